@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The Tandem Authors */
+/*
+ * The contract between the BPF programs and user space: every map's key and value, every number that
+ * both sides name. Plain C without kernel headers, so that BPF, the addons and test tools include it.
+ *
+ * Byte order: addresses and fields named *_be are in network order, all else in host order.
+ * Layouts of the maps in the stable pin directory (group, fqdn, listeners, learn_requests) are frozen:
+ * members of different versions share them. They grow only into what is marked reserved.
+ */
+#ifndef TANDEM_ABI_H
+#define TANDEM_ABI_H
+
+#ifndef __VMLINUX_H__
+#include <linux/types.h>
+#endif
+
+#define TD_ABI_VERSION 1u
+
+/* ---- limits -------------------------------------------------------------------------------- */
+#define TD_MEMBERS_MAX           4u
+#define TD_ENDPOINTS_MAX         8192u   /* pod addresses of one node */
+#define TD_CLASSES_MAX           131072u /* prefixes */
+#define TD_POLICY_MAX            262144u /* entries of all policies of a node */
+#define TD_DNS_SERVERS_MAX       65536u
+#define TD_FQDN_MAX              131072u /* pages of addresses */
+#define TD_FQDN_PAGES_MAX        4u      /* pages of one address */
+#define TD_FQDN_SELECTORS_MAX    16u     /* selectors of one page */
+#define TD_QUOTAS_MAX            8192u   /* namespaces and selectors that have learned addresses */
+#define TD_LEARN_BATCH_MAX       128u    /* requests of one run of `learn` */
+#define TD_EVENTS_BYTES          (1u << 20)
+#define TD_EVENTS_PER_SECOND     2000u   /* drop events per CPU, beyond it they are only counted */
+
+/* ---- addresses ----------------------------------------------------------------------------- */
+/* IPv4 as ::ffff:a.b.c.d, network order. */
+struct td_addr {
+	__u32 a[4];
+};
+
+/* ---- endpoints: td_addr -> td_endpoint ------------------------------------------------------- */
+enum td_endpoint_flags {
+	TD_EP_ENFORCE_INGRESS = 1 << 0, /* default deny on ingress */
+	TD_EP_ENFORCE_EGRESS = 1 << 1,  /* default deny on egress */
+	TD_EP_HOLD = 1 << 2,            /* known pod, policy not computed yet: pod traffic is dropped */
+	TD_EP_WILD_INGRESS = 1 << 3,    /* policy has entries of peer TD_PEER_ANY on ingress */
+	TD_EP_WILD_EGRESS = 1 << 4,
+	TD_EP_FQDN = 1 << 5,            /* policy has entries of FQDN selectors */
+	TD_EP_DNS = 1 << 6,             /* policy has DNS rules: look in dns_servers */
+	TD_EP_AUDIT = 1 << 7,           /* policy drops are events only */
+	TD_EP_BRIDGED = 1 << 8,         /* the veth is a bridge port: redirects rewrite the destination MAC */
+};
+
+struct td_endpoint {
+	__u32 id;            /* 1.. ; equal for all addresses of one pod */
+	__u32 policy_id;     /* content-addressed, immutable; 0 = none known */
+	__u32 veth_ifindex;  /* host side of the pod's veth */
+	__u32 l3_ifindex;    /* the bridge of a bridge port, else veth_ifindex */
+	__u32 class_id;      /* class of the pod's own address */
+	__u32 flags;         /* td_endpoint_flags */
+	__u32 namespace_id;  /* quota of learned addresses */
+	__u8 bridge_mac[6];  /* TD_EP_BRIDGED */
+	__u16 reserved0;
+	__u32 reserved[4];
+};
+
+/* ---- classes: td_class_key (LPM) -> td_class ------------------------------------------------- */
+struct td_class_key {
+	__u32 prefixlen; /* 0..128, IPv4 prefixes are 96 + n */
+	struct td_addr addr;
+};
+
+enum td_class_flags {
+	TD_CLASS_CLUSTER = 1 << 0,        /* pod, node, service: FQDN selectors never apply to it */
+	TD_CLASS_NODE = 1 << 1,           /* an address of a node */
+	TD_CLASS_SERVICE = 1 << 2,
+	TD_CLASS_LINK_LOCAL = 1 << 3,     /* link-local, loopback, metadata */
+	TD_CLASS_LOCAL_PODS = 1 << 4,     /* this node's pod CIDR: a source in it must be an endpoint */
+};
+/* FQDN selectors are ignored for, and `learn` refuses, addresses of these classes. */
+#define TD_CLASS_NEVER_LEARN \
+	(TD_CLASS_CLUSTER | TD_CLASS_NODE | TD_CLASS_SERVICE | TD_CLASS_LINK_LOCAL | TD_CLASS_LOCAL_PODS)
+
+struct td_class {
+	__u32 id;    /* 2.. ; node-local: the set of selectors that match the peer */
+	__u32 flags; /* td_class_flags */
+};
+#define TD_PEER_ANY   0u /* peer of a policy entry that holds for every peer */
+#define TD_CLASS_NONE 1u /* no prefix matched */
+
+/* ---- policy: td_policy_key (LPM) -> td_policy ------------------------------------------------ */
+#define TD_INGRESS 0
+#define TD_EGRESS  1
+/* prefixlen counts the bits after itself: policy 32, peer 32, direction 8, protocol 8, port 16. */
+#define TD_POLICY_BITS_PEER  72u /* any protocol */
+#define TD_POLICY_BITS_PROTO 80u /* any port */
+#define TD_POLICY_BITS_PORT  96u /* one port; 80 + n = a range that is a port prefix */
+
+struct td_policy_key {
+	__u32 prefixlen;
+	__u32 policy_id;
+	__u32 peer;      /* class id, FQDN selector id (bit 31 set), or TD_PEER_ANY */
+	__u8 direction;  /* TD_INGRESS, TD_EGRESS */
+	__u8 protocol;   /* IPPROTO_* */
+	__u16 port_be;   /* destination port; ICMP: type in the high byte */
+};
+#define TD_SELECTOR_BIT 0x80000000u
+
+enum td_verdict { TD_VERDICT_NONE = 0, TD_VERDICT_ALLOW = 1, TD_VERDICT_DENY = 2, TD_VERDICT_L7_DNS = 3 };
+
+struct td_policy {
+	__u8 verdict; /* td_verdict */
+	__u8 reserved0[3];
+	__u32 rule_id; /* for events and `policy explain`; 0 = several */
+};
+
+/* ---- dns_servers: td_dns_server_key -> td_dns_server ------------------------------------------ */
+/* The server's address as the pod sees it, before service translation. The port is 53. */
+struct td_dns_server_key {
+	__u32 policy_id;
+	struct td_addr server;
+	__u8 protocol; /* IPPROTO_UDP, IPPROTO_TCP */
+	__u8 reserved[3];
+};
+struct td_dns_server {
+	__u32 rule_set_id;
+	__u32 flags;
+};
+
+/* ---- fqdn: td_fqdn_key -> td_fqdn ------------------------------------------------------------- */
+struct td_fqdn_key {
+	struct td_addr addr;
+	__u32 page; /* 0 .. TD_FQDN_PAGES_MAX - 1; used from 0 upwards without holes */
+};
+struct td_fqdn_slot {
+	__u32 selector;     /* 0 = free */
+	__u32 expires_s;    /* CLOCK_BOOTTIME, seconds; grace included */
+	__u32 namespace_id; /* whose quota it counts against */
+};
+struct td_fqdn {
+	/* struct bpf_spin_lock, 4 bytes; every writer is `learn` */
+	__u32 lock;
+	__u32 dead;         /* set under the lock before deletion: writers retry, readers ignore */
+	struct td_addr self; /* copy of the key's address: a reader compares it, elements are reused at once */
+	__u64 last_used_ns; /* CLOCK_BOOTTIME; judge stores it at most once a second */
+	__u32 more;         /* another page exists */
+	__u32 reserved;
+	struct td_fqdn_slot slot[TD_FQDN_SELECTORS_MAX];
+};
+
+/* ---- quotas: __u32 -> td_quota ---------------------------------------------------------------- */
+/* Key: a namespace id, or a selector id (bit 31 set). Counted by `learn` alone. */
+struct td_quota {
+	__u32 used; /* slots of fqdn */
+	__u32 limit;
+	__u64 refused;
+};
+
+/* ---- learn_requests: member index -> td_learn_batch, mmap-able -------------------------------- */
+enum td_learn_op {
+	TD_LEARN_ADD = 1,    /* add the selector or extend its expiry, never shorten it */
+	TD_LEARN_REMOVE = 2, /* remove one selector from the address */
+	TD_LEARN_EXPIRE = 3, /* remove what expired before now - idle seconds and was not used since */
+};
+enum td_learn_result {
+	TD_LEARN_OK = 0,
+	TD_LEARN_UNCHANGED = 1,
+	TD_LEARN_ABSENT = 2,
+	TD_LEARN_REFUSED_ADDRESS = -1,   /* never-learn class, v4-mapped AAAA, multicast, unspecified */
+	TD_LEARN_REFUSED_SELECTORS = -2, /* TD_FQDN_PAGES_MAX full pages */
+	TD_LEARN_REFUSED_NAMESPACE = -3, /* quota of the namespace */
+	TD_LEARN_REFUSED_SELECTOR = -4,  /* quota of the selector */
+	TD_LEARN_REFUSED_FULL = -5,      /* map full */
+	TD_LEARN_REFUSED_BUSY = -6,      /* lost a race too often */
+};
+struct td_learn_request {
+	struct td_addr addr;
+	__u32 selector;
+	__u32 expires_s;    /* ADD: new expiry. EXPIRE: "now" minus idle seconds for last_used */
+	__u32 namespace_id;
+	__u16 op;           /* td_learn_op */
+	__s16 result;       /* td_learn_result, written by `learn` */
+	__u32 aaaa;         /* 1: from an AAAA record, so a v4-mapped address is refused */
+	__u32 reserved[3];
+};
+struct td_learn_batch {
+	struct td_learn_request request[TD_LEARN_BATCH_MAX];
+};
+/* ctx of the SYSCALL program `learn`. */
+struct td_learn_args {
+	__u32 member;
+	__u32 count;
+	__u32 failed; /* out: requests with a negative result */
+	__u32 reserved;
+};
+
+/* ---- group: 0 -> td_group, mmap-able ---------------------------------------------------------- */
+enum td_member_state { TD_MEMBER_NONE = 0, TD_MEMBER_LIVE = 1, TD_MEMBER_DRAIN = 2, TD_MEMBER_DEAD = 3 };
+#define TD_HEARTBEAT_STALE_NS 100000000ull
+
+struct td_member {
+	__u64 beat_ns;   /* CLOCK_MONOTONIC */
+	__u32 state;     /* td_member_state */
+	__u32 pid;       /* in the pid namespace of the member */
+	__u64 epoch;     /* CLOCK_BOOTTIME ns of its start: tells two lives of one index apart */
+	__u32 revision;  /* policy revision that it serves */
+	__u32 role;      /* 0 agent, 1 dns-proxy */
+	__u64 reserved[12];
+};
+struct td_group {
+	__u32 abi_version;
+	__u32 required_revision; /* members below it are chosen only when no other is LIVE */
+	__u32 generation;        /* incremented after every change of endpoints: members drop what they cached */
+	__u32 drain_token;       /* 0 free, else member index + 1 */
+	__u64 reserved[14];
+	struct td_member member[TD_MEMBERS_MAX];
+};
+
+/* ---- listeners: REUSEPORT_SOCKARRAY, kind * TD_MEMBERS_MAX + member ---------------------------- */
+enum td_listener_kind { TD_UDP4 = 0, TD_TCP4 = 1, TD_UDP6 = 2, TD_TCP6 = 3, TD_KINDS = 4 };
+
+/* ---- counters: __u32 -> __u64 per CPU, index td_counter ---------------------------------------- */
+/* Names are API: metrics and docs are generated from this list. */
+#define TD_COUNTERS(X) \
+	X(FORWARDED, forwarded, "packets judged and allowed") \
+	X(NO_ENDPOINT, no_endpoint, "packets of no local endpoint, not judged") \
+	X(HOST, host, "packets of the node itself") \
+	X(REDIRECTED, redirected, "DNS packets steered to the shared socket") \
+	X(RESTORED, restored, "replies whose source port was restored") \
+	X(SELECTED, selected, "packets and connections given to a member") \
+	X(SELECTED_STALE, selected_stale, "given to the freshest member because no beat was fresh") \
+	X(RELATED, related, "ICMP errors of a known flow") \
+	X(DROP_POLICY_DENY, drop_policy_deny, "a deny rule") \
+	X(DROP_NO_MATCH, drop_no_match, "default deny, no rule allows it") \
+	X(DROP_FQDN_EXPIRED, drop_fqdn_expired, "new connection to an address whose name expired") \
+	X(DROP_HOLD, drop_hold, "endpoint whose policy is not computed yet") \
+	X(DROP_UNKNOWN_POD, drop_unknown_pod, "source in the node's pod CIDR that is no endpoint") \
+	X(DROP_NOT_REDIRECTED, drop_not_redirected, "DNS that policy judges by name, not steered to the proxy") \
+	X(DROP_SPOOFED, drop_spoofed, "source is not the address of this interface's pod") \
+	X(DROP_UNVERIFIED, drop_unverified, "a local endpoint's source that from_pod did not see") \
+	X(DROP_PARSE, drop_parse, "headers cut short or malformed") \
+	X(DROP_FRAGMENT, drop_fragment, "fragment toward DNS that policy judges, or not reassembled") \
+	X(DROP_OPTIONS, drop_options, "IP options or extension headers toward DNS that policy judges") \
+	X(DROP_VLAN, drop_vlan, "VLAN tag from a pod") \
+	X(DROP_ETHERTYPE, drop_ethertype, "neither IPv4, IPv6 nor ARP") \
+	X(DROP_ND, drop_nd, "router advertisement, redirect or link-local source from a pod") \
+	X(DROP_NOT_FOR_POD, drop_not_for_pod, "to_pod: destination is not the pod's address") \
+	X(DROP_TUNNEL, drop_tunnel, "endpoint to a tunnel port or protocol of a node") \
+	X(DROP_ICMP_ERROR, drop_icmp_error, "ICMP error from an endpoint that is no party to the quoted flow") \
+	X(DROP_PORT, drop_port, "direct access to the proxy's port") \
+	X(DROP_NO_MEMBER, drop_no_member, "no LIVE member to serve DNS") \
+	X(DROP_NO_PROGRAM, drop_no_program, "empty tail-call slot") \
+	X(BIND_REFUSED, bind_refused, "bind to the proxy's port by a foreign process") \
+	X(EVENTS_LOST, events_lost, "ring buffer full") \
+	X(EVENTS_LIMITED, events_limited, "over the event rate") \
+	X(LEARN_ADDED, learn_added, "selector slots added to fqdn") \
+	X(LEARN_EXTENDED, learn_extended, "expiries extended") \
+	X(LEARN_REMOVED, learn_removed, "selector slots removed") \
+	X(LEARN_REFUSED, learn_refused, "requests that learn refused")
+
+enum td_counter {
+#define TD_X(upper, lower, help) TD_COUNT_##upper,
+	TD_COUNTERS(TD_X)
+#undef TD_X
+	TD_COUNTER_COUNT
+};
+
+/* ---- events: ring buffer of td_event ------------------------------------------------------------ */
+struct td_event {
+	__u64 time_ns; /* CLOCK_BOOTTIME */
+	__u32 endpoint_id;
+	__u32 peer_class;
+	struct td_addr source;
+	struct td_addr destination;
+	struct td_addr original_destination; /* before DNAT; zero when the same or unknown */
+	__u16 source_port;
+	__u16 destination_port;
+	__u16 original_destination_port;
+	__u8 protocol;
+	__u8 direction; /* TD_INGRESS, TD_EGRESS */
+	__u8 verdict;   /* td_verdict; ALLOW here means an audited drop */
+	__u8 reason;    /* td_counter */
+	__u8 hook;      /* 0 from_pod, 1 to_pod, 2 LOCAL_IN, 3 POST_ROUTING */
+	__u8 family;    /* 4, 6 */
+	__u32 ifindex;
+	__u32 rule_id;
+	__u32 reserved[5];
+};
+
+/* ---- configuration: read-only data, set before load ---------------------------------------------- */
+/*
+ * The mark: two adjacent bits of skb->mark. Ours clear them before use.
+ * redirect = low bit, socket = high bit, seen = both.
+ */
+struct td_config {
+	__u32 mark_mask;
+	__u32 mark_redirect;
+	__u32 mark_socket;
+	__u32 mark_seen;
+	__u16 port_be;        /* P, the port of the shared socket */
+	__u16 reserved0;
+	__u32 owner_uid;      /* uid of the sockets of the group */
+	__u64 netns_cookie;   /* the node's network namespace, for guard_port */
+	__u64 stale_ns;       /* age of a beat that is not fresh */
+	__u32 fqdn_idle_s;
+	__u32 quota_namespace; /* limit of a namespace's learned addresses when `quotas` has no entry */
+	__u32 quota_selector;
+	__u32 reserved[5];
+};
+
+#endif /* TANDEM_ABI_H */
