@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The Tandem Authors
+#
+# Formatting, lint, types. Called by ./run check and by ./run test.
+set -euo pipefail
+pnpm exec biome check --error-on-warnings .
+pnpm exec oxlint --deny-warnings
+pnpm exec tsc -p tsconfig.check.json

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The Tandem Authors
+#
+# Sourced by ./run: brings a fresh Debian or Ubuntu to where Tandem builds and runs. Idempotent: what
+# is there already is left alone, and each step that does work says so.
+
+node_version=24.21.0
+pnpm_version=12.21.0
+
+say() { printf '\033[2m[setup]\033[0m %s\n' "$*" >&2; }
+fail() {
+	printf '[setup] %s\n' "$*" >&2
+	exit 1
+}
+
+# Debian packages that each command needs: build tools and the programs that the tests drive.
+packages_build=(gcc make libc6-dev libbpf-dev libelf-dev zlib1g-dev libuv1-dev linux-libc-dev ca-certificates)
+packages_run=(iproute2 nftables iptables procps util-linux kmod)
+packages_test=(unbound)
+packages_bench=(dnsmasq-base dnsdist unbound)
+
+require_platform() {
+	[ "$(id -u)" = 0 ] || fail "needs root: namespaces, BPF and sockets are real here. Try: sudo ./run ${1:-}"
+	[ "$(uname -s)" = Linux ] || fail "needs Linux"
+	command -v apt-get >/dev/null || fail "needs Debian 12+ or Ubuntu 24.04+ (apt-get is not here)"
+	[ -r /sys/kernel/btf/vmlinux ] || fail "the kernel has no BTF (/sys/kernel/btf/vmlinux): CONFIG_DEBUG_INFO_BTF is needed"
+}
+
+apt_updated=
+apt_install() {
+	local missing=() name
+	for name in "$@"; do
+		dpkg-query -W -f='${Status}' "$name" 2>/dev/null | grep -q 'ok installed' || missing+=("$name")
+	done
+	[ ${#missing[@]} = 0 ] && return
+	if [ -z "$apt_updated" ]; then
+		say "apt-get update"
+		apt-get update -qq || fail "apt-get update failed: is Debian's archive reachable?"
+		apt_updated=1
+	fi
+	say "installing ${missing[*]}"
+	# Services that a package brings (unbound, dnsdist) must not start: the tests run their own.
+	local policy=/usr/sbin/policy-rc.d made=
+	if [ ! -e "$policy" ]; then
+		printf '#!/bin/sh\nexit 101\n' >"$policy"
+		chmod +x "$policy"
+		made=1
+	fi
+	local status=0
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null || status=$?
+	[ -n "$made" ] && rm -f "$policy"
+	[ $status = 0 ] || fail "apt-get install ${missing[*]} failed"
+}
+
+# The newest clang of those that compile our programs; 14 and older fail on bounded loops.
+setup_clang() {
+	local version
+	for version in 19 18 17 16; do
+		command -v "clang-$version" >/dev/null && return
+	done
+	if [ -z "$apt_updated" ]; then
+		apt-get update -qq || fail "apt-get update failed: is Debian's archive reachable?"
+		apt_updated=1
+	fi
+	for version in 19 18 17 16; do
+		if apt-cache show "clang-$version" >/dev/null 2>&1; then
+			apt_install "clang-$version"
+			return
+		fi
+	done
+	fail "no clang 16 to 19 in the archive"
+}
+
+node_is_new_enough() {
+	command -v node >/dev/null || return 1
+	node -e '
+		const have = process.versions.node.split(".").map(Number);
+		const want = process.argv[1].split(".").map(Number);
+		process.exit(have[0] > want[0] || (have[0] === want[0] && have[1] >= want[1]) ? 0 : 1);
+	' "$node_version"
+}
+
+need_npm() {
+	command -v npm >/dev/null || apt_install npm
+}
+
+setup_node() {
+	export PATH="$PWD/.tools/bin:$PATH"
+	mkdir -p .tools/bin
+	if ! node_is_new_enough; then
+		need_npm
+		local arch
+		case "$(uname -m)" in
+		x86_64) arch=x64 ;;
+		aarch64) arch=arm64 ;;
+		*) fail "no Node for $(uname -m)" ;;
+		esac
+		say "installing Node $node_version to .tools/"
+		# node-linux-ARCH is the file that the npm package "node" fetches in its install script.
+		npm install --silent --no-audit --no-fund --ignore-scripts --prefix .tools/npm \
+			"node-linux-$arch@$node_version" >/dev/null 2>&1 || fail "npm could not install Node $node_version"
+		ln -sfn "../npm/node_modules/node-linux-$arch/bin/node" .tools/bin/node
+		hash -r
+		node_is_new_enough || fail "Node in .tools/ does not run: $(node --version 2>&1)"
+	fi
+	if [ "$(pnpm --version 2>/dev/null)" != "$pnpm_version" ]; then
+		need_npm
+		say "installing pnpm $pnpm_version to .tools/"
+		npm install --silent --no-audit --no-fund --ignore-scripts --prefix .tools/npm \
+			"pnpm@$pnpm_version" >/dev/null 2>&1 || fail "npm could not install pnpm $pnpm_version"
+		ln -sfn ../npm/node_modules/.bin/pnpm .tools/bin/pnpm
+		hash -r
+	fi
+}
+
+setup_workspace() {
+	if [ ! -e node_modules/.modules.yaml ] || [ pnpm-lock.yaml -nt node_modules/.modules.yaml ]; then
+		say "pnpm install"
+		pnpm install --frozen-lockfile --reporter=append-only >.tools/pnpm-install.log 2>&1 ||
+			{ tail -20 .tools/pnpm-install.log >&2; fail "pnpm install failed"; }
+		touch node_modules/.modules.yaml
+	fi
+}
+
+build_native() {
+	local dir
+	for dir in "$@"; do
+		make -q -C "$dir" 2>/dev/null && continue
+		say "building $dir"
+		make -s -C "$dir" || fail "building $dir failed"
+	done
+}
+
+setup_bpffs() {
+	mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf || fail "could not mount bpffs on /sys/fs/bpf"
+}
+
+setup() {
+	require_platform "$1"
+	apt_install "${packages_build[@]}" "${packages_run[@]}"
+	case "$1" in
+	demo | test | setup) apt_install "${packages_test[@]}" ;;
+	bench) apt_install "${packages_bench[@]}" ;;
+	esac
+	setup_clang
+	setup_node
+	setup_workspace
+	build_native packages/bpf-loader-node packages/dns-sockets bpf packages/testing e2e/bench/native
+	setup_bpffs
+}
