@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Every bound of core, with its unit in the name. A limit that refuses something has a counter where
+ * it is applied; nothing in core grows beyond these numbers.
+ */
+import { assert } from './assert.ts';
+
+/* ---- names (RFC 1035 section 2.3.4) ---------------------------------------------------------- */
+/** Octets of one label, without its length octet. */
+export const labelBytesMax = 63;
+/** Octets of a name in wire form, length octets and root included. */
+export const nameBytesMax = 255;
+/** Labels of a name, root excluded: each takes two octets at least. */
+export const nameLabelsMax = 127;
+
+/* ---- messages (threats T1, T3, T4, T5) -------------------------------------------------------- */
+export const dnsHeaderBytes = 12;
+/** Additional records of a query: one OPT and one TSIG. */
+export const queryAdditionalsMax = 2;
+/** Compression pointers followed for one name of a reply. */
+export const pointerHopsMax = 16;
+/** CNAME and DNAME records of a reply that are looked at. More: nothing is learned. */
+export const replyAliasesMax = 16;
+/** Address records of a reply that are looked at; the rest is counted. */
+export const replyAddressesMax = 256;
+/** UDP payload that our own replies announce (DNS flag day 2020). */
+export const udpPayloadBytes = 1232;
+
+/* ---- patterns --------------------------------------------------------------------------------- */
+/** Characters of matchName and matchPattern (CustomResourceDefinition of Cilium). */
+export const patternCharsMax = 255;
+/** Patterns of one matcher. */
+export const matcherPatternsMax = 65_536;
+/** States of the merged automaton. 10,000 ordinary patterns take about 62,000. */
+export const matcherStatesMax = 262_144;
+/** Nodes of the trie that the automaton is built from; at most a third of the states. */
+export const matcherTrieNodesMax = 1_048_576;
+/** States that are allowed for each node of the trie, beyond `matcherStatesFree`. */
+export const matcherStatesPerNode = 4;
+/** States that any set of patterns may use, however small its trie is. */
+export const matcherStatesFree = 16_384;
+/** Nodes in all the state sets of a construction: bounds its memory, 4 bytes each. */
+export const matcherSetNodesMax = 8_388_608;
+/** Pattern indices in all accept sets. */
+export const matcherAcceptMembersMax = 1_048_576;
+/** 32-bit words of the bit-parallel fallback: the work for one octet of a name. */
+export const matcherFallbackWordsMax = 64;
+
+/* ---- FQDN cache ------------------------------------------------------------------------------- */
+/** Mappings name x address x namespace x scope. */
+export const fqdnEntriesMax = 131_072;
+/** Names x namespaces x scopes. */
+export const fqdnNamesMax = 65_536;
+/** Blocks of 32 octets that hold the names. */
+export const fqdnNameBlocksMax = 131_072;
+/** Namespaces with at least one mapping. */
+export const fqdnNamespacesMax = 4_096;
+/** Mappings of one namespace; it evicts its own oldest beyond that. */
+export const fqdnEntriesPerNamespaceMax = 8_192;
+/** Addresses of one name (Cilium: tofqdns-endpoint-max-ip-per-hostname). */
+export const fqdnAddressesPerNameMax = 1_000;
+/** Shortest and longest lifetime of a learned address (threat T7). */
+export const fqdnTtlSecondsMin = 1;
+export const fqdnTtlSecondsMax = 604_800;
+
+assert(nameLabelsMax * 2 + 1 <= nameBytesMax, 'labels fit a name');
+assert(fqdnEntriesPerNamespaceMax <= fqdnEntriesMax, 'a namespace fits the cache');
+assert(fqdnAddressesPerNameMax <= fqdnEntriesPerNamespaceMax, 'a name fits its namespace');
+assert(fqdnNamesMax <= fqdnEntriesMax, 'a name has an address');
