@@ -155,7 +155,9 @@ struct td_quota {
 	__u64 refused;
 };
 
-/* ---- learn_requests: member index -> td_learn_batch, mmap-able -------------------------------- */
+/* ---- learn_requests: writer -> td_learn_batch, mmap-able -------------------------------------- */
+/* One batch per writing thread: the DNS worker of member i is writer i, its main thread i + MEMBERS. */
+#define TD_WRITERS_MAX (2u * TD_MEMBERS_MAX)
 enum td_learn_op {
 	TD_LEARN_ADD = 1,    /* add the selector or extend its expiry, never shorten it */
 	TD_LEARN_REMOVE = 2, /* remove one selector from the address */
@@ -187,7 +189,7 @@ struct td_learn_batch {
 };
 /* ctx of the SYSCALL program `learn`. */
 struct td_learn_args {
-	__u32 member;
+	__u32 writer;
 	__u32 count;
 	__u32 failed; /* out: requests with a negative result */
 	__u32 reserved;
@@ -211,7 +213,9 @@ struct td_group {
 	__u32 required_revision; /* members below it are chosen only when no other is LIVE */
 	__u32 generation;        /* incremented after every change of endpoints: members drop what they cached */
 	__u32 drain_token;       /* 0 free, else member index + 1 */
-	__u64 reserved[14];
+	__u32 removals;          /* incremented after pairs were removed from fqdn before their time */
+	__u32 reserved0;
+	__u64 reserved[13];
 	struct td_member member[TD_MEMBERS_MAX];
 };
 
