@@ -7,6 +7,9 @@
 
 import type $protobuf from 'protobufjs/minimal.js';
 
+/** What the decoder makes of a value that was sent: scalars and bytes as they are, messages decoded. */
+type DecodedValue<V> = V extends Uint8Array | number | boolean | string ? V : Decoded<V>;
+
 /** A field as the decoder returns it: scalars, bytes and lists are always present. */
 type DecodedField<F> = F extends Uint8Array | number | boolean
   ? F
@@ -15,7 +18,7 @@ type DecodedField<F> = F extends Uint8Array | number | boolean
       ? F
       : F | undefined
     : F extends readonly (infer Element)[]
-      ? DecodedField<Element>[]
+      ? DecodedValue<Element>[]
       : Decoded<F> | null;
 
 /**

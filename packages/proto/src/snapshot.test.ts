@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { PatternContext, PolicySnapshot, type PolicySnapshotInit } from './gen/messages.ts';
+import { decodePolicySnapshot, encodePolicySnapshot } from './snapshot.ts';
+
+const ADDRESS = new Uint8Array(16).fill(1);
+
+/** A small snapshot in which everything refers to something. */
+function validSnapshot(): PolicySnapshotInit {
+  return {
+    schemaVersion: 1,
+    revision: 3,
+    nodeName: 'node-a',
+    createdUnixMs: 1_700_000_000_000,
+    endpoints: [{ address: ADDRESS, endpointId: 1, policyId: 9, namespace: 'shop', pod: 'web' }],
+    patterns: [
+      { text: 'a.example.', context: PatternContext.PATTERN_CONTEXT_TO_FQDNS },
+      { text: '*', context: PatternContext.PATTERN_CONTEXT_DNS_RULE },
+    ],
+    selectors: [{ id: 0x8000_0001, patternIndex: 0 }],
+    ruleSets: [{ id: 4, patternIndexes: [0, 1] }],
+    policies: [{ id: 9, servers: [{ server: ADDRESS, protocol: 17, ruleSetId: 4 }] }],
+    trustedServers: [ADDRESS],
+    neverLearn: [{ address: ADDRESS, bits: 128 }],
+    compiledMatcher: new Uint8Array(1000).fill(7),
+  };
+}
+
+test('a snapshot survives the trip', () => {
+  const encoded = encodePolicySnapshot(validSnapshot());
+  assert.ok(encoded.ok);
+  const decoded = decodePolicySnapshot(encoded.value);
+  assert.ok(decoded.ok);
+  assert.equal(decoded.value.revision, 3);
+  assert.equal(decoded.value.endpoints[0]?.pod, 'web');
+  assert.equal(decoded.value.selectors[0]?.policyId, 0);
+  assert.equal(decoded.value.compiledMatcher.length, 1000);
+});
+
+test('bytes that are none are refused', () => {
+  assert.equal(decodePolicySnapshot(new Uint8Array(0)).ok, false);
+  assert.equal(decodePolicySnapshot(new Uint8Array(64).fill(0xff)).ok, false);
+});
+
+/** What is wrong, and what the error must name. */
+const BROKEN: readonly (readonly [string, PolicySnapshotInit, RegExp])[] = [
+  ['schema version', { schemaVersion: 2 }, /schema version 2, this program reads 1/],
+  ['revision', { revision: 0 }, /revision is 0/],
+  [
+    'endpoint address',
+    { endpoints: [{ address: ADDRESS.subarray(1), endpointId: 1 }] },
+    /endpoints\[0\]\.address/,
+  ],
+  ['endpoint id', { endpoints: [{ address: ADDRESS }] }, /endpoint_id is 0/],
+  ['pattern context', { patterns: [{ text: 'a.' }] }, /patterns\[0\]\.context is 0/],
+  ['selector id', { selectors: [{ id: 1 }] }, /selectors\[0\]\.id/],
+  [
+    'selector pattern',
+    { selectors: [{ id: 0x8000_0001, patternIndex: 2 }] },
+    /selectors\[0\]\.pattern_index/,
+  ],
+  ['pattern index', { ruleSets: [{ id: 4, patternIndexes: [2] }] }, /rule_sets\[0\]/],
+  ['pattern order', { ruleSets: [{ id: 4, patternIndexes: [1, 0] }] }, /rule_sets\[0\]/],
+  ['rule set twice', { ruleSets: [{ id: 4 }, { id: 4 }] }, /an id stands twice/],
+  ['policy id', { policies: [{ id: 0 }] }, /policies\[0\]\.id/],
+  ['policy twice', { policies: [{ id: 9 }, { id: 9 }] }, /policies\[1\]\.id/],
+  [
+    'server address',
+    { policies: [{ id: 9, servers: [{ protocol: 17, ruleSetId: 4 }] }] },
+    /servers\[0\]\.server/,
+  ],
+  [
+    'server protocol',
+    { policies: [{ id: 9, servers: [{ server: ADDRESS, protocol: 1, ruleSetId: 4 }] }] },
+    /protocol is 1/,
+  ],
+  [
+    'server rule set',
+    { policies: [{ id: 9, servers: [{ server: ADDRESS, protocol: 6, ruleSetId: 5 }] }] },
+    /rule_set_id names no rule set/,
+  ],
+  ['trusted server', { trustedServers: [new Uint8Array(4)] }, /trusted_servers\[0\]/],
+  ['prefix address', { neverLearn: [{ bits: 8 }] }, /never_learn\[0\]\.address/],
+  ['prefix length', { neverLearn: [{ address: ADDRESS, bits: 129 }] }, /bits is 129/],
+];
+
+for (const [what, change, error] of BROKEN) {
+  test(`refused: ${what}`, () => {
+    const decoded = decodePolicySnapshot(PolicySnapshot.encode({ ...validSnapshot(), ...change }));
+    assert.ok(!decoded.ok);
+    assert.match(decoded.error, error);
+  });
+}
