@@ -7,10 +7,10 @@
 import { copyFileSync, mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-const SOURCE = new URL('../src/gen/', import.meta.url);
-const TARGET = new URL('../dist/gen/', import.meta.url);
+const source = new URL('../src/gen/', import.meta.url);
+const target = new URL('../dist/gen/', import.meta.url);
 
-mkdirSync(fileURLToPath(TARGET), { recursive: true });
+mkdirSync(fileURLToPath(target), { recursive: true });
 for (const file of ['tandem.js', 'tandem.d.ts']) {
-  copyFileSync(fileURLToPath(new URL(file, SOURCE)), fileURLToPath(new URL(file, TARGET)));
+  copyFileSync(fileURLToPath(new URL(file, source)), fileURLToPath(new URL(file, target)));
 }

@@ -9,16 +9,17 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { generate } from '../scripts/generate.ts';
 
-const COMMITTED = fileURLToPath(new URL('./gen/', import.meta.url));
+const committedDirectory = fileURLToPath(new URL('./gen/', import.meta.url));
 
 test('the committed code is what the .proto files generate', () => {
   const directory = mkdtempSync(join(tmpdir(), `tandem-proto-test-${process.pid}-`));
   try {
     generate(directory);
-    assert.deepEqual(readdirSync(directory).toSorted(), readdirSync(COMMITTED).toSorted());
+    assert.deepEqual(readdirSync(directory).toSorted(), readdirSync(committedDirectory).toSorted());
     for (const file of readdirSync(directory)) {
       const isFresh =
-        readFileSync(join(directory, file), 'utf8') === readFileSync(join(COMMITTED, file), 'utf8');
+        readFileSync(join(directory, file), 'utf8') ===
+        readFileSync(join(committedDirectory, file), 'utf8');
       assert.ok(isFresh, `${file} is stale: run pnpm --filter @tandem/proto generate`);
     }
   } finally {
@@ -27,7 +28,7 @@ test('the committed code is what the .proto files generate', () => {
 });
 
 test('the types are there, with the comments of the .proto files', () => {
-  const types = readFileSync(join(COMMITTED, 'tandem.d.ts'), 'utf8');
+  const types = readFileSync(join(committedDirectory, 'tandem.d.ts'), 'utf8');
   assert.match(types, /export namespace tandem/);
   assert.match(types, /CLOCK_BOOTTIME, seconds; the same clock for both processes of a node\./);
   assert.doesNotMatch(types, /\bLong\b/);

@@ -16,21 +16,21 @@ import {
 } from './gen/messages.ts';
 import { AdminService, SyncService } from './gen/services.ts';
 import {
-  DNS_EVENT_ADDRESSES_MAX,
-  FQDN_ENTRY_SELECTORS_MAX,
-  GRPC_MESSAGE_BYTES_MAX,
-  LIST_PAGE_RECORDS_MAX,
-  OBSERVE_PEER_NAMES_MAX,
-  SYNC_BATCH_RECORDS_MAX,
+  dnsEventAddressesMax,
+  fqdnEntrySelectorsMax,
+  grpcMessageBytesMax,
+  listPageRecordsMax,
+  observePeerNamesMax,
+  syncBatchRecordsMax,
 } from './limits.ts';
 
-const NAME_BYTES_MAX = 255;
-const UINT32_MAX = 0xffff_ffff;
-const UINT64_MAX = Number.MAX_SAFE_INTEGER;
+const nameBytesMax = 255;
+const uint32Max = 0xffff_ffff;
+const uint64Max = Number.MAX_SAFE_INTEGER;
 
 test('64-bit fields decode to numbers, defaults too', () => {
   assert.equal(typeof SyncAck.decode(new Uint8Array(0)).epoch, 'number');
-  const values = [0, 1, 2 ** 32, UINT64_MAX];
+  const values = [0, 1, 2 ** 32, uint64Max];
   for (const epoch of values) {
     const decoded = SyncAck.decode(SyncAck.encode({ epoch }));
     assert.equal(typeof decoded.epoch, 'number');
@@ -82,21 +82,21 @@ test('unknown fields are skipped and not kept', () => {
 });
 
 test('the largest batch and pages fit a gRPC message', () => {
-  const name = new Uint8Array(NAME_BYTES_MAX).fill(97);
+  const name = new Uint8Array(nameBytesMax).fill(97);
   const address = new Uint8Array(16).fill(255);
   const mapping = {
     name,
     address,
-    expiresS: UINT32_MAX,
-    namespaceId: UINT32_MAX,
+    expiresS: uint32Max,
+    namespaceId: uint32Max,
     trusted: true,
-    policyId: UINT32_MAX,
+    policyId: uint32Max,
     server: address,
   };
   const dnsEvent = {
-    timeNs: UINT64_MAX,
+    timeNs: uint64Max,
     member: 3,
-    endpointId: UINT32_MAX,
+    endpointId: uint32Max,
     source: address,
     name,
     qtype: 65_535,
@@ -104,26 +104,26 @@ test('the largest batch and pages fit a gRPC message', () => {
     verdict: DnsVerdict.DNS_VERDICT_UNKNOWN_ENDPOINT,
     server: address,
     protocol: 17,
-    latencyUs: UINT32_MAX,
-    addresses: Array.from({ length: DNS_EVENT_ADDRESSES_MAX }, () => address),
-    addressCount: UINT32_MAX,
-    ttlS: UINT32_MAX,
+    latencyUs: uint32Max,
+    addresses: Array.from({ length: dnsEventAddressesMax }, () => address),
+    addressCount: uint32Max,
+    ttlS: uint32Max,
     replayed: true,
   };
   const records = <T>(length: number, value: T): T[] => Array.from({ length }, () => value);
   const sizes = [
-    SyncBatch.encode({ mappings: records(SYNC_BATCH_RECORDS_MAX, mapping) }),
-    SyncBatch.encode({ dnsEvents: records(SYNC_BATCH_RECORDS_MAX, dnsEvent) }),
+    SyncBatch.encode({ mappings: records(syncBatchRecordsMax, mapping) }),
+    SyncBatch.encode({ dnsEvents: records(syncBatchRecordsMax, dnsEvent) }),
     ListFqdnResponse.encode({
-      entries: records(LIST_PAGE_RECORDS_MAX, {
+      entries: records(listPageRecordsMax, {
         mapping,
         expiresInS: -1,
-        selectorIds: records(FQDN_ENTRY_SELECTORS_MAX, UINT32_MAX),
+        selectorIds: records(fqdnEntrySelectorsMax, uint32Max),
       }),
     }),
-    ObserveResponse.encode({ dns: dnsEvent, peerNames: records(OBSERVE_PEER_NAMES_MAX, name) }),
+    ObserveResponse.encode({ dns: dnsEvent, peerNames: records(observePeerNamesMax, name) }),
   ];
-  for (const bytes of sizes) assert.ok(bytes.length < GRPC_MESSAGE_BYTES_MAX, `${bytes.length}`);
+  for (const bytes of sizes) assert.ok(bytes.length < grpcMessageBytesMax, `${bytes.length}`);
 });
 
 test('services name their methods and streams as the .proto files do', () => {

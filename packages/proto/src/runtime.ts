@@ -16,7 +16,7 @@ util.Long = undefined;
 $protobuf.configure();
 
 /** Nesting of messages beyond which decoding fails; ours nest at most 4 deep. */
-const MESSAGE_DEPTH_MAX = 16;
-$protobuf.Reader.recursionLimit = MESSAGE_DEPTH_MAX;
+const messageDepthMax = 16;
+$protobuf.Reader.recursionLimit = messageDepthMax;
 // Fields of a newer version are skipped, not carried along.
 $protobuf.Reader.discardUnknown = true;

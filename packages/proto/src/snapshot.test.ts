@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { PatternContext, PolicySnapshot, type PolicySnapshotInit } from './gen/messages.ts';
 import { decodePolicySnapshot, encodePolicySnapshot } from './snapshot.ts';
 
-const ADDRESS = new Uint8Array(16).fill(1);
+const address16 = new Uint8Array(16).fill(1);
 
 /** A small snapshot in which everything refers to something. */
 function validSnapshot(): PolicySnapshotInit {
@@ -15,16 +15,16 @@ function validSnapshot(): PolicySnapshotInit {
     revision: 3,
     nodeName: 'node-a',
     createdUnixMs: 1_700_000_000_000,
-    endpoints: [{ address: ADDRESS, endpointId: 1, policyId: 9, namespace: 'shop', pod: 'web' }],
+    endpoints: [{ address: address16, endpointId: 1, policyId: 9, namespace: 'shop', pod: 'web' }],
     patterns: [
       { text: 'a.example.', context: PatternContext.PATTERN_CONTEXT_TO_FQDNS },
       { text: '*', context: PatternContext.PATTERN_CONTEXT_DNS_RULE },
     ],
     selectors: [{ id: 0x8000_0001, patternIndex: 0 }],
     ruleSets: [{ id: 4, patternIndexes: [0, 1] }],
-    policies: [{ id: 9, servers: [{ server: ADDRESS, protocol: 17, ruleSetId: 4 }] }],
-    trustedServers: [ADDRESS],
-    neverLearn: [{ address: ADDRESS, bits: 128 }],
+    policies: [{ id: 9, servers: [{ server: address16, protocol: 17, ruleSetId: 4 }] }],
+    trustedServers: [address16],
+    neverLearn: [{ address: address16, bits: 128 }],
     compiledMatcher: new Uint8Array(1000).fill(7),
   };
 }
@@ -46,15 +46,15 @@ test('bytes that are none are refused', () => {
 });
 
 /** What is wrong, and what the error must name. */
-const BROKEN: readonly (readonly [string, PolicySnapshotInit, RegExp])[] = [
+const broken: readonly (readonly [string, PolicySnapshotInit, RegExp])[] = [
   ['schema version', { schemaVersion: 2 }, /schema version 2, this program reads 1/],
   ['revision', { revision: 0 }, /revision is 0/],
   [
     'endpoint address',
-    { endpoints: [{ address: ADDRESS.subarray(1), endpointId: 1 }] },
+    { endpoints: [{ address: address16.subarray(1), endpointId: 1 }] },
     /endpoints\[0\]\.address/,
   ],
-  ['endpoint id', { endpoints: [{ address: ADDRESS }] }, /endpoint_id is 0/],
+  ['endpoint id', { endpoints: [{ address: address16 }] }, /endpoint_id is 0/],
   ['pattern context', { patterns: [{ text: 'a.' }] }, /patterns\[0\]\.context is 0/],
   ['selector id', { selectors: [{ id: 1 }] }, /selectors\[0\]\.id/],
   [
@@ -74,20 +74,20 @@ const BROKEN: readonly (readonly [string, PolicySnapshotInit, RegExp])[] = [
   ],
   [
     'server protocol',
-    { policies: [{ id: 9, servers: [{ server: ADDRESS, protocol: 1, ruleSetId: 4 }] }] },
+    { policies: [{ id: 9, servers: [{ server: address16, protocol: 1, ruleSetId: 4 }] }] },
     /protocol is 1/,
   ],
   [
     'server rule set',
-    { policies: [{ id: 9, servers: [{ server: ADDRESS, protocol: 6, ruleSetId: 5 }] }] },
+    { policies: [{ id: 9, servers: [{ server: address16, protocol: 6, ruleSetId: 5 }] }] },
     /rule_set_id names no rule set/,
   ],
   ['trusted server', { trustedServers: [new Uint8Array(4)] }, /trusted_servers\[0\]/],
   ['prefix address', { neverLearn: [{ bits: 8 }] }, /never_learn\[0\]\.address/],
-  ['prefix length', { neverLearn: [{ address: ADDRESS, bits: 129 }] }, /bits is 129/],
+  ['prefix length', { neverLearn: [{ address: address16, bits: 129 }] }, /bits is 129/],
 ];
 
-for (const [what, change, error] of BROKEN) {
+for (const [what, change, error] of broken) {
   test(`refused: ${what}`, () => {
     const decoded = decodePolicySnapshot(PolicySnapshot.encode({ ...validSnapshot(), ...change }));
     assert.ok(!decoded.ok);

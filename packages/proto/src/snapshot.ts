@@ -6,33 +6,33 @@
 
 import { type DecodeResult, decodeResult } from './codec.ts';
 import { PatternContext, PolicySnapshot, type PolicySnapshotInit } from './gen/messages.ts';
-import { SNAPSHOT_BYTES_MAX, SNAPSHOT_SCHEMA_VERSION } from './limits.ts';
+import { snapshotBytesMax, snapshotSchemaVersion } from './limits.ts';
 
-const ADDRESS_BYTES = 16;
-const ADDRESS_BITS = 128;
-const SELECTOR_BIT = 0x8000_0000;
-const PROTOCOL_TCP = 6;
-const PROTOCOL_UDP = 17;
+const addressBytes = 16;
+const addressBits = 128;
+const selectorBit = 0x8000_0000;
+const protocolTcp = 6;
+const protocolUdp = 17;
 
-/** Encodes a snapshot of SNAPSHOT_SCHEMA_VERSION. Error: over SNAPSHOT_BYTES_MAX. */
+/** Encodes a snapshot of snapshotSchemaVersion. Error: over snapshotBytesMax. */
 export function encodePolicySnapshot(snapshot: PolicySnapshotInit): DecodeResult<Uint8Array> {
-  const bytes = PolicySnapshot.encode({ ...snapshot, schemaVersion: SNAPSHOT_SCHEMA_VERSION });
-  if (bytes.length > SNAPSHOT_BYTES_MAX) {
-    return { ok: false, error: `${bytes.length} bytes, the limit is ${SNAPSHOT_BYTES_MAX}` };
+  const bytes = PolicySnapshot.encode({ ...snapshot, schemaVersion: snapshotSchemaVersion });
+  if (bytes.length > snapshotBytesMax) {
+    return { ok: false, error: `${bytes.length} bytes, the limit is ${snapshotBytesMax}` };
   }
   return { ok: true, value: bytes };
 }
 
 /** Decodes and checks a snapshot. `bytes` may be anything and must not change while the result is in use. */
 export function decodePolicySnapshot(bytes: Uint8Array): DecodeResult<PolicySnapshot> {
-  if (bytes.length > SNAPSHOT_BYTES_MAX) {
-    return { ok: false, error: `${bytes.length} bytes, the limit is ${SNAPSHOT_BYTES_MAX}` };
+  if (bytes.length > snapshotBytesMax) {
+    return { ok: false, error: `${bytes.length} bytes, the limit is ${snapshotBytesMax}` };
   }
   const decoded = decodeResult(PolicySnapshot, bytes);
   if (!decoded.ok) return decoded;
   const snapshot = decoded.value;
-  if (snapshot.schemaVersion !== SNAPSHOT_SCHEMA_VERSION) {
-    const versions = `${snapshot.schemaVersion}, this program reads ${SNAPSHOT_SCHEMA_VERSION}`;
+  if (snapshot.schemaVersion !== snapshotSchemaVersion) {
+    const versions = `${snapshot.schemaVersion}, this program reads ${snapshotSchemaVersion}`;
     return { ok: false, error: `snapshot has schema version ${versions}` };
   }
   const error =
@@ -46,7 +46,7 @@ export function decodePolicySnapshot(bytes: Uint8Array): DecodeResult<PolicySnap
 
 function endpointError(snapshot: PolicySnapshot): string | null {
   for (const [index, endpoint] of snapshot.endpoints.entries()) {
-    if (endpoint.address.length !== ADDRESS_BYTES) return `endpoints[${index}].address`;
+    if (endpoint.address.length !== addressBytes) return `endpoints[${index}].address`;
     if (endpoint.endpointId === 0) return `endpoints[${index}].endpoint_id is 0`;
   }
   return null;
@@ -61,7 +61,7 @@ function selectorError(snapshot: PolicySnapshot): string | null {
     if (!isKnown) return `patterns[${index}].context is ${pattern.context}`;
   }
   for (const [index, selector] of snapshot.selectors.entries()) {
-    if (selector.id < SELECTOR_BIT) return `selectors[${index}].id is no selector id`;
+    if (selector.id < selectorBit) return `selectors[${index}].id is no selector id`;
     if (selector.patternIndex >= patternCount) return `selectors[${index}].pattern_index`;
   }
   for (const [index, ruleSet] of snapshot.ruleSets.entries()) {
@@ -86,8 +86,8 @@ function policyError(snapshot: PolicySnapshot): string | null {
     policyIds.add(policy.id);
     for (const [at, server] of policy.servers.entries()) {
       const path = `policies[${index}].servers[${at}]`;
-      if (server.server.length !== ADDRESS_BYTES) return `${path}.server`;
-      if (server.protocol !== PROTOCOL_TCP && server.protocol !== PROTOCOL_UDP) {
+      if (server.server.length !== addressBytes) return `${path}.server`;
+      if (server.protocol !== protocolTcp && server.protocol !== protocolUdp) {
         return `${path}.protocol is ${server.protocol}`;
       }
       if (!ruleSetIds.has(server.ruleSetId)) return `${path}.rule_set_id names no rule set`;
@@ -98,11 +98,11 @@ function policyError(snapshot: PolicySnapshot): string | null {
 
 function addressListError(snapshot: PolicySnapshot): string | null {
   for (const [index, server] of snapshot.trustedServers.entries()) {
-    if (server.length !== ADDRESS_BYTES) return `trusted_servers[${index}]`;
+    if (server.length !== addressBytes) return `trusted_servers[${index}]`;
   }
   for (const [index, prefix] of snapshot.neverLearn.entries()) {
-    if (prefix.address.length !== ADDRESS_BYTES) return `never_learn[${index}].address`;
-    if (prefix.bits > ADDRESS_BITS) return `never_learn[${index}].bits is ${prefix.bits}`;
+    if (prefix.address.length !== addressBytes) return `never_learn[${index}].address`;
+    if (prefix.bits > addressBits) return `never_learn[${index}].bits is ${prefix.bits}`;
   }
   return null;
 }

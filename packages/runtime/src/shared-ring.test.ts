@@ -7,9 +7,9 @@ import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import {
   createSharedRing,
-  SHARED_RING_BYTES_MIN,
   SharedRingReader,
   SharedRingWriter,
+  sharedRingBytesMin,
   sharedRingRecordBytesMax,
 } from './shared-ring.ts';
 
@@ -37,11 +37,11 @@ test('a record comes out as it went in, with its kind', () => {
 });
 
 test('a full ring refuses and counts, and takes records again after a drain', () => {
-  const { writer, reader } = pair(SHARED_RING_BYTES_MIN);
+  const { writer, reader } = pair(sharedRingBytesMin);
   const payload = new Uint8Array(24);
   let taken = 0;
   while (writer.write(1, payload, 0, payload.length)) taken++;
-  assert.equal(taken, SHARED_RING_BYTES_MIN / 32);
+  assert.equal(taken, sharedRingBytesMin / 32);
   assert.equal(reader.refused, 1);
   assert.equal(
     reader.drain(() => {}, 1),
@@ -114,7 +114,7 @@ test('positions wrap at 2^32', () => {
 });
 
 /** Writes records of a known pattern as fast as it can; retries what was refused. */
-const WRITER_THREAD = `
+const writerThread = `
 import { workerData, parentPort } from 'node:worker_threads';
 const { SharedRingWriter } = await import(workerData.module);
 const writer = new SharedRingWriter(workerData.ring);
@@ -133,7 +133,7 @@ test('between two threads nothing is lost, mixed or reordered, and waiting wakes
   const records = 200_000;
   const ring = createSharedRing(1 << 14);
   const reader = new SharedRingReader(ring);
-  const worker = new Worker(WRITER_THREAD, {
+  const worker = new Worker(writerThread, {
     eval: true,
     workerData: { ring, records, module: new URL('./shared-ring.ts', import.meta.url).href },
   });

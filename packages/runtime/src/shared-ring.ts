@@ -6,11 +6,11 @@
 // an allocation per record. The writer never waits: a record that does not fit is refused and counted.
 //
 //   | control words | data, capacity bytes (a power of two)                                   |
-//                   | length kind payload.. pad | length kind payload.. | ...free... | WRAP   |
+//                   | length kind payload.. pad | length kind payload.. | ...free... | wrap mark |
 //                     ^ read position                                   ^ write position
 //
 // A record is its length and kind (4 bytes each, host order) and its payload, padded to 8 bytes, and never
-// split: what does not fit before the end begins at the start, behind a WRAP mark. So a payload's offset
+// split: what does not fit before the end begins at the start, behind a wrap mark. So a payload's offset
 // is a multiple of 8 and both sides may lay typed arrays over `bytes.buffer`. Positions count bytes since
 // creation, modulo 2^32; each is written by one side only. The Atomics store of the write position
 // publishes the record, that of the read position frees its space.
@@ -18,63 +18,63 @@
 import { strict as assert } from 'node:assert';
 
 /** Int32 indexes of the control words; the two positions sit on cache lines of their own. */
-const WRITE_POSITION = 0;
-const READER_WAITS = 1;
-const REFUSED = 2;
-const READ_POSITION = 16;
-const CONTROL_BYTES = 128;
+const writePositionIndex = 0;
+const readerWaitsIndex = 1;
+const refusedIndex = 2;
+const readPositionIndex = 16;
+const controlBytes = 128;
 
-const HEADER_BYTES = 8;
-const ALIGN_BYTES = 8;
+const headerBytes = 8;
+const alignBytes = 8;
 /** In place of a length: the rest up to the end is unused. */
-const WRAP = -1;
+const wrapMark = -1;
 
 /** Bounds of a ring's capacity, bytes. */
-export const SHARED_RING_BYTES_MIN = 1024;
-export const SHARED_RING_BYTES_MAX = 1 << 30;
+export const sharedRingBytesMin = 1024;
+export const sharedRingBytesMax = 1 << 30;
 
-/** Makes an empty ring. `capacityBytes` is a power of two from SHARED_RING_BYTES_MIN to _MAX. */
+/** Makes an empty ring. `capacityBytes` is a power of two from sharedRingBytesMin to _MAX. */
 export function createSharedRing(capacityBytes: number): SharedArrayBuffer {
-  assert(capacityBytes >= SHARED_RING_BYTES_MIN && capacityBytes <= SHARED_RING_BYTES_MAX);
+  assert(capacityBytes >= sharedRingBytesMin && capacityBytes <= sharedRingBytesMax);
   assert((capacityBytes & (capacityBytes - 1)) === 0, 'capacity is a power of two');
-  return new SharedArrayBuffer(CONTROL_BYTES + capacityBytes);
+  return new SharedArrayBuffer(controlBytes + capacityBytes);
 }
 
-/** Longest payload that a ring ever takes, bytes: it must fit even when half the ring goes to a WRAP. */
+/** Longest payload that a ring ever takes, bytes: it must fit even when half the ring goes to a wrap mark. */
 export function sharedRingRecordBytesMax(ring: SharedArrayBuffer): number {
-  return (ring.byteLength - CONTROL_BYTES) / 2 - HEADER_BYTES;
+  return (ring.byteLength - controlBytes) / 2 - headerBytes;
 }
 
 function recordBytes(length: number): number {
-  return (HEADER_BYTES + length + ALIGN_BYTES - 1) & -ALIGN_BYTES;
+  return (headerBytes + length + alignBytes - 1) & -alignBytes;
 }
 
 /** The writing side. Make one per ring. Nothing here allocates after construction, or throws. */
 export class SharedRingWriter {
   /** The ring's memory: `reserve` returns an offset into it. */
   readonly bytes: Uint8Array;
-  private readonly words: Int32Array;
-  private readonly capacity: number;
-  private readonly lengthMax: number;
-  private position: number;
+  readonly #words: Int32Array;
+  readonly #capacity: number;
+  readonly #lengthMax: number;
+  #position: number;
   /** The reader's position when last looked at: most writes need not look again. */
-  private readPosition: number;
-  private reservedOffset = -1;
-  private reservedLength = 0;
-  private reservedPosition = 0;
+  #readPosition: number;
+  #reservedOffset = -1;
+  #reservedLength = 0;
+  #reservedPosition = 0;
 
   constructor(ring: SharedArrayBuffer) {
     this.bytes = new Uint8Array(ring);
-    this.words = new Int32Array(ring);
-    this.capacity = ring.byteLength - CONTROL_BYTES;
-    this.lengthMax = sharedRingRecordBytesMax(ring);
-    this.position = Atomics.load(this.words, WRITE_POSITION) >>> 0;
-    this.readPosition = Atomics.load(this.words, READ_POSITION) >>> 0;
+    this.#words = new Int32Array(ring);
+    this.#capacity = ring.byteLength - controlBytes;
+    this.#lengthMax = sharedRingRecordBytesMax(ring);
+    this.#position = Atomics.load(this.#words, writePositionIndex) >>> 0;
+    this.#readPosition = Atomics.load(this.#words, readPositionIndex) >>> 0;
   }
 
   /** Records refused since creation, modulo 2^32. */
   get refused(): number {
-    return Atomics.load(this.words, REFUSED) >>> 0;
+    return Atomics.load(this.#words, refusedIndex) >>> 0;
   }
 
   /**
@@ -82,36 +82,36 @@ export class SharedRingWriter {
    * -1: refused and counted. Fill it, then `commit`. A second `reserve` forgets the first.
    */
   reserve(kind: number, length: number): number {
-    this.reservedOffset = -1;
-    if (length < 0 || length > this.lengthMax) return this.refuse();
+    this.#reservedOffset = -1;
+    if (length < 0 || length > this.#lengthMax) return this.#refuse();
     const need = recordBytes(length);
-    const offset = this.position & (this.capacity - 1);
-    const toEnd = this.capacity - offset;
+    const offset = this.#position & (this.#capacity - 1);
+    const toEnd = this.#capacity - offset;
     const skip = need > toEnd ? toEnd : 0;
-    if (!this.hasRoom(skip + need)) return this.refuse();
+    if (!this.#hasRoom(skip + need)) return this.#refuse();
 
-    let start = CONTROL_BYTES + offset;
+    let start = controlBytes + offset;
     if (skip !== 0) {
-      this.words[start >>> 2] = WRAP;
-      start = CONTROL_BYTES;
+      this.#words[start >>> 2] = wrapMark;
+      start = controlBytes;
     }
-    this.words[(start >>> 2) + 1] = kind;
-    this.reservedOffset = start;
-    this.reservedLength = length;
-    this.reservedPosition = (this.position + skip) >>> 0;
-    return start + HEADER_BYTES;
+    this.#words[(start >>> 2) + 1] = kind;
+    this.#reservedOffset = start;
+    this.#reservedLength = length;
+    this.#reservedPosition = (this.#position + skip) >>> 0;
+    return start + headerBytes;
   }
 
   /** Publishes the reserved record with the first `length` bytes of its room. False: nothing reserved. */
   commit(length: number): boolean {
-    if (this.reservedOffset < 0 || length < 0 || length > this.reservedLength) return false;
-    this.words[this.reservedOffset >>> 2] = length;
-    this.reservedOffset = -1;
-    this.position = (this.reservedPosition + recordBytes(length)) >>> 0;
-    Atomics.store(this.words, WRITE_POSITION, this.position | 0);
-    if (Atomics.load(this.words, READER_WAITS) !== 0) {
-      Atomics.store(this.words, READER_WAITS, 0);
-      Atomics.notify(this.words, WRITE_POSITION, 1);
+    if (this.#reservedOffset < 0 || length < 0 || length > this.#reservedLength) return false;
+    this.#words[this.#reservedOffset >>> 2] = length;
+    this.#reservedOffset = -1;
+    this.#position = (this.#reservedPosition + recordBytes(length)) >>> 0;
+    Atomics.store(this.#words, writePositionIndex, this.#position | 0);
+    if (Atomics.load(this.#words, readerWaitsIndex) !== 0) {
+      Atomics.store(this.#words, readerWaitsIndex, 0);
+      Atomics.notify(this.#words, writePositionIndex, 1);
     }
     return true;
   }
@@ -125,14 +125,14 @@ export class SharedRingWriter {
     return this.commit(length);
   }
 
-  private hasRoom(need: number): boolean {
-    if (this.capacity - ((this.position - this.readPosition) >>> 0) >= need) return true;
-    this.readPosition = Atomics.load(this.words, READ_POSITION) >>> 0;
-    return this.capacity - ((this.position - this.readPosition) >>> 0) >= need;
+  #hasRoom(need: number): boolean {
+    if (this.#capacity - ((this.#position - this.#readPosition) >>> 0) >= need) return true;
+    this.#readPosition = Atomics.load(this.#words, readPositionIndex) >>> 0;
+    return this.#capacity - ((this.#position - this.#readPosition) >>> 0) >= need;
   }
 
-  private refuse(): number {
-    Atomics.add(this.words, REFUSED, 1);
+  #refuse(): number {
+    Atomics.add(this.#words, refusedIndex, 1);
     return -1;
   }
 }
@@ -147,26 +147,26 @@ export type SharedRingVisitor = (
 
 /** The reading side. Make one per ring. */
 export class SharedRingReader {
-  private readonly bytes: Uint8Array;
-  private readonly words: Int32Array;
-  private readonly capacity: number;
-  private position: number;
+  readonly #bytes: Uint8Array;
+  readonly #words: Int32Array;
+  readonly #capacity: number;
+  #position: number;
 
   constructor(ring: SharedArrayBuffer) {
-    this.bytes = new Uint8Array(ring);
-    this.words = new Int32Array(ring);
-    this.capacity = ring.byteLength - CONTROL_BYTES;
-    this.position = Atomics.load(this.words, READ_POSITION) >>> 0;
+    this.#bytes = new Uint8Array(ring);
+    this.#words = new Int32Array(ring);
+    this.#capacity = ring.byteLength - controlBytes;
+    this.#position = Atomics.load(this.#words, readPositionIndex) >>> 0;
   }
 
   /** Records that the writer was refused since creation, modulo 2^32. */
   get refused(): number {
-    return Atomics.load(this.words, REFUSED) >>> 0;
+    return Atomics.load(this.#words, refusedIndex) >>> 0;
   }
 
   /** Bytes in use, headers and padding included. */
   get usedBytes(): number {
-    return (Atomics.load(this.words, WRITE_POSITION) - this.position) >>> 0;
+    return (Atomics.load(this.#words, writePositionIndex) - this.#position) >>> 0;
   }
 
   /**
@@ -174,22 +174,22 @@ export class SharedRingReader {
    * throws. Returns how many there were.
    */
   drain(visit: SharedRingVisitor, recordsMax: number): number {
-    const end = Atomics.load(this.words, WRITE_POSITION) >>> 0;
+    const end = Atomics.load(this.#words, writePositionIndex) >>> 0;
     let count = 0;
-    while (count < recordsMax && this.position !== end) {
-      const offset = this.position & (this.capacity - 1);
-      const start = CONTROL_BYTES + offset;
-      const length = this.words[start >>> 2] as number;
-      if (length === WRAP) {
-        this.free(this.capacity - offset);
+    while (count < recordsMax && this.#position !== end) {
+      const offset = this.#position & (this.#capacity - 1);
+      const start = controlBytes + offset;
+      const length = this.#words[start >>> 2] as number;
+      if (length === wrapMark) {
+        this.#free(this.#capacity - offset);
         continue;
       }
-      assert(length >= 0 && offset + recordBytes(length) <= this.capacity, 'record in the ring');
-      const kind = (this.words[(start >>> 2) + 1] as number) >>> 0;
+      assert(length >= 0 && offset + recordBytes(length) <= this.#capacity, 'record in the ring');
+      const kind = (this.#words[(start >>> 2) + 1] as number) >>> 0;
       try {
-        visit(kind, this.bytes, start + HEADER_BYTES, length);
+        visit(kind, this.#bytes, start + headerBytes, length);
       } finally {
-        this.free(recordBytes(length));
+        this.#free(recordBytes(length));
       }
       count++;
     }
@@ -201,17 +201,17 @@ export class SharedRingReader {
    * One wait at a time.
    */
   async wait(timeoutMs: number): Promise<boolean> {
-    const seen = this.position | 0;
-    Atomics.store(this.words, READER_WAITS, 1);
+    const seen = this.#position | 0;
+    Atomics.store(this.#words, readerWaitsIndex, 1);
     // A record published before the line above is seen by this call's own comparison, a later one notifies.
-    const wait = Atomics.waitAsync(this.words, WRITE_POSITION, seen, timeoutMs);
+    const wait = Atomics.waitAsync(this.#words, writePositionIndex, seen, timeoutMs);
     if (wait.async) await wait.value;
-    Atomics.store(this.words, READER_WAITS, 0);
+    Atomics.store(this.#words, readerWaitsIndex, 0);
     return this.usedBytes !== 0;
   }
 
-  private free(count: number): void {
-    this.position = (this.position + count) >>> 0;
-    Atomics.store(this.words, READ_POSITION, this.position | 0);
+  #free(count: number): void {
+    this.#position = (this.#position + count) >>> 0;
+    Atomics.store(this.#words, readPositionIndex, this.#position | 0);
   }
 }

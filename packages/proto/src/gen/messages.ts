@@ -86,7 +86,7 @@ export type SyncHello = Decoded<tandem.v1.SyncHello.$Properties>;
 export type SyncHelloInit = tandem.v1.SyncHello.$Properties;
 export const SyncHello: Codec<SyncHelloInit, SyncHello> = messageCodec<SyncHelloInit>('tandem.v1.SyncHello', tandem.v1.SyncHello);
 
-/** Up to SYNC_BATCH_RECORDS_MAX records. */
+/** Up to syncBatchRecordsMax records. */
 export type SyncBatch = Decoded<tandem.v1.SyncBatch.$Properties>;
 /** A SyncBatch to encode: what is left out takes its default. */
 export type SyncBatchInit = tandem.v1.SyncBatch.$Properties;
@@ -185,7 +185,7 @@ export type ListEndpointsRequest = Decoded<tandem.v1.ListEndpointsRequest.$Prope
 export type ListEndpointsRequestInit = tandem.v1.ListEndpointsRequest.$Properties;
 export const ListEndpointsRequest: Codec<ListEndpointsRequestInit, ListEndpointsRequest> = messageCodec<ListEndpointsRequestInit>('tandem.v1.ListEndpointsRequest', tandem.v1.ListEndpointsRequest);
 
-/** A page of at most LIST_PAGE_RECORDS_MAX. */
+/** A page of at most listPageRecordsMax. */
 export type ListEndpointsResponse = Decoded<tandem.v1.ListEndpointsResponse.$Properties>;
 /** A ListEndpointsResponse to encode: what is left out takes its default. */
 export type ListEndpointsResponseInit = tandem.v1.ListEndpointsResponse.$Properties;
@@ -201,7 +201,7 @@ export type ListFqdnRequest = Decoded<tandem.v1.ListFqdnRequest.$Properties>;
 export type ListFqdnRequestInit = tandem.v1.ListFqdnRequest.$Properties;
 export const ListFqdnRequest: Codec<ListFqdnRequestInit, ListFqdnRequest> = messageCodec<ListFqdnRequestInit>('tandem.v1.ListFqdnRequest', tandem.v1.ListFqdnRequest);
 
-/** A page of at most LIST_PAGE_RECORDS_MAX. */
+/** A page of at most listPageRecordsMax. */
 export type ListFqdnResponse = Decoded<tandem.v1.ListFqdnResponse.$Properties>;
 /** A ListFqdnResponse to encode: what is left out takes its default. */
 export type ListFqdnResponseInit = tandem.v1.ListFqdnResponse.$Properties;

@@ -29,7 +29,7 @@ export namespace tandem {
             /** Unknown fields preserved while decoding when enabled */
             $unknowns?: Uint8Array[];
 
-            /** Layout version of this message: SNAPSHOT_SCHEMA_VERSION of the writer. A reader refuses what it does not know. */
+            /** Layout version of this message: snapshotSchemaVersion of the writer. A reader refuses what it does not know. */
             schemaVersion: number;
 
             /** Policy revision, increased by the agent with every change. Never 0. */
@@ -89,7 +89,7 @@ export namespace tandem {
             /** Properties of a PolicySnapshot. */
             interface $Properties {
 
-                /** Layout version of this message: SNAPSHOT_SCHEMA_VERSION of the writer. A reader refuses what it does not know. */
+                /** Layout version of this message: snapshotSchemaVersion of the writer. A reader refuses what it does not know. */
                 schemaVersion?: (number|null);
 
                 /** Policy revision, increased by the agent with every change. Never 0. */
@@ -970,7 +970,7 @@ export namespace tandem {
         interface ISyncBatch extends tandem.v1.SyncBatch.$Properties {
         }
 
-        /** Up to SYNC_BATCH_RECORDS_MAX records. */
+        /** Up to syncBatchRecordsMax records. */
         class SyncBatch {
 
             /**
@@ -1298,7 +1298,7 @@ export namespace tandem {
             /** From receipt of the query to sending of the reply. */
             latencyUs: number;
 
-            /** Addresses of the answer, each 16 bytes; at most DNS_EVENT_ADDRESSES_MAX. */
+            /** Addresses of the answer, each 16 bytes; at most dnsEventAddressesMax. */
             addresses: Uint8Array[];
 
             /** How many there were. */
@@ -1367,7 +1367,7 @@ export namespace tandem {
                 /** From receipt of the query to sending of the reply. */
                 latencyUs?: (number|null);
 
-                /** Addresses of the answer, each 16 bytes; at most DNS_EVENT_ADDRESSES_MAX. */
+                /** Addresses of the answer, each 16 bytes; at most dnsEventAddressesMax. */
                 addresses?: (Uint8Array[]|null);
 
                 /** How many there were. */
@@ -2414,7 +2414,7 @@ export namespace tandem {
         interface IListEndpointsResponse extends tandem.v1.ListEndpointsResponse.$Properties {
         }
 
-        /** A page of at most LIST_PAGE_RECORDS_MAX. */
+        /** A page of at most listPageRecordsMax. */
         class ListEndpointsResponse {
 
             /**
@@ -2645,7 +2645,7 @@ export namespace tandem {
         interface IListFqdnResponse extends tandem.v1.ListFqdnResponse.$Properties {
         }
 
-        /** A page of at most LIST_PAGE_RECORDS_MAX. */
+        /** A page of at most listPageRecordsMax. */
         class ListFqdnResponse {
 
             /**
