@@ -25,6 +25,8 @@ export const pointerHopsMax = 16;
 export const replyAliasesMax = 16;
 /** Address records of a reply that are looked at; the rest is counted. */
 export const replyAddressesMax = 256;
+/** UDP payload that every client takes (RFC 1035 section 4.2.1). */
+export const udpPayloadBytesMin = 512;
 /** UDP payload that our own replies announce (DNS flag day 2020). */
 export const udpPayloadBytes = 1232;
 
@@ -64,6 +66,25 @@ export const fqdnAddressesPerNameMax = 1_000;
 /** Shortest and longest lifetime of a learned address (threat T7). */
 export const fqdnTtlSecondsMin = 1;
 export const fqdnTtlSecondsMax = 604_800;
+
+/* ---- policy ----------------------------------------------------------------------------------- */
+/** Capacities of kernel maps (abi.h): TD_ENDPOINTS_MAX, _CLASSES_MAX, _POLICY_MAX, _DNS_SERVERS_MAX. */
+export const endpointsMax = 8_192;
+export const classPrefixesMax = 131_072;
+export const policyEntriesMax = 262_144;
+export const dnsServersMax = 65_536;
+/** Ports of one toPorts element (Cilium). */
+export const portsPerRuleMax = 40;
+/** Rules, peers, ports and names of one policy object together: bounds the work it can ask for. */
+export const policyObjectItemsMax = 20_000;
+/** Errors listed for one policy object; more are counted. */
+export const policyErrorsMax = 20;
+/** Addresses of one toCIDR that a DNS rule can name as servers. */
+export const dnsServersPerCidrMax = 256;
+/** Ids out of use that are remembered, of each kind, so that they are not given to something else. */
+export const idsRetiredMax = 16_384;
+/** The same for FQDN selectors, whose learned addresses outlive them. */
+export const selectorIdsRetiredMax = 262_144;
 
 assert(nameLabelsMax * 2 + 1 <= nameBytesMax, 'labels fit a name');
 assert(fqdnEntriesPerNamespaceMax <= fqdnEntriesMax, 'a namespace fits the cache');

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * From the name that was asked to the name that the addresses belong to: the CNAME and DNAME records
+ * of one answer, in any order (RFC 1034 section 3.6.2, RFC 6672). Whatever is not one plain chain,
+ * two targets for a name, a loop, too many records, leads nowhere, and nothing is learned.
+ */
+import { nameBytesMax, replyAliasesMax } from '../limits.ts';
+import { type HashKey, hashBytes } from './name-hash.ts';
+import { expandName } from './wire.ts';
+
+const nameStride = nameBytesMax + 1;
+
+export class AliasChain {
+  /** The name at the end, lower-case wire form: the first `nameLength` octets. */
+  readonly name: Uint8Array = new Uint8Array(nameStride);
+  nameLength = 0;
+  /** Least TTL of the records that were followed, in seconds; 2^32 - 1 when none was. */
+  ttl = 0xffffffff;
+  /** Records that were followed. */
+  hops = 0;
+  /** Records that were added since `reset`. */
+  count = 0;
+  /** Records beyond `replyAliasesMax`. */
+  skipped = 0;
+  readonly #owners = new Uint8Array(replyAliasesMax * nameStride);
+  readonly #ownerLengths = new Uint8Array(replyAliasesMax);
+  readonly #ownerHashes = new Int32Array(replyAliasesMax);
+  readonly #targets = new Uint8Array(replyAliasesMax * nameStride);
+  readonly #targetLengths = new Uint8Array(replyAliasesMax);
+  readonly #ttls = new Float64Array(replyAliasesMax);
+  readonly #isDname = new Uint8Array(replyAliasesMax);
+  readonly #isUsed = new Uint8Array(replyAliasesMax);
+  readonly #key: HashKey;
+
+  constructor(key: HashKey) {
+    this.#key = key;
+  }
+
+  /** Forgets the records of the message before. */
+  reset(): void {
+    this.count = 0;
+    this.skipped = 0;
+    this.hops = 0;
+    this.ttl = 0xffffffff;
+  }
+
+  /**
+   * Adds a record of the message in [start, end): its owner's name is at `ownerAt`, the target's at
+   * `targetAt`. False if a name is malformed.
+   */
+  add(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    ownerAt: number,
+    targetAt: number,
+    ttl: number,
+    isDname: boolean,
+  ): boolean {
+    if (this.count === replyAliasesMax) {
+      this.skipped++;
+      return true;
+    }
+    const index = this.count;
+    const base = index * nameStride;
+    const ownerLength = expandName(bytes, start, end, ownerAt, this.#owners, base);
+    const targetLength = expandName(bytes, start, end, targetAt, this.#targets, base);
+    if (ownerLength === 0 || targetLength === 0) return false;
+    this.#ownerLengths[index] = ownerLength;
+    this.#ownerHashes[index] = hashBytes(this.#owners, base, ownerLength, this.#key);
+    this.#targetLengths[index] = targetLength;
+    this.#ttls[index] = ttl;
+    this.#isDname[index] = isDname ? 1 : 0;
+    this.#isUsed[index] = 0;
+    this.count++;
+    return true;
+  }
+
+  /** Follows the records from `name`. False if they are no single chain. */
+  follow(name: Uint8Array, nameLength: number): boolean {
+    copyOctets(name, 0, this.name, 0, nameLength);
+    this.nameLength = nameLength;
+    if (this.skipped !== 0) return false;
+    // Each record is used once, so there are at most `count` steps.
+    for (;;) {
+      let index = this.#findCname();
+      if (index === none) index = this.#findDname();
+      if (index === none) return true;
+      if (index === several || this.#isUsed[index] === 1) return false;
+      if (!this.#step(index)) return false;
+    }
+  }
+
+  /** The CNAME record of the current name. A synthesised one comes before its DNAME. */
+  #findCname(): number {
+    const hash = this.count === 0 ? 0 : hashBytes(this.name, 0, this.nameLength, this.#key);
+    let found: number = none;
+    for (let i = 0; i < this.count; i++) {
+      if (this.#isDname[i] === 1 || this.#ownerHashes[i] !== hash) continue;
+      if (this.#ownerLengths[i] !== this.nameLength || !this.#isSuffix(i)) continue;
+      if (found !== none) return several;
+      found = i;
+    }
+    return found;
+  }
+
+  /** The DNAME record of a name above the current one. */
+  #findDname(): number {
+    let found: number = none;
+    for (let i = 0; i < this.count; i++) {
+      if (this.#isDname[i] !== 1 || (this.#ownerLengths[i] as number) >= this.nameLength) continue;
+      if (!this.#isLabelBoundary(this.nameLength - (this.#ownerLengths[i] as number))) continue;
+      if (!this.#isSuffix(i)) continue;
+      if (found !== none) return several;
+      found = i;
+    }
+    return found;
+  }
+
+  /** Whether the current name ends in the owner of record `index`. */
+  #isSuffix(index: number): boolean {
+    const length = this.#ownerLengths[index] as number;
+    const offset = this.nameLength - length;
+    const base = index * nameStride;
+    for (let i = 0; i < length; i++) {
+      if (this.name[offset + i] !== this.#owners[base + i]) return false;
+    }
+    return true;
+  }
+
+  #isLabelBoundary(offset: number): boolean {
+    let at = 0;
+    while (at < offset) at += (this.name[at] as number) + 1;
+    return at === offset;
+  }
+
+  /** Puts the target in the place of the owner. False if the name would get too long. */
+  #step(index: number): boolean {
+    const kept = this.nameLength - (this.#ownerLengths[index] as number);
+    const targetLength = this.#targetLengths[index] as number;
+    if (kept + targetLength > nameBytesMax) return false;
+    copyOctets(this.#targets, index * nameStride, this.name, kept, targetLength);
+    this.nameLength = kept + targetLength;
+    this.ttl = Math.min(this.ttl, this.#ttls[index] as number);
+    this.#isUsed[index] = 1;
+    this.hops++;
+    return true;
+  }
+}
+
+const none = -1;
+const several = -2;
+
+function copyOctets(
+  source: Uint8Array,
+  start: number,
+  target: Uint8Array,
+  targetStart: number,
+  length: number,
+): void {
+  for (let i = 0; i < length; i++) target[targetStart + i] = source[start + i] as number;
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Edits of messages in place, and the replies that Tandem itself gives. A reply echoes the header's
+ * id and the question as they were sent (0x20), and has an OPT record only if the query had one.
+ */
+import { assert } from '../assert.ts';
+import { dnsHeaderBytes, udpPayloadBytes } from '../limits.ts';
+import { flagCd, flagQr, flagRa, flagRd, flagTc, opcodeMask, typeOpt } from './constants.ts';
+import type { QueryView } from './query.ts';
+import type { ReplyView } from './reply.ts';
+import { setWordAt, wordAt } from './wire.ts';
+
+const optBytes = 11;
+const edeBytes = 6;
+const edeOptionCode = 15;
+
+/** Octets that `writeReply` may need: header, question, OPT with an extended error. */
+export const writtenReplyBytesMax: number = dnsHeaderBytes + 255 + 4 + optBytes + edeBytes;
+
+/** The id of the message at `start`. */
+export function idAt(bytes: Uint8Array, start: number): number {
+  return wordAt(bytes, start);
+}
+
+/** Sets the id of the message at `start`. */
+export function setId(bytes: Uint8Array, start: number, id: number): void {
+  setWordAt(bytes, start, id);
+}
+
+/**
+ * Writes the reply with `rcode` to the query that `view` holds and that begins at `start` of `bytes`
+ * into [outStart, outEnd) of `out`, which may be the query's own place. `ede` is an extended error
+ * (RFC 8914) or `edeNone`. Without a readable question (`view.questionEnd` 0) it is a bare header.
+ * The length of the reply, 0 if it does not fit.
+ */
+export function writeReply(
+  out: Uint8Array,
+  outStart: number,
+  outEnd: number,
+  bytes: Uint8Array,
+  start: number,
+  view: QueryView,
+  rcode: number,
+  ede: number,
+): number {
+  assert(outStart >= 0 && outEnd <= out.length, 'a reply lies in its buffer');
+  const hasQuestion = view.questionEnd !== 0;
+  const questionEnd = hasQuestion ? view.questionEnd : dnsHeaderBytes;
+  const optLength = view.hasEdns ? optBytes + (ede < 0 ? 0 : edeBytes) : 0;
+  const length = questionEnd + optLength;
+  if (outEnd - outStart < length) return 0;
+  if (out !== bytes || outStart !== start) copy(bytes, start, out, outStart, questionEnd);
+  const recursion = (view.flags & flagRd) !== 0 ? flagRd | flagRa : 0;
+  const kept = view.flags & (opcodeMask | flagCd);
+  setWordAt(out, outStart, view.id);
+  setWordAt(out, outStart + 2, flagQr | kept | recursion | rcode);
+  setWordAt(out, outStart + 4, hasQuestion ? 1 : 0);
+  setWordAt(out, outStart + 6, 0);
+  setWordAt(out, outStart + 8, 0);
+  setWordAt(out, outStart + 10, view.hasEdns ? 1 : 0);
+  if (view.hasEdns) writeOpt(out, outStart + questionEnd, view.isDnssecOk, ede);
+  return length;
+}
+
+/** An OPT record (RFC 6891), version 0; the DO bit is the query's (RFC 3225 section 3). */
+function writeOpt(out: Uint8Array, at: number, isDnssecOk: boolean, ede: number): void {
+  out[at] = 0;
+  setWordAt(out, at + 1, typeOpt);
+  setWordAt(out, at + 3, udpPayloadBytes);
+  setWordAt(out, at + 5, 0);
+  setWordAt(out, at + 7, isDnssecOk ? 0x8000 : 0);
+  setWordAt(out, at + 9, ede < 0 ? 0 : edeBytes);
+  if (ede < 0) return;
+  setWordAt(out, at + 11, edeOptionCode);
+  setWordAt(out, at + 13, 2);
+  setWordAt(out, at + 15, ede);
+}
+
+/**
+ * Cuts the reply at `start` of `bytes`, which `reply` describes, down to header, question and OPT,
+ * and sets TC: the client asks again over TCP. The new length. A reply without a readable question
+ * becomes a bare header.
+ */
+export function truncateReply(bytes: Uint8Array, start: number, reply: ReplyView): number {
+  const hasQuestion = reply.questionEnd !== 0;
+  const questionEnd = hasQuestion ? reply.questionEnd : dnsHeaderBytes;
+  const optLength = hasQuestion ? reply.optLength : 0;
+  if (optLength !== 0) {
+    bytes.copyWithin(
+      start + questionEnd,
+      start + reply.optOffset,
+      start + reply.optOffset + optLength,
+    );
+  }
+  setWordAt(bytes, start + 2, wordAt(bytes, start + 2) | flagTc);
+  setWordAt(bytes, start + 4, hasQuestion ? 1 : 0);
+  setWordAt(bytes, start + 6, 0);
+  setWordAt(bytes, start + 8, 0);
+  setWordAt(bytes, start + 10, optLength !== 0 ? 1 : 0);
+  return questionEnd + optLength;
+}
+
+/** Copies forwards or backwards, as overlapping regions of one buffer need. */
+function copy(
+  source: Uint8Array,
+  start: number,
+  out: Uint8Array,
+  outStart: number,
+  length: number,
+): void {
+  if (source.buffer === out.buffer && source.byteOffset + start < out.byteOffset + outStart) {
+    for (let i = length - 1; i >= 0; i--) out[outStart + i] = source[start + i] as number;
+  } else {
+    for (let i = 0; i < length; i++) out[outStart + i] = source[start + i] as number;
+  }
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The bounded walker of queries (threats T1-T4). A query is judged by what it holds here and by
+ * nothing else: one question without compression, class IN, at most an OPT and a TSIG behind it.
+ * Work is one pass over the octets of the name and `queryAdditionalsMax` records; nothing outside
+ * [start, end) is read, nothing is allocated, nothing throws.
+ */
+import { assert } from '../assert.ts';
+import {
+  dnsHeaderBytes,
+  labelBytesMax,
+  nameBytesMax,
+  nameLabelsMax,
+  queryAdditionalsMax,
+  udpPayloadBytesMin,
+} from '../limits.ts';
+import { codeDot, codeOfOctet, codeOther, lowerOfOctet } from './alphabet.ts';
+import { classIn, flagQr, opcodeMask, typeAxfr, typeIxfr, typeOpt, typeTsig } from './constants.ts';
+import { nameLengthAt } from './name.ts';
+import { type HashKey, hashBytes } from './name-hash.ts';
+import { wordAt } from './wire.ts';
+
+/** A query that policy can judge. */
+export const queryOk = 0;
+/** Not a query, or no whole header: no answer, or two servers could be made to talk for ever. */
+export const queryDrop = 1;
+/** To be answered FORMERR. */
+export const queryFormErr = 2;
+/**
+ * To be answered NOTIMP: an opcode other than QUERY, a class other than IN (policy is about IN), or
+ * a zone transfer (its answer is a stream of messages).
+ */
+export const queryNotImp = 3;
+
+export type QueryStatus =
+  | typeof queryOk
+  | typeof queryDrop
+  | typeof queryFormErr
+  | typeof queryNotImp;
+
+/**
+ * What `parseQuery` found. One object serves all queries of a thread. Offsets are relative to the
+ * start of the message, so that they hold for a copy of it.
+ */
+export class QueryView {
+  /** QNAME in wire form, lower-case, root included: the first `nameLength` octets. */
+  readonly name: Uint8Array = new Uint8Array(nameBytesMax + 1);
+  /** `name` in the alphabet of patterns; length octets are dots, the root is not written. */
+  readonly codes: Uint8Array = new Uint8Array(nameBytesMax + 1);
+  /** Where the length octet of each label is in `name`. */
+  readonly labelOffsets: Uint8Array = new Uint8Array(nameLabelsMax + 1);
+  nameLength = 0;
+  labelCount = 0;
+  /** True when all octets of the labels are in the alphabet of patterns. */
+  isPlain = false;
+  /** Keyed hash of `name`, a signed 32-bit integer. */
+  hash = 0;
+  qtype = 0;
+  qclass = 0;
+  id = 0;
+  /** The 16 bits after the id. */
+  flags = 0;
+  /** Offset after the question, which is then [12, questionEnd); 0 when none was readable. */
+  questionEnd = 0;
+  /**
+   * Offset after the last record. Octets beyond it belong to nobody: they must not be forwarded, so
+   * that no server can read them differently.
+   */
+  messageEnd = 0;
+  hasEdns = false;
+  /** UDP payload size of the OPT record, at least 512 (RFC 6891 section 6.2.3); 512 without one. */
+  udpPayloadSize: number = udpPayloadBytesMin;
+  /** The DO bit of the OPT record. */
+  isDnssecOk = false;
+  hasTsig = false;
+  readonly key: HashKey;
+
+  constructor(key: HashKey) {
+    this.key = key;
+  }
+}
+
+/**
+ * Parses the message in [start, end) of `bytes`. `id` and `flags` are set for every status but
+ * `queryDrop`, the question whenever `questionEnd` is not 0, the rest for `queryOk` only.
+ */
+export function parseQuery(
+  view: QueryView,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): QueryStatus {
+  assert(start >= 0 && end <= bytes.length, 'a message lies in its buffer');
+  view.questionEnd = 0;
+  view.messageEnd = 0;
+  view.hasEdns = false;
+  if (end - start < dnsHeaderBytes) return queryDrop;
+  const flags = wordAt(bytes, start + 2);
+  if ((flags & flagQr) !== 0) return queryDrop;
+  view.id = wordAt(bytes, start);
+  view.flags = flags;
+  if ((flags & opcodeMask) !== 0) return queryNotImp;
+  // RFC 9619: exactly one question. Of queries only IXFR has records in the other two sections.
+  if (wordAt(bytes, start + 4) !== 1) return queryFormErr;
+  if (wordAt(bytes, start + 6) !== 0 || wordAt(bytes, start + 8) !== 0) return queryFormErr;
+  const additionals = wordAt(bytes, start + 10);
+  if (additionals > queryAdditionalsMax) return queryFormErr;
+  const nameEnd = readName(view, bytes, start + dnsHeaderBytes, end);
+  if (nameEnd === 0 || nameEnd + 4 > end) return queryFormErr;
+  view.qtype = wordAt(bytes, nameEnd);
+  view.qclass = wordAt(bytes, nameEnd + 2);
+  view.questionEnd = nameEnd + 4 - start;
+  if (view.qclass !== classIn) return queryNotImp;
+  if (view.qtype === typeAxfr || view.qtype === typeIxfr) return queryNotImp;
+  const messageEnd = readAdditionals(view, bytes, nameEnd + 4, end, additionals);
+  if (messageEnd === 0) return queryFormErr;
+  view.messageEnd = messageEnd - start;
+  return queryOk;
+}
+
+/**
+ * Loads the wire name at [start, end) into the name fields of `view`, as if it had been asked: for
+ * matching names that come from a cache. False if there is no uncompressed name.
+ */
+export function loadName(view: QueryView, bytes: Uint8Array, start: number, end: number): boolean {
+  assert(start >= 0 && end <= bytes.length, 'a name lies in its buffer');
+  return readName(view, bytes, start, end) !== 0;
+}
+
+/** Copies, folds and classifies the name at `start`. The offset after it, 0 if it is malformed. */
+function readName(view: QueryView, bytes: Uint8Array, start: number, end: number): number {
+  const { name, codes, labelOffsets } = view;
+  const limit = Math.min(end, start + nameBytesMax);
+  let at = start;
+  let out = 0;
+  let labels = 0;
+  let seen = 0;
+  for (;;) {
+    if (at >= limit) return 0;
+    const length = bytes[at++] as number;
+    if (length === 0) break;
+    // Lengths over 63 are pointers and reserved types: a question has neither (threat T3).
+    if (length > labelBytesMax || at + length >= limit) return 0;
+    labelOffsets[labels++] = out;
+    name[out] = length;
+    codes[out++] = codeDot;
+    for (const labelEnd = at + length; at < labelEnd; at++) {
+      const octet = bytes[at] as number;
+      const code = codeOfOctet[octet] as number;
+      name[out] = lowerOfOctet[octet] as number;
+      codes[out++] = code;
+      seen |= code;
+    }
+  }
+  name[out++] = 0;
+  view.nameLength = out;
+  view.labelCount = labels;
+  view.isPlain = seen < codeOther;
+  view.hash = hashBytes(name, 0, out, view.key);
+  return at;
+}
+
+/** Walks the additional section. The offset after it, 0 if it holds what a query must not have. */
+function readAdditionals(
+  view: QueryView,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  count: number,
+): number {
+  view.isDnssecOk = false;
+  view.udpPayloadSize = udpPayloadBytesMin;
+  view.hasTsig = false;
+  let at = start;
+  for (let i = 0; i < count; i++) {
+    const ownerLength = nameLengthAt(bytes, at, end);
+    const fixed = at + ownerLength;
+    if (ownerLength === 0 || fixed + 10 > end) return 0;
+    const next = fixed + 10 + wordAt(bytes, fixed + 8);
+    // A TSIG is the last record (RFC 8945 section 5.1).
+    if (next > end || view.hasTsig) return 0;
+    const type = wordAt(bytes, fixed);
+    if (type === typeOpt) {
+      if (view.hasEdns || ownerLength !== 1) return 0;
+      view.hasEdns = true;
+      view.udpPayloadSize = Math.max(udpPayloadBytesMin, wordAt(bytes, fixed + 2));
+      view.isDnssecOk = ((bytes[fixed + 6] as number) & 0x80) !== 0;
+    } else if (type === typeTsig) {
+      view.hasTsig = true;
+    } else {
+      return 0;
+    }
+    at = next;
+  }
+  return at;
+}
