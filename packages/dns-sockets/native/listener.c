@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Tandem Authors */
+/*
+ * The group's listening sockets. Everything that protects the socket is set before bind(): from its
+ * first moment in the group no packet without the redirect mark can reach it.
+ */
+#include "dns_sockets.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#ifndef IP_RECVORIGDSTADDR
+#define IP_RECVORIGDSTADDR 20
+#endif
+#ifndef IPV6_RECVORIGDSTADDR
+#define IPV6_RECVORIGDSTADDR 74
+#endif
+#ifndef IPV6_TRANSPARENT
+#define IPV6_TRANSPARENT 75
+#endif
+
+struct listener {
+	int family; /* AF_INET or AF_INET6 */
+	bool is_tcp;
+	uint16_t port;
+	uint32_t mark;
+	uint32_t mark_mask;
+	uint32_t redirect_mark;
+	bool has_owner;
+	uid_t owner;
+	uint32_t receive_buffer_bytes;
+	int backlog;
+};
+
+static int set_int(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof value);
+}
+
+/*
+ * The forced size needs CAP_NET_ADMIN; without it net.core.rmem_max (wmem_max) bounds what we get.
+ */
+int ds_set_buffer(int fd, int force_option, int plain_option, uint32_t bytes)
+{
+	if (set_int(fd, SOL_SOCKET, force_option, (int)bytes) == 0)
+		return 0;
+	if (errno != EPERM)
+		return -1;
+	return set_int(fd, SOL_SOCKET, plain_option, (int)bytes);
+}
+
+/* Classic BPF: accept (mark & mask) == redirect mark, drop the rest. TCP children inherit it. */
+static int attach_mark_guard(int fd, uint32_t mask, uint32_t mark)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_MARK)),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, mask),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, mark, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_fprog program = {.len = sizeof code / sizeof code[0], .filter = code};
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
+
+static const char *configure(int fd, const struct listener *want)
+{
+	bool v6 = want->family == AF_INET6;
+
+	if (set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0)
+		return "setsockopt(SO_REUSEPORT)";
+	if (v6 && set_int(fd, SOL_IPV6, IPV6_V6ONLY, 1) != 0)
+		return "setsockopt(IPV6_V6ONLY)";
+	if (v6 ? set_int(fd, SOL_IPV6, IPV6_TRANSPARENT, 1) : set_int(fd, SOL_IP, IP_TRANSPARENT, 1))
+		return "setsockopt(IP_TRANSPARENT)";
+	if (set_int(fd, SOL_SOCKET, SO_MARK, (int)want->mark) != 0)
+		return "setsockopt(SO_MARK)";
+	if (attach_mark_guard(fd, want->mark_mask, want->redirect_mark) != 0)
+		return "setsockopt(SO_ATTACH_FILTER)";
+	/* The kernel lets only sockets of one uid share a port (sk_uid follows the inode). */
+	if (want->has_owner && fchown(fd, want->owner, (gid_t)-1) != 0)
+		return "fchown";
+	return NULL;
+}
+
+static const char *configure_udp(int fd, const struct listener *want)
+{
+	bool v6 = want->family == AF_INET6;
+
+	if (ds_set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, want->receive_buffer_bytes) != 0)
+		return "setsockopt(SO_RCVBUF)";
+	if (ds_set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, want->receive_buffer_bytes) != 0)
+		return "setsockopt(SO_SNDBUF)";
+	if (v6 ? set_int(fd, SOL_IPV6, IPV6_RECVORIGDSTADDR, 1)
+	       : set_int(fd, SOL_IP, IP_RECVORIGDSTADDR, 1))
+		return "setsockopt(IP_RECVORIGDSTADDR)";
+	if (v6 ? set_int(fd, SOL_IPV6, IPV6_RECVPKTINFO, 1) : set_int(fd, SOL_IP, IP_PKTINFO, 1))
+		return "setsockopt(IP_PKTINFO)";
+	/* A forged "fragmentation needed" must not make replies fragment (as unbound and bind). */
+	if (v6 ? set_int(fd, SOL_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_OMIT)
+	       : set_int(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT))
+		return "setsockopt(IP_MTU_DISCOVER)";
+	return NULL;
+}
+
+static const char *bind_wildcard(int fd, const struct listener *want)
+{
+	union ds_address address = {0};
+	socklen_t length;
+
+	address.any.sa_family = (sa_family_t)want->family;
+	if (want->family == AF_INET6) {
+		address.v6.sin6_port = htons(want->port);
+		length = sizeof address.v6;
+	} else {
+		address.v4.sin_port = htons(want->port);
+		length = sizeof address.v4;
+	}
+	if (bind(fd, &address.any, length) != 0)
+		return "bind";
+	if (want->is_tcp && listen(fd, want->backlog) != 0)
+		return "listen";
+	return NULL;
+}
+
+/*
+ * createListener(is_v6, is_tcp, port, mark, mark_mask, redirect_mark, owner_uid | null,
+ *                receive_buffer_bytes, backlog): fd
+ */
+napi_value ds_create_listener(napi_env env, napi_callback_info info)
+{
+	struct ds_args args;
+	struct listener want = {0};
+	char what[64];
+	const char *failed;
+
+	ds_args_begin(&args, env, info, 9);
+	want.family = ds_arg_u32(&args, 0, "family", 0, 1) ? AF_INET6 : AF_INET;
+	want.is_tcp = ds_arg_u32(&args, 1, "protocol", 0, 1);
+	want.port = (uint16_t)ds_arg_u32(&args, 2, "port", 0, UINT16_MAX);
+	want.mark = ds_arg_u32(&args, 3, "mark", 0, UINT32_MAX);
+	want.mark_mask = ds_arg_u32(&args, 4, "markMask", 0, UINT32_MAX);
+	want.redirect_mark = ds_arg_u32(&args, 5, "redirectMark", 0, UINT32_MAX);
+	want.has_owner = !ds_arg_is_nullish(&args, 6);
+	if (want.has_owner)
+		want.owner = ds_arg_u32(&args, 6, "ownerUid", 0, UINT32_MAX - 1);
+	want.receive_buffer_bytes = ds_arg_u32(&args, 7, "receiveBufferBytes", 1, 1u << 30);
+	want.backlog = (int)ds_arg_u32(&args, 8, "backlog", 1, 65535);
+	if (args.failed)
+		return NULL;
+	if (want.redirect_mark & ~want.mark_mask)
+		return ds_throw_argument(env, "redirectMark", "must lie within markMask");
+
+	snprintf(what, sizeof what, "%s listener on IPv%d port %u", want.is_tcp ? "TCP" : "UDP",
+		 want.family == AF_INET6 ? 6 : 4, want.port);
+	int fd = socket(want.family,
+			(want.is_tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return ds_throw_errno(env, errno, "socket", what);
+	failed = configure(fd, &want);
+	if (failed == NULL && !want.is_tcp)
+		failed = configure_udp(fd, &want);
+	if (failed == NULL)
+		failed = bind_wildcard(fd, &want);
+	if (failed != NULL) {
+		int error = errno;
+		close(fd);
+		return ds_throw_errno(env, error, failed, what);
+	}
+	if (!ds_own_fd(args.ds, fd))
+		return ds_throw_errno(env, errno, "realloc", what);
+	return ds_u32(env, (uint32_t)fd);
+}

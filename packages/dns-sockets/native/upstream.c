@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Tandem Authors */
+/*
+ * Connected UDP sockets toward DNS servers. The source port is a secret that protects against
+ * forged answers (RFC 5452): it comes from the kernel's random generator, over 1024..65535 minus
+ * net.ipv4.ip_local_reserved_ports, not from the sequential ephemeral range.
+ */
+#include "dns_sockets.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#ifndef IPV6_TRANSPARENT
+#define IPV6_TRANSPARENT 75
+#endif
+
+enum {
+	PORT_LOW       = 1024,
+	PORT_TRIES_MAX = 256, /* draws of a port, refused ones included */
+	DRAIN_MAX      = 64,  /* datagrams queued between bind and connect */
+};
+
+struct upstream {
+	uint8_t address[16];
+	uint16_t port;
+	bool has_mark;
+	uint32_t mark;
+	bool has_source;
+	uint8_t source[16];
+	uint32_t buffer_bytes;
+};
+
+struct reserved_ports {
+	uint64_t bits[65536 / 64];
+};
+
+static bool is_reserved(const struct reserved_ports *reserved, uint16_t port)
+{
+	return reserved->bits[port / 64] >> (port % 64) & 1;
+}
+
+/* "8080,9148-9150" of this process's network namespace; unreadable counts as none reserved. */
+static void read_reserved_ports(struct reserved_ports *reserved)
+{
+	char text[4096];
+	int fd = open("/proc/sys/net/ipv4/ip_local_reserved_ports",
+		      O_RDONLY | O_CLOEXEC);
+
+	memset(reserved, 0, sizeof *reserved);
+	if (fd < 0)
+		return;
+	ssize_t length = read(fd, text, sizeof text - 1);
+	close(fd);
+	if (length <= 0)
+		return;
+	text[length] = '\0';
+	for (char *next = text; *next >= '0' && *next <= '9';) {
+		unsigned long first = strtoul(next, &next, 10), last = first;
+
+		if (*next == '-')
+			last = strtoul(next + 1, &next, 10);
+		for (unsigned long port = first; port <= last && port < 65536; port++)
+			reserved->bits[port / 64] |= 1ull << (port % 64);
+		if (*next == ',')
+			next++;
+	}
+}
+
+/* -1 with errno EADDRINUSE when too many draws in a row were taken. */
+static int bind_random_port(int fd, const uint8_t source[16])
+{
+	struct reserved_ports reserved;
+	uint16_t draw[PORT_TRIES_MAX];
+
+	read_reserved_ports(&reserved);
+	if (getrandom(draw, sizeof draw, 0) != (ssize_t)sizeof draw)
+		return -1;
+	for (size_t i = 0; i < PORT_TRIES_MAX; i++) {
+		union ds_address local;
+
+		if (draw[i] < PORT_LOW || is_reserved(&reserved, draw[i]))
+			continue;
+		socklen_t length = ds_address_from_bytes(&local, source, draw[i]);
+		if (bind(fd, &local.any, length) == 0)
+			return 0;
+		if (errno != EADDRINUSE)
+			return -1;
+	}
+	errno = EADDRINUSE;
+	return -1;
+}
+
+/*
+ * Between bind and connect anybody could send to the port. What arrived then is thrown away; more
+ * than DRAIN_MAX means somebody is aiming at us.
+ */
+static int drain(int fd)
+{
+	char byte;
+
+	for (int i = 0; i < DRAIN_MAX; i++)
+		if (recv(fd, &byte, sizeof byte, MSG_DONTWAIT | MSG_TRUNC) < 0) {
+			if (errno == EAGAIN)
+				return 0;
+			if (errno != EINTR && errno != ECONNREFUSED)
+				return -1;
+		}
+	errno = EBUSY;
+	return -1;
+}
+
+static const char *configure(int fd, const struct upstream *want, bool v6)
+{
+	int on = 1;
+	int omit = v6 ? IPV6_PMTUDISC_OMIT : IP_PMTUDISC_OMIT;
+
+	if (want->has_mark &&
+	    setsockopt(fd, SOL_SOCKET, SO_MARK, &want->mark, sizeof want->mark) != 0)
+		return "setsockopt(SO_MARK)";
+	/* A source that is not ours (a pod's address) needs a transparent socket. */
+	if (want->has_source &&
+	    setsockopt(fd, v6 ? SOL_IPV6 : SOL_IP, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, &on,
+		       sizeof on) != 0 &&
+	    errno != EPERM)
+		return "setsockopt(IP_TRANSPARENT)";
+	if (setsockopt(fd, v6 ? SOL_IPV6 : SOL_IP, v6 ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &omit,
+		       sizeof omit) != 0)
+		return "setsockopt(IP_MTU_DISCOVER)";
+	if (ds_set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, want->buffer_bytes) != 0)
+		return "setsockopt(SO_RCVBUF)";
+	if (ds_set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, want->buffer_bytes) != 0)
+		return "setsockopt(SO_SNDBUF)";
+	return NULL;
+}
+
+static const char *bind_and_connect(int fd, const struct upstream *want, bool v6)
+{
+	static const uint8_t any6[16];
+	static const uint8_t any4[16] = {[10] = 0xff, [11] = 0xff};
+	union ds_address remote;
+	socklen_t length = ds_address_from_bytes(&remote, want->address, want->port);
+
+	if (bind_random_port(fd, want->has_source ? want->source : v6 ? any6 : any4) != 0)
+		return "bind";
+	if (connect(fd, &remote.any, length) != 0)
+		return "connect";
+	if (drain(fd) != 0)
+		return "recv";
+	return NULL;
+}
+
+/* createUpstreamUdp(address, port, mark | null, source | null, buffer_bytes): fd */
+napi_value ds_create_upstream_udp(napi_env env, napi_callback_info info)
+{
+	static const char what[] = "upstream UDP socket";
+	struct ds_args args;
+	struct upstream want = {0};
+	const char *failed;
+
+	ds_args_begin(&args, env, info, 5);
+	ds_arg_address(&args, 0, "address", want.address);
+	want.port = (uint16_t)ds_arg_u32(&args, 1, "port", 1, UINT16_MAX);
+	want.has_mark = !ds_arg_is_nullish(&args, 2);
+	if (want.has_mark)
+		want.mark = ds_arg_u32(&args, 2, "mark", 0, UINT32_MAX);
+	want.has_source = !ds_arg_is_nullish(&args, 3);
+	if (want.has_source)
+		ds_arg_address(&args, 3, "source", want.source);
+	want.buffer_bytes = ds_arg_u32(&args, 4, "bufferBytes", 1, 1u << 30);
+	if (args.failed)
+		return NULL;
+	bool v6 = !ds_is_v4(want.address);
+	if (want.has_source && v6 == ds_is_v4(want.source))
+		return ds_throw_argument(env, "source", "must be of the address's family");
+
+	int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return ds_throw_errno(env, errno, "socket", what);
+	failed = configure(fd, &want, v6);
+	if (failed == NULL)
+		failed = bind_and_connect(fd, &want, v6);
+	if (failed != NULL) {
+		int error = errno;
+		close(fd);
+		return ds_throw_errno(env, error, failed, what);
+	}
+	if (!ds_own_fd(args.ds, fd))
+		return ds_throw_errno(env, errno, "realloc", what);
+	return ds_u32(env, (uint32_t)fd);
+}
