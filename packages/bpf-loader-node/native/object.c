@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Tandem Authors */
+/*
+ * bpf_object: an ELF file between opening and loading. Maps and programs that JavaScript takes out
+ * of it get fds of their own.
+ */
+#include "loader.h"
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/bpf.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Sections that libbpf 1.1 does not know. Newer versions set the same values themselves. */
+static const struct {
+	const char *section;
+	uint32_t type;
+	uint32_t attach_type;
+} late_sections[] = {
+	{ "netfilter", TD_PROG_TYPE_NETFILTER, TD_ATTACH_NETFILTER },
+	{ "tcx/ingress", BPF_PROG_TYPE_SCHED_CLS, TD_ATTACH_TCX_INGRESS },
+	{ "tcx/egress", BPF_PROG_TYPE_SCHED_CLS, TD_ATTACH_TCX_EGRESS },
+};
+
+static void set_late_types(struct bpf_object *object)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program(program, object) {
+		const char *section = bpf_program__section_name(program);
+
+		if (bpf_program__type(program) != BPF_PROG_TYPE_UNSPEC)
+			continue;
+		if (section[0] == '?') /* declared as not loaded by default */
+			section++;
+		for (size_t i = 0; i < sizeof(late_sections) / sizeof(late_sections[0]); i++) {
+			if (strcmp(section, late_sections[i].section) != 0)
+				continue;
+			bpf_program__set_type(program, late_sections[i].type);
+			bpf_program__set_expected_attach_type(program,
+							      late_sections[i].attach_type);
+		}
+	}
+}
+
+static napi_value throw_logged(struct call *call, const char *code, int error, const char *action,
+			       const char *object, struct log_capture *log)
+{
+	struct failure failure = {
+		.code = code,
+		.action = action,
+		.object = object,
+		.error = error,
+		.log = log->text,
+		.completed = -1,
+	};
+	napi_value result = throw_failure(call, &failure);
+
+	log_free(log);
+	return result;
+}
+
+static napi_value throw_state(struct call *call, const char *action, const char *object)
+{
+	struct failure failure = {
+		.code = "TANDEM_BPF_STATE",
+		.action = action,
+		.object = object,
+		.completed = -1,
+	};
+
+	return throw_failure(call, &failure);
+}
+
+static napi_value throw_missing(struct call *call, const char *action, const char *object)
+{
+	struct failure failure = {
+		.code = "TANDEM_BPF_NOT_FOUND",
+		.action = action,
+		.object = object,
+		.error = ENOENT,
+		.completed = -1,
+	};
+
+	return throw_failure(call, &failure);
+}
+
+/* objectOpen(path, name | null): handle */
+EXPORTED(object_open)
+{
+	LIBBPF_OPTS(bpf_object_open_opts, options);
+	struct call call;
+	struct log_capture log;
+	struct bpf_object *object;
+	struct handle *handle;
+	char path[PATH_BYTES], name[NAME_BYTES];
+
+	if (!call_begin(env, info, 2, &call) ||
+	    !argument_string(&call, 0, "path", path, sizeof(path)))
+		return NULL;
+	if (!is_nullish(&call, 1)) {
+		if (!argument_string(&call, 1, "name", name, sizeof(name)))
+			return NULL;
+		options.object_name = name;
+	}
+	log_begin(&log);
+	object = bpf_object__open_file(path, &options);
+	log_end(&log);
+	if (object == NULL)
+		return throw_logged(&call, "TANDEM_BPF_OPEN", errno, "open BPF object", path, &log);
+	log_free(&log);
+	set_late_types(object);
+	handle = handle_new(&call, HANDLE_OBJECT, bpf_object__name(object));
+	if (handle == NULL) {
+		bpf_object__close(object);
+		return NULL;
+	}
+	handle->object = object;
+	return handle_number(call.loader, handle);
+}
+
+/* objectLoad(handle) */
+EXPORTED(object_load)
+{
+	struct call call;
+	struct log_capture log;
+	struct handle *handle;
+	int result;
+
+	if (!call_begin(env, info, 1, &call))
+		return NULL;
+	handle = argument_handle(&call, 0, HANDLE_OBJECT);
+	if (handle == NULL)
+		return NULL;
+	log_begin(&log);
+	result = bpf_object__load(handle->object);
+	log_end(&log);
+	if (result != 0)
+		return throw_logged(&call, "TANDEM_BPF_LOAD", -result, "load BPF object",
+				    handle->name, &log);
+	log_free(&log);
+	return NULL;
+}
+
+/* objectMaps(handle): declarations */
+EXPORTED(object_maps)
+{
+	struct call call;
+	struct handle *handle;
+	struct bpf_map *map;
+	napi_value list;
+	uint32_t index = 0;
+
+	if (!call_begin(env, info, 1, &call))
+		return NULL;
+	handle = argument_handle(&call, 0, HANDLE_OBJECT);
+	if (handle == NULL || napi_create_array(env, &list) != napi_ok)
+		return NULL;
+	bpf_object__for_each_map(map, handle->object) {
+		napi_value entry;
+
+		napi_create_object(env, &entry);
+		set_string(env, entry, "name", bpf_map__name(map));
+		set_u32(env, entry, "type", bpf_map__type(map));
+		set_u32(env, entry, "keySize", bpf_map__key_size(map));
+		set_u32(env, entry, "valueSize", bpf_map__value_size(map));
+		set_u32(env, entry, "maxEntries", bpf_map__max_entries(map));
+		set_u32(env, entry, "flags", bpf_map__map_flags(map));
+		napi_set_element(env, list, index++, entry);
+	}
+	return list;
+}
+
+/* objectPrograms(handle): declarations */
+EXPORTED(object_programs)
+{
+	struct call call;
+	struct handle *handle;
+	struct bpf_program *program;
+	napi_value list;
+	uint32_t index = 0;
+
+	if (!call_begin(env, info, 1, &call))
+		return NULL;
+	handle = argument_handle(&call, 0, HANDLE_OBJECT);
+	if (handle == NULL || napi_create_array(env, &list) != napi_ok)
+		return NULL;
+	bpf_object__for_each_program(program, handle->object) {
+		napi_value entry;
+
+		napi_create_object(env, &entry);
+		set_string(env, entry, "name", bpf_program__name(program));
+		set_string(env, entry, "section", bpf_program__section_name(program));
+		set_u32(env, entry, "type", bpf_program__type(program));
+		set_u32(env, entry, "expectedAttachType",
+			bpf_program__expected_attach_type(program));
+		napi_set_named_property(env, entry, "autoload",
+					make_bool(env, bpf_program__autoload(program)));
+		napi_set_element(env, list, index++, entry);
+	}
+	return list;
+}
+
+static struct bpf_map *argument_map_name(struct call *call, struct handle *handle, size_t index,
+					 char *name, size_t size)
+{
+	struct bpf_map *map;
+
+	if (!argument_string(call, index, "map name", name, size))
+		return NULL;
+	map = bpf_object__find_map_by_name(handle->object, name);
+	if (map == NULL)
+		throw_missing(call, "find map", name);
+	return map;
+}
+
+static struct bpf_program *argument_program_name(struct call *call, struct handle *handle,
+						 size_t index, char *name, size_t size)
+{
+	struct bpf_program *program;
+
+	if (!argument_string(call, index, "program name", name, size))
+		return NULL;
+	program = bpf_object__find_program_by_name(handle->object, name);
+	if (program == NULL)
+		throw_missing(call, "find program", name);
+	return program;
+}
+
+static napi_value adopt_duplicate(struct call *call, enum handle_kind kind, int fd,
+				  const char *name)
+{
+	int own;
+
+	if (fd < 0)
+		return throw_state(call, "take out of an object that is not loaded:", name);
+	own = fd_duplicate(fd);
+	if (own < 0)
+		return throw_errno(call, errno, "duplicate the fd of", name, "fcntl");
+	return handle_adopt_fd(call, kind, own, name);
+}
+
+/* objectMap(handle, name): handle of the map */
+EXPORTED(object_map)
+{
+	struct call call;
+	struct handle *handle;
+	struct bpf_map *map;
+	char name[NAME_BYTES];
+
+	if (!call_begin(env, info, 2, &call))
+		return NULL;
+	handle = argument_handle(&call, 0, HANDLE_OBJECT);
+	if (handle == NULL)
+		return NULL;
+	map = argument_map_name(&call, handle, 1, name, sizeof(name));
+	if (map == NULL)
+		return NULL;
+	return adopt_duplicate(&call, HANDLE_MAP, bpf_map__fd(map), name);
+}
+
+/* objectProgram(handle, name): handle of the program */
+EXPORTED(object_program)
+{
+	struct call call;
+	struct handle *handle;
+	struct bpf_program *program;
+	char name[NAME_BYTES];
+
+	if (!call_begin(env, info, 2, &call))
+		return NULL;
+	handle = argument_handle(&call, 0, HANDLE_OBJECT);
+	if (handle == NULL)
+		return NULL;
+	program = argument_program_name(&call, handle, 1, name, sizeof(name));
+	if (program == NULL)
+		return NULL;
+	return adopt_duplicate(&call, HANDLE_PROGRAM, bpf_program__fd(program), name);
+}
+
+/* Where a variable lies: its section's map, offset and size; false when there is none. */
+static bool find_rodata(struct bpf_object *object, const char *variable, struct bpf_map **map,
+			uint32_t *offset, uint32_t *size)
+{
+	const struct btf *btf = bpf_object__btf(object);
+	uint32_t count = btf != NULL ? btf__type_cnt(btf) : 0;
+
+	for (uint32_t id = 1; id < count; id++) {
+		const struct btf_type *type = btf__type_by_id(btf, id);
+		const struct btf_var_secinfo *entries;
+		const char *section;
+
+		if (!btf_is_datasec(type))
+			continue;
+		section = btf__name_by_offset(btf, type->name_off);
+		if (strncmp(section, ".rodata", strlen(".rodata")) != 0)
+			continue;
+		entries = btf_var_secinfos(type);
+		for (uint32_t i = 0; i < btf_vlen(type); i++) {
+			const struct btf_type *entry = btf__type_by_id(btf, entries[i].type);
+
+			if (strcmp(btf__name_by_offset(btf, entry->name_off), variable) != 0)
+				continue;
+			*map = bpf_object__find_map_by_name(object, section);
+			*offset = entries[i].offset;
+			*size = entries[i].size;
+			return *map != NULL;
+		}
+	}
+	return false;
+}
+
+/* objectSetRodata(handle, variable, bytes) */
+EXPORTED(object_set_rodata)
+{
+	struct call call;
+	struct handle *handle;
+	struct bpf_map *map = NULL;
+	struct bytes bytes;
+	char variable[256];
+	uint32_t offset = 0, size = 0;
+	size_t length = 0;
+	const void *current;
+	uint8_t *changed;
+	int result;
+
+	if (!call_begin(env, info, 3, &call))
+		return NULL;
+	handle = argument_handle(&call, 0, HANDLE_OBJECT);
+	if (handle == NULL ||
+	    !argument_string(&call, 1, "variable", variable, sizeof(variable)) ||
+	    !argument_bytes(&call, 2, "bytes", &bytes))
+		return NULL;
+	if (!find_rodata(handle->object, variable, &map, &offset, &size))
+		return throw_missing(&call, "find read-only variable", variable);
+	if (bytes.length != size)
+		return throw_range(&call, "variable %s has %u bytes, not %zu", variable, size,
+				   bytes.length);
+	current = bpf_map__initial_value(map, &length);
+	if (current == NULL || (size_t)offset + size > length)
+		return throw_state(&call, "set read-only variable", variable);
+	changed = malloc(length);
+	if (changed == NULL)
+		return throw_errno(&call, ENOMEM, "set read-only variable", variable, NULL);
+	memcpy(changed, current, length);
+	memcpy(changed + offset, bytes.data, size);
+	/* libbpf refuses it once the map exists. */
+	result = bpf_map__set_initial_value(map, changed, length);
+	free(changed);
+	if (result != 0)
+		return throw_state(&call, "set, after load, read-only variable", variable);
+	return NULL;
+}
+
+static bool is_same_shape(const struct bpf_map *map, const struct map_shape *shape)
+{
+	return shape->type == bpf_map__type(map) && shape->key_size == bpf_map__key_size(map) &&
+	       shape->value_size == bpf_map__value_size(map) &&
+	       shape->max_entries == bpf_map__max_entries(map) &&
+	       shape->flags == bpf_map__map_flags(map);
+}
+
+/* objectReusePin(handle, mapName, path) */
+EXPORTED(object_reuse_pin)
+{
+	struct call call;
+	struct handle *handle;
+	struct bpf_map *map;
+	struct map_shape shape;
+	char name[NAME_BYTES], path[PATH_BYTES], pinned_name[NAME_BYTES];
+	int fd, result;
+
+	if (!call_begin(env, info, 3, &call))
+		return NULL;
+	handle = argument_handle(&call, 0, HANDLE_OBJECT);
+	if (handle == NULL)
+		return NULL;
+	map = argument_map_name(&call, handle, 1, name, sizeof(name));
+	if (map == NULL || !argument_string(&call, 2, "path", path, sizeof(path)))
+		return NULL;
+	if (bpf_map__fd(map) >= 0)
+		return throw_state(&call, "reuse a pin after load for map", name);
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return throw_errno(&call, errno, "open pin", path, "BPF_OBJ_GET");
+	/* libbpf takes over whatever shape the pin has; programs compiled for another would misread. */
+	if (!map_shape_read(fd, &shape, pinned_name, sizeof(pinned_name)) ||
+	    !is_same_shape(map, &shape)) {
+		struct failure failure = {
+			.code = "TANDEM_BPF_MISMATCH",
+			.action = "reuse a pin of another shape:",
+			.object = path,
+			.error = EINVAL,
+			.completed = -1,
+		};
+
+		close(fd);
+		return throw_failure(&call, &failure);
+	}
+	result = bpf_map__reuse_fd(map, fd);
+	close(fd);
+	if (result != 0)
+		return throw_errno(&call, -result, "reuse pin", path, "BPF_OBJ_GET_INFO_BY_FD");
+	return NULL;
+}
+
+/* objectSetMaxEntries(handle, mapName, count) */
+EXPORTED(object_set_max_entries)
+{
+	struct call call;
+	struct handle *handle;
+	struct bpf_map *map;
+	char name[NAME_BYTES];
+	uint32_t count;
+	int result;
+
+	if (!call_begin(env, info, 3, &call))
+		return NULL;
+	handle = argument_handle(&call, 0, HANDLE_OBJECT);
+	if (handle == NULL)
+		return NULL;
+	map = argument_map_name(&call, handle, 1, name, sizeof(name));
+	if (map == NULL || !argument_u32(&call, 2, "count", &count))
+		return NULL;
+	result = bpf_map__set_max_entries(map, count);
+	if (result != 0)
+		return throw_state(&call, "set, after load, the entries of map", name);
+	return NULL;
+}
+
+/* objectSetAutoload(handle, programName, isLoaded) */
+EXPORTED(object_set_autoload)
+{
+	struct call call;
+	struct handle *handle;
+	struct bpf_program *program;
+	char name[NAME_BYTES];
+	bool is_loaded;
+
+	if (!call_begin(env, info, 3, &call))
+		return NULL;
+	handle = argument_handle(&call, 0, HANDLE_OBJECT);
+	if (handle == NULL)
+		return NULL;
+	program = argument_program_name(&call, handle, 1, name, sizeof(name));
+	if (program == NULL || !argument_bool(&call, 2, "isLoaded", &is_loaded))
+		return NULL;
+	if (bpf_program__set_autoload(program, is_loaded) != 0)
+		return throw_state(&call, "set, after load, the loading of program", name);
+	return NULL;
+}

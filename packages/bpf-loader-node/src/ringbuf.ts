@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+//
+// A BPF ring buffer on the event loop. One call per wake with a batch of records in one buffer that is
+// used again for the next batch: the callback copies what it wants to keep. A batch is bounded, so a
+// flood of records cannot hold the loop; what is left comes at the next turn. A map has one RingBuffer
+// at a time: two would share one consumer position.
+
+import type { BpfMap } from './map.ts';
+import { type Handle, native, type RingFacts } from './native.ts';
+
+/** Bytes of one batch, and so of the longest record; at most the ring's own size. */
+export const RING_BATCH_BYTES = 256 * 1024;
+/** Records of one batch. */
+export const RING_BATCH_RECORDS = 4096;
+
+/**
+ * `bytes` holds `count` records; record i begins at the sum of the lengths before it, each rounded up
+ * to 8, and has `lengths[i]` bytes. Both arrays are overwritten by the next batch.
+ */
+export type OnRecords = (bytes: Uint8Array, lengths: Uint32Array, count: number) => void;
+
+export class RingBuffer implements Disposable {
+  #handle: Handle;
+
+  /** Reads from now on what is in the ring, whoever wrote it. */
+  constructor(map: BpfMap, onRecords: OnRecords) {
+    const batch = new Uint8Array(Math.min(RING_BATCH_BYTES, map.maxEntries));
+    const lengths = new Uint32Array(RING_BATCH_RECORDS);
+    this.#handle = native.ringOpen(map.handle, batch, lengths, onRecords);
+  }
+
+  /**
+   * Delivers one batch now, without waiting for the loop; returns its records. Not from inside the
+   * callback. An exception of the callback comes out of here.
+   */
+  consume(): number {
+    return native.ringConsume(this.#handle);
+  }
+
+  /** `oversized`: records longer than a batch, which were skipped. */
+  stats(): RingFacts {
+    return native.ringStats(this.#handle);
+  }
+
+  /** Whether the open ring keeps the process alive; it does by default. */
+  setKeepsAlive(keepsAlive: boolean): void {
+    native.ringSetRef(this.#handle, keepsAlive);
+  }
+
+  /** No call of the callback after this; records not read stay in the map. */
+  close(): void {
+    native.handleClose(this.#handle);
+    this.#handle = 0;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
