@@ -35,16 +35,18 @@ export const udpPayloadBytes = 1232;
 export const patternCharsMax = 255;
 /** Patterns of one matcher. */
 export const matcherPatternsMax = 65_536;
-/** States of the merged automaton. 10,000 ordinary patterns take about 62,000. */
-export const matcherStatesMax = 262_144;
-/** Nodes of the trie that the automaton is built from; at most a third of the states. */
-export const matcherTrieNodesMax = 1_048_576;
+/** Nodes of the trie that the automaton is built from. 10,000 ordinary patterns take about 60,000. */
+export const matcherTrieNodesMax = 262_144;
 /** States that are allowed for each node of the trie, beyond `matcherStatesFree`. */
 export const matcherStatesPerNode = 4;
 /** States that any set of patterns may use, however small its trie is. */
 export const matcherStatesFree = 16_384;
-/** Nodes in all the state sets of a construction: bounds its memory, 4 bytes each. */
-export const matcherSetNodesMax = 8_388_608;
+/** Nodes in the state sets of one construction: bounds its memory, 4 bytes each. */
+export const matcherSetNodesMax = 4_194_304;
+/** Nodes that one construction may touch: bounds its time. */
+export const matcherSetWorkMax = 67_108_864;
+/** Constructions that are tried, each with the worst patterns of the one before left out. */
+export const matcherAttemptsMax = 6;
 /** Pattern indices in all accept sets. */
 export const matcherAcceptMembersMax = 1_048_576;
 /** 32-bit words of the bit-parallel fallback: the work for one octet of a name. */
@@ -77,8 +79,8 @@ export const dnsServersMax = 65_536;
 export const portsPerRuleMax = 40;
 /** Rules, peers, ports and names of one policy object together: bounds the work it can ask for. */
 export const policyObjectItemsMax = 20_000;
-/** Errors listed for one policy object; more are counted. */
-export const policyErrorsMax = 20;
+/** Errors listed for one object; more are counted. */
+export const objectErrorsMax = 20;
 /** Addresses of one toCIDR that a DNS rule can name as servers. */
 export const dnsServersPerCidrMax = 256;
 /** Ids out of use that are remembered, of each kind, so that they are not given to something else. */

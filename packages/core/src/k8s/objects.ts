@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The Kubernetes objects that we read, reduced to the fields that we use, with addresses parsed. Objects
+ * of the API server and of hand-written files go the same way, so nothing is taken on trust. The body
+ * of a policy stays unread here: its meaning is policy's (`policy/parse-cilium.ts`).
+ */
+import type { Prefix } from '../net/ip.ts';
+
+export interface ObjectMeta {
+  /** '' for objects of the cluster. */
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly labels: ReadonlyMap<string, string>;
+}
+
+export interface Namespace extends ObjectMeta {
+  readonly kind: 'Namespace';
+}
+
+export interface Node extends ObjectMeta {
+  readonly kind: 'Node';
+  /** spec.podCIDRs, or spec.podCIDR. */
+  readonly podCidrs: readonly Prefix[];
+  /** status.addresses of every type that is an address. */
+  readonly addresses: readonly Uint8Array[];
+}
+
+export interface Pod extends ObjectMeta {
+  readonly kind: 'Pod';
+  /** '' until scheduled. */
+  readonly nodeName: string;
+  readonly hostNetwork: boolean;
+  readonly serviceAccount: string;
+  /** status.podIPs, or status.podIP; empty until the sandbox runs. */
+  readonly addresses: readonly Uint8Array[];
+  /** Succeeded or Failed: its addresses may belong to another pod by now. */
+  readonly isFinished: boolean;
+  readonly isDeleting: boolean;
+  /** RFC 3339, sorts as text; '' if absent. */
+  readonly createdAt: string;
+  /** Annotation tandem.dev/interface. */
+  readonly interfaceName?: string;
+}
+
+export interface ServicePort {
+  /** '' for the only port of a Service. */
+  readonly name: string;
+  readonly port: number;
+  readonly protocol: string;
+}
+
+export interface Service extends ObjectMeta {
+  readonly kind: 'Service';
+  /** Empty for headless and ExternalName services. */
+  readonly clusterIps: readonly Uint8Array[];
+  readonly ports: readonly ServicePort[];
+}
+
+export interface SliceEndpoint {
+  readonly addresses: readonly Uint8Array[];
+  /** kube-proxy may send new connections to it: ready, or serving while it terminates. */
+  readonly isUsable: boolean;
+}
+
+export interface EndpointSlice extends ObjectMeta {
+  readonly kind: 'EndpointSlice';
+  /** Label kubernetes.io/service-name; '' if it belongs to none. */
+  readonly serviceName: string;
+  readonly endpoints: readonly SliceEndpoint[];
+  readonly ports: readonly ServicePort[];
+}
+
+export type PolicyKind = 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy';
+
+/** A policy whose body nobody has read yet. */
+export interface PolicyObject extends ObjectMeta {
+  readonly kind: PolicyKind;
+  readonly spec: unknown;
+  readonly specs: unknown;
+}
+
+/** An object of a kind that we do not act upon. */
+export interface UnsupportedObject extends ObjectMeta {
+  readonly kind: 'unsupported';
+  readonly apiVersion: string;
+  readonly originalKind: string;
+  /** True for kinds that mean policy: whoever wrote it expects enforcement. */
+  readonly isPolicy: boolean;
+}
+
+export type K8sObject =
+  | Namespace
+  | Node
+  | Pod
+  | Service
+  | EndpointSlice
+  | PolicyObject
+  | UnsupportedObject;
+
+/** Key of the maps of objects of one kind: namespace/name. */
+export function objectKey(meta: { readonly namespace: string; readonly name: string }): string {
+  return `${meta.namespace}/${meta.name}`;
+}
+
+/** The annotation that names the host side of a pod's veth. */
+export const interfaceAnnotation = 'tandem.dev/interface';

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Kubernetes objects from parsed YAML or JSON: shape checked by hand, errors that name field and fix. */
+import { objectErrorsMax } from '../limits.ts';
+import { type Prefix, parseAddress, parsePrefix } from '../net/ip.ts';
+import { err, ok, type Result } from '../result.ts';
+import {
+  type EndpointSlice,
+  interfaceAnnotation,
+  type K8sObject,
+  type Namespace,
+  type Node,
+  type ObjectMeta,
+  type Pod,
+  type Service,
+  type ServicePort,
+  type SliceEndpoint,
+} from './objects.ts';
+import {
+  at,
+  type Fields,
+  type Issue,
+  Issues,
+  readFields,
+  readFlag,
+  readInteger,
+  readList,
+  readOptionalFields,
+  readRequiredText,
+  readText,
+  readTextMap,
+  readTexts,
+} from './shape.ts';
+
+export interface ObjectError {
+  /** `Kind namespace/name` as far as it could be read. */
+  readonly subject: string;
+  /** At least one. */
+  readonly issues: readonly Issue[];
+}
+
+const portRange = { min: 1, max: 65_535 };
+const noFields: Fields = {};
+
+/** Groups and kinds; a kind of another group is another kind. */
+const readers: Readonly<
+  Record<string, (fields: Fields, meta: ObjectMeta, issues: Issues) => K8sObject>
+> = {
+  'v1/Namespace': (_, meta) => ({ kind: 'Namespace', ...meta }) satisfies Namespace,
+  'v1/Node': readNode,
+  'v1/Pod': readPod,
+  'v1/Service': readService,
+  'discovery.k8s.io/v1/EndpointSlice': readEndpointSlice,
+  'cilium.io/v2/CiliumNetworkPolicy': (fields, meta) => ({
+    kind: 'CiliumNetworkPolicy',
+    ...meta,
+    spec: fields['spec'],
+    specs: fields['specs'],
+  }),
+  'cilium.io/v2/CiliumClusterwideNetworkPolicy': (fields, meta) => ({
+    kind: 'CiliumClusterwideNetworkPolicy',
+    ...meta,
+    spec: fields['spec'],
+    specs: fields['specs'],
+  }),
+};
+
+const clusterKinds: ReadonlySet<string> = new Set([
+  'v1/Namespace',
+  'v1/Node',
+  'cilium.io/v2/CiliumClusterwideNetworkPolicy',
+]);
+
+/** One object. Kinds that we do not know are values of kind 'unsupported', for the caller to show. */
+export function parseObject(raw: unknown): Result<K8sObject, ObjectError> {
+  const issues = new Issues(objectErrorsMax);
+  const fields = readFields(raw, '', issues);
+  if (fields === null) return err({ subject: 'object', issues: issues.list() });
+  const apiVersion = readRequiredText(fields, 'apiVersion', '', issues);
+  const kind = readRequiredText(fields, 'kind', '', issues);
+  const type = `${apiVersion}/${kind}`;
+  const read = readers[type];
+  const metadata = readFields(fields['metadata'], 'metadata', issues) ?? noFields;
+  const meta = readMeta(metadata, !clusterKinds.has(type) && read !== undefined, issues);
+  const subject = `${kind || 'object'} ${meta.namespace === '' ? '' : `${meta.namespace}/`}${meta.name}`;
+  if (issues.any) return err({ subject, issues: issues.list() });
+  const object =
+    read?.(fields, meta, issues) ??
+    ({
+      kind: 'unsupported',
+      ...meta,
+      apiVersion,
+      originalKind: kind,
+      isPolicy: /Policy$|^CiliumCIDRGroup$/.test(kind),
+    } as const);
+  return issues.any ? err({ subject, issues: issues.list() }) : ok(object);
+}
+
+function readMeta(metadata: Fields, isNamespaced: boolean, issues: Issues): ObjectMeta {
+  const namespace = readText(metadata, 'namespace', 'metadata', issues) ?? '';
+  return {
+    // kubectl puts an object without a namespace into "default"; files are read the same way.
+    namespace: isNamespaced && namespace === '' ? 'default' : namespace,
+    name: readRequiredText(metadata, 'name', 'metadata', issues),
+    uid: readText(metadata, 'uid', 'metadata', issues) ?? '',
+    labels: readTextMap(metadata, 'labels', 'metadata', issues),
+  };
+}
+
+function readNode(fields: Fields, meta: ObjectMeta, issues: Issues): Node {
+  const spec = readOptionalFields(fields, 'spec', '', issues) ?? noFields;
+  const status = readOptionalFields(fields, 'status', '', issues) ?? noFields;
+  const texts = [...readTexts(spec, 'podCIDRs', 'spec', issues)];
+  const single = readText(spec, 'podCIDR', 'spec', issues);
+  if (texts.length === 0 && single !== undefined && single !== '') texts.push(single);
+  const podCidrs: Prefix[] = [];
+  for (const text of texts) {
+    const prefix = parsePrefix(text);
+    if (prefix === null) issues.add('spec.podCIDRs', `${JSON.stringify(text)} is no prefix`);
+    else podCidrs.push(prefix);
+  }
+  const addresses: Uint8Array[] = [];
+  for (const [index, value] of readList(status, 'addresses', 'status', issues).entries()) {
+    const path = `status.addresses[${index}]`;
+    const entry = readFields(value, path, issues);
+    if (entry === null) continue;
+    // Host names and DNS names stand in the same list.
+    const type = readText(entry, 'type', path, issues);
+    if (type === 'Hostname' || type === 'InternalDNS' || type === 'ExternalDNS') continue;
+    addAddress(
+      readRequiredText(entry, 'address', path, issues),
+      at(path, 'address'),
+      addresses,
+      issues,
+    );
+  }
+  return { kind: 'Node', ...meta, namespace: '', podCidrs, addresses };
+}
+
+function readPod(fields: Fields, meta: ObjectMeta, issues: Issues): Pod {
+  const spec = readOptionalFields(fields, 'spec', '', issues) ?? noFields;
+  const status = readOptionalFields(fields, 'status', '', issues) ?? noFields;
+  const metadata = fields['metadata'] as Fields;
+  const addresses: Uint8Array[] = [];
+  for (const [index, value] of readList(status, 'podIPs', 'status', issues).entries()) {
+    const path = `status.podIPs[${index}]`;
+    const entry = readFields(value, path, issues);
+    if (entry === null) continue;
+    addAddress(readRequiredText(entry, 'ip', path, issues), at(path, 'ip'), addresses, issues);
+  }
+  const single = readText(status, 'podIP', 'status', issues) ?? '';
+  if (addresses.length === 0 && single !== '')
+    addAddress(single, 'status.podIP', addresses, issues);
+  const phase = readText(status, 'phase', 'status', issues) ?? '';
+  const annotations = readTextMap(metadata, 'annotations', 'metadata', issues);
+  const interfaceName = annotations.get(interfaceAnnotation);
+  return {
+    kind: 'Pod',
+    ...meta,
+    nodeName: readText(spec, 'nodeName', 'spec', issues) ?? '',
+    hostNetwork: readFlag(spec, 'hostNetwork', 'spec', issues) ?? false,
+    serviceAccount: readText(spec, 'serviceAccountName', 'spec', issues) || 'default',
+    addresses,
+    isFinished: phase === 'Succeeded' || phase === 'Failed',
+    isDeleting: metadata['deletionTimestamp'] !== undefined,
+    createdAt: readTimestamp(metadata['creationTimestamp']),
+    ...(interfaceName === undefined ? {} : { interfaceName }),
+  };
+}
+
+function readService(fields: Fields, meta: ObjectMeta, issues: Issues): Service {
+  const spec = readOptionalFields(fields, 'spec', '', issues) ?? noFields;
+  const texts = [...readTexts(spec, 'clusterIPs', 'spec', issues)];
+  const single = readText(spec, 'clusterIP', 'spec', issues) ?? '';
+  if (texts.length === 0) texts.push(single);
+  const clusterIps: Uint8Array[] = [];
+  for (const text of texts) {
+    if (text !== '' && text !== 'None') addAddress(text, 'spec.clusterIPs', clusterIps, issues);
+  }
+  return { kind: 'Service', ...meta, clusterIps, ports: readPorts(spec, 'spec', issues) };
+}
+
+function readEndpointSlice(fields: Fields, meta: ObjectMeta, issues: Issues): EndpointSlice {
+  const addressType = readRequiredText(fields, 'addressType', '', issues);
+  const endpoints: SliceEndpoint[] = [];
+  for (const [index, value] of readList(fields, 'endpoints', '', issues).entries()) {
+    const path = `endpoints[${index}]`;
+    const endpoint = readFields(value, path, issues);
+    if (endpoint === null) continue;
+    const conditions = readOptionalFields(endpoint, 'conditions', path, issues) ?? noFields;
+    const isReady = readFlag(conditions, 'ready', at(path, 'conditions'), issues) ?? true;
+    const isServing = readFlag(conditions, 'serving', at(path, 'conditions'), issues) ?? isReady;
+    const isTerminating = readFlag(conditions, 'terminating', at(path, 'conditions'), issues);
+    const addresses: Uint8Array[] = [];
+    for (const text of readTexts(endpoint, 'addresses', path, issues)) {
+      if (addressType !== 'FQDN') addAddress(text, at(path, 'addresses'), addresses, issues);
+    }
+    endpoints.push({ addresses, isUsable: isReady || (isServing && isTerminating === true) });
+  }
+  return {
+    kind: 'EndpointSlice',
+    ...meta,
+    serviceName: meta.labels.get('kubernetes.io/service-name') ?? '',
+    endpoints,
+    ports: readPorts(fields, '', issues),
+  };
+}
+
+/** Ports of a Service or slice. A slice's port without a number is every port; DNS never uses that. */
+function readPorts(fields: Fields, path: string, issues: Issues): readonly ServicePort[] {
+  const ports: ServicePort[] = [];
+  for (const [index, value] of readList(fields, 'ports', path, issues).entries()) {
+    const portPath = `${at(path, 'ports')}[${index}]`;
+    const entry = readFields(value, portPath, issues);
+    if (entry === null) continue;
+    const port = readInteger(entry, 'port', portPath, portRange, issues);
+    const name = readText(entry, 'name', portPath, issues) ?? '';
+    const protocol = readText(entry, 'protocol', portPath, issues) ?? 'TCP';
+    if (port !== undefined) ports.push({ name, port, protocol });
+  }
+  return ports;
+}
+
+function addAddress(text: string, path: string, addresses: Uint8Array[], issues: Issues): void {
+  if (text === '') return;
+  const address = parseAddress(text);
+  if (address === null) issues.add(path, `${JSON.stringify(text)} is no IP address`);
+  else addresses.push(address);
+}
+
+/** YAML parsers may turn a timestamp into a date object. */
+function readTimestamp(value: unknown): string {
+  if (typeof value === 'string') return value;
+  const hasIso = typeof value === 'object' && value !== null && 'toISOString' in value;
+  return hasIso && typeof value.toISOString === 'function' ? String(value.toISOString()) : '';
+}

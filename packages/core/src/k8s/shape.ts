@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Reading values of unknown shape, as YAML and the API server give them: every reader takes the field's
+ * path, and what does not fit becomes an issue that names the path and the fix, never a throw. A null
+ * field is an issue too: the API server drops nulls, so only hand-written files have them, and
+ * `toEndpoints:` with nothing behind it must not mean "any peer".
+ */
+
+export interface Issue {
+  /** Path of the field inside the object, `spec.egress[0].toPorts`. */
+  readonly path: string;
+  /** What is wrong and what to do. */
+  readonly message: string;
+}
+
+export type Fields = Readonly<Record<string, unknown>>;
+
+/** Collects issues of one object, the first `max` of them. */
+export class Issues {
+  readonly #max: number;
+  readonly #list: Issue[] = [];
+  #more = 0;
+
+  constructor(max: number) {
+    this.#max = max;
+  }
+
+  add(path: string, message: string): void {
+    if (this.#list.length < this.#max) this.#list.push({ path, message });
+    else this.#more++;
+  }
+
+  get any(): boolean {
+    return this.#list.length > 0;
+  }
+
+  get count(): number {
+    return this.#list.length + this.#more;
+  }
+
+  /** The issues; a last one tells how many were left out. */
+  list(): readonly Issue[] {
+    if (this.#more === 0) return this.#list;
+    return [...this.#list, { path: '', message: `and ${this.#more} more errors` }];
+  }
+}
+
+/** A member of an object's path. */
+export function at(path: string, field: string): string {
+  if (path === '') return field;
+  return `${path}.${field}`;
+}
+
+/** A mapping, or null with an issue. */
+export function readFields(value: unknown, path: string, issues: Issues): Fields | null {
+  if (isFields(value)) return value;
+  issues.add(path, `is ${nameOf(value)}, but must be a mapping`);
+  return null;
+}
+
+/** An optional mapping: undefined when absent, null with an issue when it is something else. */
+export function readOptionalFields(
+  fields: Fields,
+  field: string,
+  path: string,
+  issues: Issues,
+): Fields | null | undefined {
+  const value = fields[field];
+  return value === undefined ? undefined : readFields(value, at(path, field), issues);
+}
+
+/** A list; empty when absent, empty with an issue when it is something else. */
+export function readList(
+  fields: Fields,
+  field: string,
+  path: string,
+  issues: Issues,
+): readonly unknown[] {
+  const value = fields[field];
+  if (value === undefined) return [];
+  if (Array.isArray(value)) return value;
+  issues.add(at(path, field), `is ${nameOf(value)}, but must be a list`);
+  return [];
+}
+
+/** A text; undefined when absent or, with an issue, when it is something else. */
+export function readText(
+  fields: Fields,
+  field: string,
+  path: string,
+  issues: Issues,
+): string | undefined {
+  const value = fields[field];
+  if (value === undefined || typeof value === 'string') return value;
+  issues.add(at(path, field), `is ${nameOf(value)}, but must be a text: put it in quotes`);
+  return undefined;
+}
+
+/** A text that must be there and not be empty; '' with an issue otherwise. */
+export function readRequiredText(
+  fields: Fields,
+  field: string,
+  path: string,
+  issues: Issues,
+): string {
+  const value = readText(fields, field, path, issues);
+  if (value === undefined && fields[field] !== undefined) return '';
+  if (value === undefined || value === '') {
+    issues.add(at(path, field), 'is missing or empty, but must be given');
+    return '';
+  }
+  return value;
+}
+
+/** A truth value; undefined when absent or, with an issue, when it is something else. */
+export function readFlag(
+  fields: Fields,
+  field: string,
+  path: string,
+  issues: Issues,
+): boolean | undefined {
+  const value = fields[field];
+  if (value === undefined || typeof value === 'boolean') return value;
+  issues.add(at(path, field), `is ${nameOf(value)}, but must be true or false`);
+  return undefined;
+}
+
+/** A whole number in a range; undefined when absent or, with an issue, when it is something else. */
+export function readInteger(
+  fields: Fields,
+  field: string,
+  path: string,
+  range: { readonly min: number; readonly max: number },
+  issues: Issues,
+): number | undefined {
+  const value = fields[field];
+  if (value === undefined) return undefined;
+  if (Number.isInteger(value) && (value as number) >= range.min && (value as number) <= range.max) {
+    return value as number;
+  }
+  issues.add(
+    at(path, field),
+    `is ${nameOf(value)}, but must be a whole number of ${range.min} to ${range.max}`,
+  );
+  return undefined;
+}
+
+/** Texts of a list; those that are none are issues. */
+export function readTexts(
+  fields: Fields,
+  field: string,
+  path: string,
+  issues: Issues,
+): readonly string[] {
+  const texts: string[] = [];
+  for (const [index, value] of readList(fields, field, path, issues).entries()) {
+    if (typeof value === 'string') texts.push(value);
+    else {
+      issues.add(`${at(path, field)}[${index}]`, `is ${nameOf(value)}, but must be a text`);
+    }
+  }
+  return texts;
+}
+
+/** A mapping of texts to texts, as labels are; empty when absent. */
+export function readTextMap(
+  fields: Fields,
+  field: string,
+  path: string,
+  issues: Issues,
+): ReadonlyMap<string, string> {
+  const map = new Map<string, string>();
+  const value = readOptionalFields(fields, field, path, issues);
+  for (const [key, text] of Object.entries(value ?? {})) {
+    if (typeof text === 'string') map.set(key, text);
+    else issues.add(at(at(path, field), key), `is ${nameOf(text)}, but must be a text: quote it`);
+  }
+  return map;
+}
+
+/** What a value is, for messages. */
+export function nameOf(value: unknown): string {
+  if (value === undefined) return 'missing';
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'object') return 'a mapping';
+  if (typeof value === 'string') return `the text ${JSON.stringify(value.slice(0, 80))}`;
+  return `the ${typeof value} ${String(value)}`;
+}
+
+function isFields(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

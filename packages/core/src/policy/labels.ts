@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Identity labels: what policy sees of a peer. For a pod those are its own labels, less the ones that
+ * Cilium's default filter drops because they differ from pod to pod, plus the namespace, its labels,
+ * the service account and the cluster. A pod cannot set the latter itself (GO-2023-2078).
+ *
+ * Source: Cilium pkg/labelsfilter/filter.go, pkg/k8s/apis/cilium.io/const.go.
+ */
+import type { Namespace, Pod } from '../k8s/objects.ts';
+
+export interface Identity {
+  /** Labels of source k8s, by name. */
+  readonly labels: ReadonlyMap<string, string>;
+  /** Labels of source reserved; their values are empty. */
+  readonly reserved: ReadonlySet<string>;
+}
+
+export const podNamespaceLabel = 'io.kubernetes.pod.namespace';
+export const namespaceLabelsPrefix = 'io.cilium.k8s.namespace.labels.';
+export const serviceAccountLabel = 'io.cilium.k8s.policy.serviceaccount';
+export const clusterLabel = 'io.cilium.k8s.policy.cluster';
+
+const ciliumPrefix = 'io.cilium.k8s.';
+const includedPrefixes = [
+  podNamespaceLabel,
+  'io.cilium.k8s.namespace.labels',
+  'app.kubernetes.io',
+  clusterLabel,
+];
+const ignoredPrefixes = [
+  'io.kubernetes',
+  'kubernetes.io',
+  'statefulset.kubernetes.io/pod-name',
+  'apps.kubernetes.io/pod-index',
+  'batch.kubernetes.io/job-completion-index',
+  'k8s.io',
+  'pod-template-generation',
+  'pod-template-hash',
+  'controller-revision-hash',
+  'annotation',
+  'etcd_node',
+];
+const betaLabels = 'beta.kubernetes.io';
+const noReserved: ReadonlySet<string> = new Set();
+const noLabels: ReadonlyMap<string, string> = new Map();
+
+/** The identity of a pod. `namespace` undefined: its object is not known (yet), so neither are its labels. */
+export function podIdentity(
+  pod: Pod,
+  namespace: Namespace | undefined,
+  clusterName: string,
+): Identity {
+  const labels = new Map<string, string>();
+  for (const [name, value] of pod.labels) {
+    if (!name.startsWith(ciliumPrefix) && isIdentityLabel(name)) labels.set(name, value);
+  }
+  for (const [name, value] of namespace?.labels ?? []) {
+    const full = namespaceLabelsPrefix + name;
+    if (isIdentityLabel(full)) labels.set(full, value);
+  }
+  // The API server sets this one on every namespace; objects in files may lack it.
+  labels.set(`${namespaceLabelsPrefix}kubernetes.io/metadata.name`, pod.namespace);
+  labels.set(podNamespaceLabel, pod.namespace);
+  labels.set(serviceAccountLabel, pod.serviceAccount);
+  labels.set(clusterLabel, clusterName);
+  return { labels, reserved: noReserved };
+}
+
+/** The identity of what is no pod. */
+export function reservedIdentity(names: Iterable<string>): Identity {
+  return { labels: noLabels, reserved: new Set(names) };
+}
+
+/** Canonical text of an identity: equal texts are matched by the same selectors. */
+export function identityKey(identity: Identity): string {
+  const labels = [...identity.labels].map(([name, value]) => `${name}=${value}`).sort();
+  return JSON.stringify([labels, [...identity.reserved].sort()]);
+}
+
+/**
+ * Cilium's default label filter. Of the ignoring expressions that match the shortest match counts, of
+ * the including ones the longest, and the label stays if nothing ignores it or the including match is
+ * longer.
+ */
+export function isIdentityLabel(name: string): boolean {
+  let included = 0;
+  for (const prefix of includedPrefixes) {
+    if (name.startsWith(prefix)) included = Math.max(included, prefix.length);
+  }
+  let ignored = 0;
+  for (const prefix of ignoredPrefixes) {
+    if (!name.startsWith(prefix)) continue;
+    const length = prefix === 'annotation' ? name.length : prefix.length;
+    if (ignored === 0 || length < ignored) ignored = length;
+  }
+  const beta = name.lastIndexOf(betaLabels);
+  if (beta >= 0 && (ignored === 0 || beta + betaLabels.length < ignored)) {
+    ignored = beta + betaLabels.length;
+  }
+  return ignored === 0 || included > ignored;
+}

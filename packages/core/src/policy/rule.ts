@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The one normalised shape of a policy rule, whatever API it came from. Everything is parsed: label
+ * selectors carry their namespace defaults, CIDRs are prefixes, patterns are canonical, protocol ANY
+ * is spelled out. Semantics of absent lists are resolved here, not later:
+ * `peers: 'any'` is an absent L3 list, `peers: []` selects nobody.
+ */
+import type { Pattern } from '../dns/pattern.ts';
+import type { PolicyKind } from '../k8s/objects.ts';
+import type { Issue } from '../k8s/shape.ts';
+import type { PortRange } from './desired.ts';
+import type { Direction } from './kernel-numbers.ts';
+import type { Peer } from './peer.ts';
+import type { LabelSelector } from './selector.ts';
+
+/** The names of one rules.dns. `patterns` empty allows no name. */
+export interface DnsNames {
+  readonly patterns: readonly Pattern[];
+  /** `dns: []`: Cilium redirects, and permits every name. */
+  readonly matchAll: boolean;
+}
+
+/** One toPorts element, its ports spelled out; `dns` null for plain L4. */
+export interface PortRule {
+  readonly ports: readonly PortRange[];
+  readonly dns: DnsNames | null;
+}
+
+/** One element of ingress, ingressDeny, egress or egressDeny that says something. */
+export interface PolicyRule {
+  readonly direction: Direction;
+  readonly action: 'allow' | 'deny';
+  readonly peers: 'any' | readonly Peer[];
+  /** toFQDNs; then `peers` is empty. */
+  readonly fqdns: readonly Pattern[];
+  /** 'any': every port and protocol. */
+  readonly ports: 'any' | readonly PortRule[];
+  /** Field path inside the object, `spec.egress[0]`. */
+  readonly path: string;
+}
+
+/** One Rule of a policy object (its spec, or one of its specs). */
+export interface PolicySpec {
+  readonly subject: LabelSelector;
+  /** Directions that have a section; a pod selected in one is subject to policy in it. */
+  readonly hasIngress: boolean;
+  readonly hasEgress: boolean;
+  /** Those of them that switch to default deny. */
+  readonly denyIngress: boolean;
+  readonly denyEgress: boolean;
+  readonly rules: readonly PolicyRule[];
+}
+
+export interface PolicyRef {
+  readonly kind: PolicyKind;
+  /** '' for clusterwide policies. */
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/** A valid policy object. */
+export interface Policy {
+  readonly ref: PolicyRef;
+  readonly specs: readonly PolicySpec[];
+  /** Legal, but probably not what was meant. */
+  readonly warnings: readonly Issue[];
+}
+
+/** An invalid policy object. */
+export interface InvalidPolicy {
+  readonly ref: PolicyRef;
+  /** At least one. */
+  readonly errors: readonly Issue[];
+  /**
+   * What to hold at default deny if no earlier version was good: specs without rules. Those whose
+   * endpointSelector could not be read are missing.
+   */
+  readonly hold: readonly PolicySpec[];
+}
+
+/** `Kind/namespace/name`, or `Kind/name`. */
+export function formatPolicyRef(ref: PolicyRef): string {
+  return ref.namespace === ''
+    ? `${ref.kind}/${ref.name}`
+    : `${ref.kind}/${ref.namespace}/${ref.name}`;
+}
