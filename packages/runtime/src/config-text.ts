@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+// A table of options as text: `--help` for the terminal, Markdown for docs/operations.
+
+import { type ConfigSpec, flagName, variableName } from './config.ts';
+import type { Option } from './config-option.ts';
+
+const helpColumns = 100;
+const helpIndent = '      ';
+
+interface NamedOption {
+  readonly name: string;
+  readonly option: Option<unknown>;
+}
+
+/** Options by group, both in the order of the table. */
+function groups<Config>(spec: ConfigSpec<Config>): Map<string, NamedOption[]> {
+  const byGroup = new Map<string, NamedOption[]>();
+  for (const [name, option] of Object.entries<Option<unknown>>(spec.options)) {
+    const group = byGroup.get(option.group);
+    if (group === undefined) byGroup.set(option.group, [{ name, option }]);
+    else group.push({ name, option });
+  }
+  return byGroup;
+}
+
+function defaultText(option: Option<unknown>): string {
+  if (option.fallback === undefined) return 'required';
+  const text = option.format(option.fallback);
+  return text === '' ? 'empty' : text;
+}
+
+/** Breaks text at spaces. */
+function wrap(text: string, indent: string): string {
+  let lines = '';
+  let line = indent;
+  for (const word of text.split(/\s+/)) {
+    if (line !== indent && line.length + word.length >= helpColumns) {
+      lines += `${line.trimEnd()}\n`;
+      line = indent;
+    }
+    line += `${word} `;
+  }
+  return `${lines}${line.trimEnd()}\n`;
+}
+
+/** What `--help` prints. */
+export function helpText<Config>(spec: ConfigSpec<Config>): string {
+  let text = `Usage: ${spec.program} [--config FILE] [--OPTION VALUE]...\n\n${wrap(spec.description, '')}`;
+  text += `\nAn option is a flag, a key of the YAML file (camelCase) or a variable of the environment\n`;
+  text += `(TANDEM_UPPER_SNAKE). Flags win over the environment, that over the file.\n`;
+  for (const [group, options] of groups(spec)) {
+    text += `\n${group}\n`;
+    for (const { name, option } of options) {
+      const range = option.range === '' ? '' : `, ${option.range}`;
+      text += `  --${flagName(name)}  (${option.type}${range}; default: ${defaultText(option)})\n`;
+      text += wrap(option.description, helpIndent);
+    }
+  }
+  text += '\nGeneral\n  --config FILE  (also TANDEM_CONFIG)\n  --help\n  --version\n';
+  return text;
+}
+
+function cell(text: string): string {
+  return text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+}
+
+/** The reference page's tables, one per group. Headings are of level `level`. */
+export function optionsMarkdown<Config>(spec: ConfigSpec<Config>, level: number = 2): string {
+  let text = '';
+  for (const [group, options] of groups(spec)) {
+    text += `${'#'.repeat(level)} ${group}\n\n`;
+    text += '| key | flag | environment | type | default | meaning |\n|---|---|---|---|---|---|\n';
+    for (const { name, option } of options) {
+      const type = option.range === '' ? option.type : `${option.type}: ${option.range}`;
+      const names = `\`${name}\` | \`--${flagName(name)}\` | \`${variableName(name)}\``;
+      const fallback =
+        option.fallback === undefined ? '**required**' : `\`${defaultText(option)}\``;
+      text += `| ${names} | ${cell(type)} | ${cell(fallback)} | ${cell(option.description)} |\n`;
+    }
+    text += '\n';
+  }
+  return text;
+}

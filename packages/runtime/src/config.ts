@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+// Configuration from a table of options: flags before environment (TANDEM_UPPER_SNAKE) before the YAML
+// file before defaults. Everything wrong is reported at once, each with where it stood; an unknown key or
+// flag is an error that names the nearest valid one. Nothing is read but what the caller passes in.
+//
+//   interface ProxyConfig { readonly listenPort: number }
+//   const options: OptionTable<ProxyConfig> = { listenPort: intOption({ ... }) };
+//   const loaded = loadConfig({ program: 'tandem-dns-proxy', description: '...', options }, systemSources());
+
+import { readFileSync, statSync } from 'node:fs';
+import { parseDocument } from 'yaml';
+import type { Option } from './config-option.ts';
+import { nearestName } from './nearest-name.ts';
+
+/** Largest configuration file, bytes. */
+export const configFileBytesMax = 1024 * 1024;
+
+/** An option for each field of a configuration. Names are camelCase. */
+export type OptionTable<Config> = { readonly [Name in keyof Config]: Option<Config[Name]> };
+
+export interface ConfigSpec<Config> {
+  /** Name of the program, for help. */
+  readonly program: string;
+  /** What it does, for help: one or two sentences. */
+  readonly description: string;
+  readonly options: OptionTable<Config>;
+  /** Relations between options. Returns what is wrong; called only when each option by itself is right. */
+  readonly check?: (config: Config) => readonly string[];
+}
+
+/** Where configuration comes from. */
+export interface ConfigSources {
+  /** Arguments after the program. */
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Reads a configuration file. Throws what the file system throws. */
+  readFile(path: string): string;
+}
+
+/** Where an option's value was taken from. */
+export type ConfigOrigin = 'flag' | 'environment' | 'file' | 'default';
+
+export type ConfigResult<Config> =
+  | {
+      readonly kind: 'config';
+      readonly config: Config;
+      readonly origins: Readonly<Record<keyof Config, ConfigOrigin>>;
+      /** Variables TANDEM_... that are no option: maybe misspelt, maybe Kubernetes' service links. */
+      readonly warnings: readonly string[];
+    }
+  | { readonly kind: 'help' }
+  | { readonly kind: 'version' }
+  | { readonly kind: 'error'; readonly errors: readonly string[] };
+
+/** "fqdnGraceSeconds" as a flag: "fqdn-grace-seconds". */
+export function flagName(option: string): string {
+  return option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+/** "fqdnGraceSeconds" in the environment: "TANDEM_FQDN_GRACE_SECONDS". */
+export function variableName(option: string): string {
+  return `TANDEM_${flagName(option).replaceAll('-', '_').toUpperCase()}`;
+}
+
+/** The process's own arguments, environment and file system. */
+export function systemSources(): ConfigSources {
+  return {
+    argv: process.argv.slice(2),
+    env: process.env,
+    readFile: (path) => {
+      if (statSync(path).size > configFileBytesMax) {
+        throw new RangeError(`larger than ${configFileBytesMax} bytes`);
+      }
+      return readFileSync(path, 'utf8');
+    },
+  };
+}
+
+interface Flags {
+  readonly values: Map<string, string>;
+  configPath: string | null;
+  wants: 'help' | 'version' | null;
+}
+
+type AnyOptions = Readonly<Record<string, Option<unknown>>>;
+
+/** Takes one "--name[=value]" and its value. Returns how many arguments it used. */
+function takeFlag(
+  argv: readonly string[],
+  index: number,
+  options: AnyOptions,
+  flags: Flags,
+  errors: string[],
+): number {
+  const argument = argv[index] as string;
+  const equals = argument.indexOf('=');
+  const name = equals < 0 ? argument.slice(2) : argument.slice(2, equals);
+  let value = equals < 0 ? null : argument.slice(equals + 1);
+  const byFlag = new Map(Object.keys(options).map((option) => [flagName(option), option]));
+  let option = byFlag.get(name);
+  if (value === null && name.startsWith('no-')) {
+    const positive = byFlag.get(name.slice(3));
+    if (positive !== undefined && options[positive]?.type === 'bool') {
+      option = positive;
+      value = 'false';
+    }
+  }
+  if (option === undefined && name !== 'config') {
+    const nearest = nearestName(name, [...byFlag.keys(), 'config', 'help', 'version']);
+    errors.push(`unknown flag --${name}; the nearest is --${nearest}`);
+    return value === null && argv[index + 1]?.startsWith('-') === false ? 2 : 1;
+  }
+  let used = 1;
+  if (value === null && option !== undefined && options[option]?.type === 'bool') value = 'true';
+  if (value === null) {
+    value = argv[index + 1] ?? null;
+    used = 2;
+  }
+  if (value === null) {
+    errors.push(`flag --${name} needs a value`);
+  } else if (option === undefined) {
+    flags.configPath = value;
+  } else if (options[option]?.type.startsWith('list of ') === true) {
+    const earlier = flags.values.get(option);
+    flags.values.set(option, earlier === undefined ? value : `${earlier},${value}`);
+  } else {
+    flags.values.set(option, value);
+  }
+  return used;
+}
+
+function readFlags(argv: readonly string[], options: AnyOptions, errors: string[]): Flags {
+  const flags: Flags = { values: new Map(), configPath: null, wants: null };
+  for (let index = 0; index < argv.length; ) {
+    const argument = argv[index] as string;
+    if (argument === '--help' || argument === '-h') flags.wants = 'help';
+    else if (argument === '--version') flags.wants ??= 'version';
+    else if (argument.startsWith('--') && argument.length > 2) {
+      index += takeFlag(argv, index, options, flags, errors);
+      continue;
+    } else errors.push(`unexpected argument "${argument}": options are given as --name value`);
+    index++;
+  }
+  return flags;
+}
+
+/** The map of a YAML file, or an error that names the line. */
+function readYaml(path: string, sources: ConfigSources, errors: string[]): Map<string, unknown> {
+  const values = new Map<string, unknown>();
+  let text: string;
+  try {
+    text = sources.readFile(path);
+  } catch (error) {
+    errors.push(`cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`);
+    return values;
+  }
+  // Aliases are of no use here, and a few of them can stand for gigabytes.
+  const document = parseDocument(text, { uniqueKeys: true });
+  for (const problem of document.errors) errors.push(`${path}: ${problem.message}`);
+  if (document.errors.length > 0) return values;
+  let content: unknown;
+  try {
+    content = document.toJS({ maxAliasCount: 0 });
+  } catch (error) {
+    errors.push(`${path}: ${error instanceof Error ? error.message : String(error)}`);
+    return values;
+  }
+  if (content === null || content === undefined) return values;
+  if (typeof content !== 'object' || Array.isArray(content)) {
+    errors.push(`${path}: must be a map of options`);
+    return values;
+  }
+  return new Map(Object.entries(content));
+}
+
+function unknownKeys(path: string, file: Map<string, unknown>, options: AnyOptions): string[] {
+  const names = Object.keys(options);
+  return [...file.keys()]
+    .filter((key) => !Object.hasOwn(options, key))
+    .map((key) => `${path}: unknown key "${key}"; the nearest is "${nearestName(key, names)}"`);
+}
+
+function unknownVariables(env: ConfigSources['env'], options: AnyOptions): string[] {
+  const known = new Set([...Object.keys(options).map(variableName), 'TANDEM_CONFIG']);
+  return Object.keys(env)
+    .filter((name) => name.startsWith('TANDEM_') && !known.has(name))
+    .map((name) => `${name} is no option; the nearest is ${nearestName(name, [...known])}`);
+}
+
+/** Reads the configuration. Fails as a value, with every error found. */
+export function loadConfig<Config extends object>(
+  spec: ConfigSpec<Config>,
+  sources: ConfigSources,
+): ConfigResult<Config> {
+  const options = spec.options as unknown as AnyOptions;
+  const errors: string[] = [];
+  const flags = readFlags(sources.argv, options, errors);
+  if (flags.wants !== null) return { kind: flags.wants };
+
+  const path = flags.configPath ?? sources.env['TANDEM_CONFIG'] ?? null;
+  const file = path === null ? new Map<string, unknown>() : readYaml(path, sources, errors);
+  if (path !== null) errors.push(...unknownKeys(path, file, options));
+
+  const values: Record<string, unknown> = {};
+  const origins: Record<string, ConfigOrigin> = {};
+  for (const [name, option] of Object.entries(options)) {
+    const flag = flags.values.get(name);
+    const variable = sources.env[variableName(name)];
+    let parsed: ReturnType<Option<unknown>['parseText']>;
+    let place: string;
+    if (flag !== undefined) {
+      [parsed, place, origins[name]] = [option.parseText(flag), `--${flagName(name)}`, 'flag'];
+    } else if (variable !== undefined) {
+      [parsed, place] = [option.parseText(variable), variableName(name)];
+      origins[name] = 'environment';
+    } else if (file.has(name)) {
+      [parsed, place, origins[name]] = [
+        option.parseYaml(file.get(name)),
+        `${path}: ${name}`,
+        'file',
+      ];
+    } else {
+      [parsed, place, origins[name]] = [{ ok: true, value: option.fallback }, name, 'default'];
+      if (option.fallback === undefined) {
+        errors.push(
+          `${name} must be given (--${flagName(name)}, ${variableName(name)} or in the file)`,
+        );
+      }
+    }
+    if (parsed.ok) values[name] = parsed.value;
+    else errors.push(`${place}: ${parsed.error}`);
+  }
+  if (errors.length > 0) return { kind: 'error', errors };
+
+  const config = values as Config;
+  const related = spec.check?.(config) ?? [];
+  if (related.length > 0) return { kind: 'error', errors: related };
+  return {
+    kind: 'config',
+    config: Object.freeze(config),
+    origins: origins as Record<keyof Config, ConfigOrigin>,
+    warnings: unknownVariables(sources.env, options),
+  };
+}

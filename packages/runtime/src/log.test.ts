@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { PassThrough } from 'node:stream';
+import { test } from 'node:test';
+import { createLogger, type LogFormat, type Logger, logLinesPerSecondMax } from './log.ts';
+import { escapeLogText, logTextCharsMax } from './log-escape.ts';
+import { TandemError } from './tandem-error.ts';
+
+interface Capture {
+  readonly log: Logger;
+  readonly lines: () => string[];
+  nowMs: number;
+}
+
+function capture(format: LogFormat): Capture {
+  const destination = new PassThrough();
+  let text = '';
+  destination.on('data', (chunk: Buffer) => {
+    text += chunk.toString();
+  });
+  const state: Capture = {
+    nowMs: 1_700_000_000_000,
+    log: createLogger({
+      format,
+      program: 'test',
+      level: 'info',
+      destination,
+      nowMs: () => state.nowMs,
+    }),
+    lines: () => text.split('\n').slice(0, -1),
+  };
+  return state;
+}
+
+/** Escape sequence, line break, C1 CSI, right-to-left override, line separator. */
+const attack = '\u001b[31mred\nsecond line\u009b2J\u202etxt\u2028x';
+
+test('a JSON line has time, level, program, message and fields', () => {
+  const { log, lines } = capture('json');
+  log
+    .child({ component: 'sync' })
+    .info('connected', { peer: 'dns-proxy', count: 3, none: undefined });
+  assert.deepEqual(JSON.parse(lines()[0] ?? ''), {
+    time: '2023-11-14T22:13:20.000Z',
+    level: 'info',
+    program: 'test',
+    message: 'connected',
+    component: 'sync',
+    peer: 'dns-proxy',
+    count: 3,
+  });
+});
+
+test('a text line quotes what needs it', () => {
+  const { log, lines } = capture('text');
+  log.warn('map nearly full', { map: 'fqdn', fill: 0.9, note: 'two words' });
+  assert.equal(
+    lines()[0],
+    '2023-11-14T22:13:20.000Z WARN  test: map nearly full map=fqdn fill=0.9 note="two words"',
+  );
+});
+
+for (const format of ['json', 'text'] as const) {
+  test(`${format}: names cannot break lines, colour or turn them`, () => {
+    const { log, lines } = capture(format);
+    log.error(attack, { pod: attack, list: [attack], error: new Error(attack), [attack]: 1 });
+    assert.equal(lines().length, 1);
+    // oxlint-disable-next-line no-control-regex -- that none is left is the point
+    assert.doesNotMatch(lines()[0] ?? '', /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e]/);
+    if (format === 'json') assert.equal(JSON.parse(lines()[0] ?? '').pod, attack);
+  });
+}
+
+test('a field cannot replace the message, the level or the program', () => {
+  const { log, lines } = capture('json');
+  log.info('true message', { message: 'forged', level: 'error', program: 'other', time: 'never' });
+  const line = JSON.parse(lines()[0] ?? '');
+  assert.deepEqual([line.message, line.level, line.program], ['true message', 'info', 'test']);
+});
+
+test('an error is told with its code, facts and causes', () => {
+  const { log, lines } = capture('json');
+  const cause = new Error('ECONNREFUSED');
+  const facts = { path: '/run/x.sock' };
+  log.error('no peer', { error: new TandemError('TANDEM_RPC', 'call failed', { cause, facts }) });
+  assert.equal(
+    JSON.parse(lines()[0] ?? '').error,
+    'TANDEM_RPC: call failed (path=/run/x.sock); because: ECONNREFUSED',
+  );
+});
+
+test('long text is cut, and the level holds', () => {
+  const { log, lines } = capture('json');
+  log.debug('not written');
+  log.info('x'.repeat(logTextCharsMax + 1));
+  assert.equal(lines().length, 1);
+  assert.match(lines()[0] ?? '', /x\.\.\. \(8193 characters\)/);
+});
+
+test('a flood is suppressed, counted and told; errors pass', () => {
+  const state = capture('json');
+  for (let i = 0; i < logLinesPerSecondMax + 50; i++) state.log.info('flood');
+  state.log.error('still here');
+  assert.equal(state.lines().length, logLinesPerSecondMax + 1);
+  assert.equal(state.log.suppressed, 50);
+  state.nowMs += 1000;
+  state.log.info('after');
+  const [told, after] = state.lines().slice(-2);
+  assert.equal(JSON.parse(told ?? '').count, 50);
+  assert.equal(JSON.parse(after ?? '').message, 'after');
+});
+
+test('surrogate pairs stay, lone surrogates do not', () => {
+  assert.equal(escapeLogText('\u{1f600}'), '\u{1f600}');
+  assert.equal(escapeLogText('\ud800'), '\\ud800');
+});
+
+test('lines written just before the process ends arrive', () => {
+  const script = `
+    const { createLogger } = await import(${JSON.stringify(new URL('./log.ts', import.meta.url).href)});
+    const log = createLogger({ program: 'child' });
+    for (let i = 0; i < 100; i++) log.info('line ' + i);
+    process.exit(3);`;
+  const child = spawnSync(
+    process.execPath,
+    ['--conditions=@tandem/source', '--input-type=module', '-e', script],
+    { encoding: 'utf8', timeout: 20_000 },
+  );
+  assert.equal(child.status, 3, child.stderr);
+  assert.equal(child.stderr.trim().split('\n').length, 100);
+});

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+// Logs: one line per change of state, never one per query (those are events and metrics). JSON for
+// machines, text for people; both escaped. At most logLinesPerSecondMax lines a second: what is beyond it
+// is counted and said in one line.
+
+import type { Writable } from 'node:stream';
+import winston from 'winston';
+import { escapeLogText, escapeUnsafe, logTextCharsMax } from './log-escape.ts';
+import { TandemError } from './tandem-error.ts';
+
+/** Lines of one logger in one second; errors are never suppressed. */
+export const logLinesPerSecondMax = 200;
+/** Causes of an error that are followed. */
+const errorCausesMax = 4;
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+export const logLevels: readonly LogLevel[] = ['debug', 'info', 'warn', 'error'];
+export type LogFormat = 'json' | 'text';
+
+/** Facts beside a message. An Error becomes its message, code and facts. Lists of texts are short. */
+export type LogFields = Readonly<
+  Record<string, string | number | boolean | readonly string[] | Error | null | undefined>
+>;
+
+export interface Logger {
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  warn(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+  /** A logger that adds `fields` to every line. */
+  child(fields: LogFields): Logger;
+  /** Lines suppressed since the start. */
+  readonly suppressed: number;
+}
+
+export interface LogOptions {
+  /** Default info. */
+  readonly level?: LogLevel;
+  /** Default json. */
+  readonly format?: LogFormat;
+  /** Name of the process, in every line. */
+  readonly program: string;
+  /** Default: standard error, which the kernel writes before the process can end. */
+  readonly destination?: Writable;
+  /** Wall clock for the time of lines, ms since 1970. Default Date.now. */
+  readonly nowMs?: () => number;
+}
+
+/** An error's message, code and facts, and those of its causes. The stack only where it was unexpected. */
+function errorText(error: Error): string {
+  const parts: string[] = [];
+  let current: unknown = error;
+  for (let depth = 0; depth < errorCausesMax && current instanceof Error; depth++) {
+    if (current instanceof TandemError) {
+      const facts = Object.entries(current.facts).map(([name, value]) => `${name}=${value}`);
+      parts.push(
+        `${current.code}: ${current.message}${facts.length > 0 ? ` (${facts.join(' ')})` : ''}`,
+      );
+    } else {
+      parts.push(depth === 0 ? (current.stack ?? current.message) : current.message);
+    }
+    current = current.cause;
+  }
+  return parts.join('; because: ');
+}
+
+/** Fields in a form that is safe and bounded. */
+function plainFields(fields: LogFields): Record<string, unknown> {
+  const plain: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(fields)) {
+    if (value === undefined) continue;
+    if (value instanceof Error) plain[name] = errorText(value).slice(0, logTextCharsMax);
+    else if (typeof value === 'string') plain[name] = value.slice(0, logTextCharsMax);
+    else plain[name] = value;
+  }
+  return plain;
+}
+
+function textLine(info: winston.Logform.TransformableInfo): string {
+  const { level, message, time, program, ...fields } = info;
+  let line = `${String(time)} ${level.toUpperCase().padEnd(5)} ${String(program)}: ${String(message)}`;
+  for (const [name, value] of Object.entries(fields)) {
+    const isBare = typeof value !== 'object' && /^[^\s"=]+$/.test(String(value));
+    line += ` ${name}=${isBare ? String(value) : JSON.stringify(value)}`;
+  }
+  return escapeUnsafe(line);
+}
+
+function lineFormat(format: LogFormat): winston.Logform.Format {
+  return winston.format.printf((info) => {
+    if (format === 'text') return textLine(info);
+    const { level, message, time, program, ...fields } = info;
+    return escapeUnsafe(JSON.stringify({ time, level, program, message, ...fields }));
+  });
+}
+
+/** Counts lines per second. */
+class LineLimit {
+  suppressed = 0;
+  #second = 0;
+  #lines = 0;
+  #unreported = 0;
+
+  /** False: do not write. */
+  take(level: LogLevel, nowMs: number): boolean {
+    const second = Math.floor(nowMs / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#lines = 0;
+    }
+    this.#lines++;
+    if (this.#lines <= logLinesPerSecondMax || level === 'error') return true;
+    this.suppressed++;
+    this.#unreported++;
+    return false;
+  }
+
+  /** Lines suppressed since the last call, once the flood is over. */
+  report(): number {
+    if (this.#unreported === 0 || this.#lines > logLinesPerSecondMax) return 0;
+    const count = this.#unreported;
+    this.#unreported = 0;
+    return count;
+  }
+}
+
+class WinstonLogger implements Logger {
+  readonly #winston: winston.Logger;
+  readonly #limit: LineLimit;
+  readonly #nowMs: () => number;
+  readonly #fields: Record<string, unknown>;
+
+  constructor(
+    logger: winston.Logger,
+    limit: LineLimit,
+    nowMs: () => number,
+    fields: Record<string, unknown>,
+  ) {
+    this.#winston = logger;
+    this.#limit = limit;
+    this.#nowMs = nowMs;
+    this.#fields = fields;
+  }
+
+  get suppressed(): number {
+    return this.#limit.suppressed;
+  }
+
+  debug(message: string, fields: LogFields = {}): void {
+    this.#write('debug', message, fields);
+  }
+
+  info(message: string, fields: LogFields = {}): void {
+    this.#write('info', message, fields);
+  }
+
+  warn(message: string, fields: LogFields = {}): void {
+    this.#write('warn', message, fields);
+  }
+
+  error(message: string, fields: LogFields = {}): void {
+    this.#write('error', message, fields);
+  }
+
+  child(fields: LogFields): Logger {
+    const all = { ...this.#fields, ...plainFields(fields) };
+    return new WinstonLogger(this.#winston, this.#limit, this.#nowMs, all);
+  }
+
+  #write(level: LogLevel, message: string, fields: LogFields): void {
+    if (!this.#winston.isLevelEnabled(level)) return;
+    const nowMs = this.#nowMs();
+    if (!this.#limit.take(level, nowMs)) return;
+    const time = new Date(nowMs).toISOString();
+    const suppressed = this.#limit.report();
+    if (suppressed > 0) {
+      this.#winston.log({
+        level: 'warn',
+        message: 'log lines suppressed',
+        time,
+        count: suppressed,
+      });
+    }
+    // The fixed fields last: a field of the same name must not replace them.
+    const all = { ...this.#fields, ...plainFields(fields) };
+    this.#winston.log({ ...all, level, message: escapeLogText(message), time });
+  }
+}
+
+/** Makes the logger of a process. */
+export function createLogger(options: LogOptions): Logger {
+  const program = options.program;
+  const logger = winston.createLogger({
+    level: options.level ?? 'info',
+    levels: { error: 0, warn: 1, info: 2, debug: 3 },
+    format: winston.format.combine(
+      winston.format((info) => Object.assign(info, { program }))(),
+      lineFormat(options.format ?? 'json'),
+    ),
+    transports: [
+      new winston.transports.Stream({ stream: options.destination ?? process.stderr, eol: '\n' }),
+    ],
+  });
+  const nowMs = options.nowMs ?? ((): number => Date.now());
+  return new WinstonLogger(logger, new LineLimit(), nowMs, {});
+}
+
+/** A logger that writes nothing, for tests. */
+export function silentLogger(): Logger {
+  const nothing = (): void => {};
+  const logger: Logger = {
+    debug: nothing,
+    info: nothing,
+    warn: nothing,
+    error: nothing,
+    child: () => logger,
+    suppressed: 0,
+  };
+  return logger;
+}

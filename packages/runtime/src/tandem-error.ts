@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+// Operating errors: what went wrong outside of the program, said so that an operator can act on it. Bad
+// input is a `Result`, a bug is an assertion; neither is one of these.
+
+/** Stable, part of the API: "TANDEM_SOCKET_IN_USE". */
+export type TandemErrorCode = `TANDEM_${Uppercase<string>}`;
+
+/** The codes that this package throws, and what each means. Other packages list their own. */
+export const runtimeErrorCodes = {
+  TANDEM_UNEXPECTED: 'an error of the runtime or a library, without a code of ours',
+  TANDEM_SYSTEM: 'a system call failed; `errno` names the cause',
+  TANDEM_SOCKET_IN_USE: 'another process listens on the unix socket',
+  TANDEM_SOCKET_PATH: 'the unix socket cannot be made there: not a socket, or an unsafe directory',
+  TANDEM_PEER_REFUSED:
+    'the process at the other end of the unix socket has a uid that is not allowed',
+  TANDEM_START_TIMEOUT: 'a component did not start in time',
+  TANDEM_STOP_TIMEOUT: 'a component did not stop in time',
+  TANDEM_RPC: 'a gRPC call failed; `status` names the cause',
+  TANDEM_SNAPSHOT_WRITE: 'the policy snapshot could not be written',
+} as const satisfies Readonly<Record<TandemErrorCode, string>>;
+
+/** Facts about an error as fields: what was attempted, on what. Values are for logs and status. */
+export type ErrorFacts = Readonly<Record<string, string | number | boolean>>;
+
+export interface TandemErrorOptions {
+  readonly cause?: unknown;
+  readonly facts?: ErrorFacts;
+}
+
+/** The fields that Node puts on errors of system calls. */
+interface SystemErrorFields {
+  readonly code?: unknown;
+  readonly syscall?: unknown;
+  readonly path?: unknown;
+}
+
+export class TandemError extends Error {
+  override readonly name: string = 'TandemError';
+  readonly code: TandemErrorCode;
+  readonly facts: ErrorFacts;
+
+  /** `message` says what was attempted, on what, and what the operator can do. */
+  constructor(code: TandemErrorCode, message: string, options: TandemErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.facts = options.facts ?? {};
+  }
+
+  /**
+   * What was caught, as a TandemError: itself, an error of a system call with its errno as a fact, or
+   * TANDEM_UNEXPECTED. `attempt` opens the message: "read /etc/tandem.yaml".
+   */
+  static from(caught: unknown, attempt?: string): TandemError {
+    if (caught instanceof TandemError) return caught;
+    const prefix = attempt === undefined ? '' : `${attempt}: `;
+    if (!(caught instanceof Error)) {
+      return new TandemError('TANDEM_UNEXPECTED', `${prefix}${String(caught)}`, { cause: caught });
+    }
+    const { code, syscall, path } = caught as SystemErrorFields;
+    if (typeof code !== 'string' || typeof syscall !== 'string') {
+      return new TandemError('TANDEM_UNEXPECTED', `${prefix}${caught.message}`, { cause: caught });
+    }
+    const facts = { errno: code, syscall, ...(typeof path === 'string' ? { path } : {}) };
+    return new TandemError('TANDEM_SYSTEM', `${prefix}${caught.message}`, { cause: caught, facts });
+  }
+}
