@@ -35,22 +35,36 @@ export const udpPayloadBytes = 1232;
 export const patternCharsMax = 255;
 /** Patterns of one matcher. */
 export const matcherPatternsMax = 65_536;
-/** Nodes of the trie that the automaton is built from. 10,000 ordinary patterns take about 60,000. */
-export const matcherTrieNodesMax = 262_144;
-/** States that are allowed for each node of the trie, beyond `matcherStatesFree`. */
-export const matcherStatesPerNode = 4;
-/** States that any set of patterns may use, however small its trie is. */
-export const matcherStatesFree = 16_384;
-/** Nodes in the state sets of one construction: bounds its memory, 4 bytes each. */
-export const matcherSetNodesMax = 4_194_304;
-/** Nodes that one construction may touch: bounds its time. */
-export const matcherSetWorkMax = 67_108_864;
 /** Constructions that are tried, each with the worst patterns of the one before left out. */
 export const matcherAttemptsMax = 6;
-/** Pattern indices in all accept sets. */
-export const matcherAcceptMembersMax = 1_048_576;
-/** 32-bit words of the bit-parallel fallback: the work for one octet of a name. */
-export const matcherFallbackWordsMax = 64;
+
+/** Budgets of one compilation of a matcher. */
+export interface MatcherLimits {
+  /** Nodes of the trie of all patterns. 10,000 ordinary patterns take about 60,000. */
+  readonly trieNodesMax: number;
+  /** States that are allowed for each node of the trie, beyond `statesFree`. */
+  readonly statesPerNode: number;
+  /** States that any set of patterns may use, however small its trie is. */
+  readonly statesFree: number;
+  /** Nodes in all state sets of one construction: bounds its memory, 4 bytes each. */
+  readonly setNodesMax: number;
+  /** Nodes that one construction may touch: bounds its time. */
+  readonly setWorkMax: number;
+  /** Pattern indices in all accept sets. */
+  readonly acceptMembersMax: number;
+  /** 32-bit words of the simulation of what finds no room: the work for one octet of a name. */
+  readonly simulationWordsMax: number;
+}
+
+export const matcherLimits: MatcherLimits = {
+  trieNodesMax: 262_144,
+  statesPerNode: 4,
+  statesFree: 16_384,
+  setNodesMax: 4_194_304,
+  setWorkMax: 67_108_864,
+  acceptMembersMax: 1_048_576,
+  simulationWordsMax: 64,
+};
 
 /* ---- FQDN cache ------------------------------------------------------------------------------- */
 /** Mappings name x address x namespace x scope. */

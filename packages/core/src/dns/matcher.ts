@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Which of many patterns match a name: one pass over its octets, backwards, in a merged automaton,
+ * whose cost does not grow with the number of patterns. The few patterns that the automaton has no
+ * room for are simulated beside it; the answer is exact either way.
+ *
+ * An answer is the id of an accept set, 0 for no pattern. Ids below `stableSets` mean the same set for
+ * the life of the matcher, so what a caller derives from one can be kept. The id `stableSets` itself is
+ * the transient set, made of a stable set and simulated patterns: the next `match` overwrites it.
+ */
+import { assert } from '../assert.ts';
+import { codeDot } from './alphabet.ts';
+import { slotAccept, slotBits, slotMask, slotStay } from './dfa-pack.ts';
+import { GlobNfa, type GlobTables } from './glob-nfa.ts';
+import type { QueryView } from './query.ts';
+
+/** Sets of pattern indices: members[starts[id]] up to members[starts[id + 1]], ascending. */
+export interface AcceptSets {
+  readonly starts: Int32Array;
+  readonly members: Int32Array;
+}
+
+/** What a matcher is made of; also what an image holds. */
+export interface MatcherTables {
+  /** Patterns that it was compiled from: their indices are below this. */
+  readonly patternCount: number;
+  /** The packed automaton (dfa-pack.ts) and the base of its first state. */
+  readonly table: Int32Array;
+  readonly root: number;
+  readonly starts: Int32Array;
+  readonly members: Int32Array;
+  /** Set of a name of ordinary characters at which the automaton does not accept. */
+  readonly plainSet: number;
+  /** Set of a name with other octets. */
+  readonly otherSet: number;
+  readonly globs: GlobTables;
+}
+
+export class Matcher {
+  readonly tables: MatcherTables;
+  /** Stable ids are 0 up to this; this one is the transient set. */
+  readonly stableSets: number;
+  readonly acceptSets: AcceptSets;
+  readonly #table: Int32Array;
+  readonly #globs: GlobNfa;
+  readonly #globCount: number;
+
+  constructor(tables: MatcherTables) {
+    this.tables = tables;
+    this.stableSets = tables.starts.length - 1;
+    this.#table = tables.table;
+    this.#globs = new GlobNfa(tables.globs);
+    this.#globCount = tables.globs.patterns.length;
+    const stableMembers = tables.members.length;
+    const starts = new Int32Array(this.stableSets + 2);
+    starts.set(tables.starts);
+    starts[this.stableSets + 1] = stableMembers;
+    const members = new Int32Array(stableMembers + this.#transientMax());
+    members.set(tables.members);
+    this.acceptSets = { starts, members };
+  }
+
+  /** The accept set of the name in `view` (`parseQuery`, `loadName`). No allocation. */
+  match(view: QueryView): number {
+    if (!view.isPlain) return this.tables.otherSet;
+    const set = this.#walk(view.codes, view.nameLength);
+    return this.#globCount === 0 ? set : this.#withGlobs(set, view);
+  }
+
+  /** Whether `set` means the same patterns for the life of this matcher. */
+  isStable(set: number): boolean {
+    return set < this.stableSets;
+  }
+
+  /** Whether pattern `index` is in `set`, by binary search. */
+  has(set: number, index: number): boolean {
+    const { starts, members } = this.acceptSets;
+    let low = starts[set] as number;
+    let high = starts[set + 1] as number;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((members[middle] as number) < index) low = middle + 1;
+      else high = middle;
+    }
+    return low < (starts[set + 1] as number) && members[low] === index;
+  }
+
+  /** Octets of the arrays that matching uses. */
+  get byteLength(): number {
+    const { globs } = this.tables;
+    const words = this.acceptSets.starts.length + this.acceptSets.members.length;
+    return 4 * (this.#table.length + words + globs.step.length + globs.stay.length);
+  }
+
+  #walk(codes: Uint8Array, nameLength: number): number {
+    const table = this.#table;
+    let base = this.tables.root;
+    // The last octet is the root, octet 0 the length of the first label: neither is read.
+    for (let i = nameLength - 2; i > 0; i--) {
+      const code = codes[i] as number;
+      let entry = table[base + code] as number;
+      if ((entry & slotMask) === code) {
+        base = entry >>> slotBits;
+        continue;
+      }
+      entry = table[base + slotStay] as number;
+      if ((entry & slotMask) !== slotStay) return this.tables.plainSet;
+      base = entry >>> slotBits;
+      entry = table[base + code] as number;
+      if ((entry & slotMask) === code) base = entry >>> slotBits;
+      else if (code === codeDot) return this.tables.plainSet;
+    }
+    const entry = table[base] as number;
+    return (entry & slotMask) === slotAccept ? entry >>> slotBits : this.tables.plainSet;
+  }
+
+  /** Merges the simulated patterns that match into the transient set, if there are any. */
+  #withGlobs(set: number, view: QueryView): number {
+    this.#globs.run(view.codes, view.nameLength);
+    const { patterns } = this.tables.globs;
+    const { starts, members } = this.acceptSets;
+    let at = starts[set] as number;
+    const end = starts[set + 1] as number;
+    const first = starts[this.stableSets] as number;
+    let out = first;
+    for (let index = 0; index < this.#globCount; index++) {
+      if (!this.#globs.isMatch(index)) continue;
+      const pattern = patterns[index] as number;
+      for (; at < end && (members[at] as number) < pattern; at++)
+        members[out++] = members[at] as number;
+      members[out++] = pattern;
+    }
+    if (out === first) return set;
+    for (; at < end; at++) members[out++] = members[at] as number;
+    starts[this.stableSets + 1] = out;
+    return this.stableSets;
+  }
+
+  /** Members that the transient set can have: the largest stable set and all simulated patterns. */
+  #transientMax(): number {
+    const { starts } = this.tables;
+    let largest = 0;
+    for (let id = 0; id < this.stableSets; id++) {
+      largest = Math.max(largest, (starts[id + 1] as number) - (starts[id] as number));
+    }
+    assert(starts[0] === 0, 'sets begin at 0');
+    return largest + this.#globCount;
+  }
+}
