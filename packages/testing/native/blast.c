@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Tandem Authors */
+/* Many datagrams or frames at a rate; replies are not read. */
+#include "probe.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+enum { BLAST_TICK_NS = 1000000, BLAST_BURST_MAX = 4096 };
+
+struct blast {
+	struct watch watch; /* a timer */
+	int socket;
+	struct address peer;
+	uint8_t *bytes;
+	size_t length;
+	long counter_at; /* offset of a 32-bit counter in the payload, big endian, or -1 */
+	uint64_t count, rate, sent, failed, started_ns;
+	int last_error;
+};
+
+static void on_close(struct watch *watch)
+{
+	struct blast *blast = (struct blast *)watch;
+
+	if (blast->socket >= 0)
+		close(blast->socket);
+	free(blast->bytes);
+}
+
+static void send_one(struct blast *blast)
+{
+	uint32_t number = htonl((uint32_t)(blast->sent + blast->failed));
+
+	if (blast->counter_at >= 0)
+		memcpy(blast->bytes + blast->counter_at, &number, sizeof(number));
+	if (sendto(blast->socket, blast->bytes, blast->length, 0,
+		   (struct sockaddr *)&blast->peer.storage, blast->peer.length) >= 0) {
+		blast->sent++;
+		return;
+	}
+	/* ECONNREFUSED and the like report an earlier datagram; each call is one datagram all the same. */
+	blast->failed++;
+	blast->last_error = errno;
+}
+
+static void on_ready(struct watch *watch, uint32_t events)
+{
+	struct blast *blast = (struct blast *)watch;
+	uint64_t ticks;
+	uint64_t due;
+
+	(void)events;
+	if (read(watch->fd, &ticks, sizeof(ticks)) < 0)
+		return;
+	due = (now_ns() - blast->started_ns) / 1000 * blast->rate / 1000000;
+	if (blast->rate == 0 || due > blast->count)
+		due = blast->count;
+	for (int i = 0; i < BLAST_BURST_MAX && blast->sent + blast->failed < due; i++)
+		send_one(blast);
+	if (blast->sent + blast->failed < blast->count)
+		return;
+	answer_ok(watch->id);
+	answer_field("sent=%llu failed=%llu error=%s elapsedUs=%llu",
+		     (unsigned long long)blast->sent, (unsigned long long)blast->failed,
+		     blast->last_error == 0 ? "none" : strerrorname_np(blast->last_error),
+		     (unsigned long long)((now_ns() - blast->started_ns) / 1000));
+	answer_end();
+	watch_close(watch);
+}
+
+static int open_target(const struct request *request, struct address *peer)
+{
+	const char *interface = arg_text(request, "interface", NULL);
+	struct sockaddr_ll *link = (struct sockaddr_ll *)&peer->storage;
+	int buffer = 4 << 20;
+	int fd;
+
+	if (interface == NULL) {
+		if (!arg_address(request, "to", "port", peer)) {
+			errno = EINVAL;
+			return -1;
+		}
+		fd = socket_open(request, peer->storage.ss_family, SOCK_DGRAM, 0);
+	} else {
+		memset(peer, 0, sizeof(*peer));
+		link->sll_family = AF_PACKET;
+		link->sll_ifindex = (int)if_nametoindex(interface);
+		peer->length = sizeof(*link);
+		fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	}
+	if (fd >= 0)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof(buffer));
+	return fd;
+}
+
+/* blast (to= port= | interface=) data= counterAt= count= rate= : rate 0 is as fast as possible */
+void op_blast(const struct request *request)
+{
+	struct itimerspec tick = { .it_interval.tv_nsec = BLAST_TICK_NS,
+				   .it_value.tv_nsec = BLAST_TICK_NS };
+	struct address peer;
+	size_t length = 0;
+	uint8_t *bytes = arg_bytes(request, "data", &length);
+	long counter_at = arg_number(request, "counterAt", -1);
+	bool is_sane = bytes != NULL && counter_at + 4 <= (long)length;
+	int fd = is_sane ? open_target(request, &peer) : -1;
+	int timer = fd < 0 ? -1 : timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	struct blast *blast =
+		timer < 0 ? NULL : watch_new(sizeof(*blast), timer, request->id, EPOLLIN);
+
+	if (blast == NULL) {
+		answer_error(request->id, EINVAL, "data, destination or counter");
+		if (fd >= 0)
+			close(fd);
+		free(bytes);
+		return;
+	}
+	blast->watch.on_ready = on_ready;
+	blast->watch.on_close = on_close;
+	blast->socket = fd;
+	blast->peer = peer;
+	blast->bytes = bytes;
+	blast->length = length;
+	blast->counter_at = counter_at;
+	blast->count = (uint64_t)arg_number(request, "count", 1);
+	blast->rate = (uint64_t)arg_number(request, "rate", 0);
+	blast->started_ns = now_ns();
+	timerfd_settime(timer, 0, &tick, NULL);
+}

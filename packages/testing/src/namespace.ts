@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Network namespaces named td<pid in base 36>-<number>-<what>, so that test processes do not meet and
+ * what a killed one left can be told by its dead pid and removed.
+ */
+
+import { readdirSync } from 'node:fs';
+import { isProcessAlive, runShort, tryRun } from './process.ts';
+
+const directory = '/run/netns';
+const ownedName = /^td([0-9a-z]+)-/;
+
+/** "td<pid>-": the start of the name of everything that this process makes on the machine. */
+export const ownPrefix: string = `td${process.pid.toString(36)}-`;
+
+let nextNumber = 0;
+let isCleaned = false;
+
+export class Namespace implements AsyncDisposable {
+  readonly name: string;
+
+  private constructor(name: string) {
+    this.name = name;
+  }
+
+  /** Makes a namespace with `lo` up. The first one of a process removes what dead processes left. */
+  static async create(what: string): Promise<Namespace> {
+    if (!isCleaned) {
+      isCleaned = true;
+      await cleanupLeftovers();
+    }
+    const namespace = new Namespace(`${ownPrefix}${nextNumber++}-${what}`);
+    await runShort('ip', ['netns', 'add', namespace.name]);
+    await namespace.ip(['link set lo up']);
+    return namespace;
+  }
+
+  get path(): string {
+    return `${directory}/${this.name}`;
+  }
+
+  /** The command line that runs `command` inside. `ip netns exec` would hide /sys/fs/bpf. */
+  enter(command: string, args: readonly string[] = []): [string, string[]] {
+    return ['nsenter', [`--net=${this.path}`, command, ...args]];
+  }
+
+  /** Runs a short command inside and returns its output. */
+  async run(command: string, args: readonly string[], input = ''): Promise<string> {
+    return runShort(...this.enter(command, args), input);
+  }
+
+  /** Runs `ip` commands, each without the word "ip", in one process; addresses tell the family. */
+  async ip(commands: readonly string[]): Promise<void> {
+    await runShort('ip', ['-n', this.name, '-batch', '-'], `${commands.join('\n')}\n`);
+  }
+
+  async ipJson(args: readonly string[]): Promise<unknown> {
+    return JSON.parse(await runShort('ip', ['-n', this.name, '-j', ...args]));
+  }
+
+  /** Sets sysctls of this namespace; net.* alone are per namespace. */
+  async sysctl(values: Readonly<Record<string, number | string>>): Promise<void> {
+    for (const key of Object.keys(values)) {
+      if (!key.startsWith('net.')) throw new TypeError(`${key} is not a sysctl of a namespace`);
+    }
+    const settings = Object.entries(values).map(([key, value]) => `${key}=${value}`);
+    await this.run('sysctl', ['-qw', ...settings]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await tryRun('ip', ['netns', 'del', this.name]);
+  }
+}
+
+/** Removes the namespaces of test processes that no longer run; returns their names. */
+export async function cleanupLeftovers(): Promise<string[]> {
+  const removed: string[] = [];
+  for (const name of listNames()) {
+    const pid = Number.parseInt(ownedName.exec(name)?.[1] ?? '', 36);
+    if (!Number.isInteger(pid)) continue;
+    // A pid that is reused by this process cannot have made it: we have made none of that name yet.
+    const isOurs = pid === process.pid && nextNumber > 0;
+    if (isOurs || (pid !== process.pid && isProcessAlive(pid))) continue;
+    await tryRun('ip', ['netns', 'del', name]);
+    removed.push(name);
+  }
+  return removed;
+}
+
+/** Names of the namespaces that this process has now; empty after good tests. */
+export function ownNamespaces(): string[] {
+  return listNames().filter((name) => name.startsWith(ownPrefix));
+}
+
+function listNames(): string[] {
+  try {
+    return readdirSync(directory);
+  } catch (error) {
+    // The directory appears with the first namespace of the machine.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw error;
+  }
+}

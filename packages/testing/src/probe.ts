@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * A test's hands inside a network namespace: connections, datagrams, servers, raw frames, captures.
+ * Failures of the network are `ProbeError`s with an errno's name; all waits are bounded.
+ */
+
+import type { Namespace } from './namespace.ts';
+import { type Answer, hexBytes, ProbeProcess } from './probe-process.ts';
+import type {
+  BlastOptions,
+  BulkOptions,
+  BulkResult,
+  Captured,
+  CaptureOptions,
+  ConnectOptions,
+  ExchangeOptions,
+  ListenOptions,
+  Served,
+  SocketOptions,
+  StreamResult,
+  UdpOptions,
+  UdpReply,
+  UdpResult,
+} from './probe-types.ts';
+
+export class Probe implements AsyncDisposable {
+  readonly #process: ProbeProcess;
+
+  private constructor(process: ProbeProcess) {
+    this.#process = process;
+  }
+
+  /** Starts a probe in the namespace; ready at once. */
+  static start(namespace: Namespace): Probe {
+    return new Probe(new ProbeProcess(namespace));
+  }
+
+  get pid(): number {
+    return this.#process.pid;
+  }
+
+  /** Sends one datagram and waits for `want` replies (default 1), from whomever they come. */
+  async udp(options: UdpOptions): Promise<UdpResult> {
+    const { to, port, data, want = 1 } = options;
+    const args = { ...socketArguments(options), to, port, data: bytesOf(data), want };
+    return udpResult(await this.#process.request('udp', args));
+  }
+
+  /** One ICMP or ICMPv6 echo; ETIMEDOUT without a reply. */
+  async ping(to: string, options: SocketOptions = {}): Promise<UdpResult> {
+    const args = { ...socketArguments(options), to, data: bytesOf('tandem') };
+    return udpResult(await this.#process.request('ping', args));
+  }
+
+  /** Connects, sends `data`, reads what is wanted, closes. With nothing wanted, connecting is enough. */
+  async tcp(options: ConnectOptions): Promise<StreamResult> {
+    return streamResult(await this.#process.request('tcp', connectArguments(options)));
+  }
+
+  /** Like `tcp`, but the connection stays open. */
+  async connect(options: ConnectOptions): Promise<Stream> {
+    const args = { ...connectArguments(options), keep: true };
+    const answer = await this.#process.request('tcp', args);
+    return new Stream(this.#process, answer.id, streamResult(answer));
+  }
+
+  /** A UDP "connection": several exchanges over one 5-tuple. */
+  async associate(options: ConnectOptions): Promise<Stream> {
+    const args = { ...connectArguments(options), keep: true, datagram: true };
+    const answer = await this.#process.request('tcp', args);
+    return new Stream(this.#process, answer.id, streamResult(answer));
+  }
+
+  /** A server; mode "who" (the default) answers "PEER PORT LOCAL PORT\n", see `parseWho`. */
+  async listen(options: ListenOptions): Promise<Listener> {
+    const { protocol, address, port = 0, mode = 'who' } = options;
+    const args = {
+      ...socketArguments({ ...options, source: address, sourcePort: port }),
+      protocol,
+      mode,
+    };
+    const answer = await this.#process.request('listen', args);
+    return new Listener(this.#process, answer.id, answer.number('localPort'));
+  }
+
+  /** Holds a port without reading from it; with `uid` as that user, without capabilities. */
+  async bind(options: ListenOptions): Promise<Handle> {
+    const { protocol, address, port = 0 } = options;
+    const args = {
+      ...socketArguments({ ...options, source: address, sourcePort: port }),
+      protocol,
+    };
+    return new Handle(this.#process, (await this.#process.request('bind', args)).id);
+  }
+
+  /** Sends a frame with its Ethernet header, `count` times back to back. */
+  async frame(data: Uint8Array, { interface: name = 'eth0', count = 1 } = {}): Promise<void> {
+    await this.#process.request('frame', { interface: name, data, count });
+  }
+
+  /** Sends a frame by PACKET_TX_RING: its skb has only 14 linear bytes. */
+  async ring(data: Uint8Array, { interface: name = 'eth0' } = {}): Promise<void> {
+    await this.#process.request('ring', { interface: name, data });
+  }
+
+  /** Sends an IP packet with its header as given; the kernel routes it. */
+  async raw(to: string, data: Uint8Array): Promise<void> {
+    await this.#process.request('raw', { to, data });
+  }
+
+  /** Counts frames of an interface, both ways, from when this resolves. */
+  async capture({
+    interface: name = 'eth0',
+    contains = '',
+  }: CaptureOptions = {}): Promise<Capture> {
+    const args = { interface: name, data: bytesOf(contains) };
+    return new Capture(this.#process, (await this.#process.request('capture', args)).id);
+  }
+
+  /** Many datagrams or frames at a rate per second (0: as fast as possible). */
+  async blast(options: BlastOptions): Promise<{ sent: number; failed: number; elapsedUs: number }> {
+    const { data, count, rate = 0, counterAt = -1 } = options;
+    const target =
+      'interface' in options
+        ? { interface: options.interface }
+        : { ...socketArguments(options), to: options.to, port: options.port };
+    const args = { ...target, data: bytesOf(data), count, rate, counterAt };
+    const answer = await this.#process.request('blast', args);
+    const [sent, failed] = [answer.number('sent'), answer.number('failed')];
+    return { sent, failed, elapsedUs: answer.number('elapsedUs') };
+  }
+
+  /** Fresh names, each followed at once by a connection to the address in the reply. */
+  async bulk(options: BulkOptions): Promise<BulkResult> {
+    const { server, port = 53, type = 'A', timeoutMs, connectTimeoutMs, ...rest } = options;
+    const answer = await this.#process.request('bulk', {
+      ...rest,
+      to: server,
+      port,
+      type,
+      timeout: timeoutMs,
+      connectTimeout: connectTimeoutMs,
+    });
+    return bulkResult(answer);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#process[Symbol.asyncDispose]();
+  }
+}
+
+/** What outlives its request inside the probe. */
+export class Handle implements AsyncDisposable {
+  protected readonly process: ProbeProcess;
+  readonly #id: number;
+  #isClosed = false;
+
+  constructor(process: ProbeProcess, id: number) {
+    this.process = process;
+    this.#id = id;
+  }
+
+  get id(): number {
+    return this.#id;
+  }
+
+  /** Closes; `reset` sends a TCP reset instead of a FIN. Closing twice, or what has ended, is no error. */
+  async close({ reset = false } = {}): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    // A stream that the peer reset, and a probe that has ended, are closed already.
+    await this.process.request('close', { handle: this.#id, reset }).catch(() => undefined);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}
+
+export class Stream extends Handle {
+  readonly opened: StreamResult;
+
+  constructor(process: ProbeProcess, id: number, opened: StreamResult) {
+    super(process, id);
+    this.opened = opened;
+  }
+
+  async exchange(options: ExchangeOptions): Promise<StreamResult> {
+    const args = { ...exchangeArguments(options), handle: this.id };
+    return streamResult(await this.process.request('exchange', args));
+  }
+}
+
+export class Listener extends Handle {
+  readonly port: number;
+
+  constructor(process: ProbeProcess, id: number, port: number) {
+    super(process, id);
+    this.port = port;
+  }
+
+  /** What the server has seen so far. */
+  async served(): Promise<Served> {
+    const answer = await this.process.request('served', { handle: this.id });
+    return {
+      accepted: answer.number('accepted'),
+      refused: answer.number('refused'),
+      datagrams: answer.number('datagrams'),
+      bytes: answer.number('bytes'),
+      open: answer.number('open'),
+    };
+  }
+}
+
+export class Capture extends Handle {
+  /** The counts now, or once `count` frames have matched; ETIMEDOUT if they do not. */
+  async captured({ count = 0, timeoutMs = 2000 } = {}): Promise<Captured> {
+    const args = { handle: this.id, count, timeout: timeoutMs };
+    const answer = await this.process.request('captured', args);
+    const outgoing = answer.all('outgoing');
+    const partial = answer.all('partial');
+    return {
+      matched: answer.number('matched'),
+      total: answer.number('total'),
+      dropped: answer.number('dropped'),
+      frames: answer.all('frame').map((text, i) => ({
+        bytes: hexBytes(text),
+        isOutgoing: outgoing[i] === '1',
+        isChecksumPartial: partial[i] === '1',
+      })),
+    };
+  }
+}
+
+/** The answer of a server in mode "who": who it thinks asked, and at which address. */
+export function parseWho(data: Uint8Array): {
+  peer: string;
+  peerPort: number;
+  local: string;
+  localPort: number;
+} {
+  const [peer = '', peerPort, local = '', localPort] = new TextDecoder()
+    .decode(data)
+    .trim()
+    .split(' ');
+  return { peer, peerPort: Number(peerPort), local, localPort: Number(localPort) };
+}
+
+function socketArguments(
+  options: SocketOptions,
+): Record<string, string | number | boolean | undefined> {
+  return {
+    source: options.source,
+    sport: options.sourcePort,
+    mark: options.mark,
+    uid: options.uid,
+    device: options.device,
+    ttl: options.ttl,
+    transparent: options.transparent,
+    reuseport: options.reusePort,
+    reuseaddr: options.reuseAddress,
+    nocheck: options.noChecksum,
+    broadcast: options.broadcast,
+    timeout: options.timeoutMs,
+  };
+}
+
+function exchangeArguments(
+  options: ExchangeOptions,
+): Record<string, string | number | boolean | Uint8Array | undefined> {
+  const { data = '', want, messages, untilEnd, timeoutMs } = options;
+  return { data: bytesOf(data), want, messages, untilEnd, timeout: timeoutMs };
+}
+
+function connectArguments(
+  options: ConnectOptions,
+): Record<string, string | number | boolean | Uint8Array | undefined> {
+  const { to, port } = options;
+  return { ...socketArguments(options), ...exchangeArguments(options), to, port };
+}
+
+function udpResult(answer: Answer): UdpResult {
+  const ports = answer.all('fromPort');
+  const times = answer.all('afterUs');
+  const data = answer.all('data');
+  const replies: UdpReply[] = answer.all('from').map((from, i) => ({
+    from,
+    fromPort: Number(ports[i]),
+    afterUs: Number(times[i]),
+    data: hexBytes(data[i] ?? ''),
+  }));
+  return { local: answer.text('local'), localPort: answer.number('localPort'), replies };
+}
+
+function streamResult(answer: Answer): StreamResult {
+  return {
+    local: answer.text('local'),
+    localPort: answer.number('localPort'),
+    connectUs: answer.number('connectUs'),
+    totalUs: answer.number('totalUs'),
+    retransmits: answer.number('retransmits'),
+    hasEnded: answer.number('ended') === 1,
+    data: answer.bytes('data'),
+  };
+}
+
+function bulkResult(answer: Answer): BulkResult {
+  const latency = (name: string): BulkResult['dnsUs'] => {
+    if (answer.all(`${name}P50Us`).length === 0) return null;
+    const [p50, p99] = [answer.number(`${name}P50Us`), answer.number(`${name}P99Us`)];
+    return { p50, p99, max: answer.number(`${name}MaxUs`) };
+  };
+  return {
+    names: answer.number('names'),
+    connected: answer.number('connected'),
+    retransmitted: answer.number('retransmitted'),
+    connectErrors: answer.number('connectErrors'),
+    connectTimeouts: answer.number('connectTimeouts'),
+    rcodes: answer.number('rcodes'),
+    empty: answer.number('empty'),
+    dnsErrors: answer.number('dnsErrors'),
+    dnsTimeouts: answer.number('dnsTimeouts'),
+    dnsRetried: answer.number('retried'),
+    elapsedUs: answer.number('elapsedUs'),
+    dnsUs: latency('dns'),
+    connectUs: latency('connect'),
+    failures: answer.all('failure'),
+  };
+}
+
+function bytesOf(data: Uint8Array | string): Uint8Array {
+  return typeof data === 'string' ? new TextEncoder().encode(data) : data;
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Bounded waits for a condition: the only way a test lets time pass. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+
+const firstDelayMs = 1;
+const delayMsMax = 50;
+
+export interface WaitOptions {
+  readonly timeoutMs?: number;
+  /** Named in the error: "waited 5000 ms for WHAT". */
+  readonly what: string;
+}
+
+/**
+ * The first value of `condition` that is neither false, null nor undefined. What it throws counts as
+ * "not yet" and becomes the cause of the error when time is over.
+ */
+export async function waitFor<T>(
+  condition: () => T | Promise<T>,
+  { timeoutMs = 5000, what }: WaitOptions,
+): Promise<Exclude<T, false | null | undefined>> {
+  const deadline = performance.now() + timeoutMs;
+  let pauseMs = firstDelayMs;
+  let cause: unknown;
+  for (;;) {
+    try {
+      const value = await condition();
+      if (value !== false && value !== null && value !== undefined) {
+        return value as Exclude<T, false | null | undefined>;
+      }
+      cause = undefined;
+    } catch (error) {
+      cause = error;
+    }
+    if (performance.now() >= deadline)
+      throw new Error(`waited ${timeoutMs} ms for ${what}`, { cause });
+    await delay(pauseMs);
+    pauseMs = Math.min(delayMsMax, pauseMs * 2);
+  }
+}
