@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The batch of requests for `learn`, the one writer of the kernel's `fqdn` map: requests are laid down
+ * in memory that the kernel reads, one system call runs them all.
+ */
+
+import type { BpfMap } from '@tandem/bpf-loader-node/map';
+import type { BpfProgram } from '@tandem/bpf-loader-node/program';
+import { tdLearnArgs, tdLearnBatch, tdLearnRequest } from '@tandem/datapath/abi.gen';
+
+/** Layout of a request in words; the address comes first. */
+export const requestWords: number = tdLearnRequest.size / 4;
+export const selectorWord: number = tdLearnRequest.selector / 4;
+export const expiresWord: number = tdLearnRequest.expires_s / 4;
+export const namespaceWord: number = tdLearnRequest.namespace_id / 4;
+export const aaaaWord: number = tdLearnRequest.aaaa / 4;
+
+export const learnBatchMax: number = tdLearnBatch.size / tdLearnRequest.size;
+
+export class KernelWriter {
+  /** Requests as words: address at `wordOf(i)`. */
+  readonly words: Uint32Array;
+  readonly #halves: Uint16Array;
+  readonly #results: Int16Array;
+  readonly #program: BpfProgram;
+  readonly #args = new Uint8Array(tdLearnArgs.size);
+  readonly #argWords = new Uint32Array(this.#args.buffer);
+  readonly #index: number;
+  count = 0;
+
+  /** `index` is the batch that is ours alone: one per thread that writes. */
+  constructor(requests: BpfMap, program: BpfProgram, index: number) {
+    const memory = requests.mmap();
+    const offset = index * tdLearnBatch.size;
+    this.words = new Uint32Array(memory, offset, tdLearnBatch.size / 4);
+    this.#halves = new Uint16Array(memory, offset, tdLearnBatch.size / 2);
+    this.#results = new Int16Array(memory, offset, tdLearnBatch.size / 2);
+    this.#program = program;
+    this.#index = index;
+  }
+
+  get isFull(): boolean {
+    return this.count === learnBatchMax;
+  }
+
+  wordOf(request: number): number {
+    return request * requestWords;
+  }
+
+  selectorOf(request: number): number {
+    return this.words[this.wordOf(request) + selectorWord] as number;
+  }
+
+  namespaceOf(request: number): number {
+    return this.words[this.wordOf(request) + namespaceWord] as number;
+  }
+
+  opOf(request: number): number {
+    return this.#halves[(request * tdLearnRequest.size + tdLearnRequest.op) / 2] as number;
+  }
+
+  /** `td_learn_result` of a request after `run`. */
+  resultOf(request: number): number {
+    return this.#results[(request * tdLearnRequest.size + tdLearnRequest.result) / 2] as number;
+  }
+
+  /** Appends a request; the batch must not be full. `words` + `offset`: the address, 4 words. */
+  add(
+    op: number,
+    words: Uint32Array,
+    offset: number,
+    selector: number,
+    expires: number,
+    namespaceId: number,
+    isAaaa: boolean,
+  ): void {
+    const request = this.count;
+    const at = this.wordOf(request);
+    for (let i = 0; i < 4; i++) this.words[at + i] = words[offset + i] as number;
+    this.words[at + selectorWord] = selector;
+    this.words[at + expiresWord] = expires;
+    this.words[at + namespaceWord] = namespaceId;
+    this.words[at + aaaaWord] = isAaaa ? 1 : 0;
+    const half = (request * tdLearnRequest.size + tdLearnRequest.op) / 2;
+    this.#halves[half] = op;
+    this.#halves[half + 1] = 0;
+    this.count = request + 1;
+  }
+
+  /** Runs the batch; returns how many requests failed. The caller reads results, then sets count = 0. */
+  run(): number {
+    this.#argWords[tdLearnArgs.writer / 4] = this.#index;
+    this.#argWords[tdLearnArgs.count / 4] = this.count;
+    this.#argWords[tdLearnArgs.failed / 4] = 0;
+    this.#program.runSyscall(this.#args);
+    return this.#argWords[tdLearnArgs.failed / 4] as number;
+  }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Pairs that this member wrote, oldest first and one queue per namespace, so that a namespace whose
+ * quota is full gives up its own oldest pair and never another namespace's (safety rule 17).
+ */
+
+import { learnedQueueMax } from '../limits.ts';
+
+const none = -1;
+
+export class LearnedQueue {
+  /** Per entry: address (4 words) and selector. */
+  readonly words: Uint32Array = new Uint32Array(learnedQueueMax * 5);
+  readonly #next = new Int32Array(learnedQueueMax);
+  readonly #queues = new Map<number, { head: number; tail: number }>();
+  #free = none;
+  #used = 0;
+
+  /** Appends a pair; when the queue as a whole is full the namespace's oldest is forgotten first. */
+  push(namespaceId: number, words: Uint32Array, offset: number, selector: number): boolean {
+    let entry = this.#take();
+    if (entry === none) {
+      entry = this.shift(namespaceId);
+      if (entry === none) return false;
+      // `shift` put it on the free list; take it back.
+      entry = this.#take();
+    }
+    const at = entry * 5;
+    for (let i = 0; i < 4; i++) this.words[at + i] = words[offset + i] as number;
+    this.words[at + 4] = selector;
+    this.#next[entry] = none;
+    const queue = this.#queues.get(namespaceId);
+    if (queue === undefined) {
+      this.#queues.set(namespaceId, { head: entry, tail: entry });
+    } else {
+      this.#next[queue.tail] = entry;
+      queue.tail = entry;
+    }
+    return true;
+  }
+
+  /**
+   * Removes the namespace's oldest pair and returns its entry, or -1. The entry's words stay readable
+   * until the next `push`.
+   */
+  shift(namespaceId: number): number {
+    const queue = this.#queues.get(namespaceId);
+    if (queue === undefined) return none;
+    const entry = queue.head;
+    if (entry === queue.tail) this.#queues.delete(namespaceId);
+    else queue.head = this.#next[entry] as number;
+    this.#next[entry] = this.#free;
+    this.#free = entry;
+    return entry;
+  }
+
+  #take(): number {
+    if (this.#free !== none) {
+      const entry = this.#free;
+      this.#free = this.#next[entry] as number;
+      return entry;
+    }
+    if (this.#used === learnedQueueMax) return none;
+    this.#used += 1;
+    return this.#used - 1;
+  }
+}

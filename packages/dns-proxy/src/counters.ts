@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Counters of one DNS member: doubles in memory shared by the DNS worker (the only writer) and the
+ * main thread, which reads them for metrics. Exact up to 2^53.
+ */
+
+const help = {
+  queriesUdp: 'queries received over UDP',
+  queriesTcp: 'queries received over TCP',
+  allowed: 'queries that policy allowed',
+  denied: 'queries that policy denied',
+  replies: 'replies delivered',
+  formatErrors: 'queries that are not well-formed, answered with FORMERR or NOTIMP',
+  droppedMalformed: 'packets that are no query at all',
+  unknownSource: 'queries whose source is no endpoint',
+  unknownPolicy: 'queries of a policy that this member does not know yet, answered with SERVFAIL',
+  unknownServer: 'queries to a server without DNS rules, answered with SERVFAIL',
+  refusedSlots: 'queries over the limit in flight, answered with SERVFAIL',
+  refusedEndpointRate: 'queries over the rate of their endpoint, answered with SERVFAIL',
+  refusedEndpointInFlight:
+    'queries over the limit in flight of their endpoint, answered with SERVFAIL',
+  refusedUpstreamSockets:
+    'queries for which no upstream socket could be opened, answered with SERVFAIL',
+  upstreamTimeouts: 'queries whose server did not answer in time',
+  upstreamErrors: 'errors reported by upstream sockets',
+  upstreamSendErrors: 'queries that could not be sent to their server',
+  replySendErrors: 'replies that could not be sent to the pod',
+  repliesUnsolicited: 'replies that match no query in flight (late, or forged)',
+  repliesMismatched: 'replies whose question is not the one asked',
+  repliesMalformed: 'replies that could not be parsed: delivered, nothing learned',
+  repliesTruncated: 'replies over the UDP limit, delivered with TC=1',
+  addressesLearned: 'addresses written to the datapath',
+  addressesKnown: 'addresses whose expiry did not move: no write',
+  addressesSkipped: 'addresses over the limit of one reply',
+  learnRuns: 'runs of the kernel writer',
+  learnRefusedAddress: 'addresses of the cluster, the node or link-local ranges: never learned',
+  learnRefusedSelectors: 'addresses that have too many selectors',
+  learnRefusedQuota: 'addresses over the quota of a namespace or selector',
+  learnRefusedFull: 'addresses that found the map full',
+  learnEvicted: 'addresses evicted by newer ones of their own namespace',
+  eventsLost: 'events that found the ring to the main thread full',
+  flowTableFlushes: 'times the flow table was emptied (policy change or full)',
+  tcpConnections: 'TCP connections accepted',
+  tcpRefused: 'TCP connections over a limit',
+  tcpTimeouts: 'TCP connections closed for being idle or slow',
+  tcpUpstreamErrors: 'TCP connections to a server that failed',
+} as const;
+
+export type CounterName = keyof typeof help;
+
+/** Names in the order of their index. */
+export const counterNames: readonly CounterName[] = Object.keys(help) as CounterName[];
+export const counterHelp: Readonly<Record<CounterName, string>> = help;
+
+/** Index of each counter in the shared array. */
+export const counter: Readonly<Record<CounterName, number>> = Object.fromEntries(
+  counterNames.map((name, index) => [name, index]),
+) as Record<CounterName, number>;
+
+/** Upper bounds in microseconds of the latency histogram's buckets; the last is open. */
+export const latencyBucketsUs: readonly number[] = [
+  50, 100, 200, 300, 500, 750, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 500_000,
+  1_000_000, 5_000_000,
+];
+
+/** Layout: counters, histogram buckets (bounds + open), sum of latencies in microseconds. */
+export const sharedCountersLength: number = counterNames.length + latencyBucketsUs.length + 2;
+export const latencyOffset: number = counterNames.length;
+export const latencySumIndex: number = sharedCountersLength - 1;
+
+export function createSharedCounters(): Float64Array {
+  return new Float64Array(new SharedArrayBuffer(sharedCountersLength * 8));
+}
+
+/** Adds one observation to the histogram. */
+export function observeLatency(counters: Float64Array, us: number): void {
+  let bucket = 0;
+  while (bucket < latencyBucketsUs.length && us > (latencyBucketsUs[bucket] as number)) bucket += 1;
+  const index = latencyOffset + bucket;
+  counters[index] = (counters[index] as number) + 1;
+  counters[latencySumIndex] = (counters[latencySumIndex] as number) + us;
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The record of one answered or refused query, from the DNS worker to the main thread and on to the
+ * other process. Fixed layout, little-endian, so that nothing is allocated to write it:
+ *
+ *    0 u32 length of the record        40 u8[16] server, as the pod asked it
+ *    4 u8 verdict, u8 protocol,        56 u16 client port, u16 name length
+ *      u8 member, u8 flags             60 u8 addresses, u8 rcode, u16 qtype
+ *    8 f64 boottime, microseconds      64 u32 policy id, u32 namespace id
+ *   16 u32 endpoint id                 72 name, wire format, lower case
+ *   20 u32 latency, microseconds       .. addresses: u8[16], u32 expiry (boottime seconds)
+ *   24 u8[16] client
+ */
+
+import type { QueryView } from '@tandem/core/dns/query';
+import type { ReplyView } from '@tandem/core/dns/reply';
+import type { SharedRingWriter } from '@tandem/runtime/shared-ring';
+import { counter } from './counters.ts';
+
+export const dnsVerdict = { allowed: 1, denied: 2, failed: 3, timeout: 4 } as const;
+/** Answers of this server count for everybody's selectors. */
+export const flagTrusted = 1;
+/** The answer taught the datapath something: the other member's cache wants it. */
+export const flagLearned = 2;
+
+/** Kind of these records in the ring. */
+export const ringKindDnsEvent = 1;
+
+const headerBytes = 72;
+const addressBytes = 20;
+/** Addresses beyond it are learned but not told in the event. */
+export const eventAddressesMax = 16;
+const recordBytesMax = headerBytes + 255 + eventAddressesMax * addressBytes;
+
+/** What an event says; one object serves all events of a thread. */
+export class DnsEventFields {
+  verdict = 0;
+  protocol = 17;
+  flags = 0;
+  timeUs = 0;
+  endpointId = 0;
+  latencyUs = 0;
+  clientPort = 0;
+  policyId = 0;
+  namespaceId = 0;
+  rcode = 0;
+  /** Addresses of 4 words each, in memory order. */
+  words: Uint32Array = new Uint32Array(8);
+  client = 0;
+  server = 4;
+  /** Added to each TTL for the expiry told: boottime seconds plus grace. */
+  expiresBase = 0;
+}
+
+/** Writes events into the ring to the main thread; a full ring counts and loses them. */
+export class DnsEventWriter {
+  readonly #ring: SharedRingWriter;
+  readonly #view: DataView;
+  readonly #counters: Float64Array;
+  readonly #member: number;
+
+  constructor(ring: SharedRingWriter, counters: Float64Array, member: number) {
+    this.#ring = ring;
+    this.#view = new DataView(ring.bytes.buffer, ring.bytes.byteOffset);
+    this.#counters = counters;
+    this.#member = member;
+  }
+
+  /** `query` holds the question; `reply`, if any, the addresses. */
+  write(fields: DnsEventFields, query: QueryView, reply: ReplyView | null): void {
+    const at = this.#ring.reserve(ringKindDnsEvent, recordBytesMax);
+    if (at < 0) {
+      this.#counters[counter.eventsLost] = (this.#counters[counter.eventsLost] as number) + 1;
+      return;
+    }
+    const { bytes } = this.#ring;
+    const nameEnd = this.#writeHeader(at, fields, query);
+    let length = nameEnd - at;
+    if (reply !== null) {
+      const count = Math.min(reply.addressCount, eventAddressesMax);
+      bytes[at + 60] = count;
+      for (let i = 0; i < count; i++) {
+        for (let b = 0; b < 16; b++) {
+          bytes[at + length + b] = reply.addresses[i * 16 + b] as number;
+        }
+        const expires = fields.expiresBase + (reply.ttls[i] as number);
+        this.#view.setUint32(at + length + 16, expires, true);
+        length += addressBytes;
+      }
+    }
+    this.#view.setUint32(at, length, true);
+    this.#ring.commit(length);
+  }
+
+  /** Returns where the name ends. */
+  #writeHeader(at: number, fields: DnsEventFields, query: QueryView): number {
+    const { bytes } = this.#ring;
+    const view = this.#view;
+    const nameLength = query.questionEnd === 0 ? 0 : query.nameLength;
+    bytes[at + 4] = fields.verdict;
+    bytes[at + 5] = fields.protocol;
+    bytes[at + 6] = this.#member;
+    bytes[at + 7] = fields.flags;
+    view.setFloat64(at + 8, fields.timeUs, true);
+    view.setUint32(at + 16, fields.endpointId, true);
+    view.setUint32(at + 20, fields.latencyUs, true);
+    for (let w = 0; w < 4; w++) {
+      view.setUint32(at + 24 + w * 4, fields.words[fields.client + w] as number, true);
+      view.setUint32(at + 40 + w * 4, fields.words[fields.server + w] as number, true);
+    }
+    view.setUint16(at + 56, fields.clientPort, true);
+    view.setUint16(at + 58, nameLength, true);
+    bytes[at + 60] = 0;
+    bytes[at + 61] = fields.rcode;
+    view.setUint16(at + 62, query.qtype, true);
+    view.setUint32(at + 64, fields.policyId, true);
+    view.setUint32(at + 68, fields.namespaceId, true);
+    for (let i = 0; i < nameLength; i++) bytes[at + headerBytes + i] = query.name[i] as number;
+    return at + headerBytes + nameLength;
+  }
+}
+
+export interface DnsEvent {
+  readonly verdict: number;
+  readonly protocol: number;
+  readonly member: number;
+  readonly isTrusted: boolean;
+  readonly isLearned: boolean;
+  readonly timeUs: number;
+  readonly endpointId: number;
+  readonly latencyUs: number;
+  readonly client: Uint8Array;
+  readonly server: Uint8Array;
+  readonly clientPort: number;
+  readonly name: Uint8Array;
+  readonly qtype: number;
+  readonly rcode: number;
+  readonly policyId: number;
+  readonly namespaceId: number;
+  readonly addresses: readonly { readonly address: Uint8Array; readonly expires: number }[];
+}
+
+/** Reads a record at `offset`; null if it is not whole (it may come from another version's process). */
+export function decodeDnsEvent(bytes: Uint8Array, offset = 0): DnsEvent | null {
+  if (bytes.length - offset < headerBytes) return null;
+  const view = new DataView(bytes.buffer, bytes.byteOffset + offset, bytes.length - offset);
+  const length = view.getUint32(0, true);
+  const nameLength = view.getUint16(58, true);
+  const addressCount = view.getUint8(60);
+  if (length !== headerBytes + nameLength + addressCount * addressBytes) return null;
+  if (length > bytes.length - offset || nameLength > 255) return null;
+  const slice = (from: number, size: number): Uint8Array =>
+    bytes.slice(offset + from, offset + from + size);
+  const addresses = Array.from({ length: addressCount }, (_, i) => {
+    const at = headerBytes + nameLength + i * addressBytes;
+    return { address: slice(at, 16), expires: view.getUint32(at + 16, true) };
+  });
+  const flags = view.getUint8(7);
+  return {
+    verdict: view.getUint8(4),
+    protocol: view.getUint8(5),
+    member: view.getUint8(6),
+    isTrusted: (flags & flagTrusted) !== 0,
+    isLearned: (flags & flagLearned) !== 0,
+    timeUs: view.getFloat64(8, true),
+    endpointId: view.getUint32(16, true),
+    latencyUs: view.getUint32(20, true),
+    client: slice(24, 16),
+    server: slice(40, 16),
+    clientPort: view.getUint16(56, true),
+    name: slice(headerBytes, nameLength),
+    qtype: view.getUint16(62, true),
+    rcode: view.getUint8(61),
+    policyId: view.getUint32(64, true),
+    namespaceId: view.getUint32(68, true),
+    addresses,
+  };
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Every bound of the DNS proxy. What a bound refuses is counted under the name given beside it
+ * (`counters.ts`).
+ */
+
+/** Queries in flight of one member; beyond it SERVFAIL (`refusedSlots`). A power of two. */
+export const inFlightMax = 4096;
+/** Of one endpoint: one pod cannot fill the table (`refusedEndpointInFlight`). */
+export const inFlightPerEndpointMax = inFlightMax / 16;
+/** Bytes of one in-flight slot: a header and the query as received. */
+export const slotBytes = 1024;
+export const slotHeaderBytes = 128;
+/** Longest UDP query that is taken; longer ones get FORMERR (`formatErrors`). */
+export const udpQueryBytesMax = slotBytes - slotHeaderBytes;
+/** Longest UDP reply that is passed on whole; longer ones are answered with TC=1. */
+export const udpReplyBytesMax = 4096;
+/** Datagrams of one system call. */
+export const batchMax = 64;
+
+/** Queries per second of one endpoint, and how many may come at once (`refusedEndpointRate`). */
+export const endpointQueriesPerSecond = 1000;
+export const endpointQueriesBurst = 1000;
+/** Endpoints with limiter state; idle ones are dropped to make room. */
+export const endpointSlotsMax = 8192;
+
+/** Client × server × protocol tuples whose policy lookup is remembered. A power of two. */
+export const flowTableEntries = 16_384;
+
+/** An upstream that has not answered by then never will: the query is forgotten (`upstreamTimeouts`). */
+export const upstreamTimeoutMs = 5000;
+/** UDP sockets, each with a random port, to one server. A power of two. */
+export const upstreamSocketsPerServerMax = 64;
+export const upstreamServersMax = 256;
+export const upstreamSocketsMax = 1024;
+/** A socket is replaced after this long, so that its port is a moving target. */
+export const upstreamSocketLifetimeMs = 60_000;
+/** Queries without answer in a row after which a socket is replaced: its conntrack entry may be stale. */
+export const upstreamSocketTimeoutsMax = 3;
+
+/** (address, selector) pairs whose expiry is remembered to spare kernel writes. A power of two. */
+export const knownPairsMax = 65_536;
+/** Pairs that this member learned, kept in order so that a full quota evicts its own oldest. */
+export const learnedQueueMax = 131_072;
+/** Evicted at once when a namespace's quota is full. */
+export const evictionBatch = 32;
+/** Seconds; RFC 8767 suggests a week as the cap of any TTL. */
+export const ttlSecondsMax = 604_800;
+
+/** TCP, per endpoint, per connection, in time (threat T13). */
+export const tcpConnectionsPerEndpointMax = 20;
+export const tcpConnectionsMax = 1024;
+export const tcpInFlightPerConnectionMax = 100;
+export const tcpIdleTimeoutMs = 10_000;
+export const tcpMessageTimeoutMs = 2000;
+export const tcpMessageBytesMax = 65_535;
+export const tcpConnectTimeoutMs = 3000;
+/** Bytes that may wait for a slow client before its connection is closed. */
+export const tcpBacklogBytesMax = 262_144;
+
+/** Bytes of the ring that carries events and mappings from the DNS worker to the main thread. */
+export const eventRingBytes = 4 << 20;
+/** How often the main thread empties it. */
+export const eventDrainIntervalMs = 50;
+
+export const heartbeatIntervalMs = 10;
+export const sweepIntervalMs = 100;

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Rate and in-flight limits per endpoint (safety rule 7: one pod cannot stop the node's DNS). A slot
+ * belongs to an endpoint id while it has queries in flight or was used lately.
+ */
+
+import {
+  endpointQueriesBurst,
+  endpointQueriesPerSecond,
+  endpointSlotsMax,
+  inFlightPerEndpointMax,
+} from '../limits.ts';
+
+export class EndpointLimits {
+  readonly #slots = new Map<number, number>();
+  readonly #tokens = new Float64Array(endpointSlotsMax);
+  readonly #refilledMs = new Float64Array(endpointSlotsMax);
+  readonly #free: number[] = [];
+  /** Queries in flight of the slot's endpoint. */
+  readonly inFlight: Int32Array = new Int32Array(endpointSlotsMax);
+  readonly connections: Int32Array = new Int32Array(endpointSlotsMax);
+  /** Incremented when slots change owners: whoever remembers slots must forget them. */
+  generation = 0;
+  readonly endpointId: Uint32Array = new Uint32Array(endpointSlotsMax);
+
+  constructor() {
+    for (let slot = endpointSlotsMax - 1; slot >= 0; slot--) this.#free.push(slot);
+  }
+
+  /** The endpoint's slot, or -1 when all slots belong to busy endpoints. */
+  slotOf(endpointId: number, nowMs: number): number {
+    const known = this.#slots.get(endpointId);
+    if (known !== undefined) return known;
+    if (this.#free.length === 0) this.#reclaim(nowMs);
+    const slot = this.#free.pop();
+    if (slot === undefined) return -1;
+    this.#slots.set(endpointId, slot);
+    this.endpointId[slot] = endpointId;
+    this.#tokens[slot] = endpointQueriesBurst;
+    this.#refilledMs[slot] = nowMs;
+    return slot;
+  }
+
+  /** Takes one token of the endpoint's bucket; false when there is none. */
+  takeToken(slot: number, nowMs: number): boolean {
+    let tokens = this.#tokens[slot] as number;
+    const elapsed = nowMs - (this.#refilledMs[slot] as number);
+    if (elapsed > 0) {
+      tokens = Math.min(endpointQueriesBurst, tokens + (elapsed * endpointQueriesPerSecond) / 1000);
+      this.#refilledMs[slot] = nowMs;
+    }
+    if (tokens < 1) {
+      this.#tokens[slot] = tokens;
+      return false;
+    }
+    this.#tokens[slot] = tokens - 1;
+    return true;
+  }
+
+  hasRoom(slot: number): boolean {
+    return (this.inFlight[slot] as number) < inFlightPerEndpointMax;
+  }
+
+  /** Frees the slots of endpoints that have nothing in flight and a full bucket. */
+  #reclaim(nowMs: number): void {
+    this.generation += 1;
+    for (const [endpointId, slot] of this.#slots) {
+      const idleMs = nowMs - (this.#refilledMs[slot] as number);
+      if (this.inFlight[slot] !== 0 || this.connections[slot] !== 0) continue;
+      if (idleMs * endpointQueriesPerSecond < endpointQueriesBurst * 1000) continue;
+      this.#slots.delete(endpointId);
+      this.#free.push(slot);
+    }
+  }
+}

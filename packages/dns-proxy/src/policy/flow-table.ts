@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * What policy says of (client, server, protocol), remembered so that a query costs one lookup.
+ * Open addressing over typed arrays; the hash is keyed, since pods choose what is hashed. Emptied
+ * whenever `endpoints` or the policy snapshot changes, and when it is full.
+ */
+
+import { flowTableEntries } from '../limits.ts';
+
+/** A remembered answer. `denied` kinds are not remembered: they must be asked again. */
+export class FlowTable {
+  readonly #mask = flowTableEntries - 1;
+  readonly #keys = new Uint32Array(flowTableEntries * 9);
+  readonly #used = new Uint8Array(flowTableEntries);
+  readonly #seed: number;
+  #count = 0;
+
+  /** Values by index; written by the caller after `insert`. */
+  readonly endpointSlot: Int32Array = new Int32Array(flowTableEntries);
+  readonly ruleSet: Int32Array = new Int32Array(flowTableEntries);
+  readonly server: Int32Array = new Int32Array(flowTableEntries);
+  readonly policyId: Uint32Array = new Uint32Array(flowTableEntries);
+  readonly namespaceId: Uint32Array = new Uint32Array(flowTableEntries);
+  /** 1: answers of this server count for everybody's selectors. */
+  readonly trusted: Uint8Array = new Uint8Array(flowTableEntries);
+
+  constructor(seed: number) {
+    this.#seed = seed | 0;
+  }
+
+  /** Index of the entry, or -1. `client` and `server` are word offsets of 4-word addresses in `words`. */
+  find(words: Uint32Array, client: number, server: number, protocol: number): number {
+    let index = this.#hash(words, client, server, protocol);
+    for (;;) {
+      if (this.#used[index] === 0) return -1;
+      if (this.#equals(index, words, client, server, protocol)) return index;
+      index = (index + 1) & this.#mask;
+    }
+  }
+
+  /** Takes an entry for the tuple, which must not be there; empties the table first if it is 3/4 full. */
+  insert(words: Uint32Array, client: number, server: number, protocol: number): number {
+    if (this.#count >= (flowTableEntries >> 2) * 3) this.clear();
+    let index = this.#hash(words, client, server, protocol);
+    while (this.#used[index] !== 0) index = (index + 1) & this.#mask;
+    this.#used[index] = 1;
+    this.#count += 1;
+    const key = index * 9;
+    for (let i = 0; i < 4; i++) {
+      this.#keys[key + i] = words[client + i] as number;
+      this.#keys[key + 4 + i] = words[server + i] as number;
+    }
+    this.#keys[key + 8] = protocol;
+    return index;
+  }
+
+  clear(): void {
+    this.#used.fill(0);
+    this.#count = 0;
+  }
+
+  get size(): number {
+    return this.#count;
+  }
+
+  #hash(words: Uint32Array, client: number, server: number, protocol: number): number {
+    let h = this.#seed ^ protocol;
+    for (let i = 0; i < 4; i++) {
+      h = Math.imul(h ^ (words[client + i] as number), 0x85ebca6b);
+      h ^= h >>> 13;
+      h = Math.imul(h ^ (words[server + i] as number), 0xc2b2ae35);
+      h ^= h >>> 16;
+    }
+    return h & this.#mask;
+  }
+
+  #equals(
+    index: number,
+    words: Uint32Array,
+    client: number,
+    server: number,
+    protocol: number,
+  ): boolean {
+    const keys = this.#keys;
+    const key = index * 9;
+    if (keys[key + 8] !== protocol) return false;
+    for (let i = 0; i < 4; i++) {
+      if (keys[key + i] !== words[client + i] || keys[key + 4 + i] !== words[server + i])
+        return false;
+    }
+    return true;
+  }
+}

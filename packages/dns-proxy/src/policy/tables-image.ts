@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The policy of a DNS member as flat arrays: built once from a snapshot on the main thread, handed to
+ * the DNS worker, and used there as it is. Nothing is parsed or compiled while queries wait.
+ */
+
+import type { MatcherTables } from '@tandem/core/dns/matcher';
+
+/** Words of one server record: policy id, address (4), protocol, index of the rule set, 0. */
+export const serverRecordWords = 8;
+
+export interface TablesImage {
+  readonly revision: number;
+  readonly matcher: MatcherTables;
+  /** Policy ids known to this revision, ascending. */
+  readonly policyIds: Uint32Array;
+  /** Server records in ascending order of policy id, address words (as stored), protocol. */
+  readonly servers: Uint32Array;
+  /** Per rule set: 1 = every name is allowed. */
+  readonly matchAll: Uint8Array;
+  /** Per rule set: a bitmap over patterns, `patternWords` words each. */
+  readonly allowedPatterns: Uint32Array;
+  readonly patternWords: number;
+  /** Per rule set: a bitmap over the matcher's stable accept sets, `setWords` words each. */
+  readonly allowedSets: Uint32Array;
+  readonly setWords: number;
+  /** Per pattern: the selector that trusted answers feed, 0 = none. */
+  readonly sharedSelector: Uint32Array;
+  /** Per pattern: selectors that only answers to one policy feed: offsets, then (policy, selector) pairs. */
+  readonly privateOffsets: Uint32Array;
+  readonly privatePairs: Uint32Array;
+  /** Addresses (4 words each) of the cluster's resolvers, as pods see them. */
+  readonly trustedServers: Uint32Array;
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Lookups over a {@link TablesImage}: what the query path asks of policy. */
+
+import { Matcher } from '@tandem/core/dns/matcher';
+import { serverRecordWords, type TablesImage } from './tables-image.ts';
+
+export class PolicyTables {
+  readonly revision: number;
+  readonly matcher: Matcher;
+  readonly #image: TablesImage;
+
+  constructor(image: TablesImage) {
+    this.#image = image;
+    this.revision = image.revision;
+    this.matcher = new Matcher(image.matcher);
+  }
+
+  hasPolicy(policyId: number): boolean {
+    const ids = this.#image.policyIds;
+    let low = 0;
+    let high = ids.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((ids[middle] as number) < policyId) low = middle + 1;
+      else high = middle;
+    }
+    return ids[low] === policyId;
+  }
+
+  /**
+   * Index of the rule set that `policyId` has for the server (4 words at `offset`, as stored in
+   * memory), falling back to the policy's wildcard server; -1 when it has none.
+   */
+  ruleSetOf(policyId: number, words: Uint32Array, offset: number, protocol: number): number {
+    const exact = this.#findServer(policyId, words, offset, protocol);
+    return exact >= 0 ? exact : this.#findServer(policyId, anyServer, 0, protocol);
+  }
+
+  /** Whether the rule set allows names of this accept set of the matcher's last answer. */
+  isAllowed(ruleSet: number, acceptSet: number): boolean {
+    const image = this.#image;
+    if (image.matchAll[ruleSet] === 1) return true;
+    if (this.matcher.isStable(acceptSet)) {
+      const word = image.allowedSets[ruleSet * image.setWords + (acceptSet >>> 5)] as number;
+      return (word & (1 << (acceptSet & 31))) !== 0;
+    }
+    const { starts, members } = this.matcher.acceptSets;
+    const base = ruleSet * image.patternWords;
+    const end = starts[acceptSet + 1] as number;
+    for (let i = starts[acceptSet] as number; i < end; i++) {
+      const pattern = members[i] as number;
+      const word = image.allowedPatterns[base + (pattern >>> 5)] as number;
+      if ((word & (1 << (pattern & 31))) !== 0) return true;
+    }
+    return false;
+  }
+
+  isTrusted(words: Uint32Array, offset: number): boolean {
+    const trusted = this.#image.trustedServers;
+    for (let i = 0; i < trusted.length; i += 4) {
+      if (compareWords(trusted, i, words, offset, 4) === 0) return true;
+    }
+    return false;
+  }
+
+  /**
+   * Writes the selectors that an answer for `acceptSet` feeds into `out` and returns how many:
+   * everybody's when the server is trusted, else those of the asking policy alone (safety rule 4).
+   */
+  selectorsOf(acceptSet: number, trusted: boolean, policyId: number, out: Uint32Array): number {
+    const image = this.#image;
+    const { starts, members } = this.matcher.acceptSets;
+    const end = starts[acceptSet + 1] as number;
+    let count = 0;
+    for (let i = starts[acceptSet] as number; i < end && count < out.length; i++) {
+      const pattern = members[i] as number;
+      if (trusted) {
+        const selector = image.sharedSelector[pattern] as number;
+        if (selector !== 0) out[count++] = selector;
+        continue;
+      }
+      const last = image.privateOffsets[pattern + 1] as number;
+      for (let p = image.privateOffsets[pattern] as number; p < last && count < out.length; p++) {
+        if (image.privatePairs[p * 2] !== policyId) continue;
+        out[count++] = image.privatePairs[p * 2 + 1] as number;
+      }
+    }
+    return count;
+  }
+
+  #findServer(policyId: number, words: Uint32Array, offset: number, protocol: number): number {
+    const records = this.#image.servers;
+    let low = 0;
+    let high = records.length / serverRecordWords;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      const at = middle * serverRecordWords;
+      if (compareRecord(records, at, policyId, words, offset, protocol) < 0) low = middle + 1;
+      else high = middle;
+    }
+    const at = low * serverRecordWords;
+    if (at >= records.length) return -1;
+    if (compareRecord(records, at, policyId, words, offset, protocol) !== 0) return -1;
+    return records[at + 6] as number;
+  }
+}
+
+const anyServer = new Uint32Array(4);
+
+/** Order of server records: policy id, address words, protocol. */
+export function compareRecord(
+  records: Uint32Array,
+  at: number,
+  policyId: number,
+  words: Uint32Array,
+  offset: number,
+  protocol: number,
+): number {
+  const policy = (records[at] as number) - policyId;
+  if (policy !== 0) return policy;
+  const address = compareWords(records, at + 1, words, offset, 4);
+  return address !== 0 ? address : (records[at + 5] as number) - protocol;
+}
+
+function compareWords(
+  a: Uint32Array,
+  aOffset: number,
+  b: Uint32Array,
+  bOffset: number,
+  count: number,
+): number {
+  for (let i = 0; i < count; i++) {
+    const difference = (a[aOffset + i] as number) - (b[bOffset + i] as number);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What the main thread and the DNS worker say to each other, beside their shared memory. */
+
+import type { TablesImage } from './policy/tables-image.ts';
+
+export interface WorkerOptions {
+  /** The node's directory in a bpffs. */
+  readonly pinRoot: string;
+  /** Index of this member in the group. */
+  readonly member: number;
+  /** 0 agent, 1 dns-proxy. */
+  readonly role: number;
+  readonly port: number;
+  readonly mark: { readonly mask: number; readonly redirect: number; readonly socket: number };
+  readonly ownerUid: number;
+  readonly denial: 'refused' | 'nxdomain';
+  readonly graceSeconds: number;
+  readonly ttlSecondsMin: number;
+  readonly counters: Float64Array;
+  readonly ring: SharedArrayBuffer;
+}
+
+export type ToWorker =
+  | { readonly kind: 'policy'; readonly image: TablesImage }
+  | { readonly kind: 'drain' }
+  | { readonly kind: 'stop' };
+
+export type FromWorker =
+  /** The listeners are open; the member joins the group when it has a policy. */
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'installed'; readonly revision: number }
+  | { readonly kind: 'drained' };

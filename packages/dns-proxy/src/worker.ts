@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The DNS worker: composition of the query path in a thread of its own, so that no JSON, watch or gRPC
+ * of the main thread delays a query. Joins the socket group with its first policy and beats from the
+ * loop that serves DNS.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { parentPort, workerData } from 'node:worker_threads';
+import { attachReuseport } from '@tandem/bpf-loader-node/link';
+import { rcodeNxDomain, rcodeRefused } from '@tandem/core/dns/constants';
+import type { HashKey } from '@tandem/core/dns/name-hash';
+import { QueryView } from '@tandem/core/dns/query';
+import { ReplyView } from '@tandem/core/dns/reply';
+import { TD_MEMBERS_MAX, tdListenerKind } from '@tandem/datapath/abi.gen';
+import { Datapath } from '@tandem/datapath/datapath';
+import { clockInto } from '@tandem/dns-sockets/clock';
+import { releaseFd } from '@tandem/dns-sockets/fd';
+import { createListener } from '@tandem/dns-sockets/listener';
+import { UdpLoop } from '@tandem/dns-sockets/udp-loop';
+import { SharedRingWriter } from '@tandem/runtime/shared-ring';
+import { KernelWriter } from './answer/kernel-writer.ts';
+import { Learner } from './answer/learner.ts';
+import { counter } from './counters.ts';
+import { DnsEventWriter } from './dns-event.ts';
+import { GroupMember } from './group.ts';
+import {
+  batchMax,
+  heartbeatIntervalMs,
+  inFlightMax,
+  slotBytes,
+  sweepIntervalMs,
+  udpReplyBytesMax,
+} from './limits.ts';
+import { EndpointLimits } from './policy/endpoint-limits.ts';
+import { FlowTable } from './policy/flow-table.ts';
+import { PolicyTables } from './policy/tables.ts';
+import { UpstreamIds } from './query/ids.ts';
+import { Judge } from './query/judge.ts';
+import { QuerySlots } from './query/slots.ts';
+import { UdpServer } from './query/udp.ts';
+import { TcpServer } from './tcp/server.ts';
+import { RandomPool } from './upstream/random.ts';
+import { UdpPool } from './upstream/udp-pool.ts';
+import type { FromWorker, ToWorker, WorkerOptions } from './worker-messages.ts';
+
+class DnsWorker {
+  readonly #options: WorkerOptions;
+  readonly #datapath: Datapath;
+  readonly #group: GroupMember;
+  readonly #clock = new Float64Array(2);
+  readonly #judge: Judge;
+  readonly #pool: UdpPool;
+  readonly #slots: QuerySlots;
+  readonly #udp: UdpServer;
+  readonly #tcp: TcpServer;
+  readonly #listenerLoop: UdpLoop;
+  readonly #upstreamLoop: UdpLoop;
+  #hasJoined = false;
+  #isDraining = false;
+
+  constructor(options: WorkerOptions) {
+    this.#options = options;
+    this.#datapath = Datapath.open(options.pinRoot);
+    this.#group = new GroupMember(this.#datapath.map('group').mmap(), options.member);
+    const { counters } = options;
+    const key = randomKey();
+    const memory = new Uint8Array(
+      new SharedArrayBuffer(inFlightMax * slotBytes + batchMax * udpReplyBytesMax),
+    );
+    this.#slots = new QuerySlots(memory.buffer);
+    this.#listenerLoop = new UdpLoop({
+      buffer: memory,
+      slots: batchMax,
+      slotBytes,
+      onBatch: (handle, count) => this.#udp.onQueries(handle, count),
+      onSocketError: () => undefined,
+    });
+    this.#upstreamLoop = new UdpLoop({
+      buffer: memory,
+      slots: batchMax,
+      slotBytes: udpReplyBytesMax,
+      onBatch: (handle, count) => this.#udp.onReplies(handle, count),
+      onSocketError: () => {
+        counters[counter.upstreamErrors] = (counters[counter.upstreamErrors] as number) + 1;
+      },
+    });
+    const random = new RandomPool();
+    this.#pool = new UdpPool(this.#upstreamLoop, random);
+    this.#judge = new Judge({
+      flows: new FlowTable(randomSeed()),
+      limits: new EndpointLimits(),
+      endpoints: this.#datapath.map('endpoints'),
+      group: this.#group,
+      pool: this.#pool,
+      counters,
+    });
+    const learner = new Learner({
+      writer: new KernelWriter(
+        this.#datapath.map('learn_requests'),
+        this.#datapath.program('learn'),
+        options.member,
+      ),
+      counters,
+      graceSeconds: options.graceSeconds,
+      ttlSecondsMin: options.ttlSecondsMin,
+      seed: randomSeed(),
+      group: this.#group,
+    });
+    const events = new DnsEventWriter(new SharedRingWriter(options.ring), counters, options.member);
+    const denialRcode = options.denial === 'nxdomain' ? rcodeNxDomain : rcodeRefused;
+    const query = new QueryView(key);
+    const reply = new ReplyView(key);
+    this.#udp = new UdpServer({
+      memory,
+      slots: this.#slots,
+      listeners: this.#listenerLoop,
+      upstreams: this.#upstreamLoop,
+      judge: this.#judge,
+      pool: this.#pool,
+      ids: new UpstreamIds(random),
+      learner,
+      events,
+      counters,
+      query,
+      reply,
+      denialRcode,
+      beat: (monotonicNs) => this.#beat(monotonicNs),
+    });
+    this.#tcp = new TcpServer({
+      judge: this.#judge,
+      learner,
+      events,
+      counters,
+      query,
+      reply,
+      replyWords: new Uint32Array(reply.addresses.buffer),
+      random,
+      denialRcode,
+      monotonicNs: () => this.#now(),
+      boottimeNs: () => this.#clock[1] as number,
+      count: (index) => {
+        counters[index] = (counters[index] as number) + 1;
+      },
+    });
+  }
+
+  /** Opens the four listeners and puts them into the group's array. */
+  async start(): Promise<void> {
+    const listeners = this.#datapath.map('listeners');
+    const selector = this.#datapath.program('select_member');
+    const { port, mark, ownerUid, member } = this.#options;
+    for (const [protocol, family, kind] of [
+      ['udp', 4, tdListenerKind.UDP4],
+      ['tcp', 4, tdListenerKind.TCP4],
+      ['udp', 6, tdListenerKind.UDP6],
+      ['tcp', 6, tdListenerKind.TCP6],
+    ] as const) {
+      const fd = createListener({
+        family,
+        protocol,
+        port,
+        mark: mark.socket,
+        markMask: mark.mask,
+        redirectMark: mark.redirect,
+        ownerUid,
+      });
+      attachReuseport(selector, fd);
+      const key = new Uint8Array(Uint32Array.of(kind * TD_MEMBERS_MAX + member).buffer);
+      listeners.update(key, new Uint8Array(BigUint64Array.of(BigInt(fd)).buffer));
+      if (protocol === 'udp') this.#listenerLoop.add(fd, 'listener');
+      else await this.#tcp.listen(releaseFd(fd));
+    }
+    setInterval(() => this.#beat(this.#now()), heartbeatIntervalMs);
+    setInterval(() => this.#sweep(), sweepIntervalMs);
+    post({ kind: 'ready' });
+  }
+
+  onMessage(message: ToWorker): void {
+    if (message.kind === 'policy') this.#install(new PolicyTables(message.image));
+    else if (message.kind === 'drain') this.#drain();
+    else this.#stop();
+  }
+
+  #install(tables: PolicyTables): void {
+    this.#judge.install(tables);
+    if (!this.#hasJoined) {
+      this.#now();
+      const [monotonicNs, boottimeNs] = this.#clock as unknown as [number, number];
+      this.#group.join(this.#options.role, monotonicNs, boottimeNs);
+      this.#group.setRevision(tables.revision);
+      this.#hasJoined = true;
+    }
+    post({ kind: 'installed', revision: tables.revision });
+  }
+
+  /** Leaves the group; what is in flight is still answered. */
+  #drain(): void {
+    this.#isDraining = true;
+    if (this.#hasJoined) this.#group.setState('drain');
+    this.#tcp.drain();
+    this.#sweep();
+  }
+
+  #stop(): void {
+    if (this.#hasJoined) this.#group.setState('dead');
+    this.#tcp.close();
+    this.#pool.close();
+    this.#listenerLoop.close();
+    this.#upstreamLoop.close();
+    this.#datapath[Symbol.dispose]();
+    process.exit(0);
+  }
+
+  #sweep(): void {
+    const now = this.#now();
+    this.#udp.sweep(now);
+    this.#pool.sweep(now / 1e6);
+    if (this.#isDraining && this.#slots.inFlight === 0 && this.#tcp.connections === 0) {
+      post({ kind: 'drained' });
+    }
+  }
+
+  #beat(monotonicNs: number): void {
+    if (this.#hasJoined) this.#group.beat(monotonicNs);
+  }
+
+  /** CLOCK_MONOTONIC in nanoseconds; refreshes CLOCK_BOOTTIME too. */
+  #now(): number {
+    clockInto(this.#clock);
+    return this.#clock[0] as number;
+  }
+}
+
+function post(message: FromWorker): void {
+  parentPort?.postMessage(message);
+}
+
+function randomSeed(): number {
+  return randomBytes(4).readInt32LE();
+}
+
+function randomKey(): HashKey {
+  return { low: randomSeed(), high: randomSeed() };
+}
+
+const worker = new DnsWorker(workerData as WorkerOptions);
+parentPort?.on('message', (message: ToWorker) => worker.onMessage(message));
+await worker.start();
