@@ -137,13 +137,17 @@ struct td_fqdn_slot {
 	__u32 namespace_id; /* whose quota it counts against */
 };
 struct td_fqdn {
-	/* struct bpf_spin_lock, 4 bytes; every writer is `learn` */
+	/* Page 0's lock guards all pages of its address; every writer is `learn`. */
+#ifdef __bpf__
+	struct bpf_spin_lock lock;
+#else
 	__u32 lock;
-	__u32 dead;         /* set under the lock before deletion: writers retry, readers ignore */
+#endif
+	__u32 dead;         /* 1 while the page is created or deleted: writers retry, readers ignore */
 	struct td_addr self; /* copy of the key's address: a reader compares it, elements are reused at once */
 	__u64 last_used_ns; /* CLOCK_BOOTTIME; judge stores it at most once a second */
-	__u32 more;         /* another page exists */
-	__u32 reserved;
+	__u32 more;         /* another page exists; never reset while the address lives */
+	__u32 page;         /* copy of the key's page */
 	struct td_fqdn_slot slot[TD_FQDN_SELECTORS_MAX];
 };
 
@@ -172,7 +176,8 @@ enum td_learn_result {
 	TD_LEARN_REFUSED_NAMESPACE = -3, /* quota of the namespace */
 	TD_LEARN_REFUSED_SELECTOR = -4,  /* quota of the selector */
 	TD_LEARN_REFUSED_FULL = -5,      /* map full */
-	TD_LEARN_REFUSED_BUSY = -6,      /* lost a race too often */
+	TD_LEARN_REFUSED_BUSY = -6,      /* lost a race too often: ask again */
+	TD_LEARN_REFUSED_REQUEST = -7,   /* unknown op, or a selector without TD_SELECTOR_BIT */
 };
 struct td_learn_request {
 	struct td_addr addr;
@@ -259,7 +264,8 @@ enum td_listener_kind { TD_UDP4 = 0, TD_TCP4 = 1, TD_UDP6 = 2, TD_TCP6 = 3, TD_K
 	X(LEARN_ADDED, learn_added, "selector slots added to fqdn") \
 	X(LEARN_EXTENDED, learn_extended, "expiries extended") \
 	X(LEARN_REMOVED, learn_removed, "selector slots removed") \
-	X(LEARN_REFUSED, learn_refused, "requests that learn refused")
+	X(LEARN_REFUSED, learn_refused, "requests that learn refused") \
+	X(AUDITED, audited, "policy drops that audit mode let through")
 
 enum td_counter {
 #define TD_X(upper, lower, help) TD_COUNT_##upper,

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The Tandem Authors */
+/*
+ * Drop events. Each CPU may emit TD_EVENTS_PER_SECOND on average and as many in one burst; what is
+ * beyond that, or finds the ring full, is counted and nothing else: a flood of drops must stay cheap.
+ */
+#ifndef TANDEM_EVENTS_H
+#define TANDEM_EVENTS_H
+
+#include <tandem/counters.h>
+#include <tandem/packet.h>
+
+#define TD_NS_PER_S	     1000000000ull
+#define TD_EVENT_INTERVAL_NS (TD_NS_PER_S / TD_EVENTS_PER_SECOND)
+
+enum td_hook { TD_HOOK_FROM_POD = 0, TD_HOOK_TO_POD = 1, TD_HOOK_LOCAL_IN = 2, TD_HOOK_POST_ROUTING = 3 };
+
+/* What an event says beside the packet. */
+struct event_facts {
+	__u32 endpoint_id;
+	__u32 peer_class;
+	__u32 rule_id;
+	__u32 ifindex;
+	__u8 direction;
+	__u8 verdict;
+	__u8 reason;
+	__u8 hook;
+};
+
+/* Virtual scheduling (ITU-T I.371, GCRA): one word of state, the time that is already spent. */
+static __always_inline bool event_allowed(__u64 now)
+{
+	__u32 zero = 0;
+	__u64 *spent = bpf_map_lookup_elem(&event_pace, &zero);
+	__u64 start;
+
+	if (!spent)
+		return false;
+	start = *spent;
+	if ((__s64)(now - start) > 0)
+		start = now;
+	if ((__s64)(start - now) >= (__s64)TD_NS_PER_S)
+		return false;
+	*spent = start + TD_EVENT_INTERVAL_NS;
+	return true;
+}
+
+/* A reserved event with everything set but the original destination; NULL: limited or lost, counted. */
+static __always_inline struct td_event *event_begin(const struct packet *p,
+						    const struct event_facts *facts)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct td_event *event;
+
+	if (!event_allowed(now)) {
+		count(TD_COUNT_EVENTS_LIMITED);
+		return NULL;
+	}
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event) {
+		count(TD_COUNT_EVENTS_LOST);
+		return NULL;
+	}
+	__builtin_memset(event, 0, sizeof(*event));
+	event->time_ns = now;
+	event->endpoint_id = facts->endpoint_id;
+	event->peer_class = facts->peer_class;
+	event->source = p->source;
+	event->destination = p->destination;
+	event->source_port = bpf_ntohs(p->source_port);
+	event->destination_port = bpf_ntohs(p->destination_port);
+	event->protocol = p->protocol;
+	event->direction = facts->direction;
+	event->verdict = facts->verdict;
+	event->reason = facts->reason;
+	event->hook = facts->hook;
+	event->family = p->family;
+	event->ifindex = facts->ifindex;
+	event->rule_id = facts->rule_id;
+	return event;
+}
+
+static __always_inline void event_emit(const struct packet *p, const struct event_facts *facts)
+{
+	struct td_event *event = event_begin(p, facts);
+
+	if (event)
+		bpf_ringbuf_submit(event, 0);
+}
+
+#endif /* TANDEM_EVENTS_H */

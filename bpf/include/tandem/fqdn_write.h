@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The Tandem Authors */
+/*
+ * The pages of one address and how a writer holds them still.
+ *
+ *   page 0 ---- its lock guards all pages of the address
+ *     | more    a page is born `dead`, inserted, and brought to life by the writer that inserted it,
+ *   page 1      under the lock; all pages die together, under the lock, when no slot is left, and are
+ *     | more    deleted after that, page 0 last
+ *   ...
+ *
+ * A pointer from a lookup may be stale: elements are reused at once, also for the same address. So under
+ * the lock a page counts only if it names the address and its own number and is not dead. The map
+ * copies the value before it inserts an element, and that value is dead: a page in the making is never
+ * taken for a living one. Readers: fqdn_read.h.
+ */
+#ifndef TANDEM_FQDN_WRITE_H
+#define TANDEM_FQDN_WRITE_H
+
+#include <tandem/maps.h>
+#include <tandem/packet.h>
+
+/* One request on its way through its attempts. */
+struct change {
+	struct td_fqdn_key key;
+	__u32 selector;
+	__u32 expires_s;
+	__u32 namespace_id;
+	__u32 op;
+	__u32 created; /* bit n: page n was inserted by us and is not alive yet */
+	bool has_quota;
+	bool has_freed;
+	__s32 result;
+};
+
+struct pages {
+	struct td_fqdn *page[TD_FQDN_PAGES_MAX];
+};
+
+/* Unrolled by hand: pointers to map values may not be indexed by a variable. */
+#define TD_EACH_PAGE(pages, page, number, body)                                                    \
+	do {                                                                                       \
+		_Pragma("unroll") for (__u32 number = 0; number < TD_FQDN_PAGES_MAX; number++)     \
+		{                                                                                  \
+			struct td_fqdn *page = (pages)->page[number];                              \
+			body                                                                       \
+		}                                                                                  \
+	} while (0)
+
+static __always_inline void pages_find(struct pages *pages, struct change *change)
+{
+	bool is_there = true;
+
+#pragma unroll
+	for (__u32 number = 0; number < TD_FQDN_PAGES_MAX; number++) {
+		change->key.page = number;
+		pages->page[number] = is_there ? bpf_map_lookup_elem(&fqdn, &change->key) : NULL;
+		is_there = pages->page[number] != NULL;
+	}
+}
+
+static __always_inline bool page_is_named(const struct td_fqdn *page, const struct change *change,
+					  __u32 number)
+{
+	return address_equal(&page->self, &change->key.addr) && page->page == number;
+}
+
+/*
+ * Under the lock: brings pages of our own making to life and forgets what is not alive. False when page
+ * 0 itself is not: nothing is held still then.
+ */
+static __always_inline bool pages_hold(struct pages *pages, struct change *change)
+{
+	bool is_linked = true;
+
+#pragma unroll
+	for (__u32 number = 0; number < TD_FQDN_PAGES_MAX; number++) {
+		struct td_fqdn *page = pages->page[number];
+
+		if (!page)
+			continue;
+		if (!is_linked || !page_is_named(page, change, number)) {
+			pages->page[number] = NULL;
+			is_linked = false;
+			continue;
+		}
+		if (page->dead && (change->created & 1u << number)) {
+			change->created &= ~(1u << number);
+			WRITE_ONCE(page->dead, 0);
+		}
+		if (page->dead) {
+			pages->page[number] = NULL;
+			is_linked = false;
+			continue;
+		}
+		if (number > 0 && pages->page[number - 1] && !pages->page[number - 1]->more)
+			WRITE_ONCE(pages->page[number - 1]->more, 1);
+	}
+	return pages->page[0] != NULL;
+}
+
+static __always_inline struct td_fqdn_slot *slot_in(struct td_fqdn *page, __u32 selector)
+{
+	for (__u32 i = 0; i < TD_FQDN_SELECTORS_MAX; i++)
+		if (page->slot[i].selector == selector)
+			return &page->slot[i];
+	return NULL;
+}
+
+/* The slot of a selector, or with selector 0 a free one. */
+static __always_inline struct td_fqdn_slot *slot_find(struct pages *pages, __u32 selector)
+{
+	TD_EACH_PAGE(pages, page, number, {
+		struct td_fqdn_slot *slot = page ? slot_in(page, selector) : NULL;
+
+		if (slot)
+			return slot;
+	});
+	return NULL;
+}
+
+/* Expired and, since `before_s`, neither valid nor used. */
+static __always_inline struct td_fqdn_slot *slot_find_idle(struct pages *pages, __u32 before_s)
+{
+	TD_EACH_PAGE(pages, page, number, {
+		if (!page || (__s32)((__u32)(page->last_used_ns / 1000000000ull) - before_s) >= 0)
+			continue;
+		for (__u32 i = 0; i < TD_FQDN_SELECTORS_MAX; i++)
+			if (page->slot[i].selector &&
+			    (__s32)(page->slot[i].expires_s - before_s) < 0)
+				return &page->slot[i];
+	});
+	return NULL;
+}
+
+/* The exchange is a full barrier: who sees the selector sees its expiry. */
+static __always_inline void slot_fill(struct td_fqdn_slot *slot, const struct change *change)
+{
+	WRITE_ONCE(slot->expires_s, change->expires_s);
+	WRITE_ONCE(slot->namespace_id, change->namespace_id);
+	__sync_lock_test_and_set(&slot->selector, change->selector);
+}
+
+/* The exchange keeps the next owner's expiry from being seen under the old selector. */
+static __always_inline void slot_free(struct td_fqdn_slot *slot)
+{
+	__sync_lock_test_and_set(&slot->selector, 0);
+}
+
+/* Under the lock: if no slot is left, all living pages die. True: the caller deletes them. */
+static __always_inline bool pages_die_if_empty(struct pages *pages)
+{
+	__u32 occupied = 0;
+
+	TD_EACH_PAGE(pages, page, number, {
+		if (page)
+			for (__u32 i = 0; i < TD_FQDN_SELECTORS_MAX; i++)
+				occupied |= page->slot[i].selector;
+	});
+	if (occupied)
+		return false;
+	TD_EACH_PAGE(pages, page, number, {
+		if (page)
+			WRITE_ONCE(page->dead, 1);
+	});
+	return true;
+}
+
+/* Page 0 goes last: while it is there, dead, nobody can make a new one and meet our leftovers. */
+static __always_inline void pages_delete(const struct pages *pages, struct change *change)
+{
+#pragma unroll
+	for (__u32 left = TD_FQDN_PAGES_MAX; left > 0; left--) {
+		change->key.page = left - 1;
+		if (pages->page[left - 1])
+			bpf_map_delete_elem(&fqdn, &change->key);
+	}
+}
+
+/* 0: try again, the page is there, ours or another writer's. Negative: no room. */
+static __always_inline __s32 page_create(struct change *change, __u32 number)
+{
+	struct td_fqdn page = {
+		.dead = 1,
+		.self = change->key.addr,
+		.page = number,
+	};
+	long error;
+
+	change->key.page = number;
+	error = bpf_map_update_elem(&fqdn, &change->key, &page, BPF_NOEXIST);
+	if (error == 0)
+		change->created |= 1u << number;
+	else if (error != -17 /* EEXIST */)
+		return TD_LEARN_REFUSED_FULL;
+	return 0;
+}
+
+/* A page of our making that never came to life is nobody else's to remove. */
+static __always_inline void pages_abandon(struct change *change)
+{
+#pragma unroll
+	for (__u32 number = 0; number < TD_FQDN_PAGES_MAX; number++) {
+		if (!(change->created & 1u << number))
+			continue;
+		change->key.page = number;
+		bpf_map_delete_elem(&fqdn, &change->key);
+	}
+	change->created = 0;
+}
+
+#endif /* TANDEM_FQDN_WRITE_H */

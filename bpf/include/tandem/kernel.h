@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The Tandem Authors */
+/*
+ * What the programs need of the kernel's own types: only the fields that are read, relocated by name at
+ * load (CO-RE), so that one object fits 6.6 and newer and no vmlinux.h is needed to build it.
+ */
+#ifndef TANDEM_KERNEL_H
+#define TANDEM_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <linux/types.h>
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+
+#define NF_DROP   0
+#define NF_ACCEPT 1
+
+#define NF_INET_LOCAL_IN     1
+#define NF_INET_POST_ROUTING 4
+
+#define NFPROTO_IPV4 2
+#define NFPROTO_IPV6 10
+
+/* tcx verdicts (linux/bpf.h has them from 6.6 on). */
+#define TD_TCX_NEXT (-1)
+#define TD_TCX_DROP 2
+
+#define TD_PACKET_HOST 0
+
+/* The loopback device's index is the same in every network namespace. */
+#define TD_LOOPBACK_IFINDEX 1
+
+/* skb->_nfct: the low bits are the packet's relation to its connection. */
+#define TD_CTINFO_MASK        7ul
+#define TD_CTINFO_RELATED     1
+#define TD_CTINFO_NEW         2
+#define TD_CTINFO_REPLY       3 /* established, reply direction */
+#define TD_CTINFO_RELATED_REPLY 4
+#define TD_CT_STATUS_CONFIRMED  (1ul << 3)
+
+#define CORE __attribute__((preserve_access_index))
+
+struct net_device {
+	int ifindex;
+} CORE;
+
+struct sk_buff {
+	unsigned long _nfct;
+	int skb_iif;
+	__u32 mark;
+} CORE;
+
+struct nf_hook_state {
+	__u8 hook;
+	__u8 pf;
+	struct net_device *in;
+	struct net_device *out;
+} CORE;
+
+struct bpf_nf_ctx {
+	const struct nf_hook_state *state;
+	struct sk_buff *skb;
+} CORE;
+
+union nf_inet_addr {
+	__u32 all[4];
+} CORE;
+
+struct nf_conntrack_man {
+	union nf_inet_addr u3;
+} CORE;
+
+struct nf_conntrack_tuple {
+	struct nf_conntrack_man src;
+	struct {
+		union nf_inet_addr u3;
+		union {
+			__be16 all;
+		} u;
+	} dst;
+} CORE;
+
+struct nf_conntrack_tuple_hash {
+	struct nf_conntrack_tuple tuple;
+} CORE;
+
+struct nf_conn {
+	struct nf_conntrack_tuple_hash tuplehash[2];
+	unsigned long status;
+} CORE;
+
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
+struct sock {
+	kuid_t sk_uid;
+} CORE;
+
+/* 6.4 */
+extern int bpf_dynptr_from_skb(struct sk_buff *skb, __u64 flags, struct bpf_dynptr *ptr) __ksym;
+extern void *bpf_dynptr_slice(const struct bpf_dynptr *ptr, __u32 offset, void *buffer,
+			      __u32 buffer__szk) __ksym;
+/* 6.2 */
+extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym;
+extern void bpf_rcu_read_lock(void) __ksym;
+extern void bpf_rcu_read_unlock(void) __ksym;
+
+#define READ_ONCE(x)	 (*(const volatile typeof(x) *)&(x))
+#define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
+
+/*
+ * Zero, but computed from `value`: a load at an address that contains it is ordered after the load of
+ * `value` on every CPU (address dependency), which is the one read barrier that BPF of 6.6 can express.
+ */
+static __always_inline __u64 zero_after(__u64 value)
+{
+	asm volatile("%0 &= 0" : "+r"(value));
+	return value;
+}
+
+#endif /* TANDEM_KERNEL_H */

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The Tandem Authors */
+/*
+ * Every map. Names, keys and values are the contract of abi.h; a map without a struct there
+ * (judge_slot, event_pace, classes_inner) belongs to the programs alone.
+ */
+#ifndef TANDEM_MAPS_H
+#define TANDEM_MAPS_H
+
+#include <tandem/kernel.h>
+#include <tandem/abi.h>
+
+/* Set before load by its BTF name; constants to the verifier. */
+const volatile struct td_config td_config = {};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct td_addr);
+	__type(value, struct td_endpoint);
+	__uint(max_entries, TD_ENDPOINTS_MAX);
+} endpoints SEC(".maps");
+
+struct classes_map {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__type(key, struct td_class_key);
+	__type(value, struct td_class);
+	__uint(max_entries, TD_CLASSES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} classes SEC(".maps");
+
+/*
+ * The same trie, once more in an array: sleepable programs (`learn`) may not name a trie, but may look
+ * into one that an array of maps holds, inside bpf_rcu_read_lock().
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__type(key, __u32);
+	__uint(max_entries, 1);
+	__array(values, struct classes_map);
+} classes_inner SEC(".maps") = {
+	.values = { (void *)&classes },
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__type(key, struct td_policy_key);
+	__type(value, struct td_policy);
+	__uint(max_entries, TD_POLICY_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} policy SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct td_dns_server_key);
+	__type(value, struct td_dns_server);
+	__uint(max_entries, TD_DNS_SERVERS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} dns_servers SEC(".maps");
+
+/*
+ * Preallocated: learning never fails for want of atomic memory, and an element's lock stays a lock for
+ * the life of the map, so that a writer with a stale pointer may take it safely.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct td_fqdn_key);
+	__type(value, struct td_fqdn);
+	__uint(max_entries, TD_FQDN_MAX);
+} fqdn SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, struct td_quota);
+	__uint(max_entries, TD_QUOTAS_MAX);
+} quotas SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct td_learn_batch);
+	__uint(max_entries, TD_WRITERS_MAX);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} learn_requests SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct td_group);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} group SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, TD_KINDS *TD_MEMBERS_MAX);
+} listeners SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, TD_COUNTER_COUNT);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, TD_EVENTS_BYTES);
+} events SEC(".maps");
+
+/* The time up to which this CPU has spent its events (see events.h). */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, 1);
+} event_pace SEC(".maps");
+
+/* Slot 0: the judge that judge_root calls. Filled before the root is attached. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} judge_slot SEC(".maps");
+
+#endif /* TANDEM_MAPS_H */

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The Tandem Authors */
+/*
+ * judge: netfilter at POST_ROUTING (priority 90, after DNAT, before SNAT) and LOCAL_IN (112), IPv4 and
+ * IPv6. Every packet of an endpoint is judged once, at both ends, as the connection it belongs to: a
+ * reply is turned round and the same question asked, so a changed policy reaches open connections too.
+ *
+ * A local endpoint's address as source counts only where from_pod saw the packet (safety rule 3). The
+ * host is what came in on no device. Nothing here writes but last_used_ns of `fqdn`.
+ */
+#ifndef TANDEM_JUDGE_H
+#define TANDEM_JUDGE_H
+
+#include <tandem/conntrack.h>
+#include <tandem/fqdn_read.h>
+#include <tandem/mark.h>
+#include <tandem/parse_hook.h>
+
+/* One end of the connection: an endpoint of this node (id > 0) or anybody else. */
+struct side {
+	__u32 id;
+	__u32 policy_id;
+	__u32 flags;
+	__u32 veth_ifindex;
+	__u32 l3_ifindex;
+	struct td_class class;
+};
+
+struct judgement {
+	struct packet packet;
+	struct connection connection;
+	struct side source;
+	struct side destination;
+	__u32 mark;    /* our bits */
+	__u32 ifindex; /* where the packet came in; 0: nowhere, it is the host's */
+	__u8 hook;
+	bool is_reply;
+	bool from_host;
+	/* of the drop */
+	struct event_facts facts;
+};
+
+static __always_inline void side_load(struct side *side, const struct td_addr *address)
+{
+	struct td_endpoint *endpoint = bpf_map_lookup_elem(&endpoints, address);
+
+	if (!endpoint)
+		return;
+	side->id = endpoint->id;
+	side->policy_id = endpoint->policy_id;
+	side->flags = endpoint->flags;
+	side->veth_ifindex = endpoint->veth_ifindex;
+	side->l3_ifindex = endpoint->l3_ifindex;
+	side->class.id = endpoint->class_id;
+	side->class.flags = TD_CLASS_CLUSTER;
+}
+
+static __always_inline bool is_local_in(const struct judgement *j)
+{
+	return j->hook == NF_INET_LOCAL_IN;
+}
+
+/* Rule 1: our own reply to a pod, from the shared socket, whose source may be an endpoint's address. */
+static __always_inline bool is_our_reply(const struct judgement *j)
+{
+	return !is_local_in(j) && j->ifindex == 0 && j->mark == td_config.mark_socket &&
+	       is_udp_or_tcp(&j->packet) && j->packet.source_port == td_config.port_be;
+}
+
+/* Port P of the node, which only what from_pod redirected may reach. */
+static __always_inline bool is_at_our_port(const struct judgement *j)
+{
+	return is_local_in(j) && is_udp_or_tcp(&j->packet) && !j->packet.is_tail &&
+	       j->packet.destination_port == td_config.port_be;
+}
+
+/* Rule 3: from_pod's mark, and the interface that from_pod guards. */
+static __always_inline bool is_verified(const struct judgement *j)
+{
+	return (j->mark == td_config.mark_seen || j->mark == td_config.mark_redirect) &&
+	       (j->ifindex == j->source.veth_ifindex || j->ifindex == j->source.l3_ifindex);
+}
+
+/* Rule 3: a tunnel's end believes the source of what is inside. */
+static __always_inline bool is_tunnel(const struct packet *p)
+{
+	if (p->protocol == TD_IPPROTO_IPIP || p->protocol == TD_IPPROTO_IPV6 ||
+	    p->protocol == TD_IPPROTO_GRE)
+		return true;
+	return p->protocol == IPPROTO_UDP && (p->destination_port == bpf_htons(4789) ||
+					      p->destination_port == bpf_htons(8472) ||
+					      p->destination_port == bpf_htons(6081));
+}
+
+/*
+ * Who stands at the ends. Addresses of this node's pod CIDR that are no endpoint belong to pods whose
+ * policy nobody has computed (rule 6): neither end of a forwarded packet may be one.
+ */
+static __always_inline __u32 judge_strangers(struct judgement *j)
+{
+	if (!j->source.id && !j->from_host) {
+		j->source.class = class_of(&j->packet.source);
+		if (j->source.class.flags & TD_CLASS_LOCAL_PODS)
+			return TD_COUNT_DROP_UNKNOWN_POD;
+	}
+	if (!j->destination.id && (j->source.id || !is_local_in(j))) {
+		j->destination.class = class_of(&j->packet.destination);
+		if (!is_local_in(j) && !j->from_host &&
+		    (j->destination.class.flags & TD_CLASS_LOCAL_PODS))
+			return TD_COUNT_DROP_UNKNOWN_POD;
+	}
+	return TD_COUNT_FORWARDED;
+}
+
+/* The marks and port P: what from_pod steered reaches our socket and nothing else does. */
+static __always_inline __u32 judge_steering(const struct judgement *j)
+{
+	if (j->source.id && !j->from_host && !is_verified(j))
+		return TD_COUNT_DROP_UNVERIFIED;
+	if (j->mark == td_config.mark_redirect && !j->from_host) {
+		if (!is_at_our_port(j) || !j->source.id)
+			return TD_COUNT_DROP_NOT_REDIRECTED;
+		return j->source.flags & TD_EP_HOLD ? TD_COUNT_DROP_HOLD : TD_COUNT_REDIRECTED;
+	}
+	if (is_at_our_port(j) && !j->is_reply)
+		return TD_COUNT_DROP_PORT;
+	return TD_COUNT_FORWARDED;
+}
+
+/* What must not pass whatever policy says, and what passes whatever it says. HOLD apart. */
+static __always_inline __u32 judge_packet_kind(const struct judgement *j)
+{
+	const struct packet *p = &j->packet;
+
+	if (p->is_fragment)
+		return TD_COUNT_DROP_FRAGMENT;
+	if (p->is_cut)
+		return TD_COUNT_DROP_PARSE;
+	if (j->source.id && !j->from_host && is_tunnel(p) &&
+	    (is_local_in(j) || (j->destination.class.flags & TD_CLASS_NODE)))
+		return TD_COUNT_DROP_TUNNEL;
+	return TD_COUNT_FORWARDED;
+}
+
+/*
+ * Rule 14: an ICMP error that conntrack ties to a flow passes, but from a local endpoint only if it is
+ * a party to that flow; or it is a letter to anybody whose flow it can quote.
+ */
+static __always_inline __u32 judge_icmp_error(const struct judgement *j)
+{
+	if (j->source.id && !connection_has_party(&j->connection, j->packet.family, &j->packet.source))
+		return TD_COUNT_DROP_ICMP_ERROR;
+	return TD_COUNT_RELATED;
+}
+
+/* An ICMP reply is judged as the request that it answers. */
+static __always_inline __be16 icmp_request_of(const struct packet *p)
+{
+	__u8 type = p->icmp_type;
+
+	if (p->family == 4 && type == 0)
+		type = 8;
+	else if (p->family == 4 && (type == 14 || type == 16 || type == 18))
+		type--;
+	else if (p->family == 6 && (type == 129 || type == 140))
+		type--;
+	return bpf_htons((__u16)type << 8);
+}
+
+static __always_inline void judgement_turn_round(struct judgement *j)
+{
+	struct packet *p = &j->packet;
+	struct td_addr address = p->source;
+	struct side side = j->source;
+	__be16 port = p->source_port;
+
+	p->source = p->destination;
+	p->destination = address;
+	j->source = j->destination;
+	j->destination = side;
+	if (is_icmp(p)) {
+		p->destination_port = icmp_request_of(p);
+		return;
+	}
+	p->source_port = p->destination_port;
+	p->destination_port = port;
+}
+
+static __always_inline __u32 reason_of(struct answer answer, bool has_expired)
+{
+	if (answer.verdict == TD_VERDICT_ALLOW)
+		return TD_COUNT_FORWARDED;
+	if (answer.verdict == TD_VERDICT_DENY)
+		return TD_COUNT_DROP_POLICY_DENY;
+	if (answer.verdict == TD_VERDICT_L7_DNS)
+		return TD_COUNT_DROP_NOT_REDIRECTED;
+	return has_expired ? TD_COUNT_DROP_FQDN_EXPIRED : TD_COUNT_DROP_NO_MATCH;
+}
+
+/* `host_acts`: our proxy asks with the pod's own address, after it judged the name. */
+static __always_inline __u32 judge_egress(struct judgement *j, bool host_acts)
+{
+	struct fqdn_search search = {
+		.question = {
+			.policy_id = j->source.policy_id,
+			.direction = TD_EGRESS,
+			.protocol = j->packet.protocol,
+			.port = j->packet.destination_port,
+		},
+	};
+
+	search.answer = policy_of_class(&search.question, j->destination.class.id,
+					j->source.flags & TD_EP_WILD_EGRESS);
+	/* Rule 5: learned addresses never override what the cluster knows an address to be. */
+	if (search.answer.verdict == TD_VERDICT_NONE && (j->source.flags & TD_EP_FQDN) &&
+	    !(j->destination.class.flags & TD_CLASS_NEVER_LEARN)) {
+		search.is_new = connection_is_new(&j->connection);
+		fqdn_search_pages(&j->packet.destination, &search);
+	}
+	if (host_acts && search.answer.verdict == TD_VERDICT_L7_DNS)
+		search.answer.verdict = TD_VERDICT_ALLOW;
+	j->facts.endpoint_id = j->source.id;
+	j->facts.peer_class = j->destination.class.id;
+	j->facts.rule_id = search.answer.rule_id;
+	j->facts.direction = TD_EGRESS;
+	return reason_of(search.answer, search.has_expired);
+}
+
+static __always_inline __u32 judge_ingress(struct judgement *j)
+{
+	struct question question = {
+		.policy_id = j->destination.policy_id,
+		.direction = TD_INGRESS,
+		.protocol = j->packet.protocol,
+		.port = j->packet.destination_port,
+	};
+	struct answer answer = policy_of_class(&question, j->source.class.id,
+					       j->destination.flags & TD_EP_WILD_INGRESS);
+
+	j->facts.endpoint_id = j->destination.id;
+	j->facts.peer_class = j->source.class.id;
+	j->facts.rule_id = answer.rule_id;
+	j->facts.direction = TD_INGRESS;
+	return reason_of(answer, false);
+}
+
+/* Counts and tells a drop; the destination before translation is what the pod asked for. */
+static __always_inline void judge_report(struct judgement *j, __u32 reason, __u8 verdict)
+{
+	struct td_event *event;
+	struct td_addr address;
+	__be16 port = 0;
+
+	j->facts.reason = reason;
+	j->facts.verdict = verdict;
+	event = event_begin(&j->packet, &j->facts);
+	if (!event)
+		return;
+	if (connection_first_destination(&j->connection, j->packet.family, &address, &port)) {
+		__u16 host_port = is_icmp(&j->packet) ? event->destination_port : bpf_ntohs(port);
+
+		if (!address_equal(&address, &event->destination) ||
+		    host_port != event->destination_port) {
+			event->original_destination = address;
+			event->original_destination_port = host_port;
+		}
+	}
+	bpf_ringbuf_submit(event, 0);
+}
+
+/* A drop that audit mode of the endpoint turns into an event. */
+static __always_inline bool is_audited(struct judgement *j, __u32 flags, __u32 reason)
+{
+	if (!(flags & TD_EP_AUDIT))
+		return false;
+	count(TD_COUNT_AUDITED);
+	judge_report(j, reason, TD_VERDICT_ALLOW);
+	return true;
+}
+
+static __always_inline __u32 judge_policy(struct judgement *j, bool host_acts)
+{
+	__u32 reason;
+
+	if (j->source.flags & TD_EP_ENFORCE_EGRESS) {
+		reason = judge_egress(j, host_acts);
+		if (reason != TD_COUNT_FORWARDED && !is_audited(j, j->source.flags, reason))
+			return reason;
+	}
+	if (j->destination.flags & TD_EP_ENFORCE_INGRESS) {
+		reason = judge_ingress(j);
+		if (reason != TD_COUNT_FORWARDED && !is_audited(j, j->destination.flags, reason))
+			return reason;
+	}
+	return TD_COUNT_FORWARDED;
+}
+
+/* The order matters: identity of the source, then steering, then what needs no policy, then policy. */
+static __always_inline __u32 judge_connection(struct judgement *j)
+{
+	bool host_acts = is_local_in(j) ? j->is_reply : j->from_host && !j->is_reply;
+	__u32 reason;
+
+	if (is_our_reply(j))
+		return TD_COUNT_HOST;
+	reason = judge_strangers(j);
+	if (reason != TD_COUNT_FORWARDED)
+		return reason;
+	reason = judge_steering(j);
+	if (reason != TD_COUNT_FORWARDED)
+		return reason;
+	if (!j->source.id && !j->destination.id)
+		return j->from_host ? TD_COUNT_HOST : TD_COUNT_NO_ENDPOINT;
+	if (j->source.id == j->destination.id) /* a pod cannot be cut off from itself */
+		return TD_COUNT_FORWARDED;
+	reason = judge_packet_kind(j);
+	if (reason != TD_COUNT_FORWARDED)
+		return reason;
+	if (host_acts && !(j->is_reply ? j->destination.id : j->source.id))
+		return TD_COUNT_HOST;
+	if (is_neighbour_discovery(&j->packet) || is_multicast_listener(&j->packet))
+		return TD_COUNT_FORWARDED;
+	if ((j->source.flags | j->destination.flags) & TD_EP_HOLD)
+		return TD_COUNT_DROP_HOLD;
+	if (connection_is_related(&j->connection) && is_icmp_error(&j->packet))
+		return judge_icmp_error(j);
+	if (j->is_reply)
+		judgement_turn_round(j);
+	return judge_policy(j, host_acts);
+}
+
+static __always_inline void judgement_load(struct judgement *j, struct bpf_nf_ctx *ctx)
+{
+	struct sk_buff *skb = ctx->skb;
+
+	j->hook = ctx->state->hook;
+	j->mark = mark_of(skb->mark);
+	j->ifindex = skb->skb_iif;
+	j->from_host = j->ifindex == 0 || j->ifindex == TD_LOOPBACK_IFINDEX;
+	j->connection = connection_of(skb);
+	j->is_reply = connection_is_reply(&j->connection);
+	j->facts.ifindex = j->ifindex;
+	j->facts.hook = is_local_in(j) ? TD_HOOK_LOCAL_IN : TD_HOOK_POST_ROUTING;
+}
+
+SEC("netfilter")
+int judge(struct bpf_nf_ctx *ctx)
+{
+	struct judgement j = {};
+	__u32 reason;
+
+	if (parse_hook(ctx->skb, ctx->state->pf, &j.packet)) {
+		count(TD_COUNT_DROP_PARSE);
+		return NF_DROP;
+	}
+	judgement_load(&j, ctx);
+	side_load(&j.source, &j.packet.source);
+	side_load(&j.destination, &j.packet.destination);
+	reason = judge_connection(&j);
+	if (reason == TD_COUNT_REDIRECTED) /* from_pod has counted it */
+		return NF_ACCEPT;
+	count(reason);
+	if (reason == TD_COUNT_FORWARDED || reason == TD_COUNT_HOST ||
+	    reason == TD_COUNT_NO_ENDPOINT || reason == TD_COUNT_RELATED)
+		return NF_ACCEPT;
+	if (!j.facts.endpoint_id)
+		j.facts.endpoint_id = j.source.id ? j.source.id : j.destination.id;
+	judge_report(&j, reason, TD_VERDICT_DENY);
+	return NF_DROP;
+}
+
+#endif /* TANDEM_JUDGE_H */

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The Tandem Authors */
+/*
+ * judge_root: what is attached to the netfilter hooks, for ever; netfilter links cannot be updated, so a
+ * new judge is a new entry of the tail-call slot. Kept so small that it need never change.
+ *
+ * An empty slot must not accept (unlinking the last pin of a program array clears it while this stays
+ * attached): whatever has a pod of this node as source or destination is dropped, the rest is not ours.
+ */
+#ifndef TANDEM_JUDGE_ROOT_H
+#define TANDEM_JUDGE_ROOT_H
+
+#include <tandem/counters.h>
+#include <tandem/parse_hook.h>
+#include <tandem/policy.h>
+
+static __always_inline bool is_of_this_nodes_pods(const struct td_addr *address)
+{
+	return bpf_map_lookup_elem(&endpoints, address) ||
+	       (class_of(address).flags & TD_CLASS_LOCAL_PODS);
+}
+
+SEC("netfilter")
+int judge_root(struct bpf_nf_ctx *ctx)
+{
+	struct packet p;
+
+	bpf_tail_call(ctx, &judge_slot, 0);
+	if (!parse_hook(ctx->skb, ctx->state->pf, &p) && !is_of_this_nodes_pods(&p.source) &&
+	    !is_of_this_nodes_pods(&p.destination))
+		return NF_ACCEPT;
+	count(TD_COUNT_DROP_NO_PROGRAM);
+	return NF_DROP;
+}
+
+#endif /* TANDEM_JUDGE_ROOT_H */

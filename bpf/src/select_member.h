@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The Tandem Authors */
+/*
+ * select_member: sk_reuseport on the four groups (UDP and TCP, IPv4 and IPv6); which member gets a
+ * query or a new connection. A flow's hash keeps it on one member while the choice stays the same.
+ *
+ * Preferred are LIVE members whose beat is fresh and that serve the required policy revision, then LIVE
+ * and fresh ones, then the LIVE one with the freshest beat: when all beats are stale the machine stalls,
+ * not one member, and nothing is dropped for that. As "migrate" program it also moves connections
+ * that a closing listener had not accepted.
+ */
+#ifndef TANDEM_SELECT_MEMBER_H
+#define TANDEM_SELECT_MEMBER_H
+
+#include <tandem/counters.h>
+#include <tandem/members.h>
+#include <linux/if_ether.h>
+
+#define TD_NOBODY TD_MEMBERS_MAX
+
+/* Members as bit sets. */
+struct candidates {
+	__u32 current; /* LIVE, fresh, serving the required revision */
+	__u32 fresh;   /* LIVE, fresh */
+	__u32 live;
+};
+
+static __always_inline struct candidates candidates_of(struct td_group *g)
+{
+	__u32 required = READ_ONCE(g->required_revision);
+	__u64 now = bpf_ktime_get_ns();
+	struct candidates c = {};
+
+	for (__u32 i = 0; i < TD_MEMBERS_MAX; i++) {
+		struct td_member *member = &g->member[i];
+
+		if (!member_is_live(member))
+			continue;
+		c.live |= 1u << i;
+		if ((__s64)(now - READ_ONCE(member->beat_ns)) >= (__s64)td_config.stale_ns)
+			continue;
+		c.fresh |= 1u << i;
+		if ((__s32)(READ_ONCE(member->revision) - required) >= 0)
+			c.current |= 1u << i;
+	}
+	return c;
+}
+
+static __always_inline __u32 nth_member(__u32 set, __u32 hash)
+{
+	__u32 size = 0;
+	__u32 n;
+
+	for (__u32 i = 0; i < TD_MEMBERS_MAX; i++)
+		size += set >> i & 1;
+	if (!size)
+		return TD_NOBODY;
+	n = hash % size;
+	for (__u32 i = 0; i < TD_MEMBERS_MAX; i++) {
+		if (!(set >> i & 1))
+			continue;
+		if (n == 0)
+			return i;
+		n--;
+	}
+	return TD_NOBODY;
+}
+
+static __always_inline __u32 freshest_member(struct td_group *g, __u32 set)
+{
+	__u32 best = TD_NOBODY;
+	__u64 best_beat = 0;
+
+	for (__u32 i = 0; i < TD_MEMBERS_MAX; i++) {
+		__u64 beat = READ_ONCE(g->member[i].beat_ns);
+
+		if (!(set >> i & 1))
+			continue;
+		if (best == TD_NOBODY || (__s64)(beat - best_beat) > 0) {
+			best = i;
+			best_beat = beat;
+		}
+	}
+	return best;
+}
+
+static __always_inline __u32 listener_kind(struct sk_reuseport_md *packet)
+{
+	bool is_tcp = packet->ip_protocol == IPPROTO_TCP;
+
+	if (packet->eth_protocol == bpf_htons(ETH_P_IPV6))
+		return is_tcp ? TD_TCP6 : TD_UDP6;
+	return is_tcp ? TD_TCP4 : TD_UDP4;
+}
+
+SEC("sk_reuseport/migrate")
+int select_member(struct sk_reuseport_md *packet)
+{
+	__u32 first = listener_kind(packet) * TD_MEMBERS_MAX;
+	struct td_group *g = group_get();
+	struct candidates c;
+
+	if (!g)
+		return SK_DROP;
+	c = candidates_of(g);
+	for (__u32 attempt = 0; attempt < TD_MEMBERS_MAX; attempt++) {
+		__u32 set = c.current ? c.current : c.fresh;
+		__u32 member = set ? nth_member(set, packet->hash) : freshest_member(g, c.live);
+		__u32 index = first + member;
+
+		if (member >= TD_MEMBERS_MAX)
+			break;
+		if (!bpf_sk_select_reuseport(packet, &listeners, &index, 0)) {
+			count(set ? TD_COUNT_SELECTED : TD_COUNT_SELECTED_STALE);
+			return SK_PASS;
+		}
+		/* LIVE, but its socket is gone (-ENOENT): the next best */
+		c.current &= ~(1u << member);
+		c.fresh &= ~(1u << member);
+		c.live &= ~(1u << member);
+	}
+	count(TD_COUNT_DROP_NO_MEMBER);
+	return SK_DROP;
+}
+
+#endif /* TANDEM_SELECT_MEMBER_H */
