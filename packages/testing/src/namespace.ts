@@ -6,7 +6,9 @@
  * what a killed one left can be told by its dead pid and removed.
  */
 
-import { readdirSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { isProcessAlive, runShort, tryRun } from './process.ts';
 
 const directory = '/run/netns';
@@ -74,31 +76,37 @@ export class Namespace implements AsyncDisposable {
   }
 }
 
-/** Removes the namespaces of test processes that no longer run; returns their names. */
+/** Removes namespaces and temporary directories of test processes that no longer run; their names. */
 export async function cleanupLeftovers(): Promise<string[]> {
   const removed: string[] = [];
-  for (const name of listNames()) {
-    const pid = Number.parseInt(ownedName.exec(name)?.[1] ?? '', 36);
-    if (!Number.isInteger(pid)) continue;
-    // A pid that is reused by this process cannot have made it: we have made none of that name yet.
-    const isOurs = pid === process.pid && nextNumber > 0;
-    if (isOurs || (pid !== process.pid && isProcessAlive(pid))) continue;
+  for (const name of listNames(directory).filter(isLeftover)) {
     await tryRun('ip', ['netns', 'del', name]);
+    removed.push(name);
+  }
+  for (const name of listNames(tmpdir()).filter(isLeftover)) {
+    rmSync(join(tmpdir(), name), { recursive: true, force: true });
     removed.push(name);
   }
   return removed;
 }
 
-/** Names of the namespaces that this process has now; empty after good tests. */
-export function ownNamespaces(): string[] {
-  return listNames().filter((name) => name.startsWith(ownPrefix));
+function isLeftover(name: string): boolean {
+  const pid = Number.parseInt(ownedName.exec(name)?.[1] ?? '', 36);
+  if (!Number.isInteger(pid)) return false;
+  // What bears our own pid before we made anything is left by an earlier process of that pid.
+  return pid === process.pid ? nextNumber === 0 : !isProcessAlive(pid);
 }
 
-function listNames(): string[] {
+/** Names of the namespaces that this process has now; empty after good tests. */
+export function ownNamespaces(): string[] {
+  return listNames(directory).filter((name) => name.startsWith(ownPrefix));
+}
+
+function listNames(path: string): string[] {
   try {
-    return readdirSync(directory);
+    return readdirSync(path);
   } catch (error) {
-    // The directory appears with the first namespace of the machine.
+    // /run/netns appears with the first namespace of the machine.
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw error;
   }

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The process of a scripted DNS server: `dns-server.ts` starts it inside a namespace and speaks to it
+ * by Node's IPC channel. Arguments: the port, then the addresses to serve.
+ */
+
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { createServer, type Socket } from 'node:net';
+import { DnsScript, readQuestion } from './dns-script.ts';
+import type { SeenQuery, ServerAnswer, ServerRequest } from './dns-server.ts';
+
+const seenMax = 200_000;
+const connectionBytesMax = 1 << 20;
+
+let script = new DnsScript([]);
+let seen: SeenQuery[] = [];
+let total = 0;
+let malformed = 0;
+
+interface Client {
+  readonly transport: 'udp' | 'tcp';
+  readonly from: string;
+  readonly fromPort: number;
+  readonly to: string;
+  readonly reply: (bytes: Uint8Array | null) => void;
+}
+
+function onQuery(message: Uint8Array, client: Client): void {
+  total++;
+  const question = readQuestion(message);
+  if (question === null) {
+    malformed++;
+    return;
+  }
+  const { transport, from, fromPort, to, reply } = client;
+  if (seen.length < seenMax) {
+    const { name, sentName, type, id, flags, ednsBytes } = question;
+    seen.push({ name, sentName, type, id, flags, ednsBytes, transport, from, fromPort, to });
+  }
+  for (const { bytes, delayMs } of script.replies(question, transport)) {
+    if (delayMs > 0) setTimeout(reply, delayMs, bytes);
+    else reply(bytes);
+  }
+}
+
+async function serveUdp(address: string, port: number): Promise<void> {
+  const type = address.includes(':') ? 'udp6' : 'udp4';
+  const socket: UdpSocket = createSocket({ type, ipv6Only: type === 'udp6' });
+  socket.on('message', (message, peer) => {
+    onQuery(message, {
+      transport: 'udp',
+      from: peer.address,
+      fromPort: peer.port,
+      to: address,
+      reply: (bytes) => {
+        // A reply that cannot be sent is a lost reply.
+        if (bytes !== null) socket.send(bytes, peer.port, peer.address, () => undefined);
+      },
+    });
+  });
+  socket.bind(port, address);
+  await once(socket, 'listening');
+}
+
+async function serveTcp(address: string, port: number): Promise<void> {
+  const server = createServer((socket) => {
+    socket.on('error', () => socket.destroy());
+    readMessages(socket, (message) => {
+      onQuery(message, {
+        transport: 'tcp',
+        from: socket.remoteAddress ?? '',
+        fromPort: socket.remotePort ?? 0,
+        to: address,
+        reply: (bytes) => (bytes === null ? socket.destroy() : writeMessage(socket, bytes)),
+      });
+    });
+  });
+  server.listen({ port, host: address, ipv6Only: address.includes(':') });
+  await once(server, 'listening');
+}
+
+function readMessages(socket: Socket, onMessage: (message: Uint8Array) => void): void {
+  let rest: Buffer = Buffer.alloc(0);
+  socket.on('data', (chunk: Buffer) => {
+    rest = Buffer.concat([rest, chunk]);
+    if (rest.length > connectionBytesMax) socket.destroy();
+    while (rest.length >= 2 && rest.length >= 2 + rest.readUInt16BE(0)) {
+      const end = 2 + rest.readUInt16BE(0);
+      onMessage(rest.subarray(2, end));
+      rest = rest.subarray(end);
+    }
+  });
+}
+
+function writeMessage(socket: Socket, bytes: Uint8Array): void {
+  const length = Buffer.from([bytes.length >> 8, bytes.length & 0xff]);
+  if (socket.writable) socket.write(Buffer.concat([length, bytes]));
+}
+
+function onRequest(request: ServerRequest): ServerAnswer {
+  if (request.kind === 'program') script = new DnsScript(request.rules);
+  if (request.kind === 'clear') {
+    seen = [];
+    total = 0;
+    malformed = 0;
+  }
+  const queries = request.kind === 'queries' ? seen : [];
+  return { id: request.id, queries, total, malformed };
+}
+
+const [port = '53', ...addresses] = process.argv.slice(2);
+process.on('message', (request: ServerRequest) => process.send?.(onRequest(request)));
+process.on('disconnect', () => process.exit(0));
+for (const address of addresses) {
+  await serveUdp(address, Number(port));
+  await serveTcp(address, Number(port));
+}
+process.send?.({ id: 0, queries: [], total: 0, malformed: 0 } satisfies ServerAnswer);
