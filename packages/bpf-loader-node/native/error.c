@@ -184,6 +184,31 @@ napi_value throw_errno(struct call *call, int error, const char *action, const c
 	return throw_failure(call, &failure);
 }
 
+napi_value throw_state(struct call *call, const char *action, const char *object)
+{
+	struct failure failure = {
+		.code = "TANDEM_BPF_STATE",
+		.action = action,
+		.object = object,
+		.completed = -1,
+	};
+
+	return throw_failure(call, &failure);
+}
+
+napi_value throw_missing(struct call *call, const char *action, const char *object)
+{
+	struct failure failure = {
+		.code = "TANDEM_BPF_NOT_FOUND",
+		.action = action,
+		.object = object,
+		.error = ENOENT,
+		.completed = -1,
+	};
+
+	return throw_failure(call, &failure);
+}
+
 EXPORTED(set_error_class)
 {
 	struct call call;

@@ -33,7 +33,7 @@
 #define TD_LINK_TYPE_NETFILTER 10u
 #define TD_LINK_TYPE_TCX       11u
 
-/* ---- handles (handle.c) ------------------------------------------------------------------- */
+/* ---- what is open ------------------------------------------------------------------------- */
 /* The order is the order of closing at exit: what uses comes before what is used. */
 enum handle_kind {
 	HANDLE_FREE = 0,
@@ -138,6 +138,11 @@ napi_value throw_failure(struct call *call, const struct failure *failure);
 napi_value throw_errno(struct call *call, int error, const char *action, const char *object,
 		       const char *syscall);
 
+/* Too early or too late: before or after load. */
+napi_value throw_state(struct call *call, const char *action, const char *object);
+/* No such name in the object. */
+napi_value throw_missing(struct call *call, const char *action, const char *object);
+
 /* The messages that libbpf prints on this thread between begin and end: the last LOG_TAIL_BYTES. */
 struct log_capture {
 	char *text; /* NULL when memory was short: messages are then dropped */
@@ -151,7 +156,7 @@ void log_begin(struct log_capture *capture);
 void log_end(struct log_capture *capture);
 void log_free(struct log_capture *capture);
 
-/* ---- handles ------------------------------------------------------------------------------ */
+/* ---- handles (handle.c) ------------------------------------------------------------------- */
 /* A new handle, or NULL with an error thrown. Pointers to handles last until the next handle_new. */
 struct handle *handle_new(struct call *call, enum handle_kind kind, const char *name);
 napi_value handle_number(struct loader *loader, const struct handle *handle);
@@ -159,6 +164,10 @@ void handle_close(struct loader *loader, struct handle *handle);
 void handle_close_all(struct loader *loader);
 /* NULL with an error thrown when the argument is not an open handle of the kind. */
 struct handle *argument_handle(struct call *call, size_t index, enum handle_kind kind);
+/* A map, program or link: whatever has an fd. */
+struct handle *argument_fd_handle(struct call *call, size_t index);
+
+/* ---- fds (fd.c) ----------------------------------------------------------------------------- */
 /* Makes a handle of a map, program or link fd, which it then owns, on failure too (closed). */
 napi_value handle_adopt_fd(struct call *call, enum handle_kind kind, int fd, const char *name);
 /* Duplicates close-on-exec; -1 with errno. */

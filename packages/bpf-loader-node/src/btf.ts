@@ -53,7 +53,7 @@ export interface BtfTypes {
 }
 
 /** enum values of linux/btf.h. */
-const KIND = {
+const kindOf = {
   int: 1,
   pointer: 2,
   array: 3,
@@ -73,12 +73,14 @@ const KIND = {
   enum64: 19,
 } as const;
 
-const MAGIC = 0xeb9f;
-const TYPE_BYTES = 12;
-const POINTER_BYTES = 8;
+const magic = 0xeb9f;
+const typeBytes = 12;
+const pointerBytes = 8;
 /** Typedefs, qualifiers, arrays and anonymous structs inside each other. */
-const NESTING_MAX = 32;
-const INT_SIGNED = 1 << 24;
+const nestingMax = 32;
+/** Fields of one BTF, copies in containing structs counted again: damaged data could nest for ever. */
+const fieldsMax = 1 << 22;
+const intSigned = 1 << 24;
 
 interface Type {
   readonly name: string;
@@ -111,19 +113,19 @@ function malformed(why: string): BpfError {
 /** Bytes that follow the 12 common ones. */
 function trailerBytes(kind: number, memberCount: number): number {
   switch (kind) {
-    case KIND.int:
-    case KIND.variable:
-    case KIND.declarationTag:
+    case kindOf.int:
+    case kindOf.variable:
+    case kindOf.declarationTag:
       return 4;
-    case KIND.array:
+    case kindOf.array:
       return 12;
-    case KIND.struct:
-    case KIND.union:
-    case KIND.dataSection:
-    case KIND.enum64:
+    case kindOf.struct:
+    case kindOf.union:
+    case kindOf.dataSection:
+    case kindOf.enum64:
       return 12 * memberCount;
-    case KIND.enum:
-    case KIND.functionPrototype:
+    case kindOf.enum:
+    case kindOf.functionPrototype:
       return 8 * memberCount;
     default:
       return 0;
@@ -136,11 +138,12 @@ class Decoder {
   readonly #stringsAt: number;
   readonly #stringsEnd: number;
   readonly types: readonly Type[];
+  #fields = 0;
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    if (this.u32(0) % 0x10000 !== MAGIC) throw malformed('wrong magic');
+    if (this.u32(0) % 0x10000 !== magic) throw malformed('wrong magic');
     const headerBytes = this.u32(4);
     const typesAt = headerBytes + this.u32(8);
     const typesEnd = typesAt + this.u32(12);
@@ -186,39 +189,39 @@ class Decoder {
         kindFlag: info >>> 31 === 1,
         memberCount,
         sizeOrType: this.u32(at + 8),
-        at: at + TYPE_BYTES,
+        at: at + typeBytes,
       });
-      at += TYPE_BYTES + trailerBytes(kind, memberCount);
+      at += typeBytes + trailerBytes(kind, memberCount);
     }
     return types;
   }
 
   resolve(id: number, depth = 0): Resolved {
-    if (depth > NESTING_MAX) throw malformed('types nested too deep');
+    if (depth > nestingMax) throw malformed('types nested too deep');
     const type = this.type(id);
     const plain = { elementSize: type.sizeOrType, count: 1, isSigned: false, structName: '' };
     switch (type.kind) {
-      case KIND.int:
-        return { ...plain, isSigned: (this.u32(type.at) & INT_SIGNED) !== 0 };
-      case KIND.pointer:
-        return { ...plain, elementSize: POINTER_BYTES };
-      case KIND.enum:
-      case KIND.enum64:
+      case kindOf.int:
+        return { ...plain, isSigned: (this.u32(type.at) & intSigned) !== 0 };
+      case kindOf.pointer:
+        return { ...plain, elementSize: pointerBytes };
+      case kindOf.enum:
+      case kindOf.enum64:
         return { ...plain, isSigned: type.kindFlag };
-      case KIND.float:
+      case kindOf.float:
         return plain;
-      case KIND.struct:
-      case KIND.union:
+      case kindOf.struct:
+      case kindOf.union:
         return { ...plain, structName: type.name };
-      case KIND.array: {
+      case kindOf.array: {
         const element = this.resolve(this.u32(type.at), depth + 1);
         return { ...element, count: element.count * this.u32(type.at + 8) };
       }
-      case KIND.typedef:
-      case KIND.volatile:
-      case KIND.const:
-      case KIND.restrict:
-      case KIND.typeTag:
+      case kindOf.typedef:
+      case kindOf.volatile:
+      case kindOf.const:
+      case kindOf.restrict:
+      case kindOf.typeTag:
         return this.resolve(type.sizeOrType, depth + 1);
       default:
         return { ...plain, elementSize: 0 };
@@ -228,15 +231,17 @@ class Decoder {
   /** The struct or union behind qualifiers, or null. */
   aggregate(id: number, depth = 0): Type | null {
     const type = this.type(id);
-    if (type.kind === KIND.struct || type.kind === KIND.union) return type;
+    if (type.kind === kindOf.struct || type.kind === kindOf.union) return type;
     const isQualifier =
-      type.kind === KIND.volatile || type.kind === KIND.const || type.kind === KIND.typeTag;
-    if (!isQualifier || depth > NESTING_MAX) return null;
+      type.kind === kindOf.volatile || type.kind === kindOf.const || type.kind === kindOf.typeTag;
+    if (!isQualifier || depth > nestingMax) return null;
     return this.aggregate(type.sizeOrType, depth + 1);
   }
 
   addFields(type: Type, baseBits: number, fields: Map<string, FieldLayout>, depth: number): void {
-    if (depth > NESTING_MAX) throw malformed('structs nested too deep');
+    if (depth > nestingMax) throw malformed('structs nested too deep');
+    this.#fields += type.memberCount;
+    if (this.#fields > fieldsMax) throw malformed('too many fields');
     for (let i = 0; i < type.memberCount; i++) {
       const at = type.at + 12 * i;
       const name = this.string(this.u32(at));
@@ -267,7 +272,7 @@ class Decoder {
 }
 
 function addEnumerators(decoder: Decoder, type: Type, enumerators: Map<string, number>): void {
-  const isWide = type.kind === KIND.enum64;
+  const isWide = type.kind === kindOf.enum64;
   for (let i = 0; i < type.memberCount; i++) {
     const at = type.at + (isWide ? 12 : 8) * i;
     const low = type.kindFlag && !isWide ? decoder.i32(at + 4) : decoder.u32(at + 4);
@@ -285,7 +290,7 @@ function addVariables(
   for (let i = 0; i < section.memberCount; i++) {
     const at = section.at + 12 * i;
     const variable = decoder.type(decoder.u32(at));
-    if (variable.kind !== KIND.variable) continue;
+    if (variable.kind !== kindOf.variable) continue;
     variables.set(variable.name, {
       section: section.name,
       offset: decoder.u32(at + 4),
@@ -301,15 +306,15 @@ function decode(bytes: Uint8Array): BtfTypes {
   const enumerators = new Map<string, number>();
   const variables = new Map<string, VariableLayout>();
   for (const type of decoder.types) {
-    if (type.kind === KIND.struct || type.kind === KIND.union) {
+    if (type.kind === kindOf.struct || type.kind === kindOf.union) {
       if (type.name === '' || structs.has(type.name)) continue;
       const fields = new Map<string, FieldLayout>();
       decoder.addFields(type, 0, fields, 0);
-      const isUnion = type.kind === KIND.union;
+      const isUnion = type.kind === kindOf.union;
       structs.set(type.name, { name: type.name, size: type.sizeOrType, isUnion, fields });
-    } else if (type.kind === KIND.enum || type.kind === KIND.enum64) {
+    } else if (type.kind === kindOf.enum || type.kind === kindOf.enum64) {
       addEnumerators(decoder, type, enumerators);
-    } else if (type.kind === KIND.dataSection) {
+    } else if (type.kind === kindOf.dataSection) {
       addVariables(decoder, type, variables);
     }
   }

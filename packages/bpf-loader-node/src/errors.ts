@@ -49,9 +49,9 @@ export interface BpfFailure {
   readonly completed?: number;
 }
 
-const LOG_LINES_IN_MESSAGE = 12;
-const LOG_BEGIN = '-- BEGIN PROG LOAD LOG --\n';
-const LOG_END = '-- END PROG LOAD LOG --';
+const logLinesInMessage = 12;
+const logBegin = '-- BEGIN PROG LOAD LOG --\n';
+const logEnd = '-- END PROG LOAD LOG --';
 
 function lastLines(text: string, count: number): string {
   return text.trimEnd().split('\n').slice(-count).join('\n');
@@ -59,16 +59,16 @@ function lastLines(text: string, count: number): string {
 
 /** The verifier's part of libbpf's messages. A long log has lost its front, and the begin line with it. */
 function verifierLogOf(log: string | undefined): string | undefined {
-  const end = log?.lastIndexOf(LOG_END) ?? -1;
+  const end = log?.lastIndexOf(logEnd) ?? -1;
   if (log === undefined || end < 0) return undefined;
-  const begin = log.lastIndexOf(LOG_BEGIN, end);
-  return log.slice(begin < 0 ? 0 : begin + LOG_BEGIN.length, end);
+  const begin = log.lastIndexOf(logBegin, end);
+  return log.slice(begin < 0 ? 0 : begin + logBegin.length, end);
 }
 
 function messageOf(failure: BpfFailure): string {
   const reason =
     failure.errnoName === undefined ? '' : `: ${failure.errnoName} (${failure.errnoText ?? ''})`;
-  const log = failure.log === undefined ? '' : `\n${lastLines(failure.log, LOG_LINES_IN_MESSAGE)}`;
+  const log = failure.log === undefined ? '' : `\n${lastLines(failure.log, logLinesInMessage)}`;
   return `cannot ${failure.action} ${failure.object}${reason}${log}`;
 }
 

@@ -8,7 +8,7 @@ import { BpfError } from './errors.ts';
 import { native } from './native.ts';
 
 /** In the order of `tandem doctor`. */
-export const FEATURES = [
+export const features = [
   'btf',
   'ringbuf',
   'array_mmap',
@@ -21,7 +21,7 @@ export const FEATURES = [
   'netfilter_defrag',
   'cgroup_bind',
 ] as const;
-export type FeatureName = (typeof FEATURES)[number];
+export type FeatureName = (typeof features)[number];
 
 export interface Feature {
   readonly name: FeatureName;
@@ -30,7 +30,7 @@ export interface Feature {
   readonly reason?: string;
 }
 
-const NEEDS: Readonly<Record<FeatureName, string>> = {
+const needs: Readonly<Record<FeatureName, string>> = {
   btf: 'CONFIG_DEBUG_INFO_BTF and a readable /sys/kernel/btf/vmlinux',
   ringbuf: 'kernel 5.8',
   array_mmap: 'kernel 5.5',
@@ -54,11 +54,11 @@ export function probeFeature(name: FeatureName): Feature {
     const reason =
       error.code === 'TANDEM_BPF_PERMISSION'
         ? `not permitted (${error.errnoName}): needs CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON and a seccomp profile that allows bpf(2)`
-        : `needs ${NEEDS[name]}; the kernel said ${error.errnoName}`;
+        : `needs ${needs[name]}; the kernel said ${error.errnoName}`;
     return { name, supported: false, reason };
   }
 }
 
 export function probeFeatures(): readonly Feature[] {
-  return FEATURES.map((name) => probeFeature(name));
+  return features.map((name) => probeFeature(name));
 }

@@ -4,7 +4,7 @@
 // Programs at their hooks. A link lives as long as its BpfLink or a pin of it; it is never closed by
 // garbage collection, because policy must not end at random: dispose it, or pin it.
 
-import { HANDLE_KIND, type Handle, native, type RawLinkFacts } from './native.ts';
+import { type Handle, handleKind, native, type RawLinkFacts } from './native.ts';
 import { BpfProgram } from './program.ts';
 
 export type TcxDirection = 'ingress' | 'egress';
@@ -27,18 +27,18 @@ export interface TcxOptions {
 }
 
 /** NF_INET_*. */
-export const NETFILTER_HOOK = {
+export const netfilterHook = {
   preRouting: 0,
   localIn: 1,
   forward: 2,
   localOut: 3,
   postRouting: 4,
 } as const;
-export type NetfilterHook = keyof typeof NETFILTER_HOOK;
+export type NetfilterHook = keyof typeof netfilterHook;
 
 /** NFPROTO_*. */
-export const NETFILTER_FAMILY = { ipv4: 2, ipv6: 10 } as const;
-export type NetfilterFamily = keyof typeof NETFILTER_FAMILY;
+export const netfilterFamily = { ipv4: 2, ipv6: 10 } as const;
+export type NetfilterFamily = keyof typeof netfilterFamily;
 
 export interface NetfilterOptions {
   readonly program: BpfProgram;
@@ -51,7 +51,7 @@ export interface NetfilterOptions {
 }
 
 /** enum bpf_attach_type of what can be attached to a cgroup here. */
-export const CGROUP_ATTACH = {
+export const cgroupAttach = {
   ingress: 0,
   egress: 1,
   sockCreate: 2,
@@ -64,7 +64,7 @@ export const CGROUP_ATTACH = {
   sendmsg4: 14,
   sendmsg6: 15,
 } as const;
-export type CgroupAttachType = keyof typeof CGROUP_ATTACH;
+export type CgroupAttachType = keyof typeof cgroupAttach;
 
 export interface CgroupOptions {
   readonly program: BpfProgram;
@@ -110,13 +110,13 @@ export type LinkInfo =
       readonly type: number;
     };
 
-const TCX_ATTACH = { ingress: 46, egress: 47 } as const;
-const LINK_TYPE = { cgroup: 3, netfilter: 10, tcx: 11 } as const;
-const FLAG_BEFORE = 1 << 3; // BPF_F_BEFORE
-const FLAG_AFTER = 1 << 4; // BPF_F_AFTER
-const FLAG_ID = 1 << 5; // BPF_F_ID
-const FLAG_LINK = 1 << 13; // BPF_F_LINK
-const FLAG_DEFRAG = 1; // BPF_F_NETFILTER_IP_DEFRAG
+const tcxAttach = { ingress: 46, egress: 47 } as const;
+const linkType = { cgroup: 3, netfilter: 10, tcx: 11 } as const;
+const flagBefore = 1 << 3; // BPF_F_BEFORE
+const flagAfter = 1 << 4; // BPF_F_AFTER
+const flagId = 1 << 5; // BPF_F_ID
+const flagLink = 1 << 13; // BPF_F_LINK
+const flagDefrag = 1; // BPF_F_NETFILTER_IP_DEFRAG
 
 export class BpfLink implements Disposable {
   #handle: Handle;
@@ -128,17 +128,17 @@ export class BpfLink implements Disposable {
 
   /** @throws BpfError NOT_FOUND when there is no pin, KIND when it is no link. */
   static openPinned(path: string): BpfLink {
-    return new BpfLink(native.openPinned(HANDLE_KIND.link, path, 0));
+    return new BpfLink(native.openPinned(handleKind.link, path, 0));
   }
 
   /** Duplicates `fd`; the caller keeps its own. */
   static fromFd(fd: number): BpfLink {
-    return new BpfLink(native.openFd(HANDLE_KIND.link, fd));
+    return new BpfLink(native.openFd(handleKind.link, fd));
   }
 
   /** Needs CAP_SYS_ADMIN. */
   static openId(id: number): BpfLink {
-    return new BpfLink(native.openId(HANDLE_KIND.link, id));
+    return new BpfLink(native.openId(handleKind.link, id));
   }
 
   /** Borrowed: valid while this link is not disposed. */
@@ -175,15 +175,15 @@ export class BpfLink implements Disposable {
 function linkInfo(facts: RawLinkFacts): LinkInfo {
   const { id, programId, type } = facts;
   switch (type) {
-    case LINK_TYPE.tcx:
+    case linkType.tcx:
       return {
         kind: 'tcx',
         id,
         programId,
         ifindex: facts.ifindex ?? 0,
-        direction: facts.attachType === TCX_ATTACH.egress ? 'egress' : 'ingress',
+        direction: facts.attachType === tcxAttach.egress ? 'egress' : 'ingress',
       };
-    case LINK_TYPE.netfilter:
+    case linkType.netfilter:
       return {
         kind: 'netfilter',
         id,
@@ -191,9 +191,9 @@ function linkInfo(facts: RawLinkFacts): LinkInfo {
         family: facts.family ?? 0,
         hook: facts.hook ?? 0,
         priority: facts.priority ?? 0,
-        defrag: ((facts.flags ?? 0) & FLAG_DEFRAG) !== 0,
+        defrag: ((facts.flags ?? 0) & flagDefrag) !== 0,
       };
-    case LINK_TYPE.cgroup:
+    case linkType.cgroup:
       return {
         kind: 'cgroup',
         id,
@@ -209,9 +209,9 @@ function linkInfo(facts: RawLinkFacts): LinkInfo {
 function anchorFlags(anchor: TcxAnchor): { flags: number; relative: number } {
   if (anchor === 'all') return { flags: 0, relative: 0 };
   if (anchor instanceof BpfProgram) return { flags: 0, relative: anchor.fd };
-  if (anchor instanceof BpfLink) return { flags: FLAG_LINK, relative: anchor.fd };
-  if ('linkId' in anchor) return { flags: FLAG_LINK | FLAG_ID, relative: anchor.linkId };
-  return { flags: FLAG_ID, relative: anchor.programId };
+  if (anchor instanceof BpfLink) return { flags: flagLink, relative: anchor.fd };
+  if ('linkId' in anchor) return { flags: flagLink | flagId, relative: anchor.linkId };
+  return { flags: flagId, relative: anchor.programId };
 }
 
 /** Attaches a tc program at an interface of this network namespace. */
@@ -222,12 +222,12 @@ export function attachTcx(options: TcxOptions): BpfLink {
   }
   const anchor = before ?? after;
   const place = anchor === undefined ? { flags: 0, relative: 0 } : anchorFlags(anchor);
-  const side = before !== undefined ? FLAG_BEFORE : after !== undefined ? FLAG_AFTER : 0;
+  const side = before !== undefined ? flagBefore : after !== undefined ? flagAfter : 0;
   return new BpfLink(
     native.linkAttachTcx(
       options.program.handle,
       options.ifindex,
-      TCX_ATTACH[options.direction],
+      tcxAttach[options.direction],
       place.flags | side,
       place.relative,
     ),
@@ -239,10 +239,10 @@ export function attachNetfilter(options: NetfilterOptions): BpfLink {
   return new BpfLink(
     native.linkAttachNetfilter(
       options.program.handle,
-      NETFILTER_FAMILY[options.family],
-      NETFILTER_HOOK[options.hook],
+      netfilterFamily[options.family],
+      netfilterHook[options.hook],
       options.priority,
-      options.defrag === true ? FLAG_DEFRAG : 0,
+      options.defrag === true ? flagDefrag : 0,
     ),
   );
 }
@@ -253,7 +253,7 @@ export function attachCgroup(options: CgroupOptions): BpfLink {
     native.linkAttachCgroup(
       options.program.handle,
       options.cgroupPath,
-      CGROUP_ATTACH[options.attachType],
+      cgroupAttach[options.attachType],
     ),
   );
 }
@@ -277,13 +277,13 @@ export interface TcxChain {
 
 /** The tcx programs of an interface of this network namespace, ours and others'. */
 export function queryTcx(ifindex: number, direction: TcxDirection): TcxChain {
-  return native.tcxQuery(ifindex, TCX_ATTACH[direction]);
+  return native.tcxQuery(ifindex, tcxAttach[direction]);
 }
 
 /** Ids of all links of the kernel, in all namespaces. Needs CAP_SYS_ADMIN. */
 export function* linkIds(): Generator<number, void, undefined> {
-  for (let id = native.nextId(HANDLE_KIND.link, 0); id !== 0; ) {
+  for (let id = native.nextId(handleKind.link, 0); id !== 0; ) {
     yield id;
-    id = native.nextId(HANDLE_KIND.link, id);
+    id = native.nextId(handleKind.link, id);
   }
 }

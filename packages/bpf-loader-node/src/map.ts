@@ -6,10 +6,10 @@
 // came from. Sizes are checked natively against the kernel's own shape of the map.
 
 import { BpfError } from './errors.ts';
-import { forgotten, HANDLE_KIND, type Handle, type MapFacts, native } from './native.ts';
+import { forgotten, type Handle, handleKind, type MapFacts, native } from './native.ts';
 
 /** BPF_MAP_TYPE_* of uapi/linux/bpf.h: the types that this package is tested with. */
-export const MAP_TYPE = {
+export const mapType = {
   hash: 1,
   array: 2,
   progArray: 3,
@@ -23,37 +23,37 @@ export const MAP_TYPE = {
 } as const;
 
 /** BPF_F_* of map creation. */
-export const MAP_FLAG = { noPrealloc: 1, readOnlyProgram: 1 << 7, mmapable: 1 << 10 } as const;
+export const mapFlag = { noPrealloc: 1, readOnlyProgram: 1 << 7, mmapable: 1 << 10 } as const;
 
 /** BPF_ANY, BPF_NOEXIST, BPF_EXIST, BPF_F_LOCK. */
-export const UPDATE = { any: 0, noExist: 1, exist: 2, lock: 4 } as const;
+export const updateFlag = { any: 0, noExist: 1, exist: 2, lock: 4 } as const;
 
-const FILE_FLAG_READ_ONLY = 1 << 3; // BPF_F_RDONLY
-const ENTRIES_PER_BATCH = 1024;
-const BATCH_ENTRIES_MAX = 1 << 20;
-const TOKEN_BYTES_MIN = 4;
-const ENOSPC = 28;
+const fileFlagReadOnly = 1 << 3; // BPF_F_RDONLY
+const entriesPerBatch = 1024;
+const batchEntriesMax = 1 << 20;
+const tokenBytesMin = 4;
+const enospc = 28;
 
 /** Maps with lookup batches. Hashes walk whole buckets, arrays indices: neither can be restarted. */
-const HAS_BATCHES: ReadonlySet<number> = new Set([
-  MAP_TYPE.hash,
-  MAP_TYPE.percpuHash,
-  MAP_TYPE.lruHash,
-  MAP_TYPE.lruPercpuHash,
-  MAP_TYPE.array,
-  MAP_TYPE.percpuArray,
-  MAP_TYPE.lpmTrie,
+const typesWithBatches: ReadonlySet<number> = new Set([
+  mapType.hash,
+  mapType.percpuHash,
+  mapType.lruHash,
+  mapType.lruPercpuHash,
+  mapType.array,
+  mapType.percpuArray,
+  mapType.lpmTrie,
 ]);
 
 export interface MapOptions {
-  /** MAP_TYPE. */
+  /** mapType. */
   readonly type: number;
   /** At most 15 characters reach the kernel. */
   readonly name: string;
   readonly keySize: number;
   readonly valueSize: number;
   readonly maxEntries: number;
-  /** MAP_FLAG; default none. */
+  /** mapFlag; default none. */
   readonly flags?: number;
 }
 
@@ -65,7 +65,7 @@ export class BatchCursor {
   isFirst = true;
 
   constructor(keySize: number) {
-    this.token = new Uint8Array(Math.max(keySize, TOKEN_BYTES_MIN));
+    this.token = new Uint8Array(Math.max(keySize, tokenBytesMin));
   }
 }
 
@@ -102,18 +102,18 @@ export class BpfMap implements Disposable {
 
   /** @throws BpfError NOT_FOUND when there is no pin, KIND when it is no map. */
   static openPinned(path: string, options: { readonly isReadOnly?: boolean } = {}): BpfMap {
-    const flags = options.isReadOnly === true ? FILE_FLAG_READ_ONLY : 0;
-    return new BpfMap(native.openPinned(HANDLE_KIND.map, path, flags));
+    const flags = options.isReadOnly === true ? fileFlagReadOnly : 0;
+    return new BpfMap(native.openPinned(handleKind.map, path, flags));
   }
 
   /** Duplicates `fd` (of this process; another thread's is fine); the caller keeps its own. */
   static fromFd(fd: number): BpfMap {
-    return new BpfMap(native.openFd(HANDLE_KIND.map, fd));
+    return new BpfMap(native.openFd(handleKind.map, fd));
   }
 
   /** Needs CAP_SYS_ADMIN. */
   static openId(id: number): BpfMap {
-    return new BpfMap(native.openId(HANDLE_KIND.map, id));
+    return new BpfMap(native.openId(handleKind.map, id));
   }
 
   static create(options: MapOptions): BpfMap {
@@ -154,11 +154,11 @@ export class BpfMap implements Disposable {
   }
 
   /**
-   * `flags`: UPDATE. For a sockarray the value is a socket fd, for a program array a program fd, in
+   * `flags`: updateFlag. For a sockarray the value is a socket fd, for a program array a program fd, in
    * host byte order.
    * @throws BpfError EXISTS, NOT_FOUND by flags; FULL when the map has `maxEntries`.
    */
-  update(key: Uint8Array, value: Uint8Array, flags: number = UPDATE.any): void {
+  update(key: Uint8Array, value: Uint8Array, flags: number = updateFlag.any): void {
     native.mapUpdate(this.#handle, key, value, flags);
   }
 
@@ -183,7 +183,7 @@ export class BpfMap implements Disposable {
     keys: Uint8Array,
     values: Uint8Array,
     count: number,
-    flags: number = UPDATE.any,
+    flags: number = updateFlag.any,
   ): void {
     native.mapUpdateBatch(this.#handle, keys, values, count, flags);
   }
@@ -220,9 +220,9 @@ export class BpfMap implements Disposable {
    * @throws BpfError SYSCALL (EAGAIN) when concurrent deletions restarted the walk too often.
    */
   *entries(): Generator<[key: Uint8Array, value: Uint8Array], void, undefined> {
-    if (!HAS_BATCHES.has(this.type)) {
+    if (!typesWithBatches.has(this.type)) {
       yield* this.#walkKeys();
-    } else if (this.type === MAP_TYPE.lpmTrie) {
+    } else if (this.type === mapType.lpmTrie) {
       // A trie's batch goes on from its last key, and from the start if that key was deleted.
       yield* [...this.#walk()];
     } else {
@@ -262,7 +262,7 @@ export class BpfMap implements Disposable {
 
   *#walk(): Generator<[Uint8Array, Uint8Array], void, undefined> {
     const cursor = new BatchCursor(this.keySize);
-    let capacity = Math.min(this.maxEntries, ENTRIES_PER_BATCH);
+    let capacity = Math.min(this.maxEntries, entriesPerBatch);
     let total = 0;
     while (!cursor.isDone) {
       // New arrays for each batch: what was yielded stays as it was.
@@ -273,8 +273,8 @@ export class BpfMap implements Disposable {
         count = this.lookupBatch(cursor, keys, values, capacity);
       } catch (error) {
         // One bucket is larger than the batch: nothing was read, ask again with more room.
-        const isShort = error instanceof BpfError && error.errno === ENOSPC;
-        if (!isShort || capacity >= BATCH_ENTRIES_MAX) throw error;
+        const isShort = error instanceof BpfError && error.errno === enospc;
+        if (!isShort || capacity >= batchEntriesMax) throw error;
         capacity *= 2;
         continue;
       }
@@ -304,7 +304,7 @@ export class BpfMap implements Disposable {
 
   /** A walk by key begins again when the key it stands on is deleted: bounded, or it might not end. */
   #checkRestarts(total: number): void {
-    if (total <= 4 * this.maxEntries + ENTRIES_PER_BATCH) return;
+    if (total <= 4 * this.maxEntries + entriesPerBatch) return;
     throw new BpfError({
       code: 'TANDEM_BPF_SYSCALL',
       action: 'iterate, against concurrent deletions, map',
@@ -326,8 +326,8 @@ export function unmap(buffer: ArrayBuffer): void {
 
 /** Ids of all maps of the kernel. Needs CAP_SYS_ADMIN. */
 export function* mapIds(): Generator<number, void, undefined> {
-  for (let id = native.nextId(HANDLE_KIND.map, 0); id !== 0; ) {
+  for (let id = native.nextId(handleKind.map, 0); id !== 0; ) {
     yield id;
-    id = native.nextId(HANDLE_KIND.map, id);
+    id = native.nextId(handleKind.map, id);
   }
 }

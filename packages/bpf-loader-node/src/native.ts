@@ -12,8 +12,8 @@ import { BpfError } from './errors.ts';
 export type Handle = number;
 
 /** Kinds of handles that have an fd: `enum handle_kind` of native/loader.h. */
-export const HANDLE_KIND = { link: 2, program: 3, map: 4 } as const;
-export type HandleKind = (typeof HANDLE_KIND)[keyof typeof HANDLE_KIND];
+export const handleKind = { link: 2, program: 3, map: 4 } as const;
+export type HandleKind = (typeof handleKind)[keyof typeof handleKind];
 
 /** A map as an object file declares it. */
 export interface MapDeclaration {

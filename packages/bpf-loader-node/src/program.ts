@@ -3,10 +3,10 @@
 //
 // A loaded BPF program: test runs, pins, and the allocation-free call of syscall programs.
 
-import { forgotten, HANDLE_KIND, type Handle, native, type ProgramFacts } from './native.ts';
+import { forgotten, type Handle, handleKind, native, type ProgramFacts } from './native.ts';
 
 /** BPF_PROG_TYPE_* of uapi/linux/bpf.h: the types that Tandem uses. */
-export const PROGRAM_TYPE = {
+export const programType = {
   schedCls: 3,
   cgroupSockAddr: 18,
   skReuseport: 21,
@@ -39,8 +39,8 @@ export interface TestRunResult {
   readonly durationNs: number;
 }
 
-const DATA_OUT_HEADROOM_BYTES = 256;
-const NO_BYTES = new Uint8Array(0);
+const dataOutHeadroomBytes = 256;
+const noBytes = new Uint8Array(0);
 
 export class BpfProgram implements Disposable {
   readonly id: number;
@@ -62,17 +62,17 @@ export class BpfProgram implements Disposable {
 
   /** @throws BpfError NOT_FOUND when there is no pin, KIND when it is no program. */
   static openPinned(path: string): BpfProgram {
-    return new BpfProgram(native.openPinned(HANDLE_KIND.program, path, 0));
+    return new BpfProgram(native.openPinned(handleKind.program, path, 0));
   }
 
   /** Duplicates `fd`; the caller keeps its own. */
   static fromFd(fd: number): BpfProgram {
-    return new BpfProgram(native.openFd(HANDLE_KIND.program, fd));
+    return new BpfProgram(native.openFd(handleKind.program, fd));
   }
 
   /** Needs CAP_SYS_ADMIN. */
   static openId(id: number): BpfProgram {
-    return new BpfProgram(native.openId(HANDLE_KIND.program, id));
+    return new BpfProgram(native.openId(handleKind.program, id));
   }
 
   /** Borrowed: valid while this program is neither disposed nor collected. */
@@ -87,12 +87,12 @@ export class BpfProgram implements Disposable {
 
   /** BPF_PROG_TEST_RUN with copies of everything: for tests, benchmarks and set-up. */
   testRun(options: TestRunOptions = {}): TestRunResult {
-    const isSyscall = this.type === PROGRAM_TYPE.syscall;
-    const { data = NO_BYTES, repeat = 1, flags = 0 } = options;
+    const isSyscall = this.type === programType.syscall;
+    const { data = noBytes, repeat = 1, flags = 0 } = options;
     // The kernel writes a syscall program's context back in place.
-    const ctx = isSyscall ? (options.ctx ?? NO_BYTES).slice() : (options.ctx ?? NO_BYTES);
+    const ctx = isSyscall ? (options.ctx ?? noBytes).slice() : (options.ctx ?? noBytes);
     const dataOut = new Uint8Array(
-      options.dataOutSize ?? (data.length > 0 ? data.length + DATA_OUT_HEADROOM_BYTES : 0),
+      options.dataOutSize ?? (data.length > 0 ? data.length + dataOutHeadroomBytes : 0),
     );
     const ctxOut = new Uint8Array(options.ctxOutSize ?? (isSyscall ? 0 : ctx.length));
     const facts = native.programTestRun(
@@ -139,8 +139,8 @@ export class BpfProgram implements Disposable {
 
 /** Ids of all programs of the kernel. Needs CAP_SYS_ADMIN. */
 export function* programIds(): Generator<number, void, undefined> {
-  for (let id = native.nextId(HANDLE_KIND.program, 0); id !== 0; ) {
+  for (let id = native.nextId(handleKind.program, 0); id !== 0; ) {
     yield id;
-    id = native.nextId(HANDLE_KIND.program, id);
+    id = native.nextId(handleKind.program, id);
   }
 }

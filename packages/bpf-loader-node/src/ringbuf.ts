@@ -9,10 +9,17 @@
 import type { BpfMap } from './map.ts';
 import { type Handle, native, type RingFacts } from './native.ts';
 
-/** Bytes of one batch, and so of the longest record; at most the ring's own size. */
-export const RING_BATCH_BYTES = 256 * 1024;
-/** Records of one batch. */
-export const RING_BATCH_RECORDS = 4096;
+/** Default bytes of one batch, and so of the longest record. */
+export const ringBatchBytes = 256 * 1024;
+/** Default records of one batch. */
+export const ringBatchRecords = 4096;
+
+export interface RingOptions {
+  /** A multiple of 8; default `ringBatchBytes`, or the ring's own size when that is less. */
+  readonly batchBytes?: number;
+  /** 1 to 65,536; default `ringBatchRecords`. */
+  readonly batchRecords?: number;
+}
 
 /**
  * `bytes` holds `count` records; record i begins at the sum of the lengths before it, each rounded up
@@ -24,9 +31,10 @@ export class RingBuffer implements Disposable {
   #handle: Handle;
 
   /** Reads from now on what is in the ring, whoever wrote it. */
-  constructor(map: BpfMap, onRecords: OnRecords) {
-    const batch = new Uint8Array(Math.min(RING_BATCH_BYTES, map.maxEntries));
-    const lengths = new Uint32Array(RING_BATCH_RECORDS);
+  constructor(map: BpfMap, onRecords: OnRecords, options: RingOptions = {}) {
+    const { batchBytes = Math.min(ringBatchBytes, map.maxEntries) } = options;
+    const batch = new Uint8Array(batchBytes);
+    const lengths = new Uint32Array(options.batchRecords ?? ringBatchRecords);
     this.#handle = native.ringOpen(map.handle, batch, lengths, onRecords);
   }
 
