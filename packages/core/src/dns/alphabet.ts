@@ -21,6 +21,11 @@ export const codeOther = 64;
 export const codeOfOctet: Uint8Array = makeCodes();
 /** Octet to octet, A-Z to a-z. Case of other octets is not folded (RFC 4343). */
 export const lowerOfOctet: Uint8Array = makeLower();
+/** Both at once, for the loop over a query's name: code << 8 | lower-case octet. */
+export const foldOfOctet: Uint16Array = Uint16Array.from(
+  lowerOfOctet,
+  (lower, octet) => ((codeOfOctet[octet] as number) << 8) | lower,
+);
 
 function makeCodes(): Uint8Array {
   const codes = new Uint8Array(256).fill(codeOther);

@@ -68,7 +68,7 @@ export function compileMatcher(
   const otherSet = internSet(dfa, everything);
   const { table, root } = packDfa(dfa);
   const matcher = new Matcher({
-    patternCount: patterns.length,
+    patternCount: Math.min(patterns.length, matcherPatternsMax),
     table,
     root,
     starts: dfa.accepts.starts.slice(0, dfa.accepts.count + 1),

@@ -16,7 +16,7 @@ import {
   queryAdditionalsMax,
   udpPayloadBytesMin,
 } from '../limits.ts';
-import { codeDot, codeOfOctet, codeOther, lowerOfOctet } from './alphabet.ts';
+import { codeDot, codeOther, foldOfOctet } from './alphabet.ts';
 import { classIn, flagQr, opcodeMask, typeAxfr, typeIxfr, typeOpt, typeTsig } from './constants.ts';
 import { nameLengthAt } from './name.ts';
 import { type HashKey, hashBytes } from './name-hash.ts';
@@ -132,34 +132,32 @@ export function loadName(view: QueryView, bytes: Uint8Array, start: number, end:
 /** Copies, folds and classifies the name at `start`. The offset after it, 0 if it is malformed. */
 function readName(view: QueryView, bytes: Uint8Array, start: number, end: number): number {
   const { name, codes, labelOffsets } = view;
-  const limit = Math.min(end, start + nameBytesMax);
-  let at = start;
-  let out = 0;
+  const limit = Math.min(end - start, nameBytesMax);
+  let at = 0;
   let labels = 0;
   let seen = 0;
   for (;;) {
     if (at >= limit) return 0;
-    const length = bytes[at++] as number;
+    const length = bytes[start + at] as number;
+    name[at] = length;
     if (length === 0) break;
     // Lengths over 63 are pointers and reserved types: a question has neither (threat T3).
-    if (length > labelBytesMax || at + length >= limit) return 0;
-    labelOffsets[labels++] = out;
-    name[out] = length;
-    codes[out++] = codeDot;
-    for (const labelEnd = at + length; at < labelEnd; at++) {
-      const octet = bytes[at] as number;
-      const code = codeOfOctet[octet] as number;
-      name[out] = lowerOfOctet[octet] as number;
-      codes[out++] = code;
-      seen |= code;
+    if (length > labelBytesMax || at + length + 1 >= limit) return 0;
+    codes[at] = codeDot;
+    labelOffsets[labels++] = at;
+    for (const labelEnd = at + 1 + length; ++at < labelEnd; ) {
+      const fold = foldOfOctet[bytes[start + at] as number] as number;
+      name[at] = fold;
+      codes[at] = fold >>> 8;
+      seen |= fold;
     }
   }
-  name[out++] = 0;
-  view.nameLength = out;
+  at++;
+  view.nameLength = at;
   view.labelCount = labels;
-  view.isPlain = seen < codeOther;
-  view.hash = hashBytes(name, 0, out, view.key);
-  return at;
+  view.isPlain = seen >>> 8 < codeOther;
+  view.hash = hashBytes(name, 0, at, view.key);
+  return start + at;
 }
 
 /** Walks the additional section. The offset after it, 0 if it holds what a query must not have. */

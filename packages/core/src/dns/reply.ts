@@ -277,8 +277,7 @@ function addAddress(view: ReplyView, bytes: Uint8Array, fields: number, chainTtl
   const index = view.addressCount++;
   const out = index * 16;
   if (type === typeA) {
-    view.addresses.fill(0, out, out + 10);
-    view.addresses.fill(0xff, out + 10, out + 12);
+    for (let i = 0; i < 12; i++) view.addresses[out + i] = i < 10 ? 0 : 0xff;
     for (let i = 0; i < 4; i++) view.addresses[out + 12 + i] = bytes[data + i] as number;
   } else {
     for (let i = 0; i < 16; i++) view.addresses[out + i] = bytes[data + i] as number;

@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The FQDN cache: which addresses were answered for which names, until when, who asked, and for whom
+ * they count. It holds what `learn` has written to the datapath in a form that can be listed, joined
+ * with the other process's, and searched when a selector is new.
+ *
+ * A mapping is a name and an address, in a namespace (whose pod asked: its quota pays) and a scope
+ * (0: answered by a trusted resolver, counts for every policy; else the id of the one policy it counts
+ * for). Namespaces share nothing: a full namespace evicts its own oldest mapping, and no namespace can
+ * evict, extend or shorten another's. All memory is allocated at construction, and touched as needed.
+ *
+ *     namespace -> names, least recently learned first -> addresses, least recently learned first
+ */
+import { assert } from '../assert.ts';
+import { type HashKey, hashBytes } from '../dns/name-hash.ts';
+import {
+  fqdnAddressesPerNameMax,
+  fqdnEntriesMax,
+  fqdnEntriesPerNamespaceMax,
+  fqdnNameBlocksMax,
+  fqdnNamesMax,
+  fqdnNamespacesMax,
+  nameBytesMax,
+} from '../limits.ts';
+import { HashIndex } from './hash-index.ts';
+import { IdPool } from './id-pool.ts';
+import { blocksPerNameMax, NameStore } from './name-store.ts';
+import { RecencyLists } from './recency-lists.ts';
+
+/** A new mapping. */
+export const fqdnAdded = 0;
+/** The mapping was known and expires later now. */
+export const fqdnExtended = 1;
+/** The mapping was known and does not expire before. */
+export const fqdnUnchanged = 2;
+/** No room, and the namespace has nothing of its own to evict. */
+export const fqdnRefused = 3;
+
+export type FqdnStatus =
+  | typeof fqdnAdded
+  | typeof fqdnExtended
+  | typeof fqdnUnchanged
+  | typeof fqdnRefused;
+
+/** Limits default to those of limits.ts. */
+export interface FqdnCacheOptions {
+  /** Random for each process: pods choose the names. */
+  readonly key: HashKey;
+  readonly entriesMax?: number;
+  readonly namesMax?: number;
+  readonly nameBlocksMax?: number;
+  readonly namespacesMax?: number;
+  readonly entriesPerNamespaceMax?: number;
+  readonly addressesPerNameMax?: number;
+}
+
+/** One mapping, filled by `FqdnCache.read`. */
+export class FqdnRecord {
+  /** Wire form, lower-case, root included: the first `nameLength` octets. */
+  readonly name: Uint8Array = new Uint8Array(nameBytesMax + 1);
+  nameLength = 0;
+  readonly address: Uint8Array = new Uint8Array(16);
+  /** Boottime seconds. */
+  expires = 0;
+  namespaceId = 0;
+  scope = 0;
+}
+
+/** What happened since construction. */
+export class FqdnCounters {
+  added = 0;
+  extended = 0;
+  unchanged = 0;
+  expired = 0;
+  /** Oldest address of a name that had the most it may have. */
+  evictedByName = 0;
+  /** Oldest of a namespace that had the most it may have. */
+  evictedByNamespace = 0;
+  /** Oldest of the namespace that asked, because the whole cache is full. */
+  evictedByFull = 0;
+  refusedFull = 0;
+  refusedNamespaces = 0;
+}
+
+export class FqdnCache {
+  readonly counters: FqdnCounters = new FqdnCounters();
+  readonly #key: HashKey;
+  readonly #entriesPerNamespaceMax: number;
+  readonly #addressesPerNameMax: number;
+
+  readonly #entries: IdPool;
+  readonly #entryIndex: HashIndex;
+  /** Name of each entry; 0 for an id that is not in use. */
+  readonly #entryName: Int32Array;
+  readonly #entryAddress: Uint8Array;
+  readonly #entryExpires: Uint32Array;
+  readonly #entriesOfName: RecencyLists;
+
+  readonly #names: IdPool;
+  readonly #nameIndex: HashIndex;
+  readonly #store: NameStore;
+  readonly #nameFirstBlock: Int32Array;
+  readonly #nameLength: Uint8Array;
+  readonly #nameNamespace: Int32Array;
+  readonly #nameScope: Int32Array;
+  readonly #nameEntries: Int32Array;
+  readonly #namesOfNamespace: RecencyLists;
+
+  readonly #namespaces: IdPool;
+  readonly #namespaceIndex: HashIndex;
+  readonly #namespaceId: Int32Array;
+  readonly #namespaceEntries: Int32Array;
+
+  /** Where the next `expire` goes on. */
+  #expireFrom = 1;
+
+  constructor(options: FqdnCacheOptions) {
+    const entriesMax = options.entriesMax ?? fqdnEntriesMax;
+    const namesMax = options.namesMax ?? fqdnNamesMax;
+    const namespacesMax = options.namespacesMax ?? fqdnNamespacesMax;
+    const blocksMax = options.nameBlocksMax ?? fqdnNameBlocksMax;
+    assert(blocksMax >= blocksPerNameMax, 'the longest name fits');
+    this.#key = options.key;
+    this.#entriesPerNamespaceMax = options.entriesPerNamespaceMax ?? fqdnEntriesPerNamespaceMax;
+    this.#addressesPerNameMax = options.addressesPerNameMax ?? fqdnAddressesPerNameMax;
+    assert(this.#entriesPerNamespaceMax >= 1, 'a namespace may have a mapping');
+    assert(this.#addressesPerNameMax >= 1, 'a name may have an address');
+    this.#entries = new IdPool(entriesMax);
+    this.#entryIndex = new HashIndex(entriesMax);
+    this.#entryName = new Int32Array(entriesMax + 1);
+    this.#entryAddress = new Uint8Array((entriesMax + 1) * 16);
+    this.#entryExpires = new Uint32Array(entriesMax + 1);
+    this.#entriesOfName = new RecencyLists(entriesMax, namesMax);
+    this.#names = new IdPool(namesMax);
+    this.#nameIndex = new HashIndex(namesMax);
+    this.#store = new NameStore(blocksMax);
+    this.#nameFirstBlock = new Int32Array(namesMax + 1);
+    this.#nameLength = new Uint8Array(namesMax + 1);
+    this.#nameNamespace = new Int32Array(namesMax + 1);
+    this.#nameScope = new Int32Array(namesMax + 1);
+    this.#nameEntries = new Int32Array(namesMax + 1);
+    this.#namesOfNamespace = new RecencyLists(namesMax, namespacesMax);
+    this.#namespaces = new IdPool(namespacesMax);
+    this.#namespaceIndex = new HashIndex(namespacesMax);
+    this.#namespaceId = new Int32Array(namespacesMax + 1);
+    this.#namespaceEntries = new Int32Array(namespacesMax + 1);
+  }
+
+  /** Mappings, expired ones that `expire` has not met yet included. */
+  get size(): number {
+    return this.#entries.used;
+  }
+
+  /** Names x namespaces x scopes. */
+  get nameCount(): number {
+    return this.#names.used;
+  }
+
+  /** Blocks of `nameBlockBytes` octets that hold names. */
+  get nameBlocks(): number {
+    return this.#store.used;
+  }
+
+  /** Mappings of one namespace. */
+  sizeOfNamespace(namespaceId: number): number {
+    return this.#namespaceEntries[this.#findNamespace(namespaceId)] as number;
+  }
+
+  /**
+   * Adds a mapping, or extends it: an expiry never gets earlier. `name` is lower-case wire form of
+   * `nameLength` octets, the address 16 octets at `addressAt`, `expires` boottime seconds. Evicts
+   * mappings of the same namespace where a limit asks for it. Allocates nothing.
+   */
+  learn(
+    name: Uint8Array,
+    nameLength: number,
+    address: Uint8Array,
+    addressAt: number,
+    expires: number,
+    namespaceId: number,
+    scope: number,
+  ): FqdnStatus {
+    assert(nameLength >= 1 && nameLength <= nameBytesMax, 'a name has 1 to 255 octets');
+    assert(addressAt >= 0 && addressAt + 16 <= address.length, 'an address has 16 octets');
+    let namespace = this.#findNamespace(namespaceId);
+    const nameHash = this.#hashName(name, nameLength, namespaceId, scope);
+    let record = namespace === 0 ? 0 : this.#findName(name, nameLength, namespace, scope, nameHash);
+    if (record !== 0) {
+      const entry = this.#findEntry(record, address, addressAt);
+      this.#namesOfNamespace.touch(namespace, record);
+      if (entry !== 0) return this.#extend(record, entry, expires);
+    }
+    if (namespace === 0) namespace = this.#addNamespace(namespaceId);
+    if (namespace === 0) {
+      this.counters.refusedNamespaces++;
+      return fqdnRefused;
+    }
+    const hasRoom = this.#makeRoom(namespace, record, nameLength);
+    if (!hasRoom) {
+      assert(record === 0, 'a known name has a mapping to evict');
+      this.#dropEmptyNamespace(namespace);
+      this.counters.refusedFull++;
+      return fqdnRefused;
+    }
+    if (record === 0) record = this.#addName(name, nameLength, namespace, scope, nameHash);
+    this.#addEntry(record, address, addressAt, expires);
+    this.counters.added++;
+    return fqdnAdded;
+  }
+
+  /** Expiry of a mapping in boottime seconds, 0 if it is not known. */
+  lookup(
+    name: Uint8Array,
+    nameLength: number,
+    address: Uint8Array,
+    addressAt: number,
+    namespaceId: number,
+    scope: number,
+  ): number {
+    const namespace = this.#findNamespace(namespaceId);
+    if (namespace === 0) return 0;
+    const hash = this.#hashName(name, nameLength, namespaceId, scope);
+    const record = this.#findName(name, nameLength, namespace, scope, hash);
+    const entry = record === 0 ? 0 : this.#findEntry(record, address, addressAt);
+    return this.#entryExpires[entry] as number;
+  }
+
+  /**
+   * Removes mappings that expired at or before `now`, looking at `budget` places, from where the last
+   * call ended. How many were removed. Calls with a sum of budgets of `span` have seen all places.
+   */
+  expire(now: number, budget: number): number {
+    let removed = 0;
+    for (let i = Math.min(budget, this.span); i > 0; i--) {
+      if (this.#expireFrom > this.#entries.highest) this.#expireFrom = 1;
+      const entry = this.#expireFrom++;
+      if (this.#entryName[entry] === 0 || (this.#entryExpires[entry] as number) > now) continue;
+      const namespace = this.#nameNamespace[this.#entryName[entry] as number] as number;
+      this.#removeEntry(entry, 0);
+      this.#dropEmptyNamespace(namespace);
+      removed++;
+    }
+    this.counters.expired += removed;
+    return removed;
+  }
+
+  /** Places that mappings lie in. */
+  get span(): number {
+    return this.#entries.highest;
+  }
+
+  /**
+   * The first mapping at or after place `from`, 0 at the end. Begin with 1 and go on with the place
+   * after: mappings that come or go meanwhile may be missed, all others are met once.
+   */
+  nextEntry(from: number): number {
+    for (let entry = from; entry <= this.#entries.highest; entry++) {
+      if (this.#entryName[entry] !== 0) return entry;
+    }
+    return 0;
+  }
+
+  /** Fills `record` with the mapping at `entry`. */
+  read(entry: number, record: FqdnRecord): void {
+    const name = this.#entryName[entry] as number;
+    assert(name !== 0, 'a mapping that is read exists');
+    record.nameLength = this.#nameLength[name] as number;
+    this.#store.read(this.#nameFirstBlock[name] as number, record.nameLength, record.name);
+    for (let i = 0; i < 16; i++) record.address[i] = this.#entryAddress[entry * 16 + i] as number;
+    record.expires = this.#entryExpires[entry] as number;
+    record.namespaceId = this.#namespaceId[this.#nameNamespace[name] as number] as number;
+    record.scope = this.#nameScope[name] as number;
+  }
+
+  /**
+   * As `nextEntry`, but one mapping of each name; the others follow by `nextOfName`. This is how a new
+   * selector is filled: let queries match it first, then walk, because a name that is learned meanwhile
+   * may move and be missed.
+   */
+  nextName(from: number): number {
+    for (let entry = this.nextEntry(from); entry !== 0; entry = this.nextEntry(entry + 1)) {
+      if (this.#entriesOfName.oldest(this.#entryName[entry] as number) === entry) return entry;
+    }
+    return 0;
+  }
+
+  /** The mapping of the same name after `entry`, 0 after the last. */
+  nextOfName(entry: number): number {
+    return this.#entriesOfName.newer(entry);
+  }
+
+  #extend(record: number, entry: number, expires: number): FqdnStatus {
+    this.#entriesOfName.touch(record, entry);
+    if (expires <= (this.#entryExpires[entry] as number)) {
+      this.counters.unchanged++;
+      return fqdnUnchanged;
+    }
+    this.#entryExpires[entry] = expires;
+    this.counters.extended++;
+    return fqdnExtended;
+  }
+
+  /**
+   * Makes room for one mapping of `namespace`, under name `record` or, if that is 0, a new name of
+   * `nameLength` octets. `record` itself survives, even without entries. False if there is no room.
+   */
+  #makeRoom(namespace: number, record: number, nameLength: number): boolean {
+    if (record !== 0 && (this.#nameEntries[record] as number) >= this.#addressesPerNameMax) {
+      this.counters.evictedByName++;
+      this.#removeEntry(this.#entriesOfName.oldest(record), record);
+    }
+    if ((this.#namespaceEntries[namespace] as number) >= this.#entriesPerNamespaceMax) {
+      this.counters.evictedByNamespace++;
+      this.#evictOldest(namespace, record);
+    }
+    // A turn takes at least one of the namespace's mappings, and a long name needs a few names' blocks.
+    while (!this.#hasRoom(record, nameLength)) {
+      if (this.#namespaceEntries[namespace] === 0) return false;
+      this.counters.evictedByFull++;
+      this.#evictOldest(namespace, record);
+    }
+    return true;
+  }
+
+  #hasRoom(record: number, nameLength: number): boolean {
+    if (this.#entries.used === this.#entries.capacity) return false;
+    if (record !== 0) return true;
+    return this.#names.used < this.#names.capacity && this.#store.hasRoom(nameLength);
+  }
+
+  #evictOldest(namespace: number, keep: number): void {
+    // A name that is being extended was made the newest before: it is met last.
+    const record = this.#namesOfNamespace.oldest(namespace);
+    this.#removeEntry(this.#entriesOfName.oldest(record), keep);
+  }
+
+  #addEntry(record: number, address: Uint8Array, addressAt: number, expires: number): void {
+    const entry = this.#entries.take();
+    assert(entry !== 0, 'room was made');
+    this.#entryName[entry] = record;
+    for (let i = 0; i < 16; i++) {
+      this.#entryAddress[entry * 16 + i] = address[addressAt + i] as number;
+    }
+    this.#entryExpires[entry] = expires;
+    this.#entryIndex.insert(this.#hashEntry(record, address, addressAt), entry);
+    this.#entriesOfName.append(record, entry);
+    this.#nameEntries[record] = (this.#nameEntries[record] as number) + 1;
+    const namespace = this.#nameNamespace[record] as number;
+    this.#namespaceEntries[namespace] = (this.#namespaceEntries[namespace] as number) + 1;
+  }
+
+  /** Removes a mapping, and its name when that was the last, but for the name `keep`. */
+  #removeEntry(entry: number, keep: number): void {
+    const record = this.#entryName[entry] as number;
+    const namespace = this.#nameNamespace[record] as number;
+    this.#entryIndex.remove(entry);
+    this.#entriesOfName.remove(record, entry);
+    this.#entryName[entry] = 0;
+    this.#entryExpires[entry] = 0;
+    this.#entries.give(entry);
+    this.#namespaceEntries[namespace] = (this.#namespaceEntries[namespace] as number) - 1;
+    this.#nameEntries[record] = (this.#nameEntries[record] as number) - 1;
+    if (this.#nameEntries[record] !== 0 || record === keep) return;
+    this.#namesOfNamespace.remove(namespace, record);
+    this.#nameIndex.remove(record);
+    this.#store.remove(this.#nameFirstBlock[record] as number);
+    this.#names.give(record);
+  }
+
+  #addName(
+    name: Uint8Array,
+    nameLength: number,
+    namespace: number,
+    scope: number,
+    hash: number,
+  ): number {
+    const record = this.#names.take();
+    assert(record !== 0, 'room was made');
+    this.#nameFirstBlock[record] = this.#store.add(name, nameLength);
+    this.#nameLength[record] = nameLength;
+    this.#nameNamespace[record] = namespace;
+    this.#nameScope[record] = scope;
+    this.#nameEntries[record] = 0;
+    this.#nameIndex.insert(hash, record);
+    this.#namesOfNamespace.append(namespace, record);
+    return record;
+  }
+
+  #addNamespace(namespaceId: number): number {
+    const namespace = this.#namespaces.take();
+    if (namespace === 0) return 0;
+    this.#namespaceId[namespace] = namespaceId;
+    this.#namespaceEntries[namespace] = 0;
+    this.#namespaceIndex.insert(this.#hashNamespace(namespaceId), namespace);
+    return namespace;
+  }
+
+  #dropEmptyNamespace(namespace: number): void {
+    if (this.#namespaceEntries[namespace] !== 0) return;
+    this.#namespaceIndex.remove(namespace);
+    this.#namespaces.give(namespace);
+  }
+
+  #findNamespace(namespaceId: number): number {
+    const hash = this.#hashNamespace(namespaceId);
+    let namespace = this.#namespaceIndex.first(hash);
+    while (namespace !== 0 && this.#namespaceId[namespace] !== namespaceId) {
+      namespace = this.#namespaceIndex.next(hash);
+    }
+    return namespace;
+  }
+
+  #findName(
+    name: Uint8Array,
+    nameLength: number,
+    namespace: number,
+    scope: number,
+    hash: number,
+  ): number {
+    let record = this.#nameIndex.first(hash);
+    for (; record !== 0; record = this.#nameIndex.next(hash)) {
+      if (this.#nameNamespace[record] !== namespace || this.#nameScope[record] !== scope) continue;
+      if (this.#nameLength[record] !== nameLength) continue;
+      if (this.#store.equals(this.#nameFirstBlock[record] as number, name, nameLength)) break;
+    }
+    return record;
+  }
+
+  #findEntry(record: number, address: Uint8Array, addressAt: number): number {
+    const hash = this.#hashEntry(record, address, addressAt);
+    let entry = this.#entryIndex.first(hash);
+    for (; entry !== 0; entry = this.#entryIndex.next(hash)) {
+      if (this.#entryName[entry] === record && this.#isAddress(entry, address, addressAt)) break;
+    }
+    return entry;
+  }
+
+  #isAddress(entry: number, address: Uint8Array, addressAt: number): boolean {
+    for (let i = 15; i >= 0; i--) {
+      if (this.#entryAddress[entry * 16 + i] !== address[addressAt + i]) return false;
+    }
+    return true;
+  }
+
+  #hashNamespace(namespaceId: number): number {
+    const mixed = Math.imul(namespaceId ^ this.#key.low, 0x9e3779b1);
+    return mixed ^ (mixed >>> 15);
+  }
+
+  #hashName(name: Uint8Array, nameLength: number, namespaceId: number, scope: number): number {
+    // Ids are ours, not a pod's: folding them into the keyed hash needs no key.
+    const ids = Math.imul(namespaceId, 0x9e3779b1) ^ Math.imul(scope, 0x85ebca6b);
+    return hashBytes(name, 0, nameLength, this.#key) ^ ids;
+  }
+
+  #hashEntry(record: number, address: Uint8Array, addressAt: number): number {
+    return hashBytes(address, addressAt, 16, this.#key) ^ Math.imul(record, 0x9e3779b1);
+  }
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Open addressing over ids that somebody else's arrays describe: from a hash to the ids that have it.
+ * Ids are 1 up to the capacity, 0 is none, so that fresh arrays are empty and cost no memory until they
+ * are touched. Linear probing at half load; removal shifts back, there are no tombstones.
+ */
+import { assert } from '../assert.ts';
+
+export class HashIndex {
+  readonly #slots: Int32Array;
+  readonly #hashes: Int32Array;
+  readonly #mask: number;
+  #slot = 0;
+
+  constructor(capacity: number) {
+    assert(capacity >= 1 && capacity <= 1 << 28, 'an index has a sensible capacity');
+    let slots = 4;
+    while (slots < capacity * 2) slots *= 2;
+    this.#slots = new Int32Array(slots);
+    this.#hashes = new Int32Array(capacity + 1);
+    this.#mask = slots - 1;
+  }
+
+  /** The first id with `hash`, 0 if there is none. The caller compares what the id stands for. */
+  first(hash: number): number {
+    this.#slot = hash & this.#mask;
+    return this.#find(hash);
+  }
+
+  /** The next id with the same `hash` as the last one that `first` or `next` returned. */
+  next(hash: number): number {
+    this.#slot = (this.#slot + 1) & this.#mask;
+    return this.#find(hash);
+  }
+
+  /** Adds `id`, which is not in the index. */
+  insert(hash: number, id: number): void {
+    let slot = hash & this.#mask;
+    while (this.#slots[slot] !== 0) slot = (slot + 1) & this.#mask;
+    this.#slots[slot] = id;
+    this.#hashes[id] = hash;
+  }
+
+  /** Removes `id`, which is in the index. */
+  remove(id: number): void {
+    const mask = this.#mask;
+    let hole = (this.#hashes[id] as number) & mask;
+    while (this.#slots[hole] !== id) hole = (hole + 1) & mask;
+    for (let slot = (hole + 1) & mask; ; slot = (slot + 1) & mask) {
+      const other = this.#slots[slot] as number;
+      if (other === 0) break;
+      // Whoever may not stand before its home slot stays where it is.
+      const distance = (slot - (this.#hashes[other] as number)) & mask;
+      if (distance < ((slot - hole) & mask)) continue;
+      this.#slots[hole] = other;
+      hole = slot;
+    }
+    this.#slots[hole] = 0;
+  }
+
+  #find(hash: number): number {
+    for (;;) {
+      const id = this.#slots[this.#slot] as number;
+      if (id === 0 || this.#hashes[id] === hash) return id;
+      this.#slot = (this.#slot + 1) & this.#mask;
+    }
+  }
+}
