@@ -244,28 +244,35 @@ static __always_inline __u32 judge_ingress(struct judgement *j)
 	return reason_of(answer, false);
 }
 
-/* Counts and tells a drop; the destination before translation is what the pod asked for. */
-static __always_inline void judge_report(struct judgement *j, __u32 reason, __u8 verdict)
+/*
+ * Tells a drop; the destination before translation is what the pod asked for. Global, as judge_policy():
+ * the verifier checks it once.
+ */
+__noinline int judge_report(struct judgement *j, __u32 reason, __u32 verdict)
 {
 	struct td_event *event;
 	struct td_addr address;
 	__be16 port = 0;
+	__u16 asked_port;
 
+	if (!j)
+		return 0;
 	j->facts.reason = reason;
 	j->facts.verdict = verdict;
 	event = event_begin(&j->packet, &j->facts);
 	if (!event)
-		return;
-	if (connection_first_destination(&j->connection, j->packet.family, &address, &port)) {
-		__u16 host_port = is_icmp(&j->packet) ? event->destination_port : bpf_ntohs(port);
-
+		return 0;
+	if (j->connection.entry) {
+		connection_frontend(j->connection.entry, j->packet.family, &address, &port);
+		asked_port = is_icmp(&j->packet) ? event->destination_port : bpf_ntohs(port);
 		if (!address_equal(&address, &event->destination) ||
-		    host_port != event->destination_port) {
+		    asked_port != event->destination_port) {
 			event->original_destination = address;
-			event->original_destination_port = host_port;
+			event->original_destination_port = asked_port;
 		}
 	}
 	bpf_ringbuf_submit(event, 0);
+	return 0;
 }
 
 /* A drop that audit mode of the endpoint turns into an event. */
@@ -278,10 +285,12 @@ static __always_inline bool is_audited(struct judgement *j, __u32 flags, __u32 r
 	return true;
 }
 
-static __always_inline __u32 judge_policy(struct judgement *j, bool host_acts)
+__noinline int judge_policy(struct judgement *j, bool host_acts)
 {
 	__u32 reason;
 
+	if (!j)
+		return TD_COUNT_DROP_PARSE;
 	if (j->source.flags & TD_EP_ENFORCE_EGRESS) {
 		reason = judge_egress(j, host_acts);
 		if (reason != TD_COUNT_FORWARDED && !is_audited(j, j->source.flags, reason))
@@ -296,11 +305,14 @@ static __always_inline __u32 judge_policy(struct judgement *j, bool host_acts)
 }
 
 /* The order matters: identity of the source, then steering, then what needs no policy, then policy. */
-static __always_inline __u32 judge_connection(struct judgement *j)
+__noinline int judge_connection(struct judgement *j)
 {
-	bool host_acts = is_local_in(j) ? j->is_reply : j->from_host && !j->is_reply;
+	bool host_acts;
 	__u32 reason;
 
+	if (!j)
+		return TD_COUNT_DROP_PARSE;
+	host_acts = is_local_in(j) ? j->is_reply : j->from_host && !j->is_reply;
 	if (is_our_reply(j))
 		return TD_COUNT_HOST;
 	reason = judge_strangers(j);
@@ -334,8 +346,8 @@ static __always_inline void judgement_load(struct judgement *j, struct bpf_nf_ct
 	struct sk_buff *skb = ctx->skb;
 
 	j->hook = ctx->state->hook;
-	j->mark = mark_of(skb->mark);
-	j->ifindex = skb->skb_iif;
+	j->mark = mark_of(skb_mark(skb));
+	j->ifindex = skb_ifindex(skb);
 	j->from_host = j->ifindex == 0 || j->ifindex == TD_LOOPBACK_IFINDEX;
 	j->connection = connection_of(skb);
 	j->is_reply = connection_is_reply(&j->connection);

@@ -99,15 +99,15 @@ static __always_inline long free_end(struct change *change)
 	return change_end(change, change->has_freed ? TD_LEARN_OK : TD_LEARN_ABSENT);
 }
 
-/* REMOVE and EXPIRE, one attempt: free at most one slot, and the address with its last one. */
+/*
+ * REMOVE and EXPIRE, one attempt: free one slot and try again; with none left to free, end, and the
+ * address with it if it has no slot at all.
+ */
 static long free_attempt(__u32 attempt __attribute__((unused)), struct change *change)
 {
-	bool is_remove = change->op == TD_LEARN_REMOVE;
 	struct td_fqdn_slot *slot;
 	struct td_fqdn *first;
 	struct pages pages;
-	__u32 namespace_id = 0;
-	__u32 selector = 0;
 	bool is_empty;
 
 	pages_find(&pages, change);
@@ -119,34 +119,36 @@ static long free_attempt(__u32 attempt __attribute__((unused)), struct change *c
 		bpf_spin_unlock(&first->lock);
 		return TD_AGAIN;
 	}
-	slot = is_remove ? slot_find(&pages, change->selector)
-			 : slot_find_idle(&pages, change->expires_s);
+	slot = change->op == TD_LEARN_REMOVE ? slot_find(&pages, change->selector)
+					     : slot_find_idle(&pages, change->expires_s);
 	if (slot) {
-		selector = slot->selector;
-		namespace_id = slot->namespace_id;
+		__u32 namespace_id = slot->namespace_id;
+		__u32 selector = slot->selector;
+
 		slot_free(slot);
+		bpf_spin_unlock(&first->lock);
+		quotas_give_back(namespace_id, selector);
+		count(TD_COUNT_LEARN_REMOVED);
+		change->has_freed = true;
+		return TD_AGAIN;
 	}
 	is_empty = pages_die_if_empty(&pages);
 	bpf_spin_unlock(&first->lock);
 	if (is_empty)
 		pages_delete(&pages, change);
-	if (!selector)
-		return free_end(change);
-	quotas_give_back(namespace_id, selector);
-	count(TD_COUNT_LEARN_REMOVED);
-	change->has_freed = true;
-	return is_remove || is_empty ? free_end(change) : TD_AGAIN;
+	return free_end(change);
 }
 
-/* Makes one change. Called with a zeroed `created`, `has_quota` and `has_freed`. */
+/* Makes one change: key.addr, selector, expires_s, namespace_id and op are given, the rest is zero. */
 static __always_inline void change_apply(struct change *change)
 {
+	change->token = page_token();
 	change->result = TD_LEARN_REFUSED_BUSY;
 	if (change->op == TD_LEARN_ADD)
 		bpf_loop(TD_LEARN_ATTEMPTS, add_attempt, change, 0);
 	else
 		bpf_loop(TD_EXPIRE_ATTEMPTS, free_attempt, change, 0);
-	if (change->created)
+	if (change->result < 0)
 		pages_abandon(change);
 	if (change->has_quota)
 		quotas_give_back(change->namespace_id, change->selector);
@@ -247,7 +249,7 @@ int learn(struct td_learn_args *args)
 
 	run.batch = bpf_map_lookup_elem(&learn_requests, &writer);
 	if (!run.batch || request_count > TD_LEARN_BATCH_MAX)
-		return -22; /* EINVAL */
+		return -EINVAL;
 	args->failed = 0;
 	bpf_loop(request_count, learn_request, &run, 0);
 	if (run.has_removed) {

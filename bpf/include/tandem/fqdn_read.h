@@ -26,8 +26,8 @@ static __always_inline bool page_is_of(struct td_fqdn *page, const struct td_add
 {
 	struct td_addr *self = (void *)&page->self + zero_after(after);
 
-	return READ_ONCE(self->a[3]) == address->a[3] && READ_ONCE(self->a[2]) == address->a[2] &&
-	       READ_ONCE(self->a[1]) == address->a[1] && READ_ONCE(self->a[0]) == address->a[0];
+	return ((READ_ONCE(self->a[0]) ^ address->a[0]) | (READ_ONCE(self->a[1]) ^ address->a[1]) |
+		(READ_ONCE(self->a[2]) ^ address->a[2]) | (READ_ONCE(self->a[3]) ^ address->a[3])) == 0;
 }
 
 /* One slot; true ends the search. */

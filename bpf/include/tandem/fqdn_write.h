@@ -12,13 +12,15 @@
  * A pointer from a lookup may be stale: elements are reused at once, also for the same address. So under
  * the lock a page counts only if it names the address and its own number and is not dead. The map
  * copies the value before it inserts an element, and that value is dead: a page in the making is never
- * taken for a living one. Readers: fqdn_read.h.
+ * taken for a living one. While a page waits for its maker, `dead` holds the maker's token, so that
+ * nobody else brings it to life. Readers: fqdn_read.h.
  */
 #ifndef TANDEM_FQDN_WRITE_H
 #define TANDEM_FQDN_WRITE_H
 
 #include <tandem/maps.h>
 #include <tandem/packet.h>
+#include <linux/errno.h>
 
 /* One request on its way through its attempts. */
 struct change {
@@ -27,11 +29,19 @@ struct change {
 	__u32 expires_s;
 	__u32 namespace_id;
 	__u32 op;
-	__u32 created; /* bit n: page n was inserted by us and is not alive yet */
+	__u32 token; /* `dead` of pages that we inserted and that are not alive yet */
 	bool has_quota;
 	bool has_freed;
 	__s32 result;
 };
+
+#define TD_PAGE_DEAD 1u
+
+/* Even and not 0, so never TD_PAGE_DEAD. */
+static __always_inline __u32 page_token(void)
+{
+	return (bpf_get_prandom_u32() & ~1u) | 2u;
+}
 
 struct pages {
 	struct td_fqdn *page[TD_FQDN_PAGES_MAX];
@@ -62,7 +72,7 @@ static __always_inline void pages_find(struct pages *pages, struct change *chang
 static __always_inline bool page_is_named(const struct td_fqdn *page, const struct change *change,
 					  __u32 number)
 {
-	return address_equal(&page->self, &change->key.addr) && page->page == number;
+	return (address_difference(&page->self, &change->key.addr) | (page->page ^ number)) == 0;
 }
 
 /*
@@ -84,16 +94,13 @@ static __always_inline bool pages_hold(struct pages *pages, struct change *chang
 			is_linked = false;
 			continue;
 		}
-		if (page->dead && (change->created & 1u << number)) {
-			change->created &= ~(1u << number);
-			WRITE_ONCE(page->dead, 0);
-		}
-		if (page->dead) {
+		if (page->dead && page->dead != change->token) {
 			pages->page[number] = NULL;
 			is_linked = false;
 			continue;
 		}
-		if (number > 0 && pages->page[number - 1] && !pages->page[number - 1]->more)
+		WRITE_ONCE(page->dead, 0);
+		if (number > 0)
 			WRITE_ONCE(pages->page[number - 1]->more, 1);
 	}
 	return pages->page[0] != NULL;
@@ -125,10 +132,14 @@ static __always_inline struct td_fqdn_slot *slot_find_idle(struct pages *pages, 
 	TD_EACH_PAGE(pages, page, number, {
 		if (!page || (__s32)((__u32)(page->last_used_ns / 1000000000ull) - before_s) >= 0)
 			continue;
-		for (__u32 i = 0; i < TD_FQDN_SELECTORS_MAX; i++)
-			if (page->slot[i].selector &&
-			    (__s32)(page->slot[i].expires_s - before_s) < 0)
-				return &page->slot[i];
+		for (__u32 i = 0; i < TD_FQDN_SELECTORS_MAX; i++) {
+			struct td_fqdn_slot *slot = &page->slot[i];
+			__u32 is_past = (slot->expires_s - before_s) >> 31; /* signed below 0 */
+
+			/* one branch instead of two: the verifier walks each */
+			if (is_past & (slot->selector >> 31))
+				return slot;
+		}
 	});
 	return NULL;
 }
@@ -161,7 +172,7 @@ static __always_inline bool pages_die_if_empty(struct pages *pages)
 		return false;
 	TD_EACH_PAGE(pages, page, number, {
 		if (page)
-			WRITE_ONCE(page->dead, 1);
+			WRITE_ONCE(page->dead, TD_PAGE_DEAD);
 	});
 	return true;
 }
@@ -181,7 +192,7 @@ static __always_inline void pages_delete(const struct pages *pages, struct chang
 static __always_inline __s32 page_create(struct change *change, __u32 number)
 {
 	struct td_fqdn page = {
-		.dead = 1,
+		.dead = change->token,
 		.self = change->key.addr,
 		.page = number,
 	};
@@ -189,24 +200,20 @@ static __always_inline __s32 page_create(struct change *change, __u32 number)
 
 	change->key.page = number;
 	error = bpf_map_update_elem(&fqdn, &change->key, &page, BPF_NOEXIST);
-	if (error == 0)
-		change->created |= 1u << number;
-	else if (error != -17 /* EEXIST */)
-		return TD_LEARN_REFUSED_FULL;
-	return 0;
+	return error == 0 || error == -EEXIST ? 0 : TD_LEARN_REFUSED_FULL;
 }
 
 /* A page of our making that never came to life is nobody else's to remove. */
 static __always_inline void pages_abandon(struct change *change)
 {
-#pragma unroll
 	for (__u32 number = 0; number < TD_FQDN_PAGES_MAX; number++) {
-		if (!(change->created & 1u << number))
-			continue;
+		struct td_fqdn *page;
+
 		change->key.page = number;
-		bpf_map_delete_elem(&fqdn, &change->key);
+		page = bpf_map_lookup_elem(&fqdn, &change->key);
+		if (page && page_is_named(page, change, number) && page->dead == change->token)
+			bpf_map_delete_elem(&fqdn, &change->key);
 	}
-	change->created = 0;
 }
 
 #endif /* TANDEM_FQDN_WRITE_H */

@@ -45,10 +45,6 @@
 
 #define CORE __attribute__((preserve_access_index))
 
-struct net_device {
-	int ifindex;
-} CORE;
-
 struct sk_buff {
 	unsigned long _nfct;
 	int skb_iif;
@@ -58,8 +54,6 @@ struct sk_buff {
 struct nf_hook_state {
 	__u8 hook;
 	__u8 pf;
-	struct net_device *in;
-	struct net_device *out;
 } CORE;
 
 struct bpf_nf_ctx {

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The Tandem Authors */
+/*
+ * Everything that `judge` reads from the kernel's own structures, in one place: mark, incoming
+ * interface, conntrack entry. BPF_PROG_TEST_RUN can set none of these for a netfilter program, so the
+ * tests build the object with tests/include before include, where this file reads a map instead.
+ */
+#ifndef TANDEM_HOOK_FACTS_H
+#define TANDEM_HOOK_FACTS_H
+
+#include <tandem/packet.h>
+
+static __always_inline __u32 skb_mark(struct sk_buff *skb)
+{
+	return skb->mark;
+}
+
+/* Where the packet came in; 0 for what this host made. */
+static __always_inline __u32 skb_ifindex(struct sk_buff *skb)
+{
+	return skb->skb_iif;
+}
+
+/* Entry and relation in one word: see TD_CTINFO_MASK. */
+static __always_inline unsigned long skb_connection(struct sk_buff *skb)
+{
+	return skb->_nfct;
+}
+
+/* Read by address, not by type: conntrack may be a module, whose types the verifier cannot name. */
+static __always_inline long connection_status(struct nf_conn *entry, unsigned long *status)
+{
+	return bpf_core_read(status, sizeof(*status), &entry->status);
+}
+
+static __always_inline void inet_address(const union nf_inet_addr *from, __u8 family,
+					 struct td_addr *to)
+{
+	__builtin_memset(to, 0, sizeof(*to));
+	if (family == 6) {
+		bpf_core_read(to, sizeof(*to), from);
+		return;
+	}
+	address_from_ipv4(to, 0);
+	bpf_core_read(&to->a[3], sizeof(to->a[3]), from);
+}
+
+/* The client, the destination that it asked for, and the one that answers. */
+static __always_inline void connection_client(struct nf_conn *entry, __u8 family, struct td_addr *to)
+{
+	inet_address(&entry->tuplehash[0].tuple.src.u3, family, to);
+}
+
+static __always_inline void connection_frontend(struct nf_conn *entry, __u8 family,
+						struct td_addr *to, __be16 *port)
+{
+	inet_address(&entry->tuplehash[0].tuple.dst.u3, family, to);
+	bpf_core_read(port, sizeof(*port), &entry->tuplehash[0].tuple.dst.u.all);
+}
+
+static __always_inline void connection_backend(struct nf_conn *entry, __u8 family, struct td_addr *to)
+{
+	inet_address(&entry->tuplehash[1].tuple.src.u3, family, to);
+}
+
+#endif /* TANDEM_HOOK_FACTS_H */
