@@ -64,6 +64,10 @@ export const tcpBacklogBytesMax = 262_144;
 export const eventRingBytes = 4 << 20;
 /** How often the main thread empties it. */
 export const eventDrainIntervalMs = 50;
+/** Records taken from the ring at one time: the main thread has other things to do. */
+export const eventDrainRecordsMax = 16_384;
 
 export const heartbeatIntervalMs = 10;
 export const sweepIntervalMs = 100;
+/** How often the proxy looks for the agent's pins while there are none. */
+export const pinPollMs = 200;

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Options of the agent. */
+
+import type { Prefix } from '@tandem/core/net/ip';
+import { checkMemberConfig, type MemberConfig, memberOptions } from '@tandem/dns-proxy/config';
+import type { ConfigSpec } from '@tandem/runtime/config';
+import {
+  boolOption,
+  intOption,
+  ipOption,
+  listOption,
+  type Option,
+  prefixOption,
+  stringOption,
+} from '@tandem/runtime/config-option';
+
+export interface AgentConfig extends MemberConfig {
+  /** `directory:DIR`. */
+  readonly source: string;
+  readonly nodeName: string;
+  readonly clusterName: string;
+  readonly podCidrs: readonly Prefix[];
+  readonly clusterCidrs: readonly Prefix[];
+  readonly serviceCidrs: readonly Prefix[];
+  readonly clusterResolvers: readonly Uint8Array[];
+  readonly nodeLocalDns: readonly Uint8Array[];
+  readonly routingTable: number;
+  readonly rulePriority: number;
+  readonly fqdnIdleSeconds: number;
+  readonly quotaNamespace: number;
+  readonly quotaSelector: number;
+  readonly cgroupPath: string;
+  readonly bpfObject: string;
+  readonly removeOnStop: boolean;
+}
+
+const prefixList = (description: string): Option<readonly Prefix[]> =>
+  listOption(prefixOption({ group: 'Cluster', description }), { default: [] });
+const addressList = (description: string): Option<readonly Uint8Array[]> =>
+  listOption(ipOption({ group: 'Cluster', description }), { default: [] });
+
+export const agentConfigSpec: ConfigSpec<AgentConfig> = {
+  program: 'tandem-agent',
+  description:
+    "Tandem's agent: owns the node's eBPF datapath and policy, and serves DNS beside the proxy.",
+  options: {
+    source: stringOption({
+      group: 'Cluster',
+      description: 'Where objects come from: directory:DIR, YAML files that are watched.',
+      pattern: { test: /^directory:\/.+/, range: 'directory:DIR with an absolute DIR' },
+    }),
+    nodeName: stringOption({
+      group: 'Cluster',
+      description: 'Name of this node: its Node object and the spec.nodeName of its pods.',
+    }),
+    clusterName: stringOption({
+      group: 'Cluster',
+      description: 'Label io.cilium.k8s.policy.cluster of all pods.',
+      default: 'default',
+    }),
+    podCidrs: prefixList('Pod CIDRs of this node; default: those of its Node object.'),
+    clusterCidrs: prefixList('Pod CIDRs of the cluster beyond those of the Node objects.'),
+    serviceCidrs: prefixList('Service CIDRs: their addresses are never learned from DNS.'),
+    clusterResolvers: addressList(
+      'DNS servers, as pods see them, whose answers count for every policy; default: Service kube-system/kube-dns and nodeLocalDns.',
+    ),
+    nodeLocalDns: addressList('Addresses of the node-local DNS cache.'),
+    ...memberOptions,
+    routingTable: intOption({
+      group: 'Datapath',
+      description: 'Routing table for steered DNS packets.',
+      default: 2077,
+      min: 1,
+      max: 4_294_967_295,
+    }),
+    rulePriority: intOption({
+      group: 'Datapath',
+      description: 'Priority of the routing rules for steered DNS packets.',
+      default: 9,
+      min: 1,
+      max: 32_765,
+    }),
+    fqdnIdleSeconds: intOption({
+      group: 'Datapath',
+      description: 'How long an expired address is kept for connections that use it.',
+      default: 86_400,
+      min: 0,
+      max: 31_536_000,
+    }),
+    quotaNamespace: intOption({
+      group: 'Datapath',
+      description: 'Learned (address, selector) pairs of one namespace.',
+      default: 16_384,
+      min: 1,
+      max: 1_000_000,
+    }),
+    quotaSelector: intOption({
+      group: 'Datapath',
+      description: 'Learned addresses of one FQDN selector.',
+      default: 16_384,
+      min: 1,
+      max: 1_000_000,
+    }),
+    cgroupPath: stringOption({
+      group: 'Datapath',
+      description:
+        'cgroup v2 mount, where other processes are kept off port P; empty: no such guard.',
+      default: '/sys/fs/cgroup',
+    }),
+    bpfObject: stringOption({
+      group: 'Datapath',
+      description: 'The BPF programs; empty: those beside this program.',
+      default: '',
+    }),
+    removeOnStop: boolOption({
+      group: 'Datapath',
+      description:
+        'Remove programs, rules and routes when the agent stops: for uninstalling. Policy ends then.',
+      default: false,
+    }),
+  },
+  check: checkMemberConfig,
+};

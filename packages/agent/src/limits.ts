@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Bounds of the agent. */
+
+/** Files of the source directory that are read, and bytes of one. */
+export const filesMax = 4096;
+export const fileBytesMax = 8 << 20;
+/** A changed directory is read when it has been quiet for so long. */
+export const settleMs = 100;
+/** It is read again anyway this often. */
+export const rescanIntervalMs = 5000;
+
+/** How often the datapath is compared with what it should be: links, rules, maps, the selector. */
+export const reconcileIntervalMs = 5000;
+/** How long a revision waits for the members before those that lag are left out of the group. */
+export const acknowledgeTimeoutMs = 10_000;
+/** How often expired addresses are looked for in the kernel's map. */
+export const expireIntervalMs = 5000;

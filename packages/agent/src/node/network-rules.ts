@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * What the node's network stack must do for the shared socket, beside BPF: deliver steered packets
+ * locally (policy routing), keep them out of conntrack, and have conntrack at all. Everything is named,
+ * so that it is found again, and put back when somebody removed it.
+ */
+
+import type { MarkConfig } from '@tandem/datapath/config';
+import { run } from './command.ts';
+
+export interface NetworkRulesOptions {
+  readonly mark: MarkConfig;
+  readonly port: number;
+  /** Routing table and rule priority that are ours. */
+  readonly routingTable: number;
+  readonly rulePriority: number;
+}
+
+interface RuleJson {
+  readonly priority: number;
+  readonly fwmark?: string;
+  readonly fwmask?: string;
+  readonly ipproto?: string;
+  readonly dport?: number;
+  readonly table?: string;
+}
+
+const nftTable = 'tandem';
+const hex = (value: number): string => `0x${value.toString(16)}`;
+
+/** Brings rules, routes and the nft table to what they must be; does nothing where they are. */
+export async function ensureNetworkRules(options: NetworkRulesOptions): Promise<void> {
+  for (const family of ['-4', '-6']) await ensureRouting(family, options);
+  await ensureNftTable(options);
+}
+
+/** Takes everything away again. */
+export async function removeNetworkRules(options: NetworkRulesOptions): Promise<void> {
+  for (const family of ['-4', '-6']) {
+    for (const protocol of ['udp', 'tcp']) {
+      if (!(await hasRule(family, protocol, options))) continue;
+      await run('ip', [family, 'rule', 'del', ...ruleArguments(protocol, options)]);
+    }
+    const table = String(options.routingTable);
+    if ((await localRoutes(family, table)).length > 0) {
+      await run('ip', [family, 'route', 'flush', 'table', table]);
+    }
+  }
+  if (await hasNftTable()) await run('nft', ['delete', 'table', 'inet', nftTable]);
+}
+
+/**
+ * `dport P` in the rule is what makes it hold with src_valid_mark=1: the reverse path check swaps the
+ * ports, so it does not match there.
+ */
+function ruleArguments(protocol: string, options: NetworkRulesOptions): string[] {
+  const { mark, port, routingTable, rulePriority } = options;
+  return [
+    ...['pref', String(rulePriority), 'fwmark', `${hex(mark.redirect)}/${hex(mark.mask)}`],
+    ...['ipproto', protocol, 'dport', String(port), 'lookup', String(routingTable)],
+  ];
+}
+
+async function ensureRouting(family: string, options: NetworkRulesOptions): Promise<void> {
+  const table = String(options.routingTable);
+  if ((await localRoutes(family, table)).length === 0) {
+    await run('ip', [family, 'route', 'replace', 'local', 'default', 'dev', 'lo', 'table', table]);
+  }
+  for (const protocol of ['udp', 'tcp']) {
+    if (await hasRule(family, protocol, options)) continue;
+    await run('ip', [family, 'rule', 'add', ...ruleArguments(protocol, options)]);
+  }
+}
+
+async function localRoutes(family: string, table: string): Promise<readonly unknown[]> {
+  // A table nobody has used yet is an error of ip, not an empty list.
+  const text = await run('ip', ['-j', family, 'route', 'show', 'table', table]).catch(() => '');
+  return text.trim() === '' ? [] : (JSON.parse(text) as readonly unknown[]);
+}
+
+async function hasRule(
+  family: string,
+  protocol: string,
+  { mark, port, routingTable, rulePriority }: NetworkRulesOptions,
+): Promise<boolean> {
+  const rules = JSON.parse(await run('ip', ['-j', family, 'rule', 'show'])) as readonly RuleJson[];
+  return rules.some(
+    (rule) =>
+      rule.priority === rulePriority &&
+      Number(rule.fwmark) === mark.redirect &&
+      Number(rule.fwmask) === mark.mask &&
+      rule.ipproto === protocol &&
+      Number(rule.dport) === port &&
+      rule.table === String(routingTable),
+  );
+}
+
+async function hasNftTable(): Promise<boolean> {
+  const tables = await run('nft', ['list', 'tables', 'inet']);
+  return tables.split('\n').includes(`table inet ${nftTable}`);
+}
+
+/**
+ * Steered queries and our replies are not tracked: one conntrack entry per query would let a pod fill
+ * the table (safety rule 8). The ct state rule keeps conntrack on in both families: without it replies
+ * are judged as new connections.
+ */
+async function ensureNftTable({ mark }: NetworkRulesOptions): Promise<void> {
+  if (await hasNftTable()) {
+    const present = await run('nft', ['list', 'table', 'inet', nftTable]);
+    if (present.includes('chain untrack_steered') && present.includes('chain keep_conntrack'))
+      return;
+  }
+  const redirect = `meta mark & ${hex(mark.mask)} == ${hex(mark.redirect)}`;
+  const socket = `meta mark & ${hex(mark.mask)} == ${hex(mark.socket)}`;
+  await run(
+    'nft',
+    ['-f', '-'],
+    `table inet ${nftTable} {}
+delete table inet ${nftTable}
+table inet ${nftTable} {
+  chain untrack_steered {
+    type filter hook prerouting priority -300; policy accept;
+    ${redirect} notrack
+  }
+  chain untrack_replies {
+    type filter hook output priority -300; policy accept;
+    ${socket} notrack
+  }
+  chain keep_conntrack {
+    type filter hook prerouting priority -150; policy accept;
+    ct state invalid counter
+  }
+}
+`,
+  );
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * A change of policy, in the order that keeps it safe (safety rule 12): members know the new revision
+ * and the name cache has fed new selectors before any endpoint is judged by it; entries of old and new
+ * policies hold for the new classes before classes change; only then endpoints flip, and only after that
+ * is what is stale removed. Whatever is interrupted leaves the old policy or the new, never less.
+ */
+
+import { type ClassTable, type Compiled, type CompiledPolicy } from '@tandem/core/policy/desired';
+import { expandPolicy } from '@tandem/core/policy/expand';
+import { tdGroup } from '@tandem/datapath/abi.gen';
+import type { Datapath } from '@tandem/datapath/datapath';
+import { type Entry, encodeClass, encodeDnsServer, encodePolicy } from '@tandem/datapath/encode';
+import { addEntries, pruneEntries } from '@tandem/datapath/reconcile';
+
+export interface ApplyStep {
+  readonly datapath: Datapath;
+  readonly compiled: Compiled;
+  /** Policies that may be in the kernel from before. */
+  readonly retained: ReadonlyMap<number, CompiledPolicy>;
+  readonly endpoints: readonly Entry[];
+}
+
+/** Writes policy, DNS servers, classes and endpoints, then removes what none of them names. */
+export function applyToDatapath({ datapath, compiled, retained, endpoints }: ApplyStep): void {
+  const policies = new Map([...retained, ...compiled.policies]);
+  const transition = policyEntries(policies.values(), compiled.classTable);
+  const servers = compiled.dnsServers.map(({ policyId, server, protocol, ruleSetId }) =>
+    encodeDnsServer(policyId, server, protocol, ruleSetId),
+  );
+  const classes = compiled.classes.map(({ prefix, classId, flags }) =>
+    encodeClass(prefix.address, prefix.bits, classId, flags),
+  );
+  addEntries(datapath.map('policy'), transition);
+  addEntries(datapath.map('dns_servers'), servers);
+  addEntries(datapath.map('classes'), classes);
+  pruneEntries(datapath.map('classes'), classes);
+  const flipped = addEntries(datapath.map('endpoints'), endpoints);
+  const removed = pruneEntries(datapath.map('endpoints'), endpoints);
+  if (flipped.written + removed.removed > 0) bumpGeneration(datapath);
+  pruneEntries(
+    datapath.map('policy'),
+    policyEntries(compiled.policies.values(), compiled.classTable),
+  );
+  pruneEntries(datapath.map('dns_servers'), servers);
+}
+
+/** Tells members that what they remember of endpoints is stale. */
+function bumpGeneration(datapath: Datapath): void {
+  Atomics.add(new Uint32Array(datapath.map('group').mmap()), tdGroup.generation / 4, 1);
+}
+
+/** Members below it are passed over while another one is LIVE. */
+export function requireRevision(datapath: Datapath, revision: number): void {
+  Atomics.store(
+    new Uint32Array(datapath.map('group').mmap()),
+    tdGroup.required_revision / 4,
+    revision,
+  );
+}
+
+function policyEntries(policies: Iterable<CompiledPolicy>, classes: ClassTable): Entry[] {
+  const entries: Entry[] = [];
+  for (const policy of policies) {
+    for (const entry of expandPolicy(policy, classes)) entries.push(encodePolicy(entry));
+  }
+  return entries;
+}

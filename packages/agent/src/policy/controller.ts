@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * From objects to enforcement: compiles what the source has, hands it to the members, and applies it to
+ * the datapath, one change at a time. Nothing it can't compile or apply weakens what is in force.
+ */
+
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
+import { compile } from '@tandem/core/policy/compile';
+import type { Compiled, CompiledPolicy, Diagnostic } from '@tandem/core/policy/desired';
+import { StableIds } from '@tandem/core/policy/stable-ids';
+import type { Datapath } from '@tandem/datapath/datapath';
+import { encodePolicySnapshot } from '@tandem/proto/snapshot';
+import type { Logger } from '@tandem/runtime/log';
+import { writeSnapshotFile } from '@tandem/runtime/snapshot-file';
+import { systemClock } from '@tandem/runtime/system-clock';
+import { TandemError } from '@tandem/runtime/tandem-error';
+import { type AttachedEndpoint, attachEndpoints } from '../endpoint/attacher.ts';
+import { acknowledgeTimeoutMs } from '../limits.ts';
+import type { PolicyServer } from '../sync/policy-server.ts';
+import { applyToDatapath, requireRevision } from './apply.ts';
+import { snapshotOf } from './snapshot.ts';
+
+export interface ControllerOptions {
+  readonly datapath: Datapath;
+  readonly server: PolicyServer;
+  /** Puts a snapshot in force in the agent's own DNS member. */
+  readonly install: (snapshot: Uint8Array) => Promise<void>;
+  readonly snapshotPath: string;
+  readonly stateDir: string;
+  readonly log: Logger;
+  /** Facts of the node, read anew for each compilation. */
+  readonly nodeContext: () => NodeContext;
+  /** The revision in force before this process started. */
+  readonly lastRevision: number;
+}
+
+export class PolicyController {
+  readonly #o: ControllerOptions;
+  #ids: StableIds;
+  #cluster: ClusterState | null = null;
+  #applied: Compiled | null = null;
+  #fingerprint = '';
+  #revision: number;
+  #running: Promise<void> | null = null;
+  #isDirty = false;
+  #endpoints: readonly AttachedEndpoint[] = [];
+  #attachDiagnostics: readonly Diagnostic[] = [];
+  #problem: Diagnostic | null = null;
+
+  constructor(options: ControllerOptions) {
+    this.#o = options;
+    this.#revision = options.lastRevision;
+    this.#ids = loadIds(join(options.stateDir, 'ids.json'), options.log);
+  }
+
+  get revision(): number {
+    return this.#revision;
+  }
+
+  get applied(): Compiled | null {
+    return this.#applied;
+  }
+
+  get endpoints(): readonly AttachedEndpoint[] {
+    return this.#endpoints;
+  }
+
+  /** All that an operator should see, of files, objects, policies and interfaces. */
+  get diagnostics(): readonly Diagnostic[] {
+    const compiled = this.#applied?.diagnostics ?? this.#cluster?.diagnostics ?? [];
+    const problem = this.#problem === null ? [] : [this.#problem];
+    return [...compiled, ...this.#attachDiagnostics, ...problem];
+  }
+
+  /** New objects: a reconciliation follows, now or after the one that runs. */
+  update(cluster: ClusterState): Promise<void> {
+    this.#cluster = cluster;
+    return this.reconcile();
+  }
+
+  /** Compares everything with what it should be and mends it. Never rejects. */
+  reconcile(): Promise<void> {
+    this.#isDirty = true;
+    this.#running ??= this.#run();
+    return this.#running;
+  }
+
+  async #run(): Promise<void> {
+    while (this.#isDirty) {
+      this.#isDirty = false;
+      try {
+        // oxlint-disable-next-line no-await-in-loop -- one change at a time
+        await this.#once();
+        this.#problem = null;
+      } catch (error) {
+        const failure = TandemError.from(error);
+        this.#o.log.error('policy could not be applied, it will be tried again', {
+          error: failure,
+        });
+        this.#problem = {
+          severity: 'error',
+          code: 'apply-failed',
+          subject: 'datapath',
+          message: `what is in force stays: ${failure.message}`,
+        };
+      }
+    }
+    this.#running = null;
+  }
+
+  async #once(): Promise<void> {
+    const cluster = this.#cluster;
+    if (cluster === null) return;
+    const { datapath, log } = this.#o;
+    const compiled = this.#compile(cluster);
+    if (compiled === null) return;
+    const isNew = compiled !== this.#applied;
+    if (isNew) await this.#publish(compiled);
+    const attached = await attachEndpoints(datapath, compiled.endpoints);
+    this.#attachDiagnostics = attached.diagnostics;
+    this.#endpoints = attached.endpoints;
+    applyToDatapath({
+      datapath,
+      compiled,
+      retained: this.#applied?.policies ?? new Map<number, CompiledPolicy>(),
+      endpoints: attached.entries,
+    });
+    const wanted = new Set(attached.endpoints.map((endpoint) => endpoint.interface.vethIfindex));
+    datapath.detachEndpoints((ifindex) => wanted.has(ifindex));
+    if (!isNew) return;
+    this.#applied = compiled;
+    log.info('policy applied', {
+      revision: this.#revision,
+      endpoints: attached.entries.length,
+      policies: compiled.policies.size,
+      classes: compiled.classes.length,
+      diagnostics: this.diagnostics.length,
+    });
+  }
+
+  /** The compilation of the cluster as it is; the one in force when nothing changed, null when it can't be. */
+  #compile(cluster: ClusterState): Compiled | null {
+    const ids = this.#ids.clone();
+    const retain = this.#applied === null ? [] : [this.#applied];
+    const node = this.#o.nodeContext();
+    const compiled = compile(cluster, { node, revision: this.#revision + 1, retain }, ids);
+    const fingerprint = fingerprintOf(compiled);
+    if (this.#applied !== null && fingerprint === this.#fingerprint) return this.#applied;
+    if (!compiled.fits) {
+      this.#o.log.error('policy does not fit the kernel maps, the last one stays in force');
+      return this.#applied;
+    }
+    this.#fingerprint = fingerprint;
+    this.#ids = compiled.ids;
+    return compiled;
+  }
+
+  /** Members first: none may meet a policy id that it does not know. */
+  async #publish(compiled: Compiled): Promise<void> {
+    const { server, datapath, install, snapshotPath, log } = this.#o;
+    const revision = this.#revision + 1;
+    const { nodeName } = this.#o.nodeContext();
+    const encoded = encodePolicySnapshot(
+      snapshotOf(compiled.members, nodeName, systemClock.wallMs()),
+    );
+    if (!encoded.ok) throw new TandemError('TANDEM_POLICY_SNAPSHOT', encoded.error);
+    saveIds(join(this.#o.stateDir, 'ids.json'), compiled.ids);
+    await writeSnapshotFile(snapshotPath, encoded.value).catch((error: unknown) => {
+      // A full or read-only disk must not stop policy: members get it over the stream.
+      log.error('policy snapshot not written', { error: TandemError.from(error) });
+    });
+    this.#revision = revision;
+    server.publish(revision, encoded.value);
+    await install(encoded.value);
+    if (!(await server.acknowledged(revision, acknowledgeTimeoutMs))) {
+      log.warn('a member lags behind and is passed over until it has the policy', { revision });
+    }
+    requireRevision(datapath, revision);
+  }
+}
+
+/** What decides whether two compilations mean the same; revisions differ always. */
+function fingerprintOf(compiled: Compiled): string {
+  const { endpoints, classes, policies, dnsServers, members, diagnostics } = compiled;
+  return JSON.stringify([
+    endpoints,
+    classes,
+    [...policies.entries()],
+    dnsServers,
+    { ...members, revision: 0 },
+    diagnostics,
+  ]);
+}
+
+function loadIds(path: string, log: Logger): StableIds {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch {
+    // The first start of this node: ids are digests of contents, so nothing is lost.
+    return StableIds.empty();
+  }
+  try {
+    const decoded = StableIds.decode(JSON.parse(text));
+    if (decoded.ok) return decoded.value;
+    log.warn('table of ids is of no use, starting a new one', { path, reason: decoded.error });
+  } catch (error) {
+    log.warn('table of ids is of no use, starting a new one', {
+      path,
+      error: TandemError.from(error),
+    });
+  }
+  return StableIds.empty();
+}
+
+function saveIds(path: string, ids: StableIds): void {
+  const temporary = `${path}.new`;
+  try {
+    writeFileSync(temporary, JSON.stringify(ids.encode()), { mode: 0o600 });
+    renameSync(temporary, path);
+  } catch {
+    // Ids are digests: without the table only colliding ones could change at the next start.
+  }
+}

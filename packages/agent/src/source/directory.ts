@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Source "directory": YAML files with ordinary Kubernetes objects, watched for change. A file that can't
+ * be read or parsed keeps its last good content in force and is named in the diagnostics.
+ */
+
+import { type FSWatcher, readdirSync, readFileSync, statSync, watch } from 'node:fs';
+import { join } from 'node:path';
+import { parseAllDocuments } from 'yaml';
+import { fileBytesMax, filesMax, rescanIntervalMs, settleMs } from '../limits.ts';
+
+/** One object as it stands in a file. */
+export interface SourceObject {
+  readonly file: string;
+  /** Position among the file's documents, from 1. */
+  readonly document: number;
+  readonly raw: unknown;
+}
+
+export interface SourceProblem {
+  readonly file: string;
+  readonly message: string;
+}
+
+export interface SourceState {
+  readonly objects: readonly SourceObject[];
+  readonly problems: readonly SourceProblem[];
+}
+
+interface FileState {
+  readonly stamp: string;
+  readonly objects: readonly SourceObject[];
+  readonly problem: string | null;
+}
+
+export class DirectorySource {
+  readonly #directory: string;
+  readonly #onChange: (state: SourceState) => void;
+  readonly #files = new Map<string, FileState>();
+  #directoryProblem: string | null = null;
+  #watcher: FSWatcher | null = null;
+  #settle: NodeJS.Timeout | null = null;
+  #rescan: NodeJS.Timeout | null = null;
+
+  constructor(directory: string, onChange: (state: SourceState) => void) {
+    this.#directory = directory;
+    this.#onChange = onChange;
+  }
+
+  /** Reads everything once, reports it, and watches from then on. */
+  start(): void {
+    this.#scan();
+    this.#onChange(this.state());
+    // The watch only makes it faster: on some file systems it sees nothing, so the scan repeats.
+    try {
+      this.#watcher = watch(this.#directory, () => this.#onTouched());
+      this.#watcher.on('error', () => this.#watcher?.close());
+    } catch (error) {
+      this.#directoryProblem = `cannot be watched: ${(error as Error).message}`;
+    }
+    this.#rescan = setInterval(() => this.#update(), rescanIntervalMs);
+  }
+
+  stop(): void {
+    this.#watcher?.close();
+    if (this.#settle !== null) clearTimeout(this.#settle);
+    if (this.#rescan !== null) clearInterval(this.#rescan);
+  }
+
+  state(): SourceState {
+    const problems: SourceProblem[] = [];
+    if (this.#directoryProblem !== null) {
+      problems.push({ file: this.#directory, message: this.#directoryProblem });
+    }
+    for (const [file, { problem }] of this.#files) {
+      if (problem !== null) problems.push({ file, message: problem });
+    }
+    const objects = [...this.#files.values()].flatMap((file) => file.objects);
+    return { objects, problems };
+  }
+
+  /** Editors and kubectl write in several steps: wait until the directory is quiet. */
+  #onTouched(): void {
+    if (this.#settle !== null) clearTimeout(this.#settle);
+    this.#settle = setTimeout(() => this.#update(), settleMs);
+  }
+
+  #update(): void {
+    if (this.#scan()) this.#onChange(this.state());
+  }
+
+  /** Returns whether anything changed. */
+  #scan(): boolean {
+    let names: string[];
+    try {
+      names = readdirSync(this.#directory)
+        .filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('.'))
+        .sort();
+    } catch (error) {
+      const problem = `cannot be read, the last good content stays in force: ${(error as Error).message}`;
+      const isNew = this.#directoryProblem !== problem;
+      this.#directoryProblem = problem;
+      return isNew;
+    }
+    let changed = this.#directoryProblem !== null;
+    this.#directoryProblem = null;
+    if (names.length > filesMax) {
+      this.#directoryProblem = `has ${names.length} files, the first ${filesMax} are read`;
+      names.length = filesMax;
+    }
+    for (const file of [...this.#files.keys()]) {
+      if (names.includes(file)) continue;
+      this.#files.delete(file);
+      changed = true;
+    }
+    for (const name of names) changed = this.#readFile(name) || changed;
+    return changed;
+  }
+
+  #readFile(name: string): boolean {
+    const path = join(this.#directory, name);
+    const last = this.#files.get(name);
+    let stamp = '';
+    try {
+      const { mtimeMs, size, ino } = statSync(path);
+      stamp = `${mtimeMs} ${size} ${ino}`;
+      if (last?.stamp === stamp) return false;
+      if (size > fileBytesMax) throw new Error(`has ${size} bytes, the limit is ${fileBytesMax}`);
+      this.#files.set(name, {
+        stamp,
+        objects: parse(name, readFileSync(path, 'utf8')),
+        problem: null,
+      });
+    } catch (error) {
+      const message = (error as Error).message.split('\n')[0] ?? '';
+      const problem = `${message} (the last good content stays in force)`;
+      if (last?.problem === problem && last.stamp === stamp) return false;
+      this.#files.set(name, { stamp, objects: last?.objects ?? [], problem });
+    }
+    return true;
+  }
+}
+
+/** All documents of a file; throws at the first one that is no YAML. Lists are taken apart. */
+function parse(file: string, text: string): SourceObject[] {
+  const objects: SourceObject[] = [];
+  const documents = parseAllDocuments(text);
+  for (const [index, document] of documents.entries()) {
+    const [error] = document.errors;
+    if (error !== undefined) throw new Error(error.message);
+    const raw: unknown = document.toJS({ maxAliasCount: 100 });
+    if (raw === null || raw === undefined) continue;
+    for (const item of itemsOf(raw)) objects.push({ file, document: index + 1, raw: item });
+  }
+  return objects;
+}
+
+function itemsOf(raw: unknown): readonly unknown[] {
+  if (typeof raw === 'object' && raw !== null && 'kind' in raw && 'items' in raw) {
+    const { kind, items } = raw as { kind: unknown; items: unknown };
+    if (typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items)) return items;
+  }
+  return [raw];
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The agent's end of the policy stream: sends the newest revision to every member that is connected and
+ * knows what each of them has in force.
+ */
+
+import type { ServerDuplexStream } from '@grpc/grpc-js';
+import type { PolicyAck, PolicyUpdateInit } from '@tandem/proto/gen/messages';
+import { splitSnapshot } from '@tandem/proto/policy-chunks';
+import type { Logger } from '@tandem/runtime/log';
+
+export interface MemberRevision {
+  readonly member: number;
+  readonly revision: number;
+  readonly error: string;
+}
+
+type PolicyCall = ServerDuplexStream<PolicyAck, PolicyUpdateInit>;
+
+interface Session {
+  readonly call: PolicyCall;
+  member: number;
+  revision: number;
+  /** The revision last sent on this stream. */
+  sent: number;
+  error: string;
+}
+
+export class PolicyServer {
+  readonly #log: Logger;
+  readonly #sessions = new Set<Session>();
+  readonly #waiting = new Set<() => void>();
+  #revision = 0;
+  #snapshot: Uint8Array | null = null;
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /** Handler of `Sync.Policy`. */
+  readonly handle = (call: PolicyCall): void => {
+    const session: Session = { call, member: -1, revision: 0, sent: 0, error: '' };
+    this.#sessions.add(session);
+    call.on('data', (ack: PolicyAck) => this.#onAck(session, ack));
+    const end = (): void => {
+      if (!this.#sessions.delete(session)) return;
+      if (session.member >= 0) this.#log.info('member is away', { member: session.member });
+      this.#wake();
+    };
+    call.on('error', end);
+    call.on('close', end);
+    call.on('end', () => {
+      call.end();
+      end();
+    });
+  };
+
+  /** From now on this is what members are to serve. */
+  publish(revision: number, snapshot: Uint8Array): void {
+    this.#revision = revision;
+    this.#snapshot = snapshot;
+    for (const session of this.#sessions) this.#send(session);
+  }
+
+  get members(): readonly MemberRevision[] {
+    return [...this.#sessions]
+      .filter(({ member }) => member >= 0)
+      .map(({ member, revision, error }) => ({ member, revision, error }));
+  }
+
+  /** Resolves true when all connected members serve the revision, false when time is up. */
+  async acknowledged(revision: number, timeoutMs: number): Promise<boolean> {
+    const deadline = performance.now() + timeoutMs;
+    while (this.members.some((member) => member.revision < revision)) {
+      const left = deadline - performance.now();
+      if (left <= 0) return false;
+      // oxlint-disable-next-line no-await-in-loop -- each wake is one acknowledgement
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(done, left);
+        const waiting = this.#waiting;
+        function done(): void {
+          clearTimeout(timer);
+          waiting.delete(done);
+          resolve();
+        }
+        waiting.add(done);
+      });
+    }
+    return true;
+  }
+
+  #onAck(session: Session, ack: PolicyAck): void {
+    if (session.member < 0) this.#log.info('member connected', { member: ack.member });
+    session.member = ack.member;
+    session.revision = ack.revision;
+    session.error = ack.error;
+    if (ack.failedRevision !== 0) {
+      this.#log.error('member refused a policy', {
+        member: ack.member,
+        revision: ack.failedRevision,
+        error: ack.error,
+      });
+    }
+    this.#send(session);
+    this.#wake();
+  }
+
+  /** Once per revision and stream; a member that serves it already needs nothing. */
+  #send(session: Session): void {
+    if (session.member < 0 || this.#snapshot === null || session.sent === this.#revision) return;
+    session.sent = this.#revision;
+    if (session.revision === this.#revision) return;
+    for (const update of splitSnapshot(this.#revision, this.#snapshot)) session.call.write(update);
+  }
+
+  #wake(): void {
+    for (const done of [...this.#waiting]) done();
+  }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Options of the DNS proxy; those in `memberOptions` are the agent's too and must agree. */
+
+import { join } from 'node:path';
+import { type MarkConfig, markConfig } from '@tandem/datapath/config';
+import type { ConfigSpec, OptionTable } from '@tandem/runtime/config';
+import { durationOption, enumOption, intOption, stringOption } from '@tandem/runtime/config-option';
+import { type LogFormat, type LogLevel, logLevels } from '@tandem/runtime/log';
+
+/** What both processes of a node must be told alike. */
+export interface MemberConfig {
+  readonly bpffsDir: string;
+  readonly runDir: string;
+  readonly stateDir: string;
+  readonly port: number;
+  readonly markMask: number;
+  readonly proxyUid: number;
+  readonly denial: 'refused' | 'nxdomain';
+  readonly fqdnGraceSeconds: number;
+  readonly ttlSecondsMin: number;
+  readonly drainTimeout: number;
+  readonly metricsAddress: string;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogFormat;
+}
+
+const absolutePath = { test: /^\//, range: 'an absolute path' };
+
+export const memberOptions: OptionTable<MemberConfig> = {
+  bpffsDir: stringOption({
+    group: 'Node',
+    description: 'Directory in a bpffs where this node pins its programs and maps.',
+    default: '/sys/fs/bpf/tandem',
+    pattern: absolutePath,
+  }),
+  runDir: stringOption({
+    group: 'Node',
+    description: 'Directory of the unix sockets of the two processes.',
+    default: '/run/tandem',
+    pattern: absolutePath,
+  }),
+  stateDir: stringOption({
+    group: 'Node',
+    description: 'Directory of the policy snapshot; survives reboots.',
+    default: '/var/lib/tandem',
+    pattern: absolutePath,
+  }),
+  port: intOption({
+    group: 'Datapath',
+    description:
+      'Port P of the shared DNS socket. Pods never see it; no Service on a ClusterIP may use it.',
+    default: 10_053,
+    min: 1024,
+    max: 65_535,
+  }),
+  markMask: intOption({
+    group: 'Datapath',
+    description:
+      'Two adjacent bits of the packet mark that nobody else uses (kube-proxy uses 0xc000, Cilium 0x0f00, Calico 0xffff0000).',
+    default: 0x3000,
+    min: 3,
+    max: 0xc0000000,
+  }),
+  proxyUid: intOption({
+    group: 'Node',
+    description: 'Uid and gid of the DNS proxy, owner of the shared sockets.',
+    default: 65_532,
+    min: 1,
+    max: 4_294_967_294,
+  }),
+  denial: enumOption({
+    group: 'DNS',
+    description: 'Answer to a denied name; musl stops its search at refused, so nxdomain suits it.',
+    default: 'refused',
+    values: ['refused', 'nxdomain'],
+  }),
+  fqdnGraceSeconds: intOption({
+    group: 'DNS',
+    description: 'Seconds that an address stays reachable after the TTL of its name.',
+    default: 30,
+    min: 0,
+    max: 86_400,
+  }),
+  ttlSecondsMin: intOption({
+    group: 'DNS',
+    description: 'TTLs below this are taken for it when addresses are learned.',
+    default: 0,
+    min: 0,
+    max: 86_400,
+  }),
+  drainTimeout: durationOption({
+    group: 'Node',
+    description: 'How long queries in flight are waited for when the process is told to stop.',
+    default: 6000,
+    min: 0,
+    max: 60_000,
+  }),
+  metricsAddress: stringOption({
+    group: 'Observability',
+    description:
+      'Where /metrics, /healthz and /readyz are served: 127.0.0.1:PORT or a unix socket path; empty: nowhere.',
+    default: '',
+  }),
+  logLevel: enumOption({
+    group: 'Observability',
+    description: 'Least severe lines that are logged.',
+    default: 'info',
+    values: logLevels,
+  }),
+  logFormat: enumOption({
+    group: 'Observability',
+    description: 'Format of log lines on standard error.',
+    default: 'json',
+    values: ['json', 'text'],
+  }),
+};
+
+/** Relations between the shared options: what is wrong, or nothing. */
+export function checkMemberConfig(config: MemberConfig): readonly string[] {
+  return markConfig(config.markMask) === null
+    ? ['markMask must be two adjacent bits, such as 0x3000']
+    : [];
+}
+
+export function markOf(config: MemberConfig): MarkConfig {
+  const mark = markConfig(config.markMask);
+  if (mark === null) throw new TypeError('markMask was not checked');
+  return mark;
+}
+
+/** Paths that both processes and the command line agree on. */
+export const snapshotPath = (config: MemberConfig): string =>
+  join(config.stateDir, 'policy.snapshot');
+export const syncSocketPath = (config: MemberConfig): string =>
+  join(config.runDir, 'agent-sync.sock');
+export const agentAdminPath = (runDir: string): string => join(runDir, 'agent-admin.sock');
+export const proxyAdminPath = (runDir: string): string => join(runDir, 'proxy', 'admin.sock');
+
+/** Index of each process in the group. */
+export const agentMember = 0;
+export const proxyMember = 1;
+
+export const proxyConfigSpec: ConfigSpec<MemberConfig> = {
+  program: 'tandem-dns-proxy',
+  description:
+    "Tandem's standalone DNS proxy: serves pods' DNS beside the agent, and alone when the agent is away.",
+  options: memberOptions,
+  check: checkMemberConfig,
+};

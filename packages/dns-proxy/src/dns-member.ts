@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * A member of the DNS group as the main thread of a process sees it: the DNS worker, the thread that
+ * compiles policy for it, and the ring of events that comes back. The agent and the standalone proxy
+ * both hold one.
+ */
+
+import { Worker } from 'node:worker_threads';
+import { createSharedRing, SharedRingReader } from '@tandem/runtime/shared-ring';
+import { TandemError } from '@tandem/runtime/tandem-error';
+import { createSharedCounters } from './counters.ts';
+import { eventDrainIntervalMs, eventDrainRecordsMax, eventRingBytes } from './limits.ts';
+import type { CompileAnswer, CompileRequest } from './policy/compile-worker.ts';
+import type { FromWorker, ToWorker, WorkerOptions } from './worker-messages.ts';
+
+export interface DnsMemberOptions extends Omit<WorkerOptions, 'counters' | 'ring'> {
+  /** One record of the ring (`decodeDnsEvent`), valid during the call. */
+  readonly onEvent: (bytes: Uint8Array, offset: number, length: number) => void;
+  /** The worker died: a bug, or an error of the system that it cannot go on with. */
+  readonly onFailure: (error: TandemError) => void;
+  /** Drain bound; past it the worker is stopped with what is in flight. */
+  readonly drainTimeoutMs: number;
+}
+
+interface Waiting {
+  resolve(): void;
+  reject(error: TandemError): void;
+}
+
+export class DnsMember {
+  readonly counters: Float64Array = createSharedCounters();
+  readonly #options: DnsMemberOptions;
+  readonly #ring: SharedArrayBuffer = createSharedRing(eventRingBytes);
+  readonly #reader = new SharedRingReader(this.#ring);
+  readonly #compiles = new Map<number, Waiting>();
+  readonly #installs = new Map<number, Waiting[]>();
+  #worker: Worker | null = null;
+  #compiler: Worker | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #nextCompile = 1;
+  #onReady: (() => void) | null = null;
+  #onDrained: (() => void) | null = null;
+  #isStopping = false;
+  #revision = 0;
+
+  constructor(options: DnsMemberOptions) {
+    this.#options = options;
+  }
+
+  /** The revision that the worker serves; 0 before the first. */
+  get revision(): number {
+    return this.#revision;
+  }
+
+  /** Starts the worker; resolves when its listeners are open. It joins the group with its first policy. */
+  async start(): Promise<void> {
+    const { onEvent: _e, onFailure: _f, drainTimeoutMs: _d, ...options } = this.#options;
+    const workerData: WorkerOptions = { ...options, counters: this.counters, ring: this.#ring };
+    const ready = new Promise<void>((resolve) => {
+      this.#onReady = resolve;
+    });
+    const worker = new Worker(new URL(workerFile('worker'), import.meta.url), { workerData });
+    worker.on('message', (message: FromWorker) => this.#onMessage(message));
+    const failed = new Promise<never>((_, reject) => {
+      worker.on('error', (error) => {
+        const failure = TandemError.from(error, 'DNS worker');
+        reject(failure);
+        this.#fail(failure);
+      });
+    });
+    failed.catch(() => undefined); // after the start it is reported by onFailure alone
+    worker.on('exit', (code) => {
+      if (!this.#isStopping) {
+        this.#fail(new TandemError('TANDEM_WORKER_EXIT', `the DNS worker ended with code ${code}`));
+      }
+    });
+    this.#worker = worker;
+    this.#timer = setInterval(() => this.#drainRing(), eventDrainIntervalMs);
+    await Promise.race([ready, failed]);
+  }
+
+  /** Compiles the snapshot and resolves when the worker serves it. Rejects when it can't be used. */
+  async install(snapshot: Uint8Array): Promise<void> {
+    const id = this.#nextCompile++;
+    await new Promise<void>((resolve, reject) => {
+      this.#compiles.set(id, { resolve, reject });
+      const request: CompileRequest = { id, snapshot };
+      this.#compilerThread().postMessage(request);
+    });
+  }
+
+  /** Leaves the group, answers what is in flight, ends the worker; bounded. */
+  async stop(): Promise<void> {
+    if (this.#isStopping) return;
+    this.#isStopping = true;
+    const { promise: drained, resolve } = Promise.withResolvers<void>();
+    this.#onDrained = resolve;
+    this.#send({ kind: 'drain' });
+    const timer = setTimeout(resolve, this.#options.drainTimeoutMs);
+    await drained;
+    clearTimeout(timer);
+    const worker = this.#worker;
+    if (worker !== null) {
+      const exited = new Promise((done) => {
+        worker.once('exit', done);
+      });
+      this.#send({ kind: 'stop' });
+      await exited;
+    }
+    await this.#compiler?.terminate();
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#drainRing();
+  }
+
+  #send(message: ToWorker): void {
+    this.#worker?.postMessage(message);
+  }
+
+  #onMessage(message: FromWorker): void {
+    if (message.kind === 'ready') this.#onReady?.();
+    else if (message.kind === 'drained') this.#onDrained?.();
+    else {
+      this.#revision = message.revision;
+      for (const waiting of this.#installs.get(message.revision) ?? []) waiting.resolve();
+      this.#installs.delete(message.revision);
+    }
+  }
+
+  #compilerThread(): Worker {
+    if (this.#compiler === null) {
+      const url = new URL(workerFile('policy/compile-worker'), import.meta.url);
+      const compiler = new Worker(url);
+      compiler.unref();
+      compiler.on('message', (answer: CompileAnswer) => this.#onCompiled(answer));
+      compiler.on('error', (error) => this.#fail(TandemError.from(error, 'policy compiler')));
+      this.#compiler = compiler;
+    }
+    return this.#compiler;
+  }
+
+  #onCompiled(answer: CompileAnswer): void {
+    const waiting = this.#compiles.get(answer.id);
+    this.#compiles.delete(answer.id);
+    if (waiting === undefined) return;
+    if ('error' in answer) {
+      waiting.reject(new TandemError('TANDEM_POLICY_SNAPSHOT', answer.error));
+      return;
+    }
+    const { image } = answer;
+    const installs = this.#installs.get(image.revision) ?? [];
+    installs.push(waiting);
+    this.#installs.set(image.revision, installs);
+    this.#send({ kind: 'policy', image });
+  }
+
+  #drainRing(): void {
+    this.#reader.drain((_kind, bytes, offset, length) => {
+      this.#options.onEvent(bytes, offset, length);
+    }, eventDrainRecordsMax);
+  }
+
+  #fail(error: TandemError): void {
+    if (this.#isStopping) return;
+    for (const waiting of this.#compiles.values()) waiting.reject(error);
+    this.#compiles.clear();
+    this.#options.onFailure(error);
+  }
+}
+
+/** Worker files lie beside this one, as .ts in the source and .js in a build. */
+function workerFile(name: string): string {
+  return `./${name}${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`;
+}
