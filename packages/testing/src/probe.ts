@@ -96,12 +96,18 @@ export class Probe implements AsyncDisposable {
   }
 
   /** Sends a frame with its Ethernet header, `count` times back to back. */
-  async frame(data: Uint8Array, { interface: name = 'eth0', count = 1 } = {}): Promise<void> {
+  async frame(
+    data: Uint8Array,
+    { interface: name = 'eth0', count = 1 }: { interface?: string; count?: number } = {},
+  ): Promise<void> {
     await this.#process.request('frame', { interface: name, data, count });
   }
 
   /** Sends a frame by PACKET_TX_RING: its skb has only 14 linear bytes. */
-  async ring(data: Uint8Array, { interface: name = 'eth0' } = {}): Promise<void> {
+  async ring(
+    data: Uint8Array,
+    { interface: name = 'eth0' }: { interface?: string } = {},
+  ): Promise<void> {
     await this.#process.request('ring', { interface: name, data });
   }
 
@@ -167,7 +173,7 @@ export class Handle implements AsyncDisposable {
   }
 
   /** Closes; `reset` sends a TCP reset instead of a FIN. Closing twice, or what has ended, is no error. */
-  async close({ reset = false } = {}): Promise<void> {
+  async close({ reset = false }: { reset?: boolean } = {}): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     // A stream that the peer reset, and a probe that has ended, are closed already.
@@ -216,7 +222,13 @@ export class Listener extends Handle {
 
 export class Capture extends Handle {
   /** The counts now, or once `count` frames have matched; ETIMEDOUT if they do not. */
-  async captured({ count = 0, timeoutMs = 2000 } = {}): Promise<Captured> {
+  async captured({
+    count = 0,
+    timeoutMs = 2000,
+  }: {
+    count?: number;
+    timeoutMs?: number;
+  } = {}): Promise<Captured> {
     const args = { handle: this.id, count, timeout: timeoutMs };
     const answer = await this.process.request('captured', args);
     const outgoing = answer.all('outgoing');
