@@ -201,9 +201,11 @@ describe('relay', () => {
         '2077',
       ]);
     }
-    const rules = `table inet t { chain c { type filter hook prerouting priority -150;
-      iifname "pod-a" udp dport ${port} meta mark set 0x1000; } }`;
-    await node.node.run('nft', ['-f', '-'], rules);
+    const match = ['iifname', 'pod-a', 'udp', 'dport', `${port}`, 'meta', 'mark', 'set', '0x1000'];
+    await node.node.run('nft', ['add', 'table', 'inet', 't']);
+    const hook = '{ type filter hook prerouting priority -150; }';
+    await node.node.run('nft', ['add', 'chain', 'inet', 't', 'c', hook]);
+    await node.node.run('nft', ['add', 'rule', 'inet', 't', 'c', ...match]);
     for (const address of upstream) {
       const reply = await askDns(a, { server: address, port, name: 'n-2.numbered.test' });
       assert.deepEqual([reply.from, reply.addresses], [address, ['198.18.0.2']]);
