@@ -215,3 +215,29 @@ describe('relay', () => {
     await assert.rejects(askDns(remote, unmarked), /ETIMEDOUT/);
   });
 });
+
+test('upstream answers by number, fast and late', async () => {
+  const addresses = ['203.0.113.54', '2001:db8::54'] as const;
+  const start = async (...args: string[]) => {
+    const listen = addresses.flatMap((address) => ['--address', address]);
+    const child = startProcess(...node.upstream.enter(tool('upstream'), [...listen, ...args]));
+    await waitFor(() => child.stdout().includes('ready'), { what: 'the upstream' });
+    return child;
+  };
+  {
+    await using _upstream = await start();
+    const four = await askDns(a, { server: addresses[0], name: 'n-70000.x.test', ednsBytes: 1232 });
+    assert.deepEqual([four.rcode, four.addresses], ['NOERROR', ['198.19.17.112']]);
+    const six = await askDns(a, { server: addresses[1], name: 'n-258.x.test', type: 'AAAA' });
+    assert.deepEqual(six.addresses, ['2001:db8:1::102']);
+    assert.deepEqual(
+      (await askDns(a, { server: addresses[0], name: 'x.test', type: 'TXT' })).answers,
+      [],
+    );
+  }
+  await using _late = await start('--delay-us', '20000');
+  const names = ['--name-format', 'n-%u.x.test', '--window', '100', '--count', '1000'];
+  const result = await load('--server', addresses[0], ...names);
+  assert.equal(result.answered, 1000);
+  assert.ok(result.p50Us >= 20_000, `${result.p50Us} us`);
+});
