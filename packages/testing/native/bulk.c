@@ -20,6 +20,7 @@ enum {
 	BULK_COUNT_MAX = 2000000,
 	BULK_FAILURES_KEPT_MAX = 16,
 	BULK_QUERY_BYTES_MAX = 512,
+	BULK_REPLY_BYTES_MAX = 4096,
 	DNS_TYPE_A = 1,
 	DNS_TYPE_AAAA = 28,
 };
@@ -44,6 +45,7 @@ struct bulk {
 	struct request options; /* for socket_open: none, every name has its own port */
 	struct address server;
 	uint16_t type, connect_port;
+	bool is_tcp; /* the queries; each over a connection of its own */
 	uint32_t start, count, concurrency, tries_max;
 	uint64_t dns_timeout_ns, connect_timeout_ns, started_ns;
 	uint32_t next, done, retried, failures;
@@ -60,6 +62,8 @@ struct step {
 	uint32_t number, tries;
 	uint16_t query_id;
 	uint64_t started_ns;
+	size_t length; /* of what was read of a reply over TCP */
+	uint8_t reply[BULK_REPLY_BYTES_MAX];
 };
 
 static void ask(struct bulk *bulk, uint32_t number, uint32_t tries);
@@ -119,13 +123,20 @@ static void settle_step(struct step *step, enum outcome outcome, int detail)
 	settle(bulk, step->number, outcome, detail);
 }
 
+/* A reset leaves no TIME_WAIT: bulks are larger than the range of ports. */
+static void abort_on_close(int fd)
+{
+	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+}
+
 /* ---- the connection ---- */
 
 static void on_connected(struct watch *watch, uint32_t events)
 {
 	struct step *step = (struct step *)watch;
 	struct bulk *bulk = step->bulk;
-	struct linger abort_on_close = { .l_onoff = 1, .l_linger = 0 };
 	struct tcp_info info = { 0 };
 	socklen_t info_length = sizeof(info);
 	socklen_t error_length = sizeof(int);
@@ -139,7 +150,7 @@ static void on_connected(struct watch *watch, uint32_t events)
 	}
 	bulk->connect_us[bulk->connect_count++] = (uint32_t)((now_ns() - step->started_ns) / 1000);
 	getsockopt(watch->fd, IPPROTO_TCP, TCP_INFO, &info, &info_length);
-	setsockopt(watch->fd, SOL_SOCKET, SO_LINGER, &abort_on_close, sizeof(abort_on_close));
+	abort_on_close(watch->fd);
 	settle_step(step, info.tcpi_total_retrans == 0 ? CONNECTED : RETRANSMITTED,
 		    info.tcpi_total_retrans);
 }
@@ -187,32 +198,84 @@ static void connect_to(struct bulk *bulk, uint32_t number, const uint8_t *bytes)
 
 /* ---- the query ---- */
 
-static void on_reply(struct watch *watch, uint32_t events)
+static void take_reply(struct step *step, const uint8_t *reply, size_t length)
 {
-	struct step *step = (struct step *)watch;
 	struct bulk *bulk = step->bulk;
-	uint32_t number = step->number;
-	uint8_t reply[4096], address[16];
-	ssize_t length = recv(watch->fd, reply, sizeof(reply), 0);
+	uint8_t address[16];
 	int result;
 
-	(void)events;
-	if (length < 0 && errno == EAGAIN)
-		return;
-	if (length < 0) {
-		settle_step(step, DNS_ERROR, errno);
-		return;
-	}
 	if (length < 2 || (reply[0] << 8 | reply[1]) != step->query_id)
 		return;
 	bulk->dns_us[bulk->dns_count++] = (uint32_t)((now_ns() - step->started_ns) / 1000);
-	result = dns_first_address(reply, (size_t)length, bulk->type, address);
+	result = dns_first_address(reply, length, bulk->type, address);
 	if (result <= 0) {
 		settle_step(step, result < 0 ? DNS_RCODE : DNS_EMPTY, -result);
 		return;
 	}
-	watch_close(watch);
-	connect_to(bulk, number, address);
+	watch_close(&step->watch);
+	connect_to(bulk, step->number, address);
+}
+
+static void on_datagram(struct watch *watch, uint32_t events)
+{
+	struct step *step = (struct step *)watch;
+	ssize_t length = recv(watch->fd, step->reply, sizeof(step->reply), 0);
+
+	(void)events;
+	if (length >= 0)
+		take_reply(step, step->reply, (size_t)length);
+	else if (errno != EAGAIN)
+		settle_step(step, DNS_ERROR, errno);
+}
+
+static void on_stream(struct watch *watch, uint32_t events)
+{
+	struct step *step = (struct step *)watch;
+	ssize_t length = recv(watch->fd, step->reply + step->length,
+			      sizeof(step->reply) - step->length, 0);
+
+	(void)events;
+	if (length < 0 && errno == EAGAIN)
+		return;
+	if (length <= 0) {
+		settle_step(step, DNS_ERROR, length == 0 ? EPIPE : errno);
+		return;
+	}
+	step->length += (size_t)length;
+	if (step->length >= 2 &&
+	    step->length >= 2 + (size_t)(step->reply[0] << 8 | step->reply[1]))
+		take_reply(step, step->reply + 2, step->length - 2);
+}
+
+static size_t make_query(const struct step *step, uint8_t *query)
+{
+	const struct bulk *bulk = step->bulk;
+	char name[512];
+
+	snprintf(name, sizeof(name), "%s%u%s", bulk->prefix, step->number, bulk->suffix);
+	return dns_query(query, BULK_QUERY_BYTES_MAX, step->query_id, name, bulk->type);
+}
+
+static void on_dns_connected(struct watch *watch, uint32_t events)
+{
+	struct step *step = (struct step *)watch;
+	uint8_t query[2 + BULK_QUERY_BYTES_MAX];
+	size_t length = make_query(step, query + 2);
+	socklen_t error_length = sizeof(int);
+	int error = 0;
+
+	(void)events;
+	getsockopt(watch->fd, SOL_SOCKET, SO_ERROR, &error, &error_length);
+	if (error != 0) {
+		settle_step(step, DNS_ERROR, error);
+		return;
+	}
+	query[0] = (uint8_t)(length >> 8);
+	query[1] = (uint8_t)length;
+	abort_on_close(watch->fd);
+	watch->on_ready = on_stream;
+	watch_events(watch, EPOLLIN);
+	(void)!send(watch->fd, query, 2 + length, MSG_NOSIGNAL);
 }
 
 static void on_reply_deadline(struct watch *watch)
@@ -232,16 +295,11 @@ static void on_reply_deadline(struct watch *watch)
 static void ask(struct bulk *bulk, uint32_t number, uint32_t tries)
 {
 	uint8_t query[BULK_QUERY_BYTES_MAX];
-	uint16_t id = (uint16_t)random();
-	char name[512];
-	size_t length;
-	struct step *step;
-	int fd;
+	int type = bulk->is_tcp ? SOCK_STREAM : SOCK_DGRAM;
+	int fd = socket_open(&bulk->options, bulk->server.storage.ss_family, type, 0);
+	uint32_t events = bulk->is_tcp ? EPOLLOUT : EPOLLIN;
+	struct step *step = fd < 0 ? NULL : watch_new(sizeof(*step), fd, bulk->id, events);
 
-	snprintf(name, sizeof(name), "%s%u%s", bulk->prefix, number, bulk->suffix);
-	length = dns_query(query, sizeof(query), id, name, bulk->type);
-	fd = socket_open(&bulk->options, bulk->server.storage.ss_family, SOCK_DGRAM, 0);
-	step = fd < 0 ? NULL : watch_new(sizeof(*step), fd, bulk->id, EPOLLIN);
 	if (step == NULL) {
 		/* Not by settle(), which would come back here for every name that is left. */
 		bulk->outcomes[DNS_ERROR] += 1 + bulk->count - bulk->next;
@@ -254,18 +312,18 @@ static void ask(struct bulk *bulk, uint32_t number, uint32_t tries)
 	step->bulk = bulk;
 	step->number = number;
 	step->tries = tries;
-	step->query_id = id;
+	step->query_id = (uint16_t)random();
 	step->started_ns = now_ns();
-	step->watch.on_ready = on_reply;
+	step->watch.on_ready = bulk->is_tcp ? on_dns_connected : on_datagram;
 	step->watch.on_deadline = on_reply_deadline;
 	step->watch.deadline_ns = step->started_ns + bulk->dns_timeout_ns;
 	/* What cannot be sent is not answered: the deadline counts it. */
-	if (length > 0 && socket_connect(fd, &bulk->server) == 0)
-		(void)!send(fd, query, length, 0);
+	if (socket_connect(fd, &bulk->server) == 0 && !bulk->is_tcp)
+		(void)!send(fd, query, make_query(step, query), 0);
 }
 
 /*
- * bulk to= port= type=A|AAAA prefix= suffix= start= count= concurrency= connectPort= tries= timeout=
+ * bulk to= port= transport=udp|tcp type=A|AAAA prefix= suffix= start= count= concurrency= connectPort= tries= timeout=
  * connectTimeout=
  */
 void op_bulk(const struct request *request)
@@ -282,6 +340,7 @@ void op_bulk(const struct request *request)
 	}
 	bulk->id = request->id;
 	bulk->type = strcmp(arg_text(request, "type", "A"), "AAAA") == 0 ? DNS_TYPE_AAAA : DNS_TYPE_A;
+	bulk->is_tcp = strcmp(arg_text(request, "transport", "udp"), "tcp") == 0;
 	bulk->connect_port = (uint16_t)arg_number(request, "connectPort", 80);
 	bulk->start = (uint32_t)arg_number(request, "start", 0);
 	bulk->count = count;

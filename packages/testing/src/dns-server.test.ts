@@ -158,16 +158,21 @@ test('bulk: fresh names, each reachable at once', async () => {
   assert.equal(result.connected, 2000);
   assert.ok(result.connectUs !== null && result.connectUs.p50 > 0);
   assert.equal((await web.served()).accepted, 2000);
+  const overTcp = { server: address6, type: 'AAAA', transport: 'tcp', connectPort: 88 } as const;
+  await using _web6 = await upstream.listen({ protocol: 'tcp', address: '::', port: 88 });
+  const numbered = { ...overTcp, suffix: '.numbered.test', count: 1000, concurrency: 16 };
+  const six = await a.bulk(numbered);
+  assert.deepEqual([six.connected, six.failures], [1000, []]);
   const refused = await a.bulk({ server: address, prefix: 'x', suffix: '.no.test', count: 20 });
   assert.equal(refused.rcodes, 20);
   assert.equal(refused.failures[0], '0:rcodes:3');
-  const six = {
+  const closed = {
     server: address6,
     type: 'AAAA',
     suffix: '.numbered.test',
     connectPort: 81,
   } as const;
-  assert.equal((await a.bulk({ ...six, count: 10 })).connectErrors, 10);
+  assert.equal((await a.bulk({ ...closed, count: 10 })).connectErrors, 10);
 });
 
 test('unbound with local zones', async () => {

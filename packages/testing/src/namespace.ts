@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { isProcessAlive, runShort, tryRun } from './process.ts';
 
 const directory = '/run/netns';
-const ownedName = /^td([0-9a-z]+)-/;
+const ownedName = /^td([0-9a-z]+)-(\d+|unbound)-/;
 
 /** "td<pid>-": the start of the name of everything that this process makes on the machine. */
 export const ownPrefix: string = `td${process.pid.toString(36)}-`;

@@ -131,6 +131,8 @@ export interface BulkOptions {
   /** Default 53. */
   readonly port?: number;
   readonly type?: 'A' | 'AAAA';
+  /** Of the queries; over TCP each has a connection of its own. Default udp. */
+  readonly transport?: 'udp' | 'tcp';
   /** Names are prefix + number + suffix; default "n-" and ".example.test". */
   readonly prefix?: string;
   readonly suffix?: string;
