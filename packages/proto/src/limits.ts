@@ -13,8 +13,11 @@ export const policyChunkBytes: number = 1024 * 1024;
 /** Largest encoded PolicySnapshot, bytes. */
 export const snapshotBytesMax: number = 64 * 1024 * 1024;
 
-/** Records of all kinds in one SyncBatch. */
+/** Mappings in one SyncBatch. */
 export const syncBatchRecordsMax: number = 1024;
+
+/** Length of SyncBatch.dns_records, and of drop_records. */
+export const syncRecordBytesMax: number = 65_536;
 
 /** Addresses in one DnsEvent; its address_count says how many there were. */
 export const dnsEventAddressesMax: number = 16;

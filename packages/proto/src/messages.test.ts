@@ -22,6 +22,7 @@ import {
   listPageRecordsMax,
   observePeerNamesMax,
   syncBatchRecordsMax,
+  syncRecordBytesMax,
 } from './limits.ts';
 
 const nameBytesMax = 255;
@@ -113,7 +114,7 @@ test('the largest batch and pages fit a gRPC message', () => {
   const records = <T>(length: number, value: T): T[] => Array.from({ length }, () => value);
   const sizes = [
     SyncBatch.encode({ mappings: records(syncBatchRecordsMax, mapping) }),
-    SyncBatch.encode({ dnsEvents: records(syncBatchRecordsMax, dnsEvent) }),
+    SyncBatch.encode({ dnsRecords: new Uint8Array(syncRecordBytesMax) }),
     ListFqdnResponse.encode({
       entries: records(listPageRecordsMax, {
         mapping,

@@ -104,22 +104,6 @@ export type FqdnMapping = Decoded<tandem.v1.FqdnMapping.$Properties>;
 export type FqdnMappingInit = tandem.v1.FqdnMapping.$Properties;
 export const FqdnMapping: Codec<FqdnMappingInit, FqdnMapping> = messageCodec<FqdnMappingInit>('tandem.v1.FqdnMapping', tandem.v1.FqdnMapping);
 
-/** What became of a query. */
-export const DnsVerdict: typeof tandem.v1.DnsVerdict = tandem.v1.DnsVerdict;
-export type DnsVerdict = tandem.v1.DnsVerdict;
-
-/** One query that ended. */
-export type DnsEvent = Decoded<tandem.v1.DnsEvent.$Properties>;
-/** A DnsEvent to encode: what is left out takes its default. */
-export type DnsEventInit = tandem.v1.DnsEvent.$Properties;
-export const DnsEvent: Codec<DnsEventInit, DnsEvent> = messageCodec<DnsEventInit>('tandem.v1.DnsEvent', tandem.v1.DnsEvent);
-
-/** A packet that a BPF program dropped, or would have dropped in audit mode: struct td_event of abi.h. */
-export type DropEvent = Decoded<tandem.v1.DropEvent.$Properties>;
-/** A DropEvent to encode: what is left out takes its default. */
-export type DropEventInit = tandem.v1.DropEvent.$Properties;
-export const DropEvent: Codec<DropEventInit, DropEvent> = messageCodec<DropEventInit>('tandem.v1.DropEvent', tandem.v1.DropEvent);
-
 export type StatusRequest = Decoded<tandem.v1.StatusRequest.$Properties>;
 /** A StatusRequest to encode: what is left out takes its default. */
 export type StatusRequestInit = tandem.v1.StatusRequest.$Properties;
@@ -218,6 +202,22 @@ export type EventType = tandem.v1.EventType;
 /** What a filter calls a verdict, for both types of event. */
 export const EventVerdict: typeof tandem.v1.EventVerdict = tandem.v1.EventVerdict;
 export type EventVerdict = tandem.v1.EventVerdict;
+
+/** What became of a query. */
+export const DnsVerdict: typeof tandem.v1.DnsVerdict = tandem.v1.DnsVerdict;
+export type DnsVerdict = tandem.v1.DnsVerdict;
+
+/** One query that ended. */
+export type DnsEvent = Decoded<tandem.v1.DnsEvent.$Properties>;
+/** A DnsEvent to encode: what is left out takes its default. */
+export type DnsEventInit = tandem.v1.DnsEvent.$Properties;
+export const DnsEvent: Codec<DnsEventInit, DnsEvent> = messageCodec<DnsEventInit>('tandem.v1.DnsEvent', tandem.v1.DnsEvent);
+
+/** A packet that a BPF program dropped, or would have dropped in audit mode: struct td_event of abi.h. */
+export type DropEvent = Decoded<tandem.v1.DropEvent.$Properties>;
+/** A DropEvent to encode: what is left out takes its default. */
+export type DropEventInit = tandem.v1.DropEvent.$Properties;
+export const DropEvent: Codec<DropEventInit, DropEvent> = messageCodec<DropEventInit>('tandem.v1.DropEvent', tandem.v1.DropEvent);
 
 /** All given filters must match; an empty one matches all. */
 export type ObserveRequest = Decoded<tandem.v1.ObserveRequest.$Properties>;

@@ -984,23 +984,27 @@ export namespace tandem {
 
             /**
              * 1, 2, 3, ... in one life of the sender. A receiver applies only sequence = last + 1 and ignores
-             * older ones, so that a batch may be sent again.
+             * older ones, so that a batch may be sent again. From a sender whose life is new to it, it takes any
+             * first sequence.
              */
             sequence: number;
 
-            /** SyncBatch mappings. */
+            /** A page of the sender's whole cache. */
             mappings: tandem.v1.FqdnMapping.$Properties[];
 
-            /** SyncBatch dnsEvents. */
-            dnsEvents: tandem.v1.DnsEvent.$Properties[];
+            /**
+             * Records of the sender's DNS worker, end to end as dns-proxy's dns-event.ts lays them out: each begins
+             * with its length. Those that taught the sender's cache something teach the receiver's too.
+             */
+            dnsRecords: Uint8Array;
 
-            /** SyncBatch dropEvents. */
-            dropEvents: tandem.v1.DropEvent.$Properties[];
+            /** struct td_event of abi.h, end to end. */
+            dropRecords: Uint8Array;
 
-            /** Events that the sender's backlog refused since the batch before. */
+            /** Events that the sender's limits refused since the batch before. */
             eventsLost: number;
 
-            /** Mappings, likewise. Not 0: the sender's whole cache follows. */
+            /** Those among them with mappings. Not 0: the sender's whole cache follows. */
             mappingsLost: number;
 
             /** This batch ends a transfer of the sender's whole cache. */
@@ -1032,23 +1036,27 @@ export namespace tandem {
 
                 /**
                  * 1, 2, 3, ... in one life of the sender. A receiver applies only sequence = last + 1 and ignores
-                 * older ones, so that a batch may be sent again.
+                 * older ones, so that a batch may be sent again. From a sender whose life is new to it, it takes any
+                 * first sequence.
                  */
                 sequence?: (number|null);
 
-                /** SyncBatch mappings */
+                /** A page of the sender's whole cache. */
                 mappings?: (tandem.v1.FqdnMapping.$Properties[]|null);
 
-                /** SyncBatch dnsEvents */
-                dnsEvents?: (tandem.v1.DnsEvent.$Properties[]|null);
+                /**
+                 * Records of the sender's DNS worker, end to end as dns-proxy's dns-event.ts lays them out: each begins
+                 * with its length. Those that taught the sender's cache something teach the receiver's too.
+                 */
+                dnsRecords?: (Uint8Array|null);
 
-                /** SyncBatch dropEvents */
-                dropEvents?: (tandem.v1.DropEvent.$Properties[]|null);
+                /** struct td_event of abi.h, end to end. */
+                dropRecords?: (Uint8Array|null);
 
-                /** Events that the sender's backlog refused since the batch before. */
+                /** Events that the sender's limits refused since the batch before. */
                 eventsLost?: (number|null);
 
-                /** Mappings, likewise. Not 0: the sender's whole cache follows. */
+                /** Those among them with mappings. Not 0: the sender's whole cache follows. */
                 mappingsLost?: (number|null);
 
                 /** This batch ends a transfer of the sender's whole cache. */
@@ -1216,328 +1224,6 @@ export namespace tandem {
 
             /** Shape of a FqdnMapping. */
             type $Shape = tandem.v1.FqdnMapping.$Properties;
-        }
-
-        /** What became of a query. */
-        enum DnsVerdict {
-
-            /** DNS_VERDICT_UNSPECIFIED value */
-            DNS_VERDICT_UNSPECIFIED = 0,
-
-            /** Allowed by policy, and the upstream's answer was passed on. */
-            DNS_VERDICT_ALLOWED = 1,
-
-            /** Refused by policy. */
-            DNS_VERDICT_DENIED = 2,
-
-            /** Answered FORMERR or NOTIMP, or dropped as no query. */
-            DNS_VERDICT_MALFORMED = 3,
-
-            /** Answered SERVFAIL by a limit of ours. */
-            DNS_VERDICT_LIMITED = 4,
-
-            /** Allowed, and the upstream did not answer in time. */
-            DNS_VERDICT_TIMEOUT = 5,
-
-            /** Allowed, and asking the upstream failed (unreachable, connection closed). */
-            DNS_VERDICT_UPSTREAM_ERROR = 6,
-
-            /** The asking address or its policy is not known to the member. */
-            DNS_VERDICT_UNKNOWN_ENDPOINT = 7
-        }
-
-        /**
-         * Properties of a DnsEvent.
-         * @deprecated Use tandem.v1.DnsEvent.$Properties instead.
-         */
-        interface IDnsEvent extends tandem.v1.DnsEvent.$Properties {
-        }
-
-        /** One query that ended. */
-        class DnsEvent {
-
-            /**
-             * Constructs a new DnsEvent.
-             * @param [properties] Properties to set
-             */
-            constructor(properties?: tandem.v1.DnsEvent.$Properties);
-
-            /** Unknown fields preserved while decoding when enabled */
-            $unknowns?: Uint8Array[];
-
-            /** CLOCK_BOOTTIME, ns. */
-            timeNs: number;
-
-            /** Index of the member that served it. */
-            member: number;
-
-            /** 0: unknown. */
-            endpointId: number;
-
-            /** The pod's address, 16 bytes. */
-            source: Uint8Array;
-
-            /** Wire form, lower case. Empty when it could not be parsed. */
-            name: Uint8Array;
-
-            /** RR type asked for. */
-            qtype: number;
-
-            /** RCODE of the reply, without EDNS extension. */
-            rcode: number;
-
-            /** DnsEvent verdict. */
-            verdict: tandem.v1.DnsVerdict;
-
-            /** The server that the pod asked, 16 bytes. */
-            server: Uint8Array;
-
-            /** 17 UDP, 6 TCP. */
-            protocol: number;
-
-            /** From receipt of the query to sending of the reply. */
-            latencyUs: number;
-
-            /** Addresses of the answer, each 16 bytes; at most dnsEventAddressesMax. */
-            addresses: Uint8Array[];
-
-            /** How many there were. */
-            addressCount: number;
-
-            /** Smallest TTL of the answer, seconds. */
-            ttlS: number;
-
-            /** The member replayed it out of another's journal. */
-            replayed: boolean;
-
-            /**
-             * Encodes the specified DnsEvent message. Does not implicitly {@link tandem.v1.DnsEvent.verify|verify} messages.
-             * @param message DnsEvent message or plain object to encode
-             * @param [writer] Writer to encode to
-             * @returns Writer
-             */
-            static encode(message: tandem.v1.DnsEvent.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
-
-            /**
-             * Decodes a DnsEvent message from the specified reader or buffer.
-             * @param reader Reader or buffer to decode from
-             * @param [length] Message length if known beforehand
-             * @returns {tandem.v1.DnsEvent & tandem.v1.DnsEvent.$Shape} DnsEvent
-             * @throws {Error} If the payload is not a reader or valid buffer
-             * @throws {$protobuf.util.ProtocolError} If required fields are missing
-             */
-            static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): tandem.v1.DnsEvent & tandem.v1.DnsEvent.$Shape;
-        }
-
-        namespace DnsEvent {
-
-            /** Properties of a DnsEvent. */
-            interface $Properties {
-
-                /** CLOCK_BOOTTIME, ns. */
-                timeNs?: (number|null);
-
-                /** Index of the member that served it. */
-                member?: (number|null);
-
-                /** 0: unknown. */
-                endpointId?: (number|null);
-
-                /** The pod's address, 16 bytes. */
-                source?: (Uint8Array|null);
-
-                /** Wire form, lower case. Empty when it could not be parsed. */
-                name?: (Uint8Array|null);
-
-                /** RR type asked for. */
-                qtype?: (number|null);
-
-                /** RCODE of the reply, without EDNS extension. */
-                rcode?: (number|null);
-
-                /** DnsEvent verdict */
-                verdict?: (tandem.v1.DnsVerdict|null);
-
-                /** The server that the pod asked, 16 bytes. */
-                server?: (Uint8Array|null);
-
-                /** 17 UDP, 6 TCP. */
-                protocol?: (number|null);
-
-                /** From receipt of the query to sending of the reply. */
-                latencyUs?: (number|null);
-
-                /** Addresses of the answer, each 16 bytes; at most dnsEventAddressesMax. */
-                addresses?: (Uint8Array[]|null);
-
-                /** How many there were. */
-                addressCount?: (number|null);
-
-                /** Smallest TTL of the answer, seconds. */
-                ttlS?: (number|null);
-
-                /** The member replayed it out of another's journal. */
-                replayed?: (boolean|null);
-
-                /** Unknown fields preserved while decoding when enabled */
-                $unknowns?: Uint8Array[];
-            }
-
-            /** Shape of a DnsEvent. */
-            type $Shape = tandem.v1.DnsEvent.$Properties;
-        }
-
-        /**
-         * Properties of a DropEvent.
-         * @deprecated Use tandem.v1.DropEvent.$Properties instead.
-         */
-        interface IDropEvent extends tandem.v1.DropEvent.$Properties {
-        }
-
-        /** A packet that a BPF program dropped, or would have dropped in audit mode: struct td_event of abi.h. */
-        class DropEvent {
-
-            /**
-             * Constructs a new DropEvent.
-             * @param [properties] Properties to set
-             */
-            constructor(properties?: tandem.v1.DropEvent.$Properties);
-
-            /** Unknown fields preserved while decoding when enabled */
-            $unknowns?: Uint8Array[];
-
-            /** CLOCK_BOOTTIME, ns. */
-            timeNs: number;
-
-            /** DropEvent endpointId. */
-            endpointId: number;
-
-            /** DropEvent peerClass. */
-            peerClass: number;
-
-            /** 16 bytes each. */
-            source: Uint8Array;
-
-            /** DropEvent destination. */
-            destination: Uint8Array;
-
-            /** Before DNAT. Empty: the same or unknown. */
-            originalDestination: Uint8Array;
-
-            /** DropEvent sourcePort. */
-            sourcePort: number;
-
-            /** DropEvent destinationPort. */
-            destinationPort: number;
-
-            /** DropEvent originalDestinationPort. */
-            originalDestinationPort: number;
-
-            /** IPPROTO_*. */
-            protocol: number;
-
-            /** TD_INGRESS 0, TD_EGRESS 1, seen from the endpoint. */
-            direction: number;
-
-            /** td_verdict; 1 (allow) is an audited drop. */
-            verdict: number;
-
-            /** td_counter. */
-            reason: number;
-
-            /** 0 from_pod, 1 to_pod, 2 LOCAL_IN, 3 POST_ROUTING. */
-            hook: number;
-
-            /** 4 or 6. */
-            family: number;
-
-            /** DropEvent ifindex. */
-            ifindex: number;
-
-            /** DropEvent ruleId. */
-            ruleId: number;
-
-            /**
-             * Encodes the specified DropEvent message. Does not implicitly {@link tandem.v1.DropEvent.verify|verify} messages.
-             * @param message DropEvent message or plain object to encode
-             * @param [writer] Writer to encode to
-             * @returns Writer
-             */
-            static encode(message: tandem.v1.DropEvent.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
-
-            /**
-             * Decodes a DropEvent message from the specified reader or buffer.
-             * @param reader Reader or buffer to decode from
-             * @param [length] Message length if known beforehand
-             * @returns {tandem.v1.DropEvent & tandem.v1.DropEvent.$Shape} DropEvent
-             * @throws {Error} If the payload is not a reader or valid buffer
-             * @throws {$protobuf.util.ProtocolError} If required fields are missing
-             */
-            static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): tandem.v1.DropEvent & tandem.v1.DropEvent.$Shape;
-        }
-
-        namespace DropEvent {
-
-            /** Properties of a DropEvent. */
-            interface $Properties {
-
-                /** CLOCK_BOOTTIME, ns. */
-                timeNs?: (number|null);
-
-                /** DropEvent endpointId */
-                endpointId?: (number|null);
-
-                /** DropEvent peerClass */
-                peerClass?: (number|null);
-
-                /** 16 bytes each. */
-                source?: (Uint8Array|null);
-
-                /** DropEvent destination */
-                destination?: (Uint8Array|null);
-
-                /** Before DNAT. Empty: the same or unknown. */
-                originalDestination?: (Uint8Array|null);
-
-                /** DropEvent sourcePort */
-                sourcePort?: (number|null);
-
-                /** DropEvent destinationPort */
-                destinationPort?: (number|null);
-
-                /** DropEvent originalDestinationPort */
-                originalDestinationPort?: (number|null);
-
-                /** IPPROTO_*. */
-                protocol?: (number|null);
-
-                /** TD_INGRESS 0, TD_EGRESS 1, seen from the endpoint. */
-                direction?: (number|null);
-
-                /** td_verdict; 1 (allow) is an audited drop. */
-                verdict?: (number|null);
-
-                /** td_counter. */
-                reason?: (number|null);
-
-                /** 0 from_pod, 1 to_pod, 2 LOCAL_IN, 3 POST_ROUTING. */
-                hook?: (number|null);
-
-                /** 4 or 6. */
-                family?: (number|null);
-
-                /** DropEvent ifindex */
-                ifindex?: (number|null);
-
-                /** DropEvent ruleId */
-                ruleId?: (number|null);
-
-                /** Unknown fields preserved while decoding when enabled */
-                $unknowns?: Uint8Array[];
-            }
-
-            /** Shape of a DropEvent. */
-            type $Shape = tandem.v1.DropEvent.$Properties;
         }
 
         /**
@@ -2794,6 +2480,328 @@ export namespace tandem {
 
             /** A packet that audit mode let pass. */
             EVENT_VERDICT_AUDIT = 4
+        }
+
+        /** What became of a query. */
+        enum DnsVerdict {
+
+            /** DNS_VERDICT_UNSPECIFIED value */
+            DNS_VERDICT_UNSPECIFIED = 0,
+
+            /** Allowed by policy, and the upstream's answer was passed on. */
+            DNS_VERDICT_ALLOWED = 1,
+
+            /** Refused by policy. */
+            DNS_VERDICT_DENIED = 2,
+
+            /** Answered FORMERR or NOTIMP, or dropped as no query. */
+            DNS_VERDICT_MALFORMED = 3,
+
+            /** Answered SERVFAIL by a limit of ours. */
+            DNS_VERDICT_LIMITED = 4,
+
+            /** Allowed, and the upstream did not answer in time. */
+            DNS_VERDICT_TIMEOUT = 5,
+
+            /** Allowed, and asking the upstream failed (unreachable, connection closed). */
+            DNS_VERDICT_UPSTREAM_ERROR = 6,
+
+            /** The asking address or its policy is not known to the member. */
+            DNS_VERDICT_UNKNOWN_ENDPOINT = 7
+        }
+
+        /**
+         * Properties of a DnsEvent.
+         * @deprecated Use tandem.v1.DnsEvent.$Properties instead.
+         */
+        interface IDnsEvent extends tandem.v1.DnsEvent.$Properties {
+        }
+
+        /** One query that ended. */
+        class DnsEvent {
+
+            /**
+             * Constructs a new DnsEvent.
+             * @param [properties] Properties to set
+             */
+            constructor(properties?: tandem.v1.DnsEvent.$Properties);
+
+            /** Unknown fields preserved while decoding when enabled */
+            $unknowns?: Uint8Array[];
+
+            /** CLOCK_BOOTTIME, ns. */
+            timeNs: number;
+
+            /** Index of the member that served it. */
+            member: number;
+
+            /** 0: unknown. */
+            endpointId: number;
+
+            /** The pod's address, 16 bytes. */
+            source: Uint8Array;
+
+            /** Wire form, lower case. Empty when it could not be parsed. */
+            name: Uint8Array;
+
+            /** RR type asked for. */
+            qtype: number;
+
+            /** RCODE of the reply, without EDNS extension. */
+            rcode: number;
+
+            /** DnsEvent verdict. */
+            verdict: tandem.v1.DnsVerdict;
+
+            /** The server that the pod asked, 16 bytes. */
+            server: Uint8Array;
+
+            /** 17 UDP, 6 TCP. */
+            protocol: number;
+
+            /** From receipt of the query to sending of the reply. */
+            latencyUs: number;
+
+            /** Addresses of the answer, each 16 bytes; at most dnsEventAddressesMax. */
+            addresses: Uint8Array[];
+
+            /** How many there were. */
+            addressCount: number;
+
+            /** Smallest TTL of the answer, seconds. */
+            ttlS: number;
+
+            /** The member replayed it out of another's journal. */
+            replayed: boolean;
+
+            /**
+             * Encodes the specified DnsEvent message. Does not implicitly {@link tandem.v1.DnsEvent.verify|verify} messages.
+             * @param message DnsEvent message or plain object to encode
+             * @param [writer] Writer to encode to
+             * @returns Writer
+             */
+            static encode(message: tandem.v1.DnsEvent.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+            /**
+             * Decodes a DnsEvent message from the specified reader or buffer.
+             * @param reader Reader or buffer to decode from
+             * @param [length] Message length if known beforehand
+             * @returns {tandem.v1.DnsEvent & tandem.v1.DnsEvent.$Shape} DnsEvent
+             * @throws {Error} If the payload is not a reader or valid buffer
+             * @throws {$protobuf.util.ProtocolError} If required fields are missing
+             */
+            static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): tandem.v1.DnsEvent & tandem.v1.DnsEvent.$Shape;
+        }
+
+        namespace DnsEvent {
+
+            /** Properties of a DnsEvent. */
+            interface $Properties {
+
+                /** CLOCK_BOOTTIME, ns. */
+                timeNs?: (number|null);
+
+                /** Index of the member that served it. */
+                member?: (number|null);
+
+                /** 0: unknown. */
+                endpointId?: (number|null);
+
+                /** The pod's address, 16 bytes. */
+                source?: (Uint8Array|null);
+
+                /** Wire form, lower case. Empty when it could not be parsed. */
+                name?: (Uint8Array|null);
+
+                /** RR type asked for. */
+                qtype?: (number|null);
+
+                /** RCODE of the reply, without EDNS extension. */
+                rcode?: (number|null);
+
+                /** DnsEvent verdict */
+                verdict?: (tandem.v1.DnsVerdict|null);
+
+                /** The server that the pod asked, 16 bytes. */
+                server?: (Uint8Array|null);
+
+                /** 17 UDP, 6 TCP. */
+                protocol?: (number|null);
+
+                /** From receipt of the query to sending of the reply. */
+                latencyUs?: (number|null);
+
+                /** Addresses of the answer, each 16 bytes; at most dnsEventAddressesMax. */
+                addresses?: (Uint8Array[]|null);
+
+                /** How many there were. */
+                addressCount?: (number|null);
+
+                /** Smallest TTL of the answer, seconds. */
+                ttlS?: (number|null);
+
+                /** The member replayed it out of another's journal. */
+                replayed?: (boolean|null);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+            }
+
+            /** Shape of a DnsEvent. */
+            type $Shape = tandem.v1.DnsEvent.$Properties;
+        }
+
+        /**
+         * Properties of a DropEvent.
+         * @deprecated Use tandem.v1.DropEvent.$Properties instead.
+         */
+        interface IDropEvent extends tandem.v1.DropEvent.$Properties {
+        }
+
+        /** A packet that a BPF program dropped, or would have dropped in audit mode: struct td_event of abi.h. */
+        class DropEvent {
+
+            /**
+             * Constructs a new DropEvent.
+             * @param [properties] Properties to set
+             */
+            constructor(properties?: tandem.v1.DropEvent.$Properties);
+
+            /** Unknown fields preserved while decoding when enabled */
+            $unknowns?: Uint8Array[];
+
+            /** CLOCK_BOOTTIME, ns. */
+            timeNs: number;
+
+            /** DropEvent endpointId. */
+            endpointId: number;
+
+            /** DropEvent peerClass. */
+            peerClass: number;
+
+            /** 16 bytes each. */
+            source: Uint8Array;
+
+            /** DropEvent destination. */
+            destination: Uint8Array;
+
+            /** Before DNAT. Empty: the same or unknown. */
+            originalDestination: Uint8Array;
+
+            /** DropEvent sourcePort. */
+            sourcePort: number;
+
+            /** DropEvent destinationPort. */
+            destinationPort: number;
+
+            /** DropEvent originalDestinationPort. */
+            originalDestinationPort: number;
+
+            /** IPPROTO_*. */
+            protocol: number;
+
+            /** TD_INGRESS 0, TD_EGRESS 1, seen from the endpoint. */
+            direction: number;
+
+            /** td_verdict; 1 (allow) is an audited drop. */
+            verdict: number;
+
+            /** td_counter. */
+            reason: number;
+
+            /** 0 from_pod, 1 to_pod, 2 LOCAL_IN, 3 POST_ROUTING. */
+            hook: number;
+
+            /** 4 or 6. */
+            family: number;
+
+            /** DropEvent ifindex. */
+            ifindex: number;
+
+            /** DropEvent ruleId. */
+            ruleId: number;
+
+            /**
+             * Encodes the specified DropEvent message. Does not implicitly {@link tandem.v1.DropEvent.verify|verify} messages.
+             * @param message DropEvent message or plain object to encode
+             * @param [writer] Writer to encode to
+             * @returns Writer
+             */
+            static encode(message: tandem.v1.DropEvent.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+            /**
+             * Decodes a DropEvent message from the specified reader or buffer.
+             * @param reader Reader or buffer to decode from
+             * @param [length] Message length if known beforehand
+             * @returns {tandem.v1.DropEvent & tandem.v1.DropEvent.$Shape} DropEvent
+             * @throws {Error} If the payload is not a reader or valid buffer
+             * @throws {$protobuf.util.ProtocolError} If required fields are missing
+             */
+            static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): tandem.v1.DropEvent & tandem.v1.DropEvent.$Shape;
+        }
+
+        namespace DropEvent {
+
+            /** Properties of a DropEvent. */
+            interface $Properties {
+
+                /** CLOCK_BOOTTIME, ns. */
+                timeNs?: (number|null);
+
+                /** DropEvent endpointId */
+                endpointId?: (number|null);
+
+                /** DropEvent peerClass */
+                peerClass?: (number|null);
+
+                /** 16 bytes each. */
+                source?: (Uint8Array|null);
+
+                /** DropEvent destination */
+                destination?: (Uint8Array|null);
+
+                /** Before DNAT. Empty: the same or unknown. */
+                originalDestination?: (Uint8Array|null);
+
+                /** DropEvent sourcePort */
+                sourcePort?: (number|null);
+
+                /** DropEvent destinationPort */
+                destinationPort?: (number|null);
+
+                /** DropEvent originalDestinationPort */
+                originalDestinationPort?: (number|null);
+
+                /** IPPROTO_*. */
+                protocol?: (number|null);
+
+                /** TD_INGRESS 0, TD_EGRESS 1, seen from the endpoint. */
+                direction?: (number|null);
+
+                /** td_verdict; 1 (allow) is an audited drop. */
+                verdict?: (number|null);
+
+                /** td_counter. */
+                reason?: (number|null);
+
+                /** 0 from_pod, 1 to_pod, 2 LOCAL_IN, 3 POST_ROUTING. */
+                hook?: (number|null);
+
+                /** 4 or 6. */
+                family?: (number|null);
+
+                /** DropEvent ifindex */
+                ifindex?: (number|null);
+
+                /** DropEvent ruleId */
+                ruleId?: (number|null);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+            }
+
+            /** Shape of a DropEvent. */
+            type $Shape = tandem.v1.DropEvent.$Properties;
         }
 
         /**

@@ -1497,8 +1497,6 @@ export const tandem = $root.tandem = (() => {
 
             const SyncBatch = function (properties) {
                 this.mappings = [];
-                this.dnsEvents = [];
-                this.dropEvents = [];
                 if (properties)
                     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                         if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -1507,8 +1505,8 @@ export const tandem = $root.tandem = (() => {
 
             SyncBatch.prototype.sequence = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
             SyncBatch.prototype.mappings = $util.emptyArray;
-            SyncBatch.prototype.dnsEvents = $util.emptyArray;
-            SyncBatch.prototype.dropEvents = $util.emptyArray;
+            SyncBatch.prototype.dnsRecords = $util.newBuffer([]);
+            SyncBatch.prototype.dropRecords = $util.newBuffer([]);
             SyncBatch.prototype.eventsLost = 0;
             SyncBatch.prototype.mappingsLost = 0;
             SyncBatch.prototype.cacheEnd = false;
@@ -1525,12 +1523,10 @@ export const tandem = $root.tandem = (() => {
                 if (message.mappings != null && message.mappings.length)
                     for (let i = 0; i < message.mappings.length; ++i)
                         $root.tandem.v1.FqdnMapping.encode(message.mappings[i], writer.uint32(18).fork(), _depth + 1).ldelim();
-                if (message.dnsEvents != null && message.dnsEvents.length)
-                    for (let i = 0; i < message.dnsEvents.length; ++i)
-                        $root.tandem.v1.DnsEvent.encode(message.dnsEvents[i], writer.uint32(26).fork(), _depth + 1).ldelim();
-                if (message.dropEvents != null && message.dropEvents.length)
-                    for (let i = 0; i < message.dropEvents.length; ++i)
-                        $root.tandem.v1.DropEvent.encode(message.dropEvents[i], writer.uint32(34).fork(), _depth + 1).ldelim();
+                if (message.dnsRecords != null && $Object.hasOwnProperty.call(message, "dnsRecords") && message.dnsRecords.length)
+                    writer.uint32(26).bytes(message.dnsRecords);
+                if (message.dropRecords != null && $Object.hasOwnProperty.call(message, "dropRecords") && message.dropRecords.length)
+                    writer.uint32(34).bytes(message.dropRecords);
                 if (message.eventsLost != null && $Object.hasOwnProperty.call(message, "eventsLost") && message.eventsLost !== 0)
                     writer.uint32(40).uint32(message.eventsLost);
                 if (message.mappingsLost != null && $Object.hasOwnProperty.call(message, "mappingsLost") && message.mappingsLost !== 0)
@@ -1590,17 +1586,19 @@ export const tandem = $root.tandem = (() => {
                     case 3: {
                             if (wireType !== 2)
                                 break;
-                            if (!(message.dnsEvents && message.dnsEvents.length))
-                                message.dnsEvents = [];
-                            message.dnsEvents.push($root.tandem.v1.DnsEvent.decode(reader, reader.size(), $undefined, _depth + 1));
+                            if ((value = reader.bytes()).length)
+                                message.dnsRecords = value;
+                            else
+                                delete message.dnsRecords;
                             continue;
                         }
                     case 4: {
                             if (wireType !== 2)
                                 break;
-                            if (!(message.dropEvents && message.dropEvents.length))
-                                message.dropEvents = [];
-                            message.dropEvents.push($root.tandem.v1.DropEvent.decode(reader, reader.size(), $undefined, _depth + 1));
+                            if ((value = reader.bytes()).length)
+                                message.dropRecords = value;
+                            else
+                                delete message.dropRecords;
                             continue;
                         }
                     case 5: {
@@ -1896,544 +1894,6 @@ export const tandem = $root.tandem = (() => {
             };
 
             return FqdnMapping;
-        })();
-
-        v1.DnsVerdict = (function() {
-            const valuesById = $Object.create(null), values = $Object.create(valuesById);
-            values[valuesById[0] = "DNS_VERDICT_UNSPECIFIED"] = 0;
-            values[valuesById[1] = "DNS_VERDICT_ALLOWED"] = 1;
-            values[valuesById[2] = "DNS_VERDICT_DENIED"] = 2;
-            values[valuesById[3] = "DNS_VERDICT_MALFORMED"] = 3;
-            values[valuesById[4] = "DNS_VERDICT_LIMITED"] = 4;
-            values[valuesById[5] = "DNS_VERDICT_TIMEOUT"] = 5;
-            values[valuesById[6] = "DNS_VERDICT_UPSTREAM_ERROR"] = 6;
-            values[valuesById[7] = "DNS_VERDICT_UNKNOWN_ENDPOINT"] = 7;
-            return values;
-        })();
-
-        v1.DnsEvent = (function() {
-
-            const DnsEvent = function (properties) {
-                this.addresses = [];
-                if (properties)
-                    for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
-                        if (properties[keys[i]] != null && keys[i] !== "__proto__")
-                            this[keys[i]] = properties[keys[i]];
-            };
-
-            DnsEvent.prototype.timeNs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
-            DnsEvent.prototype.member = 0;
-            DnsEvent.prototype.endpointId = 0;
-            DnsEvent.prototype.source = $util.newBuffer([]);
-            DnsEvent.prototype.name = $util.newBuffer([]);
-            DnsEvent.prototype.qtype = 0;
-            DnsEvent.prototype.rcode = 0;
-            DnsEvent.prototype.verdict = 0;
-            DnsEvent.prototype.server = $util.newBuffer([]);
-            DnsEvent.prototype.protocol = 0;
-            DnsEvent.prototype.latencyUs = 0;
-            DnsEvent.prototype.addresses = $util.emptyArray;
-            DnsEvent.prototype.addressCount = 0;
-            DnsEvent.prototype.ttlS = 0;
-            DnsEvent.prototype.replayed = false;
-
-            DnsEvent.encode = function (message, writer, _depth) {
-                if (!writer)
-                    writer = $Writer.create();
-                if (_depth === $undefined)
-                    _depth = 0;
-                if (_depth > $util.recursionLimit)
-                    throw $Error("max depth exceeded");
-                if (message.timeNs != null && $Object.hasOwnProperty.call(message, "timeNs") && (typeof message.timeNs === "object" ? message.timeNs.low || message.timeNs.high : message.timeNs !== 0))
-                    writer.uint32(8).uint64(message.timeNs);
-                if (message.member != null && $Object.hasOwnProperty.call(message, "member") && message.member !== 0)
-                    writer.uint32(16).uint32(message.member);
-                if (message.endpointId != null && $Object.hasOwnProperty.call(message, "endpointId") && message.endpointId !== 0)
-                    writer.uint32(24).uint32(message.endpointId);
-                if (message.source != null && $Object.hasOwnProperty.call(message, "source") && message.source.length)
-                    writer.uint32(34).bytes(message.source);
-                if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name.length)
-                    writer.uint32(42).bytes(message.name);
-                if (message.qtype != null && $Object.hasOwnProperty.call(message, "qtype") && message.qtype !== 0)
-                    writer.uint32(48).uint32(message.qtype);
-                if (message.rcode != null && $Object.hasOwnProperty.call(message, "rcode") && message.rcode !== 0)
-                    writer.uint32(56).uint32(message.rcode);
-                if (message.verdict != null && $Object.hasOwnProperty.call(message, "verdict") && message.verdict !== 0)
-                    writer.uint32(64).int32(message.verdict);
-                if (message.server != null && $Object.hasOwnProperty.call(message, "server") && message.server.length)
-                    writer.uint32(74).bytes(message.server);
-                if (message.protocol != null && $Object.hasOwnProperty.call(message, "protocol") && message.protocol !== 0)
-                    writer.uint32(80).uint32(message.protocol);
-                if (message.latencyUs != null && $Object.hasOwnProperty.call(message, "latencyUs") && message.latencyUs !== 0)
-                    writer.uint32(88).uint32(message.latencyUs);
-                if (message.addresses != null && message.addresses.length)
-                    for (let i = 0; i < message.addresses.length; ++i)
-                        writer.uint32(98).bytes(message.addresses[i]);
-                if (message.addressCount != null && $Object.hasOwnProperty.call(message, "addressCount") && message.addressCount !== 0)
-                    writer.uint32(104).uint32(message.addressCount);
-                if (message.ttlS != null && $Object.hasOwnProperty.call(message, "ttlS") && message.ttlS !== 0)
-                    writer.uint32(112).uint32(message.ttlS);
-                if (message.replayed != null && $Object.hasOwnProperty.call(message, "replayed") && message.replayed !== false)
-                    writer.uint32(120).bool(message.replayed);
-                if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
-                    for (let i = 0; i < message.$unknowns.length; ++i)
-                        writer.raw(message.$unknowns[i]);
-                return writer;
-            };
-
-            DnsEvent.decode = function (reader, length, _end, _depth, _target) {
-                if (!(reader instanceof $Reader))
-                    reader = $Reader.create(reader);
-                if (_depth === $undefined)
-                    _depth = 0;
-                if (_depth > $Reader.recursionLimit)
-                    throw $Error("max depth exceeded");
-                let end, message, value;
-                if (length === $undefined)
-                    end = reader.len;
-                else {
-                    end = reader.pos + length;
-                    if (end > reader.len)
-                        throw $RangeError("index out of range");
-                    length = reader.len;
-                    reader.len = end;
-                }
-                message = _target || new $root.tandem.v1.DnsEvent();
-                while (reader.pos < end) {
-                    let start = reader.pos;
-                    let tag = reader.tag();
-                    if (tag === _end) {
-                        _end = $undefined;
-                        break;
-                    }
-                    let wireType = tag & 7;
-                    switch (tag >>>= 3) {
-                    case 1: {
-                            if (wireType !== 0)
-                                break;
-                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
-                                message.timeNs = value;
-                            else
-                                delete message.timeNs;
-                            continue;
-                        }
-                    case 2: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.member = value;
-                            else
-                                delete message.member;
-                            continue;
-                        }
-                    case 3: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.endpointId = value;
-                            else
-                                delete message.endpointId;
-                            continue;
-                        }
-                    case 4: {
-                            if (wireType !== 2)
-                                break;
-                            if ((value = reader.bytes()).length)
-                                message.source = value;
-                            else
-                                delete message.source;
-                            continue;
-                        }
-                    case 5: {
-                            if (wireType !== 2)
-                                break;
-                            if ((value = reader.bytes()).length)
-                                message.name = value;
-                            else
-                                delete message.name;
-                            continue;
-                        }
-                    case 6: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.qtype = value;
-                            else
-                                delete message.qtype;
-                            continue;
-                        }
-                    case 7: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.rcode = value;
-                            else
-                                delete message.rcode;
-                            continue;
-                        }
-                    case 8: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.int32())
-                                message.verdict = value;
-                            else
-                                delete message.verdict;
-                            continue;
-                        }
-                    case 9: {
-                            if (wireType !== 2)
-                                break;
-                            if ((value = reader.bytes()).length)
-                                message.server = value;
-                            else
-                                delete message.server;
-                            continue;
-                        }
-                    case 10: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.protocol = value;
-                            else
-                                delete message.protocol;
-                            continue;
-                        }
-                    case 11: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.latencyUs = value;
-                            else
-                                delete message.latencyUs;
-                            continue;
-                        }
-                    case 12: {
-                            if (wireType !== 2)
-                                break;
-                            if (!(message.addresses && message.addresses.length))
-                                message.addresses = [];
-                            message.addresses.push(reader.bytes());
-                            continue;
-                        }
-                    case 13: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.addressCount = value;
-                            else
-                                delete message.addressCount;
-                            continue;
-                        }
-                    case 14: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.ttlS = value;
-                            else
-                                delete message.ttlS;
-                            continue;
-                        }
-                    case 15: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.bool())
-                                message.replayed = value;
-                            else
-                                delete message.replayed;
-                            continue;
-                        }
-                    }
-                    reader.skipType(wireType, _depth, tag);
-                    if (!reader.discardUnknown) {
-                        $util.makeProp(message, "$unknowns", false);
-                        (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
-                    }
-                }
-                if (length !== $undefined) {
-                    if (reader.pos !== end)
-                        throw $RangeError("index out of range");
-                    reader.len = length;
-                }
-                if (_end !== $undefined)
-                    throw $Error("missing end group");
-                return message;
-            };
-
-            return DnsEvent;
-        })();
-
-        v1.DropEvent = (function() {
-
-            const DropEvent = function (properties) {
-                if (properties)
-                    for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
-                        if (properties[keys[i]] != null && keys[i] !== "__proto__")
-                            this[keys[i]] = properties[keys[i]];
-            };
-
-            DropEvent.prototype.timeNs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
-            DropEvent.prototype.endpointId = 0;
-            DropEvent.prototype.peerClass = 0;
-            DropEvent.prototype.source = $util.newBuffer([]);
-            DropEvent.prototype.destination = $util.newBuffer([]);
-            DropEvent.prototype.originalDestination = $util.newBuffer([]);
-            DropEvent.prototype.sourcePort = 0;
-            DropEvent.prototype.destinationPort = 0;
-            DropEvent.prototype.originalDestinationPort = 0;
-            DropEvent.prototype.protocol = 0;
-            DropEvent.prototype.direction = 0;
-            DropEvent.prototype.verdict = 0;
-            DropEvent.prototype.reason = 0;
-            DropEvent.prototype.hook = 0;
-            DropEvent.prototype.family = 0;
-            DropEvent.prototype.ifindex = 0;
-            DropEvent.prototype.ruleId = 0;
-
-            DropEvent.encode = function (message, writer, _depth) {
-                if (!writer)
-                    writer = $Writer.create();
-                if (_depth === $undefined)
-                    _depth = 0;
-                if (_depth > $util.recursionLimit)
-                    throw $Error("max depth exceeded");
-                if (message.timeNs != null && $Object.hasOwnProperty.call(message, "timeNs") && (typeof message.timeNs === "object" ? message.timeNs.low || message.timeNs.high : message.timeNs !== 0))
-                    writer.uint32(8).uint64(message.timeNs);
-                if (message.endpointId != null && $Object.hasOwnProperty.call(message, "endpointId") && message.endpointId !== 0)
-                    writer.uint32(16).uint32(message.endpointId);
-                if (message.peerClass != null && $Object.hasOwnProperty.call(message, "peerClass") && message.peerClass !== 0)
-                    writer.uint32(24).uint32(message.peerClass);
-                if (message.source != null && $Object.hasOwnProperty.call(message, "source") && message.source.length)
-                    writer.uint32(34).bytes(message.source);
-                if (message.destination != null && $Object.hasOwnProperty.call(message, "destination") && message.destination.length)
-                    writer.uint32(42).bytes(message.destination);
-                if (message.originalDestination != null && $Object.hasOwnProperty.call(message, "originalDestination") && message.originalDestination.length)
-                    writer.uint32(50).bytes(message.originalDestination);
-                if (message.sourcePort != null && $Object.hasOwnProperty.call(message, "sourcePort") && message.sourcePort !== 0)
-                    writer.uint32(56).uint32(message.sourcePort);
-                if (message.destinationPort != null && $Object.hasOwnProperty.call(message, "destinationPort") && message.destinationPort !== 0)
-                    writer.uint32(64).uint32(message.destinationPort);
-                if (message.originalDestinationPort != null && $Object.hasOwnProperty.call(message, "originalDestinationPort") && message.originalDestinationPort !== 0)
-                    writer.uint32(72).uint32(message.originalDestinationPort);
-                if (message.protocol != null && $Object.hasOwnProperty.call(message, "protocol") && message.protocol !== 0)
-                    writer.uint32(80).uint32(message.protocol);
-                if (message.direction != null && $Object.hasOwnProperty.call(message, "direction") && message.direction !== 0)
-                    writer.uint32(88).uint32(message.direction);
-                if (message.verdict != null && $Object.hasOwnProperty.call(message, "verdict") && message.verdict !== 0)
-                    writer.uint32(96).uint32(message.verdict);
-                if (message.reason != null && $Object.hasOwnProperty.call(message, "reason") && message.reason !== 0)
-                    writer.uint32(104).uint32(message.reason);
-                if (message.hook != null && $Object.hasOwnProperty.call(message, "hook") && message.hook !== 0)
-                    writer.uint32(112).uint32(message.hook);
-                if (message.family != null && $Object.hasOwnProperty.call(message, "family") && message.family !== 0)
-                    writer.uint32(120).uint32(message.family);
-                if (message.ifindex != null && $Object.hasOwnProperty.call(message, "ifindex") && message.ifindex !== 0)
-                    writer.uint32(128).uint32(message.ifindex);
-                if (message.ruleId != null && $Object.hasOwnProperty.call(message, "ruleId") && message.ruleId !== 0)
-                    writer.uint32(136).uint32(message.ruleId);
-                if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
-                    for (let i = 0; i < message.$unknowns.length; ++i)
-                        writer.raw(message.$unknowns[i]);
-                return writer;
-            };
-
-            DropEvent.decode = function (reader, length, _end, _depth, _target) {
-                if (!(reader instanceof $Reader))
-                    reader = $Reader.create(reader);
-                if (_depth === $undefined)
-                    _depth = 0;
-                if (_depth > $Reader.recursionLimit)
-                    throw $Error("max depth exceeded");
-                let end, message, value;
-                if (length === $undefined)
-                    end = reader.len;
-                else {
-                    end = reader.pos + length;
-                    if (end > reader.len)
-                        throw $RangeError("index out of range");
-                    length = reader.len;
-                    reader.len = end;
-                }
-                message = _target || new $root.tandem.v1.DropEvent();
-                while (reader.pos < end) {
-                    let start = reader.pos;
-                    let tag = reader.tag();
-                    if (tag === _end) {
-                        _end = $undefined;
-                        break;
-                    }
-                    let wireType = tag & 7;
-                    switch (tag >>>= 3) {
-                    case 1: {
-                            if (wireType !== 0)
-                                break;
-                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
-                                message.timeNs = value;
-                            else
-                                delete message.timeNs;
-                            continue;
-                        }
-                    case 2: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.endpointId = value;
-                            else
-                                delete message.endpointId;
-                            continue;
-                        }
-                    case 3: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.peerClass = value;
-                            else
-                                delete message.peerClass;
-                            continue;
-                        }
-                    case 4: {
-                            if (wireType !== 2)
-                                break;
-                            if ((value = reader.bytes()).length)
-                                message.source = value;
-                            else
-                                delete message.source;
-                            continue;
-                        }
-                    case 5: {
-                            if (wireType !== 2)
-                                break;
-                            if ((value = reader.bytes()).length)
-                                message.destination = value;
-                            else
-                                delete message.destination;
-                            continue;
-                        }
-                    case 6: {
-                            if (wireType !== 2)
-                                break;
-                            if ((value = reader.bytes()).length)
-                                message.originalDestination = value;
-                            else
-                                delete message.originalDestination;
-                            continue;
-                        }
-                    case 7: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.sourcePort = value;
-                            else
-                                delete message.sourcePort;
-                            continue;
-                        }
-                    case 8: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.destinationPort = value;
-                            else
-                                delete message.destinationPort;
-                            continue;
-                        }
-                    case 9: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.originalDestinationPort = value;
-                            else
-                                delete message.originalDestinationPort;
-                            continue;
-                        }
-                    case 10: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.protocol = value;
-                            else
-                                delete message.protocol;
-                            continue;
-                        }
-                    case 11: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.direction = value;
-                            else
-                                delete message.direction;
-                            continue;
-                        }
-                    case 12: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.verdict = value;
-                            else
-                                delete message.verdict;
-                            continue;
-                        }
-                    case 13: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.reason = value;
-                            else
-                                delete message.reason;
-                            continue;
-                        }
-                    case 14: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.hook = value;
-                            else
-                                delete message.hook;
-                            continue;
-                        }
-                    case 15: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.family = value;
-                            else
-                                delete message.family;
-                            continue;
-                        }
-                    case 16: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.ifindex = value;
-                            else
-                                delete message.ifindex;
-                            continue;
-                        }
-                    case 17: {
-                            if (wireType !== 0)
-                                break;
-                            if (value = reader.uint32())
-                                message.ruleId = value;
-                            else
-                                delete message.ruleId;
-                            continue;
-                        }
-                    }
-                    reader.skipType(wireType, _depth, tag);
-                    if (!reader.discardUnknown) {
-                        $util.makeProp(message, "$unknowns", false);
-                        (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
-                    }
-                }
-                if (length !== $undefined) {
-                    if (reader.pos !== end)
-                        throw $RangeError("index out of range");
-                    reader.len = length;
-                }
-                if (_end !== $undefined)
-                    throw $Error("missing end group");
-                return message;
-            };
-
-            return DropEvent;
         })();
 
         v1.StatusRequest = (function() {
@@ -4363,6 +3823,544 @@ export const tandem = $root.tandem = (() => {
             values[valuesById[3] = "EVENT_VERDICT_ERROR"] = 3;
             values[valuesById[4] = "EVENT_VERDICT_AUDIT"] = 4;
             return values;
+        })();
+
+        v1.DnsVerdict = (function() {
+            const valuesById = $Object.create(null), values = $Object.create(valuesById);
+            values[valuesById[0] = "DNS_VERDICT_UNSPECIFIED"] = 0;
+            values[valuesById[1] = "DNS_VERDICT_ALLOWED"] = 1;
+            values[valuesById[2] = "DNS_VERDICT_DENIED"] = 2;
+            values[valuesById[3] = "DNS_VERDICT_MALFORMED"] = 3;
+            values[valuesById[4] = "DNS_VERDICT_LIMITED"] = 4;
+            values[valuesById[5] = "DNS_VERDICT_TIMEOUT"] = 5;
+            values[valuesById[6] = "DNS_VERDICT_UPSTREAM_ERROR"] = 6;
+            values[valuesById[7] = "DNS_VERDICT_UNKNOWN_ENDPOINT"] = 7;
+            return values;
+        })();
+
+        v1.DnsEvent = (function() {
+
+            const DnsEvent = function (properties) {
+                this.addresses = [];
+                if (properties)
+                    for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                        if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                            this[keys[i]] = properties[keys[i]];
+            };
+
+            DnsEvent.prototype.timeNs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+            DnsEvent.prototype.member = 0;
+            DnsEvent.prototype.endpointId = 0;
+            DnsEvent.prototype.source = $util.newBuffer([]);
+            DnsEvent.prototype.name = $util.newBuffer([]);
+            DnsEvent.prototype.qtype = 0;
+            DnsEvent.prototype.rcode = 0;
+            DnsEvent.prototype.verdict = 0;
+            DnsEvent.prototype.server = $util.newBuffer([]);
+            DnsEvent.prototype.protocol = 0;
+            DnsEvent.prototype.latencyUs = 0;
+            DnsEvent.prototype.addresses = $util.emptyArray;
+            DnsEvent.prototype.addressCount = 0;
+            DnsEvent.prototype.ttlS = 0;
+            DnsEvent.prototype.replayed = false;
+
+            DnsEvent.encode = function (message, writer, _depth) {
+                if (!writer)
+                    writer = $Writer.create();
+                if (_depth === $undefined)
+                    _depth = 0;
+                if (_depth > $util.recursionLimit)
+                    throw $Error("max depth exceeded");
+                if (message.timeNs != null && $Object.hasOwnProperty.call(message, "timeNs") && (typeof message.timeNs === "object" ? message.timeNs.low || message.timeNs.high : message.timeNs !== 0))
+                    writer.uint32(8).uint64(message.timeNs);
+                if (message.member != null && $Object.hasOwnProperty.call(message, "member") && message.member !== 0)
+                    writer.uint32(16).uint32(message.member);
+                if (message.endpointId != null && $Object.hasOwnProperty.call(message, "endpointId") && message.endpointId !== 0)
+                    writer.uint32(24).uint32(message.endpointId);
+                if (message.source != null && $Object.hasOwnProperty.call(message, "source") && message.source.length)
+                    writer.uint32(34).bytes(message.source);
+                if (message.name != null && $Object.hasOwnProperty.call(message, "name") && message.name.length)
+                    writer.uint32(42).bytes(message.name);
+                if (message.qtype != null && $Object.hasOwnProperty.call(message, "qtype") && message.qtype !== 0)
+                    writer.uint32(48).uint32(message.qtype);
+                if (message.rcode != null && $Object.hasOwnProperty.call(message, "rcode") && message.rcode !== 0)
+                    writer.uint32(56).uint32(message.rcode);
+                if (message.verdict != null && $Object.hasOwnProperty.call(message, "verdict") && message.verdict !== 0)
+                    writer.uint32(64).int32(message.verdict);
+                if (message.server != null && $Object.hasOwnProperty.call(message, "server") && message.server.length)
+                    writer.uint32(74).bytes(message.server);
+                if (message.protocol != null && $Object.hasOwnProperty.call(message, "protocol") && message.protocol !== 0)
+                    writer.uint32(80).uint32(message.protocol);
+                if (message.latencyUs != null && $Object.hasOwnProperty.call(message, "latencyUs") && message.latencyUs !== 0)
+                    writer.uint32(88).uint32(message.latencyUs);
+                if (message.addresses != null && message.addresses.length)
+                    for (let i = 0; i < message.addresses.length; ++i)
+                        writer.uint32(98).bytes(message.addresses[i]);
+                if (message.addressCount != null && $Object.hasOwnProperty.call(message, "addressCount") && message.addressCount !== 0)
+                    writer.uint32(104).uint32(message.addressCount);
+                if (message.ttlS != null && $Object.hasOwnProperty.call(message, "ttlS") && message.ttlS !== 0)
+                    writer.uint32(112).uint32(message.ttlS);
+                if (message.replayed != null && $Object.hasOwnProperty.call(message, "replayed") && message.replayed !== false)
+                    writer.uint32(120).bool(message.replayed);
+                if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                    for (let i = 0; i < message.$unknowns.length; ++i)
+                        writer.raw(message.$unknowns[i]);
+                return writer;
+            };
+
+            DnsEvent.decode = function (reader, length, _end, _depth, _target) {
+                if (!(reader instanceof $Reader))
+                    reader = $Reader.create(reader);
+                if (_depth === $undefined)
+                    _depth = 0;
+                if (_depth > $Reader.recursionLimit)
+                    throw $Error("max depth exceeded");
+                let end, message, value;
+                if (length === $undefined)
+                    end = reader.len;
+                else {
+                    end = reader.pos + length;
+                    if (end > reader.len)
+                        throw $RangeError("index out of range");
+                    length = reader.len;
+                    reader.len = end;
+                }
+                message = _target || new $root.tandem.v1.DnsEvent();
+                while (reader.pos < end) {
+                    let start = reader.pos;
+                    let tag = reader.tag();
+                    if (tag === _end) {
+                        _end = $undefined;
+                        break;
+                    }
+                    let wireType = tag & 7;
+                    switch (tag >>>= 3) {
+                    case 1: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.timeNs = value;
+                            else
+                                delete message.timeNs;
+                            continue;
+                        }
+                    case 2: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.member = value;
+                            else
+                                delete message.member;
+                            continue;
+                        }
+                    case 3: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.endpointId = value;
+                            else
+                                delete message.endpointId;
+                            continue;
+                        }
+                    case 4: {
+                            if (wireType !== 2)
+                                break;
+                            if ((value = reader.bytes()).length)
+                                message.source = value;
+                            else
+                                delete message.source;
+                            continue;
+                        }
+                    case 5: {
+                            if (wireType !== 2)
+                                break;
+                            if ((value = reader.bytes()).length)
+                                message.name = value;
+                            else
+                                delete message.name;
+                            continue;
+                        }
+                    case 6: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.qtype = value;
+                            else
+                                delete message.qtype;
+                            continue;
+                        }
+                    case 7: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.rcode = value;
+                            else
+                                delete message.rcode;
+                            continue;
+                        }
+                    case 8: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.int32())
+                                message.verdict = value;
+                            else
+                                delete message.verdict;
+                            continue;
+                        }
+                    case 9: {
+                            if (wireType !== 2)
+                                break;
+                            if ((value = reader.bytes()).length)
+                                message.server = value;
+                            else
+                                delete message.server;
+                            continue;
+                        }
+                    case 10: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.protocol = value;
+                            else
+                                delete message.protocol;
+                            continue;
+                        }
+                    case 11: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.latencyUs = value;
+                            else
+                                delete message.latencyUs;
+                            continue;
+                        }
+                    case 12: {
+                            if (wireType !== 2)
+                                break;
+                            if (!(message.addresses && message.addresses.length))
+                                message.addresses = [];
+                            message.addresses.push(reader.bytes());
+                            continue;
+                        }
+                    case 13: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.addressCount = value;
+                            else
+                                delete message.addressCount;
+                            continue;
+                        }
+                    case 14: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.ttlS = value;
+                            else
+                                delete message.ttlS;
+                            continue;
+                        }
+                    case 15: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.bool())
+                                message.replayed = value;
+                            else
+                                delete message.replayed;
+                            continue;
+                        }
+                    }
+                    reader.skipType(wireType, _depth, tag);
+                    if (!reader.discardUnknown) {
+                        $util.makeProp(message, "$unknowns", false);
+                        (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                    }
+                }
+                if (length !== $undefined) {
+                    if (reader.pos !== end)
+                        throw $RangeError("index out of range");
+                    reader.len = length;
+                }
+                if (_end !== $undefined)
+                    throw $Error("missing end group");
+                return message;
+            };
+
+            return DnsEvent;
+        })();
+
+        v1.DropEvent = (function() {
+
+            const DropEvent = function (properties) {
+                if (properties)
+                    for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                        if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                            this[keys[i]] = properties[keys[i]];
+            };
+
+            DropEvent.prototype.timeNs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+            DropEvent.prototype.endpointId = 0;
+            DropEvent.prototype.peerClass = 0;
+            DropEvent.prototype.source = $util.newBuffer([]);
+            DropEvent.prototype.destination = $util.newBuffer([]);
+            DropEvent.prototype.originalDestination = $util.newBuffer([]);
+            DropEvent.prototype.sourcePort = 0;
+            DropEvent.prototype.destinationPort = 0;
+            DropEvent.prototype.originalDestinationPort = 0;
+            DropEvent.prototype.protocol = 0;
+            DropEvent.prototype.direction = 0;
+            DropEvent.prototype.verdict = 0;
+            DropEvent.prototype.reason = 0;
+            DropEvent.prototype.hook = 0;
+            DropEvent.prototype.family = 0;
+            DropEvent.prototype.ifindex = 0;
+            DropEvent.prototype.ruleId = 0;
+
+            DropEvent.encode = function (message, writer, _depth) {
+                if (!writer)
+                    writer = $Writer.create();
+                if (_depth === $undefined)
+                    _depth = 0;
+                if (_depth > $util.recursionLimit)
+                    throw $Error("max depth exceeded");
+                if (message.timeNs != null && $Object.hasOwnProperty.call(message, "timeNs") && (typeof message.timeNs === "object" ? message.timeNs.low || message.timeNs.high : message.timeNs !== 0))
+                    writer.uint32(8).uint64(message.timeNs);
+                if (message.endpointId != null && $Object.hasOwnProperty.call(message, "endpointId") && message.endpointId !== 0)
+                    writer.uint32(16).uint32(message.endpointId);
+                if (message.peerClass != null && $Object.hasOwnProperty.call(message, "peerClass") && message.peerClass !== 0)
+                    writer.uint32(24).uint32(message.peerClass);
+                if (message.source != null && $Object.hasOwnProperty.call(message, "source") && message.source.length)
+                    writer.uint32(34).bytes(message.source);
+                if (message.destination != null && $Object.hasOwnProperty.call(message, "destination") && message.destination.length)
+                    writer.uint32(42).bytes(message.destination);
+                if (message.originalDestination != null && $Object.hasOwnProperty.call(message, "originalDestination") && message.originalDestination.length)
+                    writer.uint32(50).bytes(message.originalDestination);
+                if (message.sourcePort != null && $Object.hasOwnProperty.call(message, "sourcePort") && message.sourcePort !== 0)
+                    writer.uint32(56).uint32(message.sourcePort);
+                if (message.destinationPort != null && $Object.hasOwnProperty.call(message, "destinationPort") && message.destinationPort !== 0)
+                    writer.uint32(64).uint32(message.destinationPort);
+                if (message.originalDestinationPort != null && $Object.hasOwnProperty.call(message, "originalDestinationPort") && message.originalDestinationPort !== 0)
+                    writer.uint32(72).uint32(message.originalDestinationPort);
+                if (message.protocol != null && $Object.hasOwnProperty.call(message, "protocol") && message.protocol !== 0)
+                    writer.uint32(80).uint32(message.protocol);
+                if (message.direction != null && $Object.hasOwnProperty.call(message, "direction") && message.direction !== 0)
+                    writer.uint32(88).uint32(message.direction);
+                if (message.verdict != null && $Object.hasOwnProperty.call(message, "verdict") && message.verdict !== 0)
+                    writer.uint32(96).uint32(message.verdict);
+                if (message.reason != null && $Object.hasOwnProperty.call(message, "reason") && message.reason !== 0)
+                    writer.uint32(104).uint32(message.reason);
+                if (message.hook != null && $Object.hasOwnProperty.call(message, "hook") && message.hook !== 0)
+                    writer.uint32(112).uint32(message.hook);
+                if (message.family != null && $Object.hasOwnProperty.call(message, "family") && message.family !== 0)
+                    writer.uint32(120).uint32(message.family);
+                if (message.ifindex != null && $Object.hasOwnProperty.call(message, "ifindex") && message.ifindex !== 0)
+                    writer.uint32(128).uint32(message.ifindex);
+                if (message.ruleId != null && $Object.hasOwnProperty.call(message, "ruleId") && message.ruleId !== 0)
+                    writer.uint32(136).uint32(message.ruleId);
+                if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                    for (let i = 0; i < message.$unknowns.length; ++i)
+                        writer.raw(message.$unknowns[i]);
+                return writer;
+            };
+
+            DropEvent.decode = function (reader, length, _end, _depth, _target) {
+                if (!(reader instanceof $Reader))
+                    reader = $Reader.create(reader);
+                if (_depth === $undefined)
+                    _depth = 0;
+                if (_depth > $Reader.recursionLimit)
+                    throw $Error("max depth exceeded");
+                let end, message, value;
+                if (length === $undefined)
+                    end = reader.len;
+                else {
+                    end = reader.pos + length;
+                    if (end > reader.len)
+                        throw $RangeError("index out of range");
+                    length = reader.len;
+                    reader.len = end;
+                }
+                message = _target || new $root.tandem.v1.DropEvent();
+                while (reader.pos < end) {
+                    let start = reader.pos;
+                    let tag = reader.tag();
+                    if (tag === _end) {
+                        _end = $undefined;
+                        break;
+                    }
+                    let wireType = tag & 7;
+                    switch (tag >>>= 3) {
+                    case 1: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.timeNs = value;
+                            else
+                                delete message.timeNs;
+                            continue;
+                        }
+                    case 2: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.endpointId = value;
+                            else
+                                delete message.endpointId;
+                            continue;
+                        }
+                    case 3: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.peerClass = value;
+                            else
+                                delete message.peerClass;
+                            continue;
+                        }
+                    case 4: {
+                            if (wireType !== 2)
+                                break;
+                            if ((value = reader.bytes()).length)
+                                message.source = value;
+                            else
+                                delete message.source;
+                            continue;
+                        }
+                    case 5: {
+                            if (wireType !== 2)
+                                break;
+                            if ((value = reader.bytes()).length)
+                                message.destination = value;
+                            else
+                                delete message.destination;
+                            continue;
+                        }
+                    case 6: {
+                            if (wireType !== 2)
+                                break;
+                            if ((value = reader.bytes()).length)
+                                message.originalDestination = value;
+                            else
+                                delete message.originalDestination;
+                            continue;
+                        }
+                    case 7: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.sourcePort = value;
+                            else
+                                delete message.sourcePort;
+                            continue;
+                        }
+                    case 8: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.destinationPort = value;
+                            else
+                                delete message.destinationPort;
+                            continue;
+                        }
+                    case 9: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.originalDestinationPort = value;
+                            else
+                                delete message.originalDestinationPort;
+                            continue;
+                        }
+                    case 10: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.protocol = value;
+                            else
+                                delete message.protocol;
+                            continue;
+                        }
+                    case 11: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.direction = value;
+                            else
+                                delete message.direction;
+                            continue;
+                        }
+                    case 12: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.verdict = value;
+                            else
+                                delete message.verdict;
+                            continue;
+                        }
+                    case 13: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.reason = value;
+                            else
+                                delete message.reason;
+                            continue;
+                        }
+                    case 14: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.hook = value;
+                            else
+                                delete message.hook;
+                            continue;
+                        }
+                    case 15: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.family = value;
+                            else
+                                delete message.family;
+                            continue;
+                        }
+                    case 16: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.ifindex = value;
+                            else
+                                delete message.ifindex;
+                            continue;
+                        }
+                    case 17: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.ruleId = value;
+                            else
+                                delete message.ruleId;
+                            continue;
+                        }
+                    }
+                    reader.skipType(wireType, _depth, tag);
+                    if (!reader.discardUnknown) {
+                        $util.makeProp(message, "$unknowns", false);
+                        (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                    }
+                }
+                if (length !== $undefined) {
+                    if (reader.pos !== end)
+                        throw $RangeError("index out of range");
+                    reader.len = length;
+                }
+                if (_end !== $undefined)
+                    throw $Error("missing end group");
+                return message;
+            };
+
+            return DropEvent;
         })();
 
         v1.ObserveRequest = (function() {
