@@ -13,6 +13,23 @@
 /* Set before load by its BTF name; constants to the verifier. */
 const volatile struct td_config td_config = {};
 
+/*
+ * Of no use to the programs: keeps what no map's key or value mentions in the object's BTF, where user
+ * space reads numbers and layouts.
+ */
+const volatile union td_types {
+	enum td_endpoint_flags endpoint_flags;
+	enum td_class_flags class_flags;
+	enum td_verdict verdict;
+	enum td_learn_op learn_op;
+	enum td_learn_result learn_result;
+	enum td_member_state member_state;
+	enum td_listener_kind listener_kind;
+	enum td_counter counter;
+	struct td_event event;
+	struct td_learn_args learn_args;
+} td_types = {};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, struct td_addr);

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The programs, loaded for one test file with small maps, and what a test says about the world: endpoints,
+ * classes, policy, DNS servers, members. Times and marks are fixed; `counted` tells what a run counted.
+ */
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { btfTypes } from '@tandem/bpf-loader-node/btf';
+import type { BpfMap } from '@tandem/bpf-loader-node/map';
+import { BpfObject } from '@tandem/bpf-loader-node/object';
+import { RingBuffer } from '@tandem/bpf-loader-node/ringbuf';
+import { mappedAddressBytes } from '@tandem/testing/address';
+import { buildPacket } from '@tandem/testing/packet';
+import { type ParsedPacket, parsePacket } from '@tandem/testing/packet-parse';
+import type { PacketSpec } from '@tandem/testing/packet-spec';
+import { Structs } from './structs.ts';
+
+export const mark = {
+  mask: 0x3000,
+  redirect: 0x1000,
+  socket: 0x2000,
+  seen: 0x3000,
+} as const;
+export const portP = 10053;
+export const ownerUid = 65532;
+export const quota = { namespace: 100, selector: 60 } as const;
+/** The loopback's, the one device of a tc test run. */
+export const testIfindex = 1;
+
+const directory = fileURLToPath(new URL('..', import.meta.url));
+
+export interface EndpointSpec {
+  readonly id?: number;
+  readonly policyId?: number;
+  readonly ifindex?: number;
+  readonly l3Ifindex?: number;
+  readonly classId?: number;
+  /** Names of td_endpoint_flags without TD_EP_. */
+  readonly flags?: readonly string[];
+  readonly bridgeMac?: Uint8Array;
+}
+
+export interface PolicySpec {
+  readonly policyId?: number;
+  readonly peer: number;
+  readonly direction: 'ingress' | 'egress';
+  readonly verdict: 'ALLOW' | 'DENY' | 'L7_DNS';
+  readonly protocol?: number;
+  readonly port?: number;
+  /** Bits of the port that must match; default 16 with a port, 0 without. */
+  readonly portBits?: number;
+  readonly ruleId?: number;
+}
+
+export interface FrameResult {
+  readonly verdict: 'next' | 'drop';
+  readonly mark: number;
+  readonly packet: ParsedPacket;
+  readonly bytes: Uint8Array;
+  readonly counted: Readonly<Record<string, number>>;
+}
+
+export interface TestEvent {
+  readonly bytes: Uint8Array;
+  read(field: string): number;
+  slice(field: string): Uint8Array;
+}
+
+export class Fixture implements Disposable {
+  readonly object: BpfObject;
+  readonly structs: Structs;
+  readonly #counterNames: readonly string[];
+  readonly #group: Uint8Array;
+  readonly #ring: RingBuffer;
+  #events: Uint8Array[] = [];
+
+  constructor() {
+    execFileSync('make', ['-s', 'all', 'test-object'], { cwd: directory });
+    this.object = BpfObject.open(`${directory}build/test/tandem.bpf.o`);
+    const types = btfTypes(this.object);
+    this.structs = new Structs(types);
+    this.#counterNames = [...types.enumerators]
+      .filter(([name]) => name.startsWith('TD_COUNT_'))
+      .toSorted(([, a], [, b]) => a - b)
+      .map(([name]) => name.slice('TD_COUNT_'.length));
+    for (const [map, count] of [
+      ['endpoints', 256],
+      ['classes', 4096],
+      ['policy', 4096],
+      ['dns_servers', 256],
+      ['fqdn', 4096],
+      ['quotas', 512],
+    ] as const) {
+      this.object.setMaxEntries(map, count);
+    }
+    this.object.setRodata('td_config', this.#config());
+    this.object.load();
+    this.#group = new Uint8Array(this.map('group').mmap());
+    this.#ring = new RingBuffer(this.map('events'), (bytes, lengths, count) => {
+      let at = 0;
+      for (let i = 0; i < count; i++) {
+        const length = lengths[i] ?? 0;
+        this.#events.push(bytes.slice(at, at + length));
+        at += (length + 7) & ~7;
+      }
+    });
+    this.#ring.setKeepsAlive(false);
+  }
+
+  map(name: string): BpfMap {
+    return this.object.map(name);
+  }
+
+  #config(): Uint8Array {
+    return this.structs.bytes('td_config', {
+      mark_mask: mark.mask,
+      mark_redirect: mark.redirect,
+      mark_socket: mark.socket,
+      mark_seen: mark.seen,
+      port_be: portP,
+      owner_uid: ownerUid,
+      stale_ns: 100_000_000n,
+      fqdn_idle_s: 3600,
+      quota_namespace: quota.namespace,
+      quota_selector: quota.selector,
+    });
+  }
+
+  /** Empties every map that tests fill. */
+  reset(): void {
+    for (const name of ['endpoints', 'classes', 'policy', 'dns_servers', 'fqdn', 'quotas']) {
+      const map = this.map(name);
+      for (const [key] of [...map.entries()]) map.delete(key);
+    }
+    this.#group.fill(0);
+    this.facts({});
+    this.takeEvents();
+    // the pace of events is per CPU: a new test starts with all of it
+    const pace = this.map('event_pace');
+    pace.update(new Uint8Array(4), new Uint8Array(pace.valueBytes));
+  }
+
+  endpoint(address: string, spec: EndpointSpec = {}): void {
+    const flags = (spec.flags ?? []).map((name) => this.structs.number(`TD_EP_${name}`));
+    const ifindex = spec.ifindex ?? testIfindex;
+    this.map('endpoints').update(
+      mappedAddressBytes(address),
+      this.structs.bytes('td_endpoint', {
+        id: spec.id ?? 1,
+        policy_id: spec.policyId ?? 1,
+        veth_ifindex: ifindex,
+        l3_ifindex: spec.l3Ifindex ?? ifindex,
+        class_id: spec.classId ?? 90,
+        flags: flags.reduce((bits, flag) => bits | flag, 0),
+        namespace_id: 1,
+        bridge_mac: spec.bridgeMac ?? new Uint8Array(6),
+      }),
+    );
+  }
+
+  /** `bits` count as in the prefix's own family. */
+  class(address: string, bits: number, id: number, flags: readonly string[] = []): void {
+    this.map('classes').update(
+      this.structs.bytes('td_class_key', {
+        prefixlen: address.includes(':') ? bits : 96 + bits,
+        addr: mappedAddressBytes(address),
+      }),
+      this.structs.bytes('td_class', {
+        id,
+        flags: flags
+          .map((name) => this.structs.number(`TD_CLASS_${name}`))
+          .reduce((bits, flag) => bits | flag, 0),
+      }),
+    );
+  }
+
+  policy(spec: PolicySpec): void {
+    const portBits = spec.portBits ?? (spec.port === undefined ? 0 : 16);
+    this.map('policy').update(
+      this.structs.bytes('td_policy_key', {
+        prefixlen: spec.protocol === undefined ? 72 : 80 + portBits,
+        policy_id: spec.policyId ?? 1,
+        peer: spec.peer,
+        direction: spec.direction === 'ingress' ? 0 : 1,
+        protocol: spec.protocol ?? 0,
+        port_be: spec.port ?? 0,
+      }),
+      this.structs.bytes('td_policy', {
+        verdict: this.structs.number(`TD_VERDICT_${spec.verdict}`),
+        rule_id: spec.ruleId ?? 0,
+      }),
+    );
+  }
+
+  dnsServer(server: string, protocol: number, policyId = 1): void {
+    this.map('dns_servers').update(
+      this.structs.bytes('td_dns_server_key', {
+        policy_id: policyId,
+        server: server === '*' ? new Uint8Array(16) : mappedAddressBytes(server),
+        protocol,
+      }),
+      this.structs.bytes('td_dns_server', { rule_set_id: 1 }),
+    );
+  }
+
+  member(
+    index: number,
+    state: 'NONE' | 'LIVE' | 'DRAIN' | 'DEAD',
+    options: { readonly ageMs?: number; readonly revision?: number } = {},
+  ): void {
+    const layout = this.structs.layout('td_member');
+    const at = this.structs.layout('td_group').fields.get('member');
+    assert.ok(at !== undefined);
+    const start = at.offset + index * layout.size;
+    this.#group.set(
+      this.structs.bytes('td_member', {
+        beat_ns: process.hrtime.bigint() - BigInt((options.ageMs ?? 0) * 1_000_000),
+        state: this.structs.number(`TD_MEMBER_${state}`),
+        revision: options.revision ?? 0,
+      }),
+      start,
+    );
+  }
+
+  group(fields: Readonly<Record<string, number>>): void {
+    for (const [field, value] of Object.entries(fields)) {
+      this.structs.write('td_group', this.#group, field, value);
+    }
+  }
+
+  groupField(field: string): number {
+    return this.structs.read('td_group', this.#group, field);
+  }
+
+  /** What judge reads of the kernel: see tests/include/tandem/hook_facts.h. */
+  facts(fields: Readonly<Record<string, number | Uint8Array>>): void {
+    this.map('test_facts').update(new Uint8Array(4), this.structs.bytes('test_facts', fields));
+  }
+
+  counters(): Readonly<Record<string, number>> {
+    const sums: Record<string, number> = {};
+    const key = new Uint8Array(4);
+    const map = this.map('counters');
+    for (const [index, name] of this.#counterNames.entries()) {
+      if (index >= map.maxEntries) break;
+      key[0] = index;
+      const value = map.lookup(key);
+      assert.ok(value !== null);
+      const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
+      let sum = 0;
+      for (let at = 0; at < value.byteLength; at += 8) sum += Number(view.getBigUint64(at, true));
+      sums[name] = sum;
+    }
+    return sums;
+  }
+
+  /** The counters that moved while `action` ran. */
+  counting<T>(action: () => T): { readonly result: T; readonly counted: Record<string, number> } {
+    const before = this.counters();
+    const result = action();
+    const counted: Record<string, number> = {};
+    for (const [name, value] of Object.entries(this.counters())) {
+      const moved = value - (before[name] ?? 0);
+      if (moved !== 0) counted[name] = moved;
+    }
+    return { result, counted };
+  }
+
+  /** One frame through a tcx program; `linear`: bytes in the linear part (kernels that offer it). */
+  frame(
+    program: 'from_pod' | 'to_pod',
+    frame: PacketSpec | Uint8Array,
+    options: { readonly mark?: number; readonly linear?: number } = {},
+  ): FrameResult {
+    const data = frame instanceof Uint8Array ? frame : buildPacket(frame);
+    const ctx = new Uint8Array(this.structs.layout('__sk_buff').size);
+    this.structs.write('__sk_buff', ctx, 'mark', options.mark ?? 0);
+    if (options.linear !== undefined) {
+      this.structs.write('__sk_buff', ctx, 'data_end', options.linear);
+    }
+    const { result, counted } = this.counting(() =>
+      this.object.program(program).testRun({ data, ctx }),
+    );
+    const retval = result.retval | 0;
+    assert.ok(retval === -1 || retval === 2, `verdict ${retval}: TCX_NEXT or TCX_DROP, no other`);
+    return {
+      verdict: retval === -1 ? 'next' : 'drop',
+      mark: this.structs.read('__sk_buff', result.ctx, 'mark'),
+      packet: parsePacket(result.data),
+      bytes: result.data,
+      counted,
+    };
+  }
+
+  /** One packet through a netfilter program at a hook. */
+  hook(
+    program: 'judge' | 'judge_root',
+    hook: 'local-in' | 'post-routing',
+    packet: PacketSpec | Uint8Array,
+  ): { readonly verdict: 'accept' | 'drop'; readonly counted: Readonly<Record<string, number>> } {
+    const data = packet instanceof Uint8Array ? packet : buildPacket(packet);
+    const state = new Uint8Array(48); // struct nf_hook_state: hook, pf, pointers
+    state[0] = hook === 'local-in' ? 1 : 4;
+    state[1] = (data[14] ?? 0) >> 4 === 4 ? 2 : 10;
+    const { result, counted } = this.counting(() =>
+      this.object.program(program).testRun({ data, ctx: state, dataOutSize: 0, ctxOutSize: 0 }),
+    );
+    return { verdict: result.retval === 1 ? 'accept' : 'drop', counted };
+  }
+
+  takeEvents(): TestEvent[] {
+    while (this.#ring.consume() > 0);
+    const events = this.#events;
+    this.#events = [];
+    return events.map((bytes) => ({
+      bytes,
+      read: (field) => this.structs.read('td_event', bytes, field),
+      slice: (field) => this.structs.slice('td_event', bytes, field),
+    }));
+  }
+
+  [Symbol.dispose](): void {
+    this.#ring.close();
+    this.object[Symbol.dispose]();
+  }
+}
