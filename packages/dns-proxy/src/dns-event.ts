@@ -18,21 +18,37 @@ import type { QueryView } from '@tandem/core/dns/query';
 import type { ReplyView } from '@tandem/core/dns/reply';
 import type { SharedRingWriter } from '@tandem/runtime/shared-ring';
 import { counter } from './counters.ts';
+import { ttlSecondsMax } from './limits.ts';
 
 export const dnsVerdict = { allowed: 1, denied: 2, failed: 3, timeout: 4 } as const;
 /** Answers of this server count for everybody's selectors. */
 export const flagTrusted = 1;
-/** The answer taught the datapath something: the other member's cache wants it. */
+/** The answer taught the datapath something: the name caches want it. */
 export const flagLearned = 2;
+/** No selector wants the answer: the name caches keep it for one that may come. */
+export const flagUnselected = 4;
 
 /** Kind of these records in the ring. */
 export const ringKindDnsEvent = 1;
 
-const headerBytes = 72;
-const addressBytes = 20;
+/** Octets of a record before the name, and of each address behind it. */
+export const dnsRecordHeaderBytes = 72;
+export const dnsRecordAddressBytes = 20;
+/** Where fields are in a record, for readers that decode nothing. */
+export const dnsRecordField = {
+  verdict: 4,
+  flags: 7,
+  timeUs: 8,
+  endpointId: 16,
+  nameLength: 58,
+  addressCount: 60,
+  policyId: 64,
+  namespaceId: 68,
+} as const;
 /** Addresses beyond it are learned but not told in the event. */
 export const eventAddressesMax = 16;
-const recordBytesMax = headerBytes + 255 + eventAddressesMax * addressBytes;
+export const dnsRecordBytesMax: number =
+  dnsRecordHeaderBytes + 255 + eventAddressesMax * dnsRecordAddressBytes;
 
 /** What an event says; one object serves all events of a thread. */
 export class DnsEventFields {
@@ -52,6 +68,8 @@ export class DnsEventFields {
   server = 4;
   /** Added to each TTL for the expiry told: boottime seconds plus grace. */
   expiresBase = 0;
+  /** TTLs below are taken for it, as the learner takes them. */
+  ttlSecondsMin = 0;
 }
 
 /** Writes events into the ring to the main thread; a full ring counts and loses them. */
@@ -70,7 +88,7 @@ export class DnsEventWriter {
 
   /** `query` holds the question; `reply`, if any, the addresses. */
   write(fields: DnsEventFields, query: QueryView, reply: ReplyView | null): void {
-    const at = this.#ring.reserve(ringKindDnsEvent, recordBytesMax);
+    const at = this.#ring.reserve(ringKindDnsEvent, dnsRecordBytesMax);
     if (at < 0) {
       this.#counters[counter.eventsLost] = (this.#counters[counter.eventsLost] as number) + 1;
       return;
@@ -85,9 +103,12 @@ export class DnsEventWriter {
         for (let b = 0; b < 16; b++) {
           bytes[at + length + b] = reply.addresses[i * 16 + b] as number;
         }
-        const expires = fields.expiresBase + (reply.ttls[i] as number);
-        this.#view.setUint32(at + length + 16, expires, true);
-        length += addressBytes;
+        const ttl = Math.max(
+          Math.min(reply.ttls[i] as number, ttlSecondsMax),
+          fields.ttlSecondsMin,
+        );
+        this.#view.setUint32(at + length + 16, fields.expiresBase + ttl, true);
+        length += dnsRecordAddressBytes;
       }
     }
     this.#view.setUint32(at, length, true);
@@ -117,8 +138,9 @@ export class DnsEventWriter {
     view.setUint16(at + 62, query.qtype, true);
     view.setUint32(at + 64, fields.policyId, true);
     view.setUint32(at + 68, fields.namespaceId, true);
-    for (let i = 0; i < nameLength; i++) bytes[at + headerBytes + i] = query.name[i] as number;
-    return at + headerBytes + nameLength;
+    for (let i = 0; i < nameLength; i++)
+      bytes[at + dnsRecordHeaderBytes + i] = query.name[i] as number;
+    return at + dnsRecordHeaderBytes + nameLength;
   }
 }
 
@@ -144,17 +166,18 @@ export interface DnsEvent {
 
 /** Reads a record at `offset`; null if it is not whole (it may come from another version's process). */
 export function decodeDnsEvent(bytes: Uint8Array, offset = 0): DnsEvent | null {
-  if (bytes.length - offset < headerBytes) return null;
+  if (bytes.length - offset < dnsRecordHeaderBytes) return null;
   const view = new DataView(bytes.buffer, bytes.byteOffset + offset, bytes.length - offset);
   const length = view.getUint32(0, true);
   const nameLength = view.getUint16(58, true);
   const addressCount = view.getUint8(60);
-  if (length !== headerBytes + nameLength + addressCount * addressBytes) return null;
+  if (length !== dnsRecordHeaderBytes + nameLength + addressCount * dnsRecordAddressBytes)
+    return null;
   if (length > bytes.length - offset || nameLength > 255) return null;
   const slice = (from: number, size: number): Uint8Array =>
     bytes.slice(offset + from, offset + from + size);
   const addresses = Array.from({ length: addressCount }, (_, i) => {
-    const at = headerBytes + nameLength + i * addressBytes;
+    const at = dnsRecordHeaderBytes + nameLength + i * dnsRecordAddressBytes;
     return { address: slice(at, 16), expires: view.getUint32(at + 16, true) };
   });
   const flags = view.getUint8(7);
@@ -170,7 +193,7 @@ export function decodeDnsEvent(bytes: Uint8Array, offset = 0): DnsEvent | null {
     client: slice(24, 16),
     server: slice(40, 16),
     clientPort: view.getUint16(56, true),
-    name: slice(headerBytes, nameLength),
+    name: slice(dnsRecordHeaderBytes, nameLength),
     qtype: view.getUint16(62, true),
     rcode: view.getUint8(61),
     policyId: view.getUint32(64, true),

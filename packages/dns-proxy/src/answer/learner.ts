@@ -42,7 +42,7 @@ export class Learner {
   readonly #writer: KernelWriter;
   readonly #counters: Float64Array;
   readonly graceSeconds: number;
-  readonly #ttlSecondsMin: number;
+  readonly ttlSecondsMin: number;
   readonly #group: GroupMember;
   readonly #known: KnownPairs;
   readonly #queue = new LearnedQueue();
@@ -56,7 +56,7 @@ export class Learner {
     this.#writer = options.writer;
     this.#counters = options.counters;
     this.graceSeconds = options.graceSeconds;
-    this.#ttlSecondsMin = options.ttlSecondsMin;
+    this.ttlSecondsMin = options.ttlSecondsMin;
     this.#group = options.group;
     this.#known = new KnownPairs(options.seed);
   }
@@ -71,7 +71,7 @@ export class Learner {
 
   /**
    * Takes in the addresses of one answer. Returns how many pairs are new or live longer now (0: nothing
-   * that the other member needs to hear).
+   * that the other member needs to hear), or -1 when no selector wants them.
    */
   collect(
     reply: ReplyView,
@@ -84,10 +84,10 @@ export class Learner {
     nowSeconds: number,
   ): number {
     const selectors = tables.selectorsOf(acceptSet, trusted, policyId, this.#selectors);
-    if (selectors === 0) return 0;
+    if (selectors === 0) return reply.addressCount > 0 ? -1 : 0;
     let changed = 0;
     for (let i = 0; i < reply.addressCount; i++) {
-      const ttl = Math.max(Math.min(reply.ttls[i] as number, ttlSecondsMax), this.#ttlSecondsMin);
+      const ttl = Math.max(Math.min(reply.ttls[i] as number, ttlSecondsMax), this.ttlSecondsMin);
       const expires = (nowSeconds + ttl + this.graceSeconds) >>> 0;
       const isAaaa = reply.types[i] === 28;
       for (let s = 0; s < selectors; s++) {

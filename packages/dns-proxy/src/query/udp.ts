@@ -55,6 +55,7 @@ import {
   dnsVerdict,
   flagLearned,
   flagTrusted,
+  flagUnselected,
 } from '../dns-event.ts';
 import {
   batchMax,
@@ -512,7 +513,7 @@ export class UdpServer {
     observeLatency(this.#counters, latencyUs);
     const fields = this.#fillFields(slot, latencyUs);
     fields.verdict = dnsVerdict.allowed;
-    if (changed > 0) fields.flags |= flagLearned;
+    if (changed !== 0) fields.flags |= changed > 0 ? flagLearned : flagUnselected;
     fields.rcode = this.#reply.rcode;
     this.#o.events.write(fields, this.#query, this.#reply);
   }
@@ -547,6 +548,7 @@ export class UdpServer {
     fields.client = at + slotClient;
     fields.server = at + slotServer;
     fields.expiresBase = Math.floor(this.#boottimeNs / 1e9) + this.#o.learner.graceSeconds;
+    fields.ttlSecondsMin = this.#o.learner.ttlSecondsMin;
     return fields;
   }
 

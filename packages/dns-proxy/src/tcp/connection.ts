@@ -31,6 +31,7 @@ import {
   dnsVerdict,
   flagLearned,
   flagTrusted,
+  flagUnselected,
 } from '../dns-event.ts';
 import {
   tcpBacklogBytesMax,
@@ -293,7 +294,8 @@ export class TcpConnection {
   }
 
   #emitReply(pending: PendingQuery, latencyUs: number, changed: number): void {
-    const flags = (pending.flow.trusted ? flagTrusted : 0) | (changed > 0 ? flagLearned : 0);
+    const learned = changed > 0 ? flagLearned : changed < 0 ? flagUnselected : 0;
+    const flags = (pending.flow.trusted ? flagTrusted : 0) | learned;
     const fields = this.#fields;
     fields.policyId = pending.flow.policyId;
     fields.namespaceId = pending.flow.namespaceId;
@@ -329,6 +331,7 @@ export class TcpConnection {
     fields.client = 0;
     fields.server = 4;
     fields.expiresBase = Math.floor(boottimeNs / 1e9) + c.learner.graceSeconds;
+    fields.ttlSecondsMin = c.learner.ttlSecondsMin;
     c.events.write(fields, c.query, reply);
   }
 }
