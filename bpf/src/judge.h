@@ -44,6 +44,7 @@ static __always_inline void side_load(struct side *side, const struct td_addr *a
 {
 	struct td_endpoint *endpoint = bpf_map_lookup_elem(&endpoints, address);
 
+	side->class.id = TD_CLASS_NONE;
 	if (!endpoint)
 		return;
 	side->id = endpoint->id;
@@ -98,9 +99,10 @@ static __always_inline bool is_tunnel(const struct packet *p)
  */
 static __always_inline __u32 judge_strangers(struct judgement *j)
 {
-	if (!j->source.id && !j->from_host) {
+	/* the host's answer to a pod is judged as the pod's request: then its class is asked for */
+	if (!j->source.id && (!j->from_host || j->is_reply)) {
 		j->source.class = class_of(&j->packet.source);
-		if (j->source.class.flags & TD_CLASS_LOCAL_PODS)
+		if (!j->from_host && (j->source.class.flags & TD_CLASS_LOCAL_PODS))
 			return TD_COUNT_DROP_UNKNOWN_POD;
 	}
 	if (!j->destination.id && (j->source.id || !is_local_in(j))) {
@@ -312,7 +314,7 @@ __noinline int judge_connection(struct judgement *j)
 
 	if (!j)
 		return TD_COUNT_DROP_PARSE;
-	host_acts = is_local_in(j) ? j->is_reply : j->from_host && !j->is_reply;
+	host_acts = j->is_reply ? is_local_in(j) : j->from_host;
 	if (is_our_reply(j))
 		return TD_COUNT_HOST;
 	reason = judge_strangers(j);
