@@ -1971,20 +1971,14 @@ export namespace tandem {
             /** Diagnostic severity. */
             severity: tandem.v1.Severity;
 
-            /** File, or API server. */
-            source: string;
+            /** Stable, for scripts: "object-invalid". */
+            code: string;
 
-            /** "Kind namespace/name"; empty when the file could not be read that far. */
-            object: string;
+            /** File, or "Kind/namespace/name", followed by the field where there is one. */
+            subject: string;
 
-            /** Path of the field: "spec.egress[0].toPorts[1]". */
-            path: string;
-
-            /** Diagnostic message. */
+            /** What is wrong, what follows from it, what to do. */
             message: string;
-
-            /** What is in force instead: "last good version kept", "endpoints held". */
-            effect: string;
 
             /**
              * Encodes the specified Diagnostic message. Does not implicitly {@link tandem.v1.Diagnostic.verify|verify} messages.
@@ -2013,20 +2007,14 @@ export namespace tandem {
                 /** Diagnostic severity */
                 severity?: (tandem.v1.Severity|null);
 
-                /** File, or API server. */
-                source?: (string|null);
+                /** Stable, for scripts: "object-invalid". */
+                code?: (string|null);
 
-                /** "Kind namespace/name"; empty when the file could not be read that far. */
-                object?: (string|null);
+                /** File, or "Kind/namespace/name", followed by the field where there is one. */
+                subject?: (string|null);
 
-                /** Path of the field: "spec.egress[0].toPorts[1]". */
-                path?: (string|null);
-
-                /** Diagnostic message */
+                /** What is wrong, what follows from it, what to do. */
                 message?: (string|null);
-
-                /** What is in force instead: "last good version kept", "endpoints held". */
-                effect?: (string|null);
 
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];

@@ -3033,11 +3033,9 @@ export const tandem = $root.tandem = (() => {
             };
 
             Diagnostic.prototype.severity = 0;
-            Diagnostic.prototype.source = "";
-            Diagnostic.prototype.object = "";
-            Diagnostic.prototype.path = "";
+            Diagnostic.prototype.code = "";
+            Diagnostic.prototype.subject = "";
             Diagnostic.prototype.message = "";
-            Diagnostic.prototype.effect = "";
 
             Diagnostic.encode = function (message, writer, _depth) {
                 if (!writer)
@@ -3048,16 +3046,12 @@ export const tandem = $root.tandem = (() => {
                     throw $Error("max depth exceeded");
                 if (message.severity != null && $Object.hasOwnProperty.call(message, "severity") && message.severity !== 0)
                     writer.uint32(8).int32(message.severity);
-                if (message.source != null && $Object.hasOwnProperty.call(message, "source") && message.source !== "")
-                    writer.uint32(18).string(message.source);
-                if (message.object != null && $Object.hasOwnProperty.call(message, "object") && message.object !== "")
-                    writer.uint32(26).string(message.object);
-                if (message.path != null && $Object.hasOwnProperty.call(message, "path") && message.path !== "")
-                    writer.uint32(34).string(message.path);
+                if (message.code != null && $Object.hasOwnProperty.call(message, "code") && message.code !== "")
+                    writer.uint32(18).string(message.code);
+                if (message.subject != null && $Object.hasOwnProperty.call(message, "subject") && message.subject !== "")
+                    writer.uint32(26).string(message.subject);
                 if (message.message != null && $Object.hasOwnProperty.call(message, "message") && message.message !== "")
-                    writer.uint32(42).string(message.message);
-                if (message.effect != null && $Object.hasOwnProperty.call(message, "effect") && message.effect !== "")
-                    writer.uint32(50).string(message.effect);
+                    writer.uint32(34).string(message.message);
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                     for (let i = 0; i < message.$unknowns.length; ++i)
                         writer.raw(message.$unknowns[i]);
@@ -3104,45 +3098,27 @@ export const tandem = $root.tandem = (() => {
                             if (wireType !== 2)
                                 break;
                             if ((value = reader.stringVerify()).length)
-                                message.source = value;
+                                message.code = value;
                             else
-                                delete message.source;
+                                delete message.code;
                             continue;
                         }
                     case 3: {
                             if (wireType !== 2)
                                 break;
                             if ((value = reader.stringVerify()).length)
-                                message.object = value;
+                                message.subject = value;
                             else
-                                delete message.object;
+                                delete message.subject;
                             continue;
                         }
                     case 4: {
                             if (wireType !== 2)
                                 break;
                             if ((value = reader.stringVerify()).length)
-                                message.path = value;
-                            else
-                                delete message.path;
-                            continue;
-                        }
-                    case 5: {
-                            if (wireType !== 2)
-                                break;
-                            if ((value = reader.stringVerify()).length)
                                 message.message = value;
                             else
                                 delete message.message;
-                            continue;
-                        }
-                    case 6: {
-                            if (wireType !== 2)
-                                break;
-                            if ((value = reader.stringVerify()).length)
-                                message.effect = value;
-                            else
-                                delete message.effect;
                             continue;
                         }
                     }
