@@ -431,7 +431,6 @@ export class UdpServer {
     if (tables === null) return 0;
     // Not the set found when the query came in: the tables may be newer than that.
     const acceptSet = tables.matcher.match(this.#query);
-    if (acceptSet === 0) return 0;
     return learner.collect(
       this.#reply,
       this.#replyWords,

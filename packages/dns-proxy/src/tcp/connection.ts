@@ -234,7 +234,6 @@ export class TcpConnection {
     const { tables } = c.judge;
     if (tables === null || c.reply.addressCount === 0) return 0;
     const acceptSet = tables.matcher.match(c.query);
-    if (acceptSet === 0) return 0;
     c.learner.begin();
     const { trusted, policyId, namespaceId } = pending.flow;
     const nowSeconds = Math.floor(c.boottimeNs() / 1e9);
