@@ -56,8 +56,11 @@ export class Datapath implements Disposable {
   readonly #maps = new Map<MapName, BpfMap>();
   readonly #programs = new Map<ProgramName, BpfProgram>();
 
-  private constructor(paths: PinPaths) {
+  readonly #isMember: boolean;
+
+  private constructor(paths: PinPaths, isMember: boolean) {
     this.paths = paths;
+    this.#isMember = isMember;
   }
 
   /**
@@ -89,15 +92,18 @@ export class Datapath implements Disposable {
     return datapath;
   }
 
-  /** Opens what is pinned. @throws BpfError NOT_FOUND when the agent never ran since boot. */
-  static open(pinRoot: string): Datapath {
-    return new Datapath(pinPaths(pinRoot));
+  /**
+   * Opens what is pinned. A member that is not the agent may only read the agent's maps. @throws BpfError NOT_FOUND when the agent never ran since boot.
+   */
+  static open(pinRoot: string, options: { readonly isMember?: boolean } = {}): Datapath {
+    return new Datapath(pinPaths(pinRoot), options.isMember === true);
   }
 
   map(name: MapName): BpfMap {
     let map = this.#maps.get(name);
     if (map === undefined) {
-      map = BpfMap.openPinned(this.paths.map(name));
+      const isReadOnly = this.#isMember && (agentMaps as readonly string[]).includes(name);
+      map = BpfMap.openPinned(this.paths.map(name), { isReadOnly });
       this.#maps.set(name, map);
     }
     return map;

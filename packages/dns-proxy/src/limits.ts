@@ -71,3 +71,5 @@ export const heartbeatIntervalMs = 10;
 export const sweepIntervalMs = 100;
 /** How often the proxy looks for the agent's pins while there are none. */
 export const pinPollMs = 200;
+/** How often the program that chooses members is attached anew. */
+export const selectorIntervalMs = 1000;

@@ -6,7 +6,7 @@
  * Starts and enforces with the agent away; needs only what is pinned and the snapshot.
  */
 
-import { existsSync } from 'node:fs';
+import { accessSync, constants } from 'node:fs';
 import { pinPaths } from '@tandem/datapath/paths';
 import type { Component } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
@@ -66,14 +66,12 @@ export class DnsProxy implements Component {
 
   /** The agent must have run once since the node booted: it loads what we serve with. */
   async #waitForPins(signal: AbortSignal): Promise<void> {
-    const { learn, group } = {
-      learn: pinPaths(this.#config.bpffsDir).program('learn'),
-      group: pinPaths(this.#config.bpffsDir).map('group'),
-    };
+    // The agent shares this pin last of all.
+    const pin = pinPaths(this.#config.bpffsDir).program('select_member');
     let hasSaid = false;
-    while (!(existsSync(learn) && existsSync(group))) {
+    while (!isAccessible(pin)) {
       if (signal.aborted) return;
-      if (!hasSaid) this.#log.info('waiting for the agent to load the datapath', { pin: learn });
+      if (!hasSaid) this.#log.info('waiting for the agent to load the datapath', { pin });
       hasSaid = true;
       // oxlint-disable-next-line no-await-in-loop -- a poll: bpffs has no notifications
       await new Promise((resolve) => {
@@ -99,5 +97,14 @@ export class DnsProxy implements Component {
         error: TandemError.from(error),
       });
     }
+  }
+}
+
+function isAccessible(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
   }
 }

@@ -30,6 +30,7 @@ import {
   batchMax,
   heartbeatIntervalMs,
   inFlightMax,
+  selectorIntervalMs,
   slotBytes,
   sweepIntervalMs,
   udpReplyBytesMax,
@@ -58,12 +59,13 @@ class DnsWorker {
   readonly #tcp: TcpServer;
   readonly #listenerLoop: UdpLoop;
   readonly #upstreamLoop: UdpLoop;
+  readonly #listenerFds: number[] = [];
   #hasJoined = false;
   #isDraining = false;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
-    this.#datapath = Datapath.open(options.pinRoot);
+    this.#datapath = Datapath.open(options.pinRoot, { isMember: true });
     this.#group = new GroupMember(this.#datapath.map('group').mmap(), options.member);
     const { counters } = options;
     const key = randomKey();
@@ -168,6 +170,7 @@ class DnsWorker {
         ownerUid,
       });
       attachReuseport(selector, fd);
+      this.#listenerFds.push(fd);
       const key = new Uint8Array(Uint32Array.of(kind * TD_MEMBERS_MAX + member).buffer);
       listeners.update(key, new Uint8Array(BigUint64Array.of(BigInt(fd)).buffer));
       if (protocol === 'udp') this.#listenerLoop.add(fd, 'listener');
@@ -175,6 +178,7 @@ class DnsWorker {
     }
     setInterval(() => this.#beat(this.#now()), heartbeatIntervalMs);
     setInterval(() => this.#sweep(), sweepIntervalMs);
+    setInterval(() => this.#keepSelector(), selectorIntervalMs);
     post({ kind: 'ready' });
   }
 
@@ -212,6 +216,15 @@ class DnsWorker {
     this.#upstreamLoop.close();
     this.#datapath[Symbol.dispose]();
     process.exit(0);
+  }
+
+  /**
+   * Any socket of the group can replace the program that chooses members, and a process of the host that
+   * did so would get the pods' queries (safety rule 11): ours is put back every second.
+   */
+  #keepSelector(): void {
+    const selector = this.#datapath.program('select_member');
+    for (const fd of this.#listenerFds) attachReuseport(selector, fd);
   }
 
   #sweep(): void {

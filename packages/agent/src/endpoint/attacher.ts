@@ -34,7 +34,7 @@ export async function attachEndpoints(
   const attached = new Map<number, string | null>();
   for (const endpoint of desired) {
     const text = formatAddress(endpoint.address);
-    const found = table.find(endpoint.address, text, endpoint.interfaceName);
+    const found = table.find(text, endpoint.interfaceName);
     const subject = `Pod/${endpoint.pod.namespace}/${endpoint.pod.name}`;
     if (found === null) {
       // oxlint-disable-next-line no-await-in-loop -- one at a time: a burst of probes is no use

@@ -77,7 +77,7 @@ export class InterfaceTable {
   }
 
   /** The interface of the pod with this address; null while it can't be found. */
-  find(address: Uint8Array, text: string, annotated: string | undefined): PodInterface | null {
+  find(text: string, annotated: string | undefined): PodInterface | null {
     const name = annotated ?? this.#routes.get(text) ?? this.#bridgePort(text);
     const link = name === undefined ? undefined : this.#byName.get(name);
     if (link === undefined) return null;

@@ -24,6 +24,8 @@ export function run(program: string, args: readonly string[], input?: string): P
         reject(new TandemError('TANDEM_COMMAND', `${program} ${args.join(' ')}: ${said}`));
       },
     );
+    // A program that does not read its input may close it before we do: that is no error of ours.
+    child.stdin?.on('error', () => undefined);
     child.stdin?.end(input ?? '');
   });
 }

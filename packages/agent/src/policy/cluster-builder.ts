@@ -19,7 +19,7 @@ import { objectKey } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
 import type { ClusterState, PolicyState } from '@tandem/core/policy/cluster-state';
 import type { Diagnostic } from '@tandem/core/policy/desired';
-import { parsePolicy } from '@tandem/core/policy/parse-cilium';
+import { parseCiliumPolicy } from '@tandem/core/policy/parse-cilium';
 import { formatPolicyRef, type Policy } from '@tandem/core/policy/rule';
 import type { SourceState } from '../source/directory.ts';
 
@@ -58,13 +58,14 @@ export class ClusterBuilder {
         this.#add(parsed.value, draft, file);
         continue;
       }
-      const { path, message, object } = parsed.error;
-      draft.diagnostics.push({
-        severity: 'error',
-        code: 'object-invalid',
-        subject: `${file} (document ${document}) ${object} ${path}`.trim(),
-        message,
-      });
+      for (const { path, message } of parsed.error.issues) {
+        draft.diagnostics.push({
+          severity: 'error',
+          code: 'object-invalid',
+          subject: `${parsed.error.subject} (${file}, document ${document}): ${path}`,
+          message,
+        });
+      }
     }
     for (const ref of this.#lastGood.keys()) {
       if (!draft.policies.has(ref)) this.#lastGood.delete(ref);
@@ -106,7 +107,7 @@ export class ClusterBuilder {
   }
 
   #addPolicy(object: PolicyObject, draft: Draft): void {
-    const parsed = parsePolicy(object);
+    const parsed = parseCiliumPolicy(object);
     const ref = formatPolicyRef(parsed.ok ? parsed.value.ref : parsed.error.ref);
     if (parsed.ok) {
       this.#lastGood.set(ref, parsed.value);

@@ -144,10 +144,9 @@ export class PolicyController {
 
   /** The compilation of the cluster as it is; the one in force when nothing changed, null when it can't be. */
   #compile(cluster: ClusterState): Compiled | null {
-    const ids = this.#ids.clone();
     const retain = this.#applied === null ? [] : [this.#applied];
     const node = this.#o.nodeContext();
-    const compiled = compile(cluster, { node, revision: this.#revision + 1, retain }, ids);
+    const compiled = compile(cluster, { node, revision: this.#revision + 1, retain }, this.#ids);
     const fingerprint = fingerprintOf(compiled);
     if (this.#applied !== null && fingerprint === this.#fingerprint) return this.#applied;
     if (!compiled.fits) {

@@ -19,18 +19,18 @@ export function snapshotOf(
     patterns: policy.patterns.map(({ text, context }) => ({
       text,
       context:
-        context === 'dns'
+        context === 'rules.dns'
           ? PatternContext.PATTERN_CONTEXT_DNS_RULE
           : PatternContext.PATTERN_CONTEXT_TO_FQDNS,
     })),
-    selectors: policy.selectors.map(({ id, pattern, policyId }) => ({
+    selectors: policy.selectors.map(({ id, patternIndex, policyId }) => ({
       id,
-      patternIndex: pattern,
+      patternIndex,
       policyId,
     })),
-    ruleSets: policy.ruleSets.map(({ id, patterns, matchAll }) => ({
+    ruleSets: policy.ruleSets.map(({ id, patternIndexes, matchAll }) => ({
       id,
-      patternIndexes: [...patterns],
+      patternIndexes: [...patternIndexes],
       matchAll,
     })),
     policies: policy.policies.map(({ id, servers }) => ({ id, servers: [...servers] })),

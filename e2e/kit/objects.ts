@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Kubernetes objects as a test node has them: what an API server would hold for the same topology. */
+
+import type { ServiceSpec } from '@tandem/testing/kube-proxy';
+import type { Pod } from '@tandem/testing/netns';
+import { plan } from '@tandem/testing/node-plan';
+
+export const nodeName = 'node-1';
+
+export interface PodObject {
+  readonly namespace?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+export function namespaceObject(name: string): object {
+  return {
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name, labels: { 'kubernetes.io/metadata.name': name } },
+  };
+}
+
+export function nodeObjects(): object[] {
+  return [
+    {
+      apiVersion: 'v1',
+      kind: 'Node',
+      metadata: { name: nodeName },
+      spec: { podCIDRs: ['10.1.0.0/24', '10.1.2.0/24', 'fd00:1:0::/64', 'fd00:1:2::/64'] },
+      status: {
+        addresses: [
+          { type: 'InternalIP', address: plan.node4 },
+          { type: 'InternalIP', address: plan.node6 },
+        ],
+      },
+    },
+    {
+      apiVersion: 'v1',
+      kind: 'Node',
+      metadata: { name: 'node-2' },
+      spec: { podCIDRs: [plan.remotePodCidr4, plan.remotePodCidr6] },
+      status: {
+        addresses: [
+          { type: 'InternalIP', address: plan.remoteNode4 },
+          { type: 'InternalIP', address: plan.remoteNode6 },
+        ],
+      },
+    },
+  ];
+}
+
+export function podObject(
+  pod: Pick<Pod, 'name' | 'ipv4' | 'ipv6' | 'hostInterface'>,
+  { namespace = 'default', labels = {} }: PodObject = {},
+): object {
+  const podIPs = [pod.ipv4, pod.ipv6].filter((ip) => ip !== null).map((ip) => ({ ip }));
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name: pod.name,
+      namespace,
+      uid: `uid-${namespace}-${pod.name}`,
+      labels: { app: pod.name, ...labels },
+      annotations: { 'tandem.dev/interface': pod.hostInterface },
+    },
+    spec: { nodeName, serviceAccountName: 'default', containers: [] },
+    status: { phase: 'Running', podIP: podIPs[0]?.ip, podIPs },
+  };
+}
+
+/** A Service with one EndpointSlice per address family, from kube-proxy's view of it. */
+export function serviceObjects(
+  name: string,
+  namespace: string,
+  services: readonly ServiceSpec[],
+): object[] {
+  const clusterIPs = [...new Set(services.map(({ clusterIp }) => clusterIp))];
+  const ports = new Map(services.map((service) => [portName(service), service]));
+  const slices = clusterIPs.map((clusterIp) => {
+    const own = services.filter((service) => service.clusterIp === clusterIp);
+    const isIpv6 = clusterIp.includes(':');
+    return {
+      apiVersion: 'discovery.k8s.io/v1',
+      kind: 'EndpointSlice',
+      metadata: {
+        name: `${name}-${isIpv6 ? '6' : '4'}`,
+        namespace,
+        labels: { 'kubernetes.io/service-name': name },
+      },
+      addressType: isIpv6 ? 'IPv6' : 'IPv4',
+      endpoints: [
+        ...new Set(own.flatMap(({ backends }) => backends.map(({ address }) => address))),
+      ].map((address) => ({ addresses: [address], conditions: { ready: true } })),
+      ports: own.map((service) => ({
+        name: portName(service),
+        port: service.backends[0]?.port ?? service.port,
+        protocol: service.protocol.toUpperCase(),
+      })),
+    };
+  });
+  return [
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name, namespace },
+      spec: {
+        type: 'ClusterIP',
+        clusterIP: clusterIPs[0],
+        clusterIPs,
+        ports: [...ports.values()].map((service) => ({
+          name: portName(service),
+          port: service.port,
+          protocol: service.protocol.toUpperCase(),
+          targetPort: service.backends[0]?.port ?? service.port,
+        })),
+      },
+    },
+    ...slices,
+  ];
+}
+
+const portName = ({ protocol, port }: ServiceSpec): string =>
+  port === 53 ? (protocol === 'udp' ? 'dns' : 'dns-tcp') : `${protocol}-${port}`;
+
+export interface DnsPolicyOptions {
+  readonly name?: string;
+  readonly namespace?: string;
+  /** Labels of the pods it selects. */
+  readonly selects: Readonly<Record<string, string>>;
+  /** Entries of rules.dns. */
+  readonly dns: readonly object[];
+  /** Entries of toFQDNs. */
+  readonly fqdns: readonly object[];
+  readonly ports?: readonly object[];
+  /** Peers of the DNS rule; default: kube-dns. */
+  readonly dnsPeers?: object;
+}
+
+/** The usual pair: DNS through kube-dns judged by name, and connections to those names. */
+export function dnsPolicy(options: DnsPolicyOptions): object {
+  const peers = options.dnsPeers ?? {
+    toEndpoints: [
+      {
+        matchLabels: {
+          'k8s:io.kubernetes.pod.namespace': 'kube-system',
+          'k8s:k8s-app': 'kube-dns',
+        },
+      },
+    ],
+  };
+  return {
+    apiVersion: 'cilium.io/v2',
+    kind: 'CiliumNetworkPolicy',
+    metadata: { name: options.name ?? 'names', namespace: options.namespace ?? 'default' },
+    spec: {
+      endpointSelector: { matchLabels: options.selects },
+      egress: [
+        {
+          ...peers,
+          toPorts: [{ ports: [{ port: '53', protocol: 'ANY' }], rules: { dns: options.dns } }],
+        },
+        {
+          toFQDNs: options.fqdns,
+          ...(options.ports === undefined ? {} : { toPorts: [{ ports: options.ports }] }),
+        },
+      ],
+    },
+  };
+}

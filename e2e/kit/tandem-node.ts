@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Tandem on a test node: both processes as they run in production (the proxy under its own uid with its
+ * capabilities), a directory of objects, and the faults that tests make.
+ */
+
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { tdGroup } from '@tandem/datapath/abi.gen';
+import { readCounters } from '@tandem/datapath/counters';
+import { Datapath, removePins } from '@tandem/datapath/datapath';
+import { type MemberStatus, readMembers } from '@tandem/dns-proxy/group';
+import { cleanupLeftovers, ownPrefix } from '@tandem/testing/namespace';
+import type { TestNode } from '@tandem/testing/netns';
+import { isProcessAlive, type RunningProcess, startProcess, tryRun } from '@tandem/testing/process';
+import { waitFor } from '@tandem/testing/wait';
+import { nodeName } from './objects.ts';
+
+const bpffs = '/sys/fs/bpf';
+const proxyUid = 65_532;
+const startTimeoutMs = 30_000;
+
+const script = (path: string): string =>
+  fileURLToPath(new URL(`../../packages/${path}`, import.meta.url));
+const nodeArguments = ['--conditions=@tandem/source', '--disable-warning=ExperimentalWarning'];
+
+export type ProcessName = 'agent' | 'proxy';
+
+export interface TandemNodeOptions {
+  /** Extra options of both processes, by flag. */
+  readonly options?: Readonly<Record<string, string | number>>;
+  readonly agentOptions?: Readonly<Record<string, string | number>>;
+}
+
+let nextNode = 0;
+let hasCleaned = false;
+
+export class TandemNode implements AsyncDisposable {
+  readonly node: TestNode;
+  readonly pinRoot: string;
+  readonly directory: string;
+  readonly policyDirectory: string;
+  readonly runDirectory: string;
+  readonly #options: TandemNodeOptions;
+  readonly #processes = new Map<ProcessName, RunningProcess>();
+
+  private constructor(node: TestNode, options: TandemNodeOptions) {
+    this.node = node;
+    this.#options = options;
+    this.pinRoot = join(bpffs, `${ownPrefix}${nextNode++}`);
+    this.directory = mkdtempSync(join(tmpdir(), `${ownPrefix}tandem-`));
+    // The proxy's uid must get through to its own directories below.
+    chmodSync(this.directory, 0o755);
+    this.policyDirectory = join(this.directory, 'objects');
+    this.runDirectory = join(this.directory, 'run');
+    mkdirSync(this.policyDirectory);
+  }
+
+  /** Prepares; starts nothing yet. */
+  static async create(node: TestNode, options: TandemNodeOptions = {}): Promise<TandemNode> {
+    if (!hasCleaned) {
+      hasCleaned = true;
+      await cleanupLeftovers();
+      removeLeftoverPins();
+    }
+    const tandem = new TandemNode(node, options);
+    node.own(tandem);
+    return tandem;
+  }
+
+  /** Writes a file of objects; the agent sees it appear whole. */
+  write(file: string, objects: readonly object[] | string): void {
+    const text =
+      typeof objects === 'string'
+        ? objects
+        : objects.map((object) => JSON.stringify(object)).join('\n---\n');
+    writeFileSync(join(this.policyDirectory, file), text);
+  }
+
+  remove(file: string): void {
+    rmSync(join(this.policyDirectory, file));
+  }
+
+  /** Starts both and waits until both serve the current policy. */
+  async start(): Promise<void> {
+    await this.startProcess('agent');
+    await this.startProcess('proxy');
+    await this.waitForMembers(['agent', 'proxy']);
+  }
+
+  async startProcess(name: ProcessName): Promise<RunningProcess> {
+    if (this.isAlive(name)) throw new Error(`${name} runs already`);
+    const program =
+      name === 'agent' ? script('agent/src/main.ts') : script('dns-proxy/src/main.ts');
+    const capabilities = await proxyCapabilities();
+    const identity =
+      name === 'agent'
+        ? []
+        : [
+            'setpriv',
+            ...[`--reuid=${proxyUid}`, `--regid=${proxyUid}`, '--clear-groups'],
+            `--inh-caps=${capabilities}`,
+            `--ambient-caps=${capabilities}`,
+            ...['--pdeathsig', 'KILL'],
+          ];
+    const [command, ...rest] = [...identity, process.execPath];
+    const process_ = startProcess(
+      ...this.node.node.enter(command as string, [
+        ...rest,
+        ...nodeArguments,
+        program,
+        ...this.#flags(name),
+      ]),
+    );
+    this.#processes.set(name, process_);
+    return process_;
+  }
+
+  /** The running process; throws when there is none. */
+  process(name: ProcessName): RunningProcess {
+    const found = this.#processes.get(name);
+    if (found === undefined) throw new Error(`${name} was not started`);
+    return found;
+  }
+
+  isAlive(name: ProcessName): boolean {
+    const found = this.#processes.get(name);
+    return found !== undefined && found.child.exitCode === null && found.child.signalCode === null;
+  }
+
+  /** Sends a signal; resolves at once. */
+  signal(name: ProcessName, signal: NodeJS.Signals): void {
+    process.kill(this.process(name).pid, signal);
+  }
+
+  /** SIGKILL, and waits until it is gone. */
+  async kill(name: ProcessName): Promise<void> {
+    this.signal(name, 'SIGKILL');
+    await this.process(name).exited;
+  }
+
+  /** What both processes logged last, for errors. */
+  logs(): string {
+    return [...this.#processes]
+      .map(([name, running]) => `--- ${name}\n${running.stderr().slice(-3000)}`)
+      .join('\n');
+  }
+
+  /** The group as the kernel's selector sees it: which members are LIVE and serve the newest revision. */
+  async waitForMembers(names: readonly ProcessName[], timeoutMs = startTimeoutMs): Promise<void> {
+    await waitFor(
+      () => {
+        for (const name of names) {
+          if (!this.isAlive(name)) {
+            throw new Error(`${name} ended: ${this.logs()}`);
+          }
+        }
+        const members = this.members();
+        return names.every((name) => {
+          const member = members.find(
+            ({ role }) => role === (name === 'agent' ? 'agent' : 'dns-proxy'),
+          );
+          return (
+            member?.state === 'live' &&
+            member.beatAgeMs < 1000 &&
+            member.revision > 0 &&
+            member.revision >= this.requiredRevision()
+          );
+        });
+      },
+      { what: `${names.join(' and ')} to serve`, timeoutMs },
+    );
+  }
+
+  members(): MemberStatus[] {
+    using datapath = Datapath.open(this.pinRoot);
+    return readMembers(datapath.map('group').mmap(), process.hrtime.bigint());
+  }
+
+  requiredRevision(): number {
+    using datapath = Datapath.open(this.pinRoot);
+    return new Uint32Array(datapath.map('group').mmap())[tdGroup.required_revision / 4] as number;
+  }
+
+  /** Waits until the policy written last is in force everywhere: a revision after `after`. */
+  async waitForRevision(after: number): Promise<number> {
+    return waitFor(
+      () => {
+        const revision = this.requiredRevision();
+        return revision > after && this.members().every((member) => member.revision >= revision)
+          ? revision
+          : null;
+      },
+      { what: `a policy revision after ${after}`, timeoutMs: startTimeoutMs },
+    );
+  }
+
+  /** Kernel counters by lower-case name, summed over CPUs. */
+  counters(): Record<string, number> {
+    using datapath = Datapath.open(this.pinRoot);
+    return readCounters(datapath);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const running of [...this.#processes.values()]) {
+      if (isProcessAlive(running.pid)) process.kill(running.pid, 'SIGCONT');
+      await running.stop();
+    }
+    removePins(this.pinRoot);
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  #flags(name: ProcessName): string[] {
+    const options: Record<string, string | number> = {
+      'bpffs-dir': this.pinRoot,
+      'run-dir': this.runDirectory,
+      'state-dir': join(this.directory, 'state'),
+      'log-format': 'text',
+      'drain-timeout': '2s',
+      'fqdn-grace-seconds': 0,
+      ...this.#options.options,
+    };
+    if (name === 'agent') {
+      Object.assign(options, {
+        source: `directory:${this.policyDirectory}`,
+        'node-name': nodeName,
+        'cgroup-path': cgroupPath(),
+        ...this.#options.agentOptions,
+      });
+    }
+    return Object.entries(options).map(([flag, value]) => `--${flag}=${value}`);
+  }
+}
+
+/** The cgroup v2 mount of this machine; it lies elsewhere where v1 is mounted too. */
+function cgroupPath(): string {
+  return existsSync('/sys/fs/cgroup/cgroup.controllers')
+    ? '/sys/fs/cgroup'
+    : '/sys/fs/cgroup/unified';
+}
+
+/** Pins of test processes that no longer run. */
+function removeLeftoverPins(): void {
+  for (const name of readdirSync(bpffs)) {
+    const pid = Number.parseInt(/^td([0-9a-z]+)-\d+$/.exec(name)?.[1] ?? '', 36);
+    if (Number.isInteger(pid) && pid !== process.pid && !isProcessAlive(pid)) {
+      removePins(join(bpffs, name));
+    }
+  }
+}
+
+/** What the proxy runs with; also the right to read a checkout that only root may enter. */
+async function proxyCapabilities(): Promise<string> {
+  const needed = '+net_admin,+net_raw,+bpf';
+  const uid = `--reuid=${proxyUid}`;
+  const reading = await tryRun('setpriv', [
+    uid,
+    '--clear-groups',
+    'test',
+    '-r',
+    script('dns-proxy/src/main.ts'),
+  ]);
+  return reading.status === 0 ? needed : `${needed},+dac_read_search`;
+}

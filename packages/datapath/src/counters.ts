@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** The kernel's per-CPU counters. */
+
+import { tdCounter } from './abi.gen.ts';
+import type { Datapath } from './datapath.ts';
+
+/** Values by lower-case name, summed over CPUs. */
+export function readCounters(datapath: Datapath): Record<string, number> {
+  const map = datapath.map('counters');
+  const key = new Uint8Array(4);
+  const keyView = new DataView(key.buffer);
+  const value = new Uint8Array(map.valueBytes);
+  const cells = new BigUint64Array(value.buffer);
+  const counters: Record<string, number> = {};
+  for (const [name, index] of Object.entries(tdCounter)) {
+    keyView.setUint32(0, index, true);
+    if (!map.lookupInto(key, value)) continue;
+    let sum = 0n;
+    for (const cell of cells) sum += cell;
+    counters[name.toLowerCase()] = Number(sum);
+  }
+  return counters;
+}
