@@ -97,6 +97,8 @@ export const policyObjectItemsMax = 20_000;
 export const objectErrorsMax = 20;
 /** Addresses of one toCIDR that a DNS rule can name as servers. */
 export const dnsServersPerCidrMax = 256;
+/** Addresses of pods and nodes that one peer of a DNS rule can name as servers. */
+export const dnsServersPerRuleMax = 1_024;
 /** Ids out of use that are remembered, of each kind, so that they are not given to something else. */
 export const idsRetiredMax = 16_384;
 /** The same for FQDN selectors, whose learned addresses outlive them. */
