@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+// /metrics, /healthz and /readyz over HTTP, on a loopback port or a unix socket. Health says "restart me",
+// readiness "send me traffic": a process that waits for the other one is healthy.
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Component } from './lifecycle.ts';
+import type { Logger } from './log.ts';
+import type { Metrics } from './metrics.ts';
+import { TandemError } from './tandem-error.ts';
+import { listenUnix } from './unix-socket.ts';
+
+/** Connections at once; more are closed. */
+export const httpConnectionsMax = 16;
+/** Bound of receiving a request, ms. */
+export const httpRequestTimeoutMs = 5000;
+/** Headers of a request, bytes. */
+export const httpHeaderBytesMax = 8192;
+
+/** Where to listen. */
+export type HttpAddress =
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
+  | { readonly kind: 'unix'; readonly path: string; readonly groupId?: number };
+
+/** Empty: all is well. Else what is not, for people. */
+export type HealthCheck = () => readonly string[];
+
+export interface MetricsServerOptions {
+  /** Port 0: any free one, see `port`. Hosts other than loopback are for the operator to choose. */
+  readonly address: HttpAddress;
+  readonly metrics: Metrics;
+  readonly health: HealthCheck;
+  readonly readiness: HealthCheck;
+  readonly log: Logger;
+}
+
+export class MetricsServer implements Component {
+  readonly name = 'metrics server';
+  readonly #options: MetricsServerOptions;
+  readonly #server: Server;
+
+  constructor(options: MetricsServerOptions) {
+    this.#options = options;
+    this.#server = createServer(
+      {
+        maxHeaderSize: httpHeaderBytesMax,
+        headersTimeout: httpRequestTimeoutMs,
+        requestTimeout: httpRequestTimeoutMs,
+        connectionsCheckingInterval: httpRequestTimeoutMs,
+      },
+      (request, response) => {
+        void this.#answer(request, response);
+      },
+    );
+    this.#server.maxConnections = httpConnectionsMax;
+  }
+
+  /** The port that it listens on; 0 on a unix socket. */
+  get port(): number {
+    const address = this.#server.address() as AddressInfo | string | null;
+    return address === null || typeof address === 'string' ? 0 : address.port;
+  }
+
+  async start(): Promise<void> {
+    const { address } = this.#options;
+    if (address.kind === 'unix') {
+      await listenUnix(this.#server, address);
+      return;
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#server.once('error', reject);
+    this.#server.listen({ host: address.host, port: address.port }, resolve);
+    try {
+      await promise;
+    } catch (error) {
+      throw TandemError.from(error, `listen on ${address.host} port ${address.port} for metrics`);
+    }
+    this.#server.off('error', reject);
+  }
+
+  async stop(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#server.close(() => resolve());
+    this.#server.closeAllConnections();
+    await promise;
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const path = (request.url ?? '').split('?', 1)[0];
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      end(response, 405, 'text/plain', 'only GET and HEAD\n');
+    } else if (path === '/metrics') {
+      try {
+        end(response, 200, this.#options.metrics.contentType, await this.#options.metrics.text());
+      } catch (error) {
+        // A reader that throws must show as a failed scrape, not end the process that serves DNS.
+        this.#options.log.error('metrics cannot be read', { error: TandemError.from(error) });
+        end(response, 500, 'text/plain', 'metrics cannot be read\n');
+      }
+    } else if (path === '/healthz') {
+      endCheck(response, this.#options.health);
+    } else if (path === '/readyz') {
+      endCheck(response, this.#options.readiness);
+    } else {
+      end(response, 404, 'text/plain', 'try /metrics, /healthz or /readyz\n');
+    }
+  }
+}
+
+function endCheck(response: ServerResponse, check: HealthCheck): void {
+  const problems = check();
+  if (problems.length === 0) end(response, 200, 'text/plain', 'ok\n');
+  else end(response, 503, 'text/plain', `${problems.join('\n')}\n`);
+}
+
+function end(response: ServerResponse, status: number, type: string, body: string): void {
+  response.writeHead(status, {
+    'content-type': type,
+    'content-length': Buffer.byteLength(body),
+    'x-content-type-options': 'nosniff',
+  });
+  response.end(body);
+}

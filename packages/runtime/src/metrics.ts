@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+// Prometheus metrics that cost nothing until they are scraped: the hot paths count in typed arrays (shared
+// with the DNS worker, or read from per-CPU maps), and a metric reads them when asked. Names start with
+// "tandem_"; the reference page is generated from what is registered.
+
+import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client';
+import { escapeUnsafe } from './log-escape.ts';
+
+export type MetricLabels = Readonly<Record<string, string>>;
+
+/** Time series of one metric that a gauge or counter may report at most: labels are bounded. */
+export const metricSeriesMax = 10_000;
+
+export interface MetricSpec {
+  /** "tandem_dns_queries_total": unit last, counters end in _total. */
+  readonly name: string;
+  readonly help: string;
+}
+
+/** One time series with its current value. */
+export interface MetricSample {
+  readonly labels?: MetricLabels;
+  readonly value: number;
+}
+
+/** An array of numbers that somebody else counts in. */
+export type CountArray =
+  | Float64Array
+  | Uint32Array
+  | Int32Array
+  | BigUint64Array
+  | readonly number[];
+
+/** A time series that is one element of an array. */
+export interface CountSeries {
+  readonly labels?: MetricLabels;
+  readonly index: number;
+}
+
+export interface HistogramSpec extends MetricSpec {
+  /** Upper bounds of the buckets, ascending, in the unit of the name (seconds); +Inf is added. */
+  readonly bounds: readonly number[];
+  /** Observations of each bucket alone (not cumulative), one more element than bounds for +Inf. */
+  readonly counts: CountArray;
+  /** First bucket in `counts`. Default 0. */
+  readonly offset?: number;
+  /** Sum of the observed values in the unit of the name. */
+  readonly sum: () => number;
+  readonly labels?: MetricLabels;
+}
+
+interface HistogramValue {
+  readonly metricName: string;
+  readonly labels: Record<string, string | number>;
+  readonly value: number;
+}
+
+/** A row of the reference page. */
+export interface MetricDescription {
+  readonly name: string;
+  readonly type: string;
+  readonly help: string;
+  readonly labels: readonly string[];
+}
+
+function countAt(counts: CountArray, index: number): number {
+  return Number(counts[index] ?? 0);
+}
+
+/** Label values are told to people: no control characters. */
+function safeLabels(labels: MetricLabels): Record<string, string> {
+  const safe: Record<string, string> = {};
+  for (const [name, value] of Object.entries(labels)) safe[name] = escapeUnsafe(value);
+  return safe;
+}
+
+function labelNames(samples: readonly { readonly labels?: MetricLabels }[]): string[] {
+  return Object.keys(samples[0]?.labels ?? {});
+}
+
+/** A histogram whose buckets are counted elsewhere. */
+class ArrayHistogram {
+  readonly name: string;
+  readonly help: string;
+  readonly type = 'histogram';
+  readonly aggregator = 'sum';
+  readonly labelNames: string[];
+  readonly #parts: HistogramSpec[] = [];
+
+  constructor(spec: HistogramSpec) {
+    this.name = spec.name;
+    this.help = spec.help;
+    this.labelNames = labelNames([spec]);
+  }
+
+  add(spec: HistogramSpec): void {
+    this.#parts.push(spec);
+  }
+
+  /** For the registry: buckets as Prometheus wants them, each counting all below its bound. */
+  async get(): Promise<object> {
+    const values = this.#parts.flatMap((part) => this.#values(part));
+    const { name, help, type, aggregator } = this;
+    return { name, help, type, aggregator, values };
+  }
+
+  /** Counts are elsewhere: nothing of ours to reset. */
+  reset(): void {}
+
+  #values(part: HistogramSpec): HistogramValue[] {
+    const labels = safeLabels(part.labels ?? {});
+    const offset = part.offset ?? 0;
+    const values: HistogramValue[] = [];
+    let count = 0;
+    for (let bucket = 0; bucket <= part.bounds.length; bucket++) {
+      count += countAt(part.counts, offset + bucket);
+      const le = part.bounds[bucket] ?? '+Inf';
+      values.push({ metricName: `${this.name}_bucket`, labels: { ...labels, le }, value: count });
+    }
+    values.push({ metricName: `${this.name}_sum`, labels, value: part.sum() });
+    values.push({ metricName: `${this.name}_count`, labels, value: count });
+    return values;
+  }
+}
+
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #histograms = new Map<string, ArrayHistogram>();
+  #seriesRefused = 0;
+
+  constructor() {
+    this.counters(
+      {
+        name: 'tandem_metrics_series_refused_total',
+        help: 'time series left out of a scrape because a metric had too many',
+      },
+      [],
+      () => [{ value: this.#seriesRefused }],
+    );
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  /** Metrics of the process and of Node: CPU, memory, event loop, garbage collection. Main thread only. */
+  addProcessMetrics(): void {
+    collectDefaultMetrics({ register: this.#registry });
+  }
+
+  /** A counter with the series that `read` returns at each scrape; all have the labels `names`. */
+  counters(spec: MetricSpec, names: readonly string[], read: () => readonly MetricSample[]): void {
+    const refuse = this.#bounded.bind(this);
+    const counter = new Counter({
+      ...spec,
+      labelNames: [...names],
+      registers: [this.#registry],
+      collect: () => {
+        counter.reset();
+        for (const { labels, value } of refuse(read()))
+          counter.inc(safeLabels(labels ?? {}), value);
+      },
+    });
+  }
+
+  /** A counter whose series are elements of `counts`. */
+  arrayCounter(spec: MetricSpec, counts: CountArray, series: readonly CountSeries[]): void {
+    this.counters(spec, labelNames(series), () =>
+      series.map(({ labels, index }) => ({
+        ...(labels === undefined ? {} : { labels }),
+        value: countAt(counts, index),
+      })),
+    );
+  }
+
+  /** A gauge with the series that `read` returns at each scrape; all have the labels `names`. */
+  gauges(spec: MetricSpec, names: readonly string[], read: () => readonly MetricSample[]): void {
+    const refuse = this.#bounded.bind(this);
+    const gauge = new Gauge({
+      ...spec,
+      labelNames: [...names],
+      registers: [this.#registry],
+      collect: () => {
+        gauge.reset();
+        for (const { labels, value } of refuse(read())) gauge.set(safeLabels(labels ?? {}), value);
+      },
+    });
+  }
+
+  /** A gauge of one value. */
+  gauge(spec: MetricSpec, read: () => number): void {
+    this.gauges(spec, [], () => [{ value: read() }]);
+  }
+
+  /** A histogram, or one more labelled part of a histogram registered before. */
+  arrayHistogram(spec: HistogramSpec): void {
+    let histogram = this.#histograms.get(spec.name);
+    if (histogram === undefined) {
+      histogram = new ArrayHistogram(spec);
+      this.#histograms.set(spec.name, histogram);
+      // The registry asks no more of a metric than `get`; its type has fields of its own histograms.
+      this.#registry.registerMetric(histogram as unknown as Metric);
+    }
+    histogram.add(spec);
+  }
+
+  /** All metrics in the Prometheus text format. */
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+
+  /** What is registered, by name: for the reference page. */
+  describe(): MetricDescription[] {
+    const rows = this.#registry.getMetricsAsArray() as unknown as {
+      name: string;
+      help: string;
+      type?: string;
+      labelNames?: string[];
+    }[];
+    return rows
+      .map((row) => ({
+        name: row.name,
+        type: row.type ?? (row.name.endsWith('_total') ? 'counter' : 'gauge'),
+        help: row.help,
+        labels: [...(row.labelNames ?? [])],
+      }))
+      .toSorted((left, right) => (left.name < right.name ? -1 : 1));
+  }
+
+  #bounded(samples: readonly MetricSample[]): readonly MetricSample[] {
+    if (samples.length <= metricSeriesMax) return samples;
+    this.#seriesRefused += samples.length - metricSeriesMax;
+    return samples.slice(0, metricSeriesMax);
+  }
+}
+
+/** The reference page's table. */
+export function metricsMarkdown(metrics: Metrics): string {
+  let text = '| metric | type | labels | meaning |\n|---|---|---|---|\n';
+  for (const { name, type, labels, help } of metrics.describe()) {
+    const meaning = help.replaceAll('|', '\\|');
+    text += `| \`${name}\` | ${type} | ${labels.join(', ')} | ${meaning} |\n`;
+  }
+  return text;
+}
