@@ -82,7 +82,8 @@ export function parseObject(raw: unknown): Result<K8sObject, ObjectError> {
   const type = `${apiVersion}/${kind}`;
   const read = readers[type];
   const metadata = readFields(fields['metadata'], 'metadata', issues) ?? noFields;
-  const meta = readMeta(metadata, !clusterKinds.has(type) && read !== undefined, issues);
+  const scope = read === undefined ? 'unknown' : clusterKinds.has(type) ? 'cluster' : 'namespace';
+  const meta = readMeta(metadata, scope, issues);
   const subject = `${kind || 'object'} ${meta.namespace === '' ? '' : `${meta.namespace}/`}${meta.name}`;
   if (issues.any) return err({ subject, issues: issues.list() });
   const object =
@@ -97,11 +98,16 @@ export function parseObject(raw: unknown): Result<K8sObject, ObjectError> {
   return issues.any ? err({ subject, issues: issues.list() }) : ok(object);
 }
 
-function readMeta(metadata: Fields, isNamespaced: boolean, issues: Issues): ObjectMeta {
+function readMeta(
+  metadata: Fields,
+  scope: 'cluster' | 'namespace' | 'unknown',
+  issues: Issues,
+): ObjectMeta {
   const namespace = readText(metadata, 'namespace', 'metadata', issues) ?? '';
   return {
     // kubectl puts an object without a namespace into "default"; files are read the same way.
-    namespace: isNamespaced && namespace === '' ? 'default' : namespace,
+    namespace:
+      scope === 'cluster' ? '' : scope === 'namespace' ? namespace || 'default' : namespace,
     name: readRequiredText(metadata, 'name', 'metadata', issues),
     uid: readText(metadata, 'uid', 'metadata', issues) ?? '',
     labels: readTextMap(metadata, 'labels', 'metadata', issues),
@@ -135,7 +141,7 @@ function readNode(fields: Fields, meta: ObjectMeta, issues: Issues): Node {
       issues,
     );
   }
-  return { kind: 'Node', ...meta, namespace: '', podCidrs, addresses };
+  return { kind: 'Node', ...meta, podCidrs, addresses };
 }
 
 function readPod(fields: Fields, meta: ObjectMeta, issues: Issues): Pod {

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import { assert } from '../assert.ts';
+/**
+ * Who owns which addresses: pods, nodes, services, the API server, whole pod and service CIDRs, and the
+ * world as the rest. The innermost owner of an address decides what it is: a node's address is a node
+ * even inside a pod CIDR. CIDR rules and `world` are for external owners only, so an address of a pod
+ * CIDR that no pod is known to have matches no CIDR rule and counts as `cluster` alone.
+ */
+import type { Pod } from '../k8s/objects.ts';
+import {
+  formatAddress,
+  formatPrefix,
+  hostPrefix,
+  isIpv4,
+  isIpv4Prefix,
+  type Prefix,
+  parsePrefix,
+} from '../net/ip.ts';
+import type { ClusterState, NodeContext } from './cluster-state.ts';
+import type { Diagnostic } from './desired.ts';
+import { ClassFlag } from './kernel-numbers.ts';
+import { type Identity, podIdentity, reservedIdentity } from './labels.ts';
+import type { PeerEntity } from './peer.ts';
+
+export interface AddressOwner {
+  readonly prefix: Prefix;
+  /** `ClassFlag` bits of its own; those of enclosing prefixes are added later. */
+  readonly flags: number;
+  /** CIDR selectors apply. */
+  readonly isExternal: boolean;
+  readonly entities: ReadonlySet<PeerEntity>;
+  /** Label selectors match the owner if they match one of these. */
+  readonly identities: readonly Identity[];
+}
+
+/** A pod of this node that has addresses of its own. */
+export interface LocalPod {
+  readonly pod: Pod;
+  readonly identity: Identity;
+  /** Those that no other pod or node has a better claim to. */
+  readonly addresses: readonly Uint8Array[];
+  /** Another pod claims one of them with equal right: hold it, nobody knows whose policy counts. */
+  readonly isDisputed: boolean;
+}
+
+export interface AddressOwners {
+  readonly owners: readonly AddressOwner[];
+  readonly localPods: readonly LocalPod[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/** Link-local, loopback and cloud metadata: addresses that no DNS answer may open (threat T6). */
+const specialRanges: readonly Prefix[] = [
+  '169.254.0.0/16',
+  '127.0.0.0/8',
+  '100.100.100.200/32',
+  '168.63.129.16/32',
+  'fe80::/10',
+  '::1/128',
+  'fd00:ec2::254/128',
+].map((text) => {
+  const prefix = parsePrefix(text);
+  assert(prefix !== null, `${text} is a prefix`);
+  return prefix;
+});
+
+export const ipv6World: Prefix = { address: new Uint8Array(16), bits: 0 };
+export const ipv4World: Prefix = {
+  address: Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0),
+  bits: 96,
+};
+
+interface Claim {
+  readonly pod: Pod;
+  isDisputed: boolean;
+}
+
+export function findAddressOwners(cluster: ClusterState, node: NodeContext): AddressOwners {
+  const table = new OwnerTable();
+  addRanges(table, cluster, node);
+  for (const service of cluster.services.values()) {
+    for (const address of service.clusterIps) {
+      table.set(hostPrefix(address), serviceOwner);
+    }
+  }
+  const nodeAddresses = addNodes(table, cluster, node);
+  const { claims, diagnostics } = claimPodAddresses(cluster, nodeAddresses);
+  const identities = new Map<Pod, Identity>();
+  for (const pod of cluster.pods.values()) {
+    identities.set(
+      pod,
+      podIdentity(pod, cluster.namespaces.get(`/${pod.namespace}`), node.clusterName),
+    );
+  }
+  for (const [address, { pod }] of claims.values()) {
+    table.set(hostPrefix(address), {
+      flags: ClassFlag.cluster,
+      isExternal: false,
+      entities: new Set(['cluster']),
+      identities: [identities.get(pod) as Identity],
+    });
+  }
+  addApiServer(table, cluster);
+  addNodeLocalDns(table, cluster, node);
+  const localPods = findLocalPods(cluster, node, claims, identities);
+  return { owners: [...table.owners()], localPods, diagnostics };
+}
+
+type Ownership = Omit<AddressOwner, 'prefix'>;
+
+const serviceOwner: Ownership = {
+  flags: ClassFlag.cluster | ClassFlag.service,
+  isExternal: false,
+  entities: new Set(),
+  identities: [],
+};
+
+class OwnerTable {
+  readonly #byPrefix = new Map<string, AddressOwner>();
+
+  set(prefix: Prefix, ownership: Ownership): void {
+    this.#byPrefix.set(formatPrefix(prefix), { prefix, ...ownership });
+  }
+
+  /** Adds to the owner of exactly this prefix, or to what `fallback` gives. */
+  extend(
+    prefix: Prefix,
+    extra: Pick<Ownership, 'entities' | 'identities'>,
+    fallback: Ownership,
+  ): void {
+    const owner = this.#byPrefix.get(formatPrefix(prefix)) ?? fallback;
+    this.set(prefix, {
+      flags: owner.flags,
+      isExternal: owner.isExternal,
+      entities: owner.entities.union(extra.entities),
+      identities: [...owner.identities, ...extra.identities],
+    });
+  }
+
+  get(prefix: Prefix): AddressOwner | undefined {
+    return this.#byPrefix.get(formatPrefix(prefix));
+  }
+
+  owners(): Iterable<AddressOwner> {
+    return this.#byPrefix.values();
+  }
+}
+
+function worldOwner(ipv4: boolean, flags: number): Ownership {
+  return {
+    flags,
+    isExternal: true,
+    entities: new Set(['world', ipv4 ? 'world-ipv4' : 'world-ipv6']),
+    identities: [reservedIdentity(['world', ipv4 ? 'world-ipv4' : 'world-ipv6'])],
+  };
+}
+
+function addRanges(table: OwnerTable, cluster: ClusterState, node: NodeContext): void {
+  table.set(ipv6World, worldOwner(false, 0));
+  table.set(ipv4World, worldOwner(true, 0));
+  for (const range of specialRanges) {
+    table.set(range, worldOwner(isIpv4Prefix(range), ClassFlag.linkLocal));
+  }
+  const anyPod: Ownership = {
+    flags: ClassFlag.cluster,
+    isExternal: false,
+    entities: new Set(['cluster']),
+    identities: [],
+  };
+  for (const prefix of node.serviceCidrs) table.set(prefix, serviceOwner);
+  for (const prefix of node.clusterCidrs) table.set(prefix, anyPod);
+  for (const { podCidrs } of cluster.nodes.values()) {
+    for (const prefix of podCidrs) table.set(prefix, anyPod);
+  }
+  for (const prefix of localPodCidrs(cluster, node)) {
+    table.set(prefix, { ...anyPod, flags: ClassFlag.cluster | ClassFlag.localPods });
+  }
+}
+
+function localPodCidrs(cluster: ClusterState, node: NodeContext): readonly Prefix[] {
+  return node.localPodCidrs ?? cluster.nodes.get(`/${node.nodeName}`)?.podCidrs ?? [];
+}
+
+/** Adds the nodes and returns the texts of their addresses. */
+function addNodes(
+  table: OwnerTable,
+  cluster: ClusterState,
+  node: NodeContext,
+): ReadonlySet<string> {
+  const texts = new Set<string>();
+  const add = (address: Uint8Array, entity: 'host' | 'remote-node'): void => {
+    texts.add(formatAddress(address));
+    table.set(hostPrefix(address), {
+      flags: ClassFlag.cluster | ClassFlag.node,
+      isExternal: false,
+      entities: new Set([entity, 'cluster']),
+      identities: [reservedIdentity([entity])],
+    });
+  };
+  for (const { name, addresses } of cluster.nodes.values()) {
+    if (name === node.nodeName) continue;
+    for (const address of addresses) add(address, 'remote-node');
+  }
+  const own = cluster.nodes.get(`/${node.nodeName}`)?.addresses ?? [];
+  for (const address of [...own, ...node.localAddresses]) add(address, 'host');
+  return texts;
+}
+
+/** Which pod each pod address belongs to. */
+function claimPodAddresses(
+  cluster: ClusterState,
+  nodeAddresses: ReadonlySet<string>,
+): {
+  readonly claims: ReadonlyMap<string, readonly [Uint8Array, Claim]>;
+  readonly diagnostics: readonly Diagnostic[];
+} {
+  const claims = new Map<string, readonly [Uint8Array, Claim]>();
+  const diagnostics: Diagnostic[] = [];
+  const warn = (pod: Pod, message: string): void => {
+    const subject = `Pod/${pod.namespace}/${pod.name}`;
+    diagnostics.push({ severity: 'error', code: 'pod-address', subject, message });
+  };
+  for (const pod of cluster.pods.values()) {
+    if (pod.hostNetwork || pod.isFinished) continue;
+    for (const address of pod.addresses) {
+      const text = formatAddress(address);
+      if (nodeAddresses.has(text)) {
+        warn(
+          pod,
+          `has address ${text} of a node and is no host-network pod: it is not an endpoint`,
+        );
+        continue;
+      }
+      const claim = claims.get(text)?.[1];
+      if (claim === undefined) {
+        claims.set(text, [address, { pod, isDisputed: false }]);
+        continue;
+      }
+      const order = compareClaims(pod, claim.pod);
+      const isDisputed = order === 0;
+      if (isDisputed)
+        warn(pod, `has address ${text} like ${claim.pod.namespace}/${claim.pod.name}: held`);
+      const isBetter = order > 0 || (isDisputed && pod.uid > claim.pod.uid);
+      if (isBetter) claims.set(text, [address, { pod, isDisputed }]);
+      else claim.isDisputed ||= isDisputed;
+    }
+  }
+  return { claims, diagnostics };
+}
+
+/** Positive when `left` has the better claim: the pod that stays, then the younger one. */
+function compareClaims(left: Pod, right: Pod): number {
+  if (left.isDeleting !== right.isDeleting) return left.isDeleting ? -1 : 1;
+  if (left.createdAt === right.createdAt) return 0;
+  return left.createdAt > right.createdAt ? 1 : -1;
+}
+
+function findLocalPods(
+  cluster: ClusterState,
+  node: NodeContext,
+  claims: ReadonlyMap<string, readonly [Uint8Array, Claim]>,
+  identities: ReadonlyMap<Pod, Identity>,
+): readonly LocalPod[] {
+  const localPods: LocalPod[] = [];
+  for (const pod of cluster.pods.values()) {
+    if (pod.nodeName !== node.nodeName || pod.hostNetwork || pod.isFinished) continue;
+    const own = pod.addresses
+      .map((address) => claims.get(formatAddress(address)))
+      .filter((entry) => entry !== undefined && entry[1].pod === pod);
+    if (own.length === 0) continue;
+    localPods.push({
+      pod,
+      identity: identities.get(pod) as Identity,
+      addresses: own.map((entry) => (entry as readonly [Uint8Array, Claim])[0]),
+      isDisputed: own.some((entry) => entry?.[1].isDisputed),
+    });
+  }
+  return localPods;
+}
+
+/** Backends of default/kubernetes carry the entity kube-apiserver beside what they are. */
+function addApiServer(table: OwnerTable, cluster: ClusterState): void {
+  for (const slice of cluster.endpointSlices.values()) {
+    if (slice.namespace !== 'default' || slice.serviceName !== 'kubernetes') continue;
+    for (const address of slice.endpoints.flatMap((endpoint) => endpoint.addresses)) {
+      const extra = {
+        entities: new Set<PeerEntity>(['kube-apiserver']),
+        identities: [reservedIdentity(['kube-apiserver'])],
+      };
+      table.extend(hostPrefix(address), extra, worldOwner(isIpv4(address), 0));
+    }
+  }
+}
+
+/**
+ * A node-local DNS cache answers for the cluster's DNS pods and its address is the host's: a rule for
+ * either is a rule for it. Packets to it are not translated (NOTRACK), so this is what `judge` sees.
+ */
+function addNodeLocalDns(table: OwnerTable, cluster: ClusterState, node: NodeContext): void {
+  const identities: Identity[] = [];
+  for (const slice of cluster.endpointSlices.values()) {
+    if (!isClusterDns(slice.namespace, slice.serviceName)) continue;
+    for (const address of slice.endpoints.flatMap((endpoint) => endpoint.addresses)) {
+      const owner = table.get(hostPrefix(address));
+      if (owner !== undefined && !owner.isExternal) identities.push(...owner.identities);
+    }
+  }
+  const host: Ownership = {
+    flags: ClassFlag.cluster | ClassFlag.node,
+    isExternal: false,
+    entities: new Set(['host', 'cluster']),
+    identities: [reservedIdentity(['host'])],
+  };
+  for (const address of node.nodeLocalDns) {
+    const extra = { entities: host.entities, identities: [...host.identities, ...identities] };
+    table.extend(hostPrefix(address), extra, { ...host, identities: [] });
+  }
+}
+
+/** The Service whose pods are the cluster's DNS unless configuration says otherwise. */
+export function isClusterDns(namespace: string, serviceName: string): boolean {
+  return namespace === 'kube-system' && serviceName === 'kube-dns';
+}

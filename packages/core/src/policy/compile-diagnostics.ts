@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import type { Issue } from '../k8s/shape.ts';
+/** What a compilation has to say to an operator. Codes are API. */
+import { classPrefixesMax, dnsServersMax, endpointsMax } from '../limits.ts';
+import type { ClusterState } from './cluster-state.ts';
+import type { Compiled, Diagnostic } from './desired.ts';
+import { EndpointFlag, Verdict } from './kernel-numbers.ts';
+import type { PolicyDraft } from './policy-set.ts';
+import { formatPolicyRef } from './rule.ts';
+
+/** In one order whatever order things were found in, without repetition. */
+export function sortDiagnostics(diagnostics: readonly Diagnostic[]): readonly Diagnostic[] {
+  const byText = new Map<string, Diagnostic>();
+  for (const diagnostic of diagnostics) {
+    const { severity, subject, code, message } = diagnostic;
+    byText.set(`${severity}\n${subject}\n${code}\n${message}`, diagnostic);
+  }
+  const sorted = [...byText].sort(([left], [right]) => (left < right ? -1 : 1));
+  return sorted.map(([, diagnostic]) => diagnostic);
+}
+
+/** Invalid policies with what stands in for them, and legal oddities. */
+export function policyDiagnostics(cluster: ClusterState): readonly Diagnostic[] {
+  const diagnostics: Diagnostic[] = [];
+  for (const { inForce, invalid } of cluster.policies.values()) {
+    if (invalid !== null) {
+      const subject = formatPolicyRef(invalid.ref);
+      const fate = fateOf(inForce !== null, invalid.hold.length > 0);
+      for (const issue of invalid.errors) {
+        const message = `${withPath(issue)}; ${fate}`;
+        diagnostics.push({ severity: 'error', code: 'policy-invalid', subject, message });
+      }
+    }
+    if (inForce === null) continue;
+    const subject = formatPolicyRef(inForce.ref);
+    for (const issue of inForce.warnings) {
+      const message = withPath(issue);
+      diagnostics.push({ severity: 'warning', code: 'policy-suspicious', subject, message });
+    }
+  }
+  return diagnostics;
+}
+
+function fateOf(hasLastGood: boolean, isHeld: boolean): string {
+  if (hasLastGood) return 'its last valid version stays in force';
+  return isHeld
+    ? 'until it is valid, the pods it selects are denied everything in the directions it names'
+    : 'its endpointSelector cannot be read, so nothing is enforced for it';
+}
+
+function withPath({ path, message }: Issue): string {
+  return path === '' ? message : `${path} ${message}`;
+}
+
+/** The classic misconfiguration: names in toFQDNs, and no DNS rule through which they could be learned. */
+export function fqdnDiagnostics(drafts: readonly PolicyDraft[]): readonly Diagnostic[] {
+  const diagnostics: Diagnostic[] = [];
+  for (const { specs, statements } of drafts) {
+    if (statements.some(({ verdict }) => verdict === Verdict.l7Dns)) continue;
+    for (const { subject, statements: own } of specs) {
+      if (!own.some(({ fqdns }) => fqdns.length > 0)) continue;
+      diagnostics.push({
+        severity: 'warning',
+        code: 'fqdn-without-dns',
+        subject,
+        message:
+          'selects pods for which no policy has rules.dns: their DNS is not seen, so toFQDNs learns no ' +
+          'address from them. Add a rule with rules.dns for the DNS servers',
+      });
+    }
+  }
+  return diagnostics;
+}
+
+/** Pods that are held because their labels are not known. */
+export function holdDiagnostics(
+  endpoints: Compiled['endpoints'],
+  cluster: ClusterState,
+): readonly Diagnostic[] {
+  return endpoints
+    .filter(({ flags, pod }) => {
+      return (flags & EndpointFlag.hold) !== 0 && !cluster.namespaces.has(`/${pod.namespace}`);
+    })
+    .map(({ pod }) => ({
+      severity: 'error',
+      code: 'namespace-unknown',
+      subject: `Pod/${pod.namespace}/${pod.name}`,
+      message: `is held: a policy selects by labels of namespaces, and Namespace ${pod.namespace} is not known. Add the object`,
+    }));
+}
+
+/** What is more than the kernel's maps hold. Empty when everything fits. */
+export function limitDiagnostics(counts: {
+  readonly endpoints: number;
+  readonly classes: number;
+  readonly dnsServers: number;
+}): readonly Diagnostic[] {
+  const checks = [
+    { what: 'endpoints', count: counts.endpoints, max: endpointsMax },
+    { what: 'classes', count: counts.classes, max: classPrefixesMax },
+    { what: 'dns_servers', count: counts.dnsServers, max: dnsServersMax },
+  ];
+  return checks
+    .filter(({ count, max }) => count > max)
+    .map(({ what, count, max }) => ({
+      severity: 'error',
+      code: 'limit',
+      subject: what,
+      message: `needs ${count} entries, the map holds ${max}: the last policy that fits stays in force`,
+    }));
+}

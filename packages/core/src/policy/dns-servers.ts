@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import { assert } from '../assert.ts';
+import { dnsServersPerCidrMax, dnsServersPerRuleMax } from '../limits.ts';
+/**
+ * Which servers a pod's DNS is steered for, and with which names: rules name backends, `from_pod` sees
+ * what the pod asks. Servers must be listed one by one. What cannot be listed is not steered, and then
+ * `judge` drops it, because its verdict is L7-DNS: closed, and said in a diagnostic. The one wildcard,
+ * server ::, is for rules of every peer; then servers whom the policy treats otherwise get entries of
+ * their own, with no name at all where it denies them.
+ */
+import { compareAddresses, formatAddress, hostPrefix, prefixCovers } from '../net/ip.ts';
+import type { AddressClass, AddressClasses } from './classes.ts';
+import type { Diagnostic } from './desired.ts';
+import type { Frontend } from './dns-frontends.ts';
+import {
+  allNames,
+  coversPort,
+  DnsJudge,
+  intersectNames,
+  type NameSet,
+  namesContent,
+  namesExactly,
+  noNames,
+  type ServerVerdict,
+  type Who,
+} from './dns-judge.ts';
+import { ClassFlag, Direction, Protocol, Verdict } from './kernel-numbers.ts';
+import type { CidrPeer, Peer } from './peer.ts';
+import type { PolicyDraft, Statement } from './policy-set.ts';
+
+export interface DnsServer {
+  readonly server: Uint8Array;
+  readonly protocol: 6 | 17;
+  readonly names: NameSet;
+}
+
+/** All zero: any server without an entry of its own. */
+export const anyServer: Uint8Array = new Uint8Array(16);
+
+export const dnsPort = 53;
+assert(dnsServersPerCidrMax <= 256, 'the addresses of a listed CIDR differ in the last byte only');
+const transports = [Protocol.tcp, Protocol.udp] as const;
+
+/** Expands policies over the servers of one cluster state. */
+export class DnsServerFinder {
+  readonly #classes: AddressClasses;
+  readonly #peers: ReadonlyMap<string, Peer>;
+  readonly #frontends: readonly Frontend[];
+  readonly #nodeLocal: readonly Uint8Array[];
+  readonly #hostsOf = new Map<string, readonly Uint8Array[]>();
+  readonly #diagnostics = new Map<string, Diagnostic>();
+
+  constructor(options: {
+    readonly classes: AddressClasses;
+    readonly peers: ReadonlyMap<string, Peer>;
+    readonly frontends: readonly Frontend[];
+    readonly nodeLocal: readonly Uint8Array[];
+  }) {
+    this.#classes = options.classes;
+    this.#peers = options.peers;
+    this.#frontends = options.frontends;
+    this.#nodeLocal = options.nodeLocal;
+  }
+
+  /** Each once, for all policies asked so far. */
+  get diagnostics(): Iterable<Diagnostic> {
+    return this.#diagnostics.values();
+  }
+
+  /** The servers of one policy, by address and protocol. */
+  find(draft: PolicyDraft): readonly DnsServer[] {
+    const isDns = draft.statements.some(({ verdict }) => verdict === Verdict.l7Dns);
+    if (!isDns) return [];
+    const judge = new DnsJudge(draft.statements);
+    return transports.flatMap((protocol) => this.#findProtocol(draft, judge, protocol));
+  }
+
+  #findProtocol(draft: PolicyDraft, judge: DnsJudge, protocol: 6 | 17): readonly DnsServer[] {
+    const { candidates, isDenyListed } = this.#candidates(draft.statements, protocol);
+    const other = judge.judge('other', protocol, dnsPort);
+    let wildcard: NameSet | null = other.kind === 'names' ? other.names : null;
+    if (wildcard !== null && !isDenyListed) {
+      for (const { subject } of draft.specs) {
+        this.#report('error', 'dns-deny-too-wide', subject, denyTooWide);
+      }
+      wildcard = null;
+    }
+    const found = new Map<string, DnsServer>();
+    const add = (server: Uint8Array, names: NameSet): void => {
+      const isSame = wildcard !== null && namesContent(wildcard) === namesContent(names);
+      if (!isSame) found.set(formatAddress(server), { server, protocol, names });
+    };
+    for (const frontend of this.#frontends) {
+      if (frontend.protocol !== protocol) continue;
+      const verdict = this.#judgeFrontend(judge, frontend);
+      if (frontend.port === dnsPort) addVerdict(frontend.address, verdict, wildcard, add);
+      else if (verdict.kind === 'names') this.#reportPort(frontend);
+    }
+    // After the frontends: a node-local address is judged as what it is, too.
+    for (const { address, place } of candidates.values()) {
+      const verdict = judge.judge(this.#who(place), protocol, dnsPort);
+      const before = found.get(formatAddress(address));
+      if (verdict.kind === 'deny' && wildcard === null) found.delete(formatAddress(address));
+      else if (verdict.kind !== 'none' || before === undefined) {
+        addVerdict(address, verdict, wildcard, add);
+      }
+    }
+    const servers = [...found.values()].sort((left, right) =>
+      compareAddresses(left.server, right.server),
+    );
+    return wildcard === null
+      ? servers
+      : [{ server: anyServer, protocol, names: wildcard }, ...servers];
+  }
+
+  #who(place: AddressClass): Who {
+    const selectors = this.#classes.table.selectorsOf.get(place.classId) ?? [];
+    return { id: place.classId, selectors: new Set(selectors) };
+  }
+
+  /** All backends must be servers by name: a query to the frontend may reach any of them. */
+  #judgeFrontend(judge: DnsJudge, { backends, protocol }: Frontend): ServerVerdict {
+    let result: ServerVerdict | null = null;
+    for (const { who, port } of backends) {
+      const verdict = judge.judge(who, protocol, port);
+      if (verdict.kind === 'deny') return verdict;
+      if (result === null) result = verdict;
+      else if (result.kind === 'names' && verdict.kind === 'names') {
+        result = { kind: 'names', names: intersectNames(result.names, verdict.names) };
+      } else if (result.kind !== verdict.kind) result = { kind: 'none' };
+    }
+    return result ?? { kind: 'none' };
+  }
+
+  /** Addresses that rules about port 53 single out. `isDenyListed`: every denied peer is among them. */
+  #candidates(
+    statements: readonly Statement[],
+    protocol: 6 | 17,
+  ): {
+    readonly candidates: ReadonlyMap<
+      string,
+      { readonly address: Uint8Array; readonly place: AddressClass }
+    >;
+    readonly isDenyListed: boolean;
+  } {
+    const candidates = new Map<string, { address: Uint8Array; place: AddressClass }>();
+    let isDenyListed = true;
+    const add = (address: Uint8Array): void => {
+      const place = this.#classes.at(address);
+      const isNodeLocal = this.#nodeLocal.includes(address);
+      if ((place.flags & ClassFlag.service) !== 0 && !isNodeLocal) return;
+      candidates.set(formatAddress(address), { address, place });
+    };
+    for (const address of this.#nodeLocal) add(address);
+    for (const statement of statements) {
+      if (statement.direction !== Direction.egress || statement.peers === 'any') continue;
+      const isPlain = statement.verdict === Verdict.allow;
+      const concerns = isPlain ? namesExactly : coversPort;
+      if (!concerns(statement, protocol, dnsPort)) continue;
+      for (const key of statement.peers) {
+        const addresses = this.#addressesOf(key);
+        if (addresses !== null) for (const address of addresses) add(address);
+        else if (statement.verdict === Verdict.deny) isDenyListed = false;
+        else if (statement.verdict === Verdict.l7Dns) {
+          this.#report('error', 'dns-servers-not-listed', statement.origin, notListed(key));
+        }
+      }
+    }
+    return { candidates, isDenyListed };
+  }
+
+  /** Every address that the peer selects; null when they are too many to list. */
+  #addressesOf(key: string): readonly Uint8Array[] | null {
+    const peer = this.#peers.get(key);
+    if (peer?.kind === 'cidr') return listCidr(peer);
+    if (peer?.kind === 'entity' && peer.entity.startsWith('world')) return null;
+    let hosts = this.#hostsOf.get(key);
+    if (hosts === undefined) {
+      const classIds = new Set(this.#classes.table.classesOf.get(key));
+      hosts = [...this.#classes.hosts()]
+        .filter(({ classId }) => classIds.has(classId))
+        .map(({ prefix }) => prefix.address);
+      this.#hostsOf.set(key, hosts);
+    }
+    return hosts.length <= dnsServersPerRuleMax ? hosts : null;
+  }
+
+  #reportPort({ subject, port }: Frontend): void {
+    const message =
+      `port ${port} leads to DNS servers that policy judges by name, but only port 53 is steered: ` +
+      'queries to it are dropped. Give the Service port 53';
+    this.#report('warning', 'dns-frontend-port', subject, message);
+  }
+
+  #report(severity: Diagnostic['severity'], code: string, subject: string, message: string): void {
+    this.#diagnostics.set(`${code} ${subject} ${message}`, { severity, code, subject, message });
+  }
+}
+
+/** One verdict as an entry, if it needs one: beside a wildcard also what must not fall under that. */
+function addVerdict(
+  server: Uint8Array,
+  verdict: ServerVerdict,
+  wildcard: NameSet | null,
+  add: (server: Uint8Array, names: NameSet) => void,
+): void {
+  if (verdict.kind === 'names') add(server, verdict.names);
+  else if (wildcard !== null) add(server, verdict.kind === 'plain' ? allNames : noNames);
+}
+
+/** The addresses of a CIDR peer; null when it is longer than the limit. */
+function listCidr({ cidr, except }: CidrPeer): readonly Uint8Array[] | null {
+  const count = 2 ** (128 - cidr.bits);
+  if (count > dnsServersPerCidrMax) return null;
+  const addresses: Uint8Array[] = [];
+  for (let index = 0; index < count; index++) {
+    const address = Uint8Array.from(cidr.address);
+    address[15] = (address[15] ?? 0) | index;
+    const prefix = hostPrefix(address);
+    if (!except.some((hole) => prefixCovers(hole, prefix))) addresses.push(address);
+  }
+  return addresses;
+}
+
+const denyTooWide =
+  'denies DNS to more servers than can be listed, beside DNS rules for every peer: these rules are ' +
+  'not in force, DNS to servers without rules of their own is dropped. Deny fewer addresses, or name the servers';
+
+function notListed(key: string): string {
+  return (
+    `rules.dns for "${key}": its servers cannot be listed (at most ${dnsServersPerCidrMax} addresses of a CIDR, ` +
+    `${dnsServersPerRuleMax} of pods and nodes, no entity world), so DNS to them is dropped. Name the servers`
+  );
+}

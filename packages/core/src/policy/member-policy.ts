@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Assembles what the DNS members need. Patterns, selectors and rule sets are collected from all policies
+ * of the node and written once each; policies of earlier results stay as long as an endpoint may still
+ * have their id (architecture.md, safety rule 12).
+ */
+import { assert } from '../assert.ts';
+import type { Pattern } from '../dns/pattern.ts';
+import type {
+  CompiledPolicy,
+  MemberEndpoint,
+  MemberPolicy,
+  MemberRuleSet,
+  MemberSelector,
+  MemberServer,
+} from './desired.ts';
+
+interface RuleSetContent {
+  readonly matchAll: boolean;
+  readonly patterns: readonly Pattern[];
+}
+
+interface SelectorContent {
+  readonly pattern: Pattern;
+  readonly policyId: number;
+}
+
+export class MemberPolicyBuilder {
+  readonly #patterns = new Map<string, Pattern>();
+  readonly #selectors = new Map<number, SelectorContent>();
+  readonly #ruleSets = new Map<number, RuleSetContent>();
+  readonly #policies = new Map<number, readonly MemberServer[]>();
+
+  /** `policyId` 0: shared. */
+  addSelector(id: number, pattern: Pattern, policyId: number): void {
+    this.#selectors.set(id, { pattern: this.#intern(pattern), policyId });
+  }
+
+  addRuleSet(id: number, matchAll: boolean, patterns: Iterable<Pattern>): void {
+    if (this.#ruleSets.has(id)) return;
+    const interned = [...patterns].map((pattern) => this.#intern(pattern));
+    this.#ruleSets.set(id, { matchAll, patterns: interned });
+  }
+
+  addPolicy(id: number, servers: readonly MemberServer[]): void {
+    for (const { ruleSetId } of servers) {
+      assert(this.#ruleSets.has(ruleSetId), 'rule sets come before their servers');
+    }
+    this.#policies.set(id, servers);
+  }
+
+  /** Keeps those policies of an earlier result that this one does not have. */
+  retain(policies: Iterable<CompiledPolicy>, earlier: MemberPolicy): void {
+    const selectors = new Map(earlier.selectors.map((selector) => [selector.id, selector]));
+    const ruleSets = new Map(earlier.ruleSets.map((ruleSet) => [ruleSet.id, ruleSet]));
+    const servers = new Map(earlier.policies.map((policy) => [policy.id, policy.servers]));
+    const patternAt = (index: number): Pattern => {
+      const pattern = earlier.patterns[index];
+      assert(pattern !== undefined, 'an earlier result is consistent');
+      return pattern;
+    };
+    for (const policy of policies) {
+      if (this.#policies.has(policy.id)) continue;
+      for (const id of policy.rules.flatMap(({ fqdnSelectors }) => fqdnSelectors)) {
+        const selector = selectors.get(id);
+        assert(selector !== undefined, 'an earlier result has the selectors of its policies');
+        this.addSelector(id, patternAt(selector.patternIndex), selector.policyId);
+      }
+      const own = servers.get(policy.id) ?? [];
+      for (const { ruleSetId } of own) {
+        const ruleSet = ruleSets.get(ruleSetId);
+        assert(ruleSet !== undefined, 'an earlier result has the rule sets of its policies');
+        this.addRuleSet(ruleSetId, ruleSet.matchAll, ruleSet.patternIndexes.map(patternAt));
+      }
+      this.addPolicy(policy.id, own);
+    }
+  }
+
+  build(
+    rest: Pick<MemberPolicy, 'revision' | 'trustedServers' | 'neverLearn'> & {
+      readonly endpoints: readonly MemberEndpoint[];
+    },
+  ): MemberPolicy {
+    const patterns = [...this.#patterns].sort(([left], [right]) => (left < right ? -1 : 1));
+    const indexOf = new Map(patterns.map(([key], index) => [key, index]));
+    const index = (pattern: Pattern): number => indexOf.get(patternKey(pattern)) ?? -1;
+    const selectors = [...this.#selectors].map(
+      ([id, { pattern, policyId }]): MemberSelector => ({
+        id,
+        patternIndex: index(pattern),
+        policyId,
+      }),
+    );
+    const ruleSets = [...this.#ruleSets].map(
+      ([id, ruleSet]): MemberRuleSet => ({
+        id,
+        patternIndexes: ruleSet.patterns.map(index).sort((left, right) => left - right),
+        matchAll: ruleSet.matchAll,
+      }),
+    );
+    return {
+      revision: rest.revision,
+      endpoints: rest.endpoints,
+      patterns: patterns.map(([, pattern]) => pattern),
+      selectors: selectors.sort(byId),
+      ruleSets: ruleSets.sort(byId),
+      policies: [...this.#policies].map(([id, servers]) => ({ id, servers })).sort(byId),
+      trustedServers: rest.trustedServers,
+      neverLearn: rest.neverLearn,
+    };
+  }
+
+  #intern(pattern: Pattern): Pattern {
+    const key = patternKey(pattern);
+    const known = this.#patterns.get(key);
+    if (known !== undefined) return known;
+    this.#patterns.set(key, pattern);
+    return pattern;
+  }
+}
+
+function patternKey({ context, text }: Pattern): string {
+  return `${context} ${text}`;
+}
+
+function byId(left: { readonly id: number }, right: { readonly id: number }): number {
+  return left.id - right.id;
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The L3 part of a rule element. At most one kind of peer list may hold something; an absent list is any
+ * peer, a list without items selects nobody (Cilium #6292: it must never mean everybody).
+ */
+import {
+  at,
+  type Fields,
+  nameOf,
+  readFields,
+  readList,
+  readText,
+  readTexts,
+} from '../k8s/shape.ts';
+import {
+  hostPrefix,
+  isIpv4,
+  type Prefix,
+  parseAddress,
+  parsePrefix,
+  prefixCovers,
+} from '../net/ip.ts';
+import type { ParseContext } from './parse-context.ts';
+import { parsePeerSelector } from './parse-selector.ts';
+import { cidrPeer, type Peer, type PeerEntity, peerEntities } from './peer.ts';
+
+/** Field names of the peer lists of one direction. */
+export interface PeerFields {
+  readonly endpoints: string;
+  readonly cidr: string;
+  readonly cidrSet: string;
+  readonly entities: string;
+  /** L3 kinds that we refuse, and toFQDNs: they count when kinds are combined. */
+  readonly others: readonly string[];
+}
+
+export const egressPeers: PeerFields = {
+  endpoints: 'toEndpoints',
+  cidr: 'toCIDR',
+  cidrSet: 'toCIDRSet',
+  entities: 'toEntities',
+  others: ['toFQDNs', 'toServices', 'toGroups', 'toNodes'],
+};
+
+export const ingressPeers: PeerFields = {
+  endpoints: 'fromEndpoints',
+  cidr: 'fromCIDR',
+  cidrSet: 'fromCIDRSet',
+  entities: 'fromEntities',
+  others: ['fromGroups', 'fromNodes'],
+};
+
+/** Entities of Cilium's own endpoints, which no address has here. */
+const absentEntities: readonly string[] = ['init', 'health', 'ingress', 'unmanaged', 'none'];
+
+/** The peers of one rule element; toFQDNs aside, whose presence makes the rest empty. */
+export function parsePeers(
+  fields: Fields,
+  names: PeerFields,
+  path: string,
+  context: ParseContext,
+): 'any' | readonly Peer[] {
+  checkKinds(fields, names, path, context);
+  const peers: Peer[] = [];
+  for (const [value, itemPath] of items(fields, names.endpoints, path, context)) {
+    const selector = parsePeerSelector(value, itemPath, context);
+    if (selector !== null) peers.push({ kind: 'labels', selector });
+  }
+  for (const [value, itemPath] of items(fields, names.cidr, path, context)) {
+    const prefix = parseCidr(value, itemPath, context);
+    if (prefix !== null) peers.push(cidrPeer(prefix, []));
+  }
+  for (const [value, itemPath] of items(fields, names.cidrSet, path, context)) {
+    const peer = parseCidrRule(value, itemPath, context);
+    if (peer !== null) peers.push(peer);
+  }
+  let isAny = false;
+  for (const [value, itemPath] of items(fields, names.entities, path, context)) {
+    const entity = parseEntity(value, itemPath, context);
+    if (entity === 'all') isAny = true;
+    else if (entity !== null) peers.push({ kind: 'entity', entity });
+  }
+  const kinds = [names.endpoints, names.cidr, names.cidrSet, names.entities, 'toFQDNs'];
+  const isAbsent = kinds.every((name) => fields[name] === undefined);
+  return isAny || isAbsent ? 'any' : peers;
+}
+
+function checkKinds(fields: Fields, names: PeerFields, path: string, context: ParseContext): void {
+  const all = [names.endpoints, names.cidr, names.cidrSet, names.entities, ...names.others];
+  const present = all.filter((name) => fields[name] !== undefined);
+  const [first, second] = present;
+  if (first === undefined || second === undefined) return;
+  const filled = present.filter((name) => !isEmptyList(fields[name]));
+  if (filled.length >= 2) {
+    const [left, right] = filled;
+    context.error(path, `combining ${left} and ${right} is not supported: write a rule for each`);
+    return;
+  }
+  const empty = present.find((name) => isEmptyList(fields[name])) ?? second;
+  context.error(at(path, empty), 'is empty beside another kind of peer: remove it');
+}
+
+function isEmptyList(value: unknown): boolean {
+  return Array.isArray(value) && value.length === 0;
+}
+
+function items(
+  fields: Fields,
+  name: string,
+  path: string,
+  context: ParseContext,
+): readonly (readonly [unknown, string])[] {
+  if (fields[name] === null) return [];
+  const listPath = at(path, name);
+  const list = context.take(readList(fields, name, path, context.errors), listPath);
+  return list.map((value, index) => [value, `${listPath}[${index}]`] as const);
+}
+
+/** toCIDR: an address or a prefix. */
+function parseCidr(value: unknown, path: string, context: ParseContext): Prefix | null {
+  if (typeof value !== 'string') {
+    context.error(path, `is ${nameOf(value)}, but must be an address or a prefix as text`);
+    return null;
+  }
+  if (value.includes('/')) return parseWholePrefix(value, path, context);
+  const address = parseAddress(value);
+  if (address === null || (isIpv4(address) && value.includes(':'))) {
+    context.error(path, `${JSON.stringify(value)} is neither an IP address nor a prefix`);
+    return null;
+  }
+  return hostPrefix(address);
+}
+
+function parseWholePrefix(text: string, path: string, context: ParseContext): Prefix | null {
+  const prefix = parsePrefix(text);
+  if (prefix === null) {
+    context.error(
+      path,
+      `${JSON.stringify(text)} is no prefix: write it like 192.0.2.0/24 or 2001:db8::/32`,
+    );
+  }
+  return prefix;
+}
+
+function parseCidrRule(value: unknown, path: string, context: ParseContext): Peer | null {
+  const before = context.errors.count;
+  const fields = readFields(value, path, context.errors);
+  if (fields === null) return null;
+  const advice = 'list the prefixes in cidr';
+  context.checkFields(fields, path, ['cidr', 'except'], {
+    cidrGroupRef: advice,
+    cidrGroupSelector: advice,
+  });
+  const sources = ['cidr', 'cidrGroupRef', 'cidrGroupSelector'];
+  const given = sources.filter((name) => fields[name] !== undefined);
+  if (given.length !== 1) {
+    context.error(path, `must have exactly one of ${sources.join(', ')}, has ${given.length}`);
+  }
+  const text = readText(fields, 'cidr', path, context.errors);
+  const cidr = text === undefined ? null : parseWholePrefix(text, at(path, 'cidr'), context);
+  if (cidr === null || context.errors.count !== before) return null;
+  const except: Prefix[] = [];
+  const texts = readTexts(fields, 'except', path, context.errors);
+  for (const [index, exceptText] of context.take(texts, at(path, 'except')).entries()) {
+    const exceptPath = `${path}.except[${index}]`;
+    const prefix = parseWholePrefix(exceptText, exceptPath, context);
+    if (prefix === null) continue;
+    if (prefixCovers(cidr, prefix)) except.push(prefix);
+    else context.error(exceptPath, `${exceptText} is not inside ${text}`);
+  }
+  return cidrPeer(cidr, except);
+}
+
+function parseEntity(
+  value: unknown,
+  path: string,
+  context: ParseContext,
+): PeerEntity | 'all' | null {
+  if (value === 'all') return 'all';
+  const entity = peerEntities.find((name) => name === value);
+  if (entity !== undefined) return entity;
+  if (typeof value === 'string' && absentEntities.includes(value)) {
+    if (value !== 'none') context.warn(path, `entity ${value} matches nothing here`);
+    return null;
+  }
+  const known = ['all', ...peerEntities, ...absentEntities].join(', ');
+  const why = value === 'cluster-mesh' ? 'is not supported' : 'is no known entity';
+  context.error(path, `${nameOf(value)} ${why}: use one of ${known}`);
+  return null;
+}

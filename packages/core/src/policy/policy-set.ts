@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Which specs are in force, and what those that select one pod say together. Pods that the same specs
+ * select share one policy. Nothing here depends on peers' addresses: the content of a policy, and so
+ * its id, changes only when a rule does.
+ */
+import type { Pattern } from '../dns/pattern.ts';
+import { digest128 } from '../sha256.ts';
+import type { ClusterState, PolicyState } from './cluster-state.ts';
+import type { PortRange } from './desired.ts';
+import { Direction, EndpointFlag, Verdict } from './kernel-numbers.ts';
+import { namespaceLabelsPrefix } from './labels.ts';
+import { type Peer, peerKey } from './peer.ts';
+import { type DnsNames, formatPolicyRef, type PolicyRule, type PolicySpec } from './rule.ts';
+
+/** One statement: a rule element cut by its toPorts. */
+export interface Statement {
+  readonly direction: Direction;
+  readonly verdict: Exclude<Verdict, 0>;
+  /** Keys of peers, or every peer. */
+  readonly peers: 'any' | readonly string[];
+  readonly fqdns: readonly Pattern[];
+  readonly ports: 'any' | readonly PortRange[];
+  /** Set with verdict L7-DNS. */
+  readonly names: DnsNames | null;
+  /** `Kind/namespace/name: spec.egress[0]`; '' for what we add ourselves. */
+  readonly origin: string;
+}
+
+/** One spec of one policy object, in force. */
+export interface ActiveSpec {
+  readonly spec: PolicySpec;
+  /** `Kind/namespace/name`. */
+  readonly subject: string;
+  readonly statements: readonly Statement[];
+  readonly peers: ReadonlyMap<string, Peer>;
+  /** Digest of everything that the spec says about a pod that it selects. */
+  readonly digest: string;
+}
+
+/** What several specs say together. */
+export interface PolicyDraft {
+  readonly specs: readonly ActiveSpec[];
+  readonly statements: readonly Statement[];
+  /** `EndpointFlag` bits. */
+  readonly flags: number;
+  /** Equal contents are equal policies. */
+  readonly content: string;
+}
+
+/** Every spec in force, in an order that depends on their contents alone. */
+export function activeSpecs(cluster: ClusterState): ActiveSpec[] {
+  const active = [...cluster.policies.values()].flatMap(specsInForce);
+  return active.sort((left, right) => (left.digest < right.digest ? -1 : 1));
+}
+
+function specsInForce(state: PolicyState): readonly ActiveSpec[] {
+  if (state.inForce !== null) {
+    const subject = formatPolicyRef(state.inForce.ref);
+    return state.inForce.specs.map((spec) => activate(spec, subject));
+  }
+  if (state.invalid === null) return [];
+  const subject = formatPolicyRef(state.invalid.ref);
+  return state.invalid.hold.map((spec) => activate(spec, subject));
+}
+
+/** Specs are immutable and outlive compilations, so their digests are computed once. */
+const activated = new WeakMap<PolicySpec, ActiveSpec>();
+
+function activate(spec: PolicySpec, subject: string): ActiveSpec {
+  const known = activated.get(spec);
+  if (known !== undefined && known.subject === subject) return known;
+  const peers = new Map<string, Peer>();
+  const statements = spec.rules.flatMap((rule) => statementsOf(rule, subject, peers));
+  const directions = [spec.hasIngress, spec.hasEgress, spec.denyIngress, spec.denyEgress];
+  const content = JSON.stringify([subject, directions, statements.map(statementContent)]);
+  const active = { spec, subject, statements, peers, digest: digest128(content) };
+  activated.set(spec, active);
+  return active;
+}
+
+function statementsOf(
+  rule: PolicyRule,
+  subject: string,
+  peers: Map<string, Peer>,
+): readonly Statement[] {
+  const keys = new Set<string>();
+  for (const peer of rule.peers === 'any' ? [] : rule.peers) {
+    const key = peerKey(peer);
+    keys.add(key);
+    peers.set(key, peer);
+  }
+  const common = {
+    direction: rule.direction,
+    peers: rule.peers === 'any' ? ('any' as const) : [...keys].sort(),
+    fqdns: rule.fqdns,
+    origin: `${subject}: ${rule.path}`,
+  };
+  const verdict = rule.action === 'deny' ? Verdict.deny : Verdict.allow;
+  if (rule.ports === 'any') return [{ ...common, verdict, ports: 'any', names: null }];
+  return rule.ports.map(({ ports, dns }) => ({
+    ...common,
+    verdict: dns === null ? verdict : Verdict.l7Dns,
+    ports,
+    names: dns,
+  }));
+}
+
+function statementContent(statement: Statement): unknown {
+  const { direction, verdict, peers, fqdns, ports, names, origin } = statement;
+  const texts = (patterns: readonly Pattern[]): readonly string[] =>
+    patterns.map(({ text }) => text).sort();
+  const ranges =
+    ports === 'any' ? ports : ports.map(({ protocol, first, last }) => [protocol, first, last]);
+  const dns = names === null ? null : [names.matchAll, texts(names.patterns)];
+  return [direction, verdict, peers, texts(fqdns), ranges, dns, origin];
+}
+
+/** The policy of pods that exactly these specs select, in the order of `activeSpecs`. */
+export function draftPolicy(specs: readonly ActiveSpec[]): PolicyDraft {
+  const statements = specs.flatMap((active) => active.statements);
+  const directions = [
+    {
+      direction: Direction.ingress,
+      isSubject: specs.some(({ spec }) => spec.hasIngress),
+      isDefaultDeny: specs.some(({ spec }) => spec.denyIngress),
+      enforce: EndpointFlag.enforceIngress,
+      wild: EndpointFlag.wildIngress,
+    },
+    {
+      direction: Direction.egress,
+      isSubject: specs.some(({ spec }) => spec.hasEgress),
+      isDefaultDeny: specs.some(({ spec }) => spec.denyEgress),
+      enforce: EndpointFlag.enforceEgress,
+      wild: EndpointFlag.wildEgress,
+    },
+  ];
+  let flags = 0;
+  for (const { direction, isSubject, isDefaultDeny, enforce } of directions) {
+    if (isSubject) flags |= enforce;
+    if (isSubject && !isDefaultDeny) statements.push(allowEverything(direction));
+  }
+  for (const { direction, wild } of directions) {
+    const isWild = statements.some(
+      (statement) => statement.direction === direction && statement.peers === 'any',
+    );
+    if (isWild) flags |= wild;
+  }
+  if (statements.some(({ fqdns }) => fqdns.length > 0)) flags |= EndpointFlag.fqdn;
+  if (statements.some(({ verdict }) => verdict === Verdict.l7Dns)) flags |= EndpointFlag.dns;
+  const digests = [...new Set(specs.map(({ digest }) => digest))];
+  return { specs, statements, flags, content: digests.join(' ') };
+}
+
+/** What rules without default deny leave open: everything that they do not deny (enableDefaultDeny). */
+function allowEverything(direction: Direction): Statement {
+  return {
+    direction,
+    verdict: Verdict.allow,
+    peers: 'any',
+    fqdns: [],
+    ports: 'any',
+    names: null,
+    origin: '',
+  };
+}
+
+/** True when a selector in force reads labels of namespaces, so that these must be known. */
+export function readsNamespaceLabels(specs: readonly ActiveSpec[]): boolean {
+  const reads = (selector: PolicySpec['subject']): boolean =>
+    selector.requirements.some(({ name }) => name.startsWith(namespaceLabelsPrefix));
+  return specs.some(
+    ({ spec, peers }) =>
+      reads(spec.subject) ||
+      [...peers.values()].some((peer) => peer.kind === 'labels' && reads(peer.selector)),
+  );
+}
