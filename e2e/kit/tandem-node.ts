@@ -175,8 +175,8 @@ export class TandemNode implements AsyncDisposable {
           return (
             member?.state === 'live' &&
             member.beatAgeMs < 1000 &&
-            member.revision > 0 &&
-            member.revision >= this.requiredRevision()
+            this.appliedRevision() > 0 &&
+            member.revision >= this.appliedRevision()
           );
         });
       },
@@ -189,16 +189,17 @@ export class TandemNode implements AsyncDisposable {
     return readMembers(datapath.map('group').mmap(), process.hrtime.bigint());
   }
 
-  requiredRevision(): number {
+  /** The revision that the datapath enforces; 0 before the first. */
+  appliedRevision(): number {
     using datapath = Datapath.open(this.pinRoot);
-    return new Uint32Array(datapath.map('group').mmap())[tdGroup.required_revision / 4] as number;
+    return new Uint32Array(datapath.map('group').mmap())[tdGroup.applied_revision / 4] as number;
   }
 
   /** Waits until the policy written last is in force everywhere: a revision after `after`. */
   async waitForRevision(after: number): Promise<number> {
     return waitFor(
       () => {
-        const revision = this.requiredRevision();
+        const revision = this.appliedRevision();
         return revision > after && this.members().every((member) => member.revision >= revision)
           ? revision
           : null;

@@ -219,7 +219,7 @@ struct td_group {
 	__u32 generation;        /* incremented after every change of endpoints: members drop what they cached */
 	__u32 drain_token;       /* 0 free, else member index + 1 */
 	__u32 removals;          /* incremented after pairs were removed from fqdn before their time */
-	__u32 reserved0;
+	__u32 applied_revision;  /* policy revision that the datapath enforces; 0 before the first */
 	__u64 reserved[13];
 	struct td_member member[TD_MEMBERS_MAX];
 };

@@ -200,7 +200,7 @@ export const tdGroup = {
   generation: 8,
   drain_token: 12,
   removals: 16,
-  reserved0: 20,
+  applied_revision: 20,
   reserved: 24,
   member: 128,
 } as const;

@@ -45,20 +45,21 @@ export function applyToDatapath({ datapath, compiled, retained, endpoints }: App
     policyEntries(compiled.policies.values(), compiled.classTable),
   );
   pruneEntries(datapath.map('dns_servers'), servers);
+  Atomics.store(groupWords(datapath), tdGroup.applied_revision / 4, compiled.members.revision);
+}
+
+function groupWords(datapath: Datapath): Uint32Array {
+  return new Uint32Array(datapath.map('group').mmap());
 }
 
 /** Tells members that what they remember of endpoints is stale. */
 function bumpGeneration(datapath: Datapath): void {
-  Atomics.add(new Uint32Array(datapath.map('group').mmap()), tdGroup.generation / 4, 1);
+  Atomics.add(groupWords(datapath), tdGroup.generation / 4, 1);
 }
 
 /** Members below it are passed over while another one is LIVE. */
 export function requireRevision(datapath: Datapath, revision: number): void {
-  Atomics.store(
-    new Uint32Array(datapath.map('group').mmap()),
-    tdGroup.required_revision / 4,
-    revision,
-  );
+  Atomics.store(groupWords(datapath), tdGroup.required_revision / 4, revision);
 }
 
 function policyEntries(policies: Iterable<CompiledPolicy>, classes: ClassTable): Entry[] {
