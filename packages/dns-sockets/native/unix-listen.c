@@ -14,9 +14,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Refused by a socket file: nobody listens there any more. */
+/*
+ * A socket file that refuses: nobody listens there any more. The kernel refuses a connection to any
+ * other file, too, hence the look at its type.
+ */
 static bool is_abandoned(const struct sockaddr_un *address)
 {
+	struct stat status;
+
+	if (lstat(address->sun_path, &status) != 0 || !S_ISSOCK(status.st_mode))
+		return false;
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import { describe, test } from 'node:test';
+import { openSockets } from '../test/wait.ts';
+import { closeFd, duplicateFd, localPort, releaseFd } from './fd.ts';
+import { createListener, type ListenerOptions } from './listener.ts';
+
+const options: ListenerOptions = {
+  family: 4,
+  protocol: 'udp',
+  port: 0,
+  mark: 0x2000,
+  markMask: 0,
+  redirectMark: 0,
+};
+
+/** The uid of the shipped proxy; nobody needs to have it here. */
+const memberUid = 65_532;
+
+/** As `memberUid` with the two capabilities that the proxy has. */
+function joinAsMember(port: number): string {
+  const result = spawnSync(
+    'setpriv',
+    [
+      `--reuid=${memberUid}`,
+      `--regid=${memberUid}`,
+      '--clear-groups',
+      '--inh-caps=+net_admin,+net_raw',
+      '--ambient-caps=+net_admin,+net_raw',
+      process.execPath,
+      '--conditions=@tandem/source',
+      new URL('../test/join-group.ts', import.meta.url).pathname,
+      String(port),
+    ],
+    { encoding: 'utf8', timeout: 20_000 },
+  );
+  assert.equal(result.status, 0, result.stderr);
+  return result.stdout;
+}
+
+describe('createListener', () => {
+  test('sockets of one uid share a port, in both families and transports', () => {
+    for (const family of [4, 6] as const) {
+      for (const protocol of ['udp', 'tcp'] as const) {
+        const first = createListener({ ...options, family, protocol });
+        const port = localPort(first);
+        const second = createListener({ ...options, family, protocol, port });
+        assert.equal(localPort(second), port);
+        closeFd(first);
+        closeFd(second);
+      }
+    }
+  });
+
+  test('another uid does not join, unless the socket was given to it before bind', () => {
+    const own = createListener(options);
+    assert.equal(joinAsMember(localPort(own)), 'EADDRINUSE');
+    closeFd(own);
+    const given = createListener({ ...options, ownerUid: memberUid });
+    assert.equal(joinAsMember(localPort(given)), 'joined');
+    assert.throws(() => createListener({ ...options, port: localPort(given) }), {
+      code: 'TANDEM_SOCKET_SYSTEM',
+      errnoName: 'EADDRINUSE',
+      syscall: 'bind',
+      message: /UDP listener on IPv4 port \d+: bind/,
+    });
+    closeFd(given);
+  });
+
+  test('an IPv6 listener leaves IPv4 alone', () => {
+    const v6 = createListener({ ...options, family: 6 });
+    const v4 = createListener({ ...options, port: localPort(v6), ownerUid: memberUid });
+    closeFd(v6);
+    closeFd(v4);
+  });
+
+  test('node:net takes a released fd over and closes it', async () => {
+    const before = openSockets();
+    const fd = createListener({ ...options, protocol: 'tcp' });
+    const port = localPort(fd);
+    const server = createServer((connection) => connection.end('served'));
+    server.listen({ fd: releaseFd(fd) });
+    await once(server, 'listening');
+    assert.throws(() => closeFd(fd), { errnoName: 'EBADF' });
+    const client = connect(port, '127.0.0.1');
+    const [data] = await once(client, 'data');
+    assert.equal(String(data), 'served');
+    await once(client, 'close');
+    server.close();
+    await once(server, 'close');
+    assert.equal(openSockets(), before);
+  });
+
+  test('only our own fds are closed, and only once', () => {
+    const fd = createListener(options);
+    const copy = duplicateFd(fd);
+    closeFd(fd);
+    assert.throws(() => closeFd(fd), { errnoName: 'EBADF' });
+    assert.ok(localPort(copy) > 0, 'the duplicate lives');
+    closeFd(copy);
+    assert.throws(() => closeFd(0), { errnoName: 'EBADF' });
+    assert.throws(() => releaseFd(1), { errnoName: 'EBADF' });
+    assert.throws(() => localPort(copy), { errnoName: 'EBADF' });
+    assert.throws(() => duplicateFd(copy), { errnoName: 'EBADF' });
+  });
+
+  test('a guard that could never match is an error', () => {
+    assert.throws(() => createListener({ ...options, markMask: 0x3000, redirectMark: 0x4000 }), {
+      code: 'TANDEM_SOCKET_ARGUMENT',
+    });
+  });
+});
