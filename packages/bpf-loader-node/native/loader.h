@@ -21,6 +21,7 @@
 #define HANDLES_MAX     16384u /* open handles of one environment: 14 bits of a handle number */
 #define NAME_BYTES      64u    /* of a map, program or object in messages, with the final zero */
 #define PATH_BYTES      4096u
+#define OBJECT_FILE_BYTES_MAX (64 * 1024 * 1024)
 #define LOG_TAIL_BYTES  65536u /* of libbpf's messages and the verifier's log, kept in an error */
 #define ARGUMENTS_MAX   8u
 
@@ -174,6 +175,10 @@ napi_value handle_adopt_fd(struct call *call, enum handle_kind kind, int fd, con
 int fd_duplicate(int fd);
 /* Reads a map's shape and name through BPF_OBJ_GET_INFO_BY_FD; false with errno. */
 bool map_shape_read(int fd, struct map_shape *shape, char *name, size_t size);
+
+/* ---- files (file.c) ------------------------------------------------------------------------- */
+/* The whole of a regular file, to be freed; NULL with errno. */
+void *file_read(const char *path, size_t *length);
 
 /* ---- rings (ringbuf.c) ---------------------------------------------------------------------- */
 void ring_close(struct loader *loader, struct ring *ring);

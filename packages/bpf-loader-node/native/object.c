@@ -10,6 +10,8 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <linux/bpf.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -62,6 +64,15 @@ static napi_value throw_logged(struct call *call, const char *code, int error, c
 	return result;
 }
 
+/* The name that libbpf gives an object of this path: the file's, to its first dot. */
+static void name_of_path(const char *path, char *name, size_t size)
+{
+	const char *slash = strrchr(path, '/');
+	const char *base = slash != NULL ? slash + 1 : path;
+
+	snprintf(name, size, "%.*s", (int)strcspn(base, "."), base);
+}
+
 /* objectOpen(path, name | null): handle */
 EXPORTED(object_open)
 {
@@ -71,20 +82,29 @@ EXPORTED(object_open)
 	struct bpf_object *object;
 	struct handle *handle;
 	char path[PATH_BYTES], name[NAME_BYTES];
+	size_t length = 0;
+	void *data;
+	int error;
 
 	if (!call_begin(env, info, 2, &call) ||
 	    !argument_string(&call, 0, "path", path, sizeof(path)))
 		return NULL;
-	if (!is_nullish(&call, 1)) {
-		if (!argument_string(&call, 1, "name", name, sizeof(name)))
-			return NULL;
-		options.object_name = name;
-	}
+	if (is_nullish(&call, 1))
+		name_of_path(path, name, sizeof(name));
+	else if (!argument_string(&call, 1, "name", name, sizeof(name)))
+		return NULL;
+	data = file_read(path, &length);
+	if (data == NULL)
+		return throw_logged(&call, "TANDEM_BPF_OPEN", errno, "read BPF object", path,
+				    &(struct log_capture){ NULL });
+	options.object_name = name;
 	log_begin(&log);
-	object = bpf_object__open_file(path, &options);
+	object = bpf_object__open_mem(data, length, &options);
+	error = errno;
 	log_end(&log);
+	free(data); /* libbpf has copied what it needs */
 	if (object == NULL)
-		return throw_logged(&call, "TANDEM_BPF_OPEN", errno, "open BPF object", path, &log);
+		return throw_logged(&call, "TANDEM_BPF_OPEN", error, "open BPF object", path, &log);
 	log_free(&log);
 	set_late_types(object);
 	handle = handle_new(&call, HANDLE_OBJECT, bpf_object__name(object));
