@@ -15,7 +15,7 @@ import type { Option } from './config-option.ts';
 import { nearestName } from './nearest-name.ts';
 
 /** Largest configuration file, bytes. */
-export const configFileBytesMax = 1024 * 1024;
+export const configFileBytesMax: number = 1024 * 1024;
 
 /** An option for each field of a configuration. Names are camelCase. */
 export type OptionTable<Config> = { readonly [Name in keyof Config]: Option<Config[Name]> };

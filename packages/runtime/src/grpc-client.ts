@@ -25,6 +25,8 @@ export interface GrpcClientOptions {
   readonly path: string;
   /** Uids besides root and our own that may own the socket's directory. */
   readonly serverUids?: readonly number[];
+  /** Silence before a ping, and again before the connection is given up, ms. Default grpcKeepaliveTimeMs. */
+  readonly keepaliveMs?: number;
 }
 
 export interface UnaryOptions {
@@ -58,7 +60,13 @@ export class GrpcClient implements Disposable {
     this.#client = new Client(
       `unix:${options.path}`,
       credentials.createInsecure(),
-      grpcClientOptions,
+      options.keepaliveMs === undefined
+        ? grpcClientOptions
+        : {
+            ...grpcClientOptions,
+            'grpc.keepalive_time_ms': options.keepaliveMs,
+            'grpc.keepalive_timeout_ms': options.keepaliveMs,
+          },
     );
   }
 

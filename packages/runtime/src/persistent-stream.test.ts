@@ -43,11 +43,12 @@ interface Recorded {
   readonly ends: string[];
 }
 
-function record(path: string): Recorded {
+function record(path: string, keepaliveMs: number = 5000): Recorded {
   const epochs: number[] = [];
   const ends: string[] = [];
   const stream = new PersistentStream<SyncMessageInit, SyncMessage>({
     path,
+    keepaliveMs,
     method: SyncService.exchange,
     log: silentLogger(),
     random: () => 0.999,
@@ -119,11 +120,11 @@ test('a hung server is noticed by its silence', { timeout: 30_000 }, async () =>
   using directory = temporaryDirectory();
   const path = join(directory.path, 'sync.sock');
   const child = serverChild(path, 4);
-  const { stream } = record(path);
+  const { stream } = record(path, 500);
   stream.start();
   await waitUntil('open', () => stream.state === 'open');
   child.process.kill('SIGSTOP');
-  await waitUntil('noticed', () => stream.state !== 'open', 15_000);
+  await waitUntil('noticed', () => stream.state !== 'open');
   stream.stop();
   child.process.kill('SIGKILL');
   await child.exited;

@@ -130,7 +130,7 @@ parentPort.postMessage({ retries, refused: writer.refused });
 `;
 
 test('between two threads nothing is lost, mixed or reordered, and waiting wakes', async () => {
-  const records = 200_000;
+  const records = 50_000;
   const ring = createSharedRing(1 << 14);
   const reader = new SharedRingReader(ring);
   const worker = new Worker(writerThread, {

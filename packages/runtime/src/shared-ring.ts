@@ -31,7 +31,7 @@ const wrapMark = -1;
 
 /** Bounds of a ring's capacity, bytes. */
 export const sharedRingBytesMin = 1024;
-export const sharedRingBytesMax = 1 << 30;
+export const sharedRingBytesMax: number = 1 << 30;
 
 /** Makes an empty ring. `capacityBytes` is a power of two from sharedRingBytesMin to _MAX. */
 export function createSharedRing(capacityBytes: number): SharedArrayBuffer {

@@ -8,7 +8,7 @@
 export type TandemErrorCode = `TANDEM_${Uppercase<string>}`;
 
 /** The codes that this package throws, and what each means. Other packages list their own. */
-export const runtimeErrorCodes = {
+export const runtimeErrorCodes: Readonly<Record<TandemErrorCode, string>> = {
   TANDEM_UNEXPECTED: 'an error of the runtime or a library, without a code of ours',
   TANDEM_SYSTEM: 'a system call failed; `errno` names the cause',
   TANDEM_SOCKET_IN_USE: 'another process listens on the unix socket',
@@ -19,7 +19,7 @@ export const runtimeErrorCodes = {
   TANDEM_STOP_TIMEOUT: 'a component did not stop in time',
   TANDEM_RPC: 'a gRPC call failed; `status` names the cause',
   TANDEM_SNAPSHOT_WRITE: 'the policy snapshot could not be written',
-} as const satisfies Readonly<Record<TandemErrorCode, string>>;
+};
 
 /** Facts about an error as fields: what was attempted, on what. Values are for logs and status. */
 export type ErrorFacts = Readonly<Record<string, string | number | boolean>>;
