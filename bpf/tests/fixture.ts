@@ -11,6 +11,7 @@ import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { btfTypes } from '@tandem/bpf-loader-node/btf';
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
+import { netnsCookie } from '@tandem/bpf-loader-node/netns';
 import { BpfObject } from '@tandem/bpf-loader-node/object';
 import { RingBuffer } from '@tandem/bpf-loader-node/ringbuf';
 import { mappedAddressBytes } from '@tandem/testing/address';
@@ -30,6 +31,16 @@ export const ownerUid = 65532;
 export const quota = { namespace: 100, selector: 60 } as const;
 /** The loopback's, the one device of a tc test run. */
 export const testIfindex = 1;
+
+/** Small, so that a test can fill them. */
+const testMaxEntries = {
+  endpoints: 256,
+  classes: 4096,
+  policy: 4096,
+  dns_servers: 256,
+  fqdn: 4096,
+  quotas: 512,
+} as const;
 
 const directory = fileURLToPath(new URL('..', import.meta.url));
 
@@ -78,7 +89,7 @@ export class Fixture implements Disposable {
   readonly #ring: RingBuffer;
   #events: Uint8Array[] = [];
 
-  constructor() {
+  constructor(maxEntries: Readonly<Record<string, number>> = {}) {
     execFileSync('make', ['-s', 'all', 'test-object'], { cwd: directory });
     this.object = BpfObject.open(`${directory}build/test/tandem.bpf.o`);
     const types = btfTypes(this.object);
@@ -87,14 +98,7 @@ export class Fixture implements Disposable {
       .filter(([name]) => name.startsWith('TD_COUNT_'))
       .toSorted(([, a], [, b]) => a - b)
       .map(([name]) => name.slice('TD_COUNT_'.length));
-    for (const [map, count] of [
-      ['endpoints', 256],
-      ['classes', 4096],
-      ['policy', 4096],
-      ['dns_servers', 256],
-      ['fqdn', 4096],
-      ['quotas', 512],
-    ] as const) {
+    for (const [map, count] of Object.entries({ ...testMaxEntries, ...maxEntries })) {
       this.object.setMaxEntries(map, count);
     }
     this.object.setRodata('td_config', this.#config());
@@ -123,6 +127,7 @@ export class Fixture implements Disposable {
       mark_seen: mark.seen,
       port_be: portP,
       owner_uid: ownerUid,
+      netns_cookie: netnsCookie(),
       stale_ns: 100_000_000n,
       fqdn_idle_s: 3600,
       quota_namespace: quota.namespace,
