@@ -9,24 +9,24 @@
 
 /** td_endpoint_flags that compilation decides; TD_EP_BRIDGED is the agent's. */
 export const EndpointFlag = {
-  enforceIngress: 1 << 0,
-  enforceEgress: 1 << 1,
-  hold: 1 << 2,
-  wildIngress: 1 << 3,
-  wildEgress: 1 << 4,
-  fqdn: 1 << 5,
-  dns: 1 << 6,
-  audit: 1 << 7,
-  bridged: 1 << 8,
+  enforceIngress: 1,
+  enforceEgress: 2,
+  hold: 4,
+  wildIngress: 8,
+  wildEgress: 16,
+  fqdn: 32,
+  dns: 64,
+  audit: 128,
+  bridged: 256,
 } as const;
 
 /** td_class_flags. */
 export const ClassFlag = {
-  cluster: 1 << 0,
-  node: 1 << 1,
-  service: 1 << 2,
-  linkLocal: 1 << 3,
-  localPods: 1 << 4,
+  cluster: 1,
+  node: 2,
+  service: 4,
+  linkLocal: 8,
+  localPods: 16,
 } as const;
 
 /** TD_CLASS_NEVER_LEARN: FQDN selectors never apply to addresses with one of these flags. */
