@@ -116,7 +116,7 @@ describe('a process ends cleanly at each stage', () => {
 });
 
 describe('a worker ends cleanly at each stage', () => {
-  for (const manner of ['worker-return', 'worker-terminate']) {
+  for (const manner of ['worker-return', 'worker-exit', 'worker-terminate']) {
     test(manner, () => {
       using namespace = new NetworkNamespace();
       const { code, signal, output } = runChild('stages', [manner, ...stages], {

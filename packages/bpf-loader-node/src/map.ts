@@ -23,7 +23,7 @@ export const mapType = {
 } as const;
 
 /** BPF_F_* of map creation. */
-export const mapFlag = { noPrealloc: 1, readOnlyProgram: 1 << 7, mmapable: 1 << 10 } as const;
+export const mapFlag = { noPrealloc: 1, readOnlyProgram: 0x80, mmapable: 0x400 } as const;
 
 /** BPF_ANY, BPF_NOEXIST, BPF_EXIST, BPF_F_LOCK. */
 export const updateFlag = { any: 0, noExist: 1, exist: 2, lock: 4 } as const;
@@ -134,7 +134,7 @@ export class BpfMap implements Disposable {
     return native.handleFd(this.#handle);
   }
 
-  /** Internal: for wrappers of this package. */
+  /** Internal: for wrappers of this package; 0 once disposed. */
   get handle(): Handle {
     return this.#handle;
   }

@@ -176,6 +176,8 @@ test('disposing an object disposes what was taken out of it, loudly', () => {
   const table = object.map('table');
   const compute = object.program('compute');
   assert.equal(object.map('table'), table, 'one wrapper for each map');
+  object.map('trie')[Symbol.dispose]();
+  assert.equal(object.map('trie').lookup(new Uint8Array(8)), null, 'a new one after its end');
   object[Symbol.dispose]();
   object[Symbol.dispose]();
   const closed = hasCode('TANDEM_BPF_CLOSED');

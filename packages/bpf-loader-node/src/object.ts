@@ -66,20 +66,20 @@ export class BpfObject implements Disposable {
     native.objectLoad(this.#handle);
   }
 
-  /** A map, after load; the same wrapper at each call. */
+  /** A map, after load; the same wrapper at each call until that is disposed. */
   map(name: string): BpfMap {
     let map = this.#maps.get(name);
-    if (map === undefined) {
+    if (map === undefined || map.handle === 0) {
       map = new BpfMap(native.objectMap(this.#handle, name));
       this.#maps.set(name, map);
     }
     return map;
   }
 
-  /** A program, after load; the same wrapper at each call. */
+  /** A program, after load; the same wrapper at each call until that is disposed. */
   program(name: string): BpfProgram {
     let program = this.#programs.get(name);
-    if (program === undefined) {
+    if (program === undefined || program.handle === 0) {
       program = new BpfProgram(native.objectProgram(this.#handle, name), name);
       this.#programs.set(name, program);
     }

@@ -80,7 +80,7 @@ export class BpfProgram implements Disposable {
     return native.handleFd(this.#handle);
   }
 
-  /** Internal: for wrappers of this package. */
+  /** Internal: for wrappers of this package; 0 once disposed. */
   get handle(): Handle {
     return this.#handle;
   }

@@ -10,7 +10,7 @@ import type { BpfMap } from './map.ts';
 import { type Handle, native, type RingFacts } from './native.ts';
 
 /** Default bytes of one batch, and so of the longest record. */
-export const ringBatchBytes = 256 * 1024;
+export const ringBatchBytes: number = 256 * 1024;
 /** Default records of one batch. */
 export const ringBatchRecords = 4096;
 

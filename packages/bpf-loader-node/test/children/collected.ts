@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 //
 // What garbage collection does: mappings go with their ArrayBuffer, forgotten fds are closed, links
-// and open rings stay. Needs --expose-gc and a namespace with veth0.
+// and open rings stay; and the hot calls give it nothing to do. Needs --expose-gc and a namespace with veth0.
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -100,8 +100,34 @@ async function ringsAndLinksStay(): Promise<void> {
   await collectUntil(() => records === 2, 'the ring was collected');
 }
 
+function hotCallsAllocateNothing(): void {
+  const calls = 50_000;
+  const bytesPerCallMax = 1;
+  using object = BpfObject.open(objectPath('loader'));
+  object.load();
+  const table = object.map('table');
+  const compute = object.program('compute');
+  const key = u32(1);
+  const value = new Uint8Array(table.valueBytes);
+  const job = u32(1, 2, 0, 0);
+  const call = (): void => {
+    for (let i = 0; i < calls; i++) {
+      table.lookupInto(key, value);
+      table.update(key, value);
+      compute.runSyscall(job);
+    }
+  };
+  call();
+  globalThis.gc?.();
+  const before = process.memoryUsage().heapUsed;
+  call();
+  const allocated = process.memoryUsage().heapUsed - before;
+  assert.ok(allocated < calls * bytesPerCallMax, `${allocated} bytes for ${calls} calls`);
+}
+
 assert.ok(globalThis.gc !== undefined, 'run with --expose-gc');
 await mappingsEnd();
 await mappingsInUseStay();
 await forgottenFdsAreClosed();
 await ringsAndLinksStay();
+hotCallsAllocateNothing();

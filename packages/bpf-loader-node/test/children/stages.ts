@@ -23,7 +23,7 @@ const [stage = ''] = stages;
 const kept: unknown[] = [];
 
 function leave(): void {
-  if (manner === 'exit') process.exit(0);
+  if (manner.endsWith('exit')) process.exit(0);
   if (manner === 'throw') throw new Error('on purpose');
 }
 
@@ -66,9 +66,10 @@ function reach(): void {
 
 async function endWorker(workerStage: string): Promise<void> {
   const worker = new Worker(new URL(import.meta.url), { workerData: [manner, workerStage] });
-  await once(worker, 'message');
+  const exited = once(worker, 'exit');
+  await Promise.race([once(worker, 'message'), exited]);
   if (manner === 'worker-terminate') await worker.terminate();
-  else await once(worker, 'exit');
+  await exited;
 }
 
 process.on('uncaughtException', () => process.exit(7));
