@@ -131,6 +131,11 @@ build_native() {
 	done
 }
 
+build_typescript() {
+	say "building packages"
+	pnpm run build >.tools/build.log 2>&1 || { tail -30 .tools/build.log >&2; fail "building packages failed"; }
+}
+
 setup_bpffs() {
 	mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf || fail "could not mount bpffs on /sys/fs/bpf"
 }
@@ -146,5 +151,6 @@ setup() {
 	setup_node
 	setup_workspace
 	build_native packages/bpf-loader-node packages/dns-sockets bpf packages/testing e2e/bench/native
+	build_typescript
 	setup_bpffs
 }

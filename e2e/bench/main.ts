@@ -32,6 +32,7 @@ interface Load {
   readonly elapsedS: number;
   readonly p50Us: number;
   readonly p99Us: number;
+  readonly rcodes: Readonly<Record<string, number>>;
 }
 
 interface Sample {
@@ -80,8 +81,13 @@ async function measure(
     p50Us: fixed.p50Us,
     p99Us: fixed.p99Us,
     rssMiB: Math.max(...subject.pids().map(rssMiB)),
-    lost: fixed.sent - fixed.answered + full.sent - full.answered,
+    lost: fixed.sent - good(fixed) + full.sent - good(full),
   };
+}
+
+/** Answers with NOERROR: a refusal is cheap, and no answer. */
+function good({ rcodes }: Load): number {
+  return rcodes['0'] ?? 0;
 }
 
 function summarise(subject: Subject, samples: readonly Sample[]): Result {

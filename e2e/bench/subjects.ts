@@ -37,8 +37,9 @@ export const tool = (name: string): string =>
 
 /** Names of the load: each matches one pattern of every policy, spread over the first 100. */
 export const nameOf = (index: number): string =>
-  `n-${index}.p${String(index % 100).padStart(4, '0')}.bench.test`;
-const patternOf = (index: number): string => `*.p${String(index).padStart(4, '0')}.bench.test`;
+  `n-${index}.p${String(index % 100).padStart(4, '0')}.bench.example.net`;
+const patternOf = (index: number): string =>
+  `*.p${String(index).padStart(4, '0')}.bench.example.net`;
 
 /** A node whose upstream answers every name by its number, at once. */
 async function benchNode(name: string): Promise<TestNode> {
@@ -59,6 +60,8 @@ export async function tandemSubject(
   const node = await benchNode(`t${patterns}-${processes}`);
   const pod = node.pod('load');
   const tandem = await TandemNode.create(node, {
+    // One pod is the whole load here.
+    options: { 'queries-per-second': 10_000_000 },
     agentOptions: { 'cluster-resolvers': upstream },
   });
   const texts = Array.from({ length: patterns }, (_, i) => ({ matchPattern: patternOf(i) }));

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Tandem on a test node: both processes as they run in production (the proxy under its own uid with its
- * capabilities), a directory of objects, and the faults that tests make.
+ * Tandem on a test node: both processes as they run in production (built, the proxy under its own uid
+ * with its capabilities), a directory of objects, and the faults that tests make.
  */
 
 import {
@@ -34,7 +34,6 @@ const startTimeoutMs = 30_000;
 
 const script = (path: string): string =>
   fileURLToPath(new URL(`../../packages/${path}`, import.meta.url));
-const nodeArguments = ['--conditions=@tandem/source', '--disable-warning=ExperimentalWarning'];
 
 export type ProcessName = 'agent' | 'proxy';
 
@@ -103,7 +102,7 @@ export class TandemNode implements AsyncDisposable {
   async startProcess(name: ProcessName): Promise<RunningProcess> {
     if (this.isAlive(name)) throw new Error(`${name} runs already`);
     const program =
-      name === 'agent' ? script('agent/src/main.ts') : script('dns-proxy/src/main.ts');
+      name === 'agent' ? script('agent/dist/main.js') : script('dns-proxy/dist/main.js');
     const capabilities = await proxyCapabilities();
     const identity =
       name === 'agent'
@@ -117,12 +116,7 @@ export class TandemNode implements AsyncDisposable {
           ];
     const [command, ...rest] = [...identity, process.execPath];
     const process_ = startProcess(
-      ...this.node.node.enter(command as string, [
-        ...rest,
-        ...nodeArguments,
-        program,
-        ...this.#flags(name),
-      ]),
+      ...this.node.node.enter(command as string, [...rest, program, ...this.#flags(name)]),
     );
     this.#processes.set(name, process_);
     return process_;
@@ -168,7 +162,7 @@ export class TandemNode implements AsyncDisposable {
           }
         }
         const members = this.members();
-        return names.every((name) => {
+        return names.every((name: ProcessName) => {
           const member = members.find(
             ({ role }) => role === (name === 'agent' ? 'agent' : 'dns-proxy'),
           );
@@ -271,7 +265,7 @@ async function proxyCapabilities(): Promise<string> {
     '--clear-groups',
     'test',
     '-r',
-    script('dns-proxy/src/main.ts'),
+    script('dns-proxy/dist/main.js'),
   ]);
   return reading.status === 0 ? needed : `${needed},+dac_read_search`;
 }

@@ -5,7 +5,7 @@
 
 /** Files of the source directory that are read, and bytes of one. */
 export const filesMax = 4096;
-export const fileBytesMax = 8 << 20;
+export const fileBytesMax: number = 8 << 20;
 /** A changed directory is read when it has been quiet for so long. */
 export const settleMs = 100;
 /** It is read again anyway this often. */

@@ -20,6 +20,7 @@ export interface MemberConfig {
   readonly denial: 'refused' | 'nxdomain';
   readonly fqdnGraceSeconds: number;
   readonly ttlSecondsMin: number;
+  readonly queriesPerSecond: number;
   readonly drainTimeout: number;
   readonly metricsAddress: string;
   readonly logLevel: LogLevel;
@@ -89,6 +90,14 @@ export const memberOptions: OptionTable<MemberConfig> = {
     default: 0,
     min: 0,
     max: 86_400,
+  }),
+  queriesPerSecond: intOption({
+    group: 'DNS',
+    description:
+      'Queries per second of one pod, and how many may come at once; those beyond get SERVFAIL.',
+    default: 5000,
+    min: 1,
+    max: 10_000_000,
   }),
   drainTimeout: durationOption({
     group: 'Node',

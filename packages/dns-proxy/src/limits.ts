@@ -9,20 +9,17 @@
 /** Queries in flight of one member; beyond it SERVFAIL (`refusedSlots`). A power of two. */
 export const inFlightMax = 4096;
 /** Of one endpoint: one pod cannot fill the table (`refusedEndpointInFlight`). */
-export const inFlightPerEndpointMax = inFlightMax / 16;
+export const inFlightPerEndpointMax: number = inFlightMax / 16;
 /** Bytes of one in-flight slot: a header and the query as received. */
 export const slotBytes = 1024;
 export const slotHeaderBytes = 128;
 /** Longest UDP query that is taken; longer ones get FORMERR (`formatErrors`). */
-export const udpQueryBytesMax = slotBytes - slotHeaderBytes;
+export const udpQueryBytesMax: number = slotBytes - slotHeaderBytes;
 /** Longest UDP reply that is passed on whole; longer ones are answered with TC=1. */
 export const udpReplyBytesMax = 4096;
 /** Datagrams of one system call. */
 export const batchMax = 64;
 
-/** Queries per second of one endpoint, and how many may come at once (`refusedEndpointRate`). */
-export const endpointQueriesPerSecond = 1000;
-export const endpointQueriesBurst = 1000;
 /** Endpoints with limiter state; idle ones are dropped to make room. */
 export const endpointSlotsMax = 8192;
 
@@ -61,7 +58,7 @@ export const tcpConnectTimeoutMs = 3000;
 export const tcpBacklogBytesMax = 262_144;
 
 /** Bytes of the ring that carries events and mappings from the DNS worker to the main thread. */
-export const eventRingBytes = 4 << 20;
+export const eventRingBytes: number = 4 << 20;
 /** How often the main thread empties it. */
 export const eventDrainIntervalMs = 50;
 /** Records taken from the ring at one time: the main thread has other things to do. */

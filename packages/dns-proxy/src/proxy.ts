@@ -39,6 +39,7 @@ export class DnsProxy implements Component {
       denial: config.denial,
       graceSeconds: config.fqdnGraceSeconds,
       ttlSecondsMin: config.ttlSecondsMin,
+      queriesPerSecond: config.queriesPerSecond,
       drainTimeoutMs: config.drainTimeout,
       onEvent: () => undefined,
       onFailure,

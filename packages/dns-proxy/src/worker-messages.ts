@@ -18,6 +18,8 @@ export interface WorkerOptions {
   readonly denial: 'refused' | 'nxdomain';
   readonly graceSeconds: number;
   readonly ttlSecondsMin: number;
+  /** Of one endpoint. */
+  readonly queriesPerSecond: number;
   readonly counters: Float64Array;
   readonly ring: SharedArrayBuffer;
 }

@@ -93,7 +93,7 @@ class DnsWorker {
     this.#pool = new UdpPool(this.#upstreamLoop, random);
     this.#judge = new Judge({
       flows: new FlowTable(randomSeed()),
-      limits: new EndpointLimits(),
+      limits: new EndpointLimits(options.queriesPerSecond),
       endpoints: this.#datapath.map('endpoints'),
       group: this.#group,
       pool: this.#pool,

@@ -18,6 +18,6 @@ export const unixSocketsMax = 256;
 export const unixMessageBytesMax = 65_536;
 export const unixFdsMax = 16;
 /** 4 MiB: the default of 208 KiB overflowed while a member was stopped for 100 ms. */
-export const socketBufferBytes = 4 * 1024 * 1024;
+export const socketBufferBytes: number = 4 * 1024 * 1024;
 export const tcpBacklog = 512;
 export const unixBacklog = 8;

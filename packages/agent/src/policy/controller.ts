@@ -30,6 +30,8 @@ export interface ControllerOptions {
   /** Puts a snapshot in force in the agent's own DNS member. */
   readonly install: (snapshot: Uint8Array) => Promise<void>;
   readonly snapshotPath: string;
+  /** Group that may read the snapshot. */
+  readonly proxyGid: number;
   readonly stateDir: string;
   readonly log: Logger;
   /** Facts of the node, read anew for each compilation. */
@@ -168,7 +170,10 @@ export class PolicyController {
     );
     if (!encoded.ok) throw new TandemError('TANDEM_POLICY_SNAPSHOT', encoded.error);
     saveIds(join(this.#o.stateDir, 'ids.json'), compiled.ids);
-    await writeSnapshotFile(snapshotPath, encoded.value).catch((error: unknown) => {
+    await writeSnapshotFile(snapshotPath, encoded.value, {
+      mode: 0o640,
+      groupId: this.#o.proxyGid,
+    }).catch((error: unknown) => {
       // A full or read-only disk must not stop policy: members get it over the stream.
       log.error('policy snapshot not written', { error: TandemError.from(error) });
     });

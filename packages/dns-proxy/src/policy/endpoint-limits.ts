@@ -6,14 +6,10 @@
  * belongs to an endpoint id while it has queries in flight or was used lately.
  */
 
-import {
-  endpointQueriesBurst,
-  endpointQueriesPerSecond,
-  endpointSlotsMax,
-  inFlightPerEndpointMax,
-} from '../limits.ts';
+import { endpointSlotsMax, inFlightPerEndpointMax } from '../limits.ts';
 
 export class EndpointLimits {
+  readonly #rate: number;
   readonly #slots = new Map<number, number>();
   readonly #tokens = new Float64Array(endpointSlotsMax);
   readonly #refilledMs = new Float64Array(endpointSlotsMax);
@@ -25,7 +21,9 @@ export class EndpointLimits {
   generation = 0;
   readonly endpointId: Uint32Array = new Uint32Array(endpointSlotsMax);
 
-  constructor() {
+  /** `rate`: queries per second of one endpoint, and how many may come at once. */
+  constructor(rate: number) {
+    this.#rate = rate;
     for (let slot = endpointSlotsMax - 1; slot >= 0; slot--) this.#free.push(slot);
   }
 
@@ -38,7 +36,7 @@ export class EndpointLimits {
     if (slot === undefined) return -1;
     this.#slots.set(endpointId, slot);
     this.endpointId[slot] = endpointId;
-    this.#tokens[slot] = endpointQueriesBurst;
+    this.#tokens[slot] = this.#rate;
     this.#refilledMs[slot] = nowMs;
     return slot;
   }
@@ -48,7 +46,7 @@ export class EndpointLimits {
     let tokens = this.#tokens[slot] as number;
     const elapsed = nowMs - (this.#refilledMs[slot] as number);
     if (elapsed > 0) {
-      tokens = Math.min(endpointQueriesBurst, tokens + (elapsed * endpointQueriesPerSecond) / 1000);
+      tokens = Math.min(this.#rate, tokens + (elapsed * this.#rate) / 1000);
       this.#refilledMs[slot] = nowMs;
     }
     if (tokens < 1) {
@@ -69,7 +67,7 @@ export class EndpointLimits {
     for (const [endpointId, slot] of this.#slots) {
       const idleMs = nowMs - (this.#refilledMs[slot] as number);
       if (this.inFlight[slot] !== 0 || this.connections[slot] !== 0) continue;
-      if (idleMs * endpointQueriesPerSecond < endpointQueriesBurst * 1000) continue;
+      if (idleMs < 1000) continue; // its bucket is not full yet
       this.#slots.delete(endpointId);
       this.#free.push(slot);
     }
