@@ -178,7 +178,7 @@ export class Fixture implements Disposable {
         id,
         flags: flags
           .map((name) => this.structs.number(`TD_CLASS_${name}`))
-          .reduce((bits, flag) => bits | flag, 0),
+          .reduce((all, flag) => all | flag, 0),
       }),
     );
   }

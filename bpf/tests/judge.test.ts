@@ -34,12 +34,22 @@ beforeEach(() => {
   fixture.reset();
   for (const address of [a4, a6]) {
     fixture.endpoint(address, {
-      id: 1, policyId: 1, ifindex: vethA, l3Ifindex: bridge, classId: 51, flags: ['ENFORCE_EGRESS'],
+      id: 1,
+      policyId: 1,
+      ifindex: vethA,
+      l3Ifindex: bridge,
+      classId: 51,
+      flags: ['ENFORCE_EGRESS'],
     });
   }
   for (const address of [b4, b6]) {
     fixture.endpoint(address, {
-      id: 2, policyId: 2, ifindex: 13, l3Ifindex: 13, classId: 52, flags: ['ENFORCE_INGRESS'],
+      id: 2,
+      policyId: 2,
+      ifindex: 13,
+      l3Ifindex: 13,
+      classId: 52,
+      flags: ['ENFORCE_INGRESS'],
     });
   }
   fixture.class('10.1.0.0', 16, 20, ['CLUSTER', 'LOCAL_PODS']);
@@ -52,16 +62,31 @@ beforeEach(() => {
 type Hook = 'local-in' | 'post-routing';
 type Facts = Readonly<Record<string, number | Uint8Array>>;
 
-function udp(source: string, destination: string, destinationPort = 443, sourcePort = 4000): PacketSpec {
+function udp(
+  source: string,
+  destination: string,
+  destinationPort = 443,
+  sourcePort = 4000,
+): PacketSpec {
   return { ip: { source, destination }, udp: { sourcePort, destinationPort }, payload: 'data' };
 }
 
-function tcp(source: string, destination: string, destinationPort = 443, sourcePort = 4000): PacketSpec {
+function tcp(
+  source: string,
+  destination: string,
+  destinationPort = 443,
+  sourcePort = 4000,
+): PacketSpec {
   return { ip: { source, destination }, tcp: { sourcePort, destinationPort, flags: ['syn'] } };
 }
 
 /** Judges one packet and checks the one counter that moves; a drop must also be told in one event. */
-function expect(packet: PacketSpec | Uint8Array, facts: Facts, counter: string | null, hook: Hook = 'post-routing'): void {
+function expect(
+  packet: PacketSpec | Uint8Array,
+  facts: Facts,
+  counter: string | null,
+  hook: Hook = 'post-routing',
+): void {
   fixture.facts(facts);
   const got = fixture.hook('judge', hook, packet);
   const isDrop = counter?.startsWith('DROP_') ?? false;
@@ -69,10 +94,22 @@ function expect(packet: PacketSpec | Uint8Array, facts: Facts, counter: string |
   assert.equal(got.verdict, isDrop ? 'drop' : 'accept');
   const events = fixture.takeEvents();
   assert.equal(events.length, isDrop ? 1 : 0, 'events');
-  if (isDrop) assert.equal(events[0]?.read('reason'), fixture.structs.number(`TD_COUNT_${counter}`));
+  if (isDrop)
+    assert.equal(events[0]?.read('reason'), fixture.structs.number(`TD_COUNT_${counter}`));
 }
 
-function allow(peer: number, spec: { port?: number; protocol?: number; policyId?: number; verdict?: 'ALLOW' | 'DENY' | 'L7_DNS'; direction?: 'ingress' | 'egress'; ruleId?: number; portBits?: number } = {}): void {
+function allow(
+  peer: number,
+  spec: {
+    port?: number;
+    protocol?: number;
+    policyId?: number;
+    verdict?: 'ALLOW' | 'DENY' | 'L7_DNS';
+    direction?: 'ingress' | 'egress';
+    ruleId?: number;
+    portBits?: number;
+  } = {},
+): void {
   fixture.policy({ peer, direction: 'egress', verdict: 'ALLOW', ...spec });
 }
 
@@ -96,7 +133,14 @@ describe('policy', () => {
     fixture.policy({ policyId: 2, peer: 51, direction: 'ingress', verdict: 'ALLOW' });
     expect(tcp(a4, b4), seenFromA, 'FORWARDED');
     expect(tcp(remote4, b4), { ifindex: uplink }, 'DROP_NO_MATCH');
-    fixture.policy({ policyId: 2, peer: 40, direction: 'ingress', verdict: 'ALLOW', protocol: 6, port: 443 });
+    fixture.policy({
+      policyId: 2,
+      peer: 40,
+      direction: 'ingress',
+      verdict: 'ALLOW',
+      protocol: 6,
+      port: 443,
+    });
     expect(tcp(remote4, b4), { ifindex: uplink }, 'FORWARDED');
   });
 
@@ -165,7 +209,14 @@ describe('the connection is judged, not the packet', () => {
     const reply = tcp(b4, remote4, 4000, 443);
     const facts = { ...tracked, mark: mark.seen, ifindex: 13 };
     expect(reply, facts, 'DROP_NO_MATCH');
-    fixture.policy({ policyId: 2, peer: 40, direction: 'ingress', verdict: 'ALLOW', protocol: 6, port: 443 });
+    fixture.policy({
+      policyId: 2,
+      peer: 40,
+      direction: 'ingress',
+      verdict: 'ALLOW',
+      protocol: 6,
+      port: 443,
+    });
     expect(reply, facts, 'FORWARDED');
   });
 
@@ -174,13 +225,20 @@ describe('the connection is judged, not the packet', () => {
     const reply: PacketSpec = { ip: { source: remote4, destination: a4 }, icmp: { type: 0 } };
     expect(reply, { ...tracked, ifindex: uplink }, 'FORWARDED');
     expect(reply, { ifindex: uplink }, 'FORWARDED'); // a enforces no ingress
-    expect({ ip: { source: a4, destination: remote4 }, icmp: { type: 0 } }, seenFromA, 'DROP_NO_MATCH');
+    expect(
+      { ip: { source: a4, destination: remote4 }, icmp: { type: 0 } },
+      seenFromA,
+      'DROP_NO_MATCH',
+    );
   });
 
   test('the event shows what the pod asked for', () => {
     fixture.facts({
-      ...seenFromA, tracked: 1, info: conntrack.new,
-      frontend: mappedAddressBytes('10.96.0.20'), frontend_port_be: 80,
+      ...seenFromA,
+      tracked: 1,
+      info: conntrack.new,
+      frontend: mappedAddressBytes('10.96.0.20'),
+      frontend_port_be: 80,
     });
     fixture.hook('judge', 'post-routing', tcp(a4, remote4, 8080));
     const [event] = fixture.takeEvents();
@@ -211,7 +269,11 @@ describe('a source counts only where it was verified (rule 3)', () => {
   });
 
   test('replies too, and a pod to itself', () => {
-    expect(tcp(a4, remote4), { ifindex: uplink, tracked: 1, info: conntrack.reply }, 'DROP_UNVERIFIED');
+    expect(
+      tcp(a4, remote4),
+      { ifindex: uplink, tracked: 1, info: conntrack.reply },
+      'DROP_UNVERIFIED',
+    );
     expect(tcp(a4, a4), { ifindex: uplink }, 'DROP_UNVERIFIED');
     expect(tcp(a4, remote4), { ifindex: uplink }, 'DROP_UNVERIFIED', 'local-in');
   });
@@ -229,7 +291,10 @@ describe('a source counts only where it was verified (rule 3)', () => {
       expect(tcp(a4, '192.168.60.2', port), seenFromA, 'FORWARDED');
     }
     for (const protocol of [4, 41, 47]) {
-      const packet: PacketSpec = { ip: { source: a4, destination: '192.168.60.2', protocol }, payload: 'x'.repeat(40) };
+      const packet: PacketSpec = {
+        ip: { source: a4, destination: '192.168.60.2', protocol },
+        payload: 'x'.repeat(40),
+      };
       expect(packet, seenFromA, 'DROP_TUNNEL');
       expect(packet, seenFromA, 'DROP_TUNNEL', 'local-in');
     }
@@ -261,12 +326,27 @@ describe('steering cannot be walked around (rule 1)', () => {
     expect(tcp(a4, dns4, portP), redirected, null, 'local-in');
     expect(udp(a4, dns4, portP), redirected, 'DROP_NOT_REDIRECTED');
     expect(udp(a4, dns4, 53), redirected, 'DROP_NOT_REDIRECTED', 'local-in');
-    expect({ ip: { source: a4, destination: dns4, protocol: 132 }, payload: 'x'.repeat(12) }, redirected, 'DROP_NOT_REDIRECTED', 'local-in');
-    expect(udp(a4, dns4, portP), { mark: mark.redirect, ifindex: uplink }, 'DROP_UNVERIFIED', 'local-in');
-    expect(udp(remote4, dns4, portP), { mark: mark.redirect, ifindex: uplink }, 'DROP_NOT_REDIRECTED', 'local-in');
+    expect(
+      { ip: { source: a4, destination: dns4, protocol: 132 }, payload: 'x'.repeat(12) },
+      redirected,
+      'DROP_NOT_REDIRECTED',
+      'local-in',
+    );
+    expect(
+      udp(a4, dns4, portP),
+      { mark: mark.redirect, ifindex: uplink },
+      'DROP_UNVERIFIED',
+      'local-in',
+    );
+    expect(
+      udp(remote4, dns4, portP),
+      { mark: mark.redirect, ifindex: uplink },
+      'DROP_NOT_REDIRECTED',
+      'local-in',
+    );
   });
 
-  test("our reply, of the host and from port P only", () => {
+  test('our reply, of the host and from port P only', () => {
     const ours = { mark: mark.socket, ifindex: 0 };
     fixture.endpoint(a4, { id: 1, policyId: 1, ifindex: vethA, flags: ['ENFORCE_INGRESS'] });
     fixture.endpoint(b4, { id: 2, policyId: 2, ifindex: 13, flags: ['ENFORCE_EGRESS'] });
@@ -280,17 +360,31 @@ describe('steering cannot be walked around (rule 1)', () => {
   test("our query with the pod's own address: judged as the pod's, L7-DNS allows it", () => {
     expect(udp(a4, dns4, 53), { ifindex: 0 }, 'FORWARDED');
     expect(udp(a4, remote4, 53), { ifindex: 0 }, 'DROP_NO_MATCH');
-    expect(udp(dns4, a4, 4000, 53), { ifindex: uplink, tracked: 1, info: conntrack.reply }, 'FORWARDED', 'local-in');
-    expect(udp(dns4, a4, 4000, 53), { ifindex: uplink, tracked: 1, info: conntrack.reply }, 'DROP_NOT_REDIRECTED');
+    expect(
+      udp(dns4, a4, 4000, 53),
+      { ifindex: uplink, tracked: 1, info: conntrack.reply },
+      'FORWARDED',
+      'local-in',
+    );
+    expect(
+      udp(dns4, a4, 4000, 53),
+      { ifindex: uplink, tracked: 1, info: conntrack.reply },
+      'DROP_NOT_REDIRECTED',
+    );
   });
 
-  test('port P of the node is nobody else\'s (T10)', () => {
+  test("port P of the node is nobody else's (T10)", () => {
     expect(udp(a4, '192.168.60.1', portP), seenFromA, 'DROP_PORT', 'local-in');
     expect(tcp(remote4, '192.168.60.1', portP), { ifindex: uplink }, 'DROP_PORT', 'local-in');
     expect(udp('192.168.60.1', '192.168.60.1', portP), { ifindex: 1 }, 'DROP_PORT', 'local-in');
     allow(40, { protocol: 17, port: portP });
     expect(udp(a4, remote4, portP), seenFromA, 'FORWARDED');
-    expect(udp(remote4, '192.168.60.1', portP), { ifindex: uplink, tracked: 1, info: conntrack.reply }, 'NO_ENDPOINT', 'local-in');
+    expect(
+      udp(remote4, '192.168.60.1', portP),
+      { ifindex: uplink, tracked: 1, info: conntrack.reply },
+      'NO_ENDPOINT',
+      'local-in',
+    );
   });
 });
 
@@ -304,14 +398,23 @@ describe('host and strangers (rule 6)', () => {
   });
 
   test("a pod's reply to the host", () => {
-    expect(tcp(b4, '192.168.60.1', 4000, 443), { mark: mark.seen, ifindex: 13, tracked: 1, info: conntrack.reply }, 'HOST', 'local-in');
+    expect(
+      tcp(b4, '192.168.60.1', 4000, 443),
+      { mark: mark.seen, ifindex: 13, tracked: 1, info: conntrack.reply },
+      'HOST',
+      'local-in',
+    );
   });
 
   test('a pod to the host is judged', () => {
     expect(tcp(a4, '192.168.60.1', 6443), seenFromA, 'DROP_NO_MATCH', 'local-in');
     allow(30, { protocol: 6, port: 6443 });
     expect(tcp(a4, '192.168.60.1', 6443), seenFromA, 'FORWARDED', 'local-in');
-    expect(tcp('192.168.60.1', a4, 4000, 6443), { ifindex: 0, tracked: 1, info: conntrack.reply }, 'FORWARDED');
+    expect(
+      tcp('192.168.60.1', a4, 4000, 6443),
+      { ifindex: 0, tracked: 1, info: conntrack.reply },
+      'FORWARDED',
+    );
   });
 
   test('unknown pods of this node, as source and as destination', () => {
@@ -332,18 +435,30 @@ describe('host and strangers (rule 6)', () => {
     expect(tcp(a4, '192.168.60.1'), seenFromA, 'DROP_HOLD', 'local-in');
     expect(udp(a4, dns4, portP), { mark: mark.redirect, ifindex: vethA }, 'DROP_HOLD', 'local-in');
     expect(tcp('192.168.60.1', a4), { ifindex: 0 }, 'HOST');
-    expect(tcp(a4, '192.168.60.1', 4000, 443), { ...seenFromA, tracked: 1, info: conntrack.reply }, 'HOST', 'local-in');
+    expect(
+      tcp(a4, '192.168.60.1', 4000, 443),
+      { ...seenFromA, tracked: 1, info: conntrack.reply },
+      'HOST',
+      'local-in',
+    );
   });
 });
 
 describe('packets of no connection', () => {
   test('neighbour and listener discovery on the link, nowhere else', () => {
     for (const type of [133, 135, 136]) {
-      const packet = (ttl: number): PacketSpec => ({ ip: { source: a6, destination: b6, ttl }, icmp: { type }, payload: new Uint8Array(16) });
+      const packet = (ttl: number): PacketSpec => ({
+        ip: { source: a6, destination: b6, ttl },
+        icmp: { type },
+        payload: new Uint8Array(16),
+      });
       expect(packet(255), seenFromA, 'FORWARDED');
       expect(packet(254), seenFromA, 'DROP_NO_MATCH');
     }
-    const report: PacketSpec = { ip: { source: a6, destination: 'ff02::16', ttl: 1 }, icmp: { type: 143 } };
+    const report: PacketSpec = {
+      ip: { source: a6, destination: 'ff02::16', ttl: 1 },
+      icmp: { type: 143 },
+    };
     expect(report, seenFromA, 'FORWARDED');
   });
 
@@ -353,15 +468,27 @@ describe('packets of no connection', () => {
     assert.ok(head !== undefined && tail !== undefined);
     expect(head, seenFromA, 'DROP_FRAGMENT');
     expect(tail, seenFromA, 'DROP_FRAGMENT');
-    const [transit] = buildFragments({ ...udp(remote4, '192.168.60.1'), payload: 'x'.repeat(64) }, 32);
+    const [transit] = buildFragments(
+      { ...udp(remote4, '192.168.60.1'), payload: 'x'.repeat(64) },
+      32,
+    );
     assert.ok(transit !== undefined);
     expect(transit, { ifindex: uplink }, 'NO_ENDPOINT', 'local-in');
   });
 
   test('a transport header cut short', () => {
     allow(40);
-    expect({ ip: { source: a4, destination: remote4, protocol: 6 }, payload: 'xy' }, seenFromA, 'DROP_PARSE');
-    expect({ ip: { source: remote4, destination: '192.168.60.1', protocol: 6 }, payload: 'xy' }, { ifindex: uplink }, 'NO_ENDPOINT', 'local-in');
+    expect(
+      { ip: { source: a4, destination: remote4, protocol: 6 }, payload: 'xy' },
+      seenFromA,
+      'DROP_PARSE',
+    );
+    expect(
+      { ip: { source: remote4, destination: '192.168.60.1', protocol: 6 }, payload: 'xy' },
+      { ifindex: uplink },
+      'NO_ENDPOINT',
+      'local-in',
+    );
   });
 });
 
@@ -379,7 +506,11 @@ describe('ICMP errors (rule 14)', () => {
   });
 
   test('of a router, and of a party', () => {
-    expect(error('198.51.100.7', a4), { ...flow(a4, remote4, remote4), ifindex: uplink }, 'RELATED');
+    expect(
+      error('198.51.100.7', a4),
+      { ...flow(a4, remote4, remote4), ifindex: uplink },
+      'RELATED',
+    );
     expect(error(a4, remote4), { ...flow(a4, remote4, remote4), ...seenFromA }, 'RELATED');
     expect(error(a4, remote4), { ...flow(remote4, a4, a4), ...seenFromA }, 'RELATED');
     expect(error(a4, remote4), { ...flow(remote4, dns4, a4), ...seenFromA }, 'RELATED');
@@ -387,7 +518,10 @@ describe('ICMP errors (rule 14)', () => {
 
   test('of a pod about a flow of others', () => {
     expect(error(a4, b4), { ...flow(b4, remote4, remote4), ...seenFromA }, 'DROP_ICMP_ERROR');
-    const error6: PacketSpec = { ip: { source: a6, destination: b6 }, icmp: { type: 1, quoted: tcp(b6, remote6) } };
+    const error6: PacketSpec = {
+      ip: { source: a6, destination: b6 },
+      icmp: { type: 1, quoted: tcp(b6, remote6) },
+    };
     expect(error6, { ...flow(b6, remote6, remote6), ...seenFromA }, 'DROP_ICMP_ERROR');
     expect(error6, { ...flow(b6, a6, a6), ...seenFromA }, 'RELATED');
   });
@@ -418,7 +552,11 @@ describe('learned addresses', () => {
     expect(tcp(a4, remote4), seenFromA, 'FORWARDED');
     expect(tcp(a4, remote4, 80), seenFromA, 'DROP_NO_MATCH');
     expect(tcp(a4, '203.0.113.11'), seenFromA, 'DROP_NO_MATCH');
-    expect(tcp(remote4, a4, 4000, 443), { ifindex: uplink, tracked: 1, info: conntrack.reply }, 'FORWARDED');
+    expect(
+      tcp(remote4, a4, 4000, 443),
+      { ifindex: uplink, tracked: 1, info: conntrack.reply },
+      'FORWARDED',
+    );
     learnInto(fixture, [{ op: 'ADD', address: remote6, selector, expires: now() + 60 }]);
     expect(tcp(a6, remote6), seenFromA, 'FORWARDED');
   });
@@ -452,23 +590,40 @@ describe('learned addresses', () => {
   test('expiry: new connections end, confirmed ones live (rule 15)', () => {
     learnInto(fixture, [{ op: 'ADD', address: remote4, selector, expires: now() - 2 }]);
     expect(tcp(a4, remote4), seenFromA, 'DROP_FQDN_EXPIRED');
-    expect(tcp(a4, remote4), { ...seenFromA, tracked: 1, info: conntrack.new }, 'DROP_FQDN_EXPIRED');
+    expect(
+      tcp(a4, remote4),
+      { ...seenFromA, tracked: 1, info: conntrack.new },
+      'DROP_FQDN_EXPIRED',
+    );
     expect(tcp(a4, remote4), { ...seenFromA, info: conntrack.untracked }, 'DROP_FQDN_EXPIRED');
-    expect(tcp(a4, remote4), { ...seenFromA, tracked: 1, info: conntrack.new, status: confirmed }, 'FORWARDED');
+    expect(
+      tcp(a4, remote4),
+      { ...seenFromA, tracked: 1, info: conntrack.new, status: confirmed },
+      'FORWARDED',
+    );
     expect(tcp(a4, remote4), established, 'FORWARDED');
-    expect(tcp(remote4, a4, 4000, 443), { ifindex: uplink, tracked: 1, info: conntrack.reply }, 'FORWARDED');
+    expect(
+      tcp(remote4, a4, 4000, 443),
+      { ifindex: uplink, tracked: 1, info: conntrack.reply },
+      'FORWARDED',
+    );
     learnInto(fixture, [{ op: 'REMOVE', address: remote4, selector }]);
     expect(tcp(a4, remote4), established, 'DROP_NO_MATCH');
   });
 
   test('an expired selector of another policy is no reason', () => {
-    learnInto(fixture, [{ op: 'ADD', address: remote4, selector: otherSelector, expires: now() - 2 }]);
+    learnInto(fixture, [
+      { op: 'ADD', address: remote4, selector: otherSelector, expires: now() - 2 },
+    ]);
     expect(tcp(a4, remote4), seenFromA, 'DROP_NO_MATCH');
   });
 
   test('on any page', () => {
     const filler = Array.from({ length: 63 }, (_, i) => ({
-      op: 'ADD' as const, address: remote4, selector: (0x80000100 + i) >>> 0, expires: now() + 60,
+      op: 'ADD' as const,
+      address: remote4,
+      selector: (0x80000100 + i) >>> 0,
+      expires: now() + 60,
     }));
     learnInto(fixture, [...filler, { op: 'ADD', address: remote4, selector, expires: now() + 60 }]);
     expect(tcp(a4, remote4), seenFromA, 'FORWARDED');
@@ -511,7 +666,8 @@ describe('judge_root', () => {
 
   test('with a cleared slot: nothing of pods, all else', () => {
     const dropped = { verdict: 'drop', counted: { DROP_NO_PROGRAM: 1 } };
-    const root = (packet: PacketSpec): unknown => fixture.hook('judge_root', 'post-routing', packet);
+    const root = (packet: PacketSpec): unknown =>
+      fixture.hook('judge_root', 'post-routing', packet);
     assert.deepEqual(root(tcp(b4, remote4)), dropped);
     assert.deepEqual(root(tcp(remote4, b4)), dropped);
     assert.deepEqual(root(tcp(b6, remote6)), dropped);

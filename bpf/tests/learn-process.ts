@@ -3,9 +3,11 @@
 
 /**
  * One of the processes of learn.concurrent.test.ts: fd 3 is the program `learn`, fd 4 the map
- * `learn_requests`; the plan is one JSON argument. Prints one JSON line with what it did.
+ * `learn_requests`; the plan is one JSON argument. Says "ready", waits for a byte, and prints one JSON line
+ * with what it did.
  */
 
+import { readSync } from 'node:fs';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { BpfProgram } from '@tandem/bpf-loader-node/program';
 import { mappedAddressBytes } from '@tandem/testing/address';
@@ -81,15 +83,16 @@ function run(plan: LearnPlan): { busy: number; results: Record<number, number> }
   };
 
   const addresses = plan.addresses.map(mappedAddressBytes);
+  const each = (code: number): Request[] =>
+    addresses.flatMap((address) =>
+      plan.selectors.map((selector) => ({ op: code, address, selector })),
+    );
+  console.log('ready');
+  readSync(0, new Uint8Array(1));
   for (let round = 0; round < plan.rounds; round++) {
-    const requests: Request[] = [];
-    for (const address of addresses) {
-      for (const selector of plan.selectors) {
-        requests.push({ op: op.ADD, address, selector });
-        if (plan.kind === 'churn') requests.push({ op: op.REMOVE, address, selector });
-      }
-    }
-    submit(requests);
+    submit(each(op.ADD));
+    // apart from the additions: one that was busy is repeated, and must not come after its removal
+    if (plan.kind === 'churn') submit(each(op.REMOVE));
   }
   return { busy: busyCount, results };
 }

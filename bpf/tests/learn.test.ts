@@ -31,18 +31,25 @@ describe('add, extend, remove', () => {
     const { result, counted } = fixture.counting(() => one(add(s1, 1000, { namespaceId: 7 })));
     assert.equal(result, 'OK');
     assert.deepEqual(counted, { LEARN_ADDED: 1 });
-    assert.deepEqual(slotsOf(fixture, address), [{ selector: s1, expires: 1000, namespaceId: 7, page: 0 }]);
+    assert.deepEqual(slotsOf(fixture, address), [
+      { selector: s1, expires: 1000, namespaceId: 7, page: 0 },
+    ]);
     assert.deepEqual(quotasUsed(fixture), { 7: 1, [s1]: 1 });
   });
 
   test('extends, never shortens, and counts once', () => {
     one(add(s1, 1000));
     const { result, counted } = fixture.counting(() => [
-      one(add(s1, 1001)), one(add(s1, 1001)), one(add(s1, 900)), one(add(s1, 1002, { namespaceId: 9 })),
+      one(add(s1, 1001)),
+      one(add(s1, 1001)),
+      one(add(s1, 900)),
+      one(add(s1, 1002, { namespaceId: 9 })),
     ]);
     assert.deepEqual(result, ['OK', 'UNCHANGED', 'UNCHANGED', 'OK']);
     assert.deepEqual(counted, { LEARN_EXTENDED: 2 });
-    assert.deepEqual(slotsOf(fixture, address), [{ selector: s1, expires: 1002, namespaceId: 1, page: 0 }]);
+    assert.deepEqual(slotsOf(fixture, address), [
+      { selector: s1, expires: 1002, namespaceId: 1, page: 0 },
+    ]);
     assert.deepEqual(quotasUsed(fixture), { 1: 1, [s1]: 1 });
   });
 
@@ -54,7 +61,10 @@ describe('add, extend, remove', () => {
 
   test('several selectors, IPv4 and IPv6, in one batch', () => {
     const requests: LearnRequest[] = Array.from({ length: 128 }, (_, i) => ({
-      op: 'ADD', address: i % 2 === 0 ? `198.51.100.${i}` : `2001:db8::${i.toString(16)}`, selector: s1 + (i % 3), expires: 50 + i,
+      op: 'ADD',
+      address: i % 2 === 0 ? `198.51.100.${i}` : `2001:db8::${i.toString(16)}`,
+      selector: s1 + (i % 3),
+      expires: 50 + i,
       namespaceId: i,
     }));
     assert.deepEqual(new Set(learn(fixture, requests, 5)), new Set(['OK']));
@@ -66,7 +76,10 @@ describe('add, extend, remove', () => {
     one(add(s2, 1000));
     const removals = fixture.groupField('removals');
     assert.equal(one({ op: 'REMOVE', address, selector: s1 }), 'OK');
-    assert.deepEqual(slotsOf(fixture, address).map((slot) => slot.selector), [s2]);
+    assert.deepEqual(
+      slotsOf(fixture, address).map((slot) => slot.selector),
+      [s2],
+    );
     assert.equal(one({ op: 'REMOVE', address, selector: s1 }), 'ABSENT');
     assert.equal(one({ op: 'REMOVE', address, selector: s2 }), 'OK');
     assert.equal([...fixture.map('fqdn').entries()].length, 0);
@@ -83,8 +96,13 @@ describe('pages', () => {
 
   test('64 selectors of one address on four pages, no 65th', () => {
     fill(64);
-    assert.deepEqual([...new Set(slotsOf(fixture, address).map((slot) => slot.page))], [0, 1, 2, 3]);
-    const { result, counted } = fixture.counting(() => one(add(s1 + 64, 1000, { namespaceId: 77 })));
+    assert.deepEqual(
+      [...new Set(slotsOf(fixture, address).map((slot) => slot.page))],
+      [0, 1, 2, 3],
+    );
+    const { result, counted } = fixture.counting(() =>
+      one(add(s1 + 64, 1000, { namespaceId: 77 })),
+    );
     assert.equal(result, 'REFUSED_SELECTORS');
     assert.deepEqual(counted, { LEARN_REFUSED: 1 });
     assert.equal(quotasUsed(fixture)[77], undefined, 'nothing is left counted');
@@ -114,7 +132,10 @@ describe('expire', () => {
   test('what expired before the time and was not used since', () => {
     for (const [i, expires] of [100, 199, 200, 300].entries()) one(add(s1 + i, expires));
     assert.equal(one({ op: 'EXPIRE', address, expires: 200 }), 'OK');
-    assert.deepEqual(slotsOf(fixture, address).map((slot) => slot.expires), [200, 300]);
+    assert.deepEqual(
+      slotsOf(fixture, address).map((slot) => slot.expires),
+      [200, 300],
+    );
     assert.equal(one({ op: 'EXPIRE', address, expires: 200 }), 'ABSENT');
     assert.deepEqual(quotasUsed(fixture), { 1: 2, [s1 + 2]: 1, [s1 + 3]: 1 });
     assert.equal(one({ op: 'EXPIRE', address, expires: 1000 }), 'OK');
@@ -145,7 +166,10 @@ describe('expire', () => {
 
 describe('addresses that are never learned (rule 5)', () => {
   const refused: readonly (readonly [name: string, request: Partial<LearnRequest>])[] = [
-    ['AAAA with a v4-mapped address', { address: mappedAddressBytes('203.0.113.10'), isAaaa: true }],
+    [
+      'AAAA with a v4-mapped address',
+      { address: mappedAddressBytes('203.0.113.10'), isAaaa: true },
+    ],
     ['A with an IPv6 address', { address: addressBytes('2001:db8::1'), isAaaa: false }],
     ['unspecified IPv4', { address: '0.0.0.0' }],
     ['this network', { address: '0.1.2.3' }],
@@ -188,7 +212,10 @@ describe('addresses that are never learned (rule 5)', () => {
   });
 
   test('a run with a wrong writer or count does nothing', () => {
-    for (const args of [{ writer: 8, count: 1 }, { writer: 0, count: 129 }]) {
+    for (const args of [
+      { writer: 8, count: 1 },
+      { writer: 0, count: 129 },
+    ]) {
       const bytes = fixture.structs.bytes('td_learn_args', args);
       assert.equal(fixture.object.program('learn').runSyscall(bytes), -22);
     }
@@ -214,7 +241,10 @@ describe('quotas (rule 17)', () => {
     for (let i = 0; i < quota.selector; i++) {
       assert.equal(one(add(s1, 1000, { address: `198.51.100.${i}`, namespaceId: i })), 'OK');
     }
-    assert.equal(one(add(s1, 1000, { address: '198.51.100.200', namespaceId: 200 })), 'REFUSED_SELECTOR');
+    assert.equal(
+      one(add(s1, 1000, { address: '198.51.100.200', namespaceId: 200 })),
+      'REFUSED_SELECTOR',
+    );
     assert.equal(quotasUsed(fixture)[200], undefined);
     assert.equal(one(add(s2, 1000, { address: '198.51.100.200', namespaceId: 200 })), 'OK');
   });
@@ -223,7 +253,9 @@ describe('quotas (rule 17)', () => {
     const key = new Uint8Array(4);
     key[0] = 9;
     fixture.map('quotas').update(key, fixture.structs.bytes('td_quota', { limit: 2 }));
-    const results = [1, 2, 3].map((i) => one(add(s1, 1000, { address: `198.51.100.${i}`, namespaceId: 9 })));
+    const results = [1, 2, 3].map((i) =>
+      one(add(s1, 1000, { address: `198.51.100.${i}`, namespaceId: 9 })),
+    );
     assert.deepEqual(results, ['OK', 'OK', 'REFUSED_NAMESPACE']);
   });
 
@@ -232,8 +264,14 @@ describe('quotas (rule 17)', () => {
     const results = Array.from({ length: 24 }, (_, i) =>
       learn(small, [add(s1, 1000, { address: `198.51.100.${i}` })]),
     ).flat();
-    assert.deepEqual(results.slice(0, 16), Array.from({ length: 16 }, () => 'OK'));
-    assert.deepEqual(results.slice(16), Array.from({ length: 8 }, () => 'REFUSED_FULL'));
+    assert.deepEqual(
+      results.slice(0, 16),
+      Array.from({ length: 16 }, () => 'OK'),
+    );
+    assert.deepEqual(
+      results.slice(16),
+      Array.from({ length: 8 }, () => 'REFUSED_FULL'),
+    );
     assert.deepEqual(quotasUsed(small), { 1: 16, [s1]: 16 });
     assert.deepEqual(learn(small, [add(s2, 1000, { address: '198.51.100.0' })]), ['OK']);
   });
@@ -243,7 +281,9 @@ describe('quotas (rule 17)', () => {
     const counts: Record<string, number> = {};
     // 512 quotas: each address brings a namespace of its own
     for (let i = 0; i < 600; i++) {
-      const result = one(add(s1 + (i % 10), 1000, { address: `198.51.${i >> 8}.${i & 255}`, namespaceId: 1000 + i }));
+      const result = one(
+        add(s1 + (i % 10), 1000, { address: `198.51.${i >> 8}.${i & 255}`, namespaceId: 1000 + i }),
+      );
       used.add(result);
       counts[result] = (counts[result] ?? 0) + 1;
     }

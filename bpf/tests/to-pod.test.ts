@@ -5,11 +5,11 @@
 
 import assert from 'node:assert/strict';
 import { after, beforeEach, describe, test } from 'node:test';
+import { addressBytes } from '@tandem/testing/address';
+import { onesComplementSum, pseudoHeaderSum } from '@tandem/testing/checksum';
 import { buildFragments, buildPacket } from '@tandem/testing/packet';
 import { parsePacket } from '@tandem/testing/packet-parse';
 import type { ExtensionSpec, PacketSpec } from '@tandem/testing/packet-spec';
-import { onesComplementSum, pseudoHeaderSum } from '@tandem/testing/checksum';
-import { addressBytes } from '@tandem/testing/address';
 import { Fixture, mark, portP } from './fixture.ts';
 
 const fixture = new Fixture();
@@ -29,13 +29,15 @@ beforeEach(() => {
 
 function reply(family: 4 | 6, protocol: 'udp' | 'tcp', sourcePort: number = portP): PacketSpec {
   const ip =
-    family === 4
-      ? { source: dns4, destination: own4 }
-      : { source: dns6, destination: own6 };
+    family === 4 ? { source: dns4, destination: own4 } : { source: dns6, destination: own6 };
   if (protocol === 'udp') {
     return { ip, udp: { sourcePort, destinationPort: 4000 }, payload: 'answer' };
   }
-  return { ip, tcp: { sourcePort, destinationPort: 4000, flags: ['syn', 'ack'] }, payload: 'answer' };
+  return {
+    ip,
+    tcp: { sourcePort, destinationPort: 4000, flags: ['syn', 'ack'] },
+    payload: 'answer',
+  };
 }
 
 describe('replies of the shared socket', () => {
@@ -57,7 +59,10 @@ describe('replies of the shared socket', () => {
   }
 
   test('UDP over IPv4 without a checksum stays without', () => {
-    const spec = { ...reply(4, 'udp'), udp: { sourcePort: portP, destinationPort: 4000, checksum: 0 } };
+    const spec = {
+      ...reply(4, 'udp'),
+      udp: { sourcePort: portP, destinationPort: 4000, checksum: 0 },
+    };
     assert.equal(fixture.frame('to_pod', spec, { mark: mark.socket }).packet.udp?.checksum, 0);
   });
 
@@ -123,7 +128,12 @@ describe('only what is for the pod (rule 2)', () => {
     udp: { sourcePort: 1, destinationPort: 2 },
     payload: 'x',
   });
-  const icmp6 = (type: number, destination: string, ttl: number, extensions: ExtensionSpec[] = []): PacketSpec => ({
+  const icmp6 = (
+    type: number,
+    destination: string,
+    ttl: number,
+    extensions: ExtensionSpec[] = [],
+  ): PacketSpec => ({
     ip: { source: 'fe80::1', destination, ttl, extensions },
     icmp: { type },
     payload: new Uint8Array(16),
@@ -131,9 +141,15 @@ describe('only what is for the pod (rule 2)', () => {
   const list: readonly Row[] = [
     { name: 'its IPv4 address', frame: udp('1.2.3.4', own4) },
     { name: 'its IPv6 address', frame: udp('2001:db8::1', own6) },
-    { name: 'ARP', frame: { arp: { operation: 'request', senderAddress: '169.254.1.1', targetAddress: own4 } } },
+    {
+      name: 'ARP',
+      frame: { arp: { operation: 'request', senderAddress: '169.254.1.1', targetAddress: own4 } },
+    },
     { name: 'neighbour solicitation', frame: icmp6(135, 'ff02::1:ff00:11', 255) },
-    { name: 'neighbour advertisement to its link-local address', frame: icmp6(136, 'fe80::11', 255) },
+    {
+      name: 'neighbour advertisement to its link-local address',
+      frame: icmp6(136, 'fe80::11', 255),
+    },
     { name: 'router advertisement of the node', frame: icmp6(134, 'ff02::1', 255) },
     { name: 'listener query', frame: icmp6(130, 'ff02::1', 1, [{ kind: 'hop-by-hop' }]) },
     { name: "another pod's address", frame: udp('1.2.3.4', '10.1.0.12'), drop: 'DROP_NOT_FOR_POD' },
@@ -143,11 +159,31 @@ describe('only what is for the pod (rule 2)', () => {
     { name: 'IPv6 multicast', frame: udp('fd00:1::12', 'ff02::fb'), drop: 'DROP_NOT_FOR_POD' },
     { name: 'link-local unicast', frame: udp('fe80::12', 'fe80::11'), drop: 'DROP_NOT_FOR_POD' },
     { name: 'echo to all nodes', frame: icmp6(128, 'ff02::1', 255), drop: 'DROP_NOT_FOR_POD' },
-    { name: 'discovery that crossed a router', frame: icmp6(135, 'ff02::1', 254), drop: 'DROP_NOT_FOR_POD' },
-    { name: "another pod's listener report", frame: icmp6(143, 'ff02::16', 1), drop: 'DROP_NOT_FOR_POD' },
-    { name: 'a VLAN tag', frame: { ...udp('1.2.3.4', own4), ethernet: { vlans: [{ id: 0 }] } }, drop: 'DROP_VLAN' },
-    { name: 'another ethertype', frame: { ethernet: { type: 0x88cc }, payload: 'x'.repeat(46) }, drop: 'DROP_ETHERTYPE' },
-    { name: 'a broken IP header', frame: buildPacket({ ip: { source: '1.2.3.4', destination: own4, headerWords: 4 } }), drop: 'DROP_PARSE' },
+    {
+      name: 'discovery that crossed a router',
+      frame: icmp6(135, 'ff02::1', 254),
+      drop: 'DROP_NOT_FOR_POD',
+    },
+    {
+      name: "another pod's listener report",
+      frame: icmp6(143, 'ff02::16', 1),
+      drop: 'DROP_NOT_FOR_POD',
+    },
+    {
+      name: 'a VLAN tag',
+      frame: { ...udp('1.2.3.4', own4), ethernet: { vlans: [{ id: 0 }] } },
+      drop: 'DROP_VLAN',
+    },
+    {
+      name: 'another ethertype',
+      frame: { ethernet: { type: 0x88cc }, payload: 'x'.repeat(46) },
+      drop: 'DROP_ETHERTYPE',
+    },
+    {
+      name: 'a broken IP header',
+      frame: buildPacket({ ip: { source: '1.2.3.4', destination: own4, headerWords: 4 } }),
+      drop: 'DROP_PARSE',
+    },
   ];
   for (const row of list) {
     test(row.name, () => {

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * ns per packet of each program by test run, hot caches, with maps of a full node: 250 endpoints, 50,000
+ * classes, 20,000 policy entries, 10,000 learned addresses. Rounds are interleaved; minimum and median.
+ * `--json` prints one array for ./run bench. The loop of a test run itself costs 10 to 30 ns.
+ */
+
+import { loadavg } from 'node:os';
+import { buildPacket } from '@tandem/testing/packet';
+import type { PacketSpec } from '@tandem/testing/packet-spec';
+import { Fixture, mark } from './fixture.ts';
+import { learnInto } from './learning.ts';
+
+const rounds = 9;
+const repeat = 200_000;
+const selector = 0x80000001;
+
+using fixture = new Fixture({ classes: 65536, policy: 32768, fqdn: 16384, quotas: 1024 });
+fixture.reset();
+
+const a4 = '10.1.0.1';
+const b4 = '10.1.0.2';
+const a6 = 'fd00:1::1';
+const dns4 = '10.96.0.10';
+const remote4 = '8.8.0.1';
+const learned4 = '9.9.9.9';
+const crowded4 = '9.9.9.10';
+
+for (let i = 3; i < 250; i++) fixture.endpoint(`10.1.0.${i}`, { id: i, ifindex: 100 + i });
+const flags = ['ENFORCE_EGRESS', 'WILD_EGRESS', 'FQDN', 'DNS'];
+for (const address of [a4, a6])
+  fixture.endpoint(address, { id: 1, classId: 51, flags, l3Ifindex: 9 });
+fixture.endpoint(b4, { id: 2, policyId: 2, ifindex: 7, classId: 52, flags: ['ENFORCE_INGRESS'] });
+for (let i = 0; i < 50_000; i++)
+  fixture.class(`8.${8 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}`, 32, 100 + (i % 500));
+for (let i = 0; i < 20_000; i++) {
+  fixture.policy({
+    policyId: 10 + (i % 40),
+    peer: 100 + Math.floor(i / 40),
+    direction: 'egress',
+    verdict: 'ALLOW',
+    protocol: 6,
+    port: 443,
+  });
+}
+fixture.policy({ peer: 101, direction: 'egress', verdict: 'ALLOW', protocol: 6, port: 443 });
+fixture.policy({ peer: 52, direction: 'egress', verdict: 'ALLOW', protocol: 6, port: 443 });
+fixture.policy({ peer: selector, direction: 'egress', verdict: 'ALLOW', protocol: 6, port: 443 });
+fixture.policy({
+  policyId: 2,
+  peer: 51,
+  direction: 'ingress',
+  verdict: 'ALLOW',
+  protocol: 6,
+  port: 443,
+});
+fixture.dnsServer(dns4, 17);
+fixture.member(0, 'LIVE');
+const expires = 0x7fffffff;
+for (let i = 0; i < 10_000; i += 100) {
+  learnInto(
+    fixture,
+    Array.from({ length: 100 }, (_, k) => ({
+      op: 'ADD' as const,
+      address: `11.0.${(i + k) >> 8}.${(i + k) & 255}`,
+      selector: (selector + ((i + k) % 200)) >>> 0,
+      expires,
+      namespaceId: 1 + Math.floor((i + k) / 100),
+    })),
+  );
+}
+learnInto(fixture, [{ op: 'ADD', address: learned4, selector, expires, namespaceId: 150 }]);
+learnInto(fixture, [
+  ...Array.from({ length: 15 }, (_, i) => ({
+    op: 'ADD' as const,
+    address: crowded4,
+    selector: selector + 900 + i,
+    expires,
+    namespaceId: 150,
+  })),
+  { op: 'ADD' as const, address: crowded4, selector, expires, namespaceId: 150 },
+]);
+
+const tcp = (source: string, destination: string): PacketSpec => ({
+  ip: { source, destination },
+  tcp: { sourcePort: 4000, destinationPort: 443, flags: ['ack'] },
+  payload: 'x'.repeat(64),
+});
+const dns = (source: string, destination: string): PacketSpec => ({
+  ip: { source, destination },
+  udp: { sourcePort: 4000, destinationPort: 53 },
+  payload: 'x'.repeat(40),
+});
+const reply: PacketSpec = {
+  ip: { source: dns4, destination: a4 },
+  udp: { sourcePort: 10053, destinationPort: 4000 },
+  payload: 'x'.repeat(80),
+};
+
+interface Subject {
+  readonly name: string;
+  readonly program: 'from_pod' | 'to_pod' | 'judge' | 'learn';
+  readonly packet?: PacketSpec;
+  readonly mark?: number;
+  /** The program changes the packet, so that a second run would do something else. */
+  readonly isOnce?: boolean;
+  readonly facts?: Readonly<Record<string, number>>;
+}
+/** Not the loopback, which `judge` takes for the host: the endpoints' second interface. */
+const seen = { mark: mark.seen, ifindex: 9 };
+const subjects: readonly Subject[] = [
+  { name: 'from_pod: TCP IPv4', program: 'from_pod', packet: tcp(a4, remote4) },
+  { name: 'from_pod: TCP IPv6', program: 'from_pod', packet: tcp(a6, '2001:db8::1') },
+  { name: 'from_pod: DNS redirected', program: 'from_pod', packet: dns(a4, dns4), isOnce: true },
+  { name: 'from_pod: spoofed, drop', program: 'from_pod', packet: tcp(b4, remote4) },
+  { name: 'to_pod: TCP IPv4', program: 'to_pod', packet: tcp(remote4, a4) },
+  {
+    name: 'to_pod: reply, port restored',
+    program: 'to_pod',
+    packet: reply,
+    mark: mark.socket,
+    isOnce: true,
+  },
+  {
+    name: 'judge: no endpoint',
+    program: 'judge',
+    packet: tcp(remote4, '8.8.1.1'),
+    facts: { ifindex: 2 },
+  },
+  { name: 'judge: host to pod', program: 'judge', packet: tcp(remote4, b4), facts: { ifindex: 0 } },
+  { name: 'judge: pod to pod, both enforced', program: 'judge', packet: tcp(a4, b4), facts: seen },
+  { name: 'judge: pod to a class', program: 'judge', packet: tcp(a4, remote4), facts: seen },
+  {
+    name: 'judge: pod to a learned address',
+    program: 'judge',
+    packet: tcp(a4, learned4),
+    facts: seen,
+  },
+  {
+    name: 'judge: learned, 16th selector',
+    program: 'judge',
+    packet: tcp(a4, crowded4),
+    facts: seen,
+  },
+  { name: 'judge: denied, drop', program: 'judge', packet: tcp(a4, '12.0.0.1'), facts: seen },
+  { name: 'learn: batch of 128, per request', program: 'learn' },
+];
+
+function measure(subject: Subject): number {
+  if (subject.program === 'learn') return measureLearn();
+  const data = buildPacket(subject.packet ?? {});
+  if (subject.program === 'judge') {
+    fixture.facts(subject.facts ?? {});
+    const ctx = new Uint8Array(48);
+    ctx[0] = 4;
+    ctx[1] = (data[14] ?? 0) >> 4 === 4 ? 2 : 10;
+    return fixture.object
+      .program('judge')
+      .testRun({ data, ctx, repeat, dataOutSize: 0, ctxOutSize: 0 }).durationNs;
+  }
+  const ctx = new Uint8Array(fixture.structs.layout('__sk_buff').size);
+  fixture.structs.write('__sk_buff', ctx, 'mark', subject.mark ?? 0);
+  const runs = subject.isOnce === true ? 1 : repeat;
+  const samples = subject.isOnce === true ? 200 : 1;
+  let sum = 0;
+  for (let i = 0; i < samples; i++) {
+    sum += fixture.object.program(subject.program).testRun({ data, ctx, repeat: runs }).durationNs;
+  }
+  return sum / samples;
+}
+
+/** Extends the same 128 addresses: what repeated answers cost. */
+function measureLearn(): number {
+  const size = 128;
+  const args = fixture.structs.bytes('td_learn_args', { writer: 0, count: size });
+  learnInto(
+    fixture,
+    Array.from({ length: size }, (_, i) => ({
+      op: 'ADD' as const,
+      address: `11.0.${i >> 8}.${i & 255}`,
+      selector: selector + (i % 200),
+      expires,
+      namespaceId: 1 + Math.floor(i / 100),
+    })),
+  );
+  const program = fixture.object.program('learn');
+  const start = process.hrtime.bigint();
+  const runs = 200;
+  for (let i = 0; i < runs; i++) program.runSyscall(args);
+  return Number(process.hrtime.bigint() - start) / runs / size;
+}
+
+const samples = new Map<string, number[]>(subjects.map(({ name }) => [name, []]));
+for (let round = 0; round < rounds; round++) {
+  for (const subject of subjects) samples.get(subject.name)?.push(measure(subject));
+}
+const results = [...samples].map(([subject, ns]) => {
+  const sorted = ns.toSorted((x, y) => x - y);
+  return {
+    subject,
+    minNs: Math.round(sorted[0] ?? 0),
+    medianNs: Math.round(sorted[rounds >> 1] ?? 0),
+  };
+});
+if (process.argv.includes('--json')) console.log(JSON.stringify(results));
+else {
+  console.log(
+    `load average ${loadavg()
+      .map((value) => value.toFixed(1))
+      .join(' ')}`,
+  );
+  for (const { subject, minNs, medianNs } of results) {
+    console.log(
+      `${subject.padEnd(36)} min ${String(minNs).padStart(5)} ns  median ${String(medianNs).padStart(5)} ns`,
+    );
+  }
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * select_member on real SO_REUSEPORT groups: there is no test run for its kind. Each member has a socket in
+ * each of the four groups; what arrives where is the choice.
+ */
+
+import assert from 'node:assert/strict';
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { connect, createServer, type Server } from 'node:net';
+import { after, before, beforeEach, describe, test } from 'node:test';
+import { attachReuseport } from '@tandem/bpf-loader-node/link';
+import { waitFor } from '@tandem/testing/wait';
+import { Fixture } from './fixture.ts';
+
+const fixture = new Fixture();
+const memberCount = 3;
+const membersMax = 4;
+const kinds = ['udp4', 'tcp4', 'udp6', 'tcp6'] as const;
+type Kind = (typeof kinds)[number];
+
+interface Member {
+  readonly socket: Socket | Server;
+  got: number;
+}
+
+const groups = new Map<Kind, Member[]>();
+const ports = new Map<Kind, number>();
+
+/** The fd under a Node socket: what a socket array takes. */
+function fdOf(socket: Socket | Server): number {
+  const fd = (socket as unknown as { _handle: { fd: number } })._handle.fd;
+  assert.ok(fd > 0);
+  return fd;
+}
+
+function loopback(kind: Kind): string {
+  return kind.endsWith('4') ? '127.0.0.1' : '::1';
+}
+
+async function openMember(kind: Kind): Promise<Member> {
+  const port = ports.get(kind) ?? 0;
+  if (kind === 'tcp4' || kind === 'tcp6') {
+    const server = createServer();
+    const member: Member = { socket: server, got: 0 };
+    server.on('connection', (connection) => {
+      member.got++;
+      connection.destroy();
+    });
+    server.listen({ port, host: loopback(kind), reusePort: true });
+    await once(server, 'listening');
+    ports.set(kind, (server.address() as { port: number }).port);
+    return member;
+  }
+  const socket = createSocket({ type: kind, reusePort: true });
+  const member: Member = { socket, got: 0 };
+  socket.on('message', () => member.got++);
+  socket.bind(port, loopback(kind));
+  await once(socket, 'listening');
+  ports.set(kind, socket.address().port);
+  return member;
+}
+
+function setListener(kind: Kind, member: number, socket: Socket | Server): void {
+  const key = new Uint8Array(4);
+  key[0] = kinds.indexOf(kind) * membersMax + member;
+  const value = new Uint8Array(8);
+  new DataView(value.buffer).setBigUint64(0, BigInt(fdOf(socket)), true);
+  fixture.map('listeners').update(key, value);
+}
+
+before(async () => {
+  for (const [i, kind] of kinds.entries()) {
+    assert.equal(fixture.structs.number(`TD_${kind.toUpperCase()}`), i);
+    const members: Member[] = [];
+    for (let member = 0; member < memberCount; member++) {
+      const opened = await openMember(kind);
+      members.push(opened);
+      setListener(kind, member, opened.socket);
+    }
+    groups.set(kind, members);
+    attachReuseport(fixture.object.program('select_member'), fdOf(members[0]!.socket));
+  }
+});
+
+after(() => {
+  for (const members of groups.values()) for (const { socket } of members) socket.close();
+  fixture[Symbol.dispose]();
+});
+
+beforeEach(() => {
+  fixture.reset();
+  for (const members of groups.values()) for (const member of members) member.got = 0;
+});
+
+/** Sends from `count` source ports and waits until all have arrived; how many each member got. */
+async function spread(kind: Kind, count = 48): Promise<number[]> {
+  const members = groups.get(kind) ?? [];
+  const port = ports.get(kind) ?? 0;
+  const clients: { close(): void }[] = [];
+  for (let i = 0; i < count; i++) {
+    if (kind === 'tcp4' || kind === 'tcp6') {
+      const client = connect(port, loopback(kind));
+      client.on('error', () => {});
+      clients.push({ close: () => client.destroy() });
+    } else {
+      const client = createSocket(kind);
+      client.send('x', port, loopback(kind));
+      clients.push(client);
+    }
+  }
+  try {
+    await waitFor(() => members.reduce((sum, { got }) => sum + got, 0) === count, {
+      timeoutMs: 5000,
+      what: `${count} arrivals on ${kind}`,
+    });
+  } finally {
+    for (const client of clients) client.close();
+  }
+  const got = members.map((member) => member.got);
+  for (const member of members) member.got = 0;
+  return got;
+}
+
+for (const kind of kinds) {
+  describe(kind, () => {
+    test('fresh members share, by hash', async () => {
+      for (let i = 0; i < memberCount; i++) fixture.member(i, 'LIVE');
+      const earlier = fixture.counters();
+      const got = await spread(kind);
+      for (const [i, n] of got.entries()) assert.ok(n > 0, `member ${i} got none: ${got}`);
+      const moved = fixture.counters();
+      assert.equal((moved['SELECTED'] ?? 0) - (earlier['SELECTED'] ?? 0), 48);
+    });
+
+    test('only LIVE ones', async () => {
+      fixture.member(0, 'DRAIN');
+      fixture.member(1, 'LIVE');
+      fixture.member(2, 'DEAD');
+      assert.deepEqual(await spread(kind), [0, 48, 0]);
+    });
+
+    test('a stale beat loses against a fresh one', async () => {
+      fixture.member(0, 'LIVE', { ageMs: 150 });
+      fixture.member(1, 'LIVE', { ageMs: 5000 });
+      fixture.member(2, 'LIVE', { ageMs: -60_000 });
+      assert.deepEqual(await spread(kind), [0, 0, 48]);
+    });
+
+    test('all stale: the freshest, nothing dropped', async () => {
+      fixture.member(0, 'LIVE', { ageMs: 60_000 });
+      fixture.member(1, 'LIVE', { ageMs: 30_000 });
+      fixture.member(2, 'DRAIN', { ageMs: 0 });
+      const earlier = fixture.counters();
+      assert.deepEqual(await spread(kind), [0, 48, 0]);
+      assert.equal(
+        (fixture.counters()['SELECTED_STALE'] ?? 0) - (earlier['SELECTED_STALE'] ?? 0),
+        48,
+      );
+    });
+
+    test('the required revision first, then fresh ones without it (rule 12)', async () => {
+      fixture.group({ required_revision: 7 });
+      fixture.member(0, 'LIVE', { revision: 6, ageMs: -60_000 });
+      fixture.member(1, 'LIVE', { revision: 7, ageMs: -60_000 });
+      fixture.member(2, 'LIVE', { revision: 7, ageMs: 60_000 });
+      assert.deepEqual(await spread(kind), [0, 48, 0]);
+      fixture.member(1, 'DEAD');
+      assert.deepEqual(await spread(kind), [48, 0, 0]);
+      fixture.group({ required_revision: 0xfffffffe });
+      fixture.member(0, 'LIVE', { revision: 1, ageMs: -60_000 });
+      fixture.member(1, 'LIVE', { revision: 0xfffffff0, ageMs: -60_000 });
+      assert.deepEqual(await spread(kind), [48, 0, 0], 'revisions wrap');
+    });
+
+    test('a LIVE member without a socket: the others', async () => {
+      for (let i = 0; i < membersMax; i++) fixture.member(i, 'LIVE', { ageMs: -60_000 });
+      const got = await spread(kind);
+      assert.equal(
+        got.reduce((sum, n) => sum + n, 0),
+        48,
+      );
+    });
+  });
+}
+
+test('nobody LIVE: refused and counted', async () => {
+  const earlier = fixture.counters();
+  const client = createSocket('udp4');
+  try {
+    client.send('x', ports.get('udp4') ?? 0, '127.0.0.1');
+    await waitFor(
+      () => fixture.counters()['DROP_NO_MEMBER'] === (earlier['DROP_NO_MEMBER'] ?? 0) + 1,
+      {
+        timeoutMs: 5000,
+        what: 'the drop',
+      },
+    );
+    assert.equal(
+      (groups.get('udp4') ?? []).reduce((sum, { got }) => sum + got, 0),
+      0,
+    );
+  } finally {
+    client.close();
+  }
+});
