@@ -1715,11 +1715,11 @@ export namespace tandem {
             /** SyncStatus isConnected. */
             isConnected: boolean;
 
-            /** Records waiting to be sent or acknowledged, and how many fit. */
-            backlog: number;
+            /** Bytes of records waiting to be sent or acknowledged, and how many fit. */
+            backlogBytes: number;
 
-            /** SyncStatus backlogMax. */
-            backlogMax: number;
+            /** SyncStatus backlogBytesMax. */
+            backlogBytesMax: number;
 
             /** Since start. */
             eventsLost: number;
@@ -1766,11 +1766,11 @@ export namespace tandem {
                 /** SyncStatus isConnected */
                 isConnected?: (boolean|null);
 
-                /** Records waiting to be sent or acknowledged, and how many fit. */
-                backlog?: (number|null);
+                /** Bytes of records waiting to be sent or acknowledged, and how many fit. */
+                backlogBytes?: (number|null);
 
-                /** SyncStatus backlogMax */
-                backlogMax?: (number|null);
+                /** SyncStatus backlogBytesMax */
+                backlogBytesMax?: (number|null);
 
                 /** Since start. */
                 eventsLost?: (number|null);

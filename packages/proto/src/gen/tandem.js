@@ -2635,8 +2635,8 @@ export const tandem = $root.tandem = (() => {
             };
 
             SyncStatus.prototype.isConnected = false;
-            SyncStatus.prototype.backlog = 0;
-            SyncStatus.prototype.backlogMax = 0;
+            SyncStatus.prototype.backlogBytes = 0;
+            SyncStatus.prototype.backlogBytesMax = 0;
             SyncStatus.prototype.eventsLost = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
             SyncStatus.prototype.mappingsLost = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
             SyncStatus.prototype.sentSequence = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
@@ -2653,10 +2653,10 @@ export const tandem = $root.tandem = (() => {
                     throw $Error("max depth exceeded");
                 if (message.isConnected != null && $Object.hasOwnProperty.call(message, "isConnected") && message.isConnected !== false)
                     writer.uint32(8).bool(message.isConnected);
-                if (message.backlog != null && $Object.hasOwnProperty.call(message, "backlog") && message.backlog !== 0)
-                    writer.uint32(16).uint32(message.backlog);
-                if (message.backlogMax != null && $Object.hasOwnProperty.call(message, "backlogMax") && message.backlogMax !== 0)
-                    writer.uint32(24).uint32(message.backlogMax);
+                if (message.backlogBytes != null && $Object.hasOwnProperty.call(message, "backlogBytes") && message.backlogBytes !== 0)
+                    writer.uint32(16).uint32(message.backlogBytes);
+                if (message.backlogBytesMax != null && $Object.hasOwnProperty.call(message, "backlogBytesMax") && message.backlogBytesMax !== 0)
+                    writer.uint32(24).uint32(message.backlogBytesMax);
                 if (message.eventsLost != null && $Object.hasOwnProperty.call(message, "eventsLost") && (typeof message.eventsLost === "object" ? message.eventsLost.low || message.eventsLost.high : message.eventsLost !== 0))
                     writer.uint32(32).uint64(message.eventsLost);
                 if (message.mappingsLost != null && $Object.hasOwnProperty.call(message, "mappingsLost") && (typeof message.mappingsLost === "object" ? message.mappingsLost.low || message.mappingsLost.high : message.mappingsLost !== 0))
@@ -2715,18 +2715,18 @@ export const tandem = $root.tandem = (() => {
                             if (wireType !== 0)
                                 break;
                             if (value = reader.uint32())
-                                message.backlog = value;
+                                message.backlogBytes = value;
                             else
-                                delete message.backlog;
+                                delete message.backlogBytes;
                             continue;
                         }
                     case 3: {
                             if (wireType !== 0)
                                 break;
                             if (value = reader.uint32())
-                                message.backlogMax = value;
+                                message.backlogBytesMax = value;
                             else
-                                delete message.backlogMax;
+                                delete message.backlogBytesMax;
                             continue;
                         }
                     case 4: {

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The last events of the node, as the binary records that they came in. An event costs a copy of its
+ * bytes and nothing else: no object, no decoding. Whoever wants to see events holds a position here and
+ * is told what was overwritten before it got there, so that an observer has no queue of its own.
+ *
+ *     bytes:  | record | record |  ...  | record | free | record | ...      records never wrap
+ *                                        ^ newest         ^ oldest
+ */
+
+import { observerWakeEvents, storedEventBytesMax, storedEventsMax } from './limits.ts';
+
+/** A record of the DNS worker (`dns-event.ts`). */
+export const eventKindDns = 1;
+/** A `struct td_event`. */
+export const eventKindDrop = 2;
+
+export interface EventStoreOptions {
+  readonly eventsMax?: number;
+  readonly bytesMax?: number;
+}
+
+const alignBytes = 8;
+
+export class EventStore {
+  /** Records lie at `offsetOf`, each at a multiple of 8. */
+  readonly bytes: Uint8Array;
+  /** Records that are longer than the whole store, refused. */
+  oversized = 0;
+  readonly #offsets: Uint32Array;
+  readonly #lengths: Uint32Array;
+  readonly #kinds: Uint8Array;
+  readonly #capacity: number;
+  readonly #observers = new Set<() => void>();
+  #first = 0;
+  #next = 0;
+  /** Slots of the oldest event and of the one that comes. */
+  #head = 0;
+  #tail = 0;
+  #write = 0;
+  #wokenAt = 0;
+  #isWakeScheduled = false;
+
+  constructor(options: EventStoreOptions = {}) {
+    this.#capacity = options.eventsMax ?? storedEventsMax;
+    this.bytes = new Uint8Array(options.bytesMax ?? storedEventBytesMax);
+    this.#offsets = new Uint32Array(this.#capacity);
+    this.#lengths = new Uint32Array(this.#capacity);
+    this.#kinds = new Uint8Array(this.#capacity);
+  }
+
+  /** Number of the oldest event that is kept; `next` when there is none. */
+  get first(): number {
+    return this.#first;
+  }
+
+  /** Number of the event that comes next: so many came so far. */
+  get next(): number {
+    return this.#next;
+  }
+
+  get observers(): number {
+    return this.#observers.size;
+  }
+
+  /** Keeps a copy of the record; the oldest make room. */
+  append(kind: number, bytes: Uint8Array, offset: number, length: number): void {
+    const room = (length + alignBytes - 1) & -alignBytes;
+    if (room > this.bytes.length) {
+      this.oversized += 1;
+      return;
+    }
+    if (this.#next - this.#first === this.#capacity) this.#drop();
+    const at = this.#makeRoom(room);
+    const target = this.bytes;
+    for (let i = 0; i < length; i++) target[at + i] = bytes[offset + i] as number;
+    const slot = this.#tail;
+    this.#offsets[slot] = at;
+    this.#lengths[slot] = length;
+    this.#kinds[slot] = kind;
+    this.#tail = slot + 1 === this.#capacity ? 0 : slot + 1;
+    this.#write = at + room;
+    this.#next += 1;
+    if (this.#observers.size > 0) this.#wake();
+  }
+
+  /** Of an event from `first` up to `next`. */
+  offsetOf(event: number): number {
+    return this.#offsets[event % this.#capacity] as number;
+  }
+
+  lengthOf(event: number): number {
+    return this.#lengths[event % this.#capacity] as number;
+  }
+
+  kindOf(event: number): number {
+    return this.#kinds[event % this.#capacity] as number;
+  }
+
+  /** Calls `wake` soon after events came. Returns how to end it. */
+  subscribe(wake: () => void): () => void {
+    this.#observers.add(wake);
+    return () => {
+      this.#observers.delete(wake);
+    };
+  }
+
+  /** A place for `room` bytes after the newest record, or at the start when the end is too near. */
+  #makeRoom(room: number): number {
+    let at = this.#write;
+    if (at + room > this.bytes.length) {
+      // The records between here and the end are the oldest ones.
+      while (this.#first < this.#next && this.#oldestOffset() >= at) this.#drop();
+      at = 0;
+    }
+    while (this.#first < this.#next) {
+      const oldest = this.#oldestOffset();
+      if (oldest < at || oldest >= at + room) break;
+      this.#drop();
+    }
+    return at;
+  }
+
+  #oldestOffset(): number {
+    return this.#offsets[this.#head] as number;
+  }
+
+  #drop(): void {
+    this.#first += 1;
+    this.#head = this.#head + 1 === this.#capacity ? 0 : this.#head + 1;
+  }
+
+  /** At once when much has come, else when what is at hand is done. */
+  #wake(): void {
+    if (this.#next - this.#wokenAt >= observerWakeEvents) {
+      this.#tell();
+      return;
+    }
+    if (this.#isWakeScheduled) return;
+    this.#isWakeScheduled = true;
+    setImmediate(() => {
+      this.#isWakeScheduled = false;
+      this.#tell();
+    });
+  }
+
+  #tell(): void {
+    this.#wokenAt = this.#next;
+    for (const wake of this.#observers) wake();
+  }
+}
+
+/** One reader's place in a store. */
+export class EventCursor {
+  readonly store: EventStore;
+  /** Events overwritten before they were read, since `takeLost`. */
+  #lost = 0;
+  /** The event that `next` came to. */
+  event = -1;
+  #position: number;
+
+  /** Begins with event `from`, or the oldest that is kept. */
+  constructor(store: EventStore, from: number) {
+    this.store = store;
+    this.#position = Math.max(from, store.first);
+  }
+
+  /** Moves to the next event. False: none yet. */
+  next(): boolean {
+    const { first, next } = this.store;
+    if (this.#position < first) {
+      this.#lost += first - this.#position;
+      this.#position = first;
+    }
+    if (this.#position >= next) return false;
+    this.event = this.#position++;
+    return true;
+  }
+
+  takeLost(): number {
+    const lost = this.#lost;
+    this.#lost = 0;
+    return lost;
+  }
+}

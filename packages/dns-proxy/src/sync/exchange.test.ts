@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { SyncMessage, type SyncMessageInit } from '@tandem/proto/gen/messages';
+import { address, dnsRecord, dropRecord, wireName } from '../../test/records.ts';
+import { mappingsOf, smallStore } from '../../test/small-store.ts';
+import { flagTrusted, flagUnselected } from '../dns-event.ts';
+import { Exchange, type ExchangePort } from './exchange.ts';
+import { backlogBytesMax, forwardedDnsBurst, forwardedDnsPerSecond } from './limits.ts';
+
+class Port implements ExchangePort {
+  readonly sent: SyncMessage[] = [];
+  isWritable = true;
+  isClosed = false;
+
+  send(message: SyncMessageInit): boolean {
+    this.sent.push(SyncMessage.decode(SyncMessage.encode(message)));
+    return true;
+  }
+
+  close(): void {
+    this.isClosed = true;
+  }
+}
+
+function member(epoch = 1000): {
+  store: ReturnType<typeof smallStore>;
+  exchange: Exchange;
+  receive: (port: Port, message: SyncMessageInit) => void;
+} {
+  const store = smallStore();
+  const exchange = new Exchange({
+    member: 0,
+    epoch,
+    version: '1.2.3',
+    cache: store.cache,
+    sink: store,
+  });
+  const receive = (port: Port, message: SyncMessageInit): void =>
+    exchange.receive(port, SyncMessage.decode(SyncMessage.encode(message)));
+  return { store, exchange, receive };
+}
+
+const hello = (epoch: number): SyncMessageInit => ({ hello: { member: 1, epoch, version: '2' } });
+
+test('a stream begins with what was applied of the other side', () => {
+  const { exchange, receive } = member();
+  const first = new Port();
+  exchange.open(first);
+  assert.equal(first.sent[0]?.hello?.epoch, 1000);
+  assert.equal(first.sent[0]?.hello?.peerEpoch, 0);
+  assert.equal(exchange.isConnected, false);
+  receive(first, hello(5));
+  assert.equal(exchange.isConnected, true);
+  receive(first, { batch: { sequence: 41 } });
+  assert.deepEqual(first.sent.at(-1)?.ack?.sequence, 41);
+  exchange.closed(first);
+  assert.equal(exchange.isConnected, false);
+  const second = new Port();
+  exchange.open(second);
+  assert.equal(second.sent[0]?.hello?.peerEpoch, 5);
+  assert.equal(second.sent[0]?.hello?.peerSequence, 41);
+});
+
+test('an earlier life, or our own index, does not take over', () => {
+  const { exchange, receive } = member();
+  const good = new Port();
+  receive(good, hello(5));
+  for (const message of [hello(4), { hello: { member: 0, epoch: 9 } }]) {
+    const port = new Port();
+    receive(port, message);
+    assert.equal(port.isClosed, true);
+  }
+  assert.equal(good.isClosed, false);
+  assert.equal(exchange.isConnected, true);
+  const later = new Port();
+  receive(later, hello(6));
+  assert.deepEqual([good.isClosed, later.isClosed], [true, false]);
+  assert.equal(exchange.counters.protocolErrors, 2);
+});
+
+test('an acknowledgement of what was never sent ends the stream', () => {
+  const { exchange, receive } = member();
+  const port = new Port();
+  receive(port, hello(5));
+  receive(port, { ack: { epoch: 1000, sequence: 99 } });
+  assert.equal(port.isClosed, true);
+  assert.equal(exchange.isConnected, false);
+  const next = new Port();
+  receive(next, hello(5));
+  // Of another life of ours: not for us.
+  receive(next, { ack: { epoch: 1, sequence: 99 } });
+  assert.equal(next.isClosed, false);
+});
+
+test('records that are not whole teach nothing and are counted', () => {
+  const { exchange, receive, store } = member();
+  const port = new Port();
+  receive(port, hello(5));
+  const flags = flagTrusted | flagUnselected;
+  const good = dnsRecord({ name: 'a.example', flags, addresses: [['192.0.2.1', 50]] });
+  const cut = dnsRecord({ name: 'b.example', flags, addresses: [['192.0.2.2', 50]] });
+  new DataView(cut.buffer).setUint32(0, cut.length + 1, true);
+  const badName = dnsRecord({ name: 'c.example', flags, addresses: [['192.0.2.3', 50]] });
+  badName[72] = 0x3f;
+  receive(port, {
+    batch: {
+      sequence: 1,
+      mappings: [
+        {
+          name: wireName('ok.example'),
+          address: address('192.0.2.4'),
+          expiresS: 60,
+          trusted: true,
+        },
+        { name: wireName('nobody.example'), address: address('192.0.2.5'), expiresS: 60 },
+        { name: Uint8Array.of(3, 97), address: address('192.0.2.5'), expiresS: 60, trusted: true },
+        { name: new Uint8Array(0), address: address('192.0.2.5'), expiresS: 60, trusted: true },
+        { name: wireName('short.example'), address: new Uint8Array(4), trusted: true },
+      ],
+      dnsRecords: Buffer.concat([good, cut, good]),
+      dropRecords: Buffer.concat([dropRecord(), new Uint8Array(3)]),
+    },
+  });
+  receive(port, { batch: { sequence: 2, dnsRecords: badName } });
+  assert.equal(mappingsOf(store, 0).length, 2);
+  assert.equal(store.events.next, 2);
+  assert.equal(exchange.counters.recordsRefused, 7);
+  assert.equal(port.isClosed, false);
+});
+
+test('events are told at a bounded rate, what teaches the cache always', () => {
+  const { exchange, receive } = member();
+  const port = new Port();
+  exchange.tick(0, 0);
+  receive(port, hello(5));
+  const event = dnsRecord({ name: 'a.example' });
+  const count = forwardedDnsBurst + 100;
+  for (let i = 0; i < count; i++) exchange.offerDns(event, 0, event.length, false);
+  assert.equal(exchange.counters.eventsLimited, 100);
+  exchange.offerDns(event, 0, event.length, true);
+  assert.equal(exchange.counters.eventsLimited, 100);
+  assert.equal(exchange.outbox.mappingsLost, 0);
+  exchange.tick(10, 0);
+  for (let i = 0; i < 100; i++) exchange.offerDns(event, 0, event.length, false);
+  assert.equal(exchange.counters.eventsLimited, 200 - forwardedDnsPerSecond / 100);
+});
+
+test('while the other is away memory is bounded, and what is lost is told', () => {
+  const { exchange, receive } = member();
+  const event = dnsRecord({ name: 'a.example' });
+  const count = Math.ceil((backlogBytesMax * 2) / event.length);
+  for (let i = 0; i < count; i++) exchange.offerDns(event, 0, event.length, true);
+  assert.ok(exchange.outbox.waitingBytes <= backlogBytesMax);
+  const { mappingsLost } = exchange.outbox;
+  assert.ok(mappingsLost > 0 && mappingsLost < count);
+  const port = new Port();
+  receive(port, hello(5));
+  assert.equal(port.sent.find(({ batch }) => batch !== null)?.batch?.mappingsLost, mappingsLost);
+});

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The exchange of names and events between the two processes of a node: the same on both sides, whoever
+ * is the gRPC client. Streams come and go, either process may start anew; when both are there, nothing is
+ * applied twice and both name caches end equal. Pure: streams and time are handed in.
+ *
+ *     a stream opens --hello both ways--> batches and acknowledgements --it ends--> the next stream
+ *
+ * The hello says what the sender has applied of the other's batches. The other sends what is missing
+ * again; when either life is new, its whole cache too. Batches of a life are numbered without gaps, and
+ * only the next number is applied.
+ */
+
+import { nameLengthAt } from '@tandem/core/dns/name';
+import type { FqdnMapping as NameMapping } from '@tandem/core/fqdn/merge';
+import { nameBytesMax } from '@tandem/core/limits';
+import type {
+  FqdnMapping,
+  SyncBatch,
+  SyncHello,
+  SyncMessage,
+  SyncMessageInit,
+} from '@tandem/proto/gen/messages';
+import { dnsRecordLength } from '../store/dns-records.ts';
+import { dropRecordBytes } from '../store/drop-event.ts';
+import {
+  forwardedDnsBurst,
+  forwardedDnsPerSecond,
+  forwardedDropsBurst,
+  forwardedDropsPerSecond,
+  transferIntervalMs,
+} from './limits.ts';
+import { Outbox, type OutboxOptions } from './outbox.ts';
+
+/** The sending end of a stream (`StreamLink`). */
+export interface ExchangePort {
+  readonly isWritable: boolean;
+  send(message: SyncMessageInit): boolean;
+  close(): void;
+}
+
+/** Where what the other process tells goes. Records are whole and valid during the call only. */
+export interface ExchangeSink {
+  dnsRecord(bytes: Uint8Array, at: number, length: number): void;
+  dropRecord(bytes: Uint8Array, at: number, length: number): void;
+  mapping(mapping: NameMapping): void;
+  /** All of the other's cache has come. */
+  cacheReceived(): void;
+}
+
+export interface ExchangeOptions extends OutboxOptions {
+  /** Our index in the group. */
+  readonly member: number;
+  /** Our start, boottime ns: tells two lives apart, and the later one from the earlier. */
+  readonly epoch: number;
+  readonly version: string;
+  readonly sink: ExchangeSink;
+}
+
+export class ExchangeCounters {
+  batchesSent = 0;
+  batchesReceived = 0;
+  /** Batches that had been applied before. */
+  batchesRepeated = 0;
+  /** Records and mappings of the other process that are not well-formed. */
+  recordsRefused = 0;
+  /** Streams given up because the other side did not keep to the protocol. */
+  protocolErrors = 0;
+  /** DNS and drop events over the rate that is told. */
+  eventsLimited = 0;
+  /** What the other process says that it could not tell us. */
+  peerEventsLost = 0;
+  peerMappingsLost = 0;
+  cachesReceived = 0;
+}
+
+/** Tokens for what may be told; refilled by `Exchange.tick`. */
+class RateLimit {
+  readonly #perMs: number;
+  readonly #burst: number;
+  #tokens: number;
+
+  constructor(perSecond: number, burst: number) {
+    this.#perMs = perSecond / 1000;
+    this.#burst = burst;
+    this.#tokens = burst;
+  }
+
+  refill(ms: number): void {
+    this.#tokens = Math.min(this.#burst, this.#tokens + ms * this.#perMs);
+  }
+
+  take(): boolean {
+    if (this.#tokens < 1) return false;
+    this.#tokens -= 1;
+    return true;
+  }
+}
+
+export class Exchange {
+  readonly counters: ExchangeCounters = new ExchangeCounters();
+  readonly outbox: Outbox;
+  readonly #options: ExchangeOptions;
+  readonly #dnsLimit = new RateLimit(forwardedDnsPerSecond, forwardedDnsBurst);
+  readonly #dropLimit = new RateLimit(forwardedDropsPerSecond, forwardedDropsBurst);
+  /** The stream in use: the last one whose hello came. */
+  #port: ExchangePort | null = null;
+  /** The other's life that we know, and its version. */
+  #peerEpoch = 0;
+  #peerVersion = '';
+  /** The life whose batches we applied, up to `#appliedSequence`. */
+  #appliedEpoch = 0;
+  #appliedSequence = 0;
+  #isAckDue = false;
+  #mappingsLostSeen = 0;
+  #lastTransferMs = -Infinity;
+  #nowMs = 0;
+  #nowSeconds = 0;
+
+  constructor(options: ExchangeOptions) {
+    this.#options = options;
+    this.outbox = new Outbox(options);
+  }
+
+  /** Both sides have said hello and the stream has not ended. */
+  get isConnected(): boolean {
+    return this.#port !== null;
+  }
+
+  get peerVersion(): string {
+    return this.#peerVersion;
+  }
+
+  /** A new stream: says hello. It replaces the one in use when its hello comes. */
+  open(port: ExchangePort): void {
+    const { member, epoch, version } = this.#options;
+    port.send({
+      hello: {
+        member,
+        epoch,
+        peerEpoch: this.#appliedEpoch,
+        peerSequence: this.#appliedSequence,
+        version,
+      },
+    });
+  }
+
+  /** The stream ended, or is given up. */
+  closed(port: ExchangePort): void {
+    if (this.#port === port) this.#port = null;
+  }
+
+  receive(port: ExchangePort, message: SyncMessage): void {
+    if (message.hello !== null) {
+      this.#onHello(port, message.hello);
+      return;
+    }
+    // A stream that has been replaced, or one that begins without a hello.
+    if (this.#port !== port) {
+      port.close();
+      return;
+    }
+    if (message.batch !== null) this.#onBatch(port, message.batch);
+    else if (message.ack !== null && message.ack.epoch === this.#options.epoch) {
+      if (this.outbox.acknowledge(message.ack.sequence)) this.pump();
+      else this.#giveUp(port);
+    }
+  }
+
+  /** A record of our own worker; `isMapping`: it taught our cache something. */
+  offerDns(bytes: Uint8Array, at: number, length: number, isMapping: boolean): void {
+    if (isMapping || this.#dnsLimit.take()) this.outbox.add('dns', bytes, at, length, isMapping);
+    else this.#limit();
+  }
+
+  /** A drop event of our own kernel. */
+  offerDrop(bytes: Uint8Array, at: number, length: number): void {
+    if (this.#dropLimit.take()) this.outbox.add('drop', bytes, at, length, false);
+    else this.#limit();
+  }
+
+  /** Sends what may be sent. Also to be called when the stream takes messages again. */
+  pump(): void {
+    const port = this.#port;
+    if (port === null) return;
+    if (this.#isAckDue && port.isWritable) {
+      this.#isAckDue = false;
+      port.send({ ack: { epoch: this.#appliedEpoch, sequence: this.#appliedSequence } });
+    }
+    while (port.isWritable) {
+      const batch = this.outbox.next(this.#nowSeconds);
+      if (batch === null) return;
+      this.counters.batchesSent += 1;
+      port.send({ batch });
+    }
+  }
+
+  /** Time passes: monotonic ms, boottime seconds. */
+  tick(nowMs: number, nowSeconds: number): void {
+    const elapsed = nowMs - this.#nowMs;
+    this.#nowMs = nowMs;
+    this.#nowSeconds = nowSeconds;
+    this.#dnsLimit.refill(elapsed);
+    this.#dropLimit.refill(elapsed);
+    this.#transferIfLost();
+    if (this.#port === null) return;
+    this.outbox.flush();
+    this.pump();
+  }
+
+  /** Mappings that were lost are in the cache: the whole of it follows, not too often. */
+  #transferIfLost(): void {
+    if (this.outbox.mappingsLost === this.#mappingsLostSeen) return;
+    if (this.#nowMs - this.#lastTransferMs < transferIntervalMs) return;
+    // While the other is away more may be lost: the transfer begins when it is back.
+    if (this.#port === null || this.outbox.isTransferring) return;
+    this.#transfer();
+  }
+
+  #transfer(): void {
+    this.#mappingsLostSeen = this.outbox.mappingsLost;
+    this.#lastTransferMs = this.#nowMs;
+    this.outbox.transferCache();
+  }
+
+  #onHello(port: ExchangePort, hello: SyncHello): void {
+    const { member, epoch } = this.#options;
+    // An earlier life that has not noticed its end yet must not displace its successor.
+    if (hello.member === member || hello.epoch < this.#peerEpoch) {
+      this.#giveUp(port);
+      return;
+    }
+    const isNewLife = hello.epoch !== this.#peerEpoch;
+    const knowsUs = hello.peerEpoch === epoch;
+    if (knowsUs && !this.outbox.acknowledge(hello.peerSequence)) {
+      this.#giveUp(port);
+      return;
+    }
+    if (this.#port !== null && this.#port !== port) this.#port.close();
+    this.#port = port;
+    this.#peerEpoch = hello.epoch;
+    this.#peerVersion = hello.version;
+    if (isNewLife || !knowsUs) this.#transfer();
+    this.outbox.rewind();
+    this.pump();
+  }
+
+  #onBatch(port: ExchangePort, batch: SyncBatch): void {
+    const { counters } = this;
+    const isFirst = this.#appliedEpoch !== this.#peerEpoch;
+    if (!isFirst && batch.sequence > this.#appliedSequence + 1) {
+      this.#giveUp(port);
+      return;
+    }
+    this.#isAckDue = true;
+    if (!isFirst && batch.sequence <= this.#appliedSequence) {
+      counters.batchesRepeated += 1;
+    } else {
+      this.#appliedEpoch = this.#peerEpoch;
+      this.#appliedSequence = batch.sequence;
+      counters.batchesReceived += 1;
+      this.#apply(batch);
+    }
+    this.pump();
+  }
+
+  #apply(batch: SyncBatch): void {
+    const { sink } = this.#options;
+    const { counters } = this;
+    for (const message of batch.mappings) {
+      const mapping = mappingOf(message);
+      if (mapping === null) counters.recordsRefused += 1;
+      else sink.mapping(mapping);
+    }
+    const { dnsRecords, dropRecords } = batch;
+    for (let at = 0; at < dnsRecords.length; ) {
+      const length = dnsRecordLength(dnsRecords, at);
+      if (length === 0) {
+        // Where the next one would begin is unknown.
+        counters.recordsRefused += 1;
+        break;
+      }
+      sink.dnsRecord(dnsRecords, at, length);
+      at += length;
+    }
+    if (dropRecords.length % dropRecordBytes !== 0) counters.recordsRefused += 1;
+    for (let at = 0; at + dropRecordBytes <= dropRecords.length; at += dropRecordBytes) {
+      sink.dropRecord(dropRecords, at, dropRecordBytes);
+    }
+    counters.peerEventsLost += batch.eventsLost;
+    counters.peerMappingsLost += batch.mappingsLost;
+    if (!batch.cacheEnd) return;
+    counters.cachesReceived += 1;
+    sink.cacheReceived();
+  }
+
+  #limit(): void {
+    this.counters.eventsLimited += 1;
+    this.outbox.refuse(1, 0);
+  }
+
+  #giveUp(port: ExchangePort): void {
+    this.counters.protocolErrors += 1;
+    this.closed(port);
+    port.close();
+  }
+}
+
+/** Null: not well-formed, or for nobody. */
+function mappingOf(message: FqdnMapping): NameMapping | null {
+  const { name, address, expiresS, namespaceId, trusted, policyId } = message;
+  if (name.length === 0 || name.length > nameBytesMax || address.length !== 16) return null;
+  if (nameLengthAt(name, 0, name.length) !== name.length) return null;
+  if (!trusted && policyId === 0) return null;
+  return { name, address, expires: expiresS, namespaceId, scope: trusted ? 0 : policyId };
+}

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * What one process has to tell the other: records as they come, and when asked for, the whole name
+ * cache. Everything here is bounded; what a bound refuses is counted and told. Pure: no time, no I/O.
+ *
+ *     records -> pile -> backlog (pieces, oldest lost first) -> in flight (numbered batches) -> acknowledged
+ *                        pages of the cache, made when there is room ---^
+ *
+ * A batch gets its number when it is first sent and keeps its content until it is acknowledged, so that
+ * it can be sent again on another stream.
+ */
+
+import type { FqdnCache } from '@tandem/core/fqdn/cache';
+import { collectMappings, type FqdnMapping as NameMapping } from '@tandem/core/fqdn/merge';
+import { Ring } from '@tandem/core/ring';
+import type { FqdnMappingInit, SyncBatchInit } from '@tandem/proto/gen/messages';
+import { syncBatchRecordsMax, syncRecordBytesMax } from '@tandem/proto/limits';
+import { backlogPiecesMax, batchesInFlightMax } from './limits.ts';
+
+export type RecordKind = 'dns' | 'drop';
+
+/** Records of one kind, end to end. */
+interface Piece {
+  readonly kind: RecordKind;
+  readonly bytes: Uint8Array;
+  readonly events: number;
+  /** Those among them that teach the name cache. */
+  readonly mappings: number;
+}
+
+export interface NumberedBatch extends SyncBatchInit {
+  readonly sequence: number;
+}
+
+export interface OutboxOptions {
+  readonly cache: FqdnCache;
+  readonly backlogPiecesMax?: number;
+  readonly batchesInFlightMax?: number;
+  readonly pieceBytesMax?: number;
+  readonly pageMappingsMax?: number;
+}
+
+/** Records of one kind that wait to become a piece. */
+class Pile {
+  readonly kind: RecordKind;
+  readonly #bytes: Uint8Array;
+  length = 0;
+  #events = 0;
+  #mappings = 0;
+
+  constructor(kind: RecordKind, bytesMax: number) {
+    this.kind = kind;
+    this.#bytes = new Uint8Array(bytesMax);
+  }
+
+  hasRoom(length: number): boolean {
+    return this.length + length <= this.#bytes.length;
+  }
+
+  add(bytes: Uint8Array, offset: number, length: number, isMapping: boolean): void {
+    for (let i = 0; i < length; i++) this.#bytes[this.length + i] = bytes[offset + i] as number;
+    this.length += length;
+    this.#events += 1;
+    if (isMapping) this.#mappings += 1;
+  }
+
+  take(): Piece {
+    const bytes = this.#bytes.slice(0, this.length);
+    const piece = { kind: this.kind, bytes, events: this.#events, mappings: this.#mappings };
+    this.length = 0;
+    this.#events = 0;
+    this.#mappings = 0;
+    return piece;
+  }
+}
+
+export class Outbox {
+  /** Since construction: events lost to the backlog, and those among them that held mappings. */
+  eventsLost = 0;
+  mappingsLost = 0;
+  /** Transfers of the whole cache that were begun. */
+  transfers = 0;
+  readonly #cache: FqdnCache;
+  readonly #pieceBytesMax: number;
+  readonly #pageMappingsMax: number;
+  readonly #piles: Readonly<Record<RecordKind, Pile>>;
+  readonly #backlog: Ring<Piece>;
+  readonly #inFlight: Ring<NumberedBatch>;
+  /** Batches in flight that were sent on the present stream. */
+  #sentHere = 0;
+  #lastSequence = 0;
+  #ackedSequence = 0;
+  #backlogBytes = 0;
+  #inFlightBytes = 0;
+  /** Told with the next batch. */
+  #untoldEvents = 0;
+  #untoldMappings = 0;
+  /** Place in the cache where the transfer goes on; 0: none runs. */
+  #transferPlace = 0;
+  #isPageNext = false;
+
+  constructor(options: OutboxOptions) {
+    this.#cache = options.cache;
+    this.#pieceBytesMax = options.pieceBytesMax ?? syncRecordBytesMax;
+    this.#pageMappingsMax = options.pageMappingsMax ?? syncBatchRecordsMax;
+    this.#piles = {
+      dns: new Pile('dns', this.#pieceBytesMax),
+      drop: new Pile('drop', this.#pieceBytesMax),
+    };
+    this.#backlog = new Ring({ capacity: options.backlogPiecesMax ?? backlogPiecesMax });
+    this.#inFlight = new Ring({ capacity: options.batchesInFlightMax ?? batchesInFlightMax });
+  }
+
+  /** The number of the last batch that was given out, and of the last that was acknowledged. */
+  get lastSequence(): number {
+    return this.#lastSequence;
+  }
+
+  get ackedSequence(): number {
+    return this.#ackedSequence;
+  }
+
+  /** Bytes of records that wait or are in flight. */
+  get waitingBytes(): number {
+    const { dns, drop } = this.#piles;
+    return dns.length + drop.length + this.#backlogBytes + this.#inFlightBytes;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight.size;
+  }
+
+  /** Nothing to send and nothing to wait for. */
+  get isIdle(): boolean {
+    return this.waitingBytes === 0 && this.#inFlight.size === 0 && this.#transferPlace === 0;
+  }
+
+  get isTransferring(): boolean {
+    return this.#transferPlace !== 0;
+  }
+
+  /** Takes a copy of a record. `isMapping`: it taught our cache something. */
+  add(kind: RecordKind, bytes: Uint8Array, at: number, length: number, isMapping: boolean): void {
+    const pile = this.#piles[kind];
+    if (length > this.#pieceBytesMax) {
+      this.refuse(1, isMapping ? 1 : 0);
+      return;
+    }
+    if (!pile.hasRoom(length)) this.#seal(pile);
+    pile.add(bytes, at, length, isMapping);
+  }
+
+  /** Counts events that a limit kept from being told. */
+  refuse(events: number, mappings: number): void {
+    this.eventsLost += events;
+    this.mappingsLost += mappings;
+    this.#untoldEvents += events;
+    this.#untoldMappings += mappings;
+  }
+
+  /** Lets what has gathered go with the next batches, if these are not behind already. */
+  flush(): void {
+    if (this.#backlog.size > 0 || this.#inFlight.size === this.#inFlight.capacity) return;
+    if (this.#piles.dns.length > 0) this.#seal(this.#piles.dns);
+    if (this.#piles.drop.length > 0) this.#seal(this.#piles.drop);
+  }
+
+  /** The whole cache is to be sent, from its start. */
+  transferCache(): void {
+    this.transfers += 1;
+    this.#transferPlace = 1;
+  }
+
+  /** A new stream: what is in flight is sent again, in order, before anything else. */
+  rewind(): void {
+    this.#sentHere = 0;
+  }
+
+  /** The other side has applied all batches up to `sequence`. False: it can't have. */
+  acknowledge(sequence: number): boolean {
+    if (sequence > this.#lastSequence) return false;
+    for (let batch = this.#inFlight.peek(); batch !== undefined; batch = this.#inFlight.peek()) {
+      if (batch.sequence > sequence) break;
+      this.#inFlight.shift();
+      this.#inFlightBytes -= recordBytes(batch);
+      this.#sentHere = Math.max(0, this.#sentHere - 1);
+    }
+    this.#ackedSequence = Math.max(this.#ackedSequence, sequence);
+    return true;
+  }
+
+  /**
+   * The batch to send now; null when there is none, or too many wait to be acknowledged. `nowSeconds`:
+   * boottime; mappings that expired are not sent.
+   */
+  next(nowSeconds: number): NumberedBatch | null {
+    const again = this.#inFlight.peek(this.#sentHere);
+    if (again !== undefined) {
+      this.#sentHere += 1;
+      return again;
+    }
+    if (this.#inFlight.size === this.#inFlight.capacity) return null;
+    const content = this.#content(nowSeconds);
+    if (content === null) return null;
+    const batch: NumberedBatch = {
+      ...content,
+      sequence: ++this.#lastSequence,
+      eventsLost: this.#untoldEvents,
+      mappingsLost: this.#untoldMappings,
+    };
+    this.#untoldEvents = 0;
+    this.#untoldMappings = 0;
+    this.#inFlight.push(batch);
+    this.#inFlightBytes += recordBytes(batch);
+    this.#sentHere += 1;
+    return batch;
+  }
+
+  /** Pieces and pages take turns, so that neither waits for the end of the other. */
+  #content(nowSeconds: number): SyncBatchInit | null {
+    const hasPage = this.#transferPlace !== 0;
+    if (hasPage && (this.#isPageNext || this.#backlog.size === 0)) {
+      this.#isPageNext = false;
+      return this.#page(nowSeconds);
+    }
+    this.#isPageNext = true;
+    const piece = this.#backlog.shift();
+    if (piece === undefined) return null;
+    this.#backlogBytes -= piece.bytes.length;
+    return piece.kind === 'dns' ? { dnsRecords: piece.bytes } : { dropRecords: piece.bytes };
+  }
+
+  #page(nowSeconds: number): SyncBatchInit {
+    const mappings: NameMapping[] = [];
+    this.#transferPlace = collectMappings(
+      this.#cache,
+      nowSeconds,
+      this.#transferPlace,
+      this.#pageMappingsMax,
+      mappings,
+    );
+    return { mappings: mappings.map(mappingMessage), cacheEnd: this.#transferPlace === 0 };
+  }
+
+  #seal(pile: Pile): void {
+    const lost = this.#backlog.size === this.#backlog.capacity ? this.#backlog.shift() : undefined;
+    if (lost !== undefined) {
+      this.#backlogBytes -= lost.bytes.length;
+      this.refuse(lost.events, lost.mappings);
+    }
+    const piece = pile.take();
+    this.#backlogBytes += piece.bytes.length;
+    this.#backlog.push(piece);
+  }
+}
+
+function recordBytes(batch: NumberedBatch): number {
+  return (batch.dnsRecords?.length ?? 0) + (batch.dropRecords?.length ?? 0);
+}
+
+function mappingMessage(mapping: NameMapping): FqdnMappingInit {
+  const { name, address, expires, namespaceId, scope } = mapping;
+  const trusted = scope === 0;
+  return { name, address, expiresS: expires, namespaceId, trusted, policyId: scope };
+}
