@@ -61,7 +61,11 @@ export class DnsMember {
     const ready = new Promise<void>((resolve) => {
       this.#onReady = resolve;
     });
-    const worker = new Worker(new URL(workerFile('worker'), import.meta.url), { workerData });
+    const worker = new Worker(new URL(workerFile('worker'), import.meta.url), {
+      workerData,
+      // The query path allocates next to nothing.
+      resourceLimits: { maxYoungGenerationSizeMb: 8 },
+    });
     worker.on('message', (message: FromWorker) => this.#onMessage(message));
     const failed = new Promise<never>((_, reject) => {
       worker.on('error', (error) => {
@@ -143,6 +147,11 @@ export class DnsMember {
   #onCompiled(answer: CompileAnswer): void {
     const waiting = this.#compiles.get(answer.id);
     this.#compiles.delete(answer.id);
+    if (this.#compiles.size === 0) {
+      // Policy changes are rare and a thread's heap is not small: the next one starts a new thread.
+      void this.#compiler?.terminate();
+      this.#compiler = null;
+    }
     if (waiting === undefined) return;
     if ('error' in answer) {
       waiting.reject(new TandemError('TANDEM_POLICY_SNAPSHOT', answer.error));
