@@ -5,8 +5,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <linux/if_packet.h>
-#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -78,24 +76,18 @@ static void on_ready(struct watch *watch, uint32_t events)
 
 static int open_target(const struct request *request, struct address *peer)
 {
-	const char *interface = arg_text(request, "interface", NULL);
-	struct sockaddr_ll *link = (struct sockaddr_ll *)&peer->storage;
 	int buffer = 4 << 20;
 	int fd;
 
-	if (interface == NULL) {
-		if (!arg_address(request, "to", "port", peer)) {
-			errno = EINVAL;
-			return -1;
-		}
-		fd = socket_open(request, peer->storage.ss_family, SOCK_DGRAM, 0);
-	} else {
-		memset(peer, 0, sizeof(*peer));
-		link->sll_family = AF_PACKET;
-		link->sll_ifindex = (int)if_nametoindex(interface);
-		peer->length = sizeof(*link);
-		fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (arg_text(request, "interface", NULL) != NULL) {
+		errno = ENODEV;
+		return packet_address(request, peer) ? dup(packet_socket()) : -1;
 	}
+	if (!arg_address(request, "to", "port", peer)) {
+		errno = EINVAL;
+		return -1;
+	}
+	fd = socket_open(request, peer->storage.ss_family, SOCK_DGRAM, 0);
 	if (fd >= 0)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer, sizeof(buffer));
 	return fd;

@@ -150,6 +150,14 @@ static void on_deadline(struct watch *watch)
 	capture->waiter = 0;
 }
 
+static void on_cancel(struct watch *watch)
+{
+	struct capture *capture = (struct capture *)watch;
+
+	if (capture->waiter != 0)
+		answer_error(capture->waiter, ECANCELED, "the capture was closed");
+}
+
 /* capture interface= data= : counts from now on the frames, both ways, that hold `data` */
 void op_capture(const struct request *request)
 {
@@ -178,7 +186,9 @@ void op_capture(const struct request *request)
 	}
 	capture->watch.on_ready = on_ready;
 	capture->watch.on_deadline = on_deadline;
+	capture->watch.on_cancel = on_cancel;
 	capture->watch.on_close = on_close;
+	capture->watch.is_handle = true;
 	capture->pattern = pattern;
 	capture->pattern_length = pattern_length;
 	if (bind(fd, (struct sockaddr *)&link, sizeof(link)) != 0) {

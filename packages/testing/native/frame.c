@@ -16,25 +16,29 @@
 
 enum { RING_BLOCK_BYTES = 4096, RING_FRAME_BYTES = 2048, RING_BLOCKS = 1 };
 
-static int open_packet(const struct request *request)
+/*
+ * One socket for all frames, never closed: closing a packet socket waits for an RCU grace period, tens
+ * of milliseconds. Protocol 0 keeps it from queueing what nobody reads.
+ */
+int packet_socket(void)
 {
-	struct sockaddr_ll link = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
-	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	static int fd = -1;
 
-	link.sll_ifindex = (int)if_nametoindex(arg_text(request, "interface", "eth0"));
 	if (fd < 0)
-		return -1;
-	/* Protocol 0 in socket() and bind() keeps the socket from queueing what it never reads. */
-	link.sll_protocol = 0;
-	if (link.sll_ifindex != 0 && bind(fd, (struct sockaddr *)&link, sizeof(link)) == 0)
-		return fd;
-	if (link.sll_ifindex == 0)
-		errno = ENODEV;
-	int error = errno;
+		fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	return fd;
+}
 
-	close(fd);
-	errno = error;
-	return -1;
+/* False if there is no such interface. */
+bool packet_address(const struct request *request, struct address *address)
+{
+	struct sockaddr_ll *link = (struct sockaddr_ll *)&address->storage;
+
+	memset(address, 0, sizeof(*address));
+	link->sll_family = AF_PACKET;
+	link->sll_ifindex = (int)if_nametoindex(arg_text(request, "interface", "eth0"));
+	address->length = sizeof(*link);
+	return link->sll_ifindex != 0;
 }
 
 /* frame interface= data= count= : as often as asked, back to back */
@@ -44,19 +48,24 @@ void op_frame(const struct request *request)
 	long sent = 0;
 	size_t length;
 	uint8_t *bytes = arg_bytes(request, "data", &length);
-	int fd = bytes == NULL ? -1 : open_packet(request);
+	struct address address;
+	int fd = packet_socket();
 
-	while (fd >= 0 && sent < count && send(fd, bytes, length, 0) == (ssize_t)length)
+	if (bytes == NULL || fd < 0 || !packet_address(request, &address)) {
+		answer_error(request->id, bytes == NULL ? EINVAL : fd < 0 ? errno : ENODEV, "frame");
+		free(bytes);
+		return;
+	}
+	while (sent < count && sendto(fd, bytes, length, 0, (struct sockaddr *)&address.storage,
+				      address.length) == (ssize_t)length)
 		sent++;
-	if (fd < 0 || sent < count) {
-		answer_error(request->id, bytes == NULL ? EINVAL : errno, "frame %ld", sent);
+	if (sent < count) {
+		answer_error(request->id, errno, "frame %ld", sent);
 	} else {
 		answer_ok(request->id);
 		answer_field("sent=%ld", sent);
 		answer_end();
 	}
-	if (fd >= 0)
-		close(fd);
 	free(bytes);
 }
 
@@ -99,17 +108,21 @@ void op_ring(const struct request *request)
 	uint32_t status = 0;
 	size_t length;
 	uint8_t *bytes = arg_bytes(request, "data", &length);
-	struct sockaddr_ll link = { .sll_family = AF_PACKET };
-	int fd = bytes == NULL ? -1 : open_packet(request);
+	struct address address;
+	bool is_sane = bytes != NULL && length >= ETH_HLEN && packet_address(request, &address);
+	/* A socket of its own: a ring is for one socket's whole life. */
+	int fd = is_sane ? socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0) : -1;
 
-	/* The ring's frames take their protocol from the socket, so it is bound with the frame's own. */
-	if (fd >= 0 && length >= ETH_HLEN) {
-		memcpy(&link.sll_protocol, bytes + 12, 2);
-		link.sll_ifindex = (int)if_nametoindex(arg_text(request, "interface", "eth0"));
+	if (!is_sane) {
+		answer_error(request->id, bytes == NULL ? EINVAL : ENODEV, "ring");
+		free(bytes);
+		return;
 	}
-	if (fd < 0 || bind(fd, (struct sockaddr *)&link, sizeof(link)) != 0 ||
+	/* The ring's frames take their protocol from the socket, so it is bound with the frame's own. */
+	memcpy(&((struct sockaddr_ll *)&address.storage)->sll_protocol, bytes + 12, 2);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address.storage, address.length) != 0 ||
 	    send_by_ring(fd, bytes, length, &status) != 0) {
-		answer_error(request->id, bytes == NULL ? EINVAL : errno, "ring");
+		answer_error(request->id, errno, "ring");
 	} else {
 		answer_ok(request->id);
 		answer_field("status=%u", status);

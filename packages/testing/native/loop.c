@@ -117,10 +117,12 @@ static void op_close(const struct request *request)
 {
 	struct watch *watch = watch_find((uint32_t)arg_number(request, "handle", 0), NULL);
 
-	if (watch == NULL) {
+	if (watch == NULL || !watch->is_handle) {
 		answer_error(request->id, ENOENT, "no such handle");
 		return;
 	}
+	if (watch->on_cancel != NULL)
+		watch->on_cancel(watch);
 	if (arg_number(request, "reset", 0) != 0) {
 		struct linger abort_on_close = { .l_onoff = 1, .l_linger = 0 };
 
@@ -185,10 +187,12 @@ static void read_input(void)
 	}
 }
 
-/* Runs what is overdue; returns the milliseconds until the next deadline, -1 without one. */
-static int run_deadlines(void)
+/*
+ * Runs what was overdue at `now`; returns the milliseconds until the next deadline, -1 without one.
+ * `now` is from before the last look at the descriptors: what came in time is never called late.
+ */
+static int run_deadlines(uint64_t now)
 {
-	uint64_t now = now_ns();
 	uint64_t first = 0;
 	struct watch *watch = watches.next;
 
@@ -204,6 +208,7 @@ static int run_deadlines(void)
 			first = watch->deadline_ns;
 		watch = next;
 	}
+	now = now_ns();
 	if (first == 0)
 		return -1;
 	return first <= now ? 0 : (int)((first - now) / 1000000u) + 1;
@@ -213,6 +218,7 @@ int loop_run(void)
 {
 	struct epoll_event events[EVENTS_PER_WAIT];
 	struct epoll_event on_input = { .events = EPOLLIN, .data.ptr = NULL };
+	int timeout_ms = -1;
 
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (epoll_fd < 0 || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, STDIN_FILENO, &on_input) != 0) {
@@ -220,11 +226,9 @@ int loop_run(void)
 		return 1;
 	}
 	while (!is_done) {
-		int timeout_ms = run_deadlines();
-		int count;
+		uint64_t looked_ns = now_ns();
+		int count = epoll_wait(epoll_fd, events, EVENTS_PER_WAIT, timeout_ms);
 
-		free_dead();
-		count = epoll_wait(epoll_fd, events, EVENTS_PER_WAIT, timeout_ms);
 		for (int i = 0; i < count && !is_done; i++) {
 			struct watch *watch = events[i].data.ptr;
 
@@ -233,6 +237,7 @@ int loop_run(void)
 			else if (!watch->is_dead)
 				watch->on_ready(watch, events[i].events);
 		}
+		timeout_ms = run_deadlines(looked_ns);
 		free_dead();
 	}
 	return 0;

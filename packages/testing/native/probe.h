@@ -49,9 +49,11 @@ struct watch {
 	uint32_t id;          /* the request that made it */
 	uint64_t deadline_ns; /* 0: none */
 	bool is_dead;         /* freed after the current batch of events */
+	bool is_handle;       /* outlives its request: `close` may name it */
 	void (*on_ready)(struct watch *watch, uint32_t events);
 	void (*on_deadline)(struct watch *watch);
-	void (*on_close)(struct watch *watch); /* frees what hangs on it, not itself */
+	void (*on_cancel)(struct watch *watch); /* answers what still waits, before a `close` */
+	void (*on_close)(struct watch *watch);  /* frees what hangs on it, not itself */
 	struct watch *next, *previous;
 };
 
@@ -87,6 +89,10 @@ int socket_open(const struct request *request, int family, int type, int protoco
 int socket_connect(int fd, const struct address *peer);
 uint16_t address_port(const struct sockaddr_storage *address);
 struct address address_local(int fd);
+
+/* frame.c */
+int packet_socket(void);
+bool packet_address(const struct request *request, struct address *address);
 
 /* Operations. Each answers its request, at once or later. */
 void op_udp(const struct request *request);       /* exchange.c */

@@ -263,6 +263,7 @@ void op_listen(const struct request *request)
 		return;
 	}
 	server->mode = mode;
+	server->watch.is_handle = true;
 	server->watch.on_ready = is_tcp ? on_accept : on_datagram;
 	local = address_local(fd);
 	answer_ok(request->id);
@@ -312,6 +313,7 @@ void op_bind(const struct request *request)
 		return;
 	}
 	watch->on_ready = on_bound;
+	watch->is_handle = true;
 	local = address_local(fd);
 	answer_ok(request->id);
 	answer_address("local", &local.storage);

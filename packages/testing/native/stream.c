@@ -45,6 +45,14 @@ static void fail(struct stream *stream, int error, const char *what)
 	watch_close(&stream->watch);
 }
 
+static void on_cancel(struct watch *watch)
+{
+	struct stream *stream = (struct stream *)watch;
+
+	if (stream->stage != STAGE_IDLE)
+		answer_error(stream->request_id, ECANCELED, "the stream was closed");
+}
+
 static void on_deadline(struct watch *watch)
 {
 	static const char *const stages[] = { "connect", "send", "read", "idle" };
@@ -221,10 +229,12 @@ void op_tcp(const struct request *request)
 	}
 	stream->watch.on_ready = on_ready;
 	stream->watch.on_deadline = on_deadline;
+	stream->watch.on_cancel = on_cancel;
 	stream->watch.on_close = on_close;
 	stream->request_id = request->id;
 	stream->is_datagram = is_datagram;
 	stream->is_kept = arg_number(request, "keep", 0) != 0;
+	stream->watch.is_handle = stream->is_kept;
 	stream->in = malloc(STREAM_BYTES_MAX);
 	if (stream->in == NULL || !set_exchange(request, stream)) {
 		fail(stream, EINVAL, "arguments");

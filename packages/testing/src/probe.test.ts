@@ -203,6 +203,15 @@ describe('users', () => {
 });
 
 describe('bad requests', () => {
+  test('closing a stream answers the exchange that runs on it', async () => {
+    await using server = await b.listen({ protocol: 'tcp', address: '0.0.0.0', mode: 'sink' });
+    const stream = await a.connect({ to: addressB, port: server.port });
+    const waiting = assert.rejects(stream.exchange({ data: 'x', want: 1 }), fails('ECANCELED'));
+    await stream.close();
+    await waiting;
+    await assert.rejects(stream.exchange({ data: 'x' }), fails('ENOTCONN'));
+  });
+
   test('are answered, and the probe goes on', async () => {
     await assert.rejects(a.tcp({ to: 'nonsense', port: 1 }), fails('EINVAL'));
     await assert.rejects(a.frame(new Uint8Array(60), { interface: 'eth9' }), fails('ENODEV'));
