@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** The pods of the from_pod tests, the frames that they send, and what is checked of each. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { addressBytes } from '@tandem/testing/address';
+import { buildPacket } from '@tandem/testing/packet';
+import type { ExtensionSpec, PacketSpec } from '@tandem/testing/packet-spec';
+import { type Fixture, mark } from './fixture.ts';
+
+export const own4 = '10.1.0.11';
+export const own6 = 'fd00:1::11';
+export const other4 = '10.1.0.12';
+export const other6 = 'fd00:1::12';
+export const dns4 = '10.96.0.10';
+export const dns6 = 'fd00:96::10';
+export const linkLocal = 'fe80::11';
+export const gateway6 = 'fe80::1';
+export const foreignMark = 0x8004;
+
+/** Own pod with DNS rules on the loopback, another pod elsewhere, one LIVE member. */
+export function setUpPods(fixture: Fixture): void {
+  fixture.reset();
+  for (const address of [own4, own6]) fixture.endpoint(address, { id: 1, flags: ['DNS'] });
+  for (const address of [other4, other6]) fixture.endpoint(address, { id: 2, ifindex: 7 });
+  for (const server of [dns4, dns6]) {
+    fixture.dnsServer(server, 17);
+    fixture.dnsServer(server, 6);
+  }
+  fixture.class(gateway6, 128, 5, ['NODE']);
+  fixture.member(0, 'LIVE');
+}
+
+export interface FrameRow {
+  readonly name: string;
+  readonly frame: PacketSpec | Uint8Array;
+  /** The counter of the reason; none: passes. */
+  readonly drop?: string;
+  /** Our bits of the mark of what passes; default seen. */
+  readonly mark?: number;
+}
+
+/** One test for each row: verdict, the one counter, the one event, mark, bytes. */
+export function testFrames(fixture: Fixture, list: readonly FrameRow[]): void {
+  for (const row of list) {
+    test(row.name, () => {
+      const got = fixture.frame('from_pod', row.frame, { mark: foreignMark | mark.redirect });
+      assert.equal(got.verdict, row.drop === undefined ? 'next' : 'drop');
+      if (row.drop !== undefined) {
+        assert.deepEqual(got.counted, { [row.drop]: 1 });
+        const [event, ...more] = fixture.takeEvents();
+        assert.ok(event !== undefined && more.length === 0, 'one event');
+        assert.equal(event.read('reason'), fixture.structs.number(`TD_COUNT_${row.drop}`));
+        assert.equal(event.read('hook'), 0);
+        return;
+      }
+      assert.equal(got.mark & mark.mask, row.mark ?? mark.seen);
+      assert.equal(got.mark & ~mark.mask, foreignMark, 'bits of others stay');
+      if ((row.mark ?? mark.seen) === mark.redirect) return;
+      assert.deepEqual(got.counted, {});
+      const sent = row.frame instanceof Uint8Array ? row.frame : buildPacket(row.frame);
+      assert.deepEqual(got.bytes, sent, 'bytes unchanged');
+    });
+  }
+}
+
+export function udp(source: string, destination: string, destinationPort = 443): PacketSpec {
+  return {
+    ip: { source, destination },
+    udp: { sourcePort: 4000, destinationPort },
+    payload: 'data',
+  };
+}
+
+export function tcp(source: string, destination: string, destinationPort = 443): PacketSpec {
+  return {
+    ip: { source, destination },
+    tcp: { sourcePort: 4000, destinationPort, flags: ['syn'] },
+  };
+}
+
+export function icmp6(
+  source: string,
+  destination: string,
+  type: number,
+  options: { readonly ttl?: number; readonly target?: string; readonly ext?: ExtensionSpec[] } = {},
+): PacketSpec {
+  const target = options.target;
+  return {
+    ip: { source, destination, ttl: options.ttl ?? 255, extensions: options.ext ?? [] },
+    icmp: { type },
+    payload: target === undefined ? new Uint8Array(16) : addressBytes(target),
+  };
+}
+
+export const routerAlert: ExtensionSpec = {
+  kind: 'hop-by-hop',
+  options: Uint8Array.of(5, 2, 0, 0, 1, 0),
+};
+
+/** A built frame with one byte changed. */
+export function patched(spec: PacketSpec, at: number, value: number): Uint8Array {
+  const frame = buildPacket(spec);
+  frame[at] = value;
+  return frame;
+}
