@@ -16,7 +16,7 @@ import { RingBuffer } from '../../src/ringbuf.ts';
 import { countFds, objectPath, readU32, u32, u64 } from '../fixture.ts';
 
 const workerCount = 4;
-const rounds = 4;
+const rounds = 2;
 
 interface Task {
   readonly sharedFd: number;
@@ -86,7 +86,7 @@ async function supervise(): Promise<void> {
   await runWorkers(shared.fd);
   const fds = countFds();
   const mapped = mappings();
-  for (let round = 0; round < 3; round++) {
+  for (let round = 0; round < 2; round++) {
     for (let index = 0; index < workerCount; index++) shared.update(u32(index), u64(0n));
     await runWorkers(shared.fd);
     for (let index = 0; index < workerCount; index++) {
