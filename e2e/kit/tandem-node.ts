@@ -153,7 +153,10 @@ export class TandemNode implements AsyncDisposable {
   }
 
   /** The group as the kernel's selector sees it: which members are LIVE and serve the newest revision. */
-  async waitForMembers(names: readonly ProcessName[], timeoutMs = startTimeoutMs): Promise<void> {
+  async waitForMembers(
+    names: readonly ProcessName[],
+    timeoutMs: number = startTimeoutMs,
+  ): Promise<void> {
     await waitFor(
       () => {
         for (const name of names) {

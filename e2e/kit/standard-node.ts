@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The node that most scenarios use: a client pod under policy, a DNS server pod behind a ClusterIP, a web
+ * server on every address of the internet, both processes running.
+ */
+
+import type { DnsRule } from '@tandem/testing/dns-script';
+import { DnsServer } from '@tandem/testing/dns-server';
+import type { ServiceSpec } from '@tandem/testing/kube-proxy';
+import { createNode, type TestNode } from '@tandem/testing/netns';
+import type { NodeSpec, PodSpec } from '@tandem/testing/node-plan';
+import { Probe } from '@tandem/testing/probe';
+import { dnsPolicy, namespaceObject, nodeObjects, podObject, serviceObjects } from './objects.ts';
+import { TandemNode, type TandemNodeOptions } from './tandem-node.ts';
+
+export const clusterDns4 = '10.96.0.10';
+export const clusterDns6 = 'fd00:96::10';
+
+/** Names n-<number>.allowed.test have addresses of the internet by their number; others are denied. */
+export const standardRules: readonly DnsRule[] = [
+  { suffix: 'allowed.test', numbered: { ipv4: '198.18.0.0', ipv6: '2001:db8:1::', ttl: 60 } },
+  { suffix: 'denied.test', numbered: { ipv4: '198.19.0.0', ipv6: '2001:db8:2::', ttl: 60 } },
+];
+
+export interface StandardNodeOptions extends TandemNodeOptions {
+  readonly kubeProxy?: NodeSpec['kubeProxy'];
+  readonly rules?: readonly DnsRule[];
+  /** Pods beside client and dns; they get labels app=<name> and no policy unless `policies` names them. */
+  readonly pods?: readonly PodSpec[];
+  readonly clientKind?: 'ptp' | 'bridge';
+  readonly dnsKind?: 'ptp' | 'bridge';
+  /** Port of the DNS server behind the ClusterIP. */
+  readonly dnsPort?: number;
+  /** Objects instead of the usual policy for app=client. */
+  readonly policies?: readonly object[];
+  readonly node?: Partial<NodeSpec>;
+}
+
+export interface StandardNode extends AsyncDisposable {
+  readonly node: TestNode;
+  readonly tandem: TandemNode;
+  readonly client: Probe;
+  readonly internet: Probe;
+  readonly dns: DnsServer;
+  readonly services: readonly ServiceSpec[];
+}
+
+export const standardPolicy: object = dnsPolicy({
+  selects: { app: 'client' },
+  dns: [{ matchPattern: '*.allowed.test' }],
+  fqdns: [{ matchPattern: '*.allowed.test' }],
+});
+
+export async function startStandardNode(options: StandardNodeOptions = {}): Promise<StandardNode> {
+  const dnsPort = options.dnsPort ?? 53;
+  const dnsKind = options.dnsKind ?? 'ptp';
+  const pods: PodSpec[] = [
+    { name: 'client', kind: options.clientKind ?? 'ptp' },
+    { name: 'dns', kind: dnsKind },
+    ...(options.pods ?? []),
+  ];
+  const node = await createNode({
+    pods,
+    kubeProxy: options.kubeProxy ?? 'iptables',
+    ...options.node,
+  });
+  try {
+    const dnsPod = node.pod('dns');
+    const services: ServiceSpec[] = (['udp', 'tcp'] as const).flatMap((protocol) => [
+      {
+        clusterIp: clusterDns4,
+        port: 53,
+        protocol,
+        backends: [{ address: dnsPod.ipv4 ?? '', port: dnsPort }],
+      },
+      {
+        clusterIp: clusterDns6,
+        port: 53,
+        protocol,
+        backends: [{ address: dnsPod.ipv6 ?? '', port: dnsPort }],
+      },
+    ]);
+    await node.setServices(services);
+    const client = node.own(Probe.start(node.pod('client').namespace));
+    const internet = node.own(Probe.start(node.upstream));
+    for (const address of ['0.0.0.0', '::']) {
+      await internet.listen({ protocol: 'tcp', address, port: 80 });
+      await internet.listen({ protocol: 'udp', address, port: 80 });
+    }
+    const dns = node.own(
+      await DnsServer.start(dnsPod.namespace, {
+        addresses: [dnsPod.ipv4 ?? '', dnsPod.ipv6 ?? ''],
+        port: dnsPort,
+        rules: options.rules ?? standardRules,
+      }),
+    );
+    const tandem = await TandemNode.create(node, options);
+    tandem.write('cluster.yaml', [
+      namespaceObject('default'),
+      namespaceObject('kube-system'),
+      ...nodeObjects(),
+      ...node.pods.map((pod) =>
+        pod.name === 'dns'
+          ? podObject(pod, { namespace: 'kube-system', labels: { 'k8s-app': 'kube-dns' } })
+          : podObject(pod),
+      ),
+      ...serviceObjects('kube-dns', 'kube-system', services),
+    ]);
+    tandem.write('policy.yaml', options.policies ?? [standardPolicy]);
+    await tandem.start();
+    const dispose = (): Promise<void> => node[Symbol.asyncDispose]();
+    return { node, tandem, client, internet, dns, services, [Symbol.asyncDispose]: dispose };
+  } catch (error) {
+    await node[Symbol.asyncDispose]();
+    throw error;
+  }
+}
