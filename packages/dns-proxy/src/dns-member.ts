@@ -13,9 +13,13 @@ import { TandemError } from '@tandem/runtime/tandem-error';
 import { createSharedCounters } from './counters.ts';
 import { eventDrainIntervalMs, eventDrainRecordsMax, eventRingBytes } from './limits.ts';
 import type { CompileAnswer, CompileRequest } from './policy/compile-worker.ts';
+import { PolicyTables } from './policy/tables.ts';
+import type { TablesImage } from './policy/tables-image.ts';
 import type { FromWorker, ToWorker, WorkerOptions } from './worker-messages.ts';
 
 export interface DnsMemberOptions extends Omit<WorkerOptions, 'counters' | 'ring'> {
+  /** Whether `tables` are kept on this thread too; default no, they are megabytes. */
+  readonly keepsTables?: boolean;
   /** One record of the ring (`decodeDnsEvent`), valid during the call. */
   readonly onEvent: (bytes: Uint8Array, offset: number, length: number) => void;
   /** The worker died: a bug, or an error of the system that it cannot go on with. */
@@ -44,6 +48,8 @@ export class DnsMember {
   #onDrained: (() => void) | null = null;
   #isStopping = false;
   #revision = 0;
+  #image: TablesImage | null = null;
+  #tables: PolicyTables | null = null;
 
   constructor(options: DnsMemberOptions) {
     this.#options = options;
@@ -54,9 +60,21 @@ export class DnsMember {
     return this.#revision;
   }
 
+  /** What the worker looks up in, for this thread; null before the first policy or without `keepsTables`. */
+  get tables(): PolicyTables | null {
+    if (this.#tables === null && this.#image !== null) this.#tables = new PolicyTables(this.#image);
+    return this.#tables;
+  }
+
   /** Starts the worker; resolves when its listeners are open. It joins the group with its first policy. */
   async start(): Promise<void> {
-    const { onEvent: _e, onFailure: _f, drainTimeoutMs: _d, ...options } = this.#options;
+    const {
+      onEvent: _e,
+      onFailure: _f,
+      drainTimeoutMs: _d,
+      keepsTables: _k,
+      ...options
+    } = this.#options;
     const workerData: WorkerOptions = { ...options, counters: this.counters, ring: this.#ring };
     const ready = new Promise<void>((resolve) => {
       this.#onReady = resolve;
@@ -162,6 +180,9 @@ export class DnsMember {
     installs.push(waiting);
     this.#installs.set(image.revision, installs);
     this.#send({ kind: 'policy', image });
+    if (this.#options.keepsTables !== true) return;
+    this.#image = image;
+    this.#tables = null;
   }
 
   #drainRing(): void {

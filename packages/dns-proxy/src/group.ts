@@ -14,6 +14,8 @@ export interface MemberStatus {
   readonly role: 'agent' | 'dns-proxy';
   readonly state: 'none' | 'live' | 'drain' | 'dead';
   readonly pid: number;
+  /** CLOCK_BOOTTIME of its start, ns. */
+  readonly epochNs: number;
   readonly beatAgeMs: number;
   readonly revision: number;
 }
@@ -102,6 +104,7 @@ export function readMembers(memory: ArrayBuffer, nowNs: bigint): MemberStatus[] 
       role: view.getUint32(base + tdMember.role, true) === 0 ? 'agent' : 'dns-proxy',
       state: stateNames[state] ?? 'none',
       pid: view.getUint32(base + tdMember.pid, true),
+      epochNs: Number(view.getBigUint64(base + tdMember.epoch, true)),
       beatAgeMs: Number(nowNs - beat) / 1e6,
       revision: view.getUint32(base + tdMember.revision, true),
     });

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Feeds FQDN selectors from the name cache: a new selector must know the addresses of names that were
+ * answered before it came, or pods that hold these answers are cut off (safety rules 5 and 12). The
+ * members match it already when this runs, so whatever is answered meanwhile is written by them.
+ */
+
+import { loadName, QueryView } from '@tandem/core/dns/query';
+import { type FqdnCache, FqdnRecord } from '@tandem/core/fqdn/cache';
+import { isIpv4 } from '@tandem/core/net/ip';
+import { tdLearnOp, tdLearnResult } from '@tandem/datapath/abi.gen';
+import type { KernelWriter } from '../answer/kernel-writer.ts';
+import type { PolicyTables } from '../policy/tables.ts';
+import { backfillSelectorsPerNameMax, backfillSliceNames } from './limits.ts';
+
+export interface BackfillOptions {
+  readonly cache: FqdnCache;
+  /** Of this thread; nobody else adds to it between two turns of the loop. */
+  readonly writer: KernelWriter;
+  /** Boottime seconds. */
+  readonly nowSeconds: () => number;
+}
+
+export class BackfillCounters {
+  runs = 0;
+  names = 0;
+  added = 0;
+  /** Refused by `learn`: never-learn addresses, quotas, full maps. */
+  refused = 0;
+  /** Selectors of a name beyond `backfillSelectorsPerNameMax`. */
+  selectorsSkipped = 0;
+}
+
+export class Backfill {
+  readonly counters: BackfillCounters = new BackfillCounters();
+  readonly #o: BackfillOptions;
+  readonly #record = new FqdnRecord();
+  readonly #addressWords: Uint32Array;
+  readonly #selectors = new Uint32Array(backfillSelectorsPerNameMax);
+  readonly #view: QueryView;
+  /** Selectors of the last `feedNew`. */
+  #fed: ReadonlySet<number> = new Set();
+
+  constructor(options: BackfillOptions) {
+    this.#o = options;
+    this.#addressWords = new Uint32Array(this.#record.address.buffer);
+    // No hash of a name is looked at here.
+    this.#view = new QueryView({ low: 0, high: 0 });
+  }
+
+  /**
+   * Feeds those of `selectors` that the last call did not name; `tables` know them. Resolves when the
+   * kernel has what the cache had.
+   */
+  async feedNew(tables: PolicyTables, selectors: Iterable<number>): Promise<void> {
+    const wanted = new Set(selectors);
+    const fresh = wanted.difference(this.#fed);
+    if (fresh.size > 0) await this.#feed(tables, fresh);
+    this.#fed = wanted;
+  }
+
+  /** Feeds every selector: the cache has learned from the other process what it did not know. */
+  async feedAll(tables: PolicyTables): Promise<void> {
+    await this.#feed(tables, null);
+  }
+
+  async #feed(tables: PolicyTables, wanted: ReadonlySet<number> | null): Promise<void> {
+    this.counters.runs += 1;
+    let place = this.#o.cache.nextName(1);
+    while (place !== 0) {
+      const now = this.#o.nowSeconds();
+      for (let i = 0; i < backfillSliceNames && place !== 0; i++) {
+        this.#feedName(tables, place, wanted, now);
+        place = this.#o.cache.nextName(place + 1);
+      }
+      this.#flush();
+      if (place === 0) return;
+      // oxlint-disable-next-line no-await-in-loop -- other work of the thread passes between slices
+      await new Promise((resolve) => {
+        setImmediate(resolve);
+      });
+    }
+  }
+
+  #feedName(
+    tables: PolicyTables,
+    first: number,
+    wanted: ReadonlySet<number> | null,
+    now: number,
+  ): void {
+    const { cache } = this.#o;
+    const record = this.#record;
+    cache.read(first, record);
+    this.counters.names += 1;
+    if (!loadName(this.#view, record.name, 0, record.nameLength)) return;
+    const set = tables.matcher.match(this.#view);
+    const found = tables.selectorsOf(set, record.scope === 0, record.scope, this.#selectors);
+    if (found === this.#selectors.length) this.counters.selectorsSkipped += 1;
+    for (let s = 0; s < found; s++) {
+      const selector = this.#selectors[s] as number;
+      if (wanted !== null && !wanted.has(selector)) continue;
+      for (let entry = first; entry !== 0; entry = cache.nextOfName(entry)) {
+        cache.read(entry, record);
+        if (record.expires > now) this.#add(selector);
+      }
+    }
+  }
+
+  /** The mapping in `#record`. */
+  #add(selector: number): void {
+    const { writer } = this.#o;
+    const { address, expires, namespaceId } = this.#record;
+    if (writer.isFull) this.#flush();
+    const isAaaa = !isIpv4(address);
+    writer.add(tdLearnOp.ADD, this.#addressWords, 0, selector, expires, namespaceId, isAaaa);
+  }
+
+  #flush(): void {
+    const { writer } = this.#o;
+    if (writer.count === 0) return;
+    writer.run();
+    for (let i = 0; i < writer.count; i++) {
+      const result = writer.resultOf(i);
+      if (result === tdLearnResult.OK) this.counters.added += 1;
+      else if (result < 0) this.counters.refused += 1;
+    }
+    writer.count = 0;
+  }
+}
