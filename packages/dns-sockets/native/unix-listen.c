@@ -114,7 +114,10 @@ static void refuse_one(struct ds_env *ds, int listener_fd)
 	ds->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* False when no connection waits. */
+/*
+ * False when this wake is over: none waits, or the accept failed. (Without a free descriptor it
+ * fails whether one waits or not; the poll knows.)
+ */
 static bool accept_one(struct ds_unix *listener)
 {
 	struct ds_env *ds = listener->env;
@@ -134,7 +137,7 @@ static bool accept_one(struct ds_unix *listener)
 		return false;
 	ds_unix_emit(listener, error == 0 ? DS_UNIX_CONNECTION : DS_UNIX_ERROR,
 		     ds_u32(ds->env, (uint32_t)(error == 0 ? fd : error)), undefined);
-	return !listener->closing;
+	return error == 0 && !listener->closing;
 }
 
 void ds_unix_on_connection(uv_poll_t *poll, int status, int events)

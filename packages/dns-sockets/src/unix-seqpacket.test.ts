@@ -189,6 +189,53 @@ describe('UnixSeqpacket', () => {
     for (const client of clients) client.close();
   });
 
+  test('out of descriptors: a connection is refused, and the loop does not spin', async () => {
+    const script = `
+      import { UnixSeqpacket } from '${new URL('./unix-seqpacket.ts', import.meta.url).href}';
+      import { duplicateFd } from '${new URL('./fd.ts', import.meta.url).href}';
+      const errors = [];
+      UnixSeqpacket.listen(process.argv[1], {
+        mode: 0o600,
+        onConnection: () => null,
+        onError: (error) => errors.push(error.errnoName),
+      });
+      try { for (;;) duplicateFd(0); } catch (error) { process.stdout.write(error.errnoName + ' '); }
+      let cpu = process.cpuUsage();
+      setTimeout(() => {
+        const { user, system } = process.cpuUsage(cpu);
+        process.stdout.write(errors.join() + ' ' + (user + system < 150_000), () => process.exit(0));
+      }, 300);`;
+    const child = spawn(
+      'sh',
+      [
+        '-c',
+        'ulimit -n 64 && exec "$0" "$@"',
+        process.execPath,
+        '--conditions=@tandem/source',
+        '--input-type=module',
+        '-e',
+        script,
+        path,
+      ],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    );
+    let text = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      text += chunk.toString();
+    });
+    await until(() => text === 'EMFILE ', 'it has run out');
+    let ends = 0;
+    using client = UnixSeqpacket.connect(path, {
+      onMessage: () => {},
+      onEnd: () => void (ends += 1),
+    });
+    await until(() => ends === 1, 'the connection is refused');
+    assert.throws(() => client.send(Buffer.from('x')), { errnoName: 'EPIPE' });
+    await once(child, 'close');
+    assert.equal(text, 'EMFILE EMFILE true');
+    rmSync(path);
+  });
+
   test('credentials are asked of sockets only', () => {
     assert.throws(() => peerCredentials(0xffff), { errnoName: 'EBADF' });
     const fd = createListener(listener);

@@ -3,7 +3,11 @@
 
 /** A loop that sends every datagram back where it came from, from the address it went to. */
 import assert from 'node:assert/strict';
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { closeFd, localPort } from '../src/fd.ts';
 import * as layout from '../src/layout.ts';
+import { createListener } from '../src/listener.ts';
 import { UdpLoop, type UdpLoopOptions } from '../src/udp-loop.ts';
 
 /** Appends the answer to rx record `slot`; payload and addresses are taken as they are. */
@@ -36,4 +40,30 @@ export function echoLoop(options: Partial<UdpLoopOptions> = {}): UdpLoop {
     ...options,
   });
   return loop;
+}
+
+/** An unguarded UDP listener on a free port. */
+export function openListener(family: 4 | 6 = 4): number {
+  return createListener({
+    family,
+    protocol: 'udp',
+    port: 0,
+    mark: 0,
+    markMask: 0,
+    redirectMark: 0,
+  });
+}
+
+/** A listener in `loop` and a dgram client connected to it. */
+export async function echoPair(
+  loop: UdpLoop,
+  family: 4 | 6 = 4,
+): Promise<[handle: number, client: Socket]> {
+  const fd = openListener(family);
+  const handle = loop.add(fd, 'listener');
+  const client = createSocket(family === 4 ? 'udp4' : 'udp6');
+  client.connect(localPort(fd), family === 4 ? '127.0.0.1' : '::1');
+  await once(client, 'connect');
+  closeFd(fd);
+  return [handle, client];
 }
