@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Objects and clusters for the tests of this folder; it has one test of its own. */
+/** Objects and clusters for the tests of this folder. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import {
+  type EndpointSlice,
+  type Namespace,
+  type Node,
+  objectKey,
+  type Pod,
+  type Service,
+} from '../k8s/objects.ts';
+import { parseObject } from '../k8s/parse-object.ts';
 import { formatAddress, type Prefix, parseAddress, parsePrefix } from '../net/ip.ts';
-import { ClusterObjects } from './cluster-objects.ts';
-import type { ClusterState, NodeContext } from './cluster-state.ts';
+import type { ClusterState, NodeContext, PolicyState } from './cluster-state.ts';
 import { compile } from './compile.ts';
 import type { Compiled, MemberRuleSet } from './desired.ts';
+import { parseCiliumPolicy } from './parse-cilium.ts';
+import { formatPolicyRef } from './rule.ts';
 import { StableIds } from './stable-ids.ts';
 
 export type Raw = Readonly<Record<string, unknown>>;
@@ -127,14 +136,34 @@ export function ccnp(name: string, spec: Raw): Raw {
   return { apiVersion: 'cilium.io/v2', kind, metadata: { name }, spec };
 }
 
-/** A cluster of objects that can all be read. */
+/** A cluster of objects that can all be read. Invalid policies have no earlier version. */
 export function clusterOf(objects: readonly Raw[]): ClusterState {
-  const cluster = new ClusterObjects();
-  for (const [index, object] of objects.entries()) {
-    const applied = cluster.apply(object, `object ${index}`);
-    assert(applied.ok, applied.ok ? '' : JSON.stringify(applied.error));
+  const namespaces = new Map<string, Namespace>();
+  const nodes = new Map<string, Node>();
+  const pods = new Map<string, Pod>();
+  const services = new Map<string, Service>();
+  const endpointSlices = new Map<string, EndpointSlice>();
+  const policies = new Map<string, PolicyState>();
+  for (const raw of objects) {
+    const parsed = parseObject(raw);
+    assert(parsed.ok, parsed.ok ? '' : JSON.stringify(parsed.error));
+    const object = parsed.value;
+    const key = objectKey(object);
+    if (object.kind === 'Namespace') namespaces.set(key, object);
+    else if (object.kind === 'Node') nodes.set(key, object);
+    else if (object.kind === 'Pod') pods.set(key, object);
+    else if (object.kind === 'Service') services.set(key, object);
+    else if (object.kind === 'EndpointSlice') endpointSlices.set(key, object);
+    else if (object.kind !== 'unsupported') {
+      const policy = parseCiliumPolicy(object);
+      const ref = formatPolicyRef(policy.ok ? policy.value.ref : policy.error.ref);
+      policies.set(ref, {
+        inForce: policy.ok ? policy.value : null,
+        invalid: policy.ok ? null : policy.error,
+      });
+    }
   }
-  return cluster.snapshot();
+  return { namespaces, nodes, pods, services, endpointSlices, policies, diagnostics: [] };
 }
 
 export function compileObjects(
@@ -187,16 +216,3 @@ function namesOf(compiled: Compiled, ruleSet: MemberRuleSet | undefined): string
   if (ruleSet.matchAll) return 'all';
   return ruleSet.patternIndexes.map((index) => compiled.members.patterns[index]?.text).join(' ');
 }
-
-test('the basic cluster compiles without policy and without a word', () => {
-  const compiled = compileObjects(basicObjects);
-  assert.deepEqual(compiled.diagnostics, []);
-  assert.equal(compiled.fits, true);
-  assert.deepEqual(
-    compiled.endpoints.map(({ address: bytes, flags }) => [formatAddress(bytes), flags]),
-    [
-      ['10.244.0.5', 0],
-      ['fd00:244::5', 0],
-    ],
-  );
-});

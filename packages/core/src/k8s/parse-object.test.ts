@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { formatAddress, formatPrefix } from '../net/ip.ts';
+import { type K8sObject, objectKey, type PolicyObject } from './objects.ts';
+import { parseObject } from './parse-object.ts';
+
+type Raw = Readonly<Record<string, unknown>>;
+
+type ObjectOf<Kind> = Kind extends PolicyObject['kind']
+  ? PolicyObject
+  : Extract<K8sObject, { kind: Kind }>;
+
+function read<Kind extends K8sObject['kind']>(kind: Kind, raw: Raw): ObjectOf<Kind> {
+  const parsed = parseObject(raw);
+  assert(parsed.ok, parsed.ok ? '' : JSON.stringify(parsed.error));
+  assert.equal(parsed.value.kind, kind);
+  return parsed.value as ObjectOf<Kind>;
+}
+
+const pod: Raw = {
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: {
+    namespace: 'shop',
+    name: 'web',
+    uid: 'u',
+    labels: { app: 'web' },
+    annotations: { 'tandem.dev/interface': 'veth1', other: 'x' },
+    creationTimestamp: '2026-01-01T00:00:00Z',
+  },
+  spec: { nodeName: 'one', serviceAccountName: 'runner', containers: [{ name: 'c' }] },
+  status: { phase: 'Running', podIPs: [{ ip: '10.0.0.1' }, { ip: 'fd00::1' }] },
+};
+
+test('Pod', () => {
+  const { addresses, labels, ...rest } = read('Pod', pod);
+  assert.deepEqual(
+    addresses.map((each) => formatAddress(each)),
+    ['10.0.0.1', 'fd00::1'],
+  );
+  assert.deepEqual([...labels], [['app', 'web']]);
+  assert.deepEqual(rest, {
+    kind: 'Pod',
+    namespace: 'shop',
+    name: 'web',
+    uid: 'u',
+    nodeName: 'one',
+    hostNetwork: false,
+    serviceAccount: 'runner',
+    isFinished: false,
+    isDeleting: false,
+    createdAt: '2026-01-01T00:00:00Z',
+    interfaceName: 'veth1',
+  });
+});
+
+test('Pod: defaults, single address, phases, dates as YAML parses them', () => {
+  const bare = read('Pod', { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p' } });
+  assert.equal(objectKey(bare), 'default/p');
+  assert.deepEqual(
+    [bare.nodeName, bare.serviceAccount, bare.addresses, bare.createdAt],
+    ['', 'default', [], ''],
+  );
+  assert.equal('interfaceName' in bare, false);
+  const metadata = { name: 'p', creationTimestamp: new Date(0), deletionTimestamp: new Date(1) };
+  const status = { phase: 'Failed', podIP: '10.0.0.9' };
+  const done = read('Pod', {
+    ...pod,
+    metadata,
+    status,
+    spec: { hostNetwork: true, serviceAccountName: '' },
+  });
+  assert.deepEqual(
+    [done.isFinished, done.isDeleting, done.hostNetwork, done.serviceAccount],
+    [true, true, true, 'default'],
+  );
+  assert.equal(done.createdAt, '1970-01-01T00:00:00.000Z');
+  assert.deepEqual(
+    done.addresses.map((each) => formatAddress(each)),
+    ['10.0.0.9'],
+  );
+});
+
+test('Namespace and Node are of the cluster', () => {
+  const metadata = { name: 'one', namespace: 'odd', labels: { a: 'b' } };
+  assert.equal(
+    objectKey(read('Namespace', { apiVersion: 'v1', kind: 'Namespace', metadata })),
+    '/one',
+  );
+  const node = read('Node', {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata,
+    spec: { podCIDR: '10.0.0.0/24', podCIDRs: ['10.0.0.0/24', 'fd00::/64'] },
+    status: {
+      addresses: [
+        { type: 'InternalIP', address: '192.0.2.1' },
+        { type: 'Hostname', address: 'one' },
+        { type: 'ExternalDNS', address: 'one.example' },
+        { type: 'ExternalIP', address: '2001:db8::1' },
+      ],
+    },
+  });
+  assert.equal(objectKey(node), '/one');
+  assert.deepEqual(node.podCidrs.map(formatPrefix), ['10.0.0.0/24', 'fd00::/64']);
+  assert.deepEqual(
+    node.addresses.map((each) => formatAddress(each)),
+    ['192.0.2.1', '2001:db8::1'],
+  );
+  const single = read('Node', {
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata,
+    spec: { podCIDR: '10.1.0.0/24' },
+  });
+  assert.deepEqual(single.podCidrs.map(formatPrefix), ['10.1.0.0/24']);
+});
+
+test('Service: ClusterIPs, headless, external name', () => {
+  const service = (spec: Raw) =>
+    read('Service', { apiVersion: 'v1', kind: 'Service', metadata: { name: 's' }, spec });
+  const ports = [{ name: 'dns', port: 53, protocol: 'UDP', targetPort: 'dns' }, { port: 80 }];
+  const both = service({ clusterIP: '10.96.0.1', clusterIPs: ['10.96.0.1', 'fd00::1'], ports });
+  assert.deepEqual(
+    both.clusterIps.map((each) => formatAddress(each)),
+    ['10.96.0.1', 'fd00::1'],
+  );
+  assert.deepEqual(both.ports, [
+    { name: 'dns', port: 53, protocol: 'UDP' },
+    { name: '', port: 80, protocol: 'TCP' },
+  ]);
+  assert.deepEqual(service({ clusterIP: 'None', clusterIPs: ['None'] }).clusterIps, []);
+  assert.deepEqual(service({ type: 'ExternalName', externalName: 'a.b' }).clusterIps, []);
+});
+
+test('EndpointSlice: which endpoints are usable', () => {
+  const rows: [conditions: Raw | undefined, want: boolean][] = [
+    [undefined, true],
+    [{}, true],
+    [{ ready: true }, true],
+    [{ ready: false }, false],
+    [{ ready: false, serving: true, terminating: true }, true],
+    [{ ready: false, serving: true }, false],
+    [{ ready: false, serving: false, terminating: true }, false],
+  ];
+  for (const [conditions, want] of rows) {
+    const slice = read('EndpointSlice', {
+      apiVersion: 'discovery.k8s.io/v1',
+      kind: 'EndpointSlice',
+      metadata: { name: 'x', labels: { 'kubernetes.io/service-name': 's' } },
+      addressType: 'IPv4',
+      endpoints: [{ addresses: ['10.0.0.1'], ...(conditions === undefined ? {} : { conditions }) }],
+      ports: [{ name: 'dns', port: 53, protocol: 'UDP' }, { name: 'every' }],
+    });
+    assert.equal(slice.serviceName, 's');
+    assert.equal(slice.endpoints[0]?.isUsable, want, JSON.stringify(conditions));
+    assert.deepEqual(slice.ports, [{ name: 'dns', port: 53, protocol: 'UDP' }]);
+  }
+});
+
+test('an FQDN slice has no addresses', () => {
+  const slice = read('EndpointSlice', {
+    apiVersion: 'discovery.k8s.io/v1',
+    kind: 'EndpointSlice',
+    metadata: { name: 'x' },
+    addressType: 'FQDN',
+    endpoints: [{ addresses: ['a.b'] }],
+  });
+  assert.deepEqual(slice.endpoints[0]?.addresses, []);
+  assert.equal(slice.serviceName, '');
+});
+
+test('policies keep their body unread', () => {
+  const raw = {
+    apiVersion: 'cilium.io/v2',
+    metadata: { name: 'p', namespace: 'a' },
+    spec: 7,
+    specs: null,
+  };
+  const policy = read('CiliumNetworkPolicy', { ...raw, kind: 'CiliumNetworkPolicy' });
+  assert.deepEqual([policy.namespace, policy.spec, policy.specs], ['a', 7, null]);
+  const clusterwide = read('CiliumClusterwideNetworkPolicy', {
+    ...raw,
+    kind: 'CiliumClusterwideNetworkPolicy',
+  });
+  assert.equal(clusterwide.namespace, '');
+});
+
+test('kinds that are not acted upon are values, and policies among them are marked', () => {
+  const rows: [apiVersion: string, kind: string, isPolicy: boolean][] = [
+    ['networking.k8s.io/v1', 'NetworkPolicy', true],
+    ['policy.networking.k8s.io/v1alpha2', 'ClusterNetworkPolicy', true],
+    ['cilium.io/v2', 'CiliumCIDRGroup', true],
+    ['cilium.io/v2', 'CiliumLocalRedirectPolicy', true],
+    ['cilium.io/v2alpha1', 'CiliumNetworkPolicy', true],
+    ['apps/v1', 'Deployment', false],
+    ['v2', 'Pod', false],
+    ['v1', 'constructor', false],
+  ];
+  for (const [apiVersion, kind, isPolicy] of rows) {
+    const object = read('unsupported', { apiVersion, kind, metadata: { name: 'x' } });
+    assert.deepEqual(
+      [object.apiVersion, object.originalKind, object.isPolicy],
+      [apiVersion, kind, isPolicy],
+    );
+  }
+});
+
+test('errors name subject, field and fix', () => {
+  const rows: [name: string, raw: unknown, subject: string, issue: RegExp][] = [
+    ['no mapping', [], 'object', /^ is a list, but must be a mapping/],
+    ['null', null, 'object', /^ is null/],
+    ['no kind', { apiVersion: 'v1', metadata: { name: 'x' } }, 'object x', /^kind is missing/],
+    ['no metadata', { apiVersion: 'v1', kind: 'Pod' }, 'Pod default/', /^metadata is missing/],
+    ['no name', { ...pod, metadata: {} }, 'Pod default/', /^metadata.name is missing/],
+    [
+      'label',
+      { ...pod, metadata: { name: 'p', labels: { a: 1 } } },
+      'Pod default/p',
+      /^metadata.labels.a is the number 1/,
+    ],
+    [
+      'labels',
+      { ...pod, metadata: { name: 'p', labels: [] } },
+      'Pod default/p',
+      /^metadata.labels is a list/,
+    ],
+    [
+      'address',
+      { ...pod, status: { podIPs: [{ ip: '10.0.0' }] } },
+      'Pod shop/web',
+      /^status.podIPs\[0\].ip "10.0.0" is no IP/,
+    ],
+    [
+      'address shape',
+      { ...pod, status: { podIPs: ['10.0.0.1'] } },
+      'Pod shop/web',
+      /^status.podIPs\[0\] is the text/,
+    ],
+    [
+      'flag',
+      { ...pod, spec: { hostNetwork: 'yes' } },
+      'Pod shop/web',
+      /^spec.hostNetwork is the text "yes", but must be true/,
+    ],
+    ['spec', { ...pod, spec: null }, 'Pod shop/web', /^spec is null/],
+    [
+      'CIDR',
+      { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n' }, spec: { podCIDRs: ['x'] } },
+      'Node n',
+      /^spec.podCIDRs "x" is no prefix/,
+    ],
+    [
+      'port',
+      {
+        apiVersion: 'v1',
+        kind: 'Service',
+        metadata: { name: 's' },
+        spec: { ports: [{ port: 0 }] },
+      },
+      'Service default/s',
+      /^spec.ports\[0\].port is the number 0, but must be a whole number of 1 to 65535/,
+    ],
+    [
+      'address type',
+      { apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', metadata: { name: 's' } },
+      'EndpointSlice default/s',
+      /^addressType is missing/,
+    ],
+  ];
+  for (const [name, raw, subject, issue] of rows) {
+    const parsed = parseObject(raw);
+    assert(!parsed.ok, name);
+    assert.equal(parsed.error.subject, subject, name);
+    const issues = parsed.error.issues.map(({ path, message }) => `${path} ${message}`);
+    assert(
+      issues.some((text) => issue.test(text)),
+      `${issue} in ${JSON.stringify(issues)}`,
+    );
+  }
+});

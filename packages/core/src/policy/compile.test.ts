@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { formatAddress, formatPrefix } from '../net/ip.ts';
+import {
+  address,
+  basicObjects,
+  ccnp,
+  clusterOf,
+  cnp,
+  compileObjects,
+  dnsRule,
+  kubeDns,
+  namespace,
+  node,
+  pod,
+  prefix,
+  type Raw,
+  service,
+} from './cluster-fixture.test.ts';
+import { compile } from './compile.ts';
+import type { Compiled, EndpointDesired } from './desired.ts';
+import { expandPolicy } from './expand.ts';
+import { ClassFlag, classNone, EndpointFlag, selectorBit } from './kernel-numbers.ts';
+import { StableIds } from './stable-ids.ts';
+
+function endpointAt(compiled: Compiled, text: string): EndpointDesired {
+  const found = compiled.endpoints.find((endpoint) => formatAddress(endpoint.address) === text);
+  assert(found !== undefined, text);
+  return found;
+}
+
+function codes(compiled: Compiled): readonly string[] {
+  return compiled.diagnostics.map(({ code, subject }) => `${code} ${subject}`);
+}
+
+const web = { matchLabels: { app: 'web' } };
+const toWorld: Raw = { egress: [{ toEntities: ['world'] }] };
+
+test('the basic cluster compiles without policy and without a word', () => {
+  const compiled = compileObjects(basicObjects);
+  assert.deepEqual(compiled.diagnostics, []);
+  assert.equal(compiled.fits, true);
+  const rows = compiled.endpoints.map((endpoint) => [
+    formatAddress(endpoint.address),
+    endpoint.flags,
+  ]);
+  assert.deepEqual(rows, [
+    ['10.244.0.5', 0],
+    ['fd00:244::5', 0],
+  ]);
+  const { policyId } = endpointAt(compiled, '10.244.0.5');
+  assert.notEqual(policyId, 0);
+  assert.deepEqual(compiled.policies.get(policyId)?.rules, []);
+  assert.deepEqual(compiled.members.policies, [{ id: policyId, servers: [] }]);
+});
+
+test('endpoints: one per address, equal ids per pod, new ids for a new pod of the same name', () => {
+  const compiled = compileObjects(basicObjects);
+  const [first, second] = compiled.endpoints;
+  assert(first !== undefined && second !== undefined);
+  assert.equal(first.endpointId, second.endpointId);
+  assert.equal(first.namespaceId, second.namespaceId);
+  assert.deepEqual(first.pod, { namespace: 'shop', name: 'web', uid: 'uid-shop/web' });
+  const again = basicObjects.map((raw) => {
+    const metadata = raw['metadata'] as Raw;
+    return metadata['name'] === 'web' ? { ...raw, metadata: { ...metadata, uid: 'other' } } : raw;
+  });
+  const recreated = endpointAt(compileObjects(again, {}, compiled.ids), '10.244.0.5');
+  assert.notEqual(recreated.endpointId, first.endpointId);
+  assert.equal(recreated.namespaceId, first.namespaceId);
+});
+
+test('flags of endpoints', () => {
+  const { enforceIngress, enforceEgress, wildIngress, wildEgress, fqdn, dns } = EndpointFlag;
+  const port = [{ ports: [{ port: '80' }] }];
+  const rows: [name: string, spec: Raw, want: number][] = [
+    ['peers', toWorld, enforceEgress],
+    ['default deny', { ingress: [{}], egress: [{}] }, enforceIngress | enforceEgress],
+    ['any peer', { egress: [{ toPorts: port }] }, enforceEgress | wildEgress],
+    ['any peer in', { ingress: [{ fromEntities: ['all'] }] }, enforceIngress | wildIngress],
+    ['FQDN', { egress: [{ toFQDNs: [{ matchName: 'a.b' }] }] }, enforceEgress | fqdn],
+    ['empty FQDN', { egress: [{ toFQDNs: [] }] }, enforceEgress],
+    ['DNS', { egress: [{ toEndpoints: [kubeDns], toPorts: dnsRule('*') }] }, enforceEgress | dns],
+    [
+      'no default deny',
+      { ...toWorld, enableDefaultDeny: { egress: false } },
+      enforceEgress | wildEgress,
+    ],
+  ];
+  for (const [name, spec, want] of rows) {
+    const policy = cnp('shop/p', { endpointSelector: web, ...spec });
+    const compiled = compileObjects([...basicObjects, policy]);
+    assert.equal(endpointAt(compiled, '10.244.0.5').flags, want, name);
+  }
+  const elsewhere = cnp('kube-system/p', { endpointSelector: {}, ...toWorld });
+  assert.equal(endpointAt(compileObjects([...basicObjects, elsewhere]), '10.244.0.5').flags, 0);
+  const everywhere = ccnp('p', { endpointSelector: {}, ...toWorld });
+  const compiled = compileObjects([...basicObjects, everywhere]);
+  assert.equal(endpointAt(compiled, '10.244.0.5').flags, enforceEgress);
+});
+
+test('an invalid policy without an earlier version holds the pods it picks at default deny', () => {
+  const broken = cnp('shop/p', { endpointSelector: web, egress: [{ toServices: [] }] });
+  const compiled = compileObjects([...basicObjects, broken]);
+  const { flags, policyId } = endpointAt(compiled, '10.244.0.5');
+  assert.equal(flags, EndpointFlag.enforceEgress);
+  assert.deepEqual(compiled.policies.get(policyId)?.rules, []);
+  const [diagnostic] = compiled.diagnostics;
+  assert.equal(diagnostic?.code, 'policy-invalid');
+  assert.match(
+    diagnostic?.message ?? '',
+    /spec.egress\[0\].toServices is not supported.*denied everything/,
+  );
+
+  const unreadable = cnp('shop/p', { endpointSelector: { matchLabels: 3 }, egress: [{}] });
+  const open = compileObjects([...basicObjects, unreadable]);
+  assert.equal(endpointAt(open, '10.244.0.5').flags, 0);
+  assert.match(open.diagnostics.at(-1)?.message ?? '', /nothing is enforced for it/);
+});
+
+test('the last good version stays in force', () => {
+  const good = clusterOf([...basicObjects, cnp('shop/p', { endpointSelector: web, ...toWorld })]);
+  const bad = clusterOf([cnp('shop/p', { endpointSelector: web, egress: [{ x: 1 }] })]);
+  const ref = 'CiliumNetworkPolicy/shop/p';
+  const [inForce, invalid] = [good.policies.get(ref)?.inForce, bad.policies.get(ref)?.invalid];
+  assert(inForce && invalid);
+  const both = { ...good, policies: new Map([[ref, { inForce, invalid }]]) };
+  const options = { node, revision: 1 };
+  const [before, after] = [good, both].map((cluster) =>
+    compile(cluster, options, StableIds.empty()),
+  );
+  assert(before && after);
+  assert.deepEqual(after.policies, before.policies);
+  assert.match(after.diagnostics[0]?.message ?? '', /last valid version stays in force/);
+});
+
+test('pods that are no endpoints', () => {
+  const finished = {
+    ...pod('shop/job', {}, 'one', '10.244.0.9'),
+    status: { phase: 'Succeeded', podIPs: [{ ip: '10.244.0.9' }] },
+  };
+  const host = {
+    ...pod('shop/agent', {}, 'one', '192.168.0.1'),
+    spec: { nodeName: 'one', hostNetwork: true },
+  };
+  const liar = pod('shop/liar', {}, 'one', '192.168.0.2');
+  const pending = pod('shop/new', {}, 'one');
+  const compiled = compileObjects([...basicObjects, finished, host, liar, pending]);
+  assert.equal(compiled.endpoints.length, 2);
+  assert.deepEqual(codes(compiled), ['pod-address Pod/shop/liar']);
+});
+
+function aged(raw: Raw, creationTimestamp: string, deletionTimestamp?: string): Raw {
+  const metadata = raw['metadata'] as Raw;
+  const deleting = deletionTimestamp === undefined ? {} : { deletionTimestamp };
+  return { ...raw, metadata: { ...metadata, creationTimestamp, ...deleting } };
+}
+
+test('a reused address belongs to the pod that stays, then to the younger one', () => {
+  const ip = '10.244.0.9';
+  const [early, late] = ['2026-01-01T00:00:00Z', '2026-01-01T00:00:01Z'];
+  const older = pod('shop/older', {}, 'one', ip);
+  const newer = pod('shop/newer', {}, 'one', ip);
+  const rows: [name: string, objects: readonly Raw[], owner: string, flags: number][] = [
+    ['younger', [aged(newer, late), aged(older, early)], 'newer', 0],
+    ['staying', [aged(newer, late, late), aged(older, early)], 'older', 0],
+    ['equal', [aged(newer, early), aged(older, early)], 'older', EndpointFlag.hold],
+  ];
+  for (const [name, objects, owner, flags] of rows) {
+    for (const order of [objects, objects.toReversed()]) {
+      const endpoint = endpointAt(compileObjects([...basicObjects, ...order]), ip);
+      assert.equal(endpoint.pod.name, owner, name);
+      assert.equal(endpoint.flags, flags, name);
+      if (flags === EndpointFlag.hold) assert.equal(endpoint.policyId, 0);
+    }
+  }
+});
+
+test('a pod of an unknown namespace is held when policy reads labels of namespaces', () => {
+  const stranger = pod('new/p', { app: 'web' }, 'one', '10.244.0.9');
+  const reading = ccnp('p', {
+    endpointSelector: { matchLabels: { 'io.cilium.k8s.namespace.labels.team': 'red' } },
+    ...toWorld,
+  });
+  assert.equal(endpointAt(compileObjects([...basicObjects, stranger]), '10.244.0.9').flags, 0);
+  const held = compileObjects([...basicObjects, stranger, reading]);
+  assert.equal(endpointAt(held, '10.244.0.9').flags, EndpointFlag.hold);
+  assert.deepEqual(codes(held), ['namespace-unknown Pod/new/p']);
+  const known = compileObjects([
+    ...basicObjects,
+    stranger,
+    reading,
+    namespace('new', { team: 'red' }),
+  ]);
+  assert.equal(endpointAt(known, '10.244.0.9').flags, EndpointFlag.enforceEgress);
+});
+
+/** `prefix` -> selectors and flags, of all entries of classes. */
+function classRows(compiled: Compiled): Readonly<Record<string, string>> {
+  const letters: readonly [keyof typeof ClassFlag, string][] = [
+    ['cluster', 'C'],
+    ['node', 'N'],
+    ['service', 'S'],
+    ['linkLocal', 'L'],
+    ['localPods', 'P'],
+  ];
+  return Object.fromEntries(
+    compiled.classes.map(({ prefix: where, classId, flags }) => {
+      const selectors = compiled.classTable.selectorsOf.get(classId) ?? [];
+      assert.equal(selectors.length === 0, classId === classNone);
+      const text = letters.filter(([name]) => flags & ClassFlag[name]).map(([, letter]) => letter);
+      return [formatPrefix(where), `${text.join('')} ${selectors.join(' + ')}`.trim()];
+    }),
+  );
+}
+
+test('classes without policy carry flags only', () => {
+  assert.deepEqual(classRows(compileObjects(basicObjects)), {
+    '::1/128': 'L',
+    '10.96.0.0/16': 'CS',
+    '10.244.0.0/24': 'CP',
+    '10.244.1.0/24': 'C',
+    '100.100.100.200/32': 'L',
+    '127.0.0.0/8': 'L',
+    '168.63.129.16/32': 'L',
+    '169.254.0.0/16': 'L',
+    '169.254.1.1/32': 'CNL',
+    '192.168.0.1/32': 'CN',
+    '192.168.0.2/32': 'CN',
+    'fd00:244:0:1::/64': 'C',
+    'fd00:244::/64': 'CP',
+    'fd00:ec2::254/128': 'L',
+    'fe80::/10': 'L',
+  });
+});
+
+test('classes: overlapping CIDRs, holes, and owners that CIDRs do not reach', () => {
+  const spec = {
+    endpointSelector: web,
+    egress: [
+      { toCIDR: ['203.0.113.0/24', '10.0.0.0/8', '169.254.169.254'] },
+      { toCIDRSet: [{ cidr: '203.0.113.128/25', except: ['203.0.113.192/26'] }] },
+      { toEndpoints: [{ matchLabels: { app: 'db' } }] },
+      { toEntities: ['host', 'cluster'] },
+    ],
+  };
+  const rows = classRows(compileObjects([...basicObjects, cnp('shop/p', spec)]));
+  const outer = 'cidr 203.0.113.0/24';
+  const holed = 'cidr 203.0.113.128/25 !203.0.113.192/26';
+  assert.equal(rows['203.0.113.0/24'], outer);
+  assert.equal(rows['203.0.113.128/25'], `${outer} + ${holed}`);
+  assert.equal(rows['203.0.113.192/26'], outer);
+  assert.equal(rows['10.0.0.0/8'], 'cidr 10.0.0.0/8');
+  assert.equal(rows['10.244.0.0/24'], 'CP entity cluster');
+  assert.equal(rows['10.96.0.0/16'], 'CS');
+  assert.equal(rows['169.254.169.254/32'], 'L cidr 169.254.169.254/32');
+  assert.equal(rows['192.168.0.1/32'], 'CN entity cluster + entity host');
+  assert.equal(rows['192.168.0.2/32'], 'CN entity cluster');
+  const db = 'labels k8s:app In ["db"],k8s:io.kubernetes.pod.namespace In ["shop"]';
+  assert.equal(rows['10.244.1.5/32'], `C entity cluster + ${db}`);
+  // A pod that looks like the rest of its CIDR needs no entry.
+  assert.equal(rows['10.244.1.53/32'], undefined);
+});
+
+test('classes: world and its families, the API server inside and outside', () => {
+  const egress = [
+    { toEntities: ['world', 'world-ipv6', 'kube-apiserver', 'remote-node'] },
+    { toCIDR: ['::/0'] },
+  ];
+  const policy = cnp('shop/p', { endpointSelector: web, egress });
+  const api = service('default/kubernetes', '10.96.0.1', [], '198.51.100.1', '192.168.0.2');
+  const rows = classRows(compileObjects([...basicObjects, policy, ...api]));
+  assert.equal(rows['::/0'], 'cidr ::/0 + entity world + entity world-ipv6');
+  assert.equal(rows['0.0.0.0/0'], 'entity world');
+  assert.equal(rows['198.51.100.1/32'], 'entity kube-apiserver + entity world');
+  assert.equal(rows['192.168.0.2/32'], 'CN entity kube-apiserver + entity remote-node');
+  assert.equal(rows['10.96.0.1/32'], undefined);
+  assert.equal(rows['fe80::/10'], 'L cidr ::/0 + entity world + entity world-ipv6');
+});
+
+test('a class id names its selectors: it is the same for the same set, and survives other policies', () => {
+  const policy = cnp('shop/p', { endpointSelector: web, egress: [{ toCIDR: ['203.0.113.0/24'] }] });
+  const other = cnp('shop/q', { endpointSelector: web, egress: [{ toCIDR: ['198.51.100.0/24'] }] });
+  const idOf = (compiled: Compiled): number | undefined =>
+    compiled.classes.find(({ prefix: where }) => formatPrefix(where) === '203.0.113.0/24')?.classId;
+  const alone = compileObjects([...basicObjects, policy]);
+  const both = compileObjects([...basicObjects, policy, other], {}, alone.ids);
+  assert.equal(idOf(both), idOf(alone));
+  assert.deepEqual(both.classTable.selectorsOf.get(idOf(both) ?? 0), ['cidr 203.0.113.0/24']);
+});
+
+test('never learned: everything of the cluster, link-local and metadata, in prefixes that do not nest', () => {
+  const { neverLearn } = compileObjects(basicObjects).members;
+  assert.deepEqual(neverLearn.map(formatPrefix), [
+    '::1/128',
+    '10.96.0.0/16',
+    '10.244.0.0/24',
+    '10.244.1.0/24',
+    '100.100.100.200/32',
+    '127.0.0.0/8',
+    '168.63.129.16/32',
+    '169.254.0.0/16',
+    '192.168.0.1/32',
+    '192.168.0.2/32',
+    'fd00:244::/64',
+    'fd00:244:0:1::/64',
+    'fd00:ec2::254/128',
+    'fe80::/10',
+  ]);
+});
+
+const dnsAndName: Raw = {
+  endpointSelector: web,
+  egress: [
+    { toEndpoints: [kubeDns], toPorts: dnsRule('*.example') },
+    {
+      toFQDNs: [{ matchName: 'a.example' }],
+      toPorts: [{ ports: [{ port: '443', protocol: 'TCP' }] }],
+    },
+  ],
+};
+
+test('selectors: shared with trusted servers only, a private one beside it with any other', () => {
+  // The DNS pod may be asked under its own address too, which is nobody's configured resolver.
+  const compiled = compileObjects([...basicObjects, cnp('shop/p', dnsAndName)]);
+  const { policyId } = endpointAt(compiled, '10.244.0.5');
+  const owners = compiled.members.selectors.map((selector) => selector.policyId);
+  assert.deepEqual(owners.toSorted(), [0, policyId].toSorted());
+  for (const { id, patternIndex } of compiled.members.selectors) {
+    assert(id >= selectorBit);
+    assert.deepEqual(compiled.members.patterns[patternIndex], {
+      text: 'a.example.',
+      context: 'toFQDNs',
+    });
+  }
+  const policy = compiled.policies.get(policyId);
+  assert(policy !== undefined);
+  const peers = expandPolicy(policy, compiled.classTable).filter(({ peer }) => peer >= selectorBit);
+  assert.deepEqual(
+    peers.map(({ peer, protocol, port, verdict }) => [peer, protocol, port, verdict]).toSorted(),
+    compiled.members.selectors.map(({ id }) => [id, 6, 443, 1]).toSorted(),
+  );
+
+  const trusting = { clusterResolvers: [address('10.96.0.10'), address('10.244.1.53')] };
+  const trusted = compileObjects([...basicObjects, cnp('shop/p', dnsAndName)], { node: trusting });
+  assert.deepEqual(
+    trusted.members.selectors.map((selector) => selector.policyId),
+    [0],
+  );
+  // Whether private selectors exist is part of the policy: its entries differ, so its id does.
+  assert.notEqual(endpointAt(trusted, '10.244.0.5').policyId, policyId);
+});
+
+test('trusted servers: as configured, else ClusterIPs of kube-dns and node-local caches', () => {
+  const trusted = (context: Parameters<typeof compileObjects>[1]): readonly string[] =>
+    compileObjects(basicObjects, context).members.trustedServers.map((each) => formatAddress(each));
+  assert.deepEqual(trusted({}), ['10.96.0.10']);
+  const nodeLocalDns = [address('169.254.20.10')];
+  assert.deepEqual(trusted({ node: { nodeLocalDns } }), ['10.96.0.10', '169.254.20.10']);
+  assert.deepEqual(trusted({ node: { nodeLocalDns, clusterResolvers: [address('9.9.9.9')] } }), [
+    '9.9.9.9',
+  ]);
+});
+
+test('one pattern text is one pattern per context and one selector', () => {
+  const second = cnp('shop/q', {
+    endpointSelector: web,
+    egress: [{ toFQDNs: [{ matchName: 'A.EXAMPLE.' }, { matchPattern: '*.example' }] }],
+  });
+  const trusting = { clusterResolvers: [address('10.96.0.10'), address('10.244.1.53')] };
+  const compiled = compileObjects([...basicObjects, cnp('shop/p', dnsAndName), second], {
+    node: trusting,
+  });
+  assert.deepEqual(compiled.members.patterns, [
+    { text: '*.example.', context: 'rules.dns' },
+    { text: '*.example.', context: 'toFQDNs' },
+    { text: 'a.example.', context: 'toFQDNs' },
+  ]);
+  assert.equal(compiled.members.selectors.length, 2);
+});
+
+test('a policy id names rules: peers may come and go, a changed rule is another id', () => {
+  const policy = (names: string): Raw =>
+    cnp('shop/p', {
+      endpointSelector: web,
+      egress: [{ toFQDNs: [{ matchName: names }] }, { toEndpoints: [{}] }],
+    });
+  const idOf = (compiled: Compiled): number => endpointAt(compiled, '10.244.0.5').policyId;
+  const first = compileObjects([...basicObjects, policy('a.b')]);
+  const more = [...basicObjects, policy('a.b'), pod('shop/new', {}, 'two', '10.244.1.77')];
+  assert.equal(idOf(compileObjects(more, {}, first.ids)), idOf(first));
+  assert.notEqual(
+    idOf(compileObjects([...basicObjects, policy('a.c')], {}, first.ids)),
+    idOf(first),
+  );
+});
+
+test('events can be explained: rule ids lead back to the field', () => {
+  const compiled = compileObjects([
+    ...basicObjects,
+    cnp('shop/p', { endpointSelector: web, ...toWorld }),
+  ]);
+  const policy = compiled.policies.get(endpointAt(compiled, '10.244.0.5').policyId);
+  const ruleId = policy?.rules[0]?.ruleId ?? 0;
+  assert.equal(compiled.rules.get(ruleId)?.text, 'CiliumNetworkPolicy/shop/p: spec.egress[0]');
+});
+
+test('toFQDNs without rules.dns is said, with them it is not', () => {
+  const egress = [{ toFQDNs: [{ matchName: 'a.b' }] }];
+  const silent = compileObjects([
+    ...basicObjects,
+    cnp('shop/p', { endpointSelector: web, egress }),
+  ]);
+  assert.deepEqual(codes(silent), ['fqdn-without-dns CiliumNetworkPolicy/shop/p']);
+  assert.deepEqual(codes(compileObjects([...basicObjects, cnp('shop/p', dnsAndName)])), []);
+});
+
+test('what does not fit is said, and not put in force', () => {
+  const pods = Array.from({ length: 8_193 }, (_, index) =>
+    pod(`shop/p${index}`, {}, 'one', `10.245.${index >> 8}.${index & 255}`),
+  );
+  const compiled = compileObjects([...basicObjects, ...pods]);
+  assert.equal(compiled.fits, false);
+  assert.deepEqual(codes(compiled), ['limit endpoints']);
+});
+
+test('a pod CIDR of configuration counts like one of a Node', () => {
+  const clusterCidrs = [prefix('10.200.0.0/16')];
+  const policy = cnp('shop/p', { endpointSelector: web, egress: [{ toCIDR: ['10.200.1.0/24'] }] });
+  const rows = classRows(compileObjects([...basicObjects, policy], { node: { clusterCidrs } }));
+  assert.equal(rows['10.200.0.0/16'], 'C');
+  assert.equal(rows['10.200.1.0/24'], undefined);
+  const own = { localPodCidrs: [prefix('10.9.0.0/24')] };
+  const local = classRows(compileObjects(basicObjects, { node: own }));
+  assert.equal(local['10.9.0.0/24'], 'CP');
+  assert.equal(local['10.244.0.0/24'], 'C');
+});
