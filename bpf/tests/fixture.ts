@@ -89,9 +89,10 @@ export class Fixture implements Disposable {
   readonly #ring: RingBuffer;
   #events: Uint8Array[] = [];
 
-  constructor(maxEntries: Readonly<Record<string, number>> = {}) {
+  /** `isTestObject`: what judge reads of the kernel comes from `facts`; else the object that is shipped. */
+  constructor(maxEntries: Readonly<Record<string, number>> = {}, isTestObject = true) {
     execFileSync('make', ['-s', 'all', 'test-object'], { cwd: directory });
-    this.object = BpfObject.open(`${directory}build/test/tandem.bpf.o`);
+    this.object = BpfObject.open(`${directory}build/${isTestObject ? 'test/' : ''}tandem.bpf.o`);
     const types = btfTypes(this.object);
     this.structs = new Structs(types);
     this.#counterNames = [...types.enumerators]
