@@ -71,10 +71,14 @@ struct td_class_key {
 
 enum td_class_flags {
 	TD_CLASS_CLUSTER = 1 << 0,        /* pod, node, service: FQDN selectors never apply to it */
-	TD_CLASS_NODE = 1 << 1,           /* an address of a node */
+	TD_CLASS_NODE = 1 << 1,           /* an address of a node, a gateway's link-local one too */
 	TD_CLASS_SERVICE = 1 << 2,
 	TD_CLASS_LINK_LOCAL = 1 << 3,     /* link-local, loopback, metadata */
-	TD_CLASS_LOCAL_PODS = 1 << 4,     /* this node's pod CIDR: a source in it must be an endpoint */
+	/*
+	 * This node's pod CIDR: both ends of a forwarded packet in it must be endpoints. The node's own
+	 * addresses in it (a bridge's) need a longer prefix without this flag.
+	 */
+	TD_CLASS_LOCAL_PODS = 1 << 4,
 };
 /* FQDN selectors are ignored for, and `learn` refuses, addresses of these classes. */
 #define TD_CLASS_NEVER_LEARN \
@@ -152,7 +156,11 @@ struct td_fqdn {
 };
 
 /* ---- quotas: __u32 -> td_quota ---------------------------------------------------------------- */
-/* Key: a namespace id, or a selector id (bit 31 set). Counted by `learn` alone. */
+/*
+ * Key: a namespace id, or a selector id (bit 31 set). Counted by `learn` alone, which makes missing
+ * entries with the limits of td_config; user space may set `limit`, and delete an entry with used == 0
+ * whose id no member serves any more.
+ */
 struct td_quota {
 	__u32 used; /* slots of fqdn */
 	__u32 limit;
