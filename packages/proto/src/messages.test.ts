@@ -108,7 +108,7 @@ test('the largest batch and pages fit a gRPC message', () => {
     latencyUs: uint32Max,
     addresses: Array.from({ length: dnsEventAddressesMax }, () => address),
     addressCount: uint32Max,
-    ttlS: uint32Max,
+    lifetimeS: uint32Max,
     replayed: true,
   };
   const records = <T>(length: number, value: T): T[] => Array.from({ length }, () => value);

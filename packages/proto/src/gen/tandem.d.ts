@@ -2556,8 +2556,8 @@ export namespace tandem {
             /** How many there were. */
             addressCount: number;
 
-            /** Smallest TTL of the answer, seconds. */
-            ttlS: number;
+            /** Seconds that the first of its addresses stays reachable from then on: TTL, least TTL and grace. */
+            lifetimeS: number;
 
             /** The member replayed it out of another's journal. */
             replayed: boolean;
@@ -2625,8 +2625,8 @@ export namespace tandem {
                 /** How many there were. */
                 addressCount?: (number|null);
 
-                /** Smallest TTL of the answer, seconds. */
-                ttlS?: (number|null);
+                /** Seconds that the first of its addresses stays reachable from then on: TTL, least TTL and grace. */
+                lifetimeS?: (number|null);
 
                 /** The member replayed it out of another's journal. */
                 replayed?: (boolean|null);

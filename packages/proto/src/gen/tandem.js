@@ -3837,7 +3837,7 @@ export const tandem = $root.tandem = (() => {
             DnsEvent.prototype.latencyUs = 0;
             DnsEvent.prototype.addresses = $util.emptyArray;
             DnsEvent.prototype.addressCount = 0;
-            DnsEvent.prototype.ttlS = 0;
+            DnsEvent.prototype.lifetimeS = 0;
             DnsEvent.prototype.replayed = false;
 
             DnsEvent.encode = function (message, writer, _depth) {
@@ -3874,8 +3874,8 @@ export const tandem = $root.tandem = (() => {
                         writer.uint32(98).bytes(message.addresses[i]);
                 if (message.addressCount != null && $Object.hasOwnProperty.call(message, "addressCount") && message.addressCount !== 0)
                     writer.uint32(104).uint32(message.addressCount);
-                if (message.ttlS != null && $Object.hasOwnProperty.call(message, "ttlS") && message.ttlS !== 0)
-                    writer.uint32(112).uint32(message.ttlS);
+                if (message.lifetimeS != null && $Object.hasOwnProperty.call(message, "lifetimeS") && message.lifetimeS !== 0)
+                    writer.uint32(112).uint32(message.lifetimeS);
                 if (message.replayed != null && $Object.hasOwnProperty.call(message, "replayed") && message.replayed !== false)
                     writer.uint32(120).bool(message.replayed);
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
@@ -4031,9 +4031,9 @@ export const tandem = $root.tandem = (() => {
                             if (wireType !== 0)
                                 break;
                             if (value = reader.uint32())
-                                message.ttlS = value;
+                                message.lifetimeS = value;
                             else
-                                delete message.ttlS;
+                                delete message.lifetimeS;
                             continue;
                         }
                     case 15: {

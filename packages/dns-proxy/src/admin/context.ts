@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What the admin service and the metrics of a process are made from. */
+
+import type { Clock } from '@tandem/runtime/system-clock';
+import type { NodeStore } from '../store/node-store.ts';
+import type { Exchange } from '../sync/exchange.ts';
+import type { Degradation, PolicyOrigin } from './degradations.ts';
+import type { KernelView } from './kernel-view.ts';
+
+export interface PolicyFacts {
+  readonly revision: number;
+  readonly origin: PolicyOrigin;
+  readonly nodeName: string;
+  readonly createdUnixMs: number;
+  readonly endpoints: number;
+  readonly patterns: number;
+  readonly policies: number;
+}
+
+/** As core's, without its package. */
+export interface InputDiagnostic {
+  readonly severity: 'error' | 'warning';
+  readonly code: string;
+  readonly subject: string;
+  readonly message: string;
+}
+
+export interface AdminContext {
+  readonly role: 'agent' | 'dns-proxy';
+  readonly member: number;
+  readonly clock: Clock;
+  /** Monotonic ms of the start. */
+  readonly startedMs: number;
+  readonly store: NodeStore;
+  readonly exchange: Exchange;
+  /** Last failure of the connection to the other process, empty if none. */
+  readonly exchangeError: () => string;
+  readonly policy: () => PolicyFacts;
+  /** Null while nothing is pinned. */
+  readonly kernel: () => KernelView | null;
+  readonly diagnostics: () => readonly InputDiagnostic[];
+  /** What only this process can see. */
+  readonly ownDegradations: () => readonly Degradation[];
+  /** Names of interfaces by index, as far as they are known. */
+  readonly interfaceNames: () => ReadonlyMap<number, string>;
+  readonly metricsText: () => Promise<string>;
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Promises that do not hold at present, from plain facts: what is the case, what still works, what to do. */
+
+import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
+import type { MemberStatus } from '../group.ts';
+import type { MapFill } from './kernel-view.ts';
+import { degradedFillRatio } from './limits.ts';
+
+export interface Degradation {
+  /** API: scripts look at it. */
+  readonly code: string;
+  readonly message: string;
+  readonly fix: string;
+}
+
+export type PolicyOrigin = 'agent' | 'snapshot' | 'none';
+
+export interface NodeFacts {
+  /** Who is asked. */
+  readonly role: 'agent' | 'dns-proxy';
+  /** Null: nothing is pinned yet. */
+  readonly members: readonly MemberStatus[] | null;
+  readonly requiredRevision: number;
+  readonly policy: { readonly revision: number; readonly origin: PolicyOrigin };
+  readonly isExchangeConnected: boolean;
+  readonly maps: readonly MapFill[];
+  readonly errors: number;
+  readonly warnings: number;
+}
+
+const staleMs = TD_HEARTBEAT_STALE_NS / 1e6;
+const names = { agent: 'agent', 'dns-proxy': 'DNS proxy' } as const;
+
+/** Serves: LIVE and beating. */
+export function isServing(member: MemberStatus): boolean {
+  return member.state === 'live' && member.beatAgeMs < staleMs;
+}
+
+export function degradationsOf(facts: NodeFacts): Degradation[] {
+  if (facts.members === null) return [noDatapath];
+  const serving = facts.members.filter(isServing);
+  return [
+    ...(['agent', 'dns-proxy'] as const).flatMap((role) => memberProblem(facts, role)),
+    ...(serving.length === 0 && facts.members.length > 0 ? [nobodyServes] : []),
+    ...policyProblems(facts),
+    ...exchangeProblem(facts),
+    ...facts.maps.filter(isNearlyFull).map(mapProblem),
+    ...inputProblems(facts),
+  ];
+}
+
+const noDatapath: Degradation = {
+  code: 'no-datapath',
+  message: 'nothing is pinned on this node: no policy is enforced and no DNS is steered',
+  fix: 'start the agent: it must run once after each boot',
+};
+
+const nobodyServes: Degradation = {
+  code: 'no-member-serves',
+  message: 'no process answers DNS on the shared socket: pods with DNS rules get no answers',
+  fix: 'start the agent or the DNS proxy',
+};
+
+function memberProblem(facts: NodeFacts, role: 'agent' | 'dns-proxy'): Degradation[] {
+  const members = (facts.members ?? []).filter((member) => member.role === role);
+  if (members.some(isServing)) return [];
+  const name = names[role];
+  const live = members.find(({ state }) => state === 'live');
+  const others = `the other process answers DNS${role === 'agent' ? ' and learns new addresses; policy and pods stay as they are' : ', alone'}`;
+  if (live !== undefined && live.beatAgeMs < 60_000) {
+    const age = Math.round(live.beatAgeMs);
+    return [
+      {
+        code: 'member-stale',
+        message: `the ${name} (pid ${live.pid}) has not given a heartbeat for ${age} ms and is passed over: ${others}`,
+        fix: `look at the CPU that the ${name} gets, and whether it is stopped; restart it if it hangs`,
+      },
+    ];
+  }
+  const draining = members.some(({ state }) => state === 'drain');
+  return [
+    {
+      code: role === 'agent' ? 'agent-away' : 'proxy-away',
+      message: `the ${name} ${draining ? 'is stopping' : 'does not run'}: ${others}`,
+      fix: `start the ${name}, or see its log for why it does not start`,
+    },
+  ];
+}
+
+function policyProblems({ role, policy, requiredRevision }: NodeFacts): Degradation[] {
+  if (policy.revision === 0) {
+    return [
+      {
+        code: 'no-policy',
+        message: 'this process has no policy yet and does not serve',
+        fix:
+          role === 'agent'
+            ? 'see the diagnostics and the log of the agent'
+            : 'start the agent: there is no usable snapshot',
+      },
+    ];
+  }
+  const problems: Degradation[] = [];
+  if (policy.origin === 'snapshot') {
+    problems.push({
+      code: 'snapshot-only',
+      message: `policy is that of the last snapshot, revision ${policy.revision}: changes since are not known here`,
+      fix:
+        role === 'agent'
+          ? 'wait for the first reading of the source, or see the log of the agent'
+          : 'start the agent',
+    });
+  }
+  if (policy.revision < requiredRevision) {
+    problems.push({
+      code: 'policy-behind',
+      message: `this process serves revision ${policy.revision}, the node is at ${requiredRevision}: the other process is preferred`,
+      fix: 'wait; if it lasts, see the log of this process for why the policy was refused',
+    });
+  }
+  return problems;
+}
+
+/** Only worth saying when both are there: an absent process is named already. */
+function exchangeProblem({ members, isExchangeConnected }: NodeFacts): Degradation[] {
+  const isPeerThere = new Set((members ?? []).filter(isServing).map(({ role }) => role)).size > 1;
+  if (isExchangeConnected || !isPeerThere) return [];
+  return [
+    {
+      code: 'exchange-down',
+      message:
+        'the two processes are not connected: names and events of the other one are not seen here; each writes its own to the datapath',
+      fix: "check that both have the same runDir and that the agent's sync socket is in it",
+    },
+  ];
+}
+
+function isNearlyFull({ entries, capacity }: MapFill): boolean {
+  return entries > capacity * degradedFillRatio;
+}
+
+function mapProblem({ name, entries, capacity }: MapFill): Degradation {
+  return {
+    code: 'map-nearly-full',
+    message: `map ${name} has ${entries} of ${capacity} entries: what does not fit will be refused`,
+    fix: mapFixes[name] ?? 'see docs/operations for the limits',
+  };
+}
+
+const mapFixes: Readonly<Record<string, string>> = {
+  fqdn: 'lower quotaNamespace, or fqdnIdleSeconds so that expired addresses go earlier',
+  policy: 'use fewer or wider rules: CIDRs, ports and peers multiply',
+  classes: 'use fewer CIDRs in policies',
+  dns_servers: 'name fewer DNS servers in rules with toPorts.rules.dns',
+};
+
+function inputProblems({ errors, warnings }: NodeFacts): Degradation[] {
+  if (errors === 0) return [];
+  const also = warnings > 0 ? ` and ${warnings} warnings` : '';
+  return [
+    {
+      code: 'diagnostics',
+      message: `${errors} errors${also} in objects or interfaces: what was in force before stays in force`,
+      fix: 'see the diagnostics',
+    },
+  ];
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Which stored events an observer wants, decided on their bytes: most are passed over undecoded. */
+
+import { type Matcher } from '@tandem/core/dns/matcher';
+import { compileMatcher } from '@tandem/core/dns/matcher-compile';
+import { parseMatchPattern } from '@tandem/core/dns/pattern';
+import { loadName, QueryView } from '@tandem/core/dns/query';
+import { err, ok, type Result } from '@tandem/core/result';
+import { tdEvent, tdVerdict } from '@tandem/datapath/abi.gen';
+import { EventType, EventVerdict, type ObserveRequest } from '@tandem/proto/gen/messages';
+import { dnsRecordField, dnsRecordHeaderBytes, dnsVerdict } from '../dns-event.ts';
+import { readU16, readU32 } from '../store/dns-records.ts';
+import type { EndpointNames } from '../store/endpoint-names.ts';
+import { type EventStore, eventKindDns, eventKindDrop } from '../store/event-store.ts';
+
+/** Exact matching of one name pattern, in the syntax of matchPattern. */
+export class NameFilter {
+  readonly #matcher: Matcher;
+  readonly #view = new QueryView({ low: 0, high: 0 });
+
+  private constructor(matcher: Matcher) {
+    this.#matcher = matcher;
+  }
+
+  /** Null for the empty text: every name. Error: a sentence for the asker. */
+  static parse(text: string): Result<NameFilter | null, string> {
+    if (text === '') return ok(null);
+    // As in rules.dns a bare star is any name at all.
+    const pattern = parseMatchPattern(text, 'rules.dns');
+    if (!pattern.ok) return err(pattern.error.message);
+    return ok(new NameFilter(compileMatcher([pattern.value]).matcher));
+  }
+
+  matches(bytes: Uint8Array, at: number, length: number): boolean {
+    if (!loadName(this.#view, bytes, at, at + length)) return false;
+    return this.#matcher.has(this.#matcher.match(this.#view), 0);
+  }
+}
+
+/** What a filter calls the verdict of a query. */
+export function dnsEventVerdict(verdict: number): EventVerdict {
+  if (verdict === dnsVerdict.allowed) return EventVerdict.EVENT_VERDICT_ALLOWED;
+  if (verdict === dnsVerdict.denied) return EventVerdict.EVENT_VERDICT_DENIED;
+  return EventVerdict.EVENT_VERDICT_ERROR;
+}
+
+/** And of a packet. */
+export function dropEventVerdict(verdict: number): EventVerdict {
+  return verdict === tdVerdict.ALLOW
+    ? EventVerdict.EVENT_VERDICT_AUDIT
+    : EventVerdict.EVENT_VERDICT_DENIED;
+}
+
+export class EventFilter {
+  readonly #kind: number;
+  readonly #verdict: EventVerdict;
+  readonly #pod: string;
+  readonly #name: NameFilter | null;
+  readonly #endpoints: EndpointNames;
+
+  private constructor(request: ObserveRequest, name: NameFilter | null, endpoints: EndpointNames) {
+    this.#kind = kindOf(request.type);
+    this.#verdict = request.verdict;
+    this.#pod = request.pod;
+    this.#name = name;
+    this.#endpoints = endpoints;
+  }
+
+  static parse(request: ObserveRequest, endpoints: EndpointNames): Result<EventFilter, string> {
+    if (request.pod !== '' && !/^[^/]+\/[^/]*$/.test(request.pod)) {
+      return err('pod must be "namespace/pod", or "namespace/" for all of a namespace');
+    }
+    const name = NameFilter.parse(request.namePattern);
+    return name.ok ? ok(new EventFilter(request, name.value, endpoints)) : name;
+  }
+
+  matches(store: EventStore, event: number): boolean {
+    const kind = store.kindOf(event);
+    if (this.#kind !== 0 && this.#kind !== kind) return false;
+    const at = store.offsetOf(event);
+    return kind === eventKindDns ? this.#matchesDns(store.bytes, at) : this.#matchesDrop(store, at);
+  }
+
+  #matchesDns(bytes: Uint8Array, at: number): boolean {
+    if (!this.#isVerdict(dnsEventVerdict(bytes[at + dnsRecordField.verdict] as number)))
+      return false;
+    if (this.#pod !== '') {
+      const endpointId = readU32(bytes, at + dnsRecordField.endpointId);
+      if (!isPod(this.#pod, this.#endpoints.podOf(endpointId))) return false;
+    }
+    if (this.#name === null) return true;
+    const length = readU16(bytes, at + dnsRecordField.nameLength);
+    return length > 0 && this.#name.matches(bytes, at + dnsRecordHeaderBytes, length);
+  }
+
+  #matchesDrop({ bytes }: EventStore, at: number): boolean {
+    if (this.#name !== null) return false;
+    if (!this.#isVerdict(dropEventVerdict(bytes[at + tdEvent.verdict] as number))) return false;
+    if (this.#pod === '') return true;
+    const endpoints = this.#endpoints;
+    return (
+      isPod(this.#pod, endpoints.podOf(readU32(bytes, at + tdEvent.endpoint_id))) ||
+      isPod(this.#pod, endpoints.podAt(bytes, at + tdEvent.source)) ||
+      isPod(this.#pod, endpoints.podAt(bytes, at + tdEvent.destination))
+    );
+  }
+
+  #isVerdict(verdict: EventVerdict): boolean {
+    return this.#verdict === EventVerdict.EVENT_VERDICT_UNSPECIFIED || this.#verdict === verdict;
+  }
+}
+
+/** Whether `pod` is what "namespace/pod" or "namespace/" asks for. */
+export function isPod(wanted: string, pod: string): boolean {
+  return wanted.endsWith('/') ? pod.startsWith(wanted) : pod === wanted;
+}
+
+function kindOf(type: EventType): number {
+  if (type === EventType.EVENT_TYPE_DNS) return eventKindDns;
+  return type === EventType.EVENT_TYPE_DROP ? eventKindDrop : 0;
+}

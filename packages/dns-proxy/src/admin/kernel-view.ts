@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What a process reads of the kernel's maps for people: who serves, how full, which endpoints. */
+
+import { BatchCursor, type BpfMap } from '@tandem/bpf-loader-node/map';
+import {
+  TD_FQDN_PAGES_MAX,
+  TD_FQDN_SELECTORS_MAX,
+  tdFqdn,
+  tdFqdnKey,
+  tdFqdnSlot,
+  tdGroup,
+} from '@tandem/datapath/abi.gen';
+import { readCounters } from '@tandem/datapath/counters';
+import type { Datapath } from '@tandem/datapath/datapath';
+import { decodeEndpoint, type EndpointValue } from '@tandem/datapath/encode';
+import type { MapName } from '@tandem/datapath/paths';
+import { type MemberStatus, readMembers } from '../group.ts';
+import { mapCountAgeMs, mapCountEntries } from './limits.ts';
+
+/** Maps whose fill either process can tell, and those that only the agent may read. */
+const memberMaps: readonly MapName[] = ['endpoints', 'fqdn', 'quotas'];
+const agentOnlyMaps: readonly MapName[] = ['classes', 'policy', 'dns_servers'];
+
+export interface MapFill {
+  readonly name: string;
+  readonly entries: number;
+  readonly capacity: number;
+}
+
+export class KernelView {
+  readonly #datapath: Datapath;
+  readonly #maps: readonly MapName[];
+  readonly #nowNs: () => number;
+  readonly #groupMemory: ArrayBuffer;
+  readonly #page = new Uint8Array(tdFqdn.size);
+  readonly #pageWords = new Uint32Array(this.#page.buffer);
+  #fill: readonly MapFill[] = [];
+  #filledMs = -Infinity;
+
+  /** `nowNs`: CLOCK_MONOTONIC. */
+  constructor(datapath: Datapath, isAgent: boolean, nowNs: () => number) {
+    this.#datapath = datapath;
+    this.#maps = isAgent ? [...memberMaps, ...agentOnlyMaps] : memberMaps;
+    this.#nowNs = nowNs;
+    this.#groupMemory = datapath.map('group').mmap();
+  }
+
+  members(): MemberStatus[] {
+    return readMembers(this.#groupMemory, BigInt(Math.floor(this.#nowNs())));
+  }
+
+  /** The revision below which members are passed over. */
+  requiredRevision(): number {
+    return new DataView(this.#groupMemory).getUint32(tdGroup.required_revision, true);
+  }
+
+  counters(): Record<string, number> {
+    return readCounters(this.#datapath);
+  }
+
+  /** Entries of each map; counted at most every `mapCountAgeMs`. */
+  mapFill(): readonly MapFill[] {
+    const nowMs = this.#nowNs() / 1e6;
+    if (nowMs - this.#filledMs < mapCountAgeMs) return this.#fill;
+    this.#filledMs = nowMs;
+    this.#fill = this.#maps.map((name) => {
+      const map = this.#datapath.map(name);
+      return { name, entries: countEntries(map), capacity: map.maxEntries };
+    });
+    return this.#fill;
+  }
+
+  /** All pod addresses that the kernel judges. */
+  *endpoints(): Generator<{ readonly address: Uint8Array } & EndpointValue, void, undefined> {
+    for (const [address, value] of this.#datapath.map('endpoints').entries()) {
+      yield { address, ...decodeEndpoint(value) };
+    }
+  }
+
+  /** FQDN selectors that hold the address now, at most `limit`. */
+  selectorsOf(address: Uint8Array, limit: number): number[] {
+    const map = this.#datapath.map('fqdn');
+    const key = new Uint8Array(tdFqdnKey.size);
+    key.set(address);
+    const selectors: number[] = [];
+    for (let page = 0; page < TD_FQDN_PAGES_MAX; page++) {
+      key[tdFqdnKey.page] = page;
+      if (!map.lookupInto(key, this.#page)) break;
+      for (let s = 0; s < TD_FQDN_SELECTORS_MAX && selectors.length < limit; s++) {
+        const at = (tdFqdn.slot + s * tdFqdnSlot.size + tdFqdnSlot.selector) / 4;
+        const selector = this.#pageWords[at] as number;
+        if (selector !== 0) selectors.push(selector);
+      }
+    }
+    return selectors;
+  }
+}
+
+/** Counts with two buffers that are used again for every batch. */
+function countEntries(map: BpfMap): number {
+  const capacity = Math.min(mapCountEntries, map.maxEntries);
+  const keys = new Uint8Array(capacity * map.keySize);
+  const values = new Uint8Array(capacity * map.valueBytes);
+  const cursor = new BatchCursor(map.keySize);
+  let count = 0;
+  // Bounded even if entries are deleted under a trie's walk, which then begins again.
+  while (!cursor.isDone && count <= map.maxEntries) {
+    count += map.lookupBatch(cursor, keys, values, capacity);
+  }
+  return Math.min(count, map.maxEntries);
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Bounds of the admin service. */
+
+/** Observers at once; more are refused (`observersRefused`). */
+export const observersMax = 16;
+/** Stored events that one observer looks at before others have their turn. */
+export const observeStepEvents = 1024;
+/** Entries of a map that are counted in one system call, and how long a count is used. */
+export const mapCountEntries = 1024;
+export const mapCountAgeMs = 5000;
+/** A map that is fuller than this is a degradation. */
+export const degradedFillRatio = 0.9;

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * One observer: a place in the event store that moves as fast as the client reads. What is overwritten
+ * before it is read is counted and told with the next event.
+ */
+
+import type { ServerWritableStream } from '@grpc/grpc-js';
+import type { ObserveRequest, ObserveResponseInit } from '@tandem/proto/gen/messages';
+import { StreamLink } from '@tandem/runtime/stream-link';
+import type { Clock } from '@tandem/runtime/system-clock';
+import { dnsRecordField } from '../dns-event.ts';
+import { EventCursor, eventKindDns } from '../store/event-store.ts';
+import type { NodeStore } from '../store/node-store.ts';
+import type { PeerNames } from '../store/peer-names.ts';
+import type { EventFilter } from './event-filter.ts';
+import { eventMessage } from './event-message.ts';
+import { observeStepEvents } from './limits.ts';
+
+export type ObserveCall = ServerWritableStream<ObserveRequest, ObserveResponseInit>;
+
+export interface ObserverOptions {
+  readonly store: NodeStore;
+  readonly filter: EventFilter;
+  readonly names: PeerNames;
+  readonly clock: Clock;
+  readonly call: ObserveCall;
+  readonly onEnd: () => void;
+}
+
+export class Observer {
+  readonly #o: ObserverOptions;
+  readonly #link: StreamLink<ObserveResponseInit>;
+  readonly #cursor: EventCursor;
+  /** Where an observer that does not follow ends. */
+  readonly #end: number;
+  #unsubscribe: (() => void) | null = null;
+  #isScheduled = false;
+  #isOver = false;
+  #lost = 0;
+
+  constructor(options: ObserverOptions) {
+    this.#o = options;
+    const { store, call } = options;
+    const { request } = call;
+    this.#link = new StreamLink(call);
+    this.#cursor = new EventCursor(store.events, this.#firstEvent());
+    this.#end = request.follow ? Infinity : store.events.next;
+    this.#link.onDrain = () => this.#pump();
+    const stop = (): void => this.#stop();
+    call.on('cancelled', stop);
+    call.on('close', stop);
+    call.on('error', stop);
+    if (request.follow) this.#unsubscribe = store.events.subscribe(() => this.#pump());
+    this.#pump();
+  }
+
+  /** The oldest of the past events that were asked for. */
+  #firstEvent(): number {
+    const { store, filter, clock, call } = this.#o;
+    const { events } = store;
+    const { last, sinceS } = call.request;
+    if (last === 0 && sinceS === 0) return events.next;
+    const oldestUs = sinceS === 0 ? -Infinity : (clock.boottimeSeconds() - sinceS) * 1e6;
+    let first = events.next;
+    let matching = 0;
+    for (let event = events.next - 1; event >= events.first; event--) {
+      if (timeUs(store, event) < oldestUs || (last !== 0 && matching === last)) break;
+      if (!filter.matches(events, event)) continue;
+      matching += 1;
+      first = event;
+    }
+    return first;
+  }
+
+  #pump(): void {
+    const { store, filter, names, clock } = this.#o;
+    const cursor = this.#cursor;
+    for (let looked = 0; looked < observeStepEvents; looked++) {
+      if (this.#isOver || !this.#link.isWritable) return;
+      if (!cursor.next() || cursor.event >= this.#end) {
+        if (this.#end !== Infinity) this.#finish();
+        return;
+      }
+      this.#lost += cursor.takeLost();
+      if (!filter.matches(store.events, cursor.event)) continue;
+      const message = eventMessage(store, cursor.event, names, clock);
+      if (message === null) continue;
+      this.#link.send({ ...message, lost: this.#lost });
+      this.#lost = 0;
+    }
+    this.#pumpSoon();
+  }
+
+  #pumpSoon(): void {
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setImmediate(() => {
+      this.#isScheduled = false;
+      this.#pump();
+    });
+  }
+
+  #finish(): void {
+    this.#link.close();
+    this.#stop();
+  }
+
+  #stop(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#unsubscribe?.();
+    this.#o.onEnd();
+  }
+}
+
+/** Boottime, microseconds. */
+function timeUs({ events }: NodeStore, event: number): number {
+  const at = events.offsetOf(event);
+  const view = new DataView(events.bytes.buffer, events.bytes.byteOffset + at, 16);
+  return events.kindOf(event) === eventKindDns
+    ? view.getFloat64(dnsRecordField.timeUs, true)
+    : Number(view.getBigUint64(0, true)) / 1000;
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** The answer to `Status`. */
+
+import { release } from 'node:os';
+import { TD_ABI_VERSION } from '@tandem/datapath/abi.gen';
+import {
+  MemberRole,
+  MemberState,
+  type MemberStatusInit,
+  Severity,
+  type StatusResponseInit,
+  type SyncStatusInit,
+} from '@tandem/proto/gen/messages';
+import type { MemberStatus } from '../group.ts';
+import { backlogBytesMax } from '../sync/limits.ts';
+import { version } from '../version.ts';
+import type { AdminContext } from './context.ts';
+import { type Degradation, degradationsOf, isServing } from './degradations.ts';
+
+const states = {
+  none: MemberState.MEMBER_STATE_NONE,
+  live: MemberState.MEMBER_STATE_LIVE,
+  drain: MemberState.MEMBER_STATE_DRAIN,
+  dead: MemberState.MEMBER_STATE_DEAD,
+} as const;
+const roles = {
+  agent: MemberRole.MEMBER_ROLE_AGENT,
+  'dns-proxy': MemberRole.MEMBER_ROLE_DNS_PROXY,
+} as const;
+
+/** All that does not hold, as this process sees it. */
+export function degradations(context: AdminContext): Degradation[] {
+  const kernel = context.kernel();
+  const diagnostics = context.diagnostics();
+  const errors = diagnostics.filter(({ severity }) => severity === 'error').length;
+  const general = degradationsOf({
+    role: context.role,
+    members: kernel?.members() ?? null,
+    requiredRevision: kernel?.requiredRevision() ?? 0,
+    policy: context.policy(),
+    isExchangeConnected: context.exchange.isConnected,
+    maps: kernel?.mapFill() ?? [],
+    errors,
+    warnings: diagnostics.length - errors,
+  });
+  return [...general, ...context.ownDegradations()];
+}
+
+export function statusOf(context: AdminContext): StatusResponseInit {
+  const kernel = context.kernel();
+  const { nodeName, ...policy } = context.policy();
+  return {
+    version: {
+      version,
+      abiVersion: TD_ABI_VERSION,
+      nodeVersion: process.version,
+      kernelRelease: release(),
+    },
+    nodeName,
+    role: roles[context.role],
+    member: context.member,
+    uptimeS: Math.floor((context.clock.monotonicMs() - context.startedMs) / 1000),
+    members: (kernel?.members() ?? []).map(memberMessage),
+    policy: { ...policy, requiredRevision: kernel?.requiredRevision() ?? 0 },
+    sync: syncMessage(context),
+    maps: [...(kernel?.mapFill() ?? [])],
+    degraded: degradations(context),
+    diagnostics: context.diagnostics().map(({ severity, ...rest }) => ({
+      severity: severity === 'error' ? Severity.SEVERITY_ERROR : Severity.SEVERITY_WARNING,
+      ...rest,
+    })),
+  };
+}
+
+function memberMessage(member: MemberStatus): MemberStatusInit {
+  return {
+    index: member.index,
+    role: roles[member.role],
+    state: states[member.state],
+    pid: member.pid,
+    epoch: member.epochNs,
+    beatAgeUs: Math.max(0, Math.round(member.beatAgeMs * 1000)),
+    revision: member.revision,
+    isFresh: isServing(member),
+  };
+}
+
+function syncMessage({ exchange, exchangeError }: AdminContext): SyncStatusInit {
+  const { outbox } = exchange;
+  return {
+    isConnected: exchange.isConnected,
+    backlogBytes: outbox.waitingBytes,
+    backlogBytesMax,
+    eventsLost: outbox.eventsLost,
+    mappingsLost: outbox.mappingsLost,
+    sentSequence: outbox.lastSequence,
+    ackedSequence: outbox.ackedSequence,
+    lastError: exchangeError(),
+    peerVersion: exchange.peerVersion,
+  };
+}
