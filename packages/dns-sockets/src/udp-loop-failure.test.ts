@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:os';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { appendEcho, echoLoop, echoPair, openListener } from '../test/echo.ts';
 import { until } from '../test/wait.ts';
 import { closeFd, localPort } from './fd.ts';
@@ -131,10 +132,9 @@ test('loops that were closed give their memory back', async () => {
       loop.close();
     }
   };
-  const settle = (): Promise<unknown> => new Promise((resolve) => setTimeout(resolve, 10));
-  for (let i = 0; i < 10; i++, await settle()) open(20);
+  for (let i = 0; i < 10; i++, await setImmediate()) open(20);
   const before = process.memoryUsage().rss;
-  for (let i = 0; i < 40; i++, await settle()) open(20);
+  for (let i = 0; i < 40; i++, await setImmediate()) open(20);
   // 800 loops of about 190 KiB each, were they kept.
   const grown = (process.memoryUsage().rss - before) / 2 ** 20;
   assert.ok(grown < 60, `${grown} MiB more`);
