@@ -58,7 +58,7 @@ export const tcpConnectTimeoutMs = 3000;
 export const tcpBacklogBytesMax = 262_144;
 
 /** Bytes of the ring that carries events and mappings from the DNS worker to the main thread. */
-export const eventRingBytes: number = 4 << 20;
+export const eventRingBytes: number = 1 << 20;
 /** How often the main thread empties it. */
 export const eventDrainIntervalMs = 50;
 /** Records taken from the ring at one time: the main thread has other things to do. */
