@@ -17,3 +17,5 @@ export const reconcileIntervalMs = 5000;
 export const acknowledgeTimeoutMs = 10_000;
 /** How often expired addresses are looked for in the kernel's map. */
 export const expireIntervalMs = 5000;
+/** Compilations whose applying failed that are still taken for partly in force. */
+export const partialMax = 4;

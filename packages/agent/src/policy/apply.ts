@@ -10,10 +10,11 @@
 
 import { type ClassTable, type Compiled, type CompiledPolicy } from '@tandem/core/policy/desired';
 import { expandPolicy } from '@tandem/core/policy/expand';
-import { tdGroup } from '@tandem/datapath/abi.gen';
+import { TD_POLICY_MAX, tdGroup } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { type Entry, encodeClass, encodeDnsServer, encodePolicy } from '@tandem/datapath/encode';
 import { addEntries, pruneEntries } from '@tandem/datapath/reconcile';
+import { TandemError } from '@tandem/runtime/tandem-error';
 
 export interface ApplyStep {
   readonly datapath: Datapath;
@@ -27,6 +28,12 @@ export interface ApplyStep {
 export function applyToDatapath({ datapath, compiled, retained, endpoints }: ApplyStep): void {
   const policies = new Map([...retained, ...compiled.policies]);
   const transition = policyEntries(policies.values(), compiled.classTable);
+  if (transition.length > TD_POLICY_MAX) {
+    throw new TandemError(
+      'TANDEM_POLICY_TOO_LARGE',
+      `the change needs ${transition.length} policy entries, the kernel's map has room for ${TD_POLICY_MAX}: use fewer or wider rules`,
+    );
+  }
   const servers = compiled.dnsServers.map(({ policyId, server, protocol, ruleSetId }) =>
     encodeDnsServer(policyId, server, protocol, ruleSetId),
   );

@@ -36,6 +36,8 @@ interface Draft {
 export class ClusterBuilder {
   /** Last valid version of each policy, by its reference. */
   readonly #lastGood = new Map<string, Policy>();
+  /** The last readable version of each object, by kind, namespace and name. */
+  #lastObjects = new Map<string, K8sObject>();
 
   build(source: SourceState): ClusterState {
     const draft: Draft = {
@@ -52,11 +54,20 @@ export class ClusterBuilder {
         message,
       })),
     };
+    const objects = new Map<string, K8sObject>();
     for (const { file, document, raw } of source.objects) {
       const parsed = parseObject(raw);
+      const identity = identityOf(raw);
       if (parsed.ok) {
+        objects.set(identity, parsed.value);
         this.#add(parsed.value, draft, file);
         continue;
+      }
+      // A Node or Service that vanished because of a typo would open its addresses to learning.
+      const last = this.#lastObjects.get(identity);
+      if (last !== undefined) {
+        objects.set(identity, last);
+        this.#add(last, draft, file);
       }
       for (const { path, message } of parsed.error.issues) {
         draft.diagnostics.push({
@@ -67,6 +78,7 @@ export class ClusterBuilder {
         });
       }
     }
+    this.#lastObjects = objects;
     for (const ref of this.#lastGood.keys()) {
       if (!draft.policies.has(ref)) this.#lastGood.delete(ref);
     }
@@ -116,4 +128,13 @@ export class ClusterBuilder {
       draft.policies.set(ref, { inForce: this.#lastGood.get(ref) ?? null, invalid: parsed.error });
     }
   }
+}
+
+/** Kind, namespace and name as far as they can be read; '' otherwise. */
+function identityOf(raw: unknown): string {
+  if (typeof raw !== 'object' || raw === null) return '';
+  const { kind, metadata } = raw as { kind?: unknown; metadata?: unknown };
+  if (typeof kind !== 'string' || typeof metadata !== 'object' || metadata === null) return '';
+  const { namespace, name } = metadata as { namespace?: unknown; name?: unknown };
+  return typeof name === 'string' ? JSON.stringify([kind, namespace ?? '', name]) : '';
 }

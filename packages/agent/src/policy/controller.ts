@@ -19,7 +19,7 @@ import { writeSnapshotFile } from '@tandem/runtime/snapshot-file';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { type AttachedEndpoint, attachEndpoints } from '../endpoint/attacher.ts';
-import { acknowledgeTimeoutMs } from '../limits.ts';
+import { acknowledgeTimeoutMs, partialMax } from '../limits.ts';
 import type { PolicyServer } from '../sync/policy-server.ts';
 import { applyToDatapath, requireRevision } from './apply.ts';
 import { snapshotOf } from './snapshot.ts';
@@ -45,7 +45,10 @@ export class PolicyController {
   #ids: StableIds;
   #cluster: ClusterState | null = null;
   #applied: Compiled | null = null;
+  /** Of what is applied; '' while that is unknown. */
   #fingerprint = '';
+  /** Compilations that may be in the kernel in part: their applying failed. */
+  #partial: readonly Compiled[] = [];
   #revision: number;
   #running: Promise<void> | null = null;
   #isDirty = false;
@@ -121,20 +124,26 @@ export class PolicyController {
     const compiled = this.#compile(cluster);
     if (compiled === null) return;
     const isNew = compiled !== this.#applied;
-    if (isNew) await this.#publish(compiled);
+    if (isNew) {
+      // From here on the kernel may hold some of it: until it is applied whole, it counts as there.
+      this.#partial = [...this.#partial, compiled].slice(-partialMax);
+      await this.#publish(compiled);
+    }
     const attached = await attachEndpoints(datapath, compiled.endpoints);
     this.#attachDiagnostics = attached.diagnostics;
     this.#endpoints = attached.endpoints;
     applyToDatapath({
       datapath,
       compiled,
-      retained: this.#applied?.policies ?? new Map<number, CompiledPolicy>(),
+      retained: this.#retainedPolicies(),
       endpoints: attached.entries,
     });
     const wanted = new Set(attached.endpoints.map((endpoint) => endpoint.interface.vethIfindex));
     datapath.detachEndpoints((ifindex) => wanted.has(ifindex));
     if (!isNew) return;
     this.#applied = compiled;
+    this.#partial = [];
+    this.#fingerprint = fingerprintOf(compiled);
     log.info('policy applied', {
       revision: this.#revision,
       endpoints: attached.entries.length,
@@ -146,18 +155,25 @@ export class PolicyController {
 
   /** The compilation of the cluster as it is; the one in force when nothing changed, null when it can't be. */
   #compile(cluster: ClusterState): Compiled | null {
-    const retain = this.#applied === null ? [] : [this.#applied];
+    const retain = this.#applied === null ? this.#partial : [this.#applied, ...this.#partial];
     const node = this.#o.nodeContext();
     const compiled = compile(cluster, { node, revision: this.#revision + 1, retain }, this.#ids);
-    const fingerprint = fingerprintOf(compiled);
-    if (this.#applied !== null && fingerprint === this.#fingerprint) return this.#applied;
+    if (this.#applied !== null && fingerprintOf(compiled) === this.#fingerprint)
+      return this.#applied;
     if (!compiled.fits) {
       this.#o.log.error('policy does not fit the kernel maps, the last one stays in force');
       return this.#applied;
     }
-    this.#fingerprint = fingerprint;
     this.#ids = compiled.ids;
     return compiled;
+  }
+
+  #retainedPolicies(): Map<number, CompiledPolicy> {
+    const retained = new Map<number, CompiledPolicy>();
+    for (const compiled of [...(this.#applied === null ? [] : [this.#applied]), ...this.#partial]) {
+      for (const [id, policy] of compiled.policies) retained.set(id, policy);
+    }
+    return retained;
   }
 
   /** Members first: none may meet a policy id that it does not know. */
