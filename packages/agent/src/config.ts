@@ -28,7 +28,6 @@ export interface AgentConfig extends MemberConfig {
   readonly nodeLocalDns: readonly Uint8Array[];
   readonly routingTable: number;
   readonly rulePriority: number;
-  readonly fqdnIdleSeconds: number;
   readonly quotaNamespace: number;
   readonly quotaSelector: number;
   readonly cgroupPath: string;
@@ -81,13 +80,6 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
       default: 9,
       min: 1,
       max: 32_765,
-    }),
-    fqdnIdleSeconds: intOption({
-      group: 'Datapath',
-      description: 'How long an expired address is kept for connections that use it.',
-      default: 86_400,
-      min: 0,
-      max: 31_536_000,
     }),
     quotaNamespace: intOption({
       group: 'Datapath',

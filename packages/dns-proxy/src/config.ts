@@ -8,6 +8,7 @@ import { type MarkConfig, markConfig } from '@tandem/datapath/config';
 import type { ConfigSpec, OptionTable } from '@tandem/runtime/config';
 import { durationOption, enumOption, intOption, stringOption } from '@tandem/runtime/config-option';
 import { type LogFormat, type LogLevel, logLevels } from '@tandem/runtime/log';
+import { parseMetricsAddress } from './metrics/address.ts';
 
 /** What both processes of a node must be told alike. */
 export interface MemberConfig {
@@ -20,6 +21,7 @@ export interface MemberConfig {
   readonly denial: 'refused' | 'nxdomain';
   readonly fqdnGraceSeconds: number;
   readonly ttlSecondsMin: number;
+  readonly fqdnIdleSeconds: number;
   readonly queriesPerSecond: number;
   readonly drainTimeout: number;
   readonly metricsAddress: string;
@@ -99,6 +101,13 @@ export const memberOptions: OptionTable<MemberConfig> = {
     min: 1,
     max: 10_000_000,
   }),
+  fqdnIdleSeconds: intOption({
+    group: 'Datapath',
+    description: 'How long an expired address is kept for connections that use it.',
+    default: 86_400,
+    min: 0,
+    max: 31_536_000,
+  }),
   drainTimeout: durationOption({
     group: 'Node',
     description: 'How long queries in flight are waited for when the process is told to stop.',
@@ -128,9 +137,17 @@ export const memberOptions: OptionTable<MemberConfig> = {
 
 /** Relations between the shared options: what is wrong, or nothing. */
 export function checkMemberConfig(config: MemberConfig): readonly string[] {
-  return markConfig(config.markMask) === null
-    ? ['markMask must be two adjacent bits, such as 0x3000']
-    : [];
+  const problems: string[] = [];
+  if (markConfig(config.markMask) === null) {
+    problems.push('markMask must be two adjacent bits, such as 0x3000');
+  }
+  const { metricsAddress } = config;
+  if (metricsAddress !== '' && parseMetricsAddress(metricsAddress, config.proxyUid) === null) {
+    problems.push(
+      'metricsAddress must be ADDRESS:PORT, such as 127.0.0.1:9100, or an absolute path',
+    );
+  }
+  return problems;
 }
 
 export function markOf(config: MemberConfig): MarkConfig {

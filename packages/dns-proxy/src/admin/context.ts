@@ -38,8 +38,7 @@ export interface AdminContext {
   /** Last failure of the connection to the other process, empty if none. */
   readonly exchangeError: () => string;
   readonly policy: () => PolicyFacts;
-  /** Null while nothing is pinned. */
-  readonly kernel: () => KernelView | null;
+  readonly kernel: KernelView;
   readonly diagnostics: () => readonly InputDiagnostic[];
   /** What only this process can see. */
   readonly ownDegradations: () => readonly Degradation[];

@@ -20,8 +20,7 @@ export type PolicyOrigin = 'agent' | 'snapshot' | 'none';
 export interface NodeFacts {
   /** Who is asked. */
   readonly role: 'agent' | 'dns-proxy';
-  /** Null: nothing is pinned yet. */
-  readonly members: readonly MemberStatus[] | null;
+  readonly members: readonly MemberStatus[];
   readonly requiredRevision: number;
   readonly policy: { readonly revision: number; readonly origin: PolicyOrigin };
   readonly isExchangeConnected: boolean;
@@ -39,23 +38,16 @@ export function isServing(member: MemberStatus): boolean {
 }
 
 export function degradationsOf(facts: NodeFacts): Degradation[] {
-  if (facts.members === null) return [noDatapath];
   const serving = facts.members.filter(isServing);
   return [
     ...(['agent', 'dns-proxy'] as const).flatMap((role) => memberProblem(facts, role)),
-    ...(serving.length === 0 && facts.members.length > 0 ? [nobodyServes] : []),
+    ...(serving.length === 0 ? [nobodyServes] : []),
     ...policyProblems(facts),
     ...exchangeProblem(facts),
     ...facts.maps.filter(isNearlyFull).map(mapProblem),
     ...inputProblems(facts),
   ];
 }
-
-const noDatapath: Degradation = {
-  code: 'no-datapath',
-  message: 'nothing is pinned on this node: no policy is enforced and no DNS is steered',
-  fix: 'start the agent: it must run once after each boot',
-};
 
 const nobodyServes: Degradation = {
   code: 'no-member-serves',
@@ -64,7 +56,7 @@ const nobodyServes: Degradation = {
 };
 
 function memberProblem(facts: NodeFacts, role: 'agent' | 'dns-proxy'): Degradation[] {
-  const members = (facts.members ?? []).filter((member) => member.role === role);
+  const members = facts.members.filter((member) => member.role === role);
   if (members.some(isServing)) return [];
   const name = names[role];
   const live = members.find(({ state }) => state === 'live');
@@ -125,7 +117,7 @@ function policyProblems({ role, policy, requiredRevision }: NodeFacts): Degradat
 
 /** Only worth saying when both are there: an absent process is named already. */
 function exchangeProblem({ members, isExchangeConnected }: NodeFacts): Degradation[] {
-  const isPeerThere = new Set((members ?? []).filter(isServing).map(({ role }) => role)).size > 1;
+  const isPeerThere = new Set(members.filter(isServing).map(({ role }) => role)).size > 1;
   if (isExchangeConnected || !isPeerThere) return [];
   return [
     {

@@ -33,7 +33,7 @@ export function* listEndpoints(
   const entries: EndpointEntryInit[] = [];
   const attached = new Set<string>();
   const interfaces = context.interfaceNames();
-  for (const endpoint of context.kernel()?.endpoints() ?? []) {
+  for (const endpoint of context.kernel.endpoints()) {
     attached.add(formatAddress(endpoint.address));
     const named = names.at(endpoint.address);
     entries.push({
@@ -87,13 +87,12 @@ export function* listFqdn(
   let place = cache.nextEntry(1);
   while (place !== 0) {
     const now = Math.floor(context.clock.boottimeSeconds());
-    const kernel = context.kernel();
     const entries: FqdnEntryInit[] = [];
     for (let looked = 0; place !== 0 && looked < placesPerPage; looked++) {
       if (entries.length === listPageRecordsMax) break;
       cache.read(place, record);
       if (filter === null || filter.matches(record.name, 0, record.nameLength)) {
-        const selectors = kernel?.selectorsOf(record.address, fqdnEntrySelectorsMax) ?? [];
+        const selectors = context.kernel.selectorsOf(record.address, fqdnEntrySelectorsMax);
         entries.push(fqdnEntry(record, now, selectors));
       }
       place = cache.nextEntry(place + 1);

@@ -32,16 +32,16 @@ const roles = {
 
 /** All that does not hold, as this process sees it. */
 export function degradations(context: AdminContext): Degradation[] {
-  const kernel = context.kernel();
+  const { kernel } = context;
   const diagnostics = context.diagnostics();
   const errors = diagnostics.filter(({ severity }) => severity === 'error').length;
   const general = degradationsOf({
     role: context.role,
-    members: kernel?.members() ?? null,
-    requiredRevision: kernel?.requiredRevision() ?? 0,
+    members: kernel.members(),
+    requiredRevision: kernel.requiredRevision(),
     policy: context.policy(),
     isExchangeConnected: context.exchange.isConnected,
-    maps: kernel?.mapFill() ?? [],
+    maps: kernel.mapFill(),
     errors,
     warnings: diagnostics.length - errors,
   });
@@ -49,7 +49,7 @@ export function degradations(context: AdminContext): Degradation[] {
 }
 
 export function statusOf(context: AdminContext): StatusResponseInit {
-  const kernel = context.kernel();
+  const { kernel } = context;
   const { nodeName, ...policy } = context.policy();
   return {
     version: {
@@ -62,10 +62,10 @@ export function statusOf(context: AdminContext): StatusResponseInit {
     role: roles[context.role],
     member: context.member,
     uptimeS: Math.floor((context.clock.monotonicMs() - context.startedMs) / 1000),
-    members: (kernel?.members() ?? []).map(memberMessage),
-    policy: { ...policy, requiredRevision: kernel?.requiredRevision() ?? 0 },
+    members: kernel.members().map(memberMessage),
+    policy: { ...policy, requiredRevision: kernel.requiredRevision() },
     sync: syncMessage(context),
-    maps: [...(kernel?.mapFill() ?? [])],
+    maps: [...kernel.mapFill()],
     degraded: degradations(context),
     diagnostics: context.diagnostics().map(({ severity, ...rest }) => ({
       severity: severity === 'error' ? Severity.SEVERITY_ERROR : Severity.SEVERITY_WARNING,

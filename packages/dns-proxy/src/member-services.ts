@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * What both processes run beside their DNS worker, on the main thread: the event store and name cache,
+ * the exchange with the other process, expiry, the admin service and metrics. None of it is on the path
+ * of a query, and none that fails to start keeps DNS from being served.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
+import type { Datapath } from '@tandem/datapath/datapath';
+import type { PolicySnapshot } from '@tandem/proto/gen/messages';
+import { AdminService } from '@tandem/proto/gen/services';
+import { decodePolicySnapshot } from '@tandem/proto/snapshot';
+import { GrpcServer } from '@tandem/runtime/grpc-server';
+import type { Component } from '@tandem/runtime/lifecycle';
+import type { Logger } from '@tandem/runtime/log';
+import { Metrics } from '@tandem/runtime/metrics';
+import { MetricsServer } from '@tandem/runtime/metrics-server';
+import { systemClock } from '@tandem/runtime/system-clock';
+import { TandemError } from '@tandem/runtime/tandem-error';
+import type { AdminContext, InputDiagnostic, PolicyFacts } from './admin/context.ts';
+import { type Degradation, isServing, type PolicyOrigin } from './admin/degradations.ts';
+import { KernelView } from './admin/kernel-view.ts';
+import { type Admin, createAdmin } from './admin/service.ts';
+import { KernelWriter } from './answer/kernel-writer.ts';
+import type { MemberConfig } from './config.ts';
+import type { DnsMember } from './dns-member.ts';
+import { parseMetricsAddress } from './metrics/address.ts';
+import { addDnsMetrics } from './metrics/dns-metrics.ts';
+import { addFields, addNodeMetrics } from './metrics/node-metrics.ts';
+import { Backfill } from './store/backfill.ts';
+import { KernelExpiry } from './store/kernel-expiry.ts';
+import { cacheExpiryStepPlaces, expiryStepMs, expiryWalkMs } from './store/limits.ts';
+import { NodeStore } from './store/node-store.ts';
+import { Exchange } from './sync/exchange.ts';
+import { exchangeTickMs } from './sync/limits.ts';
+import { version } from './version.ts';
+
+export interface MemberServicesOptions {
+  readonly config: MemberConfig;
+  readonly role: 'agent' | 'dns-proxy';
+  /** Index in the group. */
+  readonly index: number;
+  readonly member: DnsMember;
+  /** The admin socket. */
+  readonly adminPath: string;
+  readonly log: Logger;
+  /** What only this process knows, for status. Default nothing. */
+  readonly diagnostics?: () => readonly InputDiagnostic[];
+  readonly degradations?: () => readonly Degradation[];
+  readonly interfaceNames?: () => ReadonlyMap<number, string>;
+  readonly exchangeError?: () => string;
+}
+
+const noPolicy: PolicyFacts = {
+  revision: 0,
+  origin: 'none',
+  nodeName: '',
+  createdUnixMs: 0,
+  endpoints: 0,
+  patterns: 0,
+  policies: 0,
+};
+
+export class MemberServices {
+  readonly store: NodeStore;
+  readonly exchange: Exchange;
+  readonly metrics: Metrics = new Metrics();
+  readonly #o: MemberServicesOptions;
+  readonly #startedMs = systemClock.monotonicMs();
+  /** Components that run, to be stopped in reverse. */
+  readonly #running: Component[] = [];
+  readonly #failed: Degradation[] = [];
+  readonly #waitingForCache = new Set<() => void>();
+  #policy: PolicyFacts = noPolicy;
+  #kernel: KernelView | null = null;
+  #expiry: KernelExpiry | null = null;
+  #backfill: Backfill | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #nextExpiryMs = 0;
+
+  constructor(options: MemberServicesOptions) {
+    this.#o = options;
+    const seed = randomBytes(8);
+    this.store = new NodeStore({
+      cache: { key: { low: seed.readInt32LE(0), high: seed.readInt32LE(4) } },
+    });
+    this.exchange = new Exchange({
+      member: options.index,
+      epoch: Math.floor(systemClock.boottimeSeconds() * 1e9),
+      version,
+      cache: this.store.cache,
+      sink: this.store,
+    });
+    this.store.onCacheReceived = () => void this.#onCacheReceived();
+  }
+
+  /** `DnsMember.onEvent`: a record of our own worker. */
+  readonly onDnsEvent = (bytes: Uint8Array, at: number, length: number): void => {
+    const isNews = this.store.dnsRecord(bytes, at, length);
+    this.exchange.offerDns(bytes, at, length, isNews);
+  };
+
+  /** A `td_event` of our own kernel. */
+  readonly onDropEvent = (bytes: Uint8Array, at: number, length: number): void => {
+    this.store.dropRecord(bytes, at, length);
+    this.exchange.offerDrop(bytes, at, length);
+  };
+
+  /** Puts a snapshot in force in the DNS member, and names of pods here. Rejects when it can't be. */
+  async install(snapshot: Uint8Array, origin: PolicyOrigin): Promise<void> {
+    await this.#o.member.install(snapshot);
+    const decoded = decodePolicySnapshot(snapshot);
+    if (!decoded.ok) throw new TandemError('TANDEM_POLICY_SNAPSHOT', decoded.error);
+    this.#policy = policyFacts(decoded.value, origin);
+    this.store.endpoints.update(decoded.value.endpoints.map(ownedEndpoint));
+  }
+
+  /** Begins to serve, with what is pinned. */
+  async start(datapath: Datapath): Promise<void> {
+    const { role, index, config } = this.#o;
+    const writer = new KernelWriter(
+      datapath.map('learn_requests'),
+      datapath.program('learn'),
+      TD_MEMBERS_MAX + index,
+    );
+    const nowSeconds = (): number => Math.floor(systemClock.boottimeSeconds());
+    this.#kernel = new KernelView(
+      datapath,
+      role === 'agent',
+      () => systemClock.monotonicMs() * 1e6,
+    );
+    this.#backfill = new Backfill({ cache: this.store.cache, writer, nowSeconds });
+    this.#expiry = new KernelExpiry({
+      fqdn: datapath.map('fqdn'),
+      writer,
+      idleSeconds: config.fqdnIdleSeconds,
+    });
+    const context = this.#context(this.#kernel);
+    const admin = createAdmin(context);
+    this.#addMetrics(context, admin);
+    this.#timer = setInterval(() => this.#tick(), exchangeTickMs);
+    await this.#startAdmin(admin);
+    await this.#startMetrics();
+  }
+
+  async stop(): Promise<void> {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    for (const component of this.#running.toReversed()) {
+      // oxlint-disable-next-line no-await-in-loop -- in order
+      await component.stop();
+    }
+  }
+
+  /** Feeds selectors that are new since the last call; the member must serve their policy already. */
+  async feedSelectors(selectors: Iterable<number>): Promise<void> {
+    const { tables } = this.#o.member;
+    if (tables === null || this.#backfill === null) return;
+    await this.#backfill.feedNew(tables, selectors);
+  }
+
+  /**
+   * Waits for the other process's whole cache, if that process serves at all. False: it did not come in
+   * time, or there is nobody to send it.
+   */
+  async peerCache(timeoutMs: number): Promise<boolean> {
+    if (this.exchange.counters.cachesReceived > 0) return true;
+    const members = this.#kernel?.members() ?? [];
+    if (!members.some((member) => member.role !== this.#o.role && isServing(member))) return false;
+    return new Promise<boolean>((resolve) => {
+      const waiting = this.#waitingForCache;
+      const timer = setTimeout(() => {
+        waiting.delete(done);
+        resolve(false);
+      }, timeoutMs);
+      function done(): void {
+        clearTimeout(timer);
+        resolve(true);
+      }
+      waiting.add(done);
+    });
+  }
+
+  #context(kernel: KernelView): AdminContext {
+    const { role, index, diagnostics, degradations, interfaceNames, exchangeError } = this.#o;
+    return {
+      role,
+      member: index,
+      clock: systemClock,
+      startedMs: this.#startedMs,
+      store: this.store,
+      exchange: this.exchange,
+      exchangeError: exchangeError ?? (() => ''),
+      policy: () => this.#policy,
+      kernel,
+      diagnostics: diagnostics ?? (() => []),
+      ownDegradations: () => [...this.#failed, ...(degradations?.() ?? [])],
+      interfaceNames: interfaceNames ?? (() => new Map()),
+      metricsText: () => this.metrics.text(),
+    };
+  }
+
+  #addMetrics(context: AdminContext, admin: Admin): void {
+    const { metrics } = this;
+    metrics.addProcessMetrics();
+    addDnsMetrics(metrics, this.#o.member.counters, this.#o.role);
+    addNodeMetrics(metrics, context, admin);
+    addFields(
+      metrics,
+      'tandem_backfill',
+      {
+        runs: 'times that selectors were fed from the name cache',
+        names: 'names that were looked at for it',
+        added: 'addresses that it gave to selectors',
+        refused: 'addresses that the kernel refused from it',
+        selectorsSkipped: 'names with more selectors than are fed',
+      },
+      () => this.#backfill?.counters ?? {},
+    );
+    addFields(
+      metrics,
+      'tandem_fqdn_expiry',
+      {
+        looked: 'entries of the fqdn map looked at for expiry',
+        submitted: 'addresses found expired and unused',
+        walks: 'walks of the whole fqdn map',
+      },
+      () => this.#expiry ?? {},
+    );
+    metrics.counters(
+      { name: 'tandem_log_lines_suppressed_total', help: 'log lines over the rate limit' },
+      [],
+      () => [{ value: this.#o.log.suppressed }],
+    );
+  }
+
+  async #startAdmin(admin: Admin): Promise<void> {
+    const { adminPath, config, log } = this.#o;
+    const server = new GrpcServer({
+      path: adminPath,
+      allowedUids: [0, config.proxyUid],
+      groupId: config.proxyUid,
+      log,
+    });
+    server.addService(AdminService, admin.handlers);
+    await this.#startOptional('admin-unavailable', server);
+  }
+
+  async #startMetrics(): Promise<void> {
+    const { config, log, member } = this.#o;
+    if (config.metricsAddress === '') return;
+    const address = parseMetricsAddress(config.metricsAddress, config.proxyUid);
+    if (address === null) throw new TypeError('metricsAddress was not checked');
+    const server = new MetricsServer({
+      address,
+      metrics: this.metrics,
+      // A worker that died ends the process: whoever answers is healthy.
+      health: () => [],
+      readiness: () => (member.revision === 0 ? ['no policy is in force'] : []),
+      log,
+    });
+    await this.#startOptional('metrics-unavailable', server);
+  }
+
+  /** DNS is served without it; status and the log say what is missing. */
+  async #startOptional(code: string, component: Component): Promise<void> {
+    try {
+      await component.start(new AbortController().signal);
+      this.#running.push(component);
+    } catch (error) {
+      const failure = TandemError.from(error);
+      this.#o.log.error('cannot be served, going on without', {
+        component: component.name,
+        error: failure,
+      });
+      this.#failed.push({
+        code,
+        message: `${component.name} could not start: ${failure.message}`,
+        fix: 'mend the cause and restart this process; DNS and policy are not concerned',
+      });
+    }
+  }
+
+  #tick(): void {
+    const nowMs = systemClock.monotonicMs();
+    const nowSeconds = Math.floor(systemClock.boottimeSeconds());
+    this.exchange.tick(nowMs, nowSeconds);
+    this.store.cache.expire(nowSeconds, cacheExpiryStepPlaces);
+    if (nowMs < this.#nextExpiryMs || this.#expiry === null || !this.#isSweeper()) return;
+    try {
+      const isEnd = this.#expiry.step(nowSeconds);
+      this.#nextExpiryMs = nowMs + (isEnd ? expiryWalkMs : expiryStepMs);
+    } catch (error) {
+      this.#nextExpiryMs = nowMs + expiryWalkMs;
+      this.#o.log.error('expired addresses stay in the datapath', {
+        error: TandemError.from(error),
+      });
+    }
+  }
+
+  /** The agent empties the kernel's map; the proxy does when the agent is away. */
+  #isSweeper(): boolean {
+    if (this.#o.role === 'agent') return true;
+    const members = this.#kernel?.members() ?? [];
+    return !members.some((member) => member.role === 'agent' && isServing(member));
+  }
+
+  async #onCacheReceived(): Promise<void> {
+    try {
+      const { tables } = this.#o.member;
+      if (tables !== null) await this.#backfill?.feedAll(tables);
+    } catch (error) {
+      this.#o.log.error('names of the other process did not reach the datapath', {
+        error: TandemError.from(error),
+      });
+    }
+    for (const done of this.#waitingForCache) done();
+    this.#waitingForCache.clear();
+  }
+}
+
+function policyFacts(snapshot: PolicySnapshot, origin: PolicyOrigin): PolicyFacts {
+  const { revision, nodeName, createdUnixMs, endpoints, patterns, policies } = snapshot;
+  return {
+    revision,
+    origin,
+    nodeName,
+    createdUnixMs,
+    endpoints: endpoints.length,
+    patterns: patterns.length,
+    policies: policies.length,
+  };
+}
+
+/** The snapshot's bytes must not be kept alive by an address in them. */
+function ownedEndpoint(
+  endpoint: PolicySnapshot['endpoints'][number],
+): Parameters<NodeStore['endpoints']['update']>[0][number] {
+  const { endpointId, policyId, namespaceId, namespace, pod } = endpoint;
+  const address = endpoint.address.slice();
+  return { address, endpointId, policyId, namespaceId, namespace, pod };
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** The DNS worker's counters, read from the memory that it counts in. */
+
+import type { Metrics } from '@tandem/runtime/metrics';
+import {
+  type CounterName,
+  counter,
+  counterHelp,
+  counterNames,
+  latencyBucketsUs,
+  latencyOffset,
+  latencySumIndex,
+} from '../counters.ts';
+
+/** What became of a query: one metric, so that its rates add up. */
+const verdicts: Partial<Record<CounterName, string>> = {
+  allowed: 'allowed',
+  denied: 'denied',
+  formatErrors: 'malformed',
+  droppedMalformed: 'no-query',
+  unknownSource: 'unknown-source',
+  unknownPolicy: 'unknown-policy',
+  unknownServer: 'unknown-server',
+  refusedSlots: 'over-in-flight',
+  refusedEndpointRate: 'over-endpoint-rate',
+  refusedEndpointInFlight: 'over-endpoint-in-flight',
+  refusedUpstreamSockets: 'over-upstream-sockets',
+};
+const protocols: Partial<Record<CounterName, string>> = { queriesUdp: 'udp', queriesTcp: 'tcp' };
+
+/** `camelCase` as metrics are named. */
+export function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+/** `role`: label `member` of every series. */
+export function addDnsMetrics(metrics: Metrics, counters: Float64Array, role: string): void {
+  addGroup(metrics, counters, role, 'verdict', verdicts, {
+    name: 'tandem_dns_queries_total',
+    help: 'queries by what became of them',
+  });
+  addGroup(metrics, counters, role, 'protocol', protocols, {
+    name: 'tandem_dns_received_total',
+    help: 'queries received',
+  });
+  for (const name of counterNames) {
+    if (verdicts[name] !== undefined || protocols[name] !== undefined) continue;
+    metrics.arrayCounter(
+      { name: `tandem_dns_${snakeCase(name)}_total`, help: counterHelp[name] },
+      counters,
+      [{ labels: { member: role }, index: counter[name] }],
+    );
+  }
+  metrics.arrayHistogram({
+    name: 'tandem_dns_latency_seconds',
+    help: 'time from receiving an allowed query to its reply',
+    bounds: latencyBucketsUs.map((us) => us / 1e6),
+    counts: counters,
+    offset: latencyOffset,
+    sum: () => (counters[latencySumIndex] as number) / 1e6,
+    labels: { member: role },
+  });
+}
+
+function addGroup(
+  metrics: Metrics,
+  counters: Float64Array,
+  role: string,
+  label: string,
+  values: Partial<Record<CounterName, string>>,
+  spec: { readonly name: string; readonly help: string },
+): void {
+  const series = counterNames.flatMap((name) => {
+    const value = values[name];
+    return value === undefined
+      ? []
+      : [{ labels: { member: role, [label]: value }, index: counter[name] }];
+  });
+  metrics.arrayCounter(spec, counters, series);
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Metrics of the node as either process sees it: the kernel's counters and maps, members, exchange, caches. */
+
+import { tdCounterHelp } from '@tandem/datapath/abi.gen';
+import type { MetricSample, Metrics } from '@tandem/runtime/metrics';
+import type { AdminContext } from '../admin/context.ts';
+import { isServing } from '../admin/degradations.ts';
+import type { AdminCounters } from '../admin/service.ts';
+import { degradations } from '../admin/status.ts';
+import { backlogBytesMax } from '../sync/limits.ts';
+import { snakeCase } from './dns-metrics.ts';
+
+/** One reading of the kernel's counters serves all metrics of a scrape. */
+const countersAgeMs = 100;
+const dropPrefix = 'drop_';
+
+/** Counters of an object that counts in fields: those that `help` names. */
+export function addFields(
+  metrics: Metrics,
+  prefix: string,
+  help: Readonly<Record<string, string>>,
+  read: () => object,
+): void {
+  for (const [field, text] of Object.entries(help)) {
+    metrics.counters({ name: `${prefix}_${snakeCase(field)}_total`, help: text }, [], () => [
+      { value: Number((read() as Record<string, unknown>)[field] ?? 0) },
+    ]);
+  }
+}
+
+export function addNodeMetrics(
+  metrics: Metrics,
+  context: AdminContext,
+  admin: { readonly counters: AdminCounters; readonly observers: number },
+): void {
+  addKernelMetrics(metrics, context);
+  addMemberMetrics(metrics, context);
+  addExchangeMetrics(metrics, context);
+  addStoreMetrics(metrics, context);
+  metrics.gauge(
+    { name: 'tandem_observers', help: 'observers of events at present' },
+    () => admin.observers,
+  );
+  addFields(
+    metrics,
+    'tandem_admin',
+    { observersRefused: 'observers beyond the limit' },
+    () => admin.counters,
+  );
+}
+
+function addKernelMetrics(metrics: Metrics, { kernel, clock }: AdminContext): void {
+  let counters: Record<string, number> = {};
+  let readMs = -Infinity;
+  const read = (): Record<string, number> => {
+    const nowMs = clock.monotonicMs();
+    if (nowMs - readMs > countersAgeMs) {
+      counters = kernel.counters();
+      readMs = nowMs;
+    }
+    return counters;
+  };
+  const drops = Object.keys(tdCounterHelp).filter((name) => name.startsWith(dropPrefix));
+  metrics.counters(
+    { name: 'tandem_datapath_dropped_packets_total', help: 'packets dropped, by reason' },
+    ['reason'],
+    () =>
+      drops.map((name) => ({
+        labels: { reason: name.slice(dropPrefix.length) },
+        value: read()[name] ?? 0,
+      })),
+  );
+  for (const [name, help] of Object.entries(tdCounterHelp)) {
+    if (name.startsWith(dropPrefix)) continue;
+    metrics.counters({ name: `tandem_datapath_${name}_total`, help }, [], () => [
+      { value: read()[name] ?? 0 },
+    ]);
+  }
+  const perMap = (of: 'entries' | 'capacity'): readonly MetricSample[] =>
+    kernel.mapFill().map((map) => ({ labels: { map: map.name }, value: map[of] }));
+  metrics.gauges({ name: 'tandem_map_entries', help: 'entries of a BPF map' }, ['map'], () =>
+    perMap('entries'),
+  );
+  metrics.gauges(
+    { name: 'tandem_map_capacity', help: 'entries that a BPF map has room for' },
+    ['map'],
+    () => perMap('capacity'),
+  );
+}
+
+function addMemberMetrics(metrics: Metrics, context: AdminContext): void {
+  const { kernel } = context;
+  const perMember = (
+    value: (member: ReturnType<typeof kernel.members>[number]) => number,
+  ): readonly MetricSample[] =>
+    kernel.members().map((member) => ({ labels: { member: member.role }, value: value(member) }));
+  metrics.gauges(
+    { name: 'tandem_member_heartbeat_age_seconds', help: 'age of the last heartbeat of a member' },
+    ['member'],
+    () => perMember(({ beatAgeMs }) => Math.max(0, beatAgeMs) / 1000),
+  );
+  metrics.gauges(
+    { name: 'tandem_member_serving', help: '1 when the member is LIVE and its heartbeat fresh' },
+    ['member'],
+    () => perMember((member) => (isServing(member) ? 1 : 0)),
+  );
+  metrics.gauges(
+    { name: 'tandem_member_policy_revision', help: 'policy revision that a member serves' },
+    ['member'],
+    () => perMember(({ revision }) => revision),
+  );
+  metrics.gauge(
+    { name: 'tandem_policy_required_revision', help: 'revision that all members are to serve' },
+    () => kernel.requiredRevision(),
+  );
+  metrics.gauges(
+    { name: 'tandem_degraded', help: '1 for each promise that does not hold, as in tandem status' },
+    ['code'],
+    () =>
+      [...new Set(degradations(context).map(({ code }) => code))].map((code) => ({
+        labels: { code },
+        value: 1,
+      })),
+  );
+}
+
+function addExchangeMetrics(metrics: Metrics, { exchange }: AdminContext): void {
+  metrics.gauge(
+    { name: 'tandem_exchange_connected', help: '1 while the other process is connected' },
+    () => (exchange.isConnected ? 1 : 0),
+  );
+  metrics.gauge(
+    { name: 'tandem_exchange_backlog_bytes', help: 'records that wait for the other process' },
+    () => exchange.outbox.waitingBytes,
+  );
+  metrics.gauge(
+    { name: 'tandem_exchange_backlog_capacity_bytes', help: 'records that can wait' },
+    () => backlogBytesMax,
+  );
+  addFields(
+    metrics,
+    'tandem_exchange',
+    {
+      batchesSent: 'batches sent to the other process, those sent again included',
+      batchesReceived: 'batches of the other process that were applied',
+      batchesRepeated: 'batches of the other process that had been applied before',
+      recordsRefused: 'records of the other process that are not well-formed',
+      protocolErrors: 'streams given up because the other side did not keep to the protocol',
+      eventsLimited: 'events not told to the other process because of the rate limit',
+      peerEventsLost: 'events that the other process could not tell us',
+      peerMappingsLost: 'those among them with names that its cache transfer then brought',
+      cachesReceived: 'transfers of the whole cache of the other process',
+    },
+    () => exchange.counters,
+  );
+  addFields(
+    metrics,
+    'tandem_exchange',
+    {
+      eventsLost: 'events not told to the other process because of any limit',
+      mappingsLost: 'those among them with names: a transfer of the whole cache follows',
+      transfers: 'transfers of our whole cache',
+    },
+    () => exchange.outbox,
+  );
+}
+
+function addStoreMetrics(metrics: Metrics, { store }: AdminContext): void {
+  metrics.counters(
+    { name: 'tandem_events_total', help: 'DNS and drop events of the node kept for observers' },
+    [],
+    () => [{ value: store.events.next }],
+  );
+  metrics.counters(
+    { name: 'tandem_events_overwritten_total', help: 'events that made room for newer ones' },
+    [],
+    () => [{ value: store.events.first }],
+  );
+  metrics.gauge(
+    { name: 'tandem_fqdn_cache_entries', help: 'addresses of names in the cache' },
+    () => store.cache.size,
+  );
+  metrics.gauge(
+    { name: 'tandem_fqdn_cache_names', help: 'names in the cache' },
+    () => store.cache.nameCount,
+  );
+  addFields(
+    metrics,
+    'tandem_fqdn_cache',
+    {
+      added: 'mappings that were new',
+      extended: 'mappings that live longer',
+      unchanged: 'mappings that were known',
+      expired: 'mappings that expired',
+      evictedByName: 'oldest addresses of a name that had the most it may have',
+      evictedByNamespace: 'oldest mappings of a namespace that had the most it may have',
+      evictedByFull: 'oldest mappings of the asking namespace because the cache was full',
+      refusedFull: 'mappings that found the cache full',
+      refusedNamespaces: 'mappings of a namespace beyond the limit of namespaces',
+    },
+    () => store.cache.counters,
+  );
+}
