@@ -267,7 +267,7 @@ const poisoned: [string, Uint8Array, ReplyStatus][] = [
   ],
   [
     'forward pointer as owner',
-    reply({ answer: [a(pointer(60)), record({ owner: name(asked), type: 16, data: [0] })] }),
+    reply({ answer: [a(pointer(49)), record({ owner: name(asked), type: 16, data: [0] })] }),
     replyOk,
   ],
   ['owner that points to itself', reply({ answer: [a(pointer(33))] }), replyOk],
@@ -361,12 +361,17 @@ const poisoned: [string, Uint8Array, ReplyStatus][] = [
   ],
   [
     'CNAME with a forward pointer',
-    reply({ answer: [cname(www, pointer(60)), a(name(nowhere))] }),
+    reply({ answer: [cname(www, pointer(47)), a(name(nowhere))] }),
     replyMalformed,
   ],
   [
     'CNAME that points to itself',
     reply({ answer: [cname(www, pointer(45)), a(www)] }),
+    replyMalformed,
+  ],
+  [
+    'CNAME into a header that reads as the root',
+    reply({ id: 0, answer: [cname(www, pointer(0)), a([0])] }),
     replyMalformed,
   ],
   ['CNAME into the header', reply({ answer: [cname(www, pointer(0)), a(www)] }), replyMalformed],
@@ -451,6 +456,39 @@ test('a v4-mapped AAAA opens no IPv4 address', () => {
   });
   assert.equal(parse(bytes, view, viewOf(asked, 28)), replyOk);
   assert.deepEqual([view.addressCount, view.mapped], [0, 1]);
+});
+
+test('a DNAME begins at a label, not inside one', () => {
+  // The first label holds the octets of the wire form of "example".
+  const tricky = labels([120, 7, ...Array.from('example', (c) => c.charCodeAt(0))], 'com');
+  const asking = new QueryView(key);
+  const sent = message({ flags: 0x0100, question: [...tricky, 0, 1, 0, 1] });
+  assert.equal(parseQuery(asking, sent, 0, sent.length), queryOk);
+  for (const target of [[0], name('other.test')]) {
+    const view = new ReplyView(key);
+    const bytes = message({
+      flags: 0x8180,
+      question: [...tricky, 0, 1, 0, 1],
+      answer: [dname(name('example.com'), target), a([9, ...tricky.slice(1, 10), 0])],
+    });
+    assert.equal(parse(bytes, view, asking), replyOk);
+    assert.deepEqual([view.cnameCount, view.addressCount], [0, 0]);
+  }
+});
+
+test('a target that expands to more than 255 octets is malformed', () => {
+  const tail = labels('a'.repeat(63), 'b'.repeat(63), 'c'.repeat(63));
+  for (const [length, want] of [
+    [61, replyOk],
+    [62, replyMalformed],
+    [63, replyMalformed],
+  ] as const) {
+    const target = [...labels('d'.repeat(length)).slice(0, -1), ...pointer(33)];
+    const bytes = reply({
+      answer: [record({ owner: tail, type: 16, data: [] }), cname(www, target)],
+    });
+    assert.equal(parse(bytes), want, String(length));
+  }
 });
 
 test('16 CNAMEs are followed', () => {

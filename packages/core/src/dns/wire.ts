@@ -76,8 +76,6 @@ export function expandName(
     if (length + octet + 1 > nameBytesMax) return 0;
     out[outStart + length++] = octet;
     if (octet === 0) return length;
-    // One octet of every name is the root's.
-    if (length + octet >= nameBytesMax) return 0;
     for (const labelEnd = next + 1 + octet; ++next < labelEnd; ) {
       out[outStart + length++] = lowerOfOctet[bytes[next] as number] as number;
     }
