@@ -313,10 +313,20 @@ function addNodeLocalDns(table: OwnerTable, cluster: ClusterState, node: NodeCon
     entities: new Set(['host', 'cluster']),
     identities: [reservedIdentity(['host'])],
   };
-  for (const address of node.nodeLocalDns) {
+  for (const address of [...node.nodeLocalDns, ...localClusterDns(cluster, node)]) {
     const extra = { entities: host.entities, identities: [...host.identities, ...identities] };
     table.extend(hostPrefix(address), extra, { ...host, identities: [] });
   }
+}
+
+/** A cache may listen on the cluster DNS' own ClusterIPs: then they are addresses of the host. */
+function localClusterDns(cluster: ClusterState, node: NodeContext): readonly Uint8Array[] {
+  const known = new Set(node.nodeLocalDns.map((address) => formatAddress(address)));
+  const local = new Set(node.localAddresses.map((address) => formatAddress(address)));
+  return [...cluster.services.values()]
+    .filter(({ namespace, name }) => isClusterDns(namespace, name))
+    .flatMap(({ clusterIps }) => clusterIps)
+    .filter((address) => local.has(formatAddress(address)) && !known.has(formatAddress(address)));
 }
 
 /** The Service whose pods are the cluster's DNS unless configuration says otherwise. */

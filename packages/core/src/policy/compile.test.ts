@@ -265,6 +265,16 @@ test('classes: overlapping CIDRs, holes, and owners that CIDRs do not reach', ()
   assert.equal(rows['10.244.1.53/32'], undefined);
 });
 
+test('classes: a ClusterIP of the cluster DNS that the host has itself is the DNS pods, and the host', () => {
+  const toDnsPods = { endpointSelector: web, egress: [{ toEndpoints: [kubeDns] }] };
+  const objects = [...basicObjects, cnp('shop/p', toDnsPods)];
+  const own = { localAddresses: [address('192.168.0.1'), address('10.96.0.10')] };
+  const dns =
+    'labels k8s:io.kubernetes.pod.namespace In ["kube-system"],k8s:k8s-app In ["kube-dns"]';
+  assert.equal(classRows(compileObjects(objects))['10.96.0.10/32'], undefined);
+  assert.equal(classRows(compileObjects(objects, { node: own }))['10.96.0.10/32'], `CNS ${dns}`);
+});
+
 test('classes: world and its families, the API server inside and outside', () => {
   const egress = [
     { toEntities: ['world', 'world-ipv6', 'kube-apiserver', 'remote-node'] },
