@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** `tandem policy validate`: what the agent would say of files, before it gets them. Needs no node. */
+
+import type { CliCommand } from '../command.ts';
+import { type ExitCode, exitCode } from '../exit-codes.ts';
+import type { Printer } from '../output/printer.ts';
+import { readFiles } from '../validate/read-files.ts';
+import { type Finding, type Validation, validateObjects } from '../validate/validate-objects.ts';
+
+export const policyValidateCommand: CliCommand = {
+  name: 'policy validate',
+  summary: 'check files of policies and other objects with the code of the agent, offline',
+  details: [
+    'Exits with 1 when there are errors. Kinds that are policy and not enforced are errors; other kinds that',
+    'are not read are warnings. An object with one error is wholly refused by the agent.',
+  ].join('\n'),
+  configure: (command) =>
+    void command.requiredOption(
+      '-f, --file <path>',
+      'a YAML file, or a directory of *.yaml and *.yml',
+    ),
+  run: async ({ out, wantsJson }, options): Promise<ExitCode> => {
+    const validation = validateObjects(readFiles(String(options['file'])));
+    const isValid = validation.findings.every(({ severity }) => severity !== 'error');
+    if (wantsJson) out.json({ isValid, ...validation });
+    else print(out, validation);
+    return isValid ? exitCode.ok : exitCode.problem;
+  },
+};
+
+function print(out: Printer, { files, objects, policies, findings }: Validation): void {
+  for (const found of findings) {
+    out.line(placeOf(found), ': ', {
+      text: found.severity,
+      style: found.severity === 'error' ? 'bad' : 'warning',
+    });
+    const subject = [found.object, found.field].filter((text) => text !== '').join(': ');
+    if (subject !== '') out.line(`  ${subject}`);
+    out.line(`  ${found.message}`);
+  }
+  const errors = findings.filter(({ severity }) => severity === 'error').length;
+  const counts = `${files} ${plural(files, 'file')}, ${objects} ${plural(objects, 'object')}, ${policies} valid ${policies === 1 ? 'policy' : 'policies'}`;
+  const warnings = findings.length - errors;
+  out.line(
+    `${counts}: `,
+    errors === 0
+      ? { text: 'no errors', style: 'good' }
+      : { text: `${errors} ${plural(errors, 'error')}`, style: 'bad' },
+    warnings === 0 ? '' : `, ${warnings} ${plural(warnings, 'warning')}`,
+  );
+}
+
+const plural = (count: number, word: string): string => (count === 1 ? word : `${word}s`);
+
+/** "policy.yaml:12, document 2". */
+function placeOf({ file, document, line }: Finding): string {
+  const place = line === 0 ? file : `${file}:${line}`;
+  return document === 0 ? place : `${place}, document ${document}`;
+}

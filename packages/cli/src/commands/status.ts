@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * `tandem status`: does the node do what it promises, and if not, what does not and what helps. Works
+ * with either process, or none: the pinned group tells who lives.
+ */
+
+import { askStatus, processNames } from '../admin/connection.ts';
+import type { CliCommand, CommandContext } from '../command.ts';
+import { type ExitCode, exitCode } from '../exit-codes.ts';
+import { readSettledGroup } from '../node/beats.ts';
+import { readIsJudging, readMapFill } from '../node/pins.ts';
+import { type MemberReport, type NodeReport, nodeReport } from '../node/report.ts';
+import type { Printer, Style, Text } from '../output/printer.ts';
+import { formatBytes, formatDuration, formatShare } from '../output/quantities.ts';
+import { printTable } from '../output/table.ts';
+
+const healthStyles: Readonly<Record<NodeReport['health'], Style>> = {
+  healthy: 'good',
+  degraded: 'warning',
+  down: 'bad',
+};
+
+const healthCodes: Readonly<Record<NodeReport['health'], ExitCode>> = {
+  healthy: exitCode.ok,
+  degraded: exitCode.problem,
+  down: exitCode.down,
+};
+
+export const statusCommand: CliCommand = {
+  name: 'status',
+  summary: 'health of the node: both members, policy, maps, what is degraded and how to fix it',
+  details:
+    'Exits with 0 when healthy, 1 when degraded, 3 when nobody serves DNS. Works without either process.',
+  run: async ({ settings, out, wantsJson, signal }: CommandContext): Promise<ExitCode> => {
+    const [group, ...answers] = await Promise.all([
+      readSettledGroup(settings.bpffsDir),
+      ...processNames.map((process) => askStatus(process, settings, signal)),
+    ]);
+    const [agent] = answers;
+    const report = nodeReport({
+      group,
+      answers,
+      // The DNS proxy may not read the agent's maps; whoever runs this may.
+      maps: agent?.ok === true || !group.ok ? [] : readMapFill(settings.bpffsDir),
+      isJudging: readIsJudging(settings.bpffsDir),
+    });
+    if (wantsJson) out.json(report);
+    else printReport(out, report);
+    return healthCodes[report.health];
+  },
+};
+
+function printReport(out: Printer, report: NodeReport): void {
+  out.line('Health:  ', { text: report.health.toUpperCase(), style: healthStyles[report.health] });
+  if (report.node !== null) out.line('Node:    ', report.node);
+  out.line('Source:  ', sourceText(report));
+  out.line('Policy:  ', policyText(report.policy));
+  if (report.sync !== null) out.line('Sync:    ', syncText(report.sync));
+  printMembers(out, report);
+  if (report.maps.length > 0) {
+    out.line();
+    printTable(
+      out,
+      [
+        { title: 'MAP' },
+        { title: 'ENTRIES', isNumeric: true },
+        { title: 'CAPACITY', isNumeric: true },
+        { title: 'FILL', isNumeric: true },
+      ],
+      report.maps.map(({ name, entries, capacity }) => [
+        name,
+        String(entries),
+        String(capacity),
+        formatShare(entries, capacity),
+      ]),
+    );
+  }
+  for (const { code, message, fix } of report.degraded) {
+    out.line();
+    out.line({ text: `degraded: ${code}`, style: 'warning' });
+    out.line(`  ${message}`);
+    out.line(`  fix: ${fix}`);
+  }
+  for (const { severity, code, subject, message } of report.diagnostics) {
+    out.line();
+    out.line({ text: `${severity}: ${code}`, style: severity === 'error' ? 'bad' : 'warning' });
+    out.line(`  ${subject}`);
+    out.line(`  ${message}`);
+  }
+}
+
+function printMembers(out: Printer, { members, processes }: NodeReport): void {
+  if (members.length === 0) return;
+  out.line();
+  printTable(
+    out,
+    [
+      { title: 'MEMBER' },
+      { title: 'SERVING' },
+      { title: 'STATE' },
+      { title: 'HEARTBEAT', isNumeric: true },
+      { title: 'REVISION', isNumeric: true },
+      { title: 'PID', isNumeric: true },
+      { title: 'ADMIN' },
+      { title: 'VERSION' },
+      { title: 'UPTIME', isNumeric: true },
+    ],
+    members.map((member): Text[] => {
+      const process = processes.find((candidate) => candidate.process === member.role);
+      const uptime = process?.uptimeSeconds ?? null;
+      return [
+        member.role,
+        servingText(member),
+        member.state,
+        formatDuration(member.heartbeatAgeMs),
+        String(member.revision),
+        String(member.pid),
+        process?.answers === true ? 'answers' : { text: 'silent', style: 'warning' },
+        process?.version ?? '-',
+        uptime === null ? '-' : formatDuration(uptime * 1000),
+      ];
+    }),
+  );
+}
+
+function servingText({ isServing }: MemberReport): Text {
+  return isServing ? { text: 'yes', style: 'good' } : { text: 'no', style: 'bad' };
+}
+
+function sourceText({ answeredBy, processes }: NodeReport): string {
+  if (answeredBy === null) return 'nothing: neither pins nor a process';
+  if (answeredBy === 'pins') return 'pinned maps alone, no process answers';
+  const socket = processes.find(({ process }) => process === answeredBy)?.socket ?? '';
+  return `answered by the ${answeredBy} (${socket}) and the pinned group`;
+}
+
+function policyText(policy: NodeReport['policy']): string {
+  const known = (value: number | null): string => (value === null ? '?' : String(value));
+  const revisions = `revision ${known(policy.requiredRevision)} wanted, ${known(policy.appliedRevision)} applied, ${known(policy.servedRevision)} served`;
+  if (policy.servedRevision === null) return revisions;
+  const made = policy.createdAt === null ? '' : `, made ${policy.createdAt}`;
+  const content = `${known(policy.endpoints)} endpoints, ${known(policy.policies)} policies, ${known(policy.patterns)} patterns`;
+  return `${revisions}; from ${policy.origin ?? 'nowhere'}${made}; ${content}`;
+}
+
+function syncText(sync: NonNullable<NodeReport['sync']>): string {
+  const backlog = `backlog ${formatBytes(sync.backlogBytes)} of ${formatBytes(sync.backlogBytesMax)}`;
+  const lost = `lost ${sync.eventsLost} events, ${sync.mappingsLost} mappings`;
+  const error = sync.lastError === null ? '' : ` (${sync.lastError})`;
+  return `${sync.isConnected ? 'connected' : `not connected${error}`}; ${backlog}; ${lost}`;
+}

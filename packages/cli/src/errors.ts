@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Errors that end a command with an exit code of their own. */
+
+import { TandemError, type TandemErrorCode } from '@tandem/runtime/tandem-error';
+import { type ExitCode, exitCode } from './exit-codes.ts';
+
+/** The codes of this package, and what each means. */
+export const cliErrorCodes: Readonly<Record<TandemErrorCode, string>> = {
+  TANDEM_CLI_USAGE: 'the command line or configuration is wrong',
+  TANDEM_CLI_UNREACHABLE: 'neither process of the node answers on its admin socket',
+};
+
+export function usageError(message: string): TandemError {
+  return new TandemError('TANDEM_CLI_USAGE', message);
+}
+
+export function unreachableError(message: string): TandemError {
+  return new TandemError('TANDEM_CLI_UNREACHABLE', message);
+}
+
+/** How a command that threw `error` ends. */
+export function exitCodeOf(error: TandemError): ExitCode {
+  if (error.code === 'TANDEM_CLI_USAGE') return exitCode.usage;
+  const isRefused = error.code === 'TANDEM_RPC' && error.facts['status'] === 'INVALID_ARGUMENT';
+  if (isRefused) return exitCode.usage;
+  const isDown = error.code === 'TANDEM_CLI_UNREACHABLE' || error.code === 'TANDEM_RPC';
+  return isDown ? exitCode.down : exitCode.problem;
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** The group, read until its beats tell living from dead: one late beat of a busy machine is no news. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Result } from '@tandem/core/result';
+import { beatReadPauseMs, beatReadsMax } from '../limits.ts';
+import { type GroupView, heartbeatStaleMs, readGroup } from './pins.ts';
+
+/** As `readGroup`; a stale beat is what all of several reads called stale. */
+export async function readSettledGroup(bpffsDir: string): Promise<Result<GroupView, string>> {
+  let group = readGroup(bpffsDir);
+  for (let reads = 1; reads < beatReadsMax && group.ok && hasDoubt(group.value); reads++) {
+    await delay(beatReadPauseMs);
+    group = readGroup(bpffsDir);
+  }
+  return group;
+}
+
+/** A live member's beat is late, yet not so late that it must be dead. */
+function hasDoubt({ members }: GroupView): boolean {
+  const longMs = heartbeatStaleMs * 10;
+  return members.some(
+    ({ state, beatAgeMs }) =>
+      state === 'live' && beatAgeMs > heartbeatStaleMs && beatAgeMs < longMs,
+  );
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The state of a node from everything that can tell: the pinned group, which is true even when nobody
+ * lives, and the answers of both processes. Pure: the same inputs are the same report.
+ */
+
+import type { Result } from '@tandem/core/result';
+import type { StatusResponse } from '@tandem/proto/gen/messages';
+import type { AdminAnswer, ProcessName } from '../admin/connection.ts';
+import { roleName, severityName, stateName } from '../admin/names.ts';
+import { type Degradation, nodeDegradations } from './degradation.ts';
+import { type GroupView, heartbeatStaleMs, type MapFill } from './pins.ts';
+
+export interface ReportInputs {
+  readonly group: Result<GroupView, string>;
+  /** Of each process, the agent first. */
+  readonly answers: readonly AdminAnswer[];
+  /** Counted from the pins when the agent does not answer; else empty. */
+  readonly maps: readonly MapFill[];
+  readonly isJudging: Result<boolean, string>;
+}
+
+export interface MemberReport {
+  readonly index: number;
+  readonly role: ProcessName;
+  readonly state: 'none' | 'live' | 'drain' | 'dead';
+  /** LIVE, and its beat is young enough for the socket to choose it. */
+  readonly isServing: boolean;
+  readonly heartbeatAgeMs: number;
+  /** Policy revision that it serves. */
+  readonly revision: number;
+  readonly pid: number;
+}
+
+export interface ProcessReport {
+  readonly process: ProcessName;
+  readonly socket: string;
+  readonly answers: boolean;
+  /** Why it does not answer. */
+  readonly error: string | null;
+  readonly version: string | null;
+  readonly uptimeSeconds: number | null;
+}
+
+/** The JSON of `tandem status`. Fields are only ever added. */
+export interface NodeReport {
+  readonly health: 'healthy' | 'degraded' | 'down';
+  readonly node: string | null;
+  /** Whose answer `policy`, `sync` and `maps` are; "pins" when nobody answers. */
+  readonly answeredBy: ProcessName | 'pins' | null;
+  readonly processes: readonly ProcessReport[];
+  readonly members: readonly MemberReport[];
+  readonly policy: {
+    readonly requiredRevision: number | null;
+    readonly appliedRevision: number | null;
+    readonly servedRevision: number | null;
+    readonly origin: string | null;
+    readonly createdAt: string | null;
+    readonly endpoints: number | null;
+    readonly patterns: number | null;
+    readonly policies: number | null;
+  };
+  readonly sync: {
+    readonly isConnected: boolean;
+    readonly backlogBytes: number;
+    readonly backlogBytesMax: number;
+    readonly eventsLost: number;
+    readonly mappingsLost: number;
+    readonly lastError: string | null;
+  } | null;
+  readonly maps: readonly MapFill[];
+  readonly degraded: readonly Degradation[];
+  readonly diagnostics: readonly {
+    readonly severity: 'warning' | 'error';
+    readonly code: string;
+    readonly subject: string;
+    readonly message: string;
+  }[];
+}
+
+export function nodeReport(inputs: ReportInputs): NodeReport {
+  const statuses = inputs.answers.flatMap((answer) => (answer.ok ? [answer.status] : []));
+  const [first] = statuses;
+  const firstAnswer = inputs.answers.find(({ ok }) => ok);
+  const members = memberReports(inputs.group, first);
+  const maps = inputs.maps.length > 0 ? inputs.maps : (first?.maps ?? []).map(mapFill);
+  const degraded = withoutRepeats(nodeDegradations(inputs, members, maps));
+  const isServed = members.some(({ isServing }) => isServing);
+  return {
+    health: !isServed ? 'down' : degraded.length > 0 ? 'degraded' : 'healthy',
+    node: first?.nodeName || null,
+    answeredBy: firstAnswer?.process ?? (inputs.group.ok ? 'pins' : null),
+    processes: inputs.answers.map(processReport),
+    members,
+    policy: policyReport(inputs.group, first),
+    sync: syncReport(first),
+    maps,
+    degraded,
+    diagnostics: withoutRepeats(
+      statuses
+        .flatMap((status) => status.diagnostics)
+        .map(({ severity, code, subject, message }) => ({
+          severity: severityName(severity),
+          code,
+          subject,
+          message,
+        })),
+    ),
+  };
+}
+
+function memberReports(
+  group: Result<GroupView, string>,
+  status: StatusResponse | undefined,
+): readonly MemberReport[] {
+  if (group.ok) {
+    return group.value.members.map(({ index, role, state, pid, beatAgeMs, revision }) => {
+      const isServing = state === 'live' && beatAgeMs <= heartbeatStaleMs;
+      return {
+        index,
+        role,
+        state,
+        isServing,
+        heartbeatAgeMs: Math.max(0, beatAgeMs),
+        revision,
+        pid,
+      };
+    });
+  }
+  return (status?.members ?? []).map((member) => {
+    const state = stateName(member.state);
+    return {
+      index: member.index,
+      role: roleName(member.role),
+      state,
+      isServing: state === 'live' && member.isFresh,
+      heartbeatAgeMs: member.beatAgeUs / 1000,
+      revision: member.revision,
+      pid: member.pid,
+    };
+  });
+}
+
+function processReport(answer: AdminAnswer): ProcessReport {
+  const { process, path } = answer;
+  const status = answer.ok ? answer.status : null;
+  return {
+    process,
+    socket: path,
+    answers: answer.ok,
+    error: answer.ok ? null : answer.reason,
+    version: status?.version?.version ?? null,
+    uptimeSeconds: status?.uptimeS ?? null,
+  };
+}
+
+function policyReport(
+  group: Result<GroupView, string>,
+  status: StatusResponse | undefined,
+): NodeReport['policy'] {
+  const policy = status?.policy ?? null;
+  const createdMs = policy?.createdUnixMs ?? 0;
+  return {
+    requiredRevision: group.ok ? group.value.requiredRevision : (policy?.requiredRevision ?? null),
+    appliedRevision: group.ok ? group.value.appliedRevision : null,
+    servedRevision: policy?.revision ?? null,
+    origin: policy?.origin || null,
+    createdAt: createdMs === 0 ? null : new Date(createdMs).toISOString(),
+    endpoints: policy?.endpoints ?? null,
+    patterns: policy?.patterns ?? null,
+    policies: policy?.policies ?? null,
+  };
+}
+
+function syncReport(status: StatusResponse | undefined): NodeReport['sync'] {
+  const sync = status?.sync ?? null;
+  if (sync === null) return null;
+  const { isConnected, backlogBytes, backlogBytesMax, eventsLost, mappingsLost, lastError } = sync;
+  return {
+    isConnected,
+    backlogBytes,
+    backlogBytesMax,
+    eventsLost,
+    mappingsLost,
+    lastError: lastError || null,
+  };
+}
+
+const mapFill = ({ name, entries, capacity }: MapFill): MapFill => ({ name, entries, capacity });
+
+/** The first of those that say the same: both processes see most things. */
+function withoutRepeats<T extends { readonly code: string; readonly message: string }>(
+  items: readonly T[],
+): readonly T[] {
+  const seen = new Set<string>();
+  return items.filter((item) => {
+    const key = `${item.code}\n${item.message}`;
+    const isNew = !seen.has(key);
+    seen.add(key);
+    return isNew;
+  });
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The command line: commander's tree made of `CliCommand`s, one outcome for every end. All that a run
+ * reads of the world is in `CliWorld`, so that tests run it in their own process.
+ */
+
+import { version } from '@tandem/dns-proxy/version';
+import { flagName, variableName } from '@tandem/runtime/config';
+import { TandemError } from '@tandem/runtime/tandem-error';
+import { Command, CommanderError, Option } from 'commander';
+import type { CliCommand } from './command.ts';
+import { endpointListCommand } from './commands/endpoint-list.ts';
+import { fqdnListCommand } from './commands/fqdn-list.ts';
+import { observeCommand } from './commands/observe.ts';
+import { policyValidateCommand } from './commands/policy-validate.ts';
+import { statusCommand } from './commands/status.ts';
+import { versionCommand } from './commands/version.ts';
+import { exitCodeOf, usageError } from './errors.ts';
+import { type ExitCode, exitCode, exitCodeHelp } from './exit-codes.ts';
+import { type OutputStream, Printer } from './output/printer.ts';
+import {
+  globalSettingNames,
+  loadSettings,
+  nodeSettingNames,
+  type SettingName,
+  settingOption,
+} from './settings.ts';
+
+export interface CliWorld {
+  /** After the program's own name. */
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly stdout: OutputStream;
+  readonly stderr: OutputStream;
+  readonly signal: AbortSignal;
+  /** Wall clock, ms since 1970. */
+  readonly nowMs: () => number;
+}
+
+const groups: Readonly<Record<string, string>> = {
+  endpoint: 'pods of the node',
+  fqdn: 'names and their addresses',
+  policy: 'policies',
+};
+
+const commands: readonly CliCommand[] = [
+  statusCommand,
+  endpointListCommand,
+  fqdnListCommand,
+  observeCommand,
+  policyValidateCommand,
+  versionCommand,
+];
+
+/** Runs one command line; never throws for what a user can cause. */
+export async function runCli(world: CliWorld): Promise<ExitCode> {
+  const out = new Printer(world.stdout, world.env);
+  const notes = new Printer(world.stderr, world.env);
+  let code: ExitCode = exitCode.ok;
+  const program = createProgram(out, notes, async (command, options) => {
+    code = await runCommand(command, options, world, out, notes);
+  });
+  try {
+    await program.parseAsync([...world.argv], { from: 'user' });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.ok : exitCode.usage;
+    const known = TandemError.from(error);
+    notes.line({ text: 'tandem: ', style: 'bad' }, known.message);
+    // A bug of ours: where it happened is all that helps.
+    if (known.code === 'TANDEM_UNEXPECTED' && error instanceof Error) {
+      notes.paragraphs(error.stack ?? '');
+    }
+    return exitCodeOf(known);
+  }
+}
+
+type Options = Readonly<Record<string, unknown>>;
+
+async function runCommand(
+  command: CliCommand,
+  options: Options,
+  world: CliWorld,
+  out: Printer,
+  notes: Printer,
+): Promise<ExitCode> {
+  const flags: Partial<Record<SettingName, string>> = {};
+  for (const name of [...globalSettingNames, ...nodeSettingNames]) {
+    const value = options[name];
+    if (typeof value === 'string') flags[name] = value;
+  }
+  const configPath = typeof options['config'] === 'string' ? options['config'] : undefined;
+  const settings = loadSettings(flags, configPath, world.env);
+  if (!settings.ok) throw usageError(settings.error.join('; '));
+  const { signal, nowMs } = world;
+  const wantsJson = options['output'] === 'json';
+  return command.run({ settings: settings.value, out, notes, wantsJson, signal, nowMs }, options);
+}
+
+type Run = (command: CliCommand, options: Options) => Promise<void>;
+
+function createProgram(out: Printer, notes: Printer, run: Run): Command {
+  const program = configured(new Command('tandem'), out, notes)
+    .description("Tandem's command line: what the node's agent and DNS proxy do and see.")
+    .version(version, '--version', 'version of this program')
+    .addOption(
+      new Option('-o, --output <format>', 'format of the answer')
+        .choices(['table', 'json'])
+        .default('table'),
+    )
+    .option('--config <file>', "the agent's or proxy's configuration file (TANDEM_CONFIG)");
+  for (const name of globalSettingNames) program.addOption(flagOf(name));
+  program.addHelpText('after', `\n${exitCodeHelp}`);
+  const parents = new Map<string, Command>();
+  for (const command of commands) addCommand(program, parents, command, run);
+  return program;
+}
+
+function addCommand(
+  program: Command,
+  parents: Map<string, Command>,
+  command: CliCommand,
+  run: Run,
+): void {
+  const [first = '', second] = command.name.split(' ');
+  let parent = program;
+  if (second !== undefined) {
+    parent = parents.get(first) ?? program.command(first).description(groups[first] ?? '');
+    parents.set(first, parent);
+  }
+  const made = parent.command(second ?? first).description(command.summary);
+  command.configure?.(made);
+  if (command.details !== undefined) made.addHelpText('after', `\n${command.details}`);
+  made.action(async () => run(command, made.optsWithGlobals()));
+}
+
+/** Applies what subcommands inherit when they are made: no exit of the process, output through printers. */
+function configured(command: Command, out: Printer, notes: Printer): Command {
+  return command
+    .exitOverride()
+    .showHelpAfterError('(--help shows what there is)')
+    .configureHelp({ showGlobalOptions: true, helpWidth: 100 })
+    .configureOutput({
+      writeOut: (text) => out.paragraphs(text),
+      writeErr: (text) => notes.paragraphs(text),
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    });
+}
+
+/** A setting of the node as a flag; its value is checked with all other settings. */
+export function flagOf(name: SettingName): Option {
+  const { description, fallback, format } = settingOption(name);
+  const text = fallback === undefined ? '' : `, default ${format(fallback)}`;
+  return new Option(`--${flagName(name)} <value>`, `${description} (${variableName(name)}${text})`);
+}

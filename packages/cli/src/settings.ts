@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Where the node's things are: flags before TANDEM_ variables before the file of `--config`, which may be
+ * the agent's or the proxy's own. Read by the table of the agent's options, so that a value means here
+ * what it means there.
+ */
+
+import { type AgentConfig, agentConfigSpec } from '@tandem/agent/config';
+import { err, ok, type Result } from '@tandem/core/result';
+import { flagName, loadConfig, type OptionTable, systemSources } from '@tandem/runtime/config';
+import type { Option } from '@tandem/runtime/config-option';
+
+const settingNames = [
+  'bpffsDir',
+  'runDir',
+  'stateDir',
+  'port',
+  'markMask',
+  'proxyUid',
+  'routingTable',
+  'rulePriority',
+  'cgroupPath',
+] as const;
+export type SettingName = (typeof settingNames)[number];
+
+export type Settings = Pick<AgentConfig, SettingName>;
+
+/** Those that every command takes as a flag; the rest are `doctor`'s. */
+export const globalSettingNames: readonly SettingName[] = ['bpffsDir', 'runDir', 'stateDir'];
+export const nodeSettingNames: readonly SettingName[] = settingNames.filter(
+  (name) => !globalSettingNames.includes(name),
+);
+
+export function settingOption(name: SettingName): Option<unknown> {
+  return agentConfigSpec.options[name];
+}
+
+/** `flags`: texts as given; what is not given comes from elsewhere. Errors name where each stood. */
+export function loadSettings(
+  flags: Readonly<Partial<Record<SettingName, string>>>,
+  configPath: string | undefined,
+  env: Readonly<Record<string, string | undefined>>,
+): Result<Settings, readonly string[]> {
+  const argv = Object.entries(flags).map(([name, value]) => `--${flagName(name)}=${value}`);
+  if (configPath !== undefined) argv.push(`--config=${configPath}`);
+  const loaded = loadConfig(
+    { ...agentConfigSpec, options: withoutRequired(agentConfigSpec.options) },
+    { ...systemSources(), argv, env },
+  );
+  if (loaded.kind === 'config') return ok(loaded.config);
+  return err(loaded.kind === 'error' ? loaded.errors : ['no configuration']);
+}
+
+/** What the agent must be told, such as its source, is of no use here. */
+function withoutRequired(options: OptionTable<AgentConfig>): OptionTable<AgentConfig> {
+  const entries = Object.entries(options).map(([name, option]) => [
+    name,
+    option.fallback === undefined ? { ...option, fallback: '' } : option,
+  ]);
+  return Object.fromEntries(entries) as OptionTable<AgentConfig>;
+}

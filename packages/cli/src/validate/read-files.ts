@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * YAML files as the agent's directory source reads them (the same file names, limits, lists taken apart),
+ * but to the end: every document that is no YAML is named, not the first alone.
+ */
+
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileBytesMax, filesMax } from '@tandem/agent/limits';
+import { type Document, isNode, LineCounter, parseAllDocuments } from 'yaml';
+import { usageError } from '../errors.ts';
+
+/** As the agent's: enough for anchors of people, too few for a bomb. */
+const aliasesMax = 100;
+
+/** One object of a file. */
+export interface FileObject {
+  readonly file: string;
+  /** Position among the file's documents, from 1. */
+  readonly document: number;
+  readonly raw: unknown;
+  /** Line of a field path such as "spec.egress[0].toPorts", or of the nearest that is there. */
+  lineOf(path: string): number;
+}
+
+export interface FileProblem {
+  readonly file: string;
+  /** 0: the file as a whole. */
+  readonly document: number;
+  readonly line: number;
+  readonly message: string;
+}
+
+export interface FileContents {
+  /** Files that were read. */
+  readonly files: readonly string[];
+  readonly objects: readonly FileObject[];
+  readonly problems: readonly FileProblem[];
+}
+
+/** `path`: a file, or a directory of *.yaml and *.yml. @throws TandemError TANDEM_CLI_USAGE: no such file */
+export function readFiles(path: string): FileContents {
+  const files: string[] = [];
+  const objects: FileObject[] = [];
+  const problems: FileProblem[] = [];
+  for (const file of filesAt(path, problems)) {
+    files.push(file);
+    let text: string;
+    try {
+      const { size } = statSync(file);
+      if (size > fileBytesMax) throw new Error(`has ${size} bytes, the limit is ${fileBytesMax}`);
+      text = readFileSync(file, 'utf8');
+    } catch (error) {
+      problems.push({ file, document: 0, line: 0, message: (error as Error).message });
+      continue;
+    }
+    readText(file, text, objects, problems);
+  }
+  return { files, objects, problems };
+}
+
+function filesAt(path: string, problems: FileProblem[]): readonly string[] {
+  let names: string[];
+  try {
+    if (!statSync(path).isDirectory()) return [path];
+    names = readdirSync(path);
+  } catch (error) {
+    throw usageError(`-f ${path}: ${(error as Error).message}`);
+  }
+  const chosen = names.filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('.')).sort();
+  if (chosen.length === 0) throw usageError(`-f ${path}: the directory has no *.yaml or *.yml`);
+  if (chosen.length > filesMax) {
+    const message = `has ${chosen.length} files, the agent reads the first ${filesMax}: merge some`;
+    problems.push({ file: path, document: 0, line: 0, message });
+    chosen.length = filesMax;
+  }
+  return chosen.map((name) => join(path, name));
+}
+
+function readText(
+  file: string,
+  text: string,
+  objects: FileObject[],
+  problems: FileProblem[],
+): void {
+  const lineCounter = new LineCounter();
+  const documents = parseAllDocuments(text, { lineCounter });
+  for (const [index, document] of [...documents].entries()) {
+    const place = { file, document: index + 1 };
+    for (const { message, pos } of document.errors) {
+      const [first = message] = message.split('\n');
+      problems.push({
+        ...place,
+        line: lineCounter.linePos(pos[0]).line,
+        message: `${first} (no YAML)`,
+      });
+    }
+    if (document.errors.length > 0) continue;
+    let raw: unknown;
+    try {
+      raw = document.toJS({ maxAliasCount: aliasesMax });
+    } catch (error) {
+      problems.push({ ...place, line: 0, message: (error as Error).message });
+      continue;
+    }
+    if (raw === null || raw === undefined) continue;
+    for (const { prefix, item } of itemsOf(raw)) {
+      objects.push({
+        ...place,
+        raw: item,
+        lineOf: (path) => lineOf(document, lineCounter, [...prefix, ...stepsOf(path)]),
+      });
+    }
+  }
+}
+
+function itemsOf(raw: unknown): readonly { prefix: readonly (string | number)[]; item: unknown }[] {
+  if (typeof raw === 'object' && raw !== null && 'kind' in raw && 'items' in raw) {
+    const { kind, items } = raw;
+    if (typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items)) {
+      return items.map((item: unknown, index) => ({ prefix: ['items', index], item }));
+    }
+  }
+  return [{ prefix: [], item: raw }];
+}
+
+/** "spec.egress[0].toPorts" as the steps of a walk. */
+function stepsOf(path: string): readonly (string | number)[] {
+  const steps: (string | number)[] = [];
+  for (const match of path.matchAll(/([^.[\]]+)|\[(\d+)\]/g)) {
+    steps.push(match[2] === undefined ? (match[1] ?? '') : Number(match[2]));
+  }
+  return steps;
+}
+
+/** The deepest node of the path that exists: a missing field is named at what should hold it. */
+function lineOf(
+  document: Document.Parsed,
+  lineCounter: LineCounter,
+  steps: readonly (string | number)[],
+): number {
+  for (let length = steps.length; length >= 0; length--) {
+    const node: unknown = document.getIn(steps.slice(0, length), true);
+    const start = isNode(node) ? node.range?.[0] : undefined;
+    if (start !== undefined) return lineCounter.linePos(start).line;
+  }
+  return 0;
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Objects judged by the agent's own parsers, without a cluster: what would be refused, what would not be
+ * enforced, what is legal but probably not meant.
+ */
+
+import type { K8sObject } from '@tandem/core/k8s/objects';
+import { objectKey } from '@tandem/core/k8s/objects';
+import { parseObject } from '@tandem/core/k8s/parse-object';
+import { parseCiliumPolicy } from '@tandem/core/policy/parse-cilium';
+import type { FileContents, FileObject } from './read-files.ts';
+
+/** One element of `findings` in the JSON. */
+export interface Finding {
+  readonly severity: 'error' | 'warning';
+  /** Stable: "yaml", "object-invalid", "policy-invalid", "kind-unsupported", "policy-warning", "duplicate". */
+  readonly code: string;
+  readonly file: string;
+  /** From 1; 0: the file as a whole. */
+  readonly document: number;
+  /** From 1; 0: not known. */
+  readonly line: number;
+  /** "CiliumNetworkPolicy shop/web"; empty when it could not be read. */
+  readonly object: string;
+  /** "spec.egress[0].toPorts"; empty: the object as a whole. */
+  readonly field: string;
+  /** What is wrong and what to do. */
+  readonly message: string;
+}
+
+export interface Validation {
+  readonly files: number;
+  readonly objects: number;
+  /** Valid policies. */
+  readonly policies: number;
+  readonly findings: readonly Finding[];
+}
+
+export function validateObjects(contents: FileContents): Validation {
+  const findings: Finding[] = contents.problems.map((problem) => ({
+    severity: 'error',
+    code: 'yaml',
+    object: '',
+    field: '',
+    ...problem,
+  }));
+  const places = new Map<string, FileObject>();
+  let policies = 0;
+  for (const source of contents.objects) {
+    const parsed = parseObject(source.raw);
+    if (!parsed.ok) {
+      for (const { path, message } of parsed.error.issues) {
+        findings.push(finding(source, 'object-invalid', parsed.error.subject, path, message));
+      }
+      continue;
+    }
+    const subject = subjectOf(parsed.value);
+    const earlier = places.get(subject);
+    if (earlier !== undefined) {
+      const message = `stands also in ${earlier.file}, document ${earlier.document}: the agent takes the last one, remove the other`;
+      findings.push(finding(source, 'duplicate', subject, 'metadata.name', message, 'warning'));
+    }
+    places.set(subject, source);
+    const found = validateObject(source, subject, parsed.value);
+    const isPolicy =
+      parsed.value.kind === 'CiliumNetworkPolicy' ||
+      parsed.value.kind === 'CiliumClusterwideNetworkPolicy';
+    if (isPolicy && found.every(({ severity }) => severity !== 'error')) policies += 1;
+    findings.push(...found);
+  }
+  const { files, objects } = contents;
+  return { files: files.length, objects: objects.length, policies, findings };
+}
+
+function validateObject(
+  source: FileObject,
+  subject: string,
+  object: K8sObject,
+): readonly Finding[] {
+  if (object.kind === 'unsupported') {
+    return [
+      object.isPolicy
+        ? finding(
+            source,
+            'kind-unsupported',
+            subject,
+            'kind',
+            'is a policy that this version does not enforce: write it as a CiliumNetworkPolicy, or remove it',
+          )
+        : finding(source, 'kind-unsupported', subject, 'kind', 'is not read', 'warning'),
+    ];
+  }
+  if (object.kind !== 'CiliumNetworkPolicy' && object.kind !== 'CiliumClusterwideNetworkPolicy') {
+    return [];
+  }
+  const policy = parseCiliumPolicy(object);
+  if (policy.ok) {
+    return policy.value.warnings.map(({ path, message }) =>
+      finding(source, 'policy-warning', subject, path, message, 'warning'),
+    );
+  }
+  return policy.error.errors.map(({ path, message }) =>
+    finding(source, 'policy-invalid', subject, path, message),
+  );
+}
+
+function subjectOf(object: K8sObject): string {
+  const kind = object.kind === 'unsupported' ? object.originalKind : object.kind;
+  return `${kind} ${object.namespace === '' ? object.name : objectKey(object)}`;
+}
+
+function finding(
+  source: FileObject,
+  code: string,
+  object: string,
+  field: string,
+  message: string,
+  severity: Finding['severity'] = 'error',
+): Finding {
+  const { file, document } = source;
+  return { severity, code, file, document, line: source.lineOf(field), object, field, message };
+}
