@@ -85,10 +85,6 @@ export class GroupMember {
   get removals(): number {
     return Atomics.load(this.#words, tdGroup.removals / 4);
   }
-
-  incrementRemovals(): void {
-    Atomics.add(this.#words, tdGroup.removals / 4, 1);
-  }
 }
 
 /** What `group` says of every member. `nowNs`: CLOCK_MONOTONIC. */

@@ -22,7 +22,7 @@ import {
 import type { AddressOwner } from './address-owners.ts';
 import { ipv4World, ipv6World } from './address-owners.ts';
 import type { ClassEntry, ClassTable } from './desired.ts';
-import { classNone } from './kernel-numbers.ts';
+import { ClassFlag, classNone } from './kernel-numbers.ts';
 import { identityKey } from './labels.ts';
 import type { Peer } from './peer.ts';
 import { selectorMatches } from './selector.ts';
@@ -162,7 +162,10 @@ function walk(changes: readonly PrefixChange[], matcher: SelectorMatcher): Step[
     const inherited: ReadonlySet<string> = isRoot || parent === null ? new Set() : parent.cidrs;
     const cidrs = applyChange(inherited, change);
     const inheritedFlags: number = isRoot || parent === null ? 0 : parent.flags;
-    const flags = inheritedFlags | (change.owner?.flags ?? 0);
+    const ownFlags = change.owner?.flags ?? 0;
+    // An address of the node inside its pod CIDR (a bridge's gateway) is no pod that nobody knows.
+    const isNode = (ownFlags & ClassFlag.node) !== 0;
+    const flags = (isNode ? inheritedFlags & ~ClassFlag.localPods : inheritedFlags) | ownFlags;
     const content = matcher.contentOf(owner, cidrs);
     const step: Step = { prefix: change.prefix, parent, owner, cidrs, flags, content, classId: 0 };
     steps.push(step);

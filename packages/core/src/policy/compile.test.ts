@@ -237,6 +237,14 @@ test('classes without policy carry flags only', () => {
   });
 });
 
+test("the node's own address inside its pod CIDR is no unknown pod", () => {
+  const bridge = parseAddress('10.244.0.1');
+  assert.ok(bridge !== null);
+  const rows = classRows(compileObjects(basicObjects, { node: { localAddresses: [bridge] } }));
+  assert.equal(rows['10.244.0.1/32'], 'CN');
+  assert.equal(rows['10.244.0.0/24'], 'CP');
+});
+
 test('classes: overlapping CIDRs, holes, and owners that CIDRs do not reach', () => {
   const spec = {
     endpointSelector: web,

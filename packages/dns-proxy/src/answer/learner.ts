@@ -26,6 +26,8 @@ import { LearnedQueue } from './learned-queue.ts';
 
 /** Selectors that one answer may feed; a name that matches more patterns is counted, not learned whole. */
 const selectorsPerAnswerMax = 256;
+/** Runs of one batch again because a page was busy; the kernel waits itself before it says so. */
+const busyRetriesMax = 3;
 
 export interface LearnerOptions {
   readonly writer: KernelWriter;
@@ -114,13 +116,13 @@ export class Learner {
     let retries = 0;
     for (let i = 0; i < writer.count; i++) {
       const result = writer.resultOf(i);
-      if (result === tdLearnResult.OK) {
+      if (result >= 0) {
         if (this.#isNew[i] === 1) this.#remember(i);
       } else if (failed > 0 && isQuota(result)) {
         const from = writer.wordOf(i);
         this.#retry.set(writer.words.subarray(from, from + requestWords), retries * requestWords);
         retries += 1;
-      } else if (result < 0) {
+      } else {
         this.#refused(i, result);
       }
     }
@@ -130,7 +132,20 @@ export class Learner {
 
   #run(): number {
     this.#count(counter.learnRuns);
-    return this.#writer.run();
+    let failed = this.#writer.run();
+    // BUSY: another writer was caught between two steps on the same page. The others are repeated
+    // harmlessly: adding what is there changes nothing.
+    for (let attempt = 0; attempt < busyRetriesMax && this.#hasBusy(failed); attempt++) {
+      failed = this.#writer.run();
+    }
+    return failed;
+  }
+
+  #hasBusy(failed: number): boolean {
+    for (let i = 0; failed > 0 && i < this.#writer.count; i++) {
+      if (this.#writer.resultOf(i) === tdLearnResult.REFUSED_BUSY) return true;
+    }
+    return false;
   }
 
   /** The pair of request `i` is in the kernel and ours to evict one day. */
@@ -162,9 +177,8 @@ export class Learner {
       }
       this.#run();
       if (first > 0) {
-        this.#group.incrementRemovals();
-        // Our own removals are already forgotten; those of the other member are not.
-        this.#removalsSeen += 1;
+        // `learn` counts a run that removed; ours is already forgotten, the other member's are not.
+        this.#removalsSeen = (this.#removalsSeen + 1) >>> 0;
       }
       for (let i = first; i < writer.count; i++) {
         const result = writer.resultOf(i);
