@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatAddress, formatPrefix } from '../net/ip.ts';
+import { formatAddress, formatPrefix, parseAddress } from '../net/ip.ts';
 import {
   address,
   basicObjects,
