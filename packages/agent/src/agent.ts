@@ -11,12 +11,21 @@ import { networkInterfaces } from 'node:os';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { netnsCookie } from '@tandem/bpf-loader-node/netns';
+import type { RingBuffer } from '@tandem/bpf-loader-node/ringbuf';
 import { parseAddress } from '@tandem/core/net/ip';
 import type { NodeContext } from '@tandem/core/policy/cluster-state';
 import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
 import { Datapath, removePins } from '@tandem/datapath/datapath';
-import { agentMember, markOf, snapshotPath, syncSocketPath } from '@tandem/dns-proxy/config';
+import {
+  agentAdminPath,
+  agentMember,
+  markOf,
+  snapshotPath,
+  syncSocketPath,
+} from '@tandem/dns-proxy/config';
 import { DnsMember } from '@tandem/dns-proxy/dns-member';
+import { MemberServices } from '@tandem/dns-proxy/member-services';
+import { exchangeHandler } from '@tandem/dns-proxy/sync/exchange-stream';
 import { SyncService } from '@tandem/proto/gen/services';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
 import { GrpcServer } from '@tandem/runtime/grpc-server';
@@ -25,7 +34,8 @@ import type { Logger } from '@tandem/runtime/log';
 import { readSnapshotFile } from '@tandem/runtime/snapshot-file';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AgentConfig } from './config.ts';
-import { reconcileIntervalMs } from './limits.ts';
+import { readDropEvents } from './drop-events.ts';
+import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
 import {
   ensureNetworkRules,
   type NetworkRulesOptions,
@@ -50,6 +60,8 @@ export class Agent implements Component {
   #source: DirectorySource | null = null;
   #controller: PolicyController | null = null;
   #timer: NodeJS.Timeout | null = null;
+  #services: MemberServices | null = null;
+  #dropEvents: RingBuffer | null = null;
 
   constructor(config: AgentConfig, log: Logger, onFailure: (error: TandemError) => void) {
     this.#config = config;
@@ -80,17 +92,23 @@ export class Agent implements Component {
       ttlSecondsMin: config.ttlSecondsMin,
       queriesPerSecond: config.queriesPerSecond,
       drainTimeoutMs: config.drainTimeout,
-      onEvent: () => undefined,
+      keepsTables: true,
+      onEvent: (bytes, at, length) => this.#services?.onDnsEvent(bytes, at, length),
       onFailure: this.#onFailure,
     });
     this.#member = member;
+    const services = this.#createServices(member, this.#datapath);
+    this.#services = services;
+    await services.start(this.#datapath);
+    this.#dropEvents = readDropEvents(this.#datapath, services.onDropEvent);
     await member.start();
-    const lastRevision = await this.#installSnapshot(member);
+    const lastRevision = await this.#installSnapshot(services);
     const policyServer = new PolicyServer(this.#log);
     this.#controller = new PolicyController({
       datapath: this.#datapath,
       server: policyServer,
-      install: (snapshot) => member.install(snapshot),
+      install: (snapshot) => services.install(snapshot, 'agent'),
+      backfill: (selectors) => services.feedSelectors(selectors),
       snapshotPath: snapshotPath(config),
       proxyGid: config.proxyUid,
       stateDir: config.stateDir,
@@ -98,7 +116,8 @@ export class Agent implements Component {
       nodeContext: () => this.#nodeContext(),
       lastRevision,
     });
-    await this.#serve(policyServer);
+    await this.#serve(policyServer, services);
+    await services.peerCache(peerCacheTimeoutMs);
     await this.#watch(this.#controller);
   }
 
@@ -106,11 +125,33 @@ export class Agent implements Component {
     this.#source?.stop();
     if (this.#timer !== null) clearInterval(this.#timer);
     await this.#server?.stop();
+    this.#dropEvents?.close();
     await this.#member?.stop();
+    await this.#services?.stop();
     this.#datapath?.[Symbol.dispose]();
     if (!this.#config.removeOnStop) return;
     removePins(this.#config.bpffsDir);
     await removeNetworkRules(this.#rules);
+  }
+
+  #createServices(member: DnsMember, datapath: Datapath): MemberServices {
+    return new MemberServices({
+      config: this.#config,
+      role: 'agent',
+      index: agentMember,
+      member,
+      adminPath: agentAdminPath(this.#config.runDir),
+      log: this.#log,
+      diagnostics: () => this.#controller?.diagnostics ?? [],
+      degradations: () => (datapath.isJudging() ? [] : [judgeMissing]),
+      interfaceNames: () =>
+        new Map(
+          this.#controller?.endpoints.map((endpoint) => [
+            endpoint.interface.vethIfindex,
+            endpoint.interface.name,
+          ]),
+        ),
+    });
   }
 
   #load(): Datapath {
@@ -134,7 +175,7 @@ export class Agent implements Component {
   }
 
   /** Serves at once with the last policy; the source may be unreachable. Returns its revision, or 0. */
-  async #installSnapshot(member: DnsMember): Promise<number> {
+  async #installSnapshot(services: MemberServices): Promise<number> {
     const read = await readSnapshotFile(snapshotPath(this.#config));
     if (!read.ok) {
       this.#log.info('no policy snapshot', { reason: read.error.message });
@@ -145,12 +186,12 @@ export class Agent implements Component {
       this.#log.warn('policy snapshot is of no use', { reason: decoded.error });
       return 0;
     }
-    await member.install(read.value);
+    await services.install(read.value, 'snapshot');
     this.#log.info('policy in force from the snapshot', { revision: decoded.value.revision });
     return decoded.value.revision;
   }
 
-  async #serve(policyServer: PolicyServer): Promise<void> {
+  async #serve(policyServer: PolicyServer, services: MemberServices): Promise<void> {
     const { proxyUid } = this.#config;
     this.#server = new GrpcServer({
       path: syncSocketPath(this.#config),
@@ -160,7 +201,7 @@ export class Agent implements Component {
     });
     this.#server.addService(SyncService, {
       policy: policyServer.handle,
-      exchange: (call) => call.end(),
+      exchange: exchangeHandler(services.exchange),
     });
     await this.#server.start();
   }
@@ -205,6 +246,12 @@ export class Agent implements Component {
     };
   }
 }
+
+const judgeMissing = {
+  code: 'judge-not-attached',
+  message: 'the programs that enforce policy are not attached to all netfilter hooks of this node',
+  fix: 'restart the agent: it attaches them again; find out who detached them',
+};
 
 function prepareDirectories(config: AgentConfig): void {
   for (const directory of [config.runDir, config.stateDir]) {

@@ -15,7 +15,10 @@ export const rescanIntervalMs = 5000;
 export const reconcileIntervalMs = 5000;
 /** How long a revision waits for the members before those that lag are left out of the group. */
 export const acknowledgeTimeoutMs = 10_000;
-/** How often expired addresses are looked for in the kernel's map. */
-export const expireIntervalMs = 5000;
+/**
+ * How long the first policy of a new agent waits for the name cache of a proxy that serves: selectors
+ * that came meanwhile are fed from it.
+ */
+export const peerCacheTimeoutMs = 3000;
 /** Compilations whose applying failed that are still taken for partly in force. */
 export const partialMax = 4;

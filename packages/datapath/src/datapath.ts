@@ -139,7 +139,8 @@ export class Datapath implements Disposable {
   /** Whether all four links of `judge` are in place, asked of the kernel. */
   isJudging(): boolean {
     return judgeLinks().every(({ name, priority }) => {
-      const info = this.#openLink(name)?.info();
+      using link = this.#openLink(name);
+      const info = link?.info();
       return info?.kind === 'netfilter' && info.priority === priority;
     });
   }

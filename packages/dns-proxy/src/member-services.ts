@@ -8,6 +8,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import type { PolicySnapshot } from '@tandem/proto/gen/messages';
@@ -32,7 +33,12 @@ import { addDnsMetrics } from './metrics/dns-metrics.ts';
 import { addFields, addNodeMetrics } from './metrics/node-metrics.ts';
 import { Backfill } from './store/backfill.ts';
 import { KernelExpiry } from './store/kernel-expiry.ts';
-import { cacheExpiryStepPlaces, expiryStepMs, expiryWalkMs } from './store/limits.ts';
+import {
+  backfillSettleMs,
+  cacheExpiryStepPlaces,
+  expiryStepMs,
+  expiryWalkMs,
+} from './store/limits.ts';
 import { NodeStore } from './store/node-store.ts';
 import { Exchange } from './sync/exchange.ts';
 import { exchangeTickMs } from './sync/limits.ts';
@@ -154,10 +160,11 @@ export class MemberServices {
     }
   }
 
-  /** Feeds selectors that are new since the last call; the member must serve their policy already. */
-  async feedSelectors(selectors: Iterable<number>): Promise<void> {
+  /** Feeds selectors that are new since the last call; the members must serve their policy already. */
+  async feedSelectors(selectors: readonly number[]): Promise<void> {
     const { tables } = this.#o.member;
     if (tables === null || this.#backfill === null) return;
+    if (this.#backfill.freshOf(selectors).size > 0) await delay(backfillSettleMs);
     await this.#backfill.feedNew(tables, selectors);
   }
 

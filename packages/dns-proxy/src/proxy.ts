@@ -7,14 +7,24 @@
  */
 
 import { accessSync, constants } from 'node:fs';
+import { Datapath } from '@tandem/datapath/datapath';
 import { pinPaths } from '@tandem/datapath/paths';
 import type { Component } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
 import { readSnapshotFile } from '@tandem/runtime/snapshot-file';
 import { TandemError } from '@tandem/runtime/tandem-error';
-import { type MemberConfig, markOf, proxyMember, snapshotPath, syncSocketPath } from './config.ts';
+import {
+  type MemberConfig,
+  markOf,
+  proxyAdminPath,
+  proxyMember,
+  snapshotPath,
+  syncSocketPath,
+} from './config.ts';
 import { DnsMember } from './dns-member.ts';
 import { pinPollMs } from './limits.ts';
+import { MemberServices } from './member-services.ts';
+import { createExchangeClient } from './sync/exchange-stream.ts';
 import { createPolicyClient } from './sync/policy-client.ts';
 
 const proxyRole = 1;
@@ -25,6 +35,9 @@ export class DnsProxy implements Component {
   readonly #config: MemberConfig;
   readonly #log: Logger;
   readonly #policy: ReturnType<typeof createPolicyClient>;
+  readonly #services: MemberServices;
+  readonly #exchange: ReturnType<typeof createExchangeClient>;
+  #datapath: Datapath | null = null;
 
   constructor(config: MemberConfig, log: Logger, onFailure: (error: TandemError) => void) {
     this.#config = config;
@@ -41,28 +54,45 @@ export class DnsProxy implements Component {
       ttlSecondsMin: config.ttlSecondsMin,
       queriesPerSecond: config.queriesPerSecond,
       drainTimeoutMs: config.drainTimeout,
-      onEvent: () => undefined,
+      onEvent: (bytes, at, length) => this.#services.onDnsEvent(bytes, at, length),
       onFailure,
     });
+    this.#services = new MemberServices({
+      config,
+      role: 'dns-proxy',
+      index: proxyMember,
+      member: this.member,
+      adminPath: proxyAdminPath(config.runDir),
+      log,
+      exchangeError: () => this.#exchange.lastError?.message ?? '',
+    });
+    this.#exchange = createExchangeClient(this.#services.exchange, syncSocketPath(config), log);
     this.#policy = createPolicyClient({
       path: syncSocketPath(config),
       member: proxyMember,
       log,
       revision: () => this.member.revision,
-      install: (snapshot) => this.member.install(snapshot),
+      install: (snapshot) => this.#services.install(snapshot, 'agent'),
     });
   }
 
   async start(signal: AbortSignal): Promise<void> {
     await this.#waitForPins(signal);
+    if (signal.aborted) return;
+    this.#datapath = Datapath.open(this.#config.bpffsDir, { isMember: true });
+    await this.#services.start(this.#datapath);
     await this.member.start();
     await this.#installSnapshot();
     this.#policy.start();
+    this.#exchange.start();
   }
 
   async stop(): Promise<void> {
     this.#policy.stop();
     await this.member.stop();
+    this.#exchange.stop();
+    await this.#services.stop();
+    this.#datapath?.[Symbol.dispose]();
   }
 
   /** The agent must have run once since the node booted: it loads what we serve with. */
@@ -91,7 +121,7 @@ export class DnsProxy implements Component {
       return;
     }
     try {
-      await this.member.install(read.value);
+      await this.#services.install(read.value, 'snapshot');
       this.#log.info('policy in force from the snapshot', { revision: this.member.revision });
     } catch (error) {
       this.#log.error('the policy snapshot is of no use, waiting for the agent', {

@@ -29,6 +29,8 @@ export interface ControllerOptions {
   readonly server: PolicyServer;
   /** Puts a snapshot in force in the agent's own DNS member. */
   readonly install: (snapshot: Uint8Array) => Promise<void>;
+  /** Gives new FQDN selectors the addresses of names that were answered before. */
+  readonly backfill: (selectors: readonly number[]) => Promise<void>;
   readonly snapshotPath: string;
   /** Group that may read the snapshot. */
   readonly proxyGid: number;
@@ -128,6 +130,7 @@ export class PolicyController {
       // From here on the kernel may hold some of it: until it is applied whole, it counts as there.
       this.#partial = [...this.#partial, compiled].slice(-partialMax);
       await this.#publish(compiled);
+      await this.#o.backfill(compiled.members.selectors.map(({ id }) => id));
     }
     const attached = await attachEndpoints(datapath, compiled.endpoints);
     this.#attachDiagnostics = attached.diagnostics;

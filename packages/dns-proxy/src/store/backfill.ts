@@ -50,15 +50,20 @@ export class Backfill {
     this.#view = new QueryView({ low: 0, high: 0 });
   }
 
+  /** Those of `selectors` that `feedNew` was not told of the last time. */
+  freshOf(selectors: Iterable<number>): ReadonlySet<number> {
+    return new Set(selectors).difference(this.#fed);
+  }
+
   /**
    * Feeds those of `selectors` that the last call did not name; `tables` know them. Resolves when the
    * kernel has what the cache had.
    */
   async feedNew(tables: PolicyTables, selectors: Iterable<number>): Promise<void> {
-    const wanted = new Set(selectors);
-    const fresh = wanted.difference(this.#fed);
+    const all = new Set(selectors);
+    const fresh = this.freshOf(all);
     if (fresh.size > 0) await this.#feed(tables, fresh);
-    this.#fed = wanted;
+    this.#fed = all;
   }
 
   /** Feeds every selector: the cache has learned from the other process what it did not know. */

@@ -15,8 +15,13 @@ export const endpointNamesMax = 16_384;
 export const peerNamesMax = 4;
 export const peerNamesAgeMs = 5000;
 
-/** Requests that backfill gives to the kernel before it lets other work of the thread pass. */
+/** Names that backfill looks at before it lets other work of the thread pass. */
 export const backfillSliceNames = 1024;
+/**
+ * What was answered before the members matched a new selector is in the name cache after so long, ms:
+ * twice the pace of the worker's ring and of the exchange.
+ */
+export const backfillSettleMs = 300;
 /** Selectors that one name may feed; more are counted, not fed. */
 export const backfillSelectorsPerNameMax = 256;
 
