@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import { askDns } from '@tandem/testing/dns-query';
 import { waitFor } from '@tandem/testing/wait';
+import { waitForEqualCaches } from '../kit/admin.ts';
 import { Narrator } from './narrator.ts';
 import { clusterDns, names, type Stage, setStage } from './stage.ts';
 
@@ -116,24 +117,8 @@ async function oneDown(
 }
 
 /** Names and addresses as each process tells them on its own socket. */
-async function expectEqualCaches(stage: Stage): Promise<string> {
-  const list = async (from: string): Promise<string> => {
-    const { out } = await cli(stage, ['fqdn', 'list', '-o', 'json', '--from', from]);
-    const entries = JSON.parse(out) as readonly { name: string; address: string }[];
-    return entries
-      .map(({ name, address }) => `${name} ${address}`)
-      .sort()
-      .join('\n');
-  };
-  return waitFor(
-    async () => {
-      const [agent, proxy] = await Promise.all([list('agent'), list('proxy')]);
-      return agent === proxy && agent !== ''
-        ? `${agent.split('\n').length} names in both caches`
-        : null;
-    },
-    { what: 'equal caches', timeoutMs: 5000 },
-  );
+async function expectEqualCaches({ tandem }: Stage): Promise<string> {
+  return `${await waitForEqualCaches(tandem, 5000)} addresses of names in both caches`;
 }
 
 async function hold({ node, tandem }: Stage): Promise<void> {

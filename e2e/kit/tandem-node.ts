@@ -29,7 +29,7 @@ import { waitFor } from '@tandem/testing/wait';
 import { nodeName } from './objects.ts';
 
 const bpffs = '/sys/fs/bpf';
-const proxyUid = 65_532;
+export const proxyUid = 65_532;
 const startTimeoutMs = 30_000;
 
 const script = (path: string): string =>

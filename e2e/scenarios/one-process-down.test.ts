@@ -9,6 +9,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { askDns } from '@tandem/testing/dns-query';
+import { waitForEqualCaches } from '../kit/admin.ts';
 import { startLoad } from '../kit/load.ts';
 import {
   clusterDns4,
@@ -75,6 +76,7 @@ for (const [victim, survivor] of [
       await tandem.startProcess(victim);
       const { sent, lost, rcodes } = await load.result;
       await tandem.waitForMembers(['agent', 'proxy']);
+      await waitForEqualCaches(tandem, 5000);
       await checkService(standard);
       await open.exchange({ data: 'z', want: 1 });
       // What the dead process had in hand is lost until there is a journal: the pods ask again.

@@ -30,6 +30,8 @@ export interface NodeFacts {
 }
 
 const staleMs = TD_HEARTBEAT_STALE_NS / 1e6;
+/** A LIVE member without a heartbeat for so long was killed, most likely. */
+const awayMs = 1000;
 const names = { agent: 'agent', 'dns-proxy': 'DNS proxy' } as const;
 
 /** Serves: LIVE and beating. */
@@ -59,29 +61,33 @@ function memberProblem(facts: NodeFacts, role: 'agent' | 'dns-proxy'): Degradati
   const members = facts.members.filter((member) => member.role === role);
   if (members.some(isServing)) return [];
   const name = names[role];
+  const rest =
+    role === 'agent'
+      ? 'the DNS proxy answers and learns new addresses alone; policy and pods stay as they are'
+      : 'the agent answers DNS alone';
   const live = members.find(({ state }) => state === 'live');
-  const others = `the other process answers DNS${role === 'agent' ? ' and learns new addresses; policy and pods stay as they are' : ', alone'}`;
-  if (live !== undefined && live.beatAgeMs < 60_000) {
+  if (live !== undefined && live.beatAgeMs < awayMs) {
     const age = Math.round(live.beatAgeMs);
     return [
       {
         code: 'member-stale',
-        message: `the ${name} (pid ${live.pid}) has not given a heartbeat for ${age} ms and is passed over: ${others}`,
-        fix: `look at the CPU that the ${name} gets, and whether it is stopped; restart it if it hangs`,
+        message: `the ${name} (pid ${live.pid}) gave its last heartbeat ${age} ms ago and is passed over: ${rest}`,
+        fix: `if it lasts, look at the CPU that the ${name} gets, and whether it is stopped`,
       },
     ];
   }
-  const draining = members.some(({ state }) => state === 'drain');
+  const isDraining = members.some(({ state }) => state === 'drain');
   return [
     {
       code: role === 'agent' ? 'agent-away' : 'proxy-away',
-      message: `the ${name} ${draining ? 'is stopping' : 'does not run'}: ${others}`,
-      fix: `start the ${name}, or see its log for why it does not start`,
+      message: `the ${name} ${isDraining ? 'is stopping' : 'does not run, or hangs'}: ${rest}`,
+      fix: `start the ${name}, or see its log`,
     },
   ];
 }
 
-function policyProblems({ role, policy, requiredRevision }: NodeFacts): Degradation[] {
+function policyProblems(facts: NodeFacts): Degradation[] {
+  const { role, policy, requiredRevision } = facts;
   if (policy.revision === 0) {
     return [
       {
@@ -95,7 +101,8 @@ function policyProblems({ role, policy, requiredRevision }: NodeFacts): Degradat
     ];
   }
   const problems: Degradation[] = [];
-  if (policy.origin === 'snapshot') {
+  // A proxy that is connected was told of nothing newer: its snapshot is the agent's policy.
+  if (policy.origin === 'snapshot' && (role === 'agent' || !facts.isExchangeConnected)) {
     problems.push({
       code: 'snapshot-only',
       message: `policy is that of the last snapshot, revision ${policy.revision}: changes since are not known here`,
