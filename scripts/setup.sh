@@ -125,9 +125,9 @@ setup_workspace() {
 build_native() {
 	local dir
 	for dir in "$@"; do
-		make -q -C "$dir" 2>/dev/null && continue
+		make -q --no-print-directory -C "$dir" >/dev/null 2>&1 && continue
 		say "building $dir"
-		make -s -C "$dir" || fail "building $dir failed"
+		make -s --no-print-directory -C "$dir" || fail "building $dir failed"
 	done
 }
 
