@@ -101,7 +101,7 @@ export class UdpPool {
   }
 
   sent(handle: number): void {
-    const socket = this.#sockets[handle];
+    const socket = this.#socketOf(handle);
     if (socket !== undefined) socket.inFlight += 1;
   }
 
