@@ -170,3 +170,27 @@ export function dnsPolicy(options: DnsPolicyOptions): object {
     },
   };
 }
+
+export interface PolicyOptions {
+  readonly name: string;
+  readonly namespace?: string;
+  /** Labels of the pods it selects. */
+  readonly selects: Readonly<Record<string, string>>;
+  readonly egress?: readonly object[];
+  readonly ingress?: readonly object[];
+}
+
+/** A CiliumNetworkPolicy with rules as given. */
+export function networkPolicy(options: PolicyOptions): object {
+  const { name, namespace = 'default', selects, egress, ingress } = options;
+  return {
+    apiVersion: 'cilium.io/v2',
+    kind: 'CiliumNetworkPolicy',
+    metadata: { name, namespace },
+    spec: {
+      endpointSelector: { matchLabels: selects },
+      ...(egress === undefined ? {} : { egress }),
+      ...(ingress === undefined ? {} : { ingress }),
+    },
+  };
+}

@@ -12,7 +12,14 @@ import type { ServiceSpec } from '@tandem/testing/kube-proxy';
 import { createNode, type TestNode } from '@tandem/testing/netns';
 import type { NodeSpec, PodSpec } from '@tandem/testing/node-plan';
 import { Probe } from '@tandem/testing/probe';
-import { dnsPolicy, namespaceObject, nodeObjects, podObject, serviceObjects } from './objects.ts';
+import {
+  dnsPolicy,
+  namespaceObject,
+  nodeObjects,
+  type PodObject,
+  podObject,
+  serviceObjects,
+} from './objects.ts';
 import { TandemNode, type TandemNodeOptions } from './tandem-node.ts';
 
 export const clusterDns4 = '10.96.0.10';
@@ -35,6 +42,8 @@ export interface StandardNodeOptions extends TandemNodeOptions {
   readonly dnsPort?: number;
   /** Objects instead of the usual policy for app=client. */
   readonly policies?: readonly object[];
+  /** Namespace and labels of pods by name; the others are in `default` with the label app=<name>. */
+  readonly podObjects?: Readonly<Record<string, PodObject>>;
   readonly node?: Partial<NodeSpec>;
 }
 
@@ -97,17 +106,20 @@ export async function startStandardNode(options: StandardNodeOptions = {}): Prom
       }),
     );
     const tandem = await TandemNode.create(node, options);
+    const podObjects: Readonly<Record<string, PodObject>> = {
+      dns: { namespace: 'kube-system', labels: { 'k8s-app': 'kube-dns' } },
+      ...options.podObjects,
+    };
+    const namespaces = Object.values(podObjects).map(({ namespace = 'default' }) => namespace);
     tandem.write('cluster.yaml', [
-      namespaceObject('default'),
-      namespaceObject('kube-system'),
+      ...[...new Set(['default', ...namespaces])].map(namespaceObject),
       ...nodeObjects(),
-      ...node.pods.map((pod) =>
-        pod.name === 'dns'
-          ? podObject(pod, { namespace: 'kube-system', labels: { 'k8s-app': 'kube-dns' } })
-          : podObject(pod),
-      ),
       ...serviceObjects('kube-dns', 'kube-system', services),
     ]);
+    tandem.write(
+      'pods.yaml',
+      node.pods.map((pod) => podObject(pod, podObjects[pod.name])),
+    );
     tandem.write('policy.yaml', options.policies ?? [standardPolicy]);
     await tandem.start();
     const dispose = (): Promise<void> => node[Symbol.asyncDispose]();

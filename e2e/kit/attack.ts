@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What attack tests share: packets as a pod would forge them, and the proof that they got nowhere. */
+
+import assert from 'node:assert/strict';
+import { encodeQuestion } from '@tandem/testing/dns-query';
+import type { Pod } from '@tandem/testing/netns';
+import { buildPacket } from '@tandem/testing/packet';
+import type { PacketSpec } from '@tandem/testing/packet-spec';
+import type { Capture, Probe } from '@tandem/testing/probe';
+import { waitFor } from '@tandem/testing/wait';
+import type { TandemNode } from './tandem-node.ts';
+
+export interface DropExpectation {
+  readonly tandem: TandemNode;
+  /** Kernel counter of the reason, in lower case. */
+  readonly reason: string;
+  /** Where it would arrive without the rule; captures nothing else. */
+  readonly at: Capture;
+  readonly send: () => Promise<unknown>;
+  /** Packets that must be counted; default 1. */
+  readonly count?: number;
+}
+
+/** Sends what must not arrive: it is counted under its reason, and `at` has seen none of it. */
+export async function assertDropped(expectation: DropExpectation): Promise<void> {
+  const { tandem, reason, at, send, count = 1 } = expectation;
+  const arrivedBefore = (await at.captured()).matched;
+  const arrived = async (): Promise<number> => (await at.captured()).matched - arrivedBefore;
+  await assertCounted(tandem, reason, send, count, async () => (await arrived()) > 0);
+  assert.equal(await arrived(), 0, 'it arrived');
+}
+
+/** Does something that the kernel must count `count` times; `isOver` ends the wait early. */
+export async function assertCounted(
+  tandem: TandemNode,
+  reason: string,
+  send: () => Promise<unknown>,
+  count = 1,
+  isOver: () => Promise<boolean> = async () => false,
+): Promise<void> {
+  const before = tandem.counters();
+  await send();
+  const enough = async (): Promise<boolean> => {
+    const risen = risenSince(before, tandem);
+    if ((risen.get(reason) ?? 0) >= count || (await isOver())) return true;
+    throw new Error(`risen so far: ${JSON.stringify([...risen])}`);
+  };
+  await waitFor(enough, { what: `${count} more ${reason}`, timeoutMs: 3000 });
+}
+
+function risenSince(
+  before: Readonly<Record<string, number>>,
+  tandem: TandemNode,
+): Map<string, number> {
+  const risen = Object.entries(tandem.counters()).map(
+    ([name, value]) => [name, value - (before[name] ?? 0)] as const,
+  );
+  return new Map(risen.filter(([, by]) => by > 0));
+}
+
+/** What a UDP send without reply comes to: the answer that must not come is waited for so long. */
+export const silenceMs = 300;
+
+/** The request of the probe must end without an answer. */
+export async function assertSilence(answer: Promise<unknown>, what: string): Promise<void> {
+  await assert.rejects(answer, /ETIMEDOUT/, what);
+}
+
+/** A frame from the pod's own interface to its gateway, unless the packet says otherwise. */
+export function frameOf(pod: Pod, packet: PacketSpec): Uint8Array {
+  const ethernet = { source: pod.mac, destination: pod.gatewayMac, ...packet.ethernet };
+  return buildPacket({ ...packet, ethernet });
+}
+
+/** The pod's address of the same family as `other`. */
+export function addressOf(pod: Pod, other: string): string {
+  const address = other.includes(':') ? pod.ipv6 : pod.ipv4;
+  assert.ok(address !== null);
+  return address;
+}
+
+/** A DNS query over UDP, from the pod's own address. */
+export function queryPacket(pod: Pod, server: string, name: string): PacketSpec {
+  return {
+    ip: { source: addressOf(pod, server), destination: server },
+    udp: { sourcePort: 40_000 + (nextPort++ % 20_000), destinationPort: 53 },
+    payload: encodeQuestion({ server, name }),
+  };
+}
+
+let nextPort = 0;
+
+/** Whether a new TCP connection comes about; one lost SYN is enough for no. */
+export async function canConnect(probe: Probe, to: string, port = 80): Promise<boolean> {
+  try {
+    await probe.tcp({ to, port, timeoutMs: silenceMs });
+    return true;
+  } catch (error) {
+    assert.match(String(error), /ETIMEDOUT/, `${to}:${port}`);
+    return false;
+  }
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Holds a foreign program on an interface of its namespace until its standard input ends. */
+
+import { attachTcx } from '@tandem/bpf-loader-node/link';
+import { BpfObject } from '@tandem/bpf-loader-node/object';
+
+const [objectPath, ifindex] = process.argv.slice(2);
+if (objectPath === undefined) throw new TypeError('usage: OBJECT IFINDEX');
+using object = BpfObject.open(objectPath);
+object.load();
+using _link = attachTcx({
+  program: object.program('front'),
+  ifindex: Number(ifindex),
+  direction: 'ingress',
+  before: 'all',
+});
+process.stdout.write('attached\n');
+for await (const _ of process.stdin);
