@@ -37,8 +37,22 @@ function onQuery(message: Uint8Array, client: Client): void {
   }
   const { transport, from, fromPort, to, reply } = client;
   if (seen.length < seenMax) {
+    const view = new DataView(message.buffer, message.byteOffset, message.byteLength);
+    const counts = [4, 6, 8, 10].map((at) => view.getUint16(at));
     const { name, sentName, type, id, flags, ednsBytes } = question;
-    seen.push({ name, sentName, type, id, flags, ednsBytes, transport, from, fromPort, to });
+    seen.push({
+      name,
+      sentName,
+      type,
+      id,
+      flags,
+      ednsBytes,
+      counts,
+      transport,
+      from,
+      fromPort,
+      to,
+    });
   }
   for (const { bytes, delayMs } of script.replies(question, transport)) {
     if (delayMs > 0) setTimeout(reply, delayMs, bytes);

@@ -142,7 +142,8 @@ export class Learner {
   }
 
   #hasBusy(failed: number): boolean {
-    for (let i = 0; failed > 0 && i < this.#writer.count; i++) {
+    if (failed === 0) return false;
+    for (let i = 0; i < this.#writer.count; i++) {
       if (this.#writer.resultOf(i) === tdLearnResult.REFUSED_BUSY) return true;
     }
     return false;
