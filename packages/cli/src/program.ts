@@ -7,10 +7,10 @@
  */
 
 import { version } from '@tandem/dns-proxy/version';
-import { flagName, variableName } from '@tandem/runtime/config';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { Command, CommanderError, Option } from 'commander';
 import type { CliCommand } from './command.ts';
+import { doctorCommand } from './commands/doctor.ts';
 import { endpointListCommand } from './commands/endpoint-list.ts';
 import { fqdnListCommand } from './commands/fqdn-list.ts';
 import { observeCommand } from './commands/observe.ts';
@@ -21,11 +21,11 @@ import { exitCodeOf, usageError } from './errors.ts';
 import { type ExitCode, exitCode, exitCodeHelp } from './exit-codes.ts';
 import { type OutputStream, Printer } from './output/printer.ts';
 import {
+  flagOf,
   globalSettingNames,
   loadSettings,
   nodeSettingNames,
   type SettingName,
-  settingOption,
 } from './settings.ts';
 
 export interface CliWorld {
@@ -51,6 +51,7 @@ const commands: readonly CliCommand[] = [
   fqdnListCommand,
   observeCommand,
   policyValidateCommand,
+  doctorCommand,
   versionCommand,
 ];
 
@@ -148,11 +149,4 @@ function configured(command: Command, out: Printer, notes: Printer): Command {
       getOutHasColors: () => false,
       getErrHasColors: () => false,
     });
-}
-
-/** A setting of the node as a flag; its value is checked with all other settings. */
-export function flagOf(name: SettingName): Option {
-  const { description, fallback, format } = settingOption(name);
-  const text = fallback === undefined ? '' : `, default ${format(fallback)}`;
-  return new Option(`--${flagName(name)} <value>`, `${description} (${variableName(name)}${text})`);
 }

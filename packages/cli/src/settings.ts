@@ -9,8 +9,15 @@
 
 import { type AgentConfig, agentConfigSpec } from '@tandem/agent/config';
 import { err, ok, type Result } from '@tandem/core/result';
-import { flagName, loadConfig, type OptionTable, systemSources } from '@tandem/runtime/config';
-import type { Option } from '@tandem/runtime/config-option';
+import {
+  flagName,
+  loadConfig,
+  type OptionTable,
+  systemSources,
+  variableName,
+} from '@tandem/runtime/config';
+import type { Option as ConfigOption } from '@tandem/runtime/config-option';
+import { Option } from 'commander';
 
 const settingNames = [
   'bpffsDir',
@@ -33,8 +40,11 @@ export const nodeSettingNames: readonly SettingName[] = settingNames.filter(
   (name) => !globalSettingNames.includes(name),
 );
 
-export function settingOption(name: SettingName): Option<unknown> {
-  return agentConfigSpec.options[name];
+/** A setting of the node as a flag; its value is checked with all other settings. */
+export function flagOf(name: SettingName): Option {
+  const { description, fallback, format } = agentConfigSpec.options[name] as ConfigOption<unknown>;
+  const text = fallback === undefined ? '' : `, default ${format(fallback)}`;
+  return new Option(`--${flagName(name)} <value>`, `${description} (${variableName(name)}${text})`);
 }
 
 /** `flags`: texts as given; what is not given comes from elsewhere. Errors name where each stood. */

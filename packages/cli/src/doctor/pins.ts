@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Programs, maps and links of a running Tandem: pinned, attached, and first in their chains. */
+
+import { existsSync, readdirSync } from 'node:fs';
+import { BpfError } from '@tandem/bpf-loader-node/errors';
+import { BpfLink, queryTcx } from '@tandem/bpf-loader-node/link';
+import { BpfMap } from '@tandem/bpf-loader-node/map';
+import { TD_ABI_VERSION } from '@tandem/datapath/abi.gen';
+import {
+  agentMaps,
+  type PinPaths,
+  pinPaths,
+  programNames,
+  sharedMaps,
+} from '@tandem/datapath/paths';
+import { readSettledGroup } from '../node/beats.ts';
+import { heartbeatStaleMs } from '../node/pins.ts';
+import {
+  type Check,
+  type CheckResult,
+  type DoctorContext,
+  fail,
+  info,
+  pass,
+  skip,
+  warn,
+} from './check.ts';
+
+const restart = 'restart tandem-agent, which loads and attaches what is missing';
+const judgeLinks = ['postRouting', 'localIn'].flatMap((hook) =>
+  ['ipv4', 'ipv6'].map((family) => `judge_${hook}_${family}`),
+);
+
+export const checkPins: Check = async (context) => {
+  const { settings, isPreflight } = context;
+  if (isPreflight) return [skip('pins', 'before Tandem runs')];
+  const paths = pinPaths(settings.bpffsDir);
+  if (!existsSync(paths.map('group'))) {
+    return [
+      fail(
+        'pins',
+        `nothing of Tandem is pinned in ${settings.bpffsDir}: no policy is in force on this node`,
+        'start tandem-agent; before it is installed, ask `tandem doctor --preflight`',
+      ),
+    ];
+  }
+  return [
+    checkAllPinned(paths),
+    ...checkVersions(paths),
+    checkJudgeSlot(paths),
+    ...[...judgeLinks].map((name) => checkLink(paths, name, fail)),
+    ...['guard_port4', 'guard_port6'].map((name) => checkLink(paths, name, warn)),
+    ...checkEndpoints(context, paths),
+    ...(await checkMembers(settings.bpffsDir)),
+  ];
+};
+
+function checkAllPinned(paths: PinPaths): CheckResult {
+  const missing = [
+    ...[...sharedMaps, ...agentMaps].filter((name) => !existsSync(paths.map(name))),
+    ...programNames.filter((name) => !existsSync(paths.program(name))),
+  ];
+  return missing.length === 0
+    ? pass('pins', `all maps and programs are pinned in ${paths.root}`)
+    : fail('pins', `missing in ${paths.root}: ${missing.join(', ')}`, restart);
+}
+
+function checkVersions(paths: PinPaths): readonly CheckResult[] {
+  const others = readdirSync(paths.root).filter(
+    (name) => /^v\d+$/.test(name) && name !== `v${TD_ABI_VERSION}`,
+  );
+  if (others.length === 0) return [];
+  const why = `pins of other versions are there (${others.join(', ')}): an upgrade or rollback is under way, or was left`;
+  return [info('pin-versions', why)];
+}
+
+/** An empty slot drops everything of the node's pods. */
+function checkJudgeSlot(paths: PinPaths): CheckResult {
+  try {
+    using map = BpfMap.openPinned(paths.map('judge_slot'), { isReadOnly: true });
+    const program = map.lookup(new Uint8Array(4));
+    if (program !== null) return pass('judge-slot', 'judge is in its slot');
+    return fail(
+      'judge-slot',
+      'the slot of judge is empty: all traffic of pods is dropped',
+      restart,
+    );
+  } catch (error) {
+    return unreadable('judge-slot', error);
+  }
+}
+
+/** `severity`: what its absence is. */
+function checkLink(
+  paths: PinPaths,
+  name: string,
+  severity: typeof fail | typeof warn,
+): CheckResult {
+  const check = `link-${name.replaceAll('_', '-')}`;
+  try {
+    using link = BpfLink.openPinned(paths.link(name));
+    const found = link.info();
+    const isAttached = found.kind === 'cgroup' ? found.cgroupId !== 0n : found.kind !== 'other';
+    return isAttached
+      ? pass(check, `attached (${found.kind} link ${found.id})`)
+      : severity(check, 'the link is pinned and attached to nothing', restart);
+  } catch (error) {
+    if (error instanceof BpfError && error.code === 'TANDEM_BPF_NOT_FOUND') {
+      return severity(check, `there is no link ${paths.link(name)}`, restart);
+    }
+    return unreadable(check, error);
+  }
+}
+
+/** Both programs on the interface of every endpoint, and nobody before the one that verifies sources. */
+function checkEndpoints({ endpoints }: DoctorContext, paths: PinPaths): readonly CheckResult[] {
+  if (endpoints === null) return [warn('endpoint-links', 'the endpoints could not be read')];
+  const interfaces = new Set(endpoints.map(({ vethIfindex }) => vethIfindex));
+  const missing: string[] = [];
+  const preceded: string[] = [];
+  for (const ifindex of interfaces) {
+    for (const [name, direction] of [
+      ['from_pod', 'ingress'],
+      ['to_pod', 'egress'],
+    ] as const) {
+      const place = placeInChain(paths, name, ifindex, direction);
+      if (place === null) missing.push(`${name} on interface ${ifindex}`);
+      else if (name === 'from_pod' && place > 0) preceded.push(`interface ${ifindex}`);
+    }
+  }
+  const results: CheckResult[] = [];
+  if (missing.length > 0) {
+    const why = `not attached: ${missing.join(', ')}; traffic of these pods is dropped or not judged`;
+    results.push(fail('endpoint-links', why, restart));
+  } else {
+    results.push(pass('endpoint-links', `on all ${interfaces.size} interfaces of endpoints`));
+  }
+  if (preceded.length > 0) {
+    results.push(
+      warn(
+        'endpoint-chain',
+        `another tcx program runs before from_pod on ${preceded.join(', ')}: what it redirects is not verified`,
+        'bpftool net show: attach the other program after from_pod, or restart tandem-agent to be first again',
+      ),
+    );
+  }
+  return results;
+}
+
+/** Position of our program in the chain of the interface; null: it is not there. */
+function placeInChain(
+  paths: PinPaths,
+  name: string,
+  ifindex: number,
+  direction: 'ingress' | 'egress',
+): number | null {
+  try {
+    using link = BpfLink.openPinned(paths.link(`${name}_${ifindex}`));
+    const { id } = link.info();
+    const place = queryTcx(ifindex, direction).programs.findIndex(({ linkId }) => linkId === id);
+    return place < 0 ? null : place;
+  } catch (error) {
+    if (error instanceof BpfError) return null;
+    throw error;
+  }
+}
+
+async function checkMembers(bpffsDir: string): Promise<readonly CheckResult[]> {
+  const group = await readSettledGroup(bpffsDir);
+  if (!group.ok) return [warn('members', group.error)];
+  const serving = group.value.members.filter(
+    ({ state, beatAgeMs }) => state === 'live' && beatAgeMs <= heartbeatStaleMs,
+  );
+  const names = serving.map(({ role }) => role).join(' and ');
+  if (serving.length > 1) return [pass('members', `${names} serve DNS`)];
+  const fix = '`tandem status` says which does not and what to do';
+  return [
+    serving.length === 1
+      ? warn('members', `only the ${names} serves DNS`, fix)
+      : fail('members', 'nobody serves DNS', fix),
+  ];
+}
+
+function unreadable(check: string, error: unknown): CheckResult {
+  if (!(error instanceof BpfError)) throw error;
+  return warn(check, `could not be read: ${error.message}`, 'sudo tandem doctor');
+}

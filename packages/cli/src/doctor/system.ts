@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Reading the system for checks: what cannot be read is a value, for the check to judge. */
+
+import { readFileSync, statfsSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { run } from '@tandem/agent/node/command';
+import { err, ok, type Result } from '@tandem/core/result';
+import { TandemError } from '@tandem/runtime/tandem-error';
+
+/** statfs(2) f_type. Source: include/uapi/linux/magic.h. */
+export const fileSystemType = { bpf: 0xcafe4a11, cgroup2: 0x63677270 } as const;
+
+/** Text of a file of /proc or /sys, without the line break at its end; null when it cannot be read. */
+export function readText(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8').trimEnd();
+  } catch {
+    // Absent, or not for us: the same to a check, which says what it wanted to know.
+    return null;
+  }
+}
+
+/** A sysctl by its dotted name. */
+export function readSysctl(name: string): string | null {
+  return readText(`/proc/sys/${name.replaceAll('.', '/')}`);
+}
+
+/** Output of a command, or why there is none. */
+export async function readCommand(
+  program: string,
+  args: readonly string[],
+): Promise<Result<string, string>> {
+  try {
+    return ok(await run(program, args));
+  } catch (error) {
+    return err(TandemError.from(error).message);
+  }
+}
+
+/** A command that answers in JSON. */
+export async function readJson<T>(
+  program: string,
+  args: readonly string[],
+): Promise<Result<T, string>> {
+  const text = await readCommand(program, args);
+  if (!text.ok) return text;
+  try {
+    return ok((text.value.trim() === '' ? [] : JSON.parse(text.value)) as T);
+  } catch (error) {
+    return err(`${program} ${args.join(' ')}: no JSON: ${(error as Error).message}`);
+  }
+}
+
+/** File system type of the path, or of the nearest directory above that exists; null: none. */
+export function fileSystemAt(path: string): number | null {
+  for (let at = path; ; at = dirname(at)) {
+    try {
+      return statfsSync(at).type;
+    } catch {
+      // Not there yet: it would be made in the directory above.
+      if (at === dirname(at)) return null;
+    }
+  }
+}
+
+export const hex = (value: number): string => `0x${(value >>> 0).toString(16)}`;

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The rules of `nft --json list ruleset` (libnftables-json(5)). What is not understood makes a match
+ * unknown, never true or false.
+ */
+
+import type {
+  AddressFamily,
+  Chain,
+  MarkUse,
+  Rule,
+  RuleVerdict,
+  SteeredPacket,
+  Tri,
+} from './rule.ts';
+import { allBits, allOf, matchMark, negated } from './rule.ts';
+
+type Json = unknown;
+type Fields = Readonly<Record<string, Json>>;
+
+const isFields = (value: Json): value is Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+const member = (value: Json, name: string): Json => (isFields(value) ? value[name] : undefined);
+
+/** Chains with their rules; those for which `isForeign` is false are left out. */
+export function parseNft(
+  document: Json,
+  isForeign: (family: string, table: string) => boolean,
+): readonly Chain[] {
+  const list = member(document, 'nftables');
+  if (!Array.isArray(list)) return [];
+  const chains = new Map<string, Chain & { readonly rules: Rule[] }>();
+  for (const item of list as readonly Json[]) {
+    const chain = member(item, 'chain');
+    const [family, table, name] = [
+      member(chain, 'family'),
+      member(chain, 'table'),
+      member(chain, 'name'),
+    ];
+    if (typeof family !== 'string' || typeof table !== 'string' || typeof name !== 'string')
+      continue;
+    if (!isForeign(family, table)) continue;
+    const hook = member(chain, 'hook');
+    const isFilter = member(chain, 'type') === 'filter' && typeof hook === 'string';
+    chains.set(`${family} ${table} ${name}`, {
+      table: `nft ${family} ${table}`,
+      name,
+      families: familiesOf(family),
+      filterHook: isFilter ? hook : null,
+      policy: member(chain, 'policy') === 'drop' ? 'drop' : 'accept',
+      rules: [],
+    });
+  }
+  for (const item of list as readonly Json[]) {
+    const rule = member(item, 'rule');
+    const expressions = member(rule, 'expr');
+    const key = ['family', 'table', 'chain'].map((name) => String(member(rule, name))).join(' ');
+    if (Array.isArray(expressions)) chains.get(key)?.rules.push(parseRule(expressions, key));
+  }
+  return [...chains.values()];
+}
+
+function familiesOf(family: string): readonly AddressFamily[] {
+  if (family === 'ip' || family === 'ip6') return [family];
+  return family === 'inet' ? ['ip', 'ip6'] : [];
+}
+
+function parseRule(expressions: readonly Json[], place: string): Rule {
+  const verdict = verdictOf(expressions);
+  // A verdict map decides by a key: what it accepts is possible, not certain.
+  const hasMap = expressions.some((expression) => member(expression, 'vmap') !== undefined);
+  return {
+    text: `${place}: ${JSON.stringify(expressions)}`,
+    matches: (packet) => {
+      const conditions = expressions.map((expression) => matchOf(expression, packet));
+      return hasMap ? allOf([...conditions, vmapOf(expressions)]) : allOf(conditions);
+    },
+    verdict: hasMap && verdict.kind === 'none' ? { kind: 'accept' } : verdict,
+    markUses: expressions.flatMap(markUsesOf),
+    usesConntrack: /"ct":/.test(JSON.stringify(expressions)),
+  };
+}
+
+/** `ct state vmap`: untracked is what our packets are. Any other map: unknown. */
+function vmapOf(expressions: readonly Json[]): Tri {
+  const map = expressions.map((expression) => member(expression, 'vmap')).find(isFields);
+  if (member(member(map?.['key'], 'ct'), 'key') !== 'state') return null;
+  return JSON.stringify(map).includes('"untracked"') ? null : false;
+}
+
+function verdictOf(expressions: readonly Json[]): RuleVerdict {
+  for (const expression of expressions) {
+    if (!isFields(expression)) continue;
+    for (const kind of ['jump', 'goto'] as const) {
+      const target = member(expression[kind], 'target');
+      if (typeof target === 'string') return { kind, target };
+    }
+    if ('accept' in expression) return { kind: 'accept' };
+    if ('drop' in expression || 'reject' in expression) return { kind: 'drop' };
+    if ('return' in expression) return { kind: 'return' };
+  }
+  return { kind: 'none' };
+}
+
+/** Expressions that let every packet go on to the next one. */
+const passing: ReadonlySet<string> = new Set([
+  ...['counter', 'log', 'mangle', 'notrack', 'accept', 'drop', 'reject', 'return', 'jump', 'goto'],
+  'vmap',
+]);
+
+function matchOf(expression: Json, packet: SteeredPacket): Tri {
+  if (!isFields(expression)) return null;
+  const match = expression['match'];
+  if (match === undefined)
+    return Object.keys(expression).every((name) => passing.has(name)) || null;
+  const found = compare(member(match, 'left'), member(match, 'right'), packet);
+  return member(match, 'op') === '!=' ? negated(found) : found;
+}
+
+function compare(left: Json, right: Json, packet: SteeredPacket): Tri {
+  const mask = markMaskOf(left);
+  if (mask !== null) return matchMark(packet, mask, (value) => isOneOf(right, value));
+  const ct = member(member(left, 'ct'), 'key');
+  if (ct === 'state') return isOneOf(right, 'untracked');
+  const meta = member(member(left, 'meta'), 'key');
+  if (meta === 'l4proto') return isOneOf(right, packet.protocol);
+  if (meta === 'nfproto') return isOneOf(right, packet.family === 'ip' ? 'ipv4' : 'ipv6');
+  if (meta === 'iifname' || meta === 'iif') return right === 'lo' ? false : null;
+  const payload = member(left, 'payload');
+  const [protocol, field] = [member(payload, 'protocol'), member(payload, 'field')];
+  if (typeof protocol !== 'string') return null;
+  if (protocol === 'ip' || protocol === 'ip6') return protocol === packet.family ? null : false;
+  if (protocol !== 'th' && protocol !== packet.protocol) return false;
+  return field === 'dport' ? isOneOf(right, packet.port) : null;
+}
+
+/** Whether `value` is meant by a right side: itself, a set, a list, a range. */
+function isOneOf(right: Json, value: string | number): boolean {
+  if (right === value) return true;
+  if (Array.isArray(right)) return right.some((item: Json) => isOneOf(item, value));
+  const set = member(right, 'set');
+  if (set !== undefined) return isOneOf(set, value);
+  const range = member(right, 'range');
+  if (!Array.isArray(range) || typeof value !== 'number') return false;
+  return value >= Number(range[0]) && value <= Number(range[1]);
+}
+
+const isMark = (value: Json): boolean => member(member(value, 'meta'), 'key') === 'mark';
+
+/** The bits of the mark that `left` is; null: it is something else. */
+function markMaskOf(left: Json): number | null {
+  if (isMark(left)) return allBits;
+  const masked = member(left, '&');
+  if (!Array.isArray(masked) || !isMark(masked[0])) return null;
+  return typeof masked[1] === 'number' ? masked[1] >>> 0 : allBits;
+}
+
+function markUsesOf(expression: Json): readonly MarkUse[] {
+  const mask = markMaskOf(member(member(expression, 'match'), 'left'));
+  if (mask !== null) return [{ kind: 'match', bits: mask }];
+  const mangle = member(expression, 'mangle');
+  if (!isMark(member(mangle, 'key'))) return [];
+  return [{ kind: 'set', bits: changedBits(member(mangle, 'value')) }];
+}
+
+/** Bits that may differ from the mark before. */
+function changedBits(value: Json): number {
+  if (isMark(value)) return 0;
+  if (!isFields(value)) return allBits;
+  for (const operator of ['&', '|', '^'] as const) {
+    const operands = value[operator];
+    if (!Array.isArray(operands) || typeof operands[1] !== 'number') continue;
+    const own = operator === '&' ? ~operands[1] : operands[1];
+    return (changedBits(operands[0]) | own) >>> 0;
+  }
+  return allBits;
+}

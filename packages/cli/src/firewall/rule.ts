@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Firewall rules of nft and iptables in one form, as far as Tandem has to understand them: does a steered
+ * packet match, what becomes of it then, and which bits of the mark the rule looks at or changes.
+ */
+
+/** Null: it cannot be told from the rule alone. */
+export type Tri = boolean | null;
+
+export interface MarkUse {
+  readonly kind: 'match' | 'set';
+  /** Bits of skb->mark, unsigned. */
+  readonly bits: number;
+}
+
+export type RuleVerdict =
+  | { readonly kind: 'none' | 'accept' | 'drop' | 'return' }
+  | { readonly kind: 'jump' | 'goto'; readonly target: string };
+
+export interface Rule {
+  /** As it is shown to people. */
+  readonly text: string;
+  matches(packet: SteeredPacket): Tri;
+  readonly verdict: RuleVerdict;
+  readonly markUses: readonly MarkUse[];
+  /** Makes the kernel track connections of its family. */
+  readonly usesConntrack: boolean;
+}
+
+export interface Chain {
+  /** "nft inet filter", "iptables filter". */
+  readonly table: string;
+  readonly name: string;
+  readonly families: readonly AddressFamily[];
+  /** "input" and so on for a base chain of type filter; null for any other chain. */
+  readonly filterHook: string | null;
+  readonly policy: 'accept' | 'drop';
+  readonly rules: readonly Rule[];
+}
+
+export type AddressFamily = 'ip' | 'ip6';
+
+/** A DNS query on its way to the shared socket: it comes from a pod, is not tracked, and has port P. */
+export interface SteeredPacket {
+  readonly family: AddressFamily;
+  readonly protocol: 'udp' | 'tcp';
+  /** Its bits under `markMask`; the others are not known. */
+  readonly mark: number;
+  readonly markMask: number;
+  readonly port: number;
+}
+
+export const allBits = 0xffff_ffff;
+
+/** Whether the packet's mark, under `mask`, is one of the values for which `isWanted`. */
+export function matchMark(
+  packet: SteeredPacket,
+  mask: number,
+  isWanted: (value: number) => boolean,
+): Tri {
+  const unknown = (mask & ~packet.markMask) >>> 0;
+  return unknown === 0 ? isWanted((packet.mark & mask) >>> 0) : null;
+}
+
+/** All must hold. */
+export function allOf(conditions: readonly Tri[]): Tri {
+  if (conditions.includes(false)) return false;
+  return conditions.includes(null) ? null : true;
+}
+
+export function negated(value: Tri): Tri {
+  return value === null ? null : !value;
+}
