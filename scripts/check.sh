@@ -7,3 +7,4 @@ set -euo pipefail
 pnpm exec biome check --error-on-warnings .
 pnpm exec oxlint --deny-warnings
 pnpm exec tsc -p tsconfig.check.json
+node --conditions=@tandem/source --disable-warning=ExperimentalWarning scripts/generate-docs.ts --check
