@@ -22,6 +22,8 @@ export interface SeenQuery {
   readonly id: number;
   readonly flags: number;
   readonly ednsBytes: number | null;
+  /** QDCOUNT, ANCOUNT, NSCOUNT, ARCOUNT. */
+  readonly counts: readonly number[];
   readonly transport: 'udp' | 'tcp';
   readonly from: string;
   readonly fromPort: number;
