@@ -164,6 +164,7 @@ describe("a local pod's source from outside", () => {
 
 describe("a pod to a node's tunnel", () => {
   const inner = buildPacket({ ...fromClient(addressOf(serverPod, '10.'), 'udp') });
+  const otherPort = 14_789;
   const vxlanHeader = Uint8Array.of(8, 0, 0, 0, 0, 0, 7, 0);
   const vxlan = new Uint8Array([...vxlanHeader, ...inner]);
   before(async () => {
@@ -171,8 +172,24 @@ describe("a pod to a node's tunnel", () => {
     await node.node.ip([
       `link add vx0 type vxlan id 7 dstport 8472 local ${node4} nolearning`,
       'link set vx0 up',
+      `link add vx1 type vxlan id 8 dstport ${otherPort} local ${node4} nolearning`,
+      'link set vx1 up',
     ]);
   });
+
+  test('a tunnel on a port of its own: what comes out is nobody', async () => {
+    // The mark of the outer packet is on the inner one; the interface is what tells them apart.
+    const [link] = (await node.node.ipJson(['link', 'show', 'vx1'])) as { address: string }[];
+    const packet = fromClient(addressOf(serverPod, '10.'), 'udp');
+    const data = new Uint8Array([
+      ...Uint8Array.of(8, 0, 0, 0, 0, 0, 8, 0),
+      ...buildPacket({ ...packet, ethernet: { destination: link?.address ?? '' } }),
+    ]);
+    const send = (): Promise<unknown> =>
+      attacker.udp({ to: plan.node4, port: otherPort, data, want: 0 });
+    await assertDropped({ tandem, reason: 'drop_unverified', at: atServer, send });
+  });
+
   for (const destination of [plan.node4, plan.remoteNode4, plan.node6, plan.remoteNode6]) {
     for (const tunnelPort of [4789, 8472, 6081]) {
       test(`port ${tunnelPort} of ${destination}`, async () => {
