@@ -420,6 +420,7 @@ export class UdpServer {
       this.#add(counter.repliesMalformed, 1);
     }
     if (reply.skipped > 0) this.#add(counter.addressesSkipped, reply.skipped);
+    if (reply.mapped > 0) this.#add(counter.learnRefusedAddress, reply.mapped);
     this.#emitReply(slot, changed);
     return replyLength;
   }
