@@ -12,6 +12,7 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  renameSync,
   rmSync,
   unlinkSync,
 } from 'node:fs';
@@ -229,10 +230,12 @@ function fillJudgeSlot(object: BpfObject): void {
   object.map('judge_slot').update(new Uint8Array(4), value);
 }
 
-/** A pin can't be overwritten: the new one takes another name first, then the old one's. */
+/** A pin can't be overwritten, but renamed over: nobody ever finds none. */
 function replacePin(program: BpfProgram, path: string): void {
-  if (existsSync(path)) unlinkSync(path);
-  program.pin(path);
+  const next = `${path}_next`;
+  if (existsSync(next)) unlinkSync(next);
+  program.pin(next);
+  renameSync(next, path);
 }
 
 /** The proxy writes the shared maps and reads the rest; it owns none of them. */
