@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { nameFromText } from '@tandem/core/dns/name';
+import { parseAddress } from '@tandem/core/net/ip';
+import {
+  DnsVerdict,
+  EventType,
+  EventVerdict,
+  type ObserveResponseInit,
+} from '@tandem/proto/gen/messages';
+import { CannedNode } from '../../test/canned-node.ts';
+import { cli } from '../../test/run-cli.ts';
+import { exitCode } from '../exit-codes.ts';
+
+const address = (text: string): Uint8Array => parseAddress(text) as Uint8Array;
+const name = (text: string): Uint8Array => nameFromText(text) as Uint8Array;
+const boundMs = 15_000;
+
+function dnsEvent(
+  number: number,
+  overrides: Partial<ObserveResponseInit> = {},
+): ObserveResponseInit {
+  return {
+    timeUnixMs: 1_700_000_000_000 + number,
+    pod: 'shop/web',
+    verdict: EventVerdict.EVENT_VERDICT_ALLOWED,
+    dns: {
+      timeNs: number * 1e6,
+      member: 1,
+      endpointId: 5,
+      source: address('10.1.0.11'),
+      name: name(`n${number}.example.com`),
+      qtype: 1,
+      rcode: 0,
+      verdict: DnsVerdict.DNS_VERDICT_ALLOWED,
+      server: address('10.96.0.10'),
+      protocol: 17,
+      latencyUs: 1234,
+      addresses: [address('203.0.113.10')],
+      addressCount: 3,
+      lifetimeS: 60,
+    },
+    ...overrides,
+  };
+}
+
+const drop: ObserveResponseInit = {
+  timeUnixMs: 1_700_000_000_500,
+  pod: 'shop/web',
+  verdict: EventVerdict.EVENT_VERDICT_DENIED,
+  drop: {
+    timeNs: 500e6,
+    endpointId: 5,
+    source: address('fd00:1::11'),
+    destination: address('2001:db8::20'),
+    sourcePort: 40_000,
+    destinationPort: 443,
+    protocol: 6,
+    direction: 1,
+    hook: 3,
+  },
+  dropReason: 'drop_no_match',
+  peerNames: [Uint8Array.of(3, 0x1b, 0x5b, 0x41, 0)],
+};
+
+test('one line each, for people', async () => {
+  await using node = new CannedNode();
+  const refused = dnsEvent(2, {
+    verdict: EventVerdict.EVENT_VERDICT_DENIED,
+    pod: 'shop/\u001b[2J',
+  });
+  const denied = {
+    ...refused.dns,
+    verdict: DnsVerdict.DNS_VERDICT_DENIED,
+    rcode: 5,
+    addresses: [],
+    addressCount: 0,
+  };
+  const timeout = {
+    ...refused.dns,
+    name: new Uint8Array(0),
+    verdict: DnsVerdict.DNS_VERDICT_TIMEOUT,
+    rcode: 2,
+  };
+  await node.serve('agent', {
+    events: [
+      dnsEvent(1),
+      { ...refused, dns: denied },
+      { ...refused, dns: { ...timeout, addresses: [], addressCount: 0, qtype: 4242, timeNs: 9 } },
+      drop,
+    ],
+  });
+  const run = await cli(['observe', '--no-follow', ...node.flags]);
+  assert.equal(run.code, exitCode.ok);
+  assert.deepEqual(run.stdout.split('\n'), [
+    '2023-11-14T22:13:20.001Z  dns   allowed  shop/web  A n1.example.com. -> NOERROR 203.0.113.10 (+2) for 60 s (udp 10.96.0.10, 1.2 ms, dns-proxy)',
+    '2023-11-14T22:13:20.002Z  dns   denied   shop/\\u001b[2J  A n2.example.com. -> REFUSED (udp 10.96.0.10, 1.2 ms, dns-proxy)',
+    '2023-11-14T22:13:20.002Z  dns   denied   shop/\\u001b[2J  TYPE4242 <no name> -> timeout SERVFAIL (udp 10.96.0.10, 1.2 ms, dns-proxy)',
+    '2023-11-14T22:13:20.500Z  drop  denied   shop/web  egress tcp [fd00:1::11]:40000 -> [2001:db8::20]:443 [\\027\\091A.] drop_no_match: default deny, no rule allows it (post-routing)',
+    '',
+  ]);
+  assert.deepEqual(
+    node.requests.map(({ last, sinceS, follow }) => ({ last, sinceS, follow })),
+    [{ last: 20, sinceS: 0, follow: false }],
+  );
+});
+
+test('filters go to the server; JSON is a document per line', async () => {
+  await using node = new CannedNode();
+  await node.serve('agent', { events: [dnsEvent(1), drop] });
+  const filters = [
+    '--pod',
+    'shop/web',
+    '--name',
+    '*.example.com',
+    '--verdict',
+    'denied',
+    '--type',
+    'drop',
+  ];
+  const past = ['--last', '7', '--since', '5m', '--no-follow'];
+  const run = await cli(['observe', '-o', 'json', ...filters, ...past, ...node.flags]);
+  const { pod, namePattern, verdict, type, last, sinceS, follow } =
+    node.requests[0] ?? assert.fail();
+  assert.deepEqual(
+    { pod, namePattern, verdict, type, last, sinceS, follow },
+    {
+      pod: 'shop/web',
+      namePattern: '*.example.com',
+      verdict: EventVerdict.EVENT_VERDICT_DENIED,
+      type: EventType.EVENT_TYPE_DROP,
+      last: 7,
+      sinceS: 300,
+      follow: false,
+    },
+  );
+  const lines = run.stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+  assert.deepEqual(
+    lines.map((line) => [line['type'], line['verdict'], line['name'] ?? line['reason']]),
+    [
+      ['dns', 'allowed', 'n1.example.com.'],
+      ['drop', 'denied', 'drop_no_match'],
+    ],
+  );
+  assert.equal(run.stderr, '');
+});
+
+test('events that were lost are told', async () => {
+  await using node = new CannedNode();
+  await node.serve('agent', { events: [dnsEvent(1, { lost: 3 })] });
+  const run = await cli(['observe', '--no-follow', ...node.flags]);
+  assert.match(run.stderr, /3 events lost/);
+});
+
+test('follows until it is interrupted', { timeout: boundMs }, async () => {
+  await using node = new CannedNode();
+  await node.serve('agent', { events: [dnsEvent(1), dnsEvent(2)] });
+  const abort = new AbortController();
+  const run = await cli(['observe', ...node.flags], {
+    signal: abort.signal,
+    onOutput: (text) => {
+      if (text.split('\n').length > 2) abort.abort();
+    },
+  });
+  assert.equal(run.code, exitCode.ok);
+  assert.deepEqual(
+    node.requests.map(({ last, sinceS, follow }) => ({ last, sinceS, follow })),
+    [{ last: 0, sinceS: 0, follow: true }],
+  );
+});
+
+test('when the agent ends the DNS proxy goes on, and nothing shows twice', {
+  timeout: boundMs,
+}, async () => {
+  await using node = new CannedNode();
+  await node.serve('agent', { events: [dnsEvent(1), dnsEvent(2)] });
+  await node.serve('dns-proxy', { events: [dnsEvent(2), dnsEvent(3)] });
+  const abort = new AbortController();
+  let stopping: Promise<void> | null = null;
+  const run = await cli(['observe', ...node.flags], {
+    signal: abort.signal,
+    onOutput: (text) => {
+      if (text.includes('n2.') && stopping === null) stopping = node.stop('agent');
+      if (text.includes('n3.')) abort.abort();
+    },
+  });
+  await stopping;
+  const names = [...run.stdout.matchAll(/ (n\d)\./g)].map(([, found]) => found);
+  assert.deepEqual(names, ['n1', 'n2', 'n3']);
+  assert.match(
+    run.stderr,
+    /events interrupted: .*\n.*agent does not answer.*\nanswered by the dns-proxy/,
+  );
+  const last = node.requests.at(-1);
+  assert.ok(last !== undefined && last.sinceS >= 1 && last.last === 0, 'the gap is asked for');
+});

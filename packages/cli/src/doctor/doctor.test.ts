@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** `tandem doctor` inside namespaces with the traps set up, as a process of its own. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { Namespace } from '@tandem/testing/namespace';
+import { createNode } from '@tandem/testing/netns';
+import { Probe } from '@tandem/testing/probe';
+import { tryRun } from '@tandem/testing/process';
+import { exitCode } from '../exit-codes.ts';
+import type { CheckResult } from './check.ts';
+
+const main = fileURLToPath(new URL('../main.ts', import.meta.url));
+const boundMs = 20_000;
+
+interface Diagnosis {
+  readonly code: number | null;
+  readonly stdout: string;
+  /** By name; missing ones are undefined. */
+  check(name: string): CheckResult | undefined;
+}
+
+async function doctor(namespace: Namespace, ...argv: string[]): Promise<Diagnosis> {
+  const node = [`--conditions=@tandem/source`, '--disable-warning=ExperimentalWarning', main];
+  const command = namespace.enter(process.execPath, [...node, 'doctor', '-o', 'json', ...argv]);
+  const run = await tryRun(...command, { timeoutMs: boundMs });
+  assert.equal(run.stderr, '');
+  const { checks } = JSON.parse(run.stdout) as { checks: CheckResult[] };
+  return {
+    code: run.status,
+    stdout: run.stdout,
+    check: (name) => checks.find(({ check }) => check === name),
+  };
+}
+
+const absentPins = '--bpffs-dir=/sys/fs/bpf/tandem-doctor-test-absent';
+const preflight = [absentPins, '--preflight'];
+
+test('a node without traps is fit', async () => {
+  await using node = await createNode({ pods: [{ name: 'web', kind: 'bridge' }] });
+  const found = await doctor(node.node, ...preflight);
+  assert.equal(found.code, exitCode.ok, found.stdout);
+  for (const name of [
+    ...['kernel-tcx-link', 'kernel-netfilter-link', 'kernel-btf', 'capabilities', 'bpffs'],
+    ...['port-in-use', 'port-ephemeral', 'mark-firewall', 'mark-routing4', 'mark-routing6'],
+    ...['bridge-nf-call-iptables', 'bridge-nf-call-ip6tables', 'conntrack4', 'conntrack6'],
+    ...['input4', 'input6'],
+  ]) {
+    assert.equal(found.check(name)?.status, 'pass', `${name}: ${found.check(name)?.why}`);
+  }
+  assert.equal(found.check('rp-filter')?.status, 'info');
+  assert.equal(found.check('pins')?.status, 'skip');
+});
+
+test('nothing pinned is a failure of a node that should run Tandem', async () => {
+  await using node = await createNode({ pods: [] });
+  const found = await doctor(node.node, absentPins);
+  assert.equal(found.code, exitCode.problem);
+  assert.match(found.check('pins')?.fix ?? '', /start tandem-agent/);
+  assert.equal(found.check('network-rules')?.status, 'skip');
+});
+
+test('pods on a bridge that skips netfilter', async () => {
+  await using node = await createNode({
+    pods: [{ name: 'web', kind: 'bridge' }],
+    bridgeNetfilter: 0,
+  });
+  const found = await doctor(node.node, ...preflight);
+  assert.equal(found.code, exitCode.problem);
+  for (const name of ['bridge-nf-call-iptables', 'bridge-nf-call-ip6tables']) {
+    assert.equal(found.check(name)?.status, 'fail');
+    assert.match(found.check(name)?.why ?? '', /cni0/);
+    assert.equal(found.check(name)?.fix, `sysctl -w net.bridge.${name}=1`);
+  }
+  // The fix is the fix: per bridge it helps as well.
+  await node.node.run('sysctl', ['-qw', 'net.bridge.bridge-nf-call-iptables=1']);
+  await node.node.ip(['link set cni0 type bridge nf_call_ip6tables 1']);
+  assert.equal((await doctor(node.node, ...preflight)).code, exitCode.ok);
+});
+
+test('INPUT that drops steered queries, until the fix is applied', async () => {
+  await using node = await createNode({ pods: [] });
+  await node.node.run('iptables', ['-P', 'INPUT', 'DROP']);
+  await node.node.run(
+    'nft',
+    [...['-f', '-']],
+    'table ip6 fw { chain in { type filter hook input priority 0; policy drop; ct state established accept; }; }\n',
+  );
+  const found = await doctor(node.node, ...preflight);
+  assert.equal(found.code, exitCode.problem);
+  assert.equal(found.check('input4')?.status, 'fail');
+  assert.equal(
+    found.check('input4')?.fix,
+    'iptables -t filter -I INPUT 1 -m mark --mark 0x1000/0x3000 -j ACCEPT',
+  );
+  assert.equal(found.check('input6')?.status, 'fail');
+  for (const name of ['input4', 'input6']) {
+    const [program = '', ...args] = (found.check(name)?.fix ?? '').split(' ');
+    await node.node.run(program, args);
+  }
+  const fixed = await doctor(node.node, ...preflight);
+  assert.equal(fixed.check('input4')?.status, 'pass');
+  assert.equal(fixed.check('input6')?.status, 'pass');
+  assert.equal(fixed.check('mark-firewall')?.status, 'pass', 'the fix is no foreign use');
+  assert.equal(fixed.code, exitCode.ok);
+});
+
+test('another process on port P is named, with its pid', async () => {
+  await using node = await createNode({ pods: [] });
+  const probe = node.own(await Probe.start(node.node));
+  await probe.listen({ protocol: 'udp', address: '0.0.0.0', port: 10_053 });
+  await probe.listen({ protocol: 'tcp', address: '::', port: 10_053 });
+  await node.node.run('sysctl', ['-qw', 'net.ipv4.ip_local_port_range=10000 20000']);
+  const found = await doctor(node.node, ...preflight);
+  assert.equal(found.code, exitCode.problem);
+  const port = found.check('port-in-use');
+  assert.equal(port?.status, 'fail');
+  assert.match(port?.why ?? '', /, udp, uid 0;.*, tcp6, uid 0/);
+  assert.match(port?.fix ?? '', /kill \d+\)/);
+  const ephemeral = found.check('port-ephemeral');
+  assert.equal(ephemeral?.status, 'warn');
+  assert.equal(ephemeral?.fix, 'sysctl -w net.ipv4.ip_local_reserved_ports=10053');
+  const other = await doctor(node.node, ...preflight, '--port=10054');
+  assert.equal(other.check('port-in-use')?.status, 'pass');
+});
+
+test('others who use our bits of the mark', async () => {
+  await using node = await createNode({ pods: [] });
+  await node.node.run('iptables', [
+    '-t',
+    'mangle',
+    '-A',
+    'PREROUTING',
+    '-j',
+    'MARK',
+    '--set-mark',
+    '1',
+  ]);
+  await node.node.ip(['rule add fwmark 1 lookup 100']);
+  await node.node.run('ip', ['-6', 'rule', 'add', 'fwmark', '0x1000/0x1000', 'lookup', '100']);
+  const found = await doctor(node.node, ...preflight);
+  assert.equal(found.code, exitCode.problem);
+  assert.equal(found.check('mark-firewall')?.status, 'fail');
+  assert.match(found.check('mark-firewall')?.why ?? '', /iptables -t mangle -A PREROUTING -j MARK/);
+  assert.equal(found.check('mark-routing4')?.status, 'warn');
+  assert.equal(found.check('mark-routing6')?.status, 'warn');
+  const other = await doctor(node.node, ...preflight, '--mark-mask=0x300000');
+  assert.equal(other.check('mark-routing6')?.status, 'pass');
+});
+
+test('paths that are no bpffs and no cgroup v2', async () => {
+  await using node = await createNode({ pods: [] });
+  const found = await doctor(node.node, '--preflight', '--bpffs-dir=/tmp/x', '--cgroup-path=/tmp');
+  assert.equal(found.code, exitCode.problem);
+  assert.equal(found.check('bpffs')?.status, 'fail');
+  assert.equal(found.check('bpffs')?.fix, 'mount -t bpf bpf /sys/fs/bpf');
+  assert.equal(found.check('cgroup2')?.status, 'warn');
+});
+
+test('without privileges it says so and still answers', async () => {
+  await using node = await createNode({ pods: [] });
+  const args = ['--conditions=@tandem/source', '--disable-warning=ExperimentalWarning', main];
+  const drop = ['--bounding-set=-all', '--inh-caps=-all', process.execPath, ...args];
+  const run = await tryRun(
+    ...node.node.enter('setpriv', [...drop, 'doctor', '-o', 'json', '--preflight']),
+    { timeoutMs: boundMs },
+  );
+  const { checks } = JSON.parse(run.stdout) as { checks: CheckResult[] };
+  const capabilities = checks.find(({ check }) => check === 'capabilities');
+  assert.equal(capabilities?.status, 'fail');
+  assert.match(capabilities?.why ?? '', /lacks CAP_NET_ADMIN/);
+  assert.equal(run.status, exitCode.problem);
+});

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { DirectorySource, type SourceObject } from '@tandem/agent/source/directory';
+import { ownPrefix } from '@tandem/testing/namespace';
+import { cli } from '../../test/run-cli.ts';
+import { exitCode } from '../exit-codes.ts';
+import { readFiles } from './read-files.ts';
+import type { Finding } from './validate-objects.ts';
+
+const fixture = (path: string): string =>
+  fileURLToPath(new URL(`../../test/fixtures/${path}`, import.meta.url));
+
+async function findings(path: string): Promise<readonly Finding[]> {
+  const run = await cli(['policy', 'validate', '-o', 'json', '-f', fixture(path)]);
+  assert.equal(run.code, exitCode.problem);
+  const report = JSON.parse(run.stdout) as { isValid: boolean; findings: Finding[] };
+  assert.equal(report.isValid, false);
+  return report.findings;
+}
+
+/** "code file:line document field", without the message. */
+function placeOf({ code, file, line, document, field }: Finding): string {
+  return `${code} ${basename(file)}:${line} ${document} ${field}`.trimEnd();
+}
+
+test('good files: exit code 0 and counts', async () => {
+  const run = await cli(['policy', 'validate', '-f', fixture('good')]);
+  assert.equal(run.stdout, '2 files, 3 objects, 1 valid policy: no errors\n');
+  assert.equal(run.code, exitCode.ok);
+  const one = await cli(['policy', 'validate', '-f', fixture('good/policy.yml')]);
+  assert.equal(one.stdout, '1 file, 1 object, 1 valid policy: no errors\n');
+});
+
+test('every error of a policy, with file, line, document and field', async () => {
+  const found = await findings('bad/policy.yaml');
+  assert.deepEqual(found.map(placeOf), [
+    'policy-invalid policy.yaml:8 1 spec.egress[0].toFQDNs[0].matchName',
+    'policy-invalid policy.yaml:10 1 spec.egress[0].toPorts[0].ports[0].port',
+    'policy-invalid policy.yaml:11 1 spec.egress[1].toGroups',
+    'policy-invalid policy.yaml:12 1 spec.egress[1].icmps',
+    'duplicate policy.yaml:23 2 metadata.name',
+    'policy-warning policy.yaml:27 2 spec.egress[0]',
+  ]);
+  for (const { object, message } of found) {
+    assert.match(object, /^CiliumNetworkPolicy shop\/(wrong|twice)$/);
+    assert.ok(message.length > 10);
+  }
+});
+
+test('a file that is no YAML does not hide what comes after it', async () => {
+  const found = await findings('bad/broken.yaml');
+  assert.ok(
+    found.some(({ code, document, line }) => code === 'yaml' && document === 2 && line > 5),
+  );
+  const late = found.filter(({ code }) => code === 'object-invalid').map(placeOf);
+  assert.deepEqual(late, ['object-invalid broken.yaml:13 3 status.podIP']);
+});
+
+test('policies of kinds that are not enforced are errors, other kinds are named', async () => {
+  const found = await findings('bad/kinds.yaml');
+  assert.deepEqual(
+    found.map(({ severity, code, object }) => `${severity} ${code} ${object}`),
+    [
+      'error kind-unsupported NetworkPolicy shop/np',
+      'warning kind-unsupported Deployment shop/web',
+      'error object-invalid object',
+    ],
+  );
+});
+
+test('the table says the same', async () => {
+  const run = await cli(['policy', 'validate', '-f', fixture('bad')], { isTerminal: true });
+  assert.match(run.stdout, /policy\.yaml:11, document 1: .*error/);
+  assert.match(
+    run.stdout,
+    /CiliumNetworkPolicy shop\/wrong: spec\.egress\[1\]\.toGroups\n {2}is not supported/,
+  );
+  assert.match(run.stdout, /3 files, \d+ objects, 2 valid policies: .*\d+ errors.*, 3 warnings/);
+  assert.equal(run.code, exitCode.problem);
+});
+
+test('objects are those that the agent reads', () => {
+  const source = new DirectorySource(fixture('good'), () => undefined);
+  source.start();
+  source.stop();
+  const { objects } = source.state();
+  const simple = ({ file, document, raw }: SourceObject): object => ({
+    file: basename(file),
+    document,
+    raw,
+  });
+  assert.equal(objects.length, 3);
+  assert.deepEqual(readFiles(fixture('good')).objects.map(simple), objects.map(simple));
+});
+
+test('a bomb of aliases, a large file and an empty directory are answers', async () => {
+  const directory = mkdtempSync(join(tmpdir(), `${ownPrefix}0-validate-`));
+  try {
+    const empty = await cli(['policy', 'validate', '-f', directory]);
+    assert.equal(empty.code, exitCode.usage);
+    const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g'];
+    const bomb = names.map((name, i) =>
+      i === 0
+        ? 'a: &a [x, x, x, x, x, x, x, x, x]'
+        : `${name}: &${name} [${Array(9)
+            .fill(`*${names[i - 1]}`)
+            .join()}]`,
+    );
+    writeFileSync(join(directory, 'bomb.yaml'), bomb.join('\n'));
+    writeFileSync(join(directory, 'large.yaml'), '#'.repeat((8 << 20) + 1));
+    const run = await cli(['policy', 'validate', '-f', directory]);
+    assert.match(run.stdout, /bomb\.yaml, document 1: error\n {2}.*alias/i);
+    assert.match(run.stdout, /large\.yaml: error\n {2}has \d+ bytes, the limit is/);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
