@@ -22,7 +22,14 @@ import {
   queryNotImp,
   queryOk,
 } from '@tandem/core/dns/query';
-import { parseReply, questionMatches, type ReplyView, replyOk } from '@tandem/core/dns/reply';
+import {
+  parseReply,
+  questionMatches,
+  type ReplyView,
+  replyNegative,
+  replyOk,
+  replyTruncated,
+} from '@tandem/core/dns/reply';
 import type { Learner } from '../answer/learner.ts';
 import { counter, observeLatency } from '../counters.ts';
 import {
@@ -210,6 +217,11 @@ export class TcpConnection {
 
   #onReply(pending: PendingQuery, reply: Uint8Array): boolean {
     const c = this.#c;
+    if (((reply[2] as number) & 0x80) === 0) {
+      // A query is no answer, whatever its id and question.
+      c.count(counter.repliesUnsolicited);
+      return false;
+    }
     if (!questionMatches(reply, 0, reply.length, pending.message, 0, pending.questionEnd)) {
       c.count(counter.repliesMismatched);
       return false;
@@ -218,6 +230,9 @@ export class TcpConnection {
     parseQuery(c.query, pending.message, 0, pending.message.length);
     const status = parseReply(c.reply, reply, 0, reply.length, c.query);
     const changed = status === replyOk ? this.#learn(pending) : 0;
+    if (status !== replyOk && status !== replyNegative && status !== replyTruncated) {
+      c.count(counter.repliesMalformed);
+    }
     setId(reply, 0, pending.clientId);
     this.#write(reply);
     c.count(counter.replies);
