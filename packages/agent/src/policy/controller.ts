@@ -55,7 +55,11 @@ export class PolicyController {
   #running: Promise<void> | null = null;
   #isDirty = false;
   #endpoints: readonly AttachedEndpoint[] = [];
+  /** Of the newest compilation, in force or not. */
+  #compileDiagnostics: readonly Diagnostic[] | null = null;
   #attachDiagnostics: readonly Diagnostic[] = [];
+  /** What was said in the log and still holds. */
+  #said: ReadonlyMap<string, Diagnostic> = new Map();
   #problem: Diagnostic | null = null;
 
   constructor(options: ControllerOptions) {
@@ -78,7 +82,7 @@ export class PolicyController {
 
   /** All that an operator should see, of files, objects, policies and interfaces. */
   get diagnostics(): readonly Diagnostic[] {
-    const compiled = this.#applied?.diagnostics ?? this.#cluster?.diagnostics ?? [];
+    const compiled = this.#compileDiagnostics ?? this.#cluster?.diagnostics ?? [];
     const problem = this.#problem === null ? [] : [this.#problem];
     return [...compiled, ...this.#attachDiagnostics, ...problem];
   }
@@ -115,8 +119,26 @@ export class PolicyController {
           message: `what is in force stays: ${failure.message}`,
         };
       }
+      this.#sayDiagnostics();
     }
     this.#running = null;
+  }
+
+  /** Each once when it comes up and once when it is gone: what is not enforced must not go unseen. */
+  #sayDiagnostics(): void {
+    const { log } = this.#o;
+    const current = new Map(
+      this.diagnostics.map((each) => [`${each.code} ${each.subject} ${each.message}`, each]),
+    );
+    for (const [key, { severity, code, subject, message }] of current) {
+      if (this.#said.has(key)) continue;
+      if (severity === 'error') log.error(message, { code, subject });
+      else log.warn(message, { code, subject });
+    }
+    for (const [key, { code, subject }] of this.#said) {
+      if (!current.has(key)) log.info('no longer so', { code, subject });
+    }
+    this.#said = current;
   }
 
   async #once(): Promise<void> {
@@ -161,6 +183,7 @@ export class PolicyController {
     const retain = this.#applied === null ? this.#partial : [this.#applied, ...this.#partial];
     const node = this.#o.nodeContext();
     const compiled = compile(cluster, { node, revision: this.#revision + 1, retain }, this.#ids);
+    this.#compileDiagnostics = compiled.diagnostics;
     if (this.#applied !== null && fingerprintOf(compiled) === this.#fingerprint)
       return this.#applied;
     if (!compiled.fits) {
