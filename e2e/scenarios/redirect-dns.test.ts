@@ -115,6 +115,8 @@ for (const kubeProxy of ['iptables', 'nftables'] as const) {
         }
       }
       assert.ok((node.tandem.counters()['drop_not_redirected'] ?? 0) >= dropped + 4);
+      const said = node.tandem.process('agent').stderr();
+      assert.match(said, /dns-frontend-port[^\n]*odd-frontend|odd-frontend[^\n]*dns-frontend-port/);
     });
 
     test('steered whatever the reverse path filter and src_valid_mark say', async () => {

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Broken files and policies: what was in force stays in force, what never was valid closes the pods that
+ * it picks, each is named with what is wrong, and mending it heals without a restart.
+ */
+
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { askDns } from '@tandem/testing/dns-query';
+import { Probe } from '@tandem/testing/probe';
+import { waitFor } from '@tandem/testing/wait';
+import { dnsPolicy } from '../kit/objects.ts';
+import { clusterDns4, standardPolicy, startStandardNode } from '../kit/standard-node.ts';
+
+const standard = await startStandardNode({ pods: [{ name: 'other' }] });
+after(() => standard[Symbol.asyncDispose]());
+const { client, node, tandem } = standard;
+const other = node.own(Probe.start(node.pod('other').namespace));
+let nextNumber = 1;
+
+/** The agent says it, in a line written after this call. */
+function said(pattern: RegExp): () => Promise<unknown> {
+  const before = tandem.process('agent').stderr().length;
+  return () =>
+    waitFor(() => pattern.test(tandem.process('agent').stderr().slice(before)), {
+      what: `the agent to say ${pattern}`,
+      timeoutMs: 10_000,
+    });
+}
+
+async function rcodeOf(probe: Probe, suffix: string): Promise<string> {
+  const name = `n-${nextNumber++}.${suffix}`;
+  return (await askDns(probe, { server: clusterDns4, name, timeoutMs: 1000 })).rcode;
+}
+
+/** Revisions also come and go without a change of ours, so what is waited for is what pods see. */
+async function waitForRcode(probe: Probe, suffix: string, rcode: string): Promise<void> {
+  await waitFor(async () => (await rcodeOf(probe, suffix)) === rcode, {
+    what: `${rcode} for names of ${suffix}`,
+    timeoutMs: 10_000,
+  });
+}
+
+async function checkStandardPolicy(): Promise<void> {
+  assert.equal(await rcodeOf(client, 'allowed.test'), 'NOERROR');
+  assert.equal(await rcodeOf(client, 'denied.test'), 'REFUSED');
+  const direct = client.tcp({ to: '198.19.0.9', port: 80, timeoutMs: 300 });
+  await assert.rejects(direct, /ETIMEDOUT/);
+}
+
+const widerPolicy = dnsPolicy({
+  selects: { app: 'client' },
+  dns: [{ matchPattern: '*.allowed.test' }, { matchPattern: '*.denied.test' }],
+  fqdns: [{ matchPattern: '*.allowed.test' }],
+});
+
+for (const [what, text] of [
+  ['no YAML', 'kind: [unclosed'],
+  ['cut short', JSON.stringify(standardPolicy).slice(0, 150)],
+  ['bytes of no encoding', `apiVersion: v1\nkind: \u0000\u0007\n\t- {`],
+] as const) {
+  test(`a file that is ${what}: its last good content stays in force, and it is named`, async () => {
+    const isNamed = said(/file-unreadable.*policy\.yaml|policy\.yaml.*file-unreadable/);
+    tandem.write('policy.yaml', text);
+    await isNamed();
+    await checkStandardPolicy();
+    const isMended = said(/no longer so.*policy\.yaml/);
+    tandem.write('policy.yaml', [widerPolicy]);
+    await isMended();
+    await waitForRcode(client, 'denied.test', 'NOERROR');
+    tandem.write('policy.yaml', [standardPolicy]);
+    await waitForRcode(client, 'denied.test', 'REFUSED');
+    await checkStandardPolicy();
+  });
+}
+
+test('a broken file beside others does not touch them', async () => {
+  const isNamed = said(/broken\.yaml/);
+  tandem.write('broken.yaml', '}{');
+  await isNamed();
+  tandem.write('policy.yaml', [widerPolicy]);
+  await waitForRcode(client, 'denied.test', 'NOERROR');
+  tandem.remove('broken.yaml');
+  tandem.write('policy.yaml', [standardPolicy]);
+  await waitForRcode(client, 'denied.test', 'REFUSED');
+});
+
+const unsupported = (app: string, name: string): object => ({
+  apiVersion: 'cilium.io/v2',
+  kind: 'CiliumNetworkPolicy',
+  metadata: { name, namespace: 'default' },
+  spec: {
+    endpointSelector: { matchLabels: { app } },
+    egress: [
+      { toServices: [{ k8sService: { serviceName: 'kube-dns', namespace: 'kube-system' } }] },
+    ],
+  },
+});
+
+test('an unsupported field in a new version: the last good one stays, the field is named', async () => {
+  const isNamed = said(/default\/names[^\n]*toServices|toServices[^\n]*default\/names/);
+  tandem.write('policy.yaml', [unsupported('client', 'names')]);
+  await isNamed();
+  await checkStandardPolicy();
+  const isMended = said(/no longer so[^\n]*default\/names/);
+  tandem.write('policy.yaml', [standardPolicy]);
+  await isMended();
+  await checkStandardPolicy();
+});
+
+test('an unsupported field in the first version closes its pods until it is mended', async () => {
+  assert.equal(await rcodeOf(other, 'denied.test'), 'NOERROR', 'no policy selects it yet');
+  const isNamed = said(/default\/fresh[^\n]*toServices|toServices[^\n]*default\/fresh/);
+  tandem.write('fresh.yaml', [unsupported('other', 'fresh')]);
+  await isNamed();
+  await assert.rejects(rcodeOf(other, 'allowed.test'), /ETIMEDOUT/);
+  await assert.rejects(other.tcp({ to: '198.19.0.9', port: 80, timeoutMs: 300 }), /ETIMEDOUT/);
+  await checkStandardPolicy();
+  const mended = dnsPolicy({
+    name: 'fresh',
+    selects: { app: 'other' },
+    dns: [{ matchPattern: '*' }],
+    fqdns: [{ matchPattern: '*.denied.test' }],
+  });
+  tandem.write('fresh.yaml', [mended]);
+  await waitFor(async () => (await rcodeOf(other, 'denied.test')) === 'NOERROR', {
+    what: 'the mended policy',
+    timeoutMs: 15_000,
+  });
+  const name = `n-${nextNumber++}.denied.test`;
+  const { addresses } = await askDns(other, { server: clusterDns4, name });
+  await other.tcp({ to: addresses[0] ?? '', port: 80, data: 'x', want: 1 });
+});
