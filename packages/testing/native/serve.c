@@ -8,6 +8,7 @@
 #include "probe.h"
 
 #include <errno.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -228,6 +229,18 @@ static bool set_mode(const struct request *request, enum mode *mode)
 	return false;
 }
 
+/* The whole group of the socket goes to its member of this number: a classic program says so. */
+static int choose_member(const struct request *request, int fd)
+{
+	long member = arg_number(request, "member", -1);
+	struct sock_filter code = BPF_STMT(BPF_RET | BPF_K, (uint32_t)member);
+	struct sock_fprog program = { .len = 1, .filter = &code };
+
+	if (member < 0)
+		return 0;
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program));
+}
+
 /* listen protocol=tcp|udp source= sport= mode= backlog= */
 void op_listen(const struct request *request)
 {
@@ -243,7 +256,9 @@ void op_listen(const struct request *request)
 		return;
 	}
 	fd = socket_open(request, local.storage.ss_family, is_tcp ? SOCK_STREAM : SOCK_DGRAM, 0);
-	if (fd < 0 || (is_tcp && listen(fd, (int)arg_number(request, "backlog", 4096)) != 0)) {
+	/* A TCP socket joins its group when it listens. */
+	if (fd < 0 || (is_tcp && listen(fd, (int)arg_number(request, "backlog", 4096)) != 0) ||
+	    choose_member(request, fd) != 0) {
 		int error = errno;
 
 		if (fd >= 0)

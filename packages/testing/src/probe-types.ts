@@ -80,6 +80,8 @@ export interface ListenOptions extends Omit<SocketOptions, 'source' | 'sourcePor
   readonly port?: number;
   /** "who": PEER PORT LOCAL PORT; "echo"; "sink": reads and says nothing. Default "who". */
   readonly mode?: 'who' | 'echo' | 'sink';
+  /** SO_ATTACH_REUSEPORT_CBPF: the whole group goes to its member of this number (order of joining). */
+  readonly reusePortMember?: number;
 }
 
 export interface Served {

@@ -75,11 +75,12 @@ export class Probe implements AsyncDisposable {
 
   /** A server; mode "who" (the default) answers "PEER PORT LOCAL PORT\n", see `parseWho`. */
   async listen(options: ListenOptions): Promise<Listener> {
-    const { protocol, address, port = 0, mode = 'who' } = options;
+    const { protocol, address, port = 0, mode = 'who', reusePortMember } = options;
     const args = {
       ...socketArguments({ ...options, source: address, sourcePort: port }),
       protocol,
       mode,
+      member: reusePortMember,
     };
     const answer = await this.#process.request('listen', args);
     return new Listener(this.#process, answer.id, answer.number('localPort'));
