@@ -148,6 +148,9 @@ static __always_inline void change_apply(struct change *change)
 		bpf_loop(TD_LEARN_ATTEMPTS, add_attempt, change, 0);
 	else
 		bpf_loop(TD_EXPIRE_ATTEMPTS, free_attempt, change, 0);
+	/* What kept us from the end is a page that another writer is deleting: ours is done. */
+	if (change->result == TD_LEARN_REFUSED_BUSY && change->has_freed)
+		change->result = TD_LEARN_OK;
 	if (change->result < 0)
 		pages_abandon(change);
 	if (change->has_quota)
