@@ -35,6 +35,9 @@ export class Observer {
   readonly #cursor: EventCursor;
   /** Where an observer that does not follow ends. */
   readonly #end: number;
+  /** Events before `#pastEnd` are past ones, and none is older than `#oldestUs`. */
+  readonly #pastEnd: number;
+  readonly #oldestUs: number;
   #unsubscribe: (() => void) | null = null;
   #isScheduled = false;
   #isOver = false;
@@ -44,6 +47,9 @@ export class Observer {
     this.#o = options;
     const { store, call } = options;
     const { request } = call;
+    const { sinceS } = request;
+    this.#pastEnd = store.events.next;
+    this.#oldestUs = sinceS === 0 ? -Infinity : (options.clock.boottimeSeconds() - sinceS) * 1e6;
     this.#link = new StreamLink(call);
     this.#cursor = new EventCursor(store.events, this.#firstEvent());
     this.#end = request.follow ? Infinity : store.events.next;
@@ -58,24 +64,30 @@ export class Observer {
 
   /** The oldest of the past events that were asked for. */
   #firstEvent(): number {
-    const { store, filter, clock, call } = this.#o;
+    const { store, call } = this.#o;
     const { events } = store;
     const { last, sinceS } = call.request;
     if (last === 0 && sinceS === 0) return events.next;
-    const oldestUs = sinceS === 0 ? -Infinity : (clock.boottimeSeconds() - sinceS) * 1e6;
     let first = events.next;
     let matching = 0;
     for (let event = events.next - 1; event >= events.first; event--) {
-      if (timeUs(store, event) < oldestUs || (last !== 0 && matching === last)) break;
-      if (!filter.matches(events, event)) continue;
+      if (last !== 0 && matching === last) break;
+      if (!this.#isWanted(event)) continue;
       matching += 1;
       first = event;
     }
     return first;
   }
 
+  /** Events of the other process come late, after its absence much later: their order is not their age. */
+  #isWanted(event: number): boolean {
+    const { store, filter } = this.#o;
+    const isTooOld = event < this.#pastEnd && timeUs(store, event) < this.#oldestUs;
+    return !isTooOld && filter.matches(store.events, event);
+  }
+
   #pump(): void {
-    const { store, filter, names, clock } = this.#o;
+    const { store, names, clock } = this.#o;
     const cursor = this.#cursor;
     for (let looked = 0; looked < observeStepEvents; looked++) {
       if (this.#isOver || !this.#link.isWritable) return;
@@ -84,7 +96,7 @@ export class Observer {
         return;
       }
       this.#lost += cursor.takeLost();
-      if (!filter.matches(store.events, cursor.event)) continue;
+      if (!this.#isWanted(cursor.event)) continue;
       const message = eventMessage(store, cursor.event, names, clock);
       if (message === null) continue;
       this.#link.send({ ...message, lost: this.#lost });
