@@ -13,6 +13,8 @@ export const beatReadPauseMs = 60;
 export const observeLastDefault = 20;
 /** Largest --last. */
 export const observeLastMax = 1_000_000;
+/** Past events that are put into the order of time before they are shown; more are shown as they come. */
+export const observeSortedEventsMax = 16_384;
 /** Longest --since. */
 export const observeSinceSecondsMax: number = 7 * 86_400;
 /** Pause before observe looks for a process again, ms: doubled up to the second. */

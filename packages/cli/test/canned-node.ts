@@ -30,6 +30,8 @@ export interface CannedAnswers {
   readonly endpoints?: readonly EndpointEntryInit[][];
   readonly names?: readonly FqdnEntryInit[][];
   readonly events?: readonly ObserveResponseInit[];
+  /** Observe is refused: gRPC status and text. */
+  readonly refusal?: { readonly code: number; readonly details: string };
 }
 
 export class CannedNode implements AsyncDisposable {
@@ -75,6 +77,10 @@ export class CannedNode implements AsyncDisposable {
       },
       observe: (call) => {
         this.requests.push(call.request);
+        if (answers.refusal !== undefined) {
+          call.emit('error', answers.refusal);
+          return;
+        }
         for (const event of answers.events ?? []) call.write(event);
         if (!call.request.follow) call.end();
       },

@@ -200,3 +200,42 @@ test('when the agent ends the DNS proxy goes on, and nothing shows twice', {
   const last = node.requests.at(-1);
   assert.ok(last !== undefined && last.sinceS >= 1 && last.last === 0, 'the gap is asked for');
 });
+
+test('with both processes gone it waits for one to come back, and says so once', {
+  timeout: boundMs,
+}, async () => {
+  await using node = new CannedNode();
+  await node.serve('agent', { events: [dnsEvent(1)] });
+  const abort = new AbortController();
+  let restarting: Promise<void> | null = null;
+  const restart = async (): Promise<void> => {
+    await node.stop('agent');
+    await node.serve('dns-proxy', { events: [dnsEvent(4)] });
+  };
+  const run = await cli(['observe', '-o', 'json', ...node.flags], {
+    signal: abort.signal,
+    onOutput: (text) => {
+      restarting ??= restart();
+      if (text.includes('n4.')) abort.abort();
+    },
+  });
+  await restarting;
+  assert.equal(run.code, exitCode.ok);
+  assert.equal(run.stdout.trimEnd().split('\n').length, 2);
+});
+
+test('a refused request ends at once, as wrong usage', { timeout: boundMs }, async () => {
+  await using node = new CannedNode();
+  await node.serve('agent', { refusal: { code: 3, details: 'no such\u001b pattern' } });
+  const run = await cli(['observe', ...node.flags]);
+  assert.equal(run.code, exitCode.usage);
+  assert.match(run.stderr, /no such\\u001b pattern/);
+});
+
+test('past events are shown by time', async () => {
+  await using node = new CannedNode();
+  await node.serve('agent', { events: [drop, dnsEvent(9), dnsEvent(3)] });
+  const run = await cli(['observe', '--no-follow', ...node.flags]);
+  const times = run.stdout.split('\n').map((line) => line.slice(0, 24));
+  assert.deepEqual(times, times.toSorted().slice(1).concat(''));
+});

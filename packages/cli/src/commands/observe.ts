@@ -12,7 +12,7 @@ import { EventType } from '@tandem/proto/gen/messages';
 import { AdminService } from '@tandem/proto/gen/services';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { Option } from 'commander';
-import { type AdminConnection, connectAdmin } from '../admin/connection.ts';
+import { connectAdmin } from '../admin/connection.ts';
 import { type EventVerdictName, eventVerdictNumber, eventVerdicts } from '../admin/names.ts';
 import type { CliCommand, CommandContext } from '../command.ts';
 import { integerIn, nameOption, podOption, secondsUpTo } from '../command-options.ts';
@@ -23,6 +23,7 @@ import {
   observeRetryMs,
   observeRetryMsMax,
   observeSinceSecondsMax,
+  observeSortedEventsMax,
 } from '../limits.ts';
 import { eventJson, eventLine } from '../observe/event-text.ts';
 import { RecentEvents } from '../observe/recent-events.ts';
@@ -62,7 +63,10 @@ export const observeCommand: CliCommand = {
       .option('-f, --follow', 'go on with new events (default)', true)
       .option('--no-follow', 'end after the past events'),
   run: async (context, options): Promise<ExitCode> => {
-    await observe(context, options as unknown as ObserveOptions);
+    const known = options as unknown as ObserveOptions;
+    const request = requestOf(known);
+    if (known.follow) await follow(context, request);
+    else await showPast(context, request);
     return exitCode.ok;
   },
 };
@@ -81,45 +85,81 @@ function requestOf(options: ObserveOptions): ObserveRequestInit {
   };
 }
 
-async function observe(context: CommandContext, options: ObserveOptions): Promise<void> {
-  const { settings, signal, notes, wantsJson, nowMs } = context;
+/** Past events alone, by time: each process has them in the order in which it heard of them. */
+async function showPast(context: CommandContext, request: ObserveRequestInit): Promise<void> {
+  const { settings, signal, notes, wantsJson } = context;
+  using admin = await connectAdmin(settings, signal, wantsJson ? null : notes);
+  const events: ObserveResponse[] = [];
+  for await (const event of admin.client.serverStream(AdminService.observe, request, signal)) {
+    if (events.length < observeSortedEventsMax) events.push(event);
+    else await show(context, event);
+  }
+  events.sort((left, right) => left.timeUnixMs - right.timeUnixMs);
+  for (const event of events) await show(context, event);
+}
+
+/** Where a follower stands between two connections. */
+interface Position {
+  /** Up to this wall clock it has seen all; null: it never had a connection. */
+  seenMs: number | null;
+  /** The last reason of an interruption, told once. */
+  reason: string;
+  retryMs: number;
+}
+
+async function follow(context: CommandContext, first: ObserveRequestInit): Promise<void> {
+  const { signal, notes, nowMs } = context;
   const recent = new RecentEvents();
-  let request = requestOf(options);
-  let retryMs = observeRetryMs;
+  const position: Position = { seenMs: null, reason: '', retryMs: observeRetryMs };
   for (;;) {
-    let admin: AdminConnection | null = null;
+    const { seenMs } = position;
     try {
-      admin = await connectAdmin(settings, signal, wantsJson ? null : notes);
-      const isFirst = recent.isEmpty;
-      for await (const event of admin.client.serverStream(AdminService.observe, request, signal)) {
-        retryMs = observeRetryMs;
-        // Both processes show most events: what was shown before the change is not shown again.
-        if (recent.add(event)) await show(context, event);
-      }
-      if (signal.aborted || !options.follow) return;
-      if (isFirst && recent.isEmpty) retryMs = Math.min(retryMs * 2, observeRetryMsMax);
+      // What came since, and a second for what the other process heard of late.
+      const gapS = seenMs === null ? 0 : Math.ceil((nowMs() - seenMs) / 1000) + 1;
+      const sinceS = Math.min(gapS, observeSinceSecondsMax);
+      await followOnce(
+        context,
+        seenMs === null ? first : { ...first, last: 0, sinceS },
+        recent,
+        position,
+      );
     } catch (error) {
-      if (signal.aborted) return;
-      if (!mayRetry(error, options, admin !== null || !recent.isEmpty)) throw error;
+      if (!signal.aborted && !mayRetry(error, position)) throw error;
       const reason = TandemError.from(error).message;
-      notes.line({ text: `events interrupted: ${reason}`, style: 'warning' });
-      retryMs = Math.min(retryMs * 2, observeRetryMsMax);
-    } finally {
-      admin?.[Symbol.dispose]();
+      if (!signal.aborted && reason !== position.reason) {
+        notes.line({ text: `events interrupted: ${reason}`, style: 'warning' });
+      }
+      position.reason = reason;
     }
-    const interruptedMs = nowMs();
     // The wait ends early with the command.
-    await delay(retryMs, undefined, { signal }).catch(() => undefined);
+    await delay(position.retryMs, undefined, { signal }).catch(() => undefined);
     if (signal.aborted) return;
-    // What came meanwhile, and a second for what the other process heard of late.
-    const sinceS = Math.ceil((nowMs() - interruptedMs) / 1000) + 1;
-    request = { ...request, last: 0, sinceS };
+    position.retryMs = Math.min(position.retryMs * 2, observeRetryMsMax);
+  }
+}
+
+async function followOnce(
+  context: CommandContext,
+  request: ObserveRequestInit,
+  recent: RecentEvents,
+  position: Position,
+): Promise<void> {
+  const { settings, signal, notes, wantsJson, nowMs } = context;
+  using admin = await connectAdmin(settings, signal, wantsJson ? null : notes);
+  position.seenMs ??= nowMs();
+  for await (const event of admin.client.serverStream(AdminService.observe, request, signal)) {
+    // A process that hangs is noticed late: only what arrives says that nothing is missing before it.
+    position.seenMs = nowMs();
+    position.retryMs = observeRetryMs;
+    position.reason = '';
+    // Both processes show most events: what was shown before the change is not shown again.
+    if (recent.add(event)) await show(context, event);
   }
 }
 
 /** A wrong request stays wrong; a process that ended is replaced by the other, or comes back. */
-function mayRetry(error: unknown, options: ObserveOptions, hasAnswered: boolean): boolean {
-  if (!options.follow || !hasAnswered || !(error instanceof TandemError)) return false;
+function mayRetry(error: unknown, { seenMs }: Position): boolean {
+  if (seenMs === null || !(error instanceof TandemError)) return false;
   if (error.code === 'TANDEM_CLI_UNREACHABLE') return true;
   const status = error.facts['status'];
   return status === 'UNAVAILABLE' || status === 'CANCELLED' || status === 'INTERNAL';

@@ -98,7 +98,7 @@ function checkLink(
   name: string,
   severity: typeof fail | typeof warn,
 ): CheckResult {
-  const check = `link-${name.replaceAll('_', '-')}`;
+  const check = `link-${name.replace(/_|(?=[A-Z])/g, '-').toLowerCase()}`;
   try {
     using link = BpfLink.openPinned(paths.link(name));
     const found = link.info();

@@ -12,16 +12,9 @@ import { observeRecentEventsMax } from '../limits.ts';
 export class RecentEvents {
   /** Insertion order is age. */
   readonly #keys = new Set<string>();
-  #isEmpty = true;
-
-  /** None was ever added. */
-  get isEmpty(): boolean {
-    return this.#isEmpty;
-  }
 
   /** False: it was there. */
   add(event: ObserveResponse): boolean {
-    this.#isEmpty = false;
     const key = keyOf(event);
     if (this.#keys.has(key)) return false;
     this.#keys.add(key);

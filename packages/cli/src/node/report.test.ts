@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What is called degraded, from the pinned group and the answers of the processes. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { err, ok } from '@tandem/core/result';
+import type { MemberStatus } from '@tandem/dns-proxy/group';
+import { StatusResponse } from '@tandem/proto/gen/messages';
+import { healthyStatus } from '../../test/canned-node.ts';
+import type { AdminAnswer, ProcessName } from '../admin/connection.ts';
+import { nodeReport, type ReportInputs } from './report.ts';
+
+function member(role: ProcessName, overrides: Partial<MemberStatus> = {}): MemberStatus {
+  const index = role === 'agent' ? 0 : 1;
+  const fresh = { state: 'live', pid: 5, epochNs: 1, beatAgeMs: 12, revision: 7 } as const;
+  return { index, role, ...fresh, ...overrides };
+}
+
+const group = (
+  members: readonly MemberStatus[],
+  required = 7,
+  applied = 7,
+): ReportInputs['group'] =>
+  ok({ abiVersion: 1, requiredRevision: required, appliedRevision: applied, members });
+
+function answer(process: ProcessName, degraded: readonly string[] = []): AdminAnswer {
+  const init = {
+    ...healthyStatus(process),
+    degraded: degraded.map((code) => ({ code, message: `it says ${code}`, fix: 'mend it' })),
+  };
+  const status = StatusResponse.decode(StatusResponse.encode(init));
+  return { process, path: `/run/${process}`, ok: true, status };
+}
+
+const silent = (process: ProcessName): AdminAnswer => ({
+  ...{ process, path: `/run/${process}`, ok: false },
+  reason: 'nobody listens',
+});
+
+const both = [member('agent'), member('dns-proxy')];
+const answers = [answer('agent'), answer('dns-proxy')];
+const stale = { beatAgeMs: 63_000 };
+
+const rows: readonly (Partial<ReportInputs> & { name: string; health: string; codes: string[] })[] =
+  [
+    { name: 'all is well', health: 'healthy', codes: [] },
+    {
+      name: 'the agent was killed',
+      group: group([member('agent', stale), member('dns-proxy')]),
+      answers: [silent('agent'), answer('dns-proxy', ['agent-away'])],
+      health: 'degraded',
+      codes: ['agent-away'],
+    },
+    {
+      name: 'the proxy was killed',
+      group: group([member('agent'), member('dns-proxy', stale)]),
+      answers: [answer('agent', ['proxy-away']), silent('dns-proxy')],
+      health: 'degraded',
+      codes: ['proxy-away'],
+    },
+    {
+      name: 'the proxy never joined',
+      group: group([member('agent')]),
+      answers: [answer('agent'), silent('dns-proxy')],
+      health: 'degraded',
+      codes: ['proxy-away'],
+    },
+    {
+      name: 'a process saw one late beat, and it has come since',
+      answers: [answer('agent', ['member-stale']), answer('dns-proxy')],
+      health: 'healthy',
+      codes: [],
+    },
+    {
+      name: 'both drain',
+      group: group([member('agent', { state: 'drain' }), member('dns-proxy', { state: 'drain' })]),
+      health: 'down',
+      codes: ['no-member-serves'],
+    },
+    {
+      name: 'both are dead',
+      group: group([member('agent', stale), member('dns-proxy', { state: 'dead' })]),
+      answers: [silent('agent'), silent('dns-proxy')],
+      health: 'down',
+      codes: ['no-member-serves'],
+    },
+    {
+      name: 'nobody ever joined',
+      group: group([], 0, 0),
+      answers: [silent('agent'), silent('dns-proxy')],
+      health: 'down',
+      codes: ['no-member-serves', 'policy-not-applied'],
+    },
+    {
+      name: 'both serve, one does not answer',
+      answers: [silent('agent'), answer('dns-proxy')],
+      health: 'degraded',
+      codes: ['admin-unreachable'],
+    },
+    {
+      name: 'what a process says is passed on once',
+      answers: [answer('agent', ['exchange-down']), answer('dns-proxy', ['exchange-down'])],
+      health: 'degraded',
+      codes: ['exchange-down'],
+    },
+    {
+      name: 'judge lacks a hook',
+      isJudging: ok(false),
+      health: 'degraded',
+      codes: ['not-judging'],
+    },
+    {
+      name: 'the datapath lags',
+      group: group(both, 8, 7),
+      health: 'degraded',
+      codes: ['policy-not-applied'],
+    },
+    {
+      name: 'a full map, counted from the pins',
+      maps: [{ name: 'policy', entries: 95, capacity: 100 }],
+      health: 'degraded',
+      codes: ['map-nearly-full'],
+    },
+    {
+      name: 'pins that may not be read',
+      group: err('run it as root'),
+      isJudging: err('run it as root'),
+      health: 'degraded',
+      codes: ['group-unreadable'],
+    },
+  ];
+
+for (const { name, health, codes, ...inputs } of rows) {
+  test(`report: ${name}`, () => {
+    const report = nodeReport({
+      group: group(both),
+      answers,
+      maps: [],
+      isJudging: ok(true),
+      ...inputs,
+    });
+    assert.deepEqual(
+      report.degraded.map(({ code }) => code),
+      codes,
+    );
+    assert.equal(report.health, health);
+    for (const { message, fix } of report.degraded) assert.ok(message !== '' && fix !== '');
+  });
+}
