@@ -34,8 +34,6 @@ export class KernelView {
   readonly #maps: readonly MapName[];
   readonly #nowNs: () => number;
   readonly #groupMemory: ArrayBuffer;
-  readonly #page = new Uint8Array(tdFqdn.size);
-  readonly #pageWords = new Uint32Array(this.#page.buffer);
   #fill: readonly MapFill[] = [];
   #filledMs = -Infinity;
 
@@ -81,21 +79,28 @@ export class KernelView {
 
   /** FQDN selectors that hold the address now, at most `limit`. */
   selectorsOf(address: Uint8Array, limit: number): number[] {
-    const map = this.#datapath.map('fqdn');
-    const key = new Uint8Array(tdFqdnKey.size);
-    key.set(address);
-    const selectors: number[] = [];
-    for (let page = 0; page < TD_FQDN_PAGES_MAX; page++) {
-      key[tdFqdnKey.page] = page;
-      if (!map.lookupInto(key, this.#page)) break;
-      for (let s = 0; s < TD_FQDN_SELECTORS_MAX && selectors.length < limit; s++) {
-        const at = (tdFqdn.slot + s * tdFqdnSlot.size + tdFqdnSlot.selector) / 4;
-        const selector = this.#pageWords[at] as number;
-        if (selector !== 0) selectors.push(selector);
-      }
-    }
-    return selectors;
+    return selectorsOf(this.#datapath.map('fqdn'), address, limit);
   }
+}
+
+const page = new Uint8Array(tdFqdn.size);
+const pageWords = new Uint32Array(page.buffer);
+
+/** FQDN selectors that hold the address in the `fqdn` map, at most `limit`. */
+export function selectorsOf(fqdn: BpfMap, address: Uint8Array, limit: number): number[] {
+  const key = new Uint8Array(tdFqdnKey.size);
+  key.set(address);
+  const selectors: number[] = [];
+  for (let number = 0; number < TD_FQDN_PAGES_MAX; number++) {
+    key[tdFqdnKey.page] = number;
+    if (!fqdn.lookupInto(key, page)) break;
+    for (let s = 0; s < TD_FQDN_SELECTORS_MAX && selectors.length < limit; s++) {
+      const at = (tdFqdn.slot + s * tdFqdnSlot.size + tdFqdnSlot.selector) / 4;
+      const selector = pageWords[at] as number;
+      if (selector !== 0) selectors.push(selector);
+    }
+  }
+  return selectors;
 }
 
 /** Counts with two buffers that are used again for every batch. */

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** The programs and maps of a node, loaded into the kernel and attached to nothing. */
+
+import { execFileSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { BpfMap } from '@tandem/bpf-loader-node/map';
+import { BpfObject } from '@tandem/bpf-loader-node/object';
+import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
+import { encodeConfig, markConfig } from '@tandem/datapath/config';
+import { KernelWriter } from '../src/answer/kernel-writer.ts';
+
+const directory = fileURLToPath(new URL('../../../bpf', import.meta.url));
+const fqdnEntries = 4096;
+
+export interface KernelMaps extends Disposable {
+  readonly fqdn: BpfMap;
+  /** That of a main thread. */
+  readonly writer: KernelWriter;
+}
+
+export function loadKernelMaps(quota: number = fqdnEntries): KernelMaps {
+  execFileSync('make', ['-s', 'all'], { cwd: directory });
+  const object = BpfObject.open(`${directory}/build/tandem.bpf.o`);
+  const mark = markConfig(0x3000);
+  if (mark === null) throw new TypeError('mark');
+  object.setRodata(
+    'td_config',
+    encodeConfig({
+      mark,
+      port: 10_053,
+      ownerUid: 65_532,
+      netnsCookie: 0n,
+      staleNs: 100_000_000,
+      fqdnIdleSeconds: 60,
+      quotaNamespace: quota,
+      quotaSelector: quota,
+    }),
+  );
+  object.setMaxEntries('fqdn', fqdnEntries);
+  object.load();
+  return {
+    fqdn: object.map('fqdn'),
+    writer: new KernelWriter(object.map('learn_requests'), object.program('learn'), TD_MEMBERS_MAX),
+    [Symbol.dispose]: () => object[Symbol.dispose](),
+  };
+}
