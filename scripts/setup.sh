@@ -84,6 +84,11 @@ need_npm() {
 	command -v npm >/dev/null || apt_install npm
 }
 
+npm_install() {
+	npm install --no-audit --no-fund --ignore-scripts --prefix .tools/npm "$1" >.tools/npm.log 2>&1 ||
+		{ tail -5 .tools/npm.log >&2; fail "npm could not install $1"; }
+}
+
 setup_node() {
 	export PATH="$PWD/.tools/bin:$PATH"
 	mkdir -p .tools/bin
@@ -97,8 +102,7 @@ setup_node() {
 		esac
 		say "installing Node $node_version to .tools/"
 		# node-linux-ARCH is the file that the npm package "node" fetches in its install script.
-		npm install --silent --no-audit --no-fund --ignore-scripts --prefix .tools/npm \
-			"node-linux-$arch@$node_version" >/dev/null 2>&1 || fail "npm could not install Node $node_version"
+		npm_install "node-linux-$arch@$node_version"
 		ln -sfn "../npm/node_modules/node-linux-$arch/bin/node" .tools/bin/node
 		hash -r
 		node_is_new_enough || fail "Node in .tools/ does not run: $(node --version 2>&1)"
@@ -106,8 +110,7 @@ setup_node() {
 	if [ "$(pnpm --version 2>/dev/null)" != "$pnpm_version" ]; then
 		need_npm
 		say "installing pnpm $pnpm_version to .tools/"
-		npm install --silent --no-audit --no-fund --ignore-scripts --prefix .tools/npm \
-			"pnpm@$pnpm_version" >/dev/null 2>&1 || fail "npm could not install pnpm $pnpm_version"
+		npm_install "pnpm@$pnpm_version"
 		ln -sfn ../npm/node_modules/.bin/pnpm .tools/bin/pnpm
 		hash -r
 	fi
