@@ -203,6 +203,7 @@ export class Agent implements Component {
       policy: policyServer.handle,
       exchange: exchangeHandler(services.exchange),
     });
+    services.countServer('sync', this.#server);
     await this.#server.start();
   }
 

@@ -80,6 +80,7 @@ export class MemberServices {
   readonly #running: Component[] = [];
   readonly #failed: Degradation[] = [];
   readonly #waitingForCache = new Set<() => void>();
+  readonly #servers = new Map<string, GrpcServer>();
   #policy: PolicyFacts = noPolicy;
   #kernel: KernelView | null = null;
   #expiry: KernelExpiry | null = null;
@@ -160,6 +161,11 @@ export class MemberServices {
     }
   }
 
+  /** Has a gRPC server of this process in the metrics, by a name for its socket. */
+  countServer(name: string, server: GrpcServer): void {
+    this.#servers.set(name, server);
+  }
+
   /** Feeds selectors that are new since the last call; the members must serve their policy already. */
   async feedSelectors(selectors: readonly number[]): Promise<void> {
     const { tables } = this.#o.member;
@@ -237,6 +243,18 @@ export class MemberServices {
       () => this.#expiry ?? {},
     );
     metrics.counters(
+      {
+        name: 'tandem_grpc_connections_refused_total',
+        help: 'connections refused by a unix socket: over its limit, or from a uid that may not',
+      },
+      ['socket', 'reason'],
+      () =>
+        [...this.#servers].flatMap(([socket, { stats }]) => [
+          { labels: { socket, reason: 'uid' }, value: stats.refusedPeers },
+          { labels: { socket, reason: 'limit' }, value: stats.refusedConnections },
+        ]),
+    );
+    metrics.counters(
       { name: 'tandem_log_lines_suppressed_total', help: 'log lines over the rate limit' },
       [],
       () => [{ value: this.#o.log.suppressed }],
@@ -252,6 +270,7 @@ export class MemberServices {
       log,
     });
     server.addService(AdminService, admin.handlers);
+    this.countServer('admin', server);
     await this.#startOptional('admin-unavailable', server);
   }
 

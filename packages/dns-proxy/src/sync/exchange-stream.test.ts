@@ -103,6 +103,7 @@ test('names and events go both ways; each life that is new gets the whole cache'
     await agree(proxy, agent);
     assert.equal(mappingsOf(agent.store, 0).length, 60);
     // What it missed, once; what its former life was told is the former life's.
+    await waitFor(() => agent.store.events.next >= 20, { what: 'the events missed' });
     assert.equal(agent.store.events.next, 20);
     assert.ok(agent.exchange.counters.cachesReceived >= 1);
     await using second = await begin('proxy', path);
