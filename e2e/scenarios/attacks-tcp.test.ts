@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * DNS over TCP as hostile or odd clients speak it (threat T13): slow, many at once, pipelined, half closed.
+ * Limits hold per pod, legitimate shapes are answered, and a neighbour's queries go on.
+ */
+
+import assert from 'node:assert/strict';
+import { after, describe, test } from 'node:test';
+import { askDns, encodeQuestion, readReply, withLength } from '@tandem/testing/dns-query';
+import { concatBytes } from '@tandem/testing/packet';
+import { Probe, type Stream } from '@tandem/testing/probe';
+import { startLoad } from '../kit/load.ts';
+import { dnsPolicy } from '../kit/objects.ts';
+import {
+  clusterDns4,
+  clusterDns6,
+  standardPolicy,
+  standardRules,
+  startStandardNode,
+} from '../kit/standard-node.ts';
+
+/** Of one pod at one member. */
+const connectionsMax = 20;
+const members = 2;
+const pattern = [{ matchPattern: '*.allowed.test' }, { matchPattern: '*.slow.test' }];
+const standard = await startStandardNode({
+  pods: [{ name: 'attacker' }],
+  policies: [
+    standardPolicy,
+    dnsPolicy({ name: 'attacker', selects: { app: 'attacker' }, dns: pattern, fqdns: pattern }),
+  ],
+  rules: [
+    {
+      suffix: 'slow.test',
+      numbered: { ipv4: '198.19.64.0' },
+      replies: [{ delayMs: 400 }],
+    },
+    ...standardRules,
+  ],
+});
+after(() => standard[Symbol.asyncDispose]());
+const { dns, node } = standard;
+const attacker = node.own(Probe.start(node.pod('attacker').namespace));
+const clientSpace = node.pod('client').namespace;
+const to = clusterDns4;
+const port = 53;
+
+const query = (name: string, id?: number): Uint8Array =>
+  withLength(encodeQuestion({ server: to, name, ...(id === undefined ? {} : { id }) }));
+const messagesOf = (stream: Uint8Array): Uint8Array[] => {
+  const messages: Uint8Array[] = [];
+  for (let at = 0; at + 2 <= stream.length; ) {
+    const length = ((stream[at] ?? 0) << 8) | (stream[at + 1] ?? 0);
+    messages.push(stream.subarray(at + 2, at + 2 + length));
+    at += 2 + length;
+  }
+  return messages;
+};
+
+describe('what clients may do', () => {
+  for (const server of [clusterDns4, clusterDns6]) {
+    test(`80 queries at once in one segment are all answered, ${server}`, async () => {
+      const data = concatBytes(
+        Array.from({ length: 80 }, (_, i) => query(`n-${i}.allowed.test`, i)),
+      );
+      const reply = await attacker.tcp({ to: server, port, data, messages: 80 });
+      const replies = messagesOf(reply.data).map((bytes) => readReply(bytes, server));
+      const got = replies.map(({ bytes, addresses }) => `${bytes[1]}: ${addresses.join(' ')}`);
+      assert.deepEqual(
+        got.toSorted(),
+        Array.from({ length: 80 }, (_, i) => `${i}: 198.18.0.${i}`).toSorted(),
+      );
+    });
+  }
+
+  test('a fast answer overtakes a slow one', async () => {
+    const data = concatBytes([query('n-1.slow.test', 1), query('n-2.allowed.test', 2)]);
+    const { data: bytes } = await attacker.tcp({ to, port, data, messages: 2 });
+    assert.deepEqual(
+      messagesOf(bytes).map((message) => message[1]),
+      [2, 1],
+    );
+  });
+
+  test('two queries of one id get the answers to both names', async () => {
+    const data = concatBytes([query('n-1.allowed.test', 7), query('n-2.allowed.test', 7)]);
+    const { data: bytes } = await attacker.tcp({ to, port, data, messages: 2 });
+    const addresses = messagesOf(bytes).flatMap((message) => readReply(message, to).addresses);
+    assert.deepEqual(addresses.toSorted(), ['198.18.0.1', '198.18.0.2']);
+  });
+
+  test('a query byte by byte is answered', async () => {
+    await using stream = await attacker.connect({ to, port });
+    const bytes = query('n-4.allowed.test');
+    for (let at = 0; at < bytes.length - 1; at++) {
+      await stream.exchange({ data: bytes.subarray(at, at + 1) });
+    }
+    const { data } = await stream.exchange({ data: bytes.subarray(-1), messages: 1 });
+    assert.deepEqual(readReply(data.subarray(2), to).addresses, ['198.18.0.4']);
+  });
+
+  test('one connection may ask again and again', async () => {
+    await using stream = await attacker.connect({ to, port });
+    for (let i = 0; i < 20; i++) {
+      const data = query(i % 2 === 0 ? `n-${i}.allowed.test` : `n-${i}.denied.test`);
+      const reply = await stream.exchange({ data, messages: 1 });
+      const { rcode } = readReply(reply.data.subarray(2), to);
+      assert.equal(rcode, i % 2 === 0 ? 'NOERROR' : 'REFUSED');
+    }
+  });
+});
+
+describe('what clients must not do', () => {
+  const opened = async (count: number, data: Uint8Array): Promise<Stream[]> => {
+    const attempts = await Promise.allSettled(
+      Array.from({ length: count }, () => attacker.connect({ to, port, data })),
+    );
+    return attempts.flatMap((attempt) => (attempt.status === 'fulfilled' ? [attempt.value] : []));
+  };
+  /** Ends of all streams; a reset counts. */
+  const allEnd = (streams: readonly Stream[], timeoutMs: number): Promise<string[]> =>
+    Promise.all(
+      streams.map((stream) =>
+        stream.exchange({ untilEnd: true, timeoutMs }).then(
+          ({ hasEnded }) => (hasEnded ? 'ended' : 'open'),
+          (error: unknown) => (/ECONNRESET|EPIPE/.test(String(error)) ? 'reset' : String(error)),
+        ),
+      ),
+    );
+
+  test('a message that does not end is waited for 2 s, while a neighbour loses nothing', async () => {
+    const streams = await opened(200, Uint8Array.of(0));
+    await using load = startLoad(clientSpace, {
+      server: to,
+      rate: 500,
+      seconds: 2,
+      nameFormat: 'n-%u.allowed.test',
+      nameCount: 100,
+    });
+    const start = performance.now();
+    const ends = await allEnd(streams, 4000);
+    const heldMs = performance.now() - start;
+    assert.deepEqual(
+      ends.filter((end) => end !== 'ended' && end !== 'reset'),
+      [],
+    );
+    assert.ok(heldMs > 1000 && heldMs < 3500, `${heldMs} ms`);
+    const result = await load.result;
+    assert.deepEqual([result.lost, result.rcodes], [0, { '0': result.sent }]);
+    assert.ok(result.p50Us < 50_000, `p50 ${result.p50Us} us`);
+  });
+
+  test(`more than ${connectionsMax} connections at a member are refused`, async () => {
+    const streams = await opened(100, new Uint8Array(0));
+    const answers = await Promise.all(
+      streams.map((stream, i) =>
+        stream.exchange({ data: query(`n-${i}.allowed.test`), messages: 1 }).then(
+          () => true,
+          () => false,
+        ),
+      ),
+    );
+    const served = answers.filter(Boolean).length;
+    assert.ok(served >= connectionsMax && served <= members * connectionsMax, `${served} served`);
+    const neighbour = await askDns(standard.client, {
+      server: to,
+      name: 'n-1.allowed.test',
+      transport: 'tcp',
+    });
+    assert.equal(neighbour.rcode, 'NOERROR');
+    for (const stream of streams) await stream.close();
+  });
+
+  test('more than 100 queries in flight on a connection: SERVFAIL for the others', async () => {
+    const data = concatBytes(Array.from({ length: 150 }, (_, i) => query(`n-${i}.slow.test`, i)));
+    const reply = await attacker.tcp({ to, port, data, messages: 150, timeoutMs: 3000 });
+    const rcodes = messagesOf(reply.data).map((bytes) => readReply(bytes, to).rcode);
+    assert.equal(rcodes.filter((rcode) => rcode === 'NOERROR').length, 100);
+    assert.equal(rcodes.filter((rcode) => rcode === 'SERVFAIL').length, 50);
+  });
+
+  test('an empty message, or one that is no query, ends the connection', async () => {
+    const notQuery = encodeQuestion({ server: to, name: 'n-1.allowed.test' });
+    notQuery[2] = 0x81;
+    for (const data of [Uint8Array.of(0, 0), Uint8Array.of(0, 1, 0), withLength(notQuery)]) {
+      const streams = [await attacker.connect({ to, port, data })];
+      assert.notDeepEqual(await allEnd(streams, 1000), ['open']);
+    }
+  });
+
+  test('a connection that is left after its query leaves nothing behind', async () => {
+    for (let i = 0; i < 3 * connectionsMax; i++) {
+      const stream = await attacker.connect({ to, port, data: query(`n-${i}.slow.test`) });
+      await stream.close({ reset: true });
+    }
+    await dns.clear();
+    for (let i = 0; i < members * 5; i++) {
+      const asked = { server: to, name: `n-${i}.allowed.test`, transport: 'tcp' } as const;
+      assert.equal((await askDns(attacker, asked)).rcode, 'NOERROR');
+    }
+  });
+});
