@@ -226,6 +226,7 @@ export class Agent implements Component {
     } catch (error) {
       this.#log.error('network rules could not be put back', { error: TandemError.from(error) });
     }
+    this.#datapath?.ensureJudging();
     await controller.reconcile();
   }
 

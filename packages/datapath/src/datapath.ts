@@ -151,6 +151,11 @@ export class Datapath implements Disposable {
     for (const program of this.#programs.values()) program[Symbol.dispose]();
   }
 
+  /** Attaches `judge` again where somebody removed its pin. */
+  ensureJudging(): void {
+    if (!this.isJudging()) this.#attachJudge();
+  }
+
   #initGroup(): void {
     const key = new Uint8Array(4);
     const group = this.map('group');
@@ -165,7 +170,8 @@ export class Datapath implements Disposable {
   #attachJudge(): void {
     const program = this.program('judge_root');
     for (const { name, hook, priority, family } of judgeLinks()) {
-      if (this.#openLink(name) !== null) continue;
+      using present = this.#openLink(name);
+      if (present !== null) continue;
       using link = attachNetfilter({ program, family, hook, priority });
       link.pin(this.paths.link(name));
     }
@@ -176,7 +182,7 @@ export class Datapath implements Disposable {
       ['guard_port4', 'bind4'],
       ['guard_port6', 'bind6'],
     ] as const) {
-      const present = this.#openLink(program);
+      using present = this.#openLink(program);
       if (present !== null) {
         present.update(this.program(program));
         continue;
