@@ -239,14 +239,30 @@ describe('quotas (rule 17)', () => {
 
   test('of a selector, without a place kept in the namespace', () => {
     for (let i = 0; i < quota.selector; i++) {
-      assert.equal(one(add(s1, 1000, { address: `198.51.100.${i}`, namespaceId: i })), 'OK');
+      assert.equal(one(add(s1, 1000, { address: `198.51.100.${i}` })), 'OK');
     }
-    assert.equal(
-      one(add(s1, 1000, { address: '198.51.100.200', namespaceId: 200 })),
-      'REFUSED_SELECTOR',
-    );
-    assert.equal(quotasUsed(fixture)[200], undefined);
-    assert.equal(one(add(s2, 1000, { address: '198.51.100.200', namespaceId: 200 })), 'OK');
+    assert.equal(one(add(s1, 1000, { address: '198.51.100.200' })), 'REFUSED_SELECTOR');
+    assert.deepEqual(quotasUsed(fixture), { 1: quota.selector, [s1]: quota.selector });
+    assert.equal(one(add(s2, 1000, { address: '198.51.100.200' })), 'OK');
+  });
+
+  test('of a selector that others filled: a namespace has an eighth of its own quota there', () => {
+    for (let i = 0; i < quota.selector; i++) {
+      assert.equal(one(add(s1, 1000, { address: `198.51.100.${i}` })), 'OK');
+    }
+    const reserve = quota.namespace >> 3;
+    for (let i = 0; i < reserve; i++) {
+      const address = `198.51.101.${i}`;
+      assert.equal(one(add(s1, 1000, { address, namespaceId: 2 })), 'OK', `${i}`);
+    }
+    const over = add(s1, 1000, { address: '198.51.101.200', namespaceId: 2 });
+    assert.equal(one(over), 'REFUSED_SELECTOR');
+    const used = { 1: quota.selector, 2: reserve, [s1]: quota.selector + reserve };
+    assert.deepEqual(quotasUsed(fixture), used);
+    for (let i = 0; i < reserve; i++) {
+      one({ op: 'REMOVE', address: `198.51.101.${i}`, selector: s1 });
+    }
+    assert.deepEqual(quotasUsed(fixture), { 1: quota.selector, [s1]: quota.selector });
   });
 
   test('a limit of its own', () => {

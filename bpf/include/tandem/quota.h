@@ -5,6 +5,9 @@
  * the namespace that learned it and once against its selector. A place is taken before the slot is
  * written and given back after the slot is freed, so a count is never below what is stored, and equals
  * it whenever no request runs. Over the limit means refused: nothing of anybody else is evicted.
+ *
+ * Namespaces share a selector when they name the same pattern. So that none of them can take all of its
+ * places, the selector's limit does not bind a namespace that uses no more than an eighth of its own.
  */
 #ifndef TANDEM_QUOTA_H
 #define TANDEM_QUOTA_H
@@ -44,6 +47,22 @@ static __always_inline void quota_give_back(__u32 key)
 		__sync_fetch_and_add(&quota->used, -1);
 }
 
+static __always_inline bool quota_is_modest(__u32 namespace_id)
+{
+	struct td_quota *quota = bpf_map_lookup_elem(&quotas, &namespace_id);
+
+	return quota && READ_ONCE(quota->used) <= READ_ONCE(quota->limit) >> 3;
+}
+
+/* A place over the limit; the quota is there, or the limit would not have been met. */
+static __always_inline void quota_take_reserved(__u32 key)
+{
+	struct td_quota *quota = bpf_map_lookup_elem(&quotas, &key);
+
+	if (quota)
+		__sync_fetch_and_add(&quota->used, 1);
+}
+
 /* Both places or neither. */
 static __always_inline __s32 quotas_take(__u32 namespace_id, __u32 selector)
 {
@@ -53,6 +72,10 @@ static __always_inline __s32 quotas_take(__u32 namespace_id, __u32 selector)
 	if (result)
 		return result;
 	result = quota_take(selector, td_config.quota_selector, TD_LEARN_REFUSED_SELECTOR);
+	if (result == TD_LEARN_REFUSED_SELECTOR && quota_is_modest(namespace_id)) {
+		quota_take_reserved(selector);
+		return 0;
+	}
 	if (result)
 		quota_give_back(namespace_id);
 	return result;
