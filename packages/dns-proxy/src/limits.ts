@@ -43,6 +43,14 @@ export const knownPairsMax = 65_536;
 export const learnedQueueMax = 131_072;
 /** Evicted at once when a namespace's quota is full. */
 export const evictionBatch = 32;
+/** Runs of the kernel writer that one full quota may cost; most of what is evicted may be gone already. */
+export const evictionRunsMax = 32;
+/** Entries of the kernel's map that are looked at, and pairs found, when this member remembers too little. */
+export const learnedScanEntries = 32_768;
+export const learnedScanPairs = 4096;
+/** Namespaces at their quota of which is remembered how much there is. */
+export const learnedScanNamespaces = 4096;
+export const learnedScansPerSecondMax = 10;
 /** Seconds; RFC 8767 suggests a week as the cap of any TTL. */
 export const ttlSecondsMax = 604_800;
 

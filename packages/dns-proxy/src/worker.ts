@@ -105,6 +105,7 @@ class DnsWorker {
         this.#datapath.program('learn'),
         options.member,
       ),
+      fqdn: this.#datapath.map('fqdn'),
       counters,
       graceSeconds: options.graceSeconds,
       ttlSecondsMin: options.ttlSecondsMin,

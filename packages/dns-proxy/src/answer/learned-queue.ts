@@ -14,7 +14,7 @@ export class LearnedQueue {
   /** Per entry: address (4 words) and selector. */
   readonly words: Uint32Array = new Uint32Array(learnedQueueMax * 5);
   readonly #next = new Int32Array(learnedQueueMax);
-  readonly #queues = new Map<number, { head: number; tail: number }>();
+  readonly #queues = new Map<number, { head: number; tail: number; length: number }>();
   #free = none;
   #used = 0;
 
@@ -27,18 +27,35 @@ export class LearnedQueue {
       // `shift` put it on the free list; take it back.
       entry = this.#take();
     }
-    const at = entry * 5;
-    for (let i = 0; i < 4; i++) this.words[at + i] = words[offset + i] as number;
-    this.words[at + 4] = selector;
+    this.#write(entry, words, offset, selector);
     this.#next[entry] = none;
     const queue = this.#queues.get(namespaceId);
     if (queue === undefined) {
-      this.#queues.set(namespaceId, { head: entry, tail: entry });
+      this.#queues.set(namespaceId, { head: entry, tail: entry, length: 1 });
     } else {
       this.#next[queue.tail] = entry;
       queue.tail = entry;
+      queue.length += 1;
     }
     return true;
+  }
+
+  /** Puts a pair before all others of its namespace: it is older than they. False when there is no room. */
+  unshift(namespaceId: number, words: Uint32Array, offset: number, selector: number): boolean {
+    const queue = this.#queues.get(namespaceId);
+    if (queue === undefined) return this.push(namespaceId, words, offset, selector);
+    const entry = this.#take();
+    if (entry === none) return false;
+    this.#write(entry, words, offset, selector);
+    this.#next[entry] = queue.head;
+    queue.head = entry;
+    queue.length += 1;
+    return true;
+  }
+
+  /** Pairs of the namespace. */
+  lengthOf(namespaceId: number): number {
+    return this.#queues.get(namespaceId)?.length ?? 0;
   }
 
   /**
@@ -51,9 +68,16 @@ export class LearnedQueue {
     const entry = queue.head;
     if (entry === queue.tail) this.#queues.delete(namespaceId);
     else queue.head = this.#next[entry] as number;
+    queue.length -= 1;
     this.#next[entry] = this.#free;
     this.#free = entry;
     return entry;
+  }
+
+  #write(entry: number, words: Uint32Array, offset: number, selector: number): void {
+    const at = entry * 5;
+    for (let i = 0; i < 4; i++) this.words[at + i] = words[offset + i] as number;
+    this.words[at + 4] = selector;
   }
 
   #take(): number {

@@ -6,11 +6,12 @@
  * only then are the replies sent. When a namespace's quota is full its own oldest pairs make room.
  */
 
+import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import type { ReplyView } from '@tandem/core/dns/reply';
 import { tdLearnOp, tdLearnResult } from '@tandem/datapath/abi.gen';
 import { counter } from '../counters.ts';
 import type { GroupMember } from '../group.ts';
-import { evictionBatch, ttlSecondsMax } from '../limits.ts';
+import { evictionBatch, evictionRunsMax, ttlSecondsMax } from '../limits.ts';
 import type { PolicyTables } from '../policy/tables.ts';
 import {
   aaaaWord,
@@ -23,6 +24,7 @@ import {
 } from './kernel-writer.ts';
 import { KnownPairs, pairKnown, pairNew } from './known-pairs.ts';
 import { LearnedQueue } from './learned-queue.ts';
+import { LearnedScan } from './learned-scan.ts';
 
 /** Selectors that one answer may feed; a name that matches more patterns is counted, not learned whole. */
 const selectorsPerAnswerMax = 256;
@@ -31,6 +33,8 @@ const busyRetriesMax = 3;
 
 export interface LearnerOptions {
   readonly writer: KernelWriter;
+  /** The kernel's map, to find what this member does not remember. */
+  readonly fqdn: BpfMap;
   readonly counters: Float64Array;
   /** Seconds added to every TTL; and the least TTL. */
   readonly graceSeconds: number;
@@ -48,14 +52,17 @@ export class Learner {
   readonly #group: GroupMember;
   readonly #known: KnownPairs;
   readonly #queue = new LearnedQueue();
+  readonly #scan: LearnedScan;
   readonly #selectors = new Uint32Array(selectorsPerAnswerMax);
   /** Per request of the batch: 1 if the pair is new to this member. */
   readonly #isNew = new Uint8Array(learnBatchMax);
   readonly #retry = new Uint32Array(learnBatchMax * requestWords);
   #removalsSeen = 0;
+  #nowSeconds = 0;
 
   constructor(options: LearnerOptions) {
     this.#writer = options.writer;
+    this.#scan = new LearnedScan(options.fqdn);
     this.#counters = options.counters;
     this.graceSeconds = options.graceSeconds;
     this.ttlSecondsMin = options.ttlSecondsMin;
@@ -86,6 +93,7 @@ export class Learner {
     nowSeconds: number,
   ): number {
     const selectors = tables.selectorsOf(acceptSet, trusted, policyId, this.#selectors);
+    this.#nowSeconds = nowSeconds;
     if (selectors === 0) return reply.addressCount > 0 ? -1 : 0;
     let changed = 0;
     for (let i = 0; i < reply.addressCount; i++) {
@@ -156,51 +164,91 @@ export class Learner {
     this.#queue.push(writer.namespaceOf(i), writer.words, writer.wordOf(i), writer.selectorOf(i));
   }
 
-  /** Groups what a quota refused by namespace: its oldest pairs go, the new ones come, in one run. */
+  /** What a quota refused, by namespace: its oldest pairs go, then the new ones come. */
   #makeRoomAndRetry(retries: number): void {
-    const writer = this.#writer;
-    const retry = this.#retry;
-    let done = 0;
-    while (done < retries) {
-      const namespaceId = retry[done * requestWords + namespaceWord] as number;
-      writer.count = 0;
-      this.#evict(namespaceId);
-      const first = writer.count;
-      const room = Math.max(first, 1);
-      while (done < retries && !writer.isFull && writer.count - first < room) {
-        const at = done * requestWords;
-        if (retry[at + namespaceWord] !== namespaceId) break;
-        const selector = retry[at + selectorWord] as number;
-        const expires = retry[at + expiresWord] as number;
-        const isAaaa = retry[at + aaaaWord] === 1;
-        writer.add(tdLearnOp.ADD, retry, at, selector, expires, namespaceId, isAaaa);
-        done += 1;
-      }
-      this.#run();
-      if (first > 0) {
-        // `learn` counts a run that removed; ours is already forgotten, the other member's are not.
-        this.#removalsSeen = (this.#removalsSeen + 1) >>> 0;
-      }
-      for (let i = first; i < writer.count; i++) {
-        const result = writer.resultOf(i);
-        if (result < 0) this.#refused(i, result);
-        else this.#remember(i);
-      }
+    for (let from = 0; from < retries; ) {
+      const namespaceId = this.#retry[from * requestWords + namespaceWord];
+      let to = from + 1;
+      while (to < retries && this.#retry[to * requestWords + namespaceWord] === namespaceId)
+        to += 1;
+      this.#replace(namespaceId as number, from, to);
+      from = to;
     }
   }
 
-  /** Appends removals of the namespace's oldest pairs. */
-  #evict(namespaceId: number): void {
+  /** Retries `from`..`to`, all of one namespace. */
+  #replace(namespaceId: number, from: number, to: number): void {
+    let runs = 0;
+    let end = to;
+    while (from < end) {
+      // What is remembered may be gone already: after the first time larger steps pass over it.
+      const count = runs === 0 ? Math.max(end - from, evictionBatch) : learnBatchMax;
+      const attempted = this.#evict(namespaceId, count);
+      runs += 1;
+      const isLast = attempted === 0 || runs >= evictionRunsMax;
+      end = this.#retryAdds(namespaceId, from, end, isLast);
+      if (isLast) return;
+    }
+  }
+
+  /** Returns the end of what a quota still refuses, moved to `from`; none when this was the last time. */
+  #retryAdds(namespaceId: number, from: number, to: number, isLast: boolean): number {
+    const writer = this.#writer;
+    const retry = this.#retry;
+    writer.count = 0;
+    for (let i = from; i < to; i++) {
+      const at = i * requestWords;
+      const selector = retry[at + selectorWord] as number;
+      const isAaaa = retry[at + aaaaWord] === 1;
+      const expires = retry[at + expiresWord] as number;
+      writer.add(tdLearnOp.ADD, retry, at, selector, expires, namespaceId, isAaaa);
+    }
+    this.#run();
+    let end = from;
+    for (let i = 0; i < writer.count; i++) {
+      const result = writer.resultOf(i);
+      if (result >= 0) {
+        this.#remember(i);
+      } else if (isQuota(result) && !isLast) {
+        const at = (from + i) * requestWords;
+        retry.copyWithin(end * requestWords, at, at + requestWords);
+        end += 1;
+      } else {
+        this.#refused(i, result);
+      }
+    }
+    return end;
+  }
+
+  /**
+   * Removes up to `count` of the namespace's oldest pairs. Returns how many were named: they may have
+   * expired, or the other member may have removed them, so fewer may be free now.
+   */
+  #evict(namespaceId: number, count: number): number {
+    const writer = this.#writer;
     const { words } = this.#queue;
-    for (let i = 0; i < evictionBatch; i++) {
+    writer.count = 0;
+    if (this.#scan.isNeeded(this.#queue, namespaceId)) {
+      this.#scan.refill(this.#queue, namespaceId, this.#nowSeconds);
+    }
+    while (writer.count < count && !writer.isFull) {
       const entry = this.#queue.shift(namespaceId);
-      if (entry === -1) return;
+      if (entry === -1) break;
       const at = entry * 5;
       const selector = words[at + 4] as number;
       this.#known.forget(words, at, selector);
-      this.#writer.add(tdLearnOp.REMOVE, words, at, selector, 0, namespaceId, false);
-      this.#count(counter.learnEvicted);
+      writer.add(tdLearnOp.REMOVE, words, at, selector, 0, namespaceId, false);
     }
+    if (writer.count === 0) return 0;
+    this.#run();
+    let removed = 0;
+    for (let i = 0; i < writer.count; i++)
+      if (writer.resultOf(i) === tdLearnResult.OK) removed += 1;
+    this.#counters[counter.learnEvicted] =
+      (this.#counters[counter.learnEvicted] as number) + removed;
+    // `learn` counts a run that removed; ours is already forgotten, the other member's are not.
+    if (removed > 0) this.#removalsSeen = (this.#removalsSeen + 1) >>> 0;
+    return writer.count;
   }
 
   #refused(i: number, result: number): void {
@@ -223,5 +271,9 @@ export class Learner {
 
 /** Refusals that making room in the asker's own namespace may cure. */
 function isQuota(result: number): boolean {
-  return result === tdLearnResult.REFUSED_NAMESPACE || result === tdLearnResult.REFUSED_FULL;
+  return (
+    result === tdLearnResult.REFUSED_NAMESPACE ||
+    result === tdLearnResult.REFUSED_SELECTOR ||
+    result === tdLearnResult.REFUSED_FULL
+  );
 }
