@@ -3,7 +3,7 @@
 
 /** DNS messages changed at random, the same for the same seed: what a hostile pod or server may send. */
 
-import { encodeQuestion } from '@tandem/testing/dns-query';
+import { type DnsQuestion, encodeQuestion } from '@tandem/testing/dns-query';
 
 /** xorshift32: a test run is repeated by its seed. */
 export class Random {
@@ -28,7 +28,15 @@ export class Random {
   }
 }
 
-const types = ['A', 'AAAA', 'TXT', 'MX', 'SRV', 'ANY', 'NULL'] as const;
+const types: readonly NonNullable<DnsQuestion['type']>[] = [
+  'A',
+  'AAAA',
+  'TXT',
+  'MX',
+  'SRV',
+  'PTR',
+  'NULL',
+];
 
 /** A valid query for an allowed or a denied name, with or without EDNS. */
 export function validQuery(random: Random, suffixes: readonly string[]): Uint8Array {

@@ -171,6 +171,8 @@ export class TandemNode implements AsyncDisposable {
           );
           return (
             member?.state === 'live' &&
+            // Not what its predecessor left: that looks live until its beat is old.
+            member.pid === this.process(name).pid &&
             member.beatAgeMs < 1000 &&
             this.appliedRevision() > 0 &&
             member.revision >= this.appliedRevision()
