@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Who may import whom, and a few rules that hold for every source file. The table is the architecture's:
+ * imports point downwards only, and two packages are kept from knowing what is not their business.
+ */
+
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** Workspace packages that a package's product code may import. */
+const layers: Readonly<Record<string, readonly string[]>> = {
+  core: [],
+  proto: [],
+  'bpf-loader-node': [],
+  'dns-sockets': [],
+  testing: [],
+  datapath: ['core', 'bpf-loader-node'],
+  runtime: ['core', 'proto', 'dns-sockets'],
+  'dns-proxy': ['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'runtime'],
+  agent: ['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'runtime', 'dns-proxy'],
+  cli: [
+    ...['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'runtime', 'dns-proxy'],
+    'agent',
+  ],
+};
+
+/** Modules that a package may not know, though it may import the package they are in. */
+const unknown: Readonly<Record<string, RegExp>> = {
+  // Kubernetes and the meaning of policy are the agent's.
+  'dns-proxy': /^@tandem\/core\/(k8s|policy)\//,
+  datapath: /^@tandem\/core\/(k8s|policy|fqdn|dns)\//,
+  runtime: /^@tandem\/core\/(k8s|policy)\//,
+};
+
+const linesMax = 500;
+/** Longer files, with the reason why they are not taken apart. */
+const longFiles: Readonly<Record<string, string>> = {
+  'packages/core/src/dns/reply.test.ts': 'one table of replies, a row each',
+  'packages/dns-proxy/src/query/udp.ts':
+    'the hot path of a query both ways: its steps share the batch, and calls between objects cost',
+};
+
+const skipped = new Set([
+  'node_modules',
+  'dist',
+  'build',
+  'gen',
+  '.git',
+  '.tools',
+  '.tmp',
+  'coverage',
+]);
+
+function* filesBelow(directory: string): Generator<string> {
+  for (const entry of readdirSync(directory, { withFileTypes: true })) {
+    if (skipped.has(entry.name)) continue;
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) yield* filesBelow(path);
+    else if (entry.isFile()) yield path;
+  }
+}
+
+interface Source {
+  /** From the repository's root. */
+  readonly path: string;
+  readonly text: string;
+}
+
+const sources: readonly Source[] = ['packages', 'bpf', 'e2e', 'scripts', '.ci']
+  .filter((name) => existsSync(join(root, name)))
+  .flatMap((name) => [...filesBelow(join(root, name))])
+  .concat(join(root, 'run'))
+  .filter((path) => /\.(ts|c|h|sh|proto)$|(^|\/)(Makefile|run)$/.test(path))
+  .map((path) => ({ path: relative(root, path), text: readFileSync(path, 'utf8') }));
+
+const typescript = sources.filter(({ path }) => path.endsWith('.ts'));
+const packageOf = (path: string): string => /^packages\/([^/]+)\//.exec(path)?.[1] ?? '';
+/** Code that is in no build: tests, what they share, benchmarks. */
+const isTest = (path: string): boolean =>
+  /\.(test|bench)\.ts$/.test(path) || /^packages\/[^/]+\/(test|bench|scripts)\//.test(path);
+
+function importsOf(text: string): string[] {
+  const statements =
+    /^(?:import|export)\b[^'"`;]*?\bfrom\s*['"]([^'"]+)['"]|^import\s*['"]([^'"]+)['"]/gm;
+  const calls = /\bimport\(\s*['"]([^'"]+)['"]\s*\)/g;
+  return [...text.matchAll(statements), ...text.matchAll(calls)].map(
+    (match) => match[1] ?? match[2] ?? '',
+  );
+}
+
+function problems(check: (source: Source, specifier: string) => string | null): string[] {
+  return typescript.flatMap((source) =>
+    importsOf(source.text).flatMap((specifier) => {
+      const problem = check(source, specifier);
+      return problem === null ? [] : [`${source.path} imports ${specifier}: ${problem}`];
+    }),
+  );
+}
+
+const workspaceName = /^@tandem\/([^/]+)/;
+
+describe('layers', () => {
+  test('the table names every package', () => {
+    const packages = readdirSync(join(root, 'packages')).filter((name) =>
+      existsSync(join(root, 'packages', name, 'package.json')),
+    );
+    assert.deepEqual(packages.sort(), Object.keys(layers).sort());
+    assert.ok(typescript.length > 100 && sources.length > typescript.length);
+  });
+
+  test('imports between packages point downwards', () => {
+    const found = problems(({ path }, specifier) => {
+      const own = packageOf(path);
+      const target = workspaceName.exec(specifier)?.[1];
+      if (own === '' || target === undefined) return null;
+      if (target === 'testing') return isTest(path) ? null : 'only tests may';
+      return layers[own]?.includes(target) ? null : 'not in the table of layers';
+    });
+    assert.deepEqual(found, []);
+  });
+
+  test('what a package must not know, it does not import', () => {
+    const found = problems(({ path }, specifier) => {
+      const rule = unknown[packageOf(path)];
+      return !isTest(path) && rule?.test(specifier) ? 'not its business' : null;
+    });
+    assert.deepEqual(found, []);
+  });
+
+  test('core is pure: its product code imports itself alone', () => {
+    const found = problems(({ path }, specifier) =>
+      packageOf(path) === 'core' && !isTest(path) && !specifier.startsWith('.')
+        ? 'no I/O, clock or randomness in core'
+        : null,
+    );
+    assert.deepEqual(found, []);
+  });
+
+  test('relative imports stay in their package and name a file', () => {
+    const found = problems(({ path }, specifier) => {
+      if (!specifier.startsWith('.')) return null;
+      const target = relative(root, resolve(root, dirname(path), specifier));
+      const own = packageOf(path) === '' ? path.split('/')[0] : `packages/${packageOf(path)}`;
+      if (!target.startsWith(`${own}/`)) return 'leaves its package';
+      if (isTest(path) || packageOf(path) === '') return null;
+      return isTest(target) && !target.includes('/scripts/') ? 'product code imports a test' : null;
+    });
+    assert.deepEqual(found, []);
+  });
+
+  test('what is imported is declared, for tests at least as a development dependency', () => {
+    const manifests = new Map<string, { all: Set<string>; product: Set<string> }>();
+    const manifestOf = (path: string): { all: Set<string>; product: Set<string> } => {
+      const own =
+        packageOf(path) === '' ? (path.split('/')[0] ?? '') : `packages/${packageOf(path)}`;
+      let manifest = manifests.get(own);
+      if (manifest === undefined) {
+        const read = (file: string): Record<string, Record<string, string>> =>
+          JSON.parse(readFileSync(join(root, file), 'utf8')) as Record<
+            string,
+            Record<string, string>
+          >;
+        const { dependencies = {}, devDependencies = {} } = read(`${own}/package.json`);
+        const shared = read('package.json')['devDependencies'] ?? {};
+        manifest = {
+          product: new Set(Object.keys(dependencies)),
+          all: new Set(Object.keys({ ...dependencies, ...devDependencies, ...shared })),
+        };
+        manifests.set(own, manifest);
+      }
+      return manifest;
+    };
+    const found = problems(({ path }, specifier) => {
+      if (/^(\.|node:)/.test(specifier)) return null;
+      const [first = '', second = ''] = specifier.split('/');
+      const name = specifier.startsWith('@') ? `${first}/${second}` : first;
+      const { product, all } = manifestOf(path);
+      const isProduct = packageOf(path) !== '' && !isTest(path);
+      return (isProduct ? product : all).has(name) ? null : `${name} is not in its package.json`;
+    });
+    assert.deepEqual(found, []);
+  });
+});
+
+describe('every source file', () => {
+  test('carries its licence', () => {
+    const found = sources.filter(
+      ({ text }) => !/SPDX-License-Identifier: /.test(text.split('\n').slice(0, 3).join('\n')),
+    );
+    assert.deepEqual(
+      found.map(({ path }) => path),
+      [],
+    );
+  });
+
+  test(`has ${linesMax} lines at most, or a reason`, () => {
+    const long = sources.filter(({ text }) => text.split('\n').length - 1 > linesMax);
+    assert.deepEqual(
+      long.map(({ path }) => path).filter((path) => longFiles[path] === undefined),
+      [],
+    );
+    const needless = Object.keys(longFiles).filter(
+      (path) => !long.some((source) => source.path === path),
+    );
+    assert.deepEqual(needless, [], 'exceptions that are none any more');
+  });
+});
+
+test('paths that README.md and ARCHITECTURE.md name exist', () => {
+  const topLevel = new Set(readdirSync(root));
+  const missing: string[] = [];
+  for (const document of ['README.md', 'ARCHITECTURE.md']) {
+    if (!existsSync(join(root, document))) continue;
+    const text = readFileSync(join(root, document), 'utf8');
+    for (const [, code = ''] of text.matchAll(/`([^`\n]+)`/g)) {
+      const path = code.replace(/^\.\//, '').replace(/\/?\*.*$/, '');
+      const isPath = /^[\w.@/-]+$/.test(path) && path.includes('/');
+      if (!isPath || !topLevel.has(path.split('/')[0] ?? '')) continue;
+      if (!existsSync(join(root, path))) missing.push(`${document}: ${code}`);
+    }
+  }
+  assert.deepEqual(missing, []);
+});
