@@ -37,8 +37,16 @@ export const upstreamSocketLifetimeMs = 60_000;
 /** Queries without answer in a row after which a socket is replaced: its conntrack entry may be stale. */
 export const upstreamSocketTimeoutsMax = 3;
 
-/** (address, selector) pairs whose expiry is remembered to spare kernel writes. A power of two. */
+/**
+ * Places for (address, selector) pairs whose expiry is remembered to spare kernel writes; three quarters
+ * are used at most. A power of two, 65,536 at most.
+ */
 export const knownPairsMax = 65_536;
+/**
+ * An expiry that moves by less than this share of the grace is not written again: else each repeated
+ * answer would cost a write every second. The address still outlives its TTL by the rest of the grace.
+ */
+export const extensionGraceShare = 4;
 /** Pairs that this member learned, kept in order so that a full quota evicts its own oldest. */
 export const learnedQueueMax = 131_072;
 /** Evicted at once when a namespace's quota is full. */

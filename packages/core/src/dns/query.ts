@@ -55,8 +55,6 @@ export class QueryView {
   labelCount = 0;
   /** True when all octets of the labels are in the alphabet of patterns. */
   isPlain = false;
-  /** Keyed hash of `name`, a signed 32-bit integer. */
-  hash = 0;
   qtype = 0;
   qclass = 0;
   id = 0;
@@ -79,6 +77,11 @@ export class QueryView {
 
   constructor(key: HashKey) {
     this.key = key;
+  }
+
+  /** Keyed hash of `name`, a signed 32-bit integer; computed when it is read. */
+  get hash(): number {
+    return hashBytes(this.name, 0, this.nameLength, this.key);
   }
 }
 
@@ -156,7 +159,6 @@ function readName(view: QueryView, bytes: Uint8Array, start: number, end: number
   view.nameLength = at;
   view.labelCount = labels;
   view.isPlain = seen >>> 8 < codeOther;
-  view.hash = hashBytes(name, 0, at, view.key);
   return start + at;
 }
 

@@ -5,10 +5,15 @@
  * (address, selector) pairs and the expiry last written to the kernel, so that an answer that teaches
  * nothing new costs no write. A cache only: emptied when it is full, and when any member removed
  * something from the kernel's map.
+ *
+ *     index, open addressing: number of an entry, 0 none   ->   entries, in the order of arrival
+ *
+ * Entries lie close together, so that few pairs touch little memory.
  */
 
 import { knownPairsMax } from '../limits.ts';
 
+/** Address (4 words), selector, expiry. */
 const entryWords = 6;
 /** Expiry of a pair that keeps its place in the table but is not in the kernel. */
 const forgotten = 1;
@@ -19,73 +24,78 @@ export const pairNew = 2;
 
 export class KnownPairs {
   readonly #mask = knownPairsMax - 1;
-  readonly #entries = new Uint32Array(knownPairsMax * entryWords);
+  /** Three quarters full at most, so an entry's number fits 16 bits. */
+  readonly #index = new Uint16Array(knownPairsMax);
+  readonly #entries = new Uint32Array(((knownPairsMax >> 2) * 3 + 1) * entryWords);
   readonly #seed: number;
+  readonly #slackSeconds: number;
   #count = 0;
 
-  constructor(seed: number) {
+  /** An expiry that moves by no more than `slackSeconds` is not worth a write. */
+  constructor(seed: number, slackSeconds: number) {
     this.#seed = seed | 0;
+    this.#slackSeconds = slackSeconds;
   }
 
   /**
    * Remembers that the pair expires at `expires` (boottime seconds, > 1). Returns `pairKnown` when it
-   * was known to live that long; else the kernel must be told.
+   * was known to live about that long; else the kernel must be told.
    */
   extend(words: Uint32Array, offset: number, selector: number, expires: number): number {
-    const entries = this.#entries;
-    let index = this.#hash(words, offset, selector);
-    for (;;) {
-      const at = index * entryWords;
-      const known = entries[at + 5] as number;
-      if (known === 0) break;
-      if (entries[at + 4] === selector && sameAddress(entries, at, words, offset)) {
-        if (known >= expires) return pairKnown;
-        entries[at + 5] = expires;
-        return known === forgotten ? pairNew : pairExtended;
-      }
-      index = (index + 1) & this.#mask;
+    const place = this.#find(words, offset, selector);
+    const entry = this.#index[place] as number;
+    if (entry === 0) {
+      this.#insert(place, words, offset, selector, expires);
+      return pairNew;
     }
-    this.#insert(index, words, offset, selector, expires);
-    return pairNew;
+    const at = entry * entryWords + 5;
+    const known = this.#entries[at] as number;
+    if (known !== forgotten && known + this.#slackSeconds >= expires) return pairKnown;
+    this.#entries[at] = expires;
+    return known === forgotten ? pairNew : pairExtended;
   }
 
   /** The kernel does not have the pair (refused, or removed): the next answer must write it. */
   forget(words: Uint32Array, offset: number, selector: number): void {
-    const entries = this.#entries;
-    let index = this.#hash(words, offset, selector);
-    for (;;) {
-      const at = index * entryWords;
-      if (entries[at + 5] === 0) return;
-      if (entries[at + 4] === selector && sameAddress(entries, at, words, offset)) {
-        entries[at + 5] = forgotten;
-        return;
-      }
-      index = (index + 1) & this.#mask;
-    }
+    const entry = this.#index[this.#find(words, offset, selector)] as number;
+    if (entry !== 0) this.#entries[entry * entryWords + 5] = forgotten;
   }
 
   clear(): void {
-    this.#entries.fill(0);
+    this.#index.fill(0);
     this.#count = 0;
   }
 
   #insert(
-    index: number,
+    place: number,
     words: Uint32Array,
     offset: number,
     selector: number,
     expires: number,
   ): void {
-    let place = index;
-    if (this.#count >= (knownPairsMax >> 2) * 3) {
+    let free = place;
+    if (this.#count === (knownPairsMax >> 2) * 3) {
       this.clear();
-      place = this.#hash(words, offset, selector);
+      free = this.#hash(words, offset, selector);
     }
-    const at = place * entryWords;
+    this.#count += 1;
+    this.#index[free] = this.#count;
+    const at = this.#count * entryWords;
     for (let i = 0; i < 4; i++) this.#entries[at + i] = words[offset + i] as number;
     this.#entries[at + 4] = selector;
     this.#entries[at + 5] = expires;
-    this.#count += 1;
+  }
+
+  /** The place in the index of the pair, or the free one where it would go. */
+  #find(words: Uint32Array, offset: number, selector: number): number {
+    const entries = this.#entries;
+    let place = this.#hash(words, offset, selector);
+    for (;;) {
+      const at = (this.#index[place] as number) * entryWords;
+      if (at === 0) return place;
+      if (entries[at + 4] === selector && sameAddress(entries, at, words, offset)) return place;
+      place = (place + 1) & this.#mask;
+    }
   }
 
   #hash(words: Uint32Array, offset: number, selector: number): number {

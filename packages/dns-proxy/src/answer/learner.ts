@@ -11,7 +11,7 @@ import type { ReplyView } from '@tandem/core/dns/reply';
 import { tdLearnOp, tdLearnResult } from '@tandem/datapath/abi.gen';
 import { counter } from '../counters.ts';
 import type { GroupMember } from '../group.ts';
-import { evictionBatch, evictionRunsMax, ttlSecondsMax } from '../limits.ts';
+import { evictionBatch, evictionRunsMax, extensionGraceShare, ttlSecondsMax } from '../limits.ts';
 import type { PolicyTables } from '../policy/tables.ts';
 import {
   aaaaWord,
@@ -67,7 +67,8 @@ export class Learner {
     this.graceSeconds = options.graceSeconds;
     this.ttlSecondsMin = options.ttlSecondsMin;
     this.#group = options.group;
-    this.#known = new KnownPairs(options.seed);
+    const slackSeconds = Math.floor(options.graceSeconds / extensionGraceShare);
+    this.#known = new KnownPairs(options.seed, slackSeconds);
   }
 
   /** Before a batch: forget what is known if some member removed pairs since. */

@@ -40,6 +40,8 @@ export class Judge {
   #poolGeneration = 0;
   /** Accept set of the last name that `isAllowed` judged. */
   acceptSet = 0;
+  /** How often tables were installed: accept sets of other tables mean nothing. */
+  installs = 0;
 
   constructor(options: {
     readonly flows: FlowTable;
@@ -64,6 +66,7 @@ export class Judge {
   /** From now on this revision decides. */
   install(tables: PolicyTables): void {
     this.#tables = tables;
+    this.installs += 1;
     this.#flush();
     this.#group.setRevision(tables.revision);
   }

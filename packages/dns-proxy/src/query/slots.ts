@@ -10,7 +10,8 @@
  *        2 upstream socket handle          13 length of the query
  *        3 id sent upstream                14 listener handle
  *        4..7 client                       15 endpoint slot, 16 policy, 17 namespace,
- *                                          18 trusted server, 19 id of the client, 20 end of the question
+ *                                          18 trusted server, 19 id of the client, 20 end of the question,
+ *                                          21 accept set of the name, 22 installed tables that it is of
  *   byte 128.. the query as received (its id is replaced by the one sent upstream)
  */
 
@@ -31,6 +32,8 @@ export const slotNamespace = 17;
 export const slotTrusted = 18;
 export const slotClientId = 19;
 export const slotQuestionEnd = 20;
+export const slotAcceptSet = 21;
+export const slotTables = 22;
 
 const wordsPerSlot = slotBytes / 4;
 

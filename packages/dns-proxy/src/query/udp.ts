@@ -70,6 +70,7 @@ import type { UpstreamIds } from './ids.ts';
 import { type Judge, unknownSource } from './judge.ts';
 import {
   type QuerySlots,
+  slotAcceptSet,
   slotClient,
   slotClientId,
   slotClientPort,
@@ -80,6 +81,7 @@ import {
   slotPolicy,
   slotQuestionEnd,
   slotServer,
+  slotTables,
   slotTrusted,
   slotUpstream,
   slotUpstreamId,
@@ -338,6 +340,8 @@ export class UdpServer {
     words[at + slotTrusted] = judge.flows.trusted[flow] as number;
     words[at + slotClientId] = this.#query.id;
     words[at + slotQuestionEnd] = this.#query.questionEnd;
+    words[at + slotAcceptSet] = judge.acceptSet;
+    words[at + slotTables] = judge.installs;
     words[at + slotUpstream] = handle;
     words[at + slotUpstreamId] = id;
   }
@@ -430,8 +434,12 @@ export class UdpServer {
     const { words } = this.#slots;
     const { tables } = judge;
     if (tables === null) return 0;
-    // Not the set found when the query came in: the tables may be newer than that.
-    const acceptSet = tables.matcher.match(this.#query);
+    const { matcher } = tables;
+    let acceptSet = words[at + slotAcceptSet] as number;
+    // The set found when the query came in is of no use if the tables are newer, or it was a passing one.
+    if (words[at + slotTables] !== judge.installs || !matcher.isStable(acceptSet)) {
+      acceptSet = matcher.match(this.#query);
+    }
     return learner.collect(
       this.#reply,
       this.#replyWords,
