@@ -53,7 +53,10 @@ export function startLoad(namespace: Namespace, options: LoadOptions): RunningLo
     ],
   ];
   const running = startProcess(...namespace.enter(tool, args));
-  return { result: resultOf(running), [Symbol.asyncDispose]: () => running.stop() };
+  const result = resultOf(running);
+  // A test that fails meanwhile stops the load; its own error is the one to tell.
+  result.catch(() => undefined);
+  return { result, [Symbol.asyncDispose]: () => running.stop() };
 }
 
 async function resultOf(running: RunningProcess): Promise<LoadResult> {

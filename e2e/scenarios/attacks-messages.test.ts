@@ -244,7 +244,7 @@ describe('messages made to be expensive', () => {
     chain[at] = 0xc0 | (target >> 8);
     chain[at + 1] = target & 255;
   }
-  const bombs: Readonly<Record<string, Uint8Array>> = {
+  const expensive: Readonly<Record<string, Uint8Array>> = {
     'a chain of pointers': message([chain], { counts: [1, 0, 0, 0] }),
     'questions of pointers': message([chain], { counts: [0xffff, 0, 0, 0] }),
     'records of pointers': message([allowed, chain.subarray(allowed.length)], {
@@ -255,7 +255,7 @@ describe('messages made to be expensive', () => {
       { counts: [1, 0, 0, 0xffff] },
     ),
   };
-  for (const [what, bomb] of Object.entries(bombs)) {
+  for (const [what, bomb] of Object.entries(expensive)) {
     test(`${what}: a neighbour loses nothing and waits for nothing`, async () => {
       await using load = startLoad(clientSpace, {
         server,

@@ -14,6 +14,8 @@ import type { SeenQuery, ServerAnswer, ServerRequest } from './dns-server.ts';
 
 const seenMax = 200_000;
 const connectionBytesMax = 1 << 20;
+/** Queries wait while a busy machine gives this process no time; the default holds some 300. */
+const receiveBufferBytes = 4 << 20;
 
 let script = new DnsScript([]);
 let seen: SeenQuery[] = [];
@@ -62,7 +64,11 @@ function onQuery(message: Uint8Array, client: Client): void {
 
 async function serveUdp(address: string, port: number): Promise<void> {
   const type = address.includes(':') ? 'udp6' : 'udp4';
-  const socket: UdpSocket = createSocket({ type, ipv6Only: type === 'udp6' });
+  const socket: UdpSocket = createSocket({
+    type,
+    ipv6Only: type === 'udp6',
+    recvBufferSize: receiveBufferBytes,
+  });
   socket.on('message', (message, peer) => {
     onQuery(message, {
       transport: 'udp',

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Policy and pods change under load (safety rules 6 and 12; threat T29): at every moment an answer is one
+ * that the old policy or the new one gives, after the change only the new one counts, at both members, and
+ * an address that another pod had before opens nothing.
+ */
+
+import assert from 'node:assert/strict';
+import { after, describe, test } from 'node:test';
+import { askDns, type Rcode } from '@tandem/testing/dns-query';
+import type { Pod } from '@tandem/testing/netns';
+import { Probe } from '@tandem/testing/probe';
+import { assertSilence, canConnect, silenceMs } from '../kit/attack.ts';
+import { startLoad } from '../kit/load.ts';
+import { dnsPolicy, podObject } from '../kit/objects.ts';
+import { clusterDns4, clusterDns6, startStandardNode } from '../kit/standard-node.ts';
+
+const policyOf = (name: string, patterns: readonly string[]): object => {
+  const rules = patterns.map((matchPattern) => ({ matchPattern }));
+  return dnsPolicy({ name, selects: { app: name }, dns: rules, fqdns: rules });
+};
+const standard = await startStandardNode({
+  policies: [
+    policyOf('client', ['*.both.test', '*.one.test']),
+    policyOf('one', ['*.one.test']),
+    policyOf('two', ['*.two.test']),
+  ],
+  rules: [
+    { suffix: 'both.test', numbered: { ipv4: '198.18.64.0', ttl: 600 } },
+    { suffix: 'one.test', numbered: { ipv4: '198.18.128.0', ttl: 600 } },
+    { suffix: 'two.test', numbered: { ipv4: '198.18.192.0', ttl: 600 } },
+    { suffix: 'denied.test', numbered: { ipv4: '198.19.0.0', ttl: 600 } },
+  ],
+});
+after(() => standard[Symbol.asyncDispose]());
+
+const { client, dns, node, tandem } = standard;
+const bases = { one: '198.18.128', two: '198.18.192' } as const;
+type Side = keyof typeof bases;
+const otherSide = (side: Side): Side => (side === 'one' ? 'two' : 'one');
+
+/** Rcodes of 24 questions from ports of their own, so that both members answer. */
+async function rcodesOf(probe: Probe, suffix: string): Promise<Set<Rcode>> {
+  const replies = await Promise.all(
+    Array.from({ length: 24 }, (_, i) =>
+      askDns(probe, {
+        server: i % 2 === 0 ? clusterDns4 : clusterDns6,
+        name: `n-${1 + (i % 5)}.${suffix}`,
+        transport: i % 3 === 0 ? 'tcp' : 'udp',
+      }),
+    ),
+  );
+  return new Set(replies.map(({ rcode }) => rcode));
+}
+
+/** The oracle: what a pod with this side's policy may do at this moment. */
+async function assertIs(probe: Probe, side: Side): Promise<void> {
+  assert.deepEqual(await rcodesOf(probe, `${side}.test`), new Set(['NOERROR']));
+  assert.deepEqual(await rcodesOf(probe, `${otherSide(side)}.test`), new Set(['REFUSED']));
+  const reachable = await Promise.all([
+    canConnect(probe, `${bases[side]}.1`),
+    canConnect(probe, `${bases[otherSide(side)]}.1`),
+  ]);
+  assert.deepEqual(reachable, [true, false], side);
+}
+
+async function apply(file: string, objects: readonly object[]): Promise<void> {
+  const revision = tandem.appliedRevision();
+  tandem.write(file, objects);
+  await tandem.waitForRevision(revision);
+}
+
+test('a policy that changes eight times under load gives no wrong answer', async () => {
+  const flips = 8;
+  const space = node.pod('client').namespace;
+  const seconds = 9;
+  const common = { server: clusterDns4, seconds, sockets: 32 };
+  await using allowed = startLoad(space, { ...common, rate: 200, nameFormat: 'n-%u.both.test' });
+  await using denied = startLoad(space, { ...common, rate: 100, nameFormat: 'n-%u.denied.test' });
+  for (let flip = 0; flip < flips; flip++) {
+    const side = flip % 2 === 0 ? 'two' : 'one';
+    await apply('policy.yaml', [
+      policyOf('client', ['*.both.test', `*.${side}.test`]),
+      policyOf('one', ['*.one.test']),
+      policyOf('two', ['*.two.test']),
+    ]);
+    await assertIs(client, side);
+  }
+  const [allowedAll, deniedAll] = await Promise.all([allowed.result, denied.result]);
+  assert.deepEqual([allowedAll.lost, allowedAll.rcodes], [0, { '0': allowedAll.sent }]);
+  assert.deepEqual([deniedAll.lost, deniedAll.rcodes], [0, { '5': deniedAll.sent }]);
+  const leaked = (await dns.queries()).filter(({ name }) => name.endsWith('denied.test'));
+  assert.deepEqual(leaked, []);
+});
+
+describe('pods that get the address of one that is gone', () => {
+  const address = { ipv4: '10.1.0.77', ipv6: 'fd00:1::77' } as const;
+  const startPod = async (name: string): Promise<{ pod: Pod; probe: Probe }> => {
+    const pod = await node.addPod({ name, ...address });
+    return { pod, probe: Probe.start(pod.namespace) };
+  };
+  const assertNobody = async (probe: Probe): Promise<void> => {
+    const asked = { server: clusterDns4, name: 'n-1.one.test', timeoutMs: silenceMs };
+    await Promise.all([
+      assertSilence(askDns(probe, asked), 'an unknown pod was answered'),
+      assertSilence(askDns(probe, { ...asked, server: clusterDns6 }), 'and by IPv6'),
+      ...Object.values(bases).map(async (base) =>
+        assert.ok(!(await canConnect(probe, `${base}.1`))),
+      ),
+    ]);
+  };
+
+  for (const round of [1, 2, 3, 4]) {
+    const side = round % 2 === 0 ? 'two' : 'one';
+    test(`round ${round}: unknown until it has a policy, then its own alone`, async () => {
+      const { pod, probe } = await startPod(`p${round}`);
+      await assertNobody(probe);
+      await apply('reused.yaml', [podObject(pod, { labels: { app: side } })]);
+      await assertIs(probe, side);
+      await probe[Symbol.asyncDispose]();
+      await node.removePod(pod.name);
+      // In odd rounds the object of the old pod is still there when the next one starts.
+      if (round % 2 === 0) await apply('reused.yaml', []);
+    });
+  }
+
+  test('a finished pod that still has its object is not who has the address now', async () => {
+    const { pod, probe } = await startPod('job');
+    const now = podObject(pod, { labels: { app: 'two' } });
+    const finished = {
+      ...podObject({ ...pod, name: 'finished' }, { labels: { app: 'one' } }),
+      status: { phase: 'Succeeded', podIPs: [{ ip: address.ipv4 }, { ip: address.ipv6 }] },
+    };
+    await apply('reused.yaml', [finished, now]);
+    await assertIs(probe, 'two');
+    await apply('reused.yaml', []);
+    await probe[Symbol.asyncDispose]();
+    await node.removePod(pod.name);
+  });
+
+  test('two pods that claim it are both held', async () => {
+    const { pod, probe } = await startPod('claim');
+    const object = podObject(pod, { labels: { app: 'one' } });
+    const other = podObject({ ...pod, name: 'rival' }, { labels: { app: 'two' } });
+    await apply('reused.yaml', [object, other]);
+    await assertNobody(probe);
+    assert.ok((tandem.counters()['drop_hold'] ?? 0) > 0);
+    await apply('reused.yaml', []);
+    await probe[Symbol.asyncDispose]();
+    await node.removePod(pod.name);
+  });
+});
