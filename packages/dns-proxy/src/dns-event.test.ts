@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { loadName, QueryView } from '@tandem/core/dns/query';
+import { ReplyView } from '@tandem/core/dns/reply';
+import { createSharedRing, SharedRingReader, SharedRingWriter } from '@tandem/runtime/shared-ring';
+import * as fc from 'fast-check';
+import { address, wireName } from '../test/records.ts';
+import { counter, createSharedCounters } from './counters.ts';
+import {
+  type DnsEvent,
+  DnsEventFields,
+  DnsEventWriter,
+  decodeDnsEvent,
+  dnsRecordBytesMax,
+  dnsVerdict,
+  eventAddressesMax,
+  flagLearned,
+  flagTrusted,
+} from './dns-event.ts';
+import { ttlSecondsMax } from './limits.ts';
+
+const seed = 20251121;
+const key = { low: 1, high: 2 };
+
+interface Told {
+  readonly query: QueryView;
+  readonly fields: DnsEventFields;
+  readonly reply: ReplyView;
+}
+
+function told(name: string, addresses: readonly [text: string, ttl: number][]): Told {
+  const query = new QueryView(key);
+  const wire = wireName(name);
+  assert.ok(loadName(query, wire, 0, wire.length));
+  query.questionEnd = wire.length + 16;
+  query.qtype = 28;
+  const reply = new ReplyView(key);
+  reply.addressCount = addresses.length;
+  addresses.forEach(([text, ttl], i) => {
+    reply.addresses.set(address(text), i * 16);
+    reply.ttls[i] = ttl;
+  });
+  const fields = new DnsEventFields();
+  const ends = new Uint8Array(32);
+  ends.set(address('10.0.0.7'));
+  ends.set(address('fd00::53'), 16);
+  Object.assign(fields, {
+    words: new Uint32Array(ends.buffer),
+    verdict: dnsVerdict.allowed,
+    protocol: 6,
+    flags: flagTrusted | flagLearned,
+    timeUs: 123_456_789.5,
+    endpointId: 0x7fffffff,
+    latencyUs: 250,
+    clientPort: 65_535,
+    policyId: 0x80000001,
+    namespaceId: 3,
+    rcode: 3,
+    expiresBase: 1000,
+    ttlSecondsMin: 5,
+  });
+  return { query, fields, reply };
+}
+
+function throughRing({ query, fields, reply }: Told, hasReply = true): DnsEvent {
+  const ring = createSharedRing(1 << 16);
+  const counters = createSharedCounters();
+  new DnsEventWriter(new SharedRingWriter(ring), counters, 1).write(
+    fields,
+    query,
+    hasReply ? reply : null,
+  );
+  const events: (DnsEvent | null)[] = [];
+  new SharedRingReader(ring).drain((_kind, bytes, offset) => {
+    events.push(decodeDnsEvent(bytes, offset));
+  }, 10);
+  assert.equal(events.length, 1);
+  assert.ok(events[0] !== null && events[0] !== undefined);
+  return events[0];
+}
+
+test('what is written is read', () => {
+  const event = throughRing(
+    told('www.Example.test', [
+      ['192.0.2.1', 60],
+      ['2001:db8::1', 1],
+      ['192.0.2.2', 0xffffffff],
+    ]),
+  );
+  assert.deepEqual(event, {
+    verdict: dnsVerdict.allowed,
+    protocol: 6,
+    member: 1,
+    isTrusted: true,
+    isLearned: true,
+    timeUs: 123_456_789.5,
+    endpointId: 0x7fffffff,
+    latencyUs: 250,
+    client: address('10.0.0.7'),
+    server: address('fd00::53'),
+    clientPort: 65_535,
+    name: wireName('www.example.test'),
+    qtype: 28,
+    rcode: 3,
+    policyId: 0x80000001,
+    namespaceId: 3,
+    addresses: [
+      { address: address('192.0.2.1'), expires: 1060 },
+      { address: address('2001:db8::1'), expires: 1005 },
+      { address: address('192.0.2.2'), expires: 1000 + ttlSecondsMax },
+    ],
+  });
+  assert.deepEqual(throughRing(told('a.test', [['192.0.2.1', 1]]), false).addresses, []);
+});
+
+test('the longest event fits, and no more addresses than it has room for', () => {
+  const labels = ['a', 'b', 'c', 'd'].map((letter, i) => letter.repeat(i === 3 ? 61 : 63));
+  const many = Array.from({ length: 40 }, (_, i): [string, number] => [`192.0.2.${i}`, 60]);
+  const event = throughRing(told(labels.join('.'), many));
+  assert.equal(event.name.length, 255);
+  assert.equal(event.addresses.length, eventAddressesMax);
+});
+
+test('a full ring is counted, not waited for', () => {
+  const ring = createSharedRing(4096);
+  const counters = createSharedCounters();
+  const writer = new DnsEventWriter(new SharedRingWriter(ring), counters, 0);
+  const { fields, query, reply } = told('a.test', []);
+  for (let i = 0; i < 100; i++) writer.write(fields, query, reply);
+  const lost = counters[counter.eventsLost] as number;
+  let read = 0;
+  new SharedRingReader(ring).drain(() => {
+    read += 1;
+  }, 1000);
+  assert.equal(read + lost, 100);
+  assert.ok(lost > 0 && read > 0);
+});
+
+test('bytes that are no whole record are refused, whatever they are', () => {
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ maxLength: dnsRecordBytesMax }),
+      fc.nat(dnsRecordBytesMax),
+      (bytes, length) => {
+        if (bytes.length >= 4) new DataView(bytes.buffer).setUint32(0, length, true);
+        const event = decodeDnsEvent(bytes);
+        if (event === null) return;
+        assert.equal(72 + event.name.length + 20 * event.addresses.length, length);
+        assert.ok(length <= bytes.length);
+      },
+    ),
+    { seed, numRuns: 2000 },
+  );
+  assert.equal(decodeDnsEvent(new Uint8Array(), 0), null);
+});
