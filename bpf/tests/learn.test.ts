@@ -252,8 +252,8 @@ describe('quotas (rule 17)', () => {
     }
     const reserve = quota.namespace >> 3;
     for (let i = 0; i < reserve; i++) {
-      const address = `198.51.101.${i}`;
-      assert.equal(one(add(s1, 1000, { address, namespaceId: 2 })), 'OK', `${i}`);
+      const other = `198.51.101.${i}`;
+      assert.equal(one(add(s1, 1000, { address: other, namespaceId: 2 })), 'OK', `${i}`);
     }
     const over = add(s1, 1000, { address: '198.51.101.200', namespaceId: 2 });
     assert.equal(one(over), 'REFUSED_SELECTOR');
