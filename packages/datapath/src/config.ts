@@ -33,7 +33,7 @@ export interface DatapathConfig {
 /** The four values of a two-bit mark, or null when `mask` is not two adjacent bits. */
 export function markConfig(mask: number): MarkConfig | null {
   const low = mask & -mask;
-  if (low === 0 || mask >>> 0 !== (low | (low << 1)) >>> 0) return null;
+  if (low << 1 === 0 || mask >>> 0 !== (low | (low << 1)) >>> 0) return null;
   return { mask: mask >>> 0, redirect: low >>> 0, socket: (low << 1) >>> 0, seen: mask >>> 0 };
 }
 

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { BpfLink } from '@tandem/bpf-loader-node/link';
+import { ifindex } from '@tandem/bpf-loader-node/netns';
+import { insideNamespace } from '@tandem/testing/inside';
+import { ownPrefix } from '@tandem/testing/namespace';
+import { type DatapathConfig, markConfig } from './config.ts';
+import { Datapath, removePins } from './datapath.ts';
+import type { Entry } from './encode.ts';
+import { pinPaths } from './paths.ts';
+import { addEntries, pruneEntries } from './reconcile.ts';
+
+const pinRoot = `/sys/fs/bpf/${ownPrefix}0`;
+const bpf = fileURLToPath(new URL('../../../bpf', import.meta.url));
+const ip = (...args: string[]): void => {
+  execFileSync('ip', args);
+};
+
+function load(change: Partial<DatapathConfig> = {}): Datapath {
+  const mark = markConfig(0x3000);
+  assert.ok(mark !== null);
+  return Datapath.load({
+    objectPath: `${bpf}/build/tandem.bpf.o`,
+    pinRoot,
+    sharedGid: 65_532,
+    cgroupPath: null,
+    config: {
+      mark,
+      port: 10_053,
+      ownerUid: 65_532,
+      netnsCookie: 0n,
+      staleNs: 100_000_000,
+      fqdnIdleSeconds: 60,
+      quotaNamespace: 100,
+      quotaSelector: 100,
+      ...change,
+    },
+  });
+}
+
+function linkInfo(name: string): ReturnType<BpfLink['info']> {
+  using link = BpfLink.openPinned(pinPaths(pinRoot).link(name));
+  return link.info();
+}
+
+const judgeNames = ['localIn', 'postRouting'].flatMap((hook) =>
+  ['ipv4', 'ipv6'].map((family) => `judge_${hook}_${family}`),
+);
+
+insideNamespace(import.meta, () => {
+  before(() => {
+    execFileSync('make', ['-s', 'all'], { cwd: bpf });
+    removePins(pinRoot);
+  });
+  after(() => removePins(pinRoot));
+
+  describe('load', () => {
+    test('over what is pinned: maps and links stay, programs are new', () => {
+      ip('link', 'add', 'v0', 'type', 'veth', 'peer', 'name', 'v1');
+      const key = new Uint8Array(16).fill(7);
+      const remembered = new Map<string, number>();
+      {
+        using first = load();
+        first
+          .map('endpoints')
+          .update(key, new Uint8Array(first.map('endpoints').valueSize).fill(1));
+        first.attachEndpoint(ifindex('v0'));
+        assert.ok(first.isJudging());
+        for (const name of ['endpoints', 'fqdn', 'group', 'judge_slot'] as const) {
+          remembered.set(name, first.map(name).id);
+        }
+        for (const name of ['from_pod', 'judge', 'learn'] as const) {
+          remembered.set(name, first.program(name).id);
+        }
+      }
+      const linkIds = [...judgeNames, `from_pod_${ifindex('v0')}`].map((name) => linkInfo(name).id);
+
+      using second = load({ port: 10_054 });
+      assert.equal(second.map('endpoints').lookup(key)?.[0], 1, 'what was in the map is in it');
+      for (const name of ['endpoints', 'fqdn', 'group', 'judge_slot'] as const) {
+        assert.equal(second.map(name).id, remembered.get(name), name);
+      }
+      for (const name of ['from_pod', 'judge', 'learn'] as const) {
+        assert.notEqual(second.program(name).id, remembered.get(name), name);
+      }
+      const slot = second.map('judge_slot').lookup(new Uint8Array(4));
+      assert.ok(slot !== null);
+      const judging = new DataView(slot.buffer, slot.byteOffset).getUint32(0, true);
+      assert.equal(judging, second.program('judge').id, 'the root calls the new judge');
+      second.attachEndpoint(ifindex('v0'));
+      const info = linkInfo(`from_pod_${ifindex('v0')}`);
+      assert.equal(info.programId, second.program('from_pod').id, 'swapped in place');
+      assert.deepEqual(
+        [...judgeNames, `from_pod_${ifindex('v0')}`].map((name) => linkInfo(name).id),
+        linkIds,
+        'no link was ever away',
+      );
+    });
+
+    test('a member writes the shared maps and only reads the others', () => {
+      using member = Datapath.open(pinRoot, { isMember: true });
+      const endpoints = member.map('endpoints');
+      assert.ok(endpoints.lookup(new Uint8Array(16).fill(7)) !== null);
+      assert.throws(() => endpoints.delete(new Uint8Array(16).fill(7)), /EPERM|EBADF/);
+      const quotas = member.map('quotas');
+      quotas.update(new Uint8Array(4).fill(1), new Uint8Array(quotas.valueSize));
+      assert.ok(quotas.delete(new Uint8Array(4).fill(1)));
+    });
+
+    test('a judge link that somebody removed is attached again', () => {
+      using datapath = Datapath.open(pinRoot);
+      assert.ok(datapath.isJudging());
+      execFileSync('rm', [pinPaths(pinRoot).link('judge_localIn_ipv6')]);
+      assert.ok(!datapath.isJudging());
+      datapath.ensureJudging();
+      assert.ok(datapath.isJudging());
+    });
+  });
+
+  describe('pods', () => {
+    test('an interface that goes and one that takes its index', () => {
+      using datapath = Datapath.open(pinRoot);
+      const index = 4711;
+      ip('link', 'add', 'w0', 'index', `${index}`, 'type', 'veth', 'peer', 'name', 'w1');
+      datapath.attachEndpoint(index);
+      datapath.attachEndpoint(index);
+      const first = linkInfo(`from_pod_${index}`);
+      ip('link', 'del', 'w0');
+      const gone = linkInfo(`from_pod_${index}`);
+      assert.ok(gone.kind === 'tcx' && gone.ifindex === 0, 'the kernel let go of it');
+      ip('link', 'add', 'x0', 'index', `${index}`, 'type', 'veth', 'peer', 'name', 'x1');
+      datapath.attachEndpoint(index);
+      for (const name of ['from_pod', 'to_pod'] as const) {
+        const info = linkInfo(`${name}_${index}`);
+        assert.ok(info.kind === 'tcx' && info.ifindex === index);
+        assert.equal(info.programId, datapath.program(name).id);
+        assert.notEqual(info.id, first.id);
+      }
+      assert.throws(() => datapath.attachEndpoint(99_999), /ENODEV/);
+    });
+
+    test('programs of interfaces that are no longer wanted are detached', () => {
+      using datapath = Datapath.open(pinRoot);
+      const kept = ifindex('v0');
+      assert.equal(
+        datapath.detachEndpoints((index) => index === kept),
+        2,
+      );
+      const links = readdirSync(pinPaths(pinRoot).links);
+      assert.deepEqual(links.filter((name) => name.includes('_pod_')).sort(), [
+        `from_pod_${kept}`,
+        `to_pod_${kept}`,
+      ]);
+      assert.equal(
+        datapath.detachEndpoints((index) => index === kept),
+        0,
+      );
+    });
+  });
+
+  test('a map is brought to its content with the fewest writes', () => {
+    using datapath = Datapath.open(pinRoot);
+    for (const name of ['endpoints', 'classes', 'policy', 'dns_servers'] as const) {
+      const map = datapath.map(name);
+      for (const [key] of [...map.entries()]) map.delete(key);
+      const entry = (n: number, value: number): Entry => {
+        const key = new Uint8Array(map.keySize).fill(n);
+        // Tries: every bit of the key counts, so that keys differ.
+        if (name === 'classes' || name === 'policy') {
+          new DataView(key.buffer).setUint32(0, (map.keySize - 4) * 8, true);
+        }
+        return { key, value: new Uint8Array(map.valueSize).fill(value) };
+      };
+      const values = (): number[] => [...map.entries()].map(([, value]) => value[0] ?? 0).sort();
+      const count = (n: number): Entry[] => Array.from({ length: n }, (_, i) => entry(i + 1, i));
+      assert.deepEqual(addEntries(map, count(5)), { written: 5, removed: 0 }, name);
+      assert.deepEqual(
+        addEntries(map, count(5)),
+        { written: 0, removed: 0 },
+        'equal is left alone',
+      );
+      assert.deepEqual(addEntries(map, [entry(1, 9), entry(6, 5)]), { written: 2, removed: 0 });
+      assert.deepEqual(values(), [1, 2, 3, 4, 5, 9]);
+      assert.deepEqual(pruneEntries(map, [entry(1, 0), entry(2, 0), entry(99, 0)]), {
+        written: 0,
+        removed: 4,
+      });
+      assert.deepEqual(values(), [1, 9], 'pruning changes no value');
+      assert.deepEqual(addEntries(map, [entry(7, 1), entry(7, 2)]).written, 2);
+      assert.equal(map.lookup(entry(7, 0).key)?.[0], 2, 'the later one wins');
+      assert.equal(pruneEntries(map, []).removed, 3);
+    }
+  });
+
+  test('removePins leaves nothing', () => {
+    removePins(pinRoot);
+    assert.ok(!existsSync(pinRoot));
+    removePins(pinRoot);
+  });
+});

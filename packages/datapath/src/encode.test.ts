@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as fc from 'fast-check';
+import { tdClassKey, tdDnsServerKey, tdPolicyKey } from './abi.gen.ts';
+import { encodeConfig, markConfig } from './config.ts';
+import {
+  decodeEndpoint,
+  encodeClass,
+  encodeDnsServer,
+  encodeEndpoint,
+  encodePolicy,
+} from './encode.ts';
+
+const seed = 20251121;
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+const address = Uint8Array.from({ length: 16 }, (_, i) => 0xa0 + i);
+
+test('an endpoint comes back as it was', () => {
+  const u32 = fc.integer({ min: 0, max: 0xffffffff });
+  const endpoints = fc.record({
+    endpointId: u32,
+    policyId: u32,
+    vethIfindex: u32,
+    l3Ifindex: u32,
+    classId: u32,
+    flags: u32,
+    namespaceId: u32,
+    bridgeMac: fc.uint8Array({ minLength: 6, maxLength: 6 }),
+  });
+  fc.assert(
+    fc.property(endpoints, (endpoint) => {
+      const { key, value } = encodeEndpoint(address, endpoint);
+      assert.deepEqual(key, address);
+      assert.deepEqual(decodeEndpoint(value), { ...endpoint });
+    }),
+    { seed },
+  );
+});
+
+test('keys are laid out as the kernel compares them', () => {
+  const { key: classKey } = encodeClass(address, 104, 0, 0);
+  assert.equal(hex(classKey), `68000000${hex(address)}`);
+  assert.equal(classKey.length, tdClassKey.size);
+  const policy = {
+    policyId: 0x01020304,
+    peer: 0x80000005,
+    direction: 1,
+    protocol: 17,
+    port: 0x1234,
+    prefixLength: 96,
+    verdict: 3,
+    ruleId: 7,
+  };
+  const { key, value } = encodePolicy(policy);
+  assert.equal(hex(key), '6000000004030201050000800111' + '1234', 'the port in network order');
+  assert.equal(key.length, tdPolicyKey.size);
+  assert.equal(hex(value), '0300000007000000');
+  const { key: serverKey } = encodeDnsServer(9, address, 6, 1);
+  assert.equal(hex(serverKey), `09000000${hex(address)}06000000`);
+  assert.equal(serverKey.length, tdDnsServerKey.size);
+});
+
+test('a mark is two adjacent bits', () => {
+  assert.deepEqual(markConfig(0x3000), {
+    mask: 0x3000,
+    redirect: 0x1000,
+    socket: 0x2000,
+    seen: 0x3000,
+  });
+  assert.equal(markConfig(0xc0000000)?.socket, 0x80000000);
+  for (const mask of [0, 1, 0x5000, 0x7000, 0x80000000, 0x3001]) {
+    assert.equal(markConfig(mask), null, mask.toString(16));
+  }
+});
+
+test('the port is in network order in the configuration', () => {
+  const mark = markConfig(0x3000);
+  assert.ok(mark !== null);
+  const bytes = encodeConfig({
+    mark,
+    port: 0x2745,
+    ownerUid: 1,
+    netnsCookie: 2n ** 63n,
+    staleNs: 100_000_000,
+    fqdnIdleSeconds: 3,
+    quotaNamespace: 4,
+    quotaSelector: 5,
+  });
+  assert.equal(hex(bytes.subarray(16, 18)), '2745');
+});
