@@ -36,6 +36,7 @@ import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AgentConfig } from './config.ts';
 import { readDropEvents } from './drop-events.ts';
 import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
+import { GroupAudit } from './node/group-audit.ts';
 import {
   ensureNetworkRules,
   type NetworkRulesOptions,
@@ -62,6 +63,7 @@ export class Agent implements Component {
   #timer: NodeJS.Timeout | null = null;
   #services: MemberServices | null = null;
   #dropEvents: RingBuffer | null = null;
+  #audit: GroupAudit | null = null;
 
   constructor(config: AgentConfig, log: Logger, onFailure: (error: TandemError) => void) {
     this.#config = config;
@@ -97,6 +99,7 @@ export class Agent implements Component {
       onFailure: this.#onFailure,
     });
     this.#member = member;
+    this.#audit = new GroupAudit(this.#datapath, config.port, this.#log);
     const services = this.#createServices(member, this.#datapath);
     this.#services = services;
     await services.start(this.#datapath);
@@ -143,7 +146,10 @@ export class Agent implements Component {
       adminPath: agentAdminPath(this.#config.runDir),
       log: this.#log,
       diagnostics: () => this.#controller?.diagnostics ?? [],
-      degradations: () => (datapath.isJudging() ? [] : [judgeMissing]),
+      degradations: () => [
+        ...(datapath.isJudging() ? [] : [judgeMissing]),
+        ...(this.#audit?.degradations ?? []),
+      ],
       interfaceNames: () =>
         new Map(
           this.#controller?.endpoints.map((endpoint) => [
@@ -227,6 +233,7 @@ export class Agent implements Component {
       this.#log.error('network rules could not be put back', { error: TandemError.from(error) });
     }
     this.#datapath?.ensureJudging();
+    await this.#audit?.look();
     await controller.reconcile();
   }
 
