@@ -68,10 +68,29 @@ async function ensureRouting(family: string, options: NetworkRulesOptions): Prom
   if ((await localRoutes(family, table)).length === 0) {
     await run('ip', [family, 'route', 'replace', 'local', 'default', 'dev', 'lo', 'table', table]);
   }
+  const rules = await readRules(family);
   for (const protocol of ['udp', 'tcp']) {
-    if (await hasRule(family, protocol, options)) continue;
+    if (rules.some((rule) => isOurs(rule, protocol, options))) continue;
     await run('ip', [family, 'rule', 'add', ...ruleArguments(protocol, options)]);
   }
+  for (const rule of rules) {
+    if (!isOutdated(rule, options)) continue;
+    const match = ['fwmark', `${rule.fwmark}/${rule.fwmask}`, 'ipproto', `${rule.ipproto}`];
+    const what = ['pref', `${rule.priority}`, ...match, 'dport', `${rule.dport}`, 'lookup', table];
+    await run('ip', [family, 'rule', 'del', ...what]);
+  }
+}
+
+async function readRules(family: string): Promise<readonly RuleJson[]> {
+  return JSON.parse(await run('ip', ['-j', family, 'rule', 'show'])) as readonly RuleJson[];
+}
+
+/** Made by us for another mark or port, before the configuration changed. */
+function isOutdated(rule: RuleJson, options: NetworkRulesOptions): boolean {
+  const { priority, table, fwmark, fwmask, ipproto, dport } = rule;
+  if (priority !== options.rulePriority || table !== String(options.routingTable)) return false;
+  if (fwmark === undefined || fwmask === undefined || dport === undefined) return false;
+  return ipproto !== undefined && !isOurs(rule, ipproto, options);
 }
 
 async function localRoutes(family: string, table: string): Promise<readonly unknown[]> {
@@ -83,17 +102,23 @@ async function localRoutes(family: string, table: string): Promise<readonly unkn
 async function hasRule(
   family: string,
   protocol: string,
-  { mark, port, routingTable, rulePriority }: NetworkRulesOptions,
+  options: NetworkRulesOptions,
 ): Promise<boolean> {
-  const rules = JSON.parse(await run('ip', ['-j', family, 'rule', 'show'])) as readonly RuleJson[];
-  return rules.some(
-    (rule) =>
-      rule.priority === rulePriority &&
-      Number(rule.fwmark) === mark.redirect &&
-      Number(rule.fwmask) === mark.mask &&
-      rule.ipproto === protocol &&
-      Number(rule.dport) === port &&
-      rule.table === String(routingTable),
+  return (await readRules(family)).some((rule) => isOurs(rule, protocol, options));
+}
+
+function isOurs(
+  rule: RuleJson,
+  protocol: string,
+  { mark, port, routingTable, rulePriority }: NetworkRulesOptions,
+): boolean {
+  return (
+    rule.priority === rulePriority &&
+    Number(rule.fwmark) === mark.redirect &&
+    Number(rule.fwmask) === mark.mask &&
+    rule.ipproto === protocol &&
+    Number(rule.dport) === port &&
+    rule.table === String(routingTable)
   );
 }
 
@@ -108,11 +133,11 @@ async function hasNftTable(): Promise<boolean> {
  * are judged as new connections.
  */
 async function ensureNftTable({ mark }: NetworkRulesOptions): Promise<void> {
-  if (await hasNftTable()) {
-    const present = await run('nft', ['list', 'table', 'inet', nftTable]);
-    if (present.includes('chain untrack_steered') && present.includes('chain keep_conntrack'))
-      return;
-  }
+  if (
+    (await hasNftTable()) &&
+    isNftTable(await run('nft', ['list', 'table', 'inet', nftTable]), mark)
+  )
+    return;
   const redirect = `meta mark & ${hex(mark.mask)} == ${hex(mark.redirect)}`;
   const socket = `meta mark & ${hex(mark.mask)} == ${hex(mark.socket)}`;
   await run(
@@ -136,4 +161,15 @@ table inet ${nftTable} {
 }
 `,
   );
+}
+
+/** Each chain with its rule, for these marks: nft pads numbers in its own way. */
+function isNftTable(present: string, { mask, redirect, socket }: MarkConfig): boolean {
+  const notrack = (value: number): string =>
+    `meta mark & 0x0*${mask.toString(16)} == 0x0*${value.toString(16)} notrack`;
+  return [
+    ['untrack_steered', notrack(redirect)],
+    ['untrack_replies', notrack(socket)],
+    ['keep_conntrack', 'ct state invalid'],
+  ].every(([chain, rule]) => new RegExp(`chain ${chain} \\{[^}]*${rule}`).test(present));
 }

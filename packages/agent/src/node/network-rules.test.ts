@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { test } from 'node:test';
+import { markConfig } from '@tandem/datapath/config';
+import { insideNamespace } from '@tandem/testing/inside';
+import { run } from './command.ts';
+import {
+  ensureNetworkRules,
+  type NetworkRulesOptions,
+  removeNetworkRules,
+} from './network-rules.ts';
+
+function options(mask = 0x3000, port = 10_053): NetworkRulesOptions {
+  const mark = markConfig(mask);
+  assert.ok(mark !== null);
+  return { mark, port, routingTable: 2077, rulePriority: 9 };
+}
+
+const ip = (...args: string[]): string => execFileSync('ip', args, { encoding: 'utf8' });
+const nft = (...args: string[]): string => execFileSync('nft', args, { encoding: 'utf8' });
+/** Everything that the rules are made of, as the kernel tells it. */
+const state = (): string[] => [
+  ...['-4', '-6'].flatMap((family) => [
+    ip(family, 'rule', 'show'),
+    ip(family, 'route', 'show', 'table', 'all'),
+  ]),
+  nft('list', 'ruleset'),
+];
+
+insideNamespace(import.meta, () => {
+  const untouched = state();
+
+  test('rules, routes and tables come, once, and go without a trace', async () => {
+    await ensureNetworkRules(options());
+    const made = state();
+    for (const family of ['-4', '-6']) {
+      const rules = ip(family, 'rule', 'show');
+      for (const protocol of ['udp', 'tcp']) {
+        const rule = `fwmark 0x1000/0x3000 ipproto ${protocol} dport 10053 lookup 2077`;
+        assert.equal(rules.split(rule).length, 2, `${family} ${rule}: ${rules}`);
+      }
+      assert.match(ip(family, 'route', 'show', 'table', '2077'), /^local default dev lo/);
+    }
+    const rules = nft('list', 'table', 'inet', 'tandem');
+    assert.match(rules, /0x0*3000 == 0x0*1000 notrack/);
+    assert.match(rules, /0x0*3000 == 0x0*2000 notrack/);
+    assert.match(rules, /ct state invalid/);
+    await ensureNetworkRules(options());
+    assert.deepEqual(state(), made, 'a second time changes nothing');
+    await removeNetworkRules(options());
+    assert.deepEqual(state(), untouched);
+    await removeNetworkRules(options());
+  });
+
+  test('what somebody removed is put back, and what others have stays', async () => {
+    ip('rule', 'add', 'pref', '9', 'fwmark', '0x40', 'lookup', '99');
+    nft('add', 'table', 'inet', 'other');
+    await ensureNetworkRules(options());
+    const made = state();
+    const spoil: (() => unknown)[] = [
+      () => ip('rule', 'del', 'pref', '9', 'fwmark', '0x1000/0x3000', 'ipproto', 'tcp'),
+      () => ip('-6', 'rule', 'del', 'pref', '9', 'fwmark', '0x1000/0x3000', 'ipproto', 'udp'),
+      () => ip('route', 'flush', 'table', '2077'),
+      () => ip('-6', 'route', 'flush', 'table', '2077'),
+      () => nft('delete', 'table', 'inet', 'tandem'),
+      () => nft('delete', 'chain', 'inet', 'tandem', 'keep_conntrack'),
+      () => nft('flush', 'chain', 'inet', 'tandem', 'untrack_steered'),
+      () => nft('flush', 'chain', 'inet', 'tandem', 'untrack_replies'),
+      () => nft('delete', 'chain', 'inet', 'tandem', 'untrack_replies'),
+    ];
+    for (const [i, act] of spoil.entries()) {
+      act();
+      assert.notDeepEqual(state(), made, `${i}`);
+      await ensureNetworkRules(options());
+      const sorted = (texts: readonly string[]): string[] =>
+        texts.map((text) => text.split('\n').sort().join('\n'));
+      assert.deepEqual(sorted(state()), sorted(made), `${i}`);
+    }
+    await removeNetworkRules(options());
+    assert.match(ip('rule', 'show'), /fwmark 0x40 lookup 99/);
+    assert.match(nft('list', 'tables'), /inet other/);
+  });
+
+  test('another mark and port of a new configuration reach every rule', async () => {
+    await ensureNetworkRules(options());
+    await ensureNetworkRules(options(0xc0, 10_054));
+    const rules = nft('list', 'table', 'inet', 'tandem');
+    assert.match(rules, /0x0*c0 == 0x0*40 notrack/);
+    assert.match(rules, /0x0*c0 == 0x0*80 notrack/);
+    assert.doesNotMatch(rules, /0x0*3000/);
+    assert.match(ip('rule', 'show'), /fwmark 0x40\/0xc0 ipproto udp dport 10054 lookup 2077/);
+  });
+
+  test('a command that fails says what it was and what it said', async () => {
+    const failing = run('ip', ['link', 'show', 'nonesuch0']);
+    await assert.rejects(failing, /ip link show nonesuch0: .*does not exist/);
+    await assert.rejects(run('no-such-program', []), /ENOENT/);
+  });
+});
