@@ -97,9 +97,18 @@ test('a policy that changes eight times under load gives no wrong answer', async
 
 describe('pods that get the address of one that is gone', () => {
   const address = { ipv4: '10.1.0.77', ipv6: 'fd00:1::77' } as const;
-  const startPod = async (name: string): Promise<{ pod: Pod; probe: Probe }> => {
+  /** A pod for as long as `use` takes; its object, if there is one, stays. */
+  const withPod = async (
+    name: string,
+    use: (pod: Pod, probe: Probe) => Promise<void>,
+  ): Promise<void> => {
     const pod = await node.addPod({ name, ...address });
-    return { pod, probe: Probe.start(pod.namespace) };
+    try {
+      await using probe = Probe.start(pod.namespace);
+      await use(pod, probe);
+    } finally {
+      await node.removePod(name);
+    }
   };
   const assertNobody = async (probe: Probe): Promise<void> => {
     const asked = { server: clusterDns4, name: 'n-1.one.test', timeoutMs: silenceMs };
@@ -115,40 +124,34 @@ describe('pods that get the address of one that is gone', () => {
   for (const round of [1, 2, 3, 4]) {
     const side = round % 2 === 0 ? 'two' : 'one';
     test(`round ${round}: unknown until it has a policy, then its own alone`, async () => {
-      const { pod, probe } = await startPod(`p${round}`);
-      await assertNobody(probe);
-      await apply('reused.yaml', [podObject(pod, { labels: { app: side } })]);
-      await assertIs(probe, side);
-      await probe[Symbol.asyncDispose]();
-      await node.removePod(pod.name);
+      await withPod(`p${round}`, async (pod, probe) => {
+        await assertNobody(probe);
+        await apply('reused.yaml', [podObject(pod, { labels: { app: side } })]);
+        await assertIs(probe, side);
+      });
       // In odd rounds the object of the old pod is still there when the next one starts.
       if (round % 2 === 0) await apply('reused.yaml', []);
     });
   }
 
-  test('a finished pod that still has its object is not who has the address now', async () => {
-    const { pod, probe } = await startPod('job');
-    const now = podObject(pod, { labels: { app: 'two' } });
-    const finished = {
-      ...podObject({ ...pod, name: 'finished' }, { labels: { app: 'one' } }),
-      status: { phase: 'Succeeded', podIPs: [{ ip: address.ipv4 }, { ip: address.ipv6 }] },
-    };
-    await apply('reused.yaml', [finished, now]);
-    await assertIs(probe, 'two');
-    await apply('reused.yaml', []);
-    await probe[Symbol.asyncDispose]();
-    await node.removePod(pod.name);
-  });
+  test('a finished pod that still has its object is not who has the address now', () =>
+    withPod('job', async (pod, probe) => {
+      const now = podObject(pod, { labels: { app: 'two' } });
+      const finished = {
+        ...podObject({ ...pod, name: 'finished' }, { labels: { app: 'one' } }),
+        status: { phase: 'Succeeded', podIPs: [{ ip: address.ipv4 }, { ip: address.ipv6 }] },
+      };
+      await apply('reused.yaml', [finished, now]);
+      await assertIs(probe, 'two');
+      await apply('reused.yaml', []);
+    }));
 
-  test('two pods that claim it are both held', async () => {
-    const { pod, probe } = await startPod('claim');
-    const object = podObject(pod, { labels: { app: 'one' } });
-    const other = podObject({ ...pod, name: 'rival' }, { labels: { app: 'two' } });
-    await apply('reused.yaml', [object, other]);
-    await assertNobody(probe);
-    assert.ok((tandem.counters()['drop_hold'] ?? 0) > 0);
-    await apply('reused.yaml', []);
-    await probe[Symbol.asyncDispose]();
-    await node.removePod(pod.name);
-  });
+  test('two pods that claim it are both held', () =>
+    withPod('claim', async (pod, probe) => {
+      const object = podObject(pod, { labels: { app: 'one' } });
+      const other = podObject({ ...pod, name: 'rival' }, { labels: { app: 'two' } });
+      await apply('reused.yaml', [object, other]);
+      await assertNobody(probe);
+      assert.ok((tandem.counters()['drop_hold'] ?? 0) > 0);
+    }));
 });

@@ -203,12 +203,12 @@ describe('a process with the uid of the group that puts its own chooser in', () 
 
   test('is told of, also while it only sits there', async () => {
     const report = 'foreign-socket';
-    const before = tandem.logs().split(report).length;
+    const told = tandem.logs().split(report).length;
     await using _thief = await host.bind({
       ...{ protocol: 'udp', address: '::', port, uid: ownerUid, reusePort: true },
     });
     // The agent looks every five seconds.
-    await waitFor(() => tandem.logs().split(report).length > before, {
+    await waitFor(() => tandem.logs().split(report).length > told, {
       what: 'the agent to tell of it',
       timeoutMs: 10_000,
     });
