@@ -109,7 +109,10 @@ export class InterfaceTable {
 export async function provokeNeighbor(address: Uint8Array, text: string): Promise<void> {
   const family = isIpv4(address) ? '-4' : '-6';
   // A neighbour in state "probe" is asked by the kernel itself; no packet of ours is needed.
-  const [route] = await readJson<RouteJson>('ip', ['-j', family, 'route', 'get', text]);
+  // No route at all is an error of ip: then there is no bridge to ask either.
+  const [route] = await readJson<RouteJson>('ip', ['-j', family, 'route', 'get', text]).catch(
+    () => [],
+  );
   if (route?.dev === undefined || route.gateway !== undefined) return;
   await run('ip', ['neigh', 'replace', text, 'dev', route.dev, 'nud', 'none', 'use']).catch(
     () => '',
