@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { mkdtempSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, test } from 'node:test';
+import { ownPrefix } from '@tandem/testing/namespace';
+import { waitFor } from '@tandem/testing/wait';
+import { fileBytesMax, filesMax } from '../limits.ts';
+import { DirectorySource, type SourceState } from './directory.ts';
+
+let directory: string;
+let source: DirectorySource;
+let states: SourceState[];
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), `${ownPrefix}source-`));
+  states = [];
+  source = new DirectorySource(directory, (state) => states.push(state));
+});
+afterEach(() => {
+  source.stop();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+const write = (name: string, text: string): void => writeFileSync(join(directory, name), text);
+const object = (name: string): string => JSON.stringify({ kind: 'Pod', metadata: { name } });
+const namesOf = (state: SourceState | undefined): string[] =>
+  (state?.objects ?? []).map(({ raw }) => (raw as { metadata: { name: string } }).metadata.name);
+const latest = (): SourceState => states.at(-1) ?? { objects: [], problems: [] };
+
+async function reported(what: string, condition: (state: SourceState) => boolean): Promise<void> {
+  await waitFor(() => condition(latest()), { what, timeoutMs: 8000 });
+}
+
+test('documents, lists and empty documents; other files are not read', () => {
+  write('b.yaml', `${object('one')}\n---\n\n---\n${object('two')}\n`);
+  write('a.yml', `kind: PodList\nitems:\n- ${object('three')}\n- ${object('four')}\n`);
+  write('.hidden.yaml', object('no'));
+  write('notes.txt', object('no'));
+  write('c.yaml.swp', object('no'));
+  source.start();
+  assert.deepEqual(namesOf(latest()), ['three', 'four', 'one', 'two']);
+  assert.deepEqual(
+    latest().objects.map(({ file, document }) => `${file} ${document}`),
+    ['a.yml 1', 'a.yml 1', 'b.yaml 1', 'b.yaml 3'],
+  );
+  assert.deepEqual(latest().problems, []);
+  assert.equal(states.length, 1);
+});
+
+test('files that come, change and go', async () => {
+  source.start();
+  assert.deepEqual(latest(), { objects: [], problems: [] });
+  write('a.yaml', object('one'));
+  await reported('the file', (state) => namesOf(state).join() === 'one');
+  write('a.yaml', `${object('one')}\n---\n${object('two')}`);
+  await reported('its change', (state) => namesOf(state).join() === 'one,two');
+  write('next', object('three'));
+  renameSync(join(directory, 'next'), join(directory, 'a.yaml'));
+  await reported('a file put in its place', (state) => namesOf(state).join() === 'three');
+  rmSync(join(directory, 'a.yaml'));
+  await reported('its end', (state) => state.objects.length === 0);
+});
+
+test('a change that keeps the size is seen', async () => {
+  write('a.yaml', object('one'));
+  source.start();
+  write('a.yaml', object('two'));
+  utimesSync(join(directory, 'a.yaml'), 1, 1);
+  await reported('the change', (state) => namesOf(state).join() === 'two');
+});
+
+test('a broken file keeps its last good content and is named, others are untouched', async () => {
+  write('a.yaml', object('one'));
+  write('b.yaml', object('two'));
+  source.start();
+  for (const broken of ['kind: [', 'a: b: c', '"unclosed', '\t- x', 'a: *nothing']) {
+    write('a.yaml', broken);
+    await reported(`a problem with ${broken}`, ({ problems }) => problems.length === 1);
+    assert.equal(latest().problems[0]?.file, 'a.yaml');
+    assert.match(latest().problems[0]?.message ?? '', /last good content stays in force/);
+    assert.deepEqual(namesOf(latest()), ['one', 'two']);
+    write('b.yaml', `${object('two')}\n---\n${object(`with-${states.length}`)}`);
+    await reported('the other file', (state) => state.objects.length === 3);
+    write('b.yaml', object('two'));
+    write('a.yaml', object('one'));
+    await reported(
+      'the mended file',
+      ({ problems, objects }) => problems.length === 0 && objects.length === 2,
+    );
+  }
+});
+
+test('a broken file from the start has no content, and is named', () => {
+  write('a.yaml', 'kind: [');
+  source.start();
+  assert.deepEqual(latest().objects, []);
+  assert.equal(latest().problems[0]?.file, 'a.yaml');
+});
+
+test('aliases that explode, and files over the limit, are problems and not memory', () => {
+  const bomb = ['a0: &a0 [x,x,x,x,x,x,x,x,x,x]'];
+  for (let i = 1; i < 12; i++) {
+    bomb.push(`a${i}: &a${i} [${Array.from({ length: 10 }, () => `*a${i - 1}`).join()}]`);
+  }
+  write('bomb.yaml', bomb.join('\n'));
+  write('long.yaml', ' '.repeat(fileBytesMax + 1));
+  write('good.yaml', object('one'));
+  source.start();
+  assert.deepEqual(namesOf(latest()), ['one']);
+  assert.deepEqual(
+    latest().problems.map(({ file }) => file),
+    ['bomb.yaml', 'long.yaml'],
+  );
+});
+
+test('more files than the limit: said, the first are read', () => {
+  for (let i = 0; i <= filesMax; i++) write(`f${String(i).padStart(5, '0')}.yaml`, '');
+  source.start();
+  assert.equal(latest().problems.length, 1);
+  assert.match(latest().problems[0]?.message ?? '', new RegExp(`${filesMax + 1} files`));
+});
+
+test('a directory that goes away keeps what it had', async () => {
+  write('a.yaml', object('one'));
+  source.start();
+  renameSync(directory, `${directory}-away`);
+  try {
+    await reported('the loss', ({ problems }) => problems.length === 1);
+    assert.deepEqual(namesOf(latest()), ['one']);
+    assert.match(latest().problems[0]?.message ?? '', /cannot be read.*ENOENT/);
+  } finally {
+    renameSync(`${directory}-away`, directory);
+  }
+  await reported('its return', ({ problems }) => problems.length === 0);
+  assert.deepEqual(namesOf(latest()), ['one']);
+});
+
+test('after stop nothing is reported', async () => {
+  source.start();
+  source.stop();
+  write('a.yaml', object('one'));
+  const other = new DirectorySource(directory, (state) => states.push(state));
+  other.start();
+  other.stop();
+  assert.equal(states.length, 2, 'the first of each');
+});
