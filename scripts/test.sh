@@ -22,6 +22,18 @@ for argument in "$@"; do
 done
 export TANDEM_TEST_TIER=$tier
 
+# What the machine has of ours to lose track of: namespaces, pins, rules, routes, nft tables, processes.
+footprint() {
+	ip netns list | grep -o '^td[0-9a-z]*-[^ ]*' || true
+	find /sys/fs/bpf -maxdepth 1 -name 'td*' || true
+	ip -4 rule show
+	ip -6 rule show
+	ip route show table 2077 2>/dev/null || true
+	nft list tables 2>/dev/null || true
+	pgrep -af 'packages/(agent|dns-proxy)/dist/main.js|testing/build/' | cut -d' ' -f2- || true
+}
+before=$(footprint)
+
 bash scripts/check.sh
 
 node_test=(node --conditions=@tandem/source --disable-warning=ExperimentalWarning --test)
@@ -32,3 +44,10 @@ node_test=(node --conditions=@tandem/source --disable-warning=ExperimentalWarnin
 	'packages/testing/src/**/*.test.ts' 'bpf/tests/**/*.test.ts' \
 	'packages/datapath/src/**/*.test.ts' 'packages/dns-proxy/src/**/*.test.ts' \
 	'packages/agent/src/**/*.test.ts' 'packages/cli/src/**/*.test.ts' 'e2e/**/*.test.ts'
+
+left=$(comm -13 <(sort <<<"$before") <(footprint | sort))
+if [ -n "$left" ]; then
+	echo "test: left behind:" >&2
+	echo "$left" >&2
+	exit 1
+fi
