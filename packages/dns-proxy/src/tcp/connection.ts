@@ -25,6 +25,7 @@ import {
 import {
   parseReply,
   questionMatches,
+  type ReplyStatus,
   type ReplyView,
   replyNegative,
   replyOk,
@@ -230,9 +231,7 @@ export class TcpConnection {
     parseQuery(c.query, pending.message, 0, pending.message.length);
     const status = parseReply(c.reply, reply, 0, reply.length, c.query);
     const changed = status === replyOk ? this.#learn(pending) : 0;
-    if (status !== replyOk && status !== replyNegative && status !== replyTruncated) {
-      c.count(counter.repliesMalformed);
-    }
+    this.#countReply(status);
     setId(reply, 0, pending.clientId);
     this.#write(reply);
     c.count(counter.replies);
@@ -241,6 +240,19 @@ export class TcpConnection {
     this.#emitReply(pending, latencyUs, changed);
     queueMicrotask(() => this.#closeIfIdle());
     return true;
+  }
+
+  /** What of a reply was not taken. */
+  #countReply(status: ReplyStatus): void {
+    const { counters, reply } = this.#c;
+    const add = (index: number, count: number): void => {
+      counters[index] = (counters[index] as number) + count;
+    };
+    if (status !== replyOk && status !== replyNegative && status !== replyTruncated) {
+      add(counter.repliesMalformed, 1);
+    }
+    add(counter.addressesSkipped, reply.skipped);
+    add(counter.learnRefusedAddress, reply.mapped);
   }
 
   /** Learn before reply, over TCP as over UDP. */
