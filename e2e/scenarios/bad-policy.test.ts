@@ -8,8 +8,10 @@
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { askDns } from '@tandem/testing/dns-query';
 import { Probe } from '@tandem/testing/probe';
+import { tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { dnsPolicy } from '../kit/objects.ts';
 import { clusterDns4, standardPolicy, startStandardNode } from '../kit/standard-node.ts';
@@ -33,6 +35,21 @@ function said(pattern: RegExp): () => Promise<unknown> {
 async function rcodeOf(probe: Probe, suffix: string): Promise<string> {
   const name = `n-${nextNumber++}.${suffix}`;
   return (await askDns(probe, { server: clusterDns4, name, timeoutMs: 1000 })).rcode;
+}
+
+/** `tandem status`: its exit code and what it says. */
+async function status(): Promise<{ code: number | null; text: string }> {
+  const {
+    status: code,
+    stdout,
+    stderr,
+  } = await tryRun(
+    ...node.node.enter(process.execPath, [
+      fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url)),
+      ...['status', `--bpffs-dir=${tandem.pinRoot}`, `--run-dir=${tandem.runDirectory}`],
+    ]),
+  );
+  return { code, text: stdout + stderr };
 }
 
 /** Revisions also come and go without a change of ours, so what is waited for is what pods see. */
@@ -66,6 +83,9 @@ for (const [what, text] of [
     tandem.write('policy.yaml', text);
     await isNamed();
     await checkStandardPolicy();
+    const broken = await status();
+    assert.equal(broken.code, 1, 'degraded');
+    assert.match(broken.text, /policy\.yaml/);
     const isMended = said(/no longer so.*policy\.yaml/);
     tandem.write('policy.yaml', [widerPolicy]);
     await isMended();
@@ -73,6 +93,8 @@ for (const [what, text] of [
     tandem.write('policy.yaml', [standardPolicy]);
     await waitForRcode(client, 'denied.test', 'REFUSED');
     await checkStandardPolicy();
+    const mended = await status();
+    assert.doesNotMatch(mended.text, /policy\.yaml/);
   });
 }
 
