@@ -11,6 +11,7 @@ import { after, describe, test } from 'node:test';
 import { askDns, encodeQuestion, readReply, withLength } from '@tandem/testing/dns-query';
 import { concatBytes } from '@tandem/testing/packet';
 import { Probe, type Stream } from '@tandem/testing/probe';
+import { waitFor } from '@tandem/testing/wait';
 import { startLoad } from '../kit/load.ts';
 import { dnsPolicy } from '../kit/objects.ts';
 import {
@@ -172,6 +173,16 @@ describe('what clients must not do', () => {
     });
     assert.equal(neighbour.rcode, 'NOERROR');
     for (const stream of streams) await stream.close();
+    await waitFor(
+      async () => {
+        const asked = { server: to, name: 'n-1.allowed.test', transport: 'tcp' } as const;
+        await Promise.all(
+          Array.from({ length: connectionsMax - 2 }, () => askDns(attacker, asked)),
+        );
+        return true;
+      },
+      { what: 'the closed connections to be forgotten' },
+    );
   });
 
   test('more than 100 queries in flight on a connection: SERVFAIL for the others', async () => {
