@@ -26,7 +26,7 @@
 #define TD_FQDN_MAX              131072u /* pages of addresses */
 #define TD_FQDN_PAGES_MAX        4u      /* pages of one address */
 #define TD_FQDN_SELECTORS_MAX    16u     /* selectors of one page */
-#define TD_QUOTAS_MAX            8192u   /* namespaces and selectors that have learned addresses */
+#define TD_QUOTAS_MAX            65536u  /* namespaces and selectors that ever learned addresses */
 #define TD_LEARN_BATCH_MAX       128u    /* requests of one run of `learn` */
 #define TD_EVENTS_BYTES          (1u << 20)
 #define TD_EVENTS_PER_SECOND     2000u   /* drop events per CPU, beyond it they are only counted */

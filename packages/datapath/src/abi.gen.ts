@@ -23,7 +23,7 @@ export const TD_FQDN_PAGES_MAX = 4;
 
 export const TD_FQDN_SELECTORS_MAX = 16;
 
-export const TD_QUOTAS_MAX = 8192;
+export const TD_QUOTAS_MAX = 65536;
 
 export const TD_LEARN_BATCH_MAX = 128;
 
