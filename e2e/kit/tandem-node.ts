@@ -102,7 +102,9 @@ export class TandemNode implements AsyncDisposable {
   async startProcess(name: ProcessName): Promise<RunningProcess> {
     if (this.isAlive(name)) throw new Error(`${name} runs already`);
     const program =
-      name === 'agent' ? script('agent/dist/main.js') : script('dns-proxy/dist/main.js');
+      name === 'agent'
+        ? [process.execPath, script('agent/dist/main.js')]
+        : ['env', `TANDEM_NODE=${process.execPath}`, script('dns-proxy/bin/tandem-dns-proxy')];
     const capabilities = await proxyCapabilities();
     const identity =
       name === 'agent'
@@ -114,9 +116,9 @@ export class TandemNode implements AsyncDisposable {
             `--ambient-caps=${capabilities}`,
             ...['--pdeathsig', 'KILL'],
           ];
-    const [command, ...rest] = [...identity, process.execPath];
+    const [command, ...rest] = [...identity, ...program];
     const process_ = startProcess(
-      ...this.node.node.enter(command as string, [...rest, program, ...this.#flags(name)]),
+      ...this.node.node.enter(command as string, [...rest, ...this.#flags(name)]),
     );
     this.#processes.set(name, process_);
     return process_;

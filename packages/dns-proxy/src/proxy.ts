@@ -24,6 +24,7 @@ import {
 import { DnsMember } from './dns-member.ts';
 import { pinPollMs } from './limits.ts';
 import { MemberServices } from './member-services.ts';
+import { collectStartGarbage } from './start-garbage.ts';
 import { createExchangeClient } from './sync/exchange-stream.ts';
 import { createPolicyClient } from './sync/policy-client.ts';
 
@@ -85,6 +86,7 @@ export class DnsProxy implements Component {
     await this.#installSnapshot();
     this.#policy.start();
     this.#exchange.start();
+    collectStartGarbage();
   }
 
   async stop(): Promise<void> {

@@ -42,6 +42,7 @@ import { UpstreamIds } from './query/ids.ts';
 import { Judge } from './query/judge.ts';
 import { QuerySlots } from './query/slots.ts';
 import { UdpServer } from './query/udp.ts';
+import { collectStartGarbage } from './start-garbage.ts';
 import { TcpServer } from './tcp/server.ts';
 import { RandomPool } from './upstream/random.ts';
 import { UdpPool } from './upstream/udp-pool.ts';
@@ -192,6 +193,7 @@ class DnsWorker {
   #install(tables: PolicyTables): void {
     this.#judge.install(tables);
     if (!this.#hasJoined) {
+      collectStartGarbage();
       this.#now();
       const [monotonicNs, boottimeNs] = this.#clock as unknown as [number, number];
       this.#group.join(this.#options.role, monotonicNs, boottimeNs);

@@ -10,7 +10,8 @@
 //   const loaded = loadConfig({ program: 'tandem-dns-proxy', description: '...', options }, systemSources());
 
 import { readFileSync, statSync } from 'node:fs';
-import { parseDocument } from 'yaml';
+import { createRequire } from 'node:module';
+import type * as yaml from 'yaml';
 import type { Option } from './config-option.ts';
 import { nearestName } from './nearest-name.ts';
 
@@ -156,6 +157,8 @@ function readYaml(path: string, sources: ConfigSources, errors: string[]): Map<s
     errors.push(`cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`);
     return values;
   }
+  // Loaded only where there is a file: the parser is a megabyte of the proxy's heap.
+  const { parseDocument } = createRequire(import.meta.url)('yaml') as typeof yaml;
   // Aliases are of no use here, and a few of them can stand for gigabytes.
   const document = parseDocument(text, { uniqueKeys: true });
   for (const problem of document.errors) errors.push(`${path}: ${problem.message}`);

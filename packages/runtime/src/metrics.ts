@@ -2,16 +2,21 @@
 // Copyright The Tandem Authors
 
 // Prometheus metrics that cost nothing until they are scraped: the hot paths count in typed arrays (shared
-// with the DNS worker, or read from per-CPU maps), and a metric reads them when asked. Names start with
-// "tandem_"; the reference page is generated from what is registered.
+// with the DNS worker, or read from per-CPU maps), and a metric reads them when asked. Even the library is
+// loaded with the first scrape. Names start with "tandem_"; the reference page is generated from what is
+// registered.
 
-import { Counter, collectDefaultMetrics, Gauge, type Metric, Registry } from 'prom-client';
+import { createRequire } from 'node:module';
+import type * as prom from 'prom-client';
 import { escapeUnsafe } from './log-escape.ts';
 
 export type MetricLabels = Readonly<Record<string, string>>;
 
 /** Time series of one metric that a gauge or counter may report at most: labels are bounded. */
 export const metricSeriesMax = 10_000;
+
+/** How often the delay of the event loop is sampled: each sample wakes an idle process. */
+const eventLoopSampleMs = 100;
 
 export interface MetricSpec {
   /** "tandem_dns_queries_total": unit last, counters end in _total. */
@@ -125,8 +130,13 @@ class ArrayHistogram {
   }
 }
 
+type Registration = (library: typeof prom, registry: prom.Registry) => void;
+
 export class Metrics {
-  readonly #registry = new Registry();
+  /** What is to be registered, in order; null once the registry is there. */
+  #waiting: Registration[] | null = [];
+  #library: typeof prom | null = null;
+  #registry: prom.Registry | null = null;
   readonly #histograms = new Map<string, ArrayHistogram>();
   #seriesRefused = 0;
 
@@ -142,26 +152,30 @@ export class Metrics {
   }
 
   get contentType(): string {
-    return this.#registry.contentType;
+    return this.#made().contentType;
   }
 
   /** Metrics of the process and of Node: CPU, memory, event loop, garbage collection. Main thread only. */
   addProcessMetrics(): void {
-    collectDefaultMetrics({ register: this.#registry });
+    this.#register((library, register) => {
+      library.collectDefaultMetrics({ register, eventLoopMonitoringPrecision: eventLoopSampleMs });
+    });
   }
 
   /** A counter with the series that `read` returns at each scrape; all have the labels `names`. */
   counters(spec: MetricSpec, names: readonly string[], read: () => readonly MetricSample[]): void {
     const refuse = this.#bounded.bind(this);
-    const counter = new Counter({
-      ...spec,
-      labelNames: [...names],
-      registers: [this.#registry],
-      collect: () => {
-        counter.reset();
-        for (const { labels, value } of refuse(read()))
-          counter.inc(safeLabels(labels ?? {}), value);
-      },
+    this.#register((library, registry) => {
+      const counter = new library.Counter({
+        ...spec,
+        labelNames: [...names],
+        registers: [registry],
+        collect: () => {
+          counter.reset();
+          for (const { labels, value } of refuse(read()))
+            counter.inc(safeLabels(labels ?? {}), value);
+        },
+      });
     });
   }
 
@@ -178,14 +192,17 @@ export class Metrics {
   /** A gauge with the series that `read` returns at each scrape; all have the labels `names`. */
   gauges(spec: MetricSpec, names: readonly string[], read: () => readonly MetricSample[]): void {
     const refuse = this.#bounded.bind(this);
-    const gauge = new Gauge({
-      ...spec,
-      labelNames: [...names],
-      registers: [this.#registry],
-      collect: () => {
-        gauge.reset();
-        for (const { labels, value } of refuse(read())) gauge.set(safeLabels(labels ?? {}), value);
-      },
+    this.#register((library, registry) => {
+      const gauge = new library.Gauge({
+        ...spec,
+        labelNames: [...names],
+        registers: [registry],
+        collect: () => {
+          gauge.reset();
+          for (const { labels, value } of refuse(read()))
+            gauge.set(safeLabels(labels ?? {}), value);
+        },
+      });
     });
   }
 
@@ -196,24 +213,26 @@ export class Metrics {
 
   /** A histogram, or one more labelled part of a histogram registered before. */
   arrayHistogram(spec: HistogramSpec): void {
-    let histogram = this.#histograms.get(spec.name);
-    if (histogram === undefined) {
-      histogram = new ArrayHistogram(spec);
+    const known = this.#histograms.get(spec.name);
+    const histogram = known ?? new ArrayHistogram(spec);
+    if (known === undefined) {
       this.#histograms.set(spec.name, histogram);
-      // The registry asks no more of a metric than `get`; its type has fields of its own histograms.
-      this.#registry.registerMetric(histogram as unknown as Metric);
+      this.#register((_, registry) => {
+        // The registry asks no more of a metric than `get`; its type has fields of its own histograms.
+        registry.registerMetric(histogram as unknown as prom.Metric);
+      });
     }
     histogram.add(spec);
   }
 
   /** All metrics in the Prometheus text format. */
   text(): Promise<string> {
-    return this.#registry.metrics();
+    return this.#made().metrics();
   }
 
   /** What is registered, by name: for the reference page. */
   describe(): MetricDescription[] {
-    const rows = this.#registry.getMetricsAsArray() as unknown as {
+    const rows = this.#made().getMetricsAsArray() as unknown as {
       name: string;
       help: string;
       type?: string;
@@ -227,6 +246,20 @@ export class Metrics {
         labels: [...(row.labelNames ?? [])],
       }))
       .toSorted((left, right) => (left.name < right.name ? -1 : 1));
+  }
+
+  #register(add: Registration): void {
+    if (this.#library === null || this.#registry === null) this.#waiting?.push(add);
+    else add(this.#library, this.#registry);
+  }
+
+  #made(): prom.Registry {
+    if (this.#registry !== null) return this.#registry;
+    this.#library = createRequire(import.meta.url)('prom-client') as typeof prom;
+    this.#registry = new this.#library.Registry();
+    for (const add of this.#waiting ?? []) add(this.#library, this.#registry);
+    this.#waiting = null;
+    return this.#registry;
   }
 
   #bounded(samples: readonly MetricSample[]): readonly MetricSample[] {

@@ -9,7 +9,8 @@
  * A mapping is a name and an address, in a namespace (whose pod asked: its quota pays) and a scope
  * (0: answered by a trusted resolver, counts for every policy; else the id of the one policy it counts
  * for). Namespaces share nothing: a full namespace evicts its own oldest mapping, and no namespace can
- * evict, extend or shorten another's. All memory is allocated at construction, and touched as needed.
+ * evict, extend or shorten another's. Memory is allocated at construction and touched as
+ * needed; only the indexes grow.
  *
  *     namespace -> names, least recently learned first -> addresses, least recently learned first
  */

@@ -5,7 +5,7 @@
 
 /** Events that are kept for observers, and bytes of their records; the oldest go first (`eventsOverwritten`). */
 export const storedEventsMax = 8192;
-export const storedEventBytesMax: number = 2 << 20;
+export const storedEventBytesMax: number = 1 << 20;
 /** Observers are woken without delay when so many events came since they were woken last. */
 export const observerWakeEvents: number = storedEventsMax / 4;
 /** Endpoints whose pod is remembered, those that are gone included; the oldest go first. */

@@ -5,8 +5,11 @@
 
 import { syncRecordBytesMax } from '@tandem/proto/limits';
 
-/** Pieces of records that wait while the other process is away; the oldest go first (`eventsLost`). */
-export const backlogPiecesMax = 64;
+/**
+ * Pieces of records that wait while the other process is away; the oldest go first (`eventsLost`). More
+ * events than its store has room for would not be kept anyway, and names come with the whole cache.
+ */
+export const backlogPiecesMax = 16;
 /** Batches that were sent and not acknowledged; beyond it we wait. */
 export const batchesInFlightMax = 16;
 /** Bytes of records that can wait: the pieces, those in flight, and one of each kind being filled. */
