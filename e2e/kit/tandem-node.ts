@@ -216,8 +216,11 @@ export class TandemNode implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const running of [...this.#processes.values()]) {
-      if (isProcessAlive(running.pid)) process.kill(running.pid, 'SIGCONT');
+    const alive = [...this.#processes.values()].filter(({ pid }) => isProcessAlive(pid));
+    for (const [index, running] of alive.entries()) {
+      process.kill(running.pid, 'SIGCONT');
+      // The last one would wait for another to serve, as long as it may.
+      if (index === alive.length - 1) process.kill(running.pid, 'SIGKILL');
       await running.stop();
     }
     removePins(this.pinRoot);

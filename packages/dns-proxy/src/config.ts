@@ -111,8 +111,9 @@ export const memberOptions: OptionTable<MemberConfig> = {
   }),
   drainTimeout: durationOption({
     group: 'Node',
-    description: 'How long queries in flight are waited for when the process is told to stop.',
-    default: 6000,
+    description:
+      'How long a process that is told to stop goes on: until the other one serves, and what is in flight is answered.',
+    default: 20_000,
     min: 0,
     max: 60_000,
   }),

@@ -11,7 +11,12 @@ import { Worker } from 'node:worker_threads';
 import { createSharedRing, SharedRingReader } from '@tandem/runtime/shared-ring';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { createSharedCounters } from './counters.ts';
-import { eventDrainIntervalMs, eventDrainRecordsMax, eventRingBytes } from './limits.ts';
+import {
+  drainFinishMs,
+  eventDrainIntervalMs,
+  eventDrainRecordsMax,
+  eventRingBytes,
+} from './limits.ts';
 import type { CompileAnswer, CompileRequest } from './policy/compile-worker.ts';
 import { PolicyTables } from './policy/tables.ts';
 import type { TablesImage } from './policy/tables-image.ts';
@@ -113,14 +118,18 @@ export class DnsMember {
     });
   }
 
-  /** Leaves the group, answers what is in flight, ends the worker; bounded. */
+  /**
+   * Waits until another member serves, leaves the group, answers what is in flight, ends the worker; all
+   * within the drain bound.
+   */
   async stop(): Promise<void> {
     if (this.#isStopping) return;
     this.#isStopping = true;
     const { promise: drained, resolve } = Promise.withResolvers<void>();
     this.#onDrained = resolve;
-    this.#send({ kind: 'drain' });
-    const timer = setTimeout(resolve, this.#options.drainTimeoutMs);
+    const { drainTimeoutMs } = this.#options;
+    this.#send({ kind: 'drain', tokenTimeoutMs: Math.max(0, drainTimeoutMs - drainFinishMs) });
+    const timer = setTimeout(resolve, drainTimeoutMs);
     await drained;
     clearTimeout(timer);
     const worker = this.#worker;

@@ -7,7 +7,13 @@
  * from the event loop that serves DNS: a blocked loop must look blocked.
  */
 
-import { tdGroup, tdMember, tdMemberState } from '@tandem/datapath/abi.gen';
+import {
+  TD_HEARTBEAT_STALE_NS,
+  TD_MEMBERS_MAX,
+  tdGroup,
+  tdMember,
+  tdMemberState,
+} from '@tandem/datapath/abi.gen';
 
 export interface MemberStatus {
   readonly index: number;
@@ -49,6 +55,7 @@ export class GroupMember {
     words[this.#base + tdMember.revision / 4] = 0;
     this.#store((memberOffset(this.index) + tdMember.epoch) / 8, boottimeNs);
     this.beat(monotonicNs);
+    this.releaseDrainToken(); // of a former life that died with it
     Atomics.store(words, this.#base + tdMember.state / 4, tdMemberState.LIVE);
   }
 
@@ -67,6 +74,11 @@ export class GroupMember {
     this.#doubles[index] = this.#scratchBits[0] as number;
   }
 
+  #load(index: number): number {
+    this.#scratchBits[0] = this.#doubles[index] as number;
+    return (this.#scratch[1] as number) * 4_294_967_296 + (this.#scratch[0] as number);
+  }
+
   setState(state: 'live' | 'drain' | 'dead'): void {
     Atomics.store(this.#words, this.#base + tdMember.state / 4, stateNames.indexOf(state));
   }
@@ -74,6 +86,57 @@ export class GroupMember {
   /** The policy revision that this member serves from now on. */
   setRevision(revision: number): void {
     Atomics.store(this.#words, this.#base + tdMember.revision / 4, revision);
+  }
+
+  /** CLOCK_MONOTONIC ns of a member's last beat; 0 if there was none. */
+  beatNsOf(member: number): number {
+    return this.#load((memberOffset(member) + tdMember.beat_ns) / 8);
+  }
+
+  /** CLOCK_BOOTTIME ns of a member's start: tells two lives of one index apart. */
+  epochOf(member: number): number {
+    return this.#load((memberOffset(member) + tdMember.epoch) / 8);
+  }
+
+  /** One of tdMemberState. */
+  stateOf(member: number): number {
+    return Atomics.load(this.#words, (memberOffset(member) + tdMember.state) / 4);
+  }
+
+  /** LIVE, and its last beat is as young as `select_member` wants it. A beat of the future is young. */
+  isServing(member: number, monotonicNs: number): boolean {
+    return (
+      this.stateOf(member) === tdMemberState.LIVE &&
+      monotonicNs - this.beatNsOf(member) < TD_HEARTBEAT_STALE_NS
+    );
+  }
+
+  /** Whether pods would be served without this member. */
+  isOtherServing(monotonicNs: number): boolean {
+    for (let member = 0; member < TD_MEMBERS_MAX; member++) {
+      if (member !== this.index && this.isServing(member, monotonicNs)) return true;
+    }
+    return false;
+  }
+
+  /**
+   * Takes the right to leave the group, held by one member at a time and given only while another one
+   * serves: two members that are told to stop at once do not leave the pods to nobody. Who holds it and
+   * died gives it up when its next life joins.
+   */
+  takeDrainToken(monotonicNs: number): boolean {
+    const word = tdGroup.drain_token / 4;
+    const mine = this.index + 1;
+    const before = Atomics.compareExchange(this.#words, word, 0, mine);
+    if (before !== 0 && before !== mine) return false;
+    // Looked at with the token in hand: whoever leaves by the rules needs it first.
+    if (this.isOtherServing(monotonicNs)) return true;
+    this.releaseDrainToken();
+    return false;
+  }
+
+  releaseDrainToken(): void {
+    Atomics.compareExchange(this.#words, tdGroup.drain_token / 4, this.index + 1, 0);
   }
 
   /** Incremented by the agent after every change of `endpoints`. */

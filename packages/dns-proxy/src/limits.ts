@@ -80,6 +80,9 @@ export const eventDrainIntervalMs = 50;
 /** Records taken from the ring at one time: the main thread has other things to do. */
 export const eventDrainRecordsMax = 16_384;
 
+/** Of the drain bound, what is kept for queries in flight when no other member comes to serve. */
+export const drainFinishMs = 1000;
+
 export const heartbeatIntervalMs = 10;
 export const sweepIntervalMs = 100;
 /** How often the proxy looks for the agent's pins while there are none. */

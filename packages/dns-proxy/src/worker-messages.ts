@@ -26,7 +26,8 @@ export interface WorkerOptions {
 
 export type ToWorker =
   | { readonly kind: 'policy'; readonly image: TablesImage }
-  | { readonly kind: 'drain' }
+  /** Leave the group: as soon as another member serves, or after `tokenTimeoutMs` without one. */
+  | { readonly kind: 'drain'; readonly tokenTimeoutMs: number }
   | { readonly kind: 'stop' };
 
 export type FromWorker =

@@ -62,7 +62,9 @@ class DnsWorker {
   readonly #upstreamLoop: UdpLoop;
   readonly #listenerFds: number[] = [];
   #hasJoined = false;
-  #isDraining = false;
+  /** 'waiting': for the drain token, up to `#drainDeadlineNs`. */
+  #draining: 'no' | 'waiting' | 'yes' = 'no';
+  #drainDeadlineNs = 0;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
@@ -178,7 +180,7 @@ class DnsWorker {
       if (protocol === 'udp') this.#listenerLoop.add(fd, 'listener');
       else await this.#tcp.listen(releaseFd(fd));
     }
-    setInterval(() => this.#beat(this.#now()), heartbeatIntervalMs);
+    setInterval(() => this.#tick(), heartbeatIntervalMs);
     setInterval(() => this.#sweep(), sweepIntervalMs);
     setInterval(() => this.#keepSelector(), selectorIntervalMs);
     post({ kind: 'ready' });
@@ -186,7 +188,7 @@ class DnsWorker {
 
   onMessage(message: ToWorker): void {
     if (message.kind === 'policy') this.#install(new PolicyTables(message.image));
-    else if (message.kind === 'drain') this.#drain();
+    else if (message.kind === 'drain') this.#beginDrain(message.tokenTimeoutMs);
     else this.#stop();
   }
 
@@ -203,16 +205,29 @@ class DnsWorker {
     post({ kind: 'installed', revision: tables.revision });
   }
 
-  /** Leaves the group; what is in flight is still answered. */
-  #drain(): void {
-    this.#isDraining = true;
-    if (this.#hasJoined) this.#group.setState('drain');
+  #beginDrain(tokenTimeoutMs: number): void {
+    this.#drainDeadlineNs = this.#now() + tokenTimeoutMs * 1e6;
+    this.#draining = 'waiting';
+    this.#drain(this.#now());
+  }
+
+  /** Leaves the group when it may; what is in flight is still answered. */
+  #drain(monotonicNs: number): void {
+    if (this.#hasJoined) {
+      const isFree = this.#group.takeDrainToken(monotonicNs);
+      if (!isFree && monotonicNs < this.#drainDeadlineNs) return;
+      this.#group.setState('drain');
+    }
+    this.#draining = 'yes';
     this.#tcp.drain();
     this.#sweep();
   }
 
   #stop(): void {
-    if (this.#hasJoined) this.#group.setState('dead');
+    if (this.#hasJoined) {
+      this.#group.setState('dead');
+      this.#group.releaseDrainToken();
+    }
     this.#tcp.close();
     this.#pool.close();
     this.#listenerLoop.close();
@@ -230,11 +245,17 @@ class DnsWorker {
     for (const fd of this.#listenerFds) attachReuseport(selector, fd);
   }
 
+  #tick(): void {
+    const now = this.#now();
+    this.#beat(now);
+    if (this.#draining === 'waiting') this.#drain(now);
+  }
+
   #sweep(): void {
     const now = this.#now();
     this.#udp.sweep(now);
     this.#pool.sweep(now / 1e6);
-    if (this.#isDraining && this.#slots.inFlight === 0 && this.#tcp.connections === 0) {
+    if (this.#draining === 'yes' && this.#slots.inFlight === 0 && this.#tcp.connections === 0) {
       post({ kind: 'drained' });
     }
   }
