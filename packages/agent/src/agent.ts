@@ -20,11 +20,13 @@ import {
   agentAdminPath,
   agentMember,
   markOf,
+  peerSocketPath,
   snapshotPath,
   syncSocketPath,
 } from '@tandem/dns-proxy/config';
 import { DnsMember } from '@tandem/dns-proxy/dns-member';
 import { MemberServices } from '@tandem/dns-proxy/member-services';
+import { logPeer } from '@tandem/dns-proxy/peer/log';
 import { exchangeHandler } from '@tandem/dns-proxy/sync/exchange-stream';
 import { SyncService } from '@tandem/proto/gen/services';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
@@ -89,6 +91,7 @@ export class Agent implements Component {
       port: config.port,
       mark: markOf(config),
       ownerUid: config.proxyUid,
+      peerPath: peerSocketPath(config),
       denial: config.denial,
       graceSeconds: config.fqdnGraceSeconds,
       ttlSecondsMin: config.ttlSecondsMin,
@@ -97,6 +100,7 @@ export class Agent implements Component {
       keepsTables: true,
       onEvent: (bytes, at, length) => this.#services?.onDnsEvent(bytes, at, length),
       onFailure: this.#onFailure,
+      onPeer: (event, index) => logPeer(this.#log, event, index),
     });
     this.#member = member;
     this.#audit = new GroupAudit(this.#datapath, config.port, this.#log);

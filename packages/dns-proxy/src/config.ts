@@ -163,6 +163,7 @@ export const snapshotPath = (config: MemberConfig): string =>
   join(config.stateDir, 'policy.snapshot');
 export const syncSocketPath = (config: MemberConfig): string =>
   join(config.runDir, 'agent-sync.sock');
+export const peerSocketPath = (config: MemberConfig): string => join(config.runDir, 'peer.sock');
 export const agentAdminPath = (runDir: string): string => join(runDir, 'agent-admin.sock');
 export const proxyAdminPath = (runDir: string): string => join(runDir, 'proxy', 'admin.sock');
 

@@ -17,6 +17,7 @@ import {
   eventDrainRecordsMax,
   eventRingBytes,
 } from './limits.ts';
+import type { TakeoverEvent } from './peer/takeover.ts';
 import type { CompileAnswer, CompileRequest } from './policy/compile-worker.ts';
 import { PolicyTables } from './policy/tables.ts';
 import type { TablesImage } from './policy/tables-image.ts';
@@ -27,6 +28,8 @@ export interface DnsMemberOptions extends Omit<WorkerOptions, 'counters' | 'ring
   readonly keepsTables?: boolean;
   /** One record of the ring (`decodeDnsEvent`), valid during the call. */
   readonly onEvent: (bytes: Uint8Array, offset: number, length: number) => void;
+  /** For the log: another member was linked, lost, hung or came back. */
+  readonly onPeer: (event: TakeoverEvent, member: number) => void;
   /** The worker died: a bug, or an error of the system that it cannot go on with. */
   readonly onFailure: (error: TandemError) => void;
   /** Drain bound; past it the worker is stopped with what is in flight. */
@@ -76,6 +79,7 @@ export class DnsMember {
     const {
       onEvent: _e,
       onFailure: _f,
+      onPeer: _p,
       drainTimeoutMs: _d,
       keepsTables: _k,
       ...options
@@ -152,6 +156,7 @@ export class DnsMember {
   #onMessage(message: FromWorker): void {
     if (message.kind === 'ready') this.#onReady?.();
     else if (message.kind === 'drained') this.#onDrained?.();
+    else if (message.kind === 'peer') this.#options.onPeer(message.event, message.member);
     else {
       this.#revision = message.revision;
       for (const waiting of this.#installs.get(message.revision) ?? []) waiting.resolve();

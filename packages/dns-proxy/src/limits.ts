@@ -83,6 +83,14 @@ export const eventDrainRecordsMax = 16_384;
 /** Of the drain bound, what is kept for queries in flight when no other member comes to serve. */
 export const drainFinishMs = 1000;
 
+/** Between attempts to link with the other member, doubled after each. */
+export const peerRetryMsMin = 20;
+export const peerRetryMsMax = 100;
+/** Links at one time: one, and those of lives that have just ended (`peerLinksRefused`). */
+export const peerConnectionsMax = 4;
+/** How long the listeners of a former life are read after a new one has linked. */
+export const retiredListenersMs = 200;
+
 export const heartbeatIntervalMs = 10;
 export const sweepIntervalMs = 100;
 /** How often the proxy looks for the agent's pins while there are none. */

@@ -16,6 +16,7 @@ import { TandemError } from '@tandem/runtime/tandem-error';
 import {
   type MemberConfig,
   markOf,
+  peerSocketPath,
   proxyAdminPath,
   proxyMember,
   snapshotPath,
@@ -24,6 +25,7 @@ import {
 import { DnsMember } from './dns-member.ts';
 import { pinPollMs } from './limits.ts';
 import { MemberServices } from './member-services.ts';
+import { logPeer } from './peer/log.ts';
 import { collectStartGarbage } from './start-garbage.ts';
 import { createExchangeClient } from './sync/exchange-stream.ts';
 import { createPolicyClient } from './sync/policy-client.ts';
@@ -50,6 +52,7 @@ export class DnsProxy implements Component {
       port: config.port,
       mark: markOf(config),
       ownerUid: config.proxyUid,
+      peerPath: peerSocketPath(config),
       denial: config.denial,
       graceSeconds: config.fqdnGraceSeconds,
       ttlSecondsMin: config.ttlSecondsMin,
@@ -57,6 +60,7 @@ export class DnsProxy implements Component {
       drainTimeoutMs: config.drainTimeout,
       onEvent: (bytes, at, length) => this.#services.onDnsEvent(bytes, at, length),
       onFailure,
+      onPeer: (event, index) => logPeer(log, event, index),
     });
     this.#services = new MemberServices({
       config,

@@ -3,6 +3,7 @@
 
 /** What the main thread and the DNS worker say to each other, beside their shared memory. */
 
+import type { TakeoverEvent } from './peer/takeover.ts';
 import type { TablesImage } from './policy/tables-image.ts';
 
 export interface WorkerOptions {
@@ -15,6 +16,8 @@ export interface WorkerOptions {
   readonly port: number;
   readonly mark: { readonly mask: number; readonly redirect: number; readonly socket: number };
   readonly ownerUid: number;
+  /** Unix socket of the link between the DNS workers. The agent listens. */
+  readonly peerPath: string;
   readonly denial: 'refused' | 'nxdomain';
   readonly graceSeconds: number;
   readonly ttlSecondsMin: number;
@@ -34,4 +37,6 @@ export type FromWorker =
   /** The listeners are open; the member joins the group when it has a policy. */
   | { readonly kind: 'ready' }
   | { readonly kind: 'installed'; readonly revision: number }
-  | { readonly kind: 'drained' };
+  | { readonly kind: 'drained' }
+  /** Something about the other member that belongs into the log. */
+  | { readonly kind: 'peer'; readonly event: TakeoverEvent; readonly member: number };

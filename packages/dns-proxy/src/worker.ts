@@ -14,10 +14,9 @@ import { rcodeNxDomain, rcodeRefused } from '@tandem/core/dns/constants';
 import type { HashKey } from '@tandem/core/dns/name-hash';
 import { QueryView } from '@tandem/core/dns/query';
 import { ReplyView } from '@tandem/core/dns/reply';
-import { TD_MEMBERS_MAX, tdListenerKind } from '@tandem/datapath/abi.gen';
+import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
 import { Datapath } from '@tandem/datapath/datapath';
 import { clockInto } from '@tandem/dns-sockets/clock';
-import { releaseFd } from '@tandem/dns-sockets/fd';
 import { createListener } from '@tandem/dns-sockets/listener';
 import { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { SharedRingWriter } from '@tandem/runtime/shared-ring';
@@ -35,6 +34,8 @@ import {
   sweepIntervalMs,
   udpReplyBytesMax,
 } from './limits.ts';
+import { PeerLink } from './peer/link.ts';
+import { Takeover } from './peer/takeover.ts';
 import { EndpointLimits } from './policy/endpoint-limits.ts';
 import { FlowTable } from './policy/flow-table.ts';
 import { PolicyTables } from './policy/tables.ts';
@@ -48,6 +49,16 @@ import { RandomPool } from './upstream/random.ts';
 import { UdpPool } from './upstream/udp-pool.ts';
 import type { FromWorker, ToWorker, WorkerOptions } from './worker-messages.ts';
 
+/** By td_listener_kind. */
+const listenerKinds: readonly (readonly ['udp' | 'tcp', 4 | 6])[] = [
+  ['udp', 4],
+  ['tcp', 4],
+  ['udp', 6],
+  ['tcp', 6],
+];
+
+const agentRole = 0;
+
 class DnsWorker {
   readonly #options: WorkerOptions;
   readonly #datapath: Datapath;
@@ -60,7 +71,10 @@ class DnsWorker {
   readonly #tcp: TcpServer;
   readonly #listenerLoop: UdpLoop;
   readonly #upstreamLoop: UdpLoop;
-  readonly #listenerFds: number[] = [];
+  readonly #takeover: Takeover;
+  readonly #link: PeerLink;
+  /** By td_listener_kind. */
+  readonly #listeners: number[] = [];
   #hasJoined = false;
   /** 'waiting': for the drain token, up to `#drainDeadlineNs`. */
   #draining: 'no' | 'waiting' | 'yes' = 'no';
@@ -80,7 +94,7 @@ class DnsWorker {
       buffer: memory,
       slots: batchMax,
       slotBytes,
-      onBatch: (handle, count) => this.#udp.onQueries(handle, count),
+      onBatch: (handle, count) => this.#onQueries(handle, count),
       onSocketError: () => undefined,
     });
     this.#upstreamLoop = new UdpLoop({
@@ -151,19 +165,62 @@ class DnsWorker {
         counters[index] = (counters[index] as number) + 1;
       },
     });
+    this.#takeover = this.#createTakeover();
+    this.#link = this.#createLink();
+  }
+
+  #createLink(): PeerLink {
+    const { role, peerPath, ownerUid, member, counters } = this.#options;
+    const add = (index: number): void => {
+      counters[index] = (counters[index] as number) + 1;
+    };
+    return new PeerLink({
+      path: peerPath,
+      role: role === agentRole ? 'listen' : 'connect',
+      member,
+      allowedUids: [0, ownerUid],
+      groupId: ownerUid,
+      listeners: () => this.#listeners,
+      onLinked: (hello) => {
+        add(counter.peerLinks);
+        this.#takeover.onLinked(hello, this.#now());
+      },
+      onLost: (lost) => this.#takeover.onLost(lost, this.#now()),
+      onRefused: () => add(counter.peerLinksRefused),
+    });
+  }
+
+  #createTakeover(): Takeover {
+    const { counters } = this.#options;
+    return new Takeover({
+      group: this.#group,
+      loop: this.#listenerLoop,
+      tcp: this.#tcp,
+      replay: () => undefined,
+      onEvent: (event, member) => {
+        if (event === 'hung') {
+          counters[counter.peerHangs] = (counters[counter.peerHangs] as number) + 1;
+        }
+        post({ kind: 'peer', event, member });
+      },
+    });
   }
 
   /** Opens the four listeners and puts them into the group's array. */
-  async start(): Promise<void> {
+  start(): void {
+    this.#openListeners();
+    setInterval(() => this.#tick(), heartbeatIntervalMs);
+    setInterval(() => this.#sweep(), sweepIntervalMs);
+    setInterval(() => this.#keepSelector(), selectorIntervalMs);
+    this.#link.start();
+    post({ kind: 'ready' });
+  }
+
+  #openListeners(): void {
     const listeners = this.#datapath.map('listeners');
     const selector = this.#datapath.program('select_member');
     const { port, mark, ownerUid, member } = this.#options;
-    for (const [protocol, family, kind] of [
-      ['udp', 4, tdListenerKind.UDP4],
-      ['tcp', 4, tdListenerKind.TCP4],
-      ['udp', 6, tdListenerKind.UDP6],
-      ['tcp', 6, tdListenerKind.TCP6],
-    ] as const) {
+    for (const [kind, [protocol, family]] of listenerKinds.entries()) {
       const fd = createListener({
         family,
         protocol,
@@ -174,16 +231,19 @@ class DnsWorker {
         ownerUid,
       });
       attachReuseport(selector, fd);
-      this.#listenerFds.push(fd);
+      this.#listeners.push(fd);
       const key = new Uint8Array(Uint32Array.of(kind * TD_MEMBERS_MAX + member).buffer);
       listeners.update(key, new Uint8Array(BigUint64Array.of(BigInt(fd)).buffer));
-      if (protocol === 'udp') this.#listenerLoop.add(fd, 'listener');
-      else await this.#tcp.listen(releaseFd(fd));
     }
-    setInterval(() => this.#tick(), heartbeatIntervalMs);
-    setInterval(() => this.#sweep(), sweepIntervalMs);
-    setInterval(() => this.#keepSelector(), selectorIntervalMs);
-    post({ kind: 'ready' });
+  }
+
+  /** Before the first policy queries wait in the sockets. */
+  #readListeners(): void {
+    for (const [kind, [protocol]] of listenerKinds.entries()) {
+      const fd = this.#listeners[kind] as number;
+      if (protocol === 'tcp') this.#tcp.listen(fd);
+      else this.#takeover.addOwn(this.#listenerLoop.add(fd, 'listener'), kind);
+    }
   }
 
   onMessage(message: ToWorker): void {
@@ -196,6 +256,7 @@ class DnsWorker {
     this.#judge.install(tables);
     if (!this.#hasJoined) {
       collectStartGarbage();
+      this.#readListeners();
       this.#now();
       const [monotonicNs, boottimeNs] = this.#clock as unknown as [number, number];
       this.#group.join(this.#options.role, monotonicNs, boottimeNs);
@@ -228,6 +289,8 @@ class DnsWorker {
       this.#group.setState('dead');
       this.#group.releaseDrainToken();
     }
+    this.#link.stop();
+    this.#takeover.close();
     this.#tcp.close();
     this.#pool.close();
     this.#listenerLoop.close();
@@ -242,12 +305,23 @@ class DnsWorker {
    */
   #keepSelector(): void {
     const selector = this.#datapath.program('select_member');
-    for (const fd of this.#listenerFds) attachReuseport(selector, fd);
+    for (const fd of this.#listeners) attachReuseport(selector, fd);
+  }
+
+  /** What came in on a listener of ours, or on one that is read for another member. */
+  #onQueries(handle: number, count: number): void {
+    const listener = this.#takeover.ownListener(handle);
+    if (listener !== handle) {
+      const { counters } = this.#options;
+      counters[counter.queriesAdopted] = (counters[counter.queriesAdopted] as number) + count;
+    }
+    this.#udp.onQueries(listener, count);
   }
 
   #tick(): void {
     const now = this.#now();
     this.#beat(now);
+    if (this.#hasJoined) this.#takeover.tick(now);
     if (this.#draining === 'waiting') this.#drain(now);
   }
 
@@ -285,4 +359,4 @@ function randomKey(): HashKey {
 
 const worker = new DnsWorker(workerData as WorkerOptions);
 parentPort?.on('message', (message: ToWorker) => worker.onMessage(message));
-await worker.start();
+worker.start();

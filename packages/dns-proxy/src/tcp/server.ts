@@ -8,6 +8,7 @@
 
 import { createServer, type Server, type Socket } from 'node:net';
 import { parseAddress } from '@tandem/core/net/ip';
+import { duplicateFd, releaseFd } from '@tandem/dns-sockets/fd';
 import { counter } from '../counters.ts';
 import { tcpConnectionsMax, tcpConnectionsPerEndpointMax } from '../limits.ts';
 import { unknownSource } from '../query/judge.ts';
@@ -17,23 +18,30 @@ const tcp = 6;
 
 export class TcpServer {
   readonly #context: TcpContext;
-  readonly #servers: Server[] = [];
+  readonly #servers = new Set<Server>();
   readonly #connections = new Set<TcpConnection>();
+  #isDraining = false;
 
   constructor(context: TcpContext) {
     this.#context = context;
   }
 
-  /** Accepts on a listening descriptor, which this takes over. */
-  listen(fd: number): Promise<void> {
-    const server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) =>
-      this.#accept(socket),
-    );
-    this.#servers.push(server);
-    return new Promise((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ fd }, () => resolve());
-    });
+  /**
+   * Accepts on a listening socket, by a duplicate of its descriptor, until the function returned is called
+   * or this drains. The socket may be another member's.
+   */
+  listen(fd: number): () => void {
+    if (this.#isDraining) return () => undefined;
+    const options = { noDelay: true, allowHalfOpen: true };
+    const server = createServer(options, (socket) => this.#accept(socket));
+    this.#servers.add(server);
+    // A connection that could not be accepted, for want of descriptors: there will be others.
+    server.on('error', () => this.#context.count(counter.tcpRefused));
+    server.listen({ fd: releaseFd(duplicateFd(fd)) });
+    return () => {
+      this.#servers.delete(server);
+      server.close();
+    };
   }
 
   get connections(): number {
@@ -42,6 +50,7 @@ export class TcpServer {
 
   /** Stops accepting; connections with queries in flight go on until they are answered. */
   drain(): void {
+    this.#isDraining = true;
     for (const server of this.#servers) server.close();
     for (const connection of this.#connections) connection.closeWhenIdle();
   }

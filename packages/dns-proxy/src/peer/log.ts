@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What the log says of the other member; both processes say it alike. */
+
+import type { Logger } from '@tandem/runtime/log';
+import type { TakeoverEvent } from './takeover.ts';
+
+const texts: Readonly<Record<TakeoverEvent, string>> = {
+  linked: 'the other member is linked: each holds the listeners of both',
+  lost: 'the other member is gone: its queries are answered here',
+  hung: 'the other member gives no heartbeat: its queries are answered here',
+  back: 'the other member beats again',
+};
+
+export function logPeer(log: Logger, event: TakeoverEvent, member: number): void {
+  if (event === 'hung' || event === 'lost') log.warn(texts[event], { member });
+  else log.info(texts[event], { member });
+}

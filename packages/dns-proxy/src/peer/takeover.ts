@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * What this member does for the others: sees that one died (its link ended) or hangs (its beat is old),
+ * reads that one's queues until it is back, and asks for its queries in flight to be replayed.
+ *
+ *   serving ── link ended, or no beat for 100 ms ──► away: its listeners are ours too, its journal replayed
+ *      ▲                                              │
+ *      └── beats again ◄──────────────────────────────┤
+ *          a new life links: the old listeners are ◄──┘
+ *          read for a moment more, then closed
+ *
+ * To take a living member for a dead one is harmless: both read one queue, each query is read once.
+ */
+
+import {
+  TD_HEARTBEAT_STALE_NS,
+  TD_MEMBERS_MAX,
+  tdListenerKind,
+  tdMemberState,
+} from '@tandem/datapath/abi.gen';
+import { closeFd } from '@tandem/dns-sockets/fd';
+import { socketsMax } from '@tandem/dns-sockets/limits';
+import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
+import type { GroupMember } from '../group.ts';
+import { retiredListenersMs } from '../limits.ts';
+import type { TcpServer } from '../tcp/server.ts';
+import type { Hello } from './hello.ts';
+
+const handleIndexMask = socketsMax - 1;
+
+export type TakeoverEvent = 'linked' | 'lost' | 'hung' | 'back';
+
+export interface TakeoverOptions {
+  readonly group: GroupMember;
+  readonly loop: UdpLoop;
+  readonly tcp: TcpServer;
+  /** Called in each tick while `member` is away. */
+  readonly replay: (member: number) => void;
+  readonly onEvent: (event: TakeoverEvent, member: number) => void;
+}
+
+/** The four listeners of one life of a member. */
+interface Listeners {
+  readonly fds: readonly number[];
+  /** UDP handles and TCP acceptors while they are read here. */
+  handles: number[];
+  stopAccepting: (() => void)[];
+  isRead: boolean;
+  /** A later life has linked: they are closed then. Infinity for the current ones. */
+  closesAtNs: number;
+}
+
+interface Peer {
+  readonly member: number;
+  listeners: Listeners[];
+  /** When its link ended, CLOCK_MONOTONIC ns; -1 while it is linked or never was. */
+  lostAtNs: number;
+  isAway: boolean;
+}
+
+export class Takeover {
+  readonly #o: TakeoverOptions;
+  readonly #peers: Peer[] = [];
+  /** Own UDP listeners by kind; empty while this member does not serve, and so helps nobody. */
+  readonly #own: number[] = [];
+  /** By place of a handle in the loop: the own listener of the same family. */
+  readonly #ownByHandle = new Int32Array(socketsMax).fill(-1);
+
+  constructor(options: TakeoverOptions) {
+    this.#o = options;
+    for (let member = 0; member < TD_MEMBERS_MAX; member++) {
+      if (member === options.group.index) continue;
+      this.#peers.push({ member, listeners: [], lostAtNs: -1, isAway: false });
+    }
+  }
+
+  /** This member's own listener, as opposed to those that are read for others. */
+  addOwn(handle: number, kind: number): void {
+    this.#own[kind] = handle;
+    this.#ownByHandle[handle & handleIndexMask] = handle;
+  }
+  /** The own listener through which to answer what came in on `handle`. */
+  ownListener(handle: number): number {
+    return this.#ownByHandle[handle & handleIndexMask] as number;
+  }
+
+  onLinked({ member, listeners }: Hello, monotonicNs: number): void {
+    const peer = this.#peerOf(member);
+    // What is still queued in the former life's sockets is read before they are closed.
+    for (const former of peer.listeners) {
+      this.#read(former);
+      former.closesAtNs = Math.min(former.closesAtNs, monotonicNs + retiredListenersMs * 1e6);
+    }
+    peer.listeners.push({
+      fds: listeners,
+      handles: [],
+      stopAccepting: [],
+      isRead: false,
+      closesAtNs: Infinity,
+    });
+    peer.lostAtNs = -1;
+    this.#o.onEvent('linked', member);
+    this.#update(peer, monotonicNs);
+  }
+
+  onLost(member: number, monotonicNs: number): void {
+    const peer = this.#peerOf(member);
+    peer.lostAtNs = monotonicNs;
+    this.#o.onEvent('lost', member);
+    this.#update(peer, monotonicNs);
+  }
+
+  /** Looks at the others' beats; every heartbeat of our own. */
+  tick(monotonicNs: number): void {
+    for (const peer of this.#peers) this.#update(peer, monotonicNs);
+  }
+
+  close(): void {
+    for (const peer of this.#peers) {
+      for (const listeners of peer.listeners) this.#close(listeners);
+      peer.listeners = [];
+    }
+  }
+
+  #peerOf(member: number): Peer {
+    return this.#peers.find((peer) => peer.member === member) as Peer;
+  }
+
+  #update(peer: Peer, monotonicNs: number): void {
+    if (this.#own.length === 0) return;
+    const { group, replay, onEvent } = this.#o;
+    const state = group.stateOf(peer.member);
+    const beatNs = group.beatNsOf(peer.member);
+    // A member whose link ended but which beats after that lives.
+    const isAway =
+      beatNs !== 0 &&
+      (monotonicNs - beatNs >= TD_HEARTBEAT_STALE_NS ||
+        (peer.lostAtNs !== -1 && beatNs <= peer.lostAtNs));
+    if (isAway !== peer.isAway) {
+      peer.isAway = isAway;
+      if (!isAway) onEvent('back', peer.member);
+      else if (peer.lostAtNs === -1 && state === tdMemberState.LIVE) onEvent('hung', peer.member);
+    }
+    const isHelped = isAway || state === tdMemberState.DRAIN || state === tdMemberState.DEAD;
+    for (const listeners of peer.listeners) {
+      if (monotonicNs >= listeners.closesAtNs) this.#close(listeners);
+      else if (isHelped) this.#read(listeners);
+      else if (listeners.closesAtNs === Infinity) this.#giveUp(listeners);
+    }
+    if (peer.listeners.some(({ closesAtNs }) => monotonicNs >= closesAtNs)) {
+      peer.listeners = peer.listeners.filter(({ closesAtNs }) => monotonicNs < closesAtNs);
+    }
+    if (isAway) replay(peer.member);
+  }
+
+  #read(listeners: Listeners): void {
+    if (listeners.isRead || this.#own.length === 0) return;
+    listeners.isRead = true;
+    const { loop, tcp } = this.#o;
+    for (const [kind, fd] of listeners.fds.entries()) {
+      if (kind === tdListenerKind.TCP4 || kind === tdListenerKind.TCP6) {
+        listeners.stopAccepting.push(tcp.listen(fd));
+        continue;
+      }
+      const handle = loop.add(fd, 'listener');
+      listeners.handles.push(handle);
+      this.#ownByHandle[handle & handleIndexMask] = this.#own[kind] as number;
+    }
+  }
+
+  #giveUp(listeners: Listeners): void {
+    if (!listeners.isRead) return;
+    listeners.isRead = false;
+    for (const handle of listeners.handles) this.#o.loop.remove(handle);
+    for (const stop of listeners.stopAccepting) stop();
+    listeners.handles = [];
+    listeners.stopAccepting = [];
+  }
+
+  #close(listeners: Listeners): void {
+    this.#giveUp(listeners);
+    for (const fd of listeners.fds) closeFd(fd);
+  }
+}
