@@ -5,7 +5,7 @@
  * both sides name. Plain C without kernel headers, so that BPF, the addons and test tools include it.
  *
  * Byte order: addresses and fields named *_be are in network order, all else in host order.
- * Layouts of the maps in the stable pin directory (group, fqdn, listeners, learn_requests) are frozen:
+ * Layouts of the maps in the stable pin directory (group, journal, fqdn, listeners, learn_requests) are frozen:
  * members of different versions share them. They grow only into what is marked reserved.
  */
 #ifndef TANDEM_ABI_H
@@ -230,6 +230,65 @@ struct td_group {
 	__u32 applied_revision;  /* policy revision that the datapath enforces; 0 before the first */
 	__u64 reserved[13];
 	struct td_member member[TD_MEMBERS_MAX];
+};
+
+/* ---- journal: cells, mmap-able ----------------------------------------------------------------- */
+/*
+ * UDP queries in flight, so that the other member, or the next life of the same one, can answer what a
+ * dead or hung member had in hand. Each member has a region of TD_JOURNAL_REGION_CELLS cells:
+ *
+ *   1 cell     td_journal_header
+ *   16 cells   a state word for each slot
+ *   4096 cells slots
+ *   320 cells  scratch: memory of the owner's batches, of no meaning to others
+ *
+ * A state word: bits 0..2 td_journal_state, 3..5 the claiming member, 8..31 a generation that grows with
+ * each use. Every change is a compare-and-swap of the whole word. Only the owner takes a slot out of FREE,
+ * anybody may claim RECEIVING, IN_FLIGHT and REPLYING, only the claimer frees what it has claimed; except
+ * that the owner frees what a claimer that died left behind.
+ */
+#define TD_JOURNAL_VERSION       1u
+#define TD_JOURNAL_MEMBERS       2u    /* the agent and the proxy */
+#define TD_JOURNAL_CELL_BYTES    1024u
+#define TD_JOURNAL_SLOTS         4096u
+#define TD_JOURNAL_STATE_CELLS   16u
+#define TD_JOURNAL_SCRATCH_CELLS 320u
+#define TD_JOURNAL_REGION_CELLS  4433u
+#define TD_JOURNAL_MESSAGE_BYTES 768u
+
+enum td_journal_state {
+	TD_JOURNAL_FREE = 0,
+	TD_JOURNAL_RECEIVING = 1, /* a query may lie in `message`: it does once `name` has a family */
+	TD_JOURNAL_IN_FLIGHT = 2, /* forwarded */
+	TD_JOURNAL_REPLYING = 3,  /* its reply is being sent, or was */
+	TD_JOURNAL_CLAIMED = 4,   /* being copied by another member */
+};
+
+struct td_journal_header {
+	__u32 version; /* of this region: TD_JOURNAL_VERSION; others leave unknown ones alone */
+	__u32 reserved[255];
+};
+
+struct td_journal_slot {
+	/* Valid in IN_FLIGHT and REPLYING. */
+	struct td_addr client;
+	struct td_addr server; /* as the pod asked it */
+	__u32 client_port;
+	__u32 length;      /* bytes of `message` */
+	__u32 client_id;   /* the query's own id; that in `message` may be the one sent upstream */
+	__u32 received_ms; /* CLOCK_MONOTONIC, wraps: compare by signed difference */
+	__u32 reserved[4];
+	__u32 owner[16];   /* the owner's notes */
+	/* Written by the kernel, as by recvmsg(2): the address last. Valid in RECEIVING. */
+	__u8 name[32];     /* struct sockaddr_in or sockaddr_in6; family 0: nothing was received */
+	__u8 control[96];  /* struct cmsghdr ...; zero before it is received into */
+	__u8 message[TD_JOURNAL_MESSAGE_BYTES]; /* zero behind the end of a query that was just received */
+};
+
+union td_journal_cell {
+	struct td_journal_header header;
+	__u32 state[256];
+	struct td_journal_slot slot;
 };
 
 /* ---- listeners: REUSEPORT_SOCKARRAY, kind * TD_MEMBERS_MAX + member ---------------------------- */

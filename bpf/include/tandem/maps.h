@@ -24,6 +24,7 @@ const volatile union td_types {
 	enum td_learn_op learn_op;
 	enum td_learn_result learn_result;
 	enum td_member_state member_state;
+	enum td_journal_state journal_state;
 	enum td_listener_kind listener_kind;
 	enum td_counter counter;
 	struct td_event event;
@@ -107,6 +108,14 @@ struct {
 	__uint(max_entries, 1);
 	__uint(map_flags, BPF_F_MMAPABLE);
 } group SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, union td_journal_cell);
+	__uint(max_entries, TD_JOURNAL_MEMBERS *TD_JOURNAL_REGION_CELLS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} journal SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);

@@ -23,6 +23,8 @@ NAME(struct, td_learn_batch)
 NAME(struct, td_learn_args)
 NAME(struct, td_member)
 NAME(struct, td_group)
+NAME(struct, td_journal_header)
+NAME(struct, td_journal_slot)
 NAME(struct, td_event)
 NAME(struct, td_config)
 NAME(enum, td_endpoint_flags)
@@ -31,6 +33,7 @@ NAME(enum, td_verdict)
 NAME(enum, td_learn_op)
 NAME(enum, td_learn_result)
 NAME(enum, td_member_state)
+NAME(enum, td_journal_state)
 NAME(enum, td_listener_kind)
 NAME(enum, td_counter)
 
@@ -50,6 +53,14 @@ enum constant {
 	CONSTANT_TD_LEARN_BATCH_MAX = TD_LEARN_BATCH_MAX,
 	CONSTANT_TD_EVENTS_BYTES = TD_EVENTS_BYTES,
 	CONSTANT_TD_EVENTS_PER_SECOND = TD_EVENTS_PER_SECOND,
+	CONSTANT_TD_JOURNAL_VERSION = TD_JOURNAL_VERSION,
+	CONSTANT_TD_JOURNAL_MEMBERS = TD_JOURNAL_MEMBERS,
+	CONSTANT_TD_JOURNAL_CELL_BYTES = TD_JOURNAL_CELL_BYTES,
+	CONSTANT_TD_JOURNAL_SLOTS = TD_JOURNAL_SLOTS,
+	CONSTANT_TD_JOURNAL_STATE_CELLS = TD_JOURNAL_STATE_CELLS,
+	CONSTANT_TD_JOURNAL_SCRATCH_CELLS = TD_JOURNAL_SCRATCH_CELLS,
+	CONSTANT_TD_JOURNAL_REGION_CELLS = TD_JOURNAL_REGION_CELLS,
+	CONSTANT_TD_JOURNAL_MESSAGE_BYTES = TD_JOURNAL_MESSAGE_BYTES,
 	CONSTANT_TD_PEER_ANY = TD_PEER_ANY,
 	CONSTANT_TD_CLASS_NONE = TD_CLASS_NONE,
 	CONSTANT_TD_INGRESS = TD_INGRESS,
@@ -60,3 +71,10 @@ enum constant {
 	CONSTANT_TD_HEARTBEAT_STALE_NS = TD_HEARTBEAT_STALE_NS,
 };
 enum constant constant_;
+
+_Static_assert(sizeof(union td_journal_cell) == TD_JOURNAL_CELL_BYTES, "a cell is what its parts are");
+_Static_assert(TD_JOURNAL_STATE_CELLS * TD_JOURNAL_CELL_BYTES == TD_JOURNAL_SLOTS * 4,
+	       "one word for each slot");
+_Static_assert(TD_JOURNAL_REGION_CELLS == 1 + TD_JOURNAL_STATE_CELLS + TD_JOURNAL_SLOTS +
+						  TD_JOURNAL_SCRATCH_CELLS,
+	       "a region is the sum of its parts");

@@ -31,6 +31,22 @@ export const TD_EVENTS_BYTES = 1048576;
 
 export const TD_EVENTS_PER_SECOND = 2000;
 
+export const TD_JOURNAL_VERSION = 1;
+
+export const TD_JOURNAL_MEMBERS = 2;
+
+export const TD_JOURNAL_CELL_BYTES = 1024;
+
+export const TD_JOURNAL_SLOTS = 4096;
+
+export const TD_JOURNAL_STATE_CELLS = 16;
+
+export const TD_JOURNAL_SCRATCH_CELLS = 320;
+
+export const TD_JOURNAL_REGION_CELLS = 4433;
+
+export const TD_JOURNAL_MESSAGE_BYTES = 768;
+
 export const TD_PEER_ANY = 0;
 
 export const TD_CLASS_NONE = 1;
@@ -205,6 +221,29 @@ export const tdGroup = {
   member: 128,
 } as const;
 
+/** struct td_journal_header: its size and the offsets of its fields, bytes. */
+export const tdJournalHeader = {
+  size: 1024,
+  version: 0,
+  reserved: 4,
+} as const;
+
+/** struct td_journal_slot: its size and the offsets of its fields, bytes. */
+export const tdJournalSlot = {
+  size: 1024,
+  client: 0,
+  server: 16,
+  client_port: 32,
+  length: 36,
+  client_id: 40,
+  received_ms: 44,
+  reserved: 48,
+  owner: 64,
+  name: 128,
+  control: 160,
+  message: 256,
+} as const;
+
 /** struct td_event: its size and the offsets of its fields, bytes. */
 export const tdEvent = {
   size: 104,
@@ -297,6 +336,14 @@ export const tdMemberState = {
   LIVE: 1,
   DRAIN: 2,
   DEAD: 3,
+} as const;
+
+export const tdJournalState = {
+  FREE: 0,
+  RECEIVING: 1,
+  IN_FLIGHT: 2,
+  REPLYING: 3,
+  CLAIMED: 4,
 } as const;
 
 export const tdListenerKind = {

@@ -9,7 +9,7 @@
 import { join } from 'node:path';
 import { TD_ABI_VERSION } from './abi.gen.ts';
 
-export const sharedMaps = ['group', 'fqdn', 'quotas', 'listeners', 'learn_requests'] as const;
+export const sharedMaps = ['group', 'journal', 'fqdn', 'quotas', 'listeners', 'learn_requests'] as const;
 export const agentMaps = [
   'endpoints',
   'classes',

@@ -40,6 +40,9 @@ enum {
 	DS_UNIX_FDS_MAX      = 16,
 	DS_UNIX_READS_MAX    = 16, /* messages or connections per wake of one unix socket */
 	DS_CONTROL_BYTES_MAX = 128,
+	/* What precedes a payload with "metadata in the buffer": an address, then control messages. */
+	DS_META_NAME_BYTES   = 32,
+	DS_META_BYTES        = 128,
 };
 
 enum ds_rx_flags {
@@ -135,6 +138,8 @@ struct ds_socket {
 };
 
 struct ds_receiver {
+	uint32_t offset[DS_SLOTS_MAX]; /* where the headers below point now */
+	uint32_t capacity[DS_SLOTS_MAX];
 	struct iovec iov[DS_SLOTS_MAX];
 	bool rejected[DS_SLOTS_MAX];
 	union ds_address name[DS_SLOTS_MAX];
@@ -175,6 +180,7 @@ struct ds_loop {
 	struct ds_tx_record *tx;
 	uint32_t slots;
 	uint32_t tx_capacity;
+	bool metadata_in_payload;
 	napi_ref payload_ref; /* the ArrayBuffer, to see that it was not detached */
 	napi_ref control_ref;
 	napi_ref on_batch;
@@ -259,6 +265,7 @@ bool ds_is_unspecified(const uint8_t bytes[16]);
 napi_value ds_close_fd(napi_env env, napi_callback_info info);
 napi_value ds_release_fd(napi_env env, napi_callback_info info);
 napi_value ds_duplicate_fd(napi_env env, napi_callback_info info);
+napi_value ds_try_lock_fd(napi_env env, napi_callback_info info);
 napi_value ds_local_port(napi_env env, napi_callback_info info);
 
 /* listener.c, upstream.c */

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -152,6 +153,23 @@ napi_value ds_duplicate_fd(napi_env env, napi_callback_info info)
 	if (!ds_own_fd(args.ds, copy))
 		return ds_throw_errno(env, errno, "realloc", "duplicateFd");
 	return ds_u32(env, (uint32_t)copy);
+}
+
+/* tryLockFd(fd): false if another process holds the lock; see flock(2) */
+napi_value ds_try_lock_fd(napi_env env, napi_callback_info info)
+{
+	struct ds_args args;
+	napi_value result = NULL;
+
+	ds_args_begin(&args, env, info, 1);
+	int fd = (int)ds_arg_u32(&args, 0, "fd", 0, INT32_MAX);
+	if (args.failed)
+		return NULL;
+	bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
+	if (!locked && errno != EWOULDBLOCK)
+		return ds_throw_errno(env, errno, "flock", "lock");
+	napi_get_boolean(env, locked, &result);
+	return result;
 }
 
 /* localPort(fd) */

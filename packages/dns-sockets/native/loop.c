@@ -86,7 +86,7 @@ static struct ds_loop *allocate(struct ds_args *args)
 	return NULL;
 }
 
-/* loopCreate(payload, control, slots, on_batch, on_socket_error): loop */
+/* loopCreate(payload, control, slots, on_batch, on_socket_error, metadata_in_payload): loop */
 napi_value ds_loop_create(napi_env env, napi_callback_info info)
 {
 	struct ds_args args;
@@ -94,10 +94,11 @@ napi_value ds_loop_create(napi_env env, napi_callback_info info)
 	size_t payload_length = 0, control_length = 0;
 	napi_value payload_buffer, control_buffer;
 
-	ds_args_begin(&args, env, info, 5);
+	ds_args_begin(&args, env, info, 6);
 	uint32_t slots = ds_arg_u32(&args, 2, "slots", 1, DS_SLOTS_MAX);
 	ds_arg_function(&args, 3, "onBatch");
 	ds_arg_function(&args, 4, "onSocketError");
+	uint32_t metadata_in_payload = ds_arg_u32(&args, 5, "metadataInBuffer", 0, 1);
 	if (args.failed)
 		return NULL;
 	if (!bytes_of(env, args.value[0], &payload, &payload_length, &payload_buffer))
@@ -119,6 +120,7 @@ napi_value ds_loop_create(napi_env env, napi_callback_info info)
 	loop->payload = payload;
 	loop->payload_length = payload_length;
 	loop->slots = slots;
+	loop->metadata_in_payload = metadata_in_payload != 0;
 	loop->tx_capacity = slots * DS_TX_PER_SLOT;
 	loop->header = (struct ds_header *)control;
 	loop->rx = (struct ds_rx_record *)(loop->header + 1);

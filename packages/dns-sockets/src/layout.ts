@@ -33,6 +33,14 @@ export const RX_PEER = 8;
 /** 4 words = 16 bytes: original destination; listeners only. */
 export const RX_DESTINATION = 12;
 
+/**
+ * With `metadataInBuffer`: bytes before a payload that the kernel fills for a listener's datagram, first a
+ * `struct sockaddr` of the peer (written last, so that a family in it says: all is there), then control
+ * messages. A datagram whose payload begins nearer to the buffer's start is received without payload.
+ */
+export const META_BYTES = 128;
+export const META_NAME_BYTES = 32;
+
 /** The datagram was longer than the capacity; its tail is lost. */
 export const RX_FLAG_TRUNCATED = 1;
 /** The original destination and its port are valid. A listener's reply needs them. */

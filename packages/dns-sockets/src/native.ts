@@ -35,6 +35,7 @@ export interface NativeAddon {
   closeFd(fd: number): void;
   releaseFd(fd: number): number;
   duplicateFd(fd: number): number;
+  tryLockFd(fd: number): boolean;
   localPort(fd: number): number;
   loopCreate(
     payload: Uint8Array,
@@ -42,6 +43,7 @@ export interface NativeAddon {
     slots: number,
     onBatch: (handle: number, count: number) => void,
     onSocketError: (handle: number, errno: number) => void,
+    isMetadataInBuffer: number,
   ): number;
   loopAdd(loop: number, fd: number, isConnected: number): number;
   loopRemove(loop: number, handle: number): boolean;
@@ -77,6 +79,8 @@ const expectedLayout: Readonly<Record<string, number>> = {
   rxIfindex: layout.RX_IFINDEX,
   rxPeer: layout.RX_PEER,
   rxDestination: layout.RX_DESTINATION,
+  metaBytes: layout.META_BYTES,
+  metaNameBytes: layout.META_NAME_BYTES,
   txHandle: layout.TX_HANDLE,
   txOffset: layout.TX_OFFSET,
   txLength: layout.TX_LENGTH,

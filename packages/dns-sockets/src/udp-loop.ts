@@ -54,6 +54,11 @@ export interface UdpLoopOptions {
   /** Distance of the default offsets and default capacity. `slots * slotBytes` must fit. */
   readonly slotBytes: number;
   /**
+   * Whether the kernel writes who sent a datagram, and to whom, into META_BYTES before its payload as well:
+   * for buffers that outlive this process. Default false.
+   */
+  readonly metadataInBuffer?: boolean;
+  /**
    * `count` datagrams of socket `handle` lie in rx records 0..count-1, valid until it returns.
    * Runs outside of Node's callback scope: promises, ticks and microtasks made in it wait for the
    * next scope, so use setImmediate for work that follows. If it throws, its tx records are
@@ -110,9 +115,17 @@ export class UdpLoop implements Disposable {
       this.rx[slot * layout.RECORD_WORDS + layout.RX_OFFSET] = slot * slotBytes;
       this.rx[slot * layout.RECORD_WORDS + layout.RX_CAPACITY] = slotBytes;
     }
-    const { onBatch, onSocketError } = options;
+    const { onBatch, onSocketError, metadataInBuffer = false } = options;
+    const isMetadataInBuffer = metadataInBuffer ? 1 : 0;
     this.#id = attempt(() =>
-      native.loopCreate(buffer, new Uint8Array(memory), slots, onBatch, onSocketError),
+      native.loopCreate(
+        buffer,
+        new Uint8Array(memory),
+        slots,
+        onBatch,
+        onSocketError,
+        isMetadataInBuffer,
+      ),
     );
   }
 
