@@ -240,7 +240,7 @@ struct td_group {
  *   1 cell     td_journal_header
  *   16 cells   a state word for each slot
  *   4096 cells slots
- *   320 cells  scratch: memory of the owner's batches, of no meaning to others
+ *   323 cells  scratch: memory of the owner's batches, of no meaning to others
  *
  * A state word: bits 0..2 td_journal_state, 3..5 the claiming member, 8..31 a generation that grows with
  * each use. Every change is a compare-and-swap of the whole word. Only the owner takes a slot out of FREE,
@@ -252,8 +252,8 @@ struct td_group {
 #define TD_JOURNAL_CELL_BYTES    1024u
 #define TD_JOURNAL_SLOTS         4096u
 #define TD_JOURNAL_STATE_CELLS   16u
-#define TD_JOURNAL_SCRATCH_CELLS 320u
-#define TD_JOURNAL_REGION_CELLS  4433u
+#define TD_JOURNAL_SCRATCH_CELLS 323u
+#define TD_JOURNAL_REGION_CELLS  4436u /* whole pages */
 #define TD_JOURNAL_MESSAGE_BYTES 768u
 
 enum td_journal_state {

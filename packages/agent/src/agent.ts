@@ -26,7 +26,7 @@ import {
 } from '@tandem/dns-proxy/config';
 import { DnsMember } from '@tandem/dns-proxy/dns-member';
 import { MemberServices } from '@tandem/dns-proxy/member-services';
-import { logPeer } from '@tandem/dns-proxy/peer/log';
+import { logIndexTaken, logPeer } from '@tandem/dns-proxy/peer/log';
 import { exchangeHandler } from '@tandem/dns-proxy/sync/exchange-stream';
 import { SyncService } from '@tandem/proto/gen/services';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
@@ -79,7 +79,7 @@ export class Agent implements Component {
     };
   }
 
-  async start(): Promise<void> {
+  async start(signal: AbortSignal): Promise<void> {
     const config = this.#config;
     prepareDirectories(config);
     this.#datapath = this.#load();
@@ -101,6 +101,7 @@ export class Agent implements Component {
       onEvent: (bytes, at, length) => this.#services?.onDnsEvent(bytes, at, length),
       onFailure: this.#onFailure,
       onPeer: (event, index) => logPeer(this.#log, event, index),
+      onIndexTaken: (path) => logIndexTaken(this.#log, path),
     });
     this.#member = member;
     this.#audit = new GroupAudit(this.#datapath, config.port, this.#log);
@@ -108,7 +109,8 @@ export class Agent implements Component {
     this.#services = services;
     await services.start(this.#datapath);
     this.#dropEvents = readDropEvents(this.#datapath, services.onDropEvent);
-    await member.start();
+    await member.start(signal);
+    if (signal.aborted) return;
     const lastRevision = await this.#installSnapshot(services);
     const policyServer = new PolicyServer(this.#log);
     this.#controller = new PolicyController({

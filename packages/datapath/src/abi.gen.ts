@@ -41,9 +41,9 @@ export const TD_JOURNAL_SLOTS = 4096;
 
 export const TD_JOURNAL_STATE_CELLS = 16;
 
-export const TD_JOURNAL_SCRATCH_CELLS = 320;
+export const TD_JOURNAL_SCRATCH_CELLS = 323;
 
-export const TD_JOURNAL_REGION_CELLS = 4433;
+export const TD_JOURNAL_REGION_CELLS = 4436;
 
 export const TD_JOURNAL_MESSAGE_BYTES = 768;
 

@@ -21,7 +21,7 @@ import { attachCgroup, attachNetfilter, attachTcx, BpfLink } from '@tandem/bpf-l
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { BpfObject } from '@tandem/bpf-loader-node/object';
 import { BpfProgram } from '@tandem/bpf-loader-node/program';
-import { TD_ABI_VERSION, tdGroup } from './abi.gen.ts';
+import { TD_ABI_VERSION, TD_MEMBERS_MAX, tdGroup } from './abi.gen.ts';
 import { type DatapathConfig, encodeConfig } from './config.ts';
 import {
   agentMaps,
@@ -72,6 +72,9 @@ export class Datapath implements Disposable {
     const paths = pinPaths(options.pinRoot);
     for (const directory of [paths.root, paths.shared, paths.version, paths.links]) {
       mkdirSync(directory, { recursive: true });
+    }
+    for (let index = 0; index < TD_MEMBERS_MAX; index++) {
+      mkdirSync(paths.member(index), { recursive: true });
     }
     using object = BpfObject.open(options.objectPath);
     object.setRodata('td_config', encodeConfig(options.config));
@@ -246,7 +249,8 @@ function replacePin(program: BpfProgram, path: string): void {
 
 /** The proxy writes the shared maps and reads the rest; it owns none of them. */
 function shareWithProxy(paths: PinPaths, gid: number): void {
-  for (const directory of [paths.root, paths.shared, paths.version]) {
+  const members = Array.from({ length: TD_MEMBERS_MAX }, (_, index) => paths.member(index));
+  for (const directory of [paths.root, paths.shared, paths.version, ...members]) {
     chownSync(directory, 0, gid);
     chmodSync(directory, 0o750);
   }

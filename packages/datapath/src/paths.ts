@@ -9,7 +9,14 @@
 import { join } from 'node:path';
 import { TD_ABI_VERSION } from './abi.gen.ts';
 
-export const sharedMaps = ['group', 'journal', 'fqdn', 'quotas', 'listeners', 'learn_requests'] as const;
+export const sharedMaps = [
+  'group',
+  'journal',
+  'fqdn',
+  'quotas',
+  'listeners',
+  'learn_requests',
+] as const;
 export const agentMaps = [
   'endpoints',
   'classes',
@@ -38,6 +45,8 @@ export interface PinPaths {
   readonly shared: string;
   readonly version: string;
   readonly links: string;
+  /** Directory that the process with this index in the group locks. */
+  member(index: number): string;
   map(name: MapName): string;
   program(name: ProgramName): string;
   link(name: string): string;
@@ -54,6 +63,7 @@ export function pinPaths(root: string): PinPaths {
     shared,
     version,
     links,
+    member: (index) => join(shared, `member_${index}`),
     map: (name) => join(isShared(name) ? shared : version, name),
     program: (name) => join(version, `program_${name}`),
     link: (name) => join(links, name),

@@ -7,7 +7,10 @@
  * both hold one.
  */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
+import { pinPaths } from '@tandem/datapath/paths';
+import { PathLock } from '@tandem/dns-sockets/lock';
 import { createSharedRing, SharedRingReader } from '@tandem/runtime/shared-ring';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { createSharedCounters } from './counters.ts';
@@ -16,6 +19,7 @@ import {
   eventDrainIntervalMs,
   eventDrainRecordsMax,
   eventRingBytes,
+  indexPollMs,
 } from './limits.ts';
 import type { TakeoverEvent } from './peer/takeover.ts';
 import type { CompileAnswer, CompileRequest } from './policy/compile-worker.ts';
@@ -28,6 +32,8 @@ export interface DnsMemberOptions extends Omit<WorkerOptions, 'counters' | 'ring
   readonly keepsTables?: boolean;
   /** One record of the ring (`decodeDnsEvent`), valid during the call. */
   readonly onEvent: (bytes: Uint8Array, offset: number, length: number) => void;
+  /** For the log: another process has this member's index, and is waited for. */
+  readonly onIndexTaken: (path: string) => void;
   /** For the log: another member was linked, lost, hung or came back. */
   readonly onPeer: (event: TakeoverEvent, member: number) => void;
   /** The worker died: a bug, or an error of the system that it cannot go on with. */
@@ -48,6 +54,7 @@ export class DnsMember {
   readonly #reader = new SharedRingReader(this.#ring);
   readonly #compiles = new Map<number, Waiting>();
   readonly #installs = new Map<number, Waiting[]>();
+  #lock: PathLock | null = null;
   #worker: Worker | null = null;
   #compiler: Worker | null = null;
   #timer: NodeJS.Timeout | null = null;
@@ -74,12 +81,18 @@ export class DnsMember {
     return this.#tables;
   }
 
-  /** Starts the worker; resolves when its listeners are open. It joins the group with its first policy. */
-  async start(): Promise<void> {
+  /**
+   * Waits until no other process is this member, and starts the worker; resolves when its listeners are
+   * open. It joins the group with its first policy.
+   */
+  async start(signal: AbortSignal): Promise<void> {
+    await this.#takeIndex(signal);
+    if (signal.aborted) return;
     const {
       onEvent: _e,
       onFailure: _f,
       onPeer: _p,
+      onIndexTaken: _i,
       drainTimeoutMs: _d,
       keepsTables: _k,
       ...options
@@ -144,9 +157,28 @@ export class DnsMember {
       this.#send({ kind: 'stop' });
       await exited;
     }
+    this.#lock?.[Symbol.dispose]();
     await this.#compiler?.terminate();
     if (this.#timer !== null) clearInterval(this.#timer);
     this.#drainRing();
+  }
+
+  /**
+   * Two processes of one index would mix their journals: the lock is that of a directory beside the
+   * journal, and only death releases it.
+   */
+  async #takeIndex(signal: AbortSignal): Promise<void> {
+    const path = pinPaths(this.#options.pinRoot).member(this.#options.member);
+    let hasSaid = false;
+    for (;;) {
+      if (signal.aborted) return;
+      this.#lock = PathLock.tryTake(path);
+      if (this.#lock !== null) return;
+      if (!hasSaid) this.#options.onIndexTaken(path);
+      hasSaid = true;
+      // oxlint-disable-next-line no-await-in-loop -- a poll: flock(2) that waits would hold a thread
+      await delay(indexPollMs);
+    }
   }
 
   #send(message: ToWorker): void {

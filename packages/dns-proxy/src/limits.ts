@@ -6,15 +6,16 @@
  * (`counters.ts`).
  */
 
-/** Queries in flight of one member; beyond it SERVFAIL (`refusedSlots`). A power of two. */
+/** Queries in flight of one member: the slots of its journal; beyond it SERVFAIL (`refusedSlots`). */
 export const inFlightMax = 4096;
 /** Of one endpoint: one pod cannot fill the table (`refusedEndpointInFlight`). */
 export const inFlightPerEndpointMax: number = inFlightMax / 16;
-/** Bytes of one in-flight slot: a header and the query as received. */
-export const slotBytes = 1024;
-export const slotHeaderBytes = 128;
 /** Longest UDP query that is taken; longer ones get FORMERR (`formatErrors`). */
-export const udpQueryBytesMax: number = slotBytes - slotHeaderBytes;
+export const udpQueryBytesMax = 768;
+/** A query that a dead or hung member had in hand for longer is not replayed: the pod has asked again. */
+export const journalAgeMsMax = 3000;
+/** To copy a claimed slot takes a microsecond: a claimer that has not freed it by then is dead. */
+export const journalClaimMsMax = 1000;
 /** Longest UDP reply that is passed on whole; longer ones are answered with TC=1. */
 export const udpReplyBytesMax = 4096;
 /** Datagrams of one system call. */
@@ -95,5 +96,7 @@ export const heartbeatIntervalMs = 10;
 export const sweepIntervalMs = 100;
 /** How often the proxy looks for the agent's pins while there are none. */
 export const pinPollMs = 200;
+/** How often a process looks whether the one that has its index has ended. */
+export const indexPollMs = 50;
 /** How often the program that chooses members is attached anew. */
 export const selectorIntervalMs = 1000;

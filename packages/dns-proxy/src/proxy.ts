@@ -25,7 +25,7 @@ import {
 import { DnsMember } from './dns-member.ts';
 import { pinPollMs } from './limits.ts';
 import { MemberServices } from './member-services.ts';
-import { logPeer } from './peer/log.ts';
+import { logIndexTaken, logPeer } from './peer/log.ts';
 import { collectStartGarbage } from './start-garbage.ts';
 import { createExchangeClient } from './sync/exchange-stream.ts';
 import { createPolicyClient } from './sync/policy-client.ts';
@@ -61,6 +61,7 @@ export class DnsProxy implements Component {
       onEvent: (bytes, at, length) => this.#services.onDnsEvent(bytes, at, length),
       onFailure,
       onPeer: (event, index) => logPeer(log, event, index),
+      onIndexTaken: (path) => logIndexTaken(log, path),
     });
     this.#services = new MemberServices({
       config,
@@ -86,7 +87,8 @@ export class DnsProxy implements Component {
     if (signal.aborted) return;
     this.#datapath = Datapath.open(this.#config.bpffsDir, { isMember: true });
     await this.#services.start(this.#datapath);
-    await this.member.start();
+    await this.member.start(signal);
+    if (signal.aborted) return;
     await this.#installSnapshot();
     this.#policy.start();
     this.#exchange.start();

@@ -14,7 +14,7 @@ import { rcodeNxDomain, rcodeRefused } from '@tandem/core/dns/constants';
 import type { HashKey } from '@tandem/core/dns/name-hash';
 import { QueryView } from '@tandem/core/dns/query';
 import { ReplyView } from '@tandem/core/dns/reply';
-import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
+import { TD_MEMBERS_MAX, tdListenerKind } from '@tandem/datapath/abi.gen';
 import { Datapath } from '@tandem/datapath/datapath';
 import { clockInto } from '@tandem/dns-sockets/clock';
 import { createListener } from '@tandem/dns-sockets/listener';
@@ -25,13 +25,14 @@ import { Learner } from './answer/learner.ts';
 import { counter } from './counters.ts';
 import { DnsEventWriter } from './dns-event.ts';
 import { GroupMember } from './group.ts';
+import { JournalRegion } from './journal/region.ts';
+import { JournalReplay } from './journal/replay.ts';
 import {
   batchMax,
   heartbeatIntervalMs,
-  inFlightMax,
   selectorIntervalMs,
-  slotBytes,
   sweepIntervalMs,
+  udpQueryBytesMax,
   udpReplyBytesMax,
 } from './limits.ts';
 import { PeerLink } from './peer/link.ts';
@@ -71,6 +72,9 @@ class DnsWorker {
   readonly #tcp: TcpServer;
   readonly #listenerLoop: UdpLoop;
   readonly #upstreamLoop: UdpLoop;
+  readonly #replay: JournalReplay;
+  /** The last sign of this member's former life, CLOCK_MONOTONIC ns. */
+  readonly #formerBeatNs: number;
   readonly #takeover: Takeover;
   readonly #link: PeerLink;
   /** By td_listener_kind. */
@@ -86,14 +90,13 @@ class DnsWorker {
     this.#group = new GroupMember(this.#datapath.map('group').mmap(), options.member);
     const { counters } = options;
     const key = randomKey();
-    const memory = new Uint8Array(
-      new SharedArrayBuffer(inFlightMax * slotBytes + batchMax * udpReplyBytesMax),
-    );
-    this.#slots = new QuerySlots(memory.buffer);
+    const memory = new Uint8Array(this.#datapath.map('journal').mmap());
+    this.#slots = new QuerySlots(memory.buffer, new JournalRegion(memory.buffer, options.member));
     this.#listenerLoop = new UdpLoop({
       buffer: memory,
       slots: batchMax,
-      slotBytes,
+      slotBytes: udpQueryBytesMax,
+      metadataInBuffer: true,
       onBatch: (handle, count) => this.#onQueries(handle, count),
       onSocketError: () => undefined,
     });
@@ -165,6 +168,15 @@ class DnsWorker {
         counters[index] = (counters[index] as number) + 1;
       },
     });
+    this.#formerBeatNs = this.#group.beatNsOf(options.member);
+    this.#replay = new JournalReplay({
+      memory,
+      slots: this.#slots,
+      counters,
+      begin: (monotonicNs) => this.#udp.beginReplay(monotonicNs),
+      replay: (slot) => this.#udp.replay(slot),
+      end: () => this.#udp.endReplay(),
+    });
     this.#takeover = this.#createTakeover();
     this.#link = this.#createLink();
   }
@@ -196,7 +208,7 @@ class DnsWorker {
       group: this.#group,
       loop: this.#listenerLoop,
       tcp: this.#tcp,
-      replay: () => undefined,
+      replay: (member, lastBeatNs, now) => this.#replay.takeOver(member, lastBeatNs, now),
       onEvent: (event, member) => {
         if (event === 'hung') {
           counters[counter.peerHangs] = (counters[counter.peerHangs] as number) + 1;
@@ -239,11 +251,14 @@ class DnsWorker {
 
   /** Before the first policy queries wait in the sockets. */
   #readListeners(): void {
+    const own: number[] = [];
     for (const [kind, [protocol]] of listenerKinds.entries()) {
       const fd = this.#listeners[kind] as number;
       if (protocol === 'tcp') this.#tcp.listen(fd);
-      else this.#takeover.addOwn(this.#listenerLoop.add(fd, 'listener'), kind);
+      else own[kind] = this.#listenerLoop.add(fd, 'listener');
     }
+    this.#takeover.setOwn(own);
+    this.#udp.setListeners(own[tdListenerKind.UDP4] as number, own[tdListenerKind.UDP6] as number);
   }
 
   onMessage(message: ToWorker): void {
@@ -262,6 +277,7 @@ class DnsWorker {
       this.#group.join(this.#options.role, monotonicNs, boottimeNs);
       this.#group.setRevision(tables.revision);
       this.#hasJoined = true;
+      this.#replay.resume(this.#formerBeatNs, monotonicNs);
     }
     post({ kind: 'installed', revision: tables.revision });
   }
@@ -328,6 +344,7 @@ class DnsWorker {
   #sweep(): void {
     const now = this.#now();
     this.#udp.sweep(now);
+    if (this.#hasJoined && this.#slots.hasLeftovers) this.#replay.resume(this.#formerBeatNs, now);
     this.#pool.sweep(now / 1e6);
     if (this.#draining === 'yes' && this.#slots.inFlight === 0 && this.#tcp.connections === 0) {
       post({ kind: 'drained' });

@@ -17,3 +17,7 @@ export function logPeer(log: Logger, event: TakeoverEvent, member: number): void
   if (event === 'hung' || event === 'lost') log.warn(texts[event], { member });
   else log.info(texts[event], { member });
 }
+
+export function logIndexTaken(log: Logger, path: string): void {
+  log.warn('another process is this member: waiting until it has ended', { lock: path });
+}

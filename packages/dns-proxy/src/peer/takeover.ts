@@ -36,8 +36,8 @@ export interface TakeoverOptions {
   readonly group: GroupMember;
   readonly loop: UdpLoop;
   readonly tcp: TcpServer;
-  /** Called in each tick while `member` is away. */
-  readonly replay: (member: number) => void;
+  /** Called in each tick while `member` is away, with its last beat. CLOCK_MONOTONIC ns. */
+  readonly replay: (member: number, lastBeatNs: number, monotonicNs: number) => void;
   readonly onEvent: (event: TakeoverEvent, member: number) => void;
 }
 
@@ -64,7 +64,7 @@ export class Takeover {
   readonly #o: TakeoverOptions;
   readonly #peers: Peer[] = [];
   /** Own UDP listeners by kind; empty while this member does not serve, and so helps nobody. */
-  readonly #own: number[] = [];
+  #own: readonly number[] = [];
   /** By place of a handle in the loop: the own listener of the same family. */
   readonly #ownByHandle = new Int32Array(socketsMax).fill(-1);
 
@@ -76,11 +76,14 @@ export class Takeover {
     }
   }
 
-  /** This member's own listener, as opposed to those that are read for others. */
-  addOwn(handle: number, kind: number): void {
-    this.#own[kind] = handle;
-    this.#ownByHandle[handle & handleIndexMask] = handle;
+  /** This member serves from now on: handles of its own UDP listeners by kind. */
+  setOwn(handles: readonly number[]): void {
+    this.#own = handles;
+    for (const handle of handles) {
+      if (handle !== undefined) this.#ownByHandle[handle & handleIndexMask] = handle;
+    }
   }
+
   /** The own listener through which to answer what came in on `handle`. */
   ownListener(handle: number): number {
     return this.#ownByHandle[handle & handleIndexMask] as number;
@@ -152,7 +155,7 @@ export class Takeover {
     if (peer.listeners.some(({ closesAtNs }) => monotonicNs >= closesAtNs)) {
       peer.listeners = peer.listeners.filter(({ closesAtNs }) => monotonicNs < closesAtNs);
     }
-    if (isAway) replay(peer.member);
+    if (isAway) replay(peer.member, beatNs, monotonicNs);
   }
 
   #read(listeners: Listeners): void {

@@ -2,99 +2,255 @@
 // Copyright The Tandem Authors
 
 /**
- * Queries in flight, one slot of shared memory each: the query is received straight into it, and what
- * is needed to answer lies beside it, so that a slot alone tells a query's whole story.
+ * This member's queries in flight, one slot of the journal each: the query is received straight into it,
+ * and what is needed to answer lies beside it, so that a slot alone tells a query's whole story to whoever
+ * takes it over (`struct td_journal_slot` in abi.h; the state machine is drawn in journal/region.ts).
  *
- *   word 0 state (0 free, 1 in flight)     8..11 server, as the pod asked it
- *        1 generation                      12 client port
- *        2 upstream socket handle          13 length of the query
- *        3 id sent upstream                14 listener handle
- *        4..7 client                       15 endpoint slot, 16 policy, 17 namespace,
- *                                          18 trusted server, 19 id of the client, 20 end of the question,
- *                                          21 accept set of the name, 22 installed tables that it is of
- *   byte 128.. the query as received (its id is replaced by the one sent upstream)
+ * Any step may find that another member has claimed the slot meanwhile, because this process was stopped:
+ * then the query is that member's, and the slot comes back when it is freed (`collect`).
+ *
+ * Indexes from `inFlightMax` on are scrap: slots that nobody else looks at, to receive into while no
+ * real one is free. What arrives there can be refused, not forwarded.
  */
 
-import { inFlightMax, slotBytes, slotHeaderBytes } from '../limits.ts';
+import {
+  TD_JOURNAL_CELL_BYTES,
+  TD_JOURNAL_MESSAGE_BYTES,
+  TD_JOURNAL_SLOTS,
+  tdJournalSlot,
+  tdJournalState,
+} from '@tandem/datapath/abi.gen';
+import { advanced, type JournalRegion, renewed, stateOf } from '../journal/region.ts';
+import { batchMax, inFlightMax, journalClaimMsMax, udpQueryBytesMax } from '../limits.ts';
 
-export const slotState = 0;
-export const slotGeneration = 1;
-export const slotUpstream = 2;
-export const slotUpstreamId = 3;
-export const slotClient = 4;
-export const slotServer = 8;
-export const slotClientPort = 12;
-export const slotLength = 13;
-export const slotListener = 14;
-export const slotEndpoint = 15;
-export const slotPolicy = 16;
-export const slotNamespace = 17;
-export const slotTrusted = 18;
-export const slotClientId = 19;
-export const slotQuestionEnd = 20;
-export const slotAcceptSet = 21;
-export const slotTables = 22;
+/** Words of a slot. */
+export const slotClient: number = tdJournalSlot.client / 4;
+export const slotServer: number = tdJournalSlot.server / 4;
+export const slotClientPort: number = tdJournalSlot.client_port / 4;
+export const slotLength: number = tdJournalSlot.length / 4;
+export const slotClientId: number = tdJournalSlot.client_id / 4;
+export const slotReceivedMs: number = tdJournalSlot.received_ms / 4;
+const owner = tdJournalSlot.owner / 4;
+export const slotUpstream: number = owner;
+export const slotUpstreamId: number = owner + 1;
+export const slotListener: number = owner + 2;
+export const slotEndpoint: number = owner + 3;
+export const slotPolicy: number = owner + 4;
+export const slotNamespace: number = owner + 5;
+export const slotTrusted: number = owner + 6;
+export const slotQuestionEnd: number = owner + 7;
+/** Accept set of the name, and how often tables had been installed when it was found. */
+export const slotAcceptSet: number = owner + 8;
+export const slotTables: number = owner + 9;
 
-const wordsPerSlot = slotBytes / 4;
+if (inFlightMax !== TD_JOURNAL_SLOTS || udpQueryBytesMax !== TD_JOURNAL_MESSAGE_BYTES) {
+  throw new TypeError('limits.ts and abi.h disagree about the journal');
+}
+
+const wordsPerSlot = TD_JOURNAL_CELL_BYTES / 4;
+const doublesPerSlot = TD_JOURNAL_CELL_BYTES / 8;
+const nameDouble = tdJournalSlot.name / 8;
+const messageDouble = tdJournalSlot.message / 8;
+const { FREE, RECEIVING, IN_FLIGHT, REPLYING, CLAIMED } = tdJournalState;
+
+interface Away {
+  word: number;
+  /** Since when it has this word, ms. */
+  sinceMs: number;
+}
+const unknownTime = -1;
 
 export class QuerySlots {
   /** Over the whole memory; a slot's first word is at `wordOf(slot)`. */
   readonly words: Uint32Array;
   /** Microseconds, monotonic; when the query arrived. */
   readonly startedUs: Float64Array = new Float64Array(inFlightMax);
+  readonly region: JournalRegion;
+  readonly #doubles: Float64Array;
+  readonly #firstWord: number;
+  /** The state word of each slot as this process left it. */
+  readonly #held = new Int32Array(inFlightMax);
+  /** Bytes of the message that may not be zero. */
+  readonly #used = new Uint16Array(inFlightMax).fill(TD_JOURNAL_MESSAGE_BYTES);
   readonly #free = new Int32Array(inFlightMax);
-  #freeCount = inFlightMax;
+  #freeCount = 0;
   #inFlight = 0;
+  /** Slots that another member, or a former life of this one, holds. */
+  readonly #away = new Map<number, Away>();
 
-  /** `memory` holds `inFlightMax` slots from its start. */
-  constructor(memory: ArrayBufferLike) {
-    this.words = new Uint32Array(memory, 0, inFlightMax * wordsPerSlot);
-    for (let i = 0; i < inFlightMax; i++) this.#free[i] = inFlightMax - 1 - i;
+  /** `memory` holds all regions of the journal. Slots that a former life left are not touched. */
+  constructor(memory: ArrayBufferLike, region: JournalRegion) {
+    this.region = region;
+    this.words = new Uint32Array(memory);
+    this.#doubles = new Float64Array(memory);
+    this.#firstWord = region.slotsByte / 4;
+    region.own();
+    for (let slot = inFlightMax - 1; slot >= 0; slot--) this.#adopt(slot, region.word(slot));
   }
 
   wordOf(slot: number): number {
-    return slot * wordsPerSlot;
+    return this.#firstWord + slot * wordsPerSlot;
   }
 
   /** Byte offset of the slot's query in the memory. */
   messageOf(slot: number): number {
-    return slot * slotBytes + slotHeaderBytes;
+    return (this.#firstWord + slot * wordsPerSlot) * 4 + tdJournalSlot.message;
   }
 
-  /** Takes a free slot to receive into, or -1. */
+  /** The scrap slot of rx record `record`. */
+  scrap(record: number): number {
+    return inFlightMax + (record % batchMax);
+  }
+
+  isScrap(slot: number): boolean {
+    return slot >= inFlightMax;
+  }
+
+  /** Takes a free slot, or -1. */
   take(): number {
     if (this.#freeCount === 0) return -1;
     this.#freeCount -= 1;
     return this.#free[this.#freeCount] as number;
   }
 
-  /** Whether another slot could be taken: else a received query has nowhere to wait. */
-  get hasFree(): boolean {
-    return this.#freeCount > 0;
+  /** Gives back a slot that was taken and never used. */
+  giveBack(slot: number): void {
+    this.#free[this.#freeCount] = slot;
+    this.#freeCount += 1;
+  }
+
+  get free(): number {
+    return this.#freeCount;
   }
 
   get inFlight(): number {
     return this.#inFlight;
   }
 
-  /** The query in the slot is in flight from now on. */
-  arm(slot: number, nowUs: number): void {
-    const word = this.wordOf(slot);
-    this.words[word + slotState] = 1;
-    this.words[word + slotGeneration] = ((this.words[word + slotGeneration] as number) + 1) >>> 0;
+  /** The taken slot may be received into from now on; it is wiped before. */
+  receive(slot: number): void {
+    this.#wipe(slot);
+    this.#begin(slot, RECEIVING);
+  }
+
+  /** A message of so many bytes was received or copied into the slot. */
+  filled(slot: number, bytes: number): void {
+    if (slot < inFlightMax) this.#used[slot] = bytes;
+  }
+
+  /** The query in the slot is in flight from now on; false if it is another member's by now. */
+  arm(slot: number, nowUs: number): boolean {
+    this.words[this.wordOf(slot) + slotReceivedMs] = (nowUs / 1000) >>> 0;
+    const held = this.#held[slot] as number;
+    if (stateOf(held) === FREE) this.#begin(slot, IN_FLIGHT);
+    else if (!this.#advance(slot, IN_FLIGHT)) return false;
     this.startedUs[slot] = nowUs;
     this.#inFlight += 1;
+    return true;
   }
 
   isInFlight(slot: number): boolean {
-    return this.words[this.wordOf(slot) + slotState] === 1;
+    return slot >= 0 && stateOf(this.#held[slot] as number) === IN_FLIGHT;
   }
 
-  /** Answered or given up: the slot may receive again. */
+  /** Whether a slot in flight was claimed by another member. */
+  isLost(slot: number): boolean {
+    return this.region.word(slot) !== this.#held[slot];
+  }
+
+  /**
+   * A reply to a query in flight, or to one just received, is about to be sent; false if the query is
+   * another member's by now and nothing may be sent.
+   */
+  reply(slot: number): boolean {
+    if (slot >= inFlightMax) return true;
+    const state = stateOf(this.#held[slot] as number);
+    if (state === FREE) return true;
+    if (state === IN_FLIGHT) this.#inFlight -= 1;
+    return this.#advance(slot, REPLYING);
+  }
+
+  /** Answered: the slot may be used again. */
   release(slot: number): void {
-    this.words[this.wordOf(slot) + slotState] = 0;
-    this.#free[this.#freeCount] = slot;
-    this.#freeCount += 1;
+    if (this.#advance(slot, FREE)) this.giveBack(slot);
+  }
+
+  /** Given up without an answer. */
+  forget(slot: number): void {
     this.#inFlight -= 1;
+    this.release(slot);
+  }
+
+  /** A slot that was received into, and is not in flight, receives again; false if it is another's now. */
+  recycle(slot: number): boolean {
+    if (!this.#advance(slot, FREE)) return false;
+    this.receive(slot);
+    return true;
+  }
+
+  /** Slots that were in use when this life of the member began, or were claimed, and are not free yet. */
+  leftovers(): readonly number[] {
+    return [...this.#away.keys()];
+  }
+
+  get hasLeftovers(): boolean {
+    return this.#away.size > 0;
+  }
+
+  /** Takes back what others have freed, and what a claimer that died never will. */
+  collect(nowMs: number): void {
+    for (const [slot, away] of this.#away) {
+      const word = this.region.word(slot);
+      if (word !== away.word || away.sinceMs === unknownTime) {
+        away.word = word;
+        away.sinceMs = nowMs;
+      }
+      const isOverdue = stateOf(word) === CLAIMED && nowMs - away.sinceMs > journalClaimMsMax;
+      // The claimer may have been stopped in the middle: its own swap will fail then.
+      if (isOverdue && !this.region.swap(slot, word, advanced(word, FREE))) continue;
+      if (stateOf(word) !== FREE && !isOverdue) continue;
+      this.#away.delete(slot);
+      this.#adopt(slot, advanced(word, FREE));
+    }
+  }
+
+  #adopt(slot: number, word: number): void {
+    if (stateOf(word) !== FREE) {
+      this.#away.set(slot, { word, sinceMs: unknownTime });
+      return;
+    }
+    this.#held[slot] = word;
+    this.#used[slot] = TD_JOURNAL_MESSAGE_BYTES;
+    this.giveBack(slot);
+  }
+
+  /** A new use of a free slot. Nobody else takes a slot out of FREE. */
+  #begin(slot: number, state: number): void {
+    const held = this.#held[slot] as number;
+    const word = renewed(held, state);
+    if (!this.region.swap(slot, held, word)) throw new Error('a free slot of the journal changed');
+    this.#held[slot] = word;
+  }
+
+  #advance(slot: number, state: number): boolean {
+    const held = this.#held[slot] as number;
+    if (stateOf(held) === CLAIMED) return false;
+    const word = advanced(held, state);
+    if (this.region.swap(slot, held, word)) {
+      this.#held[slot] = word;
+      return true;
+    }
+    this.#held[slot] = advanced(held, CLAIMED);
+    this.#away.set(slot, { word: this.region.word(slot), sinceMs: unknownTime });
+    return false;
+  }
+
+  /** Zero is what tells, in a slot whose owner died in the middle of a batch, that there is no query. */
+  #wipe(slot: number): void {
+    const doubles = this.#doubles;
+    const first = this.#firstWord / 2 + slot * doublesPerSlot;
+    const end = first + messageDouble + (((this.#used[slot] as number) + 7) >> 3);
+    for (let i = first + nameDouble; i < end; i++) doubles[i] = 0;
+    this.#used[slot] = 0;
   }
 }

@@ -33,6 +33,7 @@ import {
   replyOk,
   replyTruncated,
 } from '@tandem/core/dns/reply';
+import { TD_JOURNAL_CELL_BYTES } from '@tandem/datapath/abi.gen';
 import {
   HEADER_TX_COUNT,
   RECORD_WORDS,
@@ -60,7 +61,6 @@ import {
 import {
   batchMax,
   inFlightMax,
-  slotBytes,
   udpQueryBytesMax,
   udpReplyBytesMax,
   upstreamTimeoutMs,
@@ -89,9 +89,13 @@ import {
 import { appendForward, appendReply } from './transmit.ts';
 
 const udp = 17;
+/** In `#armed`: the slot that was there is in flight. */
+const none = -1;
+/** Third word of ::ffff:a.b.c.d, little-endian. */
+const ipv4Mapped = 0xffff0000;
 
 export interface UdpServerOptions {
-  /** Holds the slots, then room for a batch of replies. */
+  /** The journal: holds the slots, and in its scratch cells room for a batch of replies. */
   readonly memory: Uint8Array;
   readonly slots: QuerySlots;
   readonly listeners: UdpLoop;
@@ -118,11 +122,18 @@ export class UdpServer {
   readonly #query: QueryView;
   readonly #reply: ReplyView;
   readonly #replyWords: Uint32Array;
-  /** Slot that each rx record of the listeners receives into. */
+  /** Slot that each rx record of the listeners receives into, or `none`. */
   readonly #armed = new Int32Array(batchMax);
   /** Slot of each query appended to the upstreams' batch. */
   readonly #forwarded = new Int32Array(batchMax);
   readonly #fields = new DnsEventFields();
+  /** Slots whose reply is in the batch: free when it is sent. */
+  readonly #replied = new Int32Array(batchMax);
+  #repliedCount = 0;
+  /** Queries of other members' journals in the batch. */
+  #replays = 0;
+  #listener4 = 0;
+  #listener6 = 0;
   #batch = 0;
   #monotonicNs = 0;
   #boottimeNs = 0;
@@ -139,52 +150,94 @@ export class UdpServer {
       this.#reply.addresses.byteOffset,
       this.#reply.addresses.byteLength / 4,
     );
+    const replies = this.#slots.region.scratchByte + batchMax * TD_JOURNAL_CELL_BYTES;
     for (let i = 0; i < batchMax; i++) {
-      this.#arm(i, this.#slots.take());
-      options.upstreams.rx[i * RECORD_WORDS + RX_OFFSET] =
-        inFlightMax * slotBytes + i * udpReplyBytesMax;
+      this.#arm(i);
+      options.upstreams.rx[i * RECORD_WORDS + RX_OFFSET] = replies + i * udpReplyBytesMax;
     }
   }
 
-  /** Queries received on one listener. */
+  /** Own listeners, by which replayed queries are answered. */
+  setListeners(ipv4: number, ipv6: number): void {
+    this.#listener4 = ipv4;
+    this.#listener6 = ipv6;
+  }
+
+  /** Queries received on one listener; they are answered by `listener`, an own one. */
   onQueries(listener: number, count: number): void {
-    const { listeners, upstreams, judge } = this.#o;
+    const { listeners, judge } = this.#o;
     this.#begin(listeners);
     judge.begin();
     for (let i = 0; i < count; i++) this.#onQuery(listener, i);
     this.#add(counter.queriesUdp, count);
-    const forwards = upstreams.header[HEADER_TX_COUNT] as number;
-    if (forwards > 0 && upstreams.flush() < forwards) this.#onSendFailures(forwards);
+    this.#flushQueries();
+    for (let i = 0; i < count; i++) this.#settle(i);
   }
 
   /** Replies received on one upstream socket. */
   onReplies(socket: number, count: number): void {
-    const { listeners, upstreams, learner } = this.#o;
+    const { upstreams, learner } = this.#o;
     this.#begin(upstreams);
     learner.begin();
     for (let i = 0; i < count; i++) this.#onReply(socket, i);
     // The datapath knows the addresses before any pod does.
     learner.flush();
-    listeners.flush();
+    this.#flushReplies();
   }
 
-  /** Forgets queries whose server did not answer in time. The pod gets no reply, as without a proxy. */
+  /** Before `replay`. CLOCK_MONOTONIC in nanoseconds. */
+  beginReplay(monotonicNs: number): void {
+    this.#batch = (this.#batch + 1) | 0;
+    this.#monotonicNs = monotonicNs;
+    this.#o.judge.begin();
+  }
+
+  /**
+   * Does a query anew that another member, or a former life of this one, had in hand; its story was
+   * copied into a free slot taken for it. Policy is asked again: it may have changed.
+   */
+  replay(slot: number): void {
+    if (this.#replays === batchMax) this.endReplay();
+    const { words } = this.#slots;
+    const at = this.#slots.wordOf(slot);
+    const isIpv4 =
+      words[at + slotClient] === 0 &&
+      words[at + slotClient + 1] === 0 &&
+      words[at + slotClient + 2] === ipv4Mapped;
+    words[at + slotListener] = isIpv4 ? this.#listener4 : this.#listener6;
+    const cell = this.#slots.scrap(this.#replays);
+    this.#replays += 1;
+    this.#judge(slot, cell, false, true);
+    if (!this.#slots.isInFlight(slot)) this.#slots.giveBack(slot);
+  }
+
+  /** After the last `replay`: sends what they made. */
+  endReplay(): void {
+    this.#flushQueries();
+    this.#replays = 0;
+  }
+
+  /**
+   * Forgets queries whose server did not answer in time: the pod gets no reply, as without a proxy. And
+   * those that another member took over while this process was stopped.
+   */
   sweep(monotonicNs: number): void {
     const slots = this.#slots;
     const deadline = monotonicNs / 1000 - upstreamTimeoutMs * 1000;
     for (let slot = 0; slot < inFlightMax && slots.inFlight > 0; slot++) {
-      if (!slots.isInFlight(slot) || (slots.startedUs[slot] as number) > deadline) continue;
-      const word = slots.wordOf(slot);
-      const handle = slots.words[word + slotUpstream] as number;
-      this.#emitTimeout(slot, monotonicNs);
-      this.#o.ids.release(
-        slots.words[word + slotUpstreamId] as number,
-        this.#o.pool.saltOf(handle),
-      );
-      this.#o.pool.timedOut(handle);
-      this.#release(slot);
-      this.#add(counter.upstreamTimeouts, 1);
+      if (!slots.isInFlight(slot)) continue;
+      if (slots.isLost(slot)) {
+        this.#endUpstream(slot, true);
+        this.#endReply(slot);
+      } else if ((slots.startedUs[slot] as number) <= deadline) {
+        this.#emitTimeout(slot, monotonicNs);
+        this.#endUpstream(slot, false);
+        this.#endEndpoint(slot);
+        slots.forget(slot);
+        this.#add(counter.upstreamTimeouts, 1);
+      }
     }
+    slots.collect(monotonicNs / 1e6);
   }
 
   #begin(loop: UdpLoop): void {
@@ -196,144 +249,112 @@ export class UdpServer {
 
   #onQuery(listener: number, i: number): void {
     const { rx } = this.#o.listeners;
-    const record = i * RECORD_WORDS;
-    const start = rx[record + RX_OFFSET] as number;
-    const end = start + (rx[record + RX_LENGTH] as number);
-    const status = parseQuery(this.#query, this.#memory, start, end);
-    if (status === queryDrop) {
-      this.#add(counter.droppedMalformed, 1);
-      return;
-    }
-    const { judge } = this.#o;
-    const nowMs = this.#monotonicNs / 1e6;
-    const flow = judge.flowOf(rx, record + RX_PEER, record + RX_DESTINATION, udp, nowMs);
-    if (flow === unknownSource) {
-      this.#add(counter.unknownSource, 1);
-      return;
-    }
-    if (flow < 0) {
-      this.#answer(listener, i, rcodeServFail, edeNotReady);
-      return;
-    }
-    const endpointSlot = judge.flows.endpointSlot[flow] as number;
-    if (!judge.limits.takeToken(endpointSlot, nowMs)) {
-      this.#add(counter.refusedEndpointRate, 1);
-      this.#answer(listener, i, rcodeServFail, edeOther);
-    } else if (
-      status !== queryOk ||
-      ((rx[record + RX_FLAGS] as number) & RX_FLAG_TRUNCATED) !== 0
-    ) {
-      this.#onMalformed(listener, i, status);
-    } else if (!judge.isAllowed(flow, this.#query)) {
-      this.#add(counter.denied, 1);
-      this.#answer(listener, i, this.#o.denialRcode, edeProhibited);
-      this.#emitDenied(i, flow);
-    } else {
-      this.#forward(listener, i, flow, endpointSlot);
-    }
-  }
-
-  /** Queries that could not be sent: the pod hears it at once. */
-  #onSendFailures(forwards: number): void {
-    const { upstreams, listeners, ids, pool } = this.#o;
     const slots = this.#slots;
-    for (let i = 0; i < forwards; i++) {
-      if (upstreams.tx[i * RECORD_WORDS + TX_RESULT] === 0) continue;
-      const slot = this.#forwarded[i] as number;
-      const at = slots.wordOf(slot);
-      const handle = slots.words[at + slotUpstream] as number;
-      const start = slots.messageOf(slot);
-      const query = this.#query;
-      parseQuery(query, this.#memory, start, start + (slots.words[at + slotLength] as number));
-      query.id = slots.words[at + slotClientId] as number;
-      const end = start + udpQueryBytesMax;
-      const length = writeReply(
-        this.#memory,
-        start,
-        end,
-        this.#memory,
-        start,
-        query,
-        rcodeServFail,
-        edeNetworkError,
-      );
-      const listener = slots.words[at + slotListener] as number;
-      const port = slots.words[at + slotClientPort] as number;
-      appendReply(
-        listeners,
-        listener,
-        start,
-        length,
-        slots.words,
-        at + slotClient,
-        port,
-        at + slotServer,
-      );
-      ids.release(slots.words[at + slotUpstreamId] as number, pool.saltOf(handle));
-      pool.timedOut(handle);
-      this.#release(slot);
-      this.#add(counter.upstreamSendErrors, 1);
-    }
-  }
-
-  #onMalformed(listener: number, i: number, status: QueryStatus): void {
-    this.#add(counter.formatErrors, 1);
-    const isFormErr = status === queryFormErr || status === queryOk;
-    this.#answer(listener, i, isFormErr ? rcodeFormErr : rcodeNotImp, edeNone);
-  }
-
-  #forward(listener: number, i: number, flow: number, endpointSlot: number): void {
-    const { judge, pool, ids, upstreams } = this.#o;
-    const slots = this.#slots;
-    const limits = judge.limits;
-    if (!limits.hasRoom(endpointSlot)) {
-      this.#refuse(listener, i, counter.refusedEndpointInFlight);
-      return;
-    }
-    if (!slots.hasFree) {
-      this.#refuse(listener, i, counter.refusedSlots);
-      return;
-    }
-    const server = judge.flows.server[flow] as number;
-    const handle = pool.draw(server, this.#batch, this.#monotonicNs / 1e6);
+    const { words } = slots;
     const slot = this.#armed[i] as number;
-    const id = handle === -1 ? -1 : ids.take(slot, pool.saltOf(handle));
-    if (id === -1) {
-      this.#refuse(listener, i, counter.refusedUpstreamSockets);
-      return;
-    }
-    this.#fillSlot(slot, listener, i, flow, endpointSlot, handle, id);
-    slots.arm(slot, this.#monotonicNs / 1000);
-    limits.inFlight[endpointSlot] = (limits.inFlight[endpointSlot] as number) + 1;
-    pool.sent(handle);
-    const message = slots.messageOf(slot);
-    setId(this.#memory, message, id);
-    this.#forwarded[appendForward(upstreams, handle, message, this.#query.messageEnd)] = slot;
-    this.#add(counter.allowed, 1);
-    this.#arm(i, slots.take());
-  }
-
-  #fillSlot(
-    slot: number,
-    listener: number,
-    i: number,
-    flow: number,
-    endpointSlot: number,
-    handle: number,
-    id: number,
-  ): void {
-    const { rx } = this.#o.listeners;
-    const { judge } = this.#o;
-    const { words } = this.#slots;
     const record = i * RECORD_WORDS;
-    const at = this.#slots.wordOf(slot);
+    const at = slots.wordOf(slot);
+    const length = rx[record + RX_LENGTH] as number;
     for (let w = 0; w < 4; w++) {
       words[at + slotClient + w] = rx[record + RX_PEER + w] as number;
       words[at + slotServer + w] = rx[record + RX_DESTINATION + w] as number;
     }
     words[at + slotClientPort] = rx[record + RX_PEER_PORT] as number;
-    words[at + slotLength] = this.#query.messageEnd;
+    words[at + slotLength] = length;
     words[at + slotListener] = listener;
+    slots.filled(slot, length);
+    const isTruncated = ((rx[record + RX_FLAGS] as number) & RX_FLAG_TRUNCATED) !== 0;
+    this.#judge(slot, slots.scrap(i), isTruncated, false);
+    // It waits for its answer: another one receives.
+    if (slots.isInFlight(slot)) this.#armed[i] = none;
+  }
+
+  /**
+   * Forwards the query in `slot`, or refuses it with a reply written into the scrap slot `cell`: the query
+   * stays as it came until the reply is sent.
+   */
+  #judge(slot: number, cell: number, isTruncated: boolean, isReplay: boolean): void {
+    const { judge } = this.#o;
+    const { words } = this.#slots;
+    const at = this.#slots.wordOf(slot);
+    const start = this.#slots.messageOf(slot);
+    const end = start + (words[at + slotLength] as number);
+    const status = parseQuery(this.#query, this.#memory, start, end);
+    if (status === queryDrop) {
+      this.#add(counter.droppedMalformed, 1);
+      return;
+    }
+    const nowMs = this.#monotonicNs / 1e6;
+    const flow = judge.flowOf(words, at + slotClient, at + slotServer, udp, nowMs);
+    if (flow === unknownSource) {
+      this.#add(counter.unknownSource, 1);
+      return;
+    }
+    if (flow < 0) {
+      this.#answer(slot, cell, rcodeServFail, edeNotReady);
+      return;
+    }
+    const endpointSlot = judge.flows.endpointSlot[flow] as number;
+    // A replayed query has paid its token.
+    if (!isReplay && !judge.limits.takeToken(endpointSlot, nowMs)) {
+      this.#refuse(slot, cell, counter.refusedEndpointRate);
+    } else if (status !== queryOk || isTruncated) {
+      this.#onMalformed(slot, cell, status);
+    } else if (!judge.isAllowed(flow, this.#query)) {
+      this.#add(counter.denied, 1);
+      this.#answer(slot, cell, this.#o.denialRcode, edeProhibited);
+      this.#emitDenied(slot, flow);
+    } else {
+      this.#forward(slot, cell, flow, endpointSlot);
+    }
+  }
+
+  #onMalformed(slot: number, cell: number, status: QueryStatus): void {
+    this.#add(counter.formatErrors, 1);
+    const isFormErr = status === queryFormErr || status === queryOk;
+    this.#answer(slot, cell, isFormErr ? rcodeFormErr : rcodeNotImp, edeNone);
+  }
+
+  #forward(slot: number, cell: number, flow: number, endpointSlot: number): void {
+    const { judge, pool, ids, upstreams } = this.#o;
+    const slots = this.#slots;
+    const limits = judge.limits;
+    if (!limits.hasRoom(endpointSlot)) {
+      this.#refuse(slot, cell, counter.refusedEndpointInFlight);
+      return;
+    }
+    if (slots.isScrap(slot)) {
+      this.#refuse(slot, cell, counter.refusedSlots);
+      return;
+    }
+    const server = judge.flows.server[flow] as number;
+    const handle = pool.draw(server, this.#batch, this.#monotonicNs / 1e6);
+    const id = handle === -1 ? -1 : ids.take(slot, pool.saltOf(handle));
+    if (id === -1) {
+      this.#refuse(slot, cell, counter.refusedUpstreamSockets);
+      return;
+    }
+    this.#note(slot, flow, endpointSlot, handle, id);
+    if (!slots.arm(slot, this.#monotonicNs / 1000)) {
+      ids.release(id, pool.saltOf(handle));
+      this.#add(counter.queriesClaimed, 1);
+      return;
+    }
+    limits.inFlight[endpointSlot] = (limits.inFlight[endpointSlot] as number) + 1;
+    pool.sent(handle);
+    const message = slots.messageOf(slot);
+    // Only now: who finds the slot received and not in flight takes its message as it came.
+    setId(this.#memory, message, id);
+    this.#forwarded[appendForward(upstreams, handle, message, this.#query.messageEnd)] = slot;
+    this.#add(counter.allowed, 1);
+  }
+
+  /** What is needed to answer. */
+  #note(slot: number, flow: number, endpointSlot: number, handle: number, id: number): void {
+    const { judge } = this.#o;
+    const { words } = this.#slots;
+    const at = this.#slots.wordOf(slot);
+    words[at + slotLength] = this.#query.messageEnd;
     words[at + slotEndpoint] = endpointSlot;
     words[at + slotPolicy] = judge.flows.policyId[flow] as number;
     words[at + slotNamespace] = judge.flows.namespaceId[flow] as number;
@@ -346,8 +367,69 @@ export class UdpServer {
     words[at + slotUpstreamId] = id;
   }
 
+  /** Sends what a batch of queries made: forwards and refusals. */
+  #flushQueries(): void {
+    const { upstreams, listeners } = this.#o;
+    if ((listeners.header[HEADER_TX_COUNT] as number) > 0) listeners.flush();
+    const forwards = upstreams.header[HEADER_TX_COUNT] as number;
+    if (forwards > 0 && upstreams.flush() < forwards) this.#onSendFailures(forwards);
+  }
+
+  /** Queries that could not be sent: the pod hears it at once. */
+  #onSendFailures(forwards: number): void {
+    const { upstreams } = this.#o;
+    const slots = this.#slots;
+    for (let i = 0; i < forwards; i++) {
+      if (upstreams.tx[i * RECORD_WORDS + TX_RESULT] === 0) continue;
+      const slot = this.#forwarded[i] as number;
+      const at = slots.wordOf(slot);
+      const start = slots.messageOf(slot);
+      const query = this.#query;
+      parseQuery(query, this.#memory, start, start + (slots.words[at + slotLength] as number));
+      query.id = slots.words[at + slotClientId] as number;
+      this.#endUpstream(slot, false);
+      this.#add(counter.upstreamSendErrors, 1);
+      if (!this.#endReply(slot)) continue;
+      this.#writeReply(slot, slots.scrap(i), rcodeServFail, edeNetworkError);
+      this.#replied[this.#repliedCount++] = slot;
+    }
+    this.#flushReplies();
+  }
+
+  /** Sends the replies of a batch; then their slots are free. */
+  #flushReplies(): void {
+    if ((this.#o.listeners.header[HEADER_TX_COUNT] as number) > 0) this.#o.listeners.flush();
+    for (let i = 0; i < this.#repliedCount; i++) this.#slots.release(this.#replied[i] as number);
+    this.#repliedCount = 0;
+  }
+
+  /** The id and the socket of a query in flight have done their work. */
+  #endUpstream(slot: number, isAnswered: boolean): void {
+    const { ids, pool } = this.#o;
+    const { words } = this.#slots;
+    const at = this.#slots.wordOf(slot);
+    const handle = words[at + slotUpstream] as number;
+    ids.release(words[at + slotUpstreamId] as number, pool.saltOf(handle));
+    if (isAnswered) pool.answered(handle);
+    else pool.timedOut(handle);
+  }
+
+  /** A query in flight is about to be answered; false if another member has it by now. */
+  #endReply(slot: number): boolean {
+    this.#endEndpoint(slot);
+    if (this.#slots.reply(slot)) return true;
+    this.#add(counter.queriesClaimed, 1);
+    return false;
+  }
+
+  #endEndpoint(slot: number): void {
+    const { inFlight } = this.#o.judge.limits;
+    const endpointSlot = this.#slots.words[this.#slots.wordOf(slot) + slotEndpoint] as number;
+    inFlight[endpointSlot] = (inFlight[endpointSlot] as number) - 1;
+  }
+
   #onReply(socket: number, i: number): void {
-    const { upstreams, ids, pool, listeners } = this.#o;
+    const { upstreams, ids, pool } = this.#o;
     const memory = this.#memory;
     const slots = this.#slots;
     const { rx } = upstreams;
@@ -378,25 +460,15 @@ export class UdpServer {
       this.#add(counter.repliesMismatched, 1);
       return;
     }
-    ids.release(id, salt);
-    pool.answered(socket);
+    this.#endUpstream(slot, true);
+    // Another member may have answered it while this process was stopped.
+    if (!this.#endReply(slot)) return;
     const isTruncated = ((rx[record + RX_FLAGS] as number) & RX_FLAG_TRUNCATED) !== 0;
     const replyLength = this.#learn(slot, start, length, isTruncated);
     setId(memory, start, slots.words[at + slotClientId] as number);
-    const listener = slots.words[at + slotListener] as number;
-    const port = slots.words[at + slotClientPort] as number;
-    appendReply(
-      listeners,
-      listener,
-      start,
-      replyLength,
-      slots.words,
-      at + slotClient,
-      port,
-      at + slotServer,
-    );
+    this.#append(slot, start, replyLength);
+    this.#replied[this.#repliedCount++] = slot;
     this.#add(counter.replies, 1);
-    this.#release(slot);
   }
 
   /** Takes in the answer; returns the length of the reply to send. */
@@ -452,67 +524,71 @@ export class UdpServer {
     );
   }
 
-  #refuse(listener: number, i: number, reason: number): void {
+  #refuse(slot: number, cell: number, reason: number): void {
     this.#add(reason, 1);
-    this.#answer(listener, i, rcodeServFail, edeOther);
+    this.#answer(slot, cell, rcodeServFail, edeOther);
   }
 
-  /** Turns the query of rx record `i` into our own reply, in its place, and sends it. */
-  #answer(listener: number, i: number, rcode: number, ede: number): void {
-    const { listeners } = this.#o;
-    const { rx } = listeners;
-    const record = i * RECORD_WORDS;
-    const start = rx[record + RX_OFFSET] as number;
-    const end = start + udpQueryBytesMax;
+  /** Our own reply to a query that was not forwarded. */
+  #answer(slot: number, cell: number, rcode: number, ede: number): void {
+    if (this.#slots.reply(slot)) this.#writeReply(slot, cell, rcode, ede);
+    else this.#add(counter.queriesClaimed, 1);
+  }
+
+  #writeReply(slot: number, cell: number, rcode: number, ede: number): void {
     const memory = this.#memory;
-    const length = writeReply(memory, start, end, memory, start, this.#query, rcode, ede);
-    if (length === 0) return;
-    const port = rx[record + RX_PEER_PORT] as number;
-    appendReply(
-      listeners,
-      listener,
-      start,
-      length,
-      rx,
-      record + RX_PEER,
-      port,
-      record + RX_DESTINATION,
-    );
+    const message = this.#slots.messageOf(slot);
+    const start = this.#slots.messageOf(cell);
+    const end = start + udpQueryBytesMax;
+    const length = writeReply(memory, start, end, memory, message, this.#query, rcode, ede);
+    if (length > 0) this.#append(slot, start, length);
   }
 
-  /** Rx record `i` receives into `slot` from now on. */
-  #arm(i: number, slot: number): void {
+  /** A reply of `length` bytes at `start`, to whoever asked what is in the slot. */
+  #append(slot: number, start: number, length: number): void {
+    const { words } = this.#slots;
+    const at = this.#slots.wordOf(slot);
+    const listener = words[at + slotListener] as number;
+    const port = words[at + slotClientPort] as number;
+    const { listeners } = this.#o;
+    appendReply(listeners, listener, start, length, words, at + slotClient, port, at + slotServer);
+  }
+
+  /** After its batch rx record `i` receives into its slot again, or into a new one. */
+  #settle(i: number): void {
+    const slots = this.#slots;
+    const slot = this.#armed[i] as number;
+    if (slot === none || slots.isScrap(slot) || !slots.recycle(slot)) this.#arm(i);
+  }
+
+  #arm(i: number): void {
+    const slots = this.#slots;
     const { rx } = this.#o.listeners;
+    const taken = slots.take();
+    const slot = taken === -1 ? slots.scrap(i) : taken;
+    if (taken !== -1) slots.receive(taken);
     this.#armed[i] = slot;
-    rx[i * RECORD_WORDS + RX_OFFSET] = this.#slots.messageOf(slot);
+    rx[i * RECORD_WORDS + RX_OFFSET] = slots.messageOf(slot);
     rx[i * RECORD_WORDS + RX_CAPACITY] = udpQueryBytesMax;
   }
 
-  #release(slot: number): void {
-    const { limits } = this.#o.judge;
-    const word = this.#slots.wordOf(slot);
-    const endpointSlot = this.#slots.words[word + slotEndpoint] as number;
-    limits.inFlight[endpointSlot] = (limits.inFlight[endpointSlot] as number) - 1;
-    this.#slots.release(slot);
-  }
-
-  #emitDenied(i: number, flow: number): void {
-    const { rx } = this.#o.listeners;
+  #emitDenied(slot: number, flow: number): void {
     const { flows, limits } = this.#o.judge;
+    const { words } = this.#slots;
+    const at = this.#slots.wordOf(slot);
     const fields = this.#fields;
-    const record = i * RECORD_WORDS;
     fields.verdict = dnsVerdict.denied;
     fields.flags = 0;
     fields.timeUs = this.#boottimeNs / 1000;
     fields.endpointId = limits.endpointId[flows.endpointSlot[flow] as number] as number;
     fields.latencyUs = 0;
-    fields.clientPort = rx[record + RX_PEER_PORT] as number;
+    fields.clientPort = words[at + slotClientPort] as number;
     fields.policyId = flows.policyId[flow] as number;
     fields.namespaceId = flows.namespaceId[flow] as number;
     fields.rcode = this.#o.denialRcode;
-    fields.words = rx;
-    fields.client = record + RX_PEER;
-    fields.server = record + RX_DESTINATION;
+    fields.words = words;
+    fields.client = at + slotClient;
+    fields.server = at + slotServer;
     this.#o.events.write(fields, this.#query, null);
   }
 

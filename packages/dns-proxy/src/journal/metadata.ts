@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Who sent a datagram to whom, read from what the kernel left in a slot: `struct sockaddr` and control
+ * messages (cmsg(3)) of recvmsg(2), little-endian as everything of this machine. Needed only for queries
+ * that a process had received and not looked at when it died; the memory may hold anything.
+ */
+
+import { tdJournalSlot } from '@tandem/datapath/abi.gen';
+
+const inet = 2; // AF_INET
+const inet6 = 10; // AF_INET6
+const solIp = 0;
+const ipOrigdstaddr = 20;
+const solIpv6 = 41;
+const ipv6Origdstaddr = 74;
+const headerBytes = 16; // struct cmsghdr
+const addressBytes = { [inet]: 8, [inet6]: 24 } as const; // of a sockaddr, up to its address
+const controlBytes = tdJournalSlot.message - tdJournalSlot.control;
+
+/** Whether something was received into the slot whose bytes begin at `slot`. */
+export function isReceived(memory: Uint8Array, slot: number): boolean {
+  const family = familyAt(memory, slot + tdJournalSlot.name);
+  return family === inet || family === inet6;
+}
+
+/**
+ * Writes client, server (as the pod asked it) and client port of the slot at `from` into the header of
+ * the slot at `to`. False if the kernel's record is not whole.
+ */
+export function readMetadata(memory: Uint8Array, from: number, to: number): boolean {
+  const name = from + tdJournalSlot.name;
+  if (!copyAddress(memory, name, to + tdJournalSlot.client)) return false;
+  const port = ((memory[name + 2] as number) << 8) | (memory[name + 3] as number);
+  memory[to + tdJournalSlot.client_port] = port & 0xff;
+  memory[to + tdJournalSlot.client_port + 1] = port >> 8;
+  memory[to + tdJournalSlot.client_port + 2] = 0;
+  memory[to + tdJournalSlot.client_port + 3] = 0;
+  const control = from + tdJournalSlot.control;
+  const view = new DataView(memory.buffer, memory.byteOffset + control, controlBytes);
+  for (let at = 0; at + headerBytes <= controlBytes; ) {
+    const length = view.getUint32(at, true);
+    if (length < headerBytes || length > controlBytes - at) return false;
+    const level = view.getUint32(at + 8, true);
+    const type = view.getUint32(at + 12, true);
+    const isDestination =
+      (level === solIp && type === ipOrigdstaddr) ||
+      (level === solIpv6 && type === ipv6Origdstaddr);
+    if (isDestination) {
+      return copyAddress(memory, control + at + headerBytes, to + tdJournalSlot.server);
+    }
+    at += (length + 7) & ~7;
+  }
+  return false;
+}
+
+function familyAt(memory: Uint8Array, sockaddr: number): number {
+  return (memory[sockaddr] as number) | ((memory[sockaddr + 1] as number) << 8);
+}
+
+/** The address of a sockaddr as 16 bytes, IPv4 as ::ffff:a.b.c.d. */
+function copyAddress(memory: Uint8Array, sockaddr: number, to: number): boolean {
+  const family = familyAt(memory, sockaddr);
+  if (family === inet) {
+    memory.fill(0, to, to + 10);
+    memory.fill(0xff, to + 10, to + 12);
+    memory.copyWithin(to + 12, sockaddr + 4, sockaddr + addressBytes[inet]);
+    return true;
+  }
+  if (family !== inet6) return false;
+  memory.copyWithin(to, sockaddr + 8, sockaddr + addressBytes[inet6]);
+  return true;
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * One member's region of the `journal` map: where its cells lie, and the state words of its slots. Shared
+ * with other processes, so every change of a state is a compare-and-swap of the whole word: a slot that two
+ * members want goes to one of them, and a word read before the slot was used again no longer fits (seen
+ * with plain stores: copies that mixed two queries).
+ *
+ *             ┌──────────── recycle, release ◄──────────┐
+ *             ▼                                         │
+ *   FREE ─► RECEIVING ─► IN_FLIGHT ─► REPLYING ─────────┘      by the owner
+ *             │             │            │
+ *             └─────────────┴────────────┴──► CLAIMED ─► FREE   by the claimer
+ */
+
+import {
+  TD_JOURNAL_CELL_BYTES,
+  TD_JOURNAL_REGION_CELLS,
+  TD_JOURNAL_SLOTS,
+  TD_JOURNAL_STATE_CELLS,
+  TD_JOURNAL_VERSION,
+  tdJournalState,
+} from '@tandem/datapath/abi.gen';
+
+/** Bytes of one member's region. */
+export const regionBytes: number = TD_JOURNAL_REGION_CELLS * TD_JOURNAL_CELL_BYTES;
+const firstSlotCell = 1 + TD_JOURNAL_STATE_CELLS;
+const firstScratchCell = firstSlotCell + TD_JOURNAL_SLOTS;
+
+const stateMask = 7;
+const claimerShift = 3;
+const claimerMask = 7;
+const generationUnit = 1 << 8;
+
+export const stateOf = (word: number): number => word & stateMask;
+/** Who holds a CLAIMED slot. */
+export const claimerOf = (word: number): number => (word >> claimerShift) & claimerMask;
+/** The word of the next state of the same use of a slot. */
+export const advanced = (word: number, state: number): number =>
+  (word & ~(generationUnit - 1)) | state;
+/** The word of the first state of a new use. */
+export const renewed = (word: number, state: number): number =>
+  advanced((word + generationUnit) | 0, state);
+export const claimed = (word: number, claimer: number): number =>
+  advanced(word, tdJournalState.CLAIMED) | (claimer << claimerShift);
+
+export class JournalRegion {
+  readonly member: number;
+  /** State words, one per slot. */
+  readonly states: Int32Array;
+  /** Byte offsets in the memory. */
+  readonly slotsByte: number;
+  readonly scratchByte: number;
+  readonly #header: Uint32Array;
+
+  /** `memory` holds all regions, as the map does. */
+  constructor(memory: ArrayBufferLike, member: number) {
+    const start = member * regionBytes;
+    this.member = member;
+    this.#header = new Uint32Array(memory, start, 1);
+    this.states = new Int32Array(memory, start + TD_JOURNAL_CELL_BYTES, TD_JOURNAL_SLOTS);
+    this.slotsByte = start + firstSlotCell * TD_JOURNAL_CELL_BYTES;
+    this.scratchByte = start + firstScratchCell * TD_JOURNAL_CELL_BYTES;
+  }
+
+  /** Whether the slots have the layout that this program knows. */
+  get isReadable(): boolean {
+    return Atomics.load(this.#header, 0) === TD_JOURNAL_VERSION;
+  }
+
+  /** Its owner takes it over. A region of another layout is begun anew: what it holds cannot be read. */
+  own(): void {
+    if (this.isReadable) return;
+    for (let slot = 0; slot < TD_JOURNAL_SLOTS; slot++) Atomics.store(this.states, slot, 0);
+    Atomics.store(this.#header, 0, TD_JOURNAL_VERSION);
+  }
+
+  word(slot: number): number {
+    return Atomics.load(this.states, slot);
+  }
+
+  /** Swaps the state word; false if it was not `from` any more. */
+  swap(slot: number, from: number, to: number): boolean {
+    return Atomics.compareExchange(this.states, slot, from, to) === from;
+  }
+}

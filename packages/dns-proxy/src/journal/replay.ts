@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Does anew what a dead or hung member had in hand: claims its slots one by one, copies each into an own
+ * slot, frees it, and lets the query path judge and forward the copy as if it had just come in. Delivery
+ * is at least once: a pod may get two answers, or a server two questions, never none.
+ */
+
+import { setId } from '@tandem/core/dns/edit';
+import {
+  TD_JOURNAL_CELL_BYTES,
+  TD_JOURNAL_MEMBERS,
+  TD_JOURNAL_MESSAGE_BYTES,
+  TD_JOURNAL_SLOTS,
+  tdJournalSlot,
+  tdJournalState,
+} from '@tandem/datapath/abi.gen';
+import { counter } from '../counters.ts';
+import { journalAgeMsMax } from '../limits.ts';
+import { type QuerySlots, slotClientId, slotLength, slotReceivedMs } from '../query/slots.ts';
+import { isReceived, readMetadata } from './metadata.ts';
+import { advanced, claimed, JournalRegion, stateOf } from './region.ts';
+
+const { FREE, RECEIVING, CLAIMED } = tdJournalState;
+/** Words of a slot that say whose query it is. */
+const storyWords = tdJournalSlot.reserved / 4;
+
+export interface ReplayOptions {
+  /** The journal of all members. */
+  readonly memory: Uint8Array;
+  readonly slots: QuerySlots;
+  readonly counters: Float64Array;
+  /** Before the first of some replays. */
+  readonly begin: (monotonicNs: number) => void;
+  /** The query in an own slot is to be done: judged, and forwarded or refused. */
+  readonly replay: (slot: number) => void;
+  /** After the last. */
+  readonly end: () => void;
+}
+
+export class JournalReplay {
+  readonly #o: ReplayOptions;
+  readonly #regions: readonly JournalRegion[];
+  #monotonicNs = 0;
+  #hasBegun = false;
+
+  constructor(options: ReplayOptions) {
+    this.#o = options;
+    this.#regions = Array.from(
+      { length: TD_JOURNAL_MEMBERS },
+      (_, member) => new JournalRegion(options.memory.buffer, member),
+    );
+  }
+
+  /**
+   * Replays what another member has in hand. `lastBeatNs`, CLOCK_MONOTONIC: when it was last seen alive;
+   * it received nothing after that.
+   */
+  takeOver(member: number, lastBeatNs: number, monotonicNs: number): void {
+    const region = this.#regions[member];
+    if (region === undefined || !region.isReadable) return;
+    this.#monotonicNs = monotonicNs;
+    for (let slot = 0; slot < TD_JOURNAL_SLOTS; slot++) {
+      const word = region.states[slot] as number;
+      if (stateOf(word) === FREE || stateOf(word) === CLAIMED) continue;
+      if (!this.#take(region, slot, word, lastBeatNs)) break;
+    }
+    this.#finish();
+  }
+
+  /**
+   * Replays what a former life of this member left, and frees the slots of what is too old for that. What
+   * found no free slot is left for the next call.
+   */
+  resume(lastBeatNs: number, monotonicNs: number): void {
+    const { slots } = this.#o;
+    const { region } = slots;
+    this.#monotonicNs = monotonicNs;
+    for (const slot of slots.leftovers()) {
+      const word = region.word(slot);
+      if (stateOf(word) === FREE || stateOf(word) === CLAIMED) continue;
+      if (!this.#take(region, slot, word, lastBeatNs)) break;
+      region.swap(slot, word, advanced(word, FREE));
+    }
+    this.#finish();
+    slots.collect(monotonicNs / 1e6);
+  }
+
+  /** False when there is no slot to copy into: the rest waits. */
+  #take(region: JournalRegion, slot: number, word: number, lastBeatNs: number): boolean {
+    const { memory, slots } = this.#o;
+    const from = region.slotsByte + slot * TD_JOURNAL_CELL_BYTES;
+    const isTorn = stateOf(word) === RECEIVING;
+    if (isTorn && !isReceived(memory, from)) return true;
+    // Signed: a query may be younger than the clock that was read before it came.
+    const nowMs = this.#monotonicNs / 1e6;
+    const receivedMs = slots.words[from / 4 + slotReceivedMs] as number;
+    const ageMs = isTorn ? nowMs - lastBeatNs / 1e6 : (nowMs - receivedMs) | 0;
+    if (ageMs > journalAgeMsMax) return true;
+    const own = slots.take();
+    if (own === -1) {
+      this.#count(counter.journalFull);
+      return false;
+    }
+    const claim = claimed(word, slots.region.member);
+    if (!region.swap(slot, word, claim)) {
+      slots.giveBack(own);
+      return true;
+    }
+    const isWhole = this.#copy(from, own, isTorn);
+    if (!region.swap(slot, claim, advanced(word, FREE)) || !isWhole) {
+      slots.giveBack(own);
+      return true;
+    }
+    if (!this.#hasBegun) this.#o.begin(this.#monotonicNs);
+    this.#hasBegun = true;
+    this.#count(counter.queriesReplayed);
+    if (isTorn) this.#count(counter.queriesTorn);
+    this.#o.replay(own);
+    return true;
+  }
+
+  /** Copies the slot at byte `from` into `own`; false if it tells no whole story. */
+  #copy(from: number, own: number, isTorn: boolean): boolean {
+    const { memory, slots } = this.#o;
+    const { words } = slots;
+    const at = slots.wordOf(own);
+    const message = from + tdJournalSlot.message;
+    if (isTorn) {
+      memory.copyWithin(slots.messageOf(own), message, message + TD_JOURNAL_MESSAGE_BYTES);
+      slots.filled(own, TD_JOURNAL_MESSAGE_BYTES);
+      // Its length was in the dead process. What follows a query in a slot is zero.
+      words[at + slotLength] = TD_JOURNAL_MESSAGE_BYTES;
+      return readMetadata(memory, from, at * 4);
+    }
+    for (let word = 0; word < storyWords; word++) {
+      words[at + word] = words[from / 4 + word] as number;
+    }
+    const length = words[at + slotLength] as number;
+    if (length < 12 || length > TD_JOURNAL_MESSAGE_BYTES) return false;
+    memory.copyWithin(slots.messageOf(own), message, message + length);
+    slots.filled(own, length);
+    setId(memory, slots.messageOf(own), words[at + slotClientId] as number);
+    return true;
+  }
+
+  #finish(): void {
+    if (this.#hasBegun) this.#o.end();
+    this.#hasBegun = false;
+  }
+
+  #count(index: number): void {
+    const { counters } = this.#o;
+    counters[index] = (counters[index] as number) + 1;
+  }
+}
