@@ -12,7 +12,7 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { askDns } from '@tandem/testing/dns-query';
-import { startProcess } from '@tandem/testing/process';
+import { type RunningProcess, startProcess } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { type LoadResult, startLoad } from '../kit/load.ts';
 import { dnsPolicy } from '../kit/objects.ts';
@@ -29,6 +29,7 @@ const slowServer = '203.0.113.53';
 const upstreamDelayMs = 20;
 const loadSeconds = 2;
 const faultAfterMs = 700;
+const answerTimeoutMs = 6000;
 /** Several, because what one pod may have in flight is bounded, and a hang makes a backlog of 100 ms. */
 const loadPods = ['client', 'load1', 'load2', 'load3'];
 const processes = ['agent', 'proxy'] as const satisfies readonly ProcessName[];
@@ -42,6 +43,7 @@ const slowPolicy = dnsPolicy({
 });
 
 let standard: StandardNode;
+let server: RunningProcess;
 let nextName = 1_000_000;
 
 before(async () => {
@@ -55,7 +57,7 @@ before(async () => {
   const { node } = standard;
   const tool = fileURLToPath(new URL('../bench/native/build/upstream', import.meta.url));
   const args = ['--address', slowServer, '--delay-us', String(upstreamDelayMs * 1000)];
-  const server = node.own(startProcess(...node.upstream.enter(tool, args)));
+  server = node.own(startProcess(...node.upstream.enter(tool, args)));
   await waitFor(() => server.stdout().includes('ready'), { what: 'the upstream' });
 });
 
@@ -75,14 +77,19 @@ beforeEach(async () => {
 after(() => standard[Symbol.asyncDispose]());
 
 /** A load of names never asked before, with `fault` in the middle of it; what each pod saw. */
-async function underLoad(rate: number, fault: () => Promise<unknown>): Promise<LoadResult[]> {
+async function underLoad(
+  rate: number,
+  fault: () => Promise<unknown>,
+  seconds: number = loadSeconds,
+): Promise<LoadResult[]> {
   await using stack = new AsyncDisposableStack();
   const loads = loadPods.map((pod) => {
     nextName += 100_000;
     const load = startLoad(standard.node.pod(pod).namespace, {
       server: slowServer,
       rate: rate / loadPods.length,
-      seconds: loadSeconds,
+      seconds,
+      timeoutMs: answerTimeoutMs,
       nameFormat: 'n-%u.allowed.test',
       nameStart: nextName,
     });
@@ -146,7 +153,7 @@ for (const victim of processes) {
             server: clusterDns4,
             transport: 'tcp',
             name: `n-${nextName++}.allowed.test`,
-            timeoutMs: 2000,
+            timeoutMs: 5000,
           }),
         ),
       );
@@ -155,6 +162,18 @@ for (const victim of processes) {
     });
   });
 }
+
+test('both are killed, and started again: what they had in hand is answered', async () => {
+  const { tandem } = standard;
+  // Nothing is answered: everything is in flight when both die.
+  process.kill(server.pid, 'SIGSTOP');
+  const bothEnd = async (): Promise<void> => {
+    await Promise.all(processes.map((name) => tandem.kill(name)));
+    process.kill(server.pid, 'SIGCONT');
+    for (const name of processes) await tandem.startProcess(name);
+  };
+  check('both SIGKILL', await underLoad(400, bothEnd, (faultAfterMs - 200) / 1000));
+});
 
 test('two that are told to end at once do not leave the pods alone', async () => {
   const { tandem } = standard;

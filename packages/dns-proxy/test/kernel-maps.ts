@@ -16,6 +16,7 @@ const fqdnEntries = 4096;
 
 export interface KernelMaps extends Disposable {
   readonly fqdn: BpfMap;
+  readonly journal: BpfMap;
   /** That of a main thread. */
   readonly writer: KernelWriter;
 }
@@ -42,6 +43,7 @@ export function loadKernelMaps(quota: number = fqdnEntries): KernelMaps {
   object.load();
   return {
     fqdn: object.map('fqdn'),
+    journal: object.map('journal'),
     writer: new KernelWriter(object.map('learn_requests'), object.program('learn'), TD_MEMBERS_MAX),
     [Symbol.dispose]: () => object[Symbol.dispose](),
   };

@@ -113,9 +113,11 @@ const templates: Readonly<Record<string, () => unknown[]>> = {
   releaseFd: () => [pick(fds)],
   duplicateFd: () => [pick(fds)],
   localPort: () => [pick(fds)],
+  tryLockFd: () => [pick(fds)],
   loopCreate: () => {
     const slots = pick([1, 64, 256]);
-    return [new Uint8Array(512), control(slots), slots, pick([noop, throwing]), noop];
+    const callback = pick([noop, throwing]);
+    return [new Uint8Array(512), control(slots), slots, callback, noop, pick([0, 1])];
   },
   loopAdd: () => [pick(loops), pick(fds), pick([0, 1])],
   loopRemove: () => [pick(loops), pick(handles)],

@@ -99,6 +99,16 @@ test('a stop during the start aborts it, and no further component is started', a
   assert.deepEqual(calls, ['start waits', 'stop waits']);
 });
 
+test('a stop does not wait for a start that never ends', async () => {
+  const { calls, part } = recorder();
+  const lifecycle = new Lifecycle({ log: silentLogger() });
+  lifecycle.add(part('slow', { start: never }));
+  const started = lifecycle.start();
+  assert.equal(await lifecycle.stop('signal'), 0);
+  await started;
+  assert.deepEqual(calls, ['start slow', 'stop slow']);
+});
+
 /** Runs a lifecycle in a child process; `body` has `lifecycle` and `part(name, on)`. */
 async function runChild(
   body: string,

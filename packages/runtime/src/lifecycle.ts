@@ -93,15 +93,24 @@ export class Lifecycle {
   async start(): Promise<void> {
     if (this.#state !== 'new') throw new TypeError(`start in state ${this.#state}`);
     this.#state = 'starting';
+    const aborted = new Promise<void>((resolve) => {
+      this.#abort.signal.addEventListener('abort', () => resolve(), { once: true });
+    });
     for (const component of this.#components) {
       if (this.#abort.signal.aborted) return;
       this.#begun.push(component);
       try {
-        await within(
+        const started = within(
           Promise.resolve(component.start(this.#abort.signal)),
           this.#startTimeoutMs,
           () => new TandemError('TANDEM_START_TIMEOUT', `${component.name} did not start in time`),
         );
+        // What is told to stop while it starts is being stopped: nobody waits for the rest of its start.
+        await Promise.race([started, aborted]);
+        if (this.#abort.signal.aborted) {
+          started.catch(() => undefined);
+          return;
+        }
       } catch (error) {
         const failure = TandemError.from(error, `start ${component.name}`);
         await this.stop(`${component.name} failed to start`);

@@ -132,6 +132,7 @@ export class JournalReplay {
       slots.filled(own, TD_JOURNAL_MESSAGE_BYTES);
       // Its length was in the dead process. What follows a query in a slot is zero.
       words[at + slotLength] = TD_JOURNAL_MESSAGE_BYTES;
+      words[at + slotReceivedMs] = (this.#monotonicNs / 1e6) >>> 0;
       return readMetadata(memory, from, at * 4);
     }
     for (let word = 0; word < storyWords; word++) {

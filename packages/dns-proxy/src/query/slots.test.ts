@@ -2,48 +2,161 @@
 // Copyright The Tandem Authors
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
-import { inFlightMax, slotBytes, slotHeaderBytes } from '../limits.ts';
-import { QuerySlots, slotGeneration } from './slots.ts';
+import { describe, test } from 'node:test';
+import { tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
+import { advanced, claimed, JournalRegion, regionBytes, stateOf } from '../journal/region.ts';
+import { inFlightMax, journalClaimMsMax } from '../limits.ts';
+import { QuerySlots, slotLength } from './slots.ts';
 
-const slotsOf = (): QuerySlots => new QuerySlots(new ArrayBuffer(inFlightMax * slotBytes));
+const { FREE, RECEIVING, IN_FLIGHT, REPLYING, CLAIMED } = tdJournalState;
+const member = 1;
+const other = 0;
 
-test('every slot once, then none, then what was released', () => {
-  const slots = slotsOf();
-  const taken = new Set<number>();
-  for (let i = 0; i < inFlightMax; i++) {
-    assert.ok(slots.hasFree);
+interface World {
+  readonly memory: ArrayBuffer;
+  readonly region: JournalRegion;
+  readonly slots: QuerySlots;
+}
+
+function world(memory = new ArrayBuffer(2 * regionBytes)): World {
+  const region = new JournalRegion(memory, member);
+  return { memory, region, slots: new QuerySlots(memory, region) };
+}
+
+/** What another member does with a slot: claims it now, frees it when the function is called. */
+function claim(region: JournalRegion, slot: number): () => boolean {
+  const word = region.word(slot);
+  const taken = claimed(word, other);
+  assert.ok(region.swap(slot, word, taken));
+  return () => region.swap(slot, taken, advanced(word, FREE));
+}
+
+describe('slots', () => {
+  test('every slot once, then none, then what was released', () => {
+    const { slots } = world();
+    const taken = Array.from({ length: inFlightMax }, (_, i) => {
+      const slot = slots.take();
+      slots.receive(slot);
+      assert.ok(slots.arm(slot, i));
+      return slot;
+    });
+    assert.deepEqual(new Set(taken).size, inFlightMax);
+    assert.equal(slots.take(), -1);
+    assert.equal(slots.inFlight, inFlightMax);
+    assert.ok(slots.reply(17));
+    assert.equal(slots.take(), -1, 'not before the reply is sent');
+    slots.release(17);
+    assert.ok(!slots.isInFlight(17) && slots.isInFlight(18));
+    assert.equal(slots.take(), 17);
+  });
+
+  test('the state word tells where a query is, and its use', () => {
+    const { slots, region } = world();
     const slot = slots.take();
-    taken.add(slot);
-    slots.arm(slot, i);
+    slots.receive(slot);
+    const first = region.word(slot);
+    assert.equal(stateOf(first), RECEIVING);
+    slots.arm(slot, 5);
+    assert.equal(stateOf(region.word(slot)), IN_FLIGHT);
+    slots.reply(slot);
+    assert.equal(stateOf(region.word(slot)), REPLYING);
+    slots.release(slot);
+    assert.equal(stateOf(region.word(slot)), FREE);
+    assert.equal(slots.take(), slot);
+    slots.receive(slot);
+    assert.notEqual(region.word(slot), first, 'another use has another generation');
+  });
+
+  test('a slot that is received into is wiped as far as it was used', () => {
+    const { slots, memory } = world();
+    const slot = slots.take();
+    slots.receive(slot);
+    const bytes = new Uint8Array(memory);
+    const message = slots.messageOf(slot);
+    const name = slots.wordOf(slot) * 4 + tdJournalSlot.name;
+    bytes.fill(7, name, message + 45);
+    slots.filled(slot, 45);
+    assert.ok(slots.recycle(slot));
+    assert.ok(bytes.subarray(name, message + 768).every((byte) => byte === 0));
+  });
+
+  test('scrap slots belong to nobody and have memory of their own', () => {
+    const { slots, region } = world();
+    const scrap = slots.scrap(63);
+    assert.ok(slots.isScrap(scrap) && !slots.isScrap(inFlightMax - 1));
+    assert.ok(slots.reply(scrap));
+    assert.ok(slots.wordOf(scrap) * 4 >= region.scratchByte);
+    assert.ok(!slots.isInFlight(scrap));
+  });
+});
+
+describe('a slot that another member claimed', () => {
+  for (const [name, prepare, step] of [
+    ['while received', () => undefined, (slots: QuerySlots, slot: number) => slots.arm(slot, 2)],
+    ['before a refusal', () => undefined, (slots: QuerySlots, slot: number) => slots.reply(slot)],
+    [
+      'in flight',
+      (slots: QuerySlots, slot: number) => slots.arm(slot, 1),
+      (slots: QuerySlots, slot: number) => slots.reply(slot),
+    ],
+  ] as const) {
+    test(`${name} is that one's, and comes back`, () => {
+      const { slots, region } = world();
+      const slot = slots.take();
+      const free = slots.free;
+      slots.receive(slot);
+      prepare(slots, slot);
+      const release = claim(region, slot);
+      assert.equal(step(slots, slot), false);
+      assert.equal(slots.inFlight, 0);
+      assert.ok(!slots.recycle(slot));
+      slots.release(slot);
+      assert.equal(stateOf(region.word(slot)), CLAIMED, 'only the claimer frees it');
+      slots.collect(1);
+      assert.equal(slots.free, free);
+      assert.ok(release());
+      slots.collect(2);
+      assert.equal(slots.free, free + 1);
+      assert.ok(!slots.hasLeftovers);
+    });
   }
-  assert.equal(taken.size, inFlightMax);
-  assert.ok(Math.min(...taken) === 0 && Math.max(...taken) === inFlightMax - 1);
-  assert.ok(!slots.hasFree);
-  assert.equal(slots.take(), -1);
-  assert.equal(slots.inFlight, inFlightMax);
-  slots.release(17);
-  assert.ok(!slots.isInFlight(17) && slots.isInFlight(18));
-  assert.equal(slots.take(), 17);
+
+  test('is taken back from a claimer that died, which then copies in vain', () => {
+    const { slots, region } = world();
+    const slot = slots.take();
+    slots.receive(slot);
+    slots.arm(slot, 1);
+    const release = claim(region, slot);
+    assert.ok(slots.isLost(slot));
+    assert.ok(!slots.reply(slot));
+    slots.collect(10);
+    slots.collect(10 + journalClaimMsMax);
+    assert.ok(slots.hasLeftovers);
+    slots.collect(11 + journalClaimMsMax);
+    assert.ok(!slots.hasLeftovers);
+    assert.ok(!release());
+  });
 });
 
-test('a slot that is used again has another generation', () => {
-  const slots = slotsOf();
-  const slot = slots.take();
-  slots.arm(slot, 5);
-  const first = slots.words[slots.wordOf(slot) + slotGeneration];
-  assert.equal(slots.startedUs[slot], 5);
-  slots.release(slot);
-  assert.equal(slots.take(), slot);
-  assert.ok(!slots.isInFlight(slot), 'not before it is armed');
-  slots.arm(slot, 6);
-  assert.notEqual(slots.words[slots.wordOf(slot) + slotGeneration], first);
-  assert.equal(slots.inFlight, 1);
+test('a new life takes what is free and leaves the rest as it was', () => {
+  const before = world();
+  const [received, inFlight] = [before.slots.take(), before.slots.take()];
+  before.slots.receive(received);
+  before.slots.receive(inFlight);
+  before.slots.words[before.slots.wordOf(inFlight) + slotLength] = 33;
+  before.slots.arm(inFlight, 1);
+  const { slots, region } = world(before.memory);
+  assert.equal(slots.free, inFlightMax - 2);
+  assert.deepEqual(new Set(slots.leftovers()), new Set([received, inFlight]));
+  assert.equal(stateOf(region.word(inFlight)), IN_FLIGHT);
+  assert.equal(slots.words[slots.wordOf(inFlight) + slotLength], 33);
 });
 
-test('header and message of a slot lie in its own bytes', () => {
-  const slots = slotsOf();
-  assert.equal(slots.wordOf(3) * 4, 3 * slotBytes);
-  assert.equal(slots.messageOf(3), 3 * slotBytes + slotHeaderBytes);
-  assert.ok(slotHeaderBytes >= 23 * 4, 'the words of a slot fit its header');
+test('a region of an unknown layout is begun anew by its owner, and read by nobody', () => {
+  const { memory, region, slots } = world();
+  slots.receive(slots.take());
+  new Uint32Array(memory, regionBytes * member, 1)[0] = 99;
+  assert.ok(!region.isReadable);
+  assert.equal(world(memory).slots.free, inFlightMax);
+  assert.ok(region.isReadable);
 });

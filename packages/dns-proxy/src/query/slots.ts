@@ -140,7 +140,6 @@ export class QuerySlots {
 
   /** The query in the slot is in flight from now on; false if it is another member's by now. */
   arm(slot: number, nowUs: number): boolean {
-    this.words[this.wordOf(slot) + slotReceivedMs] = (nowUs / 1000) >>> 0;
     const held = this.#held[slot] as number;
     if (stateOf(held) === FREE) this.#begin(slot, IN_FLIGHT);
     else if (!this.#advance(slot, IN_FLIGHT)) return false;

@@ -80,6 +80,7 @@ import {
   slotNamespace,
   slotPolicy,
   slotQuestionEnd,
+  slotReceivedMs,
   slotServer,
   slotTables,
   slotTrusted,
@@ -261,6 +262,7 @@ export class UdpServer {
     }
     words[at + slotClientPort] = rx[record + RX_PEER_PORT] as number;
     words[at + slotLength] = length;
+    words[at + slotReceivedMs] = (this.#monotonicNs / 1e6) >>> 0;
     words[at + slotListener] = listener;
     slots.filled(slot, length);
     const isTruncated = ((rx[record + RX_FLAGS] as number) & RX_FLAG_TRUNCATED) !== 0;
@@ -284,6 +286,8 @@ export class UdpServer {
       this.#add(counter.droppedMalformed, 1);
       return;
     }
+    // Before any other state than "received": whoever takes it over from there answers with this id.
+    words[at + slotClientId] = this.#query.id;
     const nowMs = this.#monotonicNs / 1e6;
     const flow = judge.flowOf(words, at + slotClient, at + slotServer, udp, nowMs);
     if (flow === unknownSource) {
@@ -359,7 +363,6 @@ export class UdpServer {
     words[at + slotPolicy] = judge.flows.policyId[flow] as number;
     words[at + slotNamespace] = judge.flows.namespaceId[flow] as number;
     words[at + slotTrusted] = judge.flows.trusted[flow] as number;
-    words[at + slotClientId] = this.#query.id;
     words[at + slotQuestionEnd] = this.#query.questionEnd;
     words[at + slotAcceptSet] = judge.acceptSet;
     words[at + slotTables] = judge.installs;
