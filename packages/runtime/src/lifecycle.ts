@@ -100,17 +100,13 @@ export class Lifecycle {
       if (this.#abort.signal.aborted) return;
       this.#begun.push(component);
       try {
-        const started = within(
-          Promise.resolve(component.start(this.#abort.signal)),
+        // What is told to stop while it starts is being stopped: nobody waits for the rest of its start.
+        await within(
+          Promise.race([Promise.resolve(component.start(this.#abort.signal)), aborted]),
           this.#startTimeoutMs,
           () => new TandemError('TANDEM_START_TIMEOUT', `${component.name} did not start in time`),
         );
-        // What is told to stop while it starts is being stopped: nobody waits for the rest of its start.
-        await Promise.race([started, aborted]);
-        if (this.#abort.signal.aborted) {
-          started.catch(() => undefined);
-          return;
-        }
+        if (this.#abort.signal.aborted) return;
       } catch (error) {
         const failure = TandemError.from(error, `start ${component.name}`);
         await this.stop(`${component.name} failed to start`);
