@@ -7,8 +7,11 @@
  */
 
 /** Queries in flight of one member; beyond it SERVFAIL (`refusedSlots`). A power of two. */
-export const inFlightMax = 4096;
-/** Of one endpoint: one pod cannot fill the table (`refusedEndpointInFlight`). */
+export const inFlightMax = 8192;
+/**
+ * Of one endpoint: one pod cannot fill the table (`refusedEndpointInFlight`). Holds what comes at once
+ * after a stall of 250 ms at 2,000 queries a second.
+ */
 export const inFlightPerEndpointMax: number = inFlightMax / 16;
 /** Bytes of one in-flight slot: a header and the query as received. */
 export const slotBytes = 1024;

@@ -41,6 +41,19 @@ test('a slot that is used again has another generation', () => {
   assert.equal(slots.inFlight, 1);
 });
 
+test('only what is in flight has a time: the sweep looks at nothing else', () => {
+  const slots = slotsOf();
+  assert.ok(slots.startedUs.every((time) => time === Infinity));
+  const slot = slots.take();
+  slots.arm(slot, 1000);
+  assert.deepEqual(
+    [...slots.startedUs.entries()].filter(([, time]) => time !== Infinity),
+    [[slot, 1000]],
+  );
+  slots.release(slot);
+  assert.ok(slots.startedUs.every((time) => time === Infinity));
+});
+
 test('header and message of a slot lie in its own bytes', () => {
   const slots = slotsOf();
   assert.equal(slots.wordOf(3) * 4, 3 * slotBytes);

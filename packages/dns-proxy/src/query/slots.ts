@@ -40,8 +40,8 @@ const wordsPerSlot = slotBytes / 4;
 export class QuerySlots {
   /** Over the whole memory; a slot's first word is at `wordOf(slot)`. */
   readonly words: Uint32Array;
-  /** Microseconds, monotonic; when the query arrived. */
-  readonly startedUs: Float64Array = new Float64Array(inFlightMax);
+  /** Microseconds, monotonic: when the query in flight arrived; infinite for a slot without one. */
+  readonly startedUs: Float64Array = new Float64Array(inFlightMax).fill(Infinity);
   readonly #free = new Int32Array(inFlightMax);
   #freeCount = inFlightMax;
   #inFlight = 0;
@@ -93,6 +93,7 @@ export class QuerySlots {
   /** Answered or given up: the slot may receive again. */
   release(slot: number): void {
     this.words[this.wordOf(slot) + slotState] = 0;
+    this.startedUs[slot] = Infinity;
     this.#free[this.#freeCount] = slot;
     this.#freeCount += 1;
     this.#inFlight -= 1;

@@ -172,8 +172,10 @@ export class UdpServer {
   sweep(monotonicNs: number): void {
     const slots = this.#slots;
     const deadline = monotonicNs / 1000 - upstreamTimeoutMs * 1000;
-    for (let slot = 0; slot < inFlightMax && slots.inFlight > 0; slot++) {
-      if (!slots.isInFlight(slot) || (slots.startedUs[slot] as number) > deadline) continue;
+    if (slots.inFlight === 0) return;
+    for (let slot = 0; slot < inFlightMax; slot++) {
+      // Looks at one array alone: a walk through the slots themselves would miss the cache each time.
+      if ((slots.startedUs[slot] as number) > deadline) continue;
       const word = slots.wordOf(slot);
       const handle = slots.words[word + slotUpstream] as number;
       this.#emitTimeout(slot, monotonicNs);
