@@ -23,12 +23,14 @@ const policyOf = (name: string, patterns: readonly string[]): object => {
   const rules = patterns.map((matchPattern) => ({ matchPattern }));
   return dnsPolicy({ name, selects: { app: name }, dns: rules, fqdns: rules });
 };
+/** The client's own patterns beside what it always may ask, and two sides that never change. */
+const policiesWith = (patterns: readonly string[]): object[] => [
+  policyOf('client', ['*.both.test', ...patterns]),
+  policyOf('one', ['*.one.test']),
+  policyOf('two', ['*.two.test']),
+];
 const standard = await startStandardNode({
-  policies: [
-    policyOf('client', ['*.both.test', '*.one.test']),
-    policyOf('one', ['*.one.test']),
-    policyOf('two', ['*.two.test']),
-  ],
+  policies: policiesWith(['*.one.test']),
   rules: [
     { suffix: 'both.test', numbered: { ipv4: '198.18.64.0', ttl: 600 } },
     { suffix: 'one.test', numbered: { ipv4: '198.18.128.0', ttl: 600 } },
@@ -68,24 +70,27 @@ async function assertIs(probe: Probe, side: Side): Promise<void> {
   assert.deepEqual(reachable, [true, false], side);
 }
 
-test('a policy that changes eight times under load gives no wrong answer', async () => {
-  const flips = 8;
+test('a policy that changes six times under load gives no wrong answer', async () => {
+  const flips = 6;
+  // New with each flip: members need a while to compile it, which must not be seen.
+  const filler = (flip: number): string[] =>
+    Array.from({ length: 800 }, (_, i) => `*.${flip}-${i}.filler.test`);
   const space = node.pod('client').namespace;
-  const seconds = 9;
+  const seconds = 10;
   const common = { server: clusterDns4, seconds, sockets: 32 };
   await using allowed = startLoad(space, { ...common, rate: 200, nameFormat: 'n-%u.both.test' });
   await using denied = startLoad(space, { ...common, rate: 100, nameFormat: 'n-%u.denied.test' });
+  const change = async (patterns: readonly string[]): Promise<void> => {
+    const revision = tandem.appliedRevision();
+    tandem.write('policy.yaml', policiesWith(patterns));
+    await tandem.waitForRevision(revision);
+  };
   for (let flip = 0; flip < flips; flip++) {
     const side = flip % 2 === 0 ? 'two' : 'one';
-    const revision = tandem.appliedRevision();
-    tandem.write('policy.yaml', [
-      policyOf('client', ['*.both.test', `*.${side}.test`]),
-      policyOf('one', ['*.one.test']),
-      policyOf('two', ['*.two.test']),
-    ]);
-    await tandem.waitForRevision(revision);
+    await change([`*.${side}.test`, ...filler(flip)]);
     await assertIs(client, side);
   }
+  await change(['*.one.test']);
   const [allowedAll, deniedAll] = await Promise.all([allowed.result, denied.result]);
   assert.deepEqual([allowedAll.lost, allowedAll.rcodes], [0, { '0': allowedAll.sent }]);
   assert.deepEqual([deniedAll.lost, deniedAll.rcodes], [0, { '5': deniedAll.sent }]);
