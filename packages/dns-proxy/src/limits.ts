@@ -83,7 +83,8 @@ export const eventDrainIntervalMs = 50;
 /** Records taken from the ring at one time: the main thread has other things to do. */
 export const eventDrainRecordsMax = 16_384;
 
-export const heartbeatIntervalMs = 10;
+/** A fifth of the age at which a member counts as stale; a busy member beats with each batch besides. */
+export const heartbeatIntervalMs = 20;
 export const sweepIntervalMs = 100;
 /** How often the proxy looks for the agent's pins while there are none. */
 export const pinPollMs = 200;
