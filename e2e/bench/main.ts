@@ -3,204 +3,221 @@
 
 /**
  * ./run bench: what a query costs, beside other forwarders, interleaved in one run so that the machine's
- * mood hits all alike. Absolutes mean little on a shared machine; read the ratios.
+ * mood hits all alike, and what a packet costs in BPF. Absolutes mean little on a shared machine; read
+ * the ratios.
  */
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ownPrefix } from '@tandem/testing/namespace';
 import type { TestNode } from '@tandem/testing/netns';
-import { runShort } from '@tandem/testing/process';
-import { cpuUs, median, rssMiB } from './cpu.ts';
-import { nameOf, peerSubjects, type Subject, tandemSubject, tool } from './subjects.ts';
+import { type LoadSettings, measure, type Sample } from './load-run.ts';
+import { type PacketCost, packetCosts } from './packet-cost.ts';
+import {
+  factLines,
+  type Measured,
+  markdown,
+  packetTable,
+  queryTable,
+  type RunFacts,
+  summarise,
+  targetTable,
+} from './report.ts';
+import {
+  missingPrograms,
+  nameOf,
+  type Subject,
+  type SubjectSpec,
+  startPeers,
+  startTandem,
+  subjectSpecs,
+} from './subjects.ts';
+
+const namesCount = 1000;
+const warmUpSeconds = 2;
 
 const help = `usage: ./run bench [OPTIONS]
 
-  --json FILE     write the results as JSON
+  --json FILE     write the results of the queries as JSON
+  --markdown FILE write all results as a page
+  --save          write both to docs/results/bench-DATE
   --rounds N      interleaved rounds, default 7
   --seconds N     length of one measurement, default 3
   --rate N        queries per second of the fixed rate, default 2000
-  --only A,B      subjects by name (tandem, relay, unbound, dnsmasq, dnsdist)
+  --only A,B      subjects by name: ${[...new Set(subjectSpecs.map(({ name }) => name))].join(', ')}
   --skip-large    leave out 10,000 patterns
+  --skip-packets  leave out the BPF programs
 `;
 
-interface Load {
-  readonly sent: number;
-  readonly answered: number;
-  readonly elapsedS: number;
-  readonly p50Us: number;
-  readonly p99Us: number;
-  readonly rcodes: Readonly<Record<string, number>>;
+interface Options {
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly rate: number;
+  readonly specs: readonly SubjectSpec[];
+  readonly hasPackets: boolean;
+  readonly jsonFile: string | undefined;
+  readonly markdownFile: string | undefined;
 }
 
-interface Sample {
-  readonly cpuUsPerQueryAtRate: number;
-  readonly cpuUsPerQuerySaturated: number;
-  readonly qpsMax: number;
-  readonly p50Us: number;
-  readonly p99Us: number;
-  readonly rssMiB: number;
-  readonly lost: number;
-}
-
-export interface Result extends Omit<Sample, 'lost'> {
-  readonly subject: string;
-  readonly patterns: number;
-  readonly processes: number;
-}
-
-async function load(subject: Subject, namesFile: string, args: readonly string[]): Promise<Load> {
-  const target = ['--server', subject.server, '--port', String(subject.port)];
-  const names = ['--names', namesFile, '--sockets', '16', '--edns'];
-  const [command, all] = subject.client.enter(tool('load'), [...target, ...names, ...args]);
-  return JSON.parse(await runShort(command, all)) as Load;
-}
-
-function cpuOf(subject: Subject): number {
-  return subject.pids().reduce((sum, pid) => sum + cpuUs(pid), 0);
-}
-
-async function measure(
-  subject: Subject,
-  namesFile: string,
-  seconds: number,
-  rate: number,
-): Promise<Sample> {
-  const bounded = ['--seconds', String(seconds)];
-  const before = cpuOf(subject);
-  const fixed = await load(subject, namesFile, [...bounded, '--rate', String(rate)]);
-  const between = cpuOf(subject);
-  const full = await load(subject, namesFile, [...bounded, '--window', '128']);
-  const after = cpuOf(subject);
-  return {
-    cpuUsPerQueryAtRate: (between - before) / fixed.answered,
-    cpuUsPerQuerySaturated: (after - between) / full.answered,
-    qpsMax: full.answered / full.elapsedS,
-    p50Us: fixed.p50Us,
-    p99Us: fixed.p99Us,
-    rssMiB: Math.max(...subject.pids().map(rssMiB)),
-    lost: fixed.sent - good(fixed) + full.sent - good(full),
-  };
-}
-
-/** Answers with NOERROR: a refusal is cheap, and no answer. */
-function good({ rcodes }: Load): number {
-  return rcodes['0'] ?? 0;
-}
-
-function summarise(subject: Subject, samples: readonly Sample[]): Result {
-  const of = (field: keyof Sample): number => median(samples.map((sample) => sample[field]));
-  return {
-    subject: subject.name,
-    patterns: subject.patterns,
-    processes: subject.processes,
-    cpuUsPerQueryAtRate: of('cpuUsPerQueryAtRate'),
-    cpuUsPerQuerySaturated: of('cpuUsPerQuerySaturated'),
-    qpsMax: of('qpsMax'),
-    p50Us: of('p50Us'),
-    p99Us: of('p99Us'),
-    rssMiB: of('rssMiB'),
-  };
-}
-
-/** Medians, the spread of the saturated cost, and the ratio to the relay. */
-function print(results: readonly Result[], samples: ReadonlyMap<Subject, readonly Sample[]>): void {
-  const floor = results.find(({ subject }) => subject === 'relay')?.cpuUsPerQuerySaturated;
-  const rows = [...samples.keys()].map((subject, index) => {
-    const result = results[index] as Result;
-    const costs = (samples.get(subject) ?? []).map((sample) => sample.cpuUsPerQuerySaturated);
-    const lost = (samples.get(subject) ?? []).reduce((sum, sample) => sum + sample.lost, 0);
-    return {
-      subject: subject.name,
-      patterns: subject.patterns,
-      proc: subject.processes,
-      'us/q rate': result.cpuUsPerQueryAtRate.toFixed(1),
-      'us/q max': result.cpuUsPerQuerySaturated.toFixed(1),
-      'min..max': `${Math.min(...costs).toFixed(1)}..${Math.max(...costs).toFixed(1)}`,
-      'x relay': floor === undefined ? '-' : (result.cpuUsPerQuerySaturated / floor).toFixed(2),
-      'q/s max': Math.round(result.qpsMax),
-      'p50 us': Math.round(result.p50Us),
-      'p99 us': Math.round(result.p99Us),
-      'RSS MiB': Math.round(result.rssMiB),
-      lost,
-    };
-  });
-  console.table(rows);
-}
-
-async function main(): Promise<number> {
+/** Null: the help was asked for. A wrong option is an error with its name. */
+function readOptions(date: string): Options | null {
   const { values } = parseArgs({
     options: {
       json: { type: 'string' },
+      markdown: { type: 'string' },
+      save: { type: 'boolean', default: false },
       rounds: { type: 'string', default: '7' },
       seconds: { type: 'string', default: '3' },
       rate: { type: 'string', default: '2000' },
       only: { type: 'string' },
       'skip-large': { type: 'boolean', default: false },
+      'skip-packets': { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
-  if (values.help) {
-    process.stdout.write(help);
-    return 0;
+  if (values.help) return null;
+  const number = (name: 'rounds' | 'seconds' | 'rate'): number => {
+    const value = Number(values[name]);
+    if (value >= 1) return value;
+    throw new TypeError(`--${name} must be a number of at least 1, not ${values[name]}`);
+  };
+  const only = values.only?.split(',');
+  const unknown = only?.find((name) => !subjectSpecs.some((spec) => spec.name === name));
+  if (unknown !== undefined) throw new TypeError(`--only: there is no subject ${unknown}`);
+  const saved = fileURLToPath(new URL(`../../docs/results/bench-${date}`, import.meta.url));
+  return {
+    rounds: Math.floor(number('rounds')),
+    seconds: number('seconds'),
+    rate: Math.floor(number('rate')),
+    specs: subjectSpecs.filter(
+      ({ name, patterns }) =>
+        (only?.includes(name) ?? true) && !(values['skip-large'] && patterns === 10_000),
+    ),
+    hasPackets: !values['skip-packets'],
+    jsonFile: values.json ?? (values.save ? `${saved}.json` : undefined),
+    markdownFile: values.markdown ?? (values.save ? `${saved}.md` : undefined),
+  };
+}
+
+/** One line that is overwritten, on a terminal; elsewhere lines. */
+function progress(text: string): void {
+  process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text}\n`);
+}
+
+async function startSubjects(specs: readonly SubjectSpec[], nodes: TestNode[]): Promise<Subject[]> {
+  progress('starting the peers');
+  const subjects = await startPeers(specs, nodes);
+  for (const spec of specs) {
+    if (!spec.name.startsWith('tandem')) continue;
+    progress(`starting ${titleOf(spec)}`);
+    subjects.push(await startTandem(spec, nodes));
   }
-  const [rounds, seconds, rate] = [values.rounds, values.seconds, values.rate].map(Number) as [
-    number,
-    number,
-    number,
-  ];
+  return subjects;
+}
+
+function titleOf({ name, patterns, processes }: SubjectSpec): string {
+  return patterns === 0 ? name : `${name}, ${patterns} patterns, ${processes} process(es)`;
+}
+
+/** Each round begins with another subject, so that none always follows the same one. */
+async function measureAll(
+  subjects: readonly Subject[],
+  rounds: number,
+  settings: LoadSettings,
+): Promise<Measured[]> {
+  const samples = new Map<Subject, Sample[]>(subjects.map((subject) => [subject, []]));
+  for (let round = 0; round <= rounds; round++) {
+    for (let i = 0; i < subjects.length; i++) {
+      const subject = subjects[(i + round) % subjects.length] as Subject;
+      const isWarmUp = round === 0;
+      progress(
+        `${isWarmUp ? 'warm-up' : `round ${round} of ${rounds}`}, ${i + 1} of ${subjects.length}: ${titleOf(subject)}`,
+      );
+      const seconds = isWarmUp ? Math.min(warmUpSeconds, settings.seconds) : settings.seconds;
+      const sample = await measure(subject, { ...settings, seconds });
+      if (!isWarmUp) samples.get(subject)?.push(sample);
+    }
+  }
+  return subjects.map((subject) => summarise(subject, samples.get(subject) ?? []));
+}
+
+async function run(options: Options, date: string): Promise<void> {
+  const { rounds, seconds, rate, specs } = options;
+  const loads = [oneMinuteLoad()];
+  let costs: readonly PacketCost[] = [];
+  if (options.hasPackets) {
+    progress('BPF programs');
+    costs = await packetCosts();
+  }
   const directory = mkdtempSync(join(tmpdir(), `${ownPrefix}bench-`));
-  const namesFile = join(directory, 'names');
-  writeFileSync(namesFile, Array.from({ length: 1000 }, (_, i) => nameOf(i)).join('\n'));
   const nodes: TestNode[] = [];
+  let measured: Measured[];
   try {
-    const subjects = await prepare(nodes, values['skip-large']);
-    const only = values.only?.split(',');
-    const chosen = subjects.filter(({ name }) => only === undefined || only.includes(name));
-    const samples = new Map<Subject, Sample[]>(chosen.map((subject) => [subject, []]));
-    for (let round = 0; round <= rounds; round++) {
-      for (const subject of chosen) {
-        process.stderr.write(
-          `\r\x1b[Kround ${round}/${rounds}${round === 0 ? ' (warm-up)' : ''}: ${subject.name} ${subject.patterns} `,
-        );
-        const sample = await measure(subject, namesFile, round === 0 ? 1 : seconds, rate);
-        if (round > 0) samples.get(subject)?.push(sample);
-      }
-    }
-    process.stderr.write('\r\x1b[K');
-    const results = chosen.map((subject) => summarise(subject, samples.get(subject) ?? []));
-    console.log(
-      `medians of ${rounds} rounds of ${seconds} s, load average ${loadavg()[0]?.toFixed(1)}`,
-    );
-    print(results, samples);
-    if (values.json !== undefined) {
-      writeFileSync(values.json, `${JSON.stringify(results, null, 2)}\n`);
-    }
-    return 0;
+    const namesFile = join(directory, 'names');
+    writeFileSync(namesFile, Array.from({ length: namesCount }, (_, i) => nameOf(i)).join('\n'));
+    const subjects = await startSubjects(specs, nodes);
+    loads.push(oneMinuteLoad());
+    measured = await measureAll(subjects, rounds, { seconds, rate, namesFile });
   } finally {
     for (const node of nodes) await node[Symbol.asyncDispose]();
     rmSync(directory, { recursive: true, force: true });
   }
+  loads.push(oneMinuteLoad());
+  progress('');
+  report(options, { date, rounds, seconds, rate, loadAverages: loads }, measured, costs);
 }
 
-async function prepare(nodes: TestNode[], skipLarge: boolean): Promise<Subject[]> {
-  const shapes: [number, 1 | 2][] = [
-    [100, 1],
-    [100, 2],
-    ...(skipLarge ? [] : ([[10_000, 1]] satisfies [number, 1][])),
-  ];
-  const [peers, peerNode] = await peerSubjects();
-  nodes.push(peerNode);
-  const subjects = [...peers];
-  for (const [patterns, processes] of shapes) {
-    process.stderr.write(`\r\x1b[Kpreparing tandem with ${patterns} patterns`);
-    const [subject, node] = await tandemSubject(patterns, processes);
-    nodes.push(node);
-    subjects.push(subject);
+function oneMinuteLoad(): number {
+  return loadavg()[0] as number;
+}
+
+function report(
+  { jsonFile, markdownFile }: Options,
+  facts: RunFacts,
+  measured: readonly Measured[],
+  costs: readonly PacketCost[],
+): void {
+  const parts = [...factLines(facts), '', queryTable(measured), '', targetTable(measured)];
+  if (costs.length > 0) parts.push('', packetTable(costs));
+  console.log(parts.join('\n'));
+  if (jsonFile !== undefined) {
+    const results = measured.map(({ result }) => result);
+    write(jsonFile, `${JSON.stringify(results, null, 2)}\n`);
   }
-  return subjects;
+  if (markdownFile !== undefined) write(markdownFile, markdown(facts, measured, costs));
+}
+
+function write(file: string, text: string): void {
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, text);
+  console.log(`written: ${file}`);
+}
+
+async function main(): Promise<number> {
+  const date = new Date().toISOString().slice(0, 10);
+  let options: Options | null;
+  try {
+    options = readOptions(date);
+  } catch (error) {
+    process.stderr.write(`bench: ${(error as Error).message}\n`);
+    return 2;
+  }
+  if (options === null) {
+    process.stdout.write(help);
+    return 0;
+  }
+  const missing = await missingPrograms(options.specs);
+  if (missing.length > 0) {
+    process.stderr.write(
+      `bench: ${missing.join(', ')} not installed: ./run bench installs them, or leave them out with --only\n`,
+    );
+    return 2;
+  }
+  await run(options, date);
+  return 0;
 }
 
 process.exitCode = await main();

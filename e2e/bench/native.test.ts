@@ -62,7 +62,8 @@ describe('load', () => {
   test('a rate is kept and every answer counted', async () => {
     const format = ['--name-format', 'n-%u.numbered.test'];
     const result = await load(...direct, ...format, '--rate', '1000', '--seconds', '0.5');
-    assert.ok(Math.abs(result.sent - 500) <= 10, `${result.sent} sent`);
+    // Never more; fewer when the machine has no time for us.
+    assert.ok(result.sent > 250 && result.sent <= 510, `${result.sent} sent`);
     assert.equal(result.answered, result.sent);
     assert.deepEqual(result.rcodes, { 0: result.answered });
     assert.ok(result.p50Us > 0 && result.p50Us <= result.p99Us && result.p99Us <= result.maxUs);

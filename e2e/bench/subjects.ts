@@ -12,25 +12,48 @@ import { type Namespace, ownPrefix } from '@tandem/testing/namespace';
 import { createNode, type TestNode } from '@tandem/testing/netns';
 import { plan } from '@tandem/testing/node-plan';
 import { Probe } from '@tandem/testing/probe';
-import { type RunningProcess, startProcess } from '@tandem/testing/process';
+import { type RunningProcess, startProcess, tryRun } from '@tandem/testing/process';
 import { Unbound } from '@tandem/testing/unbound';
 import { waitFor } from '@tandem/testing/wait';
 import { namespaceObject, nodeObjects, podObject } from '../kit/objects.ts';
 import { TandemNode } from '../kit/tandem-node.ts';
 
 /** Where the load's upstream answers, in the upstream namespace. */
-export const upstream = '203.0.113.53';
+const upstream = '203.0.113.53';
 
-export interface Subject {
+/** A subject to be measured, not started yet. */
+export interface SubjectSpec {
   readonly name: string;
+  /** 0: it has no policy. */
   readonly patterns: number;
-  readonly processes: number;
+  readonly processes: 1 | 2;
+}
+
+export interface Subject extends SubjectSpec {
+  /** Every name that it is asked is a new one. */
+  readonly isFresh: boolean;
   /** Where the load comes from, and whom it asks. */
   readonly client: Namespace;
   readonly server: string;
   readonly port: number;
+  /** The first is the one whose memory is of interest. */
   pids(): readonly number[];
 }
+
+const freshName = 'tandem-fresh';
+const patternsPerObject = 1000;
+
+export const subjectSpecs: readonly SubjectSpec[] = [
+  { name: 'relay', patterns: 0, processes: 1 },
+  { name: 'unbound', patterns: 0, processes: 1 },
+  { name: 'dnsmasq', patterns: 0, processes: 1 },
+  { name: 'dnsdist', patterns: 0, processes: 1 },
+  { name: 'tandem', patterns: 100, processes: 1 },
+  { name: 'tandem', patterns: 100, processes: 2 },
+  { name: 'tandem', patterns: 10_000, processes: 1 },
+  { name: 'tandem', patterns: 10_000, processes: 2 },
+  { name: freshName, patterns: 100, processes: 1 },
+];
 
 export const tool = (name: string): string =>
   fileURLToPath(new URL(`native/build/${name}`, import.meta.url));
@@ -52,107 +75,137 @@ async function benchNode(name: string): Promise<TestNode> {
   return node;
 }
 
+/** The programs that these subjects need and the machine does not have. */
+export async function missingPrograms(specs: readonly SubjectSpec[]): Promise<string[]> {
+  const missing: string[] = [];
+  for (const name of ['unbound', 'dnsmasq', 'dnsdist']) {
+    if (!specs.some((spec) => spec.name === name)) continue;
+    const { status } = await tryRun('sh', ['-c', 'command -v "$1"', 'sh', name]);
+    if (status !== 0) missing.push(name);
+  }
+  return missing;
+}
+
 /** Tandem with so many patterns; with one process the agent is gone and the proxy serves alone. */
-export async function tandemSubject(
-  patterns: number,
-  processes: 1 | 2,
-): Promise<[Subject, TestNode]> {
-  const node = await benchNode(`t${patterns}-${processes}`);
+export async function startTandem(spec: SubjectSpec, nodes: TestNode[]): Promise<Subject> {
+  const { name, patterns, processes } = spec;
+  const node = await benchNode(`t${patterns}-${processes}${name === freshName ? 'f' : ''}`);
+  nodes.push(node);
   const pod = node.pod('load');
   const tandem = await TandemNode.create(node, {
-    // One pod is the whole load here.
-    options: { 'queries-per-second': 10_000_000 },
+    // One pod is the whole load here; the grace is the product's default.
+    options: { 'queries-per-second': 10_000_000, 'fqdn-grace-seconds': 30 },
     agentOptions: { 'cluster-resolvers': upstream },
   });
-  const texts = Array.from({ length: patterns }, (_, i) => ({ matchPattern: patternOf(i) }));
   tandem.write('cluster.yaml', [namespaceObject('default'), ...nodeObjects(), podObject(pod)]);
-  tandem.write('policy.yaml', [
-    {
-      apiVersion: 'cilium.io/v2',
-      kind: 'CiliumNetworkPolicy',
-      metadata: { name: 'bench', namespace: 'default' },
-      spec: {
-        endpointSelector: { matchLabels: { app: 'load' } },
-        egress: [
-          {
-            toCIDR: [`${upstream}/32`],
-            toPorts: [{ ports: [{ port: '53', protocol: 'ANY' }], rules: { dns: texts } }],
-          },
-          { toFQDNs: texts },
-        ],
-      },
-    },
-  ]);
+  tandem.write('policy.yaml', policies(patterns));
   await tandem.start();
   if (processes === 1) await tandem.kill('agent');
-  const names = processes === 1 ? (['proxy'] as const) : (['agent', 'proxy'] as const);
-  const subject: Subject = {
-    name: 'tandem',
-    patterns,
-    processes,
-    client: pod.namespace,
-    server: upstream,
-    port: 53,
-    pids: () => names.map((name) => tandem.process(name).pid),
-  };
-  return [subject, node];
+  const names = processes === 1 ? (['proxy'] as const) : (['proxy', 'agent'] as const);
+  const isFresh = name === freshName;
+  const pids = (): number[] => names.map((process) => tandem.process(process).pid);
+  const subject = { ...spec, isFresh, client: pod.namespace, server: upstream, port: 53, pids };
+  try {
+    await waitForAnswer(node.own(Probe.start(pod.namespace)), subject);
+  } catch (error) {
+    throw new Error(`tandem with ${patterns} patterns: ${tandem.logs()}`, { cause: error });
+  }
+  return subject;
 }
 
-/** The floor and the peers, all on one node, each on a port of the node's own address. */
-export async function peerSubjects(): Promise<[Subject[], TestNode]> {
-  const node = await benchNode('peers');
-  const client = node.pod('load').namespace;
-  const subjects: Subject[] = [];
-  const add = (
-    name: string,
-    port: number,
-    server: string,
-    running: { readonly pid: number },
-  ): void => {
-    const pids = (): number[] => [running.pid];
-    subjects.push({ name, patterns: 0, processes: 1, client, server, port, pids });
-  };
-  add('relay', 5301, plan.node4, await startRelay(node));
-  add('unbound', 5302, plan.node4, node.own(await startUnbound(node)));
-  add('dnsmasq', 5303, plan.node4, await startDnsmasq(node));
-  add('dnsdist', 5304, plan.node4, await startDnsdist(node));
-  const probe = node.own(Probe.start(client));
-  for (const { name, server, port } of subjects) {
-    const question = { server, port, name: nameOf(0), timeoutMs: 500 };
-    await waitFor(async () => (await askDns(probe, question)).addresses.length > 0, {
-      what: `${name} to answer`,
-      timeoutMs: 15_000,
+/** One object has room for some thousand patterns. */
+function policies(patterns: number): object[] {
+  const objects: object[] = [];
+  for (let from = 0; from < patterns; from += patternsPerObject) {
+    const length = Math.min(patternsPerObject, patterns - from);
+    const texts = Array.from({ length }, (_, i) => ({ matchPattern: patternOf(from + i) }));
+    const toPorts = [{ ports: [{ port: '53', protocol: 'ANY' }], rules: { dns: texts } }];
+    objects.push({
+      apiVersion: 'cilium.io/v2',
+      kind: 'CiliumNetworkPolicy',
+      metadata: { name: `bench-${from}`, namespace: 'default' },
+      spec: {
+        endpointSelector: { matchLabels: { app: 'load' } },
+        egress: [{ toCIDR: [`${upstream}/32`], toPorts }, { toFQDNs: texts }],
+      },
     });
   }
-  return [subjects, node];
+  return objects;
 }
 
-async function startRelay(node: TestNode): Promise<RunningProcess> {
-  const args = ['--port', '5301', '--upstream', upstream];
+async function waitForAnswer(
+  probe: Probe,
+  { name, server, port }: Pick<Subject, 'name' | 'server' | 'port'>,
+): Promise<void> {
+  const question = { server, port, name: nameOf(0), timeoutMs: 500 };
+  await waitFor(async () => (await askDns(probe, question)).addresses.length > 0, {
+    what: `${name} to answer`,
+    timeoutMs: 15_000,
+  });
+}
+
+interface Peer {
+  readonly port: number;
+  start(node: TestNode, port: number): Promise<{ readonly pid: number }>;
+}
+
+const peers: Readonly<Record<string, Peer>> = {
+  relay: { port: 5301, start: startRelay },
+  unbound: { port: 5302, start: startUnbound },
+  dnsmasq: { port: 5303, start: startDnsmasq },
+  dnsdist: { port: 5304, start: startDnsdist },
+};
+
+/** The floor and the peers, all on one node, each on a port of the node's own address. */
+export async function startPeers(
+  specs: readonly SubjectSpec[],
+  nodes: TestNode[],
+): Promise<Subject[]> {
+  const chosen = specs.filter(({ name }) => name in peers);
+  if (chosen.length === 0) return [];
+  const node = await benchNode('peers');
+  nodes.push(node);
+  const client = node.pod('load').namespace;
+  const probe = node.own(Probe.start(client));
+  const subjects: Subject[] = [];
+  for (const spec of chosen) {
+    const { port, start } = peers[spec.name] as Peer;
+    const { pid } = await start(node, port);
+    const pids = (): number[] => [pid];
+    const subject = { ...spec, isFresh: false, client, server: plan.node4, port, pids };
+    await waitForAnswer(probe, subject);
+    subjects.push(subject);
+  }
+  return subjects;
+}
+
+async function startRelay(node: TestNode, port: number): Promise<RunningProcess> {
+  const args = ['--port', String(port), '--upstream', upstream];
   return node.own(startProcess(...node.node.enter(tool('relay'), args)));
 }
 
-function startUnbound(node: TestNode): Promise<Unbound> {
-  return Unbound.start(node.node, {
-    port: 5302,
+async function startUnbound(node: TestNode, port: number): Promise<Unbound> {
+  const unbound = await Unbound.start(node.node, {
+    port,
     forwardTo: { address: upstream, port: 53 },
     // It must ask for every query, as the others do.
     extra: ['cache-max-ttl: 0', 'num-queries-per-thread: 4096', 'outgoing-range: 8192'],
   });
+  return node.own(unbound);
 }
 
-async function startDnsmasq(node: TestNode): Promise<RunningProcess> {
+async function startDnsmasq(node: TestNode, port: number): Promise<RunningProcess> {
   const args = ['--keep-in-foreground', '--conf-file=/dev/null', '--no-resolv', '--no-hosts'];
-  args.push('--port=5303', `--server=${upstream}`, '--cache-size=0', '--dns-forward-max=4096');
+  args.push(`--port=${port}`, `--server=${upstream}`, '--cache-size=0', '--dns-forward-max=4096');
   args.push('--user=root', '--pid-file=');
   return node.own(startProcess(...node.node.enter('dnsmasq', args)));
 }
 
-async function startDnsdist(node: TestNode): Promise<RunningProcess> {
+async function startDnsdist(node: TestNode, port: number): Promise<RunningProcess> {
   const directory = mkdtempSync(join(tmpdir(), `${ownPrefix}dnsdist-`));
   const file = join(directory, 'dnsdist.conf');
   const lines = [
-    'setLocal("0.0.0.0:5304")',
+    `setLocal("0.0.0.0:${port}")`,
     'setACL({"0.0.0.0/0"})',
     `newServer({address="${upstream}:53", healthCheckMode="up", sockets=16})`,
     'setSecurityPollSuffix("")',

@@ -16,12 +16,17 @@ export async function startForeignProgram(
   node: Namespace,
   ifindex: number,
 ): Promise<AsyncDisposable> {
-  const directory = mkdtempSync(join(tmpdir(), `${ownPrefix}foreign-`));
+  const directory = mkdtempSync(join(tmpdir(), `${ownPrefix}0-foreign-`));
   const object = join(directory, 'foreign.bpf.o');
   const machine = (await run('uname', ['-m'])).stdout.trim();
   const source = fileURLToPath(new URL('foreign.bpf.c', import.meta.url));
   const flags = ['-target', 'bpf', '-O2', '-g', `-I/usr/include/${machine}-linux-gnu`];
-  await run(await findClang(), [...flags, '-c', source, '-o', object]);
+  try {
+    await run(await findClang(), [...flags, '-c', source, '-o', object]);
+  } catch (error) {
+    rmSync(directory, { recursive: true });
+    throw error;
+  }
   const child = startProcess(
     ...node.enter(process.execPath, [
       '--conditions=@tandem/source',

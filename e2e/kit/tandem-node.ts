@@ -59,7 +59,7 @@ export class TandemNode implements AsyncDisposable {
     this.node = node;
     this.#options = options;
     this.pinRoot = join(bpffs, `${ownPrefix}${nextNode++}`);
-    this.directory = mkdtempSync(join(tmpdir(), `${ownPrefix}tandem-`));
+    this.directory = mkdtempSync(join(tmpdir(), `${ownPrefix}0-tandem-`));
     // The proxy's uid must get through to its own directories below.
     chmodSync(this.directory, 0o755);
     this.policyDirectory = join(this.directory, 'objects');

@@ -12,7 +12,9 @@ import { after, describe, test } from 'node:test';
 import { askDns, type Rcode } from '@tandem/testing/dns-query';
 import type { Pod } from '@tandem/testing/netns';
 import { Probe } from '@tandem/testing/probe';
+import { waitFor } from '@tandem/testing/wait';
 import { assertSilence, canConnect, silenceMs } from '../kit/attack.ts';
+import { endpointOf } from '../kit/endpoints.ts';
 import { startLoad } from '../kit/load.ts';
 import { dnsPolicy, podObject } from '../kit/objects.ts';
 import { clusterDns4, clusterDns6, startStandardNode } from '../kit/standard-node.ts';
@@ -21,12 +23,14 @@ const policyOf = (name: string, patterns: readonly string[]): object => {
   const rules = patterns.map((matchPattern) => ({ matchPattern }));
   return dnsPolicy({ name, selects: { app: name }, dns: rules, fqdns: rules });
 };
+/** The client's own patterns beside what it always may ask, and two sides that never change. */
+const policiesWith = (patterns: readonly string[]): object[] => [
+  policyOf('client', ['*.both.test', ...patterns]),
+  policyOf('one', ['*.one.test']),
+  policyOf('two', ['*.two.test']),
+];
 const standard = await startStandardNode({
-  policies: [
-    policyOf('client', ['*.both.test', '*.one.test']),
-    policyOf('one', ['*.one.test']),
-    policyOf('two', ['*.two.test']),
-  ],
+  policies: policiesWith(['*.one.test']),
   rules: [
     { suffix: 'both.test', numbered: { ipv4: '198.18.64.0', ttl: 600 } },
     { suffix: 'one.test', numbered: { ipv4: '198.18.128.0', ttl: 600 } },
@@ -66,28 +70,27 @@ async function assertIs(probe: Probe, side: Side): Promise<void> {
   assert.deepEqual(reachable, [true, false], side);
 }
 
-async function apply(file: string, objects: readonly object[]): Promise<void> {
-  const revision = tandem.appliedRevision();
-  tandem.write(file, objects);
-  await tandem.waitForRevision(revision);
-}
-
-test('a policy that changes eight times under load gives no wrong answer', async () => {
-  const flips = 8;
+test('a policy that changes six times under load gives no wrong answer', async () => {
+  const flips = 6;
+  // New with each flip: members need a while to compile it, which must not be seen.
+  const filler = (flip: number): string[] =>
+    Array.from({ length: 800 }, (_, i) => `*.${flip}-${i}.filler.test`);
   const space = node.pod('client').namespace;
-  const seconds = 9;
+  const seconds = 10;
   const common = { server: clusterDns4, seconds, sockets: 32 };
   await using allowed = startLoad(space, { ...common, rate: 200, nameFormat: 'n-%u.both.test' });
   await using denied = startLoad(space, { ...common, rate: 100, nameFormat: 'n-%u.denied.test' });
+  const change = async (patterns: readonly string[]): Promise<void> => {
+    const revision = tandem.appliedRevision();
+    tandem.write('policy.yaml', policiesWith(patterns));
+    await tandem.waitForRevision(revision);
+  };
   for (let flip = 0; flip < flips; flip++) {
     const side = flip % 2 === 0 ? 'two' : 'one';
-    await apply('policy.yaml', [
-      policyOf('client', ['*.both.test', `*.${side}.test`]),
-      policyOf('one', ['*.one.test']),
-      policyOf('two', ['*.two.test']),
-    ]);
+    await change([`*.${side}.test`, ...filler(flip)]);
     await assertIs(client, side);
   }
+  await change(['*.one.test']);
   const [allowedAll, deniedAll] = await Promise.all([allowed.result, denied.result]);
   assert.deepEqual([allowedAll.lost, allowedAll.rcodes], [0, { '0': allowedAll.sent }]);
   assert.deepEqual([deniedAll.lost, deniedAll.rcodes], [0, { '5': deniedAll.sent }]);
@@ -97,6 +100,35 @@ test('a policy that changes eight times under load gives no wrong answer', async
 
 describe('pods that get the address of one that is gone', () => {
   const address = { ipv4: '10.1.0.77', ipv6: 'fd00:1::77' } as const;
+  /**
+   * Writes the objects and waits until the datapath takes the address for this. A revision would not do: interfaces
+   * that come and go make revisions too.
+   */
+  const assign = async (
+    objects: readonly object[],
+    pod: Pod | null,
+    isHeld = false,
+  ): Promise<void> => {
+    tandem.write('reused.yaml', objects);
+    const isKnown = (each: string): boolean => {
+      const known = endpointOf(tandem, each);
+      return pod === null
+        ? known === null
+        : known?.ifindex === pod.hostIfindex && known.isHeld === isHeld;
+    };
+    await waitFor(() => Object.values(address).every(isKnown), {
+      what: 'the pod to be known',
+      timeoutMs: 15_000,
+    });
+  };
+  /** The pod is known; neighbour discovery, which went unanswered before, is asked again once a second. */
+  const assertBecomes = async (probe: Probe, side: Side): Promise<void> => {
+    await waitFor(() => askDns(probe, { server: clusterDns6, name: 'n-1.denied.test' }), {
+      what: 'the gateway to be found',
+      timeoutMs: 10_000,
+    });
+    await assertIs(probe, side);
+  };
   /** A pod for as long as `use` takes; its object, if there is one, stays. */
   const withPod = async (
     name: string,
@@ -126,11 +158,11 @@ describe('pods that get the address of one that is gone', () => {
     test(`round ${round}: unknown until it has a policy, then its own alone`, async () => {
       await withPod(`p${round}`, async (pod, probe) => {
         await assertNobody(probe);
-        await apply('reused.yaml', [podObject(pod, { labels: { app: side } })]);
-        await assertIs(probe, side);
+        await assign([podObject(pod, { labels: { app: side } })], pod);
+        await assertBecomes(probe, side);
       });
       // In odd rounds the object of the old pod is still there when the next one starts.
-      if (round % 2 === 0) await apply('reused.yaml', []);
+      if (round % 2 === 0) await assign([], null);
     });
   }
 
@@ -141,16 +173,16 @@ describe('pods that get the address of one that is gone', () => {
         ...podObject({ ...pod, name: 'finished' }, { labels: { app: 'one' } }),
         status: { phase: 'Succeeded', podIPs: [{ ip: address.ipv4 }, { ip: address.ipv6 }] },
       };
-      await apply('reused.yaml', [finished, now]);
-      await assertIs(probe, 'two');
-      await apply('reused.yaml', []);
+      await assign([finished, now], pod);
+      await assertBecomes(probe, 'two');
+      await assign([], null);
     }));
 
   test('two pods that claim it are both held', () =>
     withPod('claim', async (pod, probe) => {
       const object = podObject(pod, { labels: { app: 'one' } });
       const other = podObject({ ...pod, name: 'rival' }, { labels: { app: 'two' } });
-      await apply('reused.yaml', [object, other]);
+      await assign([object, other], pod, true);
       await assertNobody(probe);
       assert.ok((tandem.counters()['drop_hold'] ?? 0) > 0);
     }));

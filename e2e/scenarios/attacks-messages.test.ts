@@ -259,7 +259,8 @@ describe('messages made to be expensive', () => {
     test(`${what}: a neighbour loses nothing and waits for nothing`, async () => {
       await using load = startLoad(clientSpace, {
         server,
-        rate: 500,
+        // Fewer in all than one pod may have in flight: a machine that stands still refuses none.
+        rate: 200,
         seconds: 1.2,
         nameFormat: 'n-%u.allowed.test',
         nameCount: 100,
@@ -295,7 +296,7 @@ describe('messages made to be expensive', () => {
     await dns.program([{ name: 'n-1.allowed.test', replies: [{ raw }] }, ...standardRules]);
     await using load = startLoad(clientSpace, {
       server,
-      rate: 500,
+      rate: 200,
       seconds: 1.2,
       nameFormat: 'n-%u.allowed.test',
       nameStart: 100,

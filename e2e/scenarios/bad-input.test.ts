@@ -130,7 +130,10 @@ function checkAnswer({ transport, bytes }: Message, answer: Uint8Array | null): 
   const sent = transport === 'udp' ? bytes : bytes.subarray(2);
   assert.ok(answer.length >= 12, hex(bytes));
   assert.ok(((answer[2] ?? 0) & 0x80) !== 0, `not a reply to ${hex(bytes)}`);
-  if (sent.length >= 2) assert.equal(hex(answer.subarray(0, 2)), hex(sent.subarray(0, 2)));
+  // Where the length lied, what follows the message is a message of its own.
+  const isWhole = transport === 'udp' || ((bytes[0] ?? 0) << 8) + (bytes[1] ?? 0) === sent.length;
+  if (isWhole && sent.length >= 2)
+    assert.equal(hex(answer.subarray(0, 2)), hex(sent.subarray(0, 2)));
 }
 
 interface Cost {

@@ -238,8 +238,8 @@ struct td_group {
  * dead or hung member had in hand. Each member has a region of TD_JOURNAL_REGION_CELLS cells:
  *
  *   1 cell     td_journal_header
- *   16 cells   a state word for each slot
- *   4096 cells slots
+ *   32 cells   a state word for each slot
+ *   8192 cells slots
  *   323 cells  scratch: memory of the owner's batches, of no meaning to others
  *
  * A state word: bits 0..2 td_journal_state, 3..5 the claiming member, 8..31 a generation that grows with
@@ -250,10 +250,10 @@ struct td_group {
 #define TD_JOURNAL_VERSION       1u
 #define TD_JOURNAL_MEMBERS       2u    /* the agent and the proxy */
 #define TD_JOURNAL_CELL_BYTES    1024u
-#define TD_JOURNAL_SLOTS         4096u
-#define TD_JOURNAL_STATE_CELLS   16u
+#define TD_JOURNAL_SLOTS         8192u
+#define TD_JOURNAL_STATE_CELLS   32u
 #define TD_JOURNAL_SCRATCH_CELLS 323u
-#define TD_JOURNAL_REGION_CELLS  4436u /* whole pages */
+#define TD_JOURNAL_REGION_CELLS  8548u /* whole pages */
 #define TD_JOURNAL_MESSAGE_BYTES 768u
 
 enum td_journal_state {

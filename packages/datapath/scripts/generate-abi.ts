@@ -27,7 +27,11 @@ const groups: readonly { name: string; prefix: string; only?: RegExp }[] = [
   { name: 'tdLearnOp', prefix: 'TD_LEARN_', only: /^(?:ADD|REMOVE|EXPIRE)$/ },
   { name: 'tdLearnResult', prefix: 'TD_LEARN_', only: /^(?!ADD$|REMOVE$|EXPIRE$)/ },
   { name: 'tdMemberState', prefix: 'TD_MEMBER_' },
-  { name: 'tdJournalState', prefix: 'TD_JOURNAL_', only: /^(?:FREE|RECEIVING|IN_FLIGHT|REPLYING|CLAIMED)$/ },
+  {
+    name: 'tdJournalState',
+    prefix: 'TD_JOURNAL_',
+    only: /^(?:FREE|RECEIVING|IN_FLIGHT|REPLYING|CLAIMED)$/,
+  },
   { name: 'tdListenerKind', prefix: 'TD_', only: /^(?:UDP4|TCP4|UDP6|TCP6|KINDS)$/ },
   { name: 'tdCounter', prefix: 'TD_COUNT_' },
 ];

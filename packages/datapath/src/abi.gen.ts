@@ -37,13 +37,13 @@ export const TD_JOURNAL_MEMBERS = 2;
 
 export const TD_JOURNAL_CELL_BYTES = 1024;
 
-export const TD_JOURNAL_SLOTS = 4096;
+export const TD_JOURNAL_SLOTS = 8192;
 
-export const TD_JOURNAL_STATE_CELLS = 16;
+export const TD_JOURNAL_STATE_CELLS = 32;
 
 export const TD_JOURNAL_SCRATCH_CELLS = 323;
 
-export const TD_JOURNAL_REGION_CELLS = 4436;
+export const TD_JOURNAL_REGION_CELLS = 8548;
 
 export const TD_JOURNAL_MESSAGE_BYTES = 768;
 

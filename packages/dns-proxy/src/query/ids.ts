@@ -4,7 +4,7 @@
 /**
  * Ids of queries sent upstream: random, and found again without a hash table. Each socket has a random
  * salt; `(id ^ salt)` is the place in the table. A query draws ids until its place is free, so ids stay
- * uniform among the free ones, and 4096 in flight fill a quarter of the table at most.
+ * uniform among the free ones, and the queries in flight fill a quarter of the table at most.
  */
 
 import { inFlightMax } from '../limits.ts';

@@ -50,6 +50,20 @@ describe('slots', () => {
     assert.equal(slots.take(), 17);
   });
 
+  test('only what is in flight has a time: the sweep looks at nothing else', () => {
+    const { slots } = world();
+    const slot = slots.take();
+    slots.receive(slot);
+    assert.ok(slots.startedUs.every((time) => time === Infinity));
+    slots.arm(slot, 1000);
+    assert.deepEqual(
+      [...slots.startedUs.entries()].filter(([, time]) => time !== Infinity),
+      [[slot, 1000]],
+    );
+    slots.reply(slot);
+    assert.ok(slots.startedUs.every((time) => time === Infinity));
+  });
+
   test('the state word tells where a query is, and its use', () => {
     const { slots, region } = world();
     const slot = slots.take();

@@ -63,8 +63,8 @@ const unknownTime = -1;
 export class QuerySlots {
   /** Over the whole memory; a slot's first word is at `wordOf(slot)`. */
   readonly words: Uint32Array;
-  /** Microseconds, monotonic; when the query arrived. */
-  readonly startedUs: Float64Array = new Float64Array(inFlightMax);
+  /** Microseconds, monotonic: when the query in flight arrived; infinite for a slot without one. */
+  readonly startedUs: Float64Array = new Float64Array(inFlightMax).fill(Infinity);
   readonly region: JournalRegion;
   readonly #doubles: Float64Array;
   readonly #firstWord: number;
@@ -165,7 +165,7 @@ export class QuerySlots {
     if (slot >= inFlightMax) return true;
     const state = stateOf(this.#held[slot] as number);
     if (state === FREE) return true;
-    if (state === IN_FLIGHT) this.#inFlight -= 1;
+    if (state === IN_FLIGHT) this.#land(slot);
     return this.#advance(slot, REPLYING);
   }
 
@@ -176,8 +176,13 @@ export class QuerySlots {
 
   /** Given up without an answer. */
   forget(slot: number): void {
-    this.#inFlight -= 1;
+    this.#land(slot);
     this.release(slot);
+  }
+
+  #land(slot: number): void {
+    this.#inFlight -= 1;
+    this.startedUs[slot] = Infinity;
   }
 
   /** A slot that was received into, and is not in flight, receives again; false if it is another's now. */

@@ -226,11 +226,13 @@ export class UdpServer {
     const slots = this.#slots;
     const deadline = monotonicNs / 1000 - upstreamTimeoutMs * 1000;
     for (let slot = 0; slot < inFlightMax && slots.inFlight > 0; slot++) {
-      if (!slots.isInFlight(slot)) continue;
+      // Looks at one array alone: a walk through the slots themselves would miss the cache each time.
+      const startedUs = slots.startedUs[slot] as number;
+      if (startedUs === Infinity) continue;
       if (slots.isLost(slot)) {
         this.#endUpstream(slot, true);
         this.#endReply(slot);
-      } else if ((slots.startedUs[slot] as number) <= deadline) {
+      } else if (startedUs <= deadline) {
         this.#emitTimeout(slot, monotonicNs);
         this.#endUpstream(slot, false);
         this.#endEndpoint(slot);
