@@ -8,10 +8,12 @@
  */
 
 import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { askDns } from '@tandem/testing/dns-query';
+import { Probe } from '@tandem/testing/probe';
 import { type RunningProcess, startProcess } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { type LoadResult, startLoad } from '../kit/load.ts';
@@ -114,6 +116,14 @@ function check(what: string, loads: readonly LoadResult[]): void {
   assert.deepEqual({ lost, good }, { lost: 0, good: sent }, standard.tandem.logs());
 }
 
+/** SIGSTOP, and waits until no thread runs any more: one that does may still accept a connection. */
+async function stop(pid: number): Promise<void> {
+  process.kill(pid, 'SIGSTOP');
+  const isStopped = (thread: string): boolean =>
+    / [tT] /.test(readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8').replace(/^.*\)/, ''));
+  await waitFor(() => readdirSync(`/proc/${pid}/task`).every(isStopped), { what: 'it to stop' });
+}
+
 test('without a fault', async () => {
   check('control', await underLoad(2000, async () => undefined));
 });
@@ -145,11 +155,14 @@ for (const victim of processes) {
     });
 
     test('hangs while 40 TCP connections are opened', async () => {
-      const { tandem, client } = standard;
-      tandem.signal(victim, 'SIGSTOP');
+      const { tandem, node } = standard;
+      await using stack = new AsyncDisposableStack();
+      const probes = loadPods.map((pod) => stack.use(Probe.start(node.pod(pod).namespace)));
+      await stop(tandem.process(victim).pid);
+      // Spread over pods, because each may have 20 connections at one member.
       const replies = await Promise.all(
-        Array.from({ length: 40 }, () =>
-          askDns(client, {
+        Array.from({ length: 40 }, (_, i) =>
+          askDns(probes[i % probes.length] as Probe, {
             server: clusterDns4,
             transport: 'tcp',
             name: `n-${nextName++}.allowed.test`,

@@ -268,25 +268,33 @@ static void unmap(napi_env env, void *data, void *hint)
 	munmap(data, (size_t)(uintptr_t)hint);
 }
 
-/* mapMmap(handle): ArrayBuffer over the map's memory, which keeps the memory until it is collected */
+/*
+ * mapMmap(handle, offset, length): ArrayBuffer over so many bytes of the map's memory, from a whole page
+ * on; length 0 is all from there. The buffer keeps the memory until it is collected.
+ */
 EXPORTED(map_mmap)
 {
 	struct call call;
-	struct handle *handle = map_begin(env, info, 1, &call);
+	struct handle *handle = map_begin(env, info, 3, &call);
 	napi_value buffer = NULL;
 	napi_status status;
+	uint32_t offset, wanted;
 	size_t length;
 	void *data;
 
-	if (handle == NULL)
+	if (handle == NULL || !argument_u32(&call, 1, "offset", &offset) ||
+	    !argument_u32(&call, 2, "length", &wanted))
 		return NULL;
 	if (handle->map.type != BPF_MAP_TYPE_ARRAY || !(handle->map.flags & BPF_F_MMAPABLE))
 		return throw_errno(&call, EOPNOTSUPP, "map (no array with BPF_F_MMAPABLE) memory of",
 				   handle->name, "mmap");
 	/* Elements are 8-byte aligned (kernel/bpf/arraymap.c). */
 	length = (size_t)((handle->map.value_size + 7) & ~7u) * handle->map.max_entries;
+	if (offset >= length || wanted > length - offset)
+		return throw_errno(&call, EINVAL, "map memory beyond the end of", handle->name, "mmap");
+	length = wanted == 0 ? length - offset : wanted;
 	/* Writable, or a store from JavaScript would be a fault: a frozen map is refused here. */
-	data = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, handle->fd, 0);
+	data = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, handle->fd, offset);
 	if (data == MAP_FAILED)
 		return throw_errno(&call, errno, "map memory of", handle->name, "mmap");
 	status = napi_create_external_arraybuffer(env, data, length, unmap,

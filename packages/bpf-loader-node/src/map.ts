@@ -28,6 +28,7 @@ export const mapFlag = { noPrealloc: 1, readOnlyProgram: 0x80, mmapable: 0x400 }
 /** BPF_ANY, BPF_NOEXIST, BPF_EXIST, BPF_F_LOCK. */
 export const updateFlag = { any: 0, noExist: 1, exist: 2, lock: 4 } as const;
 
+const wholeMap = { offset: 0, length: 0 } as const;
 const fileFlagReadOnly = 1 << 3; // BPF_F_RDONLY
 const entriesPerBatch = 1024;
 const batchEntriesMax = 1 << 20;
@@ -232,11 +233,12 @@ export class BpfMap implements Disposable {
 
   /**
    * The memory of an array made with BPF_F_MMAPABLE, shared with the kernel: element i starts at
-   * i * (valueSize rounded up to 8). It stays mapped until the ArrayBuffer is collected or given to
+   * i * (valueSize rounded up to 8). `range`, in bytes, maps a part of it; its offset must be that of a
+   * page. It stays mapped until the ArrayBuffer is collected or given to
    * `unmap`, even after this map is disposed.
    */
-  mmap(): ArrayBuffer {
-    return native.mapMmap(this.#handle);
+  mmap(range: { readonly offset: number; readonly length: number } = wholeMap): ArrayBuffer {
+    return native.mapMmap(this.#handle, range.offset, range.length);
   }
 
   /** The path must lie in a bpffs and not exist. */

@@ -139,7 +139,7 @@ interface Native {
     values: Uint8Array,
     count: number,
   ): number;
-  mapMmap(map: Handle): ArrayBuffer;
+  mapMmap(map: Handle, offset: number, length: number): ArrayBuffer;
   mapFreeze(map: Handle): void;
   bufferDetach(buffer: ArrayBuffer): void;
   programInfo(program: Handle): ProgramFacts;

@@ -10,6 +10,7 @@
 import { randomBytes } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
 import { attachReuseport } from '@tandem/bpf-loader-node/link';
+import { unmap } from '@tandem/bpf-loader-node/map';
 import { rcodeNxDomain, rcodeRefused } from '@tandem/core/dns/constants';
 import type { HashKey } from '@tandem/core/dns/name-hash';
 import { QueryView } from '@tandem/core/dns/query';
@@ -25,7 +26,7 @@ import { Learner } from './answer/learner.ts';
 import { counter } from './counters.ts';
 import { DnsEventWriter } from './dns-event.ts';
 import { GroupMember } from './group.ts';
-import { JournalRegion } from './journal/region.ts';
+import { JournalRegion, regionBytes } from './journal/region.ts';
 import { JournalReplay } from './journal/replay.ts';
 import {
   batchMax,
@@ -90,8 +91,9 @@ class DnsWorker {
     this.#group = new GroupMember(this.#datapath.map('group').mmap(), options.member);
     const { counters } = options;
     const key = randomKey();
-    const memory = new Uint8Array(this.#datapath.map('journal').mmap());
-    this.#slots = new QuerySlots(memory.buffer, new JournalRegion(memory.buffer, options.member));
+    const region = this.#mapRegion(options.member);
+    const memory = new Uint8Array(region.memory);
+    this.#slots = new QuerySlots(region);
     this.#listenerLoop = new UdpLoop({
       buffer: memory,
       slots: batchMax,
@@ -170,8 +172,9 @@ class DnsWorker {
     });
     this.#formerBeatNs = this.#group.beatNsOf(options.member);
     this.#replay = new JournalReplay({
-      memory,
       slots: this.#slots,
+      region: (member) => this.#mapRegion(member),
+      release: ({ memory: mapped }) => unmap(mapped as ArrayBuffer),
       counters,
       begin: (monotonicNs) => this.#udp.beginReplay(monotonicNs),
       replay: (slot) => this.#udp.replay(slot),
@@ -179,6 +182,12 @@ class DnsWorker {
     });
     this.#takeover = this.#createTakeover();
     this.#link = this.#createLink();
+  }
+
+  /** Of the whole map only what is in use: every page that is mapped counts as memory of the process. */
+  #mapRegion(member: number): JournalRegion {
+    const range = { offset: member * regionBytes, length: regionBytes };
+    return new JournalRegion(this.#datapath.map('journal').mmap(range), member);
   }
 
   #createLink(): PeerLink {
@@ -213,6 +222,7 @@ class DnsWorker {
         if (event === 'hung') {
           counters[counter.peerHangs] = (counters[counter.peerHangs] as number) + 1;
         }
+        if (event === 'back') this.#replay.leave(member);
         post({ kind: 'peer', event, member });
       },
     });

@@ -10,7 +10,7 @@
 import assert from 'node:assert/strict';
 import { tdJournalSlot } from '@tandem/datapath/abi.gen';
 import { counter, createSharedCounters } from '../src/counters.ts';
-import { JournalRegion } from '../src/journal/region.ts';
+import { JournalRegion, regionBytes } from '../src/journal/region.ts';
 import { JournalReplay } from '../src/journal/replay.ts';
 import {
   QuerySlots,
@@ -77,7 +77,7 @@ function tell(slots: QuerySlots, slot: number, id: number): void {
 /** Serves queries for so long: half are refused at once, half forwarded and answered later. */
 export function serve(buffer: ArrayBufferLike, milliseconds: number): OwnerResult {
   const memory = new Uint8Array(buffer);
-  const slots = new QuerySlots(buffer, new JournalRegion(buffer, owner));
+  const slots = new QuerySlots(new JournalRegion(buffer, owner, owner * regionBytes));
   const inFlight: number[] = [];
   let [queries, released, lost] = [0, 0, 0];
   const end = performance.now() + milliseconds;
@@ -124,13 +124,13 @@ export function serve(buffer: ArrayBufferLike, milliseconds: number): OwnerResul
 /** Claims whatever it finds, for so long. */
 export function takeOver(buffer: ArrayBufferLike, milliseconds: number): TakerResult {
   const memory = new Uint8Array(buffer);
-  const slots = new QuerySlots(buffer, new JournalRegion(buffer, taker));
+  const slots = new QuerySlots(new JournalRegion(buffer, taker, taker * regionBytes));
   const counters = createSharedCounters();
   let [claims, mixed] = [0, 0];
   const replay = new JournalReplay({
-    memory,
     slots,
     counters,
+    region: (member) => new JournalRegion(buffer, member, member * regionBytes),
     begin: () => undefined,
     end: () => undefined,
     replay: (slot) => {

@@ -54,7 +54,7 @@ const signatures: Readonly<Record<string, readonly Kind[]>> = {
   mapUpdateBatch: ['map', 'bytes', 'bytes', 'number', 'flags'],
   mapDeleteBatch: ['map', 'bytes', 'number'],
   mapLookupBatch: ['map', 'flag', 'bytes', 'bytes', 'bytes', 'number'],
-  mapMmap: ['map'],
+  mapMmap: ['map', 'number', 'number'],
   mapFreeze: ['map'],
   bufferDetach: ['other'],
   programInfo: ['program'],

@@ -26,17 +26,22 @@ export function isReceived(memory: Uint8Array, slot: number): boolean {
 }
 
 /**
- * Writes client, server (as the pod asked it) and client port of the slot at `from` into the header of
- * the slot at `to`. False if the kernel's record is not whole.
+ * Writes client, server (as the pod asked it) and client port of the slot at `from` in `memory` into the
+ * header of the slot at `to` in `target`. False if the kernel's record is not whole.
  */
-export function readMetadata(memory: Uint8Array, from: number, to: number): boolean {
+export function readMetadata(
+  memory: Uint8Array,
+  from: number,
+  target: Uint8Array,
+  to: number,
+): boolean {
   const name = from + tdJournalSlot.name;
-  if (!copyAddress(memory, name, to + tdJournalSlot.client)) return false;
+  if (!copyAddress(memory, name, target, to + tdJournalSlot.client)) return false;
   const port = ((memory[name + 2] as number) << 8) | (memory[name + 3] as number);
-  memory[to + tdJournalSlot.client_port] = port & 0xff;
-  memory[to + tdJournalSlot.client_port + 1] = port >> 8;
-  memory[to + tdJournalSlot.client_port + 2] = 0;
-  memory[to + tdJournalSlot.client_port + 3] = 0;
+  target[to + tdJournalSlot.client_port] = port & 0xff;
+  target[to + tdJournalSlot.client_port + 1] = port >> 8;
+  target[to + tdJournalSlot.client_port + 2] = 0;
+  target[to + tdJournalSlot.client_port + 3] = 0;
   const control = from + tdJournalSlot.control;
   const view = new DataView(memory.buffer, memory.byteOffset + control, controlBytes);
   for (let at = 0; at + headerBytes <= controlBytes; ) {
@@ -48,7 +53,7 @@ export function readMetadata(memory: Uint8Array, from: number, to: number): bool
       (level === solIp && type === ipOrigdstaddr) ||
       (level === solIpv6 && type === ipv6Origdstaddr);
     if (isDestination) {
-      return copyAddress(memory, control + at + headerBytes, to + tdJournalSlot.server);
+      return copyAddress(memory, control + at + headerBytes, target, to + tdJournalSlot.server);
     }
     at += (length + 7) & ~7;
   }
@@ -60,15 +65,20 @@ function familyAt(memory: Uint8Array, sockaddr: number): number {
 }
 
 /** The address of a sockaddr as 16 bytes, IPv4 as ::ffff:a.b.c.d. */
-function copyAddress(memory: Uint8Array, sockaddr: number, to: number): boolean {
+function copyAddress(
+  memory: Uint8Array,
+  sockaddr: number,
+  target: Uint8Array,
+  to: number,
+): boolean {
   const family = familyAt(memory, sockaddr);
   if (family === inet) {
-    memory.fill(0, to, to + 10);
-    memory.fill(0xff, to + 10, to + 12);
-    memory.copyWithin(to + 12, sockaddr + 4, sockaddr + addressBytes[inet]);
+    target.fill(0, to, to + 10);
+    target.fill(0xff, to + 10, to + 12);
+    target.set(memory.subarray(sockaddr + 4, sockaddr + addressBytes[inet]), to + 12);
     return true;
   }
   if (family !== inet6) return false;
-  memory.copyWithin(to, sockaddr + 8, sockaddr + addressBytes[inet6]);
+  target.set(memory.subarray(sockaddr + 8, sockaddr + addressBytes[inet6]), to);
   return true;
 }

@@ -45,7 +45,10 @@ class Model {
   readonly #random = randomOf(seed);
   readonly #memory = new ArrayBuffer(2 * regionBytes);
   readonly #words = new Uint32Array(this.#memory);
-  readonly #regions = [new JournalRegion(this.#memory, 0), new JournalRegion(this.#memory, 1)];
+  readonly #regions = [
+    new JournalRegion(this.#memory, 0),
+    new JournalRegion(this.#memory, 1, regionBytes),
+  ];
   readonly #lives: Life[] = [];
   readonly #open = new Set<number>();
   readonly #claims = new Set<string>();
@@ -91,7 +94,7 @@ class Model {
 
   #begin(member: number): Life {
     const region = this.#regions[member] as JournalRegion;
-    const slots = new QuerySlots(this.#memory, region);
+    const slots = new QuerySlots(region);
     const life: Life = { slots, tasks: [], pending: [], copying: 0 };
     const other = this.#regions[1 - member] as JournalRegion;
     life.tasks.push(this.#serve(life), this.#takeOver(life, member, other, region));

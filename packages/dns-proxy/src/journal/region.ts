@@ -23,7 +23,7 @@ import {
   tdJournalState,
 } from '@tandem/datapath/abi.gen';
 
-/** Bytes of one member's region. */
+/** Bytes of one member's region: whole pages. */
 export const regionBytes: number = TD_JOURNAL_REGION_CELLS * TD_JOURNAL_CELL_BYTES;
 const firstSlotCell = 1 + TD_JOURNAL_STATE_CELLS;
 const firstScratchCell = firstSlotCell + TD_JOURNAL_SLOTS;
@@ -46,6 +46,7 @@ export const claimed = (word: number, claimer: number): number =>
   advanced(word, tdJournalState.CLAIMED) | (claimer << claimerShift);
 
 export class JournalRegion {
+  readonly memory: ArrayBufferLike;
   readonly member: number;
   /** State words, one per slot. */
   readonly states: Int32Array;
@@ -54,9 +55,9 @@ export class JournalRegion {
   readonly scratchByte: number;
   readonly #header: Uint32Array;
 
-  /** `memory` holds all regions, as the map does. */
-  constructor(memory: ArrayBufferLike, member: number) {
-    const start = member * regionBytes;
+  /** `memory` holds the member's region from byte `start` on. */
+  constructor(memory: ArrayBufferLike, member: number, start: number = 0) {
+    this.memory = memory;
     this.member = member;
     this.#header = new Uint32Array(memory, start, 1);
     this.states = new Int32Array(memory, start + TD_JOURNAL_CELL_BYTES, TD_JOURNAL_SLOTS);

@@ -20,16 +20,18 @@ import { counter } from '../counters.ts';
 import { journalAgeMsMax } from '../limits.ts';
 import { type QuerySlots, slotClientId, slotLength, slotReceivedMs } from '../query/slots.ts';
 import { isReceived, readMetadata } from './metadata.ts';
-import { advanced, claimed, JournalRegion, stateOf } from './region.ts';
+import { advanced, claimed, type JournalRegion, stateOf } from './region.ts';
 
 const { FREE, RECEIVING, CLAIMED } = tdJournalState;
-/** Words of a slot that say whose query it is. */
-const storyWords = tdJournalSlot.reserved / 4;
+/** Of a slot: what says whose query it is. */
+const storyBytes = tdJournalSlot.reserved;
 
 export interface ReplayOptions {
-  /** The journal of all members. */
-  readonly memory: Uint8Array;
   readonly slots: QuerySlots;
+  /** The region of another member, mapped; asked once while that one is away. */
+  readonly region: (member: number) => JournalRegion;
+  /** What was mapped is not needed any more. */
+  readonly release?: (region: JournalRegion) => void;
   readonly counters: Float64Array;
   /** Before the first of some replays. */
   readonly begin: (monotonicNs: number) => void;
@@ -41,16 +43,15 @@ export interface ReplayOptions {
 
 export class JournalReplay {
   readonly #o: ReplayOptions;
-  readonly #regions: readonly JournalRegion[];
+  /** Bytes of the own region, and of the one that is being taken over. */
+  readonly #own: Uint8Array;
+  readonly #regions = new Map<number, JournalRegion>();
   #monotonicNs = 0;
   #hasBegun = false;
 
   constructor(options: ReplayOptions) {
     this.#o = options;
-    this.#regions = Array.from(
-      { length: TD_JOURNAL_MEMBERS },
-      (_, member) => new JournalRegion(options.memory.buffer, member),
-    );
+    this.#own = new Uint8Array(options.slots.region.memory);
   }
 
   /**
@@ -58,15 +59,25 @@ export class JournalReplay {
    * it received nothing after that.
    */
   takeOver(member: number, lastBeatNs: number, monotonicNs: number): void {
-    const region = this.#regions[member];
-    if (region === undefined || !region.isReadable) return;
+    if (member >= TD_JOURNAL_MEMBERS) return;
+    const region = this.#regions.get(member) ?? this.#o.region(member);
+    this.#regions.set(member, region);
+    if (!region.isReadable) return;
+    const bytes = new Uint8Array(region.memory);
     this.#monotonicNs = monotonicNs;
     for (let slot = 0; slot < TD_JOURNAL_SLOTS; slot++) {
       const word = region.states[slot] as number;
       if (stateOf(word) === FREE || stateOf(word) === CLAIMED) continue;
-      if (!this.#take(region, slot, word, lastBeatNs)) break;
+      if (!this.#take(region, bytes, slot, word, lastBeatNs)) break;
     }
     this.#finish();
+  }
+
+  /** The member is back: its region is its own affair. */
+  leave(member: number): void {
+    const region = this.#regions.get(member);
+    this.#regions.delete(member);
+    if (region !== undefined) this.#o.release?.(region);
   }
 
   /**
@@ -80,7 +91,7 @@ export class JournalReplay {
     for (const slot of slots.leftovers()) {
       const word = region.word(slot);
       if (stateOf(word) === FREE || stateOf(word) === CLAIMED) continue;
-      if (!this.#take(region, slot, word, lastBeatNs)) break;
+      if (!this.#take(region, this.#own, slot, word, lastBeatNs)) break;
       region.swap(slot, word, advanced(word, FREE));
     }
     this.#finish();
@@ -88,14 +99,20 @@ export class JournalReplay {
   }
 
   /** False when there is no slot to copy into: the rest waits. */
-  #take(region: JournalRegion, slot: number, word: number, lastBeatNs: number): boolean {
-    const { memory, slots } = this.#o;
+  #take(
+    region: JournalRegion,
+    bytes: Uint8Array,
+    slot: number,
+    word: number,
+    lastBeatNs: number,
+  ): boolean {
+    const { slots } = this.#o;
     const from = region.slotsByte + slot * TD_JOURNAL_CELL_BYTES;
     const isTorn = stateOf(word) === RECEIVING;
-    if (isTorn && !isReceived(memory, from)) return true;
+    if (isTorn && !isReceived(bytes, from)) return true;
     // Signed: a query may be younger than the clock that was read before it came.
     const nowMs = this.#monotonicNs / 1e6;
-    const receivedMs = slots.words[from / 4 + slotReceivedMs] as number;
+    const receivedMs = new DataView(region.memory).getUint32(from + slotReceivedMs * 4, true);
     const ageMs = isTorn ? nowMs - lastBeatNs / 1e6 : (nowMs - receivedMs) | 0;
     if (ageMs > journalAgeMsMax) return true;
     const own = slots.take();
@@ -108,7 +125,7 @@ export class JournalReplay {
       slots.giveBack(own);
       return true;
     }
-    const isWhole = this.#copy(from, own, isTorn);
+    const isWhole = this.#copy(bytes, from, own, isTorn);
     if (!region.swap(slot, claim, advanced(word, FREE)) || !isWhole) {
       slots.giveBack(own);
       return true;
@@ -122,27 +139,26 @@ export class JournalReplay {
   }
 
   /** Copies the slot at byte `from` into `own`; false if it tells no whole story. */
-  #copy(from: number, own: number, isTorn: boolean): boolean {
-    const { memory, slots } = this.#o;
+  #copy(bytes: Uint8Array, from: number, own: number, isTorn: boolean): boolean {
+    const { slots } = this.#o;
+    const target = this.#own;
     const { words } = slots;
     const at = slots.wordOf(own);
     const message = from + tdJournalSlot.message;
     if (isTorn) {
-      memory.copyWithin(slots.messageOf(own), message, message + TD_JOURNAL_MESSAGE_BYTES);
+      target.set(bytes.subarray(message, message + TD_JOURNAL_MESSAGE_BYTES), slots.messageOf(own));
       slots.filled(own, TD_JOURNAL_MESSAGE_BYTES);
       // Its length was in the dead process. What follows a query in a slot is zero.
       words[at + slotLength] = TD_JOURNAL_MESSAGE_BYTES;
       words[at + slotReceivedMs] = (this.#monotonicNs / 1e6) >>> 0;
-      return readMetadata(memory, from, at * 4);
+      return readMetadata(bytes, from, target, at * 4);
     }
-    for (let word = 0; word < storyWords; word++) {
-      words[at + word] = words[from / 4 + word] as number;
-    }
+    target.set(bytes.subarray(from, from + storyBytes), at * 4);
     const length = words[at + slotLength] as number;
     if (length < 12 || length > TD_JOURNAL_MESSAGE_BYTES) return false;
-    memory.copyWithin(slots.messageOf(own), message, message + length);
+    target.set(bytes.subarray(message, message + length), slots.messageOf(own));
     slots.filled(own, length);
-    setId(memory, slots.messageOf(own), words[at + slotClientId] as number);
+    setId(target, slots.messageOf(own), words[at + slotClientId] as number);
     return true;
   }
 

@@ -18,9 +18,9 @@ interface World {
   readonly slots: QuerySlots;
 }
 
-function world(memory = new ArrayBuffer(2 * regionBytes)): World {
+function world(memory = new ArrayBuffer(regionBytes)): World {
   const region = new JournalRegion(memory, member);
-  return { memory, region, slots: new QuerySlots(memory, region) };
+  return { memory, region, slots: new QuerySlots(region) };
 }
 
 /** What another member does with a slot: claims it now, frees it when the function is called. */
@@ -169,7 +169,7 @@ test('a new life takes what is free and leaves the rest as it was', () => {
 test('a region of an unknown layout is begun anew by its owner, and read by nobody', () => {
   const { memory, region, slots } = world();
   slots.receive(slots.take());
-  new Uint32Array(memory, regionBytes * member, 1)[0] = 99;
+  new Uint32Array(memory, 0, 1)[0] = 99;
   assert.ok(!region.isReadable);
   assert.equal(world(memory).slots.free, inFlightMax);
   assert.ok(region.isReadable);

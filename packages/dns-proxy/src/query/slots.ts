@@ -78,11 +78,11 @@ export class QuerySlots {
   /** Slots that another member, or a former life of this one, holds. */
   readonly #away = new Map<number, Away>();
 
-  /** `memory` holds all regions of the journal. Slots that a former life left are not touched. */
-  constructor(memory: ArrayBufferLike, region: JournalRegion) {
+  /** Slots that a former life left are not touched. */
+  constructor(region: JournalRegion) {
     this.region = region;
-    this.words = new Uint32Array(memory);
-    this.#doubles = new Float64Array(memory);
+    this.words = new Uint32Array(region.memory);
+    this.#doubles = new Float64Array(region.memory);
     this.#firstWord = region.slotsByte / 4;
     region.own();
     for (let slot = inFlightMax - 1; slot >= 0; slot--) this.#adopt(slot, region.word(slot));
