@@ -60,6 +60,11 @@ export class JournalReplay {
    */
   takeOver(member: number, lastBeatNs: number, monotonicNs: number): void {
     if (member >= TD_JOURNAL_MEMBERS) return;
+    if ((monotonicNs - lastBeatNs) / 1e6 > journalAgeMsMax) {
+      // All that it had in hand is too old by now: an absence may last for days.
+      this.leave(member);
+      return;
+    }
     const region = this.#regions.get(member) ?? this.#o.region(member);
     this.#regions.set(member, region);
     if (!region.isReadable) return;
@@ -73,7 +78,7 @@ export class JournalReplay {
     this.#finish();
   }
 
-  /** The member is back: its region is its own affair. */
+  /** Its region is its own affair again, or of no interest any more. */
   leave(member: number): void {
     const region = this.#regions.get(member);
     this.#regions.delete(member);
