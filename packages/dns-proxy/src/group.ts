@@ -39,7 +39,7 @@ export class GroupMember {
   readonly #scratchBits = new Float64Array(this.#scratch.buffer);
 
   /** `memory` is the mmap-ed value of the `group` map. */
-  constructor(memory: ArrayBuffer, index: number) {
+  constructor(memory: ArrayBufferLike, index: number) {
     this.index = index;
     this.#words = new Uint32Array(memory);
     this.#doubles = new Float64Array(memory);

@@ -18,6 +18,7 @@ import { ReplyView } from '@tandem/core/dns/reply';
 import { TD_MEMBERS_MAX, tdListenerKind } from '@tandem/datapath/abi.gen';
 import { Datapath } from '@tandem/datapath/datapath';
 import { clockInto } from '@tandem/dns-sockets/clock';
+import { closeFd } from '@tandem/dns-sockets/fd';
 import { createListener } from '@tandem/dns-sockets/listener';
 import { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { SharedRingWriter } from '@tandem/runtime/shared-ring';
@@ -36,6 +37,7 @@ import {
   udpQueryBytesMax,
   udpReplyBytesMax,
 } from './limits.ts';
+import { MemberLife } from './member-life.ts';
 import { PeerLink } from './peer/link.ts';
 import { Takeover } from './peer/takeover.ts';
 import { EndpointLimits } from './policy/endpoint-limits.ts';
@@ -74,16 +76,11 @@ class DnsWorker {
   readonly #listenerLoop: UdpLoop;
   readonly #upstreamLoop: UdpLoop;
   readonly #replay: JournalReplay;
-  /** The last sign of this member's former life, CLOCK_MONOTONIC ns. */
-  readonly #formerBeatNs: number;
+  readonly #life: MemberLife;
   readonly #takeover: Takeover;
   readonly #link: PeerLink;
   /** By td_listener_kind. */
   readonly #listeners: number[] = [];
-  #hasJoined = false;
-  /** 'waiting': for the drain token, up to `#drainDeadlineNs`. */
-  #draining: 'no' | 'waiting' | 'yes' = 'no';
-  #drainDeadlineNs = 0;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
@@ -152,7 +149,7 @@ class DnsWorker {
       query,
       reply,
       denialRcode,
-      beat: (monotonicNs) => this.#beat(monotonicNs),
+      beat: (monotonicNs) => this.#life.beat(monotonicNs),
     });
     this.#tcp = new TcpServer({
       judge: this.#judge,
@@ -164,13 +161,13 @@ class DnsWorker {
       replyWords: new Uint32Array(reply.addresses.buffer),
       random,
       denialRcode,
-      monotonicNs: () => this.#now(),
+      monotonicNs: () => this.#life.now(),
       boottimeNs: () => this.#clock[1] as number,
       count: (index) => {
         counters[index] = (counters[index] as number) + 1;
       },
     });
-    this.#formerBeatNs = this.#group.beatNsOf(options.member);
+    const formerBeatNs = this.#group.beatNsOf(options.member);
     this.#replay = new JournalReplay({
       slots: this.#slots,
       region: (member) => this.#mapRegion(member),
@@ -181,6 +178,22 @@ class DnsWorker {
       end: () => this.#udp.endReplay(),
     });
     this.#takeover = this.#createTakeover();
+    this.#life = new MemberLife({
+      role: options.role,
+      group: this.#group,
+      judge: this.#judge,
+      slots: this.#slots,
+      udp: this.#udp,
+      tcp: this.#tcp,
+      pool: this.#pool,
+      replay: this.#replay,
+      takeover: this.#takeover,
+      formerBeatNs,
+      clock: this.#clock,
+      readClock: () => clockInto(this.#clock),
+      readListeners: () => this.#readListeners(),
+      onDrained: () => post({ kind: 'drained' }),
+    });
     this.#link = this.#createLink();
   }
 
@@ -204,9 +217,9 @@ class DnsWorker {
       listeners: () => this.#listeners,
       onLinked: (hello) => {
         add(counter.peerLinks);
-        this.#takeover.onLinked(hello, this.#now());
+        this.#takeover.onLinked(hello, this.#life.now());
       },
-      onLost: (lost) => this.#takeover.onLost(lost, this.#now()),
+      onLost: (lost) => this.#takeover.onLost(lost, this.#life.now()),
       onRefused: () => add(counter.peerLinksRefused),
     });
   }
@@ -217,6 +230,7 @@ class DnsWorker {
       group: this.#group,
       loop: this.#listenerLoop,
       tcp: this.#tcp,
+      closeFd,
       replay: (member, lastBeatNs, now) => this.#replay.takeOver(member, lastBeatNs, now),
       onEvent: (event, member) => {
         if (event === 'hung') {
@@ -231,8 +245,8 @@ class DnsWorker {
   /** Opens the four listeners and puts them into the group's array. */
   start(): void {
     this.#openListeners();
-    setInterval(() => this.#tick(), heartbeatIntervalMs);
-    setInterval(() => this.#sweep(), sweepIntervalMs);
+    setInterval(() => this.#life.tick(), heartbeatIntervalMs);
+    setInterval(() => this.#life.sweep(), sweepIntervalMs);
     setInterval(() => this.#keepSelector(), selectorIntervalMs);
     this.#link.start();
     post({ kind: 'ready' });
@@ -273,48 +287,18 @@ class DnsWorker {
 
   onMessage(message: ToWorker): void {
     if (message.kind === 'policy') this.#install(new PolicyTables(message.image));
-    else if (message.kind === 'drain') this.#beginDrain(message.tokenTimeoutMs);
+    else if (message.kind === 'drain') this.#life.drain(message.tokenTimeoutMs);
     else this.#stop();
   }
 
   #install(tables: PolicyTables): void {
-    this.#judge.install(tables);
-    if (!this.#hasJoined) {
-      collectStartGarbage();
-      this.#readListeners();
-      this.#now();
-      const [monotonicNs, boottimeNs] = this.#clock as unknown as [number, number];
-      this.#group.join(this.#options.role, monotonicNs, boottimeNs);
-      this.#group.setRevision(tables.revision);
-      this.#hasJoined = true;
-      this.#replay.resume(this.#formerBeatNs, monotonicNs);
-    }
+    if (!this.#life.hasJoined) collectStartGarbage();
+    this.#life.install(tables);
     post({ kind: 'installed', revision: tables.revision });
   }
 
-  #beginDrain(tokenTimeoutMs: number): void {
-    this.#drainDeadlineNs = this.#now() + tokenTimeoutMs * 1e6;
-    this.#draining = 'waiting';
-    this.#drain(this.#now());
-  }
-
-  /** Leaves the group when it may; what is in flight is still answered. */
-  #drain(monotonicNs: number): void {
-    if (this.#hasJoined) {
-      const isFree = this.#group.takeDrainToken(monotonicNs);
-      if (!isFree && monotonicNs < this.#drainDeadlineNs) return;
-      this.#group.setState('drain');
-    }
-    this.#draining = 'yes';
-    this.#tcp.drain();
-    this.#sweep();
-  }
-
   #stop(): void {
-    if (this.#hasJoined) {
-      this.#group.setState('dead');
-      this.#group.releaseDrainToken();
-    }
+    this.#life.leave();
     this.#link.stop();
     this.#takeover.close();
     this.#tcp.close();
@@ -342,33 +326,6 @@ class DnsWorker {
       counters[counter.queriesAdopted] = (counters[counter.queriesAdopted] as number) + count;
     }
     this.#udp.onQueries(listener, count);
-  }
-
-  #tick(): void {
-    const now = this.#now();
-    this.#beat(now);
-    if (this.#hasJoined) this.#takeover.tick(now);
-    if (this.#draining === 'waiting') this.#drain(now);
-  }
-
-  #sweep(): void {
-    const now = this.#now();
-    this.#udp.sweep(now);
-    if (this.#hasJoined && this.#slots.hasLeftovers) this.#replay.resume(this.#formerBeatNs, now);
-    this.#pool.sweep(now / 1e6);
-    if (this.#draining === 'yes' && this.#slots.inFlight === 0 && this.#tcp.connections === 0) {
-      post({ kind: 'drained' });
-    }
-  }
-
-  #beat(monotonicNs: number): void {
-    if (this.#hasJoined) this.#group.beat(monotonicNs);
-  }
-
-  /** CLOCK_MONOTONIC in nanoseconds; refreshes CLOCK_BOOTTIME too. */
-  #now(): number {
-    clockInto(this.#clock);
-    return this.#clock[0] as number;
   }
 }
 

@@ -12,7 +12,6 @@ import {
   TD_JOURNAL_CELL_BYTES,
   TD_JOURNAL_MEMBERS,
   TD_JOURNAL_MESSAGE_BYTES,
-  TD_JOURNAL_SLOTS,
   tdJournalSlot,
   tdJournalState,
 } from '@tandem/datapath/abi.gen';
@@ -70,7 +69,7 @@ export class JournalReplay {
     if (!region.isReadable) return;
     const bytes = new Uint8Array(region.memory);
     this.#monotonicNs = monotonicNs;
-    for (let slot = 0; slot < TD_JOURNAL_SLOTS; slot++) {
+    for (let slot = 0; slot < region.slotCount; slot++) {
       const word = region.states[slot] as number;
       if (stateOf(word) === FREE || stateOf(word) === CLAIMED) continue;
       if (!this.#take(region, bytes, slot, word, lastBeatNs)) break;

@@ -20,7 +20,6 @@ import {
   tdListenerKind,
   tdMemberState,
 } from '@tandem/datapath/abi.gen';
-import { closeFd } from '@tandem/dns-sockets/fd';
 import { socketsMax } from '@tandem/dns-sockets/limits';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import type { GroupMember } from '../group.ts';
@@ -34,8 +33,9 @@ export type TakeoverEvent = 'linked' | 'lost' | 'hung' | 'back';
 
 export interface TakeoverOptions {
   readonly group: GroupMember;
-  readonly loop: UdpLoop;
-  readonly tcp: TcpServer;
+  readonly loop: Pick<UdpLoop, 'add' | 'remove'>;
+  readonly tcp: Pick<TcpServer, 'listen'>;
+  readonly closeFd: (fd: number) => void;
   /** Called in each tick while `member` is away, with its last beat. CLOCK_MONOTONIC ns. */
   readonly replay: (member: number, lastBeatNs: number, monotonicNs: number) => void;
   readonly onEvent: (event: TakeoverEvent, member: number) => void;
@@ -184,6 +184,6 @@ export class Takeover {
 
   #close(listeners: Listeners): void {
     this.#giveUp(listeners);
-    for (const fd of listeners.fds) closeFd(fd);
+    for (const fd of listeners.fds) this.#o.closeFd(fd);
   }
 }

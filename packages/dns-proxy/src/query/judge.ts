@@ -24,7 +24,7 @@ export const notReady = -2;
 export class Judge {
   readonly flows: FlowTable;
   readonly limits: EndpointLimits;
-  readonly #endpoints: BpfMap;
+  readonly #endpoints: Pick<BpfMap, 'lookupInto'>;
   readonly #group: GroupMember;
   readonly #pool: UdpPool;
   readonly #counters: Float64Array;
@@ -46,7 +46,7 @@ export class Judge {
   constructor(options: {
     readonly flows: FlowTable;
     readonly limits: EndpointLimits;
-    readonly endpoints: BpfMap;
+    readonly endpoints: Pick<BpfMap, 'lookupInto'>;
     readonly group: GroupMember;
     readonly pool: UdpPool;
     readonly counters: Float64Array;
