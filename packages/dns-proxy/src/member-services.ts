@@ -33,13 +33,9 @@ import { addDnsMetrics } from './metrics/dns-metrics.ts';
 import { addFields, addNodeMetrics } from './metrics/node-metrics.ts';
 import { Backfill } from './store/backfill.ts';
 import { KernelExpiry } from './store/kernel-expiry.ts';
-import {
-  backfillSettleMs,
-  cacheExpiryStepPlaces,
-  expiryStepMs,
-  expiryWalkMs,
-} from './store/limits.ts';
+import { backfillSettleMs } from './store/limits.ts';
 import { NodeStore } from './store/node-store.ts';
+import { Upkeep } from './store/upkeep.ts';
 import { Exchange } from './sync/exchange.ts';
 import { exchangeTickMs } from './sync/limits.ts';
 import { version } from './version.ts';
@@ -86,7 +82,6 @@ export class MemberServices {
   #expiry: KernelExpiry | null = null;
   #backfill: Backfill | null = null;
   #timer: NodeJS.Timeout | null = null;
-  #nextExpiryMs = 0;
 
   constructor(options: MemberServicesOptions) {
     this.#o = options;
@@ -145,10 +140,23 @@ export class MemberServices {
       writer,
       idleSeconds: config.fqdnIdleSeconds,
     });
+    const upkeep = new Upkeep({
+      exchange: this.exchange,
+      cache: this.store.cache,
+      expiry: this.#expiry,
+      isSweeper: () => this.#isSweeper(),
+      onExpiryError: (error) =>
+        this.#o.log.error('expired addresses stay in the datapath', {
+          error: TandemError.from(error),
+        }),
+    });
     const context = this.#context(this.#kernel);
     const admin = createAdmin(context);
     this.#addMetrics(context, admin);
-    this.#timer = setInterval(() => this.#tick(), exchangeTickMs);
+    this.#timer = setInterval(
+      () => upkeep.tick(systemClock.monotonicMs(), nowSeconds()),
+      exchangeTickMs,
+    );
     await this.#startAdmin(admin);
     await this.#startMetrics();
   }
@@ -305,23 +313,6 @@ export class MemberServices {
         code,
         message: `${component.name} could not start: ${failure.message}`,
         fix: 'mend the cause and restart this process; DNS and policy are not concerned',
-      });
-    }
-  }
-
-  #tick(): void {
-    const nowMs = systemClock.monotonicMs();
-    const nowSeconds = Math.floor(systemClock.boottimeSeconds());
-    this.exchange.tick(nowMs, nowSeconds);
-    this.store.cache.expire(nowSeconds, cacheExpiryStepPlaces);
-    if (nowMs < this.#nextExpiryMs || this.#expiry === null || !this.#isSweeper()) return;
-    try {
-      const isEnd = this.#expiry.step(nowSeconds);
-      this.#nextExpiryMs = nowMs + (isEnd ? expiryWalkMs : expiryStepMs);
-    } catch (error) {
-      this.#nextExpiryMs = nowMs + expiryWalkMs;
-      this.#o.log.error('expired addresses stay in the datapath', {
-        error: TandemError.from(error),
       });
     }
   }

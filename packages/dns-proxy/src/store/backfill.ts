@@ -72,6 +72,16 @@ export class Backfill {
   }
 
   async #feed(tables: PolicyTables, wanted: ReadonlySet<number> | null): Promise<void> {
+    for (const _ of this.slices(tables, wanted)) {
+      // oxlint-disable-next-line no-await-in-loop -- other work of the thread passes between slices
+      await new Promise((resolve) => {
+        setImmediate(resolve);
+      });
+    }
+  }
+
+  /** The work of a feed: `wanted` null feeds all selectors. Others may have their turn at each yield. */
+  *slices(tables: PolicyTables, wanted: ReadonlySet<number> | null): Generator<void> {
     this.counters.runs += 1;
     let place = this.#o.cache.nextName(1);
     while (place !== 0) {
@@ -82,10 +92,7 @@ export class Backfill {
       }
       this.#flush();
       if (place === 0) return;
-      // oxlint-disable-next-line no-await-in-loop -- other work of the thread passes between slices
-      await new Promise((resolve) => {
-        setImmediate(resolve);
-      });
+      yield;
     }
   }
 
