@@ -17,7 +17,7 @@ import { addEntries, pruneEntries } from '@tandem/datapath/reconcile';
 import { TandemError } from '@tandem/runtime/tandem-error';
 
 export interface ApplyStep {
-  readonly datapath: Datapath;
+  readonly datapath: Pick<Datapath, 'map'>;
   readonly compiled: Compiled;
   /** Policies that may be in the kernel from before. */
   readonly retained: ReadonlyMap<number, CompiledPolicy>;
@@ -55,17 +55,17 @@ export function applyToDatapath({ datapath, compiled, retained, endpoints }: App
   Atomics.store(groupWords(datapath), tdGroup.applied_revision / 4, compiled.members.revision);
 }
 
-function groupWords(datapath: Datapath): Uint32Array {
+function groupWords(datapath: Pick<Datapath, 'map'>): Uint32Array {
   return new Uint32Array(datapath.map('group').mmap());
 }
 
 /** Tells members that what they remember of endpoints is stale. */
-function bumpGeneration(datapath: Datapath): void {
+function bumpGeneration(datapath: Pick<Datapath, 'map'>): void {
   Atomics.add(groupWords(datapath), tdGroup.generation / 4, 1);
 }
 
 /** Members below it are passed over while another one is LIVE. */
-export function requireRevision(datapath: Datapath, revision: number): void {
+export function requireRevision(datapath: Pick<Datapath, 'map'>, revision: number): void {
   Atomics.store(groupWords(datapath), tdGroup.required_revision / 4, revision);
 }
 
