@@ -21,12 +21,13 @@ import type { PolicyOfVariant } from './universe.ts';
 
 export type MapName = 'endpoints' | 'classes' | 'policy' | 'dns_servers';
 
-export const mapSizes: Readonly<Record<MapName, { readonly key: number; readonly value: number }>> = {
-  endpoints: { key: 16, value: tdEndpoint.size },
-  classes: { key: tdClassKey.size, value: tdClass.size },
-  policy: { key: tdPolicyKey.size, value: tdPolicy.size },
-  dns_servers: { key: tdDnsServerKey.size, value: tdDnsServer.size },
-};
+export const mapSizes: Readonly<Record<MapName, { readonly key: number; readonly value: number }>> =
+  {
+    endpoints: { key: 16, value: tdEndpoint.size },
+    classes: { key: tdClassKey.size, value: tdClass.size },
+    policy: { key: tdPolicyKey.size, value: tdPolicy.size },
+    dns_servers: { key: tdDnsServerKey.size, value: tdDnsServer.size },
+  };
 
 const made = new Map<PolicyOfVariant, Record<MapName, EntryMap>>();
 

@@ -122,12 +122,12 @@ function missingInMap(world: World, { name, address, expires, scope }: FqdnMappi
     ({ wire }) => wire.length === name.length && wire.every((octet, i) => octet === name[i]),
   );
   const host = new DataView(address.buffer, address.byteOffset).getUint32(12, true);
-  for (const { id } of world.snapshot?.policy.compiled.members.selectors ?? []) {
+  for (const { id } of world.lives[0]?.main.policy?.compiled.members.selectors ?? []) {
     const facts = selectorFacts.get(id);
     if (facts === undefined || !facts.names.has(index) || facts.policyId !== scope) continue;
     const kept = world.fqdn.expiresOf(host, id);
     if (kept + slackSeconds < expires)
-      return `${names[index]?.text} is known until ${expires}, the map has its address until ${kept}`;
+      return `${names[index]?.text} is known until ${expires}, the map has its address until ${kept} for selector ${id} of policy ${scope}`;
   }
   return null;
 }

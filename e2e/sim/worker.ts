@@ -50,6 +50,8 @@ import { serverOf, type UpstreamSocket } from './upstream.ts';
 
 const key = { low: 1, high: 2 };
 const batchMax = 64;
+const { FREE, RECEIVING, IN_FLIGHT, CLAIMED } = tdJournalState;
+const excuseOfClaimer = 'claimer died or was stopped before it had done what it claimed';
 const inFlight = 128;
 
 export type ToWorker =
@@ -122,8 +124,9 @@ export class SimWorker {
   #isDraining = false;
   #tickNs: number;
   #sweepNs: number;
-  /** Query that is being copied out of a slot claimed. */
-  #copying = -1;
+  /** Ports of the queries that were claimed, and are not in flight here, nor answered, yet. */
+  readonly #claimed = new Set<number>();
+  #lastClaimed = -1;
 
   constructor(life: Life, thread: Thread) {
     this.life = life;
@@ -269,7 +272,7 @@ export class SimWorker {
     });
   }
 
-  /** A claimer that dies or is stopped for a second in its copy loses that one query: two faults. */
+  /** What a claimer has in hand when it dies, or is stopped for a second, is lost: two faults at once. */
   readonly onSwap = (
     region: JournalRegion,
     slot: number,
@@ -283,27 +286,21 @@ export class SimWorker {
       region.member,
       slot,
     );
-    if (isDone && stateOf(to) === tdJournalState.CLAIMED && claimerOf(to) === this.life.index) {
-      this.#copying = queryInSlot(
-        journals[region.member] as ArrayBuffer,
-        region,
-        slot,
-        stateOf(from),
-      );
-    } else if (stateOf(from) === tdJournalState.CLAIMED && claimerOf(from) === this.life.index) {
-      if (!isDone)
-        oracle.excuse(
-          oracle.queryOfPort(this.#copying),
-          'claimer died or was stopped while it copied',
-        );
-      this.#copying = -1;
+    if (isDone && stateOf(to) === CLAIMED && claimerOf(to) === this.life.index) {
+      const journal = journals[region.member] as ArrayBuffer;
+      this.#lastClaimed = queryInSlot(journal, region, slot, stateOf(from));
+      this.#claimed.add(this.#lastClaimed);
+    } else if (!isDone && stateOf(from) === CLAIMED && claimerOf(from) === this.life.index) {
+      oracle.excuse(oracle.queryOfPort(this.#lastClaimed), excuseOfClaimer);
+    } else if (isDone && stateOf(from) === FREE && stateOf(to) === IN_FLIGHT) {
+      this.#claimed.delete(this.#words[this.slots.wordOf(slot) + slotClientPort] as number);
     }
   };
 
   /** The process ends here, whatever it is doing. */
   onDeath(): void {
     const { oracle } = this.life.world;
-    oracle.excuse(oracle.queryOfPort(this.#copying), 'claimer died or was stopped while it copied');
+    for (const port of this.#claimed) oracle.excuse(oracle.queryOfPort(port), excuseOfClaimer);
     this.#listeners.close();
     this.#upstreams.close();
   }
@@ -348,6 +345,7 @@ export class SimWorker {
       this.member.drain(message.tokenTimeoutMs);
     } else {
       this.member.leave();
+      this.life.world.dying = this.life;
       this.#takeover.close();
       this.life.end('stops');
     }
@@ -408,19 +406,21 @@ export class SimWorker {
     const { world } = this.life;
     if (socket.queue.length === 0) return;
     const { oracle } = world;
-    const count = Math.min(socket.queue.length, batchMax, 1 + world.random.int(8));
-    for (let i = 0; i < count; i++) {
-      const query = oracle.queries[
-        socket.queue.shift() as number
-      ] as (typeof oracle.queries)[number];
+    const most = 1 + world.random.int(8);
+    let count = 0;
+    // Another process may read the same queue, between any two datagrams.
+    for (let next = socket.queue.shift(); next !== undefined; next = socket.queue.shift()) {
+      const query = oracle.queries[next] as (typeof oracle.queries)[number];
       world.trace.note(`${this.life.name} receives`, query.number, socket.member);
-      this.#listeners.receive(i, {
+      this.#listeners.receive(count, {
         payload: (names[query.name] as (typeof names)[number]).query,
         id: oracle.idOf(query),
         peer: (pods[query.pod] as (typeof pods)[number]).words,
         peerPort: oracle.portOf(query),
         destination: serverWords[query.server] as Uint32Array,
       });
+      count += 1;
+      if (count === most) break;
     }
     this.#readClock(this.#listeners.clock);
     this.judgedNs = world.nowNs;
@@ -430,9 +430,12 @@ export class SimWorker {
 
   #receiveReplies(socket: UpstreamSocket, handle: number): void {
     if (socket.queue.length === 0) return;
-    const count = Math.min(socket.queue.length, batchMax);
-    for (let i = 0; i < count; i++)
-      this.#upstreams.receive(i, socket.queue.shift() as (typeof socket.queue)[number]);
+    let count = 0;
+    for (let reply = socket.queue.shift(); reply !== undefined; reply = socket.queue.shift()) {
+      this.#upstreams.receive(count, reply);
+      count += 1;
+      if (count === batchMax) break;
+    }
     this.#readClock(this.#upstreams.clock);
     this.#udp.onReplies(handle, count);
   }
@@ -454,6 +457,7 @@ export class SimWorker {
     const port = tx[record + TX_PORT] as number;
     const client = tx.subarray(record + TX_DESTINATION, record + TX_DESTINATION + 4);
     const server = tx.subarray(record + TX_SOURCE, record + TX_SOURCE + 4);
+    this.#claimed.delete(port);
     this.life.world.onReply(this, port, client, server, this.#memory, at);
   }
 
@@ -464,7 +468,6 @@ export class SimWorker {
   }
 }
 
-const receiving = tdJournalState.RECEIVING;
 const nameByte = tdJournalSlot.name;
 
 /** Port of the client whose query is in a slot. */
@@ -475,7 +478,7 @@ function queryInSlot(
   state: number,
 ): number {
   const at = region.slotsByte + slot * TD_JOURNAL_CELL_BYTES;
-  if (state !== receiving) return new DataView(buffer).getUint32(at + slotClientPort * 4, true);
+  if (state !== RECEIVING) return new DataView(buffer).getUint32(at + slotClientPort * 4, true);
   const bytes = new Uint8Array(buffer, at + nameByte, 4);
   return ((bytes[2] as number) << 8) | (bytes[3] as number);
 }

@@ -234,9 +234,11 @@ export class World {
     if (socket === null) return;
     this.connections.opened += 1;
     socket.queue.push(this.connections.opened);
+    this.trace.note('a pod connects', this.connections.opened, socket.member);
   }
 
-  onAccepted(_connection: number): void {
+  onAccepted(connection: number): void {
+    this.trace.note('is accepted', connection);
     this.connections.accepted += 1;
   }
 
@@ -458,8 +460,10 @@ export class World {
     );
     for (const number of socket.queue.splice(0)) {
       if (socket.kind !== tdListenerKind.UDP4) {
-        this.connections.lost += 1;
-        if (dying === null) this.oracle.fail(2, 'a connection is lost that nobody had accepted');
+        // `select_member` is the migrate program too: what nobody accepted moves to a member that lives.
+        const target = this.sockets.select(socket.kind, number);
+        if (target !== null) target.queue.push(number);
+        else this.connections.lost += 1;
         continue;
       }
       if (dying === null) continue;

@@ -85,8 +85,8 @@ export class JournalReplay {
   }
 
   /**
-   * Replays what a former life of this member left, and frees the slots of what is too old for that. What
-   * found no free slot is left for the next call.
+   * Replays what a former life of this member left, and frees the slots of what is too old for that, or
+   * of nothing at all: these make room. What found no free slot is left for the next call.
    */
   resume(lastBeatNs: number, monotonicNs: number): void {
     const { slots } = this.#o;
@@ -95,7 +95,7 @@ export class JournalReplay {
     for (const slot of slots.leftovers()) {
       const word = region.word(slot);
       if (stateOf(word) === FREE || stateOf(word) === CLAIMED) continue;
-      if (!this.#take(region, this.#own, slot, word, lastBeatNs)) break;
+      if (!this.#take(region, this.#own, slot, word, lastBeatNs)) continue;
       region.swap(slot, word, advanced(word, FREE));
     }
     this.#finish();
