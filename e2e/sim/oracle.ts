@@ -37,6 +37,7 @@ export const excuses = [
   'in hand for longer than the bound',
   'nobody else lived when its socket closed',
   'the members had not linked yet',
+  'the journal was full',
 ] as const;
 export type Excuse = (typeof excuses)[number];
 
@@ -75,6 +76,7 @@ export class Oracle implements FqdnWatcher {
     silent: 0,
     excused: 0,
   };
+  readonly excused: Map<Excuse, number> = new Map();
   readonly #trace: Trace;
   readonly #nowNs: () => number;
   readonly #nowSeconds: () => number;
@@ -291,6 +293,7 @@ export class Oracle implements FqdnWatcher {
         );
       } else {
         this.counts.excused += 1;
+        this.excused.set(query.excuse, (this.excused.get(query.excuse) ?? 0) + 1);
       }
     }
   }

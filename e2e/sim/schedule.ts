@@ -4,7 +4,7 @@
 /** One schedule from its seed to its verdict: some hundred steps with faults, then the heal, then the checks. */
 
 import { collectMappings, compareMappings, type FqdnMapping } from '@tandem/core/fqdn/merge';
-import type { Counts, Violation } from './oracle.ts';
+import type { Counts, Excuse, Violation } from './oracle.ts';
 import { healBoundMs } from './sizes.ts';
 import { names, selectorFacts } from './universe.ts';
 import { World, type WorldOptions } from './world.ts';
@@ -14,6 +14,7 @@ export interface Outcome {
   readonly violation: Violation | null;
   readonly hash: number;
   readonly counts: Counts;
+  readonly excused: ReadonlyMap<Excuse, number>;
   readonly virtualMs: number;
   readonly lines: readonly string[];
 }
@@ -31,6 +32,7 @@ export function runSchedule(options: WorldOptions): Outcome {
     violation: oracle.violation,
     hash: world.trace.hash,
     counts: oracle.counts,
+    excused: oracle.excused,
     virtualMs: (world.nowNs - beganNs) / 1e6,
     lines: world.trace.lines,
   };

@@ -3,8 +3,8 @@
 
 /** Sizes of the simulated node: small, so that bounds are met within a schedule of some hundred steps. */
 
-/** Of the journal: 64 receive, the rest are in flight. */
-export const slotCount = 84;
+/** Slots of the journal: 64 receive, the rest are in flight; the few are too few for two lives. */
+export const slotCounts = { enough: 152, few: 84 } as const;
 export const graceSeconds = 4;
 /** How long the kernel keeps an expired address. */
 export const idleSeconds = 6;

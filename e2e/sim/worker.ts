@@ -22,7 +22,13 @@ import { DnsEventWriter } from '@tandem/dns-proxy/dns-event';
 import { GroupMember } from '@tandem/dns-proxy/group';
 import { claimerOf, JournalRegion, stateOf } from '@tandem/dns-proxy/journal/region';
 import { JournalReplay } from '@tandem/dns-proxy/journal/replay';
-import { heartbeatIntervalMs, sweepIntervalMs } from '@tandem/dns-proxy/limits';
+import {
+  heartbeatIntervalMs,
+  inFlightMax,
+  journalAgeMsMax,
+  sweepIntervalMs,
+  upstreamTimeoutMs,
+} from '@tandem/dns-proxy/limits';
 import { MemberLife } from '@tandem/dns-proxy/member-life';
 import { Takeover } from '@tandem/dns-proxy/peer/takeover';
 import { EndpointLimits } from '@tandem/dns-proxy/policy/endpoint-limits';
@@ -35,6 +41,8 @@ import { UdpServer } from '@tandem/dns-proxy/query/udp';
 import { UdpPool } from '@tandem/dns-proxy/upstream/udp-pool';
 import {
   HEADER_TX_COUNT,
+  RECORD_WORDS,
+  RX_OFFSET,
   TX_DESTINATION,
   TX_OFFSET,
   TX_PORT,
@@ -42,7 +50,7 @@ import {
 } from '@tandem/dns-sockets/layout';
 import { SharedRingWriter } from '@tandem/runtime/shared-ring';
 import type { Life, Thread } from './life.ts';
-import { graceSeconds, slotCount } from './sizes.ts';
+import { graceSeconds } from './sizes.ts';
 import { listenerKinds, type SimSocket } from './sockets.ts';
 import { SimUdpLoop } from './udp-loop.ts';
 import { names, type PolicyOfVariant, pods, serverWords } from './universe.ts';
@@ -50,9 +58,10 @@ import { serverOf, type UpstreamSocket } from './upstream.ts';
 
 const key = { low: 1, high: 2 };
 const batchMax = 64;
+const boundNs = Math.min(upstreamTimeoutMs, journalAgeMsMax) * 1e6;
 const { FREE, RECEIVING, IN_FLIGHT, CLAIMED } = tdJournalState;
 const excuseOfClaimer = 'claimer died or was stopped before it had done what it claimed';
-const inFlight = 128;
+const inFlight = 256;
 
 export type ToWorker =
   | { readonly kind: 'policy'; readonly policy: PolicyOfVariant; readonly revision: number }
@@ -83,7 +92,7 @@ class SimRegion extends JournalRegion {
   ) => void;
 
   constructor(worker: SimWorker, memory: ArrayBuffer, member: number) {
-    super(memory, member, 0, slotCount);
+    super(memory, member, 0, worker.life.world.slotCount);
     this.#seam = worker.thread.seam;
     this.#onSwap = worker.onSwap;
   }
@@ -127,6 +136,8 @@ export class SimWorker {
   /** Ports of the queries that were claimed, and are not in flight here, nor answered, yet. */
   readonly #claimed = new Set<number>();
   #lastClaimed = -1;
+  /** Queries of the batch that no slot was free for. */
+  readonly #scrap: number[] = [];
 
   constructor(life: Life, thread: Thread) {
     this.life = life;
@@ -294,12 +305,20 @@ export class SimWorker {
       oracle.excuse(oracle.queryOfPort(this.#lastClaimed), excuseOfClaimer);
     } else if (isDone && stateOf(from) === FREE && stateOf(to) === IN_FLIGHT) {
       this.#claimed.delete(this.#words[this.slots.wordOf(slot) + slotClientPort] as number);
+    } else if (isDone && stateOf(from) !== FREE && stateOf(to) === FREE) {
+      // Given up, by a sweep or as too old to be replayed.
+      const port = this.#words[this.slots.wordOf(slot) + slotClientPort] as number;
+      const query = oracle.queryOfPort(port);
+      const isOwn = region.member === this.life.index && stateOf(from) === IN_FLIGHT;
+      const isOld = this.life.world.nowNs - (query?.askedNs ?? 0) >= boundNs;
+      if (isOwn && isOld) oracle.excuse(query, 'in hand for longer than the bound');
     }
   };
 
   /** The process ends here, whatever it is doing. */
   onDeath(): void {
     const { oracle } = this.life.world;
+    for (const number of this.#scrap) oracle.excuse(oracle.queries[number], 'the journal was full');
     for (const port of this.#claimed) oracle.excuse(oracle.queryOfPort(port), excuseOfClaimer);
     this.#listeners.close();
     this.#upstreams.close();
@@ -419,13 +438,21 @@ export class SimWorker {
         peerPort: oracle.portOf(query),
         destination: serverWords[query.server] as Uint32Array,
       });
+      if (this.#isScrap(count)) this.#scrap.push(next);
       count += 1;
       if (count === most) break;
     }
     this.#readClock(this.#listeners.clock);
     this.judgedNs = world.nowNs;
     this.#udp.onQueries(this.#takeover.ownListener(handle), count);
+    this.#scrap.length = 0;
     if ((this.#listeners.header[HEADER_TX_COUNT] as number) > 0) this.#listeners.flush();
+  }
+
+  /** Whether rx record `i` receives where nobody else looks, because no slot was free. */
+  #isScrap(i: number): boolean {
+    const at = this.#listeners.rx[i * RECORD_WORDS + RX_OFFSET] as number;
+    return at >= this.slots.messageOf(inFlightMax);
   }
 
   #receiveReplies(socket: UpstreamSocket, handle: number): void {

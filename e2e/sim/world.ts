@@ -20,7 +20,7 @@ import type { Snapshot } from './main-thread.ts';
 import { Oracle, type SimQuery } from './oracle.ts';
 import { PolicyCall } from './policy-call.ts';
 import { Random } from './random.ts';
-import { idleSeconds } from './sizes.ts';
+import { idleSeconds, slotCounts } from './sizes.ts';
 import { SimSocket, SocketGroup } from './sockets.ts';
 import { connect } from './stream.ts';
 import { Trace } from './trace.ts';
@@ -62,6 +62,7 @@ export class World {
   /** CLOCK_BOOTTIME is ahead by the time that the machine slept. */
   sleptNs: number = 5_000_000 * ms;
   readonly random: Random;
+  readonly slotCount: number;
   readonly trace: Trace;
   readonly oracle: Oracle;
   readonly group: SharedArrayBuffer = new SharedArrayBuffer(tdGroup.size);
@@ -102,6 +103,7 @@ export class World {
   constructor(options: WorldOptions) {
     const { seed, steps, isVerbose = false, without = [] } = options;
     this.random = new Random(seed);
+    this.slotCount = this.random.chance(0.1) ? slotCounts.few : slotCounts.enough;
     this.stepsLeft = steps;
     const nowNs = (): number => this.nowNs;
     this.trace = new Trace(isVerbose, nowNs);
