@@ -6,7 +6,7 @@
 export class EntryMap {
   readonly keySize: number;
   readonly valueSize: number;
-  readonly #values = new Map<string, Uint8Array>();
+  readonly #entries = new Map<string, readonly [key: Uint8Array, value: Uint8Array]>();
   /** Called before each change: the writer may be stopped or killed between two. */
   readonly #seam: () => void;
   readonly #onChange: (key: Uint8Array, value: Uint8Array | null) => void;
@@ -24,40 +24,40 @@ export class EntryMap {
 
   /** Gives another map the same content. */
   fill(other: EntryMap): void {
-    for (const [key, value] of this.#values) {
-      other.#values.set(key, value);
-      other.#onChange(Buffer.from(key, 'latin1'), value);
+    for (const [text, entry] of this.#entries) {
+      other.#entries.set(text, entry);
+      other.#onChange(...entry);
     }
   }
 
   get size(): number {
-    return this.#values.size;
+    return this.#entries.size;
   }
 
-  *entries(): Generator<[key: Uint8Array, value: Uint8Array]> {
-    for (const [key, value] of [...this.#values]) yield [Buffer.from(key, 'latin1'), value];
+  entries(): readonly (readonly [key: Uint8Array, value: Uint8Array])[] {
+    return [...this.#entries.values()];
   }
 
   lookupInto(key: Uint8Array, value: Uint8Array): boolean {
-    const found = this.#values.get(textOf(key));
+    const found = this.#entries.get(textOf(key));
     if (found === undefined) return false;
-    value.set(found);
+    value.set(found[1]);
     return true;
   }
 
   updateBatch(keys: Uint8Array, values: Uint8Array, count: number): void {
     for (let i = 0; i < count; i++) {
       this.#seam();
-      const key = keys.subarray(i * this.keySize, (i + 1) * this.keySize);
+      const key = keys.slice(i * this.keySize, (i + 1) * this.keySize);
       const value = values.slice(i * this.valueSize, (i + 1) * this.valueSize);
-      this.#values.set(textOf(key), value);
+      this.#entries.set(textOf(key), [key, value]);
       this.#onChange(key, value);
     }
   }
 
   delete(key: Uint8Array): boolean {
     this.#seam();
-    const wasThere = this.#values.delete(textOf(key));
+    const wasThere = this.#entries.delete(textOf(key));
     if (wasThere) this.#onChange(key, null);
     return wasThere;
   }

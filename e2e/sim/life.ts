@@ -71,7 +71,7 @@ export class Life {
     this.name = `${index === 0 ? 'agent' : 'proxy'}#${number}`;
     this.epochNs = world.bootNs;
     this.threads = [new Thread(this, 'worker'), new Thread(this, 'main')];
-    this.main = new MainThread(this, this.threads[1]);
+    this.main = new MainThread(this, this.threads[1], number === 1);
   }
 
   /** One turn of a thread's loop. */
@@ -147,7 +147,7 @@ export class Life {
   end(how: 'is killed' | 'stops'): void {
     if (this.isDead) return;
     const { world } = this;
-    world.trace.note(`${this.name} ${how}`);
+    world.trace.note(how, 0, 0, 0, this.name);
     this.isDead = true;
     world.dying = this;
     this.worker?.onDeath();

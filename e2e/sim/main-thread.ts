@@ -77,7 +77,7 @@ export class MainThread {
   #connectNs = 0;
   #stopNs = Infinity;
 
-  constructor(life: Life, thread: Thread) {
+  constructor(life: Life, thread: Thread, isFirst: boolean) {
     this.life = life;
     this.thread = thread;
     const { world, index } = life;
@@ -85,6 +85,8 @@ export class MainThread {
     this.reader = new SharedRingReader(life.ring);
     this.server = index === 0 ? new PolicyServer(silent) : null;
     this.#group = new GroupMember(world.group, index);
+    // A node that has been well for a while: its agent has nothing to apply.
+    if (isFirst) this.applied = world.desired;
     this.exchange = new Exchange({
       member: index,
       epoch: life.epochNs,
@@ -203,7 +205,7 @@ export class MainThread {
       const isNews = this.store.dnsRecord(bytes, at, length);
       this.exchange.offerDns(bytes, at, length, isNews);
     }, eventDrainRecordsMax);
-    if (count > 0) world.trace.note(`${name} reads events`, count, this.store.cache.size);
+    if (count > 0) world.trace.note('reads events', count, this.store.cache.size, 0, name);
   }
 
   /** The proxy opens both streams. */
@@ -262,7 +264,7 @@ export class MainThread {
     const revision = this.#lastRevision + 1;
     const steps = this.#steps({ revision, policy });
     for (const step of changeOrder) {
-      world.trace.note(`${name} changes policy: ${step}`, revision, variant);
+      world.trace.note(`changes policy: ${step}`, revision, variant, 0, name);
       this.thread.seam();
       yield* steps[step]();
       yield;

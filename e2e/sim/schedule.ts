@@ -19,7 +19,7 @@ export interface Outcome {
   readonly lines: readonly string[];
 }
 
-const healStepNs = 10e6;
+const healStepNs = 20e6;
 
 export function runSchedule(options: WorldOptions): Outcome {
   const world = new World(options);

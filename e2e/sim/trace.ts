@@ -20,16 +20,24 @@ export class Trace {
     return this.#hash >>> 0;
   }
 
-  /** `what` says what `a`, `b` and `c` are. */
-  note(what: string, a: number = 0, b: number = 0, c: number = 0): void {
+  /** `what` says what `a`, `b` and `c` are; `who` did it. */
+  note(what: string, a: number = 0, b: number = 0, c: number = 0, who: string = ''): void {
     let hash = this.#hash;
-    for (let i = 0; i < what.length; i++) hash = Math.imul(hash ^ what.charCodeAt(i), 0x01000193);
+    // Its first letters and its length tell one thing from another.
+    hash = Math.imul(
+      hash ^
+        what.charCodeAt(0) ^
+        (who.length << 24) ^
+        (what.charCodeAt(2) << 8) ^
+        (what.length << 16),
+      0x01000193,
+    );
     hash = Math.imul(hash ^ a, 0x01000193);
-    hash = Math.imul(hash ^ b, 0x01000193);
+    hash = Math.imul(hash ^ (b | 0), 0x01000193);
     hash = Math.imul(hash ^ c, 0x01000193);
     this.#hash = hash ^ (hash >>> 13);
     if (!this.#isVerbose) return;
     const ms = (this.#nowNs() / 1e6).toFixed(3).padStart(12);
-    this.lines.push(`${ms} ms  ${what} ${[a, b, c].join(' ')}`);
+    this.lines.push(`${ms} ms  ${who === '' ? '' : `${who} `}${what} ${[a, b, c].join(' ')}`);
   }
 }

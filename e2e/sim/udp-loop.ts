@@ -51,13 +51,22 @@ export interface SimLoopOptions<Socket> {
   /** One datagram leaves; its tx record begins at word `record`. */
   readonly send: (socket: Socket, record: number) => void;
   readonly seam: () => void;
+  readonly records: LoopRecords;
 }
 
-export class SimUdpLoop<Socket> {
+/** What a loop shares with its addon. Of one loop at a time, one after the other. */
+export class LoopRecords {
   readonly header: Uint32Array = new Uint32Array(HEADER_WORDS);
   readonly clock: Float64Array = new Float64Array(2);
   readonly rx: Uint32Array = new Uint32Array(records * RECORD_WORDS);
   readonly tx: Uint32Array = new Uint32Array(records * txPerRecord * RECORD_WORDS);
+}
+
+export class SimUdpLoop<Socket> {
+  readonly header: Uint32Array;
+  readonly clock: Float64Array;
+  readonly rx: Uint32Array;
+  readonly tx: Uint32Array;
   /** By place; handles carry how often the place was used. */
   readonly #sockets: (Socket | undefined)[] = [];
   readonly #handles: number[] = [];
@@ -65,6 +74,11 @@ export class SimUdpLoop<Socket> {
 
   constructor(options: SimLoopOptions<Socket>) {
     this.#o = options;
+    const { header, clock, rx, tx } = options.records;
+    this.header = header.fill(0);
+    this.clock = clock;
+    this.rx = rx;
+    this.tx = tx;
     for (let i = 0; i < records; i++)
       this.rx[i * RECORD_WORDS + RX_CAPACITY] = tdJournalSlot.size - tdJournalSlot.message;
   }

@@ -52,7 +52,7 @@ import { SharedRingWriter } from '@tandem/runtime/shared-ring';
 import type { Life, Thread } from './life.ts';
 import { graceSeconds } from './sizes.ts';
 import { listenerKinds, type SimSocket } from './sockets.ts';
-import { SimUdpLoop } from './udp-loop.ts';
+import { LoopRecords, SimUdpLoop } from './udp-loop.ts';
 import { names, type PolicyOfVariant, pods, serverWords } from './universe.ts';
 import { serverOf, type UpstreamSocket } from './upstream.ts';
 
@@ -78,7 +78,12 @@ export type LinkEvent =
   | { readonly kind: 'end'; readonly link: object; readonly member: number };
 
 /** Large and without memory of what they parsed last: of a member, whatever its life. */
-const views = [0, 1].map(() => ({ query: new QueryView(key), reply: new ReplyView(key) }));
+const views = [0, 1].map(() => ({
+  query: new QueryView(key),
+  reply: new ReplyView(key),
+  listeners: new LoopRecords(),
+  upstreams: new LoopRecords(),
+}));
 
 /** A region whose every swap may be the last thing that its user does. */
 class SimRegion extends JournalRegion {
@@ -217,6 +222,7 @@ export class SimWorker {
       onRemove: (socket) => world.sockets.close(socket),
       send: (socket, record) => this.#sendReply(socket, record),
       seam: thread.seam,
+      records: (views[life.index] as (typeof views)[number]).listeners,
     });
   }
 
@@ -234,6 +240,7 @@ export class SimWorker {
       send: (socket, record) =>
         this.#forward(socket, this.#upstreams.tx[record + TX_OFFSET] as number),
       seam: thread.seam,
+      records: (views[life.index] as (typeof views)[number]).upstreams,
     });
   }
 
@@ -248,7 +255,7 @@ export class SimWorker {
       seed: 1,
       group: this.#group,
       knownPairs: 128,
-      learnedPairs: 256,
+      learnedPairs: 48,
     });
   }
 
@@ -278,7 +285,7 @@ export class SimWorker {
       replay: (member, lastBeatNs, now) => replay.takeOver(member, lastBeatNs, now),
       onEvent: (event, member) => {
         if (event === 'back') replay.leave(member);
-        trace.note(`${life.name} says that the other is ${event}`, member);
+        trace.note(`the other is ${event}`, member, 0, 0, life.name);
       },
     });
   }
@@ -292,11 +299,9 @@ export class SimWorker {
     isDone: boolean,
   ): void => {
     const { oracle, trace, journals } = this.life.world;
-    trace.note(
-      `${this.life.name} swaps ${stateOf(from)} to ${stateOf(to)}${isDone ? '' : ', in vain'}`,
-      region.member,
-      slot,
-    );
+    const what = isDone ? 'swaps a slot from, to' : 'swaps in vain a slot from, to';
+    const place = region.member * 10_000 + slot;
+    trace.note(what, place, stateOf(from), stateOf(to), this.life.name);
     if (isDone && stateOf(to) === CLAIMED && claimerOf(to) === this.life.index) {
       const journal = journals[region.member] as ArrayBuffer;
       this.#lastClaimed = queryInSlot(journal, region, slot, stateOf(from));
@@ -357,7 +362,7 @@ export class SimWorker {
     if (message.kind === 'policy') {
       const { policy, revision } = message;
       this.policy = policy;
-      this.life.world.trace.note(`${this.life.name} installs`, revision, policy.variant);
+      this.life.world.trace.note('installs', revision, policy.variant, 0, this.life.name);
       this.member.install(new PolicyTables({ ...policy.image, revision }));
       this.life.main.fromWorker.push({ kind: 'installed', revision });
     } else if (message.kind === 'drain') {
@@ -430,7 +435,7 @@ export class SimWorker {
     // Another process may read the same queue, between any two datagrams.
     for (let next = socket.queue.shift(); next !== undefined; next = socket.queue.shift()) {
       const query = oracle.queries[next] as (typeof oracle.queries)[number];
-      world.trace.note(`${this.life.name} receives`, query.number, socket.member);
+      world.trace.note('receives', query.number, socket.member, 0, this.life.name);
       this.#listeners.receive(count, {
         payload: (names[query.name] as (typeof names)[number]).query,
         id: oracle.idOf(query),

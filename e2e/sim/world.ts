@@ -245,7 +245,7 @@ export class World {
   }
 
   onStarted(life: Life): void {
-    this.trace.note(`${life.name} listens`);
+    this.trace.note('listens', 0, 0, 0, life.name);
     this.#linkNs = this.nowNs + this.random.int(100) * ms;
   }
 
@@ -318,11 +318,11 @@ export class World {
     const policyId = oracle.policyIdOf(query.pod);
     if (this.faults.losesForward()) {
       query.lostForwards += 1;
-      trace.note(`${life.name} forwards, lost`, query.number);
+      trace.note('forwards, lost', query.number, 0, 0, life.name);
       return;
     }
     const dueNs = this.nowNs + this.faults.upstreamDelayMs() * ms;
-    trace.note(`${life.name} forwards`, query.number, id);
+    trace.note('forwards', query.number, id, 0, life.name);
     const ttl = random.pick([1, 5, 30, 300]);
     const hosts = 1 + random.int(7);
     const onTold = (): void => oracle.onTold(query, policyId);
@@ -340,7 +340,7 @@ export class World {
     const query = this.oracle.onReply(port, client, server, memory, at);
     if (query === undefined) return;
     const rcode = (memory[at + 3] as number) & 15;
-    this.trace.note(`${worker.life.name} answers`, query.number, rcode);
+    this.trace.note('answers', query.number, rcode, 0, worker.life.name);
     if (rcode === rcodeNoError && this.fqdn.refused === 0 && this.#sleeps === 0)
       this.#checkLearned(worker, query, memory, at);
   }
@@ -378,14 +378,20 @@ export class World {
     const { life } = thread;
     const choice = random.next();
     if (choice < 0.15 && this.faults.has('kill')) {
-      trace.note(`${life.name} ${thread.name} dies at a seam`);
+      trace.note(`${thread.name} dies at a seam`, 0, 0, 0, life.name);
       life.end('is killed');
       return;
     }
     const isStopped = choice < 0.4 && this.faults.has('freeze');
     const until = this.nowNs + random.int(isStopped ? 1500 : 60) * ms;
     if (isStopped) life.frozenUntilNs = Math.max(life.frozenUntilNs, until);
-    trace.note(`${life.name} ${thread.name} ${isStopped ? 'is stopped' : 'waits'} at a seam`);
+    trace.note(
+      `${thread.name} ${isStopped ? 'is stopped' : 'waits'} at a seam`,
+      0,
+      0,
+      0,
+      life.name,
+    );
     this.#depth += 1;
     const { turning } = this;
     for (let steps = 1 + random.int(isStopped ? 40 : 8); steps > 0 && this.stepsLeft > 0; steps--) {
@@ -398,7 +404,7 @@ export class World {
       if (this.nowNs < life.frozenUntilNs) this.pass(life.frozenUntilNs - this.nowNs);
       life.frozenUntilNs = 0;
     }
-    trace.note(`${life.name} ${thread.name} goes on`);
+    trace.note(`${thread.name} goes on`, 0, 0, 0, life.name);
   }
 
   #arm(): void {
@@ -422,7 +428,7 @@ export class World {
     this.#lifeCount[index] += 1;
     this.startNs[index] = Infinity;
     const life = new Life(this, index, this.#lifeCount[index]);
-    this.trace.note(`${life.name} starts`);
+    this.trace.note('starts', 0, 0, 0, life.name);
     this.lives[index] = life;
   }
 
