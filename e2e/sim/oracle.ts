@@ -129,6 +129,16 @@ export class Oracle implements FqdnWatcher {
     return false;
   }
 
+  #hadPolicy(pod: number, policyId: number, sinceNs: number): boolean {
+    const rows = this.#policies[pod] ?? [];
+    for (let i = rows.length - 1; i >= 0; i--) {
+      const row = rows[i] as (typeof rows)[number];
+      if (row.policyId === policyId) return true;
+      if (row.sinceNs <= sinceNs) return false;
+    }
+    return false;
+  }
+
   ask(pod: number, server: number, name: number): SimQuery {
     const query: SimQuery = {
       number: this.queries.length,
@@ -172,6 +182,7 @@ export class Oracle implements FqdnWatcher {
     memory: Uint8Array,
     at: number,
     judgedNs: number,
+    policyId: number,
   ): void {
     if (query === undefined) {
       this.fail(2, 'a query of nobody is forwarded');
@@ -181,6 +192,9 @@ export class Oracle implements FqdnWatcher {
     if (server !== query.server) this.fail(2, `query ${query.number} goes to server ${server}`);
     if (!hasQuestion(memory, at, query))
       this.fail(2, `query ${query.number} is forwarded with another's question`);
+    if (!this.#hadPolicy(query.pod, policyId, judgedNs)) {
+      this.fail(4, `pod ${pods[query.pod]?.name} is judged by a policy that it has not`);
+    }
     if (!this.#sometime(query.pod, server, query.name, judgedNs, true)) {
       this.fail(
         4,

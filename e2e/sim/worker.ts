@@ -36,7 +36,7 @@ import { FlowTable } from '@tandem/dns-proxy/policy/flow-table';
 import { PolicyTables } from '@tandem/dns-proxy/policy/tables';
 import { UpstreamIds } from '@tandem/dns-proxy/query/ids';
 import { Judge } from '@tandem/dns-proxy/query/judge';
-import { QuerySlots, slotClientPort } from '@tandem/dns-proxy/query/slots';
+import { QuerySlots, slotClientPort, slotPolicy } from '@tandem/dns-proxy/query/slots';
 import { UdpServer } from '@tandem/dns-proxy/query/udp';
 import { UdpPool } from '@tandem/dns-proxy/upstream/udp-pool';
 import {
@@ -477,10 +477,11 @@ export class SimWorker {
     const slot = Math.floor((at - this.slots.messageOf(0)) / TD_JOURNAL_CELL_BYTES);
     const port = this.#words[this.slots.wordOf(slot) + slotClientPort] as number;
     const query = world.oracle.queryOfPort(port);
-    world.oracle.onForward(query, socket.server, this.#memory, at, this.judgedNs);
+    const policyId = this.#words[this.slots.wordOf(slot) + slotPolicy] as number;
+    world.oracle.onForward(query, socket.server, this.#memory, at, this.judgedNs, policyId);
     if (query === undefined) return;
     const id = ((this.#memory[at] as number) << 8) | (this.#memory[at + 1] as number);
-    world.onForwarded(this.life, socket, query, id);
+    world.onForwarded(this.life, socket, query, id, policyId);
   }
 
   #sendReply(_socket: SimSocket, record: number): void {

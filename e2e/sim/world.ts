@@ -313,9 +313,14 @@ export class World {
   }
 
   /** A query on its way to its server. */
-  onForwarded(life: Life, socket: UpstreamSocket, query: SimQuery, id: number): void {
+  onForwarded(
+    life: Life,
+    socket: UpstreamSocket,
+    query: SimQuery,
+    id: number,
+    policyId: number,
+  ): void {
     const { random, oracle, trace } = this;
-    const policyId = oracle.policyIdOf(query.pod);
     if (this.faults.losesForward()) {
       query.lostForwards += 1;
       trace.note('forwards, lost', query.number, 0, 0, life.name);

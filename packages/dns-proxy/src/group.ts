@@ -139,7 +139,7 @@ export class GroupMember {
     Atomics.compareExchange(this.#words, tdGroup.drain_token / 4, this.index + 1, 0);
   }
 
-  /** Incremented by the agent after every change of `endpoints`. */
+  /** Incremented by the agent before and after every change of `endpoints`: odd in between. */
   get generation(): number {
     return Atomics.load(this.#words, tdGroup.generation / 4);
   }

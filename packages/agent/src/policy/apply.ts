@@ -13,7 +13,7 @@ import { expandPolicy } from '@tandem/core/policy/expand';
 import { TD_POLICY_MAX, tdGroup } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { type Entry, encodeClass, encodeDnsServer, encodePolicy } from '@tandem/datapath/encode';
-import { addEntries, pruneEntries } from '@tandem/datapath/reconcile';
+import { addEntries, differs, pruneEntries } from '@tandem/datapath/reconcile';
 import { TandemError } from '@tandem/runtime/tandem-error';
 
 export interface ApplyStep {
@@ -44,9 +44,7 @@ export function applyToDatapath({ datapath, compiled, retained, endpoints }: App
   addEntries(datapath.map('dns_servers'), servers);
   addEntries(datapath.map('classes'), classes);
   pruneEntries(datapath.map('classes'), classes);
-  const flipped = addEntries(datapath.map('endpoints'), endpoints);
-  const removed = pruneEntries(datapath.map('endpoints'), endpoints);
-  if (flipped.written + removed.removed > 0) bumpGeneration(datapath);
+  flipEndpoints(datapath, endpoints);
   pruneEntries(
     datapath.map('policy'),
     policyEntries(compiled.policies.values(), compiled.classTable),
@@ -59,9 +57,20 @@ function groupWords(datapath: Pick<Datapath, 'map'>): Uint32Array {
   return new Uint32Array(datapath.map('group').mmap());
 }
 
-/** Tells members that what they remember of endpoints is stale. */
-function bumpGeneration(datapath: Pick<Datapath, 'map'>): void {
-  Atomics.add(groupWords(datapath), tdGroup.generation / 4, 1);
+/**
+ * While endpoints change, the generation is odd and members remember nothing of them; after it, it is
+ * another than before. An agent that dies in between leaves it odd, and the next one ends the change.
+ */
+function flipEndpoints(datapath: Pick<Datapath, 'map'>, endpoints: readonly Entry[]): void {
+  const map = datapath.map('endpoints');
+  const words = groupWords(datapath);
+  const word = tdGroup.generation / 4;
+  const isInterrupted = (Atomics.load(words, word) & 1) !== 0;
+  if (!isInterrupted && !differs(map, endpoints)) return;
+  if (!isInterrupted) Atomics.add(words, word, 1);
+  addEntries(map, endpoints);
+  pruneEntries(map, endpoints);
+  Atomics.add(words, word, 1);
 }
 
 /** Members below it are passed over while another one is LIVE. */

@@ -112,11 +112,15 @@ export class PolicyServer {
     this.#wake();
   }
 
-  /** Once per revision and stream; a member that serves it already needs nothing. */
+  /**
+   * Once per revision and stream; a member that serves it already needs nothing, unless another one is on
+   * its way: a proxy that starts may have read a snapshot that is newer than what was published last.
+   */
   #send(session: Session): void {
     if (session.member < 0 || this.#snapshot === null || session.sent === this.#revision) return;
+    const isServed = session.sent === 0 && session.revision === this.#revision;
     session.sent = this.#revision;
-    if (session.revision === this.#revision) return;
+    if (isServed) return;
     for (const update of splitSnapshot(this.#revision, this.#snapshot)) session.call.write(update);
   }
 

@@ -74,7 +74,10 @@ export class Judge {
   /** Before a batch: forget what is remembered if endpoints, limiter slots or servers changed. */
   begin(): void {
     const { generation } = this.#group;
+    // Odd: endpoints are being changed, by an agent that may have died over it.
+    const isSteady = (generation & 1) === 0;
     if (
+      isSteady &&
       generation === this.#generation &&
       this.limits.generation === this.#limitsGeneration &&
       this.#pool.generation === this.#poolGeneration
