@@ -24,5 +24,8 @@ export const cacheLimits = {
   entriesPerNamespaceMax: 96,
   addressesPerNameMax: 16,
 } as const;
+/** Steps with faults of a schedule, unless told otherwise. */
+export const stepsDefault = 200;
+
 /** A schedule's faults may not keep a process away for longer than that. */
 export const healBoundMs = 30_000;

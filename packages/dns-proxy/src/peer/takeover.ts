@@ -157,8 +157,8 @@ export class Takeover {
     const isHelped = isAway || state === tdMemberState.DRAIN || state === tdMemberState.DEAD;
     for (const listeners of peer.listeners) {
       if (isOver(listeners, monotonicNs)) this.#close(listeners);
-      else if (isHelped) this.#read(listeners);
-      else if (listeners.closesAtNs === Infinity) this.#giveUp(listeners);
+      else if (isHelped || listeners.closesAtNs !== Infinity) this.#read(listeners);
+      else this.#giveUp(listeners);
     }
     if (peer.listeners.some((listeners) => isOver(listeners, monotonicNs))) {
       peer.listeners = peer.listeners.filter((listeners) => !isOver(listeners, monotonicNs));
