@@ -121,7 +121,8 @@ export class Learner {
         changed += 1;
       }
       // Another name of a known address teaches the kernel nothing, but a selector to come may want it.
-      if (this.#told.extend(replyWords, i * 4, nameHash & hashMask, expires) !== pairKnown) changed += 1;
+      if (this.#told.extend(replyWords, i * 4, nameHash & hashMask, expires) !== pairKnown)
+        changed += 1;
     }
     return changed;
   }
