@@ -64,7 +64,7 @@ export class QuerySlots {
   /** Over the whole memory; a slot's first word is at `wordOf(slot)`. */
   readonly words: Uint32Array;
   /** Microseconds, monotonic: when the query in flight arrived; infinite for a slot without one. */
-  readonly startedUs: Float64Array = new Float64Array(inFlightMax).fill(Infinity);
+  readonly startedUs: Float64Array;
   readonly region: JournalRegion;
   readonly #doubles: Float64Array;
   readonly #firstWord: number;
@@ -81,6 +81,7 @@ export class QuerySlots {
   /** Slots that a former life left are not touched. */
   constructor(region: JournalRegion) {
     this.region = region;
+    this.startedUs = new Float64Array(region.slotCount).fill(Infinity);
     this.#held = new Int32Array(region.slotCount);
     this.#used = new Uint16Array(region.slotCount).fill(TD_JOURNAL_MESSAGE_BYTES);
     this.#free = new Int32Array(region.slotCount);
