@@ -43,6 +43,10 @@ export interface Snapshot {
 
 const silent = { info: () => undefined, error: () => undefined };
 const reconnectMs = 100;
+const walkMs = 700;
+const { backlogPiecesMax, batchesInFlightMax, pieceBytesMax } = exchangeLimits;
+/** What waits, what is in flight, and a pile of each kind. */
+const waitingBytesMax = (backlogPiecesMax + batchesInFlightMax + 2) * pieceBytesMax;
 
 export class MainThread {
   readonly life: Life;
@@ -63,6 +67,8 @@ export class MainThread {
   policy: PolicyOfVariant | null = null;
   /** The agent's: what is applied, and what may be in part. */
   applied: number | null = null;
+  /** Until then it may leave the group only with the drain token. */
+  tokenDeadlineNs = 0;
   readonly #backfill: Backfill;
   readonly #upkeep: Upkeep;
   readonly #group: GroupMember;
@@ -107,6 +113,7 @@ export class MainThread {
       cache: store.cache,
       expiry,
       isSweeper: () => index === 0 || !this.#group.isServing(0, world.nowNs),
+      walkMs,
       onExpiryError: (error) => {
         throw error;
       },
@@ -126,6 +133,7 @@ export class MainThread {
     if (life.isDraining || life.worker === null) return;
     life.isDraining = true;
     this.#stopNs = life.world.nowNs + timeoutMs * 1e6;
+    this.tokenDeadlineNs = this.#stopNs - 1000e6;
     life.worker.inbox.push({ kind: 'drain', tokenTimeoutMs: Math.max(0, timeoutMs - 1000) });
   }
 
@@ -158,6 +166,18 @@ export class MainThread {
     this.thread.seam();
     if (this.#feed?.next().done === true) this.#feed = null;
     if (this.life.index === 0 && !this.life.isDraining) this.#reconcile();
+    this.#checkBounds();
+  }
+
+  #checkBounds(): void {
+    const { oracle } = this.life.world;
+    const { outbox } = this.exchange;
+    if (outbox.waitingBytes > waitingBytesMax)
+      oracle.fail(6, `${outbox.waitingBytes} bytes wait for the other process`);
+    if (outbox.inFlight > exchangeLimits.batchesInFlightMax)
+      oracle.fail(6, `${outbox.inFlight} batches are in flight`);
+    if (this.store.cache.size > cacheLimits.entriesMax)
+      oracle.fail(6, 'the name cache is over its limit');
   }
 
   /** The snapshot decides until somebody knows better. */

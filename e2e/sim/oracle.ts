@@ -20,6 +20,7 @@ export const invariants = {
   4: 'policy is never weaker than what is in force',
   5: 'the socket is never empty while a member lives',
   6: 'what is bounded stays in bounds and counts what it refuses',
+  7: 'nothing throws',
 } as const;
 export type Invariant = keyof typeof invariants;
 

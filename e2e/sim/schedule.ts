@@ -25,8 +25,12 @@ export function runSchedule(options: WorldOptions): Outcome {
   const world = new World(options);
   const beganNs = world.nowNs;
   const { oracle } = world;
-  while (world.stepsLeft > 0 && oracle.violation === null) world.step();
-  if (oracle.violation === null) heal(world);
+  try {
+    while (world.stepsLeft > 0 && oracle.violation === null) world.step();
+    if (oracle.violation === null) heal(world);
+  } catch (error) {
+    oracle.fail(7, error instanceof Error ? (error.stack ?? error.message) : String(error));
+  }
   return {
     seed: options.seed,
     violation: oracle.violation,

@@ -463,6 +463,17 @@ export class World {
     );
     if (living != null)
       this.oracle.fail(5, `query ${query.number} finds no socket, but ${living.name} lives`);
+    this.#checkBothLeft(query);
+  }
+
+  /** Each of two that drain waits for the token until its own time is up. */
+  #checkBothLeft(query: SimQuery): void {
+    const [agent, proxy] = this.lives;
+    const hasJoined = (life: Life | null): life is Life => life?.worker?.member.hasJoined === true;
+    if (!hasJoined(agent) || !hasJoined(proxy)) return;
+    const untilNs = Math.max(agent.main.tokenDeadlineNs, proxy.main.tokenDeadlineNs);
+    if (this.nowNs >= untilNs) return;
+    this.oracle.fail(5, `query ${query.number} finds no socket: both members left`);
   }
 
   /** The last descriptor is gone, with what was queued. */

@@ -20,6 +20,8 @@ export interface UpkeepOptions {
   readonly isSweeper: () => boolean;
   /** The map could not be read or written; tried again with the next walk. */
   readonly onExpiryError: (error: unknown) => void;
+  /** Between two walks of the kernel's map; default `expiryWalkMs`. */
+  readonly walkMs?: number;
 }
 
 export class Upkeep {
@@ -32,15 +34,15 @@ export class Upkeep {
 
   /** Every `exchangeTickMs`. CLOCK_MONOTONIC ms, CLOCK_BOOTTIME whole seconds. */
   tick(nowMs: number, nowSeconds: number): void {
-    const { exchange, cache, expiry, isSweeper, onExpiryError } = this.#o;
+    const { exchange, cache, expiry, isSweeper, onExpiryError, walkMs = expiryWalkMs } = this.#o;
     exchange.tick(nowMs, nowSeconds);
     cache.expire(nowSeconds, cacheExpiryStepPlaces);
     if (nowMs < this.#nextExpiryMs || !isSweeper()) return;
     try {
       const isEnd = expiry.step(nowSeconds);
-      this.#nextExpiryMs = nowMs + (isEnd ? expiryWalkMs : expiryStepMs);
+      this.#nextExpiryMs = nowMs + (isEnd ? walkMs : expiryStepMs);
     } catch (error) {
-      this.#nextExpiryMs = nowMs + expiryWalkMs;
+      this.#nextExpiryMs = nowMs + walkMs;
       onExpiryError(error);
     }
   }
