@@ -53,6 +53,7 @@ export class EntryMap {
       this.#entries.set(textOf(key), [key, value]);
       this.#onChange(key, value);
     }
+    this.#seam();
   }
 
   delete(key: Uint8Array): boolean {

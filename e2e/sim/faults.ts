@@ -116,9 +116,14 @@ export class Faults {
     world.isPartitioned = false;
     world.isDiskFull = false;
     for (const life of world.lives) if (life !== null) life.frozenUntilNs = 0;
+  }
+
+  /** Whoever is gone comes back soon. */
+  restart(): void {
+    const world = this.#world;
     for (const index of [0, 1] as const) {
       if (world.lives[index] === null)
-        world.startNs[index] = Math.min(world.startNs[index], world.nowNs + 100e6);
+        world.startNs[index] = world.nowNs + world.random.int(100) * 1e6;
     }
   }
 }

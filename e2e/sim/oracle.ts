@@ -49,6 +49,8 @@ export interface SimQuery {
   readonly name: number;
   readonly askedNs: number;
   forwards: number;
+  /** Name of the life that forwarded it last. */
+  forwarder: string;
   /** Of its forwards, those that the server will never answer. */
   lostForwards: number;
   answers: number;
@@ -148,6 +150,7 @@ export class Oracle implements FqdnWatcher {
       name,
       askedNs: this.#nowNs(),
       forwards: 0,
+      forwarder: '',
       lostForwards: 0,
       answers: 0,
       excuse: null,

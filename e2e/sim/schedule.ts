@@ -47,6 +47,8 @@ function heal(world: World): void {
   trace.note('all heals');
   world.stepsLeft = 0;
   faults.heal();
+  surviveAlone(world);
+  faults.restart();
   const deadlineNs = world.nowNs + healBoundMs * 1e6;
   const waitsForTimeouts = world.random.chance(0.05);
   let difference = 'not at rest';
@@ -66,6 +68,33 @@ function heal(world: World): void {
     3,
     `${healBoundMs} ms after the heal: ${isQuiet(world, false) ? difference : unrest(world)}`,
   );
+}
+
+const aloneMs = 600;
+/** Younger queries are replayed for certain. */
+const youngNs = 3000e6;
+
+/** Who is left alone does what the other had in hand, without waiting for it to come back. */
+function surviveAlone(world: World): void {
+  const { oracle } = world;
+  const living = world.lives.filter((life) => life !== null);
+  const [survivor] = living;
+  if (living.length !== 1 || survivor?.worker?.member.hasJoined !== true || survivor.isDraining)
+    return;
+  world.startNs.fill(Infinity);
+  const open = oracle.queries.filter(
+    ({ answers, askedNs }) => answers === 0 && world.nowNs - askedNs < youngNs,
+  );
+  for (let ms = 0; ms < aloneMs; ms += healStepNs / 1e6) {
+    world.pass(healStepNs);
+    world.turnAll();
+  }
+  if (survivor.isDead) return;
+  for (const { number, answers, excuse, lostForwards, forwarder } of open) {
+    // What it forwarded itself waits for a slow server.
+    if (answers > 0 || excuse !== null || lostForwards > 0 || forwarder === survivor.name) continue;
+    oracle.fail(2, `query ${number} is left in the hands of the dead by ${survivor.name}`);
+  }
 }
 
 function isQuiet(world: World, waitsForTimeouts: boolean): boolean {

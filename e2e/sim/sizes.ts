@@ -10,9 +10,9 @@ export const graceSeconds = 4;
 export const idleSeconds = 6;
 export const ringBytes = 8192;
 export const exchangeLimits = {
-  backlogPiecesMax: 3,
-  batchesInFlightMax: 2,
-  pieceBytesMax: 1400,
+  backlogPiecesMax: 1,
+  batchesInFlightMax: 1,
+  pieceBytesMax: 700,
   pageMappingsMax: 6,
 } as const;
 export const streamMessagesMax = 3;

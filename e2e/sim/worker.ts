@@ -14,6 +14,7 @@ import {
   tdJournalSlot,
   tdJournalState,
   tdListenerKind,
+  tdMemberState,
 } from '@tandem/datapath/abi.gen';
 import { KernelWriter } from '@tandem/dns-proxy/answer/kernel-writer';
 import { Learner } from '@tandem/dns-proxy/answer/learner';
@@ -136,6 +137,7 @@ export class SimWorker {
   readonly #acceptors = new Set<SimSocket>();
   readonly #links = new Map<object, number>();
   #isDraining = false;
+  #hasLeft = false;
   #tickNs: number;
   #sweepNs: number;
   /** Ports of the queries that were claimed, and are not in flight here, nor answered, yet. */
@@ -340,6 +342,7 @@ export class SimWorker {
     if (world.nowNs >= this.#tickNs) {
       this.#tickNs = world.nowNs + heartbeatIntervalMs * 1e6;
       this.member.tick();
+      this.#checkLeft();
     }
     if (world.nowNs >= this.#sweepNs) {
       this.#sweepNs = world.nowNs + sweepIntervalMs * 1e6;
@@ -367,12 +370,22 @@ export class SimWorker {
       this.life.main.fromWorker.push({ kind: 'installed', revision });
     } else if (message.kind === 'drain') {
       this.member.drain(message.tokenTimeoutMs);
+      this.#checkLeft();
     } else {
       this.member.leave();
       this.life.world.dying = this.life;
       this.#takeover.close();
       this.life.end('stops');
     }
+  }
+
+  /** Who leaves before its time is up leaves somebody behind. */
+  #checkLeft(): void {
+    const { world, index, main } = this.life;
+    if (this.#hasLeft || this.#group.stateOf(index) !== tdMemberState.DRAIN) return;
+    this.#hasLeft = true;
+    if (world.nowNs >= main.tokenDeadlineNs || this.#group.isOtherServing(world.nowNs)) return;
+    world.oracle.fail(5, `${this.life.name} leaves the group to nobody`);
   }
 
   #readLinks(): void {

@@ -137,7 +137,8 @@ export class World {
         name === 'endpoints'
           ? (key: Uint8Array, value: Uint8Array | null) => this.#onEndpoint(key, value)
           : undefined;
-      const map = new EntryMap(sizes, () => this.#writer?.seam(), onChange);
+      const isCritical = name === 'endpoints';
+      const map = new EntryMap(sizes, () => this.#writeSeam(isCritical), onChange);
       initialMaps(policy)[name].fill(map);
       this.#maps.set(name, map);
     }
@@ -321,6 +322,7 @@ export class World {
     policyId: number,
   ): void {
     const { random, oracle, trace } = this;
+    query.forwarder = life.name;
     if (this.faults.losesForward()) {
       query.lostForwards += 1;
       trace.note('forwards, lost', query.number, 0, 0, life.name);
@@ -410,6 +412,12 @@ export class World {
       life.frozenUntilNs = 0;
     }
     trace.note(`${thread.name} goes on`, 0, 0, 0, life.name);
+  }
+
+  /** Between two writes of the agent; where members look at once, something happens more often. */
+  #writeSeam(isCritical: boolean): void {
+    if (isCritical && this.random.chance(0.3)) this.#untilPreempt = 0;
+    this.#writer?.seam();
   }
 
   #arm(): void {

@@ -78,7 +78,8 @@ export class MemberLife {
     const now = this.now();
     this.beat(now);
     if (this.#hasJoined) this.#o.takeover.tick(now);
-    if (this.#draining === 'waiting') this.#drain(now);
+    // What was done meanwhile may have taken long: whether another one serves is asked as of now.
+    if (this.#draining === 'waiting') this.#drain(this.now());
   }
 
   /** Every `sweepIntervalMs`. */
