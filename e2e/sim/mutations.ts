@@ -77,7 +77,7 @@ export const mutations: readonly Mutation[] = [
     breaks: [1],
   },
   {
-    name: 'an agent that starts forgets the removals of others: expired addresses go at once',
+    name: 'addresses are emptied from the kernel before they expire',
     file: `${proxy}/store/kernel-expiry.ts`,
     find: 'Math.floor(nowSeconds - idleSeconds)',
     replace: 'Math.floor(nowSeconds + idleSeconds)',
@@ -124,6 +124,13 @@ export const mutations: readonly Mutation[] = [
     find: 'const isFree = group.takeDrainToken(monotonicNs);',
     replace: 'const isFree = monotonicNs > 0 || group.takeDrainToken(monotonicNs);',
     breaks: [5],
+  },
+  {
+    name: 'what finds no slot keeps the empty slots of a former life from being freed',
+    file: `${proxy}/journal/replay.ts`,
+    find: 'lastBeatNs)) continue;',
+    replace: 'lastBeatNs)) break;',
+    breaks: [2, 3],
   },
   {
     name: 'the token is given though nobody else serves',

@@ -49,8 +49,8 @@ export interface SimQuery {
   readonly name: number;
   readonly askedNs: number;
   forwards: number;
-  /** Name of the life that forwarded it last. */
-  forwarder: string;
+  /** Names of the lives that forwarded it. */
+  readonly forwarders: Set<string>;
   /** Of its forwards, those that the server will never answer. */
   lostForwards: number;
   answers: number;
@@ -150,7 +150,7 @@ export class Oracle implements FqdnWatcher {
       name,
       askedNs: this.#nowNs(),
       forwards: 0,
-      forwarder: '',
+      forwarders: new Set(),
       lostForwards: 0,
       answers: 0,
       excuse: null,

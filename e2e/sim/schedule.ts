@@ -90,9 +90,10 @@ function surviveAlone(world: World): void {
     world.turnAll();
   }
   if (survivor.isDead) return;
-  for (const { number, answers, excuse, lostForwards, forwarder } of open) {
+  for (const { number, answers, excuse, lostForwards, forwarders } of open) {
     // What it forwarded itself waits for a slow server.
-    if (answers > 0 || excuse !== null || lostForwards > 0 || forwarder === survivor.name) continue;
+    if (answers > 0 || excuse !== null || lostForwards > 0 || forwarders.has(survivor.name))
+      continue;
     oracle.fail(2, `query ${number} is left in the hands of the dead by ${survivor.name}`);
   }
 }

@@ -322,7 +322,7 @@ export class World {
     policyId: number,
   ): void {
     const { random, oracle, trace } = this;
-    query.forwarder = life.name;
+    query.forwarders.add(life.name);
     if (this.faults.losesForward()) {
       query.lostForwards += 1;
       trace.note('forwards, lost', query.number, 0, 0, life.name);
