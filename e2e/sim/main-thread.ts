@@ -26,7 +26,7 @@ import { exchangeTickMs } from '@tandem/dns-proxy/sync/limits';
 import { SharedRingReader } from '@tandem/runtime/shared-ring';
 import { endpointsOf } from './initial-maps.ts';
 import type { Life, Thread } from './life.ts';
-import { PolicyCall } from './policy-call.ts';
+import type { PolicyCall } from './policy-call.ts';
 import { cacheLimits, exchangeLimits, idleSeconds } from './sizes.ts';
 import { decoded, type StreamEnd } from './stream.ts';
 import { type PolicyOfVariant, policyOf } from './universe.ts';
@@ -293,35 +293,40 @@ export class MainThread {
     this.#partial = [];
   }
 
-  #steps(snapshot: Snapshot): Record<keyof PolicyChange, () => Generator<void>> {
+  /** Steps that are done at once leave nothing to wait for. */
+  #steps(snapshot: Snapshot): Record<keyof PolicyChange, () => Iterable<void>> {
     const { world } = this.life;
     const { revision, policy } = snapshot;
     const server = this.server as PolicyServer;
     const datapath = world.datapath(this.thread);
-    const { compiled } = policy;
+    const compiled = withRevision(policy.compiled, revision);
     const retained = this.#retained();
     return {
-      *save(this: void) {
-        if (!world.isDiskFull) world.snapshot = snapshot;
-      },
-      *publish(this: void) {
+      save: () => this.#save(snapshot),
+      publish: () => {
         world.publish(revision, snapshot, server);
+        return [];
       },
       install: () => this.#untilInstalled(snapshot),
       acknowledge: () => this.#untilAcknowledged(revision),
-      *require(this: void) {
+      require: () => {
         requireRevision(datapath, revision);
+        return [];
       },
       feed: () => this.#feedNew(snapshot),
-      *apply(this: void) {
-        applyToDatapath({
-          datapath,
-          compiled: withRevision(compiled, revision),
-          retained,
-          endpoints: endpointsOf(policy),
-        });
+      apply: () => {
+        applyToDatapath({ datapath, compiled, retained, endpoints: endpointsOf(policy) });
+        return [];
       },
     };
+  }
+
+  /** A disk may be slow, after it has the file. */
+  *#save(snapshot: Snapshot): Generator<void> {
+    const { world } = this.life;
+    if (!world.isDiskFull) world.snapshot = snapshot;
+    const doneNs = world.nowNs + (world.random.chance(0.3) ? world.random.int(400) * 1e6 : 0);
+    while (world.nowNs < doneNs) yield;
   }
 
   #retained(): ReadonlyMap<number, CompiledPolicy> {

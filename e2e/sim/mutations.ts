@@ -112,13 +112,6 @@ export const mutations: readonly Mutation[] = [
     breaks: [3, 6, 7],
   },
   {
-    name: 'a member is not sent the policy that it had when it connected',
-    file: 'packages/agent/src/sync/policy-server.ts',
-    find: 'session.sent === 0 && session.revision === this.#revision',
-    replace: 'session.revision === this.#revision',
-    breaks: [3],
-  },
-  {
     name: 'a member leaves without the token',
     file: `${proxy}/member-life.ts`,
     find: 'const isFree = group.takeDrainToken(monotonicNs);',

@@ -21,7 +21,7 @@ import { Oracle, type SimQuery } from './oracle.ts';
 import { PolicyCall } from './policy-call.ts';
 import { Random } from './random.ts';
 import { idleSeconds, slotCounts } from './sizes.ts';
-import { SimSocket, SocketGroup } from './sockets.ts';
+import { type SimSocket, SocketGroup } from './sockets.ts';
 import { connect } from './stream.ts';
 import { Trace } from './trace.ts';
 import {
