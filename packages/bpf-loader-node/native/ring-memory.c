@@ -31,7 +31,7 @@ static uint64_t page_load(const struct ring_memory *ring)
 	return __atomic_load_n(ring->consumer_page, __ATOMIC_SEQ_CST);
 }
 
-static uint64_t produced(const struct ring_memory *ring)
+uint64_t ring_memory_end(const struct ring_memory *ring)
 {
 	return __atomic_load_n((uint64_t *)ring->producer_pages, __ATOMIC_ACQUIRE);
 }
@@ -93,12 +93,12 @@ static bool is_possible(const struct ring_memory *ring, uint64_t position, uint6
 static void look_at_page(struct ring_memory *ring)
 {
 	for (;;) {
-		uint64_t end = produced(ring);
+		uint64_t end = ring_memory_end(ring);
 		uint64_t page = page_load(ring);
 
 		/* The producer may have moved on since; a position behind the end is then possible. */
 		if (page > end)
-			end = produced(ring);
+			end = ring_memory_end(ring);
 		if (is_possible(ring, page, end)) {
 			ring->committed = page;
 			if (ring->position < page || ring->position > end)
@@ -124,7 +124,7 @@ static uint32_t copy(struct ring_memory *ring, const struct ring_batch *batch, u
 		     bool *is_broken)
 {
 	const uint8_t *data = ring->producer_pages + ring->page_bytes;
-	uint64_t end = produced(ring);
+	uint64_t end = ring_memory_end(ring);
 	uint32_t used = 0, count = 0;
 
 	*is_broken = false;
@@ -171,7 +171,7 @@ uint32_t ring_memory_read(struct ring_memory *ring, const struct ring_batch *bat
 		count = copy(ring, batch, &position, &is_broken);
 		if (position == ring->position && is_broken) {
 			/* Under our feet, or where no record ever began: only the end is one for sure. */
-			uint64_t end = produced(ring);
+			uint64_t end = ring_memory_end(ring);
 
 			if (page_move(ring, ring->committed, end)) {
 				ring->position = end;

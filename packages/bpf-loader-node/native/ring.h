@@ -38,6 +38,8 @@ void ring_memory_close(struct ring_memory *ring);
 uint32_t ring_memory_read(struct ring_memory *ring, const struct ring_batch *batch);
 /* Frees the room before `position`. False: another reader has moved the page. */
 bool ring_memory_commit(struct ring_memory *ring, uint64_t position);
+/* Where the last record that was put into the ring ends. */
+uint64_t ring_memory_end(const struct ring_memory *ring);
 /* Reads from the page on: again what was read and not committed. */
 void ring_memory_rewind(struct ring_memory *ring);
 

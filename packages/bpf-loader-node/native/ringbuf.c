@@ -328,7 +328,7 @@ EXPORTED(ring_rewind)
 	return result;
 }
 
-/* ringStats(ring): {records, batches, oversized, fenced, repaired, position} */
+/* ringStats(ring): {records, batches, oversized, fenced, repaired, position, end} */
 EXPORTED(ring_stats)
 {
 	struct call call;
@@ -344,6 +344,7 @@ EXPORTED(ring_stats)
 		{ "records", ring->records },	       { "batches", ring->batches },
 		{ "oversized", ring->memory.oversized }, { "fenced", ring->memory.fenced },
 		{ "repaired", ring->memory.repaired }, { "position", ring->memory.position },
+		{ "end", ring_memory_end(&ring->memory) },
 	};
 	napi_create_object(env, &result);
 	for (size_t i = 0; i < sizeof(facts) / sizeof(facts[0]); i++) {

@@ -92,6 +92,8 @@ export interface RingFacts {
   readonly repaired: number;
   /** Where it reads next. */
   readonly position: number;
+  /** Where the last record that was put into the ring ends. */
+  readonly end: number;
 }
 
 interface Native {

@@ -217,7 +217,9 @@ export const tdGroup = {
   drain_token: 12,
   removals: 16,
   applied_revision: 20,
-  reserved: 24,
+  events_lease: 24,
+  events_beat_ms: 28,
+  reserved: 32,
   member: 128,
 } as const;
 
@@ -264,7 +266,9 @@ export const tdEvent = {
   family: 75,
   ifindex: 76,
   rule_id: 80,
-  reserved: 84,
+  lost: 84,
+  position: 88,
+  reserved: 96,
 } as const;
 
 /** struct td_config: its size and the offsets of its fields, bytes. */

@@ -28,8 +28,11 @@ import { type Admin, createAdmin } from './admin/service.ts';
 import { KernelWriter } from './answer/kernel-writer.ts';
 import type { MemberConfig } from './config.ts';
 import type { DnsMember } from './dns-member.ts';
+import { dropReadMs } from './drops/limits.ts';
+import { DropReader } from './drops/reader.ts';
 import { parseMetricsAddress } from './metrics/address.ts';
 import { addDnsMetrics } from './metrics/dns-metrics.ts';
+import { addDropMetrics } from './metrics/drop-metrics.ts';
 import { addFields, addNodeMetrics } from './metrics/node-metrics.ts';
 import { Backfill } from './store/backfill.ts';
 import { KernelExpiry } from './store/kernel-expiry.ts';
@@ -87,6 +90,8 @@ export class MemberServices {
   #backfill: Backfill | null = null;
   #timer: NodeJS.Timeout | null = null;
   #nextExpiryMs = 0;
+  #drops: DropReader | null = null;
+  #dropTimer: NodeJS.Timeout | null = null;
 
   constructor(options: MemberServicesOptions) {
     this.#o = options;
@@ -110,10 +115,10 @@ export class MemberServices {
     this.exchange.offerDns(bytes, at, length, isNews);
   };
 
-  /** A `td_event` of our own kernel. */
-  readonly onDropEvent = (bytes: Uint8Array, at: number, length: number): void => {
-    this.store.dropRecord(bytes, at, length);
-    this.exchange.offerDrop(bytes, at, length);
+  /** A `td_event` that we read from the ring. */
+  readonly #onDropRecord = (bytes: Uint8Array, at: number, length: number): void => {
+    const isNew = this.store.dropRecord(bytes, at, length);
+    if (isNew) this.exchange.offerDrop(bytes, at, length);
   };
 
   /** Puts a snapshot in force in the DNS member, and names of pods here. Rejects when it can't be. */
@@ -145,6 +150,7 @@ export class MemberServices {
       writer,
       idleSeconds: config.fqdnIdleSeconds,
     });
+    this.#startDropReader(datapath);
     const context = this.#context(this.#kernel);
     const admin = createAdmin(context);
     this.#addMetrics(context, admin);
@@ -155,6 +161,8 @@ export class MemberServices {
 
   async stop(): Promise<void> {
     if (this.#timer !== null) clearInterval(this.#timer);
+    if (this.#dropTimer !== null) clearInterval(this.#dropTimer);
+    this.#drops?.[Symbol.dispose]();
     for (const component of this.#running.toReversed()) {
       // oxlint-disable-next-line no-await-in-loop -- in order
       await component.stop();
@@ -208,6 +216,7 @@ export class MemberServices {
       exchangeError: exchangeError ?? (() => ''),
       policy: () => this.#policy,
       kernel,
+      drops: this.#drops,
       diagnostics: diagnostics ?? (() => []),
       ownDegradations: () => [...this.#failed, ...(degradations?.() ?? [])],
       interfaceNames: interfaceNames ?? (() => new Map()),
@@ -220,6 +229,7 @@ export class MemberServices {
     metrics.addProcessMetrics();
     addDnsMetrics(metrics, this.#o.member.counters, this.#o.role);
     addNodeMetrics(metrics, context, admin);
+    addDropMetrics(metrics, context);
     addFields(
       metrics,
       'tandem_backfill',
@@ -259,6 +269,20 @@ export class MemberServices {
       [],
       () => [{ value: this.#o.log.suppressed }],
     );
+  }
+
+  #startDropReader(datapath: Datapath): void {
+    const drops = new DropReader({
+      datapath,
+      member: this.#o.index,
+      clock: systemClock,
+      onRecord: this.#onDropRecord,
+      toldPosition: () => this.exchange.outbox.toldDropPosition,
+    });
+    this.#drops = drops;
+    this.store.onLoss = (loss) => drops.noteLoss(loss);
+    this.store.drops.lastPosition = () => drops.lastPosition;
+    this.#dropTimer = setInterval(() => drops.step(), dropReadMs);
   }
 
   async #startAdmin(admin: Admin): Promise<void> {
@@ -313,6 +337,7 @@ export class MemberServices {
     const nowMs = systemClock.monotonicMs();
     const nowSeconds = Math.floor(systemClock.boottimeSeconds());
     this.exchange.tick(nowMs, nowSeconds);
+    this.store.tick(nowMs);
     this.store.cache.expire(nowSeconds, cacheExpiryStepPlaces);
     if (nowMs < this.#nextExpiryMs || this.#expiry === null || !this.#isSweeper()) return;
     try {

@@ -7,6 +7,7 @@
  */
 
 import type { Result } from '@tandem/core/result';
+import { agentMember } from '@tandem/dns-proxy/config';
 import type { StatusResponse } from '@tandem/proto/gen/messages';
 import type { AdminAnswer, ProcessName } from '../admin/connection.ts';
 import { roleName, severityName, stateName } from '../admin/names.ts';
@@ -70,6 +71,15 @@ export interface NodeReport {
     readonly mappingsLost: number;
     readonly lastError: string | null;
   } | null;
+  /** Who reads the kernel's drop events; null when no process tells. */
+  readonly dropReader: {
+    readonly process: ProcessName | null;
+    readonly ageMs: number;
+    readonly seen: number;
+    readonly missing: number;
+    readonly kernelLost: number;
+    readonly kernelLimited: number;
+  } | null;
   readonly maps: readonly MapFill[];
   readonly degraded: readonly Degradation[];
   readonly diagnostics: readonly {
@@ -96,6 +106,7 @@ export function nodeReport(inputs: ReportInputs): NodeReport {
     members,
     policy: policyReport(inputs.group, first),
     sync: syncReport(first),
+    dropReader: dropReaderReport(first),
     maps,
     degraded,
     diagnostics: withoutRepeats(
@@ -186,6 +197,14 @@ function syncReport(status: StatusResponse | undefined): NodeReport['sync'] {
     mappingsLost,
     lastError: lastError || null,
   };
+}
+
+function dropReaderReport(status: StatusResponse | undefined): NodeReport['dropReader'] {
+  const reader = status?.dropReader ?? null;
+  if (reader === null) return null;
+  const { isHeld, member, ageMs, seen, missing, kernelLost, kernelLimited } = reader;
+  const process = !isHeld ? null : member === agentMember ? 'agent' : 'dns-proxy';
+  return { process, ageMs, seen, missing, kernelLost, kernelLimited };
 }
 
 const mapFill = ({ name, entries, capacity }: MapFill): MapFill => ({ name, entries, capacity });

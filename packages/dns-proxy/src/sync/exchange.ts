@@ -32,7 +32,7 @@ import {
   forwardedDropsPerSecond,
   transferIntervalMs,
 } from './limits.ts';
-import { Outbox, type OutboxOptions } from './outbox.ts';
+import { Outbox, type OutboxOptions, type RecordKind } from './outbox.ts';
 
 /** The sending end of a stream (`StreamLink`). */
 export interface ExchangePort {
@@ -48,6 +48,10 @@ export interface ExchangeSink {
   mapping(mapping: NameMapping): void;
   /** All of the other's cache has come. */
   cacheReceived(): void;
+  /** DNS events that the other could not tell. */
+  dnsEventsLost?(count: number): void;
+  /** The other had the drop event of this position to tell, and all those after it. */
+  dropsSince?(position: number): void;
 }
 
 export interface ExchangeOptions extends OutboxOptions {
@@ -73,6 +77,8 @@ export class ExchangeCounters {
   /** What the other process says that it could not tell us. */
   peerEventsLost = 0;
   peerMappingsLost = 0;
+  /** Of the events, those that are drop events. */
+  peerDropsLost = 0;
   cachesReceived = 0;
 }
 
@@ -172,13 +178,13 @@ export class Exchange {
   /** A record of our own worker; `isMapping`: it taught our cache something. */
   offerDns(bytes: Uint8Array, at: number, length: number, isMapping: boolean): void {
     if (isMapping || this.#dnsLimit.take()) this.outbox.add('dns', bytes, at, length, isMapping);
-    else this.#limit();
+    else this.#limit('dns', bytes, at);
   }
 
-  /** A drop event of our own kernel. */
+  /** A drop event that we read from the kernel's ring. */
   offerDrop(bytes: Uint8Array, at: number, length: number): void {
     if (this.#dropLimit.take()) this.outbox.add('drop', bytes, at, length, false);
-    else this.#limit();
+    else this.#limit('drop', bytes, at);
   }
 
   /** Sends what may be sent. Also to be called when the stream takes messages again. */
@@ -274,7 +280,8 @@ export class Exchange {
       if (mapping === null) counters.recordsRefused += 1;
       else sink.mapping(mapping);
     }
-    const { dnsRecords, dropRecords } = batch;
+    const { dnsRecords, dropRecords, dropsSince } = batch;
+    if (dropsSince > 0) sink.dropsSince?.(dropsSince);
     for (let at = 0; at < dnsRecords.length; ) {
       const length = dnsRecordLength(dnsRecords, at);
       if (length === 0) {
@@ -290,15 +297,18 @@ export class Exchange {
       sink.dropRecord(dropRecords, at, dropRecordBytes);
     }
     counters.peerEventsLost += batch.eventsLost;
+    counters.peerDropsLost += batch.dropsLost;
+    const dnsLost = batch.eventsLost - batch.dropsLost;
+    if (dnsLost > 0) sink.dnsEventsLost?.(dnsLost);
     counters.peerMappingsLost += batch.mappingsLost;
     if (!batch.cacheEnd) return;
     counters.cachesReceived += 1;
     sink.cacheReceived();
   }
 
-  #limit(): void {
+  #limit(kind: RecordKind, bytes: Uint8Array, at: number): void {
     this.counters.eventsLimited += 1;
-    this.outbox.refuse(1, 0);
+    this.outbox.limit(kind, bytes, at);
   }
 
   #giveUp(port: ExchangePort): void {
