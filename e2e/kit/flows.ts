@@ -12,10 +12,12 @@ import { GrpcClient } from '@tandem/runtime/grpc-client';
 import { waitFor } from '@tandem/testing/wait';
 import { type ProcessName, proxyUid, type TandemNode } from './tandem-node.ts';
 
+export function socketPath({ runDirectory }: TandemNode, name: ProcessName): string {
+  return name === 'agent' ? agentAdminPath(runDirectory) : proxyAdminPath(runDirectory);
+}
+
 export function adminClient(tandem: TandemNode, name: ProcessName): GrpcClient {
-  const path =
-    name === 'agent' ? agentAdminPath(tandem.runDirectory) : proxyAdminPath(tandem.runDirectory);
-  return new GrpcClient({ path, serverUids: [proxyUid] });
+  return new GrpcClient({ path: socketPath(tandem, name), serverUids: [proxyUid] });
 }
 
 export interface ToldDrops {

@@ -234,7 +234,9 @@ struct td_group {
 	 */
 	__u32 events_lease;
 	__u32 events_beat_ms;    /* CLOCK_MONOTONIC of the holder's last look, wraps */
-	__u64 reserved[12];
+	__u32 events_lost_told;  /* how much of counters EVENTS_LOST and EVENTS_LIMITED was reported, wraps */
+	__u32 events_limited_told;
+	__u64 reserved[11];
 	struct td_member member[TD_MEMBERS_MAX];
 };
 

@@ -219,7 +219,9 @@ export const tdGroup = {
   applied_revision: 20,
   events_lease: 24,
   events_beat_ms: 28,
-  reserved: 32,
+  events_lost_told: 32,
+  events_limited_told: 36,
+  reserved: 40,
   member: 128,
 } as const;
 

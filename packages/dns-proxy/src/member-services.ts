@@ -280,8 +280,8 @@ export class MemberServices {
       toldPosition: () => this.exchange.outbox.toldDropPosition,
     });
     this.#drops = drops;
-    this.store.onLoss = (loss) => drops.noteLoss(loss);
     this.store.drops.lastPosition = () => drops.lastPosition;
+    this.store.drops.begin(drops.lastPosition);
     this.#dropTimer = setInterval(() => drops.step(), dropReadMs);
   }
 

@@ -32,6 +32,8 @@ export class DropLedger {
   #reported = 0;
   #lowest = Infinity;
   #lowestSinceMs = -Infinity;
+  /** The end of the ring at that time. */
+  #endSince = 0;
 
   /** `window`: a power of two of at least 32. */
   constructor(window: number = ledgerEventsMax) {
@@ -42,6 +44,12 @@ export class DropLedger {
   /** Events between the first and the last that we know of, and did not see. */
   get missing(): number {
     return this.#base === -1 ? 0 : this.#high - this.#base - this.seen;
+  }
+
+  /** Events that ended after `position` are ours to have; of those before, only the ones that come. */
+  begin(position: number): void {
+    this.#base = numberOf(position) + 1;
+    this.#high = this.#base;
   }
 
   /** Takes the event that ended at `position`. False: it was there, or nobody can tell. */
@@ -84,6 +92,10 @@ export class DropLedger {
     const isFirst = this.#lowestSinceMs === -Infinity;
     const settled = isFirst ? 0 : Math.max(0, this.#lowest - this.#reported);
     this.#reported += settled;
+    // Of the last ones we may not have been told at all.
+    if (numberOf(this.#endSince) >= this.#high) this.knowOf(this.#endSince);
+    const end = this.lastPosition();
+    this.#endSince = end === Infinity ? 0 : end;
     this.#lowest = this.missing;
     this.#lowestSinceMs = nowMs;
     return settled;

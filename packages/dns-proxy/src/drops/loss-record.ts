@@ -3,8 +3,7 @@
 
 /**
  * Lost events among the events: a `td_event` of no packet, whose reason says why and `lost` how many. What
- * the kernel lost is noticed by who reads the ring and told to the other process as any drop event; its
- * `position` is then the kernel's count, so that nobody reports a loss a second time.
+ * the kernel lost is noticed by who reads the ring and told to the other process as any drop event.
  */
 
 import { tdCounter, tdEvent } from '@tandem/datapath/abi.gen';
@@ -14,35 +13,33 @@ import { dropRecordBytes } from '../store/drop-event.ts';
 /** Not told by the other process; only ever in a process's own store. */
 const reasonNotTold = 255;
 
-export type LossReason = 'ring-full' | 'rate-limit' | 'not-told';
+/** What the kernel counts, and who reads the ring reports. */
+export const kernelLossReasons = ['ring-full', 'rate-limit'] as const;
+export type KernelLossReason = (typeof kernelLossReasons)[number];
+export type LossReason = KernelLossReason | 'not-told';
 
-const reasonNumbers: Readonly<Record<LossReason, number>> = {
+/** As `td_event.reason`. */
+export const lossReasonNumbers: Readonly<Record<LossReason, number>> = {
   'ring-full': tdCounter.EVENTS_LOST,
   'rate-limit': tdCounter.EVENTS_LIMITED,
   'not-told': reasonNotTold,
 };
 const reasonNames = new Map<number, LossReason>(
-  (Object.keys(reasonNumbers) as LossReason[]).map((name) => [reasonNumbers[name], name]),
+  (Object.keys(lossReasonNumbers) as LossReason[]).map((name) => [lossReasonNumbers[name], name]),
 );
-
-/** What the kernel counts, and who reads the ring reports. */
-export const kernelLossReasons: readonly LossReason[] = ['ring-full', 'rate-limit'];
 
 export interface Loss {
   readonly timeNs: number;
   readonly reason: LossReason;
   readonly count: number;
-  /** Of a loss of the kernel: its counter, this loss included. */
-  readonly total: number;
 }
 
 export function encodeLoss(loss: Loss): Uint8Array {
   const bytes = new Uint8Array(dropRecordBytes);
   const view = new DataView(bytes.buffer);
   view.setBigUint64(tdEvent.time_ns, BigInt(Math.floor(loss.timeNs)), true);
-  view.setUint8(tdEvent.reason, reasonNumbers[loss.reason]);
+  view.setUint8(tdEvent.reason, lossReasonNumbers[loss.reason]);
   view.setUint32(tdEvent.lost, Math.min(loss.count, 0xffffffff), true);
-  view.setBigUint64(tdEvent.position, BigInt(loss.total), true);
   return bytes;
 }
 
@@ -58,7 +55,6 @@ export function decodeLoss(bytes: Uint8Array, at: number, reason: LossReason): L
     timeNs: Number(view.getBigUint64(tdEvent.time_ns, true)),
     reason,
     count: view.getUint32(tdEvent.lost, true),
-    total: positionOf(bytes, at),
   };
 }
 

@@ -9,7 +9,7 @@
  */
 
 import { HeldRing, type OnHeldRecords } from '@tandem/bpf-loader-node/held-ring';
-import { tdCounter, tdEvent } from '@tandem/datapath/abi.gen';
+import { tdEvent, tdGroup } from '@tandem/datapath/abi.gen';
 import { readCounter } from '@tandem/datapath/counters';
 import type { Datapath } from '@tandem/datapath/datapath';
 import type { Clock } from '@tandem/runtime/system-clock';
@@ -17,7 +17,12 @@ import { dropRecordBytes } from '../store/drop-event.ts';
 import { DropLease, type LeaseHolder, readHolder } from './lease.ts';
 import { ringRecordBytes } from './ledger.ts';
 import { dropReadBatchesMax, heldDropsMax, kernelLossMs } from './limits.ts';
-import { encodeLoss, kernelLossReasons, type Loss, type LossReason } from './loss-record.ts';
+import {
+  encodeLoss,
+  type KernelLossReason,
+  kernelLossReasons,
+  lossReasonNumbers,
+} from './loss-record.ts';
 
 export interface DropReaderOptions {
   readonly datapath: Datapath;
@@ -45,9 +50,9 @@ export class DropReaderCounters {
 }
 
 const alignBytes = 8;
-const counterOf: Readonly<Partial<Record<LossReason, number>>> = {
-  'ring-full': tdCounter.EVENTS_LOST,
-  'rate-limit': tdCounter.EVENTS_LIMITED,
+const toldWords: Readonly<Record<KernelLossReason, number>> = {
+  'ring-full': tdGroup.events_lost_told / 4,
+  'rate-limit': tdGroup.events_limited_told / 4,
 };
 
 export class DropReader implements Disposable {
@@ -56,8 +61,6 @@ export class DropReader implements Disposable {
   readonly #ring: HeldRing;
   readonly #groupWords: Uint32Array;
   readonly #counters = new DropReaderCounters();
-  /** Of each reason, how much the kernel had lost at the last report, ours or the other's. */
-  readonly #reported = new Map<LossReason, number>();
   #nextLossMs = 0;
 
   constructor(options: DropReaderOptions) {
@@ -67,7 +70,6 @@ export class DropReader implements Disposable {
     this.#groupWords = new Uint32Array(memory);
     this.#lease = new DropLease(memory, member);
     this.#ring = new HeldRing(datapath.map('events'), this.#onRecords);
-    for (const reason of kernelLossReasons) this.#reported.set(reason, this.kernelLost(reason));
   }
 
   get counters(): DropReaderCounters {
@@ -95,9 +97,8 @@ export class DropReader implements Disposable {
   }
 
   /** What the kernel did not put into the ring since it was made. */
-  kernelLost(reason: LossReason): number {
-    const counter = counterOf[reason];
-    return counter === undefined ? 0 : readCounter(this.#o.datapath, counter);
+  kernelLost(reason: KernelLossReason): number {
+    return readCounter(this.#o.datapath, lossReasonNumbers[reason]);
   }
 
   /** Reads what there is, if it is for us to read. */
@@ -114,11 +115,6 @@ export class DropReader implements Disposable {
     if (nowMs < this.#nextLossMs) return;
     this.#nextLossMs = nowMs + kernelLossMs;
     for (const reason of kernelLossReasons) this.#reportKernelLoss(reason);
-  }
-
-  /** The other process reported a loss of the kernel. */
-  noteLoss({ reason, total }: Loss): void {
-    this.#reported.set(reason, Math.max(this.#reported.get(reason) ?? 0, total));
   }
 
   /** Leaves the ring to the other process. */
@@ -152,13 +148,21 @@ export class DropReader implements Disposable {
     if (until > 0) this.#ring.commit(until);
   }
 
-  #reportKernelLoss(reason: LossReason): void {
-    const total = this.kernelLost(reason);
-    const count = total - (this.#reported.get(reason) ?? 0);
+  /** Each loss is reported by one process, whoever reads next: `group` says how far that went. */
+  #reportKernelLoss(reason: KernelLossReason): void {
+    const word = toldWords[reason];
+    const total = this.kernelLost(reason) >>> 0;
+    const told = Atomics.load(this.#groupWords, word);
+    if (total === told) return;
+    if (Atomics.compareExchange(this.#groupWords, word, told, total) !== told) return;
+    const count = (total - told) | 0;
+    // Less than was told: the counters are new.
     if (count <= 0) return;
-    this.#reported.set(reason, total);
-    const timeNs = this.#o.clock.boottimeSeconds() * 1e9;
-    const record = encodeLoss({ timeNs, reason, count, total });
+    const record = encodeLoss({
+      timeNs: this.#o.clock.boottimeSeconds() * 1e9,
+      reason,
+      count,
+    });
     this.#o.onRecord(record, 0, record.length);
   }
 }

@@ -10,13 +10,7 @@ import { FqdnCache, type FqdnCacheOptions } from '@tandem/core/fqdn/cache';
 import { joinInto, type FqdnMapping as NameMapping } from '@tandem/core/fqdn/merge';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { DropLedger } from '../drops/ledger.ts';
-import {
-  decodeLoss,
-  encodeLoss,
-  type Loss,
-  lossReasonOf,
-  positionOf,
-} from '../drops/loss-record.ts';
+import { encodeLoss, lossReasonOf, positionOf } from '../drops/loss-record.ts';
 import type { ExchangeSink } from '../sync/exchange.ts';
 import { NameFeed } from './dns-records.ts';
 import { EndpointNames } from './endpoint-names.ts';
@@ -40,8 +34,6 @@ export class NodeStore implements ExchangeSink {
   readonly drops: DropLedger = new DropLedger();
   /** Events of both types that the other process had and that will not come. */
   notTold = 0;
-  /** Called with each loss of the kernel, ours and what the other process tells. */
-  onLoss: ((loss: Loss) => void) | null = null;
   /** Called when the other process's whole cache has come. */
   onCacheReceived: (() => void) | null = null;
   readonly #feed: NameFeed;
@@ -60,9 +52,7 @@ export class NodeStore implements ExchangeSink {
 
   /** One td_event, of the ring or the other process. False: it was there already. */
   dropRecord(bytes: Uint8Array, at: number, length: number): boolean {
-    const reason = lossReasonOf(bytes, at);
-    if (reason !== null) {
-      this.onLoss?.(decodeLoss(bytes, at, reason));
+    if (lossReasonOf(bytes, at) !== null) {
       this.events.append(eventKindLoss, bytes, at, length);
       return true;
     }
@@ -89,7 +79,7 @@ export class NodeStore implements ExchangeSink {
   #notTold(count: number): void {
     this.notTold += count;
     const timeNs = systemClock.boottimeSeconds() * 1e9;
-    const record = encodeLoss({ timeNs, reason: 'not-told', count, total: this.notTold });
+    const record = encodeLoss({ timeNs, reason: 'not-told', count });
     this.events.append(eventKindLoss, record, 0, record.length);
   }
 

@@ -23,6 +23,7 @@ import type {
   SyncMessage,
   SyncMessageInit,
 } from '@tandem/proto/gen/messages';
+import { lossReasonOf } from '../drops/loss-record.ts';
 import { dnsRecordLength } from '../store/dns-records.ts';
 import { dropRecordBytes } from '../store/drop-event.ts';
 import {
@@ -183,7 +184,9 @@ export class Exchange {
 
   /** A drop event that we read from the kernel's ring. */
   offerDrop(bytes: Uint8Array, at: number, length: number): void {
-    if (this.#dropLimit.take()) this.outbox.add('drop', bytes, at, length, false);
+    // Losses are few, and must not be lost themselves.
+    const mayPass = lossReasonOf(bytes, at) !== null || this.#dropLimit.take();
+    if (mayPass) this.outbox.add('drop', bytes, at, length, false);
     else this.#limit('drop', bytes, at);
   }
 
