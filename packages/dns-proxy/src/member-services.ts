@@ -28,8 +28,7 @@ import { type Admin, createAdmin } from './admin/service.ts';
 import { KernelWriter } from './answer/kernel-writer.ts';
 import type { MemberConfig } from './config.ts';
 import type { DnsMember } from './dns-member.ts';
-import { dropReadMs } from './drops/limits.ts';
-import { DropReader } from './drops/reader.ts';
+import { DropCollector } from './drops/collector.ts';
 import { parseMetricsAddress } from './metrics/address.ts';
 import { addDnsMetrics } from './metrics/dns-metrics.ts';
 import { addDropMetrics } from './metrics/drop-metrics.ts';
@@ -90,8 +89,7 @@ export class MemberServices {
   #backfill: Backfill | null = null;
   #timer: NodeJS.Timeout | null = null;
   #nextExpiryMs = 0;
-  #drops: DropReader | null = null;
-  #dropTimer: NodeJS.Timeout | null = null;
+  readonly #drops: DropCollector;
 
   constructor(options: MemberServicesOptions) {
     this.#o = options;
@@ -106,6 +104,7 @@ export class MemberServices {
       cache: this.store.cache,
       sink: this.store,
     });
+    this.#drops = new DropCollector(this.store, this.exchange, options.index, options.log);
     this.store.onCacheReceived = () => void this.#onCacheReceived();
   }
 
@@ -113,12 +112,6 @@ export class MemberServices {
   readonly onDnsEvent = (bytes: Uint8Array, at: number, length: number): void => {
     const isNews = this.store.dnsRecord(bytes, at, length);
     this.exchange.offerDns(bytes, at, length, isNews);
-  };
-
-  /** A `td_event` that we read from the ring. */
-  readonly #onDropRecord = (bytes: Uint8Array, at: number, length: number): void => {
-    const isNew = this.store.dropRecord(bytes, at, length);
-    if (isNew) this.exchange.offerDrop(bytes, at, length);
   };
 
   /** Puts a snapshot in force in the DNS member, and names of pods here. Rejects when it can't be. */
@@ -150,7 +143,7 @@ export class MemberServices {
       writer,
       idleSeconds: config.fqdnIdleSeconds,
     });
-    this.#startDropReader(datapath);
+    this.#drops.start(datapath);
     const context = this.#context(this.#kernel);
     const admin = createAdmin(context);
     this.#addMetrics(context, admin);
@@ -161,8 +154,7 @@ export class MemberServices {
 
   async stop(): Promise<void> {
     if (this.#timer !== null) clearInterval(this.#timer);
-    if (this.#dropTimer !== null) clearInterval(this.#dropTimer);
-    this.#drops?.[Symbol.dispose]();
+    this.#drops.stop();
     for (const component of this.#running.toReversed()) {
       // oxlint-disable-next-line no-await-in-loop -- in order
       await component.stop();
@@ -216,9 +208,13 @@ export class MemberServices {
       exchangeError: exchangeError ?? (() => ''),
       policy: () => this.#policy,
       kernel,
-      drops: this.#drops,
+      drops: () => this.#drops.reader,
       diagnostics: diagnostics ?? (() => []),
-      ownDegradations: () => [...this.#failed, ...(degradations?.() ?? [])],
+      ownDegradations: () => [
+        ...this.#failed,
+        ...this.#drops.degradations(),
+        ...(degradations?.() ?? []),
+      ],
       interfaceNames: interfaceNames ?? (() => new Map()),
       metricsText: () => this.metrics.text(),
     };
@@ -269,20 +265,6 @@ export class MemberServices {
       [],
       () => [{ value: this.#o.log.suppressed }],
     );
-  }
-
-  #startDropReader(datapath: Datapath): void {
-    const drops = new DropReader({
-      datapath,
-      member: this.#o.index,
-      clock: systemClock,
-      onRecord: this.#onDropRecord,
-      toldPosition: () => this.exchange.outbox.toldDropPosition,
-    });
-    this.#drops = drops;
-    this.store.drops.lastPosition = () => drops.lastPosition;
-    this.store.drops.begin(drops.lastPosition);
-    this.#dropTimer = setInterval(() => drops.step(), dropReadMs);
   }
 
   async #startAdmin(admin: Admin): Promise<void> {

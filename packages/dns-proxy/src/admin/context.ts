@@ -40,8 +40,8 @@ export interface AdminContext {
   readonly exchangeError: () => string;
   readonly policy: () => PolicyFacts;
   readonly kernel: KernelView;
-  /** Null: not started. */
-  readonly drops: DropReader | null;
+  /** Null: the ring could not be opened yet. */
+  readonly drops: () => DropReader | null;
   readonly diagnostics: () => readonly InputDiagnostic[];
   /** What only this process can see. */
   readonly ownDegradations: () => readonly Degradation[];

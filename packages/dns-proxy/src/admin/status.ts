@@ -90,8 +90,9 @@ function memberMessage(member: MemberStatus): MemberStatusInit {
 }
 
 function dropReaderMessage({ drops, store }: AdminContext): DropReaderStatusInit | null {
-  if (drops === null) return null;
-  const holder = drops.holder();
+  const reader = drops();
+  if (reader === null) return null;
+  const holder = reader.holder();
   return {
     isHeld: holder !== null,
     member: holder?.member ?? 0,
@@ -99,8 +100,8 @@ function dropReaderMessage({ drops, store }: AdminContext): DropReaderStatusInit
     ageMs: Math.min(holder?.ageMs ?? 0, 0xffffffff),
     seen: store.drops.seen,
     missing: store.drops.missing,
-    kernelLost: drops.kernelLost('ring-full'),
-    kernelLimited: drops.kernelLost('rate-limit'),
+    kernelLost: reader.kernelLost('ring-full'),
+    kernelLimited: reader.kernelLost('rate-limit'),
   };
 }
 

@@ -5,6 +5,8 @@
 
 /** How often the ring is read, and the lease renewed. */
 export const dropReadMs = 50;
+/** After a failure it is tried again after so long. */
+export const dropRetryMs = 2000;
 /** Batches that one look reads, of at most 4096 events each: more than the ring holds. */
 export const dropReadBatchesMax = 4;
 /**

@@ -32,7 +32,7 @@ export const notToldHelp = 'events of the other process that were lost on the wa
 
 export function addDropMetrics(metrics: Metrics, { drops, store }: AdminContext): void {
   metrics.gauge({ name: 'tandem_drop_reading', help: dropReadingHelp }, () =>
-    drops?.isReading === true ? 1 : 0,
+    drops()?.isReading === true ? 1 : 0,
   );
   metrics.gauge(
     { name: 'tandem_drop_events_missing', help: dropMissingHelp },
@@ -41,6 +41,6 @@ export function addDropMetrics(metrics: Metrics, { drops, store }: AdminContext)
   metrics.counters({ name: 'tandem_events_not_told_total', help: notToldHelp }, [], () => [
     { value: store.notTold },
   ]);
-  addFields(metrics, 'tandem_drop_reader', dropReaderHelp, () => drops?.counters ?? {});
+  addFields(metrics, 'tandem_drop_reader', dropReaderHelp, () => drops()?.counters ?? {});
   addFields(metrics, 'tandem_drop_events', dropLedgerHelp, () => store.drops);
 }
