@@ -371,7 +371,8 @@ struct td_event {
 	/* Written by the reader: */
 	__u32 lost;     /* reasons EVENTS_LOST and EVENTS_LIMITED: so many events, and no packet */
 	__u64 position; /* where in `events` it ended: its name in every process; 0 unknown */
-	__u32 reserved[2];
+	__u32 ring;     /* id of that map: versions with different ones may live side by side */
+	__u32 reserved;
 };
 
 /* ---- configuration: read-only data, set before load ---------------------------------------------- */

@@ -270,7 +270,8 @@ export const tdEvent = {
   rule_id: 80,
   lost: 84,
   position: 88,
-  reserved: 96,
+  ring: 96,
+  reserved: 100,
 } as const;
 
 /** struct td_config: its size and the offsets of its fields, bytes. */

@@ -90,7 +90,7 @@ export class DropCollector {
     });
     const { drops } = this.#store;
     drops.lastPosition = () => reader.lastPosition;
-    drops.begin(reader.lastPosition);
+    drops.begin(reader.lastPosition, reader.ringId);
     return reader;
   }
 

@@ -53,7 +53,7 @@ test('what was made in our life and never told is missing', () => {
   const ledger = new DropLedger(window);
   let end = position(99);
   ledger.lastPosition = () => end;
-  ledger.begin(end);
+  ledger.begin(end, 1);
   assert.equal(ledger.takeSettled(0), 0);
   end = position(104);
   ledger.take(position(101));

@@ -23,6 +23,10 @@ export class DropLedger {
   tooOld = 0;
   /** Events behind the end of the ring, refused: nobody made them. */
   impossible = 0;
+  /** Events of another ring, that of another version's programs: taken as they come. */
+  foreign = 0;
+  /** The ring whose positions these are: the id of its map. */
+  ring = 0;
   /** Where the last event that the kernel made ended. */
   lastPosition: () => number = () => Infinity;
   readonly #window: number;
@@ -47,7 +51,8 @@ export class DropLedger {
   }
 
   /** Events that ended after `position` are ours to have; of those before, only the ones that come. */
-  begin(position: number): void {
+  begin(position: number, ring: number): void {
+    this.ring = ring;
     this.#base = numberOf(position) + 1;
     this.#high = this.#base;
   }

@@ -63,3 +63,8 @@ export function positionOf(bytes: Uint8Array, at: number): number {
   const from = at + tdEvent.position;
   return readU32(bytes, from + 4) * 2 ** 32 + readU32(bytes, from);
 }
+
+/** `td_event.ring`. */
+export function ringOf(bytes: Uint8Array, at: number): number {
+  return readU32(bytes, at + tdEvent.ring);
+}

@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { TD_EVENTS_PER_SECOND } from '@tandem/datapath/abi.gen';
+import { TD_EVENTS_PER_SECOND, tdEvent } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import type { Clock } from '@tandem/runtime/system-clock';
 import { loadKernelMaps } from '../../test/kernel-maps.ts';
@@ -70,6 +70,7 @@ function world(): World {
         toldPosition: () => process.told,
       });
       store.drops.lastPosition = () => reader.lastPosition;
+      store.drops.ring = reader.ringId;
       const process: Process = { reader, store, positions, losses, told: 0 };
       readers.push(reader);
       return process;
@@ -163,4 +164,19 @@ test('what the kernel lost is told once, by whoever reads', () => {
   node.passMs(kernelLossMs);
   agent.reader.step();
   assert.equal(agent.losses.length, 1);
+});
+
+test('events of another ring are shown, and confuse no positions', () => {
+  using node = world();
+  const agent = node.process(0);
+  const proxy = node.process(1);
+  node.drop(3);
+  agent.reader.step();
+  const { events } = agent.store;
+  proxy.store.drops.ring += 1;
+  for (let i = 0; i < 2; i++) {
+    assert.ok(proxy.store.dropRecord(events.bytes, events.offsetOf(0), tdEvent.size));
+  }
+  proxy.store.dropsSince(ringRecordBytes, agent.reader.ringId);
+  assert.deepEqual([proxy.store.drops.foreign, proxy.store.drops.missing], [2, 0]);
 });

@@ -56,6 +56,8 @@ const toldWords: Readonly<Record<KernelLossReason, number>> = {
 };
 
 export class DropReader implements Disposable {
+  /** Id of the ring's map. */
+  readonly ringId: number;
   readonly #o: DropReaderOptions;
   readonly #lease: DropLease;
   readonly #ring: HeldRing;
@@ -69,6 +71,7 @@ export class DropReader implements Disposable {
     const memory = datapath.map('group').mmap();
     this.#groupWords = new Uint32Array(memory);
     this.#lease = new DropLease(memory, member);
+    this.ringId = datapath.map('events').info().id;
     this.#ring = new HeldRing(datapath.map('events'), this.#onRecords);
   }
 
@@ -133,6 +136,7 @@ export class DropReader implements Disposable {
         const end = (positions[i] as number) + ringRecordBytes;
         view.setUint32(at + tdEvent.lost, 0, true);
         view.setBigUint64(at + tdEvent.position, BigInt(end), true);
+        view.setUint32(at + tdEvent.ring, this.ringId, true);
         this.#counters.eventsRead += 1;
         this.#o.onRecord(bytes, at, length);
       } else this.#counters.recordsSkipped += 1;

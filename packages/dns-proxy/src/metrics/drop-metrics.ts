@@ -23,6 +23,7 @@ export const dropLedgerHelp: Readonly<Record<string, string>> = {
   seen: 'drop events that this process has seen, by itself or from the other one, each once',
   duplicates: 'drop events that came again and were dropped',
   tooOld: 'drop events that came so late that nobody can tell, and were dropped',
+  foreign: "drop events of another version's programs, shown as they come",
   impossible: 'drop events of the other process that the kernel never made, refused',
 };
 export const dropReadingHelp = '1 while this process reads the ring of drop events';

@@ -10,7 +10,7 @@ import { FqdnCache, type FqdnCacheOptions } from '@tandem/core/fqdn/cache';
 import { joinInto, type FqdnMapping as NameMapping } from '@tandem/core/fqdn/merge';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { DropLedger } from '../drops/ledger.ts';
-import { encodeLoss, lossReasonOf, positionOf } from '../drops/loss-record.ts';
+import { encodeLoss, lossReasonOf, positionOf, ringOf } from '../drops/loss-record.ts';
 import type { ExchangeSink } from '../sync/exchange.ts';
 import { NameFeed } from './dns-records.ts';
 import { EndpointNames } from './endpoint-names.ts';
@@ -57,13 +57,14 @@ export class NodeStore implements ExchangeSink {
       return true;
     }
     const position = positionOf(bytes, at);
-    if (position !== 0 && !this.drops.take(position)) return false;
+    if (ringOf(bytes, at) !== this.drops.ring) this.drops.foreign += 1;
+    else if (position !== 0 && !this.drops.take(position)) return false;
     this.events.append(eventKindDrop, bytes, at, length);
     return true;
   }
 
-  dropsSince(position: number): void {
-    this.drops.knowOf(position);
+  dropsSince(position: number, ring: number): void {
+    if (ring === this.drops.ring) this.drops.knowOf(position);
   }
 
   dnsEventsLost(count: number): void {

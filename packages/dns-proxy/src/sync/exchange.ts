@@ -52,7 +52,7 @@ export interface ExchangeSink {
   /** DNS events that the other could not tell. */
   dnsEventsLost?(count: number): void;
   /** The other had the drop event of this position to tell, and all those after it. */
-  dropsSince?(position: number): void;
+  dropsSince?(position: number, ring: number): void;
 }
 
 export interface ExchangeOptions extends OutboxOptions {
@@ -283,8 +283,8 @@ export class Exchange {
       if (mapping === null) counters.recordsRefused += 1;
       else sink.mapping(mapping);
     }
-    const { dnsRecords, dropRecords, dropsSince } = batch;
-    if (dropsSince > 0) sink.dropsSince?.(dropsSince);
+    const { dnsRecords, dropRecords, dropsSince, dropsRing } = batch;
+    if (dropsSince > 0) sink.dropsSince?.(dropsSince, dropsRing);
     for (let at = 0; at < dnsRecords.length; ) {
       const length = dnsRecordLength(dnsRecords, at);
       if (length === 0) {

@@ -17,7 +17,7 @@ import { collectMappings, type FqdnMapping as NameMapping } from '@tandem/core/f
 import { Ring } from '@tandem/core/ring';
 import type { FqdnMappingInit, SyncBatchInit } from '@tandem/proto/gen/messages';
 import { syncBatchRecordsMax, syncRecordBytesMax } from '@tandem/proto/limits';
-import { lossReasonOf, positionOf } from '../drops/loss-record.ts';
+import { lossReasonOf, positionOf, ringOf } from '../drops/loss-record.ts';
 import { dropRecordBytes } from '../store/drop-event.ts';
 import { backlogPiecesMax, batchesInFlightMax } from './limits.ts';
 
@@ -104,6 +104,7 @@ export class Outbox {
   #untoldDrops = 0;
   /** Position of the first drop event since there was none to tell; 0: none. */
   #dropsSince = 0;
+  #dropsRing = 0;
   /** Place in the cache where the transfer goes on; 0: none runs. */
   #transferPlace = 0;
   #isPageNext = false;
@@ -219,6 +220,7 @@ export class Outbox {
       mappingsLost: this.#untoldMappings,
       dropsLost: this.#untoldDrops,
       dropsSince: this.#dropsSince,
+      dropsRing: this.#dropsRing,
     };
     this.#untoldEvents = 0;
     this.#untoldDrops = 0;
@@ -266,6 +268,7 @@ export class Outbox {
   #noteDrop(bytes: Uint8Array, at: number): void {
     if (this.#dropsSince === 0 && lossReasonOf(bytes, at) === null) {
       this.#dropsSince = positionOf(bytes, at);
+      this.#dropsRing = ringOf(bytes, at);
     }
   }
 

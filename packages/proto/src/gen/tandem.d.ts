@@ -1019,6 +1019,9 @@ export namespace tandem {
              */
             dropsSince: number;
 
+            /** td_event.ring of that position. */
+            dropsRing: number;
+
             /**
              * Encodes the specified SyncBatch message. Does not implicitly {@link tandem.v1.SyncBatch.verify|verify} messages.
              * @param message SyncBatch message or plain object to encode
@@ -1079,6 +1082,9 @@ export namespace tandem {
                  * From there on, what neither comes nor is seen otherwise is lost. 0: none.
                  */
                 dropsSince?: (number|null);
+
+                /** td_event.ring of that position. */
+                dropsRing?: (number|null);
 
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];

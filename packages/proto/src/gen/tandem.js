@@ -1512,6 +1512,7 @@ export const tandem = $root.tandem = (() => {
             SyncBatch.prototype.cacheEnd = false;
             SyncBatch.prototype.dropsLost = 0;
             SyncBatch.prototype.dropsSince = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+            SyncBatch.prototype.dropsRing = 0;
 
             SyncBatch.encode = function (message, writer, _depth) {
                 if (!writer)
@@ -1539,6 +1540,8 @@ export const tandem = $root.tandem = (() => {
                     writer.uint32(64).uint32(message.dropsLost);
                 if (message.dropsSince != null && $Object.hasOwnProperty.call(message, "dropsSince") && (typeof message.dropsSince === "object" ? message.dropsSince.low || message.dropsSince.high : message.dropsSince !== 0))
                     writer.uint32(72).uint64(message.dropsSince);
+                if (message.dropsRing != null && $Object.hasOwnProperty.call(message, "dropsRing") && message.dropsRing !== 0)
+                    writer.uint32(80).uint32(message.dropsRing);
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                     for (let i = 0; i < message.$unknowns.length; ++i)
                         writer.raw(message.$unknowns[i]);
@@ -1650,6 +1653,15 @@ export const tandem = $root.tandem = (() => {
                                 message.dropsSince = value;
                             else
                                 delete message.dropsSince;
+                            continue;
+                        }
+                    case 10: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.dropsRing = value;
+                            else
+                                delete message.dropsRing;
                             continue;
                         }
                     }
