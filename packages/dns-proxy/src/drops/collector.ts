@@ -83,8 +83,9 @@ export class DropCollector {
       datapath,
       member: this.#member,
       clock: systemClock,
-      onRecord: (bytes, at, length) => {
-        if (this.#store.dropRecord(bytes, at, length)) this.#exchange.offerDrop(bytes, at, length);
+      onRecord: (bytes, at, length, isCatchUp) => {
+        if (!this.#store.dropRecord(bytes, at, length)) return;
+        this.#exchange.offerDrop(bytes, at, length, isCatchUp);
       },
       toldPosition: () => this.#exchange.outbox.toldDropPosition,
     });

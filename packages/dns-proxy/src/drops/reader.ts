@@ -29,8 +29,11 @@ export interface DropReaderOptions {
   /** Our index in the group. */
   readonly member: number;
   readonly clock: Clock;
-  /** A `td_event` with its position, or one that tells of a loss. Valid during the call. */
-  readonly onRecord: (bytes: Uint8Array, at: number, length: number) => void;
+  /**
+   * A `td_event` with its position, or one that tells of a loss. Valid during the call. `isCatchUp`: it
+   * was in the ring when we became the reader, one of a bounded number.
+   */
+  readonly onRecord: (bytes: Uint8Array, at: number, length: number, isCatchUp: boolean) => void;
   /** The position up to which the other process has what we told it. */
   readonly toldPosition: () => number;
 }
@@ -64,6 +67,7 @@ export class DropReader implements Disposable {
   readonly #groupWords: Uint32Array;
   readonly #counters = new DropReaderCounters();
   #nextLossMs = 0;
+  #isCatchUp = false;
 
   constructor(options: DropReaderOptions) {
     this.#o = options;
@@ -111,6 +115,7 @@ export class DropReader implements Disposable {
     if (lease === 'other') return;
     // What the last reader did not commit may never have reached us.
     if (lease === 'taken') this.#ring.rewind();
+    this.#isCatchUp = lease === 'taken';
     for (let i = 0; i < dropReadBatchesMax && this.#lease.isOurs; i++) {
       if (this.#ring.read() === 0) break;
     }
@@ -138,7 +143,7 @@ export class DropReader implements Disposable {
         view.setBigUint64(at + tdEvent.position, BigInt(end), true);
         view.setUint32(at + tdEvent.ring, this.ringId, true);
         this.#counters.eventsRead += 1;
-        this.#o.onRecord(bytes, at, length);
+        this.#o.onRecord(bytes, at, length, this.#isCatchUp);
       } else this.#counters.recordsSkipped += 1;
       at += (length + alignBytes - 1) & -alignBytes;
     }
@@ -167,6 +172,6 @@ export class DropReader implements Disposable {
       reason,
       count,
     });
-    this.#o.onRecord(record, 0, record.length);
+    this.#o.onRecord(record, 0, record.length, false);
   }
 }

@@ -202,6 +202,16 @@ test('drop events that are not told are known to be missing; losses are always t
   assert.equal(exchange.outbox.toldDropPosition, (count + 1) * ringRecordBytes);
 });
 
+test('what lay in the ring at a takeover costs no new event its place', () => {
+  const { exchange } = member();
+  const drop = dropRecord();
+  for (let i = 0; i < 2 * forwardedDropsBurst; i++) exchange.offerDrop(drop, 0, drop.length, true);
+  for (let i = 0; i < forwardedDropsBurst; i++) exchange.offerDrop(drop, 0, drop.length);
+  assert.equal(exchange.counters.eventsLimited, 0);
+  exchange.offerDrop(drop, 0, drop.length);
+  assert.equal(exchange.counters.eventsLimited, 1);
+});
+
 test('a backlog that lost its first drop events says where they began', () => {
   const { exchange, receive } = member();
   const other = member(2000);

@@ -182,10 +182,14 @@ export class Exchange {
     else this.#limit('dns', bytes, at);
   }
 
-  /** A drop event that we read from the kernel's ring. */
-  offerDrop(bytes: Uint8Array, at: number, length: number): void {
+  /**
+   * A drop event that we read from the kernel's ring. `isCatchUp`: one of those that lay in it when we began;
+   * they are a ring full at most, the other process may have them, and they must not cost it new ones.
+   */
+  offerDrop(bytes: Uint8Array, at: number, length: number, isCatchUp = false): void {
     // Losses are few, and must not be lost themselves.
-    const mayPass = lossReasonOf(bytes, at) !== null || this.#dropLimit.take();
+    const isFree = isCatchUp || lossReasonOf(bytes, at) !== null;
+    const mayPass = isFree || this.#dropLimit.take();
     if (mayPass) this.outbox.add('drop', bytes, at, length, false);
     else this.#limit('drop', bytes, at);
   }
