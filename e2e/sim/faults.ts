@@ -83,13 +83,13 @@ export class Faults {
         life?.main.drain(2000 + random.int(3000));
         return;
       case 'link cut':
-        world.cutLink();
+        world.peers.cutLink();
         return;
       case 'stream cut':
-        world.cutStreams();
+        world.peers.cutStreams();
         return;
       case 'partition':
-        world.isPartitioned = !world.isPartitioned;
+        world.peers.isPartitioned = !world.peers.isPartitioned;
         return;
       case 'sleep':
         world.sleep(1 + random.int(40));
@@ -113,7 +113,7 @@ export class Faults {
     const world = this.#world;
     this.#losesUpstream = 0;
     this.#slowUpstreamMs = 0;
-    world.isPartitioned = false;
+    world.peers.isPartitioned = false;
     world.isDiskFull = false;
     for (const life of world.lives) if (life !== null) life.frozenUntilNs = 0;
   }

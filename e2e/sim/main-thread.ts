@@ -110,7 +110,7 @@ export class MainThread {
     });
     this.#upkeep = new Upkeep({
       exchange: this.exchange,
-      cache: store.cache,
+      store,
       expiry,
       isSweeper: () => index === 0 || !this.#group.isServing(0, world.nowNs),
       walkMs,
@@ -233,14 +233,14 @@ export class MainThread {
     const { world } = this.life;
     if (world.nowNs < this.#connectNs) return;
     this.#connectNs = world.nowNs + reconnectMs * 1e6;
-    if (this.policyCall === null) world.openPolicyCall(this.life);
-    if (this.stream === null) world.openStream(this.life);
+    if (this.policyCall === null) world.peers.openPolicyCall(this.life);
+    if (this.stream === null) world.peers.openStream(this.life);
   }
 
   #readStream(): void {
     const { world, name } = this.life;
     const { stream } = this;
-    if (stream === null || (stream.isOpen && !world.canTalk())) return;
+    if (stream === null || (stream.isOpen && !world.peers.canTalk())) return;
     for (
       let message = stream.inbox.shift();
       message !== undefined;
@@ -304,7 +304,7 @@ export class MainThread {
     return {
       save: () => this.#save(snapshot),
       publish: () => {
-        world.publish(revision, snapshot, server);
+        world.peers.publish(revision, snapshot, server);
         return [];
       },
       install: () => this.#untilInstalled(snapshot),

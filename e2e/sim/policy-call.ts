@@ -52,14 +52,14 @@ export class PolicyCall {
       if (this.#agent.main.policyCall === this) this.#agent.main.policyCall = null;
       return;
     }
-    if (!world.canTalk()) return;
+    if (!world.peers.canTalk()) return;
     if (world.turning === this.#agent) {
       for (let ack = this.#acks.shift(); ack !== undefined; ack = this.#acks.shift())
         this.#handlers.get('data')?.(ack);
       return;
     }
     for (let update = this.#updates.shift(); update !== undefined; update = this.#updates.shift()) {
-      const snapshot = world.published(update.revision ?? 0);
+      const snapshot = world.peers.published(update.revision ?? 0);
       if (snapshot !== undefined) this.#proxy.main.install(snapshot);
     }
   }

@@ -11,7 +11,6 @@ import { QueryView } from '@tandem/core/dns/query';
 import { ReplyView } from '@tandem/core/dns/reply';
 import {
   TD_JOURNAL_CELL_BYTES,
-  tdJournalSlot,
   tdJournalState,
   tdListenerKind,
   tdMemberState,
@@ -21,7 +20,7 @@ import { Learner } from '@tandem/dns-proxy/answer/learner';
 import { sharedCountersLength } from '@tandem/dns-proxy/counters';
 import { DnsEventWriter } from '@tandem/dns-proxy/dns-event';
 import { GroupMember } from '@tandem/dns-proxy/group';
-import { claimerOf, JournalRegion, stateOf } from '@tandem/dns-proxy/journal/region';
+import { claimerOf, type JournalRegion, stateOf } from '@tandem/dns-proxy/journal/region';
 import { JournalReplay } from '@tandem/dns-proxy/journal/replay';
 import {
   heartbeatIntervalMs,
@@ -51,6 +50,7 @@ import {
 } from '@tandem/dns-sockets/layout';
 import { SharedRingWriter } from '@tandem/runtime/shared-ring';
 import type { Life, Thread } from './life.ts';
+import { queryInSlot, SimRegion } from './sim-region.ts';
 import { graceSeconds } from './sizes.ts';
 import { listenerKinds, type SimSocket } from './sockets.ts';
 import { LoopRecords, SimUdpLoop } from './udp-loop.ts';
@@ -60,7 +60,7 @@ import { serverOf, type UpstreamSocket } from './upstream.ts';
 const key = { low: 1, high: 2 };
 const batchMax = 64;
 const boundNs = Math.min(upstreamTimeoutMs, journalAgeMsMax) * 1e6;
-const { FREE, RECEIVING, IN_FLIGHT, CLAIMED } = tdJournalState;
+const { FREE, IN_FLIGHT, CLAIMED } = tdJournalState;
 const excuseOfClaimer = 'claimer died or was stopped before it had done what it claimed';
 const inFlight = 256;
 
@@ -85,31 +85,6 @@ const views = [0, 1].map(() => ({
   listeners: new LoopRecords(),
   upstreams: new LoopRecords(),
 }));
-
-/** A region whose every swap may be the last thing that its user does. */
-class SimRegion extends JournalRegion {
-  readonly #seam: () => void;
-  readonly #onSwap: (
-    region: JournalRegion,
-    slot: number,
-    from: number,
-    to: number,
-    isDone: boolean,
-  ) => void;
-
-  constructor(worker: SimWorker, memory: ArrayBuffer, member: number) {
-    super(memory, member, 0, worker.life.world.slotCount);
-    this.#seam = worker.thread.seam;
-    this.#onSwap = worker.onSwap;
-  }
-
-  override swap(slot: number, from: number, to: number): boolean {
-    this.#seam();
-    const isDone = super.swap(slot, from, to);
-    this.#onSwap(this, slot, from, to, isDone);
-    return isDone;
-  }
-}
 
 export class SimWorker {
   readonly life: Life;
@@ -512,19 +487,4 @@ export class SimWorker {
     clock[0] = world.nowNs;
     clock[1] = world.bootNs;
   }
-}
-
-const nameByte = tdJournalSlot.name;
-
-/** Port of the client whose query is in a slot. */
-function queryInSlot(
-  buffer: ArrayBuffer,
-  region: JournalRegion,
-  slot: number,
-  state: number,
-): number {
-  const at = region.slotsByte + slot * TD_JOURNAL_CELL_BYTES;
-  if (state !== RECEIVING) return new DataView(buffer).getUint32(at + slotClientPort * 4, true);
-  const bytes = new Uint8Array(buffer, at + nameByte, 4);
-  return ((bytes[2] as number) << 8) | (bytes[3] as number);
 }

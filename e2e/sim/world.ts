@@ -6,7 +6,6 @@
  * here. See docs/adr/0006-simulation.md.
  */
 
-import type { PolicyServer } from '@tandem/agent/sync/policy-server';
 import { rcodeNoError } from '@tandem/core/dns/constants';
 import { tdEndpoint, tdGroup, tdListenerKind } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
@@ -18,11 +17,10 @@ import { initialMaps, type MapName, mapSizes } from './initial-maps.ts';
 import { Life, type Thread } from './life.ts';
 import type { Snapshot } from './main-thread.ts';
 import { Oracle, type SimQuery } from './oracle.ts';
-import { PolicyCall } from './policy-call.ts';
+import { Peers } from './peers.ts';
 import { Random } from './random.ts';
 import { idleSeconds, slotCounts } from './sizes.ts';
 import { type SimSocket, SocketGroup } from './sockets.ts';
-import { connect } from './stream.ts';
 import { Trace } from './trace.ts';
 import {
   clusterWord,
@@ -72,6 +70,8 @@ export class World {
   readonly fqdn: FqdnMap;
   readonly endpoints: EntryMap;
   readonly faults: Faults;
+  /** What connects the two processes. */
+  readonly peers: Peers = new Peers(this);
   readonly lives: [Life | null, Life | null] = [null, null];
   /** When a process that is gone is started again. */
   readonly startNs: [number, number];
@@ -79,7 +79,6 @@ export class World {
   desired: number;
   snapshot: Snapshot | null;
   isDiskFull = false;
-  isPartitioned = false;
   /** The process whose end closes sockets just now. */
   dying: Life | null = null;
   /** The process whose turn it is. */
@@ -89,11 +88,8 @@ export class World {
   /** Steps that are left, nested ones included. */
   stepsLeft: number;
   readonly #maps = new Map<MapName, EntryMap>();
-  readonly #published = new Map<number, Snapshot>();
   readonly #lifeCount: [number, number] = [0, 0];
   #fd = 3;
-  #link: object | null = null;
-  #linkNs = 0;
   #depth = 0;
   #untilPreempt = 0;
   /** The thread that writes the agent's maps. */
@@ -198,7 +194,7 @@ export class World {
     for (const index of [0, 1] as const) {
       if (this.lives[index] === null && this.nowNs >= this.startNs[index]) this.#start(index);
     }
-    this.#tryLink();
+    this.peers.tryLink();
   }
 
   /** Every thread has its turn, in some order. */
@@ -247,7 +243,7 @@ export class World {
 
   onStarted(life: Life): void {
     this.trace.note('listens', 0, 0, 0, life.name);
-    this.#linkNs = this.nowNs + this.random.int(100) * ms;
+    this.peers.linkSoon();
   }
 
   /** A process is gone: what linked it to the other ends, and it will be started again. */
@@ -255,62 +251,8 @@ export class World {
     const { index } = life;
     this.lives[index] = null;
     this.startNs[index] = this.nowNs + this.random.int(this.random.chance(0.5) ? 200 : 2000) * ms;
-    this.cutLink();
-    this.cutStreams();
-  }
-
-  /** The peer link ends; whoever lives hears of it. */
-  cutLink(): void {
-    const link = this.#link;
-    if (link === null) return;
-    this.#link = null;
-    this.#linkNs = this.nowNs + (20 + this.random.int(80)) * ms;
-    for (const life of this.lives) {
-      if (life === null) continue;
-      life.worker?.linkEvents.push({ kind: 'end', link, member: 1 - life.index });
-    }
-  }
-
-  /** Both gRPC streams end. */
-  cutStreams(): void {
-    for (const life of this.lives) {
-      life?.main.stream?.close();
-      life?.main.policyCall?.close();
-    }
-  }
-
-  canTalk(): boolean {
-    return !this.isPartitioned;
-  }
-
-  openStream(proxy: Life): void {
-    const agent = this.lives[0];
-    if (agent === null || agent.worker === null || !this.canTalk() || agent.main.stream !== null)
-      return;
-    const [mine, theirs] = connect();
-    proxy.main.stream = mine;
-    agent.main.stream = theirs;
-    proxy.main.exchange.open(mine);
-    agent.main.exchange.open(theirs);
-  }
-
-  openPolicyCall(proxy: Life): void {
-    const agent = this.lives[0];
-    const server = agent?.main.server ?? null;
-    if (agent === null || server === null || !this.canTalk() || agent.main.policyCall !== null)
-      return;
-    const call = new PolicyCall(proxy, agent, server);
-    proxy.main.policyCall = call;
-    agent.main.policyCall = call;
-  }
-
-  publish(revision: number, snapshot: Snapshot, server: PolicyServer): void {
-    this.#published.set(revision, snapshot);
-    server.publish(revision, token);
-  }
-
-  published(revision: number): Snapshot | undefined {
-    return this.#published.get(revision);
+    this.peers.cutLink();
+    this.peers.cutStreams();
   }
 
   /** A query on its way to its server. */
@@ -445,22 +387,6 @@ export class World {
     this.lives[index] = life;
   }
 
-  #tryLink(): void {
-    const [agent, proxy] = this.lives;
-    if (this.#link !== null || this.nowNs < this.#linkNs || agent === null || proxy === null)
-      return;
-    if (agent.worker === null || proxy.worker === null || agent.isFrozen || proxy.isFrozen) return;
-    const link = {};
-    this.#link = link;
-    const hello = (from: Life, to: Life): void => {
-      const fds = (from.worker?.fds ?? []).map((fd) => to.hold(from.socketOf(fd)));
-      to.worker?.linkEvents.push({ kind: 'hello', link, member: from.index, fds });
-    };
-    hello(agent, proxy);
-    hello(proxy, agent);
-    this.trace.note('the workers link');
-  }
-
   /** Nobody to ask: as if there were no proxy, unless somebody lives. */
   #onSilence(query: SimQuery): void {
     this.oracle.queries.pop();
@@ -520,5 +446,3 @@ export class World {
     this.oracle.setPolicy(pod, policyId);
   }
 }
-
-const token = new Uint8Array(1);

@@ -11,7 +11,6 @@ import { networkInterfaces } from 'node:os';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { netnsCookie } from '@tandem/bpf-loader-node/netns';
-import type { RingBuffer } from '@tandem/bpf-loader-node/ringbuf';
 import { parseAddress } from '@tandem/core/net/ip';
 import type { NodeContext } from '@tandem/core/policy/cluster-state';
 import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
@@ -36,7 +35,6 @@ import type { Logger } from '@tandem/runtime/log';
 import { readSnapshotFile } from '@tandem/runtime/snapshot-file';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AgentConfig } from './config.ts';
-import { readDropEvents } from './drop-events.ts';
 import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
 import { GroupAudit } from './node/group-audit.ts';
 import {
@@ -64,7 +62,6 @@ export class Agent implements Component {
   #controller: PolicyController | null = null;
   #timer: NodeJS.Timeout | null = null;
   #services: MemberServices | null = null;
-  #dropEvents: RingBuffer | null = null;
   #audit: GroupAudit | null = null;
 
   constructor(config: AgentConfig, log: Logger, onFailure: (error: TandemError) => void) {
@@ -108,7 +105,6 @@ export class Agent implements Component {
     const services = this.#createServices(member, this.#datapath);
     this.#services = services;
     await services.start(this.#datapath);
-    this.#dropEvents = readDropEvents(this.#datapath, services.onDropEvent);
     await member.start(signal);
     if (signal.aborted) return;
     const lastRevision = await this.#installSnapshot(services);
@@ -134,7 +130,6 @@ export class Agent implements Component {
     this.#source?.stop();
     if (this.#timer !== null) clearInterval(this.#timer);
     await this.#server?.stop();
-    this.#dropEvents?.close();
     await this.#member?.stop();
     await this.#services?.stop();
     this.#datapath?.[Symbol.dispose]();

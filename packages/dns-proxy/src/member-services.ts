@@ -28,8 +28,10 @@ import { type Admin, createAdmin } from './admin/service.ts';
 import { KernelWriter } from './answer/kernel-writer.ts';
 import type { MemberConfig } from './config.ts';
 import type { DnsMember } from './dns-member.ts';
+import { DropCollector } from './drops/collector.ts';
 import { parseMetricsAddress } from './metrics/address.ts';
 import { addDnsMetrics } from './metrics/dns-metrics.ts';
+import { addDropMetrics } from './metrics/drop-metrics.ts';
 import { addFields, addNodeMetrics } from './metrics/node-metrics.ts';
 import { Backfill } from './store/backfill.ts';
 import { KernelExpiry } from './store/kernel-expiry.ts';
@@ -82,6 +84,7 @@ export class MemberServices {
   #expiry: KernelExpiry | null = null;
   #backfill: Backfill | null = null;
   #timer: NodeJS.Timeout | null = null;
+  readonly #drops: DropCollector;
 
   constructor(options: MemberServicesOptions) {
     this.#o = options;
@@ -96,6 +99,7 @@ export class MemberServices {
       cache: this.store.cache,
       sink: this.store,
     });
+    this.#drops = new DropCollector(this.store, this.exchange, options.index, options.log);
     this.store.onCacheReceived = () => void this.#onCacheReceived();
   }
 
@@ -103,12 +107,6 @@ export class MemberServices {
   readonly onDnsEvent = (bytes: Uint8Array, at: number, length: number): void => {
     const isNews = this.store.dnsRecord(bytes, at, length);
     this.exchange.offerDns(bytes, at, length, isNews);
-  };
-
-  /** A `td_event` of our own kernel. */
-  readonly onDropEvent = (bytes: Uint8Array, at: number, length: number): void => {
-    this.store.dropRecord(bytes, at, length);
-    this.exchange.offerDrop(bytes, at, length);
   };
 
   /** Puts a snapshot in force in the DNS member, and names of pods here. Rejects when it can't be. */
@@ -142,7 +140,7 @@ export class MemberServices {
     });
     const upkeep = new Upkeep({
       exchange: this.exchange,
-      cache: this.store.cache,
+      store: this.store,
       expiry: this.#expiry,
       isSweeper: () => this.#isSweeper(),
       onExpiryError: (error) =>
@@ -150,6 +148,7 @@ export class MemberServices {
           error: TandemError.from(error),
         }),
     });
+    this.#drops.start(datapath);
     const context = this.#context(this.#kernel);
     const admin = createAdmin(context);
     this.#addMetrics(context, admin);
@@ -163,6 +162,7 @@ export class MemberServices {
 
   async stop(): Promise<void> {
     if (this.#timer !== null) clearInterval(this.#timer);
+    this.#drops.stop();
     for (const component of this.#running.toReversed()) {
       // oxlint-disable-next-line no-await-in-loop -- in order
       await component.stop();
@@ -216,8 +216,13 @@ export class MemberServices {
       exchangeError: exchangeError ?? (() => ''),
       policy: () => this.#policy,
       kernel,
+      drops: () => this.#drops.reader,
       diagnostics: diagnostics ?? (() => []),
-      ownDegradations: () => [...this.#failed, ...(degradations?.() ?? [])],
+      ownDegradations: () => [
+        ...this.#failed,
+        ...this.#drops.degradations(),
+        ...(degradations?.() ?? []),
+      ],
       interfaceNames: interfaceNames ?? (() => new Map()),
       metricsText: () => this.metrics.text(),
     };
@@ -228,6 +233,7 @@ export class MemberServices {
     metrics.addProcessMetrics();
     addDnsMetrics(metrics, this.#o.member.counters, this.#o.role);
     addNodeMetrics(metrics, context, admin);
+    addDropMetrics(metrics, context);
     addFields(
       metrics,
       'tandem_backfill',

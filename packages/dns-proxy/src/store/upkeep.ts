@@ -7,14 +7,14 @@
  * process sent. Decides only: time is handed in.
  */
 
-import type { FqdnCache } from '@tandem/core/fqdn/cache';
 import type { Exchange } from '../sync/exchange.ts';
 import type { KernelExpiry } from './kernel-expiry.ts';
 import { cacheExpiryStepPlaces, expiryStepMs, expiryWalkMs } from './limits.ts';
+import type { NodeStore } from './node-store.ts';
 
 export interface UpkeepOptions {
   readonly exchange: Exchange;
-  readonly cache: FqdnCache;
+  readonly store: NodeStore;
   readonly expiry: KernelExpiry;
   /** Whether it is on us to empty the kernel's map. */
   readonly isSweeper: () => boolean;
@@ -34,9 +34,10 @@ export class Upkeep {
 
   /** Every `exchangeTickMs`. CLOCK_MONOTONIC ms, CLOCK_BOOTTIME whole seconds. */
   tick(nowMs: number, nowSeconds: number): void {
-    const { exchange, cache, expiry, isSweeper, onExpiryError, walkMs = expiryWalkMs } = this.#o;
+    const { exchange, store, expiry, isSweeper, onExpiryError, walkMs = expiryWalkMs } = this.#o;
     exchange.tick(nowMs, nowSeconds);
-    cache.expire(nowSeconds, cacheExpiryStepPlaces);
+    store.tick(nowMs);
+    store.cache.expire(nowSeconds, cacheExpiryStepPlaces);
     if (nowMs < this.#nextExpiryMs || !isSweeper()) return;
     try {
       const isEnd = expiry.step(nowSeconds);
