@@ -357,7 +357,9 @@ export class SimWorker {
   /** Who leaves before its time is up leaves somebody behind. */
   #checkLeft(): void {
     const { world, index, main } = this.life;
-    if (this.#hasLeft || this.#group.stateOf(index) !== tdMemberState.DRAIN) return;
+    // Before it has joined, the state is that of a former life.
+    if (this.#hasLeft || !this.member.hasJoined) return;
+    if (this.#group.stateOf(index) !== tdMemberState.DRAIN) return;
     this.#hasLeft = true;
     if (world.nowNs >= main.tokenDeadlineNs || this.#group.isOtherServing(world.nowNs)) return;
     world.oracle.fail(5, `${this.life.name} leaves the group to nobody`);
