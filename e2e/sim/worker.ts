@@ -289,11 +289,10 @@ export class SimWorker {
       this.#claimed.delete(this.#words[this.slots.wordOf(slot) + slotClientPort] as number);
     } else if (isDone && stateOf(from) !== FREE && stateOf(to) === FREE) {
       // Given up, by a sweep or as too old to be replayed.
-      const port = this.#words[this.slots.wordOf(slot) + slotClientPort] as number;
-      const query = oracle.queryOfPort(port);
-      const isOwn = region.member === this.life.index && stateOf(from) === IN_FLIGHT;
-      const isOld = this.life.world.nowNs - (query?.askedNs ?? 0) >= boundNs;
-      if (isOwn && isOld) oracle.excuse(query, 'in hand for longer than the bound');
+      const journal = journals[region.member] as ArrayBuffer;
+      const query = oracle.queryOfPort(queryInSlot(journal, region, slot, stateOf(from)));
+      const isOld = this.life.world.nowNs - (query?.askedNs ?? Infinity) >= boundNs;
+      if (isOld) oracle.excuse(query, 'in hand for longer than the bound');
     }
   };
 
@@ -367,8 +366,10 @@ export class SimWorker {
 
   #readLinks(): void {
     const { linkEvents } = this;
-    if (linkEvents.length > 1 && this.life.world.random.chance(0.3))
+    // Connections are read in the order they were made, but the end of one may be seen after the next hello.
+    if (linkEvents[0]?.kind === 'end' && this.life.world.random.chance(0.3)) {
       linkEvents.push(linkEvents.shift() as LinkEvent);
+    }
     for (let event = linkEvents.shift(); event !== undefined; event = linkEvents.shift()) {
       this.thread.seam();
       const { link, member } = event;
