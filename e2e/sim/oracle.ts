@@ -219,6 +219,7 @@ export class Oracle implements FqdnWatcher {
     server: Uint32Array,
     memory: Uint8Array,
     at: number,
+    judgedNs: number,
   ): SimQuery | undefined {
     const query = this.queryOfPort(port);
     if (query === undefined || client[3] !== pods[query.pod]?.words[3]) {
@@ -232,24 +233,24 @@ export class Oracle implements FqdnWatcher {
       this.fail(2, `query ${query.number} is answered by another server`);
     if (!hasQuestion(memory, at, query))
       this.fail(2, `query ${query.number} gets the answer to another question`);
-    this.#judgeRcode(query, (memory[at + 3] as number) & 15);
+    this.#judgeRcode(query, (memory[at + 3] as number) & 15, Math.min(query.askedNs, judgedNs));
     query.answers += 1;
     if (query.answers > 1) this.counts.again += 1;
     else this.counts.answered += 1;
     return query;
   }
 
-  #judgeRcode(query: SimQuery, rcode: number): void {
-    const { pod, server, name, askedNs } = query;
+  #judgeRcode(query: SimQuery, rcode: number, sinceNs: number): void {
+    const { pod, server, name } = query;
     if (rcode === rcodeRefused) {
       this.counts.refused += 1;
-      if (!this.#sometime(pod, server, name, askedNs, false)) {
+      if (!this.#sometime(pod, server, name, sinceNs, false)) {
         this.fail(4, `${names[name]?.text} is refused to pod ${pods[pod]?.name}, policy allows it`);
       }
     } else if (rcode === rcodeServFail) {
       this.counts.failed += 1;
     } else if (rcode === rcodeNoError) {
-      if (!this.#sometime(pod, server, name, askedNs, true)) {
+      if (!this.#sometime(pod, server, name, sinceNs, true)) {
         this.fail(
           4,
           `${names[name]?.text} is answered to pod ${pods[pod]?.name}, policy denies it`,

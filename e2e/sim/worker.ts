@@ -9,12 +9,7 @@
 import { rcodeRefused } from '@tandem/core/dns/constants';
 import { QueryView } from '@tandem/core/dns/query';
 import { ReplyView } from '@tandem/core/dns/reply';
-import {
-  TD_JOURNAL_CELL_BYTES,
-  tdJournalState,
-  tdListenerKind,
-  tdMemberState,
-} from '@tandem/datapath/abi.gen';
+import { TD_JOURNAL_CELL_BYTES, tdJournalState, tdListenerKind } from '@tandem/datapath/abi.gen';
 import { KernelWriter } from '@tandem/dns-proxy/answer/kernel-writer';
 import { Learner } from '@tandem/dns-proxy/answer/learner';
 import { sharedCountersLength } from '@tandem/dns-proxy/counters';
@@ -112,7 +107,6 @@ export class SimWorker {
   readonly #acceptors = new Set<SimSocket>();
   readonly #links = new Map<object, number>();
   #isDraining = false;
-  #hasLeft = false;
   #tickNs: number;
   #sweepNs: number;
   /** Ports of the queries that were claimed, and are not in flight here, nor answered, yet. */
@@ -316,7 +310,6 @@ export class SimWorker {
     if (world.nowNs >= this.#tickNs) {
       this.#tickNs = world.nowNs + heartbeatIntervalMs * 1e6;
       this.member.tick();
-      this.#checkLeft();
     }
     if (world.nowNs >= this.#sweepNs) {
       this.#sweepNs = world.nowNs + sweepIntervalMs * 1e6;
@@ -344,24 +337,12 @@ export class SimWorker {
       this.life.main.fromWorker.push({ kind: 'installed', revision });
     } else if (message.kind === 'drain') {
       this.member.drain(message.tokenTimeoutMs);
-      this.#checkLeft();
     } else {
       this.member.leave();
       this.life.world.dying = this.life;
       this.#takeover.close();
       this.life.end('stops');
     }
-  }
-
-  /** Who leaves before its time is up leaves somebody behind. */
-  #checkLeft(): void {
-    const { world, index, main } = this.life;
-    // Before it has joined, the state is that of a former life.
-    if (this.#hasLeft || !this.member.hasJoined) return;
-    if (this.#group.stateOf(index) !== tdMemberState.DRAIN) return;
-    this.#hasLeft = true;
-    if (world.nowNs >= main.tokenDeadlineNs || this.#group.isOtherServing(world.nowNs)) return;
-    world.oracle.fail(5, `${this.life.name} leaves the group to nobody`);
   }
 
   #readLinks(): void {
@@ -409,8 +390,14 @@ export class SimWorker {
     return stop;
   }
 
+  /** It has left the group just now: before its time is up it must leave somebody behind. */
   #drainTcp(): void {
     this.#isDraining = true;
+    const { world, main, name } = this.life;
+    const isDue = world.nowNs >= main.tokenDeadlineNs || !this.member.hasJoined;
+    if (!isDue && !this.#group.isOtherServing(world.nowNs)) {
+      world.oracle.fail(5, `${name} leaves the group to nobody`);
+    }
     for (const socket of [...this.#acceptors]) {
       this.#acceptors.delete(socket);
       this.life.world.sockets.close(socket);
@@ -427,6 +414,7 @@ export class SimWorker {
     for (let next = socket.queue.shift(); next !== undefined; next = socket.queue.shift()) {
       const query = oracle.queries[next] as (typeof oracle.queries)[number];
       world.trace.note('receives', query.number, socket.member, 0, this.life.name);
+      if (this.#isScrap(count)) this.#scrap.push(next);
       this.#listeners.receive(count, {
         payload: (names[query.name] as (typeof names)[number]).query,
         id: oracle.idOf(query),
@@ -434,7 +422,6 @@ export class SimWorker {
         peerPort: oracle.portOf(query),
         destination: serverWords[query.server] as Uint32Array,
       });
-      if (this.#isScrap(count)) this.#scrap.push(next);
       count += 1;
       if (count === most) break;
     }

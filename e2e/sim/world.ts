@@ -286,7 +286,7 @@ export class World {
     memory: Uint8Array,
     at: number,
   ): void {
-    const query = this.oracle.onReply(port, client, server, memory, at);
+    const query = this.oracle.onReply(port, client, server, memory, at, worker.judgedNs);
     if (query === undefined) return;
     const rcode = (memory[at + 3] as number) & 15;
     this.trace.note('answers', query.number, rcode, 0, worker.life.name);
@@ -405,7 +405,7 @@ export class World {
     const [agent, proxy] = this.lives;
     const hasJoined = (life: Life | null): life is Life => life?.worker?.member.hasJoined === true;
     if (!hasJoined(agent) || !hasJoined(proxy)) return;
-    const untilNs = Math.max(agent.main.tokenDeadlineNs, proxy.main.tokenDeadlineNs);
+    const untilNs = Math.min(agent.main.tokenDeadlineNs, proxy.main.tokenDeadlineNs);
     if (this.nowNs >= untilNs) return;
     this.oracle.fail(5, `query ${query.number} finds no socket: both members left`);
   }
