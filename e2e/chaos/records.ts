@@ -27,7 +27,8 @@ export function readRecords(path: string): QueryRecord[] {
 }
 
 export function decodeRecords(bytes: Uint8Array): QueryRecord[] {
-  if (bytes.length % recordBytes !== 0) throw new RangeError('the records end in the middle of one');
+  if (bytes.length % recordBytes !== 0)
+    throw new RangeError('the records end in the middle of one');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const records: QueryRecord[] = [];
   for (let at = 0; at < bytes.length; at += recordBytes) {

@@ -23,7 +23,7 @@ import { Names } from './names.ts';
 import { Random } from './random.ts';
 import { Upstream, upstreamAddress } from './upstream.ts';
 
-export const processes = ['agent', 'proxy'] as const satisfies readonly ProcessName[];
+export const processes: readonly ['agent', 'proxy'] = ['agent', 'proxy'];
 /** Several, because what one pod may have in flight is bounded, and a hang makes a backlog of 100 ms. */
 export const loadPods = ['client', 'load1', 'load2', 'load3'] as const;
 /** Room for every name of a part: what makes room for what is the subject of other tests. */
@@ -39,7 +39,8 @@ const chaosPolicy = dnsPolicy({
   fqdns: [{ matchPattern: '*.allowed.test' }],
 });
 
-export interface StageOptions extends Pick<StandardNodeOptions, 'options' | 'agentOptions' | 'pods'> {
+export interface StageOptions
+  extends Pick<StandardNodeOptions, 'options' | 'agentOptions' | 'pods'> {
   readonly seed: number;
   /** Part of what the seed makes; two parts of one run get different names and times. */
   readonly purpose: string;

@@ -44,14 +44,23 @@ export function timelineOf(
 /** Answers that take longer than this say that something was wrong; the upstream takes 20 ms. */
 export const slowMs = 60;
 
-/** From the fault to the answer of the last query that was slow, sent before or after; 0: none was. */
+/** So long without a slow answer, and the disturbance is over. */
+const calmMs = 250;
+
+/**
+ * From the fault until the last slow answer of the disturbance that it made: queries sent so soon after it,
+ * or after another slow one, that nothing calm lies between. 0: none was slow.
+ */
 export function recoveryMs(loads: readonly AskedLoad[], faultMs: number): number {
-  let last = faultMs;
-  for (const { records } of loads) {
-    for (const { sentMs, latencyMs } of records) {
-      if (latencyMs === null || latencyMs <= slowMs) continue;
-      last = Math.max(last, sentMs + latencyMs);
-    }
+  const slow = loads
+    .flatMap(({ records }) => records)
+    .filter(({ sentMs, latencyMs }) => (latencyMs ?? 0) > slowMs && sentMs >= faultMs - calmMs)
+    .toSorted((a, b) => a.sentMs - b.sentMs);
+  let [lastSentMs, lastAnswerMs] = [faultMs, faultMs];
+  for (const { sentMs, latencyMs } of slow) {
+    if (sentMs - lastSentMs > calmMs) break;
+    lastSentMs = Math.max(lastSentMs, sentMs);
+    lastAnswerMs = Math.max(lastAnswerMs, sentMs + (latencyMs ?? 0));
   }
-  return last - faultMs;
+  return lastAnswerMs - faultMs;
 }

@@ -12,11 +12,16 @@ import { deniedSuffix } from './names.ts';
 export const upstreamAddress = '203.0.113.53';
 export const usualDelayMs = 20;
 
+interface Stats {
+  readonly queries: number;
+}
+
 export class Upstream implements AsyncDisposable {
   readonly #process: RunningProcess;
   #lost = new Set<string>();
   #seen: string[] = [];
   #answers = 0;
+  #queries = 0;
 
   private constructor(namespace: Namespace, seed: number) {
     const tool = fileURLToPath(new URL('../bench/native/build/upstream', import.meta.url));
@@ -55,6 +60,12 @@ export class Upstream implements AsyncDisposable {
     return seen;
   }
 
+  /** How many it got since it began. */
+  async queries(): Promise<number> {
+    await this.#order('stats');
+    return this.#queries;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#process.stop();
   }
@@ -68,6 +79,7 @@ export class Upstream implements AsyncDisposable {
   #onLine(line: string): void {
     if (line.startsWith('lost ')) this.#lost.add(line.slice(5));
     else if (line.startsWith('seen ')) this.#seen.push(line.slice(5));
+    else if (line.startsWith('{')) this.#queries = (JSON.parse(line) as Stats).queries;
     else if (line === 'ok') this.#answers += 1;
     else if (line.startsWith('error')) throw new Error(`upstream: ${line}`);
   }
