@@ -44,6 +44,8 @@ export interface StageOptions
   readonly seed: number;
   /** Part of what the seed makes; two parts of one run get different names and times. */
   readonly purpose: string;
+  /** Of `pods`, those that have the policy of the pods that ask. */
+  readonly labelled?: readonly string[];
 }
 
 export class Stage implements AsyncDisposable {
@@ -76,7 +78,9 @@ export class Stage implements AsyncDisposable {
     const standard = await startStandardNode({
       policies: [standardPolicy, chaosPolicy],
       pods: [...loadPods.slice(1), 'gate'].map((name) => ({ name })).concat(options.pods ?? []),
-      podObjects: Object.fromEntries([...loadPods, 'gate'].map((name) => [name, asks])),
+      podObjects: Object.fromEntries(
+        [...loadPods, 'gate', ...(options.labelled ?? [])].map((name) => [name, asks]),
+      ),
       options: { 'drain-timeout': '10s', ...options.options },
       agentOptions: { 'quota-namespace': quota, 'quota-selector': quota, ...options.agentOptions },
     });
