@@ -5,10 +5,11 @@
 
 import type { Part } from './part.ts';
 import { attack } from './parts/attack.ts';
+import { faultsPart } from './parts/faults.ts';
 import { gate } from './parts/gate.ts';
 import { members } from './parts/members.ts';
 import { starvation } from './parts/starvation.ts';
 import { tcp } from './parts/tcp.ts';
 import { upgrade } from './parts/upgrade.ts';
 
-export const parts: readonly Part[] = [members, upgrade, tcp, gate, attack, starvation];
+export const parts: readonly Part[] = [members, upgrade, tcp, gate, faultsPart, attack, starvation];

@@ -29,6 +29,11 @@ export function addressOf(number: number): string {
   return `198.${18 + (n >> 16)}.${(n >> 8) & 255}.${n & 255}`;
 }
 
+/** What fills the map of learned addresses where it is to be full: nobody's. */
+export const fillerFirstByte = 240;
+
+export const isFiller = (address: string): boolean => address.startsWith(`${fillerFirstByte}.`);
+
 const question = (kind: Kind, number: number): Question => ({
   name: kind === 'denied' ? `d-${number}${deniedSuffix}` : `n-${number}${allowedSuffix}`,
   kind,

@@ -36,6 +36,8 @@ export interface Seen {
   readonly escaped: number;
   /** Addresses of the kernel's map of learned addresses, after the run. */
   readonly learned: ReadonlySet<string>;
+  /** Addresses may have found no room: then they need not be reachable. */
+  readonly mayNotLearn: boolean;
   readonly mayBeLearned: (address: string) => boolean;
   /** Answers from then on must be in `learned`; older ones may have made room. */
   readonly learnedSinceMs: number;
@@ -115,6 +117,7 @@ class Judge {
       this.#count('wronglyRefused', `${name} got ${got} instead of ${address}`);
       return;
     }
+    if (this.#seen.mayNotLearn) return;
     if (record.connection !== 'none') this.connections += 1;
     if (record.connection === 'failed') {
       this.#count('wronglyRefused', `${name}: the first SYN to ${address} did not get through`);

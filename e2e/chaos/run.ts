@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { learnedAddresses } from '../kit/learned.ts';
 import { type RunningLoad, startLoad } from '../kit/load.ts';
-import type { Question } from './names.ts';
+import { isFiller, type Question } from './names.ts';
 import { type AskedLoad, type Interval, type Judgement, judge } from './oracle.ts';
 import { readRecords } from './records.ts';
 import { loadPods, type Stage } from './stage.ts';
@@ -35,6 +35,10 @@ export interface RunSpec {
   readonly seconds: number;
   readonly untilDone?: boolean;
   readonly faultAtMs: number;
+  /** Addresses may find no room in the map. */
+  readonly mayNotLearn?: boolean;
+  /** Before the load starts; undone after the run. */
+  readonly prepare?: () => Promise<AsyncDisposable>;
   readonly inject: (context: RunContext) => Promise<unknown>;
 }
 
@@ -74,6 +78,7 @@ interface StartedLoad {
 export async function run(stage: Stage, spec: RunSpec): Promise<RunResult> {
   await using stack = new AsyncDisposableStack();
   await stage.settle();
+  if (spec.prepare !== undefined) stack.use(await spec.prepare());
   await stage.upstream.takeSeen();
   using watch = new MemberWatch(stage.tandem);
   const startedMs = monotonicMs();
@@ -98,7 +103,8 @@ export async function run(stage: Stage, spec: RunSpec): Promise<RunResult> {
     lostUpstream: lost,
     leaked,
     escaped,
-    learned: new Set(learnedAddresses(stage.tandem).keys()),
+    learned: learnedBy(stage),
+    mayNotLearn: spec.mayNotLearn ?? false,
     mayBeLearned: (address) => stage.names.mayBeLearned(address),
     learnedSinceMs: monotonicMs() - learnedForMs,
     silence: context.silence,
@@ -144,6 +150,11 @@ function startPodLoad(
     }),
   );
   return { questions, recordsFile, load };
+}
+
+/** Of the map of learned addresses; what a fault filled it with aside. */
+function learnedBy({ tandem }: Stage): Set<string> {
+  return new Set([...learnedAddresses(tandem).keys()].filter((address) => !isFiller(address)));
 }
 
 function marksOf(evictions: readonly Eviction[], startedMs: number): Mark[] {

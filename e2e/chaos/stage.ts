@@ -40,7 +40,10 @@ const chaosPolicy = dnsPolicy({
 });
 
 export interface StageOptions
-  extends Pick<StandardNodeOptions, 'options' | 'agentOptions' | 'pods'> {
+  extends Pick<
+    StandardNodeOptions,
+    'options' | 'agentOptions' | 'pods' | 'diskBytes' | 'environment'
+  > {
   readonly seed: number;
   /** Part of what the seed makes; two parts of one run get different names and times. */
   readonly purpose: string;
@@ -75,7 +78,10 @@ export class Stage implements AsyncDisposable {
 
   static async start(options: StageOptions): Promise<Stage> {
     const asks = { labels: { asks: 'chaos', app: 'client' } };
+    const { diskBytes, environment } = options;
     const standard = await startStandardNode({
+      ...(diskBytes === undefined ? {} : { diskBytes }),
+      ...(environment === undefined ? {} : { environment }),
       policies: [standardPolicy, chaosPolicy],
       pods: [...loadPods.slice(1), 'gate'].map((name) => ({ name })).concat(options.pods ?? []),
       podObjects: Object.fromEntries(

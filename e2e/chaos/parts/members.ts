@@ -4,7 +4,7 @@
 /** SIGKILL, SIGSTOP and SIGTERM of either process under 2,000 queries a second. */
 
 import type { ProcessName } from '../../kit/tandem-node.ts';
-import { kill, stop, terminate } from '../faults.ts';
+import { kill, stop, terminate } from '../faults/signals.ts';
 import {
   atMost,
   type Bound,

@@ -4,8 +4,8 @@
 /** Signals to one of the processes: the plainest faults. */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ProcessName } from '../kit/tandem-node.ts';
-import type { RunContext } from './run.ts';
+import type { ProcessName } from '../../kit/tandem-node.ts';
+import type { RunContext } from '../run.ts';
 
 /** How long a process is stopped: six times what makes it stale. */
 export const stopMs = 600;
