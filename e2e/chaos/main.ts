@@ -17,12 +17,13 @@ function progress(text: string): void {
 }
 
 async function run(command: CommandLine): Promise<number> {
-  const { tier, seed, rounds, seconds, jsonFile, htmlFile } = command;
+  const { tier, seed, faults, rounds, seconds, jsonFile, htmlFile } = command;
   const results: PartResult[] = [];
   for (const part of command.parts) {
     const options: ChaosOptions = {
       seed,
       tier,
+      ...(faults === undefined ? {} : { faults }),
       ...(rounds === undefined ? {} : { rounds }),
       ...(seconds === undefined ? {} : { seconds }),
       progress: (text) => progress(`${part.name}: ${text}`),

@@ -50,7 +50,7 @@ export interface Judgement {
   readonly answered: number;
   readonly late: number;
   readonly lost: number;
-  /** Without answer, and rightly so: the upstream had none, or nobody could be alive. */
+  /** Without answer, or SERVFAIL, and rightly so: the upstream had none, or nobody could be alive. */
   readonly excused: number;
   readonly wronglyAllowed: number;
   readonly wronglyRefused: number;
@@ -95,7 +95,7 @@ class Judge {
       return;
     }
     this.#latencies.push(record.latencyMs);
-    if (record.latencyMs > lateMs) this.late += 1;
+    if (record.latencyMs > lateMs && !this.#isExcused(question, record)) this.late += 1;
     if (question.kind === 'denied') this.#denied(question, record);
     else this.#allowed(question, record);
   }

@@ -16,6 +16,8 @@ export interface ChaosOptions {
   /** Instead of what the tier has. */
   readonly rounds?: number;
   readonly seconds?: number;
+  /** Of the catalogue, by name; all without it. */
+  readonly faults?: readonly string[];
   readonly progress: (text: string) => void;
 }
 

@@ -7,9 +7,12 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { ProcessName } from '../../kit/tandem-node.ts';
 import type { RunContext } from '../run.ts';
 import { otherOf, processes } from '../stage.ts';
+import { usualDelayMs } from '../upstream.ts';
 import type { Fault } from './fault.ts';
 
 const bothStoppedMs = 300;
+/** The upstream's delay when both die: so many queries are in flight then. */
+const heldMs = 300;
 /** A stopped member is left out after 100 ms: within this its work is being taken over. */
 const takeoverMs = { from: 95, to: 140 } as const;
 const secondFaultMs = 300;
@@ -18,9 +21,15 @@ async function restart(context: RunContext, name: ProcessName): Promise<void> {
   context.restarted(await context.stage.restart(name));
 }
 
-/** Nobody is alive between the deaths and the first member that serves again. */
+/**
+ * Nobody is alive between the deaths and the first member that serves again; what was asked before, which
+ * is much because the upstream is slow just then, must be answered all the same.
+ */
 async function killBoth(context: RunContext): Promise<void> {
-  const { tandem } = context.stage;
+  const { tandem, upstream } = context.stage;
+  await upstream.setDelay(heldMs);
+  await delay(heldMs - usualDelayMs);
+  context.mark('both die');
   await context.silent(async () => {
     await Promise.all(processes.map((name) => tandem.kill(name)));
     for (const name of processes) await tandem.startProcess(name);
@@ -28,7 +37,25 @@ async function killBoth(context: RunContext): Promise<void> {
     await Promise.race(processes.map((name) => tandem.waitForMembers([name])));
     context.restarted(performance.now() - started);
   });
+  await upstream.setDelay(usualDelayMs);
   await tandem.waitForMembers(processes);
+}
+
+/** Two that are told to end at once: one must wait until the other is back. */
+async function terminateBoth(context: RunContext): Promise<void> {
+  const { stage } = context;
+  for (const name of processes) stage.tandem.signal(name, 'SIGTERM');
+  const first = await Promise.race(
+    processes.map(async (name) => {
+      await stage.ended(name);
+      return name;
+    }),
+  );
+  context.mark(`${first} ended`);
+  await restart(context, first);
+  await stage.ended(otherOf(first));
+  context.mark(`${otherOf(first)} ended`);
+  await restart(context, otherOf(first));
 }
 
 async function stopBoth(context: RunContext): Promise<void> {
@@ -66,7 +93,7 @@ async function stopSurvivor(context: RunContext, victim: string): Promise<void> 
 
 export const deaths: readonly Fault[] = [
   {
-    name: 'SIGKILL, restart',
+    name: 'SIGKILL and restart',
     what: 'killed, and started again at once',
     victims: processes,
     inject: async (context, victim) => {
@@ -80,6 +107,12 @@ export const deaths: readonly Fault[] = [
     victims: ['both'],
     mayBeLate: true,
     inject: killBoth,
+  },
+  {
+    name: 'both SIGTERM',
+    what: 'both told to end at once and started again: one waits for the other',
+    victims: ['both'],
+    inject: terminateBoth,
   },
   {
     name: 'both SIGSTOP',

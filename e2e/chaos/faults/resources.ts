@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** A full disk, a full map, a wall clock that jumps. */
+/** A full disk, a full map, a wall clock that jumps, a policy that changes. */
 
 import { rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -58,7 +58,7 @@ function fillDisk({ disk }: TandemNode): AsyncDisposable {
 
 let nextPolicy = 0;
 
-/** A change of policy gets into force though its snapshot cannot be written. */
+/** Another policy for the pods that ask; resolves when it is in force. */
 async function changePolicy(stage: Stage): Promise<void> {
   const { tandem } = stage;
   const before = tandem.appliedRevision();
@@ -70,9 +70,19 @@ async function changePolicy(stage: Stage): Promise<void> {
   await tandem.waitForRevision(before);
 }
 
+const policyChange: Fault = {
+  name: 'policy change',
+  what: 'another policy for the pods that ask: what was allowed stays so all the time',
+  victims: ['policy'],
+  inject: async (context) => {
+    await changePolicy(context.stage);
+    context.mark('policy in force');
+  },
+};
+
 const diskFull: readonly Fault[] = [
   {
-    name: 'disk full, policy',
+    name: 'disk full: policy',
     what: 'no byte left for state and sockets while a policy changes',
     victims: ['disk'],
     prepare: async ({ tandem }) => fillDisk(tandem),
@@ -82,7 +92,7 @@ const diskFull: readonly Fault[] = [
     },
   },
   {
-    name: 'disk full, restart',
+    name: 'disk full: restart',
     what: 'no byte left for state and sockets while a process is killed and started again',
     victims: processes,
     prepare: async ({ tandem }) => fillDisk(tandem),
@@ -133,4 +143,4 @@ const mapFull: Fault = {
   inject: async () => undefined,
 };
 
-export const resources: readonly Fault[] = [clockJump, ...diskFull, mapFull];
+export const resources: readonly Fault[] = [clockJump, policyChange, ...diskFull, mapFull];

@@ -31,12 +31,7 @@ export const faults: readonly Fault[] = [
   ...resources,
 ];
 /** Of the short tier: those that ask most of the members. */
-const shortNames = new Set([
-  'both SIGKILL',
-  'survivor SIGKILL',
-  'worker blocked',
-  'upstream lossy',
-]);
+const shortNames = ['both SIGKILL', 'survivor SIGKILL', 'worker blocked', 'upstream lossy'];
 
 const rate = 1000;
 const seconds = 2.5;
@@ -59,7 +54,8 @@ function startStage(seed: number): Promise<Stage> {
 async function runFaults(options: ChaosOptions): Promise<Outcome> {
   const { seed, tier, progress } = options;
   const rounds = options.rounds ?? roundsByTier[tier];
-  const chosen = tier === 'short' ? faults.filter(({ name }) => shortNames.has(name)) : faults;
+  const names = options.faults ?? (tier === 'short' ? shortNames : null);
+  const chosen = faults.filter(({ name }) => names?.includes(name) ?? true);
   await using stage = await startStage(seed);
   const runs: RunResult[] = [];
   const failed: string[] = [];
