@@ -58,16 +58,20 @@ function fillDisk({ disk }: TandemNode): AsyncDisposable {
 
 let nextPolicy = 0;
 
-/** Another policy for the pods that ask; resolves when it is in force. */
-async function changePolicy(stage: Stage): Promise<void> {
-  const { tandem } = stage;
-  const before = tandem.appliedRevision();
+/** Another policy for the pods that ask. */
+function writePolicy({ tandem }: Stage): void {
   const name = `later-${nextPolicy++}`;
   const names = [{ matchPattern: `*.${name}.test` }];
   tandem.write(`${name}.yaml`, [
     dnsPolicy({ name, selects: { asks: 'chaos' }, dns: names, fqdns: names }),
   ]);
-  await tandem.waitForRevision(before);
+}
+
+/** Resolves when it is in force. */
+async function changePolicy(stage: Stage): Promise<void> {
+  const before = stage.tandem.appliedRevision();
+  writePolicy(stage);
+  await stage.tandem.waitForRevision(before);
 }
 
 const policyChange: Fault = {
@@ -76,6 +80,21 @@ const policyChange: Fault = {
   victims: ['policy'],
   inject: async (context) => {
     await changePolicy(context.stage);
+    context.mark('policy in force');
+  },
+};
+
+const policyWhileAway: Fault = {
+  name: 'policy while away',
+  what: 'the agent is killed, a policy changes, the agent is started again',
+  victims: ['agent'],
+  inject: async (context) => {
+    const { stage } = context;
+    await stage.tandem.kill('agent');
+    const before = stage.tandem.appliedRevision();
+    writePolicy(stage);
+    context.restarted(await stage.restart('agent'));
+    await stage.tandem.waitForRevision(before);
     context.mark('policy in force');
   },
 };
@@ -143,4 +162,10 @@ const mapFull: Fault = {
   inject: async () => undefined,
 };
 
-export const resources: readonly Fault[] = [clockJump, policyChange, ...diskFull, mapFull];
+export const resources: readonly Fault[] = [
+  clockJump,
+  policyChange,
+  policyWhileAway,
+  ...diskFull,
+  mapFull,
+];

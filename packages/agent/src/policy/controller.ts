@@ -10,7 +10,12 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
 import { compile } from '@tandem/core/policy/compile';
-import type { Compiled, CompiledPolicy, Diagnostic } from '@tandem/core/policy/desired';
+import type {
+  Compiled,
+  CompiledPolicy,
+  Diagnostic,
+  MemberPolicy,
+} from '@tandem/core/policy/desired';
 import { StableIds } from '@tandem/core/policy/stable-ids';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { encodePolicySnapshot } from '@tandem/proto/snapshot';
@@ -38,8 +43,8 @@ export interface ControllerOptions {
   readonly log: Logger;
   /** Facts of the node, read anew for each compilation. */
   readonly nodeContext: () => NodeContext;
-  /** The revision in force before this process started. */
-  readonly lastRevision: number;
+  /** What members served before this process started; null when there was nothing, or nothing readable. */
+  readonly served: MemberPolicy | null;
 }
 
 export class PolicyController {
@@ -67,7 +72,7 @@ export class PolicyController {
 
   constructor(options: ControllerOptions) {
     this.#o = options;
-    this.#revision = options.lastRevision;
+    this.#revision = options.served?.revision ?? 0;
     this.#ids = loadIds(join(options.stateDir, 'ids.json'), options.log);
   }
 
@@ -190,7 +195,18 @@ export class PolicyController {
     const isSameInput = cluster === this.#compiledCluster && input === this.#compiledNode;
     if (this.#applied !== null && this.#partial.length === 0 && isSameInput) return this.#applied;
     const retain = this.#applied === null ? this.#partial : [this.#applied, ...this.#partial];
-    const compiled = compile(cluster, { node, revision: this.#revision + 1, retain }, this.#ids);
+    const { served } = this.#o;
+    const compiled = compile(
+      cluster,
+      {
+        node,
+        revision: this.#revision + 1,
+        retain,
+        // Until something was applied, pods may have the policies of the former life.
+        ...(served === null || this.#applied !== null ? {} : { served }),
+      },
+      this.#ids,
+    );
     this.#compileDiagnostics = compiled.diagnostics;
     this.#compiledCluster = cluster;
     this.#compiledNode = input;
