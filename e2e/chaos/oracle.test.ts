@@ -23,6 +23,7 @@ const silent: QueryRecord = { ...refused, latencyMs: null, rcode: 255 };
 function judged(question: Question, record: QueryRecord, seen: Partial<Seen> = {}): Judgement {
   return judge({
     loads: [{ questions: [question], records: [record] }],
+    unsent: 0,
     lostUpstream: new Set(),
     leaked: [],
     escaped: 0,
@@ -44,6 +45,7 @@ const cases: readonly (readonly [string, Judgement, Partial<Wrong>])[] = [
   ['an answer after a second', judged(allowed, { ...right, latencyMs: 1001 }), { late: 1 }],
   ['no answer', judged(allowed, silent), { lost: 1 }],
   ['no answer to a denied name', judged(denied, silent), { lost: 1 }],
+  ['queries that could not be sent', judged(allowed, right, { unsent: 2 }), { lost: 2 }],
   ['an allowed name refused', judged(allowed, refused), { wronglyRefused: 1 }],
   ['SERVFAIL', judged(allowed, { ...refused, rcode: 2 }), { wronglyRefused: 1 }],
   [

@@ -28,6 +28,8 @@ export interface Interval {
 
 export interface Seen {
   readonly loads: readonly AskedLoad[];
+  /** Queries that could not be sent: an ICMP error came back, which pods must never see. */
+  readonly unsent: number;
   /** Names that the upstream was told not to answer, at least once. */
   readonly lostUpstream: ReadonlySet<string>;
   /** Denied names that reached the upstream. */
@@ -84,7 +86,7 @@ class Judge {
         this.#query(question, record);
       }
     }
-    this.#datapath();
+    this.#rest();
   }
 
   #query(question: Question, record: QueryRecord): void {
@@ -128,8 +130,10 @@ class Judge {
     }
   }
 
-  #datapath(): void {
-    const { leaked, escaped, learned, mayBeLearned } = this.#seen;
+  #rest(): void {
+    const { unsent, leaked, escaped, learned, mayBeLearned } = this.#seen;
+    this.lost += unsent;
+    if (unsent > 0) this.#note(`${unsent} queries could not be sent`);
     for (const name of leaked) this.#count('wronglyAllowed', `${name} reached the upstream`);
     this.wronglyAllowed += escaped;
     if (escaped > 0) this.#note(`${escaped} packets to an address never learned got out`);

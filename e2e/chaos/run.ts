@@ -90,7 +90,7 @@ export async function run(stage: Stage, spec: RunSpec): Promise<RunResult> {
   context.mark(spec.fault);
   await spec.inject(context);
   if (spec.untilDone === true) for (const { load } of loads) load.end();
-  await Promise.all(loads.map(({ load }) => load.result));
+  const results = await Promise.all(loads.map(({ load }) => load.result));
   const { knocks, escaped } = await stage.gate.count();
   const asked = loads.map(({ questions, recordsFile }): AskedLoad => {
     const records = readRecords(recordsFile);
@@ -100,6 +100,7 @@ export async function run(stage: Stage, spec: RunSpec): Promise<RunResult> {
   const { lost, leaked } = await stage.upstream.takeSeen();
   const judgement = judge({
     loads: asked,
+    unsent: results.reduce((sum, { sendFailed }) => sum + sendFailed, 0),
     lostUpstream: lost,
     leaked,
     escaped,

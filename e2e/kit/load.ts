@@ -34,6 +34,8 @@ export interface LoadResult {
   readonly answered: number;
   readonly lost: number;
   readonly late: number;
+  /** The system refused to send: an error that an earlier query got back, for one. */
+  readonly sendFailed: number;
   readonly p50Us: number;
   readonly p99Us: number;
   readonly maxUs: number;
