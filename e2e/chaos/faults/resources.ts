@@ -8,6 +8,9 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { TD_FQDN_MAX, tdFqdn, tdFqdnKey } from '@tandem/datapath/abi.gen';
 import { Datapath } from '@tandem/datapath/datapath';
+import { decodePolicySnapshot } from '@tandem/proto/snapshot';
+import { readSnapshotFile } from '@tandem/runtime/snapshot-file';
+import { waitFor } from '@tandem/testing/wait';
 import { dnsPolicy } from '../../kit/objects.ts';
 import type { ProcessName, TandemNode } from '../../kit/tandem-node.ts';
 import { fillerFirstByte } from '../names.ts';
@@ -18,6 +21,8 @@ export const diskBytes: number = 4 << 20;
 const dayNs = 86_400_000_000_000n;
 const jumpedMs = 1000;
 const batch = 4096;
+/** Twice the interval of reconciliation. */
+const savedWithinMs = 10_000;
 
 /** Where a process's preloaded clock reads by how much it is wrong. */
 export const clockFile = (directory: string, name: ProcessName): string =>
@@ -99,6 +104,17 @@ const policyWhileAway: Fault = {
   },
 };
 
+/** What could not be written to the full disk is written once there is room. */
+async function checkSaved({ tandem }: Stage): Promise<void> {
+  const path = join(tandem.disk, 'state', 'policy.snapshot');
+  const isSaved = async (): Promise<boolean> => {
+    const read = await readSnapshotFile(path);
+    const decoded = read.ok ? decodePolicySnapshot(read.value) : null;
+    return decoded?.ok === true && decoded.value.revision === tandem.appliedRevision();
+  };
+  await waitFor(isSaved, { what: 'the snapshot to be written', timeoutMs: savedWithinMs });
+}
+
 const diskFull: readonly Fault[] = [
   {
     name: 'disk full: policy',
@@ -109,6 +125,7 @@ const diskFull: readonly Fault[] = [
       await changePolicy(context.stage);
       context.mark('policy in force');
     },
+    check: checkSaved,
   },
   {
     name: 'disk full: restart',

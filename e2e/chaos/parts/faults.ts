@@ -69,6 +69,7 @@ async function runFaults(options: ChaosOptions): Promise<Outcome> {
         await fault.check?.(stage, victim);
       } catch (error) {
         failed.push(`${fault.name}, ${victim}, run ${round}: ${String(error).slice(0, 500)}`);
+        progress(`${failed.at(-1)}\n${stage.tandem.logs()}`);
       }
     }
   }

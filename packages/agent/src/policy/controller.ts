@@ -26,7 +26,7 @@ import { TandemError } from '@tandem/runtime/tandem-error';
 import { type AttachedEndpoint, attachEndpoints } from '../endpoint/attacher.ts';
 import { acknowledgeTimeoutMs, partialMax } from '../limits.ts';
 import type { PolicyServer } from '../sync/policy-server.ts';
-import { applyToDatapath, requireRevision } from './apply.ts';
+import { applyToDatapath, newestRevision, requireRevision } from './apply.ts';
 import { snapshotOf } from './snapshot.ts';
 
 export interface ControllerOptions {
@@ -62,6 +62,8 @@ export class PolicyController {
   #revision: number;
   #running: Promise<void> | null = null;
   #isDirty = false;
+  /** What is in force and could not be written to the disk. */
+  #unsaved: Uint8Array | null = null;
   #endpoints: readonly AttachedEndpoint[] = [];
   /** Of the newest compilation, in force or not. */
   #compileDiagnostics: readonly Diagnostic[] | null = null;
@@ -72,7 +74,8 @@ export class PolicyController {
 
   constructor(options: ControllerOptions) {
     this.#o = options;
-    this.#revision = options.served?.revision ?? 0;
+    // A number that some member has seen with another content would not be sent to it.
+    this.#revision = Math.max(options.served?.revision ?? 0, newestRevision(options.datapath));
     this.#ids = loadIds(join(options.stateDir, 'ids.json'), options.log);
   }
 
@@ -173,7 +176,10 @@ export class PolicyController {
     });
     const wanted = new Set(attached.endpoints.map((endpoint) => endpoint.interface.vethIfindex));
     datapath.detachEndpoints((ifindex) => wanted.has(ifindex));
-    if (!isNew) return;
+    if (!isNew) {
+      if (this.#unsaved !== null) await this.#save(this.#unsaved);
+      return;
+    }
     this.#applied = compiled;
     this.#partial = [];
     this.#fingerprint = fingerprintOf(compiled);
@@ -230,7 +236,7 @@ export class PolicyController {
 
   /** Members first: none may meet a policy id that it does not know. */
   async #publish(compiled: Compiled): Promise<void> {
-    const { server, datapath, install, snapshotPath, log } = this.#o;
+    const { server, datapath, install, log } = this.#o;
     const revision = this.#revision + 1;
     const { nodeName } = this.#o.nodeContext();
     const encoded = encodePolicySnapshot(
@@ -238,13 +244,7 @@ export class PolicyController {
     );
     if (!encoded.ok) throw new TandemError('TANDEM_POLICY_SNAPSHOT', encoded.error);
     saveIds(join(this.#o.stateDir, 'ids.json'), compiled.ids);
-    await writeSnapshotFile(snapshotPath, encoded.value, {
-      mode: 0o640,
-      groupId: this.#o.proxyGid,
-    }).catch((error: unknown) => {
-      // A full or read-only disk must not stop policy: members get it over the stream.
-      log.error('policy snapshot not written', { error: TandemError.from(error) });
-    });
+    await this.#save(encoded.value);
     this.#revision = revision;
     server.publish(revision, encoded.value);
     await install(encoded.value);
@@ -252,6 +252,20 @@ export class PolicyController {
       log.warn('a member lags behind and is passed over until it has the policy', { revision });
     }
     requireRevision(datapath, revision);
+  }
+
+  /** A full or read-only disk must not stop policy: members get it over the stream; tried again later. */
+  async #save(snapshot: Uint8Array): Promise<void> {
+    const { snapshotPath, proxyGid, log } = this.#o;
+    const wasUnsaved = this.#unsaved !== null;
+    try {
+      await writeSnapshotFile(snapshotPath, snapshot, { mode: 0o640, groupId: proxyGid });
+      this.#unsaved = null;
+      if (wasUnsaved) log.info('policy snapshot written at last');
+    } catch (error) {
+      this.#unsaved = snapshot;
+      if (!wasUnsaved) log.error('policy snapshot not written', { error: TandemError.from(error) });
+    }
   }
 }
 
