@@ -47,8 +47,11 @@ export interface RunContext {
   readonly stage: Stage;
   /** Notes a moment, for the timeline. */
   mark(what: string): void;
-  /** From here to the end of `work` nobody can be alive: silence is right. */
-  silent<T>(work: () => Promise<T>): Promise<T>;
+  /**
+   * From here to the end of `work` nobody can be alive: silence is right. Also for what was sent within
+   * `unreadMs` before: it may lie unread in a socket, and dies with it.
+   */
+  silent<T>(unreadMs: number, work: () => Promise<T>): Promise<T>;
   /** From a start to LIVE, milliseconds. */
   restarted(ms: number): void;
 }
@@ -183,8 +186,8 @@ class Context implements RunContext {
     this.marks.push({ atMs: Math.round(monotonicMs() - this.#startedMs), what });
   }
 
-  async silent<T>(work: () => Promise<T>): Promise<T> {
-    const fromMs = monotonicMs();
+  async silent<T>(unreadMs: number, work: () => Promise<T>): Promise<T> {
+    const fromMs = monotonicMs() - unreadMs;
     try {
       return await work();
     } finally {

@@ -13,6 +13,8 @@ import type { Fault } from './fault.ts';
 const bothStoppedMs = 300;
 /** The upstream's delay when both die: so many queries are in flight then. */
 const heldMs = 300;
+/** What came so shortly before both die may not have been read: nobody is left who holds those sockets. */
+const unreadMs = 50;
 /** A stopped member is left out after 100 ms: within this its work is being taken over. */
 const takeoverMs = { from: 95, to: 140 } as const;
 const secondFaultMs = 300;
@@ -30,7 +32,7 @@ async function killBoth(context: RunContext): Promise<void> {
   await upstream.setDelay(heldMs);
   await delay(heldMs - usualDelayMs);
   context.mark('both die');
-  await context.silent(async () => {
+  await context.silent(unreadMs, async () => {
     await Promise.all(processes.map((name) => tandem.kill(name)));
     for (const name of processes) await tandem.startProcess(name);
     const started = performance.now();

@@ -49,7 +49,7 @@ const clockJump: Fault = {
 };
 
 /** Fills what is left of the disk of the run and state directories, to the last byte. */
-function fillDisk({ disk }: TandemNode): AsyncDisposable {
+export function fillDisk({ disk }: TandemNode): AsyncDisposable {
   const file = join(disk, 'filler');
   const { bavail, bsize } = statfsSync(disk);
   try {
