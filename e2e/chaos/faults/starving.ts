@@ -27,6 +27,8 @@ const starved: Fault = {
   name: 'starved',
   what: `scheduled only when nobody else runs, beside a busy loop on each CPU, for ${starvedMs} ms`,
   victims: processes,
+  // The busy loops starve whoever else the machine runs, the load and the upstream too.
+  mayBeLate: true,
   inject: async (context, victim) => {
     const { pid } = context.stage.tandem.process(victim as ProcessName);
     await using burn = burning();
