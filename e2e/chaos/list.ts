@@ -10,8 +10,8 @@ import { faults } from './parts/faults.ts';
 export const impossible: readonly (readonly [fault: string, reason: string])[] = [
   [
     'bpffs full',
-    'a bpffs has no size or inode limit; a pin fails only when the kernel has no memory, and a memory ' +
-      'limit that does so kills the process first (SIGKILL has that)',
+    'a bpffs has no size or inode limit of its own, so a pin fails only when the kernel has no memory; that ' +
+      'was not brought about',
   ],
   [
     'jump of CLOCK_MONOTONIC or CLOCK_BOOTTIME',
