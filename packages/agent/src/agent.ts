@@ -11,7 +11,6 @@ import { networkInterfaces } from 'node:os';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { netnsCookie } from '@tandem/bpf-loader-node/netns';
-import type { RingBuffer } from '@tandem/bpf-loader-node/ringbuf';
 import { parseAddress } from '@tandem/core/net/ip';
 import type { NodeContext } from '@tandem/core/policy/cluster-state';
 import type { MemberPolicy } from '@tandem/core/policy/desired';
@@ -37,7 +36,6 @@ import type { Logger } from '@tandem/runtime/log';
 import { readSnapshotFile } from '@tandem/runtime/snapshot-file';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AgentConfig } from './config.ts';
-import { readDropEvents } from './drop-events.ts';
 import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
 import { GroupAudit } from './node/group-audit.ts';
 import {
@@ -66,7 +64,6 @@ export class Agent implements Component {
   #controller: PolicyController | null = null;
   #timer: NodeJS.Timeout | null = null;
   #services: MemberServices | null = null;
-  #dropEvents: RingBuffer | null = null;
   #audit: GroupAudit | null = null;
 
   constructor(config: AgentConfig, log: Logger, onFailure: (error: TandemError) => void) {
@@ -110,7 +107,6 @@ export class Agent implements Component {
     const services = this.#createServices(member, this.#datapath);
     this.#services = services;
     await services.start(this.#datapath);
-    this.#dropEvents = readDropEvents(this.#datapath, services.onDropEvent);
     await member.start(signal);
     if (signal.aborted) return;
     const served = await this.#installSnapshot(services);
@@ -136,7 +132,6 @@ export class Agent implements Component {
     this.#source?.stop();
     if (this.#timer !== null) clearInterval(this.#timer);
     await this.#server?.stop();
-    this.#dropEvents?.close();
     await this.#member?.stop();
     await this.#services?.stop();
     this.#datapath?.[Symbol.dispose]();
@@ -249,8 +244,10 @@ export class Agent implements Component {
 
   #nodeContext(): NodeContext {
     const config = this.#config;
+    // Not those of scope link: each veth has one, so a pod that comes or goes would be a policy change.
     const localAddresses = Object.values(networkInterfaces())
       .flatMap((addresses) => addresses ?? [])
+      .filter((address) => address.family === 'IPv4' || address.scopeid === 0)
       .map(({ address }) => parseAddress(address))
       .filter((address) => address !== null);
     return {

@@ -217,7 +217,11 @@ export const tdGroup = {
   drain_token: 12,
   removals: 16,
   applied_revision: 20,
-  reserved: 24,
+  events_lease: 24,
+  events_beat_ms: 28,
+  events_lost_told: 32,
+  events_limited_told: 36,
+  reserved: 40,
   member: 128,
 } as const;
 
@@ -264,7 +268,10 @@ export const tdEvent = {
   family: 75,
   ifindex: 76,
   rule_id: 80,
-  reserved: 84,
+  lost: 84,
+  position: 88,
+  ring: 96,
+  reserved: 100,
 } as const;
 
 /** struct td_config: its size and the offsets of its fields, bytes. */

@@ -97,7 +97,8 @@ export class Datapath implements Disposable {
   }
 
   /**
-   * Opens what is pinned. A member that is not the agent may only read the agent's maps. @throws BpfError NOT_FOUND when the agent never ran since boot.
+   * Opens what is pinned. A member that is not the agent may only read the agent's maps, but for the ring
+   * of events, whose reader moves its position. @throws BpfError NOT_FOUND when the agent never ran since boot.
    */
   static open(pinRoot: string, options: { readonly isMember?: boolean } = {}): Datapath {
     return new Datapath(pinPaths(pinRoot), options.isMember === true);
@@ -106,7 +107,8 @@ export class Datapath implements Disposable {
   map(name: MapName): BpfMap {
     let map = this.#maps.get(name);
     if (map === undefined) {
-      const isReadOnly = this.#isMember && (agentMaps as readonly string[]).includes(name);
+      const isReadOnly =
+        this.#isMember && name !== 'events' && (agentMaps as readonly string[]).includes(name);
       map = BpfMap.openPinned(this.paths.map(name), { isReadOnly });
       this.#maps.set(name, map);
     }
@@ -247,18 +249,18 @@ function replacePin(program: BpfProgram, path: string): void {
   renameSync(next, path);
 }
 
-/** The proxy writes the shared maps and reads the rest; it owns none of them. */
+/** The proxy writes the shared maps and the position of the ring of events, and reads the rest; it owns none. */
 function shareWithProxy(paths: PinPaths, gid: number): void {
   const members = Array.from({ length: TD_MEMBERS_MAX }, (_, index) => paths.member(index));
   for (const directory of [paths.root, paths.shared, paths.version, ...members]) {
     chownSync(directory, 0, gid);
     chmodSync(directory, 0o750);
   }
-  for (const name of sharedMaps) {
+  for (const name of [...sharedMaps, 'events'] as const) {
     chownSync(paths.map(name), 0, gid);
     chmodSync(paths.map(name), 0o660);
   }
-  for (const name of ['endpoints', 'counters', 'events'] as const) {
+  for (const name of ['endpoints', 'counters'] as const) {
     chownSync(paths.map(name), 0, gid);
     chmodSync(paths.map(name), 0o640);
   }

@@ -28,8 +28,10 @@ import { type Admin, createAdmin } from './admin/service.ts';
 import { KernelWriter } from './answer/kernel-writer.ts';
 import type { MemberConfig } from './config.ts';
 import type { DnsMember } from './dns-member.ts';
+import { DropCollector } from './drops/collector.ts';
 import { parseMetricsAddress } from './metrics/address.ts';
 import { addDnsMetrics } from './metrics/dns-metrics.ts';
+import { addDropMetrics } from './metrics/drop-metrics.ts';
 import { addFields, addNodeMetrics } from './metrics/node-metrics.ts';
 import { Backfill } from './store/backfill.ts';
 import { KernelExpiry } from './store/kernel-expiry.ts';
@@ -87,6 +89,7 @@ export class MemberServices {
   #backfill: Backfill | null = null;
   #timer: NodeJS.Timeout | null = null;
   #nextExpiryMs = 0;
+  readonly #drops: DropCollector;
 
   constructor(options: MemberServicesOptions) {
     this.#o = options;
@@ -101,6 +104,7 @@ export class MemberServices {
       cache: this.store.cache,
       sink: this.store,
     });
+    this.#drops = new DropCollector(this.store, this.exchange, options.index, options.log);
     this.store.onCacheReceived = () => void this.#onCacheReceived();
   }
 
@@ -108,12 +112,6 @@ export class MemberServices {
   readonly onDnsEvent = (bytes: Uint8Array, at: number, length: number): void => {
     const isNews = this.store.dnsRecord(bytes, at, length);
     this.exchange.offerDns(bytes, at, length, isNews);
-  };
-
-  /** A `td_event` of our own kernel. */
-  readonly onDropEvent = (bytes: Uint8Array, at: number, length: number): void => {
-    this.store.dropRecord(bytes, at, length);
-    this.exchange.offerDrop(bytes, at, length);
   };
 
   /** Puts a snapshot in force in the DNS member, and names of pods here. Rejects when it can't be. */
@@ -145,6 +143,7 @@ export class MemberServices {
       writer,
       idleSeconds: config.fqdnIdleSeconds,
     });
+    this.#drops.start(datapath);
     const context = this.#context(this.#kernel);
     const admin = createAdmin(context);
     this.#addMetrics(context, admin);
@@ -155,6 +154,7 @@ export class MemberServices {
 
   async stop(): Promise<void> {
     if (this.#timer !== null) clearInterval(this.#timer);
+    this.#drops.stop();
     for (const component of this.#running.toReversed()) {
       // oxlint-disable-next-line no-await-in-loop -- in order
       await component.stop();
@@ -208,8 +208,13 @@ export class MemberServices {
       exchangeError: exchangeError ?? (() => ''),
       policy: () => this.#policy,
       kernel,
+      drops: () => this.#drops.reader,
       diagnostics: diagnostics ?? (() => []),
-      ownDegradations: () => [...this.#failed, ...(degradations?.() ?? [])],
+      ownDegradations: () => [
+        ...this.#failed,
+        ...this.#drops.degradations(),
+        ...(degradations?.() ?? []),
+      ],
       interfaceNames: interfaceNames ?? (() => new Map()),
       metricsText: () => this.metrics.text(),
     };
@@ -220,6 +225,7 @@ export class MemberServices {
     metrics.addProcessMetrics();
     addDnsMetrics(metrics, this.#o.member.counters, this.#o.role);
     addNodeMetrics(metrics, context, admin);
+    addDropMetrics(metrics, context);
     addFields(
       metrics,
       'tandem_backfill',
@@ -313,6 +319,7 @@ export class MemberServices {
     const nowMs = systemClock.monotonicMs();
     const nowSeconds = Math.floor(systemClock.boottimeSeconds());
     this.exchange.tick(nowMs, nowSeconds);
+    this.store.tick(nowMs);
     this.store.cache.expire(nowSeconds, cacheExpiryStepPlaces);
     if (nowMs < this.#nextExpiryMs || this.#expiry === null || !this.#isSweeper()) return;
     try {
