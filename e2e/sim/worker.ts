@@ -106,6 +106,7 @@ export class SimWorker {
   readonly #clock = new Float64Array(2);
   readonly #acceptors = new Set<SimSocket>();
   readonly #links = new Map<object, number>();
+  #timers: { readonly dueNs: number; readonly work: () => void }[] = [];
   #isDraining = false;
   #tickNs: number;
   #sweepNs: number;
@@ -176,6 +177,7 @@ export class SimWorker {
       clock: this.#clock,
       readClock: () => this.#readClock(this.#clock),
       readListeners: () => this.#readListeners(),
+      after: (ms, work) => this.#timers.push({ dueNs: world.nowNs + ms * 1e6, work }),
       onDrained: () => life.main.fromWorker.push({ kind: 'drained' }),
     });
     this.fds = listenerKinds.map((kind) => life.openListener(kind));
@@ -315,6 +317,7 @@ export class SimWorker {
       this.#sweepNs = world.nowNs + sweepIntervalMs * 1e6;
       this.member.sweep();
     }
+    this.#runTimers();
     this.#readLinks();
     for (let message = this.inbox.shift(); message !== undefined; message = this.inbox.shift())
       this.#onMessage(message);
@@ -343,6 +346,14 @@ export class SimWorker {
       this.#takeover.close();
       this.life.end('stops');
     }
+  }
+
+  #runTimers(): void {
+    if (this.#timers.length === 0) return;
+    const { nowNs } = this.life.world;
+    const due = this.#timers.filter(({ dueNs }) => dueNs <= nowNs);
+    this.#timers = this.#timers.filter(({ dueNs }) => dueNs > nowNs);
+    for (const { work } of due) work();
   }
 
   #readLinks(): void {

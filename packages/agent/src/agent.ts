@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { netnsCookie } from '@tandem/bpf-loader-node/netns';
 import { parseAddress } from '@tandem/core/net/ip';
 import type { NodeContext } from '@tandem/core/policy/cluster-state';
+import type { MemberPolicy } from '@tandem/core/policy/desired';
 import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
 import { Datapath, removePins } from '@tandem/datapath/datapath';
 import {
@@ -44,6 +45,7 @@ import {
 } from './node/network-rules.ts';
 import { ClusterBuilder } from './policy/cluster-builder.ts';
 import { PolicyController } from './policy/controller.ts';
+import { memberPolicyOf } from './policy/snapshot.ts';
 import { DirectorySource } from './source/directory.ts';
 import { PolicyServer } from './sync/policy-server.ts';
 
@@ -107,7 +109,7 @@ export class Agent implements Component {
     await services.start(this.#datapath);
     await member.start(signal);
     if (signal.aborted) return;
-    const lastRevision = await this.#installSnapshot(services);
+    const served = await this.#installSnapshot(services);
     const policyServer = new PolicyServer(this.#log);
     this.#controller = new PolicyController({
       datapath: this.#datapath,
@@ -119,7 +121,7 @@ export class Agent implements Component {
       stateDir: config.stateDir,
       log: this.#log,
       nodeContext: () => this.#nodeContext(),
-      lastRevision,
+      served,
     });
     await this.#serve(policyServer, services);
     await services.peerCache(peerCacheTimeoutMs);
@@ -181,21 +183,23 @@ export class Agent implements Component {
     });
   }
 
-  /** Serves at once with the last policy; the source may be unreachable. Returns its revision, or 0. */
-  async #installSnapshot(services: MemberServices): Promise<number> {
+  /** Serves at once with the last policy; the source may be unreachable. Null: there is none. */
+  async #installSnapshot(services: MemberServices): Promise<MemberPolicy | null> {
     const read = await readSnapshotFile(snapshotPath(this.#config));
     if (!read.ok) {
       this.#log.info('no policy snapshot', { reason: read.error.message });
-      return 0;
+      return null;
     }
     const decoded = decodePolicySnapshot(read.value);
-    if (!decoded.ok) {
-      this.#log.warn('policy snapshot is of no use', { reason: decoded.error });
-      return 0;
+    const policy = decoded.ok ? memberPolicyOf(decoded.value) : null;
+    if (!decoded.ok || policy === null) {
+      const reason = decoded.ok ? 'a pattern is not canonical' : decoded.error;
+      this.#log.warn('policy snapshot is of no use', { reason });
+      return null;
     }
     await services.install(read.value, 'snapshot');
-    this.#log.info('policy in force from the snapshot', { revision: decoded.value.revision });
-    return decoded.value.revision;
+    this.#log.info('policy in force from the snapshot', { revision: policy.revision });
+    return policy;
   }
 
   async #serve(policyServer: PolicyServer, services: MemberServices): Promise<void> {

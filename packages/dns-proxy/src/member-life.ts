@@ -11,6 +11,7 @@
 
 import type { GroupMember } from './group.ts';
 import type { JournalReplay } from './journal/replay.ts';
+import { heartbeatIntervalMs } from './limits.ts';
 import type { Takeover } from './peer/takeover.ts';
 import type { PolicyTables } from './policy/tables.ts';
 import type { Judge } from './query/judge.ts';
@@ -37,6 +38,8 @@ export interface MemberLifeOptions {
   readonly readClock: () => void;
   /** Before the first policy queries wait in the sockets; from now on they are read. */
   readonly readListeners: () => void;
+  /** Calls `work` once, `ms` from now. */
+  readonly after: (ms: number, work: () => void) => void;
   /** Nothing is in flight any more after `drain`. */
   readonly onDrained: () => void;
 }
@@ -77,9 +80,18 @@ export class MemberLife {
   tick(): void {
     const now = this.now();
     this.beat(now);
-    if (this.#hasJoined) this.#o.takeover.tick(now);
+    if (this.#hasJoined) this.#lookAtPeers(now);
     // What was done meanwhile may have taken long: whether another one serves is asked as of now.
     if (this.#draining === 'waiting') this.#drain(this.now());
+  }
+
+  /** Whoever becomes stale before the next tick is looked at when that is so, not a tick later. */
+  #lookAtPeers(monotonicNs: number): void {
+    const { takeover, after } = this.#o;
+    takeover.tick(monotonicNs);
+    const leftMs = (takeover.staleAtNs() - monotonicNs) / 1e6;
+    if (leftMs >= heartbeatIntervalMs) return;
+    after(Math.ceil(leftMs) + 1, () => takeover.tick(this.now()));
   }
 
   /** Every `sweepIntervalMs`. */

@@ -192,6 +192,7 @@ class DnsWorker {
       clock: this.#clock,
       readClock: () => clockInto(this.#clock),
       readListeners: () => this.#readListeners(),
+      after: (ms, work) => setTimeout(work, ms),
       onDrained: () => post({ kind: 'drained' }),
     });
     this.#link = this.#createLink();

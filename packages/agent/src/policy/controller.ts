@@ -10,7 +10,12 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
 import { compile } from '@tandem/core/policy/compile';
-import type { Compiled, CompiledPolicy, Diagnostic } from '@tandem/core/policy/desired';
+import type {
+  Compiled,
+  CompiledPolicy,
+  Diagnostic,
+  MemberPolicy,
+} from '@tandem/core/policy/desired';
 import { StableIds } from '@tandem/core/policy/stable-ids';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { encodePolicySnapshot } from '@tandem/proto/snapshot';
@@ -21,7 +26,7 @@ import { TandemError } from '@tandem/runtime/tandem-error';
 import { type AttachedEndpoint, attachEndpoints } from '../endpoint/attacher.ts';
 import { acknowledgeTimeoutMs, partialMax } from '../limits.ts';
 import type { PolicyServer } from '../sync/policy-server.ts';
-import { applyToDatapath, requireRevision } from './apply.ts';
+import { applyToDatapath, newestRevision, requireRevision } from './apply.ts';
 import { changeOrder, type PolicyChange } from './change-order.ts';
 import { snapshotOf } from './snapshot.ts';
 
@@ -39,8 +44,8 @@ export interface ControllerOptions {
   readonly log: Logger;
   /** Facts of the node, read anew for each compilation. */
   readonly nodeContext: () => NodeContext;
-  /** The revision in force before this process started. */
-  readonly lastRevision: number;
+  /** What members served before this process started; null when there was nothing, or nothing readable. */
+  readonly served: MemberPolicy | null;
 }
 
 export class PolicyController {
@@ -58,6 +63,8 @@ export class PolicyController {
   #revision: number;
   #running: Promise<void> | null = null;
   #isDirty = false;
+  /** What is in force and could not be written to the disk. */
+  #unsaved: Uint8Array | null = null;
   #endpoints: readonly AttachedEndpoint[] = [];
   /** Of the newest compilation, in force or not. */
   #compileDiagnostics: readonly Diagnostic[] | null = null;
@@ -68,7 +75,8 @@ export class PolicyController {
 
   constructor(options: ControllerOptions) {
     this.#o = options;
-    this.#revision = options.lastRevision;
+    // A number that some member has seen with another content would not be sent to it.
+    this.#revision = Math.max(options.served?.revision ?? 0, newestRevision(options.datapath));
     this.#ids = loadIds(join(options.stateDir, 'ids.json'), options.log);
   }
 
@@ -160,6 +168,7 @@ export class PolicyController {
       return;
     }
     await this.#apply(compiled);
+    if (this.#unsaved !== null) await this.#save(this.#unsaved);
   }
 
   /** The kernel as compiled, whether it was so already or not. */
@@ -183,7 +192,10 @@ export class PolicyController {
     const revision = this.#revision + 1;
     const snapshot = this.#encode(compiled);
     return {
-      save: () => this.#save(compiled, snapshot),
+      save: async () => {
+        saveIds(join(this.#o.stateDir, 'ids.json'), compiled.ids);
+        await this.#save(snapshot);
+      },
       publish: () => {
         this.#revision = revision;
         server.publish(revision, snapshot);
@@ -220,7 +232,18 @@ export class PolicyController {
     const isSameInput = cluster === this.#compiledCluster && input === this.#compiledNode;
     if (this.#applied !== null && this.#partial.length === 0 && isSameInput) return this.#applied;
     const retain = this.#applied === null ? this.#partial : [this.#applied, ...this.#partial];
-    const compiled = compile(cluster, { node, revision: this.#revision + 1, retain }, this.#ids);
+    const { served } = this.#o;
+    const compiled = compile(
+      cluster,
+      {
+        node,
+        revision: this.#revision + 1,
+        retain,
+        // Until something was applied, pods may have the policies of the former life.
+        ...(served === null || this.#applied !== null ? {} : { served }),
+      },
+      this.#ids,
+    );
     this.#compileDiagnostics = compiled.diagnostics;
     this.#compiledCluster = cluster;
     this.#compiledNode = input;
@@ -251,15 +274,18 @@ export class PolicyController {
     return encoded.value;
   }
 
-  async #save(compiled: Compiled, snapshot: Uint8Array): Promise<void> {
-    const { stateDir, snapshotPath, proxyGid, log } = this.#o;
-    saveIds(join(stateDir, 'ids.json'), compiled.ids);
-    await writeSnapshotFile(snapshotPath, snapshot, { mode: 0o640, groupId: proxyGid }).catch(
-      (error: unknown) => {
-        // A full or read-only disk must not stop policy: members get it over the stream.
-        log.error('policy snapshot not written', { error: TandemError.from(error) });
-      },
-    );
+  /** A full or read-only disk must not stop policy: members get it over the stream; tried again later. */
+  async #save(snapshot: Uint8Array): Promise<void> {
+    const { snapshotPath, proxyGid, log } = this.#o;
+    const wasUnsaved = this.#unsaved !== null;
+    try {
+      await writeSnapshotFile(snapshotPath, snapshot, { mode: 0o640, groupId: proxyGid });
+      this.#unsaved = null;
+      if (wasUnsaved) log.info('policy snapshot written at last');
+    } catch (error) {
+      this.#unsaved = snapshot;
+      if (!wasUnsaved) log.error('policy snapshot not written', { error: TandemError.from(error) });
+    }
   }
 }
 

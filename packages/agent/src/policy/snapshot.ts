@@ -3,8 +3,13 @@
 
 /** What a compilation gives to DNS members, as the snapshot that is streamed and kept on disk. */
 
+import { type Pattern, patternFromCanonical } from '@tandem/core/dns/pattern';
 import type { MemberPolicy } from '@tandem/core/policy/desired';
-import { PatternContext, type PolicySnapshotInit } from '@tandem/proto/gen/messages';
+import {
+  PatternContext,
+  type PolicySnapshot,
+  type PolicySnapshotInit,
+} from '@tandem/proto/gen/messages';
 
 export function snapshotOf(
   policy: MemberPolicy,
@@ -36,5 +41,28 @@ export function snapshotOf(
     policies: policy.policies.map(({ id, servers }) => ({ id, servers: [...servers] })),
     trustedServers: [...policy.trustedServers],
     neverLearn: policy.neverLearn.map(({ address, bits }) => ({ address, bits })),
+  };
+}
+
+/** What a snapshot says, in the terms of a compilation; null when a pattern of it is not canonical. */
+export function memberPolicyOf(snapshot: PolicySnapshot): MemberPolicy | null {
+  const patterns: Pattern[] = [];
+  for (const { text, context } of snapshot.patterns) {
+    const isDns = context === PatternContext.PATTERN_CONTEXT_DNS_RULE;
+    const pattern = patternFromCanonical(text, isDns ? 'rules.dns' : 'toFQDNs');
+    if (pattern === null) return null;
+    patterns.push(pattern);
+  }
+  return {
+    ...snapshot,
+    patterns,
+    policies: snapshot.policies.map(({ id, servers }) => ({
+      id,
+      servers: servers.map(({ server, protocol, ruleSetId }) => ({
+        server,
+        protocol: protocol === 6 ? 6 : 17,
+        ruleSetId,
+      })),
+    })),
   };
 }

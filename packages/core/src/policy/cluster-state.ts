@@ -7,7 +7,7 @@
  */
 import type { EndpointSlice, Namespace, Node, Pod, Service } from '../k8s/objects.ts';
 import type { Prefix } from '../net/ip.ts';
-import type { Compiled, Diagnostic } from './desired.ts';
+import type { Compiled, Diagnostic, MemberPolicy } from './desired.ts';
 import type { InvalidPolicy, Policy } from './rule.ts';
 
 export interface ClusterState {
@@ -61,4 +61,9 @@ export interface CompileOptions {
    * and DNS members keep knowing their ids, until no endpoint uses them (architecture.md, safety rule 12).
    */
   readonly retain?: readonly Compiled[];
+  /**
+   * What DNS members serve from before this process, while `retain` does not say it: they keep knowing these
+   * policies too.
+   */
+  readonly served?: MemberPolicy;
 }
