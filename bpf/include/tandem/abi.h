@@ -219,7 +219,9 @@ struct td_member {
 	__u64 epoch;     /* CLOCK_BOOTTIME ns of its start: tells two lives of one index apart */
 	__u32 revision;  /* policy revision that it serves */
 	__u32 role;      /* 0 agent, 1 dns-proxy */
-	__u64 reserved[12];
+	__u32 abi_version; /* TD_ABI_VERSION of the member; 0 before there was this field */
+	__u32 reserved0;
+	__u64 reserved[11];
 };
 struct td_group {
 	__u32 abi_version;
@@ -228,7 +230,11 @@ struct td_group {
 	__u32 drain_token;       /* 0 free, else member index + 1 */
 	__u32 removals;          /* incremented after pairs were removed from fqdn before their time */
 	__u32 applied_revision;  /* policy revision that the datapath enforces; 0 before the first */
-	__u64 reserved[13];
+	__u32 loads;             /* incremented after an agent swapped its programs in: members open pins anew */
+	__u32 agent_abi;         /* ABI version whose maps the agent writes; 0 before the first load */
+	__u32 kept_abi;          /* the oldest ABI version whose maps it keeps in step with its own */
+	__u32 reserved0;
+	__u64 reserved[11];
 	struct td_member member[TD_MEMBERS_MAX];
 };
 

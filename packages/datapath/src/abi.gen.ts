@@ -205,7 +205,9 @@ export const tdMember = {
   epoch: 16,
   revision: 24,
   role: 28,
-  reserved: 32,
+  abi_version: 32,
+  reserved0: 36,
+  reserved: 40,
 } as const;
 
 /** struct td_group: its size and the offsets of its fields, bytes. */
@@ -217,7 +219,11 @@ export const tdGroup = {
   drain_token: 12,
   removals: 16,
   applied_revision: 20,
-  reserved: 24,
+  loads: 24,
+  agent_abi: 28,
+  kept_abi: 32,
+  reserved0: 36,
+  reserved: 40,
   member: 128,
 } as const;
 

@@ -9,7 +9,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
+import { TD_MEMBERS_MAX, tdGroup } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import type { PolicySnapshot } from '@tandem/proto/gen/messages';
 import { AdminService } from '@tandem/proto/gen/services';
@@ -25,6 +25,7 @@ import type { AdminContext, InputDiagnostic, PolicyFacts } from './admin/context
 import { type Degradation, isServing, type PolicyOrigin } from './admin/degradations.ts';
 import { KernelView } from './admin/kernel-view.ts';
 import { type Admin, createAdmin } from './admin/service.ts';
+import { waitingProcesses } from './admin/waiting.ts';
 import { KernelWriter } from './answer/kernel-writer.ts';
 import type { MemberConfig } from './config.ts';
 import type { DnsMember } from './dns-member.ts';
@@ -82,6 +83,10 @@ export class MemberServices {
   readonly #waitingForCache = new Set<() => void>();
   readonly #servers = new Map<string, GrpcServer>();
   #policy: PolicyFacts = noPolicy;
+  #datapath: Datapath | null = null;
+  #writer: KernelWriter | null = null;
+  /** `group.loads` of the programs in use. */
+  #loads = 0;
   #kernel: KernelView | null = null;
   #expiry: KernelExpiry | null = null;
   #backfill: Backfill | null = null;
@@ -119,6 +124,11 @@ export class MemberServices {
   /** Puts a snapshot in force in the DNS member, and names of pods here. Rejects when it can't be. */
   async install(snapshot: Uint8Array, origin: PolicyOrigin): Promise<void> {
     await this.#o.member.install(snapshot);
+    this.installed(snapshot, origin);
+  }
+
+  /** The DNS member serves this snapshot. */
+  installed(snapshot: Uint8Array, origin: PolicyOrigin): void {
     const decoded = decodePolicySnapshot(snapshot);
     if (!decoded.ok) throw new TandemError('TANDEM_POLICY_SNAPSHOT', decoded.error);
     this.#policy = policyFacts(decoded.value, origin);
@@ -134,6 +144,9 @@ export class MemberServices {
       TD_MEMBERS_MAX + index,
     );
     const nowSeconds = (): number => Math.floor(systemClock.boottimeSeconds());
+    this.#datapath = datapath;
+    this.#writer = writer;
+    this.#loads = loadsOf(datapath);
     this.#kernel = new KernelView(
       datapath,
       role === 'agent',
@@ -149,6 +162,7 @@ export class MemberServices {
     const admin = createAdmin(context);
     this.#addMetrics(context, admin);
     this.#timer = setInterval(() => this.#tick(), exchangeTickMs);
+    this.#o.member.deliverEvents();
     await this.#startAdmin(admin);
     await this.#startMetrics();
   }
@@ -209,7 +223,11 @@ export class MemberServices {
       policy: () => this.#policy,
       kernel,
       diagnostics: diagnostics ?? (() => []),
-      ownDegradations: () => [...this.#failed, ...(degradations?.() ?? [])],
+      ownDegradations: () => [
+        ...this.#failed,
+        ...waitingProcesses(this.#o.config.bpffsDir),
+        ...(degradations?.() ?? []),
+      ],
       interfaceNames: interfaceNames ?? (() => new Map()),
       metricsText: () => this.metrics.text(),
     };
@@ -314,6 +332,7 @@ export class MemberServices {
     const nowSeconds = Math.floor(systemClock.boottimeSeconds());
     this.exchange.tick(nowMs, nowSeconds);
     this.store.cache.expire(nowSeconds, cacheExpiryStepPlaces);
+    this.#follow();
     if (nowMs < this.#nextExpiryMs || this.#expiry === null || !this.#isSweeper()) return;
     try {
       const isEnd = this.#expiry.step(nowSeconds);
@@ -324,6 +343,17 @@ export class MemberServices {
         error: TandemError.from(error),
       });
     }
+  }
+
+  /** The proxy goes on with the programs of an agent that has just loaded its own. */
+  #follow(): void {
+    const datapath = this.#datapath;
+    if (datapath === null || this.#o.role === 'agent') return;
+    const loads = loadsOf(datapath);
+    if (loads === this.#loads) return;
+    this.#loads = loads;
+    datapath.reopen();
+    this.#writer?.follow(datapath.program('learn'));
   }
 
   /** The agent empties the kernel's map; the proxy does when the agent is away. */
@@ -345,6 +375,11 @@ export class MemberServices {
     for (const done of this.#waitingForCache) done();
     this.#waitingForCache.clear();
   }
+}
+
+function loadsOf(datapath: Datapath): number {
+  const group = datapath.map('group').lookup(new Uint8Array(4));
+  return group === null ? 0 : new DataView(group.buffer).getUint32(tdGroup.loads, true);
 }
 
 function policyFacts(snapshot: PolicySnapshot, origin: PolicyOrigin): PolicyFacts {

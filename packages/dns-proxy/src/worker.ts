@@ -67,6 +67,7 @@ class DnsWorker {
   readonly #group: GroupMember;
   readonly #clock = new Float64Array(2);
   readonly #judge: Judge;
+  readonly #writer: KernelWriter;
   readonly #pool: UdpPool;
   readonly #slots: QuerySlots;
   readonly #udp: UdpServer;
@@ -81,6 +82,8 @@ class DnsWorker {
   /** By td_listener_kind. */
   readonly #listeners: number[] = [];
   #hasJoined = false;
+  /** `group.loads` of the programs and maps in use. */
+  #loads: number;
   /** 'waiting': for the drain token, up to `#drainDeadlineNs`. */
   #draining: 'no' | 'waiting' | 'yes' = 'no';
   #drainDeadlineNs = 0;
@@ -89,6 +92,7 @@ class DnsWorker {
     this.#options = options;
     this.#datapath = Datapath.open(options.pinRoot, { isMember: true });
     this.#group = new GroupMember(this.#datapath.map('group').mmap(), options.member);
+    this.#loads = this.#group.loads;
     const { counters } = options;
     const key = randomKey();
     const region = this.#mapRegion(options.member);
@@ -116,17 +120,18 @@ class DnsWorker {
     this.#judge = new Judge({
       flows: new FlowTable(randomSeed()),
       limits: new EndpointLimits(options.queriesPerSecond),
-      endpoints: this.#datapath.map('endpoints'),
+      endpoints: this.#datapath.endpoints(),
       group: this.#group,
       pool: this.#pool,
       counters,
     });
+    this.#writer = new KernelWriter(
+      this.#datapath.map('learn_requests'),
+      this.#datapath.program('learn'),
+      options.member,
+    );
     const learner = new Learner({
-      writer: new KernelWriter(
-        this.#datapath.map('learn_requests'),
-        this.#datapath.program('learn'),
-        options.member,
-      ),
+      writer: this.#writer,
       fqdn: this.#datapath.map('fqdn'),
       counters,
       graceSeconds: options.graceSeconds,
@@ -334,6 +339,17 @@ class DnsWorker {
     for (const fd of this.#listeners) attachReuseport(selector, fd);
   }
 
+  /** An agent swapped programs in, perhaps of another version: this member goes on with those. */
+  #follow(): void {
+    const { loads } = this.#group;
+    if (loads === this.#loads) return;
+    this.#loads = loads;
+    this.#datapath.reopen();
+    this.#judge.follow(this.#datapath.endpoints());
+    this.#writer.follow(this.#datapath.program('learn'));
+    this.#keepSelector();
+  }
+
   /** What came in on a listener of ours, or on one that is read for another member. */
   #onQueries(handle: number, count: number): void {
     const listener = this.#takeover.ownListener(handle);
@@ -347,6 +363,7 @@ class DnsWorker {
   #tick(): void {
     const now = this.#now();
     this.#beat(now);
+    this.#follow();
     if (this.#hasJoined) this.#takeover.tick(now);
     if (this.#draining === 'waiting') this.#drain(now);
   }

@@ -13,7 +13,6 @@ import { expandPolicy } from '@tandem/core/policy/expand';
 import { TD_POLICY_MAX, tdGroup } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { type Entry, encodeClass, encodeDnsServer, encodePolicy } from '@tandem/datapath/encode';
-import { addEntries, pruneEntries } from '@tandem/datapath/reconcile';
 import { TandemError } from '@tandem/runtime/tandem-error';
 
 export interface ApplyStep {
@@ -40,18 +39,15 @@ export function applyToDatapath({ datapath, compiled, retained, endpoints }: App
   const classes = compiled.classes.map(({ prefix, classId, flags }) =>
     encodeClass(prefix.address, prefix.bits, classId, flags),
   );
-  addEntries(datapath.map('policy'), transition);
-  addEntries(datapath.map('dns_servers'), servers);
-  addEntries(datapath.map('classes'), classes);
-  pruneEntries(datapath.map('classes'), classes);
-  const flipped = addEntries(datapath.map('endpoints'), endpoints);
-  const removed = pruneEntries(datapath.map('endpoints'), endpoints);
+  datapath.table('policy').add(transition);
+  datapath.table('dns_servers').add(servers);
+  datapath.table('classes').add(classes);
+  datapath.table('classes').prune(classes);
+  const flipped = datapath.table('endpoints').add(endpoints);
+  const removed = datapath.table('endpoints').prune(endpoints);
   if (flipped.written + removed.removed > 0) bumpGeneration(datapath);
-  pruneEntries(
-    datapath.map('policy'),
-    policyEntries(compiled.policies.values(), compiled.classTable),
-  );
-  pruneEntries(datapath.map('dns_servers'), servers);
+  datapath.table('policy').prune(policyEntries(compiled.policies.values(), compiled.classTable));
+  datapath.table('dns_servers').prune(servers);
   Atomics.store(groupWords(datapath), tdGroup.applied_revision / 4, compiled.members.revision);
 }
 

@@ -6,16 +6,13 @@
  * the datapath, one change at a time. Nothing it can't compile or apply weakens what is in force.
  */
 
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
 import { compile } from '@tandem/core/policy/compile';
 import type { Compiled, CompiledPolicy, Diagnostic } from '@tandem/core/policy/desired';
-import { StableIds } from '@tandem/core/policy/stable-ids';
+import type { StableIds } from '@tandem/core/policy/stable-ids';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { encodePolicySnapshot } from '@tandem/proto/snapshot';
 import type { Logger } from '@tandem/runtime/log';
-import { writeSnapshotFile } from '@tandem/runtime/snapshot-file';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { type AttachedEndpoint, attachEndpoints } from '../endpoint/attacher.ts';
@@ -23,18 +20,19 @@ import { acknowledgeTimeoutMs, partialMax } from '../limits.ts';
 import type { PolicyServer } from '../sync/policy-server.ts';
 import { applyToDatapath, requireRevision } from './apply.ts';
 import { snapshotOf } from './snapshot.ts';
+import type { StateKeeper } from './state-keeper.ts';
 
 export interface ControllerOptions {
   readonly datapath: Datapath;
   readonly server: PolicyServer;
+  /** Compiles the matcher into a snapshot. */
+  readonly complete: (snapshot: Uint8Array) => Promise<Uint8Array>;
   /** Puts a snapshot in force in the agent's own DNS member. */
   readonly install: (snapshot: Uint8Array) => Promise<void>;
   /** Gives new FQDN selectors the addresses of names that were answered before. */
   readonly backfill: (selectors: readonly number[]) => Promise<void>;
-  readonly snapshotPath: string;
-  /** Group that may read the snapshot. */
-  readonly proxyGid: number;
-  readonly stateDir: string;
+  /** Of the disk. */
+  readonly keeper: StateKeeper;
   readonly log: Logger;
   /** Facts of the node, read anew for each compilation. */
   readonly nodeContext: () => NodeContext;
@@ -68,7 +66,7 @@ export class PolicyController {
   constructor(options: ControllerOptions) {
     this.#o = options;
     this.#revision = options.lastRevision;
-    this.#ids = loadIds(join(options.stateDir, 'ids.json'), options.log);
+    this.#ids = options.keeper.loadIds();
   }
 
   get revision(): number {
@@ -214,24 +212,20 @@ export class PolicyController {
 
   /** Members first: none may meet a policy id that it does not know. */
   async #publish(compiled: Compiled): Promise<void> {
-    const { server, datapath, install, snapshotPath, log } = this.#o;
+    const { server, datapath, complete, install, keeper, log } = this.#o;
     const revision = this.#revision + 1;
     const { nodeName } = this.#o.nodeContext();
     const encoded = encodePolicySnapshot(
       snapshotOf(compiled.members, nodeName, systemClock.wallMs()),
     );
     if (!encoded.ok) throw new TandemError('TANDEM_POLICY_SNAPSHOT', encoded.error);
-    saveIds(join(this.#o.stateDir, 'ids.json'), compiled.ids);
-    await writeSnapshotFile(snapshotPath, encoded.value, {
-      mode: 0o640,
-      groupId: this.#o.proxyGid,
-    }).catch((error: unknown) => {
-      // A full or read-only disk must not stop policy: members get it over the stream.
-      log.error('policy snapshot not written', { error: TandemError.from(error) });
-    });
+    // Compiled once, for both members and for whoever starts from the file.
+    const snapshot = await complete(encoded.value);
+    // A full or read-only disk must not stop policy: members get it over the stream.
+    await keeper.keep({ revision, snapshot, ids: compiled.ids });
     this.#revision = revision;
-    server.publish(revision, encoded.value);
-    await install(encoded.value);
+    server.publish(revision, snapshot);
+    await install(snapshot);
     if (!(await server.acknowledged(revision, acknowledgeTimeoutMs))) {
       log.warn('a member lags behind and is passed over until it has the policy', { revision });
     }
@@ -250,35 +244,4 @@ function fingerprintOf(compiled: Compiled): string {
     { ...members, revision: 0 },
     diagnostics,
   ]);
-}
-
-function loadIds(path: string, log: Logger): StableIds {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch {
-    // The first start of this node: ids are digests of contents, so nothing is lost.
-    return StableIds.empty();
-  }
-  try {
-    const decoded = StableIds.decode(JSON.parse(text));
-    if (decoded.ok) return decoded.value;
-    log.warn('table of ids is of no use, starting a new one', { path, reason: decoded.error });
-  } catch (error) {
-    log.warn('table of ids is of no use, starting a new one', {
-      path,
-      error: TandemError.from(error),
-    });
-  }
-  return StableIds.empty();
-}
-
-function saveIds(path: string, ids: StableIds): void {
-  const temporary = `${path}.new`;
-  try {
-    writeFileSync(temporary, JSON.stringify(ids.encode()), { mode: 0o600 });
-    renameSync(temporary, path);
-  } catch {
-    // Ids are digests: without the table only colliding ones could change at the next start.
-  }
 }

@@ -24,7 +24,7 @@ export class KernelWriter {
   readonly words: Uint32Array;
   readonly #halves: Uint16Array;
   readonly #results: Int16Array;
-  readonly #program: BpfProgram;
+  #program: BpfProgram;
   readonly #args = new Uint8Array(tdLearnArgs.size);
   readonly #argWords = new Uint32Array(this.#args.buffer);
   readonly #index: number;
@@ -39,6 +39,11 @@ export class KernelWriter {
     this.#results = new Int16Array(memory, offset, tdLearnBatch.size / 2);
     this.#program = program;
     this.#index = index;
+  }
+
+  /** From now on this version of `learn` writes. */
+  follow(program: BpfProgram): void {
+    this.#program = program;
   }
 
   get isFull(): boolean {
