@@ -11,11 +11,48 @@ import { GrpcClient } from '@tandem/runtime/grpc-client';
 import { waitFor } from '@tandem/testing/wait';
 import { type ProcessName, proxyUid, type TandemNode } from './tandem-node.ts';
 
+/** What does not hold, as a process says: codes of its degradations with their messages. */
+export async function degradedOf(
+  tandem: TandemNode,
+  name: ProcessName,
+): Promise<ReadonlyMap<string, string>> {
+  using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
+  const { degraded } = await client.unary(AdminService.status, {});
+  return new Map(degraded.map(({ code, message }) => [code, message]));
+}
+
+/** Waits until a process says that something does not hold; returns how it says it. */
+export async function waitForDegraded(
+  tandem: TandemNode,
+  name: ProcessName,
+  code: string,
+): Promise<string> {
+  return waitFor(
+    async () => (await degradedOf(tandem, name).catch(() => null))?.get(code) ?? null,
+    { what: `${name} to say ${code}`, timeoutMs: 10_000 },
+  );
+}
+
+/** Waits until a process no longer says it. */
+export async function waitForMended(
+  tandem: TandemNode,
+  name: ProcessName,
+  code: string,
+): Promise<void> {
+  await waitFor(async () => !(await degradedOf(tandem, name)).has(code), {
+    what: `${name} not to say ${code} any more`,
+    timeoutMs: 10_000,
+  });
+}
+
+function adminPath(tandem: TandemNode, name: ProcessName): string {
+  const { runDirectory } = tandem;
+  return name === 'agent' ? agentAdminPath(runDirectory) : proxyAdminPath(runDirectory);
+}
+
 /** "name address" of each entry of a process's name cache, sorted. */
 export async function listFqdn(tandem: TandemNode, name: ProcessName): Promise<string[]> {
-  const path =
-    name === 'agent' ? agentAdminPath(tandem.runDirectory) : proxyAdminPath(tandem.runDirectory);
-  using client = new GrpcClient({ path, serverUids: [proxyUid] });
+  using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
   const entries: string[] = [];
   for await (const page of client.serverStream(AdminService.listFqdn, {})) {
     for (const { mapping } of page.entries) {
