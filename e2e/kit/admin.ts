@@ -17,8 +17,7 @@ export async function degradedOf(
   name: ProcessName,
 ): Promise<ReadonlyMap<string, string>> {
   using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
-  const { degraded } = await client.unary(AdminService.status, {});
-  return new Map(degraded.map(({ code, message }) => [code, message]));
+  return readDegraded(client);
 }
 
 /** Waits until a process says that something does not hold; returns how it says it. */
@@ -27,10 +26,8 @@ export async function waitForDegraded(
   name: ProcessName,
   code: string,
 ): Promise<string> {
-  return waitFor(
-    async () => (await degradedOf(tandem, name).catch(() => null))?.get(code) ?? null,
-    { what: `${name} to say ${code}`, timeoutMs: 10_000 },
-  );
+  const what = `${name} to say ${code}`;
+  return pollDegraded(tandem, name, what, (degraded) => degraded.get(code) ?? null);
 }
 
 /** Waits until a process no longer says it. */
@@ -39,10 +36,24 @@ export async function waitForMended(
   name: ProcessName,
   code: string,
 ): Promise<void> {
-  await waitFor(async () => !(await degradedOf(tandem, name)).has(code), {
-    what: `${name} not to say ${code} any more`,
-    timeoutMs: 10_000,
-  });
+  const what = `${name} not to say ${code} any more`;
+  await pollDegraded(tandem, name, what, (degraded) => !degraded.has(code));
+}
+
+/** Over one connection: a server takes so many and no more. */
+async function pollDegraded<T>(
+  tandem: TandemNode,
+  name: ProcessName,
+  what: string,
+  read: (degraded: ReadonlyMap<string, string>) => T,
+): Promise<Exclude<T, false | null | undefined>> {
+  using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
+  return waitFor(async () => read(await readDegraded(client)), { what, timeoutMs: 10_000 });
+}
+
+async function readDegraded(client: GrpcClient): Promise<ReadonlyMap<string, string>> {
+  const { degraded } = await client.unary(AdminService.status, {});
+  return new Map(degraded.map(({ code, message }) => [code, message]));
 }
 
 function adminPath(tandem: TandemNode, name: ProcessName): string {
