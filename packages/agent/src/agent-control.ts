@@ -41,6 +41,7 @@ import {
   removeNetworkRules,
 } from './node/network-rules.ts';
 import { PolicyController } from './policy/controller.ts';
+import { membersOf } from './policy/snapshot.ts';
 import { StateKeeper } from './policy/state-keeper.ts';
 import { PolicySource } from './source/policy-source.ts';
 import { PolicyServer } from './sync/policy-server.ts';
@@ -121,6 +122,7 @@ export class AgentControl {
       keeper: this.#keeper,
       log: this.#log,
       nodeContext: () => this.#nodeContext(),
+      retainMembers: served.snapshot === null ? null : membersOf(served.snapshot),
       lastRevision,
     });
     await this.#serve(policyServer, services);

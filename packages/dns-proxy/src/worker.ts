@@ -31,6 +31,7 @@ import { JournalReplay } from './journal/replay.ts';
 import {
   batchMax,
   heartbeatIntervalMs,
+  joinLinkMsMax,
   selectorIntervalMs,
   sweepIntervalMs,
   udpQueryBytesMax,
@@ -82,6 +83,9 @@ class DnsWorker {
   /** By td_listener_kind. */
   readonly #listeners: number[] = [];
   #hasJoined = false;
+  #isLinked = false;
+  /** Until then a member that has a policy waits for the link. */
+  #joinDeadlineNs = 0;
   /** `group.loads` of the programs and maps in use. */
   #loads: number;
   /** 'waiting': for the drain token, up to `#drainDeadlineNs`. */
@@ -209,6 +213,7 @@ class DnsWorker {
       listeners: () => this.#listeners,
       onLinked: (hello) => {
         add(counter.peerLinks);
+        this.#isLinked = true;
         this.#takeover.onLinked(hello, this.#now());
       },
       onLost: (lost) => this.#takeover.onLost(lost, this.#now()),
@@ -284,16 +289,32 @@ class DnsWorker {
 
   #install(tables: PolicyTables): void {
     this.#judge.install(tables);
-    if (!this.#hasJoined) {
-      collectStartGarbage();
-      this.#readListeners();
-      this.#now();
-      const [monotonicNs, boottimeNs] = this.#clock as unknown as [number, number];
-      this.#group.join(this.#options.role, monotonicNs, boottimeNs);
-      this.#group.setRevision(tables.revision);
-      this.#hasJoined = true;
-      this.#replay.resume(this.#formerBeatNs, monotonicNs);
+    if (this.#hasJoined) {
+      post({ kind: 'installed', revision: tables.revision });
+      return;
     }
+    if (this.#joinDeadlineNs === 0) this.#joinDeadlineNs = this.#now() + joinLinkMsMax * 1e6;
+    this.#joinWhenLinked();
+  }
+
+  /**
+   * With its first policy. While pods are served without us, the one that serves them is to hold our
+   * listeners first: else what waits in them is lost if we die in our first moments.
+   */
+  #joinWhenLinked(): void {
+    const { tables } = this.#judge;
+    const now = this.#now();
+    if (this.#hasJoined || tables === null) return;
+    const mayWait = now < this.#joinDeadlineNs && this.#group.isOtherServing(now);
+    if (mayWait && !this.#isLinked) return;
+    collectStartGarbage();
+    this.#readListeners();
+    this.#now();
+    const [monotonicNs, boottimeNs] = this.#clock as unknown as [number, number];
+    this.#group.join(this.#options.role, monotonicNs, boottimeNs);
+    this.#group.setRevision(tables.revision);
+    this.#hasJoined = true;
+    this.#replay.resume(this.#formerBeatNs, monotonicNs);
     post({ kind: 'installed', revision: tables.revision });
   }
 
@@ -365,6 +386,7 @@ class DnsWorker {
     this.#beat(now);
     this.#follow();
     if (this.#hasJoined) this.#takeover.tick(now);
+    else this.#joinWhenLinked();
     if (this.#draining === 'waiting') this.#drain(now);
   }
 

@@ -8,7 +8,12 @@
 
 import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
 import { compile } from '@tandem/core/policy/compile';
-import type { Compiled, CompiledPolicy, Diagnostic } from '@tandem/core/policy/desired';
+import type {
+  Compiled,
+  CompiledPolicy,
+  Diagnostic,
+  MemberPolicy,
+} from '@tandem/core/policy/desired';
 import type { StableIds } from '@tandem/core/policy/stable-ids';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { encodePolicySnapshot } from '@tandem/proto/snapshot';
@@ -36,6 +41,8 @@ export interface ControllerOptions {
   readonly log: Logger;
   /** Facts of the node, read anew for each compilation. */
   readonly nodeContext: () => NodeContext;
+  /** What members serve since before this process started; null: nothing, or it is not known. */
+  readonly retainMembers: MemberPolicy | null;
   /** The revision in force before this process started. */
   readonly lastRevision: number;
 }
@@ -188,7 +195,13 @@ export class PolicyController {
     const isSameInput = cluster === this.#compiledCluster && input === this.#compiledNode;
     if (this.#applied !== null && this.#partial.length === 0 && isSameInput) return this.#applied;
     const retain = this.#applied === null ? this.#partial : [this.#applied, ...this.#partial];
-    const compiled = compile(cluster, { node, revision: this.#revision + 1, retain }, this.#ids);
+    const { retainMembers } = this.#o;
+    const isFirst = this.#applied === null && retainMembers !== null;
+    const compiled = compile(
+      cluster,
+      { node, revision: this.#revision + 1, retain, ...(isFirst ? { retainMembers } : {}) },
+      this.#ids,
+    );
     this.#compileDiagnostics = compiled.diagnostics;
     this.#compiledCluster = cluster;
     this.#compiledNode = input;

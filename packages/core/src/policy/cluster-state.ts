@@ -7,7 +7,7 @@
  */
 import type { EndpointSlice, Namespace, Node, Pod, Service } from '../k8s/objects.ts';
 import type { Prefix } from '../net/ip.ts';
-import type { Compiled, Diagnostic } from './desired.ts';
+import type { Compiled, Diagnostic, MemberPolicy } from './desired.ts';
 import type { InvalidPolicy, Policy } from './rule.ts';
 
 export interface ClusterState {
@@ -61,4 +61,9 @@ export interface CompileOptions {
    * and DNS members keep knowing their ids, until no endpoint uses them (architecture.md, safety rule 12).
    */
   readonly retain?: readonly Compiled[];
+  /**
+   * What members served before this process started: endpoints in the kernel name its policies until the
+   * first result of this process is applied.
+   */
+  readonly retainMembers?: MemberPolicy;
 }

@@ -78,6 +78,27 @@ export class MemberPolicyBuilder {
     }
   }
 
+  /**
+   * Keeps all of what the members of an earlier life of the agent serve: which of it the kernel still
+   * names is not known.
+   */
+  retainAll({ patterns, selectors, ruleSets, policies }: MemberPolicy): void {
+    const patternAt = (index: number): Pattern => {
+      const pattern = patterns[index];
+      assert(pattern !== undefined, 'an earlier result is consistent');
+      return pattern;
+    };
+    for (const { id, patternIndex, policyId } of selectors) {
+      if (!this.#selectors.has(id)) this.addSelector(id, patternAt(patternIndex), policyId);
+    }
+    for (const { id, matchAll, patternIndexes } of ruleSets) {
+      this.addRuleSet(id, matchAll, patternIndexes.map(patternAt));
+    }
+    for (const { id, servers } of policies) {
+      if (!this.#policies.has(id)) this.addPolicy(id, servers);
+    }
+  }
+
   build(
     rest: Pick<MemberPolicy, 'revision' | 'trustedServers' | 'neverLearn'> & {
       readonly endpoints: readonly MemberEndpoint[];
