@@ -43,8 +43,6 @@ const linesMax = 500;
 /** Longer files, with the reason why they are not taken apart. */
 const longFiles: Readonly<Record<string, string>> = {
   'packages/core/src/dns/reply.test.ts': 'one table of replies, a row each',
-  'packages/dns-proxy/src/query/udp.ts':
-    'the hot path of a query both ways: its steps share the batch, and calls between objects cost',
 };
 
 const skipped = new Set([

@@ -22,15 +22,23 @@ for argument in "$@"; do
 done
 export TANDEM_TEST_TIER=$tier
 
-# What the machine has of ours to lose track of: namespaces, pins, rules, routes, nft tables, processes.
+# What a machine could have of ours to lose track of. Namespaces and pins carry the pid of the test that made
+# them, in base 36: those of living tests, another checkout's perhaps, are not left behind.
 footprint() {
-	ip netns list | grep -o '^td[0-9a-z]*-[^ ]*' || true
-	find /sys/fs/bpf -maxdepth 1 -name 'td*' || true
+	local name pid
+	{
+		ip netns list | cut -d' ' -f1
+		find /sys/fs/bpf -maxdepth 1 -name 'td*' -printf '%f\n'
+	} | while read -r name; do
+		[[ $name =~ ^td([0-9a-z]+)- ]] || continue
+		pid=$((36#${BASH_REMATCH[1]}))
+		kill -0 "$pid" 2>/dev/null || echo "$name"
+	done
 	ip -4 rule show
 	ip -6 rule show
 	ip route show table 2077 2>/dev/null || true
 	nft list tables 2>/dev/null || true
-	pgrep -af 'packages/(agent|dns-proxy)/dist/main.js|testing/build/' | cut -d' ' -f2- || true
+	pgrep -af "$PWD/(packages|e2e)/" | grep -v -- --test | cut -d' ' -f2- || true
 }
 before=$(footprint)
 

@@ -14,12 +14,14 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ownPrefix } from '@tandem/testing/namespace';
 import type { TestNode } from '@tandem/testing/netns';
+import { journalCost } from './journal-cost.ts';
 import { type LoadSettings, measure, type Sample } from './load-run.ts';
-import { type PacketCost, packetCosts } from './packet-cost.ts';
+import { packetCosts } from './packet-cost.ts';
 import {
   factLines,
   type Measured,
   markdown,
+  type PartCosts,
   packetTable,
   queryTable,
   type RunFacts,
@@ -49,7 +51,7 @@ const help = `usage: ./run bench [OPTIONS]
   --rate N        queries per second of the fixed rate, default 2000
   --only A,B      subjects by name: ${[...new Set(subjectSpecs.map(({ name }) => name))].join(', ')}
   --skip-large    leave out 10,000 patterns
-  --skip-packets  leave out the BPF programs
+  --skip-packets  leave out the BPF programs and the journal alone
 `;
 
 interface Options {
@@ -147,10 +149,12 @@ async function measureAll(
 async function run(options: Options, date: string): Promise<void> {
   const { rounds, seconds, rate, specs } = options;
   const loads = [oneMinuteLoad()];
-  let costs: readonly PacketCost[] = [];
+  const parts: PartCosts = { packets: [], journal: null };
   if (options.hasPackets) {
     progress('BPF programs');
-    costs = await packetCosts();
+    parts.packets = await packetCosts();
+    progress('journal');
+    parts.journal = await journalCost();
   }
   const directory = mkdtempSync(join(tmpdir(), `${ownPrefix}bench-`));
   const nodes: TestNode[] = [];
@@ -167,7 +171,7 @@ async function run(options: Options, date: string): Promise<void> {
   }
   loads.push(oneMinuteLoad());
   progress('');
-  report(options, { date, rounds, seconds, rate, loadAverages: loads }, measured, costs);
+  report(options, { date, rounds, seconds, rate, loadAverages: loads }, measured, parts);
 }
 
 function oneMinuteLoad(): number {
@@ -178,16 +182,17 @@ function report(
   { jsonFile, markdownFile }: Options,
   facts: RunFacts,
   measured: readonly Measured[],
-  costs: readonly PacketCost[],
+  parts: PartCosts,
 ): void {
-  const parts = [...factLines(facts), '', queryTable(measured), '', targetTable(measured)];
-  if (costs.length > 0) parts.push('', packetTable(costs));
-  console.log(parts.join('\n'));
+  const targets = targetTable(measured, parts.journal);
+  const lines = [...factLines(facts), '', queryTable(measured), '', targets];
+  if (parts.packets.length > 0) lines.push('', packetTable(parts.packets));
+  console.log(lines.join('\n'));
   if (jsonFile !== undefined) {
     const results = measured.map(({ result }) => result);
     write(jsonFile, `${JSON.stringify(results, null, 2)}\n`);
   }
-  if (markdownFile !== undefined) write(markdownFile, markdown(facts, measured, costs));
+  if (markdownFile !== undefined) write(markdownFile, markdown(facts, measured, parts));
 }
 
 function write(file: string, text: string): void {

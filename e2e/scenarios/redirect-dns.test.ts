@@ -9,8 +9,10 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { askDns } from '@tandem/testing/dns-query';
 import type { Probe } from '@tandem/testing/probe';
+import { waitFor } from '@tandem/testing/wait';
 import { oddPort, type RedirectNode, startRedirectNode } from '../kit/redirect-node.ts';
 
 const families = ['ipv4', 'ipv6'] as const;
@@ -39,6 +41,22 @@ async function checkJudged(node: RedirectNode, client: Probe, path: Path): Promi
   assert.deepEqual(await node.seen(name), [], 'no server saw the denied name');
 }
 
+/** The last packets of connections that a test before has closed are steered too: waits for their end. */
+async function steeredSoFar(node: RedirectNode): Promise<number | undefined> {
+  let last = node.tandem.counters()['redirected'];
+  await waitFor(
+    async () => {
+      await delay(20);
+      const now = node.tandem.counters()['redirected'];
+      const isQuiet = now === last;
+      last = now;
+      return isQuiet;
+    },
+    { what: 'the packets of earlier tests to end' },
+  );
+  return last;
+}
+
 /** The pod itself asks the server: any name, from its own address. */
 async function checkUntouched(
   node: RedirectNode,
@@ -46,7 +64,7 @@ async function checkUntouched(
   source: string | null,
   path: Path,
 ): Promise<void> {
-  const steered = node.tandem.counters()['redirected'];
+  const steered = await steeredSoFar(node);
   const name = `n-${nextNumber++}.denied.test`;
   const reply = await askDns(client, { ...path, name });
   assert.equal(reply.rcode, 'NOERROR');

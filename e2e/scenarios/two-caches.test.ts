@@ -138,3 +138,22 @@ test('a new selector is fed with what was answered before it came', async () => 
   // Whichever process answered, and without another query.
   for (const to of addresses) await client.tcp({ to, port: 80, data: 'x', want: 1 });
 });
+
+test('a second name of an address is known too, wherever it was answered', async () => {
+  await using standard = await startStandardNode();
+  const known = async (process: ProcessName, name: string): Promise<boolean> =>
+    (await names(standard, process)).some((line) => line.startsWith(`${name}.allowed.test. `));
+  // Several, so that both processes answer a second name.
+  const second = Array.from({ length: 8 }, (_, i) => `n-0${i + 1}`);
+  for (const label of second) {
+    for (const name of [label.replace('0', ''), label]) {
+      const question = { server: clusterDns4, name: `${name}.allowed.test` };
+      assert.equal((await askDns(standard.client, question)).rcode, 'NOERROR');
+    }
+  }
+  for (const process of ['agent', 'proxy'] as const) {
+    for (const name of second) {
+      await waitFor(() => known(process, name), { what: `${name} at the ${process}` });
+    }
+  }
+});

@@ -239,8 +239,10 @@ export class AgentControl {
 
   #nodeContext(): NodeContext {
     const config = this.#config;
+    // Not those of scope link: each veth has one, so a pod that comes or goes would be a policy change.
     const localAddresses = Object.values(networkInterfaces())
       .flatMap((addresses) => addresses ?? [])
+      .filter((address) => address.family === 'IPv4' || address.scopeid === 0)
       .map(({ address }) => parseAddress(address))
       .filter((address) => address !== null);
     return {

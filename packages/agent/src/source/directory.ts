@@ -16,6 +16,7 @@ import {
   settleMs,
   unreachableRescanMs,
 } from '../limits.ts';
+import { aliasesMax, isManifest, itemsOf } from './manifest.ts';
 
 /** One object as it stands in a file. */
 export interface SourceObject {
@@ -135,9 +136,7 @@ export class DirectorySource {
   #scan(): boolean {
     let names: string[];
     try {
-      names = readdirSync(this.#directory)
-        .filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('.'))
-        .sort();
+      names = readdirSync(this.#directory).filter(isManifest).sort();
     } catch (error) {
       const problem = `cannot be read, the last good content stays in force: ${(error as Error).message}`;
       const isNew = this.#unreachable !== problem;
@@ -196,17 +195,9 @@ function parse(file: string, text: string): SourceObject[] {
   for (const [index, document] of documents.entries()) {
     const [error] = document.errors;
     if (error !== undefined) throw new Error(error.message);
-    const raw: unknown = document.toJS({ maxAliasCount: 100 });
+    const raw: unknown = document.toJS({ maxAliasCount: aliasesMax });
     if (raw === null || raw === undefined) continue;
     for (const item of itemsOf(raw)) objects.push({ file, document: index + 1, raw: item });
   }
   return objects;
-}
-
-function itemsOf(raw: unknown): readonly unknown[] {
-  if (typeof raw === 'object' && raw !== null && 'kind' in raw && 'items' in raw) {
-    const { kind, items } = raw as { kind: unknown; items: unknown };
-    if (typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items)) return items;
-  }
-  return [raw];
 }

@@ -11,9 +11,7 @@ import { type Degradation, degradationsOf } from '@tandem/dns-proxy/admin/degrad
 import type { MemberStatus } from '@tandem/dns-proxy/group';
 import type { AdminAnswer, ProcessName } from '../admin/connection.ts';
 import type { GroupView, MapFill } from './pins.ts';
-import type { MemberReport, ReportInputs } from './report.ts';
-
-export type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import type { MemberReport, ReportInputs } from './report-model.ts';
 
 /** Codes of the processes about who lives. */
 const memberCodes: ReadonlySet<string> = new Set([

@@ -10,7 +10,8 @@ import type { MemberStatus } from '@tandem/dns-proxy/group';
 import { StatusResponse } from '@tandem/proto/gen/messages';
 import { healthyStatus } from '../../test/canned-node.ts';
 import type { AdminAnswer, ProcessName } from '../admin/connection.ts';
-import { nodeReport, type ReportInputs } from './report.ts';
+import { nodeReport } from './report.ts';
+import type { ReportInputs } from './report-model.ts';
 
 function member(role: ProcessName, overrides: Partial<MemberStatus> = {}): MemberStatus {
   const index = role === 'agent' ? 0 : 1;

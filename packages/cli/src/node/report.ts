@@ -8,77 +8,11 @@
 
 import type { Result } from '@tandem/core/result';
 import type { StatusResponse } from '@tandem/proto/gen/messages';
-import type { AdminAnswer, ProcessName } from '../admin/connection.ts';
+import type { AdminAnswer } from '../admin/connection.ts';
 import { roleName, severityName, stateName } from '../admin/names.ts';
-import { type Degradation, nodeDegradations } from './degradation.ts';
+import { nodeDegradations } from './degradation.ts';
 import { type GroupView, heartbeatStaleMs, type MapFill } from './pins.ts';
-
-export interface ReportInputs {
-  readonly group: Result<GroupView, string>;
-  /** Of each process, the agent first. */
-  readonly answers: readonly AdminAnswer[];
-  /** Counted from the pins when the agent does not answer; else empty. */
-  readonly maps: readonly MapFill[];
-  readonly isJudging: Result<boolean, string>;
-}
-
-export interface MemberReport {
-  readonly index: number;
-  readonly role: ProcessName;
-  readonly state: 'none' | 'live' | 'drain' | 'dead';
-  /** LIVE, and its beat is young enough for the socket to choose it. */
-  readonly isServing: boolean;
-  readonly heartbeatAgeMs: number;
-  /** Policy revision that it serves. */
-  readonly revision: number;
-  readonly pid: number;
-}
-
-export interface ProcessReport {
-  readonly process: ProcessName;
-  readonly socket: string;
-  readonly answers: boolean;
-  /** Why it does not answer. */
-  readonly error: string | null;
-  readonly version: string | null;
-  readonly uptimeSeconds: number | null;
-}
-
-/** The JSON of `tandem status`. Fields are only ever added. */
-export interface NodeReport {
-  readonly health: 'healthy' | 'degraded' | 'down';
-  readonly node: string | null;
-  /** Whose answer `policy`, `sync` and `maps` are; "pins" when nobody answers. */
-  readonly answeredBy: ProcessName | 'pins' | null;
-  readonly processes: readonly ProcessReport[];
-  readonly members: readonly MemberReport[];
-  readonly policy: {
-    readonly requiredRevision: number | null;
-    readonly appliedRevision: number | null;
-    readonly servedRevision: number | null;
-    readonly origin: string | null;
-    readonly createdAt: string | null;
-    readonly endpoints: number | null;
-    readonly patterns: number | null;
-    readonly policies: number | null;
-  };
-  readonly sync: {
-    readonly isConnected: boolean;
-    readonly backlogBytes: number;
-    readonly backlogBytesMax: number;
-    readonly eventsLost: number;
-    readonly mappingsLost: number;
-    readonly lastError: string | null;
-  } | null;
-  readonly maps: readonly MapFill[];
-  readonly degraded: readonly Degradation[];
-  readonly diagnostics: readonly {
-    readonly severity: 'warning' | 'error';
-    readonly code: string;
-    readonly subject: string;
-    readonly message: string;
-  }[];
-}
+import type { MemberReport, NodeReport, ProcessReport, ReportInputs } from './report-model.ts';
 
 export function nodeReport(inputs: ReportInputs): NodeReport {
   const statuses = inputs.answers.flatMap((answer) => (answer.ok ? [answer.status] : []));

@@ -9,11 +9,9 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileBytesMax, filesMax } from '@tandem/agent/limits';
+import { aliasesMax, isManifest, itemsOf } from '@tandem/agent/source/manifest';
 import { type Document, isNode, LineCounter, parseAllDocuments } from 'yaml';
 import { usageError } from '../errors.ts';
-
-/** As the agent's: enough for anchors of people, too few for a bomb. */
-const aliasesMax = 100;
 
 /** One object of a file. */
 export interface FileObject {
@@ -69,7 +67,7 @@ function filesAt(path: string, problems: FileProblem[]): readonly string[] {
   } catch (error) {
     throw usageError(`-f ${path}: ${(error as Error).message}`);
   }
-  const chosen = names.filter((name) => /\.ya?ml$/.test(name) && !name.startsWith('.')).sort();
+  const chosen = names.filter(isManifest).sort();
   if (chosen.length === 0) throw usageError(`-f ${path}: the directory has no *.yaml or *.yml`);
   if (chosen.length > filesMax) {
     const message = `has ${chosen.length} files, the agent reads the first ${filesMax}: merge some`;
@@ -106,24 +104,15 @@ function readText(
       continue;
     }
     if (raw === null || raw === undefined) continue;
-    for (const { prefix, item } of itemsOf(raw)) {
+    for (const [item, object] of itemsOf(raw).entries()) {
+      const prefix = object === raw ? [] : ['items', item];
       objects.push({
         ...place,
-        raw: item,
+        raw: object,
         lineOf: (path) => lineOf(document, lineCounter, [...prefix, ...stepsOf(path)]),
       });
     }
   }
-}
-
-function itemsOf(raw: unknown): readonly { prefix: readonly (string | number)[]; item: unknown }[] {
-  if (typeof raw === 'object' && raw !== null && 'kind' in raw && 'items' in raw) {
-    const { kind, items } = raw;
-    if (typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items)) {
-      return items.map((item: unknown, index) => ({ prefix: ['items', index], item }));
-    }
-  }
-  return [{ prefix: [], item: raw }];
 }
 
 /** "spec.egress[0].toPorts" as the steps of a walk. */

@@ -30,6 +30,8 @@ import { LearnedScan } from './learned-scan.ts';
 const selectorsPerAnswerMax = 256;
 /** Runs of one batch again because a page was busy; the kernel waits itself before it says so. */
 const busyRetriesMax = 3;
+/** Of a name's hash: what is a small integer to V8, and not negative. */
+const hashMask = 0x3fffffff;
 
 export interface LearnerOptions {
   readonly writer: KernelWriter;
@@ -51,6 +53,8 @@ export class Learner {
   readonly ttlSecondsMin: number;
   readonly #group: GroupMember;
   readonly #known: KnownPairs;
+  /** (address, name) in the place of (address, selector): what the name caches were told. */
+  readonly #told: KnownPairs;
   readonly #queue = new LearnedQueue();
   readonly #scan: LearnedScan;
   readonly #selectors = new Uint32Array(selectorsPerAnswerMax);
@@ -69,6 +73,7 @@ export class Learner {
     this.#group = options.group;
     const slackSeconds = Math.floor(options.graceSeconds / extensionGraceShare);
     this.#known = new KnownPairs(options.seed, slackSeconds);
+    this.#told = new KnownPairs(~options.seed, slackSeconds);
   }
 
   /** Before a batch: forget what is known if some member removed pairs since. */
@@ -80,10 +85,12 @@ export class Learner {
   }
 
   /**
-   * Takes in the addresses of one answer. Returns how many pairs are new or live longer now (0: nothing
-   * that the other member needs to hear), or -1 when no selector wants them.
+   * Takes in the addresses of one answer to a name with the hash `nameHash`. Returns how many pairs are new
+   * or live longer now, (address, selector) or (address, name): 0 is nothing that the name caches need to
+   * hear. Or -1 when no selector wants the addresses.
    */
   collect(
+    nameHash: number,
     reply: ReplyView,
     replyWords: Uint32Array,
     tables: PolicyTables,
@@ -113,6 +120,9 @@ export class Learner {
         this.#writer.add(tdLearnOp.ADD, replyWords, i * 4, selector, expires, namespaceId, isAaaa);
         changed += 1;
       }
+      // Another name of a known address teaches the kernel nothing, but a selector to come may want it.
+      if (this.#told.extend(replyWords, i * 4, nameHash & hashMask, expires) !== pairKnown)
+        changed += 1;
     }
     return changed;
   }

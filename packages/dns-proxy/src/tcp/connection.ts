@@ -265,6 +265,7 @@ export class TcpConnection {
     const { trusted, policyId, namespaceId } = pending.flow;
     const nowSeconds = Math.floor(c.boottimeNs() / 1e9);
     const changed = c.learner.collect(
+      c.query.hash,
       c.reply,
       c.replyWords,
       tables,

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What the state of a node is told from, and how it is told: the JSON of `tandem status`. */
+
+import type { Result } from '@tandem/core/result';
+import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import type { AdminAnswer, ProcessName } from '../admin/connection.ts';
+import type { GroupView, MapFill } from './pins.ts';
+
+export interface ReportInputs {
+  readonly group: Result<GroupView, string>;
+  /** Of each process, the agent first. */
+  readonly answers: readonly AdminAnswer[];
+  /** Counted from the pins when the agent does not answer; else empty. */
+  readonly maps: readonly MapFill[];
+  readonly isJudging: Result<boolean, string>;
+}
+
+export interface MemberReport {
+  readonly index: number;
+  readonly role: ProcessName;
+  readonly state: 'none' | 'live' | 'drain' | 'dead';
+  /** LIVE, and its beat is young enough for the socket to choose it. */
+  readonly isServing: boolean;
+  readonly heartbeatAgeMs: number;
+  /** Policy revision that it serves. */
+  readonly revision: number;
+  readonly pid: number;
+}
+
+export interface ProcessReport {
+  readonly process: ProcessName;
+  readonly socket: string;
+  readonly answers: boolean;
+  /** Why it does not answer. */
+  readonly error: string | null;
+  readonly version: string | null;
+  readonly uptimeSeconds: number | null;
+}
+
+/** The JSON of `tandem status`. Fields are only ever added. */
+export interface NodeReport {
+  readonly health: 'healthy' | 'degraded' | 'down';
+  readonly node: string | null;
+  /** Whose answer `policy`, `sync` and `maps` are; "pins" when nobody answers. */
+  readonly answeredBy: ProcessName | 'pins' | null;
+  readonly processes: readonly ProcessReport[];
+  readonly members: readonly MemberReport[];
+  readonly policy: {
+    readonly requiredRevision: number | null;
+    readonly appliedRevision: number | null;
+    readonly servedRevision: number | null;
+    readonly origin: string | null;
+    readonly createdAt: string | null;
+    readonly endpoints: number | null;
+    readonly patterns: number | null;
+    readonly policies: number | null;
+  };
+  readonly sync: {
+    readonly isConnected: boolean;
+    readonly backlogBytes: number;
+    readonly backlogBytesMax: number;
+    readonly eventsLost: number;
+    readonly mappingsLost: number;
+    readonly lastError: string | null;
+  } | null;
+  readonly maps: readonly MapFill[];
+  readonly degraded: readonly Degradation[];
+  readonly diagnostics: readonly {
+    readonly severity: 'warning' | 'error';
+    readonly code: string;
+    readonly subject: string;
+    readonly message: string;
+  }[];
+}

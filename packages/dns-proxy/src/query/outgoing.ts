@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What a batch sends back to pods; a slot is free again when the reply to its query has been sent. */
+
+import { writeReply } from '@tandem/core/dns/edit';
+import type { QueryView } from '@tandem/core/dns/query';
+import { HEADER_TX_COUNT } from '@tandem/dns-sockets/layout';
+import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
+import { batchMax, udpQueryBytesMax } from '../limits.ts';
+import { type QuerySlots, slotClient, slotClientPort, slotListener, slotServer } from './slots.ts';
+import { appendReply } from './transmit.ts';
+
+export interface OutgoingOptions {
+  readonly memory: Uint8Array;
+  readonly slots: QuerySlots;
+  readonly listeners: UdpLoop;
+  readonly query: QueryView;
+}
+
+export class Outgoing {
+  readonly #o: OutgoingOptions;
+  /** Slots in flight whose reply is in the batch. */
+  readonly #replied = new Int32Array(batchMax);
+  #repliedCount = 0;
+
+  constructor(options: OutgoingOptions) {
+    this.#o = options;
+  }
+
+  /** A reply of `length` bytes at `start`, to whoever asked what is in the slot. */
+  append(slot: number, start: number, length: number): void {
+    const { slots, listeners } = this.#o;
+    const { words } = slots;
+    const at = slots.wordOf(slot);
+    const listener = words[at + slotListener] as number;
+    const port = words[at + slotClientPort] as number;
+    appendReply(listeners, listener, start, length, words, at + slotClient, port, at + slotServer);
+  }
+
+  /**
+   * Our own reply to the query in the slot, which the shared view holds, written into the scrap slot
+   * `cell`: the query stays as it came.
+   */
+  write(slot: number, cell: number, rcode: number, ede: number): void {
+    const { memory, slots, query } = this.#o;
+    const message = slots.messageOf(slot);
+    const start = slots.messageOf(cell);
+    const end = start + udpQueryBytesMax;
+    const length = writeReply(memory, start, end, memory, message, query, rcode, ede);
+    if (length > 0) this.append(slot, start, length);
+  }
+
+  /** The slot was in flight and its reply is in the batch: `flush` frees it. At most `batchMax`. */
+  releaseAfter(slot: number): void {
+    this.#replied[this.#repliedCount] = slot;
+    this.#repliedCount += 1;
+  }
+
+  /** Sends. */
+  flush(): void {
+    const { listeners, slots } = this.#o;
+    if ((listeners.header[HEADER_TX_COUNT] as number) > 0) listeners.flush();
+    for (let i = 0; i < this.#repliedCount; i++) slots.release(this.#replied[i] as number);
+    this.#repliedCount = 0;
+  }
+}
