@@ -230,11 +230,19 @@ struct td_group {
 	__u32 drain_token;       /* 0 free, else member index + 1 */
 	__u32 removals;          /* incremented after pairs were removed from fqdn before their time */
 	__u32 applied_revision;  /* policy revision that the datapath enforces; 0 before the first */
+	/*
+	 * Who reads `events`: bits 0..7 member index + 1, 0 nobody; above them a number that grows with each
+	 * change. Every change is a compare-and-swap.
+	 */
+	__u32 events_lease;
+	__u32 events_beat_ms;    /* CLOCK_MONOTONIC of the holder's last look, wraps */
+	__u32 events_lost_told;  /* how much of counters EVENTS_LOST and EVENTS_LIMITED was reported, wraps */
+	__u32 events_limited_told;
 	__u32 loads;             /* incremented after an agent swapped its programs in: members open pins anew */
 	__u32 agent_abi;         /* ABI version whose maps the agent writes; 0 before the first load */
 	__u32 kept_abi;          /* the oldest ABI version whose maps it keeps in step with its own */
 	__u32 reserved0;
-	__u64 reserved[11];
+	__u64 reserved[9];
 	struct td_member member[TD_MEMBERS_MAX];
 };
 
@@ -366,7 +374,11 @@ struct td_event {
 	__u8 family;    /* 4, 6 */
 	__u32 ifindex;
 	__u32 rule_id;
-	__u32 reserved[5];
+	/* Written by the reader: */
+	__u32 lost;     /* reasons EVENTS_LOST and EVENTS_LIMITED: so many events, and no packet */
+	__u64 position; /* where in `events` it ended: its name in every process; 0 unknown */
+	__u32 ring;     /* id of that map: versions with different ones may live side by side */
+	__u32 reserved;
 };
 
 /* ---- configuration: read-only data, set before load ---------------------------------------------- */

@@ -10,7 +10,6 @@ import { chownSync, mkdirSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { netnsCookie } from '@tandem/bpf-loader-node/netns';
-import type { RingBuffer } from '@tandem/bpf-loader-node/ringbuf';
 import { parseAddress } from '@tandem/core/net/ip';
 import type { NodeContext } from '@tandem/core/policy/cluster-state';
 import { TD_HEARTBEAT_STALE_NS, tdGroup } from '@tandem/datapath/abi.gen';
@@ -32,7 +31,6 @@ import { GrpcServer } from '@tandem/runtime/grpc-server';
 import type { Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AgentConfig } from './config.ts';
-import { readDropEvents } from './drop-events.ts';
 import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
 import { GroupAudit } from './node/group-audit.ts';
 import {
@@ -65,7 +63,6 @@ export class AgentControl {
   #controller: PolicyController | null = null;
   #timer: NodeJS.Timeout | null = null;
   #services: MemberServices | null = null;
-  #dropEvents: RingBuffer | null = null;
   #audit: GroupAudit | null = null;
 
   constructor({ config, member, log }: AgentControlOptions) {
@@ -109,7 +106,6 @@ export class AgentControl {
     this.#services = services;
     if (served.snapshot !== null) services.installed(served.snapshot, 'snapshot');
     await services.start(datapath);
-    this.#dropEvents = readDropEvents(datapath, services.onDropEvent);
     if (signal.aborted) return;
     const policyServer = new PolicyServer(this.#log);
     const lastRevision = Math.max(served.revision, revisionInForce(datapath));
@@ -142,7 +138,6 @@ export class AgentControl {
     this.#source?.stop();
     if (this.#timer !== null) clearInterval(this.#timer);
     await this.#server?.stop();
-    this.#dropEvents?.close();
   }
 
   async stop(): Promise<void> {

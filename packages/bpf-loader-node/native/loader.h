@@ -252,6 +252,8 @@ EXPORTED(reuseport_attach);
 EXPORTED(reuseport_detach);
 EXPORTED(ring_open);
 EXPORTED(ring_consume);
+EXPORTED(ring_commit);
+EXPORTED(ring_rewind);
 EXPORTED(ring_stats);
 EXPORTED(ring_set_ref);
 EXPORTED(feature_probe);

@@ -60,6 +60,8 @@ static const struct {
 	FUNCTION("reuseportDetach", reuseport_detach),
 	FUNCTION("ringOpen", ring_open),
 	FUNCTION("ringConsume", ring_consume),
+	FUNCTION("ringCommit", ring_commit),
+	FUNCTION("ringRewind", ring_rewind),
 	FUNCTION("ringStats", ring_stats),
 	FUNCTION("ringSetRef", ring_set_ref),
 	FUNCTION("featureProbe", feature_probe),

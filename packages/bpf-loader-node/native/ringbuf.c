@@ -3,21 +3,18 @@
 /*
  * Ring buffers on Node's event loop. One wake copies as many records as fit into one buffer of
  * JavaScript and makes one call; what does not fit waits for the next turn of the loop, because the
- * map stays readable. The consumer is our own, since libbpf's advances past a record that the
- * callback refuses.
+ * map stays readable. A held ring is read when asked alone: it stays readable until its records are
+ * committed. Reading itself is in ring-memory.c.
  *
- *   map memory:  | consumer position | producer position | data | data again |
- *                  page, read-write    page, read-only     mapped twice: a record never wraps
  *   batch:       record i starts at the sum of the lengths before it, each rounded up to 8
  */
 #include "loader.h"
+#include "ring.h"
 
 #include <errno.h>
 #include <linux/bpf.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 #include <uv.h>
 
 #define RECORDS_PER_BATCH_MAX 65536u
@@ -25,15 +22,11 @@
 struct ring {
 	struct loader *loader;
 	uv_poll_t poll;
-	int fd;
-	uint32_t ring_bytes;
-	size_t page_bytes;
-	void *consumer_page;
-	void *producer_pages;
-	uint64_t position; /* ours alone; the page only tells the kernel */
+	struct ring_memory memory;
 	napi_ref callback;
-	napi_ref batch;   /* Uint8Array */
-	napi_ref lengths; /* Uint32Array */
+	napi_ref batch;     /* Uint8Array */
+	napi_ref lengths;   /* Uint32Array */
+	napi_ref positions; /* Float64Array of a held ring; NULL: not held */
 	uint32_t batch_bytes;
 	uint32_t records_max;
 	napi_async_context context;
@@ -41,24 +34,13 @@ struct ring {
 	bool is_closing;
 	uint64_t records;
 	uint64_t batches;
-	uint64_t oversized; /* longer than the batch: skipped */
 };
-
-static void ring_unmap(struct ring *ring)
-{
-	if (ring->consumer_page != MAP_FAILED)
-		munmap(ring->consumer_page, ring->page_bytes);
-	if (ring->producer_pages != MAP_FAILED)
-		munmap(ring->producer_pages, ring->page_bytes + 2 * (size_t)ring->ring_bytes);
-	if (ring->fd >= 0)
-		close(ring->fd);
-}
 
 static void ring_free(struct ring *ring)
 {
 	napi_env env = ring->loader->env;
 
-	ring_unmap(ring);
+	ring_memory_close(&ring->memory);
 	if (ring->context != NULL)
 		napi_async_destroy(env, ring->context);
 	if (ring->callback != NULL)
@@ -67,6 +49,8 @@ static void ring_free(struct ring *ring)
 		napi_delete_reference(env, ring->batch);
 	if (ring->lengths != NULL)
 		napi_delete_reference(env, ring->lengths);
+	if (ring->positions != NULL)
+		napi_delete_reference(env, ring->positions);
 	free(ring);
 }
 
@@ -92,84 +76,49 @@ void ring_close(struct loader *loader, struct ring *ring)
 	uv_close((uv_handle_t *)&ring->poll, ring_closed);
 }
 
-/* Copies records until the batch is full or the ring is empty; returns their number. */
-static uint32_t ring_copy(struct ring *ring, uint8_t *batch, uint32_t *lengths)
-{
-	uint64_t *producer = ring->producer_pages;
-	uint8_t *data = (uint8_t *)ring->producer_pages + ring->page_bytes;
-	uint64_t end = __atomic_load_n(producer, __ATOMIC_ACQUIRE);
-	uint32_t used = 0, count = 0;
-
-	while (ring->position < end && count < ring->records_max) {
-		uint8_t *record = data + (ring->position & (ring->ring_bytes - 1));
-		uint32_t header = __atomic_load_n((uint32_t *)record, __ATOMIC_ACQUIRE);
-		uint32_t length = header & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
-		uint32_t padded = (length + 7) & ~7u;
-
-		if (header & BPF_RINGBUF_BUSY_BIT) /* reserved, not committed yet */
-			break;
-		if (!(header & BPF_RINGBUF_DISCARD_BIT)) {
-			if (padded > ring->batch_bytes) {
-				ring->oversized++;
-			} else if (padded > ring->batch_bytes - used) {
-				break;
-			} else {
-				memcpy(batch + used, record + BPF_RINGBUF_HDR_SZ, length);
-				lengths[count++] = length;
-				used += padded;
-			}
-		}
-		ring->position += padded + BPF_RINGBUF_HDR_SZ;
-		__atomic_store_n((uint64_t *)ring->consumer_page, ring->position, __ATOMIC_RELEASE);
-	}
-	ring->records += count;
-	return count;
-}
-
-/* The batch arrays are JavaScript's: someone may have detached them since the last wake. */
-static bool ring_arrays(struct ring *ring, napi_value *batch, napi_value *lengths, uint8_t **bytes,
-			uint32_t **words)
+/* An array of ours by its reference: someone may have detached it since the last wake. */
+static bool ring_array(struct ring *ring, napi_ref reference, size_t length_wanted, napi_value *array,
+		       void **data)
 {
 	napi_env env = ring->loader->env;
-	size_t batch_length = 0, lengths_length = 0;
-	void *batch_data = NULL, *lengths_data = NULL;
+	size_t length = 0;
 
-	if (napi_get_reference_value(env, ring->batch, batch) != napi_ok ||
-	    napi_get_reference_value(env, ring->lengths, lengths) != napi_ok ||
-	    napi_get_typedarray_info(env, *batch, NULL, &batch_length, &batch_data, NULL, NULL) !=
-		    napi_ok ||
-	    napi_get_typedarray_info(env, *lengths, NULL, &lengths_length, &lengths_data, NULL,
-				     NULL) != napi_ok)
-		return false;
-	if (batch_data == NULL || lengths_data == NULL || batch_length != ring->batch_bytes ||
-	    lengths_length != ring->records_max)
-		return false;
-	*bytes = batch_data;
-	*words = lengths_data;
-	return true;
+	*data = NULL;
+	return napi_get_reference_value(env, reference, array) == napi_ok &&
+	       napi_get_typedarray_info(env, *array, NULL, &length, data, NULL, NULL) == napi_ok &&
+	       *data != NULL && length == length_wanted;
 }
 
 /* One batch: copy and call. Returns the records, or -1 with a JavaScript exception pending. */
 static int64_t ring_deliver(struct ring *ring)
 {
 	napi_env env = ring->loader->env;
-	napi_value batch, lengths, callback, receiver, arguments[3], result;
-	uint8_t *bytes;
-	uint32_t *words, count;
+	napi_value bytes, lengths, positions, callback, receiver, arguments[3], result;
+	struct ring_batch batch = { .bytes_max = ring->batch_bytes,
+				    .records_max = ring->records_max };
+	void *data[3] = { NULL };
 	napi_status status;
+	uint32_t count;
 
-	if (!ring_arrays(ring, &batch, &lengths, &bytes, &words)) {
+	if (!ring_array(ring, ring->batch, ring->batch_bytes, &bytes, &data[0]) ||
+	    !ring_array(ring, ring->lengths, ring->records_max, &lengths, &data[1]) ||
+	    (ring->positions != NULL &&
+	     !ring_array(ring, ring->positions, ring->records_max, &positions, &data[2]))) {
 		napi_throw_error(env, "TANDEM_BPF_STATE", "the batch of a ring buffer was detached");
 		return -1;
 	}
-	count = ring_copy(ring, bytes, words);
+	batch.bytes = data[0];
+	batch.lengths = data[1];
+	batch.positions = data[2];
+	count = ring_memory_read(&ring->memory, &batch);
 	if (count == 0)
 		return 0;
+	ring->records += count;
 	ring->batches++;
 	if (napi_get_reference_value(env, ring->callback, &callback) != napi_ok ||
 	    napi_get_global(env, &receiver) != napi_ok)
 		return -1;
-	arguments[0] = batch;
+	arguments[0] = bytes;
 	arguments[1] = lengths;
 	arguments[2] = make_u32(env, count);
 	ring->is_delivering = true;
@@ -202,25 +151,6 @@ static void ring_wake(uv_poll_t *poll, int status, int events)
 	napi_close_handle_scope(env, scope);
 }
 
-static int ring_map(struct ring *ring, int map_fd)
-{
-	ring->fd = fd_duplicate(map_fd);
-	if (ring->fd < 0)
-		return errno;
-	ring->consumer_page = mmap(NULL, ring->page_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-				   ring->fd, 0);
-	if (ring->consumer_page == MAP_FAILED)
-		return errno;
-	ring->producer_pages = mmap(NULL, ring->page_bytes + 2 * (size_t)ring->ring_bytes, PROT_READ,
-				    MAP_SHARED, ring->fd, (off_t)ring->page_bytes);
-	if (ring->producer_pages == MAP_FAILED)
-		return errno;
-	ring->position = __atomic_load_n((uint64_t *)ring->consumer_page, __ATOMIC_ACQUIRE);
-	if (ring->position % BPF_RINGBUF_HDR_SZ != 0)
-		return EINVAL; /* someone else wrote nonsense into the page */
-	return 0;
-}
-
 /* Takes the arrays and the callback of ringOpen; false with an error thrown. */
 static bool ring_arguments(struct call *call, struct ring *ring)
 {
@@ -228,7 +158,7 @@ static bool ring_arguments(struct call *call, struct ring *ring)
 	napi_typedarray_type type;
 	napi_valuetype value_type;
 	struct bytes batch;
-	size_t records;
+	size_t records, positions;
 	napi_value name;
 
 	if (!argument_bytes(call, 1, "batch", &batch))
@@ -244,14 +174,25 @@ static bool ring_arguments(struct call *call, struct ring *ring)
 		napi_throw_type_error(env, "TANDEM_BPF_ARGUMENT", "onRecords must be a function");
 		return false;
 	}
-	/* A batch longer than the ring could read past the second mapping of its data. */
-	if (batch.length < 8 || batch.length > ring->ring_bytes || batch.length % 8 != 0) {
-		throw_range(call, "batch must have 8 to %u bytes, a multiple of 8", ring->ring_bytes);
+	if (batch.length < 8 || batch.length > ring->memory.ring_bytes || batch.length % 8 != 0) {
+		throw_range(call, "batch must have 8 to %u bytes, a multiple of 8",
+			    ring->memory.ring_bytes);
 		return false;
 	}
 	if (records < 1 || records > RECORDS_PER_BATCH_MAX) {
 		throw_range(call, "lengths must have 1 to %u words", RECORDS_PER_BATCH_MAX);
 		return false;
+	}
+	if (!is_nullish(call, 4)) {
+		if (napi_get_typedarray_info(env, call->values[4], &type, &positions, NULL, NULL,
+					     NULL) != napi_ok ||
+		    type != napi_float64_array || positions != records) {
+			napi_throw_type_error(env, "TANDEM_BPF_ARGUMENT",
+					      "positions must be a Float64Array as long as lengths");
+			return false;
+		}
+		if (napi_create_reference(env, call->values[4], 1, &ring->positions) != napi_ok)
+			return false;
 	}
 	ring->batch_bytes = (uint32_t)batch.length;
 	ring->records_max = (uint32_t)records;
@@ -269,24 +210,26 @@ static int ring_start(napi_env env, struct ring *ring)
 
 	if (napi_get_uv_event_loop(env, &loop) != napi_ok)
 		return EINVAL;
-	result = uv_poll_init(loop, &ring->poll, ring->fd);
+	result = uv_poll_init(loop, &ring->poll, ring->memory.fd);
 	if (result != 0)
 		return -result;
 	ring->poll.data = ring;
 	/* From here on the memory belongs to the loop until ring_closed. */
+	if (ring->positions != NULL)
+		return 0; /* what is held keeps the map readable: polling would spin */
 	return -uv_poll_start(&ring->poll, UV_READABLE, ring_wake);
 }
 
-/* ringOpen(map, batch: Uint8Array, lengths: Uint32Array, onRecords): handle */
+/* ringOpen(map, batch: Uint8Array, lengths: Uint32Array, onRecords, positions: Float64Array | null): handle */
 EXPORTED(ring_open)
 {
 	struct call call;
 	struct handle *map, *handle;
 	struct ring *ring;
 	char name[NAME_BYTES];
-	int error;
+	int error, fd;
 
-	if (!call_begin(env, info, 4, &call))
+	if (!call_begin(env, info, 5, &call))
 		return NULL;
 	map = argument_handle(&call, 0, HANDLE_MAP);
 	if (map == NULL)
@@ -298,16 +241,16 @@ EXPORTED(ring_open)
 	if (ring == NULL)
 		return throw_errno(&call, ENOMEM, "open ring buffer", name, NULL);
 	ring->loader = call.loader;
-	ring->ring_bytes = map->map.max_entries;
-	ring->page_bytes = (size_t)sysconf(_SC_PAGESIZE);
-	ring->consumer_page = MAP_FAILED;
-	ring->producer_pages = MAP_FAILED;
-	ring->fd = -1;
+	ring->memory.ring_bytes = map->map.max_entries;
+	ring->memory.fd = -1;
 	if (!ring_arguments(&call, ring)) {
 		ring_free(ring);
 		return NULL;
 	}
-	error = ring_map(ring, map->fd);
+	fd = fd_duplicate(map->fd);
+	error = fd < 0 ? errno
+		       : ring_memory_open(&ring->memory, fd, map->map.max_entries,
+					  ring->positions != NULL);
 	if (error != 0) {
 		ring_free(ring);
 		return throw_errno(&call, error, "map memory of", name, "mmap");
@@ -356,7 +299,36 @@ EXPORTED(ring_consume)
 	return count < 0 ? NULL : make_u32(env, (uint32_t)count);
 }
 
-/* ringStats(ring): {records, batches, oversized} */
+/* ringCommit(ring, position): false when another reader has moved the position */
+EXPORTED(ring_commit)
+{
+	struct call call;
+	struct ring *ring = ring_begin(env, info, 2, &call);
+	double position;
+
+	if (ring == NULL)
+		return NULL;
+	if (napi_get_value_double(env, call.values[1], &position) != napi_ok || !(position >= 0) ||
+	    position > (double)ring->memory.position)
+		return throw_range(&call, "position must be one up to which records were read");
+	return make_bool(env, ring_memory_commit(&ring->memory, (uint64_t)position));
+}
+
+/* ringRewind(ring): reads on from the position that is committed; returns it */
+EXPORTED(ring_rewind)
+{
+	struct call call;
+	struct ring *ring = ring_begin(env, info, 1, &call);
+	napi_value result;
+
+	if (ring == NULL)
+		return NULL;
+	ring_memory_rewind(&ring->memory);
+	napi_create_double(env, (double)ring->memory.position, &result);
+	return result;
+}
+
+/* ringStats(ring): {records, batches, oversized, fenced, repaired, position, end} */
 EXPORTED(ring_stats)
 {
 	struct call call;
@@ -365,13 +337,20 @@ EXPORTED(ring_stats)
 
 	if (ring == NULL)
 		return NULL;
+	const struct {
+		const char *name;
+		uint64_t value;
+	} facts[] = {
+		{ "records", ring->records },	       { "batches", ring->batches },
+		{ "oversized", ring->memory.oversized }, { "fenced", ring->memory.fenced },
+		{ "repaired", ring->memory.repaired }, { "position", ring->memory.position },
+		{ "end", ring_memory_end(&ring->memory) },
+	};
 	napi_create_object(env, &result);
-	napi_create_double(env, (double)ring->records, &number);
-	napi_set_named_property(env, result, "records", number);
-	napi_create_double(env, (double)ring->batches, &number);
-	napi_set_named_property(env, result, "batches", number);
-	napi_create_double(env, (double)ring->oversized, &number);
-	napi_set_named_property(env, result, "oversized", number);
+	for (size_t i = 0; i < sizeof(facts) / sizeof(facts[0]); i++) {
+		napi_create_double(env, (double)facts[i].value, &number);
+		napi_set_named_property(env, result, facts[i].name, number);
+	}
 	return result;
 }
 

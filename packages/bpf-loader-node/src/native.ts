@@ -88,6 +88,12 @@ export interface RingFacts {
   readonly records: number;
   readonly batches: number;
   readonly oversized: number;
+  readonly fenced: number;
+  readonly repaired: number;
+  /** Where it reads next. */
+  readonly position: number;
+  /** Where the last record that was put into the ring ends. */
+  readonly end: number;
 }
 
 interface Native {
@@ -179,8 +185,11 @@ interface Native {
     batch: Uint8Array,
     lengths: Uint32Array,
     onRecords: (bytes: Uint8Array, lengths: Uint32Array, count: number) => void,
+    positions: Float64Array | null,
   ): Handle;
   ringConsume(ring: Handle): number;
+  ringCommit(ring: Handle, position: number): boolean;
+  ringRewind(ring: Handle): number;
   ringStats(ring: Handle): RingFacts;
   ringSetRef(ring: Handle, keepsAlive: boolean): void;
   featureNames(): string[];

@@ -3,8 +3,8 @@
 //
 // A BPF ring buffer on the event loop. One call per wake with a batch of records in one buffer that is
 // used again for the next batch: the callback copies what it wants to keep. A batch is bounded, so a
-// flood of records cannot hold the loop; what is left comes at the next turn. A map has one RingBuffer
-// at a time: two would share one consumer position.
+// flood of records cannot hold the loop; what is left comes at the next turn. Several readers of one map,
+// in whatever processes, share its records: each goes to one of them.
 
 import type { BpfMap } from './map.ts';
 import { type Handle, native, type RingFacts } from './native.ts';
@@ -35,7 +35,7 @@ export class RingBuffer implements Disposable {
     const { batchBytes = Math.min(ringBatchBytes, map.maxEntries) } = options;
     const batch = new Uint8Array(batchBytes);
     const lengths = new Uint32Array(options.batchRecords ?? ringBatchRecords);
-    this.#handle = native.ringOpen(map.handle, batch, lengths, onRecords);
+    this.#handle = native.ringOpen(map.handle, batch, lengths, onRecords, null);
   }
 
   /**
@@ -46,7 +46,10 @@ export class RingBuffer implements Disposable {
     return native.ringConsume(this.#handle);
   }
 
-  /** `oversized`: records longer than a batch, which were skipped. */
+  /**
+   * `oversized`: records longer than a batch, which were skipped; `fenced`: batches that another reader
+   * took; `repaired`: times that the shared position was one that cannot be, and was set to the end.
+   */
   stats(): RingFacts {
     return native.ringStats(this.#handle);
   }

@@ -219,11 +219,15 @@ export const tdGroup = {
   drain_token: 12,
   removals: 16,
   applied_revision: 20,
-  loads: 24,
-  agent_abi: 28,
-  kept_abi: 32,
-  reserved0: 36,
-  reserved: 40,
+  events_lease: 24,
+  events_beat_ms: 28,
+  events_lost_told: 32,
+  events_limited_told: 36,
+  loads: 40,
+  agent_abi: 44,
+  kept_abi: 48,
+  reserved0: 52,
+  reserved: 56,
   member: 128,
 } as const;
 
@@ -270,7 +274,10 @@ export const tdEvent = {
   family: 75,
   ifindex: 76,
   rule_id: 80,
-  reserved: 84,
+  lost: 84,
+  position: 88,
+  ring: 96,
+  reserved: 100,
 } as const;
 
 /** struct td_config: its size and the offsets of its fields, bytes. */

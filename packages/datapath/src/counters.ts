@@ -6,6 +6,16 @@
 import { tdCounter } from './abi.gen.ts';
 import type { Datapath } from './datapath.ts';
 
+/** One value, summed over CPUs. `index`: of tdCounter. */
+export function readCounter(datapath: Datapath, index: number): number {
+  const map = datapath.map('counters');
+  const key = new Uint8Array(4);
+  new DataView(key.buffer).setUint32(0, index, true);
+  const value = new Uint8Array(map.valueBytes);
+  if (!map.lookupInto(key, value)) return 0;
+  return Number(new BigUint64Array(value.buffer).reduce((sum, cell) => sum + cell, 0n));
+}
+
 /** Values by lower-case name, summed over CPUs. */
 export function readCounters(datapath: Datapath): Record<string, number> {
   const map = datapath.map('counters');

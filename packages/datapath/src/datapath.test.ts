@@ -3,9 +3,10 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { HeldRing } from '@tandem/bpf-loader-node/held-ring';
 import { BpfLink } from '@tandem/bpf-loader-node/link';
 import { ifindex } from '@tandem/bpf-loader-node/netns';
 import { insideNamespace } from '@tandem/testing/inside';
@@ -111,6 +112,10 @@ insideNamespace(import.meta, () => {
       const quotas = member.map('quotas');
       quotas.update(new Uint8Array(4).fill(1), new Uint8Array(quotas.valueSize));
       assert.ok(quotas.delete(new Uint8Array(4).fill(1)));
+      using ring = new HeldRing(member.map('events'), () => undefined);
+      assert.equal(ring.read(), 0);
+      const { mode } = statSync(pinPaths(pinRoot).map('events'));
+      assert.equal(mode & 0o777, 0o660, 'its reader moves the position');
     });
 
     test('a judge link that somebody removed is attached again', () => {

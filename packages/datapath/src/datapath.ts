@@ -115,8 +115,9 @@ export class Datapath implements Disposable {
   }
 
   /**
-   * Opens what is pinned. A member that is not the agent may only read the agent's maps, and uses those
-   * of the agent's version when that is older than its own.
+   * Opens what is pinned. A member that is not the agent may only read the agent's maps, but for the ring
+   * of events, whose reader moves its position; it uses those of the agent's version when that is older
+   * than its own.
    * @throws BpfError NOT_FOUND when the agent never ran since boot.
    */
   static open(pinRoot: string, options: { readonly isMember?: boolean } = {}): Datapath {
@@ -166,7 +167,7 @@ export class Datapath implements Disposable {
   map(name: MapName): BpfMap {
     let map = this.#maps.get(name);
     if (map === undefined) {
-      const isReadOnly = this.#isMember && isAgentMap(name);
+      const isReadOnly = this.#isMember && name !== 'events' && isAgentMap(name);
       map = BpfMap.openPinned(this.paths.map(name), { isReadOnly });
       this.#maps.set(name, map);
     }

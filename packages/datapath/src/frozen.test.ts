@@ -45,9 +45,13 @@ test('group', () => {
     drain_token: 12,
     removals: 16,
     applied_revision: 20,
-    loads: 24,
-    agent_abi: 28,
-    kept_abi: 32,
+    events_lease: 24,
+    events_beat_ms: 28,
+    events_lost_told: 32,
+    events_limited_told: 36,
+    loads: 40,
+    agent_abi: 44,
+    kept_abi: 48,
     member: 128,
   });
   has(tdMember, {

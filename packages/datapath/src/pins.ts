@@ -45,18 +45,18 @@ export function replacePin(object: BpfProgram | BpfMap, path: string): void {
   renameSync(next, path);
 }
 
-/** The proxy writes the shared maps and reads the rest; it owns none of them. */
+/** The proxy writes the shared maps and the position of the ring of events, and reads the rest; it owns none. */
 export function shareWithProxy(paths: PinPaths, gid: number): void {
   const members = Array.from({ length: TD_MEMBERS_MAX }, (_, index) => paths.member(index));
   for (const directory of [paths.root, paths.shared, paths.version, ...members.slice(1)]) {
     chownSync(directory, 0, gid);
     chmodSync(directory, 0o750);
   }
-  for (const name of sharedMaps) {
+  for (const name of [...sharedMaps, 'events'] as const) {
     chownSync(paths.map(name), 0, gid);
     chmodSync(paths.map(name), 0o660);
   }
-  for (const name of ['endpoints', 'counters', 'events'] as const) {
+  for (const name of ['endpoints', 'counters'] as const) {
     chownSync(paths.map(name), 0, gid);
     chmodSync(paths.map(name), 0o640);
   }

@@ -29,8 +29,10 @@ import { waitingProcesses } from './admin/waiting.ts';
 import { KernelWriter } from './answer/kernel-writer.ts';
 import type { MemberConfig } from './config.ts';
 import type { DnsMember } from './dns-member.ts';
+import { DropCollector } from './drops/collector.ts';
 import { parseMetricsAddress } from './metrics/address.ts';
 import { addDnsMetrics } from './metrics/dns-metrics.ts';
+import { addDropMetrics } from './metrics/drop-metrics.ts';
 import { addFields, addNodeMetrics } from './metrics/node-metrics.ts';
 import { Backfill } from './store/backfill.ts';
 import { KernelExpiry } from './store/kernel-expiry.ts';
@@ -92,6 +94,7 @@ export class MemberServices {
   #backfill: Backfill | null = null;
   #timer: NodeJS.Timeout | null = null;
   #nextExpiryMs = 0;
+  readonly #drops: DropCollector;
 
   constructor(options: MemberServicesOptions) {
     this.#o = options;
@@ -106,6 +109,7 @@ export class MemberServices {
       cache: this.store.cache,
       sink: this.store,
     });
+    this.#drops = new DropCollector(this.store, this.exchange, options.index, options.log);
     this.store.onCacheReceived = () => void this.#onCacheReceived();
   }
 
@@ -113,12 +117,6 @@ export class MemberServices {
   readonly onDnsEvent = (bytes: Uint8Array, at: number, length: number): void => {
     const isNews = this.store.dnsRecord(bytes, at, length);
     this.exchange.offerDns(bytes, at, length, isNews);
-  };
-
-  /** A `td_event` of our own kernel. */
-  readonly onDropEvent = (bytes: Uint8Array, at: number, length: number): void => {
-    this.store.dropRecord(bytes, at, length);
-    this.exchange.offerDrop(bytes, at, length);
   };
 
   /** Puts a snapshot in force in the DNS member, and names of pods here. Rejects when it can't be. */
@@ -158,6 +156,7 @@ export class MemberServices {
       writer,
       idleSeconds: config.fqdnIdleSeconds,
     });
+    this.#drops.start(datapath);
     const context = this.#context(this.#kernel);
     const admin = createAdmin(context);
     this.#addMetrics(context, admin);
@@ -169,6 +168,7 @@ export class MemberServices {
 
   async stop(): Promise<void> {
     if (this.#timer !== null) clearInterval(this.#timer);
+    this.#drops.stop();
     for (const component of this.#running.toReversed()) {
       // oxlint-disable-next-line no-await-in-loop -- in order
       await component.stop();
@@ -222,10 +222,12 @@ export class MemberServices {
       exchangeError: exchangeError ?? (() => ''),
       policy: () => this.#policy,
       kernel,
+      drops: () => this.#drops.reader,
       diagnostics: diagnostics ?? (() => []),
       ownDegradations: () => [
         ...this.#failed,
         ...waitingProcesses(this.#o.config.bpffsDir),
+        ...this.#drops.degradations(),
         ...(degradations?.() ?? []),
       ],
       interfaceNames: interfaceNames ?? (() => new Map()),
@@ -238,6 +240,7 @@ export class MemberServices {
     metrics.addProcessMetrics();
     addDnsMetrics(metrics, this.#o.member.counters, this.#o.role);
     addNodeMetrics(metrics, context, admin);
+    addDropMetrics(metrics, context);
     addFields(
       metrics,
       'tandem_backfill',
@@ -331,6 +334,7 @@ export class MemberServices {
     const nowMs = systemClock.monotonicMs();
     const nowSeconds = Math.floor(systemClock.boottimeSeconds());
     this.exchange.tick(nowMs, nowSeconds);
+    this.store.tick(nowMs);
     this.store.cache.expire(nowSeconds, cacheExpiryStepPlaces);
     this.#follow();
     if (nowMs < this.#nextExpiryMs || this.#expiry === null || !this.#isSweeper()) return;
@@ -354,6 +358,7 @@ export class MemberServices {
     this.#loads = loads;
     datapath.reopen();
     this.#writer?.follow(datapath.program('learn'));
+    this.#drops.follow(datapath);
   }
 
   /** The agent empties the kernel's map; the proxy does when the agent is away. */

@@ -7,6 +7,7 @@ import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import { BpfObject } from '@tandem/bpf-loader-node/object';
+import type { BpfProgram } from '@tandem/bpf-loader-node/program';
 import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
 import { encodeConfig, markConfig } from '@tandem/datapath/config';
 import { KernelWriter } from '../src/answer/kernel-writer.ts';
@@ -17,6 +18,8 @@ const fqdnEntries = 4096;
 export interface KernelMaps extends Disposable {
   readonly fqdn: BpfMap;
   readonly journal: BpfMap;
+  map(name: string): BpfMap;
+  program(name: string): BpfProgram;
   /** That of a main thread. */
   readonly writer: KernelWriter;
 }
@@ -44,6 +47,8 @@ export function loadKernelMaps(quota: number = fqdnEntries): KernelMaps {
   return {
     fqdn: object.map('fqdn'),
     journal: object.map('journal'),
+    map: (name) => object.map(name),
+    program: (name) => object.program(name),
     writer: new KernelWriter(object.map('learn_requests'), object.program('learn'), TD_MEMBERS_MAX),
     [Symbol.dispose]: () => object[Symbol.dispose](),
   };

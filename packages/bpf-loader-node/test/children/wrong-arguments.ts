@@ -69,8 +69,10 @@ const signatures: Readonly<Record<string, readonly Kind[]>> = {
   tcxQuery: ['number', 'number'],
   reuseportAttach: ['program', 'number'],
   reuseportDetach: ['number'],
-  ringOpen: ['map', 'bytes', 'words', 'call'],
+  ringOpen: ['map', 'bytes', 'words', 'call', 'other'],
   ringConsume: ['ring'],
+  ringCommit: ['ring', 'number'],
+  ringRewind: ['ring'],
   ringStats: ['ring'],
   ringSetRef: ['ring', 'flag'],
   featureNames: [],
@@ -110,7 +112,7 @@ function openAll(): void {
       native.linkAttachTcx(program('other_packet'), 1, 47, 0, 0),
       native.linkAttachNetfilter(program('accept_all'), 2, 3, 77, 0),
     ],
-    ring: [native.ringOpen(map('events'), batch, new Uint32Array(16), () => undefined)],
+    ring: [native.ringOpen(map('events'), batch, new Uint32Array(16), () => undefined, null)],
   };
 }
 

@@ -21,6 +21,7 @@ interface StatusJson {
   readonly members: readonly { readonly role: string; readonly isServing: boolean }[];
   readonly degraded: readonly { readonly code: string; readonly fix: string }[];
   readonly diagnostics: readonly { readonly severity: string; readonly code: string }[];
+  readonly dropReader: object;
   readonly policy: { readonly servedRevision: number; readonly createdAt: string };
 }
 
@@ -37,6 +38,14 @@ test('status: without pins the members are those that the processes see', async 
       ['agent', true],
       ['dns-proxy', true],
     ],
+  );
+  assert.deepEqual(status.dropReader, {
+    ...{ process: 'agent', ageMs: 20, seen: 40, missing: 2, kernelLost: 3, kernelLimited: 0 },
+  });
+  const text = await cli(['status', ...node.flags]);
+  assert.match(
+    text.stdout,
+    /Drops: {3}read by the agent, 20 ms ago; 40 events, 2 missing; 3 found/,
   );
   assert.equal(status.policy.createdAt, '2023-11-14T22:13:20.000Z');
   // Without the group nobody can say that all is well.

@@ -158,6 +158,24 @@ test('events that were lost are told', async () => {
   assert.match(run.stderr, /3 events lost/);
 });
 
+test('events that the node lost are events of their own', async () => {
+  await using node = new CannedNode();
+  const lostEvents = { timeNs: 1e9, count: 12, reason: 'ring-full' };
+  const lost: ObserveResponseInit = { timeUnixMs: 1_700_000_000_000, lostEvents };
+  await node.serve('agent', { events: [dnsEvent(1), lost] });
+  const text = await cli(['observe', '--no-follow', ...node.flags]);
+  assert.match(text.stdout, /2023-11-14T22:13:20.000Z {2}lost {2}12 drop events, dropped faster/);
+  const json = await cli(['observe', '--no-follow', '-o', 'json', ...node.flags]);
+  const documents = json.stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as object);
+  assert.deepEqual(
+    documents.find((document) => 'reason' in document),
+    { time: '2023-11-14T22:13:20.000Z', type: 'lost', count: 12, reason: 'ring-full', lost: 0 },
+  );
+});
+
 test('follows until it is interrupted', { timeout: boundMs }, async () => {
   await using node = new CannedNode();
   await node.serve('agent', { events: [dnsEvent(1), dnsEvent(2)] });

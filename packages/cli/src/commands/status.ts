@@ -59,6 +59,7 @@ function printReport(out: Printer, report: NodeReport): void {
   out.line('Source:  ', sourceText(report));
   out.line('Policy:  ', policyText(report.policy));
   if (report.sync !== null) out.line('Sync:    ', syncText(report.sync));
+  if (report.dropReader !== null) out.line('Drops:   ', dropReaderText(report.dropReader));
   printMembers(out, report);
   if (report.maps.length > 0) {
     out.line();
@@ -144,6 +145,14 @@ function policyText(policy: NodeReport['policy']): string {
   const made = policy.createdAt === null ? '' : `, made ${policy.createdAt}`;
   const content = `${known(policy.endpoints)} endpoints, ${known(policy.policies)} policies, ${known(policy.patterns)} patterns`;
   return `${revisions}; from ${policy.origin ?? 'nowhere'}${made}; ${content}`;
+}
+
+function dropReaderText(reader: NonNullable<NodeReport['dropReader']>): string {
+  const { process, ageMs, seen, missing, kernelLost, kernelLimited } = reader;
+  const who =
+    process === null ? 'read by nobody' : `read by the ${process}, ${formatDuration(ageMs)} ago`;
+  const kernel = `${kernelLost} found the ring full, ${kernelLimited} over the rate`;
+  return `${who}; ${seen} events, ${missing} missing; ${kernel}`;
 }
 
 function syncText(sync: NonNullable<NodeReport['sync']>): string {

@@ -65,6 +65,15 @@ export interface NodeReport {
     readonly mappingsLost: number;
     readonly lastError: string | null;
   } | null;
+  /** Who reads the kernel's drop events; null when no process tells. */
+  readonly dropReader: {
+    readonly process: ProcessName | null;
+    readonly ageMs: number;
+    readonly seen: number;
+    readonly missing: number;
+    readonly kernelLost: number;
+    readonly kernelLimited: number;
+  } | null;
   readonly maps: readonly MapFill[];
   readonly degraded: readonly Degradation[];
   readonly diagnostics: readonly {

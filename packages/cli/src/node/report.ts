@@ -7,6 +7,7 @@
  */
 
 import type { Result } from '@tandem/core/result';
+import { agentMember } from '@tandem/dns-proxy/config';
 import type { StatusResponse } from '@tandem/proto/gen/messages';
 import type { AdminAnswer } from '../admin/connection.ts';
 import { roleName, severityName, stateName } from '../admin/names.ts';
@@ -30,6 +31,7 @@ export function nodeReport(inputs: ReportInputs): NodeReport {
     members,
     policy: policyReport(inputs.group, first),
     sync: syncReport(first),
+    dropReader: dropReaderReport(first),
     maps,
     degraded,
     diagnostics: withoutRepeats(
@@ -120,6 +122,14 @@ function syncReport(status: StatusResponse | undefined): NodeReport['sync'] {
     mappingsLost,
     lastError: lastError || null,
   };
+}
+
+function dropReaderReport(status: StatusResponse | undefined): NodeReport['dropReader'] {
+  const reader = status?.dropReader ?? null;
+  if (reader === null) return null;
+  const { isHeld, member, ageMs, seen, missing, kernelLost, kernelLimited } = reader;
+  const process = !isHeld ? null : member === agentMember ? 'agent' : 'dns-proxy';
+  return { process, ageMs, seen, missing, kernelLost, kernelLimited };
 }
 
 const mapFill = ({ name, entries, capacity }: MapFill): MapFill => ({ name, entries, capacity });

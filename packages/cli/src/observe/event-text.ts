@@ -5,7 +5,7 @@
 
 import { nameToText } from '@tandem/core/dns/name';
 import { formatAddress } from '@tandem/core/net/ip';
-import type { DnsEvent, DropEvent, ObserveResponse } from '@tandem/proto/gen/messages';
+import type { DnsEvent, DropEvent, LostEvents, ObserveResponse } from '@tandem/proto/gen/messages';
 import {
   directionName,
   dnsVerdictName,
@@ -46,6 +46,7 @@ function endPoint(bytes: Uint8Array, port: number, protocol: number): string {
 
 /** TIME TYPE VERDICT POD and what happened. */
 export function eventLine(event: ObserveResponse): readonly Text[] {
+  if (event.lostEvents !== null) return [`${time(event)}  lost  `, lossText(event.lostEvents)];
   const verdict = eventVerdictName(event.verdict);
   const type = event.dns === null ? 'drop' : 'dns';
   const what =
@@ -59,6 +60,16 @@ export function eventLine(event: ObserveResponse): readonly Text[] {
     { text: verdict.padEnd(7), style: verdictStyles[verdict] },
     `  ${event.pod || '-'}  ${what}`,
   ];
+}
+
+const lossTexts: Readonly<Record<string, string>> = {
+  'ring-full': 'drop events, dropped faster than they are read',
+  'rate-limit': 'drop events, over the rate that the kernel reports',
+  'not-told': 'events of the other process',
+};
+
+function lossText({ count, reason }: LostEvents): Text {
+  return { text: `${count} ${lossTexts[reason] ?? `events (${reason})`}`, style: 'warning' };
 }
 
 function dnsText(dns: DnsEvent): string {
@@ -94,6 +105,10 @@ function dropText(drop: DropEvent, event: ObserveResponse): string {
 
 /** Fields are only ever added. Absent facts are null or empty. */
 export function eventJson(event: ObserveResponse): object {
+  if (event.lostEvents !== null) {
+    const { count, reason } = event.lostEvents;
+    return { time: time(event), type: 'lost', count, reason, lost: event.lost };
+  }
   const common = {
     time: time(event),
     type: event.dns === null ? 'drop' : 'dns',

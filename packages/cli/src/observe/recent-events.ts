@@ -29,7 +29,10 @@ export class RecentEvents {
 }
 
 /** The kernel's clock and who it was about: the same in both processes. */
-function keyOf({ dns, drop }: ObserveResponse): string {
+function keyOf({ dns, drop, lostEvents }: ObserveResponse): string {
+  if (lostEvents !== null) {
+    return `l ${lostEvents.timeNs} ${lostEvents.reason} ${lostEvents.count}`;
+  }
   if (dns !== null) return `q ${dns.timeNs} ${dns.endpointId} ${dns.qtype} ${dns.member}`;
   if (drop === null) return '';
   return `d ${drop.timeNs} ${drop.endpointId} ${drop.sourcePort} ${drop.destinationPort}`;

@@ -4,6 +4,7 @@
 /** What the admin service and the metrics of a process are made from. */
 
 import type { Clock } from '@tandem/runtime/system-clock';
+import type { DropReader } from '../drops/reader.ts';
 import type { NodeStore } from '../store/node-store.ts';
 import type { Exchange } from '../sync/exchange.ts';
 import type { Degradation, PolicyOrigin } from './degradations.ts';
@@ -39,6 +40,8 @@ export interface AdminContext {
   readonly exchangeError: () => string;
   readonly policy: () => PolicyFacts;
   readonly kernel: KernelView;
+  /** Null: the ring could not be opened yet. */
+  readonly drops: () => DropReader | null;
   readonly diagnostics: () => readonly InputDiagnostic[];
   /** What only this process can see. */
   readonly ownDegradations: () => readonly Degradation[];

@@ -11,9 +11,15 @@ import { err, ok, type Result } from '@tandem/core/result';
 import { tdEvent, tdVerdict } from '@tandem/datapath/abi.gen';
 import { EventType, EventVerdict, type ObserveRequest } from '@tandem/proto/gen/messages';
 import { dnsRecordField, dnsRecordHeaderBytes, dnsVerdict } from '../dns-event.ts';
+import { lossReasonOf } from '../drops/loss-record.ts';
 import { readU16, readU32 } from '../store/dns-records.ts';
 import type { EndpointNames } from '../store/endpoint-names.ts';
-import { type EventStore, eventKindDns, eventKindDrop } from '../store/event-store.ts';
+import {
+  type EventStore,
+  eventKindDns,
+  eventKindDrop,
+  eventKindLoss,
+} from '../store/event-store.ts';
 
 /** Exact matching of one name pattern, in the syntax of matchPattern. */
 export class NameFilter {
@@ -78,9 +84,15 @@ export class EventFilter {
 
   matches(store: EventStore, event: number): boolean {
     const kind = store.kindOf(event);
-    if (this.#kind !== 0 && this.#kind !== kind) return false;
     const at = store.offsetOf(event);
+    if (kind === eventKindLoss) return this.#matchesLoss(store, at);
+    if (this.#kind !== 0 && this.#kind !== kind) return false;
     return kind === eventKindDns ? this.#matchesDns(store.bytes, at) : this.#matchesDrop(store, at);
+  }
+
+  /** Nobody knows what was lost: it may have been what the observer waits for. */
+  #matchesLoss({ bytes }: EventStore, at: number): boolean {
+    return this.#kind !== eventKindDns || lossReasonOf(bytes, at) === 'not-told';
   }
 
   #matchesDns(bytes: Uint8Array, at: number): boolean {

@@ -7,8 +7,9 @@ import { TD_EGRESS } from '@tandem/datapath/abi.gen';
 import { DnsVerdict, type ObserveResponseInit } from '@tandem/proto/gen/messages';
 import { boottimeToWallMs, type Clock } from '@tandem/runtime/system-clock';
 import { decodeDnsEvent, dnsVerdict } from '../dns-event.ts';
+import { decodeLoss, lossReasonOf } from '../drops/loss-record.ts';
 import { decodeDrop, dropReasonName } from '../store/drop-event.ts';
-import { eventKindDns } from '../store/event-store.ts';
+import { eventKindDns, eventKindLoss } from '../store/event-store.ts';
 import type { NodeStore } from '../store/node-store.ts';
 import type { PeerNames } from '../store/peer-names.ts';
 import { dnsEventVerdict, dropEventVerdict } from './event-filter.ts';
@@ -29,9 +30,18 @@ export function eventMessage(
 ): ObserveResponseInit | null {
   const { events } = store;
   const at = events.offsetOf(event);
-  return events.kindOf(event) === eventKindDns
+  const kind = events.kindOf(event);
+  if (kind === eventKindLoss) return lossMessage(store, at, clock);
+  return kind === eventKindDns
     ? dnsMessage(store, at, clock)
     : dropMessage(store, at, names, clock);
+}
+
+function lossMessage(store: NodeStore, at: number, clock: Clock): ObserveResponseInit | null {
+  const reason = lossReasonOf(store.events.bytes, at);
+  if (reason === null) return null;
+  const { timeNs, count } = decodeLoss(store.events.bytes, at, reason);
+  return { timeUnixMs: wallMs(clock, timeNs), lostEvents: { timeNs, count, reason } };
 }
 
 function dnsMessage(store: NodeStore, at: number, clock: Clock): ObserveResponseInit | null {

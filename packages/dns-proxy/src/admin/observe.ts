@@ -35,9 +35,9 @@ export class Observer {
   readonly #cursor: EventCursor;
   /** Where an observer that does not follow ends. */
   readonly #end: number;
-  /** Events before `#pastEnd` are past ones, and none is older than `#oldestUs`. */
-  readonly #pastEnd: number;
-  readonly #oldestUs: number;
+  /** The past events that were asked for, by time, and how many of them were looked at. */
+  readonly #past: readonly number[];
+  #pastLooked = 0;
   #unsubscribe: (() => void) | null = null;
   #isScheduled = false;
   #isOver = false;
@@ -48,10 +48,10 @@ export class Observer {
     const { store, call } = options;
     const { request } = call;
     const { sinceS } = request;
-    this.#pastEnd = store.events.next;
-    this.#oldestUs = sinceS === 0 ? -Infinity : (options.clock.boottimeSeconds() - sinceS) * 1e6;
+    const oldestUs = sinceS === 0 ? -Infinity : (options.clock.boottimeSeconds() - sinceS) * 1e6;
+    this.#past = pastEvents(options, oldestUs);
     this.#link = new StreamLink(call);
-    this.#cursor = new EventCursor(store.events, this.#firstEvent());
+    this.#cursor = new EventCursor(store.events, store.events.next);
     this.#end = request.follow ? Infinity : store.events.next;
     this.#link.onDrain = () => this.#pump();
     const stop = (): void => this.#stop();
@@ -62,47 +62,33 @@ export class Observer {
     this.#pump();
   }
 
-  /** The oldest of the past events that were asked for. */
-  #firstEvent(): number {
-    const { store, call } = this.#o;
-    const { events } = store;
-    const { last, sinceS } = call.request;
-    if (last === 0 && sinceS === 0) return events.next;
-    let first = events.next;
-    let matching = 0;
-    for (let event = events.next - 1; event >= events.first; event--) {
-      if (last !== 0 && matching === last) break;
-      if (!this.#isWanted(event)) continue;
-      matching += 1;
-      first = event;
-    }
-    return first;
-  }
-
-  /** Events of the other process come late, after its absence much later: their order is not their age. */
-  #isWanted(event: number): boolean {
-    const { store, filter } = this.#o;
-    const isTooOld = event < this.#pastEnd && timeUs(store, event) < this.#oldestUs;
-    return !isTooOld && filter.matches(store.events, event);
-  }
-
   #pump(): void {
-    const { store, names, clock } = this.#o;
+    const { store, filter } = this.#o;
     const cursor = this.#cursor;
     for (let looked = 0; looked < observeStepEvents; looked++) {
       if (this.#isOver || !this.#link.isWritable) return;
+      if (this.#pastLooked < this.#past.length) {
+        const event = this.#past[this.#pastLooked++] as number;
+        if (event >= store.events.first) this.#send(event);
+        else this.#lost += 1;
+        continue;
+      }
       if (!cursor.next() || cursor.event >= this.#end) {
         if (this.#end !== Infinity) this.#finish();
         return;
       }
       this.#lost += cursor.takeLost();
-      if (!this.#isWanted(cursor.event)) continue;
-      const message = eventMessage(store, cursor.event, names, clock);
-      if (message === null) continue;
-      this.#link.send({ ...message, lost: this.#lost });
-      this.#lost = 0;
+      if (filter.matches(store.events, cursor.event)) this.#send(cursor.event);
     }
     this.#pumpSoon();
+  }
+
+  #send(event: number): void {
+    const { store, names, clock } = this.#o;
+    const message = eventMessage(store, event, names, clock);
+    if (message === null) return;
+    this.#link.send({ ...message, lost: this.#lost });
+    this.#lost = 0;
   }
 
   #pumpSoon(): void {
@@ -125,6 +111,24 @@ export class Observer {
     this.#unsubscribe?.();
     this.#o.onEnd();
   }
+}
+
+/**
+ * The past events that were asked for, none older than `oldestUs`, by time: those of the other process
+ * come late, after its absence much later, and their order is not their age.
+ */
+function pastEvents({ store, filter, call }: ObserverOptions, oldestUs: number): readonly number[] {
+  const { events } = store;
+  const { last, sinceS } = call.request;
+  if (last === 0 && sinceS === 0) return [];
+  const past: { readonly event: number; readonly timeUs: number }[] = [];
+  for (let event = events.first; event < events.next; event++) {
+    if (!filter.matches(events, event)) continue;
+    const at = timeUs(store, event);
+    if (at >= oldestUs) past.push({ event, timeUs: at });
+  }
+  past.sort((left, right) => left.timeUs - right.timeUs);
+  return past.slice(last === 0 ? 0 : -last).map(({ event }) => event);
 }
 
 /** Boottime, microseconds. */

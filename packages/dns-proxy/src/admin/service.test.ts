@@ -95,12 +95,12 @@ const nowUs = (): number => systemClock.boottimeSeconds() * 1e6;
 test('past events by number, age, type, verdict, pod and name', async () => {
   await using served = await serve();
   const { store, client } = served;
-  const timeNs = Math.round(nowUs() * 1000);
   add(store, { name: 'a.example', timeUs: nowUs() });
   // Told late, by the other process.
   add(store, { name: 'old.example', timeUs: nowUs() - 100e6 });
   add(store, { name: 'b.test', timeUs: nowUs(), verdict: dnsVerdict.denied, endpointId: 8 });
   add(store, { name: 'c.test', timeUs: nowUs(), verdict: dnsVerdict.timeout });
+  const timeNs = Math.round(nowUs() * 1000);
   store.dropRecord(dropRecord({ timeNs }), 0, 104);
   const audited = dropRecord({
     timeNs,
@@ -113,21 +113,21 @@ test('past events by number, age, type, verdict, pod and name', async () => {
   const dns = EventType.EVENT_TYPE_DNS;
   const rows: readonly (readonly [ObserveRequestInit, readonly string[]])[] = [
     [{}, []],
-    [{ last: 100 }, ['a.example.', 'old.example.', 'b.test.', 'c.test.', drop, drop]],
+    [{ last: 100 }, ['old.example.', 'a.example.', 'b.test.', 'c.test.', drop, drop]],
     [{ last: 2 }, [drop, drop]],
     [{ last: 2, type: dns }, ['b.test.', 'c.test.']],
     [{ sinceS: 50, type: dns }, ['a.example.', 'b.test.', 'c.test.']],
     [{ last: 1, sinceS: 50, type: dns }, ['c.test.']],
     [{ last: 9, type: EventType.EVENT_TYPE_DROP }, [drop, drop]],
-    [{ last: 9, verdict: EventVerdict.EVENT_VERDICT_ALLOWED }, ['a.example.', 'old.example.']],
+    [{ last: 9, verdict: EventVerdict.EVENT_VERDICT_ALLOWED }, ['old.example.', 'a.example.']],
     [{ last: 9, verdict: EventVerdict.EVENT_VERDICT_DENIED }, ['b.test.', drop]],
     [{ last: 9, verdict: EventVerdict.EVENT_VERDICT_ERROR }, ['c.test.']],
     [{ last: 9, verdict: EventVerdict.EVENT_VERDICT_AUDIT }, [drop]],
     [{ last: 9, pod: 'shop-2/db' }, ['b.test.', drop]],
-    [{ last: 9, pod: 'shop/' }, ['a.example.', 'old.example.', 'c.test.', drop]],
+    [{ last: 9, pod: 'shop/' }, ['old.example.', 'a.example.', 'c.test.', drop]],
     [{ last: 9, namePattern: '*.test' }, ['b.test.', 'c.test.']],
     [{ last: 9, namePattern: 'A.example' }, ['a.example.']],
-    [{ last: 9, namePattern: '*' }, ['a.example.', 'old.example.', 'b.test.', 'c.test.']],
+    [{ last: 9, namePattern: '*' }, ['old.example.', 'a.example.', 'b.test.', 'c.test.']],
   ];
   for (const [request, want] of rows) {
     assert.deepEqual(await observe(client, request), want, JSON.stringify(request));

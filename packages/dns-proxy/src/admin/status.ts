@@ -6,6 +6,7 @@
 import { release } from 'node:os';
 import { TD_ABI_VERSION } from '@tandem/datapath/abi.gen';
 import {
+  type DropReaderStatusInit,
   MemberRole,
   MemberState,
   type MemberStatusInit,
@@ -65,6 +66,7 @@ export function statusOf(context: AdminContext): StatusResponseInit {
     members: kernel.members().map(memberMessage),
     policy: { ...policy, requiredRevision: kernel.requiredRevision() },
     sync: syncMessage(context),
+    dropReader: dropReaderMessage(context),
     maps: [...kernel.mapFill()],
     degraded: degradations(context),
     diagnostics: context.diagnostics().map(({ severity, ...rest }) => ({
@@ -84,6 +86,22 @@ function memberMessage(member: MemberStatus): MemberStatusInit {
     beatAgeUs: Math.max(0, Math.round(member.beatAgeMs * 1000)),
     revision: member.revision,
     isFresh: isServing(member),
+  };
+}
+
+function dropReaderMessage({ drops, store }: AdminContext): DropReaderStatusInit | null {
+  const reader = drops();
+  if (reader === null) return null;
+  const holder = reader.holder();
+  return {
+    isHeld: holder !== null,
+    member: holder?.member ?? 0,
+    generation: holder?.generation ?? 0,
+    ageMs: Math.min(holder?.ageMs ?? 0, 0xffffffff),
+    seen: store.drops.seen,
+    missing: store.drops.missing,
+    kernelLost: reader.kernelLost('ring-full'),
+    kernelLimited: reader.kernelLost('rate-limit'),
   };
 }
 

@@ -150,6 +150,7 @@ function addExchangeMetrics(metrics: Metrics, { exchange }: AdminContext): void 
       protocolErrors: 'streams given up because the other side did not keep to the protocol',
       eventsLimited: 'events not told to the other process because of the rate limit',
       peerEventsLost: 'events that the other process could not tell us',
+      peerDropsLost: 'those among them that are drop events',
       peerMappingsLost: 'those among them with names that its cache transfer then brought',
       cachesReceived: 'transfers of the whole cache of the other process',
     },

@@ -8,10 +8,19 @@
 
 import { FqdnCache, type FqdnCacheOptions } from '@tandem/core/fqdn/cache';
 import { joinInto, type FqdnMapping as NameMapping } from '@tandem/core/fqdn/merge';
+import { systemClock } from '@tandem/runtime/system-clock';
+import { DropLedger } from '../drops/ledger.ts';
+import { encodeLoss, lossReasonOf, positionOf, ringOf } from '../drops/loss-record.ts';
 import type { ExchangeSink } from '../sync/exchange.ts';
 import { NameFeed } from './dns-records.ts';
 import { EndpointNames } from './endpoint-names.ts';
-import { EventStore, type EventStoreOptions, eventKindDns, eventKindDrop } from './event-store.ts';
+import {
+  EventStore,
+  type EventStoreOptions,
+  eventKindDns,
+  eventKindDrop,
+  eventKindLoss,
+} from './event-store.ts';
 
 export interface NodeStoreOptions {
   readonly cache: FqdnCacheOptions;
@@ -22,6 +31,9 @@ export class NodeStore implements ExchangeSink {
   readonly events: EventStore;
   readonly cache: FqdnCache;
   readonly endpoints: EndpointNames = new EndpointNames();
+  readonly drops: DropLedger = new DropLedger();
+  /** Events of both types that the other process had and that will not come. */
+  notTold = 0;
   /** Called when the other process's whole cache has come. */
   onCacheReceived: (() => void) | null = null;
   readonly #feed: NameFeed;
@@ -38,9 +50,38 @@ export class NodeStore implements ExchangeSink {
     return this.#feed.take(bytes, at);
   }
 
-  /** One td_event. */
-  dropRecord(bytes: Uint8Array, at: number, length: number): void {
+  /** One td_event, of the ring or the other process. False: it was there already. */
+  dropRecord(bytes: Uint8Array, at: number, length: number): boolean {
+    if (lossReasonOf(bytes, at) !== null) {
+      this.events.append(eventKindLoss, bytes, at, length);
+      return true;
+    }
+    const position = positionOf(bytes, at);
+    if (ringOf(bytes, at) !== this.drops.ring) this.drops.foreign += 1;
+    else if (position !== 0 && !this.drops.take(position)) return false;
     this.events.append(eventKindDrop, bytes, at, length);
+    return true;
+  }
+
+  dropsSince(position: number, ring: number): void {
+    if (ring === this.drops.ring) this.drops.knowOf(position);
+  }
+
+  dnsEventsLost(count: number): void {
+    this.#notTold(count);
+  }
+
+  /** Time passes, monotonic ms: says which drop events do not come any more. */
+  tick(nowMs: number): void {
+    const count = this.drops.takeSettled(nowMs);
+    if (count > 0) this.#notTold(count);
+  }
+
+  #notTold(count: number): void {
+    this.notTold += count;
+    const timeNs = systemClock.boottimeSeconds() * 1e9;
+    const record = encodeLoss({ timeNs, reason: 'not-told', count });
+    this.events.append(eventKindLoss, record, 0, record.length);
   }
 
   mapping(mapping: NameMapping): void {

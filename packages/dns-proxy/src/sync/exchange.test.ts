@@ -3,12 +3,20 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { tdEvent } from '@tandem/datapath/abi.gen';
 import { SyncMessage, type SyncMessageInit } from '@tandem/proto/gen/messages';
 import { address, dnsRecord, dropRecord, wireName } from '../../test/records.ts';
 import { mappingsOf, smallStore } from '../../test/small-store.ts';
 import { flagTrusted, flagUnselected } from '../dns-event.ts';
+import { ringRecordBytes } from '../drops/ledger.ts';
+import { encodeLoss } from '../drops/loss-record.ts';
 import { Exchange, type ExchangePort } from './exchange.ts';
-import { backlogBytesMax, forwardedDnsBurst, forwardedDnsPerSecond } from './limits.ts';
+import {
+  backlogBytesMax,
+  forwardedDnsBurst,
+  forwardedDnsPerSecond,
+  forwardedDropsBurst,
+} from './limits.ts';
 
 class Port implements ExchangePort {
   readonly sent: SyncMessage[] = [];
@@ -159,4 +167,76 @@ test('while the other is away memory is bounded, and what is lost is told', () =
   const port = new Port();
   receive(port, hello(5));
   assert.equal(port.sent.find(({ batch }) => batch !== null)?.batch?.mappingsLost, mappingsLost);
+});
+
+test('drop events that are not told are known to be missing; losses are always told', () => {
+  const { exchange, receive } = member();
+  const other = member(2000);
+  const otherPort = new Port();
+  other.receive(otherPort, hello(1000));
+  const drop = dropRecord();
+  const offer = (event: number): void => {
+    const position = BigInt((event + 1) * ringRecordBytes);
+    new DataView(drop.buffer).setBigUint64(tdEvent.position, position, true);
+    exchange.offerDrop(drop, 0, drop.length);
+  };
+  const count = forwardedDropsBurst + 50;
+  for (let event = 0; event < count; event++) offer(event);
+  const loss = encodeLoss({ timeNs: 1, reason: 'rate-limit', count: 7 });
+  exchange.offerDrop(loss, 0, loss.length);
+  const port = new Port();
+  receive(port, hello(5));
+  exchange.tick(0, 0);
+  exchange.tick(100, 0);
+  offer(count);
+  exchange.tick(200, 0);
+  const batches = port.sent.flatMap(({ batch }) => (batch === null ? [] : [batch]));
+  for (const batch of batches) other.receive(otherPort, { batch });
+  assert.equal(exchange.counters.eventsLimited, 50);
+  assert.equal(other.exchange.counters.peerDropsLost, 50);
+  assert.equal(other.store.drops.seen, forwardedDropsBurst + 1);
+  assert.equal(other.store.drops.missing, 50);
+  assert.equal(other.store.events.next, forwardedDropsBurst + 2);
+  assert.equal(exchange.outbox.toldDropPosition, 0, 'not before the other has it');
+  receive(port, { ack: { epoch: 1000, sequence: batches.at(-1)?.sequence ?? 0 } });
+  assert.equal(exchange.outbox.toldDropPosition, (count + 1) * ringRecordBytes);
+});
+
+test('what lay in the ring at a takeover costs no new event its place', () => {
+  const { exchange } = member();
+  const drop = dropRecord();
+  for (let i = 0; i < 2 * forwardedDropsBurst; i++) exchange.offerDrop(drop, 0, drop.length, true);
+  for (let i = 0; i < forwardedDropsBurst; i++) exchange.offerDrop(drop, 0, drop.length);
+  assert.equal(exchange.counters.eventsLimited, 0);
+  exchange.offerDrop(drop, 0, drop.length);
+  assert.equal(exchange.counters.eventsLimited, 1);
+});
+
+test('a backlog that lost its first drop events says where they began', () => {
+  const { exchange, receive } = member();
+  const other = member(2000);
+  const otherPort = new Port();
+  other.receive(otherPort, hello(1000));
+  const drop = dropRecord();
+  const events = Math.ceil((backlogBytesMax * 1.5) / drop.length);
+  for (let event = 0; event < events; event++) {
+    const position = BigInt((event + 1) * ringRecordBytes);
+    new DataView(drop.buffer).setBigUint64(tdEvent.position, position, true);
+    exchange.outbox.add('drop', drop, 0, drop.length, false);
+  }
+  const port = new Port();
+  receive(port, hello(5));
+  for (let at = 0, sent = 0; sent < port.sent.length || at < 50; at++) {
+    for (; sent < port.sent.length; sent++) {
+      const { batch } = port.sent[sent] as SyncMessage;
+      if (batch === null) continue;
+      other.receive(otherPort, { batch });
+      receive(port, { ack: { epoch: 1000, sequence: batch.sequence } });
+    }
+    exchange.tick(at * 100, 0);
+  }
+  const { seen, missing } = other.store.drops;
+  assert.equal(seen + missing, events);
+  assert.equal(missing, exchange.outbox.eventsLost);
+  assert.ok(missing > 0 && seen > 0);
 });

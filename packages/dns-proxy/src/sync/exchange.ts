@@ -23,6 +23,7 @@ import type {
   SyncMessage,
   SyncMessageInit,
 } from '@tandem/proto/gen/messages';
+import { lossReasonOf } from '../drops/loss-record.ts';
 import { dnsRecordLength } from '../store/dns-records.ts';
 import { dropRecordBytes } from '../store/drop-event.ts';
 import {
@@ -32,7 +33,7 @@ import {
   forwardedDropsPerSecond,
   transferIntervalMs,
 } from './limits.ts';
-import { Outbox, type OutboxOptions } from './outbox.ts';
+import { Outbox, type OutboxOptions, type RecordKind } from './outbox.ts';
 
 /** The sending end of a stream (`StreamLink`). */
 export interface ExchangePort {
@@ -48,6 +49,10 @@ export interface ExchangeSink {
   mapping(mapping: NameMapping): void;
   /** All of the other's cache has come. */
   cacheReceived(): void;
+  /** DNS events that the other could not tell. */
+  dnsEventsLost?(count: number): void;
+  /** The other had the drop event of this position to tell, and all those after it. */
+  dropsSince?(position: number, ring: number): void;
 }
 
 export interface ExchangeOptions extends OutboxOptions {
@@ -73,6 +78,8 @@ export class ExchangeCounters {
   /** What the other process says that it could not tell us. */
   peerEventsLost = 0;
   peerMappingsLost = 0;
+  /** Of the events, those that are drop events. */
+  peerDropsLost = 0;
   cachesReceived = 0;
 }
 
@@ -172,13 +179,19 @@ export class Exchange {
   /** A record of our own worker; `isMapping`: it taught our cache something. */
   offerDns(bytes: Uint8Array, at: number, length: number, isMapping: boolean): void {
     if (isMapping || this.#dnsLimit.take()) this.outbox.add('dns', bytes, at, length, isMapping);
-    else this.#limit();
+    else this.#limit('dns', bytes, at);
   }
 
-  /** A drop event of our own kernel. */
-  offerDrop(bytes: Uint8Array, at: number, length: number): void {
-    if (this.#dropLimit.take()) this.outbox.add('drop', bytes, at, length, false);
-    else this.#limit();
+  /**
+   * A drop event that we read from the kernel's ring. `isCatchUp`: one of those that lay in it when we began;
+   * they are a ring full at most, the other process may have them, and they must not cost it new ones.
+   */
+  offerDrop(bytes: Uint8Array, at: number, length: number, isCatchUp = false): void {
+    // Losses are few, and must not be lost themselves.
+    const isFree = isCatchUp || lossReasonOf(bytes, at) !== null;
+    const mayPass = isFree || this.#dropLimit.take();
+    if (mayPass) this.outbox.add('drop', bytes, at, length, false);
+    else this.#limit('drop', bytes, at);
   }
 
   /** Sends what may be sent. Also to be called when the stream takes messages again. */
@@ -274,7 +287,8 @@ export class Exchange {
       if (mapping === null) counters.recordsRefused += 1;
       else sink.mapping(mapping);
     }
-    const { dnsRecords, dropRecords } = batch;
+    const { dnsRecords, dropRecords, dropsSince, dropsRing } = batch;
+    if (dropsSince > 0) sink.dropsSince?.(dropsSince, dropsRing);
     for (let at = 0; at < dnsRecords.length; ) {
       const length = dnsRecordLength(dnsRecords, at);
       if (length === 0) {
@@ -290,15 +304,18 @@ export class Exchange {
       sink.dropRecord(dropRecords, at, dropRecordBytes);
     }
     counters.peerEventsLost += batch.eventsLost;
+    counters.peerDropsLost += batch.dropsLost;
+    const dnsLost = batch.eventsLost - batch.dropsLost;
+    if (dnsLost > 0) sink.dnsEventsLost?.(dnsLost);
     counters.peerMappingsLost += batch.mappingsLost;
     if (!batch.cacheEnd) return;
     counters.cachesReceived += 1;
     sink.cacheReceived();
   }
 
-  #limit(): void {
+  #limit(kind: RecordKind, bytes: Uint8Array, at: number): void {
     this.counters.eventsLimited += 1;
-    this.outbox.refuse(1, 0);
+    this.outbox.limit(kind, bytes, at);
   }
 
   #giveUp(port: ExchangePort): void {

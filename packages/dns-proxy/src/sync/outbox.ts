@@ -17,6 +17,8 @@ import { collectMappings, type FqdnMapping as NameMapping } from '@tandem/core/f
 import { Ring } from '@tandem/core/ring';
 import type { FqdnMappingInit, SyncBatchInit } from '@tandem/proto/gen/messages';
 import { syncBatchRecordsMax, syncRecordBytesMax } from '@tandem/proto/limits';
+import { lossReasonOf, positionOf, ringOf } from '../drops/loss-record.ts';
+import { dropRecordBytes } from '../store/drop-event.ts';
 import { backlogPiecesMax, batchesInFlightMax } from './limits.ts';
 
 export type RecordKind = 'dns' | 'drop';
@@ -82,6 +84,8 @@ export class Outbox {
   mappingsLost = 0;
   /** Transfers of the whole cache that were begun. */
   transfers = 0;
+  /** The other side has the drop events that were told up to this position in the ring. */
+  toldDropPosition = 0;
   readonly #cache: FqdnCache;
   readonly #pieceBytesMax: number;
   readonly #pageMappingsMax: number;
@@ -97,6 +101,10 @@ export class Outbox {
   /** Told with the next batch. */
   #untoldEvents = 0;
   #untoldMappings = 0;
+  #untoldDrops = 0;
+  /** Position of the first drop event since there was none to tell; 0: none. */
+  #dropsSince = 0;
+  #dropsRing = 0;
   /** Place in the cache where the transfer goes on; 0: none runs. */
   #transferPlace = 0;
   #isPageNext = false;
@@ -144,20 +152,19 @@ export class Outbox {
   /** Takes a copy of a record. `isMapping`: it taught our cache something. */
   add(kind: RecordKind, bytes: Uint8Array, at: number, length: number, isMapping: boolean): void {
     const pile = this.#piles[kind];
+    if (kind === 'drop') this.#noteDrop(bytes, at);
     if (length > this.#pieceBytesMax) {
-      this.refuse(1, isMapping ? 1 : 0);
+      this.#refuse(1, isMapping ? 1 : 0, kind);
       return;
     }
     if (!pile.hasRoom(length)) this.#seal(pile);
     pile.add(bytes, at, length, isMapping);
   }
 
-  /** Counts events that a limit kept from being told. */
-  refuse(events: number, mappings: number): void {
-    this.eventsLost += events;
-    this.mappingsLost += mappings;
-    this.#untoldEvents += events;
-    this.#untoldMappings += mappings;
+  /** Counts a record that a limit kept from being told. */
+  limit(kind: RecordKind, bytes: Uint8Array, at: number): void {
+    if (kind === 'drop') this.#noteDrop(bytes, at);
+    this.#refuse(1, 0, kind);
   }
 
   /** Lets what has gathered go with the next batches, if these are not behind already. */
@@ -186,7 +193,9 @@ export class Outbox {
       this.#inFlight.shift();
       this.#inFlightBytes -= recordBytes(batch);
       this.#sentHere = Math.max(0, this.#sentHere - 1);
+      this.#noteTold(batch.dropRecords);
     }
+    if (this.waitingBytes === 0 && this.#untoldDrops === 0) this.#dropsSince = 0;
     this.#ackedSequence = Math.max(this.#ackedSequence, sequence);
     return true;
   }
@@ -209,8 +218,12 @@ export class Outbox {
       sequence: ++this.#lastSequence,
       eventsLost: this.#untoldEvents,
       mappingsLost: this.#untoldMappings,
+      dropsLost: this.#untoldDrops,
+      dropsSince: this.#dropsSince,
+      dropsRing: this.#dropsRing,
     };
     this.#untoldEvents = 0;
+    this.#untoldDrops = 0;
     this.#untoldMappings = 0;
     this.#inFlight.push(batch);
     this.#inFlightBytes += recordBytes(batch);
@@ -244,11 +257,34 @@ export class Outbox {
     return { mappings: mappings.map(mappingMessage), cacheEnd: this.#transferPlace === 0 };
   }
 
+  #refuse(events: number, mappings: number, kind: RecordKind): void {
+    this.eventsLost += events;
+    this.mappingsLost += mappings;
+    this.#untoldEvents += events;
+    this.#untoldMappings += mappings;
+    if (kind === 'drop') this.#untoldDrops += events;
+  }
+
+  #noteDrop(bytes: Uint8Array, at: number): void {
+    if (this.#dropsSince === 0 && lossReasonOf(bytes, at) === null) {
+      this.#dropsSince = positionOf(bytes, at);
+      this.#dropsRing = ringOf(bytes, at);
+    }
+  }
+
+  #noteTold(records: Uint8Array | null | undefined): void {
+    if (records === undefined || records === null) return;
+    for (let at = 0; at + dropRecordBytes <= records.length; at += dropRecordBytes) {
+      if (lossReasonOf(records, at) !== null) continue;
+      this.toldDropPosition = Math.max(this.toldDropPosition, positionOf(records, at));
+    }
+  }
+
   #seal(pile: Pile): void {
     const lost = this.#backlog.size === this.#backlog.capacity ? this.#backlog.shift() : undefined;
     if (lost !== undefined) {
       this.#backlogBytes -= lost.bytes.length;
-      this.refuse(lost.events, lost.mappings);
+      this.#refuse(lost.events, lost.mappings, lost.kind);
     }
     const piece = pile.take();
     this.#backlogBytes += piece.bytes.length;

@@ -114,6 +114,12 @@ export type StatusResponse = Decoded<tandem.v1.StatusResponse.$Properties>;
 export type StatusResponseInit = tandem.v1.StatusResponse.$Properties;
 export const StatusResponse: Codec<StatusResponseInit, StatusResponse> = messageCodec<StatusResponseInit>('tandem.v1.StatusResponse', tandem.v1.StatusResponse);
 
+/** Who reads the kernel's drop events, and what the answering process knows of them. */
+export type DropReaderStatus = Decoded<tandem.v1.DropReaderStatus.$Properties>;
+/** A DropReaderStatus to encode: what is left out takes its default. */
+export type DropReaderStatusInit = tandem.v1.DropReaderStatus.$Properties;
+export const DropReaderStatus: Codec<DropReaderStatusInit, DropReaderStatus> = messageCodec<DropReaderStatusInit>('tandem.v1.DropReaderStatus', tandem.v1.DropReaderStatus);
+
 export type VersionInfo = Decoded<tandem.v1.VersionInfo.$Properties>;
 /** A VersionInfo to encode: what is left out takes its default. */
 export type VersionInfoInit = tandem.v1.VersionInfo.$Properties;
@@ -224,6 +230,12 @@ export type ObserveRequest = Decoded<tandem.v1.ObserveRequest.$Properties>;
 /** A ObserveRequest to encode: what is left out takes its default. */
 export type ObserveRequestInit = tandem.v1.ObserveRequest.$Properties;
 export const ObserveRequest: Codec<ObserveRequestInit, ObserveRequest> = messageCodec<ObserveRequestInit>('tandem.v1.ObserveRequest', tandem.v1.ObserveRequest);
+
+/** Events of the node that the answering process does not have. */
+export type LostEvents = Decoded<tandem.v1.LostEvents.$Properties>;
+/** A LostEvents to encode: what is left out takes its default. */
+export type LostEventsInit = tandem.v1.LostEvents.$Properties;
+export const LostEvents: Codec<LostEventsInit, LostEvents> = messageCodec<LostEventsInit>('tandem.v1.LostEvents', tandem.v1.LostEvents);
 
 export type ObserveResponse = Decoded<tandem.v1.ObserveResponse.$Properties>;
 /** A ObserveResponse to encode: what is left out takes its default. */

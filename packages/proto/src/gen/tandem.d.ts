@@ -1010,6 +1010,18 @@ export namespace tandem {
             /** This batch ends a transfer of the sender's whole cache. */
             cacheEnd: boolean;
 
+            /** Those among events_lost that are drop events. Positions tell which: see drops_since. */
+            dropsLost: number;
+
+            /**
+             * td_event.position of the first drop event that the sender had to tell since it last had none to tell.
+             * From there on, what neither comes nor is seen otherwise is lost. 0: none.
+             */
+            dropsSince: number;
+
+            /** td_event.ring of that position. */
+            dropsRing: number;
+
             /**
              * Encodes the specified SyncBatch message. Does not implicitly {@link tandem.v1.SyncBatch.verify|verify} messages.
              * @param message SyncBatch message or plain object to encode
@@ -1061,6 +1073,18 @@ export namespace tandem {
 
                 /** This batch ends a transfer of the sender's whole cache. */
                 cacheEnd?: (boolean|null);
+
+                /** Those among events_lost that are drop events. Positions tell which: see drops_since. */
+                dropsLost?: (number|null);
+
+                /**
+                 * td_event.position of the first drop event that the sender had to tell since it last had none to tell.
+                 * From there on, what neither comes nor is seen otherwise is lost. 0: none.
+                 */
+                dropsSince?: (number|null);
+
+                /** td_event.ring of that position. */
+                dropsRing?: (number|null);
 
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];
@@ -1329,6 +1353,9 @@ export namespace tandem {
             /** Broken or unsupported input, and what was done about it. */
             diagnostics: tandem.v1.Diagnostic.$Properties[];
 
+            /** StatusResponse dropReader. */
+            dropReader?: (tandem.v1.DropReaderStatus.$Properties|null);
+
             /**
              * Encodes the specified StatusResponse message. Does not implicitly {@link tandem.v1.StatusResponse.verify|verify} messages.
              * @param message StatusResponse message or plain object to encode
@@ -1386,12 +1413,114 @@ export namespace tandem {
                 /** Broken or unsupported input, and what was done about it. */
                 diagnostics?: (tandem.v1.Diagnostic.$Properties[]|null);
 
+                /** StatusResponse dropReader */
+                dropReader?: (tandem.v1.DropReaderStatus.$Properties|null);
+
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];
             }
 
             /** Shape of a StatusResponse. */
             type $Shape = tandem.v1.StatusResponse.$Properties;
+        }
+
+        /**
+         * Properties of a DropReaderStatus.
+         * @deprecated Use tandem.v1.DropReaderStatus.$Properties instead.
+         */
+        interface IDropReaderStatus extends tandem.v1.DropReaderStatus.$Properties {
+        }
+
+        /** Who reads the kernel's drop events, and what the answering process knows of them. */
+        class DropReaderStatus {
+
+            /**
+             * Constructs a new DropReaderStatus.
+             * @param [properties] Properties to set
+             */
+            constructor(properties?: tandem.v1.DropReaderStatus.$Properties);
+
+            /** Unknown fields preserved while decoding when enabled */
+            $unknowns?: Uint8Array[];
+
+            /** Somebody holds the lease; its member index. */
+            isHeld: boolean;
+
+            /** DropReaderStatus member. */
+            member: number;
+
+            /** Grows with each change of the holder. */
+            generation: number;
+
+            /** Since the holder last looked, ms. */
+            ageMs: number;
+
+            /** Drop events that the answering process has seen, by itself or from the other one, each once. */
+            seen: number;
+
+            /** Those that it knows of and has not seen. */
+            missing: number;
+
+            /** Not put into the ring by the kernel since it was made: ring full, over the rate. */
+            kernelLost: number;
+
+            /** DropReaderStatus kernelLimited. */
+            kernelLimited: number;
+
+            /**
+             * Encodes the specified DropReaderStatus message. Does not implicitly {@link tandem.v1.DropReaderStatus.verify|verify} messages.
+             * @param message DropReaderStatus message or plain object to encode
+             * @param [writer] Writer to encode to
+             * @returns Writer
+             */
+            static encode(message: tandem.v1.DropReaderStatus.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+            /**
+             * Decodes a DropReaderStatus message from the specified reader or buffer.
+             * @param reader Reader or buffer to decode from
+             * @param [length] Message length if known beforehand
+             * @returns {tandem.v1.DropReaderStatus & tandem.v1.DropReaderStatus.$Shape} DropReaderStatus
+             * @throws {Error} If the payload is not a reader or valid buffer
+             * @throws {$protobuf.util.ProtocolError} If required fields are missing
+             */
+            static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): tandem.v1.DropReaderStatus & tandem.v1.DropReaderStatus.$Shape;
+        }
+
+        namespace DropReaderStatus {
+
+            /** Properties of a DropReaderStatus. */
+            interface $Properties {
+
+                /** Somebody holds the lease; its member index. */
+                isHeld?: (boolean|null);
+
+                /** DropReaderStatus member */
+                member?: (number|null);
+
+                /** Grows with each change of the holder. */
+                generation?: (number|null);
+
+                /** Since the holder last looked, ms. */
+                ageMs?: (number|null);
+
+                /** Drop events that the answering process has seen, by itself or from the other one, each once. */
+                seen?: (number|null);
+
+                /** Those that it knows of and has not seen. */
+                missing?: (number|null);
+
+                /** Not put into the ring by the kernel since it was made: ring full, over the rate. */
+                kernelLost?: (number|null);
+
+                /** DropReaderStatus kernelLimited */
+                kernelLimited?: (number|null);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+            }
+
+            /** Shape of a DropReaderStatus. */
+            type $Shape = tandem.v1.DropReaderStatus.$Properties;
         }
 
         /**
@@ -2892,6 +3021,81 @@ export namespace tandem {
         }
 
         /**
+         * Properties of a LostEvents.
+         * @deprecated Use tandem.v1.LostEvents.$Properties instead.
+         */
+        interface ILostEvents extends tandem.v1.LostEvents.$Properties {
+        }
+
+        /** Events of the node that the answering process does not have. */
+        class LostEvents {
+
+            /**
+             * Constructs a new LostEvents.
+             * @param [properties] Properties to set
+             */
+            constructor(properties?: tandem.v1.LostEvents.$Properties);
+
+            /** Unknown fields preserved while decoding when enabled */
+            $unknowns?: Uint8Array[];
+
+            /** CLOCK_BOOTTIME, ns: when it was noticed. */
+            timeNs: number;
+
+            /** LostEvents count. */
+            count: number;
+
+            /**
+             * "ring-full", "rate-limit": drop events, in the kernel. "not-told": of either type, between the
+             * processes.
+             */
+            reason: string;
+
+            /**
+             * Encodes the specified LostEvents message. Does not implicitly {@link tandem.v1.LostEvents.verify|verify} messages.
+             * @param message LostEvents message or plain object to encode
+             * @param [writer] Writer to encode to
+             * @returns Writer
+             */
+            static encode(message: tandem.v1.LostEvents.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+            /**
+             * Decodes a LostEvents message from the specified reader or buffer.
+             * @param reader Reader or buffer to decode from
+             * @param [length] Message length if known beforehand
+             * @returns {tandem.v1.LostEvents & tandem.v1.LostEvents.$Shape} LostEvents
+             * @throws {Error} If the payload is not a reader or valid buffer
+             * @throws {$protobuf.util.ProtocolError} If required fields are missing
+             */
+            static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): tandem.v1.LostEvents & tandem.v1.LostEvents.$Shape;
+        }
+
+        namespace LostEvents {
+
+            /** Properties of a LostEvents. */
+            interface $Properties {
+
+                /** CLOCK_BOOTTIME, ns: when it was noticed. */
+                timeNs?: (number|null);
+
+                /** LostEvents count */
+                count?: (number|null);
+
+                /**
+                 * "ring-full", "rate-limit": drop events, in the kernel. "not-told": of either type, between the
+                 * processes.
+                 */
+                reason?: (string|null);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+            }
+
+            /** Shape of a LostEvents. */
+            type $Shape = tandem.v1.LostEvents.$Properties;
+        }
+
+        /**
          * Properties of an ObserveResponse.
          * @deprecated Use tandem.v1.ObserveResponse.$Properties instead.
          */
@@ -2928,6 +3132,9 @@ export namespace tandem {
             /** ObserveResponse drop. */
             drop?: (tandem.v1.DropEvent.$Properties|null);
 
+            /** ObserveResponse lostEvents. */
+            lostEvents?: (tandem.v1.LostEvents.$Properties|null);
+
             /** Name of DropEvent.reason: "drop_no_match". */
             dropReason: string;
 
@@ -2938,7 +3145,7 @@ export namespace tandem {
             lost: number;
 
             /** ObserveResponse event. */
-            event?: ("dns"|"drop");
+            event?: ("dns"|"drop"|"lostEvents");
 
             /**
              * Encodes the specified ObserveResponse message. Does not implicitly {@link tandem.v1.ObserveResponse.verify|verify} messages.
@@ -2982,6 +3189,9 @@ export namespace tandem {
                 /** ObserveResponse drop */
                 drop?: (tandem.v1.DropEvent.$Properties|null);
 
+                /** ObserveResponse lostEvents */
+                lostEvents?: (tandem.v1.LostEvents.$Properties|null);
+
                 /** Name of DropEvent.reason: "drop_no_match". */
                 dropReason?: (string|null);
 
@@ -2992,7 +3202,7 @@ export namespace tandem {
                 lost?: (number|null);
 
                 /** ObserveResponse event */
-                event?: ("dns"|"drop");
+                event?: ("dns"|"drop"|"lostEvents");
 
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];
@@ -3006,12 +3216,13 @@ export namespace tandem {
               verdict?: tandem.v1.EventVerdict|null;
               dns?: tandem.v1.DnsEvent.$Shape|null;
               drop?: tandem.v1.DropEvent.$Shape|null;
+              lostEvents?: tandem.v1.LostEvents.$Shape|null;
               dropReason?: string|null;
               peerNames?: Uint8Array[]|null;
               lost?: number|null;
               $unknowns?: Uint8Array[];
             } & (
-              ({ event?: undefined; dns?: null; drop?: null }|{ event?: "dns"; dns: tandem.v1.DnsEvent.$Shape; drop?: null }|{ event?: "drop"; dns?: null; drop: tandem.v1.DropEvent.$Shape })
+              ({ event?: undefined; dns?: null; drop?: null; lostEvents?: null }|{ event?: "dns"; dns: tandem.v1.DnsEvent.$Shape; drop?: null; lostEvents?: null }|{ event?: "drop"; dns?: null; drop: tandem.v1.DropEvent.$Shape; lostEvents?: null }|{ event?: "lostEvents"; dns?: null; drop?: null; lostEvents: tandem.v1.LostEvents.$Shape })
             );
         }
 

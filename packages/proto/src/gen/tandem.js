@@ -1510,6 +1510,9 @@ export const tandem = $root.tandem = (() => {
             SyncBatch.prototype.eventsLost = 0;
             SyncBatch.prototype.mappingsLost = 0;
             SyncBatch.prototype.cacheEnd = false;
+            SyncBatch.prototype.dropsLost = 0;
+            SyncBatch.prototype.dropsSince = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+            SyncBatch.prototype.dropsRing = 0;
 
             SyncBatch.encode = function (message, writer, _depth) {
                 if (!writer)
@@ -1533,6 +1536,12 @@ export const tandem = $root.tandem = (() => {
                     writer.uint32(48).uint32(message.mappingsLost);
                 if (message.cacheEnd != null && $Object.hasOwnProperty.call(message, "cacheEnd") && message.cacheEnd !== false)
                     writer.uint32(56).bool(message.cacheEnd);
+                if (message.dropsLost != null && $Object.hasOwnProperty.call(message, "dropsLost") && message.dropsLost !== 0)
+                    writer.uint32(64).uint32(message.dropsLost);
+                if (message.dropsSince != null && $Object.hasOwnProperty.call(message, "dropsSince") && (typeof message.dropsSince === "object" ? message.dropsSince.low || message.dropsSince.high : message.dropsSince !== 0))
+                    writer.uint32(72).uint64(message.dropsSince);
+                if (message.dropsRing != null && $Object.hasOwnProperty.call(message, "dropsRing") && message.dropsRing !== 0)
+                    writer.uint32(80).uint32(message.dropsRing);
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                     for (let i = 0; i < message.$unknowns.length; ++i)
                         writer.raw(message.$unknowns[i]);
@@ -1626,6 +1635,33 @@ export const tandem = $root.tandem = (() => {
                                 message.cacheEnd = value;
                             else
                                 delete message.cacheEnd;
+                            continue;
+                        }
+                    case 8: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.dropsLost = value;
+                            else
+                                delete message.dropsLost;
+                            continue;
+                        }
+                    case 9: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.dropsSince = value;
+                            else
+                                delete message.dropsSince;
+                            continue;
+                        }
+                    case 10: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.dropsRing = value;
+                            else
+                                delete message.dropsRing;
                             continue;
                         }
                     }
@@ -1986,6 +2022,7 @@ export const tandem = $root.tandem = (() => {
             StatusResponse.prototype.maps = $util.emptyArray;
             StatusResponse.prototype.degraded = $util.emptyArray;
             StatusResponse.prototype.diagnostics = $util.emptyArray;
+            StatusResponse.prototype.dropReader = null;
 
             StatusResponse.encode = function (message, writer, _depth) {
                 if (!writer)
@@ -2020,6 +2057,8 @@ export const tandem = $root.tandem = (() => {
                 if (message.diagnostics != null && message.diagnostics.length)
                     for (let i = 0; i < message.diagnostics.length; ++i)
                         $root.tandem.v1.Diagnostic.encode(message.diagnostics[i], writer.uint32(90).fork(), _depth + 1).ldelim();
+                if (message.dropReader != null && $Object.hasOwnProperty.call(message, "dropReader"))
+                    $root.tandem.v1.DropReaderStatus.encode(message.dropReader, writer.uint32(98).fork(), _depth + 1).ldelim();
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                     for (let i = 0; i < message.$unknowns.length; ++i)
                         writer.raw(message.$unknowns[i]);
@@ -2139,6 +2178,12 @@ export const tandem = $root.tandem = (() => {
                             message.diagnostics.push($root.tandem.v1.Diagnostic.decode(reader, reader.size(), $undefined, _depth + 1));
                             continue;
                         }
+                    case 12: {
+                            if (wireType !== 2)
+                                break;
+                            message.dropReader = $root.tandem.v1.DropReaderStatus.decode(reader, reader.size(), $undefined, _depth + 1, message.dropReader);
+                            continue;
+                        }
                     }
                     reader.skipType(wireType, _depth, tag);
                     if (!reader.discardUnknown) {
@@ -2157,6 +2202,172 @@ export const tandem = $root.tandem = (() => {
             };
 
             return StatusResponse;
+        })();
+
+        v1.DropReaderStatus = (function() {
+
+            const DropReaderStatus = function (properties) {
+                if (properties)
+                    for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                        if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                            this[keys[i]] = properties[keys[i]];
+            };
+
+            DropReaderStatus.prototype.isHeld = false;
+            DropReaderStatus.prototype.member = 0;
+            DropReaderStatus.prototype.generation = 0;
+            DropReaderStatus.prototype.ageMs = 0;
+            DropReaderStatus.prototype.seen = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+            DropReaderStatus.prototype.missing = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+            DropReaderStatus.prototype.kernelLost = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+            DropReaderStatus.prototype.kernelLimited = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+
+            DropReaderStatus.encode = function (message, writer, _depth) {
+                if (!writer)
+                    writer = $Writer.create();
+                if (_depth === $undefined)
+                    _depth = 0;
+                if (_depth > $util.recursionLimit)
+                    throw $Error("max depth exceeded");
+                if (message.isHeld != null && $Object.hasOwnProperty.call(message, "isHeld") && message.isHeld !== false)
+                    writer.uint32(8).bool(message.isHeld);
+                if (message.member != null && $Object.hasOwnProperty.call(message, "member") && message.member !== 0)
+                    writer.uint32(16).uint32(message.member);
+                if (message.generation != null && $Object.hasOwnProperty.call(message, "generation") && message.generation !== 0)
+                    writer.uint32(24).uint32(message.generation);
+                if (message.ageMs != null && $Object.hasOwnProperty.call(message, "ageMs") && message.ageMs !== 0)
+                    writer.uint32(32).uint32(message.ageMs);
+                if (message.seen != null && $Object.hasOwnProperty.call(message, "seen") && (typeof message.seen === "object" ? message.seen.low || message.seen.high : message.seen !== 0))
+                    writer.uint32(40).uint64(message.seen);
+                if (message.missing != null && $Object.hasOwnProperty.call(message, "missing") && (typeof message.missing === "object" ? message.missing.low || message.missing.high : message.missing !== 0))
+                    writer.uint32(48).uint64(message.missing);
+                if (message.kernelLost != null && $Object.hasOwnProperty.call(message, "kernelLost") && (typeof message.kernelLost === "object" ? message.kernelLost.low || message.kernelLost.high : message.kernelLost !== 0))
+                    writer.uint32(56).uint64(message.kernelLost);
+                if (message.kernelLimited != null && $Object.hasOwnProperty.call(message, "kernelLimited") && (typeof message.kernelLimited === "object" ? message.kernelLimited.low || message.kernelLimited.high : message.kernelLimited !== 0))
+                    writer.uint32(64).uint64(message.kernelLimited);
+                if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                    for (let i = 0; i < message.$unknowns.length; ++i)
+                        writer.raw(message.$unknowns[i]);
+                return writer;
+            };
+
+            DropReaderStatus.decode = function (reader, length, _end, _depth, _target) {
+                if (!(reader instanceof $Reader))
+                    reader = $Reader.create(reader);
+                if (_depth === $undefined)
+                    _depth = 0;
+                if (_depth > $Reader.recursionLimit)
+                    throw $Error("max depth exceeded");
+                let end, message, value;
+                if (length === $undefined)
+                    end = reader.len;
+                else {
+                    end = reader.pos + length;
+                    if (end > reader.len)
+                        throw $RangeError("index out of range");
+                    length = reader.len;
+                    reader.len = end;
+                }
+                message = _target || new $root.tandem.v1.DropReaderStatus();
+                while (reader.pos < end) {
+                    let start = reader.pos;
+                    let tag = reader.tag();
+                    if (tag === _end) {
+                        _end = $undefined;
+                        break;
+                    }
+                    let wireType = tag & 7;
+                    switch (tag >>>= 3) {
+                    case 1: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.bool())
+                                message.isHeld = value;
+                            else
+                                delete message.isHeld;
+                            continue;
+                        }
+                    case 2: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.member = value;
+                            else
+                                delete message.member;
+                            continue;
+                        }
+                    case 3: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.generation = value;
+                            else
+                                delete message.generation;
+                            continue;
+                        }
+                    case 4: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.ageMs = value;
+                            else
+                                delete message.ageMs;
+                            continue;
+                        }
+                    case 5: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.seen = value;
+                            else
+                                delete message.seen;
+                            continue;
+                        }
+                    case 6: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.missing = value;
+                            else
+                                delete message.missing;
+                            continue;
+                        }
+                    case 7: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.kernelLost = value;
+                            else
+                                delete message.kernelLost;
+                            continue;
+                        }
+                    case 8: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.kernelLimited = value;
+                            else
+                                delete message.kernelLimited;
+                            continue;
+                        }
+                    }
+                    reader.skipType(wireType, _depth, tag);
+                    if (!reader.discardUnknown) {
+                        $util.makeProp(message, "$unknowns", false);
+                        (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                    }
+                }
+                if (length !== $undefined) {
+                    if (reader.pos !== end)
+                        throw $RangeError("index out of range");
+                    reader.len = length;
+                }
+                if (_end !== $undefined)
+                    throw $Error("missing end group");
+                return message;
+            };
+
+            return DropReaderStatus;
         })();
 
         v1.VersionInfo = (function() {
@@ -4493,6 +4704,112 @@ export const tandem = $root.tandem = (() => {
             return ObserveRequest;
         })();
 
+        v1.LostEvents = (function() {
+
+            const LostEvents = function (properties) {
+                if (properties)
+                    for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                        if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                            this[keys[i]] = properties[keys[i]];
+            };
+
+            LostEvents.prototype.timeNs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+            LostEvents.prototype.count = 0;
+            LostEvents.prototype.reason = "";
+
+            LostEvents.encode = function (message, writer, _depth) {
+                if (!writer)
+                    writer = $Writer.create();
+                if (_depth === $undefined)
+                    _depth = 0;
+                if (_depth > $util.recursionLimit)
+                    throw $Error("max depth exceeded");
+                if (message.timeNs != null && $Object.hasOwnProperty.call(message, "timeNs") && (typeof message.timeNs === "object" ? message.timeNs.low || message.timeNs.high : message.timeNs !== 0))
+                    writer.uint32(8).uint64(message.timeNs);
+                if (message.count != null && $Object.hasOwnProperty.call(message, "count") && message.count !== 0)
+                    writer.uint32(16).uint32(message.count);
+                if (message.reason != null && $Object.hasOwnProperty.call(message, "reason") && message.reason !== "")
+                    writer.uint32(26).string(message.reason);
+                if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                    for (let i = 0; i < message.$unknowns.length; ++i)
+                        writer.raw(message.$unknowns[i]);
+                return writer;
+            };
+
+            LostEvents.decode = function (reader, length, _end, _depth, _target) {
+                if (!(reader instanceof $Reader))
+                    reader = $Reader.create(reader);
+                if (_depth === $undefined)
+                    _depth = 0;
+                if (_depth > $Reader.recursionLimit)
+                    throw $Error("max depth exceeded");
+                let end, message, value;
+                if (length === $undefined)
+                    end = reader.len;
+                else {
+                    end = reader.pos + length;
+                    if (end > reader.len)
+                        throw $RangeError("index out of range");
+                    length = reader.len;
+                    reader.len = end;
+                }
+                message = _target || new $root.tandem.v1.LostEvents();
+                while (reader.pos < end) {
+                    let start = reader.pos;
+                    let tag = reader.tag();
+                    if (tag === _end) {
+                        _end = $undefined;
+                        break;
+                    }
+                    let wireType = tag & 7;
+                    switch (tag >>>= 3) {
+                    case 1: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.timeNs = value;
+                            else
+                                delete message.timeNs;
+                            continue;
+                        }
+                    case 2: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.count = value;
+                            else
+                                delete message.count;
+                            continue;
+                        }
+                    case 3: {
+                            if (wireType !== 2)
+                                break;
+                            if ((value = reader.stringVerify()).length)
+                                message.reason = value;
+                            else
+                                delete message.reason;
+                            continue;
+                        }
+                    }
+                    reader.skipType(wireType, _depth, tag);
+                    if (!reader.discardUnknown) {
+                        $util.makeProp(message, "$unknowns", false);
+                        (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                    }
+                }
+                if (length !== $undefined) {
+                    if (reader.pos !== end)
+                        throw $RangeError("index out of range");
+                    reader.len = length;
+                }
+                if (_end !== $undefined)
+                    throw $Error("missing end group");
+                return message;
+            };
+
+            return LostEvents;
+        })();
+
         v1.ObserveResponse = (function() {
 
             const ObserveResponse = function (properties) {
@@ -4509,6 +4826,7 @@ export const tandem = $root.tandem = (() => {
             ObserveResponse.prototype.verdict = 0;
             ObserveResponse.prototype.dns = null;
             ObserveResponse.prototype.drop = null;
+            ObserveResponse.prototype.lostEvents = null;
             ObserveResponse.prototype.dropReason = "";
             ObserveResponse.prototype.peerNames = $util.emptyArray;
             ObserveResponse.prototype.lost = 0;
@@ -4516,7 +4834,7 @@ export const tandem = $root.tandem = (() => {
             let $oneOfFields;
 
             $Object.defineProperty(ObserveResponse.prototype, "event", {
-                get: $util.oneOfGetter($oneOfFields = ["dns", "drop"]),
+                get: $util.oneOfGetter($oneOfFields = ["dns", "drop", "lostEvents"]),
                 set: $util.oneOfSetter($oneOfFields)
             });
 
@@ -4546,6 +4864,8 @@ export const tandem = $root.tandem = (() => {
                         writer.uint32(66).bytes(message.peerNames[i]);
                 if (message.lost != null && $Object.hasOwnProperty.call(message, "lost") && message.lost !== 0)
                     writer.uint32(72).uint32(message.lost);
+                if (message.lostEvents != null && $Object.hasOwnProperty.call(message, "lostEvents"))
+                    $root.tandem.v1.LostEvents.encode(message.lostEvents, writer.uint32(82).fork(), _depth + 1).ldelim();
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                     for (let i = 0; i < message.$unknowns.length; ++i)
                         writer.raw(message.$unknowns[i]);
@@ -4627,6 +4947,13 @@ export const tandem = $root.tandem = (() => {
                                 break;
                             message.drop = $root.tandem.v1.DropEvent.decode(reader, reader.size(), $undefined, _depth + 1, message.drop);
                             message.event = "drop";
+                            continue;
+                        }
+                    case 10: {
+                            if (wireType !== 2)
+                                break;
+                            message.lostEvents = $root.tandem.v1.LostEvents.decode(reader, reader.size(), $undefined, _depth + 1, message.lostEvents);
+                            message.event = "lostEvents";
                             continue;
                         }
                     case 7: {

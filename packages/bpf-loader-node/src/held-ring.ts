@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+//
+// A BPF ring buffer whose records stay in it until they are committed: a reader that is killed leaves
+// them to the next one, in whatever process. Positions are bytes since the ring was made, so that a
+// record's position is its name in all processes: whoever reads one again can tell.
+//
+// One process reads at a time by agreement. If another does in spite of it, after a stop of any length
+// anywhere, nothing is torn: what it copied under a position that has moved on is dropped (`fenced`), and
+// it cannot move the position.
+//
+// Read when asked, by a timer: what is held keeps the map readable, so the event loop cannot wait for it.
+
+import type { BpfMap } from './map.ts';
+import { type Handle, native, type RingFacts } from './native.ts';
+import { type RingOptions, ringBatchBytes, ringBatchRecords } from './ringbuf.ts';
+
+/** As `OnRecords` of RingBuffer; record i began at `positions[i]`. */
+export type OnHeldRecords = (
+  bytes: Uint8Array,
+  lengths: Uint32Array,
+  positions: Float64Array,
+  count: number,
+) => void;
+
+export class HeldRing implements Disposable {
+  #handle: Handle;
+
+  /** Begins with what is not committed, whoever wrote it and whoever read it. */
+  constructor(map: BpfMap, onRecords: OnHeldRecords, options: RingOptions = {}) {
+    const { batchBytes = Math.min(ringBatchBytes, map.maxEntries) } = options;
+    const lengths = new Uint32Array(options.batchRecords ?? ringBatchRecords);
+    const positions = new Float64Array(lengths.length);
+    this.#handle = native.ringOpen(
+      map.handle,
+      new Uint8Array(batchBytes),
+      lengths,
+      (bytes, _lengths, count) => onRecords(bytes, lengths, positions, count),
+      positions,
+    );
+  }
+
+  /** Delivers one batch; returns its records. Not from inside the callback, whose exception comes out. */
+  read(): number {
+    return native.ringConsume(this.#handle);
+  }
+
+  /**
+   * Gives the room before `position` back to the kernel. False: another reader has moved the position,
+   * and has what was not committed.
+   */
+  commit(position: number): boolean {
+    return native.ringCommit(this.#handle, position);
+  }
+
+  /** Reads on from what is committed, which it returns: again what was read and not committed. */
+  rewind(): number {
+    return native.ringRewind(this.#handle);
+  }
+
+  /** As of RingBuffer. */
+  stats(): RingFacts {
+    return native.ringStats(this.#handle);
+  }
+
+  close(): void {
+    native.handleClose(this.#handle);
+    this.#handle = 0;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

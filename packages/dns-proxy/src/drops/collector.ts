@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The reader of drop events in its process: on a timer, into store and exchange. Drop events are for
+ * people: what fails here is said, tried again, and keeps nothing else from working.
+ */
+
+import type { Datapath } from '@tandem/datapath/datapath';
+import type { Logger } from '@tandem/runtime/log';
+import { systemClock } from '@tandem/runtime/system-clock';
+import { TandemError } from '@tandem/runtime/tandem-error';
+import type { Degradation } from '../admin/degradations.ts';
+import type { NodeStore } from '../store/node-store.ts';
+import type { Exchange } from '../sync/exchange.ts';
+import { dropReadMs, dropRetryMs } from './limits.ts';
+import { DropReader } from './reader.ts';
+
+export class DropCollector {
+  readonly #store: NodeStore;
+  readonly #exchange: Exchange;
+  readonly #member: number;
+  readonly #log: Logger;
+  #reader: DropReader | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #error: TandemError | null = null;
+  #retryMs = -Infinity;
+
+  /** `member`: our index in the group. */
+  constructor(store: NodeStore, exchange: Exchange, member: number, log: Logger) {
+    this.#store = store;
+    this.#exchange = exchange;
+    this.#member = member;
+    this.#log = log;
+  }
+
+  /** Null: the ring could not be opened yet. */
+  get reader(): DropReader | null {
+    return this.#reader;
+  }
+
+  start(datapath: Datapath): void {
+    this.#step(datapath);
+    this.#timer = setInterval(() => this.#step(datapath), dropReadMs);
+  }
+
+  /** After `datapath.reopen()`: another version of the agent may have another ring. */
+  follow(datapath: Datapath): void {
+    if (this.#reader === null || this.#reader.ringId === datapath.map('events').id) return;
+    this.#reader[Symbol.dispose]();
+    this.#reader = null;
+  }
+
+  /** Reads what there is, and leaves the ring to the other process. */
+  stop(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    try {
+      this.#reader?.[Symbol.dispose]();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  degradations(): readonly Degradation[] {
+    if (this.#error === null) return [];
+    return [
+      {
+        code: 'drop-events-unread',
+        message: `this process cannot read drop events: ${this.#error.message}`,
+        fix: 'restart the agent: it pins what is missing and gives the rights; packets are dropped and counted all the same',
+      },
+    ];
+  }
+
+  #step(datapath: Datapath): void {
+    const nowMs = systemClock.monotonicMs();
+    if (nowMs < this.#retryMs) return;
+    try {
+      this.#reader ??= this.#open(datapath);
+      this.#reader.step();
+      this.#error = null;
+    } catch (error) {
+      this.#retryMs = nowMs + dropRetryMs;
+      this.#fail(error);
+    }
+  }
+
+  #open(datapath: Datapath): DropReader {
+    const reader = new DropReader({
+      datapath,
+      member: this.#member,
+      clock: systemClock,
+      onRecord: (bytes, at, length, isCatchUp) => {
+        if (!this.#store.dropRecord(bytes, at, length)) return;
+        this.#exchange.offerDrop(bytes, at, length, isCatchUp);
+      },
+      toldPosition: () => this.#exchange.outbox.toldDropPosition,
+    });
+    const { drops } = this.#store;
+    drops.lastPosition = () => reader.lastPosition;
+    drops.begin(reader.lastPosition, reader.ringId);
+    return reader;
+  }
+
+  #fail(error: unknown): void {
+    const failure = TandemError.from(error);
+    if (this.#error?.message !== failure.message) {
+      this.#log.error('drop events cannot be read, going on without', { error: failure });
+    }
+    this.#error = failure;
+  }
+}

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as fc from 'fast-check';
+import { DropLedger, ringRecordBytes } from './ledger.ts';
+
+const seed = 20_261_122;
+const window = 64;
+const position = (event: number): number => (event + 1) * ringRecordBytes;
+
+test('each event once, and the others between are missing, in any order within the window', () => {
+  const step = fc.record({ isKnowledge: fc.boolean(), ahead: fc.integer({ min: -100, max: 100 }) });
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 1000 }), fc.array(step), (start, steps) => {
+      const ledger = new DropLedger(window);
+      const seen = new Set<number>();
+      let base = Infinity;
+      let high = 0;
+      for (const { isKnowledge, ahead } of steps) {
+        const event = Math.max(0, Math.max(start, high) + ahead);
+        const isInWindow = event >= high - window;
+        if (isKnowledge) ledger.knowOf(position(event));
+        else assert.equal(ledger.take(position(event)), isInWindow && !seen.has(event));
+        if (!isInWindow) continue;
+        if (!isKnowledge) seen.add(event);
+        base = Math.min(base, event);
+        high = Math.max(high, event + 1);
+      }
+      assert.equal(ledger.seen, seen.size);
+      assert.equal(ledger.missing, base === Infinity ? 0 : high - base - seen.size);
+    }),
+    { seed, numRuns: 2000 },
+  );
+});
+
+test('what comes late is not reported, what does not come is, once', () => {
+  const ledger = new DropLedger(window);
+  ledger.take(position(10));
+  assert.equal(ledger.takeSettled(0), 0);
+  ledger.take(position(14));
+  assert.equal(ledger.takeSettled(2000), 0, 'it may come');
+  ledger.take(position(12));
+  assert.equal(ledger.takeSettled(3000), 0, 'it was missing for less than a while');
+  assert.equal(ledger.takeSettled(6000), 2);
+  assert.equal(ledger.takeSettled(9000), 0, 'told already');
+  ledger.take(position(11));
+  assert.equal(ledger.missing, 1);
+});
+
+test('what was made in our life and never told is missing', () => {
+  const ledger = new DropLedger(window);
+  let end = position(99);
+  ledger.lastPosition = () => end;
+  ledger.begin(end, 1);
+  assert.equal(ledger.takeSettled(0), 0);
+  end = position(104);
+  ledger.take(position(101));
+  for (const [atMs, count] of [
+    [3000, 0],
+    [6000, 1],
+    [9000, 3],
+    [12_000, 0],
+  ] as const) {
+    assert.equal(ledger.takeSettled(atMs), count, `at ${atMs}`);
+  }
+  ledger.take(position(90));
+  assert.equal(ledger.missing, 13, 'the other told of older ones: those after them, too');
+});
+
+test('an event behind the end of the ring is refused, and blinds nobody', () => {
+  const ledger = new DropLedger(window);
+  ledger.lastPosition = () => position(20);
+  assert.equal(ledger.take(position(20)), true);
+  assert.equal(ledger.take(position(10_000)), false);
+  ledger.knowOf(position(10_000));
+  assert.equal(ledger.take(position(19)), true);
+  assert.deepEqual([ledger.impossible, ledger.missing], [2, 0]);
+});

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Which drop events of the node this process has: those that it read from the ring itself and those that
+ * the other process told, each once, and how many of the others there must be. All records of the ring
+ * are of one size, so positions number them without gaps. Pure.
+ *
+ *     0 ....... base ======== seen, or missing ======== high        a bit for each of the last `window`
+ */
+
+import { dropRecordBytes } from '../store/drop-event.ts';
+import { ledgerEventsMax, missingSettleMs } from './limits.ts';
+
+/** Bytes of a record in the ring: with the kernel's header. */
+export const ringRecordBytes: number = dropRecordBytes + 8;
+
+export class DropLedger {
+  /** Events taken, each once. */
+  seen = 0;
+  duplicates = 0;
+  /** Events older than the window, refused: whether they were seen is not known any more. */
+  tooOld = 0;
+  /** Events behind the end of the ring, refused: nobody made them. */
+  impossible = 0;
+  /** Events of another ring, that of another version's programs: taken as they come. */
+  foreign = 0;
+  /** The ring whose positions these are: the id of its map. */
+  ring = 0;
+  /** Where the last event that the kernel made ended. */
+  lastPosition: () => number = () => Infinity;
+  readonly #window: number;
+  readonly #bits: Uint32Array;
+  #base = -1;
+  #high = 0;
+  #reported = 0;
+  #lowest = Infinity;
+  #lowestSinceMs = -Infinity;
+  /** The end of the ring at that time. */
+  #endSince = 0;
+
+  /** `window`: a power of two of at least 32. */
+  constructor(window: number = ledgerEventsMax) {
+    this.#window = window;
+    this.#bits = new Uint32Array(window / 32);
+  }
+
+  /** Events between the first and the last that we know of, and did not see. */
+  get missing(): number {
+    return this.#base === -1 ? 0 : this.#high - this.#base - this.seen;
+  }
+
+  /** Events that ended after `position` are ours to have; of those before, only the ones that come. */
+  begin(position: number, ring: number): void {
+    this.ring = ring;
+    this.#base = numberOf(position) + 1;
+    this.#high = this.#base;
+  }
+
+  /** Takes the event that ended at `position`. False: it was there, or nobody can tell. */
+  take(position: number): boolean {
+    const event = numberOf(position);
+    if (event >= this.#high) {
+      if (!this.#isPossible(position)) return false;
+      this.#advance(event);
+    } else if (event < this.#high - this.#window) {
+      this.tooOld += 1;
+      return false;
+    }
+    const word = (event % this.#window) >>> 5;
+    const bit = 1 << (event & 31);
+    if (((this.#bits[word] as number) & bit) !== 0) {
+      this.duplicates += 1;
+      return false;
+    }
+    this.#bits[word] = (this.#bits[word] as number) | bit;
+    this.seen += 1;
+    this.#lowerBase(event);
+    return true;
+  }
+
+  /** There was an event that ended at `position`, and what came after it we should have, too. */
+  knowOf(position: number): void {
+    const event = numberOf(position);
+    if (event >= this.#high) {
+      if (this.#isPossible(position)) this.#advance(event);
+    } else if (event >= this.#high - this.#window) this.#lowerBase(event);
+  }
+
+  /**
+   * So many events more than were told by the last calls are missing, and have been for a while: some
+   * only come late, from the other process. `nowMs`: monotonic.
+   */
+  takeSettled(nowMs: number): number {
+    this.#lowest = Math.min(this.#lowest, this.missing);
+    if (nowMs - this.#lowestSinceMs < missingSettleMs) return 0;
+    const isFirst = this.#lowestSinceMs === -Infinity;
+    const settled = isFirst ? 0 : Math.max(0, this.#lowest - this.#reported);
+    this.#reported += settled;
+    // Of the last ones we may not have been told at all.
+    if (numberOf(this.#endSince) >= this.#high) this.knowOf(this.#endSince);
+    const end = this.lastPosition();
+    this.#endSince = end === Infinity ? 0 : end;
+    this.#lowest = this.missing;
+    this.#lowestSinceMs = nowMs;
+    return settled;
+  }
+
+  #isPossible(position: number): boolean {
+    if (position <= this.lastPosition()) return true;
+    this.impossible += 1;
+    return false;
+  }
+
+  /** Makes room for the bits up to `event`. */
+  #advance(event: number): void {
+    if (this.#base === -1) {
+      this.#base = event;
+      this.#high = event;
+    }
+    if (event - this.#high >= this.#window) this.#bits.fill(0);
+    else {
+      for (let fresh = this.#high; fresh <= event; fresh++) {
+        const word = (fresh % this.#window) >>> 5;
+        this.#bits[word] = (this.#bits[word] as number) & ~(1 << (fresh & 31));
+      }
+    }
+    this.#high = event + 1;
+  }
+
+  #lowerBase(event: number): void {
+    if (event < this.#base) this.#base = event;
+  }
+}
+
+function numberOf(position: number): number {
+  return Math.floor(position / ringRecordBytes) - 1;
+}

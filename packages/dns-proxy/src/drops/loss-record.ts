@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Lost events among the events: a `td_event` of no packet, whose reason says why and `lost` how many. What
+ * the kernel lost is noticed by who reads the ring and told to the other process as any drop event.
+ */
+
+import { tdCounter, tdEvent } from '@tandem/datapath/abi.gen';
+import { readU32 } from '../store/dns-records.ts';
+import { dropRecordBytes } from '../store/drop-event.ts';
+
+/** Not told by the other process; only ever in a process's own store. */
+const reasonNotTold = 255;
+
+/** What the kernel counts, and who reads the ring reports. */
+export const kernelLossReasons = ['ring-full', 'rate-limit'] as const;
+export type KernelLossReason = (typeof kernelLossReasons)[number];
+export type LossReason = KernelLossReason | 'not-told';
+
+/** As `td_event.reason`. */
+export const lossReasonNumbers: Readonly<Record<LossReason, number>> = {
+  'ring-full': tdCounter.EVENTS_LOST,
+  'rate-limit': tdCounter.EVENTS_LIMITED,
+  'not-told': reasonNotTold,
+};
+const reasonNames = new Map<number, LossReason>(
+  (Object.keys(lossReasonNumbers) as LossReason[]).map((name) => [lossReasonNumbers[name], name]),
+);
+
+export interface Loss {
+  readonly timeNs: number;
+  readonly reason: LossReason;
+  readonly count: number;
+}
+
+export function encodeLoss(loss: Loss): Uint8Array {
+  const bytes = new Uint8Array(dropRecordBytes);
+  const view = new DataView(bytes.buffer);
+  view.setBigUint64(tdEvent.time_ns, BigInt(Math.floor(loss.timeNs)), true);
+  view.setUint8(tdEvent.reason, lossReasonNumbers[loss.reason]);
+  view.setUint32(tdEvent.lost, Math.min(loss.count, 0xffffffff), true);
+  return bytes;
+}
+
+/** The reason in a `td_event` that tells of a loss; null in one of a packet. */
+export function lossReasonOf(bytes: Uint8Array, at: number): LossReason | null {
+  return reasonNames.get(bytes[at + tdEvent.reason] as number) ?? null;
+}
+
+/** Of a record with a `lossReasonOf`. */
+export function decodeLoss(bytes: Uint8Array, at: number, reason: LossReason): Loss {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at, dropRecordBytes);
+  return {
+    timeNs: Number(view.getBigUint64(tdEvent.time_ns, true)),
+    reason,
+    count: view.getUint32(tdEvent.lost, true),
+  };
+}
+
+/** `td_event.position`. */
+export function positionOf(bytes: Uint8Array, at: number): number {
+  const from = at + tdEvent.position;
+  return readU32(bytes, from + 4) * 2 ** 32 + readU32(bytes, from);
+}
+
+/** `td_event.ring`. */
+export function ringOf(bytes: Uint8Array, at: number): number {
+  return readU32(bytes, at + tdEvent.ring);
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Reads the kernel's drop events while this process holds the lease: into its store, and to the other
+ * process. An event stays in the ring until the other process has it too, within a bound: who reads next
+ * after a kill reads it again, and a position tells what it has already. What the kernel could not put
+ * into the ring becomes an event of its own.
+ */
+
+import { HeldRing, type OnHeldRecords } from '@tandem/bpf-loader-node/held-ring';
+import { tdEvent, tdGroup } from '@tandem/datapath/abi.gen';
+import { readCounter } from '@tandem/datapath/counters';
+import type { Datapath } from '@tandem/datapath/datapath';
+import type { Clock } from '@tandem/runtime/system-clock';
+import { dropRecordBytes } from '../store/drop-event.ts';
+import { DropLease, type LeaseHolder, readHolder } from './lease.ts';
+import { ringRecordBytes } from './ledger.ts';
+import { dropReadBatchesMax, heldDropsMax, kernelLossMs } from './limits.ts';
+import {
+  encodeLoss,
+  type KernelLossReason,
+  kernelLossReasons,
+  lossReasonNumbers,
+} from './loss-record.ts';
+
+export interface DropReaderOptions {
+  readonly datapath: Datapath;
+  /** Our index in the group. */
+  readonly member: number;
+  readonly clock: Clock;
+  /**
+   * A `td_event` with its position, or one that tells of a loss. Valid during the call. `isCatchUp`: it
+   * was in the ring when we became the reader, one of a bounded number.
+   */
+  readonly onRecord: (bytes: Uint8Array, at: number, length: number, isCatchUp: boolean) => void;
+  /** The position up to which the other process has what we told it. */
+  readonly toldPosition: () => number;
+}
+
+export class DropReaderCounters {
+  /** Times that this process became the reader, and that another took over from it unasked. */
+  leasesTaken = 0;
+  leasesLost = 0;
+  /** Events that this process read from the ring, those that it had already included. */
+  eventsRead = 0;
+  /** Records of another size: of programs of another version. */
+  recordsSkipped = 0;
+  /** Batches dropped because another process had read them. */
+  batchesFenced = 0;
+  /** Times that the ring's position was nonsense, and what was in the ring was given up. */
+  ringsRepaired = 0;
+}
+
+const alignBytes = 8;
+const toldWords: Readonly<Record<KernelLossReason, number>> = {
+  'ring-full': tdGroup.events_lost_told / 4,
+  'rate-limit': tdGroup.events_limited_told / 4,
+};
+
+export class DropReader implements Disposable {
+  /** Id of the ring's map. */
+  readonly ringId: number;
+  readonly #o: DropReaderOptions;
+  readonly #lease: DropLease;
+  readonly #ring: HeldRing;
+  readonly #groupWords: Uint32Array;
+  readonly #counters = new DropReaderCounters();
+  #nextLossMs = 0;
+  #isCatchUp = false;
+
+  constructor(options: DropReaderOptions) {
+    this.#o = options;
+    const { datapath, member } = options;
+    const memory = datapath.map('group').mmap();
+    this.#groupWords = new Uint32Array(memory);
+    this.#lease = new DropLease(memory, member);
+    this.ringId = datapath.map('events').info().id;
+    this.#ring = new HeldRing(datapath.map('events'), this.#onRecords);
+  }
+
+  get counters(): DropReaderCounters {
+    const { fenced, repaired } = this.#ring.stats();
+    const counters = this.#counters;
+    counters.leasesTaken = this.#lease.taken;
+    counters.leasesLost = this.#lease.lost;
+    counters.batchesFenced = fenced;
+    counters.ringsRepaired = repaired;
+    return counters;
+  }
+
+  get isReading(): boolean {
+    return this.#lease.isOurs;
+  }
+
+  /** Where the last event that the kernel put into the ring ended. */
+  get lastPosition(): number {
+    return this.#ring.stats().end;
+  }
+
+  /** Null: nobody reads. */
+  holder(): LeaseHolder | null {
+    return readHolder(this.#groupWords, this.#o.clock.monotonicMs());
+  }
+
+  /** What the kernel did not put into the ring since it was made. */
+  kernelLost(reason: KernelLossReason): number {
+    return readCounter(this.#o.datapath, lossReasonNumbers[reason]);
+  }
+
+  /** Reads what there is, if it is for us to read. */
+  step(): void {
+    const nowMs = this.#o.clock.monotonicMs();
+    const lease = this.#lease.renew(nowMs);
+    if (lease === 'other') return;
+    // What the last reader did not commit may never have reached us.
+    if (lease === 'taken') this.#ring.rewind();
+    this.#isCatchUp = lease === 'taken';
+    for (let i = 0; i < dropReadBatchesMax && this.#lease.isOurs; i++) {
+      if (this.#ring.read() === 0) break;
+    }
+    this.#commit();
+    if (nowMs < this.#nextLossMs) return;
+    this.#nextLossMs = nowMs + kernelLossMs;
+    for (const reason of kernelLossReasons) this.#reportKernelLoss(reason);
+  }
+
+  /** Leaves the ring to the other process. */
+  [Symbol.dispose](): void {
+    if (this.#lease.isOurs) this.step();
+    this.#lease.release();
+    this.#ring.close();
+  }
+
+  readonly #onRecords: OnHeldRecords = (bytes, lengths, positions, count) => {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    let at = 0;
+    for (let i = 0; i < count; i++) {
+      const length = lengths[i] as number;
+      if (length === dropRecordBytes) {
+        const end = (positions[i] as number) + ringRecordBytes;
+        view.setUint32(at + tdEvent.lost, 0, true);
+        view.setBigUint64(at + tdEvent.position, BigInt(end), true);
+        view.setUint32(at + tdEvent.ring, this.ringId, true);
+        this.#counters.eventsRead += 1;
+        this.#o.onRecord(bytes, at, length, this.#isCatchUp);
+      } else this.#counters.recordsSkipped += 1;
+      at += (length + alignBytes - 1) & -alignBytes;
+    }
+  };
+
+  #commit(): void {
+    const { position } = this.#ring.stats();
+    const told = this.#o.toldPosition();
+    const until = Math.min(position, Math.max(told, position - heldDropsMax * ringRecordBytes));
+    // Fenced, the next reading begins where the other one is.
+    if (until > 0) this.#ring.commit(until);
+  }
+
+  /** Each loss is reported by one process, whoever reads next: `group` says how far that went. */
+  #reportKernelLoss(reason: KernelLossReason): void {
+    const word = toldWords[reason];
+    const total = this.kernelLost(reason) >>> 0;
+    const told = Atomics.load(this.#groupWords, word);
+    if (total === told) return;
+    if (Atomics.compareExchange(this.#groupWords, word, told, total) !== told) return;
+    const count = (total - told) | 0;
+    // Less than was told: the counters are new.
+    if (count <= 0) return;
+    const record = encodeLoss({
+      timeNs: this.#o.clock.boottimeSeconds() * 1e9,
+      reason,
+      count,
+    });
+    this.#o.onRecord(record, 0, record.length, false);
+  }
+}
