@@ -24,6 +24,7 @@ import {
 } from '@tandem/dns-proxy/config';
 import type { DnsMember } from '@tandem/dns-proxy/dns-member';
 import { MemberServices } from '@tandem/dns-proxy/member-services';
+import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
 import type { SnapshotStart } from '@tandem/dns-proxy/snapshot-start';
 import { exchangeHandler } from '@tandem/dns-proxy/sync/exchange-stream';
 import { SyncService } from '@tandem/proto/gen/services';
@@ -104,6 +105,15 @@ export class AgentControl {
     this.#audit = new GroupAudit(datapath, this.#config.port, this.#log);
     const services = this.#createServices(this.#member, datapath);
     this.#services = services;
+    addFields(
+      services.metrics,
+      'tandem_snapshot',
+      {
+        written: 'policy snapshots written to disk',
+        failed: 'attempts to write the policy snapshot that failed; each is made again',
+      },
+      () => this.#keeper.counters,
+    );
     if (served.snapshot !== null) services.installed(served.snapshot, 'snapshot');
     await services.start(datapath);
     if (signal.aborted) return;

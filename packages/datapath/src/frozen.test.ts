@@ -21,6 +21,7 @@ import {
   tdGroup,
   tdJournalSlot,
   tdJournalState,
+  tdLearnBatch,
   tdLearnRequest,
   tdListenerKind,
   tdMember,
@@ -93,6 +94,7 @@ test('fqdn, quotas, learn_requests', () => {
     result: 30,
     aaaa: 32,
   });
+  assert.equal(tdLearnBatch.size, 6144);
 });
 
 test('journal and listeners', () => {
