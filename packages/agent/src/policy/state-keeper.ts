@@ -34,6 +34,7 @@ export class StateKeeper {
   readonly #o: StateKeeperOptions;
   /** What is not on disk yet. */
   #unwritten: State | null = null;
+  #writing: Promise<void> = Promise.resolve();
   #problem = '';
   #revisionOnDisk = 0;
 
@@ -81,6 +82,12 @@ export class StateKeeper {
 
   /** Writes what could not be written before. Never rejects. */
   async retry(): Promise<void> {
+    // One after the other: an older policy must not replace a newer one.
+    this.#writing = this.#writing.then(() => this.#write());
+    await this.#writing;
+  }
+
+  async #write(): Promise<void> {
     const state = this.#unwritten;
     if (state === null) return;
     const { log, snapshotPath, proxyGid } = this.#o;
