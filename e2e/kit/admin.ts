@@ -17,7 +17,7 @@ export async function degradedOf(
   name: ProcessName,
 ): Promise<ReadonlyMap<string, string>> {
   using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
-  return readDegraded(client);
+  return await readDegraded(client); // the client ends with this scope
 }
 
 /** Waits until a process says that something does not hold; returns how it says it. */
@@ -48,7 +48,7 @@ async function pollDegraded<T>(
   read: (degraded: ReadonlyMap<string, string>) => T,
 ): Promise<Exclude<T, false | null | undefined>> {
   using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
-  return waitFor(async () => read(await readDegraded(client)), { what, timeoutMs: 10_000 });
+  return await waitFor(async () => read(await readDegraded(client)), { what, timeoutMs: 10_000 });
 }
 
 async function readDegraded(client: GrpcClient): Promise<ReadonlyMap<string, string>> {
