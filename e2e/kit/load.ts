@@ -11,13 +11,20 @@ export interface LoadOptions {
   readonly server: string;
   /** Queries per second. */
   readonly rate: number;
+  /** At most: `end` ends it before. */
   readonly seconds: number;
   /** With %u for the number. */
-  readonly nameFormat: string;
+  readonly nameFormat?: string;
   readonly nameStart?: number;
   /** How many names are asked in turn; default: never the same twice. */
   readonly nameCount?: number;
   readonly sockets?: number;
+  /** Instead of a format: a file with a name a line, asked in this order. */
+  readonly namesFile?: string;
+  /** Where to write what became of each query (`chaos/records.ts`). */
+  readonly recordsFile?: string;
+  /** Of so many answers with an address one is used: a TCP connection to port 80. Needs `recordsFile`. */
+  readonly connectEvery?: number;
   /** A query is lost when there is no answer by then. */
   readonly timeoutMs?: number;
 }
@@ -27,6 +34,8 @@ export interface LoadResult {
   readonly answered: number;
   readonly lost: number;
   readonly late: number;
+  /** The system refused to send: an error that an earlier query got back, for one. */
+  readonly sendFailed: number;
   readonly p50Us: number;
   readonly p99Us: number;
   readonly maxUs: number;
@@ -35,28 +44,37 @@ export interface LoadResult {
 
 export interface RunningLoad extends AsyncDisposable {
   readonly result: Promise<LoadResult>;
+  /** Sends nothing more; what is in flight is still waited for. */
+  end(): void;
 }
 
 /** Starts the load; it ends by itself. */
 export function startLoad(namespace: Namespace, options: LoadOptions): RunningLoad {
   const tool = fileURLToPath(new URL('../bench/native/build/load', import.meta.url));
-  const args = [
-    ...['--server', options.server, '--rate', String(options.rate)],
-    ...['--seconds', String(options.seconds), '--name-format', options.nameFormat],
-    ...['--name-start', String(options.nameStart ?? 0)],
-    ...(options.nameCount === undefined ? [] : ['--name-count', String(options.nameCount)]),
-    ...[
-      '--sockets',
-      String(options.sockets ?? 16),
-      '--timeout-ms',
-      String(options.timeoutMs ?? 2000),
-    ],
-  ];
+  const { nameFormat, namesFile, recordsFile, connectEvery } = options;
+  const args = Object.entries({
+    server: options.server,
+    rate: options.rate,
+    seconds: options.seconds,
+    names: namesFile,
+    'name-format': nameFormat,
+    'name-start': nameFormat === undefined ? undefined : (options.nameStart ?? 0),
+    'name-count': options.nameCount,
+    sockets: options.sockets ?? 16,
+    'timeout-ms': options.timeoutMs ?? 2000,
+    records: recordsFile,
+    'connect-every': connectEvery,
+    'connect-port': connectEvery === undefined ? undefined : 80,
+  }).flatMap(([name, value]) => (value === undefined ? [] : [`--${name}`, String(value)]));
   const running = startProcess(...namespace.enter(tool, args));
   const result = resultOf(running);
   // A test that fails meanwhile stops the load; its own error is the one to tell.
   result.catch(() => undefined);
-  return { result, [Symbol.asyncDispose]: () => running.stop() };
+  return {
+    result,
+    end: () => running.child.kill('SIGTERM'),
+    [Symbol.asyncDispose]: () => running.stop(),
+  };
 }
 
 async function resultOf(running: RunningProcess): Promise<LoadResult> {

@@ -24,7 +24,13 @@ import { Datapath, removePins } from '@tandem/datapath/datapath';
 import { type MemberStatus, readMembers } from '@tandem/dns-proxy/group';
 import { cleanupLeftovers, ownPrefix } from '@tandem/testing/namespace';
 import type { TestNode } from '@tandem/testing/netns';
-import { isProcessAlive, type RunningProcess, startProcess, tryRun } from '@tandem/testing/process';
+import {
+  isProcessAlive,
+  type RunningProcess,
+  runShort,
+  startProcess,
+  tryRun,
+} from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { nodeName } from './objects.ts';
 
@@ -41,6 +47,13 @@ export interface TandemNodeOptions {
   /** Extra options of both processes, by flag. */
   readonly options?: Readonly<Record<string, string | number>>;
   readonly agentOptions?: Readonly<Record<string, string | number>>;
+  /** A file system of so many bytes for the run and state directories, so that it can be filled. */
+  readonly diskBytes?: number;
+  /** Added to the environment of a process when it starts. */
+  readonly environment?: (
+    name: ProcessName,
+    tandem: TandemNode,
+  ) => Readonly<Record<string, string>>;
 }
 
 export interface ProcessOptions {
@@ -59,6 +72,8 @@ export class TandemNode implements AsyncDisposable {
   readonly directory: string;
   readonly policyDirectory: string;
   readonly runDirectory: string;
+  /** Holds the run and state directories; a mount when `diskBytes` is given. */
+  readonly disk: string;
   readonly #options: TandemNodeOptions;
   readonly #processes = new Map<ProcessName, RunningProcess>();
 
@@ -70,8 +85,10 @@ export class TandemNode implements AsyncDisposable {
     // The proxy's uid must get through to its own directories below.
     chmodSync(this.directory, 0o755);
     this.policyDirectory = join(this.directory, 'objects');
-    this.runDirectory = join(this.directory, 'run');
+    this.disk = join(this.directory, 'disk');
+    this.runDirectory = join(this.disk, 'run');
     mkdirSync(this.policyDirectory);
+    mkdirSync(this.disk);
   }
 
   /** Prepares; starts nothing yet. */
@@ -83,6 +100,10 @@ export class TandemNode implements AsyncDisposable {
     }
     const tandem = new TandemNode(node, options);
     node.own(tandem);
+    if (options.diskBytes !== undefined) {
+      const mountOptions = `size=${options.diskBytes},mode=755`;
+      await runShort('mount', ['-t', 'tmpfs', '-o', mountOptions, 'tandem-test', tandem.disk]);
+    }
     return tandem;
   }
 
@@ -136,7 +157,9 @@ export class TandemNode implements AsyncDisposable {
           ];
     const [command, ...rest] = [...identity, ...program];
     const args = [...rest, ...this.#flags(name, options.flags)];
-    return startProcess(...this.node.node.enter(command as string, args));
+    return startProcess(...this.node.node.enter(command as string, args), {
+      env: { ...process.env, ...this.#options.environment?.(name, this) },
+    });
   }
 
   /** A process that `startBeside` started is the node's from now on. */
@@ -170,7 +193,7 @@ export class TandemNode implements AsyncDisposable {
 
   /** Where the processes leave files, unless options say otherwise. */
   get stateDirectory(): string {
-    return join(this.directory, 'state');
+    return join(this.disk, 'state');
   }
 
   /** What both processes logged last, for errors. */
@@ -250,6 +273,7 @@ export class TandemNode implements AsyncDisposable {
       await running.stop();
     }
     removePins(this.pinRoot);
+    if (this.#options.diskBytes !== undefined) await tryRun('umount', [this.disk]);
     rmSync(this.directory, { recursive: true, force: true });
   }
 

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct load_options options = { .timeout_ns = 2000000000, .sockets = 64, .names = { .type = 1 } };
+struct load_options options = { .timeout_ns = 2000000000, .sockets = 64, .connect_every = 1,
+			       .names = { .type = 1 } };
 
 static bool read_server(const char *text)
 {
@@ -28,7 +29,10 @@ static const struct option known[] = {
 	{ "name-start", required_argument, NULL, 'a' },  { "name-count", required_argument, NULL, 'b' },
 	{ "type", required_argument, NULL, 'y' },        { "edns", no_argument, NULL, 'e' },
 	{ "sockets", required_argument, NULL, 'k' },     { "queries-per-port", required_argument, NULL, 'q' },
-	{ "timeout-ms", required_argument, NULL, 'm' },  { 0 },
+	{ "timeout-ms", required_argument, NULL, 'm' },  { "records", required_argument, NULL, 'l' },
+	{ "connect-port", required_argument, NULL, 'o' },
+	{ "connect-every", required_argument, NULL, 'v' },
+	{ 0 },
 };
 
 bool load_options_read(int argc, char **argv)
@@ -56,9 +60,14 @@ bool load_options_read(int argc, char **argv)
 		case 'k': options.sockets = (uint32_t)strtoul(optarg, NULL, 10); break;
 		case 'q': options.queries_per_port = (uint32_t)strtoul(optarg, NULL, 10); break;
 		case 'm': options.timeout_ns = strtoull(optarg, NULL, 10) * 1000000u; break;
+		case 'l': options.record_path = optarg; break;
+		case 'o': options.connect_port = (uint16_t)atoi(optarg); break;
+		case 'v': options.connect_every = (uint32_t)strtoul(optarg, NULL, 10); break;
 		default: return false;
 		}
 	}
+	if (options.connect_every == 0 || (options.connect_port != 0 && options.record_path == NULL))
+		return false;
 	options.server.sin6_port = htons(port);
 	options.duration_ns = seconds > 0 ? (uint64_t)(seconds * 1e9) : UINT64_MAX;
 	if (options.count == 0)

@@ -8,6 +8,7 @@
  *   load --server ADDRESS [--port 53] (--rate N | --window N) [--seconds N | --count N]
  *        (--names FILE | --name-format n-%u.example.test [--name-start N] [--name-count N])
  *        [--type A|AAAA] [--edns] [--sockets 64] [--queries-per-port N] [--timeout-ms 2000]
+ *        [--records FILE [--connect-port N [--connect-every 1]]]
  */
 #include "load.h"
 
@@ -34,6 +35,7 @@ enum {
 
 struct slot {
 	uint64_t sent_ns; /* 0: free */
+	uint32_t number;  /* of the query */
 	uint16_t id;
 };
 
@@ -66,11 +68,19 @@ static uint32_t next_source;
 static struct sent *queue;
 static uint64_t queue_head, queue_tail, queue_size;
 static uint64_t in_flight, started_ns, attempted;
+static volatile sig_atomic_t is_told_to_end;
 
 static void die(const char *what)
 {
 	fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
 	exit(1);
+}
+
+/* SIGTERM: nothing more is sent, what is in flight is waited for. */
+static void on_signal(int signal)
+{
+	(void)signal;
+	is_told_to_end = 1;
 }
 
 static uint64_t now_ns(void)
@@ -165,7 +175,8 @@ static unsigned send_batch(uint64_t want, uint64_t now)
 	for (int i = 0; i < sent; i++) {
 		uint16_t id = source->next_id++;
 
-		source->slots[id % SLOTS] = (struct slot){ now, id };
+		source->slots[id % SLOTS] =
+			(struct slot){ now, (uint32_t)(attempted + (uint64_t)i), id };
 		queue[queue_tail++ % queue_size] =
 			(struct sent){ now, (uint32_t)(source - sources), id };
 	}
@@ -190,6 +201,11 @@ static void take_reply(struct source *source, const uint8_t *reply, size_t lengt
 		return;
 	}
 	latency_us = (now - slot->sent_ns) / 1000;
+	struct record record = { .sent_ns = slot->sent_ns, .number = slot->number,
+				 .latency_us = (uint32_t)latency_us,
+				 .source = (uint16_t)(source - sources) };
+
+	record_answer(epoll_fd, &record, reply, length, now);
 	/* A chaos run is judged by when its queries were asked. */
 	second = second_of(slot->sent_ns);
 	slot->sent_ns = 0;
@@ -234,6 +250,7 @@ static void expire(uint64_t now)
 		if (is_open && now - sent->sent_ns < options.timeout_ns)
 			return;
 		if (is_open) {
+			record_lost(sent->sent_ns, slot->number, (uint16_t)sent->source);
 			slot->sent_ns = 0;
 			source->in_flight--;
 			in_flight--;
@@ -243,11 +260,15 @@ static void expire(uint64_t now)
 	}
 }
 
+static bool is_over(uint64_t now)
+{
+	return is_told_to_end || now - started_ns >= options.duration_ns;
+}
+
 /* Sends what is due; returns the nanoseconds until more is. */
 static uint64_t send_due(uint64_t now)
 {
-	bool is_over = now - started_ns >= options.duration_ns;
-	uint64_t left = is_over ? 0 : options.count - attempted;
+	uint64_t left = is_over(now) ? 0 : options.count - attempted;
 	uint64_t due;
 
 	if (options.rate > 0) {
@@ -293,16 +314,20 @@ static void run(void)
 		int count;
 
 		expire(now);
-		if ((attempted >= options.count || now - started_ns >= options.duration_ns) &&
-		    in_flight == 0)
+		if (!attempts_pending(now) && in_flight == 0 &&
+		    (attempted >= options.count || is_over(now)))
 			return;
 		wait_ns = send_due(now);
 		if (wait_ns > 10000000)
 			wait_ns = 10000000;
 		timeout = (struct timespec){ 0, (long)wait_ns };
 		count = epoll_pwait2(epoll_fd, events, BATCH, &timeout, NULL);
-		for (int i = 0; i < count; i++)
-			receive(events[i].data.ptr);
+		for (int i = 0; i < count; i++) {
+			if (is_attempt(events[i].data.ptr))
+				attempt_ready(events[i].data.ptr, now_ns());
+			else
+				receive(events[i].data.ptr);
+		}
 	}
 }
 
@@ -338,11 +363,12 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGTERM, on_signal);
 	srandom((unsigned)now_ns());
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	queue_size = (uint64_t)options.sockets * SLOTS;
 	queue = calloc(queue_size, sizeof(*queue));
-	if (epoll_fd < 0 || queue == NULL)
+	if (epoll_fd < 0 || queue == NULL || !records_open())
 		die("start");
 	for (uint32_t i = 0; i < options.sockets; i++) {
 		sources[i].slots = calloc(SLOTS, sizeof(*sources[i].slots));
@@ -351,6 +377,8 @@ int main(int argc, char **argv)
 		open_source(&sources[i]);
 	}
 	run();
+	if (!records_close())
+		die("records");
 	print_result(now_ns() - started_ns);
 	return 0;
 }

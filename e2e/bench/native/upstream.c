@@ -6,7 +6,13 @@
  * 2001:db8:1::/96), so that names and addresses are many; everything else with no data.
  *
  *   upstream --address ADDRESS [--address ADDRESS ...] [--port 53] [--ttl 60] [--delay-us N]
+ *            [--control [--watch SUFFIX] [--seed N]]
+ *
+ * With --control it takes orders on standard input and tells what it saw: upstream-control.c. Answers leave
+ * in the order of the queries, so a delay that was made shorter counts once the longer ones are out.
  */
+#include "upstream.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
@@ -45,8 +51,8 @@ struct reply {
 };
 
 static uint32_t ttl = 60;
-static uint64_t delay_ns;
-static struct reply *delayed; /* a ring in the order of arrival, which is the order of dues */
+static bool has_control;
+static struct reply *delayed; /* a ring in the order of arrival */
 static uint64_t delayed_head, delayed_tail;
 
 static void die(const char *what)
@@ -148,7 +154,7 @@ static void delay(int fd, const struct msghdr *message, size_t length)
 	reply->fd = fd;
 	reply->length = (uint16_t)length;
 	reply->peer_length = message->msg_namelen;
-	reply->due_ns = now_ns() + delay_ns;
+	reply->due_ns = now_ns() + behaviour.delay_ns;
 	memcpy(&reply->peer, message->msg_name, message->msg_namelen);
 	memcpy(reply->bytes, message->msg_iov->iov_base, length);
 }
@@ -171,11 +177,14 @@ static void serve(int fd)
 	}
 	received = recvmmsg(fd, messages, BATCH, 0, NULL);
 	for (int i = 0; i < received; i++) {
-		size_t length = make_reply(bytes[i], messages[i].msg_len);
+		size_t length;
 
+		if (has_control && !control_answers(bytes[i], messages[i].msg_len))
+			continue;
+		length = make_reply(bytes[i], messages[i].msg_len);
 		if (length == 0)
 			continue;
-		if (delay_ns > 0) {
+		if (behaviour.delay_ns > 0 || delayed_head < delayed_tail) {
 			delay(fd, &messages[i].msg_hdr, length);
 			continue;
 		}
@@ -213,7 +222,8 @@ static int read_options(int argc, char **argv, const char **addresses, uint16_t 
 	static const struct option known[] = {
 		{ "address", required_argument, NULL, 'a' }, { "port", required_argument, NULL, 'p' },
 		{ "ttl", required_argument, NULL, 't' },     { "delay-us", required_argument, NULL, 'd' },
-		{ 0 },
+		{ "control", no_argument, NULL, 'c' },       { "watch", required_argument, NULL, 'w' },
+		{ "seed", required_argument, NULL, 's' },    { 0 },
 	};
 	int count = 0;
 	int option;
@@ -226,11 +236,25 @@ static int read_options(int argc, char **argv, const char **addresses, uint16_t 
 		else if (option == 't')
 			ttl = (uint32_t)strtoul(optarg, NULL, 10);
 		else if (option == 'd')
-			delay_ns = strtoull(optarg, NULL, 10) * 1000u;
+			behaviour.delay_ns = strtoull(optarg, NULL, 10) * 1000u;
+		else if (option == 'c')
+			has_control = true;
+		else if (option == 'w')
+			behaviour.watched = optarg;
+		else if (option == 's')
+			srandom((unsigned)strtoul(optarg, NULL, 10));
 		else
 			return 0;
 	}
 	return count;
+}
+
+static void watch(int epoll_fd, int fd)
+{
+	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
+
+	if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+		die("epoll_ctl");
 }
 
 int main(int argc, char **argv)
@@ -242,21 +266,23 @@ int main(int argc, char **argv)
 	struct epoll_event events[BATCH];
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	delayed = calloc(delay_ns > 0 ? DELAYED_MAX : 1, sizeof(*delayed));
+	delayed = calloc(DELAYED_MAX, sizeof(*delayed));
 	if (delayed == NULL || epoll_fd < 0)
 		die("start");
 	for (int i = 0; i < count; i++) {
-		struct epoll_event event = { .events = EPOLLIN };
+		int fd = open_socket(addresses[i], port);
 
-		event.data.fd = open_socket(addresses[i], port);
-		if (event.data.fd < 0 ||
-		    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, event.data.fd, &event) != 0)
+		if (fd < 0)
 			die(addresses[i]);
+		watch(epoll_fd, fd);
 	}
 	if (count == 0) {
-		fprintf(stderr, "upstream: --address ADDRESS [--port 53] [--ttl 60] [--delay-us N]\n");
+		fprintf(stderr, "upstream: --address ADDRESS [--port 53] [--ttl 60] [--delay-us N] "
+				"[--control [--watch SUFFIX] [--seed N]]\n");
 		return 2;
 	}
+	if (has_control)
+		watch(epoll_fd, STDIN_FILENO);
 	puts("ready");
 	fflush(stdout);
 	for (;;) {
@@ -264,9 +290,12 @@ int main(int argc, char **argv)
 		int timeout_ms = delayed_head < delayed_tail ? 1 : -1;
 		int ready = epoll_wait(epoll_fd, events, BATCH, timeout_ms);
 
-		for (int i = 0; i < ready; i++)
-			serve(events[i].data.fd);
-		if (delay_ns > 0)
-			send_delayed();
+		for (int i = 0; i < ready; i++) {
+			if (events[i].data.fd != STDIN_FILENO)
+				serve(events[i].data.fd);
+			else if (!control_read())
+				return 0;
+		}
+		send_delayed();
 	}
 }

@@ -12,7 +12,8 @@ import { fileURLToPath } from 'node:url';
 import { netnsCookie } from '@tandem/bpf-loader-node/netns';
 import { parseAddress } from '@tandem/core/net/ip';
 import type { NodeContext } from '@tandem/core/policy/cluster-state';
-import { TD_HEARTBEAT_STALE_NS, tdGroup } from '@tandem/datapath/abi.gen';
+import type { MemberPolicy } from '@tandem/core/policy/desired';
+import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
 import { Datapath, removePins } from '@tandem/datapath/datapath';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
 import {
@@ -28,6 +29,7 @@ import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
 import type { SnapshotStart } from '@tandem/dns-proxy/snapshot-start';
 import { exchangeHandler } from '@tandem/dns-proxy/sync/exchange-stream';
 import { SyncService } from '@tandem/proto/gen/services';
+import { decodePolicySnapshot } from '@tandem/proto/snapshot';
 import { GrpcServer } from '@tandem/runtime/grpc-server';
 import type { Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
@@ -40,7 +42,7 @@ import {
   removeNetworkRules,
 } from './node/network-rules.ts';
 import { PolicyController } from './policy/controller.ts';
-import { membersOf } from './policy/snapshot.ts';
+import { memberPolicyOf } from './policy/snapshot.ts';
 import { StateKeeper } from './policy/state-keeper.ts';
 import { PolicySource } from './source/policy-source.ts';
 import { PolicyServer } from './sync/policy-server.ts';
@@ -118,7 +120,6 @@ export class AgentControl {
     await services.start(datapath);
     if (signal.aborted) return;
     const policyServer = new PolicyServer(this.#log);
-    const lastRevision = Math.max(served.revision, revisionInForce(datapath));
     this.#controller = new PolicyController({
       datapath,
       server: policyServer,
@@ -128,14 +129,13 @@ export class AgentControl {
       keeper: this.#keeper,
       log: this.#log,
       nodeContext: () => this.#nodeContext(),
-      retainMembers: served.snapshot === null ? null : membersOf(served.snapshot),
-      lastRevision,
+      served: servedPolicy(served),
     });
     await this.#serve(policyServer, services);
     await services.peerCache(peerCacheTimeoutMs);
     this.#source = new PolicySource({
       directory: this.#config.source.slice('directory:'.length),
-      isInForce: lastRevision > 0,
+      isInForce: this.#controller.revision > 0,
       apply: (cluster) => this.#controller?.update(cluster) ?? Promise.resolve(),
       log: this.#log,
     });
@@ -269,11 +269,10 @@ const judgeMissing = {
   fix: 'restart the agent: it attaches them again; find out who detached them',
 };
 
-/** What the datapath enforces, whoever wrote it: revisions go on from there. */
-function revisionInForce(datapath: Datapath): number {
-  const words = new Uint32Array(datapath.map('group').mmap());
-  const applied = Atomics.load(words, tdGroup.applied_revision / 4);
-  return Math.max(applied, Atomics.load(words, tdGroup.required_revision / 4));
+/** The policy that members serve since before this process. */
+function servedPolicy({ snapshot }: SnapshotStart): MemberPolicy | null {
+  const decoded = snapshot === null ? null : decodePolicySnapshot(snapshot);
+  return decoded?.ok === true ? memberPolicyOf(decoded.value) : null;
 }
 
 function prepareDirectories({ runDir, proxyUid }: AgentConfig): void {

@@ -385,9 +385,17 @@ class DnsWorker {
     const now = this.#now();
     this.#beat(now);
     this.#follow();
-    if (this.#hasJoined) this.#takeover.tick(now);
+    if (this.#hasJoined) this.#lookAtPeers(now);
     else this.#joinWhenLinked();
     if (this.#draining === 'waiting') this.#drain(now);
+  }
+
+  /** Whoever becomes stale before the next tick is looked at when that is so, not a tick later. */
+  #lookAtPeers(monotonicNs: number): void {
+    this.#takeover.tick(monotonicNs);
+    const leftMs = (this.#takeover.staleAtNs() - monotonicNs) / 1e6;
+    if (leftMs >= heartbeatIntervalMs) return;
+    setTimeout(() => this.#takeover.tick(this.#now()), Math.ceil(leftMs) + 1);
   }
 
   #sweep(): void {

@@ -6,7 +6,7 @@
  * what a killed one left can be told by its dead pid and removed.
  */
 
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isProcessAlive, runShort, tryRun } from './process.ts';
@@ -84,10 +84,19 @@ export async function cleanupLeftovers(): Promise<string[]> {
     removed.push(name);
   }
   for (const name of listNames(tmpdir()).filter(isLeftover)) {
+    await unmountBelow(join(tmpdir(), name));
     rmSync(join(tmpdir(), name), { recursive: true, force: true });
     removed.push(name);
   }
   return removed;
+}
+
+async function unmountBelow(parent: string): Promise<void> {
+  const points = readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '')
+    .filter((point) => point.startsWith(`${parent}/`));
+  for (const point of points.toReversed()) await tryRun('umount', [point]);
 }
 
 function isLeftover(name: string): boolean {

@@ -10,7 +10,7 @@
 
 import { type ClassTable, type Compiled, type CompiledPolicy } from '@tandem/core/policy/desired';
 import { expandPolicy } from '@tandem/core/policy/expand';
-import { TD_POLICY_MAX, tdGroup } from '@tandem/datapath/abi.gen';
+import { TD_MEMBERS_MAX, TD_POLICY_MAX, tdGroup, tdMember } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { type Entry, encodeClass, encodeDnsServer, encodePolicy } from '@tandem/datapath/encode';
 import { TandemError } from '@tandem/runtime/tandem-error';
@@ -58,6 +58,21 @@ function groupWords(datapath: Datapath): Uint32Array {
 /** Tells members that what they remember of endpoints is stale. */
 function bumpGeneration(datapath: Datapath): void {
   Atomics.add(groupWords(datapath), tdGroup.generation / 4, 1);
+}
+
+/**
+ * The newest revision that the datapath or a member has heard of, of this or a former life of the agent. The
+ * snapshot on disk may be older: a full disk does not stop policy.
+ */
+export function newestRevision(datapath: Datapath): number {
+  const words = groupWords(datapath);
+  const at = (offset: number): number => words[offset / 4] as number;
+  let newest = Math.max(at(tdGroup.applied_revision), at(tdGroup.required_revision));
+  for (let member = 0; member < TD_MEMBERS_MAX; member++) {
+    const base = tdGroup.member + member * tdMember.size;
+    newest = Math.max(newest, at(base + tdMember.revision));
+  }
+  return newest;
 }
 
 /** Members below it are passed over while another one is LIVE. */

@@ -23,7 +23,7 @@ import { TandemError } from '@tandem/runtime/tandem-error';
 import { type AttachedEndpoint, attachEndpoints } from '../endpoint/attacher.ts';
 import { acknowledgeTimeoutMs, partialMax } from '../limits.ts';
 import type { PolicyServer } from '../sync/policy-server.ts';
-import { applyToDatapath, requireRevision } from './apply.ts';
+import { applyToDatapath, newestRevision, requireRevision } from './apply.ts';
 import { snapshotOf } from './snapshot.ts';
 import type { StateKeeper } from './state-keeper.ts';
 
@@ -41,10 +41,8 @@ export interface ControllerOptions {
   readonly log: Logger;
   /** Facts of the node, read anew for each compilation. */
   readonly nodeContext: () => NodeContext;
-  /** What members serve since before this process started; null: nothing, or it is not known. */
-  readonly retainMembers: MemberPolicy | null;
-  /** The revision in force before this process started. */
-  readonly lastRevision: number;
+  /** What members served before this process started; null when there was nothing, or nothing readable. */
+  readonly served: MemberPolicy | null;
 }
 
 export class PolicyController {
@@ -72,7 +70,8 @@ export class PolicyController {
 
   constructor(options: ControllerOptions) {
     this.#o = options;
-    this.#revision = options.lastRevision;
+    // A number that some member has seen with another content would not be sent to it.
+    this.#revision = Math.max(options.served?.revision ?? 0, newestRevision(options.datapath));
     this.#ids = options.keeper.loadIds();
   }
 
@@ -195,11 +194,16 @@ export class PolicyController {
     const isSameInput = cluster === this.#compiledCluster && input === this.#compiledNode;
     if (this.#applied !== null && this.#partial.length === 0 && isSameInput) return this.#applied;
     const retain = this.#applied === null ? this.#partial : [this.#applied, ...this.#partial];
-    const { retainMembers } = this.#o;
-    const isFirst = this.#applied === null && retainMembers !== null;
+    const { served } = this.#o;
     const compiled = compile(
       cluster,
-      { node, revision: this.#revision + 1, retain, ...(isFirst ? { retainMembers } : {}) },
+      {
+        node,
+        revision: this.#revision + 1,
+        retain,
+        // Until something was applied, pods may have the policies of the former life.
+        ...(served === null || this.#applied !== null ? {} : { served }),
+      },
       this.#ids,
     );
     this.#compileDiagnostics = compiled.diagnostics;

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a compilation gives to DNS members, as the snapshot that is streamed and kept on disk, and back. */
+/** What a compilation gives to DNS members, as the snapshot that is streamed and kept on disk. */
 
 import { type Pattern, patternFromCanonical } from '@tandem/core/dns/pattern';
 import type { MemberPolicy } from '@tandem/core/policy/desired';
-import { PatternContext, type PolicySnapshotInit } from '@tandem/proto/gen/messages';
-import { decodePolicySnapshot } from '@tandem/proto/snapshot';
+import {
+  PatternContext,
+  type PolicySnapshot,
+  type PolicySnapshotInit,
+} from '@tandem/proto/gen/messages';
 
 export function snapshotOf(
   policy: MemberPolicy,
@@ -41,14 +44,8 @@ export function snapshotOf(
   };
 }
 
-const protocolTcp = 6;
-const protocolUdp = 17;
-
-/** What members serve by a snapshot; null when it is of no use. */
-export function membersOf(bytes: Uint8Array): MemberPolicy | null {
-  const decoded = decodePolicySnapshot(bytes);
-  if (!decoded.ok) return null;
-  const snapshot = decoded.value;
+/** What a snapshot says, in the terms of a compilation; null when a pattern of it is not canonical. */
+export function memberPolicyOf(snapshot: PolicySnapshot): MemberPolicy | null {
   const patterns: Pattern[] = [];
   for (const { text, context } of snapshot.patterns) {
     const isDns = context === PatternContext.PATTERN_CONTEXT_DNS_RULE;
@@ -56,23 +53,18 @@ export function membersOf(bytes: Uint8Array): MemberPolicy | null {
     if (pattern === null) return null;
     patterns.push(pattern);
   }
-  const { revision, endpoints, selectors, ruleSets, policies, trustedServers, neverLearn } =
-    snapshot;
+  // Not the matcher: it is megabytes, and this is kept.
+  const { compiledMatcher: _matcher, ...rest } = snapshot;
   return {
-    revision,
-    endpoints,
+    ...rest,
     patterns,
-    selectors,
-    ruleSets,
-    policies: policies.map(({ id, servers }) => ({
+    policies: snapshot.policies.map(({ id, servers }) => ({
       id,
       servers: servers.map(({ server, protocol, ruleSetId }) => ({
         server,
-        protocol: protocol === protocolTcp ? protocolTcp : protocolUdp,
+        protocol: protocol === 6 ? 6 : 17,
         ruleSetId,
       })),
     })),
-    trustedServers,
-    neverLearn,
   };
 }

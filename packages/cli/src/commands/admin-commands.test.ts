@@ -192,7 +192,7 @@ test('fqdn list: names are escaped, expiry and scope are told', async () => {
   });
   const run = await cli(['fqdn', 'list', '--name', '*.example.com', ...node.flags]);
   assert.deepEqual(node.filters, ['*.example.com']);
-  assert.match(run.stdout, /www\.example\.com\. +203\.0\.113\.10 +59 s +all +- +2/);
+  assert.match(run.stdout, /www\.example\.com\. +203\.0\.113\.10 +59 s +all +2/);
   assert.match(run.stdout, /\\027\\09131m\\\.\\034\.co\. +2001:db8::1 +expired +policy 77/);
   const json = await cli(['fqdn', 'list', '-o', 'json', ...node.flags]);
   const { names } = JSON.parse(json.stdout) as { names: { name: string; selectorIds: number[] }[] };

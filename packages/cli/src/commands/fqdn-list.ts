@@ -27,8 +27,6 @@ interface FqdnReport {
   /** Otherwise the policy that asked; 0: counts for none. */
   readonly policyId: number;
   readonly namespaceId: number;
-  /** The server that answered, null when not known. */
-  readonly server: string | null;
   readonly selectorIds: readonly number[];
 }
 
@@ -62,7 +60,6 @@ function reportOf({ mapping, expiresInS, selectorIds }: FqdnEntry): readonly Fqd
       isTrusted: mapping.trusted,
       policyId: mapping.policyId,
       namespaceId: mapping.namespaceId,
-      server: mapping.server.length === 16 ? formatAddress(mapping.server) : null,
       selectorIds,
     },
   ];
@@ -76,7 +73,6 @@ function print(out: Printer, names: readonly FqdnReport[]): void {
       { title: 'ADDRESS' },
       { title: 'EXPIRES', isNumeric: true },
       { title: 'COUNTS FOR' },
-      { title: 'SERVER' },
       { title: 'SELECTORS', isNumeric: true },
     ],
     names.map((entry) => [
@@ -84,7 +80,6 @@ function print(out: Printer, names: readonly FqdnReport[]): void {
       entry.address,
       entry.expiresInSeconds > 0 ? formatDuration(entry.expiresInSeconds * 1000) : 'expired',
       entry.isTrusted ? 'all' : entry.policyId === 0 ? 'none' : `policy ${entry.policyId}`,
-      entry.server ?? '-',
       String(entry.selectorIds.length),
     ]),
   );

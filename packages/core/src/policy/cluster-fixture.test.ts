@@ -15,7 +15,7 @@ import { parseObject } from '../k8s/parse-object.ts';
 import { formatAddress, type Prefix, parseAddress, parsePrefix } from '../net/ip.ts';
 import type { ClusterState, NodeContext, PolicyState } from './cluster-state.ts';
 import { compile } from './compile.ts';
-import type { Compiled, MemberRuleSet } from './desired.ts';
+import type { Compiled, MemberPolicy, MemberRuleSet } from './desired.ts';
 import { parseCiliumPolicy } from './parse-cilium.ts';
 import { formatPolicyRef } from './rule.ts';
 import { StableIds } from './stable-ids.ts';
@@ -168,12 +168,17 @@ export function clusterOf(objects: readonly Raw[]): ClusterState {
 
 export function compileObjects(
   objects: readonly Raw[],
-  options: { readonly node?: Partial<NodeContext>; readonly retain?: readonly Compiled[] } = {},
+  options: {
+    readonly node?: Partial<NodeContext>;
+    readonly retain?: readonly Compiled[];
+    readonly served?: MemberPolicy;
+  } = {},
   ids: StableIds = StableIds.empty(),
 ): Compiled {
   const context = { ...node, ...options.node };
-  const retain = options.retain ?? [];
-  return compile(clusterOf(objects), { node: context, revision: 1, retain }, ids);
+  const { retain = [], served } = options;
+  const rest = served === undefined ? { retain } : { retain, served };
+  return compile(clusterOf(objects), { node: context, revision: 1, ...rest }, ids);
 }
 
 /** Two nodes, two namespaces, the cluster's DNS and a few pods. */

@@ -62,8 +62,8 @@ export interface CompileOptions {
    */
   readonly retain?: readonly Compiled[];
   /**
-   * What members served before this process started: endpoints in the kernel name its policies until the
-   * first result of this process is applied.
+   * What DNS members serve from before this process, while `retain` does not say it: they keep knowing these
+   * policies too.
    */
-  readonly retainMembers?: MemberPolicy;
+  readonly served?: MemberPolicy;
 }

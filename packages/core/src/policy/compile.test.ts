@@ -21,7 +21,7 @@ import {
   service,
 } from './cluster-fixture.test.ts';
 import { compile } from './compile.ts';
-import type { Compiled, EndpointDesired } from './desired.ts';
+import type { Compiled, EndpointDesired, MemberPolicy } from './desired.ts';
 import { expandPolicy } from './expand.ts';
 import { ClassFlag, classNone, EndpointFlag, selectorBit } from './kernel-numbers.ts';
 import { StableIds } from './stable-ids.ts';
@@ -340,6 +340,31 @@ const dnsAndName: Raw = {
     },
   ],
 };
+
+test('what members serve from before this process stays known beside what is new', () => {
+  const before = compileObjects([...basicObjects, cnp('shop/p', dnsAndName)]).members;
+  const other: Raw = {
+    endpointSelector: web,
+    egress: [{ toEndpoints: [kubeDns], toPorts: dnsRule('*.other') }],
+  };
+  const objects = [...basicObjects, cnp('shop/q', other)];
+  const alone = compileObjects(objects).members;
+  const { members } = compileObjects(objects, { served: before });
+  const textsOf = (policy: MemberPolicy): string[] => policy.patterns.map(({ text }) => text);
+  assert.deepEqual(new Set(textsOf(members)), new Set([...textsOf(before), ...textsOf(alone)]));
+  const idsOf = (list: readonly { readonly id: number }[]): number[] => list.map(({ id }) => id);
+  for (const field of ['policies', 'selectors', 'ruleSets'] as const) {
+    const wanted = new Set([...idsOf(before[field]), ...idsOf(alone[field])]);
+    assert.deepEqual(new Set(idsOf(members[field])), wanted, field);
+  }
+  // A policy of before says what it said, by its own rule sets.
+  for (const { id, servers } of before.policies) {
+    assert.deepEqual(members.policies.find((policy) => policy.id === id)?.servers, servers);
+  }
+  assert.deepEqual(members.endpoints, alone.endpoints);
+  // Serving what is served already changes nothing.
+  assert.deepEqual(compileObjects(objects, { served: alone }).members, alone);
+});
 
 test('selectors: shared with trusted servers only, a private one beside it with any other', () => {
   // The DNS pod may be asked under its own address too, which is nobody's configured resolver.

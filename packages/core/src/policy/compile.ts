@@ -63,7 +63,7 @@ export function compile(
   for (const { policies, members: earlier } of options.retain ?? []) {
     members.retain(policies.values(), earlier);
   }
-  if (options.retainMembers !== undefined) members.retainAll(options.retainMembers);
+  if (options.served !== undefined) members.retainServed(options.served);
 
   const isHeld = holdRule(cluster, specs);
   const policyOf = (local: LocalPod): CompiledPolicy | null =>

@@ -53,50 +53,40 @@ export class MemberPolicyBuilder {
 
   /** Keeps those policies of an earlier result that this one does not have. */
   retain(policies: Iterable<CompiledPolicy>, earlier: MemberPolicy): void {
-    const selectors = new Map(earlier.selectors.map((selector) => [selector.id, selector]));
-    const ruleSets = new Map(earlier.ruleSets.map((ruleSet) => [ruleSet.id, ruleSet]));
-    const servers = new Map(earlier.policies.map((policy) => [policy.id, policy.servers]));
-    const patternAt = (index: number): Pattern => {
-      const pattern = earlier.patterns[index];
-      assert(pattern !== undefined, 'an earlier result is consistent');
-      return pattern;
-    };
+    const content = contentOf(earlier);
     for (const policy of policies) {
       if (this.#policies.has(policy.id)) continue;
       for (const id of policy.rules.flatMap(({ fqdnSelectors }) => fqdnSelectors)) {
-        const selector = selectors.get(id);
+        const selector = content.selectors.get(id);
         assert(selector !== undefined, 'an earlier result has the selectors of its policies');
-        this.addSelector(id, patternAt(selector.patternIndex), selector.policyId);
+        this.addSelector(id, content.patternAt(selector.patternIndex), selector.policyId);
       }
-      const own = servers.get(policy.id) ?? [];
-      for (const { ruleSetId } of own) {
-        const ruleSet = ruleSets.get(ruleSetId);
-        assert(ruleSet !== undefined, 'an earlier result has the rule sets of its policies');
-        this.addRuleSet(ruleSetId, ruleSet.matchAll, ruleSet.patternIndexes.map(patternAt));
-      }
-      this.addPolicy(policy.id, own);
+      this.#retainServers(policy.id, content);
     }
   }
 
   /**
-   * Keeps all of what the members of an earlier life of the agent serve: which of it the kernel still
-   * names is not known.
+   * Keeps all that members serve now, where nothing else is known of it (an agent that has just started): an
+   * endpoint may have any of these policies until it gets its new one.
    */
-  retainAll({ patterns, selectors, ruleSets, policies }: MemberPolicy): void {
-    const patternAt = (index: number): Pattern => {
-      const pattern = patterns[index];
-      assert(pattern !== undefined, 'an earlier result is consistent');
-      return pattern;
-    };
-    for (const { id, patternIndex, policyId } of selectors) {
-      if (!this.#selectors.has(id)) this.addSelector(id, patternAt(patternIndex), policyId);
+  retainServed(served: MemberPolicy): void {
+    const content = contentOf(served);
+    for (const { id, patternIndex, policyId } of served.selectors) {
+      if (!this.#selectors.has(id)) this.addSelector(id, content.patternAt(patternIndex), policyId);
     }
-    for (const { id, matchAll, patternIndexes } of ruleSets) {
-      this.addRuleSet(id, matchAll, patternIndexes.map(patternAt));
+    for (const { id } of served.policies) {
+      if (!this.#policies.has(id)) this.#retainServers(id, content);
     }
-    for (const { id, servers } of policies) {
-      if (!this.#policies.has(id)) this.addPolicy(id, servers);
+  }
+
+  #retainServers(policyId: number, { servers, ruleSets, patternAt }: Content): void {
+    const own = servers.get(policyId) ?? [];
+    for (const { ruleSetId } of own) {
+      const ruleSet = ruleSets.get(ruleSetId);
+      assert(ruleSet !== undefined, 'an earlier result has the rule sets of its policies');
+      this.addRuleSet(ruleSetId, ruleSet.matchAll, ruleSet.patternIndexes.map(patternAt));
     }
+    this.addPolicy(policyId, own);
   }
 
   build(
@@ -140,6 +130,27 @@ export class MemberPolicyBuilder {
     this.#patterns.set(key, pattern);
     return pattern;
   }
+}
+
+/** An earlier result by its ids. */
+interface Content {
+  readonly selectors: ReadonlyMap<number, MemberSelector>;
+  readonly ruleSets: ReadonlyMap<number, MemberRuleSet>;
+  readonly servers: ReadonlyMap<number, readonly MemberServer[]>;
+  readonly patternAt: (index: number) => Pattern;
+}
+
+function contentOf({ selectors, ruleSets, policies, patterns }: MemberPolicy): Content {
+  return {
+    selectors: new Map(selectors.map((selector) => [selector.id, selector])),
+    ruleSets: new Map(ruleSets.map((ruleSet) => [ruleSet.id, ruleSet])),
+    servers: new Map(policies.map((policy) => [policy.id, policy.servers])),
+    patternAt: (index) => {
+      const pattern = patterns[index];
+      assert(pattern !== undefined, 'an earlier result is consistent');
+      return pattern;
+    },
+  };
 }
 
 function patternKey({ context, text }: Pattern): string {

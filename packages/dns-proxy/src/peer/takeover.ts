@@ -120,6 +120,19 @@ export class Takeover {
     for (const peer of this.#peers) this.#update(peer, monotonicNs);
   }
 
+  /**
+   * When the next of the members that beat now would be taken for hung, if it did not beat again: CLOCK_MONOTONIC
+   * ns, Infinity if none would.
+   */
+  staleAtNs(): number {
+    let earliest = Infinity;
+    for (const { member, isAway } of this.#peers) {
+      const beatNs = this.#o.group.beatNsOf(member);
+      if (!isAway && beatNs !== 0) earliest = Math.min(earliest, beatNs + TD_HEARTBEAT_STALE_NS);
+    }
+    return earliest;
+  }
+
   close(): void {
     for (const peer of this.#peers) {
       for (const listeners of peer.listeners) this.#close(listeners);

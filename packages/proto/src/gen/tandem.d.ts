@@ -1194,9 +1194,6 @@ export namespace tandem {
             /** Not trusted: the policy that asked, whose private selectors it counts for. 0 then: counts for nobody. */
             policyId: number;
 
-            /** The server that answered, as the pod sees it. 16 bytes or empty. */
-            server: Uint8Array;
-
             /**
              * Encodes the specified FqdnMapping message. Does not implicitly {@link tandem.v1.FqdnMapping.verify|verify} messages.
              * @param message FqdnMapping message or plain object to encode
@@ -1238,9 +1235,6 @@ export namespace tandem {
 
                 /** Not trusted: the policy that asked, whose private selectors it counts for. 0 then: counts for nobody. */
                 policyId?: (number|null);
-
-                /** The server that answered, as the pod sees it. 16 bytes or empty. */
-                server?: (Uint8Array|null);
 
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];

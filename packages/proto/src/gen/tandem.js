@@ -1793,7 +1793,6 @@ export const tandem = $root.tandem = (() => {
             FqdnMapping.prototype.namespaceId = 0;
             FqdnMapping.prototype.trusted = false;
             FqdnMapping.prototype.policyId = 0;
-            FqdnMapping.prototype.server = $util.newBuffer([]);
 
             FqdnMapping.encode = function (message, writer, _depth) {
                 if (!writer)
@@ -1814,8 +1813,6 @@ export const tandem = $root.tandem = (() => {
                     writer.uint32(40).bool(message.trusted);
                 if (message.policyId != null && $Object.hasOwnProperty.call(message, "policyId") && message.policyId !== 0)
                     writer.uint32(48).uint32(message.policyId);
-                if (message.server != null && $Object.hasOwnProperty.call(message, "server") && message.server.length)
-                    writer.uint32(58).bytes(message.server);
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                     for (let i = 0; i < message.$unknowns.length; ++i)
                         writer.raw(message.$unknowns[i]);
@@ -1901,15 +1898,6 @@ export const tandem = $root.tandem = (() => {
                                 message.policyId = value;
                             else
                                 delete message.policyId;
-                            continue;
-                        }
-                    case 7: {
-                            if (wireType !== 2)
-                                break;
-                            if ((value = reader.bytes()).length)
-                                message.server = value;
-                            else
-                                delete message.server;
                             continue;
                         }
                     }

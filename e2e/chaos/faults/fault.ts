@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What a fault of the catalogue is. */
+
+import type { RunContext } from '../run.ts';
+import type { Stage } from '../stage.ts';
+
+export interface Fault {
+  readonly name: string;
+  /** For `--list`. */
+  readonly what: string;
+  /** Whom it may hit; the seed chooses. */
+  readonly victims: readonly string[];
+  /** Answers after more than a second are right: nobody was there, or the upstream was not. */
+  readonly mayBeLate?: boolean;
+  /** Addresses may find no room in the map: what was answered then need not be reachable. */
+  readonly mayNotLearn?: boolean;
+  /** Before the load starts; what it returns is undone after the run. */
+  readonly prepare?: (stage: Stage, victim: string) => Promise<AsyncDisposable>;
+  readonly inject: (context: RunContext, victim: string) => Promise<void>;
+  /** What must hold afterwards beside the answers; throws what does not. */
+  readonly check?: (stage: Stage, victim: string) => Promise<void>;
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** ./run chaos: runs the parts, prints what they say, writes the report. */
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { pageOf } from './html.ts';
+import { listText } from './list.ts';
+import { type CommandLine, help, readCommandLine } from './options.ts';
+import { type ChaosOptions, type PartResult, runPart } from './part.ts';
+import { isHeld, mergeInto, textOf } from './report.ts';
+
+/** One line that is overwritten, on a terminal; elsewhere lines. */
+function progress(text: string): void {
+  process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text}\n`);
+}
+
+async function run(command: CommandLine): Promise<number> {
+  const { tier, seed, faults, rounds, seconds, jsonFile, htmlFile } = command;
+  const results: PartResult[] = [];
+  for (const part of command.parts) {
+    const options: ChaosOptions = {
+      seed,
+      tier,
+      ...(faults === undefined ? {} : { faults }),
+      ...(rounds === undefined ? {} : { rounds }),
+      ...(seconds === undefined ? {} : { seconds }),
+      progress: (text) => progress(`${part.name}: ${text}`),
+    };
+    progress(`${part.name}: starting`);
+    const result = await runPart(part, options);
+    progress('');
+    console.log(`${textOf(result)}\n`);
+    results.push(result);
+    // After each part: a run that is cut short has told what it saw.
+    write(jsonFile, () => `${JSON.stringify(mergeInto(jsonFile, results))}\n`);
+    write(htmlFile, () => pageOf(mergeInto(jsonFile, results)));
+  }
+  for (const file of [jsonFile, htmlFile]) if (file !== undefined) console.log(`written: ${file}`);
+  const held = isHeld(mergeInto(undefined, results));
+  console.log(held ? 'every bound held' : 'SOME BOUNDS ARE BROKEN');
+  return held ? 0 : 1;
+}
+
+function write(file: string | undefined, text: () => string): void {
+  if (file === undefined) return;
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, text());
+}
+
+async function main(): Promise<number> {
+  let command: CommandLine;
+  try {
+    command = readCommandLine(process.argv.slice(2), new Date().toISOString().slice(0, 10));
+  } catch (error) {
+    process.stderr.write(`chaos: ${(error as Error).message}\n`);
+    return 2;
+  }
+  if (command.action !== 'run') {
+    process.stdout.write(command.action === 'help' ? help : listText());
+    return 0;
+  }
+  return run(command);
+}
+
+process.exitCode = await main();

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** A snapshot and back: an agent that starts knows what its former life had put in force. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { patternFromCanonical } from '@tandem/core/dns/pattern';
+import { parseAddress } from '@tandem/core/net/ip';
+import type { MemberPolicy } from '@tandem/core/policy/desired';
+import { decodePolicySnapshot, encodePolicySnapshot } from '@tandem/proto/snapshot';
+import { memberPolicyOf, snapshotOf } from './snapshot.ts';
+
+const address = (text: string): Uint8Array => parseAddress(text) as Uint8Array;
+const pattern = (text: string, context: 'rules.dns' | 'toFQDNs') => {
+  const found = patternFromCanonical(text, context);
+  assert.ok(found !== null, text);
+  return found;
+};
+
+const policy: MemberPolicy = {
+  revision: 7,
+  endpoints: [
+    {
+      ...{ address: address('10.1.0.11'), endpointId: 1, policyId: 3, namespaceId: 2 },
+      ...{ namespace: 'default', pod: 'client' },
+    },
+  ],
+  patterns: [pattern('*.a.test.', 'rules.dns'), pattern('b.test.', 'toFQDNs')],
+  selectors: [{ id: 0x8000_0001, patternIndex: 1, policyId: 3 }],
+  ruleSets: [{ id: 5, patternIndexes: [0], matchAll: false }],
+  policies: [
+    { id: 3, servers: [{ server: address('10.96.0.10'), protocol: 17, ruleSetId: 5 }] },
+    { id: 4, servers: [] },
+  ],
+  trustedServers: [address('10.96.0.10')],
+  neverLearn: [{ address: address('10.1.0.0'), bits: 112 }],
+};
+
+test('what is written is what is read', () => {
+  const encoded = encodePolicySnapshot(snapshotOf(policy, 'node-1', 1));
+  assert.ok(encoded.ok);
+  const decoded = decodePolicySnapshot(encoded.value);
+  assert.ok(decoded.ok);
+  const read = memberPolicyOf(decoded.value);
+  assert.ok(read !== null);
+  const again = encodePolicySnapshot(snapshotOf(read, 'node-1', 1));
+  assert.ok(again.ok);
+  assert.deepEqual(again.value, encoded.value);
+  assert.deepEqual(read.patterns, policy.patterns);
+});
+
+test('a pattern that is not canonical makes it useless', () => {
+  const encoded = encodePolicySnapshot(snapshotOf(policy, 'node-1', 1));
+  assert.ok(encoded.ok);
+  const decoded = decodePolicySnapshot(encoded.value);
+  assert.ok(decoded.ok);
+  const [first] = decoded.value.patterns;
+  assert.ok(first !== undefined);
+  assert.equal(
+    memberPolicyOf({ ...decoded.value, patterns: [{ ...first, text: 'not..canonical' }] }),
+    null,
+  );
+});
