@@ -11,11 +11,59 @@ import { GrpcClient } from '@tandem/runtime/grpc-client';
 import { waitFor } from '@tandem/testing/wait';
 import { type ProcessName, proxyUid, type TandemNode } from './tandem-node.ts';
 
+/** What does not hold, as a process says: codes of its degradations with their messages. */
+export async function degradedOf(
+  tandem: TandemNode,
+  name: ProcessName,
+): Promise<ReadonlyMap<string, string>> {
+  using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
+  return await readDegraded(client); // the client ends with this scope
+}
+
+/** Waits until a process says that something does not hold; returns how it says it. */
+export async function waitForDegraded(
+  tandem: TandemNode,
+  name: ProcessName,
+  code: string,
+): Promise<string> {
+  const what = `${name} to say ${code}`;
+  return pollDegraded(tandem, name, what, (degraded) => degraded.get(code) ?? null);
+}
+
+/** Waits until a process no longer says it. */
+export async function waitForMended(
+  tandem: TandemNode,
+  name: ProcessName,
+  code: string,
+): Promise<void> {
+  const what = `${name} not to say ${code} any more`;
+  await pollDegraded(tandem, name, what, (degraded) => !degraded.has(code));
+}
+
+/** Over one connection: a server takes so many and no more. */
+async function pollDegraded<T>(
+  tandem: TandemNode,
+  name: ProcessName,
+  what: string,
+  read: (degraded: ReadonlyMap<string, string>) => T,
+): Promise<Exclude<T, false | null | undefined>> {
+  using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
+  return await waitFor(async () => read(await readDegraded(client)), { what, timeoutMs: 10_000 });
+}
+
+async function readDegraded(client: GrpcClient): Promise<ReadonlyMap<string, string>> {
+  const { degraded } = await client.unary(AdminService.status, {});
+  return new Map(degraded.map(({ code, message }) => [code, message]));
+}
+
+function adminPath(tandem: TandemNode, name: ProcessName): string {
+  const { runDirectory } = tandem;
+  return name === 'agent' ? agentAdminPath(runDirectory) : proxyAdminPath(runDirectory);
+}
+
 /** "name address" of each entry of a process's name cache, sorted. */
 export async function listFqdn(tandem: TandemNode, name: ProcessName): Promise<string[]> {
-  const path =
-    name === 'agent' ? agentAdminPath(tandem.runDirectory) : proxyAdminPath(tandem.runDirectory);
-  using client = new GrpcClient({ path, serverUids: [proxyUid] });
+  using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
   const entries: string[] = [];
   for await (const page of client.serverStream(AdminService.listFqdn, {})) {
     for (const { mapping } of page.entries) {

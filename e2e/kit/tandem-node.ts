@@ -38,8 +38,8 @@ const bpffs = '/sys/fs/bpf';
 export const proxyUid = 65_532;
 const startTimeoutMs = 30_000;
 
-const script = (path: string): string =>
-  fileURLToPath(new URL(`../../packages/${path}`, import.meta.url));
+const ownPackages = fileURLToPath(new URL('../../packages', import.meta.url));
+const script = (path: string, packages: string = ownPackages): string => join(packages, path);
 
 export type ProcessName = 'agent' | 'proxy';
 
@@ -54,6 +54,13 @@ export interface TandemNodeOptions {
     name: ProcessName,
     tandem: TandemNode,
   ) => Readonly<Record<string, string>>;
+}
+
+export interface ProcessOptions {
+  /** The `packages` directory of another build; default this one's. */
+  readonly packages?: string;
+  /** Beside those of the node, by flag. */
+  readonly flags?: Readonly<Record<string, string | number>>;
 }
 
 let nextNode = 0;
@@ -120,12 +127,23 @@ export class TandemNode implements AsyncDisposable {
     await this.waitForMembers(['agent', 'proxy']);
   }
 
-  async startProcess(name: ProcessName): Promise<RunningProcess> {
+  async startProcess(name: ProcessName, options: ProcessOptions = {}): Promise<RunningProcess> {
     if (this.isAlive(name)) throw new Error(`${name} runs already`);
+    const started = await this.startBeside(name, options);
+    this.#processes.set(name, started);
+    return started;
+  }
+
+  /** Starts another process of a kind, which the node's own methods do not know. */
+  async startBeside(name: ProcessName, options: ProcessOptions = {}): Promise<RunningProcess> {
+    const { packages } = options;
     const program =
       name === 'agent'
-        ? [process.execPath, script('agent/dist/main.js')]
-        : ['env', `TANDEM_NODE=${process.execPath}`, script('dns-proxy/bin/tandem-dns-proxy')];
+        ? [process.execPath, script('agent/dist/main.js', packages)]
+        : [
+            ...['env', `TANDEM_NODE=${process.execPath}`],
+            script('dns-proxy/bin/tandem-dns-proxy', packages),
+          ];
     const capabilities = await proxyCapabilities();
     const identity =
       name === 'agent'
@@ -138,12 +156,16 @@ export class TandemNode implements AsyncDisposable {
             ...['--pdeathsig', 'KILL'],
           ];
     const [command, ...rest] = [...identity, ...program];
-    const process_ = startProcess(
-      ...this.node.node.enter(command as string, [...rest, ...this.#flags(name)]),
-      { env: { ...process.env, ...this.#options.environment?.(name, this) } },
-    );
-    this.#processes.set(name, process_);
-    return process_;
+    const args = [...rest, ...this.#flags(name, options.flags)];
+    return startProcess(...this.node.node.enter(command as string, args), {
+      env: { ...process.env, ...this.#options.environment?.(name, this) },
+    });
+  }
+
+  /** A process that `startBeside` started is the node's from now on. */
+  adopt(name: ProcessName, running: RunningProcess): void {
+    if (this.isAlive(name)) throw new Error(`${name} runs already`);
+    this.#processes.set(name, running);
   }
 
   /** The running process; throws when there is none. */
@@ -167,6 +189,11 @@ export class TandemNode implements AsyncDisposable {
   async kill(name: ProcessName): Promise<void> {
     this.signal(name, 'SIGKILL');
     await this.process(name).exited;
+  }
+
+  /** Where the processes leave files, unless options say otherwise. */
+  get stateDirectory(): string {
+    return join(this.disk, 'state');
   }
 
   /** What both processes logged last, for errors. */
@@ -250,11 +277,11 @@ export class TandemNode implements AsyncDisposable {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  #flags(name: ProcessName): string[] {
+  #flags(name: ProcessName, more: ProcessOptions['flags'] = {}): string[] {
     const options: Record<string, string | number> = {
       'bpffs-dir': this.pinRoot,
       'run-dir': this.runDirectory,
-      'state-dir': join(this.disk, 'state'),
+      'state-dir': this.stateDirectory,
       'log-format': 'text',
       'drain-timeout': '2s',
       'fqdn-grace-seconds': 0,
@@ -268,7 +295,7 @@ export class TandemNode implements AsyncDisposable {
         ...this.#options.agentOptions,
       });
     }
-    return Object.entries(options).map(([flag, value]) => `--${flag}=${value}`);
+    return Object.entries({ ...options, ...more }).map(([flag, value]) => `--${flag}=${value}`);
   }
 }
 

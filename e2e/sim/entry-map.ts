@@ -5,7 +5,7 @@
 
 export class EntryMap {
   readonly keySize: number;
-  readonly valueSize: number;
+  readonly valueBytes: number;
   readonly #entries = new Map<string, readonly [key: Uint8Array, value: Uint8Array]>();
   /** Called before each change: the writer may be stopped or killed between two. */
   readonly #seam: () => void;
@@ -17,7 +17,7 @@ export class EntryMap {
     onChange: (key: Uint8Array, value: Uint8Array | null) => void = () => undefined,
   ) {
     this.keySize = sizes.key;
-    this.valueSize = sizes.value;
+    this.valueBytes = sizes.value;
     this.#seam = seam;
     this.#onChange = onChange;
   }
@@ -49,7 +49,7 @@ export class EntryMap {
     for (let i = 0; i < count; i++) {
       this.#seam();
       const key = keys.slice(i * this.keySize, (i + 1) * this.keySize);
-      const value = values.slice(i * this.valueSize, (i + 1) * this.valueSize);
+      const value = values.slice(i * this.valueBytes, (i + 1) * this.valueBytes);
       this.#entries.set(textOf(key), [key, value]);
       this.#onChange(key, value);
     }

@@ -3,7 +3,8 @@
 
 /** What the agent's maps hold when a policy is applied and nothing has failed. */
 
-import { applyToDatapath } from '@tandem/agent/policy/apply';
+import { type AppliedMaps, applyToDatapath } from '@tandem/agent/policy/apply';
+import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import {
   tdClass,
   tdClassKey,
@@ -14,7 +15,7 @@ import {
   tdPolicy,
   tdPolicyKey,
 } from '@tandem/datapath/abi.gen';
-import type { Datapath } from '@tandem/datapath/datapath';
+import { AgentTable } from '@tandem/datapath/agent-table';
 import { encodeEndpoint } from '@tandem/datapath/encode';
 import { EntryMap } from './entry-map.ts';
 import type { PolicyOfVariant } from './universe.ts';
@@ -41,8 +42,9 @@ export function initialMaps(policy: PolicyOfVariant): Record<MapName, EntryMap> 
     const group = new ArrayBuffer(tdGroup.size);
     applyToDatapath({
       datapath: {
-        map: (name: string) => (name === 'group' ? { mmap: () => group } : found[name as MapName]),
-      } as unknown as Datapath,
+        map: () => ({ mmap: () => group }),
+        table: (name: string) => new AgentTable(found[name as MapName] as unknown as BpfMap, null),
+      } as unknown as AppliedMaps,
       compiled: policy.compiled,
       retained: new Map(),
       endpoints: endpointsOf(policy),

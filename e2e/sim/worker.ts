@@ -177,6 +177,7 @@ export class SimWorker {
       clock: this.#clock,
       readClock: () => this.#readClock(this.#clock),
       readListeners: () => this.#readListeners(),
+      onInstalled: (revision) => life.main.fromWorker.push({ kind: 'installed', revision }),
       after: (ms, work) => this.#timers.push({ dueNs: world.nowNs + ms * 1e6, work }),
       onDrained: () => life.main.fromWorker.push({ kind: 'drained' }),
     });
@@ -337,7 +338,6 @@ export class SimWorker {
       this.policy = policy;
       this.life.world.trace.note('installs', revision, policy.variant, 0, this.life.name);
       this.member.install(new PolicyTables({ ...policy.image, revision }));
-      this.life.main.fromWorker.push({ kind: 'installed', revision });
     } else if (message.kind === 'drain') {
       this.member.drain(message.tokenTimeoutMs);
     } else {
@@ -368,6 +368,7 @@ export class SimWorker {
       if (event.kind === 'hello') {
         this.#links.set(link, member);
         this.#takeover.onLinked({ member, listeners: event.fds }, this.member.now());
+        this.member.linked();
       } else {
         this.#links.delete(link);
         // A later life has linked already: nobody is lost.

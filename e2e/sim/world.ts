@@ -6,9 +6,11 @@
  * here. See docs/adr/0006-simulation.md.
  */
 
+import type { AppliedMaps } from '@tandem/agent/policy/apply';
+import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import { rcodeNoError } from '@tandem/core/dns/constants';
 import { tdEndpoint, tdGroup, tdListenerKind } from '@tandem/datapath/abi.gen';
-import type { Datapath } from '@tandem/datapath/datapath';
+import { AgentTable } from '@tandem/datapath/agent-table';
 import { regionBytes } from '@tandem/dns-proxy/journal/region';
 import { EntryMap } from './entry-map.ts';
 import { type FaultName, Faults } from './faults.ts';
@@ -156,12 +158,13 @@ export class World {
     return this.#fd;
   }
 
-  datapath(thread: Thread): Pick<Datapath, 'map'> {
+  datapath(thread: Thread): AppliedMaps {
     this.#writer = thread;
     return {
-      map: (name: string) =>
-        name === 'group' ? { mmap: () => this.group } : this.#maps.get(name as MapName),
-    } as unknown as Pick<Datapath, 'map'>;
+      map: (name: string) => (name === 'group' ? { mmap: () => this.group } : null),
+      table: (name: string) =>
+        new AgentTable(this.#maps.get(name as MapName) as unknown as BpfMap, null),
+    } as unknown as AppliedMaps;
   }
 
   /** The machine sleeps: only the clock of mappings goes on. */

@@ -219,7 +219,9 @@ struct td_member {
 	__u64 epoch;     /* CLOCK_BOOTTIME ns of its start: tells two lives of one index apart */
 	__u32 revision;  /* policy revision that it serves */
 	__u32 role;      /* 0 agent, 1 dns-proxy */
-	__u64 reserved[12];
+	__u32 abi_version; /* TD_ABI_VERSION of the member; 0 before there was this field */
+	__u32 reserved0;
+	__u64 reserved[11];
 };
 struct td_group {
 	__u32 abi_version;
@@ -236,7 +238,11 @@ struct td_group {
 	__u32 events_beat_ms;    /* CLOCK_MONOTONIC of the holder's last look, wraps */
 	__u32 events_lost_told;  /* how much of counters EVENTS_LOST and EVENTS_LIMITED was reported, wraps */
 	__u32 events_limited_told;
-	__u64 reserved[11];
+	__u32 loads;             /* incremented after an agent swapped its programs in: members open pins anew */
+	__u32 agent_abi;         /* ABI version whose maps the agent writes; 0 before the first load */
+	__u32 kept_abi;          /* the oldest ABI version whose maps it keeps in step with its own */
+	__u32 reserved0;
+	__u64 reserved[9];
 	struct td_member member[TD_MEMBERS_MAX];
 };
 

@@ -10,6 +10,8 @@ export const fileBytesMax: number = 8 << 20;
 export const settleMs = 100;
 /** It is read again anyway this often. */
 export const rescanIntervalMs = 5000;
+/** And this often while it cannot be read at all. */
+export const unreachableRescanMs = 500;
 
 /** How often the datapath is compared with what it should be: links, rules, maps, the selector. */
 export const reconcileIntervalMs = 5000;

@@ -34,7 +34,8 @@ async function main(): Promise<number> {
   for (const warning of warnings) log.warn(warning);
   const lifecycle = new Lifecycle({
     log,
-    startTimeoutMs: 120_000,
+    // It may have to wait for the end of another agent.
+    startTimeoutMs: 2 ** 31 - 1,
     stopTimeoutMs: config.drainTimeout + 5000,
   });
   lifecycle.add(

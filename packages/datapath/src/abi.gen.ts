@@ -205,7 +205,9 @@ export const tdMember = {
   epoch: 16,
   revision: 24,
   role: 28,
-  reserved: 32,
+  abi_version: 32,
+  reserved0: 36,
+  reserved: 40,
 } as const;
 
 /** struct td_group: its size and the offsets of its fields, bytes. */
@@ -221,7 +223,11 @@ export const tdGroup = {
   events_beat_ms: 28,
   events_lost_told: 32,
   events_limited_told: 36,
-  reserved: 40,
+  loads: 40,
+  agent_abi: 44,
+  kept_abi: 48,
+  reserved0: 52,
+  reserved: 56,
   member: 128,
 } as const;
 

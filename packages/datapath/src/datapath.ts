@@ -6,24 +6,17 @@
  * ours lives. What is pinned already is used again; programs are swapped in place, never detached.
  */
 
-import {
-  chmodSync,
-  chownSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  unlinkSync,
-} from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, rmSync, unlinkSync } from 'node:fs';
 import { attachCgroup, attachNetfilter, attachTcx, BpfLink } from '@tandem/bpf-loader-node/link';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { BpfObject } from '@tandem/bpf-loader-node/object';
 import { BpfProgram } from '@tandem/bpf-loader-node/program';
-import { TD_ABI_VERSION, TD_MEMBERS_MAX, tdGroup } from './abi.gen.ts';
+import { TD_ABI_VERSION, tdGroup } from './abi.gen.ts';
+import { AgentTable, type EndpointLookup, MigratedEndpoints } from './agent-table.ts';
 import { type DatapathConfig, encodeConfig } from './config.ts';
+import { migrationBetween } from './migrations.ts';
 import {
+  type AgentMapName,
   agentMaps,
   type MapName,
   type PinPaths,
@@ -32,6 +25,9 @@ import {
   programNames,
   sharedMaps,
 } from './paths.ts';
+import { makeDirectories, removeOlder, replacePin, shareWithProxy } from './pins.ts';
+import { addEntries } from './reconcile.ts';
+import { memberAbi, planTakeover, type Takeover } from './schema.ts';
 
 /** Where `judge` looks: after NAT and filtering, before masquerading. */
 const judgeHooks = [
@@ -53,62 +49,125 @@ export interface LoadOptions {
 }
 
 export class Datapath implements Disposable {
-  readonly paths: PinPaths;
+  #paths: PinPaths;
+  #abi: number;
   readonly #maps = new Map<MapName, BpfMap>();
   readonly #programs = new Map<ProgramName, BpfProgram>();
-
+  readonly #tables = new Map<AgentMapName, AgentTable>();
   readonly #isMember: boolean;
+  #kept: number = TD_ABI_VERSION;
 
-  private constructor(paths: PinPaths, isMember: boolean) {
-    this.paths = paths;
+  private constructor(root: string, abi: number, isMember: boolean) {
+    this.#abi = abi;
+    this.#paths = pinPaths(root, abi);
     this.#isMember = isMember;
+  }
+
+  get paths(): PinPaths {
+    return this.#paths;
+  }
+
+  /** ABI version whose maps and programs these are. */
+  get abi(): number {
+    return this.#abi;
+  }
+
+  /** The older ABI version whose maps are kept in step; the own one when there is none. */
+  get keptAbi(): number {
+    return this.#kept;
   }
 
   /**
    * Loads the programs over what is pinned already, swaps them in, and attaches what is not attached.
-   * @throws BpfError with the verifier's log when the kernel refuses.
+   * Until the kernel has taken all of them nothing changes. One process at a time: the caller has the
+   * agent's lease.
+   * @throws BpfError with the verifier's log when the kernel refuses; SchemaError when the pins are of a
+   * version that this one does not know
    */
   static load(options: LoadOptions): Datapath {
+    const takeover = planTakeover(options.pinRoot);
     const paths = pinPaths(options.pinRoot);
-    for (const directory of [paths.root, paths.shared, paths.version, paths.links]) {
-      mkdirSync(directory, { recursive: true });
-    }
-    for (let index = 0; index < TD_MEMBERS_MAX; index++) {
-      mkdirSync(paths.member(index), { recursive: true });
-    }
     using object = BpfObject.open(options.objectPath);
     object.setRodata('td_config', encodeConfig(options.config));
-    const maps = [...sharedMaps, ...agentMaps];
-    const pinned = new Set(maps.filter((name) => existsSync(paths.map(name))));
-    for (const name of pinned) object.reusePin(name, paths.map(name));
+    for (const name of allMaps) {
+      const pin = presentPin(options.pinRoot, name, takeover);
+      if (pin !== null) object.reusePin(name, pin);
+    }
     object.load();
-    for (const name of maps) {
-      if (!pinned.has(name)) object.map(name).pin(paths.map(name));
+    makeDirectories(paths);
+    if (takeover.migration !== null) fillMigrated(object, options.pinRoot, takeover);
+    for (const name of allMaps) {
+      const isOther = takeover.migration !== null && isAgentMap(name);
+      if (isOther || !existsSync(paths.map(name))) replacePin(object.map(name), paths.map(name));
     }
     // The slot is filled before the root is attached or swapped: an empty one drops.
     fillJudgeSlot(object);
     for (const name of programNames) replacePin(object.program(name), paths.program(name));
     shareWithProxy(paths, options.sharedGid);
-    const datapath = Datapath.open(options.pinRoot);
-    datapath.#initGroup();
+    const datapath = new Datapath(options.pinRoot, TD_ABI_VERSION, false);
+    datapath.#kept = takeover.kept;
     datapath.#attachJudge();
     if (options.cgroupPath !== null) datapath.#attachGuard(options.cgroupPath);
+    datapath.#swapVeths();
+    datapath.#announce();
+    removeOlder(options.pinRoot, takeover.kept);
     return datapath;
   }
 
   /**
    * Opens what is pinned. A member that is not the agent may only read the agent's maps, but for the ring
-   * of events, whose reader moves its position. @throws BpfError NOT_FOUND when the agent never ran since boot.
+   * of events, whose reader moves its position; it uses those of the agent's version when that is older
+   * than its own.
+   * @throws BpfError NOT_FOUND when the agent never ran since boot.
    */
   static open(pinRoot: string, options: { readonly isMember?: boolean } = {}): Datapath {
-    return new Datapath(pinPaths(pinRoot), options.isMember === true);
+    return new Datapath(pinRoot, memberAbi(pinRoot), options.isMember === true);
+  }
+
+  /**
+   * After an agent swapped programs in (`group.loads` moved): what is of its version is opened anew when
+   * it is asked for. Maps and programs taken before are closed.
+   */
+  reopen(): void {
+    this.#abi = memberAbi(this.#paths.root);
+    this.#paths = pinPaths(this.#paths.root, this.#abi);
+    for (const name of agentMaps) {
+      this.#maps.get(name)?.[Symbol.dispose]();
+      this.#maps.delete(name);
+    }
+    for (const program of this.#programs.values()) program[Symbol.dispose]();
+    this.#programs.clear();
+  }
+
+  /** One of the agent's maps for writing, in this version and in the one that is kept in step. */
+  table(name: AgentMapName): AgentTable {
+    let table = this.#tables.get(name);
+    if (table === undefined) {
+      const down = migrationBetween(TD_ABI_VERSION, this.#kept)?.maps[name];
+      const kept =
+        typeof down === 'function'
+          ? {
+              map: BpfMap.openPinned(pinPaths(this.#paths.root, this.#kept).map(name)),
+              convert: down,
+            }
+          : null;
+      table = new AgentTable(this.map(name), kept);
+      this.#tables.set(name, table);
+    }
+    return table;
+  }
+
+  /** `endpoints` in this version's layout, whatever the agent's version. */
+  endpoints(): EndpointLookup {
+    const up = migrationBetween(this.#abi, TD_ABI_VERSION)?.maps.endpoints;
+    const map = this.map('endpoints');
+    return typeof up === 'function' ? new MigratedEndpoints(map, up) : map;
   }
 
   map(name: MapName): BpfMap {
     let map = this.#maps.get(name);
     if (map === undefined) {
-      const isReadOnly =
-        this.#isMember && name !== 'events' && (agentMaps as readonly string[]).includes(name);
+      const isReadOnly = this.#isMember && name !== 'events' && isAgentMap(name);
       map = BpfMap.openPinned(this.paths.map(name), { isReadOnly });
       this.#maps.set(name, map);
     }
@@ -152,6 +211,7 @@ export class Datapath implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    for (const table of this.#tables.values()) table[Symbol.dispose]();
     for (const map of this.#maps.values()) map[Symbol.dispose]();
     for (const program of this.#programs.values()) program[Symbol.dispose]();
   }
@@ -161,14 +221,29 @@ export class Datapath implements Disposable {
     if (!this.isJudging()) this.#attachJudge();
   }
 
-  #initGroup(): void {
-    const key = new Uint8Array(4);
-    const group = this.map('group');
-    const value = group.lookup(key) ?? new Uint8Array(group.valueSize);
-    const view = new DataView(value.buffer, value.byteOffset);
-    if (view.getUint32(tdGroup.abi_version, true) !== 0) return;
-    const words = new Uint32Array(group.mmap());
-    Atomics.store(words, tdGroup.abi_version / 4, TD_ABI_VERSION);
+  /** Tells members whose maps are in force, and to open pins anew. */
+  #announce(): void {
+    const words = new Uint32Array(this.map('group').mmap());
+    Atomics.compareExchange(words, tdGroup.abi_version / 4, 0, TD_ABI_VERSION);
+    Atomics.store(words, tdGroup.kept_abi / 4, this.#kept);
+    Atomics.store(words, tdGroup.agent_abi / 4, TD_ABI_VERSION);
+    Atomics.add(words, tdGroup.loads / 4, 1);
+    // What members remember of endpoints was read from another version's map, perhaps.
+    Atomics.add(words, tdGroup.generation / 4, 1);
+  }
+
+  /** Pods' interfaces do not wait for the source of policy: it may be away for long. */
+  #swapVeths(): void {
+    for (const pin of readdirSync(this.paths.links)) {
+      const match = /^(from_pod|to_pod)_\d+$/.exec(pin);
+      if (match === null) continue;
+      const program = this.program(match[1] as 'from_pod' | 'to_pod');
+      using link = BpfLink.openPinned(this.paths.link(pin));
+      const info = link.info();
+      if (info.kind === 'tcx' && info.ifindex !== 0 && info.programId !== program.id) {
+        link.update(program);
+      }
+    }
   }
 
   /** Netfilter links have no update: the root stays attached, its tail call was swapped already. */
@@ -241,32 +316,31 @@ function fillJudgeSlot(object: BpfObject): void {
   object.map('judge_slot').update(new Uint8Array(4), value);
 }
 
-/** A pin can't be overwritten, but renamed over: nobody ever finds none. */
-function replacePin(program: BpfProgram, path: string): void {
-  const next = `${path}_next`;
-  if (existsSync(next)) unlinkSync(next);
-  program.pin(next);
-  renameSync(next, path);
+const allMaps: readonly MapName[] = [...sharedMaps, ...agentMaps];
+
+function isAgentMap(name: MapName): name is AgentMapName {
+  return (agentMaps as readonly string[]).includes(name);
 }
 
-/** The proxy writes the shared maps and the position of the ring of events, and reads the rest; it owns none. */
-function shareWithProxy(paths: PinPaths, gid: number): void {
-  const members = Array.from({ length: TD_MEMBERS_MAX }, (_, index) => paths.member(index));
-  for (const directory of [paths.root, paths.shared, paths.version, ...members]) {
-    chownSync(directory, 0, gid);
-    chmodSync(directory, 0o750);
-  }
-  for (const name of [...sharedMaps, 'events'] as const) {
-    chownSync(paths.map(name), 0, gid);
-    chmodSync(paths.map(name), 0o660);
-  }
-  for (const name of ['endpoints', 'counters'] as const) {
-    chownSync(paths.map(name), 0, gid);
-    chmodSync(paths.map(name), 0o640);
-  }
-  for (const name of ['learn', 'select_member'] as const) {
-    chownSync(paths.program(name), 0, gid);
-    chmodSync(paths.program(name), 0o660);
+/** The pin that an object's map is to be; null: a new map. */
+function presentPin(root: string, name: MapName, { writer, migration }: Takeover): string | null {
+  const isOther = migration !== null && isAgentMap(name);
+  if (isOther && migration.maps[name] !== undefined) return null;
+  const path = pinPaths(root, isOther ? writer : TD_ABI_VERSION).map(name);
+  return existsSync(path) ? path : null;
+}
+
+/** Fills the new maps with what is in force, before any program sees them. */
+function fillMigrated(object: BpfObject, root: string, { writer, migration }: Takeover): void {
+  for (const name of agentMaps) {
+    const convert = migration?.maps[name];
+    if (typeof convert !== 'function') continue;
+    using from = BpfMap.openPinned(pinPaths(root, writer).map(name), { isReadOnly: true });
+    const entries = [...from.entries()].map(([key, value]) => convert({ key, value }));
+    addEntries(
+      object.map(name),
+      entries.filter((entry) => entry !== null),
+    );
   }
 }
 
@@ -274,9 +348,6 @@ function shareWithProxy(paths: PinPaths, gid: number): void {
 export function removePins(pinRoot: string): void {
   if (!existsSync(pinRoot)) return;
   // Links first: a root program whose array is cleared would drop what it should not see at all.
-  for (const version of readdirSync(pinRoot).filter((name) => name.startsWith('v'))) {
-    const links = join(pinRoot, version, 'links');
-    if (existsSync(links)) rmSync(links, { recursive: true });
-  }
+  rmSync(pinPaths(pinRoot).links, { recursive: true, force: true });
   rmSync(pinRoot, { recursive: true });
 }

@@ -3,7 +3,8 @@
 
 /**
  * Where BPF objects of one node are pinned. `shared` holds the maps that both members use across
- * versions (frozen layouts, group-writable); `v<ABI>` what only the agent writes, and programs and links.
+ * versions (frozen layouts, group-writable); `v<ABI>` what only the agent writes, and programs; `links`
+ * what is attached, whatever its version: a link stays while programs are swapped in it.
  */
 
 import { join } from 'node:path';
@@ -26,7 +27,8 @@ export const agentMaps = [
   'counters',
   'judge_slot',
 ] as const;
-export type MapName = (typeof sharedMaps)[number] | (typeof agentMaps)[number];
+export type AgentMapName = (typeof agentMaps)[number];
+export type MapName = (typeof sharedMaps)[number] | AgentMapName;
 
 export const programNames = [
   'from_pod',
@@ -45,18 +47,20 @@ export interface PinPaths {
   readonly shared: string;
   readonly version: string;
   readonly links: string;
-  /** Directory that the process with this index in the group locks. */
+  /** Directory that the process with this index in the group locks; for index 0 it is the agent's lease. */
   member(index: number): string;
+  /** Directory that a process locks while it waits for that index. */
+  waiting(index: number): string;
   map(name: MapName): string;
   program(name: ProgramName): string;
   link(name: string): string;
 }
 
-/** `root`: the node's directory in a bpffs. */
-export function pinPaths(root: string): PinPaths {
+/** `root`: the node's directory in a bpffs. `abi`: whose maps and programs. */
+export function pinPaths(root: string, abi: number = TD_ABI_VERSION): PinPaths {
   const shared = join(root, 'shared');
-  const version = join(root, `v${TD_ABI_VERSION}`);
-  const links = join(version, 'links');
+  const version = join(root, `v${abi}`);
+  const links = join(root, 'links');
   const isShared = (name: MapName): boolean => (sharedMaps as readonly string[]).includes(name);
   return {
     root,
@@ -64,6 +68,7 @@ export function pinPaths(root: string): PinPaths {
     version,
     links,
     member: (index) => join(shared, `member_${index}`),
+    waiting: (index) => join(shared, `waiting_${index}`),
     map: (name) => join(isShared(name) ? shared : version, name),
     program: (name) => join(version, `program_${name}`),
     link: (name) => join(links, name),

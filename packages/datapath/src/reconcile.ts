@@ -59,10 +59,10 @@ export function pruneEntries(map: BpfMap, desired: Iterable<Entry>): ReconcileRe
 function write(map: BpfMap, entries: readonly Entry[]): void {
   if (entries.length === 0) return;
   const keys = new Uint8Array(entries.length * map.keySize);
-  const values = new Uint8Array(entries.length * map.valueSize);
+  const values = new Uint8Array(entries.length * map.valueBytes);
   entries.forEach((entry, i) => {
     keys.set(entry.key, i * map.keySize);
-    values.set(entry.value, i * map.valueSize);
+    values.set(entry.value, i * map.valueBytes);
   });
   map.updateBatch(keys, values, entries.length);
 }

@@ -7,6 +7,7 @@
  * both hold one.
  */
 
+import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { pinPaths } from '@tandem/datapath/paths';
@@ -47,12 +48,17 @@ interface Waiting {
   reject(error: TandemError): void;
 }
 
+interface Compiling {
+  onAnswer(answer: CompileAnswer): void;
+  reject(error: TandemError): void;
+}
+
 export class DnsMember {
   readonly counters: Float64Array = createSharedCounters();
   readonly #options: DnsMemberOptions;
   readonly #ring: SharedArrayBuffer = createSharedRing(eventRingBytes);
   readonly #reader = new SharedRingReader(this.#ring);
-  readonly #compiles = new Map<number, Waiting>();
+  readonly #compiles = new Map<number, Compiling>();
   readonly #installs = new Map<number, Waiting[]>();
   #lock: PathLock | null = null;
   #worker: Worker | null = null;
@@ -82,12 +88,36 @@ export class DnsMember {
   }
 
   /**
-   * Waits until no other process is this member, and starts the worker; resolves when its listeners are
-   * open. It joins the group with its first policy.
+   * Waits until no other process is this member. The index is this process's until it ends: what makes
+   * two processes of one kind safe is that only death gives it away. `prepare` is called before each try.
    */
-  async start(signal: AbortSignal): Promise<void> {
-    await this.#takeIndex(signal);
-    if (signal.aborted) return;
+  async acquire(signal: AbortSignal, prepare: () => void = () => undefined): Promise<void> {
+    const paths = pinPaths(this.#options.pinRoot);
+    const path = paths.member(this.#options.member);
+    let waiting: PathLock | null = null;
+    try {
+      while (!signal.aborted) {
+        prepare();
+        this.#lock = PathLock.tryTake(path);
+        if (this.#lock !== null) return;
+        if (waiting === null) {
+          waiting = PathLock.tryTake(paths.waiting(this.#options.member));
+          if (waiting !== null) this.#options.onIndexTaken(path);
+        }
+        // oxlint-disable-next-line no-await-in-loop -- a poll: flock(2) that waits would hold a thread
+        await delay(indexPollMs);
+      }
+    } finally {
+      waiting?.[Symbol.dispose]();
+    }
+  }
+
+  /**
+   * Starts the worker; resolves when its listeners are open. It joins the group with its first policy,
+   * which may be installed meanwhile.
+   */
+  async start(): Promise<void> {
+    if (this.#lock === null) throw new TypeError('start before the index is taken');
     const {
       onEvent: _e,
       onFailure: _f,
@@ -121,27 +151,56 @@ export class DnsMember {
       }
     });
     this.#worker = worker;
-    this.#timer = setInterval(() => this.#drainRing(), eventDrainIntervalMs);
     await Promise.race([ready, failed]);
   }
 
-  /** Compiles the snapshot and resolves when the worker serves it. Rejects when it can't be used. */
+  /** Hands what the worker says to `onEvent` from now on; until then it is kept, up to a bound. */
+  deliverEvents(): void {
+    this.#timer ??= setInterval(() => this.#drainRing(), eventDrainIntervalMs);
+  }
+
+  /** Begins to load the thread that compiles, for whoever knows that it is needed soon. */
+  prepareInstall(): void {
+    this.#compilerThread();
+  }
+
+  /**
+   * Resolves when the worker serves the snapshot, which is compiled for it if it brings no matcher.
+   * Rejects when it can't be used.
+   */
   async install(snapshot: Uint8Array): Promise<void> {
-    const id = this.#nextCompile++;
-    await new Promise<void>((resolve, reject) => {
-      this.#compiles.set(id, { resolve, reject });
-      const request: CompileRequest = { id, snapshot };
-      this.#compilerThread().postMessage(request);
-    });
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#compile(
+      { wants: 'image', snapshot },
+      (answer) => {
+        if ('image' in answer) this.#installImage(answer.image, { resolve, reject });
+      },
+      reject,
+    );
+    await promise;
+  }
+
+  /** The same snapshot with its matcher compiled, so that nobody need compile it again. */
+  async complete(snapshot: Uint8Array): Promise<Uint8Array> {
+    const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
+    this.#compile(
+      { wants: 'snapshot', snapshot },
+      (answer) => {
+        if ('snapshot' in answer) resolve(answer.snapshot);
+      },
+      reject,
+    );
+    return promise;
   }
 
   /**
    * Waits until another member serves, leaves the group, answers what is in flight, ends the worker; all
-   * within the drain bound.
+   * within the drain bound. The index stays this process's.
    */
   async stop(): Promise<void> {
     if (this.#isStopping) return;
     this.#isStopping = true;
+    if (this.#worker === null) return;
     const { promise: drained, resolve } = Promise.withResolvers<void>();
     this.#onDrained = resolve;
     const { drainTimeoutMs } = this.#options;
@@ -149,36 +208,12 @@ export class DnsMember {
     const timer = setTimeout(resolve, drainTimeoutMs);
     await drained;
     clearTimeout(timer);
-    const worker = this.#worker;
-    if (worker !== null) {
-      const exited = new Promise((done) => {
-        worker.once('exit', done);
-      });
-      this.#send({ kind: 'stop' });
-      await exited;
-    }
-    this.#lock?.[Symbol.dispose]();
+    const exited = once(this.#worker, 'exit');
+    this.#send({ kind: 'stop' });
+    await exited;
     await this.#compiler?.terminate();
     if (this.#timer !== null) clearInterval(this.#timer);
     this.#drainRing();
-  }
-
-  /**
-   * Two processes of one index would mix their journals: the lock is that of a directory beside the
-   * journal, and only death releases it.
-   */
-  async #takeIndex(signal: AbortSignal): Promise<void> {
-    const path = pinPaths(this.#options.pinRoot).member(this.#options.member);
-    let hasSaid = false;
-    for (;;) {
-      if (signal.aborted) return;
-      this.#lock = PathLock.tryTake(path);
-      if (this.#lock !== null) return;
-      if (!hasSaid) this.#options.onIndexTaken(path);
-      hasSaid = true;
-      // oxlint-disable-next-line no-await-in-loop -- a poll: flock(2) that waits would hold a thread
-      await delay(indexPollMs);
-    }
   }
 
   #send(message: ToWorker): void {
@@ -208,6 +243,17 @@ export class DnsMember {
     return this.#compiler;
   }
 
+  #compile(
+    request: Omit<CompileRequest, 'id'>,
+    onAnswer: (answer: CompileAnswer) => void,
+    reject: (error: TandemError) => void,
+  ): void {
+    const id = this.#nextCompile++;
+    this.#compiles.set(id, { onAnswer, reject });
+    const whole: CompileRequest = { id, ...request };
+    this.#compilerThread().postMessage(whole);
+  }
+
   #onCompiled(answer: CompileAnswer): void {
     const waiting = this.#compiles.get(answer.id);
     this.#compiles.delete(answer.id);
@@ -221,7 +267,10 @@ export class DnsMember {
       waiting.reject(new TandemError('TANDEM_POLICY_SNAPSHOT', answer.error));
       return;
     }
-    const { image } = answer;
+    waiting.onAnswer(answer);
+  }
+
+  #installImage(image: TablesImage, waiting: Waiting): void {
     const installs = this.#installs.get(image.revision) ?? [];
     installs.push(waiting);
     this.#installs.set(image.revision, installs);

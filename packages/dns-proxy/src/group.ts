@@ -8,6 +8,7 @@
  */
 
 import {
+  TD_ABI_VERSION,
   TD_HEARTBEAT_STALE_NS,
   TD_MEMBERS_MAX,
   tdGroup,
@@ -53,6 +54,7 @@ export class GroupMember {
     words[this.#base + tdMember.pid / 4] = process.pid;
     words[this.#base + tdMember.role / 4] = role;
     words[this.#base + tdMember.revision / 4] = 0;
+    words[this.#base + tdMember.abi_version / 4] = TD_ABI_VERSION;
     this.#store((memberOffset(this.index) + tdMember.epoch) / 8, boottimeNs);
     this.beat(monotonicNs);
     this.releaseDrainToken(); // of a former life that died with it
@@ -142,6 +144,11 @@ export class GroupMember {
   /** Incremented by the agent before and after every change of `endpoints`: odd in between. */
   get generation(): number {
     return Atomics.load(this.#words, tdGroup.generation / 4);
+  }
+
+  /** Incremented by an agent that swapped its programs in: pins are to be opened anew. */
+  get loads(): number {
+    return Atomics.load(this.#words, tdGroup.loads / 4);
   }
 
   /** Incremented by whoever removed pairs from `fqdn` before their time. */

@@ -90,6 +90,8 @@ export const drainFinishMs = 1000;
 /** Between attempts to link with the other member, doubled after each. */
 export const peerRetryMsMin = 20;
 export const peerRetryMsMax = 100;
+/** How long a member that could serve waits for its link with one that serves. */
+export const joinLinkMsMax = 300;
 /** Links at one time: one, and those of lives that have just ended (`peerLinksRefused`). */
 export const peerConnectionsMax = 4;
 /** How long the listeners of a former life are read after a new one has linked. */

@@ -11,7 +11,7 @@
 
 import type { GroupMember } from './group.ts';
 import type { JournalReplay } from './journal/replay.ts';
-import { heartbeatIntervalMs } from './limits.ts';
+import { heartbeatIntervalMs, joinLinkMsMax } from './limits.ts';
 import type { Takeover } from './peer/takeover.ts';
 import type { PolicyTables } from './policy/tables.ts';
 import type { Judge } from './query/judge.ts';
@@ -38,6 +38,8 @@ export interface MemberLifeOptions {
   readonly readClock: () => void;
   /** Before the first policy queries wait in the sockets; from now on they are read. */
   readonly readListeners: () => void;
+  /** This member serves these tables. */
+  readonly onInstalled: (revision: number) => void;
   /** Calls `work` once, `ms` from now. */
   readonly after: (ms: number, work: () => void) => void;
   /** Nothing is in flight any more after `drain`. */
@@ -47,6 +49,9 @@ export interface MemberLifeOptions {
 export class MemberLife {
   readonly #o: MemberLifeOptions;
   #hasJoined = false;
+  #isLinked = false;
+  /** Until then a member that has a policy waits for the link. */
+  #joinDeadlineNs = 0;
   /** 'waiting': for the drain token, up to `#drainDeadlineNs`. */
   #draining: 'no' | 'waiting' | 'yes' = 'no';
   #drainDeadlineNs = 0;
@@ -61,15 +66,38 @@ export class MemberLife {
 
   /** These tables decide from now on; the first ones make it a member that serves. */
   install(tables: PolicyTables): void {
-    const { judge, group, role, replay, readListeners } = this.#o;
-    judge.install(tables);
-    if (this.#hasJoined) return;
+    this.#o.judge.install(tables);
+    if (this.#hasJoined) {
+      this.#o.onInstalled(tables.revision);
+      return;
+    }
+    const now = this.now();
+    if (this.#joinDeadlineNs === 0) this.#joinDeadlineNs = now + joinLinkMsMax * 1e6;
+    this.#join(now);
+  }
+
+  /** The other member holds our listeners. */
+  linked(): void {
+    this.#isLinked = true;
+  }
+
+  /**
+   * With the first policy. While pods are served without us, the one that serves them is to hold our
+   * listeners first: else what waits in them is lost if we die in our first moments.
+   */
+  #join(nowNs: number): void {
+    const { judge, group, role, replay, readListeners, onInstalled } = this.#o;
+    const { tables } = judge;
+    if (tables === null) return;
+    const mayWait = nowNs < this.#joinDeadlineNs && group.isOtherServing(nowNs);
+    if (mayWait && !this.#isLinked) return;
     readListeners();
     const monotonicNs = this.now();
     group.join(role, monotonicNs, this.#o.clock[1] as number);
     group.setRevision(tables.revision);
     this.#hasJoined = true;
     replay.resume(this.#o.formerBeatNs, monotonicNs);
+    onInstalled(tables.revision);
   }
 
   beat(monotonicNs: number): void {
@@ -81,6 +109,7 @@ export class MemberLife {
     const now = this.now();
     this.beat(now);
     if (this.#hasJoined) this.#lookAtPeers(now);
+    else this.#join(now);
     // What was done meanwhile may have taken long: whether another one serves is asked as of now.
     if (this.#draining === 'waiting') this.#drain(this.now());
   }

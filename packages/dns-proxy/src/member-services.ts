@@ -9,7 +9,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
+import { TD_MEMBERS_MAX, tdGroup } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import type { PolicySnapshot } from '@tandem/proto/gen/messages';
 import { AdminService } from '@tandem/proto/gen/services';
@@ -25,6 +25,7 @@ import type { AdminContext, InputDiagnostic, PolicyFacts } from './admin/context
 import { type Degradation, isServing, type PolicyOrigin } from './admin/degradations.ts';
 import { KernelView } from './admin/kernel-view.ts';
 import { type Admin, createAdmin } from './admin/service.ts';
+import { waitingProcesses } from './admin/waiting.ts';
 import { KernelWriter } from './answer/kernel-writer.ts';
 import type { MemberConfig } from './config.ts';
 import type { DnsMember } from './dns-member.ts';
@@ -80,6 +81,10 @@ export class MemberServices {
   readonly #waitingForCache = new Set<() => void>();
   readonly #servers = new Map<string, GrpcServer>();
   #policy: PolicyFacts = noPolicy;
+  #datapath: Datapath | null = null;
+  #writer: KernelWriter | null = null;
+  /** `group.loads` of the programs in use. */
+  #loads = 0;
   #kernel: KernelView | null = null;
   #expiry: KernelExpiry | null = null;
   #backfill: Backfill | null = null;
@@ -112,6 +117,11 @@ export class MemberServices {
   /** Puts a snapshot in force in the DNS member, and names of pods here. Rejects when it can't be. */
   async install(snapshot: Uint8Array, origin: PolicyOrigin): Promise<void> {
     await this.#o.member.install(snapshot);
+    this.installed(snapshot, origin);
+  }
+
+  /** The DNS member serves this snapshot. */
+  installed(snapshot: Uint8Array, origin: PolicyOrigin): void {
     const decoded = decodePolicySnapshot(snapshot);
     if (!decoded.ok) throw new TandemError('TANDEM_POLICY_SNAPSHOT', decoded.error);
     this.#policy = policyFacts(decoded.value, origin);
@@ -127,6 +137,9 @@ export class MemberServices {
       TD_MEMBERS_MAX + index,
     );
     const nowSeconds = (): number => Math.floor(systemClock.boottimeSeconds());
+    this.#datapath = datapath;
+    this.#writer = writer;
+    this.#loads = loadsOf(datapath);
     this.#kernel = new KernelView(
       datapath,
       role === 'agent',
@@ -152,10 +165,11 @@ export class MemberServices {
     const context = this.#context(this.#kernel);
     const admin = createAdmin(context);
     this.#addMetrics(context, admin);
-    this.#timer = setInterval(
-      () => upkeep.tick(systemClock.monotonicMs(), nowSeconds()),
-      exchangeTickMs,
-    );
+    this.#timer = setInterval(() => {
+      upkeep.tick(systemClock.monotonicMs(), nowSeconds());
+      this.#follow();
+    }, exchangeTickMs);
+    this.#o.member.deliverEvents();
     await this.#startAdmin(admin);
     await this.#startMetrics();
   }
@@ -220,6 +234,7 @@ export class MemberServices {
       diagnostics: diagnostics ?? (() => []),
       ownDegradations: () => [
         ...this.#failed,
+        ...waitingProcesses(this.#o.config.bpffsDir),
         ...this.#drops.degradations(),
         ...(degradations?.() ?? []),
       ],
@@ -323,6 +338,18 @@ export class MemberServices {
     }
   }
 
+  /** The proxy goes on with the programs of an agent that has just loaded its own. */
+  #follow(): void {
+    const datapath = this.#datapath;
+    if (datapath === null || this.#o.role === 'agent') return;
+    const loads = loadsOf(datapath);
+    if (loads === this.#loads) return;
+    this.#loads = loads;
+    datapath.reopen();
+    this.#writer?.follow(datapath.program('learn'));
+    this.#drops.follow(datapath);
+  }
+
   /** The agent empties the kernel's map; the proxy does when the agent is away. */
   #isSweeper(): boolean {
     if (this.#o.role === 'agent') return true;
@@ -342,6 +369,11 @@ export class MemberServices {
     for (const done of this.#waitingForCache) done();
     this.#waitingForCache.clear();
   }
+}
+
+function loadsOf(datapath: Datapath): number {
+  const group = datapath.map('group').lookup(new Uint8Array(4));
+  return group === null ? 0 : new DataView(group.buffer).getUint32(tdGroup.loads, true);
 }
 
 function policyFacts(snapshot: PolicySnapshot, origin: PolicyOrigin): PolicyFacts {

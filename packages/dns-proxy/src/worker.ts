@@ -69,6 +69,7 @@ class DnsWorker {
   readonly #group: GroupMember;
   readonly #clock = new Float64Array(2);
   readonly #judge: Judge;
+  readonly #writer: KernelWriter;
   readonly #pool: UdpPool;
   readonly #slots: QuerySlots;
   readonly #udp: UdpServer;
@@ -81,11 +82,14 @@ class DnsWorker {
   readonly #link: PeerLink;
   /** By td_listener_kind. */
   readonly #listeners: number[] = [];
+  /** `group.loads` of the programs and maps in use. */
+  #loads: number;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
     this.#datapath = Datapath.open(options.pinRoot, { isMember: true });
     this.#group = new GroupMember(this.#datapath.map('group').mmap(), options.member);
+    this.#loads = this.#group.loads;
     const { counters } = options;
     const key = randomKey();
     const region = this.#mapRegion(options.member);
@@ -113,17 +117,18 @@ class DnsWorker {
     this.#judge = new Judge({
       flows: new FlowTable(randomSeed()),
       limits: new EndpointLimits(options.queriesPerSecond),
-      endpoints: this.#datapath.map('endpoints'),
+      endpoints: this.#datapath.endpoints(),
       group: this.#group,
       pool: this.#pool,
       counters,
     });
+    this.#writer = new KernelWriter(
+      this.#datapath.map('learn_requests'),
+      this.#datapath.program('learn'),
+      options.member,
+    );
     const learner = new Learner({
-      writer: new KernelWriter(
-        this.#datapath.map('learn_requests'),
-        this.#datapath.program('learn'),
-        options.member,
-      ),
+      writer: this.#writer,
       fqdn: this.#datapath.map('fqdn'),
       counters,
       graceSeconds: options.graceSeconds,
@@ -192,6 +197,7 @@ class DnsWorker {
       clock: this.#clock,
       readClock: () => clockInto(this.#clock),
       readListeners: () => this.#readListeners(),
+      onInstalled: (revision) => post({ kind: 'installed', revision }),
       after: (ms, work) => setTimeout(work, ms),
       onDrained: () => post({ kind: 'drained' }),
     });
@@ -219,6 +225,7 @@ class DnsWorker {
       onLinked: (hello) => {
         add(counter.peerLinks);
         this.#takeover.onLinked(hello, this.#life.now());
+        this.#life.linked();
       },
       onLost: (lost) => this.#takeover.onLost(lost, this.#life.now()),
       onRefused: () => add(counter.peerLinksRefused),
@@ -246,7 +253,10 @@ class DnsWorker {
   /** Opens the four listeners and puts them into the group's array. */
   start(): void {
     this.#openListeners();
-    setInterval(() => this.#life.tick(), heartbeatIntervalMs);
+    setInterval(() => {
+      this.#life.tick();
+      this.#follow();
+    }, heartbeatIntervalMs);
     setInterval(() => this.#life.sweep(), sweepIntervalMs);
     setInterval(() => this.#keepSelector(), selectorIntervalMs);
     this.#link.start();
@@ -276,6 +286,7 @@ class DnsWorker {
 
   /** Before the first policy queries wait in the sockets. */
   #readListeners(): void {
+    collectStartGarbage();
     const own: number[] = [];
     for (const [kind, [protocol]] of listenerKinds.entries()) {
       const fd = this.#listeners[kind] as number;
@@ -287,15 +298,9 @@ class DnsWorker {
   }
 
   onMessage(message: ToWorker): void {
-    if (message.kind === 'policy') this.#install(new PolicyTables(message.image));
+    if (message.kind === 'policy') this.#life.install(new PolicyTables(message.image));
     else if (message.kind === 'drain') this.#life.drain(message.tokenTimeoutMs);
     else this.#stop();
-  }
-
-  #install(tables: PolicyTables): void {
-    if (!this.#life.hasJoined) collectStartGarbage();
-    this.#life.install(tables);
-    post({ kind: 'installed', revision: tables.revision });
   }
 
   #stop(): void {
@@ -317,6 +322,17 @@ class DnsWorker {
   #keepSelector(): void {
     const selector = this.#datapath.program('select_member');
     for (const fd of this.#listeners) attachReuseport(selector, fd);
+  }
+
+  /** An agent swapped programs in, perhaps of another version: this member goes on with those. */
+  #follow(): void {
+    const { loads } = this.#group;
+    if (loads === this.#loads) return;
+    this.#loads = loads;
+    this.#datapath.reopen();
+    this.#judge.follow(this.#datapath.endpoints());
+    this.#writer.follow(this.#datapath.program('learn'));
+    this.#keepSelector();
   }
 
   /** What came in on a listener of ours, or on one that is read for another member. */

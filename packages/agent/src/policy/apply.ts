@@ -13,11 +13,13 @@ import { expandPolicy } from '@tandem/core/policy/expand';
 import { TD_MEMBERS_MAX, TD_POLICY_MAX, tdGroup, tdMember } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { type Entry, encodeClass, encodeDnsServer, encodePolicy } from '@tandem/datapath/encode';
-import { addEntries, differs, pruneEntries } from '@tandem/datapath/reconcile';
 import { TandemError } from '@tandem/runtime/tandem-error';
 
+/** What of the datapath a change of policy touches. */
+export type AppliedMaps = Pick<Datapath, 'map' | 'table'>;
+
 export interface ApplyStep {
-  readonly datapath: Pick<Datapath, 'map'>;
+  readonly datapath: AppliedMaps;
   readonly compiled: Compiled;
   /** Policies that may be in the kernel from before. */
   readonly retained: ReadonlyMap<number, CompiledPolicy>;
@@ -40,20 +42,17 @@ export function applyToDatapath({ datapath, compiled, retained, endpoints }: App
   const classes = compiled.classes.map(({ prefix, classId, flags }) =>
     encodeClass(prefix.address, prefix.bits, classId, flags),
   );
-  addEntries(datapath.map('policy'), transition);
-  addEntries(datapath.map('dns_servers'), servers);
-  addEntries(datapath.map('classes'), classes);
-  pruneEntries(datapath.map('classes'), classes);
+  datapath.table('policy').add(transition);
+  datapath.table('dns_servers').add(servers);
+  datapath.table('classes').add(classes);
+  datapath.table('classes').prune(classes);
   flipEndpoints(datapath, endpoints);
-  pruneEntries(
-    datapath.map('policy'),
-    policyEntries(compiled.policies.values(), compiled.classTable),
-  );
-  pruneEntries(datapath.map('dns_servers'), servers);
+  datapath.table('policy').prune(policyEntries(compiled.policies.values(), compiled.classTable));
+  datapath.table('dns_servers').prune(servers);
   Atomics.store(groupWords(datapath), tdGroup.applied_revision / 4, compiled.members.revision);
 }
 
-function groupWords(datapath: Pick<Datapath, 'map'>): Uint32Array {
+function groupWords(datapath: AppliedMaps): Uint32Array {
   return new Uint32Array(datapath.map('group').mmap());
 }
 
@@ -61,15 +60,15 @@ function groupWords(datapath: Pick<Datapath, 'map'>): Uint32Array {
  * While endpoints change, the generation is odd and members remember nothing of them; after it, it is
  * another than before. An agent that dies in between leaves it odd, and the next one ends the change.
  */
-function flipEndpoints(datapath: Pick<Datapath, 'map'>, endpoints: readonly Entry[]): void {
-  const map = datapath.map('endpoints');
+function flipEndpoints(datapath: AppliedMaps, endpoints: readonly Entry[]): void {
+  const table = datapath.table('endpoints');
   const words = groupWords(datapath);
   const word = tdGroup.generation / 4;
   const isInterrupted = (Atomics.load(words, word) & 1) !== 0;
-  if (!isInterrupted && !differs(map, endpoints)) return;
+  if (!isInterrupted && !table.differs(endpoints)) return;
   if (!isInterrupted) Atomics.add(words, word, 1);
-  addEntries(map, endpoints);
-  pruneEntries(map, endpoints);
+  table.add(endpoints);
+  table.prune(endpoints);
   Atomics.add(words, word, 1);
 }
 
@@ -89,7 +88,7 @@ export function newestRevision(datapath: Datapath): number {
 }
 
 /** Members below it are passed over while another one is LIVE. */
-export function requireRevision(datapath: Pick<Datapath, 'map'>, revision: number): void {
+export function requireRevision(datapath: AppliedMaps, revision: number): void {
   Atomics.store(groupWords(datapath), tdGroup.required_revision / 4, revision);
 }
 

@@ -39,7 +39,7 @@ export class ClusterBuilder {
   /** The last readable version of each object, by kind, namespace and name. */
   #lastObjects = new Map<string, K8sObject>();
 
-  build(source: SourceState): ClusterState {
+  build(source: Pick<SourceState, 'objects' | 'problems'>): ClusterState {
     const draft: Draft = {
       namespaces: new Map(),
       nodes: new Map(),

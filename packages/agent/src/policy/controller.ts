@@ -6,8 +6,6 @@
  * the datapath, one change at a time. Nothing it can't compile or apply weakens what is in force.
  */
 
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
 import { compile } from '@tandem/core/policy/compile';
 import type {
@@ -16,11 +14,10 @@ import type {
   Diagnostic,
   MemberPolicy,
 } from '@tandem/core/policy/desired';
-import { StableIds } from '@tandem/core/policy/stable-ids';
+import type { StableIds } from '@tandem/core/policy/stable-ids';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { encodePolicySnapshot } from '@tandem/proto/snapshot';
 import type { Logger } from '@tandem/runtime/log';
-import { writeSnapshotFile } from '@tandem/runtime/snapshot-file';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { type AttachedEndpoint, attachEndpoints } from '../endpoint/attacher.ts';
@@ -29,18 +26,19 @@ import type { PolicyServer } from '../sync/policy-server.ts';
 import { applyToDatapath, newestRevision, requireRevision } from './apply.ts';
 import { changeOrder, type PolicyChange } from './change-order.ts';
 import { snapshotOf } from './snapshot.ts';
+import type { StateKeeper } from './state-keeper.ts';
 
 export interface ControllerOptions {
   readonly datapath: Datapath;
   readonly server: PolicyServer;
+  /** Compiles the matcher into a snapshot. */
+  readonly complete: (snapshot: Uint8Array) => Promise<Uint8Array>;
   /** Puts a snapshot in force in the agent's own DNS member. */
   readonly install: (snapshot: Uint8Array) => Promise<void>;
   /** Gives new FQDN selectors the addresses of names that were answered before. */
   readonly backfill: (selectors: readonly number[]) => Promise<void>;
-  readonly snapshotPath: string;
-  /** Group that may read the snapshot. */
-  readonly proxyGid: number;
-  readonly stateDir: string;
+  /** Of the disk. */
+  readonly keeper: StateKeeper;
   readonly log: Logger;
   /** Facts of the node, read anew for each compilation. */
   readonly nodeContext: () => NodeContext;
@@ -63,8 +61,6 @@ export class PolicyController {
   #revision: number;
   #running: Promise<void> | null = null;
   #isDirty = false;
-  /** What is in force and could not be written to the disk. */
-  #unsaved: Uint8Array | null = null;
   #endpoints: readonly AttachedEndpoint[] = [];
   /** Of the newest compilation, in force or not. */
   #compileDiagnostics: readonly Diagnostic[] | null = null;
@@ -77,7 +73,7 @@ export class PolicyController {
     this.#o = options;
     // A number that some member has seen with another content would not be sent to it.
     this.#revision = Math.max(options.served?.revision ?? 0, newestRevision(options.datapath));
-    this.#ids = loadIds(join(options.stateDir, 'ids.json'), options.log);
+    this.#ids = options.keeper.loadIds();
   }
 
   get revision(): number {
@@ -162,13 +158,12 @@ export class PolicyController {
     if (isNew) {
       // From here on the kernel may hold some of it: until it is applied whole, it counts as there.
       this.#partial = [...this.#partial, compiled].slice(-partialMax);
-      const change = this.#change(compiled);
+      const change = this.#change(compiled, await this.#encode(compiled));
       // oxlint-disable-next-line no-await-in-loop -- one step after the other is the point
       for (const step of changeOrder) await change[step]();
       return;
     }
     await this.#apply(compiled);
-    if (this.#unsaved !== null) await this.#save(this.#unsaved);
   }
 
   /** The kernel as compiled, whether it was so already or not. */
@@ -187,15 +182,12 @@ export class PolicyController {
     datapath.detachEndpoints((ifindex) => wanted.has(ifindex));
   }
 
-  #change(compiled: Compiled): PolicyChange {
-    const { server, datapath, install, backfill, log } = this.#o;
+  #change(compiled: Compiled, snapshot: Uint8Array): PolicyChange {
+    const { server, datapath, install, backfill, keeper, log } = this.#o;
     const revision = this.#revision + 1;
-    const snapshot = this.#encode(compiled);
     return {
-      save: async () => {
-        saveIds(join(this.#o.stateDir, 'ids.json'), compiled.ids);
-        await this.#save(snapshot);
-      },
+      // A full or read-only disk must not stop policy: members get it over the stream.
+      save: () => keeper.keep({ revision, snapshot, ids: compiled.ids }),
       publish: () => {
         this.#revision = revision;
         server.publish(revision, snapshot);
@@ -214,7 +206,7 @@ export class PolicyController {
         this.#fingerprint = fingerprintOf(compiled);
         log.info('policy applied', {
           revision,
-          endpoints: compiled.endpoints.length,
+          endpoints: this.#endpoints.length,
           policies: compiled.policies.size,
           classes: compiled.classes.length,
           diagnostics: this.diagnostics.length,
@@ -265,27 +257,14 @@ export class PolicyController {
     return retained;
   }
 
-  #encode(compiled: Compiled): Uint8Array {
+  /** Compiled once, for both members and for whoever starts from the file. */
+  async #encode(compiled: Compiled): Promise<Uint8Array> {
     const { nodeName } = this.#o.nodeContext();
     const encoded = encodePolicySnapshot(
       snapshotOf(compiled.members, nodeName, systemClock.wallMs()),
     );
     if (!encoded.ok) throw new TandemError('TANDEM_POLICY_SNAPSHOT', encoded.error);
-    return encoded.value;
-  }
-
-  /** A full or read-only disk must not stop policy: members get it over the stream; tried again later. */
-  async #save(snapshot: Uint8Array): Promise<void> {
-    const { snapshotPath, proxyGid, log } = this.#o;
-    const wasUnsaved = this.#unsaved !== null;
-    try {
-      await writeSnapshotFile(snapshotPath, snapshot, { mode: 0o640, groupId: proxyGid });
-      this.#unsaved = null;
-      if (wasUnsaved) log.info('policy snapshot written at last');
-    } catch (error) {
-      this.#unsaved = snapshot;
-      if (!wasUnsaved) log.error('policy snapshot not written', { error: TandemError.from(error) });
-    }
+    return await this.#o.complete(encoded.value);
   }
 }
 
@@ -300,35 +279,4 @@ function fingerprintOf(compiled: Compiled): string {
     { ...members, revision: 0 },
     diagnostics,
   ]);
-}
-
-function loadIds(path: string, log: Logger): StableIds {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch {
-    // The first start of this node: ids are digests of contents, so nothing is lost.
-    return StableIds.empty();
-  }
-  try {
-    const decoded = StableIds.decode(JSON.parse(text));
-    if (decoded.ok) return decoded.value;
-    log.warn('table of ids is of no use, starting a new one', { path, reason: decoded.error });
-  } catch (error) {
-    log.warn('table of ids is of no use, starting a new one', {
-      path,
-      error: TandemError.from(error),
-    });
-  }
-  return StableIds.empty();
-}
-
-function saveIds(path: string, ids: StableIds): void {
-  const temporary = `${path}.new`;
-  try {
-    writeFileSync(temporary, JSON.stringify(ids.encode()), { mode: 0o600 });
-    renameSync(temporary, path);
-  } catch {
-    // Ids are digests: without the table only colliding ones could change at the next start.
-  }
 }

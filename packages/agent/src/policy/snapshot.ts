@@ -53,8 +53,10 @@ export function memberPolicyOf(snapshot: PolicySnapshot): MemberPolicy | null {
     if (pattern === null) return null;
     patterns.push(pattern);
   }
+  // Not the matcher: it is megabytes, and this is kept.
+  const { compiledMatcher: _matcher, ...rest } = snapshot;
   return {
-    ...snapshot,
+    ...rest,
     patterns,
     policies: snapshot.policies.map(({ id, servers }) => ({
       id,

@@ -29,7 +29,8 @@ const write = (name: string, text: string): void => writeFileSync(join(directory
 const object = (name: string): string => JSON.stringify({ kind: 'Pod', metadata: { name } });
 const namesOf = (state: SourceState | undefined): string[] =>
   (state?.objects ?? []).map(({ raw }) => (raw as { metadata: { name: string } }).metadata.name);
-const latest = (): SourceState => states.at(-1) ?? { objects: [], problems: [] };
+const latest = (): SourceState =>
+  states.at(-1) ?? { objects: [], problems: [], missing: [], unreachable: null };
 
 async function reported(what: string, condition: (state: SourceState) => boolean): Promise<void> {
   await waitFor(() => condition(latest()), { what, timeoutMs: 8000 });
@@ -53,7 +54,7 @@ test('documents, lists and empty documents; other files are not read', () => {
 
 test('files that come, change and go', async () => {
   source.start();
-  assert.deepEqual(latest(), { objects: [], problems: [] });
+  assert.deepEqual(latest(), { objects: [], problems: [], missing: [], unreachable: null });
   write('a.yaml', object('one'));
   await reported('the file', (state) => namesOf(state).join() === 'one');
   write('a.yaml', `${object('one')}\n---\n${object('two')}`);

@@ -9,7 +9,13 @@
 import { type FSWatcher, readdirSync, readFileSync, statSync, watch } from 'node:fs';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
-import { fileBytesMax, filesMax, rescanIntervalMs, settleMs } from '../limits.ts';
+import {
+  fileBytesMax,
+  filesMax,
+  rescanIntervalMs,
+  settleMs,
+  unreachableRescanMs,
+} from '../limits.ts';
 import { aliasesMax, isManifest, itemsOf } from './manifest.ts';
 
 /** One object as it stands in a file. */
@@ -28,19 +34,31 @@ export interface SourceProblem {
 export interface SourceState {
   readonly objects: readonly SourceObject[];
   readonly problems: readonly SourceProblem[];
+  /**
+   * What was never read since the start, so that its objects are not known and not merely old: files, or
+   * the directory itself.
+   */
+  readonly missing: readonly SourceProblem[];
+  /** Why the directory cannot be read at present; null when it can. */
+  readonly unreachable: string | null;
 }
 
 interface FileState {
   readonly stamp: string;
   readonly objects: readonly SourceObject[];
   readonly problem: string | null;
+  /** Whether its content was ever understood. */
+  readonly isRead: boolean;
 }
 
 export class DirectorySource {
   readonly #directory: string;
   readonly #onChange: (state: SourceState) => void;
   readonly #files = new Map<string, FileState>();
+  /** Read, but not all of it. */
   #directoryProblem: string | null = null;
+  #unreachable: string | null = null;
+  #hasListed = false;
   #watcher: FSWatcher | null = null;
   #settle: NodeJS.Timeout | null = null;
   #rescan: NodeJS.Timeout | null = null;
@@ -54,32 +72,54 @@ export class DirectorySource {
   start(): void {
     this.#scan();
     this.#onChange(this.state());
-    // The watch only makes it faster: on some file systems it sees nothing, so the scan repeats.
-    try {
-      this.#watcher = watch(this.#directory, () => this.#onTouched());
-      this.#watcher.on('error', () => this.#watcher?.close());
-    } catch (error) {
-      this.#directoryProblem = `cannot be watched: ${(error as Error).message}`;
-    }
-    this.#rescan = setInterval(() => this.#update(), rescanIntervalMs);
+    this.#rescan = setTimeout(() => this.#again(), this.#nextScanMs());
   }
 
   stop(): void {
     this.#watcher?.close();
     if (this.#settle !== null) clearTimeout(this.#settle);
-    if (this.#rescan !== null) clearInterval(this.#rescan);
+    if (this.#rescan !== null) clearTimeout(this.#rescan);
   }
 
   state(): SourceState {
+    const directory = this.#unreachable ?? this.#directoryProblem;
     const problems: SourceProblem[] = [];
-    if (this.#directoryProblem !== null) {
-      problems.push({ file: this.#directory, message: this.#directoryProblem });
-    }
-    for (const [file, { problem }] of this.#files) {
-      if (problem !== null) problems.push({ file, message: problem });
+    const missing: SourceProblem[] = [];
+    if (directory !== null) problems.push({ file: this.#directory, message: directory });
+    if (directory !== null && !this.#hasListed) missing.push(...problems);
+    for (const [file, { problem, isRead }] of this.#files) {
+      if (problem === null) continue;
+      problems.push({ file, message: problem });
+      if (!isRead) missing.push({ file, message: problem });
     }
     const objects = [...this.#files.values()].flatMap((file) => file.objects);
-    return { objects, problems };
+    return { objects, problems, missing, unreachable: this.#unreachable };
+  }
+
+  /** The watch only makes it faster: on some file systems it sees nothing, so the scan repeats. */
+  #again(): void {
+    this.#update();
+    this.#rescan = setTimeout(() => this.#again(), this.#nextScanMs());
+  }
+
+  #nextScanMs(): number {
+    return this.#unreachable === null ? rescanIntervalMs : unreachableRescanMs;
+  }
+
+  /** A directory that went away and came again is another one to the kernel. */
+  #watch(): void {
+    if (this.#watcher !== null) return;
+    try {
+      this.#watcher = watch(this.#directory, () => this.#onTouched());
+      this.#watcher.on('error', () => this.#unwatch());
+    } catch {
+      // Read again every few seconds.
+    }
+  }
+
+  #unwatch(): void {
+    this.#watcher?.close();
+    this.#watcher = null;
   }
 
   /** Editors and kubectl write in several steps: wait until the directory is quiet. */
@@ -99,12 +139,16 @@ export class DirectorySource {
       names = readdirSync(this.#directory).filter(isManifest).sort();
     } catch (error) {
       const problem = `cannot be read, the last good content stays in force: ${(error as Error).message}`;
-      const isNew = this.#directoryProblem !== problem;
-      this.#directoryProblem = problem;
+      const isNew = this.#unreachable !== problem;
+      this.#unreachable = problem;
+      this.#unwatch();
       return isNew;
     }
-    let changed = this.#directoryProblem !== null;
+    let changed = this.#directoryProblem !== null || this.#unreachable !== null;
     this.#directoryProblem = null;
+    this.#unreachable = null;
+    this.#hasListed = true;
+    this.#watch();
     if (names.length > filesMax) {
       this.#directoryProblem = `has ${names.length} files, the first ${filesMax} are read`;
       names.length = filesMax;
@@ -131,12 +175,14 @@ export class DirectorySource {
         stamp,
         objects: parse(name, readFileSync(path, 'utf8')),
         problem: null,
+        isRead: true,
       });
     } catch (error) {
       const message = (error as Error).message.split('\n')[0] ?? '';
       const problem = `${message} (the last good content stays in force)`;
       if (last?.problem === problem && last.stamp === stamp) return false;
-      this.#files.set(name, { stamp, objects: last?.objects ?? [], problem });
+      const { objects = [], isRead = false } = last ?? {};
+      this.#files.set(name, { stamp, objects, problem, isRead });
     }
     return true;
   }

@@ -72,7 +72,7 @@ export class KernelView {
 
   /** All pod addresses that the kernel judges. */
   *endpoints(): Generator<{ readonly address: Uint8Array } & EndpointValue, void, undefined> {
-    for (const [address, value] of this.#datapath.map('endpoints').entries()) {
+    for (const [address, value] of this.#datapath.endpoints().entries()) {
       yield { address, ...decodeEndpoint(value) };
     }
   }

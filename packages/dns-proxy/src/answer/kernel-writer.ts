@@ -24,7 +24,7 @@ export class KernelWriter {
   readonly words: Uint32Array;
   readonly #halves: Uint16Array;
   readonly #results: Int16Array;
-  readonly #program: Pick<BpfProgram, 'runSyscall'>;
+  #program: Pick<BpfProgram, 'runSyscall'>;
   readonly #args = new Uint8Array(tdLearnArgs.size);
   readonly #argWords = new Uint32Array(this.#args.buffer);
   readonly #index: number;
@@ -43,6 +43,11 @@ export class KernelWriter {
     this.#results = new Int16Array(memory, offset, tdLearnBatch.size / 2);
     this.#program = program;
     this.#index = index;
+  }
+
+  /** From now on this version of `learn` writes. */
+  follow(program: Pick<BpfProgram, 'runSyscall'>): void {
+    this.#program = program;
   }
 
   get isFull(): boolean {

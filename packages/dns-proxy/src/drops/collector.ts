@@ -44,6 +44,13 @@ export class DropCollector {
     this.#timer = setInterval(() => this.#step(datapath), dropReadMs);
   }
 
+  /** After `datapath.reopen()`: another version of the agent may have another ring. */
+  follow(datapath: Datapath): void {
+    if (this.#reader === null || this.#reader.ringId === datapath.map('events').id) return;
+    this.#reader[Symbol.dispose]();
+    this.#reader = null;
+  }
+
   /** Reads what there is, and leaves the ring to the other process. */
   stop(): void {
     if (this.#timer !== null) clearInterval(this.#timer);

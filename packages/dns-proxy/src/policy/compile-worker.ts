@@ -2,34 +2,47 @@
 // Copyright The Tandem Authors
 
 /**
- * Turns encoded snapshots into tables in a thread of its own: compiling 10,000 patterns takes seconds,
- * in which neither queries nor the main thread may wait.
+ * Turns encoded snapshots into tables, or completes them, in a thread of its own: compiling 10,000
+ * patterns takes a second, in which neither queries nor the main thread may wait.
  */
 
 import { parentPort } from 'node:worker_threads';
-import type { RejectedPattern } from '@tandem/core/dns/matcher-compile';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
-import { buildImage } from './build-image.ts';
+import { buildImage, completeSnapshot } from './build-image.ts';
 import type { TablesImage } from './tables-image.ts';
 
 export interface CompileRequest {
   readonly id: number;
+  /** 'image': what the DNS worker reads. 'snapshot': the same snapshot with its matcher in it. */
+  readonly wants: 'image' | 'snapshot';
   readonly snapshot: Uint8Array;
 }
 
 export type CompileAnswer =
-  | {
-      readonly id: number;
-      readonly image: TablesImage;
-      readonly rejected: readonly RejectedPattern[];
-    }
+  | { readonly id: number; readonly image: TablesImage }
+  | { readonly id: number; readonly snapshot: Uint8Array }
   | { readonly id: number; readonly error: string };
 
-function answer({ id, snapshot }: CompileRequest): CompileAnswer {
+function answer({ id, wants, snapshot }: CompileRequest): CompileAnswer {
   const decoded = decodePolicySnapshot(snapshot);
   if (!decoded.ok) return { id, error: decoded.error };
+  if (wants === 'snapshot') {
+    const completed = completeSnapshot(decoded.value);
+    return completed.ok ? { id, snapshot: completed.value } : { id, error: completed.error };
+  }
   const built = buildImage(decoded.value);
-  return built.ok ? { id, ...built.value } : { id, error: built.error };
+  return built.ok ? { id, image: built.value.image } : { id, error: built.error };
 }
 
-parentPort?.on('message', (request: CompileRequest) => parentPort?.postMessage(answer(request)));
+/** A snapshot that meets a bug must not end the process: it would meet it again at the next start. */
+function safeAnswer(request: CompileRequest): CompileAnswer {
+  try {
+    return answer(request);
+  } catch (error) {
+    return { id: request.id, error: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+parentPort?.on('message', (request: CompileRequest) => {
+  parentPort?.postMessage(safeAnswer(request));
+});

@@ -7,9 +7,9 @@
  * one walk of the automaton.
  */
 
-import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import type { QueryView } from '@tandem/core/dns/query';
 import { tdEndpoint } from '@tandem/datapath/abi.gen';
+import type { EndpointLookup } from '@tandem/datapath/agent-table';
 import { counter } from '../counters.ts';
 import type { GroupMember } from '../group.ts';
 import type { EndpointLimits } from '../policy/endpoint-limits.ts';
@@ -24,7 +24,7 @@ export const notReady = -2;
 export class Judge {
   readonly flows: FlowTable;
   readonly limits: EndpointLimits;
-  readonly #endpoints: Pick<BpfMap, 'lookupInto'>;
+  #endpoints: Pick<EndpointLookup, 'lookupInto'>;
   readonly #group: GroupMember;
   readonly #pool: UdpPool;
   readonly #counters: Float64Array;
@@ -46,7 +46,7 @@ export class Judge {
   constructor(options: {
     readonly flows: FlowTable;
     readonly limits: EndpointLimits;
-    readonly endpoints: Pick<BpfMap, 'lookupInto'>;
+    readonly endpoints: Pick<EndpointLookup, 'lookupInto'>;
     readonly group: GroupMember;
     readonly pool: UdpPool;
     readonly counters: Float64Array;
@@ -69,6 +69,12 @@ export class Judge {
     this.installs += 1;
     this.#flush();
     this.#group.setRevision(tables.revision);
+  }
+
+  /** From now on endpoints are looked up here. */
+  follow(endpoints: EndpointLookup): void {
+    this.#endpoints = endpoints;
+    this.#flush();
   }
 
   /** Before a batch: forget what is remembered if endpoints, limiter slots or servers changed. */

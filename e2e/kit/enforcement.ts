@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * What must hold at every instant, whoever is alive: a stream of connections to an address that nothing
+ * allows and of queries for a name that is refused, with proof that none of either arrived anywhere.
+ */
+
+import assert from 'node:assert/strict';
+import { Datapath } from '@tandem/datapath/datapath';
+import type { Pod } from '@tandem/testing/netns';
+import { Probe } from '@tandem/testing/probe';
+import { addressOf, frameOf } from './attack.ts';
+import { type LoadResult, startLoad } from './load.ts';
+import { clusterDns4, type StandardNode } from './standard-node.ts';
+import type { TandemNode } from './tandem-node.ts';
+
+/** Of no name: only a hole in enforcement lets anything through to it. */
+const deniedAddresses = ['198.19.200.1', '2001:db8:2::c801'] as const;
+const marker = 'must-not-arrive';
+const synRate = 500;
+const queryRate = 100;
+
+export interface DeniedTraffic {
+  /** SYNs of both families that were sent, and how many came out of the node. */
+  readonly syns: number;
+  readonly arrived: number;
+  /** Queries for refused names, what became of them, and how many reached the DNS server. */
+  readonly queries: LoadResult;
+  readonly forwarded: number;
+}
+
+/** Denied traffic of the client pod for `seconds`. */
+export async function deniedTraffic(
+  { node }: StandardNode,
+  seconds: number,
+): Promise<DeniedTraffic> {
+  const pod = node.pod('client');
+  await using stack = new AsyncDisposableStack();
+  const own = (namespace: Parameters<typeof Probe.start>[0]): Probe =>
+    stack.use(Probe.start(namespace));
+  const atUpstream = await own(node.upstream).capture({ contains: marker });
+  const atDns = await own(node.pod('dns').namespace).capture({ contains: 'denied' });
+  const load = stack.use(
+    startLoad(pod.namespace, {
+      server: clusterDns4,
+      rate: queryRate,
+      seconds,
+      nameFormat: 'n-%u.denied.test',
+      timeoutMs: 3000,
+    }),
+  );
+  const streams = deniedAddresses.map((to) =>
+    own(pod.namespace).blast({
+      interface: 'eth0',
+      data: synTo(pod, to),
+      count: seconds * synRate,
+      rate: synRate,
+    }),
+  );
+  const sent = await Promise.all(streams);
+  const queries = await load.result;
+  return {
+    syns: sent.reduce((sum, each) => sum + each.sent, 0),
+    arrived: (await atUpstream.captured()).matched,
+    queries,
+    forwarded: (await atDns.captured()).matched,
+  };
+}
+
+function synTo(pod: Pod, to: string): Uint8Array {
+  return frameOf(pod, {
+    ip: { source: addressOf(pod, to), destination: to },
+    tcp: { sourcePort: 4000, destinationPort: 80, flags: ['syn'] },
+    payload: Buffer.from(marker),
+  });
+}
+
+/** No SYN passed, no query was answered otherwise than by a refusal, none was forwarded. */
+export function assertNothingPassed(traffic: DeniedTraffic): void {
+  const { syns, arrived, queries, forwarded } = traffic;
+  console.log(
+    `${syns} SYNs to denied addresses, ${arrived} arrived; ${queries.sent} queries for refused names, ` +
+      `${queries.rcodes['5'] ?? 0} refused, ${queries.lost} without answer, ${forwarded} forwarded`,
+  );
+  assert.ok(syns > 0 && queries.sent > 0);
+  assert.equal(arrived, 0, 'SYNs to a denied address');
+  assert.equal(forwarded, 0, 'queries for refused names at the DNS server');
+  const codes = Object.keys(queries.rcodes).filter((code) => queries.rcodes[code] !== 0);
+  assert.deepEqual(
+    codes.filter((code) => code !== '5'),
+    [],
+    'every answer is a refusal',
+  );
+}
+
+/** What the agent's maps hold, as text: equal while nothing changes what is enforced. */
+export function agentMapsText(tandem: TandemNode): string {
+  using datapath = Datapath.open(tandem.pinRoot);
+  const lines: string[] = [];
+  for (const name of ['endpoints', 'classes', 'policy', 'dns_servers'] as const) {
+    const entries = [...datapath.map(name).entries()].map(
+      ([key, value]) =>
+        `${name} ${Buffer.from(key).toString('hex')} ${Buffer.from(value).toString('hex')}`,
+    );
+    lines.push(...entries.sort());
+  }
+  return lines.join('\n');
+}

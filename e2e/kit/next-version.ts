@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * A second build of everything with the next ABI version: abi.h changed as its next change might be (values
+ * of the agent's maps widened in front, so that every field moves, and a counter more), the BPF programs
+ * compiled from it, layouts generated from it, and the migrations that such a change needs. The shared
+ * maps stay as they are, which is the rule.
+ */
+
+import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { stripTypeScriptTypes } from 'node:module';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { run } from '@tandem/testing/process';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const buildTimeoutMs = 120_000;
+
+/** Text of abi.h and what the next version has in its place. */
+const changes: readonly (readonly [string, string])[] = [
+  ['#define TD_ABI_VERSION 1u', '#define TD_ABI_VERSION 2u'],
+  ['struct td_endpoint {\n', 'struct td_endpoint {\n\t__u64 next_stamp;\n'],
+  ['struct td_policy {\n', 'struct td_policy {\n\t__u32 next_priority;\n'],
+  [
+    '	X(AUDITED, audited, "policy drops that audit mode let through")\n',
+    '	X(AUDITED, audited, "policy drops that audit mode let through") \\\n	X(NEXT, next, "of the next version")\n',
+  ],
+];
+
+/** Builds it below `directory` and returns its `packages` directory. */
+export async function buildNextVersion(directory: string): Promise<string> {
+  const next = join(directory, 'next');
+  mkdirSync(next);
+  for (const part of ['include', 'src', 'Makefile']) {
+    cpSync(join(root, 'bpf', part), join(next, 'bpf', part), { recursive: true });
+  }
+  const packages = join(next, 'packages');
+  // Links between packages are relative: they lead to the copies.
+  await run('cp', ['-a', join(root, 'packages'), packages]);
+  symlinkSync(join(root, 'node_modules'), join(next, 'node_modules'));
+  changeAbi(join(next, 'bpf/include/tandem/abi.h'));
+  await run('make', ['-s', '-C', join(next, 'bpf')], { timeoutMs: buildTimeoutMs });
+  const datapath = join(packages, 'datapath');
+  const generate = ['--conditions=@tandem/source', join(datapath, 'scripts/generate-abi.ts')];
+  await run(process.execPath, generate, { timeoutMs: buildTimeoutMs });
+  emit(join(datapath, 'src/abi.gen.ts'), join(datapath, 'dist/abi.gen.js'));
+  emit(join(root, 'e2e/next/migrations.ts'), join(datapath, 'dist/migrations.js'));
+  return packages;
+}
+
+function changeAbi(path: string): void {
+  let text = readFileSync(path, 'utf8');
+  for (const [from, to] of changes) {
+    if (!text.includes(from)) throw new Error(`abi.h has no ${JSON.stringify(from)}`);
+    text = text.replace(from, to);
+  }
+  writeFileSync(path, text);
+}
+
+function emit(source: string, target: string): void {
+  writeFileSync(target, stripTypeScriptTypes(readFileSync(source, 'utf8')));
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The table of migrations of the version after this one, as whoever made it would write it. `next-version.ts`
+ * puts it into the other build in place of packages/datapath/src/migrations.ts.
+ */
+
+interface Entry {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+/** What next-version.ts adds in front of td_endpoint and td_policy. */
+const stampBytes = 8;
+const priorityBytes = 4;
+/** struct td_endpoint of version 1 and 2, struct td_policy of version 1. */
+const endpointBytes = 52;
+const nextEndpointBytes = 64;
+const policyBytes = 8;
+
+function widened({ key, value }: Entry, before: number, size: number): Entry {
+  const wide = new Uint8Array(size);
+  wide.set(value, before);
+  return { key, value: wide };
+}
+
+function narrowed({ key, value }: Entry, before: number, size: number): Entry {
+  return { key, value: value.slice(before, before + size) };
+}
+
+const same = (entry: Entry): Entry => entry;
+
+export const migrations: readonly object[] = [
+  {
+    from: 1,
+    to: 2,
+    maps: {
+      endpoints: (entry: Entry): Entry => widened(entry, stampBytes, nextEndpointBytes),
+      policy: (entry: Entry): Entry => widened(entry, priorityBytes, priorityBytes + policyBytes),
+      counters: same,
+    },
+  },
+  {
+    from: 2,
+    to: 1,
+    maps: {
+      endpoints: (entry: Entry): Entry => narrowed(entry, stampBytes, endpointBytes),
+      policy: (entry: Entry): Entry => narrowed(entry, priorityBytes, policyBytes),
+      counters: same,
+    },
+  },
+];
+
+export function migrationBetween(from: number, to: number): object | null {
+  const isIt = (each: object): boolean =>
+    'from' in each && 'to' in each && each.from === from && each.to === to;
+  return migrations.find(isIt) ?? null;
+}

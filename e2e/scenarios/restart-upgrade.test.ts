@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * One ABI version to the next and back, process by process, with a second build whose maps have another
+ * layout: both versions serve together in every mixture, changes of policy reach both, nothing is lost on
+ * the way, and nothing denied passes at any time.
+ */
+
+import assert from 'node:assert/strict';
+import { mkdirSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { BpfMap } from '@tandem/bpf-loader-node/map';
+import { tdGroup } from '@tandem/datapath/abi.gen';
+import { agentMaps, pinPaths } from '@tandem/datapath/paths';
+import { askDns } from '@tandem/testing/dns-query';
+import type { Stream } from '@tandem/testing/probe';
+import { waitFor } from '@tandem/testing/wait';
+import { attached } from '../kit/attached.ts';
+import { assertNothingPassed, type DeniedTraffic, deniedTraffic } from '../kit/enforcement.ts';
+import { learnedAddresses } from '../kit/learned.ts';
+import { buildNextVersion } from '../kit/next-version.ts';
+import { dnsPolicy } from '../kit/objects.ts';
+import { clusterDns4, type StandardNode, startStandardNode } from '../kit/standard-node.ts';
+import type { ProcessName } from '../kit/tandem-node.ts';
+
+type Version = 1 | 2;
+const endpointBytes = { 1: 52, 2: 64 } as const;
+const trafficSeconds = 40;
+
+let standard: StandardNode;
+let next: string;
+let open: Stream;
+let traffic: Promise<DeniedTraffic>;
+let nextName = 1;
+/** Named by the policy of the moment, beside *.allowed.test. */
+let extra = 0;
+
+before(async () => {
+  standard = await startStandardNode();
+  const { tandem, client } = standard;
+  next = await buildNextVersion(tandem.directory);
+  const known = await askDns(client, { server: clusterDns4, name: 'n-1.allowed.test' });
+  open = await client.connect({ to: known.addresses[0] ?? '', port: 80, data: 'x', want: 1 });
+  traffic = deniedTraffic(standard, trafficSeconds);
+  traffic.catch(() => undefined);
+});
+
+after(() => standard[Symbol.asyncDispose]());
+
+async function become(name: ProcessName, version: Version): Promise<void> {
+  const { tandem } = standard;
+  await tandem.kill(name);
+  await start(name, version);
+}
+
+/** An agent serves before it has loaded its programs: waits for those too. */
+async function start(name: ProcessName, version: Version): Promise<void> {
+  const { tandem } = standard;
+  const { loads } = attached(tandem);
+  await tandem.startProcess(name, version === 2 ? { packages: next } : {});
+  await tandem.waitForMembers(['agent', 'proxy']);
+  const isLoaded = (): boolean => name === 'proxy' || attached(tandem).loads > loads;
+  await waitFor(isLoaded, { what: 'its programs to be loaded' });
+}
+
+/** A policy that names one more, applied by the agent that is there. */
+async function changePolicy(): Promise<void> {
+  const { tandem } = standard;
+  extra += 1;
+  const names = [{ matchPattern: '*.allowed.test' }, { matchName: `n-${extra}.extra.test` }];
+  tandem.write('policy.yaml', [
+    dnsPolicy({ selects: { app: 'client' }, dns: names, fqdns: names }),
+  ]);
+  // A new revision alone is no sign: an agent that has just started applies one before.
+  const isInForce = async (): Promise<boolean> => {
+    const name = `n-${extra}.extra.test`;
+    const { rcode } = await askDns(standard.client, { server: clusterDns4, name });
+    const revisions = new Set(tandem.members().map(({ revision }) => revision));
+    return rcode !== 'REFUSED' && revisions.size === 1 && revisions.has(tandem.appliedRevision());
+  };
+  await waitFor(isInForce, { what: 'the change to be in force', timeoutMs: 15_000 });
+}
+
+/** Names, denials, connections; also with one of the processes away. */
+async function assertServes(): Promise<void> {
+  const { client, tandem } = standard;
+  const ask = (name: string): ReturnType<typeof askDns> =>
+    askDns(client, { server: clusterDns4, name });
+  for (let i = 0; i < 8; i++) {
+    const reply = await ask(`n-${nextName++}.allowed.test`);
+    assert.equal(reply.rcode, 'NOERROR', tandem.logs());
+    const stream = await client.tcp({ to: reply.addresses[0] ?? '', port: 80, data: 'x', want: 1 });
+    assert.equal(stream.retransmits, 0);
+    assert.equal((await ask(`n-${nextName++}.denied.test`)).rcode, 'REFUSED');
+  }
+  // The newest policy: the server does not know the name, but it may be asked.
+  if (extra > 0) assert.notEqual((await ask(`n-${extra}.extra.test`)).rcode, 'REFUSED');
+  await open.exchange({ data: 'y', want: 1 });
+}
+
+/** With the agent away the proxy alone must know all that the agent wrote last. */
+async function assertProxyAlone(version: Version): Promise<void> {
+  const { tandem } = standard;
+  await tandem.kill('agent');
+  await assertServes();
+  await start('agent', version);
+}
+
+/** Keys of a map of one version, and whether its values have that version's size. */
+function keysOf(version: Version, name: 'endpoints' | 'policy' | 'classes'): string[] {
+  using map = BpfMap.openPinned(pinPaths(standard.tandem.pinRoot, version).map(name));
+  if (name === 'endpoints') assert.equal(map.valueSize, endpointBytes[version]);
+  return [...map.entries()].map(([key]) => Buffer.from(key).toString('hex')).sort();
+}
+
+/** Both versions' maps say the same. */
+function assertInStep(): void {
+  for (const name of ['endpoints', 'policy', 'classes'] as const) {
+    const keys = keysOf(1, name);
+    assert.ok(keys.length > 0);
+    assert.deepEqual(keysOf(2, name), keys, name);
+  }
+}
+
+test('the agent goes first: two versions serve, and a change of policy reaches both', async () => {
+  const learned = new Set(learnedAddresses(standard.tandem).keys());
+  const endpoints = keysOf(1, 'endpoints');
+  await become('agent', 2);
+  assert.deepEqual(keysOf(2, 'endpoints'), endpoints);
+  assertInStep();
+  const now = learnedAddresses(standard.tandem);
+  assert.ok(learned.size > 0 && [...learned].every((address) => now.has(address)));
+  await assertServes();
+  await changePolicy();
+  await assertServes();
+  assertInStep();
+  await assertProxyAlone(2);
+});
+
+test('the proxy follows', async () => {
+  await become('proxy', 2);
+  await assertServes();
+  await changePolicy();
+  await assertProxyAlone(2);
+  assertInStep();
+});
+
+test('the agent goes back: what the newer one wrote is all there, and its proxy follows', async () => {
+  const learned = new Set(learnedAddresses(standard.tandem).keys());
+  const endpoints = keysOf(2, 'endpoints');
+  const policy = keysOf(2, 'policy');
+  await become('agent', 1);
+  assert.deepEqual(keysOf(1, 'endpoints'), endpoints);
+  assert.deepEqual(keysOf(1, 'policy'), policy);
+  const now = learnedAddresses(standard.tandem);
+  assert.ok([...learned].every((address) => now.has(address)));
+  await assertServes();
+  await changePolicy();
+  await assertServes();
+  await assertProxyAlone(1);
+});
+
+test('the proxy goes back, and both come again', async () => {
+  await become('proxy', 1);
+  await changePolicy();
+  await assertServes();
+  await become('agent', 2);
+  assertInStep();
+  await assertServes();
+  await become('agent', 1);
+  await assertServes();
+});
+
+test('nothing denied passed meanwhile', async () => {
+  assertNothingPassed(await traffic);
+});
+
+test('an agent that does not know the pins ends, and leaves all as it is', async () => {
+  const { tandem } = standard;
+  await tandem.kill('agent');
+  const unknown = 9;
+  // As an agent of a version far ahead would leave them, which keeps only what is near its own.
+  const paths = pinPaths(tandem.pinRoot, unknown);
+  mkdirSync(paths.version);
+  for (const name of agentMaps) {
+    using map = BpfMap.openPinned(pinPaths(tandem.pinRoot).map(name));
+    map.pin(paths.map(name));
+  }
+  using group = BpfMap.openPinned(paths.map('group'));
+  const words = new Uint32Array(group.mmap());
+  const before_ = attached(tandem);
+  words[tdGroup.agent_abi / 4] = unknown;
+  words[tdGroup.kept_abi / 4] = unknown - 1;
+  const running = await tandem.startProcess('agent');
+  assert.equal((await running.exited).status, 1);
+  assert.match(running.stderr(), /start failed.*agent of ABI version 9, this one is 1/);
+  assert.deepEqual(attached(tandem), before_);
+  assertNothingPassed(await deniedTraffic(standard, 1));
+});

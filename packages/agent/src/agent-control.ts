@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * What makes an agent of a DNS member: loads the datapath, compiles policy from its source and keeps
+ * everything as it should be. Works only with the agent's lease in hand.
+ */
+
+import { chownSync, mkdirSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { netnsCookie } from '@tandem/bpf-loader-node/netns';
+import { parseAddress } from '@tandem/core/net/ip';
+import type { NodeContext } from '@tandem/core/policy/cluster-state';
+import type { MemberPolicy } from '@tandem/core/policy/desired';
+import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
+import { Datapath, removePins } from '@tandem/datapath/datapath';
+import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import {
+  agentAdminPath,
+  agentMember,
+  markOf,
+  snapshotPath,
+  syncSocketPath,
+} from '@tandem/dns-proxy/config';
+import type { DnsMember } from '@tandem/dns-proxy/dns-member';
+import { MemberServices } from '@tandem/dns-proxy/member-services';
+import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
+import type { SnapshotStart } from '@tandem/dns-proxy/snapshot-start';
+import { exchangeHandler } from '@tandem/dns-proxy/sync/exchange-stream';
+import { SyncService } from '@tandem/proto/gen/services';
+import { decodePolicySnapshot } from '@tandem/proto/snapshot';
+import { GrpcServer } from '@tandem/runtime/grpc-server';
+import type { Logger } from '@tandem/runtime/log';
+import { TandemError } from '@tandem/runtime/tandem-error';
+import type { AgentConfig } from './config.ts';
+import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
+import { GroupAudit } from './node/group-audit.ts';
+import {
+  ensureNetworkRules,
+  type NetworkRulesOptions,
+  removeNetworkRules,
+} from './node/network-rules.ts';
+import { PolicyController } from './policy/controller.ts';
+import { memberPolicyOf } from './policy/snapshot.ts';
+import { StateKeeper } from './policy/state-keeper.ts';
+import { PolicySource } from './source/policy-source.ts';
+import { PolicyServer } from './sync/policy-server.ts';
+
+export interface AgentControlOptions {
+  readonly config: AgentConfig;
+  readonly member: DnsMember;
+  readonly log: Logger;
+}
+
+export class AgentControl {
+  readonly #config: AgentConfig;
+  readonly #log: Logger;
+  readonly #member: DnsMember;
+  readonly #rules: NetworkRulesOptions;
+  readonly #keeper: StateKeeper;
+  #served: SnapshotStart | null = null;
+  #datapath: Datapath | null = null;
+  #server: GrpcServer | null = null;
+  #source: PolicySource | null = null;
+  #controller: PolicyController | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #services: MemberServices | null = null;
+  #audit: GroupAudit | null = null;
+
+  constructor({ config, member, log }: AgentControlOptions) {
+    this.#config = config;
+    this.#log = log;
+    this.#member = member;
+    this.#rules = {
+      mark: markOf(config),
+      port: config.port,
+      routingTable: config.routingTable,
+      rulePriority: config.rulePriority,
+    };
+    this.#keeper = new StateKeeper({
+      stateDir: config.stateDir,
+      snapshotPath: snapshotPath(config),
+      proxyGid: config.proxyUid,
+      log,
+    });
+  }
+
+  /** Puts this version's programs in force. @throws BpfError, SchemaError: those before stay */
+  load(): void {
+    prepareDirectories(this.#config);
+    this.#keeper.prepare();
+    this.#datapath = this.#load();
+  }
+
+  /** `DnsMember.onEvent` */
+  onDnsEvent(bytes: Uint8Array, at: number, length: number): void {
+    this.#services?.onDnsEvent(bytes, at, length);
+  }
+
+  /** After `load`, with what the member serves. */
+  async start(served: SnapshotStart, signal: AbortSignal): Promise<void> {
+    const datapath = this.#datapath;
+    if (datapath === null) throw new TypeError('start before load');
+    this.#served = served;
+    await ensureNetworkRules(this.#rules);
+    this.#audit = new GroupAudit(datapath, this.#config.port, this.#log);
+    const services = this.#createServices(this.#member, datapath);
+    this.#services = services;
+    addFields(
+      services.metrics,
+      'tandem_snapshot',
+      {
+        written: 'policy snapshots written to disk',
+        failed: 'attempts to write the policy snapshot that failed; each is made again',
+      },
+      () => this.#keeper.counters,
+    );
+    if (served.snapshot !== null) services.installed(served.snapshot, 'snapshot');
+    await services.start(datapath);
+    if (signal.aborted) return;
+    const policyServer = new PolicyServer(this.#log);
+    this.#controller = new PolicyController({
+      datapath,
+      server: policyServer,
+      complete: (snapshot) => this.#member.complete(snapshot),
+      install: (snapshot) => services.install(snapshot, 'agent'),
+      backfill: (selectors) => services.feedSelectors(selectors),
+      keeper: this.#keeper,
+      log: this.#log,
+      nodeContext: () => this.#nodeContext(),
+      served: servedPolicy(served),
+    });
+    await this.#serve(policyServer, services);
+    await services.peerCache(peerCacheTimeoutMs);
+    this.#source = new PolicySource({
+      directory: this.#config.source.slice('directory:'.length),
+      isInForce: this.#controller.revision > 0,
+      apply: (cluster) => this.#controller?.update(cluster) ?? Promise.resolve(),
+      log: this.#log,
+    });
+    await this.#source.start();
+    this.#timer = setInterval(() => void this.#reconcile(), reconcileIntervalMs);
+  }
+
+  /** No change of policy begins any more. */
+  async stopWriting(): Promise<void> {
+    this.#source?.stop();
+    if (this.#timer !== null) clearInterval(this.#timer);
+    await this.#server?.stop();
+  }
+
+  async stop(): Promise<void> {
+    await this.#services?.stop();
+    this.#datapath?.[Symbol.dispose]();
+    if (!this.#config.removeOnStop) return;
+    removePins(this.#config.bpffsDir);
+    await removeNetworkRules(this.#rules);
+  }
+
+  #createServices(member: DnsMember, datapath: Datapath): MemberServices {
+    return new MemberServices({
+      config: this.#config,
+      role: 'agent',
+      index: agentMember,
+      member,
+      adminPath: agentAdminPath(this.#config.runDir),
+      log: this.#log,
+      diagnostics: () => [
+        ...(this.#controller?.diagnostics ?? []),
+        ...(this.#source?.diagnostics ?? []),
+      ],
+      degradations: () => [
+        ...(datapath.isJudging() ? [] : [judgeMissing]),
+        ...(this.#audit?.degradations ?? []),
+        ...this.#snapshotProblems(),
+        ...this.#keeper.degradations,
+        ...(this.#source?.degradations ?? []),
+      ],
+      interfaceNames: () =>
+        new Map(
+          this.#controller?.endpoints.map((endpoint) => [
+            endpoint.interface.vethIfindex,
+            endpoint.interface.name,
+          ]),
+        ),
+    });
+  }
+
+  #load(): Datapath {
+    const config = this.#config;
+    return Datapath.load({
+      objectPath: config.bpfObject === '' ? defaultObjectPath() : config.bpfObject,
+      pinRoot: config.bpffsDir,
+      sharedGid: config.proxyUid,
+      cgroupPath: config.cgroupPath === '' ? null : config.cgroupPath,
+      config: {
+        mark: markOf(config),
+        port: config.port,
+        ownerUid: config.proxyUid,
+        netnsCookie: netnsCookie(),
+        staleNs: TD_HEARTBEAT_STALE_NS,
+        fqdnIdleSeconds: config.fqdnIdleSeconds,
+        quotaNamespace: config.quotaNamespace,
+        quotaSelector: config.quotaSelector,
+      },
+    });
+  }
+
+  /** What was wrong with the file at the start is history once another policy is in force. */
+  #snapshotProblems(): readonly Degradation[] {
+    const served = this.#served;
+    return served !== null && this.#member.revision === served.revision ? served.degradations : [];
+  }
+
+  async #serve(policyServer: PolicyServer, services: MemberServices): Promise<void> {
+    const { proxyUid } = this.#config;
+    this.#server = new GrpcServer({
+      path: syncSocketPath(this.#config),
+      allowedUids: [0, proxyUid],
+      groupId: proxyUid,
+      log: this.#log,
+    });
+    this.#server.addService(SyncService, {
+      policy: policyServer.handle,
+      exchange: exchangeHandler(services.exchange),
+    });
+    services.countServer('sync', this.#server);
+    await this.#server.start();
+  }
+
+  /** Compares everything with what it should be, every few seconds. */
+  async #reconcile(): Promise<void> {
+    try {
+      await ensureNetworkRules(this.#rules);
+    } catch (error) {
+      this.#log.error('network rules could not be put back', { error: TandemError.from(error) });
+    }
+    this.#datapath?.ensureJudging();
+    await this.#audit?.look();
+    await this.#keeper.retry();
+    await this.#controller?.reconcile();
+  }
+
+  #nodeContext(): NodeContext {
+    const config = this.#config;
+    // Not those of scope link: each veth has one, so a pod that comes or goes would be a policy change.
+    const localAddresses = Object.values(networkInterfaces())
+      .flatMap((addresses) => addresses ?? [])
+      .filter((address) => address.family === 'IPv4' || address.scopeid === 0)
+      .map(({ address }) => parseAddress(address))
+      .filter((address) => address !== null);
+    return {
+      nodeName: config.nodeName,
+      clusterName: config.clusterName,
+      localAddresses,
+      ...(config.podCidrs.length > 0 ? { localPodCidrs: config.podCidrs } : {}),
+      clusterCidrs: config.clusterCidrs,
+      serviceCidrs: config.serviceCidrs,
+      ...(config.clusterResolvers.length > 0 ? { clusterResolvers: config.clusterResolvers } : {}),
+      nodeLocalDns: config.nodeLocalDns,
+    };
+  }
+}
+
+const judgeMissing = {
+  code: 'judge-not-attached',
+  message: 'the programs that enforce policy are not attached to all netfilter hooks of this node',
+  fix: 'restart the agent: it attaches them again; find out who detached them',
+};
+
+/** The policy that members serve since before this process. */
+function servedPolicy({ snapshot }: SnapshotStart): MemberPolicy | null {
+  const decoded = snapshot === null ? null : decodePolicySnapshot(snapshot);
+  return decoded?.ok === true ? memberPolicyOf(decoded.value) : null;
+}
+
+function prepareDirectories({ runDir, proxyUid }: AgentConfig): void {
+  chownSync(runDir, 0, proxyUid);
+  const admin = `${runDir}/proxy`;
+  mkdirSync(admin, { recursive: true, mode: 0o750 });
+  chownSync(admin, proxyUid, proxyUid);
+}
+
+function defaultObjectPath(): string {
+  return fileURLToPath(new URL('../../../bpf/build/tandem.bpf.o', import.meta.url));
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * What the agent leaves on disk for the next start of either process: the policy snapshot and the table
+ * of ids. A disk that is full or read-only stops neither policy nor DNS: what could not be written is
+ * tried again until it is, and said in status meanwhile.
+ */
+
+import { chownSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { StableIds } from '@tandem/core/policy/stable-ids';
+import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import type { Logger } from '@tandem/runtime/log';
+import { writeSnapshotFile } from '@tandem/runtime/snapshot-file';
+import { TandemError } from '@tandem/runtime/tandem-error';
+
+export interface StateKeeperOptions {
+  readonly stateDir: string;
+  readonly snapshotPath: string;
+  /** Group that may read the snapshot. */
+  readonly proxyGid: number;
+  readonly log: Logger;
+}
+
+interface State {
+  readonly revision: number;
+  readonly snapshot: Uint8Array;
+  readonly ids: StableIds;
+}
+
+export class StateKeeper {
+  readonly counters = { written: 0, failed: 0 };
+  readonly #o: StateKeeperOptions;
+  /** What is not on disk yet. */
+  #unwritten: State | null = null;
+  #writing: Promise<void> = Promise.resolve();
+  #problem = '';
+  #revisionOnDisk = 0;
+
+  constructor(options: StateKeeperOptions) {
+    this.#o = options;
+  }
+
+  /** Makes the directory, if that is possible now; `keep` tries again. */
+  prepare(): void {
+    try {
+      this.#makeDirectory();
+    } catch (error) {
+      const failure = TandemError.from(error);
+      this.#o.log.warn('the state directory cannot be prepared', { error: failure });
+    }
+  }
+
+  /** The table of ids of the last life, or an empty one. */
+  loadIds(): StableIds {
+    const { log } = this.#o;
+    const path = this.#idsPath;
+    let text: string;
+    try {
+      text = readFileSync(path, 'utf8');
+    } catch {
+      // The first start of this node: ids are digests of contents, so nothing is lost.
+      return StableIds.empty();
+    }
+    try {
+      const decoded = StableIds.decode(JSON.parse(text));
+      if (decoded.ok) return decoded.value;
+      log.warn('table of ids is of no use, starting a new one', { path, reason: decoded.error });
+    } catch (error) {
+      const failure = TandemError.from(error);
+      log.warn('table of ids is of no use, starting a new one', { path, error: failure });
+    }
+    return StableIds.empty();
+  }
+
+  /** Writes, or remembers what to write. Never rejects. */
+  async keep(state: State): Promise<void> {
+    this.#unwritten = state;
+    await this.retry();
+  }
+
+  /** Writes what could not be written before. Never rejects. */
+  async retry(): Promise<void> {
+    // One after the other: an older policy must not replace a newer one.
+    this.#writing = this.#writing.then(() => this.#write());
+    await this.#writing;
+  }
+
+  async #write(): Promise<void> {
+    const state = this.#unwritten;
+    if (state === null) return;
+    const { log, snapshotPath, proxyGid } = this.#o;
+    try {
+      this.#makeDirectory();
+      this.#writeIds(state.ids);
+      await writeSnapshotFile(snapshotPath, state.snapshot, { mode: 0o640, groupId: proxyGid });
+    } catch (error) {
+      this.counters.failed += 1;
+      const failure = TandemError.from(error);
+      if (this.#problem !== failure.message) {
+        log.error('policy snapshot not written, it will be tried again', { error: failure });
+      }
+      this.#problem = failure.message;
+      return;
+    }
+    this.counters.written += 1;
+    this.#revisionOnDisk = state.revision;
+    if (this.#problem !== '') log.info('policy snapshot written', { revision: state.revision });
+    this.#problem = '';
+    // A newer one may have come while this one was written.
+    if (this.#unwritten === state) this.#unwritten = null;
+  }
+
+  get degradations(): readonly Degradation[] {
+    const state = this.#unwritten;
+    if (state === null || this.#problem === '') return [];
+    const disk = this.#revisionOnDisk === 0 ? 'an earlier one or none' : `${this.#revisionOnDisk}`;
+    return [
+      {
+        code: 'snapshot-not-written',
+        message: `policy revision ${state.revision} is in force and could not be written to disk, where ${disk} is: ${this.#problem}`,
+        fix: 'make room, or the disk writable: it is tried every few seconds; until then a process that restarts alone begins with the policy on disk',
+      },
+    ];
+  }
+
+  get #idsPath(): string {
+    return join(this.#o.stateDir, 'ids.json');
+  }
+
+  #makeDirectory(): void {
+    const { stateDir, proxyGid } = this.#o;
+    mkdirSync(stateDir, { recursive: true, mode: 0o750 });
+    chownSync(stateDir, 0, proxyGid);
+  }
+
+  #writeIds(ids: StableIds): void {
+    const temporary = `${this.#idsPath}.new`;
+    try {
+      writeFileSync(temporary, JSON.stringify(ids.encode()), { mode: 0o600 });
+      renameSync(temporary, this.#idsPath);
+    } catch (error) {
+      rmSync(temporary, { force: true });
+      throw error;
+    }
+  }
+}

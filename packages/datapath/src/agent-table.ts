@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * A map of the agent's across versions: written in this version's layout and in that of the version
+ * before, while that one is kept; read by a member in its own layout though an older agent wrote it.
+ */
+
+import type { BpfMap } from '@tandem/bpf-loader-node/map';
+import { tdEndpoint } from './abi.gen.ts';
+import type { Entry } from './encode.ts';
+import type { Convert } from './migrations.ts';
+import { addEntries, differs, pruneEntries, type ReconcileResult } from './reconcile.ts';
+
+export interface KeptMap {
+  readonly map: BpfMap;
+  /** From this version's layout to its own. */
+  readonly convert: Convert;
+}
+
+export class AgentTable implements Disposable {
+  readonly #map: BpfMap;
+  readonly #kept: KeptMap | null;
+
+  constructor(map: BpfMap, kept: KeptMap | null) {
+    this.#map = map;
+    this.#kept = kept;
+  }
+
+  /** As `addEntries`; the count is of this version's map. */
+  add(desired: readonly Entry[]): ReconcileResult {
+    if (this.#kept !== null) addEntries(this.#kept.map, converted(desired, this.#kept.convert));
+    return addEntries(this.#map, desired);
+  }
+
+  /** As `pruneEntries`. */
+  prune(desired: readonly Entry[]): ReconcileResult {
+    if (this.#kept !== null) pruneEntries(this.#kept.map, converted(desired, this.#kept.convert));
+    return pruneEntries(this.#map, desired);
+  }
+
+  /** Whether this version's map holds anything else than `desired`. */
+  differs(desired: readonly Entry[]): boolean {
+    return differs(this.#map, desired);
+  }
+
+  [Symbol.dispose](): void {
+    this.#kept?.map[Symbol.dispose]();
+  }
+}
+
+function converted(entries: readonly Entry[], convert: Convert): Entry[] {
+  return entries.map(convert).filter((entry) => entry !== null);
+}
+
+/** What members ask `endpoints`, in the layout of td_endpoint. */
+export interface EndpointLookup {
+  lookupInto(key: Uint8Array, value: Uint8Array): boolean;
+  entries(): Iterable<[key: Uint8Array, value: Uint8Array]>;
+}
+
+export class MigratedEndpoints implements EndpointLookup {
+  readonly #map: BpfMap;
+  readonly #convert: Convert;
+  readonly #value: Uint8Array;
+
+  constructor(map: BpfMap, convert: Convert) {
+    this.#map = map;
+    this.#convert = convert;
+    this.#value = new Uint8Array(map.valueBytes);
+  }
+
+  /** Once per new flow of a pod: what it allocates is of no account. */
+  lookupInto(key: Uint8Array, value: Uint8Array): boolean {
+    if (!this.#map.lookupInto(key, this.#value)) return false;
+    const entry = this.#convert({ key, value: this.#value });
+    if (entry === null) return false;
+    value.set(entry.value.subarray(0, tdEndpoint.size));
+    return true;
+  }
+
+  *entries(): Generator<[Uint8Array, Uint8Array], void, undefined> {
+    for (const [key, value] of this.#map.entries()) {
+      const entry = this.#convert({ key, value });
+      if (entry !== null) yield [entry.key, entry.value];
+    }
+  }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The layouts that members of different versions share. A test that fails here says that two versions can
+ * no longer serve together: new fields go into what is reserved, nothing else moves.
+ */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  TD_FQDN_PAGES_MAX,
+  TD_FQDN_SELECTORS_MAX,
+  TD_JOURNAL_CELL_BYTES,
+  TD_JOURNAL_REGION_CELLS,
+  TD_JOURNAL_SLOTS,
+  TD_MEMBERS_MAX,
+  tdFqdn,
+  tdFqdnKey,
+  tdFqdnSlot,
+  tdGroup,
+  tdJournalSlot,
+  tdJournalState,
+  tdLearnBatch,
+  tdLearnRequest,
+  tdListenerKind,
+  tdMember,
+  tdMemberState,
+  tdQuota,
+} from './abi.gen.ts';
+
+/** Without what is free for later versions. */
+const used = (layout: Readonly<Record<string, number>>): Record<string, number> =>
+  Object.fromEntries(Object.entries(layout).filter(([field]) => !field.startsWith('reserved')));
+/** Every field that version 1 had; later ones may have more, in the same size. */
+const has = (layout: Readonly<Record<string, number>>, version1: Record<string, number>): void => {
+  assert.deepEqual({ ...used(layout), ...version1 }, used(layout));
+};
+
+test('group', () => {
+  has(tdGroup, {
+    size: 640,
+    abi_version: 0,
+    required_revision: 4,
+    generation: 8,
+    drain_token: 12,
+    removals: 16,
+    applied_revision: 20,
+    events_lease: 24,
+    events_beat_ms: 28,
+    events_lost_told: 32,
+    events_limited_told: 36,
+    loads: 40,
+    agent_abi: 44,
+    kept_abi: 48,
+    member: 128,
+  });
+  has(tdMember, {
+    size: 128,
+    beat_ns: 0,
+    state: 8,
+    pid: 12,
+    epoch: 16,
+    revision: 24,
+    role: 28,
+    abi_version: 32,
+  });
+  assert.equal(TD_MEMBERS_MAX, 4);
+  has(tdMemberState, { NONE: 0, LIVE: 1, DRAIN: 2, DEAD: 3 });
+});
+
+test('fqdn, quotas, learn_requests', () => {
+  has(tdFqdnKey, { size: 20, addr: 0, page: 16 });
+  has(tdFqdnSlot, { size: 12, selector: 0, expires_s: 4, namespace_id: 8 });
+  has(tdFqdn, {
+    size: 232,
+    lock: 0,
+    dead: 4,
+    self: 8,
+    last_used_ns: 24,
+    more: 32,
+    page: 36,
+    slot: 40,
+  });
+  assert.deepEqual([TD_FQDN_PAGES_MAX, TD_FQDN_SELECTORS_MAX], [4, 16]);
+  has(tdQuota, { size: 16, used: 0, limit: 4, refused: 8 });
+  has(tdLearnRequest, {
+    size: 48,
+    addr: 0,
+    selector: 16,
+    expires_s: 20,
+    namespace_id: 24,
+    op: 28,
+    result: 30,
+    aaaa: 32,
+  });
+  assert.equal(tdLearnBatch.size, 6144);
+});
+
+test('journal and listeners', () => {
+  assert.deepEqual(
+    [TD_JOURNAL_CELL_BYTES, TD_JOURNAL_REGION_CELLS, TD_JOURNAL_SLOTS],
+    [1024, 8548, 8192],
+  );
+  has(tdJournalSlot, {
+    size: 1024,
+    client: 0,
+    server: 16,
+    client_port: 32,
+    length: 36,
+    client_id: 40,
+    received_ms: 44,
+    owner: 64,
+    name: 128,
+    control: 160,
+    message: 256,
+  });
+  has(tdJournalState, { FREE: 0, RECEIVING: 1, IN_FLIGHT: 2, REPLYING: 3, CLAIMED: 4 });
+  has(tdListenerKind, { UDP4: 0, TCP4: 1, UDP6: 2, TCP6: 3, KINDS: 4 });
+});

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** The files in a bpffs: their directories, whom they belong to, and how one replaces another. */
+
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  unlinkSync,
+} from 'node:fs';
+import type { BpfMap } from '@tandem/bpf-loader-node/map';
+import type { BpfProgram } from '@tandem/bpf-loader-node/program';
+import { TD_MEMBERS_MAX } from './abi.gen.ts';
+import { type PinPaths, pinPaths, sharedMaps } from './paths.ts';
+import { pinnedVersions } from './schema.ts';
+
+export function makeDirectories(paths: PinPaths): void {
+  for (const directory of [paths.root, paths.shared, paths.version, paths.links]) {
+    mkdirSync(directory, { recursive: true });
+  }
+  for (let index = 0; index < TD_MEMBERS_MAX; index++) {
+    mkdirSync(paths.member(index), { recursive: true });
+    mkdirSync(paths.waiting(index), { recursive: true });
+  }
+  // The agent's lease: nobody else may as much as open it.
+  chmodSync(paths.member(0), 0o700);
+}
+
+/** Versions older than the kept one: nobody can go back to them. */
+export function removeOlder(root: string, kept: number): void {
+  for (const version of pinnedVersions(root)) {
+    if (version < kept) rmSync(pinPaths(root, version).version, { recursive: true });
+  }
+}
+
+/** A pin can't be overwritten, but renamed over: nobody ever finds none. */
+export function replacePin(object: BpfProgram | BpfMap, path: string): void {
+  const next = `${path}_next`;
+  if (existsSync(next)) unlinkSync(next);
+  object.pin(next);
+  renameSync(next, path);
+}
+
+/** The proxy writes the shared maps and the position of the ring of events, and reads the rest; it owns none. */
+export function shareWithProxy(paths: PinPaths, gid: number): void {
+  const members = Array.from({ length: TD_MEMBERS_MAX }, (_, index) => paths.member(index));
+  for (const directory of [paths.root, paths.shared, paths.version, ...members.slice(1)]) {
+    chownSync(directory, 0, gid);
+    chmodSync(directory, 0o750);
+  }
+  for (const name of [...sharedMaps, 'events'] as const) {
+    chownSync(paths.map(name), 0, gid);
+    chmodSync(paths.map(name), 0o660);
+  }
+  for (const name of ['endpoints', 'counters'] as const) {
+    chownSync(paths.map(name), 0, gid);
+    chmodSync(paths.map(name), 0o640);
+  }
+  for (const name of ['learn', 'select_member'] as const) {
+    chownSync(paths.program(name), 0, gid);
+    chmodSync(paths.program(name), 0o660);
+  }
+}
