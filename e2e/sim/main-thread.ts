@@ -350,8 +350,9 @@ export class MainThread {
     const { world } = this.life;
     const selectors = policy.compiled.members.selectors.map(({ id }) => id);
     const settledNs = world.nowNs + backfillSettleMs * 1e6;
-    if (this.#backfill.freshOf(selectors).size > 0) while (world.nowNs < settledNs) yield;
-    yield* this.#backfill.slicesOfNew(new PolicyTables({ ...policy.image, revision }), selectors);
+    const tables = new PolicyTables({ ...policy.image, revision });
+    if (this.#backfill.freshOf(tables, selectors).size > 0) while (world.nowNs < settledNs) yield;
+    yield* this.#backfill.slicesOfNew(tables, selectors);
   }
 }
 

@@ -108,3 +108,6 @@ assert(nameLabelsMax * 2 + 1 <= nameBytesMax, 'labels fit a name');
 assert(fqdnEntriesPerNamespaceMax <= fqdnEntriesMax, 'a namespace fits the cache');
 assert(fqdnAddressesPerNameMax <= fqdnEntriesPerNamespaceMax, 'a name fits its namespace');
 assert(fqdnNamesMax <= fqdnEntriesMax, 'a name has an address');
+
+/** Former policies whose untrusted answers count for a policy: those of older changes are forgotten. */
+export const policyPredecessorsMax = 64;

@@ -192,7 +192,7 @@ export class MemberServices {
   async feedSelectors(selectors: readonly number[]): Promise<void> {
     const { tables } = this.#o.member;
     if (tables === null || this.#backfill === null) return;
-    if (this.#backfill.freshOf(selectors).size > 0) await delay(backfillSettleMs);
+    if (this.#backfill.freshOf(tables, selectors).size > 0) await delay(backfillSettleMs);
     await this.#backfill.feedNew(tables, selectors);
   }
 

@@ -30,8 +30,12 @@ const policy: MemberPolicy = {
   selectors: [{ id: 0x8000_0001, patternIndex: 1, policyId: 3 }],
   ruleSets: [{ id: 5, patternIndexes: [0], matchAll: false }],
   policies: [
-    { id: 3, servers: [{ server: address('10.96.0.10'), protocol: 17, ruleSetId: 5 }] },
-    { id: 4, servers: [] },
+    {
+      id: 3,
+      servers: [{ server: address('10.96.0.10'), protocol: 17, ruleSetId: 5 }],
+      predecessors: [7, 6],
+    },
+    { id: 4, servers: [], predecessors: [] },
   ],
   trustedServers: [address('10.96.0.10')],
   neverLearn: [{ address: address('10.1.0.0'), bits: 112 }],

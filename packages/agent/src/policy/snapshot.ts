@@ -38,7 +38,11 @@ export function snapshotOf(
       patternIndexes: [...patternIndexes],
       matchAll,
     })),
-    policies: policy.policies.map(({ id, servers }) => ({ id, servers: [...servers] })),
+    policies: policy.policies.map(({ id, servers, predecessors }) => ({
+      id,
+      servers: [...servers],
+      predecessors: [...predecessors],
+    })),
     trustedServers: [...policy.trustedServers],
     neverLearn: policy.neverLearn.map(({ address, bits }) => ({ address, bits })),
   };
@@ -58,8 +62,9 @@ export function memberPolicyOf(snapshot: PolicySnapshot): MemberPolicy | null {
   return {
     ...rest,
     patterns,
-    policies: snapshot.policies.map(({ id, servers }) => ({
+    policies: snapshot.policies.map(({ id, servers, predecessors }) => ({
       id,
+      predecessors,
       servers: servers.map(({ server, protocol, ruleSetId }) => ({
         server,
         protocol: protocol === 6 ? 6 : 17,

@@ -21,7 +21,13 @@ import {
   policyDiagnostics,
   sortDiagnostics,
 } from './compile-diagnostics.ts';
-import type { Compiled, CompiledPolicy, EndpointDesired, MemberEndpoint } from './desired.ts';
+import type {
+  Compiled,
+  CompiledPolicy,
+  EndpointDesired,
+  MemberEndpoint,
+  MemberPolicy,
+} from './desired.ts';
 import { findFrontends } from './dns-frontends.ts';
 import { DnsServerFinder } from './dns-servers.ts';
 import { classNeverLearn, EndpointFlag } from './kernel-numbers.ts';
@@ -82,12 +88,15 @@ export function compile(
     classTable: classes.table,
     policies: new Map([...byDraft.values()].map((policy) => [policy.id, policy])),
     dnsServers,
-    members: members.build({
-      revision: options.revision,
-      endpoints: endpoints.map(memberEndpoint),
-      trustedServers: trusted,
-      neverLearn: classes.prefixesWith(classNeverLearn),
-    }),
+    members: members.build(
+      {
+        revision: options.revision,
+        endpoints: endpoints.map(memberEndpoint),
+        trustedServers: trusted,
+        neverLearn: classes.prefixesWith(classNeverLearn),
+      },
+      earlierMembers(options),
+    ),
     rules,
     diagnostics: sortDiagnostics([
       ...cluster.diagnostics,
@@ -101,6 +110,11 @@ export function compile(
     fits: limits.length === 0,
     ids,
   };
+}
+
+function earlierMembers({ retain, served }: CompileOptions): readonly MemberPolicy[] {
+  const earlier = (retain ?? []).map(({ members }) => members);
+  return served === undefined ? earlier : [...earlier, served];
 }
 
 /**

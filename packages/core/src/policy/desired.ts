@@ -139,6 +139,14 @@ export interface MemberServer {
   readonly ruleSetId: number;
 }
 
+export interface MemberPolicyEntry {
+  readonly id: number;
+  /** Without DNS rules: none. */
+  readonly servers: readonly MemberServer[];
+  /** Policies that it took the place of: what their pods heard counts for it too (succession.ts). */
+  readonly predecessors: readonly number[];
+}
+
 /** What a DNS member needs to serve without the agent: the content of the policy snapshot. */
 export interface MemberPolicy {
   readonly revision: number;
@@ -147,8 +155,8 @@ export interface MemberPolicy {
   readonly patterns: readonly Pattern[];
   readonly selectors: readonly MemberSelector[];
   readonly ruleSets: readonly MemberRuleSet[];
-  /** Every policy of the node's endpoints, the empty one included; without DNS rules: no servers. */
-  readonly policies: readonly { readonly id: number; readonly servers: readonly MemberServer[] }[];
+  /** Every policy of the node's endpoints, the empty one included. */
+  readonly policies: readonly MemberPolicyEntry[];
   /** Only answers of these servers count for selectors with policy id 0. */
   readonly trustedServers: readonly Uint8Array[];
   /** Addresses in these prefixes are never learned. No prefix lies in another one. */

@@ -16,6 +16,7 @@ import type {
   MemberSelector,
   MemberServer,
 } from './desired.ts';
+import { withPredecessors } from './succession.ts';
 
 interface RuleSetContent {
   readonly matchAll: boolean;
@@ -89,10 +90,12 @@ export class MemberPolicyBuilder {
     this.addPolicy(policyId, own);
   }
 
+  /** `earlier`: what members were told before, newest first. */
   build(
     rest: Pick<MemberPolicy, 'revision' | 'trustedServers' | 'neverLearn'> & {
       readonly endpoints: readonly MemberEndpoint[];
     },
+    earlier: readonly MemberPolicy[],
   ): MemberPolicy {
     const patterns = [...this.#patterns].sort(([left], [right]) => (left < right ? -1 : 1));
     const indexOf = new Map(patterns.map(([key], index) => [key, index]));
@@ -111,7 +114,7 @@ export class MemberPolicyBuilder {
         matchAll: ruleSet.matchAll,
       }),
     );
-    return {
+    const assembled = {
       revision: rest.revision,
       endpoints: rest.endpoints,
       patterns: patterns.map(([, pattern]) => pattern),
@@ -121,6 +124,7 @@ export class MemberPolicyBuilder {
       trustedServers: rest.trustedServers,
       neverLearn: rest.neverLearn,
     };
+    return withPredecessors(assembled, earlier);
   }
 
   #intern(pattern: Pattern): Pattern {

@@ -150,6 +150,7 @@ function selectorTables(
   patternCount: number,
 ): Pick<TablesImage, 'sharedSelector' | 'privateOffsets' | 'privatePairs'> {
   const sharedSelector = new Uint32Array(patternCount);
+  const predecessors = new Map(snapshot.policies.map((policy) => [policy.id, policy.predecessors]));
   const byPattern = new Map<number, number[]>();
   for (const { id, patternIndex, policyId } of snapshot.selectors) {
     if (policyId === 0) {
@@ -157,7 +158,7 @@ function selectorTables(
       continue;
     }
     const pairs = byPattern.get(patternIndex) ?? [];
-    pairs.push(policyId, id);
+    for (const scope of [policyId, ...(predecessors.get(policyId) ?? [])]) pairs.push(scope, id);
     byPattern.set(patternIndex, pairs);
   }
   const privateOffsets = new Uint32Array(patternCount + 1);

@@ -28,7 +28,10 @@ export interface TablesImage {
   readonly setWords: number;
   /** Per pattern: the selector that trusted answers feed, 0 = none. */
   readonly sharedSelector: Uint32Array;
-  /** Per pattern: selectors that only answers to one policy feed: offsets, then (policy, selector) pairs. */
+  /**
+   * Per pattern: selectors that only answers to one policy, or to its predecessors, feed: offsets, then
+   * (policy, selector) pairs.
+   */
   readonly privateOffsets: Uint32Array;
   readonly privatePairs: Uint32Array;
   /** Addresses (4 words each) of the cluster's resolvers, as pods see them. */

@@ -90,6 +90,14 @@ export class PolicyTables {
     return count;
   }
 
+  /** Selectors that answers to one policy feed, each as "policy selector". */
+  privateFeeds(): Set<string> {
+    const pairs = this.#image.privatePairs;
+    const feeds = new Set<string>();
+    for (let i = 0; i < pairs.length; i += 2) feeds.add(`${pairs[i]} ${pairs[i + 1]}`);
+    return feeds;
+  }
+
   #findServer(policyId: number, words: Uint32Array, offset: number, protocol: number): number {
     const records = this.#image.servers;
     let low = 0;

@@ -22,7 +22,7 @@ const later = 0x8000_0003;
 const now = 1000;
 
 /** Selectors: `shared` and `later` learn from trusted servers, `privately` from those of policy 70. */
-function tables(): PolicyTables {
+function tables(predecessors: readonly number[] = []): PolicyTables {
   const context = PatternContext.PATTERN_CONTEXT_TO_FQDNS;
   const policy: PolicySnapshotInit = {
     revision: 1,
@@ -35,6 +35,7 @@ function tables(): PolicyTables {
       { id: privately, patternIndex: 0, policyId: 70 },
       { id: later, patternIndex: 1, policyId: 0 },
     ],
+    policies: [{ id: 70, predecessors: [...predecessors] }],
   };
   const encoded = encodePolicySnapshot(policy);
   assert.ok(encoded.ok);
@@ -77,7 +78,7 @@ test('a new selector gets the addresses of its names, the living ones, in its sc
   assert.equal(backfill.counters.added, 4);
 
   // Only what is new is looked for the next time.
-  assert.deepEqual([...backfill.freshOf([shared, privately, later])], [later]);
+  assert.deepEqual([...backfill.freshOf(tables(), [shared, privately, later])], [later]);
   await backfill.feedNew(tables(), [shared, privately, later]);
   assert.deepEqual(held('203.0.113.2'), [shared, later]);
   assert.equal(backfill.counters.added, 5);
@@ -109,4 +110,26 @@ test('many names are fed in slices that let others have their turn', async () =>
   assert.equal(backfill.counters.added, count);
   assert.ok(turns >= 1);
   assert.deepEqual(selectorsOf(fqdn, address(`203.0.0.9`), 9), [shared]);
+});
+
+test('a policy that takes the place of another gets what that one heard', async () => {
+  using kernel = loadKernelMaps();
+  const store = smallStore();
+  know(store, 'own.example', '203.0.113.4', now + 50, 70);
+  know(store, 'former.example', '203.0.113.5', now + 50, 71);
+  know(store, 'foreign.example', '203.0.113.6', now + 50, 72);
+  const { writer, fqdn } = kernel;
+  const backfill = new Backfill({ cache: store.cache, writer, nowSeconds: () => now });
+  const held = (text: string): number[] => selectorsOf(fqdn, address(text), 9);
+
+  await backfill.feedNew(tables(), [privately]);
+  assert.deepEqual(held('203.0.113.5'), []);
+  // The selector is not new, but who feeds it is.
+  const successor = tables([71]);
+  assert.deepEqual([...backfill.freshOf(successor, [privately])], [privately]);
+  await backfill.feedNew(successor, [privately]);
+  assert.deepEqual(held('203.0.113.4'), [privately]);
+  assert.deepEqual(held('203.0.113.5'), [privately]);
+  assert.deepEqual(held('203.0.113.6'), []);
+  assert.equal(backfill.freshOf(successor, [privately]).size, 0);
 });

@@ -42,6 +42,7 @@ export class Backfill {
   readonly #view: QueryView;
   /** Selectors of the last `feedNew`. */
   #fed: ReadonlySet<number> = new Set();
+  #fedPrivately: ReadonlySet<string> = new Set();
 
   constructor(options: BackfillOptions) {
     this.#o = options;
@@ -50,9 +51,16 @@ export class Backfill {
     this.#view = new QueryView({ low: 0, high: 0 });
   }
 
-  /** Those of `selectors` that `feedNew` was not told of the last time. */
-  freshOf(selectors: Iterable<number>): ReadonlySet<number> {
-    return new Set(selectors).difference(this.#fed);
+  /**
+   * Those of `selectors` that `feedNew` was not told of the last time, and those that answers to another
+   * policy feed by now.
+   */
+  freshOf(tables: PolicyTables, selectors: Iterable<number>): ReadonlySet<number> {
+    const fresh = new Set(selectors).difference(this.#fed);
+    for (const feed of tables.privateFeeds().difference(this.#fedPrivately)) {
+      fresh.add(Number(feed.split(' ')[1]));
+    }
+    return fresh;
   }
 
   /**
@@ -66,9 +74,10 @@ export class Backfill {
   /** The work of `feedNew`; others may have their turn at each yield. */
   *slicesOfNew(tables: PolicyTables, selectors: Iterable<number>): Generator<void> {
     const all = new Set(selectors);
-    const fresh = this.freshOf(all);
+    const fresh = this.freshOf(tables, all);
     if (fresh.size > 0) yield* this.#slices(tables, fresh);
     this.#fed = all;
+    this.#fedPrivately = tables.privateFeeds();
   }
 
   /** Feeds every selector: the cache has learned from the other process what it did not know. */

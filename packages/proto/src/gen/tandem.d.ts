@@ -459,6 +459,9 @@ export namespace tandem {
             /** SnapshotPolicy servers. */
             servers: tandem.v1.SnapshotServer.$Properties[];
 
+            /** Policies that it took the place of: what their pods heard from untrusted servers counts for it too. */
+            predecessors: number[];
+
             /**
              * Encodes the specified SnapshotPolicy message. Does not implicitly {@link tandem.v1.SnapshotPolicy.verify|verify} messages.
              * @param message SnapshotPolicy message or plain object to encode
@@ -488,6 +491,9 @@ export namespace tandem {
 
                 /** SnapshotPolicy servers */
                 servers?: (tandem.v1.SnapshotServer.$Properties[]|null);
+
+                /** Policies that it took the place of: what their pods heard from untrusted servers counts for it too. */
+                predecessors?: (number[]|null);
 
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];

@@ -705,6 +705,7 @@ export const tandem = $root.tandem = (() => {
 
             const SnapshotPolicy = function (properties) {
                 this.servers = [];
+                this.predecessors = [];
                 if (properties)
                     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                         if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -713,6 +714,7 @@ export const tandem = $root.tandem = (() => {
 
             SnapshotPolicy.prototype.id = 0;
             SnapshotPolicy.prototype.servers = $util.emptyArray;
+            SnapshotPolicy.prototype.predecessors = $util.emptyArray;
 
             SnapshotPolicy.encode = function (message, writer, _depth) {
                 if (!writer)
@@ -726,6 +728,8 @@ export const tandem = $root.tandem = (() => {
                 if (message.servers != null && message.servers.length)
                     for (let i = 0; i < message.servers.length; ++i)
                         $root.tandem.v1.SnapshotServer.encode(message.servers[i], writer.uint32(18).fork(), _depth + 1).ldelim();
+                if (message.predecessors != null && message.predecessors.length)
+                    writer.uint32(26).uint32s(message.predecessors);
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                     for (let i = 0; i < message.$unknowns.length; ++i)
                         writer.raw(message.$unknowns[i]);
@@ -774,6 +778,20 @@ export const tandem = $root.tandem = (() => {
                             if (!(message.servers && message.servers.length))
                                 message.servers = [];
                             message.servers.push($root.tandem.v1.SnapshotServer.decode(reader, reader.size(), $undefined, _depth + 1));
+                            continue;
+                        }
+                    case 3: {
+                            if (wireType === 2) {
+                                if (!(message.predecessors && message.predecessors.length))
+                                    message.predecessors = [];
+                                reader.uint32s(message.predecessors);
+                                continue;
+                            }
+                            if (wireType !== 0)
+                                break;
+                            if (!(message.predecessors && message.predecessors.length))
+                                message.predecessors = [];
+                            message.predecessors.push(reader.uint32());
                             continue;
                         }
                     }

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Which policies a policy takes the place of. What pods heard from servers that are not the cluster's own
+ * counts for their policy alone (safety rule 4), and a change of policy gives them another one: without
+ * this, addresses that they still hold would be refused after the change.
+ *
+ * A policy counts as another's predecessor only if all pods of that one have left it, so that nobody else
+ * feeds it any more, and if the successor trusts each of its servers for at least the same names.
+ */
+
+import { policyPredecessorsMax } from '../limits.ts';
+import { formatAddress } from '../net/ip.ts';
+import type { MemberEndpoint, MemberPolicy, MemberServer } from './desired.ts';
+
+type Policies = MemberPolicy['policies'];
+type Assembled = Omit<MemberPolicy, 'policies'> & {
+  readonly policies: readonly { readonly id: number; readonly servers: readonly MemberServer[] }[];
+};
+
+/** `earlier`: what members were told before, newest first. */
+export function withPredecessors(
+  policy: Assembled,
+  earlier: readonly MemberPolicy[],
+): MemberPolicy {
+  const inUse = new Set(policy.endpoints.map(({ policyId }) => policyId));
+  const now = policyOfEndpoints(policy.endpoints);
+  const candidates = new Map<number, Set<number>>();
+  for (const before of earlier) {
+    const older = new Map(before.policies.map((each) => [each.id, each.predecessors]));
+    for (const { endpointId, policyId } of before.endpoints) {
+      const id = now.get(endpointId);
+      if (id === undefined) continue;
+      const found = candidates.get(id) ?? new Set();
+      candidates.set(id, found);
+      if (mayFollow(policy, id, before, policyId)) {
+        for (const each of [policyId, ...(older.get(policyId) ?? [])]) found.add(each);
+      }
+    }
+  }
+  const policies: Policies = policy.policies.map(({ id, servers }) => {
+    const found = [...(candidates.get(id) ?? [])].filter((each) => each !== id && !inUse.has(each));
+    return { id, servers, predecessors: found.slice(0, policyPredecessorsMax) };
+  });
+  return { ...policy, policies };
+}
+
+function policyOfEndpoints(endpoints: readonly MemberEndpoint[]): ReadonlyMap<number, number> {
+  return new Map(endpoints.map(({ endpointId, policyId }) => [endpointId, policyId]));
+}
+
+/** Whether policy `id` asks each untrusted server of `formerId` for at least the same names. */
+function mayFollow(policy: Assembled, id: number, before: MemberPolicy, formerId: number): boolean {
+  if (id === formerId) return true;
+  const trusted = new Set(policy.trustedServers.map((address) => formatAddress(address)));
+  const servers = policy.policies.find((each) => each.id === id)?.servers ?? [];
+  const former = before.policies.find((each) => each.id === formerId)?.servers ?? [];
+  return former.every((server) => {
+    if (trusted.has(formatAddress(server.server))) return true;
+    const match = servers.find((each) => isSameServer(each, server));
+    return match !== undefined && asksAtLeast(policy, match, before, server);
+  });
+}
+
+function isSameServer(left: MemberServer, right: MemberServer): boolean {
+  return (
+    left.protocol === right.protocol && formatAddress(left.server) === formatAddress(right.server)
+  );
+}
+
+function asksAtLeast(
+  policy: Assembled,
+  { ruleSetId }: MemberServer,
+  before: MemberPolicy,
+  former: MemberServer,
+): boolean {
+  if (ruleSetId === former.ruleSetId) return true;
+  const names = policy.ruleSets.find(({ id }) => id === ruleSetId);
+  const formerNames = before.ruleSets.find(({ id }) => id === former.ruleSetId);
+  if (names === undefined || formerNames === undefined) return false;
+  if (names.matchAll) return true;
+  if (formerNames.matchAll) return false;
+  const texts = new Set(names.patternIndexes.map((index) => policy.patterns[index]?.text));
+  return formerNames.patternIndexes.every((index) => texts.has(before.patterns[index]?.text));
+}
