@@ -226,7 +226,7 @@ struct td_member {
 struct td_group {
 	__u32 abi_version;
 	__u32 required_revision; /* members below it are chosen only when no other is LIVE */
-	__u32 generation;        /* incremented after every change of endpoints: members drop what they cached */
+	__u32 generation;        /* +1 before and after a change of endpoints: odd in between, members cache nothing */
 	__u32 drain_token;       /* 0 free, else member index + 1 */
 	__u32 removals;          /* incremented after pairs were removed from fqdn before their time */
 	__u32 applied_revision;  /* policy revision that the datapath enforces; 0 before the first */

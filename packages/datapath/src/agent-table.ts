@@ -10,7 +10,7 @@ import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import { tdEndpoint } from './abi.gen.ts';
 import type { Entry } from './encode.ts';
 import type { Convert } from './migrations.ts';
-import { addEntries, pruneEntries, type ReconcileResult } from './reconcile.ts';
+import { addEntries, differs, pruneEntries, type ReconcileResult } from './reconcile.ts';
 
 export interface KeptMap {
   readonly map: BpfMap;
@@ -25,6 +25,12 @@ export class AgentTable implements Disposable {
   constructor(map: BpfMap, kept: KeptMap | null) {
     this.#map = map;
     this.#kept = kept;
+  }
+
+  /** Whether either version's map holds anything else than `desired`. */
+  differs(desired: readonly Entry[]): boolean {
+    if (differs(this.#map, desired)) return true;
+    return this.#kept !== null && differs(this.#kept.map, converted(desired, this.#kept.convert));
   }
 
   /** As `addEntries`; the count is of this version's map. */

@@ -17,6 +17,19 @@ export interface ReconcileResult {
 const keyText = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 
+/** Whether the map holds anything else than `desired`. */
+export function differs(map: BpfMap, desired: Iterable<Entry>): boolean {
+  const wanted = new Map<string, Uint8Array>();
+  for (const { key, value } of desired) wanted.set(keyText(key), value);
+  let found = 0;
+  for (const [key, value] of map.entries()) {
+    const other = wanted.get(keyText(key));
+    if (other === undefined || Buffer.compare(other, value) !== 0) return true;
+    found += 1;
+  }
+  return found !== wanted.size;
+}
+
 /** Adds and changes entries; removes nothing. Later entries of one key win. */
 export function addEntries(map: BpfMap, desired: Iterable<Entry>): ReconcileResult {
   const actual = new Map<string, Uint8Array>();

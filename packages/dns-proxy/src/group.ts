@@ -40,7 +40,7 @@ export class GroupMember {
   readonly #scratchBits = new Float64Array(this.#scratch.buffer);
 
   /** `memory` is the mmap-ed value of the `group` map. */
-  constructor(memory: ArrayBuffer, index: number) {
+  constructor(memory: ArrayBufferLike, index: number) {
     this.index = index;
     this.#words = new Uint32Array(memory);
     this.#doubles = new Float64Array(memory);
@@ -141,7 +141,7 @@ export class GroupMember {
     Atomics.compareExchange(this.#words, tdGroup.drain_token / 4, this.index + 1, 0);
   }
 
-  /** Incremented by the agent after every change of `endpoints`. */
+  /** Incremented by the agent before and after every change of `endpoints`: odd in between. */
   get generation(): number {
     return Atomics.load(this.#words, tdGroup.generation / 4);
   }

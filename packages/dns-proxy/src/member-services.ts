@@ -36,13 +36,9 @@ import { addDropMetrics } from './metrics/drop-metrics.ts';
 import { addFields, addNodeMetrics } from './metrics/node-metrics.ts';
 import { Backfill } from './store/backfill.ts';
 import { KernelExpiry } from './store/kernel-expiry.ts';
-import {
-  backfillSettleMs,
-  cacheExpiryStepPlaces,
-  expiryStepMs,
-  expiryWalkMs,
-} from './store/limits.ts';
+import { backfillSettleMs } from './store/limits.ts';
 import { NodeStore } from './store/node-store.ts';
+import { Upkeep } from './store/upkeep.ts';
 import { Exchange } from './sync/exchange.ts';
 import { exchangeTickMs } from './sync/limits.ts';
 import { version } from './version.ts';
@@ -93,7 +89,6 @@ export class MemberServices {
   #expiry: KernelExpiry | null = null;
   #backfill: Backfill | null = null;
   #timer: NodeJS.Timeout | null = null;
-  #nextExpiryMs = 0;
   readonly #drops: DropCollector;
 
   constructor(options: MemberServicesOptions) {
@@ -156,11 +151,24 @@ export class MemberServices {
       writer,
       idleSeconds: config.fqdnIdleSeconds,
     });
+    const upkeep = new Upkeep({
+      exchange: this.exchange,
+      store: this.store,
+      expiry: this.#expiry,
+      isSweeper: () => this.#isSweeper(),
+      onExpiryError: (error) =>
+        this.#o.log.error('expired addresses stay in the datapath', {
+          error: TandemError.from(error),
+        }),
+    });
     this.#drops.start(datapath);
     const context = this.#context(this.#kernel);
     const admin = createAdmin(context);
     this.#addMetrics(context, admin);
-    this.#timer = setInterval(() => this.#tick(), exchangeTickMs);
+    this.#timer = setInterval(() => {
+      this.#follow();
+      upkeep.tick(systemClock.monotonicMs(), nowSeconds());
+    }, exchangeTickMs);
     this.#o.member.deliverEvents();
     await this.#startAdmin(admin);
     await this.#startMetrics();
@@ -326,25 +334,6 @@ export class MemberServices {
         code,
         message: `${component.name} could not start: ${failure.message}`,
         fix: 'mend the cause and restart this process; DNS and policy are not concerned',
-      });
-    }
-  }
-
-  #tick(): void {
-    const nowMs = systemClock.monotonicMs();
-    const nowSeconds = Math.floor(systemClock.boottimeSeconds());
-    this.exchange.tick(nowMs, nowSeconds);
-    this.store.tick(nowMs);
-    this.store.cache.expire(nowSeconds, cacheExpiryStepPlaces);
-    this.#follow();
-    if (nowMs < this.#nextExpiryMs || this.#expiry === null || !this.#isSweeper()) return;
-    try {
-      const isEnd = this.#expiry.step(nowSeconds);
-      this.#nextExpiryMs = nowMs + (isEnd ? expiryWalkMs : expiryStepMs);
-    } catch (error) {
-      this.#nextExpiryMs = nowMs + expiryWalkMs;
-      this.#o.log.error('expired addresses stay in the datapath', {
-        error: TandemError.from(error),
       });
     }
   }

@@ -18,6 +18,7 @@ import { ReplyView } from '@tandem/core/dns/reply';
 import { TD_MEMBERS_MAX, tdListenerKind } from '@tandem/datapath/abi.gen';
 import { Datapath } from '@tandem/datapath/datapath';
 import { clockInto } from '@tandem/dns-sockets/clock';
+import { closeFd } from '@tandem/dns-sockets/fd';
 import { createListener } from '@tandem/dns-sockets/listener';
 import { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { SharedRingWriter } from '@tandem/runtime/shared-ring';
@@ -37,6 +38,7 @@ import {
   udpQueryBytesMax,
   udpReplyBytesMax,
 } from './limits.ts';
+import { MemberLife } from './member-life.ts';
 import { PeerLink } from './peer/link.ts';
 import { Takeover } from './peer/takeover.ts';
 import { EndpointLimits } from './policy/endpoint-limits.ts';
@@ -76,21 +78,17 @@ class DnsWorker {
   readonly #listenerLoop: UdpLoop;
   readonly #upstreamLoop: UdpLoop;
   readonly #replay: JournalReplay;
-  /** The last sign of this member's former life, CLOCK_MONOTONIC ns. */
-  readonly #formerBeatNs: number;
+  readonly #life: MemberLife;
   readonly #takeover: Takeover;
   readonly #link: PeerLink;
   /** By td_listener_kind. */
   readonly #listeners: number[] = [];
-  #hasJoined = false;
   #isLinked = false;
-  /** Until then a member that has a policy waits for the link. */
+  /** Of a member that could serve and waits for its link, up to `#joinDeadlineNs`. */
+  #firstTables: PolicyTables | null = null;
   #joinDeadlineNs = 0;
   /** `group.loads` of the programs and maps in use. */
   #loads: number;
-  /** 'waiting': for the drain token, up to `#drainDeadlineNs`. */
-  #draining: 'no' | 'waiting' | 'yes' = 'no';
-  #drainDeadlineNs = 0;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
@@ -161,7 +159,7 @@ class DnsWorker {
       query,
       reply,
       denialRcode,
-      beat: (monotonicNs) => this.#beat(monotonicNs),
+      beat: (monotonicNs) => this.#life.beat(monotonicNs),
     });
     this.#tcp = new TcpServer({
       judge: this.#judge,
@@ -173,13 +171,13 @@ class DnsWorker {
       replyWords: new Uint32Array(reply.addresses.buffer),
       random,
       denialRcode,
-      monotonicNs: () => this.#now(),
+      monotonicNs: () => this.#life.now(),
       boottimeNs: () => this.#clock[1] as number,
       count: (index) => {
         counters[index] = (counters[index] as number) + 1;
       },
     });
-    this.#formerBeatNs = this.#group.beatNsOf(options.member);
+    const formerBeatNs = this.#group.beatNsOf(options.member);
     this.#replay = new JournalReplay({
       slots: this.#slots,
       region: (member) => this.#mapRegion(member),
@@ -190,6 +188,23 @@ class DnsWorker {
       end: () => this.#udp.endReplay(),
     });
     this.#takeover = this.#createTakeover();
+    this.#life = new MemberLife({
+      role: options.role,
+      group: this.#group,
+      judge: this.#judge,
+      slots: this.#slots,
+      udp: this.#udp,
+      tcp: this.#tcp,
+      pool: this.#pool,
+      replay: this.#replay,
+      takeover: this.#takeover,
+      formerBeatNs,
+      clock: this.#clock,
+      readClock: () => clockInto(this.#clock),
+      readListeners: () => this.#readListeners(),
+      after: (ms, work) => setTimeout(work, ms),
+      onDrained: () => post({ kind: 'drained' }),
+    });
     this.#link = this.#createLink();
   }
 
@@ -213,10 +228,11 @@ class DnsWorker {
       listeners: () => this.#listeners,
       onLinked: (hello) => {
         add(counter.peerLinks);
+        this.#takeover.onLinked(hello, this.#life.now());
         this.#isLinked = true;
-        this.#takeover.onLinked(hello, this.#now());
+        this.#joinWhenLinked();
       },
-      onLost: (lost) => this.#takeover.onLost(lost, this.#now()),
+      onLost: (lost) => this.#takeover.onLost(lost, this.#life.now()),
       onRefused: () => add(counter.peerLinksRefused),
     });
   }
@@ -227,6 +243,7 @@ class DnsWorker {
       group: this.#group,
       loop: this.#listenerLoop,
       tcp: this.#tcp,
+      closeFd,
       replay: (member, lastBeatNs, now) => this.#replay.takeOver(member, lastBeatNs, now),
       onEvent: (event, member) => {
         if (event === 'hung') {
@@ -242,7 +259,7 @@ class DnsWorker {
   start(): void {
     this.#openListeners();
     setInterval(() => this.#tick(), heartbeatIntervalMs);
-    setInterval(() => this.#sweep(), sweepIntervalMs);
+    setInterval(() => this.#life.sweep(), sweepIntervalMs);
     setInterval(() => this.#keepSelector(), selectorIntervalMs);
     this.#link.start();
     post({ kind: 'ready' });
@@ -283,17 +300,18 @@ class DnsWorker {
 
   onMessage(message: ToWorker): void {
     if (message.kind === 'policy') this.#install(new PolicyTables(message.image));
-    else if (message.kind === 'drain') this.#beginDrain(message.tokenTimeoutMs);
+    else if (message.kind === 'drain') this.#life.drain(message.tokenTimeoutMs);
     else this.#stop();
   }
 
   #install(tables: PolicyTables): void {
-    this.#judge.install(tables);
-    if (this.#hasJoined) {
+    if (this.#life.hasJoined) {
+      this.#life.install(tables);
       post({ kind: 'installed', revision: tables.revision });
       return;
     }
-    if (this.#joinDeadlineNs === 0) this.#joinDeadlineNs = this.#now() + joinLinkMsMax * 1e6;
+    this.#firstTables = tables;
+    if (this.#joinDeadlineNs === 0) this.#joinDeadlineNs = this.#life.now() + joinLinkMsMax * 1e6;
     this.#joinWhenLinked();
   }
 
@@ -302,45 +320,36 @@ class DnsWorker {
    * listeners first: else what waits in them is lost if we die in our first moments.
    */
   #joinWhenLinked(): void {
-    const { tables } = this.#judge;
-    const now = this.#now();
-    if (this.#hasJoined || tables === null) return;
+    const tables = this.#firstTables;
+    if (tables === null) return;
+    const now = this.#life.now();
     const mayWait = now < this.#joinDeadlineNs && this.#group.isOtherServing(now);
     if (mayWait && !this.#isLinked) return;
+    this.#firstTables = null;
     collectStartGarbage();
-    this.#readListeners();
-    this.#now();
-    const [monotonicNs, boottimeNs] = this.#clock as unknown as [number, number];
-    this.#group.join(this.#options.role, monotonicNs, boottimeNs);
-    this.#group.setRevision(tables.revision);
-    this.#hasJoined = true;
-    this.#replay.resume(this.#formerBeatNs, monotonicNs);
+    this.#life.install(tables);
     post({ kind: 'installed', revision: tables.revision });
   }
 
-  #beginDrain(tokenTimeoutMs: number): void {
-    this.#drainDeadlineNs = this.#now() + tokenTimeoutMs * 1e6;
-    this.#draining = 'waiting';
-    this.#drain(this.#now());
+  #tick(): void {
+    this.#life.tick();
+    this.#follow();
+    this.#joinWhenLinked();
   }
 
-  /** Leaves the group when it may; what is in flight is still answered. */
-  #drain(monotonicNs: number): void {
-    if (this.#hasJoined) {
-      const isFree = this.#group.takeDrainToken(monotonicNs);
-      if (!isFree && monotonicNs < this.#drainDeadlineNs) return;
-      this.#group.setState('drain');
-    }
-    this.#draining = 'yes';
-    this.#tcp.drain();
-    this.#sweep();
+  /** An agent swapped programs in, perhaps of another version: this member goes on with those. */
+  #follow(): void {
+    const { loads } = this.#group;
+    if (loads === this.#loads) return;
+    this.#loads = loads;
+    this.#datapath.reopen();
+    this.#judge.follow(this.#datapath.endpoints());
+    this.#writer.follow(this.#datapath.program('learn'));
+    this.#keepSelector();
   }
 
   #stop(): void {
-    if (this.#hasJoined) {
-      this.#group.setState('dead');
-      this.#group.releaseDrainToken();
-    }
+    this.#life.leave();
     this.#link.stop();
     this.#takeover.close();
     this.#tcp.close();
@@ -360,17 +369,6 @@ class DnsWorker {
     for (const fd of this.#listeners) attachReuseport(selector, fd);
   }
 
-  /** An agent swapped programs in, perhaps of another version: this member goes on with those. */
-  #follow(): void {
-    const { loads } = this.#group;
-    if (loads === this.#loads) return;
-    this.#loads = loads;
-    this.#datapath.reopen();
-    this.#judge.follow(this.#datapath.endpoints());
-    this.#writer.follow(this.#datapath.program('learn'));
-    this.#keepSelector();
-  }
-
   /** What came in on a listener of ours, or on one that is read for another member. */
   #onQueries(handle: number, count: number): void {
     const listener = this.#takeover.ownListener(handle);
@@ -379,43 +377,6 @@ class DnsWorker {
       counters[counter.queriesAdopted] = (counters[counter.queriesAdopted] as number) + count;
     }
     this.#udp.onQueries(listener, count);
-  }
-
-  #tick(): void {
-    const now = this.#now();
-    this.#beat(now);
-    this.#follow();
-    if (this.#hasJoined) this.#lookAtPeers(now);
-    else this.#joinWhenLinked();
-    if (this.#draining === 'waiting') this.#drain(now);
-  }
-
-  /** Whoever becomes stale before the next tick is looked at when that is so, not a tick later. */
-  #lookAtPeers(monotonicNs: number): void {
-    this.#takeover.tick(monotonicNs);
-    const leftMs = (this.#takeover.staleAtNs() - monotonicNs) / 1e6;
-    if (leftMs >= heartbeatIntervalMs) return;
-    setTimeout(() => this.#takeover.tick(this.#now()), Math.ceil(leftMs) + 1);
-  }
-
-  #sweep(): void {
-    const now = this.#now();
-    this.#udp.sweep(now);
-    if (this.#hasJoined && this.#slots.hasLeftovers) this.#replay.resume(this.#formerBeatNs, now);
-    this.#pool.sweep(now / 1e6);
-    if (this.#draining === 'yes' && this.#slots.inFlight === 0 && this.#tcp.connections === 0) {
-      post({ kind: 'drained' });
-    }
-  }
-
-  #beat(monotonicNs: number): void {
-    if (this.#hasJoined) this.#group.beat(monotonicNs);
-  }
-
-  /** CLOCK_MONOTONIC in nanoseconds; refreshes CLOCK_BOOTTIME too. */
-  #now(): number {
-    clockInto(this.#clock);
-    return this.#clock[0] as number;
   }
 }
 

@@ -16,7 +16,7 @@ import { type Entry, encodeClass, encodeDnsServer, encodePolicy } from '@tandem/
 import { TandemError } from '@tandem/runtime/tandem-error';
 
 export interface ApplyStep {
-  readonly datapath: Datapath;
+  readonly datapath: Pick<Datapath, 'map' | 'table'>;
   readonly compiled: Compiled;
   /** Policies that may be in the kernel from before. */
   readonly retained: ReadonlyMap<number, CompiledPolicy>;
@@ -43,21 +43,33 @@ export function applyToDatapath({ datapath, compiled, retained, endpoints }: App
   datapath.table('dns_servers').add(servers);
   datapath.table('classes').add(classes);
   datapath.table('classes').prune(classes);
-  const flipped = datapath.table('endpoints').add(endpoints);
-  const removed = datapath.table('endpoints').prune(endpoints);
-  if (flipped.written + removed.removed > 0) bumpGeneration(datapath);
+  flipEndpoints(datapath, endpoints);
   datapath.table('policy').prune(policyEntries(compiled.policies.values(), compiled.classTable));
   datapath.table('dns_servers').prune(servers);
   Atomics.store(groupWords(datapath), tdGroup.applied_revision / 4, compiled.members.revision);
 }
 
-function groupWords(datapath: Datapath): Uint32Array {
+function groupWords(datapath: Pick<Datapath, 'map'>): Uint32Array {
   return new Uint32Array(datapath.map('group').mmap());
 }
 
-/** Tells members that what they remember of endpoints is stale. */
-function bumpGeneration(datapath: Datapath): void {
-  Atomics.add(groupWords(datapath), tdGroup.generation / 4, 1);
+/**
+ * While endpoints change, the generation is odd and members remember nothing of them; after it, it is
+ * another than before. An agent that dies in between leaves it odd, and the next one ends the change.
+ */
+function flipEndpoints(
+  datapath: Pick<Datapath, 'map' | 'table'>,
+  endpoints: readonly Entry[],
+): void {
+  const table = datapath.table('endpoints');
+  const words = groupWords(datapath);
+  const word = tdGroup.generation / 4;
+  const isInterrupted = (Atomics.load(words, word) & 1) !== 0;
+  if (!isInterrupted && !table.differs(endpoints)) return;
+  if (!isInterrupted) Atomics.add(words, word, 1);
+  table.add(endpoints);
+  table.prune(endpoints);
+  Atomics.add(words, word, 1);
 }
 
 /**
@@ -76,7 +88,7 @@ export function newestRevision(datapath: Datapath): number {
 }
 
 /** Members below it are passed over while another one is LIVE. */
-export function requireRevision(datapath: Datapath, revision: number): void {
+export function requireRevision(datapath: Pick<Datapath, 'map'>, revision: number): void {
   Atomics.store(groupWords(datapath), tdGroup.required_revision / 4, revision);
 }
 

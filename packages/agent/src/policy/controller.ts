@@ -24,6 +24,7 @@ import { type AttachedEndpoint, attachEndpoints } from '../endpoint/attacher.ts'
 import { acknowledgeTimeoutMs, partialMax } from '../limits.ts';
 import type { PolicyServer } from '../sync/policy-server.ts';
 import { applyToDatapath, newestRevision, requireRevision } from './apply.ts';
+import { changeOrder, type PolicyChange } from './change-order.ts';
 import { snapshotOf } from './snapshot.ts';
 import type { StateKeeper } from './state-keeper.ts';
 
@@ -151,16 +152,23 @@ export class PolicyController {
   async #once(): Promise<void> {
     const cluster = this.#cluster;
     if (cluster === null) return;
-    const { datapath, log } = this.#o;
     const compiled = this.#compile(cluster);
     if (compiled === null) return;
     const isNew = compiled !== this.#applied;
     if (isNew) {
       // From here on the kernel may hold some of it: until it is applied whole, it counts as there.
       this.#partial = [...this.#partial, compiled].slice(-partialMax);
-      await this.#publish(compiled);
-      await this.#o.backfill(compiled.members.selectors.map(({ id }) => id));
+      const change = this.#change(compiled);
+      // oxlint-disable-next-line no-await-in-loop -- one step after the other is the point
+      for (const step of changeOrder) await change[step]();
+      return;
     }
+    await this.#apply(compiled);
+  }
+
+  /** The kernel as compiled, whether it was so already or not. */
+  async #apply(compiled: Compiled): Promise<void> {
+    const { datapath } = this.#o;
     const attached = await attachEndpoints(datapath, compiled.endpoints);
     this.#attachDiagnostics = attached.diagnostics;
     this.#endpoints = attached.endpoints;
@@ -172,17 +180,44 @@ export class PolicyController {
     });
     const wanted = new Set(attached.endpoints.map((endpoint) => endpoint.interface.vethIfindex));
     datapath.detachEndpoints((ifindex) => wanted.has(ifindex));
-    if (!isNew) return;
-    this.#applied = compiled;
-    this.#partial = [];
-    this.#fingerprint = fingerprintOf(compiled);
-    log.info('policy applied', {
-      revision: this.#revision,
-      endpoints: attached.entries.length,
-      policies: compiled.policies.size,
-      classes: compiled.classes.length,
-      diagnostics: this.diagnostics.length,
-    });
+  }
+
+  #change(compiled: Compiled): PolicyChange {
+    const { server, datapath, install, backfill, keeper, complete, log } = this.#o;
+    const revision = this.#revision + 1;
+    let snapshot = this.#encode(compiled);
+    return {
+      save: async () => {
+        // Compiled once, for both members and for whoever starts from the file.
+        snapshot = await complete(snapshot);
+        // A full or read-only disk must not stop policy: members get it over the stream.
+        await keeper.keep({ revision, snapshot, ids: compiled.ids });
+      },
+      publish: () => {
+        this.#revision = revision;
+        server.publish(revision, snapshot);
+      },
+      install: () => install(snapshot),
+      acknowledge: async () => {
+        if (await server.acknowledged(revision, acknowledgeTimeoutMs)) return;
+        log.warn('a member lags behind and is passed over until it has the policy', { revision });
+      },
+      require: () => requireRevision(datapath, revision),
+      feed: () => backfill(compiled.members.selectors.map(({ id }) => id)),
+      apply: async () => {
+        await this.#apply(compiled);
+        this.#applied = compiled;
+        this.#partial = [];
+        this.#fingerprint = fingerprintOf(compiled);
+        log.info('policy applied', {
+          revision,
+          endpoints: compiled.endpoints.length,
+          policies: compiled.policies.size,
+          classes: compiled.classes.length,
+          diagnostics: this.diagnostics.length,
+        });
+      },
+    };
   }
 
   /** The compilation of the cluster as it is; the one in force when nothing changed, null when it can't be. */
@@ -227,26 +262,13 @@ export class PolicyController {
     return retained;
   }
 
-  /** Members first: none may meet a policy id that it does not know. */
-  async #publish(compiled: Compiled): Promise<void> {
-    const { server, datapath, complete, install, keeper, log } = this.#o;
-    const revision = this.#revision + 1;
+  #encode(compiled: Compiled): Uint8Array {
     const { nodeName } = this.#o.nodeContext();
     const encoded = encodePolicySnapshot(
       snapshotOf(compiled.members, nodeName, systemClock.wallMs()),
     );
     if (!encoded.ok) throw new TandemError('TANDEM_POLICY_SNAPSHOT', encoded.error);
-    // Compiled once, for both members and for whoever starts from the file.
-    const snapshot = await complete(encoded.value);
-    // A full or read-only disk must not stop policy: members get it over the stream.
-    await keeper.keep({ revision, snapshot, ids: compiled.ids });
-    this.#revision = revision;
-    server.publish(revision, snapshot);
-    await install(snapshot);
-    if (!(await server.acknowledged(revision, acknowledgeTimeoutMs))) {
-      log.warn('a member lags behind and is passed over until it has the policy', { revision });
-    }
-    requireRevision(datapath, revision);
+    return encoded.value;
   }
 }
 

@@ -29,13 +29,13 @@ interface Session {
 }
 
 export class PolicyServer {
-  readonly #log: Logger;
+  readonly #log: Pick<Logger, 'info' | 'error'>;
   readonly #sessions = new Set<Session>();
   readonly #waiting = new Set<() => void>();
   #revision = 0;
   #snapshot: Uint8Array | null = null;
 
-  constructor(log: Logger) {
+  constructor(log: Pick<Logger, 'info' | 'error'>) {
     this.#log = log;
   }
 
@@ -70,10 +70,15 @@ export class PolicyServer {
       .map(({ member, revision, error }) => ({ member, revision, error }));
   }
 
+  /** Whether all members that are connected serve the revision. */
+  isAcknowledged(revision: number): boolean {
+    return this.members.every((member) => member.revision >= revision);
+  }
+
   /** Resolves true when all connected members serve the revision, false when time is up. */
   async acknowledged(revision: number, timeoutMs: number): Promise<boolean> {
     const deadline = performance.now() + timeoutMs;
-    while (this.members.some((member) => member.revision < revision)) {
+    while (!this.isAcknowledged(revision)) {
       const left = deadline - performance.now();
       if (left <= 0) return false;
       // oxlint-disable-next-line no-await-in-loop -- each wake is one acknowledgement
@@ -107,11 +112,15 @@ export class PolicyServer {
     this.#wake();
   }
 
-  /** Once per revision and stream; a member that serves it already needs nothing. */
+  /**
+   * Once per revision and stream; a member that serves it already needs nothing, unless another one is on
+   * its way: a proxy that starts may have read a snapshot that is newer than what was published last.
+   */
   #send(session: Session): void {
     if (session.member < 0 || this.#snapshot === null || session.sent === this.#revision) return;
+    const isServed = session.sent === 0 && session.revision === this.#revision;
     session.sent = this.#revision;
-    if (session.revision === this.#revision) return;
+    if (isServed) return;
     for (const update of splitSnapshot(this.#revision, this.#snapshot)) session.call.write(update);
   }
 

@@ -24,14 +24,18 @@ export class KernelWriter {
   readonly words: Uint32Array;
   readonly #halves: Uint16Array;
   readonly #results: Int16Array;
-  #program: BpfProgram;
+  #program: Pick<BpfProgram, 'runSyscall'>;
   readonly #args = new Uint8Array(tdLearnArgs.size);
   readonly #argWords = new Uint32Array(this.#args.buffer);
   readonly #index: number;
   count = 0;
 
   /** `index` is the batch that is ours alone: one per thread that writes. */
-  constructor(requests: BpfMap, program: BpfProgram, index: number) {
+  constructor(
+    requests: Pick<BpfMap, 'mmap'>,
+    program: Pick<BpfProgram, 'runSyscall'>,
+    index: number,
+  ) {
     const memory = requests.mmap();
     const offset = index * tdLearnBatch.size;
     this.words = new Uint32Array(memory, offset, tdLearnBatch.size / 4);

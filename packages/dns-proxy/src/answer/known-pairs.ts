@@ -23,17 +23,22 @@ export const pairExtended = 1;
 export const pairNew = 2;
 
 export class KnownPairs {
-  readonly #mask = knownPairsMax - 1;
+  readonly #mask: number;
   /** Three quarters full at most, so an entry's number fits 16 bits. */
-  readonly #index = new Uint16Array(knownPairsMax);
-  readonly #entries = new Uint32Array(((knownPairsMax >> 2) * 3 + 1) * entryWords);
+  readonly #index: Uint16Array;
+  readonly #entries: Uint32Array;
+  readonly #countMax: number;
   readonly #seed: number;
   readonly #slackSeconds: number;
   #count = 0;
 
-  /** An expiry that moves by no more than `slackSeconds` is not worth a write. */
-  constructor(seed: number, slackSeconds: number) {
+  /** An expiry that moves by no more than `slackSeconds` is not worth a write. `places`: a power of two. */
+  constructor(seed: number, slackSeconds: number, places: number = knownPairsMax) {
     this.#seed = seed | 0;
+    this.#mask = places - 1;
+    this.#index = new Uint16Array(places);
+    this.#countMax = (places >> 2) * 3;
+    this.#entries = new Uint32Array((this.#countMax + 1) * entryWords);
     this.#slackSeconds = slackSeconds;
   }
 
@@ -74,7 +79,7 @@ export class KnownPairs {
     expires: number,
   ): void {
     let free = place;
-    if (this.#count === (knownPairsMax >> 2) * 3) {
+    if (this.#count === this.#countMax) {
       this.clear();
       free = this.#hash(words, offset, selector);
     }

@@ -12,11 +12,16 @@ const none = -1;
 
 export class LearnedQueue {
   /** Per entry: address (4 words) and selector. */
-  readonly words: Uint32Array = new Uint32Array(learnedQueueMax * 5);
-  readonly #next = new Int32Array(learnedQueueMax);
+  readonly words: Uint32Array;
+  readonly #next: Int32Array;
   readonly #queues = new Map<number, { head: number; tail: number; length: number }>();
   #free = none;
   #used = 0;
+
+  constructor(pairsMax: number = learnedQueueMax) {
+    this.words = new Uint32Array(pairsMax * 5);
+    this.#next = new Int32Array(pairsMax);
+  }
 
   /** Appends a pair; when the queue as a whole is full the namespace's oldest is forgotten first. */
   push(namespaceId: number, words: Uint32Array, offset: number, selector: number): boolean {
@@ -86,7 +91,7 @@ export class LearnedQueue {
       this.#free = this.#next[entry] as number;
       return entry;
     }
-    if (this.#used === learnedQueueMax) return none;
+    if (this.#used === this.#next.length) return none;
     this.#used += 1;
     return this.#used - 1;
   }

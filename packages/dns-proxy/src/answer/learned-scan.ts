@@ -19,16 +19,18 @@ import {
 import type { LearnedQueue } from './learned-queue.ts';
 
 /** Entries of one system call. */
-const stepEntries = 1024;
+const stepEntriesDefault = 1024;
 
 export class LearnedScan {
-  readonly #fqdn: BpfMap;
-  readonly #keys = new Uint8Array(stepEntries * tdFqdnKey.size);
-  readonly #keyWords = new Uint32Array(this.#keys.buffer);
-  readonly #values = new Uint8Array(stepEntries * tdFqdn.size);
-  readonly #valueWords = new Uint32Array(this.#values.buffer);
+  readonly #fqdn: Pick<BpfMap, 'lookupBatch'>;
+  readonly #stepEntries: number;
+  readonly #pairsMax: number;
+  readonly #keys: Uint8Array;
+  readonly #keyWords: Uint32Array;
+  readonly #values: Uint8Array;
+  readonly #valueWords: Uint32Array;
   /** Of each pair found: address (4 words), selector, expiry. */
-  readonly #found = new Uint32Array(learnedScanPairs * 6);
+  readonly #found: Uint32Array;
   /** How many pairs the last scan for a namespace found. */
   readonly #foundOf = new Map<number, number>();
   #count = 0;
@@ -36,8 +38,19 @@ export class LearnedScan {
   #second = 0;
   #scans = 0;
 
-  constructor(fqdn: BpfMap) {
+  constructor(
+    fqdn: Pick<BpfMap, 'lookupBatch'>,
+    pairsMax: number = learnedScanPairs,
+    stepEntries: number = stepEntriesDefault,
+  ) {
     this.#fqdn = fqdn;
+    this.#stepEntries = stepEntries;
+    this.#pairsMax = pairsMax;
+    this.#keys = new Uint8Array(stepEntries * tdFqdnKey.size);
+    this.#keyWords = new Uint32Array(this.#keys.buffer);
+    this.#values = new Uint8Array(stepEntries * tdFqdn.size);
+    this.#valueWords = new Uint32Array(this.#values.buffer);
+    this.#found = new Uint32Array(pairsMax * 6);
   }
 
   /** Whether the queue remembers too little of the namespace to tell what is old. */
@@ -58,7 +71,7 @@ export class LearnedScan {
     if (this.#scans === learnedScansPerSecondMax) return;
     this.#scans += 1;
     this.#count = 0;
-    for (let looked = 0; looked < learnedScanEntries && this.#count < learnedScanPairs; ) {
+    for (let looked = 0; looked < learnedScanEntries && this.#count < this.#pairsMax; ) {
       looked += this.#step(namespaceId);
       // One walk is enough: a second one would find the same.
       if (this.#cursor === null) break;
@@ -78,7 +91,7 @@ export class LearnedScan {
   #step(namespaceId: number): number {
     this.#cursor ??= new BatchCursor(tdFqdnKey.size);
     const cursor = this.#cursor;
-    const count = this.#fqdn.lookupBatch(cursor, this.#keys, this.#values, stepEntries);
+    const count = this.#fqdn.lookupBatch(cursor, this.#keys, this.#values, this.#stepEntries);
     for (let i = 0; i < count; i++) this.#take(i, namespaceId);
     if (cursor.isDone) this.#cursor = null;
     return Math.max(count, 1);
@@ -88,7 +101,7 @@ export class LearnedScan {
     const words = this.#valueWords;
     const value = (entry * tdFqdn.size) / 4;
     const key = (entry * tdFqdnKey.size) / 4;
-    for (let s = 0; s < TD_FQDN_SELECTORS_MAX && this.#count < learnedScanPairs; s++) {
+    for (let s = 0; s < TD_FQDN_SELECTORS_MAX && this.#count < this.#pairsMax; s++) {
       const slot = value + (tdFqdn.slot + s * tdFqdnSlot.size) / 4;
       const selector = words[slot + tdFqdnSlot.selector / 4] as number;
       if (selector === 0 || words[slot + tdFqdnSlot.namespace_id / 4] !== namespaceId) continue;

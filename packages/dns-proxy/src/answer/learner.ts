@@ -36,7 +36,7 @@ const hashMask = 0x3fffffff;
 export interface LearnerOptions {
   readonly writer: KernelWriter;
   /** The kernel's map, to find what this member does not remember. */
-  readonly fqdn: BpfMap;
+  readonly fqdn: Pick<BpfMap, 'lookupBatch'>;
   readonly counters: Float64Array;
   /** Seconds added to every TTL; and the least TTL. */
   readonly graceSeconds: number;
@@ -44,6 +44,9 @@ export interface LearnerOptions {
   readonly seed: number;
   /** Tells of removals by any member, so that no member trusts what it knew. */
   readonly group: GroupMember;
+  /** Places for known pairs (a power of two) and for learned ones; defaults of limits.ts. */
+  readonly knownPairs?: number;
+  readonly learnedPairs?: number;
 }
 
 export class Learner {
@@ -55,7 +58,7 @@ export class Learner {
   readonly #known: KnownPairs;
   /** (address, name) in the place of (address, selector): what the name caches were told. */
   readonly #told: KnownPairs;
-  readonly #queue = new LearnedQueue();
+  readonly #queue: LearnedQueue;
   readonly #scan: LearnedScan;
   readonly #selectors = new Uint32Array(selectorsPerAnswerMax);
   /** Per request of the batch: 1 if the pair is new to this member. */
@@ -66,14 +69,15 @@ export class Learner {
 
   constructor(options: LearnerOptions) {
     this.#writer = options.writer;
-    this.#scan = new LearnedScan(options.fqdn);
+    this.#queue = new LearnedQueue(options.learnedPairs);
+    this.#scan = new LearnedScan(options.fqdn, options.learnedPairs, options.learnedPairs);
     this.#counters = options.counters;
     this.graceSeconds = options.graceSeconds;
     this.ttlSecondsMin = options.ttlSecondsMin;
     this.#group = options.group;
     const slackSeconds = Math.floor(options.graceSeconds / extensionGraceShare);
-    this.#known = new KnownPairs(options.seed, slackSeconds);
-    this.#told = new KnownPairs(~options.seed, slackSeconds);
+    this.#known = new KnownPairs(options.seed, slackSeconds, options.knownPairs);
+    this.#told = new KnownPairs(~options.seed, slackSeconds, options.knownPairs);
   }
 
   /** Before a batch: forget what is known if some member removed pairs since. */

@@ -50,15 +50,23 @@ export class JournalRegion {
   readonly member: number;
   /** State words, one per slot. */
   readonly states: Int32Array;
+  /** Slots in use, from the first on: all of the map's, fewer in a simulation. */
+  readonly slotCount: number;
   /** Byte offsets in the memory. */
   readonly slotsByte: number;
   readonly scratchByte: number;
   readonly #header: Uint32Array;
 
   /** `memory` holds the member's region from byte `start` on. */
-  constructor(memory: ArrayBufferLike, member: number, start: number = 0) {
+  constructor(
+    memory: ArrayBufferLike,
+    member: number,
+    start: number = 0,
+    slotCount: number = TD_JOURNAL_SLOTS,
+  ) {
     this.memory = memory;
     this.member = member;
+    this.slotCount = slotCount;
     this.#header = new Uint32Array(memory, start, 1);
     this.states = new Int32Array(memory, start + TD_JOURNAL_CELL_BYTES, TD_JOURNAL_SLOTS);
     this.slotsByte = start + firstSlotCell * TD_JOURNAL_CELL_BYTES;
@@ -73,7 +81,7 @@ export class JournalRegion {
   /** Its owner takes it over. A region of another layout is begun anew: what it holds cannot be read. */
   own(): void {
     if (this.isReadable) return;
-    for (let slot = 0; slot < TD_JOURNAL_SLOTS; slot++) Atomics.store(this.states, slot, 0);
+    for (let slot = 0; slot < this.slotCount; slot++) Atomics.store(this.states, slot, 0);
     Atomics.store(this.#header, 0, TD_JOURNAL_VERSION);
   }
 

@@ -12,7 +12,6 @@ import {
   TD_JOURNAL_CELL_BYTES,
   TD_JOURNAL_MEMBERS,
   TD_JOURNAL_MESSAGE_BYTES,
-  TD_JOURNAL_SLOTS,
   tdJournalSlot,
   tdJournalState,
 } from '@tandem/datapath/abi.gen';
@@ -70,7 +69,7 @@ export class JournalReplay {
     if (!region.isReadable) return;
     const bytes = new Uint8Array(region.memory);
     this.#monotonicNs = monotonicNs;
-    for (let slot = 0; slot < TD_JOURNAL_SLOTS; slot++) {
+    for (let slot = 0; slot < region.slotCount; slot++) {
       const word = region.states[slot] as number;
       if (stateOf(word) === FREE || stateOf(word) === CLAIMED) continue;
       if (!this.#take(region, bytes, slot, word, lastBeatNs)) break;
@@ -86,8 +85,8 @@ export class JournalReplay {
   }
 
   /**
-   * Replays what a former life of this member left, and frees the slots of what is too old for that. What
-   * found no free slot is left for the next call.
+   * Replays what a former life of this member left, and frees the slots of what is too old for that, or
+   * of nothing at all: these make room. What found no free slot is left for the next call.
    */
   resume(lastBeatNs: number, monotonicNs: number): void {
     const { slots } = this.#o;
@@ -96,7 +95,7 @@ export class JournalReplay {
     for (const slot of slots.leftovers()) {
       const word = region.word(slot);
       if (stateOf(word) === FREE || stateOf(word) === CLAIMED) continue;
-      if (!this.#take(region, this.#own, slot, word, lastBeatNs)) break;
+      if (!this.#take(region, this.#own, slot, word, lastBeatNs)) continue;
       region.swap(slot, word, advanced(word, FREE));
     }
     this.#finish();

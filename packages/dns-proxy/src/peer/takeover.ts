@@ -20,11 +20,10 @@ import {
   tdListenerKind,
   tdMemberState,
 } from '@tandem/datapath/abi.gen';
-import { closeFd } from '@tandem/dns-sockets/fd';
 import { socketsMax } from '@tandem/dns-sockets/limits';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import type { GroupMember } from '../group.ts';
-import { retiredListenersMs } from '../limits.ts';
+import { heartbeatIntervalMs, retiredListenersMs } from '../limits.ts';
 import type { TcpServer } from '../tcp/server.ts';
 import type { Hello } from './hello.ts';
 
@@ -34,8 +33,9 @@ export type TakeoverEvent = 'linked' | 'lost' | 'hung' | 'back';
 
 export interface TakeoverOptions {
   readonly group: GroupMember;
-  readonly loop: UdpLoop;
-  readonly tcp: TcpServer;
+  readonly loop: Pick<UdpLoop, 'add' | 'remove'>;
+  readonly tcp: Pick<TcpServer, 'listen'>;
+  readonly closeFd: (fd: number) => void;
   /** Called in each tick while `member` is away, with its last beat. CLOCK_MONOTONIC ns. */
   readonly replay: (member: number, lastBeatNs: number, monotonicNs: number) => void;
   readonly onEvent: (event: TakeoverEvent, member: number) => void;
@@ -50,6 +50,8 @@ interface Listeners {
   isRead: boolean;
   /** A later life has linked: they are closed then. Infinity for the current ones. */
   closesAtNs: number;
+  /** And not before so many turns of our loop: what is queued must be read, however late we come to it. */
+  turnsLeft: number;
 }
 
 interface Peer {
@@ -102,6 +104,7 @@ export class Takeover {
       stopAccepting: [],
       isRead: false,
       closesAtNs: Infinity,
+      turnsLeft: retiredListenersMs / heartbeatIntervalMs,
     });
     peer.lostAtNs = -1;
     this.#o.onEvent('linked', member);
@@ -117,7 +120,12 @@ export class Takeover {
 
   /** Looks at the others' beats; every heartbeat of our own. */
   tick(monotonicNs: number): void {
-    for (const peer of this.#peers) this.#update(peer, monotonicNs);
+    for (const peer of this.#peers) {
+      for (const listeners of peer.listeners) {
+        if (listeners.closesAtNs !== Infinity) listeners.turnsLeft -= 1;
+      }
+      this.#update(peer, monotonicNs);
+    }
   }
 
   /**
@@ -161,12 +169,12 @@ export class Takeover {
     }
     const isHelped = isAway || state === tdMemberState.DRAIN || state === tdMemberState.DEAD;
     for (const listeners of peer.listeners) {
-      if (monotonicNs >= listeners.closesAtNs) this.#close(listeners);
-      else if (isHelped) this.#read(listeners);
-      else if (listeners.closesAtNs === Infinity) this.#giveUp(listeners);
+      if (isOver(listeners, monotonicNs)) this.#close(listeners);
+      else if (isHelped || listeners.closesAtNs !== Infinity) this.#read(listeners);
+      else this.#giveUp(listeners);
     }
-    if (peer.listeners.some(({ closesAtNs }) => monotonicNs >= closesAtNs)) {
-      peer.listeners = peer.listeners.filter(({ closesAtNs }) => monotonicNs < closesAtNs);
+    if (peer.listeners.some((listeners) => isOver(listeners, monotonicNs))) {
+      peer.listeners = peer.listeners.filter((listeners) => !isOver(listeners, monotonicNs));
     }
     if (isAway) replay(peer.member, beatNs, monotonicNs);
   }
@@ -197,6 +205,10 @@ export class Takeover {
 
   #close(listeners: Listeners): void {
     this.#giveUp(listeners);
-    for (const fd of listeners.fds) closeFd(fd);
+    for (const fd of listeners.fds) this.#o.closeFd(fd);
   }
+}
+
+function isOver({ closesAtNs, turnsLeft }: Listeners, monotonicNs: number): boolean {
+  return monotonicNs >= closesAtNs && turnsLeft <= 0;
 }

@@ -11,20 +11,25 @@ import { endpointSlotsMax, inFlightPerEndpointMax } from '../limits.ts';
 export class EndpointLimits {
   readonly #rate: number;
   readonly #slots = new Map<number, number>();
-  readonly #tokens = new Float64Array(endpointSlotsMax);
-  readonly #refilledMs = new Float64Array(endpointSlotsMax);
+  readonly #tokens: Float64Array;
+  readonly #refilledMs: Float64Array;
   readonly #free: number[] = [];
   /** Queries in flight of the slot's endpoint. */
-  readonly inFlight: Int32Array = new Int32Array(endpointSlotsMax);
-  readonly connections: Int32Array = new Int32Array(endpointSlotsMax);
+  readonly inFlight: Int32Array;
+  readonly connections: Int32Array;
   /** Incremented when slots change owners: whoever remembers slots must forget them. */
   generation = 0;
-  readonly endpointId: Uint32Array = new Uint32Array(endpointSlotsMax);
+  readonly endpointId: Uint32Array;
 
   /** `rate`: queries per second of one endpoint, and how many may come at once. */
-  constructor(rate: number) {
+  constructor(rate: number, slots: number = endpointSlotsMax) {
     this.#rate = rate;
-    for (let slot = endpointSlotsMax - 1; slot >= 0; slot--) this.#free.push(slot);
+    this.#tokens = new Float64Array(slots);
+    this.#refilledMs = new Float64Array(slots);
+    this.inFlight = new Int32Array(slots);
+    this.connections = new Int32Array(slots);
+    this.endpointId = new Uint32Array(slots);
+    for (let slot = slots - 1; slot >= 0; slot--) this.#free.push(slot);
   }
 
   /** The endpoint's slot, or -1 when all slots belong to busy endpoints. */

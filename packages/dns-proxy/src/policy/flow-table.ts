@@ -11,23 +11,33 @@ import { flowTableEntries } from '../limits.ts';
 
 /** A remembered answer. `denied` kinds are not remembered: they must be asked again. */
 export class FlowTable {
-  readonly #mask = flowTableEntries - 1;
-  readonly #keys = new Uint32Array(flowTableEntries * 9);
-  readonly #used = new Uint8Array(flowTableEntries);
+  readonly #mask: number;
+  readonly #keys: Uint32Array;
+  readonly #used: Uint8Array;
   readonly #seed: number;
   #count = 0;
 
   /** Values by index; written by the caller after `insert`. */
-  readonly endpointSlot: Int32Array = new Int32Array(flowTableEntries);
-  readonly ruleSet: Int32Array = new Int32Array(flowTableEntries);
-  readonly server: Int32Array = new Int32Array(flowTableEntries);
-  readonly policyId: Uint32Array = new Uint32Array(flowTableEntries);
-  readonly namespaceId: Uint32Array = new Uint32Array(flowTableEntries);
+  readonly endpointSlot: Int32Array;
+  readonly ruleSet: Int32Array;
+  readonly server: Int32Array;
+  readonly policyId: Uint32Array;
+  readonly namespaceId: Uint32Array;
   /** 1: answers of this server count for everybody's selectors. */
-  readonly trusted: Uint8Array = new Uint8Array(flowTableEntries);
+  readonly trusted: Uint8Array;
 
-  constructor(seed: number) {
+  /** `entries`: a power of two. */
+  constructor(seed: number, entries: number = flowTableEntries) {
     this.#seed = seed | 0;
+    this.#mask = entries - 1;
+    this.#keys = new Uint32Array(entries * 9);
+    this.#used = new Uint8Array(entries);
+    this.endpointSlot = new Int32Array(entries);
+    this.ruleSet = new Int32Array(entries);
+    this.server = new Int32Array(entries);
+    this.policyId = new Uint32Array(entries);
+    this.namespaceId = new Uint32Array(entries);
+    this.trusted = new Uint8Array(entries);
   }
 
   /** Index of the entry, or -1. `client` and `server` are word offsets of 4-word addresses in `words`. */
@@ -42,7 +52,7 @@ export class FlowTable {
 
   /** Takes an entry for the tuple, which must not be there; empties the table first if it is 3/4 full. */
   insert(words: Uint32Array, client: number, server: number, protocol: number): number {
-    if (this.#count >= (flowTableEntries >> 2) * 3) this.clear();
+    if (this.#count >= (this.#used.length >> 2) * 3) this.clear();
     let index = this.#hash(words, client, server, protocol);
     while (this.#used[index] !== 0) index = (index + 1) & this.#mask;
     this.#used[index] = 1;

@@ -8,24 +8,27 @@
  */
 
 import { inFlightMax } from '../limits.ts';
-import type { RandomPool } from '../upstream/random.ts';
+import type { RandomSource } from '../upstream/random.ts';
 
-const places = inFlightMax * 4;
 const drawsMax = 32;
 
 export class UpstreamIds {
-  readonly #slotAt = new Int32Array(places).fill(-1);
-  readonly #random: RandomPool;
+  readonly #slotAt: Int32Array;
+  readonly #mask: number;
+  readonly #random: RandomSource;
 
-  constructor(random: RandomPool) {
+  /** `inFlight`: queries at one time, a power of two. */
+  constructor(random: RandomSource, inFlight: number = inFlightMax) {
     this.#random = random;
+    this.#slotAt = new Int32Array(inFlight * 4).fill(-1);
+    this.#mask = inFlight * 4 - 1;
   }
 
   /** Draws an id for a query in `slot` on a socket with `salt`; -1 when 32 draws found no free place. */
   take(slot: number, salt: number): number {
     for (let draw = 0; draw < drawsMax; draw++) {
       const id = this.#random.u16();
-      const place = (id ^ salt) & (places - 1);
+      const place = (id ^ salt) & this.#mask;
       if (this.#slotAt[place] === -1) {
         this.#slotAt[place] = slot;
         return id;
@@ -36,10 +39,10 @@ export class UpstreamIds {
 
   /** The slot that holds the place of (id, salt), or -1; the caller compares socket and id. */
   find(id: number, salt: number): number {
-    return this.#slotAt[(id ^ salt) & (places - 1)] as number;
+    return this.#slotAt[(id ^ salt) & this.#mask] as number;
   }
 
   release(id: number, salt: number): void {
-    this.#slotAt[(id ^ salt) & (places - 1)] = -1;
+    this.#slotAt[(id ^ salt) & this.#mask] = -1;
   }
 }

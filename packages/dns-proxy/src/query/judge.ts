@@ -24,7 +24,7 @@ export const notReady = -2;
 export class Judge {
   readonly flows: FlowTable;
   readonly limits: EndpointLimits;
-  #endpoints: EndpointLookup;
+  #endpoints: Pick<EndpointLookup, 'lookupInto'>;
   readonly #group: GroupMember;
   readonly #pool: UdpPool;
   readonly #counters: Float64Array;
@@ -46,7 +46,7 @@ export class Judge {
   constructor(options: {
     readonly flows: FlowTable;
     readonly limits: EndpointLimits;
-    readonly endpoints: EndpointLookup;
+    readonly endpoints: Pick<EndpointLookup, 'lookupInto'>;
     readonly group: GroupMember;
     readonly pool: UdpPool;
     readonly counters: Float64Array;
@@ -80,7 +80,10 @@ export class Judge {
   /** Before a batch: forget what is remembered if endpoints, limiter slots or servers changed. */
   begin(): void {
     const { generation } = this.#group;
+    // Odd: endpoints are being changed, by an agent that may have died over it.
+    const isSteady = (generation & 1) === 0;
     if (
+      isSteady &&
       generation === this.#generation &&
       this.limits.generation === this.#limitsGeneration &&
       this.#pool.generation === this.#poolGeneration

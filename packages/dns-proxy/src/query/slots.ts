@@ -64,15 +64,15 @@ export class QuerySlots {
   /** Over the whole memory; a slot's first word is at `wordOf(slot)`. */
   readonly words: Uint32Array;
   /** Microseconds, monotonic: when the query in flight arrived; infinite for a slot without one. */
-  readonly startedUs: Float64Array = new Float64Array(inFlightMax).fill(Infinity);
+  readonly startedUs: Float64Array;
   readonly region: JournalRegion;
   readonly #doubles: Float64Array;
   readonly #firstWord: number;
   /** The state word of each slot as this process left it. */
-  readonly #held = new Int32Array(inFlightMax);
+  readonly #held: Int32Array;
   /** Bytes of the message that may not be zero. */
-  readonly #used = new Uint16Array(inFlightMax).fill(TD_JOURNAL_MESSAGE_BYTES);
-  readonly #free = new Int32Array(inFlightMax);
+  readonly #used: Uint16Array;
+  readonly #free: Int32Array;
   #freeCount = 0;
   #inFlight = 0;
   /** Slots that another member, or a former life of this one, holds. */
@@ -81,11 +81,17 @@ export class QuerySlots {
   /** Slots that a former life left are not touched. */
   constructor(region: JournalRegion) {
     this.region = region;
+    this.startedUs = new Float64Array(region.slotCount).fill(Infinity);
+    this.#held = new Int32Array(region.slotCount);
+    this.#used = new Uint16Array(region.slotCount).fill(TD_JOURNAL_MESSAGE_BYTES);
+    this.#free = new Int32Array(region.slotCount);
     this.words = new Uint32Array(region.memory);
     this.#doubles = new Float64Array(region.memory);
     this.#firstWord = region.slotsByte / 4;
     region.own();
-    for (let slot = inFlightMax - 1; slot >= 0; slot--) this.#adopt(slot, region.word(slot));
+    for (let slot = region.slotCount - 1; slot >= 0; slot--) {
+      this.#adopt(slot, region.word(slot));
+    }
   }
 
   wordOf(slot: number): number {

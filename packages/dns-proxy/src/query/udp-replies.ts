@@ -27,7 +27,7 @@ import {
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import type { Learner } from '../answer/learner.ts';
 import { counter } from '../counters.ts';
-import { batchMax, inFlightMax, udpReplyBytesMax, upstreamTimeoutMs } from '../limits.ts';
+import { batchMax, udpReplyBytesMax, upstreamTimeoutMs } from '../limits.ts';
 import type { UdpPool } from '../upstream/udp-pool.ts';
 import type { Batch } from './batch.ts';
 import type { UpstreamIds } from './ids.ts';
@@ -114,7 +114,8 @@ export class UdpReplies {
   sweep(monotonicNs: number): void {
     const slots = this.#slots;
     const deadline = monotonicNs / 1000 - upstreamTimeoutMs * 1000;
-    for (let slot = 0; slot < inFlightMax && slots.inFlight > 0; slot++) {
+    const count = slots.startedUs.length;
+    for (let slot = 0; slot < count && slots.inFlight > 0; slot++) {
       // Looks at one array alone: a walk through the slots themselves would miss the cache each time.
       const startedUs = slots.startedUs[slot] as number;
       if (startedUs === Infinity) continue;

@@ -60,18 +60,28 @@ export class Backfill {
    * kernel has what the cache had.
    */
   async feedNew(tables: PolicyTables, selectors: Iterable<number>): Promise<void> {
+    await takeTurns(this.slicesOfNew(tables, selectors));
+  }
+
+  /** The work of `feedNew`; others may have their turn at each yield. */
+  *slicesOfNew(tables: PolicyTables, selectors: Iterable<number>): Generator<void> {
     const all = new Set(selectors);
     const fresh = this.freshOf(all);
-    if (fresh.size > 0) await this.#feed(tables, fresh);
+    if (fresh.size > 0) yield* this.#slices(tables, fresh);
     this.#fed = all;
   }
 
   /** Feeds every selector: the cache has learned from the other process what it did not know. */
   async feedAll(tables: PolicyTables): Promise<void> {
-    await this.#feed(tables, null);
+    await takeTurns(this.slicesOfAll(tables));
   }
 
-  async #feed(tables: PolicyTables, wanted: ReadonlySet<number> | null): Promise<void> {
+  /** The work of `feedAll`. */
+  slicesOfAll(tables: PolicyTables): Generator<void> {
+    return this.#slices(tables, null);
+  }
+
+  *#slices(tables: PolicyTables, wanted: ReadonlySet<number> | null): Generator<void> {
     this.counters.runs += 1;
     let place = this.#o.cache.nextName(1);
     while (place !== 0) {
@@ -82,10 +92,7 @@ export class Backfill {
       }
       this.#flush();
       if (place === 0) return;
-      // oxlint-disable-next-line no-await-in-loop -- other work of the thread passes between slices
-      await new Promise((resolve) => {
-        setImmediate(resolve);
-      });
+      yield;
     }
   }
 
@@ -132,5 +139,14 @@ export class Backfill {
       else if (result < 0) this.counters.refused += 1;
     }
     writer.count = 0;
+  }
+}
+
+async function takeTurns(work: Generator<void>): Promise<void> {
+  for (const _ of work) {
+    // oxlint-disable-next-line no-await-in-loop -- other work of the thread passes between slices
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
   }
 }

@@ -19,7 +19,7 @@ import { type KernelWriter, learnBatchMax } from '../answer/kernel-writer.ts';
 import { expiryStepEntries } from './limits.ts';
 
 export interface KernelExpiryOptions {
-  readonly fqdn: BpfMap;
+  readonly fqdn: Pick<BpfMap, 'lookupBatch'>;
   /** Of this thread. */
   readonly writer: KernelWriter;
   /** How long an expired address is kept for connections that use it. */

@@ -5,7 +5,12 @@
 
 import { randomFillSync } from 'node:crypto';
 
-export class RandomPool {
+/** Where 16 bits that nobody can guess come from. */
+export interface RandomSource {
+  u16(): number;
+}
+
+export class RandomPool implements RandomSource {
   readonly #pool = new Uint16Array(8192);
   #next = 8192;
 

@@ -19,7 +19,7 @@ import {
   upstreamSocketsPerServerMax,
   upstreamSocketTimeoutsMax,
 } from '../limits.ts';
-import type { RandomPool } from './random.ts';
+import type { RandomSource } from './random.ts';
 
 interface UpstreamSocket {
   readonly handle: number;
@@ -42,12 +42,23 @@ interface UpstreamServer {
   open: number;
 }
 
+/** What the pool needs of a loop. */
+export type UpstreamLoop = Pick<UdpLoop, 'add' | 'remove'>;
+
+export interface UpstreamAddress {
+  /** 16 bytes. */
+  readonly address: Uint8Array;
+  readonly port: number;
+}
+
 /** Low bits of a handle: its place among the loop's sockets. */
 const handleIndexMask = socketsMax - 1;
 
 export class UdpPool {
-  readonly #loop: UdpLoop;
-  readonly #random: RandomPool;
+  readonly #loop: UpstreamLoop;
+  readonly #random: RandomSource;
+  readonly #createSocket: (server: UpstreamAddress) => number;
+  readonly #closeSocket: (fd: number) => void;
   readonly #servers: (UpstreamServer | undefined)[] = [];
   readonly #indexOf = new Map<string, number>();
   readonly #sockets: (UpstreamSocket | undefined)[] = [];
@@ -55,9 +66,17 @@ export class UdpPool {
   /** Incremented when a server's index may come to mean another: whoever remembers indexes must forget. */
   generation = 0;
 
-  constructor(loop: UdpLoop, random: RandomPool) {
+  /** `createSocket` returns a connected socket that the pool closes. */
+  constructor(
+    loop: UpstreamLoop,
+    random: RandomSource,
+    createSocket: (server: UpstreamAddress) => number = createUpstreamUdp,
+    closeSocket: (fd: number) => void = closeFd,
+  ) {
     this.#loop = loop;
     this.#random = random;
+    this.#createSocket = createSocket;
+    this.#closeSocket = closeSocket;
   }
 
   /** Index of the server with this address (16 bytes), made when it is new; -1 when there are too many. */
@@ -175,11 +194,11 @@ export class UdpPool {
     if (this.#open >= upstreamSocketsMax && !this.#evictServer()) return -1;
     let handle: number;
     try {
-      const fd = createUpstreamUdp({ address: server.address, port: 53 });
+      const fd = this.#createSocket({ address: server.address, port: 53 });
       try {
         handle = this.#loop.add(fd, 'connected');
       } finally {
-        closeFd(fd); // the loop has its own
+        this.#closeSocket(fd); // the loop has its own
       }
     } catch {
       // No route, no free port, no descriptors: the caller counts it and answers SERVFAIL.

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What the agent's maps hold when a policy is applied and nothing has failed. */
+
+import { applyToDatapath } from '@tandem/agent/policy/apply';
+import type { BpfMap } from '@tandem/bpf-loader-node/map';
+import {
+  tdClass,
+  tdClassKey,
+  tdDnsServer,
+  tdDnsServerKey,
+  tdEndpoint,
+  tdGroup,
+  tdPolicy,
+  tdPolicyKey,
+} from '@tandem/datapath/abi.gen';
+import { AgentTable } from '@tandem/datapath/agent-table';
+import type { Datapath } from '@tandem/datapath/datapath';
+import { encodeEndpoint } from '@tandem/datapath/encode';
+import { EntryMap } from './entry-map.ts';
+import type { PolicyOfVariant } from './universe.ts';
+
+export type MapName = 'endpoints' | 'classes' | 'policy' | 'dns_servers';
+
+export const mapSizes: Readonly<Record<MapName, { readonly key: number; readonly value: number }>> =
+  {
+    endpoints: { key: 16, value: tdEndpoint.size },
+    classes: { key: tdClassKey.size, value: tdClass.size },
+    policy: { key: tdPolicyKey.size, value: tdPolicy.size },
+    dns_servers: { key: tdDnsServerKey.size, value: tdDnsServer.size },
+  };
+
+const made = new Map<PolicyOfVariant, Record<MapName, EntryMap>>();
+
+export function initialMaps(policy: PolicyOfVariant): Record<MapName, EntryMap> {
+  let maps = made.get(policy);
+  if (maps === undefined) {
+    maps = Object.fromEntries(
+      Object.entries(mapSizes).map(([name, sizes]) => [name, new EntryMap(sizes)]),
+    ) as Record<MapName, EntryMap>;
+    const found = maps;
+    const group = new ArrayBuffer(tdGroup.size);
+    applyToDatapath({
+      datapath: datapathOf((name) =>
+        name === 'group' ? { mmap: () => group } : found[name as MapName],
+      ),
+      compiled: policy.compiled,
+      retained: new Map(),
+      endpoints: endpointsOf(policy),
+    });
+    made.set(policy, maps);
+  }
+  return maps;
+}
+
+/** Maps as the agent writes them; there is one version of them. */
+export function datapathOf(map: (name: string) => unknown): Pick<Datapath, 'map' | 'table'> {
+  return {
+    map,
+    table: (name: string) => new AgentTable(map(name) as BpfMap, null),
+  } as unknown as Pick<Datapath, 'map' | 'table'>;
+}
+
+const noMac = new Uint8Array(6);
+
+export function endpointsOf({ compiled }: PolicyOfVariant): ReturnType<typeof encodeEndpoint>[] {
+  return compiled.endpoints.map((endpoint) =>
+    encodeEndpoint(endpoint.address, {
+      ...endpoint,
+      vethIfindex: 1,
+      l3Ifindex: 1,
+      bridgeMac: noMac,
+    }),
+  );
+}

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Knows what is right: of every query what became of it, of every pod which policy holds since when, of
+ * every name which addresses an upstream server has told for whom. Finds the first thing that is wrong.
+ */
+
+import { rcodeNoError, rcodeRefused, rcodeServFail } from '@tandem/core/dns/constants';
+import { tdLearnOp } from '@tandem/datapath/abi.gen';
+import type { FqdnSlot, FqdnWatcher } from './fqdn-map.ts';
+import type { Trace } from './trace.ts';
+import { isAllowed, names, pods, selectorFacts, serverWords, variantsOfId } from './universe.ts';
+
+/** What must hold, by number; docs/adr/0006-simulation.md. */
+export const invariants = {
+  1: 'no entry in the fqdn map that no policy allows',
+  2: 'no query in flight is lost, and none is mixed with another',
+  3: 'after the heal caches and map agree, and nothing expired early',
+  4: 'policy is never weaker than what is in force',
+  5: 'the socket is never empty while a member lives',
+  6: 'what is bounded stays in bounds and counts what it refuses',
+  7: 'nothing throws',
+} as const;
+export type Invariant = keyof typeof invariants;
+
+export interface Violation {
+  readonly invariant: Invariant;
+  readonly text: string;
+}
+
+/** Client port of query 0. */
+export const firstPort = 1024;
+
+export const excuses = [
+  'upstream silent',
+  'claimer died or was stopped before it had done what it claimed',
+  'in hand for longer than the bound',
+  'nobody else lived when its socket closed',
+  'the members had not linked yet',
+  'the journal was full',
+] as const;
+export type Excuse = (typeof excuses)[number];
+
+export interface SimQuery {
+  readonly number: number;
+  readonly pod: number;
+  readonly server: number;
+  readonly name: number;
+  readonly askedNs: number;
+  forwards: number;
+  /** Names of the lives that forwarded it. */
+  readonly forwarders: Set<string>;
+  /** Of its forwards, those that the server will never answer. */
+  lostForwards: number;
+  answers: number;
+  excuse: Excuse | null;
+}
+
+export interface Counts {
+  asked: number;
+  answered: number;
+  refused: number;
+  failed: number;
+  again: number;
+  silent: number;
+  excused: number;
+}
+
+export class Oracle implements FqdnWatcher {
+  violation: Violation | null = null;
+  readonly queries: SimQuery[] = [];
+  readonly counts: Counts = {
+    asked: 0,
+    answered: 0,
+    refused: 0,
+    failed: 0,
+    again: 0,
+    silent: 0,
+    excused: 0,
+  };
+  readonly excused: Map<Excuse, number> = new Map();
+  readonly #trace: Trace;
+  readonly #nowNs: () => number;
+  readonly #nowSeconds: () => number;
+  /** Of each pod: policy ids that it had, and since when. */
+  readonly #policies: { readonly sinceNs: number; readonly policyId: number }[][] = pods.map(
+    () => [],
+  );
+  /** "name server policy": told by an upstream server to somebody. */
+  readonly #told = new Set<number>();
+  /** Seconds that an expired address is kept. */
+  readonly #idleSeconds: number;
+  #isQuotaFull = false;
+
+  constructor(options: {
+    readonly trace: Trace;
+    readonly nowNs: () => number;
+    readonly nowSeconds: () => number;
+    readonly idleSeconds: number;
+  }) {
+    this.#trace = options.trace;
+    this.#nowNs = options.nowNs;
+    this.#nowSeconds = options.nowSeconds;
+    this.#idleSeconds = options.idleSeconds;
+  }
+
+  fail(invariant: Invariant, text: string): void {
+    if (this.violation !== null) return;
+    this.violation = { invariant, text };
+    this.#trace.note(`VIOLATION of ${invariant}: ${text}`);
+  }
+
+  /** The map `endpoints` says so from now on. */
+  setPolicy(pod: number, policyId: number): void {
+    this.#policies[pod]?.push({ sinceNs: this.#nowNs(), policyId });
+  }
+
+  policyIdOf(pod: number): number {
+    return this.#policies[pod]?.at(-1)?.policyId ?? 0;
+  }
+
+  /** Whether some policy that the pod had since then says `isAllowed`. */
+  #sometime(pod: number, server: number, name: number, sinceNs: number, wanted: boolean): boolean {
+    const rows = this.#policies[pod] ?? [];
+    for (let i = rows.length - 1; i >= 0; i--) {
+      const row = rows[i] as (typeof rows)[number];
+      const variant = variantsOfId.get(row.policyId)?.[0] ?? 0;
+      if (isAllowed(variant, pod, server, name) === wanted) return true;
+      if (row.sinceNs <= sinceNs) return false;
+    }
+    return false;
+  }
+
+  #hadPolicy(pod: number, policyId: number, sinceNs: number): boolean {
+    const rows = this.#policies[pod] ?? [];
+    for (let i = rows.length - 1; i >= 0; i--) {
+      const row = rows[i] as (typeof rows)[number];
+      if (row.policyId === policyId) return true;
+      if (row.sinceNs <= sinceNs) return false;
+    }
+    return false;
+  }
+
+  ask(pod: number, server: number, name: number): SimQuery {
+    const query: SimQuery = {
+      number: this.queries.length,
+      pod,
+      server,
+      name,
+      askedNs: this.#nowNs(),
+      forwards: 0,
+      forwarders: new Set(),
+      lostForwards: 0,
+      answers: 0,
+      excuse: null,
+    };
+    this.queries.push(query);
+    this.counts.asked += 1;
+    return query;
+  }
+
+  /** Every query has its own port, and an id that can be told from it. */
+  portOf(query: SimQuery): number {
+    return firstPort + query.number;
+  }
+
+  idOf(query: SimQuery): number {
+    return (query.number * 40_503 + 12_345) & 0xffff;
+  }
+
+  queryOfPort(port: number): SimQuery | undefined {
+    return this.queries[port - firstPort];
+  }
+
+  excuse(query: SimQuery | undefined, excuse: Excuse): void {
+    if (query === undefined || query.answers > 0) return;
+    query.excuse = excuse;
+    this.#trace.note(`excused: ${excuse}`, query.number);
+  }
+
+  /** A member that judged it at `judgedNs` sends the query to its server. */
+  onForward(
+    query: SimQuery | undefined,
+    server: number,
+    memory: Uint8Array,
+    at: number,
+    judgedNs: number,
+    policyId: number,
+  ): void {
+    if (query === undefined) {
+      this.fail(2, 'a query of nobody is forwarded');
+      return;
+    }
+    query.forwards += 1;
+    if (server !== query.server) this.fail(2, `query ${query.number} goes to server ${server}`);
+    if (!hasQuestion(memory, at, query))
+      this.fail(2, `query ${query.number} is forwarded with another's question`);
+    if (!this.#hadPolicy(query.pod, policyId, judgedNs)) {
+      this.fail(4, `pod ${pods[query.pod]?.name} is judged by a policy that it has not`);
+    }
+    if (!this.#sometime(query.pod, server, query.name, judgedNs, true)) {
+      this.fail(
+        4,
+        `${names[query.name]?.text} is forwarded for pod ${pods[query.pod]?.name}, policy denies it`,
+      );
+    }
+  }
+
+  /** The server answers the query that this member forwarded for a pod of this policy. */
+  onTold(query: SimQuery, policyId: number): void {
+    this.#told.add(query.name * 16 + query.server);
+    this.#told.add((query.name * 16 + query.server) * 4_294_967_296 + policyId);
+  }
+
+  onReply(
+    port: number,
+    client: Uint32Array,
+    server: Uint32Array,
+    memory: Uint8Array,
+    at: number,
+    judgedNs: number,
+  ): SimQuery | undefined {
+    const query = this.queryOfPort(port);
+    if (query === undefined || client[3] !== pods[query.pod]?.words[3]) {
+      this.fail(2, `a reply goes to port ${port} of no pod that asked`);
+      return undefined;
+    }
+    const id = ((memory[at] as number) << 8) | (memory[at + 1] as number);
+    if (id !== this.idOf(query))
+      this.fail(2, `the reply to query ${query.number} has the id of another`);
+    if (server[3] !== serverWords[query.server]?.[3])
+      this.fail(2, `query ${query.number} is answered by another server`);
+    if (!hasQuestion(memory, at, query))
+      this.fail(2, `query ${query.number} gets the answer to another question`);
+    this.#judgeRcode(query, (memory[at + 3] as number) & 15, Math.min(query.askedNs, judgedNs));
+    query.answers += 1;
+    if (query.answers > 1) this.counts.again += 1;
+    else this.counts.answered += 1;
+    return query;
+  }
+
+  #judgeRcode(query: SimQuery, rcode: number, sinceNs: number): void {
+    const { pod, server, name } = query;
+    if (rcode === rcodeRefused) {
+      this.counts.refused += 1;
+      if (!this.#sometime(pod, server, name, sinceNs, false)) {
+        this.fail(4, `${names[name]?.text} is refused to pod ${pods[pod]?.name}, policy allows it`);
+      }
+    } else if (rcode === rcodeServFail) {
+      this.counts.failed += 1;
+    } else if (rcode === rcodeNoError) {
+      if (!this.#sometime(pod, server, name, sinceNs, true)) {
+        this.fail(
+          4,
+          `${names[name]?.text} is answered to pod ${pods[pod]?.name}, policy denies it`,
+        );
+      }
+    } else {
+      this.fail(2, `query ${query.number} is answered with rcode ${rcode}`);
+    }
+  }
+
+  onAdd(address: number, selector: number, expires: number, _namespaceId: number): void {
+    const facts = selectorFacts.get(selector);
+    if (facts === undefined) {
+      this.fail(1, `selector ${selector} is of no policy`);
+      return;
+    }
+    for (const name of facts.names) {
+      if (!(names[name]?.hosts.includes(address) === true)) continue;
+      // Everybody's selectors learn from the cluster's resolver, those of one policy from what it was told.
+      if (facts.policyId === 0 ? this.#told.has(name * 16) : this.#toldTo(name, facts.policyId)) {
+        if (expires <= this.#nowSeconds() + 700_000) return;
+      }
+    }
+    this.fail(1, `address ${address} gets selector ${selector}, nobody was told so`);
+  }
+
+  #toldTo(name: number, policyId: number): boolean {
+    return serverWords.some((_, server) =>
+      this.#told.has((name * 16 + server) * 4_294_967_296 + policyId),
+    );
+  }
+
+  onRemove(address: number, slot: FqdnSlot, op: number): void {
+    if (op === tdLearnOp.EXPIRE) {
+      if (slot.expires + this.#idleSeconds <= this.#nowSeconds()) return;
+      this.fail(
+        3,
+        `address ${address} is emptied ${slot.expires - this.#nowSeconds()} s before its time`,
+      );
+    } else if (!this.#isQuotaFull && slot.expires > this.#nowSeconds()) {
+      this.fail(3, `address ${address} is evicted though no quota is full`);
+    }
+  }
+
+  /** From now on evictions are to be expected. */
+  quotaIsFull(): void {
+    this.#isQuotaFull = true;
+  }
+
+  /** When all is healed and quiet: what was taken in was answered, or is excused. */
+  settle(): void {
+    for (const query of this.queries) {
+      if (query.answers > 0) continue;
+      if (query.excuse === null && query.lostForwards > 0) query.excuse = 'upstream silent';
+      if (query.excuse === null) {
+        this.fail(
+          2,
+          `query ${query.number} is lost: asked at ${(query.askedNs / 1e6).toFixed(3)} ms, forwarded ${query.forwards} times`,
+        );
+      } else {
+        this.counts.excused += 1;
+        this.excused.set(query.excuse, (this.excused.get(query.excuse) ?? 0) + 1);
+      }
+    }
+  }
+}
+
+/** The question's name of the message at `at` is the query's. */
+function hasQuestion(memory: Uint8Array, at: number, query: SimQuery): boolean {
+  const wire = names[query.name]?.wire as Uint8Array;
+  for (let i = 0; i < wire.length; i++) if (memory[at + 12 + i] !== wire[i]) return false;
+  return true;
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Sizes of the simulated node: small, so that bounds are met within a schedule of some hundred steps. */
+
+/** Slots of the journal: 64 receive, the rest are in flight; the few are too few for two lives. */
+export const slotCounts = { enough: 152, few: 84 } as const;
+export const graceSeconds = 4;
+/** How long the kernel keeps an expired address. */
+export const idleSeconds = 6;
+export const ringBytes = 8192;
+export const exchangeLimits = {
+  backlogPiecesMax: 1,
+  batchesInFlightMax: 1,
+  pieceBytesMax: 700,
+  pageMappingsMax: 6,
+} as const;
+export const streamMessagesMax = 3;
+export const cacheLimits = {
+  entriesMax: 128,
+  namesMax: 64,
+  nameBlocksMax: 128,
+  namespacesMax: 8,
+  entriesPerNamespaceMax: 96,
+  addressesPerNameMax: 16,
+} as const;
+/** Steps with faults of a schedule, unless told otherwise. */
+export const stepsDefault = 200;
+
+/** A schedule's faults may not keep a process away for longer than that. */
+export const healBoundMs = 30_000;

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The small world that schedules play in: pods, names, the addresses they really have, and some policies
+ * over them, compiled once by the agent's own compiler.
+ */
+
+import { ClusterBuilder } from '@tandem/agent/policy/cluster-builder';
+import { snapshotOf } from '@tandem/agent/policy/snapshot';
+import { nameFromText } from '@tandem/core/dns/name';
+import { parseAddress, parsePrefix } from '@tandem/core/net/ip';
+import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
+import { compile } from '@tandem/core/policy/compile';
+import type { Compiled } from '@tandem/core/policy/desired';
+import { StableIds } from '@tandem/core/policy/stable-ids';
+import { buildImage } from '@tandem/dns-proxy/policy/build-image';
+import type { TablesImage } from '@tandem/dns-proxy/policy/tables-image';
+import { decodePolicySnapshot, encodePolicySnapshot } from '@tandem/proto/snapshot';
+
+export const address = (text: string): Uint8Array => {
+  const bytes = parseAddress(text);
+  if (bytes === null) throw new TypeError(text);
+  return bytes;
+};
+/** As the query path has them: four words in memory order. */
+export const wordsOf = (bytes: Uint8Array): Uint32Array => new Uint32Array(bytes.slice().buffer);
+
+/** The cluster's resolver, whose answers count for everybody, and one whose answers do not. */
+export const servers = ['10.96.0.10', '9.9.9.9'] as const;
+export const serverWords: readonly Uint32Array[] = servers.map((text) => wordsOf(address(text)));
+
+export interface SimPod {
+  readonly name: string;
+  readonly namespace: string;
+  readonly ip: string;
+  readonly words: Uint32Array;
+}
+export const pods: readonly SimPod[] = [
+  ['web', 'shop', '10.1.0.10'],
+  ['api', 'shop', '10.1.0.11'],
+  ['job', 'lab', '10.1.0.12'],
+].map(([name = '', namespace = '', ip = '']) => ({
+  name,
+  namespace,
+  ip,
+  words: wordsOf(address(ip)),
+}));
+
+export interface SimName {
+  readonly text: string;
+  readonly wire: Uint8Array;
+  /** A query for its address, id 0. */
+  readonly query: Uint8Array;
+  /** All addresses that it ever has, IPv4, as the fourth word. */
+  readonly hosts: readonly number[];
+}
+
+const hostWord = (host: number): number =>
+  new Uint32Array(Uint8Array.of(203, 0, 113, host).buffer)[0] as number;
+/** Of several names. */
+const sharedHost = 200;
+/** 10.96.0.99: an address of the cluster, which one name points to. */
+export const clusterWord: number = new Uint32Array(
+  Uint8Array.of(10, 96, 0, 99).buffer,
+)[0] as number;
+
+export const names: readonly SimName[] = [
+  ...['a.one.test', 'b.one.test', 'c.one.test', 'a.two.test', 'b.two.test', 'a.three.test'],
+  ...['b.three.test', 'evil.test', 'rebind.one.test'],
+].map((text, index) => {
+  const wire = nameFromText(text) as Uint8Array;
+  const query = new Uint8Array(12 + wire.length + 4);
+  query.set([0, 0, 1, 0, 0, 1]);
+  query.set(wire, 12);
+  query.set([0, 1, 0, 1], 12 + wire.length);
+  const hosts = [hostWord(10 + index * 2), hostWord(11 + index * 2), hostWord(sharedHost)];
+  if (text.startsWith('rebind')) hosts.push(clusterWord);
+  return { text, wire, query, hosts };
+});
+
+/** Per pod: names that may be asked, by server, and names whose addresses may be connected to. */
+interface PodRules {
+  readonly asks: readonly (readonly string[])[];
+  readonly connects: readonly string[];
+}
+const one = '*.one.test';
+const two = '*.two.test';
+const three = '*.three.test';
+const none = [[], []];
+const variants: readonly (readonly PodRules[])[] = [
+  [
+    { asks: [[one], []], connects: [one] },
+    { asks: [[one, two], []], connects: [two] },
+    { asks: [[one], [three]], connects: [one, three] },
+  ],
+  [
+    { asks: [[two], []], connects: [two] },
+    { asks: [[one, two], []], connects: [one, 'a.two.test'] },
+    { asks: [[], [three, two]], connects: [three, two] },
+  ],
+  [
+    { asks: [['a.one.test', two], []], connects: ['a.one.test', two] },
+    { asks: none, connects: [] },
+    { asks: [[one], [three]], connects: [one, 'a.three.test'] },
+  ],
+  [
+    { asks: [[one, two, three], []], connects: [one, two, three] },
+    { asks: [['b.one.test'], []], connects: [one] },
+    { asks: [[one, three], []], connects: [three] },
+  ],
+];
+export const variantCount: number = variants.length;
+
+const matches = (pattern: string, name: string): boolean =>
+  pattern.startsWith('*.')
+    ? name.endsWith(pattern.slice(1)) && !name.slice(0, 1 - pattern.length).includes('.')
+    : pattern === name;
+
+const allowedTable: readonly Uint8Array[] = variants.map((rules) =>
+  Uint8Array.from(
+    pods.flatMap((_, pod) =>
+      servers.flatMap((_s, server) =>
+        names.map(({ text }) =>
+          (rules[pod] as PodRules).asks[server]?.some((pattern) => matches(pattern, text)) === true
+            ? 1
+            : 0,
+        ),
+      ),
+    ),
+  ),
+);
+/** Whether a policy lets a pod ask a server for a name; worked out without the product's matcher. */
+export function isAllowed(variant: number, pod: number, server: number, name: number): boolean {
+  const table = allowedTable[variant] as Uint8Array;
+  return table[(pod * servers.length + server) * names.length + name] === 1;
+}
+/** A server that the policy has no rule for is not steered to us at all. */
+export function isSteered(variant: number, pod: number, server: number): boolean {
+  const rules = (variants[variant] as readonly PodRules[])[pod] as PodRules;
+  return (rules.asks[server] as readonly string[]).length > 0;
+}
+
+const clusterDns = {
+  matchLabels: { 'k8s:io.kubernetes.pod.namespace': 'kube-system', 'k8s-app': 'kube-dns' },
+};
+const dnsPort = { name: 'dns', port: 53, protocol: 'UDP' };
+/** The Service that pods ask, and the pod behind it, on another node. */
+const clusterDnsObjects: readonly object[] = [
+  {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      name: 'dns',
+      namespace: 'kube-system',
+      uid: 'uid-dns',
+      labels: { 'k8s-app': 'kube-dns' },
+    },
+    spec: { nodeName: 'two' },
+    status: { phase: 'Running', podIPs: [{ ip: '10.1.1.53' }] },
+  },
+  {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: 'kube-dns', namespace: 'kube-system' },
+    spec: { clusterIP: servers[0], clusterIPs: [servers[0]], ports: [dnsPort] },
+  },
+  {
+    apiVersion: 'discovery.k8s.io/v1',
+    kind: 'EndpointSlice',
+    metadata: {
+      name: 'kube-dns-4',
+      namespace: 'kube-system',
+      labels: { 'kubernetes.io/service-name': 'kube-dns' },
+    },
+    addressType: 'IPv4',
+    endpoints: [{ addresses: ['10.1.1.53'] }],
+    ports: [dnsPort],
+  },
+];
+
+function policyObject(pod: SimPod, { asks, connects }: PodRules): object {
+  const dns = asks.flatMap((patterns, server) =>
+    patterns.length === 0
+      ? []
+      : [
+          {
+            ...(server === 0
+              ? { toEndpoints: [clusterDns] }
+              : { toCIDR: [`${servers[server]}/32`] }),
+            toPorts: [
+              {
+                ports: [{ port: '53', protocol: 'UDP' }],
+                rules: { dns: patterns.map((matchPattern) => ({ matchPattern })) },
+              },
+            ],
+          },
+        ],
+  );
+  const fqdns =
+    connects.length === 0 ? [] : [{ toFQDNs: connects.map((matchPattern) => ({ matchPattern })) }];
+  const egress = [...dns, ...fqdns];
+  return {
+    apiVersion: 'cilium.io/v2',
+    kind: 'CiliumNetworkPolicy',
+    metadata: { name: pod.name, namespace: pod.namespace },
+    spec: {
+      endpointSelector: { matchLabels: { app: pod.name } },
+      egress: egress.length > 0 ? egress : [{}],
+    },
+  };
+}
+
+function clusterOf(rules: readonly PodRules[]): ClusterState {
+  const objects = [
+    ...['shop', 'lab', 'kube-system'].map((name) => ({
+      apiVersion: 'v1',
+      kind: 'Namespace',
+      metadata: { name, labels: {} },
+    })),
+    {
+      apiVersion: 'v1',
+      kind: 'Node',
+      metadata: { name: 'one' },
+      spec: { podCIDRs: ['10.1.0.0/24'] },
+      status: { addresses: [{ type: 'InternalIP', address: '192.168.0.1' }] },
+    },
+    ...pods.map(({ name, namespace, ip }) => ({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name, namespace, uid: `uid-${name}`, labels: { app: name } },
+      spec: { nodeName: 'one' },
+      status: { phase: 'Running', podIPs: [{ ip }] },
+    })),
+    ...clusterDnsObjects,
+    ...pods.map((pod, index) => policyObject(pod, rules[index] as PodRules)),
+  ];
+  const state = new ClusterBuilder().build({
+    objects: objects.map((raw, document) => ({ file: 'sim', document, raw })),
+    problems: [],
+  });
+  const problem =
+    state.diagnostics[0] ?? [...state.policies.values()].find(({ invalid }) => invalid !== null);
+  if (problem !== undefined) throw new TypeError(JSON.stringify(problem));
+  return state;
+}
+
+const prefix = parsePrefix('10.96.0.0/16');
+if (prefix === null) throw new TypeError('prefix');
+const node: NodeContext = {
+  nodeName: 'one',
+  localAddresses: [address('192.168.0.1')],
+  clusterCidrs: [],
+  serviceCidrs: [prefix],
+  clusterResolvers: [address(servers[0])],
+  nodeLocalDns: [],
+  clusterName: 'default',
+};
+
+const clusters = variants.map(clusterOf);
+let ids = StableIds.empty();
+const alone: readonly Compiled[] = clusters.map((cluster) => {
+  const compiled = compile(cluster, { node, revision: 1 }, ids);
+  ids = compiled.ids;
+  return compiled;
+});
+
+export interface PolicyOfVariant {
+  readonly variant: number;
+  readonly compiled: Compiled;
+  readonly image: TablesImage;
+}
+const known = new Map<string, PolicyOfVariant>();
+
+/** What the compiler makes of a variant with policies of others retained. The same object for the same question. */
+export function policyOf(variant: number, retained: readonly number[]): PolicyOfVariant {
+  const others = [...new Set(retained)].filter((other) => other !== variant).sort();
+  const key = [variant, ...others].join();
+  let policy = known.get(key);
+  if (policy === undefined) {
+    const retain = others.map((other) => alone[other] as Compiled);
+    const compiled = compile(clusters[variant] as ClusterState, { node, revision: 1, retain }, ids);
+    const encoded = encodePolicySnapshot(snapshotOf(compiled.members, 'one', 0));
+    if (!encoded.ok) throw new TypeError(encoded.error);
+    const decoded = decodePolicySnapshot(encoded.value);
+    if (!decoded.ok) throw new TypeError(decoded.error);
+    const built = buildImage(decoded.value);
+    if (!built.ok) throw new TypeError(built.error);
+    policy = { variant, compiled, image: built.value.image };
+    known.set(key, policy);
+  }
+  return policy;
+}
+
+/** Variants by policy id and pod: content decides the id, so several may share one. */
+export const variantsOfId: ReadonlyMap<number, readonly number[]> = (() => {
+  const byId = new Map<number, number[]>();
+  alone.forEach((compiled, variant) => {
+    for (const { policyId } of compiled.endpoints)
+      byId.set(policyId, [...(byId.get(policyId) ?? []), variant]);
+  });
+  return byId;
+})();
+
+/** Selector id -> places of the names that its pattern matches, and the policy whose answers alone count (0 all). */
+export const selectorFacts: ReadonlyMap<
+  number,
+  { readonly names: ReadonlySet<number>; readonly policyId: number }
+> = new Map(
+  alone.flatMap(({ members }) =>
+    members.selectors.map(({ id, patternIndex, policyId }) => {
+      const text = (members.patterns[patternIndex]?.text ?? '').replace(/\.$/, '');
+      const matched = names.flatMap((name, index) => (matches(text, name.text) ? [index] : []));
+      return [id, { names: new Set(matched), policyId }] as const;
+    }),
+  ),
+);

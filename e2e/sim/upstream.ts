@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** The servers that pods ask: answer after a while, or not at all. A socket that closed hears nothing. */
+
+import type { Datagram } from './udp-loop.ts';
+import { clusterWord, names, serverWords } from './universe.ts';
+
+/** A member's connected socket. */
+export interface UpstreamSocket {
+  readonly server: number;
+  readonly queue: Datagram[];
+  isOpen: boolean;
+}
+
+interface Pending {
+  readonly dueNs: number;
+  readonly socket: UpstreamSocket;
+  readonly reply: Datagram;
+  readonly onTold: () => void;
+}
+
+export const serverOf = (address: Uint8Array): number => {
+  const last = new DataView(address.buffer, address.byteOffset).getUint32(12, true);
+  return serverWords.findIndex((words) => words[3] === last);
+};
+
+export class Upstream {
+  readonly #pending: Pending[] = [];
+
+  get isIdle(): boolean {
+    return this.#pending.length === 0;
+  }
+
+  /** `hosts`: which of the name's addresses, a bit each. */
+  answer(o: {
+    readonly socket: UpstreamSocket;
+    readonly id: number;
+    readonly name: number;
+    readonly hosts: number;
+    readonly ttl: number;
+    readonly dueNs: number;
+    readonly onTold: () => void;
+  }): void {
+    const payload = replyOf(o.name, o.hosts, o.ttl);
+    this.#pending.push({
+      dueNs: o.dueNs,
+      socket: o.socket,
+      reply: { payload, id: o.id },
+      onTold: o.onTold,
+    });
+  }
+
+  /** What is due reaches its socket. */
+  deliver(nowNs: number): void {
+    for (let i = 0; i < this.#pending.length; i++) {
+      const { dueNs, socket, reply, onTold } = this.#pending[i] as Pending;
+      if (dueNs > nowNs) continue;
+      this.#pending.splice(i, 1);
+      i -= 1;
+      if (!socket.isOpen) continue;
+      onTold();
+      socket.queue.push(reply);
+    }
+  }
+}
+
+const templates = new Map<number, Uint8Array>();
+
+function replyOf(name: number, hosts: number, ttl: number): Uint8Array {
+  const key = (name * 16 + hosts) * 1024 + ttl;
+  let reply = templates.get(key);
+  if (reply === undefined) {
+    reply = buildReply(name, hosts, ttl);
+    templates.set(key, reply);
+  }
+  return reply;
+}
+
+function buildReply(name: number, hosts: number, ttl: number): Uint8Array {
+  const { query, hosts: all } = names[name] as (typeof names)[number];
+  const chosen = all.filter((host, i) => (hosts & (1 << i)) !== 0 || host === clusterWord);
+  const reply = new Uint8Array(query.length + chosen.length * 16);
+  reply.set(query);
+  const view = new DataView(reply.buffer);
+  view.setUint16(2, 0x8180);
+  view.setUint16(6, chosen.length);
+  chosen.forEach((host, i) => {
+    const at = query.length + i * 16;
+    view.setUint16(at, 0xc00c);
+    view.setUint16(at + 2, 1);
+    view.setUint16(at + 4, 1);
+    view.setUint32(at + 6, ttl);
+    view.setUint16(at + 10, 4);
+    view.setUint32(at + 12, host, true);
+  });
+  return reply;
+}

@@ -1,0 +1,491 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The DNS worker of one life: the product's objects, put together as packages/dns-proxy/src/worker.ts does,
+ * over the simulated kernel. One call of `iterate` is one turn of its event loop.
+ */
+
+import { rcodeRefused } from '@tandem/core/dns/constants';
+import { QueryView } from '@tandem/core/dns/query';
+import { ReplyView } from '@tandem/core/dns/reply';
+import { TD_JOURNAL_CELL_BYTES, tdJournalState, tdListenerKind } from '@tandem/datapath/abi.gen';
+import { KernelWriter } from '@tandem/dns-proxy/answer/kernel-writer';
+import { Learner } from '@tandem/dns-proxy/answer/learner';
+import { sharedCountersLength } from '@tandem/dns-proxy/counters';
+import { DnsEventWriter } from '@tandem/dns-proxy/dns-event';
+import { GroupMember } from '@tandem/dns-proxy/group';
+import { claimerOf, type JournalRegion, stateOf } from '@tandem/dns-proxy/journal/region';
+import { JournalReplay } from '@tandem/dns-proxy/journal/replay';
+import {
+  heartbeatIntervalMs,
+  inFlightMax,
+  journalAgeMsMax,
+  sweepIntervalMs,
+  upstreamTimeoutMs,
+} from '@tandem/dns-proxy/limits';
+import { MemberLife } from '@tandem/dns-proxy/member-life';
+import { Takeover } from '@tandem/dns-proxy/peer/takeover';
+import { EndpointLimits } from '@tandem/dns-proxy/policy/endpoint-limits';
+import { FlowTable } from '@tandem/dns-proxy/policy/flow-table';
+import { PolicyTables } from '@tandem/dns-proxy/policy/tables';
+import { UpstreamIds } from '@tandem/dns-proxy/query/ids';
+import { Judge } from '@tandem/dns-proxy/query/judge';
+import { QuerySlots, slotClientPort, slotPolicy } from '@tandem/dns-proxy/query/slots';
+import { UdpServer } from '@tandem/dns-proxy/query/udp';
+import { UdpPool } from '@tandem/dns-proxy/upstream/udp-pool';
+import {
+  HEADER_TX_COUNT,
+  RECORD_WORDS,
+  RX_OFFSET,
+  TX_DESTINATION,
+  TX_OFFSET,
+  TX_PORT,
+  TX_SOURCE,
+} from '@tandem/dns-sockets/layout';
+import { SharedRingWriter } from '@tandem/runtime/shared-ring';
+import type { Life, Thread } from './life.ts';
+import { queryInSlot, SimRegion } from './sim-region.ts';
+import { graceSeconds } from './sizes.ts';
+import { listenerKinds, type SimSocket } from './sockets.ts';
+import { LoopRecords, SimUdpLoop } from './udp-loop.ts';
+import { names, type PolicyOfVariant, pods, serverWords } from './universe.ts';
+import { serverOf, type UpstreamSocket } from './upstream.ts';
+
+const key = { low: 1, high: 2 };
+const batchMax = 64;
+const boundNs = Math.min(upstreamTimeoutMs, journalAgeMsMax) * 1e6;
+const { FREE, IN_FLIGHT, CLAIMED } = tdJournalState;
+const excuseOfClaimer = 'claimer died or was stopped before it had done what it claimed';
+const inFlight = 256;
+
+export type ToWorker =
+  | { readonly kind: 'policy'; readonly policy: PolicyOfVariant; readonly revision: number }
+  | { readonly kind: 'drain'; readonly tokenTimeoutMs: number }
+  | { readonly kind: 'stop' };
+
+export type LinkEvent =
+  | {
+      readonly kind: 'hello';
+      readonly link: object;
+      readonly member: number;
+      readonly fds: readonly number[];
+    }
+  | { readonly kind: 'end'; readonly link: object; readonly member: number };
+
+/** Large and without memory of what they parsed last: of a member, whatever its life. */
+const views = [0, 1].map(() => ({
+  query: new QueryView(key),
+  reply: new ReplyView(key),
+  listeners: new LoopRecords(),
+  upstreams: new LoopRecords(),
+}));
+
+export class SimWorker {
+  readonly life: Life;
+  readonly thread: Thread;
+  readonly inbox: ToWorker[] = [];
+  readonly linkEvents: LinkEvent[] = [];
+  readonly counters: Float64Array = new Float64Array(sharedCountersLength);
+  readonly member: MemberLife;
+  readonly judge: Judge;
+  readonly slots: QuerySlots;
+  /** By td_listener_kind. */
+  readonly fds: readonly number[];
+  /** The policy in force here. */
+  policy: PolicyOfVariant | null = null;
+  /** When the turn, or the batch in it, began: what was judged then was judged by the policy of then. */
+  judgedNs = 0;
+  readonly #group: GroupMember;
+  readonly #memory: Uint8Array;
+  readonly #words: Uint32Array;
+  readonly #udp: UdpServer;
+  readonly #takeover: Takeover;
+  readonly #listeners: SimUdpLoop<SimSocket>;
+  readonly #upstreams: SimUdpLoop<UpstreamSocket>;
+  readonly #clock = new Float64Array(2);
+  readonly #acceptors = new Set<SimSocket>();
+  readonly #links = new Map<object, number>();
+  #timers: { readonly dueNs: number; readonly work: () => void }[] = [];
+  #isDraining = false;
+  #tickNs: number;
+  #sweepNs: number;
+  /** Ports of the queries that were claimed, and are not in flight here, nor answered, yet. */
+  readonly #claimed = new Set<number>();
+  #lastClaimed = -1;
+  /** Queries of the batch that no slot was free for. */
+  readonly #scrap: number[] = [];
+
+  constructor(life: Life, thread: Thread) {
+    this.life = life;
+    this.thread = thread;
+    const { world, index } = life;
+    const buffer = world.journals[index] as ArrayBuffer;
+    this.#memory = new Uint8Array(buffer);
+    this.#words = new Uint32Array(buffer);
+    this.#group = new GroupMember(world.group, index);
+    const region = new SimRegion(this, buffer, index);
+    this.slots = new QuerySlots(region);
+    this.#listeners = this.#createListeners();
+    this.#upstreams = this.#createUpstreams();
+    const { query, reply } = views[index] as (typeof views)[number];
+    const pool = new UdpPool(
+      this.#upstreams,
+      world.random,
+      ({ address }) => life.openUpstream(serverOf(address)),
+      (fd) => life.closeUpstream(fd),
+    );
+    this.judge = new Judge({
+      flows: new FlowTable(1, 64),
+      limits: new EndpointLimits(1000, 8),
+      endpoints: world.endpoints,
+      group: this.#group,
+      pool,
+      counters: this.counters,
+    });
+    this.#udp = new UdpServer({
+      memory: this.#memory,
+      slots: this.slots,
+      listeners: this.#listeners.asUdpLoop,
+      upstreams: this.#upstreams.asUdpLoop,
+      judge: this.judge,
+      pool,
+      ids: new UpstreamIds(world.random, inFlight),
+      learner: this.#createLearner(),
+      events: new DnsEventWriter(new SharedRingWriter(life.ring), this.counters, index),
+      counters: this.counters,
+      query,
+      reply,
+      denialRcode: rcodeRefused,
+      beat: (monotonicNs) => this.member.beat(monotonicNs),
+    });
+    const formerBeatNs = this.#group.beatNsOf(index);
+    const replay = this.#createReplay();
+    this.#takeover = this.#createTakeover(replay);
+    const tcp = { drain: () => this.#drainTcp(), connections: 0 };
+    this.member = new MemberLife({
+      role: index,
+      group: this.#group,
+      judge: this.judge,
+      slots: this.slots,
+      udp: this.#udp,
+      tcp,
+      pool,
+      replay,
+      takeover: this.#takeover,
+      formerBeatNs,
+      clock: this.#clock,
+      readClock: () => this.#readClock(this.#clock),
+      readListeners: () => this.#readListeners(),
+      after: (ms, work) => this.#timers.push({ dueNs: world.nowNs + ms * 1e6, work }),
+      onDrained: () => life.main.fromWorker.push({ kind: 'drained' }),
+    });
+    this.fds = listenerKinds.map((kind) => life.openListener(kind));
+    this.#tickNs = world.nowNs;
+    this.#sweepNs = world.nowNs;
+  }
+
+  #createListeners(): SimUdpLoop<SimSocket> {
+    const { life, thread } = this;
+    const { world } = life;
+    return new SimUdpLoop<SimSocket>({
+      memory: this.#memory,
+      find: (fd) => life.socketOf(fd),
+      onAdd: (socket) => world.sockets.open(socket),
+      onRemove: (socket) => world.sockets.close(socket),
+      send: (socket, record) => this.#sendReply(socket, record),
+      seam: thread.seam,
+      records: (views[life.index] as (typeof views)[number]).listeners,
+    });
+  }
+
+  #createUpstreams(): SimUdpLoop<UpstreamSocket> {
+    const { life, thread } = this;
+    return new SimUdpLoop<UpstreamSocket>({
+      memory: this.#memory,
+      find: (fd) => life.upstreamOf(fd),
+      onAdd: (socket) => {
+        socket.isOpen = true;
+      },
+      onRemove: (socket) => {
+        socket.isOpen = false;
+      },
+      send: (socket, record) =>
+        this.#forward(socket, this.#upstreams.tx[record + TX_OFFSET] as number),
+      seam: thread.seam,
+      records: (views[life.index] as (typeof views)[number]).upstreams,
+    });
+  }
+
+  #createLearner(): Learner {
+    const { world, index } = this.life;
+    return new Learner({
+      writer: new KernelWriter(world.fqdn, this.life.learnProgram(this.thread), index),
+      fqdn: world.fqdn,
+      counters: this.counters,
+      graceSeconds,
+      ttlSecondsMin: 1,
+      seed: 1,
+      group: this.#group,
+      knownPairs: 128,
+      learnedPairs: 48,
+    });
+  }
+
+  #createReplay(): JournalReplay {
+    const { world } = this.life;
+    return new JournalReplay({
+      slots: this.slots,
+      region: (member) => new SimRegion(this, world.journals[member] as ArrayBuffer, member),
+      counters: this.counters,
+      begin: (monotonicNs) => {
+        this.judgedNs = world.nowNs;
+        this.#udp.beginReplay(monotonicNs);
+      },
+      replay: (slot) => this.#udp.replay(slot),
+      end: () => this.#udp.endReplay(),
+    });
+  }
+
+  #createTakeover(replay: JournalReplay): Takeover {
+    const { life } = this;
+    const { trace } = life.world;
+    return new Takeover({
+      group: this.#group,
+      loop: this.#listeners,
+      tcp: { listen: (fd) => this.#listenTcp(fd) },
+      closeFd: (fd) => life.closeFd(fd),
+      replay: (member, lastBeatNs, now) => replay.takeOver(member, lastBeatNs, now),
+      onEvent: (event, member) => {
+        if (event === 'back') replay.leave(member);
+        trace.note(`the other is ${event}`, member, 0, 0, life.name);
+      },
+    });
+  }
+
+  /** What a claimer has in hand when it dies, or is stopped for a second, is lost: two faults at once. */
+  readonly onSwap = (
+    region: JournalRegion,
+    slot: number,
+    from: number,
+    to: number,
+    isDone: boolean,
+  ): void => {
+    const { oracle, trace, journals } = this.life.world;
+    const what = isDone ? 'swaps a slot from, to' : 'swaps in vain a slot from, to';
+    const place = region.member * 10_000 + slot;
+    trace.note(what, place, stateOf(from), stateOf(to), this.life.name);
+    if (isDone && stateOf(to) === CLAIMED && claimerOf(to) === this.life.index) {
+      const journal = journals[region.member] as ArrayBuffer;
+      this.#lastClaimed = queryInSlot(journal, region, slot, stateOf(from));
+      this.#claimed.add(this.#lastClaimed);
+    } else if (!isDone && stateOf(from) === CLAIMED && claimerOf(from) === this.life.index) {
+      oracle.excuse(oracle.queryOfPort(this.#lastClaimed), excuseOfClaimer);
+    } else if (isDone && stateOf(from) === FREE && stateOf(to) === IN_FLIGHT) {
+      this.#claimed.delete(this.#words[this.slots.wordOf(slot) + slotClientPort] as number);
+    } else if (isDone && stateOf(from) !== FREE && stateOf(to) === FREE) {
+      // Given up, by a sweep or as too old to be replayed.
+      const journal = journals[region.member] as ArrayBuffer;
+      const query = oracle.queryOfPort(queryInSlot(journal, region, slot, stateOf(from)));
+      const isOld = this.life.world.nowNs - (query?.askedNs ?? Infinity) >= boundNs;
+      if (isOld) oracle.excuse(query, 'in hand for longer than the bound');
+    }
+  };
+
+  /** The process ends here, whatever it is doing. */
+  onDeath(): void {
+    const { oracle } = this.life.world;
+    for (const number of this.#scrap) oracle.excuse(oracle.queries[number], 'the journal was full');
+    for (const port of this.#claimed) oracle.excuse(oracle.queryOfPort(port), excuseOfClaimer);
+    this.#listeners.close();
+    this.#upstreams.close();
+  }
+
+  /** Whether there is anything to do but to wait. */
+  get nextNs(): number {
+    return Math.min(this.#tickNs, this.#sweepNs);
+  }
+
+  iterate(): void {
+    const { world } = this.life;
+    this.judgedNs = world.nowNs;
+    if (world.nowNs >= this.#tickNs) {
+      this.#tickNs = world.nowNs + heartbeatIntervalMs * 1e6;
+      this.member.tick();
+    }
+    if (world.nowNs >= this.#sweepNs) {
+      this.#sweepNs = world.nowNs + sweepIntervalMs * 1e6;
+      this.member.sweep();
+    }
+    this.#runTimers();
+    this.#readLinks();
+    for (let message = this.inbox.shift(); message !== undefined; message = this.inbox.shift())
+      this.#onMessage(message);
+    if (this.life.isDead) return;
+    const first = world.random.int(8);
+    this.#listeners.visit((socket, handle) => this.#receiveQueries(socket, handle), first);
+    this.#upstreams.visit((socket, handle) => this.#receiveReplies(socket, handle), first);
+    for (const socket of this.#acceptors) {
+      for (const connection of socket.queue.splice(0)) world.onAccepted(connection);
+    }
+  }
+
+  #onMessage(message: ToWorker): void {
+    this.thread.seam();
+    if (message.kind === 'policy') {
+      const { policy, revision } = message;
+      this.policy = policy;
+      this.life.world.trace.note('installs', revision, policy.variant, 0, this.life.name);
+      this.member.install(new PolicyTables({ ...policy.image, revision }));
+      this.life.main.fromWorker.push({ kind: 'installed', revision });
+    } else if (message.kind === 'drain') {
+      this.member.drain(message.tokenTimeoutMs);
+    } else {
+      this.member.leave();
+      this.life.world.dying = this.life;
+      this.#takeover.close();
+      this.life.end('stops');
+    }
+  }
+
+  #runTimers(): void {
+    if (this.#timers.length === 0) return;
+    const { nowNs } = this.life.world;
+    const due = this.#timers.filter(({ dueNs }) => dueNs <= nowNs);
+    this.#timers = this.#timers.filter(({ dueNs }) => dueNs > nowNs);
+    for (const { work } of due) work();
+  }
+
+  #readLinks(): void {
+    const { linkEvents } = this;
+    // Connections are read in the order they were made, but the end of one may be seen after the next hello.
+    if (linkEvents[0]?.kind === 'end' && this.life.world.random.chance(0.3)) {
+      linkEvents.push(linkEvents.shift() as LinkEvent);
+    }
+    for (let event = linkEvents.shift(); event !== undefined; event = linkEvents.shift()) {
+      this.thread.seam();
+      const { link, member } = event;
+      if (event.kind === 'hello') {
+        this.#links.set(link, member);
+        this.#takeover.onLinked({ member, listeners: event.fds }, this.member.now());
+      } else {
+        this.#links.delete(link);
+        // A later life has linked already: nobody is lost.
+        if (![...this.#links.values()].includes(member))
+          this.#takeover.onLost(member, this.member.now());
+      }
+    }
+  }
+
+  #readListeners(): void {
+    const own: number[] = [];
+    for (const [kind, fd] of this.fds.entries()) {
+      if (kind === tdListenerKind.TCP4 || kind === tdListenerKind.TCP6) this.#listenTcp(fd);
+      else own[kind] = this.#listeners.add(fd);
+    }
+    this.#takeover.setOwn(own);
+    this.#udp.setListeners(own[tdListenerKind.UDP4] as number, own[tdListenerKind.UDP6] as number);
+  }
+
+  #listenTcp(fd: number): () => void {
+    if (this.#isDraining) return () => undefined;
+    const { sockets } = this.life.world;
+    const socket = this.life.socketOf(fd);
+    if (this.#acceptors.has(socket)) return () => undefined;
+    this.#acceptors.add(socket);
+    sockets.open(socket);
+    const stop = (): void => {
+      if (this.#acceptors.delete(socket)) sockets.close(socket);
+    };
+    this.life.onEnd.push(stop);
+    return stop;
+  }
+
+  /** It has left the group just now: before its time is up it must leave somebody behind. */
+  #drainTcp(): void {
+    this.#isDraining = true;
+    const { world, main, name } = this.life;
+    const isDue = world.nowNs >= main.tokenDeadlineNs || !this.member.hasJoined;
+    if (!isDue && !this.#group.isOtherServing(world.nowNs)) {
+      world.oracle.fail(5, `${name} leaves the group to nobody`);
+    }
+    for (const socket of [...this.#acceptors]) {
+      this.#acceptors.delete(socket);
+      this.life.world.sockets.close(socket);
+    }
+  }
+
+  #receiveQueries(socket: SimSocket, handle: number): void {
+    const { world } = this.life;
+    if (socket.queue.length === 0) return;
+    const { oracle } = world;
+    const most = 1 + world.random.int(8);
+    let count = 0;
+    // Another process may read the same queue, between any two datagrams.
+    for (let next = socket.queue.shift(); next !== undefined; next = socket.queue.shift()) {
+      const query = oracle.queries[next] as (typeof oracle.queries)[number];
+      world.trace.note('receives', query.number, socket.member, 0, this.life.name);
+      if (this.#isScrap(count)) this.#scrap.push(next);
+      this.#listeners.receive(count, {
+        payload: (names[query.name] as (typeof names)[number]).query,
+        id: oracle.idOf(query),
+        peer: (pods[query.pod] as (typeof pods)[number]).words,
+        peerPort: oracle.portOf(query),
+        destination: serverWords[query.server] as Uint32Array,
+      });
+      count += 1;
+      if (count === most) break;
+    }
+    this.#readClock(this.#listeners.clock);
+    this.judgedNs = world.nowNs;
+    this.#udp.onQueries(this.#takeover.ownListener(handle), count);
+    this.#scrap.length = 0;
+    if ((this.#listeners.header[HEADER_TX_COUNT] as number) > 0) this.#listeners.flush();
+  }
+
+  /** Whether rx record `i` receives where nobody else looks, because no slot was free. */
+  #isScrap(i: number): boolean {
+    const at = this.#listeners.rx[i * RECORD_WORDS + RX_OFFSET] as number;
+    return at >= this.slots.messageOf(inFlightMax);
+  }
+
+  #receiveReplies(socket: UpstreamSocket, handle: number): void {
+    if (socket.queue.length === 0) return;
+    let count = 0;
+    for (let reply = socket.queue.shift(); reply !== undefined; reply = socket.queue.shift()) {
+      this.#upstreams.receive(count, reply);
+      count += 1;
+      if (count === batchMax) break;
+    }
+    this.#readClock(this.#upstreams.clock);
+    this.#udp.onReplies(handle, count);
+  }
+
+  #forward(socket: UpstreamSocket, at: number): void {
+    const { world } = this.life;
+    const slot = Math.floor((at - this.slots.messageOf(0)) / TD_JOURNAL_CELL_BYTES);
+    const port = this.#words[this.slots.wordOf(slot) + slotClientPort] as number;
+    const query = world.oracle.queryOfPort(port);
+    const policyId = this.#words[this.slots.wordOf(slot) + slotPolicy] as number;
+    world.oracle.onForward(query, socket.server, this.#memory, at, this.judgedNs, policyId);
+    if (query === undefined) return;
+    const id = ((this.#memory[at] as number) << 8) | (this.#memory[at + 1] as number);
+    world.onForwarded(this.life, socket, query, id, policyId);
+  }
+
+  #sendReply(_socket: SimSocket, record: number): void {
+    const { tx } = this.#listeners;
+    const at = tx[record + TX_OFFSET] as number;
+    const port = tx[record + TX_PORT] as number;
+    const client = tx.subarray(record + TX_DESTINATION, record + TX_DESTINATION + 4);
+    const server = tx.subarray(record + TX_SOURCE, record + TX_SOURCE + 4);
+    this.#claimed.delete(port);
+    this.life.world.onReply(this, port, client, server, this.#memory, at);
+  }
+
+  #readClock(clock: Float64Array): void {
+    const { world } = this.life;
+    clock[0] = world.nowNs;
+    clock[1] = world.bootNs;
+  }
+}

@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * A node with two processes, driven by one seed: who runs next, how far, what fails. Time passes only
+ * here. See docs/adr/0006-simulation.md.
+ */
+
+import { rcodeNoError } from '@tandem/core/dns/constants';
+import { tdEndpoint, tdGroup, tdListenerKind } from '@tandem/datapath/abi.gen';
+import type { Datapath } from '@tandem/datapath/datapath';
+import { regionBytes } from '@tandem/dns-proxy/journal/region';
+import { EntryMap } from './entry-map.ts';
+import { type FaultName, Faults } from './faults.ts';
+import { FqdnMap } from './fqdn-map.ts';
+import { datapathOf, initialMaps, type MapName, mapSizes } from './initial-maps.ts';
+import { Life, type Thread } from './life.ts';
+import type { Snapshot } from './main-thread.ts';
+import { Oracle, type SimQuery } from './oracle.ts';
+import { Peers } from './peers.ts';
+import { Random } from './random.ts';
+import { idleSeconds, slotCounts } from './sizes.ts';
+import { type SimSocket, SocketGroup } from './sockets.ts';
+import { Trace } from './trace.ts';
+import {
+  clusterWord,
+  isSteered,
+  names,
+  pods,
+  policyOf,
+  selectorFacts,
+  servers,
+  variantCount,
+  variantsOfId,
+} from './universe.ts';
+import { Upstream, type UpstreamSocket } from './upstream.ts';
+import type { SimWorker } from './worker.ts';
+
+export interface WorldOptions {
+  readonly seed: number;
+  /** Steps with faults. */
+  readonly steps: number;
+  readonly isVerbose?: boolean;
+  /** Kinds of faults that do not happen. */
+  readonly without?: readonly FaultName[];
+}
+
+const depthMax = 3;
+const ms = 1e6;
+
+/** Allocated once: a world leaves what its next wipes. */
+const journals: readonly ArrayBuffer[] = [
+  new ArrayBuffer(regionBytes),
+  new ArrayBuffer(regionBytes),
+];
+const stateBytes = 64 << 10;
+
+export class World {
+  nowNs: number = 1_000_000 * ms;
+  /** CLOCK_BOOTTIME is ahead by the time that the machine slept. */
+  sleptNs: number = 5_000_000 * ms;
+  readonly random: Random;
+  readonly slotCount: number;
+  readonly trace: Trace;
+  readonly oracle: Oracle;
+  readonly group: SharedArrayBuffer = new SharedArrayBuffer(tdGroup.size);
+  readonly groupWords: Uint32Array = new Uint32Array(this.group);
+  readonly journals: readonly ArrayBuffer[] = journals;
+  readonly sockets: SocketGroup;
+  readonly fqdn: FqdnMap;
+  readonly endpoints: EntryMap;
+  readonly faults: Faults;
+  /** What connects the two processes. */
+  readonly peers: Peers = new Peers(this);
+  readonly lives: [Life | null, Life | null] = [null, null];
+  /** When a process that is gone is started again. */
+  readonly startNs: [number, number];
+  /** The newest policy in the source. */
+  desired: number;
+  snapshot: Snapshot | null;
+  isDiskFull = false;
+  /** The process whose end closes sockets just now. */
+  dying: Life | null = null;
+  /** The process whose turn it is. */
+  turning: Life | null = null;
+  readonly upstream: Upstream = new Upstream();
+  readonly connections = { opened: 0, accepted: 0, lost: 0 };
+  /** Steps that are left, nested ones included. */
+  stepsLeft: number;
+  readonly #maps = new Map<MapName, EntryMap>();
+  readonly #lifeCount: [number, number] = [0, 0];
+  #fd = 3;
+  #depth = 0;
+  #untilPreempt = 0;
+  /** The thread that writes the agent's maps. */
+  #writer: Thread | null = null;
+  #sleeps = 0;
+
+  constructor(options: WorldOptions) {
+    const { seed, steps, isVerbose = false, without = [] } = options;
+    this.random = new Random(seed);
+    this.slotCount = this.random.chance(0.1) ? slotCounts.few : slotCounts.enough;
+    this.stepsLeft = steps;
+    const nowNs = (): number => this.nowNs;
+    this.trace = new Trace(isVerbose, nowNs);
+    this.oracle = new Oracle({
+      trace: this.trace,
+      nowNs,
+      nowSeconds: () => this.bootSeconds,
+      idleSeconds,
+    });
+    this.faults = new Faults(this, without);
+    for (const journal of journals) new Uint8Array(journal, 0, stateBytes).fill(0);
+    this.sockets = new SocketGroup(this.groupWords, nowNs, (socket) => this.#onSocketLost(socket));
+    const isTight = this.random.chance(0.1);
+    if (isTight) this.oracle.quotaIsFull();
+    this.fqdn = new FqdnMap({
+      group: this.groupWords,
+      limits: isTight
+        ? { entriesMax: 12, perNamespace: 10, perSelector: 8 }
+        : { entriesMax: 256, perNamespace: 256, perSelector: 256 },
+      watcher: this.oracle,
+      neverLearn: (address) => address === clusterWord,
+    });
+    this.desired = this.random.int(variantCount);
+    const policy = policyOf(this.desired, []);
+    this.snapshot = { revision: 1, policy };
+    for (const [name, sizes] of Object.entries(mapSizes) as [
+      MapName,
+      (typeof mapSizes)[MapName],
+    ][]) {
+      const onChange =
+        name === 'endpoints'
+          ? (key: Uint8Array, value: Uint8Array | null) => this.#onEndpoint(key, value)
+          : undefined;
+      const isCritical = name === 'endpoints';
+      const map = new EntryMap(sizes, () => this.#writeSeam(isCritical), onChange);
+      initialMaps(policy)[name].fill(map);
+      this.#maps.set(name, map);
+    }
+    this.endpoints = this.#maps.get('endpoints') as EntryMap;
+    this.startNs = [this.nowNs, this.nowNs + this.random.int(200) * ms];
+    this.#arm();
+  }
+
+  get bootNs(): number {
+    return this.nowNs + this.sleptNs;
+  }
+
+  get bootSeconds(): number {
+    return Math.floor(this.bootNs / 1e9);
+  }
+
+  nextFd(): number {
+    this.#fd += 1;
+    return this.#fd;
+  }
+
+  datapath(thread: Thread): Pick<Datapath, 'map' | 'table'> {
+    this.#writer = thread;
+    return datapathOf((name) =>
+      name === 'group' ? { mmap: () => this.group } : this.#maps.get(name as MapName),
+    );
+  }
+
+  /** The machine sleeps: only the clock of mappings goes on. */
+  sleep(seconds: number): void {
+    this.sleptNs += seconds * 1e9;
+    this.#sleeps += 1;
+  }
+
+  /** One step: time passes, then somebody runs, asks, or something fails. */
+  step(): void {
+    const { random } = this;
+    this.stepsLeft -= 1;
+    const pace = random.next();
+    this.pass(
+      pace < 0.7
+        ? random.next() * ms
+        : pace < 0.95
+          ? random.next() * 20 * ms
+          : random.next() * 150 * ms,
+    );
+    const choice = random.next();
+    if (choice < 0.22) this.ask();
+    else if (choice < 0.22 + this.faults.rate) this.faults.happen();
+    else this.#turnSomebody();
+  }
+
+  pass(ns: number): void {
+    this.nowNs += Math.floor(ns);
+    this.upstream.deliver(this.nowNs);
+    for (const index of [0, 1] as const) {
+      if (this.lives[index] === null && this.nowNs >= this.startNs[index]) this.#start(index);
+    }
+    this.peers.tryLink();
+  }
+
+  /** Every thread has its turn, in some order. */
+  turnAll(): void {
+    const first = this.random.int(4);
+    for (let i = 0; i < 4; i++) this.#turn((first + i) & 3);
+  }
+
+  ask(): void {
+    const { random, oracle } = this;
+    if (random.chance(0.06)) {
+      this.#connect();
+      return;
+    }
+    const pod = random.int(pods.length);
+    const variant = variantsOfId.get(oracle.policyIdOf(pod))?.[0] ?? 0;
+    const server = random.int(servers.length);
+    if (!isSteered(variant, pod, server)) return;
+    const query = oracle.ask(pod, server, random.int(names.length));
+    const socket = this.sockets.select(
+      tdListenerKind.UDP4,
+      Math.imul(query.number, 0x9e3779b1) >>> 7,
+    );
+    this.trace.note(
+      `pod ${pod} asks server ${server} for name`,
+      query.number,
+      query.name,
+      socket?.member ?? -1,
+    );
+    if (socket === null) this.#onSilence(query);
+    else socket.queue.push(query.number);
+  }
+
+  #connect(): void {
+    const socket = this.sockets.select(tdListenerKind.TCP4, this.random.int(1000));
+    if (socket === null) return;
+    this.connections.opened += 1;
+    socket.queue.push(this.connections.opened);
+    this.trace.note('a pod connects', this.connections.opened, socket.member);
+  }
+
+  onAccepted(connection: number): void {
+    this.trace.note('is accepted', connection);
+    this.connections.accepted += 1;
+  }
+
+  onStarted(life: Life): void {
+    this.trace.note('listens', 0, 0, 0, life.name);
+    this.peers.linkSoon();
+  }
+
+  /** A process is gone: what linked it to the other ends, and it will be started again. */
+  onEnded(life: Life): void {
+    const { index } = life;
+    this.lives[index] = null;
+    this.startNs[index] = this.nowNs + this.random.int(this.random.chance(0.5) ? 200 : 2000) * ms;
+    this.peers.cutLink();
+    this.peers.cutStreams();
+  }
+
+  /** A query on its way to its server. */
+  onForwarded(
+    life: Life,
+    socket: UpstreamSocket,
+    query: SimQuery,
+    id: number,
+    policyId: number,
+  ): void {
+    const { random, oracle, trace } = this;
+    query.forwarders.add(life.name);
+    if (this.faults.losesForward()) {
+      query.lostForwards += 1;
+      trace.note('forwards, lost', query.number, 0, 0, life.name);
+      return;
+    }
+    const dueNs = this.nowNs + this.faults.upstreamDelayMs() * ms;
+    trace.note('forwards', query.number, id, 0, life.name);
+    const ttl = random.pick([1, 5, 30, 300]);
+    const hosts = 1 + random.int(7);
+    const onTold = (): void => oracle.onTold(query, policyId);
+    this.upstream.answer({ socket, id, name: query.name, hosts, ttl, dueNs, onTold });
+  }
+
+  onReply(
+    worker: SimWorker,
+    port: number,
+    client: Uint32Array,
+    server: Uint32Array,
+    memory: Uint8Array,
+    at: number,
+  ): void {
+    const query = this.oracle.onReply(port, client, server, memory, at, worker.judgedNs);
+    if (query === undefined) return;
+    const rcode = (memory[at + 3] as number) & 15;
+    this.trace.note('answers', query.number, rcode, 0, worker.life.name);
+    if (rcode === rcodeNoError && this.fqdn.refused === 0 && this.#sleeps === 0)
+      this.#checkLearned(worker, query, memory, at);
+  }
+
+  /** An address is in the datapath before its name's answer reaches the pod. */
+  #checkLearned(worker: SimWorker, query: SimQuery, memory: Uint8Array, at: number): void {
+    const name = names[query.name] as (typeof names)[number];
+    const count = ((memory[at + 6] as number) << 8) | (memory[at + 7] as number);
+    for (const { id } of worker.policy?.compiled.members.selectors ?? []) {
+      const facts = selectorFacts.get(id);
+      if (
+        facts === undefined ||
+        !facts.names.has(query.name) ||
+        facts.policyId !== 0 ||
+        query.server !== 0
+      )
+        continue;
+      for (let i = 0; i < count; i++) {
+        const from = at + name.query.length + i * 16 + 12;
+        const view = new DataView(memory.buffer, memory.byteOffset + from, 4);
+        const host = view.getUint32(0, true);
+        if (host !== clusterWord && this.fqdn.expiresOf(host, id) === 0) {
+          this.oracle.fail(4, `${name.text} is answered before the datapath has its address`);
+        }
+      }
+    }
+  }
+
+  /** A seam of a thread: it may be stopped here, or its process end here. */
+  preempt(thread: Thread): void {
+    this.#untilPreempt -= 1;
+    if (this.#untilPreempt > 0 || this.#depth >= depthMax || this.stepsLeft <= 0) return;
+    this.#arm();
+    const { random, trace } = this;
+    const { life } = thread;
+    const choice = random.next();
+    if (choice < 0.15 && this.faults.has('kill')) {
+      trace.note(`${thread.name} dies at a seam`, 0, 0, 0, life.name);
+      life.end('is killed');
+      return;
+    }
+    const isStopped = choice < 0.4 && this.faults.has('freeze');
+    const until = this.nowNs + random.int(isStopped ? 1500 : 60) * ms;
+    if (isStopped) life.frozenUntilNs = Math.max(life.frozenUntilNs, until);
+    trace.note(
+      `${thread.name} ${isStopped ? 'is stopped' : 'waits'} at a seam`,
+      0,
+      0,
+      0,
+      life.name,
+    );
+    this.#depth += 1;
+    const { turning } = this;
+    for (let steps = 1 + random.int(isStopped ? 40 : 8); steps > 0 && this.stepsLeft > 0; steps--) {
+      if (this.oracle.violation !== null || life.isDead) break;
+      this.step();
+    }
+    this.turning = turning;
+    this.#depth -= 1;
+    if (isStopped && !life.isDead) {
+      if (this.nowNs < life.frozenUntilNs) this.pass(life.frozenUntilNs - this.nowNs);
+      life.frozenUntilNs = 0;
+    }
+    trace.note(`${thread.name} goes on`, 0, 0, 0, life.name);
+  }
+
+  /** Between two writes of the agent; where members look at once, something happens more often. */
+  #writeSeam(isCritical: boolean): void {
+    if (isCritical && this.random.chance(0.3)) this.#untilPreempt = 0;
+    this.#writer?.seam();
+  }
+
+  #arm(): void {
+    this.#untilPreempt =
+      1 + Math.floor(-Math.log(1 - this.random.next()) * this.faults.seamsBetween);
+  }
+
+  #turnSomebody(): void {
+    this.#turn(this.random.int(4));
+  }
+
+  #turn(which: number): void {
+    const life = this.lives[(which >> 1) as 0 | 1];
+    const thread = life?.threads[(which & 1) as 0 | 1];
+    if (life === null || thread === undefined || thread.isBusy || life.isFrozen) return;
+    this.turning = life;
+    life.turn(thread);
+  }
+
+  #start(index: 0 | 1): void {
+    this.#lifeCount[index] += 1;
+    this.startNs[index] = Infinity;
+    const life = new Life(this, index, this.#lifeCount[index]);
+    this.trace.note('starts', 0, 0, 0, life.name);
+    this.lives[index] = life;
+  }
+
+  /** Nobody to ask: as if there were no proxy, unless somebody lives. */
+  #onSilence(query: SimQuery): void {
+    this.oracle.queries.pop();
+    this.oracle.counts.asked -= 1;
+    this.oracle.counts.silent += 1;
+    const living = this.lives.find(
+      (life) => life?.worker?.member.hasJoined === true && !life.isDraining,
+    );
+    if (living != null)
+      this.oracle.fail(5, `query ${query.number} finds no socket, but ${living.name} lives`);
+    this.#checkBothLeft(query);
+  }
+
+  /** Each of two that drain waits for the token until its own time is up. */
+  #checkBothLeft(query: SimQuery): void {
+    const [agent, proxy] = this.lives;
+    const hasJoined = (life: Life | null): life is Life => life?.worker?.member.hasJoined === true;
+    if (!hasJoined(agent) || !hasJoined(proxy)) return;
+    const untilNs = Math.min(agent.main.tokenDeadlineNs, proxy.main.tokenDeadlineNs);
+    if (this.nowNs >= untilNs) return;
+    this.oracle.fail(5, `query ${query.number} finds no socket: both members left`);
+  }
+
+  /** The last descriptor is gone, with what was queued. */
+  #onSocketLost(socket: SimSocket): void {
+    const { dying } = this;
+    const heir = this.lives.find(
+      (life) => life !== null && life !== dying && life.worker?.member.hasJoined === true,
+    );
+    for (const number of socket.queue.splice(0)) {
+      if (socket.kind !== tdListenerKind.UDP4) {
+        // `select_member` is the migrate program too: what nobody accepted moves to a member that lives.
+        const target = this.sockets.select(socket.kind, number);
+        if (target !== null) target.queue.push(number);
+        else this.connections.lost += 1;
+        continue;
+      }
+      if (dying === null) continue;
+      this.oracle.excuse(
+        this.oracle.queries[number],
+        heir == null
+          ? 'nobody else lived when its socket closed'
+          : 'the members had not linked yet',
+      );
+    }
+  }
+
+  #onEndpoint(key: Uint8Array, value: Uint8Array | null): void {
+    const pod = pods.findIndex(
+      ({ words }) => new DataView(key.buffer, key.byteOffset).getUint32(12, true) === words[3],
+    );
+    if (pod === -1) return;
+    const policyId =
+      value === null
+        ? 0
+        : new DataView(value.buffer, value.byteOffset).getUint32(tdEndpoint.policy_id, true);
+    this.oracle.setPolicy(pod, policyId);
+  }
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * One life of a member of the socket group, from its first policy to its end: when it joins, beats, looks
+ * after the other, may leave, and is done. Decides only: sockets, clock and threads are handed in, so that
+ * the simulator drives the same code as the worker.
+ *
+ *   not joined ──first policy──► serving ──drain, with the token or in time──► draining ──idle──► stopped
+ */
+
+import type { GroupMember } from './group.ts';
+import type { JournalReplay } from './journal/replay.ts';
+import { heartbeatIntervalMs } from './limits.ts';
+import type { Takeover } from './peer/takeover.ts';
+import type { PolicyTables } from './policy/tables.ts';
+import type { Judge } from './query/judge.ts';
+import type { QuerySlots } from './query/slots.ts';
+import type { UdpServer } from './query/udp.ts';
+import type { TcpServer } from './tcp/server.ts';
+import type { UdpPool } from './upstream/udp-pool.ts';
+
+export interface MemberLifeOptions {
+  /** 0 agent, 1 dns-proxy. */
+  readonly role: number;
+  readonly group: GroupMember;
+  readonly judge: Judge;
+  readonly slots: QuerySlots;
+  readonly udp: Pick<UdpServer, 'sweep'>;
+  readonly tcp: Pick<TcpServer, 'drain' | 'connections'>;
+  readonly pool: Pick<UdpPool, 'sweep'>;
+  readonly replay: JournalReplay;
+  readonly takeover: Takeover;
+  /** The last sign of this member's former life, CLOCK_MONOTONIC ns. */
+  readonly formerBeatNs: number;
+  /** [0] CLOCK_MONOTONIC, [1] CLOCK_BOOTTIME, ns: refreshed by `readClock`. */
+  readonly clock: Float64Array;
+  readonly readClock: () => void;
+  /** Before the first policy queries wait in the sockets; from now on they are read. */
+  readonly readListeners: () => void;
+  /** Calls `work` once, `ms` from now. */
+  readonly after: (ms: number, work: () => void) => void;
+  /** Nothing is in flight any more after `drain`. */
+  readonly onDrained: () => void;
+}
+
+export class MemberLife {
+  readonly #o: MemberLifeOptions;
+  #hasJoined = false;
+  /** 'waiting': for the drain token, up to `#drainDeadlineNs`. */
+  #draining: 'no' | 'waiting' | 'yes' = 'no';
+  #drainDeadlineNs = 0;
+
+  constructor(options: MemberLifeOptions) {
+    this.#o = options;
+  }
+
+  get hasJoined(): boolean {
+    return this.#hasJoined;
+  }
+
+  /** These tables decide from now on; the first ones make it a member that serves. */
+  install(tables: PolicyTables): void {
+    const { judge, group, role, replay, readListeners } = this.#o;
+    judge.install(tables);
+    if (this.#hasJoined) return;
+    readListeners();
+    const monotonicNs = this.now();
+    group.join(role, monotonicNs, this.#o.clock[1] as number);
+    group.setRevision(tables.revision);
+    this.#hasJoined = true;
+    replay.resume(this.#o.formerBeatNs, monotonicNs);
+  }
+
+  beat(monotonicNs: number): void {
+    if (this.#hasJoined) this.#o.group.beat(monotonicNs);
+  }
+
+  /** Every `heartbeatIntervalMs`. */
+  tick(): void {
+    const now = this.now();
+    this.beat(now);
+    if (this.#hasJoined) this.#lookAtPeers(now);
+    // What was done meanwhile may have taken long: whether another one serves is asked as of now.
+    if (this.#draining === 'waiting') this.#drain(this.now());
+  }
+
+  /** Whoever becomes stale before the next tick is looked at when that is so, not a tick later. */
+  #lookAtPeers(monotonicNs: number): void {
+    const { takeover, after } = this.#o;
+    takeover.tick(monotonicNs);
+    const leftMs = (takeover.staleAtNs() - monotonicNs) / 1e6;
+    if (leftMs >= heartbeatIntervalMs) return;
+    after(Math.ceil(leftMs) + 1, () => takeover.tick(this.now()));
+  }
+
+  /** Every `sweepIntervalMs`. */
+  sweep(): void {
+    const { udp, slots, replay, pool, tcp, onDrained } = this.#o;
+    const now = this.now();
+    udp.sweep(now);
+    if (this.#hasJoined && slots.hasLeftovers) replay.resume(this.#o.formerBeatNs, now);
+    pool.sweep(now / 1e6);
+    if (this.#draining === 'yes' && slots.inFlight === 0 && tcp.connections === 0) onDrained();
+  }
+
+  /** Leaves the group as soon as another member serves, or after `tokenTimeoutMs` without one. */
+  drain(tokenTimeoutMs: number): void {
+    const now = this.now();
+    this.#drainDeadlineNs = now + tokenTimeoutMs * 1e6;
+    this.#draining = 'waiting';
+    this.#drain(now);
+  }
+
+  /** The end, whether drained or not. */
+  leave(): void {
+    if (!this.#hasJoined) return;
+    this.#o.group.setState('dead');
+    this.#o.group.releaseDrainToken();
+  }
+
+  /** CLOCK_MONOTONIC ns. */
+  now(): number {
+    this.#o.readClock();
+    return this.#o.clock[0] as number;
+  }
+
+  /** Leaves the group when it may; what is in flight is still answered. */
+  #drain(monotonicNs: number): void {
+    const { group, tcp } = this.#o;
+    if (this.#hasJoined) {
+      const isFree = group.takeDrainToken(monotonicNs);
+      if (!isFree && monotonicNs < this.#drainDeadlineNs) return;
+      group.setState('drain');
+    }
+    this.#draining = 'yes';
+    tcp.drain();
+    this.sweep();
+  }
+}
