@@ -203,7 +203,10 @@ export class TandemNode implements AsyncDisposable {
       .join('\n');
   }
 
-  /** The group as the kernel's selector sees it: which members are LIVE and serve the newest revision. */
+  /**
+   * Until they have started, and the group as the kernel's selector sees it: which members are LIVE and serve
+   * the newest revision.
+   */
   async waitForMembers(
     names: readonly ProcessName[],
     timeoutMs: number = startTimeoutMs,
@@ -215,6 +218,8 @@ export class TandemNode implements AsyncDisposable {
             throw new Error(`${name} ended: ${this.logs()}`);
           }
         }
+        // A process serves before it is all there: tests mean one that is done with starting.
+        if (!names.every((name) => this.#isRunning(name))) return false;
         const members = this.members();
         return names.every((name: ProcessName) => {
           const member = members.find(
@@ -232,6 +237,10 @@ export class TandemNode implements AsyncDisposable {
       },
       { what: `${names.join(' and ')} to serve`, timeoutMs },
     );
+  }
+
+  #isRunning(name: ProcessName): boolean {
+    return / INFO +tandem-[a-z-]+: running$/m.test(this.process(name).stderr());
   }
 
   members(): MemberStatus[] {

@@ -91,6 +91,8 @@ export class AgentControl {
     prepareDirectories(this.#config);
     this.#keeper.prepare();
     this.#datapath = this.#load();
+    const { abi, keptAbi } = this.#datapath;
+    this.#log.info('programs are in force', { abi, keptAbi });
   }
 
   /** `DnsMember.onEvent` */

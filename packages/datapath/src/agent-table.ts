@@ -27,6 +27,12 @@ export class AgentTable implements Disposable {
     this.#kept = kept;
   }
 
+  /** Whether either version's map holds anything else than `desired`. */
+  differs(desired: readonly Entry[]): boolean {
+    if (differs(this.#map, desired)) return true;
+    return this.#kept !== null && differs(this.#kept.map, converted(desired, this.#kept.convert));
+  }
+
   /** As `addEntries`; the count is of this version's map. */
   add(desired: readonly Entry[]): ReconcileResult {
     if (this.#kept !== null) addEntries(this.#kept.map, converted(desired, this.#kept.convert));
@@ -37,11 +43,6 @@ export class AgentTable implements Disposable {
   prune(desired: readonly Entry[]): ReconcileResult {
     if (this.#kept !== null) pruneEntries(this.#kept.map, converted(desired, this.#kept.convert));
     return pruneEntries(this.#map, desired);
-  }
-
-  /** Whether this version's map holds anything else than `desired`. */
-  differs(desired: readonly Entry[]): boolean {
-    return differs(this.#map, desired);
   }
 
   [Symbol.dispose](): void {

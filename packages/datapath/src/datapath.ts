@@ -228,8 +228,9 @@ export class Datapath implements Disposable {
     Atomics.store(words, tdGroup.kept_abi / 4, this.#kept);
     Atomics.store(words, tdGroup.agent_abi / 4, TD_ABI_VERSION);
     Atomics.add(words, tdGroup.loads / 4, 1);
-    // What members remember of endpoints was read from another version's map, perhaps.
-    Atomics.add(words, tdGroup.generation / 4, 1);
+    // What members remember of endpoints was read from another version's map, perhaps. Odd would say that
+    // endpoints are being changed.
+    Atomics.add(words, tdGroup.generation / 4, 2);
   }
 
   /** Pods' interfaces do not wait for the source of policy: it may be away for long. */

@@ -79,6 +79,7 @@ export class MemberLife {
   /** The other member holds our listeners. */
   linked(): void {
     this.#isLinked = true;
+    if (!this.#hasJoined) this.#join(this.now());
   }
 
   /**

@@ -166,8 +166,8 @@ export class MemberServices {
     const admin = createAdmin(context);
     this.#addMetrics(context, admin);
     this.#timer = setInterval(() => {
-      upkeep.tick(systemClock.monotonicMs(), nowSeconds());
       this.#follow();
+      upkeep.tick(systemClock.monotonicMs(), nowSeconds());
     }, exchangeTickMs);
     this.#o.member.deliverEvents();
     await this.#startAdmin(admin);
