@@ -10,7 +10,15 @@ import { rcodeNoError, rcodeRefused, rcodeServFail } from '@tandem/core/dns/cons
 import { tdLearnOp } from '@tandem/datapath/abi.gen';
 import type { FqdnSlot, FqdnWatcher } from './fqdn-map.ts';
 import type { Trace } from './trace.ts';
-import { isAllowed, names, pods, selectorFacts, serverWords, variantsOfId } from './universe.ts';
+import {
+  followedBy,
+  isAllowed,
+  names,
+  pods,
+  selectorFacts,
+  serverWords,
+  variantsOfId,
+} from './universe.ts';
 
 /** What must hold, by number; docs/adr/0006-simulation.md. */
 export const invariants = {
@@ -277,9 +285,11 @@ export class Oracle implements FqdnWatcher {
     this.fail(1, `address ${address} gets selector ${selector}, nobody was told so`);
   }
 
+  /** To pods of the policy, or of one whose place it takes. */
   #toldTo(name: number, policyId: number): boolean {
+    const policies = [policyId, ...(followedBy.get(policyId) ?? [])];
     return serverWords.some((_, server) =>
-      this.#told.has((name * 16 + server) * 4_294_967_296 + policyId),
+      policies.some((each) => this.#told.has((name * 16 + server) * 4_294_967_296 + each)),
     );
   }
 

@@ -302,6 +302,29 @@ export const variantsOfId: ReadonlyMap<number, readonly number[]> = (() => {
   return byId;
 })();
 
+/**
+ * Policies whose place a policy may take for a pod, worked out without the product's compiler: it asks the
+ * resolver that is not the cluster's for all that they ask it for. What they heard from it counts for it too.
+ */
+export const followedBy: ReadonlyMap<number, ReadonlySet<number>> = (() => {
+  const followed = new Map<number, Set<number>>();
+  const asks = (variant: number, pod: number): readonly string[] =>
+    variants[variant]?.[pod]?.asks[1] ?? [];
+  const idOf = (variant: number, pod: number): number =>
+    alone[variant]?.endpoints.find((endpoint) => endpoint.pod.name === pods[pod]?.name)?.policyId ??
+    0;
+  for (let pod = 0; pod < pods.length; pod++) {
+    for (let from = 0; from < variantCount; from++) {
+      for (let to = 0; to < variantCount; to++) {
+        if (!asks(from, pod).every((pattern) => asks(to, pod).includes(pattern))) continue;
+        const former = followed.get(idOf(to, pod)) ?? new Set();
+        followed.set(idOf(to, pod), former.add(idOf(from, pod)));
+      }
+    }
+  }
+  return followed;
+})();
+
 /** Selector id -> places of the names that its pattern matches, and the policy whose answers alone count (0 all). */
 export const selectorFacts: ReadonlyMap<
   number,
