@@ -46,7 +46,7 @@ function commandLine(tandem: TandemNode, argv: readonly string[]): [string, stri
   const flags = [
     `--bpffs-dir=${tandem.pinRoot}`,
     `--run-dir=${tandem.runDirectory}`,
-    `--state-dir=${tandem.directory}/state`,
+    `--state-dir=${tandem.stateDirectory}`,
   ];
   return tandem.node.node.enter(process.execPath, [
     ...['--conditions=@tandem/source', '--disable-warning=ExperimentalWarning', main],

@@ -63,7 +63,7 @@ test('a snapshot that found no room is written when there is some', async () => 
     await tandem.waitForRevision(before);
     assert.match(log(), /policy snapshot not written/);
   }
-  await waitFor(() => log().includes('policy snapshot written at last'), {
+  await waitFor(() => log().includes('policy snapshot written'), {
     what: 'the snapshot',
     timeoutMs: 10_000,
   });
