@@ -104,9 +104,9 @@ const cases: readonly Case[] = snapshots.flatMap((snapshot, s) =>
   disks.flatMap((state, d) => {
     // Every pair of states, and in the full tier every combination.
     const agent = (['there', 'missing'] as const)
-      .filter((_, i) => isFull || (s + d + i) % 2 === 0 || snapshot === 'present')
+      .filter((_, i) => isFull || (s + d + i) % 2 === 0)
       .map((source): Case => ({ who: 'agent', snapshot, disk: state, source }));
-    const isOfProxy = isFull || s === d || snapshot === 'newer';
+    const isOfProxy = isFull || s === d || (snapshot === 'newer' && d === 0);
     const proxy: Case = { who: 'proxy', snapshot, disk: state, source: 'there' };
     return isOfProxy ? [...agent, proxy] : agent;
   }),

@@ -18,7 +18,7 @@ import { assertNothingPassed, deniedTraffic } from '../kit/enforcement.ts';
 import { clusterDns4, type StandardNode, startStandardNode } from '../kit/standard-node.ts';
 
 const bpf = fileURLToPath(new URL('../../bpf', import.meta.url));
-const restarts = process.env['TANDEM_TEST_TIER'] === 'full' ? 50 : 20;
+const restarts = process.env['TANDEM_TEST_TIER'] === 'full' ? 50 : 10;
 /** Of one stream of denied traffic; the next one begins when it ends. */
 const trafficSeconds = 10;
 

@@ -114,17 +114,12 @@ export class MainThread {
       expiry,
       isSweeper: () => index === 0 || !this.#group.isServing(0, world.nowNs),
       walkMs,
+      onLateNames: () => this.#feedAll(),
       onExpiryError: (error) => {
         throw error;
       },
     });
-    store.onCacheReceived = () => {
-      const { policy } = this;
-      if (policy === null) return;
-      this.#feed = this.#backfill.slicesOfAll(
-        new PolicyTables({ ...policy.image, revision: this.revision }),
-      );
-    };
+    store.onCacheReceived = () => this.#feedAll();
   }
 
   /** SIGTERM. */
@@ -353,6 +348,15 @@ export class MainThread {
     const tables = new PolicyTables({ ...policy.image, revision });
     if (this.#backfill.freshOf(tables, selectors).size > 0) while (world.nowNs < settledNs) yield;
     yield* this.#backfill.slicesOfNew(tables, selectors);
+    this.store.namesFed(world.bootSeconds);
+  }
+
+  #feedAll(): void {
+    const { policy } = this;
+    if (policy === null) return;
+    this.#feed = this.#backfill.slicesOfAll(
+      new PolicyTables({ ...policy.image, revision: this.revision }),
+    );
   }
 }
 

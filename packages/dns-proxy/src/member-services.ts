@@ -156,6 +156,7 @@ export class MemberServices {
       store: this.store,
       expiry: this.#expiry,
       isSweeper: () => this.#isSweeper(),
+      onLateNames: () => void this.#feedAll(),
       onExpiryError: (error) =>
         this.#o.log.error('expired addresses stay in the datapath', {
           error: TandemError.from(error),
@@ -194,6 +195,7 @@ export class MemberServices {
     if (tables === null || this.#backfill === null) return;
     if (this.#backfill.freshOf(tables, selectors).size > 0) await delay(backfillSettleMs);
     await this.#backfill.feedNew(tables, selectors);
+    this.store.namesFed(Math.floor(systemClock.boottimeSeconds()));
   }
 
   /**
@@ -358,6 +360,12 @@ export class MemberServices {
   }
 
   async #onCacheReceived(): Promise<void> {
+    await this.#feedAll();
+    for (const done of this.#waitingForCache) done();
+    this.#waitingForCache.clear();
+  }
+
+  async #feedAll(): Promise<void> {
     try {
       const { tables } = this.#o.member;
       if (tables !== null) await this.#backfill?.feedAll(tables);
@@ -366,8 +374,6 @@ export class MemberServices {
         error: TandemError.from(error),
       });
     }
-    for (const done of this.#waitingForCache) done();
-    this.#waitingForCache.clear();
   }
 }
 

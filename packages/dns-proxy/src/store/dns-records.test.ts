@@ -109,3 +109,21 @@ test('a record that is not whole has no length', () => {
     }
   }
 });
+
+test('names that come after new selectors were fed, and were answered before, are told once', () => {
+  const store = smallStore();
+  const take = (name: string, timeUs: number): void => {
+    const bytes = dnsRecord({ ...learned, name, timeUs, flags: flagLearned | flagTrusted });
+    store.dnsRecord(bytes, 0, bytes.length);
+  };
+  take('before.example', 10e6);
+  assert.equal(store.takeLateNames(), false, 'nothing was fed yet');
+  store.namesFed(20);
+  take('after.example', 22e6);
+  assert.equal(store.takeLateNames(), false);
+  take('before.example', 15e6);
+  assert.equal(store.takeLateNames(), false, 'known');
+  take('late.example', 15e6);
+  assert.equal(store.takeLateNames(), true);
+  assert.equal(store.takeLateNames(), false);
+});

@@ -41,6 +41,12 @@ export function dnsRecordLength(bytes: Uint8Array, at: number): number {
   return isName ? length : 0;
 }
 
+/** When it was answered, boottime us. */
+export function timeUsOf(bytes: Uint8Array, at: number): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at, dnsRecordHeaderBytes);
+  return view.getFloat64(field.timeUs, true);
+}
+
 const teaches = flagLearned | flagUnselected;
 
 /** Teaches the name cache what answers say. */

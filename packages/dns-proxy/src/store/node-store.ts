@@ -12,7 +12,7 @@ import { systemClock } from '@tandem/runtime/system-clock';
 import { DropLedger } from '../drops/ledger.ts';
 import { encodeLoss, lossReasonOf, positionOf, ringOf } from '../drops/loss-record.ts';
 import type { ExchangeSink } from '../sync/exchange.ts';
-import { NameFeed } from './dns-records.ts';
+import { NameFeed, timeUsOf } from './dns-records.ts';
 import { EndpointNames } from './endpoint-names.ts';
 import {
   EventStore,
@@ -37,6 +37,9 @@ export class NodeStore implements ExchangeSink {
   /** Called when the other process's whole cache has come. */
   onCacheReceived: (() => void) | null = null;
   readonly #feed: NameFeed;
+  /** What was answered until then was fed to new selectors, if it had come by then. Boottime, us. */
+  #fedUntilUs = -1;
+  #hasLateNames = false;
 
   constructor(options: NodeStoreOptions) {
     this.events = new EventStore(options.events);
@@ -47,7 +50,21 @@ export class NodeStore implements ExchangeSink {
   /** A whole record, of our worker or the other's. True: it taught the name cache something. */
   dnsRecord(bytes: Uint8Array, at: number, length: number): boolean {
     this.events.append(eventKindDns, bytes, at, length);
-    return this.#feed.take(bytes, at);
+    const isNews = this.#feed.take(bytes, at);
+    if (isNews && timeUsOf(bytes, at) <= this.#fedUntilUs) this.#hasLateNames = true;
+    return isNews;
+  }
+
+  /** New selectors were fed from the cache as it is at `nowSeconds`, boottime. */
+  namesFed(nowSeconds: number): void {
+    this.#fedUntilUs = (nowSeconds + 1) * 1e6;
+  }
+
+  /** Whether names came, since this was asked last, that new selectors should have been fed with. */
+  takeLateNames(): boolean {
+    const hasLateNames = this.#hasLateNames;
+    this.#hasLateNames = false;
+    return hasLateNames;
   }
 
   /** One td_event, of the ring or the other process. False: it was there already. */

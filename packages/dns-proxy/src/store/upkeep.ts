@@ -20,6 +20,8 @@ export interface UpkeepOptions {
   readonly isSweeper: () => boolean;
   /** The map could not be read or written; tried again with the next walk. */
   readonly onExpiryError: (error: unknown) => void;
+  /** Names came late: selectors that are newer than their answers do not know them. */
+  readonly onLateNames: () => void;
   /** Between two walks of the kernel's map; default `expiryWalkMs`. */
   readonly walkMs?: number;
 }
@@ -38,6 +40,7 @@ export class Upkeep {
     exchange.tick(nowMs, nowSeconds);
     store.tick(nowMs);
     store.cache.expire(nowSeconds, cacheExpiryStepPlaces);
+    if (store.takeLateNames()) this.#o.onLateNames();
     if (nowMs < this.#nextExpiryMs || !isSweeper()) return;
     try {
       const isEnd = expiry.step(nowSeconds);
