@@ -42,7 +42,6 @@ export const firstPort = 1024;
 
 export const excuses = [
   'upstream silent',
-  'claimer died or was stopped before it had done what it claimed',
   'in hand for longer than the bound',
   'nobody else lived when its socket closed',
   'the members had not linked yet',

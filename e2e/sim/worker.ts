@@ -15,7 +15,7 @@ import { Learner } from '@tandem/dns-proxy/answer/learner';
 import { sharedCountersLength } from '@tandem/dns-proxy/counters';
 import { DnsEventWriter } from '@tandem/dns-proxy/dns-event';
 import { GroupMember } from '@tandem/dns-proxy/group';
-import { claimerOf, type JournalRegion, stateOf } from '@tandem/dns-proxy/journal/region';
+import { type JournalRegion, stateOf } from '@tandem/dns-proxy/journal/region';
 import { JournalReplay } from '@tandem/dns-proxy/journal/replay';
 import {
   heartbeatIntervalMs,
@@ -55,8 +55,7 @@ import { serverOf, type UpstreamSocket } from './upstream.ts';
 const key = { low: 1, high: 2 };
 const batchMax = 64;
 const boundNs = Math.min(upstreamTimeoutMs, journalAgeMsMax) * 1e6;
-const { FREE, IN_FLIGHT, CLAIMED } = tdJournalState;
-const excuseOfClaimer = 'claimer died or was stopped before it had done what it claimed';
+const { FREE } = tdJournalState;
 const inFlight = 256;
 
 export type ToWorker =
@@ -110,9 +109,6 @@ export class SimWorker {
   #isDraining = false;
   #tickNs: number;
   #sweepNs: number;
-  /** Ports of the queries that were claimed, and are not in flight here, nor answered, yet. */
-  readonly #claimed = new Set<number>();
-  #lastClaimed = -1;
   /** Queries of the batch that no slot was free for. */
   readonly #scrap: number[] = [];
 
@@ -264,7 +260,6 @@ export class SimWorker {
     });
   }
 
-  /** What a claimer has in hand when it dies, or is stopped for a second, is lost: two faults at once. */
   readonly onSwap = (
     region: JournalRegion,
     slot: number,
@@ -276,15 +271,7 @@ export class SimWorker {
     const what = isDone ? 'swaps a slot from, to' : 'swaps in vain a slot from, to';
     const place = region.member * 10_000 + slot;
     trace.note(what, place, stateOf(from), stateOf(to), this.life.name);
-    if (isDone && stateOf(to) === CLAIMED && claimerOf(to) === this.life.index) {
-      const journal = journals[region.member] as ArrayBuffer;
-      this.#lastClaimed = queryInSlot(journal, region, slot, stateOf(from));
-      this.#claimed.add(this.#lastClaimed);
-    } else if (!isDone && stateOf(from) === CLAIMED && claimerOf(from) === this.life.index) {
-      oracle.excuse(oracle.queryOfPort(this.#lastClaimed), excuseOfClaimer);
-    } else if (isDone && stateOf(from) === FREE && stateOf(to) === IN_FLIGHT) {
-      this.#claimed.delete(this.#words[this.slots.wordOf(slot) + slotClientPort] as number);
-    } else if (isDone && stateOf(from) !== FREE && stateOf(to) === FREE) {
+    if (isDone && stateOf(from) !== FREE && stateOf(to) === FREE) {
       // Given up, by a sweep or as too old to be replayed.
       const journal = journals[region.member] as ArrayBuffer;
       const query = oracle.queryOfPort(queryInSlot(journal, region, slot, stateOf(from)));
@@ -297,7 +284,6 @@ export class SimWorker {
   onDeath(): void {
     const { oracle } = this.life.world;
     for (const number of this.#scrap) oracle.excuse(oracle.queries[number], 'the journal was full');
-    for (const port of this.#claimed) oracle.excuse(oracle.queryOfPort(port), excuseOfClaimer);
     this.#listeners.close();
     this.#upstreams.close();
   }
@@ -480,7 +466,6 @@ export class SimWorker {
     const port = tx[record + TX_PORT] as number;
     const client = tx.subarray(record + TX_DESTINATION, record + TX_DESTINATION + 4);
     const server = tx.subarray(record + TX_SOURCE, record + TX_SOURCE + 4);
-    this.#claimed.delete(port);
     this.life.world.onReply(this, port, client, server, this.#memory, at);
   }
 

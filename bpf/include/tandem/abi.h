@@ -256,10 +256,10 @@ struct td_group {
  *   8192 cells slots
  *   323 cells  scratch: memory of the owner's batches, of no meaning to others
  *
- * A state word: bits 0..2 td_journal_state, 3..5 the claiming member, 8..31 a generation that grows with
- * each use. Every change is a compare-and-swap of the whole word. Only the owner takes a slot out of FREE,
- * anybody may claim RECEIVING, IN_FLIGHT and REPLYING, only the claimer frees what it has claimed; except
- * that the owner frees what a claimer that died left behind.
+ * A state word: bits 0..2 td_journal_state, 3..7 zero, 8..31 a generation that grows with each use. Every
+ * change is a compare-and-swap of the whole word. Only the owner takes a slot out of FREE. Who takes a query
+ * over copies it into a slot of its own, sees that the old word has not changed, says in the own slot that
+ * it is in flight, and then swaps the old one to FREE.
  */
 #define TD_JOURNAL_VERSION       1u
 #define TD_JOURNAL_MEMBERS       2u    /* the agent and the proxy */
@@ -273,9 +273,8 @@ struct td_group {
 enum td_journal_state {
 	TD_JOURNAL_FREE = 0,
 	TD_JOURNAL_RECEIVING = 1, /* a query may lie in `message`: it does once `name` has a family */
-	TD_JOURNAL_IN_FLIGHT = 2, /* forwarded */
+	TD_JOURNAL_IN_FLIGHT = 2, /* forwarded, or about to be */
 	TD_JOURNAL_REPLYING = 3,  /* its reply is being sent, or was */
-	TD_JOURNAL_CLAIMED = 4,   /* being copied by another member */
 };
 
 struct td_journal_header {

@@ -30,7 +30,7 @@ const groups: readonly { name: string; prefix: string; only?: RegExp }[] = [
   {
     name: 'tdJournalState',
     prefix: 'TD_JOURNAL_',
-    only: /^(?:FREE|RECEIVING|IN_FLIGHT|REPLYING|CLAIMED)$/,
+    only: /^(?:FREE|RECEIVING|IN_FLIGHT|REPLYING)$/,
   },
   { name: 'tdListenerKind', prefix: 'TD_', only: /^(?:UDP4|TCP4|UDP6|TCP6|KINDS)$/ },
   { name: 'tdCounter', prefix: 'TD_COUNT_' },

@@ -356,7 +356,6 @@ export const tdJournalState = {
   RECEIVING: 1,
   IN_FLIGHT: 2,
   REPLYING: 3,
-  CLAIMED: 4,
 } as const;
 
 export const tdListenerKind = {

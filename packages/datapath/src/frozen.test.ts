@@ -115,6 +115,6 @@ test('journal and listeners', () => {
     control: 160,
     message: 256,
   });
-  has(tdJournalState, { FREE: 0, RECEIVING: 1, IN_FLIGHT: 2, REPLYING: 3, CLAIMED: 4 });
+  has(tdJournalState, { FREE: 0, RECEIVING: 1, IN_FLIGHT: 2, REPLYING: 3 });
   has(tdListenerKind, { UDP4: 0, TCP4: 1, UDP6: 2, TCP6: 3, KINDS: 4 });
 });

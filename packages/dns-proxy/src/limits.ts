@@ -17,8 +17,6 @@ export const inFlightPerEndpointMax: number = inFlightMax / 16;
 export const udpQueryBytesMax = 768;
 /** A query that a dead or hung member had in hand for longer is not replayed: the pod has asked again. */
 export const journalAgeMsMax = 5000;
-/** To copy a claimed slot takes a microsecond: a claimer that has not freed it by then is dead. */
-export const journalClaimMsMax = 1000;
 /** Longest UDP reply that is passed on whole; longer ones are answered with TC=1. */
 export const udpReplyBytesMax = 4096;
 /** Datagrams of one system call. */

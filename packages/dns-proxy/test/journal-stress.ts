@@ -110,7 +110,7 @@ export function serve(buffer: ArrayBufferLike, milliseconds: number): OwnerResul
       slots.release(answered);
       if (slots.free > free) released += 1;
     }
-    slots.collect(performance.now());
+    slots.collect();
   }
   for (const slot of inFlight) {
     const free = slots.free;
@@ -136,7 +136,7 @@ export function takeOver(buffer: ArrayBufferLike, milliseconds: number): TakerRe
     replay: (slot) => {
       claims += 1;
       if (!isWhole(memory, slots, slot)) mixed += 1;
-      slots.giveBack(slot);
+      slots.release(slot);
     },
   });
   const end = performance.now() + milliseconds;

@@ -4,22 +4,22 @@
 /**
  * Two simulated members on one journal, in a million steps of random order: each step is one store or one
  * compare-and-swap, a member may stop between any two, or die there and begin a new life. No query is
- * lost, none is done from bytes of two, no use of a slot is claimed twice.
+ * lost, none is done from bytes of two, no use of a slot is taken over twice.
  */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
 import { QuerySlots, slotClientId } from '../query/slots.ts';
-import { advanced, claimed, JournalRegion, regionBytes, stateOf } from './region.ts';
+import { advanced, JournalRegion, regionBytes, stateOf } from './region.ts';
 
-const { FREE, RECEIVING, CLAIMED } = tdJournalState;
+const { FREE, RECEIVING } = tdJournalState;
 const seed = Number(process.env['TANDEM_TEST_SEED'] ?? 1);
 const steps = 1_000_000;
 /** Slots are taken from the lowest up, so that few are in use. */
 const slotsLooked = 24;
 const pendingMax = 4;
-const stepsPerMs = 20;
+const stepsOfStop = 800;
 const wordsOfMessage = 8;
 
 function randomOf(start: number): () => number {
@@ -37,8 +37,6 @@ interface Life {
   readonly tasks: Generator<void>[];
   /** In flight: slot and query. */
   readonly pending: [slot: number, id: number][];
-  /** Query that is being copied; lost if its claimer dies right then, or is stopped for a second. */
-  copying: number;
 }
 
 class Model {
@@ -57,7 +55,7 @@ class Model {
   #step = 0;
   #nextId = 0;
   isReceiving = true;
-  readonly counts = { received: 0, done: 0, again: 0, claimed: 0, torn: 0, deaths: 0, excused: 0 };
+  readonly counts = { received: 0, done: 0, again: 0, claimed: 0, torn: 0, deaths: 0 };
 
   constructor() {
     for (const member of [0, 1]) this.#lives[member] = this.#begin(member);
@@ -74,30 +72,23 @@ class Model {
     const chance = this.#random();
     if (hasFaults && chance < 0.0005) this.#die(member);
     else if (hasFaults && chance < 0.002) {
-      this.#stopped[member] = this.#step + Math.floor(this.#random() * 40 * stepsPerMs);
+      this.#stopped[member] = this.#step + Math.floor(this.#random() * stepsOfStop);
     }
     const { tasks } = this.#lives[member] as Life;
     tasks[Math.floor(this.#random() * tasks.length)]?.next();
   }
 
   #die(member: number): void {
-    const { copying } = this.#lives[member] as Life;
-    this.#excuse(copying);
     this.counts.deaths += 1;
     this.#lives[member] = this.#begin(member);
-  }
-
-  /** The claimer died, or was stopped for a second, in the microsecond that a copy takes: two faults. */
-  #excuse(id: number): void {
-    if (this.#open.delete(id)) this.counts.excused += 1;
   }
 
   #begin(member: number): Life {
     const region = this.#regions[member] as JournalRegion;
     const slots = new QuerySlots(region);
-    const life: Life = { slots, tasks: [], pending: [], copying: 0 };
+    const life: Life = { slots, tasks: [], pending: [] };
     const other = this.#regions[1 - member] as JournalRegion;
-    life.tasks.push(this.#serve(life), this.#takeOver(life, member, other, region));
+    life.tasks.push(this.#serve(life), this.#takeOver(life, other, region));
     return life;
   }
 
@@ -131,7 +122,7 @@ class Model {
       }
       yield;
       if (pending.length > (this.isReceiving ? pendingMax : 0)) yield* this.#answer(life);
-      slots.collect(this.#step / stepsPerMs);
+      slots.collect();
     }
   }
 
@@ -167,32 +158,21 @@ class Model {
     slots.release(slot);
   }
 
-  *#takeOver(
-    life: Life,
-    member: number,
-    other: JournalRegion,
-    own: JournalRegion,
-  ): Generator<void> {
+  *#takeOver(life: Life, other: JournalRegion, own: JournalRegion): Generator<void> {
     for (;;) {
       for (const slot of life.slots.leftovers()) {
         // Steps of one process do not mix in truth: the slot may be in use again by now.
-        if (life.slots.leftovers().includes(slot)) yield* this.#take(life, member, own, slot, true);
+        if (life.slots.leftovers().includes(slot)) yield* this.#take(life, own, slot, true);
       }
-      for (let slot = 0; slot < slotsLooked; slot++) yield* this.#take(life, member, other, slot);
+      for (let slot = 0; slot < slotsLooked; slot++) yield* this.#take(life, other, slot);
       yield;
     }
   }
 
-  *#take(
-    life: Life,
-    member: number,
-    region: JournalRegion,
-    slot: number,
-    isOwn = false,
-  ): Generator<void> {
+  *#take(life: Life, region: JournalRegion, slot: number, isOwn = false): Generator<void> {
     const words = this.#words;
     const word = region.word(slot);
-    if (stateOf(word) === FREE || stateOf(word) === CLAIMED) return;
+    if (stateOf(word) === FREE) return;
     const from = region.slotsByte / 4 + slot * 256;
     const isTorn = stateOf(word) === RECEIVING;
     yield;
@@ -200,37 +180,40 @@ class Model {
       if (isOwn) region.swap(slot, word, advanced(word, FREE));
       return;
     }
-    const claim = claimed(word, member);
-    if (!region.swap(slot, word, claim)) return;
-    const key = `${region.member} ${slot} ${word}`;
-    assert.ok(!this.#claims.has(key), 'one use of a slot is claimed once');
-    this.#claims.add(key);
     const message = from + tdJournalSlot.message / 4;
     const id = words[isTorn ? message : from + slotClientId] as number;
-    life.copying = id;
     const copy: number[] = [];
     for (let w = 1; w < wordsOfMessage; w++) {
       copy.push(words[message + w] as number);
       yield;
     }
-    life.copying = 0;
-    if (!region.swap(slot, claim, advanced(word, FREE))) {
-      this.#excuse(id);
+    const { slots, pending } = life;
+    const mine = slots.take();
+    const at = slots.messageOf(mine) / 4;
+    words.set([id, ...copy], at);
+    words[slots.wordOf(mine) + slotClientId] = id;
+    if (region.word(slot) !== word) {
+      slots.giveBack(mine);
       return;
     }
+    yield;
+    slots.adopt(mine);
+    yield;
+    if (!region.swap(slot, word, advanced(word, FREE))) {
+      slots.release(mine);
+      return;
+    }
+    const key = `${region.member} ${slot} ${word}`;
+    assert.ok(!this.#claims.has(key), 'one use of a slot is taken over once');
+    this.#claims.add(key);
     assert.ok(
       copy.every((value) => value === id),
       `a copy of query ${id} holds ${copy.join()}`,
     );
     this.counts.claimed += 1;
     if (isTorn) this.counts.torn += 1;
-    const { slots, pending } = life;
-    const mine = slots.take();
-    const at = slots.messageOf(mine) / 4;
-    words.fill(id, at, at + wordsOfMessage);
-    words[slots.wordOf(mine) + slotClientId] = id;
-    slots.arm(mine, 0);
-    pending.push([mine, id]);
+    yield;
+    if (slots.arm(mine, 0)) pending.push([mine, id]);
   }
 }
 

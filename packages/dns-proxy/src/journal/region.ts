@@ -10,8 +10,8 @@
  *             ┌──────────── recycle, release ◄──────────┐
  *             ▼                                         │
  *   FREE ─► RECEIVING ─► IN_FLIGHT ─► REPLYING ─────────┘      by the owner
- *             │             │            │
- *             └─────────────┴────────────┴──► CLAIMED ─► FREE   by the claimer
+ *    ▲        │             │            │
+ *    └────────┴─────────────┴────────────┘    by whoever took the query over, when its copy is in flight
  */
 
 import {
@@ -20,7 +20,6 @@ import {
   TD_JOURNAL_SLOTS,
   TD_JOURNAL_STATE_CELLS,
   TD_JOURNAL_VERSION,
-  tdJournalState,
 } from '@tandem/datapath/abi.gen';
 
 /** Bytes of one member's region: whole pages. */
@@ -29,21 +28,15 @@ const firstSlotCell = 1 + TD_JOURNAL_STATE_CELLS;
 const firstScratchCell = firstSlotCell + TD_JOURNAL_SLOTS;
 
 const stateMask = 7;
-const claimerShift = 3;
-const claimerMask = 7;
 const generationUnit = 1 << 8;
 
 export const stateOf = (word: number): number => word & stateMask;
-/** Who holds a CLAIMED slot. */
-export const claimerOf = (word: number): number => (word >> claimerShift) & claimerMask;
 /** The word of the next state of the same use of a slot. */
 export const advanced = (word: number, state: number): number =>
   (word & ~(generationUnit - 1)) | state;
 /** The word of the first state of a new use. */
 export const renewed = (word: number, state: number): number =>
   advanced((word + generationUnit) | 0, state);
-export const claimed = (word: number, claimer: number): number =>
-  advanced(word, tdJournalState.CLAIMED) | (claimer << claimerShift);
 
 export class JournalRegion {
   readonly memory: ArrayBufferLike;

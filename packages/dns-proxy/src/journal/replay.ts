@@ -2,9 +2,10 @@
 // Copyright The Tandem Authors
 
 /**
- * Does anew what a dead or hung member had in hand: claims its slots one by one, copies each into an own
- * slot, frees it, and lets the query path judge and forward the copy as if it had just come in. Delivery
- * is at least once: a pod may get two answers, or a server two questions, never none.
+ * Does anew what a dead or hung member had in hand: copies its slots one by one into own ones, frees each
+ * when its copy is in our journal, and lets the query path judge and forward the copy as if it had just
+ * come in. At every moment the query is in some journal. Delivery is at least once: a pod may get two
+ * answers, or a server two questions, never none.
  */
 
 import { setId } from '@tandem/core/dns/edit';
@@ -19,9 +20,9 @@ import { counter } from '../counters.ts';
 import { journalAgeMsMax } from '../limits.ts';
 import { type QuerySlots, slotClientId, slotLength, slotReceivedMs } from '../query/slots.ts';
 import { isReceived, readMetadata } from './metadata.ts';
-import { advanced, claimed, type JournalRegion, stateOf } from './region.ts';
+import { advanced, type JournalRegion, stateOf } from './region.ts';
 
-const { FREE, RECEIVING, CLAIMED } = tdJournalState;
+const { FREE, RECEIVING } = tdJournalState;
 /** Of a slot: what says whose query it is. */
 const storyBytes = tdJournalSlot.reserved;
 
@@ -71,7 +72,7 @@ export class JournalReplay {
     this.#monotonicNs = monotonicNs;
     for (let slot = 0; slot < region.slotCount; slot++) {
       const word = region.states[slot] as number;
-      if (stateOf(word) === FREE || stateOf(word) === CLAIMED) continue;
+      if (stateOf(word) === FREE) continue;
       if (!this.#take(region, bytes, slot, word, lastBeatNs)) break;
     }
     this.#finish();
@@ -94,12 +95,12 @@ export class JournalReplay {
     this.#monotonicNs = monotonicNs;
     for (const slot of slots.leftovers()) {
       const word = region.word(slot);
-      if (stateOf(word) === FREE || stateOf(word) === CLAIMED) continue;
+      if (stateOf(word) === FREE) continue;
       if (!this.#take(region, this.#own, slot, word, lastBeatNs)) continue;
       region.swap(slot, word, advanced(word, FREE));
     }
     this.#finish();
-    slots.collect(monotonicNs / 1e6);
+    slots.collect();
   }
 
   /** False when there is no slot to copy into: the rest waits. */
@@ -124,14 +125,20 @@ export class JournalReplay {
       this.#count(counter.journalFull);
       return false;
     }
-    const claim = claimed(word, slots.region.member);
-    if (!region.swap(slot, word, claim)) {
+    if (!this.#copy(bytes, from, own, isTorn)) {
+      slots.giveBack(own);
+      region.swap(slot, word, advanced(word, FREE));
+      return true;
+    }
+    if (region.word(slot) !== word) {
+      // Its owner is back, or another has it: what was copied may be of two queries.
       slots.giveBack(own);
       return true;
     }
-    const isWhole = this.#copy(bytes, from, own, isTorn);
-    if (!region.swap(slot, claim, advanced(word, FREE)) || !isWhole) {
-      slots.giveBack(own);
+    // Only now: from here on others may take over the copy, and take it for a query.
+    slots.adopt(own);
+    if (!region.swap(slot, word, advanced(word, FREE))) {
+      slots.release(own);
       return true;
     }
     if (!this.#hasBegun) this.#o.begin(this.#monotonicNs);

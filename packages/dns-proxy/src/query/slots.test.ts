@@ -4,13 +4,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
-import { advanced, claimed, JournalRegion, regionBytes, stateOf } from '../journal/region.ts';
-import { inFlightMax, journalClaimMsMax } from '../limits.ts';
+import { advanced, JournalRegion, regionBytes, stateOf } from '../journal/region.ts';
+import { inFlightMax } from '../limits.ts';
 import { QuerySlots, slotLength } from './slots.ts';
 
-const { FREE, RECEIVING, IN_FLIGHT, REPLYING, CLAIMED } = tdJournalState;
+const { FREE, RECEIVING, IN_FLIGHT, REPLYING } = tdJournalState;
 const member = 1;
-const other = 0;
 
 interface World {
   readonly memory: ArrayBuffer;
@@ -23,12 +22,10 @@ function world(memory = new ArrayBuffer(regionBytes)): World {
   return { memory, region, slots: new QuerySlots(region) };
 }
 
-/** What another member does with a slot: claims it now, frees it when the function is called. */
-function claim(region: JournalRegion, slot: number): () => boolean {
+/** What another member does with a slot, its copy made. */
+function take(region: JournalRegion, slot: number): boolean {
   const word = region.word(slot);
-  const taken = claimed(word, other);
-  assert.ok(region.swap(slot, word, taken));
-  return () => region.swap(slot, taken, advanced(word, FREE));
+  return region.swap(slot, word, advanced(word, FREE));
 }
 
 describe('slots', () => {
@@ -104,7 +101,7 @@ describe('slots', () => {
   });
 });
 
-describe('a slot that another member claimed', () => {
+describe('a slot that another member took over', () => {
   for (const [name, prepare, step] of [
     ['while received', () => undefined, (slots: QuerySlots, slot: number) => slots.arm(slot, 2)],
     ['before a refusal', () => undefined, (slots: QuerySlots, slot: number) => slots.reply(slot)],
@@ -120,35 +117,70 @@ describe('a slot that another member claimed', () => {
       const free = slots.free;
       slots.receive(slot);
       prepare(slots, slot);
-      const release = claim(region, slot);
+      assert.ok(take(region, slot));
       assert.equal(step(slots, slot), false);
       assert.equal(slots.inFlight, 0);
       assert.ok(!slots.recycle(slot));
       slots.release(slot);
-      assert.equal(stateOf(region.word(slot)), CLAIMED, 'only the claimer frees it');
-      slots.collect(1);
-      assert.equal(slots.free, free);
-      assert.ok(release());
-      slots.collect(2);
+      assert.equal(slots.free, free, 'not twice');
+      slots.collect();
       assert.equal(slots.free, free + 1);
       assert.ok(!slots.hasLeftovers);
     });
   }
 
-  test('is taken back from a claimer that died, which then copies in vain', () => {
+  test('in flight is seen to be lost', () => {
     const { slots, region } = world();
     const slot = slots.take();
     slots.receive(slot);
     slots.arm(slot, 1);
-    const release = claim(region, slot);
+    assert.ok(!slots.isLost(slot));
+    assert.ok(take(region, slot));
     assert.ok(slots.isLost(slot));
-    assert.ok(!slots.reply(slot));
-    slots.collect(10);
-    slots.collect(10 + journalClaimMsMax);
-    assert.ok(slots.hasLeftovers);
-    slots.collect(11 + journalClaimMsMax);
-    assert.ok(!slots.hasLeftovers);
-    assert.ok(!release());
+  });
+});
+
+describe('a copy of what another member had', () => {
+  test('can be taken over before it is in flight by our own count', () => {
+    const { slots, region } = world();
+    const slot = slots.take();
+    slots.adopt(slot);
+    assert.equal(stateOf(region.word(slot)), IN_FLIGHT);
+    assert.ok(!slots.isInFlight(slot));
+    assert.ok(slots.arm(slot, 5));
+    assert.ok(slots.isInFlight(slot));
+    assert.equal(slots.inFlight, 1);
+    assert.ok(slots.reply(slot));
+    assert.equal(slots.inFlight, 0);
+  });
+
+  test('that is refused is in the journal until the refusal is sent', () => {
+    const { slots, region } = world();
+    const slot = slots.take();
+    slots.adopt(slot);
+    assert.ok(slots.reply(slot));
+    assert.equal(slots.inFlight, 0);
+    assert.ok(slots.isReplying(slot));
+    assert.equal(stateOf(region.word(slot)), REPLYING);
+    const { free } = slots;
+    slots.release(slot);
+    assert.equal(slots.free, free + 1);
+  });
+
+  test('is free again when it is worth nothing, and gone when a third member took it', () => {
+    const { slots, region } = world();
+    const [worthless, taken] = [slots.take(), slots.take()];
+    slots.adopt(worthless);
+    slots.adopt(taken);
+    const { free } = slots;
+    slots.release(worthless);
+    assert.equal(slots.free, free + 1);
+    assert.ok(take(region, taken));
+    assert.ok(!slots.arm(taken, 1));
+    slots.release(taken);
+    assert.equal(slots.free, free + 1);
+    slots.collect();
+    assert.equal(slots.free, free + 2);
   });
 });
 

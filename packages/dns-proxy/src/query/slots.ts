@@ -7,7 +7,7 @@
  * takes it over (`struct td_journal_slot` in abi.h; the state machine is drawn in journal/region.ts).
  *
  * Any step may find that another member has claimed the slot meanwhile, because this process was stopped:
- * then the query is that member's, and the slot comes back when it is freed (`collect`).
+ * then the query is that member's, and the slot is free (`collect`).
  *
  * Indexes from `inFlightMax` on are scrap: slots that nobody else looks at, to receive into while no
  * real one is free. What arrives there can be refused, not forwarded.
@@ -21,7 +21,7 @@ import {
   tdJournalState,
 } from '@tandem/datapath/abi.gen';
 import { advanced, type JournalRegion, renewed, stateOf } from '../journal/region.ts';
-import { batchMax, inFlightMax, journalClaimMsMax, udpQueryBytesMax } from '../limits.ts';
+import { batchMax, inFlightMax, udpQueryBytesMax } from '../limits.ts';
 
 /** Words of a slot. */
 export const slotClient: number = tdJournalSlot.client / 4;
@@ -51,14 +51,9 @@ const wordsPerSlot = TD_JOURNAL_CELL_BYTES / 4;
 const doublesPerSlot = TD_JOURNAL_CELL_BYTES / 8;
 const nameDouble = tdJournalSlot.name / 8;
 const messageDouble = tdJournalSlot.message / 8;
-const { FREE, RECEIVING, IN_FLIGHT, REPLYING, CLAIMED } = tdJournalState;
-
-interface Away {
-  word: number;
-  /** Since when it has this word, ms. */
-  sinceMs: number;
-}
-const unknownTime = -1;
+const { FREE, RECEIVING, IN_FLIGHT, REPLYING } = tdJournalState;
+/** In `#held` alone: another member has taken the query over. */
+const lost = 7;
 
 export class QuerySlots {
   /** Over the whole memory; a slot's first word is at `wordOf(slot)`. */
@@ -75,8 +70,8 @@ export class QuerySlots {
   readonly #free: Int32Array;
   #freeCount = 0;
   #inFlight = 0;
-  /** Slots that another member, or a former life of this one, holds. */
-  readonly #away = new Map<number, Away>();
+  /** Slots that another member took a query from, or that a former life of this one left in use. */
+  readonly #away = new Set<number>();
 
   /** Slots that a former life left are not touched. */
   constructor(region: JournalRegion) {
@@ -90,7 +85,7 @@ export class QuerySlots {
     this.#firstWord = region.slotsByte / 4;
     region.own();
     for (let slot = region.slotCount - 1; slot >= 0; slot--) {
-      this.#adopt(slot, region.word(slot));
+      this.#keep(slot, region.word(slot));
     }
   }
 
@@ -144,21 +139,32 @@ export class QuerySlots {
     if (slot < inFlightMax) this.#used[slot] = bytes;
   }
 
+  /**
+   * The taken slot holds the copy of a query that is about to be taken over: others may take it over from
+   * here, should we not come to that. It is not in flight by our own count before `arm`.
+   */
+  adopt(slot: number): void {
+    this.#begin(slot, IN_FLIGHT);
+  }
+
   /** The query in the slot is in flight from now on; false if it is another member's by now. */
   arm(slot: number, nowUs: number): boolean {
-    const held = this.#held[slot] as number;
-    if (stateOf(held) === FREE) this.#begin(slot, IN_FLIGHT);
-    else if (!this.#advance(slot, IN_FLIGHT)) return false;
+    if (!this.#advance(slot, IN_FLIGHT)) return false;
     this.startedUs[slot] = nowUs;
     this.#inFlight += 1;
     return true;
   }
 
   isInFlight(slot: number): boolean {
-    return slot >= 0 && stateOf(this.#held[slot] as number) === IN_FLIGHT;
+    return (this.startedUs[slot] as number) < Infinity;
   }
 
-  /** Whether a slot in flight was claimed by another member. */
+  /** The reply to its query is in the batch. */
+  isReplying(slot: number): boolean {
+    return stateOf(this.#held[slot] as number) === REPLYING;
+  }
+
+  /** Whether another member took the query in flight over. */
   isLost(slot: number): boolean {
     return this.region.word(slot) !== this.#held[slot];
   }
@@ -169,9 +175,7 @@ export class QuerySlots {
    */
   reply(slot: number): boolean {
     if (slot >= inFlightMax) return true;
-    const state = stateOf(this.#held[slot] as number);
-    if (state === FREE) return true;
-    if (state === IN_FLIGHT) this.#land(slot);
+    if (this.isInFlight(slot)) this.#land(slot);
     return this.#advance(slot, REPLYING);
   }
 
@@ -198,35 +202,28 @@ export class QuerySlots {
     return true;
   }
 
-  /** Slots that were in use when this life of the member began, or were claimed, and are not free yet. */
+  /** Slots that were in use when this life of the member began, or were taken from, and are not free yet. */
   leftovers(): readonly number[] {
-    return [...this.#away.keys()];
+    return [...this.#away];
   }
 
   get hasLeftovers(): boolean {
     return this.#away.size > 0;
   }
 
-  /** Takes back what others have freed, and what a claimer that died never will. */
-  collect(nowMs: number): void {
-    for (const [slot, away] of this.#away) {
+  /** Takes back what is free by now. */
+  collect(): void {
+    for (const slot of this.#away) {
       const word = this.region.word(slot);
-      if (word !== away.word || away.sinceMs === unknownTime) {
-        away.word = word;
-        away.sinceMs = nowMs;
-      }
-      const isOverdue = stateOf(word) === CLAIMED && nowMs - away.sinceMs > journalClaimMsMax;
-      // The claimer may have been stopped in the middle: its own swap will fail then.
-      if (isOverdue && !this.region.swap(slot, word, advanced(word, FREE))) continue;
-      if (stateOf(word) !== FREE && !isOverdue) continue;
+      if (stateOf(word) !== FREE) continue;
       this.#away.delete(slot);
-      this.#adopt(slot, advanced(word, FREE));
+      this.#keep(slot, word);
     }
   }
 
-  #adopt(slot: number, word: number): void {
+  #keep(slot: number, word: number): void {
     if (stateOf(word) !== FREE) {
-      this.#away.set(slot, { word, sinceMs: unknownTime });
+      this.#away.add(slot);
       return;
     }
     this.#held[slot] = word;
@@ -244,14 +241,14 @@ export class QuerySlots {
 
   #advance(slot: number, state: number): boolean {
     const held = this.#held[slot] as number;
-    if (stateOf(held) === CLAIMED) return false;
+    if (stateOf(held) === lost) return false;
     const word = advanced(held, state);
     if (this.region.swap(slot, held, word)) {
       this.#held[slot] = word;
       return true;
     }
-    this.#held[slot] = advanced(held, CLAIMED);
-    this.#away.set(slot, { word: this.region.word(slot), sinceMs: unknownTime });
+    this.#held[slot] = advanced(held, lost);
+    this.#away.add(slot);
     return false;
   }
 

@@ -155,7 +155,9 @@ export class UdpQueries {
     const cell = this.#slots.scrap(this.#replays);
     this.#replays += 1;
     this.#judge(slot, cell, false, true);
-    if (!this.#slots.isInFlight(slot)) this.#slots.giveBack(slot);
+    if (this.#slots.isInFlight(slot)) return;
+    if (this.#slots.isReplying(slot)) this.#outgoing.releaseAfter(slot);
+    else this.#slots.release(slot);
   }
 
   /** After the last `replay`: sends what they made. */
@@ -288,8 +290,8 @@ export class UdpQueries {
 
   /** Sends what a batch of queries made: forwards and refusals. */
   #flush(): void {
-    const { upstreams, listeners } = this.#o;
-    if ((listeners.header[HEADER_TX_COUNT] as number) > 0) listeners.flush();
+    const { upstreams } = this.#o;
+    this.#outgoing.flush();
     const forwards = upstreams.header[HEADER_TX_COUNT] as number;
     if (forwards > 0 && upstreams.flush() < forwards) this.#onSendFailures(forwards);
   }

@@ -130,7 +130,7 @@ export class UdpReplies {
         this.#add(counter.upstreamTimeouts, 1);
       }
     }
-    slots.collect(monotonicNs / 1e6);
+    slots.collect();
   }
 
   #onReply(socket: number, i: number): void {
