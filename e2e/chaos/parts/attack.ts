@@ -6,6 +6,8 @@
  * garbage. The other pods' p99 stays under three times what it is without, and no member is left out.
  */
 
+import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import { encodeQuestion, withLength } from '@tandem/testing/dns-query';
 import { concatBytes } from '@tandem/testing/packet';
 import { Probe, type Stream } from '@tandem/testing/probe';
@@ -28,6 +30,8 @@ const garbagePerSecond = 1000;
 const slowConnections = 200;
 const bombsAtOnce = 4;
 const timesIdleMax = 3;
+/** After the end of an attack, for what it has under way. */
+const endMs = 5000;
 const roundsByTier = { short: 1, usual: 2, full: 6 } as const;
 const secondsByTier = { short: 2, usual: 4, full: 6 } as const;
 const port = 53;
@@ -63,7 +67,19 @@ class Attack {
     const probe = (): Probe => stack.use(Probe.start(namespace));
     const bomb = pointerBomb();
     const bombers = Array.from({ length: bombsAtOnce }, () => this.#throwBombs(probe(), bomb));
-    await Promise.all([...bombers, this.#holdConnections(probe()), this.#sendGarbage(probe())]);
+    const all = Promise.all([
+      ...bombers,
+      this.#holdConnections(probe()),
+      this.#sendGarbage(probe()),
+    ]);
+    // What still waits for a connection that is held open ends with its probe.
+    await Promise.race([all, this.#overdue()]);
+    all.catch(() => undefined);
+  }
+
+  async #overdue(): Promise<void> {
+    if (!this.#signal.aborted) await once(this.#signal, 'abort');
+    await delay(endMs, undefined, { ref: false });
   }
 
   async #throwBombs(probe: Probe, data: Uint8Array): Promise<void> {

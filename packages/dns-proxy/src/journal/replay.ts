@@ -162,6 +162,8 @@ export class JournalReplay {
       // Its length was in the dead process. What follows a query in a slot is zero.
       words[at + slotLength] = TD_JOURNAL_MESSAGE_BYTES;
       words[at + slotReceivedMs] = (this.#monotonicNs / 1e6) >>> 0;
+      const id = slots.messageOf(own);
+      words[at + slotClientId] = ((target[id] as number) << 8) | (target[id + 1] as number);
       return readMetadata(bytes, from, target, at * 4);
     }
     target.set(bytes.subarray(from, from + storyBytes), at * 4);
