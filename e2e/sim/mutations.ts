@@ -21,11 +21,11 @@ const proxy = 'packages/dns-proxy/src';
 
 export const mutations: readonly Mutation[] = [
   {
-    name: 'states of slots are stored, not swapped',
-    file: `${proxy}/journal/region.ts`,
-    find: 'return Atomics.compareExchange(this.states, slot, from, to) === from;',
-    replace: 'Atomics.store(this.states, slot, to);\n    return from === from;',
-    breaks: [2, 7],
+    name: 'a copy of what was just received can be taken over before it has its id',
+    file: `${proxy}/journal/replay.ts`,
+    find: 'words[at + slotClientId] = ((target[id] as number) << 8) | (target[id + 1] as number);',
+    replace: 'if (id < 0) words[at + slotClientId] = 0;',
+    breaks: [2],
   },
   {
     name: 'a member that is away is not replayed',
