@@ -7,7 +7,7 @@
  */
 
 import { once } from 'node:events';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as immediate } from 'node:timers/promises';
 import { encodeQuestion, withLength } from '@tandem/testing/dns-query';
 import { concatBytes } from '@tandem/testing/packet';
 import { Probe, type Stream } from '@tandem/testing/probe';
@@ -88,6 +88,8 @@ class Attack {
       // Refused, answered or cut: the next one follows.
       await probe.tcp(bomb).catch(() => undefined);
       this.bombs += 1;
+      // A probe that died refuses at once, for ever: the others' turn, and the end, must come all the same.
+      await immediate();
     }
   }
 
