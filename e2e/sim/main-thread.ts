@@ -346,9 +346,12 @@ export class MainThread {
     const selectors = policy.compiled.members.selectors.map(({ id }) => id);
     const settledNs = world.nowNs + backfillSettleMs * 1e6;
     const tables = new PolicyTables({ ...policy.image, revision });
-    if (this.#backfill.freshOf(tables, selectors).size > 0) while (world.nowNs < settledNs) yield;
+    const knownSeconds = world.bootNs / 1e9;
+    if (this.#backfill.freshOf(tables, selectors).size > 0) {
+      while (world.nowNs < settledNs) yield;
+      this.store.feedsNames(knownSeconds);
+    }
     yield* this.#backfill.slicesOfNew(tables, selectors);
-    this.store.namesFed(world.bootSeconds);
   }
 
   #feedAll(): void {

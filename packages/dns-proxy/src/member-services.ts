@@ -193,9 +193,12 @@ export class MemberServices {
   async feedSelectors(selectors: readonly number[]): Promise<void> {
     const { tables } = this.#o.member;
     if (tables === null || this.#backfill === null) return;
-    if (this.#backfill.freshOf(tables, selectors).size > 0) await delay(backfillSettleMs);
+    const knownSeconds = systemClock.boottimeSeconds();
+    if (this.#backfill.freshOf(tables, selectors).size > 0) {
+      await delay(backfillSettleMs);
+      this.store.feedsNames(knownSeconds);
+    }
     await this.#backfill.feedNew(tables, selectors);
-    this.store.namesFed(Math.floor(systemClock.boottimeSeconds()));
   }
 
   /**

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Owner and claimer at full speed on the same slots: each query is done once or more, none is mixed. */
+/** Owner and taker at full speed on the same slots: each query is done once or more, none is mixed. */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -18,7 +18,7 @@ import { regionBytes } from './region.ts';
 
 const child = new URL('../../test/journal-stress-child.ts', import.meta.url);
 const milliseconds = 1500;
-/** The claimer goes on for a while, so that nothing is left unclaimed by a late start of the owner. */
+/** The taker goes on for a while, so that nothing is left behind by a late start of the owner. */
 const sides = [
   ['owner', milliseconds],
   ['taker', milliseconds + 500],
@@ -26,7 +26,7 @@ const sides = [
 
 function check(how: string, owner: OwnerResult, taker: TakerResult): void {
   console.log(
-    `${how}: ${owner.queries} queries, ${taker.claims} claimed (${taker.torn} as received), ${taker.mixed} mixed`,
+    `${how}: ${owner.queries} queries, ${taker.claims} taken over (${taker.torn} as received), ${taker.mixed} mixed`,
   );
   assert.equal(taker.mixed, 0);
   assert.ok(taker.claims > 0 && owner.released > 0, 'both had their share');

@@ -6,7 +6,7 @@
  * and what is needed to answer lies beside it, so that a slot alone tells a query's whole story to whoever
  * takes it over (`struct td_journal_slot` in abi.h; the state machine is drawn in journal/region.ts).
  *
- * Any step may find that another member has claimed the slot meanwhile, because this process was stopped:
+ * Any step may find that another member took the query over meanwhile, because this process was stopped:
  * then the query is that member's, and the slot is free (`collect`).
  *
  * Indexes from `inFlightMax` on are scrap: slots that nobody else looks at, to receive into while no

@@ -118,7 +118,7 @@ test('names that come after new selectors were fed, and were answered before, ar
   };
   take('before.example', 10e6);
   assert.equal(store.takeLateNames(), false, 'nothing was fed yet');
-  store.namesFed(20);
+  store.feedsNames(20);
   take('after.example', 22e6);
   assert.equal(store.takeLateNames(), false);
   take('before.example', 15e6);

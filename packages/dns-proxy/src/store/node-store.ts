@@ -37,7 +37,7 @@ export class NodeStore implements ExchangeSink {
   /** Called when the other process's whole cache has come. */
   onCacheReceived: (() => void) | null = null;
   readonly #feed: NameFeed;
-  /** What was answered until then was fed to new selectors, if it had come by then. Boottime, us. */
+  /** What was answered until then was to be fed to new selectors: what comes later is late. Boottime, us. */
   #fedUntilUs = -1;
   #hasLateNames = false;
 
@@ -55,9 +55,12 @@ export class NodeStore implements ExchangeSink {
     return isNews;
   }
 
-  /** New selectors were fed from the cache as it is at `nowSeconds`, boottime. */
-  namesFed(nowSeconds: number): void {
-    this.#fedUntilUs = (nowSeconds + 1) * 1e6;
+  /**
+   * New selectors are fed from the cache as it is now. Until `seconds`, boottime, some member may have
+   * answered without knowing them; what is answered later is written by the members themselves.
+   */
+  feedsNames(seconds: number): void {
+    this.#fedUntilUs = seconds * 1e6;
   }
 
   /** Whether names came, since this was asked last, that new selectors should have been fed with. */
