@@ -99,6 +99,13 @@ static __always_inline long free_end(struct change *change)
 	return change_end(change, change->has_freed ? TD_LEARN_OK : TD_LEARN_ABSENT);
 }
 
+/* REMOVE names an expiry: what was answered again since lives on, and the asker hears for how long. */
+static __always_inline bool slot_is_kept(const struct td_fqdn_slot *slot, const struct change *change)
+{
+	return change->op == TD_LEARN_REMOVE && change->expires_s &&
+	       (__s32)(slot->expires_s - change->expires_s) > 0;
+}
+
 /*
  * REMOVE and EXPIRE, one attempt: free one slot and try again; with none left to free, end, and the
  * address with it if it has no slot at all.
@@ -121,6 +128,11 @@ static long free_attempt(__u32 attempt __attribute__((unused)), struct change *c
 	}
 	slot = change->op == TD_LEARN_REMOVE ? slot_find(&pages, change->selector)
 					     : slot_find_idle(&pages, change->expires_s);
+	if (slot && slot_is_kept(slot, change)) {
+		change->expires_s = slot->expires_s;
+		bpf_spin_unlock(&first->lock);
+		return change_end(change, TD_LEARN_KEPT);
+	}
 	if (slot) {
 		__u32 namespace_id = slot->namespace_id;
 		__u32 selector = slot->selector;
@@ -232,6 +244,8 @@ static __always_inline void learn_one(struct td_learn_request *request, struct l
 	}
 	if (change.has_freed && change.op == TD_LEARN_REMOVE)
 		run->has_removed = true;
+	if (change.result == TD_LEARN_KEPT)
+		WRITE_ONCE(request->expires_s, change.expires_s);
 	WRITE_ONCE(request->result, change.result);
 }
 

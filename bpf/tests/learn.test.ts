@@ -87,6 +87,21 @@ describe('add, extend, remove', () => {
     assert.deepEqual(quotasUsed(fixture), {});
     assert.equal(fixture.groupField('removals') - removals, 2, 'one for each run that removed');
   });
+
+  test('remove with an expiry: what lives longer is kept, and its expiry told', () => {
+    const removals = fixture.groupField('removals');
+    one(add(s1, 0x10));
+    const { result, counted } = fixture.counting(() =>
+      one({ op: 'REMOVE', address, selector: s1, expires: 0xfffffff0 }),
+    );
+    assert.deepEqual([result, counted], ['KEPT', {}], 'later, across the wrap');
+    const batch = new Uint8Array(fixture.map('learn_requests').mmap());
+    assert.equal(fixture.structs.read('td_learn_request', batch, 'expires_s'), 0x10);
+    assert.equal(slotsOf(fixture, address).length, 1);
+    assert.equal(fixture.groupField('removals'), removals, 'nothing was removed');
+    assert.equal(one({ op: 'REMOVE', address, selector: s1, expires: 0x10 }), 'OK');
+    assert.deepEqual(quotasUsed(fixture), {});
+  });
 });
 
 describe('pages', () => {

@@ -55,6 +55,7 @@ const resultNames = [
   'OK',
   'UNCHANGED',
   'ABSENT',
+  'KEPT',
   'REFUSED_ADDRESS',
   'REFUSED_SELECTORS',
   'REFUSED_NAMESPACE',

@@ -157,12 +157,16 @@ export class FqdnMap {
       if (this.#neverLearn(address)) return tdLearnResult.REFUSED_ADDRESS;
       return this.#add(words.subarray(at, at + 4), selector, expires, namespaceId);
     }
-    return this.#free(
-      address,
-      (slot) =>
-        op === tdLearnOp.REMOVE ? slot.selector === selector : ((slot.expires - expires) | 0) < 0,
-      op,
-    );
+    if (op === tdLearnOp.REMOVE) {
+      const slots = this.entries.get(address)?.slots;
+      const lives = slots?.find((slot) => slot.selector === selector)?.expires ?? 0;
+      if (expires !== 0 && ((lives - expires) | 0) > 0) {
+        words[at + word(tdLearnRequest.expires_s)] = lives;
+        return tdLearnResult.KEPT;
+      }
+      return this.#free(address, (slot) => slot.selector === selector, op);
+    }
+    return this.#free(address, (slot) => ((slot.expires - expires) | 0) < 0, op);
   }
 
   #add(words: Uint32Array, selector: number, expires: number, namespaceId: number): number {

@@ -172,13 +172,14 @@ struct td_quota {
 #define TD_WRITERS_MAX (2u * TD_MEMBERS_MAX)
 enum td_learn_op {
 	TD_LEARN_ADD = 1,    /* add the selector or extend its expiry, never shorten it */
-	TD_LEARN_REMOVE = 2, /* remove one selector from the address */
+	TD_LEARN_REMOVE = 2, /* remove one selector from the address, if it expires no later than told */
 	TD_LEARN_EXPIRE = 3, /* remove what expired before now - idle seconds and was not used since */
 };
 enum td_learn_result {
 	TD_LEARN_OK = 0,
 	TD_LEARN_UNCHANGED = 1,
 	TD_LEARN_ABSENT = 2,
+	TD_LEARN_KEPT = 3, /* REMOVE: it expires later, expires_s says when */
 	TD_LEARN_REFUSED_ADDRESS = -1,   /* never-learn class, v4-mapped AAAA, multicast, unspecified */
 	TD_LEARN_REFUSED_SELECTORS = -2, /* TD_FQDN_PAGES_MAX full pages */
 	TD_LEARN_REFUSED_NAMESPACE = -3, /* quota of the namespace */
@@ -190,7 +191,8 @@ enum td_learn_result {
 struct td_learn_request {
 	struct td_addr addr;
 	__u32 selector;
-	__u32 expires_s;    /* ADD: new expiry. EXPIRE: "now" minus idle seconds for last_used */
+	__u32 expires_s;    /* ADD: new expiry. REMOVE: the latest expiry that goes, 0: any. EXPIRE: "now" minus
+			       idle seconds for last_used */
 	__u32 namespace_id;
 	__u16 op;           /* td_learn_op */
 	__s16 result;       /* td_learn_result, written by `learn` */

@@ -335,6 +335,7 @@ export const tdLearnResult = {
   OK: 0,
   UNCHANGED: 1,
   ABSENT: 2,
+  KEPT: 3,
   REFUSED_ADDRESS: -1,
   REFUSED_SELECTORS: -2,
   REFUSED_NAMESPACE: -3,

@@ -40,6 +40,7 @@ const help = {
   learnRefusedQuota: 'addresses over the quota of a namespace or selector',
   learnRefusedFull: 'addresses that found the map full',
   learnEvicted: 'addresses evicted by newer ones of their own namespace',
+  learnSpared: 'addresses not evicted, because they were answered again since they were learned',
   peerLinks: 'times that the other member handed over its listeners',
   peerLinksRefused: 'links refused: a foreign uid, no hello, or too many',
   peerHangs: 'times that the other member gave no heartbeat for 100 ms',

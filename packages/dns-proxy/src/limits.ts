@@ -53,6 +53,11 @@ export const extensionGraceShare = 4;
 export const learnedQueueMax = 131_072;
 /** Evicted at once when a namespace's quota is full. */
 export const evictionBatch = 32;
+/**
+ * The first of the runs below: they pass over pairs that were answered again since they were learned, so
+ * that names asked all the time are not evicted for being old. The runs after them take what is oldest.
+ */
+export const evictionSparingRuns = 4;
 /** Runs of the kernel writer that one full quota may cost; most of what is evicted may be gone already. */
 export const evictionRunsMax = 32;
 /** Entries of the kernel's map that are looked at, and pairs found, when this member remembers too little. */

@@ -66,6 +66,11 @@ export class KernelWriter {
     return this.words[this.wordOf(request) + namespaceWord] as number;
   }
 
+  /** Of a removal that was KEPT, after `run`: when the pair expires. */
+  expiresOf(request: number): number {
+    return this.words[this.wordOf(request) + expiresWord] as number;
+  }
+
   opOf(request: number): number {
     return this.#halves[(request * tdLearnRequest.size + tdLearnRequest.op) / 2] as number;
   }

@@ -3,15 +3,18 @@
 
 /**
  * Pairs that this member wrote, oldest first and one queue per namespace, so that a namespace whose
- * quota is full gives up its own oldest pair and never another namespace's (safety rule 17).
+ * quota is full gives up its own oldest pair and never another namespace's (safety rule 17). The expiry
+ * that a pair had when it was queued tells later whether it was answered again.
  */
 
 import { learnedQueueMax } from '../limits.ts';
 
 const none = -1;
+/** Address (4 words), selector, expiry. */
+export const learnedWords = 6;
 
 export class LearnedQueue {
-  /** Per entry: address (4 words) and selector. */
+  /** `learnedWords` per entry. */
   readonly words: Uint32Array;
   readonly #next: Int32Array;
   readonly #queues = new Map<number, { head: number; tail: number; length: number }>();
@@ -19,12 +22,18 @@ export class LearnedQueue {
   #used = 0;
 
   constructor(pairsMax: number = learnedQueueMax) {
-    this.words = new Uint32Array(pairsMax * 5);
+    this.words = new Uint32Array(pairsMax * learnedWords);
     this.#next = new Int32Array(pairsMax);
   }
 
   /** Appends a pair; when the queue as a whole is full the namespace's oldest is forgotten first. */
-  push(namespaceId: number, words: Uint32Array, offset: number, selector: number): boolean {
+  push(
+    namespaceId: number,
+    words: Uint32Array,
+    offset: number,
+    selector: number,
+    expires: number,
+  ): boolean {
     let entry = this.#take();
     if (entry === none) {
       entry = this.shift(namespaceId);
@@ -32,7 +41,7 @@ export class LearnedQueue {
       // `shift` put it on the free list; take it back.
       entry = this.#take();
     }
-    this.#write(entry, words, offset, selector);
+    this.#write(entry, words, offset, selector, expires);
     this.#next[entry] = none;
     const queue = this.#queues.get(namespaceId);
     if (queue === undefined) {
@@ -46,12 +55,18 @@ export class LearnedQueue {
   }
 
   /** Puts a pair before all others of its namespace: it is older than they. False when there is no room. */
-  unshift(namespaceId: number, words: Uint32Array, offset: number, selector: number): boolean {
+  unshift(
+    namespaceId: number,
+    words: Uint32Array,
+    offset: number,
+    selector: number,
+    expires: number,
+  ): boolean {
     const queue = this.#queues.get(namespaceId);
-    if (queue === undefined) return this.push(namespaceId, words, offset, selector);
+    if (queue === undefined) return this.push(namespaceId, words, offset, selector, expires);
     const entry = this.#take();
     if (entry === none) return false;
-    this.#write(entry, words, offset, selector);
+    this.#write(entry, words, offset, selector, expires);
     this.#next[entry] = queue.head;
     queue.head = entry;
     queue.length += 1;
@@ -79,10 +94,17 @@ export class LearnedQueue {
     return entry;
   }
 
-  #write(entry: number, words: Uint32Array, offset: number, selector: number): void {
-    const at = entry * 5;
+  #write(
+    entry: number,
+    words: Uint32Array,
+    offset: number,
+    selector: number,
+    expires: number,
+  ): void {
+    const at = entry * learnedWords;
     for (let i = 0; i < 4; i++) this.words[at + i] = words[offset + i] as number;
     this.words[at + 4] = selector;
+    this.words[at + 5] = expires;
   }
 
   #take(): number {

@@ -7,7 +7,7 @@ import { tdLearnOp } from '@tandem/datapath/abi.gen';
 import { type KernelMaps, loadKernelMaps } from '../../test/kernel-maps.ts';
 import { learnedScansPerSecondMax } from '../limits.ts';
 import { learnBatchMax } from './kernel-writer.ts';
-import { LearnedQueue } from './learned-queue.ts';
+import { LearnedQueue, learnedWords } from './learned-queue.ts';
 import { LearnedScan } from './learned-scan.ts';
 
 const selector = 0x80000001;
@@ -29,8 +29,9 @@ function learn({ writer }: KernelMaps, count: number): void {
 function numbersOf(queue: LearnedQueue, namespaceId: number): number[] {
   const numbers: number[] = [];
   for (let entry = queue.shift(namespaceId); entry !== -1; entry = queue.shift(namespaceId)) {
-    assert.equal(queue.words[entry * 5 + 4], selector);
-    numbers.push(new DataView(queue.words.buffer).getUint32((entry * 5 + 3) * 4));
+    assert.equal(queue.words[entry * learnedWords + 4], selector);
+    assert.ok((queue.words[entry * learnedWords + 5] as number) >= 1000, 'its expiry');
+    numbers.push(new DataView(queue.words.buffer).getUint32((entry * learnedWords + 3) * 4));
   }
   return numbers;
 }
@@ -58,7 +59,7 @@ test('goes before what the queue has, which is younger', () => {
   const queue = new LearnedQueue();
   const words = new Uint32Array(4);
   new DataView(words.buffer).setUint32(12, 99);
-  queue.push(1, words, 0, selector);
+  queue.push(1, words, 0, selector, 1000);
   new LearnedScan(kernel.fqdn).refill(queue, 1, 50);
   assert.deepEqual(numbersOf(queue, 1), [0, 2, 99]);
 });

@@ -83,7 +83,7 @@ export class LearnedScan {
     order.sort((a, b) => (found[a + 5] as number) - (found[b + 5] as number));
     for (let i = ((this.#count + 1) >> 1) - 1; i >= 0; i--) {
       const at = order[i] as number;
-      queue.unshift(namespaceId, found, at, found[at + 4] as number);
+      queue.unshift(namespaceId, found, at, found[at + 4] as number, found[at + 5] as number);
     }
   }
 

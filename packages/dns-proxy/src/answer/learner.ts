@@ -3,7 +3,8 @@
 
 /**
  * Learn before reply: gathers what a batch of answers teaches, writes it to the kernel in one call, and
- * only then are the replies sent. When a namespace's quota is full its own oldest pairs make room.
+ * only then are the replies sent. When a namespace's quota is full, its own oldest pairs make room that
+ * were not answered again.
  */
 
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
@@ -11,7 +12,13 @@ import type { ReplyView } from '@tandem/core/dns/reply';
 import { tdLearnOp, tdLearnResult } from '@tandem/datapath/abi.gen';
 import { counter } from '../counters.ts';
 import type { GroupMember } from '../group.ts';
-import { evictionBatch, evictionRunsMax, extensionGraceShare, ttlSecondsMax } from '../limits.ts';
+import {
+  evictionBatch,
+  evictionRunsMax,
+  evictionSparingRuns,
+  extensionGraceShare,
+  ttlSecondsMax,
+} from '../limits.ts';
 import type { PolicyTables } from '../policy/tables.ts';
 import {
   aaaaWord,
@@ -23,7 +30,7 @@ import {
   selectorWord,
 } from './kernel-writer.ts';
 import { KnownPairs, pairKnown, pairNew } from './known-pairs.ts';
-import { LearnedQueue } from './learned-queue.ts';
+import { LearnedQueue, learnedWords } from './learned-queue.ts';
 import { LearnedScan } from './learned-scan.ts';
 
 /** Selectors that one answer may feed; a name that matches more patterns is counted, not learned whole. */
@@ -43,7 +50,7 @@ export interface LearnerOptions {
   readonly ttlSecondsMin: number;
   readonly seed: number;
   /** Tells of removals by any member, so that no member trusts what it knew. */
-  readonly group: GroupMember;
+  readonly group: Pick<GroupMember, 'removals'>;
   /** Places for known pairs (a power of two) and for learned ones; defaults of limits.ts. */
   readonly knownPairs?: number;
   readonly learnedPairs?: number;
@@ -54,7 +61,7 @@ export class Learner {
   readonly #counters: Float64Array;
   readonly graceSeconds: number;
   readonly ttlSecondsMin: number;
-  readonly #group: GroupMember;
+  readonly #group: Pick<GroupMember, 'removals'>;
   readonly #known: KnownPairs;
   /** (address, name) in the place of (address, selector): what the name caches were told. */
   readonly #told: KnownPairs;
@@ -97,7 +104,7 @@ export class Learner {
     nameHash: number,
     reply: ReplyView,
     replyWords: Uint32Array,
-    tables: PolicyTables,
+    tables: Pick<PolicyTables, 'selectorsOf'>,
     acceptSet: number,
     trusted: boolean,
     policyId: number,
@@ -174,9 +181,19 @@ export class Learner {
 
   /** The pair of request `i` is in the kernel and ours to evict one day. */
   #remember(i: number): void {
-    const writer = this.#writer;
     this.#count(counter.addressesLearned);
-    this.#queue.push(writer.namespaceOf(i), writer.words, writer.wordOf(i), writer.selectorOf(i));
+    this.#enqueue(i);
+  }
+
+  #enqueue(i: number): void {
+    const writer = this.#writer;
+    this.#queue.push(
+      writer.namespaceOf(i),
+      writer.words,
+      writer.wordOf(i),
+      writer.selectorOf(i),
+      writer.expiresOf(i),
+    );
   }
 
   /** What a quota refused, by namespace: its oldest pairs go, then the new ones come. */
@@ -195,15 +212,30 @@ export class Learner {
   #replace(namespaceId: number, from: number, to: number): void {
     let runs = 0;
     let end = to;
+    this.#findMore(namespaceId);
+    // What is spared goes to the end of the queue: it must not be met there again.
+    let sparing = this.#queue.lengthOf(namespaceId);
     while (from < end) {
+      if (runs === evictionSparingRuns) sparing = 0;
       // What is remembered may be gone already: after the first time larger steps pass over it.
       const count = runs === 0 ? Math.max(end - from, evictionBatch) : learnBatchMax;
-      const attempted = this.#evict(namespaceId, count);
+      if (runs > 0) this.#findMore(namespaceId);
+      const attempted = this.#evict(
+        namespaceId,
+        sparing > 0 ? Math.min(count, sparing) : count,
+        sparing > 0,
+      );
+      sparing = Math.max(0, sparing - attempted);
       runs += 1;
       const isLast = attempted === 0 || runs >= evictionRunsMax;
       end = this.#retryAdds(namespaceId, from, end, isLast);
       if (isLast) return;
     }
+  }
+
+  #findMore(namespaceId: number): void {
+    if (this.#scan.isNeeded(this.#queue, namespaceId))
+      this.#scan.refill(this.#queue, namespaceId, this.#nowSeconds);
   }
 
   /** Returns the end of what a quota still refuses, moved to `from`; none when this was the last time. */
@@ -237,28 +269,34 @@ export class Learner {
 
   /**
    * Removes up to `count` of the namespace's oldest pairs. Returns how many were named: they may have
-   * expired, or the other member may have removed them, so fewer may be free now.
+   * expired, or the other member may have removed them, so fewer may be free now. `isSparing`: pairs
+   * that any member answered again since go to the end of the queue instead.
    */
-  #evict(namespaceId: number, count: number): number {
+  #evict(namespaceId: number, count: number, isSparing: boolean): number {
     const writer = this.#writer;
     const { words } = this.#queue;
     writer.count = 0;
-    if (this.#scan.isNeeded(this.#queue, namespaceId)) {
-      this.#scan.refill(this.#queue, namespaceId, this.#nowSeconds);
-    }
     while (writer.count < count && !writer.isFull) {
       const entry = this.#queue.shift(namespaceId);
       if (entry === -1) break;
-      const at = entry * 5;
+      const at = entry * learnedWords;
       const selector = words[at + 4] as number;
-      this.#known.forget(words, at, selector);
-      writer.add(tdLearnOp.REMOVE, words, at, selector, 0, namespaceId, false);
+      const expires = isSparing ? (words[at + 5] as number) : 0;
+      writer.add(tdLearnOp.REMOVE, words, at, selector, expires, namespaceId, false);
     }
     if (writer.count === 0) return 0;
     this.#run();
     let removed = 0;
-    for (let i = 0; i < writer.count; i++)
-      if (writer.resultOf(i) === tdLearnResult.OK) removed += 1;
+    for (let i = 0; i < writer.count; i++) {
+      const result = writer.resultOf(i);
+      if (result === tdLearnResult.KEPT) {
+        this.#count(counter.learnSpared);
+        this.#enqueue(i);
+        continue;
+      }
+      if (result === tdLearnResult.OK) removed += 1;
+      this.#known.forget(writer.words, writer.wordOf(i), writer.selectorOf(i));
+    }
     this.#counters[counter.learnEvicted] =
       (this.#counters[counter.learnEvicted] as number) + removed;
     // `learn` counts a run that removed; ours is already forgotten, the other member's are not.

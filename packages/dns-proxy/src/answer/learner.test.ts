@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Quotas: who makes room for whom, with the kernel's own `fqdn` map. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ReplyView } from '@tandem/core/dns/reply';
+import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
+import { type KernelMaps, loadKernelMaps } from '../../test/kernel-maps.ts';
+import { address } from '../../test/records.ts';
+import { selectorsOf } from '../admin/kernel-view.ts';
+import { counter, createSharedCounters } from '../counters.ts';
+import { KernelWriter, learnBatchMax } from './kernel-writer.ts';
+import { Learner } from './learner.ts';
+
+const selector = 0x8000_0001;
+const namespaceId = 3;
+const quota = 512;
+const hot = ['203.0.113.1', '203.0.113.2', '203.0.113.3'];
+const ttl = 60;
+
+/** Member `index`, as its DNS worker learns. */
+class Member {
+  readonly counters: Float64Array = createSharedCounters();
+  readonly #learner: Learner;
+  readonly #reply = new ReplyView({ low: 1, high: 2 });
+
+  constructor(kernel: KernelMaps, index: number, group: { removals: number }) {
+    this.#learner = new Learner({
+      writer: new KernelWriter(kernel.map('learn_requests'), kernel.program('learn'), index),
+      fqdn: kernel.fqdn,
+      counters: this.counters,
+      graceSeconds: 8,
+      ttlSecondsMin: 0,
+      seed: 7,
+      group,
+    });
+  }
+
+  /** An answer at `nowSeconds`: it counts once the batch is written. */
+  answer(text: string, nowSeconds: number): void {
+    const reply = this.#reply;
+    reply.addressCount = 1;
+    reply.ttls[0] = ttl;
+    reply.types[0] = 1;
+    const tables = { selectorsOf: selectOne };
+    const words = new Uint32Array(address(text).buffer);
+    this.#learner.begin();
+    this.#learner.collect(1, reply, words, tables, 1, true, 1, namespaceId, nowSeconds);
+    this.#learner.flush();
+  }
+
+  count(name: keyof typeof counter): number {
+    return this.counters[counter[name]] as number;
+  }
+}
+
+function selectOne(_set: number, _trusted: boolean, _policy: number, into: Uint32Array): number {
+  into[0] = selector;
+  return 1;
+}
+
+function isThere(kernel: KernelMaps, text: string): boolean {
+  return selectorsOf(kernel.fqdn, address(text), 9).includes(selector);
+}
+
+const fresh = (n: number): string => `198.51.${n >> 8}.${n & 255}`;
+
+test('names asked again and again outlive those asked once, whichever member answers them', () => {
+  using kernel = loadKernelMaps(quota);
+  const group = { removals: 0 };
+  const members = [0, 1].map((index) => new Member(kernel, index, group)) as [Member, Member];
+  let now = 1000;
+  for (const text of hot) members[0].answer(text, now);
+  for (let n = 0; n < 4 * quota; n++) {
+    now += 1;
+    members[0].answer(fresh(n), now);
+    assert.ok(isThere(kernel, fresh(n)), `${n}: what is new is learned`);
+    // The other member answers the hot names: only the kernel's expiries tell of that.
+    if (n % 20 === 0) for (const text of hot) members[1].answer(text, now);
+    for (const text of hot) assert.ok(isThere(kernel, text), `${n}: ${text}`);
+  }
+  assert.ok(members[0].count('learnSpared') > 0);
+  assert.equal(members[0].count('learnRefusedQuota'), 0);
+});
+
+test('when all were answered again, the oldest makes room all the same', () => {
+  using kernel = loadKernelMaps(quota);
+  const member = new Member(kernel, TD_MEMBERS_MAX - 1, { removals: 0 });
+  for (let n = 0; n < quota; n++) member.answer(fresh(n), 1000);
+  for (let n = 0; n < quota; n++) member.answer(fresh(n), 1030);
+  member.answer(hot[0] as string, 1030);
+  assert.ok(isThere(kernel, hot[0] as string));
+  assert.equal(member.count('learnRefusedQuota'), 0);
+  const left = Array.from({ length: quota }, (_, n) => fresh(n)).filter((text) =>
+    isThere(kernel, text),
+  );
+  assert.ok(left.length >= quota - 2 * learnBatchMax && left.length < quota, `${left.length} left`);
+});
