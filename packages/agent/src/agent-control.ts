@@ -133,6 +133,16 @@ export class AgentControl {
       nodeContext: () => this.#nodeContext(),
       served: servedPolicy(served),
     });
+    const { counters } = this.#controller;
+    addFields(
+      services.metrics,
+      'tandem_policy',
+      {
+        predecessorsForgotten:
+          'former policies over the limit of one policy: addresses that pods heard under them are refused',
+      },
+      () => counters,
+    );
     await this.#serve(policyServer, services);
     await services.peerCache(peerCacheTimeoutMs);
     this.#source = new PolicySource({

@@ -47,6 +47,7 @@ export interface ControllerOptions {
 }
 
 export class PolicyController {
+  readonly counters = { predecessorsForgotten: 0 };
   readonly #o: ControllerOptions;
   #ids: StableIds;
   #cluster: ClusterState | null = null;
@@ -204,6 +205,7 @@ export class PolicyController {
         this.#applied = compiled;
         this.#partial = [];
         this.#fingerprint = fingerprintOf(compiled);
+        this.counters.predecessorsForgotten += compiled.predecessorsForgotten;
         log.info('policy applied', {
           revision,
           endpoints: this.#endpoints.length,

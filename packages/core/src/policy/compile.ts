@@ -88,7 +88,7 @@ export function compile(
     classTable: classes.table,
     policies: new Map([...byDraft.values()].map((policy) => [policy.id, policy])),
     dnsServers,
-    members: members.build(
+    ...members.build(
       {
         revision: options.revision,
         endpoints: endpoints.map(memberEndpoint),

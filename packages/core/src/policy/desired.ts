@@ -187,6 +187,8 @@ export interface Compiled {
   readonly policies: ReadonlyMap<number, CompiledPolicy>;
   readonly dnsServers: readonly DnsServerEntry[];
   readonly members: MemberPolicy;
+  /** Former policies whose answers no longer count, because there were too many (`policyPredecessorsMax`). */
+  readonly predecessorsForgotten: number;
   readonly rules: ReadonlyMap<number, RuleOrigin>;
   readonly diagnostics: readonly Diagnostic[];
   /** False: a kernel map is too small (a diagnostic says which); keep what is in force. */

@@ -16,7 +16,7 @@ import type {
   MemberSelector,
   MemberServer,
 } from './desired.ts';
-import { withPredecessors } from './succession.ts';
+import { type Succession, withPredecessors } from './succession.ts';
 
 interface RuleSetContent {
   readonly matchAll: boolean;
@@ -96,7 +96,7 @@ export class MemberPolicyBuilder {
       readonly endpoints: readonly MemberEndpoint[];
     },
     earlier: readonly MemberPolicy[],
-  ): MemberPolicy {
+  ): Succession {
     const patterns = [...this.#patterns].sort(([left], [right]) => (left < right ? -1 : 1));
     const indexOf = new Map(patterns.map(([key], index) => [key, index]));
     const index = (pattern: Pattern): number => indexOf.get(patternKey(pattern)) ?? -1;

@@ -104,4 +104,5 @@ test('only so many are remembered', () => {
     compiled = change(compiled, [front, policy('front', ['*.a.test'], [other])]);
   }
   assert.equal(predecessors(compiled, 'front').length, policyPredecessorsMax);
+  assert.equal(compiled.predecessorsForgotten, 1, 'and the others counted');
 });

@@ -19,11 +19,14 @@ type Assembled = Omit<MemberPolicy, 'policies'> & {
   readonly policies: readonly { readonly id: number; readonly servers: readonly MemberServer[] }[];
 };
 
+export interface Succession {
+  readonly members: MemberPolicy;
+  /** Predecessors over `policyPredecessorsMax`: pods are refused what they heard under those. */
+  readonly predecessorsForgotten: number;
+}
+
 /** `earlier`: what members were told before, newest first. */
-export function withPredecessors(
-  policy: Assembled,
-  earlier: readonly MemberPolicy[],
-): MemberPolicy {
+export function withPredecessors(policy: Assembled, earlier: readonly MemberPolicy[]): Succession {
   const inUse = new Set(policy.endpoints.map(({ policyId }) => policyId));
   const now = policyOfEndpoints(policy.endpoints);
   const candidates = new Map<number, Set<number>>();
@@ -39,11 +42,13 @@ export function withPredecessors(
       }
     }
   }
+  let predecessorsForgotten = 0;
   const policies: Policies = policy.policies.map(({ id, servers }) => {
     const found = [...(candidates.get(id) ?? [])].filter((each) => each !== id && !inUse.has(each));
+    predecessorsForgotten += Math.max(0, found.length - policyPredecessorsMax);
     return { id, servers, predecessors: found.slice(0, policyPredecessorsMax) };
   });
-  return { ...policy, policies };
+  return { members: { ...policy, policies }, predecessorsForgotten };
 }
 
 function policyOfEndpoints(endpoints: readonly MemberEndpoint[]): ReadonlyMap<number, number> {
