@@ -8,7 +8,15 @@
  */
 
 import assert from 'node:assert/strict';
-import { readFileSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { askDns } from '@tandem/testing/dns-query';
@@ -185,4 +193,22 @@ test('a disk that has room again gets the policy', async () => {
   await tandem.startProcess('proxy');
   await tandem.waitForMembers(['proxy']);
   await assertServes();
+});
+
+test('an agent whose sync socket cannot be made serves, and makes it when it can', async () => {
+  const { tandem } = standard;
+  await prepare('present', 'writable');
+  const path = join(tandem.runDirectory, 'agent-sync.sock');
+  rmSync(path, { force: true });
+  mkdirSync(path);
+  await tandem.startProcess('agent');
+  assert.match(await waitForDegraded(tandem, 'agent', 'sync-unavailable'), /no socket/);
+  await tandem.waitForMembers(['agent']);
+  await assertServes();
+  await assertEnforced();
+  rmdirSync(path);
+  await waitForMended(tandem, 'agent', 'sync-unavailable');
+  await tandem.startProcess('proxy');
+  await tandem.waitForMembers(['agent', 'proxy']);
+  await waitForMended(tandem, 'proxy', 'snapshot-only');
 });

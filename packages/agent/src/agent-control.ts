@@ -16,21 +16,12 @@ import type { MemberPolicy } from '@tandem/core/policy/desired';
 import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
 import { Datapath, removePins } from '@tandem/datapath/datapath';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
-import {
-  agentAdminPath,
-  agentMember,
-  markOf,
-  snapshotPath,
-  syncSocketPath,
-} from '@tandem/dns-proxy/config';
+import { agentAdminPath, agentMember, markOf, snapshotPath } from '@tandem/dns-proxy/config';
 import type { DnsMember } from '@tandem/dns-proxy/dns-member';
 import { MemberServices } from '@tandem/dns-proxy/member-services';
 import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
 import type { SnapshotStart } from '@tandem/dns-proxy/snapshot-start';
-import { exchangeHandler } from '@tandem/dns-proxy/sync/exchange-stream';
-import { SyncService } from '@tandem/proto/gen/services';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
-import { GrpcServer } from '@tandem/runtime/grpc-server';
 import type { Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AgentConfig } from './config.ts';
@@ -46,6 +37,7 @@ import { memberPolicyOf } from './policy/snapshot.ts';
 import { StateKeeper } from './policy/state-keeper.ts';
 import { PolicySource } from './source/policy-source.ts';
 import { PolicyServer } from './sync/policy-server.ts';
+import { SyncSocket } from './sync/sync-socket.ts';
 
 export interface AgentControlOptions {
   readonly config: AgentConfig;
@@ -61,7 +53,7 @@ export class AgentControl {
   readonly #keeper: StateKeeper;
   #served: SnapshotStart | null = null;
   #datapath: Datapath | null = null;
-  #server: GrpcServer | null = null;
+  #syncSocket: SyncSocket | null = null;
   #source: PolicySource | null = null;
   #controller: PolicyController | null = null;
   #timer: NodeJS.Timeout | null = null;
@@ -143,7 +135,13 @@ export class AgentControl {
       },
       () => counters,
     );
-    await this.#serve(policyServer, services);
+    this.#syncSocket = new SyncSocket({
+      config: this.#config,
+      policyServer,
+      services,
+      log: this.#log,
+    });
+    await this.#syncSocket.start();
     await services.peerCache(peerCacheTimeoutMs);
     this.#source = new PolicySource({
       directory: this.#config.source.slice('directory:'.length),
@@ -159,7 +157,7 @@ export class AgentControl {
   async stopWriting(): Promise<void> {
     this.#source?.stop();
     if (this.#timer !== null) clearInterval(this.#timer);
-    await this.#server?.stop();
+    await this.#syncSocket?.stop();
   }
 
   async stop(): Promise<void> {
@@ -187,6 +185,7 @@ export class AgentControl {
         ...(this.#audit?.degradations ?? []),
         ...this.#snapshotProblems(),
         ...this.#keeper.degradations,
+        ...(this.#syncSocket?.degradations ?? []),
         ...(this.#source?.degradations ?? []),
       ],
       interfaceNames: () =>
@@ -225,22 +224,6 @@ export class AgentControl {
     return served !== null && this.#member.revision === served.revision ? served.degradations : [];
   }
 
-  async #serve(policyServer: PolicyServer, services: MemberServices): Promise<void> {
-    const { proxyUid } = this.#config;
-    this.#server = new GrpcServer({
-      path: syncSocketPath(this.#config),
-      allowedUids: [0, proxyUid],
-      groupId: proxyUid,
-      log: this.#log,
-    });
-    this.#server.addService(SyncService, {
-      policy: policyServer.handle,
-      exchange: exchangeHandler(services.exchange),
-    });
-    services.countServer('sync', this.#server);
-    await this.#server.start();
-  }
-
   /** Compares everything with what it should be, every few seconds. */
   async #reconcile(): Promise<void> {
     try {
@@ -251,6 +234,7 @@ export class AgentControl {
     this.#datapath?.ensureJudging();
     await this.#audit?.look();
     await this.#keeper.retry();
+    await this.#syncSocket?.retry();
     await this.#controller?.reconcile();
   }
 

@@ -87,9 +87,9 @@ export class GrpcServer implements Component {
     );
   }
 
-  /** @throws TandemError of listenUnix */
+  /** Listens; what failed may be tried again. @throws TandemError of listenUnix */
   async start(): Promise<void> {
-    this.#injector = this.#grpc.createConnectionInjector(ServerCredentials.createInsecure());
+    this.#injector ??= this.#grpc.createConnectionInjector(ServerCredentials.createInsecure());
     await listenUnix(this.#listener, this.#options);
     this.#options.log.info('listening', { path: this.#options.path });
   }
