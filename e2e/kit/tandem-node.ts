@@ -137,13 +137,13 @@ export class TandemNode implements AsyncDisposable {
   /** Starts another process of a kind, which the node's own methods do not know. */
   async startBeside(name: ProcessName, options: ProcessOptions = {}): Promise<RunningProcess> {
     const { packages } = options;
-    const program =
-      name === 'agent'
-        ? [process.execPath, script('agent/dist/main.js', packages)]
-        : [
-            ...['env', `TANDEM_NODE=${process.execPath}`],
-            script('dns-proxy/bin/tandem-dns-proxy', packages),
-          ];
+    const program = [
+      ...['env', `TANDEM_NODE=${process.execPath}`],
+      script(
+        name === 'agent' ? 'agent/bin/tandem-agent' : 'dns-proxy/bin/tandem-dns-proxy',
+        packages,
+      ),
+    ];
     const capabilities = await proxyCapabilities();
     const identity =
       name === 'agent'

@@ -7,6 +7,7 @@
  */
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { askDns } from '@tandem/testing/dns-query';
 import { plan } from '@tandem/testing/node-plan';
@@ -213,4 +214,14 @@ describe('a process with the uid of the group that puts its own chooser in', () 
       timeoutMs: 10_000,
     });
   });
+});
+
+test('no signal opens an inspector in either process', () => {
+  const sigusr1 = 1n << 9n;
+  for (const name of ['agent', 'proxy'] as const) {
+    const { pid } = tandem.process(name);
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    const caught = BigInt(`0x${/^SigCgt:\t(\w+)$/m.exec(status)?.[1] ?? ''}`);
+    assert.equal(caught & sigusr1, 0n, `${name} handles SIGUSR1: Node's inspector would open`);
+  }
 });

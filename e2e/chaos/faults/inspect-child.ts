@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Blocks a thread of a Node process as a runaway callback would: by the inspector that SIGUSR1 opens in any
- * Node, so that the product needs no switch for it. Runs inside the node's network namespace.
+ * Blocks a thread of a Node process as a runaway callback would: by the inspector that SIGUSR1 opens in a
+ * Node, so that the product needs no code for it. Runs inside the node's network namespace.
  *
  *   inspect-child.ts PID main|worker: "ready", then for each line "MS" on standard input "blocked", "over"
  */

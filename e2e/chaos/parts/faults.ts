@@ -47,7 +47,9 @@ function startStage(seed: number): Promise<Stage> {
     environment: (name, { directory }) => {
       // A process starts with the right time.
       writeFileSync(clockFile(directory, name), new Uint8Array(8));
-      return { LD_PRELOAD: shim, TANDEM_CHAOS_CLOCK: clockFile(directory, name) };
+      // Threads are blocked through the inspector.
+      const TANDEM_CHAOS_CLOCK = clockFile(directory, name);
+      return { LD_PRELOAD: shim, TANDEM_CHAOS_CLOCK, TANDEM_INSPECT: '1' };
     },
   });
 }
