@@ -102,14 +102,20 @@ void op_blast(const struct request *request)
 	size_t length = 0;
 	uint8_t *bytes = arg_bytes(request, "data", &length);
 	long counter_at = arg_number(request, "counterAt", -1);
-	bool is_sane = bytes != NULL && counter_at + 4 <= (long)length;
-	int fd = is_sane ? open_target(request, &peer) : -1;
-	int timer = fd < 0 ? -1 : timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-	struct blast *blast =
-		timer < 0 ? NULL : watch_new(sizeof(*blast), timer, request->id, EPOLLIN);
+	struct blast *blast;
+	int fd, timer;
 
+	/* Without a counter, data of any length will do. */
+	if (bytes == NULL || (counter_at >= 0 && counter_at > (long)length - 4)) {
+		answer_error(request->id, EINVAL, bytes == NULL ? "data" : "no room for the counter");
+		free(bytes);
+		return;
+	}
+	fd = open_target(request, &peer);
+	timer = fd < 0 ? -1 : timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	blast = timer < 0 ? NULL : watch_new(sizeof(*blast), timer, request->id, EPOLLIN);
 	if (blast == NULL) {
-		answer_error(request->id, EINVAL, "data, destination or counter");
+		answer_error(request->id, errno, fd < 0 ? "destination" : "timer");
 		if (fd >= 0)
 			close(fd);
 		free(bytes);

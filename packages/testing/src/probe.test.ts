@@ -115,6 +115,28 @@ describe('datagrams', () => {
   });
 });
 
+describe('blasts', () => {
+  test('data of any length, with no byte too', async () => {
+    await using server = await b.listen({ protocol: 'udp', address: '0.0.0.0', mode: 'sink' });
+    const lengths = [0, 1, 2, 3, 4];
+    for (const length of lengths) {
+      const blast = { to: addressB, port: server.port, data: new Uint8Array(length), count: 2 };
+      assert.equal((await a.blast(blast)).sent, 2, `${length} bytes`);
+    }
+    const arrived = async (): Promise<boolean> => (await server.served()).datagrams === 10;
+    await waitFor(arrived, { what: 'two datagrams of each length' });
+  });
+
+  test('a counter that does not fit, and a target that is not there, are told apart', async () => {
+    const blast = { to: addressB, port: 1, data: new Uint8Array(4), count: 1 };
+    assert.equal((await a.blast({ ...blast, counterAt: 0 })).sent, 1);
+    const noRoom = { name: 'ProbeError', code: 'EINVAL', message: /no room for the counter/ };
+    await assert.rejects(a.blast({ ...blast, counterAt: 1 }), noRoom);
+    const frames = { interface: 'eth9', data: new Uint8Array(60), count: 1 };
+    await assert.rejects(a.blast(frames), fails('ENODEV'));
+  });
+});
+
 describe('raw packets', () => {
   const link = { source: podA.mac, destination: podA.gatewayMac };
   const udp: PacketSpec = {
