@@ -19,6 +19,7 @@ static struct watch watches = { .next = &watches, .previous = &watches };
 static struct watch dead = { .next = &dead, .previous = &dead };
 static size_t watch_count;
 static bool is_done;
+static int status; /* of the process; whoever makes it 1 says why on stderr */
 
 static char input[PROBE_LINE_BYTES_MAX];
 static size_t input_length;
@@ -167,12 +168,16 @@ static void read_input(void)
 	char *line = input;
 	char *end;
 
-	if (length == 0 || (length < 0 && errno != EAGAIN && errno != EINTR)) {
+	if (length < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (length < 0) {
+		perror("probe: read");
+		status = 1;
+	}
+	if (length <= 0) {
 		is_done = true;
 		return;
 	}
-	if (length < 0)
-		return;
 	input_length += (size_t)length;
 	while ((end = memchr(line, '\n', input_length - (size_t)(line - input))) != NULL) {
 		*end = '\0';
@@ -183,6 +188,7 @@ static void read_input(void)
 	memmove(input, line, input_length);
 	if (input_length == sizeof(input)) {
 		fprintf(stderr, "probe: a line of more than %d bytes\n", PROBE_LINE_BYTES_MAX);
+		status = 1;
 		is_done = true;
 	}
 }
@@ -240,5 +246,5 @@ int loop_run(void)
 		timeout_ms = run_deadlines(looked_ns);
 		free_dead();
 	}
-	return 0;
+	return status;
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -85,8 +86,10 @@ int socket_open(const struct request *request, int family, int type, int protoco
 	}
 	error = errno;
 	if (uid != 0) {
-		if (seteuid(0) != 0)
+		if (seteuid(0) != 0) {
+			perror("probe: seteuid");
 			_exit(1);
+		}
 		/* A change of the effective uid clears it. */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	}

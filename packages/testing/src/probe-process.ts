@@ -10,6 +10,9 @@ import { type RunningProcess, startProcess } from './process.ts';
 
 const program = fileURLToPath(new URL('../build/probe', import.meta.url));
 
+/** Of what a probe wrote before it ended, so much is in the error. */
+const lastWordsMax = 2000;
+
 export type ArgumentValue = string | number | boolean | Uint8Array | undefined;
 
 /** An operation failed in the namespace; `code` is the name of its errno, as in Node. */
@@ -22,6 +25,17 @@ export class ProbeError extends Error {
     this.name = 'ProbeError';
     this.code = code;
     this.operation = operation;
+  }
+}
+
+/**
+ * The probe is no more, so nothing that it is asked will ever succeed: unlike a `ProbeError`, this says nothing
+ * about the network, and whoever tries again after one must not try again after this.
+ */
+export class ProbeEndedError extends Error {
+  constructor(operation: string, how: string) {
+    super(`probe ${operation}: ${how}`);
+    this.name = 'ProbeEndedError';
   }
 }
 
@@ -64,17 +78,17 @@ export class ProbeProcess implements AsyncDisposable {
   readonly #process: RunningProcess;
   readonly #waiters = new Map<number, Waiter>();
   #nextId = 1;
-  #isStopping = false;
+  /** Why it takes no more requests. */
+  #end: string | null = null;
 
   constructor(namespace: Namespace) {
     if (!existsSync(program)) throw new Error(`${program} is not built: make -C packages/testing`);
     this.#process = startProcess(...namespace.enter(program, [`${process.pid}`]), {
       onLine: (line) => this.#onLine(line),
     });
-    const end = (how: string): void => this.#failAll(how);
     this.#process.exited.then(
-      ({ status, signal }) => end(`the probe ended: ${signal ?? status} ${this.#process.stderr()}`),
-      (error: unknown) => end(`the probe did not start: ${String(error)}`),
+      ({ status, signal }) => this.#failAll(`the probe ended with ${signal ?? `status ${status}`}`),
+      (error: unknown) => this.#failAll(`the probe did not start: ${String(error)}`),
     );
   }
 
@@ -84,7 +98,7 @@ export class ProbeProcess implements AsyncDisposable {
 
   /** Runs one operation; many may run at once. */
   async request(operation: string, args: Readonly<Record<string, ArgumentValue>>): Promise<Answer> {
-    if (this.#isStopping) throw new Error('the probe is stopped');
+    if (this.#end !== null) throw new ProbeEndedError(operation, this.#end);
     const id = this.#nextId++;
     const { promise, resolve, reject } = Promise.withResolvers<Answer>();
     this.#waiters.set(id, { operation, resolve, reject });
@@ -93,7 +107,7 @@ export class ProbeProcess implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#isStopping = true;
+    this.#end ??= 'the probe is stopped';
     this.#process.stdin.end();
     await this.#process.stop();
   }
@@ -116,10 +130,14 @@ export class ProbeProcess implements AsyncDisposable {
     waiter.resolve(new Answer(id, fields));
   }
 
+  /** Unless we stopped it, how it ended and its last words are what every later request gets, too. */
   #failAll(how: string): void {
-    for (const { reject } of this.#waiters.values()) reject(new Error(how));
+    const words = this.#process.stderr().trim().slice(-lastWordsMax);
+    this.#end ??= words === '' ? how : `${how}: ${words}`;
+    for (const { operation, reject } of this.#waiters.values()) {
+      reject(new ProbeEndedError(operation, this.#end));
+    }
     this.#waiters.clear();
-    this.#isStopping = true;
   }
 }
 

@@ -9,7 +9,7 @@ import { buildIp, buildPacket, concatBytes } from './packet.ts';
 import { describePacket, parsePacket } from './packet-parse.ts';
 import type { PacketSpec } from './packet-spec.ts';
 import { Probe, parseWho } from './probe.ts';
-import { ProbeError } from './probe-process.ts';
+import { ProbeEndedError, ProbeError } from './probe-process.ts';
 import { isProcessAlive, startProcess } from './process.ts';
 import { waitFor } from './wait.ts';
 
@@ -250,6 +250,29 @@ describe('lifetime', () => {
     await probe[Symbol.asyncDispose]();
     assert.equal(isProcessAlive(pid), false);
     await assert.rejects(probe.ping(addressA), /stopped/);
+  });
+
+  test('a probe that died says how, whatever it is asked', async () => {
+    await using probe = Probe.start(podA.namespace);
+    await probe.ping(addressA);
+    await using server = await b.listen({ protocol: 'tcp', address: '0.0.0.0', mode: 'sink' });
+    const waiting = probe.tcp({ to: addressB, port: server.port, want: 1, timeoutMs: 10_000 });
+    process.kill(probe.pid, 'SIGKILL');
+    const saysHow = (error: unknown): boolean => {
+      assert.ok(error instanceof ProbeEndedError);
+      assert.match(error.message, /^probe (tcp|ping): the probe ended with SIGKILL$/);
+      return true;
+    };
+    await assert.rejects(waiting, saysHow);
+    await assert.rejects(probe.ping(addressA), saysHow);
+  });
+
+  test('a probe that ended by itself says its last words', async () => {
+    await using probe = Probe.start(podA.namespace);
+    const tooLong = probe.udp({ to: addressB, port: 1, data: new Uint8Array(1 << 19) });
+    const words =
+      /^probe udp: the probe ended with status 1: probe: a line of more than \d+ bytes$/;
+    await assert.rejects(tooLong, { name: 'ProbeEndedError', message: words });
   });
 
   test('the probe dies with a killed parent', async () => {
