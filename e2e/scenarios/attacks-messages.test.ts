@@ -11,7 +11,7 @@ import { after, before, describe, test } from 'node:test';
 import { askDns, withLength } from '@tandem/testing/dns-query';
 import { concatBytes } from '@tandem/testing/packet';
 import { Probe } from '@tandem/testing/probe';
-import { assertSilence, silenceMs } from '../kit/attack.ts';
+import { assertSilence, goOn, silenceMs } from '../kit/attack.ts';
 import { startLoad } from '../kit/load.ts';
 import { dnsPolicy } from '../kit/objects.ts';
 import {
@@ -273,11 +273,12 @@ describe('messages made to be expensive', () => {
             Array.from({ length: 4 }, () =>
               attacker
                 .tcp({ to: server, port: 53, data, messages: 1, timeoutMs: 1000 })
-                .catch(() => undefined),
+                .catch(goOn),
             ),
           );
         }
       })();
+      attack.catch(() => undefined); // told when all is done
       const result = await load.result;
       over.abort();
       await attack;
