@@ -11,6 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { encodeQuestion, withLength } from '@tandem/testing/dns-query';
 import { concatBytes } from '@tandem/testing/packet';
 import { Probe, type Stream } from '@tandem/testing/probe';
+import { KEPT_DATA } from '@tandem/testing/probe-types';
 import { goOn } from '../../kit/attack.ts';
 import { clusterDns4 } from '../../kit/standard-node.ts';
 import {
@@ -84,7 +85,9 @@ class Attack {
   }
 
   async #throwBombs(probe: Probe, data: Uint8Array): Promise<void> {
-    const bomb = { to: clusterDns4, port, data, messages: 1, timeoutMs: 500 };
+    // The attack is to be the pod's, not the harness's: it has the same CPUs as who is attacked.
+    await probe.keep(data);
+    const bomb = { to: clusterDns4, port, data: KEPT_DATA, messages: 1, timeoutMs: 500 };
     while (!this.#signal.aborted) {
       await probe.tcp(bomb).catch(goOn);
       this.bombs += 1;

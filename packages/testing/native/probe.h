@@ -95,6 +95,7 @@ int packet_socket(void);
 bool packet_address(const struct request *request, struct address *address);
 
 /* Operations. Each answers its request, at once or later. */
+void op_keep(const struct request *request);      /* request.c */
 void op_udp(const struct request *request);       /* exchange.c */
 void op_ping(const struct request *request);      /* exchange.c */
 void op_tcp(const struct request *request);       /* stream.c */

@@ -4,6 +4,7 @@
 #include "probe.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,13 +56,49 @@ static int hex_digit(char digit)
 	return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
 }
 
+/* What a value of "@" stands for: large data that is sent again and again need not be told each time. */
+static struct {
+	uint8_t *bytes;
+	size_t length;
+} kept;
+
+static uint8_t *kept_copy(size_t *length)
+{
+	uint8_t *bytes = malloc(kept.length + 1);
+
+	if (bytes != NULL && kept.length > 0)
+		memcpy(bytes, kept.bytes, kept.length);
+	*length = kept.length;
+	return bytes;
+}
+
+/* keep data= */
+void op_keep(const struct request *request)
+{
+	size_t length;
+	uint8_t *bytes = arg_bytes(request, "data", &length);
+
+	if (bytes == NULL) {
+		answer_error(request->id, EINVAL, "data is not hex");
+		return;
+	}
+	free(kept.bytes);
+	kept.bytes = bytes;
+	kept.length = length;
+	answer_ok(request->id);
+	answer_end();
+}
+
 /* Allocated bytes of a hex value; an absent value is empty. NULL if it is not hex or memory is out. */
 uint8_t *arg_bytes(const struct request *request, const char *key, size_t *length)
 {
 	const char *text = arg_text(request, key, "");
 	size_t size = strlen(text) / 2;
-	uint8_t *bytes = malloc(size + 1);
+	uint8_t *bytes;
 
+	if (strcmp(text, "@") == 0)
+		return kept_copy(length);
+	bytes = malloc(size + 1);
 	if (bytes == NULL || strlen(text) % 2 != 0) {
 		free(bytes);
 		return NULL;

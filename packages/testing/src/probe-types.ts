@@ -44,8 +44,11 @@ export interface UdpResult {
   readonly replies: readonly UdpReply[];
 }
 
+/** The data that `Probe.keep` was given. */
+export const KEPT_DATA = { isKept: true } as const;
+
 export interface ExchangeOptions {
-  readonly data?: Uint8Array | string;
+  readonly data?: Uint8Array | string | typeof KEPT_DATA;
   /** Bytes to read at least. */
   readonly want?: number;
   /** Messages with a two-byte length (DNS over TCP) to read. */

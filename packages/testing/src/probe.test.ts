@@ -10,6 +10,7 @@ import { describePacket, parsePacket } from './packet-parse.ts';
 import type { PacketSpec } from './packet-spec.ts';
 import { Probe, parseWho } from './probe.ts';
 import { ProbeEndedError, ProbeError } from './probe-process.ts';
+import { KEPT_DATA } from './probe-types.ts';
 import { isProcessAlive, startProcess } from './process.ts';
 import { waitFor } from './wait.ts';
 
@@ -60,6 +61,18 @@ describe('streams', () => {
     const data = Uint8Array.from({ length: 150_000 }, (_, i) => (i * 7) & 0xff);
     const back = await a.tcp({ to: addressB, port: server.port, data, want: data.length });
     assert.deepEqual(back.data, data);
+  });
+
+  test('data that the probe keeps is sent as often as it is named', async () => {
+    await using server = await b.listen({ protocol: 'tcp', address: '0.0.0.0', mode: 'echo' });
+    const to = { to: addressB, port: server.port, data: KEPT_DATA };
+    for (const length of [65_537, 3]) {
+      const data = Uint8Array.from({ length }, (_, i) => (i * 11) & 0xff);
+      await a.keep(data);
+      for (let i = 0; i < 2; i++) {
+        assert.deepEqual((await a.tcp({ ...to, want: length })).data, data);
+      }
+    }
   });
 
   test('length-prefixed messages', async () => {

@@ -8,21 +8,21 @@
 
 import type { Namespace } from './namespace.ts';
 import { type Answer, hexBytes, ProbeProcess } from './probe-process.ts';
-import type {
-  BlastOptions,
-  BulkOptions,
-  BulkResult,
-  Captured,
-  CaptureOptions,
-  ConnectOptions,
-  ExchangeOptions,
-  ListenOptions,
-  Served,
-  SocketOptions,
-  StreamResult,
-  UdpOptions,
-  UdpReply,
-  UdpResult,
+import {
+  type BlastOptions,
+  type BulkOptions,
+  type BulkResult,
+  type Captured,
+  type CaptureOptions,
+  type ConnectOptions,
+  type ExchangeOptions,
+  type ListenOptions,
+  type Served,
+  type SocketOptions,
+  type StreamResult,
+  type UdpOptions,
+  type UdpReply,
+  type UdpResult,
 } from './probe-types.ts';
 
 export class Probe implements AsyncDisposable {
@@ -46,6 +46,11 @@ export class Probe implements AsyncDisposable {
     const { to, port, data, want = 1 } = options;
     const args = { ...socketArguments(options), to, port, data: bytesOf(data), want };
     return udpResult(await this.#process.request('udp', args));
+  }
+
+  /** What `KEPT_DATA` stands for from now on: large data that is sent often is told to the probe once. */
+  async keep(data: Uint8Array): Promise<void> {
+    await this.#process.request('keep', { data });
   }
 
   /** One ICMP or ICMPv6 echo; ETIMEDOUT without a reply. */
@@ -284,7 +289,8 @@ function exchangeArguments(
   options: ExchangeOptions,
 ): Record<string, string | number | boolean | Uint8Array | undefined> {
   const { data = '', want, messages, untilEnd, timeoutMs } = options;
-  return { data: bytesOf(data), want, messages, untilEnd, timeout: timeoutMs };
+  const sent = typeof data === 'object' && 'isKept' in data ? '@' : bytesOf(data);
+  return { data: sent, want, messages, untilEnd, timeout: timeoutMs };
 }
 
 function connectArguments(
