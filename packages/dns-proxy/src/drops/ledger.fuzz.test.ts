@@ -10,26 +10,28 @@ const seed = 20_261_122;
 const window = 64;
 const position = (event: number): number => (event + 1) * ringRecordBytes;
 
-test('each event once, and the others between are missing, in any order within the window', () => {
+test('each event once, in any order within the window; missing from the start, or what we know of', () => {
   const step = fc.record({ isKnowledge: fc.boolean(), ahead: fc.integer({ min: -100, max: 100 }) });
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 1000 }), fc.array(step), (start, steps) => {
       const ledger = new DropLedger(window);
       const seen = new Set<number>();
-      let base = Infinity;
-      let high = 0;
+      let base = start;
+      let high = start;
+      ledger.begin(position(start - 1), 1);
       for (const { isKnowledge, ahead } of steps) {
-        const event = Math.max(0, Math.max(start, high) + ahead);
+        const event = Math.max(0, high + ahead);
         const isInWindow = event >= high - window;
         if (isKnowledge) ledger.knowOf(position(event));
         else assert.equal(ledger.take(position(event)), isInWindow && !seen.has(event));
         if (!isInWindow) continue;
         if (!isKnowledge) seen.add(event);
-        base = Math.min(base, event);
+        if (isKnowledge) base = Math.min(base, event);
         high = Math.max(high, event + 1);
       }
+      const counted = [...seen].filter((event) => event >= base).length;
       assert.equal(ledger.seen, seen.size);
-      assert.equal(ledger.missing, base === Infinity ? 0 : high - base - seen.size);
+      assert.equal(ledger.missing, high - base - counted);
     }),
     { seed, numRuns: 2000 },
   );
@@ -66,7 +68,25 @@ test('what was made in our life and never told is missing', () => {
     assert.equal(ledger.takeSettled(atMs), count, `at ${atMs}`);
   }
   ledger.take(position(90));
-  assert.equal(ledger.missing, 13, 'the other told of older ones: those after them, too');
+  ledger.take(position(96));
+  assert.equal(ledger.missing, 4, 'of older ones those that come are enough');
+  ledger.knowOf(position(95));
+  assert.equal(ledger.missing, 8, 'but for those that the other refused to tell');
+  ledger.take(position(97));
+  assert.equal(ledger.missing, 7);
+});
+
+test('another ring begins anew', () => {
+  const ledger = new DropLedger(window);
+  ledger.begin(position(-1), 1);
+  ledger.take(position(0));
+  ledger.take(position(9));
+  assert.equal(ledger.missing, 8);
+  ledger.begin(position(4), 2);
+  assert.equal(ledger.missing, 0);
+  assert.equal(ledger.take(position(0)), true, 'of the other ring');
+  ledger.take(position(6));
+  assert.deepEqual([ledger.seen, ledger.missing], [4, 1]);
 });
 
 test('an event behind the end of the ring is refused, and blinds nobody', () => {

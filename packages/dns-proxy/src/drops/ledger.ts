@@ -7,6 +7,9 @@
  * are of one size, so positions number them without gaps. Pure.
  *
  *     0 ....... base ======== seen, or missing ======== high        a bit for each of the last `window`
+ *
+ * Base is where our life began: of what was made before, the other process tells us what the life before
+ * ours had not acknowledged, and the rest is nobody's loss. What the other refused to tell moves it back.
  */
 
 import { dropRecordBytes } from '../store/drop-event.ts';
@@ -33,6 +36,8 @@ export class DropLedger {
   readonly #bits: Uint32Array;
   #base = -1;
   #high = 0;
+  /** Of the events seen, those from base on. */
+  #counted = 0;
   #reported = 0;
   #lowest = Infinity;
   #lowestSinceMs = -Infinity;
@@ -47,14 +52,23 @@ export class DropLedger {
 
   /** Events between the first and the last that we know of, and did not see. */
   get missing(): number {
-    return this.#base === -1 ? 0 : this.#high - this.#base - this.seen;
+    return this.#base === -1 ? 0 : this.#high - this.#base - this.#counted;
   }
 
-  /** Events that ended after `position` are ours to have; of those before, only the ones that come. */
+  /**
+   * Events that ended after `position` are ours to have; of those before, only the ones that come. Another
+   * ring's positions say nothing of those of the last one.
+   */
   begin(position: number, ring: number): void {
     this.ring = ring;
+    this.#bits.fill(0);
     this.#base = numberOf(position) + 1;
     this.#high = this.#base;
+    this.#counted = 0;
+    this.#reported = 0;
+    this.#lowest = Infinity;
+    this.#lowestSinceMs = -Infinity;
+    this.#endSince = 0;
   }
 
   /** Takes the event that ended at `position`. False: it was there, or nobody can tell. */
@@ -67,15 +81,14 @@ export class DropLedger {
       this.tooOld += 1;
       return false;
     }
-    const word = (event % this.#window) >>> 5;
-    const bit = 1 << (event & 31);
-    if (((this.#bits[word] as number) & bit) !== 0) {
+    if (this.#has(event)) {
       this.duplicates += 1;
       return false;
     }
-    this.#bits[word] = (this.#bits[word] as number) | bit;
+    const word = (event % this.#window) >>> 5;
+    this.#bits[word] = (this.#bits[word] as number) | (1 << (event & 31));
     this.seen += 1;
-    this.#lowerBase(event);
+    if (event >= this.#base) this.#counted += 1;
     return true;
   }
 
@@ -129,7 +142,14 @@ export class DropLedger {
   }
 
   #lowerBase(event: number): void {
-    if (event < this.#base) this.#base = event;
+    for (; event < this.#base; this.#base--) {
+      if (this.#has(this.#base - 1)) this.#counted += 1;
+    }
+  }
+
+  /** Of one within the window. */
+  #has(event: number): boolean {
+    return ((this.#bits[(event % this.#window) >>> 5] as number) & (1 << (event & 31))) !== 0;
   }
 }
 

@@ -51,7 +51,7 @@ export interface ExchangeSink {
   cacheReceived(): void;
   /** DNS events that the other could not tell. */
   dnsEventsLost?(count: number): void;
-  /** The other had the drop event of this position to tell, and all those after it. */
+  /** The other could not tell the drop event of this position, nor perhaps some after it. */
   dropsSince?(position: number, ring: number): void;
 }
 

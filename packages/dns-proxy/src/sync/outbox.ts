@@ -10,6 +10,10 @@
  *
  * A batch gets its number when it is first sent and keeps its content until it is acknowledged, so that
  * it can be sent again on another stream.
+ *
+ * A batch says where the drop events began that were refused since the batch before, and must not reach
+ * back to what was acknowledged: a new life of the other process would take for lost what the life before
+ * it had.
  */
 
 import type { FqdnCache } from '@tandem/core/fqdn/cache';
@@ -23,6 +27,12 @@ import { backlogPiecesMax, batchesInFlightMax } from './limits.ts';
 
 export type RecordKind = 'dns' | 'drop';
 
+/** Where a drop event ended, and in which ring. */
+interface DropPlace {
+  readonly position: number;
+  readonly ring: number;
+}
+
 /** Records of one kind, end to end. */
 interface Piece {
   readonly kind: RecordKind;
@@ -30,6 +40,8 @@ interface Piece {
   readonly events: number;
   /** Those among them that teach the name cache. */
   readonly mappings: number;
+  /** The first drop event in it. */
+  readonly since: DropPlace | null;
 }
 
 export interface NumberedBatch extends SyncBatchInit {
@@ -51,6 +63,7 @@ class Pile {
   length = 0;
   #events = 0;
   #mappings = 0;
+  #since: DropPlace | null = null;
 
   constructor(kind: RecordKind, bytesMax: number) {
     this.kind = kind;
@@ -61,7 +74,14 @@ class Pile {
     return this.length + length <= this.#bytes.length;
   }
 
-  add(bytes: Uint8Array, offset: number, length: number, isMapping: boolean): void {
+  add(
+    bytes: Uint8Array,
+    offset: number,
+    length: number,
+    isMapping: boolean,
+    place: DropPlace | null,
+  ): void {
+    this.#since = firstOf(this.#since, place);
     for (let i = 0; i < length; i++) this.#bytes[this.length + i] = bytes[offset + i] as number;
     this.length += length;
     this.#events += 1;
@@ -70,7 +90,14 @@ class Pile {
 
   take(): Piece {
     const bytes = this.#bytes.slice(0, this.length);
-    const piece = { kind: this.kind, bytes, events: this.#events, mappings: this.#mappings };
+    const piece: Piece = {
+      kind: this.kind,
+      bytes,
+      events: this.#events,
+      mappings: this.#mappings,
+      since: this.#since,
+    };
+    this.#since = null;
     this.length = 0;
     this.#events = 0;
     this.#mappings = 0;
@@ -102,9 +129,8 @@ export class Outbox {
   #untoldEvents = 0;
   #untoldMappings = 0;
   #untoldDrops = 0;
-  /** Position of the first drop event since there was none to tell; 0: none. */
-  #dropsSince = 0;
-  #dropsRing = 0;
+  /** The first of #untoldDrops. */
+  #untoldSince: DropPlace | null = null;
   /** Place in the cache where the transfer goes on; 0: none runs. */
   #transferPlace = 0;
   #isPageNext = false;
@@ -152,19 +178,18 @@ export class Outbox {
   /** Takes a copy of a record. `isMapping`: it taught our cache something. */
   add(kind: RecordKind, bytes: Uint8Array, at: number, length: number, isMapping: boolean): void {
     const pile = this.#piles[kind];
-    if (kind === 'drop') this.#noteDrop(bytes, at);
+    const place = kind === 'drop' ? placeOf(bytes, at) : null;
     if (length > this.#pieceBytesMax) {
-      this.#refuse(1, isMapping ? 1 : 0, kind);
+      this.#refuse(1, isMapping ? 1 : 0, kind, place);
       return;
     }
     if (!pile.hasRoom(length)) this.#seal(pile);
-    pile.add(bytes, at, length, isMapping);
+    pile.add(bytes, at, length, isMapping, place);
   }
 
   /** Counts a record that a limit kept from being told. */
   limit(kind: RecordKind, bytes: Uint8Array, at: number): void {
-    if (kind === 'drop') this.#noteDrop(bytes, at);
-    this.#refuse(1, 0, kind);
+    this.#refuse(1, 0, kind, kind === 'drop' ? placeOf(bytes, at) : null);
   }
 
   /** Lets what has gathered go with the next batches, if these are not behind already. */
@@ -195,7 +220,6 @@ export class Outbox {
       this.#sentHere = Math.max(0, this.#sentHere - 1);
       this.#noteTold(batch.dropRecords);
     }
-    if (this.waitingBytes === 0 && this.#untoldDrops === 0) this.#dropsSince = 0;
     this.#ackedSequence = Math.max(this.#ackedSequence, sequence);
     return true;
   }
@@ -213,14 +237,16 @@ export class Outbox {
     if (this.#inFlight.size === this.#inFlight.capacity) return null;
     const content = this.#content(nowSeconds);
     if (content === null) return null;
+    const since = this.#untoldSince;
+    this.#untoldSince = null;
     const batch: NumberedBatch = {
       ...content,
       sequence: ++this.#lastSequence,
       eventsLost: this.#untoldEvents,
       mappingsLost: this.#untoldMappings,
       dropsLost: this.#untoldDrops,
-      dropsSince: this.#dropsSince,
-      dropsRing: this.#dropsRing,
+      dropsSince: since?.position ?? 0,
+      dropsRing: since?.ring ?? 0,
     };
     this.#untoldEvents = 0;
     this.#untoldDrops = 0;
@@ -257,19 +283,13 @@ export class Outbox {
     return { mappings: mappings.map(mappingMessage), cacheEnd: this.#transferPlace === 0 };
   }
 
-  #refuse(events: number, mappings: number, kind: RecordKind): void {
+  #refuse(events: number, mappings: number, kind: RecordKind, since: DropPlace | null): void {
     this.eventsLost += events;
     this.mappingsLost += mappings;
     this.#untoldEvents += events;
     this.#untoldMappings += mappings;
     if (kind === 'drop') this.#untoldDrops += events;
-  }
-
-  #noteDrop(bytes: Uint8Array, at: number): void {
-    if (this.#dropsSince === 0 && lossReasonOf(bytes, at) === null) {
-      this.#dropsSince = positionOf(bytes, at);
-      this.#dropsRing = ringOf(bytes, at);
-    }
+    this.#untoldSince = firstOf(this.#untoldSince, since);
   }
 
   #noteTold(records: Uint8Array | null | undefined): void {
@@ -284,12 +304,26 @@ export class Outbox {
     const lost = this.#backlog.size === this.#backlog.capacity ? this.#backlog.shift() : undefined;
     if (lost !== undefined) {
       this.#backlogBytes -= lost.bytes.length;
-      this.#refuse(lost.events, lost.mappings, lost.kind);
+      this.#refuse(lost.events, lost.mappings, lost.kind, lost.since);
     }
     const piece = pile.take();
     this.#backlogBytes += piece.bytes.length;
     this.#backlog.push(piece);
   }
+}
+
+/** Null: a record of no position, as one that tells of a loss. */
+function placeOf(bytes: Uint8Array, at: number): DropPlace | null {
+  const position = positionOf(bytes, at);
+  if (position === 0 || lossReasonOf(bytes, at) !== null) return null;
+  return { position, ring: ringOf(bytes, at) };
+}
+
+/** The earlier one; of two rings, that of the newer, which has the higher id. */
+function firstOf(a: DropPlace | null, b: DropPlace | null): DropPlace | null {
+  if (a === null || b === null) return a ?? b;
+  if (a.ring !== b.ring) return a.ring > b.ring ? a : b;
+  return a.position <= b.position ? a : b;
 }
 
 function recordBytes(batch: NumberedBatch): number {

@@ -1020,8 +1020,8 @@ export namespace tandem {
             dropsLost: number;
 
             /**
-             * td_event.position of the first drop event that the sender had to tell since it last had none to tell.
-             * From there on, what neither comes nor is seen otherwise is lost. 0: none.
+             * td_event.position of the first of drops_lost. From there on, what neither comes nor is seen otherwise
+             * is lost. 0: none.
              */
             dropsSince: number;
 
@@ -1084,8 +1084,8 @@ export namespace tandem {
                 dropsLost?: (number|null);
 
                 /**
-                 * td_event.position of the first drop event that the sender had to tell since it last had none to tell.
-                 * From there on, what neither comes nor is seen otherwise is lost. 0: none.
+                 * td_event.position of the first of drops_lost. From there on, what neither comes nor is seen otherwise
+                 * is lost. 0: none.
                  */
                 dropsSince?: (number|null);
 
