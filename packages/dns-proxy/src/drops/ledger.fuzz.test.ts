@@ -76,6 +76,18 @@ test('what was made in our life and never told is missing', () => {
   assert.equal(ledger.missing, 7);
 });
 
+test('nothing ended before the first record', () => {
+  const ledger = new DropLedger(window);
+  ledger.take(position(3));
+  for (const before of [0, 1, ringRecordBytes - 1, -ringRecordBytes, Number.NaN]) {
+    ledger.knowOf(before);
+    assert.equal(ledger.take(before), false, `${before}`);
+  }
+  assert.deepEqual([ledger.impossible, ledger.missing, ledger.seen], [10, 0, 1]);
+  ledger.knowOf(position(0));
+  assert.equal(ledger.missing, 3);
+});
+
 test('another ring begins anew', () => {
   const ledger = new DropLedger(window);
   ledger.begin(position(-1), 1);

@@ -24,7 +24,7 @@ export class DropLedger {
   duplicates = 0;
   /** Events older than the window, refused: whether they were seen is not known any more. */
   tooOld = 0;
-  /** Events behind the end of the ring, refused: nobody made them. */
+  /** Events that end behind the ring's end or before its first record, refused: nobody made them. */
   impossible = 0;
   /** Events of another ring, that of another version's programs: taken as they come. */
   foreign = 0;
@@ -73,9 +73,9 @@ export class DropLedger {
 
   /** Takes the event that ended at `position`. False: it was there, or nobody can tell. */
   take(position: number): boolean {
+    if (!this.#isPossible(position)) return false;
     const event = numberOf(position);
     if (event >= this.#high) {
-      if (!this.#isPossible(position)) return false;
       this.#advance(event);
     } else if (event < this.#high - this.#window) {
       this.tooOld += 1;
@@ -94,10 +94,10 @@ export class DropLedger {
 
   /** There was an event that ended at `position`, and what came after it we should have, too. */
   knowOf(position: number): void {
+    if (!this.#isPossible(position)) return;
     const event = numberOf(position);
-    if (event >= this.#high) {
-      if (this.#isPossible(position)) this.#advance(event);
-    } else if (event >= this.#high - this.#window) this.#lowerBase(event);
+    if (event >= this.#high) this.#advance(event);
+    else if (event >= this.#high - this.#window) this.#lowerBase(event);
   }
 
   /**
@@ -120,7 +120,8 @@ export class DropLedger {
   }
 
   #isPossible(position: number): boolean {
-    if (position <= this.lastPosition()) return true;
+    const isKnown = numberOf(position) < this.#high || position <= this.lastPosition();
+    if (isKnown && position >= ringRecordBytes) return true;
     this.impossible += 1;
     return false;
   }
