@@ -134,7 +134,7 @@ export class DnsMember {
     const worker = new Worker(new URL(workerFile('worker'), import.meta.url), {
       workerData,
       // The query path allocates next to nothing.
-      resourceLimits: { maxYoungGenerationSizeMb: 3 },
+      resourceLimits: { maxYoungGenerationSizeMb: 2 },
     });
     worker.on('message', (message: FromWorker) => this.#onMessage(message));
     const failed = new Promise<never>((_, reject) => {
