@@ -100,8 +100,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'names that the backlog lost are not sent with the whole cache',
     file: `${proxy}/sync/outbox.ts`,
-    find: 'this.#refuse(lost.events, lost.mappings, lost.kind);',
-    replace: 'this.#refuse(lost.events, 0, lost.kind);',
+    find: 'this.#refuse(lost.events, lost.mappings, lost.kind, lost.since);',
+    replace: 'this.#refuse(lost.events, 0, lost.kind, lost.since);',
     breaks: [3],
   },
   {
