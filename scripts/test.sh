@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The Tandem Authors
 #
-# Every test. Pure packages first, then what touches the kernel, one file at a time: those share the
-# machine's cores, and latency is part of what they assert. The simulation has a clock of its own, so it runs
-# beside them on what they leave of the CPUs: the scheduler prefers anything else to it.
+# Every test, in groups by what they may share the CPUs with: the packages' beside the simulation, which has a
+# clock of its own and gets what they leave; then those of a node that assert what happens, two at a time,
+# for they mostly wait for silence; then those that assert how fast it happens, each alone.
 set -euo pipefail
 
 tier=quick
@@ -59,15 +59,28 @@ status=0
 "${node_test[@]}" --test-concurrency=2 \
 	'packages/core/src/**/*.test.ts' 'packages/proto/**/*.test.ts' 'packages/runtime/src/**/*.test.ts' ||
 	status=$?
-mapfile -t end_to_end < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' -not -path 'e2e/sim/*' | sort)
 "${node_test[@]}" --test-concurrency=1 \
 	'packages/bpf-loader-node/**/*.test.ts' 'packages/dns-sockets/**/*.test.ts' \
 	'packages/testing/src/**/*.test.ts' 'bpf/tests/**/*.test.ts' \
 	'packages/datapath/src/**/*.test.ts' 'packages/dns-proxy/src/**/*.test.ts' \
-	'packages/agent/src/**/*.test.ts' 'packages/cli/src/**/*.test.ts' "${end_to_end[@]}" ||
+	'packages/agent/src/**/*.test.ts' 'packages/cli/src/**/*.test.ts' ||
 	status=$?
 wait "$simulation" || status=$?
 cat "$simulated"
+
+verdicts=()
+speeds=()
+while read -r file; do
+	case $file in
+	e2e/sim/*) ;;
+	e2e/scenarios/attacks-churn.* | e2e/scenarios/attacks-flood.*) speeds+=("$file") ;;
+	e2e/scenarios/attacks-* | e2e/scenarios/redirect-* | e2e/scenarios/bad-* | e2e/scenarios/cli.* | \
+		e2e/scenarios/names.* | e2e/scenarios/first-path.*) verdicts+=("$file") ;;
+	*) speeds+=("$file") ;;
+	esac
+done < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' | sort)
+"${node_test[@]}" --test-concurrency=2 "${verdicts[@]}" || status=$?
+"${node_test[@]}" --test-concurrency=1 "${speeds[@]}" || status=$?
 
 left=$(comm -13 <(sort <<<"$before") <(footprint | sort))
 if [ -n "$left" ]; then

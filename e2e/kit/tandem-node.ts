@@ -204,12 +204,13 @@ export class TandemNode implements AsyncDisposable {
   }
 
   /**
-   * Until they have started, and the group as the kernel's selector sees it: which members are LIVE and serve
-   * the newest revision.
+   * Until they have started, and are in the group as the kernel's selector sees it: LIVE, and with the newest
+   * revision (`mayLag`: with any).
    */
   async waitForMembers(
     names: readonly ProcessName[],
     timeoutMs: number = startTimeoutMs,
+    { mayLag = false }: { readonly mayLag?: boolean } = {},
   ): Promise<void> {
     await waitFor(
       () => {
@@ -231,7 +232,7 @@ export class TandemNode implements AsyncDisposable {
             member.pid === this.process(name).pid &&
             member.beatAgeMs < 1000 &&
             this.appliedRevision() > 0 &&
-            member.revision >= this.appliedRevision()
+            member.revision >= (mayLag ? 1 : this.appliedRevision())
           );
         });
       },
