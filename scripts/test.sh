@@ -7,12 +7,23 @@
 # for they mostly wait for silence; then those that assert how fast it happens, each alone.
 set -euo pipefail
 
+usage() {
+	cat <<'EOF'
+usage: ./run test [--full [--long]]
+
+  --full  the long tier: more faults, more names, more mutations
+  --long  of those only the files that have a long tier, with their results in docs/results/test-full-DATE.md
+EOF
+}
+
 tier=quick
+is_long=false
 for argument in "$@"; do
 	case "$argument" in
 	--full) tier=full ;;
+	--long) is_long=true ;;
 	-h | --help)
-		echo "usage: ./run test [--full]"
+		usage
 		exit 0
 		;;
 	*)
@@ -21,6 +32,10 @@ for argument in "$@"; do
 		;;
 	esac
 done
+if $is_long && [ $tier != full ]; then
+	echo "test: --long needs --full" >&2
+	exit 2
+fi
 export TANDEM_TEST_TIER=$tier
 
 # What a machine could have of ours to lose track of. Namespaces and pins carry the pid of the test that made
@@ -46,6 +61,29 @@ before=$(footprint)
 bash scripts/check.sh
 
 node_test=(node --conditions=@tandem/source --disable-warning=ExperimentalWarning --test)
+
+if $is_long; then
+	mapfile -t files < <(grep -l TANDEM_TEST_TIER e2e/scenarios/*.test.ts)
+	report=docs/results/test-full-$(date -u +%F).md
+	status=0
+	{
+		echo "# The long tier of the tests, $(date -u +%FT%RZ)"
+		echo
+		echo "- commit $(git describe --always --dirty=' with changes' --abbrev=12), node $(node --version), $(uname -sr), $(nproc) CPUs"
+		echo "- load average before: $(cut -d' ' -f1-3 /proc/loadavg)"
+		echo "- files: ${files[*]##*/}; seeds are in the lines below"
+		echo
+		echo '```'
+	} >"$report"
+	"${node_test[@]}" --test-concurrency=1 "${files[@]}" 2>&1 | tee -a "$report" || status=$?
+	{
+		echo '```'
+		echo
+		echo "Load average after: $(cut -d' ' -f1-3 /proc/loadavg). Exit code $status."
+	} >>"$report"
+	exit "$status"
+fi
+
 simulated=$(mktemp)
 setsid chrt --idle 0 "${node_test[@]}" 'e2e/sim/**/*.test.ts' >"$simulated" 2>&1 &
 simulation=$!
