@@ -66,7 +66,8 @@ export class Names {
   mayBeLearned(address: string): boolean {
     const [a, b, c, d] = address.split('.').map(Number) as [number, number, number, number];
     if (a !== 198 || (b !== 18 && b !== 19)) return false;
-    const number = ((b - 18) << 16) | (c << 8) | d;
-    return number > 0 && (number < this.#next || this.#next > addressesMax);
+    // The first address is that of the number after which they come round again.
+    const number = ((b - 18) << 16) | (c << 8) | d || addressesMax;
+    return number < this.#next;
   }
 }

@@ -174,6 +174,8 @@ describe('names', () => {
     for (const address of ['198.18.0.0', '198.19.255.255', '203.0.113.200', '2001:db8::1']) {
       assert.ok(!names.mayBeLearned(address), address);
     }
+    while (names.take(1000).every(({ address }) => address !== '198.18.0.0'));
+    assert.ok(names.mayBeLearned('198.18.0.0'), 'once the addresses come round again');
   });
 });
 
