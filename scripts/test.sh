@@ -9,19 +9,22 @@ set -euo pipefail
 
 usage() {
 	cat <<'EOF'
-usage: ./run test [--full [--long]]
+usage: ./run test [--full [--long [--only=A,B]]]
 
   --full  the long tier: more faults, more names, more mutations
   --long  of those only the files that have a long tier, with their results in docs/results/test-full-DATE.md
+  --only  of those only these, such as million-names; the results are appended
 EOF
 }
 
 tier=quick
 is_long=false
+only=
 for argument in "$@"; do
 	case "$argument" in
 	--full) tier=full ;;
 	--long) is_long=true ;;
+	--only=*) only=${argument#--only=} ;;
 	-h | --help)
 		usage
 		exit 0
@@ -63,7 +66,11 @@ bash scripts/check.sh
 node_test=(node --conditions=@tandem/source --disable-warning=ExperimentalWarning --test)
 
 if $is_long; then
-	mapfile -t files < <(grep -l TANDEM_TEST_TIER e2e/scenarios/*.test.ts)
+	mapfile -t files < <(grep -l TANDEM_TEST_TIER e2e/scenarios/*.test.ts | grep -E "/(${only//,/|})" || true)
+	if [ ${#files[@]} -eq 0 ]; then
+		echo "test: no file of the long tier is named $only" >&2
+		exit 2
+	fi
 	report=docs/results/test-full-$(date -u +%F).md
 	status=0
 	{
@@ -74,7 +81,7 @@ if $is_long; then
 		echo "- files: ${files[*]##*/}; seeds are in the lines below"
 		echo
 		echo '```'
-	} >"$report"
+	} >>"$report"
 	"${node_test[@]}" --test-concurrency=1 "${files[@]}" 2>&1 | tee -a "$report" || status=$?
 	{
 		echo '```'

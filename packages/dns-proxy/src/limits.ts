@@ -56,10 +56,11 @@ export const evictionBatch = 32;
 /**
  * The first of the runs below: they pass over pairs that were answered again since they were learned, so
  * that names asked all the time are not evicted for being old. The runs after them take what is oldest.
+ * Nearly all: most of what is remembered may be gone already, and what comes then be fresh.
  */
-export const evictionSparingRuns = 4;
+export const evictionSparingRuns = 60;
 /** Runs of the kernel writer that one full quota may cost; most of what is evicted may be gone already. */
-export const evictionRunsMax = 32;
+export const evictionRunsMax = 64;
 /** Entries of the kernel's map that are looked at, and pairs found, when this member remembers too little. */
 export const learnedScanEntries = 32_768;
 export const learnedScanPairs = 4096;

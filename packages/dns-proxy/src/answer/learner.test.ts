@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ReplyView } from '@tandem/core/dns/reply';
-import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
+import { TD_MEMBERS_MAX, tdLearnOp } from '@tandem/datapath/abi.gen';
 import { type KernelMaps, loadKernelMaps } from '../../test/kernel-maps.ts';
 import { address } from '../../test/records.ts';
 import { selectorsOf } from '../admin/kernel-view.ts';
@@ -65,6 +65,14 @@ function isThere(kernel: KernelMaps, text: string): boolean {
   return selectorsOf(kernel.fqdn, address(text), 9).includes(selector);
 }
 
+/** What expired before `seconds`, as the sweeper removes it. */
+function expire({ writer }: KernelMaps, text: string, seconds: number): void {
+  const words = new Uint32Array(address(text).buffer);
+  writer.add(tdLearnOp.EXPIRE, words, 0, 0, seconds, 0, false);
+  writer.run();
+  writer.count = 0;
+}
+
 const fresh = (n: number): string => `198.51.${n >> 8}.${n & 255}`;
 
 test('names asked again and again outlive those asked once, whichever member answers them', () => {
@@ -83,6 +91,22 @@ test('names asked again and again outlive those asked once, whichever member ans
   }
   assert.ok(members[0].count('learnSpared') > 0);
   assert.equal(members[0].count('learnRefusedQuota'), 0);
+});
+
+test('what is remembered of an address that expired does not evict what came for it later', () => {
+  using kernel = loadKernelMaps(quota);
+  const group = { removals: 0 };
+  const members = [0, 1].map((index) => new Member(kernel, index, group)) as [Member, Member];
+  const first = 600;
+  for (let n = 0; n < first; n++) members[0].answer(fresh(n), 1000);
+  // All of it expires and goes; some addresses are answered anew, and the others' places are taken.
+  const later = Array.from({ length: 12 }, (_, i) => fresh(first - 200 - i));
+  for (let n = 0; n < first; n++) expire(kernel, fresh(n), 1100);
+  for (let n = 0; n < quota - later.length; n++) members[1].answer(fresh(1000 + n), 1150);
+  for (const text of later) members[1].answer(text, 1200);
+  members[0].answer(hot[0] as string, 1201);
+  assert.ok(isThere(kernel, hot[0] as string));
+  for (const text of later) assert.ok(isThere(kernel, text), text);
 });
 
 test('when all were answered again, the oldest makes room all the same', () => {
