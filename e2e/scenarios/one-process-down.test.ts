@@ -8,6 +8,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { askDns } from '@tandem/testing/dns-query';
 import { waitForEqualCaches } from '../kit/admin.ts';
 import { startLoad } from '../kit/load.ts';
@@ -21,6 +22,8 @@ import type { ProcessName } from '../kit/tandem-node.ts';
 
 const awaySeconds = process.env['TANDEM_TEST_TIER'] === 'full' ? 60 : 4;
 const rate = 500;
+/** Asked in turn; fewer than the name caches hold of a namespace, so that both must hold the same. */
+const names = 6000;
 let nextName = 10_000;
 
 /** What must hold whoever is alive. */
@@ -65,14 +68,18 @@ for (const [victim, survivor] of [
       await using load = startLoad(node.pod('client').namespace, {
         server: clusterDns4,
         rate,
-        seconds: awaySeconds + 4,
+        seconds: awaySeconds + 6,
         nameFormat: 'n-%u.allowed.test',
         nameStart: 50_000,
+        nameCount: names,
       });
       await tandem.kill(victim);
+      const back = delay(awaySeconds * 1000);
       await checkService(standard);
       await open.exchange({ data: 'y', want: 1 });
       await tandem.waitForMembers([survivor]);
+      await back;
+      await checkService(standard);
       await tandem.startProcess(victim);
       const { sent, lost, rcodes } = await load.result;
       await tandem.waitForMembers(['agent', 'proxy']);
