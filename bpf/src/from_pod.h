@@ -11,17 +11,10 @@
 #ifndef TANDEM_FROM_POD_H
 #define TANDEM_FROM_POD_H
 
-#include <tandem/events.h>
 #include <tandem/mark.h>
 #include <tandem/members.h>
-#include <tandem/parse_frame.h>
+#include <tandem/pod_frame.h>
 #include <tandem/policy.h>
-#include <linux/tcp.h>
-#include <linux/udp.h>
-
-/* A function's answer: 0, or the counter of the reason why the frame is dropped. */
-#define TD_PASS 0
-_Static_assert(TD_COUNT_FORWARDED == TD_PASS, "0 is no reason to drop");
 
 #define TD_ARP_ETHERNET 1
 
@@ -37,16 +30,6 @@ struct arp_ipv4 {
 	__u8 target_mac[6];
 	__u8 target_ip[4];
 };
-
-static __always_inline struct td_endpoint *own_endpoint(struct __sk_buff *skb,
-							const struct td_addr *address)
-{
-	struct td_endpoint *endpoint = bpf_map_lookup_elem(&endpoints, address);
-
-	if (!endpoint || endpoint->veth_ifindex != skb->ifindex)
-		return NULL;
-	return endpoint;
-}
 
 static __always_inline __u32 from_pod_arp(struct __sk_buff *skb, struct packet *p)
 {
@@ -127,21 +110,6 @@ static __always_inline bool is_dns_server(__u32 policy_id, const struct packet *
 		return false;
 	__builtin_memset(&key.server, 0, sizeof(key.server));
 	return bpf_map_lookup_elem(&dns_servers, &key) != NULL;
-}
-
-/* The destination port becomes P; the checksum follows it, also when the device is to complete it. */
-static __always_inline __u32 rewrite_port(struct __sk_buff *skb, const struct packet *p,
-					  __u32 port_offset, __be16 from, __be16 to)
-{
-	__u32 check = p->l4_offset + (p->protocol == IPPROTO_UDP ? offsetof(struct udphdr, check)
-								 : offsetof(struct tcphdr, check));
-	/* UDP over IPv4 may go without a checksum; one that comes out as 0 is sent as 0xffff (RFC 768) */
-	__u64 flags = sizeof(to) | (p->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0);
-
-	if (bpf_l4_csum_replace(skb, check, from, to, flags) ||
-	    bpf_skb_store_bytes(skb, p->l4_offset + port_offset, &to, sizeof(to), 0))
-		return TD_COUNT_DROP_PARSE;
-	return TD_PASS;
 }
 
 /* On a bridge port: up to the bridge itself, not on to a DNS pod behind another port. */
@@ -230,16 +198,11 @@ static __always_inline __u32 from_pod_ip(struct __sk_buff *skb, struct packet *p
 static __always_inline __u32 from_pod_frame(struct __sk_buff *skb, struct packet *p,
 					    __u32 *endpoint_id)
 {
-	const struct ethhdr *ethernet = header_at(skb, 0, sizeof(*ethernet));
-	__be16 type;
+	__be16 type = 0;
+	__u32 reason = frame_type(skb, &type);
 
-	if (skb->vlan_present)
-		return TD_COUNT_DROP_VLAN;
-	if (!ethernet)
-		return TD_COUNT_DROP_PARSE;
-	type = ethernet->h_proto;
-	if (type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD))
-		return TD_COUNT_DROP_VLAN;
+	if (reason)
+		return reason;
 	if (type == bpf_htons(ETH_P_ARP)) {
 		mark_set(skb, 0);
 		return from_pod_arp(skb, p);
@@ -257,22 +220,9 @@ SEC("tcx/ingress")
 int from_pod(struct __sk_buff *skb)
 {
 	struct packet p = {};
-	struct event_facts facts = {
-		.ifindex = skb->ifindex,
-		.direction = TD_EGRESS,
-		.verdict = TD_VERDICT_DENY,
-		.hook = TD_HOOK_FROM_POD,
-	};
-	__u32 endpoint_id = 0;
-	__u32 reason = from_pod_frame(skb, &p, &endpoint_id);
+	struct event_facts facts = { .direction = TD_EGRESS, .hook = TD_HOOK_FROM_POD };
 
-	if (reason == TD_PASS)
-		return TD_TCX_NEXT;
-	count(reason);
-	facts.reason = reason;
-	facts.endpoint_id = endpoint_id;
-	event_emit(&p, &facts);
-	return TD_TCX_DROP;
+	return frame_verdict(skb, &p, from_pod_frame(skb, &p, &facts.endpoint_id), &facts);
 }
 
 #endif /* TANDEM_FROM_POD_H */

@@ -10,7 +10,8 @@
 #ifndef TANDEM_TO_POD_H
 #define TANDEM_TO_POD_H
 
-#include "from_pod.h"
+#include <tandem/mark.h>
+#include <tandem/pod_frame.h>
 
 /* Reply of the shared socket: the port, also in the first fragment of a reply over the MTU. */
 static __always_inline __u32 restore_port(struct __sk_buff *skb, const struct packet *p)
@@ -53,16 +54,11 @@ static __always_inline __u32 to_pod_ip(struct __sk_buff *skb, struct packet *p, 
 static __always_inline __u32 to_pod_frame(struct __sk_buff *skb, struct packet *p,
 					  __u32 *endpoint_id)
 {
-	const struct ethhdr *ethernet = header_at(skb, 0, sizeof(*ethernet));
-	__be16 type;
+	__be16 type = 0;
+	__u32 reason = frame_type(skb, &type);
 
-	if (skb->vlan_present)
-		return TD_COUNT_DROP_VLAN;
-	if (!ethernet)
-		return TD_COUNT_DROP_PARSE;
-	type = ethernet->h_proto;
-	if (type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD))
-		return TD_COUNT_DROP_VLAN;
+	if (reason)
+		return reason;
 	if (type == bpf_htons(ETH_P_ARP))
 		return TD_PASS;
 	if (type == bpf_htons(ETH_P_IP))
@@ -78,22 +74,9 @@ SEC("tcx/egress")
 int to_pod(struct __sk_buff *skb)
 {
 	struct packet p = {};
-	struct event_facts facts = {
-		.ifindex = skb->ifindex,
-		.direction = TD_INGRESS,
-		.verdict = TD_VERDICT_DENY,
-		.hook = TD_HOOK_TO_POD,
-	};
-	__u32 endpoint_id = 0;
-	__u32 reason = to_pod_frame(skb, &p, &endpoint_id);
+	struct event_facts facts = { .direction = TD_INGRESS, .hook = TD_HOOK_TO_POD };
 
-	if (reason == TD_PASS)
-		return TD_TCX_NEXT;
-	count(reason);
-	facts.reason = reason;
-	facts.endpoint_id = endpoint_id;
-	event_emit(&p, &facts);
-	return TD_TCX_DROP;
+	return frame_verdict(skb, &p, to_pod_frame(skb, &p, &facts.endpoint_id), &facts);
 }
 
 #endif /* TANDEM_TO_POD_H */

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The Tandem Authors */
+/* What both programs on a pod's veth do with a frame: its kind, whose it is, its ports, its end. */
+#ifndef TANDEM_POD_FRAME_H
+#define TANDEM_POD_FRAME_H
+
+#include <tandem/events.h>
+#include <tandem/parse_frame.h>
+#include <linux/tcp.h>
+#include <linux/udp.h>
+
+/* A function's answer: 0, or the counter of the reason why the frame is dropped. */
+#define TD_PASS 0
+_Static_assert(TD_COUNT_FORWARDED == TD_PASS, "0 is no reason to drop");
+
+/* The ethertype, of a frame without VLAN tags: nobody here judges what is behind one. */
+static __always_inline __u32 frame_type(struct __sk_buff *skb, __be16 *type)
+{
+	const struct ethhdr *ethernet = header_at(skb, 0, sizeof(*ethernet));
+
+	if (skb->vlan_present)
+		return TD_COUNT_DROP_VLAN;
+	if (!ethernet)
+		return TD_COUNT_DROP_PARSE;
+	*type = ethernet->h_proto;
+	if (*type == bpf_htons(ETH_P_8021Q) || *type == bpf_htons(ETH_P_8021AD))
+		return TD_COUNT_DROP_VLAN;
+	return TD_PASS;
+}
+
+/* The endpoint with this address, if it is the one behind this veth. */
+static __always_inline struct td_endpoint *own_endpoint(struct __sk_buff *skb,
+							const struct td_addr *address)
+{
+	struct td_endpoint *endpoint = bpf_map_lookup_elem(&endpoints, address);
+
+	if (!endpoint || endpoint->veth_ifindex != skb->ifindex)
+		return NULL;
+	return endpoint;
+}
+
+/* A port becomes another; the checksum follows it, also when the device is to complete it. */
+static __always_inline __u32 rewrite_port(struct __sk_buff *skb, const struct packet *p,
+					  __u32 port_offset, __be16 from, __be16 to)
+{
+	__u32 check = p->l4_offset + (p->protocol == IPPROTO_UDP ? offsetof(struct udphdr, check)
+								 : offsetof(struct tcphdr, check));
+	/* UDP over IPv4 may go without a checksum; one that comes out as 0 is sent as 0xffff (RFC 768) */
+	__u64 flags = sizeof(to) | (p->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0);
+
+	if (bpf_l4_csum_replace(skb, check, from, to, flags) ||
+	    bpf_skb_store_bytes(skb, p->l4_offset + port_offset, &to, sizeof(to), 0))
+		return TD_COUNT_DROP_PARSE;
+	return TD_PASS;
+}
+
+/* The program's verdict. A drop is counted and told: `facts` say where and, where known, whose it is. */
+static __always_inline int frame_verdict(struct __sk_buff *skb, const struct packet *p, __u32 reason,
+					 struct event_facts *facts)
+{
+	if (reason == TD_PASS)
+		return TD_TCX_NEXT;
+	count(reason);
+	facts->reason = reason;
+	facts->verdict = TD_VERDICT_DENY;
+	facts->ifindex = skb->ifindex;
+	event_emit(p, facts);
+	return TD_TCX_DROP;
+}
+
+#endif /* TANDEM_POD_FRAME_H */
