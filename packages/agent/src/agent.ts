@@ -10,9 +10,9 @@ import { mkdirSync } from 'node:fs';
 import { pinPaths } from '@tandem/datapath/paths';
 import { makeDirectories } from '@tandem/datapath/pins';
 import { isLoaded, planTakeover } from '@tandem/datapath/schema';
-import { agentMember, markOf, peerSocketPath, snapshotPath } from '@tandem/dns-proxy/config';
+import { agentMember, snapshotPath } from '@tandem/dns-proxy/config';
 import { DnsMember } from '@tandem/dns-proxy/dns-member';
-import { logIndexTaken, logPeer } from '@tandem/dns-proxy/peer/log';
+import { memberOptions } from '@tandem/dns-proxy/member-process';
 import { type SnapshotStart, startFromSnapshot } from '@tandem/dns-proxy/snapshot-start';
 import type { Component } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
@@ -33,23 +33,12 @@ export class Agent implements Component {
     this.#config = config;
     this.#log = log;
     this.#member = new DnsMember({
-      pinRoot: config.bpffsDir,
+      ...memberOptions(config, log),
       member: agentMember,
       role: agentRole,
-      port: config.port,
-      mark: markOf(config),
-      ownerUid: config.proxyUid,
-      peerPath: peerSocketPath(config),
-      denial: config.denial,
-      graceSeconds: config.fqdnGraceSeconds,
-      ttlSecondsMin: config.ttlSecondsMin,
-      queriesPerSecond: config.queriesPerSecond,
-      drainTimeoutMs: config.drainTimeout,
       keepsTables: true,
       onEvent: (bytes, at, length) => this.#control?.onDnsEvent(bytes, at, length),
       onFailure,
-      onPeer: (event, index) => logPeer(log, event, index),
-      onIndexTaken: (path) => logIndexTaken(log, path),
     });
   }
 

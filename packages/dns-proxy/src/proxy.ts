@@ -12,10 +12,10 @@ import { memberAbi } from '@tandem/datapath/schema';
 import type { Component } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
 import type { TandemError } from '@tandem/runtime/tandem-error';
-import { type MemberConfig, markOf, peerSocketPath, proxyMember, snapshotPath } from './config.ts';
+import { type MemberConfig, proxyMember, snapshotPath } from './config.ts';
 import { DnsMember } from './dns-member.ts';
 import { pinPollMs } from './limits.ts';
-import { logIndexTaken, logPeer } from './peer/log.ts';
+import { memberOptions } from './member-process.ts';
 import type { ProxyServices } from './proxy-services.ts';
 import { startFromSnapshot } from './snapshot-start.ts';
 import { collectStartGarbage } from './start-garbage.ts';
@@ -33,22 +33,11 @@ export class DnsProxy implements Component {
     this.#config = config;
     this.#log = log;
     this.member = new DnsMember({
-      pinRoot: config.bpffsDir,
+      ...memberOptions(config, log),
       member: proxyMember,
       role: proxyRole,
-      port: config.port,
-      mark: markOf(config),
-      ownerUid: config.proxyUid,
-      peerPath: peerSocketPath(config),
-      denial: config.denial,
-      graceSeconds: config.fqdnGraceSeconds,
-      ttlSecondsMin: config.ttlSecondsMin,
-      queriesPerSecond: config.queriesPerSecond,
-      drainTimeoutMs: config.drainTimeout,
       onEvent: (bytes, at, length) => this.#services?.onDnsEvent(bytes, at, length),
       onFailure,
-      onPeer: (event, index) => logPeer(log, event, index),
-      onIndexTaken: (path) => logIndexTaken(log, path),
     });
   }
 

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** A process with a member of the group: the agent's and the DNS proxy's begin and end alike. */
+
+import { type ConfigSpec, loadConfig, systemSources } from '@tandem/runtime/config';
+import { helpText } from '@tandem/runtime/config-text';
+import { type Component, exitCodes, Lifecycle } from '@tandem/runtime/lifecycle';
+import { createLogger, type Logger } from '@tandem/runtime/log';
+import type { TandemError } from '@tandem/runtime/tandem-error';
+import { type MemberConfig, markOf, peerSocketPath } from './config.ts';
+import type { DnsMemberOptions } from './dns-member.ts';
+import { logIndexTaken, logPeer } from './peer/log.ts';
+import { version } from './version.ts';
+
+/** A start may have to wait for the end of another process with the same index, however long it takes. */
+const startTimeoutMs = 2 ** 31 - 1;
+/** What a stop may take beside the drain, ms. */
+const stopMarginMs = 5000;
+
+/**
+ * Runs the component that `create` makes of the configuration until it is told to stop. Returns the exit
+ * code: of `exitCodes`, or 2 when the configuration is wrong, each fault said in a line of its own.
+ */
+export async function runMember<Config extends MemberConfig>(
+  spec: ConfigSpec<Config>,
+  create: (config: Config, log: Logger, onFailure: (error: TandemError) => void) => Component,
+): Promise<number> {
+  const { program } = spec;
+  const loaded = loadConfig(spec, systemSources());
+  if (loaded.kind === 'help') {
+    process.stdout.write(helpText(spec));
+    return exitCodes.ok;
+  }
+  if (loaded.kind === 'version') {
+    process.stdout.write(`${version}\n`);
+    return exitCodes.ok;
+  }
+  if (loaded.kind === 'error') {
+    for (const error of loaded.errors) process.stderr.write(`${program}: ${error}\n`);
+    return 2;
+  }
+  const { config, warnings } = loaded;
+  const log = createLogger({ program, level: config.logLevel, format: config.logFormat });
+  for (const warning of warnings) log.warn(warning);
+  const stopTimeoutMs = config.drainTimeout + stopMarginMs;
+  const lifecycle = new Lifecycle({ log, startTimeoutMs, stopTimeoutMs });
+  lifecycle.add(
+    create(config, log, (error) => {
+      // The other member and the kernel go on; a worker in an unknown state must not.
+      log.error('DNS worker failed', { error });
+      process.exit(exitCodes.bug);
+    }),
+  );
+  return lifecycle.run();
+}
+
+type OwnOptions = 'member' | 'role' | 'keepsTables' | 'onEvent' | 'onFailure';
+
+/** What a member is told by the configuration that both processes have. */
+export function memberOptions(
+  config: MemberConfig,
+  log: Logger,
+): Omit<DnsMemberOptions, OwnOptions> {
+  return {
+    pinRoot: config.bpffsDir,
+    port: config.port,
+    mark: markOf(config),
+    ownerUid: config.proxyUid,
+    peerPath: peerSocketPath(config),
+    denial: config.denial,
+    graceSeconds: config.fqdnGraceSeconds,
+    ttlSecondsMin: config.ttlSecondsMin,
+    queriesPerSecond: config.queriesPerSecond,
+    drainTimeoutMs: config.drainTimeout,
+    onPeer: (event, index) => logPeer(log, event, index),
+    onIndexTaken: (path) => logIndexTaken(log, path),
+  };
+}
