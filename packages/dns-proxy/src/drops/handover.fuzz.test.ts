@@ -10,12 +10,13 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import type { Datapath } from '@tandem/datapath/datapath';
-import { SyncMessage, type SyncMessageInit } from '@tandem/proto/gen/messages';
+import { SyncMessage } from '@tandem/proto/gen/messages';
 import type { Clock } from '@tandem/runtime/system-clock';
 import * as fc from 'fast-check';
 import { loadKernelMaps } from '../../test/kernel-maps.ts';
+import { QueuedPort } from '../../test/queued-port.ts';
 import { smallStore } from '../../test/small-store.ts';
-import { Exchange, type ExchangePort } from '../sync/exchange.ts';
+import { Exchange } from '../sync/exchange.ts';
 import { ringRecordBytes } from './ledger.ts';
 import { dropLeaseStaleMs, missingSettleMs } from './limits.ts';
 import { lossReasonOf, positionOf } from './loss-record.ts';
@@ -36,27 +37,13 @@ const clock: Clock = {
   wallMs: () => nowMs,
 };
 
-class Port implements ExchangePort {
-  readonly queue: Uint8Array[] = [];
-  readonly isWritable = true;
-
-  send(message: SyncMessageInit): boolean {
-    this.queue.push(SyncMessage.encode(message));
-    return true;
-  }
-
-  close(): void {
-    this.queue.length = 0;
-  }
-}
-
 /** A life of a process. */
 class Life {
   readonly store: ReturnType<typeof smallStore> = smallStore();
   readonly exchange: Exchange;
   readonly reader: DropReader;
   readonly shown = new Set<number>();
-  port = new Port();
+  port = new QueuedPort();
 
   constructor(member: number) {
     const { store } = this;
@@ -132,7 +119,7 @@ class World {
   open(): void {
     this.close();
     this.#isOpen = true;
-    for (const life of this.#lives) life.port = new Port();
+    for (const life of this.#lives) life.port = new QueuedPort();
     for (const { exchange, port } of this.#lives) exchange.open(port);
   }
 

@@ -10,31 +10,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { tdEvent } from '@tandem/datapath/abi.gen';
-import { SyncMessage, type SyncMessageInit } from '@tandem/proto/gen/messages';
+import { SyncMessage } from '@tandem/proto/gen/messages';
 import * as fc from 'fast-check';
+import { QueuedPort } from '../../test/queued-port.ts';
 import { dropRecord } from '../../test/records.ts';
 import { smallStore } from '../../test/small-store.ts';
 import { ringRecordBytes } from '../drops/ledger.ts';
 import { positionOf } from '../drops/loss-record.ts';
-import { Exchange, type ExchangePort } from './exchange.ts';
+import { Exchange } from './exchange.ts';
 
 const seed = 20_261_121;
 const limits = { backlogPiecesMax: 3, batchesInFlightMax: 2, pieceBytesMax: 400 } as const;
 const positionAfter = (event: number): number => (event + 1) * ringRecordBytes;
-
-class Port implements ExchangePort {
-  readonly queue: Uint8Array[] = [];
-  readonly isWritable = true;
-
-  send(message: SyncMessageInit): boolean {
-    this.queue.push(SyncMessage.encode(message));
-    return true;
-  }
-
-  close(): void {
-    this.queue.length = 0;
-  }
-}
 
 type Store = ReturnType<typeof smallStore>;
 
@@ -51,7 +38,7 @@ class World {
   made = 0;
   #lives = 0;
   #nowMs = 0;
-  #ports: readonly [Port, Port] | null = null;
+  #ports: readonly [QueuedPort, QueuedPort] | null = null;
 
   constructor() {
     const store = smallStore();
@@ -102,7 +89,7 @@ class World {
 
   open(): void {
     this.end();
-    this.#ports = [new Port(), new Port()];
+    this.#ports = [new QueuedPort(), new QueuedPort()];
     this.sender.open(this.#ports[0]);
     this.receiver.open(this.#ports[1]);
   }
