@@ -82,7 +82,7 @@ if $is_long; then
 		echo
 		echo '```'
 	} >>"$report"
-	"${node_test[@]}" --test-concurrency=1 "${files[@]}" 2>&1 | tee -a "$report" || status=$?
+	"${node_test[@]}" --test-concurrency=1 "${files[@]}" 2>&1 | sed -u "s#file://##g; s#$PWD/##g" | tee -a "$report" || status=$?
 	{
 		echo '```'
 		echo
