@@ -74,6 +74,19 @@ export async function listFqdn(tandem: TandemNode, name: ProcessName): Promise<s
   return entries.sort();
 }
 
+/** A counter of the process's metrics, summed over its labels. */
+export async function counterOf(
+  tandem: TandemNode,
+  name: ProcessName,
+  counter: string,
+): Promise<number> {
+  using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
+  const { text } = await client.unary(AdminService.getMetrics, {});
+  const lines = text.split('\n').filter((line) => /^[^ {]*/.exec(line)?.[0] === counter);
+  if (lines.length === 0) throw new Error(`${name} has no counter ${counter}`);
+  return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
+}
+
 /** Waits until both processes know the same names; returns how many. */
 export async function waitForEqualCaches(tandem: TandemNode, timeoutMs: number): Promise<number> {
   return waitFor(

@@ -5,7 +5,8 @@
 
 import assert from 'node:assert/strict';
 import { encodeQuestion } from '@tandem/testing/dns-query';
-import type { Pod } from '@tandem/testing/netns';
+import type { Namespace } from '@tandem/testing/namespace';
+import type { Pod, TestNode } from '@tandem/testing/netns';
 import { buildPacket } from '@tandem/testing/packet';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
 import type { Capture, Probe } from '@tandem/testing/probe';
@@ -83,6 +84,20 @@ export function goOn(error: unknown): null {
 export function frameOf(pod: Pod, packet: PacketSpec): Uint8Array {
   const ethernet = { source: pod.mac, destination: pod.gatewayMac, ...packet.ethernet };
   return buildPacket({ ...packet, ethernet });
+}
+
+/** Ethernet addresses of a frame from a namespace beyond an uplink to the node. */
+export async function uplinkMacs(
+  node: TestNode,
+  from: Namespace,
+  uplink: string,
+): Promise<{ source: string; destination: string }> {
+  const mac = async (of: Namespace, name: string): Promise<string> => {
+    const [link] = (await of.ipJson(['link', 'show', name])) as { address: string }[];
+    assert.ok(link !== undefined);
+    return link.address;
+  };
+  return { source: await mac(from, 'eth0'), destination: await mac(node.node, uplink) };
 }
 
 /** The pod's address of the same family as `other`. */

@@ -21,6 +21,7 @@ import {
   frameOf,
   queryPacket,
   silenceMs,
+  uplinkMacs,
 } from '../kit/attack.ts';
 import { networkPolicy } from '../kit/objects.ts';
 import {
@@ -152,7 +153,7 @@ describe("a local pod's source from outside", () => {
       for (const protocol of ['udp', 'tcp'] as const) {
         test(`${name}, ${named(family)}, ${protocol}`, async () => {
           const probe = node.own(Probe.start(namespace));
-          const macs = await uplinkMacs(namespace, uplinks[name as 'remote' | 'upstream']);
+          const macs = await uplinkMacs(node, namespace, uplinks[name as 'remote' | 'upstream']);
           const packet = fromClient(addressOf(serverPod, family), protocol);
           const send = (): Promise<void> => probe.frame(buildPacket({ ...packet, ethernet: macs }));
           await assertDropped({ tandem, reason: 'drop_unverified', at: atServer, send });
@@ -243,7 +244,7 @@ describe('an ICMP error that quotes a flow', () => {
     test(`${family}: from who was spoken to it arrives`, async () => {
       const flow = await client.associate({ to: remote, port: 80, data: 'x', want: 1 });
       await using atClient = await client.capture({ contains: token });
-      const macs = await uplinkMacs(node.upstream, plan.upstreamUplink);
+      const macs = await uplinkMacs(node, node.upstream, plan.upstreamUplink);
       const nodeAddress = isIpv6 ? plan.nodeUpstream6 : plan.nodeUpstream4;
       const sourcePort = flow.opened.localPort;
       const error: PacketSpec = {
@@ -285,16 +286,3 @@ describe('an ICMP error that quotes a flow', () => {
     });
   }
 });
-
-/** Ethernet addresses from a namespace beyond an uplink to the node. */
-async function uplinkMacs(
-  namespace: typeof node.remote,
-  uplink: string,
-): Promise<{ source: string; destination: string }> {
-  const mac = async (of: typeof node.remote, name: string): Promise<string> => {
-    const [link] = (await of.ipJson(['link', 'show', name])) as { address: string }[];
-    assert.ok(link !== undefined);
-    return link.address;
-  };
-  return { source: await mac(namespace, 'eth0'), destination: await mac(node.node, uplink) };
-}

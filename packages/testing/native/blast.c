@@ -11,7 +11,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum { BLAST_TICK_NS = 1000000, BLAST_BURST_MAX = 4096 };
+enum { BLAST_TICK_NS = 1000000, BLAST_BURST_MAX = 4096, BLAST_FIELDS_MAX = 4 };
 
 struct blast {
 	struct watch watch; /* a timer */
@@ -20,6 +20,9 @@ struct blast {
 	uint8_t *bytes;
 	size_t length;
 	long counter_at; /* offset of a 32-bit counter in the payload, big endian, or -1 */
+	size_t field_at[BLAST_FIELDS_MAX]; /* offsets of 16-bit fields that are random in each */
+	size_t fields;
+	uint64_t random; /* state, never 0 */
 	uint64_t count, rate, sent, failed, started_ns;
 	int last_error;
 };
@@ -33,12 +36,27 @@ static void on_close(struct watch *watch)
 	free(blast->bytes);
 }
 
+/* xorshift64: what a forger who knows nothing would put there, and the same in each run. */
+static void fill_fields(struct blast *blast)
+{
+	for (size_t i = 0; i < blast->fields; i++) {
+		uint16_t value;
+
+		blast->random ^= blast->random << 13;
+		blast->random ^= blast->random >> 7;
+		blast->random ^= blast->random << 17;
+		value = (uint16_t)(blast->random >> 32);
+		memcpy(blast->bytes + blast->field_at[i], &value, sizeof(value));
+	}
+}
+
 static void send_one(struct blast *blast)
 {
 	uint32_t number = htonl((uint32_t)(blast->sent + blast->failed));
 
 	if (blast->counter_at >= 0)
 		memcpy(blast->bytes + blast->counter_at, &number, sizeof(number));
+	fill_fields(blast);
 	if (sendto(blast->socket, blast->bytes, blast->length, 0,
 		   (struct sockaddr *)&blast->peer.storage, blast->peer.length) >= 0) {
 		blast->sent++;
@@ -93,7 +111,22 @@ static int open_target(const struct request *request, struct address *peer)
 	return fd;
 }
 
-/* blast (to= port= | interface=) data= counterAt= count= rate= : rate 0 is as fast as possible */
+/* "OFFSET,OFFSET": false when one is no offset, does not fit, or they are too many. */
+static bool parse_fields(const char *text, size_t length, struct blast *blast)
+{
+	while (*text != '\0') {
+		char *end;
+		unsigned long at = strtoul(text, &end, 10);
+
+		if (end == text || length < 2 || at > length - 2 || blast->fields == BLAST_FIELDS_MAX)
+			return false;
+		blast->field_at[blast->fields++] = at;
+		text = *end == ',' ? end + 1 : end;
+	}
+	return true;
+}
+
+/* blast (to= port= | interface=) data= counterAt= randomAt= seed= count= rate= : rate 0 is as fast as possible */
 void op_blast(const struct request *request)
 {
 	struct itimerspec tick = { .it_interval.tv_nsec = BLAST_TICK_NS,
@@ -130,6 +163,12 @@ void op_blast(const struct request *request)
 	blast->counter_at = counter_at;
 	blast->count = (uint64_t)arg_number(request, "count", 1);
 	blast->rate = (uint64_t)arg_number(request, "rate", 0);
+	blast->random = (uint64_t)arg_number(request, "seed", 1);
+	if (blast->random == 0 || !parse_fields(arg_text(request, "randomAt", ""), length, blast)) {
+		answer_error(request->id, EINVAL, "seed or randomAt");
+		watch_close(&blast->watch);
+		return;
+	}
 	blast->started_ns = now_ns();
 	timerfd_settime(timer, 0, &tick, NULL);
 }

@@ -123,6 +123,10 @@ interface BlastAmount {
   readonly rate?: number;
   /** Offset in `data` where each datagram's number goes, 4 bytes big endian. */
   readonly counterAt?: number;
+  /** Offsets of 16-bit fields in `data`, at most 4, that are random in each datagram. */
+  readonly randomAt?: readonly number[];
+  /** Of what is random, not 0; default 1. */
+  readonly seed?: number;
 }
 
 export type BlastOptions = BlastAmount &

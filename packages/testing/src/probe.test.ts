@@ -145,9 +145,31 @@ describe('blasts', () => {
     assert.equal((await a.blast({ ...blast, counterAt: 0 })).sent, 1);
     const noRoom = { name: 'ProbeError', code: 'EINVAL', message: /no room for the counter/ };
     await assert.rejects(a.blast({ ...blast, counterAt: 1 }), noRoom);
+    for (const randomAt of [[3], [0, 0, 0, 0, 0], [-1]]) {
+      await assert.rejects(a.blast({ ...blast, randomAt }), fails('EINVAL'));
+    }
     const frames = { interface: 'eth9', data: new Uint8Array(60), count: 1 };
     await assert.rejects(a.blast(frames), fails('ENODEV'));
   });
+});
+
+test('a blast of frames with random fields', async () => {
+  await using capture = await b.capture({ contains: 'random fields' });
+  const frame = buildPacket({
+    ethernet: { source: podA.mac, destination: podA.gatewayMac },
+    ip: { source: addressA, destination: addressB },
+    udp: { sourcePort: 1111, destinationPort: 2222 },
+    payload: 'random fields: ........',
+  });
+  const at = frame.length - 8;
+  const blast = { interface: 'eth0', data: frame, randomAt: [at + 2, at + 6], count: 8, seed: 7 };
+  await a.blast(blast);
+  await waitFor(async () => (await capture.captured()).matched === 8, { what: '8 frames' });
+  const tails = (await capture.captured()).frames.map(({ bytes }) =>
+    Buffer.from(bytes.subarray(-8)).toString('latin1'),
+  );
+  for (const tail of tails) assert.match(tail, /^\.\.[^]{2}\.\.[^]{2}$/);
+  assert.equal(new Set(tails).size, 8, 'each has its own');
 });
 
 describe('raw packets', () => {

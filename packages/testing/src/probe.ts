@@ -133,13 +133,15 @@ export class Probe implements AsyncDisposable {
 
   /** Many datagrams or frames at a rate per second (0: as fast as possible). */
   async blast(options: BlastOptions): Promise<{ sent: number; failed: number; elapsedUs: number }> {
-    const { data, count, rate = 0, counterAt = -1 } = options;
+    const { data, count, rate = 0, counterAt = -1, randomAt = [], seed = 1 } = options;
     const target =
       'interface' in options
         ? { interface: options.interface }
         : { ...socketArguments(options), to: options.to, port: options.port };
-    const args = { ...target, data: bytesOf(data), count, rate, counterAt };
-    const answer = await this.#process.request('blast', args);
+    const answer = await this.#process.request('blast', {
+      ...target,
+      ...{ data: bytesOf(data), count, rate, counterAt, randomAt: randomAt.join(','), seed },
+    });
     const [sent, failed] = [answer.number('sent'), answer.number('failed')];
     return { sent, failed, elapsedUs: answer.number('elapsedUs') };
   }
