@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ownPrefix } from '@tandem/testing/namespace';
 import type { TestNode } from '@tandem/testing/netns';
+import { keepAwake } from './awake.ts';
 import { journalCost } from './journal-cost.ts';
 import { type LoadSettings, measure, type Sample } from './load-run.ts';
 import { packetCosts } from './packet-cost.ts';
@@ -164,6 +165,7 @@ async function run(options: Options, date: string): Promise<void> {
     writeFileSync(namesFile, Array.from({ length: namesCount }, (_, i) => nameOf(i)).join('\n'));
     const subjects = await startSubjects(specs, nodes);
     loads.push(oneMinuteLoad());
+    await using _awake = await keepAwake();
     measured = await measureAll(subjects, rounds, { seconds, rate, namesFile });
   } finally {
     for (const node of nodes) await node[Symbol.asyncDispose]();

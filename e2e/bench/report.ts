@@ -203,6 +203,7 @@ export function factLines(facts: RunFacts): string[] {
     `commit ${commit()}, node ${process.version}, Linux ${release()}, ${cpus().length} x ${cpus()[0]?.model.trim()}`,
     `medians of ${rounds} interleaved rounds, ${seconds} s at ${rate} queries a second and ${seconds} s saturated each`,
     `load average ${load}: load, upstream and subject run on the same CPUs, and so may others`,
+    'a loop of the class SCHED_IDLE keeps each CPU awake: no wake-up waits for the host of a virtual machine',
   ];
 }
 
