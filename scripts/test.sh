@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The Tandem Authors
 #
-# Every test, in groups by what they may share the CPUs with: the packages' beside the simulation, which has a
-# clock of its own and gets what they leave; then those of a node that assert what happens, two at a time,
-# for they mostly wait for silence; then those that assert how fast it happens, each alone.
+# Every test, in groups by what they may share the CPUs with: the packages' and then those of a node that assert
+# what happens, two at a time, for they mostly wait; beside both the simulation, which has a clock of its own
+# and gets what they leave; then those that assert how fast it happens, each alone.
 set -euo pipefail
 
 usage() {
@@ -110,8 +110,6 @@ status=0
 	'packages/datapath/src/**/*.test.ts' 'packages/dns-proxy/src/**/*.test.ts' \
 	'packages/agent/src/**/*.test.ts' 'packages/cli/src/**/*.test.ts' ||
 	status=$?
-wait "$simulation" || status=$?
-cat "$simulated"
 
 verdicts=()
 speeds=()
@@ -120,11 +118,14 @@ while read -r file; do
 	e2e/sim/*) ;;
 	e2e/scenarios/attacks-churn.* | e2e/scenarios/attacks-flood.*) speeds+=("$file") ;;
 	e2e/scenarios/attacks-* | e2e/scenarios/redirect-* | e2e/scenarios/bad-* | e2e/scenarios/cli.* | \
-		e2e/scenarios/names.* | e2e/scenarios/first-path.*) verdicts+=("$file") ;;
+		e2e/scenarios/names.* | e2e/scenarios/first-path.* | e2e/scenarios/disk-full.* | \
+		e2e/scenarios/flows-absence.* | e2e/scenarios/restart-alone.*) verdicts+=("$file") ;;
 	*) speeds+=("$file") ;;
 	esac
 done < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' | sort)
 "${node_test[@]}" --test-concurrency=2 "${verdicts[@]}" || status=$?
+wait "$simulation" || status=$?
+cat "$simulated"
 "${node_test[@]}" --test-concurrency=1 "${speeds[@]}" || status=$?
 
 left=$(comm -13 <(sort <<<"$before") <(footprint | sort))
