@@ -220,11 +220,9 @@ export class Learner {
       // What is remembered may be gone already: after the first time larger steps pass over it.
       const count = runs === 0 ? Math.max(end - from, evictionBatch) : learnBatchMax;
       if (runs > 0) this.#findMore(namespaceId);
-      const attempted = this.#evict(
-        namespaceId,
-        sparing > 0 ? Math.min(count, sparing) : count,
-        sparing > 0,
-      );
+      const isSparing = sparing > 0;
+      const most = isSparing ? Math.min(count, sparing) : count;
+      const attempted = this.#evict(namespaceId, most, isSparing);
       sparing = Math.max(0, sparing - attempted);
       runs += 1;
       const isLast = attempted === 0 || runs >= evictionRunsMax;
