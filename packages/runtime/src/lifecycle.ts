@@ -13,11 +13,12 @@ import { TandemError } from './tandem-error.ts';
 export const startTimeoutMs = 30_000;
 export const stopTimeoutMs = 10_000;
 
-/** Exit codes of `run`. */
+/** Exit codes of the processes: of `run`, and `usage` of who calls it, when the configuration is wrong. */
 export const exitCodes = {
   ok: 0,
   startFailed: 1,
-  stopIncomplete: 2,
+  usage: 2,
+  stopIncomplete: 3,
   bug: 70,
   killed: 130,
 } as const;

@@ -19,8 +19,7 @@ import { strict as assert } from 'node:assert';
 
 /** Int32 indexes of the control words; the two positions sit on cache lines of their own. */
 const writePositionIndex = 0;
-const readerWaitsIndex = 1;
-const refusedIndex = 2;
+const refusedIndex = 1;
 const readPositionIndex = 16;
 const controlBytes = 128;
 
@@ -109,10 +108,6 @@ export class SharedRingWriter {
     this.#reservedOffset = -1;
     this.#position = (this.#reservedPosition + recordBytes(length)) >>> 0;
     Atomics.store(this.#words, writePositionIndex, this.#position | 0);
-    if (Atomics.load(this.#words, readerWaitsIndex) !== 0) {
-      Atomics.store(this.#words, readerWaitsIndex, 0);
-      Atomics.notify(this.#words, writePositionIndex, 1);
-    }
     return true;
   }
 
@@ -194,20 +189,6 @@ export class SharedRingReader {
       count++;
     }
     return count;
-  }
-
-  /**
-   * Resolves true as soon as there is a record, false after `timeoutMs`. Does not keep the process alive.
-   * One wait at a time.
-   */
-  async wait(timeoutMs: number): Promise<boolean> {
-    const seen = this.#position | 0;
-    Atomics.store(this.#words, readerWaitsIndex, 1);
-    // A record published before the line above is seen by this call's own comparison, a later one notifies.
-    const wait = Atomics.waitAsync(this.#words, writePositionIndex, seen, timeoutMs);
-    if (wait.async) await wait.value;
-    Atomics.store(this.#words, readerWaitsIndex, 0);
-    return this.usedBytes !== 0;
   }
 
   #free(count: number): void {
