@@ -63,7 +63,11 @@ before=$(footprint)
 
 bash scripts/check.sh
 
-node_test=(node --conditions=@tandem/source --disable-warning=ExperimentalWarning --test)
+# A group that hangs is ended, and says what it was at: far above what any takes, or the long tier.
+group_timeout=20m
+[ $tier = quick ] || group_timeout=6h
+node_test=(timeout --kill-after=10 "$group_timeout"
+	node --conditions=@tandem/source --disable-warning=ExperimentalWarning --test)
 
 if $is_long; then
 	mapfile -t files < <(grep -l TANDEM_TEST_TIER e2e/scenarios/*.test.ts | grep -E "/(${only//,/|})" || true)
