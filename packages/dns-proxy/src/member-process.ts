@@ -20,7 +20,7 @@ const stopMarginMs = 5000;
 
 /**
  * Runs the component that `create` makes of the configuration until it is told to stop. Returns the exit
- * code: of `exitCodes`, or 2 when the configuration is wrong, each fault said in a line of its own.
+ * code. What is wrong with the configuration is said on stderr, a line for each fault.
  */
 export async function runMember<Config extends MemberConfig>(
   spec: ConfigSpec<Config>,
@@ -38,7 +38,7 @@ export async function runMember<Config extends MemberConfig>(
   }
   if (loaded.kind === 'error') {
     for (const error of loaded.errors) process.stderr.write(`${program}: ${error}\n`);
-    return 2;
+    return exitCodes.usage;
   }
   const { config, warnings } = loaded;
   const log = createLogger({ program, level: config.logLevel, format: config.logFormat });
