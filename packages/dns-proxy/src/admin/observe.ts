@@ -36,7 +36,7 @@ export class Observer {
   /** Where an observer that does not follow ends. */
   readonly #end: number;
   /** The past events that were asked for, by time, and how many of them were looked at. */
-  readonly #past: readonly number[];
+  readonly #past: readonly PastEvent[];
   #pastLooked = 0;
   #unsubscribe: (() => void) | null = null;
   #isScheduled = false;
@@ -51,7 +51,7 @@ export class Observer {
     const oldestUs = sinceS === 0 ? -Infinity : (options.clock.boottimeSeconds() - sinceS) * 1e6;
     this.#past = pastEvents(options, oldestUs);
     this.#link = new StreamLink(call);
-    this.#cursor = new EventCursor(store.events, store.events.next);
+    this.#cursor = new EventCursor(store.events);
     this.#end = request.follow ? Infinity : store.events.next;
     this.#link.onDrain = () => this.#pump();
     const stop = (): void => this.#stop();
@@ -68,9 +68,9 @@ export class Observer {
     for (let looked = 0; looked < observeStepEvents; looked++) {
       if (this.#isOver || !this.#link.isWritable) return;
       if (this.#pastLooked < this.#past.length) {
-        const event = this.#past[this.#pastLooked++] as number;
+        const { event, count } = this.#past[this.#pastLooked++] as PastEvent;
         if (event >= store.events.first) this.#send(event);
-        else this.#lost += 1;
+        else this.#lost += count;
         continue;
       }
       if (!cursor.next() || cursor.event >= this.#end) {
@@ -117,18 +117,26 @@ export class Observer {
  * The past events that were asked for, none older than `oldestUs`, by time: those of the other process
  * come late, after its absence much later, and their order is not their age.
  */
-function pastEvents({ store, filter, call }: ObserverOptions, oldestUs: number): readonly number[] {
+interface PastEvent {
+  readonly event: number;
+  readonly timeUs: number;
+  /** How many events it stands for. */
+  readonly count: number;
+}
+
+function pastEvents({ store, filter, call }: ObserverOptions, oldestUs: number): PastEvent[] {
   const { events } = store;
   const { last, sinceS } = call.request;
   if (last === 0 && sinceS === 0) return [];
-  const past: { readonly event: number; readonly timeUs: number }[] = [];
+  const past: PastEvent[] = [];
   for (let event = events.first; event < events.next; event++) {
     if (!filter.matches(events, event)) continue;
     const at = timeUs(store, event);
-    if (at >= oldestUs) past.push({ event, timeUs: at });
+    if (at < oldestUs) continue;
+    past.push({ event, timeUs: at, count: events.sumBefore(event + 1) - events.sumBefore(event) });
   }
   past.sort((left, right) => left.timeUs - right.timeUs);
-  return past.slice(last === 0 ? 0 : -last).map(({ event }) => event);
+  return past.slice(last === 0 ? 0 : -last);
 }
 
 /** Boottime, microseconds. */

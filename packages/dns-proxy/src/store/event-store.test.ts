@@ -4,7 +4,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { array, assert as check, integer, property } from 'fast-check';
-import { EventCursor, EventStore, eventKindDns, eventKindDrop } from './event-store.ts';
+import {
+  EventCursor,
+  EventStore,
+  eventKindDns,
+  eventKindDrop,
+  eventKindLoss,
+} from './event-store.ts';
 
 const seed = 20_261_121;
 
@@ -52,7 +58,7 @@ test('as much is kept as the limits allow', () => {
 
 test('a slow reader is told how many it missed', () => {
   const store = new EventStore({ eventsMax: 8, bytesMax: 1024 });
-  const cursor = new EventCursor(store, store.next);
+  const cursor = new EventCursor(store);
   assert.equal(cursor.next(), false);
   for (let i = 0; i < 20; i++) store.append(eventKindDns, record(8, i), 0, 8);
   const seen: number[] = [];
@@ -60,6 +66,36 @@ test('a slow reader is told how many it missed', () => {
   assert.deepEqual(seen, [12, 13, 14, 15, 16, 17, 18, 19]);
   assert.equal(cursor.takeLost(), 12);
   assert.equal(cursor.takeLost(), 0);
+});
+
+test('what is overwritten counts for as many events as it stood for', () => {
+  const counts = array(integer({ min: 1, max: 5000 }), { minLength: 1, maxLength: 60 });
+  const reads = array(integer({ min: 0, max: 12 }), { minLength: 60, maxLength: 60 });
+  check(
+    property(counts, reads, (all, readAfter) => {
+      const store = new EventStore({ eventsMax: 8, bytesMax: 1024 });
+      store.append(eventKindDns, record(8, 0), 0, 8, 77);
+      const cursor = new EventCursor(store);
+      let told = 0;
+      let lost = 0;
+      const read = (most: number): void => {
+        for (let i = 0; i < most && cursor.next(); i++) {
+          lost += cursor.takeLost();
+          told += all[cursor.event - 1] as number;
+        }
+      };
+      all.forEach((count, i) => {
+        store.append(eventKindLoss, record(8, i), 0, 8, count);
+        read(readAfter[i] as number);
+      });
+      read(Infinity);
+      assert.equal(
+        told + lost,
+        all.reduce((sum, count) => sum + count, 0),
+      );
+    }),
+    { seed, numRuns: 300 },
+  );
 });
 
 test('readers are woken: soon after one event, at once after many', async () => {

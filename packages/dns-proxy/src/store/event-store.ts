@@ -4,7 +4,8 @@
 /**
  * The last events of the node, as the binary records that they came in. An event costs a copy of its
  * bytes and nothing else: no object, no decoding. Whoever wants to see events holds a position here and
- * is told what was overwritten before it got there, so that an observer has no queue of its own.
+ * is told what was overwritten before it got there, so that an observer has no queue of its own. A record
+ * that tells of lost events stands for as many: overwritten, it is not one that was missed.
  *
  *     bytes:  | record | record |  ...  | record | free | record | ...      records never wrap
  *                                        ^ newest         ^ oldest
@@ -34,10 +35,13 @@ export class EventStore {
   readonly #offsets: Uint32Array;
   readonly #lengths: Uint32Array;
   readonly #kinds: Uint8Array;
+  /** How many events those before the record stand for. */
+  readonly #sums: Float64Array;
   readonly #capacity: number;
   readonly #observers = new Set<() => void>();
   #first = 0;
   #next = 0;
+  #sum = 0;
   /** Slots of the oldest event and of the one that comes. */
   #head = 0;
   #tail = 0;
@@ -51,6 +55,7 @@ export class EventStore {
     this.#offsets = new Uint32Array(this.#capacity);
     this.#lengths = new Uint32Array(this.#capacity);
     this.#kinds = new Uint8Array(this.#capacity);
+    this.#sums = new Float64Array(this.#capacity);
   }
 
   /** Number of the oldest event that is kept; `next` when there is none. */
@@ -67,8 +72,8 @@ export class EventStore {
     return this.#observers.size;
   }
 
-  /** Keeps a copy of the record; the oldest make room. */
-  append(kind: number, bytes: Uint8Array, offset: number, length: number): void {
+  /** Keeps a copy of the record, which stands for `count` events; the oldest make room. */
+  append(kind: number, bytes: Uint8Array, offset: number, length: number, count = 1): void {
     const room = (length + alignBytes - 1) & -alignBytes;
     if (room > this.bytes.length) {
       this.oversized += 1;
@@ -82,6 +87,8 @@ export class EventStore {
     this.#offsets[slot] = at;
     this.#lengths[slot] = length;
     this.#kinds[slot] = kind;
+    this.#sums[slot] = this.#sum;
+    this.#sum += count;
     this.#tail = slot + 1 === this.#capacity ? 0 : slot + 1;
     this.#write = at + room;
     this.#next += 1;
@@ -99,6 +106,11 @@ export class EventStore {
 
   kindOf(event: number): number {
     return this.#kinds[event % this.#capacity] as number;
+  }
+
+  /** How many events those before this one, from `first` up to `next` itself, stand for. */
+  sumBefore(event: number): number {
+    return event === this.#next ? this.#sum : (this.#sums[event % this.#capacity] as number);
   }
 
   /** Calls `wake` soon after events came. Returns how to end it. */
@@ -154,7 +166,7 @@ export class EventStore {
   }
 }
 
-/** One reader's place in a store. */
+/** One reader's place in a store: after all that came so far. */
 export class EventCursor {
   readonly store: EventStore;
   /** Events overwritten before they were read, since `takeLost`. */
@@ -162,22 +174,25 @@ export class EventCursor {
   /** The event that `next` came to. */
   event = -1;
   #position: number;
+  /** What the events before the position stand for. */
+  #sum: number;
 
-  /** Begins with event `from`, or the oldest that is kept. */
-  constructor(store: EventStore, from: number) {
+  constructor(store: EventStore) {
     this.store = store;
-    this.#position = Math.max(from, store.first);
+    this.#position = store.next;
+    this.#sum = store.sumBefore(store.next);
   }
 
   /** Moves to the next event. False: none yet. */
   next(): boolean {
     const { first, next } = this.store;
+    if (this.#position >= next) return false;
     if (this.#position < first) {
-      this.#lost += first - this.#position;
+      this.#lost += this.store.sumBefore(first) - this.#sum;
       this.#position = first;
     }
-    if (this.#position >= next) return false;
     this.event = this.#position++;
+    this.#sum = this.store.sumBefore(this.#position);
     return true;
   }
 

@@ -10,7 +10,7 @@ import { FqdnCache, type FqdnCacheOptions } from '@tandem/core/fqdn/cache';
 import { joinInto, type FqdnMapping as NameMapping } from '@tandem/core/fqdn/merge';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { DropLedger } from '../drops/ledger.ts';
-import { encodeLoss, lossReasonOf, positionOf, ringOf } from '../drops/loss-record.ts';
+import { decodeLoss, encodeLoss, lossReasonOf, positionOf, ringOf } from '../drops/loss-record.ts';
 import type { ExchangeSink } from '../sync/exchange.ts';
 import { NameFeed, timeUsOf } from './dns-records.ts';
 import { EndpointNames } from './endpoint-names.ts';
@@ -72,8 +72,10 @@ export class NodeStore implements ExchangeSink {
 
   /** One td_event, of the ring or the other process. False: it was there already. */
   dropRecord(bytes: Uint8Array, at: number, length: number): boolean {
-    if (lossReasonOf(bytes, at) !== null) {
-      this.events.append(eventKindLoss, bytes, at, length);
+    const lossReason = lossReasonOf(bytes, at);
+    if (lossReason !== null) {
+      const { count } = decodeLoss(bytes, at, lossReason);
+      this.events.append(eventKindLoss, bytes, at, length, count);
       return true;
     }
     const position = positionOf(bytes, at);
@@ -101,7 +103,7 @@ export class NodeStore implements ExchangeSink {
     this.notTold += count;
     const timeNs = systemClock.boottimeSeconds() * 1e9;
     const record = encodeLoss({ timeNs, reason: 'not-told', count });
-    this.events.append(eventKindLoss, record, 0, record.length);
+    this.events.append(eventKindLoss, record, 0, record.length, count);
   }
 
   mapping(mapping: NameMapping): void {
