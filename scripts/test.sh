@@ -66,7 +66,7 @@ bash scripts/check.sh
 # A group that hangs is ended, and says what it was at: far above what any takes, or the long tier.
 group_timeout=20m
 [ $tier = quick ] || group_timeout=6h
-node_test=(timeout --kill-after=10 "$group_timeout"
+node_test=(timeout --foreground --kill-after=10 "$group_timeout"
 	node --conditions=@tandem/source --disable-warning=ExperimentalWarning --test)
 
 if $is_long; then
