@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The Tandem Authors
 #
-# Every test, in groups by what they may share the CPUs with: the packages' and then those of a node that assert
-# what happens, two at a time, for they mostly wait; beside both the simulation, which has a clock of its own
-# and gets what they leave; then those that assert how fast it happens, each alone.
+# Every test, in groups by what they may share the CPUs with: the packages' beside the simulation, which has a
+# clock of its own and gets what they leave; then those of a node that assert what happens, two at a time,
+# for they mostly wait; then those that assert how fast it happens, each alone.
 set -euo pipefail
 
 usage() {
@@ -114,6 +114,8 @@ status=0
 	'packages/datapath/src/**/*.test.ts' 'packages/dns-proxy/src/**/*.test.ts' \
 	'packages/agent/src/**/*.test.ts' 'packages/cli/src/**/*.test.ts' ||
 	status=$?
+wait "$simulation" || status=$?
+cat "$simulated"
 
 verdicts=()
 speeds=()
@@ -128,8 +130,6 @@ while read -r file; do
 	esac
 done < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' | sort)
 "${node_test[@]}" --test-concurrency=2 "${verdicts[@]}" || status=$?
-wait "$simulation" || status=$?
-cat "$simulated"
 "${node_test[@]}" --test-concurrency=1 "${speeds[@]}" || status=$?
 
 left=$(comm -13 <(sort <<<"$before") <(footprint | sort))

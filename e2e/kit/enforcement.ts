@@ -30,10 +30,11 @@ export interface DeniedTraffic {
   readonly forwarded: number;
 }
 
-/** Denied traffic of the client pod for `seconds`. */
+/** Denied traffic of the client pod for `seconds`, or until `signal` if that comes earlier. */
 export async function deniedTraffic(
   { node }: StandardNode,
   seconds: number,
+  signal?: AbortSignal,
 ): Promise<DeniedTraffic> {
   const pod = node.pod('client');
   await using stack = new AsyncDisposableStack();
@@ -50,18 +51,22 @@ export async function deniedTraffic(
       timeoutMs: 3000,
     }),
   );
-  const streams = deniedAddresses.map((to) =>
-    own(pod.namespace).blast({
-      interface: 'eth0',
-      data: synTo(pod, to),
-      count: seconds * synRate,
-      rate: synRate,
-    }),
-  );
-  const sent = await Promise.all(streams);
+  const streams = deniedAddresses.map(async (to) => {
+    const probe = own(pod.namespace);
+    const second = { interface: 'eth0', data: synTo(pod, to), count: synRate, rate: synRate };
+    let sent = 0;
+    for (let i = 0; i < seconds; i++) {
+      if (signal?.aborted) break;
+      // oxlint-disable-next-line no-await-in-loop -- one second after the other
+      sent += (await probe.blast(second)).sent;
+    }
+    return sent;
+  });
+  const syns = await Promise.all(streams);
+  load.end();
   const queries = await load.result;
   return {
-    syns: sent.reduce((sum, each) => sum + each.sent, 0),
+    syns: syns.reduce((sum, sent) => sum + sent, 0),
     arrived: (await atUpstream.captured()).matched,
     queries,
     forwarded: (await atDns.captured()).matched,

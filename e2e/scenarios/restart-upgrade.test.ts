@@ -26,7 +26,9 @@ import type { ProcessName } from '../kit/tandem-node.ts';
 
 type Version = 1 | 2;
 const endpointBytes = { 1: 52, 2: 64 } as const;
-const trafficSeconds = 40;
+/** More than all steps take. */
+const trafficSeconds = 300;
+const isOver = new AbortController();
 
 let standard: StandardNode;
 let next: string;
@@ -42,7 +44,7 @@ before(async () => {
   next = await buildNextVersion(tandem.directory);
   const known = await askDns(client, { server: clusterDns4, name: 'n-1.allowed.test' });
   open = await client.connect({ to: known.addresses[0] ?? '', port: 80, data: 'x', want: 1 });
-  traffic = deniedTraffic(standard, trafficSeconds);
+  traffic = deniedTraffic(standard, trafficSeconds, isOver.signal);
   traffic.catch(() => undefined);
 });
 
@@ -173,6 +175,7 @@ test('the proxy goes back, and both come again', async () => {
 });
 
 test('nothing denied passed meanwhile', async () => {
+  isOver.abort();
   assertNothingPassed(await traffic);
 });
 
