@@ -60,15 +60,15 @@ export class LearnedScan {
   }
 
   /**
-   * Puts the older half of what is found before everything that the queue has of the namespace. Nothing
-   * happens when this second's scans are spent.
+   * Puts the older half of what is found before everything that the queue has of the namespace. Returns
+   * how many pairs that were; 0, and nothing happens, when this second's scans are spent.
    */
-  refill(queue: LearnedQueue, namespaceId: number, nowSeconds: number): void {
+  refill(queue: LearnedQueue, namespaceId: number, nowSeconds: number): number {
     if (nowSeconds !== this.#second) {
       this.#second = nowSeconds;
       this.#scans = 0;
     }
-    if (this.#scans === learnedScansPerSecondMax) return;
+    if (this.#scans === learnedScansPerSecondMax) return 0;
     this.#scans += 1;
     this.#count = 0;
     for (let looked = 0; looked < learnedScanEntries && this.#count < this.#pairsMax; ) {
@@ -81,10 +81,13 @@ export class LearnedScan {
     const found = this.#found;
     const order = Array.from({ length: this.#count }, (_, i) => i * 6);
     order.sort((a, b) => (found[a + 5] as number) - (found[b + 5] as number));
+    let added = 0;
     for (let i = ((this.#count + 1) >> 1) - 1; i >= 0; i--) {
       const at = order[i] as number;
-      queue.unshift(namespaceId, found, at, found[at + 4] as number, found[at + 5] as number);
+      const [selector, expires] = [found[at + 4] as number, found[at + 5] as number];
+      if (queue.unshift(namespaceId, found, at, selector, expires)) added += 1;
     }
+    return added;
   }
 
   /** Returns how many entries were looked at, at least 1. */
