@@ -71,10 +71,13 @@ export class LearnedScan {
     if (this.#scans === learnedScansPerSecondMax) return 0;
     this.#scans += 1;
     this.#count = 0;
+    // Begun in the middle, it goes on from the start: a few pairs at the end of a walk would pass for all
+    // that the namespace has. A second end: all was looked at.
+    let ends = this.#cursor === null ? 1 : 2;
     for (let looked = 0; looked < learnedScanEntries && this.#count < this.#pairsMax; ) {
       looked += this.#step(namespaceId);
-      // One walk is enough: a second one would find the same.
-      if (this.#cursor === null) break;
+      if (this.#cursor === null) ends -= 1;
+      if (ends === 0) break;
     }
     if (this.#foundOf.size >= learnedScanNamespaces) this.#foundOf.clear();
     this.#foundOf.set(namespaceId, this.#count);
