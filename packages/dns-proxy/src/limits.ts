@@ -54,12 +54,12 @@ export const learnedQueueMax = 131_072;
 /** Evicted at once when a namespace's quota is full. */
 export const evictionBatch = 32;
 /**
- * The first of the runs below go through what is remembered, oldest first, and pass over pairs that were
- * answered again since: so names asked all the time are not evicted for being old. Where they free
- * nothing, the runs after them take what the kernel's map has that is old. Each pair passed over is gone
- * or was answered again, so what a pod can make them cost it has paid for with answers.
+ * The first of the runs below: they pass over pairs that were answered again since they were learned, so
+ * that names asked all the time are not evicted for being old. The runs after them take what is oldest.
+ * Nearly all: most of what is remembered may be gone already, and what comes then be fresh. Each pair
+ * passed over was answered again before, so what a pod can make them cost it has paid for with answers.
  */
-export const evictionRememberedRuns = 60;
+export const evictionSparingRuns = 60;
 /** Runs of the kernel writer that one full quota may cost; most of what is evicted may be gone already. */
 export const evictionRunsMax = 64;
 /** Entries of the kernel's map that are looked at, and pairs found, when this member remembers too little. */

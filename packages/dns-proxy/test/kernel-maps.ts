@@ -13,7 +13,7 @@ import { encodeConfig, markConfig } from '@tandem/datapath/config';
 import { KernelWriter } from '../src/answer/kernel-writer.ts';
 
 const directory = fileURLToPath(new URL('../../../bpf', import.meta.url));
-const fqdnEntriesDefault = 4096;
+const fqdnEntries = 4096;
 
 export interface KernelMaps extends Disposable {
   readonly fqdn: BpfMap;
@@ -24,10 +24,7 @@ export interface KernelMaps extends Disposable {
   readonly writer: KernelWriter;
 }
 
-export function loadKernelMaps(
-  quota: number = fqdnEntriesDefault,
-  fqdnEntries: number = fqdnEntriesDefault,
-): KernelMaps {
+export function loadKernelMaps(quota: number = fqdnEntries): KernelMaps {
   execFileSync('make', ['-s', 'all'], { cwd: directory });
   const object = BpfObject.open(`${directory}/build/tandem.bpf.o`);
   const mark = markConfig(0x3000);

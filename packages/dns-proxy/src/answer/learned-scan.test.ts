@@ -53,18 +53,6 @@ test('finds the older half of one namespace, the soonest to expire first', () =>
   assert.ok(scan.isNeeded(queue, 1), 'the queue has run empty');
 });
 
-test('finds as much wherever in the map the one before ended', () => {
-  using kernel = loadKernelMaps();
-  learn(kernel, 2000);
-  const pairsMax = 600;
-  const scan = new LearnedScan(kernel.fqdn, pairsMax, 100);
-  for (let second = 50; second < 70; second++) {
-    const queue = new LearnedQueue();
-    assert.equal(scan.refill(queue, 1, second), pairsMax / 2);
-    assert.ok(!scan.isNeeded(queue, 1));
-  }
-});
-
 test('goes before what the queue has, which is younger', () => {
   using kernel = loadKernelMaps();
   learn(kernel, 8);

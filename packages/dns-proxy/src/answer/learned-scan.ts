@@ -60,37 +60,31 @@ export class LearnedScan {
   }
 
   /**
-   * Puts the older half of what is found before everything that the queue has of the namespace. Returns
-   * how many pairs that were; 0, and nothing happens, when this second's scans are spent.
+   * Puts the older half of what is found before everything that the queue has of the namespace. Nothing
+   * happens when this second's scans are spent.
    */
-  refill(queue: LearnedQueue, namespaceId: number, nowSeconds: number): number {
+  refill(queue: LearnedQueue, namespaceId: number, nowSeconds: number): void {
     if (nowSeconds !== this.#second) {
       this.#second = nowSeconds;
       this.#scans = 0;
     }
-    if (this.#scans === learnedScansPerSecondMax) return 0;
+    if (this.#scans === learnedScansPerSecondMax) return;
     this.#scans += 1;
     this.#count = 0;
-    // Begun in the middle, it goes on from the start: a few pairs at the end of a walk would pass for all
-    // that the namespace has. A second end: all was looked at.
-    let ends = this.#cursor === null ? 1 : 2;
     for (let looked = 0; looked < learnedScanEntries && this.#count < this.#pairsMax; ) {
       looked += this.#step(namespaceId);
-      if (this.#cursor === null) ends -= 1;
-      if (ends === 0) break;
+      // One walk is enough: a second one would find the same.
+      if (this.#cursor === null) break;
     }
     if (this.#foundOf.size >= learnedScanNamespaces) this.#foundOf.clear();
     this.#foundOf.set(namespaceId, this.#count);
     const found = this.#found;
     const order = Array.from({ length: this.#count }, (_, i) => i * 6);
     order.sort((a, b) => (found[a + 5] as number) - (found[b + 5] as number));
-    let added = 0;
     for (let i = ((this.#count + 1) >> 1) - 1; i >= 0; i--) {
       const at = order[i] as number;
-      const [selector, expires] = [found[at + 4] as number, found[at + 5] as number];
-      if (queue.unshift(namespaceId, found, at, selector, expires)) added += 1;
+      queue.unshift(namespaceId, found, at, found[at + 4] as number, found[at + 5] as number);
     }
-    return added;
   }
 
   /** Returns how many entries were looked at, at least 1. */

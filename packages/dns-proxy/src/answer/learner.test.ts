@@ -109,26 +109,6 @@ test('what is remembered of an address that expired does not evict what came for
   for (const text of later) assert.ok(isThere(kernel, text), text);
 });
 
-test('thousands of pairs that are gone do not lead to what came for the next ones', () => {
-  const large = 10_000;
-  using kernel = loadKernelMaps(large, 2 * large);
-  const group = { removals: 0 };
-  const members = [0, 1].map((index) => new Member(kernel, index, group)) as [Member, Member];
-  const first = large + 200;
-  for (let n = 0; n < first; n++) members[0].answer(fresh(n), 1000);
-  for (let n = 0; n < first; n++) expire(kernel, fresh(n), 1100);
-  // Among them those where the runs through what is remembered end, wherever that is.
-  const later = Array.from({ length: 4000 }, (_, i) => fresh(4500 + i));
-  for (let n = 0; n < large - later.length; n++) members[1].answer(fresh(20_000 + n), 1150);
-  for (const text of later) members[1].answer(text, 1200);
-  members[0].answer(hot[0] as string, 1201);
-  assert.ok(isThere(kernel, hot[0] as string));
-  assert.deepEqual(
-    later.filter((text) => !isThere(kernel, text)),
-    [],
-  );
-});
-
 test('when all were answered again, the oldest makes room all the same', () => {
   using kernel = loadKernelMaps(quota);
   const member = new Member(kernel, TD_MEMBERS_MAX - 1, { removals: 0 });

@@ -14,8 +14,8 @@ import { counter } from '../counters.ts';
 import type { GroupMember } from '../group.ts';
 import {
   evictionBatch,
-  evictionRememberedRuns,
   evictionRunsMax,
+  evictionSparingRuns,
   extensionGraceShare,
   ttlSecondsMax,
 } from '../limits.ts';
@@ -212,17 +212,11 @@ export class Learner {
   #replace(namespaceId: number, from: number, to: number): void {
     let runs = 0;
     let end = to;
-    let isScanned = false;
     this.#findMore(namespaceId);
     // What is spared goes to the end of the queue: it must not be met there again.
     let sparing = this.#queue.lengthOf(namespaceId);
     while (from < end) {
-      if (!isScanned && (runs >= evictionRememberedRuns || sparing === 0)) {
-        // What is remembered is gone or was answered again: the kernel knows what is old. With no scan
-        // left in this second the oldest that is remembered goes, whatever became of it.
-        isScanned = true;
-        sparing = this.#scan.refill(this.#queue, namespaceId, this.#nowSeconds);
-      }
+      if (runs === evictionSparingRuns) sparing = 0;
       // What is remembered may be gone already: after the first time larger steps pass over it.
       const count = runs === 0 ? Math.max(end - from, evictionBatch) : learnBatchMax;
       if (runs > 0) this.#findMore(namespaceId);
