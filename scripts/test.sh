@@ -42,15 +42,20 @@ fi
 export TANDEM_TEST_TIER=$tier
 
 # What a machine could have of ours to lose track of. Namespaces and pins carry the pid of the test that made
-# them, in base 36: those of living tests, another checkout's perhaps, are not left behind.
+# them, most in base 36: those of living tests, another checkout's perhaps, are not left behind.
 footprint() {
 	local name pid
 	{
 		ip netns list | cut -d' ' -f1
-		find /sys/fs/bpf -maxdepth 1 -name 'td*' -printf '%f\n'
+		find /sys/fs/bpf -maxdepth 1 -printf '%f\n'
 	} | while read -r name; do
-		[[ $name =~ ^td([0-9a-z]+)- ]] || continue
-		pid=$((36#${BASH_REMATCH[1]}))
+		if [[ $name =~ ^td([0-9a-z]+)- ]]; then
+			pid=$((36#${BASH_REMATCH[1]}))
+		elif [[ $name =~ ^tandem-loader-test-([0-9]+)- ]]; then
+			pid=${BASH_REMATCH[1]}
+		else
+			continue
+		fi
 		kill -0 "$pid" 2>/dev/null || echo "$name"
 	done
 	ip -4 rule show
