@@ -57,7 +57,7 @@ export const evictionBatch = 32;
  * The first of the runs below: they pass over pairs that were answered again since they were learned, so
  * that names asked all the time are not evicted for being old. The runs after them take what is oldest.
  * Nearly all: most of what is remembered may be gone already, and what comes then be fresh. Each pair
- * passed over was answered again before, so what a pod can make them cost it has paid for with answers.
+ * passed over is gone or was answered again, so what a pod can make them cost it has paid for with answers.
  */
 export const evictionSparingRuns = 60;
 /** Runs of the kernel writer that one full quota may cost; most of what is evicted may be gone already. */

@@ -5,7 +5,7 @@
  * The last events of the node, as the binary records that they came in. An event costs a copy of its
  * bytes and nothing else: no object, no decoding. Whoever wants to see events holds a position here and
  * is told what was overwritten before it got there, so that an observer has no queue of its own. A record
- * that tells of lost events stands for as many: overwritten, it is not one that was missed.
+ * that tells of lost events stands for as many, also when it was overwritten itself.
  *
  *     bytes:  | record | record |  ...  | record | free | record | ...      records never wrap
  *                                        ^ newest         ^ oldest
