@@ -25,6 +25,7 @@ function validSnapshot(): PolicySnapshotInit {
     policies: [{ id: 9, servers: [{ server: address16, protocol: 17, ruleSetId: 4 }] }],
     trustedServers: [address16],
     neverLearn: [{ address: address16, bits: 128 }],
+    backendDigests: [{ address: address16, digest: 0xffff_ffff }],
     compiledMatcher: new Uint8Array(1000).fill(7),
   };
 }
@@ -38,6 +39,25 @@ test('a snapshot survives the trip', () => {
   assert.equal(decoded.value.endpoints[0]?.pod, 'web');
   assert.equal(decoded.value.selectors[0]?.policyId, 0);
   assert.equal(decoded.value.compiledMatcher.length, 1000);
+  assert.equal(decoded.value.backendDigests[0]?.digest, 0xffff_ffff);
+});
+
+test('a snapshot of a writer that knows no backend digests is read', () => {
+  const { backendDigests: _absent, ...older } = validSnapshot();
+  const encoded = encodePolicySnapshot(older);
+  assert.ok(encoded.ok);
+  const decoded = decodePolicySnapshot(encoded.value);
+  assert.ok(decoded.ok);
+  assert.deepEqual([decoded.value.revision, decoded.value.backendDigests], [3, []]);
+});
+
+test('a field of a newer writer is passed over', () => {
+  const encoded = encodePolicySnapshot(validSnapshot());
+  assert.ok(encoded.ok);
+  const field31 = Uint8Array.of(0xfa, 0x01, 0x03, 1, 2, 3);
+  const decoded = decodePolicySnapshot(Buffer.concat([encoded.value, field31]));
+  assert.ok(decoded.ok);
+  assert.equal(decoded.value.revision, 3);
 });
 
 test('bytes that are none are refused', () => {
@@ -84,6 +104,7 @@ const broken: readonly (readonly [string, PolicySnapshotInit, RegExp])[] = [
   ],
   ['trusted server', { trustedServers: [new Uint8Array(4)] }, /trusted_servers\[0\]/],
   ['prefix address', { neverLearn: [{ bits: 8 }] }, /never_learn\[0\]\.address/],
+  ['backend address', { backendDigests: [{ digest: 1 }] }, /backend_digests\[0\]\.address/],
   ['prefix length', { neverLearn: [{ address: address16, bits: 129 }] }, /bits is 129/],
 ];
 

@@ -104,5 +104,8 @@ function addressListError(snapshot: PolicySnapshot): string | null {
     if (prefix.address.length !== addressBytes) return `never_learn[${index}].address`;
     if (prefix.bits > addressBits) return `never_learn[${index}].bits is ${prefix.bits}`;
   }
+  for (const [index, backends] of snapshot.backendDigests.entries()) {
+    if (backends.address.length !== addressBytes) return `backend_digests[${index}].address`;
+  }
   return null;
 }

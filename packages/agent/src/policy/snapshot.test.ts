@@ -39,6 +39,7 @@ const policy: MemberPolicy = {
   ],
   trustedServers: [address('10.96.0.10')],
   neverLearn: [{ address: address('10.1.0.0'), bits: 112 }],
+  backendDigests: [{ address: address('10.96.0.10'), digest: 0xfedc_ba98 }],
 };
 
 test('what is written is what is read', () => {
@@ -52,6 +53,7 @@ test('what is written is what is read', () => {
   assert.ok(again.ok);
   assert.deepEqual(again.value, encoded.value);
   assert.deepEqual(read.patterns, policy.patterns);
+  assert.equal(read.backendDigests[0]?.digest, 0xfedc_ba98);
 });
 
 test('a pattern that is not canonical makes it useless', () => {

@@ -45,6 +45,7 @@ export function snapshotOf(
     })),
     trustedServers: [...policy.trustedServers],
     neverLearn: policy.neverLearn.map(({ address, bits }) => ({ address, bits })),
+    backendDigests: policy.backendDigests.map(({ address, digest }) => ({ address, digest })),
   };
 }
 

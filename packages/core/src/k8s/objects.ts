@@ -61,6 +61,7 @@ export interface Service extends ObjectMeta {
 
 export interface SliceEndpoint {
   readonly addresses: readonly Uint8Array[];
+  readonly isReady: boolean;
   /** kube-proxy may send new connections to it: ready, or serving while it terminates. */
   readonly isUsable: boolean;
 }

@@ -136,17 +136,17 @@ test('Service: ClusterIPs, headless, external name', () => {
   assert.deepEqual(service({ type: 'ExternalName', externalName: 'a.b' }).clusterIps, []);
 });
 
-test('EndpointSlice: which endpoints are usable', () => {
-  const rows: [conditions: Raw | undefined, want: boolean][] = [
-    [undefined, true],
-    [{}, true],
-    [{ ready: true }, true],
-    [{ ready: false }, false],
-    [{ ready: false, serving: true, terminating: true }, true],
-    [{ ready: false, serving: true }, false],
-    [{ ready: false, serving: false, terminating: true }, false],
+test('EndpointSlice: which endpoints are ready and usable', () => {
+  const rows: [conditions: Raw | undefined, isReady: boolean, isUsable: boolean][] = [
+    [undefined, true, true],
+    [{}, true, true],
+    [{ ready: true }, true, true],
+    [{ ready: false }, false, false],
+    [{ ready: false, serving: true, terminating: true }, false, true],
+    [{ ready: false, serving: true }, false, false],
+    [{ ready: false, serving: false, terminating: true }, false, false],
   ];
-  for (const [conditions, want] of rows) {
+  for (const [index, [conditions, isReady, isUsable]] of rows.entries()) {
     const slice = read('EndpointSlice', {
       apiVersion: 'discovery.k8s.io/v1',
       kind: 'EndpointSlice',
@@ -156,7 +156,8 @@ test('EndpointSlice: which endpoints are usable', () => {
       ports: [{ name: 'dns', port: 53, protocol: 'UDP' }, { name: 'every' }],
     });
     assert.equal(slice.serviceName, 's');
-    assert.equal(slice.endpoints[0]?.isUsable, want, JSON.stringify(conditions));
+    const [endpoint] = slice.endpoints;
+    assert.deepEqual([endpoint?.isReady, endpoint?.isUsable], [isReady, isUsable], `${index}`);
     assert.deepEqual(slice.ports, [{ name: 'dns', port: 53, protocol: 'UDP' }]);
   }
 });

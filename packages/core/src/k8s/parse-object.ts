@@ -202,7 +202,8 @@ function readEndpointSlice(fields: Fields, meta: ObjectMeta, issues: Issues): En
     for (const text of readTexts(endpoint, 'addresses', path, issues)) {
       if (addressType !== 'FQDN') addAddress(text, at(path, 'addresses'), addresses, issues);
     }
-    endpoints.push({ addresses, isUsable: isReady || (isServing && isTerminating === true) });
+    const isUsable = isReady || (isServing && isTerminating === true);
+    endpoints.push({ addresses, isReady, isUsable });
   }
   return {
     kind: 'EndpointSlice',

@@ -28,6 +28,7 @@ import type {
   MemberEndpoint,
   MemberPolicy,
 } from './desired.ts';
+import { backendDigests } from './dns-backends.ts';
 import { findFrontends } from './dns-frontends.ts';
 import { DnsServerFinder } from './dns-servers.ts';
 import { classNeverLearn, EndpointFlag } from './kernel-numbers.ts';
@@ -94,6 +95,10 @@ export function compile(
         endpoints: endpoints.map(memberEndpoint),
         trustedServers: trusted,
         neverLearn: classes.prefixesWith(classNeverLearn),
+        backendDigests: backendDigests(
+          cluster,
+          dnsServers.map(({ server }) => server),
+        ),
       },
       earlierMembers(options),
     ),

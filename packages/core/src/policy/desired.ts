@@ -161,6 +161,15 @@ export interface MemberPolicy {
   readonly trustedServers: readonly Uint8Array[];
   /** Addresses in these prefixes are never learned. No prefix lies in another one. */
   readonly neverLearn: readonly Prefix[];
+  /** Sorted by address, which is distinct: the servers whose ready backends are known. */
+  readonly backendDigests: readonly BackendDigest[];
+}
+
+/** A digest of the ready backends behind a DNS server's ClusterIP. Equal backends have equal digests. */
+export interface BackendDigest {
+  readonly address: Uint8Array;
+  /** 32 bits. 0: not known. */
+  readonly digest: number;
 }
 
 /** Something an operator should see. `code` is API. */

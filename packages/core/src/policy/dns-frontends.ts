@@ -36,6 +36,17 @@ export function findFrontends(
   classes: AddressClasses,
   trusted: ReadonlySet<string>,
 ): readonly Frontend[] {
+  const slices = slicesByService(cluster);
+  return [...cluster.services.values()].flatMap((service) => {
+    const own = slices.get(`${service.namespace}/${service.name}`) ?? [];
+    return frontendsOf(service, own, node, classes, trusted);
+  });
+}
+
+/** The EndpointSlices of each Service, by namespace/name. */
+export function slicesByService(
+  cluster: ClusterState,
+): ReadonlyMap<string, readonly EndpointSlice[]> {
   const slices = new Map<string, EndpointSlice[]>();
   for (const slice of cluster.endpointSlices.values()) {
     const key = `${slice.namespace}/${slice.serviceName}`;
@@ -43,10 +54,7 @@ export function findFrontends(
     if (list === undefined) slices.set(key, [slice]);
     else list.push(slice);
   }
-  return [...cluster.services.values()].flatMap((service) => {
-    const own = slices.get(`${service.namespace}/${service.name}`) ?? [];
-    return frontendsOf(service, own, node, classes, trusted);
-  });
+  return slices;
 }
 
 function frontendsOf(
@@ -81,20 +89,22 @@ function frontendsOf(
   return frontends;
 }
 
-interface BackendAddress {
+export interface BackendAddress {
   readonly address: Uint8Array;
   readonly port: number;
+  readonly isReady: boolean;
   readonly isUsable: boolean;
 }
 
-function backendAddresses(
+/** The backends of one port of a Service in one of its slices. */
+export function backendAddresses(
   slice: EndpointSlice,
   name: string,
   protocol: string,
 ): readonly BackendAddress[] {
   const ports = slice.ports.filter((port) => port.name === name && port.protocol === protocol);
-  return slice.endpoints.flatMap(({ addresses, isUsable }) =>
-    addresses.flatMap((address) => ports.map(({ port }) => ({ address, port, isUsable }))),
+  return slice.endpoints.flatMap(({ addresses, isReady, isUsable }) =>
+    addresses.flatMap((address) => ports.map(({ port }) => ({ address, port, isReady, isUsable }))),
   );
 }
 

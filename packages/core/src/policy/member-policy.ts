@@ -92,7 +92,7 @@ export class MemberPolicyBuilder {
 
   /** `earlier`: what members were told before, newest first. */
   build(
-    rest: Pick<MemberPolicy, 'revision' | 'trustedServers' | 'neverLearn'> & {
+    rest: Pick<MemberPolicy, 'revision' | 'trustedServers' | 'neverLearn' | 'backendDigests'> & {
       readonly endpoints: readonly MemberEndpoint[];
     },
     earlier: readonly MemberPolicy[],
@@ -123,6 +123,7 @@ export class MemberPolicyBuilder {
       policies: [...this.#policies].map(([id, servers]) => ({ id, servers })).sort(byId),
       trustedServers: rest.trustedServers,
       neverLearn: rest.neverLearn,
+      backendDigests: rest.backendDigests,
     };
     return withPredecessors(assembled, earlier);
   }

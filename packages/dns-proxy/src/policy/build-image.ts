@@ -14,8 +14,8 @@ import { err, ok, type Result } from '@tandem/core/result';
 import { PatternContext, type PolicySnapshot } from '@tandem/proto/gen/messages';
 import { encodePolicySnapshot } from '@tandem/proto/snapshot';
 import { decodeCompiled, encodeCompiled } from './compiled-matcher.ts';
-import { compareRecord } from './tables.ts';
-import { serverRecordWords, type TablesImage } from './tables-image.ts';
+import { compareRecord, compareWords } from './tables.ts';
+import { backendRecordWords, serverRecordWords, type TablesImage } from './tables-image.ts';
 
 export interface BuiltImage {
   readonly image: TablesImage;
@@ -91,6 +91,7 @@ function layOut(snapshot: PolicySnapshot, matcher: Matcher, patternCount: number
     setWords,
     ...selectorTables(snapshot, patternCount),
     trustedServers: addressWords(snapshot.trustedServers),
+    backendDigests: backendRecords(snapshot),
   };
 }
 
@@ -142,6 +143,19 @@ function serverRecords(snapshot: PolicySnapshot): Uint32Array {
   records.sort((a, b) => compareRecord(a, 0, b[0] as number, b, 1, b[5] as number));
   const all = new Uint32Array(records.length * serverRecordWords);
   records.forEach((record, i) => all.set(record, i * serverRecordWords));
+  return all;
+}
+
+function backendRecords(snapshot: PolicySnapshot): Uint32Array {
+  const records = snapshot.backendDigests.map(({ address, digest }) => {
+    const record = new Uint32Array(backendRecordWords);
+    record.set(addressWords([address]));
+    record[4] = digest;
+    return record;
+  });
+  records.sort((a, b) => compareWords(a, 0, b, 0, 4));
+  const all = new Uint32Array(records.length * backendRecordWords);
+  records.forEach((record, i) => all.set(record, i * backendRecordWords));
   return all;
 }
 

@@ -11,6 +11,9 @@ import type { MatcherTables } from '@tandem/core/dns/matcher';
 /** Words of one server record: policy id, address (4), protocol, index of the rule set, 0. */
 export const serverRecordWords = 8;
 
+/** Words of one record of `backendDigests`. */
+export const backendRecordWords = 5;
+
 export interface TablesImage {
   readonly revision: number;
   readonly matcher: MatcherTables;
@@ -36,4 +39,6 @@ export interface TablesImage {
   readonly privatePairs: Uint32Array;
   /** Addresses (4 words each) of the cluster's resolvers, as pods see them. */
   readonly trustedServers: Uint32Array;
+  /** Records of address words (4) and the digest of the server's ready backends, ascending by address words. */
+  readonly backendDigests: Uint32Array;
 }

@@ -4,7 +4,7 @@
 /** Lookups over a {@link TablesImage}: what the query path asks of policy. */
 
 import { Matcher } from '@tandem/core/dns/matcher';
-import { serverRecordWords, type TablesImage } from './tables-image.ts';
+import { backendRecordWords, serverRecordWords, type TablesImage } from './tables-image.ts';
 
 export class PolicyTables {
   readonly revision: number;
@@ -98,6 +98,26 @@ export class PolicyTables {
     return feeds;
   }
 
+  /**
+   * Addresses (16 bytes, copies) of servers whose ready backends are other ones than in `previous`, or are
+   * known in one of the two only: lasting sockets to these may lead to a backend that is gone.
+   */
+  serversChangedSince(previous: PolicyTables): Uint8Array[] {
+    const now = this.#image.backendDigests;
+    const before = previous.#image.backendDigests;
+    const changed: Uint8Array[] = [];
+    let i = 0;
+    let j = 0;
+    while (i < now.length || j < before.length) {
+      const order = compareBackends(now, i, before, j);
+      if (order !== 0) changed.push(addressBytes(order < 0 ? now : before, order < 0 ? i : j));
+      else if (now[i + 4] !== before[j + 4]) changed.push(addressBytes(now, i));
+      if (order <= 0) i += backendRecordWords;
+      if (order >= 0) j += backendRecordWords;
+    }
+    return changed;
+  }
+
   #findServer(policyId: number, words: Uint32Array, offset: number, protocol: number): number {
     const records = this.#image.servers;
     let low = 0;
@@ -132,7 +152,18 @@ export function compareRecord(
   return address !== 0 ? address : (records[at + 5] as number) - protocol;
 }
 
-function compareWords(
+/** By address; a list that is at its end comes last. */
+function compareBackends(a: Uint32Array, aOffset: number, b: Uint32Array, bOffset: number): number {
+  if (aOffset >= a.length) return 1;
+  if (bOffset >= b.length) return -1;
+  return compareWords(a, aOffset, b, bOffset, 4);
+}
+
+function addressBytes(words: Uint32Array, offset: number): Uint8Array {
+  return new Uint8Array(words.slice(offset, offset + 4).buffer);
+}
+
+export function compareWords(
   a: Uint32Array,
   aOffset: number,
   b: Uint32Array,

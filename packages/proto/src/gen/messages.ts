@@ -13,6 +13,15 @@ export type PolicySnapshot = Decoded<tandem.v1.PolicySnapshot.$Properties>;
 export type PolicySnapshotInit = tandem.v1.PolicySnapshot.$Properties;
 export const PolicySnapshot: Codec<PolicySnapshotInit, PolicySnapshot> = messageCodec<PolicySnapshotInit>('tandem.v1.PolicySnapshot', tandem.v1.PolicySnapshot);
 
+/**
+ * The ready backends behind the ClusterIP of a DNS server. When they change, members replace their lasting
+ * UDP sockets to the server.
+ */
+export type SnapshotBackends = Decoded<tandem.v1.SnapshotBackends.$Properties>;
+/** A SnapshotBackends to encode: what is left out takes its default. */
+export type SnapshotBackendsInit = tandem.v1.SnapshotBackends.$Properties;
+export const SnapshotBackends: Codec<SnapshotBackendsInit, SnapshotBackends> = messageCodec<SnapshotBackendsInit>('tandem.v1.SnapshotBackends', tandem.v1.SnapshotBackends);
+
 /** One address of one pod of this node. */
 export type SnapshotEndpoint = Decoded<tandem.v1.SnapshotEndpoint.$Properties>;
 /** A SnapshotEndpoint to encode: what is left out takes its default. */

@@ -66,6 +66,12 @@ export namespace tandem {
             compiledMatcher: Uint8Array;
 
             /**
+             * Distinct DNS servers of the cluster and the backends behind them. A writer that knows none, or that is
+             * older than the field, leaves it out.
+             */
+            backendDigests: tandem.v1.SnapshotBackends.$Properties[];
+
+            /**
              * Encodes the specified PolicySnapshot message. Does not implicitly {@link tandem.v1.PolicySnapshot.verify|verify} messages.
              * @param message PolicySnapshot message or plain object to encode
              * @param [writer] Writer to encode to
@@ -125,12 +131,84 @@ export namespace tandem {
                 /** The matcher compiled from `patterns`, in the encoding of @tandem/core. Empty: the reader compiles. */
                 compiledMatcher?: (Uint8Array|null);
 
+                /**
+                 * Distinct DNS servers of the cluster and the backends behind them. A writer that knows none, or that is
+                 * older than the field, leaves it out.
+                 */
+                backendDigests?: (tandem.v1.SnapshotBackends.$Properties[]|null);
+
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];
             }
 
             /** Shape of a PolicySnapshot. */
             type $Shape = tandem.v1.PolicySnapshot.$Properties;
+        }
+
+        /**
+         * Properties of a SnapshotBackends.
+         * @deprecated Use tandem.v1.SnapshotBackends.$Properties instead.
+         */
+        interface ISnapshotBackends extends tandem.v1.SnapshotBackends.$Properties {
+        }
+
+        /**
+         * The ready backends behind the ClusterIP of a DNS server. When they change, members replace their lasting
+         * UDP sockets to the server.
+         */
+        class SnapshotBackends {
+
+            /**
+             * Constructs a new SnapshotBackends.
+             * @param [properties] Properties to set
+             */
+            constructor(properties?: tandem.v1.SnapshotBackends.$Properties);
+
+            /** Unknown fields preserved while decoding when enabled */
+            $unknowns?: Uint8Array[];
+
+            /** 16 bytes. */
+            address: Uint8Array;
+
+            /** Equal for equal backends. 0: not known. */
+            digest: number;
+
+            /**
+             * Encodes the specified SnapshotBackends message. Does not implicitly {@link tandem.v1.SnapshotBackends.verify|verify} messages.
+             * @param message SnapshotBackends message or plain object to encode
+             * @param [writer] Writer to encode to
+             * @returns Writer
+             */
+            static encode(message: tandem.v1.SnapshotBackends.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+            /**
+             * Decodes a SnapshotBackends message from the specified reader or buffer.
+             * @param reader Reader or buffer to decode from
+             * @param [length] Message length if known beforehand
+             * @returns {tandem.v1.SnapshotBackends & tandem.v1.SnapshotBackends.$Shape} SnapshotBackends
+             * @throws {Error} If the payload is not a reader or valid buffer
+             * @throws {$protobuf.util.ProtocolError} If required fields are missing
+             */
+            static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): tandem.v1.SnapshotBackends & tandem.v1.SnapshotBackends.$Shape;
+        }
+
+        namespace SnapshotBackends {
+
+            /** Properties of a SnapshotBackends. */
+            interface $Properties {
+
+                /** 16 bytes. */
+                address?: (Uint8Array|null);
+
+                /** Equal for equal backends. 0: not known. */
+                digest?: (number|null);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+            }
+
+            /** Shape of a SnapshotBackends. */
+            type $Shape = tandem.v1.SnapshotBackends.$Properties;
         }
 
         /**

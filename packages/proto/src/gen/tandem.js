@@ -28,6 +28,7 @@ export const tandem = $root.tandem = (() => {
                 this.policies = [];
                 this.trustedServers = [];
                 this.neverLearn = [];
+                this.backendDigests = [];
                 if (properties)
                     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                         if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -46,6 +47,7 @@ export const tandem = $root.tandem = (() => {
             PolicySnapshot.prototype.trustedServers = $util.emptyArray;
             PolicySnapshot.prototype.neverLearn = $util.emptyArray;
             PolicySnapshot.prototype.compiledMatcher = $util.newBuffer([]);
+            PolicySnapshot.prototype.backendDigests = $util.emptyArray;
 
             PolicySnapshot.encode = function (message, writer, _depth) {
                 if (!writer)
@@ -85,6 +87,9 @@ export const tandem = $root.tandem = (() => {
                         $root.tandem.v1.SnapshotPrefix.encode(message.neverLearn[i], writer.uint32(90).fork(), _depth + 1).ldelim();
                 if (message.compiledMatcher != null && $Object.hasOwnProperty.call(message, "compiledMatcher") && message.compiledMatcher.length)
                     writer.uint32(98).bytes(message.compiledMatcher);
+                if (message.backendDigests != null && message.backendDigests.length)
+                    for (let i = 0; i < message.backendDigests.length; ++i)
+                        $root.tandem.v1.SnapshotBackends.encode(message.backendDigests[i], writer.uint32(106).fork(), _depth + 1).ldelim();
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                     for (let i = 0; i < message.$unknowns.length; ++i)
                         writer.raw(message.$unknowns[i]);
@@ -219,6 +224,14 @@ export const tandem = $root.tandem = (() => {
                                 delete message.compiledMatcher;
                             continue;
                         }
+                    case 13: {
+                            if (wireType !== 2)
+                                break;
+                            if (!(message.backendDigests && message.backendDigests.length))
+                                message.backendDigests = [];
+                            message.backendDigests.push($root.tandem.v1.SnapshotBackends.decode(reader, reader.size(), $undefined, _depth + 1));
+                            continue;
+                        }
                     }
                     reader.skipType(wireType, _depth, tag);
                     if (!reader.discardUnknown) {
@@ -237,6 +250,100 @@ export const tandem = $root.tandem = (() => {
             };
 
             return PolicySnapshot;
+        })();
+
+        v1.SnapshotBackends = (function() {
+
+            const SnapshotBackends = function (properties) {
+                if (properties)
+                    for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                        if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                            this[keys[i]] = properties[keys[i]];
+            };
+
+            SnapshotBackends.prototype.address = $util.newBuffer([]);
+            SnapshotBackends.prototype.digest = 0;
+
+            SnapshotBackends.encode = function (message, writer, _depth) {
+                if (!writer)
+                    writer = $Writer.create();
+                if (_depth === $undefined)
+                    _depth = 0;
+                if (_depth > $util.recursionLimit)
+                    throw $Error("max depth exceeded");
+                if (message.address != null && $Object.hasOwnProperty.call(message, "address") && message.address.length)
+                    writer.uint32(10).bytes(message.address);
+                if (message.digest != null && $Object.hasOwnProperty.call(message, "digest") && message.digest !== 0)
+                    writer.uint32(16).uint32(message.digest);
+                if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                    for (let i = 0; i < message.$unknowns.length; ++i)
+                        writer.raw(message.$unknowns[i]);
+                return writer;
+            };
+
+            SnapshotBackends.decode = function (reader, length, _end, _depth, _target) {
+                if (!(reader instanceof $Reader))
+                    reader = $Reader.create(reader);
+                if (_depth === $undefined)
+                    _depth = 0;
+                if (_depth > $Reader.recursionLimit)
+                    throw $Error("max depth exceeded");
+                let end, message, value;
+                if (length === $undefined)
+                    end = reader.len;
+                else {
+                    end = reader.pos + length;
+                    if (end > reader.len)
+                        throw $RangeError("index out of range");
+                    length = reader.len;
+                    reader.len = end;
+                }
+                message = _target || new $root.tandem.v1.SnapshotBackends();
+                while (reader.pos < end) {
+                    let start = reader.pos;
+                    let tag = reader.tag();
+                    if (tag === _end) {
+                        _end = $undefined;
+                        break;
+                    }
+                    let wireType = tag & 7;
+                    switch (tag >>>= 3) {
+                    case 1: {
+                            if (wireType !== 2)
+                                break;
+                            if ((value = reader.bytes()).length)
+                                message.address = value;
+                            else
+                                delete message.address;
+                            continue;
+                        }
+                    case 2: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.digest = value;
+                            else
+                                delete message.digest;
+                            continue;
+                        }
+                    }
+                    reader.skipType(wireType, _depth, tag);
+                    if (!reader.discardUnknown) {
+                        $util.makeProp(message, "$unknowns", false);
+                        (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                    }
+                }
+                if (length !== $undefined) {
+                    if (reader.pos !== end)
+                        throw $RangeError("index out of range");
+                    reader.len = length;
+                }
+                if (_end !== $undefined)
+                    throw $Error("missing end group");
+                return message;
+            };
+
+            return SnapshotBackends;
         })();
 
         v1.SnapshotEndpoint = (function() {

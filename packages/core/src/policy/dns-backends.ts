@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The ready backends behind each DNS server of the cluster, as one number per server. A member keeps
+ * connected UDP sockets to a ClusterIP, and conntrack keeps each of them on one backend for as long as
+ * the socket lives: when the number changes, the member opens new sockets.
+ */
+import type { EndpointSlice } from '../k8s/objects.ts';
+import { compareAddresses, formatAddress, isIpv4 } from '../net/ip.ts';
+import { sha256 } from '../sha256.ts';
+import type { ClusterState } from './cluster-state.ts';
+import type { BackendDigest } from './desired.ts';
+import { backendAddresses, slicesByService } from './dns-frontends.ts';
+import { anyServer, dnsPort } from './dns-servers.ts';
+
+const encoder = new TextEncoder();
+
+/**
+ * By address: every ClusterIP that serves DNS over UDP on port 53 and that a policy of this node judges
+ * by name. `servers` are the servers of those policies. A Service of which no EndpointSlice is known is
+ * left out, as are node-local caches: no Service translation leads to them.
+ */
+export function backendDigests(
+  cluster: ClusterState,
+  servers: Iterable<Uint8Array>,
+): readonly BackendDigest[] {
+  const listed = new Set([...servers].map((server) => formatAddress(server)));
+  const isAny = listed.has(formatAddress(anyServer));
+  const slices = slicesByService(cluster);
+  const found = new Map<string, BackendDigest>();
+  for (const { namespace, name, clusterIps, ports } of cluster.services.values()) {
+    const port = ports.find((each) => each.port === dnsPort && each.protocol === 'UDP');
+    const own = slices.get(`${namespace}/${name}`);
+    if (port === undefined || own === undefined) continue;
+    for (const address of clusterIps) {
+      const key = formatAddress(address);
+      if (!isAny && !listed.has(key)) continue;
+      found.set(key, { address, digest: digestOf(own, port.name, isIpv4(address)) });
+    }
+  }
+  return [...found.values()].sort((left, right) => compareAddresses(left.address, right.address));
+}
+
+/** What kube-proxy would send to: the ready ones; without any, those that serve while they terminate. */
+function digestOf(slices: readonly EndpointSlice[], portName: string, ipv4: boolean): number {
+  const all = slices
+    .flatMap((slice) => backendAddresses(slice, portName, 'UDP'))
+    .filter(({ address }) => isIpv4(address) === ipv4);
+  const ready = all.filter(({ isReady }) => isReady);
+  const used = ready.length > 0 ? ready : all.filter(({ isUsable }) => isUsable);
+  const texts = new Set(used.map(({ address, port }) => `${formatAddress(address)} ${port}`));
+  const digest = sha256(encoder.encode([...texts].sort().join('\n')))[0] as number;
+  return digest === 0 ? 1 : digest;
+}
