@@ -5,7 +5,7 @@
 
 import { TD_JOURNAL_CELL_BYTES, tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
 import { JournalRegion } from '@tandem/dns-proxy/journal/region';
-import { slotClientPort } from '@tandem/dns-proxy/query/slots';
+import { slotClientPort } from '@tandem/dns-proxy/udp/slots';
 import type { Life, Thread } from './life.ts';
 
 const { RECEIVING } = tdJournalState;

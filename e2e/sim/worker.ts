@@ -29,11 +29,11 @@ import { Takeover } from '@tandem/dns-proxy/peer/takeover';
 import { EndpointLimits } from '@tandem/dns-proxy/policy/endpoint-limits';
 import { FlowTable } from '@tandem/dns-proxy/policy/flow-table';
 import { PolicyTables } from '@tandem/dns-proxy/policy/tables';
-import { UpstreamIds } from '@tandem/dns-proxy/query/ids';
-import { Judge } from '@tandem/dns-proxy/query/judge';
-import { QuerySlots, slotClientPort, slotPolicy } from '@tandem/dns-proxy/query/slots';
-import { UdpServer } from '@tandem/dns-proxy/query/udp';
-import { UdpPool } from '@tandem/dns-proxy/upstream/udp-pool';
+import { PolicyLookup } from '@tandem/dns-proxy/query/policy-lookup';
+import { UpstreamIds } from '@tandem/dns-proxy/udp/ids';
+import { UdpServer } from '@tandem/dns-proxy/udp/server';
+import { QuerySlots, slotClientPort, slotPolicy } from '@tandem/dns-proxy/udp/slots';
+import { UdpPool } from '@tandem/dns-proxy/udp/upstream';
 import {
   HEADER_TX_COUNT,
   RECORD_WORDS,
@@ -87,7 +87,7 @@ export class SimWorker {
   readonly linkEvents: LinkEvent[] = [];
   readonly counters: Float64Array = new Float64Array(sharedCountersLength);
   readonly member: MemberLife;
-  readonly judge: Judge;
+  readonly lookup: PolicyLookup;
   readonly slots: QuerySlots;
   /** By td_listener_kind. */
   readonly fds: readonly number[];
@@ -131,7 +131,7 @@ export class SimWorker {
       ({ address }) => life.openUpstream(serverOf(address)),
       (fd) => life.closeUpstream(fd),
     );
-    this.judge = new Judge({
+    this.lookup = new PolicyLookup({
       flows: new FlowTable(1, 64),
       limits: new EndpointLimits(1000, 8),
       endpoints: world.endpoints,
@@ -144,7 +144,7 @@ export class SimWorker {
       slots: this.slots,
       listeners: this.#listeners.asUdpLoop,
       upstreams: this.#upstreams.asUdpLoop,
-      judge: this.judge,
+      lookup: this.lookup,
       pool,
       ids: new UpstreamIds(world.random, inFlight),
       learner: this.#createLearner(),
@@ -162,7 +162,7 @@ export class SimWorker {
     this.member = new MemberLife({
       role: index,
       group: this.#group,
-      judge: this.judge,
+      lookup: this.lookup,
       slots: this.slots,
       udp: this.#udp,
       tcp,

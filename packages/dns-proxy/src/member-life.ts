@@ -14,17 +14,17 @@ import type { JournalReplay } from './journal/replay.ts';
 import { heartbeatIntervalMs, joinLinkMsMax } from './limits.ts';
 import type { Takeover } from './peer/takeover.ts';
 import type { PolicyTables } from './policy/tables.ts';
-import type { Judge } from './query/judge.ts';
-import type { QuerySlots } from './query/slots.ts';
-import type { UdpServer } from './query/udp.ts';
+import type { PolicyLookup } from './query/policy-lookup.ts';
 import type { TcpServer } from './tcp/server.ts';
-import type { UdpPool } from './upstream/udp-pool.ts';
+import type { UdpServer } from './udp/server.ts';
+import type { QuerySlots } from './udp/slots.ts';
+import type { UdpPool } from './udp/upstream.ts';
 
 export interface MemberLifeOptions {
   /** 0 agent, 1 dns-proxy. */
   readonly role: number;
   readonly group: GroupMember;
-  readonly judge: Judge;
+  readonly lookup: PolicyLookup;
   readonly slots: QuerySlots;
   readonly udp: Pick<UdpServer, 'sweep'>;
   readonly tcp: Pick<TcpServer, 'drain' | 'connections'>;
@@ -66,7 +66,7 @@ export class MemberLife {
 
   /** These tables decide from now on; the first ones make it a member that serves. */
   install(tables: PolicyTables): void {
-    this.#o.judge.install(tables);
+    this.#o.lookup.install(tables);
     if (this.#hasJoined) {
       this.#o.onInstalled(tables.revision);
       return;
@@ -87,8 +87,8 @@ export class MemberLife {
    * listeners first: else what waits in them is lost if we die in our first moments.
    */
   #join(nowNs: number): void {
-    const { judge, group, role, replay, readListeners, onInstalled } = this.#o;
-    const { tables } = judge;
+    const { lookup, group, role, replay, readListeners, onInstalled } = this.#o;
+    const { tables } = lookup;
     if (tables === null) return;
     const mayWait = nowNs < this.#joinDeadlineNs && group.isOtherServing(nowNs);
     if (mayWait && !this.#isLinked) return;

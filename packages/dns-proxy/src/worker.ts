@@ -43,14 +43,14 @@ import { Takeover } from './peer/takeover.ts';
 import { EndpointLimits } from './policy/endpoint-limits.ts';
 import { FlowTable } from './policy/flow-table.ts';
 import { PolicyTables } from './policy/tables.ts';
-import { UpstreamIds } from './query/ids.ts';
-import { Judge } from './query/judge.ts';
-import { QuerySlots } from './query/slots.ts';
-import { UdpServer } from './query/udp.ts';
+import { PolicyLookup } from './query/policy-lookup.ts';
+import { RandomPool } from './query/random.ts';
 import { collectStartGarbage } from './start-garbage.ts';
 import { TcpServer } from './tcp/server.ts';
-import { RandomPool } from './upstream/random.ts';
-import { UdpPool } from './upstream/udp-pool.ts';
+import { UpstreamIds } from './udp/ids.ts';
+import { UdpServer } from './udp/server.ts';
+import { QuerySlots } from './udp/slots.ts';
+import { UdpPool } from './udp/upstream.ts';
 import type { FromWorker, ToWorker, WorkerOptions } from './worker-messages.ts';
 
 /** By td_listener_kind. */
@@ -68,7 +68,7 @@ class DnsWorker {
   readonly #datapath: Datapath;
   readonly #group: GroupMember;
   readonly #clock = new Float64Array(2);
-  readonly #judge: Judge;
+  readonly #lookup: PolicyLookup;
   readonly #writer: KernelWriter;
   readonly #pool: UdpPool;
   readonly #slots: QuerySlots;
@@ -114,7 +114,7 @@ class DnsWorker {
     });
     const random = new RandomPool();
     this.#pool = new UdpPool(this.#upstreamLoop, random);
-    this.#judge = new Judge({
+    this.#lookup = new PolicyLookup({
       flows: new FlowTable(randomSeed()),
       limits: new EndpointLimits(options.queriesPerSecond),
       endpoints: this.#datapath.endpoints(),
@@ -145,7 +145,7 @@ class DnsWorker {
       slots: this.#slots,
       listeners: this.#listenerLoop,
       upstreams: this.#upstreamLoop,
-      judge: this.#judge,
+      lookup: this.#lookup,
       pool: this.#pool,
       ids: new UpstreamIds(random),
       learner,
@@ -157,7 +157,7 @@ class DnsWorker {
       beat: (monotonicNs) => this.#life.beat(monotonicNs),
     });
     this.#tcp = new TcpServer({
-      judge: this.#judge,
+      lookup: this.#lookup,
       learner,
       events,
       counters,
@@ -186,7 +186,7 @@ class DnsWorker {
     this.#life = new MemberLife({
       role: options.role,
       group: this.#group,
-      judge: this.#judge,
+      lookup: this.#lookup,
       slots: this.#slots,
       udp: this.#udp,
       tcp: this.#tcp,
@@ -330,7 +330,7 @@ class DnsWorker {
     if (loads === this.#loads) return;
     this.#loads = loads;
     this.#datapath.reopen();
-    this.#judge.follow(this.#datapath.endpoints());
+    this.#lookup.follow(this.#datapath.endpoints());
     this.#writer.follow(this.#datapath.program('learn'));
     this.#keepSelector();
   }

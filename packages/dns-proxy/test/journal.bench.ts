@@ -10,7 +10,7 @@
 import { tdJournalSlot } from '@tandem/datapath/abi.gen';
 import { JournalRegion } from '../src/journal/region.ts';
 import { batchMax, inFlightMax, udpQueryBytesMax } from '../src/limits.ts';
-import { QuerySlots } from '../src/query/slots.ts';
+import { QuerySlots } from '../src/udp/slots.ts';
 import { loadKernelMaps } from './kernel-maps.ts';
 
 const rounds = 15;

@@ -10,7 +10,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
-import { QuerySlots, slotClientId } from '../query/slots.ts';
+import { QuerySlots, slotClientId } from '../udp/slots.ts';
 import { advanced, JournalRegion, regionBytes, stateOf } from './region.ts';
 
 const { FREE, RECEIVING } = tdJournalState;

@@ -18,7 +18,7 @@ import {
 } from '@tandem/datapath/abi.gen';
 import { counter } from '../counters.ts';
 import { journalAgeMsMax } from '../limits.ts';
-import { type QuerySlots, slotClientId, slotLength, slotReceivedMs } from '../query/slots.ts';
+import { type QuerySlots, slotClientId, slotLength, slotReceivedMs } from '../udp/slots.ts';
 import { isReceived, readMetadata } from './metadata.ts';
 import { advanced, type JournalRegion, stateOf } from './region.ts';
 

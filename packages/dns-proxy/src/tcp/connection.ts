@@ -47,14 +47,14 @@ import {
   tcpInFlightPerConnectionMax,
   tcpMessageTimeoutMs,
 } from '../limits.ts';
-import type { Judge } from '../query/judge.ts';
-import type { RandomPool } from '../upstream/random.ts';
+import type { PolicyLookup } from '../query/policy-lookup.ts';
+import type { RandomPool } from '../query/random.ts';
 import { frame, MessageReader } from './framing.ts';
 import { type PendingQuery, TcpUpstream } from './upstream.ts';
 
 /** What all connections of a member share. */
 export interface TcpContext {
-  readonly judge: Judge;
+  readonly lookup: PolicyLookup;
   readonly learner: Learner;
   readonly events: DnsEventWriter;
   readonly counters: Float64Array;
@@ -157,17 +157,17 @@ export class TcpConnection {
       this.close();
       return;
     }
-    c.judge.begin();
+    c.lookup.begin();
     const nowMs = c.monotonicNs() / 1e6;
-    const flow = c.judge.flowOf(this.#addresses, 0, 4, tcp, nowMs);
+    const flow = c.lookup.flowOf(this.#addresses, 0, 4, tcp, nowMs);
     if (flow < 0) {
       this.#answer(message, rcodeServFail, edeNotReady);
-    } else if (!c.judge.limits.takeToken(this.#endpointSlot, nowMs)) {
+    } else if (!c.lookup.limits.takeToken(this.#endpointSlot, nowMs)) {
       this.#refuse(message, counter.refusedEndpointRate);
     } else if (status !== queryOk) {
       c.count(counter.formatErrors);
       this.#answer(message, status === queryNotImp ? rcodeNotImp : rcodeFormErr, edeNone);
-    } else if (c.judge.isAllowed(flow, c.query)) {
+    } else if (c.lookup.isAllowed(flow, c.query)) {
       this.#forward(message, flow);
     } else {
       c.count(counter.denied);
@@ -178,7 +178,7 @@ export class TcpConnection {
 
   #forward(message: Uint8Array, flow: number): void {
     const c = this.#c;
-    const { limits, flows } = c.judge;
+    const { limits, flows } = c.lookup;
     if (!limits.hasRoom(this.#endpointSlot)) {
       this.#refuse(message, counter.refusedEndpointInFlight);
       return;
@@ -258,7 +258,7 @@ export class TcpConnection {
   /** Learn before reply, over TCP as over UDP. */
   #learn(pending: PendingQuery): number {
     const c = this.#c;
-    const { tables } = c.judge;
+    const { tables } = c.lookup;
     if (tables === null || c.reply.addressCount === 0) return 0;
     const acceptSet = tables.matcher.match(c.query);
     c.learner.begin();
@@ -294,7 +294,7 @@ export class TcpConnection {
   }
 
   #releaseInFlight(count: number): void {
-    const { inFlight } = this.#c.judge.limits;
+    const { inFlight } = this.#c.lookup.limits;
     inFlight[this.#endpointSlot] = (inFlight[this.#endpointSlot] as number) - count;
   }
 
@@ -340,7 +340,7 @@ export class TcpConnection {
   ): void {
     const c = this.#c;
     const fields = this.#fields;
-    const { flows, limits } = c.judge;
+    const { flows, limits } = c.lookup;
     const boottimeNs = c.boottimeNs();
     if (flow >= 0) {
       fields.policyId = flows.policyId[flow] as number;

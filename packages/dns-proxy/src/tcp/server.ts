@@ -11,7 +11,7 @@ import { parseAddress } from '@tandem/core/net/ip';
 import { duplicateFd, releaseFd } from '@tandem/dns-sockets/fd';
 import { counter } from '../counters.ts';
 import { tcpConnectionsMax, tcpConnectionsPerEndpointMax } from '../limits.ts';
-import { unknownSource } from '../query/judge.ts';
+import { unknownSource } from '../query/policy-lookup.ts';
 import { TcpConnection, type TcpContext } from './connection.ts';
 
 const tcp = 6;
@@ -67,10 +67,10 @@ export class TcpServer {
       socket.destroy();
       return;
     }
-    context.judge.begin();
+    context.lookup.begin();
     const nowMs = context.monotonicNs() / 1e6;
-    const flow = context.judge.flowOf(addresses, 0, 4, tcp, nowMs);
-    const { limits, flows } = context.judge;
+    const flow = context.lookup.flowOf(addresses, 0, 4, tcp, nowMs);
+    const { limits, flows } = context.lookup;
     const slot = flow < 0 ? -1 : (flows.endpointSlot[flow] as number);
     if (
       slot < 0 ||

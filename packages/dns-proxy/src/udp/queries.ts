@@ -39,11 +39,11 @@ import {
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { counter } from '../counters.ts';
 import { batchMax } from '../limits.ts';
-import type { UdpPool } from '../upstream/udp-pool.ts';
+import { type PolicyLookup, unknownSource } from '../query/policy-lookup.ts';
+import type { UdpPool } from '../udp/upstream.ts';
 import type { Batch } from './batch.ts';
 import type { UpstreamIds } from './ids.ts';
 import type { InFlight } from './in-flight.ts';
-import { type Judge, unknownSource } from './judge.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { QueryEvents } from './query-events.ts';
 import { Receiving } from './receiving.ts';
@@ -77,7 +77,7 @@ export interface UdpQueriesOptions {
   readonly slots: QuerySlots;
   readonly listeners: UdpLoop;
   readonly upstreams: UdpLoop;
-  readonly judge: Judge;
+  readonly lookup: PolicyLookup;
   readonly pool: UdpPool;
   readonly ids: UpstreamIds;
   readonly counters: Float64Array;
@@ -126,7 +126,7 @@ export class UdpQueries {
 
   /** The batch received on one listener; its queries are answered by `listener`, an own one. */
   onQueries(listener: number, count: number): void {
-    this.#o.judge.begin();
+    this.#o.lookup.begin();
     for (let i = 0; i < count; i++) this.#onQuery(listener, i);
     this.#add(counter.queriesUdp, count);
     this.#flush();
@@ -136,7 +136,7 @@ export class UdpQueries {
   /** Before `replay`. CLOCK_MONOTONIC in nanoseconds. */
   beginReplay(monotonicNs: number): void {
     this.#batch.beginReplay(monotonicNs);
-    this.#o.judge.begin();
+    this.#o.lookup.begin();
   }
 
   /**
@@ -154,7 +154,7 @@ export class UdpQueries {
     words[at + slotListener] = isIpv4 ? this.#listener4 : this.#listener6;
     const cell = this.#slots.scrap(this.#replays);
     this.#replays += 1;
-    this.#judge(slot, cell, false, true);
+    this.#handle(slot, cell, false, true);
     if (this.#slots.isInFlight(slot)) return;
     if (this.#slots.isReplying(slot)) this.#outgoing.releaseAfter(slot);
     else this.#slots.release(slot);
@@ -184,7 +184,7 @@ export class UdpQueries {
     words[at + slotListener] = listener;
     slots.filled(slot, length);
     const isTruncated = ((rx[record + RX_FLAGS] as number) & RX_FLAG_TRUNCATED) !== 0;
-    this.#judge(slot, slots.scrap(i), isTruncated, false);
+    this.#handle(slot, slots.scrap(i), isTruncated, false);
     // It waits for its answer: another one receives.
     if (slots.isInFlight(slot)) this.#receiving.keep(i);
   }
@@ -193,8 +193,8 @@ export class UdpQueries {
    * Forwards the query in `slot`, or refuses it with a reply written into the scrap slot `cell`: the query
    * stays as it came until the reply is sent.
    */
-  #judge(slot: number, cell: number, isTruncated: boolean, isReplay: boolean): void {
-    const { judge } = this.#o;
+  #handle(slot: number, cell: number, isTruncated: boolean, isReplay: boolean): void {
+    const { lookup } = this.#o;
     const { words } = this.#slots;
     const at = this.#slots.wordOf(slot);
     const start = this.#slots.messageOf(slot);
@@ -207,7 +207,7 @@ export class UdpQueries {
     // Before any other state than "received": whoever takes it over from there answers with this id.
     words[at + slotClientId] = this.#query.id;
     const nowMs = this.#batch.monotonicNs / 1e6;
-    const flow = judge.flowOf(words, at + slotClient, at + slotServer, udp, nowMs);
+    const flow = lookup.flowOf(words, at + slotClient, at + slotServer, udp, nowMs);
     if (flow === unknownSource) {
       this.#add(counter.unknownSource, 1);
       return;
@@ -216,13 +216,13 @@ export class UdpQueries {
       this.#answer(slot, cell, rcodeServFail, edeNotReady);
       return;
     }
-    const endpointSlot = judge.flows.endpointSlot[flow] as number;
+    const endpointSlot = lookup.flows.endpointSlot[flow] as number;
     // A replayed query has paid its token.
-    if (!isReplay && !judge.limits.takeToken(endpointSlot, nowMs)) {
+    if (!isReplay && !lookup.limits.takeToken(endpointSlot, nowMs)) {
       this.#refuse(slot, cell, counter.refusedEndpointRate);
     } else if (status !== queryOk || isTruncated) {
       this.#onMalformed(slot, cell, status);
-    } else if (!judge.isAllowed(flow, this.#query)) {
+    } else if (!lookup.isAllowed(flow, this.#query)) {
       this.#add(counter.denied, 1);
       this.#answer(slot, cell, this.#o.denialRcode, edeProhibited);
       this.#o.queryEvents.denied(slot, flow);
@@ -238,9 +238,9 @@ export class UdpQueries {
   }
 
   #forward(slot: number, cell: number, flow: number, endpointSlot: number): void {
-    const { judge, pool, ids, upstreams } = this.#o;
+    const { lookup, pool, ids, upstreams } = this.#o;
     const slots = this.#slots;
-    const limits = judge.limits;
+    const limits = lookup.limits;
     if (!limits.hasRoom(endpointSlot)) {
       this.#refuse(slot, cell, counter.refusedEndpointInFlight);
       return;
@@ -249,7 +249,7 @@ export class UdpQueries {
       this.#refuse(slot, cell, counter.refusedSlots);
       return;
     }
-    const server = judge.flows.server[flow] as number;
+    const server = lookup.flows.server[flow] as number;
     const handle = pool.draw(server, this.#batch.number, this.#batch.monotonicNs / 1e6);
     const id = handle === -1 ? -1 : ids.take(slot, pool.saltOf(handle));
     if (id === -1) {
@@ -273,17 +273,17 @@ export class UdpQueries {
 
   /** What is needed to answer. */
   #note(slot: number, flow: number, endpointSlot: number, handle: number, id: number): void {
-    const { judge } = this.#o;
+    const { lookup } = this.#o;
     const { words } = this.#slots;
     const at = this.#slots.wordOf(slot);
     words[at + slotLength] = this.#query.messageEnd;
     words[at + slotEndpoint] = endpointSlot;
-    words[at + slotPolicy] = judge.flows.policyId[flow] as number;
-    words[at + slotNamespace] = judge.flows.namespaceId[flow] as number;
-    words[at + slotTrusted] = judge.flows.trusted[flow] as number;
+    words[at + slotPolicy] = lookup.flows.policyId[flow] as number;
+    words[at + slotNamespace] = lookup.flows.namespaceId[flow] as number;
+    words[at + slotTrusted] = lookup.flows.trusted[flow] as number;
     words[at + slotQuestionEnd] = this.#query.questionEnd;
-    words[at + slotAcceptSet] = judge.acceptSet;
-    words[at + slotTables] = judge.installs;
+    words[at + slotAcceptSet] = lookup.acceptSet;
+    words[at + slotTables] = lookup.installs;
     words[at + slotUpstream] = handle;
     words[at + slotUpstreamId] = id;
   }

@@ -28,11 +28,11 @@ import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import type { Learner } from '../answer/learner.ts';
 import { counter } from '../counters.ts';
 import { batchMax, udpReplyBytesMax, upstreamTimeoutMs } from '../limits.ts';
-import type { UdpPool } from '../upstream/udp-pool.ts';
+import type { PolicyLookup } from '../query/policy-lookup.ts';
+import type { UdpPool } from '../udp/upstream.ts';
 import type { Batch } from './batch.ts';
 import type { UpstreamIds } from './ids.ts';
 import type { InFlight } from './in-flight.ts';
-import type { Judge } from './judge.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { QueryEvents } from './query-events.ts';
 import {
@@ -53,7 +53,7 @@ export interface UdpRepliesOptions {
   readonly memory: Uint8Array;
   readonly slots: QuerySlots;
   readonly upstreams: UdpLoop;
-  readonly judge: Judge;
+  readonly lookup: PolicyLookup;
   readonly pool: UdpPool;
   readonly ids: UpstreamIds;
   readonly learner: Learner;
@@ -207,14 +207,14 @@ export class UdpReplies {
   }
 
   #collect(at: number): number {
-    const { judge, learner } = this.#o;
+    const { lookup, learner } = this.#o;
     const { words } = this.#slots;
-    const { tables } = judge;
+    const { tables } = lookup;
     if (tables === null) return 0;
     const { matcher } = tables;
     let acceptSet = words[at + slotAcceptSet] as number;
     // The set found when the query came in is of no use if the tables are newer, or it was a passing one.
-    if (words[at + slotTables] !== judge.installs || !matcher.isStable(acceptSet)) {
+    if (words[at + slotTables] !== lookup.installs || !matcher.isStable(acceptSet)) {
       acceptSet = matcher.match(this.#query);
     }
     return learner.collect(

@@ -8,7 +8,7 @@
  */
 
 import { inFlightMax } from '../limits.ts';
-import type { RandomSource } from '../upstream/random.ts';
+import type { RandomSource } from '../query/random.ts';
 
 const drawsMax = 32;
 

@@ -5,8 +5,8 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { upstreamSocketLifetimeMs, upstreamSocketTimeoutsMax } from '../limits.ts';
-import { RandomPool } from './random.ts';
-import { UdpPool } from './udp-pool.ts';
+import { RandomPool } from '../query/random.ts';
+import { UdpPool } from './upstream.ts';
 
 /** 127.0.0.1: nobody answers, and nothing is sent. */
 const server = Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1);

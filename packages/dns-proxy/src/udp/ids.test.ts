@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inFlightMax } from '../limits.ts';
-import { RandomPool } from '../upstream/random.ts';
+import { RandomPool } from '../query/random.ts';
 import { UpstreamIds } from './ids.ts';
 
 test('as many ids as queries may be in flight; each finds its slot until it is released', () => {

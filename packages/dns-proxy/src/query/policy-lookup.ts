@@ -15,13 +15,13 @@ import type { GroupMember } from '../group.ts';
 import type { EndpointLimits } from '../policy/endpoint-limits.ts';
 import type { FlowTable } from '../policy/flow-table.ts';
 import type { PolicyTables } from '../policy/tables.ts';
-import type { UdpPool } from '../upstream/udp-pool.ts';
+import type { UdpPool } from '../udp/upstream.ts';
 
-/** Results of {@link Judge.flowOf} that are no flow. */
+/** Results of {@link PolicyLookup.flowOf} that are no flow. */
 export const unknownSource = -1;
 export const notReady = -2;
 
-export class Judge {
+export class PolicyLookup {
   readonly flows: FlowTable;
   readonly limits: EndpointLimits;
   #endpoints: Pick<EndpointLookup, 'lookupInto'>;

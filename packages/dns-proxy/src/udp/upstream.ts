@@ -19,7 +19,7 @@ import {
   upstreamSocketsPerServerMax,
   upstreamSocketTimeoutsMax,
 } from '../limits.ts';
-import type { RandomSource } from './random.ts';
+import type { RandomSource } from '../query/random.ts';
 
 interface UpstreamSocket {
   readonly handle: number;

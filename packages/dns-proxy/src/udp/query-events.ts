@@ -16,8 +16,8 @@ import {
   flagTrusted,
   flagUnselected,
 } from '../dns-event.ts';
+import type { PolicyLookup } from '../query/policy-lookup.ts';
 import type { Batch } from './batch.ts';
-import type { Judge } from './judge.ts';
 import {
   type QuerySlots,
   slotClient,
@@ -33,7 +33,7 @@ import {
 export interface QueryEventsOptions {
   readonly memory: Uint8Array;
   readonly slots: QuerySlots;
-  readonly judge: Judge;
+  readonly lookup: PolicyLookup;
   readonly learner: Learner;
   readonly events: DnsEventWriter;
   readonly counters: Float64Array;
@@ -53,8 +53,8 @@ export class QueryEvents {
 
   /** The query in the shared view was denied. */
   denied(slot: number, flow: number): void {
-    const { judge, denialRcode, events, query } = this.#o;
-    const { flows, limits } = judge;
+    const { lookup, denialRcode, events, query } = this.#o;
+    const { flows, limits } = lookup;
     const fields = this.#fields;
     const endpointSlot = flows.endpointSlot[flow] as number;
     this.#fill(slot, limits.endpointId[endpointSlot] as number, 0);
@@ -94,12 +94,12 @@ export class QueryEvents {
 
   /** What a slot in flight says of its query. */
   #fillForwarded(slot: number, latencyUs: number): void {
-    const { slots, judge, learner, batch } = this.#o;
+    const { slots, lookup, learner, batch } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
     const fields = this.#fields;
     const endpointSlot = words[at + slotEndpoint] as number;
-    this.#fill(slot, judge.limits.endpointId[endpointSlot] as number, Math.max(0, latencyUs));
+    this.#fill(slot, lookup.limits.endpointId[endpointSlot] as number, Math.max(0, latencyUs));
     fields.flags = words[at + slotTrusted] === 1 ? flagTrusted : 0;
     fields.policyId = words[at + slotPolicy] as number;
     fields.namespaceId = words[at + slotNamespace] as number;

@@ -4,14 +4,14 @@
 /** The end of a query in flight: what it held of its upstream socket and of its endpoint's limits. */
 
 import { counter } from '../counters.ts';
-import type { UdpPool } from '../upstream/udp-pool.ts';
+import type { PolicyLookup } from '../query/policy-lookup.ts';
+import type { UdpPool } from '../udp/upstream.ts';
 import type { UpstreamIds } from './ids.ts';
-import type { Judge } from './judge.ts';
 import { type QuerySlots, slotEndpoint, slotUpstream, slotUpstreamId } from './slots.ts';
 
 export interface InFlightOptions {
   readonly slots: QuerySlots;
-  readonly judge: Judge;
+  readonly lookup: PolicyLookup;
   readonly pool: UdpPool;
   readonly ids: UpstreamIds;
   readonly counters: Float64Array;
@@ -44,8 +44,8 @@ export class InFlight {
   }
 
   endEndpoint(slot: number): void {
-    const { slots, judge } = this.#o;
-    const { inFlight } = judge.limits;
+    const { slots, lookup } = this.#o;
+    const { inFlight } = lookup.limits;
     const endpointSlot = slots.words[slots.wordOf(slot) + slotEndpoint] as number;
     inFlight[endpointSlot] = (inFlight[endpointSlot] as number) - 1;
   }

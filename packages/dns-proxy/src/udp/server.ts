@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * DNS over UDP: queries (udp-queries.ts) and replies (udp-replies.ts) and what the two share: the slots
+ * DNS over UDP: queries (queries.ts) and replies (replies.ts) and what the two share: the slots
  * of queries in flight, the batch that goes to the pods, its time.
  */
 
@@ -11,16 +11,16 @@ import type { ReplyView } from '@tandem/core/dns/reply';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import type { Learner } from '../answer/learner.ts';
 import type { DnsEventWriter } from '../dns-event.ts';
-import type { UdpPool } from '../upstream/udp-pool.ts';
+import type { PolicyLookup } from '../query/policy-lookup.ts';
+import type { UdpPool } from '../udp/upstream.ts';
 import { Batch } from './batch.ts';
 import type { UpstreamIds } from './ids.ts';
 import { InFlight } from './in-flight.ts';
-import type { Judge } from './judge.ts';
 import { Outgoing } from './outgoing.ts';
+import { UdpQueries } from './queries.ts';
 import { QueryEvents } from './query-events.ts';
+import { UdpReplies } from './replies.ts';
 import type { QuerySlots } from './slots.ts';
-import { UdpQueries } from './udp-queries.ts';
-import { UdpReplies } from './udp-replies.ts';
 
 export interface UdpServerOptions {
   /** The journal: holds the slots, and in its scratch cells room for a batch of replies. */
@@ -28,7 +28,7 @@ export interface UdpServerOptions {
   readonly slots: QuerySlots;
   readonly listeners: UdpLoop;
   readonly upstreams: UdpLoop;
-  readonly judge: Judge;
+  readonly lookup: PolicyLookup;
   readonly pool: UdpPool;
   readonly ids: UpstreamIds;
   readonly learner: Learner;
