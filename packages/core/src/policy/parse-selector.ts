@@ -4,9 +4,11 @@
 /**
  * Label selectors of Cilium policies, with Cilium's defaulting. A policy of a namespace selects pods of
  * that namespace only as its subject, and as peers unless the selector names a namespace by name or by
- * labels. A clusterwide policy's peers must be pods. A selector with a `reserved:` key is left alone.
+ * labels. Peers must be pods, also where a selector only says what they lack: `NotIn` and `DoesNotExist`
+ * hold for nodes and the world, too, which have no labels. A selector with a `reserved:` key is left alone.
  *
- * Source: Cilium pkg/k8s/apis/cilium.io/utils/utils.go (getEndpointSelector, ParseToCiliumRule).
+ * Source: Cilium pkg/k8s/apis/cilium.io/utils/utils.go (getEndpointSelector, ParseToCiliumRule; its label
+ * of the cluster is what keeps peers to pods there, policy-default-local-cluster).
  */
 import {
   at,
@@ -62,20 +64,30 @@ export function parsePeerSelector(
   const requirements = parseRequirements(value, path, context);
   if (requirements === null) return null;
   const isReserved = requirements.some(({ source }) => source === 'reserved');
-  if (isReserved || requirements.some(isPodNamespace)) return makeSelector(requirements);
-  if (context.namespace === '') {
-    const isPod: LabelRequirement = {
-      source: 'k8s',
-      name: podNamespaceLabel,
-      operator: 'Exists',
-      values: [],
-    };
-    return makeSelector([...requirements, isPod]);
+  if (isReserved) return makeSelector(requirements);
+  const namesNamespace =
+    requirements.some(isPodNamespace) ||
+    (context.namespace !== '' &&
+      requirements.some(({ name }) => name.startsWith(namespaceLabelsPrefix)));
+  if (!namesNamespace && context.namespace !== '') {
+    return makeSelector([...requirements, namespaceIs(context.namespace)]);
   }
-  if (requirements.some(({ name }) => name.startsWith(namespaceLabelsPrefix))) {
-    return makeSelector(requirements);
-  }
-  return makeSelector([...requirements, namespaceIs(context.namespace)]);
+  if (namesNamespace && requirements.some(holdsForPodsOnly)) return makeSelector(requirements);
+  return makeSelector([...requirements, isPod]);
+}
+
+const isPod: LabelRequirement = {
+  source: 'k8s',
+  name: podNamespaceLabel,
+  operator: 'Exists',
+  values: [],
+};
+
+/** Only pods have labels of Kubernetes; `any:host` may be a node. */
+function holdsForPodsOnly(requirement: LabelRequirement): boolean {
+  const { source, operator } = requirement;
+  const isPositive = operator === 'In' || operator === 'Exists';
+  return isPositive && (source === 'k8s' || isPodNamespace(requirement));
 }
 
 function namespaceIs(namespace: string): LabelRequirement {
