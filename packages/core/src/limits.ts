@@ -21,8 +21,12 @@ export const dnsHeaderBytes = 12;
 export const queryAdditionalsMax = 2;
 /** Compression pointers followed for one name of a reply. */
 export const pointerHopsMax = 16;
-/** CNAME and DNAME records of a reply that are looked at. More: nothing is learned. */
+/** Different CNAME and DNAME records of a reply. More: nothing is learned. */
 export const replyAliasesMax = 16;
+/** CNAME and DNAME records of a reply that are looked at, copies of one record among them. */
+export const replyAliasRecordsMax = 32;
+/** Records of a query that is refused among which its OPT is looked for. */
+export const refusedQueryRecordsMax = 64;
 /** Address records of a reply that are looked at; the rest is counted. */
 export const replyAddressesMax = 256;
 /** UDP payload that every client takes (RFC 1035 section 4.2.1). */
@@ -105,6 +109,7 @@ export const idsRetiredMax = 16_384;
 export const selectorIdsRetiredMax = 262_144;
 
 assert(nameLabelsMax * 2 + 1 <= nameBytesMax, 'labels fit a name');
+assert(replyAliasesMax <= replyAliasRecordsMax, 'a chain of the longest is looked at');
 assert(fqdnEntriesPerNamespaceMax <= fqdnEntriesMax, 'a namespace fits the cache');
 assert(fqdnAddressesPerNameMax <= fqdnEntriesPerNamespaceMax, 'a name fits its namespace');
 assert(fqdnNamesMax <= fqdnEntriesMax, 'a name has an address');

@@ -34,6 +34,8 @@ const help = {
   addressesLearned: 'addresses written to the datapath',
   addressesKnown: 'addresses whose expiry did not move: no write',
   addressesSkipped: 'addresses over the limit of one reply',
+  aliasesOverLimit:
+    'replies with more than 16 aliases (CNAME and DNAME records): delivered, nothing learned',
   learnRuns: 'runs of the kernel writer',
   learnRefusedAddress: 'addresses of the cluster, the node or link-local ranges: never learned',
   learnRefusedSelectors: 'addresses that have too many selectors',

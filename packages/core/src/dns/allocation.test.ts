@@ -6,11 +6,12 @@ import { test } from 'node:test';
 import { message, opt, pointer, query, question, record } from '../../test/dns-message.ts';
 import { matcherLimits } from '../limits.ts';
 import { edeProhibited, rcodeRefused } from './constants.ts';
-import { setId, truncateReply, writeReply, writtenReplyBytesMax } from './edit.ts';
+import { setId, setKeepalive, truncateReply, writeReply, writtenReplyBytesMax } from './edit.ts';
 import { compileMatcher } from './matcher-compile.ts';
 import { type Pattern, parseMatchPattern } from './pattern.ts';
 import { parseQuery, QueryView } from './query.ts';
-import { parseReply, questionMatches, ReplyView } from './reply.ts';
+import { parseReply, ReplyView } from './reply.ts';
+import { matchReply } from './reply-match.ts';
 
 const key = { low: 1, high: 2 };
 
@@ -32,7 +33,7 @@ test('the path of a query allocates nothing', () => {
       record({ owner: pointer(12), type: 5, data }),
       record({ owner: pointer(45), type: 1, data: [192, 0, 2, 1] }),
     ],
-    additional: [opt()],
+    additional: [opt(1232, 0, 0, [0, 11, 0, 2, 0, 9])],
   });
   const scratch = answered.slice();
   const view = new QueryView(key);
@@ -44,10 +45,11 @@ test('the path of a query allocates nothing', () => {
       setId(asked, 0, i & 0xffff);
       sum += parseQuery(view, asked, 0, asked.length) + matcher.match(view);
       sum += writeReply(out, 0, out.length, asked, 0, view, rcodeRefused, edeProhibited);
-      sum += questionMatches(answered, 0, answered.length, asked, 0, view.questionEnd) ? 1 : 0;
+      sum += matchReply(answered, 0, answered.length, asked, 0, view.questionEnd);
       sum += parseReply(reply, answered, 0, answered.length, view) + reply.addressCount;
       scratch.set(answered);
-      sum += truncateReply(scratch, 0, reply);
+      sum += setKeepalive(scratch, 0, reply, i & 0xff) ? 1 : 0;
+      sum += truncateReply(scratch, 0, scratch.length, reply, view);
     }
   };
   run(50_000);

@@ -3,14 +3,17 @@
 
 /**
  * From the name that was asked to the name that the addresses belong to: the CNAME and DNAME records
- * of one answer, in any order (RFC 1034 section 3.6.2, RFC 6672). Whatever is not one plain chain,
- * two targets for a name, a loop, too many records, leads nowhere, and nothing is learned.
+ * of one answer, in any order (RFC 1034 section 3.6.2, RFC 6672). Copies of a record are one record
+ * (RFC 2181 section 5), with the least of their TTLs. Whatever is not one plain chain, two targets for
+ * a name, a loop, too many records, leads nowhere, and nothing is learned.
  */
-import { nameBytesMax, replyAliasesMax } from '../limits.ts';
+import { nameBytesMax, replyAliasesMax, replyAliasRecordsMax } from '../limits.ts';
 import { type HashKey, hashBytes } from './name-hash.ts';
 import { expandName } from './wire.ts';
 
 const nameStride = nameBytesMax + 1;
+/** The record that is read goes behind those that are kept: it may be a copy. */
+const places = replyAliasesMax + 1;
 
 export class AliasChain {
   /** The name at the end, lower-case wire form: the first `nameLength` octets. */
@@ -20,18 +23,19 @@ export class AliasChain {
   ttl = 0xffffffff;
   /** Records that were followed. */
   hops = 0;
-  /** Records that were added since `reset`. */
+  /** Different records that were added since `reset`. */
   count = 0;
-  /** Records beyond `replyAliasesMax`. */
+  /** Records beyond the limits. */
   skipped = 0;
-  readonly #owners = new Uint8Array(replyAliasesMax * nameStride);
-  readonly #ownerLengths = new Uint8Array(replyAliasesMax);
-  readonly #ownerHashes = new Int32Array(replyAliasesMax);
-  readonly #targets = new Uint8Array(replyAliasesMax * nameStride);
-  readonly #targetLengths = new Uint8Array(replyAliasesMax);
-  readonly #ttls = new Float64Array(replyAliasesMax);
-  readonly #isDname = new Uint8Array(replyAliasesMax);
-  readonly #isUsed = new Uint8Array(replyAliasesMax);
+  #looked = 0;
+  readonly #owners = new Uint8Array(places * nameStride);
+  readonly #ownerLengths = new Uint8Array(places);
+  readonly #ownerHashes = new Int32Array(places);
+  readonly #targets = new Uint8Array(places * nameStride);
+  readonly #targetLengths = new Uint8Array(places);
+  readonly #ttls = new Float64Array(places);
+  readonly #isDname = new Uint8Array(places);
+  readonly #isUsed = new Uint8Array(places);
   readonly #key: HashKey;
 
   constructor(key: HashKey) {
@@ -42,6 +46,7 @@ export class AliasChain {
   reset(): void {
     this.count = 0;
     this.skipped = 0;
+    this.#looked = 0;
     this.hops = 0;
     this.ttl = 0xffffffff;
   }
@@ -59,10 +64,11 @@ export class AliasChain {
     ttl: number,
     isDname: boolean,
   ): boolean {
-    if (this.count === replyAliasesMax) {
+    if (this.skipped !== 0 || this.#looked === replyAliasRecordsMax) {
       this.skipped++;
       return true;
     }
+    this.#looked++;
     const index = this.count;
     const base = index * nameStride;
     const ownerLength = expandName(bytes, start, end, ownerAt, this.#owners, base);
@@ -74,8 +80,27 @@ export class AliasChain {
     this.#ttls[index] = ttl;
     this.#isDname[index] = isDname ? 1 : 0;
     this.#isUsed[index] = 0;
-    this.count++;
+    const copied = this.#copyOf(index);
+    if (copied !== none) this.#ttls[copied] = Math.min(this.#ttls[copied] as number, ttl);
+    else if (index === replyAliasesMax) this.skipped++;
+    else this.count++;
     return true;
+  }
+
+  /** The record before `index` that is the same but for its TTL. */
+  #copyOf(index: number): number {
+    const base = index * nameStride;
+    const ownerLength = this.#ownerLengths[index] as number;
+    const targetLength = this.#targetLengths[index] as number;
+    for (let i = 0; i < index; i++) {
+      if (this.#ownerHashes[i] !== this.#ownerHashes[index]) continue;
+      if (this.#isDname[i] !== this.#isDname[index]) continue;
+      if (this.#ownerLengths[i] !== ownerLength || this.#targetLengths[i] !== targetLength)
+        continue;
+      if (!sameOctets(this.#owners, i * nameStride, base, ownerLength)) continue;
+      if (sameOctets(this.#targets, i * nameStride, base, targetLength)) return i;
+    }
+    return none;
   }
 
   /** Follows the records from `name`. False if they are no single chain. */
@@ -161,4 +186,9 @@ function copyOctets(
   length: number,
 ): void {
   for (let i = 0; i < length; i++) target[targetStart + i] = source[start + i] as number;
+}
+
+function sameOctets(bytes: Uint8Array, first: number, second: number, length: number): boolean {
+  for (let i = 0; i < length; i++) if (bytes[first + i] !== bytes[second + i]) return false;
+  return true;
 }

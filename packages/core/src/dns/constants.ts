@@ -5,6 +5,7 @@
 
 export const typeA = 1;
 export const typeCname = 5;
+export const typeSig = 24;
 export const typeAaaa = 28;
 export const typeDname = 39;
 export const typeOpt = 41;

@@ -5,7 +5,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { labels, message, name, opt, query, question, record } from '../../test/dns-message.ts';
 import { edeBlocked, edeNone, rcodeFormErr, rcodeNxDomain, rcodeRefused } from './constants.ts';
-import { idAt, setId, truncateReply, writeReply, writtenReplyBytesMax } from './edit.ts';
+import {
+  idAt,
+  setId,
+  setKeepalive,
+  truncateReply,
+  writeReply,
+  writtenReplyBytesMax,
+} from './edit.ts';
 import { parseQuery, QueryView } from './query.ts';
 import { parseReply, ReplyView } from './reply.ts';
 
@@ -70,15 +77,91 @@ test('replies of our own', () => {
       message({ flags: 0x8181 }),
     ],
     [
-      'the opcode is copied',
+      'the opcode is copied, and the question that the message has',
       message({ flags: 0x2800, question: question('a.b') }),
       4,
       edeNone,
-      message({ flags: 0xa804 }),
+      message({ flags: 0xa804, question: question('a.b') }),
     ],
   ];
   for (const [what, bytes, rcode, code, want] of table) {
     assert.deepEqual(written(bytes, rcode, code), want, what);
+  }
+});
+
+test('a query with an OPT is refused with an OPT (RFC 6891 section 6.1.1)', () => {
+  const ixfr = question('a.b', 251);
+  const soa = record({ owner: name('a.b'), type: 6, data: [0] });
+  const additional = [opt(4096, 0x8000)];
+  const sig0 = record({ owner: [0], type: 24, data: [] });
+  const ours = [opt(1232, 0x8000)];
+  const asked = { flags: 0x0100, question: question('a.b') };
+  const two = { ...asked, questions: 2, question: [...asked.question, ...question('c.d')] };
+  const table: [string, Uint8Array, Uint8Array][] = [
+    [
+      'AXFR',
+      query('a.b', 252, additional),
+      message({ flags: 0x8184, question: question('a.b', 252), additional: ours }),
+    ],
+    [
+      'IXFR',
+      message({ flags: 0, question: ixfr, authority: [soa], additional }),
+      message({ flags: 0x8004, question: ixfr, additional: ours }),
+    ],
+    [
+      'class CH',
+      message({ ...asked, question: question('version.bind', 16, 3), additional }),
+      message({ flags: 0x8184, question: question('version.bind', 16, 3), additional: ours }),
+    ],
+    [
+      'UPDATE',
+      message({ flags: 0x2800, question: question('a.b', 6), authority: [soa, soa], additional }),
+      message({ flags: 0xa804, question: question('a.b', 6), additional: ours }),
+    ],
+    [
+      'no question',
+      message({ flags: 0x0100, additional }),
+      message({ flags: 0x8184, additional: ours }),
+    ],
+    [
+      'two questions',
+      message({ ...two, additional }),
+      message({ flags: 0x8184, additional: ours }),
+    ],
+    [
+      'three additional records, the OPT last',
+      message({ ...asked, additional: [sig0, sig0, ...additional] }),
+      message({ ...asked, flags: 0x8184, additional: ours }),
+    ],
+    [
+      'the OPT behind a SIG(0)',
+      message({ ...asked, additional: [sig0, ...additional] }),
+      message({ ...asked, flags: 0x8184, additional: ours }),
+    ],
+    [
+      'an OPT that is cut',
+      message({ ...asked, additional }).slice(0, -1),
+      message({ ...asked, flags: 0x8184 }),
+    ],
+    [
+      'an OPT in the answer section is none',
+      message({ ...asked, answer: additional }),
+      message({ ...asked, flags: 0x8184 }),
+    ],
+    [
+      'an OPT behind more records than are looked at',
+      message({ ...asked, authority: Array.from({ length: 63 }, () => sig0), additional }),
+      message({ ...asked, flags: 0x8184 }),
+    ],
+    [
+      'an OPT behind as many records as are looked at',
+      message({ ...asked, authority: Array.from({ length: 62 }, () => sig0), additional }),
+      message({ ...asked, flags: 0x8184, additional: ours }),
+    ],
+  ];
+  const rcode = 4;
+  for (const [what, bytes, want] of table) {
+    assert.deepEqual(written(bytes, rcode, edeNone), want, what);
   }
 });
 
@@ -134,6 +217,9 @@ test('truncation keeps header, question and OPT', () => {
   const asking = new QueryView(key);
   const sent = query('www.example.com');
   parseQuery(asking, sent, 0, sent.length);
+  const withEdns = new QueryView(key);
+  const sentEdns = query('www.example.com', 1, [opt(4096, 0x8000)]);
+  parseQuery(withEdns, sentEdns, 0, sentEdns.length);
   const answer = [record({ owner: name('www.example.com'), type: 1, data: [1, 2, 3, 4] })];
   const base = { flags: 0x8180, question: question('www.example.com'), answer };
   const table: [string, Uint8Array, Uint8Array][] = [
@@ -158,11 +244,81 @@ test('truncation keeps header, question and OPT', () => {
       message({ flags: 0x8180, question: question('x.y') }),
       message({ flags: 0x8380 }),
     ],
+    ['an error without question', message({ flags: 0x8185 }), message({ flags: 0x8385 })],
+    [
+      'an error without question, with OPT',
+      message({ flags: 0x8181, authority: answer, additional: [opt(700)] }),
+      message({ flags: 0x8381, additional: [opt(700)] }),
+    ],
   ];
   for (const [what, bytes, want] of table) {
     const padded = Uint8Array.from([1, 2, ...bytes]);
     parseReply(view, padded, 2, padded.length, asking);
-    const length = truncateReply(padded, 2, view);
+    const length = truncateReply(padded, 2, padded.length, view, asking);
     assert.deepEqual(padded.slice(2, 2 + length), want, what);
+  }
+  // The OPT lay behind the end of what was received, or the server sent none.
+  for (const bytes of [message({ ...base, additional: [opt()] }).slice(0, -1), message(base)]) {
+    parseReply(view, bytes, 0, bytes.length, withEdns);
+    const length = truncateReply(bytes, 0, bytes.length, view, withEdns);
+    const want = message({ ...base, flags: 0x8380, answer: [], additional: [opt(1232, 0x8000)] });
+    assert.deepEqual(bytes.slice(0, length), want);
+  }
+  const bare = message({ ...base, answer: [] });
+  parseReply(view, bare, 0, bare.length, withEdns);
+  assert.equal(truncateReply(bare, 0, bare.length, view, withEdns), bare.length, 'no room for one');
+});
+
+test("the timeout of edns-tcp-keepalive is ours, not the server's", () => {
+  const view = new ReplyView(key);
+  const asking = new QueryView(key);
+  const sent = query('a.b');
+  parseQuery(asking, sent, 0, sent.length);
+  const other = [0, 3, 0, 3, 0, 11, 0];
+  const keepalive = (timeout: number): number[] => [0, 11, 0, 2, timeout >> 8, timeout & 255];
+  const of = (options: number[], ...more: number[][]): Uint8Array =>
+    message({
+      flags: 0x8180,
+      question: question('a.b'),
+      additional: [opt(1232, 0, 0, options), ...more],
+    });
+  const tsig = record({ owner: [0], type: 250, data: [] });
+  const table: [string, Uint8Array, Uint8Array, boolean][] = [
+    ['alone', of(keepalive(200)), of(keepalive(0x164)), true],
+    [
+      'among others',
+      of([...other, ...keepalive(200), ...other]),
+      of([...other, ...keepalive(0x164), ...other]),
+      true,
+    ],
+    [
+      'twice',
+      of([...keepalive(1), ...keepalive(2)]),
+      of([...keepalive(0x164), ...keepalive(0x164)]),
+      true,
+    ],
+    ['without a timeout', of([0, 11, 0, 0]), of([0, 11, 0, 0]), false],
+    ['of another length', of([0, 11, 0, 3, 1, 2, 3]), of([0, 11, 0, 3, 1, 2, 3]), false],
+    ['longer than the OPT', of([0, 11, 0, 2, 1]), of([0, 11, 0, 2, 1]), false],
+    [
+      'behind an option that is too long',
+      of([0, 3, 0, 99, ...keepalive(9)]),
+      of([0, 3, 0, 99, ...keepalive(9)]),
+      false,
+    ],
+    ['none', of(other), of(other), false],
+    [
+      'no OPT',
+      message({ flags: 0x8180, question: question('a.b') }),
+      message({ flags: 0x8180, question: question('a.b') }),
+      false,
+    ],
+    ['signed', of(keepalive(200), tsig), of(keepalive(200), tsig), false],
+  ];
+  for (const [what, bytes, want, isSet] of table) {
+    const padded = Uint8Array.from([1, 2, ...bytes, 3]);
+    parseReply(view, padded, 2, padded.length - 1, asking);
+    assert.equal(setKeepalive(padded, 2, view, 0x164), isSet, what);
+    assert.deepEqual(padded, Uint8Array.from([1, 2, ...want, 3]), what);
   }
 });

@@ -7,7 +7,16 @@
  */
 import { assert } from '../assert.ts';
 import { dnsHeaderBytes, udpPayloadBytes } from '../limits.ts';
-import { flagCd, flagQr, flagRa, flagRd, flagTc, opcodeMask, typeOpt } from './constants.ts';
+import {
+  edeNone,
+  flagCd,
+  flagQr,
+  flagRa,
+  flagRd,
+  flagTc,
+  opcodeMask,
+  typeOpt,
+} from './constants.ts';
 import type { QueryView } from './query.ts';
 import type { ReplyView } from './reply.ts';
 import { setWordAt, wordAt } from './wire.ts';
@@ -15,6 +24,7 @@ import { setWordAt, wordAt } from './wire.ts';
 const optBytes = 11;
 const edeBytes = 6;
 const edeOptionCode = 15;
+const keepaliveOptionCode = 11;
 
 /** Octets that `writeReply` may need: header, question, OPT with an extended error. */
 export const writtenReplyBytesMax: number = dnsHeaderBytes + 255 + 4 + optBytes + edeBytes;
@@ -79,27 +89,61 @@ function writeOpt(out: Uint8Array, at: number, isDnssecOk: boolean, ede: number)
 }
 
 /**
- * Cuts the reply at `start` of `bytes`, which `reply` describes, down to header, question and OPT,
- * and sets TC: the client asks again over TCP. The new length. A reply without a readable question
- * becomes a bare header.
+ * Cuts the reply in [start, end) of `bytes`, which `reply` describes, down to header, question and OPT,
+ * and sets TC: the client asks again over TCP. An OPT that was cut off with the rest of the message is
+ * replaced by one of ours if the query had one. The new length, at most `end - start`. A reply without a
+ * readable question has none.
  */
-export function truncateReply(bytes: Uint8Array, start: number, reply: ReplyView): number {
+export function truncateReply(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  reply: ReplyView,
+  query: QueryView,
+): number {
   const hasQuestion = reply.questionEnd !== 0;
-  const questionEnd = hasQuestion ? reply.questionEnd : dnsHeaderBytes;
-  const optLength = hasQuestion ? reply.optLength : 0;
+  const optStart = start + (hasQuestion ? reply.questionEnd : dnsHeaderBytes);
+  let optLength = reply.optLength;
   if (optLength !== 0) {
-    bytes.copyWithin(
-      start + questionEnd,
-      start + reply.optOffset,
-      start + reply.optOffset + optLength,
-    );
+    const from = start + reply.optOffset;
+    bytes.copyWithin(optStart, from, from + optLength);
+  } else if (query.hasEdns && end - optStart >= optBytes) {
+    writeOpt(bytes, optStart, query.isDnssecOk, edeNone);
+    optLength = optBytes;
   }
   setWordAt(bytes, start + 2, wordAt(bytes, start + 2) | flagTc);
   setWordAt(bytes, start + 4, hasQuestion ? 1 : 0);
   setWordAt(bytes, start + 6, 0);
   setWordAt(bytes, start + 8, 0);
   setWordAt(bytes, start + 10, optLength !== 0 ? 1 : 0);
-  return questionEnd + optLength;
+  return optStart + optLength - start;
+}
+
+/**
+ * Replaces the timeout of the edns-tcp-keepalive options (RFC 7828) in the reply at `start` of `bytes`,
+ * which `reply` describes, by `timeout`, in units of 100 ms: the server's is about its connection with
+ * us, not about ours with the client. Whether one was there. A signed message is left as it is.
+ */
+export function setKeepalive(
+  bytes: Uint8Array,
+  start: number,
+  reply: ReplyView,
+  timeout: number,
+): boolean {
+  if (reply.optLength === 0 || reply.isSigned) return false;
+  const optEnd = start + reply.optOffset + reply.optLength;
+  let isSet = false;
+  for (let at = start + reply.optOffset + optBytes; at + 4 <= optEnd; ) {
+    const length = wordAt(bytes, at + 2);
+    const next = at + 4 + length;
+    if (next > optEnd) break;
+    if (wordAt(bytes, at) === keepaliveOptionCode && length === 2) {
+      setWordAt(bytes, at + 4, timeout);
+      isSet = true;
+    }
+    at = next;
+  }
+  return isSet;
 }
 
 /** Copies forwards or backwards, as overlapping regions of one buffer need. */

@@ -17,6 +17,11 @@ const packets = fc.oneof(
   fc
     .uint8Array({ maxLength: 300 })
     .map((body) => Uint8Array.from([0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1, ...body])),
+  fc
+    .tuple(fc.nat(2), fc.nat(2), fc.nat(2), fc.nat(3), fc.uint8Array({ maxLength: 100 }))
+    .map(([qd, an, ns, ar, body]) =>
+      Uint8Array.from([0, 1, 0x28, 0, 0, qd, 0, an, 0, ns, 0, ar, ...body, ...opt()]),
+    ),
   fc.array(fc.tuple(fc.nat(80), fc.nat(255)), { maxLength: 4 }).map((changes) => {
     const bytes = query('some.Name-of.example.com', 1, [opt(1232, 0, 0, [0, 3, 0, 1, 7])]);
     for (const [at, octet] of changes) if (at < bytes.length) bytes[at] = octet;
@@ -33,6 +38,8 @@ test('nothing outside of a packet matters', () => {
     assert.equal(parseQuery(second, ones.bytes, ones.start, ones.end), status);
     assert.equal(first.questionEnd, second.questionEnd);
     assert.equal(first.messageEnd, second.messageEnd);
+    assert.equal(first.hasEdns, second.hasEdns);
+    assert.equal(first.isDnssecOk, second.isDnssecOk);
     assert.ok(first.messageEnd <= bytes.length);
     if (status !== queryOk) return;
     assert.ok(first.questionEnd >= 17 && first.questionEnd <= first.messageEnd);

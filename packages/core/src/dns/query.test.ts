@@ -203,7 +203,7 @@ test('evil packets', () => {
         question: question('a.b', 251),
         authority: [record({ owner: name('a.b'), type: 6, data: [0] })],
       }),
-      queryFormErr,
+      queryNotImp,
     ],
   ];
   for (const [what, bytes, want] of table)

@@ -4,8 +4,9 @@
 /**
  * The bounded walker of queries (threats T1-T4). A query is judged by what it holds here and by
  * nothing else: one question without compression, class IN, at most an OPT and a TSIG behind it.
- * Work is one pass over the octets of the name and `queryAdditionalsMax` records; nothing outside
- * [start, end) is read, nothing is allocated, nothing throws.
+ * Work is one pass over the octets of the name and `queryAdditionalsMax` records, and over
+ * `refusedQueryRecordsMax` records of a query that is refused; nothing outside [start, end) is read,
+ * nothing is allocated, nothing throws.
  */
 import { assert } from '../assert.ts';
 import {
@@ -14,13 +15,14 @@ import {
   nameBytesMax,
   nameLabelsMax,
   queryAdditionalsMax,
+  refusedQueryRecordsMax,
   udpPayloadBytesMin,
 } from '../limits.ts';
 import { codeDot, codeOther, foldOfOctet } from './alphabet.ts';
 import { classIn, flagQr, opcodeMask, typeAxfr, typeIxfr, typeOpt, typeTsig } from './constants.ts';
 import { nameLengthAt } from './name.ts';
 import { type HashKey, hashBytes } from './name-hash.ts';
-import { wordAt } from './wire.ts';
+import { skipName, wordAt } from './wire.ts';
 
 /** A query that policy can judge. */
 export const queryOk = 0;
@@ -86,8 +88,9 @@ export class QueryView {
 }
 
 /**
- * Parses the message in [start, end) of `bytes`. `id` and `flags` are set for every status but
- * `queryDrop`, the question whenever `questionEnd` is not 0, the rest for `queryOk` only.
+ * Parses the message in [start, end) of `bytes`. For every status but `queryDrop` all is set that
+ * `writeReply` needs: `id`, `flags`, `hasEdns`, `isDnssecOk`, and the question if `questionEnd` is not
+ * 0. The rest is set for `queryOk` only.
  */
 export function parseQuery(
   view: QueryView,
@@ -99,28 +102,43 @@ export function parseQuery(
   view.questionEnd = 0;
   view.messageEnd = 0;
   view.hasEdns = false;
+  view.isDnssecOk = false;
   if (end - start < dnsHeaderBytes) return queryDrop;
   const flags = wordAt(bytes, start + 2);
   if ((flags & flagQr) !== 0) return queryDrop;
   view.id = wordAt(bytes, start);
   view.flags = flags;
-  if ((flags & opcodeMask) !== 0) return queryNotImp;
-  // RFC 9619: exactly one question. Of queries only IXFR has records in the other two sections.
-  if (wordAt(bytes, start + 4) !== 1) return queryFormErr;
+  const status = readQuery(view, bytes, start, end);
+  if (status !== queryOk) findOpt(view, bytes, start, end);
+  return status;
+}
+
+/** Everything behind the flags. */
+function readQuery(view: QueryView, bytes: Uint8Array, start: number, end: number): QueryStatus {
+  const questionEnd = readQuestion(view, bytes, start, end);
+  if ((view.flags & opcodeMask) !== 0) return queryNotImp;
+  if (questionEnd === 0) return queryFormErr;
+  if (view.qclass !== classIn) return queryNotImp;
+  if (view.qtype === typeAxfr || view.qtype === typeIxfr) return queryNotImp;
+  // Of queries only IXFR has records in these two sections.
   if (wordAt(bytes, start + 6) !== 0 || wordAt(bytes, start + 8) !== 0) return queryFormErr;
   const additionals = wordAt(bytes, start + 10);
   if (additionals > queryAdditionalsMax) return queryFormErr;
-  const nameEnd = readName(view, bytes, start + dnsHeaderBytes, end);
-  if (nameEnd === 0 || nameEnd + 4 > end) return queryFormErr;
-  view.qtype = wordAt(bytes, nameEnd);
-  view.qclass = wordAt(bytes, nameEnd + 2);
-  view.questionEnd = nameEnd + 4 - start;
-  if (view.qclass !== classIn) return queryNotImp;
-  if (view.qtype === typeAxfr || view.qtype === typeIxfr) return queryNotImp;
-  const messageEnd = readAdditionals(view, bytes, nameEnd + 4, end, additionals);
+  const messageEnd = readAdditionals(view, bytes, questionEnd, end, additionals);
   if (messageEnd === 0) return queryFormErr;
   view.messageEnd = messageEnd - start;
   return queryOk;
+}
+
+/** The offset after the question; 0 unless there is exactly one (RFC 9619) that is readable. */
+function readQuestion(view: QueryView, bytes: Uint8Array, start: number, end: number): number {
+  if (wordAt(bytes, start + 4) !== 1) return 0;
+  const nameEnd = readName(view, bytes, start + dnsHeaderBytes, end);
+  if (nameEnd === 0 || nameEnd + 4 > end) return 0;
+  view.qtype = wordAt(bytes, nameEnd);
+  view.qclass = wordAt(bytes, nameEnd + 2);
+  view.questionEnd = nameEnd + 4 - start;
+  return nameEnd + 4;
 }
 
 /**
@@ -162,6 +180,36 @@ function readName(view: QueryView, bytes: Uint8Array, start: number, end: number
   return start + at;
 }
 
+/**
+ * Looks for the OPT of a query that will be refused, since our reply has one if the query has (RFC 6891
+ * section 6.1.1). Whatever cannot be read ends the search.
+ */
+function findOpt(view: QueryView, bytes: Uint8Array, start: number, end: number): void {
+  view.hasEdns = false;
+  view.isDnssecOk = false;
+  const questions = wordAt(bytes, start + 4);
+  const additionalsFrom = questions + wordAt(bytes, start + 6) + wordAt(bytes, start + 8);
+  const items = Math.min(additionalsFrom + wordAt(bytes, start + 10), refusedQueryRecordsMax);
+  let at = start + dnsHeaderBytes;
+  for (let i = 0; i < items; i++) {
+    const fields = skipName(bytes, at, end);
+    if (fields === 0) return;
+    if (i < questions) {
+      at = fields + 4;
+      continue;
+    }
+    if (fields + 10 > end) return;
+    const next = fields + 10 + wordAt(bytes, fields + 8);
+    if (next > end) return;
+    if (i >= additionalsFrom && fields === at + 1 && wordAt(bytes, fields) === typeOpt) {
+      view.hasEdns = true;
+      view.isDnssecOk = ((bytes[fields + 6] as number) & 0x80) !== 0;
+      return;
+    }
+    at = next;
+  }
+}
+
 /** Walks the additional section. The offset after it, 0 if it holds what a query must not have. */
 function readAdditionals(
   view: QueryView,
@@ -170,7 +218,6 @@ function readAdditionals(
   end: number,
   count: number,
 ): number {
-  view.isDnssecOk = false;
   view.udpPayloadSize = udpPayloadBytesMin;
   view.hasTsig = false;
   let at = start;

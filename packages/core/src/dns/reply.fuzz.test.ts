@@ -37,6 +37,8 @@ const records = fc.oneof(
 );
 const replies = fc
   .record({
+    flags: fc.constantFrom(0x8180, 0x8180, 0x8180, 0x8185),
+    hasQuestion: fc.constantFrom(true, true, true, false),
     answer: fc.array(records, { maxLength: 8 }),
     additional: fc.array(
       fc.constantFrom(opt(), record({ owner: [0], type: 1, data: [9, 9, 9, 9] })),
@@ -45,10 +47,10 @@ const replies = fc
     changes: fc.array(fc.tuple(fc.nat(300), fc.nat(255)), { maxLength: 3 }),
     cut: fc.option(fc.nat(300), { nil: undefined }),
   })
-  .map(({ answer, additional, changes, cut }) => {
+  .map(({ flags, hasQuestion, answer, additional, changes, cut }) => {
     const bytes = message({
-      flags: 0x8180,
-      question: question('www.example.com'),
+      flags,
+      question: hasQuestion ? question('www.example.com') : [],
       answer,
       additional,
     });

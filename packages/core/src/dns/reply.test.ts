@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import {
   labels,
   long,
@@ -20,7 +20,6 @@ import { trapped } from '../../test/guarded-bytes.ts';
 import { parseQuery, QueryView, queryOk } from './query.ts';
 import {
   parseReply,
-  questionMatches,
   type ReplyStatus,
   ReplyView,
   replyBadChain,
@@ -544,23 +543,90 @@ test('sections and OPT are located for truncation', () => {
   assert.deepEqual([view.optOffset, view.optLength], [bytes.length - 15, 15]);
 });
 
-test('the question must come back octet by octet', () => {
-  const sent = query('wWw.eXample.com');
-  const end = 33;
-  const cases: [string, Uint8Array, boolean][] = [
-    ['same', message({ flags: 0x8180, question: question('wWw.eXample.com') }), true],
-    ['other case', message({ flags: 0x8180, question: question('www.eXample.com') }), false],
-    ['other type', message({ flags: 0x8180, question: question('wWw.eXample.com', 28) }), false],
-    ['two', message({ flags: 0x8180, questions: 2, question: question('wWw.eXample.com') }), false],
-    ['cut', message({ flags: 0x8180, question: question('wWw.eXample.com') }).slice(0, -1), false],
-    ['header', new Uint8Array(12), false],
-    ['empty', new Uint8Array(0), false],
-  ];
-  for (const [what, bytes, want] of cases) {
-    const guarded = trapped(bytes);
-    const got = questionMatches(guarded.bytes, guarded.start, guarded.end, sent, 0, end);
-    assert.equal(got, want, what);
+/** A reply of unbound 1.17 to a client that its access-control refuses. */
+const refusedByUnbound = Uint8Array.from([0x12, 0x34, 0x81, 0x05, 0, 0, 0, 0, 0, 0, 0, 0]);
+
+test('an error without question is negative, and its OPT is found', () => {
+  const view = new ReplyView(key);
+  assert.equal(parse(refusedByUnbound, view), replyNegative);
+  assert.deepEqual([view.rcode, view.questionEnd, view.messageEnd, view.optLength], [5, 0, 12, 0]);
+  assert.equal(parse(message({ flags: 0x8181, additional: [opt()] }), view), replyNegative);
+  assert.deepEqual([view.rcode, view.optOffset, view.optLength], [1, 12, 11]);
+  assert.equal(parse(message({ flags: 0x8385 }), view), replyTruncated);
+  assert.equal(parse(message({ flags: 0x8185, counts: [0, 0, 1] }), view), replyMalformed);
+});
+
+test('a TSIG or SIG(0) is seen', () => {
+  const view = new ReplyView(key);
+  for (const [type, want] of [
+    [250, true],
+    [24, true],
+    [1, false],
+  ] as const) {
+    const data = type === 1 ? [1, 2, 3, 4] : [];
+    parse(reply({ additional: [opt(), record({ owner: [0], type, data })] }), view);
+    assert.equal(view.isSigned, want, String(type));
   }
+  parse(reply({ answer: [record({ owner: [0], type: 24, data: [] })] }), view);
+  assert.equal(view.isSigned, false, 'SIG records of an answer sign something else');
+});
+
+describe('copies of a record are one record (RFC 2181 section 5)', () => {
+  const edge = name('edge.test');
+  const copies: [string, number[][], string[]][] = [
+    ['CNAME', [cname(www, edge), cname(www, edge), a(edge)], ['192.0.2.1 300']],
+    [
+      'of other case and compression',
+      [cname(www, edge), cname(name('WWW.example.com'), name('EDGE.test')), a(edge)],
+      ['192.0.2.1 300'],
+    ],
+    [
+      'the lesser TTL counts, when it comes first',
+      [cname(www, edge, 20), cname(www, edge, 40), a(edge)],
+      ['192.0.2.1 20'],
+    ],
+    [
+      'and when it comes last',
+      [cname(www, edge, 40), a(edge), cname(www, edge, 20)],
+      ['192.0.2.1 20'],
+    ],
+    [
+      'DNAME',
+      [
+        dname(example, name('other.test')),
+        dname(example, name('other.test'), 9),
+        a(name('www.other.test')),
+      ],
+      ['192.0.2.1 9'],
+    ],
+    ['address', [a(www), a(www)], ['192.0.2.1 300', '192.0.2.1 300']],
+    ['each of 16 aliases', [...chainOf(16), ...chainOf(16)], ['192.0.2.1 300', '192.0.2.1 300']],
+  ];
+  for (const [what, answer, want] of copies) {
+    test(what, () => {
+      const view = new ReplyView(key);
+      assert.equal(parse(reply({ answer }), view), replyOk);
+      assert.deepEqual(addressesOf(view), want);
+    });
+  }
+
+  test('two targets of a name are no copies', () => {
+    const view = new ReplyView(key);
+    const answer = [cname(www, edge), cname(www, name('edge.tess')), a(edge)];
+    assert.equal(parse(reply({ answer }), view), replyBadChain);
+  });
+
+  test('copies are looked at up to a bound, aliases over it are counted', () => {
+    const view = new ReplyView(key);
+    const many = (count: number): Uint8Array =>
+      reply({ answer: [...Array.from({ length: count }, () => cname(www, edge)), a(edge)] });
+    assert.equal(parse(many(32), view), replyOk);
+    assert.equal(view.aliasesSkipped, 0);
+    assert.equal(parse(many(35), view), replyBadChain);
+    assert.equal(view.aliasesSkipped, 3);
+    assert.equal(parse(reply({ answer: chainOf(17) }), view), replyBadChain);
+    assert.deepEqual([view.aliasesSkipped, view.skipped], [1, 0]);
+  });
 });
 
 test('work on hostile replies is bounded', () => {

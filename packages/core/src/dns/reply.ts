@@ -26,9 +26,12 @@ import {
   typeCname,
   typeDname,
   typeOpt,
+  typeSig,
+  typeTsig,
 } from './constants.ts';
 import { nameLengthAt } from './name.ts';
 import type { HashKey } from './name-hash.ts';
+import { isErrorWithoutQuestion } from './reply-match.ts';
 import { longAt, skipName, wordAt } from './wire.ts';
 
 /** A reply whose addresses, perhaps none, can be learned. */
@@ -77,19 +80,23 @@ export class ReplyView {
   readonly types: Uint8Array = new Uint8Array(replyAddressesMax);
   /** Aliases between the question and the addresses. */
   cnameCount = 0;
-  /** Address records and aliases over the limits. */
+  /** Address records over the limit. */
   skipped = 0;
+  /** Aliases over the limit: the status is `replyBadChain`. */
+  aliasesSkipped = 0;
   /** Address records of other names, types and classes than what was asked. */
   unrelated = 0;
   /** AAAA records with a v4-mapped address: they would open an IPv4 address. */
   mapped = 0;
-  /** Offset after the question, 0 when it is not readable. */
+  /** Offset after the question, 0 when there is none or it is not readable. */
   questionEnd = 0;
   /** Offset after the last record, 0 when a record is malformed. */
   messageEnd = 0;
-  /** The OPT record, for `truncateReply`; length 0 when there is none. */
+  /** The OPT record, for edits; length 0 when there is none. */
   optOffset = 0;
   optLength = 0;
+  /** A TSIG (RFC 8945) or SIG(0) (RFC 2931) is over the whole message: edits would break it. */
+  isSigned = false;
   /** The aliases of the answer. */
   readonly chain: AliasChain;
   /** Address records that were asked for: offsets of owner and of type, before owners are compared. */
@@ -103,25 +110,10 @@ export class ReplyView {
 }
 
 /**
- * True when the reply in [start, end) carries the question [12, sentQuestionEnd) of the query at
- * `sentStart`, octet by octet: case is part of it (0x20).
+ * Parses the message in [start, end) of `bytes` as the reply to `question`. An error without question
+ * (`matchErrorWithoutQuestion`) is negative. The case of the question is not compared: `matchReply`
+ * says whether a reply may be learned from.
  */
-export function questionMatches(
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-  sent: Uint8Array,
-  sentStart: number,
-  sentQuestionEnd: number,
-): boolean {
-  if (end - start < sentQuestionEnd || wordAt(bytes, start + 4) !== 1) return false;
-  for (let i = dnsHeaderBytes; i < sentQuestionEnd; i++) {
-    if (bytes[start + i] !== sent[sentStart + i]) return false;
-  }
-  return true;
-}
-
-/** Parses the message in [start, end) of `bytes` as the reply to `question`. */
 export function parseReply(
   view: ReplyView,
   bytes: Uint8Array,
@@ -136,15 +128,18 @@ export function parseReply(
   if ((flags & flagQr) === 0 || (flags & opcodeMask) !== 0) return replyForeign;
   view.rcode = flags & rcodeMask;
   view.isTruncated = (flags & flagTc) !== 0;
-  const questionEnd = readQuestion(bytes, start, end, question);
-  if (questionEnd === 0) return replyForeign;
-  view.questionEnd = questionEnd - start;
-  const status = readSections(view, bytes, start, end, questionEnd, question.qtype);
+  let recordsFrom = start + dnsHeaderBytes;
+  if (!isErrorWithoutQuestion(bytes, start, flags)) {
+    recordsFrom = readQuestion(bytes, start, end, question);
+    if (recordsFrom === 0) return replyForeign;
+    view.questionEnd = recordsFrom - start;
+  }
+  const status = readSections(view, bytes, start, end, recordsFrom, question.qtype);
   if (view.isTruncated) return replyTruncated;
+  view.aliasesSkipped = view.chain.skipped;
   if (status !== replyOk) return status;
   if (view.rcode !== 0) return replyNegative;
   if (!view.chain.follow(question.name, question.nameLength)) {
-    view.skipped += view.chain.skipped;
     return replyBadChain;
   }
   view.cnameCount = view.chain.hops;
@@ -158,12 +153,14 @@ function reset(view: ReplyView): void {
   view.addressCount = 0;
   view.cnameCount = 0;
   view.skipped = 0;
+  view.aliasesSkipped = 0;
   view.unrelated = 0;
   view.mapped = 0;
   view.questionEnd = 0;
   view.messageEnd = 0;
   view.optOffset = 0;
   view.optLength = 0;
+  view.isSigned = false;
   view.candidateCount = 0;
   view.chain.reset();
 }
@@ -203,11 +200,16 @@ function readSections(
     if (next > end) return replyMalformed;
     if (i < answers) {
       if (!readAnswer(view, bytes, start, end, at, fields, next, qtype)) return replyMalformed;
-    } else if (i >= additionalsFrom && wordAt(bytes, fields) === typeOpt) {
-      if (view.optLength !== 0 || fields !== at + 1) return replyMalformed;
-      view.optOffset = at - start;
-      view.optLength = next - at;
-      extendedRcode = bytes[fields + 4] as number;
+    } else if (i >= additionalsFrom) {
+      const type = wordAt(bytes, fields);
+      if (type === typeOpt) {
+        if (view.optLength !== 0 || fields !== at + 1) return replyMalformed;
+        view.optOffset = at - start;
+        view.optLength = next - at;
+        extendedRcode = bytes[fields + 4] as number;
+      } else if (type === typeTsig || type === typeSig) {
+        view.isSigned = true;
+      }
     }
     at = next;
   }

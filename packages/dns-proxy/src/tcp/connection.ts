@@ -24,13 +24,13 @@ import {
 } from '@tandem/core/dns/query';
 import {
   parseReply,
-  questionMatches,
   type ReplyStatus,
   type ReplyView,
   replyNegative,
   replyOk,
   replyTruncated,
 } from '@tandem/core/dns/reply';
+import { matchExact, matchReply } from '@tandem/core/dns/reply-match';
 import type { Learner } from '../answer/learner.ts';
 import { counter, observeLatency } from '../counters.ts';
 import {
@@ -223,7 +223,8 @@ export class TcpConnection {
       c.count(counter.repliesUnsolicited);
       return false;
     }
-    if (!questionMatches(reply, 0, reply.length, pending.message, 0, pending.questionEnd)) {
+    const sent = pending.message;
+    if (matchReply(reply, 0, reply.length, sent, 0, pending.questionEnd) !== matchExact) {
       c.count(counter.repliesMismatched);
       return false;
     }
@@ -252,6 +253,7 @@ export class TcpConnection {
       add(counter.repliesMalformed, 1);
     }
     add(counter.addressesSkipped, reply.skipped);
+    if (reply.aliasesSkipped > 0) add(counter.aliasesOverLimit, 1);
     add(counter.learnRefusedAddress, reply.mapped);
   }
 

@@ -10,12 +10,12 @@ import { setId, truncateReply } from '@tandem/core/dns/edit';
 import { parseQuery, type QueryView } from '@tandem/core/dns/query';
 import {
   parseReply,
-  questionMatches,
   type ReplyView,
   replyNegative,
   replyOk,
   replyTruncated,
 } from '@tandem/core/dns/reply';
+import { matchExact, matchReply } from '@tandem/core/dns/reply-match';
 import { TD_JOURNAL_CELL_BYTES } from '@tandem/datapath/abi.gen';
 import {
   RECORD_WORDS,
@@ -160,7 +160,7 @@ export class UdpReplies {
     }
     const message = slots.messageOf(slot);
     const questionEnd = slots.words[at + slotQuestionEnd] as number;
-    if (!questionMatches(memory, start, start + length, memory, message, questionEnd)) {
+    if (matchReply(memory, start, start + length, memory, message, questionEnd) !== matchExact) {
       // Somebody else's answer does not end the wait for ours (TuDoor, CVE-2023-28452).
       this.#add(counter.repliesMismatched, 1);
       return;
@@ -194,13 +194,14 @@ export class UdpReplies {
     let changed = 0;
     if (isTruncated) {
       this.#add(counter.repliesTruncated, 1);
-      replyLength = truncateReply(this.#memory, start, reply);
+      replyLength = truncateReply(this.#memory, start, start + length, reply, this.#query);
     } else if (status === replyOk) {
       if (reply.addressCount > 0) changed = this.#collect(at);
     } else if (status !== replyNegative && status !== replyTruncated) {
       this.#add(counter.repliesMalformed, 1);
     }
     if (reply.skipped > 0) this.#add(counter.addressesSkipped, reply.skipped);
+    if (reply.aliasesSkipped > 0) this.#add(counter.aliasesOverLimit, 1);
     if (reply.mapped > 0) this.#add(counter.learnRefusedAddress, reply.mapped);
     this.#o.queryEvents.answered(slot, changed);
     return replyLength;
