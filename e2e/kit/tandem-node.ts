@@ -295,6 +295,8 @@ export class TandemNode implements AsyncDisposable {
       'log-format': 'text',
       'drain-timeout': '2s',
       'fqdn-grace-seconds': 0,
+      // Not those of the machine that runs the test.
+      'search-suffixes': '.',
       ...this.#options.options,
     };
     if (name === 'agent') {

@@ -10,6 +10,7 @@ import { waitFor } from '@tandem/testing/wait';
 import { clusterDns4, clusterDns6, startStandardNode } from '../kit/standard-node.ts';
 
 const standard = await startStandardNode({
+  options: { 'search-suffixes': 'corp.example' },
   rules: [
     { name: 'short.allowed.test', answers: [{ type: 'A', data: '198.51.100.7', ttl: 2 }] },
     { suffix: 'allowed.test', numbered: { ipv4: '198.18.0.0', ipv6: '2001:db8:1::', ttl: 60 } },
@@ -47,6 +48,16 @@ for (const shape of shapes) {
       assert.equal(reply.rcode, 'REFUSED');
       assert.deepEqual(reply.extendedErrors, [18], 'EDE Prohibited');
       assert.equal((await dns.queries(name)).length, 0);
+    });
+
+    test('a denied name under a search suffix does not exist, so that a resolver goes on', async () => {
+      for (const suffix of ['default.svc.cluster.local', 'corp.example']) {
+        const name = `n-${next++}.allowed.test.${suffix}`;
+        const reply = await askDns(client, { ...shape, name, ednsBytes: 1232 });
+        assert.equal(reply.rcode, 'NXDOMAIN', name);
+        assert.deepEqual(reply.extendedErrors, [18], 'EDE Prohibited');
+        assert.equal((await dns.queries(name)).length, 0);
+      }
     });
   });
 }

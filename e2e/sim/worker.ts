@@ -6,7 +6,6 @@
  * over the simulated kernel. One call of `iterate` is one turn of its event loop.
  */
 
-import { rcodeRefused } from '@tandem/core/dns/constants';
 import { QueryView } from '@tandem/core/dns/query';
 import { ReplyView } from '@tandem/core/dns/reply';
 import { TD_JOURNAL_CELL_BYTES, tdJournalState, tdListenerKind } from '@tandem/datapath/abi.gen';
@@ -29,6 +28,7 @@ import { Takeover } from '@tandem/dns-proxy/peer/takeover';
 import { EndpointLimits } from '@tandem/dns-proxy/policy/endpoint-limits';
 import { FlowTable } from '@tandem/dns-proxy/policy/flow-table';
 import { PolicyTables } from '@tandem/dns-proxy/policy/tables';
+import { Denial } from '@tandem/dns-proxy/query/denial';
 import { PolicyLookup } from '@tandem/dns-proxy/query/policy-lookup';
 import { UpstreamIds } from '@tandem/dns-proxy/udp/ids';
 import { UdpServer } from '@tandem/dns-proxy/udp/server';
@@ -152,7 +152,7 @@ export class SimWorker {
       counters: this.counters,
       query,
       reply,
-      denialRcode: rcodeRefused,
+      denial: new Denial({ mode: 'refused', suffixes: [] }),
       beat: (monotonicNs) => this.member.beat(monotonicNs),
     });
     const formerBeatNs = this.#group.beatNsOf(index);

@@ -34,6 +34,9 @@ export const udpPayloadBytesMin = 512;
 /** UDP payload that our own replies announce (DNS flag day 2020). */
 export const udpPayloadBytes = 1232;
 
+/** Suffixes of one set that names are looked up in. */
+export const nameSuffixesMax = 64;
+
 /* ---- patterns --------------------------------------------------------------------------------- */
 /** Characters of matchName and matchPattern (CustomResourceDefinition of Cilium). */
 export const patternCharsMax = 255;

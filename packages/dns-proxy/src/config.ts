@@ -4,11 +4,20 @@
 /** Options of the DNS proxy; those in `memberOptions` are the agent's too and must agree. */
 
 import { join } from 'node:path';
+import { nameFromText } from '@tandem/core/dns/name';
 import { type MarkConfig, markConfig } from '@tandem/datapath/config';
 import type { ConfigSpec, OptionTable } from '@tandem/runtime/config';
-import { durationOption, enumOption, intOption, stringOption } from '@tandem/runtime/config-option';
+import {
+  durationOption,
+  enumOption,
+  intOption,
+  listOption,
+  stringOption,
+} from '@tandem/runtime/config-option';
 import { type LogFormat, type LogLevel, logLevels } from '@tandem/runtime/log';
+import { searchSuffixesMax } from './limits.ts';
 import { parseMetricsAddress } from './metrics/address.ts';
+import { type DenialMode, denialModes } from './query/denial.ts';
 
 /** What both processes of a node must be told alike. */
 export interface MemberConfig {
@@ -18,7 +27,9 @@ export interface MemberConfig {
   readonly port: number;
   readonly markMask: number;
   readonly proxyUid: number;
-  readonly denial: 'refused' | 'nxdomain';
+  readonly denial: DenialMode;
+  readonly clusterDomain: string;
+  readonly searchSuffixes: readonly string[];
   readonly fqdnGraceSeconds: number;
   readonly ttlSecondsMin: number;
   readonly fqdnIdleSeconds: number;
@@ -75,10 +86,24 @@ export const memberOptions: OptionTable<MemberConfig> = {
   }),
   denial: enumOption({
     group: 'DNS',
-    description: 'Answer to a denied name; musl stops its search at refused, so nxdomain suits it.',
-    default: 'refused',
-    values: ['refused', 'nxdomain'],
+    description:
+      'Answer to a denied name. search: NXDOMAIN under the cluster domain and the search suffixes, else REFUSED, so that every resolver library comes to the end of its search list.',
+    default: 'search',
+    values: denialModes,
   }),
+  clusterDomain: stringOption({
+    group: 'DNS',
+    description: 'DNS domain of the cluster, for denial by search.',
+    default: 'cluster.local',
+  }),
+  searchSuffixes: listOption(
+    stringOption({
+      group: 'DNS',
+      description:
+        "Search suffixes of pods beside those of the cluster domain, for denial by search. Empty: the search line of the node's /etc/resolv.conf, read at the start; a single dot: none.",
+    }),
+    { default: [], itemsMax: searchSuffixesMax },
+  ),
   fqdnGraceSeconds: intOption({
     group: 'DNS',
     description:
@@ -142,6 +167,15 @@ export function checkMemberConfig(config: MemberConfig): readonly string[] {
   const problems: string[] = [];
   if (markConfig(config.markMask) === null) {
     problems.push('markMask must be two adjacent bits, such as 0x3000');
+  }
+  const domain = nameFromText(config.clusterDomain);
+  if (domain === null || domain.length === 1) {
+    problems.push('clusterDomain must be a DNS name, such as cluster.local');
+  }
+  for (const suffix of config.searchSuffixes) {
+    if (nameFromText(suffix) === null) {
+      problems.push(`searchSuffixes must be DNS names: "${suffix}" is none`);
+    }
   }
   const { metricsAddress } = config;
   if (metricsAddress !== '' && parseMetricsAddress(metricsAddress, config.proxyUid) === null) {

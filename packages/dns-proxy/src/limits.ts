@@ -102,6 +102,11 @@ export const peerConnectionsMax = 4;
 /** How long the listeners of a former life are read after a new one has linked. */
 export const retiredListenersMs = 200;
 
+/** Suffixes of the search list that are taken, of the node's or of `searchSuffixes`; more are said in the log. */
+export const searchSuffixesMax = 32;
+/** Bytes of the node's resolv.conf that are read. */
+export const resolvConfBytesMax = 65_536;
+
 /** A fifth of the age at which a member counts as stale; a busy member beats with each batch besides. */
 export const heartbeatIntervalMs = 20;
 export const sweepIntervalMs = 100;

@@ -7,14 +7,18 @@ import { type ConfigSpec, loadConfig, systemSources } from '@tandem/runtime/conf
 import { helpText } from '@tandem/runtime/config-text';
 import { type Component, exitCodes, Lifecycle } from '@tandem/runtime/lifecycle';
 import { createLogger, type Logger } from '@tandem/runtime/log';
-import type { TandemError } from '@tandem/runtime/tandem-error';
+import { TandemError } from '@tandem/runtime/tandem-error';
 import { type MemberConfig, markOf, peerSocketPath } from './config.ts';
 import type { DnsMemberOptions } from './dns-member.ts';
 import { logIndexTaken, logPeer } from './peer/log.ts';
+import type { DenialOptions } from './query/denial.ts';
+import { readSearchList } from './search-list.ts';
 import { version } from './version.ts';
 
 /** A start may have to wait for the end of another process with the same index, however long it takes. */
 const startTimeoutMs = 2 ** 31 - 1;
+/** What kubelet reads, unless it is told otherwise. */
+const resolvConfPath = '/etc/resolv.conf';
 /** What a stop may take beside the drain, ms. */
 const stopMarginMs = 5000;
 
@@ -68,7 +72,7 @@ export function memberOptions(
     mark: markOf(config),
     ownerUid: config.proxyUid,
     peerPath: peerSocketPath(config),
-    denial: config.denial,
+    denial: denialOptions(config, log),
     graceSeconds: config.fqdnGraceSeconds,
     ttlSecondsMin: config.ttlSecondsMin,
     queriesPerSecond: config.queriesPerSecond,
@@ -76,4 +80,21 @@ export function memberOptions(
     onPeer: (event, index) => logPeer(log, event, index),
     onIndexTaken: (path) => logIndexTaken(log, path),
   };
+}
+
+/** The search list is read now, so a change of the node's takes a restart. */
+function denialOptions(config: MemberConfig, log: Logger): DenialOptions {
+  const { denial: mode, clusterDomain, searchSuffixes } = config;
+  if (mode !== 'search') return { mode, suffixes: [] };
+  if (searchSuffixes.length > 0) return { mode, suffixes: [clusterDomain, ...searchSuffixes] };
+  const list = readSearchList(resolvConfPath);
+  if (list instanceof TandemError) {
+    log.warn('no search list: denied names under suffixes of the node are refused', {
+      error: list,
+    });
+    return { mode, suffixes: [clusterDomain] };
+  }
+  const { suffixes, ignored } = list;
+  if (ignored > 0) log.warn('search list: not all of it is used', { resolvConfPath, ignored });
+  return { mode, suffixes: [clusterDomain, ...suffixes] };
 }

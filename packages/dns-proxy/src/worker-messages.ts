@@ -5,6 +5,7 @@
 
 import type { TakeoverEvent } from './peer/takeover.ts';
 import type { TablesImage } from './policy/tables-image.ts';
+import type { DenialOptions } from './query/denial.ts';
 
 export interface WorkerOptions {
   /** The node's directory in a bpffs. */
@@ -18,7 +19,7 @@ export interface WorkerOptions {
   readonly ownerUid: number;
   /** Unix socket of the link between the DNS workers. The agent listens. */
   readonly peerPath: string;
-  readonly denial: 'refused' | 'nxdomain';
+  readonly denial: DenialOptions;
   readonly graceSeconds: number;
   readonly ttlSecondsMin: number;
   /** Of one endpoint. */

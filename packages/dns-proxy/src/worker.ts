@@ -11,7 +11,6 @@ import { randomBytes } from 'node:crypto';
 import { parentPort, workerData } from 'node:worker_threads';
 import { attachReuseport } from '@tandem/bpf-loader-node/link';
 import { unmap } from '@tandem/bpf-loader-node/map';
-import { rcodeNxDomain, rcodeRefused } from '@tandem/core/dns/constants';
 import type { HashKey } from '@tandem/core/dns/name-hash';
 import { QueryView } from '@tandem/core/dns/query';
 import { ReplyView } from '@tandem/core/dns/reply';
@@ -43,6 +42,7 @@ import { Takeover } from './peer/takeover.ts';
 import { EndpointLimits } from './policy/endpoint-limits.ts';
 import { FlowTable } from './policy/flow-table.ts';
 import { PolicyTables } from './policy/tables.ts';
+import { Denial } from './query/denial.ts';
 import { PolicyLookup } from './query/policy-lookup.ts';
 import { RandomPool } from './query/random.ts';
 import { collectStartGarbage } from './start-garbage.ts';
@@ -137,7 +137,7 @@ class DnsWorker {
       group: this.#group,
     });
     const events = new DnsEventWriter(new SharedRingWriter(options.ring), counters, options.member);
-    const denialRcode = options.denial === 'nxdomain' ? rcodeNxDomain : rcodeRefused;
+    const denial = new Denial(options.denial);
     const query = new QueryView(key);
     const reply = new ReplyView(key);
     this.#udp = new UdpServer({
@@ -153,7 +153,7 @@ class DnsWorker {
       counters,
       query,
       reply,
-      denialRcode,
+      denial,
       beat: (monotonicNs) => this.#life.beat(monotonicNs),
     });
     this.#tcp = new TcpServer({
@@ -165,7 +165,7 @@ class DnsWorker {
       reply,
       replyWords: new Uint32Array(reply.addresses.buffer),
       random,
-      denialRcode,
+      denial,
       monotonicNs: () => this.#life.now(),
       boottimeNs: () => this.#clock[1] as number,
       count: (index) => {

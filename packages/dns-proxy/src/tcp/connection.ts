@@ -47,6 +47,7 @@ import {
   tcpInFlightPerConnectionMax,
   tcpMessageTimeoutMs,
 } from '../limits.ts';
+import type { Denial } from '../query/denial.ts';
 import type { PolicyLookup } from '../query/policy-lookup.ts';
 import type { RandomPool } from '../query/random.ts';
 import { frame, MessageReader } from './framing.ts';
@@ -62,7 +63,7 @@ export interface TcpContext {
   readonly reply: ReplyView;
   readonly replyWords: Uint32Array;
   readonly random: RandomPool;
-  readonly denialRcode: number;
+  readonly denial: Denial;
   readonly monotonicNs: () => number;
   readonly boottimeNs: () => number;
   readonly count: (index: number) => void;
@@ -171,8 +172,9 @@ export class TcpConnection {
       this.#forward(message, flow);
     } else {
       c.count(counter.denied);
-      this.#answer(message, c.denialRcode, edeProhibited);
-      this.#emit(dnsVerdict.denied, 0, flow, 0, c.denialRcode, null);
+      const rcode = c.denial.rcodeFor(c.query);
+      this.#answer(message, rcode, edeProhibited);
+      this.#emit(dnsVerdict.denied, 0, flow, 0, rcode, null);
     }
   }
 

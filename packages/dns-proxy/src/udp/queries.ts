@@ -39,6 +39,7 @@ import {
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { counter } from '../counters.ts';
 import { batchMax } from '../limits.ts';
+import type { Denial } from '../query/denial.ts';
 import { type PolicyLookup, unknownSource } from '../query/policy-lookup.ts';
 import type { UdpPool } from '../udp/upstream.ts';
 import type { Batch } from './batch.ts';
@@ -82,7 +83,7 @@ export interface UdpQueriesOptions {
   readonly ids: UpstreamIds;
   readonly counters: Float64Array;
   readonly query: QueryView;
-  readonly denialRcode: number;
+  readonly denial: Denial;
   readonly batch: Batch;
   readonly inFlight: InFlight;
   readonly outgoing: Outgoing;
@@ -224,8 +225,9 @@ export class UdpQueries {
       this.#onMalformed(slot, cell, status);
     } else if (!lookup.isAllowed(flow, this.#query)) {
       this.#add(counter.denied, 1);
-      this.#answer(slot, cell, this.#o.denialRcode, edeProhibited);
-      this.#o.queryEvents.denied(slot, flow);
+      const rcode = this.#o.denial.rcodeFor(this.#query);
+      this.#answer(slot, cell, rcode, edeProhibited);
+      this.#o.queryEvents.denied(slot, flow, rcode);
     } else {
       this.#forward(slot, cell, flow, endpointSlot);
     }

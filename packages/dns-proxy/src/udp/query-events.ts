@@ -39,7 +39,6 @@ export interface QueryEventsOptions {
   readonly counters: Float64Array;
   readonly query: QueryView;
   readonly reply: ReplyView;
-  readonly denialRcode: number;
   readonly batch: Batch;
 }
 
@@ -51,9 +50,9 @@ export class QueryEvents {
     this.#o = options;
   }
 
-  /** The query in the shared view was denied. */
-  denied(slot: number, flow: number): void {
-    const { lookup, denialRcode, events, query } = this.#o;
+  /** The query in the shared view was denied with this RCODE. */
+  denied(slot: number, flow: number, rcode: number): void {
+    const { lookup, events, query } = this.#o;
     const { flows, limits } = lookup;
     const fields = this.#fields;
     const endpointSlot = flows.endpointSlot[flow] as number;
@@ -62,7 +61,7 @@ export class QueryEvents {
     fields.flags = 0;
     fields.policyId = flows.policyId[flow] as number;
     fields.namespaceId = flows.namespaceId[flow] as number;
-    fields.rcode = denialRcode;
+    fields.rcode = rcode;
     events.write(fields, query, null);
   }
 

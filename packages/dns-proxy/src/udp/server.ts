@@ -11,6 +11,7 @@ import type { ReplyView } from '@tandem/core/dns/reply';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import type { Learner } from '../answer/learner.ts';
 import type { DnsEventWriter } from '../dns-event.ts';
+import type { Denial } from '../query/denial.ts';
 import type { PolicyLookup } from '../query/policy-lookup.ts';
 import type { UdpPool } from '../udp/upstream.ts';
 import { Batch } from './batch.ts';
@@ -36,8 +37,7 @@ export interface UdpServerOptions {
   readonly counters: Float64Array;
   readonly query: QueryView;
   readonly reply: ReplyView;
-  /** RCODE of a denial: REFUSED or NXDOMAIN. */
-  readonly denialRcode: number;
+  readonly denial: Denial;
   /** Called at the start of each batch, with CLOCK_MONOTONIC in nanoseconds. */
   readonly beat: (monotonicNs: number) => void;
 }
