@@ -155,3 +155,22 @@ test('an unsupported field in the first version closes its pods until it is mend
   const { addresses } = await askDns(other, { server: clusterDns4, name });
   await other.tcp({ to: addresses[0] ?? '', port: 80, data: 'x', want: 1 });
 });
+
+test('a name of 255 characters in one policy keeps no other policy from changing', async () => {
+  const label = 'a'.repeat(63);
+  const long = dnsPolicy({
+    name: 'long',
+    selects: { app: 'other' },
+    dns: [{ matchPattern: '*' }],
+    fqdns: [{ matchName: [label, label, label, label].join('.') }],
+  });
+  const isNamed = said(/default\/long[^\n]*longer than|longer than[^\n]*default\/long/);
+  tandem.write('long.yaml', [long]);
+  await isNamed();
+  tandem.write('policy.yaml', [widerPolicy]);
+  await waitForRcode(client, 'denied.test', 'NOERROR');
+  assert.match((await status()).text, /default\/long/);
+  tandem.remove('long.yaml');
+  tandem.write('policy.yaml', [standardPolicy]);
+  await waitForRcode(client, 'denied.test', 'REFUSED');
+});

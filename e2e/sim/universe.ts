@@ -284,9 +284,7 @@ export function policyOf(variant: number, retained: readonly number[]): PolicyOf
     if (!encoded.ok) throw new TypeError(encoded.error);
     const decoded = decodePolicySnapshot(encoded.value);
     if (!decoded.ok) throw new TypeError(decoded.error);
-    const built = buildImage(decoded.value);
-    if (!built.ok) throw new TypeError(built.error);
-    policy = { variant, compiled, image: built.value.image };
+    policy = { variant, compiled, image: buildImage(decoded.value).image };
     known.set(key, policy);
   }
   return policy;

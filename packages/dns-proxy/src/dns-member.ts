@@ -23,6 +23,7 @@ import {
   indexPollMs,
 } from './limits.ts';
 import type { TakeoverEvent } from './peer/takeover.ts';
+import type { CompletedSnapshot } from './policy/build-image.ts';
 import type { CompileAnswer, CompileRequest } from './policy/compile-worker.ts';
 import { PolicyTables } from './policy/tables.ts';
 import type { TablesImage } from './policy/tables-image.ts';
@@ -181,12 +182,12 @@ export class DnsMember {
   }
 
   /** The same snapshot with its matcher compiled, so that nobody need compile it again. */
-  async complete(snapshot: Uint8Array): Promise<Uint8Array> {
-    const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
+  async complete(snapshot: Uint8Array): Promise<CompletedSnapshot> {
+    const { promise, resolve, reject } = Promise.withResolvers<CompletedSnapshot>();
     this.#compile(
       { wants: 'snapshot', snapshot },
       (answer) => {
-        if ('snapshot' in answer) resolve(answer.snapshot);
+        if ('snapshot' in answer) resolve(answer);
       },
       reject,
     );

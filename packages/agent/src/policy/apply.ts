@@ -10,7 +10,13 @@
 
 import { type ClassTable, type Compiled, type CompiledPolicy } from '@tandem/core/policy/desired';
 import { expandPolicy } from '@tandem/core/policy/expand';
-import { TD_MEMBERS_MAX, TD_POLICY_MAX, tdGroup, tdMember } from '@tandem/datapath/abi.gen';
+import {
+  TD_MEMBERS_MAX,
+  TD_POLICY_MAX,
+  tdEndpoint,
+  tdGroup,
+  tdMember,
+} from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { type Entry, encodeClass, encodeDnsServer, encodePolicy } from '@tandem/datapath/encode';
 import { TandemError } from '@tandem/runtime/tandem-error';
@@ -85,6 +91,16 @@ export function newestRevision(datapath: Datapath): number {
     newest = Math.max(newest, at(base + tdMember.revision));
   }
   return newest;
+}
+
+/** Ids of the policies that endpoints have in the kernel. */
+export function policiesInUse(datapath: AppliedMaps): ReadonlySet<number> {
+  const ids = new Set<number>();
+  for (const [, value] of datapath.map('endpoints').entries()) {
+    const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
+    ids.add(view.getUint32(tdEndpoint.policy_id, true));
+  }
+  return ids;
 }
 
 /** Members below it are passed over while another one is LIVE. */

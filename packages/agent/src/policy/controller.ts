@@ -7,24 +7,20 @@
  */
 
 import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
-import { compile } from '@tandem/core/policy/compile';
-import type {
-  Compiled,
-  CompiledPolicy,
-  Diagnostic,
-  MemberPolicy,
-} from '@tandem/core/policy/desired';
-import type { StableIds } from '@tandem/core/policy/stable-ids';
+import { patternDiagnostics } from '@tandem/core/policy/compile-diagnostics';
+import type { Compiled, Diagnostic, MemberPolicy } from '@tandem/core/policy/desired';
 import type { Datapath } from '@tandem/datapath/datapath';
+import type { CompletedSnapshot } from '@tandem/dns-proxy/policy/build-image';
 import { encodePolicySnapshot } from '@tandem/proto/snapshot';
 import type { Logger } from '@tandem/runtime/log';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { type AttachedEndpoint, attachEndpoints } from '../endpoint/attacher.ts';
-import { acknowledgeTimeoutMs, partialMax } from '../limits.ts';
+import { acknowledgeTimeoutMs } from '../limits.ts';
 import type { PolicyServer } from '../sync/policy-server.ts';
-import { applyToDatapath, newestRevision, requireRevision } from './apply.ts';
+import { applyToDatapath, newestRevision, policiesInUse, requireRevision } from './apply.ts';
 import { changeOrder, type PolicyChange } from './change-order.ts';
+import { Compilations } from './compilations.ts';
 import { snapshotOf } from './snapshot.ts';
 import type { StateKeeper } from './state-keeper.ts';
 
@@ -32,7 +28,7 @@ export interface ControllerOptions {
   readonly datapath: Datapath;
   readonly server: PolicyServer;
   /** Compiles the matcher into a snapshot. */
-  readonly complete: (snapshot: Uint8Array) => Promise<Uint8Array>;
+  readonly complete: (snapshot: Uint8Array) => Promise<CompletedSnapshot>;
   /** Puts a snapshot in force in the agent's own DNS member. */
   readonly install: (snapshot: Uint8Array) => Promise<void>;
   /** Gives new FQDN selectors the addresses of names that were answered before. */
@@ -49,22 +45,14 @@ export interface ControllerOptions {
 export class PolicyController {
   readonly counters = { predecessorsForgotten: 0 };
   readonly #o: ControllerOptions;
-  #ids: StableIds;
+  readonly #compilations: Compilations;
   #cluster: ClusterState | null = null;
-  /** What was compiled last. */
-  #compiledCluster: ClusterState | null = null;
-  #compiledNode = '';
-  #applied: Compiled | null = null;
-  /** Of what is applied; '' while that is unknown. */
-  #fingerprint = '';
-  /** Compilations that may be in the kernel in part: their applying failed. */
-  #partial: readonly Compiled[] = [];
   #revision: number;
   #running: Promise<void> | null = null;
   #isDirty = false;
   #endpoints: readonly AttachedEndpoint[] = [];
-  /** Of the newest compilation, in force or not. */
-  #compileDiagnostics: readonly Diagnostic[] | null = null;
+  /** Of patterns that members have no room for. */
+  #patternDiagnostics: readonly Diagnostic[] = [];
   #attachDiagnostics: readonly Diagnostic[] = [];
   /** What was said in the log and still holds. */
   #said: ReadonlyMap<string, Diagnostic> = new Map();
@@ -74,7 +62,7 @@ export class PolicyController {
     this.#o = options;
     // A number that some member has seen with another content would not be sent to it.
     this.#revision = Math.max(options.served?.revision ?? 0, newestRevision(options.datapath));
-    this.#ids = options.keeper.loadIds();
+    this.#compilations = new Compilations(options.keeper.loadIds(), options.served);
   }
 
   get revision(): number {
@@ -82,7 +70,7 @@ export class PolicyController {
   }
 
   get applied(): Compiled | null {
-    return this.#applied;
+    return this.#compilations.applied;
   }
 
   get endpoints(): readonly AttachedEndpoint[] {
@@ -91,9 +79,9 @@ export class PolicyController {
 
   /** All that an operator should see, of files, objects, policies and interfaces. */
   get diagnostics(): readonly Diagnostic[] {
-    const compiled = this.#compileDiagnostics ?? this.#cluster?.diagnostics ?? [];
+    const compiled = this.#compilations.diagnostics ?? this.#cluster?.diagnostics ?? [];
     const problem = this.#problem === null ? [] : [this.#problem];
-    return [...compiled, ...this.#attachDiagnostics, ...problem];
+    return [...compiled, ...this.#patternDiagnostics, ...this.#attachDiagnostics, ...problem];
   }
 
   /** New objects: a reconciliation follows, now or after the one that runs. */
@@ -117,6 +105,7 @@ export class PolicyController {
         await this.#once();
         this.#problem = null;
       } catch (error) {
+        this.#compilations.failed(this.#policiesInUse());
         const failure = TandemError.from(error);
         this.#o.log.error('policy could not be applied, it will be tried again', {
           error: failure,
@@ -131,6 +120,15 @@ export class PolicyController {
       this.#sayDiagnostics();
     }
     this.#running = null;
+  }
+
+  /** Null when the kernel cannot be asked. */
+  #policiesInUse(): ReadonlySet<number> | null {
+    try {
+      return policiesInUse(this.#o.datapath);
+    } catch {
+      return null;
+    }
   }
 
   /** Each once when it comes up and once when it is gone: what is not enforced must not go unseen. */
@@ -153,13 +151,11 @@ export class PolicyController {
   async #once(): Promise<void> {
     const cluster = this.#cluster;
     if (cluster === null) return;
-    const compiled = this.#compile(cluster);
+    const revision = this.#revision + 1;
+    const compiled = this.#compilations.compile(cluster, this.#o.nodeContext(), revision);
     if (compiled === null) return;
-    const isNew = compiled !== this.#applied;
-    if (isNew) {
-      // From here on the kernel may hold some of it: until it is applied whole, it counts as there.
-      this.#partial = [...this.#partial, compiled].slice(-partialMax);
-      const change = this.#change(compiled, await this.#encode(compiled));
+    if (compiled !== this.#compilations.applied) {
+      const change = this.#change(compiled, await this.#encode(compiled, cluster));
       // oxlint-disable-next-line no-await-in-loop -- one step after the other is the point
       for (const step of changeOrder) await change[step]();
       return;
@@ -176,7 +172,7 @@ export class PolicyController {
     applyToDatapath({
       datapath,
       compiled,
-      retained: this.#retainedPolicies(),
+      retained: this.#compilations.retained,
       endpoints: attached.entries,
     });
     const wanted = new Set(attached.endpoints.map((endpoint) => endpoint.interface.vethIfindex));
@@ -201,10 +197,9 @@ export class PolicyController {
       require: () => requireRevision(datapath, revision),
       feed: () => backfill(compiled.members.selectors.map(({ id }) => id)),
       apply: async () => {
+        this.#compilations.begin(compiled);
         await this.#apply(compiled);
-        this.#applied = compiled;
-        this.#partial = [];
-        this.#fingerprint = fingerprintOf(compiled);
+        this.#compilations.succeeded(compiled);
         this.counters.predecessorsForgotten += compiled.predecessorsForgotten;
         log.info('policy applied', {
           revision,
@@ -217,68 +212,14 @@ export class PolicyController {
     };
   }
 
-  /** The compilation of the cluster as it is; the one in force when nothing changed, null when it can't be. */
-  #compile(cluster: ClusterState): Compiled | null {
-    const node = this.#o.nodeContext();
-    // The periodic reconciliation mends the kernel; compiling what was compiled would cost a large
-    // cluster's agent half a second of every five.
-    const input = JSON.stringify(node);
-    const isSameInput = cluster === this.#compiledCluster && input === this.#compiledNode;
-    if (this.#applied !== null && this.#partial.length === 0 && isSameInput) return this.#applied;
-    const retain = this.#applied === null ? this.#partial : [this.#applied, ...this.#partial];
-    const { served } = this.#o;
-    const compiled = compile(
-      cluster,
-      {
-        node,
-        revision: this.#revision + 1,
-        retain,
-        // Until something was applied, pods may have the policies of the former life.
-        ...(served === null || this.#applied !== null ? {} : { served }),
-      },
-      this.#ids,
-    );
-    this.#compileDiagnostics = compiled.diagnostics;
-    this.#compiledCluster = cluster;
-    this.#compiledNode = input;
-    if (this.#applied !== null && fingerprintOf(compiled) === this.#fingerprint)
-      return this.#applied;
-    if (!compiled.fits) {
-      this.#o.log.error('policy does not fit the kernel maps, the last one stays in force');
-      return this.#applied;
-    }
-    this.#ids = compiled.ids;
-    return compiled;
-  }
-
-  #retainedPolicies(): Map<number, CompiledPolicy> {
-    const retained = new Map<number, CompiledPolicy>();
-    for (const compiled of [...(this.#applied === null ? [] : [this.#applied]), ...this.#partial]) {
-      for (const [id, policy] of compiled.policies) retained.set(id, policy);
-    }
-    return retained;
-  }
-
   /** Compiled once, for both members and for whoever starts from the file. */
-  async #encode(compiled: Compiled): Promise<Uint8Array> {
+  async #encode(compiled: Compiled, cluster: ClusterState): Promise<Uint8Array> {
     const { nodeName } = this.#o.nodeContext();
-    const encoded = encodePolicySnapshot(
-      snapshotOf(compiled.members, nodeName, systemClock.wallMs()),
-    );
+    const { members } = compiled;
+    const encoded = encodePolicySnapshot(snapshotOf(members, nodeName, systemClock.wallMs()));
     if (!encoded.ok) throw new TandemError('TANDEM_POLICY_SNAPSHOT', encoded.error);
-    return await this.#o.complete(encoded.value);
+    const { snapshot, rejected } = await this.#o.complete(encoded.value);
+    this.#patternDiagnostics = patternDiagnostics(cluster, members.patterns, rejected);
+    return snapshot;
   }
-}
-
-/** What decides whether two compilations mean the same; revisions differ always. */
-function fingerprintOf(compiled: Compiled): string {
-  const { endpoints, classes, policies, dnsServers, members, diagnostics } = compiled;
-  return JSON.stringify([
-    endpoints,
-    classes,
-    [...policies.entries()],
-    dnsServers,
-    { ...members, revision: 0 },
-    diagnostics,
-  ]);
 }

@@ -3,7 +3,7 @@
 
 /** What a compilation gives to DNS members, as the snapshot that is streamed and kept on disk. */
 
-import { type Pattern, patternFromCanonical } from '@tandem/core/dns/pattern';
+import type { Pattern } from '@tandem/core/dns/pattern';
 import type { MemberPolicy } from '@tandem/core/policy/desired';
 import {
   PatternContext,
@@ -49,15 +49,12 @@ export function snapshotOf(
   };
 }
 
-/** What a snapshot says, in the terms of a compilation; null when a pattern of it is not canonical. */
-export function memberPolicyOf(snapshot: PolicySnapshot): MemberPolicy | null {
-  const patterns: Pattern[] = [];
-  for (const { text, context } of snapshot.patterns) {
+/** What a snapshot says, in the terms of a compilation. Patterns are what they are: members judge them. */
+export function memberPolicyOf(snapshot: PolicySnapshot): MemberPolicy {
+  const patterns = snapshot.patterns.map(({ text, context }): Pattern => {
     const isDns = context === PatternContext.PATTERN_CONTEXT_DNS_RULE;
-    const pattern = patternFromCanonical(text, isDns ? 'rules.dns' : 'toFQDNs');
-    if (pattern === null) return null;
-    patterns.push(pattern);
-  }
+    return { text, context: isDns ? 'rules.dns' : 'toFQDNs' };
+  });
   // Not the matcher: it is megabytes, and this is kept.
   const { compiledMatcher: _matcher, ...rest } = snapshot;
   return {

@@ -23,7 +23,7 @@ import { PatternTrie } from './pattern-trie.ts';
 export interface RejectedPattern {
   /** Index in the patterns that were given. */
   readonly index: number;
-  readonly reason: 'too-many-patterns' | 'too-complex';
+  readonly reason: 'too-many-patterns' | 'too-complex' | 'not-canonical';
   /** One sentence for the author of the policy. */
   readonly message: string;
 }
@@ -41,9 +41,12 @@ interface Candidate extends GlobPattern {
   readonly isInfix: boolean;
 }
 
-/** Compiles `patterns`; a member of an accept set is an index in them. */
+/**
+ * Compiles `patterns`; a member of an accept set is an index in them. Null is one whose text is not
+ * canonical: like each that is rejected, it matches nothing and keeps its index.
+ */
 export function compileMatcher(
-  patterns: readonly Pattern[],
+  patterns: readonly (Pattern | null)[],
   limits: MatcherLimits = matcherLimits,
 ): CompiledMatcher {
   const rejected: RejectedPattern[] = [];
@@ -53,6 +56,7 @@ export function compileMatcher(
   const plain: number[] = [];
   for (const [index, pattern] of patterns.entries()) {
     if (index >= matcherPatternsMax) rejected.push(tooMany(index));
+    else if (pattern === null) rejected.push(notCanonical(index));
     else if (pattern.text === bareStar) {
       plain.push(index);
       if (pattern.context === 'rules.dns') everything.push(index);
@@ -142,6 +146,11 @@ function internSet(dfa: Dfa, members: readonly number[]): number {
 function tooMany(index: number): RejectedPattern {
   const message = `the node has more than ${matcherPatternsMax} name patterns: use wildcards`;
   return { index, reason: 'too-many-patterns', message };
+}
+
+function notCanonical(index: number): RejectedPattern {
+  const message = 'the pattern is not in canonical form: whoever wrote the snapshot has a bug';
+  return { index, reason: 'not-canonical', message };
 }
 
 function tooComplex(index: number, limits: MatcherLimits): RejectedPattern {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
+import type { Pattern } from '../dns/pattern.ts';
 import type { Issue } from '../k8s/shape.ts';
 /** What a compilation has to say to an operator. Codes are API. */
 import { classPrefixesMax, dnsServersMax, endpointsMax } from '../limits.ts';
@@ -8,7 +9,7 @@ import type { ClusterState } from './cluster-state.ts';
 import type { Compiled, Diagnostic } from './desired.ts';
 import { EndpointFlag, Verdict } from './kernel-numbers.ts';
 import type { PolicyDraft } from './policy-set.ts';
-import { formatPolicyRef } from './rule.ts';
+import { formatPolicyRef, type PolicyRule } from './rule.ts';
 
 /** In one order whatever order things were found in, without repetition. */
 export function sortDiagnostics(diagnostics: readonly Diagnostic[]): readonly Diagnostic[] {
@@ -89,6 +90,34 @@ export function holdDiagnostics(
       subject: `Pod/${pod.namespace}/${pod.name}`,
       message: `is held: a policy selects by labels of namespaces, and Namespace ${pod.namespace} is not known. Add the object`,
     }));
+}
+
+/** Patterns that DNS members can't match, by each object that names them. `rejected`: indices in `patterns`. */
+export function patternDiagnostics(
+  cluster: ClusterState,
+  patterns: readonly Pattern[],
+  rejected: readonly { readonly index: number; readonly message: string }[],
+): readonly Diagnostic[] {
+  const reasons = new Map(rejected.map(({ index, message }) => [patterns[index]?.text, message]));
+  if (reasons.size === 0) return [];
+  const diagnostics: Diagnostic[] = [];
+  for (const { inForce } of cluster.policies.values()) {
+    if (inForce === null) continue;
+    const texts = inForce.specs.flatMap(({ rules }) => rules.flatMap(patternTexts));
+    for (const text of new Set(texts)) {
+      const reason = reasons.get(text);
+      if (reason === undefined) continue;
+      const subject = formatPolicyRef(inForce.ref);
+      const message = `${JSON.stringify(text)} matches nothing: ${reason}`;
+      diagnostics.push({ severity: 'error', code: 'pattern-rejected', subject, message });
+    }
+  }
+  return diagnostics;
+}
+
+function patternTexts({ fqdns, ports }: PolicyRule): readonly string[] {
+  const dns = ports === 'any' ? [] : ports.flatMap((port) => port.dns?.patterns ?? []);
+  return [...fqdns, ...dns].map(({ text }) => text);
 }
 
 /** What is more than the kernel's maps hold. Empty when everything fits. */

@@ -264,3 +264,30 @@ test('what is legal but odd is said', () => {
   );
   assert.equal(warning({ egress: [{ toEntities: ['world'] }] }), '');
 });
+
+test('a name longer than any DNS name is legal, matches nothing, and is said', () => {
+  const label = 'a'.repeat(63);
+  const long = [label, label, label, label].join('.');
+  const tables: readonly (readonly [string, number])[] = [
+    [long.slice(0, 254), 1],
+    [`${long.slice(0, 253)}.`, 1],
+    [long, 0],
+  ];
+  for (const [name, count] of tables) {
+    for (const field of ['matchName', 'matchPattern']) {
+      const dns = [{ [field]: name }];
+      const toPorts = [{ ports: [{ port: '53', protocol: 'UDP' }], rules: { dns } }];
+      for (const element of [{ toFQDNs: dns }, { toEndpoints: [{}], toPorts }]) {
+        const parsed = parse({ spec: { endpointSelector: {}, egress: [element] } });
+        assert(parsed.ok);
+        const [rule] = parsed.value.specs[0]?.rules ?? [];
+        assert(rule !== undefined);
+        const patterns =
+          rule.ports === 'any' ? rule.fqdns : (rule.ports[0]?.dns?.patterns ?? rule.fqdns);
+        assert.equal(patterns.length, count, `${field} of ${name.length} characters`);
+        const said = parsed.value.warnings.map(({ message }) => message).join();
+        assert.equal(/longer than any DNS name/.test(said), count === 0);
+      }
+    }
+  }
+});

@@ -13,6 +13,7 @@ import {
   parseMatchPattern,
 } from '../dns/pattern.ts';
 import { at, type Fields, readFields, readList, readText } from '../k8s/shape.ts';
+import { patternCharsMax } from '../limits.ts';
 import type { ParseContext } from './parse-context.ts';
 import type { DnsNames } from './rule.ts';
 
@@ -85,8 +86,9 @@ function parseItem(
   ];
   for (const { field, result } of parsed) {
     if (result === null) continue;
-    if (result.ok) patterns.push(result.value);
-    else context.error(at(path, field), result.error.message);
+    if (!result.ok) context.error(at(path, field), result.error.message);
+    else if (result.value.text.length <= patternCharsMax) patterns.push(result.value);
+    else context.warn(at(path, field), 'is longer than any DNS name, so it matches nothing');
   }
   return patterns;
 }

@@ -9,8 +9,8 @@ import {
   compileMatcher,
   type RejectedPattern,
 } from '@tandem/core/dns/matcher-compile';
-import { type Pattern, patternFromCanonical } from '@tandem/core/dns/pattern';
-import { err, ok, type Result } from '@tandem/core/result';
+import { patternFromCanonical } from '@tandem/core/dns/pattern';
+import { ok, type Result } from '@tandem/core/result';
 import { PatternContext, type PolicySnapshot } from '@tandem/proto/gen/messages';
 import { encodePolicySnapshot } from '@tandem/proto/snapshot';
 import { decodeCompiled, encodeCompiled } from './compiled-matcher.ts';
@@ -25,41 +25,44 @@ export interface BuiltImage {
   readonly rejected: readonly RejectedPattern[];
 }
 
-/** Lays the snapshot's tables out; compiles its patterns, a second for 10,000, if it has no matcher. */
-export function buildImage(snapshot: PolicySnapshot): Result<BuiltImage, string> {
+/**
+ * Lays the snapshot's tables out; compiles its patterns, a second for 10,000, if it has no matcher. A
+ * pattern that cannot be read or has no room matches nothing, and the rest is in force.
+ */
+export function buildImage(snapshot: PolicySnapshot): BuiltImage {
   const { patterns } = snapshot;
   const present = decodeCompiled(patterns, snapshot.compiledMatcher);
   if (present !== null) {
     const image = layOut(snapshot, present, patterns.length);
-    return ok({ image, isPrecompiled: true, rejected: [] });
+    return { image, isPrecompiled: true, rejected: [] };
   }
-  const compiled = compilePatterns(patterns);
-  if (!compiled.ok) return compiled;
-  const { matcher, rejected } = compiled.value;
-  return ok({ image: layOut(snapshot, matcher, patterns.length), isPrecompiled: false, rejected });
+  const { matcher, rejected } = compilePatterns(patterns);
+  return { image: layOut(snapshot, matcher, patterns.length), isPrecompiled: false, rejected };
+}
+
+export interface CompletedSnapshot {
+  readonly snapshot: Uint8Array;
+  /** Patterns that match nothing. */
+  readonly rejected: readonly RejectedPattern[];
 }
 
 /** The snapshot, encoded, with its matcher in it if there is room: who starts from it need not compile. */
-export function completeSnapshot(snapshot: PolicySnapshot): Result<Uint8Array, string> {
-  const compiled = compilePatterns(snapshot.patterns);
-  if (!compiled.ok) return compiled;
-  const compiledMatcher = encodeCompiled(snapshot.patterns, compiled.value.matcher);
+export function completeSnapshot(snapshot: PolicySnapshot): Result<CompletedSnapshot, string> {
+  const { matcher, rejected } = compilePatterns(snapshot.patterns);
+  const compiledMatcher = encodeCompiled(snapshot.patterns, matcher);
   const whole = encodePolicySnapshot({ ...snapshot, compiledMatcher });
-  if (whole.ok) return whole;
-  return encodePolicySnapshot({ ...snapshot, compiledMatcher: new Uint8Array(0) });
+  if (whole.ok) return ok({ snapshot: whole.value, rejected });
+  const bare = encodePolicySnapshot({ ...snapshot, compiledMatcher: new Uint8Array(0) });
+  return bare.ok ? ok({ snapshot: bare.value, rejected }) : bare;
 }
 
-function compilePatterns(
-  snapshotPatterns: PolicySnapshot['patterns'],
-): Result<CompiledMatcher, string> {
-  const patterns: Pattern[] = [];
-  for (const { text, context } of snapshotPatterns) {
-    const isDns = context === PatternContext.PATTERN_CONTEXT_DNS_RULE;
-    const pattern = patternFromCanonical(text, isDns ? 'rules.dns' : 'toFQDNs');
-    if (pattern === null) return err(`pattern ${JSON.stringify(text)} is not canonical`);
-    patterns.push(pattern);
-  }
-  return ok(compileMatcher(patterns));
+function compilePatterns(patterns: PolicySnapshot['patterns']): CompiledMatcher {
+  return compileMatcher(
+    patterns.map(({ text, context }) => {
+      const isDns = context === PatternContext.PATTERN_CONTEXT_DNS_RULE;
+      return patternFromCanonical(text, isDns ? 'rules.dns' : 'toFQDNs');
+    }),
+  );
 }
 
 function layOut(snapshot: PolicySnapshot, matcher: Matcher, patternCount: number): TablesImage {

@@ -8,7 +8,7 @@
 
 import { parentPort } from 'node:worker_threads';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
-import { buildImage, completeSnapshot } from './build-image.ts';
+import { buildImage, type CompletedSnapshot, completeSnapshot } from './build-image.ts';
 import type { TablesImage } from './tables-image.ts';
 
 export interface CompileRequest {
@@ -20,7 +20,7 @@ export interface CompileRequest {
 
 export type CompileAnswer =
   | { readonly id: number; readonly image: TablesImage }
-  | { readonly id: number; readonly snapshot: Uint8Array }
+  | ({ readonly id: number } & CompletedSnapshot)
   | { readonly id: number; readonly error: string };
 
 function answer({ id, wants, snapshot }: CompileRequest): CompileAnswer {
@@ -28,10 +28,9 @@ function answer({ id, wants, snapshot }: CompileRequest): CompileAnswer {
   if (!decoded.ok) return { id, error: decoded.error };
   if (wants === 'snapshot') {
     const completed = completeSnapshot(decoded.value);
-    return completed.ok ? { id, snapshot: completed.value } : { id, error: completed.error };
+    return completed.ok ? { id, ...completed.value } : { id, error: completed.error };
   }
-  const built = buildImage(decoded.value);
-  return built.ok ? { id, image: built.value.image } : { id, error: built.error };
+  return { id, image: buildImage(decoded.value).image };
 }
 
 /** A snapshot that meets a bug must not end the process: it would meet it again at the next start. */

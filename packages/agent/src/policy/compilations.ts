@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Compilations by what became of them: the one in force, and those that the kernel may hold in part
+ * because applying them failed. Only these take part in the next one. What failed before it reached the
+ * kernel is forgotten, so that a fault that is gone is gone with the next revision.
+ */
+
+import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
+import { compile } from '@tandem/core/policy/compile';
+import type {
+  Compiled,
+  CompiledPolicy,
+  Diagnostic,
+  MemberPolicy,
+} from '@tandem/core/policy/desired';
+import type { StableIds } from '@tandem/core/policy/stable-ids';
+import { partialMax } from '../limits.ts';
+
+export class Compilations {
+  readonly #served: MemberPolicy | null;
+  #ids: StableIds;
+  #applied: Compiled | null = null;
+  /** Of what is applied; '' while that is unknown. */
+  #fingerprint = '';
+  #partial: readonly Compiled[] = [];
+  /** What was compiled last; null when that is to be compiled again. */
+  #cluster: ClusterState | null = null;
+  #node = '';
+  #diagnostics: readonly Diagnostic[] | null = null;
+
+  /** `served`: what members served before this process started. */
+  constructor(ids: StableIds, served: MemberPolicy | null) {
+    this.#ids = ids;
+    this.#served = served;
+  }
+
+  get applied(): Compiled | null {
+    return this.#applied;
+  }
+
+  /** Of the newest compilation, in force or not; null before the first. */
+  get diagnostics(): readonly Diagnostic[] | null {
+    return this.#diagnostics;
+  }
+
+  /** Policies that the kernel may hold. */
+  get retained(): ReadonlyMap<number, CompiledPolicy> {
+    return new Map(this.#inKernel.flatMap(({ policies }) => [...policies]));
+  }
+
+  get #inKernel(): readonly Compiled[] {
+    return this.#applied === null ? this.#partial : [this.#applied, ...this.#partial];
+  }
+
+  /** The cluster as it is; what is applied when nothing changed, null when nothing is and nothing fits. */
+  compile(cluster: ClusterState, node: NodeContext, revision: number): Compiled | null {
+    // The periodic reconciliation mends the kernel; compiling what was compiled would cost a large
+    // cluster's agent half a second of every five.
+    const input = JSON.stringify(node);
+    const isSameInput = cluster === this.#cluster && input === this.#node;
+    if (this.#applied !== null && this.#partial.length === 0 && isSameInput) return this.#applied;
+    const compiled = compile(
+      cluster,
+      {
+        node,
+        revision,
+        retain: this.#inKernel,
+        // Until something was applied, pods may have the policies of the former life.
+        ...(this.#served === null || this.#applied !== null ? {} : { served: this.#served }),
+      },
+      this.#ids,
+    );
+    this.#diagnostics = compiled.diagnostics;
+    this.#cluster = cluster;
+    this.#node = input;
+    if (this.#applied !== null && fingerprintOf(compiled) === this.#fingerprint) {
+      return this.#applied;
+    }
+    if (!compiled.fits) return this.#applied;
+    this.#ids = compiled.ids;
+    return compiled;
+  }
+
+  /** From here on the kernel may hold some of it. */
+  begin(compiled: Compiled): void {
+    this.#partial = [...this.#partial, compiled].slice(-partialMax);
+  }
+
+  succeeded(compiled: Compiled): void {
+    this.#applied = compiled;
+    this.#partial = [];
+    this.#fingerprint = fingerprintOf(compiled);
+  }
+
+  /** `inUse`: policies that endpoints have in the kernel; null when that is not known. */
+  failed(inUse: ReadonlySet<number> | null): void {
+    this.#cluster = null;
+    if (inUse === null) return;
+    this.#partial = this.#partial.filter(({ policies }) =>
+      [...policies.keys()].some((id) => inUse.has(id) && this.#applied?.policies.has(id) !== true),
+    );
+  }
+}
+
+/** What decides whether two compilations mean the same; revisions differ always. */
+function fingerprintOf(compiled: Compiled): string {
+  const { endpoints, classes, policies, dnsServers, members, diagnostics } = compiled;
+  return JSON.stringify([
+    endpoints,
+    classes,
+    [...policies.entries()],
+    dnsServers,
+    { ...members, revision: 0 },
+    diagnostics,
+  ]);
+}
