@@ -91,7 +91,7 @@ static void report_error(struct ds_loop *loop, struct ds_socket *socket, int err
 static bool one_round(struct ds_loop *loop, struct ds_socket *socket)
 {
 	if (!ds_payload_is_usable(loop)) {
-		uv_poll_stop(&socket->poll);
+		ds_unwatch(socket);
 		napi_throw_error(loop->env->env, "TANDEM_SOCKET_DETACHED",
 				 "the payload buffer of a UdpLoop was detached while it is open");
 		ds_uncaught(loop->env->env);
@@ -117,21 +117,17 @@ static bool one_round(struct ds_loop *loop, struct ds_socket *socket)
 	return !loop->closing && !socket->closing && (uint32_t)count == loop->slots;
 }
 
-void ds_on_readable(uv_poll_t *poll, int status, int events)
+/* `socket` is ready: between ds_enter and ds_leave, so that it stays even when it is closed here. */
+void ds_on_readable(struct ds_socket *socket)
 {
-	struct ds_socket *socket = poll->data;
 	struct ds_loop *loop = socket->loop;
 	napi_handle_scope scope;
 
-	(void)events;
-	if (socket->closing || napi_open_handle_scope(loop->env->env, &scope) != napi_ok)
+	if (napi_open_handle_scope(loop->env->env, &scope) != napi_ok)
 		return;
 	loop->counters.wakes++;
 	for (int round = 0; round < DS_ROUNDS_PER_WAKE; round++)
 		if (!one_round(loop, socket))
 			break;
-	/* libuv stops a poll that saw an error; receiving has taken the error away. */
-	if (status < 0 && !socket->closing)
-		uv_poll_start(&socket->poll, UV_READABLE, ds_on_readable);
 	napi_close_handle_scope(loop->env->env, scope);
 }

@@ -123,16 +123,17 @@ union ds_address {
 };
 
 struct ds_socket {
-	uv_poll_t poll;
 	struct ds_loop *loop;
 	uint32_t handle;
 	int fd; /* our own duplicate: nobody else can close it under the poll */
 	int family;
 	bool connected;
+	bool watched;
 	bool closing;
 	bool errored; /* in loop->errored */
 	int error;    /* asynchronous error met while sending, not yet reported */
 	struct ds_socket *next_errored;
+	struct ds_socket *next_closed;
 	uint16_t peer_port;
 	uint8_t peer[16];
 };
@@ -185,7 +186,7 @@ struct ds_loop {
 	napi_ref control_ref;
 	napi_ref on_batch;
 	napi_ref on_socket_error;
-	uint32_t open_polls; /* not yet closed by libuv */
+	struct ds_loop *next_closed;
 	uint32_t socket_count;
 	struct ds_socket *errored;
 	bool reporting;
@@ -222,6 +223,15 @@ struct ds_env {
 	bool tearing_down;
 	uint32_t open_handles; /* uv handles whose close callback has not run */
 	napi_async_context async_context;
+	/* poll.c: what the UDP sockets of all loops are waited for with */
+	bool has_poll;
+	int poll_fd;
+	uint32_t watched; /* sockets */
+	uv_prepare_t prepare;
+	uv_idle_t idle;
+	uint32_t entered; /* calls of ours that may be up the stack of JavaScript */
+	struct ds_socket *closed_sockets;
+	struct ds_loop *closed_loops;
 	struct ds_loop *loops[DS_LOOPS_MAX];
 	uint32_t loop_generation;
 	struct ds_unix *unixes[DS_UNIX_MAX];
@@ -288,9 +298,17 @@ void ds_receiver_init(struct ds_receiver *receiver);
 int ds_receive(struct ds_loop *loop, struct ds_socket *socket);
 void ds_sender_init(struct ds_sender *sender);
 uint32_t ds_send_all(struct ds_loop *loop);
-void ds_on_readable(uv_poll_t *poll, int status, int events);
+void ds_on_readable(struct ds_socket *socket);
 uint32_t ds_send_and_report(struct ds_loop *loop);
 bool ds_payload_is_usable(struct ds_loop *loop);
+
+/* poll.c */
+int ds_watch(struct ds_socket *socket);
+void ds_unwatch(struct ds_socket *socket);
+void ds_close_poll(struct ds_env *ds);
+void ds_enter(struct ds_env *ds);
+void ds_leave(struct ds_env *ds);
+void ds_free_closed(struct ds_env *ds);
 
 /* unix.c, unix-listen.c */
 struct ds_unix *ds_unix_open(struct ds_args *args, int fd, bool is_listener, size_t callback);

@@ -3,7 +3,7 @@
 /*
  * Life of a loop and its sockets. JavaScript names both by numbers that carry a generation, so a
  * stale or invented number is refused. A socket is our own duplicate of the given fd: the caller
- * may close its fd at any time, and libuv never polls a number that somebody else reused.
+ * may close its fd at any time, and no number is polled that somebody else reused.
  */
 #include "dns_sockets.h"
 
@@ -145,25 +145,7 @@ static uint64_t kernel_drops(int fd)
 	return info[SK_MEMINFO_DROPS];
 }
 
-static void free_if_done(struct ds_loop *loop)
-{
-	if (loop->closing && loop->open_polls == 0)
-		free(loop);
-}
-
-static void on_closed(uv_handle_t *handle)
-{
-	struct ds_socket *socket = handle->data;
-	struct ds_loop *loop = socket->loop;
-	struct ds_env *ds = loop->env;
-
-	free(socket);
-	loop->open_polls--;
-	free_if_done(loop);
-	ds_handle_closed(ds);
-}
-
-/* Poll first, then its fd: the number may be reused as soon as it is closed. */
+/* Its memory stays until no call of ours is up the stack. */
 static void shut_socket(struct ds_loop *loop, struct ds_socket *socket)
 {
 	struct ds_socket **link = &loop->errored;
@@ -176,10 +158,11 @@ static void shut_socket(struct ds_loop *loop, struct ds_socket *socket)
 	loop->sockets[socket->handle % DS_SOCKETS_MAX] = NULL;
 	loop->socket_count--;
 	socket->closing = true;
-	uv_poll_stop(&socket->poll);
-	uv_close((uv_handle_t *)&socket->poll, on_closed);
+	ds_unwatch(socket);
 	close(socket->fd);
 	socket->fd = -1;
+	socket->next_closed = loop->env->closed_sockets;
+	loop->env->closed_sockets = socket;
 }
 
 void ds_loop_shut(struct ds_loop *loop, bool delete_references)
@@ -195,7 +178,9 @@ void ds_loop_shut(struct ds_loop *loop, bool delete_references)
 		if (*references[i] != NULL)
 			napi_delete_reference(loop->env->env, *references[i]);
 	loop->env->loops[loop->id % DS_LOOPS_MAX] = NULL;
-	free_if_done(loop);
+	loop->next_closed = loop->env->closed_loops;
+	loop->env->closed_loops = loop;
+	ds_free_closed(loop->env);
 }
 
 /* 0, or the errno that says why this fd cannot be a socket of a loop. */
@@ -245,18 +230,13 @@ static int start(struct ds_loop *loop, struct ds_socket *socket, int fd)
 	socket->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	if (socket->fd < 0)
 		return errno;
-	error = -uv_poll_init(loop->env->uv, &socket->poll, socket->fd);
-	if (error != 0) {
-		close(socket->fd);
-		return error;
-	}
-	socket->poll.data = socket;
-	loop->open_polls++;
-	loop->env->open_handles++;
 	claim_handle(loop, socket);
-	error = -uv_poll_start(&socket->poll, UV_READABLE, ds_on_readable);
-	if (error != 0)
-		shut_socket(loop, socket);
+	error = ds_watch(socket);
+	if (error == 0)
+		return 0;
+	loop->sockets[socket->handle % DS_SOCKETS_MAX] = NULL;
+	loop->socket_count--;
+	close(socket->fd);
 	return error;
 }
 
@@ -276,11 +256,9 @@ napi_value ds_loop_add(napi_env env, napi_callback_info info)
 		return ds_throw_errno(env, ENOMEM, "calloc", "UdpLoop.add");
 	socket->loop = loop;
 	socket->connected = connected;
-	uint32_t polls = loop->open_polls;
 	int error = start(loop, socket, fd);
 	if (error != 0) {
-		if (loop->open_polls == polls) /* else libuv's close callback frees it */
-			free(socket);
+		free(socket);
 		return ds_throw_errno(env, error, "UdpLoop.add", "not a usable UDP socket");
 	}
 	return ds_u32(env, socket->handle);
@@ -301,6 +279,7 @@ napi_value ds_loop_remove(napi_env env, napi_callback_info info)
 	if (socket != NULL)
 		shut_socket(loop, socket);
 	napi_get_boolean(env, socket != NULL, &result);
+	ds_free_closed(args.ds);
 	return result;
 }
 
@@ -317,7 +296,10 @@ napi_value ds_loop_flush(napi_env env, napi_callback_info info)
 		napi_throw_error(env, "TANDEM_SOCKET_DETACHED", "the payload buffer is detached");
 		return NULL;
 	}
-	return ds_u32(env, ds_send_and_report(loop));
+	ds_enter(args.ds);
+	uint32_t sent = ds_send_and_report(loop);
+	ds_leave(args.ds);
+	return ds_u32(env, sent);
 }
 
 static void put(napi_env env, napi_value object, const char *name, uint64_t number)

@@ -2,7 +2,7 @@
 /* Copyright The Tandem Authors */
 /*
  * The module's entry, run once per environment, and that environment's end:
- * loops (polls, then their fds), unix sockets, owned fds, and when libuv has closed the last
+ * loops and their sockets, unix sockets, owned fds, and when libuv has closed the last
  * handle, the memory. JavaScript is not called on the way.
  */
 #include "dns_sockets.h"
@@ -42,17 +42,20 @@ static void tear_down(napi_async_cleanup_hook_handle handle, void *data)
 				ds_unix_remove_path(ds->unixes[i]);
 			ds_unix_shut(ds->unixes[i], false);
 		}
+	ds_close_poll(ds);
 	ds_close_owned_fds(ds);
 	close(ds->reserve_fd);
 	if (ds->open_handles == 0)
 		finish(ds);
 }
 
-/* uv_poll_t is laid out by the header we were compiled with, filled by the node that runs us. */
+/* Handles are laid out by the header we were compiled with, filled by the node that runs us. */
 static bool libuv_is_compatible(void)
 {
 	return uv_version() >> 16 == UV_VERSION_MAJOR &&
-	       uv_handle_size(UV_POLL) <= sizeof(uv_poll_t);
+	       uv_handle_size(UV_POLL) <= sizeof(uv_poll_t) &&
+	       uv_handle_size(UV_PREPARE) <= sizeof(uv_prepare_t) &&
+	       uv_handle_size(UV_IDLE) <= sizeof(uv_idle_t);
 }
 
 static napi_value layout_of(napi_env env)

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Tandem Authors */
+/*
+ * How a thread with UDP sockets waits. libuv would wait for them as well, but with two system calls and
+ * a turn of all its phases for each wake: Node has it poll without a timeout first, to measure its idle
+ * time. So the sockets are in an epoll set of ours, and the thread waits there:
+ *
+ *     libuv's turn --> prepare: [ epoll_wait --> onBatch of each ready socket ] ... --> libuv polls
+ *
+ * The descriptor that libuv polls is in the set too, and no wait is longer than libuv's own would be: as
+ * soon as libuv has anything to do, a timer included, it has its turn. The idle handle keeps it from
+ * waiting itself, where it would not see our sockets.
+ */
+#include "dns_sockets.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+enum { EVENTS_MAX = 64 };
+
+/* What the event of libuv's descriptor carries; no socket's, as no handle is 0. */
+static const uint64_t libuv_key = 0;
+
+static uint64_t key_of(const struct ds_socket *socket)
+{
+	return (uint64_t)socket->loop->id << 32 | socket->handle;
+}
+
+/* NULL: closed since the kernel said that it is ready. */
+static struct ds_socket *socket_of(struct ds_env *ds, uint64_t key)
+{
+	uint32_t id = (uint32_t)(key >> 32);
+	struct ds_loop *loop = ds->loops[id % DS_LOOPS_MAX];
+
+	return loop == NULL || loop->id != id ? NULL : ds_loop_socket(loop, (uint32_t)key);
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+	(void)idle;
+}
+
+/* As long as libuv would wait, were it not for our idle handle: milliseconds, -1 without end. */
+static int timeout_of(struct ds_env *ds)
+{
+	uv_idle_stop(&ds->idle);
+	uv_update_time(ds->uv);
+	int timeout = uv_backend_timeout(ds->uv);
+	uv_idle_start(&ds->idle, on_idle);
+	return timeout;
+}
+
+static void on_prepare(uv_prepare_t *prepare)
+{
+	struct ds_env *ds = prepare->data;
+	struct epoll_event events[EVENTS_MAX];
+	bool is_libuv_due = false;
+
+	while (!is_libuv_due && ds->watched > 0) {
+		int timeout = timeout_of(ds);
+		int count = epoll_wait(ds->poll_fd, events, EVENTS_MAX, timeout);
+
+		is_libuv_due = count <= 0 || timeout == 0;
+		ds_enter(ds);
+		for (int i = 0; i < count; i++) {
+			if (events[i].data.u64 == libuv_key) {
+				is_libuv_due = true;
+				continue;
+			}
+			struct ds_socket *socket = socket_of(ds, events[i].data.u64);
+			if (socket != NULL)
+				ds_on_readable(socket);
+		}
+		ds_leave(ds);
+	}
+}
+
+static int add(struct ds_env *ds, int fd, uint64_t key)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.u64 = key};
+
+	return epoll_ctl(ds->poll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
+}
+
+/* With the first socket of the environment. */
+static int open_poll(struct ds_env *ds)
+{
+	ds->poll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (ds->poll_fd < 0)
+		return errno;
+	int error = add(ds, uv_backend_fd(ds->uv), libuv_key);
+	if (error != 0) {
+		close(ds->poll_fd);
+		return error;
+	}
+	uv_prepare_init(ds->uv, &ds->prepare);
+	uv_idle_init(ds->uv, &ds->idle);
+	ds->prepare.data = ds->idle.data = ds;
+	ds->open_handles += 2;
+	ds->has_poll = true;
+	return 0;
+}
+
+/* 0 or the errno that says why this socket cannot be waited for. */
+int ds_watch(struct ds_socket *socket)
+{
+	struct ds_env *ds = socket->loop->env;
+	int error = ds->has_poll ? 0 : open_poll(ds);
+
+	if (error == 0)
+		error = add(ds, socket->fd, key_of(socket));
+	if (error != 0)
+		return error;
+	socket->watched = true;
+	if (ds->watched++ == 0) {
+		uv_prepare_start(&ds->prepare, on_prepare);
+		uv_idle_start(&ds->idle, on_idle);
+	}
+	return 0;
+}
+
+void ds_unwatch(struct ds_socket *socket)
+{
+	struct ds_env *ds = socket->loop->env;
+
+	if (!socket->watched)
+		return;
+	socket->watched = false;
+	/* Closing our descriptor would not do: the caller has another of the same socket. */
+	epoll_ctl(ds->poll_fd, EPOLL_CTL_DEL, socket->fd, NULL);
+	if (--ds->watched == 0) {
+		uv_prepare_stop(&ds->prepare);
+		uv_idle_stop(&ds->idle);
+	}
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	ds_handle_closed(handle->data);
+}
+
+/* With the end of the environment. */
+void ds_close_poll(struct ds_env *ds)
+{
+	if (!ds->has_poll)
+		return;
+	close(ds->poll_fd);
+	uv_close((uv_handle_t *)&ds->prepare, on_closed);
+	uv_close((uv_handle_t *)&ds->idle, on_closed);
+}
+
+/* Sockets and loops that JavaScript closes in a callback are freed when all callbacks have returned. */
+void ds_enter(struct ds_env *ds)
+{
+	ds->entered++;
+}
+
+void ds_leave(struct ds_env *ds)
+{
+	if (--ds->entered == 0)
+		ds_free_closed(ds);
+}
+
+void ds_free_closed(struct ds_env *ds)
+{
+	if (ds->entered > 0)
+		return;
+	for (struct ds_socket *socket = ds->closed_sockets, *next; socket != NULL; socket = next) {
+		next = socket->next_closed;
+		free(socket);
+	}
+	for (struct ds_loop *loop = ds->closed_loops, *next; loop != NULL; loop = next) {
+		next = loop->next_closed;
+		free(loop);
+	}
+	ds->closed_sockets = NULL;
+	ds->closed_loops = NULL;
+}
