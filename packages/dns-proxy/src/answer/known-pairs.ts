@@ -11,9 +11,11 @@
  * Entries lie close together, so that few pairs touch little memory.
  */
 
+import { spread, wordHashNumbers, wordTerm } from '@tandem/core/word-hash';
 import { knownPairsMax } from '../limits.ts';
 
-/** Address (4 words), selector, expiry. */
+/** Address (4 words), selector; behind them the expiry. */
+const keyWords = 5;
 const entryWords = 6;
 /** Expiry of a pair that keeps its place in the table but is not in the kernel. */
 const forgotten = 1;
@@ -28,13 +30,13 @@ export class KnownPairs {
   readonly #index: Uint16Array;
   readonly #entries: Uint32Array;
   readonly #countMax: number;
-  readonly #seed: number;
+  readonly #numbers: Int32Array;
   readonly #slackSeconds: number;
   #count = 0;
 
   /** An expiry that moves by no more than `slackSeconds` is not worth a write. `places`: a power of two. */
   constructor(seed: number, slackSeconds: number, places: number = knownPairsMax) {
-    this.#seed = seed | 0;
+    this.#numbers = wordHashNumbers(seed, keyWords);
     this.#mask = places - 1;
     this.#index = new Uint16Array(places);
     this.#countMax = (places >> 2) * 3;
@@ -104,13 +106,11 @@ export class KnownPairs {
   }
 
   #hash(words: Uint32Array, offset: number, selector: number): number {
-    let h = this.#seed ^ selector;
-    for (let i = 0; i < 4; i++) {
-      h = Math.imul(h ^ (words[offset + i] as number), 0x85ebca6b);
-      h ^= h >>> 15;
-    }
-    h = Math.imul(h, 0xc2b2ae35);
-    return (h ^ (h >>> 16)) & this.#mask;
+    const numbers = this.#numbers;
+    let sum = wordTerm(numbers, 1, selector, numbers[0] as number);
+    for (let i = 0; i < 4; i++)
+      sum = wordTerm(numbers, 3 + 2 * i, words[offset + i] as number, sum);
+    return spread(sum) & this.#mask;
   }
 }
 

@@ -7,14 +7,18 @@
  * whenever `endpoints` or the policy snapshot changes, and when it is full.
  */
 
+import { spread, wordHashNumbers, wordTerm } from '@tandem/core/word-hash';
 import { flowTableEntries } from '../limits.ts';
+
+/** Client, server, protocol. */
+const keyWords = 9;
 
 /** A remembered answer. `denied` kinds are not remembered: they must be asked again. */
 export class FlowTable {
   readonly #mask: number;
   readonly #keys: Uint32Array;
   readonly #used: Uint8Array;
-  readonly #seed: number;
+  readonly #numbers: Int32Array;
   #count = 0;
 
   /** Values by index; written by the caller after `insert`. */
@@ -28,9 +32,9 @@ export class FlowTable {
 
   /** `entries`: a power of two. */
   constructor(seed: number, entries: number = flowTableEntries) {
-    this.#seed = seed | 0;
+    this.#numbers = wordHashNumbers(seed, keyWords);
     this.#mask = entries - 1;
-    this.#keys = new Uint32Array(entries * 9);
+    this.#keys = new Uint32Array(entries * keyWords);
     this.#used = new Uint8Array(entries);
     this.endpointSlot = new Int32Array(entries);
     this.ruleSet = new Int32Array(entries);
@@ -57,7 +61,7 @@ export class FlowTable {
     while (this.#used[index] !== 0) index = (index + 1) & this.#mask;
     this.#used[index] = 1;
     this.#count += 1;
-    const key = index * 9;
+    const key = index * keyWords;
     for (let i = 0; i < 4; i++) {
       this.#keys[key + i] = words[client + i] as number;
       this.#keys[key + 4 + i] = words[server + i] as number;
@@ -76,14 +80,13 @@ export class FlowTable {
   }
 
   #hash(words: Uint32Array, client: number, server: number, protocol: number): number {
-    let h = this.#seed ^ protocol;
+    const numbers = this.#numbers;
+    let sum = wordTerm(numbers, 1, protocol, numbers[0] as number);
     for (let i = 0; i < 4; i++) {
-      h = Math.imul(h ^ (words[client + i] as number), 0x85ebca6b);
-      h ^= h >>> 13;
-      h = Math.imul(h ^ (words[server + i] as number), 0xc2b2ae35);
-      h ^= h >>> 16;
+      sum = wordTerm(numbers, 3 + 2 * i, words[client + i] as number, sum);
+      sum = wordTerm(numbers, 11 + 2 * i, words[server + i] as number, sum);
     }
-    return h & this.#mask;
+    return spread(sum) & this.#mask;
   }
 
   #equals(
@@ -94,7 +97,7 @@ export class FlowTable {
     protocol: number,
   ): boolean {
     const keys = this.#keys;
-    const key = index * 9;
+    const key = index * keyWords;
     if (keys[key + 8] !== protocol) return false;
     for (let i = 0; i < 4; i++) {
       if (keys[key + i] !== words[client + i] || keys[key + 4 + i] !== words[server + i])
