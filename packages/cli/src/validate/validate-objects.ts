@@ -9,13 +9,18 @@
 import type { K8sObject } from '@tandem/core/k8s/objects';
 import { objectKey } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
+import { checkDnsRules } from '@tandem/core/policy/dns-file-check';
 import { parseCiliumPolicy } from '@tandem/core/policy/parse-cilium';
+import { clusterOf } from './cluster-of.ts';
 import type { FileContents, FileObject } from './read-files.ts';
 
 /** One element of `findings` in the JSON. */
 export interface Finding {
   readonly severity: 'error' | 'warning';
-  /** Stable: "yaml", "object-invalid", "policy-invalid", "kind-unsupported", "policy-warning", "duplicate". */
+  /**
+   * Stable: "yaml", "object-invalid", "policy-invalid", "kind-unsupported", "policy-warning", "duplicate",
+   * and those of `checkDnsRules`.
+   */
   readonly code: string;
   readonly file: string;
   /** From 1; 0: the file as a whole. */
@@ -47,6 +52,7 @@ export function validateObjects(contents: FileContents): Validation {
     ...problem,
   }));
   const places = new Map<string, FileObject>();
+  const objects: K8sObject[] = [];
   let policies = 0;
   for (const source of contents.objects) {
     const parsed = parseObject(source.raw);
@@ -63,6 +69,7 @@ export function validateObjects(contents: FileContents): Validation {
       findings.push(finding(source, 'duplicate', subject, 'metadata.name', message, 'warning'));
     }
     places.set(subject, source);
+    objects.push(parsed.value);
     const found = validateObject(source, subject, parsed.value);
     const isPolicy =
       parsed.value.kind === 'CiliumNetworkPolicy' ||
@@ -70,8 +77,22 @@ export function validateObjects(contents: FileContents): Validation {
     if (isPolicy && found.every(({ severity }) => severity !== 'error')) policies += 1;
     findings.push(...found);
   }
-  const { files, objects } = contents;
-  return { files: files.length, objects: objects.length, policies, findings };
+  findings.push(...dnsFindings(objects, places));
+  return { files: contents.files.length, objects: contents.objects.length, policies, findings };
+}
+
+/** Warnings, as the agent takes these policies; what they name is dropped all the same. */
+function dnsFindings(
+  objects: readonly K8sObject[],
+  places: ReadonlyMap<string, FileObject>,
+): readonly Finding[] {
+  return checkDnsRules(clusterOf(objects)).flatMap(({ code, subject, message }) => {
+    // `Kind/namespace/name: field`, where places have `Kind namespace/name`.
+    const [object = '', field = ''] = subject.split(': ');
+    const name = object.replace('/', ' ');
+    const source = places.get(name);
+    return source === undefined ? [] : [finding(source, code, name, field, message, 'warning')];
+  });
 }
 
 function validateObject(

@@ -75,6 +75,31 @@ test('policies of kinds that are not enforced are errors, other kinds are named'
   );
 });
 
+/** Warnings of files without an error, as "code line field". */
+async function warnings(path: string): Promise<readonly string[]> {
+  const run = await cli(['policy', 'validate', '-o', 'json', '-f', fixture(path)]);
+  assert.equal(run.code, exitCode.ok, run.stdout);
+  const report = JSON.parse(run.stdout) as { findings: Finding[] };
+  assert.ok(report.findings.every(({ severity }) => severity === 'warning'));
+  return report.findings.map(({ code, line, field }) => `${code} ${line} ${field}`);
+}
+
+test('DNS rules whose servers cannot be listed are warnings, whatever else there is', async () => {
+  assert.deepEqual(await warnings('dns'), [
+    'dns-servers-not-listed 7 spec.egress[0]',
+    'dns-servers-not-listed 11 spec.egress[1]',
+  ]);
+});
+
+test('files of a whole cluster tell of DNS rules without a server, and of the wrong port', async () => {
+  assert.deepEqual(await warnings('dns-cluster'), [
+    'dns-servers-not-listed 7 spec.egress[0]',
+    'dns-servers-not-listed 11 spec.egress[1]',
+    'dns-backend-port 22 spec.egress[0]',
+    'dns-rule-without-server 34 spec.egress[0]',
+  ]);
+});
+
 test('the table says the same', async () => {
   const run = await cli(['policy', 'validate', '-f', fixture('bad')], { isTerminal: true });
   assert.match(run.stdout, /policy\.yaml:11, document 1: .*error/);

@@ -25,6 +25,8 @@ export interface Frontend {
   readonly address: Uint8Array;
   readonly port: number;
   readonly protocol: 6 | 17;
+  /** Of a Service of the cluster's resolvers. */
+  readonly isTrusted: boolean;
   /** Distinct; empty if the service has none. */
   readonly backends: readonly Backend[];
 }
@@ -82,6 +84,7 @@ function frontendsOf(
         address,
         port,
         protocol: number,
+        isTrusted,
         backends: classify(own, classes, isTrusted),
       });
     }

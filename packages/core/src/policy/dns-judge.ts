@@ -30,8 +30,13 @@ const none: ServerVerdict = { kind: 'none' };
 const plain: ServerVerdict = { kind: 'plain' };
 const deny: ServerVerdict = { kind: 'deny' };
 
-/** Whom a question is about: a class by its selectors, or 'other', whom only rules for every peer cover. */
-export type Who = { readonly id: number; readonly selectors: ReadonlySet<string> } | 'other';
+/**
+ * Whom a question is about: a class by its selectors, an address that has more of them than its class, or
+ * 'other', whom only rules for every peer cover. Equal ids have equal selectors.
+ */
+export type Who =
+  | { readonly id: number | string; readonly selectors: ReadonlySet<string> }
+  | 'other';
 
 /** The egress statements of one policy, asked about servers; remembers its answers. */
 export class DnsJudge {
@@ -71,7 +76,8 @@ export class DnsJudge {
   }
 }
 
-function coversPeer({ peers, fqdns }: Statement, who: Who): boolean {
+/** True when the statement's peers select the server. */
+export function coversPeer({ peers, fqdns }: Statement, who: Who): boolean {
   if (peers === 'any') return fqdns.length === 0;
   return who !== 'other' && peers.some((key) => who.selectors.has(key));
 }

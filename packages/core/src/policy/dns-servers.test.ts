@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { prefixContains } from '../net/ip.ts';
 import {
   address,
   basicObjects,
@@ -56,6 +57,8 @@ const highRule = {
   toEndpoints: [{ matchLabels: { app: 'rogue' } }],
   toPorts: [{ ports: [{ port: '5353', protocol: 'UDP' }], rules: { dns: [{ matchName: 'a' }] } }],
 };
+
+const withoutServer = 'warning dns-rule-without-server CiliumNetworkPolicy/shop/p: spec.egress[0]';
 
 const cases: Readonly<Record<string, Case>> = {
   'pods and the ClusterIP in front of them': {
@@ -163,6 +166,7 @@ const cases: Readonly<Record<string, Case>> = {
     objects: [rogue, ...highPorts(5353)],
     egress: [rule({ toEndpoints: [{ matchLabels: { app: 'rogue' } }] }, 'a')],
     want: { '10.244.1.66/udp': 'a.' },
+    says: ['warning dns-backend-port CiliumNetworkPolicy/shop/p: spec.egress[0]'],
   },
   'a frontend port other than 53 is said, not steered': {
     objects: [rogue, ...highPorts(5353, 5300)],
@@ -191,6 +195,79 @@ const cases: Readonly<Record<string, Case>> = {
   'a CIDR does not reach pods': {
     egress: [rule({ toCIDR: ['10.244.1.53'] }, 'a')],
     want: {},
+    says: [withoutServer],
+  },
+  'nor ClusterIPs': {
+    egress: [rule({ toCIDR: ['10.96.0.10/32'] }, 'a')],
+    want: {},
+    says: [withoutServer],
+  },
+  'a CIDR of one address is an address of this node, or of another one': {
+    node: { localAddresses: ['169.254.20.10', 'fd00:53::10', '192.168.0.1'].map(address) },
+    egress: [
+      rule({ toCIDR: ['169.254.20.10/32', 'fd00:53::10/128'] }, 'a'),
+      rule({ toCIDRSet: [{ cidr: '192.168.0.2/32' }] }, 'b'),
+    ],
+    want: { '169.254.20.10/udp': 'a.', 'fd00:53::10/udp': 'a.', '192.168.0.2/udp': 'b.' },
+  },
+  'names of rules by address and by entity add up': {
+    egress: [rule({ toCIDR: ['192.168.0.1'] }, 'a'), rule({ toEntities: ['host'] }, 'b')],
+    want: { '169.254.1.1/udp': 'b.', '192.168.0.1/udp': 'a. b.' },
+  },
+  'a longer CIDR does not reach addresses of nodes': {
+    egress: [rule({ toCIDR: ['192.168.0.2/31'] }, 'a')],
+    want: { '192.168.0.3/udp': 'a.' },
+  },
+  'not even with nothing else left in it': {
+    egress: [rule({ toCIDRSet: [{ cidr: '192.168.0.2/31', except: ['192.168.0.3/32'] }] }, 'a')],
+    want: {},
+    says: [withoutServer],
+  },
+  'a plain rule for the address of a node reaches nothing and lifts no names': {
+    egress: [rule({ toEntities: ['host'] }, 'a'), { toCIDR: ['192.168.0.1/32'], toPorts: plain53 }],
+    want: { '169.254.1.1/udp': 'a.', '192.168.0.1/udp': 'a.' },
+  },
+  'deny for a CIDR around the address wins over a DNS rule for the address': {
+    egress: [rule({ toCIDR: ['169.254.1.1/32', '192.168.0.1/32'] }, 'a')],
+    egressDeny: [{ toCIDR: ['169.254.0.0/16'], toPorts: plain53 }],
+    want: { '192.168.0.1/udp': 'a.' },
+  },
+  'unless the deny leaves the address out': {
+    egress: [rule({ toCIDR: ['169.254.1.1/32'] }, 'a')],
+    egressDeny: [{ toCIDRSet: [{ cidr: '169.254.0.0/16', except: ['169.254.1.0/24'] }] }],
+    want: { '169.254.1.1/udp': 'a.' },
+  },
+  'deny for entity host wins, too': {
+    egress: [rule({ toCIDR: ['192.168.0.1/32'] }, 'a')],
+    egressDeny: [{ toEntities: ['host'] }],
+    want: {},
+  },
+  'deny for a CIDR does not reach a server that entity host names': {
+    egress: [rule({ toEntities: ['host'] }, 'a')],
+    egressDeny: [{ toCIDR: ['169.254.0.0/16'] }],
+    want: { '169.254.1.1/udp': 'a.', '192.168.0.1/udp': 'a.' },
+  },
+  'entities remote-node and kube-apiserver': {
+    objects: service(
+      'default/kubernetes',
+      '10.96.0.1',
+      [{ name: 'https', port: 443, target: 6443, protocol: 'TCP' }],
+      '192.168.0.9',
+    ),
+    egress: [
+      rule({ toEntities: ['remote-node'] }, 'a'),
+      rule({ toEntities: ['kube-apiserver'] }, 'b'),
+    ],
+    want: { '192.168.0.2/udp': 'a.', '192.168.0.9/udp': 'b.' },
+  },
+  'a node-local cache that is configured, by its address': {
+    node: { nodeLocalDns: [address('169.254.20.10')] },
+    egress: [rule({ toCIDR: ['169.254.20.10/32'] }, 'a')],
+    want: { '169.254.20.10/udp': 'a.' },
+  },
+  'a link-local resolver that is no address of a node': {
+    egress: [rule({ toCIDR: ['169.254.169.254/32'] }, 'a')],
+    want: { '169.254.169.254/udp': 'a.' },
   },
   'every peer is the wildcard': {
     egress: [rule({}, 'a')],
@@ -301,6 +378,21 @@ const cases: Readonly<Record<string, Case>> = {
     want: {},
   },
 };
+
+test('an address of a node that a DNS rule names stays closed to other traffic and is never learned', () => {
+  const local = address('169.254.20.10');
+  const compiled = compileCase({
+    node: { localAddresses: [local] },
+    egress: [
+      rule({ toCIDR: ['169.254.20.10/32'] }, 'a'),
+      { toCIDR: ['169.254.20.10/32'], toPorts: [{ ports: [{ port: '80', protocol: 'TCP' }] }] },
+    ],
+    want: {},
+  });
+  assert.deepEqual(serversOf(compiled), { '169.254.20.10/udp': 'a.' });
+  assert.equal(compiled.classTable.classesOf.get('cidr 169.254.20.10/32'), undefined);
+  assert.ok(compiled.members.neverLearn.some((range) => prefixContains(range, local)));
+});
 
 for (const [name, each] of Object.entries(cases)) {
   test(name, () => {

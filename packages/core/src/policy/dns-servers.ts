@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-import { assert } from '../assert.ts';
-import { dnsServersPerCidrMax, dnsServersPerRuleMax } from '../limits.ts';
 /**
  * Which servers a pod's DNS is steered for, and with which names: rules name backends, `from_pod` sees
  * what the pod asks. Servers must be listed one by one. What cannot be listed is not steered, and then
@@ -10,8 +8,10 @@ import { dnsServersPerCidrMax, dnsServersPerRuleMax } from '../limits.ts';
  * server ::, is for rules of every peer; then servers whom the policy treats otherwise get entries of
  * their own, with no name at all where it denies them.
  */
+import { assert } from '../assert.ts';
+import { dnsServersPerCidrMax, dnsServersPerRuleMax } from '../limits.ts';
 import { compareAddresses, formatAddress, hostPrefix, prefixCovers } from '../net/ip.ts';
-import type { AddressClass, AddressClasses } from './classes.ts';
+import type { AddressClasses } from './classes.ts';
 import type { Diagnostic } from './desired.ts';
 import type { Frontend } from './dns-frontends.ts';
 import {
@@ -26,6 +26,8 @@ import {
   type ServerVerdict,
   type Who,
 } from './dns-judge.ts';
+import { DnsServerNames } from './dns-named.ts';
+import { DnsRuleCheck } from './dns-rule-check.ts';
 import { ClassFlag, Direction, Protocol, Verdict } from './kernel-numbers.ts';
 import type { CidrPeer, Peer } from './peer.ts';
 import type { PolicyDraft, Statement } from './policy-set.ts';
@@ -42,6 +44,12 @@ export const anyServer: Uint8Array = new Uint8Array(16);
 export const dnsPort = 53;
 assert(dnsServersPerCidrMax <= 256, 'the addresses of a listed CIDR differ in the last byte only');
 const transports = [Protocol.tcp, Protocol.udp] as const;
+
+/** An address that rules about port 53 single out. */
+interface DnsCandidate {
+  readonly address: Uint8Array;
+  readonly who: Who;
+}
 
 /** Expands policies over the servers of one cluster state. */
 export class DnsServerFinder {
@@ -74,11 +82,23 @@ export class DnsServerFinder {
     const isDns = draft.statements.some(({ verdict }) => verdict === Verdict.l7Dns);
     if (!isDns) return [];
     const judge = new DnsJudge(draft.statements);
-    return transports.flatMap((protocol) => this.#findProtocol(draft, judge, protocol));
+    const check = new DnsRuleCheck(draft.statements, this.#classes, this.#peers);
+    const servers = transports.flatMap((protocol) =>
+      this.#findProtocol(draft, judge, check, protocol),
+    );
+    for (const { severity, code, subject, message } of check.diagnostics()) {
+      this.#report(severity, code, subject, message);
+    }
+    return servers;
   }
 
-  #findProtocol(draft: PolicyDraft, judge: DnsJudge, protocol: 6 | 17): readonly DnsServer[] {
-    const { candidates, isDenyListed } = this.#candidates(draft.statements, protocol);
+  #findProtocol(
+    draft: PolicyDraft,
+    judge: DnsJudge,
+    check: DnsRuleCheck,
+    protocol: 6 | 17,
+  ): readonly DnsServer[] {
+    const { candidates, isDenyListed } = this.#candidates(draft.statements, check, protocol);
     const other = judge.judge('other', protocol, dnsPort);
     let wildcard: NameSet | null = other.kind === 'names' ? other.names : null;
     if (wildcard !== null && !isDenyListed) {
@@ -95,12 +115,14 @@ export class DnsServerFinder {
     for (const frontend of this.#frontends) {
       if (frontend.protocol !== protocol) continue;
       const verdict = this.#judgeFrontend(judge, frontend);
+      check.frontend(frontend, verdict);
       if (frontend.port === dnsPort) addVerdict(frontend.address, verdict, wildcard, add);
       else if (verdict.kind === 'names') this.#reportPort(frontend);
     }
     // After the frontends: a node-local address is judged as what it is, too.
-    for (const { address, place } of candidates.values()) {
-      const verdict = judge.judge(this.#who(place), protocol, dnsPort);
+    for (const { address, who } of candidates.values()) {
+      const verdict = judge.judge(who, protocol, dnsPort);
+      check.candidate(who, protocol, verdict);
       const before = found.get(formatAddress(address));
       if (verdict.kind === 'deny' && wildcard === null) found.delete(formatAddress(address));
       else if (verdict.kind !== 'none' || before === undefined) {
@@ -113,11 +135,6 @@ export class DnsServerFinder {
     return wildcard === null
       ? servers
       : [{ server: anyServer, protocol, names: wildcard }, ...servers];
-  }
-
-  #who(place: AddressClass): Who {
-    const selectors = this.#classes.table.selectorsOf.get(place.classId) ?? [];
-    return { id: place.classId, selectors: new Set(selectors) };
   }
 
   /** All backends must be servers by name: a query to the frontend may reach any of them. */
@@ -137,21 +154,22 @@ export class DnsServerFinder {
   /** Addresses that rules about port 53 single out. `isDenyListed`: every denied peer is among them. */
   #candidates(
     statements: readonly Statement[],
+    check: DnsRuleCheck,
     protocol: 6 | 17,
   ): {
-    readonly candidates: ReadonlyMap<
-      string,
-      { readonly address: Uint8Array; readonly place: AddressClass }
-    >;
+    readonly candidates: ReadonlyMap<string, DnsCandidate>;
     readonly isDenyListed: boolean;
   } {
-    const candidates = new Map<string, { address: Uint8Array; place: AddressClass }>();
+    const candidates = new Map<string, DnsCandidate>();
+    const names = new DnsServerNames(statements, this.#classes, this.#peers);
     let isDenyListed = true;
     const add = (address: Uint8Array): void => {
+      const text = formatAddress(address);
+      if (candidates.has(text)) return;
       const place = this.#classes.at(address);
       const isNodeLocal = this.#nodeLocal.includes(address);
       if ((place.flags & ClassFlag.service) !== 0 && !isNodeLocal) return;
-      candidates.set(formatAddress(address), { address, place });
+      candidates.set(text, { address, who: names.who(address, place) });
     };
     for (const address of this.#nodeLocal) add(address);
     for (const statement of statements) {
@@ -165,6 +183,7 @@ export class DnsServerFinder {
         else if (statement.verdict === Verdict.deny) isDenyListed = false;
         else if (statement.verdict === Verdict.l7Dns) {
           this.#report('error', 'dns-servers-not-listed', statement.origin, notListed(key));
+          check.said(statement);
         }
       }
     }
@@ -231,6 +250,7 @@ const denyTooWide =
 function notListed(key: string): string {
   return (
     `rules.dns for "${key}": its servers cannot be listed (at most ${dnsServersPerCidrMax} addresses of a CIDR, ` +
-    `${dnsServersPerRuleMax} of pods and nodes, no entity world), so DNS to them is dropped. Name the servers`
+    `${dnsServersPerRuleMax} of pods and nodes, no entity world), so DNS to them is dropped. Name the servers, ` +
+    'each by its address in toCIDR or by its pods in toEndpoints'
   );
 }
