@@ -16,7 +16,7 @@ fail() {
 # Debian packages that each command needs: build tools and the programs that the tests drive.
 packages_build=(gcc make libc6-dev libbpf-dev libelf-dev zlib1g-dev libuv1-dev linux-libc-dev ca-certificates)
 packages_run=(iproute2 nftables iptables procps util-linux kmod)
-packages_test=(unbound)
+packages_test=(unbound knot)
 packages_bench=(dnsmasq-base dnsdist unbound)
 
 require_platform() {
@@ -39,7 +39,7 @@ apt_install() {
 		apt_updated=1
 	fi
 	say "installing ${missing[*]}"
-	# Services that a package brings (unbound, dnsdist) must not start: the tests run their own.
+	# Services that a package brings (unbound, knot, dnsdist) must not start: the tests run their own.
 	local policy=/usr/sbin/policy-rc.d made=
 	if [ ! -e "$policy" ]; then
 		printf '#!/bin/sh\nexit 101\n' >"$policy"

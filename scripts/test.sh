@@ -130,7 +130,7 @@ while read -r file; do
 	e2e/scenarios/attacks-churn.* | e2e/scenarios/attacks-flood.*) speeds+=("$file") ;;
 	e2e/scenarios/attacks-* | e2e/scenarios/redirect-* | e2e/scenarios/bad-* | e2e/scenarios/cli.* | \
 		e2e/scenarios/names.* | e2e/scenarios/first-path.* | e2e/scenarios/disk-full.* | \
-		e2e/scenarios/flows-absence.* | e2e/scenarios/restart-alone.*) verdicts+=("$file") ;;
+		e2e/scenarios/flows-absence.* | e2e/scenarios/restart-alone.* | e2e/scenarios/proxied-direct.*) verdicts+=("$file") ;;
 	*) speeds+=("$file") ;;
 	esac
 done < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' | sort)
