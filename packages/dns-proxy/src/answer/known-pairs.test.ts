@@ -3,13 +3,13 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { knownPairsMax } from '../limits.ts';
 import {
   countedWords,
   craftedWords,
   randomWords,
   readsPerLookup,
 } from '../../test/crafted-keys.ts';
+import { knownPairsMax } from '../limits.ts';
 import { KnownPairs, pairExtended, pairKnown, pairNew } from './known-pairs.ts';
 
 const addressOf = (i: number): Uint32Array => Uint32Array.of(0, 0, 0xffff0000, i);

@@ -4,13 +4,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { flowTableEntries } from '../limits.ts';
 import {
   countedWords,
   craftedWords,
   randomWords,
   readsPerLookup,
 } from '../../test/crafted-keys.ts';
+import { flowTableEntries } from '../limits.ts';
 import { FlowTable } from './flow-table.ts';
 
 const seed = 20251121;
