@@ -4,11 +4,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { PolicyState } from '@tandem/core/policy/cluster-state';
+import { policyDiagnostics } from '@tandem/core/policy/compile-diagnostics';
+import { selectorKey } from '@tandem/core/policy/selector';
 import type { SourceObject, SourceProblem } from '../source/directory.ts';
 import { ClusterBuilder } from './cluster-builder.ts';
 
 const objectsOf = (...raws: readonly object[]): SourceObject[] =>
-  raws.map((raw, i) => ({ file: 'f.yaml', document: i + 1, raw }));
+  raws.map((raw, i) => ({ file: 'f.yaml', document: i + 1, line: 10 * i + 1, raw }));
 
 const policy = (name: string, spec: object): object => ({
   apiVersion: 'cilium.io/v2',
@@ -83,8 +85,8 @@ test('what cannot be read is named with its file, document and field', () => {
   assert.equal(pods.size, 0);
   const said = diagnostics.map(({ code, subject }) => `${code} ${subject}`).join('\n');
   assert.match(said, /^file-unreadable g\.yaml$/m);
-  assert.match(said, /^object-invalid .*f\.yaml, document 1\): metadata\.name/m);
-  assert.match(said, /^object-invalid .*f\.yaml, document 2\): spec/m);
+  assert.match(said, /^object-invalid .*f\.yaml:1, document 1\): metadata\.name/m);
+  assert.match(said, /^object-invalid .*f\.yaml:11, document 2\): spec/m);
   assert.ok(diagnostics.every(({ severity }) => severity === 'error'));
 });
 
@@ -106,4 +108,124 @@ test('kinds that are not read: policies are errors, the rest warnings', () => {
     ['kind-unsupported error', 'kind-unsupported warning'],
   );
   assert.match(diagnostics[0]?.message ?? '', /not enforced/);
+});
+
+const said = (state: ReturnType<typeof build>): string =>
+  [...state.diagnostics, ...policyDiagnostics(state)]
+    .map(({ severity, code, subject, message }) => `${severity} ${code} ${subject}: ${message}`)
+    .join('\n');
+const appsHeld = (state: PolicyState): string =>
+  (state.invalid?.hold ?? []).map(({ subject }) => selectorKey(subject)).join(' | ');
+
+test('a fault beside the body: the policy is named with file and line, and its pods are held', () => {
+  const own = 'k8s:io.kubernetes.pod.namespace In ["shop"]';
+  const app = 'k8s:app In ["web"]';
+  const metadata = { namespace: 'shop' };
+  const rows: readonly (readonly [what: string, raw: object, issue: RegExp, held: string])[] = [
+    ['no name', { ...good, metadata }, /metadata\.name is missing.*\(f\.yaml:1\)/, `${app},${own}`],
+    [
+      'namespace',
+      { ...good, metadata: { name: 'p', namespace: 1 } },
+      /metadata\.namespace.*quotes/,
+      app,
+    ],
+    [
+      'a section beside spec',
+      { ...good, egressDeny: [{}] },
+      /egressDeny stands beside/,
+      `${app},${own}`,
+    ],
+    ['version', { ...good, apiVersion: 'cilium.io/v1' }, /must be cilium\.io\/v2/, `${app},${own}`],
+  ];
+  for (const [what, raw, issue, held] of rows) {
+    const state = build(new ClusterBuilder(), objectsOf(raw));
+    const found = only(state.policies);
+    assert.equal(found.inForce, null, what);
+    assert.equal(appsHeld(found), held, what);
+    assert.match(said(state), issue, what);
+    assert.match(said(state), /denied everything/, what);
+  }
+  for (const labels of [null, { version: 1 }]) {
+    const state = build(
+      new ClusterBuilder(),
+      objectsOf({ ...good, metadata: { ...metadata, name: 'p', labels } }),
+    );
+    assert.equal(only(state.policies).invalid, null);
+    assert.equal(said(state), '');
+  }
+});
+
+test('a policy that loses its name, its kind or its namespace stays in force as it was', () => {
+  const spoiled = [
+    { ...good, metadata: { namespace: 'shop' } },
+    { ...good, metadata: { name: 'p', namespace: 5 } },
+    { ...good, kind: undefined },
+    { ...good, egress: [{}] },
+  ];
+  for (const raw of spoiled) {
+    const builder = new ClusterBuilder();
+    const first = only(build(builder, objectsOf(good)).policies);
+    for (let i = 0; i < 2; i++) {
+      const state = build(builder, objectsOf(raw));
+      assert.equal(only(state.policies).inForce, first.inForce);
+      assert.match(said(state), /last valid version stays in force/);
+    }
+    assert.equal(build(builder, objectsOf(good, raw)).policies.size, 2 - Number('egress' in raw));
+  }
+});
+
+test('of two policies of one name none wins: pods of both are held until one is gone', () => {
+  const builder = new ClusterBuilder();
+  const other = policy('p', { endpointSelector: { matchLabels: { app: 'db' } }, ingress: [{}] });
+  const before = only(build(builder, objectsOf(good)).policies);
+  for (const pair of [
+    [good, other],
+    [other, good],
+  ]) {
+    const state = build(builder, objectsOf(...pair));
+    const held = only(state.policies);
+    assert.equal(held.inForce, null);
+    assert.match(appsHeld(held), /app In \["web"\]/);
+    assert.match(appsHeld(held), /app In \["db"\]/);
+    assert.match(
+      said(state),
+      /CiliumNetworkPolicy\/shop\/p: metadata.name stands in f\.yaml:1 and f\.yaml:11/,
+    );
+    assert.match(said(state), /remove all but one/);
+  }
+  const after = only(build(builder, objectsOf(good)).policies);
+  assert.deepEqual(after.inForce, before.inForce);
+  const copies = build(builder, objectsOf(good, { ...good }));
+  assert.equal(only(copies.policies).invalid, null);
+  assert.match(
+    said(copies),
+    /^warning duplicate CiliumNetworkPolicy\/shop\/p: stands in .* same contents/,
+  );
+});
+
+test('of two other objects of one name none wins', () => {
+  const meta = { namespace: 'shop', name: 'x', uid: 'u' };
+  const podOf = (labels: object): object => ({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { ...meta, labels },
+    spec: {},
+    status: { podIP: '10.1.0.2' },
+  });
+  const pods = build(new ClusterBuilder(), objectsOf(podOf({ app: 'a' }), podOf({ app: 'b' })));
+  assert.equal(pods.pods.size, 2, 'so that compilation holds the pod');
+  assert.match(
+    said(pods),
+    /^error duplicate Pod\/shop\/x: stands in f\.yaml:1 and f\.yaml:11 with different/,
+  );
+  const namespaceOf = (team: string): object => ({
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name: 'shop', labels: { team } },
+  });
+  const namespaces = build(new ClusterBuilder(), objectsOf(namespaceOf('a'), namespaceOf('b')));
+  assert.equal(namespaces.namespaces.size, 0, 'its labels are not known');
+  const same = build(new ClusterBuilder(), objectsOf(namespaceOf('a'), namespaceOf('a')));
+  assert.equal(same.namespaces.size, 1);
+  assert.match(said(same), /^warning duplicate Namespace\/shop/);
 });

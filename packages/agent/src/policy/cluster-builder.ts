@@ -3,7 +3,8 @@
 
 /**
  * Objects as the source has them, sorted into the cluster's state. A policy whose new version is invalid
- * stays in force as it last was; what can't be read is named, never ignored.
+ * stays in force as it last was; what can't be read is named, never ignored. Of several objects of one
+ * kind and name none wins: pods that any of such policies means are denied.
  */
 
 import type {
@@ -14,14 +15,18 @@ import type {
   Pod,
   PolicyObject,
   Service,
+  UnsupportedObject,
 } from '@tandem/core/k8s/objects';
 import { objectKey } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
+import { type Issue, isFields } from '@tandem/core/k8s/shape';
 import type { ClusterState, PolicyState } from '@tandem/core/policy/cluster-state';
 import type { Diagnostic } from '@tandem/core/policy/desired';
-import { parseCiliumPolicy } from '@tandem/core/policy/parse-cilium';
-import { formatPolicyRef, type Policy } from '@tandem/core/policy/rule';
-import type { SourceState } from '../source/directory.ts';
+import type { SourceObject, SourceState } from '../source/directory.ts';
+import { areEqual, duplicate, placeOf } from './duplicates.ts';
+import { PolicyBuilder } from './policy-builder.ts';
+
+type PlainObject = Exclude<K8sObject, PolicyObject | UnsupportedObject>;
 
 interface Draft {
   readonly namespaces: Map<string, Namespace>;
@@ -29,112 +34,147 @@ interface Draft {
   readonly pods: Map<string, Pod>;
   readonly services: Map<string, Service>;
   readonly endpointSlices: Map<string, EndpointSlice>;
-  readonly policies: Map<string, PolicyState>;
+  readonly policies: ReadonlyMap<string, PolicyState>;
   readonly diagnostics: Diagnostic[];
 }
 
+/** Objects of one kind, namespace and name. */
+interface Versions {
+  readonly objects: PlainObject[];
+  readonly sources: SourceObject[];
+}
+
 export class ClusterBuilder {
-  /** Last valid version of each policy, by its reference. */
-  readonly #lastGood = new Map<string, Policy>();
+  readonly #policies = new PolicyBuilder();
   /** The last readable version of each object, by kind, namespace and name. */
-  #lastObjects = new Map<string, K8sObject>();
+  #lastObjects: ReadonlyMap<string, PlainObject> = new Map();
 
   build(source: Pick<SourceState, 'objects' | 'problems'>): ClusterState {
+    const diagnostics: Diagnostic[] = source.problems.map(({ file, message }) => ({
+      severity: 'error',
+      code: 'file-unreadable',
+      subject: file,
+      message,
+    }));
+    const policies: (readonly [PolicyObject, SourceObject])[] = [];
+    const versions = new Map<string, Versions>();
+    const unreadable = new Set<string>();
+    for (const each of source.objects) {
+      const parsed = parseObject(each.raw);
+      if (!parsed.ok) {
+        unreadable.add(identityOf(each.raw));
+        diagnostics.push(...invalid(parsed.error, each));
+      } else if (parsed.value.kind === 'unsupported') {
+        diagnostics.push(unsupported(parsed.value, each));
+      } else if (isPolicy(parsed.value)) {
+        policies.push([parsed.value, each]);
+      } else {
+        const identity = `${parsed.value.kind} ${objectKey(parsed.value)}`;
+        const found = versions.get(identity) ?? { objects: [], sources: [] };
+        versions.set(identity, found);
+        found.objects.push(parsed.value);
+        found.sources.push(each);
+      }
+    }
+    // A Node or Service that vanished because of a typo would open its addresses to learning.
+    for (const identity of unreadable) {
+      const last = this.#lastObjects.get(identity);
+      if (last !== undefined && !versions.has(identity)) {
+        versions.set(identity, { objects: [last], sources: [] });
+      }
+    }
+    const built = this.#policies.build(policies);
+    diagnostics.push(...built.diagnostics);
     const draft: Draft = {
       namespaces: new Map(),
       nodes: new Map(),
       pods: new Map(),
       services: new Map(),
       endpointSlices: new Map(),
-      policies: new Map(),
-      diagnostics: source.problems.map(({ file, message }) => ({
-        severity: 'error',
-        code: 'file-unreadable',
-        subject: file,
-        message,
-      })),
+      policies: built.policies,
+      diagnostics,
     };
-    const objects = new Map<string, K8sObject>();
-    for (const { file, document, raw } of source.objects) {
-      const parsed = parseObject(raw);
-      const identity = identityOf(raw);
-      if (parsed.ok) {
-        objects.set(identity, parsed.value);
-        this.#add(parsed.value, draft, file);
-        continue;
-      }
-      // A Node or Service that vanished because of a typo would open its addresses to learning.
-      const last = this.#lastObjects.get(identity);
-      if (last !== undefined) {
-        objects.set(identity, last);
-        this.#add(last, draft, file);
-      }
-      for (const { path, message } of parsed.error.issues) {
-        draft.diagnostics.push({
-          severity: 'error',
-          code: 'object-invalid',
-          subject: `${parsed.error.subject} (${file}, document ${document}): ${path}`,
-          message,
-        });
-      }
-    }
-    this.#lastObjects = objects;
-    for (const ref of this.#lastGood.keys()) {
-      if (!draft.policies.has(ref)) this.#lastGood.delete(ref);
-    }
+    this.#lastObjects = new Map(
+      [...versions].map(([identity, { objects }]) => [identity, objects[0] as PlainObject]),
+    );
+    for (const each of versions.values()) addVersions(each, draft);
     return draft;
-  }
-
-  #add(object: K8sObject, draft: Draft, file: string): void {
-    switch (object.kind) {
-      case 'Namespace':
-        draft.namespaces.set(objectKey(object), object);
-        return;
-      case 'Node':
-        draft.nodes.set(objectKey(object), object);
-        return;
-      case 'Pod':
-        draft.pods.set(objectKey(object), object);
-        return;
-      case 'Service':
-        draft.services.set(objectKey(object), object);
-        return;
-      case 'EndpointSlice':
-        draft.endpointSlices.set(objectKey(object), object);
-        return;
-      case 'CiliumNetworkPolicy':
-      case 'CiliumClusterwideNetworkPolicy':
-        this.#addPolicy(object, draft);
-        return;
-      case 'unsupported':
-        draft.diagnostics.push({
-          severity: object.isPolicy ? 'error' : 'warning',
-          code: 'kind-unsupported',
-          subject: `${object.originalKind} ${objectKey(object)} (${file})`,
-          message: object.isPolicy
-            ? 'this kind of policy is not enforced by this version: remove it, or write it as a CiliumNetworkPolicy'
-            : 'this kind is not read',
-        });
-    }
-  }
-
-  #addPolicy(object: PolicyObject, draft: Draft): void {
-    const parsed = parseCiliumPolicy(object);
-    const ref = formatPolicyRef(parsed.ok ? parsed.value.ref : parsed.error.ref);
-    if (parsed.ok) {
-      this.#lastGood.set(ref, parsed.value);
-      draft.policies.set(ref, { inForce: parsed.value, invalid: null });
-    } else {
-      draft.policies.set(ref, { inForce: this.#lastGood.get(ref) ?? null, invalid: parsed.error });
-    }
   }
 }
 
-/** Kind, namespace and name as far as they can be read; '' otherwise. */
+/**
+ * Objects that say the same are one. Of others a Namespace is as if it were not known; the rest count all,
+ * which closes addresses to learning and holds a pod that two objects claim with different labels.
+ */
+function addVersions({ objects, sources }: Versions, draft: Draft): void {
+  const [first, ...others] = objects;
+  if (first === undefined) return;
+  const key = objectKey(first);
+  if (others.length > 0) {
+    const isSame = areEqual(sources);
+    const subject = `${first.kind}/${first.namespace === '' ? first.name : key}`;
+    draft.diagnostics.push(duplicate(subject, sources, isSame));
+    if (isSame) others.length = 0;
+    else if (first.kind === 'Namespace') return;
+  }
+  add(first, key, draft);
+  for (const [index, other] of others.entries()) add(other, `${key} #${index + 2}`, draft);
+}
+
+function add(object: PlainObject, key: string, draft: Draft): void {
+  switch (object.kind) {
+    case 'Namespace':
+      draft.namespaces.set(key, object);
+      return;
+    case 'Node':
+      draft.nodes.set(key, object);
+      return;
+    case 'Pod':
+      draft.pods.set(key, object);
+      return;
+    case 'Service':
+      draft.services.set(key, object);
+      return;
+    case 'EndpointSlice':
+      draft.endpointSlices.set(key, object);
+  }
+}
+
+function isPolicy(object: K8sObject): object is PolicyObject {
+  return object.kind === 'CiliumNetworkPolicy' || object.kind === 'CiliumClusterwideNetworkPolicy';
+}
+
+function invalid(
+  { subject, issues }: { readonly subject: string; readonly issues: readonly Issue[] },
+  source: SourceObject,
+): readonly Diagnostic[] {
+  return issues.map(({ path, message }) => ({
+    severity: 'error',
+    code: 'object-invalid',
+    subject: `${subject} (${placeOf(source)}, document ${source.document}): ${path}`,
+    message,
+  }));
+}
+
+function unsupported(object: UnsupportedObject, source: SourceObject): Diagnostic {
+  return {
+    severity: object.isPolicy ? 'error' : 'warning',
+    code: 'kind-unsupported',
+    subject: `${object.originalKind} ${objectKey(object)} (${placeOf(source)})`,
+    message: object.isPolicy
+      ? 'this kind of policy is not enforced by this version: remove it, or write it as a CiliumNetworkPolicy'
+      : 'this kind is not read',
+  };
+}
+
+/** Kind, namespace and name of an object that cannot be read, as far as these can; '' otherwise. */
 function identityOf(raw: unknown): string {
-  if (typeof raw !== 'object' || raw === null) return '';
-  const { kind, metadata } = raw as { kind?: unknown; metadata?: unknown };
-  if (typeof kind !== 'string' || typeof metadata !== 'object' || metadata === null) return '';
-  const { namespace, name } = metadata as { namespace?: unknown; name?: unknown };
-  return typeof name === 'string' ? JSON.stringify([kind, namespace ?? '', name]) : '';
+  if (!isFields(raw)) return '';
+  const { kind, metadata } = raw;
+  if (typeof kind !== 'string' || !isFields(metadata)) return '';
+  const { namespace, name } = metadata;
+  if (typeof name !== 'string') return '';
+  const isOfCluster = kind === 'Namespace' || kind === 'Node';
+  const place = typeof namespace === 'string' && namespace !== '' ? namespace : 'default';
+  return `${kind} ${objectKey({ namespace: isOfCluster ? '' : place, name })}`;
 }

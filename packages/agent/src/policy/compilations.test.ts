@@ -33,7 +33,12 @@ function clusterWith(name: string): ClusterState {
     metadata: { namespace: 'shop', name: 'p' },
     spec: { endpointSelector: {}, egress: [{ toFQDNs: [{ matchName: name }] }] },
   };
-  const objects = [pod, policy].map((raw, i) => ({ file: 'f.yaml', document: i + 1, raw }));
+  const objects = [pod, policy].map((raw, i) => ({
+    file: 'f.yaml',
+    document: i + 1,
+    line: 1,
+    raw,
+  }));
   return new ClusterBuilder().build({ objects, problems: [] });
 }
 

@@ -45,8 +45,8 @@ test('documents, lists and empty documents; other files are not read', () => {
   source.start();
   assert.deepEqual(namesOf(latest()), ['three', 'four', 'one', 'two']);
   assert.deepEqual(
-    latest().objects.map(({ file, document }) => `${file} ${document}`),
-    ['a.yml 1', 'a.yml 1', 'b.yaml 1', 'b.yaml 3'],
+    latest().objects.map(({ file, document, line }) => `${file}:${line} ${document}`),
+    ['a.yml:3 1', 'a.yml:4 1', 'b.yaml:1 1', 'b.yaml:5 3'],
   );
   assert.deepEqual(latest().problems, []);
   assert.equal(states.length, 1);
@@ -118,11 +118,15 @@ test('aliases that explode, and files over the limit, are problems and not memor
   );
 });
 
-test('more files than the limit: said, the first are read', () => {
-  for (let i = 0; i <= filesMax; i++) write(`f${String(i).padStart(5, '0')}.yaml`, '');
+test('more files than the limit: said, and those that were read stay', async () => {
+  for (let i = 0; i < filesMax; i++) write(`f${String(i).padStart(5, '0')}.yaml`, '');
+  write(`f${String(filesMax - 1).padStart(5, '0')}.yaml`, object('last'));
   source.start();
-  assert.equal(latest().problems.length, 1);
+  assert.deepEqual(namesOf(latest()), ['last']);
+  write('a.yaml', object('first'));
+  await reported('the file too many', ({ problems }) => problems.length === 1);
   assert.match(latest().problems[0]?.message ?? '', new RegExp(`${filesMax + 1} files`));
+  assert.deepEqual(namesOf(latest()), ['last']);
 });
 
 test('a directory that goes away keeps what it had', async () => {

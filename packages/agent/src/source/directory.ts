@@ -8,7 +8,7 @@
 
 import { type FSWatcher, readdirSync, readFileSync, statSync, watch } from 'node:fs';
 import { join } from 'node:path';
-import { parseAllDocuments } from 'yaml';
+import { LineCounter, parseAllDocuments } from 'yaml';
 import {
   fileBytesMax,
   filesMax,
@@ -16,13 +16,15 @@ import {
   settleMs,
   unreachableRescanMs,
 } from '../limits.ts';
-import { aliasesMax, isManifest, itemsOf } from './manifest.ts';
+import { aliasesMax, isManifest, itemsOf, lineOf } from './manifest.ts';
 
 /** One object as it stands in a file. */
 export interface SourceObject {
   readonly file: string;
   /** Position among the file's documents, from 1. */
   readonly document: number;
+  /** Where it begins, from 1. */
+  readonly line: number;
   readonly raw: unknown;
 }
 
@@ -150,8 +152,11 @@ export class DirectorySource {
     this.#hasListed = true;
     this.#watch();
     if (names.length > filesMax) {
-      this.#directoryProblem = `has ${names.length} files, the first ${filesMax} are read`;
+      this.#directoryProblem = `has ${names.length} files, ${filesMax} are read: merge some`;
+      // Those that were read stay: a file more must not take what another one says out of force.
+      names.sort((left, right) => Number(this.#files.has(right)) - Number(this.#files.has(left)));
       names.length = filesMax;
+      names.sort();
     }
     for (const file of [...this.#files.keys()]) {
       if (names.includes(file)) continue;
@@ -191,13 +196,18 @@ export class DirectorySource {
 /** All documents of a file; throws at the first one that is no YAML. Lists are taken apart. */
 function parse(file: string, text: string): SourceObject[] {
   const objects: SourceObject[] = [];
-  const documents = parseAllDocuments(text);
+  const lineCounter = new LineCounter();
+  const documents = parseAllDocuments(text, { lineCounter });
   for (const [index, document] of documents.entries()) {
     const [error] = document.errors;
     if (error !== undefined) throw new Error(error.message);
     const raw: unknown = document.toJS({ maxAliasCount: aliasesMax });
     if (raw === null || raw === undefined) continue;
-    for (const item of itemsOf(raw)) objects.push({ file, document: index + 1, raw: item });
+    for (const [item, object] of itemsOf(raw).entries()) {
+      const path = object === raw ? [] : ['items', item];
+      const line = lineOf(document, lineCounter, path);
+      objects.push({ file, document: index + 1, line, raw: object });
+    }
   }
   return objects;
 }

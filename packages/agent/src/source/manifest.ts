@@ -3,6 +3,8 @@
 
 /** What a manifest of Kubernetes objects is, to the agent and to `tandem policy validate` alike. */
 
+import { type Document, isNode, type LineCounter } from 'yaml';
+
 /** Enough for the anchors that people write, too few for a bomb of them. */
 export const aliasesMax = 100;
 
@@ -18,4 +20,18 @@ export function itemsOf(document: unknown): readonly unknown[] {
     if (typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items)) return items;
   }
   return [document];
+}
+
+/** The line of the deepest node of the path that exists: a missing field is named at what should hold it. */
+export function lineOf(
+  document: Document.Parsed,
+  lineCounter: LineCounter,
+  steps: readonly (string | number)[],
+): number {
+  for (let length = steps.length; length >= 0; length--) {
+    const node: unknown = document.getIn(steps.slice(0, length), true);
+    const start = isNode(node) ? node.range?.[0] : undefined;
+    if (start !== undefined) return lineCounter.linePos(start).line;
+  }
+  return 0;
 }

@@ -9,8 +9,8 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileBytesMax, filesMax } from '@tandem/agent/limits';
-import { aliasesMax, isManifest, itemsOf } from '@tandem/agent/source/manifest';
-import { type Document, isNode, LineCounter, parseAllDocuments } from 'yaml';
+import { aliasesMax, isManifest, itemsOf, lineOf } from '@tandem/agent/source/manifest';
+import { LineCounter, parseAllDocuments } from 'yaml';
 import { usageError } from '../errors.ts';
 
 /** One object of a file. */
@@ -122,18 +122,4 @@ function stepsOf(path: string): readonly (string | number)[] {
     steps.push(match[2] === undefined ? (match[1] ?? '') : Number(match[2]));
   }
   return steps;
-}
-
-/** The deepest node of the path that exists: a missing field is named at what should hold it. */
-function lineOf(
-  document: Document.Parsed,
-  lineCounter: LineCounter,
-  steps: readonly (string | number)[],
-): number {
-  for (let length = steps.length; length >= 0; length--) {
-    const node: unknown = document.getIn(steps.slice(0, length), true);
-    const start = isNode(node) ? node.range?.[0] : undefined;
-    if (start !== undefined) return lineCounter.linePos(start).line;
-  }
-  return 0;
 }

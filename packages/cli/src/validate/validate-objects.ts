@@ -6,8 +6,8 @@
  * enforced, what is legal but probably not meant.
  */
 
+import { isDeepStrictEqual } from 'node:util';
 import type { K8sObject } from '@tandem/core/k8s/objects';
-import { objectKey } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
 import { checkDnsRules } from '@tandem/core/policy/dns-file-check';
 import { parseCiliumPolicy } from '@tandem/core/policy/parse-cilium';
@@ -53,7 +53,8 @@ export function validateObjects(contents: FileContents): Validation {
   }));
   const places = new Map<string, FileObject>();
   const objects: K8sObject[] = [];
-  let policies = 0;
+  const valid = new Set<string>();
+  const disputed = new Set<string>();
   for (const source of contents.objects) {
     const parsed = parseObject(source.raw);
     if (!parsed.ok) {
@@ -64,9 +65,10 @@ export function validateObjects(contents: FileContents): Validation {
     }
     const subject = subjectOf(parsed.value);
     const earlier = places.get(subject);
-    if (earlier !== undefined) {
-      const message = `stands also in ${earlier.file}, document ${earlier.document}: the agent takes the last one, remove the other`;
-      findings.push(finding(source, 'duplicate', subject, 'metadata.name', message, 'warning'));
+    if (earlier !== undefined && parsed.value.name !== '') {
+      const found = duplicateFinding(subject, earlier, source);
+      if (found.severity === 'error') disputed.add(subject);
+      findings.push(found);
     }
     places.set(subject, source);
     objects.push(parsed.value);
@@ -74,10 +76,11 @@ export function validateObjects(contents: FileContents): Validation {
     const isPolicy =
       parsed.value.kind === 'CiliumNetworkPolicy' ||
       parsed.value.kind === 'CiliumClusterwideNetworkPolicy';
-    if (isPolicy && found.every(({ severity }) => severity !== 'error')) policies += 1;
+    if (isPolicy && found.every(({ severity }) => severity !== 'error')) valid.add(subject);
     findings.push(...found);
   }
   findings.push(...dnsFindings(objects, places));
+  const policies = valid.difference(disputed).size;
   return { files: contents.files.length, objects: contents.objects.length, policies, findings };
 }
 
@@ -127,9 +130,21 @@ function validateObject(
   );
 }
 
+function duplicateFinding(subject: string, earlier: FileObject, source: FileObject): Finding {
+  const place = `${earlier.file}:${earlier.lineOf('metadata.name')}`;
+  const isSame = isDeepStrictEqual(earlier.raw, source.raw);
+  const message = isSame
+    ? `stands also in ${place} with the same contents: remove one of them`
+    : `stands also in ${place} with other contents: none of them is enforced, and the pods that either ` +
+      'means are denied. Remove one of them, or give it another name';
+  const severity = isSame ? 'warning' : 'error';
+  return finding(source, 'duplicate', subject, 'metadata.name', message, severity);
+}
+
 function subjectOf(object: K8sObject): string {
   const kind = object.kind === 'unsupported' ? object.originalKind : object.kind;
-  return `${kind} ${object.namespace === '' ? object.name : objectKey(object)}`;
+  const name = object.name || '(unnamed)';
+  return `${kind} ${object.namespace === '' ? name : `${object.namespace}/${name}`}`;
 }
 
 function finding(

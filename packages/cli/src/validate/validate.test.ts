@@ -63,6 +63,39 @@ test('a file that is no YAML does not hide what comes after it', async () => {
   assert.deepEqual(late, ['object-invalid broken.yaml:13 3 status.podIP']);
 });
 
+test('faults beside the body of a policy: the field, its line and the fix', async () => {
+  const directory = mkdtempSync(join(tmpdir(), `${ownPrefix}0-validate-`));
+  try {
+    const text = [
+      'apiVersion: cilium.io/v2',
+      'kind: CiliumNetworkPolicy',
+      'metadata: { name: p, namespace: shop, labels: null }',
+      'spec: { endpointSelector: {}, ingress: [{}] }',
+    ];
+    const write = (name: string, ...lines: readonly string[]): void =>
+      writeFileSync(join(directory, name), lines.join('\n'));
+    write('a.yaml', ...text);
+    write('b.yaml', ...text.slice(0, 3), 'spec: { endpointSelector: {}, egress: [{}] }');
+    write('c.yaml', ...text.with(2, 'metadata: { name: c, namespace: shop }'), 'egress: [{}]');
+    write('d.yaml', ...text.with(2, 'metadata: { name: 5, namespace: shop }'));
+    const run = await cli(['policy', 'validate', '-o', 'json', '-f', directory]);
+    assert.equal(run.code, exitCode.problem);
+    const report = JSON.parse(run.stdout) as { findings: Finding[]; policies: number };
+    assert.deepEqual(report.findings.map(placeOf), [
+      'duplicate b.yaml:3 1 metadata.name',
+      'policy-invalid c.yaml:5 1 egress',
+      'policy-invalid d.yaml:3 1 metadata.name',
+    ]);
+    const [twice, stray, name] = report.findings.map(({ message }) => message);
+    assert.match(twice ?? '', /a\.yaml:3 with other contents: none of them is enforced/);
+    assert.match(stray ?? '', /stands beside spec, where it has no effect: indent it under spec/);
+    assert.match(name ?? '', /is the number 5, but must be a text: .*in quotes/);
+    assert.equal(report.policies, 0);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
 test('policies of kinds that are not enforced are errors, other kinds are named', async () => {
   const found = await findings('bad/kinds.yaml');
   assert.deepEqual(
@@ -107,7 +140,7 @@ test('the table says the same', async () => {
     run.stdout,
     /CiliumNetworkPolicy shop\/wrong: spec\.egress\[1\]\.toGroups\n {2}is not supported/,
   );
-  assert.match(run.stdout, /3 files, \d+ objects, 2 valid policies: .*\d+ errors.*, 3 warnings/);
+  assert.match(run.stdout, /3 files, \d+ objects, 0 valid policies: .*\d+ errors.*, 2 warnings/);
   assert.equal(run.code, exitCode.problem);
 });
 
@@ -116,7 +149,7 @@ test('objects are those that the agent reads', () => {
   source.start();
   source.stop();
   const { objects } = source.state();
-  const simple = ({ file, document, raw }: SourceObject): object => ({
+  const simple = ({ file, document, raw }: Omit<SourceObject, 'line'>): object => ({
     file: basename(file),
     document,
     raw,

@@ -7,6 +7,7 @@
  * of a policy stays unread here: its meaning is policy's (`policy/parse-cilium.ts`).
  */
 import type { Prefix } from '../net/ip.ts';
+import type { Fields, Issue } from './shape.ts';
 
 export interface ObjectMeta {
   /** '' for objects of the cluster. */
@@ -76,11 +77,21 @@ export interface EndpointSlice extends ObjectMeta {
 
 export type PolicyKind = 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy';
 
-/** A policy whose body nobody has read yet. */
-export interface PolicyObject extends ObjectMeta {
+/** A policy whose body is not read yet. Of its metadata only namespace and name count. */
+export interface PolicyObject {
   readonly kind: PolicyKind;
+  /** '' for clusterwide policies, and where it cannot be read. */
+  readonly namespace: string;
+  /** '' where it cannot be read. */
+  readonly name: string;
+  /** False: the namespace cannot be read, so the object may mean pods of any. */
+  readonly isPlaced: boolean;
   readonly spec: unknown;
   readonly specs: unknown;
+  /** Fields beside spec that do not belong there: what they were to say is unknown. */
+  readonly strays: Fields;
+  /** What is wrong outside of spec and specs; each makes the object invalid. */
+  readonly faults: readonly Issue[];
 }
 
 /** An object of a kind that we do not act upon. */

@@ -196,7 +196,6 @@ test('kinds that are not acted upon are values, and policies among them are mark
     ['policy.networking.k8s.io/v1alpha2', 'ClusterNetworkPolicy', true],
     ['cilium.io/v2', 'CiliumCIDRGroup', true],
     ['cilium.io/v2', 'CiliumLocalRedirectPolicy', true],
-    ['cilium.io/v2alpha1', 'CiliumNetworkPolicy', true],
     ['apps/v1', 'Deployment', false],
     ['v2', 'Pod', false],
     ['v1', 'constructor', false],
@@ -281,5 +280,102 @@ test('errors name subject, field and fix', () => {
       issues.some((text) => issue.test(text)),
       `${issue} in ${JSON.stringify(issues)}`,
     );
+  }
+});
+
+test('metadata that kubectl takes: labels are null, those of a policy are not read', () => {
+  const labelless = read('Pod', { ...pod, metadata: { name: 'p', labels: null } });
+  assert.equal(labelless.labels.size, 0);
+  for (const extra of [
+    { labels: null },
+    { labels: { version: 1 } },
+    { uid: 1 },
+    { annotations: 3 },
+  ]) {
+    const policy = read('CiliumNetworkPolicy', {
+      apiVersion: 'cilium.io/v2',
+      kind: 'CiliumNetworkPolicy',
+      metadata: { namespace: 'shop', name: 'p', ...extra },
+      status: { conditions: [] },
+    });
+    assert.deepEqual(policy.faults, [], JSON.stringify(extra));
+  }
+});
+
+test('a policy stays one whatever is wrong beside its body, and each fault is named', () => {
+  const spec = { endpointSelector: {}, egress: [{}] };
+  const metadata = { namespace: 'shop', name: 'p' };
+  const good = { apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata, spec };
+  const rows: [
+    name: string,
+    raw: Readonly<Record<string, unknown>>,
+    faults: readonly RegExp[],
+    ref: string,
+  ][] = [
+    ['nothing', good, [], 'shop/p placed'],
+    [
+      'null namespace',
+      { ...good, metadata: { name: 'p', namespace: null } },
+      [],
+      'default/p placed',
+    ],
+    [
+      'no name',
+      { ...good, metadata: { namespace: 'shop' } },
+      [/^metadata.name is missing/],
+      'shop/ placed',
+    ],
+    [
+      'name',
+      { ...good, metadata: { ...metadata, name: 5 } },
+      [/^metadata.name is the number 5/],
+      'shop/ placed',
+    ],
+    [
+      'namespace',
+      { ...good, metadata: { name: 'p', namespace: 5 } },
+      [/^metadata.namespace is the number 5/],
+      '/p',
+    ],
+    ['metadata', { ...good, metadata: null }, [/^metadata is null/], 'default/ placed'],
+    [
+      'stray section',
+      { ...good, egress: [{}] },
+      [/^egress stands beside spec.*indent it/],
+      'shop/p placed',
+    ],
+    [
+      'stray field',
+      { ...good, data: null },
+      [/^data is no known field here: expected apiV/],
+      'shop/p placed',
+    ],
+    [
+      'version',
+      { ...good, apiVersion: 'cilium.io/v2alpha1' },
+      [/^apiVersion is the text.*must be cilium.io\/v2/],
+      'shop/p placed',
+    ],
+    ['letters', { ...good, kind: 'ciliumnetworkpolicy' }, [/^kind is the text/], 'shop/p placed'],
+    [
+      'mistyped kind',
+      { ...good, kind: 'CiliumNetworkPolcy' },
+      [/^kind is .*must be CiliumNetworkPolicy or/],
+      'shop/p placed',
+    ],
+    [
+      'no kind',
+      { metadata, spec },
+      [/^apiVersion is missing/, /^kind is missing/],
+      'shop/p placed',
+    ],
+  ];
+  for (const [name, raw, faults, ref] of rows) {
+    const policy = read('CiliumNetworkPolicy', raw);
+    const said = policy.faults.map(({ path, message }) => `${path} ${message}`);
+    assert.equal(said.length, faults.length, `${name}: ${said.join('; ')}`);
+    for (const [i, fault] of faults.entries()) assert.match(said[i] ?? '', fault, name);
+    const placed = policy.isPlaced ? ' placed' : '';
+    assert.equal(`${policy.namespace}/${policy.name}${placed}`, ref, name);
   }
 });

@@ -17,6 +17,7 @@ import {
   type ServicePort,
   type SliceEndpoint,
 } from './objects.ts';
+import { parsePolicyObject } from './parse-policy-object.ts';
 import {
   at,
   type Fields,
@@ -52,31 +53,17 @@ const readers: Readonly<
   'v1/Pod': readPod,
   'v1/Service': readService,
   'discovery.k8s.io/v1/EndpointSlice': readEndpointSlice,
-  'cilium.io/v2/CiliumNetworkPolicy': (fields, meta) => ({
-    kind: 'CiliumNetworkPolicy',
-    ...meta,
-    spec: fields['spec'],
-    specs: fields['specs'],
-  }),
-  'cilium.io/v2/CiliumClusterwideNetworkPolicy': (fields, meta) => ({
-    kind: 'CiliumClusterwideNetworkPolicy',
-    ...meta,
-    spec: fields['spec'],
-    specs: fields['specs'],
-  }),
 };
 
-const clusterKinds: ReadonlySet<string> = new Set([
-  'v1/Namespace',
-  'v1/Node',
-  'cilium.io/v2/CiliumClusterwideNetworkPolicy',
-]);
+const clusterKinds: ReadonlySet<string> = new Set(['v1/Namespace', 'v1/Node']);
 
 /** One object. Kinds that we do not know are values of kind 'unsupported', for the caller to show. */
 export function parseObject(raw: unknown): Result<K8sObject, ObjectError> {
   const issues = new Issues(objectErrorsMax);
   const fields = readFields(raw, '', issues);
   if (fields === null) return err({ subject: 'object', issues: issues.list() });
+  const policy = parsePolicyObject(fields);
+  if (policy !== null) return ok(policy);
   const apiVersion = readRequiredText(fields, 'apiVersion', '', issues);
   const kind = readRequiredText(fields, 'kind', '', issues);
   const type = `${apiVersion}/${kind}`;
@@ -93,7 +80,7 @@ export function parseObject(raw: unknown): Result<K8sObject, ObjectError> {
       ...meta,
       apiVersion,
       originalKind: kind,
-      isPolicy: /Policy$|^CiliumCIDRGroup$/.test(kind),
+      isPolicy: /Policy$|^CiliumCIDRGroup$/i.test(kind),
     } as const);
   return issues.any ? err({ subject, issues: issues.list() }) : ok(object);
 }
@@ -110,7 +97,9 @@ function readMeta(
       scope === 'cluster' ? '' : scope === 'namespace' ? namespace || 'default' : namespace,
     name: readRequiredText(metadata, 'name', 'metadata', issues),
     uid: readText(metadata, 'uid', 'metadata', issues) ?? '',
-    labels: readTextMap(metadata, 'labels', 'metadata', issues),
+    // null is what kubectl and the API server drop.
+    labels:
+      metadata['labels'] === null ? new Map() : readTextMap(metadata, 'labels', 'metadata', issues),
   };
 }
 

@@ -190,6 +190,6 @@ export function nameOf(value: unknown): string {
   return `the ${typeof value} ${String(value)}`;
 }
 
-function isFields(value: unknown): value is Fields {
+export function isFields(value: unknown): value is Fields {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

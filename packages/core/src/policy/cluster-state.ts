@@ -30,6 +30,8 @@ export interface PolicyState {
   readonly inForce: Policy | null;
   /** Set when the current version is invalid. */
   readonly invalid: InvalidPolicy | null;
+  /** Where it is written, `web.yaml:12`; absent where the source has no such places. */
+  readonly place?: string;
 }
 
 /** Facts of the node and configuration of the agent. */

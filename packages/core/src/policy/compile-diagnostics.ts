@@ -9,7 +9,7 @@ import type { ClusterState } from './cluster-state.ts';
 import type { Compiled, Diagnostic } from './desired.ts';
 import { EndpointFlag, Verdict } from './kernel-numbers.ts';
 import type { PolicyDraft } from './policy-set.ts';
-import { formatPolicyRef, type PolicyRule } from './rule.ts';
+import { formatPolicyRef, type InvalidPolicy, type PolicyRule } from './rule.ts';
 
 /** In one order whatever order things were found in, without repetition. */
 export function sortDiagnostics(diagnostics: readonly Diagnostic[]): readonly Diagnostic[] {
@@ -25,12 +25,13 @@ export function sortDiagnostics(diagnostics: readonly Diagnostic[]): readonly Di
 /** Invalid policies with what stands in for them, and legal oddities. */
 export function policyDiagnostics(cluster: ClusterState): readonly Diagnostic[] {
   const diagnostics: Diagnostic[] = [];
-  for (const { inForce, invalid } of cluster.policies.values()) {
+  for (const { inForce, invalid, place = '' } of cluster.policies.values()) {
     if (invalid !== null) {
       const subject = formatPolicyRef(invalid.ref);
-      const fate = fateOf(inForce !== null, invalid.hold.length > 0);
+      const fate = fateOf(inForce !== null, invalid);
       for (const issue of invalid.errors) {
-        const message = `${withPath(issue)}; ${fate}`;
+        const where = place === '' ? '' : ` (${place})`;
+        const message = `${withPath(issue)}${where}; ${fate}`;
         diagnostics.push({ severity: 'error', code: 'policy-invalid', subject, message });
       }
     }
@@ -44,11 +45,21 @@ export function policyDiagnostics(cluster: ClusterState): readonly Diagnostic[] 
   return diagnostics;
 }
 
-function fateOf(hasLastGood: boolean, isHeld: boolean): string {
+function fateOf(hasLastGood: boolean, { holdScope }: InvalidPolicy): string {
   if (hasLastGood) return 'its last valid version stays in force';
-  return isHeld
-    ? 'until it is valid, the pods it selects are denied everything in the directions it names'
-    : 'its endpointSelector cannot be read, so nothing is enforced for it';
+  switch (holdScope) {
+    case 'selected':
+      return 'until it is valid, the pods it selects are denied everything in the directions it names';
+    case 'superset':
+      return (
+        'its endpointSelector cannot be read whole: until it is valid, all pods that it may select are ' +
+        'denied everything in the directions it names'
+      );
+    case 'none':
+      return 'it selects nodes, which are not policed: nothing is enforced for it';
+    case 'unknown':
+      return 'it may mean any pod of the cluster, so nothing is enforced for it: mend or remove it at once';
+  }
 }
 
 function withPath({ path, message }: Issue): string {

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatAddress, formatPrefix, hostPrefix, parseAddress, trieCovers } from '../net/ip.ts';
+import { formatAddress, formatPrefix, parseAddress } from '../net/ip.ts';
 import {
   address,
   basicObjects,
@@ -34,14 +34,6 @@ function endpointAt(compiled: Compiled, text: string): EndpointDesired {
 
 function codes(compiled: Compiled): readonly string[] {
   return compiled.diagnostics.map(({ code, subject }) => `${code} ${subject}`);
-}
-
-/** As the kernel looks it up: the longest prefix. */
-function classAt(compiled: Compiled, ip: string): number {
-  const target = hostPrefix(address(ip));
-  const covering = compiled.classes.filter((entry) => trieCovers(entry.prefix, target));
-  covering.sort((left, right) => right.prefix.bits - left.prefix.bits);
-  return covering[0]?.classId ?? classNone;
 }
 
 const web = { matchLabels: { app: 'web' } };
@@ -108,25 +100,6 @@ test('flags of endpoints', () => {
   const everywhere = ccnp('p', { endpointSelector: {}, ...toWorld });
   const compiled = compileObjects([...basicObjects, everywhere]);
   assert.equal(endpointAt(compiled, '10.244.0.5').flags, enforceEgress);
-});
-
-test('an invalid policy without an earlier version holds the pods it picks at default deny', () => {
-  const broken = cnp('shop/p', { endpointSelector: web, egress: [{ toServices: [] }] });
-  const compiled = compileObjects([...basicObjects, broken]);
-  const { flags, policyId } = endpointAt(compiled, '10.244.0.5');
-  assert.equal(flags, EndpointFlag.enforceEgress);
-  assert.deepEqual(compiled.policies.get(policyId)?.rules, []);
-  const [diagnostic] = compiled.diagnostics;
-  assert.equal(diagnostic?.code, 'policy-invalid');
-  assert.match(
-    diagnostic?.message ?? '',
-    /spec.egress\[0\].toServices is not supported.*denied everything/,
-  );
-
-  const unreadable = cnp('shop/p', { endpointSelector: { matchLabels: 3 }, egress: [{}] });
-  const open = compileObjects([...basicObjects, unreadable]);
-  assert.equal(endpointAt(open, '10.244.0.5').flags, 0);
-  assert.match(open.diagnostics.at(-1)?.message ?? '', /nothing is enforced for it/);
 });
 
 test('the last good version stays in force', () => {
@@ -305,59 +278,6 @@ test('classes: world and its families, the API server inside and outside', () =>
   assert.equal(rows['192.168.0.2/32'], 'CN entity kube-apiserver + entity remote-node');
   assert.equal(rows['10.96.0.1/32'], undefined);
   assert.equal(rows['fe80::/10'], 'L cidr ::/0 + entity world + entity world-ipv6');
-});
-
-test('classes: a peer selector that only says what peers lack matches pods alone', () => {
-  const namespaceKey = 'io.kubernetes.pod.namespace';
-  const team = 'io.cilium.k8s.namespace.labels.team';
-  const without = (key: string, operator: string, ...values: readonly string[]): Raw => ({
-    matchExpressions: [{ key, operator, ...(values.length > 0 ? { values } : {}) }],
-  });
-  const api = service('default/kubernetes', '10.96.0.1', [], '198.51.100.1', '192.168.0.2');
-  const peers = {
-    world: '203.0.113.5',
-    world6: '2001:db8::5',
-    api: '198.51.100.1',
-    apiNode: '192.168.0.2',
-    host: '192.168.0.1',
-    service: '10.96.0.10',
-    db: '10.244.1.5',
-    dns: '10.244.1.53',
-  };
-  const matched = (policy: Raw): string => {
-    const compiled = compileObjects([...basicObjects, policy, ...api]);
-    const [key] = [...compiled.policies.values()].flatMap((each) => [...each.peers.keys()]);
-    assert.ok(key !== undefined);
-    const ids = compiled.classTable.classesOf.get(key) ?? [];
-    const names = Object.entries(peers).filter(([, ip]) => ids.includes(classAt(compiled, ip)));
-    return names.map(([name]) => name).join(' ');
-  };
-  // Values of Cilium 1.20.2 with policy-default-local-cluster.
-  const table: readonly (readonly [string, Raw, string])[] = [
-    ['namespace NotIn', without(namespaceKey, 'NotIn', 'kube-system'), 'db'],
-    ['k8s: namespace NotIn', without(`k8s:${namespaceKey}`, 'NotIn', 'kube-system'), 'db'],
-    ['any: namespace NotIn', without(`any:${namespaceKey}`, 'NotIn', 'shop'), 'dns'],
-    ['namespace DoesNotExist', without(namespaceKey, 'DoesNotExist'), ''],
-    ['label of namespace NotIn', without(team, 'NotIn', 'shop'), 'dns'],
-    ['label of namespace DoesNotExist', without(team, 'DoesNotExist'), 'dns'],
-  ];
-  for (const [name, selector, want] of table) {
-    for (const [field, section] of [
-      ['fromEndpoints', 'ingress'],
-      ['toEndpoints', 'egress'],
-      ['toEndpoints', 'egressDeny'],
-    ] as const) {
-      const spec = { endpointSelector: web, [section]: [{ [field]: [selector] }] };
-      assert.equal(matched(cnp('shop/p', spec)), want, `${section} of a CNP: ${name}`);
-      assert.equal(matched(ccnp('p', spec)), want, `${section} of a CCNP: ${name}`);
-    }
-  }
-  const own = {
-    endpointSelector: web,
-    egress: [{ toEndpoints: [without('app', 'NotIn', 'web')] }],
-  };
-  assert.equal(matched(cnp('shop/p', own)), 'db', 'of its namespace');
-  assert.equal(matched(ccnp('p', own)), 'db dns', 'of any namespace');
 });
 
 test('a class id names its selectors: it is the same for the same set, and survives other policies', () => {

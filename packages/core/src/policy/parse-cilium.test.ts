@@ -9,6 +9,8 @@ import { peerKey } from './peer.ts';
 import { type Body, errorsOf, many, parse, ruleOf, specOf } from './policy-fixture.test.ts';
 import { selectorKey } from './selector.ts';
 
+const web = { endpointSelector: { matchLabels: { app: 'web' } } };
+
 test('a policy without spec and specs is invalid, one broken spec makes all invalid', () => {
   assert.equal(parse({}).ok, false);
   const good = { endpointSelector: {}, egress: [{}] };
@@ -30,18 +32,33 @@ test('an object asks for a bounded amount of work', () => {
 
 test('what an invalid policy holds: the pods it picks, in the directions it names', () => {
   const rows: [name: string, body: Body, want: readonly string[]][] = [
-    ['egress', { spec: { endpointSelector: {}, egress: [{ x: 1 }] } }, ['egress']],
+    ['egress', { spec: { endpointSelector: {}, egress: [{ icmps: [{}] }] } }, ['egress']],
+    ['an unknown field', { spec: { endpointSelector: {}, egress: [{ x: 1 }] } }, ['egress closed']],
     ['ingress: []', { spec: { endpointSelector: {}, ingress: [] } }, ['ingress']],
-    ['deny section', { spec: { endpointSelector: {}, ingressDeny: [{ x: 1 }] } }, ['ingress']],
+    [
+      'deny section',
+      { spec: { endpointSelector: {}, ingressDeny: [{ x: 1 }] } },
+      ['ingress closed'],
+    ],
     [
       'both',
-      { spec: { endpointSelector: {}, ingress: [{}], egress: [{ x: 1 }] } },
+      { spec: { endpointSelector: {}, ingress: [{}], egress: [{ icmps: [] }] } },
       ['ingress egress'],
     ],
-    ['a mistyped section', { spec: { endpointSelector: {}, egres: [{}] } }, ['ingress egress']],
+    [
+      'a mistyped section',
+      { spec: { endpointSelector: {}, egres: [{}] } },
+      ['ingress egress closed'],
+    ],
     [
       'default deny switched off',
-      { spec: { endpointSelector: {}, egress: [{ x: 1 }], enableDefaultDeny: { egress: false } } },
+      {
+        spec: {
+          endpointSelector: {},
+          egress: [{ toServices: [] }],
+          enableDefaultDeny: { egress: false },
+        },
+      },
       ['egress'],
     ],
     [
@@ -49,28 +66,88 @@ test('what an invalid policy holds: the pods it picks, in the directions it name
       {
         specs: [
           { endpointSelector: {}, egress: [{}] },
-          { endpointSelector: {}, ingress: [{ x: 1 }] },
+          { endpointSelector: {}, ingress: [{ fromGroups: [{}] }] },
         ],
       },
       ['egress', 'ingress'],
     ],
+    ['no selector', { spec: { egress: [{}] } }, ['egress']],
     [
-      'unreadable selector',
-      { spec: { endpointSelector: { matchLabels: { a: 1 } }, egress: [{}] } },
-      [],
+      'a section and a mistyped one',
+      { spec: { endpointSelector: {}, egress: [{}], ingres: [{}] } },
+      ['ingress egress closed'],
     ],
-    ['no selector', { spec: { egress: [{}] } }, []],
+    [
+      'a section beside spec',
+      { spec: { ...web, egress: [{}] }, ingress: [{}] },
+      ['ingress egress'],
+    ],
+    ['names', { spec: { ...web, egress: [{ toPorts: [{ rules: {} }] }] } }, ['egress closed']],
+    ['a section of no list', { spec: { ...web, egress: {} } }, ['egress closed']],
+    ['no body', {}, ['ingress egress closed']],
+    ['nodes', { spec: { nodeSelector: {}, egress: [{}] } }, []],
   ];
   for (const [name, body, want] of rows) {
     const parsed = parse(body);
     assert(!parsed.ok, name);
     const got = parsed.error.hold.map((spec) => {
-      assert.deepEqual(spec.rules, []);
       assert.equal(spec.hasIngress, spec.denyIngress);
       assert.equal(spec.hasEgress, spec.denyEgress);
-      return [spec.hasIngress ? 'ingress' : '', spec.hasEgress ? 'egress' : ''].join(' ').trim();
+      assert(spec.rules.every(({ action, peers }) => action === 'deny' && peers === 'any'));
+      const words = [spec.hasIngress && 'ingress', spec.hasEgress && 'egress'];
+      return [...words, spec.rules.length > 0 && 'closed'].filter(Boolean).join(' ');
     });
     assert.deepEqual(got, want, name);
+  }
+});
+
+test('whom an invalid policy holds: no less than it selects, as far as that can be read', () => {
+  const own = 'k8s:io.kubernetes.pod.namespace In ["shop"]';
+  const app = 'k8s:app In ["a"]';
+  const hasTier = 'k8s:tier Exists []';
+  const expression = (key: unknown, operator: unknown, values?: unknown): Body => ({
+    matchExpressions: [{ key, operator, ...(values === undefined ? {} : { values }) }],
+  });
+  const rows: [selector: unknown, want: string][] = [
+    [{ matchLabels: { app: 'a' } }, app],
+    [{ matchLabels: { app: 'a', tier: 1 } }, `${app},${hasTier}`],
+    [{ matchLabels: { tier: null } }, hasTier],
+    [{ matchLabels: { tier: 'not a value' } }, hasTier],
+    [{ matchLabels: { 'no key!': 'a', app: 'a' } }, app],
+    [{ matchLabels: 3 }, ''],
+    [{ app: 'a' }, ''],
+    [null, ''],
+    [[], ''],
+    [expression('tier', 'In', [1, 'b']), hasTier],
+    [expression('tier', 'In'), hasTier],
+    [expression('tier', 'in', ['a']), ''],
+    [expression('tier', 'NotIn', [1]), ''],
+    [expression('tier', 'Exists', ['a']), hasTier],
+    [expression('tier', 'DoesNotExist', ['a']), ''],
+    [expression(5, 'Exists'), ''],
+    [{ matchLabels: { 'reserved:health': '' } }, 'reserved:health Exists []'],
+    [
+      { matchLabels: { app: 'a', 'k8s:io.kubernetes.pod.namespace': 'other', x: 1 } },
+      `${app},k8s:x Exists []`,
+    ],
+  ];
+  for (const [endpointSelector, want] of rows) {
+    const spec = { endpointSelector, egress: [{ x: 1 }] };
+    const text = JSON.stringify(endpointSelector);
+    const parsed = parse({ spec });
+    assert(!parsed.ok);
+    const [held] = parsed.error.hold;
+    assert(held !== undefined, text);
+    const inNamespace = [...(want === '' ? [] : want.split(/,(?=k8s:)/)), own].sort().join();
+    assert.equal(selectorKey(held.subject), inNamespace, text);
+    const clusterwide = parse({ spec }, 'CiliumClusterwideNetworkPolicy');
+    assert(!clusterwide.ok);
+    const [everywhere] = clusterwide.error.hold;
+    if (want === '') assert.equal(clusterwide.error.holdScope, 'unknown', text);
+    else if (!text.includes('pod.namespace')) {
+      assert(everywhere !== undefined, text);
+      assert.equal(selectorKey(everywhere.subject), want, text);
+    }
   }
 });
 

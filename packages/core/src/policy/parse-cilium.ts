@@ -5,11 +5,12 @@
  * CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy -> rules, for the subset that we enforce.
  * Whatever is not understood is an error that names the field: an object with one error is invalid as
  * a whole, because enforcing the rest would be another policy than the one written. An invalid object
- * still says which pods it meant, so that these can be held at default deny (`InvalidPolicy.hold`).
+ * still says which pods it meant, so that these can be denied (policy-hold.ts).
  *
  * Source: Cilium pkg/policy/api (Rule.Sanitize), pkg/k8s/apis/cilium.io/utils; compat.md section 1.
  */
 import type { PolicyObject } from '../k8s/objects.ts';
+import { specFields } from '../k8s/parse-policy-object.ts';
 import { at, type Fields, readFields, readFlag, readList } from '../k8s/shape.ts';
 import { err, ok, type Result } from '../result.ts';
 import { Direction } from './kernel-numbers.ts';
@@ -17,7 +18,8 @@ import { ParseContext } from './parse-context.ts';
 import { parseFqdns } from './parse-names.ts';
 import { egressPeers, ingressPeers, parsePeers } from './parse-peers.ts';
 import { type PortSection, parsePorts } from './parse-ports.ts';
-import { parseSubject, salvageSubject } from './parse-selector.ts';
+import { parseSubject } from './parse-selector.ts';
+import { holdOfObject } from './policy-hold.ts';
 import type { InvalidPolicy, Policy, PolicyRef, PolicyRule, PolicySpec } from './rule.ts';
 
 const sections: readonly PortSection[] = ['ingress', 'ingressDeny', 'egress', 'egressDeny'];
@@ -36,20 +38,18 @@ const unsupportedFields: Readonly<Record<string, string>> = {
 
 /** The rules of a policy object, or why it has none and whom to hold meanwhile. */
 export function parseCiliumPolicy(object: PolicyObject): Result<Policy, InvalidPolicy> {
-  const isClusterwide = object.kind === 'CiliumClusterwideNetworkPolicy';
-  const namespace = isClusterwide ? '' : object.namespace;
-  const ref: PolicyRef = { kind: object.kind, namespace, name: object.name };
+  const { kind, namespace, name } = object;
+  const ref: PolicyRef = { kind, namespace, name };
   const context = new ParseContext(namespace);
   const specs: PolicySpec[] = [];
-  const bodies = readBodies(object, context);
-  for (const [path, body] of bodies) {
+  for (const { path, message } of object.faults) context.error(path, message);
+  for (const [path, body] of readBodies(object, context)) {
     const spec = parseSpec(body, path, context);
     if (spec !== null) specs.push(spec);
   }
   const warnings = context.warnings.list();
   if (!context.errors.any) return ok({ ref, specs, warnings });
-  const hold = bodies.flatMap(([, body]) => holdOf(body, namespace));
-  return err({ ref, errors: context.errors.list(), hold });
+  return err({ ref, errors: context.errors.list(), ...holdOfObject(object) });
 }
 
 /** spec and specs, each with its path. */
@@ -72,15 +72,7 @@ function readBodies(
 function parseSpec(body: unknown, path: string, context: ParseContext): PolicySpec | null {
   const fields = readFields(body, path, context.errors);
   if (fields === null) return null;
-  context.checkFields(fields, path, [
-    'endpointSelector',
-    'nodeSelector',
-    ...sections,
-    'enableDefaultDeny',
-    'labels',
-    'description',
-    'log',
-  ]);
+  context.checkFields(fields, path, specFields);
   const subject = parseSubjects(fields, path, context);
   const elements = new Map<PortSection, number>();
   const rules: PolicyRule[] = [];
@@ -195,33 +187,4 @@ function parseElement(
 /** Tells `toEntities: [all]` from an element that names no peer. */
 function hasPeerField(fields: Fields, known: readonly string[]): boolean {
   return known.some((name) => name !== 'toPorts' && fields[name] !== undefined);
-}
-
-/**
- * The default deny that stands in for an invalid spec: for the pods of its endpointSelector, in the
- * directions that it names; when it names none, in both.
- */
-function holdOf(body: unknown, namespace: string): readonly PolicySpec[] {
-  const context = new ParseContext(namespace);
-  const fields = readFields(body, '', context.errors);
-  if (fields === null) return [];
-  const subject = salvageSubject(fields, context);
-  if (subject === null) return [];
-  const names = (...keys: readonly PortSection[]): boolean =>
-    keys.some((key) => Object.hasOwn(fields, key));
-  const namesIngress = names('ingress', 'ingressDeny');
-  const namesEgress = names('egress', 'egressDeny');
-  const isUnclear = !namesIngress && !namesEgress;
-  const ingress = namesIngress || isUnclear;
-  const egress = namesEgress || isUnclear;
-  return [
-    {
-      subject,
-      hasIngress: ingress,
-      hasEgress: egress,
-      denyIngress: ingress,
-      denyEgress: egress,
-      rules: [],
-    },
-  ];
 }

@@ -12,16 +12,15 @@
  */
 import {
   at,
-  type Fields,
+  isFields,
   readFields,
   readList,
-  readOptionalFields,
   readRequiredText,
   readTextMap,
   readTexts,
 } from '../k8s/shape.ts';
 import { isIdentityLabel, namespaceLabelsPrefix, podNamespaceLabel } from './labels.ts';
-import type { ParseContext } from './parse-context.ts';
+import { ParseContext } from './parse-context.ts';
 import {
   type LabelOperator,
   type LabelRequirement,
@@ -192,8 +191,60 @@ function labelSource(text: string): LabelSource | null {
   return text === 'k8s' || text === 'any' || text === 'reserved' ? text : null;
 }
 
-/** The endpointSelector of a spec whose rules are invalid, if that much can be read. */
-export function salvageSubject(fields: Fields, context: ParseContext): LabelSelector | null {
-  const present = readOptionalFields(fields, 'endpointSelector', '', context.errors);
-  return present ? parseSubject(present, 'endpointSelector', context) : null;
+/** A selector that selects no less than what was written, and whether it is exactly that. */
+export interface SalvagedSubject {
+  readonly subject: LabelSelector;
+  readonly isWhole: boolean;
+}
+
+/**
+ * The endpointSelector of an invalid object, or what can be read of it: all requirements must hold, so
+ * without those that cannot be read it selects the same pods and more.
+ */
+export function salvageSubject(value: unknown, namespace: string): SalvagedSubject {
+  const context = new ParseContext(namespace);
+  const whole = parseSubject(value, '', context);
+  if (whole !== null) return { subject: whole, isWhole: true };
+  const fields = isFields(value) ? value : {};
+  const { matchLabels, matchExpressions } = fields;
+  const requirements: LabelRequirement[] = [];
+  for (const [key, text] of Object.entries(isFields(matchLabels) ? matchLabels : {})) {
+    const values = typeof text === 'string' ? [text] : [];
+    requirements.push(...salvageRequirement(key, 'In', values));
+  }
+  for (const expression of Array.isArray(matchExpressions) ? matchExpressions : []) {
+    if (!isFields(expression) || typeof expression['key'] !== 'string') continue;
+    const { key, operator, values } = expression;
+    const texts = Array.isArray(values) ? values.filter((each) => typeof each === 'string') : [];
+    const isComplete = Array.isArray(values)
+      ? texts.length === values.length
+      : values === undefined;
+    const known = operators.find((name) => name === operator);
+    if (known !== undefined)
+      requirements.push(...salvageRequirement(key, known, isComplete ? texts : []));
+  }
+  const isOwn = (requirement: LabelRequirement): boolean =>
+    isPodNamespace(requirement) && requirement.operator === 'In';
+  const kept = namespace === '' ? requirements : requirements.filter((each) => !isOwn(each));
+  const own = namespace === '' ? [] : [namespaceIs(namespace)];
+  return { subject: makeSelector([...kept, ...own]), isWhole: false };
+}
+
+/** What the requirement says, or at least; none when it says nothing that can be used. */
+function salvageRequirement(
+  key: string,
+  operator: LabelOperator,
+  values: readonly string[],
+): readonly LabelRequirement[] {
+  const isPositive = operator === 'In' || operator === 'Exists';
+  if (key.startsWith('reserved:')) {
+    // What Cilium's own endpoints have, and no pod.
+    const name = key.slice('reserved:'.length);
+    return isPositive ? [{ source: 'reserved', name, operator: 'Exists', values: [] }] : [];
+  }
+  const needsValues = operator === 'In' || operator === 'NotIn';
+  const whole = makeRequirement(key, operator, values, '', new ParseContext(''));
+  if (whole !== null && needsValues === values.length > 0) return [whole];
+  const exists = makeRequirement(key, 'Exists', [], '', new ParseContext(''));
+  return isPositive && exists !== null ? [exists] : [];
 }

@@ -73,16 +73,20 @@ export interface InvalidPolicy {
   readonly ref: PolicyRef;
   /** At least one. */
   readonly errors: readonly Issue[];
-  /**
-   * What to hold at default deny if no earlier version was good: specs without rules. Those whose
-   * endpointSelector could not be read are missing.
-   */
+  /** What stands in for it if no earlier version was good (policy-hold.ts). */
   readonly hold: readonly PolicySpec[];
+  readonly holdScope: HoldScope;
 }
+
+/**
+ * Whom `hold` denies: the pods that the object selects; all that it may select, because its selector cannot
+ * be read whole; none, because it selects none (`nodeSelector`); or, 'unknown', none because it may mean
+ * every pod of the cluster.
+ */
+export type HoldScope = 'selected' | 'superset' | 'none' | 'unknown';
 
 /** `Kind/namespace/name`, or `Kind/name`. */
 export function formatPolicyRef(ref: PolicyRef): string {
-  return ref.namespace === ''
-    ? `${ref.kind}/${ref.name}`
-    : `${ref.kind}/${ref.namespace}/${ref.name}`;
+  const name = ref.name || '(unnamed)';
+  return ref.namespace === '' ? `${ref.kind}/${name}` : `${ref.kind}/${ref.namespace}/${name}`;
 }

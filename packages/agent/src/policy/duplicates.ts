@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Objects of one kind and name that stand in several places. */
+
+import { isDeepStrictEqual } from 'node:util';
+import type { Diagnostic } from '@tandem/core/policy/desired';
+import { duplicateText } from '@tandem/core/policy/policy-hold';
+import type { SourceObject } from '../source/directory.ts';
+
+/** Whether several objects are copies of one. */
+export function areEqual([first, ...others]: readonly SourceObject[]): boolean {
+  return others.every(({ raw }) => isDeepStrictEqual(raw, first?.raw));
+}
+
+/** `policy.yaml:12`. */
+export function placeOf({ file, line }: SourceObject): string {
+  return `${file}:${line}`;
+}
+
+export function duplicate(
+  subject: string,
+  sources: readonly SourceObject[],
+  isSame: boolean,
+): Diagnostic {
+  const places = sources.map(placeOf);
+  return isSame
+    ? {
+        severity: 'warning',
+        code: 'duplicate',
+        subject,
+        message: `stands in ${places.join(' and ')} with the same contents: remove all but one`,
+      }
+    : { severity: 'error', code: 'duplicate', subject, message: duplicateText(places) };
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Policy objects of the source -> what of them is in force: the current version, the last good one, or a
+ * denial for the pods that are meant. An object that lost its name is told by its place in the file.
+ */
+
+import type { PolicyObject } from '@tandem/core/k8s/objects';
+import type { PolicyState } from '@tandem/core/policy/cluster-state';
+import type { Diagnostic } from '@tandem/core/policy/desired';
+import { parseCiliumPolicy } from '@tandem/core/policy/parse-cilium';
+import { duplicatePolicy } from '@tandem/core/policy/policy-hold';
+import { formatPolicyRef, type Policy } from '@tandem/core/policy/rule';
+import type { SourceObject } from '../source/directory.ts';
+import { areEqual, duplicate, placeOf } from './duplicates.ts';
+
+type Found = readonly [object: PolicyObject, source: SourceObject];
+
+export interface BuiltPolicyStates {
+  /** By `formatPolicyRef`; what has no name, by its place as well. */
+  readonly policies: ReadonlyMap<string, PolicyState>;
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+export class PolicyBuilder {
+  /** Last valid version of each policy, by its reference. */
+  readonly #lastGood = new Map<string, Policy>();
+  /** Reference of the object at each position of each file. */
+  #refAt: ReadonlyMap<string, string> = new Map();
+
+  build(found: readonly Found[]): BuiltPolicyStates {
+    const byRef = this.#byRef(found);
+    const policies = new Map<string, PolicyState>();
+    const diagnostics: Diagnostic[] = [];
+    for (const [ref, versions] of byRef) {
+      const sources = versions.map(([, source]) => source);
+      const isSame = areEqual(sources);
+      if (versions.length > 1 && isSame) diagnostics.push(duplicate(ref, sources, true));
+      policies.set(ref, isSame ? this.#single(ref, versions) : duplicated(versions));
+    }
+    for (const ref of this.#lastGood.keys()) {
+      if (!policies.has(ref)) this.#lastGood.delete(ref);
+    }
+    return { policies, diagnostics };
+  }
+
+  #byRef(found: readonly Found[]): ReadonlyMap<string, readonly Found[]> {
+    const named = new Set(found.filter(([object]) => isNamed(object)).map(refOf));
+    const byRef = new Map<string, Found[]>();
+    const refAt = new Map<string, string>();
+    const counts = new Map<string, number>();
+    for (const each of found) {
+      const [object, source] = each;
+      const count = counts.get(source.file) ?? 0;
+      counts.set(source.file, count + 1);
+      const position = `${source.file} ${count}`;
+      let ref = refOf(each);
+      if (!isNamed(object)) {
+        const former = this.#refAt.get(position);
+        ref = former === undefined || named.has(former) ? `${ref} ${placeOf(source)}` : former;
+      }
+      refAt.set(position, ref);
+      byRef.set(ref, [...(byRef.get(ref) ?? []), each]);
+    }
+    this.#refAt = refAt;
+    return byRef;
+  }
+
+  #single(ref: string, [first]: readonly Found[]): PolicyState {
+    const [object, source] = first as Found;
+    const place = placeOf(source);
+    const parsed = parseCiliumPolicy(object);
+    if (!parsed.ok) {
+      return { inForce: this.#lastGood.get(ref) ?? null, invalid: parsed.error, place };
+    }
+    this.#lastGood.set(ref, parsed.value);
+    return { inForce: parsed.value, invalid: null, place };
+  }
+}
+
+/** None of the versions is in force, nor an earlier one: nothing tells which of them is meant. */
+function duplicated(versions: readonly Found[]): PolicyState {
+  const objects = versions.map(([object]) => object) as [PolicyObject, ...PolicyObject[]];
+  const places = versions.map(([, source]) => placeOf(source));
+  return { inForce: null, invalid: duplicatePolicy(objects, places) };
+}
+
+/** Whether kind, namespace and name are all there. */
+function isNamed({ name, isPlaced, faults }: PolicyObject): boolean {
+  return name !== '' && isPlaced && faults.every(({ path }) => path !== 'kind');
+}
+
+function refOf([{ kind, namespace, name }]: Found): string {
+  return formatPolicyRef({ kind, namespace, name });
+}

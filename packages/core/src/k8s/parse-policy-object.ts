@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * A policy object but for its body. Whatever is wrong with it, it stays a policy object: what cannot be
+ * identified or has a field too many was meant to restrict pods, so its body is read for these
+ * (`policy/policy-hold.ts`). Labels, annotations and the rest of metadata are of no use here and not read.
+ */
+import { objectErrorsMax } from '../limits.ts';
+import type { PolicyKind, PolicyObject } from './objects.ts';
+import { type Fields, Issues, isFields, nameOf } from './shape.ts';
+
+const policyApiVersion = 'cilium.io/v2';
+const policyKinds: readonly PolicyKind[] = [
+  'CiliumNetworkPolicy',
+  'CiliumClusterwideNetworkPolicy',
+];
+const objectFields: readonly string[] = [
+  'apiVersion',
+  'kind',
+  'metadata',
+  'spec',
+  'specs',
+  'status',
+];
+/** Fields of a spec: beside it, they are a matter of indentation. */
+export const specFields: readonly string[] = [
+  'endpointSelector',
+  'nodeSelector',
+  'ingress',
+  'ingressDeny',
+  'egress',
+  'egressDeny',
+  'enableDefaultDeny',
+  'labels',
+  'description',
+  'log',
+];
+
+/** Null for an object that is no policy of ours, whatever else it is. */
+export function parsePolicyObject(fields: Fields): PolicyObject | null {
+  const kind = kindOf(fields);
+  if (kind === null) return null;
+  const issues = new Issues(objectErrorsMax);
+  checkType(fields, kind, issues);
+  const metadata = fields['metadata'];
+  if (!isFields(metadata)) {
+    issues.add('metadata', `is ${nameOf(metadata)}, but must be a mapping with name and namespace`);
+  }
+  const { name, namespace } = isFields(metadata) ? metadata : {};
+  if (isFields(metadata) && (typeof name !== 'string' || name === '')) {
+    const what = name === undefined || name === '' ? 'missing or empty' : nameOf(name);
+    issues.add(
+      'metadata.name',
+      `is ${what}, but must be a text: give it, in quotes if it is a number`,
+    );
+  }
+  const isClusterwide = kind === 'CiliumClusterwideNetworkPolicy';
+  const isPlaced = isClusterwide || isAbsent(namespace) || typeof namespace === 'string';
+  if (!isPlaced) {
+    const message = `is ${nameOf(namespace)}, but must be a text: put it in quotes`;
+    issues.add('metadata.namespace', message);
+  }
+  const strays = straysOf(fields, issues);
+  return {
+    kind,
+    // kubectl puts an object without a namespace into "default"; files are read the same way.
+    namespace: isClusterwide || !isPlaced ? '' : String(namespace ?? '') || 'default',
+    name: typeof name === 'string' ? name : '',
+    isPlaced,
+    spec: fields['spec'],
+    specs: fields['specs'],
+    strays,
+    faults: issues.list(),
+  };
+}
+
+/** The kind that is meant: one of ours in whatever version and letters, or told by its body. */
+function kindOf(fields: Fields): PolicyKind | null {
+  const { kind, apiVersion } = fields;
+  const text = typeof kind === 'string' ? kind.toLowerCase() : '';
+  const named = policyKinds.find((each) => each.toLowerCase() === text);
+  if (named !== undefined) return named;
+  const isUntyped = typeof kind !== 'string' || kind === '';
+  const isCilium = typeof apiVersion === 'string' && apiVersion.startsWith('cilium.io/');
+  if (!(isUntyped || isCilium) || !selectsEndpoints(fields)) return null;
+  const { metadata } = fields;
+  const hasNamespace = isFields(metadata) && !isAbsent(metadata['namespace']);
+  return hasNamespace ? 'CiliumNetworkPolicy' : 'CiliumClusterwideNetworkPolicy';
+}
+
+function selectsEndpoints({ spec, specs }: Fields): boolean {
+  const bodies: readonly unknown[] = [spec, ...(Array.isArray(specs) ? specs : [])];
+  return bodies.some((body) => isFields(body) && Object.hasOwn(body, 'endpointSelector'));
+}
+
+function checkType({ kind, apiVersion }: Fields, meant: PolicyKind, issues: Issues): void {
+  if (apiVersion !== policyApiVersion) {
+    issues.add('apiVersion', `is ${nameOf(apiVersion)}, but must be ${policyApiVersion}`);
+  }
+  if (kind !== meant) {
+    issues.add('kind', `is ${nameOf(kind)}, but must be ${policyKinds.join(' or ')}`);
+  }
+}
+
+function straysOf(fields: Fields, issues: Issues): Fields {
+  const strays = Object.keys(fields).filter((field) => !objectFields.includes(field));
+  for (const field of strays) {
+    const message = specFields.includes(field)
+      ? 'stands beside spec, where it has no effect: indent it under spec'
+      : `is no known field here: expected ${objectFields.join(', ')}`;
+    issues.add(field, message);
+  }
+  return Object.fromEntries(strays.map((field) => [field, fields[field]]));
+}
+
+function isAbsent(value: unknown): boolean {
+  return value === undefined || value === null || value === '';
+}
