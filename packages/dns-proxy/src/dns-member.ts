@@ -12,16 +12,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { pinPaths } from '@tandem/datapath/paths';
 import { PathLock } from '@tandem/dns-sockets/lock';
-import { createSharedRing, SharedRingReader } from '@tandem/runtime/shared-ring';
+import {
+  createSharedRing,
+  SharedRingReader,
+  type SharedRingVisitor,
+} from '@tandem/runtime/shared-ring';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { createSharedCounters } from './counters.ts';
-import {
-  drainFinishMs,
-  eventDrainIntervalMs,
-  eventDrainRecordsMax,
-  eventRingBytes,
-  indexPollMs,
-} from './limits.ts';
+import { drainFinishMs, eventDrainRecordsMax, eventRingBytes, indexPollMs } from './limits.ts';
 import type { TakeoverEvent } from './peer/takeover.ts';
 import type { CompletedSnapshot } from './policy/build-image.ts';
 import type { CompileAnswer, CompileRequest } from './policy/compile-worker.ts';
@@ -59,12 +57,14 @@ export class DnsMember {
   readonly #options: DnsMemberOptions;
   readonly #ring: SharedArrayBuffer = createSharedRing(eventRingBytes);
   readonly #reader = new SharedRingReader(this.#ring);
+  readonly #deliver: SharedRingVisitor = (_kind, bytes, offset, length) => {
+    this.#options.onEvent(bytes, offset, length);
+  };
   readonly #compiles = new Map<number, Compiling>();
   readonly #installs = new Map<number, Waiting[]>();
   #lock: PathLock | null = null;
   #worker: Worker | null = null;
   #compiler: Worker | null = null;
-  #timer: NodeJS.Timeout | null = null;
   #nextCompile = 1;
   #onReady: (() => void) | null = null;
   #onDrained: (() => void) | null = null;
@@ -155,9 +155,9 @@ export class DnsMember {
     await Promise.race([ready, failed]);
   }
 
-  /** Hands what the worker says to `onEvent` from now on; until then it is kept, up to a bound. */
+  /** Hands what the worker has said to `onEvent`; until then it is kept, up to a bound. */
   deliverEvents(): void {
-    this.#timer ??= setInterval(() => this.#drainRing(), eventDrainIntervalMs);
+    this.#reader.drain(this.#deliver, eventDrainRecordsMax);
   }
 
   /** Begins to load the thread that compiles, for whoever knows that it is needed soon. */
@@ -213,8 +213,7 @@ export class DnsMember {
     this.#send({ kind: 'stop' });
     await exited;
     await this.#compiler?.terminate();
-    if (this.#timer !== null) clearInterval(this.#timer);
-    this.#drainRing();
+    this.deliverEvents();
   }
 
   #send(message: ToWorker): void {
@@ -279,12 +278,6 @@ export class DnsMember {
     if (this.#options.keepsTables !== true) return;
     this.#image = image;
     this.#tables = null;
-  }
-
-  #drainRing(): void {
-    this.#reader.drain((_kind, bytes, offset, length) => {
-      this.#options.onEvent(bytes, offset, length);
-    }, eventDrainRecordsMax);
   }
 
   #fail(error: TandemError): void {

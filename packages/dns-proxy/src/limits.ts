@@ -84,8 +84,10 @@ export const tcpBacklogBytesMax = 262_144;
 
 /** Bytes of the ring that carries events and mappings from the DNS worker to the main thread. */
 export const eventRingBytes: number = 1 << 20;
-/** How often the main thread empties it. */
-export const eventDrainIntervalMs = 50;
+/** The one timer of the main thread; what it does again and again comes every so many of its turns. */
+export const turnMs = 50;
+/** How often the main thread empties the ring. */
+export const eventDrainIntervalMs: number = turnMs;
 /** Records taken from the ring at one time: the main thread has other things to do. */
 export const eventDrainRecordsMax = 16_384;
 

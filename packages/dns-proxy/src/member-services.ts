@@ -30,6 +30,8 @@ import { KernelWriter } from './answer/kernel-writer.ts';
 import type { MemberConfig } from './config.ts';
 import type { DnsMember } from './dns-member.ts';
 import { DropCollector } from './drops/collector.ts';
+import { dropReadMs } from './drops/limits.ts';
+import { eventDrainIntervalMs } from './limits.ts';
 import { parseMetricsAddress } from './metrics/address.ts';
 import { addDnsMetrics } from './metrics/dns-metrics.ts';
 import { addDropMetrics } from './metrics/drop-metrics.ts';
@@ -41,6 +43,7 @@ import { NodeStore } from './store/node-store.ts';
 import { Upkeep } from './store/upkeep.ts';
 import { Exchange } from './sync/exchange.ts';
 import { exchangeTickMs } from './sync/limits.ts';
+import { Turns } from './turns.ts';
 import { version } from './version.ts';
 
 export interface MemberServicesOptions {
@@ -88,7 +91,7 @@ export class MemberServices {
   #kernel: KernelView | null = null;
   #expiry: KernelExpiry | null = null;
   #backfill: Backfill | null = null;
-  #timer: NodeJS.Timeout | null = null;
+  readonly #turns = new Turns();
   readonly #drops: DropCollector;
 
   constructor(options: MemberServicesOptions) {
@@ -162,21 +165,23 @@ export class MemberServices {
           error: TandemError.from(error),
         }),
     });
-    this.#drops.start(datapath);
+    this.#drops.step(datapath);
     const context = this.#context(this.#kernel);
     const admin = createAdmin(context);
     this.#addMetrics(context, admin);
-    this.#timer = setInterval(() => {
+    this.#turns.every(eventDrainIntervalMs, () => this.#o.member.deliverEvents());
+    this.#turns.every(dropReadMs, () => this.#drops.step(datapath));
+    this.#turns.every(exchangeTickMs, () => {
       this.#follow();
       upkeep.tick(systemClock.monotonicMs(), nowSeconds());
-    }, exchangeTickMs);
-    this.#o.member.deliverEvents();
+    });
+    this.#turns.start();
     await this.#startAdmin(admin);
     await this.#startMetrics();
   }
 
   async stop(): Promise<void> {
-    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#turns.stop();
     this.#drops.stop();
     for (const component of this.#running.toReversed()) {
       // oxlint-disable-next-line no-await-in-loop -- in order

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * The reader of drop events in its process: on a timer, into store and exchange. Drop events are for
+ * The reader of drop events in its process, into store and exchange. Drop events are for
  * people: what fails here is said, tried again, and keeps nothing else from working.
  */
 
@@ -13,7 +13,7 @@ import { TandemError } from '@tandem/runtime/tandem-error';
 import type { Degradation } from '../admin/degradations.ts';
 import type { NodeStore } from '../store/node-store.ts';
 import type { Exchange } from '../sync/exchange.ts';
-import { dropReadMs, dropRetryMs } from './limits.ts';
+import { dropRetryMs } from './limits.ts';
 import { DropReader } from './reader.ts';
 
 export class DropCollector {
@@ -22,7 +22,6 @@ export class DropCollector {
   readonly #member: number;
   readonly #log: Logger;
   #reader: DropReader | null = null;
-  #timer: NodeJS.Timeout | null = null;
   #error: TandemError | null = null;
   #retryMs = -Infinity;
 
@@ -39,11 +38,6 @@ export class DropCollector {
     return this.#reader;
   }
 
-  start(datapath: Datapath): void {
-    this.#step(datapath);
-    this.#timer = setInterval(() => this.#step(datapath), dropReadMs);
-  }
-
   /** After `datapath.reopen()`: another version of the agent may have another ring. */
   follow(datapath: Datapath): void {
     if (this.#reader === null || this.#reader.ringId === datapath.map('events').id) return;
@@ -53,7 +47,6 @@ export class DropCollector {
 
   /** Reads what there is, and leaves the ring to the other process. */
   stop(): void {
-    if (this.#timer !== null) clearInterval(this.#timer);
     try {
       this.#reader?.[Symbol.dispose]();
     } catch (error) {
@@ -72,7 +65,8 @@ export class DropCollector {
     ];
   }
 
-  #step(datapath: Datapath): void {
+  /** Every `dropReadMs`. */
+  step(datapath: Datapath): void {
     const nowMs = systemClock.monotonicMs();
     if (nowMs < this.#retryMs) return;
     try {
