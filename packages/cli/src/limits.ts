@@ -23,6 +23,10 @@ export const observeRetryMsMax = 2000;
 /** Events remembered to tell those that both processes show. */
 export const observeRecentEventsMax = 4096;
 
+/** Diagnostics of one code that `status` shows whole as text, and objects of further ones that it names. */
+export const diagnosticsPerCodeMax = 10;
+export const diagnosticSubjectsMax = 50;
+
 /** Characters of one text that is shown, such as a message of the other side. */
 export const textCharsMax = 8192;
 

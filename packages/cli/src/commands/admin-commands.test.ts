@@ -56,6 +56,24 @@ test('status: without pins the members are those that the processes see', async 
   assert.equal(run.code, exitCode.problem);
 });
 
+test('status: text names every object of a problem, or says how many more; JSON has all', async () => {
+  await using node = new CannedNode();
+  const diagnostics = Array.from({ length: 70 }, (_, i) => ({
+    severity: Severity.SEVERITY_ERROR,
+    code: 'policy-invalid',
+    subject: `CiliumNetworkPolicy/shop/p${i}`,
+    message: 'spec.egress[0].toServices is not supported',
+  }));
+  await node.serve('agent', { status: { ...healthyStatus(), diagnostics } });
+  const json = await cli(['status', '-o', 'json', ...node.flags]);
+  assert.equal((JSON.parse(json.stdout) as StatusJson).diagnostics.length, 70);
+  const { stdout } = await cli(['status', ...node.flags]);
+  const named = (i: number): boolean => new RegExp(`shop/p${i}\\b`).test(stdout);
+  const missing = diagnostics.map((_, i) => i).filter((i) => !named(i));
+  assert.deepEqual(missing, [60, 61, 62, 63, 64, 65, 66, 67, 68, 69]);
+  assert.match(stdout, /error: policy-invalid and 60 more: see -o json/);
+});
+
 test('status: what either process says is degraded, once, with the fix', async () => {
   await using node = new CannedNode();
   const degradation = {

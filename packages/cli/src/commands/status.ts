@@ -9,6 +9,7 @@
 import { askStatus, processNames } from '../admin/connection.ts';
 import type { CliCommand, CommandContext } from '../command.ts';
 import { type ExitCode, exitCode } from '../exit-codes.ts';
+import { diagnosticSubjectsMax, diagnosticsPerCodeMax } from '../limits.ts';
 import { readSettledGroup } from '../node/beats.ts';
 import { readIsJudging, readMapFill } from '../node/pins.ts';
 import { nodeReport } from '../node/report.ts';
@@ -85,11 +86,28 @@ function printReport(out: Printer, report: NodeReport): void {
     out.line(`  ${message}`);
     out.line(`  fix: ${fix}`);
   }
-  for (const { severity, code, subject, message } of report.diagnostics) {
+  printDiagnostics(out, report.diagnostics);
+}
+
+/** Of each code the first few, with the number of others. */
+function printDiagnostics(out: Printer, diagnostics: NodeReport['diagnostics']): void {
+  const byCode = Map.groupBy(diagnostics, ({ severity, code }) => `${severity}: ${code}`);
+  for (const [title, found] of byCode) {
+    const style = found[0]?.severity === 'error' ? 'bad' : 'warning';
+    for (const { subject, message } of found.slice(0, diagnosticsPerCodeMax)) {
+      out.line();
+      out.line({ text: title, style });
+      out.line(`  ${subject}`);
+      out.line(`  ${message}`);
+    }
+    const others = found.slice(diagnosticsPerCodeMax);
+    if (others.length === 0) continue;
+    const subjects = [...new Set(others.map(({ subject }) => subject))];
+    const named = subjects.slice(0, diagnosticSubjectsMax).join(', ');
+    const rest = subjects.length > diagnosticSubjectsMax ? ', ...' : '';
     out.line();
-    out.line({ text: `${severity}: ${code}`, style: severity === 'error' ? 'bad' : 'warning' });
-    out.line(`  ${subject}`);
-    out.line(`  ${message}`);
+    out.line({ text: title, style }, ` and ${others.length} more: see -o json`);
+    out.line(`  ${named}${rest}`);
   }
 }
 

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { err, ok } from '@tandem/core/result';
 import type { MemberStatus } from '@tandem/dns-proxy/group';
-import { StatusResponse } from '@tandem/proto/gen/messages';
+import { Severity, StatusResponse } from '@tandem/proto/gen/messages';
 import { healthyStatus } from '../../test/canned-node.ts';
 import type { AdminAnswer, ProcessName } from '../admin/connection.ts';
 import { nodeReport } from './report.ts';
@@ -150,3 +150,27 @@ for (const { name, health, codes, ...inputs } of rows) {
     for (const { message, fix } of report.degraded) assert.ok(message !== '' && fix !== '');
   });
 }
+
+test('report: a problem that several objects have is told of each, once', () => {
+  const diagnostics = [1, 2, 3].map((i) => ({
+    severity: Severity.SEVERITY_WARNING,
+    code: 'fqdn-without-dns',
+    subject: `CiliumNetworkPolicy/shop/p${i}`,
+    message: 'no rules.dns',
+  }));
+  const told = (process: ProcessName): AdminAnswer => {
+    const init = { ...healthyStatus(process), diagnostics };
+    const status = StatusResponse.decode(StatusResponse.encode(init));
+    return { process, path: `/run/${process}`, ok: true, status };
+  };
+  const report = nodeReport({
+    group: group(both),
+    answers: [told('agent'), told('dns-proxy')],
+    maps: [],
+    isJudging: ok(true),
+  });
+  assert.deepEqual(
+    report.diagnostics.map(({ subject }) => subject),
+    diagnostics.map(({ subject }) => subject),
+  );
+});

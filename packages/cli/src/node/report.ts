@@ -135,12 +135,12 @@ function dropReaderReport(status: StatusResponse | undefined): NodeReport['dropR
 const mapFill = ({ name, entries, capacity }: MapFill): MapFill => ({ name, entries, capacity });
 
 /** The first of those that say the same: both processes see most things. */
-function withoutRepeats<T extends { readonly code: string; readonly message: string }>(
-  items: readonly T[],
-): readonly T[] {
+function withoutRepeats<
+  T extends { readonly code: string; readonly subject?: string; readonly message: string },
+>(items: readonly T[]): readonly T[] {
   const seen = new Set<string>();
   return items.filter((item) => {
-    const key = `${item.code}\n${item.message}`;
+    const key = `${item.code}\n${item.subject ?? ''}\n${item.message}`;
     const isNew = !seen.has(key);
     seen.add(key);
     return isNew;

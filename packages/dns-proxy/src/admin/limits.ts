@@ -10,5 +10,8 @@ export const observeStepEvents = 1024;
 /** Entries of a map that are counted in one system call, and how long a count is used. */
 export const mapCountEntries = 1024;
 export const mapCountAgeMs = 5000;
+/** Diagnostics in one answer to `Status`, and octets of a text in one: it fits a gRPC message. */
+export const statusDiagnosticsMax = 2048;
+export const statusTextBytesMax = 768;
 /** A map that is fuller than this is a degradation. */
 export const degradedFillRatio = 0.9;

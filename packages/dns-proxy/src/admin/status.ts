@@ -10,7 +10,6 @@ import {
   MemberRole,
   MemberState,
   type MemberStatusInit,
-  Severity,
   type StatusResponseInit,
   type SyncStatusInit,
 } from '@tandem/proto/gen/messages';
@@ -19,6 +18,7 @@ import { backlogBytesMax } from '../sync/limits.ts';
 import { version } from '../version.ts';
 import type { AdminContext } from './context.ts';
 import { type Degradation, degradationsOf, isServing } from './degradations.ts';
+import { boundedDiagnostics } from './diagnostics.ts';
 
 const states = {
   none: MemberState.MEMBER_STATE_NONE,
@@ -69,10 +69,7 @@ export function statusOf(context: AdminContext): StatusResponseInit {
     dropReader: dropReaderMessage(context),
     maps: [...kernel.mapFill()],
     degraded: degradations(context),
-    diagnostics: context.diagnostics().map(({ severity, ...rest }) => ({
-      severity: severity === 'error' ? Severity.SEVERITY_ERROR : Severity.SEVERITY_WARNING,
-      ...rest,
-    })),
+    diagnostics: [...boundedDiagnostics(context.diagnostics())],
   };
 }
 

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What an operator should see of files, objects and policies, as much of it as one answer holds. */
+
+import { type DiagnosticInit, Severity } from '@tandem/proto/gen/messages';
+import type { InputDiagnostic } from './context.ts';
+import { statusDiagnosticsMax, statusTextBytesMax } from './limits.ts';
+
+/** Errors first, and each object before a second word on any; what is left out is counted. */
+export function boundedDiagnostics(
+  all: readonly InputDiagnostic[],
+  max: number = statusDiagnosticsMax,
+): readonly DiagnosticInit[] {
+  if (all.length <= max) return all.map(messageOf);
+  const isWarning = ({ severity }: InputDiagnostic): number => Number(severity !== 'error');
+  const bySeverity = [...all].sort((left, right) => isWarning(left) - isWarning(right));
+  const seen = new Set<string>();
+  const isRepeated = new Map<InputDiagnostic, number>();
+  for (const each of bySeverity) {
+    const key = `${each.code}\n${each.subject}`;
+    isRepeated.set(each, Number(seen.has(key)));
+    seen.add(key);
+  }
+  const rank = (each: InputDiagnostic): number => isRepeated.get(each) ?? 1;
+  const kept = bySeverity.sort((left, right) => rank(left) - rank(right)).slice(0, max - 1);
+  const leftOut = all.length - kept.length;
+  const last: DiagnosticInit = {
+    severity: Severity.SEVERITY_ERROR,
+    code: 'diagnostics-left-out',
+    subject: 'status',
+    message: `${leftOut} more have no room in this answer: see the log of the agent, and mend these first`,
+  };
+  return [...kept.map(messageOf), last];
+}
+
+function messageOf({ severity, code, subject, message }: InputDiagnostic): DiagnosticInit {
+  return {
+    severity: severity === 'error' ? Severity.SEVERITY_ERROR : Severity.SEVERITY_WARNING,
+    code,
+    subject: cut(subject),
+    message: cut(message),
+  };
+}
+
+function cut(text: string): string {
+  const bytes = Buffer.from(text);
+  if (bytes.length <= statusTextBytesMax) return text;
+  // A character that is cut in two becomes three octets.
+  return `${bytes.subarray(0, statusTextBytesMax - 6).toString()}...`;
+}
