@@ -143,7 +143,7 @@ static const struct {
 	{ "bind", op_bind },       { "frame", op_frame },   { "ring", op_ring },
 	{ "raw", op_raw },         { "capture", op_capture }, { "captured", op_captured },
 	{ "blast", op_blast },     { "bulk", op_bulk },     { "close", op_close },
-	{ "keep", op_keep },
+	{ "keep", op_keep },       { "pour", op_pour },
 };
 
 static void run_line(char *line)

@@ -109,6 +109,7 @@ void op_capture(const struct request *request);   /* capture.c */
 void op_captured(const struct request *request);  /* capture.c */
 void op_blast(const struct request *request);     /* blast.c */
 void op_bulk(const struct request *request);      /* bulk.c */
+void op_pour(const struct request *request);      /* pour.c */
 void op_served(const struct request *request);    /* serve.c */
 
 /* dns.c: only what `bulk` needs */

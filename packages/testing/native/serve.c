@@ -2,8 +2,9 @@
 /* Copyright The Tandem Authors */
 /*
  * Servers that say who asked them: for each datagram, and for each piece of a stream, the text
- * "PEER PEER-PORT LOCAL LOCAL-PORT\n"; or echo; or silence. They answer from the address they were
- * asked at, also on addresses that are only local routes.
+ * "PEER PEER-PORT LOCAL LOCAL-PORT\n"; or echo; or silence; or, over TCP, what a hostile server does: it reads
+ * nothing, or from the first byte on it sends the same data without end. They answer from the address they
+ * were asked at, also on addresses that are only local routes.
  */
 #include "probe.h"
 
@@ -19,13 +20,15 @@
 
 enum { SERVE_BUFFER_BYTES = 16384, SERVE_CONNECTIONS_MAX = 16384, SERVE_BURST = 64 };
 
-enum mode { MODE_WHO, MODE_ECHO, MODE_SINK };
+enum mode { MODE_WHO, MODE_ECHO, MODE_SINK, MODE_HOLD, MODE_STREAM };
 
 struct server {
 	struct watch watch;
 	enum mode mode;
 	uint64_t accepted, refused, datagrams, bytes;
 	size_t open;
+	uint8_t *data; /* of MODE_STREAM */
+	size_t data_length;
 };
 
 struct connection {
@@ -151,12 +154,30 @@ static void flush(struct connection *connection)
 	watch_events(&connection->watch, EPOLLIN);
 }
 
+/* Sends the server's data from where it is on; a whole number of times, if the client reads for so long. */
+static void stream_on(struct connection *connection, const struct server *server)
+{
+	ssize_t length = send(connection->watch.fd, server->data + connection->sent,
+			      server->data_length - connection->sent, MSG_NOSIGNAL);
+
+	if (length >= 0)
+		connection->sent = (connection->sent + (size_t)length) % server->data_length;
+	else if (errno != EAGAIN)
+		watch_close(&connection->watch);
+}
+
 static void on_connection(struct watch *watch, uint32_t events)
 {
 	struct connection *connection = (struct connection *)watch;
 	struct server *server = find_server(connection->server_id);
 	ssize_t length;
 
+	if (server != NULL && server->mode == MODE_STREAM && (events & EPOLLOUT) != 0) {
+		stream_on(connection, server);
+		if (watch->is_dead || (events & EPOLLIN) == 0)
+			return;
+		events &= ~(uint32_t)EPOLLOUT;
+	}
 	if ((events & EPOLLOUT) != 0) {
 		flush(connection);
 		return;
@@ -171,6 +192,10 @@ static void on_connection(struct watch *watch, uint32_t events)
 	server->bytes += (uint64_t)length;
 	if (server->mode == MODE_SINK)
 		return;
+	if (server->mode == MODE_STREAM) {
+		watch_events(watch, EPOLLIN | EPOLLOUT);
+		return;
+	}
 	connection->length = (size_t)length;
 	if (server->mode == MODE_WHO) {
 		struct address peer = { .length = sizeof(peer.storage) };
@@ -200,7 +225,8 @@ static void on_accept(struct watch *watch, uint32_t events)
 			close(fd);
 			continue;
 		}
-		connection = watch_new(sizeof(*connection), fd, 0, EPOLLIN);
+		connection = watch_new(sizeof(*connection), fd, 0,
+				       server->mode == MODE_HOLD ? 0 : EPOLLIN);
 		if (connection == NULL) {
 			server->refused++;
 			continue;
@@ -217,7 +243,7 @@ static void on_accept(struct watch *watch, uint32_t events)
 
 static bool set_mode(const struct request *request, enum mode *mode)
 {
-	static const char *const names[] = { "who", "echo", "sink" };
+	static const char *const names[] = { "who", "echo", "sink", "hold", "stream" };
 	const char *name = arg_text(request, "mode", "who");
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -241,11 +267,16 @@ static int choose_member(const struct request *request, int fd)
 	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof(program));
 }
 
-/* listen protocol=tcp|udp source= sport= mode= backlog= */
+static void on_server_close(struct watch *watch)
+{
+	free(((struct server *)watch)->data);
+}
+
+/* listen protocol=tcp|udp source= sport= mode= data= backlog= */
 void op_listen(const struct request *request)
 {
 	bool is_tcp = strcmp(arg_text(request, "protocol", "tcp"), "tcp") == 0;
-	int on = 1, buffer = 4 << 20;
+	int on = 1, buffer = 4 << 20, least = 4096;
 	struct server *server;
 	struct address local;
 	enum mode mode;
@@ -256,6 +287,9 @@ void op_listen(const struct request *request)
 		return;
 	}
 	fd = socket_open(request, local.storage.ss_family, is_tcp ? SOCK_STREAM : SOCK_DGRAM, 0);
+	/* What is not read waits with the sender, not here. */
+	if (fd >= 0 && mode == MODE_HOLD)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least));
 	/* A TCP socket joins its group when it listens. */
 	if (fd < 0 || (is_tcp && listen(fd, (int)arg_number(request, "backlog", 4096)) != 0) ||
 	    choose_member(request, fd) != 0) {
@@ -278,6 +312,13 @@ void op_listen(const struct request *request)
 		return;
 	}
 	server->mode = mode;
+	server->data = arg_bytes(request, "data", &server->data_length);
+	server->watch.on_close = on_server_close;
+	if (server->data == NULL || (mode == MODE_STREAM && server->data_length == 0)) {
+		answer_error(request->id, EINVAL, "no data to stream");
+		watch_close(&server->watch);
+		return;
+	}
 	server->watch.is_handle = true;
 	server->watch.on_ready = is_tcp ? on_accept : on_datagram;
 	local = address_local(fd);

@@ -81,8 +81,12 @@ export interface ListenOptions extends Omit<SocketOptions, 'source' | 'sourcePor
   readonly address: string;
   /** Default: chosen by the kernel. */
   readonly port?: number;
-  /** "who": PEER PORT LOCAL PORT; "echo"; "sink": reads and says nothing. Default "who". */
-  readonly mode?: 'who' | 'echo' | 'sink';
+  /**
+   * "who": PEER PORT LOCAL PORT; "echo"; "sink": reads and says nothing; TCP alone: "hold" accepts and does not
+   * read, "stream" sends `data` without end from the first byte that it gets. Default "who".
+   */
+  readonly mode?: 'who' | 'echo' | 'sink' | 'hold' | 'stream';
+  readonly data?: Uint8Array;
   /** SO_ATTACH_REUSEPORT_CBPF: the whole group goes to its member of this number (order of joining). */
   readonly reusePortMember?: number;
 }
@@ -134,6 +138,33 @@ export type BlastOptions = BlastAmount &
     | { readonly interface: string }
     | (SocketOptions & { readonly to: string; readonly port: number })
   );
+
+/** Connections that write as fast as they may, drop what they read, and are opened again when they end. */
+export interface PourOptions {
+  readonly to: string;
+  readonly port: number;
+  /** Connections go to so many addresses in turn, `to` being the first; default 1. */
+  readonly spread?: number;
+  readonly connections: number;
+  readonly data: Uint8Array;
+  /** Copies of the data that a connection writes before it pauses; default: no end. */
+  readonly burst?: number;
+  /** Between bursts; default: one burst of each connection. */
+  readonly pauseMs?: number;
+  /** A connection is closed, and opened anew, after this long; default: when the other end closes it. */
+  readonly lifeMs?: number;
+  readonly seconds: number;
+}
+
+export interface PourResult {
+  readonly opened: number;
+  readonly failed: number;
+  /** By the other end. */
+  readonly ended: number;
+  /** Copies of the data that the kernel took. */
+  readonly messages: number;
+  readonly bytesRead: number;
+}
 
 export interface BulkOptions {
   readonly server: string;

@@ -96,6 +96,34 @@ describe('streams', () => {
   });
 });
 
+describe('what hostile ends of a stream do', () => {
+  test('a pour writes bursts, opens again what ends, and reads what comes back', async () => {
+    await using server = await b.listen({ protocol: 'tcp', address: '0.0.0.0', mode: 'echo' });
+    const data = new Uint8Array(1000).fill(7);
+    const to = { to: addressB, port: server.port, connections: 3, data };
+    const bursts = await a.pour({ ...to, burst: 5, pauseMs: 60_000, seconds: 0.3 });
+    const { opened, failed, ended, messages, bytesRead } = bursts;
+    assert.deepEqual([opened, failed, ended, messages, bytesRead], [3, 0, 0, 15, 15_000]);
+    const short = await a.pour({ ...to, burst: 1, lifeMs: 50, seconds: 0.5 });
+    assert.ok(short.opened > 6 && short.messages === short.opened, JSON.stringify(short));
+    const refused = await a.pour({ ...to, port: 1, seconds: 0.2 });
+    assert.ok(refused.failed > 3 && refused.opened === 0, JSON.stringify(refused));
+  });
+
+  test('a server that reads nothing takes a little, one that streams sends without end', async () => {
+    const listen = { protocol: 'tcp', address: '0.0.0.0' } as const;
+    await using holding = await b.listen({ ...listen, mode: 'hold' });
+    const data = new Uint8Array(10_000).fill(1);
+    const pour = { to: addressB, connections: 1, data, seconds: 0.5 };
+    const held = await a.pour({ ...pour, port: holding.port });
+    assert.ok(held.messages < 1000 && held.ended === 0, JSON.stringify(held));
+    assert.equal((await holding.served()).bytes, 0);
+    await using streaming = await b.listen({ ...listen, mode: 'stream', data });
+    const streamed = await a.pour({ ...pour, port: streaming.port, burst: 1 });
+    assert.ok(streamed.bytesRead > 10_000_000, JSON.stringify(streamed));
+  });
+});
+
 describe('datagrams', () => {
   test('reply, silence, refusal', async () => {
     await using server = await b.listen({ protocol: 'udp', address: '0.0.0.0', mode: 'echo' });

@@ -17,6 +17,8 @@ import {
   type ConnectOptions,
   type ExchangeOptions,
   type ListenOptions,
+  type PourOptions,
+  type PourResult,
   type Served,
   type SocketOptions,
   type StreamResult,
@@ -80,11 +82,12 @@ export class Probe implements AsyncDisposable {
 
   /** A server; mode "who" (the default) answers "PEER PORT LOCAL PORT\n", see `parseWho`. */
   async listen(options: ListenOptions): Promise<Listener> {
-    const { protocol, address, port = 0, mode = 'who', reusePortMember } = options;
+    const { protocol, address, port = 0, mode = 'who', data, reusePortMember } = options;
     const args = {
       ...socketArguments({ ...options, source: address, sourcePort: port }),
       protocol,
       mode,
+      data,
       member: reusePortMember,
     };
     const answer = await this.#process.request('listen', args);
@@ -158,6 +161,22 @@ export class Probe implements AsyncDisposable {
       connectTimeout: connectTimeoutMs,
     });
     return bulkResult(answer);
+  }
+
+  /** Connections of an attacker, for a time. */
+  async pour(options: PourOptions): Promise<PourResult> {
+    const { to, port, spread, connections, data, burst, pauseMs, lifeMs, seconds } = options;
+    const answer = await this.#process.request('pour', {
+      ...{ to, port, spread, connections, data, burst },
+      ...{ pause: pauseMs, life: lifeMs, timeout: Math.round(1000 * seconds) },
+    });
+    return {
+      opened: answer.number('opened'),
+      failed: answer.number('failed'),
+      ended: answer.number('ended'),
+      messages: answer.number('messages'),
+      bytesRead: answer.number('bytesRead'),
+    };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
