@@ -38,6 +38,8 @@ function serverChild(path: string, life: number): ScriptChild {
 }
 
 interface Recorded {
+  /** gRPC streams that were begun. */
+  readonly begun: () => number;
   readonly stream: PersistentStream<SyncMessageInit, SyncMessage>;
   readonly epochs: number[];
   readonly ends: string[];
@@ -46,6 +48,7 @@ interface Recorded {
 function record(path: string, keepaliveMs: number = 5000): Recorded {
   const epochs: number[] = [];
   const ends: string[] = [];
+  let begun = 0;
   const stream = new PersistentStream<SyncMessageInit, SyncMessage>({
     path,
     keepaliveMs,
@@ -54,6 +57,7 @@ function record(path: string, keepaliveMs: number = 5000): Recorded {
     random: () => 0.999,
     handler: {
       onConnect: (link) => {
+        begun += 1;
         link.send({ hello: { member: 1 } });
       },
       onMessage: (message) => {
@@ -62,7 +66,7 @@ function record(path: string, keepaliveMs: number = 5000): Recorded {
       onDisconnect: (error) => ends.push(error?.code ?? 'end'),
     },
   });
-  return { stream, epochs, ends };
+  return { stream, epochs, ends, begun: () => begun };
 }
 
 test('the wait doubles up to its bound, minus the jitter', () => {
@@ -97,6 +101,37 @@ test('waits for a server that comes later, and opens again after it was killed',
   assert.equal(stream.state, 'stopped');
   second.process.kill('SIGKILL');
   await second.exited;
+});
+
+test('while nobody listens no more than the first attempt makes a gRPC client', async () => {
+  using directory = temporaryDirectory();
+  const path = join(directory.path, 'sync.sock');
+  const { stream, epochs, ends, begun } = record(path);
+  stream.start();
+  await waitUntil('four attempts', () => ends.length === 4);
+  assert.equal(begun(), 1);
+  assert.equal(stream.attempts, 4);
+  assert.match(stream.lastError?.message ?? '', /ENOENT/);
+  const child = serverChild(path, 5);
+  await waitUntil('open', () => epochs.includes(5));
+  child.process.kill('SIGKILL');
+  await child.exited;
+  // The path of a killed server stays.
+  const before = ends.length;
+  await waitUntil('two more attempts', () => ends.length >= before + 2);
+  stream.stop();
+  assert.ok(begun() <= 3, `${begun()} of ${stream.attempts}`);
+});
+
+test('a stop while it looks whether anybody listens is the end', async () => {
+  using directory = temporaryDirectory();
+  const { stream, ends } = record(join(directory.path, 'sync.sock'));
+  stream.start();
+  await waitUntil('the second attempt begins', () => stream.attempts === 2);
+  stream.stop();
+  const before = ends.length;
+  await new Promise(setImmediate);
+  assert.deepEqual([stream.state, ends.length, stream.attempts], ['stopped', before, 2]);
 });
 
 test('an orderly end is no error, and the stream comes back', async () => {

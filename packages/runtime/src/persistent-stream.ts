@@ -6,7 +6,12 @@
 // is the caller's to send again.
 //
 //   connecting --first message--> open --end or error--> waiting --backoff--> connecting
+//
+// After a failure a bare connection finds out whether anybody listens: a gRPC client is made for those who
+// do, because making one costs milliseconds, and the other process may be away for long.
 
+import net from 'node:net';
+import { dirname } from 'node:path';
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import type { RpcMethod } from '@tandem/proto/grpc-service';
 import { GrpcClient, type GrpcClientOptions } from './grpc-client.ts';
@@ -14,6 +19,7 @@ import type { Component } from './lifecycle.ts';
 import type { Logger } from './log.ts';
 import { StreamLink } from './stream-link.ts';
 import { TandemError } from './tandem-error.ts';
+import { directoryProblem } from './unix-socket.ts';
 
 /** Waits between attempts, ms: doubled from the first to the largest, each up to a quarter shorter. */
 export const reconnectDelayMinMs = 100;
@@ -57,6 +63,7 @@ export class PersistentStream<Send, Receive> implements Component {
   #call: ClientDuplexStream<Send, Receive> | null = null;
   #link: StreamLink<Send> | null = null;
   #timer: NodeJS.Timeout | null = null;
+  #probe: net.Socket | null = null;
 
   constructor(options: PersistentStreamOptions<Send, Receive>) {
     this.name = `stream ${options.method.path} to ${options.path}`;
@@ -86,6 +93,8 @@ export class PersistentStream<Send, Receive> implements Component {
     this.#state = 'stopped';
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
+    this.#probe?.destroy();
+    this.#probe = null;
     this.#link?.close();
     this.#call?.cancel();
     this.#client?.close();
@@ -97,6 +106,31 @@ export class PersistentStream<Send, Receive> implements Component {
   #connect(): void {
     this.#state = 'connecting';
     this.attempts++;
+    if (this.#failures === 0) this.#open();
+    else this.#openIfListening();
+  }
+
+  #openIfListening(): void {
+    const { path, serverUids = [] } = this.#options;
+    if (directoryProblem(dirname(path), serverUids) !== null) {
+      // The client says why, and connects to nobody.
+      this.#open();
+      return;
+    }
+    const probe = net.connect({ path });
+    this.#probe = probe;
+    probe.once('connect', () => {
+      probe.destroy();
+      this.#probe = null;
+      this.#open();
+    });
+    probe.once('error', (error) => {
+      this.#probe = null;
+      this.#ended(null, this.#failure(error));
+    });
+  }
+
+  #open(): void {
     const { method, handler } = this.#options;
     let client: GrpcClient;
     try {
@@ -115,11 +149,7 @@ export class PersistentStream<Send, Receive> implements Component {
       if (this.#state === 'connecting') this.#opened();
       handler.onMessage(message, link);
     });
-    call.on('error', (error: Error) => {
-      const facts = { path: this.#options.path, method: method.path };
-      const message = `stream ${method.path} to ${this.#options.path}: ${error.message}`;
-      this.#ended(call, new TandemError('TANDEM_RPC', message, { cause: error, facts }));
-    });
+    call.on('error', (error: Error) => this.#ended(call, this.#failure(error)));
     call.on('end', () => this.#ended(call, null));
     handler.onConnect(link);
   }
@@ -133,6 +163,13 @@ export class PersistentStream<Send, Receive> implements Component {
       method: this.#options.method.path,
       attempts: this.attempts,
     });
+  }
+
+  #failure(error: Error): TandemError {
+    const { path, method } = this.#options;
+    const message = `stream ${method.path} to ${path}: ${error.message}`;
+    const facts = { path, method: method.path };
+    return new TandemError('TANDEM_RPC', message, { cause: error, facts });
   }
 
   /** Both 'error' and 'end' may come, in any order; the first one counts. */
