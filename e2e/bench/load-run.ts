@@ -5,11 +5,30 @@
 
 import { run } from '@tandem/testing/process';
 import { cpuUs, rssMiB } from './cpu.ts';
-import { type Subject, tool } from './subjects.ts';
+import { type Subject, type Transport, tool } from './subjects.ts';
 
-/** Queries in flight at saturation. */
-const window = 128;
-const sockets = 16;
+interface Shape {
+  readonly program: 'load' | 'tcp-load';
+  /** Ports of the client, or connections at a time; an endpoint of Tandem may have 20 of these. */
+  readonly sockets: number;
+  /** Queries in flight at saturation. */
+  readonly window: number;
+  /** Of the fixed rate. */
+  readonly rateShare: number;
+  readonly options: readonly string[];
+}
+
+const shapes: Readonly<Record<Transport, Shape>> = {
+  udp: { program: 'load', sockets: 16, window: 128, rateShare: 1, options: [] },
+  tcp: { program: 'tcp-load', sockets: 8, window: 128, rateShare: 1, options: [] },
+  'tcp-single': {
+    program: 'tcp-load',
+    sockets: 8,
+    window: 8,
+    rateShare: 1 / 4,
+    options: ['--queries-per-port', '1'],
+  },
+};
 /** The load waits for late answers before it ends. */
 const endTimeoutMs = 20_000;
 
@@ -53,9 +72,11 @@ async function load(
   const names = subject.isFresh
     ? ['--name-format', 'n-%u.p0007.bench.example.net', '--name-start', String(freshNames)]
     : ['--names', settings.namesFile];
-  const [command, args] = subject.client.enter(tool('load'), [
+  const { program, sockets, options } = shapes[subject.transport];
+  const [command, args] = subject.client.enter(tool(program), [
     ...['--server', subject.server, '--port', String(subject.port)],
     ...['--sockets', String(sockets), '--edns', '--seconds', String(settings.seconds)],
+    ...options,
     ...names,
     ...mode,
   ]);
@@ -72,8 +93,10 @@ function cpuOf(subject: Subject): number {
 }
 
 export async function measure(subject: Subject, settings: LoadSettings): Promise<Sample> {
+  const { window, rateShare } = shapes[subject.transport];
+  const rate = Math.max(1, Math.floor(settings.rate * rateShare));
   const start = cpuOf(subject);
-  const fixed = await load(subject, settings, ['--rate', String(settings.rate)]);
+  const fixed = await load(subject, settings, ['--rate', String(rate)]);
   const between = cpuOf(subject);
   const full = await load(subject, settings, ['--window', String(window)]);
   const end = cpuOf(subject);

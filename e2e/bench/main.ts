@@ -28,12 +28,14 @@ import {
   type RunFacts,
   summarise,
   targetTable,
+  tcpTable,
 } from './report.ts';
 import {
   missingPrograms,
   nameOf,
   type Subject,
   type SubjectSpec,
+  sameProcesses,
   startPeers,
   startTandem,
   subjectSpecs,
@@ -52,6 +54,7 @@ const help = `usage: ./run bench [OPTIONS]
   --rate N        queries per second of the fixed rate, default 2000
   --only A,B      subjects by name: ${[...new Set(subjectSpecs.map(({ name }) => name))].join(', ')}
   --skip-large    leave out 10,000 patterns
+  --skip-tcp      leave out TCP
   --skip-packets  leave out the BPF programs and the journal alone
 `;
 
@@ -77,6 +80,7 @@ function readOptions(date: string): Options | null {
       rate: { type: 'string', default: '2000' },
       only: { type: 'string' },
       'skip-large': { type: 'boolean', default: false },
+      'skip-tcp': { type: 'boolean', default: false },
       'skip-packets': { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
@@ -96,8 +100,10 @@ function readOptions(date: string): Options | null {
     seconds: number('seconds'),
     rate: Math.floor(number('rate')),
     specs: subjectSpecs.filter(
-      ({ name, patterns }) =>
-        (only?.includes(name) ?? true) && !(values['skip-large'] && patterns === 10_000),
+      ({ name, patterns, transport }) =>
+        (only?.includes(name) ?? true) &&
+        !(values['skip-large'] && patterns === 10_000) &&
+        !(values['skip-tcp'] && transport !== 'udp'),
     ),
     hasPackets: !values['skip-packets'],
     jsonFile: values.json ?? (values.save ? `${saved}.json` : undefined),
@@ -116,13 +122,14 @@ async function startSubjects(specs: readonly SubjectSpec[], nodes: TestNode[]): 
   for (const spec of specs) {
     if (!spec.name.startsWith('tandem')) continue;
     progress(`starting ${titleOf(spec)}`);
-    subjects.push(await startTandem(spec, nodes));
+    subjects.push(sameProcesses(spec, subjects) ?? (await startTandem(spec, nodes)));
   }
   return subjects;
 }
 
-function titleOf({ name, patterns, processes }: SubjectSpec): string {
-  return patterns === 0 ? name : `${name}, ${patterns} patterns, ${processes} process(es)`;
+function titleOf({ name, patterns, processes, transport }: SubjectSpec): string {
+  const title = patterns === 0 ? name : `${name}, ${patterns} patterns, ${processes} process(es)`;
+  return `${title}, ${transport}`;
 }
 
 /** Each round begins with another subject, so that none always follows the same one. */
@@ -187,7 +194,15 @@ function report(
   parts: PartCosts,
 ): void {
   const targets = targetTable(measured, parts.journal);
-  const lines = [...factLines(facts), '', queryTable(measured), '', targets];
+  const lines = [
+    ...factLines(facts),
+    '',
+    queryTable(measured),
+    '',
+    tcpTable(measured),
+    '',
+    targets,
+  ];
   if (parts.packets.length > 0) lines.push('', packetTable(parts.packets));
   console.log(lines.join('\n'));
   if (jsonFile !== undefined) {

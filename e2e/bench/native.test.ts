@@ -242,3 +242,45 @@ test('upstream answers by number, fast and late', async () => {
   assert.equal(result.answered, 1000);
   assert.ok(result.p50Us >= 20_000, `${result.p50Us} us`);
 });
+
+describe('tcp-load', () => {
+  const address = '203.0.113.55';
+  const names = ['--name-format', 'n-%u.x.test', '--edns', '--sockets', '8'];
+  interface TcpLoad extends Omit<Load, 'seconds'> {
+    readonly broken: number;
+    readonly connects: number;
+  }
+  const tcpLoad = async (...args: string[]): Promise<TcpLoad> => {
+    const all = ['--server', address, ...names, '--seconds', '0.5', ...args];
+    return JSON.parse(await runShort(...pod.enter(tool('tcp-load'), all))) as TcpLoad;
+  };
+  const start = async (...args: string[]) => {
+    const all = ['--address', address, ...args];
+    const child = startProcess(...node.upstream.enter(tool('upstream'), all));
+    await waitFor(() => child.stdout().includes('ready'), { what: 'the upstream' });
+    return child;
+  };
+
+  test('connections that stay carry many queries, in flight at one time', async () => {
+    await using _upstream = await start('--tcp');
+    const result = await tcpLoad('--window', '128');
+    assert.ok(result.answered > 1000, `${result.answered} answered`);
+    assert.deepEqual([result.connects, result.lost, result.late, result.broken], [8, 0, 0, 0]);
+    assert.deepEqual(result.rcodes, { 0: result.sent });
+    assert.ok(result.p50Us > 0 && result.p50Us <= result.p99Us && result.p99Us <= result.maxUs);
+  });
+
+  test('a connection for each query, at a rate that is kept', async () => {
+    await using _upstream = await start('--tcp');
+    const result = await tcpLoad('--rate', '200', '--queries-per-port', '1');
+    assert.ok(result.sent > 50 && result.sent <= 105, `${result.sent} sent`);
+    assert.deepEqual([result.connects, result.answered], [result.sent, result.sent]);
+  });
+
+  test('refused connections are queries without an answer', async () => {
+    await using _upstream = await start();
+    const result = await tcpLoad('--rate', '100', '--queries-per-port', '1');
+    assert.ok(result.sent > 10);
+    assert.deepEqual([result.answered, result.lost], [0, result.sent]);
+  });
+});

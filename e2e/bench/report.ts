@@ -9,13 +9,14 @@ import { median } from './cpu.ts';
 import type { JournalCost } from './journal-cost.ts';
 import type { Sample } from './load-run.ts';
 import type { PacketCost } from './packet-cost.ts';
-import type { Subject } from './subjects.ts';
+import type { Subject, Transport } from './subjects.ts';
 
 /** One element of the array of `--json`. */
 export interface Result {
   readonly subject: string;
   readonly patterns: number;
   readonly processes: number;
+  readonly transport: Transport;
   readonly cpuUsPerQueryAtRate: number;
   readonly cpuUsPerQuerySaturated: number;
   readonly qpsMax: number;
@@ -44,16 +45,17 @@ export interface RunFacts {
   readonly loadAverages: readonly number[];
 }
 
-type SampleField = Exclude<keyof Result, 'subject' | 'patterns' | 'processes'>;
+type SampleField = Exclude<keyof Result, 'subject' | 'patterns' | 'processes' | 'transport'>;
 
 export function summarise(subject: Subject, samples: readonly Sample[]): Measured {
   const of = (field: SampleField): number =>
     Number(median(samples.map((sample) => sample[field])).toPrecision(5));
-  const { name, patterns, processes } = subject;
+  const { name, patterns, processes, transport } = subject;
   const result: Result = {
     subject: name,
     patterns,
     processes,
+    transport,
     cpuUsPerQueryAtRate: of('cpuUsPerQueryAtRate'),
     cpuUsPerQuerySaturated: of('cpuUsPerQuerySaturated'),
     qpsMax: of('qpsMax'),
@@ -77,11 +79,14 @@ function find(
   measured: readonly Measured[],
   subject: string,
   patterns: number,
-  processes = 1,
+  transport: Transport = 'udp',
 ): Measured | undefined {
   return measured.find(
     ({ result }) =>
-      result.subject === subject && result.patterns === patterns && result.processes === processes,
+      result.subject === subject &&
+      result.patterns === patterns &&
+      result.processes === 1 &&
+      result.transport === transport,
   );
 }
 
@@ -95,20 +100,49 @@ function ratio(a: Measured, b: Measured, field: SampleField): number {
 
 export function queryTable(measured: readonly Measured[]): string {
   const relay = find(measured, 'relay', 0);
+  const overUdp = measured.filter(({ result }) => result.transport === 'udp');
+  return resultTable(overUdp, 'relay', () => relay);
+}
+
+/** The same over TCP, beside dnsdist instead of the relay. */
+export function tcpTable(measured: readonly Measured[]): string {
+  const overTcp = measured.filter(({ result }) => result.transport !== 'udp');
+  return resultTable(overTcp, 'dnsdist', ({ result }) =>
+    find(measured, 'dnsdist', 0, result.transport),
+  );
+}
+
+const transportNames: Readonly<Record<Transport, string>> = {
+  udp: 'UDP',
+  tcp: '8 stay open',
+  'tcp-single': 'one a query',
+};
+
+function resultTable(
+  measured: readonly Measured[],
+  floorName: string,
+  floorOf: (entry: Measured) => Measured | undefined,
+): string {
   const head = [
-    ...['subject', 'patterns', 'processes', 'us/query at rate', 'us/query saturated', 'spread'],
-    ...['x relay', 'queries/s max', 'p50 us', 'p99 us', 'spread', 'RSS MiB', 'lost', 'refused'],
+    ...['subject', 'patterns', 'processes', 'connections'],
+    ...['us/query at rate', `x ${floorName}`, 'us/query saturated', 'spread', `x ${floorName}`],
+    ...['queries/s max', 'p50 us', 'p99 us', 'spread', 'RSS MiB', 'lost', 'refused'],
   ];
   const rows = measured.map((entry) => {
     const { result, samples } = entry;
+    const floor = floorOf(entry);
+    const against = (field: SampleField): string =>
+      floor === undefined ? '-' : ratio(entry, floor, field).toFixed(2);
     return [
       result.subject,
       result.patterns === 0 ? '-' : String(result.patterns),
       String(result.processes),
+      transportNames[result.transport],
       result.cpuUsPerQueryAtRate.toFixed(1),
+      against('cpuUsPerQueryAtRate'),
       result.cpuUsPerQuerySaturated.toFixed(1),
       spread(samples, 'cpuUsPerQuerySaturated', 1),
-      relay === undefined ? '-' : ratio(entry, relay, 'cpuUsPerQuerySaturated').toFixed(2),
+      against('cpuUsPerQuerySaturated'),
       result.qpsMax.toFixed(0),
       result.p50Us.toFixed(0),
       result.p99Us.toFixed(0),
@@ -130,6 +164,9 @@ export function packetTable(costs: readonly PacketCost[]): string {
   return table(['program: packet', 'ns, least', 'ns, median'], rows);
 }
 
+/** Times the CPU that dnsdist needs for a query over TCP. A connection of Node costs more than one in C++. */
+const tcpCpuMax = { tcp: 1, 'tcp-single': 3.5 } as const;
+
 /** What is asked of Tandem, what was seen, and whether that is enough; only what was measured. */
 export function targetTable(measured: readonly Measured[], journal: JournalCost | null): string {
   const rows: string[][] = [];
@@ -140,12 +177,17 @@ export function targetTable(measured: readonly Measured[], journal: JournalCost 
   };
   const tandem = find(measured, 'tandem', 100);
   if (tandem === undefined) return '';
-  const against = (other: Measured | undefined, field: SampleField): number | undefined =>
-    other === undefined ? undefined : ratio(tandem, other, field);
+  const against = (
+    other: Measured | undefined,
+    field: SampleField,
+    ours: Measured | undefined = tandem,
+  ): number | undefined =>
+    other === undefined || ours === undefined ? undefined : ratio(ours, other, field);
   const relay = find(measured, 'relay', 0);
   const dnsdist = find(measured, 'dnsdist', 0);
   const large = find(measured, 'tandem', 10_000);
-  add('CPU per query saturated, to the relay', against(relay, 'cpuUsPerQuerySaturated'), 1.6);
+  add('CPU per query saturated, to the relay', against(relay, 'cpuUsPerQuerySaturated'), 1.35);
+  add('CPU per query at the fixed rate, to the relay', against(relay, 'cpuUsPerQueryAtRate'), 1.45);
   add('CPU per query saturated, to dnsdist', against(dnsdist, 'cpuUsPerQuerySaturated'), 1.2);
   const growth = large === undefined ? undefined : ratio(large, tandem, 'cpuUsPerQuerySaturated');
   add('CPU per query saturated, 10,000 patterns to 100', growth, 1.2);
@@ -156,6 +198,16 @@ export function targetTable(measured: readonly Measured[], journal: JournalCost 
     journal === null ? undefined : journal.costNs / 1000,
     0.3,
   );
+  for (const transport of ['tcp', 'tcp-single'] as const) {
+    const ours = find(measured, 'tandem', 100, transport);
+    const other = find(measured, 'dnsdist', 0, transport);
+    const what = `over TCP (connections: ${transportNames[transport]}), to dnsdist`;
+    add(
+      `CPU per query saturated ${what}`,
+      against(other, 'cpuUsPerQuerySaturated', ours),
+      tcpCpuMax[transport],
+    );
+  }
   const ours = measured.filter(({ result }) => result.subject.startsWith('tandem'));
   const failed = ours.reduce(
     (sum, { samples }) => sum + total(samples, 'lost') + total(samples, 'refused'),
@@ -186,6 +238,16 @@ export function markdown(
     'DNS proxy or peer after load, without the 8 MiB of the journal that it has mapped. p50 and p99 are',
     'those of the fixed rate; saturated: 128 in flight. The journal alone: the life of a slot in it, less',
     'the same in private memory without states.',
+    '',
+    '## TCP',
+    '',
+    tcpTable(measured),
+    '',
+    'From the pod to the upstream over TCP. Connections: 8 that stay open and carry queries one behind the',
+    'other, 128 in flight at saturation; or one a query, 8 at a time, the fixed rate a quarter of the other',
+    'one, latency from the SYN. With connections that end, ports in TIME_WAIT are reused (tcp_tw_reuse).',
+    '',
+    '## Targets',
     '',
     targetTable(measured, journal),
   ];

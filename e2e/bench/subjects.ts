@@ -12,7 +12,7 @@ import { type Namespace, ownPrefix } from '@tandem/testing/namespace';
 import { createNode, type TestNode } from '@tandem/testing/netns';
 import { plan } from '@tandem/testing/node-plan';
 import { Probe } from '@tandem/testing/probe';
-import { type RunningProcess, startProcess, tryRun } from '@tandem/testing/process';
+import { type RunningProcess, runShort, startProcess, tryRun } from '@tandem/testing/process';
 import { Unbound } from '@tandem/testing/unbound';
 import { waitFor } from '@tandem/testing/wait';
 import { namespaceObject, nodeObjects, podObject } from '../kit/objects.ts';
@@ -21,12 +21,16 @@ import { TandemNode } from '../kit/tandem-node.ts';
 /** Where the load's upstream answers, in the upstream namespace. */
 const upstream = '203.0.113.53';
 
+/** How it is asked: over TCP on connections that stay, or on a connection for each query. */
+export type Transport = 'udp' | 'tcp' | 'tcp-single';
+
 /** A subject to be measured, not started yet. */
 export interface SubjectSpec {
   readonly name: string;
   /** 0: it has no policy. */
   readonly patterns: number;
   readonly processes: 1 | 2;
+  readonly transport: Transport;
 }
 
 export interface Subject extends SubjectSpec {
@@ -44,15 +48,19 @@ const freshName = 'tandem-fresh';
 const patternsPerObject = 1000;
 
 export const subjectSpecs: readonly SubjectSpec[] = [
-  { name: 'relay', patterns: 0, processes: 1 },
-  { name: 'unbound', patterns: 0, processes: 1 },
-  { name: 'dnsmasq', patterns: 0, processes: 1 },
-  { name: 'dnsdist', patterns: 0, processes: 1 },
-  { name: 'tandem', patterns: 100, processes: 1 },
-  { name: 'tandem', patterns: 100, processes: 2 },
-  { name: 'tandem', patterns: 10_000, processes: 1 },
-  { name: 'tandem', patterns: 10_000, processes: 2 },
-  { name: freshName, patterns: 100, processes: 1 },
+  { name: 'relay', patterns: 0, processes: 1, transport: 'udp' },
+  { name: 'unbound', patterns: 0, processes: 1, transport: 'udp' },
+  { name: 'dnsmasq', patterns: 0, processes: 1, transport: 'udp' },
+  { name: 'dnsdist', patterns: 0, processes: 1, transport: 'udp' },
+  { name: 'tandem', patterns: 100, processes: 1, transport: 'udp' },
+  { name: 'tandem', patterns: 100, processes: 2, transport: 'udp' },
+  { name: 'tandem', patterns: 10_000, processes: 1, transport: 'udp' },
+  { name: 'tandem', patterns: 10_000, processes: 2, transport: 'udp' },
+  { name: freshName, patterns: 100, processes: 1, transport: 'udp' },
+  { name: 'dnsdist', patterns: 0, processes: 1, transport: 'tcp' },
+  { name: 'tandem', patterns: 100, processes: 1, transport: 'tcp' },
+  { name: 'dnsdist', patterns: 0, processes: 1, transport: 'tcp-single' },
+  { name: 'tandem', patterns: 100, processes: 1, transport: 'tcp-single' },
 ];
 
 export const tool = (name: string): string =>
@@ -68,11 +76,30 @@ const patternOf = (index: number): string =>
 async function benchNode(name: string): Promise<TestNode> {
   const node = await createNode({ name, pods: [{ name: 'load' }], kubeProxy: 'iptables' });
   const server = startProcess(
-    ...node.upstream.enter(tool('upstream'), ['--address', upstream, '--port', '53']),
+    ...node.upstream.enter(tool('upstream'), ['--address', upstream, '--port', '53', '--tcp']),
   );
   node.own(server);
+  // A connection for each query leaves one port each in TIME_WAIT: there are not enough of them for a minute.
+  for (const namespace of [node.node, node.pod('load').namespace]) {
+    await runShort(...namespace.enter('sh', ['-c', 'echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse']));
+  }
   await waitFor(() => server.stdout().includes('ready'), { what: 'the upstream' });
   return node;
+}
+
+/**
+ * The same processes, asked in another way. Those of UDP are asked nothing else: memory that TCP takes stays.
+ */
+export function sameProcesses(spec: SubjectSpec, subjects: readonly Subject[]): Subject | null {
+  const { name, patterns, processes, transport } = spec;
+  const started = subjects.find(
+    (subject) =>
+      subject.name === name &&
+      subject.patterns === patterns &&
+      subject.processes === processes &&
+      (subject.transport === 'udp') === (transport === 'udp'),
+  );
+  return started === undefined ? null : { ...started, transport };
 }
 
 /** The programs that these subjects need and the machine does not have. */
@@ -89,7 +116,8 @@ export async function missingPrograms(specs: readonly SubjectSpec[]): Promise<st
 /** Tandem with so many patterns; with one process the agent is gone and the proxy serves alone. */
 export async function startTandem(spec: SubjectSpec, nodes: TestNode[]): Promise<Subject> {
   const { name, patterns, processes } = spec;
-  const node = await benchNode(`t${patterns}-${processes}${name === freshName ? 'f' : ''}`);
+  const kind = spec.transport === 'udp' ? '' : 't';
+  const node = await benchNode(`t${patterns}-${processes}${name === freshName ? 'f' : kind}`);
   nodes.push(node);
   const pod = node.pod('load');
   const tandem = await TandemNode.create(node, {
@@ -156,7 +184,7 @@ const peers: Readonly<Record<string, Peer>> = {
   dnsdist: { port: 5304, start: startDnsdist },
 };
 
-/** The floor and the peers, all on one node, each on a port of the node's own address. */
+/** The floor and the peers, all on one node, each on a port of the node's own address. TCP goes on as TCP. */
 export async function startPeers(
   specs: readonly SubjectSpec[],
   nodes: TestNode[],
@@ -169,6 +197,11 @@ export async function startPeers(
   const probe = node.own(Probe.start(client));
   const subjects: Subject[] = [];
   for (const spec of chosen) {
+    const started = subjects.find(({ name }) => name === spec.name);
+    if (started !== undefined) {
+      subjects.push({ ...started, transport: spec.transport });
+      continue;
+    }
     const { port, start } = peers[spec.name] as Peer;
     const { pid } = await start(node, port);
     const pids = (): number[] => [pid];

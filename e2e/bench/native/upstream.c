@@ -5,7 +5,7 @@
  * A or AAAA question with one address made from the number in the first label (198.18.0.0/15,
  * 2001:db8:1::/96), so that names and addresses are many; everything else with no data.
  *
- *   upstream --address ADDRESS [--address ADDRESS ...] [--port 53] [--ttl 60] [--delay-us N]
+ *   upstream --address ADDRESS [--address ADDRESS ...] [--port 53] [--ttl 60] [--delay-us N] [--tcp]
  *            [--control [--watch SUFFIX] [--seed N]]
  *
  * With --control it takes orders on standard input and tells what it saw: upstream-control.c. Answers leave
@@ -32,8 +32,8 @@
 enum {
 	BATCH = 64,
 	ADDRESSES_MAX = 16,
-	QUERY_BYTES_MAX = 512,
-	REPLY_BYTES_MAX = QUERY_BYTES_MAX + 28,
+	QUERY_BYTES_MAX = UPSTREAM_QUERY_BYTES_MAX,
+	REPLY_BYTES_MAX = UPSTREAM_REPLY_BYTES_MAX,
 	DELAYED_MAX = 65536,
 	SOCKET_BUFFER_BYTES = 4 << 20,
 	HEADER_BYTES = 12,
@@ -52,6 +52,7 @@ struct reply {
 
 static uint32_t ttl = 60;
 static bool has_control;
+static bool has_tcp;
 static struct reply *delayed; /* a ring in the order of arrival */
 static uint64_t delayed_head, delayed_tail;
 
@@ -97,8 +98,8 @@ static void put32(uint8_t *bytes, uint32_t value)
 	memcpy(bytes, &value, sizeof(value));
 }
 
-/* Turns the query in `bytes` into its reply, in place; 0 if it is no query. An OPT is not echoed. */
-static size_t make_reply(uint8_t *bytes, size_t length)
+/* An OPT is not echoed. */
+size_t upstream_reply(uint8_t *bytes, size_t length)
 {
 	static const uint8_t prefix6[12] = { 0x20, 0x01, 0x0d, 0xb8, 0, 1 };
 	size_t at = length < HEADER_BYTES ? 0 : question_end(bytes, length);
@@ -181,7 +182,7 @@ static void serve(int fd)
 
 		if (has_control && !control_answers(bytes[i], messages[i].msg_len))
 			continue;
-		length = make_reply(bytes[i], messages[i].msg_len);
+		length = upstream_reply(bytes[i], messages[i].msg_len);
 		if (length == 0)
 			continue;
 		if (behaviour.delay_ns > 0 || delayed_head < delayed_tail) {
@@ -214,6 +215,9 @@ static int open_socket(const char *text, uint16_t port)
 		die(text);
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) != 0)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	if (has_tcp && !tcp_listen(is_v4 ? (struct sockaddr *)&v4 : (struct sockaddr *)&v6,
+				   is_v4 ? sizeof(v4) : sizeof(v6)))
+		die("TCP");
 	return fd;
 }
 
@@ -223,7 +227,8 @@ static int read_options(int argc, char **argv, const char **addresses, uint16_t 
 		{ "address", required_argument, NULL, 'a' }, { "port", required_argument, NULL, 'p' },
 		{ "ttl", required_argument, NULL, 't' },     { "delay-us", required_argument, NULL, 'd' },
 		{ "control", no_argument, NULL, 'c' },       { "watch", required_argument, NULL, 'w' },
-		{ "seed", required_argument, NULL, 's' },    { 0 },
+		{ "seed", required_argument, NULL, 's' },    { "tcp", no_argument, NULL, 'o' },
+		{ 0 },
 	};
 	int count = 0;
 	int option;
@@ -239,6 +244,8 @@ static int read_options(int argc, char **argv, const char **addresses, uint16_t 
 			behaviour.delay_ns = strtoull(optarg, NULL, 10) * 1000u;
 		else if (option == 'c')
 			has_control = true;
+		else if (option == 'o')
+			has_tcp = true;
 		else if (option == 'w')
 			behaviour.watched = optarg;
 		else if (option == 's')
@@ -277,12 +284,14 @@ int main(int argc, char **argv)
 		watch(epoll_fd, fd);
 	}
 	if (count == 0) {
-		fprintf(stderr, "upstream: --address ADDRESS [--port 53] [--ttl 60] [--delay-us N] "
+		fprintf(stderr, "upstream: --address ADDRESS [--port 53] [--ttl 60] [--delay-us N] [--tcp] "
 				"[--control [--watch SUFFIX] [--seed N]]\n");
 		return 2;
 	}
 	if (has_control)
 		watch(epoll_fd, STDIN_FILENO);
+	if (has_tcp)
+		watch(epoll_fd, tcp_epoll_fd());
 	puts("ready");
 	fflush(stdout);
 	for (;;) {
@@ -291,7 +300,9 @@ int main(int argc, char **argv)
 		int ready = epoll_wait(epoll_fd, events, BATCH, timeout_ms);
 
 		for (int i = 0; i < ready; i++) {
-			if (events[i].data.fd != STDIN_FILENO)
+			if (has_tcp && events[i].data.fd == tcp_epoll_fd())
+				tcp_serve();
+			else if (events[i].data.fd != STDIN_FILENO)
 				serve(events[i].data.fd);
 			else if (!control_read())
 				return 0;
