@@ -34,6 +34,8 @@ export interface DnsMemberOptions extends Omit<WorkerOptions, 'counters' | 'ring
   readonly onEvent: (bytes: Uint8Array, offset: number, length: number) => void;
   /** For the log: another process has this member's index, and is waited for. */
   readonly onIndexTaken: (path: string) => void;
+  /** For the log: why no listener could be opened, each time that it is another reason; empty: they are open. */
+  readonly onListeners: (problem: string) => void;
   /** For the log: another member was linked, lost, hung or came back. */
   readonly onPeer: (event: TakeoverEvent, member: number) => void;
   /** The worker died: a bug, or an error of the system that it cannot go on with. */
@@ -70,6 +72,7 @@ export class DnsMember {
   #onDrained: (() => void) | null = null;
   #isStopping = false;
   #revision = 0;
+  #listenersProblem = '';
   #image: TablesImage | null = null;
   #tables: PolicyTables | null = null;
 
@@ -80,6 +83,11 @@ export class DnsMember {
   /** The revision that the worker serves; 0 before the first. */
   get revision(): number {
     return this.#revision;
+  }
+
+  /** Why this member cannot serve DNS, whatever its policy; it is tried again. Empty: it can. */
+  get listenersProblem(): string {
+    return this.#listenersProblem;
   }
 
   /** What the worker looks up in, for this thread; null before the first policy or without `keepsTables`. */
@@ -114,8 +122,8 @@ export class DnsMember {
   }
 
   /**
-   * Starts the worker; resolves when its listeners are open. It joins the group with its first policy,
-   * which may be installed meanwhile.
+   * Starts the worker; resolves when its listeners are open or are tried again (`listenersProblem`). It
+   * joins the group with its first policy, which may be installed meanwhile.
    */
   async start(): Promise<void> {
     if (this.#lock === null) throw new TypeError('start before the index is taken');
@@ -123,6 +131,7 @@ export class DnsMember {
       onEvent: _e,
       onFailure: _f,
       onPeer: _p,
+      onListeners: _l,
       onIndexTaken: _i,
       drainTimeoutMs: _d,
       keepsTables: _k,
@@ -223,12 +232,18 @@ export class DnsMember {
   #onMessage(message: FromWorker): void {
     if (message.kind === 'ready') this.#onReady?.();
     else if (message.kind === 'drained') this.#onDrained?.();
+    else if (message.kind === 'listeners') this.#onListeners(message.problem);
     else if (message.kind === 'peer') this.#options.onPeer(message.event, message.member);
     else {
       this.#revision = message.revision;
       for (const waiting of this.#installs.get(message.revision) ?? []) waiting.resolve();
       this.#installs.delete(message.revision);
     }
+  }
+
+  #onListeners(problem: string): void {
+    if (problem !== this.#listenersProblem) this.#options.onListeners(problem);
+    this.#listenersProblem = problem;
   }
 
   #compilerThread(): Worker {

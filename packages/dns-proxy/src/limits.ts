@@ -118,3 +118,6 @@ export const pinPollMs = 200;
 export const indexPollMs = 50;
 /** How often the program that chooses members is attached anew. */
 export const selectorIntervalMs = 1000;
+
+/** How often listeners that could not be opened, because the port is taken, are tried again. */
+export const listenerRetryMs = 1000;

@@ -10,7 +10,7 @@ import { createLogger, type Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { type MemberConfig, markOf, peerSocketPath } from './config.ts';
 import type { DnsMemberOptions } from './dns-member.ts';
-import { logIndexTaken, logPeer } from './peer/log.ts';
+import { logIndexTaken, logListeners, logPeer } from './peer/log.ts';
 import type { DenialOptions } from './query/denial.ts';
 import { readSearchList } from './search-list.ts';
 import { version } from './version.ts';
@@ -78,6 +78,7 @@ export function memberOptions(
     queriesPerSecond: config.queriesPerSecond,
     drainTimeoutMs: config.drainTimeout,
     onPeer: (event, index) => logPeer(log, event, index),
+    onListeners: (problem) => logListeners(log, config.port, problem),
     onIndexTaken: (path) => logIndexTaken(log, path),
   };
 }

@@ -244,6 +244,7 @@ export class MemberServices {
       diagnostics: diagnostics ?? (() => []),
       ownDegradations: () => [
         ...this.#failed,
+        ...listenerDegradations(this.#o.member.listenersProblem, this.#o.config.port),
         ...waitingProcesses(this.#o.config.bpffsDir),
         ...this.#drops.degradations(),
         ...(degradations?.() ?? []),
@@ -323,7 +324,10 @@ export class MemberServices {
       metrics: this.metrics,
       // A worker that died ends the process: whoever answers is healthy.
       health: () => [],
-      readiness: () => (member.revision === 0 ? ['no policy is in force'] : []),
+      readiness: () => [
+        ...(member.revision === 0 ? ['no policy is in force'] : []),
+        ...listenerDegradations(member.listenersProblem, config.port).map(({ message }) => message),
+      ],
       log,
     });
     await this.#startOptional('metrics-unavailable', server);
@@ -383,6 +387,17 @@ export class MemberServices {
       });
     }
   }
+}
+
+function listenerDegradations(problem: string, port: number): readonly Degradation[] {
+  if (problem === '') return [];
+  return [
+    {
+      code: 'listeners-closed',
+      message: `this process does not serve DNS: ${problem}; policy is enforced all the same`,
+      fix: `free the port: ss -lnptu 'sport = :${port}' shows which process has it; it is tried again every second`,
+    },
+  ];
 }
 
 function loadsOf(datapath: Datapath): number {

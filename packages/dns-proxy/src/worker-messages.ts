@@ -35,8 +35,10 @@ export type ToWorker =
   | { readonly kind: 'stop' };
 
 export type FromWorker =
-  /** The listeners are open; the member joins the group when it has a policy. */
+  /** The listeners are open or are tried again; the member joins the group when it has them and a policy. */
   | { readonly kind: 'ready' }
+  /** Why the listeners could not be opened; empty: they are open. */
+  | { readonly kind: 'listeners'; readonly problem: string }
   | { readonly kind: 'installed'; readonly revision: number }
   | { readonly kind: 'drained' }
   /** Something about the other member that belongs into the log. */

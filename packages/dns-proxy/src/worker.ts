@@ -14,13 +14,13 @@ import { unmap } from '@tandem/bpf-loader-node/map';
 import type { HashKey } from '@tandem/core/dns/name-hash';
 import { QueryView } from '@tandem/core/dns/query';
 import { ReplyView } from '@tandem/core/dns/reply';
-import { TD_MEMBERS_MAX, tdListenerKind } from '@tandem/datapath/abi.gen';
+import { tdListenerKind } from '@tandem/datapath/abi.gen';
 import { Datapath } from '@tandem/datapath/datapath';
 import { clockInto } from '@tandem/dns-sockets/clock';
 import { closeFd } from '@tandem/dns-sockets/fd';
-import { createListener } from '@tandem/dns-sockets/listener';
 import { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { SharedRingWriter } from '@tandem/runtime/shared-ring';
+import { TandemError } from '@tandem/runtime/tandem-error';
 import { KernelWriter } from './answer/kernel-writer.ts';
 import { Learner } from './answer/learner.ts';
 import { counter } from './counters.ts';
@@ -31,12 +31,15 @@ import { JournalReplay } from './journal/replay.ts';
 import {
   batchMax,
   heartbeatIntervalMs,
+  listenerRetryMs,
   selectorIntervalMs,
   sweepIntervalMs,
   udpQueryBytesMax,
   udpReplyBytesMax,
 } from './limits.ts';
+import { listenerKinds, openListeners } from './listeners.ts';
 import { MemberLife } from './member-life.ts';
+import { noListener } from './peer/hello.ts';
 import { PeerLink } from './peer/link.ts';
 import { Takeover } from './peer/takeover.ts';
 import { EndpointLimits } from './policy/endpoint-limits.ts';
@@ -52,14 +55,6 @@ import { UdpServer } from './udp/server.ts';
 import { QuerySlots } from './udp/slots.ts';
 import { UdpPool } from './udp/upstream.ts';
 import type { FromWorker, ToWorker, WorkerOptions } from './worker-messages.ts';
-
-/** By td_listener_kind. */
-const listenerKinds: readonly (readonly ['udp' | 'tcp', 4 | 6])[] = [
-  ['udp', 4],
-  ['tcp', 4],
-  ['udp', 6],
-  ['tcp', 6],
-];
 
 const agentRole = 0;
 
@@ -80,8 +75,10 @@ class DnsWorker {
   readonly #life: MemberLife;
   readonly #takeover: Takeover;
   readonly #link: PeerLink;
-  /** By td_listener_kind. */
-  readonly #listeners: number[] = [];
+  /** By td_listener_kind; empty while they cannot be opened. */
+  #listeners: readonly number[] = [];
+  /** The newest policy that came meanwhile. */
+  #waiting: PolicyTables | null = null;
   /** `group.loads` of the programs and maps in use. */
   #loads: number;
 
@@ -250,38 +247,30 @@ class DnsWorker {
     });
   }
 
-  /** Opens the four listeners and puts them into the group's array. */
   start(): void {
-    this.#openListeners();
     setInterval(() => {
       this.#life.tick();
       this.#follow();
     }, heartbeatIntervalMs);
     setInterval(() => this.#life.sweep(), sweepIntervalMs);
     setInterval(() => this.#keepSelector(), selectorIntervalMs);
-    this.#link.start();
+    this.#openListeners();
     post({ kind: 'ready' });
   }
 
+  /** Until it succeeds: a port that is taken keeps this process from serving DNS, and from nothing else. */
   #openListeners(): void {
-    const listeners = this.#datapath.map('listeners');
-    const selector = this.#datapath.program('select_member');
-    const { port, mark, ownerUid, member } = this.#options;
-    for (const [kind, [protocol, family]] of listenerKinds.entries()) {
-      const fd = createListener({
-        family,
-        protocol,
-        port,
-        mark: mark.socket,
-        markMask: mark.mask,
-        redirectMark: mark.redirect,
-        ownerUid,
-      });
-      attachReuseport(selector, fd);
-      this.#listeners.push(fd);
-      const key = new Uint8Array(Uint32Array.of(kind * TD_MEMBERS_MAX + member).buffer);
-      listeners.update(key, new Uint8Array(BigUint64Array.of(BigInt(fd)).buffer));
+    try {
+      this.#listeners = openListeners({ ...this.#options, datapath: this.#datapath });
+    } catch (error) {
+      post({ kind: 'listeners', problem: TandemError.from(error).message });
+      setTimeout(() => this.#openListeners(), listenerRetryMs);
+      return;
     }
+    post({ kind: 'listeners', problem: '' });
+    this.#link.start();
+    if (this.#waiting !== null) this.#life.install(this.#waiting);
+    this.#waiting = null;
   }
 
   /** Before the first policy queries wait in the sockets. */
@@ -290,17 +279,29 @@ class DnsWorker {
     const own: number[] = [];
     for (const [kind, [protocol]] of listenerKinds.entries()) {
       const fd = this.#listeners[kind] as number;
+      if (fd === noListener) continue;
       if (protocol === 'tcp') this.#tcp.listen(fd);
       else own[kind] = this.#listenerLoop.add(fd, 'listener');
     }
     this.#takeover.setOwn(own);
-    this.#udp.setListeners(own[tdListenerKind.UDP4] as number, own[tdListenerKind.UDP6] as number);
+    const ipv4 = own[tdListenerKind.UDP4] as number;
+    this.#udp.setListeners(ipv4, own[tdListenerKind.UDP6] ?? ipv4);
   }
 
   onMessage(message: ToWorker): void {
-    if (message.kind === 'policy') this.#life.install(new PolicyTables(message.image));
+    if (message.kind === 'policy') this.#install(new PolicyTables(message.image));
     else if (message.kind === 'drain') this.#life.drain(message.tokenTimeoutMs);
     else this.#stop();
+  }
+
+  #install(tables: PolicyTables): void {
+    if (this.#listeners.length > 0) {
+      this.#life.install(tables);
+      return;
+    }
+    // Whoever changes policy must not wait for a port: this member serves no older policy either.
+    this.#waiting = tables;
+    post({ kind: 'installed', revision: tables.revision });
   }
 
   #stop(): void {
@@ -321,7 +322,7 @@ class DnsWorker {
    */
   #keepSelector(): void {
     const selector = this.#datapath.program('select_member');
-    for (const fd of this.#listeners) attachReuseport(selector, fd);
+    for (const fd of this.#listeners) if (fd !== noListener) attachReuseport(selector, fd);
   }
 
   /** An agent swapped programs in, perhaps of another version: this member goes on with those. */

@@ -109,7 +109,9 @@ export class PeerLink {
     connection.socket = socket;
     this.#connections.add(connection);
     try {
-      socket.send(encodeHello(this.#o.member), this.#o.listeners());
+      const { member, listeners } = this.#o;
+      const hello = encodeHello({ member, listeners: listeners() });
+      socket.send(hello.bytes, hello.fds);
     } catch {
       this.#end(connection);
     }

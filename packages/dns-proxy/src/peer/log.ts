@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the log says of the other member; both processes say it alike. */
+/** What the log says of the other member and of the own sockets; both processes say it alike. */
 
 import type { Logger } from '@tandem/runtime/log';
 import type { TakeoverEvent } from './takeover.ts';
@@ -20,4 +20,9 @@ export function logPeer(log: Logger, event: TakeoverEvent, member: number): void
 
 export function logIndexTaken(log: Logger, path: string): void {
   log.warn('another process is this member: waiting until it has ended', { lock: path });
+}
+
+export function logListeners(log: Logger, port: number, problem: string): void {
+  if (problem === '') log.info('listeners are open', { port });
+  else log.error('listeners cannot be opened, they are tried again', { port, reason: problem });
 }

@@ -25,7 +25,7 @@ import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import type { GroupMember } from '../group.ts';
 import { heartbeatIntervalMs, retiredListenersMs } from '../limits.ts';
 import type { TcpServer } from '../tcp/server.ts';
-import type { Hello } from './hello.ts';
+import { type Hello, noListener } from './hello.ts';
 
 const handleIndexMask = socketsMax - 1;
 
@@ -41,7 +41,7 @@ export interface TakeoverOptions {
   readonly onEvent: (event: TakeoverEvent, member: number) => void;
 }
 
-/** The four listeners of one life of a member. */
+/** The listeners of one life of a member. */
 interface Listeners {
   readonly fds: readonly number[];
   /** UDP handles and TCP acceptors while they are read here. */
@@ -184,13 +184,16 @@ export class Takeover {
     listeners.isRead = true;
     const { loop, tcp } = this.#o;
     for (const [kind, fd] of listeners.fds.entries()) {
+      if (fd === noListener) continue;
       if (kind === tdListenerKind.TCP4 || kind === tdListenerKind.TCP6) {
         listeners.stopAccepting.push(tcp.listen(fd));
         continue;
       }
+      const own = this.#own[kind];
+      if (own === undefined) continue;
       const handle = loop.add(fd, 'listener');
       listeners.handles.push(handle);
-      this.#ownByHandle[handle & handleIndexMask] = this.#own[kind] as number;
+      this.#ownByHandle[handle & handleIndexMask] = own;
     }
   }
 
@@ -205,7 +208,7 @@ export class Takeover {
 
   #close(listeners: Listeners): void {
     this.#giveUp(listeners);
-    for (const fd of listeners.fds) this.#o.closeFd(fd);
+    for (const fd of listeners.fds) if (fd !== noListener) this.#o.closeFd(fd);
   }
 }
 
