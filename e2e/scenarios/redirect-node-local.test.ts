@@ -3,7 +3,7 @@
 
 /**
  * A node-local DNS cache as NodeLocal DNSCache sets itself up: it listens on addresses of its own and on
- * kube-dns' ClusterIP, all on the node's loopback and without conntrack, so nothing is translated. Rules
+ * kube-dns' ClusterIP, on an interface that is down and without conntrack, so nothing is translated. Rules
  * for kube-dns hold for it under each of its addresses.
  */
 

@@ -14,12 +14,15 @@ import { DnsServer } from '@tandem/testing/dns-server';
 import { plan } from '@tandem/testing/node-plan';
 import { Probe } from '@tandem/testing/probe';
 import { tryRun } from '@tandem/testing/process';
+import { waitFor } from '@tandem/testing/wait';
 import { learnedAddresses } from '../kit/learned.ts';
 import { dnsPolicy, networkPolicy } from '../kit/objects.ts';
 import { type StandardNode, standardRules, startStandardNode } from '../kit/standard-node.ts';
 
 const cache4 = '169.254.20.10';
 const cache6 = 'fd00:53::10';
+/** Comes when the agent runs, on an interface that is down. */
+const lateCache = '169.254.25.10';
 const ownServers = [cache4, cache6, plan.node4, plan.node6];
 const remoteServers = [plan.remoteNode4, plan.remoteNode6];
 const transports = ['udp', 'tcp'] as const;
@@ -40,7 +43,7 @@ const policies = [
     ...names,
     name: 'by-address',
     selects: { app: 'address' },
-    dnsPeers: { toCIDR: [...ownServers, ...remoteServers].map(hostBits) },
+    dnsPeers: { toCIDR: [...ownServers, ...remoteServers, lateCache].map(hostBits) },
   }),
   dnsPolicy({
     ...names,
@@ -89,7 +92,9 @@ describe('DNS servers on addresses of nodes', () => {
       })),
       ...standardRules,
     ];
-    own = node.own(await DnsServer.start(node.node, { addresses: ownServers, rules }));
+    await node.node.ip([`addr add ${lateCache}/32 dev ${plan.nodeLocal}`]);
+    const addresses = [...ownServers, lateCache];
+    own = node.own(await DnsServer.start(node.node, { addresses, rules }));
     remote = node.own(await DnsServer.start(node.remote, { addresses: remoteServers, rules }));
     for (const name of ['address', 'entity', 'range', 'plain']) {
       probes.set(name, node.own(Probe.start(node.pod(name).namespace)));
@@ -97,8 +102,17 @@ describe('DNS servers on addresses of nodes', () => {
   });
   after(() => standard[Symbol.asyncDispose]());
 
+  test('an address of an interface that is down is one of the host as soon as the agent has looked', async () => {
+    const ask = async (): Promise<boolean> => {
+      const query = { server: lateCache, name: nextName('allowed.test'), timeoutMs: 500 };
+      const reply = await askDns(probe('entity'), query).catch(() => null);
+      return reply?.rcode === 'NOERROR';
+    };
+    await waitFor(ask, { what: `${lateCache} as a server by entity host`, timeoutMs: 15_000 });
+  });
+
   for (const by of ['address', 'entity']) {
-    for (const server of [...ownServers, ...remoteServers]) {
+    for (const server of [...ownServers, lateCache, ...remoteServers]) {
       test(`${server} by ${by}: names are judged, and what it answers is reachable`, async () => {
         const pod = probe(by);
         const asked = remoteServers.some((each) => each === server) ? remote : own;

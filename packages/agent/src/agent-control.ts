@@ -7,10 +7,8 @@
  */
 
 import { chownSync, mkdirSync } from 'node:fs';
-import { networkInterfaces } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { netnsCookie } from '@tandem/bpf-loader-node/netns';
-import { parseAddress } from '@tandem/core/net/ip';
 import type { NodeContext } from '@tandem/core/policy/cluster-state';
 import type { MemberPolicy } from '@tandem/core/policy/desired';
 import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
@@ -27,6 +25,7 @@ import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AgentConfig } from './config.ts';
 import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
 import { GroupAudit } from './node/group-audit.ts';
+import { LocalAddresses } from './node/local-addresses.ts';
 import {
   ensureNetworkRules,
   type NetworkRulesOptions,
@@ -59,6 +58,7 @@ export class AgentControl {
   #timer: NodeJS.Timeout | null = null;
   #services: MemberServices | null = null;
   #audit: GroupAudit | null = null;
+  readonly #localAddresses = new LocalAddresses();
 
   constructor({ config, member, log }: AgentControlOptions) {
     this.#config = config;
@@ -98,6 +98,7 @@ export class AgentControl {
     if (datapath === null) throw new TypeError('start before load');
     this.#served = served;
     await ensureNetworkRules(this.#rules);
+    await this.#localAddresses.refresh();
     this.#audit = new GroupAudit(datapath, this.#config.port, this.#log);
     const services = this.#createServices(this.#member, datapath);
     this.#services = services;
@@ -231,6 +232,13 @@ export class AgentControl {
     } catch (error) {
       this.#log.error('network rules could not be put back', { error: TandemError.from(error) });
     }
+    try {
+      await this.#localAddresses.refresh();
+    } catch (error) {
+      this.#log.error('addresses of the node could not be read', {
+        error: TandemError.from(error),
+      });
+    }
     this.#datapath?.ensureJudging();
     await this.#audit?.look();
     await this.#keeper.retry();
@@ -240,16 +248,10 @@ export class AgentControl {
 
   #nodeContext(): NodeContext {
     const config = this.#config;
-    // Not those of scope link: each veth has one, so a pod that comes or goes would be a policy change.
-    const localAddresses = Object.values(networkInterfaces())
-      .flatMap((addresses) => addresses ?? [])
-      .filter((address) => address.family === 'IPv4' || address.scopeid === 0)
-      .map(({ address }) => parseAddress(address))
-      .filter((address) => address !== null);
     return {
       nodeName: config.nodeName,
       clusterName: config.clusterName,
-      localAddresses,
+      localAddresses: this.#localAddresses.get(),
       ...(config.podCidrs.length > 0 ? { localPodCidrs: config.podCidrs } : {}),
       clusterCidrs: config.clusterCidrs,
       serviceCidrs: config.serviceCidrs,

@@ -65,7 +65,9 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     clusterResolvers: addressList(
       'DNS servers, as pods see them, whose answers count for every policy; default: Service kube-system/kube-dns and nodeLocalDns.',
     ),
-    nodeLocalDns: addressList('Addresses of the node-local DNS cache.'),
+    nodeLocalDns: addressList(
+      'Addresses of the node-local DNS cache: it stands for the pods of kube-system/kube-dns in rules, and its answers count for every policy.',
+    ),
     ...memberOptions,
     routingTable: intOption({
       group: 'Datapath',

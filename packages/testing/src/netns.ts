@@ -198,10 +198,12 @@ async function configureNode(node: Namespace, spec: NodeSpec): Promise<void> {
     `link set ${plan.bridge} up`,
     `addr add ${plan.bridgeGateway4}/24 dev ${plan.bridge}`,
     `addr add ${plan.bridgeGateway6}/64 dev ${plan.bridge} nodad`,
+    // Never up, as NodeLocal DNSCache leaves its dummy. IPv6 addresses work only on interfaces that are up.
+    `link add ${plan.nodeLocal} type bridge`,
     ...(spec.nodeLocal ?? []).map(({ address }) =>
       address.includes(':')
         ? `addr add ${address}/128 dev lo nodad`
-        : `addr add ${address}/32 dev lo`,
+        : `addr add ${address}/32 dev ${plan.nodeLocal}`,
     ),
   ]);
   // br_netfilter's settings exist in a namespace from the first bridge of the machine on.

@@ -22,6 +22,7 @@ export const plan = {
   bridgeMac: '02:00:00:00:c0:01',
   bridgeGateway4: '10.1.2.1',
   bridgeGateway6: 'fd00:1:2::1',
+  nodeLocal: 'nodelocaldns',
   remoteUplink: 'up0',
   node4: '192.168.50.1',
   node6: 'fd00:50::1',
@@ -65,7 +66,7 @@ export interface NodeSpec {
   readonly services?: readonly ServiceSpec[];
   /** Default "iptables". "none": no rule at all, so conntrack may be off. */
   readonly kubeProxy?: 'iptables' | 'nftables' | 'none';
-  /** Addresses on the node's loopback, such as 169.254.20.10 or a ClusterIP. */
+  /** Addresses of a node-local cache, such as 169.254.20.10 or a ClusterIP: IPv4 on an interface that is down. */
   readonly nodeLocal?: readonly NodeLocalAddress[];
   /** net.ipv4.conf.*.rp_filter of the node; default 0. */
   readonly reversePathFilter?: 0 | 1 | 2;
