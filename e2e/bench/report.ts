@@ -235,7 +235,7 @@ export function markdown(
     'the ratios within a round. "tandem": policy, learning, events and exchange on, 1,000 names that',
     'repeat; with one process the agent was killed. "tandem-fresh": every name is new, so every answer is',
     'learned and, the quota of its namespace full, evicts another. Peers only forward. RSS is that of the',
-    'DNS proxy or peer after load, without the 8 MiB of the journal that it has mapped. p50 and p99 are',
+    'DNS proxy or peer after load, without the 12 MiB of the journal that it has mapped. p50 and p99 are',
     'those of the fixed rate; saturated: 128 in flight. The journal alone: the life of a slot in it, less',
     'the same in private memory without states.',
     '',

@@ -69,6 +69,8 @@ const optionSets: Readonly<Record<string, readonly EdnsOption[]>> = {
   'padding of 128': [option(12, new Uint8Array(128))],
   'padding of 600': [option(12, new Uint8Array(600))],
   'padding of 850': [option(12, new Uint8Array(850))],
+  'padding of 1150': [option(12, new Uint8Array(1150))],
+  'padding of 1250': [option(12, new Uint8Array(1250))],
   'padding of 3000': [option(12, new Uint8Array(3000))],
   chain: [option(13, '00')],
   'key tag': [option(14, '4f66')],

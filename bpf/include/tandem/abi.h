@@ -5,7 +5,7 @@
  * both sides name. Plain C without kernel headers, so that BPF, the addons and test tools include it.
  *
  * Byte order: addresses and fields named *_be are in network order, all else in host order.
- * Layouts of the maps in the stable pin directory (group, journal, fqdn, listeners, learn_requests) are frozen:
+ * Layouts of the maps in the stable pin directory (group, journal2, fqdn, listeners, learn_requests) are frozen:
  * members of different versions share them. They grow only into what is marked reserved.
  */
 #ifndef TANDEM_ABI_H
@@ -248,29 +248,32 @@ struct td_group {
 	struct td_member member[TD_MEMBERS_MAX];
 };
 
-/* ---- journal: cells, mmap-able ----------------------------------------------------------------- */
+/* ---- journal2: cells, mmap-able ---------------------------------------------------------------- */
 /*
  * UDP queries in flight, so that the other member, or the next life of the same one, can answer what a
  * dead or hung member had in hand. Each member has a region of TD_JOURNAL_REGION_CELLS cells:
  *
  *   1 cell     td_journal_header
- *   32 cells   a state word for each slot
+ *   22 cells   a state word for each slot
  *   8192 cells slots
- *   323 cells  scratch: memory of the owner's batches, of no meaning to others
+ *   241 cells  scratch: memory of the owner's batches, of no meaning to others
  *
  * A state word: bits 0..2 td_journal_state, 3..7 zero, 8..31 a generation that grows with each use. Every
  * change is a compare-and-swap of the whole word. Only the owner takes a slot out of FREE. Who takes a query
  * over copies it into a slot of its own, sees that the old word has not changed, says in the own slot that
  * it is in flight, and then swaps the old one to FREE.
+ *
+ * Another layout is another map: members map it by offsets, so one that knows the former layout must never
+ * find the new one under its name. `journal` held messages of 768 bytes in cells of 1024.
  */
-#define TD_JOURNAL_VERSION       1u
+#define TD_JOURNAL_VERSION       2u
 #define TD_JOURNAL_MEMBERS       2u    /* the agent and the proxy */
-#define TD_JOURNAL_CELL_BYTES    1024u
+#define TD_JOURNAL_CELL_BYTES    1536u /* whole cache lines */
 #define TD_JOURNAL_SLOTS         8192u
-#define TD_JOURNAL_STATE_CELLS   32u
-#define TD_JOURNAL_SCRATCH_CELLS 323u
-#define TD_JOURNAL_REGION_CELLS  8548u /* whole pages */
-#define TD_JOURNAL_MESSAGE_BYTES 768u
+#define TD_JOURNAL_STATE_CELLS   22u
+#define TD_JOURNAL_SCRATCH_CELLS 241u
+#define TD_JOURNAL_REGION_CELLS  8456u /* whole pages: 12.4 MiB */
+#define TD_JOURNAL_MESSAGE_BYTES 1232u /* UDP payload that passes everywhere (DNS flag day 2020) */
 
 enum td_journal_state {
 	TD_JOURNAL_FREE = 0,
@@ -281,7 +284,7 @@ enum td_journal_state {
 
 struct td_journal_header {
 	__u32 version; /* of this region: TD_JOURNAL_VERSION; others leave unknown ones alone */
-	__u32 reserved[255];
+	__u32 reserved[383];
 };
 
 struct td_journal_slot {
@@ -298,11 +301,12 @@ struct td_journal_slot {
 	__u8 name[32];     /* struct sockaddr_in or sockaddr_in6; family 0: nothing was received */
 	__u8 control[96];  /* struct cmsghdr ...; zero before it is received into */
 	__u8 message[TD_JOURNAL_MESSAGE_BYTES]; /* zero behind the end of a query that was just received */
+	__u8 reserved1[48];
 };
 
 union td_journal_cell {
 	struct td_journal_header header;
-	__u32 state[256];
+	__u32 state[384];
 	struct td_journal_slot slot;
 };
 

@@ -115,7 +115,7 @@ struct {
 	__type(value, union td_journal_cell);
 	__uint(max_entries, TD_JOURNAL_MEMBERS *TD_JOURNAL_REGION_CELLS);
 	__uint(map_flags, BPF_F_MMAPABLE);
-} journal SEC(".maps");
+} journal2 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);

@@ -73,8 +73,9 @@ enum constant {
 enum constant constant_;
 
 _Static_assert(sizeof(union td_journal_cell) == TD_JOURNAL_CELL_BYTES, "a cell is what its parts are");
-_Static_assert(TD_JOURNAL_STATE_CELLS * TD_JOURNAL_CELL_BYTES == TD_JOURNAL_SLOTS * 4,
-	       "one word for each slot");
+_Static_assert(TD_JOURNAL_STATE_CELLS * TD_JOURNAL_CELL_BYTES >= TD_JOURNAL_SLOTS * 4,
+	       "a word for each slot");
+_Static_assert(TD_JOURNAL_REGION_CELLS * TD_JOURNAL_CELL_BYTES % 4096 == 0, "a region is whole pages");
 _Static_assert(TD_JOURNAL_REGION_CELLS == 1 + TD_JOURNAL_STATE_CELLS + TD_JOURNAL_SLOTS +
 						  TD_JOURNAL_SCRATCH_CELLS,
 	       "a region is the sum of its parts");

@@ -31,21 +31,21 @@ export const TD_EVENTS_BYTES = 1048576;
 
 export const TD_EVENTS_PER_SECOND = 2000;
 
-export const TD_JOURNAL_VERSION = 1;
+export const TD_JOURNAL_VERSION = 2;
 
 export const TD_JOURNAL_MEMBERS = 2;
 
-export const TD_JOURNAL_CELL_BYTES = 1024;
+export const TD_JOURNAL_CELL_BYTES = 1536;
 
 export const TD_JOURNAL_SLOTS = 8192;
 
-export const TD_JOURNAL_STATE_CELLS = 32;
+export const TD_JOURNAL_STATE_CELLS = 22;
 
-export const TD_JOURNAL_SCRATCH_CELLS = 323;
+export const TD_JOURNAL_SCRATCH_CELLS = 241;
 
-export const TD_JOURNAL_REGION_CELLS = 8548;
+export const TD_JOURNAL_REGION_CELLS = 8456;
 
-export const TD_JOURNAL_MESSAGE_BYTES = 768;
+export const TD_JOURNAL_MESSAGE_BYTES = 1232;
 
 export const TD_PEER_ANY = 0;
 
@@ -233,14 +233,14 @@ export const tdGroup = {
 
 /** struct td_journal_header: its size and the offsets of its fields, bytes. */
 export const tdJournalHeader = {
-  size: 1024,
+  size: 1536,
   version: 0,
   reserved: 4,
 } as const;
 
 /** struct td_journal_slot: its size and the offsets of its fields, bytes. */
 export const tdJournalSlot = {
-  size: 1024,
+  size: 1536,
   client: 0,
   server: 16,
   client_port: 32,
@@ -252,6 +252,7 @@ export const tdJournalSlot = {
   name: 128,
   control: 160,
   message: 256,
+  reserved1: 1488,
 } as const;
 
 /** struct td_event: its size and the offsets of its fields, bytes. */

@@ -3,19 +3,23 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync, unlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { HeldRing } from '@tandem/bpf-loader-node/held-ring';
 import { BpfLink } from '@tandem/bpf-loader-node/link';
+import { BpfMap, mapFlag, mapType } from '@tandem/bpf-loader-node/map';
 import { ifindex } from '@tandem/bpf-loader-node/netns';
 import { insideNamespace } from '@tandem/testing/inside';
 import { ownPrefix } from '@tandem/testing/namespace';
+import { TD_JOURNAL_CELL_BYTES } from './abi.gen.ts';
 import { type DatapathConfig, markConfig } from './config.ts';
 import { Datapath, removePins } from './datapath.ts';
 import type { Entry } from './encode.ts';
 import { pinPaths } from './paths.ts';
 import { addEntries, pruneEntries } from './reconcile.ts';
+import { isLoaded } from './schema.ts';
 
 const pinRoot = `/sys/fs/bpf/${ownPrefix}0`;
 const bpf = fileURLToPath(new URL('../../../bpf', import.meta.url));
@@ -102,6 +106,35 @@ insideNamespace(import.meta, () => {
         linkIds,
         'no link was ever away',
       );
+    });
+
+    test('over the journal of before: a new one beside it, which goes with the start after', () => {
+      const paths = pinPaths(pinRoot);
+      const former = join(paths.shared, 'journal');
+      {
+        using present = load();
+        using old = BpfMap.create({
+          type: mapType.array,
+          name: 'journal',
+          keySize: 4,
+          valueSize: 1024,
+          maxEntries: 4,
+          flags: mapFlag.mmapable,
+        });
+        old.pin(former);
+        unlinkSync(paths.map('journal2'));
+        assert.equal(isLoaded(pinRoot), false, 'a member waits for the agent of this version');
+        assert.equal(present.map('group').id > 0, true);
+      }
+      {
+        using upgraded = load();
+        assert.equal(upgraded.map('journal2').valueSize, TD_JOURNAL_CELL_BYTES);
+        assert.ok(isLoaded(pinRoot));
+        assert.ok(existsSync(former), 'a member of before may start again');
+      }
+      using later = load();
+      assert.equal(existsSync(former), false);
+      assert.ok(later.isJudging());
     });
 
     test('a member writes the shared maps and only reads the others', () => {

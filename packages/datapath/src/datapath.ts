@@ -25,9 +25,9 @@ import {
   programNames,
   sharedMaps,
 } from './paths.ts';
-import { makeDirectories, removeOlder, replacePin, shareWithProxy } from './pins.ts';
+import { makeDirectories, removeOlder, removeRetired, replacePin, shareWithProxy } from './pins.ts';
 import { addEntries } from './reconcile.ts';
-import { memberAbi, planTakeover, type Takeover } from './schema.ts';
+import { hasSharedMaps, memberAbi, planTakeover, type Takeover } from './schema.ts';
 
 /** Where `judge` looks: after NAT and filtering, before masquerading. */
 const judgeHooks = [
@@ -94,6 +94,7 @@ export class Datapath implements Disposable {
       if (pin !== null) object.reusePin(name, pin);
     }
     object.load();
+    const isUpgraded = hasSharedMaps(options.pinRoot);
     makeDirectories(paths);
     if (takeover.migration !== null) fillMigrated(object, options.pinRoot, takeover);
     for (const name of allMaps) {
@@ -111,6 +112,8 @@ export class Datapath implements Disposable {
     datapath.#swapVeths();
     datapath.#announce();
     removeOlder(options.pinRoot, takeover.kept);
+    // Not at the start that brings the new ones: a member of the version before may start again.
+    if (isUpgraded) removeRetired(paths);
     return datapath;
   }
 

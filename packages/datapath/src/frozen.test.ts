@@ -100,10 +100,10 @@ test('fqdn, quotas, learn_requests', () => {
 test('journal and listeners', () => {
   assert.deepEqual(
     [TD_JOURNAL_CELL_BYTES, TD_JOURNAL_REGION_CELLS, TD_JOURNAL_SLOTS],
-    [1024, 8548, 8192],
+    [1536, 8456, 8192],
   );
   has(tdJournalSlot, {
-    size: 1024,
+    size: 1536,
     client: 0,
     server: 16,
     client_port: 32,

@@ -12,12 +12,14 @@ import { TD_ABI_VERSION } from './abi.gen.ts';
 
 export const sharedMaps = [
   'group',
-  'journal',
+  'journal2',
   'fqdn',
   'quotas',
   'listeners',
   'learn_requests',
 ] as const;
+/** Maps of former versions, whose layout could not be kept: a map of another name has their place. */
+export const retiredMaps = ['journal'] as const;
 export const agentMaps = [
   'endpoints',
   'classes',

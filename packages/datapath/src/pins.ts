@@ -12,10 +12,11 @@ import {
   rmSync,
   unlinkSync,
 } from 'node:fs';
+import { join } from 'node:path';
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import type { BpfProgram } from '@tandem/bpf-loader-node/program';
 import { TD_MEMBERS_MAX } from './abi.gen.ts';
-import { type PinPaths, pinPaths, sharedMaps } from './paths.ts';
+import { type PinPaths, pinPaths, retiredMaps, sharedMaps } from './paths.ts';
 import { pinnedVersions } from './schema.ts';
 
 export function makeDirectories(paths: PinPaths): void {
@@ -35,6 +36,11 @@ export function removeOlder(root: string, kept: number): void {
   for (const version of pinnedVersions(root)) {
     if (version < kept) rmSync(pinPaths(root, version).version, { recursive: true });
   }
+}
+
+/** Shared maps of former versions: members that map them live on without the pins. */
+export function removeRetired(paths: PinPaths): void {
+  for (const name of retiredMaps) rmSync(join(paths.shared, name), { force: true });
 }
 
 /** A pin can't be overwritten, but renamed over: nobody ever finds none. */

@@ -96,10 +96,15 @@ export function memberAbi(root: string): number {
   return agentAbi === 0 ? TD_ABI_VERSION : Math.min(agentAbi, TD_ABI_VERSION);
 }
 
+/** Whether all shared maps that this version knows are pinned: not by an agent of before one was replaced. */
+export function hasSharedMaps(root: string): boolean {
+  const paths = pinPaths(root);
+  return sharedMaps.every((name) => existsSync(paths.map(name)));
+}
+
 /** Whether all that a member needs is pinned, of the version that it would use. */
 export function isLoaded(root: string): boolean {
-  const paths = pinPaths(root);
-  if (!sharedMaps.every((name) => existsSync(paths.map(name)))) return false;
+  if (!hasSharedMaps(root)) return false;
   const abi = memberAbi(root);
   const programs = pinPaths(root, abi);
   return hasMaps(root, abi) && programNames.every((name) => existsSync(programs.program(name)));

@@ -14,7 +14,7 @@ export const inFlightMax = 8192;
  */
 export const inFlightPerEndpointMax: number = inFlightMax / 16;
 /** Longest UDP query that is taken; longer ones get FORMERR (`formatErrors`). */
-export const udpQueryBytesMax = 768;
+export const udpQueryBytesMax = 1232;
 /** A query that a dead or hung member had in hand for longer is not replayed: the pod has asked again. */
 export const journalAgeMsMax = 5000;
 /** Longest UDP reply that is passed on whole; longer ones are answered with TC=1. */

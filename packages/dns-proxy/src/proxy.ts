@@ -7,7 +7,7 @@
  */
 
 import { accessSync, constants } from 'node:fs';
-import { pinPaths } from '@tandem/datapath/paths';
+import { pinPaths, sharedMaps } from '@tandem/datapath/paths';
 import { memberAbi } from '@tandem/datapath/schema';
 import type { Component } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
@@ -64,15 +64,19 @@ export class DnsProxy implements Component {
     await this.#services?.stop();
   }
 
-  /** The agent must have run once since the node booted: it loads what we serve with. */
+  /**
+   * The agent must have run once since the node booted: it loads what we serve with. One of a version
+   * before a shared map was replaced must be upgraded first.
+   */
   async #waitForPins(signal: AbortSignal): Promise<void> {
     const root = this.#config.bpffsDir;
     let hasSaid = false;
     while (!signal.aborted) {
-      const group = pinPaths(root).map('group');
+      const paths = pinPaths(root);
+      const isShared = sharedMaps.every((name) => isAccessible(paths.map(name)));
       // The agent shares this pin last of all.
       const last = (): string => pinPaths(root, memberAbi(root)).program('select_member');
-      if (isAccessible(group) && isAccessible(last())) return;
+      if (isShared && isAccessible(last())) return;
       if (!hasSaid) this.#log.info('waiting for the agent to load the datapath', { pins: root });
       hasSaid = true;
       // oxlint-disable-next-line no-await-in-loop -- a poll: bpffs has no notifications

@@ -204,7 +204,7 @@ class DnsWorker {
   /** Of the whole map only what is in use: every page that is mapped counts as memory of the process. */
   #mapRegion(member: number): JournalRegion {
     const range = { offset: member * regionBytes, length: regionBytes };
-    return new JournalRegion(this.#datapath.map('journal').mmap(range), member);
+    return new JournalRegion(this.#datapath.map('journal2').mmap(range), member);
   }
 
   #createLink(): PeerLink {

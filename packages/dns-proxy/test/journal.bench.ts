@@ -7,7 +7,7 @@
  * `./run bench`.
  */
 
-import { tdJournalSlot } from '@tandem/datapath/abi.gen';
+import { TD_JOURNAL_CELL_BYTES, tdJournalSlot } from '@tandem/datapath/abi.gen';
 import { JournalRegion } from '../src/journal/region.ts';
 import { batchMax, inFlightMax, udpQueryBytesMax } from '../src/limits.ts';
 import { QuerySlots } from '../src/udp/slots.ts';
@@ -63,7 +63,7 @@ class PlainCells {
   }
 }
 
-const cellBytes = 1024;
+const cellBytes = TD_JOURNAL_CELL_BYTES;
 
 function plainRound(cells: PlainCells, inFlight: Int32Array[]): void {
   for (let life = 0, turn = 0; life < livesPerRound; life += batchMax, turn++) {

@@ -46,7 +46,7 @@ export function loadKernelMaps(quota: number = fqdnEntries): KernelMaps {
   object.load();
   return {
     fqdn: object.map('fqdn'),
-    journal: object.map('journal'),
+    journal: object.map('journal2'),
     map: (name) => object.map(name),
     program: (name) => object.program(name),
     writer: new KernelWriter(object.map('learn_requests'), object.program('learn'), TD_MEMBERS_MAX),

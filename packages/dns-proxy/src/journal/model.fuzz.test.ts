@@ -9,7 +9,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
+import { TD_JOURNAL_CELL_BYTES, tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
 import { QuerySlots, slotClientId } from '../udp/slots.ts';
 import { advanced, JournalRegion, regionBytes, stateOf } from './region.ts';
 
@@ -173,7 +173,7 @@ class Model {
     const words = this.#words;
     const word = region.word(slot);
     if (stateOf(word) === FREE) return;
-    const from = region.slotsByte / 4 + slot * 256;
+    const from = region.slotsByte / 4 + slot * (TD_JOURNAL_CELL_BYTES / 4);
     const isTorn = stateOf(word) === RECEIVING;
     yield;
     if (isTorn && words[from + tdJournalSlot.name / 4] === 0) {

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
+import { TD_JOURNAL_MESSAGE_BYTES, tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
 import { advanced, JournalRegion, regionBytes, stateOf } from '../journal/region.ts';
 import { inFlightMax } from '../limits.ts';
 import { QuerySlots, slotLength } from './slots.ts';
@@ -88,7 +88,7 @@ describe('slots', () => {
     bytes.fill(7, name, message + 45);
     slots.filled(slot, 45);
     assert.ok(slots.recycle(slot));
-    assert.ok(bytes.subarray(name, message + 768).every((byte) => byte === 0));
+    assert.ok(bytes.subarray(name, message + TD_JOURNAL_MESSAGE_BYTES).every((byte) => byte === 0));
   });
 
   test('scrap slots belong to nobody and have memory of their own', () => {
