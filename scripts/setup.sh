@@ -16,7 +16,8 @@ fail() {
 # Debian packages that each command needs: build tools and the programs that the tests drive.
 packages_build=(gcc make libc6-dev libbpf-dev libelf-dev zlib1g-dev libuv1-dev linux-libc-dev ca-certificates)
 packages_run=(iproute2 nftables iptables procps util-linux kmod)
-packages_test=(unbound knot)
+packages_demo=(unbound)
+packages_test=(unbound knot bind9-dnsutils bind9-host libc-ares-dev musl-tools python3-dnspython)
 packages_bench=(dnsmasq-base dnsdist unbound)
 
 require_platform() {
@@ -69,6 +70,12 @@ setup_clang() {
 		fi
 	done
 	fail "no clang 16 to 19 in the archive"
+}
+
+# Compilers that only the long tier needs: heavy, and any version will do.
+setup_compilers() {
+	command -v go >/dev/null || apt_install golang-go
+	command -v javac >/dev/null || apt_install default-jdk-headless
 }
 
 node_is_new_enough() {
@@ -147,9 +154,13 @@ setup() {
 	require_platform "$1"
 	apt_install "${packages_build[@]}" "${packages_run[@]}"
 	case "$1" in
-	demo | test | setup) apt_install "${packages_test[@]}" ;;
+	demo) apt_install "${packages_demo[@]}" ;;
+	test | setup) apt_install "${packages_test[@]}" ;;
 	bench) apt_install "${packages_bench[@]}" ;;
 	esac
+	if [[ $1 = test && " $* " = *" --full "* ]]; then
+		setup_compilers
+	fi
 	setup_clang
 	setup_node
 	setup_workspace
