@@ -148,6 +148,9 @@ NAPI_MODULE_INIT()
 		{"unixSend", ds_unix_send},
 		{"unixClose", ds_unix_close},
 		{"peerCredentials", ds_peer_credentials},
+		{"tcpListen", ds_tcp_listen},
+		{"tcpAddresses", ds_tcp_addresses},
+		{"tcpReset", ds_tcp_reset},
 		{"clockInto", ds_clock_into},
 	};
 	enum { COUNT = sizeof functions / sizeof *functions };

@@ -55,6 +55,9 @@ export interface NativeAddon {
   unixAdopt(fd: number, onEvent: UnixEvent): number;
   unixSend(socket: number, bytes: Uint8Array, fds: readonly number[]): boolean;
   unixClose(socket: number): void;
+  tcpListen(fd: number, onEvent: UnixEvent): number;
+  tcpAddresses(fd: number, bytes: Uint8Array): number;
+  tcpReset(fd: number): void;
   peerCredentials(fd: number): [pid: number, uid: number, gid: number];
   clockInto(out: Float64Array | BigInt64Array | BigUint64Array): void;
 }

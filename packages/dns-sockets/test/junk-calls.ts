@@ -10,6 +10,8 @@
  *   node junk-calls.ts SEED CALLS
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { native } from '../src/native.ts';
 
 const [seed, calls] = process.argv.slice(2).map(Number) as [number, number];
@@ -105,6 +107,13 @@ const handles: number[] = [];
 const noop = (): void => {};
 const path = (): string => pick(['a', 'b', 'c']);
 
+/** A TCP connection of Node's own, and its listener. */
+const tcpServer = createServer().listen(0, '127.0.0.1');
+await once(tcpServer, 'listening');
+const tcpClient = connect((tcpServer.address() as AddressInfo).port, '127.0.0.1');
+await once(tcpClient, 'connect');
+const fdOf = (socket: unknown): number => (socket as { _handle: { fd: number } })._handle.fd;
+
 /** Right arguments of every function; each is then spoilt by chance. */
 const templates: Readonly<Record<string, () => unknown[]>> = {
   createListener: () => [pick([0, 1]), pick([0, 1]), 0, 0, 0, 0, null, 65_536, 8],
@@ -129,6 +138,9 @@ const templates: Readonly<Record<string, () => unknown[]>> = {
   unixAdopt: () => [pick(fds), noop],
   unixSend: () => [pick(sockets), new Uint8Array(9), random() < 0.5 ? [] : [pick(fds)]],
   unixClose: () => [pick(sockets)],
+  tcpListen: () => [pick([fdOf(tcpServer), pick(fds)]), pick([noop, throwing])],
+  tcpAddresses: () => [pick([fdOf(tcpClient), pick(fds)]), new Uint8Array(32)],
+  tcpReset: () => [pick(fds)],
   peerCredentials: () => [pick(fds)],
   clockInto: () => [new Float64Array(2)],
 };
@@ -139,6 +151,7 @@ const results: Readonly<Record<string, number[]>> = {
   loopCreate: loops,
   loopAdd: handles,
   unixListen: sockets,
+  tcpListen: sockets,
   unixConnect: sockets,
   unixAdopt: sockets,
 };
