@@ -25,11 +25,13 @@ import {
 } from '@tandem/dns-proxy/limits';
 import { MemberLife } from '@tandem/dns-proxy/member-life';
 import { Takeover } from '@tandem/dns-proxy/peer/takeover';
-import { EndpointLimits } from '@tandem/dns-proxy/policy/endpoint-limits';
 import { FlowTable } from '@tandem/dns-proxy/policy/flow-table';
+import { QueryLimits } from '@tandem/dns-proxy/policy/query-limits';
 import { PolicyTables } from '@tandem/dns-proxy/policy/tables';
+import { Answers } from '@tandem/dns-proxy/query/answers';
 import { Denial } from '@tandem/dns-proxy/query/denial';
 import { PolicyLookup } from '@tandem/dns-proxy/query/policy-lookup';
+import { QueryReport } from '@tandem/dns-proxy/query/report';
 import { UpstreamIds } from '@tandem/dns-proxy/udp/ids';
 import { UdpServer } from '@tandem/dns-proxy/udp/server';
 import { QuerySlots, slotClientPort, slotPolicy } from '@tandem/dns-proxy/udp/slots';
@@ -133,12 +135,19 @@ export class SimWorker {
     );
     this.lookup = new PolicyLookup({
       flows: new FlowTable(1, 64),
-      limits: new EndpointLimits(1000, 8),
+      limits: new QueryLimits(1000, 8),
       endpoints: world.endpoints,
       group: this.#group,
-      pool,
       counters: this.counters,
     });
+    const report = new QueryReport({
+      events: new DnsEventWriter(new SharedRingWriter(life.ring), this.counters, index),
+      lookup: this.lookup,
+      counters: this.counters,
+      graceSeconds,
+      ttlSecondsMin: 1,
+    });
+    const learner = this.#createLearner();
     this.#udp = new UdpServer({
       memory: this.#memory,
       slots: this.slots,
@@ -147,8 +156,8 @@ export class SimWorker {
       lookup: this.lookup,
       pool,
       ids: new UpstreamIds(world.random, inFlight),
-      learner: this.#createLearner(),
-      events: new DnsEventWriter(new SharedRingWriter(life.ring), this.counters, index),
+      answers: new Answers({ lookup: this.lookup, learner, report, counters: this.counters }),
+      report,
       counters: this.counters,
       query,
       reply,
@@ -158,7 +167,7 @@ export class SimWorker {
     const formerBeatNs = this.#group.beatNsOf(index);
     const replay = this.#createReplay();
     this.#takeover = this.#createTakeover(replay);
-    const tcp = { drain: () => this.#drainTcp(), connections: 0 };
+    const tcp = { drain: () => this.#drainTcp(), sweep: () => undefined, connections: 0 };
     this.member = new MemberLife({
       role: index,
       group: this.#group,
@@ -235,9 +244,9 @@ export class SimWorker {
       slots: this.slots,
       region: (member) => new SimRegion(this, world.journals[member] as ArrayBuffer, member),
       counters: this.counters,
-      begin: (monotonicNs) => {
+      begin: () => {
         this.judgedNs = world.nowNs;
-        this.#udp.beginReplay(monotonicNs);
+        this.#udp.beginReplay(this.#clock);
       },
       replay: (slot) => this.#udp.replay(slot),
       end: () => this.#udp.endReplay(),

@@ -161,8 +161,7 @@ export class World {
   datapath(thread: Thread): AppliedMaps {
     this.#writer = thread;
     return {
-      map: (name: string) =>
-        name === 'group' ? { mmap: () => this.group } : this.#maps.get(name as MapName),
+      map: (name: string) => (name === 'group' ? { mmap: () => this.group } : null),
       table: (name: string) =>
         new AgentTable(this.#maps.get(name as MapName) as unknown as BpfMap, null),
     } as unknown as AppliedMaps;

@@ -15,7 +15,7 @@ import {
   stringOption,
 } from '@tandem/runtime/config-option';
 import { type LogFormat, type LogLevel, logLevels } from '@tandem/runtime/log';
-import { searchSuffixesMax } from './limits.ts';
+import { searchSuffixesMax, tcpConnectionsPerPodDefault } from './limits.ts';
 import { parseMetricsAddress } from './metrics/address.ts';
 import { type DenialMode, denialModes } from './query/denial.ts';
 
@@ -34,6 +34,7 @@ export interface MemberConfig {
   readonly ttlSecondsMin: number;
   readonly fqdnIdleSeconds: number;
   readonly queriesPerSecond: number;
+  readonly tcpConnectionsPerPod: number;
   readonly drainTimeout: number;
   readonly metricsAddress: string;
   readonly logLevel: LogLevel;
@@ -126,6 +127,14 @@ export const memberOptions: OptionTable<MemberConfig> = {
     default: 5000,
     min: 1,
     max: 10_000_000,
+  }),
+  tcpConnectionsPerPod: intOption({
+    group: 'DNS',
+    description:
+      'TCP connections of one pod that each process serves at one time. Further ones wait until one of them is idle.',
+    default: tcpConnectionsPerPodDefault,
+    min: 1,
+    max: 1024,
   }),
   fqdnIdleSeconds: intOption({
     group: 'Datapath',

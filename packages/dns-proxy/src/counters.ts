@@ -21,11 +21,17 @@ const help = {
   refusedEndpointRate: 'queries over the rate of their endpoint, answered with SERVFAIL',
   refusedEndpointInFlight:
     'queries over the limit in flight of their endpoint, answered with SERVFAIL',
+  refusedPolicyInFlight: 'queries over the limit in flight of their policy, answered with SERVFAIL',
+  refusedOwners:
+    'queries of an endpoint that found no place in the limiter, answered with SERVFAIL',
+  refusedUpstreamServers:
+    'queries over the limit of servers of their endpoint or policy, answered with SERVFAIL',
   refusedUpstreamSockets:
     'queries for which no upstream socket could be opened, answered with SERVFAIL',
   upstreamTimeouts: 'queries whose server did not answer in time',
-  upstreamErrors: 'errors reported by upstream sockets',
-  upstreamSendErrors: 'queries that could not be sent to their server',
+  upstreamErrors: 'queries whose server could not be reached, answered with SERVFAIL',
+  upstreamSocketErrors: 'errors reported by upstream sockets, such as ICMP port unreachable',
+  queriesAskedAgain: 'queries sent again on another upstream socket or connection',
   replySendErrors: 'replies that could not be sent to the pod',
   repliesUnsolicited: 'replies that match no query in flight (late, or forged)',
   repliesMismatched: 'replies whose question is not the one asked',
@@ -54,9 +60,11 @@ const help = {
   eventsLost: 'events that found the ring to the main thread full',
   flowTableFlushes: 'times the flow table was emptied (policy change or full)',
   tcpConnections: 'TCP connections accepted',
-  tcpRefused: 'TCP connections over a limit',
+  tcpRefused: 'TCP connections reset: over a limit, or no policy for the server',
+  tcpWaited: 'TCP connections over the limit of their pod that had to wait to be read',
   tcpTimeouts: 'TCP connections closed for being idle or slow',
-  tcpUpstreamErrors: 'TCP connections to a server that failed',
+  tcpUpstreamsFailed: 'TCP connections to a server that ended with queries unanswered',
+  tcpUpstreamsJunk: 'TCP connections to a server closed for a reply that no query waits for',
 } as const;
 
 export type CounterName = keyof typeof help;
@@ -73,7 +81,7 @@ export const counter: Readonly<Record<CounterName, number>> = Object.fromEntries
 /** Upper bounds in microseconds of the latency histogram's buckets; the last is open. */
 export const latencyBucketsUs: readonly number[] = [
   50, 100, 200, 300, 500, 750, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 500_000,
-  1_000_000, 5_000_000,
+  1_000_000, 5_000_000, 10_000_000,
 ];
 
 /** Layout: counters, histogram buckets (bounds + open), sum of latencies in microseconds. */

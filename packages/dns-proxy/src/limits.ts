@@ -9,35 +9,61 @@
 /** Queries in flight of one member: the slots of its journal; beyond it SERVFAIL (`refusedSlots`). */
 export const inFlightMax = 8192;
 /**
- * Of one endpoint: one pod cannot fill the table (`refusedEndpointInFlight`). Holds what comes at once
- * after a stall of 250 ms at 2,000 queries a second.
+ * Of these places an eighth is kept for endpoints that have at most this many queries in flight: 256 pods have
+ * that many, whatever the others hold.
  */
-export const inFlightPerEndpointMax: number = inFlightMax / 16;
+export const inFlightReserveShare = 8;
+export const inFlightGuaranteed = 4;
+/**
+ * An endpoint's queries in flight, times this, stay below the other free places: one pod alone has a fifth of
+ * them (`refusedEndpointInFlight`).
+ */
+export const endpointFreeShare = 4;
+/** The same for all endpoints of one policy (`refusedPolicyInFlight`). */
+export const policyFreeShare = 2;
 /** Longest UDP query that is taken; longer ones get FORMERR (`formatErrors`). */
 export const udpQueryBytesMax = 1232;
-/** A query that a dead or hung member had in hand for longer is not replayed: the pod has asked again. */
-export const journalAgeMsMax = 5000;
+/** A query that a dead or hung member had in hand for longer is not replayed: nobody waits for it any more. */
+export const journalAgeMsMax = 10_000;
 /** Longest UDP reply that is passed on whole; longer ones are answered with TC=1. */
 export const udpReplyBytesMax = 4096;
 /** Datagrams of one system call. */
 export const batchMax = 64;
 
-/** Endpoints with limiter state; idle ones are dropped to make room. */
-export const endpointSlotsMax = 8192;
+/** Endpoints, and policies, with limiter state; idle ones are dropped to make room. */
+export const ownerSlotsMax = 8192;
 
 /** Client × server × protocol tuples whose policy lookup is remembered. A power of two. */
 export const flowTableEntries = 16_384;
 
-/** An upstream that has not answered by then never will: the query is forgotten (`upstreamTimeouts`). */
-export const upstreamTimeoutMs = 5000;
+/**
+ * A server that has not answered by then never will (`upstreamTimeouts`): the pod gets no reply over UDP, as
+ * without a proxy, and SERVFAIL over TCP. As long as Cilium waits.
+ */
+export const upstreamTimeoutMs = 10_000;
+/**
+ * A socket on which nothing was answered for so long after a query was sent is suspect: the connection that
+ * conntrack has for it may lead to a backend that is gone. It is retired, and with it those of its server on
+ * which nothing was answered meanwhile; queries on such that had answers before are asked again.
+ */
+export const upstreamSilenceMs = 1000;
 /** UDP sockets, each with a random port, to one server. A power of two. */
 export const upstreamSocketsPerServerMax = 64;
-export const upstreamServersMax = 256;
+/** Servers that are no resolvers of the cluster: of one endpoint, of one policy, of the node (`refusedUpstreamServers`). */
+export const upstreamServersPerEndpointMax = 32;
+export const upstreamServersPerPolicyMax = 128;
+export const upstreamServersMax = 512;
+/** The cluster's resolvers, which have places of their own: nothing that pods ask evicts them. */
+export const upstreamResolversMax = 64;
+/** Open sockets to servers that are no resolvers of the cluster: of one endpoint, of the node (`refusedUpstreamSockets`). */
+export const upstreamSocketsPerEndpointMax = 64;
 export const upstreamSocketsMax = 1024;
+/** Open sockets to the cluster's resolvers. */
+export const upstreamResolverSocketsMax = 1024;
 /** A socket is replaced after this long, so that its port is a moving target. */
 export const upstreamSocketLifetimeMs = 60_000;
-/** Queries without answer in a row after which a socket is replaced: its conntrack entry may be stale. */
-export const upstreamSocketTimeoutsMax = 3;
+/** A server without sockets that was asked last so long ago is forgotten. */
+export const upstreamServerIdleMs = 60_000;
 
 /**
  * Places for (address, selector) pairs whose expiry is remembered to spare kernel writes; three quarters
@@ -71,16 +97,42 @@ export const learnedScansPerSecondMax = 10;
 /** Seconds; RFC 8767 suggests a week as the cap of any TTL. */
 export const ttlSecondsMax = 604_800;
 
-/** TCP, per endpoint, per connection, in time (threat T13). */
-export const tcpConnectionsPerEndpointMax = 20;
-export const tcpConnectionsMax = 1024;
+/**
+ * TCP (threat T13). Connections that are read: of one pod at one member by default (option
+ * `tcpConnectionsPerPod`), of all pods. Beyond that they wait unread (`tcpWaited`).
+ */
+export const tcpConnectionsPerPodDefault = 256;
+export const tcpConnectionsMax = 2048;
+/** Connections that wait, each a file descriptor; more are reset (`tcpRefused`). */
+export const tcpWaitingPerEndpointMax = 1024;
+export const tcpWaitingMax = 4096;
+/** A connection that has asked nothing yet makes way for one that waits after so long. */
+export const tcpIdleEvictMs = 1000;
+/** Queries in flight of one connection; those beyond wait in the kernel. */
 export const tcpInFlightPerConnectionMax = 100;
 export const tcpIdleTimeoutMs = 10_000;
+/** A query that has begun is whole by then, or its connection is closed (`tcpTimeouts`). */
 export const tcpMessageTimeoutMs = 2000;
 export const tcpMessageBytesMax = 65_535;
+/** Longest query over TCP; longer ones get FORMERR (`formatErrors`). */
+export const tcpQueryBytesMax = 4096;
 export const tcpConnectTimeoutMs = 3000;
-/** Bytes that may wait for a slow client before its connection is closed. */
-export const tcpBacklogBytesMax = 262_144;
+/** Octets read from a connection at one time. */
+export const tcpReadBytes = 8192;
+/** While so many octets wait for a slow client, no more replies are made for it. */
+export const tcpUnsentBytesMax = 16_384;
+/**
+ * Octets of queries and replies that TCP holds: of one pod, of all; and what every pod may hold whatever the
+ * others do, one message of the largest size. Beyond that connections are not read.
+ */
+export const tcpOctetsPerEndpointMax: number = 256 << 10;
+export const tcpOctetsMax: number = 8 << 20;
+export const tcpOctetsGuaranteed = 65_537;
+/** Messages, queries and replies, that are handled in one turn of the event loop, and of one connection in a row. */
+export const tcpMessagesPerTurn = 64;
+export const tcpMessagesPerStep = 8;
+/** How soon a connection that waits for rate or room tries again. */
+export const tcpRetryMs = 5;
 
 /** Bytes of the ring that carries events and mappings from the DNS worker to the main thread. */
 export const eventRingBytes: number = 1 << 20;

@@ -27,8 +27,8 @@ export interface MemberLifeOptions {
   readonly lookup: PolicyLookup;
   readonly slots: QuerySlots;
   readonly udp: Pick<UdpServer, 'sweep'>;
-  readonly tcp: Pick<TcpServer, 'drain' | 'connections'>;
-  readonly pool: Pick<UdpPool, 'sweep'>;
+  readonly tcp: Pick<TcpServer, 'drain' | 'connections' | 'sweep'>;
+  readonly pool: Pick<UdpPool, 'sweep' | 'backendsChanged'>;
   readonly replay: JournalReplay;
   readonly takeover: Takeover;
   /** The last sign of this member's former life, CLOCK_MONOTONIC ns. */
@@ -66,7 +66,12 @@ export class MemberLife {
 
   /** These tables decide from now on; the first ones make it a member that serves. */
   install(tables: PolicyTables): void {
-    this.#o.lookup.install(tables);
+    const { lookup, pool } = this.#o;
+    const former = lookup.tables;
+    lookup.install(tables);
+    if (former !== null) {
+      for (const server of tables.serversChangedSince(former)) pool.backendsChanged(server);
+    }
     if (this.#hasJoined) {
       this.#o.onInstalled(tables.revision);
       return;
@@ -128,7 +133,8 @@ export class MemberLife {
   sweep(): void {
     const { udp, slots, replay, pool, tcp, onDrained } = this.#o;
     const now = this.now();
-    udp.sweep(now);
+    udp.sweep(this.#o.clock);
+    tcp.sweep();
     if (this.#hasJoined && slots.hasLeftovers) replay.resume(this.#o.formerBeatNs, now);
     pool.sweep(now / 1e6);
     if (this.#draining === 'yes' && slots.inFlight === 0 && tcp.connections === 0) onDrained();

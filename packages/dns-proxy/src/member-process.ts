@@ -76,6 +76,7 @@ export function memberOptions(
     graceSeconds: config.fqdnGraceSeconds,
     ttlSecondsMin: config.ttlSecondsMin,
     queriesPerSecond: config.queriesPerSecond,
+    tcpConnectionsPerPod: config.tcpConnectionsPerPod,
     drainTimeoutMs: config.drainTimeout,
     onPeer: (event, index) => logPeer(log, event, index),
     onListeners: (problem) => logListeners(log, config.port, problem),

@@ -24,6 +24,8 @@ export interface WorkerOptions {
   readonly ttlSecondsMin: number;
   /** Of one endpoint. */
   readonly queriesPerSecond: number;
+  /** TCP connections of one endpoint that are read at one time. */
+  readonly tcpConnectionsPerPod: number;
   readonly counters: Float64Array;
   readonly ring: SharedArrayBuffer;
 }

@@ -42,14 +42,17 @@ import { MemberLife } from './member-life.ts';
 import { noListener } from './peer/hello.ts';
 import { PeerLink } from './peer/link.ts';
 import { Takeover } from './peer/takeover.ts';
-import { EndpointLimits } from './policy/endpoint-limits.ts';
 import { FlowTable } from './policy/flow-table.ts';
+import { QueryLimits } from './policy/query-limits.ts';
 import { PolicyTables } from './policy/tables.ts';
+import { Answers } from './query/answers.ts';
 import { Denial } from './query/denial.ts';
 import { PolicyLookup } from './query/policy-lookup.ts';
 import { RandomPool } from './query/random.ts';
+import { QueryReport } from './query/report.ts';
 import { collectStartGarbage } from './start-garbage.ts';
 import { TcpServer } from './tcp/server.ts';
+import { nodeTcpSystem } from './tcp/stream-node.ts';
 import { UpstreamIds } from './udp/ids.ts';
 import { UdpServer } from './udp/server.ts';
 import { QuerySlots } from './udp/slots.ts';
@@ -105,18 +108,18 @@ class DnsWorker {
       slots: batchMax,
       slotBytes: udpReplyBytesMax,
       onBatch: (handle, count) => this.#udp.onReplies(handle, count),
-      onSocketError: () => {
-        counters[counter.upstreamErrors] = (counters[counter.upstreamErrors] as number) + 1;
+      onSocketError: (handle, errno) => {
+        clockInto(this.#clock);
+        this.#udp.onUpstreamError(handle, errno, this.#clock);
       },
     });
     const random = new RandomPool();
     this.#pool = new UdpPool(this.#upstreamLoop, random);
     this.#lookup = new PolicyLookup({
       flows: new FlowTable(randomSeed()),
-      limits: new EndpointLimits(options.queriesPerSecond),
+      limits: new QueryLimits(options.queriesPerSecond),
       endpoints: this.#datapath.endpoints(),
       group: this.#group,
-      pool: this.#pool,
       counters,
     });
     this.#writer = new KernelWriter(
@@ -134,39 +137,40 @@ class DnsWorker {
       group: this.#group,
     });
     const events = new DnsEventWriter(new SharedRingWriter(options.ring), counters, options.member);
-    const denial = new Denial(options.denial);
-    const query = new QueryView(key);
-    const reply = new ReplyView(key);
+    const report = new QueryReport({
+      events,
+      lookup: this.#lookup,
+      counters,
+      graceSeconds: options.graceSeconds,
+      ttlSecondsMin: options.ttlSecondsMin,
+    });
+    const shared = {
+      lookup: this.#lookup,
+      answers: new Answers({ lookup: this.#lookup, learner, report, counters }),
+      report,
+      counters,
+      query: new QueryView(key),
+      reply: new ReplyView(key),
+      denial: new Denial(options.denial),
+    };
     this.#udp = new UdpServer({
+      ...shared,
       memory,
       slots: this.#slots,
       listeners: this.#listenerLoop,
       upstreams: this.#upstreamLoop,
-      lookup: this.#lookup,
       pool: this.#pool,
       ids: new UpstreamIds(random),
-      learner,
-      events,
-      counters,
-      query,
-      reply,
-      denial,
       beat: (monotonicNs) => this.#life.beat(monotonicNs),
     });
     this.#tcp = new TcpServer({
-      lookup: this.#lookup,
-      learner,
-      events,
-      counters,
-      query,
-      reply,
-      replyWords: new Uint32Array(reply.addresses.buffer),
+      ...shared,
       random,
-      denial,
-      monotonicNs: () => this.#life.now(),
-      boottimeNs: () => this.#clock[1] as number,
-      count: (index) => {
-        counters[index] = (counters[index] as number) + 1;
+      system: nodeTcpSystem,
+      connectionsPerPod: options.tcpConnectionsPerPod,
+      moment: () => {
+        clockInto(this.#clock);
+        return { monotonicNs: this.#clock[0] as number, boottimeNs: this.#clock[1] as number };
       },
     });
     const formerBeatNs = this.#group.beatNsOf(options.member);
@@ -175,7 +179,7 @@ class DnsWorker {
       region: (member) => this.#mapRegion(member),
       release: ({ memory: mapped }) => unmap(mapped as ArrayBuffer),
       counters,
-      begin: (monotonicNs) => this.#udp.beginReplay(monotonicNs),
+      begin: () => this.#udp.beginReplay(this.#clock),
       replay: (slot) => this.#udp.replay(slot),
       end: () => this.#udp.endReplay(),
     });

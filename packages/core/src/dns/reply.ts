@@ -74,6 +74,8 @@ export class ReplyView {
   addressCount = 0;
   /** 16 octets each, IPv4 as ::ffff:a.b.c.d. */
   readonly addresses: Uint8Array = new Uint8Array(replyAddressesMax * 16);
+  /** The same, 4 words each, in memory order. */
+  readonly addressWords: Uint32Array = new Uint32Array(this.addresses.buffer);
   /** Seconds: the least of the record's TTL and those of the aliases. Over 2^31 - 1 is 0. */
   readonly ttls: Uint32Array = new Uint32Array(replyAddressesMax);
   /** `typeA` or `typeAaaa` of each address. */

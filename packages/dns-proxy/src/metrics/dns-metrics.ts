@@ -26,6 +26,9 @@ const verdicts: Partial<Record<CounterName, string>> = {
   refusedSlots: 'over-in-flight',
   refusedEndpointRate: 'over-endpoint-rate',
   refusedEndpointInFlight: 'over-endpoint-in-flight',
+  refusedPolicyInFlight: 'over-policy-in-flight',
+  refusedOwners: 'over-owners',
+  refusedUpstreamServers: 'over-upstream-servers',
   refusedUpstreamSockets: 'over-upstream-sockets',
 };
 const protocols: Partial<Record<CounterName, string>> = { queriesUdp: 'udp', queriesTcp: 'tcp' };

@@ -24,6 +24,9 @@ export class FlowTable {
   /** Values by index; written by the caller after `insert`. */
   readonly endpointSlot: Int32Array;
   readonly ruleSet: Int32Array;
+  /** Of its policy, in the limits. */
+  readonly policySlot: Int32Array;
+  /** Handle of its server in the UDP transport; 0 until a query was forwarded. */
   readonly server: Int32Array;
   readonly policyId: Uint32Array;
   readonly namespaceId: Uint32Array;
@@ -38,6 +41,7 @@ export class FlowTable {
     this.#used = new Uint8Array(entries);
     this.endpointSlot = new Int32Array(entries);
     this.ruleSet = new Int32Array(entries);
+    this.policySlot = new Int32Array(entries);
     this.server = new Int32Array(entries);
     this.policyId = new Uint32Array(entries);
     this.namespaceId = new Uint32Array(entries);

@@ -1,368 +1,360 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** One pod's TCP connection: its messages are judged one by one, answered in whatever order. */
+/**
+ * One pod's TCP connection: its queries are decided on one by one and answered in whatever order. A query that
+ * has no token of the pod's rate, or no room in flight, waits, and so do those behind it: the connection is not
+ * read meanwhile (RFC 7766 section 6.2.1.1 and 10).
+ */
 
-import type { Socket } from 'node:net';
+import { setId, setKeepalive, writeReply, writtenReplyBytesMax } from '@tandem/core/dns/edit';
+import { parseQuery, queryFormErr, queryOk } from '@tandem/core/dns/query';
+import { counter } from '../counters.ts';
 import {
-  edeNetworkError,
-  edeNone,
-  edeNotReady,
-  edeOther,
-  edeProhibited,
-  rcodeFormErr,
-  rcodeNotImp,
-  rcodeServFail,
-} from '@tandem/core/dns/constants';
-import { setId, writeReply, writtenReplyBytesMax } from '@tandem/core/dns/edit';
-import {
-  parseQuery,
-  type QueryView,
-  queryDrop,
-  queryNotImp,
-  queryOk,
-} from '@tandem/core/dns/query';
-import {
-  parseReply,
-  type ReplyStatus,
-  type ReplyView,
-  replyNegative,
-  replyOk,
-  replyTruncated,
-} from '@tandem/core/dns/reply';
-import { matchExact, matchReply } from '@tandem/core/dns/reply-match';
-import type { Learner } from '../answer/learner.ts';
-import { counter, observeLatency } from '../counters.ts';
-import {
-  DnsEventFields,
-  type DnsEventWriter,
-  dnsVerdict,
-  flagLearned,
-  flagTrusted,
-  flagUnselected,
-} from '../dns-event.ts';
-import {
-  tcpBacklogBytesMax,
+  tcpIdleEvictMs,
   tcpIdleTimeoutMs,
   tcpInFlightPerConnectionMax,
   tcpMessageTimeoutMs,
+  tcpQueryBytesMax,
+  tcpUnsentBytesMax,
 } from '../limits.ts';
-import type { Denial } from '../query/denial.ts';
-import type { PolicyLookup } from '../query/policy-lookup.ts';
-import type { RandomPool } from '../query/random.ts';
-import { frame, MessageReader } from './framing.ts';
-import { type PendingQuery, TcpUpstream } from './upstream.ts';
+import { decide } from '../query/decide.ts';
+import { protocolTcp, QueryFacts } from '../query/facts.ts';
+import { countOutcome, type Outcome, outcome, outcomeEde, outcomeRcode } from '../query/outcome.ts';
+import type { TcpContext } from './context.ts';
+import { frame, framedMessage, MessageReader } from './framing.ts';
+import { TcpQuery } from './query.ts';
+import type { AcceptedConnection, TcpStream } from './stream.ts';
+import type { TurnTaker } from './turns.ts';
+import { TcpUpstream } from './upstream.ts';
 
-/** What all connections of a member share. */
-export interface TcpContext {
-  readonly lookup: PolicyLookup;
-  readonly learner: Learner;
-  readonly events: DnsEventWriter;
-  readonly counters: Float64Array;
-  readonly query: QueryView;
-  readonly reply: ReplyView;
-  readonly replyWords: Uint32Array;
-  readonly random: RandomPool;
-  readonly denial: Denial;
-  readonly monotonicNs: () => number;
-  readonly boottimeNs: () => number;
-  readonly count: (index: number) => void;
+/** Outcomes after which the query waits and is decided on again. */
+const waits: ReadonlySet<Outcome> = new Set([
+  outcome.overRate,
+  outcome.overEndpoint,
+  outcome.overPolicy,
+  outcome.overNode,
+]);
+/** In units of 100 ms (RFC 7828 section 3.1). */
+const keepalive = tcpIdleTimeoutMs / 100;
+const scratch = new Uint8Array(writtenReplyBytesMax);
+
+export interface TcpConnectionEvents {
+  readonly onClosed: () => void;
+  /** Nothing is in flight, and nothing is held. */
+  readonly onIdle: () => void;
 }
 
-const tcp = 6;
-
-export class TcpConnection {
-  readonly #socket: Socket;
-  readonly #addresses: Uint32Array;
-  readonly #endpointSlot: number;
+export class TcpConnection implements TurnTaker {
+  readonly endpointSlot: number;
+  isQueued = false;
   readonly #c: TcpContext;
-  readonly #onClosed: () => void;
-  readonly #reader = new MessageReader();
-  readonly #fields = new DnsEventFields();
+  readonly #events: TcpConnectionEvents;
+  readonly #stream: TcpStream;
+  readonly #server: Uint8Array;
+  readonly #reader = new MessageReader(tcpQueryBytesMax);
+  readonly #facts = new QueryFacts(protocolTcp);
   #upstream: TcpUpstream | null = null;
-  #messageTimer: NodeJS.Timeout | null = null;
+  /** Replies that leave after the turn, when what they teach is in the datapath. */
+  readonly #replies: Uint8Array[] = [];
+  /** Octets of replies that the client has not taken, of which room was taken for so many. */
+  #unsent = 0;
+  #reserved = 0;
+  /** The query that waits has taken its token. */
+  #hasPaid = false;
+  #isWaiting = false;
+  #hasEnded = false;
+  #isDraining = false;
+  #isEnding = false;
   #isClosed = false;
-  #closesWhenIdle = false;
+  /** Queries that were taken from the stream. */
+  #served = 0;
+  /** When the last octets came, and when the query that is coming began; 0 when none is. */
+  #activeNs: number;
+  #begunNs = 0;
 
-  /** `addresses`: client and server, 4 words each. */
   constructor(
-    socket: Socket,
-    addresses: Uint32Array,
+    accepted: AcceptedConnection,
     endpointSlot: number,
     context: TcpContext,
-    onClosed: () => void,
+    events: TcpConnectionEvents,
   ) {
-    this.#socket = socket;
-    this.#addresses = addresses;
-    this.#endpointSlot = endpointSlot;
     this.#c = context;
-    this.#onClosed = onClosed;
-    socket.setTimeout(tcpIdleTimeoutMs, () => this.#timeout());
-    socket.on('data', (chunk) => this.#onData(chunk));
-    socket.on('end', () => this.closeWhenIdle());
-    socket.on('error', () => this.close());
-    socket.on('close', () => this.close());
+    this.endpointSlot = endpointSlot;
+    this.#events = events;
+    this.#activeNs = context.moment.monotonicNs;
+    const { addresses, clientPort } = accepted;
+    this.#facts.words = addresses;
+    this.#facts.clientPort = clientPort;
+    this.#server = new Uint8Array(addresses.buffer, addresses.byteOffset + 16, 16);
+    this.#stream = accepted.open({
+      onData: (bytes) => this.#onData(bytes),
+      onTaken: (octets) => this.#onTaken(octets),
+      onEnd: () => this.closeWhenIdle(),
+      onClose: () => this.close(),
+    });
+  }
+
+  /** Nothing is in flight and nothing is held; with a query answered, or for a while. */
+  isIdle(nowNs: number, idleMs: number): boolean {
+    const isQuiet = this.#inFlight === 0 && !this.#reader.hasBegun && this.#unsent === 0;
+    return isQuiet && (this.#served > 0 || nowNs - this.#activeNs >= idleMs * 1e6);
+  }
+
+  get activeNs(): number {
+    return this.#activeNs;
   }
 
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    if (this.#messageTimer !== null) clearTimeout(this.#messageTimer);
-    this.#releaseInFlight(this.#upstream?.inFlight ?? 0);
-    this.#upstream?.close();
-    this.#socket.destroy();
-    this.#onClosed();
+    if (this.#upstream !== null) {
+      for (const query of this.#upstream.unanswered()) this.#release(query);
+      this.#upstream.close();
+    }
+    this.#c.octets.giveBack(this.endpointSlot, this.#reserved);
+    this.#stream.destroy();
+    this.#events.onClosed();
   }
 
-  /** No more queries will come: close as soon as those in flight are answered. */
+  /** No more queries will come: closes as soon as those that came are answered. */
   closeWhenIdle(): void {
-    this.#closesWhenIdle = true;
-    this.#closeIfIdle();
+    this.#hasEnded = true;
+    this.#onQuiet();
   }
 
-  #closeIfIdle(): void {
-    if (!this.#closesWhenIdle || this.#isClosed || (this.#upstream?.inFlight ?? 0) > 0) return;
-    this.#socket.end(() => this.close());
+  /** This member leaves: closes the connection between two queries. One that has asked nothing yet may ask. */
+  drain(): void {
+    this.#isDraining = true;
+    this.#onQuiet();
   }
 
-  #timeout(): void {
-    this.#c.count(counter.tcpTimeouts);
+  sweep(nowNs: number): void {
+    this.#upstream?.sweep(nowNs);
+    if (this.#isDraining && this.isIdle(nowNs, tcpIdleEvictMs)) this.closeWhenIdle();
+    if (this.#isClosed) return;
+    const isSlow = this.#begunNs !== 0 && nowNs - this.#begunNs >= tcpMessageTimeoutMs * 1e6;
+    // A client that does not take its replies is as idle as one that asks nothing.
+    const isIdle =
+      this.#inFlight === 0 && !this.#isWaiting && nowNs - this.#activeNs >= tcpIdleTimeoutMs * 1e6;
+    const isStuck = this.#unsent > 0 && nowNs - this.#activeNs >= tcpIdleTimeoutMs * 1e6;
+    if (!isSlow && !isIdle && !isStuck) return;
+    this.#c.counters[counter.tcpTimeouts]!++;
     this.close();
   }
 
-  #onData(chunk: Uint8Array): void {
-    this.#reader.push(chunk);
-    for (let message = this.#reader.next(); message !== null; message = this.#reader.next()) {
-      if (this.#isClosed) return;
-      this.#onMessage(message);
-    }
-    this.#watchMessage();
+  get hasMore(): boolean {
+    return !this.#isClosed && !this.#isWaiting && this.#mayReply() && this.#reader.peek();
   }
 
-  /** A message that has begun must be whole within its time. */
-  #watchMessage(): void {
-    if (!this.#reader.isPartial) {
-      if (this.#messageTimer !== null) clearTimeout(this.#messageTimer);
-      this.#messageTimer = null;
-    } else if (this.#messageTimer === null) {
-      this.#messageTimer = setTimeout(() => this.#timeout(), tcpMessageTimeoutMs);
+  step(messages: number): number {
+    this.#isWaiting = false;
+    let done = 0;
+    while (done < messages && !this.#isClosed && this.#mayReply() && this.#reader.peek()) {
+      if (!this.#onMessage()) break;
+      done += 1;
     }
+    if (this.#isClosed) return done;
+    if (!this.#isWaiting && this.#mayReply() && !this.#reader.peek()) {
+      this.#begunNs = this.#reader.hasBegun ? this.#begunNs || this.#c.moment.monotonicNs : 0;
+      this.#stream.resume();
+      this.#onQuiet();
+    }
+    return done;
   }
 
-  #onMessage(message: Uint8Array): void {
-    const c = this.#c;
-    c.count(counter.queriesTcp);
-    const status = parseQuery(c.query, message, 0, message.length);
-    if (status === queryDrop) {
-      c.count(counter.droppedMalformed);
+  /** Sends what the turn made. */
+  flush(): void {
+    if (this.#isClosed) return;
+    for (const reply of this.#replies) this.#stream.write(reply);
+    this.#replies.length = 0;
+    this.#onQuiet();
+  }
+
+  get #inFlight(): number {
+    return this.#upstream?.inFlight ?? 0;
+  }
+
+  /** While a client does not take its replies no more are made. */
+  #mayReply(): boolean {
+    return this.#unsent < tcpUnsentBytesMax;
+  }
+
+  #onData(bytes: Uint8Array): void {
+    if (this.#isClosed) return;
+    this.#activeNs = this.#c.moment.monotonicNs;
+    if (this.#begunNs === 0) this.#begunNs = this.#activeNs;
+    this.#reader.push(bytes);
+    this.#stream.pause();
+    this.#c.turns.add(this);
+  }
+
+  #onTaken(octets: number): void {
+    if (this.#isClosed) return;
+    this.#activeNs = this.#c.moment.monotonicNs;
+    this.#unsent -= octets;
+    const back = Math.min(octets, this.#reserved);
+    this.#reserved -= back;
+    this.#c.octets.giveBack(this.endpointSlot, back);
+    if (this.#reader.hasBegun) this.#c.turns.add(this);
+    this.#upstream?.wake();
+    this.#onQuiet();
+  }
+
+  #onQuiet(): void {
+    if (this.#isClosed || this.#isEnding || this.#inFlight > 0 || this.#isWaiting) return;
+    if (this.#reader.peek() || this.#unsent > 0) return;
+    this.#isEnding = this.#hasEnded || (this.#isDraining && this.#served > 0);
+    if (this.#isEnding) this.#stream.end();
+    else if (!this.#reader.hasBegun) this.#events.onIdle();
+  }
+
+  /** The message that the reader has found; false if it waits. */
+  #onMessage(): boolean {
+    const { query, lookup, octets, moment, counters } = this.#c;
+    const { bytes, messageStart: start, messageEnd: end, isCut } = this.#reader;
+    const nowMs = moment.monotonicNs / 1e6;
+    if (this.#inFlight >= tcpInFlightPerConnectionMax) {
+      // Its replies, or their deadlines, make it go on.
+      this.#isWaiting = true;
+      return false;
+    }
+    if (!this.#hasPaid && !lookup.limits.hasToken(this.endpointSlot, nowMs)) {
+      return this.#wait();
+    }
+    const parsed = parseQuery(query, bytes, start, end);
+    const status = isCut && parsed === queryOk ? queryFormErr : parsed;
+    const facts = this.#facts;
+    facts.flow = -1;
+    const result = decide(lookup, query, status, facts, nowMs, this.#hasPaid);
+    this.#hasPaid = result !== outcome.overRate;
+    if (waits.has(result)) return this.#wait();
+    if (facts.flow >= 0 && facts.endpointSlot !== this.endpointSlot) {
+      // The address belongs to another pod by now.
       this.close();
-      return;
+      return false;
     }
-    c.lookup.begin();
-    const nowMs = c.monotonicNs() / 1e6;
-    const flow = c.lookup.flowOf(this.#addresses, 0, 4, tcp, nowMs);
-    if (flow < 0) {
-      this.#answer(message, rcodeServFail, edeNotReady);
-    } else if (!c.lookup.limits.takeToken(this.#endpointSlot, nowMs)) {
-      this.#refuse(message, counter.refusedEndpointRate);
-    } else if (status !== queryOk) {
-      c.count(counter.formatErrors);
-      this.#answer(message, status === queryNotImp ? rcodeNotImp : rcodeFormErr, edeNone);
-    } else if (c.lookup.isAllowed(flow, c.query)) {
-      this.#forward(message, flow);
+    if (result === outcome.forward) {
+      if (!octets.take(this.endpointSlot, query.messageEnd)) return this.#wait();
+      this.#forward(new TcpQuery(bytes, start, query, facts, moment.monotonicNs));
     } else {
-      c.count(counter.denied);
-      const rcode = c.denial.rcodeFor(c.query);
-      this.#answer(message, rcode, edeProhibited);
-      this.#emit(dnsVerdict.denied, 0, flow, 0, rcode, null);
+      this.#refuse(result, bytes, start);
     }
-  }
-
-  #forward(message: Uint8Array, flow: number): void {
-    const c = this.#c;
-    const { limits, flows } = c.lookup;
-    if (!limits.hasRoom(this.#endpointSlot)) {
-      this.#refuse(message, counter.refusedEndpointInFlight);
-      return;
-    }
-    if (this.#upstream === null || !this.#upstream.isOpen) this.#upstream = this.#connect();
-    const upstream = this.#upstream;
-    if (upstream.inFlight >= tcpInFlightPerConnectionMax) {
-      this.#refuse(message, counter.refusedEndpointInFlight);
-      return;
-    }
-    let id = c.random.u16();
-    while (upstream.has(id)) id = c.random.u16();
-    const sent = message.subarray(0, c.query.messageEnd);
-    setId(sent, 0, id);
-    limits.inFlight[this.#endpointSlot] = (limits.inFlight[this.#endpointSlot] as number) + 1;
-    c.count(counter.allowed);
-    upstream.send(id, {
-      message: sent,
-      clientId: c.query.id,
-      questionEnd: c.query.questionEnd,
-      flow: {
-        policyId: flows.policyId[flow] as number,
-        namespaceId: flows.namespaceId[flow] as number,
-        trusted: flows.trusted[flow] === 1,
-      },
-      startedNs: c.monotonicNs(),
-    });
-  }
-
-  #connect(): TcpUpstream {
-    const server = new Uint8Array(this.#addresses.buffer, 16, 16);
-    return new TcpUpstream(server, {
-      onReply: (pending, reply) => this.#onReply(pending, reply),
-      onFailed: (pending) => this.#onUpstreamFailed(pending),
-    });
-  }
-
-  #onReply(pending: PendingQuery, reply: Uint8Array): boolean {
-    const c = this.#c;
-    if (((reply[2] as number) & 0x80) === 0) {
-      // A query is no answer, whatever its id and question.
-      c.count(counter.repliesUnsolicited);
-      return false;
-    }
-    const sent = pending.message;
-    if (matchReply(reply, 0, reply.length, sent, 0, pending.questionEnd) !== matchExact) {
-      c.count(counter.repliesMismatched);
-      return false;
-    }
-    this.#releaseInFlight(1);
-    parseQuery(c.query, pending.message, 0, pending.message.length);
-    const status = parseReply(c.reply, reply, 0, reply.length, c.query);
-    const changed = status === replyOk ? this.#learn(pending) : 0;
-    this.#countReply(status);
-    setId(reply, 0, pending.clientId);
-    this.#write(reply);
-    c.count(counter.replies);
-    const latencyUs = (c.monotonicNs() - pending.startedNs) / 1000;
-    observeLatency(c.counters, latencyUs);
-    this.#emitReply(pending, latencyUs, changed);
-    queueMicrotask(() => this.#closeIfIdle());
+    counters[counter.queriesTcp]!++;
+    countOutcome(counters, result);
+    this.#hasPaid = false;
+    this.#served += 1;
+    if (!this.#isClosed) this.#reader.take();
     return true;
   }
 
-  /** What of a reply was not taken. */
-  #countReply(status: ReplyStatus): void {
-    const { counters, reply } = this.#c;
-    const add = (index: number, count: number): void => {
-      counters[index] = (counters[index] as number) + count;
-    };
-    if (status !== replyOk && status !== replyNegative && status !== replyTruncated) {
-      add(counter.repliesMalformed, 1);
-    }
-    add(counter.addressesSkipped, reply.skipped);
-    if (reply.aliasesSkipped > 0) add(counter.aliasesOverLimit, 1);
-    add(counter.learnRefusedAddress, reply.mapped);
+  #wait(): boolean {
+    this.#isWaiting = true;
+    this.#c.turns.retry(this);
+    return false;
   }
 
-  /** Learn before reply, over TCP as over UDP. */
-  #learn(pending: PendingQuery): number {
-    const c = this.#c;
-    const { tables } = c.lookup;
-    if (tables === null || c.reply.addressCount === 0) return 0;
-    const acceptSet = tables.matcher.match(c.query);
-    c.learner.begin();
-    const { trusted, policyId, namespaceId } = pending.flow;
-    const nowSeconds = Math.floor(c.boottimeNs() / 1e9);
-    const changed = c.learner.collect(
-      c.query.hash,
-      c.reply,
-      c.replyWords,
-      tables,
-      acceptSet,
-      trusted,
-      policyId,
-      namespaceId,
-      nowSeconds,
-    );
-    c.learner.flush();
-    return changed;
+  #forward(query: TcpQuery): void {
+    this.#c.lookup.limits.begin(query.facts.endpointSlot, query.facts.policySlot);
+    this.#openUpstream().send(query);
   }
 
-  #onUpstreamFailed(pending: readonly PendingQuery[]): void {
-    const c = this.#c;
-    c.count(counter.tcpUpstreamErrors);
-    this.#releaseInFlight(pending.length);
+  #openUpstream(): TcpUpstream {
+    if (this.#upstream?.isOpen === true) return this.#upstream;
+    this.#upstream = new TcpUpstream(this.#c, this.#server, this.endpointSlot, {
+      onReply: (query, bytes, start, end, mayLearn) =>
+        this.#onReply(query, bytes, start, end, mayLearn),
+      onTimeout: (query) => this.#onUnanswered(query, outcome.timedOut),
+      onClosed: (unanswered, wasConnected, isUseful) =>
+        this.#onUpstreamClosed(unanswered, wasConnected, isUseful),
+      mayReply: () => this.#mayReply(),
+    });
+    return this.#upstream;
+  }
+
+  #onReply(
+    pending: TcpQuery,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    mayLearn: boolean,
+  ): void {
+    const { query, reply, answers, moment, octets } = this.#c;
+    this.#release(pending);
     if (this.#isClosed) return;
-    for (const query of pending) {
-      parseQuery(c.query, query.message, 0, query.message.length);
-      setId(query.message, 0, query.clientId);
-      c.query.id = query.clientId;
-      this.#answer(query.message, rcodeServFail, edeNetworkError);
+    parseQuery(query, pending.framed, framedMessage, pending.framed.length);
+    answers.accept(bytes, start, end - start, mayLearn, pending.facts, query, reply, moment);
+    setId(bytes, start, pending.clientId);
+    setKeepalive(bytes, start, reply, keepalive);
+    const framed = frame(bytes, start, end);
+    // The room that the reply had while it came in is its own until the client has taken it.
+    if (octets.take(this.endpointSlot, framed.length)) this.#reserved += framed.length;
+    this.#append(framed);
+    if (this.#reader.hasBegun) this.#c.turns.add(this);
+  }
+
+  /** The server closed: what is unanswered is asked again once, or as long as connections answer something. */
+  #onUpstreamClosed(
+    unanswered: readonly TcpQuery[],
+    wasConnected: boolean,
+    isUseful: boolean,
+  ): void {
+    if (unanswered.length > 0) this.#c.counters[counter.tcpUpstreamsFailed]!++;
+    for (const query of unanswered) {
+      if (!this.#isClosed && wasConnected && (isUseful || !query.isRetried)) {
+        query.isRetried = true;
+        this.#c.counters[counter.queriesAskedAgain]!++;
+        this.#openUpstream().send(query);
+      } else {
+        this.#onUnanswered(query, outcome.unreachable);
+      }
     }
-    this.#closeIfIdle();
   }
 
-  #releaseInFlight(count: number): void {
-    const { inFlight } = this.#c.lookup.limits;
-    inFlight[this.#endpointSlot] = (inFlight[this.#endpointSlot] as number) - count;
-  }
-
-  #refuse(message: Uint8Array, reason: number): void {
-    this.#c.count(reason);
-    this.#answer(message, rcodeServFail, edeOther);
-  }
-
-  /** Our own reply to the query that the shared view holds. */
-  #answer(message: Uint8Array, rcode: number, ede: number): void {
-    const out = new Uint8Array(writtenReplyBytesMax);
-    const length = writeReply(out, 0, out.length, message, 0, this.#c.query, rcode, ede);
-    if (length > 0) this.#write(out.subarray(0, length));
-  }
-
-  #write(message: Uint8Array): void {
+  #onUnanswered(pending: TcpQuery, which: Outcome): void {
+    const { query, report, moment, counters } = this.#c;
+    this.#release(pending);
     if (this.#isClosed) return;
-    if (this.#socket.writableLength > tcpBacklogBytesMax) {
-      // The client does not read what it asked for.
-      this.#timeout();
+    countOutcome(counters, which);
+    parseQuery(query, pending.framed, framedMessage, pending.framed.length);
+    query.id = pending.clientId;
+    if (which === outcome.timedOut) report.timedOut(pending.facts, query, moment);
+    else report.failed(pending.facts, query, moment);
+    this.#answer(pending.framed, framedMessage, outcomeRcode[which] as number, which);
+    if (this.#reader.hasBegun) this.#c.turns.add(this);
+  }
+
+  /** Our own reply to the query that the shared view holds; or none, and the connection ends. */
+  #refuse(which: Outcome, bytes: Uint8Array, start: number): void {
+    const { query, denial, report, moment } = this.#c;
+    let rcode = outcomeRcode[which] as number;
+    if (rcode < 0) {
+      this.close();
       return;
     }
-    this.#socket.write(frame(message));
-  }
-
-  #emitReply(pending: PendingQuery, latencyUs: number, changed: number): void {
-    const learned = changed > 0 ? flagLearned : changed < 0 ? flagUnselected : 0;
-    const flags = (pending.flow.trusted ? flagTrusted : 0) | learned;
-    const fields = this.#fields;
-    fields.policyId = pending.flow.policyId;
-    fields.namespaceId = pending.flow.namespaceId;
-    this.#emit(dnsVerdict.allowed, flags, -1, latencyUs, this.#c.reply.rcode, this.#c.reply);
-  }
-
-  /** `flow` -1: policy and namespace are in the fields already. */
-  #emit(
-    verdict: number,
-    flags: number,
-    flow: number,
-    latencyUs: number,
-    rcode: number,
-    reply: ReplyView | null,
-  ): void {
-    const c = this.#c;
-    const fields = this.#fields;
-    const { flows, limits } = c.lookup;
-    const boottimeNs = c.boottimeNs();
-    if (flow >= 0) {
-      fields.policyId = flows.policyId[flow] as number;
-      fields.namespaceId = flows.namespaceId[flow] as number;
+    if (which === outcome.denied) {
+      rcode = denial.rcodeFor(query);
+      report.denied(this.#facts, query, rcode, moment);
     }
-    fields.verdict = verdict;
-    fields.protocol = tcp;
-    fields.flags = flags;
-    fields.timeUs = boottimeNs / 1000;
-    fields.endpointId = limits.endpointId[this.#endpointSlot] as number;
-    fields.latencyUs = Math.max(0, latencyUs);
-    fields.clientPort = this.#socket.remotePort ?? 0;
-    fields.rcode = rcode;
-    fields.words = this.#addresses;
-    fields.client = 0;
-    fields.server = 4;
-    fields.expiresBase = Math.floor(boottimeNs / 1e9) + c.learner.graceSeconds;
-    fields.ttlSecondsMin = c.learner.ttlSecondsMin;
-    c.events.write(fields, c.query, reply);
+    this.#answer(bytes, start, rcode, which);
+  }
+
+  #answer(bytes: Uint8Array, start: number, rcode: number, which: Outcome): void {
+    const { query } = this.#c;
+    const ede = outcomeEde[which] as number;
+    const length = writeReply(scratch, 0, scratch.length, bytes, start, query, rcode, ede);
+    if (length > 0) this.#append(frame(scratch, 0, length));
+  }
+
+  #append(framed: Uint8Array): void {
+    this.#unsent += framed.length;
+    this.#replies.push(framed);
+    this.#c.turns.flushAfter(this);
+  }
+
+  /** The query is not in flight any more. */
+  #release({ facts, framed }: TcpQuery): void {
+    this.#c.lookup.limits.end(facts.endpointSlot, facts.policySlot);
+    this.#c.octets.giveBack(this.endpointSlot, framed.length - framedMessage);
   }
 }

@@ -7,60 +7,111 @@ import * as fc from 'fast-check';
 import { frame, MessageReader } from './framing.ts';
 
 const seed = 20251121;
+const longestMessage = 65_535;
 
 function readAll(reader: MessageReader): Uint8Array[] {
   const messages: Uint8Array[] = [];
-  for (let next = reader.next(); next !== null; next = reader.next()) messages.push(next);
+  while (reader.peek()) {
+    messages.push(reader.bytes.slice(reader.messageStart, reader.messageEnd));
+    reader.take();
+  }
   return messages;
 }
 
-test('messages come out as they went in, however the stream is cut', () => {
-  const message = fc.oneof(
-    fc.uint8Array({ maxLength: 40 }),
-    fc.integer({ min: 500, max: 3000 }).map((length) => new Uint8Array(length).fill(length)),
-  );
-  fc.assert(
-    fc.property(
-      fc.array(message, { maxLength: 12 }),
-      fc.array(fc.integer({ min: 1, max: 700 }), { minLength: 1, maxLength: 20 }),
-      (messages, cuts) => {
-        const stream = Buffer.concat(messages.map(frame));
-        const reader = new MessageReader();
-        const read: Uint8Array[] = [];
-        for (let at = 0, i = 0; at < stream.length; i++) {
-          const length = cuts[i % cuts.length] as number;
-          reader.push(stream.subarray(at, at + length));
-          at += length;
-          read.push(...readAll(reader));
-        }
-        assert.deepEqual(read, messages);
-        assert.ok(!reader.isPartial);
-      },
+const framed = (message: Uint8Array): Uint8Array => frame(message, 0, message.length);
+
+/** Messages in a stream, and where the stream is cut. */
+const streams = fc.tuple(
+  fc.array(
+    fc.oneof(
+      fc.uint8Array({ maxLength: 40 }),
+      fc.integer({ min: 500, max: 3000 }).map((length) => new Uint8Array(length).fill(length)),
     ),
+    { maxLength: 12 },
+  ),
+  fc.array(fc.integer({ min: 1, max: 700 }), { minLength: 1, maxLength: 20 }),
+);
+
+function* cutUp(messages: readonly Uint8Array[], cuts: readonly number[]): Generator<Uint8Array> {
+  const stream = Buffer.concat(messages.map(framed));
+  for (let at = 0, i = 0; at < stream.length; i++) {
+    const length = cuts[i % cuts.length] as number;
+    yield stream.subarray(at, at + length);
+    at += length;
+  }
+}
+
+test('messages come out as they went in, however the stream is cut', () => {
+  fc.assert(
+    fc.property(streams, ([messages, cuts]) => {
+      const reader = new MessageReader(longestMessage);
+      const read: Uint8Array[] = [];
+      for (const chunk of cutUp(messages, cuts)) {
+        reader.push(chunk);
+        read.push(...readAll(reader));
+      }
+      assert.deepEqual(read, messages);
+      assert.ok(!reader.hasBegun);
+      assert.equal(reader.held, 0);
+    }),
     { seed, numRuns: 100 },
   );
 });
 
-test('the longest message, the empty one, and what is only begun', () => {
-  const reader = new MessageReader();
-  const longest = new Uint8Array(65_535).fill(7);
-  reader.push(frame(longest));
-  reader.push(frame(new Uint8Array()));
-  reader.push(Uint8Array.of(0));
-  assert.deepEqual(readAll(reader), [longest, new Uint8Array()]);
-  assert.ok(reader.isPartial);
-  reader.push(Uint8Array.of(2, 9));
-  assert.deepEqual(readAll(reader), []);
-  reader.push(Uint8Array.of(8));
-  assert.deepEqual(readAll(reader), [Uint8Array.of(9, 8)]);
-  assert.ok(!reader.isPartial);
+test('messages over the limit come out cut, those behind them whole', () => {
+  const limit = 600;
+  fc.assert(
+    fc.property(streams, fc.boolean(), ([messages, cuts], readsLate) => {
+      const reader = new MessageReader(limit);
+      const read: [Uint8Array, boolean][] = [];
+      const take = (): void => {
+        while (reader.peek()) {
+          read.push([reader.bytes.slice(reader.messageStart, reader.messageEnd), reader.isCut]);
+          reader.take();
+        }
+      };
+      for (const chunk of cutUp(messages, cuts)) {
+        reader.push(chunk);
+        if (!readsLate) take();
+      }
+      take();
+      const wanted = messages.map((message) => [message.slice(0, limit), message.length > limit]);
+      assert.deepEqual(read, wanted);
+      assert.ok(!reader.hasBegun);
+    }),
+    { seed, numRuns: 100 },
+  );
 });
 
-test('a message is a copy: what comes later does not change it', () => {
-  const reader = new MessageReader();
-  reader.push(frame(Uint8Array.of(1, 2, 3)));
-  const first = reader.next();
-  reader.push(frame(Uint8Array.of(4, 5, 6)));
-  reader.next();
-  assert.deepEqual(first, Uint8Array.of(1, 2, 3));
+test('what is held of a long message is bounded by the limit', () => {
+  const reader = new MessageReader(512);
+  let most = 0;
+  for (const chunk of cutUp([new Uint8Array(60_000)], [300])) {
+    reader.push(chunk);
+    most = Math.max(most, reader.held);
+    readAll(reader);
+  }
+  assert.ok(most <= 512 + 2 + 300, `${most}`);
+});
+
+test('length and id are known as soon as they have come', () => {
+  const reader = new MessageReader(longestMessage);
+  assert.deepEqual([reader.nextLength, reader.nextId], [-1, -1]);
+  reader.push(Uint8Array.of(0));
+  assert.ok(reader.hasBegun);
+  reader.push(Uint8Array.of(3, 0x12));
+  assert.deepEqual([reader.nextLength, reader.nextId], [3, -1]);
+  reader.push(Uint8Array.of(0x34));
+  assert.deepEqual([reader.nextLength, reader.nextId], [3, 0x1234]);
+  assert.ok(!reader.peek());
+  reader.push(Uint8Array.of(9));
+  assert.deepEqual(readAll(reader), [Uint8Array.of(0x12, 0x34, 9)]);
+});
+
+test('the longest message and the empty one', () => {
+  const reader = new MessageReader(longestMessage);
+  const longest = new Uint8Array(longestMessage).fill(7);
+  reader.push(framed(longest));
+  reader.push(framed(new Uint8Array()));
+  assert.deepEqual(readAll(reader), [longest, new Uint8Array()]);
 });

@@ -3,54 +3,118 @@
 
 /** DNS messages on a TCP stream: two octets of length, then the message (RFC 1035 section 4.2.2). */
 
-import { tcpMessageBytesMax } from '../limits.ts';
+const lengthBytes = 2;
+const noBytes = new Uint8Array();
 
-/** Collects a stream's octets and gives out whole messages. Holds at most one message that is not whole. */
+/**
+ * Collects a stream's octets and gives out whole messages, in place. Of a message that is longer than
+ * `messageBytesMax` the first octets are given out, and the rest is passed over as it comes.
+ */
 export class MessageReader {
-  #buffer = new Uint8Array(1024);
+  readonly #messageBytesMax: number;
+  #buffer: Uint8Array = noBytes;
   #start = 0;
   #end = 0;
+  /** Octets of a message that was cut, still to come. */
+  #toSkip = 0;
+  /** The message that `peek` found is [messageStart, messageEnd) of `bytes`, until the next `push`. */
+  messageStart = 0;
+  messageEnd = 0;
+  /** The message was longer than `messageBytesMax`. */
+  isCut = false;
 
-  /** Whether a message has begun that is not whole. */
-  get isPartial(): boolean {
-    return this.#end > this.#start;
+  constructor(messageBytesMax: number) {
+    this.#messageBytesMax = messageBytesMax;
+  }
+
+  get bytes(): Uint8Array {
+    return this.#buffer;
+  }
+
+  /** Octets held. */
+  get held(): number {
+    return this.#end - this.#start;
+  }
+
+  /** Whether a message has begun that is not given out yet. */
+  get hasBegun(): boolean {
+    return this.#end > this.#start || this.#toSkip > 0;
+  }
+
+  /** Length of the message that has begun; -1 while its length is not known. */
+  get nextLength(): number {
+    if (this.held < lengthBytes) return -1;
+    return ((this.#buffer[this.#start] as number) << 8) | (this.#buffer[this.#start + 1] as number);
+  }
+
+  /** Id of the message that has begun; -1 while it is not known, or the message has none. */
+  get nextId(): number {
+    if (this.held < lengthBytes + 2 || this.nextLength < 2) return -1;
+    const at = this.#start + lengthBytes;
+    return ((this.#buffer[at] as number) << 8) | (this.#buffer[at + 1] as number);
   }
 
   push(chunk: Uint8Array): void {
-    const need = this.#end - this.#start + chunk.length;
-    if (this.#end + chunk.length > this.#buffer.length) {
-      const next = need > this.#buffer.length ? new Uint8Array(need * 2) : this.#buffer;
+    const skipped = Math.min(this.#toSkip, chunk.length);
+    this.#toSkip -= skipped;
+    const length = chunk.length - skipped;
+    if (length === 0) return;
+    this.#makeRoom(length);
+    this.#buffer.set(skipped === 0 ? chunk : chunk.subarray(skipped), this.#end);
+    this.#end += length;
+  }
+
+  /** Finds the next message; false if none is whole yet. The same one until `take`. */
+  peek(): boolean {
+    const length = this.nextLength;
+    if (length === -1) return false;
+    const given = Math.min(length, this.#messageBytesMax);
+    if (this.held < lengthBytes + given) return false;
+    this.messageStart = this.#start + lengthBytes;
+    this.messageEnd = this.messageStart + given;
+    this.isCut = given < length;
+    return true;
+  }
+
+  /** The message that `peek` found is done with. */
+  take(): void {
+    const length = this.nextLength;
+    const here = Math.min(length, this.held - lengthBytes);
+    this.#start += lengthBytes + here;
+    this.#toSkip = length - here;
+    if (this.#start < this.#end) return;
+    this.#start = 0;
+    this.#end = 0;
+    this.#buffer = noBytes;
+  }
+
+  #makeRoom(length: number): void {
+    if (this.#end + length <= this.#buffer.length) return;
+    const { held } = this;
+    const need = held + length;
+    if (need <= this.#buffer.length) {
+      this.#buffer.copyWithin(0, this.#start, this.#end);
+    } else {
+      // A message whose length is known gets its room at once: it is not copied again while it comes.
+      const message = Math.min(this.nextLength, this.#messageBytesMax) + lengthBytes;
+      const next = new Uint8Array(Math.max(need, message));
       next.set(this.#buffer.subarray(this.#start, this.#end));
       this.#buffer = next;
-      this.#end -= this.#start;
-      this.#start = 0;
     }
-    this.#buffer.set(chunk, this.#end);
-    this.#end += chunk.length;
-  }
-
-  /** The next whole message, a copy; null when there is none yet. */
-  next(): Uint8Array | null {
-    if (this.#end - this.#start < 2) return null;
-    const length =
-      ((this.#buffer[this.#start] as number) << 8) | (this.#buffer[this.#start + 1] as number);
-    if (this.#end - this.#start < 2 + length) return null;
-    const message = this.#buffer.slice(this.#start + 2, this.#start + 2 + length);
-    this.#start += 2 + length;
-    if (this.#start === this.#end) {
-      this.#start = 0;
-      this.#end = 0;
-      if (this.#buffer.length > tcpMessageBytesMax) this.#buffer = new Uint8Array(1024);
-    }
-    return message;
+    this.#start = 0;
+    this.#end = held;
   }
 }
 
-/** The message with its length before it. */
-export function frame(message: Uint8Array): Uint8Array {
-  const framed = new Uint8Array(message.length + 2);
-  framed[0] = message.length >> 8;
-  framed[1] = message.length & 0xff;
-  framed.set(message, 2);
+/** The message in [start, end) of `bytes` with its length before it; room for it to be sent as it is. */
+export function frame(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  const length = end - start;
+  const framed = new Uint8Array(length + lengthBytes);
+  framed[0] = length >> 8;
+  framed[1] = length & 0xff;
+  framed.set(bytes.subarray(start, end), lengthBytes);
   return framed;
 }
+
+/** Where the message begins in what `frame` returns. */
+export const framedMessage: number = lengthBytes;

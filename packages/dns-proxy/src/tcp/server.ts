@@ -3,101 +3,148 @@
 
 /**
  * DNS over TCP on the shared listeners (threat T13): the connection's local address is the server that
- * the pod asked. Connections, messages in flight, idle time and the time of one message are bounded.
+ * the pod asked. Connections (admission.ts), time (turns.ts), octets (octets.ts) and queries in flight are
+ * bounded per pod first.
  */
 
-import { createServer, type Server, type Socket } from 'node:net';
-import { parseAddress } from '@tandem/core/net/ip';
-import { duplicateFd, releaseFd } from '@tandem/dns-sockets/fd';
+import type { QueryView } from '@tandem/core/dns/query';
+import type { ReplyView } from '@tandem/core/dns/reply';
 import { counter } from '../counters.ts';
-import { tcpConnectionsMax, tcpConnectionsPerEndpointMax } from '../limits.ts';
-import { unknownSource } from '../query/policy-lookup.ts';
-import { TcpConnection, type TcpContext } from './connection.ts';
+import type { Answers } from '../query/answers.ts';
+import type { Denial } from '../query/denial.ts';
+import { protocolTcp } from '../query/facts.ts';
+import type { Moment } from '../query/moment.ts';
+import { type PolicyLookup, unknownSource } from '../query/policy-lookup.ts';
+import type { RandomSource } from '../query/random.ts';
+import type { QueryReport } from '../query/report.ts';
+import { TcpAdmission } from './admission.ts';
+import { TcpConnection } from './connection.ts';
+import type { TcpContext } from './context.ts';
+import { TcpOctets } from './octets.ts';
+import type { AcceptedConnection, TcpSystem } from './stream.ts';
+import { TcpTurns } from './turns.ts';
 
-const tcp = 6;
+export interface TcpServerOptions {
+  readonly lookup: PolicyLookup;
+  readonly answers: Answers;
+  readonly report: QueryReport;
+  readonly counters: Float64Array;
+  readonly query: QueryView;
+  readonly reply: ReplyView;
+  readonly denial: Denial;
+  readonly random: RandomSource;
+  readonly system: TcpSystem;
+  /** Connections of one pod that are read at one time. */
+  readonly connectionsPerPod: number;
+  /** Reads the clocks. */
+  readonly moment: () => Moment;
+}
 
 export class TcpServer {
+  readonly #o: TcpServerOptions;
+  readonly #admission: TcpAdmission;
   readonly #context: TcpContext;
-  readonly #servers = new Set<Server>();
-  readonly #connections = new Set<TcpConnection>();
+  /** Of each listener that is read: stops it. */
+  readonly #stops = new Set<() => void>();
+  readonly #moment = { monotonicNs: 0, boottimeNs: 0 };
   #isDraining = false;
 
-  constructor(context: TcpContext) {
-    this.#context = context;
+  constructor(options: TcpServerOptions) {
+    this.#o = options;
+    const { lookup, answers, counters, system } = options;
+    const turns = new TcpTurns(
+      system,
+      () => {
+        this.#readClock();
+        lookup.begin();
+        answers.begin();
+      },
+      () => answers.flush(),
+    );
+    this.#context = { ...options, turns, octets: new TcpOctets(), moment: this.#moment };
+    const { endpoints } = lookup.limits;
+    this.#admission = new TcpAdmission({
+      perPod: options.connectionsPerPod,
+      counters,
+      nowNs: () => this.#moment.monotonicNs,
+      open: (accepted, slot) => this.#open(accepted, slot),
+      hold: (slot, isHeld) => (isHeld ? endpoints.hold(slot) : endpoints.unhold(slot)),
+    });
+    this.#readClock();
   }
 
   /**
-   * Accepts on a listening socket, by a duplicate of its descriptor, until the function returned is called
-   * or this drains. The socket may be another member's.
+   * Accepts on a listening socket until the function returned is called or this drains. The socket may be
+   * another member's.
    */
   listen(fd: number): () => void {
     if (this.#isDraining) return () => undefined;
-    const options = { noDelay: true, allowHalfOpen: true };
-    const server = createServer(options, (socket) => this.#accept(socket));
-    this.#servers.add(server);
-    // A connection that could not be accepted, for want of descriptors: there will be others.
-    server.on('error', () => this.#context.count(counter.tcpRefused));
-    server.listen({ fd: releaseFd(duplicateFd(fd)) });
-    return () => {
-      this.#servers.delete(server);
-      server.close();
+    const { system, counters } = this.#o;
+    const stopListening = system.listen(
+      fd,
+      (accepted) => this.#onAccepted(accepted),
+      () => {
+        counters[counter.tcpRefused]!++;
+      },
+    );
+    const stop = (): void => {
+      if (this.#stops.delete(stop)) stopListening();
     };
+    this.#stops.add(stop);
+    return stop;
   }
 
+  /** Connections that are read, and that wait to be. */
   get connections(): number {
-    return this.#connections.size;
+    return this.#admission.size;
   }
 
   /** Stops accepting; connections with queries in flight go on until they are answered. */
   drain(): void {
     this.#isDraining = true;
-    for (const server of this.#servers) server.close();
-    for (const connection of this.#connections) connection.closeWhenIdle();
+    for (const stop of [...this.#stops]) stop();
+    for (const connection of [...this.#admission.connections()]) connection.drain();
+  }
+
+  /** Ends what takes too long. */
+  sweep(): void {
+    this.#readClock();
+    const { monotonicNs } = this.#moment;
+    for (const connection of [...this.#admission.connections()]) connection.sweep(monotonicNs);
+    this.#admission.sweep();
   }
 
   close(): void {
-    for (const server of this.#servers) server.close();
-    for (const connection of this.#connections) connection.close();
+    for (const stop of [...this.#stops]) stop();
+    this.#admission.close();
   }
 
-  #accept(socket: Socket): void {
-    const context = this.#context;
-    const addresses = addressWords(socket);
-    if (addresses === null) {
-      socket.destroy();
+  #readClock(): void {
+    const { monotonicNs, boottimeNs } = this.#o.moment();
+    this.#moment.monotonicNs = monotonicNs;
+    this.#moment.boottimeNs = boottimeNs;
+  }
+
+  #onAccepted(accepted: AcceptedConnection): void {
+    const { lookup, counters } = this.#o;
+    this.#readClock();
+    lookup.begin();
+    const nowMs = this.#moment.monotonicNs / 1e6;
+    const flow = lookup.flowOf(accepted.addresses, 0, 4, protocolTcp, nowMs);
+    if (flow < 0) {
+      counters[flow === unknownSource ? counter.unknownSource : counter.tcpRefused]!++;
+      accepted.refuse();
       return;
     }
-    context.lookup.begin();
-    const nowMs = context.monotonicNs() / 1e6;
-    const flow = context.lookup.flowOf(addresses, 0, 4, tcp, nowMs);
-    const { limits, flows } = context.lookup;
-    const slot = flow < 0 ? -1 : (flows.endpointSlot[flow] as number);
-    if (
-      slot < 0 ||
-      this.#connections.size >= tcpConnectionsMax ||
-      (limits.connections[slot] as number) >= tcpConnectionsPerEndpointMax
-    ) {
-      context.count(flow === unknownSource ? counter.unknownSource : counter.tcpRefused);
-      socket.resetAndDestroy();
-      return;
-    }
-    limits.connections[slot] = (limits.connections[slot] as number) + 1;
-    context.count(counter.tcpConnections);
-    const connection = new TcpConnection(socket, addresses, slot, context, () => {
-      limits.connections[slot] = (limits.connections[slot] as number) - 1;
-      this.#connections.delete(connection);
+    this.#admission.add(accepted, lookup.flows.endpointSlot[flow] as number);
+  }
+
+  #open(accepted: AcceptedConnection, endpointSlot: number): TcpConnection {
+    const connection: TcpConnection = new TcpConnection(accepted, endpointSlot, this.#context, {
+      onClosed: () => this.#admission.remove(connection),
+      onIdle: () => this.#admission.onIdle(connection),
     });
-    this.#connections.add(connection);
+    if (this.#isDraining) connection.drain();
+    return connection;
   }
-}
-
-/** Client and server as 4 words each, or null when the socket is gone already. */
-function addressWords(socket: Socket): Uint32Array | null {
-  const client = parseAddress(socket.remoteAddress ?? '');
-  const server = parseAddress(socket.localAddress ?? '');
-  if (client === null || server === null) return null;
-  const bytes = new Uint8Array(32);
-  bytes.set(client);
-  bytes.set(server, 16);
-  return new Uint32Array(bytes.buffer);
 }

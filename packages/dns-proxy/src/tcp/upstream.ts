@@ -1,48 +1,88 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** One TCP connection to the server that a pod's connection asks, with its queries in flight. */
+/**
+ * One TCP connection to the server that a pod's connection asks, with its queries in flight. It is read with a
+ * budget, and no further than there is room for the reply that comes next. A reply that no query waits for
+ * closes it: on a stream nobody can forge, so the server is broken or hostile.
+ */
 
-import { connect, type Socket } from 'node:net';
-import { formatAddress } from '@tandem/core/net/ip';
-import { tcpConnectTimeoutMs, upstreamTimeoutMs } from '../limits.ts';
-import { frame, MessageReader } from './framing.ts';
-
-export interface PendingQuery {
-  /** As sent: with our id. */
-  readonly message: Uint8Array;
-  readonly clientId: number;
-  readonly questionEnd: number;
-  readonly flow: {
-    readonly policyId: number;
-    readonly namespaceId: number;
-    readonly trusted: boolean;
-  };
-  readonly startedNs: number;
-}
+import { matchExact, matchNone, matchReply } from '@tandem/core/dns/reply-match';
+import { dnsHeaderBytes } from '@tandem/core/limits';
+import { counter } from '../counters.ts';
+import {
+  tcpConnectTimeoutMs,
+  tcpIdleTimeoutMs,
+  tcpInFlightPerConnectionMax,
+  tcpMessageBytesMax,
+  upstreamTimeoutMs,
+} from '../limits.ts';
+import type { TcpContext } from './context.ts';
+import { MessageReader } from './framing.ts';
+import type { TcpQuery } from './query.ts';
+import type { TcpStream } from './stream.ts';
+import type { TurnTaker } from './turns.ts';
 
 export interface TcpUpstreamEvents {
-  /** A message that may answer `pending`; true when it does, and the query is no longer in flight. */
-  readonly onReply: (pending: PendingQuery, reply: Uint8Array) => boolean;
-  /** The connection failed or timed out with these unanswered. */
-  readonly onFailed: (pending: readonly PendingQuery[]) => void;
+  /** A reply to the query, which is no longer in flight: [start, end) of `bytes`, valid until this returns. */
+  readonly onReply: (
+    query: TcpQuery,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    mayLearn: boolean,
+  ) => void;
+  /** The query was not answered in time. */
+  readonly onTimeout: (query: TcpQuery) => void;
+  /** The connection is over, with these unanswered. `isUseful`: it was made and answered something. */
+  readonly onClosed: (
+    unanswered: readonly TcpQuery[],
+    wasConnected: boolean,
+    isUseful: boolean,
+  ) => void;
+  /** Whether the client takes replies now. */
+  readonly mayReply: () => boolean;
 }
 
-export class TcpUpstream {
-  readonly #socket: Socket;
-  readonly #reader = new MessageReader();
+export class TcpUpstream implements TurnTaker {
+  readonly endpointSlot: number;
+  isQueued = false;
+  readonly #c: TcpContext;
   readonly #events: TcpUpstreamEvents;
-  readonly #pending = new Map<number, PendingQuery>();
+  readonly #stream: TcpStream;
+  readonly #reader = new MessageReader(tcpMessageBytesMax);
+  /** By id, in the order they were sent; null for one that timed out: its reply may come yet. */
+  readonly #queries = new Map<number, TcpQuery | null>();
+  #inFlight = 0;
+  #answered = 0;
+  /** Octets that are taken for the reply that is coming. */
+  #reserved = 0;
+  #isConnected = false;
   #isClosed = false;
+  readonly #openedNs: number;
+  /** When the last octets came or went. */
+  #activeNs: number;
 
-  constructor(server: Uint8Array, events: TcpUpstreamEvents) {
+  constructor(
+    context: TcpContext,
+    server: Uint8Array,
+    endpointSlot: number,
+    events: TcpUpstreamEvents,
+  ) {
+    this.#c = context;
+    this.endpointSlot = endpointSlot;
     this.#events = events;
-    this.#socket = connect({ host: formatAddress(server), port: 53, noDelay: true });
-    this.#socket.setTimeout(tcpConnectTimeoutMs, () => this.#fail());
-    this.#socket.on('connect', () => this.#socket.setTimeout(upstreamTimeoutMs));
-    this.#socket.on('data', (chunk) => this.#onData(chunk));
-    this.#socket.on('error', () => this.#fail());
-    this.#socket.on('close', () => this.#fail());
+    this.#openedNs = context.moment.monotonicNs;
+    this.#activeNs = this.#openedNs;
+    this.#stream = context.system.connect(server, {
+      onConnect: () => {
+        this.#isConnected = true;
+      },
+      onData: (bytes) => this.#onData(bytes),
+      onTaken: () => undefined,
+      onEnd: () => this.#fail(),
+      onClose: () => this.#fail(),
+    });
   }
 
   get isOpen(): boolean {
@@ -50,41 +90,160 @@ export class TcpUpstream {
   }
 
   get inFlight(): number {
-    return this.#pending.size;
+    return this.#inFlight;
   }
 
-  /** Whether an id is taken by a query in flight. */
-  has(id: number): boolean {
-    return this.#pending.has(id);
+  /** Sends the query with an id that no other in flight here has. */
+  send(query: TcpQuery): void {
+    const { random, moment } = this.#c;
+    let id = random.u16();
+    while (this.#queries.has(id)) id = random.u16();
+    query.setId(id);
+    this.#queries.set(id, query);
+    this.#inFlight += 1;
+    this.#activeNs = moment.monotonicNs;
+    this.#stream.write(query.framed);
   }
 
-  send(id: number, pending: PendingQuery): void {
-    this.#pending.set(id, pending);
-    this.#socket.write(frame(pending.message));
+  /** The client takes replies again. */
+  wake(): void {
+    if (!this.#isClosed && this.#reader.hasBegun) this.#c.turns.add(this);
   }
 
   close(): void {
+    if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#pending.clear();
-    this.#socket.destroy();
+    this.#giveBackReserved();
+    this.#stream.destroy();
   }
 
-  #onData(chunk: Uint8Array): void {
-    this.#reader.push(chunk);
-    for (let reply = this.#reader.next(); reply !== null; reply = this.#reader.next()) {
-      if (reply.length < 12) continue;
-      const id = ((reply[0] as number) << 8) | (reply[1] as number);
-      const pending = this.#pending.get(id);
-      if (pending !== undefined && this.#events.onReply(pending, reply)) this.#pending.delete(id);
+  /** The queries in flight, oldest first. */
+  *unanswered(): Iterable<TcpQuery> {
+    for (const query of this.#queries.values()) if (query !== null) yield query;
+  }
+
+  /** Ends what takes too long: a query, a reply that has begun, the connection. */
+  sweep(nowNs: number): void {
+    for (const [id, query] of this.#queries) {
+      if (query === null) continue;
+      if (nowNs - query.startedNs < upstreamTimeoutMs * 1e6) break;
+      this.#queries.set(id, null);
+      this.#inFlight -= 1;
+      this.#events.onTimeout(query);
     }
+    if (this.#isClosed) return;
+    const isSlow = !this.#isConnected && nowNs - this.#openedNs >= tcpConnectTimeoutMs * 1e6;
+    const isIdle = this.#inFlight === 0 && nowNs - this.#activeNs >= tcpIdleTimeoutMs * 1e6;
+    // A reply that has begun and whose query timed out holds room for nothing.
+    const isLate = this.#reserved > 0 && this.#queries.get(this.#reader.nextId) === null;
+    const isDeaf = this.#queries.size - this.#inFlight > tcpInFlightPerConnectionMax;
+    if (isSlow || isIdle || isLate || isDeaf) this.#fail();
+  }
+
+  get hasMore(): boolean {
+    return !this.#isClosed && this.#reader.peek() && this.#events.mayReply();
+  }
+
+  step(messages: number): number {
+    let done = 0;
+    while (done < messages && !this.#isClosed && this.#takeRoom()) {
+      if (!this.#events.mayReply() || !this.#reader.peek()) break;
+      this.#onMessage();
+      done += 1;
+    }
+    if (!this.#isClosed && this.#events.mayReply() && !this.#reader.peek() && this.#hasRoom()) {
+      this.#stream.resume();
+    }
+    return done;
+  }
+
+  #onData(bytes: Uint8Array): void {
+    if (this.#isClosed) return;
+    this.#activeNs = this.#c.moment.monotonicNs;
+    this.#reader.push(bytes);
+    this.#stream.pause();
+    this.#c.turns.add(this);
+  }
+
+  /** Room for the reply that has begun; false if it must wait, or closed the connection. */
+  #takeRoom(): boolean {
+    const { turns, octets } = this.#c;
+    const id = this.#reader.nextId;
+    if (id === -1) {
+      // An empty message, or one of a single octet, is nothing that a query waits for.
+      if (this.#reader.nextLength === 0 || this.#reader.nextLength === 1) this.#onJunk();
+      return false;
+    }
+    if (!this.#queries.has(id) || this.#reader.nextLength < dnsHeaderBytes) {
+      this.#onJunk();
+      return false;
+    }
+    if (this.#reserved > 0) return true;
+    const length = this.#reader.nextLength + 2;
+    if (!octets.take(this.endpointSlot, length)) {
+      turns.retry(this);
+      return false;
+    }
+    this.#reserved = length;
+    return true;
+  }
+
+  /** Whether what comes next may be read: its first octets, or all of a reply that has its room. */
+  #hasRoom(): boolean {
+    return this.#reserved > 0 || this.#reader.nextId === -1;
+  }
+
+  #onMessage(): void {
+    const reader = this.#reader;
+    const { bytes, messageStart: start, messageEnd: end, nextId: id } = reader;
+    const query = this.#queries.get(id);
+    reader.take();
+    if (query !== null && query !== undefined) {
+      const match = matchReply(
+        bytes,
+        start,
+        end,
+        query.framed,
+        query.messageStart,
+        query.questionEnd,
+      );
+      if (match === matchNone) {
+        this.#c.counters[counter.repliesMismatched]!++;
+        this.#onJunk();
+        return;
+      }
+      this.#inFlight -= 1;
+      this.#answered += 1;
+      this.#queries.delete(id);
+      // The client's connection holds the reply from here on.
+      this.#giveBackReserved();
+      this.#events.onReply(query, bytes, start, end, match === matchExact);
+      return;
+    }
+    this.#queries.delete(id);
+    this.#giveBackReserved();
+    this.#c.counters[counter.repliesUnsolicited]!++;
+  }
+
+  /** A reply that no query waits for. */
+  #onJunk(): void {
+    const { counters } = this.#c;
+    counters[counter.repliesUnsolicited]!++;
+    counters[counter.tcpUpstreamsJunk]!++;
+    this.#fail();
+  }
+
+  #giveBackReserved(): void {
+    if (this.#reserved > 0) this.#c.octets.giveBack(this.endpointSlot, this.#reserved);
+    this.#reserved = 0;
   }
 
   #fail(): void {
     if (this.#isClosed) return;
-    this.#isClosed = true;
-    this.#socket.destroy();
-    const pending = [...this.#pending.values()];
-    this.#pending.clear();
-    this.#events.onFailed(pending);
+    this.close();
+    const unanswered = [...this.unanswered()];
+    this.#queries.clear();
+    this.#inFlight = 0;
+    this.#events.onClosed(unanswered, this.#isConnected, this.#answered > 0);
   }
 }

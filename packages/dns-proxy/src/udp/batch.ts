@@ -3,24 +3,18 @@
 
 /** The batch at work: its number and its time, read once per batch and used by all that handle it. */
 
-import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
+import type { Moment } from '../query/moment.ts';
 
-export class Batch {
+export class Batch implements Moment {
   /** Of one batch all queries to one server leave by one socket; wraps. */
   number = 0;
   monotonicNs = 0;
   boottimeNs = 0;
 
-  /** A batch that `loop` received, at the time of its clock. */
-  begin(loop: UdpLoop): void {
+  /** A batch at the time of `clock`: CLOCK_MONOTONIC and CLOCK_BOOTTIME, nanoseconds. */
+  begin(clock: Float64Array): void {
     this.number = (this.number + 1) | 0;
-    this.monotonicNs = loop.clock[0] as number;
-    this.boottimeNs = loop.clock[1] as number;
-  }
-
-  /** A batch that nobody received: queries are done anew. */
-  beginReplay(monotonicNs: number): void {
-    this.number = (this.number + 1) | 0;
-    this.monotonicNs = monotonicNs;
+    this.monotonicNs = clock[0] as number;
+    this.boottimeNs = clock[1] as number;
   }
 }

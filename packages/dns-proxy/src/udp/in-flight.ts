@@ -1,52 +1,199 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** The end of a query in flight: what it held of its upstream socket and of its endpoint's limits. */
+/**
+ * The life of a query in flight: all that it holds of the limits, of its upstream socket and of the journal is
+ * taken in `begin` and given back in `end`.
+ */
 
+import { setId } from '@tandem/core/dns/edit';
+import type { QueryView } from '@tandem/core/dns/query';
 import { counter } from '../counters.ts';
+import type { QueryFacts } from '../query/facts.ts';
+import { type Outcome, outcome } from '../query/outcome.ts';
 import type { PolicyLookup } from '../query/policy-lookup.ts';
-import type { UdpPool } from '../udp/upstream.ts';
+import type { Batch } from './batch.ts';
 import type { UpstreamIds } from './ids.ts';
-import { type QuerySlots, slotEndpoint, slotUpstream, slotUpstreamId } from './slots.ts';
+import {
+  type QuerySlots,
+  slotAcceptSet,
+  slotClient,
+  slotClientPort,
+  slotEndpoint,
+  slotLength,
+  slotNamespace,
+  slotPolicy,
+  slotPolicySlot,
+  slotQuestionEnd,
+  slotRetries,
+  slotServer,
+  slotTables,
+  slotTrusted,
+  slotUpstream,
+  slotUpstreamId,
+} from './slots.ts';
+import type { UdpPool } from './upstream.ts';
 
 export interface InFlightOptions {
+  readonly memory: Uint8Array;
   readonly slots: QuerySlots;
   readonly lookup: PolicyLookup;
   readonly pool: UdpPool;
   readonly ids: UpstreamIds;
   readonly counters: Float64Array;
+  readonly batch: Batch;
 }
+
+/** Another member has taken the query over: nothing is to be sent. */
+export const claimed = -1;
 
 export class InFlight {
   readonly #o: InFlightOptions;
+  readonly #server = new Uint8Array(16);
+  readonly #serverWords = new Uint32Array(this.#server.buffer);
 
   constructor(options: InFlightOptions) {
     this.#o = options;
   }
 
-  /** The query's id and socket have done their work. */
-  endUpstream(slot: number, isAnswered: boolean): void {
-    const { slots, ids, pool } = this.#o;
+  /**
+   * The query in the slot is in flight from now on, its message ready to be sent from the socket in
+   * `slotUpstream`. `forward`, or why it is not, or `claimed`.
+   */
+  begin(slot: number, facts: QueryFacts, query: QueryView): Outcome | typeof claimed {
+    const { slots, lookup, pool, counters, batch, memory } = this.#o;
+    if (slots.isScrap(slot)) return outcome.overNode;
+    const server = this.#serverOf(facts);
+    if (server === -1) return outcome.overServers;
     const at = slots.wordOf(slot);
-    const handle = slots.words[at + slotUpstream] as number;
-    ids.release(slots.words[at + slotUpstreamId] as number, pool.saltOf(handle));
-    if (isAnswered) pool.answered(handle);
-    else pool.timedOut(handle);
+    if (!this.#takeSocket(slot, at, server)) return outcome.noSocket;
+    const { words } = slots;
+    words[at + slotLength] = query.messageEnd;
+    words[at + slotEndpoint] = facts.endpointSlot;
+    words[at + slotPolicySlot] = facts.policySlot;
+    words[at + slotPolicy] = facts.policyId;
+    words[at + slotNamespace] = facts.namespaceId;
+    words[at + slotTrusted] = facts.isTrusted ? 1 : 0;
+    words[at + slotQuestionEnd] = query.questionEnd;
+    words[at + slotAcceptSet] = facts.acceptSet;
+    words[at + slotTables] = facts.installs;
+    words[at + slotRetries] = 0;
+    if (!slots.arm(slot, batch.monotonicNs / 1000)) {
+      this.#releaseId(at);
+      counters[counter.queriesClaimed]!++;
+      return claimed;
+    }
+    lookup.limits.begin(facts.endpointSlot, facts.policySlot);
+    pool.sent(words[at + slotUpstream] as number, batch.monotonicNs / 1e6);
+    // Only now: who finds the slot received and not in flight takes its message as it came.
+    setId(memory, slots.messageOf(slot), words[at + slotUpstreamId] as number);
+    return outcome.forward;
   }
 
-  /** The query is about to be answered; false if another member has it by now. */
-  endReply(slot: number): boolean {
+  /** Moves a query in flight to another socket to its server; false if there is none. */
+  move(slot: number): boolean {
+    const { slots, pool, batch, memory, lookup, counters } = this.#o;
+    const { words } = slots;
+    const at = slots.wordOf(slot);
+    const before = words[at + slotUpstream] as number;
+    const idBefore = words[at + slotUpstreamId] as number;
+    for (let w = 0; w < 4; w++) this.#serverWords[w] = words[at + slotServer + w] as number;
+    const owner = {
+      endpointId: lookup.limits.endpoints.ownerId[words[at + slotEndpoint] as number] as number,
+      policyId: words[at + slotPolicy] as number,
+      isResolver: words[at + slotTrusted] === 1,
+    };
+    const nowMs = batch.monotonicNs / 1e6;
+    const server = pool.serverOf(this.#server, owner, nowMs);
+    if (server === -1 || !this.#takeSocket(slot, at, server)) return false;
+    this.#o.ids.release(idBefore, pool.saltOf(before));
+    pool.unanswered(before);
+    pool.sent(words[at + slotUpstream] as number, nowMs);
+    words[at + slotRetries]!++;
+    setId(memory, slots.messageOf(slot), words[at + slotUpstreamId] as number);
+    counters[counter.queriesAskedAgain]!++;
+    return true;
+  }
+
+  /** Reads what a slot in flight says of its query. */
+  read(slot: number, facts: QueryFacts): void {
+    const { slots } = this.#o;
+    const { words } = slots;
+    const at = slots.wordOf(slot);
+    facts.words = words;
+    facts.client = at + slotClient;
+    facts.server = at + slotServer;
+    facts.clientPort = words[at + slotClientPort] as number;
+    facts.startedUs = slots.startedUs[slot] as number;
+    facts.endpointSlot = words[at + slotEndpoint] as number;
+    facts.policySlot = words[at + slotPolicySlot] as number;
+    facts.policyId = words[at + slotPolicy] as number;
+    facts.namespaceId = words[at + slotNamespace] as number;
+    facts.isTrusted = words[at + slotTrusted] === 1;
+    facts.acceptSet = words[at + slotAcceptSet] as number;
+    facts.installs = words[at + slotTables] as number;
+  }
+
+  /**
+   * The query is not in flight any more, answered by its server or not. A reply may be sent if this returns
+   * true, and must be followed by the slot's release; false: another member has the query by now.
+   */
+  end(slot: number, isAnswered: boolean): boolean {
     const { slots, counters } = this.#o;
-    this.endEndpoint(slot);
+    this.#giveBack(slot, isAnswered);
     if (slots.reply(slot)) return true;
-    counters[counter.queriesClaimed] = (counters[counter.queriesClaimed] as number) + 1;
+    counters[counter.queriesClaimed]!++;
     return false;
   }
 
-  endEndpoint(slot: number): void {
-    const { slots, lookup } = this.#o;
-    const { inFlight } = lookup.limits;
-    const endpointSlot = slots.words[slots.wordOf(slot) + slotEndpoint] as number;
-    inFlight[endpointSlot] = (inFlight[endpointSlot] as number) - 1;
+  /** As `end`, and the pod gets no reply: the slot is free. */
+  forget(slot: number): void {
+    this.#giveBack(slot, false);
+    this.#o.slots.forget(slot);
+  }
+
+  #giveBack(slot: number, isAnswered: boolean): void {
+    const { slots, lookup, pool, batch } = this.#o;
+    const { words } = slots;
+    const at = slots.wordOf(slot);
+    const socket = words[at + slotUpstream] as number;
+    this.#releaseId(at);
+    if (isAnswered) pool.answered(socket, batch.monotonicNs / 1e6);
+    else pool.unanswered(socket);
+    lookup.limits.end(words[at + slotEndpoint] as number, words[at + slotPolicySlot] as number);
+  }
+
+  /** Handle of the flow's server; -1 when a bound refuses it. */
+  #serverOf(facts: QueryFacts): number {
+    const { lookup, pool, batch } = this.#o;
+    const { flows, limits } = lookup;
+    const remembered = flows.server[facts.flow] as number;
+    if (remembered !== 0 && pool.isServer(remembered)) return remembered;
+    for (let w = 0; w < 4; w++) this.#serverWords[w] = facts.words[facts.server + w] as number;
+    const owner = {
+      endpointId: limits.endpoints.ownerId[facts.endpointSlot] as number,
+      policyId: facts.policyId,
+      isResolver: facts.isTrusted,
+    };
+    const server = pool.serverOf(this.#server, owner, batch.monotonicNs / 1e6);
+    if (server !== -1) flows.server[facts.flow] = server;
+    return server;
+  }
+
+  /** Draws a socket and an id for the slot. */
+  #takeSocket(slot: number, at: number, server: number): boolean {
+    const { slots, pool, ids, batch } = this.#o;
+    const socket = pool.draw(server, batch.number, batch.monotonicNs / 1e6);
+    const id = socket === -1 ? -1 : ids.take(slot, pool.saltOf(socket));
+    if (id === -1) return false;
+    slots.words[at + slotUpstream] = socket;
+    slots.words[at + slotUpstreamId] = id;
+    return true;
+  }
+
+  #releaseId(at: number): void {
+    const { slots, ids, pool } = this.#o;
+    const socket = slots.words[at + slotUpstream] as number;
+    ids.release(slots.words[at + slotUpstreamId] as number, pool.saltOf(socket));
   }
 }

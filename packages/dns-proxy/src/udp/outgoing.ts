@@ -15,7 +15,6 @@ export interface OutgoingOptions {
   readonly memory: Uint8Array;
   readonly slots: QuerySlots;
   readonly listeners: UdpLoop;
-  readonly query: QueryView;
 }
 
 export class Outgoing {
@@ -39,11 +38,11 @@ export class Outgoing {
   }
 
   /**
-   * Our own reply to the query in the slot, which the shared view holds, written into the scrap slot
-   * `cell`: the query stays as it came.
+   * Our own reply to the query in the slot, which `query` holds, written into the scrap slot `cell`: the
+   * query stays as it came.
    */
-  write(slot: number, cell: number, rcode: number, ede: number): void {
-    const { memory, slots, query } = this.#o;
+  write(slot: number, cell: number, query: QueryView, rcode: number, ede: number): void {
+    const { memory, slots } = this.#o;
     const message = slots.messageOf(slot);
     const start = slots.messageOf(cell);
     const end = start + udpQueryBytesMax;

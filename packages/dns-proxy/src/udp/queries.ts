@@ -2,31 +2,12 @@
 // Copyright The Tandem Authors
 
 /**
- * The way of a query over UDP, a batch at a time: received into slots, walked, judged, forwarded or
- * refused. Bounded work on bytes, no allocation, no exceptions.
+ * The way of a query over UDP, a batch at a time: received into slots, walked, decided on, forwarded or
+ * answered by ourselves. Bounded work on bytes, no allocation, no exceptions.
  */
 
+import { parseQuery, type QueryView, queryFormErr, queryOk } from '@tandem/core/dns/query';
 import {
-  edeNetworkError,
-  edeNone,
-  edeNotReady,
-  edeOther,
-  edeProhibited,
-  rcodeFormErr,
-  rcodeNotImp,
-  rcodeServFail,
-} from '@tandem/core/dns/constants';
-import { setId } from '@tandem/core/dns/edit';
-import {
-  parseQuery,
-  type QueryStatus,
-  type QueryView,
-  queryDrop,
-  queryFormErr,
-  queryOk,
-} from '@tandem/core/dns/query';
-import {
-  HEADER_TX_COUNT,
   RECORD_WORDS,
   RX_DESTINATION,
   RX_FLAG_TRUNCATED,
@@ -34,42 +15,32 @@ import {
   RX_LENGTH,
   RX_PEER,
   RX_PEER_PORT,
-  TX_RESULT,
 } from '@tandem/dns-sockets/layout';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { counter } from '../counters.ts';
 import { batchMax } from '../limits.ts';
+import { decide } from '../query/decide.ts';
 import type { Denial } from '../query/denial.ts';
-import { type PolicyLookup, unknownSource } from '../query/policy-lookup.ts';
-import type { UdpPool } from '../udp/upstream.ts';
+import { protocolUdp, QueryFacts } from '../query/facts.ts';
+import { countOutcome, type Outcome, outcome, outcomeEde, outcomeRcode } from '../query/outcome.ts';
+import type { PolicyLookup } from '../query/policy-lookup.ts';
+import type { QueryReport } from '../query/report.ts';
 import type { Batch } from './batch.ts';
-import type { UpstreamIds } from './ids.ts';
-import type { InFlight } from './in-flight.ts';
+import type { Forwards } from './forwards.ts';
+import { claimed, type InFlight } from './in-flight.ts';
 import type { Outgoing } from './outgoing.ts';
-import type { QueryEvents } from './query-events.ts';
 import { Receiving } from './receiving.ts';
 import {
   type QuerySlots,
-  slotAcceptSet,
   slotClient,
   slotClientId,
   slotClientPort,
-  slotEndpoint,
   slotLength,
   slotListener,
-  slotNamespace,
-  slotPolicy,
-  slotQuestionEnd,
   slotReceivedMs,
   slotServer,
-  slotTables,
-  slotTrusted,
-  slotUpstream,
-  slotUpstreamId,
 } from './slots.ts';
-import { appendForward } from './transmit.ts';
 
-const udp = 17;
 /** Third word of ::ffff:a.b.c.d, little-endian. */
 const ipv4Mapped = 0xffff0000;
 
@@ -77,31 +48,27 @@ export interface UdpQueriesOptions {
   readonly memory: Uint8Array;
   readonly slots: QuerySlots;
   readonly listeners: UdpLoop;
-  readonly upstreams: UdpLoop;
   readonly lookup: PolicyLookup;
-  readonly pool: UdpPool;
-  readonly ids: UpstreamIds;
   readonly counters: Float64Array;
   readonly query: QueryView;
   readonly denial: Denial;
   readonly batch: Batch;
   readonly inFlight: InFlight;
+  readonly forwards: Forwards;
   readonly outgoing: Outgoing;
-  readonly queryEvents: QueryEvents;
+  readonly report: QueryReport;
 }
 
 export class UdpQueries {
   readonly #o: UdpQueriesOptions;
   readonly #memory: Uint8Array;
   readonly #slots: QuerySlots;
-  readonly #counters: Float64Array;
   readonly #query: QueryView;
   readonly #batch: Batch;
   readonly #inFlight: InFlight;
   readonly #outgoing: Outgoing;
   readonly #receiving: Receiving;
-  /** Slot of each query appended to the upstreams' batch. */
-  readonly #forwarded = new Int32Array(batchMax);
+  readonly #facts = new QueryFacts(protocolUdp);
   /** Queries of other members' journals in the batch. */
   #replays = 0;
   #listener4 = 0;
@@ -111,12 +78,12 @@ export class UdpQueries {
     this.#o = options;
     this.#memory = options.memory;
     this.#slots = options.slots;
-    this.#counters = options.counters;
     this.#query = options.query;
     this.#batch = options.batch;
     this.#inFlight = options.inFlight;
     this.#outgoing = options.outgoing;
     this.#receiving = new Receiving(options.slots, options.listeners);
+    this.#facts.words = options.slots.words;
   }
 
   /** Own listeners, by which replayed queries are answered. */
@@ -129,19 +96,18 @@ export class UdpQueries {
   onQueries(listener: number, count: number): void {
     this.#o.lookup.begin();
     for (let i = 0; i < count; i++) this.#onQuery(listener, i);
-    this.#add(counter.queriesUdp, count);
+    this.#o.counters[counter.queriesUdp]! += count;
     this.#flush();
     for (let i = 0; i < count; i++) this.#receiving.settle(i);
   }
 
-  /** Before `replay`. CLOCK_MONOTONIC in nanoseconds. */
-  beginReplay(monotonicNs: number): void {
-    this.#batch.beginReplay(monotonicNs);
+  /** Before `replay`. */
+  beginReplay(): void {
     this.#o.lookup.begin();
   }
 
   /**
-   * Does a query anew that another member, or a former life of this one, had in hand; its story was
+   * Does a query anew that another member, or a former process of this one, had in hand; its record was
    * copied into a free slot taken for it. Policy is asked again: it may have changed.
    */
   replay(slot: number): void {
@@ -155,6 +121,7 @@ export class UdpQueries {
     words[at + slotListener] = isIpv4 ? this.#listener4 : this.#listener6;
     const cell = this.#slots.scrap(this.#replays);
     this.#replays += 1;
+    // A replayed query has paid its token.
     this.#handle(slot, cell, false, true);
     if (this.#slots.isInFlight(slot)) return;
     if (this.#slots.isReplying(slot)) this.#outgoing.releaseAfter(slot);
@@ -191,146 +158,65 @@ export class UdpQueries {
   }
 
   /**
-   * Forwards the query in `slot`, or refuses it with a reply written into the scrap slot `cell`: the query
+   * Forwards the query in `slot`, or answers it with a reply written into the scrap slot `cell`: the query
    * stays as it came until the reply is sent.
    */
-  #handle(slot: number, cell: number, isTruncated: boolean, isReplay: boolean): void {
-    const { lookup } = this.#o;
+  #handle(slot: number, cell: number, isTruncated: boolean, hasPaid: boolean): void {
+    const { lookup, counters, forwards } = this.#o;
+    const query = this.#query;
     const { words } = this.#slots;
     const at = this.#slots.wordOf(slot);
     const start = this.#slots.messageOf(slot);
-    const end = start + (words[at + slotLength] as number);
-    const status = parseQuery(this.#query, this.#memory, start, end);
-    if (status === queryDrop) {
-      this.#add(counter.droppedMalformed, 1);
-      return;
-    }
+    const parsed = parseQuery(
+      query,
+      this.#memory,
+      start,
+      start + (words[at + slotLength] as number),
+    );
     // Before any other state than "received": whoever takes it over from there answers with this id.
-    words[at + slotClientId] = this.#query.id;
-    const nowMs = this.#batch.monotonicNs / 1e6;
-    const flow = lookup.flowOf(words, at + slotClient, at + slotServer, udp, nowMs);
-    if (flow === unknownSource) {
-      this.#add(counter.unknownSource, 1);
-      return;
+    words[at + slotClientId] = query.id;
+    const status = isTruncated && parsed === queryOk ? queryFormErr : parsed;
+    const facts = this.#facts;
+    facts.client = at + slotClient;
+    facts.server = at + slotServer;
+    facts.clientPort = words[at + slotClientPort] as number;
+    let result: Outcome = decide(
+      lookup,
+      query,
+      status,
+      facts,
+      this.#batch.monotonicNs / 1e6,
+      hasPaid,
+    );
+    if (result === outcome.forward) {
+      result = this.#inFlight.begin(slot, facts, query);
+      if (result === claimed) return;
     }
-    if (flow < 0) {
-      this.#answer(slot, cell, rcodeServFail, edeNotReady);
-      return;
+    countOutcome(counters, result);
+    if (result === outcome.forward) forwards.append(slot, query.messageEnd);
+    else this.#answer(slot, cell, result);
+  }
+
+  /** Our own reply to a query that is not forwarded, or none. */
+  #answer(slot: number, cell: number, result: Outcome): void {
+    let rcode = outcomeRcode[result] as number;
+    if (rcode < 0) return;
+    const { report, denial, counters } = this.#o;
+    const query = this.#query;
+    if (result === outcome.denied) {
+      rcode = denial.rcodeFor(query);
+      report.denied(this.#facts, query, rcode, this.#batch);
     }
-    const endpointSlot = lookup.flows.endpointSlot[flow] as number;
-    // A replayed query has paid its token.
-    if (!isReplay && !lookup.limits.takeToken(endpointSlot, nowMs)) {
-      this.#refuse(slot, cell, counter.refusedEndpointRate);
-    } else if (status !== queryOk || isTruncated) {
-      this.#onMalformed(slot, cell, status);
-    } else if (!lookup.isAllowed(flow, this.#query)) {
-      this.#add(counter.denied, 1);
-      const rcode = this.#o.denial.rcodeFor(this.#query);
-      this.#answer(slot, cell, rcode, edeProhibited);
-      this.#o.queryEvents.denied(slot, flow, rcode);
+    if (this.#slots.reply(slot)) {
+      this.#outgoing.write(slot, cell, query, rcode, outcomeEde[result] as number);
     } else {
-      this.#forward(slot, cell, flow, endpointSlot);
+      counters[counter.queriesClaimed]!++;
     }
   }
 
-  #onMalformed(slot: number, cell: number, status: QueryStatus): void {
-    this.#add(counter.formatErrors, 1);
-    const isFormErr = status === queryFormErr || status === queryOk;
-    this.#answer(slot, cell, isFormErr ? rcodeFormErr : rcodeNotImp, edeNone);
-  }
-
-  #forward(slot: number, cell: number, flow: number, endpointSlot: number): void {
-    const { lookup, pool, ids, upstreams } = this.#o;
-    const slots = this.#slots;
-    const limits = lookup.limits;
-    if (!limits.hasRoom(endpointSlot)) {
-      this.#refuse(slot, cell, counter.refusedEndpointInFlight);
-      return;
-    }
-    if (slots.isScrap(slot)) {
-      this.#refuse(slot, cell, counter.refusedSlots);
-      return;
-    }
-    const server = lookup.flows.server[flow] as number;
-    const handle = pool.draw(server, this.#batch.number, this.#batch.monotonicNs / 1e6);
-    const id = handle === -1 ? -1 : ids.take(slot, pool.saltOf(handle));
-    if (id === -1) {
-      this.#refuse(slot, cell, counter.refusedUpstreamSockets);
-      return;
-    }
-    this.#note(slot, flow, endpointSlot, handle, id);
-    if (!slots.arm(slot, this.#batch.monotonicNs / 1000)) {
-      ids.release(id, pool.saltOf(handle));
-      this.#add(counter.queriesClaimed, 1);
-      return;
-    }
-    limits.inFlight[endpointSlot] = (limits.inFlight[endpointSlot] as number) + 1;
-    pool.sent(handle);
-    const message = slots.messageOf(slot);
-    // Only now: who finds the slot received and not in flight takes its message as it came.
-    setId(this.#memory, message, id);
-    this.#forwarded[appendForward(upstreams, handle, message, this.#query.messageEnd)] = slot;
-    this.#add(counter.allowed, 1);
-  }
-
-  /** What is needed to answer. */
-  #note(slot: number, flow: number, endpointSlot: number, handle: number, id: number): void {
-    const { lookup } = this.#o;
-    const { words } = this.#slots;
-    const at = this.#slots.wordOf(slot);
-    words[at + slotLength] = this.#query.messageEnd;
-    words[at + slotEndpoint] = endpointSlot;
-    words[at + slotPolicy] = lookup.flows.policyId[flow] as number;
-    words[at + slotNamespace] = lookup.flows.namespaceId[flow] as number;
-    words[at + slotTrusted] = lookup.flows.trusted[flow] as number;
-    words[at + slotQuestionEnd] = this.#query.questionEnd;
-    words[at + slotAcceptSet] = lookup.acceptSet;
-    words[at + slotTables] = lookup.installs;
-    words[at + slotUpstream] = handle;
-    words[at + slotUpstreamId] = id;
-  }
-
-  /** Sends what a batch of queries made: forwards and refusals. */
+  /** Sends what a batch of queries made: replies and forwards. */
   #flush(): void {
-    const { upstreams } = this.#o;
     this.#outgoing.flush();
-    const forwards = upstreams.header[HEADER_TX_COUNT] as number;
-    if (forwards > 0 && upstreams.flush() < forwards) this.#onSendFailures(forwards);
-  }
-
-  /** Queries that could not be sent: the pod hears it at once. */
-  #onSendFailures(forwards: number): void {
-    const { upstreams } = this.#o;
-    const slots = this.#slots;
-    for (let i = 0; i < forwards; i++) {
-      if (upstreams.tx[i * RECORD_WORDS + TX_RESULT] === 0) continue;
-      const slot = this.#forwarded[i] as number;
-      const at = slots.wordOf(slot);
-      const start = slots.messageOf(slot);
-      const query = this.#query;
-      parseQuery(query, this.#memory, start, start + (slots.words[at + slotLength] as number));
-      query.id = slots.words[at + slotClientId] as number;
-      this.#inFlight.endUpstream(slot, false);
-      this.#add(counter.upstreamSendErrors, 1);
-      if (!this.#inFlight.endReply(slot)) continue;
-      this.#outgoing.write(slot, slots.scrap(i), rcodeServFail, edeNetworkError);
-      this.#outgoing.releaseAfter(slot);
-    }
-    this.#outgoing.flush();
-  }
-
-  #refuse(slot: number, cell: number, reason: number): void {
-    this.#add(reason, 1);
-    this.#answer(slot, cell, rcodeServFail, edeOther);
-  }
-
-  /** Our own reply to a query that was not forwarded. */
-  #answer(slot: number, cell: number, rcode: number, ede: number): void {
-    if (this.#slots.reply(slot)) this.#outgoing.write(slot, cell, rcode, ede);
-    else this.#add(counter.queriesClaimed, 1);
-  }
-
-  #add(index: number, count: number): void {
-    this.#counters[index] = (this.#counters[index] as number) + count;
+    this.#o.forwards.flush();
   }
 }

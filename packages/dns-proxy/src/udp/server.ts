@@ -2,26 +2,26 @@
 // Copyright The Tandem Authors
 
 /**
- * DNS over UDP: queries (queries.ts) and replies (replies.ts) and what the two share: the slots
- * of queries in flight, the batch that goes to the pods, its time.
+ * DNS over UDP: queries (queries.ts) and replies (replies.ts), and what the two share: the slots of queries in
+ * flight, the batches that go to servers (forwards.ts) and pods (outgoing.ts), their time.
  */
 
 import type { QueryView } from '@tandem/core/dns/query';
 import type { ReplyView } from '@tandem/core/dns/reply';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
-import type { Learner } from '../answer/learner.ts';
-import type { DnsEventWriter } from '../dns-event.ts';
+import type { Answers } from '../query/answers.ts';
 import type { Denial } from '../query/denial.ts';
 import type { PolicyLookup } from '../query/policy-lookup.ts';
-import type { UdpPool } from '../udp/upstream.ts';
+import type { QueryReport } from '../query/report.ts';
 import { Batch } from './batch.ts';
+import { Forwards } from './forwards.ts';
 import type { UpstreamIds } from './ids.ts';
 import { InFlight } from './in-flight.ts';
 import { Outgoing } from './outgoing.ts';
 import { UdpQueries } from './queries.ts';
-import { QueryEvents } from './query-events.ts';
 import { UdpReplies } from './replies.ts';
 import type { QuerySlots } from './slots.ts';
+import type { UdpPool } from './upstream.ts';
 
 export interface UdpServerOptions {
   /** The journal: holds the slots, and in its scratch cells room for a batch of replies. */
@@ -32,8 +32,8 @@ export interface UdpServerOptions {
   readonly lookup: PolicyLookup;
   readonly pool: UdpPool;
   readonly ids: UpstreamIds;
-  readonly learner: Learner;
-  readonly events: DnsEventWriter;
+  readonly answers: Answers;
+  readonly report: QueryReport;
   readonly counters: Float64Array;
   readonly query: QueryView;
   readonly reply: ReplyView;
@@ -45,18 +45,17 @@ export interface UdpServerOptions {
 export class UdpServer {
   readonly #o: UdpServerOptions;
   readonly #batch = new Batch();
+  readonly #forwards: Forwards;
   readonly #queries: UdpQueries;
   readonly #replies: UdpReplies;
 
   constructor(options: UdpServerOptions) {
     this.#o = options;
-    const shared = {
-      ...options,
-      batch: this.#batch,
-      inFlight: new InFlight(options),
-      outgoing: new Outgoing(options),
-      queryEvents: new QueryEvents({ ...options, batch: this.#batch }),
-    };
+    const batch = this.#batch;
+    const outgoing = new Outgoing(options);
+    const inFlight = new InFlight({ ...options, batch });
+    this.#forwards = new Forwards({ ...options, batch, inFlight, outgoing });
+    const shared = { ...options, batch, inFlight, outgoing, forwards: this.#forwards };
     this.#queries = new UdpQueries(shared);
     this.#replies = new UdpReplies(shared);
   }
@@ -68,22 +67,29 @@ export class UdpServer {
 
   /** Queries received on one listener; they are answered by `listener`, an own one. */
   onQueries(listener: number, count: number): void {
-    this.#begin(this.#o.listeners);
+    this.#begin(this.#o.listeners.clock);
     this.#queries.onQueries(listener, count);
   }
 
   /** Replies received on one upstream socket. */
   onReplies(socket: number, count: number): void {
-    this.#begin(this.#o.upstreams);
+    this.#begin(this.#o.upstreams.clock);
     this.#replies.onReplies(socket, count);
   }
 
-  /** Before `replay`. CLOCK_MONOTONIC in nanoseconds. */
-  beginReplay(monotonicNs: number): void {
-    this.#queries.beginReplay(monotonicNs);
+  /** The kernel reports an error of an upstream socket. `clock`: as for `sweep`. */
+  onUpstreamError(socket: number, errno: number, clock: Float64Array): void {
+    this.#batch.begin(clock);
+    this.#forwards.onSocketError(socket, errno);
   }
 
-  /** Does a query of another life anew; its story is in a free slot taken for it. */
+  /** Before `replay`. `clock`: as for `sweep`. */
+  beginReplay(clock: Float64Array): void {
+    this.#batch.begin(clock);
+    this.#queries.beginReplay();
+  }
+
+  /** Does a query of another process anew; its record is in a free slot taken for it. */
   replay(slot: number): void {
     this.#queries.replay(slot);
   }
@@ -93,13 +99,14 @@ export class UdpServer {
     this.#queries.endReplay();
   }
 
-  /** Forgets queries that nobody will answer any more. */
-  sweep(monotonicNs: number): void {
-    this.#replies.sweep(monotonicNs);
+  /** Forgets queries that nobody will answer any more. `clock`: CLOCK_MONOTONIC and CLOCK_BOOTTIME, ns. */
+  sweep(clock: Float64Array): void {
+    this.#batch.begin(clock);
+    this.#replies.sweep();
   }
 
-  #begin(loop: UdpLoop): void {
-    this.#batch.begin(loop);
+  #begin(clock: Float64Array): void {
+    this.#batch.begin(clock);
     this.#o.beat(this.#batch.monotonicNs);
   }
 }

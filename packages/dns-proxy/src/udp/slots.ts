@@ -42,6 +42,9 @@ export const slotQuestionEnd: number = owner + 7;
 /** Accept set of the name, and how often tables had been installed when it was found. */
 export const slotAcceptSet: number = owner + 8;
 export const slotTables: number = owner + 9;
+export const slotPolicySlot: number = owner + 10;
+/** How often the query was asked again on another socket. */
+export const slotRetries: number = owner + 11;
 
 if (inFlightMax !== TD_JOURNAL_SLOTS || udpQueryBytesMax !== TD_JOURNAL_MESSAGE_BYTES) {
   throw new TypeError('limits.ts and abi.h disagree about the journal');

@@ -3,9 +3,10 @@
 
 /**
  * UDP sockets to the servers that pods ask: up to 64 per server, connected, each with a random port.
- * One socket is drawn per server and batch, so that replies come back in batches too. Sockets are
- * replaced after a minute, after timeouts in a row (a service's conntrack entry may point to a dead
- * backend), and closed only when nothing is in flight on them.
+ * One socket is drawn per server and batch, so that replies come back in batches too. A socket is retired,
+ * which means that nothing new is sent from it, and closed when nothing is in flight on it any more: after a
+ * minute; at an ICMP error; when its server has other backends than before; and when it is silent, since a
+ * Service's conntrack entry may lead to a backend that is gone.
  */
 
 import { closeFd } from '@tandem/dns-sockets/fd';
@@ -13,33 +14,31 @@ import { socketsMax } from '@tandem/dns-sockets/limits';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { createUpstreamUdp } from '@tandem/dns-sockets/upstream';
 import {
-  upstreamServersMax,
+  upstreamResolverSocketsMax,
+  upstreamSilenceMs,
   upstreamSocketLifetimeMs,
   upstreamSocketsMax,
+  upstreamSocketsPerEndpointMax,
   upstreamSocketsPerServerMax,
-  upstreamSocketTimeoutsMax,
 } from '../limits.ts';
 import type { RandomSource } from '../query/random.ts';
+import { type ServerOwner, type UpstreamServer, UpstreamServers } from './servers.ts';
 
 interface UpstreamSocket {
   readonly handle: number;
   readonly server: UpstreamServer;
   readonly salt: number;
   readonly expiresMs: number;
+  /** The endpoint it is counted for, or `resolver`. */
+  readonly countedFor: number;
   inFlight: number;
-  timeoutsInRow: number;
-  retired: boolean;
-}
-
-interface UpstreamServer {
-  readonly key: string;
-  readonly address: Uint8Array;
-  /** Handles by place; -1 where no socket is open. */
-  readonly handles: Int32Array;
-  batch: number;
-  batchHandle: number;
-  usedMs: number;
-  open: number;
+  /** When the last answer came; 0 if none ever did. */
+  answeredMs: number;
+  /** When the first query was sent after the last answer; 0 when no query waits for an answer. */
+  silentSinceMs: number;
+  isRetired: boolean;
+  /** It had answers, and has no more: what is in flight on it is asked again on another. */
+  isStale: boolean;
 }
 
 /** What the pool needs of a loop. */
@@ -53,18 +52,19 @@ export interface UpstreamAddress {
 
 /** Low bits of a handle: its place among the loop's sockets. */
 const handleIndexMask = socketsMax - 1;
+/** No endpoint has this id. */
+const resolver = -1;
 
 export class UdpPool {
   readonly #loop: UpstreamLoop;
   readonly #random: RandomSource;
   readonly #createSocket: (server: UpstreamAddress) => number;
   readonly #closeSocket: (fd: number) => void;
-  readonly #servers: (UpstreamServer | undefined)[] = [];
-  readonly #indexOf = new Map<string, number>();
+  readonly #servers: UpstreamServers = new UpstreamServers((server) => this.#closeAll(server));
   readonly #sockets: (UpstreamSocket | undefined)[] = [];
+  /** Open sockets of each endpoint, and of the cluster's resolvers. */
+  readonly #openOf = new Map<number, number>();
   #open = 0;
-  /** Incremented when a server's index may come to mean another: whoever remembers indexes must forget. */
-  generation = 0;
 
   /** `createSocket` returns a connected socket that the pool closes. */
   constructor(
@@ -79,39 +79,28 @@ export class UdpPool {
     this.#closeSocket = closeSocket;
   }
 
-  /** Index of the server with this address (16 bytes), made when it is new; -1 when there are too many. */
-  serverIndex(address: Uint8Array, nowMs: number): number {
-    const key = Buffer.from(address.buffer, address.byteOffset, 16).toString('latin1');
-    const known = this.#indexOf.get(key);
-    if (known !== undefined) return known;
-    if (this.#indexOf.size >= upstreamServersMax && !this.#evictServer()) return -1;
-    let index = this.#servers.indexOf(undefined);
-    if (index === -1) index = this.#servers.length;
-    this.#servers[index] = {
-      key,
-      address: Uint8Array.from(address.subarray(0, 16)),
-      handles: new Int32Array(upstreamSocketsPerServerMax).fill(-1),
-      batch: -1,
-      batchHandle: -1,
-      usedMs: nowMs,
-      open: 0,
-    };
-    this.#indexOf.set(key, index);
-    return index;
+  /** Whether the handle still names a server. */
+  isServer(server: number): boolean {
+    return this.#servers.find(server) !== undefined;
+  }
+
+  /** Handle of the server with this address (16 bytes), never 0; -1 when a bound refuses it. */
+  serverOf(address: Uint8Array, owner: ServerOwner, nowMs: number): number {
+    return this.#servers.take(address, owner, nowMs)?.handle ?? -1;
   }
 
   /** The socket of this batch to the server: drawn at random, opened when it is not yet; -1 if it can't be. */
-  draw(serverIndex: number, batch: number, nowMs: number): number {
-    const server = this.#servers[serverIndex];
+  draw(serverHandle: number, batch: number, nowMs: number): number {
+    const server = this.#servers.find(serverHandle);
     if (server === undefined) return -1;
-    if (server.batch === batch) return server.batchHandle;
+    if (server.batch === batch) return server.batchSocket;
     server.usedMs = nowMs;
     const place = this.#random.u16() & (upstreamSocketsPerServerMax - 1);
-    let handle = server.handles[place] as number;
+    let handle = server.sockets[place] as number;
     if (handle === -1) handle = this.#openSocket(server, place, nowMs);
-    if (handle === -1) handle = server.handles.find((open) => open !== -1) ?? -1;
+    if (handle === -1) handle = server.sockets.find((open) => open !== -1) ?? -1;
     server.batch = batch;
-    server.batchHandle = handle;
+    server.batchSocket = handle;
     return handle;
   }
 
@@ -119,37 +108,72 @@ export class UdpPool {
     return this.#socketOf(handle)?.salt ?? 0;
   }
 
-  sent(handle: number): void {
-    const socket = this.#socketOf(handle);
-    if (socket !== undefined) socket.inFlight += 1;
-  }
-
-  answered(handle: number): void {
+  sent(handle: number, nowMs: number): void {
     const socket = this.#socketOf(handle);
     if (socket === undefined) return;
-    socket.inFlight -= 1;
-    socket.timeoutsInRow = 0;
+    socket.inFlight += 1;
+    socket.server.inFlight += 1;
+    if (socket.silentSinceMs === 0) socket.silentSinceMs = nowMs;
   }
 
-  timedOut(handle: number): void {
+  answered(handle: number, nowMs: number): void {
     const socket = this.#socketOf(handle);
     if (socket === undefined) return;
-    socket.inFlight -= 1;
-    socket.timeoutsInRow += 1;
-    if (socket.timeoutsInRow >= upstreamSocketTimeoutsMax) this.#retire(socket);
+    this.#landed(socket);
+    socket.answeredMs = nowMs;
+    socket.silentSinceMs = socket.inFlight > 0 ? nowMs : 0;
   }
 
-  /** Retires sockets past their life and closes retired ones with nothing in flight. */
+  /** A query on the socket was given up, or is asked again on another. */
+  unanswered(handle: number): void {
+    const socket = this.#socketOf(handle);
+    if (socket !== undefined) this.#landed(socket);
+  }
+
+  /** An ICMP error came: nothing more is sent from the socket. */
+  failed(handle: number): void {
+    const socket = this.#socketOf(handle);
+    if (socket !== undefined) this.#retireStale(socket);
+  }
+
+  /** Whether queries in flight on the socket should be asked again on another. */
+  isStale(handle: number): boolean {
+    return this.#socketOf(handle)?.isStale ?? false;
+  }
+
+  /** Queries in flight on the socket. */
+  inFlightOf(handle: number): number {
+    return this.#socketOf(handle)?.inFlight ?? 0;
+  }
+
+  /** The server has other backends than before: nothing more is sent from its sockets. */
+  backendsChanged(address: Uint8Array): void {
+    const server = this.#servers.byAddress(address);
+    if (server === undefined) return;
+    for (const socket of this.#openSockets(server)) this.#retireStale(socket);
+  }
+
+  /** Retires sockets past their life and silent ones, closes retired ones with nothing in flight. */
   sweep(nowMs: number): void {
     for (const socket of this.#sockets) {
       if (socket === undefined) continue;
-      if (!socket.retired && nowMs >= socket.expiresMs) this.#retire(socket);
-      if (socket.retired && socket.inFlight <= 0) this.#close(socket);
+      if (!socket.isRetired) {
+        const { silentSinceMs } = socket;
+        if (nowMs >= socket.expiresMs) this.#retire(socket);
+        else if (silentSinceMs !== 0 && nowMs - silentSinceMs >= upstreamSilenceMs)
+          this.#suspect(socket);
+      }
+      if (socket.isRetired && socket.inFlight <= 0) this.#close(socket);
     }
+    this.#servers.sweep(nowMs);
   }
 
   get openSockets(): number {
     return this.#open;
+  }
+
+  get servers(): number {
+    return this.#servers.size;
   }
 
   close(): void {
@@ -158,29 +182,25 @@ export class UdpPool {
     }
   }
 
-  /** Forgets the server that was asked longest ago and has nothing in flight; false if all are busy. */
-  #evictServer(): boolean {
-    let oldest: UpstreamServer | undefined;
-    for (const server of this.#servers) {
-      if (server === undefined || this.#isBusy(server)) continue;
-      if (oldest === undefined || server.usedMs < oldest.usedMs) oldest = server;
+  /**
+   * The socket is silent: it is retired, and those of its server on which nothing was answered meanwhile.
+   * While the endpoint has many sockets open, a silent one is used on: its server may just be silent.
+   */
+  #suspect(silent: UpstreamSocket): void {
+    for (const socket of this.#openSockets(silent.server)) {
+      if (socket.answeredMs >= silent.silentSinceMs) continue;
+      if ((this.#openOf.get(socket.countedFor) ?? 0) * 2 > boundOf(socket.countedFor)) return;
+      this.#retireStale(socket);
     }
-    if (oldest === undefined) return false;
-    for (const handle of oldest.handles) {
-      const socket = this.#socketOf(handle);
-      if (socket !== undefined) this.#close(socket);
-    }
-    this.#servers[this.#indexOf.get(oldest.key) as number] = undefined;
-    this.#indexOf.delete(oldest.key);
-    this.generation += 1;
-    return true;
   }
 
-  #isBusy(server: UpstreamServer): boolean {
-    for (const handle of server.handles) {
-      if ((this.#socketOf(handle)?.inFlight ?? 0) > 0) return true;
+  #openSockets(server: UpstreamServer): UpstreamSocket[] {
+    const sockets: UpstreamSocket[] = [];
+    for (const handle of server.sockets) {
+      const socket = handle === -1 ? undefined : this.#socketOf(handle);
+      if (socket !== undefined) sockets.push(socket);
     }
-    return false;
+    return sockets;
   }
 
   /** The socket of a handle; undefined when the handle's place belongs to a later socket by now. */
@@ -189,9 +209,16 @@ export class UdpPool {
     return socket?.handle === handle ? socket : undefined;
   }
 
+  #landed(socket: UpstreamSocket): void {
+    socket.inFlight -= 1;
+    socket.server.inFlight -= 1;
+    if (socket.inFlight === 0) socket.silentSinceMs = 0;
+  }
+
   #openSocket(server: UpstreamServer, place: number, nowMs: number): number {
-    if (this.#open >= upstreamSocketsMax && server.open > 0) return -1;
-    if (this.#open >= upstreamSocketsMax && !this.#evictServer()) return -1;
+    const countedFor = server.isResolver ? resolver : server.endpointId;
+    if (!this.#hasRoom(countedFor) && !(server.open === 0 && this.#closeIdle(countedFor)))
+      return -1;
     let handle: number;
     try {
       const fd = this.#createSocket({ address: server.address, port: 53 });
@@ -212,29 +239,72 @@ export class UdpPool {
       server,
       salt: this.#random.u16(),
       expiresMs: nowMs + life,
+      countedFor,
       inFlight: 0,
-      timeoutsInRow: 0,
-      retired: false,
+      answeredMs: 0,
+      silentSinceMs: 0,
+      isRetired: false,
+      isStale: false,
     };
-    server.handles[place] = handle;
+    server.sockets[place] = handle;
     server.open += 1;
     this.#open += 1;
+    this.#openOf.set(countedFor, (this.#openOf.get(countedFor) ?? 0) + 1);
     return handle;
   }
 
+  /** An endpoint may open as many as its bound, and half of what is free of the node's. */
+  #hasRoom(countedFor: number): boolean {
+    const open = this.#openOf.get(countedFor) ?? 0;
+    if (open >= boundOf(countedFor)) return false;
+    if (countedFor === resolver) return true;
+    const free = upstreamSocketsMax - (this.#open - (this.#openOf.get(resolver) ?? 0));
+    return open * 2 < free;
+  }
+
+  /** Closes a socket of the same owner with nothing in flight; false if there is none. */
+  #closeIdle(countedFor: number): boolean {
+    for (const socket of this.#sockets) {
+      if (socket === undefined || socket.countedFor !== countedFor || socket.inFlight > 0) continue;
+      this.#close(socket);
+      return true;
+    }
+    return false;
+  }
+
+  #retireStale(socket: UpstreamSocket): void {
+    socket.isStale = socket.answeredMs !== 0;
+    this.#retire(socket);
+  }
+
   #retire(socket: UpstreamSocket): void {
-    socket.retired = true;
+    socket.isRetired = true;
     const { server, handle } = socket;
-    const place = server.handles.indexOf(handle);
-    if (place !== -1) server.handles[place] = -1;
-    if (server.batchHandle === handle) server.batch = -1;
+    const place = server.sockets.indexOf(handle);
+    if (place !== -1) server.sockets[place] = -1;
+    if (server.batchSocket === handle) server.batch = -1;
   }
 
   #close(socket: UpstreamSocket): void {
     this.#retire(socket);
     this.#loop.remove(socket.handle);
     this.#sockets[socket.handle & handleIndexMask] = undefined;
-    socket.server.open -= 1;
+    const { server, countedFor } = socket;
+    server.open -= 1;
     this.#open -= 1;
+    const left = (this.#openOf.get(countedFor) as number) - 1;
+    if (left === 0) this.#openOf.delete(countedFor);
+    else this.#openOf.set(countedFor, left);
   }
+
+  /** The server is forgotten; nothing is in flight on its sockets. */
+  #closeAll(server: UpstreamServer): void {
+    for (const socket of this.#sockets) {
+      if (socket?.server === server) this.#close(socket);
+    }
+  }
+}
+
+function boundOf(countedFor: number): number {
+  return countedFor === resolver ? upstreamResolverSocketsMax : upstreamSocketsPerEndpointMax;
 }

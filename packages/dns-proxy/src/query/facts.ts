@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * What is known of one query, whatever its transport: who asks whom, and which policy let it pass. A
+ * transport fills one object from what it keeps of a query, and hands it to what both transports share.
+ */
+
+export const protocolTcp = 6;
+export const protocolUdp = 17;
+
+export class QueryFacts {
+  readonly protocol: typeof protocolTcp | typeof protocolUdp;
+  /** Holds both addresses, 4 words each, in memory order. */
+  words: Uint32Array = new Uint32Array(8);
+  client = 0;
+  server = 4;
+  clientPort = 0;
+  /** When the query was received, microseconds, monotonic. */
+  startedUs = 0;
+
+  /** From here on: set by {@link Decider.decide} for a query that it forwards or denies. */
+  flow = -1;
+  endpointSlot = 0;
+  policySlot = 0;
+  policyId = 0;
+  namespaceId = 0;
+  /** The server is a resolver of the cluster: its answers count for the selectors of all policies. */
+  isTrusted = false;
+  /** Accept set of the name, in the tables of the `installs`-th installation. */
+  acceptSet = 0;
+  installs = 0;
+
+  constructor(protocol: typeof protocolTcp | typeof protocolUdp) {
+    this.protocol = protocol;
+  }
+}

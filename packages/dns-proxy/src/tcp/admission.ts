@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Which connections are read. A pod has as many as its bound; those beyond wait unread, each a file descriptor
+ * and nothing more, and an idle connection of the same pod makes way for the one that waits longest. When the
+ * node has no room, an idle connection of the pod that has most makes way; no connection is reset while there
+ * is room to wait.
+ */
+
+import { counter } from '../counters.ts';
+import {
+  tcpConnectionsMax,
+  tcpIdleEvictMs,
+  tcpWaitingMax,
+  tcpWaitingPerEndpointMax,
+} from '../limits.ts';
+import type { TcpConnection } from './connection.ts';
+import type { AcceptedConnection } from './stream.ts';
+
+interface Pod {
+  readonly endpointSlot: number;
+  /** That are read. */
+  readonly open: Set<TcpConnection>;
+  readonly waiting: AcceptedConnection[];
+}
+
+export interface AdmissionOptions {
+  /** Connections of one pod that are read. */
+  readonly perPod: number;
+  readonly counters: Float64Array;
+  readonly nowNs: () => number;
+  /** Begins to read a connection. */
+  readonly open: (accepted: AcceptedConnection, endpointSlot: number) => TcpConnection;
+  /** The pod has connections, or none any more. */
+  readonly hold: (endpointSlot: number, isHeld: boolean) => void;
+}
+
+export class TcpAdmission {
+  readonly #o: AdmissionOptions;
+  readonly #pods = new Map<number, Pod>();
+  #open = 0;
+  #waiting = 0;
+
+  constructor(options: AdmissionOptions) {
+    this.#o = options;
+  }
+
+  /** Connections that are read, and that wait. */
+  get size(): number {
+    return this.#open + this.#waiting;
+  }
+
+  *connections(): Iterable<TcpConnection> {
+    for (const { open } of this.#pods.values()) yield* open;
+  }
+
+  /** A connection of the endpoint was accepted. */
+  add(accepted: AcceptedConnection, endpointSlot: number): void {
+    const { counters } = this.#o;
+    const pod = this.#podOf(endpointSlot);
+    if (pod.waiting.length >= tcpWaitingPerEndpointMax || this.#waiting >= tcpWaitingMax) {
+      counters[counter.tcpRefused]!++;
+      accepted.refuse();
+      this.#dropIfEmpty(pod);
+      return;
+    }
+    pod.waiting.push(accepted);
+    this.#waiting += 1;
+    if (pod.open.size >= this.#o.perPod) this.#closeIdle(pod);
+    this.#admitWaiting();
+    if (pod.waiting.length > 0) counters[counter.tcpWaited]!++;
+  }
+
+  /** The connection is over. */
+  remove(connection: TcpConnection): void {
+    const pod = this.#pods.get(connection.endpointSlot);
+    if (pod === undefined || !pod.open.delete(connection)) return;
+    this.#open -= 1;
+    this.#admitWaiting();
+    this.#dropIfEmpty(pod);
+  }
+
+  /** The connection is idle: it makes way if one of its pod waits. */
+  onIdle(connection: TcpConnection): void {
+    const pod = this.#pods.get(connection.endpointSlot);
+    if (pod === undefined || pod.waiting.length === 0) return;
+    if (connection.isIdle(this.#o.nowNs(), tcpIdleEvictMs)) connection.closeWhenIdle();
+  }
+
+  /** Looks for room for those that wait: connections become idle by the passing of time, too. */
+  sweep(): void {
+    if (this.#waiting === 0) return;
+    for (const pod of this.#pods.values()) {
+      if (pod.waiting.length > 0 && pod.open.size >= this.#o.perPod) this.#closeIdle(pod);
+    }
+    this.#admitWaiting();
+  }
+
+  close(): void {
+    for (const { waiting } of this.#pods.values()) {
+      for (const accepted of waiting.splice(0)) accepted.refuse();
+    }
+    this.#waiting = 0;
+    for (const connection of [...this.connections()]) connection.close();
+  }
+
+  /** The pod with fewest connections first: one that has many does not keep the places that become free. */
+  #admitWaiting(): void {
+    while (this.#waiting > 0) {
+      let next: Pod | undefined;
+      for (const pod of this.#pods.values()) {
+        if (pod.waiting.length === 0 || pod.open.size >= this.#o.perPod) continue;
+        if (next === undefined || pod.open.size < next.open.size) next = pod;
+      }
+      if (next === undefined) return;
+      if (this.#open >= tcpConnectionsMax) {
+        // Its end makes us come back.
+        this.#closeIdle(this.#largest());
+        return;
+      }
+      const accepted = next.waiting.shift() as AcceptedConnection;
+      this.#waiting -= 1;
+      this.#open += 1;
+      this.#o.counters[counter.tcpConnections]!++;
+      next.open.add(this.#o.open(accepted, next.endpointSlot));
+    }
+  }
+
+  #closeIdle(pod: Pod): void {
+    const nowNs = this.#o.nowNs();
+    let oldest: TcpConnection | undefined;
+    for (const connection of pod.open) {
+      if (!connection.isIdle(nowNs, tcpIdleEvictMs)) continue;
+      if (oldest === undefined || connection.activeNs < oldest.activeNs) oldest = connection;
+    }
+    oldest?.closeWhenIdle();
+  }
+
+  #largest(): Pod {
+    let largest: Pod | undefined;
+    for (const pod of this.#pods.values()) {
+      if (largest === undefined || pod.open.size > largest.open.size) largest = pod;
+    }
+    return largest as Pod;
+  }
+
+  #podOf(endpointSlot: number): Pod {
+    let pod = this.#pods.get(endpointSlot);
+    if (pod === undefined) {
+      pod = { endpointSlot, open: new Set(), waiting: [] };
+      this.#pods.set(endpointSlot, pod);
+      this.#o.hold(endpointSlot, true);
+    }
+    return pod;
+  }
+
+  #dropIfEmpty(pod: Pod): void {
+    if (pod.open.size > 0 || pod.waiting.length > 0) return;
+    this.#pods.delete(pod.endpointSlot);
+    this.#o.hold(pod.endpointSlot, false);
+  }
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Octets that TCP holds for endpoints: queries until they are answered, replies until the client has taken
+ * them. Whoever gets no room waits and leaves its octets in the kernel, where TCP's window stops the sender.
+ */
+
+import {
+  ownerSlotsMax,
+  tcpOctetsGuaranteed,
+  tcpOctetsMax,
+  tcpOctetsPerEndpointMax,
+} from '../limits.ts';
+
+export class TcpOctets {
+  readonly #held: Int32Array;
+  #total = 0;
+
+  constructor(owners: number = ownerSlotsMax) {
+    this.#held = new Int32Array(owners);
+  }
+
+  /** Octets held for all endpoints. */
+  get total(): number {
+    return this.#total;
+  }
+
+  /** Octets held for the endpoint. */
+  of(endpointSlot: number): number {
+    return this.#held[endpointSlot] as number;
+  }
+
+  /**
+   * Takes room; false if there is none now. One message of the largest size has room for every endpoint,
+   * whatever the others hold.
+   */
+  take(endpointSlot: number, octets: number): boolean {
+    const mine = (this.#held[endpointSlot] as number) + octets;
+    const isGuaranteed = mine <= tcpOctetsGuaranteed;
+    const hasRoom = mine <= tcpOctetsPerEndpointMax && this.#total + octets <= tcpOctetsMax;
+    if (!isGuaranteed && !hasRoom) return false;
+    this.#held[endpointSlot] = mine;
+    this.#total += octets;
+    return true;
+  }
+
+  giveBack(endpointSlot: number, octets: number): void {
+    this.#held[endpointSlot]! -= octets;
+    this.#total -= octets;
+  }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** A query over TCP in flight: what is needed to ask it again, and to answer. */
+
+import { setId } from '@tandem/core/dns/edit';
+import type { QueryView } from '@tandem/core/dns/query';
+import { protocolTcp, QueryFacts } from '../query/facts.ts';
+import { frame, framedMessage } from './framing.ts';
+
+export class TcpQuery {
+  readonly facts: QueryFacts = new QueryFacts(protocolTcp);
+  /** The message with its length before it, as it is sent to the server. */
+  readonly framed: Uint8Array;
+  readonly messageStart: number = framedMessage;
+  /** Offset after the question, from the start of the message. */
+  readonly questionEnd: number;
+  readonly clientId: number;
+  /** When it was received, CLOCK_MONOTONIC. */
+  readonly startedNs: number;
+  /** It was asked again on another connection. */
+  isRetried = false;
+
+  /** The query that `query` holds, at `start` of `bytes`; `facts` is copied. */
+  constructor(
+    bytes: Uint8Array,
+    start: number,
+    query: QueryView,
+    facts: QueryFacts,
+    startedNs: number,
+  ) {
+    this.framed = frame(bytes, start, start + query.messageEnd);
+    this.questionEnd = query.questionEnd;
+    this.clientId = query.id;
+    this.startedNs = startedNs;
+    Object.assign(this.facts, facts);
+    this.facts.startedUs = startedNs / 1000;
+  }
+
+  /** The id with which it is sent. */
+  setId(id: number): void {
+    setId(this.framed, framedMessage, id);
+  }
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** {@link TcpSystem} over the kernel's sockets. All connections are read into one buffer, one after the other. */
+
+import { Socket } from 'node:net';
+import { formatAddress } from '@tandem/core/net/ip';
+import { releaseFd } from '@tandem/dns-sockets/fd';
+import { type AcceptedTcp, acceptTcp, resetTcp } from '@tandem/dns-sockets/tcp-accept';
+import { tcpReadBytes } from '../limits.ts';
+import type { AcceptedConnection, TcpStream, TcpStreamEvents, TcpSystem } from './stream.ts';
+
+const buffer = new Uint8Array(tcpReadBytes);
+
+class NodeStream implements TcpStream {
+  readonly #socket: Socket;
+  readonly #events: TcpStreamEvents;
+  #isPaused = false;
+  #isCorked = false;
+  #isOver = false;
+  /** Octets written that the kernel has not taken. */
+  #unsent = 0;
+  readonly #onWritten = (): void => this.#onTaken();
+
+  /** `socketOf` makes the socket, which reads by `onread`. */
+  constructor(
+    socketOf: (onread: { buffer: Uint8Array; callback: (octets: number) => boolean }) => Socket,
+    events: TcpStreamEvents,
+  ) {
+    this.#events = events;
+    this.#socket = socketOf({ buffer, callback: (octets) => this.#onRead(octets) });
+    const socket = this.#socket;
+    socket.on('connect', () => this.#events.onConnect?.());
+    socket.on('end', () => {
+      if (!this.#isOver) this.#events.onEnd();
+    });
+    // 'close' follows.
+    socket.on('error', () => undefined);
+    socket.on('close', () => this.#close());
+  }
+
+  pause(): void {
+    if (this.#isPaused || this.#isOver) return;
+    this.#isPaused = true;
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    if (!this.#isPaused || this.#isOver) return;
+    this.#isPaused = false;
+    this.#socket.resume();
+  }
+
+  write(bytes: Uint8Array): void {
+    if (this.#isOver) return;
+    this.#unsent += bytes.length;
+    if (!this.#isCorked) {
+      // What one turn writes leaves in one system call.
+      this.#isCorked = true;
+      this.#socket.cork();
+      process.nextTick(() => {
+        this.#isCorked = false;
+        this.#socket.uncork();
+      });
+    }
+    this.#socket.write(bytes, this.#onWritten);
+  }
+
+  end(): void {
+    if (!this.#isOver) this.#socket.end(() => this.#socket.destroy());
+  }
+
+  destroy(): void {
+    this.#isOver = true;
+    this.#socket.destroy();
+  }
+
+  #onRead(octets: number): boolean {
+    if (this.#isOver) return false;
+    this.#events.onData(buffer.subarray(0, octets));
+    return !this.#isPaused;
+  }
+
+  #onTaken(): void {
+    if (this.#isOver) return;
+    const taken = this.#unsent - this.#socket.writableLength;
+    if (taken <= 0) return;
+    this.#unsent -= taken;
+    this.#events.onTaken(taken);
+  }
+
+  #close(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#events.onClose();
+  }
+}
+
+function acceptedConnection({ fd, addresses, peerPort }: AcceptedTcp): AcceptedConnection {
+  return {
+    addresses: new Uint32Array(addresses.buffer, addresses.byteOffset, 8),
+    clientPort: peerPort,
+    open: (events) =>
+      new NodeStream((onread) => {
+        const options = { fd: releaseFd(fd), readable: true, writable: true, allowHalfOpen: true };
+        return new Socket({ ...options, onread }).setNoDelay(true);
+      }, events),
+    refuse: () => resetTcp(fd),
+  };
+}
+
+export const nodeTcpSystem: TcpSystem = {
+  listen: (fd, onConnection, onError) =>
+    acceptTcp(fd, {
+      onConnection: (accepted) => onConnection(acceptedConnection(accepted)),
+      onError,
+    }),
+  connect: (server, events) =>
+    new NodeStream((onread) => {
+      const socket = new Socket({ onread });
+      return socket.setNoDelay(true).connect(53, formatAddress(server));
+    }, events),
+  soon: (work) => void setImmediate(work),
+  after: (ms, work) => void setTimeout(work, ms),
+};

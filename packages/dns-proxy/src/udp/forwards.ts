@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Queries on their way to their servers, and those that cannot get there: a send that fails, an ICMP error, a
+ * socket that has gone silent. Such a query is asked again once, from another socket, if the one it was sent
+ * from had answers before (a Service's conntrack entry may lead to a backend that is gone); else the pod gets
+ * SERVFAIL at once, as it would see the ICMP error (RFC 1122 section 4.1.3.3).
+ */
+
+import { edeNetworkError, rcodeServFail } from '@tandem/core/dns/constants';
+import { parseQuery, type QueryView } from '@tandem/core/dns/query';
+import { HEADER_TX_COUNT, RECORD_WORDS, TX_RESULT } from '@tandem/dns-sockets/layout';
+import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
+import { counter } from '../counters.ts';
+import { batchMax } from '../limits.ts';
+import { protocolUdp, QueryFacts } from '../query/facts.ts';
+import { countOutcome, outcome } from '../query/outcome.ts';
+import type { QueryReport } from '../query/report.ts';
+import type { Batch } from './batch.ts';
+import type { InFlight } from './in-flight.ts';
+import type { Outgoing } from './outgoing.ts';
+import { type QuerySlots, slotClientId, slotLength, slotRetries, slotUpstream } from './slots.ts';
+import { appendForward } from './transmit.ts';
+import type { UdpPool } from './upstream.ts';
+
+/** Errors of one datagram: the socket is as good as before. */
+const datagramErrors = new Set([11 /* EAGAIN */, 90 /* EMSGSIZE */, 105 /* ENOBUFS */]);
+
+export interface ForwardsOptions {
+  readonly memory: Uint8Array;
+  readonly slots: QuerySlots;
+  readonly upstreams: UdpLoop;
+  readonly pool: UdpPool;
+  readonly counters: Float64Array;
+  readonly query: QueryView;
+  readonly batch: Batch;
+  readonly inFlight: InFlight;
+  readonly outgoing: Outgoing;
+  readonly report: QueryReport;
+}
+
+export class Forwards {
+  readonly #o: ForwardsOptions;
+  readonly #facts = new QueryFacts(protocolUdp);
+  /** Slot of each record of the batch. */
+  readonly #slots = new Int32Array(batchMax);
+  /** Slots whose send failed, and sockets with errors: handled when the batch is out. */
+  readonly #unsent: number[] = [];
+  readonly #failedSockets: number[] = [];
+  #isBusy = false;
+  /** Replies of ours in the batch of `outgoing`. */
+  #replies = 0;
+
+  constructor(options: ForwardsOptions) {
+    this.#o = options;
+  }
+
+  /** The query in the slot, `length` octets, is in flight: it leaves with the next `flush`. */
+  append(slot: number, length: number): void {
+    const { upstreams, slots } = this.#o;
+    const socket = slots.words[slots.wordOf(slot) + slotUpstream] as number;
+    const index = appendForward(upstreams, socket, slots.messageOf(slot), length);
+    this.#slots[index] = slot;
+    if (index === batchMax - 1) this.#send();
+  }
+
+  /** Sends, and deals with what could not be sent. */
+  flush(): void {
+    this.#send();
+    this.#settle();
+  }
+
+  /** The kernel reports an error of a socket, most likely ICMP. */
+  onSocketError(socket: number, errno: number): void {
+    this.#o.counters[counter.upstreamSocketErrors]!++;
+    if (!datagramErrors.has(errno)) this.#failedSockets.push(socket);
+    this.#settle();
+  }
+
+  /** The query in the slot waits on a socket that has gone silent; false if it stays there. */
+  askAgain(slot: number): boolean {
+    const { slots, pool, inFlight } = this.#o;
+    const at = slots.wordOf(slot);
+    if (slots.words[at + slotRetries] !== 0) return false;
+    if (!pool.isStale(slots.words[at + slotUpstream] as number) || !inFlight.move(slot))
+      return false;
+    this.append(slot, slots.words[at + slotLength] as number);
+    return true;
+  }
+
+  #send(): void {
+    const { upstreams, slots, pool } = this.#o;
+    const count = upstreams.header[HEADER_TX_COUNT] as number;
+    if (count === 0) return;
+    const wasBusy = this.#isBusy;
+    this.#isBusy = true;
+    const sent = upstreams.flush();
+    this.#isBusy = wasBusy;
+    if (sent === count) return;
+    for (let i = 0; i < count; i++) {
+      const errno = upstreams.tx[i * RECORD_WORDS + TX_RESULT] as number;
+      if (errno === 0) continue;
+      const slot = this.#slots[i] as number;
+      this.#unsent.push(slot);
+      if (datagramErrors.has(errno)) continue;
+      const socket = slots.words[slots.wordOf(slot) + slotUpstream] as number;
+      pool.failed(socket);
+      this.#failedSockets.push(socket);
+    }
+  }
+
+  /** Each turn of the loop asks again or answers; nothing is asked again twice, so it ends. */
+  #settle(): void {
+    if (this.#isBusy || (this.#unsent.length === 0 && this.#failedSockets.length === 0)) return;
+    this.#isBusy = true;
+    while (this.#unsent.length > 0 || this.#failedSockets.length > 0) {
+      for (let slot = this.#unsent.pop(); slot !== undefined; slot = this.#unsent.pop()) {
+        if (this.#o.slots.isInFlight(slot)) this.#giveUpOrAskAgain(slot);
+      }
+      const socket = this.#failedSockets.pop();
+      if (socket !== undefined) this.#onFailedSocket(socket);
+      this.#send();
+    }
+    this.#flushReplies();
+    this.#isBusy = false;
+  }
+
+  #onFailedSocket(socket: number): void {
+    const { slots, pool } = this.#o;
+    pool.failed(socket);
+    let left = pool.inFlightOf(socket);
+    const { startedUs, words } = slots;
+    for (let slot = 0; slot < startedUs.length && left > 0; slot++) {
+      if (startedUs[slot] === Infinity || words[slots.wordOf(slot) + slotUpstream] !== socket)
+        continue;
+      left -= 1;
+      this.#giveUpOrAskAgain(slot);
+    }
+  }
+
+  #giveUpOrAskAgain(slot: number): void {
+    if (!this.#o.slots.isLost(slot) && this.askAgain(slot)) return;
+    const { slots, memory, query, batch, inFlight, outgoing, report, counters } = this.#o;
+    const { words } = slots;
+    const at = slots.wordOf(slot);
+    const facts = this.#facts;
+    inFlight.read(slot, facts);
+    const start = slots.messageOf(slot);
+    parseQuery(query, memory, start, start + (words[at + slotLength] as number));
+    query.id = words[at + slotClientId] as number;
+    if (!inFlight.end(slot, false)) return;
+    countOutcome(counters, outcome.unreachable);
+    report.failed(facts, query, batch);
+    if (this.#replies === batchMax) this.#flushReplies();
+    outgoing.write(slot, slots.scrap(this.#replies), query, rcodeServFail, edeNetworkError);
+    outgoing.releaseAfter(slot);
+    this.#replies += 1;
+  }
+
+  #flushReplies(): void {
+    if (this.#replies > 0) this.#o.outgoing.flush();
+    this.#replies = 0;
+  }
+}
