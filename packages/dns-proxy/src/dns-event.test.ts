@@ -116,6 +116,16 @@ test('what is written is read', () => {
   assert.deepEqual(throughRing(told('a.test', [['192.0.2.1', 1]]), false).addresses, []);
 });
 
+test('names of every length and what is behind them are as they were', () => {
+  for (let length = 1; length <= 63; length++) {
+    const name = `${'n'.repeat(length)}.test`;
+    const event = throughRing(told(name, [['2001:db8::1', 60]]));
+    assert.deepEqual(event.name, wireName(name));
+    assert.deepEqual(event.addresses, [{ address: address('2001:db8::1'), expires: 1060 }]);
+    assert.deepEqual(throughRing(told(name, []), false).name, wireName(name));
+  }
+});
+
 test('the longest event fits, and no more addresses than it has room for', () => {
   const labels = ['a', 'b', 'c', 'd'].map((letter, i) => letter.repeat(i === 3 ? 61 : 63));
   const many = Array.from({ length: 40 }, (_, i): [string, number] => [`192.0.2.${i}`, 60]);

@@ -72,16 +72,24 @@ export class DnsEventFields {
   ttlSecondsMin = 0;
 }
 
-/** Writes events into the ring to the main thread; a full ring counts and loses them. */
+/**
+ * Writes events into the ring to the main thread; a full ring counts and loses them. A record begins at a
+ * multiple of 8: its header and its name are written as words, in memory order as everywhere little-endian.
+ */
 export class DnsEventWriter {
   readonly #ring: SharedRingWriter;
   readonly #view: DataView;
+  readonly #words: Int32Array;
+  readonly #floats: Float64Array;
   readonly #counters: Float64Array;
   readonly #member: number;
 
   constructor(ring: SharedRingWriter, counters: Float64Array, member: number) {
     this.#ring = ring;
-    this.#view = new DataView(ring.bytes.buffer, ring.bytes.byteOffset);
+    const { buffer, byteOffset, byteLength } = ring.bytes;
+    this.#view = new DataView(buffer, byteOffset);
+    this.#words = new Int32Array(buffer, byteOffset, byteLength >> 2);
+    this.#floats = new Float64Array(buffer, byteOffset, byteLength >> 3);
     this.#counters = counters;
     this.#member = member;
   }
@@ -115,31 +123,28 @@ export class DnsEventWriter {
     this.#ring.commit(length);
   }
 
-  /** Returns where the name ends. */
+  /** All but the length and the number of addresses. Returns where the name ends. */
   #writeHeader(at: number, fields: DnsEventFields, query: QueryView): number {
-    const { bytes } = this.#ring;
-    const view = this.#view;
+    const words = this.#words;
+    const word = at >> 2;
     const nameLength = query.questionEnd === 0 ? 0 : query.nameLength;
-    bytes[at + 4] = fields.verdict;
-    bytes[at + 5] = fields.protocol;
-    bytes[at + 6] = this.#member;
-    bytes[at + 7] = fields.flags;
-    view.setFloat64(at + 8, fields.timeUs, true);
-    view.setUint32(at + 16, fields.endpointId, true);
-    view.setUint32(at + 20, fields.latencyUs, true);
+    words[word + 1] =
+      fields.verdict | (fields.protocol << 8) | (this.#member << 16) | (fields.flags << 24);
+    this.#floats[(at >> 3) + 1] = fields.timeUs;
+    words[word + 4] = fields.endpointId;
+    words[word + 5] = fields.latencyUs;
     for (let w = 0; w < 4; w++) {
-      view.setUint32(at + 24 + w * 4, fields.words[fields.client + w] as number, true);
-      view.setUint32(at + 40 + w * 4, fields.words[fields.server + w] as number, true);
+      words[word + 6 + w] = fields.words[fields.client + w] as number;
+      words[word + 10 + w] = fields.words[fields.server + w] as number;
     }
-    view.setUint16(at + 56, fields.clientPort, true);
-    view.setUint16(at + 58, nameLength, true);
-    bytes[at + 60] = 0;
-    bytes[at + 61] = fields.rcode;
-    view.setUint16(at + 62, query.qtype, true);
-    view.setUint32(at + 64, fields.policyId, true);
-    view.setUint32(at + 68, fields.namespaceId, true);
-    for (let i = 0; i < nameLength; i++)
-      bytes[at + dnsRecordHeaderBytes + i] = query.name[i] as number;
+    words[word + 14] = fields.clientPort | (nameLength << 16);
+    words[word + 15] = (fields.rcode << 8) | (query.qtype << 16);
+    words[word + 16] = fields.policyId;
+    words[word + 17] = fields.namespaceId;
+    const { nameWords } = query;
+    // Up to three octets more than the name: room for addresses is behind it.
+    const end = (nameLength + 3) >> 2;
+    for (let w = 0; w < end; w++) words[word + 18 + w] = nameWords[w] as number;
     return at + dnsRecordHeaderBytes + nameLength;
   }
 }

@@ -49,6 +49,8 @@ export type QueryStatus =
 export class QueryView {
   /** QNAME in wire form, lower-case, root included: the first `nameLength` octets. */
   readonly name: Uint8Array = new Uint8Array(nameBytesMax + 1);
+  /** The same memory as words, to be copied faster. */
+  readonly nameWords: Int32Array = new Int32Array(this.name.buffer);
   /** `name` in the alphabet of patterns; length octets are dots, the root is not written. */
   readonly codes: Uint8Array = new Uint8Array(nameBytesMax + 1);
   /** Where the length octet of each label is in `name`. */

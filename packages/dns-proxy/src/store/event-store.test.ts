@@ -116,3 +116,24 @@ test('readers are woken: soon after one event, at once after many', async () => 
   end();
   assert.equal(store.observers, 0);
 });
+
+test('records of shared memory are copied whole, wherever they lie', () => {
+  const offsets = array(integer({ min: 0, max: 400 }), { minLength: 1, maxLength: 100 });
+  check(
+    property(offsets, integer({ min: 0, max: 9 }), (all, viewAt) => {
+      const memory = new Uint8Array(new SharedArrayBuffer(512));
+      for (let i = 0; i < memory.length; i++) memory[i] = (i * 7) & 0xff;
+      // A view that does not begin where its memory does, and at its end a record without padding.
+      const view = new Uint8Array(memory.buffer, viewAt);
+      const store = new EventStore({ eventsMax: 4, bytesMax: 512 });
+      for (const offset of all) {
+        const length = Math.min(100, view.length - offset);
+        const expected = view.slice(offset, offset + length);
+        store.append(eventKindDns, view, offset, length);
+        const at = store.offsetOf(store.next - 1);
+        assert.deepEqual(store.bytes.slice(at, at + length), expected);
+      }
+    }),
+    { seed, numRuns: 300 },
+  );
+});
