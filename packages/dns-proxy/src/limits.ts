@@ -123,11 +123,11 @@ export const tcpReadBytes = 8192;
 export const tcpUnsentBytesMax = 16_384;
 /**
  * Octets of queries and replies that TCP holds: of one pod, of all; and what every pod may hold whatever the
- * others do, one message of the largest size. Beyond that connections are not read.
+ * others do: one message of the largest size, and some queries. Beyond that connections are not read.
  */
 export const tcpOctetsPerEndpointMax: number = 256 << 10;
 export const tcpOctetsMax: number = 8 << 20;
-export const tcpOctetsGuaranteed = 65_537;
+export const tcpOctetsGuaranteed: number = 128 << 10;
 /** Messages, queries and replies, that are handled in one turn of the event loop, and of one connection in a row. */
 export const tcpMessagesPerTurn = 64;
 export const tcpMessagesPerStep = 8;

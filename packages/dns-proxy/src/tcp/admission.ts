@@ -78,6 +78,7 @@ export class TcpAdmission {
     if (pod === undefined || !pod.open.delete(connection)) return;
     this.#open -= 1;
     this.#admitWaiting();
+    if (pod.waiting.length > 0) this.#closeIdle(pod);
     this.#dropIfEmpty(pod);
   }
 

@@ -98,7 +98,9 @@ export class TcpConnection implements TurnTaker {
   /** Nothing is in flight and nothing is held; with a query answered, or for a while. */
   isIdle(nowNs: number, idleMs: number): boolean {
     const isQuiet = this.#inFlight === 0 && !this.#reader.hasBegun && this.#unsent === 0;
-    return isQuiet && (this.#served > 0 || nowNs - this.#activeNs >= idleMs * 1e6);
+    return (
+      !this.#isEnding && isQuiet && (this.#served > 0 || nowNs - this.#activeNs >= idleMs * 1e6)
+    );
   }
 
   get activeNs(): number {

@@ -32,8 +32,8 @@ export class TcpOctets {
   }
 
   /**
-   * Takes room; false if there is none now. One message of the largest size has room for every endpoint,
-   * whatever the others hold.
+   * Takes room; false if there is none now. `tcpOctetsGuaranteed` have room for every endpoint, whatever the
+   * others hold.
    */
   take(endpointSlot: number, octets: number): boolean {
     const mine = (this.#held[endpointSlot] as number) + octets;

@@ -96,15 +96,35 @@ class NodeStream implements TcpStream {
   }
 }
 
+/** A descriptor that is no socket any more: the connection is over, which is told as always, later. */
+function brokenStream(events: TcpStreamEvents): TcpStream {
+  let isOver = false;
+  setImmediate(() => {
+    if (!isOver) events.onClose();
+  });
+  const nothing = (): void => undefined;
+  const destroy = (): void => {
+    isOver = true;
+  };
+  return { pause: nothing, resume: nothing, write: nothing, end: nothing, destroy };
+}
+
+function openAccepted(fd: number, events: TcpStreamEvents): TcpStream {
+  try {
+    return new NodeStream((onread) => {
+      const options = { fd: releaseFd(fd), readable: true, writable: true, allowHalfOpen: true };
+      return new Socket({ ...options, onread }).setNoDelay(true);
+    }, events);
+  } catch {
+    return brokenStream(events);
+  }
+}
+
 function acceptedConnection({ fd, addresses, peerPort }: AcceptedTcp): AcceptedConnection {
   return {
     addresses: new Uint32Array(addresses.buffer, addresses.byteOffset, 8),
     clientPort: peerPort,
-    open: (events) =>
-      new NodeStream((onread) => {
-        const options = { fd: releaseFd(fd), readable: true, writable: true, allowHalfOpen: true };
-        return new Socket({ ...options, onread }).setNoDelay(true);
-      }, events),
+    open: (events) => openAccepted(fd, events),
     refuse: () => resetTcp(fd),
   };
 }
