@@ -4,7 +4,10 @@
 /** A thread with UDP sockets waits in the addon: what else happens in that thread must not wait for them. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
@@ -106,6 +109,16 @@ describe('while UDP sockets are waited for', { timeout: 4 * patienceMs }, () => 
     client.destroy();
     server.close();
     for (const fd of fds) closeFd(fd);
+  });
+
+  test('a thread to which no datagram ever comes can be terminated', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tandem-wait-'));
+    const worker = new Worker(new URL('../test/echo-worker.ts', import.meta.url), {
+      workerData: { end: 'terminate', directory },
+    });
+    await once(worker, 'message');
+    assert.equal(await worker.terminate(), 1);
+    rmSync(directory, { recursive: true });
   });
 
   test('a thread whose last loop is closed in a batch ends', async () => {
