@@ -63,6 +63,8 @@ export class TcpConnection implements TurnTaker {
   /** The query that waits has taken its token. */
   #hasPaid = false;
   #isWaiting = false;
+  /** It is not read until its turn. */
+  #isPaused = false;
   #hasEnded = false;
   #isDraining = false;
   #isEnding = false;
@@ -159,6 +161,7 @@ export class TcpConnection implements TurnTaker {
     if (this.#isClosed) return done;
     if (!this.#isWaiting && this.#mayReply() && !this.#reader.peek()) {
       this.#begunNs = this.#reader.hasBegun ? this.#begunNs || this.#c.moment.monotonicNs : 0;
+      this.#isPaused = false;
       this.#stream.resume();
       this.#onQuiet();
     }
@@ -187,6 +190,7 @@ export class TcpConnection implements TurnTaker {
     this.#activeNs = this.#c.moment.monotonicNs;
     if (this.#begunNs === 0) this.#begunNs = this.#activeNs;
     this.#reader.push(bytes);
+    this.#isPaused = true;
     this.#stream.pause();
     this.#c.turns.add(this);
   }
@@ -198,7 +202,7 @@ export class TcpConnection implements TurnTaker {
     const back = Math.min(octets, this.#reserved);
     this.#reserved -= back;
     this.#c.octets.giveBack(this.endpointSlot, back);
-    if (this.#reader.hasBegun) this.#c.turns.add(this);
+    if (this.#isPaused) this.#c.turns.add(this);
     this.#upstream?.wake();
     this.#onQuiet();
   }

@@ -58,6 +58,8 @@ export class TcpUpstream implements TurnTaker {
   /** Octets that are taken for the reply that is coming. */
   #reserved = 0;
   #isConnected = false;
+  /** It is not read until its turn. */
+  #isPaused = false;
   #isClosed = false;
   readonly #openedNs: number;
   /** When the last octets came or went. */
@@ -107,7 +109,7 @@ export class TcpUpstream implements TurnTaker {
 
   /** The client takes replies again. */
   wake(): void {
-    if (!this.#isClosed && this.#reader.hasBegun) this.#c.turns.add(this);
+    if (!this.#isClosed && this.#isPaused) this.#c.turns.add(this);
   }
 
   close(): void {
@@ -152,6 +154,7 @@ export class TcpUpstream implements TurnTaker {
       done += 1;
     }
     if (!this.#isClosed && this.#events.mayReply() && !this.#reader.peek() && this.#hasRoom()) {
+      this.#isPaused = false;
       this.#stream.resume();
     }
     return done;
@@ -161,6 +164,7 @@ export class TcpUpstream implements TurnTaker {
     if (this.#isClosed) return;
     this.#activeNs = this.#c.moment.monotonicNs;
     this.#reader.push(bytes);
+    this.#isPaused = true;
     this.#stream.pause();
     this.#c.turns.add(this);
   }
