@@ -7,6 +7,7 @@
  */
 
 import { chownSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { netnsCookie } from '@tandem/bpf-loader-node/netns';
 import type { NodeContext } from '@tandem/core/policy/cluster-state';
@@ -146,6 +147,7 @@ export class AgentControl {
     await services.peerCache(peerCacheTimeoutMs);
     this.#source = new PolicySource({
       directory: this.#config.source.slice('directory:'.length),
+      copiesDirectory: join(this.#config.stateDir, 'source'),
       isInForce: this.#controller.revision > 0,
       apply: (cluster) => this.#controller?.update(cluster) ?? Promise.resolve(),
       log: this.#log,

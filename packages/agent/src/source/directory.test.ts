@@ -10,6 +10,7 @@ import { ownPrefix } from '@tandem/testing/namespace';
 import { waitFor } from '@tandem/testing/wait';
 import { fileBytesMax, filesMax } from '../limits.ts';
 import { DirectorySource, type SourceState } from './directory.ts';
+import { FileCopies } from './file-copies.ts';
 
 let directory: string;
 let source: DirectorySource;
@@ -100,6 +101,66 @@ test('a broken file from the start has no content, and is named', () => {
   source.start();
   assert.deepEqual(latest().objects, []);
   assert.equal(latest().problems[0]?.file, 'a.yaml');
+});
+
+test('a file that is broken at the start is known as it was, and does not hold up the others', () => {
+  const start = (): void => {
+    source.stop();
+    const copies = new FileCopies(join(directory, 'copies'), directory);
+    source = new DirectorySource(directory, (state) => states.push(state), copies);
+    source.start();
+  };
+  const missing = (): string[] => latest().missing.map(({ file }) => file);
+  write('a.yaml', object('one'));
+  write('b.yaml', object('two'));
+  start();
+  write('a.yaml', 'kind: [');
+  start();
+  assert.deepEqual(namesOf(latest()), ['one', 'two']);
+  assert.deepEqual(missing(), [], 'all of it is known');
+  assert.equal(latest().problems[0]?.file, 'a.yaml');
+  write('a.yaml', object('three'));
+  start();
+  write('a.yaml', '}{');
+  rmSync(join(directory, 'b.yaml'));
+  start();
+  assert.deepEqual(namesOf(latest()), ['three'], 'the last good content, and no file that is gone');
+  write('b.yaml', '}{');
+  start();
+  assert.deepEqual(namesOf(latest()), ['three'], 'nor is it remembered');
+  assert.deepEqual(missing(), [], 'it was never in force');
+  rmSync(join(directory, 'copies'), { recursive: true });
+  start();
+  assert.deepEqual(missing(), ['a.yaml', 'b.yaml'], 'without copies nothing is known of either');
+});
+
+test('copies that cannot be written stop nothing, and are not taken for complete', () => {
+  const copiesOf = (path: string): FileCopies => new FileCopies(join(directory, 'copies'), path);
+  const start = (copies: FileCopies): void => {
+    source.stop();
+    source = new DirectorySource(directory, (state) => states.push(state), copies);
+    source.start();
+  };
+  write('copies', 'a file where the directory should be');
+  write('a.yaml', object('one'));
+  const failing = copiesOf(directory);
+  start(failing);
+  assert.deepEqual(namesOf(latest()), ['one']);
+  assert.equal(failing.counters.failed, 1);
+  rmSync(join(directory, 'copies'));
+  write('b.yaml', 'kind: [');
+  for (let i = 0; i < 2; i++) {
+    start(copiesOf(directory));
+    assert.equal(latest().missing[0]?.file, 'b.yaml', 'it may have been in force');
+  }
+  write('b.yaml', object('two'));
+  start(copiesOf(directory));
+  const other = copiesOf('/another/source');
+  assert.deepEqual(
+    [other.read('a.yaml'), other.wasComplete],
+    [null, false],
+    'of another directory',
+  );
 });
 
 test('aliases that explode, and files over the limit, are problems and not memory', () => {

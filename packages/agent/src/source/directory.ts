@@ -16,6 +16,7 @@ import {
   settleMs,
   unreachableRescanMs,
 } from '../limits.ts';
+import type { FileCopies } from './file-copies.ts';
 import { aliasesMax, isManifest, itemsOf, lineOf } from './manifest.ts';
 
 /** One object as it stands in a file. */
@@ -56,6 +57,7 @@ interface FileState {
 export class DirectorySource {
   readonly #directory: string;
   readonly #onChange: (state: SourceState) => void;
+  readonly #copies: FileCopies | null;
   readonly #files = new Map<string, FileState>();
   /** Read, but not all of it. */
   #directoryProblem: string | null = null;
@@ -65,8 +67,14 @@ export class DirectorySource {
   #settle: NodeJS.Timeout | null = null;
   #rescan: NodeJS.Timeout | null = null;
 
-  constructor(directory: string, onChange: (state: SourceState) => void) {
+  /** `copies`: of before this start; null: none are kept. */
+  constructor(
+    directory: string,
+    onChange: (state: SourceState) => void,
+    copies: FileCopies | null = null,
+  ) {
     this.#directory = directory;
+    this.#copies = copies;
     this.#onChange = onChange;
   }
 
@@ -164,7 +172,23 @@ export class DirectorySource {
       changed = true;
     }
     for (const name of names) changed = this.#readFile(name) || changed;
+    if (changed) {
+      const isAllKnown = [...this.#files.values()].every(({ isRead }) => isRead);
+      this.#copies?.finish(new Set(names), isAllKnown);
+    }
     return changed;
+  }
+
+  /** What a file held before this start, when it cannot be read now. */
+  #fromCopy(name: string): Pick<FileState, 'objects' | 'isRead'> {
+    const text = this.#copies?.read(name) ?? null;
+    // Of which there is no copy was never in force, if there is one of all that was.
+    if (text === null) return { objects: [], isRead: this.#copies?.wasComplete === true };
+    try {
+      return { objects: parse(name, text), isRead: true };
+    } catch {
+      return { objects: [], isRead: false };
+    }
   }
 
   #readFile(name: string): boolean {
@@ -176,17 +200,14 @@ export class DirectorySource {
       stamp = `${mtimeMs} ${size} ${ino}`;
       if (last?.stamp === stamp) return false;
       if (size > fileBytesMax) throw new Error(`has ${size} bytes, the limit is ${fileBytesMax}`);
-      this.#files.set(name, {
-        stamp,
-        objects: parse(name, readFileSync(path, 'utf8')),
-        problem: null,
-        isRead: true,
-      });
+      const text = readFileSync(path, 'utf8');
+      this.#files.set(name, { stamp, objects: parse(name, text), problem: null, isRead: true });
+      this.#copies?.keep(name, text);
     } catch (error) {
       const message = (error as Error).message.split('\n')[0] ?? '';
       const problem = `${message} (the last good content stays in force)`;
       if (last?.problem === problem && last.stamp === stamp) return false;
-      const { objects = [], isRead = false } = last ?? {};
+      const { objects, isRead } = last ?? this.#fromCopy(name);
       this.#files.set(name, { stamp, objects, problem, isRead });
     }
     return true;

@@ -12,9 +12,12 @@ import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
 import type { Logger } from '@tandem/runtime/log';
 import { ClusterBuilder } from '../policy/cluster-builder.ts';
 import { DirectorySource, type SourceState } from './directory.ts';
+import { FileCopies } from './file-copies.ts';
 
 export interface PolicySourceOptions {
   readonly directory: string;
+  /** Where copies of its files are kept for the next start. */
+  readonly copiesDirectory: string;
   /** Whether the pins or the snapshot hold a policy: then it is not replaced by a part of one. */
   readonly isInForce: boolean;
   readonly apply: (cluster: ClusterState) => Promise<void>;
@@ -40,7 +43,11 @@ export class PolicySource {
 
   constructor(options: PolicySourceOptions) {
     this.#o = options;
-    this.#source = new DirectorySource(options.directory, (state) => this.#onState(state));
+    this.#source = new DirectorySource(
+      options.directory,
+      (state) => this.#onState(state),
+      new FileCopies(options.copiesDirectory, options.directory),
+    );
   }
 
   /** Resolves when what can be read now is applied. */

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The last good content of each file of the source, kept for the next start: a file that is broken by then
+ * is known as it was, and need not keep the others from being applied. As long as every good file has its
+ * copy, a marker says so: a broken file without one was never in force. A disk that takes no copies costs
+ * only that.
+ */
+
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { isManifest } from './manifest.ts';
+
+/** Holds the path of the source; no manifest has such a name. */
+const markerName = 'complete';
+
+export class FileCopies {
+  readonly counters = { failed: 0 };
+  /** Whether the former life of the agent left a copy of all that it read. */
+  readonly wasComplete: boolean;
+  readonly #directory: string;
+  readonly #source: string;
+  readonly #failed = new Set<string>();
+  #isMarked: boolean;
+
+  /** `source`: the directory that the files are of; copies of another one are removed. */
+  constructor(directory: string, source: string) {
+    this.#directory = directory;
+    this.#source = source;
+    const marked = this.read(markerName);
+    this.wasComplete = marked === source;
+    this.#isMarked = this.wasComplete;
+    if (marked !== null && !this.wasComplete) this.#removeOthers(new Set());
+  }
+
+  get #marker(): string {
+    return join(this.#directory, markerName);
+  }
+
+  /** The copy of a file; null when there is none that can be read. */
+  read(name: string): string | null {
+    try {
+      return readFileSync(join(this.#directory, name), 'utf8');
+    } catch {
+      return null;
+    }
+  }
+
+  keep(name: string, text: string): void {
+    this.#failed.delete(name);
+    if (this.read(name) === text) return;
+    const path = join(this.#directory, name);
+    const temporary = `${path}.new`;
+    try {
+      mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+      writeFileSync(temporary, text, { mode: 0o600 });
+      renameSync(temporary, path);
+    } catch {
+      this.counters.failed += 1;
+      this.#failed.add(name);
+      this.#isMarked = false;
+      rmQuietly(this.#marker);
+      // An older copy would bring back what is no longer so.
+      rmQuietly(temporary);
+      rmQuietly(path);
+    }
+  }
+
+  /**
+   * After all files were looked at: removes copies of those that are gone, and says that there is one of
+   * each, unless there is a file of which it is not known what it was.
+   */
+  finish(names: ReadonlySet<string>, isAllKnown: boolean): void {
+    for (const name of this.#failed) if (!names.has(name)) this.#failed.delete(name);
+    this.#removeOthers(names);
+    if (this.#isMarked || this.#failed.size > 0 || !isAllKnown) return;
+    try {
+      mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+      writeFileSync(this.#marker, this.#source, { mode: 0o600 });
+      this.#isMarked = true;
+    } catch {
+      // Tried again after the next change.
+    }
+  }
+
+  #removeOthers(names: ReadonlySet<string>): void {
+    let present: string[];
+    try {
+      present = readdirSync(this.#directory);
+    } catch {
+      return;
+    }
+    for (const name of present) {
+      if (isManifest(name) && !names.has(name)) rmQuietly(join(this.#directory, name));
+    }
+  }
+}
+
+function rmQuietly(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // As read-only as it was for the copy.
+  }
+}
