@@ -229,3 +229,45 @@ test('of two other objects of one name none wins', () => {
   assert.equal(same.namespaces.size, 1);
   assert.match(said(same), /^warning duplicate Namespace\/shop/);
 });
+
+test('an object that the parser fails on is named, its pods are held, and the others are read', () => {
+  const spec = { endpointSelector: selects, egress: [{}] };
+  const trap = Object.defineProperty({ ...spec }, 'ingress', {
+    enumerable: true,
+    get: () => [new Proxy({}, { ownKeys: () => assert.fail('a bug') })],
+  });
+  const state = build(new ClusterBuilder(), objectsOf(policy('trap', trap), good));
+  assert.equal(state.policies.get('CiliumNetworkPolicy/shop/p')?.invalid, null);
+  const trapped = state.policies.get('CiliumNetworkPolicy/shop/trap');
+  assert.ok(trapped?.invalid !== undefined && trapped.invalid !== null);
+  assert.match(appsHeld(trapped), /app In \["web"\]/);
+  assert.match(
+    said(state),
+    /policy-invalid CiliumNetworkPolicy\/shop\/trap: .*a bug of this version \(a bug\)/,
+  );
+});
+
+test('a Node or Service with one bad address is known by its others from the start', () => {
+  const state = build(
+    new ClusterBuilder(),
+    objectsOf(
+      {
+        apiVersion: 'v1',
+        kind: 'Node',
+        metadata: { name: 'one' },
+        spec: { podCIDRs: ['10.1.0.0/24', 'x'] },
+        status: { addresses: [{ type: 'InternalIP', address: '192.168.0.1' }] },
+      },
+      {
+        apiVersion: 'v1',
+        kind: 'Service',
+        metadata: { namespace: 'shop', name: 's' },
+        spec: { clusterIPs: ['10.96.0.7', 'y'], ports: [] },
+      },
+    ),
+  );
+  assert.equal(state.nodes.get('/one')?.addresses.length, 1);
+  assert.equal(state.nodes.get('/one')?.podCidrs.length, 1);
+  assert.equal(state.services.get('shop/s')?.clusterIps.length, 1);
+  assert.equal(state.diagnostics.filter(({ code }) => code === 'object-invalid').length, 2);
+});

@@ -58,11 +58,11 @@ export class ClusterBuilder {
     }));
     const policies: (readonly [PolicyObject, SourceObject])[] = [];
     const versions = new Map<string, Versions>();
-    const unreadable = new Set<string>();
+    const unreadable = new Map<string, PlainObject | null>();
     for (const each of source.objects) {
       const parsed = parseObject(each.raw);
       if (!parsed.ok) {
-        unreadable.add(identityOf(each.raw));
+        unreadable.set(identityOf(each.raw), parsed.error.partial ?? null);
         diagnostics.push(...invalid(parsed.error, each));
       } else if (parsed.value.kind === 'unsupported') {
         diagnostics.push(unsupported(parsed.value, each));
@@ -77,9 +77,9 @@ export class ClusterBuilder {
       }
     }
     // A Node or Service that vanished because of a typo would open its addresses to learning.
-    for (const identity of unreadable) {
-      const last = this.#lastObjects.get(identity);
-      if (last !== undefined && !versions.has(identity)) {
+    for (const [identity, partial] of unreadable) {
+      const last = this.#lastObjects.get(identity) ?? partial;
+      if (last !== null && !versions.has(identity)) {
         versions.set(identity, { objects: [last], sources: [] });
       }
     }

@@ -10,8 +10,9 @@ import type { PolicyObject } from '@tandem/core/k8s/objects';
 import type { PolicyState } from '@tandem/core/policy/cluster-state';
 import type { Diagnostic } from '@tandem/core/policy/desired';
 import { parseCiliumPolicy } from '@tandem/core/policy/parse-cilium';
-import { duplicatePolicy } from '@tandem/core/policy/policy-hold';
-import { formatPolicyRef, type Policy } from '@tandem/core/policy/rule';
+import { coarseHoldOf, duplicatePolicy } from '@tandem/core/policy/policy-hold';
+import { formatPolicyRef, type InvalidPolicy, type Policy } from '@tandem/core/policy/rule';
+import { err, type Result } from '@tandem/core/result';
 import type { SourceObject } from '../source/directory.ts';
 import { areEqual, duplicate, placeOf } from './duplicates.ts';
 
@@ -70,7 +71,7 @@ export class PolicyBuilder {
   #single(ref: string, [first]: readonly Found[]): PolicyState {
     const [object, source] = first as Found;
     const place = placeOf(source);
-    const parsed = parseCiliumPolicy(object);
+    const parsed = parsePolicy(object);
     if (!parsed.ok) {
       return { inForce: this.#lastGood.get(ref) ?? null, invalid: parsed.error, place };
     }
@@ -93,4 +94,17 @@ function isNamed({ name, isPlaced, faults }: PolicyObject): boolean {
 
 function refOf([{ kind, namespace, name }]: Found): string {
   return formatPolicyRef({ kind, namespace, name });
+}
+
+/** A bug that one object meets must not keep the others from being read. */
+function parsePolicy(object: PolicyObject): Result<Policy, InvalidPolicy> {
+  try {
+    return parseCiliumPolicy(object);
+  } catch (error) {
+    const { kind, namespace, name } = object;
+    const reason = error instanceof Error ? error.message : String(error);
+    const message = `cannot be read, which is a bug of this version (${reason})`;
+    const ref = { kind, namespace, name };
+    return err({ ref, errors: [{ path: '', message }], ...coarseHoldOf(object) });
+  }
 }

@@ -39,6 +39,11 @@ export interface ObjectError {
   readonly subject: string;
   /** At least one. */
   readonly issues: readonly Issue[];
+  /**
+   * A Node, Service or EndpointSlice with the addresses that could be read: it is better known in part than
+   * not, because what is not known of the cluster counts as the world.
+   */
+  readonly partial?: Node | Service | EndpointSlice;
 }
 
 const portRange = { min: 1, max: 65_535 };
@@ -82,7 +87,10 @@ export function parseObject(raw: unknown): Result<K8sObject, ObjectError> {
       originalKind: kind,
       isPolicy: /Policy$|^CiliumCIDRGroup$/i.test(kind),
     } as const);
-  return issues.any ? err({ subject, issues: issues.list() }) : ok(object);
+  if (!issues.any) return ok(object);
+  const isUseful =
+    object.kind === 'Node' || object.kind === 'Service' || object.kind === 'EndpointSlice';
+  return err({ subject, issues: issues.list(), ...(isUseful ? { partial: object } : {}) });
 }
 
 function readMeta(

@@ -40,6 +40,18 @@ export function holdOfObject(object: PolicyObject): Hold {
   };
 }
 
+/** For an object whose rules are not to be looked at: everything is denied, for whom its selectors name. */
+export function coarseHoldOf(object: PolicyObject): Hold {
+  const coarse = (body: unknown): unknown =>
+    isFields(body) ? { endpointSelector: body['endpointSelector'], unread: true } : body;
+  const { spec, specs } = object;
+  return holdOfObject({
+    ...object,
+    spec: coarse(spec),
+    specs: Array.isArray(specs) ? specs.map(coarse) : specs,
+  });
+}
+
 function holdOfAll(objects: readonly PolicyObject[]): Hold {
   const holds = objects.map(holdOfObject);
   return {
