@@ -137,7 +137,9 @@ export class TcpConnection implements TurnTaker {
     this.#upstream?.sweep(nowNs);
     if (this.#isDraining && this.isIdle(nowNs, tcpIdleEvictMs)) this.closeWhenIdle();
     if (this.#isClosed) return;
-    const isSlow = this.#begunNs !== 0 && nowNs - this.#begunNs >= tcpMessageTimeoutMs * 1e6;
+    // Octets that wait in the kernel because we do not read are not the client's delay.
+    const isSlow =
+      !this.#isPaused && this.#begunNs !== 0 && nowNs - this.#begunNs >= tcpMessageTimeoutMs * 1e6;
     // A client that does not take its replies is as idle as one that asks nothing.
     const isIdle =
       this.#inFlight === 0 && !this.#isWaiting && nowNs - this.#activeNs >= tcpIdleTimeoutMs * 1e6;
@@ -223,6 +225,7 @@ export class TcpConnection implements TurnTaker {
     if (this.#inFlight >= tcpInFlightPerConnectionMax) {
       // Its replies, or their deadlines, make it go on.
       this.#isWaiting = true;
+      this.#begunNs = 0;
       return false;
     }
     if (!this.#hasPaid && !lookup.limits.hasToken(this.endpointSlot, nowMs)) {
@@ -256,6 +259,7 @@ export class TcpConnection implements TurnTaker {
 
   #wait(): boolean {
     this.#isWaiting = true;
+    this.#begunNs = 0;
     this.#c.turns.retry(this);
     return false;
   }
