@@ -66,3 +66,23 @@ export function decide(
   if (room === roomNode) return overNode;
   return room === roomEndpoint ? overEndpoint : overPolicy;
 }
+
+/**
+ * Whether a query in flight, which `query` and `facts` hold, may be sent again: the policy that let it pass is
+ * still that of the pod, and still allows the name.
+ */
+export function mayAskAgain(
+  lookup: PolicyLookup,
+  query: QueryView,
+  facts: QueryFacts,
+  nowMs: number,
+): boolean {
+  lookup.begin();
+  const { words, client, server, protocol } = facts;
+  const flow = lookup.flowOf(words, client, server, protocol, nowMs);
+  if (flow < 0) return false;
+  const { flows } = lookup;
+  const isSame =
+    flows.policyId[flow] === facts.policyId && flows.endpointSlot[flow] === facts.endpointSlot;
+  return isSame && lookup.isAllowed(flow, lookup.acceptSetOf(query));
+}

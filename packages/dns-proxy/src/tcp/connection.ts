@@ -18,7 +18,7 @@ import {
   tcpQueryBytesMax,
   tcpUnsentBytesMax,
 } from '../limits.ts';
-import { decide } from '../query/decide.ts';
+import { decide, mayAskAgain } from '../query/decide.ts';
 import { protocolTcp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, type Outcome, outcome, outcomeEde, outcomeRcode } from '../query/outcome.ts';
 import type { TcpContext } from './context.ts';
@@ -311,7 +311,7 @@ export class TcpConnection implements TurnTaker {
   ): void {
     if (unanswered.length > 0) this.#c.counters[counter.tcpUpstreamsFailed]!++;
     for (const query of unanswered) {
-      if (!this.#isClosed && wasConnected && (isUseful || !query.isRetried)) {
+      if (wasConnected && (isUseful || !query.isRetried) && this.#mayAskAgain(query)) {
         query.isRetried = true;
         this.#c.counters[counter.queriesAskedAgain]!++;
         this.#openUpstream().send(query);
@@ -319,6 +319,13 @@ export class TcpConnection implements TurnTaker {
         this.#onUnanswered(query, outcome.unreachable);
       }
     }
+  }
+
+  #mayAskAgain({ framed, facts }: TcpQuery): boolean {
+    const { query, lookup, moment } = this.#c;
+    if (this.#isClosed) return false;
+    parseQuery(query, framed, framedMessage, framed.length);
+    return mayAskAgain(lookup, query, facts, moment.monotonicNs / 1e6);
   }
 
   #onUnanswered(pending: TcpQuery, which: Outcome): void {

@@ -14,8 +14,10 @@ import { HEADER_TX_COUNT, RECORD_WORDS, TX_RESULT } from '@tandem/dns-sockets/la
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { counter } from '../counters.ts';
 import { batchMax } from '../limits.ts';
+import { mayAskAgain } from '../query/decide.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, outcome } from '../query/outcome.ts';
+import type { PolicyLookup } from '../query/policy-lookup.ts';
 import type { QueryReport } from '../query/report.ts';
 import type { Batch } from './batch.ts';
 import type { InFlight } from './in-flight.ts';
@@ -31,6 +33,7 @@ export interface ForwardsOptions {
   readonly memory: Uint8Array;
   readonly slots: QuerySlots;
   readonly upstreams: UdpLoop;
+  readonly lookup: PolicyLookup;
   readonly pool: UdpPool;
   readonly counters: Float64Array;
   readonly query: QueryView;
@@ -80,12 +83,15 @@ export class Forwards {
 
   /** The query in the slot waits on a socket that has gone silent; false if it stays there. */
   askAgain(slot: number): boolean {
-    const { slots, pool, inFlight } = this.#o;
+    const { slots, pool, inFlight, lookup, query, batch } = this.#o;
+    const { words } = slots;
     const at = slots.wordOf(slot);
-    if (slots.words[at + slotRetries] !== 0) return false;
-    if (!pool.isStale(slots.words[at + slotUpstream] as number) || !inFlight.move(slot))
+    if (words[at + slotRetries] !== 0 || !pool.isStale(words[at + slotUpstream] as number))
       return false;
-    this.append(slot, slots.words[at + slotLength] as number);
+    this.#read(slot);
+    if (!mayAskAgain(lookup, query, this.#facts, batch.monotonicNs / 1e6)) return false;
+    if (!inFlight.move(slot)) return false;
+    this.append(slot, words[at + slotLength] as number);
     return true;
   }
 
@@ -141,21 +147,26 @@ export class Forwards {
 
   #giveUpOrAskAgain(slot: number): void {
     if (!this.#o.slots.isLost(slot) && this.askAgain(slot)) return;
-    const { slots, memory, query, batch, inFlight, outgoing, report, counters } = this.#o;
-    const { words } = slots;
-    const at = slots.wordOf(slot);
-    const facts = this.#facts;
-    inFlight.read(slot, facts);
-    const start = slots.messageOf(slot);
-    parseQuery(query, memory, start, start + (words[at + slotLength] as number));
-    query.id = words[at + slotClientId] as number;
+    const { slots, query, batch, inFlight, outgoing, report, counters } = this.#o;
+    this.#read(slot);
     if (!inFlight.end(slot, false)) return;
     countOutcome(counters, outcome.unreachable);
-    report.failed(facts, query, batch);
+    report.failed(this.#facts, query, batch);
     if (this.#replies === batchMax) this.#flushReplies();
     outgoing.write(slot, slots.scrap(this.#replies), query, rcodeServFail, edeNetworkError);
     outgoing.releaseAfter(slot);
     this.#replies += 1;
+  }
+
+  /** Reads the query in the slot, as the pod sent it, into the view and the facts. */
+  #read(slot: number): void {
+    const { slots, memory, query, inFlight } = this.#o;
+    const { words } = slots;
+    const at = slots.wordOf(slot);
+    const start = slots.messageOf(slot);
+    parseQuery(query, memory, start, start + (words[at + slotLength] as number));
+    query.id = words[at + slotClientId] as number;
+    inFlight.read(slot, this.#facts);
   }
 
   #flushReplies(): void {
