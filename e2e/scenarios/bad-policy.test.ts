@@ -174,3 +174,44 @@ test('a name of 255 characters in one policy keeps no other policy from changing
   tandem.write('policy.yaml', [standardPolicy]);
   await waitForRcode(client, 'denied.test', 'REFUSED');
 });
+
+test('a second policy of one name: neither wins, its pods are denied, and both files are named', async () => {
+  const isNamed = said(
+    /default\/names[^\n]*policy\.yaml:1 and twice\.yaml:1|twice\.yaml[^\n]*default\/names/,
+  );
+  tandem.write('twice.yaml', [widerPolicy]);
+  await isNamed();
+  await waitFor(
+    async () =>
+      await rcodeOf(client, 'allowed.test').then(
+        () => false,
+        () => true,
+      ),
+    { what: 'the pod to be denied', timeoutMs: 10_000 },
+  );
+  assert.match((await status()).text, /policy\.yaml:1 and twice\.yaml:1/);
+  tandem.remove('twice.yaml');
+  await waitForRcode(client, 'allowed.test', 'NOERROR');
+  await checkStandardPolicy();
+});
+
+test('a section beside spec is named with its file, and closes what it was to restrict', async () => {
+  const stray = {
+    ...dnsPolicy({
+      name: 'stray',
+      selects: { app: 'other' },
+      dns: [{ matchPattern: '*' }],
+      fqdns: [],
+    }),
+    egressDeny: [{}],
+  };
+  const isNamed = said(
+    /default\/stray[^\n]*egressDeny stands beside|egressDeny stands beside[^\n]*default\/stray/,
+  );
+  tandem.write('stray.yaml', [stray]);
+  await isNamed();
+  await assert.rejects(rcodeOf(other, 'allowed.test'), /ETIMEDOUT/);
+  assert.match((await status()).text, /stray\.yaml:1/);
+  tandem.remove('stray.yaml');
+  await waitForRcode(client, 'allowed.test', 'NOERROR');
+});
