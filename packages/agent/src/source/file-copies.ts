@@ -56,14 +56,15 @@ export class FileCopies {
       mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
       writeFileSync(temporary, text, { mode: 0o600 });
       renameSync(temporary, path);
+      rmQuietly(asideOf(path));
     } catch {
       this.counters.failed += 1;
       this.#failed.add(name);
       this.#isMarked = false;
-      rmQuietly(this.#marker);
-      // An older copy would bring back what is no longer so.
+      setAside(this.#marker);
       rmQuietly(temporary);
-      rmQuietly(path);
+      // It would bring back what is no longer so. Not removed: on a full disk the room is the snapshot's.
+      setAside(path);
     }
   }
 
@@ -78,6 +79,7 @@ export class FileCopies {
     try {
       mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
       writeFileSync(this.#marker, this.#source, { mode: 0o600 });
+      rmQuietly(asideOf(this.#marker));
       this.#isMarked = true;
     } catch {
       // Tried again after the next change.
@@ -94,6 +96,17 @@ export class FileCopies {
     for (const name of present) {
       if (isManifest(name) && !names.has(name)) rmQuietly(join(this.#directory, name));
     }
+  }
+}
+
+const asideOf = (path: string): string => `${path}.old`;
+
+/** Takes no room, and gives none. */
+function setAside(path: string): void {
+  try {
+    renameSync(path, asideOf(path));
+  } catch {
+    // There is none.
   }
 }
 
