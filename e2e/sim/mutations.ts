@@ -50,9 +50,9 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'a replayed query is not judged again',
-    file: `${proxy}/udp/queries.ts`,
-    find: '} else if (!lookup.isAllowed(flow, this.#query)) {',
-    replace: '} else if (!lookup.isAllowed(flow, this.#query) && !isReplay) {',
+    file: `${proxy}/query/decide.ts`,
+    find: 'if (!lookup.isAllowed(flow, acceptSet)) return denied;',
+    replace: 'if (!hasPaid && !lookup.isAllowed(flow, acceptSet)) return denied;',
     breaks: [4],
   },
   {
@@ -65,8 +65,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'replies are sent before their addresses are written',
     file: `${proxy}/udp/replies.ts`,
-    find: '    learner.flush();\n    this.#outgoing.flush();',
-    replace: '    this.#outgoing.flush();\n    learner.flush();',
+    find: '    answers.flush();\n    outgoing.flush();',
+    replace: '    outgoing.flush();\n    answers.flush();',
     breaks: [4],
   },
   {
