@@ -7,16 +7,12 @@
  * bounded per pod first.
  */
 
-import type { QueryView } from '@tandem/core/dns/query';
-import type { ReplyView } from '@tandem/core/dns/reply';
 import { counter } from '../counters.ts';
-import type { Answers } from '../query/answers.ts';
-import type { Denial } from '../query/denial.ts';
 import { protocolTcp } from '../query/facts.ts';
 import type { Moment } from '../query/moment.ts';
-import { type PolicyLookup, unknownSource } from '../query/policy-lookup.ts';
+import { unknownSource } from '../query/policy-lookup.ts';
+import type { QueryPath } from '../query/query-path.ts';
 import type { RandomSource } from '../query/random.ts';
-import type { QueryReport } from '../query/report.ts';
 import { TcpAdmission } from './admission.ts';
 import { TcpConnection } from './connection.ts';
 import type { TcpContext } from './context.ts';
@@ -24,14 +20,7 @@ import { TcpOctets } from './octets.ts';
 import type { AcceptedConnection, TcpSystem } from './stream.ts';
 import { TcpTurns } from './turns.ts';
 
-export interface TcpServerOptions {
-  readonly lookup: PolicyLookup;
-  readonly answers: Answers;
-  readonly report: QueryReport;
-  readonly counters: Float64Array;
-  readonly query: QueryView;
-  readonly reply: ReplyView;
-  readonly denial: Denial;
+export interface TcpServerOptions extends QueryPath {
   readonly random: RandomSource;
   readonly system: TcpSystem;
   /** Connections of one pod that are read at one time. */

@@ -9,39 +9,21 @@
  */
 
 import { edeNetworkError, rcodeServFail } from '@tandem/core/dns/constants';
-import { parseQuery, type QueryView } from '@tandem/core/dns/query';
+import { parseQuery } from '@tandem/core/dns/query';
 import { HEADER_TX_COUNT, RECORD_WORDS, TX_RESULT } from '@tandem/dns-sockets/layout';
-import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { counter } from '../counters.ts';
 import { batchMax } from '../limits.ts';
 import { mayAskAgain } from '../query/decide.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, outcome } from '../query/outcome.ts';
-import type { PolicyLookup } from '../query/policy-lookup.ts';
-import type { QueryReport } from '../query/report.ts';
-import type { Batch } from './batch.ts';
-import type { InFlight } from './in-flight.ts';
-import type { Outgoing } from './outgoing.ts';
-import { type QuerySlots, slotClientId, slotLength, slotRetries, slotUpstream } from './slots.ts';
+import type { UdpParts } from './parts.ts';
+import { slotClientId, slotLength, slotRetries, slotUpstream } from './slots.ts';
 import { appendForward } from './transmit.ts';
-import type { UdpPool } from './upstream.ts';
 
 /** Errors of one datagram: the socket is as good as before. */
 const datagramErrors = new Set([11 /* EAGAIN */, 90 /* EMSGSIZE */, 105 /* ENOBUFS */]);
 
-export interface ForwardsOptions {
-  readonly memory: Uint8Array;
-  readonly slots: QuerySlots;
-  readonly upstreams: UdpLoop;
-  readonly lookup: PolicyLookup;
-  readonly pool: UdpPool;
-  readonly counters: Float64Array;
-  readonly query: QueryView;
-  readonly batch: Batch;
-  readonly inFlight: InFlight;
-  readonly outgoing: Outgoing;
-  readonly report: QueryReport;
-}
+type ForwardsOptions = Omit<UdpParts, 'forwards'>;
 
 export class Forwards {
   readonly #o: ForwardsOptions;

@@ -11,11 +11,8 @@ import type { QueryView } from '@tandem/core/dns/query';
 import { counter } from '../counters.ts';
 import type { QueryFacts } from '../query/facts.ts';
 import { type Outcome, outcome } from '../query/outcome.ts';
-import type { PolicyLookup } from '../query/policy-lookup.ts';
-import type { Batch } from './batch.ts';
-import type { UpstreamIds } from './ids.ts';
+import type { UdpParts } from './parts.ts';
 import {
-  type QuerySlots,
   slotAcceptSet,
   slotClient,
   slotClientPort,
@@ -32,17 +29,11 @@ import {
   slotUpstream,
   slotUpstreamId,
 } from './slots.ts';
-import type { UdpPool } from './upstream.ts';
 
-export interface InFlightOptions {
-  readonly memory: Uint8Array;
-  readonly slots: QuerySlots;
-  readonly lookup: PolicyLookup;
-  readonly pool: UdpPool;
-  readonly ids: UpstreamIds;
-  readonly counters: Float64Array;
-  readonly batch: Batch;
-}
+type InFlightOptions = Pick<
+  UdpParts,
+  'memory' | 'slots' | 'lookup' | 'pool' | 'ids' | 'counters' | 'batch'
+>;
 
 /** Another member has taken the query over: nothing is to be sent. */
 export const claimed = -1;

@@ -6,16 +6,12 @@
 import { writeReply } from '@tandem/core/dns/edit';
 import type { QueryView } from '@tandem/core/dns/query';
 import { HEADER_TX_COUNT } from '@tandem/dns-sockets/layout';
-import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { batchMax, udpQueryBytesMax } from '../limits.ts';
-import { type QuerySlots, slotClient, slotClientPort, slotListener, slotServer } from './slots.ts';
+import type { UdpParts } from './parts.ts';
+import { slotClient, slotClientPort, slotListener, slotServer } from './slots.ts';
 import { appendReply } from './transmit.ts';
 
-export interface OutgoingOptions {
-  readonly memory: Uint8Array;
-  readonly slots: QuerySlots;
-  readonly listeners: UdpLoop;
-}
+type OutgoingOptions = Pick<UdpParts, 'memory' | 'slots' | 'listeners'>;
 
 export class Outgoing {
   readonly #o: OutgoingOptions;

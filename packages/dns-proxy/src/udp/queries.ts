@@ -16,19 +16,15 @@ import {
   RX_PEER,
   RX_PEER_PORT,
 } from '@tandem/dns-sockets/layout';
-import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { counter } from '../counters.ts';
 import { batchMax } from '../limits.ts';
 import { decide } from '../query/decide.ts';
-import type { Denial } from '../query/denial.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, type Outcome, outcome, outcomeEde, outcomeRcode } from '../query/outcome.ts';
-import type { PolicyLookup } from '../query/policy-lookup.ts';
-import type { QueryReport } from '../query/report.ts';
 import type { Batch } from './batch.ts';
-import type { Forwards } from './forwards.ts';
 import { claimed, type InFlight } from './in-flight.ts';
 import type { Outgoing } from './outgoing.ts';
+import type { UdpParts } from './parts.ts';
 import { Receiving } from './receiving.ts';
 import {
   type QuerySlots,
@@ -44,23 +40,8 @@ import {
 /** Third word of ::ffff:a.b.c.d, little-endian. */
 const ipv4Mapped = 0xffff0000;
 
-export interface UdpQueriesOptions {
-  readonly memory: Uint8Array;
-  readonly slots: QuerySlots;
-  readonly listeners: UdpLoop;
-  readonly lookup: PolicyLookup;
-  readonly counters: Float64Array;
-  readonly query: QueryView;
-  readonly denial: Denial;
-  readonly batch: Batch;
-  readonly inFlight: InFlight;
-  readonly forwards: Forwards;
-  readonly outgoing: Outgoing;
-  readonly report: QueryReport;
-}
-
 export class UdpQueries {
-  readonly #o: UdpQueriesOptions;
+  readonly #o: UdpParts;
   readonly #memory: Uint8Array;
   readonly #slots: QuerySlots;
   readonly #query: QueryView;
@@ -74,7 +55,7 @@ export class UdpQueries {
   #listener4 = 0;
   #listener6 = 0;
 
-  constructor(options: UdpQueriesOptions) {
+  constructor(options: UdpParts) {
     this.#o = options;
     this.#memory = options.memory;
     this.#slots = options.slots;

@@ -7,8 +7,7 @@
  */
 
 import { setId, truncateReply } from '@tandem/core/dns/edit';
-import { parseQuery, type QueryView } from '@tandem/core/dns/query';
-import type { ReplyView } from '@tandem/core/dns/reply';
+import { parseQuery } from '@tandem/core/dns/query';
 import { matchExact, matchNone, matchReply } from '@tandem/core/dns/reply-match';
 import { TD_JOURNAL_CELL_BYTES } from '@tandem/datapath/abi.gen';
 import {
@@ -18,18 +17,11 @@ import {
   RX_LENGTH,
   RX_OFFSET,
 } from '@tandem/dns-sockets/layout';
-import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { counter } from '../counters.ts';
 import { batchMax, udpReplyBytesMax, upstreamSilenceMs, upstreamTimeoutMs } from '../limits.ts';
-import type { Answers } from '../query/answers.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, outcome } from '../query/outcome.ts';
-import type { QueryReport } from '../query/report.ts';
-import type { Batch } from './batch.ts';
-import type { Forwards } from './forwards.ts';
-import type { UpstreamIds } from './ids.ts';
-import type { InFlight } from './in-flight.ts';
-import type { Outgoing } from './outgoing.ts';
+import type { UdpParts } from './parts.ts';
 import {
   type QuerySlots,
   slotClientId,
@@ -38,33 +30,15 @@ import {
   slotUpstream,
   slotUpstreamId,
 } from './slots.ts';
-import type { UdpPool } from './upstream.ts';
-
-export interface UdpRepliesOptions {
-  readonly memory: Uint8Array;
-  readonly slots: QuerySlots;
-  readonly upstreams: UdpLoop;
-  readonly pool: UdpPool;
-  readonly ids: UpstreamIds;
-  readonly counters: Float64Array;
-  readonly query: QueryView;
-  readonly reply: ReplyView;
-  readonly batch: Batch;
-  readonly inFlight: InFlight;
-  readonly forwards: Forwards;
-  readonly outgoing: Outgoing;
-  readonly answers: Answers;
-  readonly report: QueryReport;
-}
 
 export class UdpReplies {
-  readonly #o: UdpRepliesOptions;
+  readonly #o: UdpParts;
   readonly #memory: Uint8Array;
   readonly #slots: QuerySlots;
   readonly #counters: Float64Array;
   readonly #facts = new QueryFacts(protocolUdp);
 
-  constructor(options: UdpRepliesOptions) {
+  constructor(options: UdpParts) {
     this.#o = options;
     this.#memory = options.memory;
     this.#slots = options.slots;

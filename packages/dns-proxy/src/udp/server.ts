@@ -6,38 +6,18 @@
  * flight, the batches that go to servers (forwards.ts) and pods (outgoing.ts), their time.
  */
 
-import type { QueryView } from '@tandem/core/dns/query';
-import type { ReplyView } from '@tandem/core/dns/reply';
-import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
-import type { Answers } from '../query/answers.ts';
-import type { Denial } from '../query/denial.ts';
-import type { PolicyLookup } from '../query/policy-lookup.ts';
-import type { QueryReport } from '../query/report.ts';
+import type { QueryPath } from '../query/query-path.ts';
 import { Batch } from './batch.ts';
 import { Forwards } from './forwards.ts';
-import type { UpstreamIds } from './ids.ts';
 import { InFlight } from './in-flight.ts';
 import { Outgoing } from './outgoing.ts';
+import type { UdpParts } from './parts.ts';
 import { UdpQueries } from './queries.ts';
 import { UdpReplies } from './replies.ts';
-import type { QuerySlots } from './slots.ts';
-import type { UdpPool } from './upstream.ts';
 
-export interface UdpServerOptions {
-  /** The journal: holds the slots, and in its scratch cells room for a batch of replies. */
-  readonly memory: Uint8Array;
-  readonly slots: QuerySlots;
-  readonly listeners: UdpLoop;
-  readonly upstreams: UdpLoop;
-  readonly lookup: PolicyLookup;
-  readonly pool: UdpPool;
-  readonly ids: UpstreamIds;
-  readonly answers: Answers;
-  readonly report: QueryReport;
-  readonly counters: Float64Array;
-  readonly query: QueryView;
-  readonly reply: ReplyView;
-  readonly denial: Denial;
+export interface UdpServerOptions
+  extends QueryPath,
+    Pick<UdpParts, 'memory' | 'slots' | 'listeners' | 'upstreams' | 'pool' | 'ids'> {
   /** Called at the start of each batch, with CLOCK_MONOTONIC in nanoseconds. */
   readonly beat: (monotonicNs: number) => void;
 }
