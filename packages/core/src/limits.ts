@@ -86,6 +86,8 @@ export const fqdnNamespacesMax = 4_096;
 export const fqdnEntriesPerNamespaceMax = 8_192;
 /** Addresses of one name (Cilium: tofqdns-endpoint-max-ip-per-hostname). */
 export const fqdnAddressesPerNameMax = 1_000;
+/** Places of the cache's expiry that asking the kernel whether an address is in use counts for. */
+export const fqdnPlacesPerUse = 4;
 /** Shortest and longest lifetime of a learned address (threat T7). */
 export const fqdnTtlSecondsMin = 1;
 export const fqdnTtlSecondsMax = 604_800;

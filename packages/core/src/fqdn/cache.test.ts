@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { nameFromText, nameToText } from '../dns/name.ts';
+import { fqdnPlacesPerUse } from '../limits.ts';
 import {
   FqdnCache,
   type FqdnCacheOptions,
@@ -182,6 +183,47 @@ test('expiry looks at as many places as it may', () => {
   );
   assert.equal(cache.expire(300, 10), 0);
   assert.equal(cacheOf().expire(1, 10), 0);
+});
+
+test('an expired mapping that is in use stays until the time that is given, and is asked again then', () => {
+  const cache = cacheOf();
+  for (const last of [1, 2]) learn(cache, 'a.test', last, 100);
+  const asked: number[] = [];
+  let used = 150;
+  const inUse = (addresses: Uint8Array, at: number): number => {
+    const last = addresses[at + 15] as number;
+    asked.push(last);
+    return last === 1 ? used : 0;
+  };
+  assert.equal(cache.expire(99, 10, inUse), 0);
+  assert.equal(cache.expire(100, 10, inUse), 1);
+  for (const now of [101, 149]) assert.equal(cache.expire(now, 10, inUse), 0);
+  assert.deepEqual(asked.toSorted(), [1, 2], 'once');
+  used = 200;
+  assert.equal(cache.expire(150, 10, inUse), 0);
+  assert.equal(lookup(cache, 'a.test', 1), 100, 'it expired when it did');
+  // Answered again and expired again.
+  learn(cache, 'a.test', 1, 300);
+  used = 0;
+  assert.equal(cache.expire(299, 10, inUse), 0);
+  assert.equal(cache.expire(300, 10, inUse), 1);
+  assert.equal(asked.length, 4);
+});
+
+test('asking whether a mapping is in use counts against the budget of expiry', () => {
+  const cache = cacheOf();
+  for (let i = 0; i < 10; i++) learn(cache, 'a.test', i, 100);
+  let asked = 0;
+  const inUse = (): number => {
+    asked += 1;
+    return 200;
+  };
+  for (const budget of [1, fqdnPlacesPerUse, fqdnPlacesPerUse + 1])
+    cache.expire(100, budget, inUse);
+  assert.equal(asked, 4);
+  for (let i = 0; i < 10; i++) cache.expire(100, 2 * fqdnPlacesPerUse, inUse);
+  assert.equal(asked, 10, 'each once');
+  assert.deepEqual([cache.size, cache.counters.expired], [10, 0]);
 });
 
 test('names are listed once, with all their addresses', () => {

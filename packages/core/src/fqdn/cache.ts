@@ -23,6 +23,7 @@ import {
   fqdnNameBlocksMax,
   fqdnNamesMax,
   fqdnNamespacesMax,
+  fqdnPlacesPerUse,
   nameBytesMax,
 } from '../limits.ts';
 import { HashIndex } from './hash-index.ts';
@@ -44,6 +45,9 @@ export type FqdnStatus =
   | typeof fqdnExtended
   | typeof fqdnUnchanged
   | typeof fqdnRefused;
+
+/** Boottime seconds until which the address at `at` is in use by connections; 0: it is not. */
+export type UsedUntil = (addresses: Uint8Array, at: number) => number;
 
 /** Limits default to those of limits.ts. */
 export interface FqdnCacheOptions {
@@ -97,6 +101,8 @@ export class FqdnCache {
   readonly #entryName: Int32Array;
   readonly #entryAddress: Uint8Array;
   readonly #entryExpires: Uint32Array;
+  /** Until when an expired entry stays: asked of `UsedUntil`. */
+  readonly #entryKept: Uint32Array;
   readonly #entriesOfName: RecencyLists;
 
   readonly #names: IdPool;
@@ -133,6 +139,7 @@ export class FqdnCache {
     this.#entryName = new Int32Array(entriesMax + 1);
     this.#entryAddress = new Uint8Array((entriesMax + 1) * 16);
     this.#entryExpires = new Uint32Array(entriesMax + 1);
+    this.#entryKept = new Uint32Array(entriesMax + 1);
     this.#entriesOfName = new RecencyLists(entriesMax, namesMax);
     this.#names = new IdPool(namesMax);
     this.#nameIndex = new HashIndex(namesMax);
@@ -231,13 +238,21 @@ export class FqdnCache {
   /**
    * Removes mappings that expired at or before `now`, looking at `budget` places, from where the last
    * call ended. How many were removed. Calls with a sum of budgets of `span` have seen all places.
+   * `inUse` is asked once for a mapping that expired, and again at the time that it gave; that costs as much
+   * of the budget as `fqdnPlacesPerUse` places.
    */
-  expire(now: number, budget: number): number {
+  expire(now: number, budget: number, inUse?: UsedUntil): number {
     let removed = 0;
-    for (let i = Math.min(budget, this.span); i > 0; i--) {
+    let left = budget;
+    for (let places = this.span; places > 0 && left > 0; places--, left--) {
       if (this.#expireFrom > this.#entries.highest) this.#expireFrom = 1;
       const entry = this.#expireFrom++;
       if (this.#entryName[entry] === 0 || (this.#entryExpires[entry] as number) > now) continue;
+      if (inUse !== undefined) {
+        if ((this.#entryKept[entry] as number) > now) continue;
+        left -= fqdnPlacesPerUse - 1;
+        if (this.#isInUse(entry, now, inUse)) continue;
+      }
       const namespace = this.#nameNamespace[this.#entryName[entry] as number] as number;
       this.#removeEntry(entry, 0);
       this.#dropEmptyNamespace(namespace);
@@ -245,6 +260,12 @@ export class FqdnCache {
     }
     this.counters.expired += removed;
     return removed;
+  }
+
+  #isInUse(entry: number, now: number, inUse: UsedUntil): boolean {
+    const until = inUse(this.#entryAddress, entry * 16);
+    this.#entryKept[entry] = until;
+    return until > now;
   }
 
   /** Places that mappings lie in. */
@@ -345,6 +366,7 @@ export class FqdnCache {
       this.#entryAddress[entry * 16 + i] = address[addressAt + i] as number;
     }
     this.#entryExpires[entry] = expires;
+    this.#entryKept[entry] = 0;
     this.#entryIndex.insert(this.#hashEntry(record, address, addressAt), entry);
     this.#entriesOfName.append(record, entry);
     this.#nameEntries[record] = (this.#nameEntries[record] as number) + 1;
