@@ -6,7 +6,8 @@
  * reply is turned round and the same question asked, so a changed policy reaches open connections too.
  *
  * A local endpoint's address as source counts only where from_pod saw the packet (safety rule 3). The
- * host is what came in on no device. Nothing here writes but last_used_ns of `fqdn`.
+ * host is what came in on no device. Nothing here writes but the use of
+ * addresses: last_used_ns of `fqdn`, and `fqdn_live`.
  */
 #ifndef TANDEM_JUDGE_H
 #define TANDEM_JUDGE_H
@@ -199,6 +200,16 @@ static __always_inline __u32 reason_of(struct answer answer, bool has_expired)
 	return has_expired ? TD_COUNT_DROP_FQDN_EXPIRED : TD_COUNT_DROP_NO_MATCH;
 }
 
+/*
+ * May this packet keep its address in use (fqdn_live.h)? Only what a pod itself sends, and not under audit,
+ * where connections may be open that policy denies.
+ */
+static __always_inline bool is_use(const struct judgement *j, bool host_acts)
+{
+	return td_config.fqdn_live_s && !host_acts && !(j->source.flags & TD_EP_AUDIT) &&
+	       connection_is_answered(&j->connection);
+}
+
 /* `host_acts`: our proxy asks with the pod's own address, after it judged the name. */
 static __always_inline __u32 judge_egress(struct judgement *j, bool host_acts)
 {
@@ -217,7 +228,10 @@ static __always_inline __u32 judge_egress(struct judgement *j, bool host_acts)
 	if (search.answer.verdict == TD_VERDICT_NONE && (j->source.flags & TD_EP_FQDN) &&
 	    !(j->destination.class.flags & TD_CLASS_NEVER_LEARN)) {
 		search.is_new = connection_is_new(&j->connection);
+		search.is_use = is_use(j, host_acts);
 		fqdn_search_pages(&j->packet.destination, &search);
+		if (search.used_selector)
+			fqdn_note_use(&j->packet.destination, &j->connection, &search);
 	}
 	if (host_acts && search.answer.verdict == TD_VERDICT_L7_DNS)
 		search.answer.verdict = TD_VERDICT_ALLOW;

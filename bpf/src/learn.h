@@ -106,6 +106,14 @@ static __always_inline bool slot_is_kept(const struct td_fqdn_slot *slot, const 
 	       (__s32)(slot->expires_s - change->expires_s) > 0;
 }
 
+/* What no slot stands for any more must not fill `fqdn_live`: so a namespace has no more there than slots. */
+static __always_inline void live_forget(const struct td_addr *address, __u32 selector)
+{
+	struct td_fqdn_live_key key = { .addr = *address, .selector = selector };
+
+	bpf_map_delete_elem(&fqdn_live, &key);
+}
+
 /*
  * REMOVE and EXPIRE, one attempt: free one slot and try again; with none left to free, end, and the
  * address with it if it has no slot at all.
@@ -139,6 +147,7 @@ static long free_attempt(__u32 attempt __attribute__((unused)), struct change *c
 
 		slot_free(slot);
 		bpf_spin_unlock(&first->lock);
+		live_forget(&change->key.addr, selector);
 		quotas_give_back(namespace_id, selector);
 		count(TD_COUNT_LEARN_REMOVED);
 		change->has_freed = true;

@@ -29,6 +29,9 @@ export const mark = {
 export const portP = 10053;
 export const ownerUid = 65532;
 export const quota = { namespace: 100, selector: 60 } as const;
+/** Seconds after expiry in which an address in use takes new connections, and how long a packet is use. */
+export const liveSeconds = 1000;
+export const liveIdleSeconds = 100;
 /** The loopback's, the one device of a tc test run. */
 export const testIfindex = 1;
 
@@ -39,10 +42,21 @@ const testMaxEntries = {
   policy: 4096,
   dns_servers: 256,
   fqdn: 4096,
+  fqdn_live: 4096,
   quotas: 512,
 } as const;
 
 const directory = fileURLToPath(new URL('..', import.meta.url));
+
+const filledMaps = [
+  'endpoints',
+  'classes',
+  'policy',
+  'dns_servers',
+  'fqdn',
+  'fqdn_live',
+  'quotas',
+] as const;
 
 export interface EndpointSpec {
   readonly id?: number;
@@ -89,8 +103,15 @@ export class Fixture implements Disposable {
   readonly #ring: RingBuffer;
   #events: Uint8Array[] = [];
 
-  /** `isTestObject`: what judge reads of the kernel comes from `facts`; else the object that is shipped. */
-  constructor(maxEntries: Readonly<Record<string, number>> = {}, isTestObject = true) {
+  /**
+   * `isTestObject`: what judge reads of the kernel comes from `facts`; else the object that is shipped.
+   * `config`: fields of td_config that are not as usual.
+   */
+  constructor(
+    maxEntries: Readonly<Record<string, number>> = {},
+    isTestObject = true,
+    config: Readonly<Record<string, number>> = {},
+  ) {
     execFileSync('make', ['-s', 'all', 'test-object'], { cwd: directory });
     this.object = BpfObject.open(`${directory}build/${isTestObject ? 'test/' : ''}tandem.bpf.o`);
     const types = btfTypes(this.object);
@@ -102,7 +123,7 @@ export class Fixture implements Disposable {
     for (const [map, count] of Object.entries({ ...testMaxEntries, ...maxEntries })) {
       this.object.setMaxEntries(map, count);
     }
-    this.object.setRodata('td_config', this.#config());
+    this.object.setRodata('td_config', this.#config(config));
     this.object.load();
     this.#group = new Uint8Array(this.map('group').mmap());
     this.#ring = new RingBuffer(this.map('events'), (bytes, lengths, count) => {
@@ -120,7 +141,7 @@ export class Fixture implements Disposable {
     return this.object.map(name);
   }
 
-  #config(): Uint8Array {
+  #config(changes: Readonly<Record<string, number>>): Uint8Array {
     return this.structs.bytes('td_config', {
       mark_mask: mark.mask,
       mark_redirect: mark.redirect,
@@ -131,14 +152,17 @@ export class Fixture implements Disposable {
       netns_cookie: netnsCookie(),
       stale_ns: 100_000_000n,
       fqdn_idle_s: 3600,
+      fqdn_live_s: liveSeconds,
+      fqdn_live_idle_s: liveIdleSeconds,
       quota_namespace: quota.namespace,
       quota_selector: quota.selector,
+      ...changes,
     });
   }
 
   /** Empties every map that tests fill. */
   reset(): void {
-    for (const name of ['endpoints', 'classes', 'policy', 'dns_servers', 'fqdn', 'quotas']) {
+    for (const name of filledMaps) {
       const map = this.map(name);
       for (const [key] of [...map.entries()]) map.delete(key);
     }
@@ -249,19 +273,23 @@ export class Fixture implements Disposable {
 
   counters(): Readonly<Record<string, number>> {
     const sums: Record<string, number> = {};
-    const key = new Uint8Array(4);
-    const map = this.map('counters');
     for (const [index, name] of this.#counterNames.entries()) {
-      if (index >= map.maxEntries) break;
-      key[0] = index;
-      const value = map.lookup(key);
-      assert.ok(value !== null);
-      const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
-      let sum = 0;
-      for (let at = 0; at < value.byteLength; at += 8) sum += Number(view.getBigUint64(at, true));
-      sums[name] = sum;
+      if (index >= this.map('counters').maxEntries) break;
+      sums[name] = this.sumOfCpus('counters', index);
     }
     return sums;
+  }
+
+  /** One value of a per-CPU array. */
+  sumOfCpus(name: string, index: number): number {
+    const key = new Uint8Array(4);
+    key[0] = index;
+    const value = this.map(name).lookup(key);
+    assert.ok(value !== null);
+    const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
+    let sum = 0;
+    for (let at = 0; at < value.byteLength; at += 8) sum += Number(view.getBigUint64(at, true));
+    return sum;
   }
 
   /** The counters that moved while `action` ran. */

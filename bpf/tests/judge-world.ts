@@ -25,6 +25,18 @@ export const seenFromA: { readonly mark: number; readonly ifindex: number } = {
 };
 export const conntrack = { established: 0, related: 1, new: 2, reply: 3, untracked: 7 } as const;
 export const confirmed = 8;
+/** enum tcp_conntrack. */
+export const tcpState = {
+  none: 0,
+  synSent: 1,
+  synReceived: 2,
+  established: 3,
+  finWait: 4,
+  closeWait: 5,
+  lastAck: 6,
+  timeWait: 7,
+  close: 8,
+} as const;
 
 /** Pod a enforces egress, pod b ingress; the classes of a node. */
 export function setUpJudge(fixture: Fixture): void {

@@ -11,6 +11,7 @@ import { loadavg } from 'node:os';
 import { buildPacket } from '@tandem/testing/packet';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
 import { Fixture, mark } from './fixture.ts';
+import { conntrack, tcpState } from './judge-world.ts';
 import { learnInto } from './learning.ts';
 
 const rounds = 9;
@@ -26,6 +27,8 @@ const a6 = 'fd00:1::1';
 const dns4 = '10.96.0.10';
 const remote4 = '8.8.0.1';
 const learned4 = '9.9.9.9';
+const expired4 = '9.9.9.11';
+const closing4 = '9.9.9.12';
 const crowded4 = '9.9.9.10';
 
 for (let i = 3; i < 250; i++) fixture.endpoint(`10.1.0.${i}`, { id: i, ifindex: 100 + i });
@@ -71,7 +74,12 @@ for (let i = 0; i < 10_000; i += 100) {
     })),
   );
 }
-learnInto(fixture, [{ op: 'ADD', address: learned4, selector, expires, namespaceId: 150 }]);
+const justExpired = Number(process.hrtime.bigint() / 1_000_000_000n) - 5;
+learnInto(fixture, [
+  { op: 'ADD', address: learned4, selector, expires, namespaceId: 150 },
+  { op: 'ADD', address: expired4, selector, expires: justExpired, namespaceId: 150 },
+  { op: 'ADD', address: closing4, selector, expires: justExpired, namespaceId: 150 },
+]);
 learnInto(fixture, [
   ...Array.from({ length: 15 }, (_, i) => ({
     op: 'ADD' as const,
@@ -142,6 +150,30 @@ const subjects: readonly Subject[] = [
     name: 'judge: learned, 16th selector',
     program: 'judge',
     packet: tcp(a4, crowded4),
+    facts: seen,
+  },
+  {
+    name: 'judge: learned, open connection',
+    program: 'judge',
+    packet: tcp(a4, learned4),
+    facts: { ...seen, tracked: 1, info: conntrack.established, tcp_state: tcpState.established },
+  },
+  {
+    name: 'judge: expired, open connection',
+    program: 'judge',
+    packet: tcp(a4, expired4),
+    facts: { ...seen, tracked: 1, info: conntrack.established, tcp_state: tcpState.established },
+  },
+  {
+    name: 'judge: expired, connection closing',
+    program: 'judge',
+    packet: tcp(a4, closing4),
+    facts: { ...seen, tracked: 1, info: conntrack.established, tcp_state: tcpState.finWait },
+  },
+  {
+    name: 'judge: expired in use, first packet',
+    program: 'judge',
+    packet: tcp(a4, expired4),
     facts: seen,
   },
   { name: 'judge: denied, drop', program: 'judge', packet: tcp(a4, '12.0.0.1'), facts: seen },

@@ -63,15 +63,34 @@ function adminPath(tandem: TandemNode, name: ProcessName): string {
 
 /** "name address" of each entry of a process's name cache, sorted. */
 export async function listFqdn(tandem: TandemNode, name: ProcessName): Promise<string[]> {
+  const entries = await fqdnEntries(tandem, name);
+  return entries.map((entry) => `${entry.name} ${entry.address}`).sort();
+}
+
+/** Seconds; `inUseFor` is 0 when no connection uses the address. */
+export interface ListedName {
+  readonly name: string;
+  readonly address: string;
+  readonly expiresIn: number;
+  readonly inUseFor: number;
+}
+
+/** A process's name cache, in no order. */
+export async function fqdnEntries(tandem: TandemNode, name: ProcessName): Promise<ListedName[]> {
   using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
-  const entries: string[] = [];
+  const entries: ListedName[] = [];
   for await (const page of client.serverStream(AdminService.listFqdn, {})) {
-    for (const { mapping } of page.entries) {
+    for (const { mapping, expiresInS, inUseForS } of page.entries) {
       if (mapping === null || mapping === undefined) continue;
-      entries.push(`${nameToText(mapping.name)} ${formatAddress(mapping.address)}`);
+      entries.push({
+        name: nameToText(mapping.name),
+        address: formatAddress(mapping.address),
+        expiresIn: expiresInS,
+        inUseFor: inUseForS,
+      });
     }
   }
-  return entries.sort();
+  return entries;
 }
 
 /** A counter of the process's metrics, summed over its labels. */

@@ -294,7 +294,9 @@ export class TandemNode implements AsyncDisposable {
       'state-dir': this.stateDirectory,
       'log-format': 'text',
       'drain-timeout': '2s',
+      // Tests wait for names to expire, by connecting again and again.
       'fqdn-grace-seconds': 0,
+      'fqdn-live-seconds': 0,
       // Not those of the machine that runs the test.
       'search-suffixes': '.',
       ...this.#options.options,

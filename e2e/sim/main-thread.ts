@@ -111,7 +111,7 @@ export class MainThread {
     this.#upkeep = new Upkeep({
       exchange: this.exchange,
       store,
-      expiry,
+      sweeps: [expiry],
       isSweeper: () => index === 0 || !this.#group.isServing(0, world.nowNs),
       walkMs,
       onLateNames: () => this.#feedAll(),

@@ -5,8 +5,8 @@
  * both sides name. Plain C without kernel headers, so that BPF, the addons and test tools include it.
  *
  * Byte order: addresses and fields named *_be are in network order, all else in host order.
- * Layouts of the maps in the stable pin directory (group, journal2, fqdn, listeners, learn_requests) are frozen:
- * members of different versions share them. They grow only into what is marked reserved.
+ * Layouts of the maps in the stable pin directory (group, journal2, fqdn, fqdn_live, listeners, learn_requests) are
+ * frozen: members of different versions share them. They grow only into what is marked reserved.
  */
 #ifndef TANDEM_ABI_H
 #define TANDEM_ABI_H
@@ -26,6 +26,7 @@
 #define TD_FQDN_MAX              131072u /* pages of addresses */
 #define TD_FQDN_PAGES_MAX        4u      /* pages of one address */
 #define TD_FQDN_SELECTORS_MAX    16u     /* selectors of one page */
+#define TD_FQDN_LIVE_MAX         131072u /* (address, selector) pairs in use by connections */
 #define TD_QUOTAS_MAX            65536u  /* namespaces and selectors that ever learned addresses */
 #define TD_LEARN_BATCH_MAX       128u    /* requests of one run of `learn` */
 #define TD_EVENTS_BYTES          (1u << 20)
@@ -149,10 +150,35 @@ struct td_fqdn {
 #endif
 	__u32 dead;         /* 1 while the page is created or deleted: writers retry, readers ignore */
 	struct td_addr self; /* copy of the key's address: a reader compares it, elements are reused at once */
-	__u64 last_used_ns; /* CLOCK_BOOTTIME; judge stores it at most once a second */
+	/*
+	 * CLOCK_BOOTTIME; begins anew at most once a second. Its low TD_FQDN_SELECTORS_MAX bits, 65 us, are
+	 * judge's own: the slots whose use it has noted in `fqdn_live` in that second.
+	 */
+	__u64 last_used_ns;
 	__u32 more;         /* another page exists; never reset while the address lives */
 	__u32 page;         /* copy of the key's page */
 	struct td_fqdn_slot slot[TD_FQDN_SELECTORS_MAX];
+};
+
+/* ---- fqdn_live: td_fqdn_live_key -> td_fqdn_live ----------------------------------------------- */
+/*
+ * What established connections use: noted by `judge`, deleted by `learn` with the slot, and by the sweep of
+ * a member once it is past. Opens nothing without an occupied slot of the same pair in `fqdn`.
+ */
+struct td_fqdn_live_key {
+	struct td_addr addr;
+	__u32 selector;
+};
+struct td_fqdn_live {
+	__u32 until_s; /* CLOCK_BOOTTIME, seconds: last use + fqdn_live_idle_s */
+	__u32 check;   /* of the key: a reader compares it, elements are reused at once */
+};
+
+/* ---- fqdn_live_counters: __u32 -> __u64 per CPU, index td_live_counter -------------------------- */
+enum td_live_counter {
+	TD_LIVE_PASSED = 0, /* new connections to an address whose name expired, while another one uses it */
+	TD_LIVE_FULL = 1,   /* uses that were not noted because fqdn_live is full */
+	TD_LIVE_COUNTERS = 2,
 };
 
 /* ---- quotas: __u32 -> td_quota ---------------------------------------------------------------- */
@@ -404,7 +430,9 @@ struct td_config {
 	__u32 fqdn_idle_s;
 	__u32 quota_namespace; /* limit of a namespace's learned addresses when `quotas` has no entry */
 	__u32 quota_selector;
-	__u32 reserved[5];
+	__u32 fqdn_live_s;      /* how long after its expiry an address in use takes new connections; 0: never */
+	__u32 fqdn_live_idle_s; /* how long after a packet its connection counts as using the address */
+	__u32 reserved[3];
 };
 
 #endif /* TANDEM_ABI_H */

@@ -47,6 +47,20 @@ static __always_inline bool connection_is_new(const struct connection *c)
 	return connection_status(c->entry, &status) || !(status & TD_CT_STATUS_CONFIRMED);
 }
 
+/* The client's packet of a connection that the other end has answered. */
+static __always_inline bool connection_is_answered(const struct connection *c)
+{
+	return c->entry && c->info == TD_CTINFO_ESTABLISHED;
+}
+
+/* After the handshake, and neither end has begun to close or has reset it. */
+static __always_inline bool connection_is_open_tcp(const struct connection *c)
+{
+	__u8 state = 0;
+
+	return !connection_tcp_state(c->entry, &state) && state == TD_CT_TCP_ESTABLISHED;
+}
+
 /* Is `address` an end of the connection: client, frontend, or the backend that answers? */
 static __always_inline bool connection_has_party(const struct connection *c, __u8 family,
 						 const struct td_addr *address)

@@ -9,7 +9,9 @@
 #ifndef TANDEM_FQDN_READ_H
 #define TANDEM_FQDN_READ_H
 
+#include <tandem/conntrack.h>
 #include <tandem/events.h>
+#include <tandem/fqdn_live.h>
 #include <tandem/policy.h>
 
 struct fqdn_search {
@@ -17,8 +19,15 @@ struct fqdn_search {
 	struct answer answer;
 	__u64 now_ns;
 	bool is_new;	  /* of a connection that conntrack has not confirmed: expiry counts */
+	bool is_use;	  /* keeps the address in use, if it is of an open connection */
 	bool has_expired; /* a selector would have allowed it, had its name not expired */
+	__u8 used_slot;	  /* of `used_selector`, counted through all pages */
+	__u32 used_selector; /* whose use is to be noted; 0: none, or noted within the last second */
+	__u32 used_expires_s;
 };
+
+/* The part of last_used_ns that names slots. */
+#define TD_USED_SLOTS ((1ull << TD_FQDN_SELECTORS_MAX) - 1)
 
 #define LOAD_AFTER(field, value) READ_ONCE(*(typeof(field) *)((void *)&(field) + zero_after(value)))
 
@@ -28,6 +37,21 @@ static __always_inline bool page_is_of(struct td_fqdn *page, const struct td_add
 
 	return ((READ_ONCE(self->a[0]) ^ address->a[0]) | (READ_ONCE(self->a[1]) ^ address->a[1]) |
 		(READ_ONCE(self->a[2]) ^ address->a[2]) | (READ_ONCE(self->a[3]) ^ address->a[3])) == 0;
+}
+
+/*
+ * Stores the time of use once a second, and whether this slot's use was noted in that second: a busy address
+ * costs a packet one comparison, and a selector is noted however busy the others of its address are.
+ */
+static __always_inline bool page_is_used(struct td_fqdn *page, __u32 index, __u64 now_ns)
+{
+	__u64 used = page->last_used_ns;
+
+	if ((__s64)(now_ns - used) > (__s64)TD_NS_PER_S) {
+		used = now_ns & ~TD_USED_SLOTS;
+		page->last_used_ns = used;
+	}
+	return used >> index & 1;
 }
 
 /* One slot; true ends the search. */
@@ -48,13 +72,23 @@ static __always_inline bool fqdn_slot_answers(struct td_fqdn *page, __u32 index,
 	if (LOAD_AFTER(slot->selector, expires_s) != selector ||
 	    !page_is_of(page, address, expires_s) || LOAD_AFTER(page->dead, expires_s))
 		return false;
-	if (search->is_new && (__s32)(expires_s - (__u32)(search->now_ns / TD_NS_PER_S)) < 0) {
-		search->has_expired = true;
-		return false;
+	if (search->is_new) {
+		__u32 now_s = search->now_ns / TD_NS_PER_S;
+
+		if ((__s32)(expires_s - now_s) < 0) {
+			if (!fqdn_is_live(address, selector, expires_s, now_s)) {
+				search->has_expired = true;
+				return false;
+			}
+			live_count(TD_LIVE_PASSED);
+		}
 	}
 	search->answer = answer;
-	if ((__s64)(search->now_ns - page->last_used_ns) > (__s64)TD_NS_PER_S)
-		page->last_used_ns = search->now_ns;
+	if (!page_is_used(page, index, search->now_ns) && search->is_use) {
+		search->used_slot = page->page * TD_FQDN_SELECTORS_MAX + index;
+		search->used_selector = selector;
+		search->used_expires_s = expires_s;
+	}
 	return true;
 }
 
@@ -80,6 +114,42 @@ __noinline int fqdn_search_pages(const struct td_addr *address, struct fqdn_sear
 		if (!READ_ONCE(page->more))
 			return 0;
 	}
+	return 0;
+}
+
+/* Under the page's bit of the slot that the search found, unless it is another's by now. */
+static __always_inline void slot_is_noted(const struct td_addr *address,
+					  const struct fqdn_search *search)
+{
+	struct td_fqdn_key key = {
+		.addr = *address,
+		.page = search->used_slot / TD_FQDN_SELECTORS_MAX,
+	};
+	__u32 index = search->used_slot % TD_FQDN_SELECTORS_MAX;
+	struct td_fqdn *page = bpf_map_lookup_elem(&fqdn, &key);
+
+	if (page && page_is_of(page, address, 0) &&
+	    READ_ONCE(page->slot[index].selector) == search->used_selector)
+		page->last_used_ns |= 1ull << index;
+}
+
+/*
+ * Notes that the connection uses the address, if it is an open one. At most once a second for each slot; a
+ * connection that is being closed asks again with each packet.
+ */
+__noinline int fqdn_note_use(const struct td_addr *address, const struct connection *connection,
+			     const struct fqdn_search *search)
+{
+	__u32 now_s;
+
+	if (!address || !connection || !search)
+		return 0;
+	if (search->question.protocol == IPPROTO_TCP ? !connection_is_open_tcp(connection)
+						     : search->question.protocol != IPPROTO_UDP)
+		return 0;
+	now_s = search->now_ns / TD_NS_PER_S;
+	fqdn_live_extend(address, search->used_selector, search->used_expires_s, now_s);
+	slot_is_noted(address, search);
 	return 0;
 }
 

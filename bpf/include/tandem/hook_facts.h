@@ -33,6 +33,11 @@ static __always_inline long connection_status(struct nf_conn *entry, unsigned lo
 	return bpf_core_read(status, sizeof(*status), &entry->status);
 }
 
+static __always_inline long connection_tcp_state(struct nf_conn *entry, __u8 *state)
+{
+	return bpf_core_read(state, sizeof(*state), &entry->proto.tcp.state);
+}
+
 static __always_inline void inet_address(const union nf_inet_addr *from, __u8 family,
 					 struct td_addr *to)
 {

@@ -37,11 +37,13 @@
 
 /* skb->_nfct: the low bits are the packet's relation to its connection. */
 #define TD_CTINFO_MASK        7ul
+#define TD_CTINFO_ESTABLISHED 0 /* a reply was seen; original direction */
 #define TD_CTINFO_RELATED     1
 #define TD_CTINFO_NEW         2
 #define TD_CTINFO_REPLY       3 /* established, reply direction */
 #define TD_CTINFO_RELATED_REPLY 4
 #define TD_CT_STATUS_CONFIRMED  (1ul << 3)
+#define TD_CT_TCP_ESTABLISHED   3 /* enum tcp_conntrack */
 
 #define CORE __attribute__((preserve_access_index))
 
@@ -83,9 +85,18 @@ struct nf_conntrack_tuple_hash {
 	struct nf_conntrack_tuple tuple;
 } CORE;
 
+struct ip_ct_tcp {
+	__u8 state;
+} CORE;
+
+union nf_conntrack_proto {
+	struct ip_ct_tcp tcp;
+} CORE;
+
 struct nf_conn {
 	struct nf_conntrack_tuple_hash tuplehash[2];
 	unsigned long status;
+	union nf_conntrack_proto proto;
 } CORE;
 
 typedef struct {

@@ -27,6 +27,7 @@ const volatile union td_types {
 	enum td_journal_state journal_state;
 	enum td_listener_kind listener_kind;
 	enum td_counter counter;
+	enum td_live_counter live_counter;
 	struct td_event event;
 	struct td_learn_args learn_args;
 } td_types = {};
@@ -85,6 +86,22 @@ struct {
 	__type(value, struct td_fqdn);
 	__uint(max_entries, TD_FQDN_MAX);
 } fqdn SEC(".maps");
+
+/* Allocated as needed: a packet that finds no memory notes nothing, and the next one tries again. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct td_fqdn_live_key);
+	__type(value, struct td_fqdn_live);
+	__uint(max_entries, TD_FQDN_LIVE_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} fqdn_live SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, TD_LIVE_COUNTERS);
+} fqdn_live_counters SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -215,6 +215,8 @@ export class AgentControl {
         netnsCookie: netnsCookie(),
         staleNs: TD_HEARTBEAT_STALE_NS,
         fqdnIdleSeconds: config.fqdnIdleSeconds,
+        fqdnLiveSeconds: config.fqdnLiveSeconds,
+        fqdnLiveIdleSeconds: config.fqdnLiveIdleSeconds,
         quotaNamespace: config.quotaNamespace,
         quotaSelector: config.quotaSelector,
       },

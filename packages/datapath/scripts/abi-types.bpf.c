@@ -17,6 +17,8 @@ NAME(struct, td_dns_server)
 NAME(struct, td_fqdn_key)
 NAME(struct, td_fqdn_slot)
 NAME(struct, td_fqdn)
+NAME(struct, td_fqdn_live_key)
+NAME(struct, td_fqdn_live)
 NAME(struct, td_quota)
 NAME(struct, td_learn_request)
 NAME(struct, td_learn_batch)
@@ -36,6 +38,7 @@ NAME(enum, td_member_state)
 NAME(enum, td_journal_state)
 NAME(enum, td_listener_kind)
 NAME(enum, td_counter)
+NAME(enum, td_live_counter)
 
 /* Constants: enumerators are in BTF, macros are not. */
 enum constant {
@@ -49,6 +52,7 @@ enum constant {
 	CONSTANT_TD_FQDN_MAX = TD_FQDN_MAX,
 	CONSTANT_TD_FQDN_PAGES_MAX = TD_FQDN_PAGES_MAX,
 	CONSTANT_TD_FQDN_SELECTORS_MAX = TD_FQDN_SELECTORS_MAX,
+	CONSTANT_TD_FQDN_LIVE_MAX = TD_FQDN_LIVE_MAX,
 	CONSTANT_TD_QUOTAS_MAX = TD_QUOTAS_MAX,
 	CONSTANT_TD_LEARN_BATCH_MAX = TD_LEARN_BATCH_MAX,
 	CONSTANT_TD_EVENTS_BYTES = TD_EVENTS_BYTES,

@@ -34,6 +34,7 @@ const groups: readonly { name: string; prefix: string; only?: RegExp }[] = [
   },
   { name: 'tdListenerKind', prefix: 'TD_', only: /^(?:UDP4|TCP4|UDP6|TCP6|KINDS)$/ },
   { name: 'tdCounter', prefix: 'TD_COUNT_' },
+  { name: 'tdLiveCounter', prefix: 'TD_LIVE_' },
 ];
 
 function readTypes(): BtfTypes {

@@ -23,6 +23,8 @@ export const TD_FQDN_PAGES_MAX = 4;
 
 export const TD_FQDN_SELECTORS_MAX = 16;
 
+export const TD_FQDN_LIVE_MAX = 131072;
+
 export const TD_QUOTAS_MAX = 65536;
 
 export const TD_LEARN_BATCH_MAX = 128;
@@ -158,6 +160,20 @@ export const tdFqdn = {
   more: 32,
   page: 36,
   slot: 40,
+} as const;
+
+/** struct td_fqdn_live_key: its size and the offsets of its fields, bytes. */
+export const tdFqdnLiveKey = {
+  size: 20,
+  addr: 0,
+  selector: 16,
+} as const;
+
+/** struct td_fqdn_live: its size and the offsets of its fields, bytes. */
+export const tdFqdnLive = {
+  size: 8,
+  until_s: 0,
+  check: 4,
 } as const;
 
 /** struct td_quota: its size and the offsets of its fields, bytes. */
@@ -296,7 +312,9 @@ export const tdConfig = {
   fqdn_idle_s: 40,
   quota_namespace: 44,
   quota_selector: 48,
-  reserved: 52,
+  fqdn_live_s: 52,
+  fqdn_live_idle_s: 56,
+  reserved: 60,
 } as const;
 
 export const tdEndpointFlag = {
@@ -405,6 +423,12 @@ export const tdCounter = {
   LEARN_REMOVED: 33,
   LEARN_REFUSED: 34,
   AUDITED: 35,
+} as const;
+
+export const tdLiveCounter = {
+  PASSED: 0,
+  FULL: 1,
+  COUNTERS: 2,
 } as const;
 
 /** What each counter counts, by the lower-case name of td_counter. */

@@ -26,6 +26,10 @@ export interface DatapathConfig {
   readonly staleNs: number;
   /** Seconds that an expired address stays while a connection uses it. */
   readonly fqdnIdleSeconds: number;
+  /** Seconds after expiry in which an address takes new connections while an open one uses it; 0: none. */
+  readonly fqdnLiveSeconds: number;
+  /** Seconds after a packet in which its connection counts as using the address. */
+  readonly fqdnLiveIdleSeconds: number;
   readonly quotaNamespace: number;
   readonly quotaSelector: number;
 }
@@ -51,5 +55,7 @@ export function encodeConfig(config: DatapathConfig): Uint8Array {
   view.setUint32(tdConfig.fqdn_idle_s, config.fqdnIdleSeconds, true);
   view.setUint32(tdConfig.quota_namespace, config.quotaNamespace, true);
   view.setUint32(tdConfig.quota_selector, config.quotaSelector, true);
+  view.setUint32(tdConfig.fqdn_live_s, config.fqdnLiveSeconds, true);
+  view.setUint32(tdConfig.fqdn_live_idle_s, config.fqdnLiveIdleSeconds, true);
   return bytes;
 }

@@ -3,17 +3,22 @@
 
 /** The kernel's per-CPU counters. */
 
+import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import { tdCounter } from './abi.gen.ts';
 import type { Datapath } from './datapath.ts';
 
-/** One value, summed over CPUs. `index`: of tdCounter. */
-export function readCounter(datapath: Datapath, index: number): number {
-  const map = datapath.map('counters');
+/** One value of a per-CPU array, summed over CPUs. */
+export function readPerCpu(map: Pick<BpfMap, 'lookupInto' | 'valueBytes'>, index: number): number {
   const key = new Uint8Array(4);
   new DataView(key.buffer).setUint32(0, index, true);
   const value = new Uint8Array(map.valueBytes);
   if (!map.lookupInto(key, value)) return 0;
   return Number(new BigUint64Array(value.buffer).reduce((sum, cell) => sum + cell, 0n));
+}
+
+/** One value, summed over CPUs. `index`: of tdCounter. */
+export function readCounter(datapath: Datapath, index: number): number {
+  return readPerCpu(datapath.map('counters'), index);
 }
 
 /** Values by lower-case name, summed over CPUs. */

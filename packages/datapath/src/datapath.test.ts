@@ -17,7 +17,7 @@ import { TD_JOURNAL_CELL_BYTES } from './abi.gen.ts';
 import { type DatapathConfig, markConfig } from './config.ts';
 import { Datapath, removePins } from './datapath.ts';
 import type { Entry } from './encode.ts';
-import { pinPaths } from './paths.ts';
+import { laterMaps, pinPaths } from './paths.ts';
 import { addEntries, pruneEntries } from './reconcile.ts';
 import { isLoaded } from './schema.ts';
 
@@ -42,6 +42,8 @@ function load(change: Partial<DatapathConfig> = {}): Datapath {
       netnsCookie: 0n,
       staleNs: 100_000_000,
       fqdnIdleSeconds: 60,
+      fqdnLiveSeconds: 1000,
+      fqdnLiveIdleSeconds: 100,
       quotaNamespace: 100,
       quotaSelector: 100,
       ...change,
@@ -149,6 +151,16 @@ insideNamespace(import.meta, () => {
       assert.equal(ring.read(), 0);
       const { mode } = statSync(pinPaths(pinRoot).map('events'));
       assert.equal(mode & 0o777, 0o660, 'its reader moves the position');
+    });
+
+    test('what an agent before `fqdn_live` pinned is whole; the next load adds the map', () => {
+      for (const name of laterMaps) execFileSync('rm', [pinPaths(pinRoot).map(name)]);
+      assert.ok(isLoaded(pinRoot));
+      using member = Datapath.open(pinRoot, { isMember: true });
+      assert.equal(member.laterMap('fqdn_live'), null);
+      using agent = load();
+      assert.ok(agent.isJudging());
+      for (const name of laterMaps) assert.equal(member.laterMap(name)?.id, agent.map(name).id);
     });
 
     test('a judge link that somebody removed is attached again', () => {

@@ -18,6 +18,7 @@ import { migrationBetween } from './migrations.ts';
 import {
   type AgentMapName,
   agentMaps,
+  type LaterMapName,
   type MapName,
   type PinPaths,
   type ProgramName,
@@ -175,6 +176,12 @@ export class Datapath implements Disposable {
       this.#maps.set(name, map);
     }
     return map;
+  }
+
+  /** One that an older agent may not have pinned: then null. */
+  laterMap(name: LaterMapName): BpfMap | null {
+    if (!this.#maps.has(name) && !existsSync(this.paths.map(name))) return null;
+    return this.map(name);
   }
 
   program(name: ProgramName): BpfProgram {

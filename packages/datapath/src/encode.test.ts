@@ -86,6 +86,8 @@ test('the port is in network order in the configuration', () => {
     netnsCookie: 2n ** 63n,
     staleNs: 100_000_000,
     fqdnIdleSeconds: 3,
+    fqdnLiveSeconds: 6,
+    fqdnLiveIdleSeconds: 7,
     quotaNamespace: 4,
     quotaSelector: 5,
   });

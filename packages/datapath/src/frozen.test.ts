@@ -9,6 +9,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
+  TD_FQDN_LIVE_MAX,
   TD_FQDN_PAGES_MAX,
   TD_FQDN_SELECTORS_MAX,
   TD_JOURNAL_CELL_BYTES,
@@ -17,6 +18,8 @@ import {
   TD_MEMBERS_MAX,
   tdFqdn,
   tdFqdnKey,
+  tdFqdnLive,
+  tdFqdnLiveKey,
   tdFqdnSlot,
   tdGroup,
   tdJournalSlot,
@@ -24,6 +27,7 @@ import {
   tdLearnBatch,
   tdLearnRequest,
   tdListenerKind,
+  tdLiveCounter,
   tdMember,
   tdMemberState,
   tdQuota,
@@ -69,7 +73,7 @@ test('group', () => {
   has(tdMemberState, { NONE: 0, LIVE: 1, DRAIN: 2, DEAD: 3 });
 });
 
-test('fqdn, quotas, learn_requests', () => {
+test('fqdn, fqdn_live, quotas, learn_requests', () => {
   has(tdFqdnKey, { size: 20, addr: 0, page: 16 });
   has(tdFqdnSlot, { size: 12, selector: 0, expires_s: 4, namespace_id: 8 });
   has(tdFqdn, {
@@ -83,6 +87,12 @@ test('fqdn, quotas, learn_requests', () => {
     slot: 40,
   });
   assert.deepEqual([TD_FQDN_PAGES_MAX, TD_FQDN_SELECTORS_MAX], [4, 16]);
+  has(tdFqdnLiveKey, { size: 20, addr: 0, selector: 16 });
+  has(tdFqdnLive, { size: 8, until_s: 0, check: 4 });
+  assert.deepEqual(
+    [TD_FQDN_LIVE_MAX, tdLiveCounter],
+    [131072, { PASSED: 0, FULL: 1, COUNTERS: 2 }],
+  );
   has(tdQuota, { size: 16, used: 0, limit: 4, refused: 8 });
   has(tdLearnRequest, {
     size: 48,

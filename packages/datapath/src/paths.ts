@@ -14,6 +14,8 @@ export const sharedMaps = [
   'group',
   'journal2',
   'fqdn',
+  'fqdn_live',
+  'fqdn_live_counters',
   'quotas',
   'listeners',
   'learn_requests',
@@ -29,6 +31,9 @@ export const agentMaps = [
   'counters',
   'judge_slot',
 ] as const;
+/** Shared maps that agents before them do not pin: members work without. */
+export const laterMaps = ['fqdn_live', 'fqdn_live_counters'] as const;
+export type LaterMapName = (typeof laterMaps)[number];
 export type AgentMapName = (typeof agentMaps)[number];
 export type MapName = (typeof sharedMaps)[number] | AgentMapName;
 

@@ -10,7 +10,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { TD_ABI_VERSION, tdGroup } from './abi.gen.ts';
 import { type Migration, migrationBetween } from './migrations.ts';
-import { agentMaps, pinPaths, programNames, sharedMaps } from './paths.ts';
+import { agentMaps, laterMaps, type MapName, pinPaths, programNames, sharedMaps } from './paths.ts';
 
 /** The pins are of a version that this program can't take over. Nothing was changed. */
 export class SchemaError extends Error {
@@ -96,10 +96,13 @@ export function memberAbi(root: string): number {
   return agentAbi === 0 ? TD_ABI_VERSION : Math.min(agentAbi, TD_ABI_VERSION);
 }
 
-/** Whether all shared maps that this version knows are pinned: not by an agent of before one was replaced. */
+/**
+ * Whether all shared maps that this version needs are pinned: not by an agent of before one was replaced.
+ */
 export function hasSharedMaps(root: string): boolean {
   const paths = pinPaths(root);
-  return sharedMaps.every((name) => existsSync(paths.map(name)));
+  const isNeeded = (name: MapName): boolean => !(laterMaps as readonly string[]).includes(name);
+  return sharedMaps.every((name) => !isNeeded(name) || existsSync(paths.map(name)));
 }
 
 /** Whether all that a member needs is pinned, of the version that it would use. */

@@ -33,6 +33,8 @@ export interface MemberConfig {
   readonly fqdnGraceSeconds: number;
   readonly ttlSecondsMin: number;
   readonly fqdnIdleSeconds: number;
+  readonly fqdnLiveSeconds: number;
+  readonly fqdnLiveIdleSeconds: number;
   readonly queriesPerSecond: number;
   readonly tcpConnectionsPerPod: number;
   readonly drainTimeout: number;
@@ -142,6 +144,22 @@ export const memberOptions: OptionTable<MemberConfig> = {
     default: 86_400,
     min: 0,
     max: 31_536_000,
+  }),
+  fqdnLiveSeconds: intOption({
+    group: 'Datapath',
+    description:
+      'How long after its expiry an address still takes new connections while an open connection of the same selector uses it; 0: expiry ends it.',
+    default: 86_400,
+    min: 0,
+    max: 31_536_000,
+  }),
+  fqdnLiveIdleSeconds: intOption({
+    group: 'Datapath',
+    description:
+      'How long after its last packet an open connection counts as using its address for fqdnLiveSeconds; longer than the keepalive of clients.',
+    default: 600,
+    min: 1,
+    max: 86_400,
   }),
   drainTimeout: durationOption({
     group: 'Node',

@@ -36,6 +36,7 @@ import { parseMetricsAddress } from './metrics/address.ts';
 import { addDnsMetrics } from './metrics/dns-metrics.ts';
 import { addDropMetrics } from './metrics/drop-metrics.ts';
 import { addFields, addNodeMetrics } from './metrics/node-metrics.ts';
+import { AddressesInUse } from './store/addresses-in-use.ts';
 import { Backfill } from './store/backfill.ts';
 import { KernelExpiry } from './store/kernel-expiry.ts';
 import { backfillSettleMs } from './store/limits.ts';
@@ -90,6 +91,7 @@ export class MemberServices {
   #loads = 0;
   #kernel: KernelView | null = null;
   #expiry: KernelExpiry | null = null;
+  #inUse: AddressesInUse | null = null;
   #backfill: Backfill | null = null;
   readonly #turns = new Turns();
   readonly #drops: DropCollector;
@@ -154,10 +156,18 @@ export class MemberServices {
       writer,
       idleSeconds: config.fqdnIdleSeconds,
     });
+    const inUse = new AddressesInUse({
+      fqdn: datapath.map('fqdn'),
+      live: () => datapath.laterMap('fqdn_live'),
+      counters: () => datapath.laterMap('fqdn_live_counters'),
+      liveSeconds: config.fqdnLiveSeconds,
+    });
+    this.#inUse = inUse;
     const upkeep = new Upkeep({
       exchange: this.exchange,
       store: this.store,
-      expiry: this.#expiry,
+      sweeps: [this.#expiry, inUse],
+      inUse: (addresses, at) => inUse.until(addresses, at),
       isSweeper: () => this.#isSweeper(),
       onLateNames: () => void this.#feedAll(),
       onExpiryError: (error) =>
@@ -166,7 +176,7 @@ export class MemberServices {
         }),
     });
     this.#drops.step(datapath);
-    const context = this.#context(this.#kernel);
+    const context = this.#context(this.#kernel, inUse);
     const admin = createAdmin(context);
     this.#addMetrics(context, admin);
     this.#turns.every(eventDrainIntervalMs, () => this.#o.member.deliverEvents());
@@ -228,7 +238,7 @@ export class MemberServices {
     });
   }
 
-  #context(kernel: KernelView): AdminContext {
+  #context(kernel: KernelView, inUse: AddressesInUse): AdminContext {
     const { role, index, diagnostics, degradations, interfaceNames, exchangeError } = this.#o;
     return {
       role,
@@ -240,6 +250,7 @@ export class MemberServices {
       exchangeError: exchangeError ?? (() => ''),
       policy: () => this.#policy,
       kernel,
+      inUse,
       drops: () => this.#drops.reader,
       diagnostics: diagnostics ?? (() => []),
       ownDegradations: () => [
@@ -281,6 +292,16 @@ export class MemberServices {
         walks: 'walks of the whole fqdn map',
       },
       () => this.#expiry ?? {},
+    );
+    addFields(
+      metrics,
+      'tandem_fqdn_live',
+      {
+        passed: 'new connections to an address whose name expired, while an open one uses it',
+        full: 'uses of an address that were not noted because the fqdn_live map is full',
+        swept: 'entries of the fqdn_live map removed because no connection uses the address',
+      },
+      () => this.#inUse ?? {},
     );
     metrics.counters(
       {

@@ -39,6 +39,7 @@ export function adminContext(store: NodeStore): AdminContext {
     get kernel(): never {
       throw new TypeError('this test has no kernel');
     },
+    inUse: { until: () => 0 },
     drops: () => null,
     diagnostics: () => [],
     ownDegradations: () => [],

@@ -38,6 +38,8 @@ export function loadKernelMaps(quota: number = fqdnEntries): KernelMaps {
       netnsCookie: 0n,
       staleNs: 100_000_000,
       fqdnIdleSeconds: 60,
+      fqdnLiveSeconds: 1000,
+      fqdnLiveIdleSeconds: 100,
       quotaNamespace: quota,
       quotaSelector: quota,
     }),

@@ -19,7 +19,8 @@ struct test_facts {
 	struct td_addr frontend;
 	struct td_addr backend;
 	__be16 frontend_port_be;
-	__u16 reserved[3];
+	__u8 tcp_state;
+	__u8 reserved[5];
 };
 
 struct {
@@ -64,6 +65,16 @@ static __always_inline long connection_status(struct nf_conn *entry __attribute_
 
 	if (facts)
 		*status = facts->status;
+	return 0;
+}
+
+static __always_inline long connection_tcp_state(struct nf_conn *entry __attribute__((unused)),
+						 __u8 *state)
+{
+	struct test_facts *facts = facts_get();
+
+	if (facts)
+		*state = facts->tcp_state;
 	return 0;
 }
 

@@ -205,18 +205,34 @@ test('fqdn list: names are escaped, expiry and scope are told', async () => {
           mapping: { name: hostile, address: address('2001:db8::1'), policyId: 77 },
           expiresInS: -2,
         },
+        {
+          mapping: {
+            name: name('old.example.com'),
+            address: address('203.0.113.11'),
+            trusted: true,
+          },
+          expiresInS: -400,
+          inUseForS: 541,
+        },
       ],
     ],
   });
   const run = await cli(['fqdn', 'list', '--name', '*.example.com', ...node.flags]);
   assert.deepEqual(node.filters, ['*.example.com']);
-  assert.match(run.stdout, /www\.example\.com\. +203\.0\.113\.10 +59 s +all +2/);
-  assert.match(run.stdout, /\\027\\09131m\\\.\\034\.co\. +2001:db8::1 +expired +policy 77/);
+  assert.match(run.stdout, /www\.example\.com\. +203\.0\.113\.10 +valid +59 s +- +all +2/);
+  assert.match(run.stdout, /\\027\\09131m\\\.\\034\.co\. +2001:db8::1 +expired +- +- +policy 77/);
+  assert.match(run.stdout, /old\.example\.com\. +203\.0\.113\.11 +live +- +9 min 1 s +all +0/);
   const json = await cli(['fqdn', 'list', '-o', 'json', ...node.flags]);
-  const { names } = JSON.parse(json.stdout) as { names: { name: string; selectorIds: number[] }[] };
+  const { names } = JSON.parse(json.stdout) as {
+    names: { name: string; state: string; inUseForSeconds: number }[];
+  };
   assert.deepEqual(
-    names.map((entry) => entry.name),
-    ['\\027\\09131m\\.\\034.co.', 'www.example.com.'],
+    names.map((entry) => [entry.name, entry.state, entry.inUseForSeconds]),
+    [
+      ['\\027\\09131m\\.\\034.co.', 'expired', 0],
+      ['old.example.com.', 'live', 541],
+      ['www.example.com.', 'valid', 0],
+    ],
   );
 });
 

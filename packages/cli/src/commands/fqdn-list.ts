@@ -20,8 +20,12 @@ interface FqdnReport {
   /** Presentation form (RFC 1035), absolute. */
   readonly name: string;
   readonly address: string;
+  /** `live`: expired, and still open to new connections because an open one uses it. */
+  readonly state: 'valid' | 'live' | 'expired';
   /** Seconds; negative after expiry. */
   readonly expiresInSeconds: number;
+  /** Seconds in which it takes new connections though expired, as things stand; 0: no open one uses it. */
+  readonly inUseForSeconds: number;
   /** Answered by a resolver of the cluster: counts for every policy. */
   readonly isTrusted: boolean;
   /** Otherwise the policy that asked; 0: counts for none. */
@@ -50,13 +54,20 @@ export const fqdnListCommand: CliCommand = {
 const sortKey = ({ name, address }: FqdnReport): string =>
   `${name.split('.').toReversed().join('.')} ${address}`;
 
-function reportOf({ mapping, expiresInS, selectorIds }: FqdnEntry): readonly FqdnReport[] {
+function reportOf({
+  mapping,
+  expiresInS,
+  selectorIds,
+  inUseForS,
+}: FqdnEntry): readonly FqdnReport[] {
   if (mapping === null || mapping.address.length !== 16) return [];
   return [
     {
       name: nameToText(mapping.name),
       address: formatAddress(mapping.address),
+      state: expiresInS > 0 ? 'valid' : inUseForS > 0 ? 'live' : 'expired',
       expiresInSeconds: expiresInS,
+      inUseForSeconds: inUseForS,
       isTrusted: mapping.trusted,
       policyId: mapping.policyId,
       namespaceId: mapping.namespaceId,
@@ -71,14 +82,18 @@ function print(out: Printer, names: readonly FqdnReport[]): void {
     [
       { title: 'NAME' },
       { title: 'ADDRESS' },
+      { title: 'STATE' },
       { title: 'EXPIRES', isNumeric: true },
+      { title: 'IN USE FOR', isNumeric: true },
       { title: 'COUNTS FOR' },
       { title: 'SELECTORS', isNumeric: true },
     ],
     names.map((entry) => [
       entry.name,
       entry.address,
-      entry.expiresInSeconds > 0 ? formatDuration(entry.expiresInSeconds * 1000) : 'expired',
+      entry.state,
+      entry.expiresInSeconds > 0 ? formatDuration(entry.expiresInSeconds * 1000) : '-',
+      entry.inUseForSeconds > 0 ? formatDuration(entry.inUseForSeconds * 1000) : '-',
       entry.isTrusted ? 'all' : entry.policyId === 0 ? 'none' : `policy ${entry.policyId}`,
       String(entry.selectorIds.length),
     ]),

@@ -42,6 +42,7 @@ const filledMaps: readonly MapName[] = [
   'policy',
   'dns_servers',
   'fqdn',
+  'fqdn_live',
   'quotas',
 ];
 

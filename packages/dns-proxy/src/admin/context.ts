@@ -5,6 +5,7 @@
 
 import type { Clock } from '@tandem/runtime/system-clock';
 import type { DropReader } from '../drops/reader.ts';
+import type { AddressesInUse } from '../store/addresses-in-use.ts';
 import type { NodeStore } from '../store/node-store.ts';
 import type { Exchange } from '../sync/exchange.ts';
 import type { Degradation, PolicyOrigin } from './degradations.ts';
@@ -40,6 +41,7 @@ export interface AdminContext {
   readonly exchangeError: () => string;
   readonly policy: () => PolicyFacts;
   readonly kernel: KernelView;
+  readonly inUse: Pick<AddressesInUse, 'until'>;
   /** Null: the ring could not be opened yet. */
   readonly drops: () => DropReader | null;
   readonly diagnostics: () => readonly InputDiagnostic[];

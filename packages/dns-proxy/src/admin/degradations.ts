@@ -150,6 +150,7 @@ function mapProblem({ name, entries, capacity }: MapFill): Degradation {
 
 const mapFixes: Readonly<Record<string, string>> = {
   fqdn: 'lower quotaNamespace, or fqdnIdleSeconds so that expired addresses go earlier',
+  fqdn_live: 'lower fqdnLiveIdleSeconds, so that addresses count as in use for less long',
   policy: 'use fewer or wider rules: CIDRs, ports and peers multiply',
   classes: 'use fewer CIDRs in policies',
   dns_servers: 'name fewer DNS servers in rules with toPorts.rules.dns',

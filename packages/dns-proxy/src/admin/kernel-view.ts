@@ -63,10 +63,11 @@ export class KernelView {
     const nowMs = this.#nowNs() / 1e6;
     if (nowMs - this.#filledMs < mapCountAgeMs) return this.#fill;
     this.#filledMs = nowMs;
-    this.#fill = this.#maps.map((name) => {
-      const map = this.#datapath.map(name);
-      return { name, entries: countEntries(map), capacity: map.maxEntries };
-    });
+    const live = this.#datapath.laterMap('fqdn_live');
+    const maps = this.#maps.map((name) => [name, this.#datapath.map(name)] as const);
+    this.#fill = [...maps, ...(live === null ? [] : [['fqdn_live', live] as const])].map(
+      ([name, map]) => ({ name, entries: countEntries(map), capacity: map.maxEntries }),
+    );
     return this.#fill;
   }
 

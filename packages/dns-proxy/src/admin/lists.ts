@@ -93,7 +93,7 @@ export function* listFqdn(
       cache.read(place, record);
       if (filter === null || filter.matches(record.name, 0, record.nameLength)) {
         const selectors = context.kernel.selectorsOf(record.address, fqdnEntrySelectorsMax);
-        entries.push(fqdnEntry(record, now, selectors));
+        entries.push(fqdnEntry(record, now, selectors, context.inUse.until(record.address, 0)));
       }
       place = cache.nextEntry(place + 1);
     }
@@ -101,7 +101,12 @@ export function* listFqdn(
   }
 }
 
-function fqdnEntry(record: FqdnRecord, now: number, selectorIds: number[]): FqdnEntryInit {
+function fqdnEntry(
+  record: FqdnRecord,
+  now: number,
+  selectorIds: number[],
+  inUseUntil: number,
+): FqdnEntryInit {
   const isTrusted = record.scope === 0;
   return {
     mapping: {
@@ -114,5 +119,6 @@ function fqdnEntry(record: FqdnRecord, now: number, selectorIds: number[]): Fqdn
     },
     expiresInS: record.expires - now,
     selectorIds,
+    inUseForS: Math.max(0, inUseUntil - now),
   };
 }

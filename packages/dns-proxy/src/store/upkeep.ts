@@ -7,16 +7,25 @@
  * process sent. Decides only: time is handed in.
  */
 
+import type { UsedUntil } from '@tandem/core/fqdn/cache';
 import type { Exchange } from '../sync/exchange.ts';
-import type { KernelExpiry } from './kernel-expiry.ts';
 import { cacheExpiryStepPlaces, expiryStepMs, expiryWalkMs } from './limits.ts';
 import type { NodeStore } from './node-store.ts';
+
+/** A walk of one of the kernel's maps in bounded steps. */
+export interface Sweep {
+  /** Boottime seconds. True: the walk is at its end, the next step begins another. */
+  step(nowSeconds: number): boolean;
+}
 
 export interface UpkeepOptions {
   readonly exchange: Exchange;
   readonly store: NodeStore;
-  readonly expiry: KernelExpiry;
-  /** Whether it is on us to empty the kernel's map. */
+  /** One after the other. */
+  readonly sweeps: readonly Sweep[];
+  /** Expired names of addresses in use stay in the cache. Default: none is in use. */
+  readonly inUse?: UsedUntil;
+  /** Whether it is on us to empty the kernel's maps. */
   readonly isSweeper: () => boolean;
   /** The map could not be read or written; tried again with the next walk. */
   readonly onExpiryError: (error: unknown) => void;
@@ -29,6 +38,8 @@ export interface UpkeepOptions {
 export class Upkeep {
   readonly #o: UpkeepOptions;
   #nextExpiryMs = 0;
+  /** Which of `sweeps` has its turn. */
+  #turn = 0;
 
   constructor(options: UpkeepOptions) {
     this.#o = options;
@@ -36,16 +47,23 @@ export class Upkeep {
 
   /** Every `exchangeTickMs`. CLOCK_MONOTONIC ms, CLOCK_BOOTTIME whole seconds. */
   tick(nowMs: number, nowSeconds: number): void {
-    const { exchange, store, expiry, isSweeper, onExpiryError, walkMs = expiryWalkMs } = this.#o;
+    const { exchange, store, inUse, isSweeper } = this.#o;
     exchange.tick(nowMs, nowSeconds);
     store.tick(nowMs);
-    store.cache.expire(nowSeconds, cacheExpiryStepPlaces);
+    store.cache.expire(nowSeconds, cacheExpiryStepPlaces, inUse);
     if (store.takeLateNames()) this.#o.onLateNames();
-    if (nowMs < this.#nextExpiryMs || !isSweeper()) return;
+    if (nowMs >= this.#nextExpiryMs && isSweeper()) this.#sweep(nowMs, nowSeconds);
+  }
+
+  #sweep(nowMs: number, nowSeconds: number): void {
+    const { sweeps, onExpiryError, walkMs = expiryWalkMs } = this.#o;
     try {
-      const isEnd = expiry.step(nowSeconds);
+      if (sweeps[this.#turn]?.step(nowSeconds) !== false) this.#turn += 1;
+      const isEnd = this.#turn >= sweeps.length;
+      if (isEnd) this.#turn = 0;
       this.#nextExpiryMs = nowMs + (isEnd ? walkMs : expiryStepMs);
     } catch (error) {
+      this.#turn = 0;
       this.#nextExpiryMs = nowMs + walkMs;
       onExpiryError(error);
     }

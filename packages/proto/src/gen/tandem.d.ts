@@ -2605,6 +2605,12 @@ export namespace tandem {
             selectorIds: number[];
 
             /**
+             * How long the address takes new connections after expiry, as things stand: an open connection uses it.
+             * 0: none does.
+             */
+            inUseForS: number;
+
+            /**
              * Encodes the specified FqdnEntry message. Does not implicitly {@link tandem.v1.FqdnEntry.verify|verify} messages.
              * @param message FqdnEntry message or plain object to encode
              * @param [writer] Writer to encode to
@@ -2636,6 +2642,12 @@ export namespace tandem {
 
                 /** Selectors of the datapath that hold the address for this name. */
                 selectorIds?: (number[]|null);
+
+                /**
+                 * How long the address takes new connections after expiry, as things stand: an open connection uses it.
+                 * 0: none does.
+                 */
+                inUseForS?: (number|null);
 
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];

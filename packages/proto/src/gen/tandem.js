@@ -4011,6 +4011,7 @@ export const tandem = $root.tandem = (() => {
             FqdnEntry.prototype.mapping = null;
             FqdnEntry.prototype.expiresInS = 0;
             FqdnEntry.prototype.selectorIds = $util.emptyArray;
+            FqdnEntry.prototype.inUseForS = 0;
 
             FqdnEntry.encode = function (message, writer, _depth) {
                 if (!writer)
@@ -4025,6 +4026,8 @@ export const tandem = $root.tandem = (() => {
                     writer.uint32(16).sint32(message.expiresInS);
                 if (message.selectorIds != null && message.selectorIds.length)
                     writer.uint32(26).uint32s(message.selectorIds);
+                if (message.inUseForS != null && $Object.hasOwnProperty.call(message, "inUseForS") && message.inUseForS !== 0)
+                    writer.uint32(32).uint32(message.inUseForS);
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                     for (let i = 0; i < message.$unknowns.length; ++i)
                         writer.raw(message.$unknowns[i]);
@@ -4085,6 +4088,15 @@ export const tandem = $root.tandem = (() => {
                             if (!(message.selectorIds && message.selectorIds.length))
                                 message.selectorIds = [];
                             message.selectorIds.push(reader.uint32());
+                            continue;
+                        }
+                    case 4: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.inUseForS = value;
+                            else
+                                delete message.inUseForS;
                             continue;
                         }
                     }
