@@ -6,15 +6,7 @@
  * with its capabilities), a directory of objects, and the faults that tests make.
  */
 
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -305,19 +297,11 @@ export class TandemNode implements AsyncDisposable {
       Object.assign(options, {
         source: `directory:${this.policyDirectory}`,
         'node-name': nodeName,
-        'cgroup-path': cgroupPath(),
         ...this.#options.agentOptions,
       });
     }
     return Object.entries({ ...options, ...more }).map(([flag, value]) => `--${flag}=${value}`);
   }
-}
-
-/** The cgroup v2 mount of this machine; it lies elsewhere where v1 is mounted too. */
-function cgroupPath(): string {
-  return existsSync('/sys/fs/cgroup/cgroup.controllers')
-    ? '/sys/fs/cgroup'
-    : '/sys/fs/cgroup/unified';
 }
 
 /** Pins of test processes that no longer run. */

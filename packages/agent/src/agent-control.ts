@@ -6,7 +6,6 @@
  * everything as it should be. Works only with the agent's lease in hand.
  */
 
-import { chownSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { netnsCookie } from '@tandem/bpf-loader-node/netns';
@@ -19,6 +18,7 @@ import { agentAdminPath, agentMember, markOf, snapshotPath } from '@tandem/dns-p
 import type { DnsMember } from '@tandem/dns-proxy/dns-member';
 import { MemberServices } from '@tandem/dns-proxy/member-services';
 import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
+import type { RunDirectory } from '@tandem/dns-proxy/run-directory';
 import type { SnapshotStart } from '@tandem/dns-proxy/snapshot-start';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
 import type { Logger } from '@tandem/runtime/log';
@@ -27,11 +27,9 @@ import type { AgentConfig } from './config.ts';
 import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
 import { GroupAudit } from './node/group-audit.ts';
 import { LocalAddresses } from './node/local-addresses.ts';
-import {
-  ensureNetworkRules,
-  type NetworkRulesOptions,
-  removeNetworkRules,
-} from './node/network-rules.ts';
+import { type NetworkRulesOptions, removeNetworkRules } from './node/network-rules.ts';
+import { NetworkStack } from './node/network-stack.ts';
+import { sideDegradations } from './node/side-parts.ts';
 import { PolicyController } from './policy/controller.ts';
 import { memberPolicyOf } from './policy/snapshot.ts';
 import { StateKeeper } from './policy/state-keeper.ts';
@@ -42,6 +40,7 @@ import { SyncSocket } from './sync/sync-socket.ts';
 export interface AgentControlOptions {
   readonly config: AgentConfig;
   readonly member: DnsMember;
+  readonly runDirectory: RunDirectory;
   readonly log: Logger;
 }
 
@@ -50,6 +49,8 @@ export class AgentControl {
   readonly #log: Logger;
   readonly #member: DnsMember;
   readonly #rules: NetworkRulesOptions;
+  readonly #network: NetworkStack;
+  readonly #runDirectory: RunDirectory;
   readonly #keeper: StateKeeper;
   #served: SnapshotStart | null = null;
   #datapath: Datapath | null = null;
@@ -60,8 +61,10 @@ export class AgentControl {
   #services: MemberServices | null = null;
   #audit: GroupAudit | null = null;
   readonly #localAddresses = new LocalAddresses();
+  /** By what could not be brought to what it should be: why. */
+  readonly #failed = new Map<string, string>();
 
-  constructor({ config, member, log }: AgentControlOptions) {
+  constructor({ config, member, runDirectory, log }: AgentControlOptions) {
     this.#config = config;
     this.#log = log;
     this.#member = member;
@@ -71,6 +74,8 @@ export class AgentControl {
       routingTable: config.routingTable,
       rulePriority: config.rulePriority,
     };
+    this.#network = new NetworkStack(this.#rules, log);
+    this.#runDirectory = runDirectory;
     this.#keeper = new StateKeeper({
       stateDir: config.stateDir,
       snapshotPath: snapshotPath(config),
@@ -81,7 +86,6 @@ export class AgentControl {
 
   /** Puts this version's programs in force. @throws BpfError, SchemaError: those before stay */
   load(): void {
-    prepareDirectories(this.#config);
     this.#keeper.prepare();
     this.#datapath = this.#load();
     const { abi, keptAbi } = this.#datapath;
@@ -98,8 +102,8 @@ export class AgentControl {
     const datapath = this.#datapath;
     if (datapath === null) throw new TypeError('start before load');
     this.#served = served;
-    await ensureNetworkRules(this.#rules);
-    await this.#localAddresses.refresh();
+    await this.#network.ensure();
+    await this.#attempt('addresses of the node', () => this.#localAddresses.refresh());
     this.#audit = new GroupAudit(datapath, this.#config.port, this.#log);
     const services = this.#createServices(this.#member, datapath);
     this.#services = services;
@@ -168,7 +172,9 @@ export class AgentControl {
     this.#datapath?.[Symbol.dispose]();
     if (!this.#config.removeOnStop) return;
     removePins(this.#config.bpffsDir);
-    await removeNetworkRules(this.#rules);
+    for (const { part, message } of await removeNetworkRules(this.#rules)) {
+      this.#log.error('network rules could not be removed', { part, reason: message });
+    }
   }
 
   #createServices(member: DnsMember, datapath: Datapath): MemberServices {
@@ -185,6 +191,10 @@ export class AgentControl {
       ],
       degradations: () => [
         ...(datapath.isJudging() ? [] : [judgeMissing]),
+        ...sideDegradations(datapath.problems),
+        ...this.#stepProblems(),
+        ...this.#network.degradations,
+        ...this.#runDirectory.degradations,
         ...(this.#audit?.degradations ?? []),
         ...this.#snapshotProblems(),
         ...this.#keeper.degradations,
@@ -229,25 +239,40 @@ export class AgentControl {
     return served !== null && this.#member.revision === served.revision ? served.degradations : [];
   }
 
-  /** Compares everything with what it should be, every few seconds. */
+  /** Compares everything with what it should be, every few seconds. Never rejects. */
   async #reconcile(): Promise<void> {
-    try {
-      await ensureNetworkRules(this.#rules);
-    } catch (error) {
-      this.#log.error('network rules could not be put back', { error: TandemError.from(error) });
-    }
-    try {
-      await this.#localAddresses.refresh();
-    } catch (error) {
-      this.#log.error('addresses of the node could not be read', {
-        error: TandemError.from(error),
-      });
-    }
-    this.#datapath?.ensureJudging();
+    // Enforcement first, and none of them keeps the others from being looked at.
+    await this.#attempt('judge', () => this.#datapath?.ensureJudging());
+    await this.#attempt('addresses of the node', () => this.#localAddresses.refresh());
+    await this.#attempt('policy', () => this.#controller?.reconcile());
+    await this.#network.ensure();
+    this.#datapath?.repair();
+    this.#runDirectory.prepare();
     await this.#audit?.look();
     await this.#keeper.retry();
     await this.#syncSocket?.retry();
-    await this.#controller?.reconcile();
+  }
+
+  /** What fails is in the log and in status until it works; nothing else waits for it. */
+  async #attempt(what: string, work: () => Promise<void> | void): Promise<void> {
+    try {
+      await work();
+      this.#failed.delete(what);
+    } catch (error) {
+      const failure = TandemError.from(error);
+      if (this.#failed.get(what) !== failure.message) {
+        this.#log.error('not as it should be, it is tried again', { what, error: failure });
+      }
+      this.#failed.set(what, failure.message);
+    }
+  }
+
+  #stepProblems(): readonly Degradation[] {
+    return [...this.#failed].map(([what, reason]) => ({
+      code: 'not-reconciled',
+      message: `${what}: ${reason}; what was in force stays`,
+      fix: 'mend what the message says; it is tried again every few seconds',
+    }));
   }
 
   #nodeContext(): NodeContext {
@@ -275,13 +300,6 @@ const judgeMissing = {
 function servedPolicy({ snapshot }: SnapshotStart): MemberPolicy | null {
   const decoded = snapshot === null ? null : decodePolicySnapshot(snapshot);
   return decoded?.ok === true ? memberPolicyOf(decoded.value) : null;
-}
-
-function prepareDirectories({ runDir, proxyUid }: AgentConfig): void {
-  chownSync(runDir, 0, proxyUid);
-  const admin = `${runDir}/proxy`;
-  mkdirSync(admin, { recursive: true, mode: 0o750 });
-  chownSync(admin, proxyUid, proxyUid);
 }
 
 function defaultObjectPath(): string {

@@ -6,19 +6,20 @@
  * the rest of itself (`agent-control.ts`).
  */
 
-import { mkdirSync } from 'node:fs';
 import { pinPaths } from '@tandem/datapath/paths';
 import { makeDirectories } from '@tandem/datapath/pins';
 import { isLoaded, planTakeover } from '@tandem/datapath/schema';
 import { agentMember, snapshotPath } from '@tandem/dns-proxy/config';
 import { DnsMember } from '@tandem/dns-proxy/dns-member';
 import { memberOptions } from '@tandem/dns-proxy/member-process';
+import { RunDirectory } from '@tandem/dns-proxy/run-directory';
 import { type SnapshotStart, startFromSnapshot } from '@tandem/dns-proxy/snapshot-start';
 import type { Component } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
 import type { TandemError } from '@tandem/runtime/tandem-error';
 import type { AgentControl } from './agent-control.ts';
 import type { AgentConfig } from './config.ts';
+import { withoutDatapath } from './start-failure.ts';
 
 const agentRole = 0;
 
@@ -45,17 +46,25 @@ export class Agent implements Component {
   async start(signal: AbortSignal): Promise<void> {
     const { bpffsDir } = this.#config;
     // The agent's index in the group is its lease: without it nothing is loaded, attached or written.
-    await this.#member.acquire(signal, () => makeDirectories(pinPaths(bpffsDir)));
+    await withoutDatapath(bpffsDir, () =>
+      this.#member.acquire(signal, () => makeDirectories(pinPaths(bpffsDir))),
+    );
     if (signal.aborted) return;
     // Of a version that we don't know? Then not even DNS is served by its pins.
-    planTakeover(bpffsDir);
-    prepareRunDirectory(this.#config);
+    await withoutDatapath(bpffsDir, () => planTakeover(bpffsDir));
+    const runDirectory = new RunDirectory(this.#config, this.#log);
+    runDirectory.prepare();
     const served = isLoaded(bpffsDir) ? await this.#serve() : null;
     if (signal.aborted) return;
     const { AgentControl: Control } = await import('./agent-control.ts');
-    const control = new Control({ config: this.#config, member: this.#member, log: this.#log });
+    const control = new Control({
+      config: this.#config,
+      member: this.#member,
+      runDirectory,
+      log: this.#log,
+    });
     this.#control = control;
-    control.load();
+    await withoutDatapath(bpffsDir, () => control.load());
     await control.start(served ?? (await this.#serve()), signal);
   }
 
@@ -73,9 +82,4 @@ export class Agent implements Component {
     ]);
     return served;
   }
-}
-
-/** Where the link of the members listens. */
-function prepareRunDirectory({ runDir }: AgentConfig): void {
-  mkdirSync(runDir, { recursive: true, mode: 0o750 });
 }

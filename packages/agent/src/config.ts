@@ -100,8 +100,8 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     cgroupPath: stringOption({
       group: 'Datapath',
       description:
-        'cgroup v2 mount, where other processes are kept off port P; empty: no such guard.',
-      default: '/sys/fs/cgroup',
+        'cgroup v2 mount, where other processes are kept off port P; auto: found in /proc/self/mountinfo; empty: no such guard.',
+      default: 'auto',
     }),
     bpfObject: stringOption({
       group: 'Datapath',

@@ -12,7 +12,9 @@ import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { BpfObject } from '@tandem/bpf-loader-node/object';
 import { BpfProgram } from '@tandem/bpf-loader-node/program';
 import { TD_ABI_VERSION, tdGroup } from './abi.gen.ts';
+import { ipv6State } from './address-families.ts';
 import { AgentTable, type EndpointLookup, MigratedEndpoints } from './agent-table.ts';
+import { findCgroup2 } from './cgroup.ts';
 import { type DatapathConfig, encodeConfig } from './config.ts';
 import { migrationBetween } from './migrations.ts';
 import {
@@ -45,9 +47,15 @@ export interface LoadOptions {
   readonly config: DatapathConfig;
   /** Group of the DNS proxy: may write the shared maps. */
   readonly sharedGid: number;
-  /** cgroup v2 mount for the guard of port P; null leaves it out. */
+  /** cgroup v2 mount for the guard of port P; 'auto': the one of this node; null: no guard. */
   readonly cgroupPath: string | null;
 }
+
+/**
+ * What enforcement does not need: pins that the DNS proxy may open, the guard of port P, and the removal
+ * of pins of versions that no agent can go back to.
+ */
+export type SidePart = 'sharing' | 'guard' | 'removal';
 
 export class Datapath implements Disposable {
   #paths: PinPaths;
@@ -57,6 +65,9 @@ export class Datapath implements Disposable {
   readonly #tables = new Map<AgentMapName, AgentTable>();
   readonly #isMember: boolean;
   #kept: number = TD_ABI_VERSION;
+  #options: LoadOptions | null = null;
+  #removesRetired = false;
+  readonly #problems = new Map<SidePart, string>();
 
   private constructor(root: string, abi: number, isMember: boolean) {
     this.#abi = abi;
@@ -105,17 +116,61 @@ export class Datapath implements Disposable {
     // The slot is filled before the root is attached or swapped: an empty one drops.
     fillJudgeSlot(object);
     for (const name of programNames) replacePin(object.program(name), paths.program(name));
-    shareWithProxy(paths, options.sharedGid);
     const datapath = new Datapath(options.pinRoot, TD_ABI_VERSION, false);
+    datapath.#options = options;
     datapath.#kept = takeover.kept;
     datapath.#attachJudge();
-    if (options.cgroupPath !== null) datapath.#attachGuard(options.cgroupPath);
     datapath.#swapVeths();
+    // Members open the pins when they hear of them.
+    datapath.#do('sharing');
     datapath.#announce();
-    removeOlder(options.pinRoot, takeover.kept);
+    datapath.#do('guard');
     // Not at the start that brings the new ones: a member of the version before may start again.
-    if (isUpgraded) removeRetired(paths);
+    datapath.#removesRetired = isUpgraded;
+    datapath.#do('removal');
     return datapath;
+  }
+
+  /** What could not be done beside enforcing, and why. */
+  get problems(): ReadonlyMap<SidePart, string> {
+    return this.#problems;
+  }
+
+  /** Tries again what could not be done, and puts back what was removed. Never throws. */
+  repair(): void {
+    for (const part of [...this.#problems.keys()]) {
+      this.#do(part);
+      if (part === 'sharing' && !this.#problems.has(part)) this.#announce();
+    }
+    if (!this.#problems.has('guard') && !this.#isGuarded()) this.#do('guard');
+  }
+
+  /** Enforcement must not wait for any of these, nor end with their failure. */
+  #do(part: SidePart): void {
+    try {
+      const { pinRoot, sharedGid, cgroupPath } = this.#loadOptions;
+      if (part === 'sharing') shareWithProxy(this.#paths, sharedGid);
+      else if (part === 'removal') this.#remove(pinRoot);
+      else if (cgroupPath !== null) this.#attachGuard(guardPlace(cgroupPath));
+      this.#problems.delete(part);
+    } catch (error) {
+      this.#problems.set(part, error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  #remove(pinRoot: string): void {
+    removeOlder(pinRoot, this.#kept);
+    if (this.#removesRetired) removeRetired(this.#paths);
+  }
+
+  get #loadOptions(): LoadOptions {
+    if (this.#options === null) throw new TypeError('opened, not loaded');
+    return this.#options;
+  }
+
+  #isGuarded(): boolean {
+    if (this.#options === null || this.#options.cgroupPath === null) return true;
+    return guardLinks.every(([program]) => existsSync(this.paths.link(program)));
   }
 
   /**
@@ -211,10 +266,11 @@ export class Datapath implements Disposable {
     return detached;
   }
 
-  /** Whether all four links of `judge` are in place, asked of the kernel. */
+  /** Whether the links of `judge` are in place in all families of the kernel, asked of it. */
   isJudging(): boolean {
-    return judgeLinks().every(({ name, priority }) => {
+    return judgeLinks().every(({ name, priority, family }) => {
       using link = this.#openLink(name);
+      if (link === null && isAbsent(family)) return true;
       const info = link?.info();
       return info?.kind === 'netfilter' && info.priority === priority;
     });
@@ -251,8 +307,11 @@ export class Datapath implements Disposable {
       const program = this.program(match[1] as 'from_pod' | 'to_pod');
       using link = BpfLink.openPinned(this.paths.link(pin));
       const info = link.info();
-      if (info.kind === 'tcx' && info.ifindex !== 0 && info.programId !== program.id) {
+      if (info.kind !== 'tcx' || info.ifindex === 0 || info.programId === program.id) continue;
+      try {
         link.update(program);
+      } catch {
+        // The interface is going away, or the old program stays and enforces: attachEndpoint tries again.
       }
     }
   }
@@ -263,16 +322,18 @@ export class Datapath implements Disposable {
     for (const { name, hook, priority, family } of judgeLinks()) {
       using present = this.#openLink(name);
       if (present !== null) continue;
-      using link = attachNetfilter({ program, family, hook, priority });
-      link.pin(this.paths.link(name));
+      try {
+        using link = attachNetfilter({ program, family, hook, priority });
+        link.pin(this.paths.link(name));
+      } catch (error) {
+        // No packet of a family that the kernel does not have reaches a hook.
+        if (!isAbsent(family)) throw error;
+      }
     }
   }
 
   #attachGuard(cgroupPath: string): void {
-    for (const [program, attachType] of [
-      ['guard_port4', 'bind4'],
-      ['guard_port6', 'bind6'],
-    ] as const) {
+    for (const [program, attachType] of guardLinks) {
       using present = this.#openLink(program);
       if (present !== null) {
         present.update(this.program(program));
@@ -308,6 +369,22 @@ export class Datapath implements Disposable {
     const path = this.paths.link(name);
     return existsSync(path) ? BpfLink.openPinned(path) : null;
   }
+}
+
+const guardLinks = [
+  ['guard_port4', 'bind4'],
+  ['guard_port6', 'bind6'],
+] as const;
+
+/** @throws when the node has no cgroup v2 */
+function guardPlace(cgroupPath: string): string {
+  const place = cgroupPath === 'auto' ? findCgroup2() : cgroupPath;
+  if (place === null) throw new Error('no cgroup v2 is mounted on this node');
+  return place;
+}
+
+function isAbsent(family: (typeof families)[number]): boolean {
+  return family === 'ipv6' && ipv6State() === 'absent';
 }
 
 function judgeLinks(): {

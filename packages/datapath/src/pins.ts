@@ -10,9 +10,10 @@ import {
   mkdirSync,
   renameSync,
   rmSync,
+  statSync,
   unlinkSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import type { BpfProgram } from '@tandem/bpf-loader-node/program';
 import { TD_MEMBERS_MAX } from './abi.gen.ts';
@@ -51,9 +52,26 @@ export function replacePin(object: BpfProgram | BpfMap, path: string): void {
   renameSync(next, path);
 }
 
+/**
+ * systemd mounts /sys/fs/bpf with mode 700: whoever is not root could not reach `root` in it. The group of
+ * the proxy may search (not list) the directories above that are of the same bpffs and of the group root.
+ */
+function shareSearch(root: string, gid: number): void {
+  const { dev } = statSync(root);
+  for (let directory = dirname(root); directory !== '/'; directory = dirname(directory)) {
+    const status = statSync(directory);
+    if (status.dev !== dev) return;
+    if ((status.mode & 0o001) === 0 && status.gid === 0) {
+      chownSync(directory, -1, gid);
+      chmodSync(directory, (status.mode & 0o707) | 0o010);
+    }
+  }
+}
+
 /** The proxy writes the shared maps and the position of the ring of events, and reads the rest; it owns none. */
 export function shareWithProxy(paths: PinPaths, gid: number): void {
   const members = Array.from({ length: TD_MEMBERS_MAX }, (_, index) => paths.member(index));
+  shareSearch(paths.root, gid);
   for (const directory of [paths.root, paths.shared, paths.version, ...members.slice(1)]) {
     chownSync(directory, 0, gid);
     chmodSync(directory, 0o750);

@@ -173,3 +173,7 @@ export const selectorIntervalMs = 1000;
 
 /** How often listeners that could not be opened, because the port is taken, are tried again. */
 export const listenerRetryMs = 1000;
+
+/** How soon the admin socket or the metrics are tried again when they could not be served. */
+export const optionalRetryMsMin = 1000;
+export const optionalRetryMsMax = 30_000;

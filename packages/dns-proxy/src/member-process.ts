@@ -7,13 +7,16 @@ import { type ConfigSpec, loadConfig, systemSources } from '@tandem/runtime/conf
 import { helpText } from '@tandem/runtime/config-text';
 import { type Component, exitCodes, Lifecycle } from '@tandem/runtime/lifecycle';
 import { createLogger, type Logger } from '@tandem/runtime/log';
-import { TandemError } from '@tandem/runtime/tandem-error';
+import { TandemError, type TandemErrorCode } from '@tandem/runtime/tandem-error';
 import { type MemberConfig, markOf, peerSocketPath } from './config.ts';
 import type { DnsMemberOptions } from './dns-member.ts';
 import { logIndexTaken, logListeners, logPeer } from './peer/log.ts';
 import type { DenialOptions } from './query/denial.ts';
 import { readSearchList } from './search-list.ts';
 import { version } from './version.ts';
+
+/** Of a start without which no policy is enforced on the node; it has an exit code of its own. */
+export const nothingEnforcedCode: TandemErrorCode = 'TANDEM_NOTHING_ENFORCED';
 
 /** A start may have to wait for the end of another process with the same index, however long it takes. */
 const startTimeoutMs = 2 ** 31 - 1;
@@ -24,11 +27,13 @@ const stopMarginMs = 5000;
 
 /**
  * Runs the component that `create` makes of the configuration until it is told to stop. Returns the exit
- * code. What is wrong with the configuration is said on stderr, a line for each fault.
+ * code. What is wrong with the configuration is said on stderr, a line for each fault. `prepare` comes
+ * before everything else, and may put another program in the place of this one.
  */
 export async function runMember<Config extends MemberConfig>(
   spec: ConfigSpec<Config>,
   create: (config: Config, log: Logger, onFailure: (error: TandemError) => void) => Component,
+  prepare: (config: Config) => Promise<void> = () => Promise.resolve(),
 ): Promise<number> {
   const { program } = spec;
   const loaded = loadConfig(spec, systemSources());
@@ -47,8 +52,16 @@ export async function runMember<Config extends MemberConfig>(
   const { config, warnings } = loaded;
   const log = createLogger({ program, level: config.logLevel, format: config.logFormat });
   for (const warning of warnings) log.warn(warning);
+  try {
+    await prepare(config);
+  } catch (error) {
+    log.error('start failed', { error: TandemError.from(error) });
+    return exitCodes.startFailed;
+  }
   const stopTimeoutMs = config.drainTimeout + stopMarginMs;
-  const lifecycle = new Lifecycle({ log, startTimeoutMs, stopTimeoutMs });
+  const startFailedCode = ({ code }: TandemError): number =>
+    code === nothingEnforcedCode ? exitCodes.nothingEnforced : exitCodes.startFailed;
+  const lifecycle = new Lifecycle({ log, startTimeoutMs, stopTimeoutMs, startFailedCode });
   lifecycle.add(
     create(config, log, (error) => {
       // The other member and the kernel go on; a worker in an unknown state must not.

@@ -31,7 +31,7 @@ import type { MemberConfig } from './config.ts';
 import type { DnsMember } from './dns-member.ts';
 import { DropCollector } from './drops/collector.ts';
 import { dropReadMs } from './drops/limits.ts';
-import { eventDrainIntervalMs } from './limits.ts';
+import { eventDrainIntervalMs, optionalRetryMsMax, optionalRetryMsMin } from './limits.ts';
 import { parseMetricsAddress } from './metrics/address.ts';
 import { addDnsMetrics } from './metrics/dns-metrics.ts';
 import { addDropMetrics } from './metrics/drop-metrics.ts';
@@ -82,6 +82,7 @@ export class MemberServices {
   /** Components that run, to be stopped in reverse. */
   readonly #running: Component[] = [];
   readonly #failed: Degradation[] = [];
+  readonly #retries = new Map<string, NodeJS.Timeout>();
   readonly #waitingForCache = new Set<() => void>();
   readonly #servers = new Map<string, GrpcServer>();
   #policy: PolicyFacts = noPolicy;
@@ -354,22 +355,36 @@ export class MemberServices {
     await this.#startOptional('metrics-unavailable', server);
   }
 
-  /** DNS is served without it; status and the log say what is missing. */
-  async #startOptional(code: string, component: Component): Promise<void> {
+  /** DNS is served without it; status and the log say what is missing, and it is tried again. */
+  async #startOptional(
+    code: string,
+    component: Component,
+    retryMs = optionalRetryMsMin,
+  ): Promise<void> {
+    const index = this.#failed.findIndex((failed) => failed.code === code);
+    const former = index === -1 ? null : this.#failed.splice(index, 1)[0];
     try {
       await component.start(new AbortController().signal);
       this.#running.push(component);
     } catch (error) {
       const failure = TandemError.from(error);
-      this.#o.log.error('cannot be served, going on without', {
-        component: component.name,
-        error: failure,
-      });
+      const message = `${component.name} could not start: ${failure.message}`;
+      if (message !== former?.message) {
+        this.#o.log.error('cannot be served, going on without; it is tried again', {
+          component: component.name,
+          error: failure,
+        });
+      }
       this.#failed.push({
         code,
-        message: `${component.name} could not start: ${failure.message}`,
-        fix: 'mend the cause and restart this process; DNS and policy are not concerned',
+        message,
+        fix: 'mend the cause: it is tried again by itself; DNS and policy are not concerned',
       });
+      const nextMs = Math.min(retryMs * 2, optionalRetryMsMax);
+      this.#retries.set(
+        code,
+        setTimeout(() => void this.#startOptional(code, component, nextMs), retryMs),
+      );
     }
   }
 

@@ -19,6 +19,7 @@ export const exitCodes = {
   startFailed: 1,
   usage: 2,
   stopIncomplete: 3,
+  nothingEnforced: 4,
   bug: 70,
   killed: 130,
 } as const;
@@ -38,6 +39,8 @@ export interface LifecycleOptions {
   readonly startTimeoutMs?: number;
   /** Bound of one component's stop, ms. Default stopTimeoutMs. */
   readonly stopTimeoutMs?: number;
+  /** Exit code of a start that failed. Default startFailed. */
+  readonly startFailedCode?: (error: TandemError) => number;
 }
 
 export type LifecycleState = 'new' | 'starting' | 'running' | 'stopping' | 'stopped';
@@ -61,6 +64,7 @@ export class Lifecycle {
   readonly #log: Logger;
   readonly #startTimeoutMs: number;
   readonly #stopTimeoutMs: number;
+  readonly #startFailedCode: (error: TandemError) => number;
   readonly #components: Component[] = [];
   /** Those whose start was called, in order. */
   readonly #begun: Component[] = [];
@@ -72,6 +76,7 @@ export class Lifecycle {
     this.#log = options.log;
     this.#startTimeoutMs = options.startTimeoutMs ?? startTimeoutMs;
     this.#stopTimeoutMs = options.stopTimeoutMs ?? stopTimeoutMs;
+    this.#startFailedCode = options.startFailedCode ?? ((): number => exitCodes.startFailed);
   }
 
   get state(): LifecycleState {
@@ -163,8 +168,9 @@ export class Lifecycle {
       try {
         await this.start();
       } catch (error) {
-        this.#log.error('start failed', { error: TandemError.from(error) });
-        return exitCodes.startFailed;
+        const failure = TandemError.from(error);
+        this.#log.error('start failed', { error: failure });
+        return this.#startFailedCode(failure);
       }
       if (this.#state === 'running') this.#log.info('running');
       await stopped.promise;

@@ -3,14 +3,15 @@
 
 /**
  * Pods' interfaces: finds each local pod's veth, puts the programs on it, and says what `endpoints` is
- * to hold. A pod whose interface is not found is not in the map, so that its traffic is dropped.
+ * to hold. A pod whose interface is not found is not in the map, so that its traffic is dropped. Where the
+ * node's interfaces cannot be read at all, pods that are in the map keep the interface that they have there.
  */
 
 import { formatAddress } from '@tandem/core/net/ip';
 import type { Diagnostic, EndpointDesired } from '@tandem/core/policy/desired';
 import { tdEndpointFlag } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
-import { type Entry, encodeEndpoint } from '@tandem/datapath/encode';
+import { decodeEndpoint, type Entry, encodeEndpoint } from '@tandem/datapath/encode';
 import { InterfaceTable, type PodInterface, provokeNeighbor } from './interfaces.ts';
 
 export interface AttachedEndpoint extends EndpointDesired {
@@ -30,11 +31,13 @@ export async function attachEndpoints(
 ): Promise<AttachResult> {
   const table = await InterfaceTable.read();
   const endpoints: AttachedEndpoint[] = [];
-  const diagnostics: Diagnostic[] = [];
+  const diagnostics: Diagnostic[] = table.problems.map(notRead);
   const attached = new Map<number, string | null>();
   for (const endpoint of desired) {
     const text = formatAddress(endpoint.address);
-    const found = table.find(text, endpoint.interfaceName);
+    const found =
+      table.find(text, endpoint.interfaceName) ??
+      (table.problems.length > 0 ? knownInterface(datapath, endpoint.address) : null);
     const subject = `Pod/${endpoint.pod.namespace}/${endpoint.pod.name}`;
     if (found === null) {
       // oxlint-disable-next-line no-await-in-loop -- one at a time: a burst of probes is no use
@@ -60,6 +63,24 @@ function attach(datapath: Datapath, { vethIfindex }: PodInterface): string | nul
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
+}
+
+/** The interface of a pod that was attached before, from the kernel's map; null: it is not there. */
+function knownInterface(datapath: Datapath, address: Uint8Array): PodInterface | null {
+  const value = datapath.map('endpoints').lookup(address);
+  if (value === null) return null;
+  const { vethIfindex, l3Ifindex, bridgeMac, flags } = decodeEndpoint(value);
+  const isBridged = (flags & tdEndpointFlag.BRIDGED) !== 0;
+  return { name: `interface ${vethIfindex}`, vethIfindex, l3Ifindex, bridgeMac, isBridged };
+}
+
+function notRead(reason: string): Diagnostic {
+  return {
+    severity: 'error',
+    code: 'interfaces-unreadable',
+    subject: 'node',
+    message: `interfaces of pods cannot be looked up: ${reason}; pods that are known keep theirs, traffic of others is dropped`,
+  };
 }
 
 function entryOf(endpoint: AttachedEndpoint): Entry {

@@ -7,6 +7,8 @@
  */
 
 import { isIpv4 } from '@tandem/core/net/ip';
+import { ipv6State } from '@tandem/datapath/address-families';
+import { TandemError } from '@tandem/runtime/tandem-error';
 import { run } from '../node/command.ts';
 
 export interface PodInterface {
@@ -53,14 +55,26 @@ export class InterfaceTable {
   readonly #neighbors = new Map<string, NeighborJson>();
   readonly #ports = new Map<string, string>();
 
+  /** What of the node could not be read, and why: pods that need it are not found. */
+  readonly problems: string[] = [];
+
+  /** Never rejects: a family or a program that is not there takes no pod away that needs neither. */
   static async read(): Promise<InterfaceTable> {
     const table = new InterfaceTable();
+    const read = async <T>(program: string, args: readonly string[]): Promise<readonly T[]> => {
+      try {
+        return await readJson<T>(program, args);
+      } catch (error) {
+        table.problems.push(TandemError.from(error).message);
+        return [];
+      }
+    };
     const [links, routes4, routes6, neighbors, forwarding] = await Promise.all([
-      readJson<LinkJson>('ip', ['-j', '-d', 'link', 'show']),
-      readJson<RouteJson>('ip', ['-j', '-4', 'route', 'show']),
-      readJson<RouteJson>('ip', ['-j', '-6', 'route', 'show']),
-      readJson<NeighborJson>('ip', ['-j', 'neigh', 'show']),
-      readJson<ForwardingJson>('bridge', ['-j', 'fdb', 'show']),
+      read<LinkJson>('ip', ['-j', '-d', 'link', 'show']),
+      read<RouteJson>('ip', ['-j', '-4', 'route', 'show']),
+      ipv6State() === 'absent' ? [] : read<RouteJson>('ip', ['-j', '-6', 'route', 'show']),
+      read<NeighborJson>('ip', ['-j', 'neigh', 'show']),
+      read<ForwardingJson>('bridge', ['-j', 'fdb', 'show']),
     ]);
     for (const link of links) table.#byName.set(link.ifname, link);
     for (const route of [...routes4, ...routes6]) {

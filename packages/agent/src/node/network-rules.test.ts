@@ -94,6 +94,36 @@ insideNamespace(import.meta, () => {
     assert.match(ip('rule', 'show'), /fwmark 0x40\/0xc0 ipproto udp dport 10054 lookup 2077/);
   });
 
+  test('IPv6 that is switched off is left out, and gets its rules when it is switched on', async () => {
+    const setIpv6 = (isOff: number): string =>
+      execFileSync('sysctl', ['-qw', `net.ipv6.conf.all.disable_ipv6=${isOff}`], {
+        encoding: 'utf8',
+      });
+    await removeNetworkRules(options(0xc0, 10_054));
+    setIpv6(1);
+    assert.deepEqual(await ensureNetworkRules(options()), []);
+    assert.match(ip('-4', 'route', 'show', 'table', '2077'), /^local default dev lo/);
+    assert.doesNotMatch(ip('-6', 'rule', 'show'), /2077/);
+    setIpv6(0);
+    assert.deepEqual(await ensureNetworkRules(options()), []);
+    assert.match(ip('-6', 'route', 'show', 'table', '2077'), /^local default dev lo/);
+    setIpv6(1);
+    assert.deepEqual(await removeNetworkRules(options()), []);
+    assert.doesNotMatch(ip('-6', 'rule', 'show'), /2077/);
+    setIpv6(0);
+  });
+
+  test('a part that cannot be made is named, and the others are made', async () => {
+    // No such priority: ip refuses it.
+    const problems = await ensureNetworkRules({ ...options(), rulePriority: -1 });
+    assert.deepEqual(
+      problems.map(({ part }) => part),
+      ['IPv4 routing', 'IPv6 routing'],
+    );
+    assert.match(nft('list', 'table', 'inet', 'tandem'), /ct state invalid/);
+    await removeNetworkRules(options());
+  });
+
   test('a command that fails says what it was and what it said', async () => {
     const failing = run('ip', ['link', 'show', 'nonesuch0']);
     await assert.rejects(failing, /ip link show nonesuch0: .*does not exist/);

@@ -4,10 +4,13 @@
 /**
  * What the node's network stack must do for the shared socket, beside BPF: deliver steered packets
  * locally (policy routing), keep them out of conntrack, and have conntrack at all. Everything is named,
- * so that it is found again, and put back when somebody removed it.
+ * so that it is found again, and put back when somebody removed it. A part that cannot be made keeps no
+ * other from being made: without routing pods get no DNS answers, and policy is enforced all the same.
  */
 
+import { ipv6State } from '@tandem/datapath/address-families';
 import type { MarkConfig } from '@tandem/datapath/config';
+import { TandemError } from '@tandem/runtime/tandem-error';
 import { run } from './command.ts';
 
 export interface NetworkRulesOptions {
@@ -30,24 +33,66 @@ interface RuleJson {
 const nftTable = 'tandem';
 const hex = (value: number): string => `0x${value.toString(16)}`;
 
-/** Brings rules, routes and the nft table to what they must be; does nothing where they are. */
-export async function ensureNetworkRules(options: NetworkRulesOptions): Promise<void> {
-  for (const family of ['-4', '-6']) await ensureRouting(family, options);
-  await ensureNftTable(options);
+export const ruleParts = ['IPv4 routing', 'IPv6 routing', 'nft table'] as const;
+export type RulePart = (typeof ruleParts)[number];
+
+export interface RuleProblem {
+  readonly part: RulePart;
+  readonly message: string;
 }
 
-/** Takes everything away again. */
-export async function removeNetworkRules(options: NetworkRulesOptions): Promise<void> {
-  for (const family of ['-4', '-6']) {
-    for (const protocol of ['udp', 'tcp']) {
-      if (!(await hasRule(family, protocol, options))) continue;
-      await run('ip', [family, 'rule', 'del', ...ruleArguments(protocol, options)]);
-    }
-    const table = String(options.routingTable);
-    if ((await localRoutes(family, table)).length > 0) {
-      await run('ip', [family, 'route', 'flush', 'table', table]);
+type Work = readonly (readonly [part: RulePart, work: () => Promise<void>])[];
+
+/**
+ * Brings rules, routes and the nft table to what they must be; does nothing where they are. Never rejects:
+ * gives what could not be done. IPv6 is left out where the loopback interface does not have it.
+ */
+export function ensureNetworkRules(options: NetworkRulesOptions): Promise<readonly RuleProblem[]> {
+  return attemptAll([
+    ['IPv4 routing', () => ensureRouting('-4', options)],
+    ...(ipv6State() === 'on'
+      ? ([['IPv6 routing', () => ensureRouting('-6', options)]] as const)
+      : []),
+    ['nft table', () => ensureNftTable(options)],
+  ]);
+}
+
+/** Takes everything away again. Never rejects. */
+export function removeNetworkRules(options: NetworkRulesOptions): Promise<readonly RuleProblem[]> {
+  return attemptAll([
+    ['IPv4 routing', () => removeRouting('-4', options)],
+    ...(ipv6State() === 'absent'
+      ? []
+      : ([['IPv6 routing', () => removeRouting('-6', options)]] as const)),
+    ['nft table', removeNftTable],
+  ]);
+}
+
+async function attemptAll(parts: Work): Promise<readonly RuleProblem[]> {
+  const problems: RuleProblem[] = [];
+  for (const [part, work] of parts) {
+    try {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await work();
+    } catch (error) {
+      problems.push({ part, message: TandemError.from(error).message });
     }
   }
+  return problems;
+}
+
+async function removeRouting(family: string, options: NetworkRulesOptions): Promise<void> {
+  for (const protocol of ['udp', 'tcp']) {
+    if (!(await hasRule(family, protocol, options))) continue;
+    await run('ip', [family, 'rule', 'del', ...ruleArguments(protocol, options)]);
+  }
+  const table = String(options.routingTable);
+  if ((await localRoutes(family, table)).length > 0) {
+    await run('ip', [family, 'route', 'flush', 'table', table]);
+  }
+}
+
+async function removeNftTable(): Promise<void> {
   if (await hasNftTable()) await run('nft', ['delete', 'table', 'inet', nftTable]);
 }
 

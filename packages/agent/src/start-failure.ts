@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The one failure that an agent does not go on after: its datapath cannot be loaded. What it says then is
+ * whether policy is enforced without it.
+ */
+
+import { existsSync } from 'node:fs';
+import { tdGroup } from '@tandem/datapath/abi.gen';
+import { pinPaths } from '@tandem/datapath/paths';
+import { nothingEnforcedCode } from '@tandem/dns-proxy/member-process';
+import { TandemError } from '@tandem/runtime/tandem-error';
+
+/** Runs `work`; its failure is the start's, with what holds on the node. `root`: its pins. */
+export async function withoutDatapath(
+  root: string,
+  work: () => Promise<void> | unknown,
+): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    const { message, facts } = TandemError.from(error);
+    const revision = await enforcedRevision(root);
+    if (revision > 0) {
+      throw new TandemError(
+        'TANDEM_DATAPATH',
+        `the datapath cannot be loaded; the pinned programs go on enforcing policy revision ${revision}: ${message}`,
+        { cause: error, facts },
+      );
+    }
+    throw new TandemError(
+      nothingEnforcedCode,
+      `the datapath cannot be loaded and NO POLICY IS ENFORCED on this node: ${message}; ask \`tandem doctor --preflight\``,
+      { cause: error, facts },
+    );
+  }
+}
+
+/** The revision that pinned programs enforce; 0: none. */
+async function enforcedRevision(root: string): Promise<number> {
+  try {
+    // Not before it is needed: an agent that starts well answers DNS before it loads this.
+    const { Datapath } = await import('@tandem/datapath/datapath');
+    using datapath = Datapath.open(root);
+    if (!existsSync(pinPaths(root).links) || !datapath.isJudging()) return 0;
+    const words = new Uint32Array(datapath.map('group').mmap());
+    return words[tdGroup.applied_revision / 4] as number;
+  } catch {
+    // Nothing is pinned, or not what this version can read.
+    return 0;
+  }
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { ipv6State } from './address-families.ts';
+
+for (const { interfaces, state } of [
+  { interfaces: { all: 0, default: 0, lo: 0, eth0: 0 }, state: 'on' },
+  { interfaces: { all: 1, default: 1, lo: 0, eth0: 1 }, state: 'on' },
+  { interfaces: { all: 1, default: 1, lo: 1, eth0: 1 }, state: 'off' },
+  { interfaces: { all: 1, default: 0, lo: 1 }, state: 'off' },
+  { interfaces: { all: 1, default: 0, lo: 1, eth0: 0 }, state: 'no-loopback' },
+]) {
+  test(`disable_ipv6 ${JSON.stringify(interfaces)} is ${state}`, () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tandem-families-'));
+    try {
+      for (const [name, value] of Object.entries(interfaces)) {
+        mkdirSync(join(directory, name));
+        writeFileSync(join(directory, name, 'disable_ipv6'), `${value}\n`);
+      }
+      assert.equal(ipv6State(directory), state);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+}
+
+test('a kernel that does not have the settings has no IPv6', () => {
+  assert.equal(ipv6State('/absent'), 'absent');
+});

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Whether this network namespace has IPv6, as far as delivery to the shared socket needs it. */
+
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
+import { join } from 'node:path';
+
+/**
+ * - `on`: the loopback interface has IPv6.
+ * - `off`: no interface has it (`net.ipv6.conf.all.disable_ipv6=1`).
+ * - `no-loopback`: an interface has it, and the loopback interface does not: queries that pods send over
+ *   IPv6 cannot be delivered to the shared socket.
+ * - `absent`: the kernel has no IPv6 (`ipv6.disable=1`).
+ */
+export type Ipv6State = 'on' | 'off' | 'no-loopback' | 'absent';
+
+export const ipv6Texts: Readonly<Record<Ipv6State, string>> = {
+  on: 'the node has IPv4 and IPv6',
+  off: 'IPv6 is switched off on this node (disable_ipv6): IPv4 alone is served, IPv6 of pods under policy is dropped',
+  'no-loopback':
+    'IPv6 is switched off on the loopback interface alone: DNS queries over IPv6 of pods under policy are dropped',
+  absent:
+    'the kernel has no IPv6 (ipv6.disable=1): IPv4 alone is served, IPv6 of pods under policy is dropped',
+};
+
+/** Mends `no-loopback`. */
+export const loopbackFix = 'sysctl -w net.ipv6.conf.lo.disable_ipv6=0';
+
+const settings = '/proc/sys/net/ipv6/conf';
+const templates: ReadonlySet<string> = new Set(['all', 'default', 'lo']);
+
+/** What an operator should know of the node's families that is no fault; empty where it has both. */
+export function familyNotes(): readonly string[] {
+  const state = ipv6State();
+  const addresses = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+  const hasIpv4 = addresses.some(({ family }) => family === 'IPv4');
+  return [
+    ...(state === 'off' || state === 'absent' ? [ipv6Texts[state]] : []),
+    ...(hasIpv4 ? [] : ['the node has no IPv4 address: IPv6 alone is served']),
+  ];
+}
+
+export function ipv6State(directory: string = settings): Ipv6State {
+  if (!existsSync(directory)) return 'absent';
+  if (!isDisabled(directory, 'lo')) return 'on';
+  const others = readdirSync(directory).filter((name) => !templates.has(name));
+  return others.some((name) => !isDisabled(directory, name)) ? 'no-loopback' : 'off';
+}
+
+/** An interface that went away meanwhile has no IPv6. */
+function isDisabled(directory: string, name: string): boolean {
+  try {
+    return readFileSync(join(directory, name, 'disable_ipv6'), 'utf8').trim() !== '0';
+  } catch {
+    return true;
+  }
+}

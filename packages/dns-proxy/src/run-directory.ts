@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The directory of the sockets: root's, for the group of the DNS proxy to enter, with a directory in it
+ * that is the proxy's own. Where it cannot be made, policy and DNS go on without the sockets.
+ */
+
+import { chownSync, mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { Logger } from '@tandem/runtime/log';
+import { TandemError } from '@tandem/runtime/tandem-error';
+import type { Degradation } from './admin/degradations.ts';
+import { type MemberConfig, proxyAdminPath } from './config.ts';
+
+type Paths = Pick<MemberConfig, 'runDir' | 'proxyUid'>;
+
+const directoryMode = 0o750;
+
+/** Needs root. @throws the error of mkdir(2) or chown(2) */
+export function prepareRunDirectory({ runDir, proxyUid }: Paths): void {
+  mkdirSync(runDir, { recursive: true, mode: directoryMode });
+  chownSync(runDir, 0, proxyUid);
+  const own = dirname(proxyAdminPath(runDir));
+  mkdirSync(own, { recursive: true, mode: directoryMode });
+  chownSync(own, proxyUid, proxyUid);
+}
+
+export class RunDirectory {
+  readonly #paths: Paths;
+  readonly #log: Logger;
+  #problem = '';
+
+  constructor(paths: Paths, log: Logger) {
+    this.#paths = paths;
+    this.#log = log;
+  }
+
+  /** Makes it, or remembers why not. Never throws. */
+  prepare(): void {
+    try {
+      prepareRunDirectory(this.#paths);
+      this.#problem = '';
+    } catch (error) {
+      const failure = TandemError.from(error);
+      if (failure.message !== this.#problem) {
+        this.#log.error('the run directory cannot be made, it is tried again', { error: failure });
+      }
+      this.#problem = failure.message;
+    }
+  }
+
+  get degradations(): readonly Degradation[] {
+    if (this.#problem === '') return [];
+    return [
+      {
+        code: 'run-directory',
+        message: `the sockets of both processes have no place: ${this.#problem}; policy is enforced, DNS is served, neither process hears of the other`,
+        fix: `make ${this.#paths.runDir} a writable directory: it is tried again every few seconds`,
+      },
+    ];
+  }
+}
