@@ -17,6 +17,7 @@ import {
   type DoctorContext,
 } from '../doctor/check.ts';
 import { checkConntrack } from '../doctor/conntrack.ts';
+import { checkFamilies } from '../doctor/families.ts';
 import { checkInput } from '../doctor/input.ts';
 import { checkKernel } from '../doctor/kernel.ts';
 import { checkMarks } from '../doctor/marks.ts';
@@ -38,6 +39,7 @@ const checks: readonly Check[] = [
   checkKernel,
   checkPrivileges,
   checkMounts,
+  checkFamilies,
   checkPins,
   checkPort,
   checkMarks,

@@ -61,6 +61,7 @@ function printReport(out: Printer, report: NodeReport): void {
   out.line('Policy:  ', policyText(report.policy));
   if (report.sync !== null) out.line('Sync:    ', syncText(report.sync));
   if (report.dropReader !== null) out.line('Drops:   ', dropReaderText(report.dropReader));
+  for (const note of report.notes) out.line('Note:    ', note);
   printMembers(out, report);
   if (report.maps.length > 0) {
     out.line();

@@ -3,10 +3,19 @@
 
 /** judge asks conntrack whether a connection is known: it must be on in both families, and not full. */
 
+import { ipv6State } from '@tandem/datapath/address-families';
 import { ownTable } from '../firewall/read.ts';
 import { conntrackFillHighShare } from '../limits.ts';
 import { formatShare } from '../output/quantities.ts';
-import { type Check, type CheckResult, type DoctorContext, fail, pass, warn } from './check.ts';
+import {
+  type Check,
+  type CheckResult,
+  type DoctorContext,
+  fail,
+  pass,
+  skip,
+  warn,
+} from './check.ts';
 import { readJson, readSysctl } from './system.ts';
 
 export const checkConntrack: Check = async (context) => {
@@ -32,6 +41,7 @@ function checkFamily(
 ): CheckResult {
   const check = family === 'ip' ? 'conntrack4' : 'conntrack6';
   const name = family === 'ip' ? 'IPv4' : 'IPv6';
+  if (family === 'ip6' && ipv6State() === 'absent') return skip(check, 'the kernel has no IPv6');
   if (isKept) return pass(check, `kept on for ${name} by Tandem's own nft table`);
   const isUsed = firewall.chains.some(
     ({ families, rules }) =>

@@ -3,9 +3,18 @@
 
 /** The two bits of the packet mark that are Tandem's: looked at and changed by nobody else. */
 
+import { ipv6State } from '@tandem/datapath/address-families';
 import type { Chain, Rule } from '../firewall/rule.ts';
 import { allBits } from '../firewall/rule.ts';
-import { type Check, type CheckResult, type DoctorContext, fail, pass, warn } from './check.ts';
+import {
+  type Check,
+  type CheckResult,
+  type DoctorContext,
+  fail,
+  pass,
+  skip,
+  warn,
+} from './check.ts';
 import { hex, readJson } from './system.ts';
 
 interface RoutingRule {
@@ -67,6 +76,10 @@ async function checkRoutingMarks({ settings, mark }: DoctorContext): Promise<Che
   const results: CheckResult[] = [];
   for (const family of ['-4', '-6'] as const) {
     const check = `mark-routing${family === '-4' ? '4' : '6'}`;
+    if (family === '-6' && ipv6State() === 'absent') {
+      results.push(skip(check, 'the kernel has no IPv6'));
+      continue;
+    }
     const rules = await readJson<readonly RoutingRule[]>('ip', ['-j', family, 'rule', 'show']);
     if (!rules.ok) {
       results.push(warn(check, rules.error));

@@ -3,7 +3,7 @@
 
 /** File systems that Tandem stands on. */
 
-import { existsSync } from 'node:fs';
+import { cgroup2At, findCgroup2 } from '@tandem/datapath/cgroup';
 import { type Check, type CheckResult, fail, pass, skip, warn } from './check.ts';
 import { fileSystemAt, fileSystemType } from './system.ts';
 
@@ -23,8 +23,7 @@ function checkBpffs(bpffsDir: string): CheckResult {
   );
 }
 
-/** Where systemd mounts cgroup v2 beside v1. */
-const hybridPath = '/sys/fs/cgroup/unified';
+const mountCommand = 'mkdir -p /run/cgroup2 && mount -t cgroup2 cgroup2 /run/cgroup2';
 
 function checkCgroup(cgroupPath: string): CheckResult {
   const check = 'cgroup2';
@@ -34,15 +33,27 @@ function checkCgroup(cgroupPath: string): CheckResult {
       'cgroupPath is empty: other processes are not kept off port P, as configured',
     );
   }
-  if (existsSync(cgroupPath) && fileSystemAt(cgroupPath) === fileSystemType.cgroup2) {
-    return pass(check, `${cgroupPath} is cgroup v2`);
+  const found = findCgroup2();
+  const path = cgroupPath === 'auto' ? found : cgroupPath;
+  if (path === null) {
+    return warn(
+      check,
+      'no cgroup v2 is mounted: the agent cannot keep other processes off port P',
+      mountCommand,
+    );
   }
-  const isHybrid = existsSync(hybridPath) && fileSystemAt(hybridPath) === fileSystemType.cgroup2;
+  const kind = cgroup2At(path);
+  if (kind === 'root') return pass(check, `${path} is the cgroup v2 of the node`);
+  if (kind === 'part') {
+    return warn(
+      check,
+      `${path} is a part of the cgroup v2 of the node: processes outside of it are not kept off port P`,
+      `mount the node's hierarchy into the agent's container, or set cgroupPath: ${mountCommand} on the node`,
+    );
+  }
   return warn(
     check,
-    `${cgroupPath} is no cgroup v2: the agent cannot keep other processes off port P there`,
-    isHybrid
-      ? `set cgroupPath of the agent: --cgroup-path=${hybridPath}`
-      : 'mount -t cgroup2 none /sys/fs/cgroup, or boot with systemd.unified_cgroup_hierarchy=1',
+    `${path} is no cgroup v2: the agent cannot keep other processes off port P there`,
+    found === null ? mountCommand : `set cgroupPath of the agent: --cgroup-path=${found}, or auto`,
   );
 }

@@ -8,6 +8,7 @@ import { BpfError } from '@tandem/bpf-loader-node/errors';
 import { BpfLink, queryTcx } from '@tandem/bpf-loader-node/link';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { TD_ABI_VERSION } from '@tandem/datapath/abi.gen';
+import { ipv6State } from '@tandem/datapath/address-families';
 import {
   agentMaps,
   type PinPaths,
@@ -108,6 +109,9 @@ function checkLink(
       : severity(check, 'the link is pinned and attached to nothing', restart);
   } catch (error) {
     if (error instanceof BpfError && error.code === 'TANDEM_BPF_NOT_FOUND') {
+      if (name.endsWith('_ipv6') && ipv6State() === 'absent') {
+        return skip(check, 'the kernel has no IPv6');
+      }
       return severity(check, `there is no link ${paths.link(name)}`, restart);
     }
     return unreadable(check, error);

@@ -5,6 +5,7 @@
 
 import { ownTable } from '../firewall/read.ts';
 import { type Check, type CheckResult, type DoctorContext, fail, pass, skip } from './check.ts';
+import { hasRules } from './families.ts';
 import { hex, readJson } from './system.ts';
 
 interface RoutingRule {
@@ -45,6 +46,7 @@ async function checkRouting(family: '-4' | '-6', context: DoctorContext): Promis
   const { settings, mark } = context;
   const { port, routingTable, rulePriority } = settings;
   const check = `routing${family === '-4' ? '4' : '6'}`;
+  if (!hasRules(family)) return skip(check, 'the loopback interface has no IPv6');
   const table = String(routingTable);
   const rules = await readJson<readonly RoutingRule[]>('ip', ['-j', family, 'rule', 'show']);
   if (!rules.ok) return fail(check, rules.error);

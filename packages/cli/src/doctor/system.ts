@@ -10,7 +10,7 @@ import { err, ok, type Result } from '@tandem/core/result';
 import { TandemError } from '@tandem/runtime/tandem-error';
 
 /** statfs(2) f_type. Source: include/uapi/linux/magic.h. */
-export const fileSystemType = { bpf: 0xcafe4a11, cgroup2: 0x63677270 } as const;
+export const fileSystemType = { bpf: 0xcafe4a11 } as const;
 
 /** Text of a file of /proc or /sys, without the line break at its end; null when it cannot be read. */
 export function readText(path: string): string | null {

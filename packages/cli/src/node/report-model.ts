@@ -76,6 +76,8 @@ export interface NodeReport {
   } | null;
   readonly maps: readonly MapFill[];
   readonly degraded: readonly Degradation[];
+  /** Properties of the node that are no fault. */
+  readonly notes: readonly string[];
   readonly diagnostics: readonly {
     readonly severity: 'warning' | 'error';
     readonly code: string;

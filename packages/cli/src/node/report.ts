@@ -34,6 +34,7 @@ export function nodeReport(inputs: ReportInputs): NodeReport {
     dropReader: dropReaderReport(first),
     maps,
     degraded,
+    notes: [...new Set(statuses.flatMap((status) => status.notes))],
     diagnostics: withoutRepeats(
       statuses
         .flatMap((status) => status.diagnostics)

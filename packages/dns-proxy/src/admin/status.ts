@@ -5,6 +5,7 @@
 
 import { release } from 'node:os';
 import { TD_ABI_VERSION } from '@tandem/datapath/abi.gen';
+import { familyNotes } from '@tandem/datapath/address-families';
 import {
   type DropReaderStatusInit,
   MemberRole,
@@ -69,6 +70,7 @@ export function statusOf(context: AdminContext): StatusResponseInit {
     dropReader: dropReaderMessage(context),
     maps: [...kernel.mapFill()],
     degraded: degradations(context),
+    notes: [...familyNotes()],
     diagnostics: [...boundedDiagnostics(context.diagnostics())],
   };
 }

@@ -1434,6 +1434,9 @@ export namespace tandem {
             /** StatusResponse dropReader. */
             dropReader?: (tandem.v1.DropReaderStatus.$Properties|null);
 
+            /** Properties of the node that are no fault: an address family that it does not have. */
+            notes: string[];
+
             /**
              * Encodes the specified StatusResponse message. Does not implicitly {@link tandem.v1.StatusResponse.verify|verify} messages.
              * @param message StatusResponse message or plain object to encode
@@ -1493,6 +1496,9 @@ export namespace tandem {
 
                 /** StatusResponse dropReader */
                 dropReader?: (tandem.v1.DropReaderStatus.$Properties|null);
+
+                /** Properties of the node that are no fault: an address family that it does not have. */
+                notes?: (string[]|null);
 
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];

@@ -2118,6 +2118,7 @@ export const tandem = $root.tandem = (() => {
                 this.maps = [];
                 this.degraded = [];
                 this.diagnostics = [];
+                this.notes = [];
                 if (properties)
                     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                         if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -2136,6 +2137,7 @@ export const tandem = $root.tandem = (() => {
             StatusResponse.prototype.degraded = $util.emptyArray;
             StatusResponse.prototype.diagnostics = $util.emptyArray;
             StatusResponse.prototype.dropReader = null;
+            StatusResponse.prototype.notes = $util.emptyArray;
 
             StatusResponse.encode = function (message, writer, _depth) {
                 if (!writer)
@@ -2172,6 +2174,9 @@ export const tandem = $root.tandem = (() => {
                         $root.tandem.v1.Diagnostic.encode(message.diagnostics[i], writer.uint32(90).fork(), _depth + 1).ldelim();
                 if (message.dropReader != null && $Object.hasOwnProperty.call(message, "dropReader"))
                     $root.tandem.v1.DropReaderStatus.encode(message.dropReader, writer.uint32(98).fork(), _depth + 1).ldelim();
+                if (message.notes != null && message.notes.length)
+                    for (let i = 0; i < message.notes.length; ++i)
+                        writer.uint32(106).string(message.notes[i]);
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                     for (let i = 0; i < message.$unknowns.length; ++i)
                         writer.raw(message.$unknowns[i]);
@@ -2295,6 +2300,14 @@ export const tandem = $root.tandem = (() => {
                             if (wireType !== 2)
                                 break;
                             message.dropReader = $root.tandem.v1.DropReaderStatus.decode(reader, reader.size(), $undefined, _depth + 1, message.dropReader);
+                            continue;
+                        }
+                    case 13: {
+                            if (wireType !== 2)
+                                break;
+                            if (!(message.notes && message.notes.length))
+                                message.notes = [];
+                            message.notes.push(reader.stringVerify());
                             continue;
                         }
                     }
