@@ -10,5 +10,10 @@ import { DnsProxy } from './proxy.ts';
 process.exitCode = await runMember(
   proxyConfigSpec,
   (config, log, onFailure) => new DnsProxy(config, log, onFailure),
+  async (config) => {
+    if (process.getuid?.() !== 0) return;
+    const { dropRoot } = await import('./drop-root.ts');
+    dropRoot(config);
+  },
 );
 process.exit();

@@ -333,6 +333,9 @@ enum { DS_UNIX_MESSAGE = 0, DS_UNIX_END = 1, DS_UNIX_ERROR = 2, DS_UNIX_CONNECTI
 void ds_clock_now(double *monotonic_ns, double *boottime_ns);
 napi_value ds_clock_into(napi_env env, napi_callback_info info);
 
+/* privileges.c */
+napi_value ds_execute_as(napi_env env, napi_callback_info info);
+
 /* module.c */
 void ds_handle_closed(struct ds_env *ds);
 

@@ -152,6 +152,7 @@ NAPI_MODULE_INIT()
 		{"tcpAddresses", ds_tcp_addresses},
 		{"tcpReset", ds_tcp_reset},
 		{"clockInto", ds_clock_into},
+		{"executeAs", ds_execute_as},
 	};
 	enum { COUNT = sizeof functions / sizeof *functions };
 	napi_property_descriptor properties[COUNT];

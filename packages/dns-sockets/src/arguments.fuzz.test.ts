@@ -38,7 +38,7 @@ test(`wrong arguments never crash (seed ${seed})`, () => {
       { cwd: directory, encoding: 'utf8', timeout: 60_000 },
     );
     assert.equal(result.status, 0, `seed ${seed + round}: ${result.signal} ${result.stderr}`);
-    assert.equal(result.stdout, '20000 calls; never successful: \n');
+    assert.equal(result.stdout, '20000 calls; never successful: executeAs\n');
   }
   rmSync(directory, { recursive: true });
 });

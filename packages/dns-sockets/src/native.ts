@@ -60,6 +60,15 @@ export interface NativeAddon {
   tcpReset(fd: number): void;
   peerCredentials(fd: number): [pid: number, uid: number, gid: number];
   clockInto(out: Float64Array | BigInt64Array | BigUint64Array): void;
+  executeAs(
+    uid: number,
+    gid: number,
+    capabilitiesLow: number,
+    capabilitiesHigh: number,
+    path: string,
+    args: readonly string[],
+    env: readonly string[],
+  ): never;
 }
 
 const expectedLayout: Readonly<Record<string, number>> = {

@@ -143,6 +143,8 @@ const templates: Readonly<Record<string, () => unknown[]>> = {
   tcpReset: () => [pick(fds)],
   peerCredentials: () => [pick(fds)],
   clockInto: () => [new Float64Array(2)],
+  // Of a program that is not there, so that this process stays what it is.
+  executeAs: () => [65_532, 65_532, 0, 0, '/absent/program', ['a'], ['A=b']],
 };
 const results: Readonly<Record<string, number[]>> = {
   createListener: fds,

@@ -3,12 +3,11 @@
 
 /** What this process may do: the others run under the same limits of the node. */
 
+import { missingCapabilities } from '@tandem/dns-sockets/privileges';
 import { openFilesMin } from '../limits.ts';
 import { type Check, type CheckResult, fail, pass, warn } from './check.ts';
 import { readCommand, readText } from './system.ts';
 
-/** Source: include/uapi/linux/capability.h. */
-const capabilities = { NET_ADMIN: 12, NET_RAW: 13, SYS_ADMIN: 21, PERFMON: 38, BPF: 39 } as const;
 const wanted = ['NET_ADMIN', 'NET_RAW', 'PERFMON', 'BPF'] as const;
 
 export const checkPrivileges: Check = async () => [
@@ -19,13 +18,10 @@ export const checkPrivileges: Check = async () => [
 
 function checkCapabilities(): CheckResult {
   const uid = process.getuid?.() ?? -1;
-  const text = /^CapEff:\s*([0-9a-f]+)$/m.exec(readText('/proc/self/status') ?? '')?.[1];
-  const effective = BigInt(`0x${text ?? '0'}`);
-  const has = (name: keyof typeof capabilities): boolean =>
-    ((effective >> BigInt(capabilities[name])) & 1n) === 1n;
   // CAP_SYS_ADMIN stands for BPF and PERFMON (capabilities(7)).
-  const missing = wanted.filter(
-    (name) => !has(name) && !(has('SYS_ADMIN') && (name === 'BPF' || name === 'PERFMON')),
+  const isAdmin = missingCapabilities(['SYS_ADMIN']).length === 0;
+  const missing = missingCapabilities(wanted).filter(
+    (name) => !(isAdmin && (name === 'BPF' || name === 'PERFMON')),
   );
   const who = `uid ${uid}`;
   if (missing.length === 0) return pass('capabilities', `${who} with ${wanted.join(', ')}`);
