@@ -26,7 +26,7 @@ import { frame, framedMessage, MessageReader } from './framing.ts';
 import { TcpQuery } from './query.ts';
 import type { AcceptedConnection, TcpStream } from './stream.ts';
 import type { TurnTaker } from './turns.ts';
-import { TcpUpstream } from './upstream.ts';
+import type { TcpUpstream } from './upstream.ts';
 
 /** Outcomes after which the query waits and is decided on again. */
 const waits: ReadonlySet<Outcome> = new Set([
@@ -114,7 +114,7 @@ export class TcpConnection implements TurnTaker {
     this.#isClosed = true;
     if (this.#upstream !== null) {
       for (const query of this.#upstream.unanswered()) this.#release(query);
-      this.#upstream.close();
+      this.#c.upstreams.giveBack(this.#upstream, this.#c.moment.monotonicNs);
     }
     this.#c.octets.giveBack(this.endpointSlot, this.#reserved);
     this.#stream.destroy();
@@ -271,7 +271,7 @@ export class TcpConnection implements TurnTaker {
 
   #openUpstream(): TcpUpstream {
     if (this.#upstream?.isOpen === true) return this.#upstream;
-    this.#upstream = new TcpUpstream(this.#c, this.#server, this.endpointSlot, {
+    this.#upstream = this.#c.upstreams.take(this.#c, this.#server, this.endpointSlot, {
       onReply: (query, bytes, start, end, mayLearn) =>
         this.#onReply(query, bytes, start, end, mayLearn),
       onTimeout: (query) => this.#onUnanswered(query, outcome.timedOut),

@@ -7,6 +7,7 @@ import type { RandomSource } from '../query/random.ts';
 import type { TcpOctets } from './octets.ts';
 import type { TcpSystem } from './stream.ts';
 import type { TcpTurns } from './turns.ts';
+import type { TcpUpstreams } from './upstreams.ts';
 
 /** What all TCP connections of a member share. */
 export interface TcpContext extends QueryPath {
@@ -14,6 +15,7 @@ export interface TcpContext extends QueryPath {
   readonly system: TcpSystem;
   readonly turns: TcpTurns;
   readonly octets: TcpOctets;
+  readonly upstreams: TcpUpstreams;
   /** The time of the turn at work. */
   readonly moment: Moment;
 }

@@ -109,7 +109,8 @@ export class MessageReader {
 /** The message in [start, end) of `bytes` with its length before it; room for it to be sent as it is. */
 export function frame(bytes: Uint8Array, start: number, end: number): Uint8Array {
   const length = end - start;
-  const framed = new Uint8Array(length + lengthBytes);
+  // Short ones come out of Node's pool: no allocation of their own.
+  const framed = Buffer.allocUnsafe(length + lengthBytes);
   framed[0] = length >> 8;
   framed[1] = length & 0xff;
   framed.set(bytes.subarray(start, end), lengthBytes);

@@ -19,6 +19,7 @@ import type { TcpContext } from './context.ts';
 import { TcpOctets } from './octets.ts';
 import type { AcceptedConnection, TcpSystem } from './stream.ts';
 import { TcpTurns } from './turns.ts';
+import { TcpUpstreams } from './upstreams.ts';
 
 export interface TcpServerOptions extends QueryPath {
   readonly random: RandomSource;
@@ -50,14 +51,24 @@ export class TcpServer {
       },
       () => answers.flush(),
     );
-    this.#context = { ...options, turns, octets: new TcpOctets(), moment: this.#moment };
     const { endpoints } = lookup.limits;
+    const hold = (slot: number, isHeld: boolean): void => {
+      if (isHeld) endpoints.hold(slot);
+      else endpoints.unhold(slot);
+    };
+    this.#context = {
+      ...options,
+      turns,
+      octets: new TcpOctets(),
+      upstreams: new TcpUpstreams(hold),
+      moment: this.#moment,
+    };
     this.#admission = new TcpAdmission({
       perPod: options.connectionsPerPod,
       counters,
       nowNs: () => this.#moment.monotonicNs,
       open: (accepted, slot) => this.#open(accepted, slot),
-      hold: (slot, isHeld) => (isHeld ? endpoints.hold(slot) : endpoints.unhold(slot)),
+      hold,
     });
     this.#readClock();
   }
@@ -101,11 +112,13 @@ export class TcpServer {
     const { monotonicNs } = this.#moment;
     for (const connection of [...this.#admission.connections()]) connection.sweep(monotonicNs);
     this.#admission.sweep();
+    this.#context.upstreams.sweep(monotonicNs);
   }
 
   close(): void {
     for (const stop of [...this.#stops]) stop();
     this.#admission.close();
+    this.#context.upstreams.close();
   }
 
   #readClock(): void {

@@ -48,7 +48,8 @@ export class TcpUpstream implements TurnTaker {
   readonly endpointSlot: number;
   isQueued = false;
   readonly #c: TcpContext;
-  readonly #events: TcpUpstreamEvents;
+  #events: TcpUpstreamEvents;
+  readonly #server: Uint8Array;
   readonly #stream: TcpStream;
   readonly #reader = new MessageReader(tcpMessageBytesMax);
   /** By id, in the order they were sent; null for one that timed out: its reply may come yet. */
@@ -74,6 +75,7 @@ export class TcpUpstream implements TurnTaker {
     this.#c = context;
     this.endpointSlot = endpointSlot;
     this.#events = events;
+    this.#server = server.slice();
     this.#openedNs = context.moment.monotonicNs;
     this.#activeNs = this.#openedNs;
     this.#stream = context.system.connect(server, {
@@ -93,6 +95,22 @@ export class TcpUpstream implements TurnTaker {
 
   get inFlight(): number {
     return this.#inFlight;
+  }
+
+  isTo(server: Uint8Array): boolean {
+    return server.every((octet, i) => octet === this.#server[i]);
+  }
+
+  /** Connected, with nothing in flight and nothing that may come yet. */
+  get isFree(): boolean {
+    return (
+      !this.#isClosed && this.#isConnected && this.#queries.size === 0 && !this.#reader.hasBegun
+    );
+  }
+
+  /** From now on it belongs to another connection of the pod, or to none. */
+  serve(events: TcpUpstreamEvents): void {
+    this.#events = events;
   }
 
   /** Sends the query with an id that no other in flight here has. */

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Connections to servers, one for each connection of a pod that has asked. When a pod's connection ends, its
+ * connection to the server is kept for a while, and the next one of the same pod to the same server goes on with
+ * it (RFC 7766 section 6.2.1): a pod that opens a connection per query would else take a port of the node for
+ * each, and all pods share the node's ports.
+ */
+
+import { tcpUpstreamKeepMs, tcpUpstreamsKeptMax } from '../limits.ts';
+import type { TcpContext } from './context.ts';
+import { TcpUpstream, type TcpUpstreamEvents } from './upstream.ts';
+
+interface Kept {
+  readonly upstream: TcpUpstream;
+  readonly sinceNs: number;
+}
+
+export class TcpUpstreams {
+  /** By slot of the endpoint, the last one kept at the end; no list is empty. */
+  readonly #kept = new Map<number, Kept[]>();
+  readonly #hold: (endpointSlot: number, isHeld: boolean) => void;
+
+  /** `hold`: the endpoint has connections that are kept, or none any more. */
+  constructor(hold: (endpointSlot: number, isHeld: boolean) => void) {
+    this.#hold = hold;
+  }
+
+  /** Connections that are kept. */
+  get size(): number {
+    let size = 0;
+    for (const kept of this.#kept.values()) size += kept.length;
+    return size;
+  }
+
+  /** A connection to the server (16 bytes) for a pod's connection: one that was kept, or a new one. */
+  take(
+    context: TcpContext,
+    server: Uint8Array,
+    endpointSlot: number,
+    events: TcpUpstreamEvents,
+  ): TcpUpstream {
+    const kept = this.#kept.get(endpointSlot) ?? [];
+    const index = kept.findLastIndex(({ upstream }) => upstream.isTo(server));
+    if (index === -1) return new TcpUpstream(context, server, endpointSlot, events);
+    const [{ upstream }] = kept.splice(index, 1) as [Kept];
+    if (kept.length === 0) this.#drop(endpointSlot);
+    upstream.serve(events);
+    return upstream;
+  }
+
+  /** The pod's connection is over: what has nothing in flight is kept, the rest closed. */
+  giveBack(upstream: TcpUpstream, nowNs: number): void {
+    const { endpointSlot } = upstream;
+    const kept = this.#kept.get(endpointSlot) ?? [];
+    if (!upstream.isFree || kept.length >= tcpUpstreamsKeptMax) {
+      upstream.close();
+      return;
+    }
+    const entry: Kept = { upstream, sinceNs: nowNs };
+    upstream.serve({
+      ...nobody,
+      onClosed: () => this.#remove(endpointSlot, entry),
+    });
+    if (kept.length === 0) {
+      this.#kept.set(endpointSlot, kept);
+      this.#hold(endpointSlot, true);
+    }
+    kept.push(entry);
+  }
+
+  /** Closes what was kept long enough. */
+  sweep(nowNs: number): void {
+    for (const [endpointSlot, kept] of this.#kept) {
+      for (const entry of [...kept]) {
+        if (nowNs - entry.sinceNs < tcpUpstreamKeepMs * 1e6) continue;
+        entry.upstream.close();
+        this.#remove(endpointSlot, entry);
+      }
+    }
+  }
+
+  close(): void {
+    this.sweep(Infinity);
+  }
+
+  #remove(endpointSlot: number, entry: Kept): void {
+    const kept = this.#kept.get(endpointSlot);
+    const index = kept?.indexOf(entry) ?? -1;
+    if (kept === undefined || index === -1) return;
+    kept.splice(index, 1);
+    if (kept.length === 0) this.#drop(endpointSlot);
+  }
+
+  #drop(endpointSlot: number): void {
+    this.#kept.delete(endpointSlot);
+    this.#hold(endpointSlot, false);
+  }
+}
+
+/** A connection that is kept has no queries: whatever comes closes it. */
+const nobody: Omit<TcpUpstreamEvents, 'onClosed'> = {
+  onReply: () => undefined,
+  onTimeout: () => undefined,
+  mayReply: () => true,
+};
