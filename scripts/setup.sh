@@ -17,7 +17,7 @@ fail() {
 packages_build=(gcc make libc6-dev libbpf-dev libelf-dev zlib1g-dev libuv1-dev linux-libc-dev ca-certificates)
 packages_run=(iproute2 nftables iptables procps util-linux kmod)
 packages_demo=(unbound)
-packages_test=(unbound knot bind9-dnsutils bind9-host libc-ares-dev musl-tools python3-dnspython)
+packages_test=(unbound knot bind9-dnsutils bind9-host dnsperf conntrack libc-ares-dev musl-tools python3-dnspython)
 packages_bench=(dnsmasq-base dnsdist unbound)
 
 require_platform() {

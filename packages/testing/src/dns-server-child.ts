@@ -9,7 +9,7 @@
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
-import { DnsScript, readQuestion } from './dns-script.ts';
+import { DnsScript, type Reply, readQuestion } from './dns-script.ts';
 import type { SeenQuery, ServerAnswer, ServerRequest } from './dns-server.ts';
 
 const seenMax = 200_000;
@@ -27,7 +27,7 @@ interface Client {
   readonly from: string;
   readonly fromPort: number;
   readonly to: string;
-  readonly reply: (bytes: Uint8Array | null) => void;
+  readonly reply: (reply: Reply) => void;
 }
 
 function onQuery(message: Uint8Array, client: Client): void {
@@ -56,9 +56,9 @@ function onQuery(message: Uint8Array, client: Client): void {
       to,
     });
   }
-  for (const { bytes, delayMs } of script.replies(question, transport)) {
-    if (delayMs > 0) setTimeout(reply, delayMs, bytes);
-    else reply(bytes);
+  for (const scripted of script.replies(question, transport)) {
+    if (scripted.delayMs > 0) setTimeout(reply, scripted.delayMs, scripted);
+    else reply(scripted);
   }
 }
 
@@ -75,7 +75,7 @@ async function serveUdp(address: string, port: number): Promise<void> {
       from: peer.address,
       fromPort: peer.port,
       to: address,
-      reply: (bytes) => {
+      reply: ({ bytes }) => {
         // A reply that cannot be sent is a lost reply.
         if (bytes !== null) socket.send(bytes, peer.port, peer.address, () => undefined);
       },
@@ -94,7 +94,7 @@ async function serveTcp(address: string, port: number): Promise<void> {
         from: socket.remoteAddress ?? '',
         fromPort: socket.remotePort ?? 0,
         to: address,
-        reply: (bytes) => (bytes === null ? socket.destroy() : writeMessage(socket, bytes)),
+        reply: (reply) => replyByTcp(socket, reply),
       });
     });
   });
@@ -115,9 +115,21 @@ function readMessages(socket: Socket, onMessage: (message: Uint8Array) => void):
   });
 }
 
-function writeMessage(socket: Socket, bytes: Uint8Array): void {
+function replyByTcp(socket: Socket, { bytes, hasReset }: Reply): void {
+  if (bytes === null) {
+    socket.destroy();
+  } else if (hasReset) {
+    // The length is that of the whole message.
+    writeMessage(socket, bytes, bytes.length >> 1);
+    socket.resetAndDestroy();
+  } else {
+    writeMessage(socket, bytes);
+  }
+}
+
+function writeMessage(socket: Socket, bytes: Uint8Array, sent = bytes.length): void {
   const length = Buffer.from([bytes.length >> 8, bytes.length & 0xff]);
-  if (socket.writable) socket.write(Buffer.concat([length, bytes]));
+  if (socket.writable) socket.write(Buffer.concat([length, bytes.subarray(0, sent)]));
 }
 
 function onRequest(request: ServerRequest): ServerAnswer {

@@ -51,6 +51,8 @@ const server = node.own(
       },
       { name: 'refused.test', rcode: 5 },
       { name: 'closed.test', replies: [{ close: true }] },
+      { name: 'once.test', replies: [{}, { close: true }] },
+      { name: 'reset.test', replies: [{ reset: true }] },
     ],
   }),
 );
@@ -112,6 +114,12 @@ describe('a scripted server', () => {
     await assert.rejects(
       askDns(a, { server: address, name: 'closed.test', transport: 'tcp' }),
       ProbeError,
+    );
+    const once = await askDns(a, { server: address, name: 'once.test', transport: 'tcp' });
+    assert.equal(once.rcode, 'NOERROR');
+    await assert.rejects(
+      askDns(a, { server: address, name: 'reset.test', transport: 'tcp' }),
+      /ECONNRESET/,
     );
     const query = encodeQuestion({ server: address, name: 'forged.test', id: 7 });
     const { replies } = await a.udp({ to: address, port: 53, data: query, want: 3 });
