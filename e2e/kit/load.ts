@@ -19,6 +19,8 @@ export interface LoadOptions {
   /** How many names are asked in turn; default: never the same twice. */
   readonly nameCount?: number;
   readonly sockets?: number;
+  /** Of a socket before it is opened anew, with another port; default: no end. */
+  readonly queriesPerPort?: number;
   /** Instead of a format: a file with a name a line, asked in this order. */
   readonly namesFile?: string;
   /** Where to write what became of each query (`chaos/records.ts`). */
@@ -61,6 +63,7 @@ export function startLoad(namespace: Namespace, options: LoadOptions): RunningLo
     'name-start': nameFormat === undefined ? undefined : (options.nameStart ?? 0),
     'name-count': options.nameCount,
     sockets: options.sockets ?? 16,
+    'queries-per-port': options.queriesPerPort,
     'timeout-ms': options.timeoutMs ?? 2000,
     records: recordsFile,
     'connect-every': connectEvery,
