@@ -72,6 +72,7 @@ const optionSets: Readonly<Record<string, readonly EdnsOption[]>> = {
   'padding of 1150': [option(12, new Uint8Array(1150))],
   'padding of 1250': [option(12, new Uint8Array(1250))],
   'padding of 3000': [option(12, new Uint8Array(3000))],
+  'padding of 5000': [option(12, new Uint8Array(5000))],
   chain: [option(13, '00')],
   'key tag': [option(14, '4f66')],
   'extended error': [option(15, '0012')],

@@ -6,7 +6,7 @@
  * docs/policy.md. An entry says which queries it is about, judged by their octets, and what the pod gets.
  */
 
-import { udpQueryBytesMax } from '@tandem/dns-proxy/limits';
+import { tcpQueryBytesMax, udpQueryBytesMax } from '@tandem/dns-proxy/limits';
 import type { Transport } from './differential-ask.ts';
 import { ednsOptions, type ReadMessage, readMessage } from './dns-message.ts';
 
@@ -58,6 +58,11 @@ export const intendedDifferences: readonly IntendedDifference[] = [
     holds: isOwnAnswer(rcodeFormErr),
   },
   {
+    inDocs: `or ${tcpQueryBytesMax} over TCP`,
+    concerns: (_, { query, transport }) => transport === 'tcp' && query.length > tcpQueryBytesMax,
+    holds: isOwnAnswer(rcodeFormErr),
+  },
+  {
     inDocs: 'no question, or more than one',
     concerns: ({ counts }) => counts[0] !== 1,
     holds: isOwnAnswer(rcodeFormErr),
@@ -103,7 +108,7 @@ export const intendedDifferences: readonly IntendedDifference[] = [
   },
   {
     inDocs: 'server cookie',
-    concerns: (read) => cookieOf(read) !== undefined,
+    concerns: (read) => optionOf(read, optionCookie) !== undefined,
     holds: ({ direct, proxied }) =>
       isSame(withoutServerCookie(direct), withoutServerCookie(proxied)),
   },
@@ -151,9 +156,9 @@ function isOddName(query: Uint8Array): boolean {
   return at + 1 - 12 > 255;
 }
 
-/** The data of the COOKIE option; a part of the message's own octets. */
-function cookieOf(read: ReadMessage): Uint8Array | undefined {
-  return ednsOptions(read)?.find(({ code }) => code === optionCookie)?.data;
+/** The data of an EDNS option; a part of the message's own octets. */
+function optionOf(read: ReadMessage, code: number): Uint8Array | undefined {
+  return ednsOptions(read)?.find((option) => option.code === code)?.data;
 }
 
 /** A server makes its cookie from the address that asks and the time (RFC 9018): 16 octets behind the client's 8. */
@@ -161,7 +166,7 @@ function withoutServerCookie(message: Uint8Array | null): Uint8Array | null {
   if (message === null) return null;
   const copy = message.slice();
   const read = readMessage(copy);
-  if (read !== null) cookieOf(read)?.fill(0, 8, 24);
+  if (read !== null) optionOf(read, optionCookie)?.fill(0, 8, 24);
   return copy;
 }
 
