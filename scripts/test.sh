@@ -127,10 +127,15 @@ speeds=()
 while read -r file; do
 	case $file in
 	e2e/sim/*) ;;
-	e2e/scenarios/attacks-churn.* | e2e/scenarios/attacks-flood.*) speeds+=("$file") ;;
+	e2e/scenarios/attacks-churn.* | e2e/scenarios/attacks-flood.* | e2e/scenarios/attacks-tenants.*) speeds+=("$file") ;;
+	# The longest first: it does not run on alone at the end.
+	e2e/scenarios/start-failures.*) verdicts=("$file" "${verdicts[@]}") ;;
 	e2e/scenarios/attacks-* | e2e/scenarios/redirect-* | e2e/scenarios/bad-* | e2e/scenarios/cli.* | \
 		e2e/scenarios/names.* | e2e/scenarios/first-path.* | e2e/scenarios/disk-full.* | \
-		e2e/scenarios/flows-absence.* | e2e/scenarios/restart-alone.* | e2e/scenarios/proxied-direct.*) verdicts+=("$file") ;;
+		e2e/scenarios/flows-absence.* | e2e/scenarios/restart-alone.* | e2e/scenarios/proxied-direct.* | \
+		e2e/scenarios/addresses-in-use.* | e2e/scenarios/resolver-clients.* | e2e/scenarios/one-family.* | \
+		e2e/scenarios/readme.* | e2e/scenarios/late-answers.* | e2e/scenarios/tcp-lookups.* | \
+		e2e/scenarios/dns-backends.*) verdicts+=("$file") ;;
 	*) speeds+=("$file") ;;
 	esac
 done < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' | sort)
