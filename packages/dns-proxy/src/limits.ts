@@ -44,9 +44,16 @@ export const upstreamTimeoutMs = 10_000;
 /**
  * A socket on which nothing was answered for so long after a query was sent is suspect: the connection that
  * conntrack has for it may lead to a backend that is gone. It is retired, and with it those of its server on
- * which nothing was answered meanwhile; queries on such that had answers before are asked again.
+ * which nothing was answered meanwhile; a query on such a socket that had answers before is asked again when
+ * other sockets of the server have answers.
  */
 export const upstreamSilenceMs = 1000;
+/**
+ * After so many ICMP errors in a row, and for so long after the last one, a server is taken for unreachable while
+ * one query waits for it: others get SERVFAIL at once (`upstreamErrors`).
+ */
+export const upstreamErrorsInRowMin = 3;
+export const upstreamUnreachableMs = 1000;
 /** UDP sockets, each with a random port, to one server. A power of two. */
 export const upstreamSocketsPerServerMax = 64;
 /** Servers that are no resolvers of the cluster: of one endpoint, of one policy, of the node (`refusedUpstreamServers`). */

@@ -17,7 +17,7 @@ import { mayAskAgain } from '../query/decide.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, outcome } from '../query/outcome.ts';
 import type { UdpParts } from './parts.ts';
-import { slotClientId, slotLength, slotRetries, slotUpstream } from './slots.ts';
+import { slotClientId, slotFormerUpstream, slotLength, slotUpstream } from './slots.ts';
 import { appendForward } from './transmit.ts';
 
 /** Errors of one datagram: the socket is as good as before. */
@@ -68,17 +68,17 @@ export class Forwards {
     const { slots, pool, inFlight, lookup, query, batch } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
-    if (words[at + slotRetries] !== 0 || !pool.isStale(words[at + slotUpstream] as number))
+    if (words[at + slotFormerUpstream] !== 0 || !pool.isStale(words[at + slotUpstream] as number))
       return false;
     this.#read(slot);
     if (!mayAskAgain(lookup, query, this.#facts, batch.monotonicNs / 1e6)) return false;
-    if (!inFlight.move(slot)) return false;
+    if (!inFlight.askAgain(slot)) return false;
     this.append(slot, words[at + slotLength] as number);
     return true;
   }
 
   #send(): void {
-    const { upstreams, slots, pool } = this.#o;
+    const { upstreams, slots, pool, batch } = this.#o;
     const count = upstreams.header[HEADER_TX_COUNT] as number;
     if (count === 0) return;
     const wasBusy = this.#isBusy;
@@ -93,7 +93,7 @@ export class Forwards {
       this.#unsent.push(slot);
       if (datagramErrors.has(errno)) continue;
       const socket = slots.words[slots.wordOf(slot) + slotUpstream] as number;
-      pool.failed(socket);
+      pool.failed(socket, batch.monotonicNs / 1e6);
       this.#failedSockets.push(socket);
     }
   }
@@ -115,13 +115,15 @@ export class Forwards {
   }
 
   #onFailedSocket(socket: number): void {
-    const { slots, pool } = this.#o;
-    pool.failed(socket);
+    const { slots, pool, batch } = this.#o;
+    pool.failed(socket, batch.monotonicNs / 1e6);
     let left = pool.inFlightOf(socket);
     const { startedUs, words } = slots;
     for (let slot = 0; slot < startedUs.length && left > 0; slot++) {
-      if (startedUs[slot] === Infinity || words[slots.wordOf(slot) + slotUpstream] !== socket)
-        continue;
+      if (startedUs[slot] === Infinity) continue;
+      const at = slots.wordOf(slot);
+      if (words[at + slotFormerUpstream] === socket) left -= 1;
+      if (words[at + slotUpstream] !== socket) continue;
       left -= 1;
       this.#giveUpOrAskAgain(slot);
     }
@@ -131,7 +133,7 @@ export class Forwards {
     if (!this.#o.slots.isLost(slot) && this.askAgain(slot)) return;
     const { slots, query, batch, inFlight, outgoing, report, counters } = this.#o;
     this.#read(slot);
-    if (!inFlight.end(slot, false)) return;
+    if (!inFlight.end(slot, 0)) return;
     countOutcome(counters, outcome.unreachable);
     report.failed(this.#facts, query, batch);
     if (this.#replies === batchMax) this.#flushReplies();

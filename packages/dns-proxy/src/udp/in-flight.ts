@@ -17,12 +17,13 @@ import {
   slotClient,
   slotClientPort,
   slotEndpoint,
+  slotFormerId,
+  slotFormerUpstream,
   slotLength,
   slotNamespace,
   slotPolicy,
   slotPolicySlot,
   slotQuestionEnd,
-  slotRetries,
   slotServer,
   slotTables,
   slotTrusted,
@@ -52,10 +53,11 @@ export class InFlight {
    * `slotUpstream`. `forward`, or why it is not, or `claimed`.
    */
   begin(slot: number, facts: QueryFacts, query: QueryView): Outcome | typeof claimed {
-    const { slots, lookup, pool, counters, batch, memory } = this.#o;
+    const { slots, lookup, pool, ids, counters, batch, memory } = this.#o;
     if (slots.isScrap(slot)) return outcome.overNode;
     const server = this.#serverOf(facts);
     if (server === -1) return outcome.overServers;
+    if (pool.isUnreachable(server, batch.monotonicNs / 1e6)) return outcome.unreachable;
     const at = slots.wordOf(slot);
     if (!this.#takeSocket(slot, at, server)) return outcome.noSocket;
     const { words } = slots;
@@ -68,9 +70,10 @@ export class InFlight {
     words[at + slotQuestionEnd] = query.questionEnd;
     words[at + slotAcceptSet] = facts.acceptSet;
     words[at + slotTables] = facts.installs;
-    words[at + slotRetries] = 0;
+    words[at + slotFormerUpstream] = 0;
     if (!slots.arm(slot, batch.monotonicNs / 1000)) {
-      this.#releaseId(at);
+      const socket = words[at + slotUpstream] as number;
+      ids.release(words[at + slotUpstreamId] as number, pool.saltOf(socket));
       counters[counter.queriesClaimed]!++;
       return claimed;
     }
@@ -81,13 +84,13 @@ export class InFlight {
     return outcome.forward;
   }
 
-  /** Moves a query in flight to another socket to its server; false if there is none. */
-  move(slot: number): boolean {
+  /** Sends a query in flight from another socket to its server as well; false if there is none. */
+  askAgain(slot: number): boolean {
     const { slots, pool, batch, memory, lookup, counters } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
-    const before = words[at + slotUpstream] as number;
-    const idBefore = words[at + slotUpstreamId] as number;
+    const socket = words[at + slotUpstream] as number;
+    const id = words[at + slotUpstreamId] as number;
     for (let w = 0; w < 4; w++) this.#serverWords[w] = words[at + slotServer + w] as number;
     const owner = {
       endpointId: lookup.limits.endpoints.ownerId[words[at + slotEndpoint] as number] as number,
@@ -97,13 +100,22 @@ export class InFlight {
     const nowMs = batch.monotonicNs / 1e6;
     const server = pool.serverOf(this.#server, owner, nowMs);
     if (server === -1 || !this.#takeSocket(slot, at, server)) return false;
-    this.#o.ids.release(idBefore, pool.saltOf(before));
-    pool.unanswered(before);
+    // An answer to the first may come yet.
+    words[at + slotFormerUpstream] = socket;
+    words[at + slotFormerId] = id;
     pool.sent(words[at + slotUpstream] as number, nowMs);
-    words[at + slotRetries]!++;
     setId(memory, slots.messageOf(slot), words[at + slotUpstreamId] as number);
     counters[counter.queriesAskedAgain]!++;
     return true;
+  }
+
+  /** Whether the query in the slot was sent from this socket with this id. */
+  isSent(slot: number, socket: number, id: number): boolean {
+    const { slots } = this.#o;
+    const { words } = slots;
+    const at = slots.wordOf(slot);
+    if (words[at + slotUpstream] === socket) return words[at + slotUpstreamId] === id;
+    return words[at + slotFormerUpstream] === socket && words[at + slotFormerId] === id;
   }
 
   /** Reads what a slot in flight says of its query. */
@@ -126,12 +138,13 @@ export class InFlight {
   }
 
   /**
-   * The query is not in flight any more, answered by its server or not. A reply may be sent if this returns
-   * true, and must be followed by the slot's release; false: another member has the query by now.
+   * The query is not in flight any more, answered on `socket`, or, if that is 0, not answered. A reply may be
+   * sent if this returns true, and must be followed by the slot's release; false: another member has the query
+   * by now.
    */
-  end(slot: number, isAnswered: boolean): boolean {
+  end(slot: number, socket: number): boolean {
     const { slots, counters } = this.#o;
-    this.#giveBack(slot, isAnswered);
+    this.#giveBack(slot, socket);
     if (slots.reply(slot)) return true;
     counters[counter.queriesClaimed]!++;
     return false;
@@ -139,19 +152,26 @@ export class InFlight {
 
   /** As `end`, and the pod gets no reply: the slot is free. */
   forget(slot: number): void {
-    this.#giveBack(slot, false);
+    this.#giveBack(slot, 0);
     this.#o.slots.forget(slot);
   }
 
-  #giveBack(slot: number, isAnswered: boolean): void {
-    const { slots, lookup, pool, batch } = this.#o;
+  #giveBack(slot: number, answeredOn: number): void {
+    const { slots, lookup } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
-    const socket = words[at + slotUpstream] as number;
-    this.#releaseId(at);
-    if (isAnswered) pool.answered(socket, batch.monotonicNs / 1e6);
-    else pool.unanswered(socket);
+    this.#leaveSocket(at + slotUpstream, at + slotUpstreamId, answeredOn);
+    if (words[at + slotFormerUpstream] !== 0)
+      this.#leaveSocket(at + slotFormerUpstream, at + slotFormerId, answeredOn);
     lookup.limits.end(words[at + slotEndpoint] as number, words[at + slotPolicySlot] as number);
+  }
+
+  #leaveSocket(socketWord: number, idWord: number, answeredOn: number): void {
+    const { slots, pool, ids, batch } = this.#o;
+    const socket = slots.words[socketWord] as number;
+    ids.release(slots.words[idWord] as number, pool.saltOf(socket));
+    if (socket === answeredOn) pool.answered(socket, batch.monotonicNs / 1e6);
+    else pool.unanswered(socket);
   }
 
   /** Handle of the flow's server; -1 when a bound refuses it. */
@@ -180,11 +200,5 @@ export class InFlight {
     slots.words[at + slotUpstream] = socket;
     slots.words[at + slotUpstreamId] = id;
     return true;
-  }
-
-  #releaseId(at: number): void {
-    const { slots, ids, pool } = this.#o;
-    const socket = slots.words[at + slotUpstream] as number;
-    ids.release(slots.words[at + slotUpstreamId] as number, pool.saltOf(socket));
   }
 }

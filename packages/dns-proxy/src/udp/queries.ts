@@ -187,6 +187,9 @@ export class UdpQueries {
     if (result === outcome.denied) {
       rcode = denial.rcodeFor(query);
       report.denied(this.#facts, query, rcode, this.#batch);
+    } else if (result === outcome.unreachable) {
+      this.#facts.startedUs = this.#batch.monotonicNs / 1000;
+      report.failed(this.#facts, query, this.#batch);
     }
     if (this.#slots.reply(slot)) {
       this.#outgoing.write(slot, cell, query, rcode, outcomeEde[result] as number);

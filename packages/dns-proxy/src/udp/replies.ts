@@ -22,14 +22,7 @@ import { batchMax, udpReplyBytesMax, upstreamSilenceMs, upstreamTimeoutMs } from
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, outcome } from '../query/outcome.ts';
 import type { UdpParts } from './parts.ts';
-import {
-  type QuerySlots,
-  slotClientId,
-  slotLength,
-  slotQuestionEnd,
-  slotUpstream,
-  slotUpstreamId,
-} from './slots.ts';
+import { type QuerySlots, slotClientId, slotLength, slotQuestionEnd } from './slots.ts';
 
 export class UdpReplies {
   readonly #o: UdpParts;
@@ -76,7 +69,7 @@ export class UdpReplies {
       // Looks at one array alone: a walk through the slots themselves would miss the cache each time.
       const startedUs = slots.startedUs[slot] as number;
       if (startedUs === Infinity) continue;
-      if (slots.isLost(slot)) inFlight.end(slot, false);
+      if (slots.isLost(slot)) inFlight.end(slot, 0);
       else if (startedUs <= deadline) this.#onTimeout(slot);
       else if (startedUs <= silent) forwards.askAgain(slot);
     }
@@ -127,7 +120,7 @@ export class UdpReplies {
     // The question was checked when it came in; this reads its name into the view again.
     this.#read(slot);
     // Another member may have answered it while this process was stopped.
-    if (!inFlight.end(slot, true)) return;
+    if (!inFlight.end(slot, socket)) return;
     const isTruncated = ((rx[record + RX_FLAGS] as number) & RX_FLAG_TRUNCATED) !== 0;
     const mayLearn = match === matchExact && !isTruncated;
     answers.accept(memory, start, length, mayLearn, this.#facts, query, reply, batch);
@@ -143,15 +136,13 @@ export class UdpReplies {
 
   /** The slot whose query this socket's reply may answer, by its id; -1 if there is none. */
   #slotOf(socket: number, start: number, length: number): number {
-    const { ids, pool } = this.#o;
+    const { ids, pool, inFlight } = this.#o;
     const memory = this.#memory;
     const slots = this.#slots;
     if (length < 12 || ((memory[start + 2] as number) & 0x80) === 0) return -1;
     const id = ((memory[start] as number) << 8) | (memory[start + 1] as number);
     const slot = ids.find(id, pool.saltOf(socket));
     if (slot === -1 || !slots.isInFlight(slot)) return -1;
-    const at = slots.wordOf(slot);
-    const isSent = slots.words[at + slotUpstream] === socket;
-    return isSent && slots.words[at + slotUpstreamId] === id ? slot : -1;
+    return inFlight.isSent(slot, socket, id) ? slot : -1;
   }
 }

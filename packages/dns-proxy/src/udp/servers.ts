@@ -41,6 +41,11 @@ export interface UpstreamServer {
   /** Queries in flight. */
   inFlight: number;
   usedMs: number;
+  /** When the last answer came on any of its sockets. */
+  answeredMs: number;
+  /** ICMP errors since then, and when the last one came. */
+  errorsInRow: number;
+  failedMs: number;
   /** The batch for which `batchSocket` was drawn. */
   batch: number;
   batchSocket: number;
@@ -109,6 +114,9 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
       open: 0,
       inFlight: 0,
       usedMs: nowMs,
+      answeredMs: 0,
+      errorsInRow: 0,
+      failedMs: 0,
       batch: -1,
       batchSocket: -1,
     };

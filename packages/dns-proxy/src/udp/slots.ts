@@ -43,8 +43,9 @@ export const slotQuestionEnd: number = owner + 7;
 export const slotAcceptSet: number = owner + 8;
 export const slotTables: number = owner + 9;
 export const slotPolicySlot: number = owner + 10;
-/** How often the query was asked again on another socket. */
-export const slotRetries: number = owner + 11;
+/** Socket and id by which the query was asked first, if it was asked again on another socket; socket 0: it was not. */
+export const slotFormerUpstream: number = owner + 11;
+export const slotFormerId: number = owner + 12;
 
 if (inFlightMax !== TD_JOURNAL_SLOTS || udpQueryBytesMax !== TD_JOURNAL_MESSAGE_BYTES) {
   throw new TypeError('limits.ts and abi.h disagree about the journal');

@@ -5,9 +5,11 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import {
+  upstreamErrorsInRowMin,
   upstreamSilenceMs,
   upstreamSocketLifetimeMs,
   upstreamSocketsPerEndpointMax,
+  upstreamUnreachableMs,
 } from '../limits.ts';
 import { RandomPool } from '../query/random.ts';
 import { UdpPool } from './upstream.ts';
@@ -87,7 +89,10 @@ describe('UdpPool', () => {
     pool.sweep(silentMs);
     assert.ok(!pool.isStale(silent), 'it may still be answered');
     pool.sweep(silentMs + 1);
-    assert.ok(pool.isStale(silent), 'it had answers before: its query is asked again');
+    assert.ok(
+      pool.isStale(silent),
+      'it had answers before, others have them now: its query is asked again',
+    );
     pool.sweep(silentMs + 1);
     assert.equal(pool.openSockets, 2, 'the idle ones are closed');
     assert.equal(loop.remove(idle[0] as number), false);
@@ -109,16 +114,53 @@ describe('UdpPool', () => {
     const [kept] = sendOn(other, 1, 1000) as [number];
     for (const socket of sockets) pool.answered(socket, 1001);
     pool.backendsChanged(server);
-    for (const socket of sockets) assert.ok(pool.isStale(socket));
+    assert.ok(sockets.every((socket) => pool.inFlightOf(socket) === 0 || !pool.isStale(socket)));
+    const fresh = pool.draw(handle, 9, 1002);
+    assert.ok(!sockets.includes(fresh));
+    pool.sent(fresh, 1002);
+    pool.answered(fresh, 1003);
+    for (const socket of sockets) {
+      if (pool.inFlightOf(socket) > 0)
+        assert.ok(pool.isStale(socket), 'the server answers, it does not');
+    }
     assert.equal(pool.draw(other, 1, 1001), kept);
   });
 
   it('an ICMP error ends the use of a socket', () => {
     const handle = pool.serverOf(server, resolver, 1000);
     const [socket] = sendOn(handle, 1, 1000) as [number];
-    pool.failed(socket);
+    pool.failed(socket, 1000);
     assert.notEqual(pool.draw(handle, 1, 1000), socket);
     assert.equal(pool.inFlightOf(socket), 1, 'what is in flight on it is dealt with by its owner');
+  });
+
+  it('a slow server is not asked again', () => {
+    const handle = pool.serverOf(server, resolver, 1000);
+    const sockets = sendOn(handle, 20, 1000);
+    for (const socket of sockets) while (pool.inFlightOf(socket) > 0) pool.answered(socket, 1000);
+    const waiting = sendOn(handle, 20, 1001);
+    pool.sweep(silentMs + 1);
+    for (const socket of waiting)
+      assert.ok(!pool.isStale(socket), 'no socket has answers meanwhile');
+  });
+
+  it('a server is unreachable after errors in a row, while a query waits for it', () => {
+    const handle = pool.serverOf(server, resolver, 1000);
+    for (let i = 0; i < upstreamErrorsInRowMin; i++) {
+      assert.ok(!pool.isUnreachable(handle, 1000));
+      const socket = pool.draw(handle, i, 1000);
+      pool.sent(socket, 1000);
+      pool.failed(socket, 1000);
+      pool.unanswered(socket);
+    }
+    assert.ok(!pool.isUnreachable(handle, 1001), 'one query may look');
+    const probe = pool.draw(handle, 99, 1001);
+    pool.sent(probe, 1001);
+    assert.ok(pool.isUnreachable(handle, 1001));
+    assert.ok(!pool.isUnreachable(handle, 1000 + upstreamUnreachableMs), 'not for longer');
+    pool.answered(probe, 1002);
+    pool.sent(probe, 1002);
+    assert.ok(!pool.isUnreachable(handle, 1002), 'an answer ends it');
   });
 
   it("bounds an endpoint's sockets, and leaves the cluster's resolvers theirs", () => {

@@ -14,12 +14,14 @@ import { socketsMax } from '@tandem/dns-sockets/limits';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { createUpstreamUdp } from '@tandem/dns-sockets/upstream';
 import {
+  upstreamErrorsInRowMin,
   upstreamResolverSocketsMax,
   upstreamSilenceMs,
   upstreamSocketLifetimeMs,
   upstreamSocketsMax,
   upstreamSocketsPerEndpointMax,
   upstreamSocketsPerServerMax,
+  upstreamUnreachableMs,
 } from '../limits.ts';
 import type { RandomSource } from '../query/random.ts';
 import { type ServerOwner, type UpstreamServer, UpstreamServers } from './servers.ts';
@@ -37,8 +39,10 @@ interface UpstreamSocket {
   /** When the first query was sent after the last answer; 0 when no query waits for an answer. */
   silentSinceMs: number;
   isRetired: boolean;
-  /** It had answers, and has no more: what is in flight on it is asked again on another. */
+  /** It had answers before it was retired for having none any more. */
   isStale: boolean;
+  /** An error came. */
+  hasFailed: boolean;
 }
 
 /** What the pool needs of a loop. */
@@ -121,6 +125,8 @@ export class UdpPool {
     if (socket === undefined) return;
     this.#landed(socket);
     socket.answeredMs = nowMs;
+    socket.server.answeredMs = nowMs;
+    socket.server.errorsInRow = 0;
     socket.silentSinceMs = socket.inFlight > 0 ? nowMs : 0;
   }
 
@@ -131,14 +137,34 @@ export class UdpPool {
   }
 
   /** An ICMP error came: nothing more is sent from the socket. */
-  failed(handle: number): void {
+  failed(handle: number, nowMs: number): void {
     const socket = this.#socketOf(handle);
-    if (socket !== undefined) this.#retireStale(socket);
+    if (socket === undefined || socket.hasFailed) return;
+    socket.hasFailed = true;
+    socket.server.errorsInRow += 1;
+    socket.server.failedMs = nowMs;
+    this.#retireStale(socket);
   }
 
-  /** Whether queries in flight on the socket should be asked again on another. */
+  /**
+   * Whether the server is known to be unreachable: errors in a row without an answer, the last one not long
+   * ago, and a query that will tell when it is back. The kernel of the server, or of a router, sends few ICMP
+   * errors a second to one address, and all pods ask with the node's: most queries would meet silence.
+   */
+  isUnreachable(serverHandle: number, nowMs: number): boolean {
+    const server = this.#servers.find(serverHandle);
+    if (server === undefined || server.errorsInRow < upstreamErrorsInRowMin) return false;
+    return server.inFlight > 0 && nowMs - server.failedMs < upstreamUnreachableMs;
+  }
+
+  /**
+   * Whether queries in flight on the socket should be asked again on another: it had answers before, and has
+   * failed, or is silent while other sockets of its server have answers.
+   */
   isStale(handle: number): boolean {
-    return this.#socketOf(handle)?.isStale ?? false;
+    const socket = this.#socketOf(handle);
+    if (socket === undefined || !socket.isStale) return false;
+    return socket.hasFailed || socket.server.answeredMs > socket.silentSinceMs;
   }
 
   /** Queries in flight on the socket. */
@@ -245,6 +271,7 @@ export class UdpPool {
       silentSinceMs: 0,
       isRetired: false,
       isStale: false,
+      hasFailed: false,
     };
     server.sockets[place] = handle;
     server.open += 1;
