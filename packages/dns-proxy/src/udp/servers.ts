@@ -43,7 +43,7 @@ export interface UpstreamServer {
   usedMs: number;
   /** When the last answer came on any of its sockets. */
   answeredMs: number;
-  /** ICMP errors since then, and when the last one came. */
+  /** ICMP errors since then on new sockets, and when the last one came. */
   errorsInRow: number;
   failedMs: number;
   /** The batch for which `batchSocket` was drawn. */

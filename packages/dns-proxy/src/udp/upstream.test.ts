@@ -134,6 +134,18 @@ describe('UdpPool', () => {
     assert.equal(pool.inFlightOf(socket), 1, 'what is in flight on it is dealt with by its owner');
   });
 
+  it('an ICMP error on a socket that had answers ends the use of all that had, and says nothing of the server', () => {
+    const handle = pool.serverOf(server, resolver, 1000);
+    const sockets = sendOn(handle, 30, 1000);
+    for (const socket of sockets) while (pool.inFlightOf(socket) > 0) pool.answered(socket, 1001);
+    for (const socket of sockets) pool.failed(socket, 1002);
+    pool.sent(pool.draw(handle, 100, 1002), 1002);
+    assert.ok(!pool.isUnreachable(handle, 1002));
+    for (let batch = 200; batch < 230; batch++) {
+      assert.ok(!sockets.includes(pool.draw(handle, batch, 1002)));
+    }
+  });
+
   it('a slow server is not asked again', () => {
     const handle = pool.serverOf(server, resolver, 1000);
     const sockets = sendOn(handle, 20, 1000);

@@ -136,14 +136,24 @@ export class UdpPool {
     if (socket !== undefined) this.#landed(socket);
   }
 
-  /** An ICMP error came: nothing more is sent from the socket. */
+  /**
+   * An ICMP error came: nothing more is sent from the socket. If it had answers before, conntrack leads it to a
+   * backend that is gone, and perhaps all others that are as old: what is asked now goes by new ones.
+   */
   failed(handle: number, nowMs: number): void {
     const socket = this.#socketOf(handle);
     if (socket === undefined || socket.hasFailed) return;
     socket.hasFailed = true;
-    socket.server.errorsInRow += 1;
-    socket.server.failedMs = nowMs;
+    const { server } = socket;
     this.#retireStale(socket);
+    if (socket.answeredMs === 0) {
+      server.errorsInRow += 1;
+      server.failedMs = nowMs;
+      return;
+    }
+    for (const other of this.#openSockets(server)) {
+      if (other.answeredMs !== 0) this.#retireStale(other);
+    }
   }
 
   /**
