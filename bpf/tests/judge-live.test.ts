@@ -3,7 +3,7 @@
 
 /**
  * judge: addresses in use. An open connection keeps an expired address usable for new connections of its
- * selector, for a bounded time, and nothing else does. docs/adr/0009-addresses-in-use.md, safety rule 15.
+ * selector, for a bounded time, and nothing else does. docs/adr/0010-addresses-in-use.md, safety rule 15.
  */
 
 import assert from 'node:assert/strict';

@@ -3,7 +3,7 @@
 
 /**
  * An open connection keeps its expired address usable for new connections of its policy, for a bounded time,
- * also with no process alive; TCP and UDP, IPv4 and IPv6. docs/adr/0009-addresses-in-use.md, safety rule 15.
+ * also with no process alive; TCP and UDP, IPv4 and IPv6. docs/adr/0010-addresses-in-use.md, safety rule 15.
  */
 
 import assert from 'node:assert/strict';

@@ -2,7 +2,7 @@
 /* Copyright The Tandem Authors */
 /*
  * Addresses that stay usable after their names expired, because an established connection uses them
- * (docs/adr/0009-addresses-in-use.md). Kept by address and selector: the traffic of one policy keeps nothing
+ * (docs/adr/0010-addresses-in-use.md). Kept by address and selector: the traffic of one policy keeps nothing
  * for another that does not name the same selector. What counts as use is decided by the caller: the
  * pod's own packets of a connection that was answered, so neither a reply nor what policy denies.
  */

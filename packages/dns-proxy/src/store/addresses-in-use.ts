@@ -3,7 +3,7 @@
 
 /**
  * Addresses that stay usable after their names expired because an open connection uses them
- * (docs/adr/0009-addresses-in-use.md): until when, as `judge` would say, and the sweep of what is past.
+ * (docs/adr/0010-addresses-in-use.md): until when, as `judge` would say, and the sweep of what is past.
  */
 
 import { BatchCursor, type BpfMap } from '@tandem/bpf-loader-node/map';
