@@ -19,7 +19,7 @@ import { searchSuffixesMax, tcpConnectionsPerPodDefault } from './limits.ts';
 import { parseMetricsAddress } from './metrics/address.ts';
 import { type DenialMode, denialModes } from './query/denial.ts';
 
-/** What both processes of a node must be told alike. */
+/** Options that both processes of a node have, and that must be the same for both. */
 export interface MemberConfig {
   readonly bpffsDir: string;
   readonly runDir: string;
@@ -75,7 +75,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
   markMask: intOption({
     group: 'Datapath',
     description:
-      'Two adjacent bits of the packet mark that nobody else uses (kube-proxy uses 0xc000, Cilium 0x0f00, Calico 0xffff0000).',
+      'Two adjacent bits of the packet mark that no other software uses (kube-proxy uses 0xc000, Cilium 0x0f00, Calico 0xffff0000).',
     default: 0x3000,
     min: 3,
     max: 0xc0000000,
@@ -90,34 +90,35 @@ export const memberOptions: OptionTable<MemberConfig> = {
   denial: enumOption({
     group: 'DNS',
     description:
-      'Answer to a denied name. search: NXDOMAIN under the cluster domain and the search suffixes, else REFUSED, so that every resolver library comes to the end of its search list.',
+      'RCODE for a denied name. search: NXDOMAIN for names under clusterDomain and the search suffixes, REFUSED for all others, so that every resolver library tries its whole search list.',
     default: 'search',
     values: denialModes,
   }),
   clusterDomain: stringOption({
     group: 'DNS',
-    description: 'DNS domain of the cluster, for denial by search.',
+    description: 'DNS domain of the cluster, for denial search.',
     default: 'cluster.local',
   }),
   searchSuffixes: listOption(
     stringOption({
       group: 'DNS',
       description:
-        "Search suffixes of pods beside those of the cluster domain, for denial by search. Empty: the search line of the node's /etc/resolv.conf, read at the start; a single dot: none.",
+        "Search suffixes of pods outside clusterDomain, for denial search. Empty: the search line of the node's /etc/resolv.conf, read at start; a single dot: none.",
     }),
     { default: [], itemsMax: searchSuffixesMax },
   ),
   fqdnGraceSeconds: intOption({
     group: 'DNS',
     description:
-      'Seconds that an address stays reachable after the TTL of its name; up to a quarter less when the name was asked again meanwhile.',
+      'Seconds that an address stays reachable after the TTL of its name; up to a quarter less if the name was asked again meanwhile.',
     default: 30,
     min: 0,
     max: 86_400,
   }),
   ttlSecondsMin: intOption({
     group: 'DNS',
-    description: 'TTLs below this are taken for it when addresses are learned.',
+    description:
+      'Least TTL, in seconds, with which addresses are learned: shorter TTLs are raised to it.',
     default: 0,
     min: 0,
     max: 86_400,
@@ -125,7 +126,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
   queriesPerSecond: intOption({
     group: 'DNS',
     description:
-      'Queries per second of one pod, and how many may come at once; those beyond get SERVFAIL.',
+      'Queries per second of one pod, and the size of a burst. Beyond that, queries over UDP get SERVFAIL and TCP connections wait.',
     default: 5000,
     min: 1,
     max: 10_000_000,
@@ -148,7 +149,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
   fqdnLiveSeconds: intOption({
     group: 'Datapath',
     description:
-      'How long after its expiry an address still takes new connections while an open connection of the same selector uses it; 0: expiry ends it.',
+      'How long after its expiry an address still accepts new connections while an open connection of the same FQDN selector uses it; 0: not at all.',
     default: 86_400,
     min: 0,
     max: 31_536_000,
@@ -156,7 +157,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
   fqdnLiveIdleSeconds: intOption({
     group: 'Datapath',
     description:
-      'How long after its last packet an open connection counts as using its address for fqdnLiveSeconds; longer than the keepalive of clients.',
+      'How long after the last packet of the pod an open connection counts as using its address, for fqdnLiveSeconds. Set it above the keepalive interval of clients.',
     default: 600,
     min: 1,
     max: 86_400,
@@ -164,7 +165,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
   drainTimeout: durationOption({
     group: 'Node',
     description:
-      'How long a process that is told to stop goes on: until the other one serves, and what is in flight is answered.',
+      'How long a process goes on after SIGTERM at most: until the other one serves and its own queries in flight are answered.',
     default: 20_000,
     min: 0,
     max: 60_000,

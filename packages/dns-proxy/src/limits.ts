@@ -23,7 +23,7 @@ export const endpointFreeShare = 4;
 export const policyFreeShare = 2;
 /** Longest UDP query that is taken; longer ones get FORMERR (`formatErrors`). */
 export const udpQueryBytesMax = 1232;
-/** A query that a dead or hung member had in hand for longer is not replayed: nobody waits for it any more. */
+/** A query older than this is not replayed after its member died or hung: no client waits for it any more. */
 export const journalAgeMsMax = 10_000;
 /** Longest UDP reply that is passed on whole; longer ones are answered with TC=1. */
 export const udpReplyBytesMax = 4096;
@@ -116,8 +116,8 @@ export const tcpWaitingMax = 4096;
 /** A connection that has asked nothing yet makes way for one that waits after so long. */
 export const tcpIdleEvictMs = 1000;
 /**
- * Connections to servers that are kept for the next connection of the same pod: so many of a pod, so long. Less
- * than servers wait: Knot 10 s, unbound 30 s, BIND 30 s.
+ * Connections to servers that are kept for the next connection of the same pod: how many per pod, and for how long. Less
+ * than the idle timeout of servers: Knot 10 s, unbound 30 s, BIND 30 s.
  */
 export const tcpUpstreamsKeptMax = 8;
 export const tcpUpstreamKeepMs = 5000;
@@ -149,7 +149,7 @@ export const tcpRetryMs = 5;
 
 /** Bytes of the ring that carries events and mappings from the DNS worker to the main thread. */
 export const eventRingBytes: number = 1 << 20;
-/** The one timer of the main thread; what it does again and again comes every so many of its turns. */
+/** Interval of the one timer of the main thread; periodic work runs every so many of its turns. */
 export const turnMs = 50;
 /** How often the main thread empties the ring. */
 export const eventDrainIntervalMs: number = turnMs;
@@ -169,7 +169,7 @@ export const peerConnectionsMax = 4;
 /** How long the listeners of a former life are read after a new one has linked. */
 export const retiredListenersMs = 200;
 
-/** Suffixes of the search list that are taken, of the node's or of `searchSuffixes`; more are said in the log. */
+/** Suffixes of the search list that are taken, of the node's or of `searchSuffixes`; more are named in the log. */
 export const searchSuffixesMax = 32;
 /** Bytes of the node's resolv.conf that are read. */
 export const resolvConfBytesMax = 65_536;

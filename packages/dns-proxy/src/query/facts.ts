@@ -19,7 +19,7 @@ export class QueryFacts {
   /** When the query was received, microseconds, monotonic. */
   startedUs = 0;
 
-  /** From here on: set by {@link Decider.decide} for a query that it forwards or denies. */
+  /** From here on: set by `decide` (decide.ts) for a query that it forwards or denies. */
   flow = -1;
   endpointSlot = 0;
   policySlot = 0;

@@ -341,7 +341,7 @@ export class TcpConnection implements TurnTaker {
     if (this.#reader.hasBegun) this.#c.turns.add(this);
   }
 
-  /** Our own reply to the query that the shared view holds; or none, and the connection ends. */
+  /** Sends our own reply to the query that `query` of the context holds; without a reply the connection is closed. */
   #refuse(which: Outcome, bytes: Uint8Array, start: number): void {
     const { query, denial, report, moment } = this.#c;
     let rcode = outcomeRcode[which] as number;

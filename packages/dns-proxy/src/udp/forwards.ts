@@ -9,7 +9,6 @@
  */
 
 import { edeNetworkError, rcodeServFail } from '@tandem/core/dns/constants';
-import { parseQuery } from '@tandem/core/dns/query';
 import { HEADER_TX_COUNT, RECORD_WORDS, TX_RESULT } from '@tandem/dns-sockets/layout';
 import { counter } from '../counters.ts';
 import { batchMax } from '../limits.ts';
@@ -17,7 +16,7 @@ import { mayAskAgain } from '../query/decide.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, outcome } from '../query/outcome.ts';
 import type { UdpParts } from './parts.ts';
-import { slotClientId, slotFormerUpstream, slotLength, slotUpstream } from './slots.ts';
+import { slotFormerUpstream, slotLength, slotUpstream } from './slots.ts';
 import { appendForward } from './transmit.ts';
 
 /** Errors of one datagram: the socket is as good as before. */
@@ -70,7 +69,7 @@ export class Forwards {
     const at = slots.wordOf(slot);
     if (words[at + slotFormerUpstream] !== 0 || !pool.isStale(words[at + slotUpstream] as number))
       return false;
-    this.#read(slot);
+    inFlight.read(slot, this.#facts, query);
     if (!mayAskAgain(lookup, query, this.#facts, batch.monotonicNs / 1e6)) return false;
     if (!inFlight.askAgain(slot)) return false;
     this.append(slot, words[at + slotLength] as number);
@@ -132,7 +131,7 @@ export class Forwards {
   #giveUpOrAskAgain(slot: number): void {
     if (!this.#o.slots.isLost(slot) && this.askAgain(slot)) return;
     const { slots, query, batch, inFlight, outgoing, report, counters } = this.#o;
-    this.#read(slot);
+    inFlight.read(slot, this.#facts, query);
     if (!inFlight.end(slot, 0)) return;
     countOutcome(counters, outcome.unreachable);
     report.failed(this.#facts, query, batch);
@@ -140,17 +139,6 @@ export class Forwards {
     outgoing.write(slot, slots.scrap(this.#replies), query, rcodeServFail, edeNetworkError);
     outgoing.releaseAfter(slot);
     this.#replies += 1;
-  }
-
-  /** Reads the query in the slot, as the pod sent it, into the view and the facts. */
-  #read(slot: number): void {
-    const { slots, memory, query, inFlight } = this.#o;
-    const { words } = slots;
-    const at = slots.wordOf(slot);
-    const start = slots.messageOf(slot);
-    parseQuery(query, memory, start, start + (words[at + slotLength] as number));
-    query.id = words[at + slotClientId] as number;
-    inFlight.read(slot, this.#facts);
   }
 
   #flushReplies(): void {

@@ -7,7 +7,7 @@
  */
 
 import { setId } from '@tandem/core/dns/edit';
-import type { QueryView } from '@tandem/core/dns/query';
+import { parseQuery, type QueryView } from '@tandem/core/dns/query';
 import { counter } from '../counters.ts';
 import type { QueryFacts } from '../query/facts.ts';
 import { type Outcome, outcome } from '../query/outcome.ts';
@@ -15,6 +15,7 @@ import type { UdpParts } from './parts.ts';
 import {
   slotAcceptSet,
   slotClient,
+  slotClientId,
   slotClientPort,
   slotEndpoint,
   slotFormerId,
@@ -118,11 +119,14 @@ export class InFlight {
     return words[at + slotFormerUpstream] === socket && words[at + slotFormerId] === id;
   }
 
-  /** Reads what a slot in flight says of its query. */
-  read(slot: number, facts: QueryFacts): void {
-    const { slots } = this.#o;
+  /** Reads the query in a slot in flight, with the id that the pod gave it, into `query` and `facts`. */
+  read(slot: number, facts: QueryFacts, query: QueryView): void {
+    const { slots, memory } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
+    const start = slots.messageOf(slot);
+    parseQuery(query, memory, start, start + (words[at + slotLength] as number));
+    query.id = words[at + slotClientId] as number;
     facts.words = words;
     facts.client = at + slotClient;
     facts.server = at + slotServer;

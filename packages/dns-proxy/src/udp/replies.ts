@@ -7,7 +7,6 @@
  */
 
 import { setId, truncateReply } from '@tandem/core/dns/edit';
-import { parseQuery } from '@tandem/core/dns/query';
 import { matchExact, matchNone, matchReply } from '@tandem/core/dns/reply-match';
 import { TD_JOURNAL_CELL_BYTES } from '@tandem/datapath/abi.gen';
 import {
@@ -22,7 +21,7 @@ import { batchMax, udpReplyBytesMax, upstreamSilenceMs, upstreamTimeoutMs } from
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, outcome } from '../query/outcome.ts';
 import type { UdpParts } from './parts.ts';
-import { type QuerySlots, slotClientId, slotLength, slotQuestionEnd } from './slots.ts';
+import { type QuerySlots, slotClientId, slotQuestionEnd } from './slots.ts';
 
 export class UdpReplies {
   readonly #o: UdpParts;
@@ -79,20 +78,10 @@ export class UdpReplies {
 
   #onTimeout(slot: number): void {
     const { query, report, batch, inFlight } = this.#o;
-    this.#read(slot);
+    inFlight.read(slot, this.#facts, query);
     report.timedOut(this.#facts, query, batch);
     inFlight.forget(slot);
     countOutcome(this.#counters, outcome.timedOut);
-  }
-
-  /** Reads the query in the slot into the view and the facts. */
-  #read(slot: number): void {
-    const { query, inFlight } = this.#o;
-    const slots = this.#slots;
-    const message = slots.messageOf(slot);
-    const length = slots.words[slots.wordOf(slot) + slotLength] as number;
-    parseQuery(query, this.#memory, message, message + length);
-    inFlight.read(slot, this.#facts);
   }
 
   #onReply(socket: number, i: number): void {
@@ -118,7 +107,7 @@ export class UdpReplies {
       return;
     }
     // The question was checked when it came in; this reads its name into the view again.
-    this.#read(slot);
+    inFlight.read(slot, this.#facts, query);
     // Another member may have answered it while this process was stopped.
     if (!inFlight.end(slot, socket)) return;
     const isTruncated = ((rx[record + RX_FLAGS] as number) & RX_FLAG_TRUNCATED) !== 0;
