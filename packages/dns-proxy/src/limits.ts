@@ -65,6 +65,14 @@ export const upstreamResolversMax = 64;
 /** Open sockets to servers that are no resolvers of the cluster: of one endpoint, of the node (`refusedUpstreamSockets`). */
 export const upstreamSocketsPerEndpointMax = 64;
 export const upstreamSocketsMax = 1024;
+/**
+ * An endpoint's servers (and sockets), times this, stay below the other free places, of which a share is kept for
+ * endpoints that have fewer than so many: 64 servers and 32 endpoints' sockets, whatever the others hold.
+ */
+export const upstreamFreeShare = 2;
+export const upstreamReserveShare = 8;
+export const upstreamServersGuaranteed = 1;
+export const upstreamSocketsGuaranteed = 4;
 /** Open sockets to the cluster's resolvers. */
 export const upstreamResolverSocketsMax = 1024;
 /** A socket is replaced after this long, so that its port is a moving target. */
@@ -110,7 +118,13 @@ export const ttlSecondsMax = 604_800;
  */
 export const tcpConnectionsPerPodDefault = 256;
 export const tcpConnectionsMax = 2048;
-/** Connections that wait, each a file descriptor; more are reset (`tcpRefused`). */
+/**
+ * Of these places an eighth is kept for pods that have fewer than so many: 64 pods have that many, whatever the
+ * others hold.
+ */
+export const tcpConnectionsReserveShare = 8;
+export const tcpConnectionsGuaranteed = 4;
+/** Connections that wait, each a file descriptor; more are reset (`tcpRefused`), those of the pod that has most. */
 export const tcpWaitingPerEndpointMax = 1024;
 export const tcpWaitingMax = 4096;
 /** A connection that has asked nothing yet makes way for one that waits after so long. */

@@ -4,12 +4,23 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { counter, createSharedCounters } from '../counters.ts';
-import { tcpConnectionsMax, tcpWaitingPerEndpointMax } from '../limits.ts';
+import {
+  tcpConnectionsGuaranteed,
+  tcpConnectionsMax,
+  tcpConnectionsReserveShare,
+  tcpWaitingMax,
+  tcpWaitingPerEndpointMax,
+} from '../limits.ts';
 import { TcpAdmission } from './admission.ts';
 import type { TcpConnection } from './connection.ts';
 import type { AcceptedConnection } from './stream.ts';
 
-const perPod = 4;
+const perPod = 8;
+/** Places that are kept for pods with next to no connections, and pods that fill the others. */
+const reserve = tcpConnectionsMax / tcpConnectionsReserveShare;
+const pods = (tcpConnectionsMax - reserve) / perPod;
+/** Pods that fill the reserve. */
+const smallPods = reserve / tcpConnectionsGuaranteed;
 
 /** What admission needs of a connection: whether it is idle, and that it ends. */
 class Connection {
@@ -107,32 +118,47 @@ test('a pod takes no connection of another while the node has room', () => {
   assert.equal(world.openOf(2).length, 1);
 });
 
+test('pods whose connections are all busy leave a pod without connections its own', () => {
+  const world = new World();
+  for (let pod = 1; pod <= pods + 2; pod++) {
+    for (let i = 0; i < perPod + 5; i++) world.accept(pod);
+  }
+  const neighbour = pods + 3;
+  for (let i = 0; i < perPod; i++) world.accept(neighbour);
+  assert.equal(world.openOf(1).length, perPod);
+  assert.equal(world.openOf(pods + 1).length, tcpConnectionsGuaranteed);
+  assert.equal(world.openOf(neighbour).length, tcpConnectionsGuaranteed);
+  world.idle(world.openOf(neighbour)[0] as Connection);
+  assert.equal(world.openOf(neighbour).length, tcpConnectionsGuaranteed, 'the next of its own');
+  assert.equal(world.refused, 0);
+});
+
 test('on a full node a pod without connections gets an idle one of the pod that has most', () => {
   const world = new World();
-  const pods = tcpConnectionsMax / perPod;
-  for (let pod = 1; pod <= pods; pod++) {
+  for (let pod = 1; pod <= pods + smallPods; pod++) {
     for (let i = 0; i < perPod; i++) world.accept(pod);
   }
-  world.accept(pods + 1);
-  assert.equal(world.openOf(pods + 1).length, 0, 'none is idle');
+  const neighbour = pods + smallPods + 1;
+  world.accept(neighbour);
+  assert.equal(world.openOf(neighbour).length, 0, 'none is idle');
   (world.openOf(3)[1] as Connection).isBusy = false;
   for (const connection of world.openOf(1)) connection.isBusy = false;
   world.admission.sweep();
-  assert.equal(world.openOf(pods + 1).length, 1);
+  assert.equal(world.openOf(neighbour).length, 1);
   assert.equal(world.openOf(1).length, perPod - 1);
 });
 
 test('a place that becomes free goes to the pod that has least', () => {
   const world = new World();
-  const pods = tcpConnectionsMax / perPod;
-  for (let pod = 1; pod <= pods; pod++) {
+  for (let pod = 1; pod <= pods + smallPods; pod++) {
     for (let i = 0; i < perPod + 5; i++) world.accept(pod);
   }
-  world.accept(pods + 1);
+  const neighbour = pods + smallPods + 1;
+  world.accept(neighbour);
   const [ended] = world.openOf(1) as [Connection];
   ended.isBusy = false;
   ended.closeWhenIdle();
-  assert.equal(world.openOf(pods + 1).length, 1);
+  assert.equal(world.openOf(neighbour).length, 1);
 });
 
 test('more than can wait are reset, those of the pod that has too many', () => {
@@ -142,6 +168,21 @@ test('more than can wait are reset, those of the pod that has too many', () => {
   assert.equal(world.counters[counter.tcpRefused], 2);
   world.accept(2);
   assert.equal(world.openOf(2).length, 1);
+});
+
+test('without room to wait a connection of the pod that has most that wait is reset', () => {
+  const world = new World();
+  const hoarders = tcpWaitingMax / tcpWaitingPerEndpointMax;
+  for (let pod = 1; pod <= hoarders; pod++) {
+    for (let i = 0; i < perPod + tcpWaitingPerEndpointMax; i++) world.accept(pod);
+  }
+  assert.equal(world.refused, 0);
+  const neighbour = hoarders + 1;
+  for (let i = 0; i < perPod + 3; i++) world.accept(neighbour);
+  assert.equal(world.refused, 3);
+  assert.equal(world.openOf(neighbour).length, perPod);
+  for (let i = 0; i < 3; i++) world.idle(world.openOf(neighbour)[0] as Connection);
+  assert.equal(world.openOf(neighbour).length, perPod, 'those that waited are its own');
 });
 
 test('a pod is held while it has connections', () => {

@@ -4,13 +4,16 @@
 /**
  * Which connections are read. A pod has as many as its bound; those beyond wait unread, each a file descriptor
  * and nothing more, and an idle connection of the same pod makes way for the one that waits longest. When the
- * node has no room, an idle connection of the pod that has most makes way; no connection is reset while there
- * is room to wait.
+ * node has no room, an idle connection of the pod that has most makes way. An eighth of the node's places is kept
+ * for pods that have next to none: pods whose connections are all busy stop only themselves. No connection is
+ * reset while there is room to wait; without room it is one of the pod that has most that wait.
  */
 
 import { counter } from '../counters.ts';
 import {
+  tcpConnectionsGuaranteed,
   tcpConnectionsMax,
+  tcpConnectionsReserveShare,
   tcpIdleEvictMs,
   tcpWaitingMax,
   tcpWaitingPerEndpointMax,
@@ -57,19 +60,14 @@ export class TcpAdmission {
 
   /** A connection of the endpoint was accepted. */
   add(accepted: AcceptedConnection, endpointSlot: number): void {
-    const { counters } = this.#o;
     const pod = this.#podOf(endpointSlot);
-    if (pod.waiting.length >= tcpWaitingPerEndpointMax || this.#waiting >= tcpWaitingMax) {
-      counters[counter.tcpRefused]!++;
-      accepted.refuse();
-      this.#dropIfEmpty(pod);
-      return;
-    }
     pod.waiting.push(accepted);
     this.#waiting += 1;
     if (pod.open.size >= this.#o.perPod) this.#closeIdle(pod);
     this.#admitWaiting();
-    if (pod.waiting.length > 0) counters[counter.tcpWaited]!++;
+    if (pod.waiting.length > 0) this.#o.counters[counter.tcpWaited]!++;
+    if (pod.waiting.length > tcpWaitingPerEndpointMax) this.#refuseLast(pod);
+    else if (this.#waiting > tcpWaitingMax) this.#refuseLast(this.#longestWaiting(pod));
   }
 
   /** The connection is over. */
@@ -115,8 +113,8 @@ export class TcpAdmission {
         if (next === undefined || pod.open.size < next.open.size) next = pod;
       }
       if (next === undefined) return;
-      if (this.#open >= tcpConnectionsMax) {
-        // Its end makes us come back.
+      if (!this.#hasRoom(next)) {
+        // Nor is there for the others, which have more. Its end makes us come back.
         this.#closeIdle(this.#largest());
         return;
       }
@@ -126,6 +124,29 @@ export class TcpAdmission {
       this.#o.counters[counter.tcpConnections]!++;
       next.open.add(this.#o.open(accepted, next.endpointSlot));
     }
+  }
+
+  #hasRoom(pod: Pod): boolean {
+    const kept =
+      pod.open.size < tcpConnectionsGuaranteed ? 0 : tcpConnectionsMax / tcpConnectionsReserveShare;
+    return this.#open < tcpConnectionsMax - kept;
+  }
+
+  /** The one that came last gives up its place. */
+  #refuseLast(pod: Pod): void {
+    pod.waiting.pop()?.refuse();
+    this.#waiting -= 1;
+    this.#o.counters[counter.tcpRefused]!++;
+    this.#dropIfEmpty(pod);
+  }
+
+  /** The pod with most connections that wait: `pod`, unless another has more. */
+  #longestWaiting(pod: Pod): Pod {
+    let longest = pod;
+    for (const other of this.#pods.values()) {
+      if (other.waiting.length > longest.waiting.length) longest = other;
+    }
+    return longest;
   }
 
   #closeIdle(pod: Pod): void {

@@ -3,15 +3,19 @@
 
 /**
  * The DNS servers that pods ask over UDP, each with a small handle. The cluster's resolvers have places of
- * their own. Any other server belongs to the endpoint that asked it first, and is counted for the endpoint,
- * for its policy and for the node: over a bound an endpoint gives up an idle server of its own, so that no
- * pod takes a server away from another. A pod that has no server yet gets the place of an idle one of the
- * endpoint that has most.
+ * their own. Any other server is one for each endpoint that asks it, with sockets of the endpoint's own: what one
+ * pod does to a server, or with its bounds, is nothing to another pod that asks the same address. It is counted
+ * for the endpoint, for its policy and for the node; an endpoint has at most half as many as are free, and
+ * a share of them is kept for endpoints that have none. Over a bound an endpoint gives up an idle server of its
+ * own. A pod that has no server yet gets the place of an idle one of the endpoint that has most.
  */
 
 import {
+  upstreamFreeShare,
+  upstreamReserveShare,
   upstreamResolversMax,
   upstreamServerIdleMs,
+  upstreamServersGuaranteed,
   upstreamServersMax,
   upstreamServersPerEndpointMax,
   upstreamServersPerPolicyMax,
@@ -31,9 +35,9 @@ export interface UpstreamServer {
   readonly handle: number;
   readonly key: string;
   readonly address: Uint8Array;
-  isResolver: boolean;
-  endpointId: number;
-  policyId: number;
+  readonly isResolver: boolean;
+  readonly endpointId: number;
+  readonly policyId: number;
   /** Handles of open sockets by place; -1 where none is open. */
   readonly sockets: Int32Array;
   /** Sockets that are open, retired ones included. */
@@ -89,17 +93,19 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
     return server?.handle === handle ? server : undefined;
   }
 
-  byAddress(address: Uint8Array): UpstreamServer | undefined {
-    return this.#byKey.get(keyOf(address));
+  /** The servers with this address (16 bytes), one for each endpoint that asks it. */
+  *byAddress(address: Uint8Array): Iterable<UpstreamServer> {
+    for (const server of this.#byKey.values()) {
+      if (server.address.every((octet, i) => octet === address[i])) yield server;
+    }
   }
 
   /** The server with this address (16 bytes), made when it is new; undefined when a bound refuses it. */
   take(address: Uint8Array, owner: ServerOwner, nowMs: number): UpstreamServer | undefined {
-    const key = keyOf(address);
+    const key = keyOf(address, owner);
     const known = this.#byKey.get(key);
     if (known !== undefined) {
       known.usedMs = nowMs;
-      if (known.isResolver !== owner.isResolver) this.#reassign(known, owner);
       return known;
     }
     if (!this.#makeRoom(owner)) return undefined;
@@ -143,11 +149,14 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
       !server.isResolver && server.endpointId === endpointId;
     const mine = this.#perEndpoint.get(endpointId) ?? 0;
     if (mine >= upstreamServersPerEndpointMax) return this.#evict(isOwn);
-    const isPolicyFull = (this.#perPolicy.get(policyId) ?? 0) >= upstreamServersPerPolicyMax;
-    const isNodeFull = this.#byKey.size - this.#resolvers >= upstreamServersMax;
-    if (!isPolicyFull && !isNodeFull) return true;
+    const freeOfPolicy = upstreamServersPerPolicyMax - (this.#perPolicy.get(policyId) ?? 0);
+    const freeOfNode = upstreamServersMax - (this.#byKey.size - this.#resolvers);
+    const mayHaveMore =
+      hasShare(mine, freeOfPolicy, upstreamServersPerPolicyMax, upstreamServersGuaranteed) &&
+      hasShare(mine, freeOfNode, upstreamServersMax, upstreamServersGuaranteed);
+    if (mayHaveMore) return true;
     if (mine > 0) return this.#evict(isOwn);
-    const largest = this.#largestHolder(isPolicyFull ? policyId : null);
+    const largest = this.#largestHolder(freeOfPolicy <= 0 ? policyId : null);
     return this.#evict((server) => !server.isResolver && server.endpointId === largest);
   }
 
@@ -184,15 +193,6 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
     this.#places[server.handle & (places - 1)] = undefined;
   }
 
-  /** Policy says otherwise than before whether the server is a resolver of the cluster. */
-  #reassign(server: UpstreamServer, owner: ServerOwner): void {
-    this.#count(server, -1);
-    server.isResolver = owner.isResolver;
-    server.endpointId = owner.endpointId;
-    server.policyId = owner.policyId;
-    this.#count(server, 1);
-  }
-
   #count({ isResolver, endpointId, policyId }: UpstreamServer, change: 1 | -1): void {
     if (isResolver) {
       this.#resolvers += change;
@@ -210,8 +210,15 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
   }
 }
 
-function keyOf(address: Uint8Array): string {
-  return Buffer.from(address.buffer, address.byteOffset, 16).toString('latin1');
+/** Whether an endpoint that has `mine` of `total` places, of which `free` are free, may have one more. */
+export function hasShare(mine: number, free: number, total: number, guaranteed: number): boolean {
+  if (mine < guaranteed) return free > 0;
+  return mine * upstreamFreeShare < free - total / upstreamReserveShare;
+}
+
+function keyOf(address: Uint8Array, { isResolver, endpointId }: ServerOwner): string {
+  const octets = Buffer.from(address.buffer, address.byteOffset, 16).toString('latin1');
+  return isResolver ? octets : `${octets}${endpointId}`;
 }
 
 function add(counts: Map<number, number>, id: number, change: number): void {

@@ -188,6 +188,13 @@ describe('UdpPool', () => {
     assert.ok(sendOn(pool.serverOf(addressOf(301), resolver, 0), 200, 0).length > 30);
   });
 
+  it("serves an endpoint from its own sockets when another's to the same server are all taken", () => {
+    pool.draw(pool.serverOf(server, ownerOf(7), 0), 1, 0);
+    for (let n = 2; n <= 32; n++) sendOn(pool.serverOf(addressOf(n), ownerOf(7), 0), 200, 0);
+    const handle = pool.serverOf(server, ownerOf(8), 0);
+    assert.ok(sendOn(handle, 200, 0).length > 30);
+  });
+
   it('closes an idle socket of the endpoint when a server has none', () => {
     const first = pool.serverOf(addressOf(1), ownerOf(7), 0);
     const sockets = sendOn(first, 1000, 0);

@@ -18,13 +18,14 @@ import {
   upstreamResolverSocketsMax,
   upstreamSilenceMs,
   upstreamSocketLifetimeMs,
+  upstreamSocketsGuaranteed,
   upstreamSocketsMax,
   upstreamSocketsPerEndpointMax,
   upstreamSocketsPerServerMax,
   upstreamUnreachableMs,
 } from '../limits.ts';
 import type { RandomSource } from '../query/random.ts';
-import { type ServerOwner, type UpstreamServer, UpstreamServers } from './servers.ts';
+import { hasShare, type ServerOwner, type UpstreamServer, UpstreamServers } from './servers.ts';
 
 interface UpstreamSocket {
   readonly handle: number;
@@ -184,9 +185,9 @@ export class UdpPool {
 
   /** The server has other backends than before: nothing more is sent from its sockets. */
   backendsChanged(address: Uint8Array): void {
-    const server = this.#servers.byAddress(address);
-    if (server === undefined) return;
-    for (const socket of this.#openSockets(server)) this.#retireStale(socket);
+    for (const server of this.#servers.byAddress(address)) {
+      for (const socket of this.#openSockets(server)) this.#retireStale(socket);
+    }
   }
 
   /** Retires sockets past their life and silent ones, closes retired ones with nothing in flight. */
@@ -290,13 +291,13 @@ export class UdpPool {
     return handle;
   }
 
-  /** An endpoint may open as many as its bound, and half of what is free of the node's. */
+  /** An endpoint may open as many as its bound, and its share of what is free of the node's. */
   #hasRoom(countedFor: number): boolean {
     const open = this.#openOf.get(countedFor) ?? 0;
     if (open >= boundOf(countedFor)) return false;
     if (countedFor === resolver) return true;
     const free = upstreamSocketsMax - (this.#open - (this.#openOf.get(resolver) ?? 0));
-    return open * 2 < free;
+    return hasShare(open, free, upstreamSocketsMax, upstreamSocketsGuaranteed);
   }
 
   /** Closes a socket of the same owner with nothing in flight; false if there is none. */
