@@ -236,7 +236,13 @@ function clusterOf(rules: readonly PodRules[]): ClusterState {
     ...pods.map((pod, index) => policyObject(pod, rules[index] as PodRules)),
   ];
   const state = new ClusterBuilder().build({
-    objects: objects.map((raw, document) => ({ file: 'sim', document, line: 1, raw })),
+    objects: objects.map((raw, document) => ({
+      file: 'sim',
+      document,
+      line: 1,
+      raw,
+      damage: null,
+    })),
     problems: [],
   });
   const problem =

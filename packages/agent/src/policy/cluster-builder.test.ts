@@ -6,11 +6,12 @@ import { test } from 'node:test';
 import type { PolicyState } from '@tandem/core/policy/cluster-state';
 import { policyDiagnostics } from '@tandem/core/policy/compile-diagnostics';
 import { selectorKey } from '@tandem/core/policy/selector';
-import type { SourceObject, SourceProblem } from '../source/directory.ts';
+import type { SourceProblem } from '../source/directory.ts';
+import { readDocuments, type SourceObject } from '../source/read-documents.ts';
 import { ClusterBuilder } from './cluster-builder.ts';
 
 const objectsOf = (...raws: readonly object[]): SourceObject[] =>
-  raws.map((raw, i) => ({ file: 'f.yaml', document: i + 1, line: 10 * i + 1, raw }));
+  raws.map((raw, i) => ({ file: 'f.yaml', document: i + 1, line: 10 * i + 1, raw, damage: null }));
 
 const policy = (name: string, spec: object): object => ({
   apiVersion: 'cilium.io/v2',
@@ -153,6 +154,54 @@ test('a fault beside the body: the policy is named with file and line, and its p
     assert.equal(only(state.policies).invalid, null);
     assert.equal(said(state), '');
   }
+});
+
+test('a policy whose document is no YAML: its pods are held, as far as the rest of it tells', () => {
+  const text = (...lines: readonly string[]): string =>
+    ['apiVersion: cilium.io/v2', 'kind: CiliumNetworkPolicy', ...lines].join('\n');
+  const meta = 'metadata: {name: p, namespace: shop}';
+  const web = 'spec: {endpointSelector: {matchLabels: {app: web}}, ingress: [{}]';
+  const own = 'k8s:io.kubernetes.pod.namespace In ["shop"]';
+  const rows: readonly (readonly [what: string, text: string, held: string])[] = [
+    ['a section twice', text(meta, `${web}, ingress: [{}]}`), `k8s:app In ["web"],${own}`],
+    [
+      'a label twice',
+      text(meta, web.replace('web', 'web, app: db}').slice(0, -1)),
+      `k8s:app Exists [],${own}`,
+    ],
+    ['spec twice', text(meta, `${web}}`, `${web}}`), own],
+    ['namespace lost', text('metadata: {name: p}', `${web}, ingress: [{}]}`), 'k8s:app In ["web"]'],
+    [
+      'a tab',
+      text(meta, 'spec:', '\tendpointSelector: {matchLabels: {app: web}}', '  ingress: [{}]'),
+      `k8s:app In ["web"],${own}`,
+    ],
+    ['an anchor that is missing', text(meta, 'spec: {endpointSelector: *web, ingress: [{}]}'), own],
+  ];
+  for (const [what, yaml, held] of rows) {
+    const intact = JSON.stringify(policy('good', { endpointSelector: {}, egress: [{}] }));
+    const objects = readDocuments('f.yaml', `${yaml}\n---\n${intact}\n`);
+    const { policies } = build(new ClusterBuilder(), objects);
+    const [broken, beside] = [...policies.values()];
+    assert.ok(broken !== undefined && beside !== undefined && policies.size === 2, what);
+    assert.equal(broken.inForce, null, what);
+    assert.equal(appsHeld(broken), held, what);
+    assert.equal(broken.place, 'f.yaml:1', what);
+    assert.ok(
+      broken.invalid?.hold.every(
+        ({ denyIngress, denyEgress, rules }) => denyIngress && denyEgress && rules.length === 2,
+      ),
+      what,
+    );
+    assert.equal(beside.invalid, null, what);
+  }
+  const everywhere = `${text(`${web}, ingress: [{}]}`).replace('NetworkPolicy', 'ClusterwideNetworkPolicy').replace('matchLabels: {app: web}', '')}\nmetadata: {name: p}`;
+  const found = only(build(new ClusterBuilder(), readDocuments('f.yaml', everywhere)).policies);
+  assert.equal(found.invalid?.holdScope, 'unknown', 'a selector may have been lost: not every pod');
+  const last = new ClusterBuilder();
+  build(last, objectsOf(good));
+  const spoiled = readDocuments('f.yaml', text(meta, `${web}, ingress: [{}]}`));
+  assert.ok(only(build(last, spoiled).policies).inForce !== null, 'the last good version');
 });
 
 test('a policy that loses its name, its kind or its namespace stays in force as it was', () => {

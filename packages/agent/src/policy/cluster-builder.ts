@@ -22,7 +22,8 @@ import { parseObject } from '@tandem/core/k8s/parse-object';
 import { type Issue, isFields } from '@tandem/core/k8s/shape';
 import type { ClusterState, PolicyState } from '@tandem/core/policy/cluster-state';
 import type { Diagnostic } from '@tandem/core/policy/desired';
-import type { SourceObject, SourceState } from '../source/directory.ts';
+import type { SourceState } from '../source/directory.ts';
+import type { SourceObject } from '../source/read-documents.ts';
 import { areEqual, duplicate, placeOf } from './duplicates.ts';
 import { PolicyBuilder } from './policy-builder.ts';
 
@@ -60,7 +61,7 @@ export class ClusterBuilder {
     const versions = new Map<string, Versions>();
     const unreadable = new Map<string, PlainObject | null>();
     for (const each of source.objects) {
-      const parsed = parseObject(each.raw);
+      const parsed = parseObject(each.raw, each.damage);
       if (!parsed.ok) {
         unreadable.set(identityOf(each.raw), parsed.error.partial ?? null);
         diagnostics.push(...invalid(parsed.error, each));

@@ -38,6 +38,7 @@ function clusterWith(name: string): ClusterState {
     document: i + 1,
     line: 1,
     raw,
+    damage: null,
   }));
   return new ClusterBuilder().build({ objects, problems: [] });
 }

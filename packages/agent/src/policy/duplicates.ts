@@ -6,7 +6,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Diagnostic } from '@tandem/core/policy/desired';
 import { duplicateText } from '@tandem/core/policy/policy-hold';
-import type { SourceObject } from '../source/directory.ts';
+import type { SourceObject } from '../source/read-documents.ts';
 
 /** Whether several objects are copies of one. */
 export function areEqual([first, ...others]: readonly SourceObject[]): boolean {

@@ -13,7 +13,7 @@ import { parseCiliumPolicy } from '@tandem/core/policy/parse-cilium';
 import { coarseHoldOf, duplicatePolicy } from '@tandem/core/policy/policy-hold';
 import { formatPolicyRef, type InvalidPolicy, type Policy } from '@tandem/core/policy/rule';
 import { err, type Result } from '@tandem/core/result';
-import type { SourceObject } from '../source/directory.ts';
+import type { SourceObject } from '../source/read-documents.ts';
 import { areEqual, duplicate, placeOf } from './duplicates.ts';
 
 type Found = readonly [object: PolicyObject, source: SourceObject];

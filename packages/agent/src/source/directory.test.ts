@@ -2,7 +2,16 @@
 // Copyright The Tandem Authors
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, renameSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, test } from 'node:test';
@@ -94,6 +103,63 @@ test('a broken file keeps its last good content and is named, others are untouch
       ({ problems, objects }) => problems.length === 0 && objects.length === 2,
     );
   }
+});
+
+test('a document that is no YAML costs itself alone, and what it held stays', async () => {
+  const broken = `kind: Pod\nmetadata: {name: bad}\nspec: {}\nspec: {}\n`;
+  const damaged = (): string[] =>
+    latest().objects.flatMap(({ line, damage }) => (damage === null ? [] : [`${line}: ${damage}`]));
+  write('a.yaml', `${object('one')}\n---\n${broken}---\n${object('two')}\n`);
+  source.start();
+  assert.deepEqual(
+    namesOf(latest()),
+    ['one', 'two', 'bad'],
+    'never read before: as far as it goes',
+  );
+  assert.deepEqual(damaged(), ['3: line 6 is no YAML: Map keys must be unique']);
+  assert.match(latest().problems[0]?.message ?? '', /^line 6 is no YAML: Map keys must be unique/);
+  write('a.yaml', `${object('one')}\n---\n${object('bad')}\n---\n${object('two')}\n`);
+  await reported('the mended file', ({ problems }) => problems.length === 0);
+  assert.deepEqual(namesOf(latest()), ['one', 'bad', 'two']);
+  write('a.yaml', `${object('new')}\n---\n${broken}`);
+  await reported('the damage', ({ problems }) => problems.length === 1);
+  assert.deepEqual(
+    namesOf(latest()),
+    ['new', 'one', 'bad', 'two'],
+    'one may stand in the damaged part',
+  );
+  assert.deepEqual(damaged(), [], 'as it was');
+  write('a.yaml', `${object('new')}\n---\n${broken.replace('bad', 'other, name: bad')}`);
+  await reported('a name that is lost', ({ problems }) =>
+    /line 4/.test(problems[0]?.message ?? ''),
+  );
+  assert.deepEqual(namesOf(latest()), ['new', 'one', 'bad', 'two'], 'it is one of those');
+  write('a.yaml', `${object('new')}\n---\n${broken.replace('bad', 'new-too')}`);
+  await reported('another name', ({ problems }) => /line 6/.test(problems[0]?.message ?? ''));
+  assert.deepEqual(namesOf(latest()), ['new', 'one', 'bad', 'two'], 'so is this');
+  write('a.yaml', object('new'));
+  await reported('the mended file', ({ objects }) => objects.length === 1);
+  write('a.yaml', `${object('new')}\n---\n${broken}`);
+  await reported('a new one', ({ problems }) => problems.length === 1);
+  assert.deepEqual(namesOf(latest()), ['new', 'bad'], 'nothing is missing, so it is new');
+  assert.equal(damaged().length, 1);
+  write('a.yaml', JSON.stringify({ kind: 'Pod', metadata: { name: 'new' } }).slice(0, -4));
+  await reported('a file cut short', ({ problems }) => !/line 6/.test(problems[0]?.message ?? ''));
+  assert.deepEqual(namesOf(latest()), ['new']);
+});
+
+test('a pipe, a device or a directory under the name of a manifest is named and not waited for', () => {
+  execFileSync('mkfifo', [join(directory, 'pipe.yaml')]);
+  symlinkSync('/dev/zero', join(directory, 'zero.yaml'));
+  mkdirSync(join(directory, 'directory.yaml'));
+  symlinkSync('nowhere', join(directory, 'dangling.yaml'));
+  write('good.yaml', object('one'));
+  source.start();
+  assert.deepEqual(namesOf(latest()), ['one']);
+  assert.deepEqual(
+    latest().problems.map(({ file }) => file),
+    ['dangling.yaml', 'directory.yaml', 'pipe.yaml', 'zero.yaml'],
+  );
 });
 
 test('a broken file from the start has no content, and is named', () => {

@@ -3,31 +3,18 @@
 
 /**
  * Source "directory": YAML files with ordinary Kubernetes objects, watched for change. A file that can't
- * be read or parsed keeps its last good content in force and is named in the diagnostics.
+ * be read keeps its last good content in force and is named in the diagnostics. So does what a document that
+ * is no YAML held; the documents beside it count.
  */
 
-import { type FSWatcher, readdirSync, readFileSync, statSync, watch } from 'node:fs';
+import { type FSWatcher, readdirSync, watch } from 'node:fs';
 import { join } from 'node:path';
-import { LineCounter, parseAllDocuments } from 'yaml';
-import {
-  fileBytesMax,
-  filesMax,
-  rescanIntervalMs,
-  settleMs,
-  unreachableRescanMs,
-} from '../limits.ts';
+import { filesMax, rescanIntervalMs, settleMs, unreachableRescanMs } from '../limits.ts';
 import type { FileCopies } from './file-copies.ts';
-import { aliasesMax, isManifest, itemsOf, lineOf } from './manifest.ts';
-
-/** One object as it stands in a file. */
-export interface SourceObject {
-  readonly file: string;
-  /** Position among the file's documents, from 1. */
-  readonly document: number;
-  /** Where it begins, from 1. */
-  readonly line: number;
-  readonly raw: unknown;
-}
+import { keepFormer } from './former-objects.ts';
+import { isManifest } from './manifest.ts';
+import { readDocuments, type SourceObject } from './read-documents.ts';
+import { readManifest, stampOf } from './read-manifest.ts';
 
 export interface SourceProblem {
   readonly file: string;
@@ -184,11 +171,7 @@ export class DirectorySource {
     const text = this.#copies?.read(name) ?? null;
     // Of which there is no copy was never in force, if there is one of all that was.
     if (text === null) return { objects: [], isRead: this.#copies?.wasComplete === true };
-    try {
-      return { objects: parse(name, text), isRead: true };
-    } catch {
-      return { objects: [], isRead: false };
-    }
+    return { objects: readDocuments(name, text), isRead: true };
   }
 
   #readFile(name: string): boolean {
@@ -196,13 +179,20 @@ export class DirectorySource {
     const last = this.#files.get(name);
     let stamp = '';
     try {
-      const { mtimeMs, size, ino } = statSync(path);
-      stamp = `${mtimeMs} ${size} ${ino}`;
+      stamp = stampOf(path);
       if (last?.stamp === stamp) return false;
-      if (size > fileBytesMax) throw new Error(`has ${size} bytes, the limit is ${fileBytesMax}`);
-      const text = readFileSync(path, 'utf8');
-      this.#files.set(name, { stamp, objects: parse(name, text), problem: null, isRead: true });
-      this.#copies?.keep(name, text);
+      const text = readManifest(path);
+      const read = readDocuments(name, text);
+      const damaged = read.filter(({ damage }) => damage !== null);
+      if (damaged.length === 0) {
+        this.#files.set(name, { stamp, objects: read, problem: null, isRead: true });
+        this.#copies?.keep(name, text);
+        return true;
+      }
+      const { objects, isRead } = last ?? this.#fromCopy(name);
+      const reasons = [...new Set(damaged.map(({ damage }) => damage))].join('; ');
+      const problem = `${reasons} (of such a document the last good content stays in force)`;
+      this.#files.set(name, { stamp, objects: keepFormer(objects, read), problem, isRead });
     } catch (error) {
       const message = (error as Error).message.split('\n')[0] ?? '';
       const problem = `${message} (the last good content stays in force)`;
@@ -212,23 +202,4 @@ export class DirectorySource {
     }
     return true;
   }
-}
-
-/** All documents of a file; throws at the first one that is no YAML. Lists are taken apart. */
-function parse(file: string, text: string): SourceObject[] {
-  const objects: SourceObject[] = [];
-  const lineCounter = new LineCounter();
-  const documents = parseAllDocuments(text, { lineCounter });
-  for (const [index, document] of documents.entries()) {
-    const [error] = document.errors;
-    if (error !== undefined) throw new Error(error.message);
-    const raw: unknown = document.toJS({ maxAliasCount: aliasesMax });
-    if (raw === null || raw === undefined) continue;
-    for (const [item, object] of itemsOf(raw).entries()) {
-      const path = object === raw ? [] : ['items', item];
-      const line = lineOf(document, lineCounter, path);
-      objects.push({ file, document: index + 1, line, raw: object });
-    }
-  }
-  return objects;
 }

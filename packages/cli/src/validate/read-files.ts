@@ -10,6 +10,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileBytesMax, filesMax } from '@tandem/agent/limits';
 import { aliasesMax, isManifest, itemsOf, lineOf } from '@tandem/agent/source/manifest';
+import { readManifest } from '@tandem/agent/source/read-manifest';
 import { LineCounter, parseAllDocuments } from 'yaml';
 import { usageError } from '../errors.ts';
 
@@ -47,9 +48,8 @@ export function readFiles(path: string): FileContents {
     files.push(file);
     let text: string;
     try {
-      const { size } = statSync(file);
-      if (size > fileBytesMax) throw new Error(`has ${size} bytes, the limit is ${fileBytesMax}`);
-      text = readFileSync(file, 'utf8');
+      // A pipe is a file when it is named (`-f <(kustomize build)`), and not in a directory.
+      text = file === path ? readNamed(file) : readManifest(file);
     } catch (error) {
       problems.push({ file, document: 0, line: 0, message: (error as Error).message });
       continue;
@@ -57,6 +57,12 @@ export function readFiles(path: string): FileContents {
     readText(file, text, objects, problems);
   }
   return { files, objects, problems };
+}
+
+function readNamed(file: string): string {
+  const { size } = statSync(file);
+  if (size > fileBytesMax) throw new Error(`has ${size} bytes, the limit is ${fileBytesMax}`);
+  return readFileSync(file, 'utf8');
 }
 
 function filesAt(path: string, problems: FileProblem[]): readonly string[] {

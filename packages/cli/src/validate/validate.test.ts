@@ -7,7 +7,8 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { DirectorySource, type SourceObject } from '@tandem/agent/source/directory';
+import { DirectorySource } from '@tandem/agent/source/directory';
+import type { SourceObject } from '@tandem/agent/source/read-documents';
 import { ownPrefix } from '@tandem/testing/namespace';
 import { cli } from '../../test/run-cli.ts';
 import { exitCode } from '../exit-codes.ts';
@@ -149,7 +150,7 @@ test('objects are those that the agent reads', () => {
   source.start();
   source.stop();
   const { objects } = source.state();
-  const simple = ({ file, document, raw }: Omit<SourceObject, 'line'>): object => ({
+  const simple = ({ file, document, raw }: Omit<SourceObject, 'line' | 'damage'>): object => ({
     file: basename(file),
     document,
     raw,

@@ -92,6 +92,8 @@ export interface PolicyObject {
   readonly strays: Fields;
   /** What is wrong outside of spec and specs; each makes the object invalid. */
   readonly faults: readonly Issue[];
+  /** Why its text is no YAML: then all this is what could be recovered of it. Null when it is. */
+  readonly damage: string | null;
 }
 
 /** An object of a kind that we do not act upon. */

@@ -62,12 +62,18 @@ const readers: Readonly<
 
 const clusterKinds: ReadonlySet<string> = new Set(['v1/Namespace', 'v1/Node']);
 
-/** One object. Kinds that we do not know are values of kind 'unsupported', for the caller to show. */
-export function parseObject(raw: unknown): Result<K8sObject, ObjectError> {
+/**
+ * One object. Kinds that we do not know are values of kind 'unsupported', for the caller to show. `damage`:
+ * why `raw` is only what could be recovered of a text that is no YAML; null: it is all of it.
+ */
+export function parseObject(
+  raw: unknown,
+  damage: string | null = null,
+): Result<K8sObject, ObjectError> {
   const issues = new Issues(objectErrorsMax);
   const fields = readFields(raw, '', issues);
   if (fields === null) return err({ subject: 'object', issues: issues.list() });
-  const policy = parsePolicyObject(fields);
+  const policy = parsePolicyObject(fields, damage);
   if (policy !== null) return ok(policy);
   const apiVersion = readRequiredText(fields, 'apiVersion', '', issues);
   const kind = readRequiredText(fields, 'kind', '', issues);
@@ -87,6 +93,7 @@ export function parseObject(raw: unknown): Result<K8sObject, ObjectError> {
       originalKind: kind,
       isPolicy: /Policy$|^CiliumCIDRGroup$/i.test(kind),
     } as const);
+  if (damage !== null) issues.add('', damage);
   if (!issues.any) return ok(object);
   const isUseful =
     object.kind === 'Node' || object.kind === 'Service' || object.kind === 'EndpointSlice';

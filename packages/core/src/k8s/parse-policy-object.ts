@@ -37,8 +37,8 @@ export const specFields: readonly string[] = [
   'log',
 ];
 
-/** Null for an object that is no policy of ours, whatever else it is. */
-export function parsePolicyObject(fields: Fields): PolicyObject | null {
+/** Null for an object that is no policy of ours, whatever else it is. `damage`: as of `PolicyObject`. */
+export function parsePolicyObject(fields: Fields, damage: string | null): PolicyObject | null {
   const kind = kindOf(fields);
   if (kind === null) return null;
   const issues = new Issues(objectErrorsMax);
@@ -56,11 +56,13 @@ export function parsePolicyObject(fields: Fields): PolicyObject | null {
     );
   }
   const isClusterwide = kind === 'CiliumClusterwideNetworkPolicy';
-  const isPlaced = isClusterwide || isAbsent(namespace) || typeof namespace === 'string';
-  if (!isPlaced) {
+  const isTold = isClusterwide || isAbsent(namespace) || typeof namespace === 'string';
+  if (!isTold) {
     const message = `is ${nameOf(namespace)}, but must be a text: put it in quotes`;
     issues.add('metadata.namespace', message);
   }
+  // Of a damaged text the namespace may be what is lost.
+  const isPlaced = isTold && (damage === null || isClusterwide || !isAbsent(namespace));
   const strays = straysOf(fields, issues);
   return {
     kind,
@@ -72,6 +74,7 @@ export function parsePolicyObject(fields: Fields): PolicyObject | null {
     specs: fields['specs'],
     strays,
     faults: issues.list(),
+    damage,
   };
 }
 

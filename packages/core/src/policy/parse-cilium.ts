@@ -40,6 +40,9 @@ const unsupportedFields: Readonly<Record<string, string>> = {
 export function parseCiliumPolicy(object: PolicyObject): Result<Policy, InvalidPolicy> {
   const { kind, namespace, name } = object;
   const ref: PolicyRef = { kind, namespace, name };
+  if (object.damage !== null) {
+    return err({ ref, errors: [{ path: '', message: object.damage }], ...holdOfObject(object) });
+  }
   const context = new ParseContext(namespace);
   const specs: PolicySpec[] = [];
   for (const { path, message } of object.faults) context.error(path, message);

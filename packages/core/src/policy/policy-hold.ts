@@ -9,6 +9,8 @@
  * a namespace at most the pods of that. What a clusterwide object without a readable selector means may be
  * every pod of the cluster, the DNS servers among them: it is left out and named, and nothing is denied.
  *
+ * Of a text that is no YAML a part may be lost: no section of it and no selector counts as whole.
+ *
  * How: rules of other objects go on allowing what they allow, unless the object may have narrowed them, by
  * a deny section, by rules for names, or by something unknown: then everything is denied.
  */
@@ -111,10 +113,14 @@ function holdOfBody(body: Fields | null, strays: Fields, object: PolicyObject): 
   if (!hasSelector && Object.hasOwn(fields, 'nodeSelector')) return { hold: [], holdScope: 'none' };
   // What cannot be placed may be in any namespace, as what is clusterwide.
   const namespace = object.isPlaced ? object.namespace : '';
-  const { subject, isWhole } = salvageSubject(fields['endpointSelector'], namespace);
+  const { subject, isWhole: isReadable } = salvageSubject(fields['endpointSelector'], namespace);
+  // What is left of a damaged text may lack a part.
+  const isIntact = object.damage === null;
+  const isWhole = isReadable && isIntact;
   const isBounded = subject.requirements.length > 0;
   if (!isBounded && !(isWhole && object.isPlaced)) return { hold: [], holdScope: 'unknown' };
-  const isClear = body !== null && Object.keys(fields).every((field) => specFields.includes(field));
+  const isClear =
+    isIntact && body !== null && Object.keys(fields).every((field) => specFields.includes(field));
   const spec = denial(subject, directionsOf(fields, isClear));
   return { hold: [spec], holdScope: isWhole && object.isPlaced ? 'selected' : 'superset' };
 }

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The objects of a YAML file. A document that is no YAML costs itself alone: it is read as far as the
+ * parser recovers, so that a policy in it is known by name and its pods are held, and the documents beside it
+ * count. What the parser had to choose (a key that is given twice, an alias) is replaced by what no field takes.
+ */
+
+import { type Document, isScalar, LineCounter, parseAllDocuments, visit } from 'yaml';
+import { aliasesMax, itemsOf, lineOf } from './manifest.ts';
+
+/** One object as it stands in a file. */
+export interface SourceObject {
+  readonly file: string;
+  /** Position among the file's documents, from 1. */
+  readonly document: number;
+  /** Where it begins, from 1. */
+  readonly line: number;
+  readonly raw: unknown;
+  /** Why its document is no YAML, so that `raw` is only what could be recovered; null when it is. */
+  readonly damage: string | null;
+}
+
+/** Every field refuses it: a list where texts and mappings stand, with a text where mappings do. */
+const unclear: readonly string[] = ['unclear'];
+
+/** All documents of a file. Lists are taken apart. */
+export function readDocuments(file: string, text: string): readonly SourceObject[] {
+  const objects: SourceObject[] = [];
+  const lineCounter = new LineCounter();
+  for (const [index, document] of parseAllDocuments(text, { lineCounter }).entries()) {
+    const { raw, damage } = readDocument(document, lineCounter);
+    if (damage === null && (raw === null || raw === undefined)) continue;
+    for (const [item, object] of itemsOf(raw).entries()) {
+      const path = object === raw ? [] : ['items', item];
+      const line = lineOf(document, lineCounter, path);
+      objects.push({ file, document: index + 1, line, raw: object, damage });
+    }
+  }
+  return objects;
+}
+
+function readDocument(
+  document: Document.Parsed,
+  lineCounter: LineCounter,
+): Pick<SourceObject, 'raw' | 'damage'> {
+  const [error] = document.errors;
+  if (error === undefined) {
+    try {
+      return { raw: document.toJS({ maxAliasCount: aliasesMax }), damage: null };
+    } catch (thrown) {
+      return { raw: recover(document), damage: firstLine(thrown as Error) };
+    }
+  }
+  const { line } = lineCounter.linePos(error.pos[0]);
+  // The parser says where in the document's stream; the line is that of the file.
+  const message = firstLine(error).replace(/ at line \d+, column \d+:?$/, '');
+  return { raw: recover(document), damage: `line ${line} is no YAML: ${message}` };
+}
+
+function firstLine({ message }: Error): string {
+  return message.split('\n')[0] ?? '';
+}
+
+/** What the parser made of the document, without what it chose. */
+function recover(document: Document.Parsed): unknown {
+  try {
+    visit(document, {
+      Alias: () => document.createNode(unclear),
+      Map: (_, { items }) => {
+        const counts = new Map<unknown, number>();
+        const nameOf = ({ key }: { readonly key: unknown }): unknown =>
+          isScalar(key) ? key.value : key;
+        for (const pair of items) counts.set(nameOf(pair), (counts.get(nameOf(pair)) ?? 0) + 1);
+        for (const pair of items) {
+          if ((counts.get(nameOf(pair)) ?? 0) > 1) pair.value = document.createNode(unclear);
+        }
+      },
+    });
+    return document.toJS();
+  } catch {
+    return null;
+  }
+}
