@@ -14,6 +14,7 @@ import { DnsMember } from '@tandem/dns-proxy/dns-member';
 import { memberOptions } from '@tandem/dns-proxy/member-process';
 import { RunDirectory } from '@tandem/dns-proxy/run-directory';
 import { type SnapshotStart, startFromSnapshot } from '@tandem/dns-proxy/snapshot-start';
+import { collectStartGarbage } from '@tandem/dns-proxy/start-garbage';
 import type { Component } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
 import type { TandemError } from '@tandem/runtime/tandem-error';
@@ -66,6 +67,7 @@ export class Agent implements Component {
     this.#control = control;
     await withoutDatapath(bpffsDir, () => control.load());
     await control.start(served ?? (await this.#serve()), signal);
+    collectStartGarbage();
   }
 
   async stop(): Promise<void> {
