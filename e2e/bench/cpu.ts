@@ -27,7 +27,7 @@ export function rssMiB(pid: number): number {
 }
 
 /** Resident part of mappings of BPF maps that are as long as a member's region. */
-function journalKiB(pid: number): number {
+export function journalKiB(pid: number): number {
   let sum = 0;
   let isRegion = false;
   for (const line of readFileSync(`/proc/${pid}/smaps`, 'utf8').split('\n')) {
