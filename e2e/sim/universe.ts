@@ -24,7 +24,7 @@ export const address = (text: string): Uint8Array => {
   return bytes;
 };
 /** As the query path has them: four words in memory order. */
-export const wordsOf = (bytes: Uint8Array): Uint32Array => new Uint32Array(bytes.slice().buffer);
+const wordsOf = (bytes: Uint8Array): Uint32Array => new Uint32Array(bytes.slice().buffer);
 
 /** The cluster's resolver, whose answers count for everybody, and one whose answers do not. */
 export const servers = ['10.96.0.10', '9.9.9.9'] as const;

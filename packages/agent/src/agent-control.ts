@@ -261,7 +261,10 @@ export class AgentControl {
     } catch (error) {
       const failure = TandemError.from(error);
       if (this.#failed.get(what) !== failure.message) {
-        this.#log.error('not as it should be, it is tried again', { what, error: failure });
+        this.#log.error('a step of the reconciliation failed, it is tried again', {
+          what,
+          error: failure,
+        });
       }
       this.#failed.set(what, failure.message);
     }
@@ -270,8 +273,8 @@ export class AgentControl {
   #stepProblems(): readonly Degradation[] {
     return [...this.#failed].map(([what, reason]) => ({
       code: 'not-reconciled',
-      message: `${what}: ${reason}; what was in force stays`,
-      fix: 'mend what the message says; it is tried again every few seconds',
+      message: `${what}: ${reason}; the previous state stays in force`,
+      fix: 'fix what the message names; the agent tries again every few seconds',
     }));
   }
 

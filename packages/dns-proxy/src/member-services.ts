@@ -307,7 +307,7 @@ export class MemberServices {
     metrics.counters(
       {
         name: 'tandem_grpc_connections_refused_total',
-        help: 'connections refused by a unix socket: over its limit, or from a uid that may not',
+        help: 'connections refused by a unix socket: over its limit, or from a uid without access',
       },
       ['socket', 'reason'],
       () =>
@@ -370,7 +370,7 @@ export class MemberServices {
       const failure = TandemError.from(error);
       const message = `${component.name} could not start: ${failure.message}`;
       if (message !== former?.message) {
-        this.#o.log.error('cannot be served, going on without; it is tried again', {
+        this.#o.log.error('cannot be served, the process runs without it and tries again', {
           component: component.name,
           error: failure,
         });
@@ -378,7 +378,7 @@ export class MemberServices {
       this.#failed.push({
         code,
         message,
-        fix: 'mend the cause: it is tried again by itself; DNS and policy are not concerned',
+        fix: 'remove the cause: the process tries again by itself; DNS and policy are not affected',
       });
       const nextMs = Math.min(retryMs * 2, optionalRetryMsMax);
       this.#retries.set(
@@ -430,7 +430,7 @@ function listenerDegradations(problem: string, port: number): readonly Degradati
   return [
     {
       code: 'listeners-closed',
-      message: `this process does not serve DNS: ${problem}; policy is enforced all the same`,
+      message: `this process does not serve DNS: ${problem}; policy stays enforced`,
       fix: `free the port: ss -lnptu 'sport = :${port}' shows which process has it; it is tried again every second`,
     },
   ];

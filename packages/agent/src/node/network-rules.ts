@@ -33,7 +33,7 @@ interface RuleJson {
 const nftTable = 'tandem';
 const hex = (value: number): string => `0x${value.toString(16)}`;
 
-export const ruleParts = ['IPv4 routing', 'IPv6 routing', 'nft table'] as const;
+const ruleParts = ['IPv4 routing', 'IPv6 routing', 'nft table'] as const;
 export type RulePart = (typeof ruleParts)[number];
 
 export interface RuleProblem {

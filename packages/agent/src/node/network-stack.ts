@@ -71,7 +71,7 @@ export class NetworkStack {
       ...this.#problems.map(({ part, message }) => ({
         code: 'network-rules',
         message: `${part} is not in place, so ${losses[part]}: ${message}`,
-        fix: 'mend what the command says; it is tried again every few seconds',
+        fix: 'fix what the error of the command names; the agent tries again every few seconds',
       })),
       ...(this.#ipv6 === 'no-loopback' ? [loopbackOff] : []),
     ];

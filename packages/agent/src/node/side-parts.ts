@@ -20,7 +20,7 @@ const texts: Readonly<Record<SidePart, Degradation>> = {
   removal: {
     code: 'old-pins',
     message: 'pins of versions that are not used any more could not be removed',
-    fix: 'none needed: they take memory; it is tried again every few seconds',
+    fix: 'none needed, they only take memory; the agent tries again every few seconds',
   },
 };
 

@@ -238,7 +238,7 @@ test('of two policies of one name none wins: pods of both are held until one is 
     assert.match(appsHeld(held), /app In \["db"\]/);
     assert.match(
       said(state),
-      /CiliumNetworkPolicy\/shop\/p: metadata.name stands in f\.yaml:1 and f\.yaml:11/,
+      /CiliumNetworkPolicy\/shop\/p: metadata.name is defined in f\.yaml:1 and f\.yaml:11/,
     );
     assert.match(said(state), /remove all but one/);
   }
@@ -248,7 +248,7 @@ test('of two policies of one name none wins: pods of both are held until one is 
   assert.equal(only(copies.policies).invalid, null);
   assert.match(
     said(copies),
-    /^warning duplicate CiliumNetworkPolicy\/shop\/p: stands in .* same contents/,
+    /^warning duplicate CiliumNetworkPolicy\/shop\/p: is defined in .* same contents/,
   );
 });
 
@@ -265,7 +265,7 @@ test('of two other objects of one name none wins', () => {
   assert.equal(pods.pods.size, 2, 'so that compilation holds the pod');
   assert.match(
     said(pods),
-    /^error duplicate Pod\/shop\/x: stands in f\.yaml:1 and f\.yaml:11 with different/,
+    /^error duplicate Pod\/shop\/x: is defined in f\.yaml:1 and f\.yaml:11 with different/,
   );
   const namespaceOf = (team: string): object => ({
     apiVersion: 'v1',

@@ -29,7 +29,7 @@ export function duplicate(
         severity: 'warning',
         code: 'duplicate',
         subject,
-        message: `stands in ${places.join(' and ')} with the same contents: remove all but one`,
+        message: `is defined in ${places.join(' and ')} with the same contents: remove all but one`,
       }
     : { severity: 'error', code: 'duplicate', subject, message: duplicateText(places) };
 }

@@ -134,9 +134,9 @@ function duplicateFinding(subject: string, earlier: FileObject, source: FileObje
   const place = `${earlier.file}:${earlier.lineOf('metadata.name')}`;
   const isSame = isDeepStrictEqual(earlier.raw, source.raw);
   const message = isSame
-    ? `stands also in ${place} with the same contents: remove one of them`
-    : `stands also in ${place} with other contents: none of them is enforced, and the pods that either ` +
-      'means are denied. Remove one of them, or give it another name';
+    ? `is also defined in ${place} with the same contents: remove one of them`
+    : `is also defined in ${place} with other contents: none of them is enforced, and the pods that either ` +
+      'of the two selects are denied. Remove one of them, or give it another name';
   const severity = isSame ? 'warning' : 'error';
   return finding(source, 'duplicate', subject, 'metadata.name', message, severity);
 }

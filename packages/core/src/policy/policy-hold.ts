@@ -76,7 +76,7 @@ export function duplicatePolicy(
 }
 
 export function duplicateText(places: readonly string[]): string {
-  return `stands in ${places.join(' and ')} with different contents: remove all but one, or give them other names`;
+  return `is defined in ${places.join(' and ')} with different contents: remove all but one, or give them other names`;
 }
 
 /** For a policy that can be read, but not carried. */

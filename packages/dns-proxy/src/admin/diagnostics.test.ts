@@ -43,7 +43,7 @@ test('beyond the bound every object comes before a second word on one, errors be
   assert.deepEqual(named.slice(0, 5), ['0 0', '1 0', '2 0', '3 0', '4 0']);
   assert.deepEqual(named.slice(5, 10), ['100 w', '101 w', '102 w', '103 w', '104 w']);
   assert.equal(named[10], '0 1');
-  assert.match(shown[11] ?? '', /^status 14 more have no room/);
+  assert.match(shown[11] ?? '', /^status 14 more problems do not fit/);
 });
 
 test('the largest answer fits a message', () => {

@@ -29,7 +29,7 @@ export function boundedDiagnostics(
     severity: Severity.SEVERITY_ERROR,
     code: 'diagnostics-left-out',
     subject: 'status',
-    message: `${leftOut} more have no room in this answer: see the log of the agent, and mend these first`,
+    message: `${leftOut} more problems do not fit in this answer: see the log of the agent, and fix these first`,
   };
   return [...kept.map(messageOf), last];
 }

@@ -34,7 +34,7 @@ const servFail = (name: CounterName | null, ede: number = edeOther): Row => ({
   counter: name,
 });
 
-export type OutcomeName =
+type OutcomeName =
   | 'forward'
   | 'notAQuery'
   | 'unknownSource'
@@ -88,7 +88,7 @@ export const outcomeRcode: Int32Array = Int32Array.from(names, (name) => rows[na
 /** Extended error of the reply, or `edeNone`. */
 export const outcomeEde: Int32Array = Int32Array.from(names, (name) => rows[name].ede);
 /** Index of the counter; -1: counted where it was found. */
-export const outcomeCounter: Int32Array = Int32Array.from(names, (name) => {
+const outcomeCounter = Int32Array.from(names, (name) => {
   const counted = rows[name].counter;
   return counted === null ? -1 : counter[counted];
 });
