@@ -123,7 +123,8 @@ export function assertUnharmed(report: NeighbourReport, calm: NeighbourReport): 
     );
     if (report[kind].p99Us > most) faults.push(`${kind}: p99 over ${(most / 1000).toFixed(0)} ms`);
   }
-  if (report.hangs > hangsMax) faults.push(`${report.hangs} times a member took the other for hung`);
+  if (report.hangs > hangsMax)
+    faults.push(`${report.hangs} times a member took the other for hung`);
   const { socketsBefore, socketsKept } = report;
   // Sockets are replaced after a minute: of most of those that were open some seconds ago it is not time yet.
   if (socketsKept < socketsBefore / 2) {
