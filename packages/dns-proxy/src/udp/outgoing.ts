@@ -6,12 +6,13 @@
 import { writeReply } from '@tandem/core/dns/edit';
 import type { QueryView } from '@tandem/core/dns/query';
 import { HEADER_TX_COUNT } from '@tandem/dns-sockets/layout';
+import { counter } from '../counters.ts';
 import { batchMax, udpQueryBytesMax } from '../limits.ts';
 import type { UdpParts } from './parts.ts';
 import { slotClient, slotClientPort, slotListener, slotServer } from './slots.ts';
 import { appendReply } from './transmit.ts';
 
-type OutgoingOptions = Pick<UdpParts, 'memory' | 'slots' | 'listeners'>;
+type OutgoingOptions = Pick<UdpParts, 'memory' | 'slots' | 'listeners' | 'counters'>;
 
 export class Outgoing {
   readonly #o: OutgoingOptions;
@@ -54,8 +55,9 @@ export class Outgoing {
 
   /** Sends. */
   flush(): void {
-    const { listeners, slots } = this.#o;
-    if ((listeners.header[HEADER_TX_COUNT] as number) > 0) listeners.flush();
+    const { listeners, slots, counters } = this.#o;
+    const count = listeners.header[HEADER_TX_COUNT] as number;
+    if (count > 0) counters[counter.replySendErrors]! += count - listeners.flush();
     for (let i = 0; i < this.#repliedCount; i++) slots.release(this.#replied[i] as number);
     this.#repliedCount = 0;
   }
