@@ -130,6 +130,19 @@ test('a fault beside the body: the policy is named with file and line, and its p
       /metadata\.namespace.*quotes/,
       app,
     ],
+    ['no metadata', { ...good, metadata: [] }, /metadata is a list/, app],
+    [
+      'a misspelt namespace',
+      { ...good, metadata: { name: 'p', namspace: 'shop' } },
+      /metadata\.namspace is no known field here: give name and namespace/,
+      app,
+    ],
+    [
+      'a field of metadata too many',
+      { ...good, metadata: { name: 'p', namespace: 'shop', lables: {} } },
+      /metadata\.lables is no known field/,
+      `${app},${own}`,
+    ],
     [
       'a section beside spec',
       { ...good, egressDeny: [{}] },

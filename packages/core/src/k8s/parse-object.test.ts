@@ -337,7 +337,13 @@ test('a policy stays one whatever is wrong beside its body, and each fault is na
       [/^metadata.namespace is the number 5/],
       '/p',
     ],
-    ['metadata', { ...good, metadata: null }, [/^metadata is null/], 'default/ placed'],
+    ['metadata', { ...good, metadata: null }, [/^metadata is null/], '/'],
+    [
+      'misspelt namespace',
+      { ...good, metadata: { name: 'p', namspace: 'shop' } },
+      [/^metadata.namspace is no known field here/],
+      '/p',
+    ],
     [
       'stray section',
       { ...good, egress: [{}] },

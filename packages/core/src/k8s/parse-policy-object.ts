@@ -23,6 +23,12 @@ const objectFields: readonly string[] = [
   'specs',
   'status',
 ];
+/** What Kubernetes and its tools write there. Another field may be a misspelt namespace. */
+const metadataFields: readonly string[] = [
+  ...['name', 'namespace', 'labels', 'annotations', 'uid', 'generateName', 'generation'],
+  ...['resourceVersion', 'creationTimestamp', 'deletionTimestamp', 'deletionGracePeriodSeconds'],
+  ...['ownerReferences', 'finalizers', 'managedFields', 'selfLink', 'clusterName'],
+];
 /** Fields of a spec: beside it, they are a matter of indentation. */
 export const specFields: readonly string[] = [
   'endpointSelector',
@@ -61,8 +67,16 @@ export function parsePolicyObject(fields: Fields, damage: string | null): Policy
     const message = `is ${nameOf(namespace)}, but must be a text: put it in quotes`;
     issues.add('metadata.namespace', message);
   }
-  // Of a damaged text the namespace may be what is lost.
-  const isPlaced = isTold && (damage === null || isClusterwide || !isAbsent(namespace));
+  const unknown = isFields(metadata)
+    ? Object.keys(metadata).filter((field) => !metadataFields.includes(field))
+    : [];
+  for (const field of unknown) {
+    const expected = isClusterwide ? 'name' : 'name and namespace';
+    issues.add(`metadata.${field}`, `is no known field here: give ${expected}, or remove it`);
+  }
+  // No namespace is "default", unless it may be what is lost or misspelt.
+  const isWhole = damage === null && isFields(metadata) && unknown.length === 0;
+  const isPlaced = isTold && (isClusterwide || isWhole || !isAbsent(namespace));
   const strays = straysOf(fields, issues);
   return {
     kind,
