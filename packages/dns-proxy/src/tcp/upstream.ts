@@ -61,6 +61,8 @@ export class TcpUpstream implements TurnTaker {
   #isConnected = false;
   /** It is not read until its turn. */
   #isPaused = false;
+  /** The reply that comes next has no room: it tries again soon. */
+  #isWaiting = false;
   #isClosed = false;
   readonly #openedNs: number;
   /** When the last octets came or went. */
@@ -161,10 +163,11 @@ export class TcpUpstream implements TurnTaker {
   }
 
   get hasMore(): boolean {
-    return !this.#isClosed && this.#reader.peek() && this.#events.mayReply();
+    return !this.#isClosed && !this.#isWaiting && this.#reader.peek() && this.#events.mayReply();
   }
 
   step(messages: number): number {
+    this.#isWaiting = false;
     let done = 0;
     while (done < messages && !this.#isClosed && this.#takeRoom()) {
       if (!this.#events.mayReply() || !this.#reader.peek()) break;
@@ -203,6 +206,7 @@ export class TcpUpstream implements TurnTaker {
     if (this.#reserved > 0) return true;
     const length = this.#reader.nextLength + 2;
     if (!octets.take(this.endpointSlot, length)) {
+      this.#isWaiting = true;
       turns.retry(this);
       return false;
     }

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createSharedCounters } from '../counters.ts';
+import { tcpOctetsPerEndpointMax, tcpRetryMs } from '../limits.ts';
+import type { TcpContext } from './context.ts';
+import { TcpOctets } from './octets.ts';
+import type { TcpQuery } from './query.ts';
+import type { TcpStreamEvents } from './stream.ts';
+import { TcpTurns } from './turns.ts';
+import { TcpUpstream } from './upstream.ts';
+
+const endpointSlot = 1;
+const id = 7;
+/** A query for the root, and the reply to it without answers: all that differs is QR. */
+const message = (flags: number): number[] => [
+  0,
+  id,
+  flags,
+  0,
+  0,
+  1,
+  0,
+  0,
+  0,
+  0,
+  0,
+  0,
+  0,
+  0,
+  1,
+  0,
+  1,
+];
+const framed = (flags: number): Uint8Array =>
+  Uint8Array.of(0, message(0).length, ...message(flags));
+
+class World {
+  readonly octets: TcpOctets = new TcpOctets(2);
+  answered = 0;
+  /** Calls of a turn of the event loop. */
+  turns = 0;
+  stream: TcpStreamEvents | null = null;
+  readonly upstream: TcpUpstream;
+  readonly #soon: (() => void)[] = [];
+  readonly #later: (() => void)[] = [];
+
+  constructor() {
+    const nothing = (): void => undefined;
+    const system = {
+      soon: (work: () => void) => void this.#soon.push(work),
+      after: (ms: number, work: () => void) => {
+        assert.equal(ms, tcpRetryMs);
+        this.#later.push(work);
+      },
+      connect: (_: Uint8Array, events: TcpStreamEvents) => {
+        this.stream = events;
+        return { pause: nothing, resume: nothing, write: nothing, end: nothing, destroy: nothing };
+      },
+    };
+    const context = {
+      system,
+      octets: this.octets,
+      turns: new TcpTurns(system, nothing, nothing),
+      counters: createSharedCounters(),
+      random: { u16: () => id },
+      moment: { monotonicNs: 1, boottimeNs: 1 },
+    };
+    this.upstream = new TcpUpstream(
+      context as unknown as TcpContext,
+      new Uint8Array(16),
+      endpointSlot,
+      {
+        onReply: () => {
+          this.answered += 1;
+        },
+        onTimeout: nothing,
+        onClosed: nothing,
+        mayReply: () => true,
+      },
+    );
+    const query = {
+      framed: framed(1),
+      messageStart: 2,
+      questionEnd: message(0).length,
+      startedNs: 1,
+      setId: nothing,
+    };
+    this.upstream.send(query as unknown as TcpQuery);
+  }
+
+  /** Turns of the event loop until none is asked for, so many at most. */
+  run(most: number): void {
+    for (let i = 0; i < most && this.#soon.length > 0; i++) {
+      this.turns += 1;
+      for (const work of this.#soon.splice(0)) work();
+    }
+  }
+
+  retry(): void {
+    for (const work of this.#later.splice(0)) work();
+  }
+}
+
+test('a reply that has no room waits without taking turns of the event loop, and is handled when it has', () => {
+  const world = new World();
+  assert.ok(world.octets.take(endpointSlot, tcpOctetsPerEndpointMax));
+  world.stream?.onData(framed(0x81));
+  world.run(100);
+  assert.deepEqual([world.turns, world.answered], [1, 0]);
+  world.retry();
+  world.run(100);
+  assert.deepEqual([world.turns, world.answered], [2, 0]);
+  world.octets.giveBack(endpointSlot, tcpOctetsPerEndpointMax);
+  world.retry();
+  world.run(100);
+  assert.deepEqual([world.turns, world.answered], [3, 1]);
+  assert.equal(world.octets.total, 0);
+});
