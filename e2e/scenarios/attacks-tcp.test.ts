@@ -11,6 +11,7 @@ import { after, describe, test } from 'node:test';
 import { askDns, encodeQuestion, readReply, withLength } from '@tandem/testing/dns-query';
 import { concatBytes } from '@tandem/testing/packet';
 import { Probe, type Stream } from '@tandem/testing/probe';
+import { waitFor } from '@tandem/testing/wait';
 import { startLoad } from '../kit/load.ts';
 import { dnsPolicy } from '../kit/objects.ts';
 import {
@@ -200,6 +201,19 @@ describe('what clients must not do', () => {
       const streams = [await attacker.connect({ to, port, data })];
       assert.notDeepEqual(await allEnd(streams, 1000), ['open']);
     }
+  });
+
+  test('connections that a pod opens and closes take no ports of the node', async () => {
+    const streams = await opened(60, query('n-1.allowed.test'));
+    for (const stream of streams) await stream.exchange({ messages: 1 });
+    for (const stream of streams) await stream.close();
+    const atNode = (state: string): Promise<string> =>
+      node.node.run('ss', ['-Htan', 'state', state, 'dst', `${to}:53`]);
+    await waitFor(async () => ((await atNode('established')) === '' ? true : null), {
+      what: 'connections to the server to be closed',
+      timeoutMs: 15_000,
+    });
+    assert.equal(await atNode('time-wait'), '');
   });
 
   test('a connection that is left after its query leaves nothing behind', async () => {

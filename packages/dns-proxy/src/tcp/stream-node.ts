@@ -15,6 +15,7 @@ const buffer = new Uint8Array(tcpReadBytes);
 class NodeStream implements TcpStream {
   readonly #socket: Socket;
   readonly #events: TcpStreamEvents;
+  readonly #isReset: boolean;
   #isPaused = false;
   #isCorked = false;
   #isOver = false;
@@ -22,12 +23,14 @@ class NodeStream implements TcpStream {
   #unsent = 0;
   readonly #onWritten = (): void => this.#onTaken();
 
-  /** `socketOf` makes the socket, which reads by `onread`. */
+  /** `socketOf` makes the socket, which reads by `onread`; `destroy` resets it if `isReset`. */
   constructor(
     socketOf: (onread: { buffer: Uint8Array; callback: (octets: number) => boolean }) => Socket,
     events: TcpStreamEvents,
+    isReset: boolean,
   ) {
     this.#events = events;
+    this.#isReset = isReset;
     this.#socket = socketOf({ buffer, callback: (octets) => this.#onRead(octets) });
     const socket = this.#socket;
     socket.on('connect', () => this.#events.onConnect?.());
@@ -72,7 +75,11 @@ class NodeStream implements TcpStream {
 
   destroy(): void {
     this.#isOver = true;
-    this.#socket.destroy();
+    const socket = this.#socket;
+    // `resetAndDestroy` waits for the connection to be made, and for what was written to be sent.
+    if (this.#isReset && !socket.connecting && socket.writableLength === 0)
+      socket.resetAndDestroy();
+    else socket.destroy();
   }
 
   #onRead(octets: number): boolean {
@@ -111,10 +118,14 @@ function brokenStream(events: TcpStreamEvents): TcpStream {
 
 function openAccepted(fd: number, events: TcpStreamEvents): TcpStream {
   try {
-    return new NodeStream((onread) => {
-      const options = { fd: releaseFd(fd), readable: true, writable: true, allowHalfOpen: true };
-      return new Socket({ ...options, onread }).setNoDelay(true);
-    }, events);
+    return new NodeStream(
+      (onread) => {
+        const options = { fd: releaseFd(fd), readable: true, writable: true, allowHalfOpen: true };
+        return new Socket({ ...options, onread }).setNoDelay(true);
+      },
+      events,
+      false,
+    );
   } catch {
     return brokenStream(events);
   }
@@ -136,10 +147,14 @@ export const nodeTcpSystem: TcpSystem = {
       onError,
     }),
   connect: (server, events) =>
-    new NodeStream((onread) => {
-      const socket = new Socket({ onread });
-      return socket.setNoDelay(true).connect(53, formatAddress(server));
-    }, events),
+    new NodeStream(
+      (onread) => {
+        const socket = new Socket({ onread });
+        return socket.setNoDelay(true).connect(53, formatAddress(server));
+      },
+      events,
+      true,
+    ),
   soon: (work) => void setImmediate(work),
   after: (ms, work) => void setTimeout(work, ms),
 };

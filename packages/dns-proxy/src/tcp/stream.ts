@@ -27,7 +27,10 @@ export interface TcpStream {
   write(bytes: Uint8Array): void;
   /** Closes the connection when what was written is sent. */
   end(): void;
-  /** Closes the connection now; `onClose` does not follow. */
+  /**
+   * Closes the connection now; `onClose` does not follow. A connection that `connect` made is reset: its port
+   * is free at once, and not after a minute in TIME_WAIT.
+   */
   destroy(): void;
 }
 
