@@ -333,3 +333,31 @@ test('a Node or Service with one bad address is known by its others from the sta
   assert.equal(state.services.get('shop/s')?.clusterIps.length, 1);
   assert.equal(state.diagnostics.filter(({ code }) => code === 'object-invalid').length, 2);
 });
+
+test('a fault in metadata takes no Pod, Node or Service away: what can be read of it counts', () => {
+  const metadata = { namespace: 'shop', name: 'x', labels: { version: 1 } };
+  const rows: readonly object[] = [
+    { apiVersion: 'v1', kind: 'Pod', metadata, spec: {}, status: { podIP: '10.1.0.2' } },
+    {
+      apiVersion: 'v1',
+      kind: 'Node',
+      metadata,
+      status: { addresses: [{ type: 'InternalIP', address: '192.168.0.1' }] },
+    },
+    { apiVersion: 'v1', kind: 'Service', metadata, spec: { clusterIP: '10.96.0.7' } },
+  ];
+  const state = build(new ClusterBuilder(), objectsOf(...rows));
+  assert.deepEqual(
+    [...state.pods.values()].map(({ addresses, isPartial }) => [addresses.length, isPartial]),
+    [[1, true]],
+  );
+  assert.deepEqual(
+    [...state.nodes.values()].map(({ addresses }) => addresses.length),
+    [1],
+  );
+  assert.deepEqual(
+    [...state.services.values()].map(({ clusterIps }) => clusterIps.length),
+    [1],
+  );
+  assert.equal(state.diagnostics.filter(({ code }) => code === 'object-invalid').length, 3);
+});

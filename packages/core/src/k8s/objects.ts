@@ -44,6 +44,8 @@ export interface Pod extends ObjectMeta {
   readonly createdAt: string;
   /** Annotation tandem.dev/interface. */
   readonly interfaceName?: string;
+  /** Not all of it could be read, so which policies select it is not known. */
+  readonly isPartial?: true;
 }
 
 export interface ServicePort {

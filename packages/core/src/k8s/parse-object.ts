@@ -40,10 +40,10 @@ export interface ObjectError {
   /** At least one. */
   readonly issues: readonly Issue[];
   /**
-   * A Node, Service or EndpointSlice with the addresses that could be read: it is better known in part than
-   * not, because what is not known of the cluster counts as the world.
+   * A Node, Service, EndpointSlice or Pod with the addresses that could be read: it is better known in part
+   * than not, because what is not known of the cluster counts as the world, and an unknown pod is not enforced.
    */
-  readonly partial?: Node | Service | EndpointSlice;
+  readonly partial?: Node | Service | EndpointSlice | Pod;
 }
 
 const portRange = { min: 1, max: 65_535 };
@@ -79,11 +79,16 @@ export function parseObject(
   const kind = readRequiredText(fields, 'kind', '', issues);
   const type = `${apiVersion}/${kind}`;
   const read = readers[type];
-  const metadata = readFields(fields['metadata'], 'metadata', issues) ?? noFields;
+  const given = readFields(fields['metadata'], 'metadata', issues);
+  const metadata = given ?? noFields;
   const scope = read === undefined ? 'unknown' : clusterKinds.has(type) ? 'cluster' : 'namespace';
   const meta = readMeta(metadata, scope, issues);
   const subject = `${kind || 'object'} ${meta.namespace === '' ? '' : `${meta.namespace}/`}${meta.name}`;
-  if (issues.any) return err({ subject, issues: issues.list() });
+  // Without these nothing tells which object it is.
+  const { namespace } = metadata;
+  const isNamed = meta.name !== '' && (namespace === undefined || typeof namespace === 'string');
+  if (issues.any && !(isNamed && read !== undefined))
+    return err({ subject, issues: issues.list() });
   const object =
     read?.(fields, meta, issues) ??
     ({
@@ -95,9 +100,22 @@ export function parseObject(
     } as const);
   if (damage !== null) issues.add('', damage);
   if (!issues.any) return ok(object);
-  const isUseful =
-    object.kind === 'Node' || object.kind === 'Service' || object.kind === 'EndpointSlice';
-  return err({ subject, issues: issues.list(), ...(isUseful ? { partial: object } : {}) });
+  const partial = partOf(object);
+  return err({ subject, issues: issues.list(), ...(partial === null ? {} : { partial }) });
+}
+
+/** What is of use of an object that cannot be read whole. */
+function partOf(object: K8sObject): Node | Service | EndpointSlice | Pod | null {
+  switch (object.kind) {
+    case 'Node':
+    case 'Service':
+    case 'EndpointSlice':
+      return object;
+    case 'Pod':
+      return object.addresses.length === 0 ? null : { ...object, isPartial: true };
+    default:
+      return null;
+  }
 }
 
 function readMeta(

@@ -89,10 +89,12 @@ export function findAddressOwners(cluster: ClusterState, node: NodeContext): Add
   const { claims, diagnostics } = claimPodAddresses(cluster, nodeAddresses);
   const identities = new Map<Pod, Identity>();
   for (const pod of cluster.pods.values()) {
-    identities.set(
-      pod,
-      podIdentity(pod, cluster.namespaces.get(`/${pod.namespace}`), node.clusterName),
-    );
+    const namespace = cluster.namespaces.get(`/${pod.namespace}`);
+    // A label that could not be read must not be taken for one that the pod lacks.
+    const identity = pod.isPartial
+      ? reservedIdentity([])
+      : podIdentity(pod, namespace, node.clusterName);
+    identities.set(pod, identity);
   }
   for (const [address, { pod }] of claims.values()) {
     table.set(hostPrefix(address), {

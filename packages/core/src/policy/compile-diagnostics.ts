@@ -86,21 +86,30 @@ export function fqdnDiagnostics(drafts: readonly PolicyDraft[]): readonly Diagno
   return diagnostics;
 }
 
+type PodRef = Compiled['endpoints'][number]['pod'];
+
 /** Pods that are held because their labels are not known. */
 export function holdDiagnostics(
   endpoints: Compiled['endpoints'],
   cluster: ClusterState,
 ): readonly Diagnostic[] {
-  return endpoints
-    .filter(({ flags, pod }) => {
-      return (flags & EndpointFlag.hold) !== 0 && !cluster.namespaces.has(`/${pod.namespace}`);
-    })
-    .map(({ pod }) => ({
-      severity: 'error',
-      code: 'namespace-unknown',
-      subject: `Pod/${pod.namespace}/${pod.name}`,
-      message: `is held: a policy selects by labels of namespaces, and Namespace ${pod.namespace} is not known. Add the object`,
-    }));
+  const diagnostics: Diagnostic[] = [];
+  const add = (pod: PodRef, code: string, message: string): void => {
+    const subject = `Pod/${pod.namespace}/${pod.name}`;
+    diagnostics.push({ severity: 'error', code, subject, message });
+  };
+  for (const { flags, pod } of endpoints) {
+    if ((flags & EndpointFlag.hold) === 0) continue;
+    if (cluster.pods.get(`${pod.namespace}/${pod.name}`)?.isPartial) {
+      const message =
+        'is held: a policy may select it, and its object cannot be read whole. Mend it';
+      add(pod, 'pod-unreadable', message);
+    } else if (!cluster.namespaces.has(`/${pod.namespace}`)) {
+      const message = `is held: a policy selects by labels of namespaces, and Namespace ${pod.namespace} is not known. Add the object`;
+      add(pod, 'namespace-unknown', message);
+    }
+  }
+  return diagnostics;
 }
 
 /** Patterns that DNS members can't match, by each object that names them. `rejected`: indices in `patterns`. */

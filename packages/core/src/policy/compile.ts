@@ -9,6 +9,7 @@
  *                                  └────► DNS servers (which addresses those rules mean)
  *                                           └─► policies with ids ─► endpoints, members
  */
+import type { Pod } from '../k8s/objects.ts';
 import { compareAddresses, formatAddress } from '../net/ip.ts';
 import { findAddressOwners, isClusterDns, type LocalPod } from './address-owners.ts';
 import { buildPolicies, peersOf, planPolicy } from './build-policies.ts';
@@ -32,7 +33,7 @@ import { backendDigests } from './dns-backends.ts';
 import { findFrontends } from './dns-frontends.ts';
 import { DnsServerFinder } from './dns-servers.ts';
 import { classNeverLearn, EndpointFlag } from './kernel-numbers.ts';
-import { identityKey } from './labels.ts';
+import { identityKey, podIdentity, podNamespaceLabel } from './labels.ts';
 import { MemberPolicyBuilder } from './member-policy.ts';
 import type { Peer } from './peer.ts';
 import {
@@ -42,7 +43,7 @@ import {
   type PolicyDraft,
   readsNamespaceLabels,
 } from './policy-set.ts';
-import { selectorMatches } from './selector.ts';
+import { type LabelSelector, selectorMatches } from './selector.ts';
 import type { StableIds } from './stable-ids.ts';
 
 /** Compiles. `previousIds` is left as it is; `Compiled.ids` is its successor. */
@@ -180,14 +181,26 @@ function collectPeers(
   return peers;
 }
 
+/** The part of a selector that names namespaces. */
+function namespacesOf({ requirements }: LabelSelector): LabelSelector {
+  return { requirements: requirements.filter(({ name }) => name === podNamespaceLabel) };
+}
+
 /** Pods whose policy is not certain: nobody may speak for them yet. */
 function holdRule(
   cluster: ClusterState,
   specs: readonly ActiveSpec[],
 ): (local: LocalPod) => boolean {
   const needsNamespaces = readsNamespaceLabels(specs);
+  const subjects = specs.map(({ spec }) => namespacesOf(spec.subject));
+  const maySelect = (pod: Pod): boolean => {
+    const identity = podIdentity({ ...pod, labels: new Map() }, undefined, '');
+    return subjects.some((selector) => selectorMatches(selector, identity));
+  };
   return ({ pod, isDisputed }) =>
-    isDisputed || (needsNamespaces && !cluster.namespaces.has(`/${pod.namespace}`));
+    isDisputed ||
+    (pod.isPartial === true && maySelect(pod)) ||
+    (needsNamespaces && !cluster.namespaces.has(`/${pod.namespace}`));
 }
 
 function makeEndpoints(
