@@ -46,6 +46,8 @@ const help = {
   learnRefusedAddress: 'addresses of the cluster, the node or link-local ranges: never learned',
   learnRefusedSelectors: 'addresses that have too many selectors',
   learnRefusedQuota: 'addresses over the quota of a namespace or selector',
+  learnRefusedRate:
+    'addresses of large answers, over the number that their namespace may have written in a second',
   learnRefusedFull: 'addresses that found the map full',
   learnEvicted: 'addresses evicted by newer ones of their own namespace',
   learnSpared: 'addresses not evicted, because they were answered again since they were learned',

@@ -103,6 +103,14 @@ export const evictionBatch = 32;
 export const evictionSparingRuns = 60;
 /** Runs of the kernel writer that one full quota may cost; most of what is evicted may be gone already. */
 export const evictionRunsMax = 64;
+/**
+ * An answer with more (address, selector) pairs than this is a large one. So many pairs of large answers are written
+ * in a second for one namespace at one member; beyond that large answers are delivered and teach nothing until the
+ * second is over (`learnRefusedRate`). A pod that asks its own server for 250 new addresses with each query would
+ * else take the DNS worker's time from all others: each costs a removal and up to two more writes at a full quota.
+ */
+export const learnPairsOrdinary = 16;
+export const learnPairsPerSecondMax = 8192;
 /** Entries of the kernel's map that are looked at, and pairs found, when this member remembers too little. */
 export const learnedScanEntries = 32_768;
 export const learnedScanPairs = 4096;

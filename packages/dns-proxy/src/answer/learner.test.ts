@@ -11,6 +11,7 @@ import { type KernelMaps, loadKernelMaps } from '../../test/kernel-maps.ts';
 import { address } from '../../test/records.ts';
 import { selectorsOf } from '../admin/kernel-view.ts';
 import { counter, createSharedCounters } from '../counters.ts';
+import { learnPairsPerSecondMax } from '../limits.ts';
 import { KernelWriter, learnBatchMax } from './kernel-writer.ts';
 import { Learner } from './learner.ts';
 
@@ -40,14 +41,20 @@ class Member {
 
   /** An answer at `nowSeconds`: it counts once the batch is written. */
   answer(text: string, nowSeconds: number): void {
+    this.answers([text], nowSeconds);
+  }
+
+  answers(texts: readonly string[], nowSeconds: number, namespace: number = namespaceId): void {
     const reply = this.#reply;
-    reply.addressCount = 1;
-    reply.ttls[0] = ttl;
-    reply.types[0] = 1;
+    reply.addressCount = texts.length;
+    reply.ttls.fill(ttl);
+    reply.types.fill(1);
     const tables = { selectorsOf: selectOne };
-    const words = new Uint32Array(address(text).buffer);
+    const words = new Uint32Array(
+      texts.flatMap((text) => [...new Uint32Array(address(text).buffer)]),
+    );
     this.#learner.begin();
-    this.#learner.collect(1, reply, words, tables, 1, true, 1, namespaceId, nowSeconds);
+    this.#learner.collect(1, reply, words, tables, 1, true, 1, namespace, nowSeconds);
     this.#learner.flush();
   }
 
@@ -121,4 +128,28 @@ test('when all were answered again, the oldest makes room all the same', () => {
     isThere(kernel, text),
   );
   assert.ok(left.length >= quota - 2 * learnBatchMax && left.length < quota, `${left.length} left`);
+});
+
+test('large answers to one namespace teach a bounded number of addresses a second', () => {
+  using kernel = loadKernelMaps(quota);
+  const member = new Member(kernel, 0, { removals: 0 });
+  const large = 250;
+  let asked = 0;
+  for (; asked < 2 * learnPairsPerSecondMax; asked += large) {
+    member.answers(
+      Array.from({ length: large }, (_, n) => fresh(asked + n)),
+      1000,
+    );
+  }
+  const learned = asked - member.count('learnRefusedRate');
+  // Pairs with selectors and with the name are counted.
+  assert.ok(learned > quota && learned <= learnPairsPerSecondMax / 2 + large, `${learned}`);
+  const [ordinary, later, other] = hot as [string, string, string];
+  member.answer(ordinary, 1000);
+  assert.ok(isThere(kernel, ordinary), 'an ordinary answer is learned');
+  const many = [other, ...Array.from({ length: 40 }, (_, n) => fresh(40_000 + n))];
+  member.answers(many, 1000, namespaceId + 1);
+  assert.ok(isThere(kernel, other), 'and a large one of another namespace');
+  member.answers([later, ...many], 1001);
+  assert.ok(isThere(kernel, later), 'in the next second a large one of the same namespace, too');
 });

@@ -4,7 +4,7 @@
 /**
  * Learn before reply: gathers what a batch of answers teaches, writes it to the kernel in one call, and
  * only then are the replies sent. When a namespace's quota is full, its own oldest pairs make room that
- * were not answered again.
+ * were not answered again. What large answers to one namespace may have written in a second is bounded.
  */
 
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
@@ -17,6 +17,7 @@ import {
   evictionRunsMax,
   evictionSparingRuns,
   extensionGraceShare,
+  learnPairsOrdinary,
   ttlSecondsMax,
 } from '../limits.ts';
 import type { PolicyTables } from '../policy/tables.ts';
@@ -32,6 +33,7 @@ import {
 import { KnownPairs, pairKnown, pairNew } from './known-pairs.ts';
 import { LearnedQueue, learnedWords } from './learned-queue.ts';
 import { LearnedScan } from './learned-scan.ts';
+import { WriteRate } from './write-rate.ts';
 
 /** Selectors that one answer may feed; a name that matches more patterns is counted, not learned whole. */
 const selectorsPerAnswerMax = 256;
@@ -67,6 +69,7 @@ export class Learner {
   readonly #told: KnownPairs;
   readonly #queue: LearnedQueue;
   readonly #scan: LearnedScan;
+  readonly #rate = new WriteRate();
   readonly #selectors = new Uint32Array(selectorsPerAnswerMax);
   /** Per request of the batch: 1 if the pair is new to this member. */
   readonly #isNew = new Uint8Array(learnBatchMax);
@@ -114,6 +117,11 @@ export class Learner {
     const selectors = tables.selectorsOf(acceptSet, trusted, policyId, this.#selectors);
     this.#nowSeconds = nowSeconds;
     if (selectors === 0) return reply.addressCount > 0 ? -1 : 0;
+    const isLarge = reply.addressCount * selectors > learnPairsOrdinary;
+    if (isLarge && this.#rate.isOver(namespaceId, nowSeconds)) {
+      this.#counters[counter.learnRefusedRate]! += reply.addressCount;
+      return 0;
+    }
     let changed = 0;
     for (let i = 0; i < reply.addressCount; i++) {
       const ttl = Math.max(Math.min(reply.ttls[i] as number, ttlSecondsMax), this.ttlSecondsMin);
@@ -135,6 +143,7 @@ export class Learner {
       if (this.#told.extend(replyWords, i * 4, nameHash & hashMask, expires) !== pairKnown)
         changed += 1;
     }
+    if (isLarge) this.#rate.add(namespaceId, changed);
     return changed;
   }
 
