@@ -71,7 +71,9 @@ export class TcpConnection implements TurnTaker {
   #isClosed = false;
   /** Queries that were taken from the stream. */
   #served = 0;
-  /** When the last octets came, and when the query that is coming began; 0 when none is. */
+  /** Octets came since the last turn. */
+  #hasNews = false;
+  /** When the last octets came or went, and when the query that is coming began; 0 when none is. */
   #activeNs: number;
   #begunNs = 0;
 
@@ -141,9 +143,9 @@ export class TcpConnection implements TurnTaker {
     const isSlow =
       !this.#isPaused && this.#begunNs !== 0 && nowNs - this.#begunNs >= tcpMessageTimeoutMs * 1e6;
     // A client that does not take its replies is as idle as one that asks nothing.
-    const isIdle =
-      this.#inFlight === 0 && !this.#isWaiting && nowNs - this.#activeNs >= tcpIdleTimeoutMs * 1e6;
-    const isStuck = this.#unsent > 0 && nowNs - this.#activeNs >= tcpIdleTimeoutMs * 1e6;
+    const isQuiet = !this.#hasNews && nowNs - this.#activeNs >= tcpIdleTimeoutMs * 1e6;
+    const isIdle = isQuiet && this.#inFlight === 0 && !this.#isWaiting;
+    const isStuck = isQuiet && this.#unsent > 0;
     if (!isSlow && !isIdle && !isStuck) return;
     this.#c.counters[counter.tcpTimeouts]!++;
     this.close();
@@ -155,12 +157,17 @@ export class TcpConnection implements TurnTaker {
 
   step(messages: number): number {
     this.#isWaiting = false;
+    // By the clock of this turn: that of the last one may be old.
+    if (this.#hasNews) this.#activeNs = this.#c.moment.monotonicNs;
+    this.#hasNews = false;
     let done = 0;
     while (done < messages && !this.#isClosed && this.#mayReply() && this.#reader.peek()) {
       if (!this.#onMessage()) break;
       done += 1;
     }
     if (this.#isClosed) return done;
+    // What follows a whole message began after it.
+    if (done > 0) this.#begunNs = 0;
     if (!this.#isWaiting && this.#mayReply() && !this.#reader.peek()) {
       this.#begunNs = this.#reader.hasBegun ? this.#begunNs || this.#c.moment.monotonicNs : 0;
       this.#isPaused = false;
@@ -189,8 +196,7 @@ export class TcpConnection implements TurnTaker {
 
   #onData(bytes: Uint8Array): void {
     if (this.#isClosed) return;
-    this.#activeNs = this.#c.moment.monotonicNs;
-    if (this.#begunNs === 0) this.#begunNs = this.#activeNs;
+    this.#hasNews = true;
     this.#reader.push(bytes);
     this.#isPaused = true;
     this.#stream.pause();
@@ -365,6 +371,8 @@ export class TcpConnection implements TurnTaker {
 
   #append(framed: Uint8Array): void {
     this.#unsent += framed.length;
+    // Its client has the whole time to take it, and to ask again.
+    this.#activeNs = this.#c.moment.monotonicNs;
     this.#replies.push(framed);
     this.#c.turns.flushAfter(this);
   }

@@ -99,6 +99,11 @@ export class TcpServer {
     return this.#admission.size;
   }
 
+  /** Octets of queries and replies that connections hold. */
+  get octets(): number {
+    return this.#context.octets.total;
+  }
+
   /** Stops accepting; connections with queries in flight go on until they are answered. */
   drain(): void {
     this.#isDraining = true;
@@ -106,19 +111,27 @@ export class TcpServer {
     for (const connection of [...this.#admission.connections()]) connection.drain();
   }
 
-  /** Ends what takes too long. */
+  /**
+   * Ends what took too long until now, when what came in by now has been looked at: of a process that was
+   * stopped for a while, much waits in the kernel.
+   */
   sweep(): void {
     this.#readClock();
     const { monotonicNs } = this.#moment;
-    for (const connection of [...this.#admission.connections()]) connection.sweep(monotonicNs);
-    this.#admission.sweep();
-    this.#context.upstreams.sweep(monotonicNs);
+    this.#o.system.soon(() => this.#sweep(monotonicNs));
   }
 
   close(): void {
     for (const stop of [...this.#stops]) stop();
     this.#admission.close();
     this.#context.upstreams.close();
+  }
+
+  #sweep(nowNs: number): void {
+    this.#readClock();
+    for (const connection of [...this.#admission.connections()]) connection.sweep(nowNs);
+    this.#admission.sweep();
+    this.#context.upstreams.sweep(nowNs);
   }
 
   #readClock(): void {
