@@ -22,6 +22,7 @@ export const faultNames = [
   'policy',
   'upstream loss',
   'upstream slow',
+  'upstream broken',
   'disk full',
 ] as const;
 export type FaultName = (typeof faultNames)[number];
@@ -35,6 +36,7 @@ export class Faults {
   readonly seamsBetween: number;
   #losesUpstream = 0;
   #slowUpstreamMs = 0;
+  #isHealed = false;
 
   constructor(world: World, without: readonly FaultName[]) {
     this.#world = world;
@@ -55,6 +57,20 @@ export class Faults {
 
   upstreamDelayMs(): number {
     return this.#slowUpstreamMs + this.#world.random.int(20);
+  }
+
+  /** Whether nobody listens where the datagram goes: an ICMP error comes back. */
+  refusesForward(): boolean {
+    return this.#breaks(0.08);
+  }
+
+  /** Whether a server does with a TCP connection what no server should. */
+  breaksServer(): boolean {
+    return this.#breaks(0.4);
+  }
+
+  #breaks(share: number): boolean {
+    return !this.#isHealed && this.has('upstream broken') && this.#world.random.chance(share);
   }
 
   happen(): void {
@@ -103,6 +119,9 @@ export class Faults {
       case 'upstream slow':
         this.#slowUpstreamMs = this.#slowUpstreamMs > 0 ? 0 : 50 + random.int(1500);
         return;
+      case 'upstream broken':
+        // Not now and then, but a share of all: see `#breaks`.
+        return;
       case 'disk full':
         world.isDiskFull = !world.isDiskFull;
     }
@@ -111,6 +130,7 @@ export class Faults {
   /** All is well again. */
   heal(): void {
     const world = this.#world;
+    this.#isHealed = true;
     this.#losesUpstream = 0;
     this.#slowUpstreamMs = 0;
     world.peers.isPartitioned = false;

@@ -11,6 +11,7 @@ import { MainThread } from './main-thread.ts';
 import { killed } from './seam.ts';
 import { ringBytes } from './sizes.ts';
 import { SimSocket } from './sockets.ts';
+import { backendOf } from './universe.ts';
 import type { UpstreamSocket } from './upstream.ts';
 import { SimWorker } from './worker.ts';
 import type { World } from './world.ts';
@@ -119,7 +120,8 @@ export class Life {
 
   openUpstream(server: number): number {
     const fd = this.world.nextFd();
-    this.#upstreams.set(fd, { server, queue: [], isOpen: false });
+    const backend = server === 0 ? backendOf(this.worker?.policy?.variant ?? 0) : '';
+    this.#upstreams.set(fd, { server, queue: [], isOpen: false, error: 0, backend });
     return fd;
   }
 

@@ -6,9 +6,19 @@
  * every name which addresses an upstream server has told for whom. Finds the first thing that is wrong.
  */
 
-import { rcodeNoError, rcodeRefused, rcodeServFail } from '@tandem/core/dns/constants';
+import {
+  edeNetworkError,
+  edeNoReachableAuthority,
+  rcodeNoError,
+  rcodeRefused,
+  rcodeServFail,
+} from '@tandem/core/dns/constants';
 import { tdLearnOp } from '@tandem/datapath/abi.gen';
+import { upstreamTimeoutMs } from '@tandem/dns-proxy/limits';
 import type { FqdnSlot, FqdnWatcher } from './fqdn-map.ts';
+import type { TcpClient } from './tcp-client.ts';
+import { optOf } from './tcp-messages.ts';
+import type { TcpServerConnection } from './tcp-server.ts';
 import type { Trace } from './trace.ts';
 import {
   followedBy,
@@ -46,6 +56,11 @@ export const excuses = [
   'nobody else lived when its socket closed',
   'the members had not linked yet',
   'the journal was full',
+  'the client closed',
+  'its connection ended with its member',
+  'its connection was closed between two queries',
+  'its connection was closed',
+  'its connection was refused',
 ] as const;
 export type Excuse = (typeof excuses)[number];
 
@@ -62,7 +77,23 @@ export interface SimQuery {
   lostForwards: number;
   answers: number;
   excuse: Excuse | null;
+  /** Over TCP; null over UDP. */
+  readonly client: TcpClient | null;
+  /** The client sent all of it. */
+  isSent: boolean;
+  /** Policies that may have let it pass. */
+  policies: readonly number[];
+  /** Where it was sent last, over TCP, and when it was sent first. */
+  tcpServer: TcpServerConnection | null;
+  startedNs: number;
+  /** The life that answered it first. */
+  answerer: string;
+  /** How often it was copied to be done anew. */
+  copies: number;
 }
+
+/** The server may have begun to answer before. */
+const deadlineNs = (upstreamTimeoutMs - 100) * 1e6;
 
 export interface Counts {
   asked: number;
@@ -72,6 +103,13 @@ export interface Counts {
   again: number;
   silent: number;
   excused: number;
+}
+
+/** What the map `endpoints` says of a pod's address. */
+interface PodRow {
+  readonly sinceNs: number;
+  readonly policyId: number;
+  readonly endpointId: number;
 }
 
 export class Oracle implements FqdnWatcher {
@@ -91,9 +129,7 @@ export class Oracle implements FqdnWatcher {
   readonly #nowNs: () => number;
   readonly #nowSeconds: () => number;
   /** Of each pod: policy ids that it had, and since when. */
-  readonly #policies: { readonly sinceNs: number; readonly policyId: number }[][] = pods.map(
-    () => [],
-  );
+  readonly #policies: PodRow[][] = pods.map(() => []);
   /** "name server policy": told by an upstream server to somebody. */
   readonly #told = new Set<number>();
   /** Seconds that an expired address is kept. */
@@ -119,8 +155,24 @@ export class Oracle implements FqdnWatcher {
   }
 
   /** The map `endpoints` says so from now on. */
-  setPolicy(pod: number, policyId: number): void {
-    this.#policies[pod]?.push({ sinceNs: this.#nowNs(), policyId });
+  setPolicy(pod: number, policyId: number, endpointId: number): void {
+    this.#policies[pod]?.push({ sinceNs: this.#nowNs(), policyId, endpointId });
+  }
+
+  /** Rows that were in force at some time since then. */
+  #rowsSince(pod: number, sinceNs: number): PodRow[] {
+    const rows = this.#policies[pod] ?? [];
+    let first = rows.length - 1;
+    while (first > 0 && (rows[first] as PodRow).sinceNs > sinceNs) first -= 1;
+    return rows.slice(Math.max(0, first));
+  }
+
+  policiesSince(pod: number, sinceNs: number): number[] {
+    return this.#rowsSince(pod, sinceNs).map(({ policyId }) => policyId);
+  }
+
+  endpointsSince(pod: number, sinceNs: number): number[] {
+    return this.#rowsSince(pod, sinceNs).map(({ endpointId }) => endpointId);
   }
 
   policyIdOf(pod: number): number {
@@ -149,7 +201,7 @@ export class Oracle implements FqdnWatcher {
     return false;
   }
 
-  ask(pod: number, server: number, name: number): SimQuery {
+  ask(pod: number, server: number, name: number, client: TcpClient | null = null): SimQuery {
     const query: SimQuery = {
       number: this.queries.length,
       pod,
@@ -161,6 +213,13 @@ export class Oracle implements FqdnWatcher {
       lostForwards: 0,
       answers: 0,
       excuse: null,
+      client,
+      isSent: client === null,
+      policies: [],
+      tcpServer: null,
+      startedNs: 0,
+      answerer: '',
+      copies: 0,
     };
     this.queries.push(query);
     this.counts.asked += 1;
@@ -220,6 +279,63 @@ export class Oracle implements FqdnWatcher {
     this.#told.add((query.name * 16 + query.server) * 4_294_967_296 + policyId);
   }
 
+  /** The query that a message of a pod or of a member carries. */
+  queryOfMessage(message: Uint8Array): SimQuery | undefined {
+    for (let name = 0; name < names.length; name++) {
+      if (!isAbout(message, 0, name)) continue;
+      return this.queries[optOf(message, name).number];
+    }
+    return undefined;
+  }
+
+  /** A member that decided on it at `judgedNs`, or later, sends the query to its server over TCP. */
+  onTcpForward(query: SimQuery, server: number, message: Uint8Array, judgedNs: number): void {
+    const { pod, name, client } = query;
+    query.forwards += 1;
+    if (query.forwards === 1) query.startedNs = this.#nowNs();
+    if (server !== query.server) this.fail(2, `query ${query.number} goes to server ${server}`);
+    if (!hasQuestion(message, 0, query))
+      this.fail(2, `query ${query.number} is forwarded with another's question`);
+    if (client === null || !client.isOfPod(judgedNs))
+      this.fail(4, `query ${query.number} is forwarded for a pod that its connection is not of`);
+    query.policies = this.policiesSince(pod, judgedNs).filter((id) =>
+      (variantsOfId.get(id) ?? []).some((variant) => isAllowed(variant, pod, server, name)),
+    );
+    if (query.policies.length === 0) {
+      this.fail(
+        4,
+        `${names[name]?.text} is forwarded over TCP for pod ${pods[pod]?.name}, policy denies it`,
+      );
+    }
+  }
+
+  /** A member gives the kernel a reply for the query's connection. */
+  onTcpReply(query: SimQuery, message: Uint8Array, judgedNs: number, stalledNs: number): void {
+    const rcode = (message[3] as number) & 15;
+    if (!hasQuestion(message, 0, query))
+      this.fail(2, `query ${query.number} gets the answer to another question`);
+    const { number, server, ede } = optOf(message, query.name);
+    if (rcode === rcodeNoError && (number !== query.number || server !== query.server))
+      this.fail(2, `query ${query.number} gets server ${server}'s answer to query ${number}`);
+    this.#judgeRcode(query, rcode, Math.min(query.askedNs, judgedNs));
+    // Who was stopped meanwhile gives up what it might have had.
+    if (rcode !== rcodeServFail || query.startedNs <= stalledNs) return;
+    if (ede === edeNetworkError && query.tcpServer?.isBroken === false)
+      this.fail(2, `query ${query.number} fails though its server is well`);
+    const isLate = this.#nowNs() - query.startedNs >= deadlineNs;
+    if (ede === edeNoReachableAuthority && !isLate)
+      this.fail(2, `query ${query.number} is given up before its time`);
+    if (ede === edeNoReachableAuthority && query.lostForwards === 0)
+      this.fail(2, `query ${query.number} is given up, and its server was not silent`);
+  }
+
+  /** The pod has a reply over TCP. */
+  onTcpAnswer(query: SimQuery): void {
+    query.answers += 1;
+    if (query.answers > 1) this.fail(2, `a pod gets two answers to query ${query.number}`);
+    else this.counts.answered += 1;
+  }
+
   onReply(
     port: number,
     client: Uint32Array,
@@ -227,6 +343,7 @@ export class Oracle implements FqdnWatcher {
     memory: Uint8Array,
     at: number,
     judgedNs: number,
+    life: string,
   ): SimQuery | undefined {
     const query = this.queryOfPort(port);
     if (query === undefined || client[3] !== pods[query.pod]?.words[3]) {
@@ -242,8 +359,15 @@ export class Oracle implements FqdnWatcher {
       this.fail(2, `query ${query.number} gets the answer to another question`);
     this.#judgeRcode(query, (memory[at + 3] as number) & 15, Math.min(query.askedNs, judgedNs));
     query.answers += 1;
-    if (query.answers > 1) this.counts.again += 1;
-    else this.counts.answered += 1;
+    if (query.answers === 1) {
+      this.counts.answered += 1;
+      query.answerer = life;
+    } else {
+      this.counts.again += 1;
+      // Once taken over it may be done by whoever had it, too.
+      if (query.answerer === life && query.copies === 0)
+        this.fail(2, `query ${query.number} is answered twice by ${life}`);
+    }
     return query;
   }
 
@@ -313,6 +437,10 @@ export class Oracle implements FqdnWatcher {
   settle(): void {
     for (const query of this.queries) {
       if (query.answers > 0) continue;
+      if (!query.isSent) {
+        this.counts.asked -= 1;
+        continue;
+      }
       if (query.excuse === null && query.lostForwards > 0) query.excuse = 'upstream silent';
       if (query.excuse === null) {
         this.fail(
@@ -329,7 +457,11 @@ export class Oracle implements FqdnWatcher {
 
 /** The question's name of the message at `at` is the query's. */
 function hasQuestion(memory: Uint8Array, at: number, query: SimQuery): boolean {
-  const wire = names[query.name]?.wire as Uint8Array;
+  return isAbout(memory, at, query.name);
+}
+
+function isAbout(memory: Uint8Array, at: number, name: number): boolean {
+  const wire = names[name]?.wire as Uint8Array;
   for (let i = 0; i < wire.length; i++) if (memory[at + 12 + i] !== wire[i]) return false;
   return true;
 }

@@ -59,6 +59,7 @@ function heal(world: World): void {
     const found = differenceOf(world);
     if (found === null) {
       oracle.settle();
+      closeConnections(world);
       return;
     }
     difference = found;
@@ -83,8 +84,10 @@ function surviveAlone(world: World): void {
     return;
   world.startNs.fill(Infinity);
   const open = oracle.queries.filter(
-    ({ answers, askedNs }) => answers === 0 && world.nowNs - askedNs < youngNs,
+    ({ answers, askedNs, client }) =>
+      client === null && answers === 0 && world.nowNs - askedNs < youngNs,
   );
+  const unaccepted = world.tcp.connections.filter(({ isAccepted }) => !isAccepted);
   for (let ms = 0; ms < aloneMs; ms += healStepNs / 1e6) {
     world.pass(healStepNs);
     world.turnAll();
@@ -96,6 +99,33 @@ function surviveAlone(world: World): void {
       continue;
     oracle.fail(2, `query ${number} is left in the hands of the dead by ${survivor.name}`);
   }
+  for (const { number, isAccepted, isOver } of unaccepted) {
+    if (!isAccepted && !isOver)
+      oracle.fail(2, `connection ${number} is left unaccepted by ${survivor.name}`);
+  }
+}
+
+/** A connection whose client has gone ends when its queries are answered, or their time is up. */
+const closeMs = 12_000;
+
+/** Pods close their connections: what these held is given back. */
+function closeConnections(world: World): void {
+  const { oracle, lives, tcp, random } = world;
+  if (tcp.clients.length === 0) return;
+  tcp.closeAll();
+  // Connections to servers are kept for a while for the pods' next ones.
+  const waitsForKept = random.chance(0.03);
+  let leaks: string[] = [];
+  for (let ms = 0; ms < closeMs && oracle.violation === null; ms += healStepNs / 1e6) {
+    leaks = lives.flatMap((life) => {
+      const leak = life?.worker?.leak(waitsForKept) ?? null;
+      return leak === null ? [] : [`${life?.name} keeps ${leak}`];
+    });
+    if (leaks.length === 0) return;
+    world.pass(healStepNs);
+    world.turnAll();
+  }
+  if (leaks.length > 0) oracle.fail(6, `without any connection ${leaks.join(', ')}`);
 }
 
 function isQuiet(world: World, waitsForTimeouts: boolean): boolean {
@@ -115,9 +145,14 @@ function isQuiet(world: World, waitsForTimeouts: boolean): boolean {
     if (life.main.revision !== lives[0]?.main.revision) return false;
     if (waitsForTimeouts && worker.slots.inFlight > 0) return false;
   }
-  if (lives[0]?.main.applied !== world.desired || !world.upstream.isIdle) return false;
+  if (lives[0]?.main.applied !== world.desired || !world.upstream.isIdle || !world.tcp.isQuiet)
+    return false;
   return oracle.queries.every(
-    ({ answers, excuse, lostForwards }) => answers > 0 || excuse !== null || lostForwards > 0,
+    ({ answers, excuse, lostForwards, client }) =>
+      answers > 0 ||
+      excuse !== null ||
+      client?.isOver === true ||
+      (lostForwards > 0 && (client === null || !waitsForTimeouts)),
   );
 }
 

@@ -4,48 +4,65 @@
 /** A member's region of the journal as one process uses it, and whose query is in a slot. */
 
 import { TD_JOURNAL_CELL_BYTES, tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
-import { JournalRegion } from '@tandem/dns-proxy/journal/region';
+import { JournalRegion, stateOf } from '@tandem/dns-proxy/journal/region';
+import { journalAgeMsMax, upstreamTimeoutMs } from '@tandem/dns-proxy/limits';
 import { slotClientPort } from '@tandem/dns-proxy/udp/slots';
 import type { Life, Thread } from './life.ts';
+import type { SimQuery } from './oracle.ts';
 
-const { RECEIVING } = tdJournalState;
+const { FREE, RECEIVING, IN_FLIGHT } = tdJournalState;
 const nameByte = tdJournalSlot.name;
 
-type OnSwap = (
-  region: JournalRegion,
-  slot: number,
-  from: number,
-  to: number,
-  isDone: boolean,
-) => void;
+/** In hand for longer, a query is given up, or not taken over. */
+const boundNs = Math.min(upstreamTimeoutMs, journalAgeMsMax) * 1e6;
 
 interface RegionUser {
   readonly life: Life;
   readonly thread: Thread;
-  readonly onSwap: OnSwap;
 }
 
 /** A region whose every swap may be the last thing that its user does. */
 export class SimRegion extends JournalRegion {
-  readonly #seam: () => void;
-  readonly #onSwap: OnSwap;
+  readonly #user: RegionUser;
 
   constructor(user: RegionUser, memory: ArrayBuffer, member: number) {
     super(memory, member, 0, user.life.world.slotCount);
-    this.#seam = user.thread.seam;
-    this.#onSwap = user.onSwap;
+    this.#user = user;
   }
 
   override swap(slot: number, from: number, to: number): boolean {
-    this.#seam();
+    this.#user.thread.seam();
     const isDone = super.swap(slot, from, to);
-    this.#onSwap(this, slot, from, to, isDone);
+    this.#onSwap(slot, from, to, isDone);
     return isDone;
+  }
+
+  #onSwap(slot: number, from: number, to: number, isDone: boolean): void {
+    const { life } = this.#user;
+    const { oracle, trace, nowNs } = life.world;
+    const what = isDone ? 'swaps a slot from, to' : 'swaps in vain a slot from, to';
+    trace.note(what, this.member * 10_000 + slot, stateOf(from), stateOf(to), life.name);
+    if (!isDone) return;
+    if (stateOf(from) === FREE && stateOf(to) === IN_FLIGHT) {
+      const query = this.#queryIn(slot, IN_FLIGHT);
+      if (query !== undefined) query.copies += 1;
+    } else if (stateOf(from) !== FREE && stateOf(to) === FREE) {
+      // Given up, by a sweep or as too old to be replayed.
+      const query = this.#queryIn(slot, stateOf(from));
+      const isOld = nowNs - (query?.askedNs ?? Infinity) >= boundNs;
+      if (isOld) oracle.excuse(query, 'in hand for longer than the bound');
+    }
+  }
+
+  #queryIn(slot: number, state: number): SimQuery | undefined {
+    const { journals, oracle } = this.#user.life.world;
+    const journal = journals[this.member] as ArrayBuffer;
+    return oracle.queryOfPort(queryInSlot(journal, this, slot, state));
   }
 }
 
 /** Port of the client whose query is in a slot. */
-export function queryInSlot(
+function queryInSlot(
   buffer: ArrayBuffer,
   region: JournalRegion,
   slot: number,

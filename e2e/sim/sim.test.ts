@@ -21,7 +21,7 @@ import { stepsDefault } from './sizes.ts';
 
 const seeds = Number(process.env['TANDEM_SIM_SEEDS'] ?? 100_000);
 /** A break of the product is found within so many schedules. */
-const mutantSeeds = 12_000;
+const mutantSeeds = 20_000;
 const threads = Math.min(2, availableParallelism());
 const run = promisify(execFile);
 const options = ['--conditions=@tandem/source', '--disable-warning=ExperimentalWarning'];

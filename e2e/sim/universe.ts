@@ -144,9 +144,18 @@ export function isSteered(variant: number, pod: number, server: number): boolean
 const clusterDns = {
   matchLabels: { 'k8s:io.kubernetes.pod.namespace': 'kube-system', 'k8s-app': 'kube-dns' },
 };
-const dnsPort = { name: 'dns', port: 53, protocol: 'UDP' };
+const dnsPorts = ['UDP', 'TCP'].map((protocol) => ({
+  name: `dns-${protocol.toLowerCase()}`,
+  port: 53,
+  protocol,
+}));
+/** The pod behind the Service that pods ask: another one under half of the policies. */
+export const backendOf = (variant: number): string => `10.1.1.${53 + (variant & 1)}`;
+/** Under one policy a pod was replaced by another one with its name and its address. */
+const uidOf = (pod: string, variant: number): string =>
+  `uid-${pod}${pod === 'job' && variant === 2 ? '-again' : ''}`;
 /** The Service that pods ask, and the pod behind it, on another node. */
-const clusterDnsObjects: readonly object[] = [
+const clusterDnsObjects = (variant: number): readonly object[] => [
   {
     apiVersion: 'v1',
     kind: 'Pod',
@@ -157,13 +166,13 @@ const clusterDnsObjects: readonly object[] = [
       labels: { 'k8s-app': 'kube-dns' },
     },
     spec: { nodeName: 'two' },
-    status: { phase: 'Running', podIPs: [{ ip: '10.1.1.53' }] },
+    status: { phase: 'Running', podIPs: [{ ip: backendOf(variant) }] },
   },
   {
     apiVersion: 'v1',
     kind: 'Service',
     metadata: { name: 'kube-dns', namespace: 'kube-system' },
-    spec: { clusterIP: servers[0], clusterIPs: [servers[0]], ports: [dnsPort] },
+    spec: { clusterIP: servers[0], clusterIPs: [servers[0]], ports: dnsPorts },
   },
   {
     apiVersion: 'discovery.k8s.io/v1',
@@ -174,8 +183,8 @@ const clusterDnsObjects: readonly object[] = [
       labels: { 'kubernetes.io/service-name': 'kube-dns' },
     },
     addressType: 'IPv4',
-    endpoints: [{ addresses: ['10.1.1.53'] }],
-    ports: [dnsPort],
+    endpoints: [{ addresses: [backendOf(variant)] }],
+    ports: dnsPorts,
   },
 ];
 
@@ -190,7 +199,7 @@ function policyObject(pod: SimPod, { asks, connects }: PodRules): object {
               : { toCIDR: [`${servers[server]}/32`] }),
             toPorts: [
               {
-                ports: [{ port: '53', protocol: 'UDP' }],
+                ports: [{ port: '53', protocol: 'ANY' }],
                 rules: { dns: patterns.map((matchPattern) => ({ matchPattern })) },
               },
             ],
@@ -211,7 +220,7 @@ function policyObject(pod: SimPod, { asks, connects }: PodRules): object {
   };
 }
 
-function clusterOf(rules: readonly PodRules[]): ClusterState {
+function clusterOf(rules: readonly PodRules[], variant: number): ClusterState {
   const objects = [
     ...['shop', 'lab', 'kube-system'].map((name) => ({
       apiVersion: 'v1',
@@ -228,11 +237,11 @@ function clusterOf(rules: readonly PodRules[]): ClusterState {
     ...pods.map(({ name, namespace, ip }) => ({
       apiVersion: 'v1',
       kind: 'Pod',
-      metadata: { name, namespace, uid: `uid-${name}`, labels: { app: name } },
+      metadata: { name, namespace, uid: uidOf(name, variant), labels: { app: name } },
       spec: { nodeName: 'one' },
       status: { phase: 'Running', podIPs: [{ ip }] },
     })),
-    ...clusterDnsObjects,
+    ...clusterDnsObjects(variant),
     ...pods.map((pod, index) => policyObject(pod, rules[index] as PodRules)),
   ];
   const state = new ClusterBuilder().build({

@@ -11,14 +11,21 @@ export interface UpstreamSocket {
   readonly server: number;
   readonly queue: Datagram[];
   isOpen: boolean;
+  /** Errno that the kernel has to report of it. */
+  error: number;
+  /** The backends of its server when it was opened. */
+  readonly backend: string;
 }
 
 interface Pending {
   readonly dueNs: number;
   readonly socket: UpstreamSocket;
-  readonly reply: Datagram;
+  /** Null: an ICMP error comes back. */
+  readonly reply: Datagram | null;
   readonly onTold: () => void;
 }
+
+const connectionRefused = 111;
 
 export const serverOf = (address: Uint8Array): number => {
   const last = new DataView(address.buffer, address.byteOffset).getUint32(12, true);
@@ -51,6 +58,11 @@ export class Upstream {
     });
   }
 
+  /** Nobody listens there: the socket gets an ICMP error. */
+  refuse(socket: UpstreamSocket, dueNs: number): void {
+    this.#pending.push({ dueNs, socket, reply: null, onTold: () => undefined });
+  }
+
   /** What is due reaches its socket. */
   deliver(nowNs: number): void {
     for (let i = 0; i < this.#pending.length; i++) {
@@ -59,6 +71,10 @@ export class Upstream {
       this.#pending.splice(i, 1);
       i -= 1;
       if (!socket.isOpen) continue;
+      if (reply === null) {
+        socket.error = connectionRefused;
+        continue;
+      }
       onTold();
       socket.queue.push(reply);
     }
@@ -67,7 +83,7 @@ export class Upstream {
 
 const templates = new Map<number, Uint8Array>();
 
-function replyOf(name: number, hosts: number, ttl: number): Uint8Array {
+export function replyOf(name: number, hosts: number, ttl: number): Uint8Array {
   const key = (name * 16 + hosts) * 1024 + ttl;
   let reply = templates.get(key);
   if (reply === undefined) {

@@ -8,25 +8,17 @@
 
 import { QueryView } from '@tandem/core/dns/query';
 import { ReplyView } from '@tandem/core/dns/reply';
-import { TD_JOURNAL_CELL_BYTES, tdJournalState, tdListenerKind } from '@tandem/datapath/abi.gen';
+import { TD_JOURNAL_CELL_BYTES, tdListenerKind } from '@tandem/datapath/abi.gen';
 import { KernelWriter } from '@tandem/dns-proxy/answer/kernel-writer';
 import { Learner } from '@tandem/dns-proxy/answer/learner';
 import { sharedCountersLength } from '@tandem/dns-proxy/counters';
 import { DnsEventWriter } from '@tandem/dns-proxy/dns-event';
 import { GroupMember } from '@tandem/dns-proxy/group';
-import { type JournalRegion, stateOf } from '@tandem/dns-proxy/journal/region';
 import { JournalReplay } from '@tandem/dns-proxy/journal/replay';
-import {
-  heartbeatIntervalMs,
-  inFlightMax,
-  journalAgeMsMax,
-  sweepIntervalMs,
-  upstreamTimeoutMs,
-} from '@tandem/dns-proxy/limits';
+import { heartbeatIntervalMs, inFlightMax, sweepIntervalMs } from '@tandem/dns-proxy/limits';
 import { MemberLife } from '@tandem/dns-proxy/member-life';
 import { Takeover } from '@tandem/dns-proxy/peer/takeover';
 import { FlowTable } from '@tandem/dns-proxy/policy/flow-table';
-import { QueryLimits } from '@tandem/dns-proxy/policy/query-limits';
 import { PolicyTables } from '@tandem/dns-proxy/policy/tables';
 import { Answers } from '@tandem/dns-proxy/query/answers';
 import { Denial } from '@tandem/dns-proxy/query/denial';
@@ -47,18 +39,20 @@ import {
 } from '@tandem/dns-sockets/layout';
 import { SharedRingWriter } from '@tandem/runtime/shared-ring';
 import type { Life, Thread } from './life.ts';
-import { queryInSlot, SimRegion } from './sim-region.ts';
+import { SimRegion } from './sim-region.ts';
 import { graceSeconds } from './sizes.ts';
 import { listenerKinds, type SimSocket } from './sockets.ts';
 import { LoopRecords, SimUdpLoop } from './udp-loop.ts';
-import { names, type PolicyOfVariant, pods, serverWords } from './universe.ts';
+import { backendOf, names, type PolicyOfVariant, pods, serverWords } from './universe.ts';
 import { serverOf, type UpstreamSocket } from './upstream.ts';
+import { WorkerLimits } from './worker-limits.ts';
+import { WorkerTcp } from './worker-tcp.ts';
 
 const key = { low: 1, high: 2 };
 const batchMax = 64;
-const boundNs = Math.min(upstreamTimeoutMs, journalAgeMsMax) * 1e6;
-const { FREE } = tdJournalState;
-const inFlight = 256;
+const idsMax = 256;
+/** Without a turn for so long, a process was stopped. */
+const stallNs = 1000e6;
 
 export type ToWorker =
   | { readonly kind: 'policy'; readonly policy: PolicyOfVariant; readonly revision: number }
@@ -101,14 +95,19 @@ export class SimWorker {
   readonly #memory: Uint8Array;
   readonly #words: Uint32Array;
   readonly #udp: UdpServer;
+  readonly tcp: WorkerTcp;
+  readonly #limits: WorkerLimits;
   readonly #takeover: Takeover;
   readonly #listeners: SimUdpLoop<SimSocket>;
   readonly #upstreams: SimUdpLoop<UpstreamSocket>;
   readonly #clock = new Float64Array(2);
-  readonly #acceptors = new Set<SimSocket>();
   readonly #links = new Map<object, number>();
   #timers: { readonly dueNs: number; readonly work: () => void }[] = [];
-  #isDraining = false;
+  /** It closes what it has. */
+  isStopping = false;
+  /** When it had its turn again after a long time without. */
+  stalledNs = 0;
+  #turnNs: number;
   #tickNs: number;
   #sweepNs: number;
   /** Queries of the batch that no slot was free for. */
@@ -133,9 +132,10 @@ export class SimWorker {
       ({ address }) => life.openUpstream(serverOf(address)),
       (fd) => life.closeUpstream(fd),
     );
+    this.#limits = new WorkerLimits(world, this.counters);
     this.lookup = new PolicyLookup({
       flows: new FlowTable(1, 64),
-      limits: new QueryLimits(1000, 8),
+      limits: this.#limits.limits,
       endpoints: world.endpoints,
       group: this.#group,
       counters: this.counters,
@@ -148,33 +148,45 @@ export class SimWorker {
       ttlSecondsMin: 1,
     });
     const learner = this.#createLearner();
-    this.#udp = new UdpServer({
-      memory: this.#memory,
-      slots: this.slots,
-      listeners: this.#listeners.asUdpLoop,
-      upstreams: this.#upstreams.asUdpLoop,
+    const shared = {
       lookup: this.lookup,
-      pool,
-      ids: new UpstreamIds(world.random, inFlight),
       answers: new Answers({ lookup: this.lookup, learner, report, counters: this.counters }),
       report,
       counters: this.counters,
       query,
       reply,
       denial: new Denial({ mode: 'refused', suffixes: [] }),
+    };
+    this.#udp = new UdpServer({
+      ...shared,
+      memory: this.#memory,
+      slots: this.slots,
+      listeners: this.#listeners.asUdpLoop,
+      upstreams: this.#upstreams.asUdpLoop,
+      pool,
+      ids: new UpstreamIds(world.random, idsMax),
       beat: (monotonicNs) => this.member.beat(monotonicNs),
+    });
+    this.tcp = new WorkerTcp({
+      worker: this,
+      limits: this.#limits,
+      path: shared,
+      beforeCall: () => {
+        this.judgedNs = world.nowNs;
+      },
+      after: (ms, work) => this.#after(ms, work),
+      onDrain: () => this.#checkLeaving(),
     });
     const formerBeatNs = this.#group.beatNsOf(index);
     const replay = this.#createReplay();
     this.#takeover = this.#createTakeover(replay);
-    const tcp = { drain: () => this.#drainTcp(), sweep: () => undefined, connections: 0 };
     this.member = new MemberLife({
       role: index,
       group: this.#group,
       lookup: this.lookup,
       slots: this.slots,
       udp: this.#udp,
-      tcp,
+      tcp: this.tcp.ofMember,
       pool,
       replay,
       takeover: this.#takeover,
@@ -183,12 +195,13 @@ export class SimWorker {
       readClock: () => this.#readClock(this.#clock),
       readListeners: () => this.#readListeners(),
       onInstalled: (revision) => life.main.fromWorker.push({ kind: 'installed', revision }),
-      after: (ms, work) => this.#timers.push({ dueNs: world.nowNs + ms * 1e6, work }),
+      after: (ms, work) => this.#after(ms, work),
       onDrained: () => life.main.fromWorker.push({ kind: 'drained' }),
     });
     this.fds = listenerKinds.map((kind) => life.openListener(kind));
     this.#tickNs = world.nowNs;
     this.#sweepNs = world.nowNs;
+    this.#turnNs = world.nowNs;
   }
 
   #createListeners(): SimUdpLoop<SimSocket> {
@@ -259,7 +272,7 @@ export class SimWorker {
     return new Takeover({
       group: this.#group,
       loop: this.#listeners,
-      tcp: { listen: (fd) => this.#listenTcp(fd) },
+      tcp: this.tcp.server,
       closeFd: (fd) => life.closeFd(fd),
       replay: (member, lastBeatNs, now) => replay.takeOver(member, lastBeatNs, now),
       onEvent: (event, member) => {
@@ -269,42 +282,20 @@ export class SimWorker {
     });
   }
 
-  readonly onSwap = (
-    region: JournalRegion,
-    slot: number,
-    from: number,
-    to: number,
-    isDone: boolean,
-  ): void => {
-    const { oracle, trace, journals } = this.life.world;
-    const what = isDone ? 'swaps a slot from, to' : 'swaps in vain a slot from, to';
-    const place = region.member * 10_000 + slot;
-    trace.note(what, place, stateOf(from), stateOf(to), this.life.name);
-    if (isDone && stateOf(from) !== FREE && stateOf(to) === FREE) {
-      // Given up, by a sweep or as too old to be replayed.
-      const journal = journals[region.member] as ArrayBuffer;
-      const query = oracle.queryOfPort(queryInSlot(journal, region, slot, stateOf(from)));
-      const isOld = this.life.world.nowNs - (query?.askedNs ?? Infinity) >= boundNs;
-      if (isOld) oracle.excuse(query, 'in hand for longer than the bound');
-    }
-  };
-
   /** The process ends here, whatever it is doing. */
   onDeath(): void {
     const { oracle } = this.life.world;
     for (const number of this.#scrap) oracle.excuse(oracle.queries[number], 'the journal was full');
     this.#listeners.close();
     this.#upstreams.close();
-  }
-
-  /** Whether there is anything to do but to wait. */
-  get nextNs(): number {
-    return Math.min(this.#tickNs, this.#sweepNs);
+    this.tcp.onDeath();
   }
 
   iterate(): void {
     const { world } = this.life;
     this.judgedNs = world.nowNs;
+    if (world.nowNs - this.#turnNs > stallNs) this.stalledNs = world.nowNs;
+    this.#turnNs = world.nowNs;
     if (world.nowNs >= this.#tickNs) {
       this.#tickNs = world.nowNs + heartbeatIntervalMs * 1e6;
       this.member.tick();
@@ -321,9 +312,13 @@ export class SimWorker {
     const first = world.random.int(8);
     this.#listeners.visit((socket, handle) => this.#receiveQueries(socket, handle), first);
     this.#upstreams.visit((socket, handle) => this.#receiveReplies(socket, handle), first);
-    for (const socket of this.#acceptors) {
-      for (const connection of socket.queue.splice(0)) world.onAccepted(connection);
-    }
+    this.tcp.turn();
+    this.#limits.check();
+  }
+
+  /** What it holds when no connection of a pod is left; null: nothing. See `WorkerLimits.leak`. */
+  leak(hasNoneKept: boolean): string | null {
+    return this.tcp.leak ?? this.#limits.leak(this.slots.inFlight, hasNoneKept);
   }
 
   #onMessage(message: ToWorker): void {
@@ -336,11 +331,17 @@ export class SimWorker {
     } else if (message.kind === 'drain') {
       this.member.drain(message.tokenTimeoutMs);
     } else {
+      this.isStopping = true;
       this.member.leave();
       this.life.world.dying = this.life;
       this.#takeover.close();
+      this.tcp.close();
       this.life.end('stops');
     }
+  }
+
+  #after(ms: number, work: () => void): void {
+    this.#timers.push({ dueNs: this.life.world.nowNs + ms * 1e6, work });
   }
 
   #runTimers(): void {
@@ -376,38 +377,19 @@ export class SimWorker {
   #readListeners(): void {
     const own: number[] = [];
     for (const [kind, fd] of this.fds.entries()) {
-      if (kind === tdListenerKind.TCP4 || kind === tdListenerKind.TCP6) this.#listenTcp(fd);
+      if (kind === tdListenerKind.TCP4 || kind === tdListenerKind.TCP6) this.tcp.server.listen(fd);
       else own[kind] = this.#listeners.add(fd);
     }
     this.#takeover.setOwn(own);
     this.#udp.setListeners(own[tdListenerKind.UDP4] as number, own[tdListenerKind.UDP6] as number);
   }
 
-  #listenTcp(fd: number): () => void {
-    if (this.#isDraining) return () => undefined;
-    const { sockets } = this.life.world;
-    const socket = this.life.socketOf(fd);
-    if (this.#acceptors.has(socket)) return () => undefined;
-    this.#acceptors.add(socket);
-    sockets.open(socket);
-    const stop = (): void => {
-      if (this.#acceptors.delete(socket)) sockets.close(socket);
-    };
-    this.life.onEnd.push(stop);
-    return stop;
-  }
-
   /** It has left the group just now: before its time is up it must leave somebody behind. */
-  #drainTcp(): void {
-    this.#isDraining = true;
+  #checkLeaving(): void {
     const { world, main, name } = this.life;
     const isDue = world.nowNs >= main.tokenDeadlineNs || !this.member.hasJoined;
     if (!isDue && !this.#group.isOtherServing(world.nowNs)) {
       world.oracle.fail(5, `${name} leaves the group to nobody`);
-    }
-    for (const socket of [...this.#acceptors]) {
-      this.#acceptors.delete(socket);
-      this.life.world.sockets.close(socket);
     }
   }
 
@@ -430,6 +412,7 @@ export class SimWorker {
         destination: serverWords[query.server] as Uint32Array,
       });
       count += 1;
+      this.#limits.take(query.pod, 1);
       if (count === most) break;
     }
     this.#readClock(this.#listeners.clock);
@@ -446,6 +429,13 @@ export class SimWorker {
   }
 
   #receiveReplies(socket: UpstreamSocket, handle: number): void {
+    if (socket.error !== 0) {
+      const errno = socket.error;
+      socket.error = 0;
+      this.#readClock(this.#clock);
+      this.judgedNs = this.life.world.nowNs;
+      this.#udp.onUpstreamError(handle, errno, this.#clock);
+    }
     if (socket.queue.length === 0) return;
     let count = 0;
     for (let reply = socket.queue.shift(); reply !== undefined; reply = socket.queue.shift()) {
@@ -463,6 +453,8 @@ export class SimWorker {
     const port = this.#words[this.slots.wordOf(slot) + slotClientPort] as number;
     const query = world.oracle.queryOfPort(port);
     const policyId = this.#words[this.slots.wordOf(slot) + slotPolicy] as number;
+    if (socket.server === 0 && socket.backend !== backendOf(this.policy?.variant ?? 0))
+      world.oracle.fail(2, 'a query is sent from a socket whose backends are gone');
     world.oracle.onForward(query, socket.server, this.#memory, at, this.judgedNs, policyId);
     if (query === undefined) return;
     const id = ((this.#memory[at] as number) << 8) | (this.#memory[at + 1] as number);

@@ -21,8 +21,9 @@ import type { Snapshot } from './main-thread.ts';
 import { Oracle, type SimQuery } from './oracle.ts';
 import { Peers } from './peers.ts';
 import { Random } from './random.ts';
-import { idleSeconds, slotCounts } from './sizes.ts';
+import { idleSeconds, inFlightCounts, queryRates, slotCounts, tcpShare } from './sizes.ts';
 import { type SimSocket, SocketGroup } from './sockets.ts';
+import { TcpNetwork } from './tcp-network.ts';
 import { Trace } from './trace.ts';
 import {
   clusterWord,
@@ -86,7 +87,8 @@ export class World {
   /** The process whose turn it is. */
   turning: Life | null = null;
   readonly upstream: Upstream = new Upstream();
-  readonly connections = { opened: 0, accepted: 0, lost: 0 };
+  readonly tcp: TcpNetwork = new TcpNetwork(this);
+  readonly limits: { readonly queryRate: number; readonly inFlight: number };
   /** Steps that are left, nested ones included. */
   stepsLeft: number;
   readonly #maps = new Map<MapName, EntryMap>();
@@ -103,6 +105,10 @@ export class World {
     this.random = new Random(seed);
     this.slotCount = this.random.chance(0.1) ? slotCounts.few : slotCounts.enough;
     this.stepsLeft = steps;
+    this.limits = {
+      queryRate: this.random.chance(0.1) ? queryRates.few : queryRates.enough,
+      inFlight: this.random.chance(0.1) ? inFlightCounts.few : inFlightCounts.enough,
+    };
     const nowNs = (): number => this.nowNs;
     this.trace = new Trace(isVerbose, nowNs);
     this.oracle = new Oracle({
@@ -194,6 +200,7 @@ export class World {
   pass(ns: number): void {
     this.nowNs += Math.floor(ns);
     this.upstream.deliver(this.nowNs);
+    this.tcp.deliver();
     for (const index of [0, 1] as const) {
       if (this.lives[index] === null && this.nowNs >= this.startNs[index]) this.#start(index);
     }
@@ -208,14 +215,14 @@ export class World {
 
   ask(): void {
     const { random, oracle } = this;
-    if (random.chance(0.06)) {
-      this.#connect();
-      return;
-    }
     const pod = random.int(pods.length);
     const variant = variantsOfId.get(oracle.policyIdOf(pod))?.[0] ?? 0;
     const server = random.int(servers.length);
     if (!isSteered(variant, pod, server)) return;
+    if (random.chance(tcpShare)) {
+      if (!this.tcp.open(pod, server)) this.#onSilence('a connection');
+      return;
+    }
     const query = oracle.ask(pod, server, random.int(names.length));
     const socket = this.sockets.select(
       tdListenerKind.UDP4,
@@ -227,21 +234,13 @@ export class World {
       query.name,
       socket?.member ?? -1,
     );
-    if (socket === null) this.#onSilence(query);
-    else socket.queue.push(query.number);
-  }
-
-  #connect(): void {
-    const socket = this.sockets.select(tdListenerKind.TCP4, this.random.int(1000));
-    if (socket === null) return;
-    this.connections.opened += 1;
-    socket.queue.push(this.connections.opened);
-    this.trace.note('a pod connects', this.connections.opened, socket.member);
-  }
-
-  onAccepted(connection: number): void {
-    this.trace.note('is accepted', connection);
-    this.connections.accepted += 1;
+    if (socket !== null) {
+      socket.queue.push(query.number);
+      return;
+    }
+    oracle.queries.pop();
+    oracle.counts.asked -= 1;
+    this.#onSilence(`query ${query.number}`);
   }
 
   onStarted(life: Life): void {
@@ -273,7 +272,14 @@ export class World {
       trace.note('forwards, lost', query.number, 0, 0, life.name);
       return;
     }
+    if (query.forwards > 2 && query.copies === 0)
+      oracle.fail(2, `query ${query.number} is asked ${query.forwards} times by ${life.name}`);
     const dueNs = this.nowNs + this.faults.upstreamDelayMs() * ms;
+    if (this.faults.refusesForward()) {
+      trace.note('forwards, an ICMP error comes back', query.number, id, 0, life.name);
+      this.upstream.refuse(socket, dueNs);
+      return;
+    }
     trace.note('forwards', query.number, id, 0, life.name);
     const ttl = random.pick([1, 5, 30, 300]);
     const hosts = 1 + random.int(7);
@@ -289,12 +295,28 @@ export class World {
     memory: Uint8Array,
     at: number,
   ): void {
-    const query = this.oracle.onReply(port, client, server, memory, at, worker.judgedNs);
+    const query = this.oracle.onReply(
+      port,
+      client,
+      server,
+      memory,
+      at,
+      worker.judgedNs,
+      worker.life.name,
+    );
     if (query === undefined) return;
     const rcode = (memory[at + 3] as number) & 15;
     this.trace.note('answers', query.number, rcode, 0, worker.life.name);
     if (rcode === rcodeNoError && this.fqdn.refused === 0 && this.#sleeps === 0)
       this.#checkLearned(worker, query, memory, at);
+  }
+
+  /** A framed reply on the connection of its query. */
+  onTcpReply(worker: SimWorker, query: SimQuery, framed: Uint8Array): void {
+    const rcode = (framed[5] as number) & 15;
+    this.trace.note('answers over TCP', query.number, rcode, 0, worker.life.name);
+    if (rcode === rcodeNoError && this.fqdn.refused === 0 && this.#sleeps === 0)
+      this.#checkLearned(worker, query, framed, 2);
   }
 
   /** An address is in the datapath before its name's answer reaches the pod. */
@@ -391,26 +413,23 @@ export class World {
   }
 
   /** Nobody to ask: as if there were no proxy, unless somebody lives. */
-  #onSilence(query: SimQuery): void {
-    this.oracle.queries.pop();
-    this.oracle.counts.asked -= 1;
+  #onSilence(what: string): void {
     this.oracle.counts.silent += 1;
     const living = this.lives.find(
       (life) => life?.worker?.member.hasJoined === true && !life.isDraining,
     );
-    if (living != null)
-      this.oracle.fail(5, `query ${query.number} finds no socket, but ${living.name} lives`);
-    this.#checkBothLeft(query);
+    if (living != null) this.oracle.fail(5, `${what} finds no socket, but ${living.name} lives`);
+    this.#checkBothLeft(what);
   }
 
   /** Each of two that drain waits for the token until its own time is up. */
-  #checkBothLeft(query: SimQuery): void {
+  #checkBothLeft(what: string): void {
     const [agent, proxy] = this.lives;
     const hasJoined = (life: Life | null): life is Life => life?.worker?.member.hasJoined === true;
     if (!hasJoined(agent) || !hasJoined(proxy)) return;
     const untilNs = Math.min(agent.main.tokenDeadlineNs, proxy.main.tokenDeadlineNs);
     if (this.nowNs >= untilNs) return;
-    this.oracle.fail(5, `query ${query.number} finds no socket: both members left`);
+    this.oracle.fail(5, `${what} finds no socket: both members left`);
   }
 
   /** The last descriptor is gone, with what was queued. */
@@ -424,7 +443,7 @@ export class World {
         // `select_member` is the migrate program too: what nobody accepted moves to a member that lives.
         const target = this.sockets.select(socket.kind, number);
         if (target !== null) target.queue.push(number);
-        else this.connections.lost += 1;
+        else this.#onConnectionLost(number, heir ?? null);
         continue;
       }
       if (dying === null) continue;
@@ -437,6 +456,13 @@ export class World {
     }
   }
 
+  #onConnectionLost(number: number, heir: Life | null): void {
+    const { oracle, tcp } = this;
+    if (heir !== null && !heir.isDraining)
+      oracle.fail(5, `connection ${number} is lost unaccepted, but ${heir.name} lives`);
+    tcp.clients[number]?.lose('nobody else lived when its socket closed');
+  }
+
   #onEndpoint(key: Uint8Array, value: Uint8Array | null): void {
     const pod = pods.findIndex(
       ({ words }) => new DataView(key.buffer, key.byteOffset).getUint32(12, true) === words[3],
@@ -446,6 +472,10 @@ export class World {
       value === null
         ? 0
         : new DataView(value.buffer, value.byteOffset).getUint32(tdEndpoint.policy_id, true);
-    this.oracle.setPolicy(pod, policyId);
+    const endpointId =
+      value === null
+        ? 0
+        : new DataView(value.buffer, value.byteOffset).getUint32(tdEndpoint.id, true);
+    this.oracle.setPolicy(pod, policyId, endpointId);
   }
 }
