@@ -6,7 +6,7 @@
 import type { CliCommand } from '../command.ts';
 import { type ExitCode, exitCode } from '../exit-codes.ts';
 import type { Printer } from '../output/printer.ts';
-import { readFiles } from '../validate/read-files.ts';
+import { readAll } from '../validate/read-files.ts';
 import { type Finding, type Validation, validateObjects } from '../validate/validate-objects.ts';
 
 export const policyValidateCommand: CliCommand = {
@@ -19,10 +19,11 @@ export const policyValidateCommand: CliCommand = {
   configure: (command) =>
     void command.requiredOption(
       '-f, --file <path>',
-      'a YAML file, or a directory of *.yaml and *.yml',
+      'a YAML file, or a directory of *.yaml and *.yml; may be given several times',
+      (path: string, earlier: readonly string[] = []) => [...earlier, path],
     ),
   run: async ({ out, wantsJson }, options): Promise<ExitCode> => {
-    const validation = validateObjects(readFiles(String(options['file'])));
+    const validation = validateObjects(readAll(options['file'] as readonly string[]));
     const isValid = validation.findings.every(({ severity }) => severity !== 'error');
     if (wantsJson) out.json({ isValid, ...validation });
     else print(out, validation);

@@ -39,6 +39,16 @@ export interface FileContents {
   readonly problems: readonly FileProblem[];
 }
 
+/** What several paths hold together. @throws TandemError TANDEM_CLI_USAGE: no such file */
+export function readAll(paths: readonly string[]): FileContents {
+  const contents = paths.map(readFiles);
+  return {
+    files: contents.flatMap(({ files }) => files),
+    objects: contents.flatMap(({ objects }) => objects),
+    problems: contents.flatMap(({ problems }) => problems),
+  };
+}
+
 /** `path`: a file, or a directory of *.yaml and *.yml. @throws TandemError TANDEM_CLI_USAGE: no such file */
 export function readFiles(path: string): FileContents {
   const files: string[] = [];

@@ -39,6 +39,13 @@ test('good files: exit code 0 and counts', async () => {
   assert.equal(one.stdout, '1 file, 1 object, 1 valid policy: no errors\n');
 });
 
+test('several -f are one set of files: the last one does not hide the others', async () => {
+  const files = ['-f', fixture('bad/policy.yaml'), '-f', fixture('good/policy.yml')];
+  const run = await cli(['policy', 'validate', ...files]);
+  assert.match(run.stdout, /bad\/policy\.yaml:8.*\n2 files, 4 objects/s);
+  assert.equal(run.code, exitCode.problem);
+});
+
 test('every error of a policy, with file, line, document and field', async () => {
   const found = await findings('bad/policy.yaml');
   assert.deepEqual(found.map(placeOf), [
