@@ -22,5 +22,7 @@ export const acknowledgeTimeoutMs = 10_000;
  * that came meanwhile are fed from it.
  */
 export const peerCacheTimeoutMs = 3000;
+/** Writes to one kernel map in search of the entries that it refuses; those not found by then count as refused. */
+export const addAttemptsMax = 128;
 /** Compilations whose applying failed that are still taken for partly in force. */
 export const partialMax = 4;

@@ -98,6 +98,12 @@ export const endpointsMax = 8_192;
 export const classPrefixesMax = 131_072;
 export const policyEntriesMax = 262_144;
 export const dnsServersMax = 65_536;
+/** Octets that a policy snapshot may be estimated to have: proto's snapshotBytesMax less a quarter. */
+export const snapshotBytesEstimateMax: number = 48 << 20;
+/** DNS servers that the CIDR rules of one object may list. */
+export const dnsServersPerObjectMax = 8_192;
+/** Compilations that are tried until what does not fit is left out; each leaves out twice as many. */
+export const fitRoundsMax = 24;
 /** Ports of one toPorts element (Cilium). */
 export const portsPerRuleMax = 40;
 /** Rules, peers, ports and names of one policy object together: bounds the work it can ask for. */

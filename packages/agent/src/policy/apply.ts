@@ -8,18 +8,23 @@
  * is what is stale removed. Whatever is interrupted leaves the old policy or the new, never less.
  */
 
-import { type ClassTable, type Compiled, type CompiledPolicy } from '@tandem/core/policy/desired';
+import type { ClassTable, Compiled, CompiledPolicy } from '@tandem/core/policy/desired';
 import { expandPolicy } from '@tandem/core/policy/expand';
+import { EndpointFlag } from '@tandem/core/policy/kernel-numbers';
 import {
+  TD_CLASSES_MAX,
+  TD_DNS_SERVERS_MAX,
+  TD_ENDPOINTS_MAX,
   TD_MEMBERS_MAX,
   TD_POLICY_MAX,
-  tdEndpoint,
+  tdDnsServerKey,
   tdGroup,
   tdMember,
 } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { type Entry, encodeClass, encodeDnsServer, encodePolicy } from '@tandem/datapath/encode';
-import { TandemError } from '@tandem/runtime/tandem-error';
+import { addWhatFits } from './add-entries.ts';
+import { heldEndpoint, policyOfEndpoint, policyOfKey } from './hold-endpoints.ts';
 
 /** What of the datapath a change of policy touches. */
 export type AppliedMaps = Pick<Datapath, 'map' | 'table'>;
@@ -30,32 +35,146 @@ export interface ApplyStep {
   /** Policies that may be in the kernel from before. */
   readonly retained: ReadonlyMap<number, CompiledPolicy>;
   readonly endpoints: readonly Entry[];
+  /** Entries that the maps hold; default: those of the ABI. */
+  readonly capacities?: Capacities;
 }
 
-/** Writes policy, DNS servers, classes and endpoints, then removes what none of them names. */
-export function applyToDatapath({ datapath, compiled, retained, endpoints }: ApplyStep): void {
-  const policies = new Map([...retained, ...compiled.policies]);
-  const transition = policyEntries(policies.values(), compiled.classTable);
-  if (transition.length > TD_POLICY_MAX) {
-    throw new TandemError(
-      'TANDEM_POLICY_TOO_LARGE',
-      `the change needs ${transition.length} policy entries, the kernel's map has room for ${TD_POLICY_MAX}: use fewer or wider rules`,
-    );
+export type Capacities = Readonly<Record<'policy' | 'dns_servers' | 'classes', number>>;
+
+const abiCapacities: Capacities = {
+  policy: TD_POLICY_MAX,
+  dns_servers: TD_DNS_SERVERS_MAX,
+  classes: TD_CLASSES_MAX,
+};
+
+/** What the kernel did not take. */
+export interface Refused {
+  readonly map: 'policy' | 'dns_servers' | 'classes' | 'endpoints';
+  readonly entries: readonly Entry[];
+  readonly reason: string;
+  /** Policies that are not whole without it: their endpoints are held. */
+  readonly policies: ReadonlySet<number>;
+}
+
+/**
+ * Writes policy, DNS servers, classes and endpoints, then removes what none of them names. Returns what
+ * the kernel refused: endpoints of policies that miss an entry are held, all others are in force.
+ */
+export function applyToDatapath(step: ApplyStep): readonly Refused[] {
+  const { datapath, compiled, endpoints, capacities = abiCapacities } = step;
+  const wanted: Wanted = {
+    policy: policyEntries(compiled.policies.values(), compiled.classTable),
+    servers: compiled.dnsServers.map(({ policyId, server, protocol, ruleSetId }) =>
+      encodeDnsServer(policyId, server, protocol, ruleSetId),
+    ),
+    classes: compiled.classes.map(({ prefix, classId, flags }) =>
+      encodeClass(prefix.address, prefix.bits, classId, flags),
+    ),
+  };
+  const former = [...step.retained.values()].filter(({ id }) => !compiled.policies.has(id));
+  let transition: readonly Entry[] = [
+    ...policyEntries(former, compiled.classTable),
+    ...wanted.policy,
+  ];
+  if (!hasRoom(datapath, { ...wanted, policy: transition }, capacities)) {
+    // The pods of former policies first lose them, and for as long as it takes all they had.
+    makeRoom(datapath, compiled, wanted, capacities);
+    transition = wanted.policy;
   }
-  const servers = compiled.dnsServers.map(({ policyId, server, protocol, ruleSetId }) =>
-    encodeDnsServer(policyId, server, protocol, ruleSetId),
+  const refused: Refused[] = [];
+  const add = (
+    map: Refused['map'],
+    entries: readonly Entry[],
+    policiesOf: (entries: readonly Entry[]) => ReadonlySet<number>,
+  ): void => {
+    const refusal = addWhatFits(datapath.table(map), entries);
+    if (refusal !== null) refused.push({ map, ...refusal, policies: policiesOf(refusal.entries) });
+  };
+  add('policy', transition, (entries) => new Set(entries.map(({ key }) => policyOfKey(key))));
+  add('dns_servers', wanted.servers, (entries) => {
+    return new Set(entries.map(({ key }) => policyOfKey(key, tdDnsServerKey.policy_id)));
+  });
+  const hold = (): ReadonlySet<number> => {
+    const held = new Set(refused.flatMap(({ policies }) => [...policies]));
+    if (held.size > 0) holdInKernel(datapath, (id) => held.has(id));
+    return held;
+  };
+  // No endpoint is judged by new classes with a policy that is not whole.
+  hold();
+  // An address without its class counts as what is around it, to whatever names peers.
+  add('classes', wanted.classes, () => policiesWithPeers(compiled));
+  const held = hold();
+  datapath.table('classes').prune(wanted.classes);
+  const isHeld = (entry: Entry): boolean => held.has(policyOfEndpoint(entry));
+  flipEndpoints(
+    datapath,
+    endpoints.map((entry) => (isHeld(entry) ? heldEndpoint(entry) : entry)),
+    (entries) => add('endpoints', entries, () => new Set()),
   );
-  const classes = compiled.classes.map(({ prefix, classId, flags }) =>
-    encodeClass(prefix.address, prefix.bits, classId, flags),
-  );
-  datapath.table('policy').add(transition);
-  datapath.table('dns_servers').add(servers);
-  datapath.table('classes').add(classes);
-  datapath.table('classes').prune(classes);
-  flipEndpoints(datapath, endpoints);
-  datapath.table('policy').prune(policyEntries(compiled.policies.values(), compiled.classTable));
-  datapath.table('dns_servers').prune(servers);
+  datapath.table('policy').prune(wanted.policy);
+  datapath.table('dns_servers').prune(wanted.servers);
   Atomics.store(groupWords(datapath), tdGroup.applied_revision / 4, compiled.members.revision);
+  return refused;
+}
+
+interface Wanted {
+  readonly policy: readonly Entry[];
+  readonly servers: readonly Entry[];
+  readonly classes: readonly Entry[];
+}
+
+/** Whether the maps hold what is wanted beside what they hold now. */
+function hasRoom(
+  datapath: AppliedMaps,
+  { policy, servers, classes }: Wanted,
+  capacities: Capacities,
+): boolean {
+  const fits = (map: keyof Capacities, wanted: readonly Entry[]): boolean => {
+    const present = [...datapath.map(map).entries()];
+    if (present.length + wanted.length <= capacities[map]) return true;
+    const keys = new Set(present.map(([key]) => keyText(key)));
+    for (const { key } of wanted) keys.add(keyText(key));
+    return keys.size <= capacities[map];
+  };
+  return fits('policy', policy) && fits('dns_servers', servers) && fits('classes', classes);
+}
+
+const keyText = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
+
+/** Holds the endpoints that the change would need more room for, and removes what only they had. */
+function makeRoom(
+  datapath: AppliedMaps,
+  { policies }: Compiled,
+  wanted: Wanted,
+  capacities: Capacities,
+): void {
+  holdInKernel(datapath, (id) => !policies.has(id));
+  const isNeeded = ([key]: readonly [Uint8Array, Uint8Array]): boolean =>
+    policies.has(policyOfKey(key));
+  const needed = [...datapath.map('policy').entries()].filter(isNeeded);
+  datapath.table('policy').prune(needed.map(([key, value]) => ({ key, value })));
+  if (hasRoom(datapath, wanted, capacities)) return;
+  holdInKernel(datapath, () => true);
+  datapath.table('policy').prune(wanted.policy);
+  datapath.table('dns_servers').prune(wanted.servers);
+  datapath.table('classes').prune(wanted.classes);
+}
+
+/** Endpoints in the kernel that have such a policy. */
+function holdInKernel(datapath: AppliedMaps, isHeld: (policyId: number) => boolean): void {
+  const present = [...datapath.map('endpoints').entries()].map(([key, value]) => ({ key, value }));
+  const entries = present.map((entry) => {
+    return isHeld(policyOfEndpoint(entry)) ? heldEndpoint(entry) : entry;
+  });
+  flipEndpoints(datapath, entries, (changed) => datapath.table('endpoints').add(changed));
+}
+
+function policiesWithPeers({ policies }: Compiled): ReadonlySet<number> {
+  const found = [...policies.values()].filter(
+    ({ peers, flags }) => peers.size > 0 || (flags & EndpointFlag.fqdn) !== 0,
+  );
+  return new Set(found.map(({ id }) => id));
 }
 
 function groupWords(datapath: AppliedMaps): Uint32Array {
@@ -66,14 +185,20 @@ function groupWords(datapath: AppliedMaps): Uint32Array {
  * While endpoints change, the generation is odd and members remember nothing of them; after it, it is
  * another than before. An agent that dies in between leaves it odd, and the next one ends the change.
  */
-function flipEndpoints(datapath: AppliedMaps, endpoints: readonly Entry[]): void {
+function flipEndpoints(
+  datapath: AppliedMaps,
+  endpoints: readonly Entry[],
+  add: (endpoints: readonly Entry[]) => void,
+): void {
   const table = datapath.table('endpoints');
   const words = groupWords(datapath);
   const word = tdGroup.generation / 4;
   const isInterrupted = (Atomics.load(words, word) & 1) !== 0;
   if (!isInterrupted && !table.differs(endpoints)) return;
   if (!isInterrupted) Atomics.add(words, word, 1);
-  table.add(endpoints);
+  // Pods that are gone make room for those that came.
+  if (endpoints.length > TD_ENDPOINTS_MAX / 2) table.prune(endpoints);
+  add(endpoints);
   table.prune(endpoints);
   Atomics.add(words, word, 1);
 }
@@ -96,9 +221,8 @@ export function newestRevision(datapath: Datapath): number {
 /** Ids of the policies that endpoints have in the kernel. */
 export function policiesInUse(datapath: AppliedMaps): ReadonlySet<number> {
   const ids = new Set<number>();
-  for (const [, value] of datapath.map('endpoints').entries()) {
-    const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
-    ids.add(view.getUint32(tdEndpoint.policy_id, true));
+  for (const [key, value] of datapath.map('endpoints').entries()) {
+    ids.add(policyOfEndpoint({ key, value }));
   }
   return ids;
 }

@@ -8,18 +8,20 @@
  */
 
 import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
-import { compile } from '@tandem/core/policy/compile';
 import type {
   Compiled,
   CompiledPolicy,
   Diagnostic,
   MemberPolicy,
 } from '@tandem/core/policy/desired';
+import { compileFitting } from '@tandem/core/policy/fit';
+import { type Budgets, nodeBudgets } from '@tandem/core/policy/fit-costs';
 import type { StableIds } from '@tandem/core/policy/stable-ids';
 import { partialMax } from '../limits.ts';
 
 export class Compilations {
   readonly #served: MemberPolicy | null;
+  readonly #budgets: Budgets;
   #ids: StableIds;
   #applied: Compiled | null = null;
   /** Of what is applied; '' while that is unknown. */
@@ -31,7 +33,8 @@ export class Compilations {
   #diagnostics: readonly Diagnostic[] | null = null;
 
   /** `served`: what members served before this process started. */
-  constructor(ids: StableIds, served: MemberPolicy | null) {
+  constructor(ids: StableIds, served: MemberPolicy | null, budgets: Budgets = nodeBudgets) {
+    this.#budgets = budgets;
     this.#ids = ids;
     this.#served = served;
   }
@@ -61,7 +64,7 @@ export class Compilations {
     const input = JSON.stringify(node);
     const isSameInput = cluster === this.#cluster && input === this.#node;
     if (this.#applied !== null && this.#partial.length === 0 && isSameInput) return this.#applied;
-    const compiled = compile(
+    const compiled = compileFitting(
       cluster,
       {
         node,
@@ -71,6 +74,7 @@ export class Compilations {
         ...(this.#served === null || this.#applied !== null ? {} : { served: this.#served }),
       },
       this.#ids,
+      this.#budgets,
     );
     this.#diagnostics = compiled.diagnostics;
     this.#cluster = cluster;

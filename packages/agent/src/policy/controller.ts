@@ -21,6 +21,7 @@ import type { PolicyServer } from '../sync/policy-server.ts';
 import { applyToDatapath, newestRevision, policiesInUse, requireRevision } from './apply.ts';
 import { changeOrder, type PolicyChange } from './change-order.ts';
 import { Compilations } from './compilations.ts';
+import { refusedDiagnostics } from './refused-diagnostics.ts';
 import { snapshotOf } from './snapshot.ts';
 import type { StateKeeper } from './state-keeper.ts';
 
@@ -54,6 +55,8 @@ export class PolicyController {
   /** Of patterns that members have no room for. */
   #patternDiagnostics: readonly Diagnostic[] = [];
   #attachDiagnostics: readonly Diagnostic[] = [];
+  /** Of what the kernel did not take. */
+  #refusedDiagnostics: readonly Diagnostic[] = [];
   /** What was said in the log and still holds. */
   #said: ReadonlyMap<string, Diagnostic> = new Map();
   #problem: Diagnostic | null = null;
@@ -81,7 +84,13 @@ export class PolicyController {
   get diagnostics(): readonly Diagnostic[] {
     const compiled = this.#compilations.diagnostics ?? this.#cluster?.diagnostics ?? [];
     const problem = this.#problem === null ? [] : [this.#problem];
-    return [...compiled, ...this.#patternDiagnostics, ...this.#attachDiagnostics, ...problem];
+    return [
+      ...compiled,
+      ...this.#patternDiagnostics,
+      ...this.#attachDiagnostics,
+      ...this.#refusedDiagnostics,
+      ...problem,
+    ];
   }
 
   /** New objects: a reconciliation follows, now or after the one that runs. */
@@ -169,12 +178,13 @@ export class PolicyController {
     const attached = await attachEndpoints(datapath, compiled.endpoints);
     this.#attachDiagnostics = attached.diagnostics;
     this.#endpoints = attached.endpoints;
-    applyToDatapath({
+    const refused = applyToDatapath({
       datapath,
       compiled,
-      retained: this.#compilations.retained,
+      retained: compiled.isRetained ? this.#compilations.retained : new Map(),
       endpoints: attached.entries,
     });
+    this.#refusedDiagnostics = refusedDiagnostics(refused, compiled);
     const wanted = new Set(attached.endpoints.map((endpoint) => endpoint.interface.vethIfindex));
     datapath.detachEndpoints((ifindex) => wanted.has(ifindex));
   }

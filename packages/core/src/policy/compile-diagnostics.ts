@@ -2,11 +2,13 @@
 // Copyright The Tandem Authors
 
 import type { Pattern } from '../dns/pattern.ts';
+import type { Pod } from '../k8s/objects.ts';
 import type { Issue } from '../k8s/shape.ts';
 /** What a compilation has to say to an operator. Codes are API. */
-import { classPrefixesMax, dnsServersMax, endpointsMax } from '../limits.ts';
+import { endpointsMax } from '../limits.ts';
 import type { ClusterState } from './cluster-state.ts';
 import type { Compiled, Diagnostic } from './desired.ts';
+import type { Excess } from './fit-costs.ts';
 import { EndpointFlag, Verdict } from './kernel-numbers.ts';
 import type { PolicyDraft } from './policy-set.ts';
 import { formatPolicyRef, type InvalidPolicy, type PolicyRule } from './rule.ts';
@@ -32,7 +34,8 @@ export function policyDiagnostics(cluster: ClusterState): readonly Diagnostic[] 
       for (const issue of invalid.errors) {
         const where = place === '' ? '' : ` (${place})`;
         const message = `${withPath(issue)}${where}; ${fate}`;
-        diagnostics.push({ severity: 'error', code: 'policy-invalid', subject, message });
+        const { code = 'policy-invalid' } = invalid;
+        diagnostics.push({ severity: 'error', code, subject, message });
       }
     }
     if (inForce === null) continue;
@@ -49,10 +52,10 @@ function fateOf(hasLastGood: boolean, { holdScope }: InvalidPolicy): string {
   if (hasLastGood) return 'its last valid version stays in force';
   switch (holdScope) {
     case 'selected':
-      return 'until it is valid, the pods it selects are denied everything in the directions it names';
+      return 'until that is mended, the pods it selects are denied everything in the directions it names';
     case 'superset':
       return (
-        'its endpointSelector cannot be read whole: until it is valid, all pods that it may select are ' +
+        'its endpointSelector cannot be read whole: until that is mended, all pods that it may select are ' +
         'denied everything in the directions it names'
       );
     case 'none':
@@ -140,23 +143,22 @@ function patternTexts({ fqdns, ports }: PolicyRule): readonly string[] {
   return [...fqdns, ...dns].map(({ text }) => text);
 }
 
-/** What is more than the kernel's maps hold. Empty when everything fits. */
-export function limitDiagnostics(counts: {
-  readonly endpoints: number;
-  readonly classes: number;
-  readonly dnsServers: number;
-}): readonly Diagnostic[] {
-  const checks = [
-    { what: 'endpoints', count: counts.endpoints, max: endpointsMax },
-    { what: 'classes', count: counts.classes, max: classPrefixesMax },
-    { what: 'dns_servers', count: counts.dnsServers, max: dnsServersMax },
-  ];
-  return checks
-    .filter(({ count, max }) => count > max)
-    .map(({ what, count, max }) => ({
-      severity: 'error',
-      code: 'limit',
-      subject: what,
-      message: `needs ${count} entries, the map holds ${max}: the last policy that fits stays in force`,
-    }));
+/** What more is needed than the node can carry, when nothing is left that could be left out. */
+export function excessDiagnostics(excess: readonly Excess[]): readonly Diagnostic[] {
+  return excess.map(({ what, count, max }) => ({
+    severity: 'error',
+    code: 'limit',
+    subject: what,
+    message: `needs ${count}, there is room for ${max}: the last policy that fits stays in force`,
+  }));
+}
+
+/** Pods that the map of endpoints has no room for. */
+export function crowdedDiagnostics(pods: readonly Pod[]): readonly Diagnostic[] {
+  return pods.map(({ namespace, name }) => ({
+    severity: 'error',
+    code: 'limit',
+    subject: `Pod/${namespace}/${name}`,
+    message: `has no room: the node carries ${endpointsMax} addresses of pods, so its traffic is dropped`,
+  }));
 }

@@ -442,13 +442,18 @@ test('toFQDNs without rules.dns is said, with them it is not', () => {
   assert.deepEqual(codes(compileObjects([...basicObjects, cnp('shop/p', dnsAndName)])), []);
 });
 
-test('what does not fit is said, and not put in force', () => {
+test('pods beyond the map of endpoints are named and dropped, the others are in force', () => {
   const pods = Array.from({ length: 8_193 }, (_, index) =>
     pod(`shop/p${index}`, {}, 'one', `10.245.${index >> 8}.${index & 255}`),
   );
-  const compiled = compileObjects([...basicObjects, ...pods]);
-  assert.equal(compiled.fits, false);
-  assert.deepEqual(codes(compiled), ['limit endpoints']);
+  const crowd = pod('shop/crowd', {}, 'one', '10.246.0.1', '10.246.0.2');
+  const compiled = compileObjects([...basicObjects, ...pods, crowd]);
+  assert.equal(compiled.endpoints.length, 8_192);
+  assert.deepEqual(codes(compiled), [
+    'limit Pod/shop/crowd',
+    'limit Pod/shop/p999',
+    'limit Pod/shop/web',
+  ]);
 });
 
 test('a pod CIDR of configuration counts like one of a Node', () => {

@@ -10,15 +10,21 @@
  *                                           └─► policies with ids ─► endpoints, members
  */
 import type { Pod } from '../k8s/objects.ts';
+import { endpointsMax } from '../limits.ts';
 import { compareAddresses, formatAddress } from '../net/ip.ts';
-import { findAddressOwners, isClusterDns, type LocalPod } from './address-owners.ts';
+import {
+  type AddressOwner,
+  findAddressOwners,
+  isClusterDns,
+  type LocalPod,
+} from './address-owners.ts';
 import { buildPolicies, peersOf, planPolicy } from './build-policies.ts';
 import { AddressClasses } from './classes.ts';
 import type { ClusterState, CompileOptions, NodeContext } from './cluster-state.ts';
 import {
+  crowdedDiagnostics,
   fqdnDiagnostics,
   holdDiagnostics,
-  limitDiagnostics,
   policyDiagnostics,
   sortDiagnostics,
 } from './compile-diagnostics.ts';
@@ -32,7 +38,7 @@ import type {
 import { backendDigests } from './dns-backends.ts';
 import { findFrontends } from './dns-frontends.ts';
 import { DnsServerFinder } from './dns-servers.ts';
-import { classNeverLearn, EndpointFlag } from './kernel-numbers.ts';
+import { ClassFlag, classNeverLearn, EndpointFlag } from './kernel-numbers.ts';
 import { identityKey, podIdentity, podNamespaceLabel } from './labels.ts';
 import { MemberPolicyBuilder } from './member-policy.ts';
 import type { Peer } from './peer.ts';
@@ -56,11 +62,16 @@ export function compile(
   const ids = previousIds.clone();
   ids.begin();
   const specs = activeSpecs(cluster);
-  const { owners, localPods, diagnostics: ownerDiagnostics } = findAddressOwners(cluster, node);
+  const {
+    owners,
+    localPods: allPods,
+    diagnostics: ownerDiagnostics,
+  } = findAddressOwners(cluster, node);
+  const { localPods, crowded } = withRoom(allPods);
   const { draftOf, drafts } = draftPolicies(localPods, specs);
 
   const peers = collectPeers(drafts, options);
-  const classes = AddressClasses.build(owners, peers, ids);
+  const classes = AddressClasses.build(closed(owners, crowded), peers, ids);
   const trusted = trustedServers(cluster, node);
   const trustedTexts = new Set(trusted.map((address) => formatAddress(address)));
   const frontends = findFrontends(cluster, node, classes, trustedTexts);
@@ -77,16 +88,10 @@ export function compile(
   const policyOf = (local: LocalPod): CompiledPolicy | null =>
     isHeld(local) ? null : (byDraft.get(draftOf.get(local) as PolicyDraft) ?? null);
   const endpoints = makeEndpoints(localPods, policyOf, classes, ids);
-  const entries = classes.entries();
-  const limits = limitDiagnostics({
-    endpoints: endpoints.length,
-    classes: entries.length,
-    dnsServers: dnsServers.length,
-  });
   ids.retire();
   return {
     endpoints,
-    classes: entries,
+    classes: classes.entries(),
     classTable: classes.table,
     policies: new Map([...byDraft.values()].map((policy) => [policy.id, policy])),
     dnsServers,
@@ -111,9 +116,10 @@ export function compile(
       ...finder.diagnostics,
       ...fqdnDiagnostics(drafts),
       ...holdDiagnostics(endpoints, cluster),
-      ...limits,
+      ...crowdedDiagnostics(crowded.map(({ pod }) => pod)),
     ]),
-    fits: limits.length === 0,
+    fits: true,
+    isRetained: true,
     ids,
   };
 }
@@ -138,6 +144,41 @@ export function trustedServers(cluster: ClusterState, node: NodeContext): readon
   ];
   const distinct = new Map(addresses.map((address) => [formatAddress(address), address]));
   return [...distinct.values()].sort(compareAddresses);
+}
+
+/** The pods that the map of endpoints has room for; those of fewer addresses first. */
+function withRoom(pods: readonly LocalPod[]): {
+  readonly localPods: readonly LocalPod[];
+  readonly crowded: readonly LocalPod[];
+} {
+  const addresses = pods.reduce((sum, pod) => sum + pod.addresses.length, 0);
+  if (addresses <= endpointsMax) return { localPods: pods, crowded: [] };
+  const nameOf = ({ pod }: LocalPod): string => `${pod.namespace}/${pod.name}`;
+  const ordered = pods.toSorted(
+    (left, right) =>
+      left.addresses.length - right.addresses.length || (nameOf(left) < nameOf(right) ? -1 : 1),
+  );
+  let count = 0;
+  let kept = 0;
+  for (const pod of ordered) {
+    count += pod.addresses.length;
+    if (count > endpointsMax) break;
+    kept++;
+  }
+  return { localPods: ordered.slice(0, kept), crowded: ordered.slice(kept) };
+}
+
+/** What is no endpoint, but in a range of this node's pods, is dropped. */
+function closed(
+  owners: readonly AddressOwner[],
+  crowded: readonly LocalPod[],
+): readonly AddressOwner[] {
+  if (crowded.length === 0) return owners;
+  const texts = new Set(crowded.flatMap(({ addresses }) => addresses.map(formatAddress)));
+  return owners.map((owner) => {
+    const isCrowded = owner.prefix.bits === 128 && texts.has(formatAddress(owner.prefix.address));
+    return isCrowded ? { ...owner, flags: owner.flags | ClassFlag.localPods } : owner;
+  });
 }
 
 /** One draft for all pods that the same specs select. Pods with equal labels are asked once. */

@@ -200,8 +200,10 @@ export interface Compiled {
   readonly predecessorsForgotten: number;
   readonly rules: ReadonlyMap<number, RuleOrigin>;
   readonly diagnostics: readonly Diagnostic[];
-  /** False: a kernel map is too small (a diagnostic says which); keep what is in force. */
+  /** False: it is more than the node can carry, whatever is left out (a diagnostic says what). */
   readonly fits: boolean;
+  /** False: policies of `CompileOptions.retain` had no room, so endpoints that have them are to be held. */
+  readonly isRetained: boolean;
   /** The ids after this compilation: persist them, hand them to the next one. */
   readonly ids: StableIds;
 }

@@ -48,6 +48,28 @@ const portBits = 16;
 /** All entries of the policy for all classes of the table; no two have one key. */
 export function expandPolicy(policy: CompiledPolicy, classes: ClassTable): PolicyEntry[] {
   const entries: PolicyEntry[] = [];
+  forEachPeer(policy, classes, (peer, shape) => {
+    for (const entry of shape) entries.push({ policyId: policy.id, peer, ...entry });
+  });
+  return entries;
+}
+
+/** How many entries it takes, by the rule that they are due to; rule 0: several. Makes none of them. */
+export function countEntries(policy: CompiledPolicy, classes: ClassTable): Map<number, number> {
+  const peers = new Map<readonly EntryShape[], number>();
+  forEachPeer(policy, classes, (_, shape) => peers.set(shape, (peers.get(shape) ?? 0) + 1));
+  const counts = new Map<number, number>();
+  for (const [shape, count] of peers) {
+    for (const { ruleId } of shape) counts.set(ruleId, (counts.get(ruleId) ?? 0) + count);
+  }
+  return counts;
+}
+
+function forEachPeer(
+  policy: CompiledPolicy,
+  classes: ClassTable,
+  take: (peer: number, shape: readonly EntryShape[]) => void,
+): void {
   for (const direction of [Direction.ingress, Direction.egress] as const) {
     const rules = policy.rules.filter((rule) => rule.direction === direction);
     // Many peers share one list of rules: all selectors of one toFQDNs, say.
@@ -62,10 +84,9 @@ export function expandPolicy(policy: CompiledPolicy, classes: ClassTable): Polic
         );
         shapes.set(key, shape);
       }
-      for (const entry of shape) entries.push({ policyId: policy.id, peer, ...entry });
+      take(peer, shape);
     }
   }
-  return entries;
 }
 
 /** Peer id -> indices of the rules that hold for it, ascending. */

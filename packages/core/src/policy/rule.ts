@@ -71,6 +71,8 @@ export interface Policy {
 /** An invalid policy object. */
 export interface InvalidPolicy {
   readonly ref: PolicyRef;
+  /** 'policy-left-out': valid, but more than the node can carry. Default 'policy-invalid'. */
+  readonly code?: 'policy-left-out';
   /** At least one. */
   readonly errors: readonly Issue[];
   /** What stands in for it if no earlier version was good (policy-hold.ts). */

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * How much a compilation asks of the node (entries of kernel maps, octets of the snapshot), and how much of
+ * that is due to each policy object.
+ */
+import {
+  classPrefixesMax,
+  dnsServersMax,
+  dnsServersPerCidrMax,
+  policyEntriesMax,
+  snapshotBytesEstimateMax,
+} from '../limits.ts';
+import type { Prefix } from '../net/ip.ts';
+import type { ClusterState } from './cluster-state.ts';
+import type { Compiled, MemberPolicy } from './desired.ts';
+import { countEntries } from './expand.ts';
+import type { Peer } from './peer.ts';
+import { formatPolicyRef, type Policy, type PolicyRule } from './rule.ts';
+
+export type Resource = 'classes' | 'policy' | 'dns_servers' | 'snapshot';
+
+export type Budgets = Readonly<Record<Resource, number>>;
+
+export const nodeBudgets: Budgets = {
+  classes: classPrefixesMax,
+  policy: policyEntriesMax,
+  dns_servers: dnsServersMax,
+  snapshot: snapshotBytesEstimateMax,
+};
+
+export interface Excess {
+  readonly what: Resource;
+  readonly count: number;
+  readonly max: number;
+}
+
+/** What is over its budget. */
+export function excessOf(compiled: Compiled, budgets: Budgets): readonly Excess[] {
+  const counts: Readonly<Record<Resource, number>> = {
+    classes: compiled.classes.length,
+    policy: [...entriesByRule(compiled).values()].reduce((sum, count) => sum + count, 0),
+    dns_servers: compiled.dnsServers.length,
+    snapshot: snapshotBytes(compiled.members),
+  };
+  return (Object.keys(counts) as Resource[])
+    .filter((what) => counts[what] > budgets[what])
+    .map((what) => ({ what, count: counts[what], max: budgets[what] }));
+}
+
+/** What each object in force takes of one resource: an estimate that orders them. By `formatPolicyRef`. */
+export function costsOf(
+  what: Resource,
+  cluster: ClusterState,
+  compiled: Compiled,
+): ReadonlyMap<string, number> {
+  const costs = new Map<string, number>();
+  const entries = what === 'policy' ? entriesByObject(compiled) : new Map<string, number>();
+  for (const { inForce } of cluster.policies.values()) {
+    if (inForce === null) continue;
+    const ref = formatPolicyRef(inForce.ref);
+    costs.set(ref, 1 + (what === 'policy' ? (entries.get(ref) ?? 0) : costOf(what, inForce)));
+  }
+  return costs;
+}
+
+function entriesByRule(compiled: Compiled): ReadonlyMap<number, number> {
+  const counts = new Map<number, number>();
+  for (const policy of compiled.policies.values()) {
+    for (const [ruleId, count] of countEntries(policy, compiled.classTable)) {
+      counts.set(ruleId, (counts.get(ruleId) ?? 0) + count);
+    }
+  }
+  return counts;
+}
+
+function entriesByObject(compiled: Compiled): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>();
+  for (const [ruleId, count] of entriesByRule(compiled)) {
+    const ref = (compiled.rules.get(ruleId)?.text ?? '').split(': ')[0] ?? '';
+    counts.set(ref, (counts.get(ref) ?? 0) + count);
+  }
+  return counts;
+}
+
+function costOf(what: Exclude<Resource, 'policy'>, policy: Policy): number {
+  switch (what) {
+    case 'classes':
+      return sumOfRules(policy, ({ peers }) =>
+        peers === 'any' ? 0 : peers.map(prefixes).reduce(add, 0),
+      );
+    case 'dns_servers':
+      return listedDnsServers(policy);
+    case 'snapshot':
+      return sumOfRules(policy, patternBytes) + serverBytes * listedDnsServers(policy);
+  }
+}
+
+/** Addresses that the CIDR rules of an object list as DNS servers, and something for its other peers. */
+export function listedDnsServers(policy: Policy): number {
+  return sumOfRules(policy, ({ peers, ports }) => {
+    if (ports === 'any' || peers === 'any' || ports.every(({ dns }) => dns === null)) return 0;
+    return peers.map((peer) => (peer.kind === 'cidr' ? hosts(peer.cidr) : 1)).reduce(add, 0);
+  });
+}
+
+const hosts = ({ bits }: Prefix): number => Math.min(2 ** (128 - bits), dnsServersPerCidrMax);
+const prefixes = (peer: Peer): number => (peer.kind === 'cidr' ? 1 + peer.except.length : 0);
+const add = (left: number, right: number): number => left + right;
+
+function sumOfRules({ specs }: Policy, weigh: (rule: PolicyRule) => number): number {
+  return specs.flatMap(({ rules }) => rules.map(weigh)).reduce(add, 0);
+}
+
+/** Octets of the parts of a snapshot, rather more than they take. */
+const patternRestBytes = 48;
+const serverBytes = 32;
+const endpointRestBytes = 64;
+const referenceBytes = 6;
+
+function patternBytes({ fqdns, ports }: PolicyRule): number {
+  const dns = ports === 'any' ? [] : ports.flatMap((port) => port.dns?.patterns ?? []);
+  return [...fqdns, ...dns].map(({ text }) => text.length + patternRestBytes).reduce(add, 0);
+}
+
+function snapshotBytes(members: MemberPolicy): number {
+  const { patterns, selectors, ruleSets, policies, endpoints, neverLearn } = members;
+  let bytes = (selectors.length + neverLearn.length) * serverBytes;
+  for (const { text } of patterns) bytes += text.length + patternRestBytes;
+  for (const { patternIndexes } of ruleSets) {
+    bytes += serverBytes + patternIndexes.length * referenceBytes;
+  }
+  for (const { servers, predecessors } of policies) {
+    // Each server also has a digest of its backends.
+    bytes += serverBytes + servers.length * 2 * serverBytes + predecessors.length * referenceBytes;
+  }
+  for (const { namespace, pod } of endpoints) {
+    bytes += endpointRestBytes + namespace.length + pod.length;
+  }
+  return bytes;
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Compiles what the node can carry. An object that asks for too much, or that compilation fails on, is left
+ * out: the pods that it selects are denied, it is named, and everything else is in force. Which objects
+ * these are depends on the cluster alone, so that an object that shrinks or goes heals the others at once.
+ */
+import { dnsServersPerObjectMax, fitRoundsMax } from '../limits.ts';
+import type { ClusterState, CompileOptions, PolicyState } from './cluster-state.ts';
+import { compile } from './compile.ts';
+import { excessDiagnostics } from './compile-diagnostics.ts';
+import type { Compiled } from './desired.ts';
+import {
+  type Budgets,
+  costsOf,
+  type Excess,
+  excessOf,
+  listedDnsServers,
+  nodeBudgets,
+} from './fit-costs.ts';
+import { holdOfPolicy } from './policy-hold.ts';
+import { formatPolicyRef } from './rule.ts';
+import type { StableIds } from './stable-ids.ts';
+
+/** Key of `ClusterState.policies` -> why the object is left out. */
+type LeftOut = ReadonlyMap<string, string>;
+
+/** As `compile`; `fits` is false only when leaving out every policy is not enough. */
+export function compileFitting(
+  cluster: ClusterState,
+  options: CompileOptions,
+  previousIds: StableIds,
+  budgets: Budgets = nodeBudgets,
+): Compiled {
+  const leftOut = new Map<string, string>(tooManyServers(cluster));
+  for (let round = 0; ; round++) {
+    const state = without(cluster, leftOut);
+    let compiled: Compiled;
+    try {
+      compiled = compile(state, options, previousIds);
+    } catch (error) {
+      const faulty = faultyPolicies(state, options, previousIds);
+      if (faulty.length === 0 || round >= fitRoundsMax) throw error;
+      const reason = bugText(error);
+      for (const key of faulty) leftOut.set(key, reason);
+      continue;
+    }
+    const excess = excessOf(compiled, budgets);
+    if (excess.length === 0) return compiled;
+    const alone = compileAlone(state, options, previousIds, budgets);
+    if (alone !== null) return alone;
+    const chosen = choose(state, compiled, excess, 2 ** round);
+    if (chosen.size === 0) {
+      const diagnostics = [...compiled.diagnostics, ...excessDiagnostics(excess)];
+      return { ...compiled, diagnostics, fits: false };
+    }
+    for (const [key, reason] of chosen) leftOut.set(key, reason);
+  }
+}
+
+/** Without the policies of before, if there is only no room for both. */
+function compileAlone(
+  state: ClusterState,
+  options: CompileOptions,
+  previousIds: StableIds,
+  budgets: Budgets,
+): Compiled | null {
+  if ((options.retain ?? []).length === 0 && options.served === undefined) return null;
+  const { node, revision } = options;
+  const compiled = compile(state, { node, revision }, previousIds);
+  return excessOf(compiled, budgets).length === 0 ? { ...compiled, isRetained: false } : null;
+}
+
+/** The objects that take most of what is short, `least` at least. */
+function choose(
+  state: ClusterState,
+  compiled: Compiled,
+  excess: readonly Excess[],
+  least: number,
+): LeftOut {
+  const chosen = new Map<string, string>();
+  const keys = keysByRef(state);
+  for (const { what, count, max } of excess) {
+    const costs = [...costsOf(what, state, compiled)];
+    costs.sort(
+      ([leftRef, left], [rightRef, right]) => right - left || (leftRef < rightRef ? -1 : 1),
+    );
+    let over = count - max;
+    for (const [index, [ref, cost]] of costs.entries()) {
+      if (over <= 0 && index >= least) break;
+      over -= cost;
+      const key = keys.get(ref);
+      const reason = `all policies of the node need ${count} of ${what}, there is room for ${max}, and this one takes about ${cost}: make it smaller`;
+      if (key !== undefined) chosen.set(key, reason);
+    }
+  }
+  return chosen;
+}
+
+/** Objects that would be expensive to compile at all. */
+function tooManyServers(cluster: ClusterState): LeftOut {
+  const found = new Map<string, string>();
+  for (const [key, { inForce }] of cluster.policies) {
+    if (inForce === null) continue;
+    try {
+      const count = listedDnsServers(inForce);
+      if (count > dnsServersPerObjectMax) found.set(key, tooManyServersText(count));
+    } catch (error) {
+      found.set(key, bugText(error));
+    }
+  }
+  return found;
+}
+
+function tooManyServersText(count: number): string {
+  return `its rules.dns name ${count} DNS servers, at most ${dnsServersPerObjectMax} are possible: name fewer or smaller CIDRs`;
+}
+
+function bugText(error: unknown): string {
+  const reason = error instanceof Error ? error.message : String(error);
+  return `cannot be compiled, which is a bug of this version (${reason})`;
+}
+
+/** Policies that compilation fails on, each by itself; one, or those that do so together, at a time. */
+function faultyPolicies(
+  state: ClusterState,
+  options: CompileOptions,
+  previousIds: StableIds,
+): readonly string[] {
+  const fails = (keys: readonly string[]): boolean => {
+    const kept = new Set(keys);
+    const policies = new Map([...state.policies].filter(([key]) => kept.has(key)));
+    try {
+      compile({ ...state, policies }, options, previousIds);
+      return false;
+    } catch {
+      return true;
+    }
+  };
+  let suspects = [...state.policies.keys()].sort();
+  if (fails([])) return [];
+  while (suspects.length > 1) {
+    const half = suspects.length >> 1;
+    const parts = [suspects.slice(0, half), suspects.slice(half)];
+    const bad = parts.find(fails);
+    if (bad === undefined) return suspects;
+    suspects = bad;
+  }
+  return suspects;
+}
+
+function without(cluster: ClusterState, leftOut: LeftOut): ClusterState {
+  if (leftOut.size === 0) return cluster;
+  const policies = new Map(cluster.policies);
+  for (const [key, reason] of leftOut) {
+    const state = policies.get(key);
+    if (state !== undefined) policies.set(key, leaveOut(state, reason));
+  }
+  return { ...cluster, policies };
+}
+
+function leaveOut({ inForce, invalid, place = '' }: PolicyState, reason: string): PolicyState {
+  const errors = [{ path: '', message: reason }, ...(invalid?.errors ?? [])];
+  if (inForce === null) {
+    // Not even what stands in for it can be compiled.
+    const nothing = { hold: [], holdScope: 'unknown' } as const;
+    return {
+      inForce,
+      invalid: invalid === null ? null : { ...invalid, ...nothing, errors },
+      place,
+    };
+  }
+  const { ref } = inForce;
+  const held = { ref, code: 'policy-left-out', errors, ...holdOfPolicy(inForce) } as const;
+  return { inForce: null, invalid: held, place };
+}
+
+function keysByRef(state: ClusterState): ReadonlyMap<string, string> {
+  const keys = new Map<string, string>();
+  for (const [key, { inForce }] of state.policies) {
+    if (inForce !== null) keys.set(formatPolicyRef(inForce.ref), key);
+  }
+  return keys;
+}
