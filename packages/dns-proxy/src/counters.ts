@@ -28,6 +28,8 @@ const help = {
     'queries to a server over the limit of servers of their endpoint or policy, or of the node, answered with SERVFAIL',
   refusedUpstreamSockets:
     'queries for which no upstream socket could be opened, answered with SERVFAIL',
+  refusedServerDown:
+    'queries to a server that ICMP errors said to be unreachable within the last second, answered with SERVFAIL',
   upstreamTimeouts: 'queries whose server did not answer in time',
   upstreamErrors: 'queries whose server could not be reached, answered with SERVFAIL',
   upstreamSocketErrors: 'errors reported by upstream sockets, such as ICMP port unreachable',

@@ -50,7 +50,7 @@ export const upstreamTimeoutMs = 10_000;
 export const upstreamSilenceMs = 1000;
 /**
  * After so many ICMP errors in a row, and for so long after the last one, a server is taken for unreachable while
- * one query waits for it: others get SERVFAIL at once (`upstreamErrors`).
+ * one query waits for it: others get SERVFAIL at once (`refusedServerDown`).
  */
 export const upstreamErrorsInRowMin = 3;
 export const upstreamUnreachableMs = 1000;

@@ -30,6 +30,7 @@ const verdicts: Partial<Record<CounterName, string>> = {
   refusedOwners: 'over-owners',
   refusedUpstreamServers: 'over-upstream-servers',
   refusedUpstreamSockets: 'over-upstream-sockets',
+  refusedServerDown: 'server-unreachable',
 };
 const protocols: Partial<Record<CounterName, string>> = { queriesUdp: 'udp', queriesTcp: 'tcp' };
 

@@ -48,6 +48,7 @@ type OutcomeName =
   | 'overNode'
   | 'overServers'
   | 'noSocket'
+  | 'serverDown'
   | 'unreachable'
   | 'timedOut';
 
@@ -67,6 +68,8 @@ const rows: Readonly<Record<OutcomeName, Row>> = {
   overNode: servFail('refusedSlots'),
   overServers: servFail('refusedUpstreamServers'),
   noSocket: servFail('refusedUpstreamSockets'),
+  /** ICMP errors have just said that the server cannot be reached: the query is not sent. */
+  serverDown: servFail('refusedServerDown', edeNetworkError),
   /** The server cannot be reached: an ICMP error, a refused or broken connection. */
   unreachable: servFail('upstreamErrors', edeNetworkError),
   /** The server did not answer in time; over UDP the pod gets no reply. */

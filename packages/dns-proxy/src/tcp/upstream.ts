@@ -196,11 +196,13 @@ export class TcpUpstream implements TurnTaker {
     const id = this.#reader.nextId;
     if (id === -1) {
       // An empty message, or one of a single octet, is nothing that a query waits for.
-      if (this.#reader.nextLength === 0 || this.#reader.nextLength === 1) this.#onJunk();
+      if (this.#reader.nextLength === 0 || this.#reader.nextLength === 1) {
+        this.#onJunk(counter.repliesUnsolicited);
+      }
       return false;
     }
     if (!this.#queries.has(id) || this.#reader.nextLength < dnsHeaderBytes) {
-      this.#onJunk();
+      this.#onJunk(counter.repliesUnsolicited);
       return false;
     }
     if (this.#reserved > 0) return true;
@@ -234,8 +236,7 @@ export class TcpUpstream implements TurnTaker {
         query.questionEnd,
       );
       if (match === matchNone) {
-        this.#c.counters[counter.repliesMismatched]!++;
-        this.#onJunk();
+        this.#onJunk(counter.repliesMismatched);
         return;
       }
       this.#inFlight -= 1;
@@ -252,9 +253,9 @@ export class TcpUpstream implements TurnTaker {
   }
 
   /** A reply that no query waits for. */
-  #onJunk(): void {
+  #onJunk(kind: number): void {
     const { counters } = this.#c;
-    counters[counter.repliesUnsolicited]!++;
+    counters[kind]!++;
     counters[counter.tcpUpstreamsJunk]!++;
     this.#fail();
   }

@@ -58,7 +58,7 @@ export class InFlight {
     if (slots.isScrap(slot)) return outcome.overNode;
     const server = this.#serverOf(facts);
     if (server === -1) return outcome.overServers;
-    if (pool.isUnreachable(server, batch.monotonicNs / 1e6)) return outcome.unreachable;
+    if (pool.isUnreachable(server, batch.monotonicNs / 1e6)) return outcome.serverDown;
     const at = slots.wordOf(slot);
     if (!this.#takeSocket(slot, at, server)) return outcome.noSocket;
     const { words } = slots;

@@ -187,7 +187,7 @@ export class UdpQueries {
     if (result === outcome.denied) {
       rcode = denial.rcodeFor(query);
       report.denied(this.#facts, query, rcode, this.#batch);
-    } else if (result === outcome.unreachable) {
+    } else if (result === outcome.serverDown) {
       this.#facts.startedUs = this.#batch.monotonicNs / 1000;
       report.failed(this.#facts, query, this.#batch);
     }
