@@ -68,6 +68,7 @@ export function compileMatcher(
   const { dfa, left } = mergeWithinBudget(candidates, plain, patterns.length, limits);
   const globs = buildGlobTables(left, limits.simulationWordsMax);
   for (const index of globs.rejected) rejected.push(tooComplex(index, limits));
+  rejected.sort((a, b) => a.index - b.index);
   const plainSet = internSet(dfa, plain);
   const otherSet = internSet(dfa, everything);
   const { table, root } = packDfa(dfa);
@@ -92,7 +93,8 @@ function mergeWithinBudget(
   patternCount: number,
   limits: MatcherLimits,
 ): { readonly dfa: Dfa; readonly left: readonly Candidate[] } {
-  let merged: readonly Candidate[] = candidates;
+  // The shortest first: no author of long patterns takes the room of others' ordinary ones.
+  let merged = candidates.toSorted((a, b) => a.tokens.length - b.tokens.length);
   const left: Candidate[] = [];
   for (let attempt = 1; ; attempt++) {
     const trie = new PatternTrie(patternCount, limits.trieNodesMax);

@@ -225,6 +225,19 @@ test('what has no room is rejected by name', () => {
   assert.deepEqual(matched(matcher, 'yyyyyyyyyy.com'), []);
 });
 
+test('long patterns leave room for ordinary ones that come after them', () => {
+  const limits = { ...matcherLimits, trieNodesMax: 1024, simulationWordsMax: 1 };
+  // Ever shorter ones, so that they fill the last of the room.
+  const long = Array.from({ length: 400 }, (_, i) => `${'a'.repeat(60 - (i >> 3))}.x${i}x`);
+  const { matcher, rejected } = compileMatcher(
+    [...long, 'api.example.com'].map((text) => pattern(text)),
+    limits,
+  );
+  assert.ok(rejected.length > 0);
+  assert.ok(rejected.every(({ index }) => index < long.length));
+  assert.deepEqual(matched(matcher, 'api.example.com'), [long.length]);
+});
+
 test('only simple patterns over the budget end as well', () => {
   const limits = { ...matcherLimits, setNodesMax: 200 };
   const texts = Array.from({ length: 40 }, (_, i) => `**.${'n.'.repeat(i)}com`);
