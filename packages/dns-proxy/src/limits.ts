@@ -143,8 +143,11 @@ export const tcpIdleEvictMs = 1000;
  */
 export const tcpUpstreamsKeptMax = 8;
 export const tcpUpstreamKeepMs = 5000;
-/** Queries in flight of one connection; those beyond wait in the kernel. */
-export const tcpInFlightPerConnectionMax = 100;
+/**
+ * Queries in flight of one connection; those beyond wait in the kernel. So many that some that a server never
+ * answers do not hold up the others until their 10 s are over.
+ */
+export const tcpInFlightPerConnectionMax = 512;
 export const tcpIdleTimeoutMs = 10_000;
 /** A query that has begun is whole by then, or its connection is closed (`tcpTimeouts`). */
 export const tcpMessageTimeoutMs = 2000;
