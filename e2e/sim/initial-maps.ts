@@ -42,7 +42,7 @@ export function initialMaps(policy: PolicyOfVariant): Record<MapName, EntryMap> 
     const group = new ArrayBuffer(tdGroup.size);
     applyToDatapath({
       datapath: {
-        map: () => ({ mmap: () => group }),
+        map: (name: string) => (name === 'group' ? { mmap: () => group } : found[name as MapName]),
         table: (name: string) => new AgentTable(found[name as MapName] as unknown as BpfMap, null),
       } as unknown as AppliedMaps,
       compiled: policy.compiled,

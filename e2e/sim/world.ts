@@ -167,7 +167,8 @@ export class World {
   datapath(thread: Thread): AppliedMaps {
     this.#writer = thread;
     return {
-      map: (name: string) => (name === 'group' ? { mmap: () => this.group } : null),
+      map: (name: string) =>
+        name === 'group' ? { mmap: () => this.group } : this.#maps.get(name as MapName),
       table: (name: string) =>
         new AgentTable(this.#maps.get(name as MapName) as unknown as BpfMap, null),
     } as unknown as AppliedMaps;
