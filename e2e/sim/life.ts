@@ -121,7 +121,7 @@ export class Life {
   openUpstream(server: number): number {
     const fd = this.world.nextFd();
     const backend = server === 0 ? backendOf(this.worker?.policy?.variant ?? 0) : '';
-    this.#upstreams.set(fd, { server, queue: [], isOpen: false, error: 0, backend });
+    this.#upstreams.set(fd, { server, queue: [], isOpen: false, error: 0, refused: [], backend });
     return fd;
   }
 

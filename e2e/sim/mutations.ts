@@ -225,11 +225,11 @@ export const mutations: readonly Mutation[] = [
     breaks: [4, 6],
   },
   {
-    name: 'connections that wait are not looked at when another one ends',
+    name: 'a connection that is over keeps its place among those that are read',
     file: `${proxy}/tcp/admission.ts`,
-    find: '    this.#open -= 1;\n    this.#admitWaiting();',
-    replace: '    this.#open -= 1;',
-    breaks: [2, 3],
+    find: '!pod.open.delete(connection)',
+    replace: '!pod.open.has(connection)',
+    breaks: [2, 3, 6],
   },
   {
     name: 'a query over TCP that waits pays for each attempt',
@@ -272,13 +272,6 @@ export const mutations: readonly Mutation[] = [
     find: '    this.#o.hold(pod.endpointSlot, false);',
     replace: '',
     breaks: [6],
-  },
-  {
-    name: 'a query is asked again without end',
-    file: `${proxy}/udp/forwards.ts`,
-    find: 'words[at + slotFormerUpstream] !== 0 || ',
-    replace: '',
-    breaks: [2],
   },
   {
     name: 'a query is asked again though the policy denies it by now',

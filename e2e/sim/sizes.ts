@@ -29,7 +29,7 @@ export const tcpShare = 0.06;
 /** Connections of one pod that a member reads. */
 export const connectionsPerPod = 3;
 /** Queries of a pod in a second, and queries in flight of a member: far more than are asked, or too few. */
-export const queryRates = { enough: 1000, few: 20 } as const;
+export const queryRates = { enough: 1000, few: 12 } as const;
 export const inFlightCounts = { enough: 256, few: 16 } as const;
 /** Steps with faults of a schedule, unless told otherwise. */
 export const stepsDefault = 200;

@@ -3,16 +3,30 @@
 
 /** The servers that pods ask: answer after a while, or not at all. A socket that closed hears nothing. */
 
+import type { SimQuery } from './oracle.ts';
 import type { Datagram } from './udp-loop.ts';
 import { clusterWord, names, serverWords } from './universe.ts';
+
+/** What a server answers to a query. */
+export interface UpstreamReply extends Datagram {
+  readonly query: SimQuery;
+}
+
+/** A query that no server listened for, sent so many times by then. */
+interface Refused {
+  readonly query: SimQuery;
+  readonly forwards: number;
+}
 
 /** A member's connected socket. */
 export interface UpstreamSocket {
   readonly server: number;
-  readonly queue: Datagram[];
+  readonly queue: UpstreamReply[];
   isOpen: boolean;
   /** Errno that the kernel has to report of it. */
   error: number;
+  /** Of these queries it is. */
+  readonly refused: Refused[];
   /** The backends of its server when it was opened. */
   readonly backend: string;
 }
@@ -21,7 +35,8 @@ interface Pending {
   readonly dueNs: number;
   readonly socket: UpstreamSocket;
   /** Null: an ICMP error comes back. */
-  readonly reply: Datagram | null;
+  readonly reply: UpstreamReply | null;
+  readonly refused: Refused | null;
   readonly onTold: () => void;
 }
 
@@ -43,36 +58,39 @@ export class Upstream {
   answer(o: {
     readonly socket: UpstreamSocket;
     readonly id: number;
-    readonly name: number;
+    readonly query: SimQuery;
     readonly hosts: number;
     readonly ttl: number;
     readonly dueNs: number;
     readonly onTold: () => void;
   }): void {
-    const payload = replyOf(o.name, o.hosts, o.ttl);
+    const payload = replyOf(o.query.name, o.hosts, o.ttl);
     this.#pending.push({
       dueNs: o.dueNs,
       socket: o.socket,
-      reply: { payload, id: o.id },
+      reply: { payload, id: o.id, query: o.query },
+      refused: null,
       onTold: o.onTold,
     });
   }
 
   /** Nobody listens there: the socket gets an ICMP error. */
-  refuse(socket: UpstreamSocket, dueNs: number): void {
-    this.#pending.push({ dueNs, socket, reply: null, onTold: () => undefined });
+  refuse(socket: UpstreamSocket, query: SimQuery, dueNs: number): void {
+    const refused = { query, forwards: query.forwards };
+    this.#pending.push({ dueNs, socket, reply: null, refused, onTold: () => undefined });
   }
 
   /** What is due reaches its socket. */
   deliver(nowNs: number): void {
     for (let i = 0; i < this.#pending.length; i++) {
-      const { dueNs, socket, reply, onTold } = this.#pending[i] as Pending;
+      const { dueNs, socket, reply, refused, onTold } = this.#pending[i] as Pending;
       if (dueNs > nowNs) continue;
       this.#pending.splice(i, 1);
       i -= 1;
       if (!socket.isOpen) continue;
       if (reply === null) {
         socket.error = connectionRefused;
+        if (refused !== null) socket.refused.push(refused);
         continue;
       }
       onTold();

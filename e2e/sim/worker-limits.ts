@@ -18,6 +18,8 @@ export class WorkerLimits {
   readonly #counters: Float64Array;
   /** Endpoint slots that TCP holds. */
   #held = 0;
+  /** Tokens that queries took. */
+  #paid = 0;
   /** Queries of each pod that came to this life. */
   readonly #taken = pods.map(() => 0);
 
@@ -26,7 +28,13 @@ export class WorkerLimits {
     this.#counters = counters;
     const { queryRate, inFlight } = world.limits;
     this.limits = new QueryLimits(queryRate, owners, inFlight);
-    const { endpoints } = this.limits;
+    const { limits } = this;
+    limits.takeToken = (slot, nowMs) => {
+      const isTaken = QueryLimits.prototype.takeToken.call(limits, slot, nowMs);
+      if (isTaken) this.#paid += 1;
+      return isTaken;
+    };
+    const { endpoints } = limits;
     endpoints.hold = (slot) => {
       this.#held += 1;
       OwnerSlots.prototype.hold.call(endpoints, slot);
@@ -52,6 +60,8 @@ export class WorkerLimits {
     const { inFlight } = this.limits;
     if (inFlight > limits.inFlight || inFlight < 0)
       oracle.fail(6, `${inFlight} queries are in flight`);
+    const taken = this.#taken.reduce((total, queries) => total + queries, 0);
+    if (this.#paid > taken) oracle.fail(6, `${taken} queries paid for ${this.#paid}`);
     const isOverRate = this.#taken.some((queries) => queries > limits.queryRate);
     if ((this.#counters[counter.refusedEndpointRate] as number) > 0 && !isOverRate)
       oracle.fail(6, 'a query is refused for its rate, of a pod that has not asked so many');

@@ -39,6 +39,7 @@ import {
 } from '@tandem/dns-sockets/layout';
 import { SharedRingWriter } from '@tandem/runtime/shared-ring';
 import type { Life, Thread } from './life.ts';
+import type { SimQuery } from './oracle.ts';
 import { SimRegion } from './sim-region.ts';
 import { graceSeconds } from './sizes.ts';
 import { listenerKinds, type SimSocket } from './sockets.ts';
@@ -429,22 +430,32 @@ export class SimWorker {
   }
 
   #receiveReplies(socket: UpstreamSocket, handle: number): void {
-    if (socket.error !== 0) {
-      const errno = socket.error;
-      socket.error = 0;
-      this.#readClock(this.#clock);
-      this.judgedNs = this.life.world.nowNs;
-      this.#udp.onUpstreamError(handle, errno, this.#clock);
-    }
-    if (socket.queue.length === 0) return;
-    let count = 0;
-    for (let reply = socket.queue.shift(); reply !== undefined; reply = socket.queue.shift()) {
-      this.#upstreams.receive(count, reply);
-      count += 1;
-      if (count === batchMax) break;
-    }
+    if (socket.error !== 0) this.#receiveError(socket, handle);
+    const replies = socket.queue.splice(0, batchMax);
+    if (replies.length === 0) return;
+    for (const [i, reply] of replies.entries()) this.#upstreams.receive(i, reply);
     this.#readClock(this.#upstreams.clock);
-    this.#udp.onReplies(handle, count);
+    this.#udp.onReplies(handle, replies.length);
+    for (const { query } of replies) this.#checkDone(query, 'has an answer that is not passed on');
+  }
+
+  #receiveError(socket: UpstreamSocket, handle: number): void {
+    const errno = socket.error;
+    socket.error = 0;
+    this.#readClock(this.#clock);
+    this.judgedNs = this.life.world.nowNs;
+    const refused = socket.refused.splice(0);
+    this.#udp.onUpstreamError(handle, errno, this.#clock);
+    for (const { query, forwards } of refused) {
+      if (query.forwards === forwards)
+        this.#checkDone(query, 'waits on a socket that has an error');
+    }
+  }
+
+  /** Nobody took the query over: it is answered, unless it was given up before. */
+  #checkDone({ number, answers, excuse, copies }: SimQuery, otherwise: string): void {
+    if (answers === 0 && excuse === null && copies === 0)
+      this.life.world.oracle.fail(2, `query ${number} ${otherwise}`);
   }
 
   #forward(socket: UpstreamSocket, at: number): void {

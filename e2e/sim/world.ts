@@ -105,9 +105,10 @@ export class World {
     this.random = new Random(seed);
     this.slotCount = this.random.chance(0.1) ? slotCounts.few : slotCounts.enough;
     this.stepsLeft = steps;
+    const isScarce = this.random.chance(0.15);
     this.limits = {
-      queryRate: this.random.chance(0.1) ? queryRates.few : queryRates.enough,
-      inFlight: this.random.chance(0.1) ? inFlightCounts.few : inFlightCounts.enough,
+      queryRate: isScarce && this.random.chance(0.6) ? queryRates.few : queryRates.enough,
+      inFlight: isScarce && this.random.chance(0.6) ? inFlightCounts.few : inFlightCounts.enough,
     };
     const nowNs = (): number => this.nowNs;
     this.trace = new Trace(isVerbose, nowNs);
@@ -278,14 +279,14 @@ export class World {
     const dueNs = this.nowNs + this.faults.upstreamDelayMs() * ms;
     if (this.faults.refusesForward()) {
       trace.note('forwards, an ICMP error comes back', query.number, id, 0, life.name);
-      this.upstream.refuse(socket, dueNs);
+      this.upstream.refuse(socket, query, dueNs);
       return;
     }
     trace.note('forwards', query.number, id, 0, life.name);
     const ttl = random.pick([1, 5, 30, 300]);
     const hosts = 1 + random.int(7);
     const onTold = (): void => oracle.onTold(query, policyId);
-    this.upstream.answer({ socket, id, name: query.name, hosts, ttl, dueNs, onTold });
+    this.upstream.answer({ socket, id, query, hosts, ttl, dueNs, onTold });
   }
 
   onReply(
