@@ -201,7 +201,7 @@ export const mutations: readonly Mutation[] = [
     file: `${proxy}/tcp/upstream.ts`,
     find: 'if (nowNs - query.startedNs < upstreamTimeoutMs * 1e6) break;',
     replace: 'if (nowNs > 0) break;',
-    breaks: [2, 3],
+    breaks: [2, 3, 6],
   },
   {
     name: 'an answer to another question is passed on over TCP',

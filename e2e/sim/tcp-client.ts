@@ -220,10 +220,11 @@ export class TcpClient {
     this.#plan.push({ atNs, kind, bytes: null });
   }
 
-  #act({ kind, bytes }: Action): void {
+  #act({ atNs, kind, bytes }: Action): void {
     const { nowNs, random, trace } = this.#world;
     if (kind === 'send' && bytes !== null) {
-      this.#end.send('data', nowNs + random.int(2) * ms, bytes);
+      // Time may have passed in one leap since it was due: a process was stopped. The octets came meanwhile.
+      this.#end.send('data', Math.min(atNs, nowNs) + random.int(2) * ms, bytes);
       this.#sent += bytes.length;
       trace.note('a pod sends octets', bytes.length, this.number);
       for (const { query, endsAt } of this.asked) if (endsAt <= this.#sent) query.isSent = true;
