@@ -19,7 +19,7 @@ import { runSchedule } from './schedule.ts';
 import { shrink } from './shrink.ts';
 import { stepsDefault } from './sizes.ts';
 
-const seeds = Number(process.env['TANDEM_SIM_SEEDS'] ?? 100_000);
+const seeds = Number(process.env['TANDEM_SIM_SEEDS'] ?? 60_000);
 /** A break of the product is found within so many schedules. */
 const mutantSeeds = 20_000;
 const threads = Math.min(2, availableParallelism());
