@@ -143,7 +143,7 @@ function* otherZones(): Generator<ComparedQuestion> {
   }
 }
 
-/** What fits and what is truncated, at each size that is told. */
+/** Answers that fit and answers that are truncated, for each EDNS buffer size that the query announces. */
 function* sizes(): Generator<ComparedQuestion> {
   const told = [0, 1, 511, 512, 513, 600, 900, 1220, 1231, 1232, 1233, 1400, 2048, 4095, 4096];
   for (const size of [...told, 4097, 8192, 16_384, 65_535]) {

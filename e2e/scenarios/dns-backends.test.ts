@@ -21,7 +21,7 @@ const standard = await startStandardNode({
 after(() => standard[Symbol.asyncDispose]());
 const { node, tandem, services } = standard;
 
-/** What the agent wrote for whoever starts alone: what it sends to the members. */
+/** The server's backend digest in the snapshot file, which has the policy that the agent sends to both members. */
 async function digestOf(server: string): Promise<number | undefined> {
   const file = await readSnapshotFile(`${tandem.stateDirectory}/policy.snapshot`);
   assert.ok(file.ok);

@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * DNS over TCP as pods use it, with a server that takes its time, leaves queries unanswered, or closes: what the
- * pod would get from the server without the proxy is what it gets. Whoever is over a bound waits; only a flood
- * over UDP, where nothing can wait, is refused, and is told so.
+ * DNS over TCP as pods use it, with a server that is slow, leaves queries unanswered, or closes: a pod gets the same
+ * answers as without the proxy. Queries over a bound wait; only over UDP, where a query cannot wait, a flood gets
+ * SERVFAIL.
  */
 
 import assert from 'node:assert/strict';

@@ -364,7 +364,7 @@ export class Oracle implements FqdnWatcher {
       query.answerer = life;
     } else {
       this.counts.again += 1;
-      // Once taken over it may be done by whoever had it, too.
+      // A query that was taken over may also be answered by the member that had it before.
       if (query.answerer === life && query.copies === 0)
         this.fail(2, `query ${query.number} is answered twice by ${life}`);
     }

@@ -18,7 +18,7 @@ import type { Random } from './random.ts';
 import type { SimSocket } from './sockets.ts';
 import type { Segment, TcpEnd } from './tcp-wire.ts';
 
-/** Hears of what the product does with a connection, before it is done. */
+/** Called before the product acts on a connection. */
 export interface StreamWatcher {
   /** One framed message. */
   onWrite(bytes: Uint8Array): void;

@@ -70,7 +70,7 @@ export class Compilations {
         node,
         revision,
         retain: this.#inKernel,
-        // Until something was applied, pods may have the policies of the former life.
+        // Until this process has applied a policy, kernel endpoints may name policies of the previous process.
         ...(this.#served === null || this.#applied !== null ? {} : { served: this.#served }),
       },
       this.#ids,

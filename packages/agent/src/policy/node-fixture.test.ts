@@ -3,7 +3,7 @@
 
 /**
  * A node without a kernel: objects go the product's way into maps in memory, which can be asked what a pod
- * may do. For the tests of what one object, or one map, can do to the others.
+ * may do. Used by tests that one faulty object, or one full map, leaves the other objects enforced.
  */
 
 import assert from 'node:assert/strict';

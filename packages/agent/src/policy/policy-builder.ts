@@ -3,7 +3,7 @@
 
 /**
  * Policy objects of the source -> what of them is in force: the current version, the last good one, or a
- * denial for the pods that are meant. An object that lost its name is told by its place in the file.
+ * denial for the pods that are meant. An object without a readable name is identified by its position in the file.
  */
 
 import type { PolicyObject } from '@tandem/core/k8s/objects';

@@ -17,7 +17,7 @@ const markerName = 'complete';
 
 export class FileCopies {
   readonly counters = { failed: 0 };
-  /** Whether the former life of the agent left a copy of all that it read. */
+  /** Whether the agent's previous process left a copy of every file that it had read. */
   readonly wasComplete: boolean;
   readonly #directory: string;
   readonly #source: string;
@@ -63,7 +63,8 @@ export class FileCopies {
       this.#isMarked = false;
       setAside(this.#marker);
       rmQuietly(temporary);
-      // It would bring back what is no longer so. Not removed: on a full disk the room is the snapshot's.
+      // A stale copy would restore old policy at the next start. It is renamed, not removed: the snapshot needs the
+      // room that a removal frees on a full disk.
       setAside(path);
     }
   }
