@@ -6,7 +6,7 @@
  * writes is copied once, checked, and only then used.
  *
  * There is no static state. One struct ds_env belongs to one Node-API environment (the main thread
- * or one worker thread) and owns all loops, unix sockets and file descriptors made there.
+ * or one worker thread) and owns all loops, unix and netlink sockets, and file descriptors made there.
  */
 #ifndef TANDEM_DNS_SOCKETS_H
 #define TANDEM_DNS_SOCKETS_H
@@ -40,6 +40,11 @@ enum {
 	DS_UNIX_FDS_MAX      = 16,
 	DS_UNIX_READS_MAX    = 16, /* messages or connections per wake of one unix socket */
 	DS_CONTROL_BYTES_MAX = 128,
+	DS_NETLINK_MAX       = 16, /* sockets per environment */
+	/* The kernel's dumps are at most 32 KiB, single messages far smaller. */
+	DS_NETLINK_DATAGRAM_MAX = 65536,
+	DS_NETLINK_BATCH_BYTES  = 131072,
+	DS_NETLINK_READS_MAX    = 256, /* datagrams per wake of one socket */
 	/* What precedes a payload with "metadata in the buffer": an address, then control messages. */
 	DS_META_NAME_BYTES   = 32,
 	DS_META_BYTES        = 128,
@@ -211,6 +216,15 @@ struct ds_unix {
 	char path[108];
 };
 
+struct ds_netlink {
+	uv_poll_t poll;
+	struct ds_env *env;
+	uint32_t id;
+	int fd;
+	bool closing;
+	napi_ref on_event;
+};
+
 struct ds_owned_fd {
 	int fd;
 	ino_t inode; /* a number that was closed elsewhere and reused is not ours any more */
@@ -236,11 +250,14 @@ struct ds_env {
 	uint32_t loop_generation;
 	struct ds_unix *unixes[DS_UNIX_MAX];
 	uint32_t unix_generation;
+	struct ds_netlink *netlinks[DS_NETLINK_MAX];
+	uint32_t netlink_generation;
 	struct ds_owned_fd *owned;
 	size_t owned_count;
 	size_t owned_capacity;
 	int reserve_fd; /* given up to accept and refuse a connection when fds have run out */
 	uint8_t message[DS_UNIX_MESSAGE_MAX];
+	uint8_t netlink_batch[DS_NETLINK_BATCH_BYTES];
 };
 
 /* error.c: reading arguments strictly; the first failure throws and makes the rest no-ops. */
@@ -328,6 +345,16 @@ napi_value ds_tcp_reset(napi_env env, napi_callback_info info);
 
 /* Events of a unix socket; src/unix-seqpacket.ts repeats them. */
 enum { DS_UNIX_MESSAGE = 0, DS_UNIX_END = 1, DS_UNIX_ERROR = 2, DS_UNIX_CONNECTION = 3 };
+
+/* netlink.c */
+void ds_netlink_shut(struct ds_netlink *netlink, bool delete_references);
+napi_value ds_netlink_open(napi_env env, napi_callback_info info);
+napi_value ds_netlink_join(napi_env env, napi_callback_info info);
+napi_value ds_netlink_send(napi_env env, napi_callback_info info);
+napi_value ds_netlink_close(napi_env env, napi_callback_info info);
+
+/* Events of a netlink socket; src/netlink-socket.ts repeats them. */
+enum { DS_NETLINK_MESSAGES = 0, DS_NETLINK_OVERRUN = 1, DS_NETLINK_ERROR = 2 };
 
 /* clock.c */
 void ds_clock_now(double *monotonic_ns, double *boottime_ns);

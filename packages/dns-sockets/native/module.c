@@ -2,7 +2,7 @@
 /* Copyright The Tandem Authors */
 /*
  * The module's entry, run once per environment, and that environment's end:
- * loops and their sockets, unix sockets, owned fds, and when libuv has closed the last
+ * loops and their sockets, unix and netlink sockets, owned fds, and when libuv has closed the last
  * handle, the memory. JavaScript is not called on the way.
  */
 #include "dns_sockets.h"
@@ -42,6 +42,9 @@ static void tear_down(napi_async_cleanup_hook_handle handle, void *data)
 				ds_unix_remove_path(ds->unixes[i]);
 			ds_unix_shut(ds->unixes[i], false);
 		}
+	for (size_t i = 0; i < DS_NETLINK_MAX; i++)
+		if (ds->netlinks[i] != NULL)
+			ds_netlink_shut(ds->netlinks[i], false);
 	ds_close_poll(ds);
 	ds_close_owned_fds(ds);
 	close(ds->reserve_fd);
@@ -73,6 +76,8 @@ static napi_value layout_of(napi_env env)
 		{"unixSocketsMax", DS_UNIX_MAX},
 		{"unixMessageBytesMax", DS_UNIX_MESSAGE_MAX},
 		{"unixFdsMax", DS_UNIX_FDS_MAX},
+		{"netlinkSocketsMax", DS_NETLINK_MAX},
+		{"netlinkDatagramBytesMax", DS_NETLINK_DATAGRAM_MAX},
 		{"clockByte", offsetof(struct ds_header, monotonic_ns)},
 		{"rxOffset", offsetof(struct ds_rx_record, offset) / 4},
 		{"rxCapacity", offsetof(struct ds_rx_record, capacity) / 4},
@@ -148,6 +153,10 @@ NAPI_MODULE_INIT()
 		{"unixSend", ds_unix_send},
 		{"unixClose", ds_unix_close},
 		{"peerCredentials", ds_peer_credentials},
+		{"netlinkOpen", ds_netlink_open},
+		{"netlinkJoin", ds_netlink_join},
+		{"netlinkSend", ds_netlink_send},
+		{"netlinkClose", ds_netlink_close},
 		{"tcpListen", ds_tcp_listen},
 		{"tcpAddresses", ds_tcp_addresses},
 		{"tcpReset", ds_tcp_reset},

@@ -12,6 +12,8 @@ import * as limits from './limits.ts';
 
 export type UnixEvent = (event: number, first: unknown, second: unknown) => void;
 
+export type NetlinkEvent = (event: number, what: unknown) => void;
+
 export interface NativeAddon {
   readonly layout: Readonly<Record<string, number>>;
   createListener(
@@ -55,6 +57,10 @@ export interface NativeAddon {
   unixAdopt(fd: number, onEvent: UnixEvent): number;
   unixSend(socket: number, bytes: Uint8Array, fds: readonly number[]): boolean;
   unixClose(socket: number): void;
+  netlinkOpen(protocol: number, receiveBufferBytes: number, onEvent: NetlinkEvent): number;
+  netlinkJoin(socket: number, group: number): void;
+  netlinkSend(socket: number, bytes: Uint8Array): void;
+  netlinkClose(socket: number): void;
   tcpListen(fd: number, onEvent: UnixEvent): number;
   tcpAddresses(fd: number, bytes: Uint8Array): number;
   tcpReset(fd: number): void;
@@ -81,6 +87,8 @@ const expectedLayout: Readonly<Record<string, number>> = {
   unixSocketsMax: limits.unixSocketsMax,
   unixMessageBytesMax: limits.unixMessageBytesMax,
   unixFdsMax: limits.unixFdsMax,
+  netlinkSocketsMax: limits.netlinkSocketsMax,
+  netlinkDatagramBytesMax: limits.netlinkDatagramBytesMax,
   clockByte: layout.HEADER_CLOCK_BYTE,
   rxOffset: layout.RX_OFFSET,
   rxCapacity: layout.RX_CAPACITY,

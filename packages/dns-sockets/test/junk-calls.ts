@@ -104,6 +104,7 @@ const loops: number[] = [];
 const fds: number[] = [];
 const sockets: number[] = [];
 const handles: number[] = [];
+const netlinks: number[] = [];
 const noop = (): void => {};
 const path = (): string => pick(['a', 'b', 'c']);
 
@@ -138,6 +139,11 @@ const templates: Readonly<Record<string, () => unknown[]>> = {
   unixAdopt: () => [pick(fds), noop],
   unixSend: () => [pick(sockets), new Uint8Array(9), random() < 0.5 ? [] : [pick(fds)]],
   unixClose: () => [pick(sockets)],
+  // Reading only: no request is sent that would change something.
+  netlinkOpen: () => [pick([0, 4, 12]), 65_536, pick([noop, throwing])],
+  netlinkJoin: () => [pick(netlinks), pick([1, 3, 7])],
+  netlinkSend: () => [pick(netlinks), new Uint8Array(20)],
+  netlinkClose: () => [pick(netlinks)],
   tcpListen: () => [pick([fdOf(tcpServer), pick(fds)]), pick([noop, throwing])],
   tcpAddresses: () => [pick([fdOf(tcpClient), pick(fds)]), new Uint8Array(32)],
   tcpReset: () => [pick(fds)],
@@ -153,6 +159,7 @@ const results: Readonly<Record<string, number[]>> = {
   loopCreate: loops,
   loopAdd: handles,
   unixListen: sockets,
+  netlinkOpen: netlinks,
   tcpListen: sockets,
   unixConnect: sockets,
   unixAdopt: sockets,
