@@ -22,12 +22,16 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   'dns-sockets': [],
   testing: [],
   datapath: ['core', 'bpf-loader-node'],
+  netlink: ['core', 'dns-sockets'],
   runtime: ['core', 'proto', 'dns-sockets'],
   'dns-proxy': ['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'runtime'],
-  agent: ['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'runtime', 'dns-proxy'],
+  agent: [
+    ...['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'netlink', 'runtime'],
+    'dns-proxy',
+  ],
   cli: [
-    ...['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'runtime', 'dns-proxy'],
-    'agent',
+    ...['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'netlink', 'runtime'],
+    ...['dns-proxy', 'agent'],
   ],
 };
 
@@ -36,6 +40,7 @@ const unknown: Readonly<Record<string, RegExp>> = {
   // Kubernetes and the meaning of policy are the agent's.
   'dns-proxy': /^@tandem\/core\/(k8s|policy)\//,
   datapath: /^@tandem\/core\/(k8s|policy|fqdn|dns)\//,
+  netlink: /^@tandem\/core\/(k8s|policy|fqdn|dns)\//,
   runtime: /^@tandem\/core\/(k8s|policy)\//,
 };
 

@@ -76,6 +76,7 @@ const pages: Readonly<Record<string, string>> = {
     ['Names, patterns, caches, policy', 'packages/core/src/limits.ts'],
     ['The agent', 'packages/agent/src/limits.ts'],
     ['Sockets', 'packages/dns-sockets/src/limits.ts'],
+    ['Netlink', 'packages/netlink/src/limits.ts'],
     ['Messages', 'packages/proto/src/limits.ts'],
   ]
     .map(([title = '', path = '']) => `## ${title}\n\n\`${path}\`\n\n${limitsOf(path)}`)

@@ -115,7 +115,7 @@ status=0
 	status=$?
 "${node_test[@]}" --test-concurrency=1 \
 	'packages/bpf-loader-node/**/*.test.ts' 'packages/dns-sockets/**/*.test.ts' \
-	'packages/testing/src/**/*.test.ts' 'bpf/tests/**/*.test.ts' \
+	'packages/netlink/src/**/*.test.ts' 'packages/testing/src/**/*.test.ts' 'bpf/tests/**/*.test.ts' \
 	'packages/datapath/src/**/*.test.ts' 'packages/dns-proxy/src/**/*.test.ts' \
 	'packages/agent/src/**/*.test.ts' 'packages/cli/src/**/*.test.ts' ||
 	status=$?

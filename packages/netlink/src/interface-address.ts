@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Addresses of interfaces: RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR. Layouts: linux/if_addr.h. */
+
+import { decodeMessage } from './decode.ts';
+import { attributeTable, type MessageFormat } from './format.ts';
+import { fromKernel } from './ip-bytes.ts';
+
+export interface InterfaceAddress {
+  readonly ifindex: number;
+  /** The interface's own, not its peer's. */
+  readonly address: Uint8Array;
+  readonly prefixLength: number;
+  /** RT_SCOPE_* */
+  readonly scope: number;
+}
+
+export interface AddressHeader {
+  readonly family: number;
+  readonly prefixLength: number;
+  readonly flags: number;
+  readonly scope: number;
+  readonly ifindex: number;
+}
+
+export interface AddressAttributes {
+  /** The peer's on a point-to-point interface. */
+  readonly address?: Uint8Array;
+  readonly local?: Uint8Array;
+}
+
+/** struct ifaddrmsg, enum IFA_* */
+export const addressFormat: MessageFormat<AddressHeader, AddressAttributes> = {
+  header: {
+    bytes: 8,
+    members: {
+      family: ['u8', 0],
+      prefixLength: ['u8', 1],
+      flags: ['u8', 2],
+      scope: ['u8', 3],
+      ifindex: ['u32', 4],
+    },
+  },
+  attributes: attributeTable<AddressAttributes>({ address: [1, 'bytes'], local: [2, 'bytes'] }),
+};
+
+export function decodeAddress(payload: Uint8Array): InterfaceAddress | null {
+  const decoded = decodeMessage(addressFormat, payload);
+  if (!decoded.ok) return null;
+  const { header, attributes } = decoded.value;
+  const address = fromKernel(header.family, attributes.local ?? attributes.address);
+  if (address === null) return null;
+  const { ifindex, prefixLength, scope } = header;
+  return { ifindex, address, prefixLength, scope };
+}
