@@ -40,6 +40,8 @@ if $is_long && [ $tier != full ]; then
 	exit 2
 fi
 export TANDEM_TEST_TIER=$tier
+# Each file is a process of its own that loads the same modules: compiled once.
+export NODE_COMPILE_CACHE=$PWD/.tools/compile-cache
 
 # What a machine could have of ours to lose track of. Namespaces and pins carry the pid of the test that made
 # them, most in base 36: those of living tests, another checkout's perhaps, are not left behind.

@@ -10,8 +10,9 @@ import type { DnsRule } from '@tandem/testing/dns-script';
 import { DnsServer } from '@tandem/testing/dns-server';
 import type { ServiceSpec } from '@tandem/testing/kube-proxy';
 import { createNode, type TestNode } from '@tandem/testing/netns';
-import type { NodeSpec, PodSpec } from '@tandem/testing/node-plan';
+import { type NodeSpec, type PodSpec, planPods } from '@tandem/testing/node-plan';
 import { Probe } from '@tandem/testing/probe';
+import { together } from '@tandem/testing/together';
 import {
   dnsPolicy,
   namespaceObject,
@@ -70,41 +71,39 @@ export async function startStandardNode(options: StandardNodeOptions = {}): Prom
     { name: 'dns', kind: dnsKind },
     ...(options.pods ?? []),
   ];
+  const planned = planPods(pods).find(({ name }) => name === 'dns');
+  const services: ServiceSpec[] = (['udp', 'tcp'] as const).flatMap((protocol) => [
+    {
+      clusterIp: clusterDns4,
+      port: 53,
+      protocol,
+      backends: [{ address: planned?.ipv4 ?? '', port: dnsPort }],
+    },
+    {
+      clusterIp: clusterDns6,
+      port: 53,
+      protocol,
+      backends: [{ address: planned?.ipv6 ?? '', port: dnsPort }],
+    },
+  ]);
   const node = await createNode({
     pods,
+    services,
     kubeProxy: options.kubeProxy ?? 'iptables',
     ...options.node,
   });
   try {
-    const dnsPod = node.pod('dns');
-    const services: ServiceSpec[] = (['udp', 'tcp'] as const).flatMap((protocol) => [
-      {
-        clusterIp: clusterDns4,
-        port: 53,
-        protocol,
-        backends: [{ address: dnsPod.ipv4 ?? '', port: dnsPort }],
-      },
-      {
-        clusterIp: clusterDns6,
-        port: 53,
-        protocol,
-        backends: [{ address: dnsPod.ipv6 ?? '', port: dnsPort }],
-      },
-    ]);
-    await node.setServices(services);
     const client = node.own(Probe.start(node.pod('client').namespace));
     const internet = node.own(Probe.start(node.upstream));
-    for (const address of ['0.0.0.0', '::']) {
-      await internet.listen({ protocol: 'tcp', address, port: 80 });
-      await internet.listen({ protocol: 'udp', address, port: 80 });
-    }
-    const dns = node.own(
-      await DnsServer.start(dnsPod.namespace, {
-        addresses: [dnsPod.ipv4 ?? '', dnsPod.ipv6 ?? ''],
-        port: dnsPort,
-        rules: options.rules ?? standardRules,
-      }),
-    );
+    const starting = startDns(node, options, dnsPort);
+    // Ends after both processes, whenever it has started.
+    node.own({
+      [Symbol.asyncDispose]: () =>
+        starting.then(
+          (dns) => dns[Symbol.asyncDispose](),
+          () => undefined,
+        ),
+    });
     const tandem = await TandemNode.create(node, options);
     const podObjects: Readonly<Record<string, PodObject>> = {
       dns: { namespace: 'kube-system', labels: { 'k8s-app': 'kube-dns' } },
@@ -121,11 +120,28 @@ export async function startStandardNode(options: StandardNodeOptions = {}): Prom
       node.pods.map((pod) => podObject(pod, podObjects[pod.name])),
     );
     tandem.write('policy.yaml', options.policies ?? [standardPolicy]);
-    await tandem.start();
+    const [dns] = await together([
+      starting,
+      tandem.start(),
+      ...['0.0.0.0', '::'].flatMap((address) =>
+        (['tcp', 'udp'] as const).map((protocol) =>
+          internet.listen({ protocol, address, port: 80 }),
+        ),
+      ),
+    ]);
     const dispose = (): Promise<void> => node[Symbol.asyncDispose]();
     return { node, tandem, client, internet, dns, services, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await node[Symbol.asyncDispose]();
     throw error;
   }
+}
+
+function startDns(
+  node: TestNode,
+  { rules = standardRules }: StandardNodeOptions,
+  port: number,
+): Promise<DnsServer> {
+  const { namespace, ipv4, ipv6 } = node.pod('dns');
+  return DnsServer.start(namespace, { addresses: [ipv4 ?? '', ipv6 ?? ''], port, rules });
 }

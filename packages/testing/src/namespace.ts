@@ -18,7 +18,7 @@ const ownedName = /^td([0-9a-z]+)-(\d+|unbound)-/;
 export const ownPrefix: string = `td${process.pid.toString(36)}-`;
 
 let nextNumber = 0;
-let isCleaned = false;
+let cleaned: Promise<unknown> | null = null;
 
 export class Namespace implements AsyncDisposable {
   readonly name: string;
@@ -29,10 +29,8 @@ export class Namespace implements AsyncDisposable {
 
   /** Makes a namespace with `lo` up. The first one of a process removes what dead processes left. */
   static async create(what: string): Promise<Namespace> {
-    if (!isCleaned) {
-      isCleaned = true;
-      await cleanupLeftovers();
-    }
+    cleaned ??= cleanupLeftovers();
+    await cleaned;
     const namespace = new Namespace(`${ownPrefix}${nextNumber++}-${what}`);
     await runShort('ip', ['netns', 'add', namespace.name]);
     await namespace.ip(['link set lo up']);

@@ -10,15 +10,23 @@
 import { iptablesRules, nftablesRules, type ServiceSpec } from './kube-proxy.ts';
 import { Namespace } from './namespace.ts';
 import {
+  bridgeCommands,
   hostSideCommands,
   type NodeLocalAddress,
   type NodeSpec,
+  nodeRoutes,
+  nodeSysctls,
   type PodPlan,
   type PodSpec,
   plan,
   planPods,
   podSideCommands,
+  quietIpv6,
+  remoteCommands,
+  uplinkCommands,
+  upstreamCommands,
 } from './node-plan.ts';
+import { together } from './together.ts';
 
 export interface Pod extends PodPlan {
   readonly namespace: Namespace;
@@ -87,39 +95,49 @@ export class TestNode implements AsyncDisposable {
   /** Starts a pod on the running node. */
   async addPod(spec: PodSpec): Promise<Pod> {
     const all = planPods([...this.pods, spec]);
-    const planned = all[all.length - 1];
-    if (planned === undefined) throw new Error('unreachable: planPods keeps the number of pods');
-    return this.startPod(planned);
+    await this.startPods(all.slice(-1));
+    return this.pod(spec.name);
   }
 
-  async startPod(pod: PodPlan): Promise<Pod> {
-    const namespace = await Namespace.create(pod.name);
-    this.own(namespace);
-    await quietIpv6(namespace);
-    // Test pods ping as any user may: net.ipv4.ping_group_range rules IPv6 as well.
-    await namespace.sysctl({ 'net.ipv4.ping_group_range': '0 2147483647' });
-    await this.node.ip([
-      `link add ${pod.hostInterface} type veth peer name eth0 netns ${namespace.name}`,
-      ...hostSideCommands(pod),
-    ]);
-    await namespace.ip(podSideCommands(pod));
-    const [own] = (await namespace.ipJson(['link', 'show', 'eth0'])) as LinkInfo[];
-    const links = (await this.node.ipJson(['link', 'show'])) as LinkInfo[];
-    const host = links.find(({ ifname }) => ifname === pod.hostInterface);
-    const bridge = links.find(({ ifname }) => ifname === plan.bridge);
-    if (own === undefined || host === undefined || bridge === undefined) {
-      throw new Error(`the links of pod ${pod.name} are gone`);
+  /** Starts pods, each step for all of them at the same time. */
+  async startPods(pods: readonly PodPlan[]): Promise<void> {
+    const namespaces = await together(pods.map((pod) => this.#createPodNamespace(pod)));
+    await this.node.ip(
+      namespaces.flatMap(({ pod, namespace }) => [
+        `link add ${pod.hostInterface} type veth peer name eth0 netns ${namespace.name}`,
+        ...hostSideCommands(pod),
+      ]),
+    );
+    const ownLinks = together(
+      namespaces.map(async ({ pod, namespace }) => {
+        await namespace.ip(podSideCommands(pod));
+        return linksOf(namespace);
+      }),
+    );
+    const [perPod, links] = await Promise.all([ownLinks, linksOf(this.node)]);
+    const bridge = links.get(plan.bridge);
+    for (const [i, { pod, namespace }] of namespaces.entries()) {
+      const own = perPod[i]?.get('eth0');
+      const host = links.get(pod.hostInterface);
+      if (own === undefined || host === undefined || bridge === undefined) {
+        throw new Error(`the links of pod ${pod.name} are gone`);
+      }
+      this.#pods.set(pod.name, {
+        ...pod,
+        namespace,
+        mac: own.address,
+        hostIfindex: host.ifindex,
+        hostMac: host.address,
+        gatewayMac: pod.kind === 'bridge' ? bridge.address : host.address,
+      });
     }
-    const started: Pod = {
-      ...pod,
-      namespace,
-      mac: own.address,
-      hostIfindex: host.ifindex,
-      hostMac: host.address,
-      gatewayMac: pod.kind === 'bridge' ? bridge.address : host.address,
-    };
-    this.#pods.set(pod.name, started);
-    return started;
+  }
+
+  async #createPodNamespace(pod: PodPlan): Promise<{ pod: PodPlan; namespace: Namespace }> {
+    const namespace = this.own(await Namespace.create(pod.name));
+    // Test pods ping as any user may: net.ipv4.ping_group_range rules IPv6 as well.
+    await namespace.sysctl({ ...quietIpv6, 'net.ipv4.ping_group_range': '0 2147483647' });
+    return { pod, namespace };
   }
 
   /** Ends a pod: its namespace and with it both ends of its veth. What runs inside must have ended. */
@@ -132,7 +150,7 @@ export class TestNode implements AsyncDisposable {
 
   /** Interface index in the node's namespace. */
   async ifindex(name: string): Promise<number> {
-    const [link] = (await this.node.ipJson(['link', 'show', name])) as LinkInfo[];
+    const link = (await linksOf(this.node)).get(name);
     if (link === undefined) throw new Error(`no interface ${name}`);
     return link.ifindex;
   }
@@ -150,16 +168,36 @@ export class TestNode implements AsyncDisposable {
 export async function createNode(spec: NodeSpec): Promise<TestNode> {
   const pods = planPods(spec.pods);
   const name = spec.name ?? 'node';
-  const node = await Namespace.create(name);
-  const remote = await Namespace.create(`${name}-remote`);
-  const upstream = await Namespace.create(`${name}-up`);
+  const [node, remote, upstream] = await createNamespaces(name);
   const made = new TestNode({ node, remote, upstream }, spec);
   try {
-    for (const namespace of [node, remote, upstream]) await quietIpv6(namespace);
-    await configureNode(node, spec);
-    await connectRemote(node, remote);
-    await connectUpstream(node, upstream);
-    for (const pod of pods) await made.startPod(pod);
+    await together([
+      node.sysctl({ ...quietIpv6, ...nodeSysctls(spec) }),
+      remote.sysctl(quietIpv6),
+      // Servers answer from addresses that are local only by route.
+      upstream.sysctl({
+        ...quietIpv6,
+        'net.ipv4.ip_nonlocal_bind': 1,
+        'net.ipv6.ip_nonlocal_bind': 1,
+      }),
+    ]);
+    await node.ip([
+      ...bridgeCommands(spec),
+      ...uplinkCommands(plan.remoteUplink, remote.name, plan.node4, plan.node6),
+      ...uplinkCommands(plan.upstreamUplink, upstream.name, plan.nodeUpstream4, plan.nodeUpstream6),
+    ]);
+    const bridgeNetfilter = spec.bridgeNetfilter ?? 1;
+    await together([
+      // br_netfilter's settings exist in a namespace from the first bridge of the machine on.
+      node.sysctl({
+        'net.bridge.bridge-nf-call-iptables': bridgeNetfilter,
+        'net.bridge.bridge-nf-call-ip6tables': bridgeNetfilter,
+      }),
+      remote.ip(remoteCommands),
+      upstream.ip(upstreamCommands),
+    ]);
+    await node.ip(nodeRoutes);
+    await made.startPods(pods);
     await made.setServices(spec.services ?? []);
     await untrack(node, spec.nodeLocal ?? []);
     return made;
@@ -169,96 +207,21 @@ export async function createNode(spec: NodeSpec): Promise<TestNode> {
   }
 }
 
-/** Addresses are usable at once: no duplicate address detection. */
-async function quietIpv6(namespace: Namespace): Promise<void> {
-  await namespace.sysctl({
-    'net.ipv6.conf.all.accept_dad': 0,
-    'net.ipv6.conf.default.accept_dad': 0,
-  });
+async function createNamespaces(name: string): Promise<[Namespace, Namespace, Namespace]> {
+  const works = [name, `${name}-remote`, `${name}-up`].map((what) => Namespace.create(what));
+  try {
+    return (await together(works)) as Namespace[] as [Namespace, Namespace, Namespace];
+  } catch (error) {
+    for (const made of await Promise.allSettled(works)) {
+      if (made.status === 'fulfilled') await made.value[Symbol.asyncDispose]();
+    }
+    throw error;
+  }
 }
 
-async function configureNode(node: Namespace, spec: NodeSpec): Promise<void> {
-  const reversePathFilter = spec.reversePathFilter ?? 0;
-  const srcValidMark = spec.srcValidMark ?? 0;
-  const bridgeNetfilter = spec.bridgeNetfilter ?? 1;
-  await node.sysctl({
-    'net.ipv4.ip_forward': 1,
-    'net.ipv6.conf.all.forwarding': 1,
-    'net.ipv6.conf.default.forwarding': 1,
-    'net.ipv4.conf.all.rp_filter': reversePathFilter,
-    'net.ipv4.conf.default.rp_filter': reversePathFilter,
-    'net.ipv4.conf.all.src_valid_mark': srcValidMark,
-    'net.ipv4.conf.default.src_valid_mark': srcValidMark,
-    // Without it the node would tell pods to talk to each other directly.
-    'net.ipv4.conf.all.send_redirects': 0,
-    'net.ipv4.conf.default.send_redirects': 0,
-  });
-  await node.ip([
-    `link add ${plan.bridge} address ${plan.bridgeMac} type bridge`,
-    `link set ${plan.bridge} up`,
-    `addr add ${plan.bridgeGateway4}/24 dev ${plan.bridge}`,
-    `addr add ${plan.bridgeGateway6}/64 dev ${plan.bridge} nodad`,
-    // Never up, as NodeLocal DNSCache leaves its dummy. IPv6 addresses work only on interfaces that are up.
-    `link add ${plan.nodeLocal} type bridge`,
-    ...(spec.nodeLocal ?? []).map(({ address }) =>
-      address.includes(':')
-        ? `addr add ${address}/128 dev lo nodad`
-        : `addr add ${address}/32 dev ${plan.nodeLocal}`,
-    ),
-  ]);
-  // br_netfilter's settings exist in a namespace from the first bridge of the machine on.
-  await node.sysctl({
-    'net.bridge.bridge-nf-call-iptables': bridgeNetfilter,
-    'net.bridge.bridge-nf-call-ip6tables': bridgeNetfilter,
-  });
-}
-
-async function connectRemote(node: Namespace, remote: Namespace): Promise<void> {
-  const { remoteUplink: device } = plan;
-  await node.ip([
-    `link add ${device} type veth peer name eth0 netns ${remote.name}`,
-    `link set ${device} up`,
-    `addr add ${plan.node4}/24 dev ${device}`,
-    `addr add ${plan.node6}/64 dev ${device} nodad`,
-  ]);
-  await remote.ip([
-    'link set eth0 up',
-    `addr add ${plan.remoteNode4}/24 dev eth0`,
-    `addr add ${plan.remoteNode6}/64 dev eth0 nodad`,
-    `addr add ${plan.remotePod4}/32 dev lo`,
-    `addr add ${plan.remotePod6}/128 dev lo nodad`,
-    `route add default via ${plan.node4}`,
-    `route add default via ${plan.node6}`,
-  ]);
-  await node.ip([
-    `route add ${plan.remotePodCidr4} via ${plan.remoteNode4}`,
-    `route add ${plan.remotePodCidr6} via ${plan.remoteNode6}`,
-  ]);
-}
-
-async function connectUpstream(node: Namespace, upstream: Namespace): Promise<void> {
-  const { upstreamUplink: device } = plan;
-  await node.ip([
-    `link add ${device} type veth peer name eth0 netns ${upstream.name}`,
-    `link set ${device} up`,
-    `addr add ${plan.nodeUpstream4}/24 dev ${device}`,
-    `addr add ${plan.nodeUpstream6}/64 dev ${device} nodad`,
-  ]);
-  // Servers answer from addresses that are local only by route.
-  await upstream.sysctl({ 'net.ipv4.ip_nonlocal_bind': 1, 'net.ipv6.ip_nonlocal_bind': 1 });
-  await upstream.ip([
-    'link set eth0 up',
-    `addr add ${plan.upstream4}/24 dev eth0`,
-    `addr add ${plan.upstream6}/64 dev eth0 nodad`,
-    ...plan.upstreamPrefixes4.map((prefix) => `route add local ${prefix} dev lo`),
-    ...plan.upstreamPrefixes6.map((prefix) => `route add local ${prefix} dev lo`),
-    `route add default via ${plan.nodeUpstream4}`,
-    `route add default via ${plan.nodeUpstream6}`,
-  ]);
-  await node.ip([
-    `route add default via ${plan.upstream4}`,
-    `route add default via ${plan.upstream6}`,
-  ]);
+async function linksOf(namespace: Namespace): Promise<Map<string, LinkInfo>> {
+  const links = (await namespace.ipJson(['link', 'show'])) as LinkInfo[];
+  return new Map(links.map((link) => [link.ifname, link]));
 }
 
 /** The rules of NodeLocal DNSCache for its addresses. */

@@ -144,3 +144,84 @@ export function podSideCommands(pod: PodPlan): string[] {
   }
   return commands;
 }
+
+/** Addresses are usable at once: no duplicate address detection. */
+export const quietIpv6: Readonly<Record<string, number>> = {
+  'net.ipv6.conf.all.accept_dad': 0,
+  'net.ipv6.conf.default.accept_dad': 0,
+};
+
+/** Of the node's namespace. */
+export function nodeSysctls(spec: NodeSpec): Record<string, number> {
+  const reversePathFilter = spec.reversePathFilter ?? 0;
+  const srcValidMark = spec.srcValidMark ?? 0;
+  return {
+    'net.ipv4.ip_forward': 1,
+    'net.ipv6.conf.all.forwarding': 1,
+    'net.ipv6.conf.default.forwarding': 1,
+    'net.ipv4.conf.all.rp_filter': reversePathFilter,
+    'net.ipv4.conf.default.rp_filter': reversePathFilter,
+    'net.ipv4.conf.all.src_valid_mark': srcValidMark,
+    'net.ipv4.conf.default.src_valid_mark': srcValidMark,
+    // Without it the node would tell pods to talk to each other directly.
+    'net.ipv4.conf.all.send_redirects': 0,
+    'net.ipv4.conf.default.send_redirects': 0,
+  };
+}
+
+/** `ip` commands inside the node, before any link of it is there. */
+export function bridgeCommands(spec: NodeSpec): string[] {
+  return [
+    `link add ${plan.bridge} address ${plan.bridgeMac} type bridge`,
+    `link set ${plan.bridge} up`,
+    `addr add ${plan.bridgeGateway4}/24 dev ${plan.bridge}`,
+    `addr add ${plan.bridgeGateway6}/64 dev ${plan.bridge} nodad`,
+    // Never up, as NodeLocal DNSCache leaves its dummy. IPv6 addresses work only on interfaces that are up.
+    `link add ${plan.nodeLocal} type bridge`,
+    ...(spec.nodeLocal ?? []).map(({ address }) =>
+      address.includes(':')
+        ? `addr add ${address}/128 dev lo nodad`
+        : `addr add ${address}/32 dev ${plan.nodeLocal}`,
+    ),
+  ];
+}
+
+/** `ip` commands inside the node for its link to another namespace. */
+export function uplinkCommands(device: string, peer: string, ipv4: string, ipv6: string): string[] {
+  return [
+    `link add ${device} type veth peer name eth0 netns ${peer}`,
+    `link set ${device} up`,
+    `addr add ${ipv4}/24 dev ${device}`,
+    `addr add ${ipv6}/64 dev ${device} nodad`,
+  ];
+}
+
+/** `ip` commands inside the remote node. */
+export const remoteCommands: readonly string[] = [
+  'link set eth0 up',
+  `addr add ${plan.remoteNode4}/24 dev eth0`,
+  `addr add ${plan.remoteNode6}/64 dev eth0 nodad`,
+  `addr add ${plan.remotePod4}/32 dev lo`,
+  `addr add ${plan.remotePod6}/128 dev lo nodad`,
+  `route add default via ${plan.node4}`,
+  `route add default via ${plan.node6}`,
+];
+
+/** `ip` commands inside the upstream network. */
+export const upstreamCommands: readonly string[] = [
+  'link set eth0 up',
+  `addr add ${plan.upstream4}/24 dev eth0`,
+  `addr add ${plan.upstream6}/64 dev eth0 nodad`,
+  ...plan.upstreamPrefixes4.map((prefix) => `route add local ${prefix} dev lo`),
+  ...plan.upstreamPrefixes6.map((prefix) => `route add local ${prefix} dev lo`),
+  `route add default via ${plan.nodeUpstream4}`,
+  `route add default via ${plan.nodeUpstream6}`,
+];
+
+/** `ip` commands inside the node, when its neighbours are there. */
+export const nodeRoutes: readonly string[] = [
+  `route add ${plan.remotePodCidr4} via ${plan.remoteNode4}`,
+  `route add ${plan.remotePodCidr6} via ${plan.remoteNode6}`,
+  `route add default via ${plan.upstream4}`,
+  `route add default via ${plan.upstream6}`,
+];
