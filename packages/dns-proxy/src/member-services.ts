@@ -22,7 +22,12 @@ import { MetricsServer } from '@tandem/runtime/metrics-server';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AdminContext, InputDiagnostic, PolicyFacts } from './admin/context.ts';
-import { type Degradation, isServing, type PolicyOrigin } from './admin/degradations.ts';
+import {
+  type Degradation,
+  isServing,
+  logDegradations,
+  type PolicyOrigin,
+} from './admin/degradations.ts';
 import { KernelView } from './admin/kernel-view.ts';
 import { type Admin, createAdmin } from './admin/service.ts';
 import { waitingProcesses } from './admin/waiting.ts';
@@ -259,6 +264,7 @@ export class MemberServices {
         ...listenerDegradations(this.#o.member.listenersProblem, this.#o.config.port),
         ...waitingProcesses(this.#o.config.bpffsDir),
         ...this.#drops.degradations(),
+        ...logDegradations(this.#o.log),
         ...(degradations?.() ?? []),
       ],
       interfaceNames: interfaceNames ?? (() => new Map()),
@@ -320,6 +326,11 @@ export class MemberServices {
       { name: 'tandem_log_lines_suppressed_total', help: 'log lines over the rate limit' },
       [],
       () => [{ value: this.#o.log.suppressed }],
+    );
+    metrics.counters(
+      { name: 'tandem_log_lines_lost_total', help: 'log lines that could not be written' },
+      [],
+      () => [{ value: this.#o.log.lost }],
     );
   }
 

@@ -113,6 +113,33 @@ test('a flood is suppressed, counted and told; errors pass', () => {
   assert.equal(JSON.parse(after ?? '').message, 'after');
 });
 
+for (const { what, redirect } of [
+  { what: 'a full disk', redirect: '2> /dev/full' },
+  { what: 'a pipe whose reader ended', redirect: '2> >(exit 0)' },
+]) {
+  test(`standard error is ${what}: the process goes on, and counts the lines that are lost`, () => {
+    const script = `
+      const { createLogger } = await import(${JSON.stringify(new URL('./log.ts', import.meta.url).href)});
+      const { setTimeout: delay } = await import('node:timers/promises');
+      const log = createLogger({ program: 'child' });
+      for (let i = 0; log.child({}).lost < 3 && i < 500; i++) { log.info('line'); await delay(10); }
+      process.stdout.write(log.lost + ' lost: ' + log.problem);`;
+    const child = spawnSync(
+      'bash',
+      [
+        '-c',
+        `exec "$@" ${redirect}`,
+        'bash',
+        process.execPath,
+        '--conditions=@tandem/source',
+      ].concat('--input-type=module', '-e', script),
+      { encoding: 'utf8', timeout: 20_000 },
+    );
+    assert.equal(child.status, 0);
+    assert.match(child.stdout, /^[3-9] lost: .*(ENOSPC|EPIPE)/);
+  });
+}
+
 test('surrogate pairs stay, lone surrogates do not', () => {
   assert.equal(escapeLogText('\u{1f600}'), '\u{1f600}');
   assert.equal(escapeLogText('\ud800'), '\\ud800');

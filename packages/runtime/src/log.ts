@@ -8,6 +8,7 @@
 import type { Writable } from 'node:stream';
 import winston from 'winston';
 import { escapeLogText, escapeUnsafe, logTextCharsMax } from './log-escape.ts';
+import { LogSink } from './log-sink.ts';
 import { TandemError } from './tandem-error.ts';
 
 /** Lines of one logger in one second; errors are never suppressed. */
@@ -33,6 +34,10 @@ export interface Logger {
   child(fields: LogFields): Logger;
   /** Lines suppressed since the start. */
   readonly suppressed: number;
+  /** Lines that could not be written since the start. */
+  readonly lost: number;
+  /** Why the last line could not be written; empty: it was. */
+  readonly problem: string;
 }
 
 export interface LogOptions {
@@ -128,17 +133,20 @@ class LineLimit {
 
 class WinstonLogger implements Logger {
   readonly #winston: winston.Logger;
+  readonly #sink: LogSink;
   readonly #limit: LineLimit;
   readonly #nowMs: () => number;
   readonly #fields: Record<string, unknown>;
 
   constructor(
     logger: winston.Logger,
+    sink: LogSink,
     limit: LineLimit,
     nowMs: () => number,
     fields: Record<string, unknown>,
   ) {
     this.#winston = logger;
+    this.#sink = sink;
     this.#limit = limit;
     this.#nowMs = nowMs;
     this.#fields = fields;
@@ -146,6 +154,14 @@ class WinstonLogger implements Logger {
 
   get suppressed(): number {
     return this.#limit.suppressed;
+  }
+
+  get lost(): number {
+    return this.#sink.lost;
+  }
+
+  get problem(): string {
+    return this.#sink.problem;
   }
 
   debug(message: string, fields: LogFields = {}): void {
@@ -166,7 +182,7 @@ class WinstonLogger implements Logger {
 
   child(fields: LogFields): Logger {
     const all = { ...this.#fields, ...plainFields(fields) };
-    return new WinstonLogger(this.#winston, this.#limit, this.#nowMs, all);
+    return new WinstonLogger(this.#winston, this.#sink, this.#limit, this.#nowMs, all);
   }
 
   #write(level: LogLevel, message: string, fields: LogFields): void {
@@ -192,6 +208,7 @@ class WinstonLogger implements Logger {
 /** Makes the logger of a process. */
 export function createLogger(options: LogOptions): Logger {
   const program = options.program;
+  const sink = new LogSink(options.destination ?? process.stderr);
   const logger = winston.createLogger({
     level: options.level ?? 'info',
     levels: { error: 0, warn: 1, info: 2, debug: 3 },
@@ -199,12 +216,10 @@ export function createLogger(options: LogOptions): Logger {
       winston.format((info) => Object.assign(info, { program }))(),
       lineFormat(options.format ?? 'json'),
     ),
-    transports: [
-      new winston.transports.Stream({ stream: options.destination ?? process.stderr, eol: '\n' }),
-    ],
+    transports: [new winston.transports.Stream({ stream: sink, eol: '\n' })],
   });
   const nowMs = options.nowMs ?? ((): number => Date.now());
-  return new WinstonLogger(logger, new LineLimit(), nowMs, {});
+  return new WinstonLogger(logger, sink, new LineLimit(), nowMs, {});
 }
 
 /** A logger that writes nothing, for tests. */
@@ -217,6 +232,8 @@ export function silentLogger(): Logger {
     error: nothing,
     child: () => logger,
     suppressed: 0,
+    lost: 0,
+    problem: '',
   };
   return logger;
 }

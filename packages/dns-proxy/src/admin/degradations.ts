@@ -4,6 +4,7 @@
 /** Promises that do not hold at present, from plain facts: what is the case, what still works, what to do. */
 
 import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
+import type { Logger } from '@tandem/runtime/log';
 import type { MemberStatus } from '../group.ts';
 import type { MapFill } from './kernel-view.ts';
 import { degradedFillRatio } from './limits.ts';
@@ -164,6 +165,21 @@ function inputProblems({ errors, warnings }: NodeFacts): Degradation[] {
       code: 'diagnostics',
       message: `${errors} errors${also} in objects or interfaces: what was in force before stays in force`,
       fix: 'see the diagnostics',
+    },
+  ];
+}
+
+/** While the last line of the log could not be written. */
+export function logDegradations({
+  lost,
+  problem,
+}: Pick<Logger, 'lost' | 'problem'>): Degradation[] {
+  if (problem === '') return [];
+  return [
+    {
+      code: 'log-lost',
+      message: `the log of this process cannot be written (${problem}): ${lost} lines are lost; policy and DNS are not affected`,
+      fix: 'make room where its standard error is written; after EPIPE restart the process, because the reader of its standard error has ended',
     },
   ];
 }
