@@ -223,6 +223,17 @@ test('a foreign TANDEM_ variable is a warning: Kubernetes makes some', () => {
   assert.match(result.warnings[0] ?? '', /^TANDEM_SERVICE_HOST is no option/);
 });
 
+for (const link of ['tcp://10.96.3.4:80', 'udp://[fd00:96::3]:53']) {
+  test(`Kubernetes' link to a Service (${link}) under the name of an option is a warning, not its value`, () => {
+    const result = load([], { TANDEM_LISTEN_PORT: link });
+    assert.ok(result.kind === 'config');
+    assert.equal(result.config.listenPort, 10_053);
+    assert.equal(result.origins.listenPort, 'default');
+    assert.equal(result.warnings.length, 1);
+    assert.match(result.warnings[0] ?? '', /^TANDEM_LISTEN_PORT is Kubernetes' link to a Service/);
+  });
+}
+
 test('help and version win over everything', () => {
   assert.equal(load(['--bogus', '--help']).kind, 'help');
   assert.equal(load(['--version']).kind, 'version');

@@ -48,7 +48,7 @@ export type ConfigResult<Config> =
       readonly kind: 'config';
       readonly config: Config;
       readonly origins: Readonly<Record<keyof Config, ConfigOrigin>>;
-      /** Variables TANDEM_... that are no option: maybe misspelt, maybe Kubernetes' service links. */
+      /** Variables TANDEM_... that are not used: maybe misspelt, maybe Kubernetes' service links. */
       readonly warnings: readonly string[];
     }
   | { readonly kind: 'help' }
@@ -192,6 +192,21 @@ function unknownVariables(env: ConfigSources['env'], options: AnyOptions): strin
     .map((name) => `${name} is no option; the nearest is ${nearestName(name, [...known])}`);
 }
 
+/**
+ * What kubelet sets in each pod for a Service of its namespace: TANDEM_PORT for a Service named "tandem". It is
+ * not what anybody configured.
+ */
+function isServiceLink(value: string): boolean {
+  return /^(?:tcp|udp|sctp):\/\/\S+:\d+$/.test(value);
+}
+
+function serviceLinks(env: ConfigSources['env'], options: AnyOptions): string[] {
+  return Object.keys(options)
+    .map(variableName)
+    .filter((name) => isServiceLink(env[name] ?? ''))
+    .map((name) => `${name} is Kubernetes' link to a Service (${env[name]}) and is not used`);
+}
+
 /** Reads the configuration. Fails as a value, with every error found. */
 export function loadConfig<Config extends object>(
   spec: ConfigSpec<Config>,
@@ -210,7 +225,8 @@ export function loadConfig<Config extends object>(
   const origins: Record<string, ConfigOrigin> = {};
   for (const [name, option] of Object.entries(options)) {
     const flag = flags.values.get(name);
-    const variable = sources.env[variableName(name)];
+    const set = sources.env[variableName(name)];
+    const variable = set === undefined || isServiceLink(set) ? undefined : set;
     let parsed: ReturnType<Option<unknown>['parseText']>;
     let place: string;
     if (flag !== undefined) {
@@ -244,6 +260,6 @@ export function loadConfig<Config extends object>(
     kind: 'config',
     config: Object.freeze(config),
     origins: origins as Record<keyof Config, ConfigOrigin>,
-    warnings: unknownVariables(sources.env, options),
+    warnings: [...serviceLinks(sources.env, options), ...unknownVariables(sources.env, options)],
   };
 }
