@@ -97,14 +97,18 @@ function objects(node: TestNode): string {
     .join('\n---\n');
 }
 
-for (const isProxyFirst of [false, true]) {
-  const order = isProxyFirst ? 'the proxy first' : 'in the order of the README';
+for (const { order, isProxyFirst, umask } of [
+  { order: 'in the order of the README', isProxyFirst: false, umask: '022' },
+  { order: 'the proxy first', isProxyFirst: true, umask: '022' },
+  { order: 'under umask 077', isProxyFirst: false, umask: '077' },
+]) {
   test(`the commands of the README, ${order}: healthy, and the proxy can do no more than it must`, async () => {
     await using node = await createNode({ pods: [{ name: 'client' }] });
     const { setting, agent, proxy, status } = readmeCommands();
     const processes = [`${agent} 2> /run/agent.log &`, `${proxy} 2> /run/proxy.log &`];
     const { stdout, stderr } = await inNode(node, [
       setting,
+      `umask ${umask}`,
       ...(isProxyFirst ? processes.toReversed() : processes),
       untilHealthy(status),
       `${status} && code=0 || code=$?`,

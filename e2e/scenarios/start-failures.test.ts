@@ -176,6 +176,8 @@ interface FatalFailure {
   readonly inject: (stage: Stage) => Promise<() => Promise<void>>;
   /** Not tried on a node with pins. */
   readonly isFreshOnly?: boolean;
+  /** In the message. */
+  readonly says?: RegExp;
 }
 
 const fatalFailures: readonly FatalFailure[] = [
@@ -183,6 +185,13 @@ const fatalFailures: readonly FatalFailure[] = [
     what: 'the BPF object is missing',
     flags: { 'bpf-object': '/absent.bpf.o' },
     inject: () => Promise.resolve(() => Promise.resolve()),
+  },
+  {
+    what: 'no bpffs is mounted at bpffsDir',
+    flags: { 'bpffs-dir': '/proc/tandem' },
+    isFreshOnly: true,
+    inject: () => Promise.resolve(() => Promise.resolve()),
+    says: /lies in no bpffs, so nothing can be pinned: mkdir -p \/proc\/tandem && mount -t bpf bpf/,
   },
   {
     what: 'the bpffs is read-only',
@@ -366,6 +375,7 @@ for (const failure of fatalFailures) {
       const { status, stderr } = await lab.endedAgent(failure.flags);
       assert.equal(status, exitCodes.nothingEnforced, stderr);
       assert.match(stderr, /NO POLICY IS ENFORCED on this node/);
+      assert.match(stderr, failure.says ?? /./);
       assert.equal(await lab.reaches('client', other), true, 'as it says');
     } finally {
       await mend();

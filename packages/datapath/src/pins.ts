@@ -7,7 +7,6 @@ import {
   chmodSync,
   chownSync,
   existsSync,
-  mkdirSync,
   renameSync,
   rmSync,
   statSync,
@@ -17,16 +16,24 @@ import { dirname, join } from 'node:path';
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import type { BpfProgram } from '@tandem/bpf-loader-node/program';
 import { TD_MEMBERS_MAX } from './abi.gen.ts';
+import { bpffsMountCommand, isInBpffs, makeDirectory } from './directories.ts';
 import { type PinPaths, pinPaths, retiredMaps, sharedMaps } from './paths.ts';
 import { pinnedVersions } from './schema.ts';
 
+/** @throws Error when there is no bpffs: nothing is left on another file system */
 export function makeDirectories(paths: PinPaths): void {
-  for (const directory of [paths.root, paths.shared, paths.version, paths.links]) {
-    mkdirSync(directory, { recursive: true });
+  const { root } = paths;
+  if (!isInBpffs(root)) {
+    throw new Error(
+      `${root} lies in no bpffs, so nothing can be pinned: ${bpffsMountCommand(root)}`,
+    );
+  }
+  for (const directory of [root, paths.shared, paths.version, paths.links]) {
+    makeDirectory(directory);
   }
   for (let index = 0; index < TD_MEMBERS_MAX; index++) {
-    mkdirSync(paths.member(index), { recursive: true });
-    mkdirSync(paths.waiting(index), { recursive: true });
+    makeDirectory(paths.member(index));
+    makeDirectory(paths.waiting(index));
   }
   // The agent's lease: nobody else may as much as open it.
   chmodSync(paths.member(0), 0o700);

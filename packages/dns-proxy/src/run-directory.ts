@@ -6,8 +6,8 @@
  * that is the proxy's own. Where it cannot be made, policy and DNS go on without the sockets.
  */
 
-import { chownSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { shareDirectory } from '@tandem/datapath/directories';
 import type { Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import type { Degradation } from './admin/degradations.ts';
@@ -15,15 +15,10 @@ import { type MemberConfig, proxyAdminPath } from './config.ts';
 
 type Paths = Pick<MemberConfig, 'runDir' | 'proxyUid'>;
 
-const directoryMode = 0o750;
-
-/** Needs root. @throws the error of mkdir(2) or chown(2) */
+/** Needs root. @throws the error of mkdir(2), chown(2) or chmod(2) */
 export function prepareRunDirectory({ runDir, proxyUid }: Paths): void {
-  mkdirSync(runDir, { recursive: true, mode: directoryMode });
-  chownSync(runDir, 0, proxyUid);
-  const own = dirname(proxyAdminPath(runDir));
-  mkdirSync(own, { recursive: true, mode: directoryMode });
-  chownSync(own, proxyUid, proxyUid);
+  shareDirectory(runDir, 0, proxyUid);
+  shareDirectory(dirname(proxyAdminPath(runDir)), proxyUid, proxyUid);
 }
 
 export class RunDirectory {

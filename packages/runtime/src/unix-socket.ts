@@ -40,8 +40,9 @@ function pathError(path: string, problem: string): TandemError {
 /** Makes the directory 0750, or checks one that is there: who can write to it can replace the socket. */
 function prepareDirectory(options: UnixListenOptions): void {
   const directory = dirname(options.path);
-  const made = mkdirSync(directory, { recursive: true, mode: directoryMode });
-  if (made !== undefined) {
+  // Not the directories above: Node.js' recursive mkdir does not end where one of them takes no entry.
+  if (lstatOrNull(directory) === null) {
+    mkdirSync(directory);
     chmodSync(directory, directoryMode);
     if (options.groupId !== undefined) chownSync(directory, -1, options.groupId);
   }

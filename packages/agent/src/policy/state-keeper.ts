@@ -7,9 +7,10 @@
  * tried again until it is, and said in status meanwhile.
  */
 
-import { chownSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { StableIds } from '@tandem/core/policy/stable-ids';
+import { shareDirectory } from '@tandem/datapath/directories';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
 import type { Logger } from '@tandem/runtime/log';
 import { writeSnapshotFile } from '@tandem/runtime/snapshot-file';
@@ -45,7 +46,7 @@ export class StateKeeper {
   /** Makes the directory, if that is possible now; `keep` tries again. */
   prepare(): void {
     try {
-      this.#makeDirectory();
+      this.#shareDirectory();
     } catch (error) {
       const failure = TandemError.from(error);
       this.#o.log.warn('the state directory cannot be prepared', { error: failure });
@@ -92,7 +93,7 @@ export class StateKeeper {
     if (state === null) return;
     const { log, snapshotPath, proxyGid } = this.#o;
     try {
-      this.#makeDirectory();
+      this.#shareDirectory();
       this.#writeIds(state.ids);
       await writeSnapshotFile(snapshotPath, state.snapshot, { mode: 0o640, groupId: proxyGid });
     } catch (error) {
@@ -129,10 +130,8 @@ export class StateKeeper {
     return join(this.#o.stateDir, 'ids.json');
   }
 
-  #makeDirectory(): void {
-    const { stateDir, proxyGid } = this.#o;
-    mkdirSync(stateDir, { recursive: true, mode: 0o750 });
-    chownSync(stateDir, 0, proxyGid);
+  #shareDirectory(): void {
+    shareDirectory(this.#o.stateDir, 0, this.#o.proxyGid);
   }
 
   #writeIds(ids: StableIds): void {

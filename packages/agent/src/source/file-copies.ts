@@ -8,8 +8,9 @@
  * only that.
  */
 
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeDirectory } from '@tandem/datapath/directories';
 import { isManifest } from './manifest.ts';
 
 /** Holds the path of the source; no manifest has such a name. */
@@ -53,7 +54,7 @@ export class FileCopies {
     const path = join(this.#directory, name);
     const temporary = `${path}.new`;
     try {
-      mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+      makeDirectory(this.#directory, 0o700);
       writeFileSync(temporary, text, { mode: 0o600 });
       renameSync(temporary, path);
       rmQuietly(asideOf(path));
@@ -78,7 +79,7 @@ export class FileCopies {
     this.#removeOthers(names);
     if (this.#isMarked || this.#failed.size > 0 || !isAllKnown) return;
     try {
-      mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+      makeDirectory(this.#directory, 0o700);
       writeFileSync(this.#marker, this.#source, { mode: 0o600 });
       rmQuietly(asideOf(this.#marker));
       this.#isMarked = true;

@@ -51,7 +51,7 @@ export class SyncSocket {
       {
         code: 'sync-unavailable',
         message: `the DNS proxy gets no policy from this agent: ${this.#failure.message}`,
-        fix: 'make the run directory writable and give it room; it is tried again every few seconds',
+        fix: 'remove the cause that the message names; it is tried again every few seconds',
       },
     ];
   }

@@ -4,8 +4,8 @@
 /** File systems that Tandem stands on. */
 
 import { cgroup2At, findCgroup2 } from '@tandem/datapath/cgroup';
+import { bpffsMountCommand, isInBpffs } from '@tandem/datapath/directories';
 import { type Check, type CheckResult, fail, pass, skip, warn } from './check.ts';
-import { fileSystemAt, fileSystemType } from './system.ts';
 
 export const checkMounts: Check = ({ settings }) => [
   checkBpffs(settings.bpffsDir),
@@ -13,13 +13,13 @@ export const checkMounts: Check = ({ settings }) => [
 ];
 
 function checkBpffs(bpffsDir: string): CheckResult {
-  if (fileSystemAt(bpffsDir) === fileSystemType.bpf) {
+  if (isInBpffs(bpffsDir)) {
     return pass('bpffs', `${bpffsDir} lies in a bpffs`);
   }
   return fail(
     'bpffs',
     `${bpffsDir} lies in no bpffs: nothing can be pinned there, and policy would end with the agent`,
-    'mount -t bpf bpf /sys/fs/bpf',
+    bpffsMountCommand(bpffsDir),
   );
 }
 

@@ -3,14 +3,10 @@
 
 /** Reading the system for checks: what cannot be read is a value, for the check to judge. */
 
-import { readFileSync, statfsSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { run } from '@tandem/agent/node/command';
 import { err, ok, type Result } from '@tandem/core/result';
 import { TandemError } from '@tandem/runtime/tandem-error';
-
-/** statfs(2) f_type. Source: include/uapi/linux/magic.h. */
-export const fileSystemType = { bpf: 0xcafe4a11 } as const;
 
 /** Text of a file of /proc or /sys, without the line break at its end; null when it cannot be read. */
 export function readText(path: string): string | null {
@@ -50,18 +46,6 @@ export async function readJson<T>(
     return ok((text.value.trim() === '' ? [] : JSON.parse(text.value)) as T);
   } catch (error) {
     return err(`${program} ${args.join(' ')}: no JSON: ${(error as Error).message}`);
-  }
-}
-
-/** File system type of the path, or of the nearest directory above that exists; null: none. */
-export function fileSystemAt(path: string): number | null {
-  for (let at = path; ; at = dirname(at)) {
-    try {
-      return statfsSync(at).type;
-    } catch {
-      // Not there yet: it would be made in the directory above.
-      if (at === dirname(at)) return null;
-    }
   }
 }
 
