@@ -9,6 +9,8 @@ import type { ProcessName, TandemNode } from './tandem-node.ts';
 const metrics = {
   /** Times that a member took the other one for hung. */
   hangs: 'tandem_dns_peer_hangs_total',
+  /** Silent servers given up for others of the same pod. */
+  serversGivenUp: 'tandem_dns_upstream_servers_given_up_total',
 } as const;
 
 export type WatchedCounter = keyof typeof metrics;

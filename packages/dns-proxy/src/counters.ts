@@ -26,6 +26,8 @@ const help = {
     'queries of endpoints for which the limiter had no free slot, answered with SERVFAIL',
   refusedUpstreamServers:
     'queries to a server over the limit of servers of their endpoint or policy, or of the node, answered with SERVFAIL',
+  upstreamServersGivenUp:
+    'silent servers whose queries were given up for another server of the same endpoint, which was over its limit',
   refusedUpstreamSockets:
     'queries for which no upstream socket could be opened, answered with SERVFAIL',
   refusedServerDown:

@@ -44,16 +44,23 @@ export const upstreamTimeoutMs = 10_000;
 /**
  * A socket on which nothing was answered for so long after a query was sent is suspect: the connection that
  * conntrack has for it may lead to a backend that is gone. It is retired, and with it those of its server on
- * which nothing was answered meanwhile; a query on such a socket that had answers before is asked again when
- * other sockets of the server have answers.
+ * which nothing was answered meanwhile; a query on such a socket is asked again when other sockets of the server
+ * have answers.
  */
 export const upstreamSilenceMs = 1000;
 /**
- * After so many ICMP errors in a row, and for so long after the last one, a server is taken for unreachable while
- * one query waits for it: others get SERVFAIL at once (`refusedServerDown`).
+ * A server that was silent for so long may be given up (`upstreamServersGivenUp`) when its pod has no place for
+ * another one: the one that has been silent longest first.
+ */
+export const upstreamGiveUpMs = 250;
+/**
+ * After so many ICMP errors in a row, and for so long after the last one (a kernel sends one a second to one
+ * address), a server is taken for unreachable: one query in `upstreamProbeMs` is sent, others get SERVFAIL at once
+ * (`refusedServerDown`).
  */
 export const upstreamErrorsInRowMin = 3;
-export const upstreamUnreachableMs = 1000;
+export const upstreamUnreachableMs = 2000;
+export const upstreamProbeMs = 100;
 /** UDP sockets, each with a random port, to one server. A power of two. */
 export const upstreamSocketsPerServerMax = 64;
 /** Servers that are no resolvers of the cluster: of one endpoint, of one policy, of the node (`refusedUpstreamServers`). */
@@ -62,7 +69,10 @@ export const upstreamServersPerPolicyMax = 128;
 export const upstreamServersMax = 512;
 /** The cluster's resolvers, which have places of their own: nothing that pods ask evicts them. */
 export const upstreamResolversMax = 64;
-/** Open sockets to servers that are no resolvers of the cluster: of one endpoint, of the node (`refusedUpstreamSockets`). */
+/**
+ * Open sockets to servers that are no resolvers of the cluster: of one endpoint, of the node
+ * (`refusedUpstreamSockets`). A server has one beyond the endpoint's bound when it has no other that may be used.
+ */
 export const upstreamSocketsPerEndpointMax = 64;
 export const upstreamSocketsMax = 1024;
 /**
@@ -73,7 +83,7 @@ export const upstreamFreeShare = 2;
 export const upstreamReserveShare = 8;
 export const upstreamServersGuaranteed = 1;
 export const upstreamSocketsGuaranteed = 4;
-/** Open sockets to the cluster's resolvers. */
+/** Open sockets to the cluster's resolvers; one more for each that has no other. */
 export const upstreamResolverSocketsMax = 1024;
 /** A socket is replaced after this long, so that its port is a moving target. */
 export const upstreamSocketLifetimeMs = 60_000;

@@ -67,10 +67,11 @@ export class Forwards {
     const { slots, pool, inFlight, lookup, query, batch } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
-    if (words[at + slotFormerUpstream] !== 0 || !pool.isStale(words[at + slotUpstream] as number))
-      return false;
+    const nowMs = batch.monotonicNs / 1e6;
+    if (words[at + slotFormerUpstream] !== 0) return false;
+    if (!pool.isStale(words[at + slotUpstream] as number, nowMs)) return false;
     inFlight.read(slot, this.#facts, query);
-    if (!mayAskAgain(lookup, query, this.#facts, batch.monotonicNs / 1e6)) return false;
+    if (!mayAskAgain(lookup, query, this.#facts, nowMs)) return false;
     if (!inFlight.askAgain(slot)) return false;
     this.append(slot, words[at + slotLength] as number);
     return true;

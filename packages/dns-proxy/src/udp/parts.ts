@@ -9,6 +9,7 @@ import type { UpstreamIds } from './ids.ts';
 import type { InFlight } from './in-flight.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { QuerySlots } from './slots.ts';
+import type { Timeouts } from './timeouts.ts';
 import type { UdpPool } from './upstream.ts';
 
 /** What the parts of the UDP transport are made of; each takes those it names. */
@@ -23,6 +24,7 @@ export interface UdpParts extends QueryPath {
   /** The batch at work. */
   readonly batch: Batch;
   readonly inFlight: InFlight;
+  readonly timeouts: Timeouts;
   readonly forwards: Forwards;
   readonly outgoing: Outgoing;
 }

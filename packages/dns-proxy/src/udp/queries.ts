@@ -143,7 +143,7 @@ export class UdpQueries {
    * stays as it came until the reply is sent.
    */
   #handle(slot: number, cell: number, isTruncated: boolean, hasPaid: boolean): void {
-    const { lookup, counters, forwards } = this.#o;
+    const { lookup, counters, forwards, timeouts } = this.#o;
     const query = this.#query;
     const { words } = this.#slots;
     const at = this.#slots.wordOf(slot);
@@ -171,6 +171,11 @@ export class UdpQueries {
     );
     if (result === outcome.forward) {
       result = this.#inFlight.begin(slot, facts, query);
+      if (result === outcome.overServers && timeouts.giveUpServerFor(facts)) {
+        // The view holds a query to that server by now.
+        parseQuery(query, this.#memory, start, start + (words[at + slotLength] as number));
+        result = this.#inFlight.begin(slot, facts, query);
+      }
       if (result === claimed) return;
     }
     countOutcome(counters, result);

@@ -19,7 +19,6 @@ import {
 import { counter } from '../counters.ts';
 import { batchMax, udpReplyBytesMax, upstreamSilenceMs, upstreamTimeoutMs } from '../limits.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
-import { countOutcome, outcome } from '../query/outcome.ts';
 import type { UdpParts } from './parts.ts';
 import { type QuerySlots, slotClientId, slotQuestionEnd } from './slots.ts';
 
@@ -53,12 +52,11 @@ export class UdpReplies {
   }
 
   /**
-   * Forgets queries whose server did not answer in time: the pod gets no reply, as without a proxy. And
-   * those that another member took over while this process was stopped. Queries on a socket that has gone
-   * silent are asked again.
+   * Gives up queries whose server did not answer in time, and forgets those that another member took over while
+   * this process was stopped. Queries on a socket that has gone silent are asked again.
    */
   sweep(): void {
-    const { batch, forwards, inFlight } = this.#o;
+    const { batch, forwards, inFlight, timeouts } = this.#o;
     const slots = this.#slots;
     const nowUs = batch.monotonicNs / 1000;
     const deadline = nowUs - upstreamTimeoutMs * 1000;
@@ -69,19 +67,11 @@ export class UdpReplies {
       const startedUs = slots.startedUs[slot] as number;
       if (startedUs === Infinity) continue;
       if (slots.isLost(slot)) inFlight.end(slot, 0);
-      else if (startedUs <= deadline) this.#onTimeout(slot);
+      else if (startedUs <= deadline) timeouts.giveUp(slot);
       else if (startedUs <= silent) forwards.askAgain(slot);
     }
     forwards.flush();
     slots.collect();
-  }
-
-  #onTimeout(slot: number): void {
-    const { query, report, batch, inFlight } = this.#o;
-    inFlight.read(slot, this.#facts, query);
-    report.timedOut(this.#facts, query, batch);
-    inFlight.forget(slot);
-    countOutcome(this.#counters, outcome.timedOut);
   }
 
   #onReply(socket: number, i: number): void {

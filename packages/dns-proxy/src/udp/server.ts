@@ -14,6 +14,7 @@ import { Outgoing } from './outgoing.ts';
 import type { UdpParts } from './parts.ts';
 import { UdpQueries } from './queries.ts';
 import { UdpReplies } from './replies.ts';
+import { Timeouts } from './timeouts.ts';
 
 export interface UdpServerOptions
   extends QueryPath,
@@ -34,8 +35,9 @@ export class UdpServer {
     const batch = this.#batch;
     const outgoing = new Outgoing(options);
     const inFlight = new InFlight({ ...options, batch });
-    this.#forwards = new Forwards({ ...options, batch, inFlight, outgoing });
-    const shared = { ...options, batch, inFlight, outgoing, forwards: this.#forwards };
+    const timeouts = new Timeouts({ ...options, batch, inFlight });
+    this.#forwards = new Forwards({ ...options, batch, inFlight, outgoing, timeouts });
+    const shared = { ...options, batch, inFlight, outgoing, timeouts, forwards: this.#forwards };
     this.#queries = new UdpQueries(shared);
     this.#replies = new UdpReplies(shared);
   }

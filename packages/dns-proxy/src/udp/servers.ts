@@ -7,11 +7,13 @@
  * pod does to a server, or with its bounds, is nothing to another pod that asks the same address. It is counted
  * for the endpoint, for its policy and for the node; an endpoint has at most half as many as are free, and
  * a share of them is kept for endpoints that have none. Over a bound an endpoint gives up an idle server of its
- * own. A pod that has no server yet gets the place of an idle one of the endpoint that has most.
+ * own, or else its server that has been silent longest. A pod that has no server yet gets such a place of the
+ * endpoint that has most.
  */
 
 import {
   upstreamFreeShare,
+  upstreamGiveUpMs,
   upstreamReserveShare,
   upstreamResolversMax,
   upstreamServerIdleMs,
@@ -45,8 +47,12 @@ export interface UpstreamServer {
   /** Queries in flight. */
   inFlight: number;
   usedMs: number;
+  /** When the last query was sent. */
+  sentMs: number;
   /** When the last answer came on any of its sockets. */
   answeredMs: number;
+  /** When the first query was sent after the last answer; 0 when no query waits for an answer. */
+  silentSinceMs: number;
   /** ICMP errors since then on new sockets, and when the last one came. */
   errorsInRow: number;
   failedMs: number;
@@ -59,14 +65,16 @@ export interface UpstreamServer {
 const placeBits = 10;
 const places = 1 << placeBits;
 const usesMax = 1 << 20;
+const none: ReadonlySet<UpstreamServer> = new Set();
 
 export class UpstreamServers implements Iterable<UpstreamServer> {
   readonly #byKey = new Map<string, UpstreamServer>();
   readonly #places: (UpstreamServer | undefined)[] = Array.from({ length: places });
-  readonly #perEndpoint = new Map<number, number>();
+  /** Of each endpoint, those that are no resolvers; no set is empty. */
+  readonly #ofEndpoint = new Map<number, Set<UpstreamServer>>();
   readonly #perPolicy = new Map<number, number>();
   readonly #onForget: (server: UpstreamServer) => void;
-  #resolvers = 0;
+  readonly #resolvers = new Set<UpstreamServer>();
   #uses = 0;
   #nextPlace = 0;
 
@@ -80,7 +88,7 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
   }
 
   get resolvers(): number {
-    return this.#resolvers;
+    return this.#resolvers.size;
   }
 
   [Symbol.iterator](): Iterator<UpstreamServer> {
@@ -108,7 +116,8 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
       known.usedMs = nowMs;
       return known;
     }
-    if (!this.#makeRoom(owner)) return undefined;
+    const donors = this.#donorsFor(owner);
+    if (donors !== null && !this.#evict(donors)) return undefined;
     const server: UpstreamServer = {
       handle: this.#newHandle(),
       key,
@@ -120,7 +129,9 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
       open: 0,
       inFlight: 0,
       usedMs: nowMs,
+      sentMs: 0,
       answeredMs: 0,
+      silentSinceMs: 0,
       errorsInRow: 0,
       failedMs: 0,
       batch: -1,
@@ -128,78 +139,98 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
     };
     this.#byKey.set(key, server);
     this.#places[server.handle & (places - 1)] = server;
-    this.#count(server, 1);
+    this.#add(server);
     return server;
+  }
+
+  /**
+   * The server that has been silent longest, of those whose place the owner may have; undefined when it has room,
+   * or they had answers or were asked just now. Its queries have to be given up before it is forgotten.
+   */
+  silentFor(owner: ServerOwner, nowMs: number): UpstreamServer | undefined {
+    let longest: UpstreamServer | undefined;
+    for (const server of this.#donorsFor(owner) ?? none) {
+      const { silentSinceMs, usedMs } = server;
+      if (silentSinceMs === 0 || nowMs - silentSinceMs < upstreamGiveUpMs) continue;
+      // Queries of the batch at work may be on their way to it.
+      if (usedMs === nowMs) continue;
+      if (longest === undefined || silentSinceMs < longest.silentSinceMs) longest = server;
+    }
+    return longest;
   }
 
   /** Forgets servers without sockets that no pod asked for a while. */
   sweep(nowMs: number): void {
     for (const server of this.#byKey.values()) {
-      if (server.open === 0 && nowMs - server.usedMs >= upstreamServerIdleMs) this.#forget(server);
+      if (server.open === 0 && nowMs - server.usedMs >= upstreamServerIdleMs) this.forget(server);
     }
   }
 
-  #makeRoom(owner: ServerOwner): boolean {
-    if (owner.isResolver) {
-      if (this.#resolvers < upstreamResolversMax) return true;
-      return this.#evict((server) => server.isResolver);
-    }
-    const { endpointId, policyId } = owner;
-    const isOwn = (server: UpstreamServer): boolean =>
-      !server.isResolver && server.endpointId === endpointId;
-    const mine = this.#perEndpoint.get(endpointId) ?? 0;
-    if (mine >= upstreamServersPerEndpointMax) return this.#evict(isOwn);
+  /** Servers of which one has to go before the owner may have another; null: it has room. */
+  #donorsFor({ endpointId, policyId, isResolver }: ServerOwner): Iterable<UpstreamServer> | null {
+    if (isResolver) return this.#resolvers.size < upstreamResolversMax ? null : this.#resolvers;
+    const mine = this.#ofEndpoint.get(endpointId) ?? none;
+    if (mine.size >= upstreamServersPerEndpointMax) return mine;
     const freeOfPolicy = upstreamServersPerPolicyMax - (this.#perPolicy.get(policyId) ?? 0);
-    const freeOfNode = upstreamServersMax - (this.#byKey.size - this.#resolvers);
+    const freeOfNode = upstreamServersMax - (this.#byKey.size - this.#resolvers.size);
     const mayHaveMore =
-      hasShare(mine, freeOfPolicy, upstreamServersPerPolicyMax, upstreamServersGuaranteed) &&
-      hasShare(mine, freeOfNode, upstreamServersMax, upstreamServersGuaranteed);
-    if (mayHaveMore) return true;
-    if (mine > 0) return this.#evict(isOwn);
-    const largest = this.#largestHolder(freeOfPolicy <= 0 ? policyId : null);
-    return this.#evict((server) => !server.isResolver && server.endpointId === largest);
+      hasShare(mine.size, freeOfPolicy, upstreamServersPerPolicyMax, upstreamServersGuaranteed) &&
+      hasShare(mine.size, freeOfNode, upstreamServersMax, upstreamServersGuaranteed);
+    if (mayHaveMore) return null;
+    return mine.size > 0 ? mine : this.#ofLargestHolder(freeOfPolicy <= 0 ? policyId : null);
   }
 
-  /** The endpoint with most servers, of one policy or of all. */
-  #largestHolder(policyId: number | null): number {
-    let largest = -1;
-    let most = 0;
-    for (const { isResolver, endpointId, policyId: itsPolicy } of this.#byKey.values()) {
-      if (isResolver || (policyId !== null && itsPolicy !== policyId)) continue;
-      const count = this.#perEndpoint.get(endpointId) ?? 0;
-      if (count <= most) continue;
-      most = count;
-      largest = endpointId;
+  /** Those of the endpoint with most servers, of one policy or of all. */
+  #ofLargestHolder(policyId: number | null): Iterable<UpstreamServer> {
+    let largest = none;
+    for (const servers of this.#ofEndpoint.values()) {
+      if (servers.size <= largest.size) continue;
+      if (policyId === null || isAnyOf(servers, policyId)) largest = servers;
     }
     return largest;
   }
 
-  /** Forgets the server asked longest ago of those that qualify and have nothing in flight. */
-  #evict(qualifies: (server: UpstreamServer) => boolean): boolean {
+  /** Forgets the one asked longest ago of those that have nothing in flight. */
+  #evict(donors: Iterable<UpstreamServer>): boolean {
     let oldest: UpstreamServer | undefined;
-    for (const server of this.#byKey.values()) {
-      if (server.inFlight > 0 || !qualifies(server)) continue;
+    for (const server of donors) {
+      if (server.inFlight > 0) continue;
       if (oldest === undefined || server.usedMs < oldest.usedMs) oldest = server;
     }
     if (oldest === undefined) return false;
-    this.#forget(oldest);
+    this.forget(oldest);
     return true;
   }
 
-  #forget(server: UpstreamServer): void {
+  /** Closes what the server has open; nothing is in flight there. */
+  forget(server: UpstreamServer): void {
     this.#onForget(server);
-    this.#count(server, -1);
+    this.#remove(server);
     this.#byKey.delete(server.key);
     this.#places[server.handle & (places - 1)] = undefined;
   }
 
-  #count({ isResolver, endpointId, policyId }: UpstreamServer, change: 1 | -1): void {
-    if (isResolver) {
-      this.#resolvers += change;
+  #add(server: UpstreamServer): void {
+    if (server.isResolver) {
+      this.#resolvers.add(server);
       return;
     }
-    add(this.#perEndpoint, endpointId, change);
-    add(this.#perPolicy, policyId, change);
+    const { endpointId, policyId } = server;
+    const mine = this.#ofEndpoint.get(endpointId);
+    if (mine === undefined) this.#ofEndpoint.set(endpointId, new Set([server]));
+    else mine.add(server);
+    this.#perPolicy.set(policyId, (this.#perPolicy.get(policyId) ?? 0) + 1);
+  }
+
+  #remove(server: UpstreamServer): void {
+    if (this.#resolvers.delete(server)) return;
+    const { endpointId, policyId } = server;
+    const mine = this.#ofEndpoint.get(endpointId) as Set<UpstreamServer>;
+    mine.delete(server);
+    if (mine.size === 0) this.#ofEndpoint.delete(endpointId);
+    const left = (this.#perPolicy.get(policyId) as number) - 1;
+    if (left === 0) this.#perPolicy.delete(policyId);
+    else this.#perPolicy.set(policyId, left);
   }
 
   #newHandle(): number {
@@ -221,8 +252,7 @@ function keyOf(address: Uint8Array, { isResolver, endpointId }: ServerOwner): st
   return isResolver ? octets : `${octets}${endpointId}`;
 }
 
-function add(counts: Map<number, number>, id: number, change: number): void {
-  const count = (counts.get(id) ?? 0) + change;
-  if (count === 0) counts.delete(id);
-  else counts.set(id, count);
+function isAnyOf(servers: Iterable<UpstreamServer>, policyId: number): boolean {
+  for (const server of servers) if (server.policyId === policyId) return true;
+  return false;
 }

@@ -6,6 +6,9 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import {
   upstreamErrorsInRowMin,
+  upstreamGiveUpMs,
+  upstreamProbeMs,
+  upstreamServersPerEndpointMax,
   upstreamSilenceMs,
   upstreamSocketLifetimeMs,
   upstreamSocketsPerEndpointMax,
@@ -87,23 +90,23 @@ describe('UdpPool', () => {
     pool.sent(answered, 1001);
     pool.answered(answered, 1500);
     pool.sweep(silentMs);
-    assert.ok(!pool.isStale(silent), 'it may still be answered');
+    assert.ok(!pool.isStale(silent, silentMs), 'it may still be answered');
     pool.sweep(silentMs + 1);
     assert.ok(
-      pool.isStale(silent),
-      'it had answers before, others have them now: its query is asked again',
+      pool.isStale(silent, silentMs + 1),
+      'others have answers meanwhile: its query is asked again',
     );
     pool.sweep(silentMs + 1);
     assert.equal(pool.openSockets, 2, 'the idle ones are closed');
     assert.equal(loop.remove(idle[0] as number), false);
-    assert.ok(!pool.isStale(answered));
+    assert.ok(!pool.isStale(answered, silentMs + 1));
   });
 
   it('does not ask again what a server never answered', () => {
     const handle = pool.serverOf(server, resolver, 1000);
     const [socket] = sendOn(handle, 1, 1000) as [number];
     pool.sweep(silentMs);
-    assert.ok(!pool.isStale(socket));
+    assert.ok(!pool.isStale(socket, silentMs));
     assert.notEqual(pool.draw(handle, 1, silentMs), socket, 'but it is not used any more');
   });
 
@@ -114,14 +117,14 @@ describe('UdpPool', () => {
     const [kept] = sendOn(other, 1, 1000) as [number];
     for (const socket of sockets) pool.answered(socket, 1001);
     pool.backendsChanged(server);
-    assert.ok(sockets.every((socket) => pool.inFlightOf(socket) === 0 || !pool.isStale(socket)));
     const fresh = pool.draw(handle, 9, 1002);
     assert.ok(!sockets.includes(fresh));
+    for (const socket of sockets) pool.sent(socket, 1002);
+    assert.ok(sockets.every((socket) => !pool.isStale(socket, 1002 + upstreamSilenceMs)));
     pool.sent(fresh, 1002);
     pool.answered(fresh, 1003);
     for (const socket of sockets) {
-      if (pool.inFlightOf(socket) > 0)
-        assert.ok(pool.isStale(socket), 'the server answers, it does not');
+      assert.ok(pool.isStale(socket, 1002 + upstreamSilenceMs), 'the server answers, it does not');
     }
     assert.equal(pool.draw(other, 1, 1001), kept);
   });
@@ -153,10 +156,10 @@ describe('UdpPool', () => {
     const waiting = sendOn(handle, 20, 1001);
     pool.sweep(silentMs + 1);
     for (const socket of waiting)
-      assert.ok(!pool.isStale(socket), 'no socket has answers meanwhile');
+      assert.ok(!pool.isStale(socket, silentMs + 1), 'no socket has answers meanwhile');
   });
 
-  it('a server is unreachable after errors in a row, while a query waits for it', () => {
+  it('a server is unreachable after errors in a row, and is asked one query in a while', () => {
     const handle = pool.serverOf(server, resolver, 1000);
     for (let i = 0; i < upstreamErrorsInRowMin; i++) {
       assert.ok(!pool.isUnreachable(handle, 1000));
@@ -165,14 +168,21 @@ describe('UdpPool', () => {
       pool.failed(socket, 1000);
       pool.unanswered(socket);
     }
-    assert.ok(!pool.isUnreachable(handle, 1001), 'one query may look');
-    const probe = pool.draw(handle, 99, 1001);
-    pool.sent(probe, 1001);
     assert.ok(pool.isUnreachable(handle, 1001));
+    const probedMs = 1000 + upstreamProbeMs;
+    assert.ok(!pool.isUnreachable(handle, probedMs), 'one query may look');
+    const probe = pool.draw(handle, 99, probedMs);
+    pool.sent(probe, probedMs);
+    assert.ok(pool.isUnreachable(handle, probedMs + 1));
+    const nextMs = probedMs + upstreamProbeMs;
+    assert.ok(!pool.isUnreachable(handle, nextMs), 'and the next, though no answer came to that');
+    const late = pool.draw(handle, 100, 999 + upstreamUnreachableMs);
+    pool.sent(late, 999 + upstreamUnreachableMs);
+    assert.ok(pool.isUnreachable(handle, 999 + upstreamUnreachableMs));
     assert.ok(!pool.isUnreachable(handle, 1000 + upstreamUnreachableMs), 'not for longer');
-    pool.answered(probe, 1002);
-    pool.sent(probe, 1002);
-    assert.ok(!pool.isUnreachable(handle, 1002), 'an answer ends it');
+    pool.answered(probe, probedMs + 1);
+    pool.sent(probe, probedMs + 1);
+    assert.ok(!pool.isUnreachable(handle, probedMs + 1), 'an answer ends it');
   });
 
   it("bounds an endpoint's sockets, and leaves the cluster's resolvers theirs", () => {
@@ -182,7 +192,8 @@ describe('UdpPool', () => {
       sendOn(handle, 40, 0);
       open = pool.openSockets;
     }
-    assert.equal(open, upstreamSocketsPerEndpointMax);
+    assert.ok(open >= upstreamSocketsPerEndpointMax);
+    assert.ok(open < upstreamSocketsPerEndpointMax + 20, 'one more for a server without any');
     sendOn(pool.serverOf(addressOf(300), ownerOf(8), 0), 1, 0);
     assert.equal(pool.openSockets, open + 1, "another endpoint's are its own");
     assert.ok(sendOn(pool.serverOf(addressOf(301), resolver, 0), 200, 0).length > 30);
@@ -200,9 +211,70 @@ describe('UdpPool', () => {
     const sockets = sendOn(first, 1000, 0);
     assert.equal(sockets.length, upstreamSocketsPerEndpointMax);
     const second = pool.serverOf(addressOf(2), ownerOf(7), 0);
-    assert.equal(pool.draw(second, 1, 0), -1, 'all are busy');
     while (pool.inFlightOf(sockets[0] as number) > 0) pool.answered(sockets[0] as number, 1);
     assert.notEqual(pool.draw(second, 2, 1), -1);
     assert.equal(pool.openSockets, upstreamSocketsPerEndpointMax);
+  });
+
+  it('a server without a socket has one beyond the bound when all of the endpoint are busy', () => {
+    sendOn(pool.serverOf(addressOf(1), ownerOf(7), 0), 1000, 0);
+    for (let n = 2; n <= upstreamServersPerEndpointMax; n++) {
+      const handle = pool.serverOf(addressOf(n), ownerOf(7), 0);
+      assert.equal(sendOn(handle, 200, 0).length, 1, 'one, and no more');
+    }
+    assert.equal(
+      pool.openSockets,
+      upstreamSocketsPerEndpointMax + upstreamServersPerEndpointMax - 1,
+    );
+  });
+
+  it('a server whose sockets are all retired and busy has another, and no endpoint more than its bound and one for each server', () => {
+    const handle = pool.serverOf(server, ownerOf(7), 0);
+    for (let change = 0; change < 100; change++) {
+      sendOn(handle, 1000, 0);
+      pool.backendsChanged(server);
+    }
+    assert.equal(pool.openSockets, upstreamSocketsPerEndpointMax + upstreamServersPerEndpointMax);
+  });
+
+  it('queries on a silent socket that was never answered are asked again when other sockets have answers', () => {
+    const handle = pool.serverOf(server, resolver, 1000);
+    const [silent, answered] = sendOn(handle, 12, 1000) as [number, number];
+    pool.sweep(silentMs);
+    assert.ok(!pool.isStale(silent, silentMs), 'nothing says that the server answers');
+    pool.answered(answered, silentMs);
+    assert.ok(pool.isStale(silent, silentMs));
+  });
+
+  it('queries on a socket past its life are asked again, too', () => {
+    const handle = pool.serverOf(server, resolver, 0);
+    const [silent] = sendOn(handle, 1, pastAnyLife - 1) as [number];
+    pool.sweep(pastAnyLife);
+    const fresh = pool.draw(handle, 99, pastAnyLife);
+    assert.notEqual(fresh, silent);
+    pool.sent(fresh, pastAnyLife);
+    pool.answered(fresh, pastAnyLife + 1);
+    assert.ok(pool.isStale(silent, pastAnyLife + upstreamSilenceMs));
+  });
+
+  it('names the server that is to be given up: the one that is silent longest', () => {
+    const owner = ownerOf(7);
+    for (let n = 1; n <= upstreamServersPerEndpointMax; n++) {
+      pool.sent(pool.draw(pool.serverOf(addressOf(n), owner, n), 1, n), n);
+    }
+    const first = pool.serverOf(addressOf(1), owner, 1);
+    const second = pool.serverOf(addressOf(2), owner, 2);
+    const next = addressOf(100);
+    assert.equal(pool.serverOf(next, owner, 50), -1);
+    assert.equal(pool.silentServerFor(owner, upstreamGiveUpMs), -1, 'none is silent for long');
+    assert.equal(pool.silentServerFor(owner, upstreamGiveUpMs + 1), first);
+    const socket = pool.draw(first, 1, 1);
+    pool.sent(socket, 1);
+    pool.answered(socket, 60);
+    assert.equal(pool.silentServerFor(owner, upstreamGiveUpMs + 50), second, 'it answers');
+    assert.equal(pool.silentServerFor(ownerOf(8), upstreamGiveUpMs + 50), -1, 'it has room');
+    pool.unanswered(pool.draw(second, 1, 2));
+    pool.forget(second);
+    assert.notEqual(pool.serverOf(next, owner, 60), -1);
   });
 });

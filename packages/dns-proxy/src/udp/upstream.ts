@@ -15,24 +15,22 @@ import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { createUpstreamUdp } from '@tandem/dns-sockets/upstream';
 import {
   upstreamErrorsInRowMin,
-  upstreamResolverSocketsMax,
+  upstreamProbeMs,
   upstreamSilenceMs,
   upstreamSocketLifetimeMs,
-  upstreamSocketsGuaranteed,
-  upstreamSocketsMax,
-  upstreamSocketsPerEndpointMax,
   upstreamSocketsPerServerMax,
   upstreamUnreachableMs,
 } from '../limits.ts';
 import type { RandomSource } from '../query/random.ts';
-import { hasShare, type ServerOwner, type UpstreamServer, UpstreamServers } from './servers.ts';
+import { type ServerOwner, type UpstreamServer, UpstreamServers } from './servers.ts';
+import { countedForResolvers, SocketBounds } from './socket-bounds.ts';
 
 interface UpstreamSocket {
   readonly handle: number;
   readonly server: UpstreamServer;
   readonly salt: number;
   readonly expiresMs: number;
-  /** The endpoint it is counted for, or `resolver`. */
+  /** The endpoint it is counted for, or `countedForResolvers`. */
   readonly countedFor: number;
   inFlight: number;
   /** When the last answer came; 0 if none ever did. */
@@ -40,8 +38,6 @@ interface UpstreamSocket {
   /** When the first query was sent after the last answer; 0 when no query waits for an answer. */
   silentSinceMs: number;
   isRetired: boolean;
-  /** It had answers before it was retired for having none any more. */
-  isStale: boolean;
   /** An error came. */
   hasFailed: boolean;
 }
@@ -57,8 +53,6 @@ export interface UpstreamAddress {
 
 /** Low bits of a handle: its place among the loop's sockets. */
 const handleIndexMask = socketsMax - 1;
-/** No endpoint has this id. */
-const resolver = -1;
 
 export class UdpPool {
   readonly #loop: UpstreamLoop;
@@ -67,9 +61,7 @@ export class UdpPool {
   readonly #closeSocket: (fd: number) => void;
   readonly #servers: UpstreamServers = new UpstreamServers((server) => this.#closeAll(server));
   readonly #sockets: (UpstreamSocket | undefined)[] = [];
-  /** Open sockets of each endpoint, and of the cluster's resolvers. */
-  readonly #openOf = new Map<number, number>();
-  #open = 0;
+  readonly #bounds = new SocketBounds();
 
   /** `createSocket` returns a connected socket that the pool closes. */
   constructor(
@@ -94,6 +86,27 @@ export class UdpPool {
     return this.#servers.take(address, owner, nowMs)?.handle ?? -1;
   }
 
+  /** Handle of the server that `serverOf` needs to be forgotten, once its queries are given up; -1: none. */
+  silentServerFor(owner: ServerOwner, nowMs: number): number {
+    return this.#servers.silentFor(owner, nowMs)?.handle ?? -1;
+  }
+
+  /** Queries in flight at the server. */
+  inFlightAt(serverHandle: number): number {
+    return this.#servers.find(serverHandle)?.inFlight ?? 0;
+  }
+
+  /** Whether the socket is one of the server's. */
+  isSocketOf(handle: number, serverHandle: number): boolean {
+    return this.#socketOf(handle)?.server.handle === serverHandle;
+  }
+
+  /** Forgets the server; nothing is in flight on its sockets any more. */
+  forget(serverHandle: number): void {
+    const server = this.#servers.find(serverHandle);
+    if (server !== undefined) this.#servers.forget(server);
+  }
+
   /** The socket of this batch to the server: drawn at random, opened when it is not yet; -1 if it can't be. */
   draw(serverHandle: number, batch: number, nowMs: number): number {
     const server = this.#servers.find(serverHandle);
@@ -116,9 +129,12 @@ export class UdpPool {
   sent(handle: number, nowMs: number): void {
     const socket = this.#socketOf(handle);
     if (socket === undefined) return;
+    const { server } = socket;
     socket.inFlight += 1;
-    socket.server.inFlight += 1;
+    server.inFlight += 1;
+    server.sentMs = nowMs;
     if (socket.silentSinceMs === 0) socket.silentSinceMs = nowMs;
+    if (server.silentSinceMs === 0) server.silentSinceMs = nowMs;
   }
 
   answered(handle: number, nowMs: number): void {
@@ -126,9 +142,11 @@ export class UdpPool {
     if (socket === undefined) return;
     this.#landed(socket);
     socket.answeredMs = nowMs;
-    socket.server.answeredMs = nowMs;
-    socket.server.errorsInRow = 0;
+    const { server } = socket;
+    server.answeredMs = nowMs;
+    server.errorsInRow = 0;
     socket.silentSinceMs = socket.inFlight > 0 ? nowMs : 0;
+    server.silentSinceMs = server.inFlight > 0 ? nowMs : 0;
   }
 
   /** A query on the socket was given up, or is asked again on another. */
@@ -146,36 +164,38 @@ export class UdpPool {
     if (socket === undefined || socket.hasFailed) return;
     socket.hasFailed = true;
     const { server } = socket;
-    this.#retireStale(socket);
+    this.#retire(socket);
     if (socket.answeredMs === 0) {
       server.errorsInRow += 1;
       server.failedMs = nowMs;
       return;
     }
     for (const other of this.#openSockets(server)) {
-      if (other.answeredMs !== 0) this.#retireStale(other);
+      if (other.answeredMs !== 0) this.#retire(other);
     }
   }
 
   /**
    * Whether the server is known to be unreachable: errors in a row without an answer, the last one not long
-   * ago, and a query that will tell when it is back. The kernel of the server, or of a router, sends few ICMP
-   * errors a second to one address, and all pods ask with the node's: most queries would meet silence.
+   * ago, and a query was sent just now to learn when it is back. The kernel of the server, or of a router, sends few
+   * ICMP errors a second to one address, and all pods ask with the node's: most queries would meet silence.
    */
   isUnreachable(serverHandle: number, nowMs: number): boolean {
     const server = this.#servers.find(serverHandle);
     if (server === undefined || server.errorsInRow < upstreamErrorsInRowMin) return false;
-    return server.inFlight > 0 && nowMs - server.failedMs < upstreamUnreachableMs;
+    if (nowMs - server.failedMs >= upstreamUnreachableMs) return false;
+    return nowMs - server.sentMs < upstreamProbeMs;
   }
 
   /**
-   * Whether queries in flight on the socket should be asked again on another: it had answers before, and has
+   * Whether queries in flight on the socket should be asked again on another: it had answers before and has
    * failed, or is silent while other sockets of its server have answers.
    */
-  isStale(handle: number): boolean {
+  isStale(handle: number, nowMs: number): boolean {
     const socket = this.#socketOf(handle);
-    if (socket === undefined || !socket.isStale) return false;
-    return socket.hasFailed || socket.server.answeredMs > socket.silentSinceMs;
+    if (socket === undefined) return false;
+    if (socket.hasFailed) return socket.answeredMs !== 0;
+    return isSilent(socket, nowMs) && socket.server.answeredMs > socket.silentSinceMs;
   }
 
   /** Queries in flight on the socket. */
@@ -186,7 +206,7 @@ export class UdpPool {
   /** The server has other backends than before: nothing more is sent from its sockets. */
   backendsChanged(address: Uint8Array): void {
     for (const server of this.#servers.byAddress(address)) {
-      for (const socket of this.#openSockets(server)) this.#retireStale(socket);
+      for (const socket of this.#openSockets(server)) this.#retire(socket);
     }
   }
 
@@ -195,10 +215,8 @@ export class UdpPool {
     for (const socket of this.#sockets) {
       if (socket === undefined) continue;
       if (!socket.isRetired) {
-        const { silentSinceMs } = socket;
         if (nowMs >= socket.expiresMs) this.#retire(socket);
-        else if (silentSinceMs !== 0 && nowMs - silentSinceMs >= upstreamSilenceMs)
-          this.#suspect(socket);
+        else if (isSilent(socket, nowMs)) this.#suspect(socket);
       }
       if (socket.isRetired && socket.inFlight <= 0) this.#close(socket);
     }
@@ -206,7 +224,7 @@ export class UdpPool {
   }
 
   get openSockets(): number {
-    return this.#open;
+    return this.#bounds.open;
   }
 
   get servers(): number {
@@ -226,8 +244,8 @@ export class UdpPool {
   #suspect(silent: UpstreamSocket): void {
     for (const socket of this.#openSockets(silent.server)) {
       if (socket.answeredMs >= silent.silentSinceMs) continue;
-      if ((this.#openOf.get(socket.countedFor) ?? 0) * 2 > boundOf(socket.countedFor)) return;
-      this.#retireStale(socket);
+      if (this.#bounds.isBusy(socket.countedFor)) return;
+      this.#retire(socket);
     }
   }
 
@@ -250,12 +268,12 @@ export class UdpPool {
     socket.inFlight -= 1;
     socket.server.inFlight -= 1;
     if (socket.inFlight === 0) socket.silentSinceMs = 0;
+    if (socket.server.inFlight === 0) socket.server.silentSinceMs = 0;
   }
 
   #openSocket(server: UpstreamServer, place: number, nowMs: number): number {
-    const countedFor = server.isResolver ? resolver : server.endpointId;
-    if (!this.#hasRoom(countedFor) && !(server.open === 0 && this.#closeIdle(countedFor)))
-      return -1;
+    const countedFor = server.isResolver ? countedForResolvers : server.endpointId;
+    if (!this.#bounds.hasRoom(countedFor) && !this.#hasRoomForFirst(server, countedFor)) return -1;
     let handle: number;
     try {
       const fd = this.#createSocket({ address: server.address, port: 53 });
@@ -281,23 +299,21 @@ export class UdpPool {
       answeredMs: 0,
       silentSinceMs: 0,
       isRetired: false,
-      isStale: false,
       hasFailed: false,
     };
     server.sockets[place] = handle;
     server.open += 1;
-    this.#open += 1;
-    this.#openOf.set(countedFor, (this.#openOf.get(countedFor) ?? 0) + 1);
+    this.#bounds.opened(countedFor);
     return handle;
   }
 
-  /** An endpoint may open as many as its bound, and its share of what is free of the node's. */
-  #hasRoom(countedFor: number): boolean {
-    const open = this.#openOf.get(countedFor) ?? 0;
-    if (open >= boundOf(countedFor)) return false;
-    if (countedFor === resolver) return true;
-    const free = upstreamSocketsMax - (this.#open - (this.#openOf.get(resolver) ?? 0));
-    return hasShare(open, free, upstreamSocketsMax, upstreamSocketsGuaranteed);
+  /**
+   * A server without a socket that may be used has the place of an idle one of the same owner, or one beyond the
+   * bound: all the others may be busy with servers that do not answer.
+   */
+  #hasRoomForFirst(server: UpstreamServer, countedFor: number): boolean {
+    if (server.sockets.some((open) => open !== -1)) return false;
+    return this.#closeIdle(countedFor) || this.#bounds.hasSpare(countedFor);
   }
 
   /** Closes a socket of the same owner with nothing in flight; false if there is none. */
@@ -308,11 +324,6 @@ export class UdpPool {
       return true;
     }
     return false;
-  }
-
-  #retireStale(socket: UpstreamSocket): void {
-    socket.isStale = socket.answeredMs !== 0;
-    this.#retire(socket);
   }
 
   #retire(socket: UpstreamSocket): void {
@@ -329,10 +340,7 @@ export class UdpPool {
     this.#sockets[socket.handle & handleIndexMask] = undefined;
     const { server, countedFor } = socket;
     server.open -= 1;
-    this.#open -= 1;
-    const left = (this.#openOf.get(countedFor) as number) - 1;
-    if (left === 0) this.#openOf.delete(countedFor);
-    else this.#openOf.set(countedFor, left);
+    this.#bounds.closed(countedFor);
   }
 
   /** The server is forgotten; nothing is in flight on its sockets. */
@@ -343,6 +351,6 @@ export class UdpPool {
   }
 }
 
-function boundOf(countedFor: number): number {
-  return countedFor === resolver ? upstreamResolverSocketsMax : upstreamSocketsPerEndpointMax;
+function isSilent({ silentSinceMs }: UpstreamSocket, nowMs: number): boolean {
+  return silentSinceMs !== 0 && nowMs - silentSinceMs >= upstreamSilenceMs;
 }

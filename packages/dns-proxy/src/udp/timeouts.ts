@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Queries that are given up: their server did not answer in time, or it has been silent for long and another
+ * server of the same pod needs its place. The pod gets no reply, as without a proxy.
+ */
+
+import { counter } from '../counters.ts';
+import { protocolUdp, QueryFacts } from '../query/facts.ts';
+import { countOutcome, outcome } from '../query/outcome.ts';
+import type { UdpParts } from './parts.ts';
+import { slotFormerUpstream, slotUpstream } from './slots.ts';
+
+type TimeoutsOptions = Pick<
+  UdpParts,
+  'slots' | 'inFlight' | 'pool' | 'lookup' | 'query' | 'report' | 'batch' | 'counters'
+>;
+
+export class Timeouts {
+  readonly #o: TimeoutsOptions;
+  readonly #facts = new QueryFacts(protocolUdp);
+
+  constructor(options: TimeoutsOptions) {
+    this.#o = options;
+  }
+
+  /** The query in the slot gets no answer; `query` holds it afterwards. */
+  giveUp(slot: number): void {
+    const { query, report, batch, inFlight, counters } = this.#o;
+    inFlight.read(slot, this.#facts, query);
+    report.timedOut(this.#facts, query, batch);
+    inFlight.forget(slot);
+    countOutcome(counters, outcome.timedOut);
+  }
+
+  /**
+   * Gives up the server that has been silent longest, of those whose place the endpoint of `facts` may have; false
+   * if there is none. `query` holds another query afterwards.
+   */
+  giveUpServerFor(facts: QueryFacts): boolean {
+    const { pool, lookup, batch, counters } = this.#o;
+    const owner = {
+      endpointId: lookup.limits.endpoints.ownerId[facts.endpointSlot] as number,
+      policyId: facts.policyId,
+      isResolver: facts.isTrusted,
+    };
+    const server = pool.silentServerFor(owner, batch.monotonicNs / 1e6);
+    if (server === -1) return false;
+    this.#giveUpAll(server);
+    pool.forget(server);
+    counters[counter.upstreamServersGivenUp]!++;
+    return true;
+  }
+
+  #giveUpAll(server: number): void {
+    const { slots, pool, inFlight } = this.#o;
+    const { startedUs, words } = slots;
+    for (let slot = 0; slot < startedUs.length && pool.inFlightAt(server) > 0; slot++) {
+      if (startedUs[slot] === Infinity) continue;
+      const at = slots.wordOf(slot);
+      const isThere =
+        pool.isSocketOf(words[at + slotUpstream] as number, server) ||
+        pool.isSocketOf(words[at + slotFormerUpstream] as number, server);
+      if (!isThere) continue;
+      if (slots.isLost(slot)) inFlight.end(slot, 0);
+      else this.giveUp(slot);
+    }
+  }
+}
