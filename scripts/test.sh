@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The Tandem Authors
 #
-# Every test, in groups by what they may share the CPUs with: the packages' beside the simulation, which has a
-# clock of its own and gets what they leave; then those of a node that assert what happens, two at a time,
-# for they mostly wait; then those that assert how fast it happens, each alone.
+# Every test, in groups by what they may share the CPUs with: the packages', then those of a node that assert
+# what happens, three at a time, for they often wait; then those that assert how fast it happens, each alone. The
+# simulation has a clock of its own: it gets what the first two groups leave, and is over before the last one.
 set -euo pipefail
 
 usage() {
@@ -102,46 +102,66 @@ if $is_long; then
 	exit "$status"
 fi
 
-simulated=$(mktemp)
-setsid chrt --idle 0 "${node_test[@]}" 'e2e/sim/**/*.test.ts' >"$simulated" 2>&1 &
-simulation=$!
-end_simulation() {
-	kill -KILL -- -"$simulation" 2>/dev/null || true
-	rm -f "$simulated"
+# What runs beside the groups writes its results to a file, shown when it has ended.
+declare -A results=()
+beside() { # NAME COMMAND...
+	local file
+	file=$(mktemp)
+	setsid "${@:2}" >"$file" 2>&1 &
+	results[$!]=$file
+	printf -v "$1" %s $!
 }
-trap end_simulation EXIT
+ended() { # PID
+	local code=0
+	wait "$1" || code=$?
+	cat "${results[$1]}"
+	return "$code"
+}
+end_all() {
+	local pid
+	for pid in "${!results[@]}"; do
+		kill -KILL -- -"$pid" 2>/dev/null || true
+		rm -f "${results[$pid]}"
+	done
+}
+trap end_all EXIT
+
+beside simulation chrt --idle 0 "${node_test[@]}" 'e2e/sim/**/*.test.ts'
 
 status=0
 "${node_test[@]}" --test-concurrency=2 \
-	'packages/core/src/**/*.test.ts' 'packages/proto/**/*.test.ts' 'packages/runtime/src/**/*.test.ts' ||
-	status=$?
-"${node_test[@]}" --test-concurrency=1 \
-	'packages/bpf-loader-node/**/*.test.ts' 'packages/dns-sockets/**/*.test.ts' \
-	'packages/netlink/src/**/*.test.ts' 'packages/testing/src/**/*.test.ts' 'bpf/tests/**/*.test.ts' \
-	'packages/datapath/src/**/*.test.ts' 'packages/dns-proxy/src/**/*.test.ts' \
+	'packages/core/src/**/*.test.ts' 'packages/proto/**/*.test.ts' 'packages/runtime/src/**/*.test.ts' \
+	'packages/bpf-loader-node/**/*.test.ts' 'bpf/tests/**/*.test.ts' 'packages/datapath/src/**/*.test.ts' \
 	'packages/agent/src/**/*.test.ts' 'packages/cli/src/**/*.test.ts' ||
 	status=$?
-wait "$simulation" || status=$?
-cat "$simulated"
+"${node_test[@]}" --test-concurrency=1 \
+	'packages/dns-sockets/**/*.test.ts' 'packages/netlink/src/**/*.test.ts' \
+	'packages/testing/src/**/*.test.ts' 'packages/dns-proxy/src/**/*.test.ts' ||
+	status=$?
 
 verdicts=()
+longest=()
 speeds=()
 while read -r file; do
 	case $file in
 	e2e/sim/*) ;;
 	e2e/scenarios/attacks-churn.* | e2e/scenarios/attacks-flood.* | e2e/scenarios/attacks-tenants.*) speeds+=("$file") ;;
-	# The longest first: it does not run on alone at the end.
-	e2e/scenarios/start-failures.*) verdicts=("$file" "${verdicts[@]}") ;;
+	# Beside the others from the start: node runs files by name, and these would run on alone at the end.
+	e2e/scenarios/start-failures.* | e2e/scenarios/restart-alone.*) longest+=("$file") ;;
 	e2e/scenarios/attacks-* | e2e/scenarios/redirect-* | e2e/scenarios/bad-* | e2e/scenarios/cli.* | \
 		e2e/scenarios/names.* | e2e/scenarios/first-path.* | e2e/scenarios/disk-full.* | \
-		e2e/scenarios/flows-absence.* | e2e/scenarios/restart-alone.* | e2e/scenarios/proxied-direct.* | \
+		e2e/scenarios/flows-absence.* | e2e/scenarios/proxied-direct.* | \
 		e2e/scenarios/addresses-in-use.* | e2e/scenarios/resolver-clients.* | e2e/scenarios/one-family.* | \
 		e2e/scenarios/readme.* | e2e/scenarios/late-answers.* | e2e/scenarios/tcp-lookups.* | \
-		e2e/scenarios/dns-backends.*) verdicts+=("$file") ;;
+		e2e/scenarios/dns-backends.* | e2e/scenarios/two-caches.* | e2e/scenarios/flows-kills.* | \
+		e2e/layers.* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
 	*) speeds+=("$file") ;;
 	esac
 done < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' | sort)
+beside long "${node_test[@]}" --test-concurrency=1 "${longest[@]}"
 "${node_test[@]}" --test-concurrency=2 "${verdicts[@]}" || status=$?
+ended "$long" || status=$?
+ended "$simulation" || status=$?
 "${node_test[@]}" --test-concurrency=1 "${speeds[@]}" || status=$?
 
 left=$(comm -13 <(sort <<<"$before") <(footprint | sort))
