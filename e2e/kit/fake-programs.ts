@@ -11,11 +11,11 @@ export class FakePrograms {
 
   constructor(parent: string) {
     this.#directory = join(parent, 'fake-bin');
-    mkdirSync(this.#directory, { recursive: true });
   }
 
   /** `program` fails when its arguments match `pattern` of sh(1)'s case; the others reach the real one. */
   fail(program: string, pattern = '*'): void {
+    mkdirSync(this.#directory, { recursive: true });
     const path = join(this.#directory, program);
     const script = [
       '#!/bin/sh',

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Each step of the agent's start fails in turn, on a fresh node and on one whose agent was killed. No pod
+ * Each step of the agent's start fails in turn, on a fresh node and, there, once that agent was killed. No pod
  * that a policy names is open afterwards: neither one that was enforced, nor one that came while no agent
  * ran. Only a datapath that cannot be loaded ends the agent, and then it says whether anything is enforced.
  */
@@ -30,7 +30,6 @@ import {
 import { clusterDns4, standardRules } from '../kit/standard-node.ts';
 import { TandemNode } from '../kit/tandem-node.ts';
 
-const allowed = '198.18.0.1';
 const other = '203.0.113.9';
 const port = 10_053;
 const settleMs = 30_000;
@@ -207,12 +206,14 @@ const fatalFailures: readonly FatalFailure[] = [
   },
 ];
 
-type Name = 'client' | 'late';
+type Name = 'client' | 'late' | 'later';
 
-/** A node with two pods that policy may name, and a web server at every address of the internet. */
+/** A node with three pods that policy may name, and a web server at every address of the internet. */
 class Lab implements AsyncDisposable {
   readonly stage: Stage;
   readonly #probes: Readonly<Record<Name, Probe>>;
+  /** Of the agents that are asked, from 1: what pods learned from one tells nothing of the next. */
+  #life = 1;
 
   private constructor(stage: Stage, probes: Readonly<Record<Name, Probe>>) {
     this.stage = stage;
@@ -221,7 +222,12 @@ class Lab implements AsyncDisposable {
 
   static async create(): Promise<Lab> {
     const node = await createNode({
-      pods: [{ name: 'client' }, { name: 'late', kind: 'bridge' }, { name: 'dns' }],
+      pods: [
+        { name: 'client' },
+        { name: 'late', kind: 'bridge' },
+        { name: 'later', kind: 'bridge' },
+        { name: 'dns' },
+      ],
     });
     const dns = node.pod('dns').ipv4 ?? '';
     const services = (['udp', 'tcp'] as const).map((protocol) => ({
@@ -239,6 +245,7 @@ class Lab implements AsyncDisposable {
     const probes = {
       client: node.own(Probe.start(node.pod('client').namespace)),
       late: node.own(Probe.start(node.pod('late').namespace)),
+      later: node.own(Probe.start(node.pod('later').namespace)),
     };
     let fakes: FakePrograms | null = null;
     const tandem = await TandemNode.create(node, {
@@ -279,6 +286,12 @@ class Lab implements AsyncDisposable {
     await this.tandem.kill('agent');
   }
 
+  /** Leaves the pins of an agent that enforced `client` and `late`, and did not know `later`. */
+  async killAgent(): Promise<void> {
+    await this.tandem.kill('agent');
+    this.#life += 1;
+  }
+
   /** The revision that the datapath enforces; 0 while there is none. */
   revision(): number {
     return existsSync(join(this.tandem.pinRoot, 'shared', 'group'))
@@ -303,23 +316,24 @@ class Lab implements AsyncDisposable {
     }
   }
 
-  async assertClosed(): Promise<void> {
-    for (const name of ['client', 'late'] as const) {
-      assert.equal(
-        await this.reaches(name, other),
-        false,
-        `${name} is open: ${this.tandem.logs()}`,
-      );
-    }
+  async assertClosed(names: readonly Name[] = ['client', 'late']): Promise<void> {
+    await Promise.all(
+      names.map(async (name) => {
+        const isOpen = await this.reaches(name, other);
+        assert.equal(isOpen, false, `${name} is open: ${this.tandem.logs()}`);
+      }),
+    );
   }
 
   /** An allowed name of the pod is answered, and its address is reached then. */
   async assertAnswered(name: Name, timeoutMs = settleMs): Promise<void> {
-    const options = { server: clusterDns4, name: 'n-1.allowed.test', timeoutMs: 1000 };
+    const question = `n-${this.#life}.allowed.test`;
+    const address = `198.18.0.${this.#life}`;
+    const options = { server: clusterDns4, name: question, timeoutMs: 1000 };
     await waitFor(
       async () => {
         const answer = await askDns(this.#probes[name], options).catch(() => null);
-        return answer?.rcode === 'NOERROR' && (await this.reaches(name, allowed));
+        return answer?.rcode === 'NOERROR' && (await this.reaches(name, address));
       },
       { what: `answers to ${name}: ${this.tandem.logs()}`, timeoutMs },
     );
@@ -330,38 +344,41 @@ class Lab implements AsyncDisposable {
   }
 }
 
-/** Most of a case is waiting for the next reconciliation. */
+/** Half of a case is waiting for the next reconciliation. */
 describe('a step of the start fails', { concurrency: 2 }, () => {
   for (const failure of failures) {
-    for (const hasPins of failure.isFreshOnly === true ? [false] : [false, true]) {
-      const where = hasPins ? 'after a killed agent' : 'on a fresh node';
-      test(`${failure.what}, ${where}: no pod under policy is open`, { timeout: 120_000 }, () =>
-        startWith(failure, hasPins),
-      );
-    }
+    test(`${failure.what}: no pod under policy is open`, async (t) => {
+      await using lab = await Lab.create();
+      const timeout = 120_000;
+      await t.test('on a fresh node', { timeout }, () => startWith(lab, failure, 'late'));
+      if (failure.isFreshOnly === true) return;
+      await t.test('after a killed agent', { timeout }, async () => {
+        await lab.killAgent();
+        await startWith(lab, failure, 'later');
+      });
+    });
   }
 });
 
-async function startWith(failure: Failure, hasPins: boolean): Promise<void> {
-  await using lab = await Lab.create();
+/** `newcomer` is the pod that came while no agent ran. */
+async function startWith(lab: Lab, failure: Failure, newcomer: 'late' | 'later'): Promise<void> {
   const { stage, tandem } = lab;
-  if (hasPins) await lab.runAndKillAgent();
+  const pods: readonly Name[] = ['client', 'late', ...(newcomer === 'later' ? [newcomer] : [])];
   const mend = await failure.inject(stage);
-  lab.writeObjects(['client', 'late']);
-  const before = hasPins ? tandem.appliedRevision() : 0;
+  lab.writeObjects(pods);
+  const before = lab.revision();
   await tandem.startProcess('agent', { flags: failure.flags ?? {} });
   await waitFor(() => lab.revision() > before, {
     what: 'policy in force',
     timeoutMs: settleMs,
   });
-  await lab.assertClosed();
+  await lab.assertClosed(pods);
   assert.ok(tandem.isAlive('agent'), tandem.logs());
   if (failure.degraded !== undefined) await waitForDegraded(tandem, 'agent', failure.degraded);
   if (failure.answers) await lab.assertAnswered('client');
   await mend();
-  await lab.assertAnswered('client', mendMs);
-  await lab.assertAnswered('late', mendMs);
-  await lab.assertClosed();
+  await Promise.all([lab.assertAnswered('client', mendMs), lab.assertAnswered(newcomer, mendMs)]);
+  await lab.assertClosed(pods);
   if (failure.degraded === undefined || failure.isLasting === true) return;
   await waitForMended(tandem, 'agent', failure.degraded);
 }
