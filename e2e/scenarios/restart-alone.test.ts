@@ -21,6 +21,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { askDns } from '@tandem/testing/dns-query';
 import type { Stream } from '@tandem/testing/probe';
+import { run } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { degradedOf, waitForDegraded, waitForMended } from '../kit/admin.ts';
 import { assertSilence, canConnect, silenceMs } from '../kit/attack.ts';
@@ -177,6 +178,29 @@ test('a source that comes back is read, and the policy goes on from it', async (
   await waitFor(isOpen, { what: 'what the source says now to hold' });
   tandem.write('policy.yaml', [standardPolicy]);
   await waitFor(async () => !(await isOpen()), { what: 'the policy to be back' });
+});
+
+test('a source whose file system is not mounted ends no policy, with the agent alive and at its start', async () => {
+  const { tandem } = standard;
+  await prepare('present', 'writable');
+  await tandem.startProcess('agent');
+  await tandem.waitForMembers(['agent']);
+  const { policyDirectory } = tandem;
+  await run('mount', ['-t', 'tmpfs', 'tmpfs', policyDirectory]);
+  try {
+    const problem = await waitForDegraded(tandem, 'agent', 'source-unreachable');
+    assert.match(problem, /has no .yaml file any more/);
+    await assertEnforced();
+    await tandem.kill('agent');
+    await tandem.startProcess('agent');
+    await waitForDegraded(tandem, 'agent', 'source-unreachable');
+    await assertServes();
+    await assertEnforced();
+  } finally {
+    await run('umount', [policyDirectory]);
+  }
+  await waitForMended(tandem, 'agent', 'source-unreachable');
+  await assertEnforced();
 });
 
 test('a disk that has room again gets the policy', async () => {

@@ -72,8 +72,36 @@ test('files that come, change and go', async () => {
   write('next', object('three'));
   renameSync(join(directory, 'next'), join(directory, 'a.yaml'));
   await reported('a file put in its place', (state) => namesOf(state).join() === 'three');
+  write('b.yaml', '');
+  await reported('its change', (state) => namesOf(state).join() === 'three');
   rmSync(join(directory, 'a.yaml'));
   await reported('its end', (state) => state.objects.length === 0);
+  assert.deepEqual(latest().problems, []);
+});
+
+test('a directory without files, as an unmounted one, ends nothing; an empty file does', async () => {
+  const start = (): void => {
+    source.stop();
+    const copies = new FileCopies(join(directory, 'copies'), directory);
+    source = new DirectorySource(directory, (state) => states.push(state), copies);
+    source.start();
+  };
+  start();
+  assert.equal(latest().unreachable, null, 'there never was a file');
+  write('a.yaml', object('one'));
+  await reported('the file', (state) => namesOf(state).join() === 'one');
+  rmSync(join(directory, 'a.yaml'));
+  await reported('the loss', ({ unreachable }) => unreachable !== null);
+  assert.deepEqual(namesOf(latest()), ['one']);
+  assert.match(latest().problems[0]?.message ?? '', /has no .yaml file any more, the last good/);
+  start();
+  assert.match(latest().unreachable ?? '', /any more/);
+  assert.equal(latest().missing.length, 1, 'what is in force must stay');
+  write('b.yaml', '');
+  await reported('the file', ({ unreachable }) => unreachable === null);
+  assert.deepEqual(namesOf(latest()), []);
+  start();
+  assert.deepEqual([latest().unreachable, latest().objects], [null, []]);
 });
 
 test('a change that keeps the size is seen', async () => {

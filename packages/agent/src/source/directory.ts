@@ -4,7 +4,8 @@
 /**
  * Source "directory": YAML files with ordinary Kubernetes objects, watched for change. A file that can't
  * be read keeps its last good content in force and is named in the diagnostics. So does what a document that
- * is no YAML held; the documents beside it count.
+ * is no YAML held; the documents beside it count. A directory that has lost its last file is one that cannot be
+ * read: so looks a mount point whose file system is not mounted, and it must not end all policy.
  */
 
 import { type FSWatcher, readdirSync, watch } from 'node:fs';
@@ -15,6 +16,8 @@ import { keepFormer } from './former-objects.ts';
 import { isManifest } from './manifest.ts';
 import { readDocuments, type SourceObject } from './read-documents.ts';
 import { readManifest, stampOf } from './read-manifest.ts';
+
+const staysInForce = 'the last good content stays in force';
 
 export interface SourceProblem {
   readonly file: string;
@@ -135,11 +138,12 @@ export class DirectorySource {
     try {
       names = readdirSync(this.#directory).filter(isManifest).sort();
     } catch (error) {
-      const problem = `cannot be read, the last good content stays in force: ${(error as Error).message}`;
-      const isNew = this.#unreachable !== problem;
-      this.#unreachable = problem;
-      this.#unwatch();
-      return isNew;
+      return this.#lose(`cannot be read, ${staysInForce}: ${(error as Error).message}`);
+    }
+    if (names.length === 0 && this.#hadFiles()) {
+      return this.#lose(
+        `has no .yaml file any more, ${staysInForce}: mount it or put the files back; an empty .yaml file, alone, ends all policy`,
+      );
     }
     let changed = this.#directoryProblem !== null || this.#unreachable !== null;
     this.#directoryProblem = null;
@@ -164,6 +168,19 @@ export class DirectorySource {
       this.#copies?.finish(new Set(names), isAllKnown);
     }
     return changed;
+  }
+
+  /** Whether there was a file of objects, in this life or before it. */
+  #hadFiles(): boolean {
+    return this.#files.size > 0 || (!this.#hasListed && this.#copies?.hasAny === true);
+  }
+
+  /** Returns whether that is news. */
+  #lose(problem: string): boolean {
+    const isNew = this.#unreachable !== problem;
+    this.#unreachable = problem;
+    this.#unwatch();
+    return isNew;
   }
 
   /** What a file held before this start, when it cannot be read now. */

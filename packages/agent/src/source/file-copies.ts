@@ -48,6 +48,15 @@ export class FileCopies {
     }
   }
 
+  /** Whether there is a copy of any file. */
+  get hasAny(): boolean {
+    try {
+      return readdirSync(this.#directory).some(isManifest);
+    } catch {
+      return false;
+    }
+  }
+
   keep(name: string, text: string): void {
     this.#failed.delete(name);
     if (this.read(name) === text) return;
