@@ -155,17 +155,18 @@ napi_value ds_duplicate_fd(napi_env env, napi_callback_info info)
 	return ds_u32(env, (uint32_t)copy);
 }
 
-/* tryLockFd(fd): false if another process holds the lock; see flock(2) */
+/* tryLockFd(fd, shared): false if another process holds the lock; see flock(2) */
 napi_value ds_try_lock_fd(napi_env env, napi_callback_info info)
 {
 	struct ds_args args;
 	napi_value result = NULL;
 
-	ds_args_begin(&args, env, info, 1);
+	ds_args_begin(&args, env, info, 2);
 	int fd = (int)ds_arg_u32(&args, 0, "fd", 0, INT32_MAX);
+	bool shared = ds_arg_u32(&args, 1, "shared", 0, 1);
 	if (args.failed)
 		return NULL;
-	bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
+	bool locked = flock(fd, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0;
 	if (!locked && errno != EWOULDBLOCK)
 		return ds_throw_errno(env, errno, "flock", "lock");
 	napi_get_boolean(env, locked, &result);

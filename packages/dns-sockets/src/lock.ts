@@ -16,18 +16,27 @@ export class PathLock implements Disposable {
 
   /**
    * Takes the lock of a file or directory (flock(2)), or null if somebody holds it. Where a file system
-   * keeps it, what is locked is the inode: of a pin directory, say.
+   * keeps it, what is locked is the inode: of a pin directory, say. 'shared' goes with other shared ones.
    * @throws the error of open(2): ENOENT, EACCES
    */
-  static tryTake(path: string): PathLock | null {
+  static tryTake(path: string, kind: 'exclusive' | 'shared' = 'exclusive'): PathLock | null {
     const fd = openSync(path, 'r');
     let isTaken = false;
     try {
-      isTaken = attempt(() => native.tryLockFd(fd));
+      isTaken = attempt(() => native.tryLockFd(fd, kind === 'shared' ? 1 : 0));
     } finally {
       if (!isTaken) closeSync(fd);
     }
     return isTaken ? new PathLock(fd) : null;
+  }
+
+  /**
+   * Whether somebody holds the lock; two processes that ask at the same moment are not taken for holders.
+   * @throws the error of open(2)
+   */
+  static isHeld(path: string): boolean {
+    using free = PathLock.tryTake(path, 'shared');
+    return free === null;
   }
 
   [Symbol.dispose](): void {

@@ -37,7 +37,7 @@ export interface NativeAddon {
   closeFd(fd: number): void;
   releaseFd(fd: number): number;
   duplicateFd(fd: number): number;
-  tryLockFd(fd: number): boolean;
+  tryLockFd(fd: number, shared: 0 | 1): boolean;
   localPort(fd: number): number;
   loopCreate(
     payload: Uint8Array,

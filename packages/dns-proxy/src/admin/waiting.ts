@@ -30,8 +30,7 @@ export function waitingProcesses(pinRoot: string): readonly Degradation[] {
 /** Whoever waits holds the lock of a directory beside the index's own. */
 function isHeld(path: string): boolean {
   try {
-    using lock = PathLock.tryTake(path);
-    return lock === null;
+    return PathLock.isHeld(path);
   } catch {
     return false; // of before there was such a directory
   }
