@@ -29,6 +29,22 @@ for (const { interfaces, state } of [
   });
 }
 
-test('a kernel that does not have the settings has no IPv6', () => {
-  assert.equal(ipv6State('/absent'), 'absent');
-});
+for (const { interfaces, state } of [
+  { interfaces: {}, state: 'absent' },
+  { interfaces: { lo: ['IPv4'], eth0: ['IPv4'] }, state: 'absent' },
+  { interfaces: { lo: ['IPv4', 'IPv6'], eth0: ['IPv4'] }, state: 'on' },
+  { interfaces: { lo: ['IPv4'], eth0: ['IPv6'] }, state: 'no-loopback' },
+]) {
+  test(`without /proc/sys, addresses ${JSON.stringify(interfaces)} are ${state}`, () => {
+    const addresses = Object.fromEntries(
+      Object.entries(interfaces).map(([name, families]) => [
+        name,
+        families.map((family) => ({ family })),
+      ]),
+    );
+    assert.equal(
+      ipv6State('/absent', () => addresses),
+      state,
+    );
+  });
+}

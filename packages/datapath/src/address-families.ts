@@ -29,6 +29,8 @@ export const ipv6Texts: Readonly<Record<Ipv6State, string>> = {
 export const loopbackFix = 'sysctl -w net.ipv6.conf.lo.disable_ipv6=0';
 
 const settings = '/proc/sys/net/ipv6/conf';
+type Addresses = Readonly<Record<string, readonly { readonly family: string }[] | undefined>>;
+
 const templates: ReadonlySet<string> = new Set(['all', 'default', 'lo']);
 
 /** What an operator should know of the node's families that is no fault; empty where it has both. */
@@ -42,11 +44,23 @@ export function familyNotes(): readonly string[] {
   ];
 }
 
-export function ipv6State(directory: string = settings): Ipv6State {
-  if (!existsSync(directory)) return 'absent';
+export function ipv6State(
+  directory: string = settings,
+  interfaces: () => Addresses = networkInterfaces,
+): Ipv6State {
+  if (!existsSync(directory)) return ipv6StateOf(interfaces());
   if (!isDisabled(directory, 'lo')) return 'on';
   const others = readdirSync(directory).filter((name) => !templates.has(name));
   return others.some((name) => !isDisabled(directory, name)) ? 'no-loopback' : 'off';
+}
+
+/** By addresses: /proc/sys may be hidden from a process (systemd's ProcSubset=pid). */
+function ipv6StateOf(interfaces: Addresses): Ipv6State {
+  const names = Object.keys(interfaces).filter((name) =>
+    interfaces[name]?.some(({ family }) => family === 'IPv6'),
+  );
+  if (names.length === 0) return 'absent';
+  return names.includes('lo') ? 'on' : 'no-loopback';
 }
 
 /** An interface that went away meanwhile has no IPv6. */
