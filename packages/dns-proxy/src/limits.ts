@@ -197,6 +197,8 @@ export const drainFinishMs = 1000;
 /** Between attempts to link with the other member, doubled after each. */
 export const peerRetryMsMin = 20;
 export const peerRetryMsMax = 100;
+/** How often the agent looks whether the socket of the link is there. */
+export const peerCheckMs = 1000;
 /** How long a member that could serve waits for its link with one that serves. */
 export const joinLinkMsMax = 300;
 /** Links at one time: one, and those of lives that have just ended (`peerLinksRefused`). */
@@ -222,6 +224,8 @@ export const selectorIntervalMs = 1000;
 /** How often listeners that could not be opened, because the port is taken, are tried again. */
 export const listenerRetryMs = 1000;
 
-/** How soon the admin socket or the metrics are tried again when they could not be served. */
+/** How often it is looked whether the sockets of admin and metrics are there. */
+export const optionalCheckMs = 1000;
+/** How soon they are tried again when they could not be served. */
 export const optionalRetryMsMin = 1000;
 export const optionalRetryMsMax = 30_000;

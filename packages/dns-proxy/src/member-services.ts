@@ -15,7 +15,6 @@ import type { PolicySnapshot } from '@tandem/proto/gen/messages';
 import { AdminService } from '@tandem/proto/gen/services';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
 import { GrpcServer } from '@tandem/runtime/grpc-server';
-import type { Component } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
 import { Metrics } from '@tandem/runtime/metrics';
 import { MetricsServer } from '@tandem/runtime/metrics-server';
@@ -36,11 +35,12 @@ import type { MemberConfig } from './config.ts';
 import type { DnsMember } from './dns-member.ts';
 import { DropCollector } from './drops/collector.ts';
 import { dropReadMs } from './drops/limits.ts';
-import { eventDrainIntervalMs, optionalRetryMsMax, optionalRetryMsMin } from './limits.ts';
+import { eventDrainIntervalMs, optionalCheckMs } from './limits.ts';
 import { parseMetricsAddress } from './metrics/address.ts';
 import { addDnsMetrics } from './metrics/dns-metrics.ts';
 import { addDropMetrics } from './metrics/drop-metrics.ts';
 import { addFields, addNodeMetrics } from './metrics/node-metrics.ts';
+import { OptionalServers } from './optional-servers.ts';
 import { AddressesInUse } from './store/addresses-in-use.ts';
 import { Backfill } from './store/backfill.ts';
 import { KernelExpiry } from './store/kernel-expiry.ts';
@@ -84,10 +84,7 @@ export class MemberServices {
   readonly metrics: Metrics = new Metrics();
   readonly #o: MemberServicesOptions;
   readonly #startedMs = systemClock.monotonicMs();
-  /** Components that run, to be stopped in reverse. */
-  readonly #running: Component[] = [];
-  readonly #failed: Degradation[] = [];
-  readonly #retries = new Map<string, NodeJS.Timeout>();
+  readonly #optional: OptionalServers;
   readonly #waitingForCache = new Set<() => void>();
   readonly #servers = new Map<string, GrpcServer>();
   #policy: PolicyFacts = noPolicy;
@@ -115,6 +112,7 @@ export class MemberServices {
       cache: this.store.cache,
       sink: this.store,
     });
+    this.#optional = new OptionalServers(options.log);
     this.#drops = new DropCollector(this.store, this.exchange, options.index, options.log);
     this.store.onCacheReceived = () => void this.#onCacheReceived();
   }
@@ -191,6 +189,7 @@ export class MemberServices {
       this.#follow();
       upkeep.tick(systemClock.monotonicMs(), nowSeconds());
     });
+    this.#turns.every(optionalCheckMs, () => this.#optional.check(optionalCheckMs));
     this.#turns.start();
     await this.#startAdmin(admin);
     await this.#startMetrics();
@@ -199,10 +198,7 @@ export class MemberServices {
   async stop(): Promise<void> {
     this.#turns.stop();
     this.#drops.stop();
-    for (const component of this.#running.toReversed()) {
-      // oxlint-disable-next-line no-await-in-loop -- in order
-      await component.stop();
-    }
+    await this.#optional.stop();
   }
 
   /** Has a gRPC server of this process in the metrics, by a name for its socket. */
@@ -260,7 +256,7 @@ export class MemberServices {
       drops: () => this.#drops.reader,
       diagnostics: diagnostics ?? (() => []),
       ownDegradations: () => [
-        ...this.#failed,
+        ...this.#optional.degradations,
         ...listenerDegradations(this.#o.member.listenersProblem, this.#o.config.port),
         ...waitingProcesses(this.#o.config.bpffsDir),
         ...this.#drops.degradations(),
@@ -344,7 +340,7 @@ export class MemberServices {
     });
     server.addService(AdminService, admin.handlers);
     this.countServer('admin', server);
-    await this.#startOptional('admin-unavailable', server);
+    await this.#optional.start('admin-unavailable', server);
   }
 
   async #startMetrics(): Promise<void> {
@@ -363,40 +359,7 @@ export class MemberServices {
       ],
       log,
     });
-    await this.#startOptional('metrics-unavailable', server);
-  }
-
-  /** DNS is served without it; status and the log say what is missing, and it is tried again. */
-  async #startOptional(
-    code: string,
-    component: Component,
-    retryMs = optionalRetryMsMin,
-  ): Promise<void> {
-    const index = this.#failed.findIndex((failed) => failed.code === code);
-    const former = index === -1 ? null : this.#failed.splice(index, 1)[0];
-    try {
-      await component.start(new AbortController().signal);
-      this.#running.push(component);
-    } catch (error) {
-      const failure = TandemError.from(error);
-      const message = `${component.name} could not start: ${failure.message}`;
-      if (message !== former?.message) {
-        this.#o.log.error('cannot be served, the process runs without it and tries again', {
-          component: component.name,
-          error: failure,
-        });
-      }
-      this.#failed.push({
-        code,
-        message,
-        fix: 'remove the cause: the process tries again by itself; DNS and policy are not affected',
-      });
-      const nextMs = Math.min(retryMs * 2, optionalRetryMsMax);
-      this.#retries.set(
-        code,
-        setTimeout(() => void this.#startOptional(code, component, nextMs), retryMs),
-      );
-    }
+    await this.#optional.start('metrics-unavailable', server);
   }
 
   /** The proxy goes on with the programs of an agent that has just loaded its own. */

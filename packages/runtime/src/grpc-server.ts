@@ -4,6 +4,7 @@
 // A gRPC server on a unix socket for peers of known uid. The listening socket is ours, not grpc-js's:
 // before a byte of a connection is read, the kernel says who made it, and only then grpc-js gets it.
 
+import { existsSync } from 'node:fs';
 import net from 'node:net';
 import {
   type ConnectionInjector,
@@ -87,8 +88,17 @@ export class GrpcServer implements Component {
     );
   }
 
-  /** Listens; what failed may be tried again. @throws TandemError of listenUnix */
+  /** Whether clients find the socket; false when it, or its directory, was removed. */
+  get isReachable(): boolean {
+    return this.#listener.listening && existsSync(this.#options.path);
+  }
+
+  /**
+   * Listens; what failed may be tried again, and a socket that was removed is made anew: calls over the former
+   * one go on. @throws TandemError of listenUnix
+   */
   async start(): Promise<void> {
+    if (this.#listener.listening) this.#listener.close();
     this.#injector ??= this.#grpc.createConnectionInjector(ServerCredentials.createInsecure());
     await listenUnix(this.#listener, this.#options);
     this.#options.log.info('listening', { path: this.#options.path });

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 import assert from 'node:assert/strict';
-import { chmodSync, chownSync } from 'node:fs';
+import { chmodSync, chownSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -235,6 +235,23 @@ test('bytes that are no HTTP/2 close the connection and nothing else', async () 
   using client = new GrpcClient({ path });
   assert.equal((await client.unary(AdminService.status, {})).nodeName, 'n1');
   assert.equal(server.stats.accepted, 2);
+});
+
+test('a socket that was removed with its directory is made anew; calls over the former one go on', async () => {
+  using directory = temporaryDirectory();
+  const run = join(directory.path, 'run');
+  const path = join(run, 'admin.sock');
+  await using server = await adminServer({ path });
+  using client = new GrpcClient({ path });
+  await client.unary(AdminService.status, {});
+  assert.equal(server.isReachable, true);
+  rmSync(run, { recursive: true });
+  assert.equal(server.isReachable, false);
+  await server.start();
+  assert.equal(server.isReachable, true);
+  await client.unary(AdminService.status, {});
+  using late = new GrpcClient({ path });
+  await late.unary(AdminService.status, {});
 });
 
 test('stop cuts endless streams after its grace and removes the socket', async () => {

@@ -4,6 +4,7 @@
 // /metrics, /healthz and /readyz over HTTP, on a loopback port or a unix socket. Health says "restart me",
 // readiness "send me traffic": a process that waits for the other one is healthy.
 
+import { existsSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Component } from './lifecycle.ts';
@@ -63,8 +64,16 @@ export class MetricsServer implements Component {
     return address === null || typeof address === 'string' ? 0 : address.port;
   }
 
+  /** Whether clients find its socket; false when it, or its directory, was removed. */
+  get isReachable(): boolean {
+    const { address } = this.#options;
+    return this.#server.listening && (address.kind !== 'unix' || existsSync(address.path));
+  }
+
+  /** Also again, when it is not reachable any more. */
   async start(): Promise<void> {
     const { address } = this.#options;
+    if (this.#server.listening) this.#server.close();
     if (address.kind === 'unix') {
       await listenUnix(this.#server, address);
       return;

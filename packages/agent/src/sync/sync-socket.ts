@@ -70,9 +70,9 @@ export class SyncSocket {
     }
   }
 
-  /** Once more, if it failed. */
+  /** Once more, if it failed or the socket was removed. */
   async retry(): Promise<void> {
-    if (this.#failure !== null) await this.start();
+    if (this.#failure !== null || !this.#server.isReachable) await this.start();
   }
 
   async stop(): Promise<void> {

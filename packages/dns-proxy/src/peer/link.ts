@@ -7,7 +7,7 @@
  * the directory is its own; the proxy connects, for ever.
  */
 
-import { chownSync } from 'node:fs';
+import { chownSync, existsSync } from 'node:fs';
 import { closeFd } from '@tandem/dns-sockets/fd';
 import {
   type PeerCredentials,
@@ -16,7 +16,7 @@ import {
   UnixSeqpacket,
   type UnixSeqpacketServer,
 } from '@tandem/dns-sockets/unix-seqpacket';
-import { peerConnectionsMax, peerRetryMsMax, peerRetryMsMin } from '../limits.ts';
+import { peerCheckMs, peerConnectionsMax, peerRetryMsMax, peerRetryMsMin } from '../limits.ts';
 import { decodeHello, encodeHello, type Hello } from './hello.ts';
 
 export interface PeerLinkOptions {
@@ -86,6 +86,20 @@ export class PeerLink {
     });
     // Until here only root could connect; others try again.
     chownSync(path, -1, groupId);
+    this.#checkLater();
+  }
+
+  /** A socket that was removed with its directory is made anew; connections over it live on. */
+  #checkLater(): void {
+    this.#timer = setTimeout(() => {
+      if (existsSync(this.#o.path)) {
+        this.#checkLater();
+        return;
+      }
+      this.#server?.close();
+      this.#server = null;
+      this.start();
+    }, peerCheckMs);
   }
 
   #accept({ uid }: PeerCredentials): UnixConnectionHandlers | null {
