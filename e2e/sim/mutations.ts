@@ -241,8 +241,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'a member that drains closes connections that have asked nothing yet',
     file: `${proxy}/tcp/connection.ts`,
-    find: 'this.#hasEnded || (this.#isDraining && this.#served > 0)',
-    replace: 'this.#hasEnded || this.#isDraining',
+    find: '    } else if (this.#isDraining && this.#served > 0) {\n      this.makeWay();',
+    replace: '    } else if (this.#isDraining) {\n      this.closeWhenIdle();',
     breaks: [2],
   },
   {

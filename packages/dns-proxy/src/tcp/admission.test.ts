@@ -40,7 +40,7 @@ class Connection {
     return !this.isBusy;
   }
 
-  closeWhenIdle(): void {
+  makeWay(): void {
     if (this.isBusy || this.isClosed) return;
     this.isClosed = true;
     this.#onClosed(this);
@@ -157,7 +157,7 @@ test('a place that becomes free goes to the pod that has least', () => {
   world.accept(neighbour);
   const [ended] = world.openOf(1) as [Connection];
   ended.isBusy = false;
-  ended.closeWhenIdle();
+  ended.makeWay();
   assert.equal(world.openOf(neighbour).length, 1);
 });
 
@@ -191,7 +191,7 @@ test('a pod is held while it has connections', () => {
   assert.deepEqual([...world.held], [7]);
   const [connection] = world.openOf(7) as [Connection];
   connection.isBusy = false;
-  connection.closeWhenIdle();
+  connection.makeWay();
   assert.deepEqual([...world.held], []);
   assert.equal(world.admission.size, 0);
 });

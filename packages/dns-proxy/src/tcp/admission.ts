@@ -84,7 +84,7 @@ export class TcpAdmission {
   onIdle(connection: TcpConnection): void {
     const pod = this.#pods.get(connection.endpointSlot);
     if (pod === undefined || pod.waiting.length === 0) return;
-    if (connection.isIdle(this.#o.nowNs(), tcpIdleEvictMs)) connection.closeWhenIdle();
+    if (connection.isIdle(this.#o.nowNs(), tcpIdleEvictMs)) connection.makeWay();
   }
 
   /** Looks for room for those that wait: connections become idle by the passing of time, too. */
@@ -156,7 +156,7 @@ export class TcpAdmission {
       if (!connection.isIdle(nowNs, tcpIdleEvictMs)) continue;
       if (oldest === undefined || connection.activeNs < oldest.activeNs) oldest = connection;
     }
-    oldest?.closeWhenIdle();
+    oldest?.makeWay();
   }
 
   #largest(): Pod {

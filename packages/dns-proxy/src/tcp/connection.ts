@@ -67,6 +67,7 @@ export class TcpConnection implements TurnTaker {
   #isPaused = false;
   #hasEnded = false;
   #isDraining = false;
+  #isLeaving = false;
   #isEnding = false;
   #isClosed = false;
   /** Queries that were taken from the stream. */
@@ -101,10 +102,9 @@ export class TcpConnection implements TurnTaker {
 
   /** Nothing is in flight and nothing is held; with a query answered, or for a while. */
   isIdle(nowNs: number, idleMs: number): boolean {
+    if (this.#isEnding || this.#isLeaving) return false;
     const isQuiet = this.#inFlight === 0 && !this.#reader.hasBegun && this.#unsent === 0;
-    return (
-      !this.#isEnding && isQuiet && (this.#served > 0 || nowNs - this.#activeNs >= idleMs * 1e6)
-    );
+    return isQuiet && (this.#served > 0 || nowNs - this.#activeNs >= idleMs * 1e6);
   }
 
   get activeNs(): number {
@@ -129,6 +129,17 @@ export class TcpConnection implements TurnTaker {
     this.#onQuiet();
   }
 
+  /** The idle connection closes, unless a query has come that is not read yet: the kernel would reset it. */
+  makeWay(): void {
+    if (this.#isLeaving) return;
+    this.#isLeaving = true;
+    // What came in by now has been read then.
+    this.#c.system.soon(() => {
+      this.#isLeaving = false;
+      if (this.isIdle(this.#c.moment.monotonicNs, tcpIdleEvictMs)) this.closeWhenIdle();
+    });
+  }
+
   /** This member leaves: closes the connection between two queries. One that has asked nothing yet may ask. */
   drain(): void {
     this.#isDraining = true;
@@ -137,7 +148,7 @@ export class TcpConnection implements TurnTaker {
 
   sweep(nowNs: number): void {
     this.#upstream?.sweep(nowNs);
-    if (this.#isDraining && this.isIdle(nowNs, tcpIdleEvictMs)) this.closeWhenIdle();
+    if (this.#isDraining && this.isIdle(nowNs, tcpIdleEvictMs)) this.makeWay();
     if (this.#isClosed) return;
     // Octets that wait in the kernel because we do not read are not the client's delay.
     const isSlow =
@@ -218,9 +229,14 @@ export class TcpConnection implements TurnTaker {
   #onQuiet(): void {
     if (this.#isClosed || this.#isEnding || this.#inFlight > 0 || this.#isWaiting) return;
     if (this.#reader.peek() || this.#unsent > 0) return;
-    this.#isEnding = this.#hasEnded || (this.#isDraining && this.#served > 0);
-    if (this.#isEnding) this.#stream.end();
-    else if (!this.#reader.hasBegun) this.#events.onIdle();
+    if (this.#hasEnded) {
+      this.#isEnding = true;
+      this.#stream.end();
+    } else if (this.#isDraining && this.#served > 0) {
+      this.makeWay();
+    } else if (!this.#reader.hasBegun) {
+      this.#events.onIdle();
+    }
   }
 
   /** The message that the reader has found; false if it waits. */

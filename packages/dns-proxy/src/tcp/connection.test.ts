@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** When a pod's connection ends, over a system whose clock and turns the test makes. */
+
+import assert from 'node:assert/strict';
+import { beforeEach, describe, test } from 'node:test';
+import { QueryView } from '@tandem/core/dns/query';
+import { counter, createSharedCounters } from '../counters.ts';
+import { tcpIdleTimeoutMs } from '../limits.ts';
+import { TcpServer, type TcpServerOptions } from './server.ts';
+import type { AcceptedConnection, TcpStreamEvents } from './stream.ts';
+
+/** NOTIFY for the root: answered by ourselves, with NOTIMP. */
+const query = Uint8Array.of(0, 17, 0, 7, 0x20, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 6, 0, 1);
+const nothing = (): void => undefined;
+
+class Client implements AcceptedConnection {
+  readonly addresses: Uint32Array = new Uint32Array(8);
+  readonly clientPort = 1;
+  answers = 0;
+  hasEnded = false;
+  events: TcpStreamEvents | null = null;
+
+  open(events: TcpStreamEvents): ReturnType<AcceptedConnection['open']> {
+    this.events = events;
+    return {
+      pause: nothing,
+      resume: nothing,
+      write: ({ length }) => {
+        this.answers += 1;
+        this.events?.onTaken(length);
+      },
+      end: () => {
+        this.hasEnded = true;
+      },
+      destroy: () => {
+        this.hasEnded = true;
+      },
+    };
+  }
+
+  refuse(): void {
+    assert.fail('refused');
+  }
+
+  /** Octets of it are read. */
+  send(bytes: Uint8Array = query): void {
+    this.events?.onData(bytes);
+  }
+}
+
+class World {
+  nowNs = 1e9;
+  readonly counters: Float64Array = createSharedCounters();
+  readonly server: TcpServer;
+  #accept: (accepted: AcceptedConnection) => void = nothing;
+  readonly #soon: (() => void)[] = [];
+
+  constructor() {
+    const options = {
+      lookup: {
+        begin: nothing,
+        flowOf: () => 0,
+        flows: { endpointSlot: [1] },
+        limits: {
+          endpoints: { hold: nothing, unhold: nothing },
+          hasToken: () => true,
+          takeToken: () => true,
+        },
+      },
+      answers: { begin: nothing, flush: nothing },
+      counters: this.counters,
+      query: new QueryView({ low: 1, high: 2 }),
+      connectionsPerPod: 1,
+      moment: () => ({ monotonicNs: this.nowNs, boottimeNs: this.nowNs }),
+      system: {
+        listen: (_: number, onConnection: (accepted: AcceptedConnection) => void) => {
+          this.#accept = onConnection;
+          return nothing;
+        },
+        soon: (work: () => void) => void this.#soon.push(work),
+        after: nothing,
+      },
+    };
+    this.server = new TcpServer(options as unknown as TcpServerOptions);
+    this.server.listen(0);
+  }
+
+  connect(): Client {
+    const client = new Client();
+    this.#accept(client);
+    return client;
+  }
+
+  /** What was put off until all that came in was looked at. */
+  turn(): void {
+    for (const work of this.#soon.splice(0)) work();
+  }
+
+  settle(): void {
+    while (this.#soon.length > 0) this.turn();
+  }
+}
+
+let world: World;
+/** It has asked once, and idles. */
+let idle: Client;
+beforeEach(() => {
+  world = new World();
+  idle = world.connect();
+  idle.send();
+  world.settle();
+  assert.deepEqual([idle.answers, idle.hasEnded], [1, false]);
+});
+
+describe('an idle connection', () => {
+  test('makes way for one that waits', () => {
+    const waiting = world.connect();
+    world.settle();
+    assert.ok(idle.hasEnded);
+    idle.events?.onClose();
+    waiting.send();
+    world.settle();
+    assert.equal(waiting.answers, 1);
+  });
+
+  test('does not make way when a query has come that was not read yet: that is answered', () => {
+    world.connect();
+    assert.ok(!idle.hasEnded);
+    idle.send();
+    world.turn();
+    world.turn();
+    assert.equal(idle.answers, 2);
+    world.settle();
+    assert.ok(idle.hasEnded, 'when that is answered');
+  });
+
+  test('of a member that drains ends; a query that has come is answered before', () => {
+    world.server.drain();
+    assert.ok(!idle.hasEnded);
+    idle.send();
+    world.settle();
+    assert.deepEqual([idle.answers, idle.hasEnded], [2, true]);
+  });
+});
+
+describe('after the process stood still for longer than the idle time', () => {
+  beforeEach(() => {
+    world.nowNs += 2 * tcpIdleTimeoutMs * 1e6;
+  });
+
+  test('a connection is not idle whose octets are read now', () => {
+    idle.send(query.subarray(0, 5));
+    world.server.sweep();
+    world.settle();
+    assert.ok(!idle.hasEnded);
+    assert.equal(world.counters[counter.tcpTimeouts], 0);
+    idle.send(query.subarray(5));
+    world.settle();
+    assert.equal(idle.answers, 2);
+  });
+
+  test('nor when it is judged between what is read and its turn', () => {
+    world.server.sweep();
+    idle.send(query.subarray(0, 5));
+    world.turn();
+    assert.ok(!idle.hasEnded);
+    world.server.sweep();
+    world.settle();
+    assert.ok(!idle.hasEnded, 'its octets have the time of their turn');
+  });
+
+  test('one without octets is', () => {
+    world.server.sweep();
+    world.settle();
+    assert.ok(idle.hasEnded);
+    assert.equal(world.counters[counter.tcpTimeouts], 1);
+  });
+});
