@@ -139,6 +139,7 @@ status=0
 	'packages/testing/src/**/*.test.ts' 'packages/dns-proxy/src/**/*.test.ts' ||
 	status=$?
 
+# A scenario that no list names runs alone: name it here if it asserts no time, CPU or memory.
 verdicts=()
 longest=()
 speeds=()
@@ -147,13 +148,14 @@ while read -r file; do
 	e2e/sim/*) ;;
 	e2e/scenarios/attacks-churn.* | e2e/scenarios/attacks-flood.* | e2e/scenarios/attacks-tenants.*) speeds+=("$file") ;;
 	# Beside the others from the start: node runs files by name, and these would run on alone at the end.
-	e2e/scenarios/start-failures.* | e2e/scenarios/restart-alone.*) longest+=("$file") ;;
+	e2e/scenarios/restart-alone.* | e2e/scenarios/restart-upgrade.* | e2e/scenarios/start-failures.*) longest+=("$file") ;;
 	e2e/scenarios/attacks-* | e2e/scenarios/redirect-* | e2e/scenarios/bad-* | e2e/scenarios/cli.* | \
 		e2e/scenarios/names.* | e2e/scenarios/first-path.* | e2e/scenarios/disk-full.* | \
 		e2e/scenarios/flows-absence.* | e2e/scenarios/proxied-direct.* | \
 		e2e/scenarios/addresses-in-use.* | e2e/scenarios/resolver-clients.* | e2e/scenarios/one-family.* | \
 		e2e/scenarios/readme.* | e2e/scenarios/late-answers.* | e2e/scenarios/tcp-lookups.* | \
 		e2e/scenarios/dns-backends.* | e2e/scenarios/two-caches.* | e2e/scenarios/flows-kills.* | \
+		e2e/scenarios/recursor-in-pod.* | e2e/scenarios/run-directory-removed.* | \
 		e2e/layers.* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
 	*) speeds+=("$file") ;;
 	esac
