@@ -2,12 +2,19 @@
 // Copyright The Tandem Authors
 
 /**
- * One timer for all that the main thread of a member does again and again. A thread that wakes up has cold
- * caches and a turn of libuv to pay for, which costs more than most of the work: timers of their own would
- * wake it for each.
+ * One timer for all that a thread does again and again. A thread that wakes up has cold caches and a turn of
+ * libuv to pay for, which costs more than most of the work: timers of their own would wake it for each.
  */
 
 import { turnMs } from './limits.ts';
+
+/** Calls `run` every `ms`. Returns how to end that. */
+export type TurnTimer = (ms: number, run: () => void) => () => void;
+
+const nodeTimer: TurnTimer = (ms, run) => {
+  const timer = setInterval(run, ms);
+  return () => clearInterval(timer);
+};
 
 interface Work {
   readonly turns: number;
@@ -16,23 +23,31 @@ interface Work {
 
 export class Turns {
   readonly #works: Work[] = [];
-  #timer: NodeJS.Timeout | null = null;
+  readonly #ms: number;
+  readonly #startTimer: TurnTimer;
+  #stopTimer: (() => void) | null = null;
   #turn = 0;
 
-  /** `run` comes every `ms`, a multiple of `turnMs`; in one turn after what was added before. */
+  /** A turn comes every `ms`. */
+  constructor(ms: number = turnMs, timer: TurnTimer = nodeTimer) {
+    this.#ms = ms;
+    this.#startTimer = timer;
+  }
+
+  /** `run` comes every `ms`, a whole number of turns; in one turn after what was added before. */
   every(ms: number, run: () => void): void {
-    const turns = ms / turnMs;
+    const turns = ms / this.#ms;
     if (!Number.isInteger(turns) || turns < 1) throw new RangeError(`${ms} ms are no whole turns`);
     this.#works.push({ turns, run });
   }
 
   start(): void {
-    this.#timer ??= setInterval(() => this.#next(), turnMs);
+    this.#stopTimer ??= this.#startTimer(this.#ms, () => this.#next());
   }
 
   stop(): void {
-    if (this.#timer !== null) clearInterval(this.#timer);
-    this.#timer = null;
+    this.#stopTimer?.();
+    this.#stopTimer = null;
   }
 
   #next(): void {

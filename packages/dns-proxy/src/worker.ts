@@ -18,6 +18,7 @@ import { tdListenerKind } from '@tandem/datapath/abi.gen';
 import { Datapath } from '@tandem/datapath/datapath';
 import { clockInto } from '@tandem/dns-sockets/clock';
 import { closeFd } from '@tandem/dns-sockets/fd';
+import { startTick, stopTick } from '@tandem/dns-sockets/tick';
 import { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { SharedRingWriter } from '@tandem/runtime/shared-ring';
 import { TandemError } from '@tandem/runtime/tandem-error';
@@ -53,6 +54,7 @@ import { QueryReport } from './query/report.ts';
 import { collectStartGarbage } from './start-garbage.ts';
 import { TcpServer } from './tcp/server.ts';
 import { nodeTcpSystem } from './tcp/stream-node.ts';
+import { Turns } from './turns.ts';
 import { UpstreamIds } from './udp/ids.ts';
 import { UdpServer } from './udp/server.ts';
 import { QuerySlots } from './udp/slots.ts';
@@ -252,12 +254,17 @@ class DnsWorker {
   }
 
   start(): void {
-    setInterval(() => {
+    const turns = new Turns(heartbeatIntervalMs, (ms, run) => {
+      startTick(ms, run);
+      return stopTick;
+    });
+    turns.every(heartbeatIntervalMs, () => {
       this.#life.tick();
       this.#follow();
-    }, heartbeatIntervalMs);
-    setInterval(() => this.#life.sweep(), sweepIntervalMs);
-    setInterval(() => this.#keepSelector(), selectorIntervalMs);
+    });
+    turns.every(sweepIntervalMs, () => this.#life.sweep());
+    turns.every(selectorIntervalMs, () => this.#keepSelector());
+    turns.start();
     this.#openListeners();
     post({ kind: 'ready' });
   }

@@ -48,6 +48,7 @@ enum {
 	/* What precedes a payload with "metadata in the buffer": an address, then control messages. */
 	DS_META_NAME_BYTES   = 32,
 	DS_META_BYTES        = 128,
+	DS_TICK_MS_MAX       = 60000,
 };
 
 enum ds_rx_flags {
@@ -240,9 +241,13 @@ struct ds_env {
 	/* poll.c: what the UDP sockets of all loops are waited for with */
 	bool has_poll;
 	int poll_fd;
-	uint32_t watched; /* sockets */
+	uint32_t watched; /* sockets, and the tick */
 	uv_prepare_t prepare;
 	uv_idle_t idle;
+	/* tick.c */
+	uint32_t tick_ms;  /* 0: none */
+	uint64_t tick_due; /* by uv_now */
+	napi_ref on_tick;
 	uint32_t entered; /* calls of ours that may be up the stack of JavaScript */
 	struct ds_socket *closed_sockets;
 	struct ds_loop *closed_loops;
@@ -320,12 +325,20 @@ uint32_t ds_send_and_report(struct ds_loop *loop);
 bool ds_payload_is_usable(struct ds_loop *loop);
 
 /* poll.c */
+int ds_wait_begin(struct ds_env *ds);
+void ds_wait_end(struct ds_env *ds);
 int ds_watch(struct ds_socket *socket);
 void ds_unwatch(struct ds_socket *socket);
 void ds_close_poll(struct ds_env *ds);
 void ds_enter(struct ds_env *ds);
 void ds_leave(struct ds_env *ds);
 void ds_free_closed(struct ds_env *ds);
+
+/* tick.c */
+int ds_tick_timeout(const struct ds_env *ds, int timeout);
+void ds_tick(struct ds_env *ds);
+napi_value ds_tick_start(napi_env env, napi_callback_info info);
+napi_value ds_tick_stop(napi_env env, napi_callback_info info);
 
 /* unix.c, unix-listen.c */
 struct ds_unix *ds_unix_open(struct ds_args *args, int fd, bool is_listener, size_t callback);

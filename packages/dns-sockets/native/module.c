@@ -78,6 +78,7 @@ static napi_value layout_of(napi_env env)
 		{"unixFdsMax", DS_UNIX_FDS_MAX},
 		{"netlinkSocketsMax", DS_NETLINK_MAX},
 		{"netlinkDatagramBytesMax", DS_NETLINK_DATAGRAM_MAX},
+		{"tickMsMax", DS_TICK_MS_MAX},
 		{"clockByte", offsetof(struct ds_header, monotonic_ns)},
 		{"rxOffset", offsetof(struct ds_rx_record, offset) / 4},
 		{"rxCapacity", offsetof(struct ds_rx_record, capacity) / 4},
@@ -160,6 +161,8 @@ NAPI_MODULE_INIT()
 		{"tcpListen", ds_tcp_listen},
 		{"tcpAddresses", ds_tcp_addresses},
 		{"tcpReset", ds_tcp_reset},
+		{"tickStart", ds_tick_start},
+		{"tickStop", ds_tick_stop},
 		{"clockInto", ds_clock_into},
 		{"executeAs", ds_execute_as},
 	};

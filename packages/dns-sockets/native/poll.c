@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Tandem Authors */
 /*
- * How a thread with UDP sockets waits. libuv would wait for them as well, but with two system calls and
- * a turn of all its phases for each wake: Node has it poll without a timeout first, to measure its idle
- * time. So the sockets are in an epoll set of ours, and the thread waits there:
+ * How a thread with UDP sockets or a tick waits. libuv would wait for them as well, but with two system
+ * calls and a turn of all its phases for each wake: Node has it poll without a timeout first, to measure
+ * its idle time. So the sockets are in an epoll set of ours, and the thread waits there:
  *
- *     libuv's turn --> prepare: [ epoll_wait --> onBatch of each ready socket ] ... --> libuv polls
+ *     libuv's turn --> prepare: [ epoll_wait --> onBatch of each ready socket --> tick, if due ] ...
+ *                  --> libuv polls
  *
  * The descriptor that libuv polls is in the set too, and no wait is longer than libuv's own would be: as
  * soon as libuv has anything to do, a timer included, it has its turn. The idle handle keeps it from
@@ -60,9 +61,10 @@ static void on_prepare(uv_prepare_t *prepare)
 
 	while (!is_libuv_due && ds->watched > 0) {
 		int timeout = timeout_of(ds);
-		int count = epoll_wait(ds->poll_fd, events, EVENTS_MAX, timeout);
+		int until = ds_tick_timeout(ds, timeout);
+		int count = epoll_wait(ds->poll_fd, events, EVENTS_MAX, until);
 
-		is_libuv_due = count <= 0 || timeout == 0;
+		is_libuv_due = count < 0 || timeout == 0 || (count == 0 && until == timeout);
 		ds_enter(ds);
 		for (int i = 0; i < count; i++) {
 			if (events[i].data.u64 == libuv_key) {
@@ -74,6 +76,7 @@ static void on_prepare(uv_prepare_t *prepare)
 				ds_on_readable(socket);
 		}
 		ds_leave(ds);
+		ds_tick(ds);
 	}
 }
 
@@ -84,7 +87,7 @@ static int add(struct ds_env *ds, int fd, uint64_t key)
 	return epoll_ctl(ds->poll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : errno;
 }
 
-/* With the first socket of the environment. */
+/* With the first socket or tick of the environment. */
 static int open_poll(struct ds_env *ds)
 {
 	ds->poll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -103,21 +106,43 @@ static int open_poll(struct ds_env *ds)
 	return 0;
 }
 
-/* 0 or the errno that says why this socket cannot be waited for. */
-int ds_watch(struct ds_socket *socket)
+/* There is one more thing to wait for. 0 or an errno. */
+int ds_wait_begin(struct ds_env *ds)
 {
-	struct ds_env *ds = socket->loop->env;
 	int error = ds->has_poll ? 0 : open_poll(ds);
 
-	if (error == 0)
-		error = add(ds, socket->fd, key_of(socket));
 	if (error != 0)
 		return error;
-	socket->watched = true;
 	if (ds->watched++ == 0) {
 		uv_prepare_start(&ds->prepare, on_prepare);
 		uv_idle_start(&ds->idle, on_idle);
 	}
+	return 0;
+}
+
+/* There is one thing less to wait for. */
+void ds_wait_end(struct ds_env *ds)
+{
+	if (--ds->watched == 0) {
+		uv_prepare_stop(&ds->prepare);
+		uv_idle_stop(&ds->idle);
+	}
+}
+
+/* 0 or the errno that says why this socket cannot be waited for. */
+int ds_watch(struct ds_socket *socket)
+{
+	struct ds_env *ds = socket->loop->env;
+	int error = ds_wait_begin(ds);
+
+	if (error != 0)
+		return error;
+	error = add(ds, socket->fd, key_of(socket));
+	if (error != 0) {
+		ds_wait_end(ds);
+		return error;
+	}
+	socket->watched = true;
 	return 0;
 }
 
@@ -130,10 +155,7 @@ void ds_unwatch(struct ds_socket *socket)
 	socket->watched = false;
 	/* Closing our descriptor would not do: the caller has another of the same socket. */
 	epoll_ctl(ds->poll_fd, EPOLL_CTL_DEL, socket->fd, NULL);
-	if (--ds->watched == 0) {
-		uv_prepare_stop(&ds->prepare);
-		uv_idle_stop(&ds->idle);
-	}
+	ds_wait_end(ds);
 }
 
 static void on_closed(uv_handle_t *handle)

@@ -27,3 +27,5 @@ export const netlinkBufferBytes: number = 2 * 1024 * 1024;
 export const socketBufferBytes: number = 4 * 1024 * 1024;
 export const tcpBacklog = 512;
 export const unixBacklog = 8;
+/** Longest interval of the tick. */
+export const tickMsMax = 60_000;

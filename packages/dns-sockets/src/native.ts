@@ -65,6 +65,8 @@ export interface NativeAddon {
   tcpAddresses(fd: number, bytes: Uint8Array): number;
   tcpReset(fd: number): void;
   peerCredentials(fd: number): [pid: number, uid: number, gid: number];
+  tickStart(ms: number, callback: () => void): void;
+  tickStop(): void;
   clockInto(out: Float64Array | BigInt64Array | BigUint64Array): void;
   executeAs(
     uid: number,
@@ -89,6 +91,7 @@ const expectedLayout: Readonly<Record<string, number>> = {
   unixFdsMax: limits.unixFdsMax,
   netlinkSocketsMax: limits.netlinkSocketsMax,
   netlinkDatagramBytesMax: limits.netlinkDatagramBytesMax,
+  tickMsMax: limits.tickMsMax,
   clockByte: layout.HEADER_CLOCK_BYTE,
   rxOffset: layout.RX_OFFSET,
   rxCapacity: layout.RX_CAPACITY,

@@ -148,6 +148,8 @@ const templates: Readonly<Record<string, () => unknown[]>> = {
   tcpAddresses: () => [pick([fdOf(tcpClient), pick(fds)]), new Uint8Array(32)],
   tcpReset: () => [pick(fds)],
   peerCredentials: () => [pick(fds)],
+  tickStart: () => [pick([1, 1000]), pick([noop, throwing])],
+  tickStop: () => [],
   clockInto: () => [new Float64Array(2)],
   // Of a program that is not there, so that this process stays what it is.
   executeAs: () => [65_532, 65_532, 0, 0, '/absent/program', ['a'], ['A=b']],

@@ -116,6 +116,7 @@ export class TcpServer {
    * stopped for a while, much waits in the kernel.
    */
   sweep(): void {
+    if (this.#admission.size === 0 && this.#context.upstreams.isEmpty) return;
     this.#readClock();
     const { monotonicNs } = this.#moment;
     this.#o.system.soon(() => this.#sweep(monotonicNs));

@@ -70,6 +70,11 @@ export class TcpUpstreams {
     kept.push(entry);
   }
 
+  /** Nothing is kept. */
+  get isEmpty(): boolean {
+    return this.#kept.size === 0;
+  }
+
   /** Closes what was kept long enough. */
   sweep(nowNs: number): void {
     for (const [endpointSlot, kept] of this.#kept) {
