@@ -90,6 +90,8 @@ export class MemberServices {
   #policy: PolicyFacts = noPolicy;
   #datapath: Datapath | null = null;
   #writer: KernelWriter | null = null;
+  /** The mmap-ed value of `group`. */
+  #group: Uint32Array | null = null;
   /** `group.loads` of the programs in use. */
   #loads = 0;
   #kernel: KernelView | null = null;
@@ -148,7 +150,8 @@ export class MemberServices {
     const nowSeconds = (): number => Math.floor(systemClock.boottimeSeconds());
     this.#datapath = datapath;
     this.#writer = writer;
-    this.#loads = loadsOf(datapath);
+    this.#group = new Uint32Array(datapath.map('group').mmap());
+    this.#loads = loadsOf(this.#group);
     this.#kernel = new KernelView(
       datapath,
       role === 'agent',
@@ -365,8 +368,8 @@ export class MemberServices {
   /** The proxy goes on with the programs of an agent that has just loaded its own. */
   #follow(): void {
     const datapath = this.#datapath;
-    if (datapath === null || this.#o.role === 'agent') return;
-    const loads = loadsOf(datapath);
+    if (datapath === null || this.#group === null || this.#o.role === 'agent') return;
+    const loads = loadsOf(this.#group);
     if (loads === this.#loads) return;
     this.#loads = loads;
     datapath.reopen();
@@ -410,9 +413,8 @@ function listenerDegradations(problem: string, port: number): readonly Degradati
   ];
 }
 
-function loadsOf(datapath: Datapath): number {
-  const group = datapath.map('group').lookup(new Uint8Array(4));
-  return group === null ? 0 : new DataView(group.buffer).getUint32(tdGroup.loads, true);
+function loadsOf(group: Uint32Array): number {
+  return Atomics.load(group, tdGroup.loads / 4);
 }
 
 function policyFacts(snapshot: PolicySnapshot, origin: PolicyOrigin): PolicyFacts {
