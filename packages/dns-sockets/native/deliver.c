@@ -111,23 +111,27 @@ static bool one_round(struct ds_loop *loop, struct ds_socket *socket)
 		ds_uncaught(loop->env->env);
 		return false;
 	}
-	if (loop->closing || !ds_payload_is_usable(loop))
+	if (loop->closing)
 		return false;
-	ds_send_and_report(loop);
+	/* Nearly always flush has sent all. */
+	if (loop->header->tx_count > 0 || loop->errored != NULL) {
+		if (!ds_payload_is_usable(loop))
+			return false;
+		ds_send_and_report(loop);
+	}
 	return !loop->closing && !socket->closing && (uint32_t)count == loop->slots;
 }
 
-/* `socket` is ready: between ds_enter and ds_leave, so that it stays even when it is closed here. */
+/*
+ * `socket` is ready: within a handle scope, and between ds_enter and ds_leave, so that it stays even when it
+ * is closed here.
+ */
 void ds_on_readable(struct ds_socket *socket)
 {
 	struct ds_loop *loop = socket->loop;
-	napi_handle_scope scope;
 
-	if (napi_open_handle_scope(loop->env->env, &scope) != napi_ok)
-		return;
 	loop->counters.wakes++;
 	for (int round = 0; round < DS_ROUNDS_PER_WAKE; round++)
 		if (!one_round(loop, socket))
 			break;
-	napi_close_handle_scope(loop->env->env, scope);
 }

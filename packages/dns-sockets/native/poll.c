@@ -19,7 +19,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-enum { EVENTS_MAX = 64 };
+enum { EVENTS_MAX = 64, WAKES_PER_SCOPE = 64 };
 
 /* What the event of libuv's descriptor carries; no socket's, as no handle is 0. */
 static const uint64_t libuv_key = 0;
@@ -43,41 +43,54 @@ static void on_idle(uv_idle_t *idle)
 	(void)idle;
 }
 
-/* As long as libuv would wait, were it not for our idle handle: milliseconds, -1 without end. */
+/* As long as libuv would wait, with our idle handle stopped: milliseconds, -1 without end. */
 static int timeout_of(struct ds_env *ds)
 {
-	uv_idle_stop(&ds->idle);
 	uv_update_time(ds->uv);
-	int timeout = uv_backend_timeout(ds->uv);
-	uv_idle_start(&ds->idle, on_idle);
-	return timeout;
+	return uv_backend_timeout(ds->uv);
 }
 
+/* One wake; says whether libuv is to have its turn. */
+static bool wait_once(struct ds_env *ds)
+{
+	struct epoll_event events[EVENTS_MAX];
+	int timeout = timeout_of(ds);
+	int until = ds_tick_timeout(ds, timeout);
+	int count = epoll_wait(ds->poll_fd, events, EVENTS_MAX, until);
+	bool is_libuv_due = count < 0 || timeout == 0 || (count == 0 && until == timeout);
+
+	ds_enter(ds);
+	for (int i = 0; i < count; i++) {
+		if (events[i].data.u64 == libuv_key) {
+			is_libuv_due = true;
+			continue;
+		}
+		struct ds_socket *socket = socket_of(ds, events[i].data.u64);
+		if (socket != NULL)
+			ds_on_readable(socket);
+	}
+	ds_leave(ds);
+	ds_tick(ds);
+	return is_libuv_due;
+}
+
+/* Some wakes share a handle scope: each is memory that is allocated and freed. */
 static void on_prepare(uv_prepare_t *prepare)
 {
 	struct ds_env *ds = prepare->data;
-	struct epoll_event events[EVENTS_MAX];
 	bool is_libuv_due = false;
+	napi_handle_scope scope;
 
+	uv_idle_stop(&ds->idle);
 	while (!is_libuv_due && ds->watched > 0) {
-		int timeout = timeout_of(ds);
-		int until = ds_tick_timeout(ds, timeout);
-		int count = epoll_wait(ds->poll_fd, events, EVENTS_MAX, until);
-
-		is_libuv_due = count < 0 || timeout == 0 || (count == 0 && until == timeout);
-		ds_enter(ds);
-		for (int i = 0; i < count; i++) {
-			if (events[i].data.u64 == libuv_key) {
-				is_libuv_due = true;
-				continue;
-			}
-			struct ds_socket *socket = socket_of(ds, events[i].data.u64);
-			if (socket != NULL)
-				ds_on_readable(socket);
-		}
-		ds_leave(ds);
-		ds_tick(ds);
+		if (napi_open_handle_scope(ds->env, &scope) != napi_ok)
+			break;
+		for (int i = 0; i < WAKES_PER_SCOPE && !is_libuv_due && ds->watched > 0; i++)
+			is_libuv_due = wait_once(ds);
+		napi_close_handle_scope(ds->env, scope);
 	}
+	if (ds->watched > 0)
+		uv_idle_start(&ds->idle, on_idle);
 }
 
 static int add(struct ds_env *ds, int fd, uint64_t key)

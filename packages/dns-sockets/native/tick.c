@@ -37,22 +37,19 @@ static bool call(struct ds_env *ds)
 }
 
 /*
- * Calls back if the tick was due by the time that libuv read before the sockets were looked at: what had come by
- * then has been seen, also after this process was stopped for a while. A late tick does not make the next ones
- * come sooner.
+ * Within a handle scope: calls back if the tick was due by the time that libuv read before the sockets were
+ * looked at. What had come by then has been seen, also after this process was stopped for a while. A late
+ * tick does not make the next ones come sooner.
  */
 void ds_tick(struct ds_env *ds)
 {
-	napi_handle_scope scope;
-
-	if (left(ds) != 0 || napi_open_handle_scope(ds->env, &scope) != napi_ok)
+	if (left(ds) != 0)
 		return;
 	ds->tick_due = uv_now(ds->uv) + ds->tick_ms;
 	ds_enter(ds);
 	if (!call(ds))
 		ds_uncaught(ds->env);
 	ds_leave(ds);
-	napi_close_handle_scope(ds->env, scope);
 }
 
 /* tickStart(ms, callback): one of an environment; a second one takes the place of the first */
