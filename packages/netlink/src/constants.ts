@@ -62,6 +62,8 @@ export const RTN_LOCAL = 2;
 export const RT_SCOPE_UNIVERSE = 0;
 export const RT_SCOPE_LINK = 253;
 export const RT_SCOPE_HOST = 254;
+/** In a deletion: whatever scope the route has. */
+export const RT_SCOPE_NOWHERE = 255;
 export const RTPROT_BOOT = 3;
 /** linux/rtnetlink.h, of IFLA_EXT_MASK: without counters a dump of links has a third of the size. */
 export const RTEXT_FILTER_SKIP_STATS = 8;
@@ -93,6 +95,9 @@ export const IPPROTO_UDP = 17;
 /** linux/if.h */
 export const IFF_UP = 0x1;
 export const IFF_LOOPBACK = 0x8;
+
+/** net/net_namespace.h: of `lo` in every network namespace. */
+export const LOOPBACK_IFINDEX = 1;
 
 /** asm-generic/errno-base.h, the same on every architecture that Node runs on. */
 export const EPERM = 1;

@@ -4,7 +4,13 @@
 /** Routes: RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE. Layouts: linux/rtnetlink.h. */
 
 import type { Prefix } from '@tandem/core/net/ip';
-import { RT_SCOPE_HOST, RT_SCOPE_LINK, RT_SCOPE_UNIVERSE, RTN_LOCAL } from './constants.ts';
+import {
+  RT_SCOPE_HOST,
+  RT_SCOPE_LINK,
+  RT_SCOPE_NOWHERE,
+  RT_SCOPE_UNIVERSE,
+  RTN_LOCAL,
+} from './constants.ts';
 import { align4, decodeMessage, isLittleEndian, viewOf } from './decode.ts';
 import { encodeMessage } from './encode.ts';
 import { attributeTable, type MessageFormat } from './format.ts';
@@ -132,8 +138,8 @@ export interface RouteSpec {
   readonly priority?: number;
 }
 
-/** A route without a gateway. */
-export function encodeRoute(route: RouteSpec): Uint8Array {
+/** A route without a gateway, to be made or to be deleted. */
+export function encodeRoute(route: RouteSpec, isDeletion = false): Uint8Array {
   const { destination, table, type, protocol, ifindex, priority } = route;
   const length = prefixLength(destination);
   return encodeMessage(
@@ -142,7 +148,7 @@ export function encodeRoute(route: RouteSpec): Uint8Array {
       family: familyOf(destination.address),
       destinationLength: length,
       protocol,
-      scope: scopeOf(route),
+      scope: isDeletion ? RT_SCOPE_NOWHERE : scopeOf(route),
       type,
     },
     {

@@ -156,7 +156,7 @@ export class Rtnetlink implements Disposable {
   /** False: it was not there. */
   deleteRoute(route: RouteSpec): Promise<boolean> {
     const attempt = `delete the route to ${formatPrefix(route.destination)} in table ${route.table}`;
-    return this.#delete(attempt, RTM_DELROUTE, encodeRoute(route));
+    return this.#delete(attempt, RTM_DELROUTE, encodeRoute(route, true));
   }
 
   /** @throws NetlinkError EEXIST: it is there */
