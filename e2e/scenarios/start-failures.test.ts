@@ -86,20 +86,16 @@ function programFails(program: string, pattern = '*'): Failure['inject'] {
 
 const failures: readonly Failure[] = [
   {
-    what: 'ip fails at routing rules',
-    inject: programFails('ip', '*rule*'),
-    degraded: 'network-rules',
-    answers: false,
-  },
-  {
-    what: 'ip fails at everything',
-    inject: programFails('ip'),
+    what: 'the loopback interface is down, so that routes over it are refused',
+    inject: async ({ node }) => {
+      await node.node.ip(['link set lo down']);
+      return () => node.node.ip(['link set lo up']);
+    },
     degraded: 'network-rules',
     answers: false,
   },
   { what: 'nft fails', inject: programFails('nft'), degraded: 'network-rules', answers: true },
   { what: 'bridge fails', inject: programFails('bridge'), degraded: 'diagnostics', answers: true },
-  { what: 'ss fails', inject: programFails('ss'), answers: true },
   {
     what: 'port P is taken',
     inject: async ({ node }) => {

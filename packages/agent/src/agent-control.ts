@@ -20,6 +20,7 @@ import { MemberServices } from '@tandem/dns-proxy/member-services';
 import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
 import type { RunDirectory } from '@tandem/dns-proxy/run-directory';
 import type { SnapshotStart } from '@tandem/dns-proxy/snapshot-start';
+import { NetworkView } from '@tandem/netlink/network-view';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
 import type { Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
@@ -49,18 +50,20 @@ export class AgentControl {
   readonly #log: Logger;
   readonly #member: DnsMember;
   readonly #rules: NetworkRulesOptions;
-  readonly #network: NetworkStack;
   readonly #runDirectory: RunDirectory;
   readonly #keeper: StateKeeper;
   #served: SnapshotStart | null = null;
   #datapath: Datapath | null = null;
+  #view: NetworkView | null = null;
+  #network: NetworkStack | null = null;
+  #localAddresses: LocalAddresses | null = null;
+  #ignoreAddresses: (() => void) | null = null;
   #syncSocket: SyncSocket | null = null;
   #source: PolicySource | null = null;
   #controller: PolicyController | null = null;
   #timer: NodeJS.Timeout | null = null;
   #services: MemberServices | null = null;
   #audit: GroupAudit | null = null;
-  readonly #localAddresses = new LocalAddresses();
   /** By what could not be brought to what it should be: why. */
   readonly #failed = new Map<string, string>();
 
@@ -74,7 +77,6 @@ export class AgentControl {
       routingTable: config.routingTable,
       rulePriority: config.rulePriority,
     };
-    this.#network = new NetworkStack(this.#rules, log);
     this.#runDirectory = runDirectory;
     this.#keeper = new StateKeeper({
       stateDir: config.stateDir,
@@ -85,8 +87,9 @@ export class AgentControl {
   }
 
   /** Puts this version's programs in force. @throws BpfError, SchemaError: those before stay */
-  load(): void {
+  async load(): Promise<void> {
     this.#keeper.prepare();
+    this.#view = await NetworkView.open({ tables: [this.#rules.routingTable] });
     this.#datapath = this.#load();
     const { abi, keptAbi } = this.#datapath;
     this.#log.info('programs are in force', { abi, keptAbi });
@@ -100,10 +103,12 @@ export class AgentControl {
   /** After `load`, with what the member serves. */
   async start(served: SnapshotStart, signal: AbortSignal): Promise<void> {
     const datapath = this.#datapath;
-    if (datapath === null) throw new TypeError('start before load');
+    const view = this.#view;
+    if (datapath === null || view === null) throw new TypeError('start before load');
     this.#served = served;
-    await this.#network.ensure();
-    await this.#attempt('addresses of the node', () => this.#localAddresses.refresh());
+    this.#network = new NetworkStack(view, this.#rules, this.#log);
+    await this.#network.start();
+    this.#localAddresses = new LocalAddresses(view);
     this.#audit = new GroupAudit(datapath, this.#config.port, this.#log);
     const services = this.#createServices(this.#member, datapath);
     this.#services = services;
@@ -157,12 +162,14 @@ export class AgentControl {
       log: this.#log,
     });
     await this.#source.start();
+    this.#ignoreAddresses = this.#localAddresses.onChange(() => void this.#reconcilePolicy());
     this.#timer = setInterval(() => void this.#reconcile(), reconcileIntervalMs);
   }
 
   /** No change of policy begins any more. */
   async stopWriting(): Promise<void> {
     this.#source?.stop();
+    this.#ignoreAddresses?.();
     if (this.#timer !== null) clearInterval(this.#timer);
     await this.#syncSocket?.stop();
   }
@@ -170,9 +177,16 @@ export class AgentControl {
   async stop(): Promise<void> {
     await this.#services?.stop();
     this.#datapath?.[Symbol.dispose]();
-    if (!this.#config.removeOnStop) return;
+    await this.#network?.stop();
+    this.#audit?.close();
+    if (this.#config.removeOnStop) await this.#remove();
+    this.#view?.close();
+  }
+
+  async #remove(): Promise<void> {
     removePins(this.#config.bpffsDir);
-    for (const { part, message } of await removeNetworkRules(this.#rules)) {
+    if (this.#view === null) return;
+    for (const { part, message } of await removeNetworkRules(this.#view, this.#rules)) {
       this.#log.error('network rules could not be removed', { part, reason: message });
     }
   }
@@ -193,7 +207,8 @@ export class AgentControl {
         ...(datapath.isJudging() ? [] : [judgeMissing]),
         ...sideDegradations(datapath.problems),
         ...this.#stepProblems(),
-        ...this.#network.degradations,
+        ...this.#viewProblems(),
+        ...(this.#network?.degradations ?? []),
         ...this.#runDirectory.degradations,
         ...(this.#audit?.degradations ?? []),
         ...this.#snapshotProblems(),
@@ -243,14 +258,17 @@ export class AgentControl {
   async #reconcile(): Promise<void> {
     // Enforcement first, and none of them keeps the others from being looked at.
     await this.#attempt('judge', () => this.#datapath?.ensureJudging());
-    await this.#attempt('addresses of the node', () => this.#localAddresses.refresh());
-    await this.#attempt('policy', () => this.#controller?.reconcile());
-    await this.#network.ensure();
+    await this.#reconcilePolicy();
+    await this.#network?.ensure();
     this.#datapath?.repair();
     this.#runDirectory.prepare();
     await this.#audit?.look();
     await this.#keeper.retry();
     await this.#syncSocket?.retry();
+  }
+
+  #reconcilePolicy(): Promise<void> {
+    return this.#attempt('policy', () => this.#controller?.reconcile());
   }
 
   /** What fails is in the log and in status until it works; nothing else waits for it. */
@@ -278,12 +296,20 @@ export class AgentControl {
     }));
   }
 
+  #viewProblems(): readonly Degradation[] {
+    return [...(this.#view?.problems ?? [])].map(([kind, reason]) => ({
+      code: 'network-unreadable',
+      message: `${kind} of the node cannot be read: ${reason}; what was read before counts on`,
+      fix: 'fix what the message names; the agent tries again at once',
+    }));
+  }
+
   #nodeContext(): NodeContext {
     const config = this.#config;
     return {
       nodeName: config.nodeName,
       clusterName: config.clusterName,
-      localAddresses: this.#localAddresses.get(),
+      localAddresses: this.#localAddresses?.get() ?? [],
       ...(config.podCidrs.length > 0 ? { localPodCidrs: config.podCidrs } : {}),
       clusterCidrs: config.clusterCidrs,
       serviceCidrs: config.serviceCidrs,

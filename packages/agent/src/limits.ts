@@ -15,6 +15,8 @@ export const unreachableRescanMs = 500;
 
 /** How often the datapath is compared with what it should be: links, rules, maps, the selector. */
 export const reconcileIntervalMs = 5000;
+/** Rules and routes that somebody removes are put back at once, but no more often than this. */
+export const repairIntervalMs = 50;
 /** How long a revision waits for the members before those that lag are left out of the group. */
 export const acknowledgeTimeoutMs = 10_000;
 /**

@@ -3,23 +3,17 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseSockets } from './group-audit.ts';
+import { parseAddress } from '@tandem/core/net/ip';
+import { describe } from './group-audit.ts';
 
-test('sockets are told by their cookies, and shown as ss shows them', () => {
-  const text = [
-    'udp   UNCONN 0      0      0.0.0.0:10053 0.0.0.0:* uid:65532 ino:71020 sk:2001 cgroup:/ <->',
-    'tcp   LISTEN 0      4096      [::]:10053    [::]:* uid:65532 ino:71023 sk:a v6only:1 <->',
-    'tcp   LISTEN 0      128    0.0.0.0:10053 0.0.0.0:*',
-    '',
-  ].join('\n');
-  assert.deepEqual(parseSockets(text), [
-    {
-      cookie: 0x2001n,
-      text: 'udp UNCONN 0 0 0.0.0.0:10053 0.0.0.0:* uid:65532 ino:71020 sk:2001 cgroup:/ <->',
-    },
-    {
-      cookie: 10n,
-      text: 'tcp LISTEN 0 4096 [::]:10053 [::]:* uid:65532 ino:71023 sk:a v6only:1 <->',
-    },
-  ]);
+test('a socket is described by what finds its process', () => {
+  const socket = { protocol: 'udp', port: 10_053, uid: 65_532, inode: 71_020, cookie: 1n } as const;
+  assert.equal(
+    describe({ ...socket, address: parseAddress('0.0.0.0') }),
+    'udp 0.0.0.0:10053 uid 65532 inode 71020',
+  );
+  assert.equal(
+    describe({ ...socket, protocol: 'tcp', address: parseAddress('::') }),
+    'tcp [::]:10053 uid 65532 inode 71020',
+  );
 });

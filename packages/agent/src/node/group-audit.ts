@@ -8,19 +8,13 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import { formatAddress } from '@tandem/core/net/ip';
 import { TD_MEMBERS_MAX, tdListenerKind } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import { type BoundSocket, SocketDiagnostics } from '@tandem/netlink/sock-diag';
 import type { Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
-import { run } from './command.ts';
-
-export interface BoundSocket {
-  /** The kernel's name of a socket, never given twice (SO_COOKIE). */
-  readonly cookie: bigint;
-  /** As ss(8) shows it. */
-  readonly text: string;
-}
 
 /** A member that starts binds its sockets a moment before it registers them. */
 const settleMs = 200;
@@ -29,6 +23,7 @@ export class GroupAudit {
   readonly #datapath: Datapath;
   readonly #port: number;
   readonly #log: Logger;
+  readonly #diagnostics = new SocketDiagnostics();
   #foreign: readonly BoundSocket[] = [];
 
   constructor(datapath: Datapath, port: number, log: Logger) {
@@ -47,9 +42,9 @@ export class GroupAudit {
         foreign = (await this.#find()).filter(({ cookie }) => seen.has(cookie));
       }
       const known = new Set(this.#foreign.map(({ cookie }) => cookie));
-      for (const { cookie, text } of foreign) {
-        if (!known.has(cookie))
-          this.#log.error('foreign-socket: at the port of DNS', { socket: text });
+      for (const socket of foreign) {
+        if (!known.has(socket.cookie))
+          this.#log.error('foreign-socket: at the port of DNS', { socket: describe(socket) });
       }
       this.#foreign = foreign;
     } catch (error) {
@@ -62,7 +57,7 @@ export class GroupAudit {
   /** What the last look found. */
   get degradations(): readonly Degradation[] {
     if (this.#foreign.length === 0) return [];
-    const sockets = this.#foreign.map(({ text }) => text).join('; ');
+    const sockets = this.#foreign.map(describe).join('; ');
     return [
       {
         code: 'foreign-socket',
@@ -72,20 +67,21 @@ export class GroupAudit {
     ];
   }
 
+  close(): void {
+    this.#diagnostics.close();
+  }
+
   async #find(): Promise<readonly BoundSocket[]> {
-    const text = await run('ss', ['-H', '-l', '-n', '-u', '-t', '-e', `sport = :${this.#port}`]);
+    const bound = await this.#diagnostics.boundTo(this.#port);
     const registered = registeredCookies(this.#datapath);
-    return parseSockets(text).filter(({ cookie }) => !registered.has(cookie));
+    return bound.filter(({ cookie }) => !registered.has(cookie));
   }
 }
 
-/** Lines of ss -e; those without a cookie are left out. */
-export function parseSockets(text: string): readonly BoundSocket[] {
-  return text.split('\n').flatMap((line) => {
-    const cookie = /\ssk:([0-9a-f]+)(?:\s|$)/.exec(line)?.[1];
-    if (cookie === undefined) return [];
-    return [{ cookie: BigInt(`0x${cookie}`), text: line.trim().replaceAll(/\s+/g, ' ') }];
-  });
+export function describe({ protocol, address, port, uid, inode }: BoundSocket): string {
+  const text = address === null ? '?' : formatAddress(address);
+  const host = text.includes(':') ? `[${text}]` : text;
+  return `${protocol} ${host}:${port} uid ${uid} inode ${inode}`;
 }
 
 function registeredCookies(datapath: Datapath): ReadonlySet<bigint> {

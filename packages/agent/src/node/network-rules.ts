@@ -8,8 +8,24 @@
  * other from being made: without routing pods get no DNS answers, and policy is enforced all the same.
  */
 
+import { isIpv4, isIpv4Prefix } from '@tandem/core/net/ip';
 import { ipv6State } from '@tandem/datapath/address-families';
 import type { MarkConfig } from '@tandem/datapath/config';
+import {
+  AF_INET,
+  AF_INET6,
+  EEXIST,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  LOOPBACK_IFINDEX,
+  RTN_LOCAL,
+  RTPROT_BOOT,
+} from '@tandem/netlink/constants';
+import { NetlinkError } from '@tandem/netlink/errors';
+import type { NetworkView } from '@tandem/netlink/network-view';
+import type { Route, RouteSpec } from '@tandem/netlink/route';
+import { everyDestination } from '@tandem/netlink/rtnetlink';
+import { isSameRule, type Rule, type RuleSpec } from '@tandem/netlink/rule';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { run } from './command.ts';
 
@@ -21,19 +37,12 @@ export interface NetworkRulesOptions {
   readonly rulePriority: number;
 }
 
-interface RuleJson {
-  readonly priority: number;
-  readonly fwmark?: string;
-  readonly fwmask?: string;
-  readonly ipproto?: string;
-  readonly dport?: number;
-  readonly table?: string;
-}
+type Family = 'IPv4' | 'IPv6';
 
-const nftTable = 'tandem';
+export const nftTable = 'tandem';
 const hex = (value: number): string => `0x${value.toString(16)}`;
 
-const ruleParts = ['IPv4 routing', 'IPv6 routing', 'nft table'] as const;
+export const ruleParts = ['IPv4 routing', 'IPv6 routing', 'nft table'] as const;
 export type RulePart = (typeof ruleParts)[number];
 
 export interface RuleProblem {
@@ -45,25 +54,35 @@ type Work = readonly (readonly [part: RulePart, work: () => Promise<void>])[];
 
 /**
  * Brings rules, routes and the nft table to what they must be; does nothing where they are. Never rejects:
- * gives what could not be done. IPv6 is left out where the loopback interface does not have it.
+ * gives what could not be done. IPv6 is left out where the loopback interface does not have it. Rules and
+ * routes are compared with the view, at no cost; the nft table costs a process, so the caller names the
+ * parts that may have changed.
  */
-export function ensureNetworkRules(options: NetworkRulesOptions): Promise<readonly RuleProblem[]> {
-  return attemptAll([
-    ['IPv4 routing', () => ensureRouting('-4', options)],
+export function ensureNetworkRules(
+  view: NetworkView,
+  options: NetworkRulesOptions,
+  parts: ReadonlySet<RulePart> = new Set(ruleParts),
+): Promise<readonly RuleProblem[]> {
+  const all: Work = [
+    ['IPv4 routing', () => ensureRouting(view, 'IPv4', options)],
     ...(ipv6State() === 'on'
-      ? ([['IPv6 routing', () => ensureRouting('-6', options)]] as const)
+      ? ([['IPv6 routing', () => ensureRouting(view, 'IPv6', options)]] as const)
       : []),
     ['nft table', () => ensureNftTable(options)],
-  ]);
+  ];
+  return attemptAll(all.filter(([part]) => parts.has(part)));
 }
 
 /** Takes everything away again. Never rejects. */
-export function removeNetworkRules(options: NetworkRulesOptions): Promise<readonly RuleProblem[]> {
+export function removeNetworkRules(
+  view: NetworkView,
+  options: NetworkRulesOptions,
+): Promise<readonly RuleProblem[]> {
   return attemptAll([
-    ['IPv4 routing', () => removeRouting('-4', options)],
+    ['IPv4 routing', () => removeRouting(view, 'IPv4', options)],
     ...(ipv6State() === 'absent'
       ? []
-      : ([['IPv6 routing', () => removeRouting('-6', options)]] as const)),
+      : ([['IPv6 routing', () => removeRouting(view, 'IPv6', options)]] as const)),
     ['nft table', removeNftTable],
   ]);
 }
@@ -81,108 +100,133 @@ async function attemptAll(parts: Work): Promise<readonly RuleProblem[]> {
   return problems;
 }
 
-async function removeRouting(family: string, options: NetworkRulesOptions): Promise<void> {
-  for (const protocol of ['udp', 'tcp']) {
-    if (!(await hasRule(family, protocol, options))) continue;
-    await run('ip', [family, 'rule', 'del', ...ruleArguments(protocol, options)]);
+async function removeRouting(
+  view: NetworkView,
+  family: Family,
+  options: NetworkRulesOptions,
+): Promise<void> {
+  await view.refresh('rules', 'routes');
+  for (const rule of ourRules(family, options)) await view.rtnetlink.deleteRule(rule);
+  for (const route of routesOf(view, family, options)) {
+    const { destination, table, type, priority, ifindexes } = route;
+    const [ifindex] = ifindexes;
+    await view.rtnetlink.deleteRoute({
+      ...{ destination, table, type, protocol: 0, priority },
+      ...(ifindex === undefined ? {} : { ifindex }),
+    });
   }
-  const table = String(options.routingTable);
-  if ((await localRoutes(family, table)).length > 0) {
-    await run('ip', [family, 'route', 'flush', 'table', table]);
-  }
+  await view.refresh('rules', 'routes');
 }
 
 async function removeNftTable(): Promise<void> {
-  if (await hasNftTable()) await run('nft', ['delete', 'table', 'inet', nftTable]);
+  if ((await readNftTable()) !== null) await run('nft', ['delete', 'table', 'inet', nftTable]);
 }
 
 /**
- * `dport P` in the rule is what makes it hold with src_valid_mark=1: the reverse path check swaps the
- * ports, so it does not match there.
+ * The destination port in the rule is what makes it hold with src_valid_mark=1: the reverse path check swaps
+ * the ports, so it does not match there.
  */
-function ruleArguments(protocol: string, options: NetworkRulesOptions): string[] {
+function ourRules(family: Family, options: NetworkRulesOptions): readonly RuleSpec[] {
   const { mark, port, routingTable, rulePriority } = options;
-  return [
-    ...['pref', String(rulePriority), 'fwmark', `${hex(mark.redirect)}/${hex(mark.mask)}`],
-    ...['ipproto', protocol, 'dport', String(port), 'lookup', String(routingTable)],
-  ];
+  return [IPPROTO_UDP, IPPROTO_TCP].map((ipProtocol) => ({
+    family: numberOf(family),
+    priority: rulePriority,
+    table: routingTable,
+    mark: mark.redirect,
+    mask: mark.mask,
+    ipProtocol,
+    sourcePort: null,
+    destinationPort: { start: port, end: port },
+  }));
 }
 
-async function ensureRouting(family: string, options: NetworkRulesOptions): Promise<void> {
-  const table = String(options.routingTable);
-  if ((await localRoutes(family, table)).length === 0) {
-    await run('ip', [family, 'route', 'replace', 'local', 'default', 'dev', 'lo', 'table', table]);
-  }
-  const rules = await readRules(family);
-  for (const protocol of ['udp', 'tcp']) {
-    if (rules.some((rule) => isOurs(rule, protocol, options))) continue;
-    await run('ip', [family, 'rule', 'add', ...ruleArguments(protocol, options)]);
-  }
-  for (const rule of rules) {
-    if (!isOutdated(rule, options)) continue;
-    const match = ['fwmark', `${rule.fwmark}/${rule.fwmask}`, 'ipproto', `${rule.ipproto}`];
-    const what = ['pref', `${rule.priority}`, ...match, 'dport', `${rule.dport}`, 'lookup', table];
-    await run('ip', [family, 'rule', 'del', ...what]);
+async function ensureRouting(
+  view: NetworkView,
+  family: Family,
+  options: NetworkRulesOptions,
+): Promise<void> {
+  const { rtnetlink, state } = view;
+  const rules = ourRules(family, options);
+  const missing = rules.filter((rule) => !state.rules.some((each) => isSameRule(each, rule)));
+  const outdated = state.rules.filter((rule) => isOutdated(rule, rules));
+  const isRouted = routesOf(view, family, options).some(isLocalDelivery);
+  if (isRouted && missing.length === 0 && outdated.length === 0) return;
+  try {
+    if (!isRouted) await rtnetlink.replaceRoute(localDelivery(family, options));
+    for (const rule of missing) await addRule(view, rule);
+    for (const rule of outdated) await rtnetlink.deleteRule(rule);
+  } finally {
+    await view.refresh('rules', 'routes');
   }
 }
 
-async function readRules(family: string): Promise<readonly RuleJson[]> {
-  return JSON.parse(await run('ip', ['-j', family, 'rule', 'show'])) as readonly RuleJson[];
+/** One that is there all the same, of which the view does not know yet, is no error. */
+async function addRule({ rtnetlink }: NetworkView, rule: RuleSpec): Promise<void> {
+  try {
+    await rtnetlink.addRule(rule);
+  } catch (error) {
+    if (!(error instanceof NetlinkError) || error.errno !== EEXIST) throw error;
+  }
 }
 
 /** Made by us for another mark or port, before the configuration changed. */
-function isOutdated(rule: RuleJson, options: NetworkRulesOptions): boolean {
-  const { priority, table, fwmark, fwmask, ipproto, dport } = rule;
-  if (priority !== options.rulePriority || table !== String(options.routingTable)) return false;
-  if (fwmark === undefined || fwmask === undefined || dport === undefined) return false;
-  return ipproto !== undefined && !isOurs(rule, ipproto, options);
+function isOutdated(rule: Rule, ours: readonly RuleSpec[]): boolean {
+  const [any] = ours;
+  if (any === undefined || rule.family !== any.family) return false;
+  if (rule.priority !== any.priority || rule.table !== any.table || rule.hasOtherConditions) {
+    return false;
+  }
+  if (rule.mask === 0 || rule.ipProtocol === 0 || rule.destinationPort === null) return false;
+  return !ours.some((each) => isSameRule(rule, each));
 }
 
-async function localRoutes(family: string, table: string): Promise<readonly unknown[]> {
-  // A table nobody has used yet is an error of ip, not an empty list.
-  const text = await run('ip', ['-j', family, 'route', 'show', 'table', table]).catch(() => '');
-  return text.trim() === '' ? [] : (JSON.parse(text) as readonly unknown[]);
+function localDelivery(family: Family, { routingTable }: NetworkRulesOptions): RouteSpec {
+  return {
+    destination: everyDestination(family),
+    table: routingTable,
+    type: RTN_LOCAL,
+    protocol: RTPROT_BOOT,
+    ifindex: LOOPBACK_IFINDEX,
+  };
 }
 
-async function hasRule(
-  family: string,
-  protocol: string,
-  options: NetworkRulesOptions,
-): Promise<boolean> {
-  return (await readRules(family)).some((rule) => isOurs(rule, protocol, options));
+function isLocalDelivery({ destination, type, ifindexes }: Route): boolean {
+  const { bits } = everyDestination(isIpv4(destination.address) ? 'IPv4' : 'IPv6');
+  return destination.bits === bits && type === RTN_LOCAL && ifindexes[0] === LOOPBACK_IFINDEX;
 }
 
-function isOurs(
-  rule: RuleJson,
-  protocol: string,
-  { mark, port, routingTable, rulePriority }: NetworkRulesOptions,
-): boolean {
-  return (
-    rule.priority === rulePriority &&
-    Number(rule.fwmark) === mark.redirect &&
-    Number(rule.fwmask) === mark.mask &&
-    rule.ipproto === protocol &&
-    Number(rule.dport) === port &&
-    rule.table === String(routingTable)
-  );
+function routesOf(
+  { state }: NetworkView,
+  family: Family,
+  { routingTable }: NetworkRulesOptions,
+): readonly Route[] {
+  return state.routes
+    .of(routingTable)
+    .filter(({ destination }) => isIpv4Prefix(destination) === (family === 'IPv4'));
 }
 
-async function hasNftTable(): Promise<boolean> {
-  const tables = await run('nft', ['list', 'tables', 'inet']);
-  return tables.split('\n').includes(`table inet ${nftTable}`);
+function numberOf(family: Family): number {
+  return family === 'IPv4' ? AF_INET : AF_INET6;
+}
+
+/** As nft shows it; null: there is none, or nft fails, which writing it then says. */
+async function readNftTable(): Promise<string | null> {
+  try {
+    return await run('nft', ['list', 'table', 'inet', nftTable]);
+  } catch {
+    return null;
+  }
 }
 
 /**
  * Steered queries and our replies are not tracked: one conntrack entry per query would let a pod fill
  * the table (safety rule 8). The ct state rule keeps conntrack on in both families: without it replies
- * are judged as new connections.
+ * are judged as new connections. It is nft that reads and writes the table: rules are programs there, which
+ * nft compiles and takes apart again. It runs at the start and after a change of the table (NftWatch).
  */
 async function ensureNftTable({ mark }: NetworkRulesOptions): Promise<void> {
-  if (
-    (await hasNftTable()) &&
-    isNftTable(await run('nft', ['list', 'table', 'inet', nftTable]), mark)
-  )
-    return;
+  const present = await readNftTable();
+  if (present !== null && isNftTable(present, mark)) return;
   const redirect = `meta mark & ${hex(mark.mask)} == ${hex(mark.redirect)}`;
   const socket = `meta mark & ${hex(mark.mask)} == ${hex(mark.socket)}`;
   await run(

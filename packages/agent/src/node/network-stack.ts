@@ -2,8 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * Keeps the network rules in place for as long as the agent runs, and says what of them could not be made
- * and which address families the node has. IPv6 that is switched on later gets its rules then.
+ * Keeps the network rules in place for as long as the agent runs: what somebody removes is noticed and put
+ * back at once. Says what of them could not be made, and which address families the node has. IPv6 that is
+ * switched on later gets its rules then.
  */
 
 import {
@@ -13,12 +14,19 @@ import {
   loopbackFix,
 } from '@tandem/datapath/address-families';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import type { NetworkView } from '@tandem/netlink/network-view';
+import { NFPROTO_INET, NftWatch } from '@tandem/netlink/nft-watch';
 import type { Logger } from '@tandem/runtime/log';
+import { systemClock } from '@tandem/runtime/system-clock';
+import { TandemError } from '@tandem/runtime/tandem-error';
+import { repairIntervalMs } from '../limits.ts';
 import {
   ensureNetworkRules,
   type NetworkRulesOptions,
+  nftTable,
   type RulePart,
   type RuleProblem,
+  ruleParts,
 } from './network-rules.ts';
 
 /** What a part is for: what does not work without it. */
@@ -36,22 +44,96 @@ const loopbackOff: Degradation = {
 };
 
 export class NetworkStack {
+  readonly #view: NetworkView;
   readonly #options: NetworkRulesOptions;
   readonly #log: Logger;
   #problems: readonly RuleProblem[] = [];
   #ipv6: Ipv6State | null = null;
+  #watch: NftWatch | null = null;
+  #ignoreView: (() => void) | null = null;
+  /** The nft table may have changed since it was read. */
+  #isNftStale = true;
+  #isDirty = false;
+  #isStopped = false;
+  #running: Promise<void> | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #repairedMs = Number.NEGATIVE_INFINITY;
 
-  constructor(options: NetworkRulesOptions, log: Logger) {
+  constructor(view: NetworkView, options: NetworkRulesOptions, log: Logger) {
+    this.#view = view;
     this.#options = options;
     this.#log = log;
   }
 
-  /** Puts everything in place that can be. Never rejects. */
+  /** Puts everything in place that can be, and goes on doing so when it changes. Never rejects. */
+  async start(): Promise<void> {
+    try {
+      const onChange = (): void => {
+        this.#isNftStale = true;
+        this.#repairSoon();
+      };
+      this.#watch = new NftWatch({ family: NFPROTO_INET, table: nftTable, onChange });
+    } catch (error) {
+      this.#log.warn('changes of the nft table are not noticed, it is read every few seconds', {
+        error: TandemError.from(error),
+      });
+    }
+    this.#ignoreView = this.#view.onChange((kinds) => {
+      // IPv6 is switched on for an interface: it gets an address. What failed may work now: lo is up again.
+      const isConcerned = kinds.has('rules') || kinds.has('routes') || kinds.has('addresses');
+      if (isConcerned || (kinds.has('links') && this.#problems.length > 0)) this.#repairSoon();
+    });
+    await this.ensure();
+  }
+
+  /** What is in place stays; nothing is mended any more when this resolves. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#ignoreView?.();
+    this.#watch?.close();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    await this.#running;
+  }
+
+  /** Puts everything in place that can be; starts no program where nothing changed. Never rejects. */
   async ensure(): Promise<void> {
+    if (this.#isStopped) return;
+    this.#isDirty = true;
+    this.#running ??= this.#run();
+    await this.#running;
+  }
+
+  /** Another program that removes what we make does not keep us busy. */
+  #repairSoon(): void {
+    const sinceMs = systemClock.monotonicMs() - this.#repairedMs;
+    this.#timer ??= setTimeout(
+      () => {
+        this.#timer = null;
+        this.#repairedMs = systemClock.monotonicMs();
+        void this.ensure();
+      },
+      Math.max(0, repairIntervalMs - sinceMs),
+    );
+  }
+
+  async #run(): Promise<void> {
+    while (this.#isDirty && !this.#isStopped) {
+      this.#isDirty = false;
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      await this.#once();
+    }
+    this.#running = null;
+  }
+
+  async #once(): Promise<void> {
     const ipv6 = ipv6State();
     if (ipv6 !== this.#ipv6) this.#log.info(ipv6Texts[ipv6], { ipv6 });
     this.#ipv6 = ipv6;
-    const problems = await ensureNetworkRules(this.#options);
+    const isNftRead = this.#isNftStale || this.#watch === null;
+    this.#isNftStale = false;
+    const parts = new Set(ruleParts.filter((part) => part !== 'nft table' || isNftRead));
+    const problems = await ensureNetworkRules(this.#view, this.#options, parts);
+    if (problems.some(({ part }) => part === 'nft table')) this.#isNftStale = true;
     const known = new Set(this.#problems.map(({ part, message }) => `${part} ${message}`));
     for (const { part, message } of problems) {
       if (known.has(`${part} ${message}`)) continue;
@@ -71,7 +153,7 @@ export class NetworkStack {
       ...this.#problems.map(({ part, message }) => ({
         code: 'network-rules',
         message: `${part} is not in place, so ${losses[part]}: ${message}`,
-        fix: 'fix what the error of the command names; the agent tries again every few seconds',
+        fix: 'fix what the error names; the agent tries again every few seconds',
       })),
       ...(this.#ipv6 === 'no-loopback' ? [loopbackOff] : []),
     ];

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { markConfig } from '@tandem/datapath/config';
+import { NetworkView } from '@tandem/netlink/network-view';
+import { silentLogger } from '@tandem/runtime/log';
+import { insideNamespace } from '@tandem/testing/inside';
+import { waitFor } from '@tandem/testing/wait';
+import { run } from './command.ts';
+import type { NetworkRulesOptions } from './network-rules.ts';
+import { NetworkStack } from './network-stack.ts';
+
+const withinMs = 200;
+
+function options(): NetworkRulesOptions {
+  const mark = markConfig(0x3000);
+  assert.ok(mark !== null);
+  return { mark, port: 10_053, routingTable: 2077, rulePriority: 9 };
+}
+
+const shown = (program: string, ...args: readonly string[]): string => {
+  try {
+    return execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  } catch {
+    return '';
+  }
+};
+/** Programs that this process started and that ended: their page faults (proc(5), cminflt). */
+const childFaults = (): number => {
+  const stat = readFileSync('/proc/self/stat', 'utf8');
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[8]);
+};
+
+insideNamespace(import.meta, () => {
+  let view: NetworkView;
+  let stack: NetworkStack;
+  before(async () => {
+    view = await NetworkView.open({ tables: [2077] });
+    stack = new NetworkStack(view, options(), silentLogger());
+    await stack.start();
+  });
+  after(() => view.close());
+
+  const rule4 = 'fwmark 0x1000/0x3000 ipproto tcp dport 10053 lookup 2077';
+  const rule6 = 'fwmark 0x1000/0x3000 ipproto udp dport 10053 lookup 2077';
+  /** What somebody does, and what is there again then. */
+  const deletions: readonly (readonly [string, readonly string[], () => boolean])[] = [
+    [
+      'ip',
+      ['rule', 'del', 'pref', '9', 'ipproto', 'tcp'],
+      () => shown('ip', 'rule').includes(rule4),
+    ],
+    [
+      'ip',
+      ['-6', 'rule', 'del', 'pref', '9', 'ipproto', 'udp'],
+      () => shown('ip', '-6', 'rule').includes(rule6),
+    ],
+    [
+      'ip',
+      ['route', 'flush', 'table', '2077'],
+      () => shown('ip', 'route', 'show', 'table', '2077').includes('local default'),
+    ],
+    [
+      'ip',
+      ['-6', 'route', 'flush', 'table', '2077'],
+      () => shown('ip', '-6', 'route', 'show', 'table', '2077').includes('local default'),
+    ],
+    [
+      'nft',
+      ['delete', 'table', 'inet', 'tandem'],
+      () => shown('nft', 'list', 'table', 'inet', 'tandem').includes('ct state'),
+    ],
+    [
+      'nft',
+      ['flush', 'ruleset'],
+      () => shown('nft', 'list', 'table', 'inet', 'tandem').includes('ct state'),
+    ],
+    [
+      'nft',
+      ['delete', 'chain', 'inet', 'tandem', 'keep_conntrack'],
+      () => shown('nft', 'list', 'table', 'inet', 'tandem').includes('ct state'),
+    ],
+  ];
+
+  test(`what somebody deletes is back within ${withinMs} ms`, async () => {
+    assert.deepEqual(stack.degradations, []);
+    for (const [program, args, isThere] of deletions) {
+      const what = `${program} ${args.join(' ')}`;
+      assert.ok(isThere(), `before ${what}`);
+      await run(program, args);
+      const since = performance.now();
+      await waitFor(isThere, { what: `what is gone by ${what}` });
+      const tookMs = performance.now() - since;
+      assert.ok(tookMs < withinMs, `${what}: ${tookMs} ms`);
+    }
+  });
+
+  test('everything at once is back, and the last word of a quarrel is ours', async () => {
+    for (let round = 0; round < 20; round++) {
+      await run('ip', ['rule', 'del', 'pref', '9']).catch(() => '');
+      await run('ip', ['route', 'flush', 'table', '2077']).catch(() => '');
+    }
+    await run('nft', ['flush', 'ruleset']);
+    await waitFor(() => deletions.every(([, , isThere]) => isThere()), { what: 'all of it' });
+  });
+
+  test('while nothing changes no program is started, however often it is looked', async () => {
+    // What the last test did is through: the table that was written was read once more.
+    let faults = -1;
+    await waitFor(
+      async () => {
+        const known = faults;
+        await stack.ensure();
+        faults = childFaults();
+        return faults === known;
+      },
+      { what: 'no program any more' },
+    );
+    const { reads } = view.counters;
+    for (let round = 0; round < 100; round++) await stack.ensure();
+    assert.equal(childFaults(), faults);
+    assert.equal(view.counters.reads, reads, 'and nothing is asked of the kernel');
+    execFileSync('true');
+    assert.ok(childFaults() > faults, 'a program would have been seen');
+  });
+
+  test('changes of others start no program', async () => {
+    const faults = childFaults();
+    const { notices } = view.counters;
+    execFileSync('nft', ['add', 'table', 'inet', 'other']);
+    const known = childFaults();
+    assert.ok(known > faults, 'the one that this test started');
+    await view.rtnetlink.changeLink(1, { isUp: true });
+    await view.rtnetlink.addRule({
+      ...{ family: 2, priority: 20, table: 99, mark: 0x40, mask: 0x40, ipProtocol: 0 },
+      ...{ sourcePort: null, destinationPort: null },
+    });
+    await waitFor(() => view.counters.notices > notices, { what: 'the rule is noticed' });
+    await view.refresh();
+    await stack.ensure();
+    assert.equal(childFaults(), known);
+  });
+
+  test('what is stopped mends nothing', async () => {
+    await stack.stop();
+    await run('ip', ['rule', 'del', 'pref', '9', 'ipproto', 'tcp']);
+    await view.refresh();
+    await stack.ensure();
+    assert.ok(!shown('ip', 'rule').includes(rule4));
+  });
+});
