@@ -231,18 +231,6 @@ insideNamespace(import.meta, () => {
     ip('link del host0');
   });
 
-  test('a change is told within 200 ms', async () => {
-    let slowest = 0;
-    for (let round = 0; round < 20; round++) {
-      const from = told.length;
-      ip(`rule ${round % 2 === 0 ? 'add' : 'del'} pref 10 fwmark 0x80 lookup 77`);
-      const since = performance.now();
-      await waitFor(() => told.slice(from).some((kinds) => kinds.has('rules')), { what: 'rules' });
-      slowest = Math.max(slowest, performance.now() - since);
-    }
-    assert.ok(slowest < 200, `${slowest} ms`);
-  });
-
   test('where nothing changes nothing is read or told', async () => {
     await view.refresh();
     const { reads } = view.counters;

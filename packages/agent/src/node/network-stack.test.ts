@@ -14,8 +14,6 @@ import { run } from './command.ts';
 import type { NetworkRulesOptions } from './network-rules.ts';
 import { NetworkStack } from './network-stack.ts';
 
-const withinMs = 200;
-
 function options(): NetworkRulesOptions {
   const mark = markConfig(0x3000);
   assert.ok(mark !== null);
@@ -86,16 +84,14 @@ insideNamespace(import.meta, () => {
     ],
   ];
 
-  test(`what somebody deletes is back within ${withinMs} ms`, async () => {
+  // How soon, on a quiet machine: e2e/scenarios/network-changes.test.ts. Here nothing but notices brings it back.
+  test('what somebody deletes is back', async () => {
     assert.deepEqual(stack.degradations, []);
     for (const [program, args, isThere] of deletions) {
       const what = `${program} ${args.join(' ')}`;
       assert.ok(isThere(), `before ${what}`);
       await run(program, args);
-      const since = performance.now();
       await waitFor(isThere, { what: `what is gone by ${what}` });
-      const tookMs = performance.now() - since;
-      assert.ok(tookMs < withinMs, `${what}: ${tookMs} ms`);
     }
   });
 
