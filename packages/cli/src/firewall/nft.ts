@@ -115,15 +115,18 @@ function matchOf(expression: Json, packet: SteeredPacket): Tri {
   const match = expression['match'];
   if (match === undefined)
     return Object.keys(expression).every((name) => passing.has(name)) || null;
-  const found = compare(member(match, 'left'), member(match, 'right'), packet);
+  const left = member(match, 'left');
+  // An untracked packet has a state and nothing else: the rule does not hold, whatever its operator.
+  const ct = member(member(left, 'ct'), 'key');
+  if (ct !== undefined && ct !== 'state') return false;
+  const found = compare(left, member(match, 'right'), packet);
   return member(match, 'op') === '!=' ? negated(found) : found;
 }
 
 function compare(left: Json, right: Json, packet: SteeredPacket): Tri {
   const mask = markMaskOf(left);
   if (mask !== null) return matchMark(packet, mask, (value) => isOneOf(right, value));
-  const ct = member(member(left, 'ct'), 'key');
-  if (ct === 'state') return isOneOf(right, 'untracked');
+  if (member(member(left, 'ct'), 'key') === 'state') return isOneOf(right, 'untracked');
   const meta = member(member(left, 'meta'), 'key');
   if (meta === 'l4proto') return isOneOf(right, packet.protocol);
   if (meta === 'nfproto') return isOneOf(right, packet.family === 'ip' ? 'ipv4' : 'ipv6');
