@@ -28,7 +28,9 @@ import {
   type PolicyOrigin,
 } from './admin/degradations.ts';
 import { KernelView } from './admin/kernel-view.ts';
+import { steeringWatchMs } from './admin/limits.ts';
 import { type Admin, createAdmin } from './admin/service.ts';
+import { readSteering, SteeringWatch } from './admin/steering-watch.ts';
 import { waitingProcesses } from './admin/waiting.ts';
 import { KernelWriter } from './answer/kernel-writer.ts';
 import type { MemberConfig } from './config.ts';
@@ -85,6 +87,7 @@ export class MemberServices {
   readonly #o: MemberServicesOptions;
   readonly #startedMs = systemClock.monotonicMs();
   readonly #optional: OptionalServers;
+  readonly #steering = new SteeringWatch();
   readonly #waitingForCache = new Set<() => void>();
   readonly #servers = new Map<string, GrpcServer>();
   #policy: PolicyFacts = noPolicy;
@@ -192,6 +195,7 @@ export class MemberServices {
       this.#follow();
       upkeep.tick(systemClock.monotonicMs(), nowSeconds());
     });
+    this.#turns.every(steeringWatchMs, () => this.#steering.step(readSteering(datapath)));
     this.#turns.every(optionalCheckMs, () => this.#optional.check(optionalCheckMs));
     this.#turns.start();
     await this.#startAdmin(admin);
@@ -264,6 +268,7 @@ export class MemberServices {
         ...waitingProcesses(this.#o.config.bpffsDir),
         ...this.#drops.degradations(),
         ...logDegradations(this.#o.log),
+        ...this.#steering.degradations,
         ...(degradations?.() ?? []),
       ],
       interfaceNames: interfaceNames ?? (() => new Map()),

@@ -15,3 +15,11 @@ export const statusDiagnosticsMax = 2048;
 export const statusTextBytesMax = 768;
 /** A map that is fuller than this is a degradation. */
 export const degradedFillRatio = 0.9;
+/** How often it is looked whether steered DNS packets are answered. */
+export const steeringWatchMs = 5000;
+/**
+ * So many packets, in so many looks that found some, without one answer: none gets through. The looks take longer
+ * than a query whose server is silent: it is answered with SERVFAIL.
+ */
+export const unansweredPacketsMin = 8;
+export const unansweredStepsMin = 4;
