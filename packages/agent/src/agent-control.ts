@@ -205,6 +205,7 @@ export class AgentControl {
       ],
       degradations: () => [
         ...(datapath.isJudging() ? [] : [judgeMissing]),
+        ...(datapath.isUnpinned() ? [pinsRemoved] : []),
         ...sideDegradations(datapath.problems),
         ...this.#stepProblems(),
         ...this.#viewProblems(),
@@ -323,6 +324,13 @@ const judgeMissing = {
   code: 'judge-not-attached',
   message: 'the programs that enforce policy are not attached to all netfilter hooks of this node',
   fix: 'restart the agent: it attaches them again; find out who detached them',
+};
+
+const pinsRemoved = {
+  code: 'pins-removed',
+  message:
+    'the pins of the programs and maps were removed: pods stay under the last policy until the agent ends, DNS of pods with DNS rules is dropped, policy does not change',
+  fix: 'restart the agent, then the DNS proxy; find out who removes files in bpffsDir',
 };
 
 /** The policy that members serve since before this process. */

@@ -171,6 +171,20 @@ insideNamespace(import.meta, () => {
       datapath.ensureJudging();
       assert.ok(datapath.isJudging());
     });
+
+    test('an agent pins its judge links again when somebody removed them all', () => {
+      using agent = load();
+      const paths = pinPaths(pinRoot);
+      const idOf = (): number => {
+        using link = BpfLink.openPinned(paths.link('judge_localIn_ipv6'));
+        return link.info().id;
+      };
+      const id = idOf();
+      for (const name of judgeNames) unlinkSync(paths.link(name));
+      assert.ok(agent.isJudging(), 'the agent holds them');
+      agent.ensureJudging();
+      assert.equal(idOf(), id, 'never detached');
+    });
   });
 
   describe('pods', () => {

@@ -16,6 +16,7 @@ import { ipv6State } from './address-families.ts';
 import { AgentTable, type EndpointLookup, MigratedEndpoints } from './agent-table.ts';
 import { findCgroup2 } from './cgroup.ts';
 import { type DatapathConfig, encodeConfig } from './config.ts';
+import { makeDirectory } from './directories.ts';
 import { migrationBetween } from './migrations.ts';
 import {
   type AgentMapName,
@@ -67,6 +68,8 @@ export class Datapath implements Disposable {
   #kept: number = TD_ABI_VERSION;
   #options: LoadOptions | null = null;
   #removesRetired = false;
+  /** Keep what enforces in force for as long as the agent lives, should somebody remove the pins. */
+  readonly #held = new Map<string, BpfLink>();
   readonly #problems = new Map<SidePart, string>();
 
   private constructor(root: string, abi: number, isMember: boolean) {
@@ -120,6 +123,7 @@ export class Datapath implements Disposable {
     datapath.#options = options;
     datapath.#kept = takeover.kept;
     datapath.#attachJudge();
+    datapath.#hold();
     datapath.#swapVeths();
     // Members open the pins when they hear of them.
     datapath.#do('sharing');
@@ -269,21 +273,34 @@ export class Datapath implements Disposable {
   /** Whether the links of `judge` are in place in all families of the kernel, asked of it. */
   isJudging(): boolean {
     return judgeLinks().every(({ name, priority, family }) => {
-      using link = this.#openLink(name);
+      using pinned = this.#openLink(name);
+      const link = pinned ?? this.#held.get(name) ?? null;
       if (link === null && isAbsent(family)) return true;
       const info = link?.info();
       return info?.kind === 'netfilter' && info.priority === priority;
     });
   }
 
+  /** Whether somebody removed the pins of the maps: nothing outlives this process then. */
+  isUnpinned(): boolean {
+    return !existsSync(this.paths.map('group'));
+  }
+
   [Symbol.dispose](): void {
+    for (const link of this.#held.values()) link[Symbol.dispose]();
     for (const table of this.#tables.values()) table[Symbol.dispose]();
     for (const map of this.#maps.values()) map[Symbol.dispose]();
     for (const program of this.#programs.values()) program[Symbol.dispose]();
   }
 
-  /** Attaches `judge` again where somebody removed its pin. */
+  /** Pins `judge` again, or attaches it, where somebody removed its pin. */
   ensureJudging(): void {
+    // A link to programs whose maps are pinned nowhere would be taken for its own by the next agent.
+    if (this.isUnpinned()) return;
+    makeDirectory(this.paths.links);
+    for (const [name, link] of this.#held) {
+      if (!existsSync(this.paths.link(name))) link.pin(this.paths.link(name));
+    }
     if (!this.isJudging()) this.#attachJudge();
   }
 
@@ -329,6 +346,15 @@ export class Datapath implements Disposable {
         // No packet of a family that the kernel does not have reaches a hook.
         if (!isAbsent(family)) throw error;
       }
+    }
+  }
+
+  /** With all maps: that of programs is emptied when neither a pin nor a descriptor is left. */
+  #hold(): void {
+    for (const name of allMaps) this.map(name);
+    for (const { name } of judgeLinks()) {
+      const link = this.#openLink(name);
+      if (link !== null) this.#held.set(name, link);
     }
   }
 

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Somebody removes the pins under running processes. The agent holds what enforces: no pod under policy is open, and
+ * status says what to do; after that all is as before.
+ */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { removePins } from '@tandem/datapath/datapath';
+import { askDns } from '@tandem/testing/dns-query';
+import { waitFor } from '@tandem/testing/wait';
+import { degradedOf, waitForDegraded } from '../kit/admin.ts';
+import { canConnect } from '../kit/attack.ts';
+import { clusterDns4, startStandardNode } from '../kit/standard-node.ts';
+
+const deniedAddresses = ['203.0.113.9', '2001:db8:ffff::9'];
+const boundMs = 60_000;
+
+test('no pod under policy is open without the pins, and a restart of both mends it', async () => {
+  await using standard = await startStandardNode();
+  const { tandem, client } = standard;
+  const assertClosed = async (when: string): Promise<void> => {
+    for (const address of deniedAddresses) {
+      assert.equal(await canConnect(client, address), false, `${address} ${when}`);
+    }
+  };
+  await assertClosed('before');
+  removePins(tandem.pinRoot);
+  await assertClosed('at once');
+  await waitForDegraded(tandem, 'agent', 'pins-removed');
+  // Twice through the reconciliation, which finds nothing where it was.
+  const failures = (): number => tandem.process('agent').stderr().split('apply-failed').length;
+  await waitFor(() => failures() > 1, { what: 'a reconciliation', timeoutMs: boundMs });
+  await assertClosed('after a reconciliation');
+
+  await tandem.kill('agent');
+  await tandem.startProcess('agent');
+  await tandem.waitForMembers(['agent'], boundMs);
+  await tandem.kill('proxy');
+  await tandem.startProcess('proxy');
+  await tandem.waitForMembers(['agent', 'proxy'], boundMs);
+  await assertClosed('after the restart');
+  const reply = await askDns(client, { server: clusterDns4, name: 'n-1.allowed.test' });
+  assert.equal(reply.rcode, 'NOERROR');
+  assert.equal((await degradedOf(tandem, 'agent')).has('pins-removed'), false);
+});
