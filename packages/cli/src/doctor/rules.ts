@@ -30,7 +30,7 @@ async function checkTable(): Promise<CheckResult> {
   const check = 'nft-table';
   const { family, name } = ownTable;
   const found = await readJson<unknown>('nft', ['--json', 'list', 'table', family, name]);
-  const fix = `systemctl restart tandem-agent: ${byAgent}`;
+  const fix = `restart tandem-agent: ${byAgent}`;
   if (!found.ok) {
     const why = `table ${family} ${name} cannot be listed, so steered DNS fills conntrack: ${found.error}`;
     return fail(check, why, fix);
