@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -51,6 +52,8 @@ test('the file is read up to a limit, and one that cannot be read is an error', 
     assert.ok(missing instanceof TandemError);
     assert.match(missing.message, /resolv\.conf/);
     assert.ok(readSearchList(directory) instanceof TandemError);
+    execFileSync('mkfifo', [join(directory, 'pipe')]);
+    assert.ok(readSearchList(join(directory, 'pipe')) instanceof TandemError);
     writeFileSync(path, `search a.test\n${'#'.repeat(resolvConfBytesMax)}\nsearch b.test\n`);
     assert.deepEqual(readSearchList(path), { suffixes: ['a.test.'], ignored: 0 });
   } finally {

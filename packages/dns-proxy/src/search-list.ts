@@ -6,7 +6,7 @@
  * the start. The last `search` or `domain` line holds.
  */
 
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, openSync, readSync } from 'node:fs';
 import { nameFromText, nameToText } from '@tandem/core/dns/name';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { resolvConfBytesMax, searchSuffixesMax } from './limits.ts';
@@ -48,9 +48,9 @@ export function readSearchList(path: string): SearchList | TandemError {
   }
 }
 
-/** The file up to the limit: whatever lies there, the start does not hang on its size. */
+/** The file up to the limit: whatever lies there, the start hangs neither on its size nor on a pipe. */
 function readStart(path: string): string {
-  const fd = openSync(path, 'r');
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const bytes = new Uint8Array(resolvConfBytesMax);
     const length = readSync(fd, bytes, 0, bytes.length, 0);

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   mkdirSync,
@@ -66,6 +67,9 @@ test('each way of being wrong has its name', async () => {
   assert.equal(await readError(path), 'absent');
   assert.equal(await readError(directory.path), 'unreadable');
   assert.equal(await readError(join(directory.path, 'no', 'where')), 'absent');
+  const pipe = join(directory.path, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  assert.equal(await readError(pipe), 'unreadable');
 
   await writeSnapshotFile(path, Buffer.from('payload'));
   const good = readFileSync(path);

@@ -16,6 +16,7 @@
 // What the payload says is for `@tandem/proto/snapshot` to judge.
 
 import { createHash, randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
 import { type FileHandle, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { err, ok, type Result } from '@tandem/core/result';
@@ -177,7 +178,8 @@ export async function readSnapshotFile(
 ): Promise<Result<Uint8Array, SnapshotFileError>> {
   let file: FileHandle | null = null;
   try {
-    file = await open(path, 'r');
+    // A pipe of that name is not waited for.
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     if (!(await file.stat()).isFile()) {
       return err({ kind: 'unreadable', message: `${path} is no regular file` });
     }

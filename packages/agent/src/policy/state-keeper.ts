@@ -7,7 +7,7 @@
  * tried again until it is, and said in status meanwhile.
  */
 
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { constants, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { StableIds } from '@tandem/core/policy/stable-ids';
 import { shareDirectory } from '@tandem/datapath/directories';
@@ -59,7 +59,11 @@ export class StateKeeper {
     const path = this.#idsPath;
     let text: string;
     try {
-      text = readFileSync(path, 'utf8');
+      text = readFileSync(path, {
+        encoding: 'utf8',
+        // A pipe of that name is not waited for.
+        flag: constants.O_RDONLY | constants.O_NONBLOCK,
+      });
     } catch {
       // The first start of this node: ids are digests of contents, so nothing is lost.
       return StableIds.empty();
