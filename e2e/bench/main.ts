@@ -55,6 +55,7 @@ const help = `usage: ./run bench [OPTIONS]
   --only A,B      subjects by name: ${[...new Set(subjectSpecs.map(({ name }) => name))].join(', ')}
   --skip-large    leave out 10,000 patterns
   --skip-tcp      leave out TCP
+  --skip-udp      leave out UDP
   --skip-packets  leave out the BPF programs and the journal alone
 `;
 
@@ -81,6 +82,7 @@ function readOptions(date: string): Options | null {
       only: { type: 'string' },
       'skip-large': { type: 'boolean', default: false },
       'skip-tcp': { type: 'boolean', default: false },
+      'skip-udp': { type: 'boolean', default: false },
       'skip-packets': { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
@@ -103,7 +105,8 @@ function readOptions(date: string): Options | null {
       ({ name, patterns, transport }) =>
         (only?.includes(name) ?? true) &&
         !(values['skip-large'] && patterns === 10_000) &&
-        !(values['skip-tcp'] && transport !== 'udp'),
+        !(values['skip-tcp'] && transport !== 'udp') &&
+        !(values['skip-udp'] && transport === 'udp'),
     ),
     hasPackets: !values['skip-packets'],
     jsonFile: values.json ?? (values.save ? `${saved}.json` : undefined),

@@ -2,7 +2,7 @@
 /* Copyright The Tandem Authors */
 /*
  * Streams as an attacker writes them: connections that send one piece of data as fast as it is taken, read
- * and drop what comes back, and are opened again when they end.
+ * and drop what comes back, or leave it unread, and are opened again when they end.
  */
 #include "probe.h"
 
@@ -31,6 +31,7 @@ struct pour {
 	uint32_t connections;
 	uint64_t burst_bytes;     /* then it waits for `pause_ns`; 0: no end */
 	uint64_t pause_ns, life_ns, end_ns;
+	uint32_t in;              /* EPOLLIN; 0: it never reads */
 	size_t data_length;
 	uint8_t *buffer;
 	size_t buffer_length;
@@ -80,7 +81,7 @@ static void write_more(struct connection *connection)
 	pour->written += (uint64_t)taken;
 	if (pour->burst_bytes > 0 && connection->sent == pour->burst_bytes) {
 		connection->paused_until_ns = pour->pause_ns > 0 ? now_ns() + pour->pause_ns : UINT64_MAX;
-		watch_events(&connection->watch, EPOLLIN);
+		watch_events(&connection->watch, pour->in);
 	}
 }
 
@@ -101,10 +102,10 @@ static void on_connection(struct watch *watch, uint32_t events)
 		}
 		connection->is_connected = true;
 		pour->opened++;
-		watch_events(watch, EPOLLIN | EPOLLOUT);
+		watch_events(watch, pour->in | EPOLLOUT);
 	}
-	if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
-		length = recv(watch->fd, discarded, sizeof(discarded), 0);
+	if ((events & (pour->in | EPOLLHUP | EPOLLERR)) != 0) {
+		length = pour->in == 0 ? 0 : recv(watch->fd, discarded, sizeof(discarded), 0);
 		if (length == 0 || (length < 0 && errno != EAGAIN)) {
 			pour->ended++;
 			drop(connection, now_ns());
@@ -194,7 +195,7 @@ static void on_tick(struct watch *watch, uint32_t events)
 		if (connection->paused_until_ns != 0 && now >= connection->paused_until_ns) {
 			connection->paused_until_ns = 0;
 			connection->sent = 0;
-			watch_events(&connection->watch, EPOLLIN | EPOLLOUT);
+			watch_events(&connection->watch, pour->in | EPOLLOUT);
 		}
 	}
 }
@@ -229,9 +230,9 @@ static bool fill(struct pour *pour, const struct request *request)
 }
 
 /*
- * pour to= port= spread= connections= data= burst= pause= life= timeout= : for `timeout` ms; `burst` copies of
- * the data at a time (0: no end) and `pause` ms after them (0: no more); a connection lives for `life` ms
- * (0: as long as it may).
+ * pour to= port= spread= connections= data= burst= pause= life= unread= timeout= : for `timeout` ms; `burst`
+ * copies of the data at a time (0: no end) and `pause` ms after them (0: no more); a connection lives for `life`
+ * ms (0: as long as it may); with `unread` it never reads.
  */
 void op_pour(const struct request *request)
 {
@@ -260,6 +261,7 @@ void op_pour(const struct request *request)
 	pour->connections = (uint32_t)connections;
 	pour->pause_ns = (uint64_t)arg_number(request, "pause", 0) * 1000000u;
 	pour->life_ns = (uint64_t)arg_number(request, "life", 0) * 1000000u;
+	pour->in = arg_number(request, "unread", 0) != 0 ? 0 : EPOLLIN;
 	pour->end_ns = arg_deadline(request, 1000);
 	if (!fill(pour, request) || timerfd_settime(fd, 0, &tick, NULL) != 0) {
 		answer_error(request->id, EINVAL, "data or memory");

@@ -153,6 +153,8 @@ export interface PourOptions {
   readonly pauseMs?: number;
   /** A connection is closed, and opened anew, after this long; default: when the other end closes it. */
   readonly lifeMs?: number;
+  /** It reads nothing of what comes back. */
+  readonly isUnread?: boolean;
   readonly seconds: number;
 }
 

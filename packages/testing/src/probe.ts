@@ -167,7 +167,7 @@ export class Probe implements AsyncDisposable {
   async pour(options: PourOptions): Promise<PourResult> {
     const { to, port, spread, connections, data, burst, pauseMs, lifeMs, seconds } = options;
     const answer = await this.#process.request('pour', {
-      ...{ to, port, spread, connections, data, burst },
+      ...{ to, port, spread, connections, data, burst, unread: options.isUnread === true ? 1 : 0 },
       ...{ pause: pauseMs, life: lifeMs, timeout: Math.round(1000 * seconds) },
     });
     return {
