@@ -39,9 +39,7 @@ import { DropCollector } from './drops/collector.ts';
 import { dropReadMs } from './drops/limits.ts';
 import { eventDrainIntervalMs, optionalCheckMs } from './limits.ts';
 import { parseMetricsAddress } from './metrics/address.ts';
-import { addDnsMetrics } from './metrics/dns-metrics.ts';
-import { addDropMetrics } from './metrics/drop-metrics.ts';
-import { addFields, addNodeMetrics } from './metrics/node-metrics.ts';
+import { addMemberMetrics } from './metrics/member-metrics.ts';
 import { OptionalServers } from './optional-servers.ts';
 import { AddressesInUse } from './store/addresses-in-use.ts';
 import { Backfill } from './store/backfill.ts';
@@ -98,8 +96,6 @@ export class MemberServices {
   /** `group.loads` of the programs in use. */
   #loads = 0;
   #kernel: KernelView | null = null;
-  #expiry: KernelExpiry | null = null;
-  #inUse: AddressesInUse | null = null;
   #backfill: Backfill | null = null;
   readonly #turns = new Turns();
   readonly #drops: DropCollector;
@@ -160,8 +156,9 @@ export class MemberServices {
       role === 'agent',
       () => systemClock.monotonicMs() * 1e6,
     );
-    this.#backfill = new Backfill({ cache: this.store.cache, writer, nowSeconds });
-    this.#expiry = new KernelExpiry({
+    const backfill = new Backfill({ cache: this.store.cache, writer, nowSeconds });
+    this.#backfill = backfill;
+    const expiry = new KernelExpiry({
       fqdn: datapath.map('fqdn'),
       writer,
       idleSeconds: config.fqdnIdleSeconds,
@@ -172,11 +169,10 @@ export class MemberServices {
       counters: () => datapath.laterMap('fqdn_live_counters'),
       liveSeconds: config.fqdnLiveSeconds,
     });
-    this.#inUse = inUse;
     const upkeep = new Upkeep({
       exchange: this.exchange,
       store: this.store,
-      sweeps: [this.#expiry, inUse],
+      sweeps: [expiry, inUse],
       inUse: (addresses, at) => inUse.until(addresses, at),
       isSweeper: () => this.#isSweeper(),
       onLateNames: () => void this.#feedAll(),
@@ -188,7 +184,11 @@ export class MemberServices {
     this.#drops.step(datapath);
     const context = this.#context(this.#kernel, inUse);
     const admin = createAdmin(context);
-    this.#addMetrics(context, admin);
+    const { member, log } = this.#o;
+    addMemberMetrics(this.metrics, {
+      ...{ role, context, admin, member, log, backfill, expiry, inUse },
+      servers: this.#servers,
+    });
     this.#turns.every(eventDrainIntervalMs, () => this.#o.member.deliverEvents());
     this.#turns.every(dropReadMs, () => this.#drops.step(datapath));
     this.#turns.every(exchangeTickMs, () => {
@@ -274,68 +274,6 @@ export class MemberServices {
       interfaceNames: interfaceNames ?? (() => new Map()),
       metricsText: () => this.metrics.text(),
     };
-  }
-
-  #addMetrics(context: AdminContext, admin: Admin): void {
-    const { metrics } = this;
-    metrics.addProcessMetrics();
-    addDnsMetrics(metrics, this.#o.member.counters, this.#o.role);
-    addNodeMetrics(metrics, context, admin);
-    addDropMetrics(metrics, context);
-    addFields(
-      metrics,
-      'tandem_backfill',
-      {
-        runs: 'times that selectors were fed from the name cache',
-        names: 'names that were looked at for it',
-        added: 'addresses that it gave to selectors',
-        refused: 'addresses that the kernel refused from it',
-        selectorsSkipped: 'names with more selectors than are fed',
-      },
-      () => this.#backfill?.counters ?? {},
-    );
-    addFields(
-      metrics,
-      'tandem_fqdn_expiry',
-      {
-        looked: 'entries of the fqdn map looked at for expiry',
-        submitted: 'addresses found expired and unused',
-        walks: 'walks of the whole fqdn map',
-      },
-      () => this.#expiry ?? {},
-    );
-    addFields(
-      metrics,
-      'tandem_fqdn_live',
-      {
-        passed: 'new connections to an address whose name expired, while an open one uses it',
-        full: 'uses of an address that were not noted because the fqdn_live map is full',
-        swept: 'entries of the fqdn_live map removed because no connection uses the address',
-      },
-      () => this.#inUse ?? {},
-    );
-    metrics.counters(
-      {
-        name: 'tandem_grpc_connections_refused_total',
-        help: 'connections refused by a unix socket: over its limit, or from a uid without access',
-      },
-      ['socket', 'reason'],
-      () =>
-        [...this.#servers].flatMap(([socket, { stats }]) => [
-          { labels: { socket, reason: 'uid' }, value: stats.refusedPeers },
-          { labels: { socket, reason: 'limit' }, value: stats.refusedConnections },
-        ]),
-    );
-    metrics.counters(
-      { name: 'tandem_log_lines_suppressed_total', help: 'log lines over the rate limit' },
-      [],
-      () => [{ value: this.#o.log.suppressed }],
-    );
-    metrics.counters(
-      { name: 'tandem_log_lines_lost_total', help: 'log lines that could not be written' },
-      [],
-      () => [{ value: this.#o.log.lost }],
-    );
   }
 
   async #startAdmin(admin: Admin): Promise<void> {

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** All metrics that both processes have. */
+
+import type { GrpcServer } from '@tandem/runtime/grpc-server';
+import type { Logger } from '@tandem/runtime/log';
+import type { Metrics } from '@tandem/runtime/metrics';
+import type { AdminContext } from '../admin/context.ts';
+import type { Admin } from '../admin/service.ts';
+import type { DnsMember } from '../dns-member.ts';
+import type { AddressesInUse } from '../store/addresses-in-use.ts';
+import type { Backfill } from '../store/backfill.ts';
+import type { KernelExpiry } from '../store/kernel-expiry.ts';
+import { addDnsMetrics } from './dns-metrics.ts';
+import { addDropMetrics } from './drop-metrics.ts';
+import { addFields, addNodeMetrics } from './node-metrics.ts';
+
+export interface MemberMetricsOptions {
+  readonly role: 'agent' | 'dns-proxy';
+  readonly context: AdminContext;
+  readonly admin: Admin;
+  readonly member: DnsMember;
+  readonly backfill: Backfill;
+  readonly expiry: KernelExpiry;
+  readonly inUse: AddressesInUse;
+  /** By the name of the socket; more may come later. */
+  readonly servers: ReadonlyMap<string, GrpcServer>;
+  readonly log: Logger;
+}
+
+export function addMemberMetrics(metrics: Metrics, options: MemberMetricsOptions): void {
+  const { role, context, admin, member, backfill, expiry, inUse, servers, log } = options;
+  metrics.addProcessMetrics();
+  addDnsMetrics(metrics, member.counters, role);
+  addNodeMetrics(metrics, context, admin);
+  addDropMetrics(metrics, context);
+  addFields(
+    metrics,
+    'tandem_backfill',
+    {
+      runs: 'times that selectors were fed from the name cache',
+      names: 'names that were looked at for it',
+      added: 'addresses that it gave to selectors',
+      refused: 'addresses that the kernel refused from it',
+      selectorsSkipped: 'names with more selectors than are fed',
+    },
+    () => backfill.counters,
+  );
+  addFields(
+    metrics,
+    'tandem_fqdn_expiry',
+    {
+      looked: 'entries of the fqdn map looked at for expiry',
+      submitted: 'addresses found expired and unused',
+      walks: 'walks of the whole fqdn map',
+    },
+    () => expiry,
+  );
+  addFields(
+    metrics,
+    'tandem_fqdn_live',
+    {
+      passed: 'new connections to an address whose name expired, while an open one uses it',
+      full: 'uses of an address that were not noted because the fqdn_live map is full',
+      swept: 'entries of the fqdn_live map removed because no connection uses the address',
+    },
+    () => inUse,
+  );
+  metrics.counters(
+    {
+      name: 'tandem_grpc_connections_refused_total',
+      help: 'connections refused by a unix socket: over its limit, or from a uid without access',
+    },
+    ['socket', 'reason'],
+    () =>
+      [...servers].flatMap(([socket, { stats }]) => [
+        { labels: { socket, reason: 'uid' }, value: stats.refusedPeers },
+        { labels: { socket, reason: 'limit' }, value: stats.refusedConnections },
+      ]),
+  );
+  metrics.counters(
+    { name: 'tandem_log_lines_suppressed_total', help: 'log lines over the rate limit' },
+    [],
+    () => [{ value: log.suppressed }],
+  );
+  metrics.counters(
+    { name: 'tandem_log_lines_lost_total', help: 'log lines that could not be written' },
+    [],
+    () => [{ value: log.lost }],
+  );
+}
