@@ -8,6 +8,7 @@
 #include "judge.h"
 #include "judge_root.h"
 #include "learn.h"
+#include "share.h"
 #include "guard_port.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";

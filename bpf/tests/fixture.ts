@@ -43,7 +43,8 @@ const testMaxEntries = {
   dns_servers: 256,
   fqdn: 4096,
   fqdn_live: 4096,
-  quotas: 512,
+  quotas: 2048,
+  learned_spaces: 4096,
 } as const;
 
 const directory = fileURLToPath(new URL('..', import.meta.url));
@@ -56,6 +57,7 @@ const filledMaps = [
   'fqdn',
   'fqdn_live',
   'quotas',
+  'learned_spaces',
 ] as const;
 
 export interface EndpointSpec {
@@ -156,6 +158,7 @@ export class Fixture implements Disposable {
       fqdn_live_idle_s: liveIdleSeconds,
       quota_namespace: quota.namespace,
       quota_selector: quota.selector,
+      pairs: testMaxEntries.fqdn,
       ...changes,
     });
   }
@@ -166,12 +169,23 @@ export class Fixture implements Disposable {
       const map = this.map(name);
       for (const [key] of [...map.entries()]) map.delete(key);
     }
+    this.#resetOrder();
     this.#group.fill(0);
     this.facts({});
     this.takeEvents();
     // the pace of events is per CPU: a new test starts with all of it
     const pace = this.map('event_pace');
     pace.update(new Uint8Array(4), new Uint8Array(pace.valueBytes));
+  }
+
+  #resetOrder(): void {
+    const order = this.map('learned_order');
+    const value = order.lookup(new Uint8Array(4));
+    assert.ok(value !== null);
+    const used = this.structs.read('td_order', value, 'used_pairs');
+    const pairs = new Uint8Array(this.map('learned_pairs').mmap());
+    pairs.fill(0, 0, (used + 1) * this.structs.layout('td_pair').size);
+    order.update(new Uint8Array(4), new Uint8Array(order.valueBytes));
   }
 
   endpoint(address: string, spec: EndpointSpec = {}): void {

@@ -15,10 +15,11 @@ import { mappedAddressBytes } from '@tandem/testing/address';
 export interface LearnPlan {
   readonly writer: number;
   readonly addresses: readonly string[];
-  /** `add`: each selector to each address once. `churn`: add and remove them, again and again. */
-  readonly kind: 'add' | 'churn';
+  /** `add`: each selector to each address once. `churn`: add and remove them. `random`: add and remove some. */
+  readonly kind: 'add' | 'churn' | 'random';
   readonly selectors: readonly number[];
-  readonly rounds: number;
+  /** null: without end. */
+  readonly rounds: number | null;
   readonly namespaceId: number;
   readonly expires: number;
 }
@@ -89,7 +90,18 @@ function run(plan: LearnPlan): { busy: number; results: Record<number, number> }
     );
   console.log('ready');
   readSync(0, new Uint8Array(1));
-  for (let round = 0; round < plan.rounds; round++) {
+  const random = (below: number): number => Math.floor(Math.random() * below);
+  const some = (): Request[] =>
+    Array.from({ length: batchMax }, () => ({
+      op: random(10) === 0 ? op.REMOVE : op.ADD,
+      address: addresses[random(addresses.length)] as Uint8Array,
+      selector: plan.selectors[random(plan.selectors.length)] as number,
+    }));
+  for (let round = 0; round < (plan.rounds ?? Infinity); round++) {
+    if (plan.kind === 'random') {
+      submit(some());
+      continue;
+    }
     submit(each(op.ADD));
     // apart from the additions: one that was busy is repeated, and must not come after its removal
     if (plan.kind === 'churn') submit(each(op.REMOVE));

@@ -4,15 +4,22 @@
 /** learn: what it takes, refuses and counts. Safety rules 5 and 17. Concurrency: learn.concurrent.test.ts. */
 
 import assert from 'node:assert/strict';
-import { after, beforeEach, describe, test } from 'node:test';
+import { after, afterEach, beforeEach, describe, test } from 'node:test';
 import { addressBytes, mappedAddressBytes } from '@tandem/testing/address';
 import { Fixture, quota } from './fixture.ts';
 import { type LearnRequest, learn } from './learning.ts';
-import { quotasUsed, slotsOf } from './stored.ts';
+import { OrderState, setShare } from './order-state.ts';
+import {
+  assertWhole,
+  type StoredSlot,
+  counted as slotsCounted,
+  slotsOf as storedSlots,
+} from './stored.ts';
 
 const fixture = new Fixture();
 after(() => fixture[Symbol.dispose]());
 beforeEach(() => fixture.reset());
+afterEach(() => assertWhole(fixture));
 
 const address = '203.0.113.10';
 const s1 = 0x80000001;
@@ -21,6 +28,12 @@ const s2 = 0x80000002;
 function add(selector: number, expires: number, more: Partial<LearnRequest> = {}): LearnRequest {
   return { op: 'ADD', address, selector, expires, ...more };
 }
+
+/** Without the words of slots, which are the order's. */
+const slotsOf = (of: Fixture, text: string): Omit<StoredSlot, 'word'>[] =>
+  storedSlots(of, text).map(({ selector, expires, namespaceId, page }) => {
+    return { selector, expires, namespaceId, page };
+  });
 
 function one(request: LearnRequest): string {
   return learn(fixture, [request])[0] ?? '';
@@ -34,7 +47,7 @@ describe('add, extend, remove', () => {
     assert.deepEqual(slotsOf(fixture, address), [
       { selector: s1, expires: 1000, namespaceId: 7, page: 0 },
     ]);
-    assert.deepEqual(quotasUsed(fixture), { 7: 1, [s1]: 1 });
+    assert.deepEqual(slotsCounted(fixture), { 7: 1, [s1]: 1 });
   });
 
   test('extends, never shortens, and counts once', () => {
@@ -43,14 +56,39 @@ describe('add, extend, remove', () => {
       one(add(s1, 1001)),
       one(add(s1, 1001)),
       one(add(s1, 900)),
-      one(add(s1, 1002, { namespaceId: 9 })),
+      one(add(s1, 1002)),
     ]);
     assert.deepEqual(result, ['OK', 'UNCHANGED', 'UNCHANGED', 'OK']);
     assert.deepEqual(counted, { LEARN_EXTENDED: 2 });
     assert.deepEqual(slotsOf(fixture, address), [
       { selector: s1, expires: 1002, namespaceId: 1, page: 0 },
     ]);
-    assert.deepEqual(quotasUsed(fixture), { 1: 1, [s1]: 1 });
+    assert.deepEqual(slotsCounted(fixture), { 1: 1, [s1]: 1 });
+  });
+
+  test('namespaces that name the same selector have a slot each, with an expiry of its own', () => {
+    one(add(s1, 1000));
+    assert.equal(one(add(s1, 900, { namespaceId: 9 })), 'OK');
+    assert.deepEqual(slotsOf(fixture, address), [
+      { selector: s1, expires: 1000, namespaceId: 1, page: 0 },
+      { selector: s1, expires: 900, namespaceId: 9, page: 0 },
+    ]);
+    assert.equal(one({ op: 'REMOVE', address, selector: s1 }), 'OK', 'of all namespaces');
+    assert.deepEqual(slotsOf(fixture, address), []);
+  });
+
+  test("an offer is nobody's until a namespace wants it, and extends what is there", () => {
+    const offer = { isOffered: true };
+    assert.equal(one(add(s1, 1000, offer)), 'OK');
+    assert.equal(one(add(s1, 1000, offer)), 'UNCHANGED');
+    assert.deepEqual(slotsOf(fixture, address), [
+      { selector: s1, expires: 1000, namespaceId: 0, page: 0 },
+    ]);
+    assert.equal(one(add(s1, 900, { namespaceId: 9 })), 'OK');
+    const mine = { selector: s1, expires: 1000, namespaceId: 9, page: 0 };
+    assert.deepEqual(slotsOf(fixture, address), [mine], 'the longer expiry stays');
+    assert.equal(one(add(s1, 1100, offer)), 'OK');
+    assert.deepEqual(slotsOf(fixture, address), [{ ...mine, expires: 1100 }]);
   });
 
   test('expiries compare as signed differences', () => {
@@ -84,7 +122,7 @@ describe('add, extend, remove', () => {
     assert.equal(one({ op: 'REMOVE', address, selector: s2 }), 'OK');
     assert.equal([...fixture.map('fqdn').entries()].length, 0);
     assert.equal(one({ op: 'REMOVE', address, selector: s2 }), 'ABSENT');
-    assert.deepEqual(quotasUsed(fixture), {});
+    assert.deepEqual(slotsCounted(fixture), {});
     assert.equal(fixture.groupField('removals') - removals, 2, 'one for each run that removed');
   });
 
@@ -100,7 +138,7 @@ describe('add, extend, remove', () => {
     assert.equal(slotsOf(fixture, address).length, 1);
     assert.equal(fixture.groupField('removals'), removals, 'nothing was removed');
     assert.equal(one({ op: 'REMOVE', address, selector: s1, expires: 0x10 }), 'OK');
-    assert.deepEqual(quotasUsed(fixture), {});
+    assert.deepEqual(slotsCounted(fixture), {});
   });
 });
 
@@ -118,11 +156,11 @@ describe('pages', () => {
     const { result, counted } = fixture.counting(() =>
       one(add(s1 + 64, 1000, { namespaceId: 77 })),
     );
-    assert.equal(result, 'REFUSED_SELECTORS');
+    assert.equal(result, 'REFUSED_SELECTORS', 'each of 64 namespaces has one');
     assert.deepEqual(counted, { LEARN_REFUSED: 1 });
-    assert.equal(quotasUsed(fixture)[77], undefined, 'nothing is left counted');
-    assert.equal(quotasUsed(fixture)[s1 + 64], undefined);
-    assert.equal(one(add(s1 + 63, 2000)), 'OK', 'what is there extends');
+    assert.equal(slotsCounted(fixture)[77], undefined, 'nothing is left counted');
+    assert.equal(slotsCounted(fixture)[s1 + 64], undefined);
+    assert.equal(one(add(s1 + 63, 2000, { namespaceId: 63 })), 'OK', 'what is there extends');
   });
 
   test('a freed slot is used again before another page', () => {
@@ -152,10 +190,10 @@ describe('expire', () => {
       [200, 300],
     );
     assert.equal(one({ op: 'EXPIRE', address, expires: 200 }), 'ABSENT');
-    assert.deepEqual(quotasUsed(fixture), { 1: 2, [s1 + 2]: 1, [s1 + 3]: 1 });
+    assert.deepEqual(slotsCounted(fixture), { 1: 2, [s1 + 2]: 1, [s1 + 3]: 1 });
     assert.equal(one({ op: 'EXPIRE', address, expires: 1000 }), 'OK');
     assert.equal([...fixture.map('fqdn').entries()].length, 0);
-    assert.deepEqual(quotasUsed(fixture), {});
+    assert.deepEqual(slotsCounted(fixture), {});
   });
 
   test('an address in use is kept', () => {
@@ -175,7 +213,7 @@ describe('expire', () => {
     const { counted } = fixture.counting(() => one({ op: 'EXPIRE', address, expires: 200 }));
     assert.deepEqual(counted, { LEARN_REMOVED: 64 });
     assert.equal([...fixture.map('fqdn').entries()].length, 0);
-    assert.deepEqual(quotasUsed(fixture), {});
+    assert.deepEqual(slotsCounted(fixture), {});
   });
 });
 
@@ -202,7 +240,7 @@ describe('addresses that are never learned (rule 5)', () => {
       assert.equal(result, 'REFUSED_ADDRESS');
       assert.deepEqual(counted, { LEARN_REFUSED: 1 });
       assert.equal([...fixture.map('fqdn').entries()].length, 0);
-      assert.deepEqual(quotasUsed(fixture), {});
+      assert.deepEqual(slotsCounted(fixture), {});
     });
   }
 
@@ -237,93 +275,160 @@ describe('addresses that are never learned (rule 5)', () => {
   });
 });
 
-describe('quotas (rule 17)', () => {
-  test('of a namespace: refused, counted, nobody evicted', () => {
+describe('places of an address', () => {
+  const fill = (namespaceId: number, count: number, base = s1 + namespaceId * 100): void => {
+    for (let i = 0; i < count; i++) {
+      assert.equal(one(add(base + i, 1000, { namespaceId })), 'OK');
+    }
+  };
+  const have = (): Record<number, number> => {
+    const by: Record<number, number> = {};
+    for (const { namespaceId } of storedSlots(fixture, address)) {
+      by[namespaceId] = (by[namespaceId] ?? 0) + 1;
+    }
+    return by;
+  };
+
+  test('who has most gives what it touched longest ago', () => {
+    fill(1, 64);
+    one(add(s1 + 100, 1000));
+    fill(2, 30);
+    assert.deepEqual(have(), { 1: 34, 2: 30 });
+    fill(3, 30);
+    assert.deepEqual(have(), { 1: 22, 2: 21, 3: 21 });
+    const left = storedSlots(fixture, address).map(({ selector }) => selector);
+    assert.ok(left.includes(s1 + 100) && !left.includes(s1 + 101), 'the oldest went');
+    const yielded = slotsCounted(fixture);
+    assert.equal((yielded[1] ?? 0) + (yielded[2] ?? 0) + (yielded[3] ?? 0), 64);
+  });
+
+  test('eight namespaces have eight places each, and a ninth is let in', () => {
+    for (let n = 1; n <= 8; n++) fill(n, 64);
+    assert.deepEqual(new Set(Object.values(have())), new Set([8]));
+    fill(9, 64);
+    assert.ok((have()[9] ?? 0) >= 7, JSON.stringify(have()));
+  });
+
+  test('offers give first, and take nothing', () => {
+    fill(1, 60);
+    for (let i = 0; i < 4; i++) one(add(s1 + 9000 + i, 1000, { isOffered: true }));
+    assert.equal(one(add(s1 + 9900, 1000, { isOffered: true })), 'REFUSED_SELECTORS');
+    fill(2, 4);
+    assert.deepEqual(have(), { 1: 60, 2: 4 });
+  });
+
+  test("slots of the version before give first, and become the namespace's that asks", () => {
+    const legacy = 0x7000_0001;
+    fill(1, 64);
+    const key = fixture.structs.bytes('td_fqdn_key', { addr: mappedAddressBytes(address) });
+    const page = fixture.map('fqdn').lookup(key);
+    assert.ok(page !== null);
+    fixture.reset();
+    const at = fixture.structs.layout('td_fqdn').fields.get('slot')?.offset ?? 0;
+    const words = new DataView(page.buffer, page.byteOffset);
+    for (let i = 0; i < 16; i++) words.setUint32(at + 12 * i + 8, legacy, true);
+    fixture.map('fqdn').update(key, page);
+    // It counted them, by namespace and by selector.
+    const counts = Array.from({ length: 16 }, (_, i) => [s1 + 100 + i, 1] as const);
+    for (const [id, used] of [...counts, [legacy, 16] as const]) {
+      const bytes = fixture.structs.bytes('td_quota', { used, limit: 100 });
+      fixture.map('quotas').update(new Uint8Array(Uint32Array.of(id).buffer), bytes);
+    }
+    assert.equal(one(add(s1 + 100, 900, { namespaceId: 5 })), 'OK');
+    const taken = storedSlots(fixture, address).filter(({ namespaceId }) => namespaceId === 5);
+    assert.deepEqual(
+      taken.map(({ selector, expires }) => [selector, expires]),
+      [[s1 + 100, 1000]],
+      'in place, with its expiry',
+    );
+    assert.equal(storedSlots(fixture, address).length, 16);
+    assert.equal(one({ op: 'EXPIRE', address, expires: 2000 }), 'OK');
+    assert.equal(storedSlots(fixture, address).length, 0);
+  });
+});
+
+describe('shares of the map (rule 17)', () => {
+  const other = (i: number): string => `198.51.${100 + (i >> 8)}.${i & 255}`;
+
+  test('a namespace at its limit replaces its own oldest, and nothing of others', () => {
+    one(add(s1, 1000, { namespaceId: 2 }));
     for (let i = 0; i < quota.namespace; i++) {
-      assert.equal(one(add(s1 + (i % 50), 1000, { address: `198.51.100.${i}` })), 'OK');
+      assert.equal(one(add(s1 + (i % 50), 1000, { address: other(i) })), 'OK');
     }
-    assert.equal(one(add(s1, 1000, { address: '198.51.100.200' })), 'REFUSED_NAMESPACE');
-    assert.equal(one(add(s1, 1000, { address: '198.51.100.200', namespaceId: 2 })), 'OK');
-    assert.equal(one(add(s1, 2000, { address: '198.51.100.0' })), 'OK', 'extending needs no quota');
-    assert.equal(quotasUsed(fixture)[1], quota.namespace);
-    assert.equal(quotasUsed(fixture, 'refused')[1], 1);
-    assert.equal(one({ op: 'REMOVE', address: '198.51.100.0', selector: s1 }), 'OK');
-    assert.equal(one(add(s1, 1000, { address: '198.51.100.201' })), 'OK', 'what is freed is free');
-    assert.equal([...fixture.map('fqdn').entries()].length, quota.namespace + 1, 'no empty pages');
-  });
-
-  test('of a selector, without a place kept in the namespace', () => {
-    for (let i = 0; i < quota.selector; i++) {
-      assert.equal(one(add(s1, 1000, { address: `198.51.100.${i}` })), 'OK');
-    }
-    assert.equal(one(add(s1, 1000, { address: '198.51.100.200' })), 'REFUSED_SELECTOR');
-    assert.deepEqual(quotasUsed(fixture), { 1: quota.selector, [s1]: quota.selector });
-    assert.equal(one(add(s2, 1000, { address: '198.51.100.200' })), 'OK');
-  });
-
-  test('of a selector that others filled: a namespace has an eighth of its own quota there', () => {
-    for (let i = 0; i < quota.selector; i++) {
-      assert.equal(one(add(s1, 1000, { address: `198.51.100.${i}` })), 'OK');
-    }
-    const reserve = quota.namespace >> 3;
-    for (let i = 0; i < reserve; i++) {
-      const other = `198.51.101.${i}`;
-      assert.equal(one(add(s1, 1000, { address: other, namespaceId: 2 })), 'OK', `${i}`);
-    }
-    const over = add(s1, 1000, { address: '198.51.101.200', namespaceId: 2 });
-    assert.equal(one(over), 'REFUSED_SELECTOR');
-    const used = { 1: quota.selector, 2: reserve, [s1]: quota.selector + reserve };
-    assert.deepEqual(quotasUsed(fixture), used);
-    for (let i = 0; i < reserve; i++) {
-      one({ op: 'REMOVE', address: `198.51.101.${i}`, selector: s1 });
-    }
-    assert.deepEqual(quotasUsed(fixture), { 1: quota.selector, [s1]: quota.selector });
+    one(add(s1, 1000, { address: other(0) }));
+    const removals = fixture.groupField('removals');
+    assert.equal(one(add(s1, 1000, { address: other(200) })), 'OK');
+    assert.equal(fixture.groupField('removals') - removals, 1, 'members are told');
+    assert.equal(slotsOf(fixture, other(0)).length, 1, 'touched again');
+    assert.equal(slotsOf(fixture, other(1)).length, 0, 'the oldest');
+    assert.equal(slotsCounted(fixture)[1], quota.namespace);
+    assert.equal(slotsOf(fixture, address).length, 1, "another namespace's stays");
   });
 
   test('a limit of its own', () => {
-    const key = new Uint8Array(4);
-    key[0] = 9;
-    fixture.map('quotas').update(key, fixture.structs.bytes('td_quota', { limit: 2 }));
-    const results = [1, 2, 3].map((i) =>
-      one(add(s1, 1000, { address: `198.51.100.${i}`, namespaceId: 9 })),
-    );
-    assert.deepEqual(results, ['OK', 'OK', 'REFUSED_NAMESPACE']);
+    setShare(fixture, 9, 0, 2);
+    const results = [1, 2, 3].map((i) => one(add(s1, 1000, { address: other(i), namespaceId: 9 })));
+    assert.deepEqual(results, ['OK', 'OK', 'OK']);
+    assert.equal(slotsCounted(fixture)[9], 2);
+    setShare(fixture, 9, 0, 0);
+    assert.equal(one(add(s1, 1000, { address: other(4), namespaceId: 9 })), 'OK', 'still replaces');
+    for (const i of [3, 4]) one({ op: 'REMOVE', address: other(i), selector: s1 });
+    setShare(fixture, 9, 0, 0);
+    assert.equal(new OrderState(fixture).ofNamespace(9), undefined, 'forgotten');
   });
 
-  test('no room for addresses: refused, and nothing is left counted', () => {
-    using small = new Fixture({ fqdn: 16 });
-    const results = Array.from({ length: 24 }, (_, i) =>
-      learn(small, [add(s1, 1000, { address: `198.51.100.${i}` })]),
-    ).flat();
-    assert.deepEqual(
-      results.slice(0, 16),
-      Array.from({ length: 16 }, () => 'OK'),
-    );
-    assert.deepEqual(
-      results.slice(16),
-      Array.from({ length: 8 }, () => 'REFUSED_FULL'),
-    );
-    assert.deepEqual(quotasUsed(small), { 1: 16, [s1]: 16 });
-    assert.deepEqual(learn(small, [add(s2, 1000, { address: '198.51.100.0' })]), ['OK']);
-  });
-
-  test('no room for quotas: refused, and nothing is left counted', () => {
-    const used = new Set<string>();
-    const counts: Record<string, number> = {};
-    // 512 quotas: each address brings a namespace of its own
-    for (let i = 0; i < 600; i++) {
-      const result = one(
-        add(s1 + (i % 10), 1000, { address: `198.51.${i >> 8}.${i & 255}`, namespaceId: 1000 + i }),
+  test('an address in use stays, and the next oldest goes', () => {
+    setShare(fixture, 1, 0, 3);
+    for (let i = 0; i < 3; i++) one(add(s1, 1000, { address: other(i) }));
+    const now = Number(process.hrtime.bigint() / 1_000_000_000n);
+    const addr = mappedAddressBytes(other(0));
+    const words = new Uint32Array(addr.slice().buffer);
+    const check = (words.reduce((sum, word) => sum ^ word, 0) ^ s1) >>> 0;
+    fixture
+      .map('fqdn_live')
+      .update(
+        fixture.structs.bytes('td_fqdn_live_key', { addr, selector: s1 }),
+        fixture.structs.bytes('td_fqdn_live', { until_s: now + 50, check }),
       );
-      used.add(result);
-      counts[result] = (counts[result] ?? 0) + 1;
-    }
-    assert.deepEqual(used, new Set(['OK', 'REFUSED_FULL']));
-    const slots = [...fixture.map('fqdn').entries()].length;
-    assert.equal(slots, counts['OK']);
-    const total = Object.entries(quotasUsed(fixture))
-      .filter(([key]) => Number(key) >= 0x80000000)
-      .reduce((sum, [, n]) => sum + n, 0);
-    assert.equal(total, slots);
+    assert.equal(one(add(s1, 1000, { address: other(3) })), 'OK');
+    assert.deepEqual(
+      [0, 1, 2, 3].map((i) => slotsOf(fixture, other(i)).length),
+      [1, 0, 1, 1],
+    );
+    assert.equal(new OrderState(fixture).ofNamespace(1)?.replaced, 1);
+  });
+
+  test('eight namespaces hold the whole map; a ninth has its share at once', () => {
+    using small = new Fixture({ fqdn: 1024 }, true, { pairs: 1023 });
+    const put = (namespaceId: number, from: number, count: number): string[] =>
+      Array.from({ length: count }, (_, i) => other(from + i)).flatMap((text) =>
+        learn(small, [add(s1, 1000, { address: text, namespaceId })]),
+      );
+    for (let n = 1; n <= 8; n++) setShare(small, n, 113, 1023);
+    for (let n = 1; n <= 8; n++) put(n, n * 1000, 200);
+    setShare(small, 9, 113, 1023);
+    assert.deepEqual(new Set(put(9, 9000, 113)), new Set(['OK']));
+    const kept = new OrderState(small).namesOf(9);
+    for (let n = 1; n <= 8; n++) put(n, n * 1000 + 500, 300);
+    const after9 = new OrderState(small);
+    assert.deepEqual(after9.namesOf(9), kept, 'all of it stays');
+    for (let n = 1; n <= 8; n++) assert.ok((after9.ofNamespace(n)?.used ?? 0) >= 113);
+    assertWhole(small);
+  });
+
+  test('offers fill only what is free, and give first', () => {
+    using small = new Fixture({ fqdn: 64 }, true, { pairs: 63 });
+    const put = (from: number, count: number, more: Partial<LearnRequest>): string[] =>
+      Array.from({ length: count }, (_, i) => other(from + i)).flatMap((text) =>
+        learn(small, [add(s1, 1000, { address: text, ...more })]),
+      );
+    put(0, 10, { namespaceId: 1 });
+    put(100, 80, { isOffered: true });
+    assert.equal(slotsCounted(small)[1], 10);
+    assert.equal(slotsCounted(small)[0], 53);
+    put(300, 53, { namespaceId: 2 });
+    assert.deepEqual(slotsCounted(small), { 1: 10, 2: 53, [s1]: 63 });
+    assert.deepEqual(put(500, 1, { isOffered: true }), ['REFUSED_NAMESPACE']);
+    assertWhole(small);
   });
 });

@@ -13,16 +13,22 @@ export interface LearnRequest {
   readonly selector?: number;
   readonly expires?: number;
   readonly namespaceId?: number;
+  /** No policy of the namespace wants it. */
+  readonly isOffered?: boolean;
   /** Default: true for an IPv6 address. */
   readonly isAaaa?: boolean;
 }
 
-/** Runs the batch; results as names of td_learn_result without TD_LEARN_. */
-export function learn(fixture: Fixture, requests: readonly LearnRequest[], writer = 0): string[] {
+/** Lays the batch down; returns where it lies. */
+export function writeRequests(
+  fixture: Fixture,
+  requests: readonly LearnRequest[],
+  writer = 0,
+): Uint8Array {
   const { structs } = fixture;
   const size = structs.layout('td_learn_request').size;
-  const batch = new Uint8Array(fixture.map('learn_requests').mmap());
   const start = writer * structs.layout('td_learn_batch').size;
+  const batch = new Uint8Array(fixture.map('learn_requests').mmap()).subarray(start);
   for (const [i, request] of requests.entries()) {
     const isText = typeof request.address === 'string';
     const isIpv6 = typeof request.address === 'string' && request.address.includes(':');
@@ -32,14 +38,23 @@ export function learn(fixture: Fixture, requests: readonly LearnRequest[], write
       expires_s: request.expires ?? 0,
       namespace_id: request.namespaceId ?? 1,
       op: typeof request.op === 'number' ? request.op : structs.number(`TD_LEARN_${request.op}`),
+      offered: request.isOffered === true ? 1 : 0,
       aaaa: (request.isAaaa ?? isIpv6) ? 1 : 0,
     });
-    batch.set(bytes, start + i * size);
+    batch.set(bytes, i * size);
   }
+  return batch;
+}
+
+/** Runs the batch; results as names of td_learn_result without TD_LEARN_. */
+export function learn(fixture: Fixture, requests: readonly LearnRequest[], writer = 0): string[] {
+  const { structs } = fixture;
+  const size = structs.layout('td_learn_request').size;
+  const batch = writeRequests(fixture, requests, writer);
   const args = structs.bytes('td_learn_args', { writer, count: requests.length });
   assert.equal(fixture.object.program('learn').runSyscall(args), 0);
   const results = requests.map((_, i) =>
-    structs.read('td_learn_request', batch.subarray(start + i * size), 'result'),
+    structs.read('td_learn_request', batch.subarray(i * size), 'result'),
   );
   const failed = results.filter((result) => result < 0).length;
   assert.equal(structs.read('td_learn_args', args, 'failed'), failed);

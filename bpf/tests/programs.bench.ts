@@ -12,13 +12,18 @@ import { buildPacket } from '@tandem/testing/packet';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
 import { Fixture, mark } from './fixture.ts';
 import { conntrack, tcpState } from './judge-world.ts';
-import { learnInto } from './learning.ts';
+import { learnInto, writeRequests } from './learning.ts';
+import { setShare } from './order-state.ts';
 
 const rounds = 9;
 const repeat = 200_000;
 const selector = 0x80000001;
+/** One that is kept at its limit. */
+const fullNamespace = 900;
 
-using fixture = new Fixture({ classes: 65536, policy: 32768, fqdn: 16384, quotas: 1024 });
+using fixture = new Fixture({ classes: 65536, policy: 32768, fqdn: 16384, quotas: 1024 }, true, {
+  pairs: 0,
+});
 fixture.reset();
 
 const a4 = '10.1.0.1';
@@ -178,10 +183,13 @@ const subjects: readonly Subject[] = [
   },
   { name: 'judge: denied, drop', program: 'judge', packet: tcp(a4, '12.0.0.1'), facts: seen },
   { name: 'learn: batch of 128, per request', program: 'learn' },
+  { name: 'learn: new, replaces the oldest', program: 'learn', isOnce: true },
 ];
 
 function measure(subject: Subject): number {
-  if (subject.program === 'learn') return measureLearn();
+  if (subject.program === 'learn') {
+    return subject.isOnce === true ? measureReplace() : measureLearn();
+  }
   const data = buildPacket(subject.packet ?? {});
   if (subject.program === 'judge') {
     fixture.facts(subject.facts ?? {});
@@ -222,6 +230,36 @@ function measureLearn(): number {
   const runs = 200;
   for (let i = 0; i < runs; i++) program.runSyscall(args);
   return Number(process.hrtime.bigint() - start) / runs / size;
+}
+
+let replaced = 0;
+/** New addresses of a namespace at its limit: one goes for each that comes. */
+function measureReplace(): number {
+  const size = 128;
+  const runs = 50;
+  setShare(fixture, fullNamespace, 0, size);
+  const program = fixture.object.program('learn');
+  const args = fixture.structs.bytes('td_learn_args', { writer: 0, count: size });
+  let sum = 0n;
+  for (let i = 0; i < runs; i++) {
+    writeRequests(
+      fixture,
+      Array.from({ length: size }, () => {
+        replaced += 1;
+        return {
+          op: 'ADD' as const,
+          address: `13.${replaced >> 16}.${(replaced >> 8) & 255}.${replaced & 255}`,
+          selector,
+          expires,
+          namespaceId: fullNamespace,
+        };
+      }),
+    );
+    const start = process.hrtime.bigint();
+    program.runSyscall(args);
+    sum += process.hrtime.bigint() - start;
+  }
+  return Number(sum) / runs / size;
 }
 
 const samples = new Map<string, number[]>(subjects.map(({ name }) => [name, []]));

@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What `fqdn` and `quotas` hold, read back for assertions. */
+/** What `fqdn`, `quotas` and the order hold, read back for assertions. */
 
+import assert from 'node:assert/strict';
 import { addressText, mappedAddressBytes } from '@tandem/testing/address';
 import type { Fixture } from './fixture.ts';
+import { OrderState, spaceOfWord } from './order-state.ts';
 
 export interface StoredSlot {
   readonly selector: number;
   readonly expires: number;
+  /** Whose it is; 0: an offer. */
   readonly namespaceId: number;
   readonly page: number;
+  readonly word: number;
 }
 
 /** Occupied slots by address text (IPv4 as ::ffff:a.b.c.d in hexadecimal), pages in order. */
 export function allSlots(fixture: Fixture): Map<string, StoredSlot[]> {
   const { structs } = fixture;
+  const { spaces } = new OrderState(fixture);
   const slots = new Map<string, StoredSlot[]>();
   const layout = structs.layout('td_fqdn_slot');
   const at = structs.layout('td_fqdn').fields.get('slot');
@@ -29,11 +34,13 @@ export function allSlots(fixture: Fixture): Map<string, StoredSlot[]> {
       const bytes = value.subarray(start, start + layout.size);
       const selector = structs.read('td_fqdn_slot', bytes, 'selector');
       if (selector === 0) continue;
+      const word = structs.read('td_fqdn_slot', bytes, 'namespace_id');
       list.push({
         selector,
         expires: structs.read('td_fqdn_slot', bytes, 'expires_s'),
-        namespaceId: structs.read('td_fqdn_slot', bytes, 'namespace_id'),
+        namespaceId: spaces[spaceOfWord(word)]?.namespaceId ?? -1,
         page,
+        word,
       });
     }
     slots.set(address, list);
@@ -46,15 +53,27 @@ export function slotsOf(fixture: Fixture, address: string): readonly StoredSlot[
   return allSlots(fixture).get(addressText(mappedAddressBytes(address))) ?? [];
 }
 
-/** Quotas that are not 0, by key. */
-export function quotasUsed(
-  fixture: Fixture,
-  field: 'used' | 'refused' = 'used',
-): Record<number, number> {
+/** Slots that are counted, by namespace id and by selector id. */
+export function counted(fixture: Fixture): Record<number, number> {
   const used: Record<number, number> = {};
   for (const [key, value] of fixture.map('quotas').entries()) {
-    const count = fixture.structs.read('td_quota', value, field);
+    const count = fixture.structs.read('td_quota', value, 'used');
     if (count !== 0) used[new DataView(key.buffer, key.byteOffset).getUint32(0, true)] = count;
   }
+  for (const space of new OrderState(fixture).spaces) {
+    if (space.used !== 0) used[space.namespaceId] = space.used;
+  }
   return used;
+}
+
+/** Order, slots and counts say the same. */
+export function assertWhole(fixture: Fixture): void {
+  const slots = allSlots(fixture);
+  new OrderState(fixture).assertWhole(slots);
+  const expected: Record<number, number> = {};
+  for (const { selector, namespaceId } of [...slots.values()].flat()) {
+    expected[selector] = (expected[selector] ?? 0) + 1;
+    expected[namespaceId] = (expected[namespaceId] ?? 0) + 1;
+  }
+  assert.deepEqual(counted(fixture), expected);
 }

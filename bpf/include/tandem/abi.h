@@ -5,8 +5,9 @@
  * both sides name. Plain C without kernel headers, so that BPF, the addons and test tools include it.
  *
  * Byte order: addresses and fields named *_be are in network order, all else in host order.
- * Layouts of the maps in the stable pin directory (group, journal2, fqdn, fqdn_live, listeners, learn_requests) are
- * frozen: members of different versions share them. They grow only into what is marked reserved.
+ * Layouts of the maps in the stable pin directory (group, journal2, fqdn, fqdn_live, learned_order, learned_pairs,
+ * learned_spaces, listeners, learn_requests) are frozen: members of different versions share them. They grow only
+ * into what is marked reserved.
  */
 #ifndef TANDEM_ABI_H
 #define TANDEM_ABI_H
@@ -27,7 +28,9 @@
 #define TD_FQDN_PAGES_MAX        4u      /* pages of one address */
 #define TD_FQDN_SELECTORS_MAX    16u     /* selectors of one page */
 #define TD_FQDN_LIVE_MAX         131072u /* (address, selector) pairs in use by connections */
-#define TD_QUOTAS_MAX            65536u  /* namespaces and selectors that ever learned addresses */
+#define TD_QUOTAS_MAX            65536u  /* selectors that ever learned addresses */
+#define TD_PAIRS_MAX             131072u /* places of learned pairs, of which 0 is never used; a power of two */
+#define TD_SPACES_MAX            4096u   /* namespaces with learned pairs, and the pool of offers; a power of two */
 #define TD_LEARN_BATCH_MAX       128u    /* requests of one run of `learn` */
 #define TD_EVENTS_BYTES          (1u << 20)
 #define TD_EVENTS_PER_SECOND     2000u   /* drop events per CPU, beyond it they are only counted */
@@ -139,8 +142,18 @@ struct td_fqdn_key {
 struct td_fqdn_slot {
 	__u32 selector;     /* 0 = free */
 	__u32 expires_s;    /* CLOCK_BOOTTIME, seconds; grace included */
-	__u32 namespace_id; /* whose quota it counts against */
+	__u32 namespace_id; /* TD_SLOT_OWNED | space << TD_SLOT_SPACE_SHIFT | place of its pair; see below */
 };
+/*
+ * A slot is one namespace's: several namespaces that name a selector have a slot each. A word without
+ * TD_SLOT_OWNED is the place of an offered pair (below TD_PAIRS_MAX), or of a version before: a namespace id, which
+ * has 31 bits.
+ */
+#define TD_SLOT_OWNED       0x80000000u
+#define TD_SLOT_SPACE_SHIFT 17u
+#define TD_SLOT_SPACE_MASK  ((TD_SPACES_MAX - 1u) << TD_SLOT_SPACE_SHIFT)
+#define TD_SLOT_PLACE_MASK  (TD_PAIRS_MAX - 1u)
+
 struct td_fqdn {
 	/* Page 0's lock guards all pages of its address; every writer is `learn`. */
 #ifdef __bpf__
@@ -181,11 +194,12 @@ enum td_live_counter {
 	TD_LIVE_COUNTERS = 2,
 };
 
+#include "abi_learned.h"
+
 /* ---- quotas: __u32 -> td_quota ---------------------------------------------------------------- */
 /*
- * Key: a namespace id, or a selector id (bit 31 set). Counted by `learn` alone, which makes missing
- * entries with the limits of td_config; user space may set `limit`, and delete an entry with used == 0
- * whose id no member serves any more.
+ * Key: a selector id (bit 31 set); of versions before also a namespace id. Counts of occupied slots, kept right by
+ * `learn` for the version before, which refuses by them; this one asks td_space.
  */
 struct td_quota {
 	__u32 used; /* slots of fqdn */
@@ -207,9 +221,9 @@ enum td_learn_result {
 	TD_LEARN_ABSENT = 2,
 	TD_LEARN_KEPT = 3, /* REMOVE: it expires later, expires_s says when */
 	TD_LEARN_REFUSED_ADDRESS = -1,   /* never-learn class, v4-mapped AAAA, multicast, unspecified */
-	TD_LEARN_REFUSED_SELECTORS = -2, /* TD_FQDN_PAGES_MAX full pages */
-	TD_LEARN_REFUSED_NAMESPACE = -3, /* quota of the namespace */
-	TD_LEARN_REFUSED_SELECTOR = -4,  /* quota of the selector */
+	TD_LEARN_REFUSED_SELECTORS = -2, /* TD_FQDN_PAGES_MAX full pages, and nobody there has to give */
+	TD_LEARN_REFUSED_NAMESPACE = -3, /* no place in the order: the namespace has no pair to give, or it is an offer */
+	TD_LEARN_REFUSED_SELECTOR = -4,  /* of the version before */
 	TD_LEARN_REFUSED_FULL = -5,      /* map full */
 	TD_LEARN_REFUSED_BUSY = -6,      /* lost a race too often: ask again */
 	TD_LEARN_REFUSED_REQUEST = -7,   /* unknown op, or a selector without TD_SELECTOR_BIT */
@@ -223,7 +237,8 @@ struct td_learn_request {
 	__u16 op;           /* td_learn_op */
 	__s16 result;       /* td_learn_result, written by `learn` */
 	__u32 aaaa;         /* 1: from an AAAA record, so a v4-mapped address is refused */
-	__u32 reserved[3];
+	__u32 offered;      /* ADD: 1: no policy of the namespace wants it, others may; charged to the pool of offers */
+	__u32 reserved[2];
 };
 struct td_learn_batch {
 	struct td_learn_request request[TD_LEARN_BATCH_MAX];
@@ -233,7 +248,7 @@ struct td_learn_args {
 	__u32 writer;
 	__u32 count;
 	__u32 failed; /* out: requests with a negative result */
-	__u32 reserved;
+	__u32 evicted; /* out: pairs that made room */
 };
 
 /* ---- group: 0 -> td_group, mmap-able ---------------------------------------------------------- */
@@ -428,11 +443,12 @@ struct td_config {
 	__u64 netns_cookie;   /* the node's network namespace, for guard_port */
 	__u64 stale_ns;       /* age of a beat that is not fresh */
 	__u32 fqdn_idle_s;
-	__u32 quota_namespace; /* limit of a namespace's learned addresses when `quotas` has no entry */
-	__u32 quota_selector;
+	__u32 quota_namespace; /* limit of a namespace that `share` was not told of */
+	__u32 quota_selector;  /* of the version before */
 	__u32 fqdn_live_s;      /* how long after its expiry an address in use takes new connections; 0: never */
 	__u32 fqdn_live_idle_s; /* how long after a packet its connection counts as using the address */
-	__u32 reserved[3];
+	__u32 pairs;            /* places of learned pairs that are used; 0: all */
+	__u32 reserved[2];
 };
 
 #endif /* TANDEM_ABI_H */

@@ -22,17 +22,10 @@
 #include <tandem/packet.h>
 #include <linux/errno.h>
 
-/* One request on its way through its attempts. */
-struct change {
+/* Whose pages, and who holds them. */
+struct page_holder {
 	struct td_fqdn_key key;
-	__u32 selector;
-	__u32 expires_s;
-	__u32 namespace_id;
-	__u32 op;
-	__u32 token; /* `dead` of pages that we inserted and that are not alive yet */
-	bool has_quota;
-	bool has_freed;
-	__s32 result;
+	__u32 token; /* `dead` of pages that we inserted and that are not alive yet; 0: we make none */
 };
 
 #define TD_PAGE_DEAD 1u
@@ -57,29 +50,29 @@ struct pages {
 		}                                                                                  \
 	} while (0)
 
-static __always_inline void pages_find(struct pages *pages, struct change *change)
+static __always_inline void pages_find(struct pages *pages, struct page_holder *holder)
 {
 	bool is_there = true;
 
 #pragma unroll
 	for (__u32 number = 0; number < TD_FQDN_PAGES_MAX; number++) {
-		change->key.page = number;
-		pages->page[number] = is_there ? bpf_map_lookup_elem(&fqdn, &change->key) : NULL;
+		holder->key.page = number;
+		pages->page[number] = is_there ? bpf_map_lookup_elem(&fqdn, &holder->key) : NULL;
 		is_there = pages->page[number] != NULL;
 	}
 }
 
-static __always_inline bool page_is_named(const struct td_fqdn *page, const struct change *change,
+static __always_inline bool page_is_named(const struct td_fqdn *page, const struct page_holder *holder,
 					  __u32 number)
 {
-	return (address_difference(&page->self, &change->key.addr) | (page->page ^ number)) == 0;
+	return (address_difference(&page->self, &holder->key.addr) | (page->page ^ number)) == 0;
 }
 
 /*
  * Under the lock: brings pages of our own making to life and forgets what is not alive. False when page
  * 0 itself is not: nothing is held still then.
  */
-static __always_inline bool pages_hold(struct pages *pages, struct change *change)
+static __always_inline bool pages_hold(struct pages *pages, const struct page_holder *holder)
 {
 	bool is_linked = true;
 
@@ -89,12 +82,12 @@ static __always_inline bool pages_hold(struct pages *pages, struct change *chang
 
 		if (!page)
 			continue;
-		if (!is_linked || !page_is_named(page, change, number)) {
+		if (!is_linked || !page_is_named(page, holder, number)) {
 			pages->page[number] = NULL;
 			is_linked = false;
 			continue;
 		}
-		if (page->dead && page->dead != change->token) {
+		if (page->dead && page->dead != holder->token) {
 			pages->page[number] = NULL;
 			is_linked = false;
 			continue;
@@ -106,22 +99,20 @@ static __always_inline bool pages_hold(struct pages *pages, struct change *chang
 	return pages->page[0] != NULL;
 }
 
-static __always_inline struct td_fqdn_slot *slot_in(struct td_fqdn *page, __u32 selector)
-{
-	for (__u32 i = 0; i < TD_FQDN_SELECTORS_MAX; i++)
-		if (page->slot[i].selector == selector)
-			return &page->slot[i];
-	return NULL;
-}
-
-/* The slot of a selector, or with selector 0 a free one. */
-static __always_inline struct td_fqdn_slot *slot_find(struct pages *pages, __u32 selector)
+/* The slot of a selector, 0 of a free one, whose word is `word` in the bits of `mask`. */
+static __always_inline struct td_fqdn_slot *slot_find(struct pages *pages, __u32 selector,
+						      __u32 word, __u32 mask)
 {
 	TD_EACH_PAGE(pages, page, number, {
-		struct td_fqdn_slot *slot = page ? slot_in(page, selector) : NULL;
+		if (!page)
+			continue;
+		for (__u32 i = 0; i < TD_FQDN_SELECTORS_MAX; i++) {
+			struct td_fqdn_slot *slot = &page->slot[i];
 
-		if (slot)
-			return slot;
+			/* one branch instead of two: the verifier walks each */
+			if (((slot->selector ^ selector) | ((slot->namespace_id ^ word) & mask)) == 0)
+				return slot;
+		}
 	});
 	return NULL;
 }
@@ -145,11 +136,12 @@ static __always_inline struct td_fqdn_slot *slot_find_idle(struct pages *pages, 
 }
 
 /* The exchange is a full barrier: who sees the selector sees its expiry. */
-static __always_inline void slot_fill(struct td_fqdn_slot *slot, const struct change *change)
+static __always_inline void slot_fill(struct td_fqdn_slot *slot, __u32 selector, __u32 expires_s,
+				      __u32 word)
 {
-	WRITE_ONCE(slot->expires_s, change->expires_s);
-	WRITE_ONCE(slot->namespace_id, change->namespace_id);
-	__sync_lock_test_and_set(&slot->selector, change->selector);
+	WRITE_ONCE(slot->expires_s, expires_s);
+	WRITE_ONCE(slot->namespace_id, word);
+	__sync_lock_test_and_set(&slot->selector, selector);
 }
 
 /* The exchange keeps the next owner's expiry from being seen under the old selector. */
@@ -178,41 +170,44 @@ static __always_inline bool pages_die_if_empty(struct pages *pages)
 }
 
 /* Page 0 goes last: while it is there, dead, nobody can make a new one and meet our leftovers. */
-static __always_inline void pages_delete(const struct pages *pages, struct change *change)
+static __always_inline void pages_delete(const struct pages *pages, struct page_holder *holder)
 {
 #pragma unroll
 	for (__u32 left = TD_FQDN_PAGES_MAX; left > 0; left--) {
-		change->key.page = left - 1;
+		holder->key.page = left - 1;
 		if (pages->page[left - 1])
-			bpf_map_delete_elem(&fqdn, &change->key);
+			bpf_map_delete_elem(&fqdn, &holder->key);
 	}
 }
 
 /* 0: try again, the page is there, ours or another writer's. Negative: no room. */
-static __always_inline __s32 page_create(struct change *change, __u32 number)
+static __always_inline __s32 page_create(struct page_holder *holder, __u32 number, __u32 writer)
 {
-	struct td_fqdn page = {
-		.dead = change->token,
-		.self = change->key.addr,
-		.page = number,
-	};
+	struct learn_scratch *scratch = bpf_map_lookup_elem(&learn_scratch, &writer);
+	struct td_fqdn *page;
 	long error;
 
-	change->key.page = number;
-	error = bpf_map_update_elem(&fqdn, &change->key, &page, BPF_NOEXIST);
+	if (!scratch)
+		return TD_LEARN_REFUSED_BUSY;
+	page = (void *)scratch->page;
+	page->dead = holder->token;
+	page->self = holder->key.addr;
+	page->page = number;
+	holder->key.page = number;
+	error = bpf_map_update_elem(&fqdn, &holder->key, page, BPF_NOEXIST);
 	return error == 0 || error == -EEXIST ? 0 : TD_LEARN_REFUSED_FULL;
 }
 
 /* A page of our making that never came to life is nobody else's to remove. */
-static __always_inline void pages_abandon(struct change *change)
+static __always_inline void pages_abandon(struct page_holder *holder)
 {
 	for (__u32 number = 0; number < TD_FQDN_PAGES_MAX; number++) {
 		struct td_fqdn *page;
 
-		change->key.page = number;
-		page = bpf_map_lookup_elem(&fqdn, &change->key);
-		if (page && page_is_named(page, change, number) && page->dead == change->token)
-			bpf_map_delete_elem(&fqdn, &change->key);
+		holder->key.page = number;
+		page = bpf_map_lookup_elem(&fqdn, &holder->key);
+		if (page && page_is_named(page, holder, number) && page->dead == holder->token)
+			bpf_map_delete_elem(&fqdn, &holder->key);
 	}
 }
 

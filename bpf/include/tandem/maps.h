@@ -28,6 +28,8 @@ const volatile union td_types {
 	enum td_listener_kind listener_kind;
 	enum td_counter counter;
 	enum td_live_counter live_counter;
+	enum td_pair_state pair_state;
+	struct td_share_args share_args;
 	struct td_event event;
 	struct td_learn_args learn_args;
 } td_types = {};
@@ -102,6 +104,45 @@ struct {
 	__type(value, __u64);
 	__uint(max_entries, TD_LIVE_COUNTERS);
 } fqdn_live_counters SEC(".maps");
+
+/* No lock is in it, so that user space may read it by mmap: learned_order's guards it. */
+struct all_pairs {
+	struct td_pair pair[TD_PAIRS_MAX];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct all_pairs);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+} learned_pairs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct td_order);
+	__uint(max_entries, 1);
+} learned_order SEC(".maps");
+
+/* Namespace id to its space in learned_order. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, TD_SPACES_MAX);
+} learned_spaces SEC(".maps");
+
+/* What the stack has no room for, of each writer: of meaning within one request. */
+struct learn_scratch {
+	__u64 page[sizeof(struct td_fqdn) / sizeof(__u64)]; /* a new page; its slots stay zero */
+	__u8 count[TD_SPACES_MAX]; /* how many slots of an address each space has */
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct learn_scratch);
+	__uint(max_entries, TD_WRITERS_MAX);
+} learn_scratch SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

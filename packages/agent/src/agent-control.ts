@@ -133,6 +133,7 @@ export class AgentControl {
       backfill: (selectors) => services.feedSelectors(selectors),
       keeper: this.#keeper,
       log: this.#log,
+      quotaNamespace: this.#config.quotaNamespace,
       nodeContext: () => this.#nodeContext(),
       served: servedPolicy(served),
     });

@@ -85,14 +85,16 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     }),
     quotaNamespace: intOption({
       group: 'Datapath',
-      description: 'Learned (address, selector) pairs of one namespace.',
+      description:
+        'Learned (address, selector) pairs that one namespace may have; with so many a new one replaces its oldest.',
       default: 16_384,
       min: 1,
       max: 1_000_000,
     }),
     quotaSelector: intOption({
       group: 'Datapath',
-      description: 'Learned addresses of one FQDN selector.',
+      description:
+        'For the version before alone, after a rollback: learned addresses of one FQDN selector. No limit of this version.',
       default: 16_384,
       min: 1,
       max: 1_000_000,

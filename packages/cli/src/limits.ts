@@ -36,3 +36,6 @@ export const openFilesMin = 4096;
 export const conntrackFillHighShare = 0.9;
 /** Depth of jumps between firewall chains that `doctor` follows. */
 export const chainDepthMax = 16;
+
+/** Namespaces with most learned addresses that `tandem status` lists; the rest is in its JSON. */
+export const learnedNamespacesMax = 10;

@@ -20,6 +20,10 @@ NAME(struct, td_fqdn)
 NAME(struct, td_fqdn_live_key)
 NAME(struct, td_fqdn_live)
 NAME(struct, td_quota)
+NAME(struct, td_pair)
+NAME(struct, td_space)
+NAME(struct, td_order)
+NAME(struct, td_share_args)
 NAME(struct, td_learn_request)
 NAME(struct, td_learn_batch)
 NAME(struct, td_learn_args)
@@ -39,6 +43,7 @@ NAME(enum, td_journal_state)
 NAME(enum, td_listener_kind)
 NAME(enum, td_counter)
 NAME(enum, td_live_counter)
+NAME(enum, td_pair_state)
 
 /* Constants: enumerators are in BTF, macros are not. */
 enum constant {
@@ -54,6 +59,12 @@ enum constant {
 	CONSTANT_TD_FQDN_SELECTORS_MAX = TD_FQDN_SELECTORS_MAX,
 	CONSTANT_TD_FQDN_LIVE_MAX = TD_FQDN_LIVE_MAX,
 	CONSTANT_TD_QUOTAS_MAX = TD_QUOTAS_MAX,
+	CONSTANT_TD_PAIRS_MAX = TD_PAIRS_MAX,
+	CONSTANT_TD_SPACES_MAX = TD_SPACES_MAX,
+	CONSTANT_TD_SLOT_OWNED = TD_SLOT_OWNED,
+	CONSTANT_TD_SLOT_SPACE_SHIFT = TD_SLOT_SPACE_SHIFT,
+	CONSTANT_TD_SLOT_SPACE_MASK = TD_SLOT_SPACE_MASK,
+	CONSTANT_TD_SLOT_PLACE_MASK = TD_SLOT_PLACE_MASK,
 	CONSTANT_TD_LEARN_BATCH_MAX = TD_LEARN_BATCH_MAX,
 	CONSTANT_TD_EVENTS_BYTES = TD_EVENTS_BYTES,
 	CONSTANT_TD_EVENTS_PER_SECOND = TD_EVENTS_PER_SECOND,

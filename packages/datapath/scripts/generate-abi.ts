@@ -35,6 +35,7 @@ const groups: readonly { name: string; prefix: string; only?: RegExp }[] = [
   { name: 'tdListenerKind', prefix: 'TD_', only: /^(?:UDP4|TCP4|UDP6|TCP6|KINDS)$/ },
   { name: 'tdCounter', prefix: 'TD_COUNT_' },
   { name: 'tdLiveCounter', prefix: 'TD_LIVE_' },
+  { name: 'tdPairState', prefix: 'TD_PAIR_' },
 ];
 
 function readTypes(): BtfTypes {

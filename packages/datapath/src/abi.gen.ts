@@ -27,6 +27,18 @@ export const TD_FQDN_LIVE_MAX = 131072;
 
 export const TD_QUOTAS_MAX = 65536;
 
+export const TD_PAIRS_MAX = 131072;
+
+export const TD_SPACES_MAX = 4096;
+
+export const TD_SLOT_OWNED = 2147483648;
+
+export const TD_SLOT_SPACE_SHIFT = 17;
+
+export const TD_SLOT_SPACE_MASK = 536739840;
+
+export const TD_SLOT_PLACE_MASK = 131071;
+
 export const TD_LEARN_BATCH_MAX = 128;
 
 export const TD_EVENTS_BYTES = 1048576;
@@ -184,6 +196,60 @@ export const tdQuota = {
   refused: 8,
 } as const;
 
+/** struct td_pair: its size and the offsets of its fields, bytes. */
+export const tdPair = {
+  size: 40,
+  addr: 0,
+  selector: 16,
+  space: 20,
+  previous: 24,
+  next: 28,
+  state: 32,
+  touched: 36,
+} as const;
+
+/** struct td_space: its size and the offsets of its fields, bytes. */
+export const tdSpace = {
+  size: 64,
+  namespace_id: 0,
+  head: 4,
+  tail: 8,
+  used: 12,
+  share: 16,
+  limit: 20,
+  over_previous: 24,
+  over_next: 28,
+  is_over: 32,
+  replaced: 36,
+  yielded: 40,
+  refused: 44,
+  reserved: 48,
+} as const;
+
+/** struct td_order: its size and the offsets of its fields, bytes. */
+export const tdOrder = {
+  size: 262208,
+  lock: 0,
+  free: 4,
+  used_pairs: 8,
+  over_head: 12,
+  over_tail: 16,
+  sequence: 20,
+  used_spaces: 24,
+  free_space: 28,
+  reserved: 32,
+  space: 64,
+} as const;
+
+/** struct td_share_args: its size and the offsets of its fields, bytes. */
+export const tdShareArgs = {
+  size: 16,
+  namespace_id: 0,
+  share: 4,
+  limit: 8,
+  reserved: 12,
+} as const;
+
 /** struct td_learn_request: its size and the offsets of its fields, bytes. */
 export const tdLearnRequest = {
   size: 48,
@@ -194,7 +260,8 @@ export const tdLearnRequest = {
   op: 28,
   result: 30,
   aaaa: 32,
-  reserved: 36,
+  offered: 36,
+  reserved: 40,
 } as const;
 
 /** struct td_learn_batch: its size and the offsets of its fields, bytes. */
@@ -209,7 +276,7 @@ export const tdLearnArgs = {
   writer: 0,
   count: 4,
   failed: 8,
-  reserved: 12,
+  evicted: 12,
 } as const;
 
 /** struct td_member: its size and the offsets of its fields, bytes. */
@@ -314,7 +381,8 @@ export const tdConfig = {
   quota_selector: 48,
   fqdn_live_s: 52,
   fqdn_live_idle_s: 56,
-  reserved: 60,
+  pairs: 60,
+  reserved: 64,
 } as const;
 
 export const tdEndpointFlag = {
@@ -429,6 +497,13 @@ export const tdLiveCounter = {
   PASSED: 0,
   FULL: 1,
   COUNTERS: 2,
+} as const;
+
+export const tdPairState = {
+  FREE: 0,
+  TAKEN: 1,
+  LINKED: 2,
+  GONE: 3,
 } as const;
 
 /** What each counter counts, by the lower-case name of td_counter. */

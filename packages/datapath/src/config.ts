@@ -31,6 +31,7 @@ export interface DatapathConfig {
   /** Seconds after a packet in which its connection counts as using the address. */
   readonly fqdnLiveIdleSeconds: number;
   readonly quotaNamespace: number;
+  /** For the version before, which refuses by it. */
   readonly quotaSelector: number;
 }
 

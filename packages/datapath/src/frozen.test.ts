@@ -16,6 +16,11 @@ import {
   TD_JOURNAL_REGION_CELLS,
   TD_JOURNAL_SLOTS,
   TD_MEMBERS_MAX,
+  TD_PAIRS_MAX,
+  TD_SLOT_OWNED,
+  TD_SLOT_PLACE_MASK,
+  TD_SLOT_SPACE_MASK,
+  TD_SPACES_MAX,
   tdFqdn,
   tdFqdnKey,
   tdFqdnLive,
@@ -30,7 +35,11 @@ import {
   tdLiveCounter,
   tdMember,
   tdMemberState,
+  tdOrder,
+  tdPair,
+  tdPairState,
   tdQuota,
+  tdSpace,
 } from './abi.gen.ts';
 
 /** Without what is free for later versions. */
@@ -105,6 +114,51 @@ test('fqdn, fqdn_live, quotas, learn_requests', () => {
     aaaa: 32,
   });
   assert.equal(tdLearnBatch.size, 6144);
+});
+
+test('learned_order, learned_pairs, learned_spaces', () => {
+  has(tdPair, {
+    size: 40,
+    addr: 0,
+    selector: 16,
+    space: 20,
+    previous: 24,
+    next: 28,
+    state: 32,
+    touched: 36,
+  });
+  has(tdPairState, { FREE: 0, TAKEN: 1, LINKED: 2, GONE: 3 });
+  has(tdSpace, {
+    size: 64,
+    namespace_id: 0,
+    head: 4,
+    tail: 8,
+    used: 12,
+    share: 16,
+    limit: 20,
+    over_previous: 24,
+    over_next: 28,
+    is_over: 32,
+    replaced: 36,
+    yielded: 40,
+    refused: 44,
+  });
+  has(tdOrder, {
+    size: 64 + TD_SPACES_MAX * 64,
+    lock: 0,
+    free: 4,
+    used_pairs: 8,
+    over_head: 12,
+    over_tail: 16,
+    sequence: 20,
+    used_spaces: 24,
+    free_space: 28,
+    space: 64,
+  });
+  assert.deepEqual(
+    [TD_PAIRS_MAX, TD_SPACES_MAX, TD_SLOT_OWNED, TD_SLOT_SPACE_MASK, TD_SLOT_PLACE_MASK],
+    [131_072, 4096, 0x8000_0000, 0x1ffe_0000, 0x1_ffff],
+  );
 });
 
 test('journal and listeners', () => {

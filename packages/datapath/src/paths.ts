@@ -16,6 +16,9 @@ export const sharedMaps = [
   'fqdn',
   'fqdn_live',
   'fqdn_live_counters',
+  'learned_order',
+  'learned_pairs',
+  'learned_spaces',
   'quotas',
   'listeners',
   'learn_requests',
@@ -32,7 +35,13 @@ export const agentMaps = [
   'judge_slot',
 ] as const;
 /** Shared maps that agents before them do not pin: members work without. */
-export const laterMaps = ['fqdn_live', 'fqdn_live_counters'] as const;
+export const laterMaps = [
+  'fqdn_live',
+  'fqdn_live_counters',
+  'learned_order',
+  'learned_pairs',
+  'learned_spaces',
+] as const;
 export type LaterMapName = (typeof laterMaps)[number];
 export type AgentMapName = (typeof agentMaps)[number];
 export type MapName = (typeof sharedMaps)[number] | AgentMapName;
@@ -44,6 +53,7 @@ export const programNames = [
   'judge_root',
   'judge',
   'learn',
+  'share',
   'guard_port4',
   'guard_port6',
 ] as const;

@@ -49,12 +49,13 @@ const help = {
   learnRuns: 'runs of the kernel writer',
   learnRefusedAddress: 'addresses of the cluster, the node or link-local ranges: never learned',
   learnRefusedSelectors: 'addresses that have too many selectors',
-  learnRefusedQuota: 'addresses over the quota of a namespace or selector',
+  learnRefusedQuota: 'addresses that found no place, because their namespace may have none',
   learnRefusedRate:
     'addresses of large answers, over the number that their namespace may have written in a second',
   learnRefusedFull: 'addresses that found the map full',
-  learnEvicted: 'addresses evicted by newer ones of their own namespace',
-  learnSpared: 'addresses not evicted, because they were answered again since they were learned',
+  learnRefusedOffers:
+    'addresses that only policies of other namespaces want, and that found no free place',
+  learnEvicted: 'addresses that made room for what this member learned',
   peerLinks: 'times that the other member handed over its listeners',
   peerLinksRefused: 'links refused: a foreign uid, no hello, or too many',
   peerHangs: 'times that the other member gave no heartbeat for 100 ms',

@@ -100,33 +100,14 @@ export const knownPairsMax = 65_536;
  * answer would cost a write every second. The address still outlives its TTL by the rest of the grace.
  */
 export const extensionGraceShare = 4;
-/** Pairs that this member learned, kept in order so that a full quota evicts its own oldest. */
-export const learnedQueueMax = 131_072;
-/** Evicted at once when a namespace's quota is full. */
-export const evictionBatch = 32;
-/**
- * The first of the runs below: they pass over pairs that were answered again since they were learned, so
- * that names asked all the time are not evicted for being old. The runs after them take what is oldest.
- * Nearly all: most of what is remembered may be gone already, and what comes then be fresh. Each pair
- * passed over is gone or was answered again, so what a pod can make them cost it has paid for with answers.
- */
-export const evictionSparingRuns = 60;
-/** Runs of the kernel writer that one full quota may cost; most of what is evicted may be gone already. */
-export const evictionRunsMax = 64;
 /**
  * An answer with more (address, selector) pairs than this is a large one. So many pairs of large answers are written
  * in a second for one namespace at one member; beyond that large answers are delivered and teach nothing until the
  * second is over (`learnRefusedRate`). A pod that asks its own server for 250 new addresses with each query would
- * else take the DNS worker's time from all others: each costs a removal and up to two more writes at a full quota.
+ * else take the DNS worker's time from all others: with a namespace at its limit each is a write and a removal.
  */
 export const learnPairsOrdinary = 16;
 export const learnPairsPerSecondMax = 8192;
-/** Entries of the kernel's map that are looked at, and pairs found, when this member remembers too little. */
-export const learnedScanEntries = 32_768;
-export const learnedScanPairs = 4096;
-/** Namespaces at their quota of which is remembered how much there is. */
-export const learnedScanNamespaces = 4096;
-export const learnedScansPerSecondMax = 10;
 /** Seconds; RFC 8767 suggests a week as the cap of any TTL. */
 export const ttlSecondsMax = 604_800;
 

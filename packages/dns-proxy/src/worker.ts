@@ -131,7 +131,6 @@ class DnsWorker {
     );
     const learner = new Learner({
       writer: this.#writer,
-      fqdn: this.#datapath.map('fqdn'),
       counters,
       graceSeconds: options.graceSeconds,
       ttlSecondsMin: options.ttlSecondsMin,

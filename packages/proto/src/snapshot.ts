@@ -84,6 +84,9 @@ function policyError(snapshot: PolicySnapshot): string | null {
   for (const [index, policy] of snapshot.policies.entries()) {
     if (policy.id === 0 || policyIds.has(policy.id)) return `policies[${index}].id`;
     policyIds.add(policy.id);
+    if (policy.fqdnPatterns.some((pattern) => pattern >= snapshot.patterns.length)) {
+      return `policies[${index}].fqdn_patterns`;
+    }
     for (const [at, server] of policy.servers.entries()) {
       const path = `policies[${index}].servers[${at}]`;
       if (server.server.length !== addressBytes) return `${path}.server`;

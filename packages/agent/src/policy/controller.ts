@@ -21,6 +21,7 @@ import type { PolicyServer } from '../sync/policy-server.ts';
 import { applyToDatapath, newestRevision, policiesInUse, requireRevision } from './apply.ts';
 import { changeOrder, type PolicyChange } from './change-order.ts';
 import { Compilations } from './compilations.ts';
+import { LearnedShares } from './learned-shares.ts';
 import { refusedDiagnostics } from './refused-diagnostics.ts';
 import { snapshotOf } from './snapshot.ts';
 import type { StateKeeper } from './state-keeper.ts';
@@ -37,6 +38,8 @@ export interface ControllerOptions {
   /** Of the disk. */
   readonly keeper: StateKeeper;
   readonly log: Logger;
+  /** Learned (address, selector) pairs that one namespace may have. */
+  readonly quotaNamespace: number;
   /** Facts of the node, read anew for each compilation. */
   readonly nodeContext: () => NodeContext;
   /** What members served before this process started; null when there was nothing, or nothing readable. */
@@ -47,6 +50,7 @@ export class PolicyController {
   readonly counters = { predecessorsForgotten: 0 };
   readonly #o: ControllerOptions;
   readonly #compilations: Compilations;
+  readonly #shares: LearnedShares;
   #cluster: ClusterState | null = null;
   #revision: number;
   #running: Promise<void> | null = null;
@@ -66,6 +70,7 @@ export class PolicyController {
     // A number that some member has seen with another content would not be sent to it.
     this.#revision = Math.max(options.served?.revision ?? 0, newestRevision(options.datapath));
     this.#compilations = new Compilations(options.keeper.loadIds(), options.served);
+    this.#shares = new LearnedShares(options.datapath, options.quotaNamespace);
   }
 
   get revision(): number {
@@ -175,6 +180,7 @@ export class PolicyController {
   /** The kernel as compiled, whether it was so already or not. */
   async #apply(compiled: Compiled): Promise<void> {
     const { datapath } = this.#o;
+    this.#shares.apply(compiled);
     const attached = await attachEndpoints(datapath, compiled.endpoints);
     this.#attachDiagnostics = attached.diagnostics;
     this.#endpoints = attached.endpoints;
@@ -205,7 +211,10 @@ export class PolicyController {
         log.warn('a member lags behind and is passed over until it has the policy', { revision });
       },
       require: () => requireRevision(datapath, revision),
-      feed: () => backfill(compiled.members.selectors.map(({ id }) => id)),
+      feed: () => {
+        this.#shares.apply(compiled);
+        return backfill(compiled.members.selectors.map(({ id }) => id));
+      },
       apply: async () => {
         this.#compilations.begin(compiled);
         await this.#apply(compiled);

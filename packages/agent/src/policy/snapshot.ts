@@ -38,10 +38,11 @@ export function snapshotOf(
       patternIndexes: [...patternIndexes],
       matchAll,
     })),
-    policies: policy.policies.map(({ id, servers, predecessors }) => ({
+    policies: policy.policies.map(({ id, servers, predecessors, fqdnPatterns }) => ({
       id,
       servers: [...servers],
       predecessors: [...predecessors],
+      fqdnPatterns: [...fqdnPatterns],
     })),
     trustedServers: [...policy.trustedServers],
     neverLearn: policy.neverLearn.map(({ address, bits }) => ({ address, bits })),
@@ -60,9 +61,10 @@ export function memberPolicyOf(snapshot: PolicySnapshot): MemberPolicy {
   return {
     ...rest,
     patterns,
-    policies: snapshot.policies.map(({ id, servers, predecessors }) => ({
+    policies: snapshot.policies.map(({ id, servers, predecessors, fqdnPatterns }) => ({
       id,
       predecessors,
+      fqdnPatterns,
       servers: servers.map(({ server, protocol, ruleSetId }) => ({
         server,
         protocol: protocol === 6 ? 6 : 17,

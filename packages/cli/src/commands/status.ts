@@ -9,7 +9,7 @@
 import { askStatus, processNames } from '../admin/connection.ts';
 import type { CliCommand, CommandContext } from '../command.ts';
 import { type ExitCode, exitCode } from '../exit-codes.ts';
-import { diagnosticSubjectsMax, diagnosticsPerCodeMax } from '../limits.ts';
+import { diagnosticSubjectsMax, diagnosticsPerCodeMax, learnedNamespacesMax } from '../limits.ts';
 import { readSettledGroup } from '../node/beats.ts';
 import { readIsJudging, readMapFill } from '../node/pins.ts';
 import { nodeReport } from '../node/report.ts';
@@ -81,6 +81,7 @@ function printReport(out: Printer, report: NodeReport): void {
       ]),
     );
   }
+  printLearned(out, report.learned);
   for (const { code, message, fix } of report.degraded) {
     out.line();
     out.line({ text: `degraded: ${code}`, style: 'warning' });
@@ -110,6 +111,39 @@ function printDiagnostics(out: Printer, diagnostics: NodeReport['diagnostics']):
     out.line({ text: title, style }, ` and ${others.length} more: see -o json`);
     out.line(`  ${named}${rest}`);
   }
+}
+
+/** The fullest namespaces, with the number of others. */
+function printLearned(out: Printer, learned: NodeReport['learned']): void {
+  const filled = learned.filter(({ used, refused }) => used > 0 || refused > 0);
+  if (filled.length === 0) return;
+  out.line();
+  printTable(
+    out,
+    [
+      { title: 'LEARNED FOR' },
+      { title: 'PAIRS', isNumeric: true },
+      { title: 'SHARE', isNumeric: true },
+      { title: 'LIMIT', isNumeric: true },
+      { title: 'REPLACED', isNumeric: true },
+      { title: 'GAVE', isNumeric: true },
+      { title: 'REFUSED', isNumeric: true },
+    ],
+    filled.slice(0, learnedNamespacesMax).map((each): Text[] => {
+      const atLimit = each.limit > 0 && each.used >= each.limit;
+      return [
+        each.namespace ?? '(offers)',
+        atLimit ? { text: String(each.used), style: 'warning' } : String(each.used),
+        String(each.share),
+        each.namespace === null ? '-' : String(each.limit),
+        String(each.replaced),
+        String(each.yielded),
+        String(each.refused),
+      ];
+    }),
+  );
+  const others = filled.length - learnedNamespacesMax;
+  if (others > 0) out.line(`and ${others} more namespaces: see -o json`);
 }
 
 function printMembers(out: Printer, { members, processes }: NodeReport): void {

@@ -43,7 +43,7 @@ const filledMaps: readonly MapName[] = [
   'dns_servers',
   'fqdn',
   'fqdn_live',
-  'quotas',
+  'learned_spaces',
 ];
 
 export const heartbeatStaleMs: number = TD_HEARTBEAT_STALE_NS / 1e6;

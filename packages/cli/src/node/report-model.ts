@@ -39,6 +39,20 @@ export interface ProcessReport {
   readonly uptimeSeconds: number | null;
 }
 
+export interface LearnedReport {
+  /** Null: pairs that only policies of other namespaces than the asker's want; they make room first. */
+  readonly namespace: string | null;
+  readonly used: number;
+  /** So many are never taken by other namespaces. */
+  readonly share: number;
+  /** With so many a new one replaces the oldest of the namespace. */
+  readonly limit: number;
+  /** Made room for the namespace itself, for others; found no room. */
+  readonly replaced: number;
+  readonly yielded: number;
+  readonly refused: number;
+}
+
 /** The JSON of `tandem status`. Fields are only ever added. */
 export interface NodeReport {
   readonly health: 'healthy' | 'degraded' | 'down';
@@ -75,6 +89,8 @@ export interface NodeReport {
     readonly kernelLimited: number;
   } | null;
   readonly maps: readonly MapFill[];
+  /** Learned addresses by namespace, the fullest first; empty when no process tells. */
+  readonly learned: readonly LearnedReport[];
   readonly degraded: readonly Degradation[];
   /** Properties of the node that are no fault. */
   readonly notes: readonly string[];

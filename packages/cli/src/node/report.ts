@@ -33,6 +33,15 @@ export function nodeReport(inputs: ReportInputs): NodeReport {
     sync: syncReport(first),
     dropReader: dropReaderReport(first),
     maps,
+    learned: (first?.learned ?? []).map(({ namespace, ...counts }) => ({
+      namespace: namespace || null,
+      used: counts.used,
+      share: counts.share,
+      limit: counts.limit,
+      replaced: counts.replaced,
+      yielded: counts.yielded,
+      refused: counts.refused,
+    })),
     degraded,
     notes: [...new Set(statuses.flatMap((status) => status.notes))],
     diagnostics: withoutRepeats(

@@ -78,7 +78,7 @@ export function buildPolicies(
     const own = servers.map(({ server, protocol, names }): MemberServer => {
       return { server, protocol, ruleSetId: ruleSetIds.get(namesContent(names)) as number };
     });
-    members.addPolicy(id, own);
+    members.addPolicy(id, own, patternsOf(draft.statements).values());
     dnsServers.push(...own.map((entry) => ({ policyId: id, ...entry })));
   }
   const rules = [...ruleIds].map(([text, ruleId]): [number, RuleOrigin] => [

@@ -54,7 +54,9 @@ test('the basic cluster compiles without policy and without a word', () => {
   const { policyId } = endpointAt(compiled, '10.244.0.5');
   assert.notEqual(policyId, 0);
   assert.deepEqual(compiled.policies.get(policyId)?.rules, []);
-  assert.deepEqual(compiled.members.policies, [{ id: policyId, servers: [], predecessors: [] }]);
+  assert.deepEqual(compiled.members.policies, [
+    { id: policyId, servers: [], predecessors: [], fqdnPatterns: [] },
+  ]);
 });
 
 test('endpoints: one per address, equal ids per pod, new ids for a new pod of the same name', () => {

@@ -145,6 +145,8 @@ export interface MemberPolicyEntry {
   readonly servers: readonly MemberServer[];
   /** Policies that it took the place of: what their pods heard counts for it too (succession.ts). */
   readonly predecessors: readonly number[];
+  /** Indices into `MemberPolicy.patterns`: names whose addresses its rules allow; its namespaces pay for them. */
+  readonly fqdnPatterns: readonly number[];
 }
 
 /** What a DNS member needs to serve without the agent: the content of the policy snapshot. */

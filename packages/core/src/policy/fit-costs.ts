@@ -121,7 +121,9 @@ const referenceBytes = 6;
 
 function patternBytes({ fqdns, ports }: PolicyRule): number {
   const dns = ports === 'any' ? [] : ports.flatMap((port) => port.dns?.patterns ?? []);
-  return [...fqdns, ...dns].map(({ text }) => text.length + patternRestBytes).reduce(add, 0);
+  const texts = [...fqdns, ...dns].map(({ text }) => text.length + patternRestBytes);
+  // Each FQDN also has a selector, and is named by the policy.
+  return texts.reduce(add, 0) + fqdns.length * (serverBytes + referenceBytes);
 }
 
 function snapshotBytes(members: MemberPolicy): number {
@@ -131,9 +133,10 @@ function snapshotBytes(members: MemberPolicy): number {
   for (const { patternIndexes } of ruleSets) {
     bytes += serverBytes + patternIndexes.length * referenceBytes;
   }
-  for (const { servers, predecessors } of policies) {
+  for (const { servers, predecessors, fqdnPatterns } of policies) {
     // Each server also has a digest of its backends.
     bytes += serverBytes + servers.length * 2 * serverBytes + predecessors.length * referenceBytes;
+    bytes += fqdnPatterns.length * referenceBytes;
   }
   for (const { namespace, pod } of endpoints) {
     bytes += endpointRestBytes + namespace.length + pod.length;

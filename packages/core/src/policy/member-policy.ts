@@ -12,6 +12,7 @@ import type {
   CompiledPolicy,
   MemberEndpoint,
   MemberPolicy,
+  MemberPolicyEntry,
   MemberRuleSet,
   MemberSelector,
   MemberServer,
@@ -23,6 +24,11 @@ interface RuleSetContent {
   readonly patterns: readonly Pattern[];
 }
 
+interface PolicyContent {
+  readonly servers: readonly MemberServer[];
+  readonly fqdns: readonly Pattern[];
+}
+
 interface SelectorContent {
   readonly pattern: Pattern;
   readonly policyId: number;
@@ -32,7 +38,7 @@ export class MemberPolicyBuilder {
   readonly #patterns = new Map<string, Pattern>();
   readonly #selectors = new Map<number, SelectorContent>();
   readonly #ruleSets = new Map<number, RuleSetContent>();
-  readonly #policies = new Map<number, readonly MemberServer[]>();
+  readonly #policies = new Map<number, PolicyContent>();
 
   /** `policyId` 0: shared. */
   addSelector(id: number, pattern: Pattern, policyId: number): void {
@@ -45,11 +51,12 @@ export class MemberPolicyBuilder {
     this.#ruleSets.set(id, { matchAll, patterns: interned });
   }
 
-  addPolicy(id: number, servers: readonly MemberServer[]): void {
+  /** `fqdns`: the names whose addresses its rules allow. */
+  addPolicy(id: number, servers: readonly MemberServer[], fqdns: Iterable<Pattern>): void {
     for (const { ruleSetId } of servers) {
       assert(this.#ruleSets.has(ruleSetId), 'rule sets come before their servers');
     }
-    this.#policies.set(id, servers);
+    this.#policies.set(id, { servers, fqdns: [...fqdns].map((each) => this.#intern(each)) });
   }
 
   /** Keeps those policies of an earlier result that this one does not have. */
@@ -62,7 +69,7 @@ export class MemberPolicyBuilder {
         assert(selector !== undefined, 'an earlier result has the selectors of its policies');
         this.addSelector(id, content.patternAt(selector.patternIndex), selector.policyId);
       }
-      this.#retainServers(policy.id, content);
+      this.#retainPolicy(policy.id, content);
     }
   }
 
@@ -76,18 +83,18 @@ export class MemberPolicyBuilder {
       if (!this.#selectors.has(id)) this.addSelector(id, content.patternAt(patternIndex), policyId);
     }
     for (const { id } of served.policies) {
-      if (!this.#policies.has(id)) this.#retainServers(id, content);
+      if (!this.#policies.has(id)) this.#retainPolicy(id, content);
     }
   }
 
-  #retainServers(policyId: number, { servers, ruleSets, patternAt }: Content): void {
-    const own = servers.get(policyId) ?? [];
+  #retainPolicy(policyId: number, { policies, ruleSets, patternAt }: Content): void {
+    const { servers: own = [], fqdnPatterns = [] } = policies.get(policyId) ?? {};
     for (const { ruleSetId } of own) {
       const ruleSet = ruleSets.get(ruleSetId);
       assert(ruleSet !== undefined, 'an earlier result has the rule sets of its policies');
       this.addRuleSet(ruleSetId, ruleSet.matchAll, ruleSet.patternIndexes.map(patternAt));
     }
-    this.addPolicy(policyId, own);
+    this.addPolicy(policyId, own, fqdnPatterns.map(patternAt));
   }
 
   /** `earlier`: what members were told before, newest first. */
@@ -120,7 +127,12 @@ export class MemberPolicyBuilder {
       patterns: patterns.map(([, pattern]) => pattern),
       selectors: selectors.sort(byId),
       ruleSets: ruleSets.sort(byId),
-      policies: [...this.#policies].map(([id, servers]) => ({ id, servers })).sort(byId),
+      policies: [...this.#policies]
+        .map(([id, { servers, fqdns }]) => {
+          const fqdnPatterns = [...new Set(fqdns.map(index))].sort((left, right) => left - right);
+          return { id, servers, fqdnPatterns };
+        })
+        .sort(byId),
       trustedServers: rest.trustedServers,
       neverLearn: rest.neverLearn,
       backendDigests: rest.backendDigests,
@@ -141,7 +153,7 @@ export class MemberPolicyBuilder {
 interface Content {
   readonly selectors: ReadonlyMap<number, MemberSelector>;
   readonly ruleSets: ReadonlyMap<number, MemberRuleSet>;
-  readonly servers: ReadonlyMap<number, readonly MemberServer[]>;
+  readonly policies: ReadonlyMap<number, MemberPolicyEntry>;
   readonly patternAt: (index: number) => Pattern;
 }
 
@@ -149,7 +161,7 @@ function contentOf({ selectors, ruleSets, policies, patterns }: MemberPolicy): C
   return {
     selectors: new Map(selectors.map((selector) => [selector.id, selector])),
     ruleSets: new Map(ruleSets.map((ruleSet) => [ruleSet.id, ruleSet])),
-    servers: new Map(policies.map((policy) => [policy.id, policy.servers])),
+    policies: new Map(policies.map((policy) => [policy.id, policy])),
     patternAt: (index) => {
       const pattern = patterns[index];
       assert(pattern !== undefined, 'an earlier result is consistent');

@@ -16,7 +16,7 @@ import type { MemberEndpoint, MemberPolicy, MemberServer } from './desired.ts';
 
 type Policies = MemberPolicy['policies'];
 type Assembled = Omit<MemberPolicy, 'policies'> & {
-  readonly policies: readonly { readonly id: number; readonly servers: readonly MemberServer[] }[];
+  readonly policies: readonly Omit<Policies[number], 'predecessors'>[];
 };
 
 export interface Succession {
@@ -43,10 +43,10 @@ export function withPredecessors(policy: Assembled, earlier: readonly MemberPoli
     }
   }
   let predecessorsForgotten = 0;
-  const policies: Policies = policy.policies.map(({ id, servers }) => {
+  const policies: Policies = policy.policies.map(({ id, ...rest }) => {
     const found = [...(candidates.get(id) ?? [])].filter((each) => each !== id && !inUse.has(each));
     predecessorsForgotten += Math.max(0, found.length - policyPredecessorsMax);
-    return { id, servers, predecessors: found.slice(0, policyPredecessorsMax) };
+    return { id, ...rest, predecessors: found.slice(0, policyPredecessorsMax) };
   });
   return { members: { ...policy, policies }, predecessorsForgotten };
 }

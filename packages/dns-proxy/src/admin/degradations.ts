@@ -144,10 +144,14 @@ function isNearlyFull({ entries, capacity }: MapFill): boolean {
 function mapProblem({ name, entries, capacity }: MapFill): Degradation {
   return {
     code: 'map-nearly-full',
-    message: `map ${name} has ${entries} of ${capacity} entries: what does not fit will be refused`,
+    message: `map ${name} has ${entries} of ${capacity} entries: ${mapEffects[name] ?? 'what does not fit will be refused'}`,
     fix: mapFixes[name] ?? 'see docs/operations for the limits',
   };
 }
+
+const mapEffects: Readonly<Record<string, string>> = {
+  fqdn: 'namespaces that have more than their share give up their oldest addresses to others',
+};
 
 const mapFixes: Readonly<Record<string, string>> = {
   fqdn: 'lower quotaNamespace, or fqdnIdleSeconds so that expired addresses go earlier',

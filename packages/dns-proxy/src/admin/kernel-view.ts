@@ -15,12 +15,14 @@ import {
 import { readCounters } from '@tandem/datapath/counters';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { decodeEndpoint, type EndpointValue } from '@tandem/datapath/encode';
+import { type LearnedSpace, readLearnedSpaces } from '@tandem/datapath/learned-spaces';
 import type { MapName } from '@tandem/datapath/paths';
 import { type MemberStatus, readMembers } from '../group.ts';
-import { mapCountAgeMs, mapCountEntries } from './limits.ts';
+import { learnedAgeMs, mapCountAgeMs, mapCountEntries } from './limits.ts';
 
 /** Maps whose fill either process can tell, and those that only the agent may read. */
-const memberMaps: readonly MapName[] = ['endpoints', 'fqdn', 'quotas'];
+const memberMaps: readonly MapName[] = ['endpoints', 'fqdn'];
+const laterMaps = ['fqdn_live', 'learned_spaces'] as const;
 const agentOnlyMaps: readonly MapName[] = ['classes', 'policy', 'dns_servers'];
 
 export interface MapFill {
@@ -36,6 +38,8 @@ export class KernelView {
   readonly #groupMemory: ArrayBuffer;
   #fill: readonly MapFill[] = [];
   #filledMs = -Infinity;
+  #learned: readonly LearnedSpace[] = [];
+  #learnedMs = -Infinity;
 
   /** `nowNs`: CLOCK_MONOTONIC. */
   constructor(datapath: Datapath, isAgent: boolean, nowNs: () => number) {
@@ -63,12 +67,22 @@ export class KernelView {
     const nowMs = this.#nowNs() / 1e6;
     if (nowMs - this.#filledMs < mapCountAgeMs) return this.#fill;
     this.#filledMs = nowMs;
-    const live = this.#datapath.laterMap('fqdn_live');
+    const later = laterMaps.map((name) => [name, this.#datapath.laterMap(name)] as const);
     const maps = this.#maps.map((name) => [name, this.#datapath.map(name)] as const);
-    this.#fill = [...maps, ...(live === null ? [] : [['fqdn_live', live] as const])].map(
-      ([name, map]) => ({ name, entries: countEntries(map), capacity: map.maxEntries }),
+    this.#fill = [...maps, ...later].flatMap(([name, map]) =>
+      map === null ? [] : [{ name, entries: countEntries(map), capacity: map.maxEntries }],
     );
     return this.#fill;
+  }
+
+  /** What is learned for each namespace; read at most every `learnedAgeMs`. */
+  learned(): readonly LearnedSpace[] {
+    const nowMs = this.#nowNs() / 1e6;
+    if (nowMs - this.#learnedMs < learnedAgeMs) return this.#learned;
+    this.#learnedMs = nowMs;
+    const order = this.#datapath.laterMap('learned_order');
+    this.#learned = order === null ? [] : readLearnedSpaces(order);
+    return this.#learned;
   }
 
   /** All pod addresses that the kernel judges. */
@@ -98,7 +112,8 @@ export function selectorsOf(fqdn: BpfMap, address: Uint8Array, limit: number): n
     for (let s = 0; s < TD_FQDN_SELECTORS_MAX && selectors.length < limit; s++) {
       const at = (tdFqdn.slot + s * tdFqdnSlot.size + tdFqdnSlot.selector) / 4;
       const selector = pageWords[at] as number;
-      if (selector !== 0) selectors.push(selector);
+      // Each namespace has a slot of its own.
+      if (selector !== 0 && !selectors.includes(selector)) selectors.push(selector);
     }
   }
   return selectors;

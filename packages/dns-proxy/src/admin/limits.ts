@@ -10,6 +10,8 @@ export const observeStepEvents = 1024;
 /** Entries of a map that are counted in one system call, and how long a count is used. */
 export const mapCountEntries = 1024;
 export const mapCountAgeMs = 5000;
+/** How old what `learned_order` says may be when it is asked for again: it is read whole, 256 KiB. */
+export const learnedAgeMs = 1000;
 /** Diagnostics in one answer to `Status`, and octets of a text in one: it fits a gRPC message. */
 export const statusDiagnosticsMax = 2048;
 export const statusTextBytesMax = 768;

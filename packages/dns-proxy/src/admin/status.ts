@@ -8,6 +8,7 @@ import { TD_ABI_VERSION } from '@tandem/datapath/abi.gen';
 import { familyNotes } from '@tandem/datapath/address-families';
 import {
   type DropReaderStatusInit,
+  type LearnedNamespaceInit,
   MemberRole,
   MemberState,
   type MemberStatusInit,
@@ -71,8 +72,20 @@ export function statusOf(context: AdminContext): StatusResponseInit {
     maps: [...kernel.mapFill()],
     degraded: degradations(context),
     notes: [...familyNotes()],
+    learned: learnedMessages(context),
     diagnostics: [...boundedDiagnostics(context.diagnostics())],
   };
+}
+
+/** The fullest first; the pool of offers has no name. */
+function learnedMessages({ kernel, store }: AdminContext): LearnedNamespaceInit[] {
+  return kernel
+    .learned()
+    .map(({ namespaceId, ...counts }) => ({
+      namespace: namespaceId === 0 ? '' : store.endpoints.namespaceOf(namespaceId),
+      ...counts,
+    }))
+    .toSorted((left, right) => right.used - left.used);
 }
 
 function memberMessage(member: MemberStatus): MemberStatusInit {

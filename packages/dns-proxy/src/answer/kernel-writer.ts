@@ -16,6 +16,7 @@ export const selectorWord: number = tdLearnRequest.selector / 4;
 export const expiresWord: number = tdLearnRequest.expires_s / 4;
 export const namespaceWord: number = tdLearnRequest.namespace_id / 4;
 export const aaaaWord: number = tdLearnRequest.aaaa / 4;
+const offeredWord: number = tdLearnRequest.offered / 4;
 
 export const learnBatchMax: number = tdLearnBatch.size / tdLearnRequest.size;
 
@@ -80,7 +81,15 @@ export class KernelWriter {
     return this.#results[(request * tdLearnRequest.size + tdLearnRequest.result) / 2] as number;
   }
 
-  /** Appends a request; the batch must not be full. `words` + `offset`: the address, 4 words. */
+  /** Of the last run: pairs that made room. */
+  get evicted(): number {
+    return this.#argWords[tdLearnArgs.evicted / 4] as number;
+  }
+
+  /**
+   * Appends a request; the batch must not be full. `words` + `offset`: the address, 4 words. `isOffered`: no
+   * policy of the namespace wants it.
+   */
   add(
     op: number,
     words: Uint32Array,
@@ -89,6 +98,7 @@ export class KernelWriter {
     expires: number,
     namespaceId: number,
     isAaaa: boolean,
+    isOffered = false,
   ): void {
     const request = this.count;
     const at = this.wordOf(request);
@@ -97,6 +107,7 @@ export class KernelWriter {
     this.words[at + expiresWord] = expires;
     this.words[at + namespaceWord] = namespaceId;
     this.words[at + aaaaWord] = isAaaa ? 1 : 0;
+    this.words[at + offeredWord] = isOffered ? 1 : 0;
     const half = (request * tdLearnRequest.size + tdLearnRequest.op) / 2;
     this.#halves[half] = op;
     this.#halves[half + 1] = 0;
@@ -108,6 +119,7 @@ export class KernelWriter {
     this.#argWords[tdLearnArgs.writer / 4] = this.#index;
     this.#argWords[tdLearnArgs.count / 4] = this.count;
     this.#argWords[tdLearnArgs.failed / 4] = 0;
+    this.#argWords[tdLearnArgs.evicted / 4] = 0;
     this.#program.runSyscall(this.#args);
     return this.#argWords[tdLearnArgs.failed / 4] as number;
   }

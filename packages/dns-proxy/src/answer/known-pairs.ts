@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * (address, selector) pairs and the expiry last written to the kernel, so that an answer that teaches
- * nothing new costs no write. A cache only: emptied when it is full, and when any member removed
+ * (address, selector) pairs of each namespace and the expiry last written to the kernel, so that an answer that
+ * teaches nothing new costs no write. A cache only: emptied when it is full, and when any member removed
  * something from the kernel's map.
  *
  *     index, open addressing: number of an entry, 0 none   ->   entries, in the order of arrival
@@ -14,9 +14,9 @@
 import { spread, wordHashNumbers, wordTerm } from '@tandem/core/word-hash';
 import { knownPairsMax } from '../limits.ts';
 
-/** Address (4 words), selector; behind them the expiry. */
-const keyWords = 5;
-const entryWords = 6;
+/** Address (4 words), selector, owner; behind them the expiry. */
+const keyWords = 6;
+const entryWords = 7;
 /** Expiry of a pair that keeps its place in the table but is not in the kernel. */
 const forgotten = 1;
 
@@ -45,17 +45,23 @@ export class KnownPairs {
   }
 
   /**
-   * Remembers that the pair expires at `expires` (boottime seconds, > 1). Returns `pairKnown` when it
+   * Remembers that the pair of `owner` (a namespace; 0: an offer) expires at `expires` (boottime seconds, > 1). Returns `pairKnown` when it
    * was known to live about that long; else the kernel must be told.
    */
-  extend(words: Uint32Array, offset: number, selector: number, expires: number): number {
-    const place = this.#find(words, offset, selector);
+  extend(
+    words: Uint32Array,
+    offset: number,
+    selector: number,
+    owner: number,
+    expires: number,
+  ): number {
+    const place = this.#find(words, offset, selector, owner);
     const entry = this.#index[place] as number;
     if (entry === 0) {
-      this.#insert(place, words, offset, selector, expires);
+      this.#insert(place, words, offset, selector, owner, expires);
       return pairNew;
     }
-    const at = entry * entryWords + 5;
+    const at = entry * entryWords + keyWords;
     const known = this.#entries[at] as number;
     if (known !== forgotten && known + this.#slackSeconds >= expires) return pairKnown;
     this.#entries[at] = expires;
@@ -63,9 +69,9 @@ export class KnownPairs {
   }
 
   /** The kernel does not have the pair (refused, or removed): the next answer must write it. */
-  forget(words: Uint32Array, offset: number, selector: number): void {
-    const entry = this.#index[this.#find(words, offset, selector)] as number;
-    if (entry !== 0) this.#entries[entry * entryWords + 5] = forgotten;
+  forget(words: Uint32Array, offset: number, selector: number, owner: number): void {
+    const entry = this.#index[this.#find(words, offset, selector, owner)] as number;
+    if (entry !== 0) this.#entries[entry * entryWords + keyWords] = forgotten;
   }
 
   clear(): void {
@@ -78,36 +84,40 @@ export class KnownPairs {
     words: Uint32Array,
     offset: number,
     selector: number,
+    owner: number,
     expires: number,
   ): void {
     let free = place;
     if (this.#count === this.#countMax) {
       this.clear();
-      free = this.#hash(words, offset, selector);
+      free = this.#hash(words, offset, selector, owner);
     }
     this.#count += 1;
     this.#index[free] = this.#count;
     const at = this.#count * entryWords;
     for (let i = 0; i < 4; i++) this.#entries[at + i] = words[offset + i] as number;
     this.#entries[at + 4] = selector;
-    this.#entries[at + 5] = expires;
+    this.#entries[at + 5] = owner;
+    this.#entries[at + keyWords] = expires;
   }
 
   /** The place in the index of the pair, or the free one where it would go. */
-  #find(words: Uint32Array, offset: number, selector: number): number {
+  #find(words: Uint32Array, offset: number, selector: number, owner: number): number {
     const entries = this.#entries;
-    let place = this.#hash(words, offset, selector);
+    let place = this.#hash(words, offset, selector, owner);
     for (;;) {
       const at = (this.#index[place] as number) * entryWords;
       if (at === 0) return place;
-      if (entries[at + 4] === selector && sameAddress(entries, at, words, offset)) return place;
+      const isPair = entries[at + 4] === selector && entries[at + 5] === owner;
+      if (isPair && sameAddress(entries, at, words, offset)) return place;
       place = (place + 1) & this.#mask;
     }
   }
 
-  #hash(words: Uint32Array, offset: number, selector: number): number {
+  #hash(words: Uint32Array, offset: number, selector: number, owner: number): number {
     const numbers = this.#numbers;
     let sum = wordTerm(numbers, 1, selector, numbers[0] as number);
+    sum = wordTerm(numbers, 11, owner, sum);
     for (let i = 0; i < 4; i++)
       sum = wordTerm(numbers, 3 + 2 * i, words[offset + i] as number, sum);
     return spread(sum) & this.#mask;

@@ -53,6 +53,7 @@ export function addMemberMetrics(metrics: Metrics, options: MemberMetricsOptions
     {
       looked: 'entries of the fqdn map looked at for expiry',
       submitted: 'addresses found expired and unused',
+      adopted: 'learned addresses of the version before, put in the order of their namespace',
       walks: 'walks of the whole fqdn map',
     },
     () => expiry,

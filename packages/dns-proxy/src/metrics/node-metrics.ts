@@ -4,6 +4,7 @@
 /** Metrics of the node as either process sees it: the kernel's counters and maps, members, exchange, caches. */
 
 import { tdCounterHelp } from '@tandem/datapath/abi.gen';
+import type { LearnedSpace } from '@tandem/datapath/learned-spaces';
 import type { MetricSample, Metrics } from '@tandem/runtime/metrics';
 import type { AdminContext } from '../admin/context.ts';
 import { isServing } from '../admin/degradations.ts';
@@ -36,6 +37,7 @@ export function addNodeMetrics(
   admin: { readonly counters: AdminCounters; readonly observers: number },
 ): void {
   addKernelMetrics(metrics, context);
+  addLearnedMetrics(metrics, context);
   addMemberMetrics(metrics, context);
   addExchangeMetrics(metrics, context);
   addStoreMetrics(metrics, context);
@@ -89,6 +91,39 @@ function addKernelMetrics(metrics: Metrics, { kernel, clock }: AdminContext): vo
     () => perMap('capacity'),
   );
 }
+
+/** The pool of offers, pairs that only policies of other namespaces than the asker's want, has an empty label. */
+function addLearnedMetrics(metrics: Metrics, { kernel, store }: AdminContext): void {
+  const perNamespace = (field: Exclude<keyof LearnedSpace, 'namespaceId'>): MetricSample[] =>
+    kernel.learned().map((space) => ({
+      labels: {
+        namespace: space.namespaceId === 0 ? '' : store.endpoints.namespaceOf(space.namespaceId),
+      },
+      value: space[field],
+    }));
+  for (const [field, help] of Object.entries(learnedGauges)) {
+    metrics.gauges({ name: `tandem_learned_${field}`, help }, ['namespace'], () =>
+      perNamespace(field as keyof typeof learnedGauges),
+    );
+  }
+  for (const [field, help] of Object.entries(learnedCounters)) {
+    metrics.counters({ name: `tandem_learned_${field}_total`, help }, ['namespace'], () =>
+      perNamespace(field as keyof typeof learnedCounters),
+    );
+  }
+}
+
+const learnedGauges = {
+  used: 'learned (address, selector) pairs of a namespace',
+  share: 'pairs of a namespace that other namespaces never take',
+  limit: 'pairs that a namespace may have: with so many a new one replaces its oldest',
+} as const;
+const learnedCounters = {
+  replaced: 'pairs that made room for newer ones of their own namespace',
+  yielded:
+    'pairs that made room for other namespaces, because their namespace had more than its share',
+  refused: 'pairs that found no room',
+} as const;
 
 function addMemberMetrics(metrics: Metrics, context: AdminContext): void {
   const { kernel } = context;

@@ -78,6 +78,9 @@ const snapshots = fc
         maxLength: patterns.length === 0 ? 0 : 10,
       }),
       trusted: fc.uniqueArray(fc.nat(addresses.length - 1)),
+      /** Of each policy: the namespace of its one endpoint, and the patterns that its rules name. */
+      namespaces: fc.tuple(...policyIds.map(() => fc.integer({ min: 2, max: 3 }))),
+      fqdnPatterns: fc.tuple(...policyIds.map(() => subset)),
     });
   });
 type Draft = typeof snapshots extends fc.Arbitrary<infer T> ? T : never;
@@ -107,8 +110,15 @@ function toSnapshot(draft: Draft): PolicySnapshot {
       patternIndex,
       policyId,
     })),
+    endpoints: policyIds.map((policyId, i) => ({
+      address: new Uint8Array(16).fill(i + 1),
+      endpointId: i + 1,
+      policyId,
+      namespaceId: draft.namespaces[i] as number,
+    })),
     policies: policyIds.map((id, policy) => ({
       id,
+      fqdnPatterns: draft.fqdnPatterns[policy] as number[],
       servers: draft.servers
         .filter((each) => each.policy === policy)
         .map(({ server, protocol, ruleSet }) => ({
@@ -135,6 +145,27 @@ test('an image says what its snapshot says', () => {
   );
 });
 
+/** Offered is what no policy of the namespace names; a snapshot of an earlier version does not say. */
+function checkOffered(
+  draft: Draft,
+  trusted: boolean,
+  namespaceId: number,
+  selectors: Uint32Array,
+  offered: Uint8Array,
+): void {
+  const isSaid = draft.fqdnPatterns.some(({ length }) => length > 0);
+  const wanted = new Set(
+    policyIds.flatMap((_, i) =>
+      draft.namespaces[i] === namespaceId ? (draft.fqdnPatterns[i] as number[]) : [],
+    ),
+  );
+  for (const [i, selector] of selectors.entries()) {
+    const [pattern] = draft.selectors[selector - 0x80000001] as [number, number];
+    const expected = trusted && isSaid && !wanted.has(pattern) ? 1 : 0;
+    assert.equal(offered[i], expected, `selector ${selector} of namespace ${namespaceId}`);
+  }
+}
+
 /** Rule sets and selectors, name by name, one pattern at a time. */
 function checkNames(draft: Draft, tables: PolicyTables): void {
   const view = new QueryView({ low: 3, high: 4 });
@@ -151,12 +182,15 @@ function checkNames(draft: Draft, tables: PolicyTables): void {
     for (const policyId of policyIds) {
       for (const trusted of [true, false]) {
         const out = new Uint32Array(64);
-        const count = tables.selectorsOf(set, trusted, policyId, out);
+        const offered = new Uint8Array(64);
+        const namespaceId = draft.namespaces[policyIds.indexOf(policyId)] as number;
+        const count = tables.selectorsOf(set, trusted, policyId, namespaceId, out, offered);
         const wanted = trusted ? 0 : policyId;
         const expected = draft.selectors.flatMap(([pattern, policy], i) =>
           policy === wanted && matching[pattern] ? [0x80000001 + i] : [],
         );
         assert.deepEqual([...out.subarray(0, count)].sort(), expected.sort());
+        checkOffered(draft, trusted, namespaceId, out.subarray(0, count), offered);
       }
     }
   }

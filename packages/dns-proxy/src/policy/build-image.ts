@@ -93,6 +93,7 @@ function layOut(snapshot: PolicySnapshot, matcher: Matcher, patternCount: number
     allowedSets,
     setWords,
     ...selectorTables(snapshot, patternCount),
+    ...wantedTables(snapshot, patternWords),
     trustedServers: addressWords(snapshot.trustedServers),
     backendDigests: backendRecords(snapshot),
   };
@@ -185,6 +186,31 @@ function selectorTables(
     privateOffsets[pattern + 1] = pairs.length / 2;
   }
   return { sharedSelector, privateOffsets, privatePairs: Uint32Array.from(pairs) };
+}
+
+/** What the namespace of each endpoint wants to have learned. */
+function wantedTables(
+  { endpoints, policies }: PolicySnapshot,
+  patternWords: number,
+): Pick<TablesImage, 'namespaceIds' | 'wantedPatterns'> {
+  if (policies.every(({ fqdnPatterns }) => fqdnPatterns.length === 0)) {
+    return { namespaceIds: new Uint32Array(0), wantedPatterns: new Uint32Array(0) };
+  }
+  const namespaceIds = Uint32Array.from(
+    new Set(endpoints.map(({ namespaceId }) => namespaceId)),
+  ).sort();
+  const rowOf = new Map([...namespaceIds].map((id, row) => [id, row]));
+  const patternsOf = new Map(policies.map(({ id, fqdnPatterns }) => [id, fqdnPatterns]));
+  const wantedPatterns = new Uint32Array(namespaceIds.length * patternWords);
+  const done = new Set<string>();
+  for (const { namespaceId, policyId } of endpoints) {
+    const key = `${namespaceId} ${policyId}`;
+    if (done.has(key)) continue;
+    done.add(key);
+    const base = (rowOf.get(namespaceId) as number) * patternWords;
+    for (const pattern of patternsOf.get(policyId) ?? []) setBit(wantedPatterns, base, pattern);
+  }
+  return { namespaceIds, wantedPatterns };
 }
 
 /** Addresses as words in memory order. */

@@ -37,6 +37,12 @@ export interface TablesImage {
    */
   readonly privateOffsets: Uint32Array;
   readonly privatePairs: Uint32Array;
+  /**
+   * Namespaces of endpoints, ascending, and per namespace a bitmap over patterns (`patternWords` words each): those
+   * whose addresses its policies allow. Empty when the snapshot does not say (an earlier version made it).
+   */
+  readonly namespaceIds: Uint32Array;
+  readonly wantedPatterns: Uint32Array;
   /** Addresses (4 words each) of the cluster's resolvers, as pods see them. */
   readonly trustedServers: Uint32Array;
   /** Records of address words (4) and the digest of the server's ready backends, ascending by address words. */

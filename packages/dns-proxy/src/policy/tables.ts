@@ -18,15 +18,7 @@ export class PolicyTables {
   }
 
   hasPolicy(policyId: number): boolean {
-    const ids = this.#image.policyIds;
-    let low = 0;
-    let high = ids.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((ids[middle] as number) < policyId) low = middle + 1;
-      else high = middle;
-    }
-    return ids[low] === policyId;
+    return indexOfId(this.#image.policyIds, policyId) >= 0;
   }
 
   /**
@@ -67,10 +59,21 @@ export class PolicyTables {
 
   /**
    * Writes the selectors that an answer for `acceptSet` feeds into `out` and returns how many:
-   * everybody's when the server is trusted, else those of the asking policy alone (safety rule 4).
+   * everybody's when the server is trusted, else those of the asking policy alone (safety rule 4). `offered` gets a 1
+   * for each that no policy of the namespace names: the namespace does not pay for it (safety rule 17).
    */
-  selectorsOf(acceptSet: number, trusted: boolean, policyId: number, out: Uint32Array): number {
+  selectorsOf(
+    acceptSet: number,
+    trusted: boolean,
+    policyId: number,
+    namespaceId: number,
+    out: Uint32Array,
+    offered: Uint8Array,
+  ): number {
     const image = this.#image;
+    // A namespace that these tables do not know is served by others soon.
+    const row = trusted ? indexOfId(image.namespaceIds, namespaceId) : -1;
+    const wanted = row * image.patternWords;
     const { starts, members } = this.matcher.acceptSets;
     const end = starts[acceptSet + 1] as number;
     let count = 0;
@@ -78,12 +81,19 @@ export class PolicyTables {
       const pattern = members[i] as number;
       if (trusted) {
         const selector = image.sharedSelector[pattern] as number;
-        if (selector !== 0) out[count++] = selector;
+        if (selector === 0) continue;
+        const isWanted =
+          row < 0 ||
+          ((image.wantedPatterns[wanted + (pattern >>> 5)] as number) & (1 << (pattern & 31))) !==
+            0;
+        offered[count] = isWanted ? 0 : 1;
+        out[count++] = selector;
         continue;
       }
       const last = image.privateOffsets[pattern + 1] as number;
       for (let p = image.privateOffsets[pattern] as number; p < last && count < out.length; p++) {
         if (image.privatePairs[p * 2] !== policyId) continue;
+        offered[count] = 0;
         out[count++] = image.privatePairs[p * 2 + 1] as number;
       }
     }
@@ -133,6 +143,18 @@ export class PolicyTables {
     if (compareRecord(records, at, policyId, words, offset, protocol) !== 0) return -1;
     return records[at + 6] as number;
   }
+}
+
+/** Index in ascending ids; -1 when it is not among them. */
+function indexOfId(ids: Uint32Array, id: number): number {
+  let low = 0;
+  let high = ids.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((ids[middle] as number) < id) low = middle + 1;
+    else high = middle;
+  }
+  return ids[low] === id ? low : -1;
 }
 
 const anyServer = new Uint32Array(4);

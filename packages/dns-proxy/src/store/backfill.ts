@@ -39,6 +39,7 @@ export class Backfill {
   readonly #record = new FqdnRecord();
   readonly #addressWords: Uint32Array;
   readonly #selectors = new Uint32Array(backfillSelectorsPerNameMax);
+  readonly #offered = new Uint8Array(backfillSelectorsPerNameMax);
   readonly #view: QueryView;
   /** Selectors of the last `feedNew`. */
   #fed: ReadonlySet<number> = new Set();
@@ -117,25 +118,35 @@ export class Backfill {
     this.counters.names += 1;
     if (!loadName(this.#view, record.name, 0, record.nameLength)) return;
     const set = tables.matcher.match(this.#view);
-    const found = tables.selectorsOf(set, record.scope === 0, record.scope, this.#selectors);
+    const { scope, namespaceId } = record;
+    const offered = this.#offered;
+    const found = tables.selectorsOf(
+      set,
+      scope === 0,
+      scope,
+      namespaceId,
+      this.#selectors,
+      offered,
+    );
     if (found === this.#selectors.length) this.counters.selectorsSkipped += 1;
     for (let s = 0; s < found; s++) {
       const selector = this.#selectors[s] as number;
       if (wanted !== null && !wanted.has(selector)) continue;
       for (let entry = first; entry !== 0; entry = cache.nextOfName(entry)) {
         cache.read(entry, record);
-        if (record.expires > now) this.#add(selector);
+        if (record.expires > now) this.#add(selector, offered[s] === 1);
       }
     }
   }
 
   /** The mapping in `#record`. */
-  #add(selector: number): void {
+  #add(selector: number, isOffered: boolean): void {
     const { writer } = this.#o;
     const { address, expires, namespaceId } = this.#record;
     if (writer.isFull) this.#flush();
     const isAaaa = !isIpv4(address);
-    writer.add(tdLearnOp.ADD, this.#addressWords, 0, selector, expires, namespaceId, isAaaa);
+    const words = this.#addressWords;
+    writer.add(tdLearnOp.ADD, words, 0, selector, expires, namespaceId, isAaaa, isOffered);
   }
 
   #flush(): void {

@@ -21,11 +21,15 @@ export class EndpointNames {
   /** Endpoints of the policy in force. */
   endpoints: readonly NamedEndpoint[] = [];
   readonly #byId = new Map<number, string>();
+  #namespaces: ReadonlyMap<number, string> = new Map();
   #byAddress = new Map<string, NamedEndpoint>();
 
   update(endpoints: readonly NamedEndpoint[]): void {
     this.endpoints = endpoints;
     this.#byAddress = new Map();
+    this.#namespaces = new Map(
+      endpoints.map(({ namespaceId, namespace }) => [namespaceId, namespace]),
+    );
     for (const endpoint of endpoints) {
       this.#byAddress.set(keyOf(endpoint.address, 0), endpoint);
       // Insertion order is age: what is in force is the youngest.
@@ -41,6 +45,11 @@ export class EndpointNames {
   /** "namespace/pod", empty when it is not known. */
   podOf(endpointId: number): string {
     return this.#byId.get(endpointId) ?? '';
+  }
+
+  /** Its number when no endpoint of the policy in force is of it. */
+  namespaceOf(namespaceId: number): string {
+    return this.#namespaces.get(namespaceId) ?? `#${namespaceId}`;
   }
 
   /** The endpoint with the 16-byte address at `at`. */

@@ -4,12 +4,15 @@
 /**
  * Empties the kernel's `fqdn` map of what expired and is of no use to any connection: a walk in bounded
  * steps finds candidates, `learn` decides under the lock of each address. Both processes may do it at
- * once; the agent does, and the proxy when the agent is away.
+ * once; the agent does, and the proxy when the agent is away. Slots that the version before wrote are in no order
+ * yet: the walk that finds them has them put in it.
  */
 
 import { BatchCursor, type BpfMap } from '@tandem/bpf-loader-node/map';
 import {
   TD_FQDN_SELECTORS_MAX,
+  TD_PAIRS_MAX,
+  TD_SLOT_OWNED,
   tdFqdn,
   tdFqdnKey,
   tdFqdnSlot,
@@ -28,9 +31,10 @@ export interface KernelExpiryOptions {
 }
 
 export class KernelExpiry {
-  /** Since construction: entries looked at, addresses given to `learn`, whole walks. */
+  /** Since construction: entries looked at, addresses and slots given to `learn`, whole walks. */
   looked = 0;
   submitted = 0;
+  adopted = 0;
   walks = 0;
   readonly #o: KernelExpiryOptions;
   readonly #entries: number;
@@ -58,6 +62,7 @@ export class KernelExpiry {
     this.looked += count;
     const before = Math.max(0, Math.floor(nowSeconds - idleSeconds));
     for (let i = 0; i < count; i++) {
+      this.#adopt(i);
       if (!this.#isIdle(i, before)) continue;
       if (writer.count === learnBatchMax) this.#flush();
       const at = (i * tdFqdnKey.size) / 4;
@@ -69,6 +74,25 @@ export class KernelExpiry {
     this.#cursor = null;
     this.walks += 1;
     return true;
+  }
+
+  /** Slots of page `i` with a namespace instead of a place in the order become that namespace's. */
+  #adopt(i: number): void {
+    const words = this.#valueWords;
+    const { writer } = this.#o;
+    const key = (i * tdFqdnKey.size) / 4;
+    const at = (i * tdFqdn.size) / 4;
+    for (let s = 0; s < TD_FQDN_SELECTORS_MAX; s++) {
+      const slot = at + (tdFqdn.slot + s * tdFqdnSlot.size) / 4;
+      const selector = words[slot + tdFqdnSlot.selector / 4] as number;
+      const namespaceId = words[slot + tdFqdnSlot.namespace_id / 4] as number;
+      if (selector === 0 || namespaceId >= TD_SLOT_OWNED || namespaceId < TD_PAIRS_MAX) continue;
+      if (writer.count === learnBatchMax) this.#flush();
+      const expires = words[slot + tdFqdnSlot.expires_s / 4] as number;
+      const isAaaa = !isIpv4Words(this.#keyWords, key);
+      writer.add(tdLearnOp.ADD, this.#keyWords, key, selector, expires, namespaceId, isAaaa);
+      this.adopted += 1;
+    }
   }
 
   /** Some selector of page `i` expired before `before` and no packet used the page since. */
@@ -92,4 +116,9 @@ export class KernelExpiry {
     if (writer.count > 0) writer.run();
     writer.count = 0;
   }
+}
+
+/** IPv4 as ::ffff:a.b.c.d, words as they lie in memory. */
+function isIpv4Words(words: Uint32Array, at: number): boolean {
+  return words[at] === 0 && words[at + 1] === 0 && words[at + 2] === 0xffff0000;
 }

@@ -123,6 +123,12 @@ export type StatusResponse = Decoded<tandem.v1.StatusResponse.$Properties>;
 export type StatusResponseInit = tandem.v1.StatusResponse.$Properties;
 export const StatusResponse: Codec<StatusResponseInit, StatusResponse> = messageCodec<StatusResponseInit>('tandem.v1.StatusResponse', tandem.v1.StatusResponse);
 
+/** Learned (address, selector) pairs of a namespace. */
+export type LearnedNamespace = Decoded<tandem.v1.LearnedNamespace.$Properties>;
+/** A LearnedNamespace to encode: what is left out takes its default. */
+export type LearnedNamespaceInit = tandem.v1.LearnedNamespace.$Properties;
+export const LearnedNamespace: Codec<LearnedNamespaceInit, LearnedNamespace> = messageCodec<LearnedNamespaceInit>('tandem.v1.LearnedNamespace', tandem.v1.LearnedNamespace);
+
 /** Who reads the kernel's drop events, and what the answering process knows of them. */
 export type DropReaderStatus = Decoded<tandem.v1.DropReaderStatus.$Properties>;
 /** A DropReaderStatus to encode: what is left out takes its default. */

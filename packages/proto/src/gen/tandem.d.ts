@@ -541,6 +541,12 @@ export namespace tandem {
             predecessors: number[];
 
             /**
+             * Indexes into PolicySnapshot.patterns: the names whose addresses its rules allow. What is learned for these is
+             * charged to the namespaces of its endpoints. Empty in snapshots of earlier versions.
+             */
+            fqdnPatterns: number[];
+
+            /**
              * Encodes the specified SnapshotPolicy message. Does not implicitly {@link tandem.v1.SnapshotPolicy.verify|verify} messages.
              * @param message SnapshotPolicy message or plain object to encode
              * @param [writer] Writer to encode to
@@ -572,6 +578,12 @@ export namespace tandem {
 
                 /** Policies that it took the place of: what their pods heard from untrusted servers counts for it too. */
                 predecessors?: (number[]|null);
+
+                /**
+                 * Indexes into PolicySnapshot.patterns: the names whose addresses its rules allow. What is learned for these is
+                 * charged to the namespaces of its endpoints. Empty in snapshots of earlier versions.
+                 */
+                fqdnPatterns?: (number[]|null);
 
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];
@@ -1437,6 +1449,9 @@ export namespace tandem {
             /** Properties of the node that are no fault: an address family that it does not have. */
             notes: string[];
 
+            /** Learned addresses by namespace, the fullest first. */
+            learned: tandem.v1.LearnedNamespace.$Properties[];
+
             /**
              * Encodes the specified StatusResponse message. Does not implicitly {@link tandem.v1.StatusResponse.verify|verify} messages.
              * @param message StatusResponse message or plain object to encode
@@ -1500,12 +1515,114 @@ export namespace tandem {
                 /** Properties of the node that are no fault: an address family that it does not have. */
                 notes?: (string[]|null);
 
+                /** Learned addresses by namespace, the fullest first. */
+                learned?: (tandem.v1.LearnedNamespace.$Properties[]|null);
+
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];
             }
 
             /** Shape of a StatusResponse. */
             type $Shape = tandem.v1.StatusResponse.$Properties;
+        }
+
+        /**
+         * Properties of a LearnedNamespace.
+         * @deprecated Use tandem.v1.LearnedNamespace.$Properties instead.
+         */
+        interface ILearnedNamespace extends tandem.v1.LearnedNamespace.$Properties {
+        }
+
+        /** Learned (address, selector) pairs of a namespace. */
+        class LearnedNamespace {
+
+            /**
+             * Constructs a new LearnedNamespace.
+             * @param [properties] Properties to set
+             */
+            constructor(properties?: tandem.v1.LearnedNamespace.$Properties);
+
+            /** Unknown fields preserved while decoding when enabled */
+            $unknowns?: Uint8Array[];
+
+            /** Empty: pairs that only policies of other namespaces than the asker's want; they make room first. */
+            namespace: string;
+
+            /** LearnedNamespace used. */
+            used: number;
+
+            /** So many are never taken by other namespaces. */
+            share: number;
+
+            /** With so many a new one replaces the oldest of the namespace. */
+            limit: number;
+
+            /**
+             * Since the namespace is known, wraps: pairs that made room for newer ones of the namespace, for other namespaces;
+             * pairs that found no room.
+             */
+            replaced: number;
+
+            /** LearnedNamespace yielded. */
+            yielded: number;
+
+            /** LearnedNamespace refused. */
+            refused: number;
+
+            /**
+             * Encodes the specified LearnedNamespace message. Does not implicitly {@link tandem.v1.LearnedNamespace.verify|verify} messages.
+             * @param message LearnedNamespace message or plain object to encode
+             * @param [writer] Writer to encode to
+             * @returns Writer
+             */
+            static encode(message: tandem.v1.LearnedNamespace.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+            /**
+             * Decodes a LearnedNamespace message from the specified reader or buffer.
+             * @param reader Reader or buffer to decode from
+             * @param [length] Message length if known beforehand
+             * @returns {tandem.v1.LearnedNamespace & tandem.v1.LearnedNamespace.$Shape} LearnedNamespace
+             * @throws {Error} If the payload is not a reader or valid buffer
+             * @throws {$protobuf.util.ProtocolError} If required fields are missing
+             */
+            static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): tandem.v1.LearnedNamespace & tandem.v1.LearnedNamespace.$Shape;
+        }
+
+        namespace LearnedNamespace {
+
+            /** Properties of a LearnedNamespace. */
+            interface $Properties {
+
+                /** Empty: pairs that only policies of other namespaces than the asker's want; they make room first. */
+                namespace?: (string|null);
+
+                /** LearnedNamespace used */
+                used?: (number|null);
+
+                /** So many are never taken by other namespaces. */
+                share?: (number|null);
+
+                /** With so many a new one replaces the oldest of the namespace. */
+                limit?: (number|null);
+
+                /**
+                 * Since the namespace is known, wraps: pairs that made room for newer ones of the namespace, for other namespaces;
+                 * pairs that found no room.
+                 */
+                replaced?: (number|null);
+
+                /** LearnedNamespace yielded */
+                yielded?: (number|null);
+
+                /** LearnedNamespace refused */
+                refused?: (number|null);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+            }
+
+            /** Shape of a LearnedNamespace. */
+            type $Shape = tandem.v1.LearnedNamespace.$Properties;
         }
 
         /**

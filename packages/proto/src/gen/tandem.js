@@ -813,6 +813,7 @@ export const tandem = $root.tandem = (() => {
             const SnapshotPolicy = function (properties) {
                 this.servers = [];
                 this.predecessors = [];
+                this.fqdnPatterns = [];
                 if (properties)
                     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                         if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -822,6 +823,7 @@ export const tandem = $root.tandem = (() => {
             SnapshotPolicy.prototype.id = 0;
             SnapshotPolicy.prototype.servers = $util.emptyArray;
             SnapshotPolicy.prototype.predecessors = $util.emptyArray;
+            SnapshotPolicy.prototype.fqdnPatterns = $util.emptyArray;
 
             SnapshotPolicy.encode = function (message, writer, _depth) {
                 if (!writer)
@@ -837,6 +839,8 @@ export const tandem = $root.tandem = (() => {
                         $root.tandem.v1.SnapshotServer.encode(message.servers[i], writer.uint32(18).fork(), _depth + 1).ldelim();
                 if (message.predecessors != null && message.predecessors.length)
                     writer.uint32(26).uint32s(message.predecessors);
+                if (message.fqdnPatterns != null && message.fqdnPatterns.length)
+                    writer.uint32(34).uint32s(message.fqdnPatterns);
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                     for (let i = 0; i < message.$unknowns.length; ++i)
                         writer.raw(message.$unknowns[i]);
@@ -899,6 +903,20 @@ export const tandem = $root.tandem = (() => {
                             if (!(message.predecessors && message.predecessors.length))
                                 message.predecessors = [];
                             message.predecessors.push(reader.uint32());
+                            continue;
+                        }
+                    case 4: {
+                            if (wireType === 2) {
+                                if (!(message.fqdnPatterns && message.fqdnPatterns.length))
+                                    message.fqdnPatterns = [];
+                                reader.uint32s(message.fqdnPatterns);
+                                continue;
+                            }
+                            if (wireType !== 0)
+                                break;
+                            if (!(message.fqdnPatterns && message.fqdnPatterns.length))
+                                message.fqdnPatterns = [];
+                            message.fqdnPatterns.push(reader.uint32());
                             continue;
                         }
                     }
@@ -2119,6 +2137,7 @@ export const tandem = $root.tandem = (() => {
                 this.degraded = [];
                 this.diagnostics = [];
                 this.notes = [];
+                this.learned = [];
                 if (properties)
                     for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
                         if (properties[keys[i]] != null && keys[i] !== "__proto__")
@@ -2138,6 +2157,7 @@ export const tandem = $root.tandem = (() => {
             StatusResponse.prototype.diagnostics = $util.emptyArray;
             StatusResponse.prototype.dropReader = null;
             StatusResponse.prototype.notes = $util.emptyArray;
+            StatusResponse.prototype.learned = $util.emptyArray;
 
             StatusResponse.encode = function (message, writer, _depth) {
                 if (!writer)
@@ -2177,6 +2197,9 @@ export const tandem = $root.tandem = (() => {
                 if (message.notes != null && message.notes.length)
                     for (let i = 0; i < message.notes.length; ++i)
                         writer.uint32(106).string(message.notes[i]);
+                if (message.learned != null && message.learned.length)
+                    for (let i = 0; i < message.learned.length; ++i)
+                        $root.tandem.v1.LearnedNamespace.encode(message.learned[i], writer.uint32(114).fork(), _depth + 1).ldelim();
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                     for (let i = 0; i < message.$unknowns.length; ++i)
                         writer.raw(message.$unknowns[i]);
@@ -2310,6 +2333,14 @@ export const tandem = $root.tandem = (() => {
                             message.notes.push(reader.stringVerify());
                             continue;
                         }
+                    case 14: {
+                            if (wireType !== 2)
+                                break;
+                            if (!(message.learned && message.learned.length))
+                                message.learned = [];
+                            message.learned.push($root.tandem.v1.LearnedNamespace.decode(reader, reader.size(), $undefined, _depth + 1));
+                            continue;
+                        }
                     }
                     reader.skipType(wireType, _depth, tag);
                     if (!reader.discardUnknown) {
@@ -2328,6 +2359,160 @@ export const tandem = $root.tandem = (() => {
             };
 
             return StatusResponse;
+        })();
+
+        v1.LearnedNamespace = (function() {
+
+            const LearnedNamespace = function (properties) {
+                if (properties)
+                    for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                        if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                            this[keys[i]] = properties[keys[i]];
+            };
+
+            LearnedNamespace.prototype.namespace = "";
+            LearnedNamespace.prototype.used = 0;
+            LearnedNamespace.prototype.share = 0;
+            LearnedNamespace.prototype.limit = 0;
+            LearnedNamespace.prototype.replaced = 0;
+            LearnedNamespace.prototype.yielded = 0;
+            LearnedNamespace.prototype.refused = 0;
+
+            LearnedNamespace.encode = function (message, writer, _depth) {
+                if (!writer)
+                    writer = $Writer.create();
+                if (_depth === $undefined)
+                    _depth = 0;
+                if (_depth > $util.recursionLimit)
+                    throw $Error("max depth exceeded");
+                if (message.namespace != null && $Object.hasOwnProperty.call(message, "namespace") && message.namespace !== "")
+                    writer.uint32(10).string(message.namespace);
+                if (message.used != null && $Object.hasOwnProperty.call(message, "used") && message.used !== 0)
+                    writer.uint32(16).uint32(message.used);
+                if (message.share != null && $Object.hasOwnProperty.call(message, "share") && message.share !== 0)
+                    writer.uint32(24).uint32(message.share);
+                if (message.limit != null && $Object.hasOwnProperty.call(message, "limit") && message.limit !== 0)
+                    writer.uint32(32).uint32(message.limit);
+                if (message.replaced != null && $Object.hasOwnProperty.call(message, "replaced") && message.replaced !== 0)
+                    writer.uint32(40).uint32(message.replaced);
+                if (message.yielded != null && $Object.hasOwnProperty.call(message, "yielded") && message.yielded !== 0)
+                    writer.uint32(48).uint32(message.yielded);
+                if (message.refused != null && $Object.hasOwnProperty.call(message, "refused") && message.refused !== 0)
+                    writer.uint32(56).uint32(message.refused);
+                if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                    for (let i = 0; i < message.$unknowns.length; ++i)
+                        writer.raw(message.$unknowns[i]);
+                return writer;
+            };
+
+            LearnedNamespace.decode = function (reader, length, _end, _depth, _target) {
+                if (!(reader instanceof $Reader))
+                    reader = $Reader.create(reader);
+                if (_depth === $undefined)
+                    _depth = 0;
+                if (_depth > $Reader.recursionLimit)
+                    throw $Error("max depth exceeded");
+                let end, message, value;
+                if (length === $undefined)
+                    end = reader.len;
+                else {
+                    end = reader.pos + length;
+                    if (end > reader.len)
+                        throw $RangeError("index out of range");
+                    length = reader.len;
+                    reader.len = end;
+                }
+                message = _target || new $root.tandem.v1.LearnedNamespace();
+                while (reader.pos < end) {
+                    let start = reader.pos;
+                    let tag = reader.tag();
+                    if (tag === _end) {
+                        _end = $undefined;
+                        break;
+                    }
+                    let wireType = tag & 7;
+                    switch (tag >>>= 3) {
+                    case 1: {
+                            if (wireType !== 2)
+                                break;
+                            if ((value = reader.stringVerify()).length)
+                                message.namespace = value;
+                            else
+                                delete message.namespace;
+                            continue;
+                        }
+                    case 2: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.used = value;
+                            else
+                                delete message.used;
+                            continue;
+                        }
+                    case 3: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.share = value;
+                            else
+                                delete message.share;
+                            continue;
+                        }
+                    case 4: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.limit = value;
+                            else
+                                delete message.limit;
+                            continue;
+                        }
+                    case 5: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.replaced = value;
+                            else
+                                delete message.replaced;
+                            continue;
+                        }
+                    case 6: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.yielded = value;
+                            else
+                                delete message.yielded;
+                            continue;
+                        }
+                    case 7: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.refused = value;
+                            else
+                                delete message.refused;
+                            continue;
+                        }
+                    }
+                    reader.skipType(wireType, _depth, tag);
+                    if (!reader.discardUnknown) {
+                        $util.makeProp(message, "$unknowns", false);
+                        (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                    }
+                }
+                if (length !== $undefined) {
+                    if (reader.pos !== end)
+                        throw $RangeError("index out of range");
+                    reader.len = length;
+                }
+                if (_end !== $undefined)
+                    throw $Error("missing end group");
+                return message;
+            };
+
+            return LearnedNamespace;
         })();
 
         v1.DropReaderStatus = (function() {

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The Tandem Authors */
+/* Addresses that no answer opens, whatever a policy says (safety rule 5). */
+#ifndef TANDEM_LEARNABLE_H
+#define TANDEM_LEARNABLE_H
+
+#include <tandem/maps.h>
+#include <tandem/packet.h>
+
+/* Addresses that are no single remote host, whatever the classes say (RFC 6890, RFC 4291). */
+static __always_inline bool is_never_a_host(const struct td_addr *address)
+{
+	__u32 ipv4 = bpf_ntohl(address->a[3]);
+
+	if (!is_ipv4(address))
+		return is_multicast6(address) ||
+		       ((address->a[0] | address->a[1] | address->a[2]) == 0 && ipv4 <= 1);
+	/* 0/8, 127/8, multicast 224/4 and the reserved 240/4 with broadcast */
+	return ipv4 >> 24 == 0 || ipv4 >> 24 == 127 || ipv4 >> 28 >= 14;
+}
+
+/* Classes for a sleepable program: see classes_inner in maps.h. */
+static __always_inline bool is_of_cluster(const struct td_addr *address)
+{
+	struct td_class_key key = { .prefixlen = 128, .addr = *address };
+	struct td_class *class;
+	bool result = true; /* no trie: nothing may be learned */
+	__u32 zero = 0;
+	void *trie;
+
+	bpf_rcu_read_lock();
+	trie = bpf_map_lookup_elem(&classes_inner, &zero);
+	if (trie) {
+		class = bpf_map_lookup_elem(trie, &key);
+		result = class && (class->flags & TD_CLASS_NEVER_LEARN);
+	}
+	bpf_rcu_read_unlock();
+	return result;
+}
+
+#endif /* TANDEM_LEARNABLE_H */

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The Tandem Authors */
+/*
+ * Which learned pair goes next (safety rule 17, docs/adr/0011-one-order.md): one order beside the data, so
+ * that whoever runs `learn` decides alike. Every step is of constant time and under one lock, which may not be
+ * held together with a page's. So a pair goes through states:
+ *
+ *   FREE --order_take--> TAKEN, in no list: the victim's slot is removed, the own slot is written
+ *        --order_link--> LINKED, at the tail of its namespace's list
+ *
+ *   spaces    head -> oldest ... youngest <- tail    one list for each namespace, touched pairs go to its tail
+ *   over      head -> who gives next ... <- tail     namespaces that have more than their share, in turn
+ *
+ * A slot names its pair, and a pair its slot's address, selector and space: where the two do not agree, the
+ * slot counts as nobody's and is removed by whoever meets it.
+ */
+#ifndef TANDEM_ORDER_H
+#define TANDEM_ORDER_H
+
+#include <tandem/maps.h>
+#include <tandem/packet.h>
+
+#define TD_SPACE_OFFERS 0u
+/* Addresses in use that are passed over for one new pair: they go to the tail of their list. */
+#define TD_SPARED_MAX 8
+
+/* A pair as others name it. */
+struct pair_name {
+	struct td_addr addr;
+	__u32 selector;
+	__u32 space;
+	__u32 place;
+};
+
+static __always_inline __u32 slot_word(const struct pair_name *name)
+{
+	if (name->space == TD_SPACE_OFFERS)
+		return name->place;
+	return TD_SLOT_OWNED | name->space << TD_SLOT_SPACE_SHIFT | name->place;
+}
+
+static __always_inline __u32 slot_space(__u32 word)
+{
+	return word & TD_SLOT_OWNED ? (word & TD_SLOT_SPACE_MASK) >> TD_SLOT_SPACE_SHIFT :
+				      TD_SPACE_OFFERS;
+}
+
+/* Both maps, found before the lock is taken. */
+struct order {
+	struct td_order *all;
+	struct all_pairs *pairs;
+};
+
+static __always_inline bool order_get(struct order *order)
+{
+	__u32 zero = 0;
+
+	order->all = bpf_map_lookup_elem(&learned_order, &zero);
+	order->pairs = bpf_map_lookup_elem(&learned_pairs, &zero);
+	return order->all && order->pairs;
+}
+
+/* The compiler must not move the mask behind what it knows of the index: the verifier would not. */
+static __always_inline struct td_pair *pair_at(const struct order *order, __u32 place)
+{
+	place &= TD_PAIRS_MAX - 1;
+	asm volatile("" : "+r"(place));
+	return &order->pairs->pair[place & (TD_PAIRS_MAX - 1)];
+}
+
+static __always_inline struct td_space *space_at(const struct order *order, __u32 space)
+{
+	space &= TD_SPACES_MAX - 1;
+	asm volatile("" : "+r"(space));
+	return &order->all->space[space & (TD_SPACES_MAX - 1)];
+}
+
+/* ---- all below, up to order_take: under the lock ------------------------------------------------ */
+
+static __always_inline void over_remove(struct order *order, struct td_space *space)
+{
+	if (space->over_previous)
+		space_at(order, space->over_previous)->over_next = space->over_next;
+	else
+		order->all->over_head = space->over_next;
+	if (space->over_next)
+		space_at(order, space->over_next)->over_previous = space->over_previous;
+	else
+		order->all->over_tail = space->over_previous;
+	space->over_previous = 0;
+	space->over_next = 0;
+	space->is_over = 0;
+}
+
+static __always_inline void over_append(struct order *order, struct td_space *space, __u32 number)
+{
+	space->over_previous = order->all->over_tail;
+	space->over_next = 0;
+	space->is_over = 1;
+	if (order->all->over_tail)
+		space_at(order, order->all->over_tail)->over_next = number;
+	else
+		order->all->over_head = number;
+	order->all->over_tail = number;
+}
+
+/* After `used` or `share` changed. Offers are in no such list: they give before it is asked. */
+static __always_inline void over_fix(struct order *order, struct td_space *space, __u32 number)
+{
+	if (number == TD_SPACE_OFFERS)
+		return;
+	if (space->used > space->share && !space->is_over)
+		over_append(order, space, number);
+	else if (space->used <= space->share && space->is_over)
+		over_remove(order, space);
+}
+
+static __always_inline void used_add(struct order *order, __u32 number, __u32 by)
+{
+	struct td_space *space = space_at(order, number);
+
+	space->used += by;
+	over_fix(order, space, number);
+}
+
+static __always_inline void pair_unlink(struct order *order, struct td_space *space,
+					struct td_pair *pair)
+{
+	if (pair->previous)
+		pair_at(order, pair->previous)->next = pair->next;
+	else
+		space->head = pair->next;
+	if (pair->next)
+		pair_at(order, pair->next)->previous = pair->previous;
+	else
+		space->tail = pair->previous;
+}
+
+static __always_inline void pair_append(struct order *order, struct td_space *space,
+					struct td_pair *pair, __u32 place)
+{
+	pair->previous = space->tail;
+	pair->next = 0;
+	pair->state = TD_PAIR_LINKED;
+	pair->touched = order->all->sequence++;
+	if (space->tail)
+		pair_at(order, space->tail)->next = place;
+	else
+		space->head = place;
+	space->tail = place;
+}
+
+static __always_inline void pair_name_to(struct td_pair *pair, const struct pair_name *name)
+{
+	pair->addr = name->addr;
+	pair->selector = name->selector;
+	pair->space = name->space;
+}
+
+static __always_inline bool pair_is(const struct td_pair *pair, const struct pair_name *name)
+{
+	return (address_difference(&pair->addr, &name->addr) | (pair->selector ^ name->selector) |
+		(pair->space ^ name->space)) == 0;
+}
+
+/* A place that is free, or 0. */
+static __always_inline __u32 free_take(struct order *order)
+{
+	__u32 pairs_max = td_config.pairs ? td_config.pairs : TD_PAIRS_MAX - 1;
+	__u32 place = order->all->free;
+
+	if (place) {
+		order->all->free = pair_at(order, place)->next;
+		return place;
+	}
+	if (order->all->used_pairs >= pairs_max || order->all->used_pairs >= TD_PAIRS_MAX - 1)
+		return 0;
+	order->all->used_pairs += 1;
+	return order->all->used_pairs;
+}
+
+static __always_inline void free_put(struct order *order, struct td_pair *pair, __u32 place)
+{
+	pair->state = TD_PAIR_FREE;
+	pair->next = order->all->free;
+	order->all->free = place;
+}
+
+/*
+ * Whose oldest pair makes room for one of `number`. Within its limit a namespace takes from the offers first, then,
+ * while it has less than its share, from those that have more than theirs, in turn; else from itself.
+ */
+static __always_inline __u32 order_giver(struct order *order, __u32 number)
+{
+	struct td_space *space = space_at(order, number);
+	__u32 giver = order->all->over_head;
+
+	if (number == TD_SPACE_OFFERS || space->used >= space->limit)
+		return number;
+	if (space_at(order, TD_SPACE_OFFERS)->head)
+		return TD_SPACE_OFFERS;
+	if (space->used >= space->share || !giver)
+		return number;
+	over_remove(order, space_at(order, giver));
+	over_append(order, space_at(order, giver), giver);
+	return giver;
+}
+
+/* ---- what takes the lock --------------------------------------------------------------------- */
+
+/*
+ * A place for the pair `name`: free, or that of the pair in `victim`, whose slot the caller removes. 0: there is
+ * none. A global function, as the others here: the verifier checks it once, not for each state of the caller.
+ */
+__noinline int order_take(struct pair_name *name, struct pair_name *victim)
+{
+	struct td_space *space;
+	struct order order;
+	struct td_pair *pair;
+	__u32 place = 0;
+
+	if (!name || !victim || !order_get(&order))
+		return 0;
+	victim->place = 0;
+	space = space_at(&order, name->space);
+	bpf_spin_lock(&order.all->lock);
+	if (name->space == TD_SPACE_OFFERS || space->used < space->limit)
+		place = free_take(&order);
+	if (!place) {
+		__u32 number = order_giver(&order, name->space);
+		struct td_space *giver = space_at(&order, number);
+
+		place = giver->head;
+		if (!place) {
+			space->refused += 1;
+			bpf_spin_unlock(&order.all->lock);
+			return 0;
+		}
+		pair = pair_at(&order, place);
+		pair_unlink(&order, giver, pair);
+		used_add(&order, number, -1);
+		if (number == name->space)
+			giver->replaced += 1;
+		else
+			giver->yielded += 1;
+		victim->addr = pair->addr;
+		victim->selector = pair->selector;
+		victim->space = number;
+		victim->place = place;
+	}
+	pair = pair_at(&order, place);
+	pair->state = TD_PAIR_TAKEN;
+	pair_name_to(pair, name);
+	used_add(&order, name->space, 1);
+	bpf_spin_unlock(&order.all->lock);
+	name->place = place;
+	return place;
+}
+
+/* The victim stays, as the youngest of its list; the place was taken for `name`, which has none now. */
+__noinline int order_spare(struct pair_name *name, const struct pair_name *victim)
+{
+	struct td_space *space;
+	struct order order;
+	struct td_pair *pair;
+
+	if (!name || !victim || !order_get(&order))
+		return 0;
+	pair = pair_at(&order, victim->place);
+	space = space_at(&order, victim->space);
+	bpf_spin_lock(&order.all->lock);
+	used_add(&order, name->space, -1);
+	if (victim->space == name->space)
+		space->replaced -= 1;
+	else
+		space->yielded -= 1;
+	pair_name_to(pair, victim);
+	pair_append(&order, space, pair, victim->place);
+	used_add(&order, victim->space, 1);
+	bpf_spin_unlock(&order.all->lock);
+	name->place = 0;
+	return 0;
+}
+
+/* The slot is written: the youngest of its list, unless the slot is gone again. */
+__noinline int order_link(const struct pair_name *name)
+{
+	struct order order;
+	struct td_pair *pair;
+
+	if (!name || !order_get(&order))
+		return 0;
+	pair = pair_at(&order, name->place);
+	bpf_spin_lock(&order.all->lock);
+	if (pair->state == TD_PAIR_GONE) {
+		free_put(&order, pair, name->place);
+		used_add(&order, name->space, -1);
+	} else {
+		pair_append(&order, space_at(&order, name->space), pair, name->place);
+	}
+	bpf_spin_unlock(&order.all->lock);
+	return 0;
+}
+
+/* The place that was taken was not needed. */
+__noinline int order_give_back(const struct pair_name *name)
+{
+	struct order order;
+
+	if (!name || !order_get(&order))
+		return 0;
+	bpf_spin_lock(&order.all->lock);
+	free_put(&order, pair_at(&order, name->place), name->place);
+	used_add(&order, name->space, -1);
+	bpf_spin_unlock(&order.all->lock);
+	return 0;
+}
+
+/* 1: the pair is the youngest of its list now, or about to be. 0: its slot names another's pair. */
+__noinline int order_touch(const struct pair_name *name)
+{
+	struct td_space *space;
+	struct order order;
+	struct td_pair *pair;
+	bool is_own;
+
+	if (!name || !order_get(&order))
+		return 0;
+	pair = pair_at(&order, name->place);
+	space = space_at(&order, name->space);
+	bpf_spin_lock(&order.all->lock);
+	is_own = pair_is(pair, name) &&
+		 (pair->state == TD_PAIR_LINKED || pair->state == TD_PAIR_TAKEN);
+	if (is_own && pair->state == TD_PAIR_LINKED && space->tail != name->place) {
+		pair_unlink(&order, space, pair);
+		pair_append(&order, space, pair, name->place);
+	}
+	bpf_spin_unlock(&order.all->lock);
+	return is_own;
+}
+
+/* The slot was removed: the pair goes with it. */
+__noinline int order_remove(const struct pair_name *name)
+{
+	struct order order;
+	struct td_pair *pair;
+
+	if (!name || !order_get(&order))
+		return 0;
+	pair = pair_at(&order, name->place);
+	bpf_spin_lock(&order.all->lock);
+	if (pair_is(pair, name)) {
+		if (pair->state == TD_PAIR_LINKED) {
+			pair_unlink(&order, space_at(&order, name->space), pair);
+			free_put(&order, pair, name->place);
+			used_add(&order, name->space, -1);
+		} else if (pair->state == TD_PAIR_TAKEN) {
+			pair->state = TD_PAIR_GONE;
+		}
+	}
+	bpf_spin_unlock(&order.all->lock);
+	return 0;
+}
+
+/* ---- spaces ------------------------------------------------------------------------------------ */
+
+/* A space without pairs, or 0. */
+static __always_inline __u32 space_make(struct order *order, __u32 namespace_id, __u32 limit)
+{
+	struct td_space *space;
+	__u32 number;
+
+	bpf_spin_lock(&order->all->lock);
+	number = order->all->free_space;
+	if (number) {
+		order->all->free_space = space_at(order, number)->over_next;
+	} else if (order->all->used_spaces < TD_SPACES_MAX - 1) {
+		order->all->used_spaces += 1;
+		number = order->all->used_spaces;
+	}
+	if (number) {
+		space = space_at(order, number);
+		space->namespace_id = namespace_id;
+		space->share = 0;
+		space->limit = limit;
+		space->over_next = 0;
+		space->replaced = 0;
+		space->yielded = 0;
+		space->refused = 0;
+	}
+	bpf_spin_unlock(&order->all->lock);
+	return number;
+}
+
+/* Only one without pairs, which is in no list. */
+static __always_inline void space_free(struct order *order, __u32 number)
+{
+	struct td_space *space = space_at(order, number);
+
+	bpf_spin_lock(&order->all->lock);
+	space->namespace_id = 0;
+	space->over_next = order->all->free_space;
+	order->all->free_space = number;
+	bpf_spin_unlock(&order->all->lock);
+}
+
+/* The namespace's space, made if need be; 0: there is no room for it. */
+__noinline int space_of(__u32 namespace_id)
+{
+	__u32 *found = bpf_map_lookup_elem(&learned_spaces, &namespace_id);
+	struct order order;
+	__u32 number;
+
+	if (found)
+		return *found & (TD_SPACES_MAX - 1);
+	if (!order_get(&order))
+		return 0;
+	number = space_make(&order, namespace_id, td_config.quota_namespace);
+	if (!number)
+		return 0;
+	if (bpf_map_update_elem(&learned_spaces, &namespace_id, &number, BPF_NOEXIST) == 0)
+		return number;
+	/* another writer was first, or there is no room */
+	space_free(&order, number);
+	found = bpf_map_lookup_elem(&learned_spaces, &namespace_id);
+	return found ? *found & (TD_SPACES_MAX - 1) : 0;
+}
+
+#endif /* TANDEM_ORDER_H */

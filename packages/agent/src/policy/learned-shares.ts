@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Who is guaranteed how much of the map of learned addresses (safety rule 17): the same share for every namespace of
+ * the node whose policies name FQDNs, so that all shares together fit the map. What nobody uses of it may be used by
+ * others, up to the option `quotaNamespace`; they give it back when it is wanted.
+ */
+
+import type { Compiled } from '@tandem/core/policy/desired';
+import { EndpointFlag } from '@tandem/core/policy/kernel-numbers';
+import { TD_PAIRS_MAX } from '@tandem/datapath/abi.gen';
+import type { Datapath } from '@tandem/datapath/datapath';
+import { readLearnedSpaces, setShare } from '@tandem/datapath/learned-spaces';
+
+export class LearnedShares {
+  /** Namespaces that the kernel had no room for: what they learn counts as offered. */
+  refused = 0;
+  readonly #datapath: Pick<Datapath, 'map' | 'program'>;
+  readonly #limit: number;
+  #applied = '';
+
+  /** `limit`: pairs of one namespace. */
+  constructor(datapath: Pick<Datapath, 'map' | 'program'>, limit: number) {
+    this.#datapath = datapath;
+    this.#limit = limit;
+  }
+
+  /** Before anything is learned by what was compiled. Nothing is done when nothing has changed. */
+  apply(compiled: Pick<Compiled, 'endpoints' | 'policies'>): void {
+    const wanted = namespacesWithFqdns(compiled);
+    const key = [...wanted].sort((left, right) => left - right).join(' ');
+    if (key === this.#applied) return;
+    const isWhole = this.#set(wanted);
+    // Namespaces that still have pairs are forgotten when these are gone.
+    this.#applied = isWhole ? key : '';
+  }
+
+  /** True: nothing is left to be done. */
+  #set(wanted: ReadonlySet<number>): boolean {
+    const share = Math.min(Math.floor((TD_PAIRS_MAX - 1) / Math.max(1, wanted.size)), this.#limit);
+    const spaces = readLearnedSpaces(this.#datapath.map('learned_order')).slice(1);
+    const program = this.#datapath.program('share');
+    let isWhole = true;
+    this.refused = 0;
+    // Who gets less comes first: at no time is more guaranteed than there is.
+    for (const { namespaceId, used } of spaces) {
+      if (wanted.has(namespaceId)) continue;
+      setShare(program, namespaceId, 0, 0);
+      if (used > 0) isWhole = false;
+    }
+    const before = new Map(spaces.map((space) => [space.namespaceId, space.share]));
+    const order = [...wanted].sort(
+      (left, right) => (before.get(right) ?? 0) - (before.get(left) ?? 0),
+    );
+    for (const namespaceId of order) {
+      if (!setShare(program, namespaceId, share, this.#limit)) this.refused += 1;
+    }
+    return isWhole && this.refused === 0;
+  }
+}
+
+/** Namespaces of the node's endpoints whose policy names FQDNs. */
+function namespacesWithFqdns({
+  endpoints,
+  policies,
+}: Pick<Compiled, 'endpoints' | 'policies'>): Set<number> {
+  const found = new Set<number>();
+  for (const { namespaceId, policyId } of endpoints) {
+    const flags = policies.get(policyId)?.flags ?? 0;
+    if ((flags & EndpointFlag.fqdn) !== 0) found.add(namespaceId);
+  }
+  return found;
+}
