@@ -6,6 +6,7 @@
 import { nameToText } from '@tandem/core/dns/name';
 import { formatAddress } from '@tandem/core/net/ip';
 import { agentAdminPath, proxyAdminPath } from '@tandem/dns-proxy/config';
+import type { StatusResponse } from '@tandem/proto/gen/messages';
 import { AdminService } from '@tandem/proto/gen/services';
 import { GrpcClient } from '@tandem/runtime/grpc-client';
 import { waitFor } from '@tandem/testing/wait';
@@ -18,6 +19,12 @@ export async function degradedOf(
 ): Promise<ReadonlyMap<string, string>> {
   using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
   return await readDegraded(client); // the client ends with this scope
+}
+
+/** The whole answer to `Status`. */
+export async function statusOf(tandem: TandemNode, name: ProcessName): Promise<StatusResponse> {
+  using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
+  return await client.unary(AdminService.status, {}); // the client ends with this scope
 }
 
 /** Waits until a process says that something does not hold; returns how it says it. */

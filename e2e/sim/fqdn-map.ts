@@ -3,8 +3,9 @@
 
 /**
  * The kernel's `fqdn` map and the program that writes it, with the semantics of bpf/src/learn.h and
- * quota.h: add or extend, never shorten; quotas of namespace and selector; removal counted in `group`.
- * Requests lie in the same memory as the product's writer lays them.
+ * order.h: add or extend, never shorten; what makes room is said by the model that the kernel is compared with in
+ * bpf/tests/order.fuzz.test.ts; removal counted in `group`. Requests lie in the same memory as the product's writer
+ * lays them.
  */
 
 import type { BatchCursor } from '@tandem/bpf-loader-node/map';
@@ -22,11 +23,13 @@ import {
   tdLearnRequest,
   tdLearnResult,
 } from '@tandem/datapath/abi.gen';
+import { OrderModel } from '@tandem/testing/order-model';
 
 export interface FqdnSlot {
   readonly selector: number;
   expires: number;
-  readonly namespaceId: number;
+  /** Whose it is; 0: an offer. */
+  namespaceId: number;
 }
 
 /** IPv4 alone: the fourth word of an address tells them apart. */
@@ -36,15 +39,21 @@ export interface FqdnEntry {
 }
 
 export interface FqdnLimits {
-  readonly entriesMax: number;
+  readonly places: number;
   readonly perNamespace: number;
-  readonly perSelector: number;
+  /** Guaranteed to each of `namespaces`. */
+  readonly share: number;
+  readonly namespaces: Iterable<number>;
 }
+
+/** What a namespace had when a slot was removed. */
+export type UsedOf = (namespaceId: number) => { readonly used: number; readonly share: number };
 
 /** Hears of every change before it is made. */
 export interface FqdnWatcher {
   onAdd(address: number, selector: number, expires: number, namespaceId: number): void;
-  onRemove(address: number, slot: FqdnSlot, op: number): void;
+  /** `op` 0: it makes room. `isLast`: no other namespace has the pair. */
+  onRemove(address: number, slot: FqdnSlot, op: number, isLast: boolean, usedOf: UsedOf): void;
 }
 
 const selectorBit = 0x8000_0000;
@@ -57,12 +66,12 @@ export class FqdnMap {
   readonly #words = new Uint32Array(this.#requests);
   readonly #halves = new Int16Array(this.#requests);
   readonly #group: Uint32Array;
-  readonly #limits: FqdnLimits;
   readonly #watcher: FqdnWatcher;
   readonly #neverLearn: (address: number) => boolean;
-  readonly #used = new Map<number, number>();
-  /** Requests refused, by result. */
+  readonly #order: OrderModel;
+  /** Requests refused, and slots that made room. */
   refused = 0;
+  evicted = 0;
 
   constructor(options: {
     readonly group: Uint32Array;
@@ -71,9 +80,14 @@ export class FqdnMap {
     readonly neverLearn: (address: number) => boolean;
   }) {
     this.#group = options.group;
-    this.#limits = options.limits;
     this.#watcher = options.watcher;
     this.#neverLearn = options.neverLearn;
+    const { places, perNamespace, share, namespaces } = options.limits;
+    this.#order = new OrderModel(places, perNamespace, (namespaceId, { address, selector }) => {
+      this.evicted += 1;
+      this.#freeSlot(Number(address), selector, namespaceId, 0);
+    });
+    for (const namespaceId of namespaces) this.#order.setShare(namespaceId, share, perNamespace);
   }
 
   /** `learn_requests`. */
@@ -86,6 +100,7 @@ export class FqdnMap {
     const view = new DataView(args.buffer, args.byteOffset);
     const writer = view.getUint32(tdLearnArgs.writer, true);
     const count = view.getUint32(tdLearnArgs.count, true);
+    const evictedBefore = this.evicted;
     let failed = 0;
     let hasRemoved = false;
     for (let i = 0; i < count; i++) {
@@ -97,8 +112,10 @@ export class FqdnMap {
       if (op === tdLearnOp.REMOVE && result === tdLearnResult.OK) hasRemoved = true;
     }
     this.refused += failed;
+    const evicted = this.evicted - evictedBefore;
     view.setUint32(tdLearnArgs.failed, failed, true);
-    if (hasRemoved) Atomics.add(this.#group, word(tdGroup.removals), 1);
+    view.setUint32(tdLearnArgs.evicted, evicted, true);
+    if (hasRemoved || evicted > 0) Atomics.add(this.#group, word(tdGroup.removals), 1);
   }
 
   /** Pages of the map as the batch system call gives them. */
@@ -136,14 +153,13 @@ export class FqdnMap {
     return taken.length;
   }
 
+  /** Of whichever namespace has it longest; 0: nobody. */
   expiresOf(address: number, selector: number): number {
-    return (
-      this.entries.get(address)?.slots.find((slot) => slot.selector === selector)?.expires ?? 0
+    const slots = this.entries.get(address)?.slots ?? [];
+    return slots.reduce(
+      (latest, slot) => (slot.selector === selector ? Math.max(latest, slot.expires) : latest),
+      0,
     );
-  }
-
-  usedOf(key: number): number {
-    return this.#used.get(key) ?? 0;
   }
 
   #one(at: number, op: number): number {
@@ -155,7 +171,8 @@ export class FqdnMap {
     if (op === tdLearnOp.ADD) {
       if ((selector & selectorBit) === 0) return tdLearnResult.REFUSED_REQUEST;
       if (this.#neverLearn(address)) return tdLearnResult.REFUSED_ADDRESS;
-      return this.#add(words.subarray(at, at + 4), selector, expires, namespaceId);
+      const isOffered = words[at + word(tdLearnRequest.offered)] === 1;
+      return this.#add(words.subarray(at, at + 4), selector, expires, isOffered ? 0 : namespaceId);
     }
     if (op === tdLearnOp.REMOVE) {
       const slots = this.entries.get(address)?.slots;
@@ -169,58 +186,60 @@ export class FqdnMap {
     return this.#free(address, (slot) => ((slot.expires - expires) | 0) < 0, op);
   }
 
-  #add(words: Uint32Array, selector: number, expires: number, namespaceId: number): number {
+  /** `owner` 0: an offer, which extends whatever has the pair. */
+  #add(words: Uint32Array, selector: number, expires: number, owner: number): number {
     const address = words[3] as number;
-    const entry = this.entries.get(address);
-    const slot = entry?.slots.find((one) => one.selector === selector);
-    if (slot !== undefined) {
-      if (((expires - slot.expires) | 0) <= 0) return tdLearnResult.UNCHANGED;
-      this.#watcher.onAdd(address, selector, expires, namespaceId);
-      slot.expires = expires;
+    const pair = { address: String(address), selector };
+    const slots = this.entries.get(address)?.slots ?? [];
+    const find = (namespaceId: number): FqdnSlot | undefined =>
+      slots.find((slot) => slot.selector === selector && slot.namespaceId === namespaceId);
+    const found = owner === 0 ? slots.find((slot) => slot.selector === selector) : find(owner);
+    if (found !== undefined) {
+      if (owner !== 0) this.#order.add(owner, pair);
+      if (((expires - found.expires) | 0) <= 0) return tdLearnResult.UNCHANGED;
+      this.#watcher.onAdd(address, selector, expires, owner);
+      found.expires = expires;
       return tdLearnResult.OK;
     }
-    const refusal = this.#quotaRefusal(namespaceId, selector);
-    if (refusal !== 0) return refusal;
-    if (entry === undefined && this.entries.size >= this.#limits.entriesMax)
-      return tdLearnResult.REFUSED_FULL;
-    if (entry !== undefined && entry.slots.length >= slotsMax)
-      return tdLearnResult.REFUSED_SELECTORS;
-    this.#watcher.onAdd(address, selector, expires, namespaceId);
-    const target = entry ?? { words: words.slice(), slots: [] };
-    if (entry === undefined) this.entries.set(address, target);
-    target.slots.push({ selector, expires, namespaceId });
-    this.#count(namespaceId, 1);
-    this.#count(selector, 1);
+    if (slots.length >= slotsMax) return tdLearnResult.REFUSED_SELECTORS;
+    const offer = find(0);
+    if ((owner === 0 ? this.#order.offer(pair) : this.#order.add(owner, pair)) === 'refused')
+      return tdLearnResult.REFUSED_NAMESPACE;
+    this.#watcher.onAdd(address, selector, expires, owner);
+    // Unless it made room itself.
+    if (offer !== undefined && slots.includes(offer)) {
+      offer.namespaceId = owner;
+      if (((expires - offer.expires) | 0) > 0) offer.expires = expires;
+      return tdLearnResult.OK;
+    }
+    const target = this.entries.get(address) ?? { words: words.slice(), slots: [] };
+    this.entries.set(address, target);
+    target.slots.push({ selector, expires, namespaceId: owner });
     return tdLearnResult.OK;
   }
 
   #free(address: number, isMeant: (slot: FqdnSlot) => boolean, op: number): number {
-    const entry = this.entries.get(address);
-    if (entry === undefined) return tdLearnResult.ABSENT;
-    let freed = 0;
-    for (let i = entry.slots.length - 1; i >= 0; i--) {
-      const slot = entry.slots[i] as FqdnSlot;
-      if (!isMeant(slot)) continue;
-      this.#watcher.onRemove(address, slot, op);
-      entry.slots.splice(i, 1);
-      this.#count(slot.namespaceId, -1);
-      this.#count(slot.selector, -1);
-      freed += 1;
+    const slots = [...(this.entries.get(address)?.slots ?? [])].filter(isMeant);
+    for (const { selector, namespaceId } of slots) {
+      this.#freeSlot(address, selector, namespaceId, op);
+      this.#order.removeOf(namespaceId, { address: String(address), selector });
     }
-    if (entry.slots.length === 0) this.entries.delete(address);
-    return freed > 0 ? tdLearnResult.OK : tdLearnResult.ABSENT;
+    return slots.length > 0 ? tdLearnResult.OK : tdLearnResult.ABSENT;
   }
 
-  #quotaRefusal(namespaceId: number, selector: number): number {
-    const { perNamespace, perSelector } = this.#limits;
-    const used = this.usedOf(namespaceId);
-    if (used >= perNamespace) return tdLearnResult.REFUSED_NAMESPACE;
-    const isModest = used + 1 <= perNamespace >> 3;
-    if (this.usedOf(selector) >= perSelector && !isModest) return tdLearnResult.REFUSED_SELECTOR;
-    return 0;
-  }
-
-  #count(key: number, change: number): void {
-    this.#used.set(key, (this.#used.get(key) ?? 0) + change);
+  #freeSlot(address: number, selector: number, namespaceId: number, op: number): void {
+    const slots = this.entries.get(address)?.slots ?? [];
+    const at = slots.findIndex(
+      (slot) => slot.selector === selector && slot.namespaceId === namespaceId,
+    );
+    if (at === -1) return;
+    const isLast = slots.filter((slot) => slot.selector === selector).length === 1;
+    const order = this.#order;
+    this.#watcher.onRemove(address, slots[at] as FqdnSlot, op, isLast, (id) => ({
+      used: order.usedOf(id),
+      share: order.shareOf(id),
+    }));
+    slots.splice(at, 1);
+    if (slots.length === 0) this.entries.delete(address);
   }
 }

@@ -84,6 +84,20 @@ export const mutations: readonly Mutation[] = [
     breaks: [3],
   },
   {
+    name: 'what a namespace wants is learned as an offer',
+    file: `${proxy}/policy/tables.ts`,
+    find: 'offered[count] = isWanted ? 0 : 1;',
+    replace: 'offered[count] = 1;',
+    breaks: [8],
+  },
+  {
+    name: 'a namespace that has more than its share takes from others',
+    file: 'packages/testing/src/order-model.ts',
+    find: 'if (space.pairs.length >= space.share || next === undefined) return namespaceId;',
+    replace: 'if (next === undefined) return [...this.#spaces.keys()].at(-1) ?? 0;',
+    breaks: [8],
+  },
+  {
     name: 'the earlier expiry wins in the name cache',
     file: 'packages/core/src/fqdn/cache.ts',
     find: 'if (expires <= (this.#entryExpires[entry] as number)) {',

@@ -15,7 +15,7 @@ import {
 } from '@tandem/core/dns/constants';
 import { tdLearnOp } from '@tandem/datapath/abi.gen';
 import { upstreamTimeoutMs } from '@tandem/dns-proxy/limits';
-import type { FqdnSlot, FqdnWatcher } from './fqdn-map.ts';
+import type { FqdnSlot, FqdnWatcher, UsedOf } from './fqdn-map.ts';
 import type { TcpClient } from './tcp-client.ts';
 import { optOf } from './tcp-messages.ts';
 import type { TcpServerConnection } from './tcp-server.ts';
@@ -39,6 +39,7 @@ export const invariants = {
   5: 'the socket is never empty while a member lives',
   6: 'what is bounded stays in bounds and counts what it refuses',
   7: 'nothing throws',
+  8: 'what is answered within its TTL, in a namespace under its share, stays',
 } as const;
 export type Invariant = keyof typeof invariants;
 
@@ -134,7 +135,8 @@ export class Oracle implements FqdnWatcher {
   readonly #told = new Set<number>();
   /** Seconds that an expired address is kept. */
   readonly #idleSeconds: number;
-  #isQuotaFull = false;
+  /** By "address selector": namespaces that were answered it and want it, and until when. */
+  readonly #guaranteed = new Map<string, Map<number, number>>();
 
   constructor(options: {
     readonly trace: Trace;
@@ -416,21 +418,34 @@ export class Oracle implements FqdnWatcher {
     );
   }
 
-  onRemove(address: number, slot: FqdnSlot, op: number): void {
+  /** A pod of the namespace was answered the address, its policies name the selector. */
+  guarantees(namespaceId: number, address: number, selector: number, until: number): void {
+    const key = `${address} ${selector}`;
+    const namespaces = this.#guaranteed.get(key) ?? new Map<number, number>();
+    this.#guaranteed.set(key, namespaces);
+    namespaces.set(namespaceId, Math.max(until, namespaces.get(namespaceId) ?? 0));
+  }
+
+  onRemove(address: number, slot: FqdnSlot, op: number, isLast: boolean, usedOf: UsedOf): void {
+    const namespaces = this.#guaranteed.get(`${address} ${slot.selector}`) ?? new Map();
+    for (const [namespaceId, until] of isLast ? namespaces : []) {
+      const { used, share } = usedOf(namespaceId);
+      // With all of its share it makes room for itself.
+      if (until <= this.#nowSeconds() || used >= share) continue;
+      this.fail(
+        8,
+        `address ${address} goes ${until - this.#nowSeconds()} s before its TTL is over, and namespace ${namespaceId} has ${used} of the ${share} of its share`,
+      );
+    }
     if (op === tdLearnOp.EXPIRE) {
       if (slot.expires + this.#idleSeconds <= this.#nowSeconds()) return;
       this.fail(
         3,
         `address ${address} is emptied ${slot.expires - this.#nowSeconds()} s before its time`,
       );
-    } else if (!this.#isQuotaFull && slot.expires > this.#nowSeconds()) {
-      this.fail(3, `address ${address} is evicted though no quota is full`);
+    } else if (op === tdLearnOp.REMOVE && slot.expires > this.#nowSeconds()) {
+      this.fail(3, `address ${address} is removed before its time`);
     }
-  }
-
-  /** From now on evictions are to be expected. */
-  quotaIsFull(): void {
-    this.#isQuotaFull = true;
   }
 
   /** When all is healed and quiet: what was taken in was answered, or is excused. */

@@ -188,7 +188,7 @@ function differenceOf(world: World): string | null {
 const slackSeconds = 1;
 
 function missingInMap(world: World, { name, address, expires, scope }: FqdnMapping): string | null {
-  if (world.fqdn.refused > 0) return null;
+  if (world.fqdn.refused + world.fqdn.evicted > 0) return null;
   const index = names.findIndex(
     ({ wire }) => wire.length === name.length && wire.every((octet, i) => octet === name[i]),
   );

@@ -260,6 +260,22 @@ function clusterOf(rules: readonly PodRules[], variant: number): ClusterState {
   return state;
 }
 
+/** The id of a pod's namespace; the compiler's, because the kernel's requests carry it. */
+const namespaceOf = (pod: number): number =>
+  alone[0]?.endpoints.find((endpoint) => endpoint.pod.name === pods[pod]?.name)?.namespaceId ?? 0;
+
+/** The namespace of a pod if a policy there names the selector under this variant, else 0. */
+export function wantedBy(variant: number, pod: number, selector: number): number {
+  const { namespace } = pods[pod] as SimPod;
+  const text = selectorFacts.get(selector)?.text;
+  const isNamed = pods.some(
+    (other, index) =>
+      other.namespace === namespace &&
+      variants[variant]?.[index]?.connects.some((pattern) => pattern === text) === true,
+  );
+  return isNamed ? namespaceOf(pod) : 0;
+}
+
 const prefix = parsePrefix('10.96.0.0/16');
 if (prefix === null) throw new TypeError('prefix');
 const node: NodeContext = {
@@ -279,6 +295,8 @@ const alone: readonly Compiled[] = clusters.map((cluster) => {
   ids = compiled.ids;
   return compiled;
 });
+
+export const namespaceIds: ReadonlySet<number> = new Set(pods.map((_, pod) => namespaceOf(pod)));
 
 export interface PolicyOfVariant {
   readonly variant: number;
@@ -341,13 +359,13 @@ export const followedBy: ReadonlyMap<number, ReadonlySet<number>> = (() => {
 /** Selector id -> places of the names that its pattern matches, and the policy whose answers alone count (0 all). */
 export const selectorFacts: ReadonlyMap<
   number,
-  { readonly names: ReadonlySet<number>; readonly policyId: number }
+  { readonly text: string; readonly names: ReadonlySet<number>; readonly policyId: number }
 > = new Map(
   alone.flatMap(({ members }) =>
     members.selectors.map(({ id, patternIndex, policyId }) => {
       const text = (members.patterns[patternIndex]?.text ?? '').replace(/\.$/, '');
       const matched = names.flatMap((name, index) => (matches(text, name.text) ? [index] : []));
-      return [id, { names: new Set(matched), policyId }] as const;
+      return [id, { text, names: new Set(matched), policyId }] as const;
     }),
   ),
 );

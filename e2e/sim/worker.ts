@@ -241,14 +241,12 @@ export class SimWorker {
     const { world, index } = this.life;
     return new Learner({
       writer: new KernelWriter(world.fqdn, this.life.learnProgram(this.thread), index),
-      fqdn: world.fqdn,
       counters: this.counters,
       graceSeconds,
       ttlSecondsMin: 1,
       seed: 1,
       group: this.#group,
       knownPairs: 128,
-      learnedPairs: 48,
     });
   }
 

@@ -29,12 +29,14 @@ import {
   clusterWord,
   isSteered,
   names,
+  namespaceIds,
   pods,
   policyOf,
   selectorFacts,
   servers,
   variantCount,
   variantsOfId,
+  wantedBy,
 } from './universe.ts';
 import { Upstream, type UpstreamSocket } from './upstream.ts';
 import type { SimWorker } from './worker.ts';
@@ -122,12 +124,15 @@ export class World {
     for (const journal of journals) new Uint8Array(journal, 0, stateBytes).fill(0);
     this.sockets = new SocketGroup(this.groupWords, nowNs, (socket) => this.#onSocketLost(socket));
     const isTight = this.random.chance(0.1);
-    if (isTight) this.oracle.quotaIsFull();
+    const places = isTight ? 12 : 256;
     this.fqdn = new FqdnMap({
       group: this.groupWords,
-      limits: isTight
-        ? { entriesMax: 12, perNamespace: 10, perSelector: 8 }
-        : { entriesMax: 256, perNamespace: 256, perSelector: 256 },
+      limits: {
+        places,
+        perNamespace: isTight ? 10 : places,
+        share: Math.floor(places / namespaceIds.size),
+        namespaces: namespaceIds,
+      },
       watcher: this.oracle,
       neverLearn: (address) => address === clusterWord,
     });
@@ -309,19 +314,20 @@ export class World {
     if (query === undefined) return;
     const rcode = (memory[at + 3] as number) & 15;
     this.trace.note('answers', query.number, rcode, 0, worker.life.name);
-    if (rcode === rcodeNoError && this.fqdn.refused === 0 && this.#sleeps === 0)
-      this.#checkLearned(worker, query, memory, at);
+    if (rcode === rcodeNoError) this.#checkLearned(worker, query, memory, at);
   }
 
   /** A framed reply on the connection of its query. */
   onTcpReply(worker: SimWorker, query: SimQuery, framed: Uint8Array): void {
     const rcode = (framed[5] as number) & 15;
     this.trace.note('answers over TCP', query.number, rcode, 0, worker.life.name);
-    if (rcode === rcodeNoError && this.fqdn.refused === 0 && this.#sleeps === 0)
-      this.#checkLearned(worker, query, framed, 2);
+    if (rcode === rcodeNoError) this.#checkLearned(worker, query, framed, 2);
   }
 
-  /** An address is in the datapath before its name's answer reaches the pod. */
+  /**
+   * An address is in the datapath before its name's answer reaches the pod, and stays there until its TTL is over, if
+   * the pod's namespace wants it and has no more than its share.
+   */
   #checkLearned(worker: SimWorker, query: SimQuery, memory: Uint8Array, at: number): void {
     const name = names[query.name] as (typeof names)[number];
     const count = ((memory[at + 6] as number) << 8) | (memory[at + 7] as number);
@@ -338,8 +344,18 @@ export class World {
         const from = at + name.query.length + i * 16 + 12;
         const view = new DataView(memory.buffer, memory.byteOffset + from, 4);
         const host = view.getUint32(0, true);
-        if (host !== clusterWord && this.fqdn.expiresOf(host, id) === 0) {
+        if (host === clusterWord) continue;
+        const isThere = this.fqdn.expiresOf(host, id) !== 0;
+        const isCalm = this.fqdn.refused + this.fqdn.evicted === 0 && this.#sleeps === 0;
+        if (isCalm && !isThere) {
           this.oracle.fail(4, `${name.text} is answered before the datapath has its address`);
+        }
+        // Asleep between the answer and its reply the TTL may be over.
+        const variant = this.#sleeps === 0 ? (worker.policy?.variant ?? -1) : -1;
+        const namespaceId = wantedBy(variant, query.pod, id);
+        if (isThere && namespaceId !== 0) {
+          const ttl = new DataView(memory.buffer, memory.byteOffset + from - 6).getUint32(0);
+          this.oracle.guarantees(namespaceId, host, id, this.bootSeconds + ttl);
         }
       }
     }
