@@ -3,9 +3,9 @@
 /*
  * from_pod: tcx ingress on the host side of a pod's veth; every frame that a pod sends passes here first.
  *
- * It lets through only what the pod may say about itself (own addresses, no VLAN, no router's messages),
- * steers DNS that policy judges by name to the shared socket by rewriting the destination port 53 -> P,
- * and marks every other packet as seen, which is what makes its source believable to `judge`.
+ * It lets through only what the pod may say about itself (own addresses, on a bridge its own Ethernet address,
+ * no VLAN, no router's messages), which is what makes a source believable to `judge` on this interface, and
+ * steers DNS that policy judges by name to the shared socket by rewriting the destination port 53 -> P.
  * It keeps no state, judges no policy, and passes nothing that it could not parse.
  */
 #ifndef TANDEM_FROM_POD_H
@@ -14,47 +14,93 @@
 #include <tandem/mark.h>
 #include <tandem/members.h>
 #include <tandem/pod_frame.h>
-#include <tandem/policy.h>
 
-#define TD_ARP_ETHERNET 1
+/*
+ * On a port of a bridge the pod's Ethernet address is part of what it may say: forwarding tables of bridges and
+ * neighbour tables believe it. A point-to-point veth has neither. False also where the address is not known.
+ */
+static __always_inline bool is_foreign_mac(struct __sk_buff *skb, const __u8 *claimed)
+{
+	__u32 ifindex = skb->ifindex;
+	struct td_pod_mac *own = bpf_map_lookup_elem(&pod_macs, &ifindex);
 
-/* RFC 826 for Ethernet and IPv4, after the Ethernet header. */
-struct arp_ipv4 {
-	__be16 hardware_type;
-	__be16 protocol_type;
-	__u8 hardware_length;
-	__u8 protocol_length;
-	__be16 operation;
-	__u8 sender_mac[6];
-	__u8 sender_ip[4];
-	__u8 target_mac[6];
-	__u8 target_ip[4];
-};
+	return own && mac_difference(own->mac, claimed);
+}
+
+static __always_inline bool is_foreign_source(struct __sk_buff *skb)
+{
+	const struct ethhdr *ethernet = header_at(skb, 0, sizeof(*ethernet));
+
+	return !ethernet || is_foreign_mac(skb, ethernet->h_source);
+}
+
+/* As is_foreign_source(), with the endpoint in hand, which spares a lookup per packet. */
+static __always_inline bool is_source_of(struct __sk_buff *skb, const struct td_endpoint *endpoint)
+{
+	const struct ethhdr *ethernet = header_at(skb, 0, sizeof(*ethernet));
+	const __u8 none[ETH_ALEN] = {};
+
+	return ethernet && (!mac_difference(endpoint->mac, ethernet->h_source) ||
+			    !mac_difference(endpoint->mac, none));
+}
 
 static __always_inline __u32 from_pod_arp(struct __sk_buff *skb, struct packet *p)
 {
-	const struct arp_ipv4 *arp = header_at(skb, ETH_HLEN, sizeof(*arp));
-	__be32 sender;
+	const struct arp_ipv4 *arp = frame_arp(skb);
 
 	if (!arp)
 		return TD_COUNT_DROP_PARSE;
-	if (arp->hardware_type != bpf_htons(TD_ARP_ETHERNET) ||
-	    arp->protocol_type != bpf_htons(ETH_P_IP) || arp->hardware_length != 6 ||
-	    arp->protocol_length != 4)
-		return TD_COUNT_DROP_PARSE;
-	__builtin_memcpy(&sender, arp->sender_ip, sizeof(sender));
-	address_from_ipv4(&p->source, sender);
 	p->family = 4;
-	if (!sender) /* a probe (RFC 5227) claims nothing */
-		return TD_PASS;
+	arp_sender(arp, &p->source);
+	if (is_foreign_mac(skb, arp->sender_mac))
+		return TD_COUNT_DROP_SPOOFED;
+	/*
+	 * A probe (RFC 5227) has no sender. It claims its target all the same: whoever has the address gives way
+	 * to an answer, and a starting pod to a probe.
+	 */
+	if (!p->source.a[3]) {
+		__be32 target;
+
+		__builtin_memcpy(&target, arp->target_ip, sizeof(target));
+		address_from_ipv4(&p->source, target);
+	}
 	return own_endpoint(skb, &p->source) ? TD_PASS : TD_COUNT_DROP_SPOOFED;
 }
 
+#define TD_ND_OPTIONS_MAX	  4 /* RFC 4861 defines at most two for what a pod may send */
+#define TD_ND_OPTION_SOURCE_MAC	  1
+#define TD_ND_OPTION_TARGET_MAC	  2
+#define TD_ND_SOLICIT_LENGTH	  8  /* router solicitation */
+#define TD_ND_NEIGHBOUR_LENGTH	  24 /* neighbour solicitation and advertisement */
+
+/* Link-layer addresses in a message of neighbour discovery are claims too. */
+static __always_inline __u32 claimed_macs(struct __sk_buff *skb, const struct packet *p)
+{
+	__u32 offset = p->l4_offset + (p->icmp_type == TD_ND_ROUTER_SOLICIT ? TD_ND_SOLICIT_LENGTH
+									     : TD_ND_NEIGHBOUR_LENGTH);
+
+	for (int i = 0; i < TD_ND_OPTIONS_MAX; i++) {
+		const __u8 *option;
+
+		if (offset + 8 > skb->len)
+			return TD_PASS;
+		option = header_at(skb, offset, 8);
+		if (!option || !option[1])
+			return TD_COUNT_DROP_PARSE;
+		if ((option[0] == TD_ND_OPTION_SOURCE_MAC || option[0] == TD_ND_OPTION_TARGET_MAC) &&
+		    is_foreign_mac(skb, option + 2))
+			return TD_COUNT_DROP_SPOOFED;
+		offset += option[1] * 8;
+	}
+	return offset + 8 > skb->len ? TD_PASS : TD_COUNT_DROP_PARSE;
+}
+
 /*
- * A neighbour advertisement may claim only the pod's own addresses. Its link-local ones are not known
- * here, so of those only the node's (a class of the agent's, the gateway of a bridge) are refused.
+ * A neighbour advertisement claims its target, and so does the solicitation of duplicate address detection: it
+ * may be only the pod's own. Link-local addresses of pods are not known here, so of those only the node's (a
+ * class of the agent's) are refused.
  */
-static __always_inline __u32 advertised_target(struct __sk_buff *skb, const struct packet *p)
+static __always_inline __u32 claimed_target(struct __sk_buff *skb, const struct packet *p)
 {
 	const struct td_addr *header = header_at(skb, p->l4_offset + 8, sizeof(*header));
 	struct td_addr target;
@@ -65,6 +111,20 @@ static __always_inline __u32 advertised_target(struct __sk_buff *skb, const stru
 	if (is_link_local6(&target))
 		return class_of(&target).flags & TD_CLASS_NODE ? TD_COUNT_DROP_ND : TD_PASS;
 	return own_endpoint(skb, &target) ? TD_PASS : TD_COUNT_DROP_SPOOFED;
+}
+
+/* What a message of neighbour discovery claims for the pod. */
+static __always_inline __u32 from_pod_neighbour(struct __sk_buff *skb, const struct packet *p)
+{
+	bool is_probe = p->icmp_type == TD_ND_NEIGHBOUR_SOLICIT && is_unspecified6(&p->source);
+
+	if (p->icmp_type == TD_ND_NEIGHBOUR_ADVERT || is_probe) {
+		__u32 reason = claimed_target(skb, p);
+
+		if (reason)
+			return reason;
+	}
+	return claimed_macs(skb, p);
 }
 
 /* What only routers say, and what a pod may say from an address that is no endpoint. */
@@ -79,8 +139,8 @@ static __always_inline __u32 from_pod_icmpv6(struct __sk_buff *skb, const struct
 	if (p->icmp_type == TD_ND_ROUTER_ADVERT || p->icmp_type == TD_ND_REDIRECT ||
 	    p->icmp_type == TD_MLD_QUERY)
 		return TD_COUNT_DROP_ND;
-	if (p->icmp_type == TD_ND_NEIGHBOUR_ADVERT) {
-		__u32 reason = advertised_target(skb, p);
+	if (p->icmp_type >= TD_ND_ROUTER_SOLICIT && p->icmp_type <= TD_ND_NEIGHBOUR_ADVERT) {
+		__u32 reason = from_pod_neighbour(skb, p);
 
 		if (reason)
 			return reason;
@@ -170,14 +230,16 @@ static __always_inline __u32 from_pod_ip(struct __sk_buff *skb, struct packet *p
 		if (reason)
 			return reason;
 		if (without_endpoint) {
-			mark_set(skb, 0);
-			return TD_PASS;
+			mark_set(skb, false);
+			return is_foreign_source(skb) ? TD_COUNT_DROP_SPOOFED : TD_PASS;
 		}
 	}
 	endpoint = own_endpoint(skb, &p->source);
 	if (!endpoint)
 		return TD_COUNT_DROP_SPOOFED;
 	*endpoint_id = endpoint->id;
+	if (endpoint->flags & TD_EP_BRIDGED && !is_source_of(skb, endpoint))
+		return TD_COUNT_DROP_SPOOFED;
 	if (p->is_cut)
 		return TD_COUNT_DROP_PARSE;
 	/* an endpoint on hold is steered nowhere: `judge` drops whatever it sends */
@@ -186,12 +248,9 @@ static __always_inline __u32 from_pod_ip(struct __sk_buff *skb, struct packet *p
 		if (reason)
 			return reason;
 	}
-	if (redirected) {
+	if (redirected)
 		count(TD_COUNT_REDIRECTED);
-		mark_set(skb, td_config.mark_redirect);
-	} else {
-		mark_set(skb, td_config.mark_seen);
-	}
+	mark_set(skb, redirected);
 	return TD_PASS;
 }
 
@@ -204,8 +263,8 @@ static __always_inline __u32 from_pod_frame(struct __sk_buff *skb, struct packet
 	if (reason)
 		return reason;
 	if (type == bpf_htons(ETH_P_ARP)) {
-		mark_set(skb, 0);
-		return from_pod_arp(skb, p);
+		mark_set(skb, false);
+		return is_foreign_source(skb) ? TD_COUNT_DROP_SPOOFED : from_pod_arp(skb, p);
 	}
 	if (type == bpf_htons(ETH_P_IP))
 		return parse_frame_ipv4(skb, p) ? TD_COUNT_DROP_PARSE

@@ -5,16 +5,17 @@
  * IPv6. Every packet of an endpoint is judged once, at both ends, as the connection it belongs to: a
  * reply is turned round and the same question asked, so a changed policy reaches open connections too.
  *
- * A local endpoint's address as source counts only where from_pod saw the packet (safety rule 3). The
- * host is what came in on no device. Nothing here writes but the use of
- * addresses: last_used_ns of `fqdn`, and `fqdn_live`.
+ * Whom a packet belongs to is told by its interfaces: an endpoint's address counts as source only where it
+ * came in by the endpoint's own, which from_pod guards (safety rule 3), and as destination only where it leaves
+ * by it. The host is what came in on no device. Nothing here writes but the use of addresses: last_used_ns of
+ * `fqdn`, and `fqdn_live`.
  */
 #ifndef TANDEM_JUDGE_H
 #define TANDEM_JUDGE_H
 
 #include <tandem/conntrack.h>
+#include <tandem/devices.h>
 #include <tandem/fqdn_read.h>
-#include <tandem/mark.h>
 #include <tandem/parse_hook.h>
 
 /* One end of the connection: an endpoint of this node (id > 0) or anybody else. */
@@ -22,8 +23,6 @@ struct side {
 	__u32 id;
 	__u32 policy_id;
 	__u32 flags;
-	__u32 veth_ifindex;
-	__u32 l3_ifindex;
 	struct td_class class;
 };
 
@@ -32,29 +31,32 @@ struct judgement {
 	struct connection connection;
 	struct side source;
 	struct side destination;
-	__u32 mark;    /* our bits */
-	__u32 ifindex; /* where the packet came in; 0: nowhere, it is the host's */
+	__u32 ifindex; /* where the packet came in, the port of a bridge if it is known; 0: nowhere, it is the host's */
 	__u8 hook;
 	bool is_reply;
 	bool from_host;
+	bool is_steered;
+	bool is_verified;  /* the source is the endpoint behind the interface by which the packet came in */
+	bool is_delivered; /* the interface by which it leaves is the one of the destination's endpoint */
+	__u8 entry;	   /* device_side, where the source is no endpoint */
+	__u8 exit;	   /* device_side, where the destination is none */
 	/* of the drop */
 	struct event_facts facts;
 };
 
-static __always_inline void side_load(struct side *side, const struct td_addr *address)
+static __always_inline const struct td_endpoint *side_load(struct side *side, const struct td_addr *address)
 {
-	struct td_endpoint *endpoint = bpf_map_lookup_elem(&endpoints, address);
+	const struct td_endpoint *endpoint = bpf_map_lookup_elem(&endpoints, address);
 
 	side->class.id = TD_CLASS_NONE;
 	if (!endpoint)
-		return;
+		return NULL;
 	side->id = endpoint->id;
 	side->policy_id = endpoint->policy_id;
 	side->flags = endpoint->flags;
-	side->veth_ifindex = endpoint->veth_ifindex;
-	side->l3_ifindex = endpoint->l3_ifindex;
 	side->class.id = endpoint->class_id;
 	side->class.flags = TD_CLASS_CLUSTER;
+	return endpoint;
 }
 
 static __always_inline bool is_local_in(const struct judgement *j)
@@ -62,11 +64,14 @@ static __always_inline bool is_local_in(const struct judgement *j)
 	return j->hook == NF_INET_LOCAL_IN;
 }
 
-/* Rule 1: our own reply to a pod, from the shared socket, whose source may be an endpoint's address. */
+/*
+ * Rule 1: our own reply to a pod, from the shared socket, whose source may be an endpoint's address. Port P of
+ * the host is ours alone (guard_port).
+ */
 static __always_inline bool is_our_reply(const struct judgement *j)
 {
-	return !is_local_in(j) && j->ifindex == 0 && j->mark == td_config.mark_socket &&
-	       is_udp_or_tcp(&j->packet) && j->packet.source_port == td_config.port_be;
+	return !is_local_in(j) && j->ifindex == 0 && is_udp_or_tcp(&j->packet) &&
+	       j->packet.source_port == td_config.port_be;
 }
 
 /* Port P of the node, which only what from_pod redirected may reach. */
@@ -76,51 +81,70 @@ static __always_inline bool is_at_our_port(const struct judgement *j)
 	       j->packet.destination_port == td_config.port_be;
 }
 
-/* Rule 3: from_pod's mark, and the interface that from_pod guards. */
-static __always_inline bool is_verified(const struct judgement *j)
-{
-	return (j->mark == td_config.mark_seen || j->mark == td_config.mark_redirect) &&
-	       (j->ifindex == j->source.veth_ifindex || j->ifindex == j->source.l3_ifindex);
-}
-
 /* Rule 3: a tunnel's end believes the source of what is inside. */
 static __always_inline bool is_tunnel(const struct packet *p)
 {
+	__u32 port = bpf_ntohs(p->destination_port);
+
 	if (p->protocol == TD_IPPROTO_IPIP || p->protocol == TD_IPPROTO_IPV6 ||
 	    p->protocol == TD_IPPROTO_GRE)
 		return true;
-	return p->protocol == IPPROTO_UDP && (p->destination_port == bpf_htons(4789) ||
-					      p->destination_port == bpf_htons(8472) ||
-					      p->destination_port == bpf_htons(6081));
+	return p->protocol == IPPROTO_UDP && bpf_map_lookup_elem(&tunnel_ports, &port);
 }
 
 /*
- * Who stands at the ends. Addresses of this node's pod CIDR that are no endpoint belong to pods whose
- * policy nobody has computed (rule 6): neither end of a forwarded packet may be one.
+ * What is delivered to the host is for the host, whatever address it bears: a link-local one, a broadcast
+ * or a group. An address of the node keeps its own class, for node-local DNS has one; any other gets that of
+ * the loopback address.
+ */
+static __always_inline struct td_class class_of_host(const struct td_addr *address)
+{
+	struct td_addr loopback = { .a = { 0, 0, 0, bpf_htonl(1) } };
+	struct td_class class = class_of(address);
+
+	return class.flags & TD_CLASS_NODE ? class : class_of(&loopback);
+}
+
+/* What a pod says about itself to its neighbours, and may say without an address of its own. */
+static __always_inline bool is_neighbour_message(const struct packet *p)
+{
+	return is_neighbour_discovery(p) || is_multicast_listener(p);
+}
+
+/*
+ * Who stands at the ends of what the host did not make (rule 6): an interface on the pods' side that is no
+ * endpoint's belongs to a pod whose policy nobody has computed, and neither its packets pass nor those to it.
  */
 static __always_inline __u32 judge_strangers(struct judgement *j)
 {
 	/* the host's answer to a pod is judged as the pod's request: then its class is asked for */
 	if (!j->source.id && (!j->from_host || j->is_reply)) {
 		j->source.class = class_of(&j->packet.source);
-		if (!j->from_host && (j->source.class.flags & TD_CLASS_LOCAL_PODS))
+		if (j->entry == TD_SIDE_STRANGER)
 			return TD_COUNT_DROP_UNKNOWN_POD;
+		if (j->entry == TD_SIDE_POD && !is_neighbour_message(&j->packet))
+			return TD_COUNT_DROP_UNVERIFIED;
 	}
-	if (!j->destination.id && (j->source.id || !is_local_in(j))) {
+	if (j->source.id && !j->from_host && !j->is_verified)
+		return TD_COUNT_DROP_UNVERIFIED;
+	if (is_local_in(j)) {
+		if (!j->destination.id && j->source.id)
+			j->destination.class = class_of_host(&j->packet.destination);
+		return TD_COUNT_FORWARDED;
+	}
+	if (!j->destination.id)
 		j->destination.class = class_of(&j->packet.destination);
-		if (!is_local_in(j) && !j->from_host &&
-		    (j->destination.class.flags & TD_CLASS_LOCAL_PODS))
-			return TD_COUNT_DROP_UNKNOWN_POD;
-	}
+	if (j->from_host)
+		return TD_COUNT_FORWARDED;
+	if (j->destination.id ? !j->is_delivered : j->exit == TD_SIDE_STRANGER)
+		return TD_COUNT_DROP_UNKNOWN_POD;
 	return TD_COUNT_FORWARDED;
 }
 
-/* The marks and port P: what from_pod steered reaches our socket and nothing else does. */
+/* The mark and port P: what from_pod steered reaches our socket and nothing else does. */
 static __always_inline __u32 judge_steering(const struct judgement *j)
 {
-	if (j->source.id && !j->from_host && !is_verified(j))
-		return TD_COUNT_DROP_UNVERIFIED;
-	if (j->mark == td_config.mark_redirect && !j->from_host) {
+	if (j->is_steered && !j->from_host) {
 		if (!is_at_our_port(j) || !j->source.id)
 			return TD_COUNT_DROP_NOT_REDIRECTED;
 		return j->source.flags & TD_EP_HOLD ? TD_COUNT_DROP_HOLD : TD_COUNT_REDIRECTED;
@@ -149,11 +173,10 @@ static __always_inline __u32 judge_packet_kind(const struct judgement *j)
  * Rule 14: an ICMP error that conntrack ties to a flow passes, but from a local endpoint only if it is
  * a party to that flow; or it is a letter to anybody whose flow it can quote.
  */
-static __always_inline __u32 judge_icmp_error(const struct judgement *j)
+static __always_inline bool is_strangers_error(const struct judgement *j, bool is_related_error)
 {
-	if (j->source.id && !connection_has_party(&j->connection, j->packet.family, &j->packet.source))
-		return TD_COUNT_DROP_ICMP_ERROR;
-	return TD_COUNT_RELATED;
+	return is_related_error && j->source.id &&
+	       !connection_has_party(&j->connection, j->packet.family, &j->packet.source);
 }
 
 /* An ICMP reply is judged as the request that it answers. */
@@ -323,6 +346,7 @@ __noinline int judge_policy(struct judgement *j, bool host_acts)
 /* The order matters: identity of the source, then steering, then what needs no policy, then policy. */
 __noinline int judge_connection(struct judgement *j)
 {
+	bool is_related_error;
 	bool host_acts;
 	__u32 reason;
 
@@ -344,31 +368,58 @@ __noinline int judge_connection(struct judgement *j)
 	reason = judge_packet_kind(j);
 	if (reason != TD_COUNT_FORWARDED)
 		return reason;
+	is_related_error = connection_is_related(&j->connection) && is_icmp_error(&j->packet);
+	if (is_strangers_error(j, is_related_error))
+		return TD_COUNT_DROP_ICMP_ERROR;
 	if (host_acts && !(j->is_reply ? j->destination.id : j->source.id))
 		return TD_COUNT_HOST;
-	if (is_neighbour_discovery(&j->packet) || is_multicast_listener(&j->packet))
+	if (is_neighbour_message(&j->packet))
 		return TD_COUNT_FORWARDED;
 	if ((j->source.flags | j->destination.flags) & TD_EP_HOLD)
 		return TD_COUNT_DROP_HOLD;
-	if (connection_is_related(&j->connection) && is_icmp_error(&j->packet))
-		return judge_icmp_error(j);
+	if (is_related_error)
+		return TD_COUNT_RELATED;
 	if (j->is_reply)
 		judgement_turn_round(j);
 	return judge_policy(j, host_acts);
 }
 
+/* Is it the endpoint's interface? An index alone is not enough: another interface may have it by now. */
+static __always_inline bool is_interface_of(const struct td_endpoint *endpoint, __u32 ifindex)
+{
+	return ifindex == endpoint->veth_ifindex && is_pod_device(ifindex);
+}
+
+/* Does what leaves by `ifindex` reach the endpoint? What is routed onto a bridge has no port yet. */
+static __always_inline bool is_way_to(const struct td_endpoint *endpoint, __u32 ifindex)
+{
+	if (endpoint->flags & TD_EP_BRIDGED && ifindex == endpoint->l3_ifindex)
+		return is_pod_device(endpoint->veth_ifindex);
+	return is_interface_of(endpoint, ifindex);
+}
+
+/* The packet's ends and its interfaces. */
 static __always_inline void judgement_load(struct judgement *j, struct bpf_nf_ctx *ctx)
 {
-	struct sk_buff *skb = ctx->skb;
+	const struct td_endpoint *source = side_load(&j->source, &j->packet.source);
+	const struct td_endpoint *destination = side_load(&j->destination, &j->packet.destination);
+	__u32 bridge_port = skb_bridge_port(ctx->skb);
 
 	j->hook = ctx->state->hook;
-	j->mark = mark_of(skb_mark(skb));
-	j->ifindex = skb_ifindex(skb);
+	j->ifindex = bridge_port ? bridge_port : skb_ifindex(ctx->skb);
 	j->from_host = j->ifindex == 0 || j->ifindex == TD_LOOPBACK_IFINDEX;
-	j->connection = connection_of(skb);
-	j->is_reply = connection_is_reply(&j->connection);
-	j->facts.ifindex = j->ifindex;
-	j->facts.hook = is_local_in(j) ? TD_HOOK_LOCAL_IN : TD_HOOK_POST_ROUTING;
+	if (j->from_host)
+		return;
+	if (source)
+		j->is_verified = is_interface_of(source, j->ifindex);
+	else
+		j->entry = entry_side(ctx, bridge_port);
+	if (is_local_in(j))
+		return;
+	if (destination)
+		j->is_delivered = is_way_to(destination, skb_out(ctx->skb));
+	else
+		j->exit = exit_side(ctx);
 }
 
 SEC("netfilter")
@@ -382,8 +433,11 @@ int judge(struct bpf_nf_ctx *ctx)
 		return NF_DROP;
 	}
 	judgement_load(&j, ctx);
-	side_load(&j.source, &j.packet.source);
-	side_load(&j.destination, &j.packet.destination);
+	j.is_steered = (skb_mark(ctx->skb) & td_config.mark) != 0;
+	j.connection = connection_of(ctx->skb);
+	j.is_reply = connection_is_reply(&j.connection);
+	j.facts.ifindex = j.ifindex;
+	j.facts.hook = is_local_in(&j) ? TD_HOOK_LOCAL_IN : TD_HOOK_POST_ROUTING;
 	reason = judge_connection(&j);
 	if (reason == TD_COUNT_REDIRECTED) /* from_pod has counted it */
 		return NF_ACCEPT;

@@ -5,12 +5,13 @@
  *
  * It gives replies of the shared socket their source port 53 back, and lets through only what is
  * addressed to the pod itself: broadcast, multicast and link-local frames of a bridge have no
- * endpoint as destination, so `judge` could not have applied the pod's ingress policy to them.
+ * endpoint as destination, so `judge` could not have applied the pod's ingress policy to them. Of what
+ * neighbours say it passes no claim to an address that is not the speaker's.
  */
 #ifndef TANDEM_TO_POD_H
 #define TANDEM_TO_POD_H
 
-#include <tandem/mark.h>
+#include <tandem/devices.h>
 #include <tandem/pod_frame.h>
 
 /* Reply of the shared socket: the port, also in the first fragment of a reply over the MTU. */
@@ -36,19 +37,83 @@ static __always_inline bool is_for_every_neighbour(const struct packet *p)
 	       (is_multicast_listener(p) && p->icmp_type == TD_MLD_QUERY);
 }
 
+/*
+ * May the interface by which the frame came in claim that address? What neighbours tell each other is judged by
+ * no netfilter hook (ARP), or by none that knows the claim. 0 is the node itself; an unknown port of the bridge
+ * may claim nothing, and a pod no address of a node.
+ */
+static __always_inline __u32 to_pod_claim(struct __sk_buff *skb, const struct td_addr *claimed)
+{
+	__u32 ingress = frame_ingress(skb);
+	struct td_endpoint *endpoint;
+
+	if (ingress == 0)
+		return TD_PASS;
+	if (is_pod_device(ingress)) {
+		if (class_of(claimed).flags & TD_CLASS_NODE)
+			return TD_COUNT_DROP_SPOOFED;
+	} else if (!is_trusted_device(ingress)) {
+		return TD_COUNT_DROP_UNKNOWN_POD;
+	}
+	endpoint = bpf_map_lookup_elem(&endpoints, claimed);
+	return endpoint && endpoint->veth_ifindex != ingress ? TD_COUNT_DROP_SPOOFED : TD_PASS;
+}
+
+static __always_inline __u32 to_pod_arp(struct __sk_buff *skb, struct packet *p)
+{
+	const struct arp_ipv4 *arp = frame_arp(skb);
+
+	if (!arp)
+		return TD_COUNT_DROP_PARSE;
+	p->family = 4;
+	arp_sender(arp, &p->source);
+	return to_pod_claim(skb, &p->source);
+}
+
+/* Routers' messages come from the node, and an advertisement from whom it is about. */
+static __always_inline __u32 to_pod_neighbour(struct __sk_buff *skb, const struct packet *p)
+{
+	struct td_addr claimed = p->source;
+
+	if (frame_ingress(skb) != 0 &&
+	    (p->icmp_type == TD_ND_ROUTER_ADVERT || p->icmp_type == TD_ND_REDIRECT))
+		return TD_COUNT_DROP_ND;
+	if (p->icmp_type == TD_ND_NEIGHBOUR_ADVERT) {
+		const struct td_addr *target = header_at(skb, p->l4_offset + 8, sizeof(*target));
+
+		if (!target)
+			return TD_COUNT_DROP_PARSE;
+		claimed = *target;
+	}
+	return to_pod_claim(skb, &claimed);
+}
+
+/* Broadcast, multicast, and what a bridge sends to all ports because it does not know the right one. */
+static __always_inline bool is_flooded(struct __sk_buff *skb)
+{
+	const struct ethhdr *ethernet = header_at(skb, 0, sizeof(*ethernet));
+	__u32 ifindex = skb->ifindex;
+	struct td_pod_mac *own = bpf_map_lookup_elem(&pod_macs, &ifindex);
+
+	return ethernet && (ethernet->h_dest[0] & 1 || (own && mac_difference(own->mac, ethernet->h_dest)));
+}
+
 static __always_inline __u32 to_pod_ip(struct __sk_buff *skb, struct packet *p, __u32 *endpoint_id)
 {
 	struct td_endpoint *endpoint = own_endpoint(skb, &p->destination);
-	__u32 reason;
 
+	if (is_for_every_neighbour(p)) {
+		__u32 reason = to_pod_neighbour(skb, p);
+
+		if (reason || !endpoint)
+			return reason;
+	}
 	if (!endpoint)
-		return is_for_every_neighbour(p) ? TD_PASS : TD_COUNT_DROP_NOT_FOR_POD;
+		return is_flooded(skb) ? TD_COUNT_FLOODED : TD_COUNT_DROP_NOT_FOR_POD;
 	*endpoint_id = endpoint->id;
-	if (mark_of(skb->mark) != td_config.mark_socket)
+	if (frame_ingress(skb) != 0)
 		return TD_PASS;
-	reason = restore_port(skb, p);
-	mark_set(skb, 0);
-	return reason;
+	return restore_port(skb, p);
 }
 
 static __always_inline __u32 to_pod_frame(struct __sk_buff *skb, struct packet *p,
@@ -60,7 +125,7 @@ static __always_inline __u32 to_pod_frame(struct __sk_buff *skb, struct packet *
 	if (reason)
 		return reason;
 	if (type == bpf_htons(ETH_P_ARP))
-		return TD_PASS;
+		return to_pod_arp(skb, p);
 	if (type == bpf_htons(ETH_P_IP))
 		return parse_frame_ipv4(skb, p) ? TD_COUNT_DROP_PARSE
 						: to_pod_ip(skb, p, endpoint_id);

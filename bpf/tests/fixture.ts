@@ -20,12 +20,8 @@ import { type ParsedPacket, parsePacket } from '@tandem/testing/packet-parse';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
 import { Structs } from './structs.ts';
 
-export const mark = {
-  mask: 0x3000,
-  redirect: 0x1000,
-  socket: 0x2000,
-  seen: 0x3000,
-} as const;
+/** Of what is steered. */
+export const mark = 0x1000;
 export const portP = 10053;
 export const ownerUid = 65532;
 export const quota = { namespace: 100, selector: 60 } as const;
@@ -47,10 +43,15 @@ const testMaxEntries = {
   learned_spaces: 4096,
 } as const;
 
+/** enum device_side. */
+const sides = { OUTSIDE: 0, POD: 1, STRANGER: 2 } as const;
+
 const directory = fileURLToPath(new URL('..', import.meta.url));
 
 const filledMaps = [
   'endpoints',
+  'pod_macs',
+  'tunnel_ports',
   'classes',
   'policy',
   'dns_servers',
@@ -69,6 +70,7 @@ export interface EndpointSpec {
   /** Names of td_endpoint_flags without TD_EP_. */
   readonly flags?: readonly string[];
   readonly bridgeMac?: Uint8Array;
+  readonly mac?: Uint8Array;
 }
 
 export interface PolicySpec {
@@ -97,9 +99,16 @@ export interface TestEvent {
   slice(field: string): Uint8Array;
 }
 
+function word(value: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value, true);
+  return bytes;
+}
+
 export class Fixture implements Disposable {
   readonly object: BpfObject;
   readonly structs: Structs;
+  readonly #isTestObject: boolean;
   readonly #counterNames: readonly string[];
   readonly #group: Uint8Array;
   readonly #ring: RingBuffer;
@@ -114,6 +123,7 @@ export class Fixture implements Disposable {
     isTestObject = true,
     config: Readonly<Record<string, number>> = {},
   ) {
+    this.#isTestObject = isTestObject;
     execFileSync('make', ['-s', 'all', 'test-object'], { cwd: directory });
     this.object = BpfObject.open(`${directory}build/${isTestObject ? 'test/' : ''}tandem.bpf.o`);
     const types = btfTypes(this.object);
@@ -145,10 +155,7 @@ export class Fixture implements Disposable {
 
   #config(changes: Readonly<Record<string, number>>): Uint8Array {
     return this.structs.bytes('td_config', {
-      mark_mask: mark.mask,
-      mark_redirect: mark.redirect,
-      mark_socket: mark.socket,
-      mark_seen: mark.seen,
+      mark,
       port_be: portP,
       owner_uid: ownerUid,
       netns_cookie: netnsCookie(),
@@ -165,7 +172,8 @@ export class Fixture implements Disposable {
 
   /** Empties every map that tests fill. */
   reset(): void {
-    for (const name of filledMaps) {
+    const tested = this.#isTestObject ? ['test_devices'] : [];
+    for (const name of [...filledMaps, ...tested]) {
       const map = this.map(name);
       for (const [key] of [...map.entries()]) map.delete(key);
     }
@@ -175,7 +183,7 @@ export class Fixture implements Disposable {
     this.takeEvents();
     // the pace of events is per CPU: a new test starts with all of it
     const pace = this.map('event_pace');
-    pace.update(new Uint8Array(4), new Uint8Array(pace.valueBytes));
+    for (const [key] of [...pace.entries()]) pace.update(key, new Uint8Array(pace.valueBytes));
   }
 
   #resetOrder(): void {
@@ -202,8 +210,27 @@ export class Fixture implements Disposable {
         flags: flags.reduce((bits, flag) => bits | flag, 0),
         namespace_id: 1,
         bridge_mac: spec.bridgeMac ?? new Uint8Array(6),
+        mac: spec.mac ?? new Uint8Array(6),
       }),
     );
+    if (this.#isTestObject) this.device(ifindex, 'POD');
+    if (spec.mac === undefined) return;
+    this.map('pod_macs').update(word(ifindex), this.structs.bytes('td_pod_mac', { mac: spec.mac }));
+  }
+
+  /** Whose an interface is. The test object believes it; the shipped one looks at those that there are. */
+  device(ifindex: number, side: keyof typeof sides | 'TRUSTED'): void {
+    if (this.#isTestObject) {
+      const value = side === 'TRUSTED' ? sides.OUTSIDE : sides[side];
+      this.map('test_devices').update(word(ifindex), word(value));
+      return;
+    }
+    const map = side === 'TRUSTED' ? 'trusted_devices' : 'pod_devices';
+    this.map(map).update(word(ifindex), word(ifindex));
+  }
+
+  tunnelPort(port: number): void {
+    this.map('tunnel_ports').update(word(port), word(1));
   }
 
   /** `bits` count as in the prefix's own family. */

@@ -39,7 +39,7 @@ describe('DNS that policy judges by name', () => {
         const got = fixture.frame('from_pod', spec, { mark: foreignMark });
         assert.equal(got.verdict, 'next');
         assert.deepEqual(got.counted, { REDIRECTED: 1 });
-        assert.equal(got.mark, foreignMark | mark.redirect);
+        assert.equal(got.mark, foreignMark | mark);
         assert.deepEqual(got.packet.problems, []);
         const ports = got.packet.udp ?? got.packet.tcp;
         assert.equal(ports?.destinationPort, portP);
@@ -114,21 +114,21 @@ describe('DNS that policy judges by name', () => {
 
   test('only the endpoint with DNS rules, and only its own policy', () => {
     fixture.endpoint(own4, { id: 1, flags: [] });
-    assert.equal(fixture.frame('from_pod', udp(own4, dns4, 53)).mark, mark.seen);
+    assert.equal(fixture.frame('from_pod', udp(own4, dns4, 53)).mark, 0);
     fixture.endpoint(own4, { id: 1, policyId: 2, flags: ['DNS'] });
-    assert.equal(fixture.frame('from_pod', udp(own4, dns4, 53)).mark, mark.seen);
+    assert.equal(fixture.frame('from_pod', udp(own4, dns4, 53)).mark, 0);
   });
 
   test('an endpoint on hold is not steered', () => {
     fixture.endpoint(own4, { id: 1, flags: ['DNS', 'HOLD'] });
-    assert.equal(fixture.frame('from_pod', udp(own4, dns4, 53)).mark, mark.seen);
+    assert.equal(fixture.frame('from_pod', udp(own4, dns4, 53)).mark, 0);
   });
 
   test('the wildcard server is everybody, of its protocol', () => {
     fixture.dnsServer('*', 17);
-    assert.equal(fixture.frame('from_pod', udp(own4, '8.8.8.8', 53)).mark, mark.redirect);
-    assert.equal(fixture.frame('from_pod', udp(own6, '2001:db8::8', 53)).mark, mark.redirect);
-    assert.equal(fixture.frame('from_pod', tcp(own4, '8.8.8.8', 53)).mark, mark.seen);
+    assert.equal(fixture.frame('from_pod', udp(own4, '8.8.8.8', 53)).mark, mark);
+    assert.equal(fixture.frame('from_pod', udp(own6, '2001:db8::8', 53)).mark, mark);
+    assert.equal(fixture.frame('from_pod', tcp(own4, '8.8.8.8', 53)).mark, 0);
   });
 
   test('without a LIVE member nothing is steered and nothing passes', () => {
@@ -208,12 +208,12 @@ describe('steering cannot be walked around (rule 1, T12)', () => {
   });
 
   test("a pod's own marks are cleared", () => {
-    for (const forged of [mark.redirect, mark.socket, mark.seen]) {
+    for (const forged of [mark, mark.socket, 0]) {
       const got = fixture.frame('from_pod', icmp6(linkLocal, 'ff02::2', 133), { mark: forged });
       assert.equal(got.mark, 0);
       assert.equal(
         fixture.frame('from_pod', udp(own4, '8.8.8.8', 53), { mark: forged }).mark,
-        mark.seen,
+        0,
       );
     }
   });

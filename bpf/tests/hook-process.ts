@@ -25,6 +25,8 @@ export interface HookPlan {
   ])[];
   readonly policies: readonly PolicySpec[];
   readonly dnsServers: readonly string[];
+  /** Index of the interface to the world. */
+  readonly uplink: number;
 }
 
 export type HookRequest =
@@ -48,10 +50,12 @@ function start(plan: HookPlan): Fixture {
     attachNetfilter({ program: root, family, hook: 'postRouting', priority: 90 });
     attachNetfilter({ program: root, family, hook: 'localIn', priority: 112 });
   }
+  fixture.device(plan.uplink, 'TRUSTED');
   for (const { ifindex } of plan.endpoints) {
     const program = (name: string) => fixture.object.program(name);
     attachTcx({ program: program('from_pod'), ifindex, direction: 'ingress' });
     attachTcx({ program: program('to_pod'), ifindex, direction: 'egress' });
+    fixture.device(ifindex, 'POD');
   }
   return fixture;
 }

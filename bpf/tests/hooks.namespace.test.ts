@@ -14,6 +14,7 @@ import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { createNode, type Pod, type TestNode } from '@tandem/testing/netns';
+import { plan } from '@tandem/testing/node-plan';
 import { buildIp, buildPacket } from '@tandem/testing/packet';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
 import { Probe } from '@tandem/testing/probe';
@@ -55,6 +56,7 @@ before(async () => {
   node = await createNode({ name: 'hooks', pods: [{ name: 'a' }, { name: 'b' }] });
   podA = node.pod('a');
   podB = node.pod('b');
+  const links = (await node.node.ipJson(['link', 'show', plan.upstreamUplink])) as { ifindex: number }[];
   const hookPlan: HookPlan = {
     endpoints: [
       {
@@ -79,6 +81,7 @@ before(async () => {
       { peer: selector, direction: 'egress', verdict: 'ALLOW', protocol: 17, port: 80 },
     ],
     dnsServers: [dns4],
+    uplink: links[0]?.ifindex ?? 0,
   };
   const [command, args] = node.node.enter(process.execPath, [
     '--conditions=@tandem/source',

@@ -32,8 +32,8 @@ describe('a source counts only where it was verified (rule 3)', () => {
   beforeEach(() => addRule(fixture, 40));
 
   test('mark and interface, both', () => {
-    expectVerdict(fixture, tcp(a4, remote4), { mark: mark.seen, ifindex: vethA }, 'FORWARDED');
-    expectVerdict(fixture, tcp(a4, remote4), { mark: mark.seen, ifindex: bridge }, 'FORWARDED');
+    expectVerdict(fixture, tcp(a4, remote4), { mark: 0, ifindex: vethA }, 'FORWARDED');
+    expectVerdict(fixture, tcp(a4, remote4), { mark: 0, ifindex: bridge }, 'FORWARDED');
     expectVerdict(fixture, tcp(a4, remote4), { mark: 0, ifindex: vethA }, 'DROP_UNVERIFIED');
     expectVerdict(
       fixture,
@@ -44,11 +44,11 @@ describe('a source counts only where it was verified (rule 3)', () => {
     expectVerdict(
       fixture,
       tcp(a4, remote4),
-      { mark: mark.seen, ifindex: uplink },
+      { mark: 0, ifindex: uplink },
       'DROP_UNVERIFIED',
     );
     expectVerdict(fixture, tcp(a4, remote4), { mark: 0, ifindex: uplink }, 'DROP_UNVERIFIED');
-    expectVerdict(fixture, tcp(a4, remote4), { mark: mark.seen, ifindex: 13 }, 'DROP_UNVERIFIED');
+    expectVerdict(fixture, tcp(a4, remote4), { mark: 0, ifindex: 13 }, 'DROP_UNVERIFIED');
   });
 
   test('replies too, and a pod to itself', () => {
@@ -66,7 +66,7 @@ describe('a source counts only where it was verified (rule 3)', () => {
     expectVerdict(
       fixture,
       tcp(a4, remote4),
-      { mark: mark.seen | 0x4000, ifindex: vethA },
+      { mark: 0x4000, ifindex: vethA },
       'FORWARDED',
     );
   });
@@ -110,7 +110,7 @@ describe('steering cannot be walked around (rule 1)', () => {
   });
 
   test('the redirected query, at LOCAL_IN and on port P only', () => {
-    const redirected = { mark: mark.redirect, ifindex: vethA };
+    const redirected = { mark, ifindex: vethA };
     expectVerdict(fixture, udp(a4, dns4, portP), redirected, null, 'local-in');
     expectVerdict(fixture, tcp(a4, dns4, portP), redirected, null, 'local-in');
     expectVerdict(fixture, udp(a4, dns4, portP), redirected, 'DROP_NOT_REDIRECTED');
@@ -125,14 +125,14 @@ describe('steering cannot be walked around (rule 1)', () => {
     expectVerdict(
       fixture,
       udp(a4, dns4, portP),
-      { mark: mark.redirect, ifindex: uplink },
+      { mark, ifindex: uplink },
       'DROP_UNVERIFIED',
       'local-in',
     );
     expectVerdict(
       fixture,
       udp(remote4, dns4, portP),
-      { mark: mark.redirect, ifindex: uplink },
+      { mark, ifindex: uplink },
       'DROP_NOT_REDIRECTED',
       'local-in',
     );
@@ -219,7 +219,7 @@ describe('host and strangers (rule 6)', () => {
     expectVerdict(
       fixture,
       tcp(b4, '192.168.60.1', 4000, 443),
-      { mark: mark.seen, ifindex: 13, tracked: 1, info: conntrack.reply },
+      { mark: 0, ifindex: 13, tracked: 1, info: conntrack.reply },
       'HOST',
       'local-in',
     );
@@ -249,7 +249,7 @@ describe('host and strangers (rule 6)', () => {
     expectVerdict(
       fixture,
       tcp('10.1.0.99', b4),
-      { mark: mark.seen, ifindex: 17 },
+      { mark: 0, ifindex: 17 },
       'DROP_UNKNOWN_POD',
     );
     expectVerdict(fixture, tcp(remote4, '10.1.0.99'), { ifindex: uplink }, 'DROP_UNKNOWN_POD');
@@ -273,7 +273,7 @@ describe('host and strangers (rule 6)', () => {
     expectVerdict(
       fixture,
       udp(a4, dns4, portP),
-      { mark: mark.redirect, ifindex: vethA },
+      { mark, ifindex: vethA },
       'DROP_HOLD',
       'local-in',
     );

@@ -122,7 +122,7 @@ interface Subject {
   readonly facts?: Readonly<Record<string, number>>;
 }
 /** Not the loopback, which `judge` takes for the host: the endpoints' second interface. */
-const seen = { mark: mark.seen, ifindex: 9 };
+const seen = { mark: 0, ifindex: 9 };
 const subjects: readonly Subject[] = [
   { name: 'from_pod: TCP IPv4', program: 'from_pod', packet: tcp(a4, remote4) },
   { name: 'from_pod: TCP IPv6', program: 'from_pod', packet: tcp(a6, '2001:db8::1') },

@@ -24,6 +24,10 @@
 #define TD_CLASSES_MAX           131072u /* prefixes */
 #define TD_POLICY_MAX            262144u /* entries of all policies of a node */
 #define TD_DNS_SERVERS_MAX       65536u
+#define TD_POD_DEVICES_MAX       8192u   /* interfaces of pods */
+#define TD_TRUSTED_DEVICES_MAX   1024u   /* interfaces of a node that are no pod's */
+#define TD_POD_BRIDGES_MAX       64u     /* bridges of CNIs */
+#define TD_TUNNEL_PORTS_MAX      256u
 #define TD_FQDN_MAX              131072u /* pages of addresses */
 #define TD_FQDN_PAGES_MAX        4u      /* pages of one address */
 #define TD_FQDN_SELECTORS_MAX    16u     /* selectors of one page */
@@ -34,6 +38,8 @@
 #define TD_LEARN_BATCH_MAX       128u    /* requests of one run of `learn` */
 #define TD_EVENTS_BYTES          (1u << 20)
 #define TD_EVENTS_PER_SECOND     2000u   /* drop events per CPU, beyond it they are only counted */
+#define TD_EVENTS_PER_ENDPOINT   250u    /* of those, of one endpoint */
+#define TD_EVENT_PACES           1024u   /* endpoints share a pace when their ids are equal modulo it */
 
 /* ---- addresses ----------------------------------------------------------------------------- */
 /* IPv4 as ::ffff:a.b.c.d, network order. */
@@ -58,13 +64,13 @@ struct td_endpoint {
 	__u32 id;            /* 1.. ; equal for all addresses of one pod */
 	__u32 policy_id;     /* content-addressed, immutable; 0 = none known */
 	__u32 veth_ifindex;  /* host side of the pod's veth */
-	__u32 l3_ifindex;    /* the bridge of a bridge port, else veth_ifindex */
+	__u32 l3_ifindex;    /* TD_EP_BRIDGED: the bridge; else veth_ifindex */
 	__u32 class_id;      /* class of the pod's own address */
 	__u32 flags;         /* td_endpoint_flags */
 	__u32 namespace_id;  /* quota of learned addresses */
 	__u8 bridge_mac[6];  /* TD_EP_BRIDGED */
-	__u16 reserved0;
-	__u32 reserved[4];
+	__u8 mac[6];         /* TD_EP_BRIDGED: the pod's own; zero: not known, so not compared */
+	__u32 reserved[3];
 };
 
 /* ---- classes: td_class_key (LPM) -> td_class ------------------------------------------------- */
@@ -79,8 +85,8 @@ enum td_class_flags {
 	TD_CLASS_SERVICE = 1 << 2,
 	TD_CLASS_LINK_LOCAL = 1 << 3,     /* link-local, loopback, metadata */
 	/*
-	 * This node's pod CIDR: both ends of a forwarded packet in it must be endpoints. The node's own
-	 * addresses in it (a bridge's) need a longer prefix without this flag.
+	 * This node's pod CIDR, but for what in it is known to be somewhere else. Never learned, and what
+	 * judge_root drops while it has no judge to call. Who a packet belongs to is not told by it.
 	 */
 	TD_CLASS_LOCAL_PODS = 1 << 4,
 };
@@ -94,6 +100,31 @@ struct td_class {
 };
 #define TD_PEER_ANY   0u /* peer of a policy entry that holds for every peer */
 #define TD_CLASS_NONE 1u /* no prefix matched */
+
+/* ---- pod_devices, trusted_devices: __u32 ifindex -> __u32 ifindex (DEVMAP_HASH) ----------------- */
+/*
+ * Interfaces by whom they lead to. The kernel itself removes an entry together with its interface, so that
+ * another one with the same index is never taken for it, whether the agent lives or not (ADR 12).
+ *
+ * pod_devices: from_pod and to_pod are attached, endpoints name it. trusted_devices: no pod's; what comes
+ * in there is what it says it is, an endpoint's address excepted.
+ */
+
+/* ---- pod_macs: __u32 ifindex -> td_pod_mac ------------------------------------------------------ */
+/* Of bridge ports: the one Ethernet address that the pod behind it may claim. */
+struct td_pod_mac {
+	__u8 mac[6];
+	__u16 reserved;
+};
+
+/* ---- pod_bridges: td_device_name -> __u32 1 ------------------------------------------------------ */
+/* By name, so that it outlives the bridge: CNIs make it with the first pod. */
+struct td_device_name {
+	char name[16];
+};
+
+/* ---- tunnel_ports: __u32 port, host order -> __u32 1 ---------------------------------------------- */
+/* UDP ports at which a node believes the source inside a packet; no endpoint may send to them. */
 
 /* ---- policy: td_policy_key (LPM) -> td_policy ------------------------------------------------ */
 #define TD_INGRESS 0
@@ -369,16 +400,16 @@ enum td_listener_kind { TD_UDP4 = 0, TD_TCP4 = 1, TD_UDP6 = 2, TD_TCP6 = 3, TD_K
 	X(DROP_NO_MATCH, drop_no_match, "default deny, no rule allows it") \
 	X(DROP_FQDN_EXPIRED, drop_fqdn_expired, "new connection to an address whose name expired") \
 	X(DROP_HOLD, drop_hold, "endpoint whose policy is not computed yet") \
-	X(DROP_UNKNOWN_POD, drop_unknown_pod, "source in the node's pod CIDR that is no endpoint") \
+	X(DROP_UNKNOWN_POD, drop_unknown_pod, "to or from an interface of a pod that is not known, or not at this interface") \
 	X(DROP_NOT_REDIRECTED, drop_not_redirected, "DNS that policy judges by name, not steered to the proxy") \
-	X(DROP_SPOOFED, drop_spoofed, "source is not the address of this interface's pod") \
-	X(DROP_UNVERIFIED, drop_unverified, "a local endpoint's source that from_pod did not see") \
+	X(DROP_SPOOFED, drop_spoofed, "source, Ethernet source or claimed neighbour is not the one of this interface's pod") \
+	X(DROP_UNVERIFIED, drop_unverified, "a local endpoint's source by another interface than the endpoint's") \
 	X(DROP_PARSE, drop_parse, "headers cut short or malformed") \
 	X(DROP_FRAGMENT, drop_fragment, "fragment toward DNS that policy judges, or not reassembled") \
 	X(DROP_OPTIONS, drop_options, "IP options or extension headers toward DNS that policy judges") \
 	X(DROP_VLAN, drop_vlan, "VLAN tag from a pod") \
 	X(DROP_ETHERTYPE, drop_ethertype, "neither IPv4, IPv6 nor ARP") \
-	X(DROP_ND, drop_nd, "router advertisement, redirect or link-local source from a pod") \
+	X(DROP_ND, drop_nd, "router advertisement, redirect, link-local source or a node's address from a pod") \
 	X(DROP_NOT_FOR_POD, drop_not_for_pod, "to_pod: destination is not the pod's address") \
 	X(DROP_TUNNEL, drop_tunnel, "endpoint to a tunnel port or protocol of a node") \
 	X(DROP_ICMP_ERROR, drop_icmp_error, "ICMP error from an endpoint that is no party to the quoted flow") \
@@ -392,7 +423,8 @@ enum td_listener_kind { TD_UDP4 = 0, TD_TCP4 = 1, TD_UDP6 = 2, TD_TCP6 = 3, TD_K
 	X(LEARN_EXTENDED, learn_extended, "expiries extended") \
 	X(LEARN_REMOVED, learn_removed, "selector slots removed") \
 	X(LEARN_REFUSED, learn_refused, "requests that learn refused") \
-	X(AUDITED, audited, "policy drops that audit mode let through")
+	X(AUDITED, audited, "policy drops that audit mode let through") \
+	X(FLOODED, flooded, "broadcast, multicast and flooded frames that are not the pod's, dropped without event")
 
 enum td_counter {
 #define TD_X(upper, lower, help) TD_COUNT_##upper,
@@ -428,15 +460,9 @@ struct td_event {
 };
 
 /* ---- configuration: read-only data, set before load ---------------------------------------------- */
-/*
- * The mark: two adjacent bits of skb->mark. Ours clear them before use.
- * redirect = low bit, socket = high bit, seen = both.
- */
 struct td_config {
-	__u32 mark_mask;
-	__u32 mark_redirect;
-	__u32 mark_socket;
-	__u32 mark_seen;
+	__u32 mark;           /* one bit of skb->mark: steered to the shared socket. from_pod sets or clears it */
+	__u32 reserved1[3];
 	__u16 port_be;        /* P, the port of the shared socket */
 	__u16 reserved0;
 	__u32 owner_uid;      /* uid of the sockets of the group */

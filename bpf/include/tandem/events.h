@@ -27,11 +27,13 @@ struct event_facts {
 	__u8 hook;
 };
 
-/* Virtual scheduling (ITU-T I.371, GCRA): one word of state, the time that is already spent. */
-static __always_inline bool event_allowed(__u64 now)
+/*
+ * Virtual scheduling (ITU-T I.371, GCRA): one word of state, the time that is already spent. An endpoint spends
+ * of its own share first, so that the drops of one pod do not hide those of others.
+ */
+static __always_inline bool pace_allows(__u32 index, __u64 interval, __u64 now)
 {
-	__u32 zero = 0;
-	__u64 *spent = bpf_map_lookup_elem(&event_pace, &zero);
+	__u64 *spent = bpf_map_lookup_elem(&event_pace, &index);
 	__u64 start;
 
 	if (!spent)
@@ -41,8 +43,17 @@ static __always_inline bool event_allowed(__u64 now)
 		start = now;
 	if ((__s64)(start - now) >= (__s64)TD_NS_PER_S)
 		return false;
-	*spent = start + TD_EVENT_INTERVAL_NS;
+	*spent = start + interval;
 	return true;
+}
+
+static __always_inline bool event_allowed(__u64 now, const struct event_facts *facts)
+{
+	/* of no endpoint known: by the interface */
+	__u32 who = facts->endpoint_id ? facts->endpoint_id : facts->ifindex;
+
+	return pace_allows(1 + who % TD_EVENT_PACES, TD_NS_PER_S / TD_EVENTS_PER_ENDPOINT, now) &&
+	       pace_allows(0, TD_NS_PER_S / TD_EVENTS_PER_SECOND, now);
 }
 
 /* A reserved event with everything set but the original destination; NULL: limited or lost, counted. */
@@ -52,7 +63,7 @@ static __always_inline struct td_event *event_begin(const struct packet *p,
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct td_event *event;
 
-	if (!event_allowed(now)) {
+	if (!event_allowed(now, facts)) {
 		count(TD_COUNT_EVENTS_LIMITED);
 		return NULL;
 	}

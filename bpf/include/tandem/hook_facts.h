@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * Everything that `judge` reads from the kernel's own structures, in one place: mark, incoming
- * interface, conntrack entry. BPF_PROG_TEST_RUN can set none of these for a netfilter program, so the
+ * What `judge` reads of a packet beside its bytes, in one place: mark, interfaces, conntrack entry. BPF_PROG_TEST_RUN can set none of these for a netfilter program, so the
  * tests build the object with tests/include before include, where this file reads a map instead.
  */
 #ifndef TANDEM_HOOK_FACTS_H
@@ -15,10 +14,42 @@ static __always_inline __u32 skb_mark(struct sk_buff *skb)
 	return skb->mark;
 }
 
-/* Where the packet came in; 0 for what this host made. */
+/* The bridge port by which the packet came in, where br_netfilter saw it; else 0. */
+static __always_inline __u32 skb_bridge_port(struct sk_buff *skb)
+{
+	__u32 id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_BRIDGE_NF);
+	struct nf_bridge_info___before_6_8 *before;
+	struct nf_bridge_info *bridge;
+	struct net_device *port;
+	__u32 ifindex = 0;
+	__u8 offset = 0;
+
+	if (!(skb->active_extensions & 1u << id))
+		return 0;
+	if (bpf_core_read(&offset, sizeof(offset), &skb->extensions->offset[id]))
+		return 0;
+	bridge = (void *)skb->extensions + (__u32)offset * 8;
+	if (bpf_core_field_exists(bridge->physinif)) {
+		bpf_core_read(&ifindex, sizeof(ifindex), &bridge->physinif);
+		return ifindex;
+	}
+	before = (void *)bridge;
+	if (bpf_core_read(&port, sizeof(port), &before->physindev) || !port)
+		return 0;
+	bpf_core_read(&ifindex, sizeof(ifindex), &port->ifindex);
+	return ifindex;
+}
+
+/* The device by which the packet came in: a bridge for what is routed from one; 0: this host made it. */
 static __always_inline __u32 skb_ifindex(struct sk_buff *skb)
 {
 	return skb->skb_iif;
+}
+
+/* The device by which the packet leaves: the port of what a bridge switches, the bridge of what is routed onto one. */
+static __always_inline __u32 skb_out(struct sk_buff *skb)
+{
+	return skb->dev ? skb->dev->ifindex : 0;
 }
 
 /* Entry and relation in one word: see TD_CTINFO_MASK. */

@@ -47,15 +47,80 @@
 
 #define CORE __attribute__((preserve_access_index))
 
+struct list_head {
+	struct list_head *next;
+} CORE;
+
+struct rtnl_link_ops {
+	const char *kind;
+} CORE;
+
+struct net {
+	unsigned int dev_base_seq; /* any field: only its address is compared */
+} CORE;
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct net_device {
+	char name[16];
+	int ifindex;
+	const struct rtnl_link_ops *rtnl_link_ops;
+	possible_net_t nd_net;
+	struct {
+		struct list_head upper;
+	} adj_list;
+	__u8 priv[]; /* since 6.10; before, it followed the structure's end */
+} CORE;
+
+struct netdev_adjacent {
+	struct net_device *dev;
+	bool master;
+	struct list_head list;
+} CORE;
+
+/* The private part of a veth device. */
+struct veth_priv {
+	struct net_device *peer;
+} CORE;
+
+struct skb_ext {
+	__u8 offset[4]; /* in units of 8 octets, by enum skb_ext_id */
+} CORE;
+
+enum skb_ext_id {
+	SKB_EXT_BRIDGE_NF,
+};
+
+/* What br_netfilter keeps beside a packet: the bridge port by which it came in. */
+struct nf_bridge_info {
+	int physinif; /* since 6.8 */
+} CORE;
+
+struct nf_bridge_info___before_6_8 {
+	struct net_device *physindev;
+} CORE;
+
 struct sk_buff {
+	struct net_device *dev;
 	unsigned long _nfct;
 	int skb_iif;
 	__u32 mark;
+	__u8 active_extensions;
+	struct skb_ext *extensions;
 } CORE;
 
 struct nf_hook_state {
 	__u8 hook;
 	__u8 pf;
+	struct net_device *in;
+	struct net_device *out;
+} CORE;
+
+/* Any structure of the kernel that begins with a word: to read one at an address. */
+struct timespec64 {
+	long long tv_sec;
 } CORE;
 
 struct bpf_nf_ctx {

@@ -63,6 +63,42 @@ struct {
 };
 
 struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, TD_POD_DEVICES_MAX);
+} pod_devices SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, TD_TRUSTED_DEVICES_MAX);
+} trusted_devices SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, struct td_pod_mac);
+	__uint(max_entries, TD_POD_DEVICES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} pod_macs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct td_device_name);
+	__type(value, __u32);
+	__uint(max_entries, TD_POD_BRIDGES_MAX);
+} pod_bridges SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, TD_TUNNEL_PORTS_MAX);
+} tunnel_ports SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__type(key, struct td_policy_key);
 	__type(value, struct td_policy);
@@ -194,12 +230,12 @@ struct {
 	__uint(max_entries, TD_EVENTS_BYTES);
 } events SEC(".maps");
 
-/* The time up to which this CPU has spent its events (see events.h). */
+/* The time up to which this CPU has spent its events: entry 0 of all, the others of endpoints (see events.h). */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);
 	__type(value, __u64);
-	__uint(max_entries, 1);
+	__uint(max_entries, 1 + TD_EVENT_PACES);
 } event_pace SEC(".maps");
 
 /* Slot 0: the judge that judge_root calls. Filled before the root is attached. */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
-/* What both programs on a pod's veth do with a frame: its kind, whose it is, its ports, its end. */
+/* What both programs on a pod's veth do with a frame: its kind, whose it is, what it claims, its ports, its end. */
 #ifndef TANDEM_POD_FRAME_H
 #define TANDEM_POD_FRAME_H
 
 #include <tandem/events.h>
+#include <tandem/policy.h>
 #include <tandem/parse_frame.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
@@ -28,6 +29,20 @@ static __always_inline __u32 frame_type(struct __sk_buff *skb, __be16 *type)
 	return TD_PASS;
 }
 
+/*
+ * The device by which the frame came in; 0: this node made it. In assembly: clang would keep the field's address,
+ * not the context's, and the verifier knows only the latter.
+ */
+static __always_inline __u32 frame_ingress(struct __sk_buff *skb)
+{
+	__u32 ifindex;
+
+	asm volatile("%0 = *(u32 *)(%1 + %2)"
+		     : "=r"(ifindex)
+		     : "r"(skb), "i"(offsetof(struct __sk_buff, ingress_ifindex)));
+	return ifindex;
+}
+
 /* The endpoint with this address, if it is the one behind this veth. */
 static __always_inline struct td_endpoint *own_endpoint(struct __sk_buff *skb,
 							const struct td_addr *address)
@@ -37,6 +52,51 @@ static __always_inline struct td_endpoint *own_endpoint(struct __sk_buff *skb,
 	if (!endpoint || endpoint->veth_ifindex != skb->ifindex)
 		return NULL;
 	return endpoint;
+}
+
+#define TD_ARP_ETHERNET 1
+
+/* RFC 826 for Ethernet and IPv4, after the Ethernet header. */
+struct arp_ipv4 {
+	__be16 hardware_type;
+	__be16 protocol_type;
+	__u8 hardware_length;
+	__u8 protocol_length;
+	__be16 operation;
+	__u8 sender_mac[ETH_ALEN];
+	__u8 sender_ip[4];
+	__u8 target_mac[ETH_ALEN];
+	__u8 target_ip[4];
+};
+
+/* The frame's ARP message, or NULL: of other protocols, or cut short. */
+static __always_inline const struct arp_ipv4 *frame_arp(struct __sk_buff *skb)
+{
+	const struct arp_ipv4 *arp = header_at(skb, ETH_HLEN, sizeof(*arp));
+
+	if (!arp || arp->hardware_type != bpf_htons(TD_ARP_ETHERNET) ||
+	    arp->protocol_type != bpf_htons(ETH_P_IP) || arp->hardware_length != ETH_ALEN ||
+	    arp->protocol_length != 4)
+		return NULL;
+	return arp;
+}
+
+static __always_inline void arp_sender(const struct arp_ipv4 *arp, struct td_addr *sender)
+{
+	__be32 ipv4;
+
+	__builtin_memcpy(&ipv4, arp->sender_ip, sizeof(ipv4));
+	address_from_ipv4(sender, ipv4);
+}
+
+/* 0 when equal. */
+static __always_inline __u32 mac_difference(const __u8 *a, const __u8 *b)
+{
+	__u32 difference = 0;
+
+	for (int i = 0; i < ETH_ALEN; i++)
+		difference |= a[i] ^ b[i];
+	return difference;
 }
 
 /* A port becomes another; the checksum follows it, also when the device is to complete it. */
@@ -61,6 +121,9 @@ static __always_inline int frame_verdict(struct __sk_buff *skb, const struct pac
 	if (reason == TD_PASS)
 		return TD_TCX_NEXT;
 	count(reason);
+	/* one frame becomes as many drops as the bridge has ports: an event each would take all of them */
+	if (reason == TD_COUNT_FLOODED)
+		return TD_TCX_DROP;
 	facts->reason = reason;
 	facts->verdict = TD_VERDICT_DENY;
 	facts->ifindex = skb->ifindex;

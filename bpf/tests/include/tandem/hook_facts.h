@@ -12,6 +12,8 @@
 struct test_facts {
 	__u32 mark;
 	__u32 ifindex;
+	__u32 bridge_port;
+	__u32 out;
 	__u32 info;    /* 0..7 */
 	__u32 tracked; /* 1: there is an entry */
 	__u64 status;
@@ -49,6 +51,20 @@ static __always_inline __u32 skb_ifindex(struct sk_buff *skb __attribute__((unus
 	struct test_facts *facts = facts_get();
 
 	return facts ? facts->ifindex : 0;
+}
+
+static __always_inline __u32 skb_bridge_port(struct sk_buff *skb __attribute__((unused)))
+{
+	struct test_facts *facts = facts_get();
+
+	return facts ? facts->bridge_port : 0;
+}
+
+static __always_inline __u32 skb_out(struct sk_buff *skb __attribute__((unused)))
+{
+	struct test_facts *facts = facts_get();
+
+	return facts ? facts->out : 0;
 }
 
 static __always_inline unsigned long skb_connection(struct sk_buff *skb __attribute__((unused)))

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The Tandem Authors */
+/*
+ * Which side of the node a device is on. Whom a packet belongs to is decided by the interface by which it
+ * enters and leaves, because that is the one thing about it that a pod cannot choose (ADR 12). The answer
+ * needs no living process: what no map names is told by its kind, and by where the other end of a veth is.
+ *
+ * The tests' stand-in is tests/include/tandem/devices.h: a test run has no devices.
+ */
+#ifndef TANDEM_DEVICES_H
+#define TANDEM_DEVICES_H
+
+#include <tandem/hook_facts.h>
+#include <tandem/maps.h>
+
+enum device_side {
+	TD_SIDE_OUTSIDE,  /* the world, another node, a container that is no pod */
+	TD_SIDE_POD,	  /* the interface of an endpoint */
+	TD_SIDE_STRANGER, /* of a pod that is not known, or that cannot be told from one */
+};
+
+/* Kinds of devices: the name with its 0, in the low octets of a word. */
+#define TD_KIND_VETH   0x0068746576ull	   /* "veth" */
+#define TD_KIND_BRIDGE 0x00656764697262ull /* "bridge" */
+#define TD_KIND_NETKIT 0x0074696b74656eull /* "netkit" */
+#define TD_KIND_OCTETS_VETH 0xffffffffffull
+#define TD_KIND_OCTETS_LONG 0xffffffffffffffull
+
+static __always_inline bool is_pod_device(__u32 ifindex)
+{
+	return bpf_map_lookup_elem(&pod_devices, &ifindex) != NULL;
+}
+
+static __always_inline bool is_trusted_device(__u32 ifindex)
+{
+	return bpf_map_lookup_elem(&trusted_devices, &ifindex) != NULL;
+}
+
+/* The first 8 octets of the kind's name; 0: a device without one, as physical ones are. */
+static __always_inline __u64 device_kind(struct net_device *device)
+{
+	const struct rtnl_link_ops *ops = device->rtnl_link_ops;
+	struct timespec64 *word;
+
+	if (!ops)
+		return 0;
+	word = bpf_rdonly_cast(ops->kind, bpf_core_type_id_kernel(struct timespec64));
+	return word->tv_sec;
+}
+
+static __always_inline bool is_veth(__u64 kind)
+{
+	return (kind & TD_KIND_OCTETS_VETH) == TD_KIND_VETH;
+}
+
+static __always_inline bool is_bridge(__u64 kind)
+{
+	return (kind & TD_KIND_OCTETS_LONG) == TD_KIND_BRIDGE;
+}
+
+static __always_inline bool is_netkit(__u64 kind)
+{
+	return (kind & TD_KIND_OCTETS_LONG) == TD_KIND_NETKIT;
+}
+
+static __always_inline bool is_pod_bridge(struct net_device *device)
+{
+	struct td_device_name name = {};
+
+	return !bpf_core_read(&name, sizeof(name), &device->name) &&
+	       bpf_map_lookup_elem(&pod_bridges, &name);
+}
+
+/* The device that this one is a port of (bridge, bond, VRF), or NULL. */
+static __always_inline struct net_device *device_master(struct net_device *device)
+{
+	struct netdev_adjacent *adjacent;
+	struct list_head *first = NULL;
+	struct net_device *master = NULL;
+	bool is_master = false;
+
+	bpf_core_read(&first, sizeof(first), &device->adj_list.upper.next);
+	if (!first || first == &device->adj_list.upper)
+		return NULL;
+	adjacent = (void *)first - bpf_core_field_offset(struct netdev_adjacent, list);
+	bpf_core_read(&is_master, sizeof(is_master), &adjacent->master);
+	if (is_master)
+		bpf_core_read(&master, sizeof(master), &adjacent->dev);
+	return master;
+}
+
+/* A veth whose other end is in the same network namespace leads to no pod. */
+static __always_inline bool is_own_pair(struct net_device *veth)
+{
+	struct net *own = NULL, *others = NULL;
+	struct net_device *peer = NULL;
+	struct veth_priv *private;
+
+	if (bpf_core_field_exists(struct net_device, priv))
+		private = (void *)veth + bpf_core_field_offset(struct net_device, priv);
+	else
+		private = (void *)veth + ((bpf_core_type_size(struct net_device) + 31) & ~31u);
+	bpf_core_read(&peer, sizeof(peer), &private->peer);
+	if (!peer)
+		return false;
+	bpf_core_read(&own, sizeof(own), &veth->nd_net.net);
+	bpf_core_read(&others, sizeof(others), &peer->nd_net.net);
+	return own == others;
+}
+
+/* A veth that no map names and that is no port of a bridge. */
+static __always_inline enum device_side veth_side(struct net_device *veth, __u32 ifindex)
+{
+	if (is_pod_device(ifindex))
+		return TD_SIDE_POD;
+	if (is_trusted_device(ifindex) || device_master(veth) || is_own_pair(veth))
+		return TD_SIDE_OUTSIDE;
+	return TD_SIDE_STRANGER;
+}
+
+/*
+ * The side by which a packet came in that the host did not make. `bridge_port`: as skb_bridge_port().
+ * `state->in` is NULL on what a bridge switches; there the bridge is `state->out`.
+ */
+static __always_inline enum device_side entry_side(struct bpf_nf_ctx *ctx, __u32 bridge_port)
+{
+	struct net_device *in = ctx->state->in;
+	__u64 kind;
+
+	if (bridge_port) {
+		if (is_pod_device(bridge_port))
+			return TD_SIDE_POD;
+		if (is_trusted_device(bridge_port))
+			return TD_SIDE_OUTSIDE;
+		if (!in)
+			in = ctx->state->out;
+		return in && is_pod_bridge(in) ? TD_SIDE_STRANGER : TD_SIDE_OUTSIDE;
+	}
+	if (!in) /* routed multicast */
+		return TD_SIDE_STRANGER;
+	kind = device_kind(in);
+	if (is_veth(kind))
+		return veth_side(in, in->ifindex);
+	/* without br_netfilter the port is not to be known */
+	if (is_bridge(kind))
+		return is_pod_bridge(in) ? TD_SIDE_STRANGER : TD_SIDE_OUTSIDE;
+	return is_netkit(kind) ? TD_SIDE_STRANGER : TD_SIDE_OUTSIDE;
+}
+
+/* The side by which a packet leaves whose destination is no endpoint. */
+static __always_inline enum device_side exit_side(struct bpf_nf_ctx *ctx)
+{
+	struct net_device *out = ctx->skb->dev;
+	struct net_device *master;
+	__u64 kind;
+
+	if (!out)
+		return TD_SIDE_OUTSIDE;
+	kind = device_kind(out);
+	if (is_bridge(kind))
+		return is_pod_bridge(out) ? TD_SIDE_STRANGER : TD_SIDE_OUTSIDE;
+	if (!is_veth(kind))
+		return is_netkit(kind) ? TD_SIDE_STRANGER : TD_SIDE_OUTSIDE;
+	master = device_master(out);
+	if (master && !is_pod_device(out->ifindex) && !is_trusted_device(out->ifindex))
+		return is_pod_bridge(master) ? TD_SIDE_STRANGER : TD_SIDE_OUTSIDE;
+	return veth_side(out, out->ifindex);
+}
+
+#endif /* TANDEM_DEVICES_H */
