@@ -14,7 +14,7 @@ import type { MemberPolicy } from '@tandem/core/policy/desired';
 import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
 import { Datapath, removePins } from '@tandem/datapath/datapath';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
-import { agentAdminPath, agentMember, markOf, snapshotPath } from '@tandem/dns-proxy/config';
+import { agentAdminPath, agentMember, snapshotPath } from '@tandem/dns-proxy/config';
 import type { DnsMember } from '@tandem/dns-proxy/dns-member';
 import { MemberServices } from '@tandem/dns-proxy/member-services';
 import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
@@ -72,7 +72,7 @@ export class AgentControl {
     this.#log = log;
     this.#member = member;
     this.#rules = {
-      mark: markOf(config),
+      mark: config.mark,
       port: config.port,
       routingTable: config.routingTable,
       rulePriority: config.rulePriority,
@@ -236,7 +236,7 @@ export class AgentControl {
       sharedGid: config.proxyUid,
       cgroupPath: config.cgroupPath === '' ? null : config.cgroupPath,
       config: {
-        mark: markOf(config),
+        mark: config.mark,
         port: config.port,
         ownerUid: config.proxyUid,
         netnsCookie: netnsCookie(),

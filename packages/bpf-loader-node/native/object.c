@@ -277,10 +277,16 @@ EXPORTED(object_program)
 
 static bool is_same_shape(const struct bpf_map *map, const struct map_shape *shape)
 {
+	/* which the kernel gives maps of devices by itself, and refuses to be asked for */
+	uint32_t kernels_own = bpf_map__type(map) == BPF_MAP_TYPE_DEVMAP ||
+					       bpf_map__type(map) == BPF_MAP_TYPE_DEVMAP_HASH
+				       ? BPF_F_RDONLY_PROG
+				       : 0;
+
 	return shape->type == bpf_map__type(map) && shape->key_size == bpf_map__key_size(map) &&
 	       shape->value_size == bpf_map__value_size(map) &&
 	       shape->max_entries == bpf_map__max_entries(map) &&
-	       shape->flags == bpf_map__map_flags(map);
+	       (shape->flags & ~kernels_own) == bpf_map__map_flags(map);
 }
 
 /* objectReusePin(handle, mapName, path) */

@@ -24,7 +24,7 @@ const settingNames = [
   'runDir',
   'stateDir',
   'port',
-  'markMask',
+  'mark',
   'proxyUid',
   'routingTable',
   'rulePriority',

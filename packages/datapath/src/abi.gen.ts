@@ -94,8 +94,8 @@ export const tdEndpoint = {
   flags: 20,
   namespace_id: 24,
   bridge_mac: 28,
-  reserved0: 34,
-  reserved: 36,
+  mac: 34,
+  reserved: 40,
 } as const;
 
 /** struct td_class_key: its size and the offsets of its fields, bytes. */
@@ -110,6 +110,19 @@ export const tdClass = {
   size: 8,
   id: 0,
   flags: 4,
+} as const;
+
+/** struct td_pod_mac: its size and the offsets of its fields, bytes. */
+export const tdPodMac = {
+  size: 8,
+  mac: 0,
+  reserved: 6,
+} as const;
+
+/** struct td_device_name: its size and the offsets of its fields, bytes. */
+export const tdDeviceName = {
+  size: 16,
+  name: 0,
 } as const;
 
 /** struct td_policy_key: its size and the offsets of its fields, bytes. */
@@ -367,10 +380,8 @@ export const tdEvent = {
 /** struct td_config: its size and the offsets of its fields, bytes. */
 export const tdConfig = {
   size: 72,
-  mark_mask: 0,
-  mark_redirect: 4,
-  mark_socket: 8,
-  mark_seen: 12,
+  mark: 0,
+  reserved1: 4,
   port_be: 16,
   reserved0: 18,
   owner_uid: 20,
@@ -491,6 +502,7 @@ export const tdCounter = {
   LEARN_REMOVED: 33,
   LEARN_REFUSED: 34,
   AUDITED: 35,
+  FLOODED: 36,
 } as const;
 
 export const tdLiveCounter = {
@@ -520,16 +532,16 @@ export const tdCounterHelp = {
   drop_no_match: "default deny, no rule allows it",
   drop_fqdn_expired: "new connection to an address whose name expired",
   drop_hold: "endpoint whose policy is not computed yet",
-  drop_unknown_pod: "source in the node's pod CIDR that is no endpoint",
+  drop_unknown_pod: "to or from an interface of a pod that is not known, or not at this interface",
   drop_not_redirected: "DNS that policy judges by name, not steered to the proxy",
-  drop_spoofed: "source is not the address of this interface's pod",
-  drop_unverified: "a local endpoint's source that from_pod did not see",
+  drop_spoofed: "source, Ethernet source or claimed neighbour is not the one of this interface's pod",
+  drop_unverified: "a local endpoint's source by another interface than the endpoint's",
   drop_parse: "headers cut short or malformed",
   drop_fragment: "fragment toward DNS that policy judges, or not reassembled",
   drop_options: "IP options or extension headers toward DNS that policy judges",
   drop_vlan: "VLAN tag from a pod",
   drop_ethertype: "neither IPv4, IPv6 nor ARP",
-  drop_nd: "router advertisement, redirect or link-local source from a pod",
+  drop_nd: "router advertisement, redirect, link-local source or a node's address from a pod",
   drop_not_for_pod: "to_pod: destination is not the pod's address",
   drop_tunnel: "endpoint to a tunnel port or protocol of a node",
   drop_icmp_error: "ICMP error from an endpoint that is no party to the quoted flow",
@@ -544,4 +556,5 @@ export const tdCounterHelp = {
   learn_removed: "selector slots removed",
   learn_refused: "requests that learn refused",
   audited: "policy drops that audit mode let through",
+  flooded: "broadcast, multicast and flooded frames that are not the pod's, dropped without event",
 } as const;

@@ -5,19 +5,9 @@
 
 import { tdConfig } from './abi.gen.ts';
 
-export interface MarkConfig {
-  /** Two adjacent bits of skb->mark that nobody else on the node uses. */
-  readonly mask: number;
-  /** A packet steered to the shared socket: the low bit. */
-  readonly redirect: number;
-  /** A packet of the shared socket: the high bit. */
-  readonly socket: number;
-  /** A packet whose source `from_pod` verified: both bits. */
-  readonly seen: number;
-}
-
 export interface DatapathConfig {
-  readonly mark: MarkConfig;
+  /** One bit of skb->mark that nobody else on the node uses: a packet steered to the shared socket. */
+  readonly mark: number;
   /** P, the port of the shared socket. */
   readonly port: number;
   /** Uid of the shared sockets. */
@@ -35,20 +25,15 @@ export interface DatapathConfig {
   readonly quotaSelector: number;
 }
 
-/** The four values of a two-bit mark, or null when `mask` is not two adjacent bits. */
-export function markConfig(mask: number): MarkConfig | null {
-  const low = mask & -mask;
-  if (low << 1 === 0 || mask >>> 0 !== (low | (low << 1)) >>> 0) return null;
-  return { mask: mask >>> 0, redirect: low >>> 0, socket: (low << 1) >>> 0, seen: mask >>> 0 };
+/** Whether `mark` is one bit of a mark. */
+export function isMark(mark: number): boolean {
+  return Number.isInteger(mark) && mark > 0 && mark <= 0x80000000 && (mark & (mark - 1)) === 0;
 }
 
 export function encodeConfig(config: DatapathConfig): Uint8Array {
   const bytes = new Uint8Array(tdConfig.size);
   const view = new DataView(bytes.buffer);
-  view.setUint32(tdConfig.mark_mask, config.mark.mask, true);
-  view.setUint32(tdConfig.mark_redirect, config.mark.redirect, true);
-  view.setUint32(tdConfig.mark_socket, config.mark.socket, true);
-  view.setUint32(tdConfig.mark_seen, config.mark.seen, true);
+  view.setUint32(tdConfig.mark, config.mark, true);
   view.setUint16(tdConfig.port_be, config.port, false);
   view.setUint32(tdConfig.owner_uid, config.ownerUid, true);
   view.setBigUint64(tdConfig.netns_cookie, config.netnsCookie, true);

@@ -14,7 +14,7 @@ import { ifindex } from '@tandem/bpf-loader-node/netns';
 import { insideNamespace } from '@tandem/testing/inside';
 import { ownPrefix } from '@tandem/testing/namespace';
 import { TD_JOURNAL_CELL_BYTES } from './abi.gen.ts';
-import { type DatapathConfig, markConfig } from './config.ts';
+import type { DatapathConfig } from './config.ts';
 import { Datapath, removePins } from './datapath.ts';
 import type { Entry } from './encode.ts';
 import { laterMaps, pinPaths } from './paths.ts';
@@ -28,15 +28,14 @@ const ip = (...args: string[]): void => {
 };
 
 function load(change: Partial<DatapathConfig> = {}): Datapath {
-  const mark = markConfig(0x3000);
-  assert.ok(mark !== null);
   return Datapath.load({
     objectPath: `${bpf}/build/tandem.bpf.o`,
     pinRoot,
     sharedGid: 65_532,
     cgroupPath: null,
+    devices: { trusted: [], podBridges: [], tunnelPorts: [] },
     config: {
-      mark,
+      mark: 0x1000,
       port: 10_053,
       ownerUid: 65_532,
       netnsCookie: 0n,
@@ -77,6 +76,8 @@ insideNamespace(import.meta, () => {
         first
           .map('endpoints')
           .update(key, new Uint8Array(first.map('endpoints').valueSize).fill(1));
+        assert.ok(!first.isJudging(), 'before there is a policy');
+        first.ensureJudging();
         first.attachEndpoint(ifindex('v0'));
         assert.ok(first.isJudging());
         for (const name of ['endpoints', 'fqdn', 'group', 'judge_slot'] as const) {

@@ -11,11 +11,12 @@ import { attachCgroup, attachNetfilter, attachTcx, BpfLink } from '@tandem/bpf-l
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { BpfObject } from '@tandem/bpf-loader-node/object';
 import { BpfProgram } from '@tandem/bpf-loader-node/program';
-import { TD_ABI_VERSION, tdGroup } from './abi.gen.ts';
+import { TD_ABI_VERSION, tdCounter, tdGroup } from './abi.gen.ts';
 import { ipv6State } from './address-families.ts';
 import { AgentTable, type EndpointLookup, MigratedEndpoints } from './agent-table.ts';
 import { findCgroup2 } from './cgroup.ts';
 import { type DatapathConfig, encodeConfig } from './config.ts';
+import { type NodeDevices, readWord, word, writeNodeDevices, writePodMac } from './device-maps.ts';
 import { makeDirectory } from './directories.ts';
 import { migrationBetween } from './migrations.ts';
 import {
@@ -48,6 +49,8 @@ export interface LoadOptions {
   readonly config: DatapathConfig;
   /** Group of the DNS proxy: may write the shared maps. */
   readonly sharedGid: number;
+  /** Of the node, as it is now: in the maps before any program asks for them. */
+  readonly devices: NodeDevices;
   /** cgroup v2 mount for the guard of port P; 'auto': the one of this node; null: no guard. */
   readonly cgroupPath: string | null;
 }
@@ -104,8 +107,9 @@ export class Datapath implements Disposable {
     const paths = pinPaths(options.pinRoot);
     using object = BpfObject.open(options.objectPath);
     object.setRodata('td_config', encodeConfig(options.config));
+    const isFresh = new Set(allMaps.filter((name) => isOutgrown(name, paths)));
     for (const name of allMaps) {
-      const pin = presentPin(options.pinRoot, name, takeover);
+      const pin = isFresh.has(name) ? null : presentPin(options.pinRoot, name, takeover);
       if (pin !== null) object.reusePin(name, pin);
     }
     object.load();
@@ -113,16 +117,19 @@ export class Datapath implements Disposable {
     makeDirectories(paths);
     if (takeover.migration !== null) fillMigrated(object, options.pinRoot, takeover);
     for (const name of allMaps) {
-      const isOther = takeover.migration !== null && isAgentMap(name);
+      const isOther = (takeover.migration !== null && isAgentMap(name)) || isFresh.has(name);
       if (isOther || !existsSync(paths.map(name))) replacePin(object.map(name), paths.map(name));
     }
-    // The slot is filled before the root is attached or swapped: an empty one drops.
-    fillJudgeSlot(object);
-    for (const name of programNames) replacePin(object.program(name), paths.program(name));
     const datapath = new Datapath(options.pinRoot, TD_ABI_VERSION, false);
     datapath.#options = options;
     datapath.#kept = takeover.kept;
-    datapath.#attachJudge();
+    datapath.setNodeDevices(options.devices);
+    datapath.#nameAttached();
+    // The slot is filled before the root is attached or swapped: an empty one drops.
+    fillJudgeSlot(object);
+    for (const name of programNames) replacePin(object.program(name), paths.program(name));
+    // Where nothing was enforced yet, running pods are cut off by a judge that knows none of them (ADR 12).
+    if (datapath.#hasJudged()) datapath.#attachJudge();
     datapath.#hold();
     datapath.#swapVeths();
     // Members open the pins when they hear of them.
@@ -252,15 +259,29 @@ export class Datapath implements Disposable {
     return program;
   }
 
-  /** Puts `from_pod` and `to_pod` on the host side of a pod's veth, or swaps in this version's. */
-  attachEndpoint(ifindex: number): void {
-    this.#attachVeth('from_pod', ifindex, 'ingress');
-    this.#attachVeth('to_pod', ifindex, 'egress');
+  /** @returns what was not written, in words */
+  setNodeDevices(devices: NodeDevices): readonly string[] {
+    return writeNodeDevices((name) => this.map(name), devices);
   }
 
-  /** Removes the links of interfaces for which `isWanted` is false. */
+  /**
+   * Puts `from_pod` and `to_pod` on the host side of a pod's veth, or swaps in this version's, and then lets
+   * `judge` believe what comes in there. `mac`: of the pod behind a bridge port, the only one that it may claim.
+   */
+  attachEndpoint(ifindex: number, mac: Uint8Array | null = null): void {
+    writePodMac(this.map('pod_macs'), ifindex, mac);
+    this.#attachVeth('from_pod', ifindex, 'ingress');
+    this.#attachVeth('to_pod', ifindex, 'egress');
+    this.#addPodDevice(ifindex);
+  }
+
+  /** Removes interfaces for which `isWanted` is false: first from what `judge` believes, then their links. */
   detachEndpoints(isWanted: (ifindex: number) => boolean): number {
     let detached = 0;
+    for (const name of ['pod_devices', 'pod_macs'] as const) {
+      const map = this.map(name);
+      for (const [key] of [...map.entries()]) if (!isWanted(readWord(key))) map.delete(key);
+    }
     for (const name of readdirSync(this.paths.links)) {
       const match = /^(?:from|to)_pod_(\d+)$/.exec(name);
       if (match === null || isWanted(Number(match[1]))) continue;
@@ -293,7 +314,7 @@ export class Datapath implements Disposable {
     for (const program of this.#programs.values()) program[Symbol.dispose]();
   }
 
-  /** Pins `judge` again, or attaches it, where somebody removed its pin. */
+  /** Attaches `judge` for the first time, and pins or attaches it again where somebody removed its pin. */
   ensureJudging(): void {
     // A link to programs whose maps are pinned nowhere would be taken for its own by the next agent.
     if (this.isUnpinned()) return;
@@ -301,7 +322,31 @@ export class Datapath implements Disposable {
     for (const [name, link] of this.#held) {
       if (!existsSync(this.paths.link(name))) link.pin(this.paths.link(name));
     }
-    if (!this.isJudging()) this.#attachJudge();
+    if (this.isJudging()) return;
+    this.#attachJudge();
+    this.#holdLinks();
+  }
+
+  /** Whether a start before this one enforced. */
+  #hasJudged(): boolean {
+    return judgeLinks().some(({ name }) => existsSync(this.paths.link(name)));
+  }
+
+  /** Interfaces that an agent of before `pod_devices` attached to. */
+  #nameAttached(): void {
+    for (const pin of readdirSync(this.paths.links)) {
+      const index = Number(/^from_pod_(\d+)$/.exec(pin)?.[1] ?? 0);
+      if (index === 0) continue;
+      using link = BpfLink.openPinned(this.paths.link(pin));
+      const info = link.info();
+      if (info.kind === 'tcx' && info.ifindex === index) this.#addPodDevice(index);
+    }
+  }
+
+  #addPodDevice(ifindex: number): void {
+    const devices = this.map('pod_devices');
+    const key = word(ifindex);
+    if (devices.lookup(key) === null) devices.update(key, key);
   }
 
   /** Tells members whose maps are in force, and to open pins anew. */
@@ -352,9 +397,15 @@ export class Datapath implements Disposable {
   /** With all maps: that of programs is emptied when neither a pin nor a descriptor is left. */
   #hold(): void {
     for (const name of allMaps) this.map(name);
+    this.#holdLinks();
+  }
+
+  #holdLinks(): void {
     for (const { name } of judgeLinks()) {
       const link = this.#openLink(name);
-      if (link !== null) this.#held.set(name, link);
+      if (link === null) continue;
+      this.#held.get(name)?.[Symbol.dispose]();
+      this.#held.set(name, link);
     }
   }
 
@@ -434,6 +485,13 @@ const allMaps: readonly MapName[] = [...sharedMaps, ...agentMaps];
 
 function isAgentMap(name: MapName): name is AgentMapName {
   return (agentMaps as readonly string[]).includes(name);
+}
+
+/** Counters that were added need more room: all of them begin anew, as after a reboot. */
+function isOutgrown(name: MapName, paths: PinPaths): boolean {
+  if (name !== 'counters' || !existsSync(paths.map(name))) return false;
+  using present = BpfMap.openPinned(paths.map(name), { isReadOnly: true });
+  return present.maxEntries !== Object.keys(tdCounter).length;
 }
 
 /** The pin that an object's map is to be; null: a new map. */

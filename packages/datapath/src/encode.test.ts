@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { tdClassKey, tdDnsServerKey, tdPolicyKey } from './abi.gen.ts';
-import { encodeConfig, markConfig } from './config.ts';
+import { encodeConfig, isMark } from './config.ts';
 import {
   decodeEndpoint,
   encodeClass,
@@ -29,6 +29,7 @@ test('an endpoint comes back as it was', () => {
     flags: u32,
     namespaceId: u32,
     bridgeMac: fc.uint8Array({ minLength: 6, maxLength: 6 }),
+    mac: fc.uint8Array({ minLength: 6, maxLength: 6 }),
   });
   fc.assert(
     fc.property(endpoints, (endpoint) => {
@@ -63,24 +64,16 @@ test('keys are laid out as the kernel compares them', () => {
   assert.equal(serverKey.length, tdDnsServerKey.size);
 });
 
-test('a mark is two adjacent bits', () => {
-  assert.deepEqual(markConfig(0x3000), {
-    mask: 0x3000,
-    redirect: 0x1000,
-    socket: 0x2000,
-    seen: 0x3000,
-  });
-  assert.equal(markConfig(0xc0000000)?.socket, 0x80000000);
-  for (const mask of [0, 1, 0x5000, 0x7000, 0x80000000, 0x3001]) {
-    assert.equal(markConfig(mask), null, mask.toString(16));
+test('a mark is one bit', () => {
+  for (const mark of [1, 0x1000, 0x80000000]) assert.ok(isMark(mark), mark.toString(16));
+  for (const mark of [0, -1, 0.5, 0x3000, 0x80000001, 2 ** 32]) {
+    assert.ok(!isMark(mark), mark.toString(16));
   }
 });
 
 test('the port is in network order in the configuration', () => {
-  const mark = markConfig(0x3000);
-  assert.ok(mark !== null);
   const bytes = encodeConfig({
-    mark,
+    mark: 0x1000,
     port: 0x2745,
     ownerUid: 1,
     netnsCookie: 2n ** 63n,

@@ -21,8 +21,10 @@ export interface EndpointValue {
   readonly classId: number;
   readonly flags: number;
   readonly namespaceId: number;
-  /** 6 bytes; zero unless the veth is a bridge port. */
+  /** Of the bridge: 6 bytes; zero unless the veth is a bridge port. */
   readonly bridgeMac: Uint8Array;
+  /** Of the pod: 6 bytes; zero where it is not known, or the veth is no bridge port. */
+  readonly mac: Uint8Array;
 }
 
 export interface Entry {
@@ -42,6 +44,7 @@ export function encodeEndpoint(address: Uint8Array, endpoint: EndpointValue): En
   view.setUint32(tdEndpoint.flags, endpoint.flags, true);
   view.setUint32(tdEndpoint.namespace_id, endpoint.namespaceId, true);
   value.set(endpoint.bridgeMac.subarray(0, 6), tdEndpoint.bridge_mac);
+  value.set(endpoint.mac.subarray(0, 6), tdEndpoint.mac);
   return { key: Uint8Array.from(address), value };
 }
 
@@ -56,6 +59,7 @@ export function decodeEndpoint(value: Uint8Array): EndpointValue {
     flags: view.getUint32(tdEndpoint.flags, true),
     namespaceId: view.getUint32(tdEndpoint.namespace_id, true),
     bridgeMac: value.slice(tdEndpoint.bridge_mac, tdEndpoint.bridge_mac + 6),
+    mac: value.slice(tdEndpoint.mac, tdEndpoint.mac + 6),
   };
 }
 

@@ -27,6 +27,11 @@ export const sharedMaps = [
 export const retiredMaps = ['journal'] as const;
 export const agentMaps = [
   'endpoints',
+  'pod_devices',
+  'trusted_devices',
+  'pod_macs',
+  'pod_bridges',
+  'tunnel_ports',
   'classes',
   'policy',
   'dns_servers',
@@ -34,13 +39,18 @@ export const agentMaps = [
   'counters',
   'judge_slot',
 ] as const;
-/** Shared maps that agents before them do not pin: members work without. */
+/** Maps that agents before them do not pin: members work without. */
 export const laterMaps = [
   'fqdn_live',
   'fqdn_live_counters',
   'learned_order',
   'learned_pairs',
   'learned_spaces',
+  'pod_devices',
+  'trusted_devices',
+  'pod_macs',
+  'pod_bridges',
+  'tunnel_ports',
 ] as const;
 export type LaterMapName = (typeof laterMaps)[number];
 export type AgentMapName = (typeof agentMaps)[number];

@@ -47,8 +47,10 @@ function readVersions(root: string): Versions | null {
 
 function hasMaps(root: string, abi: number): boolean {
   const paths = pinPaths(root, abi);
-  return agentMaps.every((name) => existsSync(paths.map(name)));
+  return agentMaps.every((name) => isLater(name) || existsSync(paths.map(name)));
 }
+
+const isLater = (name: MapName): boolean => (laterMaps as readonly string[]).includes(name);
 
 /**
  * What an agent of this version makes of the pins.
@@ -101,8 +103,7 @@ export function memberAbi(root: string): number {
  */
 export function hasSharedMaps(root: string): boolean {
   const paths = pinPaths(root);
-  const isNeeded = (name: MapName): boolean => !(laterMaps as readonly string[]).includes(name);
-  return sharedMaps.every((name) => !isNeeded(name) || existsSync(paths.map(name)));
+  return sharedMaps.every((name) => isLater(name) || existsSync(paths.map(name)));
 }
 
 /** Whether all that a member needs is pinned, of the version that it would use. */

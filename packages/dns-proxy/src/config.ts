@@ -5,7 +5,7 @@
 
 import { join } from 'node:path';
 import { nameFromText } from '@tandem/core/dns/name';
-import { type MarkConfig, markConfig } from '@tandem/datapath/config';
+import { isMark } from '@tandem/datapath/config';
 import type { ConfigSpec, OptionTable } from '@tandem/runtime/config';
 import {
   durationOption,
@@ -25,7 +25,7 @@ export interface MemberConfig {
   readonly runDir: string;
   readonly stateDir: string;
   readonly port: number;
-  readonly markMask: number;
+  readonly mark: number;
   readonly proxyUid: number;
   readonly denial: DenialMode;
   readonly clusterDomain: string;
@@ -72,13 +72,13 @@ export const memberOptions: OptionTable<MemberConfig> = {
     min: 1024,
     max: 65_535,
   }),
-  markMask: intOption({
+  mark: intOption({
     group: 'Datapath',
     description:
-      'Two adjacent bits of the packet mark that no other software uses (kube-proxy uses 0xc000, Cilium 0x0f00, Calico 0xffff0000).',
-    default: 0x3000,
-    min: 3,
-    max: 0xc0000000,
+      'Bit of the packet mark that no other software on the node uses: it steers DNS of pods to Tandem. docs/operations.md lists whose bits are whose.',
+    default: 0x1000,
+    min: 1,
+    max: 0x80000000,
   }),
   proxyUid: intOption({
     group: 'Node',
@@ -193,9 +193,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
 /** Relations between the shared options: what is wrong, or nothing. */
 export function checkMemberConfig(config: MemberConfig): readonly string[] {
   const problems: string[] = [];
-  if (markConfig(config.markMask) === null) {
-    problems.push('markMask must be two adjacent bits, such as 0x3000');
-  }
+  if (!isMark(config.mark)) problems.push('mark must be one bit, such as 0x1000');
   const domain = nameFromText(config.clusterDomain);
   if (domain === null || domain.length === 1) {
     problems.push('clusterDomain must be a DNS name, such as cluster.local');
@@ -212,12 +210,6 @@ export function checkMemberConfig(config: MemberConfig): readonly string[] {
     );
   }
   return problems;
-}
-
-export function markOf(config: MemberConfig): MarkConfig {
-  const mark = markConfig(config.markMask);
-  if (mark === null) throw new TypeError('markMask was not checked');
-  return mark;
 }
 
 /** Paths that both processes and the command line agree on. */

@@ -63,9 +63,9 @@ function openListener(
       family,
       protocol,
       port,
-      mark: mark.socket,
-      markMask: mark.mask,
-      redirectMark: mark.redirect,
+      mark: 0,
+      markMask: mark,
+      redirectMark: mark,
       ownerUid,
     });
   } catch (error) {

@@ -8,7 +8,7 @@ import { helpText } from '@tandem/runtime/config-text';
 import { type Component, exitCodes, Lifecycle } from '@tandem/runtime/lifecycle';
 import { createLogger, type Logger } from '@tandem/runtime/log';
 import { TandemError, type TandemErrorCode } from '@tandem/runtime/tandem-error';
-import { type MemberConfig, markOf, peerSocketPath } from './config.ts';
+import { type MemberConfig, peerSocketPath } from './config.ts';
 import type { DnsMemberOptions } from './dns-member.ts';
 import { logIndexTaken, logListeners, logPeer } from './peer/log.ts';
 import type { DenialOptions } from './query/denial.ts';
@@ -82,7 +82,7 @@ export function memberOptions(
   return {
     pinRoot: config.bpffsDir,
     port: config.port,
-    mark: markOf(config),
+    mark: config.mark,
     ownerUid: config.proxyUid,
     peerPath: peerSocketPath(config),
     denial: denialOptions(config, log),

@@ -15,7 +15,7 @@ export interface WorkerOptions {
   /** 0 agent, 1 dns-proxy. */
   readonly role: number;
   readonly port: number;
-  readonly mark: { readonly mask: number; readonly redirect: number; readonly socket: number };
+  readonly mark: number;
   readonly ownerUid: number;
   /** Unix socket of the link between the DNS workers. The agent listens. */
   readonly peerPath: string;

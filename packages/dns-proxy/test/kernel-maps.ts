@@ -9,7 +9,7 @@ import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import { BpfObject } from '@tandem/bpf-loader-node/object';
 import type { BpfProgram } from '@tandem/bpf-loader-node/program';
 import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
-import { encodeConfig, markConfig } from '@tandem/datapath/config';
+import { encodeConfig } from '@tandem/datapath/config';
 import { KernelWriter } from '../src/answer/kernel-writer.ts';
 
 const directory = fileURLToPath(new URL('../../../bpf', import.meta.url));
@@ -27,12 +27,10 @@ export interface KernelMaps extends Disposable {
 export function loadKernelMaps(quota: number = fqdnEntries): KernelMaps {
   execFileSync('make', ['-s', 'all'], { cwd: directory });
   const object = BpfObject.open(`${directory}/build/tandem.bpf.o`);
-  const mark = markConfig(0x3000);
-  if (mark === null) throw new TypeError('mark');
   object.setRodata(
     'td_config',
     encodeConfig({
-      mark,
+      mark: 0x1000,
       port: 10_053,
       ownerUid: 65_532,
       netnsCookie: 0n,

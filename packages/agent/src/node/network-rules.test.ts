@@ -4,16 +4,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { after, before, test } from 'node:test';
-import { markConfig } from '@tandem/datapath/config';
 import { NetworkView } from '@tandem/netlink/network-view';
 import { insideNamespace } from '@tandem/testing/inside';
 import { run } from './command.ts';
 import type { NetworkRulesOptions, RuleProblem } from './network-rules.ts';
 import * as rules from './network-rules.ts';
 
-function options(mask = 0x3000, port = 10_053): NetworkRulesOptions {
-  const mark = markConfig(mask);
-  assert.ok(mark !== null);
+function options(mark = 0x1000, port = 10_053): NetworkRulesOptions {
   return { mark, port, routingTable: 2077, rulePriority: 9 };
 }
 
@@ -51,14 +48,14 @@ insideNamespace(import.meta, () => {
     for (const family of ['-4', '-6']) {
       const shown = ip(family, 'rule', 'show');
       for (const protocol of ['udp', 'tcp']) {
-        const rule = `fwmark 0x1000/0x3000 ipproto ${protocol} dport 10053 lookup 2077`;
+        const rule = `fwmark 0x1000/0x1000 ipproto ${protocol} dport 10053 lookup 2077`;
         assert.equal(shown.split(rule).length, 2, `${family} ${rule}: ${shown}`);
       }
       assert.match(ip(family, 'route', 'show', 'table', '2077'), /^local default dev lo/);
     }
     const table = nft('list', 'table', 'inet', 'tandem');
-    assert.match(table, /0x0*3000 == 0x0*1000 notrack/);
-    assert.match(table, /0x0*3000 == 0x0*2000 notrack/);
+    assert.match(table, /0x0*1000 == 0x0*1000 notrack/);
+    assert.match(table, /th sport 10053 notrack/);
     assert.match(table, /ct state invalid/);
     await ensureNetworkRules(options());
     assert.deepEqual(state(), made, 'a second time changes nothing');
@@ -73,8 +70,8 @@ insideNamespace(import.meta, () => {
     await ensureNetworkRules(options());
     const made = state();
     const spoil: (() => unknown)[] = [
-      () => ip('rule', 'del', 'pref', '9', 'fwmark', '0x1000/0x3000', 'ipproto', 'tcp'),
-      () => ip('-6', 'rule', 'del', 'pref', '9', 'fwmark', '0x1000/0x3000', 'ipproto', 'udp'),
+      () => ip('rule', 'del', 'pref', '9', 'fwmark', '0x1000/0x1000', 'ipproto', 'tcp'),
+      () => ip('-6', 'rule', 'del', 'pref', '9', 'fwmark', '0x1000/0x1000', 'ipproto', 'udp'),
       () => ip('route', 'flush', 'table', '2077'),
       () => ip('-6', 'route', 'flush', 'table', '2077'),
       () => nft('delete', 'table', 'inet', 'tandem'),
@@ -98,12 +95,12 @@ insideNamespace(import.meta, () => {
 
   test('another mark and port of a new configuration reach every rule', async () => {
     await ensureNetworkRules(options());
-    await ensureNetworkRules(options(0xc0, 10_054));
+    await ensureNetworkRules(options(0x80, 10_054));
     const table = nft('list', 'table', 'inet', 'tandem');
-    assert.match(table, /0x0*c0 == 0x0*40 notrack/);
-    assert.match(table, /0x0*c0 == 0x0*80 notrack/);
-    assert.doesNotMatch(table, /0x0*3000/);
-    assert.match(ip('rule', 'show'), /fwmark 0x40\/0xc0 ipproto udp dport 10054 lookup 2077/);
+    assert.match(table, /0x0*80 == 0x0*80 notrack/);
+    assert.match(table, /th sport 10054 notrack/);
+    assert.doesNotMatch(table, /0x0*1000/);
+    assert.match(ip('rule', 'show'), /fwmark 0x80\/0x80 ipproto udp dport 10054 lookup 2077/);
   });
 
   test('IPv6 that is switched off is left out, and gets its rules when it is switched on', async () => {
@@ -111,7 +108,7 @@ insideNamespace(import.meta, () => {
       execFileSync('sysctl', ['-qw', `net.ipv6.conf.all.disable_ipv6=${isOff}`], {
         encoding: 'utf8',
       });
-    await removeNetworkRules(options(0xc0, 10_054));
+    await removeNetworkRules(options(0x80, 10_054));
     setIpv6(1);
     assert.deepEqual(await ensureNetworkRules(options()), []);
     assert.match(ip('-4', 'route', 'show', 'table', '2077'), /^local default dev lo/);

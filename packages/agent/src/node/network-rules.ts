@@ -10,7 +10,6 @@
 
 import { isIpv4, isIpv4Prefix } from '@tandem/core/net/ip';
 import { ipv6State } from '@tandem/datapath/address-families';
-import type { MarkConfig } from '@tandem/datapath/config';
 import {
   AF_INET,
   AF_INET6,
@@ -30,7 +29,8 @@ import { TandemError } from '@tandem/runtime/tandem-error';
 import { run } from './command.ts';
 
 export interface NetworkRulesOptions {
-  readonly mark: MarkConfig;
+  /** Bit of the packet mark of steered packets. */
+  readonly mark: number;
   readonly port: number;
   /** Routing table and rule priority that are ours. */
   readonly routingTable: number;
@@ -132,8 +132,8 @@ function ourRules(family: Family, options: NetworkRulesOptions): readonly RuleSp
     family: numberOf(family),
     priority: rulePriority,
     table: routingTable,
-    mark: mark.redirect,
-    mask: mark.mask,
+    mark,
+    mask: mark,
     ipProtocol,
     sourcePort: null,
     destinationPort: { start: port, end: port },
@@ -224,11 +224,9 @@ async function readNftTable(): Promise<string | null> {
  * are judged as new connections. It is nft that reads and writes the table: rules are programs there, which
  * nft compiles and takes apart again. It runs at the start and after a change of the table (NftWatch).
  */
-async function ensureNftTable({ mark }: NetworkRulesOptions): Promise<void> {
+async function ensureNftTable({ mark, port }: NetworkRulesOptions): Promise<void> {
   const present = await readNftTable();
-  if (present !== null && isNftTable(present, mark)) return;
-  const redirect = `meta mark & ${hex(mark.mask)} == ${hex(mark.redirect)}`;
-  const socket = `meta mark & ${hex(mark.mask)} == ${hex(mark.socket)}`;
+  if (present !== null && isNftTable(present, mark, port)) return;
   await run(
     'nft',
     ['-f', '-'],
@@ -237,11 +235,11 @@ delete table inet ${nftTable}
 table inet ${nftTable} {
   chain untrack_steered {
     type filter hook prerouting priority -300; policy accept;
-    ${redirect} notrack
+    meta mark & ${hex(mark)} == ${hex(mark)} notrack
   }
   chain untrack_replies {
     type filter hook output priority -300; policy accept;
-    ${socket} notrack
+    meta l4proto { tcp, udp } th sport ${port} notrack
   }
   chain keep_conntrack {
     type filter hook prerouting priority -150; policy accept;
@@ -252,13 +250,12 @@ table inet ${nftTable} {
   );
 }
 
-/** Each chain with its rule, for these marks: nft pads numbers in its own way. */
-function isNftTable(present: string, { mask, redirect, socket }: MarkConfig): boolean {
-  const notrack = (value: number): string =>
-    `meta mark & 0x0*${mask.toString(16)} == 0x0*${value.toString(16)} notrack`;
+/** Each chain with its rule, for this mark and port: nft pads numbers in its own way. */
+function isNftTable(present: string, mark: number, port: number): boolean {
+  const bit = `0x0*${mark.toString(16)}`;
   return [
-    ['untrack_steered', notrack(redirect)],
-    ['untrack_replies', notrack(socket)],
+    ['untrack_steered', `meta mark & ${bit} == ${bit} notrack`],
+    ['untrack_replies', `meta l4proto { tcp, udp } th sport ${port} notrack`],
     ['keep_conntrack', 'ct state invalid'],
   ].every(([chain, rule]) => new RegExp(`chain ${chain} \\{[^}]*${rule}`).test(present));
 }

@@ -6,7 +6,7 @@
  * says why and how to fix it. Changes nothing.
  */
 
-import { markConfig } from '@tandem/datapath/config';
+import { isMark } from '@tandem/datapath/config';
 import type { CliCommand } from '../command.ts';
 import { checkBridges } from '../doctor/bridge.ts';
 import {
@@ -76,8 +76,8 @@ export const doctorCommand: CliCommand = {
     for (const name of nodeSettingNames) command.addOption(flagOf(name));
   },
   run: async ({ settings, out, wantsJson }, options): Promise<ExitCode> => {
-    const mark = markConfig(settings.markMask);
-    if (mark === null) throw usageError('--mark-mask must be two adjacent bits, such as 0x3000');
+    const { mark } = settings;
+    if (!isMark(mark)) throw usageError('--mark must be one bit, such as 0x1000');
     const endpoints = readPinnedEndpoints(settings.bpffsDir);
     const context: DoctorContext = {
       settings,

@@ -3,7 +3,6 @@
 
 /** What a check of `tandem doctor` is given and says. */
 
-import type { MarkConfig } from '@tandem/datapath/config';
 import type { Chain } from '../firewall/rule.ts';
 import type { PinnedEndpoint } from '../node/pins.ts';
 import type { Settings } from '../settings.ts';
@@ -26,7 +25,8 @@ export interface CheckResult {
 /** What several checks look at, read once. */
 export interface DoctorContext {
   readonly settings: Settings;
-  readonly mark: MarkConfig;
+  /** Bit of the packet mark of steered packets. */
+  readonly mark: number;
   /** Before Tandem runs: what only a running one has is skipped. */
   readonly isPreflight: boolean;
   /** Null: nothing is pinned, or it may not be read. */

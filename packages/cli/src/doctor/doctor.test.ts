@@ -94,7 +94,7 @@ test('INPUT that drops steered queries, until the fix is applied', async () => {
   assert.equal(found.check('input4')?.status, 'fail');
   assert.equal(
     found.check('input4')?.fix,
-    'iptables -t filter -I INPUT 1 -m mark --mark 0x1000/0x3000 -j ACCEPT',
+    'iptables -t filter -I INPUT 1 -m mark --mark 0x1000/0x1000 -j ACCEPT',
   );
   assert.equal(found.check('input6')?.status, 'fail');
   for (const name of ['input4', 'input6']) {
@@ -147,7 +147,7 @@ test('others who use our bits of the mark', async () => {
   assert.match(found.check('mark-firewall')?.why ?? '', /iptables -t mangle -A PREROUTING -j MARK/);
   assert.equal(found.check('mark-routing4')?.status, 'warn');
   assert.equal(found.check('mark-routing6')?.status, 'warn');
-  const other = await doctor(node.node, ...preflight, '--mark-mask=0x300000');
+  const other = await doctor(node.node, ...preflight, '--mark=0x100000');
   assert.equal(other.check('mark-routing6')?.status, 'pass');
 });
 

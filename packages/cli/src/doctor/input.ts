@@ -19,8 +19,8 @@ function checkFamily(context: DoctorContext, family: AddressFamily): CheckResult
     const packet: SteeredPacket = {
       family,
       protocol,
-      mark: mark.redirect,
-      markMask: mark.mask,
+      mark,
+      markMask: mark,
       port: settings.port,
     };
     for (const passage of passagesAt('input', firewall.chains, packet)) {
@@ -46,11 +46,11 @@ function checkFamily(context: DoctorContext, family: AddressFamily): CheckResult
 
 /** The accept for our mark, in the words of the firewall that drops. */
 function acceptCommand({ chain }: Passage, { mark }: DoctorContext): string {
-  const [value, mask] = [hex(mark.redirect), hex(mark.mask)];
+  const bit = hex(mark);
   const nft = /^nft (\S+) (.+)$/.exec(chain.table);
   if (nft !== null) {
-    return `nft insert rule ${nft[1]} ${nft[2]} ${chain.name} meta mark and ${mask} == ${value} accept`;
+    return `nft insert rule ${nft[1]} ${nft[2]} ${chain.name} meta mark and ${bit} == ${bit} accept`;
   }
   const [program = 'iptables', table = 'filter'] = chain.table.split(' ');
-  return `${program} -t ${table} -I ${chain.name} 1 -m mark --mark ${value}/${mask} -j ACCEPT`;
+  return `${program} -t ${table} -I ${chain.name} 1 -m mark --mark ${bit}/${bit} -j ACCEPT`;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** The two bits of the packet mark that are Tandem's: looked at and changed by nobody else. */
+/** The bit of the packet mark that is Tandem's: looked at and changed by nobody else. */
 
 import { ipv6State } from '@tandem/datapath/address-families';
 import type { Chain, Rule } from '../firewall/rule.ts';
@@ -25,7 +25,7 @@ interface RoutingRule {
 }
 
 const otherMask =
-  'give the other program other bits, or both Tandem processes another --mark-mask (two adjacent bits)';
+  'give the other program other bits, or both Tandem processes another --mark (one bit)';
 
 export const checkMarks: Check = async (context) => [
   checkFirewallMarks(context),
@@ -38,30 +38,30 @@ function checkFirewallMarks({ firewall, mark }: DoctorContext): CheckResult {
   const comparing: string[] = [];
   for (const chain of firewall.chains) {
     for (const rule of chain.rules) {
-      const kind = conflictOf(rule, mark.mask);
+      const kind = conflictOf(rule, mark);
       if (kind === 'set') setting.push(describe(chain, rule));
       if (kind === 'match') comparing.push(describe(chain, rule));
     }
   }
-  const bits = `bits ${hex(mark.mask)} of the mark`;
+  const bits = `bit ${hex(mark)} of the mark`;
   if (setting.length > 0) {
     return fail(
       check,
-      `${bits} are changed by ${list(setting)}: steered DNS and verified packets are dropped behind it`,
+      `${bits} is changed by ${list(setting)}: steered DNS is dropped behind it, and what it sets the bit on is taken for steered`,
       `${otherMask}; a rule that sets the whole mark needs a mask`,
     );
   }
   if (comparing.length > 0) {
     return warn(
       check,
-      `${bits} are looked at by ${list(comparing)}: packets that Tandem marked may not match it any more`,
+      `${bits} is looked at by ${list(comparing)}: DNS packets that Tandem steers may match it, others no more`,
       `${otherMask}; a rule that compares the whole mark needs a mask`,
     );
   }
   if (firewall.unread.length > 0) {
     return warn(check, `not all rules could be read: ${firewall.unread.join('; ')}`);
   }
-  return pass(check, `${bits} are used by no firewall rule`);
+  return pass(check, `${bits} is used by no firewall rule`);
 }
 
 function conflictOf(rule: Rule, mask: number): 'set' | 'match' | null {
@@ -89,17 +89,17 @@ async function checkRoutingMarks({ settings, mark }: DoctorContext): Promise<Che
       ({ fwmark, fwmask, table }) =>
         fwmark !== undefined &&
         table !== String(settings.routingTable) &&
-        ((fwmask === undefined ? allBits : Number(fwmask)) & mark.mask) !== 0,
+        ((fwmask === undefined ? allBits : Number(fwmask)) & mark) !== 0,
     );
     if (foreign.length === 0) {
-      results.push(pass(check, 'no other routing rule looks at our bits'));
+      results.push(pass(check, 'no other routing rule looks at our bit'));
       continue;
     }
     const texts = foreign.map(
       ({ priority, fwmark, fwmask, table }) =>
         `pref ${priority} fwmark ${fwmark}${fwmask === undefined ? '' : `/${fwmask}`} lookup ${table}`,
     );
-    const why = `routing rules look at bits ${hex(mark.mask)}: ${texts.join('; ')}; they miss or catch packets of pods`;
+    const why = `routing rules look at bit ${hex(mark)}: ${texts.join('; ')}; they catch steered packets of pods, or miss others`;
     results.push(
       warn(check, why, `${otherMask}; a rule without mask compares all bits: fwmark V/M`),
     );

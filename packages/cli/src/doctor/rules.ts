@@ -55,15 +55,15 @@ async function checkRouting(family: '-4' | '-6', context: DoctorContext): Promis
     const isThere = rules.value.some(
       (rule) =>
         rule.priority === rulePriority &&
-        Number(rule.fwmark) === mark.redirect &&
-        Number(rule.fwmask) === mark.mask &&
+        Number(rule.fwmark) === mark &&
+        Number(rule.fwmask) === mark &&
         rule.ipproto === protocol &&
         Number(rule.dport) === port &&
         rule.table === table,
     );
     if (isThere) continue;
     missing.push(
-      `ip ${family} rule add pref ${rulePriority} fwmark ${hex(mark.redirect)}/${hex(mark.mask)} ipproto ${protocol} dport ${port} lookup ${table}`,
+      `ip ${family} rule add pref ${rulePriority} fwmark ${hex(mark)}/${hex(mark)} ipproto ${protocol} dport ${port} lookup ${table}`,
     );
   }
   // A table nobody has used yet is an error of ip.
