@@ -2,85 +2,131 @@
 // Copyright The Tandem Authors
 
 /**
- * Pods' interfaces: finds each local pod's veth, puts the programs on it, and says what `endpoints` is
- * to hold. A pod whose interface is not found is not in the map, so that its traffic is dropped. Where the
- * node's interfaces cannot be read at all, pods that are in the map keep the interface that they have there.
+ * Pods' interfaces: says what `endpoints` is to hold, and then puts the programs on the veths. In this order, so
+ * that a running pod loses no packet: `from_pod` drops what comes from an address that is not in `endpoints`.
+ * A pod whose interface is not found is not in the map, so that its traffic is dropped.
  */
 
 import { formatAddress } from '@tandem/core/net/ip';
 import type { Diagnostic, EndpointDesired } from '@tandem/core/policy/desired';
 import { tdEndpointFlag } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
+import { word } from '@tandem/datapath/device-maps';
 import { decodeEndpoint, type Entry, encodeEndpoint } from '@tandem/datapath/encode';
-import { InterfaceTable, type PodInterface, provokeNeighbor } from './interfaces.ts';
+import type { Link } from '@tandem/netlink/link';
+import type { NetworkView } from '@tandem/netlink/network-view';
+import { ensureBridgeEntries } from './bridge-entries.ts';
+import {
+  EndpointInterfaces,
+  type InterfaceProblem,
+  type KnownInterface,
+  nameOf,
+} from './endpoint-interfaces.ts';
+import { classifyDevices, type ClassifiedDevices, type DeviceOptions } from './node-devices.ts';
+import type { PodInterface } from './pod-interface.ts';
 
 export interface AttachedEndpoint extends EndpointDesired {
   readonly interface: PodInterface;
 }
 
-export interface AttachResult {
+/** What was found, before anything is changed. */
+export interface AttachPlan {
   readonly endpoints: readonly AttachedEndpoint[];
   readonly entries: readonly Entry[];
   readonly diagnostics: readonly Diagnostic[];
 }
 
-/** Attaches to all interfaces that are there; never throws for one pod. */
-export async function attachEndpoints(
-  datapath: Datapath,
-  desired: readonly EndpointDesired[],
-): Promise<AttachResult> {
-  const table = await InterfaceTable.read();
-  const endpoints: AttachedEndpoint[] = [];
-  const diagnostics: Diagnostic[] = table.problems.map(notRead);
-  const attached = new Map<number, string | null>();
-  for (const endpoint of desired) {
-    const text = formatAddress(endpoint.address);
-    const found =
-      table.find(text, endpoint.interfaceName) ??
-      (table.problems.length > 0 ? knownInterface(datapath, endpoint.address) : null);
-    const subject = `Pod/${endpoint.pod.namespace}/${endpoint.pod.name}`;
-    if (found === null) {
-      // oxlint-disable-next-line no-await-in-loop -- one at a time: a burst of probes is no use
-      await provokeNeighbor(endpoint.address, text);
-      diagnostics.push(notFound(subject, text));
-      continue;
-    }
-    let problem = attached.get(found.vethIfindex);
-    if (problem === undefined) {
-      problem = attach(datapath, found);
-      attached.set(found.vethIfindex, problem);
-    }
-    if (problem === null) endpoints.push({ ...endpoint, interface: found });
-    else diagnostics.push(notAttached(subject, found.name, problem));
+export class Attacher {
+  readonly #datapath: Datapath;
+  readonly #view: NetworkView;
+  readonly #options: DeviceOptions;
+  readonly #interfaces: EndpointInterfaces;
+
+  constructor(datapath: Datapath, view: NetworkView, options: DeviceOptions) {
+    this.#datapath = datapath;
+    this.#view = view;
+    this.#options = options;
+    this.#interfaces = new EndpointInterfaces(knownInterfaces(datapath));
   }
-  return { endpoints, entries: endpoints.map(entryOf), diagnostics };
-}
 
-function attach(datapath: Datapath, { vethIfindex }: PodInterface): string | null {
-  try {
-    datapath.attachEndpoint(vethIfindex);
-    return null;
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+  /** Looks for the interfaces of all pods. Never rejects. */
+  async plan(desired: readonly EndpointDesired[]): Promise<AttachPlan> {
+    const { state, problems: unread } = this.#view;
+    const devices = classifyDevices(state, this.#options, (ifindex) => this.#isAttached(ifindex));
+    const trusted = new Set(devices.trusted);
+    const { found, problems } = await this.#interfaces.resolve(desired, {
+      state,
+      isTrusted: (ifindex) => trusted.has(ifindex),
+      isAttached: (ifindex) => this.#isAttached(ifindex),
+      peerMac: (link) => this.#peerMac(link),
+    });
+    const endpoints = desired.flatMap((endpoint) => {
+      const at = found.get(endpoint.endpointId);
+      return at === undefined ? [] : [{ ...endpoint, interface: at }];
+    });
+    return {
+      endpoints,
+      entries: endpoints.map(entryOf),
+      diagnostics: [...[...unread].map(notRead), ...problems.map(notFound)],
+    };
+  }
+
+  /** After the entries are in the kernel. Gives what could not be done; never rejects. */
+  async attach({ endpoints }: AttachPlan): Promise<readonly Diagnostic[]> {
+    const diagnostics: Diagnostic[] = [];
+    const attached = new Map<number, string | null>();
+    for (const endpoint of endpoints) {
+      const { vethIfindex, name } = endpoint.interface;
+      if (attached.has(vethIfindex)) continue;
+      const problem = this.#attachOne(endpoint.interface);
+      attached.set(vethIfindex, problem);
+      if (problem !== null) diagnostics.push(notAttached(nameOf(endpoint), name, problem));
+    }
+    this.#datapath.detachEndpoints((ifindex) => attached.has(ifindex));
+    const { state, rtnetlink } = this.#view;
+    const failed = await ensureBridgeEntries(state, rtnetlink, endpoints);
+    return [...diagnostics, ...failed.map(notPinned), ...this.writeDevices()];
+  }
+
+  /** Says in the kernel which interfaces are no pod's. */
+  writeDevices(): readonly Diagnostic[] {
+    const devices = classifyDevices(this.#view.state, this.#options, (ifindex) =>
+      this.#isAttached(ifindex),
+    );
+    const failed = this.#datapath.setNodeDevices(devices);
+    return [...failed.map(notWritten), ...unknownInterfaces(devices)];
+  }
+
+  #attachOne({ vethIfindex, isBridged, mac }: PodInterface): string | null {
+    try {
+      const isKnown = isBridged && mac.some((octet) => octet !== 0);
+      this.#datapath.attachEndpoint(vethIfindex, isKnown ? mac : null);
+      return null;
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+  }
+
+  #isAttached(ifindex: number): boolean {
+    return this.#datapath.map('pod_devices').lookup(word(ifindex)) !== null;
+  }
+
+  async #peerMac({ link, linkNetnsId }: Link): Promise<Uint8Array | null> {
+    if (linkNetnsId === null) return null;
+    const peer = await this.#view.rtnetlink.linkIn(linkNetnsId, link).catch(() => null);
+    return peer === null || peer.mac.length !== 6 ? null : peer.mac;
   }
 }
 
-/** The interface of a pod that was attached before, from the kernel's map; null: it is not there. */
-function knownInterface(datapath: Datapath, address: Uint8Array): PodInterface | null {
-  const value = datapath.map('endpoints').lookup(address);
-  if (value === null) return null;
-  const { vethIfindex, l3Ifindex, bridgeMac, flags } = decodeEndpoint(value);
-  const isBridged = (flags & tdEndpointFlag.BRIDGED) !== 0;
-  return { name: `interface ${vethIfindex}`, vethIfindex, l3Ifindex, bridgeMac, isBridged };
-}
-
-function notRead(reason: string): Diagnostic {
-  return {
-    severity: 'error',
-    code: 'interfaces-unreadable',
-    subject: 'node',
-    message: `interfaces of pods cannot be looked up: ${reason}; pods that are known keep theirs, traffic of others is dropped`,
-  };
+/** Of the pods that were attached before this process, from the kernel's map. */
+function knownInterfaces(datapath: Datapath): ReadonlyMap<number, KnownInterface> {
+  const known = new Map<number, KnownInterface>();
+  for (const [, value] of datapath.map('endpoints').entries()) {
+    const { endpointId, vethIfindex, mac } = decodeEndpoint(value);
+    const isKnown = mac.some((octet) => octet !== 0);
+    known.set(endpointId, { ifindex: vethIfindex, mac: isKnown ? mac : null });
+  }
+  return known;
 }
 
 function entryOf(endpoint: AttachedEndpoint): Entry {
@@ -94,15 +140,29 @@ function entryOf(endpoint: AttachedEndpoint): Entry {
     flags: endpoint.flags | (found.isBridged ? tdEndpointFlag.BRIDGED : 0),
     namespaceId: endpoint.namespaceId,
     bridgeMac: found.bridgeMac,
+    mac: found.mac,
   });
 }
 
-function notFound(subject: string, address: string): Diagnostic {
+function notRead([kind, reason]: readonly [string, string]): Diagnostic {
   return {
     severity: 'error',
-    code: 'interface-not-found',
-    subject,
-    message: `no interface leads to ${address}, so its traffic is dropped: set the annotation tandem.dev/interface to the host side of its veth`,
+    code: 'interfaces-unreadable',
+    subject: 'node',
+    message: `${kind} of the node cannot be read: ${reason}; pods that are known keep their interfaces, traffic of others is dropped`,
+  };
+}
+
+function notFound({ code, endpoint, message }: InterfaceProblem): Diagnostic {
+  const fix =
+    code === 'interface-not-found'
+      ? 'set the annotation tandem.dev/interface to the host side of its veth'
+      : 'the annotation tandem.dev/interface must name the host side of its own veth';
+  return {
+    severity: 'error',
+    code,
+    subject: nameOf(endpoint),
+    message: `no interface is known for ${formatAddress(endpoint.address)}, so its traffic is dropped: ${message}; ${fix}`,
   };
 }
 
@@ -113,4 +173,38 @@ function notAttached(subject: string, name: string, problem: string): Diagnostic
     subject,
     message: `programs could not be attached to ${name}, so its traffic is dropped: ${problem}`,
   };
+}
+
+function notPinned(problem: string): Diagnostic {
+  return {
+    severity: 'warning',
+    code: 'bridge-entry-failed',
+    subject: 'node',
+    message: `the kernel's entry of a pod behind a bridge could not be made: ${problem}; it is tried again`,
+  };
+}
+
+function notWritten(problem: string): Diagnostic {
+  return {
+    severity: 'warning',
+    code: 'device-not-classified',
+    subject: 'node',
+    message: `not every interface of the node is known to the datapath: ${problem}`,
+  };
+}
+
+const unknownShownMax = 5;
+
+function unknownInterfaces({ unknown }: ClassifiedDevices): readonly Diagnostic[] {
+  if (unknown.length === 0) return [];
+  const names = unknown.slice(0, unknownShownMax).map(({ name }) => name);
+  const more = unknown.length - names.length;
+  return [
+    {
+      severity: 'warning',
+      code: 'interface-unknown',
+      subject: 'node',
+      message: `nothing passes ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}: a veth into another network namespace that is of no known pod; name it in trustedInterfaces if it leads out of the node`,
+    },
+  ];
 }

@@ -25,7 +25,7 @@ export interface Node extends ObjectMeta {
   readonly kind: 'Node';
   /** spec.podCIDRs, or spec.podCIDR. */
   readonly podCidrs: readonly Prefix[];
-  /** status.addresses of every type that is an address. */
+  /** status.addresses of every type that is an address, and those of its tunnels (`tunnelAnnotations`). */
   readonly addresses: readonly Uint8Array[];
 }
 
@@ -120,6 +120,20 @@ export type K8sObject =
 export function objectKey(meta: { readonly namespace: string; readonly name: string }): string {
   return `${meta.namespace}/${meta.name}`;
 }
+
+/**
+ * Annotations of a Node by which CNIs tell the addresses of its tunnels: the host speaks with them to pods of
+ * other nodes. Calico: libcalico-go, lib/backend/k8s/resources/node.go; Cilium: pkg/annotation/k8s.go.
+ */
+export const tunnelAnnotations = [
+  'projectcalico.org/IPv4IPIPTunnelAddr',
+  'projectcalico.org/IPv4VXLANTunnelAddr',
+  'projectcalico.org/IPv6VXLANTunnelAddr',
+  'projectcalico.org/IPv4WireguardInterfaceAddr',
+  'projectcalico.org/IPv6WireguardInterfaceAddr',
+  'network.cilium.io/ipv4-cilium-host',
+  'network.cilium.io/ipv6-cilium-host',
+] as const;
 
 /** The annotation that names the host side of a pod's veth. */
 export const interfaceAnnotation = 'tandem.dev/interface';

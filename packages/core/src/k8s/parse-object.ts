@@ -8,6 +8,7 @@ import { err, ok, type Result } from '../result.ts';
 import {
   type EndpointSlice,
   interfaceAnnotation,
+  tunnelAnnotations,
   type K8sObject,
   type Namespace,
   type Node,
@@ -162,6 +163,13 @@ function readNode(fields: Fields, meta: ObjectMeta, issues: Issues): Node {
       addresses,
       issues,
     );
+  }
+  const annotations = readTextMap(fields['metadata'] as Fields, 'annotations', 'metadata', issues);
+  for (const name of tunnelAnnotations) {
+    const text = annotations.get(name);
+    if (text !== undefined && text !== '') {
+      addAddress(text, `metadata.annotations.${name}`, addresses, issues);
+    }
   }
   return { kind: 'Node', ...meta, podCidrs, addresses };
 }

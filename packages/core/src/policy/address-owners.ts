@@ -16,6 +16,7 @@ import {
   isIpv4,
   isIpv4Prefix,
   type Prefix,
+  parseAddress,
   parsePrefix,
 } from '../net/ip.ts';
 import type { ClusterState, NodeContext } from './cluster-state.ts';
@@ -33,6 +34,10 @@ export interface AddressOwner {
   readonly entities: ReadonlySet<PeerEntity>;
   /** Label selectors match the owner if they match one of these. */
   readonly identities: readonly Identity[];
+  /** Nobody of this node's pods, though its address may lie in their CIDR. */
+  readonly isElsewhere?: boolean;
+  /** Named by no object and no interface: no DNS server is looked for there. */
+  readonly isImplied?: boolean;
 }
 
 /** A pod of this node that has addresses of its own. */
@@ -102,8 +107,10 @@ export function findAddressOwners(cluster: ClusterState, node: NodeContext): Add
       isExternal: false,
       entities: new Set(['cluster']),
       identities: [identities.get(pod) as Identity],
+      isElsewhere: pod.nodeName !== node.nodeName,
     });
   }
+  addTunnelEnds(table, cluster, node);
   addApiServer(table, cluster);
   addNodeLocalDns(table, cluster, node);
   const localPods = findLocalPods(cluster, node, claims, identities);
@@ -134,8 +141,7 @@ class OwnerTable {
   ): void {
     const owner = this.#byPrefix.get(formatPrefix(prefix)) ?? fallback;
     this.set(prefix, {
-      flags: owner.flags,
-      isExternal: owner.isExternal,
+      ...owner,
       entities: owner.entities.union(extra.entities),
       identities: [...owner.identities, ...extra.identities],
     });
@@ -185,6 +191,18 @@ function localPodCidrs(cluster: ClusterState, node: NodeContext): readonly Prefi
   return node.localPodCidrs ?? cluster.nodes.get(`/${node.nodeName}`)?.podCidrs ?? [];
 }
 
+/** Where a packet is delivered to the host whatever its destination, its class is this address' (ADR 12). */
+const hostItself = parseAddress('::1');
+assert(hostItself !== null, '::1 is an address');
+
+const nodeOwner = (entity: 'host' | 'remote-node'): Ownership => ({
+  flags: ClassFlag.cluster | ClassFlag.node,
+  isExternal: false,
+  entities: new Set([entity, 'cluster']),
+  identities: [reservedIdentity([entity])],
+  isElsewhere: true,
+});
+
 /** Adds the nodes and returns the texts of their addresses. */
 function addNodes(
   table: OwnerTable,
@@ -194,12 +212,7 @@ function addNodes(
   const texts = new Set<string>();
   const add = (address: Uint8Array, entity: 'host' | 'remote-node'): void => {
     texts.add(formatAddress(address));
-    table.set(hostPrefix(address), {
-      flags: ClassFlag.cluster | ClassFlag.node,
-      isExternal: false,
-      entities: new Set([entity, 'cluster']),
-      identities: [reservedIdentity([entity])],
-    });
+    table.set(hostPrefix(address), nodeOwner(entity));
   };
   for (const { name, addresses } of cluster.nodes.values()) {
     if (name === node.nodeName) continue;
@@ -207,7 +220,25 @@ function addNodes(
   }
   const own = cluster.nodes.get(`/${node.nodeName}`)?.addresses ?? [];
   for (const address of [...own, ...node.localAddresses]) add(address, 'host');
+  const itself = hostPrefix(hostItself as Uint8Array);
+  const flags = ClassFlag.cluster | ClassFlag.node | ClassFlag.linkLocal;
+  if (!texts.has('::1')) table.set(itself, { ...nodeOwner('host'), flags, isImplied: true });
   return texts;
+}
+
+/**
+ * A tunnel of flannel's has the first address of its node's pod CIDR, by which its host reaches pods of other
+ * nodes. Not where a pod has it: Calico's IPAM gives it away.
+ */
+function addTunnelEnds(table: OwnerTable, cluster: ClusterState, node: NodeContext): void {
+  for (const { name, podCidrs } of cluster.nodes.values()) {
+    for (const { address } of podCidrs) {
+      const prefix = hostPrefix(address);
+      if (table.get(prefix) !== undefined) continue;
+      const entity = name === node.nodeName ? 'host' : 'remote-node';
+      table.set(prefix, { ...nodeOwner(entity), isImplied: true });
+    }
+  }
 }
 
 /** Which pod each pod address belongs to. */
@@ -309,12 +340,7 @@ function addNodeLocalDns(table: OwnerTable, cluster: ClusterState, node: NodeCon
       if (owner !== undefined && !owner.isExternal) identities.push(...owner.identities);
     }
   }
-  const host: Ownership = {
-    flags: ClassFlag.cluster | ClassFlag.node,
-    isExternal: false,
-    entities: new Set(['host', 'cluster']),
-    identities: [reservedIdentity(['host'])],
-  };
+  const host = nodeOwner('host');
   for (const address of [...node.nodeLocalDns, ...localClusterDns(cluster, node)]) {
     const extra = { entities: host.entities, identities: [...host.identities, ...identities] };
     table.extend(hostPrefix(address), extra, { ...host, identities: [] });

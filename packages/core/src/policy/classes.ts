@@ -95,9 +95,12 @@ export class AddressClasses {
     return step;
   }
 
-  /** Owners of single addresses, with their classes. */
+  /** Owners of single addresses, with their classes: those that an object or an interface names. */
   *hosts(): Generator<AddressClass> {
-    for (const step of this.#steps) if (step.owner.prefix.bits === 128) yield step;
+    for (const step of this.#steps) {
+      const { prefix, isImplied } = step.owner;
+      if (prefix.bits === 128 && isImplied !== true) yield step;
+    }
   }
 
   /** The entries that the kernel needs: a prefix that says what its enclosing one says is left out. */
@@ -163,9 +166,9 @@ function walk(changes: readonly PrefixChange[], matcher: SelectorMatcher): Step[
     const cidrs = applyChange(inherited, change);
     const inheritedFlags: number = isRoot || parent === null ? 0 : parent.flags;
     const ownFlags = change.owner?.flags ?? 0;
-    // An address of the node inside its pod CIDR (a bridge's gateway) is no pod that nobody knows.
-    const isNode = (ownFlags & ClassFlag.node) !== 0;
-    const flags = (isNode ? inheritedFlags & ~ClassFlag.localPods : inheritedFlags) | ownFlags;
+    // In the node's pod CIDR there may be what is no pod of it: a bridge's gateway, a pod of another node.
+    const isElsewhere = change.owner?.isElsewhere === true;
+    const flags = (isElsewhere ? inheritedFlags & ~ClassFlag.localPods : inheritedFlags) | ownFlags;
     const content = matcher.contentOf(owner, cidrs);
     const step: Step = { prefix: change.prefix, parent, owner, cidrs, flags, content, classId: 0 };
     steps.push(step);

@@ -202,10 +202,12 @@ function classRows(compiled: Compiled): Readonly<Record<string, string>> {
 
 test('classes without policy carry flags only', () => {
   assert.deepEqual(classRows(compileObjects(basicObjects)), {
-    '::1/128': 'L',
+    '::1/128': 'CNL',
     '10.96.0.0/16': 'CS',
     '10.244.0.0/24': 'CP',
+    '10.244.0.0/32': 'CN',
     '10.244.1.0/24': 'C',
+    '10.244.1.0/32': 'CN',
     '100.100.100.200/32': 'L',
     '127.0.0.0/8': 'L',
     '168.63.129.16/32': 'L',
@@ -213,7 +215,9 @@ test('classes without policy carry flags only', () => {
     '169.254.1.1/32': 'CNL',
     '192.168.0.1/32': 'CN',
     '192.168.0.2/32': 'CN',
+    'fd00:244:0:1::/128': 'CN',
     'fd00:244:0:1::/64': 'C',
+    'fd00:244::/128': 'CN',
     'fd00:244::/64': 'CP',
     'fd00:ec2::254/128': 'L',
     'fe80::/10': 'L',
@@ -226,6 +230,16 @@ test("the node's own address inside its pod CIDR is no unknown pod", () => {
   const rows = classRows(compileObjects(basicObjects, { node: { localAddresses: [bridge] } }));
   assert.equal(rows['10.244.0.1/32'], 'CN');
   assert.equal(rows['10.244.0.0/24'], 'CP');
+});
+
+test('what is no pod of this node, though in its pod CIDR: a pod of another node, an end of a tunnel', () => {
+  const remote = pod('shop/far', { app: 'far' }, 'two', '10.244.0.77');
+  const first = pod('shop/first', { app: 'first' }, 'two', '10.244.1.0');
+  const rows = classRows(compileObjects([...basicObjects, remote, first]));
+  assert.equal(rows['10.244.0.77/32'], 'C');
+  assert.equal(rows['10.244.0.0/24'], 'CP');
+  assert.equal(rows['10.244.0.0/32'], 'CN', 'flannel.1 of this node');
+  assert.equal(rows['10.244.1.0/32'], undefined, 'an address that an IPAM gave to a pod is a pod');
 });
 
 test('classes: overlapping CIDRs, holes, and owners that CIDRs do not reach', () => {

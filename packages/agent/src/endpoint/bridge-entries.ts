@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The kernel's own entries for pods behind a bridge: a sticky one in the bridge's forwarding table and a
+ * permanent one among the neighbours of the node. No frame of a pod moves them, and they work on when no process
+ * of ours lives (ADR 12). They are put back when somebody removed them, and go with their pod.
+ */
+
+import { formatAddress } from '@tandem/core/net/ip';
+import { NUD_PERMANENT, NTF_STICKY } from '@tandem/netlink/constants';
+import { neighborProtocol } from '@tandem/netlink/neighbor';
+import type { NetworkState } from '@tandem/netlink/network-state';
+import type { Rtnetlink } from '@tandem/netlink/rtnetlink';
+import type { PodInterface } from './pod-interface.ts';
+
+export interface BridgedEndpoint {
+  readonly address: Uint8Array;
+  readonly interface: PodInterface;
+}
+
+/** Makes what is missing and removes what is of no pod any more. Never rejects: gives what failed, in words. */
+export async function ensureBridgeEntries(
+  state: NetworkState,
+  rtnetlink: Rtnetlink,
+  endpoints: readonly BridgedEndpoint[],
+): Promise<readonly string[]> {
+  const problems: string[] = [];
+  const attempt = async (work: Promise<unknown>): Promise<void> => {
+    try {
+      await work;
+    } catch (error) {
+      problems.push(error instanceof Error ? error.message : String(error));
+    }
+  };
+  const wanted = new Set<string>();
+  for (const { address, interface: at } of endpoints) {
+    if (!at.isBridged || !hasMac(at)) continue;
+    wanted.add(neighborKey(at.l3Ifindex, address));
+    const forwarding = state.forwardingEntry(at.l3Ifindex, at.mac);
+    if (forwarding?.port !== at.vethIfindex || (forwarding.flags & NTF_STICKY) === 0) {
+      // oxlint-disable-next-line no-await-in-loop -- few, and in the order of their pods
+      await attempt(rtnetlink.setStickyForwarding(at.vethIfindex, at.mac));
+    }
+    const neighbor = state.neighbor(at.l3Ifindex, address);
+    const isRight =
+      neighbor !== undefined &&
+      (neighbor.state & NUD_PERMANENT) !== 0 &&
+      Buffer.compare(neighbor.mac, at.mac) === 0;
+    // oxlint-disable-next-line no-await-in-loop -- as above
+    if (!isRight) await attempt(rtnetlink.setPermanentNeighbor(at.l3Ifindex, address, at.mac));
+  }
+  for (const { ifindex, address, protocol } of state.neighbors) {
+    if (protocol !== neighborProtocol || wanted.has(neighborKey(ifindex, address))) continue;
+    // oxlint-disable-next-line no-await-in-loop -- as above
+    await attempt(rtnetlink.deleteNeighbor(ifindex, address));
+  }
+  return problems;
+}
+
+const hasMac = ({ mac }: PodInterface): boolean => mac.some((octet) => octet !== 0);
+
+const neighborKey = (ifindex: number, address: Uint8Array): string =>
+  `${ifindex} ${formatAddress(address)}`;

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Which interface each local pod has: found once and kept for the pod's life, whatever is said of it later. It
+ * ends with the interface itself, which the kernel tells by removing it from `pod_devices`, or with the pod.
+ */
+
+import { formatAddress } from '@tandem/core/net/ip';
+import type { EndpointDesired } from '@tandem/core/policy/desired';
+import type { Link } from '@tandem/netlink/link';
+import type { NetworkState } from '@tandem/netlink/network-state';
+import { describeInterface, findInterface, type PodInterface } from './pod-interface.ts';
+
+/** What was found for a pod before, by this process or the one before it. */
+export interface KnownInterface {
+  readonly ifindex: number;
+  /** Of the pod behind a bridge port; null: not known. */
+  readonly mac: Uint8Array | null;
+}
+
+export interface InterfaceSources {
+  readonly state: NetworkState;
+  readonly isTrusted: (ifindex: number) => boolean;
+  /** Whether the interface is the one that programs were attached to: not another with its index. */
+  readonly isAttached: (ifindex: number) => boolean;
+  /** MAC address of the other end of a veth; null: it can't be read. */
+  readonly peerMac: (link: Link) => Promise<Uint8Array | null>;
+}
+
+export interface InterfaceProblem {
+  readonly code: 'interface-not-found' | 'interface-refused';
+  readonly endpoint: EndpointDesired;
+  readonly message: string;
+}
+
+export interface ResolvedInterfaces {
+  /** By `endpointId`. */
+  readonly found: ReadonlyMap<number, PodInterface>;
+  readonly problems: readonly InterfaceProblem[];
+}
+
+export class EndpointInterfaces {
+  /** By `endpointId`. */
+  #known: Map<number, KnownInterface>;
+
+  /** `known`: what `endpoints` in the kernel says, from before this process. */
+  constructor(known: ReadonlyMap<number, KnownInterface>) {
+    this.#known = new Map(known);
+  }
+
+  /** Never rejects: what is wrong with one pod's interface is that pod's problem. */
+  async resolve(
+    desired: readonly EndpointDesired[],
+    sources: InterfaceSources,
+  ): Promise<ResolvedInterfaces> {
+    const { state, isAttached } = sources;
+    const pods = byPod(desired);
+    const known = new Map<number, KnownInterface>();
+    const owners = new Map<number, EndpointDesired>();
+    for (const [endpointId, [first]] of pods) {
+      const kept = this.#known.get(endpointId);
+      if (kept === undefined || first === undefined) continue;
+      if (!state.links.has(kept.ifindex) || !isAttached(kept.ifindex)) continue;
+      known.set(endpointId, kept);
+      owners.set(kept.ifindex, first);
+    }
+    const problems: InterfaceProblem[] = [];
+    for (const [endpointId, addresses] of pods) {
+      if (known.has(endpointId)) continue;
+      // oxlint-disable-next-line no-await-in-loop -- who comes first has the interface
+      const result = await this.#find(addresses, owners, known, sources);
+      if ('message' in result) problems.push(result);
+      else {
+        known.set(endpointId, result);
+        owners.set(result.ifindex, addresses[0] as EndpointDesired);
+      }
+    }
+    this.#known = known;
+    const found = new Map<number, PodInterface>();
+    for (const [endpointId, { ifindex, mac }] of known) {
+      const link = state.links.get(ifindex);
+      if (link !== undefined) found.set(endpointId, describeInterface(state, link, mac));
+    }
+    return { found, problems };
+  }
+
+  async #find(
+    addresses: readonly EndpointDesired[],
+    owners: ReadonlyMap<number, EndpointDesired>,
+    known: ReadonlyMap<number, KnownInterface>,
+    { state, isTrusted, peerMac }: InterfaceSources,
+  ): Promise<KnownInterface | InterfaceProblem> {
+    const [endpoint] = addresses as [EndpointDesired];
+    const searches = addresses.map((each) =>
+      findInterface(
+        state,
+        {
+          addressText: formatAddress(each.address),
+          ...(each.interfaceName === undefined ? {} : { interfaceName: each.interfaceName }),
+        },
+        isTrusted,
+      ),
+    );
+    const links = searches.flatMap((search) => ('link' in search ? [search.link] : []));
+    const [link] = links;
+    if (link === undefined) {
+      const reasons = searches.flatMap((search) => ('problem' in search ? [search.problem] : []));
+      const code = endpoint.interfaceName === undefined ? 'interface-not-found' : 'interface-refused';
+      return { code, endpoint, message: [...new Set(reasons)].join(', ') };
+    }
+    const refused = (message: string): InterfaceProblem => ({
+      code: 'interface-refused',
+      endpoint,
+      message,
+    });
+    const other = links.find(({ ifindex }) => ifindex !== link.ifindex);
+    if (other !== undefined) {
+      return refused(`its addresses lead to different interfaces, ${link.name} and ${other.name}`);
+    }
+    const owner = owners.get(link.ifindex);
+    if (owner !== undefined) return refused(`${link.name} is the interface of ${nameOf(owner)}`);
+    const bridge = state.links.get(link.master);
+    if (bridge?.kind !== 'bridge') return { ifindex: link.ifindex, mac: null };
+    const mac = await peerMac(link);
+    if (mac === null) return { ifindex: link.ifindex, mac };
+    const problem = macProblem(mac, bridge, known, state);
+    return problem === null ? { ifindex: link.ifindex, mac } : refused(`${link.name}: ${problem}`);
+  }
+}
+
+/** Why a bridge could not tell this pod from others by its MAC address. */
+function macProblem(
+  mac: Uint8Array,
+  bridge: Link,
+  known: ReadonlyMap<number, KnownInterface>,
+  state: NetworkState,
+): string | null {
+  const text = Buffer.from(mac).toString('hex').replaceAll(/(..)(?=.)/g, '$1:');
+  if (((mac[0] ?? 0) & 1) !== 0) return `its MAC address ${text} is one of a group`;
+  if (Buffer.compare(mac, bridge.mac) === 0) {
+    return `its MAC address ${text} is the one of the bridge ${bridge.name}`;
+  }
+  for (const { ifindex, mac: others } of known.values()) {
+    const isNeighbour = state.links.get(ifindex)?.master === bridge.ifindex;
+    if (isNeighbour && others !== null && Buffer.compare(mac, others) === 0) {
+      return `its MAC address ${text} is the one of another pod at the bridge ${bridge.name}`;
+    }
+  }
+  return null;
+}
+
+/** Addresses of each pod. */
+function byPod(desired: readonly EndpointDesired[]): ReadonlyMap<number, readonly EndpointDesired[]> {
+  const pods = new Map<number, EndpointDesired[]>();
+  for (const endpoint of desired) {
+    const addresses = pods.get(endpoint.endpointId);
+    if (addresses === undefined) pods.set(endpoint.endpointId, [endpoint]);
+    else addresses.push(endpoint);
+  }
+  return pods;
+}
+
+export const nameOf = ({ pod }: EndpointDesired): string => `Pod/${pod.namespace}/${pod.name}`;

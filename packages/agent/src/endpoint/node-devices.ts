@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Which side of the node its interfaces are on, of those that their kind alone does not tell: veths, and what
+ * is plugged into a bridge of pods. A veth that leads neither to a known pod nor out of the node stays what it
+ * is to the datapath: one of a pod that nobody knows, which passes nothing.
+ */
+
+import type { NodeDevices } from '@tandem/datapath/device-maps';
+import type { Link } from '@tandem/netlink/link';
+import type { NetworkState } from '@tandem/netlink/network-state';
+
+export interface DeviceOptions {
+  /** Names of interfaces that are no pod's. */
+  readonly trustedInterfaces: readonly string[];
+  /** Names of bridges whose ports are pods'. */
+  readonly podBridges: readonly string[];
+  readonly tunnelPorts: readonly number[];
+}
+
+export interface ClassifiedDevices extends NodeDevices {
+  /** Veths of pods that nobody knows: what is behind them passes nothing. */
+  readonly unknown: readonly Link[];
+}
+
+/** `isOfPod`: interfaces of known pods. */
+export function classifyDevices(
+  state: NetworkState,
+  options: DeviceOptions,
+  isOfPod: (ifindex: number) => boolean,
+): ClassifiedDevices {
+  const podBridges = new Set(options.podBridges);
+  const links = [...state.links.values()];
+  for (const link of links) {
+    const master = state.links.get(link.master);
+    if (isOfPod(link.ifindex) && master?.kind === 'bridge') podBridges.add(master.name);
+  }
+  const trusted: number[] = [];
+  const unknown: Link[] = [];
+  const tunnelPorts = new Set(options.tunnelPorts);
+  for (const link of links) {
+    const isPort = podBridges.has(state.links.get(link.master)?.name ?? '');
+    if (link.tunnelPort !== 0) tunnelPorts.add(link.tunnelPort);
+    if (isOfPod(link.ifindex) || (link.kind !== 'veth' && !isPort)) continue;
+    const leadsOut =
+      options.trustedInterfaces.includes(link.name) ||
+      state.routes.gateways.has(link.ifindex) ||
+      link.kind !== 'veth';
+    if (leadsOut) trusted.push(link.ifindex);
+    else if (link.linkNetnsId !== null && (link.master === 0 || isPort)) unknown.push(link);
+  }
+  return { trusted, podBridges: [...podBridges], tunnelPorts: [...tunnelPorts], unknown };
+}
