@@ -25,6 +25,8 @@ import { decodePolicySnapshot } from '@tandem/proto/snapshot';
 import type { Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AgentConfig } from './config.ts';
+import { Attacher } from './endpoint/attacher.ts';
+import { classifyDevices } from './endpoint/node-devices.ts';
 import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
 import { GroupAudit } from './node/group-audit.ts';
 import { LocalAddresses } from './node/local-addresses.ts';
@@ -90,7 +92,7 @@ export class AgentControl {
   async load(): Promise<void> {
     this.#keeper.prepare();
     this.#view = await NetworkView.open({ tables: [this.#rules.routingTable] });
-    this.#datapath = this.#load();
+    this.#datapath = this.#load(this.#view);
     const { abi, keptAbi } = this.#datapath;
     this.#log.info('programs are in force', { abi, keptAbi });
   }
@@ -127,6 +129,7 @@ export class AgentControl {
     const policyServer = new PolicyServer(this.#log);
     this.#controller = new PolicyController({
       datapath,
+      attacher: new Attacher(datapath, view, this.#config),
       server: policyServer,
       complete: (snapshot) => this.#member.complete(snapshot),
       install: (snapshot) => services.install(snapshot, 'agent'),
@@ -164,6 +167,7 @@ export class AgentControl {
     });
     await this.#source.start();
     this.#ignoreAddresses = this.#localAddresses.onChange(() => void this.#reconcilePolicy());
+    view.onChange(() => void this.#controller?.reattach());
     this.#timer = setInterval(() => void this.#reconcile(), reconcileIntervalMs);
   }
 
@@ -205,7 +209,7 @@ export class AgentControl {
         ...(this.#source?.diagnostics ?? []),
       ],
       degradations: () => [
-        ...(datapath.isJudging() ? [] : [judgeMissing]),
+        ...(datapath.isJudging() ? [] : [this.#isEnforcing() ? judgeMissing : notYetJudging]),
         ...(datapath.isUnpinned() ? [pinsRemoved] : []),
         ...sideDegradations(datapath.problems),
         ...this.#stepProblems(),
@@ -228,13 +232,14 @@ export class AgentControl {
     });
   }
 
-  #load(): Datapath {
+  #load(view: NetworkView): Datapath {
     const config = this.#config;
     return Datapath.load({
       objectPath: config.bpfObject === '' ? defaultObjectPath() : config.bpfObject,
       pinRoot: config.bpffsDir,
       sharedGid: config.proxyUid,
       cgroupPath: config.cgroupPath === '' ? null : config.cgroupPath,
+      devices: classifyDevices(view.state, config, () => false),
       config: {
         mark: config.mark,
         port: config.port,
@@ -256,10 +261,17 @@ export class AgentControl {
     return served !== null && this.#member.revision === served.revision ? served.degradations : [];
   }
 
+  /** A policy is in force, so that `judge` knows the pods. */
+  #isEnforcing(): boolean {
+    return this.#controller?.applied != null;
+  }
+
   /** Compares everything with what it should be, every few seconds. Never rejects. */
   async #reconcile(): Promise<void> {
     // Enforcement first, and none of them keeps the others from being looked at.
-    await this.#attempt('judge', () => this.#datapath?.ensureJudging());
+    if (this.#isEnforcing()) {
+      await this.#attempt('judge', () => this.#datapath?.ensureJudging());
+    }
     await this.#reconcilePolicy();
     await this.#network?.ensure();
     this.#datapath?.repair();
@@ -320,6 +332,12 @@ export class AgentControl {
     };
   }
 }
+
+const notYetJudging = {
+  code: 'not-enforcing-yet',
+  message: 'no policy was applied since the node was booted, so nothing is enforced yet',
+  fix: 'wait for the first policy; while this stays, status and the log say what keeps the source from being read',
+};
 
 const judgeMissing = {
   code: 'judge-not-attached',

@@ -26,6 +26,9 @@ export interface AgentConfig extends MemberConfig {
   readonly serviceCidrs: readonly Prefix[];
   readonly clusterResolvers: readonly Uint8Array[];
   readonly nodeLocalDns: readonly Uint8Array[];
+  readonly podBridges: readonly string[];
+  readonly trustedInterfaces: readonly string[];
+  readonly tunnelPorts: readonly number[];
   readonly routingTable: number;
   readonly rulePriority: number;
   readonly quotaNamespace: number;
@@ -34,6 +37,9 @@ export interface AgentConfig extends MemberConfig {
   readonly bpfObject: string;
   readonly removeOnStop: boolean;
 }
+
+/** Linux: 15 bytes, no space, no slash. */
+const interfaceName = { pattern: { test: /^[^\s/]{1,15}$/, range: 'a name of an interface' } };
 
 const prefixList = (description: string): Option<readonly Prefix[]> =>
   listOption(prefixOption({ group: 'Cluster', description }), { default: [] });
@@ -69,6 +75,35 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
       'Addresses of the node-local DNS cache: it stands for the pods of kube-system/kube-dns in rules, and its answers count for every policy.',
     ),
     ...memberOptions,
+    podBridges: listOption(
+      stringOption({
+        group: 'Datapath',
+        description:
+          'Bridges of CNIs: what is behind a port of one is a pod, and passes nothing while it is not known.',
+        ...interfaceName,
+      }),
+      { default: ['cni0', 'cbr0', 'kube-bridge', 'weave'], itemsMax: 32 },
+    ),
+    trustedInterfaces: listOption(
+      stringOption({
+        group: 'Datapath',
+        description:
+          'Veths that are no pod’s, beside those with a route through a gateway: uplinks, containers of others.',
+        ...interfaceName,
+      }),
+      { default: [], itemsMax: 256 },
+    ),
+    tunnelPorts: listOption(
+      intOption({
+        group: 'Datapath',
+        description:
+          'UDP ports at which nodes take packets out of tunnels, beside those of the interfaces of this node: closed to pods.',
+        min: 1,
+        max: 65_535,
+      }),
+      // VXLAN (RFC 7348; flannel and Linux; Weave; Submariner; Antrea's STT is TCP), Geneve (RFC 8926), FOU of kube-router.
+      { default: [4789, 8472, 6784, 4800, 6081, 5555], itemsMax: 64 },
+    ),
     routingTable: intOption({
       group: 'Datapath',
       description: 'Routing table for steered DNS packets.',

@@ -123,7 +123,8 @@ export class Datapath implements Disposable {
     const datapath = new Datapath(options.pinRoot, TD_ABI_VERSION, false);
     datapath.#options = options;
     datapath.#kept = takeover.kept;
-    datapath.setNodeDevices(options.devices);
+    // Nothing goes: which bridges have pods is known once their interfaces are.
+    writeNodeDevices((name) => datapath.map(name), options.devices, false);
     datapath.#nameAttached();
     // The slot is filled before the root is attached or swapped: an empty one drops.
     fillJudgeSlot(object);
@@ -261,7 +262,7 @@ export class Datapath implements Disposable {
 
   /** @returns what was not written, in words */
   setNodeDevices(devices: NodeDevices): readonly string[] {
-    return writeNodeDevices((name) => this.map(name), devices);
+    return writeNodeDevices((name) => this.map(name), devices, true);
   }
 
   /**

@@ -21,24 +21,34 @@ export interface NodeDevices {
 
 type MapOf = (name: 'trusted_devices' | 'pod_bridges' | 'tunnel_ports') => BpfMap;
 
-/** @returns what was not written because it is gone or the map is full, in words */
-export function writeNodeDevices(mapOf: MapOf, devices: NodeDevices): readonly string[] {
+/**
+ * `removes`: what is in the maps and not in `devices` goes.
+ * @returns what was not written because it is gone or the map is full, in words
+ */
+export function writeNodeDevices(
+  mapOf: MapOf,
+  devices: NodeDevices,
+  removes: boolean,
+): readonly string[] {
   const one = word(1);
   return [
     ...writeSet(
       mapOf('trusted_devices'),
       devices.trusted.map((ifindex) => [word(ifindex), word(ifindex)]),
       (key) => `interface ${readWord(key)}`,
+      removes,
     ),
     ...writeSet(
       mapOf('pod_bridges'),
       devices.podBridges.map((name) => [deviceName(name), one]),
       (key) => `bridge ${Buffer.from(key).toString('latin1').replaceAll('\0', '')}`,
+      removes,
     ),
     ...writeSet(
       mapOf('tunnel_ports'),
       devices.tunnelPorts.map((port) => [word(port), one]),
       (key) => `tunnel port ${readWord(key)}`,
+      removes,
     ),
   ];
 }
@@ -48,6 +58,7 @@ function writeSet(
   map: BpfMap,
   wanted: readonly (readonly [key: Uint8Array, value: Uint8Array])[],
   nameOf: (key: Uint8Array) => string,
+  removes: boolean,
 ): string[] {
   const problems: string[] = [];
   const present = new Set([...map.entries()].map(([key]) => keyText(key)));
@@ -60,6 +71,7 @@ function writeSet(
       problems.push(`${nameOf(key)}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
+  if (!removes) return problems;
   for (const text of present) if (!kept.has(text)) map.delete(Buffer.from(text, 'latin1'));
   return problems;
 }

@@ -10,12 +10,13 @@ import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-stat
 import { patternDiagnostics } from '@tandem/core/policy/compile-diagnostics';
 import type { Compiled, Diagnostic, MemberPolicy } from '@tandem/core/policy/desired';
 import type { Datapath } from '@tandem/datapath/datapath';
+import type { Entry } from '@tandem/datapath/encode';
 import type { CompletedSnapshot } from '@tandem/dns-proxy/policy/build-image';
 import { encodePolicySnapshot } from '@tandem/proto/snapshot';
 import type { Logger } from '@tandem/runtime/log';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
-import { type AttachedEndpoint, attachEndpoints } from '../endpoint/attacher.ts';
+import type { AttachedEndpoint, Attacher } from '../endpoint/attacher.ts';
 import { acknowledgeTimeoutMs } from '../limits.ts';
 import type { PolicyServer } from '../sync/policy-server.ts';
 import { applyToDatapath, newestRevision, policiesInUse, requireRevision } from './apply.ts';
@@ -28,6 +29,7 @@ import type { StateKeeper } from './state-keeper.ts';
 
 export interface ControllerOptions {
   readonly datapath: Datapath;
+  readonly attacher: Attacher;
   readonly server: PolicyServer;
   /** Compiles the matcher into a snapshot. */
   readonly complete: (snapshot: Uint8Array) => Promise<CompletedSnapshot>;
@@ -55,6 +57,9 @@ export class PolicyController {
   #revision: number;
   #running: Promise<void> | null = null;
   #isDirty = false;
+  #isMoved = false;
+  /** Of `endpoints`, as they were last put into the kernel. */
+  #entries: readonly Entry[] = [];
   #endpoints: readonly AttachedEndpoint[] = [];
   /** Of patterns that members have no room for. */
   #patternDiagnostics: readonly Diagnostic[] = [];
@@ -111,12 +116,21 @@ export class PolicyController {
     return this.#running;
   }
 
+  /** The node's interfaces or routes changed: pods' interfaces are looked for anew. Never rejects. */
+  reattach(): Promise<void> {
+    this.#isMoved = true;
+    this.#running ??= this.#run();
+    return this.#running;
+  }
+
   async #run(): Promise<void> {
-    while (this.#isDirty) {
+    while (this.#isDirty || this.#isMoved) {
+      const isWhole = this.#isDirty;
       this.#isDirty = false;
+      this.#isMoved = false;
       try {
         // oxlint-disable-next-line no-await-in-loop -- one change at a time
-        await this.#once();
+        await (isWhole ? this.#once() : this.#reattach());
         this.#problem = null;
       } catch (error) {
         this.#compilations.failed(this.#policiesInUse());
@@ -177,22 +191,33 @@ export class PolicyController {
     await this.#apply(compiled);
   }
 
+  /** Where no entry changes, there is nothing to compare but interfaces. */
+  async #reattach(): Promise<void> {
+    const { applied } = this.#compilations;
+    if (applied === null) return;
+    const { attacher } = this.#o;
+    const plan = await attacher.plan(applied.endpoints);
+    if (!isSame(plan.entries, this.#entries)) return this.#apply(applied);
+    this.#attachDiagnostics = [...plan.diagnostics, ...(await attacher.attach(plan))];
+  }
+
   /** The kernel as compiled, whether it was so already or not. */
   async #apply(compiled: Compiled): Promise<void> {
-    const { datapath } = this.#o;
+    const { datapath, attacher } = this.#o;
     this.#shares.apply(compiled);
-    const attached = await attachEndpoints(datapath, compiled.endpoints);
-    this.#attachDiagnostics = attached.diagnostics;
-    this.#endpoints = attached.endpoints;
+    const plan = await attacher.plan(compiled.endpoints);
+    this.#endpoints = plan.endpoints;
     const refused = applyToDatapath({
       datapath,
       compiled,
       retained: compiled.isRetained ? this.#compilations.retained : new Map(),
-      endpoints: attached.entries,
+      endpoints: plan.entries,
     });
     this.#refusedDiagnostics = refusedDiagnostics(refused, compiled);
-    const wanted = new Set(attached.endpoints.map((endpoint) => endpoint.interface.vethIfindex));
-    datapath.detachEndpoints((ifindex) => wanted.has(ifindex));
+    this.#entries = plan.entries;
+    this.#attachDiagnostics = [...plan.diagnostics, ...(await attacher.attach(plan))];
+    // Last at the first start: a judge that knows no pod cuts off those that run (docs/adr/0012-interfaces.md).
+    datapath.ensureJudging();
   }
 
   #change(compiled: Compiled, snapshot: Uint8Array): PolicyChange {
@@ -241,4 +266,18 @@ export class PolicyController {
     this.#patternDiagnostics = patternDiagnostics(cluster, members.patterns, rejected);
     return snapshot;
   }
+}
+
+function isSame(left: readonly Entry[], right: readonly Entry[]): boolean {
+  return (
+    left.length === right.length &&
+    left.every(({ key, value }, i) => {
+      const other = right[i];
+      return (
+        other !== undefined &&
+        Buffer.compare(key, other.key) === 0 &&
+        Buffer.compare(value, other.value) === 0
+      );
+    })
+  );
 }
