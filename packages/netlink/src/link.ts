@@ -4,7 +4,7 @@
 /** Interfaces: RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK. Layouts: linux/rtnetlink.h, linux/if_link.h. */
 
 import { AF_UNSPEC, IFF_UP } from './constants.ts';
-import { decodeMessage } from './decode.ts';
+import { decodeAttributes, decodeMessage } from './decode.ts';
 import { type AttributeTable, attributeTable, type MessageFormat } from './format.ts';
 
 export interface Link {
@@ -29,6 +29,8 @@ export interface Link {
   /** This namespace's number for the one that `link` is in; null: this one. */
   readonly linkNetnsId: number | null;
   readonly mtu: number;
+  /** UDP port at which a VXLAN or Geneve interface takes packets out of the tunnel; 0: it is none. */
+  readonly tunnelPort: number;
   /** Held down (IFF_PROTO_DOWN). */
   readonly isProtoDown: boolean;
 }
@@ -44,6 +46,8 @@ export interface LinkHeader {
 
 export interface LinkInfoAttributes {
   readonly kind?: string;
+  /** In attributes of the kind's own. */
+  readonly data?: Uint8Array;
 }
 
 export interface LinkAttributes {
@@ -59,11 +63,24 @@ export interface LinkAttributes {
   readonly extMask?: number;
   readonly linkNetnsId?: number;
   readonly protoDown?: number;
+  /** Of a request: the namespace, by its number here, in which the interface is looked for. */
+  readonly targetNetnsId?: number;
 }
 
 const linkInfoAttributes: AttributeTable<LinkInfoAttributes> = attributeTable<LinkInfoAttributes>({
   kind: [1, 'text'],
+  data: [2, 'bytes'],
 });
+
+interface TunnelAttributes {
+  readonly port?: number;
+}
+
+/** enum IFLA_VXLAN_*, IFLA_GENEVE_* */
+const tunnelAttributes: Readonly<Record<string, AttributeTable<TunnelAttributes>>> = {
+  vxlan: attributeTable<TunnelAttributes>({ port: [15, 'be16'] }),
+  geneve: attributeTable<TunnelAttributes>({ port: [5, 'be16'] }),
+};
 
 /** struct ifinfomsg, enum IFLA_* */
 export const linkFormat: MessageFormat<LinkHeader, LinkAttributes> = {
@@ -88,6 +105,7 @@ export const linkFormat: MessageFormat<LinkHeader, LinkAttributes> = {
     extMask: [29, 'u32'],
     linkNetnsId: [37, 's32'],
     protoDown: [39, 'u8'],
+    targetNetnsId: [46, 's32'],
   }),
 };
 
@@ -109,6 +127,14 @@ export function decodeLink(payload: Uint8Array): Link | null {
     link: attributes.link ?? 0,
     linkNetnsId: attributes.linkNetnsId ?? null,
     mtu: attributes.mtu ?? 0,
+    tunnelPort: tunnelPortOf(attributes.info),
     isProtoDown: (attributes.protoDown ?? 0) !== 0,
   };
+}
+
+function tunnelPortOf({ kind = '', data }: LinkInfoAttributes = {}): number {
+  const table = tunnelAttributes[kind];
+  if (table === undefined || data === undefined) return 0;
+  const decoded = decodeAttributes(table, data);
+  return decoded.ok ? (decoded.value.port ?? 0) : 0;
 }

@@ -12,6 +12,9 @@ import { encodeMessage } from './encode.ts';
 import { attributeTable, type MessageFormat } from './format.ts';
 import { familyOf, fromKernel, toKernel } from './ip-bytes.ts';
 
+/** RTPROT_*: who made the entry. Of those that nobody has registered (linux/rtnetlink.h, iproute2's rt_protos). */
+export const neighborProtocol = 84;
+
 export interface Neighbor {
   readonly ifindex: number;
   readonly address: Uint8Array;
@@ -19,6 +22,8 @@ export interface Neighbor {
   readonly mac: Uint8Array;
   /** NUD_* */
   readonly state: number;
+  /** Who made it, RTPROT_*; 0: the kernel. */
+  readonly protocol: number;
 }
 
 /** What a bridge knows of a hardware address. */
@@ -46,6 +51,7 @@ export interface NeighborAttributes {
   readonly mac?: Uint8Array;
   readonly vlan?: number;
   readonly master?: number;
+  readonly protocol?: number;
 }
 
 /** struct ndmsg, enum NDA_* */
@@ -65,6 +71,7 @@ export const neighborFormat: MessageFormat<NeighborHeader, NeighborAttributes> =
     mac: [2, 'bytes'],
     vlan: [5, 'u16'],
     master: [9, 'u32'],
+    protocol: [12, 'u8'],
   }),
 };
 
@@ -76,7 +83,8 @@ export function decodeNeighbor(payload: Uint8Array): Neighbor | null {
   const address = fromKernel(header.family, attributes.address);
   if (address === null) return null;
   const { ifindex, state } = header;
-  return { ifindex, address, mac: attributes.mac ?? new Uint8Array(0), state };
+  const { mac = new Uint8Array(0), protocol = 0 } = attributes;
+  return { ifindex, address, mac, state, protocol };
 }
 
 /** Null: malformed, or no entry of a bridge: interfaces have lists of their own, a VXLAN another one. */
@@ -90,7 +98,10 @@ export function decodeForwarding(payload: Uint8Array): ForwardingEntry | null {
   return { bridge: master, port: ifindex, mac, vlan, state, flags };
 }
 
-/** An entry that neither the kernel nor a packet changes: nobody is asked for the address any more. */
+/**
+ * An entry that neither the kernel nor a packet changes: nobody is asked for the address any more. It bears
+ * `neighborProtocol`, so that it is found again.
+ */
 export function encodePermanentNeighbor(
   ifindex: number,
   address: Uint8Array,
@@ -99,7 +110,7 @@ export function encodePermanentNeighbor(
   return encodeMessage(
     neighborFormat,
     { family: familyOf(address), ifindex, state: NUD_PERMANENT },
-    { address: toKernel(address), mac },
+    { address: toKernel(address), mac, protocol: neighborProtocol },
   );
 }
 

@@ -118,7 +118,7 @@ insideNamespace(import.meta, () => {
       'a default route comes',
       ['route add default via 10.2.0.3'],
       'routes',
-      () => view.state.routes.defaults.has(ifindex('br0')),
+      () => view.state.routes.uplinks.has(ifindex('br0')),
     ],
     [
       'a route of a table that is kept comes',

@@ -18,7 +18,7 @@ export class RouteView {
   readonly #tables: readonly number[];
   readonly #read: (table: number) => Promise<readonly Route[]>;
   #hosts: ReadonlyMap<string, number> = new Map();
-  #defaults: ReadonlySet<number> = new Set();
+  #uplinks: ReadonlySet<number> = new Set();
   #kept: ReadonlyMap<number, readonly Route[]> = new Map();
 
   /** Beside what is asked of the main table, `tables` are kept whole. */
@@ -35,9 +35,9 @@ export class RouteView {
     return this.#hosts;
   }
 
-  /** Interfaces of the main table's default routes, both families. */
-  get defaults(): ReadonlySet<number> {
-    return this.#defaults;
+  /** Interfaces of the main table's default routes and of those through a gateway, both families. */
+  get uplinks(): ReadonlySet<number> {
+    return this.#uplinks;
   }
 
   of(table: number): readonly Route[] {
@@ -47,7 +47,7 @@ export class RouteView {
   /** Whether a change of this route is one of the view. */
   concerns(route: Route): boolean {
     if (route.table !== RT_TABLE_MAIN) return this.#tables.includes(route.table);
-    return route.destination.bits === addressBits || isDefault(route);
+    return route.destination.bits === addressBits || isWayOut(route);
   }
 
   /** True: the view is another one now. Rejects as `read` does, and keeps what it has. */
@@ -61,13 +61,13 @@ export class RouteView {
       const [ifindex] = route.ifindexes;
       if (ifindex !== undefined && !hosts.has(text)) hosts.set(text, ifindex);
     }
-    const defaults = new Set(main.filter(isDefault).flatMap(({ ifindexes }) => ifindexes));
+    const uplinks = new Set(main.filter(isWayOut).flatMap(({ ifindexes }) => ifindexes));
     const isSame =
       isDeepStrictEqual(hosts, this.#hosts) &&
-      isDeepStrictEqual(defaults, this.#defaults) &&
+      isDeepStrictEqual(uplinks, this.#uplinks) &&
       isDeepStrictEqual(kept, this.#kept);
     this.#hosts = hosts;
-    this.#defaults = defaults;
+    this.#uplinks = uplinks;
     this.#kept = kept;
     return !isSame;
   }
@@ -84,8 +84,8 @@ function isHostRoute(route: Route): boolean {
   );
 }
 
-function isDefault({ destination, type }: Route): boolean {
-  return type === RTN_UNICAST && prefixLength(destination) === 0;
+function isWayOut({ destination, type, hasGateway }: Route): boolean {
+  return type === RTN_UNICAST && (hasGateway || prefixLength(destination) === 0);
 }
 
 function byPriority(left: Route, right: Route): number {

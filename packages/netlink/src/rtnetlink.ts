@@ -80,6 +80,19 @@ export class Rtnetlink implements Disposable {
     return this.#get(`read interface ${ifindex}`, RTM_GETLINK, payload, decodeLink);
   }
 
+  /**
+   * Of another network namespace, by this one's number for it. Needs CAP_NET_ADMIN there. Null: there is none.
+   */
+  async linkIn(netnsId: number, ifindex: number): Promise<Link | null> {
+    const payload = encodeMessage(
+      linkFormat,
+      { ifindex },
+      { extMask: RTEXT_FILTER_SKIP_STATS, targetNetnsId: netnsId },
+    );
+    const attempt = `read interface ${ifindex} of network namespace ${netnsId}`;
+    return this.#get(attempt, RTM_GETLINK, payload, decodeLink);
+  }
+
   addresses(): Promise<InterfaceAddress[]> {
     const payload = encodeMessage(addressFormat, {}, {});
     return this.#dump('list addresses', RTM_GETADDR, payload, decodeAddress);

@@ -45,7 +45,7 @@ export function classifyDevices(
     if (isOfPod(link.ifindex) || (link.kind !== 'veth' && !isPort)) continue;
     const leadsOut =
       options.trustedInterfaces.includes(link.name) ||
-      state.routes.gateways.has(link.ifindex) ||
+      state.routes.uplinks.has(link.ifindex) ||
       link.kind !== 'veth';
     if (leadsOut) trusted.push(link.ifindex);
     else if (link.linkNetnsId !== null && (link.master === 0 || isPort)) unknown.push(link);
