@@ -110,7 +110,7 @@ describe('what is addressed to no pod', () => {
     ],
     [
       'all nodes, ff02::1',
-      'drop_not_for_pod',
+      'flooded',
       {
         ...datagram(own6, 'ff02::1'),
         ethernet: { ...direct, destination: '33:33:00:00:00:01' },
@@ -118,17 +118,17 @@ describe('what is addressed to no pod', () => {
     ],
     [
       'the broadcast of the network',
-      'drop_unknown_pod',
+      'flooded',
       { ...datagram(own4, '10.1.2.255'), ethernet: broadcast },
     ],
     [
       'the limited broadcast',
-      'drop_not_for_pod',
+      'flooded',
       { ...datagram(own4, '255.255.255.255'), ethernet: broadcast },
     ],
     [
       'a group, 224.0.0.1',
-      'drop_not_for_pod',
+      'flooded',
       {
         ...datagram(own4, '224.0.0.1'),
         ethernet: { ...direct, destination: '01:00:5e:00:00:01' },

@@ -178,8 +178,7 @@ describe("a pod to a node's tunnel", () => {
     ]);
   });
 
-  test('a tunnel on a port of its own: what comes out is nobody', async () => {
-    // The mark of the outer packet is on the inner one; the interface is what tells them apart.
+  test('a tunnel of this node on a port of its own', async () => {
     const [link] = (await node.node.ipJson(['link', 'show', 'vx1'])) as { address: string }[];
     const packet = fromClient(addressOf(serverPod, '10.'), 'udp');
     const data = new Uint8Array([
@@ -188,7 +187,7 @@ describe("a pod to a node's tunnel", () => {
     ]);
     const send = (): Promise<unknown> =>
       attacker.udp({ to: plan.node4, port: otherPort, data, want: 0 });
-    await assertDropped({ tandem, reason: 'drop_unverified', at: atServer, send });
+    await assertDropped({ tandem, reason: 'drop_tunnel', at: atServer, send });
   });
 
   for (const destination of [plan.node4, plan.remoteNode4, plan.node6, plan.remoteNode6]) {

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { after, before, test } from 'node:test';
+import { ifindex } from '@tandem/bpf-loader-node/netns';
+import { parseAddress } from '@tandem/core/net/ip';
+import type { EndpointDesired } from '@tandem/core/policy/desired';
+import { NetworkView } from '@tandem/netlink/network-view';
+import { insideNamespace } from '@tandem/testing/inside';
+import { Namespace } from '@tandem/testing/namespace';
+import {
+  EndpointInterfaces,
+  type InterfaceSources,
+  type KnownInterface,
+} from './endpoint-interfaces.ts';
+import { classifyDevices, type DeviceOptions } from './node-devices.ts';
+
+const ip = (...commands: readonly string[]): void => {
+  execFileSync('ip', ['-batch', '-'], { input: `${commands.join('\n')}\n` });
+};
+const bridgeMac = '02:00:00:00:00:99';
+const portMac = '02:00:00:00:00:11';
+const options: DeviceOptions = { trustedInterfaces: ['lxc'], podBridges: ['cni0'], tunnelPorts: [4789] };
+let pod: Namespace;
+let view: NetworkView;
+/** Interfaces to which programs were attached. */
+const attached = new Set<number>();
+
+function endpoint(id: number, text: string, interfaceName?: string): EndpointDesired {
+  const address = parseAddress(text);
+  assert.ok(address !== null);
+  return {
+    address,
+    endpointId: id,
+    pod: { namespace: 'shop', name: `pod-${id}`, uid: `${id}` },
+    policyId: 1,
+    classId: 2,
+    flags: 0,
+    namespaceId: 1,
+    ...(interfaceName === undefined ? {} : { interfaceName }),
+  };
+}
+
+function sources(): InterfaceSources {
+  const { trusted } = classifyDevices(view.state, options, (index) => attached.has(index));
+  return {
+    state: view.state,
+    isTrusted: (index) => trusted.includes(index),
+    isAttached: (index) => attached.has(index),
+    peerMac: async ({ link, linkNetnsId }) =>
+      (await view.rtnetlink.linkIn(linkNetnsId ?? -1, link))?.mac ?? null,
+  };
+}
+
+/** Names by endpoint id, and the messages of those without. */
+async function resolve(
+  interfaces: EndpointInterfaces,
+  ...desired: readonly EndpointDesired[]
+): Promise<Readonly<Record<number, string>>> {
+  await view.refresh();
+  const { found, problems } = await interfaces.resolve(desired, sources());
+  for (const { vethIfindex } of found.values()) attached.add(vethIfindex);
+  return Object.fromEntries([
+    ...[...found].map(([id, { name }]) => [id, name]),
+    ...problems.map(({ endpoint: of, code, message }) => [of.endpointId, `${code}: ${message}`]),
+  ]) as Record<number, string>;
+}
+
+insideNamespace(import.meta, () => {
+  before(async () => {
+    pod = await Namespace.create('pod');
+    const veth = (name: string, peer: string, more = ''): string =>
+      `link add ${name} type veth peer name ${peer} netns ${pod.name}${more}`;
+    ip(
+      'link set lo up',
+      veth('ptp', 'eth0'),
+      veth('up0', 'eth1'),
+      veth('port', 'eth2'),
+      veth('twin', 'eth3'),
+      veth('lxc', 'eth4'),
+      veth('stray', 'eth5'),
+      'link add own0 type veth peer name own1',
+      'tuntap add tap0 mode tap',
+      `link add cni0 address ${bridgeMac} type bridge`,
+      'link add docker0 type bridge',
+      'link add vx1 type vxlan id 7 dstport 7777 dev up0',
+      ...['ptp', 'up0', 'lxc', 'cni0', 'tap0'].map((name) => `link set ${name} up`),
+      'link set port master cni0 up',
+      'link set twin master cni0 up',
+      'addr add 192.168.9.1/24 dev up0',
+      'route add default via 192.168.9.2 dev up0',
+      'route add 10.0.0.11 dev ptp',
+      'route add 10.0.0.12 dev cni0',
+    );
+    await pod.ip([
+      `link set eth2 address ${portMac}`,
+      `link set eth3 address ${portMac}`,
+      'link set eth2 up',
+      'link set eth3 up',
+    ]);
+    view = await NetworkView.open();
+  });
+  after(async () => {
+    view.close();
+    await pod[Symbol.asyncDispose]();
+  });
+
+  test('by a host route, or by the name that the operator gave', async () => {
+    const interfaces = new EndpointInterfaces(new Map());
+    await view.refresh();
+    const desired = [endpoint(1, '10.0.0.11'), endpoint(2, '10.2.0.11', 'port')];
+    const { found, problems } = await interfaces.resolve(desired, sources());
+    assert.deepEqual(problems, []);
+    assert.deepEqual(found.get(1), {
+      name: 'ptp',
+      vethIfindex: ifindex('ptp'),
+      l3Ifindex: ifindex('ptp'),
+      isBridged: false,
+      bridgeMac: new Uint8Array(6),
+      mac: new Uint8Array(6),
+    });
+    assert.deepEqual(found.get(2), {
+      name: 'port',
+      vethIfindex: ifindex('port'),
+      l3Ifindex: ifindex('cni0'),
+      isBridged: true,
+      bridgeMac: Uint8Array.of(2, 0, 0, 0, 0, 0x99),
+      mac: Uint8Array.of(2, 0, 0, 0, 0, 0x11),
+    });
+  });
+
+  const refused: readonly (readonly [name: string, EndpointDesired, RegExp])[] = [
+    ['the uplink', endpoint(3, '10.0.0.3', 'up0'), /refused: up0 leads out of the node/],
+    ['one that is trusted', endpoint(3, '10.0.0.3', 'lxc'), /refused: lxc leads out/],
+    ['a bridge', endpoint(3, '10.0.0.3', 'cni0'), /refused: cni0 is no veth \(bridge\)/],
+    ['a tap device', endpoint(3, '10.0.0.3', 'tap0'), /refused: tap0 is no veth/],
+    ['the loopback', endpoint(3, '10.0.0.3', 'lo'), /refused: lo is no veth \(hardware\)/],
+    ["the host's own pair", endpoint(3, '10.0.0.3', 'own0'), /refused: own0 has its other end/],
+    ['one that is not there', endpoint(3, '10.0.0.3', 'gone'), /there is no interface gone/],
+    ['a route to a bridge', endpoint(3, '10.0.0.12'), /not-found: no route of the node leads/],
+    ['no route', endpoint(3, '203.0.113.1'), /not-found: no route of the node leads/],
+  ];
+  for (const [name, desired, message] of refused) {
+    test(`refused, by name: ${name}`, async () => {
+      const got = await resolve(new EndpointInterfaces(new Map()), desired);
+      assert.match(got[3] ?? '', message);
+    });
+  }
+
+  test("another pod's interface, and another pod's MAC address at the same bridge", async () => {
+    const interfaces = new EndpointInterfaces(new Map());
+    const got = await resolve(
+      interfaces,
+      endpoint(1, '10.0.0.11'),
+      endpoint(2, '10.2.0.11', 'port'),
+      endpoint(3, '10.0.0.13', 'ptp'),
+      endpoint(4, '10.2.0.14', 'twin'),
+    );
+    assert.deepEqual([got[1], got[2]], ['ptp', 'port']);
+    assert.match(got[3] ?? '', /ptp is the interface of Pod\/shop\/pod-1/);
+    assert.match(got[4] ?? '', /02:00:00:00:00:11 is the one of another pod at the bridge cni0/);
+  });
+
+  test('kept for the life of the pod, whatever is said of it later; not for another pod', async () => {
+    const interfaces = new EndpointInterfaces(new Map());
+    assert.equal((await resolve(interfaces, endpoint(1, '10.0.0.11')))[1], 'ptp');
+    assert.equal((await resolve(interfaces, endpoint(1, '10.0.0.11', 'stray')))[1], 'ptp');
+    const known = new Map<number, KnownInterface>([[1, { ifindex: ifindex('ptp'), mac: null }]]);
+    const later = await resolve(new EndpointInterfaces(known), endpoint(1, '10.0.0.99', 'stray'));
+    assert.equal(later[1], 'ptp', 'by the process before this one');
+    const other = await resolve(interfaces, endpoint(9, '10.0.0.11', 'stray'));
+    assert.equal(other[9], 'stray');
+  });
+
+  test('an interface that went and one that has its index by now', async () => {
+    const interfaces = new EndpointInterfaces(new Map());
+    assert.equal((await resolve(interfaces, endpoint(1, '10.0.0.11')))[1], 'ptp');
+    const index = ifindex('ptp');
+    attached.delete(index); // as the kernel does
+    ip('link del ptp', `link add new index ${index} type veth peer name eth0 netns ${pod.name}`);
+    const got = await resolve(interfaces, endpoint(1, '10.0.0.11'));
+    assert.match(got[1] ?? '', /no route of the node leads to 10.0.0.11 alone/);
+    ip('link set new up', 'route add 10.0.0.11 dev new');
+    assert.equal((await resolve(interfaces, endpoint(1, '10.0.0.11')))[1], 'new');
+  });
+
+  test('what leads out, what is plugged into a bridge of pods, tunnels, and who nobody knows', async () => {
+    ip('link set tap0 master cni0');
+    await view.refresh();
+    const { trusted, podBridges, tunnelPorts, unknown } = classifyDevices(
+      view.state,
+      options,
+      (index) => index === ifindex('port'),
+    );
+    const named = (name: string): number => ifindex(name);
+    assert.deepEqual(trusted.toSorted(), ['up0', 'lxc', 'tap0'].map(named).toSorted());
+    assert.deepEqual(podBridges, ['cni0']);
+    assert.deepEqual(tunnelPorts, [4789, 7777]);
+    assert.deepEqual(unknown.map(({ name }) => name).toSorted(), ['new', 'stray', 'twin']);
+  });
+});
