@@ -211,10 +211,7 @@ describe('steering cannot be walked around (rule 1, T12)', () => {
     for (const forged of [mark, mark.socket, 0]) {
       const got = fixture.frame('from_pod', icmp6(linkLocal, 'ff02::2', 133), { mark: forged });
       assert.equal(got.mark, 0);
-      assert.equal(
-        fixture.frame('from_pod', udp(own4, '8.8.8.8', 53), { mark: forged }).mark,
-        0,
-      );
+      assert.equal(fixture.frame('from_pod', udp(own4, '8.8.8.8', 53), { mark: forged }).mark, 0);
     }
   });
 });

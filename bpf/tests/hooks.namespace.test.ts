@@ -56,7 +56,9 @@ before(async () => {
   node = await createNode({ name: 'hooks', pods: [{ name: 'a' }, { name: 'b' }] });
   podA = node.pod('a');
   podB = node.pod('b');
-  const links = (await node.node.ipJson(['link', 'show', plan.upstreamUplink])) as { ifindex: number }[];
+  const links = (await node.node.ipJson(['link', 'show', plan.upstreamUplink])) as {
+    ifindex: number;
+  }[];
   const hookPlan: HookPlan = {
     endpoints: [
       {

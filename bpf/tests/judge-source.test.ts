@@ -41,12 +41,7 @@ describe('a source counts only where it was verified (rule 3)', () => {
       { mark: mark.socket, ifindex: vethA },
       'DROP_UNVERIFIED',
     );
-    expectVerdict(
-      fixture,
-      tcp(a4, remote4),
-      { mark: 0, ifindex: uplink },
-      'DROP_UNVERIFIED',
-    );
+    expectVerdict(fixture, tcp(a4, remote4), { mark: 0, ifindex: uplink }, 'DROP_UNVERIFIED');
     expectVerdict(fixture, tcp(a4, remote4), { mark: 0, ifindex: uplink }, 'DROP_UNVERIFIED');
     expectVerdict(fixture, tcp(a4, remote4), { mark: 0, ifindex: 13 }, 'DROP_UNVERIFIED');
   });
@@ -63,12 +58,7 @@ describe('a source counts only where it was verified (rule 3)', () => {
   });
 
   test("bits of other programs' marks do not matter", () => {
-    expectVerdict(
-      fixture,
-      tcp(a4, remote4),
-      { mark: 0x4000, ifindex: vethA },
-      'FORWARDED',
-    );
+    expectVerdict(fixture, tcp(a4, remote4), { mark: 0x4000, ifindex: vethA }, 'FORWARDED');
   });
 
   test('tunnels of a node', () => {
@@ -246,12 +236,7 @@ describe('host and strangers (rule 6)', () => {
       'DROP_UNKNOWN_POD',
       'local-in',
     );
-    expectVerdict(
-      fixture,
-      tcp('10.1.0.99', b4),
-      { mark: 0, ifindex: 17 },
-      'DROP_UNKNOWN_POD',
-    );
+    expectVerdict(fixture, tcp('10.1.0.99', b4), { mark: 0, ifindex: 17 }, 'DROP_UNKNOWN_POD');
     expectVerdict(fixture, tcp(remote4, '10.1.0.99'), { ifindex: uplink }, 'DROP_UNKNOWN_POD');
     expectVerdict(fixture, tcp('fd00:1::99', remote6), { ifindex: 17 }, 'DROP_UNKNOWN_POD');
     expectVerdict(fixture, tcp('192.168.60.1', '10.1.0.99'), { ifindex: 0 }, 'HOST');
@@ -270,13 +255,7 @@ describe('host and strangers (rule 6)', () => {
     expectVerdict(fixture, tcp(a4, remote4), seenFromA, 'DROP_HOLD');
     expectVerdict(fixture, tcp(remote4, a4), { ifindex: uplink }, 'DROP_HOLD');
     expectVerdict(fixture, tcp(a4, '192.168.60.1'), seenFromA, 'DROP_HOLD', 'local-in');
-    expectVerdict(
-      fixture,
-      udp(a4, dns4, portP),
-      { mark, ifindex: vethA },
-      'DROP_HOLD',
-      'local-in',
-    );
+    expectVerdict(fixture, udp(a4, dns4, portP), { mark, ifindex: vethA }, 'DROP_HOLD', 'local-in');
     expectVerdict(fixture, tcp('192.168.60.1', a4), { ifindex: 0 }, 'HOST');
     expectVerdict(
       fixture,

@@ -22,7 +22,7 @@ import {
   type KnownInterface,
   nameOf,
 } from './endpoint-interfaces.ts';
-import { classifyDevices, type ClassifiedDevices, type DeviceOptions } from './node-devices.ts';
+import { type ClassifiedDevices, classifyDevices, type DeviceOptions } from './node-devices.ts';
 import type { PodInterface } from './pod-interface.ts';
 
 export interface AttachedEndpoint extends EndpointDesired {

@@ -8,7 +8,7 @@
  */
 
 import { formatAddress } from '@tandem/core/net/ip';
-import { NUD_PERMANENT, NTF_STICKY } from '@tandem/netlink/constants';
+import { NTF_STICKY, NUD_PERMANENT } from '@tandem/netlink/constants';
 import { neighborProtocol } from '@tandem/netlink/neighbor';
 import type { NetworkState } from '@tandem/netlink/network-state';
 import type { Rtnetlink } from '@tandem/netlink/rtnetlink';

@@ -22,7 +22,11 @@ const ip = (...commands: readonly string[]): void => {
 };
 const bridgeMac = '02:00:00:00:00:99';
 const portMac = '02:00:00:00:00:11';
-const options: DeviceOptions = { trustedInterfaces: ['lxc'], podBridges: ['cni0'], tunnelPorts: [4789] };
+const options: DeviceOptions = {
+  trustedInterfaces: ['lxc'],
+  podBridges: ['cni0'],
+  tunnelPorts: [4789],
+};
 let pod: Namespace;
 let view: NetworkView;
 /** Interfaces to which programs were attached. */

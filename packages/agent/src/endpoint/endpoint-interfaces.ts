@@ -106,7 +106,8 @@ export class EndpointInterfaces {
     const [link] = links;
     if (link === undefined) {
       const reasons = searches.flatMap((search) => ('problem' in search ? [search.problem] : []));
-      const code = endpoint.interfaceName === undefined ? 'interface-not-found' : 'interface-refused';
+      const code =
+        endpoint.interfaceName === undefined ? 'interface-not-found' : 'interface-refused';
       return { code, endpoint, message: [...new Set(reasons)].join(', ') };
     }
     const refused = (message: string): InterfaceProblem => ({
@@ -136,7 +137,9 @@ function macProblem(
   known: ReadonlyMap<number, KnownInterface>,
   state: NetworkState,
 ): string | null {
-  const text = Buffer.from(mac).toString('hex').replaceAll(/(..)(?=.)/g, '$1:');
+  const text = Buffer.from(mac)
+    .toString('hex')
+    .replaceAll(/(..)(?=.)/g, '$1:');
   if (((mac[0] ?? 0) & 1) !== 0) return `its MAC address ${text} is one of a group`;
   if (Buffer.compare(mac, bridge.mac) === 0) {
     return `its MAC address ${text} is the one of the bridge ${bridge.name}`;
@@ -151,7 +154,9 @@ function macProblem(
 }
 
 /** Addresses of each pod. */
-function byPod(desired: readonly EndpointDesired[]): ReadonlyMap<number, readonly EndpointDesired[]> {
+function byPod(
+  desired: readonly EndpointDesired[],
+): ReadonlyMap<number, readonly EndpointDesired[]> {
   const pods = new Map<number, EndpointDesired[]>();
   for (const endpoint of desired) {
     const addresses = pods.get(endpoint.endpointId);

@@ -42,7 +42,8 @@ export function findInterface(
   { addressText, interfaceName }: PodPlace,
   isTrusted: (ifindex: number) => boolean,
 ): Search {
-  const link = interfaceName === undefined ? routed(state, addressText) : state.linkByName(interfaceName);
+  const link =
+    interfaceName === undefined ? routed(state, addressText) : state.linkByName(interfaceName);
   if (link === undefined) {
     return {
       problem:

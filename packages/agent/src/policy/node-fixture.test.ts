@@ -270,7 +270,7 @@ export class FakeNode {
           vethIfindex: 1,
           l3Ifindex: 1,
           bridgeMac: new Uint8Array(6),
-      mac: new Uint8Array(6),
+          mac: new Uint8Array(6),
         }),
       ),
       capacities: this.#capacities,

@@ -8,7 +8,6 @@ import { err, ok, type Result } from '../result.ts';
 import {
   type EndpointSlice,
   interfaceAnnotation,
-  tunnelAnnotations,
   type K8sObject,
   type Namespace,
   type Node,
@@ -17,6 +16,7 @@ import {
   type Service,
   type ServicePort,
   type SliceEndpoint,
+  tunnelAnnotations,
 } from './objects.ts';
 import { parsePolicyObject } from './parse-policy-object.ts';
 import {
