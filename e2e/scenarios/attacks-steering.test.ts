@@ -212,7 +212,7 @@ describe('a foreign tcx program ahead of ours', () => {
       const frame = frameOf(pod, queryPacket(pod, server, deniedName()));
       await assertDropped({
         tandem,
-        reason: 'drop_unverified',
+        reason: 'drop_not_redirected',
         at: atServer,
         send: () => client.frame(frame),
       });
