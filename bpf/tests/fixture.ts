@@ -345,15 +345,19 @@ export class Fixture implements Disposable {
     return { result, counted };
   }
 
-  /** One frame through a tcx program; `linear`: bytes in the linear part (kernels that offer it). */
+  /**
+   * One frame through a tcx program; `linear`: bytes in the linear part (kernels that offer it); `ingress`: the
+   * interface by which it came in, 0 for the host's own.
+   */
   frame(
     program: 'from_pod' | 'to_pod',
     frame: PacketSpec | Uint8Array,
-    options: { readonly mark?: number; readonly linear?: number } = {},
+    options: { readonly mark?: number; readonly linear?: number; readonly ingress?: number } = {},
   ): FrameResult {
     const data = frame instanceof Uint8Array ? frame : buildPacket(frame);
     const ctx = new Uint8Array(this.structs.layout('__sk_buff').size);
     this.structs.write('__sk_buff', ctx, 'mark', options.mark ?? 0);
+    this.structs.write('__sk_buff', ctx, 'ingress_ifindex', options.ingress ?? 0);
     if (options.linear !== undefined) {
       this.structs.write('__sk_buff', ctx, 'data_end', options.linear);
     }

@@ -38,7 +38,7 @@ export interface FrameRow {
   readonly frame: PacketSpec | Uint8Array;
   /** The counter of the reason; none: passes. */
   readonly drop?: string;
-  /** Our bits of the mark of what passes; default seen. */
+  /** Our bit of the mark of what passes; default clear. */
   readonly mark?: number;
 }
 
@@ -91,7 +91,8 @@ export function icmp6(
   return {
     ip: { source, destination, ttl: options.ttl ?? 255, extensions: options.ext ?? [] },
     icmp: { type },
-    payload: target === undefined ? new Uint8Array(16) : addressBytes(target),
+    // a router solicitation has no target: what follows it are options
+    payload: target === undefined ? new Uint8Array(type === 133 ? 0 : 16) : addressBytes(target),
   };
 }
 

@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { after, beforeEach, describe, test } from 'node:test';
 import { mappedAddressBytes } from '@tandem/testing/address';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
-import { Fixture, mark } from './fixture.ts';
+import { Fixture } from './fixture.ts';
 import {
   a4,
   a6,
@@ -24,6 +24,8 @@ import {
   udp,
   uplink,
   vethA,
+  vethB,
+  withOut,
 } from './judge-world.ts';
 
 const fixture = new Fixture();
@@ -41,7 +43,7 @@ describe('policy', () => {
   });
 
   test('an endpoint that enforces nothing', () => {
-    expectVerdict(fixture, tcp(b4, remote4), { mark: 0, ifindex: 13 }, 'FORWARDED');
+    expectVerdict(fixture, tcp(b4, remote4), { ifindex: vethB }, 'FORWARDED');
   });
 
   test('both ends are judged: egress of one, ingress of the other', () => {
@@ -107,6 +109,7 @@ describe('policy', () => {
     const [event] = fixture.takeEvents();
     assert.equal(event?.read('verdict'), fixture.structs.number('TD_VERDICT_ALLOW'));
     assert.equal(event?.read('reason'), fixture.structs.number('TD_COUNT_DROP_NO_MATCH'));
+    fixture.facts(withOut(fixture, tcp(a4, b4), seenFromA));
     const other = fixture.hook('judge', 'post-routing', tcp(a4, b4));
     assert.deepEqual(other, { verdict: 'drop', counted: { AUDITED: 1, DROP_NO_MATCH: 1 } });
   });
@@ -124,7 +127,7 @@ describe('the connection is judged, not the packet', () => {
 
   test('a reply of a pod is judged by its ingress policy', () => {
     const reply = tcp(b4, remote4, 4000, 443);
-    const facts = { ...tracked, mark: 0, ifindex: 13 };
+    const facts = { ...tracked, ifindex: vethB };
     expectVerdict(fixture, reply, facts, 'DROP_NO_MATCH');
     fixture.policy({
       policyId: 2,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** judge: who speaks and by which way. Safety rules 1, 3 and 6, T10. */
+/** judge: who speaks and by which way. Safety rules 1, 3 and 6, T10. Interfaces: judge-interfaces.test.ts. */
 
 import { after, beforeEach, describe, test } from 'node:test';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
@@ -10,7 +10,6 @@ import {
   a4,
   addRule,
   b4,
-  bridge,
   conntrack,
   dns4,
   expectVerdict,
@@ -18,10 +17,12 @@ import {
   remote6,
   seenFromA,
   setUpJudge,
+  strangerVeth,
   tcp,
   udp,
   uplink,
   vethA,
+  vethB,
 } from './judge-world.ts';
 
 const fixture = new Fixture();
@@ -31,19 +32,22 @@ beforeEach(() => setUpJudge(fixture));
 describe('a source counts only where it was verified (rule 3)', () => {
   beforeEach(() => addRule(fixture, 40));
 
-  test('mark and interface, both', () => {
-    expectVerdict(fixture, tcp(a4, remote4), { mark: 0, ifindex: vethA }, 'FORWARDED');
-    expectVerdict(fixture, tcp(a4, remote4), { mark: 0, ifindex: bridge }, 'FORWARDED');
-    expectVerdict(fixture, tcp(a4, remote4), { mark: 0, ifindex: vethA }, 'DROP_UNVERIFIED');
-    expectVerdict(
-      fixture,
-      tcp(a4, remote4),
-      { mark: mark.socket, ifindex: vethA },
-      'DROP_UNVERIFIED',
-    );
-    expectVerdict(fixture, tcp(a4, remote4), { mark: 0, ifindex: uplink }, 'DROP_UNVERIFIED');
-    expectVerdict(fixture, tcp(a4, remote4), { mark: 0, ifindex: uplink }, 'DROP_UNVERIFIED');
-    expectVerdict(fixture, tcp(a4, remote4), { mark: 0, ifindex: 13 }, 'DROP_UNVERIFIED');
+  test("by the endpoint's own interface, and by no other", () => {
+    expectVerdict(fixture, tcp(a4, remote4), { ifindex: vethA }, 'FORWARDED');
+    for (const ifindex of [uplink, vethB, strangerVeth, 99]) {
+      expectVerdict(fixture, tcp(a4, remote4), { ifindex }, 'DROP_UNVERIFIED');
+    }
+  });
+
+  test('no mark makes up for the interface', () => {
+    for (const forged of [mark, mark << 1, mark * 3, 0xffffffff]) {
+      expectVerdict(
+        fixture,
+        tcp(a4, remote4),
+        { mark: forged, ifindex: uplink },
+        'DROP_UNVERIFIED',
+      );
+    }
   });
 
   test('replies too, and a pod to itself', () => {
@@ -58,7 +62,14 @@ describe('a source counts only where it was verified (rule 3)', () => {
   });
 
   test("bits of other programs' marks do not matter", () => {
-    expectVerdict(fixture, tcp(a4, remote4), { mark: 0x4000, ifindex: vethA }, 'FORWARDED');
+    for (const foreign of [0x2000, 0x4000, 0x8000, 0xffffffff & ~mark]) {
+      expectVerdict(
+        fixture,
+        tcp(a4, remote4),
+        { mark: foreign >>> 0, ifindex: vethA },
+        'FORWARDED',
+      );
+    }
   });
 
   test('tunnels of a node', () => {
@@ -68,6 +79,13 @@ describe('a source counts only where it was verified (rule 3)', () => {
       expectVerdict(fixture, udp(a4, '192.168.60.1', port), seenFromA, 'DROP_TUNNEL', 'local-in');
       expectVerdict(fixture, udp(a4, remote4, port), seenFromA, 'FORWARDED');
       expectVerdict(fixture, tcp(a4, '192.168.60.2', port), seenFromA, 'FORWARDED');
+    }
+    // Weave's, Submariner's (F11): what the node has is configured
+    for (const port of [6784, 4800]) {
+      expectVerdict(fixture, udp(a4, '192.168.60.2', port), seenFromA, 'FORWARDED');
+      fixture.tunnelPort(port);
+      expectVerdict(fixture, udp(a4, '192.168.60.2', port), seenFromA, 'DROP_TUNNEL');
+      expectVerdict(fixture, udp(a4, '192.168.60.1', port), seenFromA, 'DROP_TUNNEL', 'local-in');
     }
     for (const protocol of [4, 41, 47]) {
       const packet: PacketSpec = {
@@ -82,7 +100,8 @@ describe('a source counts only where it was verified (rule 3)', () => {
 
 describe('steering cannot be walked around (rule 1)', () => {
   beforeEach(() => {
-    fixture.class(dns4, 32, 60, ['SERVICE']);
+    // a node-local cache that listens on the ClusterIP: the address is the host's
+    fixture.class(dns4, 32, 60, ['SERVICE', 'NODE']);
     addRule(fixture, 60, { protocol: 17, port: 53, verdict: 'L7_DNS' });
     addRule(fixture, 60, { protocol: 6, port: 53, verdict: 'L7_DNS' });
   });
@@ -129,19 +148,15 @@ describe('steering cannot be walked around (rule 1)', () => {
   });
 
   test('our reply, of the host and from port P only', () => {
-    const ours = { mark: mark.socket, ifindex: 0 };
+    const ours = { ifindex: 0 };
     fixture.endpoint(a4, { id: 1, policyId: 1, ifindex: vethA, flags: ['ENFORCE_INGRESS'] });
-    fixture.endpoint(b4, { id: 2, policyId: 2, ifindex: 13, flags: ['ENFORCE_EGRESS'] });
+    fixture.endpoint(b4, { id: 2, policyId: 2, ifindex: vethB, flags: ['ENFORCE_EGRESS'] });
     // the server is a pod of this node, so its address is an endpoint's
     expectVerdict(fixture, udp(b4, a4, 4000, portP), ours, 'HOST');
     expectVerdict(fixture, udp(b4, a4, 4000, 53), ours, 'DROP_NO_MATCH');
-    expectVerdict(
-      fixture,
-      udp(b4, a4, 4000, portP),
-      { mark: mark.socket, ifindex: uplink },
-      'DROP_UNVERIFIED',
-    );
-    expectVerdict(fixture, udp(b4, a4, 4000, portP), { mark: 0, ifindex: 0 }, 'DROP_NO_MATCH');
+    expectVerdict(fixture, udp(b4, a4, 4000, portP), { ifindex: uplink }, 'DROP_UNVERIFIED');
+    expectVerdict(fixture, udp(b4, a4, 4000, portP), { ifindex: vethB }, 'DROP_NO_MATCH');
+    expectVerdict(fixture, udp(b4, a4, 4000, portP), { ifindex: 1 }, 'DROP_NO_MATCH');
   });
 
   test("our query with the pod's own address: judged as the pod's, L7-DNS allows it", () => {
@@ -209,7 +224,7 @@ describe('host and strangers (rule 6)', () => {
     expectVerdict(
       fixture,
       tcp(b4, '192.168.60.1', 4000, 443),
-      { mark: 0, ifindex: 13, tracked: 1, info: conntrack.reply },
+      { ifindex: vethB, tracked: 1, info: conntrack.reply },
       'HOST',
       'local-in',
     );
@@ -227,19 +242,29 @@ describe('host and strangers (rule 6)', () => {
     );
   });
 
-  test('unknown pods of this node, as source and as destination', () => {
-    expectVerdict(fixture, tcp('10.1.0.99', remote4), { ifindex: 17 }, 'DROP_UNKNOWN_POD');
+  test('pods that are not known, as source and as destination, whatever their address', () => {
+    const entered = { ifindex: strangerVeth };
+    const left = { ifindex: uplink, out: strangerVeth };
+    for (const address of ['10.1.0.99', remote4, '192.168.60.2', '192.168.60.1', '127.0.0.1']) {
+      expectVerdict(fixture, tcp(address, remote4), entered, 'DROP_UNKNOWN_POD');
+      expectVerdict(fixture, tcp(address, b4), entered, 'DROP_UNKNOWN_POD');
+      expectVerdict(fixture, tcp(address, '192.168.60.1'), entered, 'DROP_UNKNOWN_POD', 'local-in');
+      expectVerdict(fixture, tcp(remote4, address), left, 'DROP_UNKNOWN_POD');
+      expectVerdict(
+        fixture,
+        tcp(b4, address),
+        { ifindex: vethB, out: strangerVeth },
+        'DROP_UNKNOWN_POD',
+      );
+    }
+    expectVerdict(fixture, tcp('fd00:1::99', remote6), entered, 'DROP_UNKNOWN_POD');
+    expectVerdict(fixture, tcp(remote6, 'fd00:1::99'), left, 'DROP_UNKNOWN_POD');
     expectVerdict(
       fixture,
-      tcp('10.1.0.99', '192.168.60.1'),
-      { ifindex: 17 },
-      'DROP_UNKNOWN_POD',
-      'local-in',
+      tcp('192.168.60.1', '10.1.0.99'),
+      { ifindex: 0, out: strangerVeth },
+      'HOST',
     );
-    expectVerdict(fixture, tcp('10.1.0.99', b4), { mark: 0, ifindex: 17 }, 'DROP_UNKNOWN_POD');
-    expectVerdict(fixture, tcp(remote4, '10.1.0.99'), { ifindex: uplink }, 'DROP_UNKNOWN_POD');
-    expectVerdict(fixture, tcp('fd00:1::99', remote6), { ifindex: 17 }, 'DROP_UNKNOWN_POD');
-    expectVerdict(fixture, tcp('192.168.60.1', '10.1.0.99'), { ifindex: 0 }, 'HOST');
     expectVerdict(fixture, tcp('10.1.0.1', '10.1.0.1'), { ifindex: 1 }, 'HOST', 'local-in');
     expectVerdict(
       fixture,
@@ -248,6 +273,16 @@ describe('host and strangers (rule 6)', () => {
       'NO_ENDPOINT',
       'local-in',
     );
+  });
+
+  test("an address of this node's pod CIDR that is somewhere else is like any other", () => {
+    expectVerdict(fixture, tcp('10.1.0.99', remote4), { ifindex: uplink }, 'NO_ENDPOINT');
+    expectVerdict(fixture, tcp(remote4, '10.1.0.99'), { ifindex: uplink }, 'NO_ENDPOINT');
+    expectVerdict(fixture, tcp('10.1.0.99', b4), { ifindex: uplink }, 'DROP_NO_MATCH');
+    fixture.policy({ policyId: 2, peer: 20, direction: 'ingress', verdict: 'ALLOW' });
+    expectVerdict(fixture, tcp('10.1.0.99', b4), { ifindex: uplink }, 'FORWARDED');
+    addRule(fixture, 20);
+    expectVerdict(fixture, tcp(a4, '10.1.0.99'), seenFromA, 'FORWARDED');
   });
 
   test('hold: nothing but the host', () => {

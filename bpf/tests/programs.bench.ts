@@ -10,7 +10,7 @@
 import { loadavg } from 'node:os';
 import { buildPacket } from '@tandem/testing/packet';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
-import { Fixture, mark } from './fixture.ts';
+import { Fixture, testIfindex } from './fixture.ts';
 import { conntrack, tcpState } from './judge-world.ts';
 import { learnInto, writeRequests } from './learning.ts';
 import { setShare } from './order-state.ts';
@@ -38,9 +38,22 @@ const crowded4 = '9.9.9.10';
 
 for (let i = 3; i < 250; i++) fixture.endpoint(`10.1.0.${i}`, { id: i, ifindex: 100 + i });
 const flags = ['ENFORCE_EGRESS', 'WILD_EGRESS', 'FQDN', 'DNS'];
-for (const address of [a4, a6])
-  fixture.endpoint(address, { id: 1, classId: 51, flags, l3Ifindex: 9 });
-fixture.endpoint(b4, { id: 2, policyId: 2, ifindex: 7, classId: 52, flags: ['ENFORCE_INGRESS'] });
+/** Not the loopback, which `judge` takes for the host. */
+const vethA = 9;
+const vethB = 7;
+const uplink = 2;
+/** The pod that speaks: on the loopback, the one device of a tc test run, or on a veth. */
+function placeA(ifindex: number): void {
+  for (const address of [a4, a6]) fixture.endpoint(address, { id: 1, classId: 51, flags, ifindex });
+}
+fixture.device(uplink, 'TRUSTED');
+fixture.endpoint(b4, {
+  id: 2,
+  policyId: 2,
+  ifindex: vethB,
+  classId: 52,
+  flags: ['ENFORCE_INGRESS'],
+});
 for (let i = 0; i < 50_000; i++)
   fixture.class(`8.${8 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}`, 32, 100 + (i % 500));
 for (let i = 0; i < 20_000; i++) {
@@ -116,13 +129,11 @@ interface Subject {
   readonly name: string;
   readonly program: 'from_pod' | 'to_pod' | 'judge' | 'learn';
   readonly packet?: PacketSpec;
-  readonly mark?: number;
   /** The program changes the packet, so that a second run would do something else. */
   readonly isOnce?: boolean;
   readonly facts?: Readonly<Record<string, number>>;
 }
-/** Not the loopback, which `judge` takes for the host: the endpoints' second interface. */
-const seen = { mark: 0, ifindex: 9 };
+const seen = { ifindex: vethA, out: uplink };
 const subjects: readonly Subject[] = [
   { name: 'from_pod: TCP IPv4', program: 'from_pod', packet: tcp(a4, remote4) },
   { name: 'from_pod: TCP IPv6', program: 'from_pod', packet: tcp(a6, '2001:db8::1') },
@@ -133,17 +144,21 @@ const subjects: readonly Subject[] = [
     name: 'to_pod: reply, port restored',
     program: 'to_pod',
     packet: reply,
-    mark: mark.socket,
     isOnce: true,
   },
   {
     name: 'judge: no endpoint',
     program: 'judge',
     packet: tcp(remote4, '8.8.1.1'),
-    facts: { ifindex: 2 },
+    facts: { ifindex: uplink, out: uplink },
   },
   { name: 'judge: host to pod', program: 'judge', packet: tcp(remote4, b4), facts: { ifindex: 0 } },
-  { name: 'judge: pod to pod, both enforced', program: 'judge', packet: tcp(a4, b4), facts: seen },
+  {
+    name: 'judge: pod to pod, both enforced',
+    program: 'judge',
+    packet: tcp(a4, b4),
+    facts: { ...seen, out: vethB },
+  },
   { name: 'judge: pod to a class', program: 'judge', packet: tcp(a4, remote4), facts: seen },
   {
     name: 'judge: pod to a learned address',
@@ -191,6 +206,7 @@ function measure(subject: Subject): number {
     return subject.isOnce === true ? measureReplace() : measureLearn();
   }
   const data = buildPacket(subject.packet ?? {});
+  placeA(subject.program === 'judge' ? vethA : testIfindex);
   if (subject.program === 'judge') {
     fixture.facts(subject.facts ?? {});
     const ctx = new Uint8Array(48);
@@ -201,7 +217,6 @@ function measure(subject: Subject): number {
       .testRun({ data, ctx, repeat, dataOutSize: 0, ctxOutSize: 0 }).durationNs;
   }
   const ctx = new Uint8Array(fixture.structs.layout('__sk_buff').size);
-  fixture.structs.write('__sk_buff', ctx, 'mark', subject.mark ?? 0);
   const runs = subject.isOnce === true ? 1 : repeat;
   const samples = subject.isOnce === true ? 200 : 1;
   let sum = 0;

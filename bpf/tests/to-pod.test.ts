@@ -43,13 +43,11 @@ function reply(family: 4 | 6, protocol: 'udp' | 'tcp', sourcePort: number = port
 describe('replies of the shared socket', () => {
   for (const family of [4, 6] as const) {
     for (const protocol of ['udp', 'tcp'] as const) {
-      test(`IPv${family} ${protocol}: port 53, mark cleared, right checksum`, () => {
-        const got = fixture.frame('to_pod', reply(family, protocol), {
-          mark: foreignMark | mark.socket,
-        });
+      test(`IPv${family} ${protocol}: port 53, right checksum`, () => {
+        const got = fixture.frame('to_pod', reply(family, protocol), { mark: foreignMark });
         assert.equal(got.verdict, 'next');
         assert.deepEqual(got.counted, { RESTORED: 1 });
-        assert.equal(got.mark, foreignMark);
+        assert.equal(got.mark, foreignMark, 'the mark is not touched');
         assert.deepEqual(got.packet.problems, []);
         const ports = got.packet.udp ?? got.packet.tcp;
         assert.equal(ports?.sourcePort, 53);
@@ -63,21 +61,23 @@ describe('replies of the shared socket', () => {
       ...reply(4, 'udp'),
       udp: { sourcePort: portP, destinationPort: 4000, checksum: 0 },
     };
-    assert.equal(fixture.frame('to_pod', spec, { mark: mark.socket }).packet.udp?.checksum, 0);
+    assert.equal(fixture.frame('to_pod', spec).packet.udp?.checksum, 0);
   });
 
   test('port P of anybody else is left alone', () => {
-    for (const ours of [0, mark, 0]) {
-      const sent = buildPacket(reply(4, 'udp'));
-      const got = fixture.frame('to_pod', sent, { mark: ours });
-      assert.deepEqual(got.bytes, sent);
-      assert.deepEqual(got.counted, {});
+    for (const ingress of [2, 7, 99]) {
+      for (const ours of [0, mark]) {
+        const sent = buildPacket(reply(4, 'udp'));
+        const got = fixture.frame('to_pod', sent, { mark: ours, ingress });
+        assert.deepEqual(got.bytes, sent);
+        assert.deepEqual(got.counted, {});
+      }
     }
   });
 
   test('another port of our sockets is left alone', () => {
     const sent = buildPacket(reply(4, 'udp', 5000));
-    assert.deepEqual(fixture.frame('to_pod', sent, { mark: mark.socket }).bytes, sent);
+    assert.deepEqual(fixture.frame('to_pod', sent).bytes, sent);
   });
 });
 
@@ -88,9 +88,8 @@ describe('replies over the MTU (rule 16)', () => {
       const frames = buildFragments(spec, 1400);
       assert.equal(frames.length, 3);
       const pieces = frames.map((frame) => {
-        const got = fixture.frame('to_pod', frame, { mark: mark.socket });
+        const got = fixture.frame('to_pod', frame);
         assert.equal(got.verdict, 'next');
-        assert.equal(got.mark, 0);
         return got.bytes.subarray(family === 4 ? 34 : 14 + 40 + 8);
       });
       const datagram = new Uint8Array(Buffer.concat(pieces));
@@ -110,7 +109,7 @@ describe('replies over the MTU (rule 16)', () => {
   test('only the first fragment is rewritten', () => {
     const [, tail] = buildFragments({ ...reply(4, 'udp'), payload: 'r'.repeat(64) }, 32);
     assert.ok(tail !== undefined);
-    const got = fixture.frame('to_pod', tail, { mark: mark.socket });
+    const got = fixture.frame('to_pod', tail);
     assert.deepEqual(got.bytes, tail);
     assert.deepEqual(got.counted, {});
   });

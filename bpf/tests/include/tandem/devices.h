@@ -2,7 +2,7 @@
 /* Copyright The Tandem Authors */
 /*
  * For tests: the side of a device comes from the map `test_devices`, by index; one that is not in it is
- * outside. Stands in front of include/tandem/devices.h, which tells the meaning of each function.
+ * outside, and not trusted. Stands in front of include/tandem/devices.h, which tells the meaning of each function.
  */
 #ifndef TANDEM_DEVICES_H
 #define TANDEM_DEVICES_H
@@ -37,7 +37,9 @@ static __always_inline bool is_pod_device(__u32 ifindex)
 
 static __always_inline bool is_trusted_device(__u32 ifindex)
 {
-	return test_side(ifindex) == TD_SIDE_OUTSIDE;
+	__u32 *side = bpf_map_lookup_elem(&test_devices, &ifindex);
+
+	return side && *side == TD_SIDE_OUTSIDE;
 }
 
 static __always_inline enum device_side entry_side(struct bpf_nf_ctx *ctx, __u32 bridge_port)
