@@ -42,7 +42,7 @@ after(() => {
 
 const c4 = '10.1.0.13';
 const vethC = 17;
-const seenFromC = { mark: seenFromA.mark, ifindex: vethC };
+const seenFromC = { ifindex: vethC };
 const established = { tracked: 1, info: conntrack.established } as const;
 const openTcp = { ...seenFromA, ...established, tcp_state: tcpState.established } as const;
 const openUdp = { ...seenFromA, ...established } as const;
