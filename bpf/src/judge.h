@@ -102,7 +102,11 @@ static __always_inline struct td_class class_of_host(const struct td_addr *addre
 	struct td_addr loopback = { .a = { 0, 0, 0, bpf_htonl(1) } };
 	struct td_class class = class_of(address);
 
-	return class.flags & TD_CLASS_NODE ? class : class_of(&loopback);
+	if (!(class.flags & TD_CLASS_NODE))
+		class = class_of(&loopback);
+	/* also while the loopback address has no class: no name that was learned opens the host */
+	class.flags |= TD_CLASS_NODE;
+	return class;
 }
 
 /* What a pod says about itself to its neighbours, and may say without an address of its own. */

@@ -83,6 +83,15 @@ describe('learned addresses', () => {
     expectVerdict(fixture, tcp(a4, '198.51.100.9'), seenFromA, 'DROP_NO_MATCH');
   });
 
+  test('never for what is delivered to the host, not even before its class is known (F8)', () => {
+    learnInto(fixture, [{ op: 'ADD', address: remote4, selector, expires: now() + 60 }]);
+    expectVerdict(fixture, tcp(a4, remote4), seenFromA, 'FORWARDED');
+    expectVerdict(fixture, tcp(a4, remote4), seenFromA, 'DROP_NO_MATCH', 'local-in');
+    const loopback = { prefixlen: 128, addr: mappedAddressBytes('::1') };
+    fixture.map('classes').delete(fixture.structs.bytes('td_class_key', loopback));
+    expectVerdict(fixture, tcp(a4, remote4), seenFromA, 'DROP_NO_MATCH', 'local-in');
+  });
+
   test('expiry: new connections end, confirmed ones live (rule 15)', () => {
     learnInto(fixture, [{ op: 'ADD', address: remote4, selector, expires: now() - 2 }]);
     expectVerdict(fixture, tcp(a4, remote4), seenFromA, 'DROP_FQDN_EXPIRED');
