@@ -142,6 +142,42 @@ describe('ICMP errors (rule 14)', () => {
     expectVerdict(fixture, error6, { ...flow(b6, a6, a6), ...seenFromA }, 'RELATED');
   });
 
+  test("of a pod about a flow of the host's, at LOCAL_IN (F10)", () => {
+    addRule(fixture, 30);
+    const relatedReply = conntrack.related + conntrack.reply;
+    for (const info of [conntrack.related, relatedReply]) {
+      expectVerdict(
+        fixture,
+        error(a4, '192.168.60.1'),
+        { ...flow('192.168.60.1', remote4, remote4), info, ...seenFromA },
+        'DROP_ICMP_ERROR',
+        'local-in',
+      );
+      expectVerdict(
+        fixture,
+        { ip: { source: a6, destination: 'fd00:60::1' }, icmp: { type: 1, quoted: tcp(a6, b6) } },
+        { ...flow('fd00:60::1', remote6, remote6), info, ...seenFromA },
+        'DROP_ICMP_ERROR',
+        'local-in',
+      );
+    }
+    // of the party, and of a router
+    expectVerdict(
+      fixture,
+      error(a4, '192.168.60.1'),
+      { ...flow('192.168.60.1', a4, a4), info: relatedReply, ...seenFromA },
+      'HOST',
+      'local-in',
+    );
+    expectVerdict(
+      fixture,
+      error('198.51.100.7', '192.168.60.1'),
+      { ...flow('192.168.60.1', remote4, remote4), info: relatedReply, ifindex: uplink },
+      'NO_ENDPOINT',
+      'local-in',
+    );
+  });
+
   test('without a flow it is a packet like any other', () => {
     expectVerdict(fixture, error(a4, remote4), seenFromA, 'DROP_NO_MATCH');
   });

@@ -20,7 +20,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, __u32);
 	__type(value, __u32);
-	__uint(max_entries, 64);
+	__uint(max_entries, 1024);
 } test_devices SEC(".maps");
 
 static __always_inline enum device_side test_side(__u32 ifindex)
