@@ -229,6 +229,19 @@ export class Fixture implements Disposable {
     this.map(map).update(word(ifindex), word(ifindex));
   }
 
+  podBridge(name: string): void {
+    const key = new Uint8Array(16);
+    new TextEncoder().encodeInto(name, key);
+    this.map('pod_bridges').update(key, word(1));
+  }
+
+  /** Indices in `pod_devices`; the kernel takes those away whose interface goes. */
+  podDevices(): number[] {
+    return [...this.map('pod_devices').entries()].map(([key]) =>
+      new DataView(key.buffer, key.byteOffset).getUint32(0, true),
+    );
+  }
+
   tunnelPort(port: number): void {
     this.map('tunnel_ports').update(word(port), word(1));
   }

@@ -2,13 +2,14 @@
 // Copyright The Tandem Authors
 
 /**
- * The datapath of hooks.namespace.test.ts, in the node's network namespace (links attach to the namespace
+ * The datapath of hooks.namespace.test.ts and devices.namespace.test.ts, in the node's network namespace (links attach to the namespace
  * of their process): loads the shipped object, attaches all of it, then answers requests, one JSON line each.
  * Its end removes everything.
  */
 
 import { createInterface } from 'node:readline';
 import { attachNetfilter, attachTcx } from '@tandem/bpf-loader-node/link';
+import { macBytes } from '@tandem/testing/address';
 import { type EndpointSpec, Fixture, type PolicySpec } from './fixture.ts';
 import { type LearnRequest, learn } from './learning.ts';
 
@@ -16,6 +17,8 @@ export interface HookPlan {
   readonly endpoints: readonly (EndpointSpec & {
     readonly addresses: readonly string[];
     readonly ifindex: number;
+    /** EndpointSpec.mac, as JSON has it. */
+    readonly macText?: string;
   })[];
   readonly classes: readonly (readonly [
     address: string,
@@ -25,19 +28,23 @@ export interface HookPlan {
   ])[];
   readonly policies: readonly PolicySpec[];
   readonly dnsServers: readonly string[];
-  /** Index of the interface to the world. */
-  readonly uplink: number;
+  /** Indices of interfaces that are no pod's. */
+  readonly trusted: readonly number[];
+  /** Names of pods' bridges. */
+  readonly bridges?: readonly string[];
 }
 
 export type HookRequest =
   | { readonly kind: 'counters' }
+  | { readonly kind: 'podDevices' }
   | { readonly kind: 'member'; readonly state: 'LIVE' | 'DEAD' }
   | { readonly kind: 'learn'; readonly requests: readonly LearnRequest[] };
 
 function start(plan: HookPlan): Fixture {
   const fixture = new Fixture({}, false);
-  for (const { addresses, ...spec } of plan.endpoints) {
-    for (const address of addresses) fixture.endpoint(address, spec);
+  for (const { addresses, macText, ...spec } of plan.endpoints) {
+    const mac = macText === undefined ? {} : { mac: macBytes(macText) };
+    for (const address of addresses) fixture.endpoint(address, { ...spec, ...mac });
   }
   for (const [address, bits, id, flags] of plan.classes) fixture.class(address, bits, id, flags);
   for (const spec of plan.policies) fixture.policy(spec);
@@ -50,7 +57,8 @@ function start(plan: HookPlan): Fixture {
     attachNetfilter({ program: root, family, hook: 'postRouting', priority: 90 });
     attachNetfilter({ program: root, family, hook: 'localIn', priority: 112 });
   }
-  fixture.device(plan.uplink, 'TRUSTED');
+  for (const ifindex of plan.trusted) fixture.device(ifindex, 'TRUSTED');
+  for (const name of plan.bridges ?? []) fixture.podBridge(name);
   for (const { ifindex } of plan.endpoints) {
     const program = (name: string) => fixture.object.program(name);
     attachTcx({ program: program('from_pod'), ifindex, direction: 'ingress' });
@@ -62,6 +70,7 @@ function start(plan: HookPlan): Fixture {
 
 function answer(fixture: Fixture, request: HookRequest): unknown {
   if (request.kind === 'counters') return fixture.counters();
+  if (request.kind === 'podDevices') return fixture.podDevices();
   if (request.kind === 'learn') return learn(fixture, request.requests);
   fixture.member(0, request.state);
   return null;

@@ -56,9 +56,6 @@ before(async () => {
   node = await createNode({ name: 'hooks', pods: [{ name: 'a' }, { name: 'b' }] });
   podA = node.pod('a');
   podB = node.pod('b');
-  const links = (await node.node.ipJson(['link', 'show', plan.upstreamUplink])) as {
-    ifindex: number;
-  }[];
   const hookPlan: HookPlan = {
     endpoints: [
       {
@@ -83,7 +80,7 @@ before(async () => {
       { peer: selector, direction: 'egress', verdict: 'ALLOW', protocol: 17, port: 80 },
     ],
     dnsServers: [dns4],
-    uplink: links[0]?.ifindex ?? 0,
+    trusted: [await node.ifindex(plan.upstreamUplink)],
   };
   const [command, args] = node.node.enter(process.execPath, [
     '--conditions=@tandem/source',
