@@ -63,6 +63,7 @@ export function endpointsOf({ compiled }: PolicyOfVariant): ReturnType<typeof en
       vethIfindex: 1,
       l3Ifindex: 1,
       bridgeMac: noMac,
+      mac: noMac,
     }),
   );
 }
