@@ -8,8 +8,9 @@
  */
 
 import { loadavg } from 'node:os';
+import { macBytes } from '@tandem/testing/address';
 import { buildPacket } from '@tandem/testing/packet';
-import type { PacketSpec } from '@tandem/testing/packet-spec';
+import { defaultMac, type PacketSpec } from '@tandem/testing/packet-spec';
 import { Fixture, testIfindex } from './fixture.ts';
 import { conntrack, tcpState } from './judge-world.ts';
 import { learnInto, writeRequests } from './learning.ts';
@@ -47,6 +48,8 @@ function placeA(ifindex: number): void {
   for (const address of [a4, a6]) fixture.endpoint(address, { id: 1, classId: 51, flags, ifindex });
 }
 fixture.device(uplink, 'TRUSTED');
+const bridged4 = '10.1.2.1';
+fixture.endpoint(bridged4, { id: 300, flags: ['BRIDGED'], mac: macBytes(defaultMac.source) });
 fixture.endpoint(b4, {
   id: 2,
   policyId: 2,
@@ -136,6 +139,7 @@ interface Subject {
 const seen = { ifindex: vethA, out: uplink };
 const subjects: readonly Subject[] = [
   { name: 'from_pod: TCP IPv4', program: 'from_pod', packet: tcp(a4, remote4) },
+  { name: 'from_pod: TCP IPv4, bridged, MAC', program: 'from_pod', packet: tcp(bridged4, remote4) },
   { name: 'from_pod: TCP IPv6', program: 'from_pod', packet: tcp(a6, '2001:db8::1') },
   { name: 'from_pod: DNS redirected', program: 'from_pod', packet: dns(a4, dns4), isOnce: true },
   { name: 'from_pod: spoofed, drop', program: 'from_pod', packet: tcp(b4, remote4) },
