@@ -427,6 +427,19 @@ static __always_inline void judgement_load(struct judgement *j, struct bpf_nf_ct
 		j->exit = exit_side(ctx);
 }
 
+/*
+ * Whose share of the events a drop spends: the pod's that sent the packet, also where another's policy drops it.
+ * A source that is forged or not known has none but its interface's; the rest of the world has the destination's.
+ */
+static __always_inline __u32 event_payer(const struct judgement *j)
+{
+	if (j->source.id)
+		return j->is_verified || j->from_host ? j->source.id : j->ifindex;
+	if (j->entry == TD_SIDE_OUTSIDE && j->destination.id)
+		return j->destination.id;
+	return j->ifindex;
+}
+
 SEC("netfilter")
 int judge(struct bpf_nf_ctx *ctx)
 {
@@ -442,6 +455,7 @@ int judge(struct bpf_nf_ctx *ctx)
 	j.connection = connection_of(ctx->skb);
 	j.is_reply = connection_is_reply(&j.connection);
 	j.facts.ifindex = j.ifindex;
+	j.facts.payer = event_payer(&j);
 	j.facts.hook = is_local_in(&j) ? TD_HOOK_LOCAL_IN : TD_HOOK_POST_ROUTING;
 	reason = judge_connection(&j);
 	if (reason == TD_COUNT_REDIRECTED) /* from_pod has counted it */

@@ -139,7 +139,12 @@ SEC("tcx/egress")
 int to_pod(struct __sk_buff *skb)
 {
 	struct packet p = {};
-	struct event_facts facts = { .direction = TD_INGRESS, .hook = TD_HOOK_TO_POD };
+	/* who sent the frame spends the events, not the pod that it is for */
+	struct event_facts facts = {
+		.direction = TD_INGRESS,
+		.hook = TD_HOOK_TO_POD,
+		.payer = frame_ingress(skb),
+	};
 
 	return frame_verdict(skb, &p, to_pod_frame(skb, &p, &facts.endpoint_id), &facts);
 }

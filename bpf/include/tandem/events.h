@@ -18,6 +18,7 @@ enum td_hook { TD_HOOK_FROM_POD = 0, TD_HOOK_TO_POD = 1, TD_HOOK_LOCAL_IN = 2, T
 /* What an event says beside the packet. */
 struct event_facts {
 	__u32 endpoint_id;
+	__u32 payer; /* whose share of the events this one spends: an endpoint, or an interface */
 	__u32 peer_class;
 	__u32 rule_id;
 	__u32 ifindex;
@@ -28,8 +29,8 @@ struct event_facts {
 };
 
 /*
- * Virtual scheduling (ITU-T I.371, GCRA): one word of state, the time that is already spent. An endpoint spends
- * of its own share first, so that the drops of one pod do not hide those of others.
+ * Virtual scheduling (ITU-T I.371, GCRA): one word of state, the time that is already spent. Who caused
+ * a drop spends of its own share first, so that the drops of one pod do not hide those of others.
  */
 static __always_inline bool pace_allows(__u32 index, __u64 interval, __u64 now)
 {
@@ -49,10 +50,8 @@ static __always_inline bool pace_allows(__u32 index, __u64 interval, __u64 now)
 
 static __always_inline bool event_allowed(__u64 now, const struct event_facts *facts)
 {
-	/* of no endpoint known: by the interface */
-	__u32 who = facts->endpoint_id ? facts->endpoint_id : facts->ifindex;
-
-	return pace_allows(1 + who % TD_EVENT_PACES, TD_NS_PER_S / TD_EVENTS_PER_ENDPOINT, now) &&
+	return pace_allows(1 + facts->payer % TD_EVENT_PACES, TD_NS_PER_S / TD_EVENTS_PER_ENDPOINT,
+			   now) &&
 	       pace_allows(0, TD_NS_PER_S / TD_EVENTS_PER_SECOND, now);
 }
 

@@ -127,6 +127,8 @@ static __always_inline int frame_verdict(struct __sk_buff *skb, const struct pac
 	facts->reason = reason;
 	facts->verdict = TD_VERDICT_DENY;
 	facts->ifindex = skb->ifindex;
+	if (!facts->payer)
+		facts->payer = facts->endpoint_id ? facts->endpoint_id : facts->ifindex;
 	event_emit(p, facts);
 	return TD_TCX_DROP;
 }
