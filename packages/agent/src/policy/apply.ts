@@ -113,7 +113,6 @@ export function applyToDatapath(step: ApplyStep): readonly Refused[] {
   );
   datapath.table('policy').prune(wanted.policy);
   datapath.table('dns_servers').prune(wanted.servers);
-  Atomics.store(groupWords(datapath), tdGroup.applied_revision / 4, compiled.members.revision);
   return refused;
 }
 
@@ -225,6 +224,11 @@ export function policiesInUse(datapath: AppliedMaps): ReadonlySet<number> {
     ids.add(policyOfEndpoint({ key, value }));
   }
   return ids;
+}
+
+/** Says that the datapath enforces the revision: once programs are attached and `judge` is. */
+export function announceApplied(datapath: AppliedMaps, revision: number): void {
+  Atomics.store(groupWords(datapath), tdGroup.applied_revision / 4, revision);
 }
 
 /** Members below it are passed over while another one is LIVE. */

@@ -19,7 +19,7 @@ import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AttachedEndpoint, Attacher } from '../endpoint/attacher.ts';
 import { acknowledgeTimeoutMs } from '../limits.ts';
 import type { PolicyServer } from '../sync/policy-server.ts';
-import { applyToDatapath, newestRevision, policiesInUse, requireRevision } from './apply.ts';
+import { announceApplied, applyToDatapath, newestRevision, policiesInUse, requireRevision } from './apply.ts';
 import { changeOrder, type PolicyChange } from './change-order.ts';
 import { Compilations } from './compilations.ts';
 import { LearnedShares } from './learned-shares.ts';
@@ -218,6 +218,7 @@ export class PolicyController {
     this.#attachDiagnostics = [...plan.diagnostics, ...(await attacher.attach(plan))];
     // Last at the first start: a judge that knows no pod cuts off those that run (docs/adr/0012-interfaces.md).
     datapath.ensureJudging();
+    announceApplied(datapath, compiled.members.revision);
   }
 
   #change(compiled: Compiled, snapshot: Uint8Array): PolicyChange {
