@@ -23,8 +23,8 @@ const changes: readonly (readonly [string, string])[] = [
   ['struct td_endpoint {\n', 'struct td_endpoint {\n\t__u64 next_stamp;\n'],
   ['struct td_policy {\n', 'struct td_policy {\n\t__u32 next_priority;\n'],
   [
-    '	X(AUDITED, audited, "policy drops that audit mode let through")\n',
-    '	X(AUDITED, audited, "policy drops that audit mode let through") \\\n	X(NEXT, next, "of the next version")\n',
+    '	X(FLOODED, flooded, "broadcast, multicast and flooded frames of others, dropped without event")\n',
+    '	X(FLOODED, flooded, "broadcast, multicast and flooded frames of others, dropped without event") \\\n	X(NEXT, next, "of the next version")\n',
   ],
 ];
 

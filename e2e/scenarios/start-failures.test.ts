@@ -95,7 +95,6 @@ const failures: readonly Failure[] = [
     answers: false,
   },
   { what: 'nft fails', inject: programFails('nft'), degraded: 'network-rules', answers: true },
-  { what: 'bridge fails', inject: programFails('bridge'), degraded: 'diagnostics', answers: true },
   {
     what: 'port P is taken',
     inject: async ({ node }) => {

@@ -424,7 +424,7 @@ enum td_listener_kind { TD_UDP4 = 0, TD_TCP4 = 1, TD_UDP6 = 2, TD_TCP6 = 3, TD_K
 	X(LEARN_REMOVED, learn_removed, "selector slots removed") \
 	X(LEARN_REFUSED, learn_refused, "requests that learn refused") \
 	X(AUDITED, audited, "policy drops that audit mode let through") \
-	X(FLOODED, flooded, "broadcast, multicast and flooded frames that are not the pod's, dropped without event")
+	X(FLOODED, flooded, "broadcast, multicast and flooded frames of others, dropped without event")
 
 enum td_counter {
 #define TD_X(upper, lower, help) TD_COUNT_##upper,

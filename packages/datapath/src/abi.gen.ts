@@ -556,5 +556,5 @@ export const tdCounterHelp = {
   learn_removed: "selector slots removed",
   learn_refused: "requests that learn refused",
   audited: "policy drops that audit mode let through",
-  flooded: "broadcast, multicast and flooded frames that are not the pod's, dropped without event",
+  flooded: "broadcast, multicast and flooded frames of others, dropped without event",
 } as const;
