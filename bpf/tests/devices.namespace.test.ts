@@ -275,6 +275,37 @@ describe('an index that is used again (F5)', () => {
   }
 });
 
+describe('without br_netfilter the port is not known', () => {
+  before(() =>
+    stage.node.node.sysctl({
+      'net.bridge.bridge-nf-call-iptables': 0,
+      'net.bridge.bridge-nf-call-ip6tables': 0,
+    }),
+  );
+  const rows = [
+    ['bridged', 'world', 'DROP_UNVERIFIED'],
+    ['bridged', 'host', 'DROP_UNVERIFIED'],
+    ['new-port', 'world', 'DROP_UNKNOWN_POD'],
+    ['new-port', 'host', 'DROP_UNKNOWN_POD'],
+  ] as const;
+  for (const [from, to, counter] of rows) {
+    test(`${from} to ${to} is dropped: nothing fails open`, async () => {
+      for (const family of [4, 6] as const) {
+        await stage.moving([counter], async () => {
+          assert.equal(await stage.exchange(from, to, family, droppedMs), false, `IPv${family}`);
+        });
+      }
+    });
+  }
+
+  test('a foreign bridge and point-to-point pods speak on', async () => {
+    for (const family of [4, 6] as const) {
+      assert.ok(await stage.exchange('container', 'world', family, arrivesMs));
+      assert.ok(await stage.exchange('ptp', 'world', family, arrivesMs));
+    }
+  });
+});
+
 /** The pod's veth once more: same names, index, MAC, addresses and routes, as a new pod could have them. */
 async function recreate(place: Place): Promise<void> {
   const pod = stage.pod(place);
