@@ -126,8 +126,12 @@ static __always_inline __u32 judge_strangers(struct judgement *j)
 		j->source.class = class_of(&j->packet.source);
 		if (j->entry == TD_SIDE_STRANGER)
 			return TD_COUNT_DROP_UNKNOWN_POD;
-		/* at LOCAL_IN an answer to the host bears the Service's address that the host asked */
-		if (j->entry == TD_SIDE_POD && !j->is_reply && !is_neighbour_message(&j->packet))
+		/*
+		 * At LOCAL_IN, behind source translation, an answer to the host bears the Service's address that
+		 * the host asked; at POST_ROUTING, before it, still the pod's own.
+		 */
+		if (j->entry == TD_SIDE_POD && !(j->is_reply && is_local_in(j)) &&
+		    !is_neighbour_message(&j->packet))
 			return TD_COUNT_DROP_UNVERIFIED;
 	}
 	if (j->source.id && !j->from_host && !j->is_verified)

@@ -72,7 +72,9 @@ function strangers(world: World, packet: JudgedPacket, entry: number): string | 
   const destination = world.endpoints.get(packet.destination);
   if (source === undefined) {
     if (side(entry) === 'STRANGER') return 'DROP_UNKNOWN_POD';
-    if (side(entry) === 'POD' && packet.kind !== 'discovery') return 'DROP_UNVERIFIED';
+    // behind source translation an answer to the host bears a Service's address
+    const mayPass = packet.kind === 'discovery' || (packet.isReply && packet.isLocalIn);
+    if (side(entry) === 'POD' && !mayPass) return 'DROP_UNVERIFIED';
   } else if (entry !== source.veth || side(entry) !== 'POD') {
     return 'DROP_UNVERIFIED';
   }

@@ -434,6 +434,26 @@ describe('the interface of an endpoint, and a source that is none', () => {
       counter: 'DROP_UNVERIFIED',
     },
     {
+      name: 'an answer to the host with the address of the Service that the host asked',
+      packet: tcp('10.96.0.20', '192.168.60.1', 4000, 443),
+      facts: { ...seenFromA, tracked: 1, info: conntrack.reply },
+      counter: 'NO_ENDPOINT',
+      hook: 'local-in',
+    },
+    {
+      name: 'a request to the host with that address',
+      packet: tcp('10.96.0.20', '192.168.60.1'),
+      facts: { ...seenFromA, tracked: 1, info: conntrack.new },
+      counter: 'DROP_UNVERIFIED',
+      hook: 'local-in',
+    },
+    {
+      name: 'an answer to others: before source translation it has the own address',
+      packet: tcp('10.96.0.20', remote4, 4000, 443),
+      facts: { ...seenFromA, tracked: 1, info: conntrack.reply },
+      counter: 'DROP_UNVERIFIED',
+    },
+    {
       name: "UDP from the node's address",
       packet: udp('192.168.60.1', b4),
       facts: seenFromA,
