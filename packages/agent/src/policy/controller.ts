@@ -19,7 +19,13 @@ import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AttachedEndpoint, Attacher } from '../endpoint/attacher.ts';
 import { acknowledgeTimeoutMs } from '../limits.ts';
 import type { PolicyServer } from '../sync/policy-server.ts';
-import { announceApplied, applyToDatapath, newestRevision, policiesInUse, requireRevision } from './apply.ts';
+import {
+  announceApplied,
+  applyToDatapath,
+  newestRevision,
+  policiesInUse,
+  requireRevision,
+} from './apply.ts';
 import { changeOrder, type PolicyChange } from './change-order.ts';
 import { Compilations } from './compilations.ts';
 import { LearnedShares } from './learned-shares.ts';
