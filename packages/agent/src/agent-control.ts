@@ -167,7 +167,10 @@ export class AgentControl {
     });
     await this.#source.start();
     this.#ignoreAddresses = this.#localAddresses.onChange(() => void this.#reconcilePolicy());
-    view.onChange(() => void this.#controller?.reattach());
+    // Bridges learn all the time, and what they know of pods stays (bridge-entries.ts): the next round will do.
+    view.onChange((kinds) => {
+      if (kinds.has('links') || kinds.has('routes')) void this.#controller?.reattach();
+    });
     this.#timer = setInterval(() => void this.#reconcile(), reconcileIntervalMs);
   }
 
