@@ -77,9 +77,9 @@ function occupy(path: string): () => void {
   return () => rmSync(path, { recursive: true });
 }
 
-function programFails(program: string, pattern = '*'): Failure['inject'] {
+function programFails(program: string): Failure['inject'] {
   return async (stage) => {
-    stage.fakes.fail(program, pattern);
+    stage.fakes.fail(program);
     return heal(stage);
   };
 }
