@@ -3,7 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { tdFqdn, tdLearnOp } from '@tandem/datapath/abi.gen';
+import { TD_SLOT_OWNED, tdFqdn, tdFqdnKey, tdFqdnSlot, tdLearnOp } from '@tandem/datapath/abi.gen';
+import { readLearnedSpaces } from '@tandem/datapath/learned-spaces';
 import { type KernelMaps, loadKernelMaps } from '../../test/kernel-maps.ts';
 import { address } from '../../test/records.ts';
 import { selectorsOf } from '../admin/kernel-view.ts';
@@ -80,4 +81,41 @@ test('an address that connections use stays, however long ago its name expired',
   used(now - idleSeconds - 10);
   while (!expiry.step(now));
   assert.deepEqual(selectorsOf(fqdn, address('203.0.113.1'), 9), []);
+});
+
+test('slots that the version before wrote are put in the order of their namespace', () => {
+  using kernel = loadKernelMaps();
+  const { fqdn, writer } = kernel;
+  const namespaceId = 0x1234_5678;
+  learn(kernel, '203.0.113.1', now + 100);
+  learn(kernel, '2001:db8::1', now + 100);
+  finish(kernel);
+  const word = (text: string): [key: Uint8Array, value: Uint8Array, word: DataView] => {
+    const key = new Uint8Array(tdFqdnKey.size);
+    key.set(address(text));
+    const value = fqdn.lookup(key);
+    assert.ok(value !== null);
+    const at = tdFqdn.slot + tdFqdnSlot.namespace_id;
+    return [key, value, new DataView(value.buffer, value.byteOffset + at, 4)];
+  };
+  for (const text of ['203.0.113.1', '2001:db8::1']) {
+    const [key, value, view] = word(text);
+    view.setUint32(0, namespaceId, true);
+    fqdn.update(key, value);
+  }
+  const used = (): number =>
+    readLearnedSpaces(kernel.map('learned_order')).find((space) => {
+      return space.namespaceId === namespaceId;
+    })?.used ?? 0;
+  assert.equal(used(), 0);
+  const expiry = new KernelExpiry({ fqdn, writer, idleSeconds });
+  while (!expiry.step(now));
+  assert.deepEqual([expiry.adopted, used()], [2, 2]);
+  for (const text of ['203.0.113.1', '2001:db8::1']) {
+    const [, , view] = word(text);
+    assert.ok(view.getUint32(0, true) >= TD_SLOT_OWNED, 'the slot names its pair');
+    assert.deepEqual(selectorsOf(fqdn, address(text), 9), [selector], 'in place');
+  }
+  while (!expiry.step(now));
+  assert.equal(expiry.adopted, 2, 'once');
 });
