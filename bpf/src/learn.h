@@ -177,7 +177,7 @@ static __always_inline long change_touch(struct change *change, __u32 word, bool
 	return change_end(change, is_later ? TD_LEARN_OK : TD_LEARN_UNCHANGED);
 }
 
-/* All pages are full: who has to give is looked for without the lock. */
+/* There is no further page: who has to give is looked for without the lock. */
 static __always_inline long change_find_room(struct change *change)
 {
 	if (change->is_offered)
@@ -237,7 +237,7 @@ static __always_inline long change_fill(struct change *change, struct pages *pag
 	}
 	TD_EACH_PAGE(pages, page, number, { page_count += page != NULL; });
 	bpf_spin_unlock(&first->lock);
-	if (page_count >= TD_FQDN_PAGES_MAX)
+	if (page_count >= TD_FQDN_PAGES_MAX || !extra_pages_are_left())
 		return change_find_room(change);
 	return change_make_page(change, page_count);
 }

@@ -416,6 +416,28 @@ describe('shares of the map (rule 17)', () => {
     assertWhole(small);
   });
 
+  test('addresses with many pages take no room of first pages', () => {
+    const many = 30;
+    const places = 96;
+    const share = places / 2;
+    using small = new Fixture({ fqdn: 128 }, true, { pairs: places, extra_pages: many });
+    const put = (text: string, selector: number, namespaceId: number): string =>
+      learn(small, [add(selector, 1000, { address: text, namespaceId })])[0] ?? '';
+    for (const n of [1, 2]) setShare(small, n, share, places);
+    // 49 selectors of an address take four pages, and all but the last of them go: one pair keeps four pages.
+    for (let i = 0; i < 80; i++) {
+      for (let s = 0; s < 49; s++) put(other(i), s1 + s, 1);
+      for (let s = 0; s < 48; s++) {
+        learn(small, [{ op: 'REMOVE', address: other(i), selector: s1 + s }]);
+      }
+    }
+    const pages = [...small.map('fqdn').entries()].length;
+    assert.ok(pages <= places + many, `${pages} pages`);
+    for (let i = 0; i < share; i++) assert.equal(put(other(1000 + i), s2, 2), 'OK', `${i}`);
+    assert.equal(slotsCounted(small)[2], share);
+    assertWhole(small);
+  });
+
   test('offers fill only what is free, and give first', () => {
     using small = new Fixture({ fqdn: 64 }, true, { pairs: 63 });
     const put = (from: number, count: number, more: Partial<LearnRequest>): string[] =>

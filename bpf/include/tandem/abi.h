@@ -34,6 +34,12 @@
 #define TD_FQDN_LIVE_MAX         131072u /* (address, selector) pairs in use by connections */
 #define TD_QUOTAS_MAX            65536u  /* selectors that ever learned addresses */
 #define TD_PAIRS_MAX             131072u /* places of learned pairs, of which 0 is never used; a power of two */
+/*
+ * Places in use. A pair takes a page of `fqdn` at most, and what is left holds second to fourth pages of addresses: so
+ * a pair that has a place has room, however others lay out theirs.
+ */
+#define TD_PLACES_MAX            98303u
+#define TD_EXTRA_PAGES_MAX       32000u
 #define TD_SPACES_MAX            4096u   /* namespaces with learned pairs, and the pool of offers; a power of two */
 #define TD_LEARN_BATCH_MAX       128u    /* requests of one run of `learn` */
 #define TD_EVENTS_BYTES          (1u << 20)
@@ -473,8 +479,9 @@ struct td_config {
 	__u32 quota_selector;  /* of the version before */
 	__u32 fqdn_live_s;      /* how long after its expiry an address in use takes new connections; 0: never */
 	__u32 fqdn_live_idle_s; /* how long after a packet its connection counts as using the address */
-	__u32 pairs;            /* places of learned pairs that are used; 0: all */
-	__u32 reserved[2];
+	__u32 pairs;            /* places of learned pairs that are used; 0: TD_PLACES_MAX */
+	__u32 extra_pages;      /* pages beside the first of an address; 0: TD_EXTRA_PAGES_MAX */
+	__u32 reserved[1];
 };
 
 #endif /* TANDEM_ABI_H */

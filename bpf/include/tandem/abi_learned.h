@@ -55,7 +55,8 @@ struct td_order {
 	__u32 sequence;
 	__u32 used_spaces; /* spaces 1 .. used_spaces were in use at some time */
 	__u32 free_space;  /* first free space, linked by over_next */
-	__u32 reserved[8];
+	__s32 extra_pages; /* pages of fqdn beside the first of their address; changed without the lock */
+	__u32 reserved[7];
 	struct td_space space[TD_SPACES_MAX];
 };
 

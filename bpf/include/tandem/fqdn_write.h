@@ -169,14 +169,33 @@ static __always_inline bool pages_die_if_empty(struct pages *pages)
 	return true;
 }
 
+/* Pages beside the first of an address have a bound of their own: a first page always finds room. */
+static __always_inline void extra_pages_add(__u32 number, __s32 by)
+{
+	__u32 zero = 0;
+	struct td_order *order = bpf_map_lookup_elem(&learned_order, &zero);
+
+	if (order && number > 0)
+		__sync_fetch_and_add(&order->extra_pages, by);
+}
+
+static __always_inline bool extra_pages_are_left(void)
+{
+	__s32 most = td_config.extra_pages ? td_config.extra_pages : TD_EXTRA_PAGES_MAX;
+	__u32 zero = 0;
+	struct td_order *order = bpf_map_lookup_elem(&learned_order, &zero);
+
+	return order && READ_ONCE(order->extra_pages) < most;
+}
+
 /* Page 0 goes last: while it is there, dead, nobody can make a new one and meet our leftovers. */
 static __always_inline void pages_delete(const struct pages *pages, struct page_holder *holder)
 {
 #pragma unroll
 	for (__u32 left = TD_FQDN_PAGES_MAX; left > 0; left--) {
 		holder->key.page = left - 1;
-		if (pages->page[left - 1])
-			bpf_map_delete_elem(&fqdn, &holder->key);
+		if (pages->page[left - 1] && !bpf_map_delete_elem(&fqdn, &holder->key))
+			extra_pages_add(left - 1, -1);
 	}
 }
 
@@ -195,6 +214,8 @@ static __always_inline __s32 page_create(struct page_holder *holder, __u32 numbe
 	page->page = number;
 	holder->key.page = number;
 	error = bpf_map_update_elem(&fqdn, &holder->key, page, BPF_NOEXIST);
+	if (!error)
+		extra_pages_add(number, 1);
 	return error == 0 || error == -EEXIST ? 0 : TD_LEARN_REFUSED_FULL;
 }
 
@@ -206,8 +227,9 @@ static __always_inline void pages_abandon(struct page_holder *holder)
 
 		holder->key.page = number;
 		page = bpf_map_lookup_elem(&fqdn, &holder->key);
-		if (page && page_is_named(page, holder, number) && page->dead == holder->token)
-			bpf_map_delete_elem(&fqdn, &holder->key);
+		if (page && page_is_named(page, holder, number) && page->dead == holder->token &&
+		    !bpf_map_delete_elem(&fqdn, &holder->key))
+			extra_pages_add(number, -1);
 	}
 }
 

@@ -166,7 +166,7 @@ static __always_inline bool pair_is(const struct td_pair *pair, const struct pai
 /* A place that is free, or 0. */
 static __always_inline __u32 free_take(struct order *order)
 {
-	__u32 pairs_max = td_config.pairs ? td_config.pairs : TD_PAIRS_MAX - 1;
+	__u32 pairs_max = td_config.pairs ? td_config.pairs : TD_PLACES_MAX;
 	__u32 place = order->all->free;
 
 	if (place) {

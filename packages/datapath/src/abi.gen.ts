@@ -29,6 +29,10 @@ export const TD_QUOTAS_MAX = 65536;
 
 export const TD_PAIRS_MAX = 131072;
 
+export const TD_PLACES_MAX = 98303;
+
+export const TD_EXTRA_PAGES_MAX = 32000;
+
 export const TD_SPACES_MAX = 4096;
 
 export const TD_SLOT_OWNED = 2147483648;
@@ -250,7 +254,8 @@ export const tdOrder = {
   sequence: 20,
   used_spaces: 24,
   free_space: 28,
-  reserved: 32,
+  extra_pages: 32,
+  reserved: 36,
   space: 64,
 } as const;
 
@@ -393,7 +398,8 @@ export const tdConfig = {
   fqdn_live_s: 52,
   fqdn_live_idle_s: 56,
   pairs: 60,
-  reserved: 64,
+  extra_pages: 64,
+  reserved: 68,
 } as const;
 
 export const tdEndpointFlag = {

@@ -153,6 +153,7 @@ test('learned_order, learned_pairs, learned_spaces', () => {
     sequence: 20,
     used_spaces: 24,
     free_space: 28,
+    extra_pages: 32,
     space: 64,
   });
   assert.deepEqual(

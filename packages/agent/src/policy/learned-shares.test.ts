@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Compiled } from '@tandem/core/policy/desired';
 import { EndpointFlag } from '@tandem/core/policy/kernel-numbers';
-import { TD_PAIRS_MAX, tdOrder, tdShareArgs, tdSpace } from '@tandem/datapath/abi.gen';
+import { TD_PLACES_MAX, tdOrder, tdShareArgs, tdSpace } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { LearnedShares } from './learned-shares.ts';
 
@@ -79,7 +79,7 @@ function compiledOf(...namespaceIds: number[]): Pick<Compiled, 'endpoints' | 'po
   } as unknown as Pick<Compiled, 'endpoints' | 'policies'>;
 }
 
-const places = TD_PAIRS_MAX - 1;
+const places = TD_PLACES_MAX;
 
 test('the map is divided among namespaces whose policies name FQDNs', () => {
   const kernel = new Kernel();

@@ -9,7 +9,7 @@
 
 import type { Compiled } from '@tandem/core/policy/desired';
 import { EndpointFlag } from '@tandem/core/policy/kernel-numbers';
-import { TD_PAIRS_MAX } from '@tandem/datapath/abi.gen';
+import { TD_PLACES_MAX } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { readLearnedSpaces, setShare } from '@tandem/datapath/learned-spaces';
 
@@ -38,7 +38,7 @@ export class LearnedShares {
 
   /** True: nothing is left to be done. */
   #set(wanted: ReadonlySet<number>): boolean {
-    const share = Math.min(Math.floor((TD_PAIRS_MAX - 1) / Math.max(1, wanted.size)), this.#limit);
+    const share = Math.min(Math.floor(TD_PLACES_MAX / Math.max(1, wanted.size)), this.#limit);
     const spaces = readLearnedSpaces(this.#datapath.map('learned_order')).slice(1);
     const program = this.#datapath.program('share');
     let isWhole = true;
