@@ -8,9 +8,10 @@
  */
 
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
+import { pinPaths } from '@tandem/datapath/paths';
 import { exitCodes } from '@tandem/runtime/lifecycle';
 import { askDns } from '@tandem/testing/dns-query';
 import { DnsServer } from '@tandem/testing/dns-server';
@@ -32,6 +33,7 @@ import { TandemNode } from '../kit/tandem-node.ts';
 
 const other = '203.0.113.9';
 const port = 10_053;
+const rulePriority = 9;
 const settleMs = 30_000;
 const mendMs = 30_000;
 
@@ -302,6 +304,25 @@ class Lab implements AsyncDisposable {
     return { status, stderr: running.stderr() };
   }
 
+  /** What of ours is in the way of packets: links, routing rules, tables. */
+  async leftovers(): Promise<readonly string[]> {
+    const { node, tandem } = this.stage;
+    const paths = pinPaths(tandem.pinRoot);
+    const links = existsSync(paths.links) ? readdirSync(paths.links) : [];
+    const rules = await Promise.all(
+      (['-4', '-6'] as const).map((family) => node.node.ipJson([family, 'rule', 'show'])),
+    );
+    const ours = (rules.flat() as { readonly priority: number }[]).filter(
+      ({ priority }) => priority === rulePriority,
+    );
+    const tables = (await node.node.run('nft', ['list', 'tables'])).split('\n');
+    return [
+      ...links.map((name) => `link ${name}`),
+      ...ours.map((rule) => `rule ${JSON.stringify(rule)}`),
+      ...tables.filter((line) => line === 'table inet tandem'),
+    ];
+  }
+
   async reaches(name: Name, to: string): Promise<boolean> {
     try {
       await this.#probes[name].tcp({ to, port: 80, data: 'x', want: 1, timeoutMs: 400 });
@@ -388,7 +409,12 @@ for (const failure of fatalFailures) {
       assert.equal(status, exitCodes.nothingEnforced, stderr);
       assert.match(stderr, /NO POLICY IS ENFORCED on this node/);
       assert.match(stderr, failure.says ?? /./);
-      assert.equal(await lab.reaches('client', other), true, 'as it says');
+      // As it says: nothing half attached cuts off the pods that run.
+      assert.deepEqual(await lab.leftovers(), []);
+      for (const name of ['client', 'late'] as const) {
+        assert.equal(await lab.reaches(name, other), true, name);
+        await lab.assertAnswered(name);
+      }
     } finally {
       await mend();
     }
