@@ -64,7 +64,10 @@ static __always_inline __u32 from_pod_arp(struct __sk_buff *skb, struct packet *
 		__builtin_memcpy(&target, arp->target_ip, sizeof(target));
 		address_from_ipv4(&p->source, target);
 	}
-	return own_endpoint(skb, &p->source) ? TD_PASS : TD_COUNT_DROP_SPOOFED;
+	if (!own_endpoint(skb, &p->source))
+		return TD_COUNT_DROP_SPOOFED;
+	count(TD_COUNT_NEIGHBOUR);
+	return TD_PASS;
 }
 
 #define TD_ND_OPTIONS_MAX	  4 /* RFC 4861 defines at most two for what a pod may send */
@@ -231,7 +234,10 @@ static __always_inline __u32 from_pod_ip(struct __sk_buff *skb, struct packet *p
 			return reason;
 		if (without_endpoint) {
 			mark_set(skb, false);
-			return is_foreign_source(skb) ? TD_COUNT_DROP_SPOOFED : TD_PASS;
+			if (is_foreign_source(skb))
+				return TD_COUNT_DROP_SPOOFED;
+			count(TD_COUNT_NEIGHBOUR);
+			return TD_PASS;
 		}
 	}
 	endpoint = own_endpoint(skb, &p->source);

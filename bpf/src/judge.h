@@ -371,7 +371,7 @@ __noinline int judge_connection(struct judgement *j)
 	if (reason != TD_COUNT_FORWARDED)
 		return reason;
 	if (!j->source.id && !j->destination.id)
-		return j->from_host ? TD_COUNT_HOST : TD_COUNT_NO_ENDPOINT;
+		return TD_COUNT_NO_ENDPOINT;
 	if (j->source.id == j->destination.id) /* a pod cannot be cut off from itself */
 		return TD_COUNT_FORWARDED;
 	reason = judge_packet_kind(j);

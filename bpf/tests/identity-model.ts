@@ -55,7 +55,7 @@ export function judged(world: World, packet: JudgedPacket): string | null {
   const isPort = isLocalIn && isUdp && packet.destinationPort === portP;
   if (packet.isSteered && !isHost) return isPort && source ? null : 'DROP_NOT_REDIRECTED';
   if (isPort && !isReply) return 'DROP_PORT';
-  if (source === undefined && destination === undefined) return isHost ? 'HOST' : 'NO_ENDPOINT';
+  if (source === undefined && destination === undefined) return 'NO_ENDPOINT';
   if (source?.id === destination?.id) return 'FORWARDED';
   const isTunnel = isUdp && world.tunnelPorts.has(packet.destinationPort);
   const isNode = isLocalIn || (destination === undefined && world.nodes.has(packet.destination));

@@ -340,7 +340,7 @@ describe('strangers, in and out (rule 6, F4, F6)', () => {
       name: 'the host may speak to it',
       packet: tcp('10.1.2.1', '10.1.2.99'),
       facts: { ifindex: 0, out: strangerVeth },
-      counter: 'HOST',
+      counter: 'NO_ENDPOINT',
     },
     {
       name: 'docker: its bridge to the world',

@@ -210,7 +210,7 @@ describe('host and strangers (rule 6)', () => {
     expectVerdict(fixture, tcp('192.168.60.1', b4), { ifindex: 0 }, 'HOST');
     expectVerdict(fixture, tcp('169.254.1.1', b4), { ifindex: 0 }, 'HOST');
     expectVerdict(fixture, tcp('192.168.60.1', b4), { ifindex: uplink }, 'DROP_NO_MATCH');
-    expectVerdict(fixture, tcp('192.168.60.1', remote4), { ifindex: 0 }, 'HOST');
+    expectVerdict(fixture, tcp('192.168.60.1', remote4), { ifindex: 0 }, 'NO_ENDPOINT');
     expectVerdict(
       fixture,
       tcp(remote4, '192.168.60.1'),
@@ -263,9 +263,9 @@ describe('host and strangers (rule 6)', () => {
       fixture,
       tcp('192.168.60.1', '10.1.0.99'),
       { ifindex: 0, out: strangerVeth },
-      'HOST',
+      'NO_ENDPOINT',
     );
-    expectVerdict(fixture, tcp('10.1.0.1', '10.1.0.1'), { ifindex: 1 }, 'HOST', 'local-in');
+    expectVerdict(fixture, tcp('10.1.0.1', '10.1.0.1'), { ifindex: 1 }, 'NO_ENDPOINT', 'local-in');
     expectVerdict(
       fixture,
       tcp(remote4, '10.1.0.1'),

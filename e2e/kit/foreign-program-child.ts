@@ -6,12 +6,13 @@
 import { attachTcx } from '@tandem/bpf-loader-node/link';
 import { BpfObject } from '@tandem/bpf-loader-node/object';
 
-const [objectPath, ifindex] = process.argv.slice(2);
-if (objectPath === undefined) throw new TypeError('usage: OBJECT IFINDEX');
+const [objectPath, ifindex, target] = process.argv.slice(2);
+if (objectPath === undefined) throw new TypeError('usage: OBJECT IFINDEX [TARGET]');
 using object = BpfObject.open(objectPath);
+object.setRodata('target', new Uint8Array(Uint32Array.of(Number(target ?? 0)).buffer));
 object.load();
 using _link = attachTcx({
-  program: object.program('front'),
+  program: object.program(target === undefined ? 'front' : 'past'),
   ifindex: Number(ifindex),
   direction: 'ingress',
   before: 'all',

@@ -11,10 +11,14 @@ import { type Namespace, ownPrefix } from '@tandem/testing/namespace';
 import { run, startProcess, tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 
-/** Attached when this resolves, gone when it is disposed. */
+/**
+ * Attached when this resolves, gone when it is disposed. It ends the chain of its hook, or with `target` delivers
+ * everything to the other end of that interface.
+ */
 export async function startForeignProgram(
   node: Namespace,
   ifindex: number,
+  target?: number,
 ): Promise<AsyncDisposable> {
   const directory = mkdtempSync(join(tmpdir(), `${ownPrefix}0-foreign-`));
   const object = join(directory, 'foreign.bpf.o');
@@ -33,6 +37,7 @@ export async function startForeignProgram(
       fileURLToPath(new URL('foreign-program-child.ts', import.meta.url)),
       object,
       String(ifindex),
+      ...(target === undefined ? [] : [String(target)]),
     ]),
   );
   const dispose = async (): Promise<void> => {

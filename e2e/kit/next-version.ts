@@ -22,9 +22,10 @@ const changes: readonly (readonly [string, string])[] = [
   ['#define TD_ABI_VERSION 1u', '#define TD_ABI_VERSION 2u'],
   ['struct td_endpoint {\n', 'struct td_endpoint {\n\t__u64 next_stamp;\n'],
   ['struct td_policy {\n', 'struct td_policy {\n\t__u32 next_priority;\n'],
+  // Behind the last one, whichever that is.
   [
-    '	X(FLOODED, flooded, "broadcast, multicast and flooded frames of others, dropped without event")\n',
-    '	X(FLOODED, flooded, "broadcast, multicast and flooded frames of others, dropped without event") \\\n	X(NEXT, next, "of the next version")\n',
+    '")\n\nenum td_counter {',
+    '") \\\n\tX(NEXT, next, "of the next version")\n\nenum td_counter {',
   ],
 ];
 

@@ -396,7 +396,7 @@ enum td_listener_kind { TD_UDP4 = 0, TD_TCP4 = 1, TD_UDP6 = 2, TD_TCP6 = 3, TD_K
 #define TD_COUNTERS(X) \
 	X(FORWARDED, forwarded, "packets judged and allowed") \
 	X(NO_ENDPOINT, no_endpoint, "packets of no local endpoint, not judged") \
-	X(HOST, host, "packets of the node itself") \
+	X(HOST, host, "packets between the node itself and its pods") \
 	X(REDIRECTED, redirected, "DNS packets steered to the shared socket") \
 	X(RESTORED, restored, "replies whose source port was restored") \
 	X(SELECTED, selected, "packets and connections given to a member") \
@@ -430,7 +430,8 @@ enum td_listener_kind { TD_UDP4 = 0, TD_TCP4 = 1, TD_UDP6 = 2, TD_TCP6 = 3, TD_K
 	X(LEARN_REMOVED, learn_removed, "selector slots removed") \
 	X(LEARN_REFUSED, learn_refused, "requests that learn refused") \
 	X(AUDITED, audited, "policy drops that audit mode let through") \
-	X(FLOODED, flooded, "broadcast, multicast and flooded frames of others, dropped without event")
+	X(FLOODED, flooded, "broadcast, multicast and flooded frames of others, dropped without event") \
+	X(NEIGHBOUR, neighbour, "ARP and link-local IPv6 messages of pods, which judge does not see")
 
 enum td_counter {
 #define TD_X(upper, lower, help) TD_COUNT_##upper,

@@ -28,6 +28,7 @@ import type { AgentConfig } from './config.ts';
 import { Attacher } from './endpoint/attacher.ts';
 import { classifyDevices } from './endpoint/node-devices.ts';
 import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
+import { Compatibility } from './node/compatibility.ts';
 import { GroupAudit } from './node/group-audit.ts';
 import { LocalAddresses } from './node/local-addresses.ts';
 import { type NetworkRulesOptions, removeNetworkRules } from './node/network-rules.ts';
@@ -66,6 +67,7 @@ export class AgentControl {
   #timer: NodeJS.Timeout | null = null;
   #services: MemberServices | null = null;
   #audit: GroupAudit | null = null;
+  #compatibility: Compatibility | null = null;
   /** By what could not be brought to what it should be: why. */
   readonly #failed = new Map<string, string>();
 
@@ -112,6 +114,11 @@ export class AgentControl {
     await this.#network.start();
     this.#localAddresses = new LocalAddresses(view);
     this.#audit = new GroupAudit(datapath, this.#config.port, this.#log);
+    this.#compatibility = new Compatibility({
+      datapath,
+      view,
+      interfaces: () => this.#controller?.endpoints.map((each) => each.interface) ?? [],
+    });
     const services = this.#createServices(this.#member, datapath);
     this.#services = services;
     addFields(
@@ -166,6 +173,7 @@ export class AgentControl {
       log: this.#log,
     });
     await this.#source.start();
+    await this.#attempt('compatibility', () => this.#compatibility?.look());
     this.#ignoreAddresses = this.#localAddresses.onChange(() => void this.#reconcilePolicy());
     // Bridges learn all the time, and what they know of pods stays (bridge-entries.ts): the next round will do.
     view.onChange((kinds) => {
@@ -220,11 +228,13 @@ export class AgentControl {
         ...(this.#network?.degradations ?? []),
         ...this.#runDirectory.degradations,
         ...(this.#audit?.degradations ?? []),
+        ...(this.#compatibility?.degradations ?? []),
         ...this.#snapshotProblems(),
         ...this.#keeper.degradations,
         ...(this.#syncSocket?.degradations ?? []),
         ...(this.#source?.degradations ?? []),
       ],
+      unready: () => this.#compatibility?.degradations ?? [],
       interfaceNames: () =>
         new Map(
           this.#controller?.endpoints.map((endpoint) => [
@@ -280,6 +290,7 @@ export class AgentControl {
     this.#datapath?.repair();
     this.#runDirectory.prepare();
     await this.#audit?.look();
+    await this.#attempt('compatibility', () => this.#compatibility?.look());
     await this.#keeper.retry();
     await this.#syncSocket?.retry();
   }

@@ -28,3 +28,10 @@ export const peerCacheTimeoutMs = 3000;
 export const addAttemptsMax = 128;
 /** Compilations whose applying failed that are still taken for partly in force. */
 export const partialMax = 4;
+/**
+ * `judge` is bypassed when in so many looks, 5 s apart, pods' interfaces had at least so many packets each time, and
+ * more than so many of them for each that was judged: a datagram of 64 KiB in fragments of 1280 bytes has 52.
+ */
+export const bypassedStepsMin = 3;
+export const bypassedPacketsMin = 200;
+export const packetsPerJudgedMax = 64;

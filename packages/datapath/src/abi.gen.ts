@@ -509,6 +509,7 @@ export const tdCounter = {
   LEARN_REFUSED: 34,
   AUDITED: 35,
   FLOODED: 36,
+  NEIGHBOUR: 37,
 } as const;
 
 export const tdLiveCounter = {
@@ -528,7 +529,7 @@ export const tdPairState = {
 export const tdCounterHelp = {
   forwarded: "packets judged and allowed",
   no_endpoint: "packets of no local endpoint, not judged",
-  host: "packets of the node itself",
+  host: "packets between the node itself and its pods",
   redirected: "DNS packets steered to the shared socket",
   restored: "replies whose source port was restored",
   selected: "packets and connections given to a member",
@@ -563,4 +564,5 @@ export const tdCounterHelp = {
   learn_refused: "requests that learn refused",
   audited: "policy drops that audit mode let through",
   flooded: "broadcast, multicast and flooded frames of others, dropped without event",
+  neighbour: "ARP and link-local IPv6 messages of pods, which judge does not see",
 } as const;

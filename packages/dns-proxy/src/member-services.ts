@@ -64,6 +64,8 @@ export interface MemberServicesOptions {
   /** What only this process knows, for status. Default nothing. */
   readonly diagnostics?: () => readonly InputDiagnostic[];
   readonly degradations?: () => readonly Degradation[];
+  /** Those of its own with which the process is not ready. */
+  readonly unready?: () => readonly Degradation[];
   readonly interfaceNames?: () => ReadonlyMap<number, string>;
   readonly exchangeError?: () => string;
 }
@@ -302,6 +304,7 @@ export class MemberServices {
       readiness: () => [
         ...(member.revision === 0 ? ['no policy is in force'] : []),
         ...listenerDegradations(member.listenersProblem, config.port).map(({ message }) => message),
+        ...(this.#o.unready?.() ?? []).map(({ code, message }) => `${code}: ${message}`),
       ],
       log,
     });

@@ -31,6 +31,8 @@ export interface Link {
   readonly mtu: number;
   /** UDP port at which a VXLAN or Geneve interface takes packets out of the tunnel; 0: it is none. */
   readonly tunnelPort: number;
+  /** Families for which a bridge has netfilter see what it switches, whatever the sysctl says. */
+  readonly bridgeNetfilter: { readonly ipv4: boolean; readonly ipv6: boolean };
   /** Held down (IFF_PROTO_DOWN). */
   readonly isProtoDown: boolean;
 }
@@ -82,6 +84,17 @@ const tunnelAttributes: Readonly<Record<string, AttributeTable<TunnelAttributes>
   geneve: attributeTable<TunnelAttributes>({ port: [5, 'be16'] }),
 };
 
+interface BridgeAttributes {
+  readonly ipv4?: number;
+  readonly ipv6?: number;
+}
+
+/** IFLA_BR_NF_CALL_IPTABLES, IFLA_BR_NF_CALL_IP6TABLES */
+const bridgeAttributes: AttributeTable<BridgeAttributes> = attributeTable<BridgeAttributes>({
+  ipv4: [36, 'u8'],
+  ipv6: [37, 'u8'],
+});
+
 /** struct ifinfomsg, enum IFLA_* */
 export const linkFormat: MessageFormat<LinkHeader, LinkAttributes> = {
   header: {
@@ -128,6 +141,7 @@ export function decodeLink(payload: Uint8Array): Link | null {
     linkNetnsId: attributes.linkNetnsId ?? null,
     mtu: attributes.mtu ?? 0,
     tunnelPort: tunnelPortOf(attributes.info),
+    bridgeNetfilter: bridgeNetfilterOf(attributes.info),
     isProtoDown: (attributes.protoDown ?? 0) !== 0,
   };
 }
@@ -137,4 +151,11 @@ function tunnelPortOf({ kind = '', data }: LinkInfoAttributes = {}): number {
   if (table === undefined || data === undefined) return 0;
   const decoded = decodeAttributes(table, data);
   return decoded.ok ? (decoded.value.port ?? 0) : 0;
+}
+
+function bridgeNetfilterOf({ kind = '', data }: LinkInfoAttributes = {}): Link['bridgeNetfilter'] {
+  const decoded =
+    kind === 'bridge' && data !== undefined ? decodeAttributes(bridgeAttributes, data) : null;
+  const { ipv4 = 0, ipv6 = 0 } = decoded?.ok === true ? decoded.value : {};
+  return { ipv4: ipv4 !== 0, ipv6: ipv6 !== 0 };
 }

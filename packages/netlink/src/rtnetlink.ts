@@ -41,6 +41,7 @@ import { NetlinkError } from './errors.ts';
 import { addressFormat, decodeAddress, type InterfaceAddress } from './interface-address.ts';
 import { familyOf, prefixLength, toKernel } from './ip-bytes.ts';
 import { decodeLink, type Link, linkFormat } from './link.ts';
+import { decodeLinkCounts, type LinkCounts } from './link-counts.ts';
 import type { NetlinkMessage } from './message.ts';
 import {
   decodeForwarding,
@@ -72,6 +73,12 @@ export class Rtnetlink implements Disposable {
   links(): Promise<Link[]> {
     const payload = encodeMessage(linkFormat, {}, { extMask: RTEXT_FILTER_SKIP_STATS });
     return this.#dump('list interfaces', RTM_GETLINK, payload, decodeLink);
+  }
+
+  /** Of all interfaces. */
+  linkCounts(): Promise<LinkCounts[]> {
+    const payload = encodeMessage(linkFormat, {}, {});
+    return this.#dump('count packets of interfaces', RTM_GETLINK, payload, decodeLinkCounts);
   }
 
   /** Null: there is none. */

@@ -197,14 +197,16 @@ const unknownShownMax = 5;
 
 function unknownInterfaces({ unknown }: ClassifiedDevices): readonly Diagnostic[] {
   if (unknown.length === 0) return [];
-  const names = unknown.slice(0, unknownShownMax).map(({ name }) => name);
+  const names = unknown
+    .slice(0, unknownShownMax)
+    .map(({ name, kind }) => (kind === 'netkit' ? `${name} (netkit, not supported)` : name));
   const more = unknown.length - names.length;
   return [
     {
       severity: 'warning',
       code: 'interface-unknown',
       subject: 'node',
-      message: `nothing passes ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}: a veth into another network namespace that is of no known pod; name it in trustedInterfaces if it leads out of the node`,
+      message: `nothing passes ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}: an interface into another network namespace that is of no known pod; name it in trustedInterfaces if it leads out of the node`,
     },
   ];
 }

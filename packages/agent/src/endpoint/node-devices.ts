@@ -42,7 +42,10 @@ export function classifyDevices(
   for (const link of links) {
     const isPort = podBridges.has(state.links.get(link.master)?.name ?? '');
     if (link.tunnelPort !== 0) tunnelPorts.add(link.tunnelPort);
-    if (isOfPod(link.ifindex) || (link.kind !== 'veth' && !isPort)) continue;
+    if (isOfPod(link.ifindex)) continue;
+    // As in the datapath: always one of a pod that nobody knows.
+    if (link.kind === 'netkit') unknown.push(link);
+    if (link.kind === 'netkit' || (link.kind !== 'veth' && !isPort)) continue;
     const leadsOut =
       options.trustedInterfaces.includes(link.name) ||
       state.routes.uplinks.has(link.ifindex) ||

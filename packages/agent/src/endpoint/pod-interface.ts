@@ -65,6 +65,7 @@ function routed(state: NetworkState, addressText: string): Link | undefined {
 
 function refusalOf(link: Link, isTrusted: boolean): string | null {
   if (isTrusted) return 'leads out of the node, so it is no pod’s';
+  if (link.kind === 'netkit') return 'is a netkit interface, which is not supported';
   if (link.kind !== 'veth') return `is no veth (${link.kind === '' ? 'hardware' : link.kind})`;
   if (link.linkNetnsId === null) return 'has its other end on the node itself, so it is no pod’s';
   return null;

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * What the node has that policy cannot be enforced beside. Looked for again and again: a CNI
+ * or kube-proxy changes its mode, a sysctl is set, while the agent runs.
+ */
+
+import { readFileSync } from 'node:fs';
+import { readCounters } from '@tandem/datapath/counters';
+import type { Datapath } from '@tandem/datapath/datapath';
+import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import type { NetworkView } from '@tandem/netlink/network-view';
+import type { PodInterface } from '../endpoint/pod-interface.ts';
+import { bridgeFamilies, unseenBridges } from './bridge-netfilter.ts';
+import { ipvsEvidence, ipvsInterface } from './ipvs.ts';
+import { JudgeWatch, judgedOf } from './judge-watch.ts';
+
+export interface CompatibilityOptions {
+  readonly datapath: Datapath;
+  readonly view: NetworkView;
+  /** Of the pods under policy. */
+  readonly interfaces: () => readonly PodInterface[];
+}
+
+export class Compatibility {
+  readonly #o: CompatibilityOptions;
+  readonly #judge = new JudgeWatch();
+  #found: readonly Degradation[] = [];
+
+  constructor(options: CompatibilityOptions) {
+    this.#o = options;
+  }
+
+  /** What the last look found. */
+  get degradations(): readonly Degradation[] {
+    return this.#found;
+  }
+
+  async look(): Promise<void> {
+    const interfaces = this.#o.interfaces();
+    this.#found = [...this.#ipvs(), ...this.#bridges(interfaces)];
+    await this.#watchJudge(interfaces);
+    if (this.#judge.isBypassed) this.#found = [...this.#found, bypassed];
+  }
+
+  #ipvs(): readonly Degradation[] {
+    const hasInterface = this.#o.view.state.linkByName(ipvsInterface) !== undefined;
+    const evidence = ipvsEvidence(hasInterface);
+    if (evidence === null) return [];
+    return [
+      {
+        code: 'ipvs',
+        message: `Services go through IPVS (${evidence}): answers of Services to pods with egress rules are dropped`,
+        fix: 'run kube-proxy with --proxy-mode=nftables or iptables; ipvsadm --clear removes what IPVS mode left',
+      },
+    ];
+  }
+
+  #bridges(interfaces: readonly PodInterface[]): readonly Degradation[] {
+    const { links } = this.#o.view.state;
+    const bridges = new Set(
+      interfaces.filter(({ isBridged }) => isBridged).map(({ l3Ifindex }) => l3Ifindex),
+    );
+    const used = [...bridges].flatMap((ifindex) => links.get(ifindex) ?? []);
+    return bridgeFamilies.flatMap((family) => {
+      const setting = readSetting(family.path);
+      const unseen = unseenBridges(family, used, setting);
+      if (unseen.length === 0) return [];
+      return [
+        {
+          code: `bridge-netfilter-${family.name}`,
+          message: `netfilter does not see ${family.what} on the bridge ${unseen.join(', ')} (${setting === null ? 'br_netfilter is not loaded' : `${family.sysctl}=${setting}`}): pods there reach each other without policy, and all else that they send is dropped`,
+          fix: `${setting === null ? 'modprobe br_netfilter && ' : ''}sysctl -w ${family.sysctl}=1; it counts within seconds`,
+        },
+      ];
+    });
+  }
+
+  async #watchJudge(interfaces: readonly PodInterface[]): Promise<void> {
+    const { datapath, view } = this.#o;
+    if (interfaces.length === 0 || datapath.isUnpinned()) return;
+    const ours = new Set(interfaces.map(({ vethIfindex }) => vethIfindex));
+    const counts = await view.rtnetlink.linkCounts();
+    this.#judge.step({
+      interfaces: counts.filter(({ ifindex }) => ours.has(ifindex)),
+      ...judgedOf(readCounters(datapath)),
+    });
+  }
+}
+
+const bypassed: Degradation = {
+  code: 'judge-bypassed',
+  message:
+    'pods send or get packets that judge does not see: another datapath delivers them past netfilter (Calico eBPF, Cilium, Antrea, OVN-Kubernetes), so policy is NOT enforced on them; or the firewall of the node drops them all ahead of judge',
+  fix: 'switch the CNI to a datapath through netfilter (Calico: linuxDataplane Iptables or Nftables); `bpftool net` names programs on the interfaces of pods',
+};
+
+/** Null: the module is not loaded. */
+function readSetting(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return null;
+  }
+}
