@@ -295,14 +295,6 @@ export class SimWorker {
     this.judgedNs = world.nowNs;
     if (world.nowNs - this.#turnNs > stallNs) this.stalledNs = world.nowNs;
     this.#turnNs = world.nowNs;
-    if (world.nowNs >= this.#tickNs) {
-      this.#tickNs = world.nowNs + heartbeatIntervalMs * 1e6;
-      this.member.tick();
-    }
-    if (world.nowNs >= this.#sweepNs) {
-      this.#sweepNs = world.nowNs + sweepIntervalMs * 1e6;
-      this.member.sweep();
-    }
     this.#runTimers();
     this.#readLinks();
     for (let message = this.inbox.shift(); message !== undefined; message = this.inbox.shift())
@@ -312,7 +304,21 @@ export class SimWorker {
     this.#listeners.visit((socket, handle) => this.#receiveQueries(socket, handle), first);
     this.#upstreams.visit((socket, handle) => this.#receiveReplies(socket, handle), first);
     this.tcp.turn();
+    this.#tick();
     this.#limits.check();
+  }
+
+  /** After what is ready, as the wait for sockets has it: what came during a stop is read before anything is late. */
+  #tick(): void {
+    const { world } = this.life;
+    if (world.nowNs >= this.#tickNs) {
+      this.#tickNs = world.nowNs + heartbeatIntervalMs * 1e6;
+      this.member.tick();
+    }
+    if (world.nowNs >= this.#sweepNs) {
+      this.#sweepNs = world.nowNs + sweepIntervalMs * 1e6;
+      this.member.sweep();
+    }
   }
 
   /** What it holds when no connection of a pod is left; null: nothing. See `WorkerLimits.leak`. */

@@ -28,7 +28,7 @@ export interface MemberLifeOptions {
   readonly slots: QuerySlots;
   readonly udp: Pick<UdpServer, 'sweep'>;
   readonly tcp: Pick<TcpServer, 'drain' | 'connections' | 'sweep'>;
-  readonly pool: Pick<UdpPool, 'sweep' | 'backendsChanged'>;
+  readonly pool: Pick<UdpPool, 'sweep' | 'backendsChanged' | 'heardUntil'>;
   readonly replay: JournalReplay;
   readonly takeover: Takeover;
   /** The last sign of this member's former life, CLOCK_MONOTONIC ns. */
@@ -52,6 +52,9 @@ export class MemberLife {
   #isLinked = false;
   /** Until then a member that has a policy waits for the link. */
   #joinDeadlineNs = 0;
+  #tickedNs = 0;
+  /** Everything that came to the sockets before then has been read. CLOCK_MONOTONIC. */
+  #heardNs = 0;
   /** 'waiting': for the drain token, up to `#drainDeadlineNs`. */
   #draining: 'no' | 'waiting' | 'yes' = 'no';
   #drainDeadlineNs = 0;
@@ -113,6 +116,10 @@ export class MemberLife {
   /** Every `heartbeatIntervalMs`. */
   tick(): void {
     const now = this.now();
+    // It comes after the sockets that were ready: at the tick before, all had been read that came until then.
+    this.#heardNs = this.#tickedNs;
+    this.#tickedNs = now;
+    this.#o.pool.heardUntil(this.#heardNs / 1e6);
     this.beat(now);
     if (this.#hasJoined) this.#lookAtPeers(now);
     else this.#join(now);
@@ -133,7 +140,7 @@ export class MemberLife {
   sweep(): void {
     const { udp, slots, replay, pool, tcp, onDrained } = this.#o;
     const now = this.now();
-    udp.sweep(this.#o.clock);
+    udp.sweep(this.#o.clock, this.#heardNs);
     tcp.sweep();
     if (this.#hasJoined && slots.hasLeftovers) replay.resume(this.#o.formerBeatNs, now);
     pool.sweep(now / 1e6);

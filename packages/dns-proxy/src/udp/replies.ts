@@ -53,14 +53,15 @@ export class UdpReplies {
 
   /**
    * Gives up queries whose server did not answer in time, and forgets those that another member took over while
-   * this process was stopped. Queries on a socket that has gone silent are asked again.
+   * this process was stopped. Queries on a socket that has gone silent are asked again. `heardNs`: all that came
+   * before then has been read, so what was to come by then is late.
    */
-  sweep(): void {
-    const { batch, forwards, inFlight, timeouts } = this.#o;
+  sweep(heardNs: number): void {
+    const { forwards, inFlight, timeouts } = this.#o;
     const slots = this.#slots;
-    const nowUs = batch.monotonicNs / 1000;
-    const deadline = nowUs - upstreamTimeoutMs * 1000;
-    const silent = nowUs - upstreamSilenceMs * 1000;
+    const heardUs = heardNs / 1000;
+    const deadline = heardUs - upstreamTimeoutMs * 1000;
+    const silent = heardUs - upstreamSilenceMs * 1000;
     const count = slots.startedUs.length;
     for (let slot = 0; slot < count && slots.inFlight > 0; slot++) {
       // Looks at one array alone: a walk through the slots themselves would miss the cache each time.

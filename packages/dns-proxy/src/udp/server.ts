@@ -81,10 +81,13 @@ export class UdpServer {
     this.#queries.endReplay();
   }
 
-  /** Forgets queries that nobody will answer any more. `clock`: CLOCK_MONOTONIC and CLOCK_BOOTTIME, ns. */
-  sweep(clock: Float64Array): void {
+  /**
+   * Forgets queries that nobody will answer any more. `clock`: CLOCK_MONOTONIC and CLOCK_BOOTTIME, ns. `heardNs`: until
+   * when everything that came has been read.
+   */
+  sweep(clock: Float64Array, heardNs: number): void {
     this.#batch.begin(clock);
-    this.#replies.sweep();
+    this.#replies.sweep(heardNs);
   }
 
   #begin(clock: Float64Array): void {

@@ -59,6 +59,7 @@ export class UdpPool {
   readonly #random: RandomSource;
   readonly #createSocket: (server: UpstreamAddress) => number;
   readonly #closeSocket: (fd: number) => void;
+  #heardMs = Infinity;
   readonly #servers: UpstreamServers = new UpstreamServers((server) => this.#closeAll(server));
   readonly #sockets: (UpstreamSocket | undefined)[] = [];
   readonly #bounds = new SocketBounds();
@@ -88,7 +89,7 @@ export class UdpPool {
 
   /** Handle of the server that `serverOf` needs to be forgotten, once its queries are given up; -1: none. */
   silentServerFor(owner: ServerOwner, nowMs: number): number {
-    return this.#servers.silentFor(owner, nowMs)?.handle ?? -1;
+    return this.#servers.silentFor(owner, nowMs, this.#heard(nowMs))?.handle ?? -1;
   }
 
   /** Queries in flight at the server. */
@@ -195,7 +196,7 @@ export class UdpPool {
     const socket = this.#socketOf(handle);
     if (socket === undefined) return false;
     if (socket.hasFailed) return socket.answeredMs !== 0;
-    return isSilent(socket, nowMs) && socket.server.answeredMs > socket.silentSinceMs;
+    return isSilent(socket, this.#heard(nowMs)) && socket.server.answeredMs > socket.silentSinceMs;
   }
 
   /** Queries in flight on the socket. */
@@ -216,11 +217,21 @@ export class UdpPool {
       if (socket === undefined) continue;
       if (!socket.isRetired) {
         if (nowMs >= socket.expiresMs) this.#retire(socket);
-        else if (isSilent(socket, nowMs)) this.#suspect(socket);
+        else if (isSilent(socket, this.#heard(nowMs))) this.#suspect(socket);
       }
       if (socket.isRetired && socket.inFlight <= 0) this.#close(socket);
     }
     this.#servers.sweep(nowMs);
+  }
+
+  /** All that came to the sockets before then has been read. */
+  heardUntil(ms: number): void {
+    this.#heardMs = ms;
+  }
+
+  /** Silence is told by it: answers that came while the process was stopped lie unread in sockets that look silent. */
+  #heard(nowMs: number): number {
+    return Math.min(nowMs, this.#heardMs);
   }
 
   get openSockets(): number {
@@ -351,6 +362,6 @@ export class UdpPool {
   }
 }
 
-function isSilent({ silentSinceMs }: UpstreamSocket, nowMs: number): boolean {
-  return silentSinceMs !== 0 && nowMs - silentSinceMs >= upstreamSilenceMs;
+function isSilent({ silentSinceMs }: UpstreamSocket, heardMs: number): boolean {
+  return silentSinceMs !== 0 && heardMs - silentSinceMs >= upstreamSilenceMs;
 }
