@@ -7,9 +7,9 @@
  * its main thread, so it is a little later than the truth and never earlier.
  */
 
-import { tdGroup, tdMember } from '@tandem/datapath/abi.gen';
 import { Datapath } from '@tandem/datapath/datapath';
-import { agentMember, proxyMember } from '@tandem/dns-proxy/config';
+import { NodeGroup } from '@tandem/datapath/group';
+import { agentMember, type MemberIndex, proxyMember } from '@tandem/datapath/member';
 import type { ProcessName, TandemNode } from '../kit/tandem-node.ts';
 
 const sampleIntervalMs = 5;
@@ -21,7 +21,7 @@ export function monotonicMs(): number {
   return Number(process.hrtime.bigint()) / 1e6;
 }
 
-export const memberIndex: Readonly<Record<ProcessName, number>> = {
+export const memberIndex: Readonly<Record<ProcessName, MemberIndex>> = {
   agent: agentMember,
   proxy: proxyMember,
 };
@@ -41,7 +41,7 @@ export interface Eviction {
 
 export class MemberWatch implements Disposable {
   readonly #tandem: TandemNode;
-  readonly #view: DataView;
+  readonly #group: NodeGroup;
   readonly #samples: Sample[] = [];
   readonly #timer: NodeJS.Timeout;
   /** Wall-clock time of the log minus CLOCK_MONOTONIC. */
@@ -51,7 +51,7 @@ export class MemberWatch implements Disposable {
   constructor(tandem: TandemNode) {
     this.#tandem = tandem;
     using datapath = Datapath.open(tandem.pinRoot);
-    this.#view = new DataView(datapath.map('group').mmap());
+    this.#group = new NodeGroup(datapath.map('group').mmap());
     this.#timer = setInterval(() => this.#sample(), sampleIntervalMs);
     this.#sample();
   }
@@ -61,12 +61,7 @@ export class MemberWatch implements Disposable {
   }
 
   #sample(): void {
-    const beatsMs = [agentMember, proxyMember].map(
-      (index) =>
-        Number(
-          this.#view.getBigUint64(tdGroup.member + index * tdMember.size + tdMember.beat_ns, true),
-        ) / 1e6,
-    );
+    const beatsMs = [agentMember, proxyMember].map((index) => this.#group.beatNsOf(index) / 1e6);
     this.#samples.push({ atMs: monotonicMs(), beatsMs });
     if (this.#samples.length > samplesMax) this.#samples.shift();
   }

@@ -5,8 +5,8 @@
 
 import { readdirSync } from 'node:fs';
 import { BpfLink } from '@tandem/bpf-loader-node/link';
-import { tdGroup } from '@tandem/datapath/abi.gen';
 import { Datapath } from '@tandem/datapath/datapath';
+import { NodeGroup } from '@tandem/datapath/group';
 import { programNames } from '@tandem/datapath/paths';
 import type { TandemNode } from './tandem-node.ts';
 
@@ -38,6 +38,6 @@ export function attached(tandem: TandemNode): Attached {
     links,
     programs,
     judge: new DataView(slot.buffer).getUint32(0, true),
-    loads: new DataView(group.buffer).getUint32(tdGroup.loads, true),
+    loads: NodeGroup.copyOf(group).loads,
   };
 }

@@ -10,10 +10,9 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { tdGroup } from '@tandem/datapath/abi.gen';
 import { readCounters } from '@tandem/datapath/counters';
 import { Datapath, removePins } from '@tandem/datapath/datapath';
-import { type MemberStatus, readMembers } from '@tandem/dns-proxy/group';
+import { type MemberStatus, NodeGroup } from '@tandem/datapath/group';
 import { cleanupLeftovers, ownPrefix } from '@tandem/testing/namespace';
 import type { TestNode } from '@tandem/testing/netns';
 import {
@@ -238,13 +237,13 @@ export class TandemNode implements AsyncDisposable {
 
   members(): MemberStatus[] {
     using datapath = Datapath.open(this.pinRoot);
-    return readMembers(datapath.map('group').mmap(), process.hrtime.bigint());
+    return new NodeGroup(datapath.map('group').mmap()).members(Number(process.hrtime.bigint()));
   }
 
   /** The revision that the datapath enforces; 0 before the first. */
   appliedRevision(): number {
     using datapath = Datapath.open(this.pinRoot);
-    return new Uint32Array(datapath.map('group').mmap())[tdGroup.applied_revision / 4] as number;
+    return new NodeGroup(datapath.map('group').mmap()).appliedRevision;
   }
 
   /** Waits until the policy written last is in force everywhere: a revision after `after`. */

@@ -10,7 +10,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { Datapath } from '@tandem/datapath/datapath';
-import { readMembers } from '@tandem/dns-proxy/group';
+import { NodeGroup } from '@tandem/datapath/group';
 import { askDns } from '@tandem/testing/dns-query';
 import type { Stream } from '@tandem/testing/probe';
 import { waitFor } from '@tandem/testing/wait';
@@ -73,13 +73,13 @@ interface Start {
 async function startUntilLive(name: ProcessName): Promise<Start> {
   const { tandem } = standard;
   using datapath = Datapath.open(tandem.pinRoot);
-  const group = datapath.map('group').mmap();
+  const group = new NodeGroup(datapath.map('group').mmap());
   const started = performance.now();
   const { pid } = await tandem.startProcess(name);
   const isLive = (): boolean =>
-    readMembers(group, process.hrtime.bigint()).some(
-      (member) => member.pid === pid && member.state === 'live' && member.beatAgeMs < 1000,
-    );
+    group
+      .members(Number(process.hrtime.bigint()))
+      .some((member) => member.pid === pid && member.state === 'live' && member.beatAgeMs < 1000);
   await waitFor(isLive, { what: `${name} to be LIVE: ${tandem.logs()}`, timeoutMs: 20_000 });
   return { ms: performance.now() - started, cpuMs: cpuMs(pid) };
 }

@@ -16,13 +16,13 @@ import {
   tdFqdn,
   tdFqdnKey,
   tdFqdnSlot,
-  tdGroup,
   tdLearnArgs,
   tdLearnBatch,
   tdLearnOp,
   tdLearnRequest,
   tdLearnResult,
 } from '@tandem/datapath/abi.gen';
+import type { NodeGroup } from '@tandem/datapath/group';
 import { OrderModel } from '@tandem/testing/order-model';
 
 export interface FqdnSlot {
@@ -65,7 +65,7 @@ export class FqdnMap {
   readonly #requests = new SharedArrayBuffer(TD_WRITERS_MAX * tdLearnBatch.size);
   readonly #words = new Uint32Array(this.#requests);
   readonly #halves = new Int16Array(this.#requests);
-  readonly #group: Uint32Array;
+  readonly #group: NodeGroup;
   readonly #watcher: FqdnWatcher;
   readonly #neverLearn: (address: number) => boolean;
   readonly #order: OrderModel;
@@ -74,7 +74,7 @@ export class FqdnMap {
   evicted = 0;
 
   constructor(options: {
-    readonly group: Uint32Array;
+    readonly group: NodeGroup;
     readonly limits: FqdnLimits;
     readonly watcher: FqdnWatcher;
     readonly neverLearn: (address: number) => boolean;
@@ -115,7 +115,7 @@ export class FqdnMap {
     const evicted = this.evicted - evictedBefore;
     view.setUint32(tdLearnArgs.failed, failed, true);
     view.setUint32(tdLearnArgs.evicted, evicted, true);
-    if (hasRemoved || evicted > 0) Atomics.add(this.#group, word(tdGroup.removals), 1);
+    if (hasRemoved || evicted > 0) this.#group.countRemoval();
   }
 
   /** Pages of the map as the batch system call gives them. */

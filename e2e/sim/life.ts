@@ -6,6 +6,7 @@
  * when it is gone.
  */
 
+import { agentMember, type MemberIndex } from '@tandem/datapath/member';
 import { createSharedRing } from '@tandem/runtime/shared-ring';
 import { MainThread } from './main-thread.ts';
 import { killed } from './seam.ts';
@@ -49,7 +50,7 @@ export class Thread {
 export class Life {
   readonly world: World;
   /** 0 agent, 1 proxy. */
-  readonly index: number;
+  readonly index: MemberIndex;
   readonly name: string;
   /** CLOCK_BOOTTIME ns of its start. */
   readonly epochNs: number;
@@ -66,10 +67,10 @@ export class Life {
   readonly #fds = new Map<number, SimSocket>();
   readonly #upstreams = new Map<number, UpstreamSocket>();
 
-  constructor(world: World, index: number, number: number) {
+  constructor(world: World, index: MemberIndex, number: number) {
     this.world = world;
     this.index = index;
-    this.name = `${index === 0 ? 'agent' : 'proxy'}#${number}`;
+    this.name = `${index === agentMember ? 'agent' : 'proxy'}#${number}`;
     this.epochNs = world.bootNs;
     this.threads = [new Thread(this, 'worker'), new Thread(this, 'main')];
     this.main = new MainThread(this, this.threads[1], number === 1);

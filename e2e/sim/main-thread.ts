@@ -12,8 +12,8 @@ import { changeOrder, type PolicyChange } from '@tandem/agent/policy/change-orde
 import { PolicyServer } from '@tandem/agent/sync/policy-server';
 import type { Compiled, CompiledPolicy } from '@tandem/core/policy/desired';
 import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
+import { agentMember, proxyMember } from '@tandem/datapath/member';
 import { KernelWriter } from '@tandem/dns-proxy/answer/kernel-writer';
-import { GroupMember } from '@tandem/dns-proxy/group';
 import { eventDrainIntervalMs, eventDrainRecordsMax } from '@tandem/dns-proxy/limits';
 import { PolicyTables } from '@tandem/dns-proxy/policy/tables';
 import { Backfill } from '@tandem/dns-proxy/store/backfill';
@@ -71,7 +71,6 @@ export class MainThread {
   tokenDeadlineNs = 0;
   readonly #backfill: Backfill;
   readonly #upkeep: Upkeep;
-  readonly #group: GroupMember;
   #partial: number[] = [];
   #lastRevision = 0;
   #hasBegun = false;
@@ -90,7 +89,6 @@ export class MainThread {
     const { store } = this;
     this.reader = new SharedRingReader(life.ring);
     this.server = index === 0 ? new PolicyServer(silent) : null;
-    this.#group = new GroupMember(world.group, index);
     // A node that has been well for a while: its agent has nothing to apply.
     if (isFirst) this.applied = world.desired;
     this.exchange = new Exchange({
@@ -112,7 +110,7 @@ export class MainThread {
       exchange: this.exchange,
       store,
       sweeps: [expiry],
-      isSweeper: () => index === 0 || !this.#group.isServing(0, world.nowNs),
+      isSweeper: () => index === 0 || !world.group.isServing(agentMember, world.nowNs),
       walkMs,
       onLateNames: () => this.#feedAll(),
       onExpiryError: (error) => {
@@ -260,7 +258,7 @@ export class MainThread {
     const { world } = this.life;
     const isWaitingForNames =
       this.exchange.counters.cachesReceived === 0 &&
-      this.#group.isServing(1, world.nowNs) &&
+      world.group.isServing(proxyMember, world.nowNs) &&
       world.nowNs < this.#beganNs + peerCacheTimeoutMs * 1e6;
     if (this.revision === 0 && world.snapshot !== null) return;
     if (this.#change === null && this.applied === null && isWaitingForNames) return;

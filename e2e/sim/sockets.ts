@@ -7,14 +7,8 @@
  * goes, and what is queued in it.
  */
 
-import {
-  TD_HEARTBEAT_STALE_NS,
-  TD_MEMBERS_MAX,
-  tdGroup,
-  tdListenerKind,
-  tdMember,
-  tdMemberState,
-} from '@tandem/datapath/abi.gen';
+import { TD_MEMBERS_MAX, tdListenerKind, tdMemberState } from '@tandem/datapath/abi.gen';
+import type { NodeGroup } from '@tandem/datapath/group';
 
 export class SimSocket {
   readonly kind: number;
@@ -30,18 +24,15 @@ export class SimSocket {
   }
 }
 
-const memberWord = (member: number, field: number): number =>
-  (tdGroup.member + member * tdMember.size + field) / 4;
-
 export class SocketGroup {
-  readonly #words: Uint32Array;
+  readonly #group: NodeGroup;
   readonly #nowNs: () => number;
   /** By kind and member, as `listeners`. */
   readonly #listeners: (SimSocket | undefined)[] = [];
   readonly #onLost: (socket: SimSocket) => void;
 
-  constructor(words: Uint32Array, nowNs: () => number, onLost: (socket: SimSocket) => void) {
-    this.#words = words;
+  constructor(group: NodeGroup, nowNs: () => number, onLost: (socket: SimSocket) => void) {
+    this.#group = group;
     this.#nowNs = nowNs;
     this.#onLost = onLost;
   }
@@ -63,29 +54,20 @@ export class SocketGroup {
     this.#onLost(socket);
   }
 
-  stateOf(member: number): number {
-    return this.#words[memberWord(member, tdMember.state)] as number;
-  }
-
-  beatNsOf(member: number): number {
-    const at = memberWord(member, tdMember.beat_ns);
-    return (this.#words[at + 1] as number) * 4_294_967_296 + (this.#words[at] as number);
-  }
-
   /** bpf/src/select_member.h. */
   select(kind: number, hash: number): SimSocket | null {
     const now = this.#nowNs();
-    const required = this.#words[tdGroup.required_revision / 4] as number;
+    const group = this.#group;
+    const required = group.requiredRevision;
     let current = 0;
     let fresh = 0;
     let live = 0;
     for (let i = 0; i < TD_MEMBERS_MAX; i++) {
-      if (this.stateOf(i) !== tdMemberState.LIVE) continue;
+      if (group.stateOf(i) !== tdMemberState.LIVE) continue;
       live |= 1 << i;
-      if (now - this.beatNsOf(i) >= TD_HEARTBEAT_STALE_NS) continue;
+      if (!group.isServing(i, now)) continue;
       fresh |= 1 << i;
-      if ((((this.#words[memberWord(i, tdMember.revision)] as number) - required) | 0) >= 0)
-        current |= 1 << i;
+      if (((group.revisionOf(i) - required) | 0) >= 0) current |= 1 << i;
     }
     for (let attempt = 0; attempt < TD_MEMBERS_MAX; attempt++) {
       const set = current !== 0 ? current : fresh;
@@ -104,7 +86,7 @@ export class SocketGroup {
     let best = -1;
     for (let i = 0; i < TD_MEMBERS_MAX; i++) {
       if ((set & (1 << i)) === 0) continue;
-      if (best === -1 || this.beatNsOf(i) > this.beatNsOf(best)) best = i;
+      if (best === -1 || this.#group.beatNsOf(i) > this.#group.beatNsOf(best)) best = i;
     }
     return best;
   }

@@ -13,7 +13,7 @@ import { KernelWriter } from '@tandem/dns-proxy/answer/kernel-writer';
 import { Learner } from '@tandem/dns-proxy/answer/learner';
 import { sharedCountersLength } from '@tandem/dns-proxy/counters';
 import { DnsEventWriter } from '@tandem/dns-proxy/dns-event';
-import { GroupMember } from '@tandem/dns-proxy/group';
+import { GroupMember } from '@tandem/dns-proxy/group-member';
 import { JournalReplay } from '@tandem/dns-proxy/journal/replay';
 import { heartbeatIntervalMs, inFlightMax, sweepIntervalMs } from '@tandem/dns-proxy/limits';
 import { MemberLife } from '@tandem/dns-proxy/member-life';
@@ -92,7 +92,7 @@ export class SimWorker {
   policy: PolicyOfVariant | null = null;
   /** When the turn, or the batch in it, began: what was judged then was judged by the policy of then. */
   judgedNs = 0;
-  readonly #group: GroupMember;
+  readonly #self: GroupMember;
   readonly #memory: Uint8Array;
   readonly #words: Uint32Array;
   readonly #udp: UdpServer;
@@ -121,7 +121,7 @@ export class SimWorker {
     const buffer = world.journals[index] as ArrayBuffer;
     this.#memory = new Uint8Array(buffer);
     this.#words = new Uint32Array(buffer);
-    this.#group = new GroupMember(world.group, index);
+    this.#self = new GroupMember(world.group, index);
     const region = new SimRegion(this, buffer, index);
     this.slots = new QuerySlots(region);
     this.#listeners = this.#createListeners();
@@ -138,7 +138,7 @@ export class SimWorker {
       flows: new FlowTable(1, 64),
       limits: this.#limits.limits,
       endpoints: world.endpoints,
-      group: this.#group,
+      self: this.#self,
       counters: this.counters,
     });
     const report = new QueryReport({
@@ -178,12 +178,11 @@ export class SimWorker {
       after: (ms, work) => this.#after(ms, work),
       onDrain: () => this.#checkLeaving(),
     });
-    const formerBeatNs = this.#group.beatNsOf(index);
+    const formerBeatNs = world.group.beatNsOf(index);
     const replay = this.#createReplay();
     this.#takeover = this.#createTakeover(replay);
     this.member = new MemberLife({
-      role: index,
-      group: this.#group,
+      self: this.#self,
       lookup: this.lookup,
       slots: this.slots,
       udp: this.#udp,
@@ -245,7 +244,7 @@ export class SimWorker {
       graceSeconds,
       ttlSecondsMin: 1,
       seed: 1,
-      group: this.#group,
+      group: world.group,
       knownPairs: 128,
     });
   }
@@ -269,7 +268,7 @@ export class SimWorker {
     const { life } = this;
     const { trace } = life.world;
     return new Takeover({
-      group: this.#group,
+      self: this.#self,
       loop: this.#listeners,
       tcp: this.tcp.server,
       closeFd: (fd) => life.closeFd(fd),
@@ -393,7 +392,7 @@ export class SimWorker {
   #checkLeaving(): void {
     const { world, main, name } = this.life;
     const isDue = world.nowNs >= main.tokenDeadlineNs || !this.member.hasJoined;
-    if (!isDue && !this.#group.isOtherServing(world.nowNs)) {
+    if (!isDue && !this.#self.isOtherServing(world.nowNs)) {
       world.oracle.fail(5, `${name} leaves the group to nobody`);
     }
   }

@@ -11,6 +11,7 @@ import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import { rcodeNoError } from '@tandem/core/dns/constants';
 import { tdEndpoint, tdGroup, tdListenerKind } from '@tandem/datapath/abi.gen';
 import { AgentTable } from '@tandem/datapath/agent-table';
+import { NodeGroup } from '@tandem/datapath/group';
 import { regionBytes } from '@tandem/dns-proxy/journal/region';
 import { EntryMap } from './entry-map.ts';
 import { type FaultName, Faults } from './faults.ts';
@@ -68,8 +69,8 @@ export class World {
   readonly slotCount: number;
   readonly trace: Trace;
   readonly oracle: Oracle;
-  readonly group: SharedArrayBuffer = new SharedArrayBuffer(tdGroup.size);
-  readonly groupWords: Uint32Array = new Uint32Array(this.group);
+  readonly groupMemory: ArrayBuffer = new ArrayBuffer(tdGroup.size);
+  readonly group: NodeGroup = new NodeGroup(this.groupMemory);
   readonly journals: readonly ArrayBuffer[] = journals;
   readonly sockets: SocketGroup;
   readonly fqdn: FqdnMap;
@@ -122,11 +123,11 @@ export class World {
     });
     this.faults = new Faults(this, without);
     for (const journal of journals) new Uint8Array(journal, 0, stateBytes).fill(0);
-    this.sockets = new SocketGroup(this.groupWords, nowNs, (socket) => this.#onSocketLost(socket));
+    this.sockets = new SocketGroup(this.group, nowNs, (socket) => this.#onSocketLost(socket));
     const isTight = this.random.chance(0.1);
     const places = isTight ? 12 : 256;
     this.fqdn = new FqdnMap({
-      group: this.groupWords,
+      group: this.group,
       limits: {
         places,
         perNamespace: isTight ? 10 : places,
@@ -174,7 +175,7 @@ export class World {
     this.#writer = thread;
     return {
       map: (name: string) =>
-        name === 'group' ? { mmap: () => this.group } : this.#maps.get(name as MapName),
+        name === 'group' ? { mmap: () => this.groupMemory } : this.#maps.get(name as MapName),
       table: (name: string) =>
         new AgentTable(this.#maps.get(name as MapName) as unknown as BpfMap, null),
     } as unknown as AppliedMaps;

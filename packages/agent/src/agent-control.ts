@@ -13,8 +13,9 @@ import type { NodeContext } from '@tandem/core/policy/cluster-state';
 import type { MemberPolicy } from '@tandem/core/policy/desired';
 import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
 import { Datapath, removePins } from '@tandem/datapath/datapath';
+import { agentMember } from '@tandem/datapath/member';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
-import { agentAdminPath, agentMember, snapshotPath } from '@tandem/dns-proxy/config';
+import { agentAdminPath, snapshotPath } from '@tandem/dns-proxy/config';
 import type { DnsMember } from '@tandem/dns-proxy/dns-member';
 import { MemberServices } from '@tandem/dns-proxy/member-services';
 import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
@@ -210,7 +211,6 @@ export class AgentControl {
   #createServices(member: DnsMember, datapath: Datapath): MemberServices {
     return new MemberServices({
       config: this.#config,
-      role: 'agent',
       index: agentMember,
       member,
       adminPath: agentAdminPath(this.#config.runDir),

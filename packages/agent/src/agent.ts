@@ -6,10 +6,11 @@
  * the rest of itself (`agent-control.ts`).
  */
 
+import { agentMember } from '@tandem/datapath/member';
 import { pinPaths } from '@tandem/datapath/paths';
 import { makeDirectories } from '@tandem/datapath/pins';
 import { isLoaded, planTakeover } from '@tandem/datapath/schema';
-import { agentMember, snapshotPath } from '@tandem/dns-proxy/config';
+import { snapshotPath } from '@tandem/dns-proxy/config';
 import { DnsMember } from '@tandem/dns-proxy/dns-member';
 import { memberOptions } from '@tandem/dns-proxy/member-process';
 import { RunDirectory } from '@tandem/dns-proxy/run-directory';
@@ -21,8 +22,6 @@ import type { TandemError } from '@tandem/runtime/tandem-error';
 import type { AgentControl } from './agent-control.ts';
 import type { AgentConfig } from './config.ts';
 import { withoutDatapath } from './start-failure.ts';
-
-const agentRole = 0;
 
 export class Agent implements Component {
   readonly name = 'agent';
@@ -37,7 +36,6 @@ export class Agent implements Component {
     this.#member = new DnsMember({
       ...memberOptions(config, log),
       member: agentMember,
-      role: agentRole,
       keepsTables: true,
       onEvent: (bytes, at, length) => this.#control?.onDnsEvent(bytes, at, length),
       onFailure,

@@ -7,7 +7,7 @@
  */
 
 import { existsSync } from 'node:fs';
-import { tdGroup } from '@tandem/datapath/abi.gen';
+import { NodeGroup } from '@tandem/datapath/group';
 import { pinPaths } from '@tandem/datapath/paths';
 import { nothingEnforcedCode } from '@tandem/dns-proxy/member-process';
 import { TandemError } from '@tandem/runtime/tandem-error';
@@ -44,8 +44,7 @@ async function enforcedRevision(root: string): Promise<number> {
     const { Datapath } = await import('@tandem/datapath/datapath');
     using datapath = Datapath.open(root);
     if (!existsSync(pinPaths(root).links) || !datapath.isJudging()) return 0;
-    const words = new Uint32Array(datapath.map('group').mmap());
-    return words[tdGroup.applied_revision / 4] as number;
+    return new NodeGroup(datapath.map('group').mmap()).appliedRevision;
   } catch {
     // Nothing is pinned, or not what this version can read.
     return 0;

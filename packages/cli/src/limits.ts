@@ -8,6 +8,8 @@ export const adminDeadlineMs = 2000;
 /** A beat that looks stale is read again, so often and so far apart, before it is called stale. */
 export const beatReadsMax = 4;
 export const beatReadPauseMs = 60;
+/** A beat of that age is not late: its process is dead, and it is not read again. */
+export const deadBeatMs = 1000;
 
 /** Events that `observe --no-follow` shows when no other amount is asked for. */
 export const observeLastDefault = 20;

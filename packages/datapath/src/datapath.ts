@@ -11,13 +11,14 @@ import { attachCgroup, attachNetfilter, attachTcx, BpfLink } from '@tandem/bpf-l
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { BpfObject } from '@tandem/bpf-loader-node/object';
 import { BpfProgram } from '@tandem/bpf-loader-node/program';
-import { TD_ABI_VERSION, tdCounter, tdGroup } from './abi.gen.ts';
+import { TD_ABI_VERSION, tdCounter } from './abi.gen.ts';
 import { ipv6State } from './address-families.ts';
 import { AgentTable, type EndpointLookup, MigratedEndpoints } from './agent-table.ts';
 import { findCgroup2 } from './cgroup.ts';
 import { type DatapathConfig, encodeConfig } from './config.ts';
 import { type NodeDevices, readWord, word, writeNodeDevices, writePodMac } from './device-maps.ts';
 import { makeDirectory } from './directories.ts';
+import { NodeGroup } from './group.ts';
 import { migrationBetween } from './migrations.ts';
 import {
   type AgentMapName,
@@ -352,14 +353,7 @@ export class Datapath implements Disposable {
 
   /** Tells members whose maps are in force, and to open pins anew. */
   #announce(): void {
-    const words = new Uint32Array(this.map('group').mmap());
-    Atomics.compareExchange(words, tdGroup.abi_version / 4, 0, TD_ABI_VERSION);
-    Atomics.store(words, tdGroup.kept_abi / 4, this.#kept);
-    Atomics.store(words, tdGroup.agent_abi / 4, TD_ABI_VERSION);
-    Atomics.add(words, tdGroup.loads / 4, 1);
-    // What members remember of endpoints was read from another version's map, perhaps. Odd would say that
-    // endpoints are being changed.
-    Atomics.add(words, tdGroup.generation / 4, 2);
+    new NodeGroup(this.map('group').mmap()).announceLoad(this.#kept);
   }
 
   /** Pods' interfaces do not wait for the source of policy: it may be away for long. */

@@ -8,7 +8,8 @@
 
 import { existsSync, readdirSync } from 'node:fs';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
-import { TD_ABI_VERSION, tdGroup } from './abi.gen.ts';
+import { TD_ABI_VERSION } from './abi.gen.ts';
+import { NodeGroup } from './group.ts';
 import { type Migration, migrationBetween } from './migrations.ts';
 import { agentMaps, laterMaps, type MapName, pinPaths, programNames, sharedMaps } from './paths.ts';
 
@@ -26,23 +27,13 @@ export interface Takeover {
   readonly kept: number;
 }
 
-interface Versions {
-  readonly agentAbi: number;
-  readonly keptAbi: number;
-}
-
 /** What `group` says, or null when it is not pinned. */
-function readVersions(root: string): Versions | null {
+function readGroup(root: string): NodeGroup | null {
   const path = pinPaths(root).map('group');
   if (!existsSync(path)) return null;
   using group = BpfMap.openPinned(path, { isReadOnly: true });
   const value = group.lookup(new Uint8Array(4));
-  if (value === null) return null;
-  const view = new DataView(value.buffer, value.byteOffset);
-  return {
-    agentAbi: view.getUint32(tdGroup.agent_abi, true),
-    keptAbi: view.getUint32(tdGroup.kept_abi, true),
-  };
+  return value === null ? null : NodeGroup.copyOf(value);
 }
 
 function hasMaps(root: string, abi: number): boolean {
@@ -58,7 +49,7 @@ const isLater = (name: MapName): boolean => (laterMaps as readonly string[]).inc
  */
 export function planTakeover(root: string): Takeover {
   const own = TD_ABI_VERSION;
-  const versions = readVersions(root);
+  const versions = readGroup(root);
   // 0: by an agent of before there was this field.
   const writer = versions === null || versions.agentAbi === 0 ? 1 : versions.agentAbi;
   if (versions === null || !hasMaps(root, writer)) {
@@ -94,7 +85,7 @@ export function planTakeover(root: string): Takeover {
  * know ours.
  */
 export function memberAbi(root: string): number {
-  const agentAbi = readVersions(root)?.agentAbi ?? 0;
+  const agentAbi = readGroup(root)?.agentAbi ?? 0;
   return agentAbi === 0 ? TD_ABI_VERSION : Math.min(agentAbi, TD_ABI_VERSION);
 }
 

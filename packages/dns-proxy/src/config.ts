@@ -221,10 +221,6 @@ export const peerSocketPath = (config: MemberConfig): string => join(config.runD
 export const agentAdminPath = (runDir: string): string => join(runDir, 'agent-admin.sock');
 export const proxyAdminPath = (runDir: string): string => join(runDir, 'proxy', 'admin.sock');
 
-/** Index of each process in the group. */
-export const agentMember = 0;
-export const proxyMember = 1;
-
 export const proxyConfigSpec: ConfigSpec<MemberConfig> = {
   program: 'tandem-dns-proxy',
   description:

@@ -9,7 +9,7 @@
  *   not joined ──first policy──► serving ──drain, with the token or in time──► draining ──idle──► stopped
  */
 
-import type { GroupMember } from './group.ts';
+import type { GroupMember } from './group-member.ts';
 import type { JournalReplay } from './journal/replay.ts';
 import { heartbeatIntervalMs, joinLinkMsMax } from './limits.ts';
 import type { Takeover } from './peer/takeover.ts';
@@ -21,9 +21,7 @@ import type { QuerySlots } from './udp/slots.ts';
 import type { UdpPool } from './udp/upstream.ts';
 
 export interface MemberLifeOptions {
-  /** 0 agent, 1 dns-proxy. */
-  readonly role: number;
-  readonly group: GroupMember;
+  readonly self: GroupMember;
   readonly lookup: PolicyLookup;
   readonly slots: QuerySlots;
   readonly udp: Pick<UdpServer, 'sweep'>;
@@ -95,22 +93,22 @@ export class MemberLife {
    * listeners first: else what waits in them is lost if we die in our first moments.
    */
   #join(nowNs: number): void {
-    const { lookup, group, role, replay, readListeners, onInstalled } = this.#o;
+    const { lookup, self, replay, readListeners, onInstalled } = this.#o;
     const { tables } = lookup;
     if (tables === null) return;
-    const mayWait = nowNs < this.#joinDeadlineNs && group.isOtherServing(nowNs);
+    const mayWait = nowNs < this.#joinDeadlineNs && self.isOtherServing(nowNs);
     if (mayWait && !this.#isLinked) return;
     readListeners();
     const monotonicNs = this.now();
-    group.join(role, monotonicNs, this.#o.clock[1] as number);
-    group.setRevision(tables.revision);
+    self.join(monotonicNs, this.#o.clock[1] as number);
+    self.setRevision(tables.revision);
     this.#hasJoined = true;
     replay.resume(this.#o.formerBeatNs, monotonicNs);
     onInstalled(tables.revision);
   }
 
   beat(monotonicNs: number): void {
-    if (this.#hasJoined) this.#o.group.beat(monotonicNs);
+    if (this.#hasJoined) this.#o.self.beat(monotonicNs);
   }
 
   /** Every `heartbeatIntervalMs`. */
@@ -158,8 +156,8 @@ export class MemberLife {
   /** The end, whether drained or not. */
   leave(): void {
     if (!this.#hasJoined) return;
-    this.#o.group.setState('dead');
-    this.#o.group.releaseDrainToken();
+    this.#o.self.setState('dead');
+    this.#o.self.releaseDrainToken();
   }
 
   /** CLOCK_MONOTONIC ns. */
@@ -170,11 +168,11 @@ export class MemberLife {
 
   /** Leaves the group when it may; what is in flight is still answered. */
   #drain(monotonicNs: number): void {
-    const { group, tcp } = this.#o;
+    const { self, tcp } = this.#o;
     if (this.#hasJoined) {
-      const isFree = group.takeDrainToken(monotonicNs);
+      const isFree = self.takeDrainToken(monotonicNs);
       if (!isFree && monotonicNs < this.#drainDeadlineNs) return;
-      group.setState('drain');
+      self.setState('drain');
     }
     this.#draining = 'yes';
     tcp.drain();

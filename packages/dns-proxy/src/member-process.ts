@@ -72,7 +72,7 @@ export async function runMember<Config extends MemberConfig>(
   return lifecycle.run();
 }
 
-type OwnOptions = 'member' | 'role' | 'keepsTables' | 'onEvent' | 'onFailure';
+type OwnOptions = 'member' | 'keepsTables' | 'onEvent' | 'onFailure';
 
 /** What a member is told by the configuration that both processes have. */
 export function memberOptions(

@@ -9,8 +9,10 @@
 
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { TD_MEMBERS_MAX, tdGroup } from '@tandem/datapath/abi.gen';
+import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
+import { NodeGroup } from '@tandem/datapath/group';
+import { type MemberIndex, type MemberName, memberName } from '@tandem/datapath/member';
 import type { PolicySnapshot } from '@tandem/proto/gen/messages';
 import { AdminService } from '@tandem/proto/gen/services';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
@@ -21,12 +23,7 @@ import { MetricsServer } from '@tandem/runtime/metrics-server';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AdminContext, InputDiagnostic, PolicyFacts } from './admin/context.ts';
-import {
-  type Degradation,
-  isServing,
-  logDegradations,
-  type PolicyOrigin,
-} from './admin/degradations.ts';
+import { type Degradation, logDegradations, type PolicyOrigin } from './admin/degradations.ts';
 import { KernelView } from './admin/kernel-view.ts';
 import { steeringWatchMs } from './admin/limits.ts';
 import { type Admin, createAdmin } from './admin/service.ts';
@@ -54,9 +51,7 @@ import { version } from './version.ts';
 
 export interface MemberServicesOptions {
   readonly config: MemberConfig;
-  readonly role: 'agent' | 'dns-proxy';
-  /** Index in the group. */
-  readonly index: number;
+  readonly index: MemberIndex;
   readonly member: DnsMember;
   /** The admin socket. */
   readonly adminPath: string;
@@ -93,8 +88,7 @@ export class MemberServices {
   #policy: PolicyFacts = noPolicy;
   #datapath: Datapath | null = null;
   #writer: KernelWriter | null = null;
-  /** The mmap-ed value of `group`. */
-  #group: Uint32Array | null = null;
+  #group: NodeGroup | null = null;
   /** `group.loads` of the programs in use. */
   #loads = 0;
   #kernel: KernelView | null = null;
@@ -142,7 +136,8 @@ export class MemberServices {
 
   /** Begins to serve, with what is pinned. */
   async start(datapath: Datapath): Promise<void> {
-    const { role, index, config } = this.#o;
+    const { index, config } = this.#o;
+    const role = this.#role;
     const writer = new KernelWriter(
       datapath.map('learn_requests'),
       datapath.program('learn'),
@@ -151,8 +146,8 @@ export class MemberServices {
     const nowSeconds = (): number => Math.floor(systemClock.boottimeSeconds());
     this.#datapath = datapath;
     this.#writer = writer;
-    this.#group = new Uint32Array(datapath.map('group').mmap());
-    this.#loads = loadsOf(this.#group);
+    this.#group = new NodeGroup(datapath.map('group').mmap());
+    this.#loads = this.#group.loads;
     this.#kernel = new KernelView(
       datapath,
       role === 'agent',
@@ -234,7 +229,7 @@ export class MemberServices {
   async peerCache(timeoutMs: number): Promise<boolean> {
     if (this.exchange.counters.cachesReceived > 0) return true;
     const members = this.#kernel?.members() ?? [];
-    if (!members.some((member) => member.role !== this.#o.role && isServing(member))) return false;
+    if (!members.some((member) => member.role !== this.#role && member.isServing)) return false;
     return new Promise<boolean>((resolve) => {
       const waiting = this.#waitingForCache;
       const timer = setTimeout(() => {
@@ -249,10 +244,14 @@ export class MemberServices {
     });
   }
 
+  get #role(): MemberName {
+    return memberName(this.#o.index);
+  }
+
   #context(kernel: KernelView, inUse: AddressesInUse): AdminContext {
-    const { role, index, diagnostics, degradations, interfaceNames, exchangeError } = this.#o;
+    const { index, diagnostics, degradations, interfaceNames, exchangeError } = this.#o;
     return {
-      role,
+      role: this.#role,
       member: index,
       clock: systemClock,
       startedMs: this.#startedMs,
@@ -314,8 +313,8 @@ export class MemberServices {
   /** The proxy goes on with the programs of an agent that has just loaded its own. */
   #follow(): void {
     const datapath = this.#datapath;
-    if (datapath === null || this.#group === null || this.#o.role === 'agent') return;
-    const loads = loadsOf(this.#group);
+    if (datapath === null || this.#group === null || this.#role === 'agent') return;
+    const loads = this.#group.loads;
     if (loads === this.#loads) return;
     this.#loads = loads;
     datapath.reopen();
@@ -325,9 +324,9 @@ export class MemberServices {
 
   /** The agent empties the kernel's map; the proxy does when the agent is away. */
   #isSweeper(): boolean {
-    if (this.#o.role === 'agent') return true;
+    if (this.#role === 'agent') return true;
     const members = this.#kernel?.members() ?? [];
-    return !members.some((member) => member.role === 'agent' && isServing(member));
+    return !members.some((member) => member.role === 'agent' && member.isServing);
   }
 
   async #onCacheReceived(): Promise<void> {
@@ -357,10 +356,6 @@ function listenerDegradations(problem: string, port: number): readonly Degradati
       fix: `free the port: ss -lnptu 'sport = :${port}' shows which process has it; it is tried again every second`,
     },
   ];
-}
-
-function loadsOf(group: Uint32Array): number {
-  return Atomics.load(group, tdGroup.loads / 4);
 }
 
 function policyFacts(snapshot: PolicySnapshot, origin: PolicyOrigin): PolicyFacts {

@@ -7,8 +7,9 @@
  */
 
 import { Datapath } from '@tandem/datapath/datapath';
+import { proxyMember } from '@tandem/datapath/member';
 import type { Logger } from '@tandem/runtime/log';
-import { type MemberConfig, proxyAdminPath, proxyMember, syncSocketPath } from './config.ts';
+import { type MemberConfig, proxyAdminPath, syncSocketPath } from './config.ts';
 import type { DnsMember } from './dns-member.ts';
 import { MemberServices } from './member-services.ts';
 import type { SnapshotStart } from './snapshot-start.ts';
@@ -35,7 +36,6 @@ export class ProxyServices {
     const { config, member, log, served } = options;
     this.#services = new MemberServices({
       config,
-      role: 'dns-proxy',
       index: proxyMember,
       member,
       adminPath: proxyAdminPath(config.runDir),

@@ -7,20 +7,19 @@
  */
 
 import { accessSync, constants } from 'node:fs';
+import { proxyMember } from '@tandem/datapath/member';
 import { pinPaths, sharedMaps } from '@tandem/datapath/paths';
 import { memberAbi } from '@tandem/datapath/schema';
 import type { Component } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
 import type { TandemError } from '@tandem/runtime/tandem-error';
-import { type MemberConfig, proxyMember, snapshotPath } from './config.ts';
+import { type MemberConfig, snapshotPath } from './config.ts';
 import { DnsMember } from './dns-member.ts';
 import { pinPollMs } from './limits.ts';
 import { memberOptions } from './member-process.ts';
 import type { ProxyServices } from './proxy-services.ts';
 import { startFromSnapshot } from './snapshot-start.ts';
 import { collectStartGarbage } from './start-garbage.ts';
-
-const proxyRole = 1;
 
 export class DnsProxy implements Component {
   readonly name = 'DNS proxy';
@@ -35,7 +34,6 @@ export class DnsProxy implements Component {
     this.member = new DnsMember({
       ...memberOptions(config, log),
       member: proxyMember,
-      role: proxyRole,
       onEvent: (bytes, at, length) => this.#services?.onDnsEvent(bytes, at, length),
       onFailure,
     });

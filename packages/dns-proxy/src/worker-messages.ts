@@ -3,6 +3,7 @@
 
 /** What the main thread and the DNS worker say to each other, beside their shared memory. */
 
+import type { MemberIndex } from '@tandem/datapath/member';
 import type { TakeoverEvent } from './peer/takeover.ts';
 import type { TablesImage } from './policy/tables-image.ts';
 import type { DenialOptions } from './query/denial.ts';
@@ -10,10 +11,7 @@ import type { DenialOptions } from './query/denial.ts';
 export interface WorkerOptions {
   /** The node's directory in a bpffs. */
   readonly pinRoot: string;
-  /** Index of this member in the group. */
-  readonly member: number;
-  /** 0 agent, 1 dns-proxy. */
-  readonly role: number;
+  readonly member: MemberIndex;
   readonly port: number;
   readonly mark: number;
   readonly ownerUid: number;

@@ -16,6 +16,8 @@ import { QueryView } from '@tandem/core/dns/query';
 import { ReplyView } from '@tandem/core/dns/reply';
 import { tdListenerKind } from '@tandem/datapath/abi.gen';
 import { Datapath } from '@tandem/datapath/datapath';
+import { NodeGroup } from '@tandem/datapath/group';
+import { agentMember } from '@tandem/datapath/member';
 import { clockInto } from '@tandem/dns-sockets/clock';
 import { closeFd } from '@tandem/dns-sockets/fd';
 import { startTick, stopTick } from '@tandem/dns-sockets/tick';
@@ -26,7 +28,7 @@ import { KernelWriter } from './answer/kernel-writer.ts';
 import { Learner } from './answer/learner.ts';
 import { counter } from './counters.ts';
 import { DnsEventWriter } from './dns-event.ts';
-import { GroupMember } from './group.ts';
+import { GroupMember } from './group-member.ts';
 import { JournalRegion, regionBytes } from './journal/region.ts';
 import { JournalReplay } from './journal/replay.ts';
 import {
@@ -61,12 +63,11 @@ import { QuerySlots } from './udp/slots.ts';
 import { UdpPool } from './udp/upstream.ts';
 import type { FromWorker, ToWorker, WorkerOptions } from './worker-messages.ts';
 
-const agentRole = 0;
-
 class DnsWorker {
   readonly #options: WorkerOptions;
   readonly #datapath: Datapath;
-  readonly #group: GroupMember;
+  readonly #group: NodeGroup;
+  readonly #self: GroupMember;
   readonly #clock = new Float64Array(2);
   readonly #lookup: PolicyLookup;
   readonly #writer: KernelWriter;
@@ -90,7 +91,8 @@ class DnsWorker {
   constructor(options: WorkerOptions) {
     this.#options = options;
     this.#datapath = Datapath.open(options.pinRoot, { isMember: true });
-    this.#group = new GroupMember(this.#datapath.map('group').mmap(), options.member);
+    this.#group = new NodeGroup(this.#datapath.map('group').mmap());
+    this.#self = new GroupMember(this.#group, options.member);
     this.#loads = this.#group.loads;
     const { counters } = options;
     const key = randomKey();
@@ -121,7 +123,7 @@ class DnsWorker {
       flows: new FlowTable(randomSeed()),
       limits: new QueryLimits(options.queriesPerSecond),
       endpoints: this.#datapath.endpoints(),
-      group: this.#group,
+      self: this.#self,
       counters,
     });
     this.#writer = new KernelWriter(
@@ -186,8 +188,7 @@ class DnsWorker {
     });
     this.#takeover = this.#createTakeover();
     this.#life = new MemberLife({
-      role: options.role,
-      group: this.#group,
+      self: this.#self,
       lookup: this.#lookup,
       slots: this.#slots,
       udp: this.#udp,
@@ -213,13 +214,13 @@ class DnsWorker {
   }
 
   #createLink(): PeerLink {
-    const { role, peerPath, ownerUid, member, counters } = this.#options;
+    const { peerPath, ownerUid, member, counters } = this.#options;
     const add = (index: number): void => {
       counters[index] = (counters[index] as number) + 1;
     };
     return new PeerLink({
       path: peerPath,
-      role: role === agentRole ? 'listen' : 'connect',
+      role: member === agentMember ? 'listen' : 'connect',
       member,
       allowedUids: [0, ownerUid],
       groupId: ownerUid,
@@ -237,7 +238,7 @@ class DnsWorker {
   #createTakeover(): Takeover {
     const { counters } = this.#options;
     return new Takeover({
-      group: this.#group,
+      self: this.#self,
       loop: this.#listenerLoop,
       tcp: this.#tcp,
       closeFd,

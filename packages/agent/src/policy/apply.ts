@@ -18,11 +18,10 @@ import {
   TD_MEMBERS_MAX,
   TD_POLICY_MAX,
   tdDnsServerKey,
-  tdGroup,
-  tdMember,
 } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { type Entry, encodeClass, encodeDnsServer, encodePolicy } from '@tandem/datapath/encode';
+import { NodeGroup } from '@tandem/datapath/group';
 import { addWhatFits } from './add-entries.ts';
 import { heldEndpoint, policyOfEndpoint, policyOfKey } from './hold-endpoints.ts';
 
@@ -176,8 +175,8 @@ function policiesWithPeers({ policies }: Compiled): ReadonlySet<number> {
   return new Set(found.map(({ id }) => id));
 }
 
-function groupWords(datapath: AppliedMaps): Uint32Array {
-  return new Uint32Array(datapath.map('group').mmap());
+function groupOf(datapath: AppliedMaps): NodeGroup {
+  return new NodeGroup(datapath.map('group').mmap());
 }
 
 /**
@@ -190,16 +189,15 @@ function flipEndpoints(
   add: (endpoints: readonly Entry[]) => void,
 ): void {
   const table = datapath.table('endpoints');
-  const words = groupWords(datapath);
-  const word = tdGroup.generation / 4;
-  const isInterrupted = (Atomics.load(words, word) & 1) !== 0;
+  const group = groupOf(datapath);
+  const isInterrupted = (group.generation & 1) !== 0;
   if (!isInterrupted && !table.differs(endpoints)) return;
-  if (!isInterrupted) Atomics.add(words, word, 1);
+  if (!isInterrupted) group.stepGeneration();
   // Pods that are gone make room for those that came.
   if (endpoints.length > TD_ENDPOINTS_MAX / 2) table.prune(endpoints);
   add(endpoints);
   table.prune(endpoints);
-  Atomics.add(words, word, 1);
+  group.stepGeneration();
 }
 
 /**
@@ -207,12 +205,10 @@ function flipEndpoints(
  * snapshot on disk may be older: a full disk does not stop policy.
  */
 export function newestRevision(datapath: Datapath): number {
-  const words = groupWords(datapath);
-  const at = (offset: number): number => words[offset / 4] as number;
-  let newest = Math.max(at(tdGroup.applied_revision), at(tdGroup.required_revision));
+  const group = groupOf(datapath);
+  let newest = Math.max(group.appliedRevision, group.requiredRevision);
   for (let member = 0; member < TD_MEMBERS_MAX; member++) {
-    const base = tdGroup.member + member * tdMember.size;
-    newest = Math.max(newest, at(base + tdMember.revision));
+    newest = Math.max(newest, group.revisionOf(member));
   }
   return newest;
 }
@@ -228,12 +224,12 @@ export function policiesInUse(datapath: AppliedMaps): ReadonlySet<number> {
 
 /** Says that the datapath enforces the revision: once programs are attached and `judge` is. */
 export function announceApplied(datapath: AppliedMaps, revision: number): void {
-  Atomics.store(groupWords(datapath), tdGroup.applied_revision / 4, revision);
+  groupOf(datapath).appliedRevision = revision;
 }
 
 /** Members below it are passed over while another one is LIVE. */
 export function requireRevision(datapath: AppliedMaps, revision: number): void {
-  Atomics.store(groupWords(datapath), tdGroup.required_revision / 4, revision);
+  groupOf(datapath).requiredRevision = revision;
 }
 
 function policyEntries(policies: Iterable<CompiledPolicy>, classes: ClassTable): Entry[] {

@@ -6,6 +6,7 @@
  * time, gone or hung, the DNS proxy is, which knows the same node.
  */
 
+import { type MemberName, memberNames } from '@tandem/datapath/member';
 import { agentAdminPath, proxyAdminPath } from '@tandem/dns-proxy/config';
 import type { StatusResponse } from '@tandem/proto/gen/messages';
 import { AdminService } from '@tandem/proto/gen/services';
@@ -16,8 +17,8 @@ import { adminDeadlineMs } from '../limits.ts';
 import type { Printer } from '../output/printer.ts';
 import type { Settings } from '../settings.ts';
 
-export const processNames = ['agent', 'dns-proxy'] as const;
-export type ProcessName = (typeof processNames)[number];
+export const processNames: typeof memberNames = memberNames;
+export type ProcessName = MemberName;
 
 /** What came of asking one process for its status. */
 export type AdminAnswer = {

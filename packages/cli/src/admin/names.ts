@@ -4,7 +4,6 @@
 /** Words for numbers of the admin API, the same in tables and in JSON. */
 
 import { tdCounterHelp } from '@tandem/datapath/abi.gen';
-import { agentMember, proxyMember } from '@tandem/dns-proxy/config';
 import {
   DnsVerdict,
   EventVerdict,
@@ -55,12 +54,6 @@ export const directionName = (direction: number): 'ingress' | 'egress' =>
   direction === 0 ? 'ingress' : 'egress';
 export const hookName = (hook: number): string =>
   (['from_pod', 'to_pod', 'local-in', 'post-routing'] as const)[hook] ?? `hook-${hook}`;
-
-/** "dns-proxy" for its index in the group. */
-export function memberName(index: number): string {
-  if (index === agentMember) return 'agent';
-  return index === proxyMember ? 'dns-proxy' : `member-${index}`;
-}
 
 export function roleName(role: MemberRole): ProcessName {
   return role === MemberRole.MEMBER_ROLE_AGENT ? 'agent' : 'dns-proxy';

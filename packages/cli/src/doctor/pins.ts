@@ -17,7 +17,6 @@ import {
   sharedMaps,
 } from '@tandem/datapath/paths';
 import { readSettledGroup } from '../node/beats.ts';
-import { heartbeatStaleMs } from '../node/pins.ts';
 import {
   type Check,
   type CheckResult,
@@ -174,9 +173,7 @@ function placeInChain(
 async function checkMembers(bpffsDir: string): Promise<readonly CheckResult[]> {
   const group = await readSettledGroup(bpffsDir);
   if (!group.ok) return [warn('members', group.error)];
-  const serving = group.value.members.filter(
-    ({ state, beatAgeMs }) => state === 'live' && beatAgeMs <= heartbeatStaleMs,
-  );
+  const serving = group.value.members.filter(({ isServing }) => isServing);
   const names = serving.map(({ role }) => role).join(' and ');
   if (serving.length > 1) return [pass('members', `${names} serve DNS`)];
   const fix = '`tandem status` says which does not and what to do';

@@ -5,8 +5,8 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Result } from '@tandem/core/result';
-import { beatReadPauseMs, beatReadsMax } from '../limits.ts';
-import { type GroupView, heartbeatStaleMs, readGroup } from './pins.ts';
+import { beatReadPauseMs, beatReadsMax, deadBeatMs } from '../limits.ts';
+import { type GroupView, readGroup } from './pins.ts';
 
 /** As `readGroup`; a stale beat is what all of several reads called stale. */
 export async function readSettledGroup(bpffsDir: string): Promise<Result<GroupView, string>> {
@@ -20,9 +20,7 @@ export async function readSettledGroup(bpffsDir: string): Promise<Result<GroupVi
 
 /** A live member's beat is late, yet not so late that it must be dead. */
 function hasDoubt({ members }: GroupView): boolean {
-  const longMs = heartbeatStaleMs * 10;
   return members.some(
-    ({ state, beatAgeMs }) =>
-      state === 'live' && beatAgeMs > heartbeatStaleMs && beatAgeMs < longMs,
+    ({ state, isServing, beatAgeMs }) => state === 'live' && !isServing && beatAgeMs < deadBeatMs,
   );
 }

@@ -7,8 +7,8 @@
  * it, and its own silence not at all.
  */
 
+import type { MemberStatus } from '@tandem/datapath/group';
 import { type Degradation, degradationsOf } from '@tandem/dns-proxy/admin/degradations';
-import type { MemberStatus } from '@tandem/dns-proxy/group';
 import type { AdminAnswer, ProcessName } from '../admin/connection.ts';
 import type { GroupView, MapFill } from './pins.ts';
 import type { MemberReport, ReportInputs } from './report-model.ts';

@@ -9,11 +9,11 @@
 import { BpfError } from '@tandem/bpf-loader-node/errors';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { err, ok, type Result } from '@tandem/core/result';
-import { TD_HEARTBEAT_STALE_NS, tdEndpointFlag, tdGroup } from '@tandem/datapath/abi.gen';
+import { tdEndpointFlag } from '@tandem/datapath/abi.gen';
 import { Datapath } from '@tandem/datapath/datapath';
 import { decodeEndpoint, type EndpointValue } from '@tandem/datapath/encode';
+import { type MemberStatus, NodeGroup } from '@tandem/datapath/group';
 import { type MapName, pinPaths } from '@tandem/datapath/paths';
-import { type MemberStatus, readMembers } from '@tandem/dns-proxy/group';
 
 export interface GroupView {
   readonly abiVersion: number;
@@ -46,24 +46,16 @@ const filledMaps: readonly MapName[] = [
   'learned_spaces',
 ];
 
-export const heartbeatStaleMs: number = TD_HEARTBEAT_STALE_NS / 1e6;
-
 /** The group as `select_member` sees it; the error says what to do. */
 export function readGroup(bpffsDir: string): Result<GroupView, string> {
   return reading(bpffsDir, () => {
     using map = BpfMap.openPinned(pinPaths(bpffsDir).map('group'), { isReadOnly: true });
     const value = map.lookup(new Uint8Array(4)) ?? new Uint8Array(map.valueBytes);
     // After the read: a beat that is newer than the clock would have a negative age.
-    const nowNs = process.hrtime.bigint();
-    const memory = new ArrayBuffer(tdGroup.size);
-    new Uint8Array(memory).set(value.subarray(0, tdGroup.size));
-    const view = new DataView(memory);
-    return {
-      abiVersion: view.getUint32(tdGroup.abi_version, true),
-      requiredRevision: view.getUint32(tdGroup.required_revision, true),
-      appliedRevision: view.getUint32(tdGroup.applied_revision, true),
-      members: readMembers(memory, nowNs),
-    };
+    const nowNs = Number(process.hrtime.bigint());
+    const group = NodeGroup.copyOf(value);
+    const { abiVersion, requiredRevision, appliedRevision } = group;
+    return { abiVersion, requiredRevision, appliedRevision, members: group.members(nowNs) };
   });
 }
 

@@ -6,17 +6,28 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { err, ok } from '@tandem/core/result';
-import type { MemberStatus } from '@tandem/dns-proxy/group';
+import { tdGroup } from '@tandem/datapath/abi.gen';
+import { type MemberStatus, NodeGroup } from '@tandem/datapath/group';
+import { agentMember, proxyMember } from '@tandem/datapath/member';
 import { Severity, StatusResponse } from '@tandem/proto/gen/messages';
 import { healthyStatus } from '../../test/canned-node.ts';
 import type { AdminAnswer, ProcessName } from '../admin/connection.ts';
 import { nodeReport } from './report.ts';
 import type { ReportInputs } from './report-model.ts';
 
-function member(role: ProcessName, overrides: Partial<MemberStatus> = {}): MemberStatus {
-  const index = role === 'agent' ? 0 : 1;
-  const fresh = { state: 'live', pid: 5, epochNs: 1, beatAgeMs: 12, revision: 7 } as const;
-  return { index, role, ...fresh, ...overrides };
+const nowNs = 5e12;
+
+/** As the group tells it. */
+function member(
+  role: ProcessName,
+  { state = 'live', beatAgeMs = 12 }: Partial<Pick<MemberStatus, 'state' | 'beatAgeMs'>> = {},
+): MemberStatus {
+  const pinned = new NodeGroup(new ArrayBuffer(tdGroup.size));
+  const index = role === 'agent' ? agentMember : proxyMember;
+  pinned.join(index, 5, nowNs - beatAgeMs * 1e6, 1);
+  pinned.setState(index, state);
+  pinned.setRevision(index, 7);
+  return pinned.members(nowNs)[0] as MemberStatus;
 }
 
 const group = (
@@ -150,6 +161,25 @@ for (const { name, health, codes, ...inputs } of rows) {
     for (const { message, fix } of report.degraded) assert.ok(message !== '' && fix !== '');
   });
 }
+
+test('report: a member that select_member passes over is not said to serve, to the nanosecond', () => {
+  for (const [beatAgeMs, isServing] of [
+    [99.999, true],
+    [100, false],
+  ] as const) {
+    const report = nodeReport({
+      group: group([member('agent', { beatAgeMs }), member('dns-proxy')]),
+      answers,
+      maps: [],
+      isJudging: ok(true),
+    });
+    assert.equal(report.members[0]?.isServing, isServing);
+    assert.equal(
+      report.degraded.some(({ code }) => code === 'member-stale'),
+      !isServing,
+    );
+  }
+});
 
 test('report: a problem that several objects have is told of each, once', () => {
   const diagnostics = [1, 2, 3].map((i) => ({

@@ -7,12 +7,12 @@
  */
 
 import type { Result } from '@tandem/core/result';
-import { agentMember } from '@tandem/dns-proxy/config';
+import { agentMember } from '@tandem/datapath/member';
 import type { StatusResponse } from '@tandem/proto/gen/messages';
 import type { AdminAnswer } from '../admin/connection.ts';
 import { roleName, severityName, stateName } from '../admin/names.ts';
 import { nodeDegradations } from './degradation.ts';
-import { type GroupView, heartbeatStaleMs, type MapFill } from './pins.ts';
+import type { GroupView, MapFill } from './pins.ts';
 import type { MemberReport, NodeReport, ProcessReport, ReportInputs } from './report-model.ts';
 
 export function nodeReport(inputs: ReportInputs): NodeReport {
@@ -62,18 +62,15 @@ function memberReports(
   status: StatusResponse | undefined,
 ): readonly MemberReport[] {
   if (group.ok) {
-    return group.value.members.map(({ index, role, state, pid, beatAgeMs, revision }) => {
-      const isServing = state === 'live' && beatAgeMs <= heartbeatStaleMs;
-      return {
-        index,
-        role,
-        state,
-        isServing,
-        heartbeatAgeMs: Math.max(0, beatAgeMs),
-        revision,
-        pid,
-      };
-    });
+    return group.value.members.map((member) => ({
+      index: member.index,
+      role: member.role,
+      state: member.state,
+      isServing: member.isServing,
+      heartbeatAgeMs: Math.max(0, member.beatAgeMs),
+      revision: member.revision,
+      pid: member.pid,
+    }));
   }
   return (status?.members ?? []).map((member) => {
     const state = stateName(member.state);

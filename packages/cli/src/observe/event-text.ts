@@ -5,6 +5,7 @@
 
 import { nameToText } from '@tandem/core/dns/name';
 import { formatAddress } from '@tandem/core/net/ip';
+import { memberName } from '@tandem/datapath/member';
 import type { DnsEvent, DropEvent, LostEvents, ObserveResponse } from '@tandem/proto/gen/messages';
 import {
   directionName,
@@ -13,7 +14,6 @@ import {
   type EventVerdictName,
   eventVerdictName,
   hookName,
-  memberName,
   protocolName,
   qtypeName,
   rcodeName,

@@ -3,6 +3,7 @@
 
 /** What the admin service and the metrics of a process are made from. */
 
+import type { MemberIndex, MemberName } from '@tandem/datapath/member';
 import type { Clock } from '@tandem/runtime/system-clock';
 import type { DropReader } from '../drops/reader.ts';
 import type { AddressesInUse } from '../store/addresses-in-use.ts';
@@ -30,8 +31,8 @@ export interface InputDiagnostic {
 }
 
 export interface AdminContext {
-  readonly role: 'agent' | 'dns-proxy';
-  readonly member: number;
+  readonly role: MemberName;
+  readonly member: MemberIndex;
   readonly clock: Clock;
   /** Monotonic ms of the start. */
   readonly startedMs: number;

@@ -3,12 +3,24 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { MemberStatus } from '../group.ts';
+import { tdGroup } from '@tandem/datapath/abi.gen';
+import { type MemberStatus, NodeGroup } from '@tandem/datapath/group';
+import { agentMember, type MemberName, proxyMember } from '@tandem/datapath/member';
 import { degradationsOf, type NodeFacts } from './degradations.ts';
 
-function member(role: 'agent' | 'dns-proxy', change: Partial<MemberStatus> = {}): MemberStatus {
-  const index = role === 'agent' ? 0 : 1;
-  return { index, role, state: 'live', pid: 10, epochNs: 1, beatAgeMs: 5, revision: 7, ...change };
+const nowNs = 5e12;
+
+/** As the group tells it. */
+function member(
+  role: MemberName,
+  { state = 'live', beatAgeMs = 5 }: Partial<Pick<MemberStatus, 'state' | 'beatAgeMs'>> = {},
+): MemberStatus {
+  const group = new NodeGroup(new ArrayBuffer(tdGroup.size));
+  const index = role === 'agent' ? agentMember : proxyMember;
+  group.join(index, 10, nowNs - beatAgeMs * 1e6, 1);
+  group.setState(index, state);
+  group.setRevision(index, 7);
+  return group.members(nowNs)[0] as MemberStatus;
 }
 
 const well: NodeFacts = {
@@ -40,6 +52,16 @@ const rows: readonly (readonly [
     'the agent hangs',
     { members: [member('agent', { beatAgeMs: 150 }), member('dns-proxy')] },
     ['member-stale'],
+  ],
+  [
+    'the agent is stale to the nanosecond',
+    { members: [member('agent', { beatAgeMs: 100 }), member('dns-proxy')] },
+    ['member-stale'],
+  ],
+  [
+    'the agent is not stale by a microsecond',
+    { members: [member('agent', { beatAgeMs: 99.999 }), member('dns-proxy')] },
+    [],
   ],
   [
     'the proxy stops',

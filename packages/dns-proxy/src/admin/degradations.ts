@@ -3,9 +3,9 @@
 
 /** Promises that do not hold at present, from plain facts: what is the case, what still works, what to do. */
 
-import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
+import type { MemberStatus } from '@tandem/datapath/group';
+import { type MemberName, memberNames } from '@tandem/datapath/member';
 import type { Logger } from '@tandem/runtime/log';
-import type { MemberStatus } from '../group.ts';
 import type { MapFill } from './kernel-view.ts';
 import { degradedFillRatio } from './limits.ts';
 
@@ -20,7 +20,7 @@ export type PolicyOrigin = 'agent' | 'snapshot' | 'none';
 
 export interface NodeFacts {
   /** Who is asked. */
-  readonly role: 'agent' | 'dns-proxy';
+  readonly role: MemberName;
   readonly members: readonly MemberStatus[];
   readonly requiredRevision: number;
   readonly policy: { readonly revision: number; readonly origin: PolicyOrigin };
@@ -30,20 +30,14 @@ export interface NodeFacts {
   readonly warnings: number;
 }
 
-const staleMs = TD_HEARTBEAT_STALE_NS / 1e6;
 /** A LIVE member without a heartbeat for so long was killed, most likely. */
 const awayMs = 1000;
 const names = { agent: 'agent', 'dns-proxy': 'DNS proxy' } as const;
 
-/** Serves: LIVE and beating. */
-export function isServing(member: MemberStatus): boolean {
-  return member.state === 'live' && member.beatAgeMs < staleMs;
-}
-
 export function degradationsOf(facts: NodeFacts): Degradation[] {
-  const serving = facts.members.filter(isServing);
+  const serving = facts.members.filter(({ isServing }) => isServing);
   return [
-    ...(['agent', 'dns-proxy'] as const).flatMap((role) => memberProblem(facts, role)),
+    ...memberNames.flatMap((role) => memberProblem(facts, role)),
     ...(serving.length === 0 ? [nobodyServes] : []),
     ...policyProblems(facts),
     ...exchangeProblem(facts),
@@ -58,9 +52,9 @@ const nobodyServes: Degradation = {
   fix: 'start the agent or the DNS proxy',
 };
 
-function memberProblem(facts: NodeFacts, role: 'agent' | 'dns-proxy'): Degradation[] {
+function memberProblem(facts: NodeFacts, role: MemberName): Degradation[] {
   const members = facts.members.filter((member) => member.role === role);
-  if (members.some(isServing)) return [];
+  if (members.some(({ isServing }) => isServing)) return [];
   const name = names[role];
   const rest =
     role === 'agent'
@@ -125,7 +119,8 @@ function policyProblems(facts: NodeFacts): Degradation[] {
 
 /** Only worth saying when both are there: an absent process is named already. */
 function exchangeProblem({ members, isExchangeConnected }: NodeFacts): Degradation[] {
-  const isPeerThere = new Set(members.filter(isServing).map(({ role }) => role)).size > 1;
+  const isPeerThere =
+    new Set(members.filter(({ isServing }) => isServing).map(({ role }) => role)).size > 1;
   if (isExchangeConnected || !isPeerThere) return [];
   return [
     {

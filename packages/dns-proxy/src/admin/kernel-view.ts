@@ -10,14 +10,13 @@ import {
   tdFqdn,
   tdFqdnKey,
   tdFqdnSlot,
-  tdGroup,
 } from '@tandem/datapath/abi.gen';
 import { readCounters } from '@tandem/datapath/counters';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { decodeEndpoint, type EndpointValue } from '@tandem/datapath/encode';
+import { type MemberStatus, NodeGroup } from '@tandem/datapath/group';
 import { type LearnedSpace, readLearnedSpaces } from '@tandem/datapath/learned-spaces';
 import type { MapName } from '@tandem/datapath/paths';
-import { type MemberStatus, readMembers } from '../group.ts';
 import { learnedAgeMs, mapCountAgeMs, mapCountEntries } from './limits.ts';
 
 /** Maps whose fill either process can tell, and those that only the agent may read. */
@@ -35,7 +34,7 @@ export class KernelView {
   readonly #datapath: Datapath;
   readonly #maps: readonly MapName[];
   readonly #nowNs: () => number;
-  readonly #groupMemory: ArrayBuffer;
+  readonly #group: NodeGroup;
   #fill: readonly MapFill[] = [];
   #filledMs = -Infinity;
   #learned: readonly LearnedSpace[] = [];
@@ -46,16 +45,16 @@ export class KernelView {
     this.#datapath = datapath;
     this.#maps = isAgent ? [...memberMaps, ...agentOnlyMaps] : memberMaps;
     this.#nowNs = nowNs;
-    this.#groupMemory = datapath.map('group').mmap();
+    this.#group = new NodeGroup(datapath.map('group').mmap());
   }
 
   members(): MemberStatus[] {
-    return readMembers(this.#groupMemory, BigInt(Math.floor(this.#nowNs())));
+    return this.#group.members(this.#nowNs());
   }
 
   /** The revision below which members are passed over. */
   requiredRevision(): number {
-    return new DataView(this.#groupMemory).getUint32(tdGroup.required_revision, true);
+    return this.#group.requiredRevision;
   }
 
   counters(): Record<string, number> {

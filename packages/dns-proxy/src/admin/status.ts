@@ -6,6 +6,7 @@
 import { release } from 'node:os';
 import { TD_ABI_VERSION } from '@tandem/datapath/abi.gen';
 import { familyNotes } from '@tandem/datapath/address-families';
+import type { MemberStatus } from '@tandem/datapath/group';
 import {
   type DropReaderStatusInit,
   type LearnedNamespaceInit,
@@ -15,11 +16,10 @@ import {
   type StatusResponseInit,
   type SyncStatusInit,
 } from '@tandem/proto/gen/messages';
-import type { MemberStatus } from '../group.ts';
 import { backlogBytesMax } from '../sync/limits.ts';
 import { version } from '../version.ts';
 import type { AdminContext } from './context.ts';
-import { type Degradation, degradationsOf, isServing } from './degradations.ts';
+import { type Degradation, degradationsOf } from './degradations.ts';
 import { boundedDiagnostics } from './diagnostics.ts';
 
 const states = {
@@ -97,7 +97,7 @@ function memberMessage(member: MemberStatus): MemberStatusInit {
     epoch: member.epochNs,
     beatAgeUs: Math.max(0, Math.round(member.beatAgeMs * 1000)),
     revision: member.revision,
-    isFresh: isServing(member),
+    isFresh: member.isServing,
   };
 }
 

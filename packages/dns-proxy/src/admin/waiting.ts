@@ -3,9 +3,9 @@
 
 /** Processes that wait for the end of another one of their kind: each index has one holder. */
 
+import { agentMember, proxyMember } from '@tandem/datapath/member';
 import { pinPaths } from '@tandem/datapath/paths';
 import { PathLock } from '@tandem/dns-sockets/lock';
-import { agentMember, proxyMember } from '../config.ts';
 import type { Degradation } from './degradations.ts';
 
 const kinds = [

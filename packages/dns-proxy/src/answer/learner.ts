@@ -9,8 +9,8 @@
 
 import type { ReplyView } from '@tandem/core/dns/reply';
 import { tdLearnOp, tdLearnResult } from '@tandem/datapath/abi.gen';
+import type { NodeGroup } from '@tandem/datapath/group';
 import { counter } from '../counters.ts';
-import type { GroupMember } from '../group.ts';
 import { extensionGraceShare, learnPairsOrdinary, ttlSecondsMax } from '../limits.ts';
 import type { PolicyTables } from '../policy/tables.ts';
 import { type KernelWriter, learnBatchMax } from './kernel-writer.ts';
@@ -32,7 +32,7 @@ export interface LearnerOptions {
   readonly ttlSecondsMin: number;
   readonly seed: number;
   /** Tells of removals by any member, so that no member trusts what it knew. */
-  readonly group: Pick<GroupMember, 'removals'>;
+  readonly group: Pick<NodeGroup, 'removals'>;
   /** Places for known pairs (a power of two); default of limits.ts. */
   readonly knownPairs?: number;
 }
@@ -42,7 +42,7 @@ export class Learner {
   readonly #counters: Float64Array;
   readonly graceSeconds: number;
   readonly ttlSecondsMin: number;
-  readonly #group: Pick<GroupMember, 'removals'>;
+  readonly #group: Pick<NodeGroup, 'removals'>;
   readonly #known: KnownPairs;
   /** (address, name) in the place of (address, selector): what the name caches were told. */
   readonly #told: KnownPairs;

@@ -4,34 +4,31 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { tdGroup } from '@tandem/datapath/abi.gen';
+import { NodeGroup } from '@tandem/datapath/group';
+import { agentMember as agent, proxyMember as proxy } from '@tandem/datapath/member';
 import { DropLease, readHolder } from './lease.ts';
 import { dropLeaseStaleMs } from './limits.ts';
 
-const agent = 0;
-const proxy = 1;
 const longMs = dropLeaseStaleMs + 1;
 
-function group(): { memory: ArrayBuffer; words: Uint32Array } {
-  const memory = new ArrayBuffer(tdGroup.size);
-  return { memory, words: new Uint32Array(memory) };
-}
+const emptyGroup = (): NodeGroup => new NodeGroup(new ArrayBuffer(tdGroup.size));
 
 test('who comes first takes it, and the agent takes it from the proxy', () => {
-  const { memory, words } = group();
-  const [a, p] = [new DropLease(memory, agent), new DropLease(memory, proxy)];
-  assert.equal(readHolder(words, 0), null);
+  const group = emptyGroup();
+  const [a, p] = [new DropLease(group, agent), new DropLease(group, proxy)];
+  assert.equal(readHolder(group, 0), null);
   assert.equal(p.renew(1000), 'taken');
   assert.equal(p.renew(1050), 'held');
   assert.equal(a.renew(1060), 'taken');
   assert.equal(p.isOurs, false);
   assert.equal(p.renew(1100), 'other');
   assert.deepEqual([p.taken, p.lost, a.taken, a.lost], [1, 1, 1, 0]);
-  assert.deepEqual(readHolder(words, 1100), { member: agent, generation: 2, ageMs: 40 });
+  assert.deepEqual(readHolder(group, 1100), { member: agent, generation: 2, ageMs: 40 });
 });
 
 test('the proxy takes it when the agent does not look, or has left', () => {
-  const { memory } = group();
-  const [a, p] = [new DropLease(memory, agent), new DropLease(memory, proxy)];
+  const group = emptyGroup();
+  const [a, p] = [new DropLease(group, agent), new DropLease(group, proxy)];
   a.renew(0);
   assert.equal(p.renew(dropLeaseStaleMs), 'other');
   assert.equal(p.renew(longMs), 'taken');
@@ -43,8 +40,8 @@ test('the proxy takes it when the agent does not look, or has left', () => {
 });
 
 test('two lives of one index do not wrestle', () => {
-  const { memory } = group();
-  const [hung, fresh] = [new DropLease(memory, agent), new DropLease(memory, agent)];
+  const group = emptyGroup();
+  const [hung, fresh] = [new DropLease(group, agent), new DropLease(group, agent)];
   hung.renew(0);
   assert.equal(fresh.renew(10), 'other');
   assert.equal(fresh.renew(longMs), 'taken');
@@ -53,16 +50,16 @@ test('two lives of one index do not wrestle', () => {
 });
 
 test('clocks that wrap, beats of the future, nonsense', () => {
-  const { memory, words } = group();
-  const [a, p] = [new DropLease(memory, agent), new DropLease(memory, proxy)];
+  const group = emptyGroup();
+  const [a, p] = [new DropLease(group, agent), new DropLease(group, proxy)];
   const wrap = 2 ** 32;
   a.renew(wrap - 100);
   assert.equal(p.renew(wrap + 100), 'other');
   assert.equal(p.renew(wrap - 200), 'other', 'a beat just after we read the clock');
-  assert.equal(readHolder(words, wrap - 200)?.ageMs, 0);
-  words[tdGroup.events_beat_ms / 4] = 2 ** 31;
+  assert.equal(readHolder(group, wrap - 200)?.ageMs, 0);
+  group.eventsBeatMs = 2 ** 31;
   assert.equal(p.renew(1000), 'taken', 'nobody is stuck behind a beat far ahead');
-  words[tdGroup.events_lease / 4] = 0xffffff02;
+  assert.ok(group.swapEventsLease(group.eventsLease, 0xffffff02));
   assert.equal(a.renew(1000), 'taken');
-  assert.equal(readHolder(words, 1000)?.generation, 0, 'generations wrap');
+  assert.equal(readHolder(group, 1000)?.generation, 0, 'generations wrap');
 });

@@ -2,17 +2,15 @@
 // Copyright The Tandem Authors
 
 /**
- * Which process reads the ring of drop events: two words of the mmap-ed `group` map. The agent by
+ * Which process reads the ring of drop events: two words of the `group` map. The agent by
  * preference; another member when nobody holds the lease or its holder has not looked for a while, dead
  * or hung. The lease keeps two from doing the same work; that they tear nothing when both think they hold
  * it is due to the ring's position (`HeldRing`).
  */
 
-import { tdGroup } from '@tandem/datapath/abi.gen';
+import type { NodeGroup } from '@tandem/datapath/group';
 import { dropLeaseStaleMs } from './limits.ts';
 
-const leaseWord = tdGroup.events_lease / 4;
-const beatWord = tdGroup.events_beat_ms / 4;
 const generationMask = 0xffffff;
 
 export interface LeaseHolder {
@@ -25,19 +23,18 @@ export class DropLease {
   /** Times that we took it, and times that another member had taken it from us. */
   taken = 0;
   lost = 0;
-  readonly #words: Uint32Array;
+  readonly #group: NodeGroup;
   readonly #member: number;
   /** The word as we wrote it; 0: not ours. */
   #mine = 0;
 
-  /** `memory`: the mmap-ed value of `group`. */
-  constructor(memory: ArrayBuffer, member: number) {
-    this.#words = new Uint32Array(memory);
+  constructor(group: NodeGroup, member: number) {
+    this.#group = group;
     this.#member = member;
   }
 
   get isOurs(): boolean {
-    return this.#mine !== 0 && Atomics.load(this.#words, leaseWord) === this.#mine;
+    return this.#mine !== 0 && this.#group.eventsLease === this.#mine;
   }
 
   /**
@@ -46,43 +43,39 @@ export class DropLease {
    */
   renew(nowMs: number): 'held' | 'taken' | 'other' {
     if (this.isOurs) {
-      this.#beat(nowMs);
+      this.#group.eventsBeatMs = nowMs;
       return 'held';
     }
     if (this.#mine !== 0) this.lost += 1;
     this.#mine = 0;
-    const word = Atomics.load(this.#words, leaseWord);
-    const holder = readHolder(this.#words, nowMs);
+    const word = this.#group.eventsLease;
+    const holder = readHolder(this.#group, nowMs);
     // An earlier life of ours must not be wrestled with: it may hang, and take it back each time.
     const mayTake =
       holder === null || this.#member < holder.member || holder.ageMs > dropLeaseStaleMs;
     if (!mayTake) return 'other';
     const mine = nextWord(word, this.#member + 1);
-    if (Atomics.compareExchange(this.#words, leaseWord, word, mine) !== word) return 'other';
+    if (!this.#group.swapEventsLease(word, mine)) return 'other';
     this.#mine = mine;
     this.taken += 1;
-    this.#beat(nowMs);
+    this.#group.eventsBeatMs = nowMs;
     return 'taken';
   }
 
   /** Another member may take it at once. */
   release(): void {
     if (this.#mine === 0) return;
-    Atomics.compareExchange(this.#words, leaseWord, this.#mine, nextWord(this.#mine, 0));
+    this.#group.swapEventsLease(this.#mine, nextWord(this.#mine, 0));
     this.#mine = 0;
-  }
-
-  #beat(nowMs: number): void {
-    Atomics.store(this.#words, beatWord, Math.floor(nowMs) >>> 0);
   }
 }
 
 /** Null: nobody. */
-export function readHolder(words: Uint32Array, nowMs: number): LeaseHolder | null {
-  const word = Atomics.load(words, leaseWord);
+export function readHolder(group: NodeGroup, nowMs: number): LeaseHolder | null {
+  const word = group.eventsLease;
   const holder = word & 0xff;
   if (holder === 0) return null;
-  const ageMs = (Math.floor(nowMs) - Atomics.load(words, beatWord)) | 0;
+  const ageMs = (Math.floor(nowMs) - group.eventsBeatMs) | 0;
   // A beat of the future was written since `nowMs` was read; far in it, it is nonsense, and so is its holder.
   const isNonsense = ageMs < -dropLeaseStaleMs;
   return {

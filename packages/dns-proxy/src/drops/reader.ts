@@ -9,9 +9,10 @@
  */
 
 import { HeldRing, type OnHeldRecords } from '@tandem/bpf-loader-node/held-ring';
-import { tdEvent, tdGroup } from '@tandem/datapath/abi.gen';
+import { tdEvent } from '@tandem/datapath/abi.gen';
 import { readCounter } from '@tandem/datapath/counters';
 import type { Datapath } from '@tandem/datapath/datapath';
+import { NodeGroup } from '@tandem/datapath/group';
 import type { Clock } from '@tandem/runtime/system-clock';
 import { dropRecordBytes } from '../store/drop-event.ts';
 import { DropLease, type LeaseHolder, readHolder } from './lease.ts';
@@ -53,10 +54,6 @@ export class DropReaderCounters {
 }
 
 const alignBytes = 8;
-const toldWords: Readonly<Record<KernelLossReason, number>> = {
-  'ring-full': tdGroup.events_lost_told / 4,
-  'rate-limit': tdGroup.events_limited_told / 4,
-};
 
 export class DropReader implements Disposable {
   /** Id of the ring's map. */
@@ -64,7 +61,7 @@ export class DropReader implements Disposable {
   readonly #o: DropReaderOptions;
   readonly #lease: DropLease;
   readonly #ring: HeldRing;
-  readonly #groupWords: Uint32Array;
+  readonly #group: NodeGroup;
   readonly #counters = new DropReaderCounters();
   #nextLossMs = 0;
   #isCatchUp = false;
@@ -72,9 +69,8 @@ export class DropReader implements Disposable {
   constructor(options: DropReaderOptions) {
     this.#o = options;
     const { datapath, member } = options;
-    const memory = datapath.map('group').mmap();
-    this.#groupWords = new Uint32Array(memory);
-    this.#lease = new DropLease(memory, member);
+    this.#group = new NodeGroup(datapath.map('group').mmap());
+    this.#lease = new DropLease(this.#group, member);
     this.ringId = datapath.map('events').info().id;
     this.#ring = new HeldRing(datapath.map('events'), this.#onRecords);
   }
@@ -100,7 +96,7 @@ export class DropReader implements Disposable {
 
   /** Null: nobody reads. */
   holder(): LeaseHolder | null {
-    return readHolder(this.#groupWords, this.#o.clock.monotonicMs());
+    return readHolder(this.#group, this.#o.clock.monotonicMs());
   }
 
   /** What the kernel did not put into the ring since it was made. */
@@ -159,11 +155,10 @@ export class DropReader implements Disposable {
 
   /** Each loss is reported by one process, whoever reads next: `group` says how far that went. */
   #reportKernelLoss(reason: KernelLossReason): void {
-    const word = toldWords[reason];
     const total = this.kernelLost(reason) >>> 0;
-    const told = Atomics.load(this.#groupWords, word);
+    const told = this.#group.reportedLoss(reason);
     if (total === told) return;
-    if (Atomics.compareExchange(this.#groupWords, word, told, total) !== told) return;
+    if (!this.#group.swapReportedLoss(reason, told, total)) return;
     const count = (total - told) | 0;
     // Less than was told: the counters are new.
     if (count <= 0) return;

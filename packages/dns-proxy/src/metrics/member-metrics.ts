@@ -3,6 +3,7 @@
 
 /** All metrics that both processes have. */
 
+import type { MemberName } from '@tandem/datapath/member';
 import type { GrpcServer } from '@tandem/runtime/grpc-server';
 import type { Logger } from '@tandem/runtime/log';
 import type { Metrics } from '@tandem/runtime/metrics';
@@ -17,7 +18,7 @@ import { addDropMetrics } from './drop-metrics.ts';
 import { addFields, addNodeMetrics } from './node-metrics.ts';
 
 export interface MemberMetricsOptions {
-  readonly role: 'agent' | 'dns-proxy';
+  readonly role: MemberName;
   readonly context: AdminContext;
   readonly admin: Admin;
   readonly member: DnsMember;

@@ -7,7 +7,6 @@ import { tdCounterHelp } from '@tandem/datapath/abi.gen';
 import type { LearnedSpace } from '@tandem/datapath/learned-spaces';
 import type { MetricSample, Metrics } from '@tandem/runtime/metrics';
 import type { AdminContext } from '../admin/context.ts';
-import { isServing } from '../admin/degradations.ts';
 import type { AdminCounters } from '../admin/service.ts';
 import { degradations } from '../admin/status.ts';
 import { backlogBytesMax } from '../sync/limits.ts';
@@ -139,7 +138,7 @@ function addMemberMetrics(metrics: Metrics, context: AdminContext): void {
   metrics.gauges(
     { name: 'tandem_member_serving', help: '1 when the member is LIVE and its heartbeat fresh' },
     ['member'],
-    () => perMember((member) => (isServing(member) ? 1 : 0)),
+    () => perMember((member) => (member.isServing ? 1 : 0)),
   );
   metrics.gauges(
     { name: 'tandem_member_policy_revision', help: 'policy revision that a member serves' },

@@ -14,15 +14,10 @@
  * To take a living member for a dead one is harmless: both read one queue, each query is read once.
  */
 
-import {
-  TD_HEARTBEAT_STALE_NS,
-  TD_MEMBERS_MAX,
-  tdListenerKind,
-  tdMemberState,
-} from '@tandem/datapath/abi.gen';
+import { TD_MEMBERS_MAX, tdListenerKind, tdMemberState } from '@tandem/datapath/abi.gen';
 import { socketsMax } from '@tandem/dns-sockets/limits';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
-import type { GroupMember } from '../group.ts';
+import type { GroupMember } from '../group-member.ts';
 import { heartbeatIntervalMs, retiredListenersMs } from '../limits.ts';
 import type { TcpServer } from '../tcp/server.ts';
 import { type Hello, noListener } from './hello.ts';
@@ -32,7 +27,7 @@ const handleIndexMask = socketsMax - 1;
 export type TakeoverEvent = 'linked' | 'lost' | 'hung' | 'back';
 
 export interface TakeoverOptions {
-  readonly group: GroupMember;
+  readonly self: GroupMember;
   readonly loop: Pick<UdpLoop, 'add' | 'remove'>;
   readonly tcp: Pick<TcpServer, 'listen'>;
   readonly closeFd: (fd: number) => void;
@@ -73,7 +68,7 @@ export class Takeover {
   constructor(options: TakeoverOptions) {
     this.#o = options;
     for (let member = 0; member < TD_MEMBERS_MAX; member++) {
-      if (member === options.group.index) continue;
+      if (member === options.self.index) continue;
       this.#peers.push({ member, listeners: [], lostAtNs: -1, isAway: false });
     }
   }
@@ -133,10 +128,11 @@ export class Takeover {
    * ns, Infinity if none would.
    */
   staleAtNs(): number {
+    const { group } = this.#o.self;
     let earliest = Infinity;
     for (const { member, isAway } of this.#peers) {
-      const beatNs = this.#o.group.beatNsOf(member);
-      if (!isAway && beatNs !== 0) earliest = Math.min(earliest, beatNs + TD_HEARTBEAT_STALE_NS);
+      if (isAway || group.beatNsOf(member) === 0) continue;
+      earliest = Math.min(earliest, group.staleAtNs(member));
     }
     return earliest;
   }
@@ -154,13 +150,14 @@ export class Takeover {
 
   #update(peer: Peer, monotonicNs: number): void {
     if (this.#own.length === 0) return;
-    const { group, replay, onEvent } = this.#o;
+    const { self, replay, onEvent } = this.#o;
+    const { group } = self;
     const state = group.stateOf(peer.member);
     const beatNs = group.beatNsOf(peer.member);
     // A member whose link ended but which beats after that lives.
     const isAway =
       beatNs !== 0 &&
-      (monotonicNs - beatNs >= TD_HEARTBEAT_STALE_NS ||
+      (monotonicNs >= group.staleAtNs(peer.member) ||
         (peer.lostAtNs !== -1 && beatNs <= peer.lostAtNs));
     if (isAway !== peer.isAway) {
       peer.isAway = isAway;

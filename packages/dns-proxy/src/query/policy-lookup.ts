@@ -9,8 +9,9 @@
 import type { QueryView } from '@tandem/core/dns/query';
 import { tdEndpoint } from '@tandem/datapath/abi.gen';
 import type { EndpointLookup } from '@tandem/datapath/agent-table';
+import type { NodeGroup } from '@tandem/datapath/group';
 import { counter } from '../counters.ts';
-import type { GroupMember } from '../group.ts';
+import type { GroupMember } from '../group-member.ts';
 import type { FlowTable } from '../policy/flow-table.ts';
 import type { QueryLimits } from '../policy/query-limits.ts';
 import type { PolicyTables } from '../policy/tables.ts';
@@ -23,7 +24,8 @@ export class PolicyLookup {
   readonly flows: FlowTable;
   readonly limits: QueryLimits;
   #endpoints: Pick<EndpointLookup, 'lookupInto'>;
-  readonly #group: GroupMember;
+  readonly #self: GroupMember;
+  readonly #group: NodeGroup;
   readonly #counters: Float64Array;
   readonly #endpointKey = new Uint8Array(16);
   readonly #endpointKeyWords = new Uint32Array(this.#endpointKey.buffer);
@@ -39,13 +41,14 @@ export class PolicyLookup {
     readonly flows: FlowTable;
     readonly limits: QueryLimits;
     readonly endpoints: Pick<EndpointLookup, 'lookupInto'>;
-    readonly group: GroupMember;
+    readonly self: GroupMember;
     readonly counters: Float64Array;
   }) {
     this.flows = options.flows;
     this.limits = options.limits;
     this.#endpoints = options.endpoints;
-    this.#group = options.group;
+    this.#self = options.self;
+    this.#group = options.self.group;
     this.#counters = options.counters;
   }
 
@@ -58,7 +61,7 @@ export class PolicyLookup {
     this.#tables = tables;
     this.installs += 1;
     this.#flush();
-    this.#group.setRevision(tables.revision);
+    this.#self.setRevision(tables.revision);
   }
 
   /** From now on endpoints are looked up here. */
