@@ -23,10 +23,7 @@ const changes: readonly (readonly [string, string])[] = [
   ['struct td_endpoint {\n', 'struct td_endpoint {\n\t__u64 next_stamp;\n'],
   ['struct td_policy {\n', 'struct td_policy {\n\t__u32 next_priority;\n'],
   // Behind the last one, whichever that is.
-  [
-    '")\n\nenum td_counter {',
-    '") \\\n\tX(NEXT, next, "of the next version")\n\nenum td_counter {',
-  ],
+  ['")\n\nenum td_counter {', '") \\\n\tX(NEXT, next, "of the next version")\n\nenum td_counter {'],
 ];
 
 /** Builds it below `directory` and returns its `packages` directory. */
