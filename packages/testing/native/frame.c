@@ -69,6 +69,43 @@ void op_frame(const struct request *request)
 	free(bytes);
 }
 
+/*
+ * frames interface= data= : many frames, each behind its length in two octets. What the kernel refuses to send
+ * (too short, too long) is counted, and the others are sent.
+ */
+void op_frames(const struct request *request)
+{
+	size_t length;
+	uint8_t *bytes = arg_bytes(request, "data", &length);
+	struct address address;
+	int fd = packet_socket();
+	long sent = 0, refused = 0;
+	size_t at = 0;
+
+	if (bytes == NULL || fd < 0 || !packet_address(request, &address)) {
+		answer_error(request->id, bytes == NULL ? EINVAL : fd < 0 ? errno : ENODEV, "frames");
+		free(bytes);
+		return;
+	}
+	while (at + 2 <= length) {
+		size_t size = (size_t)bytes[at] << 8 | bytes[at + 1];
+
+		at += 2;
+		if (size > length - at)
+			break;
+		if (sendto(fd, bytes + at, size, 0, (struct sockaddr *)&address.storage,
+			   address.length) == (ssize_t)size)
+			sent++;
+		else
+			refused++;
+		at += size;
+	}
+	answer_ok(request->id);
+	answer_field("sent=%ld refused=%ld", sent, refused);
+	answer_end();
+	free(bytes);
+}
+
 /* The kernel copies only the link header of a ring frame into the linear part: 14 bytes. */
 static int send_by_ring(int fd, const uint8_t *bytes, size_t length, uint32_t *status)
 {

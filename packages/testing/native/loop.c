@@ -143,7 +143,8 @@ static const struct {
 	{ "bind", op_bind },       { "frame", op_frame },   { "ring", op_ring },
 	{ "raw", op_raw },         { "capture", op_capture }, { "captured", op_captured },
 	{ "blast", op_blast },     { "bulk", op_bulk },     { "close", op_close },
-	{ "keep", op_keep },       { "pour", op_pour },
+	{ "keep", op_keep },       { "pour", op_pour },     { "frames", op_frames },
+	{ "sight", op_sight },     { "sighted", op_sighted },
 };
 
 static void run_line(char *line)

@@ -103,10 +103,13 @@ void op_exchange(const struct request *request);  /* stream.c */
 void op_listen(const struct request *request);    /* serve.c */
 void op_bind(const struct request *request);      /* serve.c */
 void op_frame(const struct request *request);     /* frame.c */
+void op_frames(const struct request *request);    /* frame.c */
 void op_ring(const struct request *request);      /* frame.c */
 void op_raw(const struct request *request);       /* frame.c */
 void op_capture(const struct request *request);   /* capture.c */
 void op_captured(const struct request *request);  /* capture.c */
+void op_sight(const struct request *request);     /* sightings.c */
+void op_sighted(const struct request *request);   /* sightings.c */
 void op_blast(const struct request *request);     /* blast.c */
 void op_bulk(const struct request *request);      /* bulk.c */
 void op_pour(const struct request *request);      /* pour.c */

@@ -106,6 +106,12 @@ export interface CaptureOptions {
   readonly contains?: Uint8Array | string;
 }
 
+/** Of an interface, or of what the host itself receives of an IP protocol, after netfilter. */
+export type SightOptions = {
+  /** Stands before the number of each packet, which has four octets. */
+  readonly pattern: Uint8Array;
+} & ({ readonly interface?: string } | { readonly family: 4 | 6; readonly protocol: number });
+
 export interface Captured {
   readonly matched: number;
   readonly total: number;

@@ -20,6 +20,7 @@ import {
   type PourOptions,
   type PourResult,
   type Served,
+  type SightOptions,
   type SocketOptions,
   type StreamResult,
   type UdpOptions,
@@ -112,6 +113,18 @@ export class Probe implements AsyncDisposable {
     await this.#process.request('frame', { interface: name, data, count });
   }
 
+  /** Sends frames back to back. What the kernel refuses to send (too short, too long) is counted. */
+  async frames(
+    frames: readonly Uint8Array[],
+    { interface: name = 'eth0' }: { interface?: string } = {},
+  ): Promise<{ sent: number; refused: number }> {
+    const data = Buffer.concat(
+      frames.flatMap((frame) => [Buffer.of(frame.length >> 8, frame.length & 0xff), frame]),
+    );
+    const answer = await this.#process.request('frames', { interface: name, data });
+    return { sent: answer.number('sent'), refused: answer.number('refused') };
+  }
+
   /** Sends a frame by PACKET_TX_RING: its skb has only 14 linear bytes. */
   async ring(
     data: Uint8Array,
@@ -132,6 +145,13 @@ export class Probe implements AsyncDisposable {
   }: CaptureOptions = {}): Promise<Capture> {
     const args = { interface: name, data: bytesOf(contains) };
     return new Capture(this.#process, (await this.#process.request('capture', args)).id);
+  }
+
+  /** Remembers the numbers of packets that come from when this resolves; see `SightOptions`. */
+  async sight(options: SightOptions): Promise<Sightings> {
+    const { pattern, ...at } = options;
+    const answer = await this.#process.request('sight', { ...at, data: pattern });
+    return new Sightings(this.#process, answer.id);
   }
 
   /** Many datagrams or frames at a rate per second (0: as fast as possible). */
@@ -270,6 +290,19 @@ export class Capture extends Handle {
         isChecksumPartial: partial[i] === '1',
       })),
     };
+  }
+}
+
+/** Numbers of packets that came: the four octets behind a pattern. */
+export class Sightings extends Handle {
+  /** Those since the last time. Throws where some were lost: then nobody knows what came. */
+  async seen(): Promise<number[]> {
+    const answer = await this.process.request('sighted', { handle: this.id });
+    const lost = answer.number('lost');
+    if (lost > 0) throw new Error(`${lost} packets were not looked at`);
+    const bytes = answer.bytes('numbers');
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    return Array.from({ length: bytes.length / 4 }, (_, i) => view.getUint32(4 * i));
   }
 }
 
