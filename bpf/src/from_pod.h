@@ -99,9 +99,27 @@ static __always_inline __u32 claimed_macs(struct __sk_buff *skb, const struct pa
 }
 
 /*
+ * May the pod claim this link-local address? Those of pods are not known here, so of the node's (a class of the
+ * agent's) none, and on a bridge none that is made of another Ethernet address (RFC 4291, appendix A), as those
+ * of pods are unless their owner chose otherwise.
+ */
+static __always_inline __u32 claimed_link_local(struct __sk_buff *skb, const struct td_addr *address)
+{
+	__u32 high = bpf_ntohl(address->a[2]), low = bpf_ntohl(address->a[3]);
+	__u8 made_of[ETH_ALEN] = {
+		(high >> 24) ^ 2, high >> 16, high >> 8, low >> 16, low >> 8, low,
+	};
+
+	if (class_of(address).flags & TD_CLASS_NODE)
+		return TD_COUNT_DROP_ND;
+	if ((high & 0xff) == 0xff && low >> 24 == 0xfe && is_foreign_mac(skb, made_of))
+		return TD_COUNT_DROP_SPOOFED;
+	return TD_PASS;
+}
+
+/*
  * A neighbour advertisement claims its target, and so does the solicitation of duplicate address detection: it
- * may be only the pod's own. Link-local addresses of pods are not known here, so of those only the node's (a
- * class of the agent's) are refused.
+ * may be only the pod's own.
  */
 static __always_inline __u32 claimed_target(struct __sk_buff *skb, const struct packet *p)
 {
@@ -112,7 +130,7 @@ static __always_inline __u32 claimed_target(struct __sk_buff *skb, const struct 
 		return TD_COUNT_DROP_PARSE;
 	target = *header;
 	if (is_link_local6(&target))
-		return class_of(&target).flags & TD_CLASS_NODE ? TD_COUNT_DROP_ND : TD_PASS;
+		return claimed_link_local(skb, &target);
 	return own_endpoint(skb, &target) ? TD_PASS : TD_COUNT_DROP_SPOOFED;
 }
 
@@ -137,8 +155,11 @@ static __always_inline __u32 from_pod_icmpv6(struct __sk_buff *skb, const struct
 	bool unspecified = is_unspecified6(&p->source);
 
 	*without_endpoint = unspecified || is_link_local6(&p->source);
-	if (p->protocol != TD_IPPROTO_ICMPV6 || p->is_cut || p->is_fragment)
+	if (p->protocol != TD_IPPROTO_ICMPV6 || p->is_cut || p->is_tail)
 		return *without_endpoint ? TD_COUNT_DROP_ND : TD_PASS;
+	/* put together again it would be believed unread (RFC 6980); without its head no tail is */
+	if (p->is_fragment && (*without_endpoint || is_link_message(p)))
+		return TD_COUNT_DROP_ND;
 	if (p->icmp_type == TD_ND_ROUTER_ADVERT || p->icmp_type == TD_ND_REDIRECT ||
 	    p->icmp_type == TD_MLD_QUERY)
 		return TD_COUNT_DROP_ND;
@@ -155,7 +176,7 @@ static __always_inline __u32 from_pod_icmpv6(struct __sk_buff *skb, const struct
 	/* duplicate address detection solicits, it does not advertise (RFC 4861, 7.1.2) */
 	if (unspecified)
 		return p->icmp_type == TD_ND_NEIGHBOUR_ADVERT ? TD_COUNT_DROP_ND : TD_PASS;
-	return class_of(&p->source).flags & TD_CLASS_NODE ? TD_COUNT_DROP_ND : TD_PASS;
+	return claimed_link_local(skb, &p->source);
 }
 
 /* Does policy judge by name what this endpoint says to that server's port 53? */

@@ -86,8 +86,7 @@ static __always_inline bool is_tunnel(const struct packet *p)
 {
 	__u32 port = bpf_ntohs(p->destination_port);
 
-	if (p->protocol == TD_IPPROTO_IPIP || p->protocol == TD_IPPROTO_IPV6 ||
-	    p->protocol == TD_IPPROTO_GRE)
+	if (is_tunnel_protocol(p->protocol))
 		return true;
 	return p->protocol == IPPROTO_UDP && bpf_map_lookup_elem(&tunnel_ports, &port);
 }

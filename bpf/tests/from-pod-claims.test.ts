@@ -7,6 +7,7 @@
  * and on a point-to-point veth: only the first compares Ethernet addresses.
  */
 
+import assert from 'node:assert/strict';
 import { after, beforeEach, describe } from 'node:test';
 import { addressBytes, macBytes } from '@tandem/testing/address';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
@@ -75,6 +76,13 @@ function discovery(
     icmp: { type },
     payload: new Uint8Array(Buffer.concat([...body, ...options])),
   });
+}
+
+/** The first of several pieces. */
+function inFragment(spec: PacketSpec): PacketSpec {
+  assert.ok(spec.ip !== undefined);
+  const extensions = [{ kind: 'fragment', offset: 0, more: true }] as const;
+  return { ...spec, ip: { ...spec.ip, extensions } };
 }
 
 interface ClaimRow {
@@ -269,6 +277,61 @@ const rows: readonly ClaimRow[] = [
     frame: discovery(135, own6, gateway6, Uint8Array.of(1, 0, ...macBytes(otherMac))),
     drop: 'DROP_PARSE',
     always: true,
+  },
+  {
+    name: 'duplicate address detection for the link-local address of the own MAC',
+    frame: discovery(135, '::', 'fe80::ff:fe00:1'),
+  },
+  {
+    name: "duplicate address detection for the link-local address of another pod's MAC",
+    frame: discovery(135, '::', 'fe80::ff:fe00:c'),
+    drop: spoofed,
+  },
+  {
+    name: "advertisement of the link-local address of another pod's MAC",
+    frame: discovery(136, own6, 'fe80::ff:fe00:c', option(2, ownMac)),
+    drop: spoofed,
+  },
+  {
+    name: "solicitation from the link-local address of another pod's MAC",
+    frame: discovery(135, 'fe80::ff:fe00:c', gateway6, option(1, ownMac)),
+    drop: spoofed,
+  },
+  {
+    name: 'solicitation from the link-local address of the own MAC',
+    frame: discovery(135, 'fe80::ff:fe00:1', gateway6, option(1, ownMac)),
+  },
+  {
+    name: 'an advertisement in fragments, which is believed once it is put together (RFC 6980)',
+    frame: inFragment(discovery(136, own6, other6, option(2, ownMac))),
+    drop: 'DROP_ND',
+    always: true,
+  },
+  {
+    name: 'an advertisement about itself in fragments',
+    frame: inFragment(discovery(136, own6, own6, option(2, ownMac))),
+    drop: 'DROP_ND',
+    always: true,
+  },
+  {
+    name: 'a router advertisement in fragments',
+    frame: inFragment({
+      ...from(ownMac, {}),
+      ip: { source: own6, destination: 'ff02::1', ttl: 255 },
+      icmp: { type: 134 },
+      payload: new Uint8Array(16),
+    }),
+    drop: 'DROP_ND',
+    always: true,
+  },
+  {
+    name: 'an echo request in fragments',
+    frame: inFragment({
+      ...from(ownMac, {}),
+      ip: { source: own6, destination: '2001:db8::1' },
+      icmp: { type: 128 },
+      payload: new Uint8Array(16),
+    }),
   },
   {
     name: "duplicate address detection for another pod's address (u21)",

@@ -87,7 +87,8 @@ describe('a source counts only where it was verified (rule 3)', () => {
       expectVerdict(fixture, udp(a4, '192.168.60.2', port), seenFromA, 'DROP_TUNNEL');
       expectVerdict(fixture, udp(a4, '192.168.60.1', port), seenFromA, 'DROP_TUNNEL', 'local-in');
     }
-    for (const protocol of [4, 41, 47]) {
+    // IP in IP, GRE, EtherIP, PIM (register), IPComp, L2TP version 3, MPLS in IP
+    for (const protocol of [4, 41, 47, 97, 103, 108, 115, 137]) {
       const packet: PacketSpec = {
         ip: { source: a4, destination: '192.168.60.2', protocol },
         payload: 'x'.repeat(40),

@@ -16,7 +16,7 @@ import { neighbourAdvertisement, routerAdvertisement } from '@tandem/testing/pac
 import type { PacketSpec } from '@tandem/testing/packet-spec';
 import { type Capture, Probe } from '@tandem/testing/probe';
 import { waitFor } from '@tandem/testing/wait';
-import { addressOf, assertDropped, canConnect, frameOf } from '../kit/attack.ts';
+import { addressOf, assertCounted, assertDropped, canConnect, frameOf } from '../kit/attack.ts';
 import { endpointOf } from '../kit/endpoints.ts';
 import { networkPolicy, podObject } from '../kit/objects.ts';
 import { standardPolicy, startStandardNode } from '../kit/standard-node.ts';
@@ -239,6 +239,31 @@ bothWays('a pod that no object is known of', () => {
       await node.removePod(ghost.name);
     });
   }
+
+  test('on a bridge nothing reaches the node in frames to a group that bridges keep to themselves', async () => {
+    const number = 200 + ghosts++;
+    const ghost = await node.addPod({
+      name: `ghost${number}`,
+      kind: 'bridge',
+      ipv4: `10.1.2.${number}`,
+      ipv6: `fd00:1:2::${number}`,
+    });
+    await using probe = Probe.start(ghost.namespace);
+    const pattern = new Uint8Array(Buffer.from(token.slice(0, -4)));
+    await using at4 = await host.sight({ pattern, family: 4, protocol: 17 });
+    await using at6 = await host.sight({ pattern, family: 6, protocol: 17 });
+    for (const last of ['00', '02', '0e']) {
+      const ethernet = { destination: `01:80:c2:00:00:${last}` };
+      for (const destination of [plan.bridgeGateway4, plan.node4, plan.bridgeGateway6]) {
+        const packet = { ...datagram(addressOf(ghost, destination), destination), ethernet };
+        const send = (): Promise<void> => probe.frame(frameOf(ghost, packet));
+        if (last === '0e') await assertCounted(tandem, 'drop_unknown_pod', send);
+        else await send();
+      }
+    }
+    assert.deepEqual([...(await at4.seen()), ...(await at6.seen())], []);
+    await node.removePod(ghost.name);
+  });
 
   test('on a bridge its router advertisement and its ARP for the gateway reach no pod', async () => {
     const number = 230 + ghosts++;

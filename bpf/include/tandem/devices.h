@@ -108,14 +108,22 @@ static __always_inline bool is_own_pair(struct net_device *veth)
 	return own == others;
 }
 
-/* A veth that no map names and that is no port of a bridge. */
+/*
+ * A veth. What comes in by a port of a bridge, and not by the bridge, was sent to a group that bridges keep to
+ * themselves (01:80:c2:00:00:0x, IEEE 802.1D): Linux delivers IP in such frames as of the port itself.
+ */
 static __always_inline enum device_side veth_side(struct net_device *veth, __u32 ifindex)
 {
+	struct net_device *master;
+
 	if (is_pod_device(ifindex))
 		return TD_SIDE_POD;
-	if (is_trusted_device(ifindex) || device_master(veth) || is_own_pair(veth))
+	if (is_trusted_device(ifindex))
 		return TD_SIDE_OUTSIDE;
-	return TD_SIDE_STRANGER;
+	master = device_master(veth);
+	if (master)
+		return is_pod_bridge(master) ? TD_SIDE_STRANGER : TD_SIDE_OUTSIDE;
+	return is_own_pair(veth) ? TD_SIDE_OUTSIDE : TD_SIDE_STRANGER;
 }
 
 /*
@@ -151,7 +159,6 @@ static __always_inline enum device_side entry_side(struct bpf_nf_ctx *ctx, __u32
 static __always_inline enum device_side exit_side(struct bpf_nf_ctx *ctx)
 {
 	struct net_device *out = ctx->skb->dev;
-	struct net_device *master;
 	__u64 kind;
 
 	if (!out)
@@ -159,12 +166,9 @@ static __always_inline enum device_side exit_side(struct bpf_nf_ctx *ctx)
 	kind = device_kind(out);
 	if (is_bridge(kind))
 		return is_pod_bridge(out) ? TD_SIDE_STRANGER : TD_SIDE_OUTSIDE;
-	if (!is_veth(kind))
-		return is_netkit(kind) ? TD_SIDE_STRANGER : TD_SIDE_OUTSIDE;
-	master = device_master(out);
-	if (master && !is_pod_device(out->ifindex) && !is_trusted_device(out->ifindex))
-		return is_pod_bridge(master) ? TD_SIDE_STRANGER : TD_SIDE_OUTSIDE;
-	return veth_side(out, out->ifindex);
+	if (is_veth(kind))
+		return veth_side(out, out->ifindex);
+	return is_netkit(kind) ? TD_SIDE_STRANGER : TD_SIDE_OUTSIDE;
 }
 
 #endif /* TANDEM_DEVICES_H */

@@ -18,6 +18,11 @@
 #define TD_IPPROTO_IPV6	    41
 #define TD_IPPROTO_GRE	    47
 #define TD_IPPROTO_ICMPV6   58
+#define TD_IPPROTO_ETHERIP  97
+#define TD_IPPROTO_PIM	    103
+#define TD_IPPROTO_IPCOMP   108
+#define TD_IPPROTO_L2TP	    115
+#define TD_IPPROTO_MPLS	    137
 #define TD_IPPROTO_DCCP	    33
 #define TD_IPPROTO_SCTP	    132
 #define TD_IPPROTO_UDPLITE  136
@@ -116,6 +121,15 @@ static __always_inline bool is_icmp(const struct packet *p)
 	return p->family == 4 ? p->protocol == IPPROTO_ICMP : p->protocol == TD_IPPROTO_ICMPV6;
 }
 
+/* Protocols whose receivers believe the packet or frame that they carry, without asking for a key. */
+static __always_inline bool is_tunnel_protocol(__u8 protocol)
+{
+	return protocol == TD_IPPROTO_IPIP || protocol == TD_IPPROTO_IPV6 || protocol == TD_IPPROTO_GRE ||
+	       protocol == TD_IPPROTO_ETHERIP || protocol == TD_IPPROTO_PIM ||
+	       protocol == TD_IPPROTO_IPCOMP || protocol == TD_IPPROTO_L2TP ||
+	       protocol == TD_IPPROTO_MPLS;
+}
+
 /* RFC 792 destination unreachable, source quench, time exceeded, parameter problem; RFC 4443 2.1. */
 static __always_inline bool is_icmp_error(const struct packet *p)
 {
@@ -142,6 +156,13 @@ static __always_inline bool is_multicast_listener(const struct packet *p)
 	       is_multicast6(&p->destination) &&
 	       ((p->icmp_type >= TD_MLD_QUERY && p->icmp_type <= TD_MLD_DONE) ||
 		p->icmp_type == TD_MLD2_REPORT);
+}
+
+/* ICMPv6 that is for a link alone, of whatever hop limit. */
+static __always_inline bool is_link_message(const struct packet *p)
+{
+	return p->icmp_type >= TD_MLD_QUERY &&
+	       (p->icmp_type <= TD_ND_REDIRECT || p->icmp_type == TD_MLD2_REPORT);
 }
 
 /* Bytes that an L4 header must have before anything is said of it. */
