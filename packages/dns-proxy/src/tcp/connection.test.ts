@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** When a pod's connection ends, over a system whose clock and turns the test makes. */
+/** When a pod's connection ends, and what replies it holds, over a system whose clock and turns the test makes. */
 
 import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
 import { QueryView } from '@tandem/core/dns/query';
 import { counter, createSharedCounters } from '../counters.ts';
-import { tcpIdleTimeoutMs } from '../limits.ts';
+import { tcpIdleTimeoutMs, tcpOctetsPerEndpointMax, tcpUnsentBytesMax } from '../limits.ts';
 import { TcpServer, type TcpServerOptions } from './server.ts';
 import type { AcceptedConnection, TcpStreamEvents } from './stream.ts';
 
@@ -20,6 +20,10 @@ class Client implements AcceptedConnection {
   readonly clientPort = 1;
   answers = 0;
   hasEnded = false;
+  /** The kernel takes nothing for it. */
+  isDeaf = false;
+  /** Octets that were written, and not taken. */
+  unsent = 0;
   events: TcpStreamEvents | null = null;
 
   open(events: TcpStreamEvents): ReturnType<AcceptedConnection['open']> {
@@ -29,7 +33,8 @@ class Client implements AcceptedConnection {
       resume: nothing,
       write: ({ length }) => {
         this.answers += 1;
-        this.events?.onTaken(length);
+        this.unsent += length;
+        if (!this.isDeaf) this.takeAll();
       },
       end: () => {
         this.hasEnded = true;
@@ -44,6 +49,12 @@ class Client implements AcceptedConnection {
     assert.fail('refused');
   }
 
+  takeAll(): void {
+    const octets = this.unsent;
+    this.unsent = 0;
+    this.events?.onTaken(octets);
+  }
+
   /** Octets of it are read. */
   send(bytes: Uint8Array = query): void {
     this.events?.onData(bytes);
@@ -56,8 +67,9 @@ class World {
   readonly server: TcpServer;
   #accept: (accepted: AcceptedConnection) => void = nothing;
   readonly #soon: (() => void)[] = [];
+  readonly #later: (() => void)[] = [];
 
-  constructor() {
+  constructor(connectionsPerPod = 1) {
     const options = {
       lookup: {
         begin: nothing,
@@ -72,7 +84,7 @@ class World {
       answers: { begin: nothing, flush: nothing },
       counters: this.counters,
       query: new QueryView({ low: 1, high: 2 }),
-      connectionsPerPod: 1,
+      connectionsPerPod,
       moment: () => ({ monotonicNs: this.nowNs, boottimeNs: this.nowNs }),
       system: {
         listen: (_: number, onConnection: (accepted: AcceptedConnection) => void) => {
@@ -80,7 +92,7 @@ class World {
           return nothing;
         },
         soon: (work: () => void) => void this.#soon.push(work),
-        after: nothing,
+        after: (_: number, work: () => void) => void this.#later.push(work),
       },
     };
     this.server = new TcpServer(options as unknown as TcpServerOptions);
@@ -98,10 +110,49 @@ class World {
     for (const work of this.#soon.splice(0)) work();
   }
 
+  /** What waits for room tries again. */
+  retry(): void {
+    for (const work of this.#later.splice(0)) work();
+  }
+
   settle(): void {
     while (this.#soon.length > 0) this.turn();
   }
 }
+
+describe('replies of our own', () => {
+  const perClient = 1000;
+  const queries = new Uint8Array(perClient * query.length);
+  for (let i = 0; i < perClient; i++) queries.set(query, i * query.length);
+  let many: World;
+  let clients: Client[];
+  const unsent = (): number => clients.reduce((sum, client) => sum + client.unsent, 0);
+  beforeEach(() => {
+    many = new World(64);
+    clients = Array.from({ length: 64 }, () => many.connect());
+    for (const client of clients) client.isDeaf = true;
+    for (const client of clients) client.send(queries);
+    many.settle();
+  });
+
+  test('that clients do not take have no more room than their pod', () => {
+    assert.equal(many.server.octets, unsent());
+    assert.ok(unsent() <= tcpOctetsPerEndpointMax, `${unsent()} octets`);
+    assert.ok(unsent() > tcpOctetsPerEndpointMax - tcpUnsentBytesMax, `${unsent()} octets`);
+  });
+
+  test('go on when clients take them, and give their room back', () => {
+    for (const client of clients) {
+      client.isDeaf = false;
+      client.takeAll();
+    }
+    many.settle();
+    many.retry();
+    many.settle();
+    for (const { answers } of clients) assert.equal(answers, perClient);
+    assert.equal(many.server.octets, 0);
+  });
+});
 
 let world: World;
 /** It has asked once, and idles. */

@@ -250,6 +250,10 @@ export class TcpConnection implements TurnTaker {
       this.#begunNs = 0;
       return false;
     }
+    // Of a client that does not take its replies no more are made than its pod has room for.
+    if (this.#unsent > 0 && !octets.hasRoom(this.endpointSlot, writtenReplyBytesMax)) {
+      return this.#wait();
+    }
     if (!this.#hasPaid && !lookup.limits.hasToken(this.endpointSlot, nowMs)) {
       return this.#wait();
     }
@@ -311,17 +315,14 @@ export class TcpConnection implements TurnTaker {
     end: number,
     mayLearn: boolean,
   ): void {
-    const { query, reply, answers, moment, octets } = this.#c;
+    const { query, reply, answers, moment } = this.#c;
     this.#release(pending);
     if (this.#isClosed) return;
     parseQuery(query, pending.framed, framedMessage, pending.framed.length);
     answers.accept(bytes, start, end - start, mayLearn, pending.facts, query, reply, moment);
     setId(bytes, start, pending.clientId);
     setKeepalive(bytes, start, reply, keepalive);
-    const framed = frame(bytes, start, end);
-    // The room that the reply had while it came in is its own until the client has taken it.
-    if (octets.take(this.endpointSlot, framed.length)) this.#reserved += framed.length;
-    this.#append(framed);
+    this.#append(frame(bytes, start, end));
     if (this.#reader.hasBegun) this.#c.turns.add(this);
   }
 
@@ -391,6 +392,9 @@ export class TcpConnection implements TurnTaker {
     this.#activeNs = this.#c.moment.monotonicNs;
     this.#replies.push(framed);
     this.#c.turns.flushAfter(this);
+    // Until the client has taken it, it counts as the pod's; the room that a server's reply had while it came in
+    // was given back just before.
+    if (this.#c.octets.take(this.endpointSlot, framed.length)) this.#reserved += framed.length;
   }
 
   /** The query is not in flight any more. */

@@ -36,13 +36,17 @@ export class TcpOctets {
    * others hold.
    */
   take(endpointSlot: number, octets: number): boolean {
-    const mine = (this.#held[endpointSlot] as number) + octets;
-    const isGuaranteed = mine <= tcpOctetsGuaranteed;
-    const hasRoom = mine <= tcpOctetsPerEndpointMax && this.#total + octets <= tcpOctetsMax;
-    if (!isGuaranteed && !hasRoom) return false;
-    this.#held[endpointSlot] = mine;
+    if (!this.hasRoom(endpointSlot, octets)) return false;
+    this.#held[endpointSlot]! += octets;
     this.#total += octets;
     return true;
+  }
+
+  /** Whether `take` would succeed. */
+  hasRoom(endpointSlot: number, octets: number): boolean {
+    const mine = (this.#held[endpointSlot] as number) + octets;
+    if (mine <= tcpOctetsGuaranteed) return true;
+    return mine <= tcpOctetsPerEndpointMax && this.#total + octets <= tcpOctetsMax;
   }
 
   giveBack(endpointSlot: number, octets: number): void {
