@@ -155,6 +155,8 @@ export class AgentControl {
       {
         predecessorsForgotten:
           'former policies over the limit of one policy: addresses that pods heard under them are refused',
+        mapsMended:
+          'comparisons of the kernel maps that found an entry of another writer: the maps were written again',
       },
       () => counters,
     );

@@ -10,7 +10,7 @@ import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import { tdEndpoint } from './abi.gen.ts';
 import type { Entry } from './encode.ts';
 import type { Convert } from './migrations.ts';
-import { addEntries, differs, pruneEntries, type ReconcileResult } from './reconcile.ts';
+import { MirroredMap, type ReconcileResult } from './mirrored-map.ts';
 
 export interface KeptMap {
   readonly map: BpfMap;
@@ -18,31 +18,58 @@ export interface KeptMap {
   readonly convert: Convert;
 }
 
+interface KeptMirror {
+  readonly mirror: MirroredMap;
+  readonly convert: Convert;
+}
+
 export class AgentTable implements Disposable {
-  readonly #map: BpfMap;
+  readonly #own: MirroredMap;
   readonly #kept: KeptMap | null;
+  readonly #keptMirror: KeptMirror | null;
 
   constructor(map: BpfMap, kept: KeptMap | null) {
-    this.#map = map;
+    this.#own = new MirroredMap(map);
     this.#kept = kept;
+    this.#keptMirror =
+      kept === null ? null : { mirror: new MirroredMap(kept.map), convert: kept.convert };
+  }
+
+  /** What this version's map holds. */
+  entries(): Iterable<[key: Uint8Array, value: Uint8Array]> {
+    return this.#own.entries();
+  }
+
+  /** Whether this version's map has room for `desired` beside what it holds. */
+  fits(desired: readonly Entry[], capacity: number): boolean {
+    return this.#own.fits(desired, capacity);
   }
 
   /** Whether either version's map holds anything else than `desired`. */
   differs(desired: readonly Entry[]): boolean {
-    if (differs(this.#map, desired)) return true;
-    return this.#kept !== null && differs(this.#kept.map, converted(desired, this.#kept.convert));
+    if (this.#own.differs(desired)) return true;
+    const kept = this.#keptMirror;
+    return kept?.mirror.differs(converted(desired, kept.convert)) === true;
   }
 
-  /** As `addEntries`; the count is of this version's map. */
+  /** As `MirroredMap.add`; the count is of this version's map. */
   add(desired: readonly Entry[]): ReconcileResult {
-    if (this.#kept !== null) addEntries(this.#kept.map, converted(desired, this.#kept.convert));
-    return addEntries(this.#map, desired);
+    const kept = this.#keptMirror;
+    kept?.mirror.add(converted(desired, kept.convert));
+    return this.#own.add(desired);
   }
 
-  /** As `pruneEntries`. */
+  /** As `MirroredMap.prune`. */
   prune(desired: readonly Entry[]): ReconcileResult {
-    if (this.#kept !== null) pruneEntries(this.#kept.map, converted(desired, this.#kept.convert));
-    return pruneEntries(this.#map, desired);
+    const kept = this.#keptMirror;
+    kept?.mirror.prune(converted(desired, kept.convert));
+    return this.#own.prune(desired);
+  }
+
+  /** As `MirroredMap.compare`, of both versions' maps. */
+  compare(count: number): boolean {
+    const isKeptChanged = this.#keptMirror?.mirror.compare(count) === true;
+    return this.#own.compare(count) || isKeptChanged;
   }
 
   [Symbol.dispose](): void {

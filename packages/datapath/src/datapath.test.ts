@@ -17,8 +17,8 @@ import { TD_JOURNAL_CELL_BYTES } from './abi.gen.ts';
 import type { DatapathConfig } from './config.ts';
 import { Datapath, removePins } from './datapath.ts';
 import type { Entry } from './encode.ts';
+import { MirroredMap } from './mirrored-map.ts';
 import { laterMaps, pinPaths } from './paths.ts';
-import { addEntries, pruneEntries } from './reconcile.ts';
 import { isLoaded } from './schema.ts';
 
 const pinRoot = `/sys/fs/bpf/${ownPrefix}0`;
@@ -234,6 +234,7 @@ insideNamespace(import.meta, () => {
     for (const name of ['endpoints', 'classes', 'policy', 'dns_servers'] as const) {
       const map = datapath.map(name);
       for (const [key] of [...map.entries()]) map.delete(key);
+      const mirror = new MirroredMap(map);
       const entry = (n: number, value: number): Entry => {
         const key = new Uint8Array(map.keySize).fill(n);
         // Tries: every bit of the key counts, so that keys differ.
@@ -244,22 +245,18 @@ insideNamespace(import.meta, () => {
       };
       const values = (): number[] => [...map.entries()].map(([, value]) => value[0] ?? 0).sort();
       const count = (n: number): Entry[] => Array.from({ length: n }, (_, i) => entry(i + 1, i));
-      assert.deepEqual(addEntries(map, count(5)), { written: 5, removed: 0 }, name);
-      assert.deepEqual(
-        addEntries(map, count(5)),
-        { written: 0, removed: 0 },
-        'equal is left alone',
-      );
-      assert.deepEqual(addEntries(map, [entry(1, 9), entry(6, 5)]), { written: 2, removed: 0 });
+      assert.deepEqual(mirror.add(count(5)), { written: 5, removed: 0 }, name);
+      assert.deepEqual(mirror.add(count(5)), { written: 0, removed: 0 }, 'equal is left alone');
+      assert.deepEqual(mirror.add([entry(1, 9), entry(6, 5)]), { written: 2, removed: 0 });
       assert.deepEqual(values(), [1, 2, 3, 4, 5, 9]);
-      assert.deepEqual(pruneEntries(map, [entry(1, 0), entry(2, 0), entry(99, 0)]), {
+      assert.deepEqual(mirror.prune([entry(1, 0), entry(2, 0), entry(99, 0)]), {
         written: 0,
         removed: 4,
       });
       assert.deepEqual(values(), [1, 9], 'pruning changes no value');
-      assert.deepEqual(addEntries(map, [entry(7, 1), entry(7, 2)]).written, 2);
+      assert.deepEqual(mirror.add([entry(7, 1), entry(7, 2)]).written, 2);
       assert.equal(map.lookup(entry(7, 0).key)?.[0], 2, 'the later one wins');
-      assert.equal(pruneEntries(map, []).removed, 3);
+      assert.equal(mirror.prune([]).removed, 3);
     }
   });
 

@@ -20,6 +20,7 @@ import { type NodeDevices, readWord, word, writeNodeDevices, writePodMac } from 
 import { makeDirectory } from './directories.ts';
 import { NodeGroup } from './group.ts';
 import { migrationBetween } from './migrations.ts';
+import { MirroredMap } from './mirrored-map.ts';
 import {
   type AgentMapName,
   agentMaps,
@@ -32,7 +33,6 @@ import {
   sharedMaps,
 } from './paths.ts';
 import { makeDirectories, removeOlder, removeRetired, replacePin, shareWithProxy } from './pins.ts';
-import { addEntries } from './reconcile.ts';
 import { hasSharedMaps, memberAbi, planTakeover, type Takeover } from './schema.ts';
 
 /** Where `judge` looks: after NAT and filtering, before masquerading. */
@@ -504,10 +504,7 @@ function fillMigrated(object: BpfObject, root: string, { writer, migration }: Ta
     if (typeof convert !== 'function') continue;
     using from = BpfMap.openPinned(pinPaths(root, writer).map(name), { isReadOnly: true });
     const entries = [...from.entries()].map(([key, value]) => convert({ key, value }));
-    addEntries(
-      object.map(name),
-      entries.filter((entry) => entry !== null),
-    );
+    new MirroredMap(object.map(name)).add(entries.filter((entry) => entry !== null));
   }
 }
 

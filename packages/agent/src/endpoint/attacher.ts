@@ -36,11 +36,19 @@ export interface AttachPlan {
   readonly diagnostics: readonly Diagnostic[];
 }
 
+/**
+ * Whose programs are looked for in the kernel: of all interfaces, or of those alone that this process has not attached
+ * to. The kernel takes an interface that goes out of `pod_devices`, so one that comes with its index counts as new.
+ */
+export type CheckedInterfaces = 'all' | 'new';
+
 export class Attacher {
   readonly #datapath: Datapath;
   readonly #view: NetworkView;
   readonly #options: DeviceOptions;
   readonly #interfaces: EndpointInterfaces;
+  /** MAC addresses of the interfaces that this process attached to. */
+  readonly #attached = new Map<number, Uint8Array | null>();
 
   constructor(datapath: Datapath, view: NetworkView, options: DeviceOptions) {
     this.#datapath = datapath;
@@ -72,17 +80,23 @@ export class Attacher {
   }
 
   /** After the entries are in the kernel. Gives what could not be done; never rejects. */
-  async attach({ endpoints }: AttachPlan): Promise<readonly Diagnostic[]> {
+  async attach(
+    { endpoints }: AttachPlan,
+    checked: CheckedInterfaces,
+  ): Promise<readonly Diagnostic[]> {
     const diagnostics: Diagnostic[] = [];
     const attached = new Map<number, string | null>();
     for (const endpoint of endpoints) {
       const { vethIfindex, name } = endpoint.interface;
       if (attached.has(vethIfindex)) continue;
-      const problem = this.#attachOne(endpoint.interface);
+      const problem = this.#attachOne(endpoint.interface, checked);
       attached.set(vethIfindex, problem);
       if (problem !== null) diagnostics.push(notAttached(nameOf(endpoint), name, problem));
     }
     this.#datapath.detachEndpoints((ifindex) => attached.has(ifindex));
+    for (const ifindex of [...this.#attached.keys()]) {
+      if (!attached.has(ifindex)) this.#attached.delete(ifindex);
+    }
     const { state, rtnetlink } = this.#view;
     const failed = await ensureBridgeEntries(state, rtnetlink, endpoints);
     return [...diagnostics, ...failed.map(notPinned), ...this.writeDevices()];
@@ -97,14 +111,28 @@ export class Attacher {
     return [...failed.map(notWritten), ...unknownInterfaces(devices)];
   }
 
-  #attachOne({ vethIfindex, isBridged, mac }: PodInterface): string | null {
+  #attachOne(
+    { vethIfindex, isBridged, mac }: PodInterface,
+    checked: CheckedInterfaces,
+  ): string | null {
+    const known = isBridged && mac.some((octet) => octet !== 0) ? mac : null;
+    if (checked === 'new' && this.#isOurs(vethIfindex, known)) return null;
+    this.#attached.delete(vethIfindex);
     try {
-      const isKnown = isBridged && mac.some((octet) => octet !== 0);
-      this.#datapath.attachEndpoint(vethIfindex, isKnown ? mac : null);
+      this.#datapath.attachEndpoint(vethIfindex, known);
+      this.#attached.set(vethIfindex, known);
       return null;
     } catch (error) {
       return error instanceof Error ? error.message : String(error);
     }
+  }
+
+  #isOurs(ifindex: number, mac: Uint8Array | null): boolean {
+    const attached = this.#attached.get(ifindex);
+    if (attached === undefined || !this.#isAttached(ifindex)) return false;
+    return mac === null || attached === null
+      ? mac === attached
+      : Buffer.compare(mac, attached) === 0;
   }
 
   #isAttached(ifindex: number): boolean {

@@ -22,6 +22,7 @@ import {
 import type { Datapath } from '@tandem/datapath/datapath';
 import { type Entry, encodeClass, encodeDnsServer, encodePolicy } from '@tandem/datapath/encode';
 import { NodeGroup } from '@tandem/datapath/group';
+import { comparedEntriesMax } from '../limits.ts';
 import { addWhatFits } from './add-entries.ts';
 import { heldEndpoint, policyOfEndpoint, policyOfKey } from './hold-endpoints.ts';
 
@@ -40,6 +41,7 @@ export interface ApplyStep {
 
 export type Capacities = Readonly<Record<'policy' | 'dns_servers' | 'classes', number>>;
 
+const appliedTables = ['policy', 'dns_servers', 'classes', 'endpoints'] as const;
 const abiCapacities: Capacities = {
   policy: TD_POLICY_MAX,
   dns_servers: TD_DNS_SERVERS_MAX,
@@ -127,18 +129,10 @@ function hasRoom(
   { policy, servers, classes }: Wanted,
   capacities: Capacities,
 ): boolean {
-  const fits = (map: keyof Capacities, wanted: readonly Entry[]): boolean => {
-    const present = [...datapath.map(map).entries()];
-    if (present.length + wanted.length <= capacities[map]) return true;
-    const keys = new Set(present.map(([key]) => keyText(key)));
-    for (const { key } of wanted) keys.add(keyText(key));
-    return keys.size <= capacities[map];
-  };
+  const fits = (map: keyof Capacities, wanted: readonly Entry[]): boolean =>
+    datapath.table(map).fits(wanted, capacities[map]);
   return fits('policy', policy) && fits('dns_servers', servers) && fits('classes', classes);
 }
-
-const keyText = (bytes: Uint8Array): string =>
-  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 
 /** Holds the endpoints that the change would need more room for, and removes what only they had. */
 function makeRoom(
@@ -150,8 +144,8 @@ function makeRoom(
   holdInKernel(datapath, (id) => !policies.has(id));
   const isNeeded = ([key]: readonly [Uint8Array, Uint8Array]): boolean =>
     policies.has(policyOfKey(key));
-  const needed = [...datapath.map('policy').entries()].filter(isNeeded);
-  datapath.table('policy').prune(needed.map(([key, value]) => ({ key, value })));
+  const table = datapath.table('policy');
+  table.prune([...table.entries()].filter(isNeeded).map(([key, value]) => ({ key, value })));
   if (hasRoom(datapath, wanted, capacities)) return;
   holdInKernel(datapath, () => true);
   datapath.table('policy').prune(wanted.policy);
@@ -161,11 +155,12 @@ function makeRoom(
 
 /** Endpoints in the kernel that have such a policy. */
 function holdInKernel(datapath: AppliedMaps, isHeld: (policyId: number) => boolean): void {
-  const present = [...datapath.map('endpoints').entries()].map(([key, value]) => ({ key, value }));
+  const table = datapath.table('endpoints');
+  const present = [...table.entries()].map(([key, value]) => ({ key, value }));
   const entries = present.map((entry) => {
     return isHeld(policyOfEndpoint(entry)) ? heldEndpoint(entry) : entry;
   });
-  flipEndpoints(datapath, entries, (changed) => datapath.table('endpoints').add(changed));
+  flipEndpoints(datapath, entries, (changed) => table.add(changed));
 }
 
 function policiesWithPeers({ policies }: Compiled): ReadonlySet<number> {
@@ -173,6 +168,15 @@ function policiesWithPeers({ policies }: Compiled): ReadonlySet<number> {
     ({ peers, flags }) => peers.size > 0 || (flags & EndpointFlag.fqdn) !== 0,
   );
   return new Set(found.map(({ id }) => id));
+}
+
+/**
+ * Compares a slice of each map with what was written into it. True: somebody else changed a map, which is known now,
+ * and to be mended by applying again.
+ */
+export function findForeignChange(datapath: AppliedMaps): boolean {
+  const changed = appliedTables.filter((name) => datapath.table(name).compare(comparedEntriesMax));
+  return changed.length > 0;
 }
 
 function groupOf(datapath: AppliedMaps): NodeGroup {

@@ -16,12 +16,13 @@ import { encodePolicySnapshot } from '@tandem/proto/snapshot';
 import type { Logger } from '@tandem/runtime/log';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
-import type { AttachedEndpoint, Attacher } from '../endpoint/attacher.ts';
+import type { AttachedEndpoint, Attacher, CheckedInterfaces } from '../endpoint/attacher.ts';
 import { acknowledgeTimeoutMs } from '../limits.ts';
 import type { PolicyServer } from '../sync/policy-server.ts';
 import {
   announceApplied,
   applyToDatapath,
+  findForeignChange,
   newestRevision,
   policiesInUse,
   requireRevision,
@@ -55,7 +56,7 @@ export interface ControllerOptions {
 }
 
 export class PolicyController {
-  readonly counters = { predecessorsForgotten: 0 };
+  readonly counters = { predecessorsForgotten: 0, mapsMended: 0 };
   readonly #o: ControllerOptions;
   readonly #compilations: Compilations;
   readonly #shares: LearnedShares;
@@ -64,6 +65,8 @@ export class PolicyController {
   #running: Promise<void> | null = null;
   #isDirty = false;
   #isMoved = false;
+  /** All that was applied last is in the kernel: what follows compares, and writes what somebody else changed. */
+  #isWhole = false;
   /** Of `endpoints`, as they were last put into the kernel. */
   #entries: readonly Entry[] = [];
   #endpoints: readonly AttachedEndpoint[] = [];
@@ -136,7 +139,7 @@ export class PolicyController {
       this.#isMoved = false;
       try {
         // oxlint-disable-next-line no-await-in-loop -- one change at a time
-        await (isWhole ? this.#once() : this.#reattach());
+        await (isWhole ? this.#once() : this.#reattach('new'));
         this.#problem = null;
       } catch (error) {
         this.#compilations.failed(this.#policiesInUse());
@@ -194,22 +197,30 @@ export class PolicyController {
       for (const step of changeOrder) await change[step]();
       return;
     }
-    await this.#apply(compiled);
+    const isForeign = findForeignChange(this.#o.datapath);
+    if (isForeign) {
+      this.counters.mapsMended += 1;
+      this.#o.log.warn('a map of the datapath was changed by another process, it is written again');
+    }
+    if (isForeign || !this.#isWhole) return this.#apply(compiled);
+    this.#shares.apply(compiled);
+    await this.#reattach('all');
   }
 
   /** Where no entry changes, there is nothing to compare but interfaces. */
-  async #reattach(): Promise<void> {
+  async #reattach(checked: CheckedInterfaces): Promise<void> {
     const { applied } = this.#compilations;
     if (applied === null) return;
     const { attacher } = this.#o;
     const plan = await attacher.plan(applied.endpoints);
-    if (!isSame(plan.entries, this.#entries)) return this.#apply(applied);
-    this.#attachDiagnostics = [...plan.diagnostics, ...(await attacher.attach(plan))];
+    if (!this.#isWhole || !isSame(plan.entries, this.#entries)) return this.#apply(applied);
+    this.#attachDiagnostics = [...plan.diagnostics, ...(await attacher.attach(plan, checked))];
   }
 
   /** The kernel as compiled, whether it was so already or not. */
   async #apply(compiled: Compiled): Promise<void> {
     const { datapath, attacher } = this.#o;
+    this.#isWhole = false;
     this.#shares.apply(compiled);
     const plan = await attacher.plan(compiled.endpoints);
     this.#endpoints = plan.endpoints;
@@ -221,10 +232,11 @@ export class PolicyController {
     });
     this.#refusedDiagnostics = refusedDiagnostics(refused, compiled);
     this.#entries = plan.entries;
-    this.#attachDiagnostics = [...plan.diagnostics, ...(await attacher.attach(plan))];
+    this.#attachDiagnostics = [...plan.diagnostics, ...(await attacher.attach(plan, 'all'))];
     // Last at the first start: a judge that knows no pod cuts off those that run (docs/adr/0012-interfaces.md).
     datapath.ensureJudging();
     announceApplied(datapath, compiled.members.revision);
+    this.#isWhole = refused.length === 0;
   }
 
   #change(compiled: Compiled, snapshot: Uint8Array): PolicyChange {

@@ -163,7 +163,7 @@ class FakeMap {
       const value = values.slice(i * this.valueBytes, (i + 1) * this.valueBytes);
       const isFull = this.#entries.size >= this.capacity && !this.#entries.has(textOf(key));
       if (isFull || this.refuses(key, value)) {
-        throw new BpfError({ code: 'FULL', errno: 28, object: 'map', message: 'full' } as never);
+        throw new BpfError({ code: 'FULL', errno: 28, object: 'map', completed: i } as never);
       }
       this.#entries.set(textOf(key), [key, value]);
       this.onWrite();
@@ -184,6 +184,7 @@ export class FakeNode {
     policy: new FakeMap(tdPolicyKey.size, tdPolicy.size),
     dns_servers: new FakeMap(tdDnsServerKey.size, tdDnsServer.size),
   };
+  readonly #agentTables = new Map<MapName, AgentTable>();
   readonly #group = new ArrayBuffer(tdGroup.size);
   readonly #builder = new ClusterBuilder();
   readonly #compilations: Compilations;
@@ -257,7 +258,7 @@ export class FakeNode {
     const datapath = {
       map: (name: string) =>
         name === 'group' ? { mmap: () => this.#group } : maps[name as MapName],
-      table: (name: string) => new AgentTable(maps[name as MapName] as unknown as BpfMap, null),
+      table: (name: string) => this.#tableOf(name as MapName),
     } as unknown as AppliedMaps;
     this.#compilations.begin(compiled);
     const refused = applyToDatapath({
@@ -278,6 +279,14 @@ export class FakeNode {
     this.#compilations.succeeded(compiled);
     for (const id of policiesInUse(datapath)) assert.ok(id === 0 || compiled.policies.has(id));
     return refused;
+  }
+
+  /** Remembers what it wrote, as the agent's: also what failed halfway. */
+  #tableOf(name: MapName): AgentTable {
+    const table =
+      this.#agentTables.get(name) ?? new AgentTable(this.#maps[name] as unknown as BpfMap, null);
+    this.#agentTables.set(name, table);
+    return table;
   }
 
   /** What the pod may do: a line for each packet and name. */
