@@ -6,7 +6,7 @@
 import { nameToText } from '@tandem/core/dns/name';
 import { formatAddress } from '@tandem/core/net/ip';
 import { agentAdminPath, proxyAdminPath } from '@tandem/dns-proxy/config';
-import type { StatusResponse } from '@tandem/proto/gen/messages';
+import type { EndpointEntry, StatusResponse } from '@tandem/proto/gen/messages';
 import { AdminService } from '@tandem/proto/gen/services';
 import { GrpcClient } from '@tandem/runtime/grpc-client';
 import { waitFor } from '@tandem/testing/wait';
@@ -25,6 +25,20 @@ export async function degradedOf(
 export async function statusOf(tandem: TandemNode, name: ProcessName): Promise<StatusResponse> {
   using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
   return await client.unary(AdminService.status, {}); // the client ends with this scope
+}
+
+/** Entries of `ListEndpoints` for one pod, "namespace/pod". */
+export async function endpointsOf(
+  tandem: TandemNode,
+  name: ProcessName,
+  pod: string,
+): Promise<readonly EndpointEntry[]> {
+  using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
+  const entries: EndpointEntry[] = [];
+  for await (const page of client.serverStream(AdminService.listEndpoints, { pod })) {
+    entries.push(...page.endpoints);
+  }
+  return entries;
 }
 
 /** Waits until a process says that something does not hold; returns how it says it. */

@@ -16,6 +16,7 @@ import { neighbourAdvertisement, routerAdvertisement } from '@tandem/testing/pac
 import type { PacketSpec } from '@tandem/testing/packet-spec';
 import { type Capture, Probe } from '@tandem/testing/probe';
 import { waitFor } from '@tandem/testing/wait';
+import { endpointsOf } from '../kit/admin.ts';
 import { addressOf, assertCounted, assertDropped, canConnect, frameOf } from '../kit/attack.ts';
 import { endpointOf } from '../kit/endpoints.ts';
 import { networkPolicy, podObject } from '../kit/objects.ts';
@@ -347,6 +348,9 @@ describe('an object that names an interface', () => {
     assert.ok(await canConnect(web, '203.0.113.5'));
     assert.equal(endpointOf(tandem, '10.1.0.99'), null);
     assert.match(tandem.logs(), /interface-refused/);
+    const [listed] = await endpointsOf(tandem, 'agent', 'default/evil');
+    assert.equal(listed?.vethIfindex, 0);
+    assert.match(listed?.problem ?? '', /^interface-refused: .*leads out of the node/);
     await writePods(base);
   });
 });

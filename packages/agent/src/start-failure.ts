@@ -20,7 +20,8 @@ export async function withoutDatapath(
   try {
     await work();
   } catch (error) {
-    const { message, facts } = TandemError.from(error);
+    const { message: said, facts } = TandemError.from(error);
+    const message = await withMissingFeatures(said);
     const revision = await enforcedRevision(root);
     if (revision > 0) {
       throw new TandemError(
@@ -34,6 +35,20 @@ export async function withoutDatapath(
       `the datapath cannot be loaded and NO POLICY IS ENFORCED on this node: ${message}; ask \`tandem doctor --preflight\``,
       { cause: error, facts },
     );
+  }
+}
+
+/** A kernel without what is needed is named by that: what the verifier says of it helps less. */
+async function withMissingFeatures(message: string): Promise<string> {
+  try {
+    const { missingFeatures } = await import('@tandem/bpf-loader-node/feature');
+    const missing = missingFeatures();
+    if (missing.length === 0) return message;
+    const named = missing.map(({ name, reason = '' }) => `${name} (${reason})`).join(', ');
+    return `features of the kernel are missing: ${named}: ${message}`;
+  } catch {
+    // The addon itself cannot be loaded, which is what the message is about.
+    return message;
   }
 }
 

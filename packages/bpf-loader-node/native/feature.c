@@ -7,6 +7,7 @@
 #include "loader.h"
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -164,6 +165,57 @@ static int probe_netfilter_defrag(void)
 	return probe_netfilter(NETFILTER_DEFRAG);
 }
 
+/* Programs may look into it since 5.4; before, only redirect by it. */
+static int probe_devmap_lookup(void)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .log_level = 0);
+	struct bpf_insn instructions[] = {
+		{ .code = BPF_ST | BPF_MEM | BPF_W, .dst_reg = BPF_REG_10, .off = -4 },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = BPF_REG_2, .src_reg = BPF_REG_10 },
+		{ .code = BPF_ALU64 | BPF_ADD | BPF_K, .dst_reg = BPF_REG_2, .imm = -4 },
+		{ .code = BPF_LD | BPF_DW | BPF_IMM, .dst_reg = BPF_REG_1, .src_reg = BPF_PSEUDO_MAP_FD },
+		{ 0 },
+		{ .code = BPF_JMP | BPF_CALL, .imm = BPF_FUNC_map_lookup_elem },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0 },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	int map = bpf_map_create(BPF_MAP_TYPE_DEVMAP_HASH, "td_probe", 4, 4, 1, NULL);
+	int program, error = 0;
+
+	if (map < 0)
+		return errno;
+	instructions[3].imm = map;
+	program = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "td_probe", "Dual BSD/GPL", instructions,
+				sizeof(instructions) / sizeof(instructions[0]), &options);
+	if (program < 0)
+		error = errno;
+	else
+		close(program);
+	close(map);
+	return error;
+}
+
+/* Functions of the kernel that our programs call (kernel.h). */
+static const char *const kernel_functions[] = {
+	"bpf_dynptr_from_skb", "bpf_dynptr_slice",     "bpf_rdonly_cast",
+	"bpf_rcu_read_lock",   "bpf_rcu_read_unlock",
+};
+
+static int probe_kernel_functions(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	size_t i;
+	int error = 0;
+
+	if (!btf)
+		return errno;
+	for (i = 0; i < sizeof(kernel_functions) / sizeof(kernel_functions[0]); i++)
+		if (btf__find_by_name_kind(btf, kernel_functions[i], BTF_KIND_FUNC) < 0)
+			error = ENOENT;
+	btf__free(btf);
+	return error;
+}
+
 static int probe_cgroup_bind(void)
 {
 	int program = load_return(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_BIND, 0, 1);
@@ -194,6 +246,8 @@ static const struct {
 	{ "tcx_link", probe_tcx_link },
 	{ "netfilter_link", probe_netfilter_link },
 	{ "netfilter_defrag", probe_netfilter_defrag },
+	{ "devmap_lookup", probe_devmap_lookup },
+	{ "kernel_functions", probe_kernel_functions },
 	{ "cgroup_bind", probe_cgroup_bind },
 };
 

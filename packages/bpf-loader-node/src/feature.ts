@@ -19,6 +19,8 @@ export const features = [
   'tcx_link',
   'netfilter_link',
   'netfilter_defrag',
+  'devmap_lookup',
+  'kernel_functions',
   'cgroup_bind',
 ] as const;
 export type FeatureName = (typeof features)[number];
@@ -41,6 +43,9 @@ const needs: Readonly<Record<FeatureName, string>> = {
   tcx_link: 'kernel 6.6 with CONFIG_NET_XGRESS',
   netfilter_link: 'kernel 6.4 with CONFIG_NETFILTER_BPF_LINK',
   netfilter_defrag: 'kernel 6.6 with CONFIG_NETFILTER_BPF_LINK',
+  devmap_lookup: 'kernel 5.4, whose programs may look up DEVMAP_HASH maps',
+  kernel_functions:
+    'kernel 6.4 with bpf_dynptr_from_skb, bpf_dynptr_slice, bpf_rdonly_cast and bpf_rcu_read_lock',
   cgroup_bind: 'kernel 5.7 with CONFIG_CGROUP_BPF',
 };
 
@@ -57,6 +62,18 @@ export function probeFeature(name: FeatureName): Feature {
         : `needs ${needs[name]}; the kernel said ${error.errnoName}`;
     return { name, supported: false, reason };
   }
+}
+
+/** Without them Tandem runs with less. */
+export const optionalFeatures: ReadonlySet<FeatureName> = new Set([
+  'lpm_trie_batch',
+  'netfilter_defrag',
+  'cgroup_bind',
+]);
+
+/** Those without which Tandem cannot run, and that this kernel lacks or this process may not use. */
+export function missingFeatures(): readonly Feature[] {
+  return probeFeatures().filter(({ name, supported }) => !supported && !optionalFeatures.has(name));
 }
 
 export function probeFeatures(): readonly Feature[] {

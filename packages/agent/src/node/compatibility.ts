@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What the node has that policy cannot be enforced beside. Looked for again and again: a CNI
+ * What the node has that policy cannot be enforced beside (docs/compatibility.md). Looked for again and again: a CNI
  * or kube-proxy changes its mode, a sysctl is set, while the agent runs.
  */
 

@@ -141,6 +141,18 @@ test('the agent is asked first; gone or hung, the DNS proxy answers and is named
   assert.equal(back.stderr, '', 'nothing but JSON');
 });
 
+test('endpoint list: a pod without an interface, with the reason', async () => {
+  await using node = new CannedNode();
+  const problem = 'interface-refused: up0 leads out of the node';
+  const pod = { namespace: 'shop', pod: 'web', address: address('10.1.0.12'), problem };
+  await node.serve('agent', { endpoints: [[{ ...pod, flagNames: ['not-attached'] }]] });
+  const table = await cli(['endpoint', 'list', ...node.flags]);
+  assert.match(table.stdout, /shop\/web +10\.1\.0\.12 .* none +not-attached\n/);
+  assert.match(table.stdout, /\nshop\/web 10\.1\.0\.12\n {2}interface-refused: up0 leads out/);
+  const json = await cli(['-o', 'json', 'endpoint', 'list', ...node.flags]);
+  assert.match(json.stdout, /"problem": ?"interface-refused: up0/);
+});
+
 test('endpoint list: pages are one table, filters go to the server', async () => {
   await using node = new CannedNode();
   const entry = (pod: string, ip: string) => ({
@@ -182,6 +194,7 @@ test('endpoint list: pages are one table, filters go to the server', async () =>
     flags: ['enforce-egress', 'fqdn'],
     interface: 'veth\u001b0',
     ifindex: 12,
+    problem: null,
   });
 });
 

@@ -19,9 +19,11 @@ import {
 import { checkConntrack } from '../doctor/conntrack.ts';
 import { checkFamilies } from '../doctor/families.ts';
 import { checkInput } from '../doctor/input.ts';
+import { checkIpvs } from '../doctor/ipvs.ts';
 import { checkKernel } from '../doctor/kernel.ts';
 import { checkMarks } from '../doctor/marks.ts';
 import { checkMounts } from '../doctor/mounts.ts';
+import { checkNetkit } from '../doctor/netkit.ts';
 import { checkPins } from '../doctor/pins.ts';
 import { checkPort } from '../doctor/port.ts';
 import { checkPrivileges } from '../doctor/privileges.ts';
@@ -45,6 +47,8 @@ const checks: readonly Check[] = [
   checkMarks,
   checkRules,
   checkBridges,
+  checkIpvs,
+  checkNetkit,
   checkConntrack,
   checkInput,
   checkRouteFilter,

@@ -29,6 +29,8 @@ interface EndpointReport {
   readonly flags: readonly string[];
   readonly interface: string | null;
   readonly ifindex: number;
+  /** Why it has no interface, as far as the process knows. */
+  readonly problem: string | null;
 }
 
 export const endpointListCommand: CliCommand = {
@@ -85,6 +87,7 @@ async function listEndpoints(
         flags: endpointFlagNames(flags),
         interface: null,
         ifindex: vethIfindex,
+        problem: null,
       };
     });
     return { answeredBy: 'pins', endpoints: endpoints.filter((endpoint) => isOf(endpoint, pod)) };
@@ -109,6 +112,7 @@ function reportOf(entry: EndpointEntry): EndpointReport {
     flags: entry.flagNames,
     interface: entry.vethName || null,
     ifindex: entry.vethIfindex,
+    problem: entry.problem || null,
   };
 }
 
@@ -145,8 +149,14 @@ function print({ out }: CommandContext, endpoints: readonly EndpointReport[]): v
       String(endpointId),
       String(policyId),
       String(classId),
-      rest.interface ?? `if${rest.ifindex}`,
+      rest.interface ?? (rest.ifindex === 0 ? 'none' : `if${rest.ifindex}`),
       rest.flags.length === 0 ? '-' : rest.flags.join(','),
     ]),
   );
+  for (const { namespace, pod, address, problem } of endpoints) {
+    if (problem === null) continue;
+    out.line();
+    out.line({ text: `${namespace}/${pod} ${address}`, style: 'bad' });
+    out.line(`  ${problem}`);
+  }
 }

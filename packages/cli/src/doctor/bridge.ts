@@ -60,7 +60,7 @@ function checkFamily(
       `${what} between pods of ${used.map(({ ifname }) => ifname).join(', ')} is judged`,
     );
   }
-  const why = `${what} between pods on the bridge ${unjudged.join(', ')} skips netfilter: policy does not hold there`;
+  const why = `${what} between pods on the bridge ${unjudged.join(', ')} skips netfilter: policy does not hold there, and what these pods send elsewhere is dropped`;
   if (value === null) {
     return fail(
       check,

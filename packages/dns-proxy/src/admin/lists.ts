@@ -14,7 +14,7 @@ import type {
 } from '@tandem/proto/gen/messages';
 import { fqdnEntrySelectorsMax, listPageRecordsMax } from '@tandem/proto/limits';
 import type { NamedEndpoint } from '../store/endpoint-names.ts';
-import type { AdminContext } from './context.ts';
+import type { AdminContext, InputDiagnostic } from './context.ts';
 import { isPod, type NameFilter } from './event-filter.ts';
 
 /** "enforce-egress", ... of the bits of td_endpoint_flags. */
@@ -50,8 +50,10 @@ export function* listEndpoints(
       classId: endpoint.classId,
     });
   }
+  const problems = interfaceProblems(context.diagnostics());
   for (const named of names.endpoints) {
-    if (!attached.has(formatAddress(named.address))) entries.push(notAttached(named));
+    if (attached.has(formatAddress(named.address))) continue;
+    entries.push(notAttached(named, problems.get(`Pod/${named.namespace}/${named.pod}`) ?? ''));
   }
   const wanted = entries
     .filter((entry) => pod === '' || isPod(pod, `${entry.namespace}/${entry.pod}`))
@@ -61,10 +63,21 @@ export function* listEndpoints(
   }
 }
 
-function notAttached(named: NamedEndpoint): EndpointEntryInit {
+function notAttached(named: NamedEndpoint, problem: string): EndpointEntryInit {
   const { endpointId, address, namespace, pod, policyId, namespaceId } = named;
-  const flagNames_ = ['not-attached'];
-  return { endpointId, address, namespace, pod, policyId, namespaceId, flagNames: flagNames_ };
+  const identity = { endpointId, address, namespace, pod, policyId, namespaceId };
+  return { ...identity, flagNames: ['not-attached'], problem };
+}
+
+const interfaceCodes: ReadonlySet<string> = new Set(['interface-not-found', 'interface-refused']);
+
+/** By subject, why pods have no interface. */
+function interfaceProblems(diagnostics: readonly InputDiagnostic[]): ReadonlyMap<string, string> {
+  return new Map(
+    diagnostics
+      .filter(({ code }) => interfaceCodes.has(code))
+      .map(({ code, subject, message }) => [subject, `${code}: ${message}`]),
+  );
 }
 
 function byPod(a: EndpointEntryInit, b: EndpointEntryInit): number {

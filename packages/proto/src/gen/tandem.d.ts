@@ -2520,6 +2520,9 @@ export namespace tandem {
             /** EndpointEntry classId. */
             classId: number;
 
+            /** Why it has no interface, so that its traffic is dropped; empty: it has one, or the process does not know. */
+            problem: string;
+
             /**
              * Encodes the specified EndpointEntry message. Does not implicitly {@link tandem.v1.EndpointEntry.verify|verify} messages.
              * @param message EndpointEntry message or plain object to encode
@@ -2576,6 +2579,9 @@ export namespace tandem {
 
                 /** EndpointEntry classId */
                 classId?: (number|null);
+
+                /** Why it has no interface, so that its traffic is dropped; empty: it has one, or the process does not know. */
+                problem?: (string|null);
 
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];

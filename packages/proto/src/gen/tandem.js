@@ -3849,6 +3849,7 @@ export const tandem = $root.tandem = (() => {
             EndpointEntry.prototype.vethName = "";
             EndpointEntry.prototype.namespaceId = 0;
             EndpointEntry.prototype.classId = 0;
+            EndpointEntry.prototype.problem = "";
 
             EndpointEntry.encode = function (message, writer, _depth) {
                 if (!writer)
@@ -3880,6 +3881,8 @@ export const tandem = $root.tandem = (() => {
                     writer.uint32(80).uint32(message.namespaceId);
                 if (message.classId != null && $Object.hasOwnProperty.call(message, "classId") && message.classId !== 0)
                     writer.uint32(88).uint32(message.classId);
+                if (message.problem != null && $Object.hasOwnProperty.call(message, "problem") && message.problem !== "")
+                    writer.uint32(98).string(message.problem);
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                     for (let i = 0; i < message.$unknowns.length; ++i)
                         writer.raw(message.$unknowns[i]);
@@ -4009,6 +4012,15 @@ export const tandem = $root.tandem = (() => {
                                 message.classId = value;
                             else
                                 delete message.classId;
+                            continue;
+                        }
+                    case 12: {
+                            if (wireType !== 2)
+                                break;
+                            if ((value = reader.stringVerify()).length)
+                                message.problem = value;
+                            else
+                                delete message.problem;
                             continue;
                         }
                     }
