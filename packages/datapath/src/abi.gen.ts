@@ -49,6 +49,8 @@ export const TD_EVENTS_BYTES = 1048576;
 
 export const TD_EVENTS_PER_SECOND = 2000;
 
+export const TD_EVENTS_PER_ENDPOINT = 250;
+
 export const TD_JOURNAL_VERSION = 2;
 
 export const TD_JOURNAL_MEMBERS = 2;

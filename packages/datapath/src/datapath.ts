@@ -11,7 +11,7 @@ import { attachCgroup, attachNetfilter, attachTcx, BpfLink } from '@tandem/bpf-l
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { BpfObject } from '@tandem/bpf-loader-node/object';
 import { BpfProgram } from '@tandem/bpf-loader-node/program';
-import { TD_ABI_VERSION, tdCounter } from './abi.gen.ts';
+import { TD_ABI_VERSION } from './abi.gen.ts';
 import { ipv6State } from './address-families.ts';
 import { AgentTable, type EndpointLookup, MigratedEndpoints } from './agent-table.ts';
 import { findCgroup2 } from './cgroup.ts';
@@ -20,7 +20,6 @@ import { type NodeDevices, readWord, word, writeNodeDevices, writePodMac } from 
 import { makeDirectory } from './directories.ts';
 import { NodeGroup } from './group.ts';
 import { migrationBetween } from './migrations.ts';
-import { MirroredMap } from './mirrored-map.ts';
 import {
   type AgentMapName,
   agentMaps,
@@ -30,10 +29,10 @@ import {
   type ProgramName,
   pinPaths,
   programNames,
-  sharedMaps,
 } from './paths.ts';
 import { makeDirectories, removeOlder, removeRetired, replacePin, shareWithProxy } from './pins.ts';
-import { hasSharedMaps, memberAbi, planTakeover, type Takeover } from './schema.ts';
+import { allMaps, fillMigrated, isAgentMap, isOutgrown, presentPin } from './present-maps.ts';
+import { hasSharedMaps, memberAbi, planTakeover } from './schema.ts';
 
 /** Where `judge` looks: after NAT and filtering, before masquerading. */
 const judgeHooks = [
@@ -474,38 +473,6 @@ function fillJudgeSlot(object: BpfObject): void {
   const value = new Uint8Array(4);
   new DataView(value.buffer).setUint32(0, object.program('judge').fd, true);
   object.map('judge_slot').update(new Uint8Array(4), value);
-}
-
-const allMaps: readonly MapName[] = [...sharedMaps, ...agentMaps];
-
-function isAgentMap(name: MapName): name is AgentMapName {
-  return (agentMaps as readonly string[]).includes(name);
-}
-
-/** Counters that were added need more room: all of them begin anew, as after a reboot. */
-function isOutgrown(name: MapName, paths: PinPaths): boolean {
-  if (name !== 'counters' || !existsSync(paths.map(name))) return false;
-  using present = BpfMap.openPinned(paths.map(name), { isReadOnly: true });
-  return present.maxEntries !== Object.keys(tdCounter).length;
-}
-
-/** The pin that an object's map is to be; null: a new map. */
-function presentPin(root: string, name: MapName, { writer, migration }: Takeover): string | null {
-  const isOther = migration !== null && isAgentMap(name);
-  if (isOther && migration.maps[name] !== undefined) return null;
-  const path = pinPaths(root, isOther ? writer : TD_ABI_VERSION).map(name);
-  return existsSync(path) ? path : null;
-}
-
-/** Fills the new maps with what is in force, before any program sees them. */
-function fillMigrated(object: BpfObject, root: string, { writer, migration }: Takeover): void {
-  for (const name of agentMaps) {
-    const convert = migration?.maps[name];
-    if (typeof convert !== 'function') continue;
-    using from = BpfMap.openPinned(pinPaths(root, writer).map(name), { isReadOnly: true });
-    const entries = [...from.entries()].map(([key, value]) => convert({ key, value }));
-    new MirroredMap(object.map(name)).add(entries.filter((entry) => entry !== null));
-  }
 }
 
 /** Removes every pin of a node: its programs are detached, its policy is gone. For uninstall and tests. */

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** judge: what is delivered to the node is for the node, whatever address it bears (ADR 12, rule 19). */
+
+import { after, beforeEach, describe, test } from 'node:test';
+import { Fixture } from './fixture.ts';
+import {
+  a4,
+  a6,
+  addRule,
+  b4,
+  conntrack,
+  expectVerdict,
+  seenFromA,
+  setUpJudge,
+  tcp,
+  udp,
+  vethA,
+  vethB,
+} from './judge-world.ts';
+
+const fixture = new Fixture();
+after(() => fixture[Symbol.dispose]());
+beforeEach(() => setUpJudge(fixture));
+
+describe('at LOCAL_IN the destination is the host (F8)', () => {
+  const places4 = ['192.168.60.1', '255.255.255.255', '10.1.255.255', '224.0.0.1', '203.0.113.1'];
+  const places6 = ['fe80::1', 'ff02::1', 'ff02::fb', 'ff05::2', '2001:db8::1'];
+  const places = [
+    ...places4.map((to) => [a4, to] as const),
+    ...places6.map((to) => [a6, to] as const),
+  ];
+  for (const [from, to] of places) {
+    test(`${to}: a rule for the world does not open it, one for the host does`, () => {
+      fixture.class('0.0.0.0', 0, 40);
+      fixture.class('::', 0, 40);
+      fixture.class('::1', 128, 30, ['NODE', 'CLUSTER']);
+      addRule(fixture, 40);
+      expectVerdict(fixture, udp(from, to), seenFromA, 'DROP_NO_MATCH', 'local-in');
+      addRule(fixture, 30);
+      expectVerdict(fixture, udp(from, to), seenFromA, 'FORWARDED', 'local-in');
+    });
+  }
+
+  test('the answer of the host from such an address is judged as the request', () => {
+    const reply = { ifindex: 0, tracked: 1, info: conntrack.reply, out: vethA };
+    addRule(fixture, 30);
+    expectVerdict(fixture, udp('192.168.60.1', a4), reply, 'FORWARDED');
+  });
+
+  test('node-local DNS keeps its own class', () => {
+    fixture.class('169.254.20.10', 32, 61, ['NODE', 'CLUSTER']);
+    addRule(fixture, 30);
+    const query = udp(a4, '169.254.20.10', 53);
+    expectVerdict(fixture, query, seenFromA, 'DROP_NO_MATCH', 'local-in');
+    addRule(fixture, 61, { protocol: 17, port: 53 });
+    expectVerdict(fixture, query, seenFromA, 'FORWARDED', 'local-in');
+    expectVerdict(fixture, udp(a4, '169.254.20.10', 54), seenFromA, 'DROP_NO_MATCH', 'local-in');
+  });
+
+  test("a pod's answer to the host's own question by a link-local address passes", () => {
+    expectVerdict(
+      fixture,
+      tcp(b4, '169.254.1.1'),
+      { ifindex: vethB, tracked: 1, info: conntrack.reply },
+      'HOST',
+      'local-in',
+    );
+  });
+});

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Which of the pinned maps a load goes on with: its own version's, another's to be converted, or none. */
+
+import { existsSync } from 'node:fs';
+import { BpfMap } from '@tandem/bpf-loader-node/map';
+import type { BpfObject } from '@tandem/bpf-loader-node/object';
+import { TD_ABI_VERSION, tdCounter } from './abi.gen.ts';
+import { MirroredMap } from './mirrored-map.ts';
+import {
+  type AgentMapName,
+  agentMaps,
+  type MapName,
+  type PinPaths,
+  pinPaths,
+  sharedMaps,
+} from './paths.ts';
+import type { Takeover } from './schema.ts';
+
+export const allMaps: readonly MapName[] = [...sharedMaps, ...agentMaps];
+
+export function isAgentMap(name: MapName): name is AgentMapName {
+  return (agentMaps as readonly string[]).includes(name);
+}
+
+/** Counters that were added need more room: all of them begin anew, as after a reboot. */
+export function isOutgrown(name: MapName, paths: PinPaths): boolean {
+  if (name !== 'counters' || !existsSync(paths.map(name))) return false;
+  using present = BpfMap.openPinned(paths.map(name), { isReadOnly: true });
+  return present.maxEntries !== Object.keys(tdCounter).length;
+}
+
+/** The pin that an object's map is to be; null: a new map. */
+export function presentPin(
+  root: string,
+  name: MapName,
+  { writer, migration }: Takeover,
+): string | null {
+  const isOther = migration !== null && isAgentMap(name);
+  if (isOther && migration.maps[name] !== undefined) return null;
+  const path = pinPaths(root, isOther ? writer : TD_ABI_VERSION).map(name);
+  return existsSync(path) ? path : null;
+}
+
+/** Fills the new maps with what is in force, before any program sees them. */
+export function fillMigrated(
+  object: BpfObject,
+  root: string,
+  { writer, migration }: Takeover,
+): void {
+  for (const name of agentMaps) {
+    const convert = migration?.maps[name];
+    if (typeof convert !== 'function') continue;
+    using from = BpfMap.openPinned(pinPaths(root, writer).map(name), { isReadOnly: true });
+    const entries = [...from.entries()].map(([key, value]) => convert({ key, value }));
+    new MirroredMap(object.map(name)).add(entries.filter((entry) => entry !== null));
+  }
+}
