@@ -22,6 +22,7 @@ import {
 } from './constants.ts';
 import { NetlinkError } from './errors.ts';
 import type { Link } from './link.ts';
+import { neighborProtocol } from './neighbor.ts';
 import { everyDestination, Rtnetlink } from './rtnetlink.ts';
 import { isSameRule, type RuleSpec } from './rule.ts';
 
@@ -248,6 +249,7 @@ insideNamespace(import.meta, () => {
         address: address(text),
         mac,
         state: NUD_PERMANENT,
+        protocol: neighborProtocol,
       });
       assert.equal(await rtnetlink.deleteNeighbor(br0.ifindex, address(text)), true);
       assert.equal(await rtnetlink.deleteNeighbor(br0.ifindex, address(text)), false);
