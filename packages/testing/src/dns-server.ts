@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import type { DnsRule } from './dns-script.ts';
 import type { Namespace } from './namespace.ts';
 import { type RunningProcess, startProcess } from './process.ts';
+import { patience } from './wait.ts';
 
 const startTimeoutMs = 15_000;
 
@@ -77,7 +78,7 @@ export class DnsServer implements AsyncDisposable {
     const args = [script, `${options.port ?? 53}`, ...options.addresses];
     const process_ = startProcess(...namespace.enter(process.execPath, args), { ipc: true });
     const server = new DnsServer(process_);
-    const timer = setTimeout(() => process_.child.kill('SIGKILL'), startTimeoutMs);
+    const timer = setTimeout(() => process_.child.kill('SIGKILL'), startTimeoutMs * patience);
     try {
       await server.#wait(0);
       await server.program(options.rules ?? []);

@@ -10,6 +10,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { Readable, Writable } from 'node:stream';
+import { patience } from './wait.ts';
 
 const outputCharactersMax = 1 << 20;
 const runTimeoutMs = 20_000;
@@ -115,7 +116,7 @@ export async function runShort(
   args: readonly string[],
   input = '',
 ): Promise<string> {
-  return (await run(command, args, { input, timeoutMs: runTimeoutMs })).stdout;
+  return (await run(command, args, { input, timeoutMs: runTimeoutMs * patience })).stdout;
 }
 
 /** Whether a process of this id exists. */
@@ -131,7 +132,7 @@ export function isProcessAlive(pid: number): boolean {
 async function stop(child: ChildProcess, exited: Promise<unknown>): Promise<void> {
   if (child.pid === undefined) return;
   if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');
-  const timer = setTimeout(() => child.kill('SIGKILL'), stopTimeoutMs);
+  const timer = setTimeout(() => child.kill('SIGKILL'), stopTimeoutMs * patience);
   await exited;
   clearTimeout(timer);
 }

@@ -8,7 +8,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 const firstDelayMs = 1;
 const delayMsMax = 50;
 
+/** How many times longer than usual this machine may take: an emulated one does (e2e/kernels). */
+export const patience: number = Number(process.env['TANDEM_TEST_PATIENCE'] ?? 1);
+
 export interface WaitOptions {
+  /** As on a machine that is not emulated. */
   readonly timeoutMs?: number;
   /** Named in the error: "waited 5000 ms for WHAT". */
   readonly what: string;
@@ -22,7 +26,8 @@ export async function waitFor<T>(
   condition: () => T | Promise<T>,
   { timeoutMs = 5000, what }: WaitOptions,
 ): Promise<Exclude<T, false | null | undefined>> {
-  const deadline = performance.now() + timeoutMs;
+  const patientMs = timeoutMs * patience;
+  const deadline = performance.now() + patientMs;
   let pauseMs = firstDelayMs;
   let cause: unknown;
   for (;;) {
@@ -36,7 +41,7 @@ export async function waitFor<T>(
       cause = error;
     }
     if (performance.now() >= deadline)
-      throw new Error(`waited ${timeoutMs} ms for ${what}`, { cause });
+      throw new Error(`waited ${patientMs} ms for ${what}`, { cause });
     await delay(pauseMs);
     pauseMs = Math.min(delayMsMax, pauseMs * 2);
   }
