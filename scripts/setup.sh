@@ -18,6 +18,7 @@ packages_build=(gcc make libc6-dev libbpf-dev libelf-dev zlib1g-dev libuv1-dev l
 packages_run=(iproute2 nftables iptables procps util-linux kmod)
 packages_demo=(unbound)
 packages_test=(unbound knot bind9-dnsutils bind9-host dnsperf conntrack libc-ares-dev musl-tools python3-dnspython)
+packages_kernels=(qemu-system-x86 busybox-static kmod xz-utils zstd debian-archive-keyring)
 packages_bench=(dnsmasq-base dnsdist unbound)
 
 require_platform() {
@@ -160,6 +161,9 @@ setup() {
 	esac
 	if [[ $1 = test && " $* " = *" --full "* ]]; then
 		setup_compilers
+	fi
+	if [[ $1 = test && " $* " = *" --kernels "* ]]; then
+		apt_install "${packages_kernels[@]}"
 	fi
 	setup_clang
 	setup_node

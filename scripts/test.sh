@@ -10,12 +10,21 @@ set -euo pipefail
 usage() {
 	cat <<'EOF'
 usage: ./run test [--full [--long [--only=A,B]]]
+       ./run test --kernels [--only=A,B] [--minutes=N] [--save]
 
   --full  the long tier: more faults, more names, more mutations
   --long  of those only the files that have a long tier, with their results in docs/results/test-full-DATE.md
   --only  of those only these, such as million-names; the results are appended
+
+  --kernels  instead: the BPF programs, and their tests on real paths, on kernels that this machine does not run,
+             in emulation (x86_64); at most 8 minutes each; --kernels --help says more
 EOF
 }
+
+if [ "${1:-}" = --kernels ]; then
+	shift
+	exec node --conditions=@tandem/source --disable-warning=ExperimentalWarning e2e/kernels/main.ts "$@"
+fi
 
 tier=quick
 is_long=false
@@ -157,7 +166,7 @@ while read -r file; do
 		e2e/scenarios/dns-backends.* | e2e/scenarios/two-caches.* | e2e/scenarios/flows-kills.* | \
 		e2e/scenarios/recursor-in-pod.* | e2e/scenarios/run-directory-removed.* | \
 		e2e/scenarios/pins-removed.* | e2e/scenarios/steering-unanswered.* | \
-		e2e/layers.* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
+		e2e/layers.* | e2e/kernels/* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
 	*) speeds+=("$file") ;;
 	esac
 done < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' | sort)
