@@ -418,9 +418,15 @@ static __always_inline void judgement_load(struct judgement *j, struct bpf_nf_ct
 	j->from_host = j->ifindex == 0 || j->ifindex == TD_LOOPBACK_IFINDEX;
 	if (j->from_host)
 		return;
-	if (source)
+	if (source) {
+		__s64 checksum_at = skb_checksum_at(ctx->skb);
+
 		j->is_verified = is_interface_of(source, j->ifindex);
-	else
+		/* PACKET_VNET_HDR lets a pod choose where; over the ports, they would change after the verdict */
+		if (checksum_at >= 0 &&
+		    checksum_at < j->packet.l4_offset + l4_checksum_offset(j->packet.protocol))
+			j->packet.is_cut = 1;
+	} else
 		j->entry = entry_side(ctx, bridge_port);
 	if (is_local_in(j))
 		return;

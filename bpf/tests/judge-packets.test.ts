@@ -64,6 +64,23 @@ describe('packets of no connection', () => {
     expectVerdict(fixture, transit, { ifindex: uplink }, 'NO_ENDPOINT', 'local-in');
   });
 
+  test('a checksum that is to be written over what is judged, and where it belongs', () => {
+    addRule(fixture, 40);
+    for (const [packet, own] of [
+      [udp(a4, remote4), 20 + 6],
+      [tcp(a4, remote4), 20 + 16],
+    ] as const) {
+      const at = (checksum_at: number): Readonly<Record<string, number>> => ({
+        ...seenFromA,
+        checksum_at,
+      });
+      expectVerdict(fixture, packet, at(20 + 2), 'DROP_PARSE');
+      expectVerdict(fixture, packet, at(own - 1), 'DROP_PARSE');
+      expectVerdict(fixture, packet, at(own), 'FORWARDED');
+      expectVerdict(fixture, packet, at(own + 40), 'FORWARDED');
+    }
+  });
+
   test('a transport header cut short', () => {
     addRule(fixture, 40);
     expectVerdict(

@@ -16,7 +16,7 @@ import { plan } from '@tandem/testing/node-plan';
 import { buildPacket, concatBytes } from '@tandem/testing/packet';
 import { Probe, type Sightings } from '@tandem/testing/probe';
 import { Random } from '../chaos/random.ts';
-import { addressOf, uplinkMacs } from '../kit/attack.ts';
+import { addressOf, assertDropped, frameOf, uplinkMacs } from '../kit/attack.ts';
 import { type Cast, FrameGrammar, token } from '../kit/frame-grammar.ts';
 import { describeFrame, mayArrive, type Place, type Speaker } from '../kit/frame-oracle.ts';
 import { falseEntries, readTables, trueEntries } from '../kit/neighbour-tables.ts';
@@ -200,8 +200,11 @@ function isTold(
   return place === 'world' && !others.includes(source);
 }
 
+/** Other link-local addresses of the node are on other links, where a bridge does not lead. */
 const isForNode = (destination: string): boolean =>
-  ofNode.includes(destination) || /^(22[4-9]|23|255|ff)|\.255$|\.0$/.test(destination);
+  (ofNode.includes(destination) && !destination.startsWith('fe80::')) ||
+  [plan.ptpGateway6, linkLocalOf(plan.bridgeMac)].includes(destination) ||
+  /^(22[4-9]|23|255|ff)|\.255$|\.0$/.test(destination);
 
 const addressesOfPod = (pod: Pod): string[] => [
   addressOf(pod, '10.'),
@@ -304,6 +307,25 @@ function faultOf(number: number, place: Place, name: string | null): string | nu
   if (mayArrive(frame, speaker, stage, place)) return null;
   return `at ${name ?? place} from ${podName}: ${describeFrame(frame)}`;
 }
+
+test('no device writes a checksum over the ports that were judged', async () => {
+  const pod = node.pod('aptp');
+  for (const [destination, start] of [
+    [world4, 34],
+    [world6, 54],
+  ] as const) {
+    await using atWorld = await internet.capture({ contains: 'over the ports' });
+    const frame = frameOf(pod, {
+      ip: { source: addressOf(pod, destination), destination },
+      udp: { sourcePort: 4000, destinationPort: worldPort },
+      payload: 'over the ports',
+    });
+    const send = (): Promise<void> => attackers.aptp.partial(frame, { start, offset: 2 });
+    await assertDropped({ tandem, reason: 'drop_parse', at: atWorld, send });
+    await attackers.aptp.partial(frame, { start, offset: 6 });
+    await atWorld.captured({ count: 1 });
+  }
+});
 
 describe(`random frames, seed ${seed}`, () => {
   const each = framesInAll / 8;

@@ -52,6 +52,14 @@ static __always_inline __u32 skb_out(struct sk_buff *skb)
 	return skb->dev ? skb->dev->ifindex : 0;
 }
 
+/* Where in the packet a device is yet to write a checksum; -1: nowhere. */
+static __always_inline __s64 skb_checksum_at(struct sk_buff *skb)
+{
+	if (BPF_CORE_READ_BITFIELD(skb, ip_summed) != TD_CHECKSUM_PARTIAL)
+		return -1;
+	return (__s64)skb->csum_start + skb->csum_offset - ((__s64)skb->data - (__s64)skb->head);
+}
+
 /* Entry and relation in one word: see TD_CTINFO_MASK. */
 static __always_inline unsigned long skb_connection(struct sk_buff *skb)
 {

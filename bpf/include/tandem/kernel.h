@@ -32,6 +32,8 @@
 
 #define TD_PACKET_HOST 0
 
+#define TD_CHECKSUM_PARTIAL 3
+
 /* The loopback device's index is the same in every network namespace. */
 #define TD_LOOPBACK_IFINDEX 1
 
@@ -107,6 +109,11 @@ struct sk_buff {
 	unsigned long _nfct;
 	int skb_iif;
 	__u32 mark;
+	unsigned char *head;
+	unsigned char *data;
+	__u16 csum_start;
+	__u16 csum_offset;
+	__u8 ip_summed : 2;
 	__u8 active_extensions;
 	struct skb_ext *extensions;
 } CORE;

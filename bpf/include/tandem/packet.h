@@ -177,6 +177,16 @@ static __always_inline __u32 l4_header_bytes(__u8 protocol)
 	return 0;
 }
 
+/* Where an L4 header has its checksum; 4: behind the ports of one that is not known here. */
+static __always_inline __u32 l4_checksum_offset(__u8 protocol)
+{
+	if (protocol == IPPROTO_TCP)
+		return 16;
+	if (protocol == IPPROTO_ICMP || protocol == TD_IPPROTO_ICMPV6)
+		return 2;
+	return has_ports(protocol) && protocol != TD_IPPROTO_SCTP ? 6 : 4;
+}
+
 static __always_inline bool is_extension(__u8 next)
 {
 	return next == TD_IPPROTO_HOPOPTS || next == TD_IPPROTO_ROUTING ||

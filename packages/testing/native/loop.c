@@ -144,7 +144,7 @@ static const struct {
 	{ "raw", op_raw },         { "capture", op_capture }, { "captured", op_captured },
 	{ "blast", op_blast },     { "bulk", op_bulk },     { "close", op_close },
 	{ "keep", op_keep },       { "pour", op_pour },     { "frames", op_frames },
-	{ "sight", op_sight },     { "sighted", op_sighted },
+	{ "sight", op_sight },     { "sighted", op_sighted }, { "partial", op_partial },
 };
 
 static void run_line(char *line)

@@ -104,6 +104,7 @@ void op_listen(const struct request *request);    /* serve.c */
 void op_bind(const struct request *request);      /* serve.c */
 void op_frame(const struct request *request);     /* frame.c */
 void op_frames(const struct request *request);    /* frame.c */
+void op_partial(const struct request *request);   /* frame.c */
 void op_ring(const struct request *request);      /* frame.c */
 void op_raw(const struct request *request);       /* frame.c */
 void op_capture(const struct request *request);   /* capture.c */

@@ -125,6 +125,14 @@ export class Probe implements AsyncDisposable {
     return { sent: answer.number('sent'), refused: answer.number('refused') };
   }
 
+  /** Sends a frame whose checksum over what follows `start` a device is to write `offset` behind it. */
+  async partial(
+    data: Uint8Array,
+    { start, offset }: { readonly start: number; readonly offset: number },
+  ): Promise<void> {
+    await this.#process.request('partial', { interface: 'eth0', data, start, offset });
+  }
+
   /** Sends a frame by PACKET_TX_RING: its skb has only 14 linear bytes. */
   async ring(
     data: Uint8Array,

@@ -22,7 +22,8 @@ struct test_facts {
 	struct td_addr backend;
 	__be16 frontend_port_be;
 	__u8 tcp_state;
-	__u8 reserved[5];
+	__u8 checksum_at; /* 0: nowhere */
+	__u8 reserved[4];
 };
 
 struct {
@@ -65,6 +66,13 @@ static __always_inline __u32 skb_out(struct sk_buff *skb __attribute__((unused))
 	struct test_facts *facts = facts_get();
 
 	return facts ? facts->out : 0;
+}
+
+static __always_inline __s64 skb_checksum_at(struct sk_buff *skb __attribute__((unused)))
+{
+	struct test_facts *facts = facts_get();
+
+	return facts && facts->checksum_at ? facts->checksum_at : -1;
 }
 
 static __always_inline unsigned long skb_connection(struct sk_buff *skb __attribute__((unused)))
