@@ -46,6 +46,8 @@ export interface StandardNodeOptions extends TandemNodeOptions {
   /** Namespace and labels of pods by name; the others are in `default` with the label app=<name>. */
   readonly podObjects?: Readonly<Record<string, PodObject>>;
   readonly node?: Partial<NodeSpec>;
+  /** Done before both processes start. */
+  readonly prepare?: (node: TestNode) => Promise<void>;
 }
 
 export interface StandardNode extends AsyncDisposable {
@@ -93,6 +95,7 @@ export async function startStandardNode(options: StandardNodeOptions = {}): Prom
     ...options.node,
   });
   try {
+    await options.prepare?.(node);
     const client = node.own(Probe.start(node.pod('client').namespace));
     const internet = node.own(Probe.start(node.upstream));
     const starting = startDns(node, options, dnsPort);

@@ -9,6 +9,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { removePins } from '@tandem/datapath/datapath';
+import { exitCodes } from '@tandem/runtime/lifecycle';
 import { askDns } from '@tandem/testing/dns-query';
 import { waitFor } from '@tandem/testing/wait';
 import { degradedOf, waitForDegraded } from '../kit/admin.ts';
@@ -38,7 +39,9 @@ test('no pod under policy is open without the pins, and a restart of both mends 
   await tandem.kill('agent');
   await tandem.startProcess('agent');
   await tandem.waitForMembers(['agent'], boundMs);
-  await tandem.kill('proxy');
+  // It has the pins from before, and ends to be started with the new ones.
+  const { status } = await tandem.process('proxy').exited;
+  assert.equal(status, exitCodes.startFailed, tandem.logs());
   await tandem.startProcess('proxy');
   await tandem.waitForMembers(['agent', 'proxy'], boundMs);
   await assertClosed('after the restart');

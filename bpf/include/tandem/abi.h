@@ -321,8 +321,16 @@ struct td_group {
 	__u32 loads;             /* incremented after an agent swapped its programs in: members open pins anew */
 	__u32 agent_abi;         /* ABI version whose maps the agent writes; 0 before the first load */
 	__u32 kept_abi;          /* the oldest ABI version whose maps it keeps in step with its own */
+	/*
+	 * What the programs were loaded with, for members to compare their own settings with. It counts while
+	 * settings_load == loads: an agent of before there were these words moves `loads` alone.
+	 */
+	__u32 mark;
+	__u32 port;              /* P, host order */
+	__u32 owner_uid;
+	__u32 settings_load;
 	__u32 reserved0;
-	__u64 reserved[9];
+	__u64 reserved[7];
 	struct td_member member[TD_MEMBERS_MAX];
 };
 

@@ -12,6 +12,7 @@ import { netnsCookie } from '@tandem/bpf-loader-node/netns';
 import type { NodeContext } from '@tandem/core/policy/cluster-state';
 import type { MemberPolicy } from '@tandem/core/policy/desired';
 import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
+import { markCandidates } from '@tandem/datapath/config';
 import { Datapath, removePins } from '@tandem/datapath/datapath';
 import { agentMember } from '@tandem/datapath/member';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
@@ -28,6 +29,7 @@ import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AgentConfig } from './config.ts';
 import { Attacher } from './endpoint/attacher.ts';
 import { classifyDevices } from './endpoint/node-devices.ts';
+import { MarkWatch } from './firewall/mark-watch.ts';
 import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
 import { Compatibility } from './node/compatibility.ts';
 import { GroupAudit } from './node/group-audit.ts';
@@ -53,12 +55,13 @@ export class AgentControl {
   readonly #config: AgentConfig;
   readonly #log: Logger;
   readonly #member: DnsMember;
-  readonly #rules: NetworkRulesOptions;
+  #rules: NetworkRulesOptions;
   readonly #runDirectory: RunDirectory;
   readonly #keeper: StateKeeper;
   #served: SnapshotStart | null = null;
   #datapath: Datapath | null = null;
   #view: NetworkView | null = null;
+  #mark: MarkWatch | null = null;
   #network: NetworkStack | null = null;
   #localAddresses: LocalAddresses | null = null;
   #ignoreAddresses: (() => void) | null = null;
@@ -77,7 +80,8 @@ export class AgentControl {
     this.#log = log;
     this.#member = member;
     this.#rules = {
-      mark: config.mark,
+      // Chosen by `load`, before anything is made by it.
+      mark: markCandidates[0],
       port: config.port,
       routingTable: config.routingTable,
       rulePriority: config.rulePriority,
@@ -91,11 +95,20 @@ export class AgentControl {
     });
   }
 
-  /** Puts this version's programs in force. @throws BpfError, SchemaError: those before stay */
+  /** Puts this version's programs in force. @throws BpfError, SchemaError, TandemError: those before stay */
   async load(): Promise<void> {
     this.#keeper.prepare();
-    this.#view = await NetworkView.open({ tables: [this.#rules.routingTable] });
-    this.#datapath = this.#load(this.#view);
+    const view = await NetworkView.open({ tables: [this.#rules.routingTable] });
+    this.#view = view;
+    this.#mark = new MarkWatch({
+      view,
+      wanted: this.#config.mark,
+      pinRoot: this.#config.bpffsDir,
+      routingTable: this.#rules.routingTable,
+      log: this.#log,
+    });
+    this.#rules = { ...this.#rules, mark: await this.#mark.choose() };
+    this.#datapath = this.#load(view);
     const { abi, keptAbi } = this.#datapath;
     this.#log.info('programs are in force', { abi, keptAbi });
   }
@@ -196,6 +209,7 @@ export class AgentControl {
   async stop(): Promise<void> {
     await this.#services?.stop();
     this.#datapath?.[Symbol.dispose]();
+    await this.#mark?.stop();
     await this.#network?.stop();
     this.#audit?.close();
     if (this.#config.removeOnStop) await this.#remove();
@@ -227,6 +241,7 @@ export class AgentControl {
         ...sideDegradations(datapath.problems),
         ...this.#stepProblems(),
         ...this.#viewProblems(),
+        ...(this.#mark?.degradations ?? []),
         ...(this.#network?.degradations ?? []),
         ...this.#runDirectory.degradations,
         ...(this.#audit?.degradations ?? []),
@@ -256,7 +271,7 @@ export class AgentControl {
       cgroupPath: config.cgroupPath === '' ? null : config.cgroupPath,
       devices: classifyDevices(view.state, config, () => false),
       config: {
-        mark: config.mark,
+        mark: this.#rules.mark,
         port: config.port,
         ownerUid: config.proxyUid,
         netnsCookie: netnsCookie(),

@@ -6,14 +6,16 @@
  * the rest of itself (`agent-control.ts`).
  */
 
+import { readPinnedSettings } from '@tandem/datapath/group-settings';
 import { agentMember } from '@tandem/datapath/member';
 import { pinPaths } from '@tandem/datapath/paths';
 import { makeDirectories } from '@tandem/datapath/pins';
 import { isLoaded, planTakeover } from '@tandem/datapath/schema';
-import { snapshotPath } from '@tandem/dns-proxy/config';
+import { memberSettings, snapshotPath } from '@tandem/dns-proxy/config';
 import { DnsMember } from '@tandem/dns-proxy/dns-member';
 import { memberOptions } from '@tandem/dns-proxy/member-process';
 import { RunDirectory } from '@tandem/dns-proxy/run-directory';
+import { settingsProblem } from '@tandem/dns-proxy/settings';
 import { type SnapshotStart, startFromSnapshot } from '@tandem/dns-proxy/snapshot-start';
 import { collectStartGarbage } from '@tandem/dns-proxy/start-garbage';
 import type { Component } from '@tandem/runtime/lifecycle';
@@ -53,7 +55,7 @@ export class Agent implements Component {
     await withoutDatapath(bpffsDir, () => planTakeover(bpffsDir));
     const runDirectory = new RunDirectory(this.#config, this.#log);
     runDirectory.prepare();
-    const served = isLoaded(bpffsDir) ? await this.#serve() : null;
+    const served = this.#canServeBefore() ? await this.#serve() : null;
     if (signal.aborted) return;
     const { AgentControl: Control } = await import('./agent-control.ts');
     const control = new Control({
@@ -72,6 +74,13 @@ export class Agent implements Component {
     await this.#control?.stopWriting();
     await this.#member.stop();
     await this.#control?.stop();
+  }
+
+  /** By what is in force, before this agent has loaded its own: with other settings it would lose queries. */
+  #canServeBefore(): boolean {
+    const { bpffsDir } = this.#config;
+    if (!isLoaded(bpffsDir)) return false;
+    return settingsProblem(memberSettings(this.#config), readPinnedSettings(bpffsDir)) === '';
   }
 
   async #serve(): Promise<SnapshotStart> {

@@ -40,3 +40,13 @@ export const partialMax = 4;
 export const bypassedStepsMin = 3;
 export const bypassedPacketsMin = 200;
 export const packetsPerJudgedMax = 64;
+/** Rules of others that a message names. */
+export const rulesShownMax = 3;
+/** Characters of one of them. */
+export const ruleCharsMax = 240;
+/** How long after a change of nft or iptables their rules are read again, at the earliest. */
+export const firewallSettleMs = 1000;
+/** And how often, at most. */
+export const firewallReadMs = 10_000;
+/** Share of the time that is spent on reading them, at most. */
+export const firewallReadShare = 0.01;

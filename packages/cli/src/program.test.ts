@@ -77,9 +77,9 @@ const rows: readonly { name: string; argv: string[]; code: number; says: RegExp 
   },
   {
     name: 'wrong mark',
-    argv: ['doctor', '--mark-mask=0x5000'],
+    argv: ['doctor', '--mark=0x5000'],
     code: exitCode.usage,
-    says: /adjacent/,
+    says: /mark must be auto or one bit/,
   },
   {
     name: 'relative directory',

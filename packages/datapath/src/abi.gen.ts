@@ -329,8 +329,12 @@ export const tdGroup = {
   loads: 40,
   agent_abi: 44,
   kept_abi: 48,
-  reserved0: 52,
-  reserved: 56,
+  mark: 52,
+  port: 56,
+  owner_uid: 60,
+  settings_load: 64,
+  reserved0: 68,
+  reserved: 72,
   member: 128,
 } as const;
 

@@ -25,6 +25,12 @@ export interface DatapathConfig {
   readonly quotaSelector: number;
 }
 
+/**
+ * Bits of the mark in the order in which the agent tries them. The first is that of versions which did not
+ * choose. docs/operations.md says whose the others are.
+ */
+export const markCandidates = [0x1000, 0x40, 0x20] as const;
+
 /** Whether `mark` is one bit of a mark. */
 export function isMark(mark: number): boolean {
   return Number.isInteger(mark) && mark > 0 && mark <= 0x80000000 && (mark & (mark - 1)) === 0;

@@ -352,7 +352,8 @@ export class Datapath implements Disposable {
 
   /** Tells members whose maps are in force, and to open pins anew. */
   #announce(): void {
-    new NodeGroup(this.map('group').mmap()).announceLoad(this.#kept);
+    const group = new NodeGroup(this.map('group').mmap());
+    group.announceLoad(this.#kept, this.#loadOptions.config);
   }
 
   /** Pods' interfaces do not wait for the source of policy: it may be away for long. */

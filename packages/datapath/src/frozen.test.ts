@@ -66,6 +66,10 @@ test('group', () => {
     loads: 40,
     agent_abi: 44,
     kept_abi: 48,
+    mark: 52,
+    port: 56,
+    owner_uid: 60,
+    settings_load: 64,
     member: 128,
   });
   has(tdMember, {

@@ -111,7 +111,7 @@ describe('a word', () => {
 
 test('a load is announced with its ABI versions, and endpoints are looked up anew', () => {
   const { group } = emptyGroup();
-  group.announceLoad(TD_ABI_VERSION - 1);
+  group.announceLoad(TD_ABI_VERSION - 1, { mark: 0x40, port: 10_053, ownerUid: 65_532 });
   assert.deepEqual(
     [group.abiVersion, group.agentAbi, group.keptAbi, group.loads, group.generation],
     [TD_ABI_VERSION, TD_ABI_VERSION, TD_ABI_VERSION - 1, 1, 2],

@@ -19,6 +19,7 @@ import {
   tdMember,
   tdMemberState,
 } from './abi.gen.ts';
+import type { DatapathConfig } from './config.ts';
 import {
   agentMember,
   type MemberIndex,
@@ -45,6 +46,9 @@ export interface MemberStatus {
   readonly revision: number;
 }
 
+/** A member with others would lose queries. */
+export type GroupSettings = Pick<DatapathConfig, 'mark' | 'port' | 'ownerUid'>;
+
 /** Why the kernel did not put a drop event into the ring. */
 export type EventLoss = 'ring-full' | 'rate-limit';
 
@@ -62,6 +66,10 @@ const eventsLeaseWord = word(tdGroup.events_lease);
 const eventsBeatWord = word(tdGroup.events_beat_ms);
 const loadsWord = word(tdGroup.loads);
 const agentAbiWord = word(tdGroup.agent_abi);
+const markWord = word(tdGroup.mark);
+const portWord = word(tdGroup.port);
+const ownerUidWord = word(tdGroup.owner_uid);
+const settingsLoadWord = word(tdGroup.settings_load);
 const keptAbiWord = word(tdGroup.kept_abi);
 const lossWord = (loss: EventLoss): number =>
   word(loss === 'ring-full' ? tdGroup.events_lost_told : tdGroup.events_limited_told);
@@ -142,6 +150,17 @@ export class NodeGroup {
     return Atomics.load(this.#words, loadsWord);
   }
 
+  /** What the programs in force were loaded with; null: they are of a version that does not say. */
+  get settings(): GroupSettings | null {
+    const load = Atomics.load(this.#words, settingsLoadWord);
+    if (load === 0 || load !== this.loads) return null;
+    return {
+      mark: Atomics.load(this.#words, markWord),
+      port: Atomics.load(this.#words, portWord),
+      ownerUid: Atomics.load(this.#words, ownerUidWord),
+    };
+  }
+
   /** ABI version whose maps the agent writes; 0 before the first load. */
   get agentAbi(): number {
     return Atomics.load(this.#words, agentAbiWord);
@@ -153,11 +172,15 @@ export class NodeGroup {
   }
 
   /** Tells members that programs were swapped in and whose maps are in force from now on. */
-  announceLoad(keptAbi: number): void {
+  announceLoad(keptAbi: number, settings: GroupSettings): void {
     const words = this.#words;
     Atomics.compareExchange(words, abiVersionWord, 0, TD_ABI_VERSION);
     Atomics.store(words, keptAbiWord, keptAbi);
     Atomics.store(words, agentAbiWord, TD_ABI_VERSION);
+    Atomics.store(words, markWord, settings.mark);
+    Atomics.store(words, portWord, settings.port);
+    Atomics.store(words, ownerUidWord, settings.ownerUid);
+    Atomics.store(words, settingsLoadWord, this.loads + 1);
     Atomics.add(words, loadsWord, 1);
     // What members remember of endpoints was read from another version's map, perhaps. Odd would say that
     // endpoints are being changed.

@@ -8,6 +8,7 @@ import { nameFromText } from '@tandem/core/dns/name';
 import { isMark } from '@tandem/datapath/config';
 import type { ConfigSpec, OptionTable } from '@tandem/runtime/config';
 import {
+  autoOption,
   durationOption,
   enumOption,
   intOption,
@@ -18,6 +19,7 @@ import { type LogFormat, type LogLevel, logLevels } from '@tandem/runtime/log';
 import { searchSuffixesMax, tcpConnectionsPerPodDefault } from './limits.ts';
 import { parseMetricsAddress } from './metrics/address.ts';
 import { type DenialMode, denialModes } from './query/denial.ts';
+import type { MemberSettings } from './settings.ts';
 
 /** Options that both processes of a node have, and that must be the same for both. */
 export interface MemberConfig {
@@ -25,7 +27,8 @@ export interface MemberConfig {
   readonly runDir: string;
   readonly stateDir: string;
   readonly port: number;
-  readonly mark: number;
+  /** 'auto': the agent chooses, the DNS proxy follows. */
+  readonly mark: number | 'auto';
   readonly proxyUid: number;
   readonly denial: DenialMode;
   readonly clusterDomain: string;
@@ -72,14 +75,15 @@ export const memberOptions: OptionTable<MemberConfig> = {
     min: 1024,
     max: 65_535,
   }),
-  mark: intOption({
-    group: 'Datapath',
-    description:
-      'Bit of the packet mark that no other software on the node uses: it steers DNS of pods to Tandem. docs/operations.md lists whose bits are whose.',
-    default: 0x1000,
-    min: 1,
-    max: 0x80000000,
-  }),
+  mark: autoOption(
+    intOption({
+      group: 'Datapath',
+      description:
+        'Bit of the packet mark that no other software on the node uses: it steers DNS of pods to Tandem. auto: the agent takes the first of 0x1000, 0x40 and 0x20 that no rule of the node uses, and the DNS proxy follows it. docs/operations.md lists whose bits are whose.',
+      min: 1,
+      max: 0x80000000,
+    }),
+  ),
   proxyUid: intOption({
     group: 'Node',
     description: 'Uid and gid of the DNS proxy, owner of the shared sockets.',
@@ -193,7 +197,9 @@ export const memberOptions: OptionTable<MemberConfig> = {
 /** Relations between the shared options: what is wrong, or nothing. */
 export function checkMemberConfig(config: MemberConfig): readonly string[] {
   const problems: string[] = [];
-  if (!isMark(config.mark)) problems.push('mark must be one bit, such as 0x1000');
+  if (config.mark !== 'auto' && !isMark(config.mark)) {
+    problems.push('mark must be auto or one bit, such as 0x1000');
+  }
   const domain = nameFromText(config.clusterDomain);
   if (domain === null || domain.length === 1) {
     problems.push('clusterDomain must be a DNS name, such as cluster.local');
@@ -211,6 +217,17 @@ export function checkMemberConfig(config: MemberConfig): readonly string[] {
   }
   return problems;
 }
+
+/** What must agree with the datapath. */
+export const memberSettings = ({
+  port,
+  mark,
+  proxyUid,
+}: Pick<MemberConfig, 'port' | 'mark' | 'proxyUid'>): MemberSettings => ({
+  port,
+  mark,
+  ownerUid: proxyUid,
+});
 
 /** Paths that both processes and the command line agree on. */
 export const snapshotPath = (config: MemberConfig): string =>

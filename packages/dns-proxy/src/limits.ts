@@ -210,3 +210,5 @@ export const optionalCheckMs = 1000;
 /** How soon they are tried again when they could not be served. */
 export const optionalRetryMsMin = 1000;
 export const optionalRetryMsMax = 30_000;
+/** How often the DNS proxy looks whether its pins are those of the agent, ms. */
+export const pinCheckMs = 1000;

@@ -11,7 +11,7 @@ import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { DnsSocketError } from '@tandem/dns-sockets/errors';
 import { closeFd } from '@tandem/dns-sockets/fd';
-import { createListener } from '@tandem/dns-sockets/listener';
+import { createListener, guardListener } from '@tandem/dns-sockets/listener';
 import { noListener } from './peer/hello.ts';
 import type { WorkerOptions } from './worker-messages.ts';
 
@@ -23,7 +23,8 @@ export const listenerKinds: readonly (readonly ['udp' | 'tcp', 4 | 6])[] = [
   ['tcp', 6],
 ];
 
-export type ListenersOptions = Pick<WorkerOptions, 'member' | 'port' | 'mark' | 'ownerUid'> & {
+export type ListenersOptions = Pick<WorkerOptions, 'member' | 'port' | 'ownerUid'> & {
+  readonly mark: number;
   readonly datapath: Pick<Datapath, 'map' | 'program'>;
 };
 
@@ -72,5 +73,12 @@ function openListener(
     const isAbsent = error instanceof DnsSocketError && error.errnoName === 'EAFNOSUPPORT';
     if (isAbsent && family === 6) return noListener;
     throw error;
+  }
+}
+
+/** After the agent has loaded programs with another mark: from now on that one passes. */
+export function guardListeners(listeners: readonly number[], mark: number): void {
+  for (const fd of listeners) {
+    if (fd !== noListener) guardListener(fd, { markMask: mark, redirectMark: mark });
   }
 }

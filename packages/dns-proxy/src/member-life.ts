@@ -48,6 +48,8 @@ export class MemberLife {
   readonly #o: MemberLifeOptions;
   #hasJoined = false;
   #isLinked = false;
+  /** Takes no queries: its sockets would lose them. */
+  #isSuspended = false;
   /** Until then a member that has a policy waits for the link. */
   #joinDeadlineNs = 0;
   #tickedNs = 0;
@@ -73,7 +75,8 @@ export class MemberLife {
     if (former !== null) {
       for (const server of tables.serversChangedSince(former)) pool.backendsChanged(server);
     }
-    if (this.#hasJoined) {
+    // Whoever changes policy must not wait for a member that takes no queries: it serves no older policy.
+    if (this.#hasJoined || this.#isSuspended) {
       this.#o.onInstalled(tables.revision);
       return;
     }
@@ -95,7 +98,7 @@ export class MemberLife {
   #join(nowNs: number): void {
     const { lookup, self, replay, readListeners, onInstalled } = this.#o;
     const { tables } = lookup;
-    if (tables === null) return;
+    if (tables === null || this.#isSuspended) return;
     const mayWait = nowNs < this.#joinDeadlineNs && self.isOtherServing(nowNs);
     if (mayWait && !this.#isLinked) return;
     readListeners();
@@ -105,6 +108,15 @@ export class MemberLife {
     this.#hasJoined = true;
     replay.resume(this.#o.formerBeatNs, monotonicNs);
     onInstalled(tables.revision);
+  }
+
+  /** Leaves the choice of `select_member`, or comes back into it; what is in flight is answered. */
+  suspend(isSuspended: boolean): void {
+    if (isSuspended === this.#isSuspended) return;
+    this.#isSuspended = isSuspended;
+    if (this.#draining === 'yes') return;
+    if (this.#hasJoined) this.#o.self.setState(isSuspended ? 'drain' : 'live');
+    else this.#join(this.now());
   }
 
   beat(monotonicNs: number): void {

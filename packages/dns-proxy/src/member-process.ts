@@ -8,7 +8,7 @@ import { helpText } from '@tandem/runtime/config-text';
 import { type Component, exitCodes, Lifecycle } from '@tandem/runtime/lifecycle';
 import { createLogger, type Logger } from '@tandem/runtime/log';
 import { TandemError, type TandemErrorCode } from '@tandem/runtime/tandem-error';
-import { type MemberConfig, peerSocketPath } from './config.ts';
+import { type MemberConfig, memberSettings, peerSocketPath } from './config.ts';
 import type { DnsMemberOptions } from './dns-member.ts';
 import { logIndexTaken, logListeners, logPeer } from './peer/log.ts';
 import type { DenialOptions } from './query/denial.ts';
@@ -17,6 +17,9 @@ import { version } from './version.ts';
 
 /** Of a start without which no policy is enforced on the node; it has an exit code of its own. */
 export const nothingEnforcedCode: TandemErrorCode = 'TANDEM_NOTHING_ENFORCED';
+
+/** Of a process that serves with pins in whose place an agent has made new ones. */
+export const pinsReplacedCode: TandemErrorCode = 'TANDEM_PINS_REPLACED';
 
 /** A start may have to wait for the end of another process with the same index, however long it takes. */
 const startTimeoutMs = 2 ** 31 - 1;
@@ -65,8 +68,9 @@ export async function runMember<Config extends MemberConfig>(
   lifecycle.add(
     create(config, log, (error) => {
       // The other member and the kernel go on; a worker in an unknown state must not.
-      log.error('DNS worker failed', { error });
-      process.exit(exitCodes.bug);
+      const isReplaced = error.code === pinsReplacedCode;
+      log.error(isReplaced ? 'ends, to be started again' : 'DNS worker failed', { error });
+      process.exit(isReplaced ? exitCodes.startFailed : exitCodes.bug);
     }),
   );
   return lifecycle.run();
@@ -81,9 +85,7 @@ export function memberOptions(
 ): Omit<DnsMemberOptions, OwnOptions> {
   return {
     pinRoot: config.bpffsDir,
-    port: config.port,
-    mark: config.mark,
-    ownerUid: config.proxyUid,
+    ...memberSettings(config),
     peerPath: peerSocketPath(config),
     denial: denialOptions(config, log),
     graceSeconds: config.fqdnGraceSeconds,

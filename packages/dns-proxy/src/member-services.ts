@@ -30,7 +30,7 @@ import { type Admin, createAdmin } from './admin/service.ts';
 import { readSteering, SteeringWatch } from './admin/steering-watch.ts';
 import { waitingProcesses } from './admin/waiting.ts';
 import { KernelWriter } from './answer/kernel-writer.ts';
-import type { MemberConfig } from './config.ts';
+import { type MemberConfig, memberSettings } from './config.ts';
 import type { DnsMember } from './dns-member.ts';
 import { DropCollector } from './drops/collector.ts';
 import { dropReadMs } from './drops/limits.ts';
@@ -38,6 +38,7 @@ import { eventDrainIntervalMs, optionalCheckMs } from './limits.ts';
 import { parseMetricsAddress } from './metrics/address.ts';
 import { addMemberMetrics } from './metrics/member-metrics.ts';
 import { OptionalServers } from './optional-servers.ts';
+import { settingsDegradations } from './settings.ts';
 import { AddressesInUse } from './store/addresses-in-use.ts';
 import { Backfill } from './store/backfill.ts';
 import { KernelExpiry } from './store/kernel-expiry.ts';
@@ -265,7 +266,7 @@ export class MemberServices {
       diagnostics: diagnostics ?? (() => []),
       ownDegradations: () => [
         ...this.#optional.degradations,
-        ...listenerDegradations(this.#o.member.listenersProblem, this.#o.config.port),
+        ...this.#servingDegradations(),
         ...waitingProcesses(this.#o.config.bpffsDir),
         ...this.#drops.degradations(),
         ...logDegradations(this.#o.log),
@@ -302,12 +303,23 @@ export class MemberServices {
       health: () => [],
       readiness: () => [
         ...(member.revision === 0 ? ['no policy is in force'] : []),
-        ...listenerDegradations(member.listenersProblem, config.port).map(({ message }) => message),
+        ...this.#servingDegradations().map(({ message }) => message),
         ...(this.#o.unready?.() ?? []).map(({ code, message }) => `${code}: ${message}`),
       ],
       log,
     });
     await this.#optional.start('metrics-unavailable', server);
+  }
+
+  /** Why this process takes no queries. */
+  #servingDegradations(): readonly Degradation[] {
+    const { config, member } = this.#o;
+    const differing =
+      this.#group === null
+        ? []
+        : settingsDegradations(memberSettings(config), this.#group.settings);
+    if (differing.length > 0) return differing;
+    return listenerDegradations(member.listenersProblem, config.port);
   }
 
   /** The proxy goes on with the programs of an agent that has just loaded its own. */

@@ -7,10 +7,14 @@
  */
 
 import { Datapath } from '@tandem/datapath/datapath';
+import { isReplaced } from '@tandem/datapath/group-settings';
 import { proxyMember } from '@tandem/datapath/member';
 import type { Logger } from '@tandem/runtime/log';
+import { TandemError } from '@tandem/runtime/tandem-error';
 import { type MemberConfig, proxyAdminPath, syncSocketPath } from './config.ts';
 import type { DnsMember } from './dns-member.ts';
+import { pinCheckMs } from './limits.ts';
+import { pinsReplacedCode } from './member-process.ts';
 import { MemberServices } from './member-services.ts';
 import type { SnapshotStart } from './snapshot-start.ts';
 import { createExchangeClient } from './sync/exchange-stream.ts';
@@ -22,6 +26,8 @@ export interface ProxyServicesOptions {
   readonly log: Logger;
   /** What the member serves already. */
   readonly served: SnapshotStart;
+  /** This process cannot go on. */
+  readonly onFailure: (error: TandemError) => void;
 }
 
 export class ProxyServices {
@@ -30,6 +36,7 @@ export class ProxyServices {
   readonly #exchange: ReturnType<typeof createExchangeClient>;
   readonly #policy: ReturnType<typeof createPolicyClient>;
   #datapath: Datapath | null = null;
+  #timer: NodeJS.Timeout | null = null;
 
   constructor(options: ProxyServicesOptions) {
     this.#o = options;
@@ -66,6 +73,16 @@ export class ProxyServices {
     await this.#services.start(this.#datapath);
     this.#policy.start();
     this.#exchange.start();
+    this.#timer = setInterval(() => this.#checkPins(), pinCheckMs);
+  }
+
+  /** Sockets of a group that is no more would take queries from those of the one in its place. */
+  #checkPins(): void {
+    const group = this.#datapath?.map('group');
+    if (group === undefined || !isReplaced(this.#o.config.bpffsDir, group)) return;
+    const message =
+      'the pins were removed, and an agent has made new ones: this process has those from before, and must be started again';
+    this.#o.onFailure(new TandemError(pinsReplacedCode, message));
   }
 
   /** No policy comes any more; the member may stop. */
@@ -74,6 +91,7 @@ export class ProxyServices {
   }
 
   async stop(): Promise<void> {
+    if (this.#timer !== null) clearInterval(this.#timer);
     this.#exchange.stop();
     await this.#services.stop();
     this.#datapath?.[Symbol.dispose]();

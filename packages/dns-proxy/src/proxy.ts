@@ -26,9 +26,11 @@ export class DnsProxy implements Component {
   readonly member: DnsMember;
   readonly #config: MemberConfig;
   readonly #log: Logger;
+  readonly #onFailure: (error: TandemError) => void;
   #services: ProxyServices | null = null;
 
   constructor(config: MemberConfig, log: Logger, onFailure: (error: TandemError) => void) {
+    this.#onFailure = onFailure;
     this.#config = config;
     this.#log = log;
     this.member = new DnsMember({
@@ -50,7 +52,10 @@ export class DnsProxy implements Component {
     ]);
     if (signal.aborted) return;
     const { ProxyServices: Services } = await import('./proxy-services.ts');
-    const services = new Services({ config: this.#config, member, log: this.#log, served });
+    const services = new Services({
+      ...{ config: this.#config, member, log: this.#log, served },
+      onFailure: this.#onFailure,
+    });
     this.#services = services;
     await services.start();
     collectStartGarbage();

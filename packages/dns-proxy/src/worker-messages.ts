@@ -7,14 +7,12 @@ import type { MemberIndex } from '@tandem/datapath/member';
 import type { TakeoverEvent } from './peer/takeover.ts';
 import type { TablesImage } from './policy/tables-image.ts';
 import type { DenialOptions } from './query/denial.ts';
+import type { MemberSettings } from './settings.ts';
 
-export interface WorkerOptions {
+export interface WorkerOptions extends MemberSettings {
   /** The node's directory in a bpffs. */
   readonly pinRoot: string;
   readonly member: MemberIndex;
-  readonly port: number;
-  readonly mark: number;
-  readonly ownerUid: number;
   /** Unix socket of the link between the DNS workers. The agent listens. */
   readonly peerPath: string;
   readonly denial: DenialOptions;

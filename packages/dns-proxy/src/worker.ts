@@ -40,7 +40,7 @@ import {
   udpQueryBytesMax,
   udpReplyBytesMax,
 } from './limits.ts';
-import { listenerKinds, openListeners } from './listeners.ts';
+import { guardListeners, listenerKinds, openListeners } from './listeners.ts';
 import { MemberLife } from './member-life.ts';
 import { noListener } from './peer/hello.ts';
 import { PeerLink } from './peer/link.ts';
@@ -53,6 +53,7 @@ import { Denial } from './query/denial.ts';
 import { PolicyLookup } from './query/policy-lookup.ts';
 import { RandomPool } from './query/random.ts';
 import { QueryReport } from './query/report.ts';
+import { markOf, settingsProblem } from './settings.ts';
 import { collectStartGarbage } from './start-garbage.ts';
 import { TcpServer } from './tcp/server.ts';
 import { nodeTcpSystem } from './tcp/stream-node.ts';
@@ -87,6 +88,10 @@ class DnsWorker {
   #waiting: PolicyTables | null = null;
   /** `group.loads` of the programs and maps in use. */
   #loads: number;
+  /** That the listeners let in. */
+  #mark = 0;
+  /** Why the listeners take no queries; empty: they do, or are not open. */
+  #problem = '';
 
   constructor(options: WorkerOptions) {
     this.#options = options;
@@ -269,10 +274,19 @@ class DnsWorker {
     post({ kind: 'ready' });
   }
 
-  /** Until it succeeds: a port that is taken keeps this process from serving DNS, and from nothing else. */
+  /**
+   * Until it succeeds: a port that is taken, or settings that are not those of the datapath, keep this
+   * process from serving DNS, and from nothing else.
+   */
   #openListeners(): void {
+    const options = this.#options;
+    const inForce = this.#group.settings;
     try {
-      this.#listeners = openListeners({ ...this.#options, datapath: this.#datapath });
+      const problem = settingsProblem(options, inForce);
+      if (problem !== '') throw new TandemError('TANDEM_SETTINGS', problem);
+      const mark = markOf(options, inForce);
+      this.#listeners = openListeners({ ...options, mark, datapath: this.#datapath });
+      this.#mark = mark;
     } catch (error) {
       post({ kind: 'listeners', problem: TandemError.from(error).message });
       setTimeout(() => this.#openListeners(), listenerRetryMs);
@@ -345,6 +359,20 @@ class DnsWorker {
     this.#lookup.follow(this.#datapath.endpoints());
     this.#writer.follow(this.#datapath.program('learn'));
     this.#keepSelector();
+    if (this.#listeners.length > 0) this.#followSettings();
+  }
+
+  /** The programs may have come with another mark, which the listeners let in then, or with another port. */
+  #followSettings(): void {
+    const inForce = this.#group.settings;
+    const problem = settingsProblem(this.#options, inForce);
+    if (problem !== this.#problem) post({ kind: 'listeners', problem });
+    this.#problem = problem;
+    this.#life.suspend(problem !== '');
+    const mark = markOf(this.#options, inForce);
+    if (mark === this.#mark) return;
+    guardListeners(this.#listeners, mark);
+    this.#mark = mark;
   }
 
   /** What came in on a listener of ours, or on one that is read for another member. */

@@ -288,6 +288,7 @@ void ds_uncaught(napi_env env);
 
 /* fd.c: file descriptors that this environment closes at the latest when it ends. */
 bool ds_own_fd(struct ds_env *ds, int fd);
+bool ds_owns_fd(const struct ds_env *ds, int fd);
 bool ds_disown_fd(struct ds_env *ds, int fd);
 void ds_close_owned_fds(struct ds_env *ds);
 void ds_address_to_bytes(const union ds_address *from, uint8_t bytes[16], uint16_t *port);
@@ -303,6 +304,7 @@ napi_value ds_local_port(napi_env env, napi_callback_info info);
 /* listener.c, upstream.c */
 int ds_set_buffer(int fd, int force_option, int plain_option, uint32_t bytes);
 napi_value ds_create_listener(napi_env env, napi_callback_info info);
+napi_value ds_guard_listener(napi_env env, napi_callback_info info);
 napi_value ds_create_upstream_udp(napi_env env, napi_callback_info info);
 
 /* loop.c */

@@ -84,6 +84,15 @@ bool ds_own_fd(struct ds_env *ds, int fd)
 }
 
 /* True if `fd` was ours and still names the file that we registered. */
+bool ds_owns_fd(const struct ds_env *ds, int fd)
+{
+	for (size_t i = 0; i < ds->owned_count; i++) {
+		if (ds->owned[i].fd == fd && ds->owned[i].inode != 0 && ds->owned[i].inode == inode_of(fd))
+			return true;
+	}
+	return false;
+}
+
 bool ds_disown_fd(struct ds_env *ds, int fd)
 {
 	/* Newest first: a stale entry of the same number may lie below. */

@@ -174,3 +174,23 @@ napi_value ds_create_listener(napi_env env, napi_callback_info info)
 		return ds_throw_errno(env, errno, "realloc", what);
 	return ds_u32(env, (uint32_t)fd);
 }
+
+/* guardListener(fd, mark_mask, redirect_mark): another guard in the place of the one that the socket has. */
+napi_value ds_guard_listener(napi_env env, napi_callback_info info)
+{
+	struct ds_args args;
+
+	ds_args_begin(&args, env, info, 3);
+	int fd = (int)ds_arg_u32(&args, 0, "fd", 0, INT32_MAX);
+	uint32_t mask = ds_arg_u32(&args, 1, "markMask", 0, UINT32_MAX);
+	uint32_t mark = ds_arg_u32(&args, 2, "redirectMark", 0, UINT32_MAX);
+	if (args.failed)
+		return NULL;
+	if (mark & ~mask)
+		return ds_throw_argument(env, "redirectMark", "must lie within markMask");
+	if (!ds_owns_fd(args.ds, fd))
+		return ds_throw_errno(env, EBADF, "setsockopt", "guardListener of a foreign or closed fd");
+	if (attach_mark_guard(fd, mask, mark) != 0)
+		return ds_throw_errno(env, errno, "setsockopt(SO_ATTACH_FILTER)", "guardListener");
+	return NULL;
+}

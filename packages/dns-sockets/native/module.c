@@ -136,6 +136,7 @@ NAPI_MODULE_INIT()
 		napi_callback function;
 	} functions[] = {
 		{"createListener", ds_create_listener},
+		{"guardListener", ds_guard_listener},
 		{"createUpstreamUdp", ds_create_upstream_udp},
 		{"closeFd", ds_close_fd},
 		{"releaseFd", ds_release_fd},

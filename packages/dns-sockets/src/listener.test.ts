@@ -3,12 +3,14 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import { describe, test } from 'node:test';
-import { openSockets } from '../test/wait.ts';
+import { echoLoop } from '../test/echo.ts';
+import { openSockets, until } from '../test/wait.ts';
 import { closeFd, duplicateFd, localPort, releaseFd } from './fd.ts';
-import { createListener, type ListenerOptions } from './listener.ts';
+import { createListener, guardListener, type ListenerOptions } from './listener.ts';
 
 const options: ListenerOptions = {
   family: 4,
@@ -94,6 +96,36 @@ describe('createListener', () => {
     server.close();
     await once(server, 'close');
     assert.equal(openSockets(), before);
+  });
+
+  test('a guard is replaced in place: what the new one lets in is received', async () => {
+    const fd = createListener({ ...options, mark: 0, markMask: 0x40, redirectMark: 0x40 });
+    let received = 0;
+    using loop = echoLoop({
+      ...{ buffer: new Uint8Array(8 * 256), slots: 8, slotBytes: 256 },
+      onBatch: (_handle, count) => {
+        received += count;
+      },
+      onSocketError: () => {},
+    });
+    const port = localPort(fd);
+    loop.add(fd, 'listener');
+    const client = createSocket('udp4');
+    const send = (): Promise<void> =>
+      new Promise((resolve) => {
+        client.send('x', port, '127.0.0.1', () => resolve());
+      });
+    await send();
+    guardListener(fd, { markMask: 0x40, redirectMark: 0 });
+    await send();
+    await until(() => received > 0, 'the second datagram');
+    client.close();
+    assert.equal(received, 1);
+    closeFd(fd);
+    assert.throws(() => guardListener(fd, { markMask: 0, redirectMark: 0 }), {
+      errnoName: 'EBADF',
+    });
+    assert.throws(() => guardListener(0, { markMask: 0, redirectMark: 0 }), { errnoName: 'EBADF' });
   });
 
   test('only our own fds are closed, and only once', () => {

@@ -54,3 +54,15 @@ export function createListener(options: ListenerOptions): number {
     ),
   );
 }
+
+/**
+ * Gives a listener another guard, at once and without a packet between the two. Connections that were
+ * accepted keep theirs.
+ * @throws DnsSocketError (EBADF) if `fd` is not ours
+ */
+export function guardListener(
+  fd: number,
+  { markMask, redirectMark }: Pick<ListenerOptions, 'markMask' | 'redirectMark'>,
+): void {
+  attempt(() => native.guardListener(fd, markMask, redirectMark));
+}

@@ -27,6 +27,7 @@ export interface NativeAddon {
     receiveBufferBytes: number,
     backlog: number,
   ): number;
+  guardListener(fd: number, markMask: number, redirectMark: number): void;
   createUpstreamUdp(
     address: Uint8Array,
     port: number,

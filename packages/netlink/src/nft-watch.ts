@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Notices of changes of one nftables table (NFNLGRP_NFTABLES): which table, not what. Layouts:
+ * Notices of changes of one nftables table, or of all others (NFNLGRP_NFTABLES): which table, not what. Layouts:
  * linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h.
  */
 
@@ -40,6 +40,8 @@ export interface NftWatchOptions {
   /** NFPROTO_* */
   readonly family: number;
   readonly table: string;
+  /** Of all tables but that one. Default no. */
+  readonly isOther?: boolean;
   /** Something of the table came, went or changed; or notices were lost. */
   readonly onChange: () => void;
 }
@@ -72,15 +74,19 @@ export class NftWatch implements Disposable {
   #onMessages(bytes: Uint8Array): void {
     let isConcerned = false;
     const read = visitMessages(bytes, (message) => {
-      isConcerned ||= isOfTable(message, this.#options);
+      isConcerned ||= isConcerning(message, this.#options);
     });
     if (isConcerned || !read.ok) this.#options.onChange();
   }
 }
 
-function isOfTable({ type, payload }: NetlinkMessage, { family, table }: NftWatchOptions): boolean {
+function isConcerning(
+  { type, payload }: NetlinkMessage,
+  { family, table, isOther = false }: NftWatchOptions,
+): boolean {
   if (type >> 8 !== NFNL_SUBSYS_NFTABLES || (type & 0xff) === NFT_MSG_NEWGEN) return false;
   const decoded = decodeMessage(nftFormat, payload);
   if (!decoded.ok) return true;
-  return decoded.value.header.family === family && decoded.value.attributes.table === table;
+  const { header, attributes } = decoded.value;
+  return (header.family === family && attributes.table === table) !== isOther;
 }

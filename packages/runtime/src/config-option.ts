@@ -120,6 +120,18 @@ export function intOption(
   };
 }
 
+/** A value that the program finds by itself unless it is given; that is the default. */
+export function autoOption<T>(item: Option<T>): Option<T | 'auto'> {
+  return {
+    ...item,
+    fallback: 'auto',
+    range: `auto or ${item.range}`,
+    parseText: (text) => (text === 'auto' ? ok('auto') : item.parseText(text)),
+    parseYaml: (value) => (value === 'auto' ? ok('auto') : item.parseYaml(value)),
+    format: (value) => (value === 'auto' ? 'auto' : item.format(value as T)),
+  };
+}
+
 export function boolOption(spec: Described & { readonly default?: boolean }): Option<boolean> {
   return {
     type: 'bool',

@@ -6,6 +6,7 @@
  * says why and how to fix it. Changes nothing.
  */
 
+import { readFirewall } from '@tandem/agent/firewall/read';
 import { isMark } from '@tandem/datapath/config';
 import type { CliCommand } from '../command.ts';
 import { checkBridges } from '../doctor/bridge.ts';
@@ -21,6 +22,7 @@ import { checkFamilies } from '../doctor/families.ts';
 import { checkInput } from '../doctor/input.ts';
 import { checkIpvs } from '../doctor/ipvs.ts';
 import { checkKernel } from '../doctor/kernel.ts';
+import { findMark } from '../doctor/mark-found.ts';
 import { checkMarks } from '../doctor/marks.ts';
 import { checkMounts } from '../doctor/mounts.ts';
 import { checkNetkit } from '../doctor/netkit.ts';
@@ -31,7 +33,6 @@ import { checkRouteFilter } from '../doctor/route-filter.ts';
 import { checkRules } from '../doctor/rules.ts';
 import { usageError } from '../errors.ts';
 import { type ExitCode, exitCode } from '../exit-codes.ts';
-import { readFirewall } from '../firewall/read.ts';
 import { readPinnedEndpoints } from '../node/pins.ts';
 import type { Printer, Style } from '../output/printer.ts';
 import { flagOf, nodeSettingNames } from '../settings.ts';
@@ -80,15 +81,18 @@ export const doctorCommand: CliCommand = {
     for (const name of nodeSettingNames) command.addOption(flagOf(name));
   },
   run: async ({ settings, out, wantsJson }, options): Promise<ExitCode> => {
-    const { mark } = settings;
-    if (!isMark(mark)) throw usageError('--mark must be one bit, such as 0x1000');
+    if (settings.mark !== 'auto' && !isMark(settings.mark)) {
+      throw usageError('--mark must be auto or one bit, such as 0x1000');
+    }
     const endpoints = readPinnedEndpoints(settings.bpffsDir);
+    const firewall = await readFirewall();
+    const marks = await findMark(settings, firewall);
     const context: DoctorContext = {
       settings,
-      mark,
+      ...marks,
       isPreflight: options['preflight'] === true,
       endpoints: endpoints.ok ? endpoints.value : null,
-      firewall: await readFirewall(),
+      firewall: { ...firewall, unread: [...firewall.unread, ...marks.unread] },
     };
     const results: CheckResult[] = [];
     for (const check of checks) results.push(...(await check(context)));

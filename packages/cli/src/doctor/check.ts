@@ -3,7 +3,9 @@
 
 /** What a check of `tandem doctor` is given and says. */
 
-import type { Chain } from '../firewall/rule.ts';
+import type { MarkUser } from '@tandem/agent/firewall/mark';
+import type { FirewallView } from '@tandem/agent/firewall/read';
+import type { GroupSettings } from '@tandem/datapath/group';
 import type { PinnedEndpoint } from '../node/pins.ts';
 import type { Settings } from '../settings.ts';
 
@@ -25,20 +27,19 @@ export interface CheckResult {
 /** What several checks look at, read once. */
 export interface DoctorContext {
   readonly settings: Settings;
-  /** Bit of the packet mark of steered packets. */
+  /** Bit of the packet mark of steered packets: in force, or else what the agent would take. */
   readonly mark: number;
+  /** What the programs in force were loaded with; null: nothing is pinned, or they do not say. */
+  readonly inForce: GroupSettings | null;
+  /** Why the agent would take no bit; empty: it would take `mark`. */
+  readonly markProblem: string;
+  /** Rules of others that use bits of the mark. */
+  readonly markUsers: readonly MarkUser[];
   /** Before Tandem runs: what only a running one has is skipped. */
   readonly isPreflight: boolean;
   /** Null: nothing is pinned, or it may not be read. */
   readonly endpoints: readonly PinnedEndpoint[] | null;
   readonly firewall: FirewallView;
-}
-
-export interface FirewallView {
-  /** Chains of nft and iptables, without Tandem's own table. */
-  readonly chains: readonly Chain[];
-  /** What could not be read, and why. */
-  readonly unread: readonly string[];
 }
 
 export type Check = (

@@ -3,8 +3,8 @@
 
 /** judge asks conntrack whether a connection is known: it must be on in both families, and not full. */
 
+import { ownTable } from '@tandem/agent/firewall/read';
 import { ipv6State } from '@tandem/datapath/address-families';
-import { ownTable } from '../firewall/read.ts';
 import { conntrackFillHighShare } from '../limits.ts';
 import { formatShare } from '../output/quantities.ts';
 import {

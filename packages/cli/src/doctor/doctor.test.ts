@@ -145,10 +145,23 @@ test('others who use our bits of the mark', async () => {
   assert.equal(found.code, exitCode.problem);
   assert.equal(found.check('mark-firewall')?.status, 'fail');
   assert.match(found.check('mark-firewall')?.why ?? '', /iptables -t mangle -A PREROUTING -j MARK/);
-  assert.equal(found.check('mark-routing4')?.status, 'warn');
+  assert.equal(
+    found.check('mark')?.status,
+    'fail',
+    'every bit is changed by a rule without a mask',
+  );
+  assert.match(found.check('mark')?.why ?? '', /the agent would not start.*give rules .* a mask/);
+  assert.equal(found.check('mark-routing4')?.status, 'pass', 'it never matches a steered packet');
   assert.equal(found.check('mark-routing6')?.status, 'warn');
   const other = await doctor(node.node, ...preflight, '--mark=0x100000');
   assert.equal(other.check('mark-routing6')?.status, 'pass');
+  await node.node.run('iptables', ['-t', 'mangle', '-F']);
+  const free = await doctor(node.node, ...preflight);
+  assert.match(free.check('mark')?.why ?? '', /the agent would take bit 0x40/);
+  assert.equal(free.code, exitCode.ok, free.stdout);
+  const set = await doctor(node.node, ...preflight, '--mark=0x1000');
+  assert.match(set.check('mark')?.why ?? '', /the option mark is 0x1000.*leave mark at auto/);
+  assert.match(set.check('mark-routing6')?.fix ?? '', /--mark=auto/);
 });
 
 test('paths that are no bpffs and no cgroup v2', async () => {

@@ -3,7 +3,7 @@
 
 /** Steered queries come to the node as its own input: a firewall that drops there drops pods' DNS. */
 
-import type { AddressFamily, SteeredPacket } from '../firewall/rule.ts';
+import type { AddressFamily, SteeredPacket } from '@tandem/agent/firewall/rule';
 import { type Passage, passagesAt } from '../firewall/verdict.ts';
 import { type Check, type CheckResult, type DoctorContext, fail, pass, warn } from './check.ts';
 import { hex } from './system.ts';

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** The bit of the packet mark that is Tandem's: looked at and changed by nobody else. */
+/** The bit of the packet mark that steers DNS of pods: which one it is, and who else uses it. */
 
+import { conflictOf, listUsers, type MarkUser } from '@tandem/agent/firewall/mark';
 import { ipv6State } from '@tandem/datapath/address-families';
-import type { Chain, Rule } from '../firewall/rule.ts';
-import { allBits } from '../firewall/rule.ts';
+import { memberSettings } from '@tandem/dns-proxy/config';
+import { settingsProblem } from '@tandem/dns-proxy/settings';
 import {
   type Check,
   type CheckResult,
@@ -15,108 +16,73 @@ import {
   skip,
   warn,
 } from './check.ts';
-import { hex, readJson } from './system.ts';
+import { hex } from './system.ts';
 
-interface RoutingRule {
-  readonly priority: number;
-  readonly fwmark?: string;
-  readonly fwmask?: string;
-  readonly table?: string;
-}
+/** Sources are verified by interface, so this is all that depends on the bit. */
+const steeringOnly = 'policy and the sources of packets do not depend on it';
 
-const otherMask =
-  'give the other program other bits, or both Tandem processes another --mark (one bit)';
-
-export const checkMarks: Check = async (context) => [
-  checkFirewallMarks(context),
-  ...(await checkRoutingMarks(context)),
+export const checkMarks: Check = (context) => [
+  checkSettings(context),
+  checkUsers(context, 'firewall'),
+  checkUsers(context, 'routing4'),
+  ipv6State() === 'absent'
+    ? skip('mark-routing6', 'the kernel has no IPv6')
+    : checkUsers(context, 'routing6'),
 ];
 
-function checkFirewallMarks({ firewall, mark }: DoctorContext): CheckResult {
-  const check = 'mark-firewall';
-  const setting: string[] = [];
-  const comparing: string[] = [];
-  for (const chain of firewall.chains) {
-    for (const rule of chain.rules) {
-      const kind = conflictOf(rule, mark);
-      if (kind === 'set') setting.push(describe(chain, rule));
-      if (kind === 'match') comparing.push(describe(chain, rule));
+function checkSettings({ settings, inForce, mark, markProblem }: DoctorContext): CheckResult {
+  const check = 'mark';
+  if (inForce !== null) {
+    const problem = settingsProblem(memberSettings(settings), inForce);
+    if (problem !== '') {
+      return fail(
+        check,
+        `the settings are not those in force, and a process that has them serves no DNS: ${problem}`,
+        'give both processes and doctor the same --port, --mark and --proxy-uid; restart the agent first, then the DNS proxy',
+      );
     }
+    return pass(check, `bit ${hex(mark)} of the mark is in force for steering DNS of pods`);
   }
-  const bits = `bit ${hex(mark)} of the mark`;
+  if (markProblem !== '') return fail(check, `the agent would not start: ${markProblem}`);
+  return pass(check, `the agent would take bit ${hex(mark)} of the mark to steer DNS of pods`);
+}
+
+const owners = {
+  firewall: 'firewall rule',
+  routing4: 'other routing rule of IPv4',
+  routing6: 'other routing rule of IPv6',
+} as const;
+
+function checkUsers(
+  { markUsers, mark, firewall }: DoctorContext,
+  where: MarkUser['where'],
+): CheckResult {
+  const check = `mark-${where}`;
+  const users = markUsers.filter((user) => user.where === where);
+  const setting = users.filter((user) => conflictOf(user, mark) === 'set');
+  const comparing = users.filter((user) => conflictOf(user, mark) === 'match');
+  const bit = `bit ${hex(mark)} of the mark`;
+  const fix = `restart the agent with --mark=auto for both processes: it takes a free bit; or set --mark to one for both, or give the other program other bits; a rule about the whole mark needs a mask`;
   if (setting.length > 0) {
     return fail(
       check,
-      `${bits} is changed by ${list(setting)}: steered DNS is dropped behind it, and what it sets the bit on is taken for steered`,
-      `${otherMask}; a rule that sets the whole mark needs a mask`,
+      `${bit} is changed by ${listUsers(setting)}: DNS queries of pods are dropped where the bit is cleared; ${steeringOnly}`,
+      fix,
     );
   }
   if (comparing.length > 0) {
+    const effect =
+      where === 'firewall'
+        ? 'what they do happens to DNS queries of pods too'
+        : 'they may route DNS queries of pods away from Tandem';
     return warn(
       check,
-      `${bits} is looked at by ${list(comparing)}: DNS packets that Tandem steers may match it, others no more`,
-      `${otherMask}; a rule that compares the whole mark needs a mask`,
+      `${bit} is looked at by ${listUsers(comparing)}: ${effect}; ${steeringOnly}`,
+      fix,
     );
   }
-  if (firewall.unread.length > 0) {
+  if (where === 'firewall' && firewall.unread.length > 0) {
     return warn(check, `not all rules could be read: ${firewall.unread.join('; ')}`);
   }
-  return pass(check, `${bits} is used by no firewall rule`);
-}
-
-function conflictOf(rule: Rule, mask: number): 'set' | 'match' | null {
-  const uses = rule.markUses.filter(({ bits }) => (bits & mask) !== 0);
-  if (uses.some(({ kind }) => kind === 'set')) return 'set';
-  // What `doctor` itself advises: an accept for our own bits.
-  const isAdvised = rule.verdict.kind === 'accept' && uses.every(({ bits }) => bits === mask);
-  return uses.length === 0 || isAdvised ? null : 'match';
-}
-
-async function checkRoutingMarks({ settings, mark }: DoctorContext): Promise<CheckResult[]> {
-  const results: CheckResult[] = [];
-  for (const family of ['-4', '-6'] as const) {
-    const check = `mark-routing${family === '-4' ? '4' : '6'}`;
-    if (family === '-6' && ipv6State() === 'absent') {
-      results.push(skip(check, 'the kernel has no IPv6'));
-      continue;
-    }
-    const rules = await readJson<readonly RoutingRule[]>('ip', ['-j', family, 'rule', 'show']);
-    if (!rules.ok) {
-      results.push(warn(check, rules.error));
-      continue;
-    }
-    const foreign = rules.value.filter(
-      ({ fwmark, fwmask, table }) =>
-        fwmark !== undefined &&
-        table !== String(settings.routingTable) &&
-        ((fwmask === undefined ? allBits : Number(fwmask)) & mark) !== 0,
-    );
-    if (foreign.length === 0) {
-      results.push(pass(check, 'no other routing rule looks at our bit'));
-      continue;
-    }
-    const texts = foreign.map(
-      ({ priority, fwmark, fwmask, table }) =>
-        `pref ${priority} fwmark ${fwmark}${fwmask === undefined ? '' : `/${fwmask}`} lookup ${table}`,
-    );
-    const why = `routing rules look at bit ${hex(mark)}: ${texts.join('; ')}; they catch steered packets of pods, or miss others`;
-    results.push(
-      warn(check, why, `${otherMask}; a rule without mask compares all bits: fwmark V/M`),
-    );
-  }
-  return results;
-}
-
-const rulesShownMax = 3;
-
-function list(texts: readonly string[]): string {
-  const shown = texts.slice(0, rulesShownMax).join('; ');
-  const more = texts.length - rulesShownMax;
-  return more > 0 ? `${shown}; and ${more} more` : shown;
-}
-
-function describe(chain: Chain, rule: Rule): string {
-  return rule.text.startsWith(chain.table)
-    ? rule.text
-    : `${chain.table} ${chain.name}: ${rule.text}`;
+  return pass(check, `${bit} is used by no ${owners[where]}`);
 }

@@ -3,7 +3,7 @@
 
 /** What the agent puts into routing and nft, see its node/network-rules.ts: there, and whole. */
 
-import { ownTable } from '../firewall/read.ts';
+import { ownTable } from '@tandem/agent/firewall/read';
 import { type Check, type CheckResult, type DoctorContext, fail, pass, skip } from './check.ts';
 import { hasRules } from './families.ts';
 import { hex, readJson } from './system.ts';

@@ -3,8 +3,8 @@
 
 /** What a firewall makes of a steered packet: a walk through its chains, as the kernel does it. */
 
+import type { Chain, Rule, SteeredPacket } from '@tandem/agent/firewall/rule';
 import { chainDepthMax } from '../limits.ts';
-import type { Chain, Rule, SteeredPacket } from './rule.ts';
 
 export interface Passage {
   readonly chain: Chain;

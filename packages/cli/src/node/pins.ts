@@ -12,7 +12,8 @@ import { err, ok, type Result } from '@tandem/core/result';
 import { tdEndpointFlag } from '@tandem/datapath/abi.gen';
 import { Datapath } from '@tandem/datapath/datapath';
 import { decodeEndpoint, type EndpointValue } from '@tandem/datapath/encode';
-import { type MemberStatus, NodeGroup } from '@tandem/datapath/group';
+import { type GroupSettings, type MemberStatus, NodeGroup } from '@tandem/datapath/group';
+import { readPinnedSettings } from '@tandem/datapath/group-settings';
 import { type MapName, pinPaths } from '@tandem/datapath/paths';
 
 export interface GroupView {
@@ -57,6 +58,11 @@ export function readGroup(bpffsDir: string): Result<GroupView, string> {
     const { abiVersion, requiredRevision, appliedRevision } = group;
     return { abiVersion, requiredRevision, appliedRevision, members: group.members(nowNs) };
   });
+}
+
+/** What the programs in force were loaded with; null: they are of a version that does not say. */
+export function readGroupSettings(bpffsDir: string): Result<GroupSettings | null, string> {
+  return reading(bpffsDir, () => readPinnedSettings(bpffsDir));
 }
 
 /** Entries of the maps, counted one by one. Maps that cannot be read are left out. */

@@ -5,10 +5,10 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parseIptablesSave } from '@tandem/agent/firewall/iptables';
+import { parseNft } from '@tandem/agent/firewall/nft';
+import type { Chain, MarkUse, SteeredPacket } from '@tandem/agent/firewall/rule';
 import { Namespace } from '@tandem/testing/namespace';
-import { parseIptablesSave } from './iptables.ts';
-import { parseNft } from './nft.ts';
-import type { Chain, MarkUse, SteeredPacket } from './rule.ts';
 import { passagesAt } from './verdict.ts';
 
 const packet: SteeredPacket = {
@@ -69,13 +69,14 @@ const marksOf = (chains: readonly Chain[]): MarkUse[] =>
 
 test('iptables: bits of the mark that rules look at and change', () => {
   const rows: readonly [string, readonly MarkUse[]][] = [
-    ['-m mark --mark 0x4000/0x4000 -j RETURN', [{ kind: 'match', bits: 0x4000 }]],
-    ['-m mark --mark 0x1 -j RETURN', [{ kind: 'match', bits: 0xffffffff }]],
+    ['-m mark --mark 0x4000/0x4000 -j RETURN', [{ kind: 'match', bits: 0x4000, value: 0x4000 }]],
+    ['-m mark --mark 0x1 -j RETURN', [{ kind: 'match', bits: 0xffffffff, value: 1 }]],
+    ['-m mark ! --mark 0x1 -j RETURN', [{ kind: 'match', bits: 0xffffffff }]],
     ['-j MARK --set-xmark 0x4000/0x4000', [{ kind: 'set', bits: 0x4000 }]],
     ['-j MARK --set-xmark 0x4000/0x0', [{ kind: 'set', bits: 0x4000 }]],
     ['-j MARK --set-xmark 0x20/0xffffffff', [{ kind: 'set', bits: 0xffffffff }]],
-    ['-j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff', [{ kind: 'set', bits: 0xff }]],
-    ['-j CONNMARK --restore-mark', [{ kind: 'set', bits: 0xffffffff }]],
+    ['-j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff', [{ kind: 'restore', bits: 0xff }]],
+    ['-j CONNMARK --restore-mark', [{ kind: 'restore', bits: 0xffffffff }]],
     ['-j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff', []],
     ['-m connmark --mark 0x1000/0x1000 -j RETURN', []],
   ];
@@ -133,11 +134,15 @@ ${rules}
   for (const [rules, want] of nftRows) assert.equal(outcome(await parse(rules)), want, rules);
   const marks: readonly [string, readonly MarkUse[]][] = [
     ['meta mark set 0x1', [{ kind: 'set', bits: 0xffffffff }]],
-    ['meta mark set ct mark', [{ kind: 'set', bits: 0xffffffff }]],
+    ['meta mark set ct mark', [{ kind: 'restore', bits: 0xffffffff }]],
+    ['meta mark set ct mark and 0xff', [{ kind: 'restore', bits: 0xffffffff }]],
     ['meta mark set mark or 0x4000', [{ kind: 'set', bits: 0x4000 }]],
     ['meta mark set mark xor 0x4000', [{ kind: 'set', bits: 0x4000 }]],
     ['meta mark set mark and 0xfffff0ff or 0x100', [{ kind: 'set', bits: 0xf00 }]],
-    ['meta mark 0x55 accept', [{ kind: 'match', bits: 0xffffffff }]],
+    ['meta mark 0x55 accept', [{ kind: 'match', bits: 0xffffffff, value: 0x55 }]],
+    ['meta mark != 0x55 accept', [{ kind: 'match', bits: 0xffffffff }]],
+    ['meta mark & 0x1000 == 0x1000 accept', [{ kind: 'match', bits: 0x1000, value: 0x1000 }]],
+    ['meta mark { 1, 2 } accept', [{ kind: 'match', bits: 0xffffffff }]],
     ['ct mark set meta mark', []],
   ];
   for (const [rule, want] of marks) assert.deepEqual(marksOf(await parse(rule)), want, rule);

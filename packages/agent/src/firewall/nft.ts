@@ -161,11 +161,27 @@ function markMaskOf(left: Json): number | null {
 }
 
 function markUsesOf(expression: Json): readonly MarkUse[] {
-  const mask = markMaskOf(member(member(expression, 'match'), 'left'));
-  if (mask !== null) return [{ kind: 'match', bits: mask }];
+  const match = member(expression, 'match');
+  const mask = markMaskOf(member(match, 'left'));
+  if (mask !== null) {
+    const right = member(match, 'right');
+    const isValue = typeof right === 'number' && member(match, 'op') === '==';
+    return [{ ...{ kind: 'match', bits: mask }, ...(isValue ? { value: right >>> 0 } : {}) }];
+  }
   const mangle = member(expression, 'mangle');
   if (!isMark(member(mangle, 'key'))) return [];
-  return [{ kind: 'set', bits: changedBits(member(mangle, 'value')) }];
+  const value = member(mangle, 'value');
+  return [{ kind: isOfConnection(value) ? 'restore' : 'set', bits: changedBits(value) }];
+}
+
+/** A value taken from the connection's mark, whatever is done to it. */
+function isOfConnection(value: Json): boolean {
+  if (!isFields(value)) return false;
+  if (member(value['ct'], 'key') === 'mark') return true;
+  return ['&', '|', '^'].some((operator) => {
+    const operands = value[operator];
+    return Array.isArray(operands) && isOfConnection(operands[0]);
+  });
 }
 
 /** Bits that may differ from the mark before. */

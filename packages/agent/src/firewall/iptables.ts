@@ -88,7 +88,7 @@ function parseRule(text: string, specification: string, isChain: (name: string) 
     isNegated = false;
   }
   if (draft.restores && draft.markUses.length === 0) {
-    draft.markUses.push({ kind: 'set', bits: allBits });
+    draft.markUses.push({ kind: 'restore', bits: allBits });
   }
   const { conditions, verdict, markUses } = draft;
   return {
@@ -130,7 +130,10 @@ function readOption(
       // connmark looks at the connection, not at the packet.
       if (draft.module !== 'mark') return add(() => null);
       const [wanted, mask] = maskedValue(value);
-      draft.markUses.push({ kind: 'match', bits: mask });
+      draft.markUses.push({
+        ...{ kind: 'match', bits: mask },
+        ...(isNegated ? {} : { value: wanted }),
+      });
       return add((packet) => matchMark(packet, mask, (mark) => mark === wanted));
     }
     case '-j':
@@ -148,7 +151,7 @@ function readOption(
       draft.restores = true;
       return;
     case '--nfmask':
-      if (draft.restores) draft.markUses.push({ kind: 'set', bits: Number(value) >>> 0 });
+      if (draft.restores) draft.markUses.push({ kind: 'restore', bits: Number(value) >>> 0 });
       return;
     default:
       // An option of a target changes no match; one of a match is not understood.

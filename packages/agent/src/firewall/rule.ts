@@ -10,9 +10,12 @@
 export type Tri = boolean | null;
 
 export interface MarkUse {
-  readonly kind: 'match' | 'set';
+  /** 'restore': set from the mark of the packet's connection; packets without one, as ours, keep theirs. */
+  readonly kind: 'match' | 'set' | 'restore';
   /** Bits of skb->mark, unsigned. */
   readonly bits: number;
+  /** Of a match: what these bits are compared with; absent: it cannot be told. */
+  readonly value?: number;
 }
 
 export type RuleVerdict =

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The mark in force, and which rules of others use it: found at the start, when it can be chosen, and looked
+ * for after each change of the node's rules, when it can only be told. Programs are started for nft and
+ * iptables alone, and only after a notice of the kernel's; the legacy variant of iptables gives none.
+ */
+
+import { readPinnedSettings } from '@tandem/datapath/group-settings';
+import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import type { NetworkView } from '@tandem/netlink/network-view';
+import { NFPROTO_INET, NftWatch } from '@tandem/netlink/nft-watch';
+import type { Logger } from '@tandem/runtime/log';
+import { systemClock } from '@tandem/runtime/system-clock';
+import { TandemError } from '@tandem/runtime/tandem-error';
+import { firewallReadMs, firewallReadShare, firewallSettleMs } from '../limits.ts';
+import { nftTable } from '../node/network-rules.ts';
+import {
+  chooseMark,
+  firewallUsers,
+  listUsers,
+  type MarkUser,
+  routingUsers,
+  takers,
+} from './mark.ts';
+import { readFirewall } from './read.ts';
+
+export interface MarkWatchOptions {
+  readonly view: NetworkView;
+  readonly wanted: number | 'auto';
+  readonly pinRoot: string;
+  readonly routingTable: number;
+  readonly log: Logger;
+}
+
+export class MarkWatch {
+  readonly #o: MarkWatchOptions;
+  #mark = 0;
+  #firewall: readonly MarkUser[] = [];
+  #watch: NftWatch | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #reading: Promise<void> | null = null;
+  #isStopped = false;
+  #readMs = 0;
+  #tookMs = 0;
+
+  constructor(options: MarkWatchOptions) {
+    this.#o = options;
+  }
+
+  /** @throws TandemError with the fix: no bit can be taken */
+  async choose(): Promise<number> {
+    const { wanted, pinRoot, log } = this.#o;
+    this.#startWatch();
+    const unread = await this.#read();
+    if (unread.length > 0) {
+      log.warn('rules of the node could not be read, their bits of the mark are not known', {
+        reasons: unread,
+      });
+    }
+    const inForce = readPinnedSettings(pinRoot)?.mark ?? null;
+    const chosen = chooseMark({ wanted, inForce, users: this.#users() });
+    if (!chosen.ok) throw new TandemError('TANDEM_MARK', chosen.error);
+    const { mark, why } = chosen.value;
+    this.#mark = mark;
+    log.info('mark of steered packets', { mark: `0x${mark.toString(16)}`, why });
+    return mark;
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#watch?.close();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    await this.#reading;
+  }
+
+  get degradations(): readonly Degradation[] {
+    const taken = takers(this.#users(), this.#mark);
+    if (this.#mark === 0 || taken.length === 0) return [];
+    const fix =
+      this.#o.wanted === 'auto'
+        ? 'remove the bit from those rules, or restart the agent: it takes a free bit, and the DNS proxy follows'
+        : 'remove the bit from those rules, or set mark to auto or to a free bit for both processes, and restart the agent, then the DNS proxy';
+    return [
+      {
+        code: 'mark-taken',
+        message: `bit 0x${this.#mark.toString(16)} of the packet mark, which steers DNS of pods, is used by other rules, which may drop or misdirect DNS queries of pods (sources of packets do not depend on it): ${listUsers(taken)}`,
+        fix,
+      },
+    ];
+  }
+
+  #users(): readonly MarkUser[] {
+    const { view, routingTable } = this.#o;
+    return [...this.#firewall, ...routingUsers(view.state.rules, routingTable)];
+  }
+
+  /** Before the first reading: what changes meanwhile is read again. */
+  #startWatch(): void {
+    try {
+      this.#watch = new NftWatch({
+        ...{ family: NFPROTO_INET, table: nftTable, isOther: true },
+        onChange: () => this.#readSoon(),
+      });
+    } catch (error) {
+      this.#o.log.warn('changes of nft and iptables are not noticed, so rules that use the mark', {
+        error: TandemError.from(error),
+      });
+    }
+  }
+
+  /** Programs like kube-proxy write rules all the time: reading them is a bounded share of the time. */
+  #readSoon(): void {
+    if (this.#isStopped || this.#timer !== null) return;
+    const sinceMs = systemClock.monotonicMs() - this.#readMs;
+    const pauseMs = Math.max(firewallReadMs, this.#tookMs / firewallReadShare) - sinceMs;
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = null;
+        this.#reading = this.#read().then(() => undefined);
+      },
+      Math.max(firewallSettleMs, pauseMs),
+    );
+    this.#timer.unref();
+  }
+
+  /** @returns what could not be read. Never rejects */
+  async #read(): Promise<readonly string[]> {
+    const sinceMs = systemClock.monotonicMs();
+    const firewall = await readFirewall();
+    this.#firewall = firewallUsers(firewall);
+    this.#readMs = systemClock.monotonicMs();
+    this.#tookMs = this.#readMs - sinceMs;
+    return firewall.unread;
+  }
+}
