@@ -135,7 +135,7 @@ describe('the port of the server is closed', () => {
 });
 
 /** What a pod without policy may lose less by luck: queries of the moment of the change. */
-const luck = 5;
+const luck = 10;
 
 describe('the server behind the ClusterIP is replaced', () => {
   let current: { readonly pod: Pod; readonly server: DnsServer } = {

@@ -81,7 +81,7 @@ export const mutations: readonly Mutation[] = [
     file: `${proxy}/store/kernel-expiry.ts`,
     find: 'Math.floor(nowSeconds - idleSeconds)',
     replace: 'Math.floor(nowSeconds + idleSeconds)',
-    breaks: [3],
+    breaks: [3, 8],
   },
   {
     name: 'what a namespace wants is learned as an offer',
@@ -116,7 +116,7 @@ export const mutations: readonly Mutation[] = [
     file: `${proxy}/sync/outbox.ts`,
     find: 'this.#refuse(lost.events, lost.mappings, lost.kind, lost.since);',
     replace: 'this.#refuse(lost.events, 0, lost.kind, lost.since);',
-    breaks: [3],
+    breaks: [3, 8],
   },
   {
     name: 'a pile takes what it has no room for',
@@ -126,25 +126,11 @@ export const mutations: readonly Mutation[] = [
     breaks: [3, 6, 7],
   },
   {
-    name: 'a member leaves without the token',
-    file: `${proxy}/member-life.ts`,
-    find: 'const isFree = group.takeDrainToken(monotonicNs);',
-    replace: 'const isFree = monotonicNs > 0 || group.takeDrainToken(monotonicNs);',
-    breaks: [5],
-  },
-  {
     name: 'what finds no slot keeps the empty slots of a former life from being freed',
     file: `${proxy}/journal/replay.ts`,
     find: 'lastBeatNs)) continue;',
     replace: 'lastBeatNs)) break;',
     breaks: [2, 3],
-  },
-  {
-    name: 'the token is given though nobody else serves',
-    file: `${proxy}/group.ts`,
-    find: 'if (this.isOtherServing(monotonicNs)) return true;',
-    replace: 'if (monotonicNs > 0) return true;',
-    breaks: [5, 2],
   },
   {
     name: 'over TCP the second query of a chunk is not decided on',
