@@ -163,7 +163,7 @@ while read -r file; do
 		e2e/scenarios/flows-absence.* | e2e/scenarios/proxied-direct.* | \
 		e2e/scenarios/addresses-in-use.* | e2e/scenarios/resolver-clients.* | e2e/scenarios/one-family.* | \
 		e2e/scenarios/readme.* | e2e/scenarios/late-answers.* | e2e/scenarios/tcp-lookups.* | \
-		e2e/scenarios/none.* | e2e/scenarios/two-caches.* | e2e/scenarios/flows-kills.* | \
+		e2e/scenarios/two-caches.* | e2e/scenarios/flows-kills.* | \
 		e2e/scenarios/recursor-in-pod.* | e2e/scenarios/run-directory-removed.* | \
 		e2e/scenarios/pins-removed.* | e2e/scenarios/steering-unanswered.* | \
 		e2e/layers.* | e2e/kernels/* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
