@@ -126,11 +126,25 @@ export const mutations: readonly Mutation[] = [
     breaks: [3, 6, 7],
   },
   {
+    name: 'a member leaves without the token',
+    file: `${proxy}/member-life.ts`,
+    find: 'const isFree = self.takeDrainToken(monotonicNs);',
+    replace: 'const isFree = monotonicNs > 0 || self.takeDrainToken(monotonicNs);',
+    breaks: [5],
+  },
+  {
     name: 'what finds no slot keeps the empty slots of a former life from being freed',
     file: `${proxy}/journal/replay.ts`,
     find: 'lastBeatNs)) continue;',
     replace: 'lastBeatNs)) break;',
     breaks: [2, 3],
+  },
+  {
+    name: 'the token is given though nobody else serves',
+    file: `${proxy}/group-member.ts`,
+    find: 'if (this.isOtherServing(monotonicNs)) return true;',
+    replace: 'if (monotonicNs > 0) return true;',
+    breaks: [5, 2],
   },
   {
     name: 'over TCP the second query of a chunk is not decided on',
