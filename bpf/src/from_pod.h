@@ -16,8 +16,8 @@
 #include <tandem/pod_frame.h>
 
 /*
- * On a port of a bridge the pod's Ethernet address is part of what it may say: forwarding tables of bridges and
- * neighbour tables believe it. A point-to-point veth has neither. False also where the address is not known.
+ * On a bridge port the pod may claim its own Ethernet address alone, because the bridge's forwarding table and
+ * neighbour tables believe such claims. A point-to-point veth has no such table. False also if the address is not known.
  */
 static __always_inline bool is_foreign_mac(struct __sk_buff *skb, const __u8 *claimed)
 {

@@ -5,9 +5,9 @@
  * IPv6. Every packet of an endpoint is judged once, at both ends, as the connection it belongs to: a
  * reply is turned round and the same question asked, so a changed policy reaches open connections too.
  *
- * Whom a packet belongs to is told by its interfaces: an endpoint's address counts as source only where it
- * came in by the endpoint's own, which from_pod guards (safety rule 3), and as destination only where it leaves
- * by it. The host is what came in on no device. Nothing here writes but the use of addresses: last_used_ns of
+ * The interfaces decide which endpoint a packet belongs to. An endpoint's address is believed as source only on the
+ * endpoint's own interface, which from_pod guards (safety rule 3), and as destination only if the packet leaves by that
+ * interface. A packet that came in by no device is the host's. Nothing here writes but the use of addresses: last_used_ns of
  * `fqdn`, and `fqdn_live`.
  */
 #ifndef TANDEM_JUDGE_H
@@ -115,8 +115,8 @@ static __always_inline bool is_neighbour_message(const struct packet *p)
 }
 
 /*
- * Who stands at the ends of what the host did not make (rule 6): an interface on the pods' side that is no
- * endpoint's belongs to a pod whose policy nobody has computed, and neither its packets pass nor those to it.
+ * The ends of a packet that the host did not send (rule 6). An interface on the pods' side without an endpoint
+ * belongs to a pod whose policy is not computed yet: packets from it and to it are dropped.
  */
 static __always_inline __u32 judge_strangers(struct judgement *j)
 {

@@ -38,7 +38,7 @@ export interface FrameRow {
   readonly frame: PacketSpec | Uint8Array;
   /** The counter of the reason; none: passes. */
   readonly drop?: string;
-  /** Our bit of the mark of what passes; default clear. */
+  /** The mark's bit of a frame that passes; default clear. */
   readonly mark?: number;
 }
 

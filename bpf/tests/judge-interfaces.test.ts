@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * judge: whom a packet belongs to is told by the interfaces by which it enters and leaves (ADR 12, rules 3 and 6).
+ * judge: the interfaces by which a packet enters and leaves decide its endpoints (ADR 12, rules 3 and 6).
  * Bridged pods: `ifindex` is the bridge, `bridge_port` the port that br_netfilter saw.
  */
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * Which side of the node a device is on. Whom a packet belongs to is decided by the interface by which it
- * enters and leaves, because that is the one thing about it that a pod cannot choose (ADR 12). The answer
- * needs no living process: what no map names is told by its kind, and by where the other end of a veth is.
+ * Which side of the node a device is on. The interface by which a packet enters or leaves decides its endpoint,
+ * because a pod cannot choose it (ADR 12). Both processes may be dead: a device that is in no map is classified by
+ * its kind, and a veth by the network namespace of its peer.
  *
  * The tests' stand-in is tests/include/tandem/devices.h: a test run has no devices.
  */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * What `judge` reads of a packet beside its bytes, in one place: mark, interfaces, conntrack entry. BPF_PROG_TEST_RUN can set none of these for a netfilter program, so the
- * tests build the object with tests/include before include, where this file reads a map instead.
+ * What `judge` reads of a packet beside its bytes, in one place: mark, interfaces, conntrack entry.
+ * BPF_PROG_TEST_RUN cannot set these for a netfilter program, so the tests build the object with tests/include
+ * before include, where this file reads a map instead.
  */
 #ifndef TANDEM_HOOK_FACTS_H
 #define TANDEM_HOOK_FACTS_H
@@ -46,7 +47,10 @@ static __always_inline __u32 skb_ifindex(struct sk_buff *skb)
 	return skb->skb_iif;
 }
 
-/* The device by which the packet leaves: the port of what a bridge switches, the bridge of what is routed onto one. */
+/*
+ * Index of the device by which the packet leaves: the bridge port for a switched packet, the bridge for one that is
+ * routed onto it.
+ */
 static __always_inline __u32 skb_out(struct sk_buff *skb)
 {
 	return skb->dev ? skb->dev->ifindex : 0;

@@ -12,7 +12,7 @@
  *   over      head -> who gives next ... <- tail     namespaces that have more than their share, in turn
  *
  * A slot names its pair, and a pair its slot's address, selector and space: where the two do not agree, the
- * slot counts as nobody's and is removed by whoever meets it.
+ * slot is stale, and the next `learn` that meets it removes it.
  */
 #ifndef TANDEM_ORDER_H
 #define TANDEM_ORDER_H

@@ -14,7 +14,7 @@ import type { MemberConfig } from './config.ts';
 import { prepareRunDirectory } from './run-directory.ts';
 
 /**
- * NET_RAW: transparent sockets with a mark. BPF: maps and programs. NET_ADMIN: the filter of TCP listeners
+ * NET_RAW: transparent sockets. BPF: maps and programs. NET_ADMIN: the filter of TCP listeners
  * that lets only redirected packets in, which kernels refuse without it (6.18.44; 6.12.57 does not), and
  * buffers over net.core.rmem_max.
  */
