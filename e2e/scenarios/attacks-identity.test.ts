@@ -23,6 +23,8 @@ import { networkPolicy, podObject } from '../kit/objects.ts';
 import { standardPolicy, startStandardNode } from '../kit/standard-node.ts';
 
 const standard = await startStandardNode({
+  // Not the stage's: which bridge has pods, the agent learns from their interfaces.
+  agentOptions: { 'pod-bridges': 'cbr0' },
   pods: [
     { name: 'server' },
     { name: 'web' },
@@ -446,4 +448,31 @@ test('a broadcast is counted at every port and told as no event', async () => {
     what: 'two other ports count each',
   });
   assert.equal(tandem.counters()['events_limited'], before['events_limited']);
+});
+
+test('a bridge whose last pod is gone stays a bridge of pods, with the agent dead', async () => {
+  const bridged = new Set(
+    node.pods.filter(({ kind }) => kind === 'bridge').map(({ name }) => name),
+  );
+  await writePods(
+    base.filter((each) => !bridged.has((each as { metadata: { name: string } }).metadata.name)),
+  );
+  await waitFor(() => endpointOf(tandem, addressOf(pods.victim, '10.')) === null, {
+    what: 'the pods of the bridge to be gone',
+  });
+  await tandem.kill('agent');
+  await tandem.startProcess('agent');
+  await tandem.waitForMembers(['agent']);
+  await tandem.kill('agent');
+  const ghost = await node.addPod({
+    name: 'ghost-last',
+    kind: 'bridge',
+    ipv4: '10.1.2.250',
+    ipv6: 'fd00:1:2::250',
+  });
+  await using probe = Probe.start(ghost.namespace);
+  await using atServer = await server.capture({ contains: token });
+  const frame = frameOf(ghost, datagram('203.0.113.99', addressOf(pods.server, '10.')));
+  const send = (): Promise<void> => probe.frame(frame);
+  await assertDropped({ tandem, reason: 'drop_unknown_pod', at: atServer, send });
 });

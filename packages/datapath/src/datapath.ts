@@ -16,7 +16,14 @@ import { ipv6State } from './address-families.ts';
 import { AgentTable, type EndpointLookup, MigratedEndpoints } from './agent-table.ts';
 import { findCgroup2 } from './cgroup.ts';
 import { type DatapathConfig, encodeConfig } from './config.ts';
-import { type NodeDevices, readWord, word, writeNodeDevices, writePodMac } from './device-maps.ts';
+import {
+  type NodeDevices,
+  readPodBridges,
+  readWord,
+  word,
+  writeNodeDevices,
+  writePodMac,
+} from './device-maps.ts';
 import { makeDirectory } from './directories.ts';
 import { NodeGroup } from './group.ts';
 import { migrationBetween } from './migrations.ts';
@@ -258,6 +265,10 @@ export class Datapath implements Disposable {
       this.#programs.set(name, program);
     }
     return program;
+  }
+
+  podBridges(): readonly string[] {
+    return readPodBridges(this.map('pod_bridges'));
   }
 
   /** @returns what was not written, in words */

@@ -41,7 +41,7 @@ export function writeNodeDevices(
     ...writeSet(
       mapOf('pod_bridges'),
       devices.podBridges.map((name) => [deviceName(name), one]),
-      (key) => `bridge ${Buffer.from(key).toString('latin1').replaceAll('\0', '')}`,
+      (key) => `bridge ${nameOfDevice(key)}`,
       removes,
     ),
     ...writeSet(
@@ -51,6 +51,15 @@ export function writeNodeDevices(
       removes,
     ),
   ];
+}
+
+/** Names of the bridges that the datapath takes for bridges of pods. */
+export function readPodBridges(map: BpfMap): readonly string[] {
+  return [...map.entries()].map(([key]) => nameOfDevice(key));
+}
+
+function nameOfDevice(key: Uint8Array): string {
+  return Buffer.from(key).toString('latin1').replaceAll('\0', '');
 }
 
 /** Adds before it removes: what is trusted all the time is in the map all the time. */

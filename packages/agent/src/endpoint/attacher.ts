@@ -60,7 +60,7 @@ export class Attacher {
   /** Looks for the interfaces of all pods. Never rejects. */
   async plan(desired: readonly EndpointDesired[]): Promise<AttachPlan> {
     const { state, problems: unread } = this.#view;
-    const devices = classifyDevices(state, this.#options, (ifindex) => this.#isAttached(ifindex));
+    const devices = this.#classify();
     const trusted = new Set(devices.trusted);
     const { found, problems } = await this.#interfaces.resolve(desired, {
       state,
@@ -104,11 +104,21 @@ export class Attacher {
 
   /** Says in the kernel which interfaces are no pod's. */
   writeDevices(): readonly Diagnostic[] {
-    const devices = classifyDevices(this.#view.state, this.#options, (ifindex) =>
-      this.#isAttached(ifindex),
-    );
+    const devices = this.#classify();
     const failed = this.#datapath.setNodeDevices(devices);
     return [...failed.map(notWritten), ...unknownInterfaces(devices)];
+  }
+
+  /** A bridge that had a pod stays a bridge of pods while it exists: its next pod may come when no agent lives. */
+  #classify(): ClassifiedDevices {
+    const { state } = this.#view;
+    const former = this.#datapath
+      .podBridges()
+      .filter((name) => state.linkByName(name)?.kind === 'bridge');
+    const podBridges = [...this.#options.podBridges, ...former];
+    return classifyDevices(state, { ...this.#options, podBridges }, (ifindex) =>
+      this.#isAttached(ifindex),
+    );
   }
 
   #attachOne(

@@ -167,6 +167,18 @@ insideNamespace(import.meta, () => {
     assert.match(got[4] ?? '', /02:00:00:00:00:11 is the one of another pod at the bridge cni0/);
   });
 
+  test('behind a bridge not without the MAC address of the pod, of an agent of before too', async () => {
+    const unread = { ...sources(), peerMac: async () => null };
+    const desired = [endpoint(2, '10.2.0.11', 'port')];
+    const { found, problems } = await new EndpointInterfaces(new Map()).resolve(desired, unread);
+    assert.equal(found.size, 0);
+    assert.match(problems[0]?.message ?? '', /MAC address of the pod behind port cannot be read/);
+    attached.add(ifindex('port'));
+    const before = new Map<number, KnownInterface>([[2, { ifindex: ifindex('port'), mac: null }]]);
+    const later = await new EndpointInterfaces(before).resolve(desired, sources());
+    assert.deepEqual(later.found.get(2)?.mac, Uint8Array.of(2, 0, 0, 0, 0, 0x11));
+  });
+
   test('kept for the life of the pod, whatever is said of it later; not for another pod', async () => {
     const interfaces = new EndpointInterfaces(new Map());
     assert.equal((await resolve(interfaces, endpoint(1, '10.0.0.11')))[1], 'ptp');

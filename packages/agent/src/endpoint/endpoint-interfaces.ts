@@ -62,7 +62,8 @@ export class EndpointInterfaces {
       const kept = this.#known.get(endpointId);
       if (kept === undefined || first === undefined) continue;
       if (!state.links.has(kept.ifindex) || !isAttached(kept.ifindex)) continue;
-      known.set(endpointId, kept);
+      // oxlint-disable-next-line no-await-in-loop -- of the few whose address was not read before
+      known.set(endpointId, await withMac(kept, sources));
       owners.set(kept.ifindex, first);
     }
     const problems: InterfaceProblem[] = [];
@@ -124,10 +125,21 @@ export class EndpointInterfaces {
     const bridge = state.links.get(link.master);
     if (bridge?.kind !== 'bridge') return { ifindex: link.ifindex, mac: null };
     const mac = await peerMac(link);
-    if (mac === null) return { ifindex: link.ifindex, mac };
+    if (mac === null)
+      return refused(`the MAC address of the pod behind ${link.name} cannot be read`);
     const problem = macProblem(mac, bridge, known, state);
     return problem === null ? { ifindex: link.ifindex, mac } : refused(`${link.name}: ${problem}`);
   }
+}
+
+/** An interface that an agent of before attached without it gets the MAC address of the pod behind its bridge. */
+async function withMac(
+  kept: KnownInterface,
+  { state, peerMac }: InterfaceSources,
+): Promise<KnownInterface> {
+  const link = state.links.get(kept.ifindex);
+  const isBridged = link !== undefined && state.links.get(link.master)?.kind === 'bridge';
+  return kept.mac === null && isBridged ? { ...kept, mac: await peerMac(link) } : kept;
 }
 
 /** Why a bridge could not tell this pod from others by its MAC address. */
