@@ -174,8 +174,8 @@ insideNamespace(import.meta, () => {
     assert.equal(found.size, 0);
     assert.match(problems[0]?.message ?? '', /MAC address of the pod behind port cannot be read/);
     attached.add(ifindex('port'));
-    const before = new Map<number, KnownInterface>([[2, { ifindex: ifindex('port'), mac: null }]]);
-    const later = await new EndpointInterfaces(before).resolve(desired, sources());
+    const earlier = new Map<number, KnownInterface>([[2, { ifindex: ifindex('port'), mac: null }]]);
+    const later = await new EndpointInterfaces(earlier).resolve(desired, sources());
     assert.deepEqual(later.found.get(2)?.mac, Uint8Array.of(2, 0, 0, 0, 0, 0x11));
   });
 
