@@ -9,10 +9,14 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { BpfMap } from '@tandem/bpf-loader-node/map';
+import { word } from '@tandem/datapath/device-maps';
+import { pinPaths } from '@tandem/datapath/paths';
 import { plan } from '@tandem/testing/node-plan';
 import { buildIp, buildPacket } from '@tandem/testing/packet';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
 import { type Capture, Probe, type Stream } from '@tandem/testing/probe';
+import { waitFor } from '@tandem/testing/wait';
 import {
   addressOf,
   assertDropped,
@@ -176,6 +180,9 @@ describe("a pod to a node's tunnel", () => {
       `link add vx1 type vxlan id 8 dstport ${otherPort} local ${node4} nolearning`,
       'link set vx1 up',
     ]);
+    using ports = BpfMap.openPinned(pinPaths(tandem.pinRoot).map('tunnel_ports'));
+    const isKnown = async (): Promise<boolean> => ports.lookup(word(otherPort)) !== null;
+    await waitFor(isKnown, { what: 'the agent knows the port of vx1' });
   });
 
   test('a tunnel of this node on a port of its own', async () => {
