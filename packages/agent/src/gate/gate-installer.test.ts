@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, beforeEach, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import {
+  gateConfigName,
+  gatePluginName,
+  installConfig,
+  installPlugin,
+  removeConfig,
+} from './gate-installer.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'tandem-cni-'));
+const socketPath = '/run/tandem/gate/gate.sock';
+const places = { configDirectory: root, pluginDirectory: root, socketPath };
+const own = join(root, gateConfigName);
+const bridge = {
+  cniVersion: '1.0.0',
+  name: 'pods',
+  disableCheck: true,
+  plugins: [{ type: 'bridge', ipam: { type: 'host-local' } }, { type: 'portmap' }],
+};
+const put = (name: string, content: unknown): void =>
+  writeFileSync(join(root, name), typeof content === 'string' ? content : JSON.stringify(content));
+const written = (): unknown => JSON.parse(readFileSync(own, 'utf8'));
+
+beforeEach(() => {
+  for (const name of readdirSync(root)) rmSync(join(root, name));
+});
+after(() => rmSync(root, { recursive: true }));
+
+test('the first configuration of another program is copied, with the gate last', () => {
+  put('20-other.conflist', { ...bridge, name: 'other' });
+  put('10-net.conflist', bridge);
+  assert.deepEqual(installConfig(places), {
+    ok: true,
+    value: { kind: 'written', copyOf: '10-net.conflist' },
+  });
+  const gate = { type: gatePluginName, gateSocket: socketPath };
+  assert.deepEqual(written(), { ...bridge, plugins: [...bridge.plugins, gate] });
+  assert.equal(readdirSync(root).sort()[0], gateConfigName, 'the runtime takes the first by name');
+  assert.deepEqual(installConfig(places), {
+    ok: true,
+    value: { kind: 'unchanged', copyOf: '10-net.conflist' },
+  });
+});
+
+test('a change of the other configuration is followed, and its end too', () => {
+  put('10-net.conflist', bridge);
+  installConfig(places);
+  put('10-net.conflist', { ...bridge, name: 'renamed' });
+  assert.equal(installConfig(places).ok, true);
+  assert.equal((written() as { name: string }).name, 'renamed');
+  put('05-earlier.conf', { cniVersion: '0.3.1', name: 'one', type: 'ptp', mtu: 1400 });
+  installConfig(places);
+  assert.deepEqual(written(), {
+    name: 'one',
+    cniVersion: '0.3.1',
+    plugins: [
+      { type: 'ptp', mtu: 1400 },
+      { type: gatePluginName, gateSocket: socketPath },
+    ],
+  });
+  for (const name of ['10-net.conflist', '05-earlier.conf']) rmSync(join(root, name));
+  assert.deepEqual(installConfig(places), { ok: true, value: { kind: 'removed' } });
+  assert.deepEqual(installConfig(places), { ok: true, value: { kind: 'absent' } });
+  assert.deepEqual(readdirSync(root), []);
+});
+
+test('what is no configuration keeps what was written, and is named', () => {
+  put('10-net.conflist', bridge);
+  installConfig(places);
+  const before = readFileSync(own, 'utf8');
+  const cases: readonly (readonly [content: unknown, expected: RegExp])[] = [
+    ['{"name":"pods","plu', /10-net.conflist: it is no JSON/],
+    [[], /no object/],
+    [{ plugins: [{ type: 'bridge' }] }, /no name/],
+    [{ name: 'pods' }, /neither plugins nor a type/],
+    [{ name: 'pods', plugins: [] }, /no plugin/],
+    [{ name: 'pods', plugins: ['bridge'] }, /no list of objects/],
+    [{ name: 'cilium', plugins: [{ type: 'cilium-cni' }] }, /of Cilium/],
+  ];
+  for (const [content, expected] of cases) {
+    put('10-net.conflist', content);
+    const result = installConfig(places);
+    assert.ok(!result.ok);
+    assert.match(result.error, expected);
+    assert.equal(readFileSync(own, 'utf8'), before);
+  }
+  const nowhere = installConfig({ ...places, configDirectory: join(root, 'nowhere') });
+  assert.ok(!nowhere.ok);
+  assert.match(nowhere.error, /ENOENT/);
+});
+
+test('a gate in the other configuration is not there twice', () => {
+  put('10-net.conflist', { ...bridge, plugins: [...bridge.plugins, { type: gatePluginName }] });
+  installConfig(places);
+  const { plugins } = written() as { plugins: readonly { type: string }[] };
+  assert.deepEqual(
+    plugins.map(({ type }) => type),
+    ['bridge', 'portmap', gatePluginName],
+  );
+});
+
+test('the program is put in place whole and can be run; removal leaves it', () => {
+  const program = fileURLToPath(new URL('../../../cni-gate/build/tandem-gate', import.meta.url));
+  put(gatePluginName, 'an older one');
+  installPlugin(program, places);
+  const path = join(root, gatePluginName);
+  assert.equal(statSync(path).mode & 0o777, 0o755);
+  const said = execFileSync(path, { env: { CNI_COMMAND: 'VERSION' }, input: '{}' }).toString();
+  assert.match(said, /"supportedVersions":\["0.3.0"/);
+  const { ino } = statSync(path);
+  installPlugin(program, places);
+  assert.equal(statSync(path).ino, ino, 'the same one is not written again');
+  put('10-net.conflist', bridge);
+  installConfig(places);
+  assert.equal(removeConfig(places), true);
+  assert.equal(removeConfig(places), false);
+  assert.deepEqual(readdirSync(root).sort(), ['10-net.conflist', gatePluginName]);
+});
