@@ -23,6 +23,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   testing: [],
   datapath: ['core', 'bpf-loader-node'],
   netlink: ['core', 'dns-sockets'],
+  kube: ['core'],
   runtime: ['core', 'proto', 'dns-sockets'],
   'dns-proxy': ['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'runtime'],
   agent: [

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Bounds of the conversation with the API server. */
+
+/** Of one line of a watch, that is one object with its event; etcd refuses objects over a few MiB. */
+export const lineBytesMax: number = 16 << 20;
+/** Of one page of a list. */
+export const pageBytesMax: number = 64 << 20;
+/** Objects of a page, as client-go asks. */
+export const pageObjects = 500;
+/** Objects of one kind. */
+export const objectsMax = 1_000_000;
+/** A connection that is not there by then is not waited for. */
+export const connectTimeoutMs = 10_000;
+/** Silence of a connection until it is asked whether it lives, and how long it may take to answer. */
+export const pingIntervalMs = 15_000;
+export const pingTimeoutMs = 5000;
+/** The API server answers a request with headers at once, a list after it has read etcd. */
+export const headersTimeoutMs = 30_000;
+/** Bookmarks come each minute: without one for so long a watch is dead, though its connection may live. */
+export const silenceMaxMs = 180_000;
+/** A watch is ended by the server after a time between these, so that all of a cluster do not end at once. */
+export const watchSecondsMin = 300;
+export const watchSecondsMax = 600;
+/** A watch that ends sooner than this counts as a failed attempt. */
+export const watchMsMin = 1000;
+/** The initial events of a watch-list, or the pages of a list. */
+export const listTimeoutMs = 120_000;
+/** Between attempts, with full jitter: 0 to a bound that doubles from the first to the second. */
+export const backoffFirstMs = 1000;
+export const backoffMaxMs = 60_000;
+/** A server that asks for more patience than this gets this much. */
+export const retryAfterMaxMs = 60_000;
+/** Agents of a cluster whose API server went away come back within so long of each other. */
+export const reconnectSpreadMs = 5000;
+/** A kind that the API server does not have is looked for again so often. */
+export const absentRetryMs = 30_000;
+/** A server without watch-lists is asked for one again after so long. */
+export const watchListRetryMs = 600_000;

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
+import type { Fields } from '@tandem/core/k8s/shape';
+import { type ApiObject, ApiServer, respondStatus } from '@tandem/testing/api-server';
+import { waitFor } from '@tandem/testing/wait';
+import type { KubeEndpoint } from './endpoint.ts';
+import { lineBytesMax } from './limits.ts';
+import { ListWatch } from './list-watch.ts';
+import type { Resource } from './resource.ts';
+import { KubeSession } from './session.ts';
+
+const pods: Resource = { path: '/api/v1/pods', apiVersion: 'v1', kind: 'Pod' };
+const policies: Resource = {
+  path: '/apis/cilium.io/v2/ciliumnetworkpolicies',
+  apiVersion: 'cilium.io/v2',
+  kind: 'CiliumNetworkPolicy',
+  definition: 'ciliumnetworkpolicies.cilium.io',
+};
+const definitionsPath =
+  '/apis/apiextensions.k8s.io/v1/customresourcedefinitions/ciliumnetworkpolicies.cilium.io';
+
+let server: ApiServer;
+let session: KubeSession;
+let token = 'one';
+const watches: ListWatch[] = [];
+
+const pod = (name: string, labels: Readonly<Record<string, string>> = {}): ApiObject => ({
+  ...{ apiVersion: 'v1', kind: 'Pod' },
+  metadata: { name, namespace: 'shop', labels },
+});
+
+/** Objects by key, as a client of the list-watch has them. */
+function follow(
+  resource: Resource,
+  silenceMaxMs?: number,
+): {
+  readonly objects: Map<string, Fields>;
+  readonly watch: ListWatch;
+} {
+  const objects = new Map<string, Fields>();
+  const watch = new ListWatch({
+    session,
+    resource,
+    absentRetryMs: 100,
+    ...(silenceMaxMs === undefined ? {} : { silenceMaxMs }),
+    sink: {
+      set: (key, object) => objects.set(key, object),
+      delete: (key) => objects.delete(key),
+      retain: (keys) => {
+        for (const key of objects.keys()) if (!keys.has(key)) objects.delete(key);
+      },
+      stateChanged: () => undefined,
+    },
+  });
+  watches.push(watch);
+  watch.start();
+  return { objects, watch };
+}
+
+type Followed = ReturnType<typeof follow>;
+const isSynced = ({ watch }: Followed): boolean => watch.state.kind === 'synced';
+const synced = (followed: Followed): Promise<unknown> =>
+  waitFor(() => isSynced(followed), { what: 'the list is whole' });
+const has = ({ objects }: Followed, ...names: readonly string[]): boolean =>
+  [...objects.keys()].sort().join() === names.map((name) => `shop/${name}`).join();
+const holds = (followed: Followed, ...names: readonly string[]): Promise<unknown> =>
+  waitFor(() => has(followed, ...names), { what: `objects ${names.join()}`, timeoutMs: 15_000 });
+
+before(async () => {
+  server = await ApiServer.start();
+});
+after(() => server.stop());
+beforeEach(() => {
+  const endpoint: KubeEndpoint = {
+    url: server.url,
+    ca: () => server.ca,
+    authorization: () => `Bearer ${token}`,
+  };
+  session = new KubeSession({ endpoint, spreadMs: 100, pingIntervalMs: 200, pingTimeoutMs: 300 });
+  server.put(pods.path, pod('a'));
+  server.put(pods.path, pod('b'));
+});
+afterEach(async () => {
+  const stopped = Promise.all(watches.splice(0).map((watch) => watch.stop()));
+  session.close();
+  await stopped;
+  server.fault = () => false;
+  server.hasWatchList = true;
+  for (const name of ['a', 'b', 'c', 'd']) server.remove(pods.path, pod(name));
+  server.requests.length = 0;
+  server.connections = 0;
+});
+
+test('all objects of a kind, then each change, over one connection', async () => {
+  const first = follow(pods);
+  const second = follow(pods);
+  await Promise.all([synced(first), synced(second)]);
+  assert.ok(has(first, 'a', 'b') && has(second, 'a', 'b'));
+  server.put(pods.path, pod('c'));
+  server.remove(pods.path, pod('a'));
+  server.put(pods.path, pod('b', { app: 'web' }));
+  await holds(first, 'b', 'c');
+  await waitFor(() => JSON.stringify(second.objects.get('shop/b')).includes('"app":"web"'), {
+    what: 'the change',
+  });
+  assert.equal(server.connections, 1);
+  assert.equal(server.requests.length, 2, 'a watch-list is the list and the watch');
+});
+
+test('a server without watch-lists is listed by pages and then watched', async () => {
+  server.hasWatchList = false;
+  for (let i = 0; i < 1200; i++) server.put(pods.path, pod(`many-${i}`));
+  try {
+    const followed = follow(pods);
+    await synced(followed);
+    assert.equal(followed.objects.size, 1202);
+    assert.equal(followed.objects.get('shop/a')?.['kind'], 'Pod', 'as a watch tells it');
+    const lists = server.requests.filter(({ query }) => query.get('limit') === '500');
+    assert.deepEqual(
+      lists.map(({ query }) => query.get('continue')),
+      [null, '500', '1000'],
+    );
+    await waitFor(() => server.watching === 1, { what: 'the watch' });
+    server.put(pods.path, pod('c'));
+    await waitFor(() => followed.objects.has('shop/c'), { what: 'the change' });
+  } finally {
+    for (let i = 0; i < 1200; i++) server.remove(pods.path, pod(`many-${i}`));
+  }
+});
+
+test('a watch that ends is resumed from where it was', async () => {
+  const followed = follow(pods);
+  await synced(followed);
+  server.bookmark();
+  server.endWatches();
+  server.put(pods.path, pod('c'));
+  await holds(followed, 'a', 'b', 'c');
+  assert.equal(followed.watch.counters.lists, 1);
+  assert.ok(followed.watch.counters.watches >= 1);
+});
+
+for (const how of ['event', 'status'] as const) {
+  test(`410 as ${how}: everything is read anew, and what is gone goes`, async () => {
+    const followed = follow(pods);
+    await synced(followed);
+    server.removeSilently(pods.path, pod('a'));
+    server.forgetVersions();
+    if (how === 'status') {
+      server.fault = ({ query }, stream) => {
+        if (query.get('resourceVersion') === null) return false;
+        respondStatus(stream, 410, 'too old resource version');
+        return true;
+      };
+    }
+    server.endWatches();
+    await holds(followed, 'b');
+    assert.equal(followed.watch.counters.relists, 1);
+    assert.equal(followed.watch.state.kind, 'synced');
+  });
+}
+
+test('while the server refuses what was known stays, and the server’s patience is kept', async () => {
+  const followed = follow(pods);
+  await synced(followed);
+  const refusedAt: number[] = [];
+  server.fault = (_, stream) => {
+    if (refusedAt.length >= 2) return false;
+    refusedAt.push(performance.now());
+    respondStatus(stream, 429, 'too many requests', { 'retry-after': '1' });
+    return true;
+  };
+  server.endWatches();
+  await waitFor(() => followed.watch.state.kind === 'stale', { what: 'it says so' });
+  assert.ok(has(followed, 'a', 'b'));
+  server.put(pods.path, pod('c'));
+  await holds(followed, 'a', 'b', 'c');
+  const [first = 0, second = 0] = refusedAt;
+  assert.ok(second - first >= 1000, `asked again after ${second - first} ms`);
+});
+
+test('a first list that never ends is not whole', async () => {
+  server.fault = ({ path }, stream) => {
+    if (path !== pods.path) return false;
+    stream.respond({ ':status': 200, 'content-type': 'application/json' });
+    stream.end(`${JSON.stringify({ type: 'ADDED', object: pod('a') })}\n{"type":"ADD`);
+    return true;
+  };
+  const followed = follow(pods);
+  await waitFor(() => followed.watch.counters.failures > 0, { what: 'the failure' });
+  assert.deepEqual(followed.watch.state, {
+    kind: 'waiting',
+    message: 'the API server ended the list before its end',
+  });
+  server.fault = () => false;
+  await holds(followed, 'a', 'b');
+  await synced(followed);
+});
+
+test('a line that is cut is no event, a line without end is refused', async () => {
+  const followed = follow(pods);
+  await synced(followed);
+  let isLong = false;
+  server.fault = ({ query }, stream) => {
+    if (query.get('resourceVersion') === null) return false;
+    stream.respond({ ':status': 200, 'content-type': 'application/json' });
+    if (isLong) stream.write(Buffer.alloc(lineBytesMax + 1, 'x'));
+    else stream.end('{"type":"DELETED","object":{"metadata":{"name":"a","namespa');
+    isLong = true;
+    return true;
+  };
+  server.endWatches();
+  await waitFor(() => followed.watch.state.kind === 'stale', { what: 'it', timeoutMs: 15_000 });
+  assert.match(JSON.stringify(followed.watch.state), /line of the API server is longer/);
+  assert.ok(has(followed, 'a', 'b'));
+  server.fault = () => false;
+  server.put(pods.path, pod('c'));
+  await holds(followed, 'a', 'b', 'c');
+});
+
+test('a connection on which nothing comes any more is given up', async () => {
+  const followed = follow(pods);
+  await synced(followed);
+  server.freeze();
+  server.put(pods.path, pod('c'));
+  await holds(followed, 'a', 'b', 'c');
+  assert.equal(session.counters.lost, 1);
+});
+
+test('a watch on which nothing comes, though the connection lives, is made anew from the beginning', async () => {
+  const followed = follow(pods, 300);
+  await synced(followed);
+  server.removeSilently(pods.path, pod('a'));
+  await waitFor(() => followed.watch.counters.lists >= 2, { what: 'the list', timeoutMs: 15_000 });
+  await holds(followed, 'b');
+});
+
+test('a server that shuts down is left before it is gone', async () => {
+  const followed = follow(pods);
+  await synced(followed);
+  server.goaway();
+  server.put(pods.path, pod('c'));
+  await holds(followed, 'a', 'b', 'c');
+  server.cut();
+  server.put(pods.path, pod('d'));
+  await holds(followed, 'a', 'b', 'c', 'd');
+  assert.equal(server.connections, 2);
+});
+
+test('a token that was replaced is used for the next request', async () => {
+  const followed = follow(pods);
+  await synced(followed);
+  token = 'two';
+  server.endWatches();
+  server.put(pods.path, pod('c'));
+  await holds(followed, 'a', 'b', 'c');
+  assert.deepEqual(
+    [...new Set(server.requests.map((each) => each.authorization))],
+    ['Bearer one', 'Bearer two'],
+  );
+  token = 'one';
+});
+
+test('a kind that is not there is absent, comes, and goes with its definition alone', async () => {
+  const followed = follow(policies);
+  const policy: ApiObject = { metadata: { name: 'web', namespace: 'shop' } };
+  await waitFor(() => followed.watch.state.kind === 'absent', { what: 'absent' });
+  server.put(policies.path, policy);
+  server.serve(definitionsPath);
+  await holds(followed, 'web');
+  // As a server that starts: it does not know the kind yet, but has its definition.
+  server.fault = ({ path }, stream) => {
+    if (path !== policies.path) return false;
+    respondStatus(stream, 404, 'not found');
+    return true;
+  };
+  server.endWatches();
+  await waitFor(() => followed.watch.state.kind === 'stale', { what: 'it', timeoutMs: 15_000 });
+  assert.ok(has(followed, 'web'));
+  server.fault = () => false;
+  server.unserve(policies.path);
+  server.unserve(definitionsPath);
+  await waitFor(() => followed.watch.state.kind === 'absent', { what: 'it', timeoutMs: 30_000 });
+  assert.ok(has(followed));
+});

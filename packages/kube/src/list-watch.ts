@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * All objects of a kind, as the API server has them, and each change of them: a watch that begins with the objects
+ * (WatchList), or a list by pages and a watch after it where the server has no such watches. What was known stays known
+ * while the server cannot be asked; an object that a new list does not have is removed when that list is whole.
+ */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Fields, isFields } from '@tandem/core/k8s/shape';
+import { Backoff } from './backoff.ts';
+import {
+  absentRetryMs,
+  lineBytesMax,
+  listTimeoutMs,
+  objectsMax,
+  pageBytesMax,
+  retryAfterMaxMs,
+  silenceMaxMs,
+  watchListRetryMs,
+  watchMsMin,
+  watchSecondsMax,
+  watchSecondsMin,
+} from './limits.ts';
+import { linesOf } from './lines.ts';
+import {
+  acceptJson,
+  definitionPath,
+  listPath,
+  type Resource,
+  watchListPath,
+  watchPath,
+} from './resource.ts';
+import type { KubeResponse, KubeSession } from './session.ts';
+import { keyOf, readWatchEvent } from './watch-event.ts';
+
+/** Who keeps the objects. */
+export interface ObjectSink {
+  /** An object is there, new or changed; `key`: its namespace and name. It is not kept by the caller. */
+  set(key: string, object: Fields): void;
+  delete(key: string): void;
+  /** Of all objects only those with these keys are there. */
+  retain(keys: ReadonlySet<string>): void;
+  /** The state has changed; called after `retain` where it is `synced`. */
+  stateChanged(): void;
+}
+
+export type ListWatchState =
+  /** Never read whole. */
+  | { readonly kind: 'waiting'; readonly message: string }
+  /** Read whole, and followed since. */
+  | { readonly kind: 'synced' }
+  /** The API server has no such kind. */
+  | { readonly kind: 'absent' }
+  /** Read whole once, not followed at present; `message`: why. */
+  | { readonly kind: 'stale'; readonly sinceMs: number; readonly message: string };
+
+export interface ListWatchOptions {
+  readonly session: KubeSession;
+  readonly resource: Resource;
+  readonly sink: ObjectSink;
+  readonly silenceMaxMs?: number;
+  readonly absentRetryMs?: number;
+}
+
+/** An attempt ended as it should. */
+const ended = { waitMs: 0 };
+type Attempt = { readonly waitMs: number } | Failure;
+interface Failure {
+  readonly message: string;
+  /** What the server asks for, ms. */
+  readonly retryAfterMs: number;
+}
+
+export class ListWatch {
+  readonly counters = { lists: 0, watches: 0, events: 0, relists: 0, unknown: 0, failures: 0 };
+  readonly #o: ListWatchOptions;
+  readonly #stop = new AbortController();
+  readonly #backoff = new Backoff();
+  /** Where a watch goes on; '': everything is to be read. */
+  #resourceVersion = '';
+  /** Until then the server is not asked for a watch-list. */
+  #pagesUntilMs = 0;
+  #isWhole = false;
+  #state: ListWatchState = { kind: 'waiting', message: 'it has not been asked yet' };
+  #running: Promise<void> | null = null;
+
+  constructor(options: ListWatchOptions) {
+    this.#o = options;
+  }
+
+  get state(): ListWatchState {
+    return this.#state;
+  }
+
+  get resource(): Resource {
+    return this.#o.resource;
+  }
+
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      // oxlint-disable-next-line no-await-in-loop -- one attempt at a time
+      const result = await this.#attempt();
+      if (signal.aborted) return;
+      let { waitMs } = 'waitMs' in result ? result : { waitMs: 0 };
+      if ('message' in result) {
+        this.counters.failures += 1;
+        this.#fail(result.message);
+        waitMs = Math.max(this.#backoff.next(), Math.min(result.retryAfterMs, retryAfterMaxMs));
+      }
+      // oxlint-disable-next-line no-await-in-loop -- back-off
+      if (waitMs > 0) await delay(waitMs, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
+  async #attempt(): Promise<Attempt> {
+    try {
+      if (this.#resourceVersion !== '') return await this.#watch();
+      if (Date.now() < this.#pagesUntilMs) return await this.#list();
+      return await this.#watchList();
+    } catch (error) {
+      return failure(error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  async #watchList(): Promise<Attempt> {
+    this.counters.lists += 1;
+    const seen = new Set<string>();
+    return this.#follow(watchListPath(this.#o.resource, watchSeconds()), seen);
+  }
+
+  async #watch(): Promise<Attempt> {
+    this.counters.watches += 1;
+    return this.#follow(watchPath(this.#o.resource, this.#resourceVersion, watchSeconds()), null);
+  }
+
+  /** Reads a watch to its end. `seen`: it begins with all objects, whose keys are collected; null: with changes. */
+  async #follow(path: string, seen: Set<string> | null): Promise<Attempt> {
+    const response = await this.#get(path);
+    const refusal = await this.#refusalOf(response, seen !== null);
+    if (refusal !== null) return refusal;
+    let initial = seen;
+    const { silenceMaxMs: silenceMs = silenceMaxMs } = this.#o;
+    let isSilent = false;
+    const onSilence = (): void => {
+      isSilent = true;
+      response.body.destroy(new Error('the API server sends nothing'));
+    };
+    let overdue = setTimeout(onSilence, initial === null ? silenceMs : listTimeoutMs);
+    const startedMs = performance.now();
+    try {
+      // Of a watch that is resumed nothing comes for up to a minute: it is followed from its headers on.
+      if (initial === null) this.#setState({ kind: 'synced' });
+      for await (const line of linesOf(response.body, lineBytesMax)) {
+        overdue.refresh();
+        if (initial === null) this.#backoff.reset();
+        const event = readWatchEvent(line);
+        if (event.type === 'unknown') {
+          this.counters.unknown += 1;
+          return failure(event.message);
+        }
+        if (event.type === 'ERROR')
+          return this.#onError(event.code, event.message, initial !== null);
+        if (event.type === 'BOOKMARK') {
+          if (event.endsInitialEvents && initial !== null) {
+            this.#finishList(initial);
+            initial = null;
+            clearTimeout(overdue);
+            overdue = setTimeout(onSilence, silenceMs);
+          }
+        } else {
+          this.counters.events += 1;
+          const problem = this.#take(event.type, event.object, initial);
+          if (problem !== null) return failure(problem);
+        }
+        // Of a list that is not whole nothing can be resumed.
+        if (initial === null && event.resourceVersion !== '') {
+          this.#resourceVersion = event.resourceVersion;
+        }
+      }
+      if (initial !== null) return failure('the API server ended the list before its end');
+      // Each watch ends after some minutes. One that ends at once would be asked for without end.
+      return performance.now() - startedMs > watchMsMin ? ended : { waitMs: this.#backoff.next() };
+    } catch (error) {
+      // Its version may be one that the server does not have yet, or never: of before a restore, for one.
+      if (isSilent) this.#forgetVersion();
+      throw error;
+    } finally {
+      clearTimeout(overdue);
+      response.body.close();
+    }
+  }
+
+  async #list(): Promise<Attempt> {
+    this.counters.lists += 1;
+    const seen = new Set<string>();
+    let continueToken = '';
+    let resourceVersion = '';
+    do {
+      // oxlint-disable-next-line no-await-in-loop -- each page names the next
+      const response = await this.#get(listPath(this.#o.resource, continueToken));
+      // oxlint-disable-next-line no-await-in-loop
+      const refusal = await this.#refusalOf(response, false);
+      if (refusal !== null) return refusal;
+      // oxlint-disable-next-line no-await-in-loop
+      const page = JSON.parse(await textOf(response, pageBytesMax)) as unknown;
+      if (!isFields(page) || !Array.isArray(page['items']) || !isFields(page['metadata'])) {
+        return failure('a page of a list has no items');
+      }
+      const { apiVersion, kind } = this.#o.resource;
+      for (const item of page['items']) {
+        const problem = isFields(item)
+          ? this.#take('ADDED', { ...item, apiVersion, kind }, seen)
+          : 'an item of a list is no object';
+        if (problem !== null) return failure(problem);
+      }
+      const { continue: next, resourceVersion: version } = page['metadata'];
+      continueToken = typeof next === 'string' ? next : '';
+      if (typeof version === 'string') resourceVersion = version;
+    } while (continueToken !== '');
+    this.#finishList(seen);
+    this.#resourceVersion = resourceVersion;
+    return resourceVersion === '' ? failure('a list has no resourceVersion') : ended;
+  }
+
+  #take(
+    type: 'ADDED' | 'MODIFIED' | 'DELETED',
+    object: Fields,
+    seen: Set<string> | null,
+  ): string | null {
+    const key = keyOf(object);
+    if (type === 'DELETED') {
+      seen?.delete(key);
+      this.#o.sink.delete(key);
+      return null;
+    }
+    if (seen !== null) {
+      seen.add(key);
+      if (seen.size > objectsMax) return `there are more than ${objectsMax} objects of this kind`;
+    }
+    this.#o.sink.set(key, object);
+    return null;
+  }
+
+  #finishList(seen: ReadonlySet<string>): void {
+    if (this.#isWhole) this.counters.relists += 1;
+    this.#o.sink.retain(seen);
+    this.#isWhole = true;
+    this.#succeed();
+  }
+
+  /** Why a response carries no objects; null: it does. */
+  async #refusalOf(response: KubeResponse, isWatchList: boolean): Promise<Attempt | null> {
+    const { status, retryAfterMs } = response;
+    if (status === 200) return null;
+    const text = await textOf(response, lineBytesMax).catch(() => '');
+    if (status === 410) return this.#expire();
+    if (status === 404) return this.#onMissing();
+    // A server of before WatchList refuses what it does not know.
+    if (isWatchList && (status === 400 || status === 422)) return this.#fallBack();
+    const hint =
+      status === 403 ? ': its ClusterRole must allow get, list and watch' : ` ${messageOf(text)}`;
+    return { message: `the API server answers ${status}${hint}`, retryAfterMs };
+  }
+
+  /** An event of type ERROR, which comes instead of a status when the stream has begun. */
+  #onError(code: number, message: string, isInitial: boolean): Attempt {
+    if (code === 410) return this.#expire();
+    if (isInitial) return this.#fallBack();
+    return failure(`the API server ends the watch: ${message}`);
+  }
+
+  /** The version is older than the server remembers: as after each of its restarts. */
+  #expire(): Attempt {
+    this.#forgetVersion();
+    return { waitMs: this.#backoff.next() };
+  }
+
+  #fallBack(): Attempt {
+    this.#pagesUntilMs = Date.now() + watchListRetryMs;
+    return ended;
+  }
+
+  /** A kind whose definition is gone has no objects. That a server which starts does not know it yet is no such proof. */
+  async #onMissing(): Promise<Attempt> {
+    const { resource, sink, absentRetryMs: retryMs = absentRetryMs } = this.#o;
+    if (resource.definition === undefined) return failure('the API server does not know this kind');
+    const response = await this.#get(definitionPath(resource.definition));
+    await textOf(response, lineBytesMax).catch(() => '');
+    if (response.status !== 404) {
+      return failure(`the API server does not serve ${resource.definition} yet`);
+    }
+    this.#forgetVersion();
+    this.#isWhole = false;
+    sink.retain(new Set());
+    this.#setState({ kind: 'absent' });
+    return { waitMs: retryMs * (0.5 + Math.random() / 2) };
+  }
+
+  #get(path: string): Promise<KubeResponse> {
+    return this.#o.session.request({ path, accept: acceptJson, signal: this.#stop.signal });
+  }
+
+  #forgetVersion(): void {
+    this.#resourceVersion = '';
+  }
+
+  #succeed(): void {
+    this.#backoff.reset();
+    this.#setState({ kind: 'synced' });
+  }
+
+  #fail(message: string): void {
+    const since = this.#state;
+    if (!this.#isWhole) this.#setState({ kind: 'waiting', message });
+    else if (since.kind === 'stale') this.#setState({ ...since, message });
+    else this.#setState({ kind: 'stale', sinceMs: Date.now(), message });
+  }
+
+  #setState(state: ListWatchState): void {
+    this.#state = state;
+    this.#o.sink.stateChanged();
+  }
+}
+
+function failure(message: string): Failure {
+  return { message, retryAfterMs: 0 };
+}
+
+function watchSeconds(): number {
+  return Math.round(watchSecondsMin + Math.random() * (watchSecondsMax - watchSecondsMin));
+}
+
+async function textOf({ body }: KubeResponse, bytesMax: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of body as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > bytesMax) throw new Error(`an answer is longer than ${bytesMax} octets`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** Of a Status object. */
+function messageOf(text: string): string {
+  try {
+    const status: unknown = JSON.parse(text);
+    return isFields(status) && typeof status['message'] === 'string' ? status['message'] : '';
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Kinds of objects of the API, and the paths at which they are listed and watched. */
+
+import { pageObjects } from './limits.ts';
+
+export interface Resource {
+  /** Such as `/api/v1/pods`. */
+  readonly path: string;
+  /** Items of a list don't say what they are. */
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly fieldSelector?: string;
+  /** Of a CustomResourceDefinition, such as `ciliumnetworkpolicies.cilium.io`: the kind may not be there. */
+  readonly definition?: string;
+}
+
+export const acceptJson = 'application/json';
+
+/** A watch that begins with all objects. */
+export function watchListPath(resource: Resource, seconds: number): string {
+  return pathOf(resource, {
+    watch: '1',
+    sendInitialEvents: 'true',
+    resourceVersionMatch: 'NotOlderThan',
+    allowWatchBookmarks: 'true',
+    timeoutSeconds: String(seconds),
+  });
+}
+
+/** A watch that goes on after `resourceVersion`. */
+export function watchPath(resource: Resource, resourceVersion: string, seconds: number): string {
+  return pathOf(resource, {
+    watch: '1',
+    resourceVersion,
+    allowWatchBookmarks: 'true',
+    timeoutSeconds: String(seconds),
+  });
+}
+
+/** A page of the current state; never one of an API server's cache, which may be older than what we know. */
+export function listPath(resource: Resource, continueToken: string): string {
+  return pathOf(resource, {
+    limit: String(pageObjects),
+    ...(continueToken === '' ? {} : { continue: continueToken }),
+  });
+}
+
+export function definitionPath(definition: string): string {
+  return `/apis/apiextensions.k8s.io/v1/customresourcedefinitions/${definition}`;
+}
+
+function pathOf(
+  { path, fieldSelector }: Resource,
+  query: Readonly<Record<string, string>>,
+): string {
+  const all = new URLSearchParams(query);
+  if (fieldSelector !== undefined) all.set('fieldSelector', fieldSelector);
+  return `${path}?${all.toString()}`;
+}

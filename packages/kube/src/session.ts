@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * One HTTP/2 connection to the API server for all watches of a process. A connection that does not answer a PING is
+ * given up; one that the server is about to end (GOAWAY) carries what it carries, and requests go to the next.
+ */
+
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  constants,
+  type IncomingHttpHeaders,
+  type SecureClientSessionOptions,
+} from 'node:http2';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Backoff } from './backoff.ts';
+import type { KubeEndpoint } from './endpoint.ts';
+import {
+  connectTimeoutMs,
+  headersTimeoutMs,
+  pingIntervalMs,
+  pingTimeoutMs,
+  reconnectSpreadMs,
+} from './limits.ts';
+
+export interface KubeResponse {
+  readonly status: number;
+  /** Seconds of the header `retry-after`, in ms; 0: none. */
+  readonly retryAfterMs: number;
+  readonly contentType: string;
+  /** To be read to its end, or closed. */
+  readonly body: ClientHttp2Stream;
+}
+
+export interface KubeRequest {
+  readonly path: string;
+  readonly accept: string;
+  readonly signal: AbortSignal;
+}
+
+export interface KubeSessionOptions {
+  readonly endpoint: KubeEndpoint;
+  /** How far apart processes come back after a connection was lost, ms. */
+  readonly spreadMs?: number;
+  readonly pingIntervalMs?: number;
+  readonly pingTimeoutMs?: number;
+}
+
+export class KubeSession {
+  readonly counters = { connections: 0, lost: 0, refused: 0, requests: 0 };
+  readonly #o: KubeSessionOptions;
+  readonly #backoff = new Backoff();
+  /** Living ones, the one for new requests among them. */
+  readonly #sessions = new Set<ClientHttp2Session>();
+  #current: ClientHttp2Session | null = null;
+  #connecting: Promise<ClientHttp2Session> | null = null;
+  #wasConnected = false;
+  #isClosed = false;
+
+  constructor(options: KubeSessionOptions) {
+    this.#o = options;
+  }
+
+  /** @throws Error: no connection, no answer in time, or `signal` was aborted */
+  async request({ path, accept, signal }: KubeRequest): Promise<KubeResponse> {
+    const session = await this.#session();
+    signal.throwIfAborted();
+    const authorization = this.#o.endpoint.authorization();
+    this.counters.requests += 1;
+    const body = session.request({
+      [constants.HTTP2_HEADER_METHOD]: 'GET',
+      [constants.HTTP2_HEADER_PATH]: path,
+      accept,
+      'user-agent': 'tandem',
+      ...(authorization === null ? {} : { authorization }),
+    });
+    const cancel = (): void => body.close(constants.NGHTTP2_CANCEL);
+    signal.addEventListener('abort', cancel, { once: true });
+    body.once('close', () => signal.removeEventListener('abort', cancel));
+    return { ...responseOf(await headersOf(body)), body };
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const session of this.#sessions) session.destroy();
+  }
+
+  #session(): Promise<ClientHttp2Session> {
+    const current = this.#current;
+    if (current !== null && !current.closed && !current.destroyed) return Promise.resolve(current);
+    this.#connecting ??= this.#connect().finally(() => (this.#connecting = null));
+    return this.#connecting;
+  }
+
+  async #connect(): Promise<ClientHttp2Session> {
+    // After a loss all processes of the cluster come at once, but for this.
+    const spreadMs = this.#o.spreadMs ?? reconnectSpreadMs;
+    if (this.#wasConnected) await delay(Math.random() * spreadMs);
+    this.#wasConnected = false;
+    if (this.#isClosed) throw new Error('the session is closed');
+    try {
+      const session = await this.#open();
+      this.#backoff.reset();
+      this.#wasConnected = true;
+      this.#current = session;
+      return session;
+    } catch (error) {
+      this.counters.refused += 1;
+      await delay(this.#backoff.next());
+      throw error;
+    }
+  }
+
+  async #open(): Promise<ClientHttp2Session> {
+    const { url } = this.#o.endpoint;
+    const session = connect(url, securityOf(this.#o.endpoint));
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const timer = setTimeout(() => {
+      session.destroy(new Error(`${url} does not answer within ${connectTimeoutMs} ms`));
+    }, connectTimeoutMs);
+    session.once('connect', () => resolve());
+    session.once('close', () => reject(new Error(`${url} closed the connection`)));
+    session.on('error', reject);
+    this.#sessions.add(session);
+    session.once('close', () => this.#onClosed(session));
+    try {
+      await promise;
+    } finally {
+      clearTimeout(timer);
+    }
+    this.counters.connections += 1;
+    // Requests go to another connection at once; the open watches are served on for up to a minute.
+    session.once('goaway', () => {
+      if (this.#current === session) this.#current = null;
+      this.#wasConnected = false;
+    });
+    this.#keepAsking(session);
+    return session;
+  }
+
+  #onClosed(session: ClientHttp2Session): void {
+    this.#sessions.delete(session);
+    if (this.#current !== session) return;
+    this.#current = null;
+    this.counters.lost += 1;
+  }
+
+  /** Ends the session when a PING stays without an answer. One after GOAWAY takes no PING, which says nothing. */
+  #keepAsking(session: ClientHttp2Session): void {
+    const {
+      pingIntervalMs: intervalMs = pingIntervalMs,
+      pingTimeoutMs: timeoutMs = pingTimeoutMs,
+    } = this.#o;
+    const timer = setInterval(() => {
+      if (session.closed || session.destroyed) return;
+      const overdue = setTimeout(() => {
+        session.destroy(new Error('the API server answers no PING'));
+      }, timeoutMs);
+      session.ping(() => clearTimeout(overdue));
+    }, intervalMs);
+    session.once('close', () => clearInterval(timer));
+  }
+}
+
+function securityOf({ ca, certificate }: KubeEndpoint): SecureClientSessionOptions {
+  const trusted = ca();
+  return {
+    ALPNProtocols: ['h2'],
+    ...(trusted === null ? {} : { ca: trusted }),
+    ...certificate?.(),
+  };
+}
+
+async function headersOf(body: ClientHttp2Stream): Promise<IncomingHttpHeaders> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingHttpHeaders>();
+  const timer = setTimeout(() => {
+    reject(new Error(`the API server sends no answer within ${headersTimeoutMs} ms`));
+    body.close(constants.NGHTTP2_CANCEL);
+  }, headersTimeoutMs);
+  body.once('response', resolve);
+  // Kept: a stream that fails after its headers tells its reader by its end.
+  body.on('error', reject);
+  body.once('close', () => reject(new Error('the stream was closed before its answer')));
+  try {
+    return await promise;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function responseOf(headers: IncomingHttpHeaders): Omit<KubeResponse, 'body'> {
+  const seconds = Number(headers['retry-after'] ?? 0);
+  return {
+    status: Number(headers[':status'] ?? 0),
+    retryAfterMs: Number.isFinite(seconds) && seconds > 0 ? seconds * 1000 : 0,
+    contentType: String(headers['content-type'] ?? ''),
+  };
+}
