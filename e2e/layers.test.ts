@@ -28,7 +28,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   'dns-proxy': ['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'runtime'],
   agent: [
     ...['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'netlink', 'runtime'],
-    'dns-proxy',
+    ...['dns-proxy', 'kube'],
   ],
   cli: [
     ...['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'netlink', 'runtime'],

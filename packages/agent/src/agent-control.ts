@@ -6,7 +6,6 @@
  * everything as it should be. Works only with the agent's lease in hand.
  */
 
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { netnsCookie } from '@tandem/bpf-loader-node/netns';
 import type { NodeContext } from '@tandem/core/policy/cluster-state';
@@ -30,6 +29,9 @@ import type { AgentConfig } from './config.ts';
 import { Attacher } from './endpoint/attacher.ts';
 import { classifyDevices } from './endpoint/node-devices.ts';
 import { MarkWatch } from './firewall/mark-watch.ts';
+import { EnforcedPods } from './gate/enforced-pods.ts';
+import { GateStack } from './gate/gate-stack.ts';
+import { Sandboxes } from './gate/sandboxes.ts';
 import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
 import { Compatibility } from './node/compatibility.ts';
 import { GroupAudit } from './node/group-audit.ts';
@@ -40,7 +42,8 @@ import { sideDegradations } from './node/side-parts.ts';
 import { PolicyController } from './policy/controller.ts';
 import { memberPolicyOf } from './policy/snapshot.ts';
 import { StateKeeper } from './policy/state-keeper.ts';
-import { PolicySource } from './source/policy-source.ts';
+import type { ObjectSource } from './source/object-source.ts';
+import { openSource } from './source/open-source.ts';
 import { PolicyServer } from './sync/policy-server.ts';
 import { SyncSocket } from './sync/sync-socket.ts';
 
@@ -66,7 +69,10 @@ export class AgentControl {
   #localAddresses: LocalAddresses | null = null;
   #ignoreAddresses: (() => void) | null = null;
   #syncSocket: SyncSocket | null = null;
-  #source: PolicySource | null = null;
+  #source: ObjectSource | null = null;
+  /** Pods of this node as CNI made them. */
+  readonly #sandboxes = new Sandboxes(() => this.#source?.sandboxesChanged());
+  #gate: GateStack | null = null;
   #controller: PolicyController | null = null;
   #timer: NodeJS.Timeout | null = null;
   #services: MemberServices | null = null;
@@ -181,14 +187,26 @@ export class AgentControl {
     });
     await this.#syncSocket.start();
     await services.peerCache(peerCacheTimeoutMs);
-    this.#source = new PolicySource({
-      directory: this.#config.source.slice('directory:'.length),
-      copiesDirectory: join(this.#config.stateDir, 'source'),
+    this.#gate = new GateStack({
+      runDirectory: this.#config.runDir,
+      configDirectory: this.#config.cniConfDir,
+      pluginDirectory: this.#config.cniBinDir,
+      resultsDirectory: this.#config.cniResultsDir,
+      program: this.#config.gateProgram,
+      view,
+      sandboxes: this.#sandboxes,
+      log: this.#log,
+    });
+    await this.#gate.readSandboxes();
+    this.#source = await openSource({
+      config: this.#config,
+      sandboxes: this.#sandboxes,
       isInForce: this.#controller.revision > 0,
       apply: (cluster) => this.#controller?.update(cluster) ?? Promise.resolve(),
       log: this.#log,
     });
     await this.#source.start();
+    await this.#gate.start(new EnforcedPods(this.#controller));
     await this.#attempt('compatibility', () => this.#compatibility?.look());
     this.#ignoreAddresses = this.#localAddresses.onChange(() => void this.#reconcilePolicy());
     // Bridges learn all the time, and what they know of pods stays (bridge-entries.ts): the next round will do.
@@ -200,7 +218,8 @@ export class AgentControl {
 
   /** No change of policy begins any more. */
   async stopWriting(): Promise<void> {
-    this.#source?.stop();
+    await this.#gate?.stop();
+    await this.#source?.stop();
     this.#ignoreAddresses?.();
     if (this.#timer !== null) clearInterval(this.#timer);
     await this.#syncSocket?.stop();
@@ -217,6 +236,7 @@ export class AgentControl {
   }
 
   async #remove(): Promise<void> {
+    this.#gate?.remove();
     removePins(this.#config.bpffsDir);
     if (this.#view === null) return;
     for (const { part, message } of await removeNetworkRules(this.#view, this.#rules)) {
@@ -250,6 +270,7 @@ export class AgentControl {
         ...this.#keeper.degradations,
         ...(this.#syncSocket?.degradations ?? []),
         ...(this.#source?.degradations ?? []),
+        ...(this.#gate?.degradations ?? []),
       ],
       unready: () => this.#compatibility?.degradations ?? [],
       interfaceNames: () =>
@@ -310,6 +331,7 @@ export class AgentControl {
     await this.#attempt('compatibility', () => this.#compatibility?.look());
     await this.#keeper.retry();
     await this.#syncSocket?.retry();
+    await this.#gate?.ensure();
   }
 
   #reconcilePolicy(): Promise<void> {

@@ -17,8 +17,9 @@ import {
 } from '@tandem/runtime/config-option';
 
 export interface AgentConfig extends MemberConfig {
-  /** `directory:DIR`. */
+  /** `directory:DIR` or `kubernetes`. */
   readonly source: string;
+  readonly kubeconfig: string;
   readonly nodeName: string;
   readonly clusterName: string;
   readonly podCidrs: readonly Prefix[];
@@ -35,6 +36,10 @@ export interface AgentConfig extends MemberConfig {
   readonly quotaSelector: number;
   readonly cgroupPath: string;
   readonly bpfObject: string;
+  readonly cniConfDir: string;
+  readonly cniBinDir: string;
+  readonly cniResultsDir: string;
+  readonly gateProgram: string;
   readonly removeOnStop: boolean;
 }
 
@@ -53,8 +58,17 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
   options: {
     source: stringOption({
       group: 'Cluster',
-      description: 'Where objects come from: directory:DIR, YAML files that are watched.',
-      pattern: { test: /^directory:\/.+/, range: 'directory:DIR with an absolute DIR' },
+      description:
+        'Where objects come from: kubernetes, its API; or directory:DIR, YAML files that are watched.',
+      pattern: {
+        test: /^(kubernetes$|directory:\/.+)/,
+        range: 'kubernetes, or directory:DIR with an absolute DIR',
+      },
+    }),
+    kubeconfig: stringOption({
+      group: 'Cluster',
+      description: 'kubeconfig of the Kubernetes API; empty: the service account of this pod.',
+      default: '',
     }),
     nodeName: stringOption({
       group: 'Cluster',
@@ -143,6 +157,28 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     bpfObject: stringOption({
       group: 'Datapath',
       description: 'The BPF programs; empty: those beside this program.',
+      default: '',
+    }),
+    cniConfDir: stringOption({
+      group: 'Datapath',
+      description:
+        'Where the container runtime reads CNI configurations: the gate that holds the start of pods is put there as 00-tandem.conflist; empty: no gate.',
+      default: '',
+    }),
+    cniBinDir: stringOption({
+      group: 'Datapath',
+      description: 'Where the container runtime looks for CNI plugins.',
+      default: '/opt/cni/bin',
+    }),
+    cniResultsDir: stringOption({
+      group: 'Datapath',
+      description:
+        'Where it keeps the results of CNI, which tell the interfaces of pods that run already.',
+      default: '/var/lib/cni/results',
+    }),
+    gateProgram: stringOption({
+      group: 'Datapath',
+      description: 'The CNI plugin; empty: the one beside this program.',
       default: '',
     }),
     removeOnStop: boolOption({

@@ -50,3 +50,13 @@ export const firewallSettleMs = 1000;
 export const firewallReadMs = 10_000;
 /** Share of the time that is spent on reading them, at most. */
 export const firewallReadShare = 0.01;
+/** Changes of the Kubernetes API that come within so long of each other are applied together. */
+export const kubeSettleMs = 20;
+/** None waits longer than this for those after it. */
+export const kubeSettleMaxMs = 100;
+/** How long a start waits for the API before it goes on with what was in force. */
+export const kubeFirstWaitMs = 3000;
+/** A kind that was not followed for so long is a degradation. */
+export const kubeStaleMs = 10_000;
+/** What is wrong with the Kubernetes API is said so long after it began. */
+export const kubeSayMs = 500;

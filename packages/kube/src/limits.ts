@@ -30,6 +30,8 @@ export const listTimeoutMs = 120_000;
 /** Between attempts, with full jitter: 0 to a bound that doubles from the first to the second. */
 export const backoffFirstMs = 1000;
 export const backoffMaxMs = 60_000;
+/** Between attempts to connect: one that fails costs the server nothing. */
+export const connectBackoffMaxMs = 10_000;
 /** A server that asks for more patience than this gets this much. */
 export const retryAfterMaxMs = 60_000;
 /** Agents of a cluster whose API server went away come back within so long of each other. */
@@ -38,3 +40,5 @@ export const reconnectSpreadMs = 5000;
 export const absentRetryMs = 30_000;
 /** A server without watch-lists is asked for one again after so long. */
 export const watchListRetryMs = 600_000;
+/** A token of a kubeconfig is asked for anew so often. */
+export const tokenRefreshMs = 60_000;

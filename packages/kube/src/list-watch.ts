@@ -32,7 +32,7 @@ import {
   watchListPath,
   watchPath,
 } from './resource.ts';
-import type { KubeResponse, KubeSession } from './session.ts';
+import { type KubeResponse, type KubeSession, NotConnected } from './session.ts';
 import { keyOf, readWatchEvent } from './watch-event.ts';
 
 /** Who keeps the objects. */
@@ -71,6 +71,8 @@ interface Failure {
   readonly message: string;
   /** What the server asks for, ms. */
   readonly retryAfterMs: number;
+  /** The session has waited as long as is right. */
+  readonly hasWaited?: true;
 }
 
 export class ListWatch {
@@ -117,7 +119,8 @@ export class ListWatch {
       if ('message' in result) {
         this.counters.failures += 1;
         this.#fail(result.message);
-        waitMs = Math.max(this.#backoff.next(), Math.min(result.retryAfterMs, retryAfterMaxMs));
+        const ownMs = result.hasWaited === true ? 0 : this.#backoff.next();
+        waitMs = Math.max(ownMs, Math.min(result.retryAfterMs, retryAfterMaxMs));
       }
       // oxlint-disable-next-line no-await-in-loop -- back-off
       if (waitMs > 0) await delay(waitMs, undefined, { signal }).catch(() => undefined);
@@ -130,7 +133,8 @@ export class ListWatch {
       if (Date.now() < this.#pagesUntilMs) return await this.#list();
       return await this.#watchList();
     } catch (error) {
-      return failure(error instanceof Error ? error.message : String(error));
+      const failed = failure(error instanceof Error ? error.message : String(error));
+      return error instanceof NotConnected ? { ...failed, hasWaited: true } : failed;
     }
   }
 

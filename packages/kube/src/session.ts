@@ -18,6 +18,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Backoff } from './backoff.ts';
 import type { KubeEndpoint } from './endpoint.ts';
 import {
+  connectBackoffMaxMs,
   connectTimeoutMs,
   headersTimeoutMs,
   pingIntervalMs,
@@ -48,22 +49,25 @@ export interface KubeSessionOptions {
   readonly pingTimeoutMs?: number;
 }
 
+/** There is no connection. Whoever gets it has waited for the next attempt already. */
+export class NotConnected extends Error {}
+
 export class KubeSession {
   readonly counters = { connections: 0, lost: 0, refused: 0, requests: 0 };
   readonly #o: KubeSessionOptions;
-  readonly #backoff = new Backoff();
+  readonly #backoff = new Backoff(connectBackoffMaxMs);
   /** Living ones, the one for new requests among them. */
   readonly #sessions = new Set<ClientHttp2Session>();
   #current: ClientHttp2Session | null = null;
   #connecting: Promise<ClientHttp2Session> | null = null;
   #wasConnected = false;
-  #isClosed = false;
+  readonly #closed = new AbortController();
 
   constructor(options: KubeSessionOptions) {
     this.#o = options;
   }
 
-  /** @throws Error: no connection, no answer in time, or `signal` was aborted */
+  /** @throws NotConnected; Error: no answer in time, or `signal` was aborted */
   async request({ path, accept, signal }: KubeRequest): Promise<KubeResponse> {
     const session = await this.#session();
     signal.throwIfAborted();
@@ -83,7 +87,7 @@ export class KubeSession {
   }
 
   close(): void {
-    this.#isClosed = true;
+    this.#closed.abort();
     for (const session of this.#sessions) session.destroy();
   }
 
@@ -97,9 +101,9 @@ export class KubeSession {
   async #connect(): Promise<ClientHttp2Session> {
     // After a loss all processes of the cluster come at once, but for this.
     const spreadMs = this.#o.spreadMs ?? reconnectSpreadMs;
-    if (this.#wasConnected) await delay(Math.random() * spreadMs);
+    if (this.#wasConnected) await this.#wait(Math.random() * spreadMs);
     this.#wasConnected = false;
-    if (this.#isClosed) throw new Error('the session is closed');
+    if (this.#closed.signal.aborted) throw new NotConnected('the session is closed');
     try {
       const session = await this.#open();
       this.#backoff.reset();
@@ -108,9 +112,14 @@ export class KubeSession {
       return session;
     } catch (error) {
       this.counters.refused += 1;
-      await delay(this.#backoff.next());
-      throw error;
+      await this.#wait(this.#backoff.next());
+      throw new NotConnected(error instanceof Error ? error.message : String(error));
     }
+  }
+
+  /** Ends early when the session is closed. */
+  async #wait(ms: number): Promise<void> {
+    await delay(ms, undefined, { signal: this.#closed.signal }).catch(() => undefined);
   }
 
   async #open(): Promise<ClientHttp2Session> {

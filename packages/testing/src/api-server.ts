@@ -49,6 +49,7 @@ export class ApiServer {
   readonly #relayed = new Set<net.Socket>();
   readonly #server;
   readonly #relay: net.Server;
+  readonly #unix: net.Server;
   readonly #directory: string;
   #version = 100;
   /** Versions before it are gone. */
@@ -77,9 +78,11 @@ export class ApiServer {
       if (!this.fault(request, stream)) this.#answer(request, stream);
     });
     this.#relay = net.createServer((socket) => this.#pass(socket));
+    this.#unix = net.createServer((socket) => this.#pass(socket));
   }
 
-  static async start(): Promise<ApiServer> {
+  /** `path`: a unix socket beside the port, for clients in other network namespaces. */
+  static async start(path?: string): Promise<ApiServer> {
     const directory = mkdtempSync(join(tmpdir(), 'tandem-api-'));
     execFileSync(
       'openssl',
@@ -97,6 +100,11 @@ export class ApiServer {
       // oxlint-disable-next-line no-await-in-loop -- two
       await promise;
     }
+    if (path !== undefined) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      server.#unix.listen(path, resolve);
+      await promise;
+    }
     return server;
   }
 
@@ -106,6 +114,19 @@ export class ApiServer {
 
   get ca(): Buffer {
     return readFileSync(join(this.#directory, 'cert.pem'));
+  }
+
+  /** For a client that reaches the server at `url`. */
+  kubeconfig(url: string): string {
+    const authority = this.ca.toString('base64');
+    return JSON.stringify({
+      ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'test' },
+      clusters: [
+        { name: 'test', cluster: { server: url, 'certificate-authority-data': authority } },
+      ],
+      users: [{ name: 'test', user: { token: 'test' } }],
+      contexts: [{ name: 'test', context: { cluster: 'test', user: 'test' } }],
+    });
   }
 
   /** Watches that are open. */
@@ -182,7 +203,7 @@ export class ApiServer {
   async stop(): Promise<void> {
     this.cut();
     for (const session of this.#sessions) session.destroy();
-    for (const each of [this.#relay, this.#server]) {
+    for (const each of [this.#relay, this.#unix, this.#server]) {
       const { promise, resolve } = Promise.withResolvers<void>();
       each.close(() => resolve());
       // oxlint-disable-next-line no-await-in-loop -- two

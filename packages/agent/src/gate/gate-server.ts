@@ -49,6 +49,10 @@ export class GateServer {
     return this.#calls.size;
   }
 
+  get isListening(): boolean {
+    return this.#server.listening;
+  }
+
   /** @throws TandemError TANDEM_SOCKET_IN_USE, TANDEM_SOCKET_PATH, TANDEM_SYSTEM */
   async start(): Promise<void> {
     await listenUnix(this.#server, { path: this.#o.path });

@@ -78,6 +78,7 @@ export class PolicyController {
   /** What was said in the log and still holds. */
   #said: ReadonlyMap<string, Diagnostic> = new Map();
   #problem: Diagnostic | null = null;
+  readonly #listeners = new Set<() => void>();
 
   constructor(options: ControllerOptions) {
     this.#o = options;
@@ -110,6 +111,12 @@ export class PolicyController {
       ...this.#refusedDiagnostics,
       ...problem,
     ];
+  }
+
+  /** Calls `listener` each time that policy was applied or failed to be; gives the function that ends it. */
+  onApplied(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
   }
 
   /** New objects: a reconciliation follows, now or after the one that runs. */
@@ -155,6 +162,7 @@ export class PolicyController {
         };
       }
       this.#sayDiagnostics();
+      for (const listener of this.#listeners) listener();
     }
     this.#running = null;
   }

@@ -13,9 +13,9 @@ export function areEqual([first, ...others]: readonly SourceObject[]): boolean {
   return others.every(({ raw }) => isDeepStrictEqual(raw, first?.raw));
 }
 
-/** `policy.yaml:12`. */
+/** `policy.yaml:12`; where an object stands in no file, what it is. */
 export function placeOf({ file, line }: SourceObject): string {
-  return `${file}:${line}`;
+  return line === 0 ? file : `${file}:${line}`;
 }
 
 export function duplicate(

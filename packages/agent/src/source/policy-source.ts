@@ -13,6 +13,7 @@ import type { Logger } from '@tandem/runtime/log';
 import { ClusterBuilder } from '../policy/cluster-builder.ts';
 import { DirectorySource, type SourceState } from './directory.ts';
 import { FileCopies } from './file-copies.ts';
+import type { ObjectSource, SourceDiagnostic } from './object-source.ts';
 
 export interface PolicySourceOptions {
   readonly directory: string;
@@ -24,14 +25,7 @@ export interface PolicySourceOptions {
   readonly log: Logger;
 }
 
-export interface SourceDiagnostic {
-  readonly severity: 'error';
-  readonly code: string;
-  readonly subject: string;
-  readonly message: string;
-}
-
-export class PolicySource {
+export class PolicySource implements ObjectSource {
   readonly #o: PolicySourceOptions;
   readonly #builder = new ClusterBuilder();
   readonly #source: DirectorySource;
@@ -56,9 +50,12 @@ export class PolicySource {
     await this.#first;
   }
 
-  stop(): void {
+  async stop(): Promise<void> {
     this.#source.stop();
   }
+
+  /** Files say the addresses of pods themselves. */
+  sandboxesChanged(): void {}
 
   /** Problems that no compilation reports, because there is none. */
   get diagnostics(): readonly SourceDiagnostic[] {

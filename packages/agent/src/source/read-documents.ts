@@ -15,7 +15,7 @@ export interface SourceObject {
   readonly file: string;
   /** Position among the file's documents, from 1. */
   readonly document: number;
-  /** Where it begins, from 1. */
+  /** Where it begins, from 1; 0: it stands in no file. */
   readonly line: number;
   readonly raw: unknown;
   /** Why its document is no YAML, so that `raw` is only what could be recovered; null when it is. */

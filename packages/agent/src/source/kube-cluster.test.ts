@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Fields } from '@tandem/core/k8s/shape';
+import { formatAddress, parseAddress } from '@tandem/core/net/ip';
+import type { Sandbox } from '../gate/sandboxes.ts';
+import { KubeCluster } from './kube-cluster.ts';
+
+const local = 'pods of this node';
+const remote = 'pods of other nodes';
+const policies = 'ciliumnetworkpolicies';
+
+function clusterWith(...sandboxes: readonly Sandbox[]): KubeCluster {
+  return new KubeCluster({
+    nodeName: 'node-1',
+    sandboxOf: (podKey, uids) =>
+      sandboxes.find((each) => each.podKey === podKey && uids.includes(each.uid)),
+  });
+}
+
+function pod(
+  name: string,
+  changes: { readonly metadata?: object; readonly spec?: object; readonly status?: object } = {},
+): Fields {
+  return {
+    ...{ apiVersion: 'v1', kind: 'Pod' },
+    metadata: { name, namespace: 'shop', uid: `uid-${name}`, ...changes.metadata },
+    spec: { nodeName: 'node-1', ...changes.spec },
+    status: { podIPs: [{ ip: '10.1.0.5' }], ...changes.status },
+  };
+}
+
+function policy(name: string, spec: object): Fields {
+  return {
+    ...{ apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy' },
+    metadata: { name, namespace: 'shop' },
+    spec,
+  };
+}
+
+function sandbox(changes: Partial<Sandbox> = {}): Sandbox {
+  const address = parseAddress('10.1.0.9');
+  assert.ok(address !== null);
+  return {
+    ...{ podKey: 'shop/web', uid: 'uid-web', containerId: 's1', interfaceName: 'veth1' },
+    addresses: [address],
+    ...changes,
+  };
+}
+
+const addressesOf = (cluster: KubeCluster, key: string): readonly string[] =>
+  (cluster.state().pods.get(key)?.addresses ?? []).map((each) => formatAddress(each));
+
+test('a pod of this node has the addresses and the interface that CNI gave it', () => {
+  const cluster = clusterWith(sandbox());
+  const annotations = { 'tandem.dev/interface': 'veth-of-another' };
+  cluster.set(local, 'shop/web', pod('web', { status: { podIPs: [] }, metadata: { annotations } }));
+  assert.deepEqual(addressesOf(cluster, 'shop/web'), ['10.1.0.9']);
+  assert.equal(cluster.state().pods.get('shop/web')?.interfaceName, 'veth1');
+});
+
+test('its annotation counts for nothing, nor does the sandbox of a pod before it', () => {
+  const cluster = clusterWith(sandbox({ uid: 'uid-of-before' }));
+  const annotations = { 'tandem.dev/interface': 'veth-of-another' };
+  cluster.set(local, 'shop/web', pod('web', { metadata: { annotations } }));
+  assert.deepEqual(addressesOf(cluster, 'shop/web'), ['10.1.0.5']);
+  assert.equal(cluster.state().pods.get('shop/web')?.interfaceName, undefined);
+});
+
+test('a static pod is told to CNI by the hash of its file', () => {
+  const cluster = clusterWith(sandbox({ uid: 'hash' }));
+  const annotations = { 'kubernetes.io/config.hash': 'hash' };
+  cluster.set(local, 'shop/web', pod('web', { metadata: { annotations } }));
+  assert.deepEqual(addressesOf(cluster, 'shop/web'), ['10.1.0.9']);
+});
+
+test('a pod of the host’s network has the host’s interface', () => {
+  const cluster = clusterWith(sandbox());
+  cluster.set(local, 'shop/web', pod('web', { spec: { hostNetwork: true } }));
+  assert.deepEqual(addressesOf(cluster, 'shop/web'), ['10.1.0.5']);
+});
+
+test('a pod that is scheduled here leaves one list and joins the other, in either order', () => {
+  const cluster = clusterWith();
+  const pending = pod('web', { spec: { nodeName: '' }, status: { podIPs: [] } });
+  cluster.set(remote, 'shop/web', pending);
+  cluster.set(local, 'shop/web', pod('web'));
+  cluster.delete(remote, 'shop/web');
+  assert.deepEqual(addressesOf(cluster, 'shop/web'), ['10.1.0.5']);
+});
+
+test('what a new list does not have is gone, of that list alone', () => {
+  const cluster = clusterWith();
+  cluster.set(local, 'shop/a', pod('a'));
+  cluster.set(local, 'shop/b', pod('b'));
+  cluster.set(remote, 'shop/c', pod('c'));
+  cluster.set(policies, 'shop/p', policy('p', { endpointSelector: {}, egress: [{}] }));
+  cluster.retain(local, new Set(['shop/b']));
+  assert.deepEqual([...cluster.state().pods.keys()].sort(), ['shop/b', 'shop/c']);
+  assert.equal(cluster.state().policies.size, 1);
+  cluster.retain(policies, new Set());
+  assert.equal(cluster.state().policies.size, 0);
+});
+
+test('what cannot be read stays as it was, is named, and is forgotten when it goes', () => {
+  const cluster = clusterWith();
+  const node = (address: string): Fields => ({
+    ...{ apiVersion: 'v1', kind: 'Node', metadata: { name: 'n' } },
+    status: { addresses: [{ type: 'InternalIP', address }] },
+  });
+  cluster.set('nodes', '/n', node('192.0.2.1'));
+  cluster.set('nodes', '/n', node('nonsense'));
+  const { nodes, diagnostics } = cluster.state();
+  assert.equal(formatAddress(nodes.get('/n')?.addresses[0] ?? new Uint8Array(16)), '192.0.2.1');
+  assert.match(JSON.stringify(diagnostics), /Node n: status.addresses\[0\].*nonsense/);
+  cluster.delete('nodes', '/n');
+  assert.deepEqual(cluster.state().diagnostics, []);
+});
+
+test('a policy that cannot be read keeps its last good version in force', () => {
+  const cluster = clusterWith();
+  const ref = 'CiliumNetworkPolicy/shop/p';
+  cluster.set(policies, 'shop/p', policy('p', { endpointSelector: {}, egress: [{}] }));
+  const [good] = cluster.state().policies.values();
+  assert.ok(good?.inForce !== null && good?.invalid === null, ref);
+  cluster.set(policies, 'shop/p', policy('p', { endpointSelector: 'all' }));
+  const [bad] = cluster.state().policies.values();
+  assert.ok(bad?.invalid !== null);
+  assert.deepEqual(bad?.inForce, good?.inForce);
+  assert.equal(bad?.place, 'CiliumNetworkPolicy shop/p');
+});
+
+test('a state that was given does not change any more', () => {
+  const cluster = clusterWith();
+  cluster.set(local, 'shop/a', pod('a'));
+  const before = cluster.state();
+  cluster.delete(local, 'shop/a');
+  assert.equal(before.pods.size, 1);
+});

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What the agent reads of the Kubernetes API. */
+
+import type { Resource } from '@tandem/kube/resource';
+
+const pods = { path: '/api/v1/pods', apiVersion: 'v1', kind: 'Pod' } as const;
+
+/** One for each list. */
+export type ListName =
+  | 'namespaces'
+  | 'nodes'
+  | 'pods of this node'
+  | 'pods of other nodes'
+  | 'services'
+  | 'endpointslices'
+  | 'ciliumnetworkpolicies'
+  | 'ciliumclusterwidenetworkpolicies';
+
+export interface SourceResource extends Resource {
+  readonly list: ListName;
+}
+
+/** `nodeName`: of this node, whose pods are read apart from the many others. */
+export function kubeResources(nodeName: string): readonly SourceResource[] {
+  return [
+    { list: 'namespaces', path: '/api/v1/namespaces', apiVersion: 'v1', kind: 'Namespace' },
+    { list: 'nodes', path: '/api/v1/nodes', apiVersion: 'v1', kind: 'Node' },
+    { list: 'pods of this node', ...pods, fieldSelector: `spec.nodeName=${nodeName}` },
+    {
+      list: 'pods of other nodes',
+      ...pods,
+      // Finished ones have addresses that may be another's by now.
+      fieldSelector: `spec.nodeName!=${nodeName},status.phase!=Succeeded,status.phase!=Failed`,
+    },
+    { list: 'services', path: '/api/v1/services', apiVersion: 'v1', kind: 'Service' },
+    {
+      list: 'endpointslices',
+      path: '/apis/discovery.k8s.io/v1/endpointslices',
+      apiVersion: 'discovery.k8s.io/v1',
+      kind: 'EndpointSlice',
+    },
+    {
+      list: 'ciliumnetworkpolicies',
+      path: '/apis/cilium.io/v2/ciliumnetworkpolicies',
+      apiVersion: 'cilium.io/v2',
+      kind: 'CiliumNetworkPolicy',
+      definition: 'ciliumnetworkpolicies.cilium.io',
+    },
+    {
+      list: 'ciliumclusterwidenetworkpolicies',
+      path: '/apis/cilium.io/v2/ciliumclusterwidenetworkpolicies',
+      apiVersion: 'cilium.io/v2',
+      kind: 'CiliumClusterwideNetworkPolicy',
+      definition: 'ciliumclusterwidenetworkpolicies.cilium.io',
+    },
+  ];
+}

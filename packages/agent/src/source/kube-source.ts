@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The Kubernetes API as source. Nothing is applied before every kind is read whole once, or known to be absent: until
+ * then what the pins and the snapshot hold stays in force, and pods that they do not know pass nothing.
+ */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import type { ClusterState } from '@tandem/core/policy/cluster-state';
+import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import type { KubeEndpoint } from '@tandem/kube/endpoint';
+import { ListWatch } from '@tandem/kube/list-watch';
+import { KubeSession } from '@tandem/kube/session';
+import type { Logger } from '@tandem/runtime/log';
+import type { Sandboxes } from '../gate/sandboxes.ts';
+import {
+  kubeFirstWaitMs,
+  kubeSayMs,
+  kubeSettleMaxMs,
+  kubeSettleMs,
+  kubeStaleMs,
+} from '../limits.ts';
+import { KubeCluster } from './kube-cluster.ts';
+import { kubeResources, type SourceResource } from './kube-resources.ts';
+import type { ObjectSource, SourceDiagnostic } from './object-source.ts';
+
+export interface KubeSourceOptions {
+  readonly endpoint: KubeEndpoint;
+  readonly nodeName: string;
+  readonly sandboxes: Sandboxes;
+  readonly apply: (cluster: ClusterState) => Promise<void>;
+  readonly log: Logger;
+}
+
+export class KubeSource implements ObjectSource {
+  readonly #o: KubeSourceOptions;
+  readonly #session: KubeSession;
+  readonly #cluster: KubeCluster;
+  readonly #watches: readonly (readonly [SourceResource, ListWatch])[];
+  #isApplied = false;
+  #settle: NodeJS.Timeout | null = null;
+  /** Of the oldest change that is not applied, ms; 0: none. */
+  #changedMs = 0;
+  #said = '';
+  #saying: NodeJS.Timeout | null = null;
+  readonly #first = Promise.withResolvers<void>();
+
+  constructor(options: KubeSourceOptions) {
+    this.#o = options;
+    const { endpoint, nodeName, sandboxes } = options;
+    this.#session = new KubeSession({ endpoint });
+    this.#cluster = new KubeCluster({
+      nodeName,
+      sandboxOf: (podKey, uids) =>
+        uids.map((uid) => sandboxes.of(podKey, uid)).find((found) => found !== undefined),
+    });
+    this.#watches = kubeResources(nodeName).map((resource) => [resource, this.#watchOf(resource)]);
+  }
+
+  get counters(): { readonly connections: number; readonly lost: number } {
+    return this.#session.counters;
+  }
+
+  async start(): Promise<void> {
+    for (const [, watch] of this.#watches) watch.start();
+    await Promise.race([this.#first.promise, delay(kubeFirstWaitMs, undefined, { ref: false })]);
+  }
+
+  async stop(): Promise<void> {
+    for (const timer of [this.#settle, this.#saying]) if (timer !== null) clearTimeout(timer);
+    const stopped = Promise.all(this.#watches.map(([, watch]) => watch.stop()));
+    this.#session.close();
+    await stopped;
+  }
+
+  /** What is known of sandboxes changed: pods of this node may have got their addresses. */
+  sandboxesChanged(): void {
+    this.#changed();
+  }
+
+  get diagnostics(): readonly SourceDiagnostic[] {
+    return [];
+  }
+
+  get degradations(): readonly Degradation[] {
+    const problem = this.#problem();
+    if (problem === '') return [];
+    const stays = this.#isApplied
+      ? 'policy and pods stay as they were read last; pods that start now are held'
+      : 'policy and pods stay as they are in the datapath and the snapshot';
+    return [
+      {
+        code: 'source-unreachable',
+        message: `the Kubernetes API cannot be read: ${problem}; ${stays}`,
+        fix: `make ${this.#o.endpoint.url} reachable from this node, and see that the agent’s ClusterRole allows get, list and watch: it is tried again by itself`,
+      },
+    ];
+  }
+
+  /** Of what cannot be read now. A watch that is being made anew is no problem yet. */
+  #problem(): string {
+    const messages = new Map<string, string[]>();
+    for (const [{ list }, { state }] of this.#watches) {
+      const isLate = state.kind === 'stale' && Date.now() - state.sinceMs > kubeStaleMs;
+      if (state.kind !== 'waiting' && !isLate) continue;
+      messages.set(state.message, [...(messages.get(state.message) ?? []), list]);
+    }
+    return [...messages].map(([message, lists]) => `${lists.join(', ')}: ${message}`).join('; ');
+  }
+
+  #watchOf(resource: SourceResource): ListWatch {
+    const cluster = this.#cluster;
+    const { list } = resource;
+    return new ListWatch({
+      session: this.#session,
+      resource,
+      sink: {
+        set: (key, object) => {
+          cluster.set(list, key, object);
+          this.#changed();
+        },
+        delete: (key) => {
+          cluster.delete(list, key);
+          this.#changed();
+        },
+        retain: (keys) => {
+          cluster.retain(list, keys);
+          this.#changed();
+        },
+        stateChanged: () => this.#onState(),
+      },
+    });
+  }
+
+  #onState(): void {
+    if (!this.#isApplied) this.#changed();
+    // All lists fail together: said once, when all have.
+    this.#saying ??= setTimeout(() => this.#say(), kubeSayMs);
+  }
+
+  #say(): void {
+    this.#saying = null;
+    const problem = this.#problem();
+    if (problem === this.#said) return;
+    this.#said = problem;
+    if (problem === '') this.#o.log.info('the Kubernetes API is read');
+    else this.#o.log.error('source-unreachable: what is in force stays', { reason: problem });
+  }
+
+  /** Changes that come together are applied together, and none waits long for others. */
+  #changed(): void {
+    const nowMs = performance.now();
+    if (this.#changedMs === 0) this.#changedMs = nowMs;
+    if (this.#settle !== null) clearTimeout(this.#settle);
+    const leftMs = Math.max(0, this.#changedMs + kubeSettleMaxMs - nowMs);
+    this.#settle = setTimeout(() => void this.#apply(), Math.min(kubeSettleMs, leftMs));
+  }
+
+  async #apply(): Promise<void> {
+    this.#settle = null;
+    this.#changedMs = 0;
+    const isWhole = this.#watches.every(([, { state }]) => state.kind !== 'waiting');
+    if (!this.#isApplied && !isWhole) return;
+    this.#isApplied = true;
+    await this.#o.apply(this.#cluster.state());
+    this.#first.resolve();
+  }
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Where objects come from, as the rest of the agent sees it. */
+
+import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+
+export interface SourceDiagnostic {
+  readonly severity: 'error';
+  readonly code: string;
+  readonly subject: string;
+  readonly message: string;
+}
+
+export interface ObjectSource {
+  /** Resolves when what can be read now is applied. */
+  start(): Promise<void>;
+  /** No change is applied any more. */
+  stop(): Promise<void>;
+  /** What is known of sandboxes of this node changed. */
+  sandboxesChanged(): void;
+  /** Problems that no compilation reports, because there is none. */
+  readonly diagnostics: readonly SourceDiagnostic[];
+  readonly degradations: readonly Degradation[];
+}
