@@ -24,6 +24,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   datapath: ['core', 'bpf-loader-node'],
   netlink: ['core', 'dns-sockets'],
   kube: ['core'],
+  'cni-gate': [],
   runtime: ['core', 'proto', 'dns-sockets'],
   'dns-proxy': ['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'runtime'],
   agent: [
