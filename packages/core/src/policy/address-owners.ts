@@ -227,18 +227,31 @@ function addNodes(
 }
 
 /**
- * A tunnel of flannel's has the first address of its node's pod CIDR, by which its host reaches pods of other
- * nodes. Not where a pod has it: Calico's IPAM gives it away.
+ * A tunnel of flannel's has the first address of its node's pod CIDR, the node's bridge the second: by the tunnel its
+ * host reaches pods of other nodes, by the bridge what came to one of its NodePorts. Not where a pod has it: Calico's IPAM gives it
+ * away. This node's bridge is an interface, so its address needs no guess.
  */
 function addTunnelEnds(table: OwnerTable, cluster: ClusterState, node: NodeContext): void {
   for (const { name, podCidrs } of cluster.nodes.values()) {
-    for (const { address } of podCidrs) {
-      const prefix = hostPrefix(address);
-      if (table.get(prefix) !== undefined) continue;
-      const entity = name === node.nodeName ? 'host' : 'remote-node';
-      table.set(prefix, { ...nodeOwner(entity), isImplied: true });
+    const isOwn = name === node.nodeName;
+    for (const { address, bits } of podCidrs) {
+      addNodeEnd(table, address, isOwn ? 'host' : 'remote-node');
+      if (!isOwn && bits < 128) addNodeEnd(table, secondOf(address), 'remote-node');
     }
   }
+}
+
+function addNodeEnd(table: OwnerTable, address: Uint8Array, entity: 'host' | 'remote-node'): void {
+  const prefix = hostPrefix(address);
+  if (table.get(prefix) !== undefined) return;
+  table.set(prefix, { ...nodeOwner(entity), isImplied: true });
+}
+
+/** Of a prefix with this first address, whose last bit is 0. */
+function secondOf(address: Uint8Array): Uint8Array {
+  const second = Uint8Array.from(address);
+  second[15] = (second[15] ?? 0) | 1;
+  return second;
 }
 
 /** Which pod each pod address belongs to. */

@@ -208,6 +208,7 @@ test('classes without policy carry flags only', () => {
     '10.244.0.0/32': 'CN',
     '10.244.1.0/24': 'C',
     '10.244.1.0/32': 'CN',
+    '10.244.1.1/32': 'CN',
     '100.100.100.200/32': 'L',
     '127.0.0.0/8': 'L',
     '168.63.129.16/32': 'L',
@@ -217,6 +218,7 @@ test('classes without policy carry flags only', () => {
     '192.168.0.2/32': 'CN',
     'fd00:244:0:1::/128': 'CN',
     'fd00:244:0:1::/64': 'C',
+    'fd00:244:0:1::1/128': 'CN',
     'fd00:244::/128': 'CN',
     'fd00:244::/64': 'CP',
     'fd00:ec2::254/128': 'L',
@@ -240,6 +242,8 @@ test('what is no pod of this node, though in its pod CIDR: a pod of another node
   assert.equal(rows['10.244.0.0/24'], 'CP');
   assert.equal(rows['10.244.0.0/32'], 'CN', 'flannel.1 of this node');
   assert.equal(rows['10.244.1.0/32'], undefined, 'an address that an IPAM gave to a pod is a pod');
+  assert.equal(rows['10.244.1.1/32'], 'CN', 'cni0 of the other node');
+  assert.equal(rows['10.244.0.1/32'], undefined, 'of this node’s CIDR it is a pod until an interface has it');
 });
 
 test('classes: overlapping CIDRs, holes, and owners that CIDRs do not reach', () => {
