@@ -75,6 +75,8 @@ const pages: Readonly<Record<string, string>> = {
     ['The exchange of names and events', 'packages/dns-proxy/src/sync/limits.ts'],
     ['Names, patterns, caches, policy', 'packages/core/src/limits.ts'],
     ['The agent', 'packages/agent/src/limits.ts'],
+    ['The gate of CNI', 'packages/agent/src/gate/limits.ts'],
+    ['The Kubernetes API', 'packages/kube/src/limits.ts'],
     ['Sockets', 'packages/dns-sockets/src/limits.ts'],
     ['Netlink', 'packages/netlink/src/limits.ts'],
     ['Messages', 'packages/proto/src/limits.ts'],

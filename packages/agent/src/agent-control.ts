@@ -205,6 +205,7 @@ export class AgentControl {
       apply: (cluster) => this.#controller?.update(cluster) ?? Promise.resolve(),
       log: this.#log,
     });
+    this.#source.addMetrics(services.metrics);
     await this.#source.start();
     await this.#gate.start(new EnforcedPods(this.#controller));
     await this.#attempt('compatibility', () => this.#compatibility?.look());
@@ -272,6 +273,7 @@ export class AgentControl {
         ...(this.#source?.degradations ?? []),
         ...(this.#gate?.degradations ?? []),
       ],
+      notes: () => this.#source?.notes ?? [],
       unready: () => this.#compatibility?.degradations ?? [],
       interfaceNames: () =>
         new Map(

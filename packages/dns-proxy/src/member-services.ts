@@ -60,6 +60,7 @@ export interface MemberServicesOptions {
   /** What only this process knows, for status. Default nothing. */
   readonly diagnostics?: () => readonly InputDiagnostic[];
   readonly degradations?: () => readonly Degradation[];
+  readonly notes?: () => readonly string[];
   /** Those of its own with which the process is not ready. */
   readonly unready?: () => readonly Degradation[];
   readonly interfaceNames?: () => ReadonlyMap<number, string>;
@@ -250,7 +251,7 @@ export class MemberServices {
   }
 
   #context(kernel: KernelView, inUse: AddressesInUse): AdminContext {
-    const { index, diagnostics, degradations, interfaceNames, exchangeError } = this.#o;
+    const { index, diagnostics, degradations, notes, interfaceNames, exchangeError } = this.#o;
     return {
       role: this.#role,
       member: index,
@@ -273,6 +274,7 @@ export class MemberServices {
         ...this.#steering.degradations,
         ...(degradations?.() ?? []),
       ],
+      ownNotes: notes ?? (() => []),
       interfaceNames: interfaceNames ?? (() => new Map()),
       metricsText: () => this.metrics.text(),
     };

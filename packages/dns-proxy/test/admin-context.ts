@@ -43,6 +43,7 @@ export function adminContext(store: NodeStore): AdminContext {
     drops: () => null,
     diagnostics: () => [],
     ownDegradations: () => [],
+    ownNotes: () => [],
     interfaceNames: () => new Map(),
     metricsText: async () => 'metrics',
   };

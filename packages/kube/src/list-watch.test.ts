@@ -249,6 +249,34 @@ test('a server that shuts down is left before it is gone', async () => {
   assert.equal(server.connections, 2);
 });
 
+test('after the notice of a shutdown the next connection is there before a watch needs it', async () => {
+  const followed = follow(pods);
+  await synced(followed);
+  server.goaway();
+  await waitFor(() => session.counters.connections === 2, { what: 'the next connection' });
+  assert.equal(server.watching, 1, 'the open watch is served on');
+  server.endWatches();
+  server.put(pods.path, pod('c'));
+  await holds(followed, 'a', 'b', 'c');
+  assert.equal(server.connections, 2);
+});
+
+test('a kind that may not be looked for is not taken for absent', async () => {
+  const followed = follow(policies);
+  server.fault = ({ path }, stream) => {
+    if (path !== definitionsPath) return false;
+    respondStatus(stream, 403, 'forbidden');
+    return true;
+  };
+  await waitFor(
+    () => followed.watch.state.kind === 'waiting' && followed.watch.counters.failures > 0,
+    {
+      what: 'the refusal',
+    },
+  );
+  assert.match(JSON.stringify(followed.watch.state), /ClusterRole must allow get/);
+});
+
 test('a token that was replaced is used for the next request', async () => {
   const followed = follow(pods);
   await synced(followed);

@@ -302,6 +302,11 @@ export class ListWatch {
     if (resource.definition === undefined) return failure('the API server does not know this kind');
     const response = await this.#get(definitionPath(resource.definition));
     await textOf(response, lineBytesMax).catch(() => '');
+    if (response.status === 403) {
+      return failure(
+        'whether this kind exists is not known: the ClusterRole must allow get of customresourcedefinitions',
+      );
+    }
     if (response.status !== 404) {
       return failure(`the API server does not serve ${resource.definition} yet`);
     }

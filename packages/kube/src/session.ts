@@ -19,11 +19,13 @@ import { Backoff } from './backoff.ts';
 import type { KubeEndpoint } from './endpoint.ts';
 import {
   connectBackoffMaxMs,
+  connectionWindowBytes,
   connectTimeoutMs,
   headersTimeoutMs,
   pingIntervalMs,
   pingTimeoutMs,
   reconnectSpreadMs,
+  streamWindowBytes,
 } from './limits.ts';
 
 export interface KubeResponse {
@@ -124,7 +126,10 @@ export class KubeSession {
 
   async #open(): Promise<ClientHttp2Session> {
     const { url } = this.#o.endpoint;
-    const session = connect(url, securityOf(this.#o.endpoint));
+    const session = connect(url, {
+      ...securityOf(this.#o.endpoint),
+      settings: { initialWindowSize: streamWindowBytes },
+    });
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const timer = setTimeout(() => {
       session.destroy(new Error(`${url} does not answer within ${connectTimeoutMs} ms`));
@@ -140,10 +145,13 @@ export class KubeSession {
       clearTimeout(timer);
     }
     this.counters.connections += 1;
-    // Requests go to another connection at once; the open watches are served on for up to a minute.
+    session.setLocalWindowSize(connectionWindowBytes);
+    // The open watches are served on for up to a minute: meanwhile all processes of the cluster find another server, spread over
+    // `reconnectSpreadMs`. One that finds none asks again with the next request.
     session.once('goaway', () => {
-      if (this.#current === session) this.#current = null;
-      this.#wasConnected = false;
+      if (this.#current !== session) return;
+      this.#current = null;
+      this.#session().catch(() => undefined);
     });
     this.#keepAsking(session);
     return session;

@@ -94,6 +94,11 @@ export class KubeCluster {
     for (const key of known) if (!keys.has(key)) this.delete(list, key);
   }
 
+  /** Objects of a list. */
+  sizeOf(list: ListName): number {
+    return this.#storeOf(list).size;
+  }
+
   /** As it is now; later changes do not show in it. */
   state(): ClusterState {
     this.#built ??= this.#policies.build(

@@ -13,6 +13,7 @@ import type { KubeEndpoint } from '@tandem/kube/endpoint';
 import { ListWatch } from '@tandem/kube/list-watch';
 import { KubeSession } from '@tandem/kube/session';
 import type { Logger } from '@tandem/runtime/log';
+import type { Metrics } from '@tandem/runtime/metrics';
 import type { Sandboxes } from '../gate/sandboxes.ts';
 import {
   kubeFirstWaitMs,
@@ -22,6 +23,7 @@ import {
   kubeStaleMs,
 } from '../limits.ts';
 import { KubeCluster } from './kube-cluster.ts';
+import { addKubeMetrics } from './kube-metrics.ts';
 import { kubeResources, type SourceResource } from './kube-resources.ts';
 import type { ObjectSource, SourceDiagnostic } from './object-source.ts';
 
@@ -58,10 +60,6 @@ export class KubeSource implements ObjectSource {
     this.#watches = kubeResources(nodeName).map((resource) => [resource, this.#watchOf(resource)]);
   }
 
-  get counters(): { readonly connections: number; readonly lost: number } {
-    return this.#session.counters;
-  }
-
   async start(): Promise<void> {
     for (const [, watch] of this.#watches) watch.start();
     await Promise.race([this.#first.promise, delay(kubeFirstWaitMs, undefined, { ref: false })]);
@@ -96,6 +94,21 @@ export class KubeSource implements ObjectSource {
         fix: `make ${this.#o.endpoint.url} reachable from this node, and see that the agent’s ClusterRole allows get, list and watch: it is tried again by itself`,
       },
     ];
+  }
+
+  get notes(): readonly string[] {
+    const absent = this.#watches.filter(([, { state }]) => state.kind === 'absent');
+    return absent.map(
+      ([{ list }]) => `the API server has no ${list}: there is no policy of this kind`,
+    );
+  }
+
+  addMetrics(metrics: Metrics): void {
+    addKubeMetrics(metrics, {
+      session: this.#session.counters,
+      lists: this.#watches.map(([{ list }, watch]) => ({ list, watch })),
+      objectsOf: (list) => this.#cluster.sizeOf(list),
+    });
   }
 
   /** Of what cannot be read now. A watch that is being made anew is no problem yet. */

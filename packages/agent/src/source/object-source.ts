@@ -4,6 +4,7 @@
 /** Where objects come from, as the rest of the agent sees it. */
 
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import type { Metrics } from '@tandem/runtime/metrics';
 
 export interface SourceDiagnostic {
   readonly severity: 'error';
@@ -22,4 +23,7 @@ export interface ObjectSource {
   /** Problems that no compilation reports, because there is none. */
   readonly diagnostics: readonly SourceDiagnostic[];
   readonly degradations: readonly Degradation[];
+  /** What is so and no fault. */
+  readonly notes: readonly string[];
+  addMetrics(metrics: Metrics): void;
 }

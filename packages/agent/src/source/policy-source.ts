@@ -54,6 +54,10 @@ export class PolicySource implements ObjectSource {
     this.#source.stop();
   }
 
+  readonly notes: readonly string[] = [];
+
+  addMetrics(): void {}
+
   /** Files say the addresses of pods themselves. */
   sandboxesChanged(): void {}
 

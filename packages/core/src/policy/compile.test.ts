@@ -243,7 +243,11 @@ test('what is no pod of this node, though in its pod CIDR: a pod of another node
   assert.equal(rows['10.244.0.0/32'], 'CN', 'flannel.1 of this node');
   assert.equal(rows['10.244.1.0/32'], undefined, 'an address that an IPAM gave to a pod is a pod');
   assert.equal(rows['10.244.1.1/32'], 'CN', 'cni0 of the other node');
-  assert.equal(rows['10.244.0.1/32'], undefined, 'of this node’s CIDR it is a pod until an interface has it');
+  assert.equal(
+    rows['10.244.0.1/32'],
+    undefined,
+    'of this node’s CIDR it is a pod until an interface has it',
+  );
 });
 
 test('classes: overlapping CIDRs, holes, and owners that CIDRs do not reach', () => {

@@ -48,6 +48,8 @@ export interface AdminContext {
   readonly diagnostics: () => readonly InputDiagnostic[];
   /** What only this process can see. */
   readonly ownDegradations: () => readonly Degradation[];
+  /** What is so and no fault, for an operator to know. */
+  readonly ownNotes: () => readonly string[];
   /** Names of interfaces by index, as far as they are known. */
   readonly interfaceNames: () => ReadonlyMap<number, string>;
   readonly metricsText: () => Promise<string>;

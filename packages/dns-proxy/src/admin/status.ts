@@ -71,7 +71,7 @@ export function statusOf(context: AdminContext): StatusResponseInit {
     dropReader: dropReaderMessage(context),
     maps: [...kernel.mapFill()],
     degraded: degradations(context),
-    notes: [...familyNotes()],
+    notes: [...familyNotes(), ...context.ownNotes()],
     learned: learnedMessages(context),
     diagnostics: [...boundedDiagnostics(context.diagnostics())],
   };
