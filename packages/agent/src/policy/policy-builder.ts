@@ -27,6 +27,8 @@ export interface BuiltPolicyStates {
 export class PolicyBuilder {
   /** Last valid version of each policy, by its reference. */
   readonly #lastGood = new Map<string, Policy>();
+  /** What objects mean that are kept from one build to the next, as those of the API are. */
+  readonly #parsed = new WeakMap<PolicyObject, Result<Policy, InvalidPolicy>>();
   /** Reference of the object at each position of each file. */
   #refAt: ReadonlyMap<string, string> = new Map();
 
@@ -71,7 +73,8 @@ export class PolicyBuilder {
   #single(ref: string, [first]: readonly Found[]): PolicyState {
     const [object, source] = first as Found;
     const place = placeOf(source);
-    const parsed = parsePolicy(object);
+    const parsed = this.#parsed.get(object) ?? parsePolicy(object);
+    this.#parsed.set(object, parsed);
     if (!parsed.ok) {
       return { inForce: this.#lastGood.get(ref) ?? null, invalid: parsed.error, place };
     }

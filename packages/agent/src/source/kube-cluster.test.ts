@@ -132,6 +132,46 @@ test('a policy that cannot be read keeps its last good version in force', () => 
   assert.equal(bad?.place, 'CiliumNetworkPolicy shop/p');
 });
 
+test('what changes no field that is read is no change', () => {
+  const cluster = clusterWith();
+  const heartbeat = { conditions: [{ type: 'Ready', lastHeartbeatTime: 'now' }] };
+  const node = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n' } };
+  assert.ok(cluster.set('nodes', '/n', node));
+  assert.ok(!cluster.set('nodes', '/n', { ...node, status: heartbeat }));
+  for (const list of [local, remote] as const) {
+    const version = (resourceVersion: string): Fields =>
+      pod('a', { metadata: { resourceVersion } });
+    assert.ok(cluster.set(list, 'shop/a', version('1')), list);
+    assert.ok(!cluster.set(list, 'shop/a', version('2')), list);
+    assert.ok(
+      cluster.set(list, 'shop/a', pod('a', { metadata: { labels: { app: 'web' } } })),
+      list,
+    );
+    assert.ok(cluster.delete(list, 'shop/a'), list);
+    assert.ok(!cluster.delete(list, 'shop/a'), list);
+  }
+  const body = policy('p', { endpointSelector: {} });
+  assert.ok(cluster.set(policies, 'shop/p', body));
+  assert.ok(!cluster.set(policies, 'shop/p', { ...body, status: { conditions: [] } }));
+  assert.ok(!cluster.retain(policies, new Set(['shop/p'])));
+  assert.ok(cluster.retain(policies, new Set()));
+});
+
+test('pods of other nodes share their labels, as long as one has them', () => {
+  const cluster = clusterWith();
+  const labels = { app: 'web', tier: 'front' };
+  cluster.set(remote, 'shop/a', pod('a', { metadata: { labels } }));
+  cluster.set(remote, 'shop/b', pod('b', { metadata: { labels: { ...labels } } }));
+  const { pods } = cluster.state();
+  assert.ok(pods.get('shop/a')?.labels === pods.get('shop/b')?.labels);
+  cluster.set(remote, 'shop/a', pod('a', { metadata: { labels: { app: 'db' } } }));
+  assert.deepEqual(cluster.state().pods.get('shop/b')?.labels, new Map(Object.entries(labels)));
+  assert.equal(cluster.labelSets, 2);
+  cluster.delete(remote, 'shop/b');
+  cluster.delete(remote, 'shop/a');
+  assert.equal(cluster.labelSets, 0);
+});
+
 test('a state that was given does not change any more', () => {
   const cluster = clusterWith();
   cluster.set(local, 'shop/a', pod('a'));

@@ -3,9 +3,11 @@
 
 /**
  * The cluster's state as it follows from objects of the API, kept object by object: what does not change is not
- * read again. An object that cannot be read stays as it last was, or counts as far as it can be read.
+ * read again. An object that cannot be read stays as it last was, or counts as far as it can be read. Most events of a cluster
+ * change no field that we read (conditions, heartbeats): they are no change.
  */
 
+import { isDeepStrictEqual } from 'node:util';
 import type {
   EndpointSlice,
   K8sObject,
@@ -21,6 +23,7 @@ import type { ClusterState } from '@tandem/core/policy/cluster-state';
 import type { Diagnostic } from '@tandem/core/policy/desired';
 import type { Sandbox } from '../gate/sandboxes.ts';
 import { type BuiltPolicyStates, PolicyBuilder } from '../policy/policy-builder.ts';
+import { LabelSets, Texts } from './interned.ts';
 import type { ListName } from './kube-resources.ts';
 import type { SourceObject } from './read-documents.ts';
 
@@ -53,6 +56,8 @@ export class KubeCluster {
   /** What is wrong with objects, by list and key. */
   readonly #faults = new Map<ListName, Map<string, readonly Diagnostic[]>>();
   readonly #policies = new PolicyBuilder();
+  readonly #labels = new LabelSets();
+  readonly #texts = new Texts();
   /** Null: a policy changed since. */
   #built: BuiltPolicyStates | null = null;
 
@@ -60,13 +65,13 @@ export class KubeCluster {
     this.#o = options;
   }
 
-  set(list: ListName, key: string, raw: Fields): void {
+  /** Returns whether anything that we read of it is new. */
+  set(list: ListName, key: string, raw: Fields): boolean {
     const parsed = parseObject(raw);
     const faults = this.#faultsOf(list);
     if (parsed.ok) {
-      faults.delete(key);
-      this.#put(list, key, parsed.value, raw);
-      return;
+      const isMended = faults.delete(key);
+      return this.#put(list, key, parsed.value, raw) || isMended;
     }
     const { subject, issues, partial } = parsed.error;
     faults.set(
@@ -79,19 +84,31 @@ export class KubeCluster {
       })),
     );
     if (partial !== undefined && !this.#storeOf(list).has(key)) this.#put(list, key, partial, raw);
+    return true;
   }
 
-  delete(list: ListName, key: string): void {
-    this.#faultsOf(list).delete(key);
-    this.#storeOf(list).delete(key);
-    if (isPolicyList(list)) this.#built = null;
+  /** Returns whether it was there. */
+  delete(list: ListName, key: string): boolean {
+    const former = this.#remotePods.get(key);
+    if (list === 'pods of other nodes' && former !== undefined) this.#labels.release(former.labels);
     if (list === 'pods of this node') this.#staticUids.delete(key);
+    const wasFaulty = this.#faultsOf(list).delete(key);
+    const wasThere = this.#storeOf(list).delete(key);
+    if (wasThere && isPolicyList(list)) this.#built = null;
+    return wasThere || wasFaulty;
   }
 
-  /** Of a list only those of `keys` are there. */
-  retain(list: ListName, keys: ReadonlySet<string>): void {
+  /** Of a list only those of `keys` are there. Returns whether others were. */
+  retain(list: ListName, keys: ReadonlySet<string>): boolean {
     const known = [...this.#storeOf(list).keys(), ...this.#faultsOf(list).keys()];
-    for (const key of known) if (!keys.has(key)) this.delete(list, key);
+    const gone = known.filter((key) => !keys.has(key));
+    for (const key of gone) this.delete(list, key);
+    return gone.length > 0;
+  }
+
+  /** Different label sets of pods of other nodes. */
+  get labelSets(): number {
+    return this.#labels.size;
   }
 
   /** Objects of a list. */
@@ -131,43 +148,57 @@ export class KubeCluster {
     return { ...pod, addresses, ...(interfaceName === null ? {} : { interfaceName }) };
   }
 
-  #put(list: ListName, key: string, object: K8sObject, raw: Fields): void {
+  /** Returns whether it is new. */
+  #put(list: ListName, key: string, object: K8sObject, raw: Fields): boolean {
     switch (object.kind) {
       case 'Pod':
-        this.#putPod(list, key, object, raw);
-        return;
+        return this.#putPod(list, key, object, raw);
       case 'Namespace':
-        this.#namespaces.set(key, object);
-        return;
+        return replace(this.#namespaces, key, object);
       case 'Node':
-        this.#nodes.set(key, object);
-        return;
+        return replace(this.#nodes, key, object);
       case 'Service':
-        this.#services.set(key, object);
-        return;
+        return replace(this.#services, key, object);
       case 'EndpointSlice':
-        this.#endpointSlices.set(key, object);
-        return;
+        return replace(this.#endpointSlices, key, object);
       case 'unsupported':
-        return;
+        return false;
       default:
-        if (!isPolicyList(list)) return;
-        this.#policyObjects[list].set(key, [object, sourceOf(object.kind, key, raw)]);
-        this.#built = null;
+        return isPolicyList(list) && this.#putPolicy(list, key, object);
     }
   }
 
-  #putPod(list: ListName, key: string, object: Pod, raw: Fields): void {
+  #putPolicy(list: PolicyList, key: string, object: PolicyObject): boolean {
+    const objects = this.#policyObjects[list];
+    if (isDeepStrictEqual(objects.get(key)?.[0], object)) return false;
+    objects.set(key, [object, sourceOf(object.kind, key)]);
+    this.#built = null;
+    return true;
+  }
+
+  #putPod(list: ListName, key: string, object: Pod, raw: Fields): boolean {
     // Whoever may write a pod's annotations must not choose its interface.
     const { interfaceName: _, ...pod } = object;
-    if (list !== 'pods of this node') {
-      this.#remotePods.set(key, pod);
-      return;
-    }
-    this.#localPods.set(key, pod);
+    if (list !== 'pods of this node') return this.#putRemotePod(key, pod);
     const staticUid = staticUidOf(raw);
+    const isNew = this.#staticUids.get(key) !== staticUid;
     if (staticUid === undefined) this.#staticUids.delete(key);
     else this.#staticUids.set(key, staticUid);
+    return replace(this.#localPods, key, pod) || isNew;
+  }
+
+  #putRemotePod(key: string, pod: Pod): boolean {
+    const former = this.#remotePods.get(key);
+    if (isDeepStrictEqual(former, pod)) return false;
+    if (former !== undefined) this.#labels.release(former.labels);
+    this.#remotePods.set(key, {
+      ...pod,
+      namespace: this.#texts.shared(pod.namespace),
+      nodeName: this.#texts.shared(pod.nodeName),
+      serviceAccount: this.#texts.shared(pod.serviceAccount),
+      labels: this.#labels.take(pod.labels),
+    });
+    return true;
   }
 
   #faultsOf(list: ListName): Map<string, readonly Diagnostic[]> {
@@ -196,13 +227,20 @@ export class KubeCluster {
   }
 }
 
+/** Returns whether that is news. */
+function replace<T>(objects: Map<string, T>, key: string, object: T): boolean {
+  if (isDeepStrictEqual(objects.get(key), object)) return false;
+  objects.set(key, object);
+  return true;
+}
+
 function isPolicyList(list: ListName): list is PolicyList {
   return list === 'ciliumnetworkpolicies' || list === 'ciliumclusterwidenetworkpolicies';
 }
 
-/** Objects of the API stand in no file. */
-function sourceOf(kind: string, key: string, raw: Fields): SourceObject {
-  return { file: `${kind} ${key}`, document: 1, line: 0, raw, damage: null };
+/** Objects of the API stand in no file, and there are no two of one name whose texts were to be compared. */
+function sourceOf(kind: string, key: string): SourceObject {
+  return { file: `${kind} ${key}`, document: 1, line: 0, raw: null, damage: null };
 }
 
 function staticUidOf({ metadata }: Fields): string | undefined {

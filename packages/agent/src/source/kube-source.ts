@@ -130,16 +130,13 @@ export class KubeSource implements ObjectSource {
       resource,
       sink: {
         set: (key, object) => {
-          cluster.set(list, key, object);
-          this.#changed();
+          if (cluster.set(list, key, object)) this.#changed();
         },
         delete: (key) => {
-          cluster.delete(list, key);
-          this.#changed();
+          if (cluster.delete(list, key)) this.#changed();
         },
         retain: (keys) => {
-          cluster.retain(list, keys);
-          this.#changed();
+          if (cluster.retain(list, keys)) this.#changed();
         },
         stateChanged: () => this.#onState(),
       },
