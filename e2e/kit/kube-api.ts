@@ -18,6 +18,7 @@ const paths: Readonly<Record<string, string>> = {
   Pod: '/api/v1/pods',
   Service: '/api/v1/services',
   EndpointSlice: '/apis/discovery.k8s.io/v1/endpointslices',
+  NetworkPolicy: '/apis/networking.k8s.io/v1/networkpolicies',
   CiliumNetworkPolicy: '/apis/cilium.io/v2/ciliumnetworkpolicies',
   CiliumClusterwideNetworkPolicy: '/apis/cilium.io/v2/ciliumclusterwidenetworkpolicies',
 };

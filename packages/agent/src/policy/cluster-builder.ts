@@ -26,6 +26,7 @@ import type { SourceState } from '../source/directory.ts';
 import type { SourceObject } from '../source/read-documents.ts';
 import { areEqual, duplicate, placeOf } from './duplicates.ts';
 import { PolicyBuilder } from './policy-builder.ts';
+import { unsupportedKind } from './unsupported-kind.ts';
 
 type PlainObject = Exclude<K8sObject, PolicyObject | UnsupportedObject>;
 
@@ -66,7 +67,7 @@ export class ClusterBuilder {
         unreadable.set(identityOf(each.raw), parsed.error.partial ?? null);
         diagnostics.push(...invalid(parsed.error, each));
       } else if (parsed.value.kind === 'unsupported') {
-        diagnostics.push(unsupported(parsed.value, each));
+        diagnostics.push(unsupportedKind(parsed.value, placeOf(each)));
       } else if (isPolicy(parsed.value)) {
         policies.push([parsed.value, each]);
       } else {
@@ -155,17 +156,6 @@ function invalid(
     subject: `${subject} (${placeOf(source)}, document ${source.document}): ${path}`,
     message,
   }));
-}
-
-function unsupported(object: UnsupportedObject, source: SourceObject): Diagnostic {
-  return {
-    severity: object.isPolicy ? 'error' : 'warning',
-    code: 'kind-unsupported',
-    subject: `${object.originalKind} ${objectKey(object)} (${placeOf(source)})`,
-    message: object.isPolicy
-      ? 'this kind of policy is not enforced by this version: remove it, or write it as a CiliumNetworkPolicy'
-      : 'this kind is not read',
-  };
 }
 
 /** Kind, namespace and name of an object that cannot be read, as far as these can; '' otherwise. */

@@ -157,6 +157,20 @@ test('what changes no field that is read is no change', () => {
   assert.ok(cluster.retain(policies, new Set()));
 });
 
+test('a policy of a kind that is not enforced is named', () => {
+  const cluster = clusterWith();
+  const raw = {
+    apiVersion: 'policy.test/v1',
+    kind: 'OtherPolicy',
+    metadata: { name: 'p', namespace: 'shop' },
+  };
+  assert.ok(cluster.set('networkpolicies', 'shop/p', raw));
+  assert.ok(!cluster.set('networkpolicies', 'shop/p', raw));
+  assert.match(JSON.stringify(cluster.state().diagnostics), /OtherPolicy shop\/p.*not enforced/);
+  assert.ok(cluster.retain('networkpolicies', new Set()));
+  assert.deepEqual(cluster.state().diagnostics, []);
+});
+
 test('pods of other nodes share their labels, as long as one has them', () => {
   const cluster = clusterWith();
   const labels = { app: 'web', tier: 'front' };

@@ -23,6 +23,7 @@ import type { ClusterState } from '@tandem/core/policy/cluster-state';
 import type { Diagnostic } from '@tandem/core/policy/desired';
 import type { Sandbox } from '../gate/sandboxes.ts';
 import { type BuiltPolicyStates, PolicyBuilder } from '../policy/policy-builder.ts';
+import { unsupportedKind } from '../policy/unsupported-kind.ts';
 import { LabelSets, Texts } from './interned.ts';
 import type { ListName } from './kube-resources.ts';
 import type { SourceObject } from './read-documents.ts';
@@ -30,7 +31,7 @@ import type { SourceObject } from './read-documents.ts';
 /** Annotations by which kubelet names a static pod; its mirror in the API has another uid. */
 const staticPodAnnotation = 'kubernetes.io/config.hash';
 
-type PolicyList = Extract<ListName, `cilium${string}`>;
+type PolicyList = Extract<ListName, `${string}networkpolicies`>;
 type Found = readonly [object: PolicyObject, source: SourceObject];
 
 export interface KubeClusterOptions {
@@ -50,6 +51,7 @@ export class KubeCluster {
   readonly #services = new Map<string, Service>();
   readonly #endpointSlices = new Map<string, EndpointSlice>();
   readonly #policyObjects: Readonly<Record<PolicyList, Map<string, Found>>> = {
+    networkpolicies: new Map(),
     ciliumnetworkpolicies: new Map(),
     ciliumclusterwidenetworkpolicies: new Map(),
   };
@@ -69,6 +71,12 @@ export class KubeCluster {
   set(list: ListName, key: string, raw: Fields): boolean {
     const parsed = parseObject(raw);
     const faults = this.#faultsOf(list);
+    if (parsed.ok && parsed.value.kind === 'unsupported') {
+      // Of a kind that is read and not understood: whoever wrote it expects enforcement.
+      const isKnown = faults.has(key);
+      faults.set(key, [unsupportedKind(parsed.value)]);
+      return !isKnown;
+    }
     if (parsed.ok) {
       const isMended = faults.delete(key);
       return this.#put(list, key, parsed.value, raw) || isMended;
@@ -235,7 +243,7 @@ function replace<T>(objects: Map<string, T>, key: string, object: T): boolean {
 }
 
 function isPolicyList(list: ListName): list is PolicyList {
-  return list === 'ciliumnetworkpolicies' || list === 'ciliumclusterwidenetworkpolicies';
+  return list.endsWith('networkpolicies');
 }
 
 /** Objects of the API stand in no file, and there are no two of one name whose texts were to be compared. */

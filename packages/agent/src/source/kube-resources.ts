@@ -15,6 +15,7 @@ export type ListName =
   | 'pods of other nodes'
   | 'services'
   | 'endpointslices'
+  | 'networkpolicies'
   | 'ciliumnetworkpolicies'
   | 'ciliumclusterwidenetworkpolicies';
 
@@ -40,6 +41,12 @@ export function kubeResources(nodeName: string): readonly SourceResource[] {
       path: '/apis/discovery.k8s.io/v1/endpointslices',
       apiVersion: 'discovery.k8s.io/v1',
       kind: 'EndpointSlice',
+    },
+    {
+      list: 'networkpolicies',
+      path: '/apis/networking.k8s.io/v1/networkpolicies',
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'NetworkPolicy',
     },
     {
       list: 'ciliumnetworkpolicies',

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Objects of kinds that are not acted upon are named: whoever wrote a policy expects enforcement. */
+
+import { objectKey, type UnsupportedObject } from '@tandem/core/k8s/objects';
+import type { Diagnostic } from '@tandem/core/policy/desired';
+
+/** `place`: where it is written; '' where there are no such places. */
+export function unsupportedKind(object: UnsupportedObject, place = ''): Diagnostic {
+  return {
+    severity: object.isPolicy ? 'error' : 'warning',
+    code: 'kind-unsupported',
+    subject: `${object.originalKind} ${objectKey(object)}${place === '' ? '' : ` (${place})`}`,
+    message: object.isPolicy
+      ? 'this kind of policy is not enforced by this version: remove it, or write it as a CiliumNetworkPolicy'
+      : 'this kind is not read',
+  };
+}
