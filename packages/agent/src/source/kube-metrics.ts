@@ -4,16 +4,16 @@
 /** Metrics of the conversation with the Kubernetes API. */
 
 import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
-import type { ListWatch } from '@tandem/kube/list-watch';
 import type { KubeSession } from '@tandem/kube/session';
 import type { MetricSample, Metrics } from '@tandem/runtime/metrics';
 import type { ListName } from './kube-resources.ts';
+import type { ObjectFeed } from './pod-directory.ts';
 
 export interface KubeFacts {
   readonly session: KubeSession['counters'];
   readonly lists: readonly {
     readonly list: ListName;
-    readonly watch: Pick<ListWatch, 'state' | 'counters'>;
+    readonly feed: Pick<ObjectFeed, 'state' | 'counters'>;
   }[];
   /** That are known. */
   readonly objectsOf: (list: ListName) => number;
@@ -44,7 +44,7 @@ export function addKubeMetrics(metrics: Metrics, { session, lists, objectsOf }: 
     lists.map((each) => ({ labels: { list: each.list }, value: value(each) }));
   for (const [field, help] of Object.entries(listCounters)) {
     metrics.counters({ name: `tandem_kube_${field}_total`, help }, ['list'], () =>
-      perList(({ watch }) => watch.counters[field as keyof typeof listCounters]),
+      perList(({ feed }) => feed.counters[field as keyof typeof listCounters]),
     );
   }
   metrics.gauges({ name: 'tandem_kube_objects', help: 'objects that are known' }, ['list'], () =>
@@ -56,11 +56,11 @@ export function addKubeMetrics(metrics: Metrics, { session, lists, objectsOf }: 
       help: 'how long changes of a list have not been followed; -1: it was never read',
     },
     ['list'],
-    () => perList(({ watch }) => staleSeconds(watch)),
+    () => perList(({ feed }) => staleSeconds(feed)),
   );
 }
 
-function staleSeconds({ state }: Pick<ListWatch, 'state'>): number {
+function staleSeconds({ state }: Pick<ObjectFeed, 'state'>): number {
   if (state.kind === 'waiting') return -1;
   return state.kind === 'stale' ? (Date.now() - state.sinceMs) / 1000 : 0;
 }

@@ -23,18 +23,18 @@ export interface SourceResource extends Resource {
   readonly list: ListName;
 }
 
-/** `nodeName`: of this node, whose pods are read apart from the many others. */
+/** Finished ones have addresses that may be another's by now. */
+export function podsOfOtherNodes(nodeName: string): Resource {
+  const notFinished = 'status.phase!=Succeeded,status.phase!=Failed';
+  return { ...pods, fieldSelector: `spec.nodeName!=${nodeName},${notFinished}` };
+}
+
+/** All but the pods of other nodes. `nodeName`: of this node, whose pods are read apart from the many others. */
 export function kubeResources(nodeName: string): readonly SourceResource[] {
   return [
     { list: 'namespaces', path: '/api/v1/namespaces', apiVersion: 'v1', kind: 'Namespace' },
     { list: 'nodes', path: '/api/v1/nodes', apiVersion: 'v1', kind: 'Node' },
     { list: 'pods of this node', ...pods, fieldSelector: `spec.nodeName=${nodeName}` },
-    {
-      list: 'pods of other nodes',
-      ...pods,
-      // Finished ones have addresses that may be another's by now.
-      fieldSelector: `spec.nodeName!=${nodeName},status.phase!=Succeeded,status.phase!=Failed`,
-    },
     { list: 'services', path: '/api/v1/services', apiVersion: 'v1', kind: 'Service' },
     {
       list: 'endpointslices',

@@ -10,7 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { ClusterState } from '@tandem/core/policy/cluster-state';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
 import type { KubeEndpoint } from '@tandem/kube/endpoint';
-import { ListWatch } from '@tandem/kube/list-watch';
+import { ListWatch, type ObjectSink } from '@tandem/kube/list-watch';
 import { KubeSession } from '@tandem/kube/session';
 import type { Logger } from '@tandem/runtime/log';
 import type { Metrics } from '@tandem/runtime/metrics';
@@ -24,8 +24,9 @@ import {
 } from '../limits.ts';
 import { KubeCluster } from './kube-cluster.ts';
 import { addKubeMetrics } from './kube-metrics.ts';
-import { kubeResources, type SourceResource } from './kube-resources.ts';
+import { kubeResources, type ListName } from './kube-resources.ts';
 import type { ObjectSource, SourceDiagnostic } from './object-source.ts';
+import { DirectPodDirectory, type ObjectFeed, type PodDirectory } from './pod-directory.ts';
 
 export interface KubeSourceOptions {
   readonly endpoint: KubeEndpoint;
@@ -39,7 +40,7 @@ export class KubeSource implements ObjectSource {
   readonly #o: KubeSourceOptions;
   readonly #session: KubeSession;
   readonly #cluster: KubeCluster;
-  readonly #watches: readonly (readonly [SourceResource, ListWatch])[];
+  readonly #feeds: readonly { readonly list: ListName; readonly feed: ObjectFeed }[];
   #isApplied = false;
   #settle: NodeJS.Timeout | null = null;
   /** Of the oldest change that is not applied, ms; 0: none. */
@@ -57,17 +58,26 @@ export class KubeSource implements ObjectSource {
       sandboxOf: (podKey, uids) =>
         uids.map((uid) => sandboxes.of(podKey, uid)).find((found) => found !== undefined),
     });
-    this.#watches = kubeResources(nodeName).map((resource) => [resource, this.#watchOf(resource)]);
+    const session = this.#session;
+    const directory: PodDirectory = new DirectPodDirectory(session, nodeName);
+    const others = 'pods of other nodes';
+    this.#feeds = [
+      ...kubeResources(nodeName).map((resource) => {
+        const { list } = resource;
+        return { list, feed: new ListWatch({ session, resource, sink: this.#sinkOf(list) }) };
+      }),
+      { list: others, feed: directory.follow(this.#sinkOf(others)) },
+    ];
   }
 
   async start(): Promise<void> {
-    for (const [, watch] of this.#watches) watch.start();
+    for (const { feed } of this.#feeds) feed.start();
     await Promise.race([this.#first.promise, delay(kubeFirstWaitMs, undefined, { ref: false })]);
   }
 
   async stop(): Promise<void> {
     for (const timer of [this.#settle, this.#saying]) if (timer !== null) clearTimeout(timer);
-    const stopped = Promise.all(this.#watches.map(([, watch]) => watch.stop()));
+    const stopped = Promise.all(this.#feeds.map(({ feed }) => feed.stop()));
     this.#session.close();
     await stopped;
   }
@@ -97,16 +107,16 @@ export class KubeSource implements ObjectSource {
   }
 
   get notes(): readonly string[] {
-    const absent = this.#watches.filter(([, { state }]) => state.kind === 'absent');
+    const absent = this.#feeds.filter(({ feed }) => feed.state.kind === 'absent');
     return absent.map(
-      ([{ list }]) => `the API server has no ${list}: there is no policy of this kind`,
+      ({ list }) => `the API server has no ${list}: there is no policy of this kind`,
     );
   }
 
   addMetrics(metrics: Metrics): void {
     addKubeMetrics(metrics, {
       session: this.#session.counters,
-      lists: this.#watches.map(([{ list }, watch]) => ({ list, watch })),
+      lists: this.#feeds,
       objectsOf: (list) => this.#cluster.sizeOf(list),
     });
   }
@@ -114,7 +124,8 @@ export class KubeSource implements ObjectSource {
   /** Of what cannot be read now. A watch that is being made anew is no problem yet. */
   #problem(): string {
     const messages = new Map<string, string[]>();
-    for (const [{ list }, { state }] of this.#watches) {
+    for (const { list, feed } of this.#feeds) {
+      const { state } = feed;
       const isLate = state.kind === 'stale' && Date.now() - state.sinceMs > kubeStaleMs;
       if (state.kind !== 'waiting' && !isLate) continue;
       messages.set(state.message, [...(messages.get(state.message) ?? []), list]);
@@ -122,25 +133,20 @@ export class KubeSource implements ObjectSource {
     return [...messages].map(([message, lists]) => `${lists.join(', ')}: ${message}`).join('; ');
   }
 
-  #watchOf(resource: SourceResource): ListWatch {
+  #sinkOf(list: ListName): ObjectSink {
     const cluster = this.#cluster;
-    const { list } = resource;
-    return new ListWatch({
-      session: this.#session,
-      resource,
-      sink: {
-        set: (key, object) => {
-          if (cluster.set(list, key, object)) this.#changed();
-        },
-        delete: (key) => {
-          if (cluster.delete(list, key)) this.#changed();
-        },
-        retain: (keys) => {
-          if (cluster.retain(list, keys)) this.#changed();
-        },
-        stateChanged: () => this.#onState(),
+    return {
+      set: (key, object) => {
+        if (cluster.set(list, key, object)) this.#changed();
       },
-    });
+      delete: (key) => {
+        if (cluster.delete(list, key)) this.#changed();
+      },
+      retain: (keys) => {
+        if (cluster.retain(list, keys)) this.#changed();
+      },
+      stateChanged: () => this.#onState(),
+    };
   }
 
   #onState(): void {
@@ -170,7 +176,7 @@ export class KubeSource implements ObjectSource {
   async #apply(): Promise<void> {
     this.#settle = null;
     this.#changedMs = 0;
-    const isWhole = this.#watches.every(([, { state }]) => state.kind !== 'waiting');
+    const isWhole = this.#feeds.every(({ feed }) => feed.state.kind !== 'waiting');
     if (!this.#isApplied && !isWhole) return;
     this.#isApplied = true;
     await this.#o.apply(this.#cluster.state());
