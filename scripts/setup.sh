@@ -14,11 +14,12 @@ fail() {
 }
 
 # Debian packages that each command needs: build tools and the programs that the tests drive.
-packages_build=(gcc make libc6-dev libbpf-dev libelf-dev zlib1g-dev libuv1-dev linux-libc-dev ca-certificates)
+packages_build=(gcc binutils make libc6-dev libbpf-dev libelf-dev zlib1g-dev libuv1-dev linux-libc-dev ca-certificates)
 packages_run=(iproute2 nftables iptables procps util-linux kmod)
 packages_demo=(unbound)
 packages_test=(unbound knot bind9-dnsutils bind9-host dnsperf conntrack libc-ares-dev musl-tools python3-dnspython)
 packages_kernels=(qemu-system-x86 busybox-static kmod xz-utils zstd debian-archive-keyring)
+packages_cluster=(containerd runc containernetworking-plugins conntrack socat ethtool busybox-static openssl)
 packages_bench=(dnsmasq-base dnsdist unbound)
 
 require_platform() {
@@ -158,6 +159,7 @@ setup() {
 	demo) apt_install "${packages_demo[@]}" ;;
 	test | setup) apt_install "${packages_test[@]}" ;;
 	bench) apt_install "${packages_bench[@]}" ;;
+	cluster) apt_install "${packages_cluster[@]}" ;;
 	esac
 	if [[ $1 = test && " $* " = *" --full "* ]]; then
 		setup_compilers

@@ -144,7 +144,7 @@ status=0
 	'packages/agent/src/**/*.test.ts' 'packages/cli/src/**/*.test.ts' ||
 	status=$?
 "${node_test[@]}" --test-concurrency=1 \
-	'packages/dns-sockets/**/*.test.ts' 'packages/netlink/src/**/*.test.ts' 'packages/kube/src/**/*.test.ts' \
+	'packages/dns-sockets/**/*.test.ts' 'packages/netlink/src/**/*.test.ts' 'packages/kube/src/**/*.test.ts' 'packages/images/src/**/*.test.ts' \
 	'packages/testing/src/**/*.test.ts' 'packages/dns-proxy/src/**/*.test.ts' ||
 	status=$?
 

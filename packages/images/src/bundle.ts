@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The product's programs, each in one file, with what cannot be in it beside: addons, the BPF programs, the CNI plugin,
+ * and the libraries that are loaded only when they are needed.
+ */
+
+import { readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { build } from 'esbuild';
+import type { TarFile } from './tar.ts';
+
+/** Where all of it is in an image. */
+export const productDirectory = 'opt/tandem';
+
+/** Bundles by their place below `dist`: worker threads are found by paths from the file that starts them. */
+const entries: Readonly<Record<string, string>> = {
+  agent: 'packages/agent/dist/main.js',
+  'dns-proxy': 'packages/dns-proxy/dist/main.js',
+  tandem: 'packages/cli/dist/main.js',
+  worker: 'packages/dns-proxy/dist/worker.js',
+  'policy/compile-worker': 'packages/dns-proxy/dist/policy/compile-worker.js',
+};
+/** Loaded by name at run time. Not in the image: client-node reads kubeconfig files, and a pod has none. */
+const loaded = ['yaml', 'prom-client'];
+const absent = ['@kubernetes/client-node'];
+const built: Readonly<Record<string, string>> = {
+  'build/bpf_loader.node': 'packages/bpf-loader-node/build/bpf_loader.node',
+  'build/dns_sockets.node': 'packages/dns-sockets/build/dns_sockets.node',
+  'bpf/tandem.bpf.o': 'bpf/build/tandem.bpf.o',
+  'bin/tandem-gate': 'packages/cni-gate/build/tandem-gate',
+};
+
+export async function productFiles(root: string): Promise<readonly TarFile[]> {
+  const { outputFiles } = await build({
+    entryPoints: Object.fromEntries(
+      Object.entries(entries).map(([name, path]) => [name, join(root, path)]),
+    ),
+    outdir: '/dist',
+    absWorkingDir: root,
+    bundle: true,
+    write: false,
+    platform: 'node',
+    format: 'esm',
+    target: 'node24',
+    minify: true,
+    keepNames: true,
+    legalComments: 'none',
+    external: [...loaded, ...absent],
+    // CommonJS libraries in an ES module ask for these.
+    banner: {
+      js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
+    },
+    logLevel: 'error',
+  });
+  const file = (path: string, content: Uint8Array, mode = 0o644): TarFile => ({
+    path: join(productDirectory, path),
+    mode,
+    content,
+  });
+  return [
+    ...outputFiles.map(({ path, contents }) =>
+      file(join('dist', relative('/dist', path)), contents),
+    ),
+    file('package.json', Buffer.from('{"type":"module"}')),
+    ...Object.entries(built).map(([path, from]) =>
+      file(path, readFileSync(join(root, from)), path.startsWith('bin/') ? 0o755 : 0o644),
+    ),
+    ...loaded.flatMap((name) => libraryFiles(name, join(root, 'packages/runtime'), new Set())),
+  ];
+}
+
+/** A library with those that it needs, flat below `node_modules`. */
+function libraryFiles(name: string, from: string, seen: Set<string>): readonly TarFile[] {
+  if (seen.has(name)) return [];
+  seen.add(name);
+  const directory = realpathSync(join(nearestModules(name, from), name));
+  const { dependencies = {} } = JSON.parse(
+    readFileSync(join(directory, 'package.json'), 'utf8'),
+  ) as { readonly dependencies?: Readonly<Record<string, string>> };
+  return [
+    ...filesBelow(directory)
+      .filter((path) => /\.(js|cjs|mjs|json)$|LICENSE/i.test(path) && !path.includes('browser/'))
+      .map((path) => ({
+        path: join(productDirectory, 'node_modules', name, relative(directory, path)),
+        mode: 0o644,
+        content: readFileSync(path),
+      })),
+    ...Object.keys(dependencies).flatMap((each) => libraryFiles(each, directory, seen)),
+  ];
+}
+
+function nearestModules(name: string, from: string): string {
+  for (let at = from; ; at = dirname(at)) {
+    const modules = join(at, 'node_modules');
+    try {
+      readdirSync(join(modules, name));
+      return modules;
+    } catch {
+      if (at === dirname(at)) throw new Error(`${name} is not installed: run ./run setup`);
+    }
+  }
+}
+
+function filesBelow(directory: string): readonly string[] {
+  return readdirSync(directory, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) return entry.name === 'node_modules' ? [] : filesBelow(path);
+    return entry.isFile() ? [path] : [];
+  });
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** The images of agent and DNS proxy: one base layer with Node.js and what both need, and the product above it. */
+
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { productDirectory, productFiles } from './bundle.ts';
+import { type Image, layerOf } from './oci.ts';
+import { librariesOf, programFiles, withoutCopies } from './programs.ts';
+import { directoryAt, type TarFile } from './tar.ts';
+
+export const proxyUid = 65_532;
+
+/** As the programs in packages/agent/bin and packages/dns-proxy/bin set them, with the reasons. */
+const environment = {
+  PATH: '/bin:/usr/sbin:/usr/bin',
+  NODE_ENV: 'production',
+  MALLOC_ARENA_MAX: '1',
+  MALLOC_MMAP_THRESHOLD_: '32768',
+  MALLOC_TRIM_THRESHOLD_: '131072',
+};
+const nodeFlags = [
+  ...['--disable-sigusr1', '--expose-gc', '--v8-pool-size=1'],
+  ...['--no-maglev', '--no-sparkplug', '--no-short-builtin-calls'],
+];
+/** Young generation of each, MiB. */
+const semiSpace = { agent: 2, 'dns-proxy': 1 } as const;
+
+export type ProductImage = keyof typeof semiSpace;
+
+/** `root`: of the built checkout. */
+export async function productImages(
+  root: string,
+  tag: string,
+): Promise<Readonly<Record<ProductImage, Image>>> {
+  const base = layerOf(withoutCopies([...systemFiles(), ...baseFiles(root)]));
+  const product = layerOf(await productFiles(root));
+  const image = (name: ProductImage): Image => ({
+    names: [`localhost/tandem/${name}:${tag}`],
+    layers: [base, product],
+    entrypoint: [
+      '/bin/node',
+      ...nodeFlags,
+      `--max-semi-space-size=${semiSpace[name]}`,
+      `/${productDirectory}/dist/${name}.js`,
+    ],
+    environment,
+  });
+  return { agent: image('agent'), 'dns-proxy': image('dns-proxy') };
+}
+
+function baseFiles(root: string): readonly TarFile[] {
+  return [
+    ...programFiles(process.execPath, 'bin/node'),
+    ...programFiles(which('nft'), 'usr/sbin/nft'),
+    ...['bpf-loader-node/build/bpf_loader', 'dns-sockets/build/dns_sockets'].flatMap((addon) =>
+      librariesOf(join(root, `packages/${addon}.node`)),
+    ),
+  ];
+}
+
+function systemFiles(): readonly TarFile[] {
+  const text = (path: string, content: string): TarFile => ({
+    path,
+    mode: 0o644,
+    content: Buffer.from(content),
+  });
+  return [
+    text(
+      'etc/passwd',
+      `root:x:0:0:root:/:/bin/node\ntandem:x:${proxyUid}:${proxyUid}::/:/bin/node\n`,
+    ),
+    text('etc/group', `root:x:0:\ntandem:x:${proxyUid}:\n`),
+    directoryAt('tmp', 0o1777),
+    directoryAt('run'),
+    directoryAt('var/lib'),
+  ];
+}
+
+function which(program: string): string {
+  return execFileSync('sh', ['-c', `command -v ${program}`], { encoding: 'utf8' }).trim();
+}
+
+/** Version of the product. */
+export function productVersion(root: string): string {
+  const { version } = JSON.parse(
+    readFileSync(join(root, 'packages/agent/package.json'), 'utf8'),
+  ) as {
+    readonly version: string;
+  };
+  return version;
+}
