@@ -158,9 +158,10 @@ while read -r file; do
 	e2e/scenarios/attacks-churn.* | e2e/scenarios/attacks-flood.* | e2e/scenarios/attacks-tenants.*) speeds+=("$file") ;;
 	# Beside the others from the start: node runs files by name, and these would run on alone at the end.
 	e2e/scenarios/compatibility.* | e2e/scenarios/mark.* | e2e/scenarios/flows-flood.* | \
+		e2e/scenarios/restart-swap.* | e2e/scenarios/one-process-down.* | \
 		e2e/scenarios/restart-alone.* | e2e/scenarios/restart-upgrade.* | e2e/scenarios/start-failures.*) longest+=("$file") ;;
 	e2e/scenarios/attacks-* | e2e/scenarios/redirect-* | e2e/scenarios/bad-* | e2e/scenarios/cli.* | \
-		e2e/scenarios/names.* | e2e/scenarios/first-path.* | e2e/scenarios/disk-full.* | \
+		e2e/scenarios/names.* | e2e/scenarios/first-path.* | e2e/scenarios/first-start.* | e2e/scenarios/disk-full.* | \
 		e2e/scenarios/flows-absence.* | e2e/scenarios/proxied-direct.* | \
 		e2e/scenarios/addresses-in-use.* | e2e/scenarios/resolver-clients.* | e2e/scenarios/one-family.* | \
 		e2e/scenarios/readme.* | e2e/scenarios/late-answers.* | e2e/scenarios/tcp-lookups.* | \
