@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { after, afterEach, before, beforeEach, test } from 'node:test';
+import type { ClusterState } from '@tandem/core/policy/cluster-state';
+import { silentLogger } from '@tandem/runtime/log';
+import { Metrics } from '@tandem/runtime/metrics';
+import { type ApiObject, ApiServer, respondStatus } from '@tandem/testing/api-server';
+import { waitFor } from '@tandem/testing/wait';
+import { Sandboxes } from '../gate/sandboxes.ts';
+import { kubeResources } from './kube-resources.ts';
+import { KubeSource } from './kube-source.ts';
+
+const podsPath = '/api/v1/pods';
+const namespacesPath = '/api/v1/namespaces';
+const servedPaths = kubeResources('n1')
+  .filter(({ definition }) => definition === undefined)
+  .map(({ path }) => path);
+
+let server: ApiServer;
+let source: KubeSource;
+let applied: ClusterState[] = [];
+
+const pod = (name: string, labels: Readonly<Record<string, string>> = {}): ApiObject => ({
+  ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: 'shop', labels } },
+  spec: { nodeName: 'n2' },
+  status: { podIPs: [{ ip: '10.1.0.5' }] },
+});
+const last = (): ClusterState => {
+  const state = applied.at(-1);
+  assert.ok(state !== undefined);
+  return state;
+};
+before(async () => {
+  server = await ApiServer.start();
+});
+after(() => server.stop());
+beforeEach(() => {
+  applied = [];
+  server.serve(...servedPaths);
+  server.put(podsPath, pod('a'));
+  source = new KubeSource({
+    endpoint: { url: server.url, ca: () => server.ca, authorization: () => 'Bearer test' },
+    nodeName: 'n1',
+    sandboxes: new Sandboxes(() => undefined),
+    apply: async (state) => void applied.push(state),
+    log: silentLogger(),
+  });
+});
+afterEach(async () => {
+  server.fault = () => false;
+  await source.stop();
+  for (const name of ['a', 'b']) server.remove(podsPath, pod(name));
+});
+
+test('nothing is applied before every list is whole', async () => {
+  server.fault = ({ path }, stream) => {
+    if (path !== namespacesPath) return false;
+    respondStatus(stream, 403, 'forbidden');
+    return true;
+  };
+  const started = source.start();
+  const problem = (): string => source.degradations[0]?.message ?? '';
+  await waitFor(() => server.watching >= 6 && /namespaces: .*403.*ClusterRole/.test(problem()), {
+    what: 'the refusal alone',
+  });
+  assert.equal(applied.length, 0);
+  server.fault = () => false;
+  await started;
+  await waitFor(() => applied.length > 0, { what: 'the first state', timeoutMs: 10_000 });
+  assert.deepEqual([...last().pods.keys()], ['shop/a']);
+  assert.deepEqual(source.degradations, []);
+});
+
+test('changes that come together are one, and what changes nothing is none', async () => {
+  await source.start();
+  const first = applied.length;
+  for (const name of ['a', 'b']) server.put(podsPath, pod(name, { app: 'web' }));
+  await waitFor(() => last().pods.get('shop/b') !== undefined, { what: 'the change' });
+  assert.equal(applied.length, first + 1);
+  const asked = server.requests.length;
+  server.put(podsPath, {
+    ...pod('b', { app: 'web' }),
+    status: { podIPs: [{ ip: '10.1.0.5' }], conditions: [] },
+  });
+  server.put(podsPath, pod('b', { app: 'db' }));
+  await waitFor(() => last().pods.get('shop/b')?.labels.get('app') === 'db', { what: 'the next' });
+  assert.equal(applied.length, first + 2);
+  assert.equal(server.requests.length, asked, 'no list was read again');
+});
+
+test('a kind without a definition is a note, and no fault', async () => {
+  await source.start();
+  assert.ok(applied.length > 0);
+  assert.match(source.notes.join('\n'), /the API server has no ciliumnetworkpolicies/);
+  assert.deepEqual(source.degradations, []);
+});
+
+test('metrics tell each list', async () => {
+  const metrics = new Metrics();
+  source.addMetrics(metrics);
+  await source.start();
+  await waitFor(
+    async () => /tandem_kube_objects\{list="pods of other nodes"\} 1/.test(await metrics.text()),
+    {
+      what: 'the pod',
+    },
+  );
+  const text = await metrics.text();
+  assert.match(text, /tandem_kube_connections_total 1\n/);
+  assert.match(text, /tandem_kube_stale_seconds\{list="namespaces"\} 0\n/);
+});
