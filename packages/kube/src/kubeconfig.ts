@@ -6,32 +6,41 @@
  * that give tokens, is left to @kubernetes/client-node, which is loaded only here: it takes 50 MiB.
  */
 
+import { readFileSync } from 'node:fs';
 import type { RequestOptions } from 'node:https';
+import { dirname, resolve } from 'node:path';
+import type { Cluster } from '@kubernetes/client-node';
 import { isFields } from '@tandem/core/k8s/shape';
 import { err, ok, type Result } from '@tandem/core/result';
+import { parse } from 'yaml';
 import type { KubeEndpoint } from './endpoint.ts';
 import { tokenRefreshMs } from './limits.ts';
 
 /** Of the current context. */
-export async function readKubeconfig(path: string): Promise<Result<KubeEndpoint, string>> {
+export async function readKubeconfig(
+  path: string,
+  refreshMs: number = tokenRefreshMs,
+): Promise<Result<KubeEndpoint, string>> {
   const { KubeConfig } = await import('@kubernetes/client-node');
-  const config = new KubeConfig();
   let options: RequestOptions = {};
   let readMs = 0;
-  const read = async (): Promise<void> => {
+  /** The file anew each time: it, and what it names, is replaced while we run. */
+  const read = async (): Promise<Cluster | null> => {
+    readMs = Date.now();
+    const config = new KubeConfig();
+    config.loadFromFile(path);
     const next: RequestOptions = {};
     await config.applyToHTTPSOptions(next);
-    options = next;
-    readMs = Date.now();
+    const token = readTokenFile(path, config.getCurrentUser()?.name);
+    options = token === null ? next : { ...next, headers: { Authorization: `Bearer ${token}` } };
+    return config.getCurrentCluster();
   };
   try {
-    config.loadFromFile(path);
-    const cluster = config.getCurrentCluster();
+    const cluster = await read();
     if (cluster === null) return err(`${path} has no current context with a cluster`);
     if (cluster.skipTLSVerify === true) {
       return err(`${path}: insecure-skip-tls-verify is not supported: give certificate-authority`);
     }
-    await read();
     return ok({
       url: cluster.server,
       ca: () => bufferOf(options.ca),
@@ -44,14 +53,27 @@ export async function readKubeconfig(path: string): Promise<Result<KubeEndpoint,
             }),
           }),
       authorization: () => {
-        // A token that a program gives is asked for anew in the background; the next request has it.
-        if (Date.now() - readMs > tokenRefreshMs) void read().catch(() => undefined);
+        // A token that a file or a program gives is asked for anew in the background; the next request has it.
+        if (Date.now() - readMs > refreshMs) void read().catch(() => undefined);
         return authorizationOf(options);
       },
     });
   } catch (error) {
     return err(`${path}: ${error instanceof Error ? error.message : String(error)}`);
   }
+}
+
+/** client-node passes `tokenFile` over. It goes before `token`, as with kubectl; null: there is none. */
+function readTokenFile(path: string, userName: string | undefined): string | null {
+  const raw: unknown = parse(readFileSync(path, 'utf8'));
+  const users: unknown = isFields(raw) ? raw['users'] : undefined;
+  for (const each of Array.isArray(users) ? users : []) {
+    if (!isFields(each) || each['name'] !== userName || !isFields(each['user'])) continue;
+    const { tokenFile } = each['user'];
+    if (typeof tokenFile !== 'string') continue;
+    return readFileSync(resolve(dirname(path), tokenFile), 'utf8').trim();
+  }
+  return null;
 }
 
 function authorizationOf({ headers, auth }: RequestOptions): string | null {
