@@ -167,6 +167,13 @@ setup() {
 	if [[ $1 = test && " $* " = *" --kernels "* ]]; then
 		apt_install "${packages_kernels[@]}"
 	fi
+	if [ "$1" = cluster ]; then
+		command -v go >/dev/null || apt_install golang-go
+		setup_node
+		setup_workspace
+		# Only what installs Tandem waits for a build of it.
+		case " ${*:2} " in *" demo "*) ;; *) return ;; esac
+	fi
 	setup_clang
 	setup_node
 	setup_workspace

@@ -1,114 +1,163 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** etcd, API server, controller manager and scheduler, in a network namespace that is also the world beyond the nodes. */
+/** etcd, API server, controller manager and scheduler, in a network namespace whose bridge is the nodes' network. */
 
-import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { programPath } from './go-programs.ts';
-import { kubectl } from './kubectl.ts';
-import { pki } from './pki.ts';
-import { controlPlaneNamespace, ipIn, runIn, startDetached, until } from './processes.ts';
+import { run } from '@tandem/testing/process';
+import { waitFor } from '@tandem/testing/wait';
+import { tryKubectl } from './kubectl.ts';
 import {
+  clusterCidr,
   controlPlaneAddress,
-  podCidr,
+  type Layout,
   serviceCidr,
-  stateDirectory,
   worldAddresses,
-} from './settings.ts';
+  worldDns,
+} from './layout.ts';
+import { startDaemon } from './processes.ts';
+import { binary } from './programs.ts';
 
-const readyTimeoutMs = 120_000;
+export const controlPlanePrograms = [
+  'etcd',
+  'kube-apiserver',
+  'kube-controller-manager',
+  'kube-scheduler',
+] as const;
 
-export function makeControlPlaneNetwork(): void {
-  execFileSync('ip', ['netns', 'add', controlPlaneNamespace]);
-  ipIn(
-    controlPlaneNamespace,
-    'link set lo up',
-    'link add br0 type bridge',
-    `addr add ${controlPlaneAddress}/24 dev br0`,
-    'link set br0 up',
-    ...worldAddresses.map((address) => `addr add ${address}/32 dev lo`),
-  );
-  runIn(controlPlaneNamespace, 'sysctl', '-qw', 'net.ipv4.ip_forward=1');
+const readyTimeoutMs = 180_000;
+const nodeMonitorGrace = '20s';
+
+/** The bridge has the addresses that nodes see as the outside; its namespace forwards between nodes. */
+export async function createControlPlaneNetns(layout: Layout): Promise<void> {
+  const name = layout.controlPlaneNetns;
+  await run('ip', ['netns', 'add', name]);
+  const ip = (...args: readonly string[]): Promise<unknown> => run('ip', ['-n', name, ...args]);
+  await ip('link', 'set', 'lo', 'up');
+  await ip('link', 'add', 'br0', 'type', 'bridge');
+  await ip('addr', 'add', `${controlPlaneAddress}/24`, 'dev', 'br0');
+  await ip('link', 'set', 'br0', 'up');
+  for (const address of [...worldAddresses, worldDns]) {
+    await ip('addr', 'add', `${address}/32`, 'dev', 'lo');
+  }
+  await run(...inControlPlane(layout, 'sysctl', ['-qw', 'net.ipv4.ip_forward=1']));
 }
 
-/** DNS and web servers outside of the cluster; gives the pid. */
-export function startWorld(): number {
+/** A command in the namespace. Not `ip netns exec`, which hides cgroups and bpffs behind a /sys of its own. */
+export function inControlPlane(
+  layout: Layout,
+  command: string,
+  args: readonly string[],
+): [string, string[]] {
+  return ['nsenter', [`--net=/run/netns/${layout.controlPlaneNetns}`, command, ...args]];
+}
+
+export function startControlPlaneProgram(
+  layout: Layout,
+  name: (typeof controlPlanePrograms)[number],
+): void {
+  const program = name === 'etcd' ? binary('etcd') : binary('kubernetes', name);
+  const [command, args] = inControlPlane(layout, program, argumentsOf[name](layout));
+  startDaemon(layout, { name, command, args });
+}
+
+/** DNS and web servers outside of the cluster. */
+function startWorld(layout: Layout): void {
   const script = fileURLToPath(new URL('world.ts', import.meta.url));
-  return startDetached('world', controlPlaneNamespace, [process.execPath, script]);
+  const args = [...process.execArgv, script];
+  const [command, all] = inControlPlane(layout, process.execPath, args);
+  startDaemon(layout, { name: 'world', command, args: all });
 }
 
-/** Gives the pids by name, when the API server answers. */
-export async function startControlPlane(): Promise<Readonly<Record<string, number>>> {
-  const start = (name: string, args: readonly string[]): number =>
-    startDetached(name, controlPlaneNamespace, [programPath(name), ...args]);
-  const pids: Record<string, number> = {};
-  pids['etcd'] = start('etcd', etcdArguments());
-  pids['kube-apiserver'] = start('kube-apiserver', apiServerArguments());
-  const isReady = await until(() => kubectl('get', '--raw', '/readyz') === 'ok', readyTimeoutMs);
-  if (!isReady) throw new Error('the API server is not ready: see its log');
-  const kubeconfigs = (file: string): readonly string[] =>
-    ['kubeconfig', 'authentication-kubeconfig', 'authorization-kubeconfig'].map(
-      (flag) => `--${flag}=${pki(`${file}.conf`)}`,
-    );
-  pids['kube-controller-manager'] = start('kube-controller-manager', [
-    ...kubeconfigs('controller-manager'),
-    `--root-ca-file=${pki('ca.crt')}`,
-    `--service-account-private-key-file=${pki('sa.key')}`,
-    `--cluster-signing-cert-file=${pki('ca.crt')}`,
-    `--cluster-signing-key-file=${pki('ca.key')}`,
-    '--use-service-account-credentials',
-    '--leader-elect=false',
-    '--node-monitor-grace-period=20s',
-    '--allocate-node-cidrs',
-    `--cluster-cidr=${podCidr}`,
-    // Nodes say their own; the allocation follows what is there.
-    '--controllers=*,-node-ipam-controller',
-  ]);
-  pids['kube-scheduler'] = start('kube-scheduler', [
-    ...kubeconfigs('scheduler'),
-    '--leader-elect=false',
-  ]);
-  return pids;
+export async function startControlPlane(layout: Layout): Promise<void> {
+  startWorld(layout);
+  startControlPlaneProgram(layout, 'etcd');
+  startControlPlaneProgram(layout, 'kube-apiserver');
+  await waitForApiServer(layout);
+  startControlPlaneProgram(layout, 'kube-controller-manager');
+  startControlPlaneProgram(layout, 'kube-scheduler');
 }
 
-function etcdArguments(): readonly string[] {
-  const [client, peer] = ['http://127.0.0.1:2379', 'http://127.0.0.1:2380'];
-  return [
-    ...['--name=etcd', `--data-dir=${join(stateDirectory, 'etcd')}`, '--unsafe-no-fsync'],
-    ...[`--listen-client-urls=${client}`, `--advertise-client-urls=${client}`],
-    ...[`--listen-peer-urls=${peer}`, `--initial-advertise-peer-urls=${peer}`],
-    `--initial-cluster=etcd=${peer}`,
-  ];
+export async function waitForApiServer(layout: Layout): Promise<void> {
+  const isReady = async (): Promise<boolean> =>
+    (await tryKubectl(layout, ['get', '--raw', '/readyz'])).stdout === 'ok';
+  await waitFor(isReady, { what: 'the API server', timeoutMs: readyTimeoutMs });
 }
 
-function apiServerArguments(): readonly string[] {
-  return [
-    '--etcd-servers=http://127.0.0.1:2379',
-    ...[
-      `--advertise-address=${controlPlaneAddress}`,
-      '--bind-address=0.0.0.0',
-      '--secure-port=6443',
-    ],
-    `--tls-cert-file=${pki('apiserver.crt')}`,
-    `--tls-private-key-file=${pki('apiserver.key')}`,
-    `--client-ca-file=${pki('ca.crt')}`,
-    ...['--authorization-mode=Node,RBAC', '--enable-admission-plugins=NodeRestriction'],
-    '--service-account-issuer=https://kubernetes.default.svc.cluster.local',
-    `--service-account-signing-key-file=${pki('sa.key')}`,
-    `--service-account-key-file=${pki('sa.pub')}`,
-    `--service-cluster-ip-range=${serviceCidr}`,
-    `--kubelet-client-certificate=${pki('kubelet-client.crt')}`,
-    `--kubelet-client-key=${pki('kubelet-client.key')}`,
-    '--kubelet-preferred-address-types=InternalIP',
-    `--requestheader-client-ca-file=${pki('front-proxy-ca.crt')}`,
-    '--requestheader-allowed-names=front-proxy-client',
-    '--requestheader-extra-headers-prefix=X-Remote-Extra-',
-    '--requestheader-group-headers=X-Remote-Group',
-    '--requestheader-username-headers=X-Remote-User',
-    `--proxy-client-cert-file=${pki('front-proxy.crt')}`,
-    `--proxy-client-key-file=${pki('front-proxy.key')}`,
-    ...['--enable-aggregator-routing', '--allow-privileged', '--endpoint-reconciler-type=lease'],
-  ];
+const flags = (values: Readonly<Record<string, string>>): string[] =>
+  Object.entries(values).map(([name, value]) => `--${name}=${value}`);
+
+const clientUrl = 'http://127.0.0.1:2379';
+const peerUrl = 'http://127.0.0.1:2380';
+
+const argumentsOf: Readonly<
+  Record<(typeof controlPlanePrograms)[number], (layout: Layout) => string[]>
+> = {
+  etcd: ({ directory }) => [
+    ...flags({
+      name: 'tandem',
+      'data-dir': join(directory, 'etcd'),
+      'listen-client-urls': clientUrl,
+      'advertise-client-urls': clientUrl,
+      'listen-peer-urls': peerUrl,
+      'initial-advertise-peer-urls': peerUrl,
+      'initial-cluster': `tandem=${peerUrl}`,
+    }),
+    '--unsafe-no-fsync',
+  ],
+  'kube-apiserver': ({ pki }) =>
+    flags({
+      'etcd-servers': clientUrl,
+      'advertise-address': controlPlaneAddress,
+      'bind-address': '0.0.0.0',
+      'secure-port': '6443',
+      'tls-cert-file': join(pki, 'apiserver.crt'),
+      'tls-private-key-file': join(pki, 'apiserver.key'),
+      'client-ca-file': join(pki, 'ca.crt'),
+      'authorization-mode': 'Node,RBAC',
+      'enable-admission-plugins': 'NodeRestriction',
+      'service-account-issuer': 'https://kubernetes.default.svc.cluster.local',
+      'service-account-signing-key-file': join(pki, 'sa.key'),
+      'service-account-key-file': join(pki, 'sa.pub'),
+      'service-cluster-ip-range': serviceCidr,
+      'kubelet-client-certificate': join(pki, 'apiserver-kubelet-client.crt'),
+      'kubelet-client-key': join(pki, 'apiserver-kubelet-client.key'),
+      'kubelet-preferred-address-types': 'InternalIP',
+      'requestheader-client-ca-file': join(pki, 'front-proxy-ca.crt'),
+      'requestheader-allowed-names': 'front-proxy-client',
+      'requestheader-extra-headers-prefix': 'X-Remote-Extra-',
+      'requestheader-group-headers': 'X-Remote-Group',
+      'requestheader-username-headers': 'X-Remote-User',
+      'proxy-client-cert-file': join(pki, 'front-proxy-client.crt'),
+      'proxy-client-key-file': join(pki, 'front-proxy-client.key'),
+      'enable-aggregator-routing': 'true',
+      'allow-privileged': 'true',
+      'endpoint-reconciler-type': 'lease',
+    }),
+  'kube-controller-manager': ({ directory, pki }) =>
+    flags({
+      ...kubeconfigs(join(pki, 'controller-manager.conf')),
+      'root-ca-file': join(pki, 'ca.crt'),
+      'service-account-private-key-file': join(pki, 'sa.key'),
+      'cluster-signing-cert-file': join(pki, 'ca.crt'),
+      'cluster-signing-key-file': join(pki, 'ca.key'),
+      'use-service-account-credentials': 'true',
+      'cluster-cidr': clusterCidr,
+      // nodes are made with their CIDR: node 2 has the second
+      'allocate-node-cidrs': 'false',
+      'node-monitor-grace-period': nodeMonitorGrace,
+      // it makes the directory, by default below /usr
+      'flex-volume-plugin-dir': join(directory, 'volume-plugins'),
+    }),
+  'kube-scheduler': ({ pki }) => flags(kubeconfigs(join(pki, 'scheduler.conf'))),
+};
+
+function kubeconfigs(file: string): Readonly<Record<string, string>> {
+  return {
+    kubeconfig: file,
+    'authentication-kubeconfig': file,
+    'authorization-kubeconfig': file,
+    'leader-elect': 'false',
+  };
 }

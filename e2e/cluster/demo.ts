@@ -6,160 +6,156 @@
  * and new, while denied ones stay refused.
  */
 
-import { join } from 'node:path';
-import { isRunning, readRecord, type Say, up } from './cluster.ts';
+import { waitFor } from '@tandem/testing/wait';
 import { demoNamespace, demoObjects } from './demo-objects.ts';
-import { helm, kubectl, kubectlApply } from './kubectl.ts';
-import { until } from './processes.ts';
-import { type ClusterSpec, root, worldAddresses } from './settings.ts';
+import { applyObjects, kubectl, tryKubectl } from './kubectl.ts';
+import { type ClusterConfig, type Layout, worldAddresses } from './layout.ts';
+import {
+  daemonSets,
+  importProductImages,
+  installProduct,
+  productNamespace,
+  rollout,
+} from './product.ts';
 import { Steps } from './steps.ts';
 
-const release = 'tandem';
-const system = 'kube-system';
-const daemonSets = ['tandem-agent', 'tandem-dns-proxy'] as const;
 const [apiAddress, wwwAddress] = worldAddresses;
-let nextName = 1;
+const downTimeoutMs = 60_000;
+const noImage = 'localhost/tandem/agent:cannot-start';
 
-/** Gives the exit code: 0 when each step held. */
-export async function demo(spec: ClusterSpec, say: Say): Promise<number> {
-  const record = readRecord();
-  if (
-    record === null ||
-    !isRunning(record) ||
-    record.cni !== spec.cni ||
-    record.nodes !== spec.nodes
-  )
-    await up(spec, say);
-  const steps = new Steps();
-  await install(steps);
-  steps.title('A policy of names');
-  await steps.step('a client on each node, and a policy for them', () => {
-    kubectlApply(demoObjects);
-    return rollout(demoNamespace, 'client');
-  });
-  const clients = clientsByNode();
-  await checkNames(steps, clients);
-  await withoutAgents(steps, clients);
-  process.stdout.write(`\n${steps.summary()}\n`);
-  return steps.failed === 0 ? 0 : 1;
+/** On a cluster that is up. Gives the exit code: 0 when each step held. */
+export async function demo(layout: Layout, config: ClusterConfig): Promise<number> {
+  const demonstration = new Demonstration(layout);
+  await demonstration.install(config);
+  await demonstration.policyAtWork();
+  await demonstration.withoutAgents();
+  return demonstration.end();
 }
 
-async function install(steps: Steps): Promise<void> {
-  steps.title('Tandem, installed by Helm');
-  await steps.step('helm install', () => {
-    const chart = join(root, 'charts/tandem');
-    helm(
-      ...['upgrade', '--install', release, chart, '--namespace', system],
-      ...['--set', 'image.pullPolicy=Never', '--wait', '--timeout', '150s'],
-    );
-    return daemonSets.map((name) => rollout(system, name)).join(', ');
-  });
-}
+class Demonstration {
+  readonly #layout: Layout;
+  readonly #steps = new Steps();
+  /** Pods of the demonstration, by their nodes. */
+  #clients: ReadonlyMap<string, string> = new Map();
+  #nextName = 1;
 
-async function checkNames(steps: Steps, clients: ReadonlyMap<string, string>): Promise<void> {
-  for (const [node, pod] of clients) {
-    await steps.step(`${node}: api.example.com, a name that the policy allows`, () =>
-      fetch(pod, 'api.example.com'),
-    );
-    await steps.step(`${node}: a name that was never asked for`, () =>
-      fetch(pod, `new-${nextName++}.example.com`),
-    );
-    await steps.step(`${node}: www.example.com, a name that it does not`, () =>
-      refused(pod, 'www.example.com'),
-    );
-    await steps.step(`${node}: ${wwwAddress}, an address without a name`, () =>
-      refused(pod, wwwAddress),
-    );
+  constructor(layout: Layout) {
+    this.#layout = layout;
   }
-}
 
-async function withoutAgents(steps: Steps, clients: ReadonlyMap<string, string>): Promise<void> {
-  steps.title('All agents of all nodes down at once, by an image that cannot start');
-  const [agent] = daemonSets;
-  await steps.step('no agent runs', async () => {
-    kubectl(
-      ...['-n', system, 'set', 'image', `daemonset/${agent}`],
-      'agent=localhost/tandem/agent:cannot-start',
-    );
-    kubectl(
-      '-n',
-      system,
-      'delete',
-      'pods',
-      '-l',
-      `app.kubernetes.io/name=${agent}`,
-      '--wait=false',
-    );
-    const areDown = await until(() => readyAgents() === 0, 60_000);
-    if (!areDown) throw new Error(`${readyAgents()} are ready still`);
-    return `0 of ${clients.size} ready`;
-  });
-  await checkNames(steps, clients);
-  steps.title('The agents are back');
-  await steps.step('helm upgrade', () => {
-    kubectl('-n', system, 'rollout', 'undo', `daemonset/${agent}`);
-    kubectl(
-      '-n',
-      system,
-      'delete',
-      'pods',
-      '-l',
-      `app.kubernetes.io/name=${agent}`,
-      '--wait=false',
-    );
-    return rollout(system, agent);
-  });
-  await checkNames(steps, clients);
-}
+  end(): number {
+    process.stdout.write(`\n${this.#steps.summary()}\n`);
+    return this.#steps.failed === 0 ? 0 : 1;
+  }
 
-function readyAgents(): number {
-  const text = kubectl(
-    ...['-n', system, 'get', 'daemonset', daemonSets[0], '-o', 'jsonpath={.status.numberReady}'],
-  );
-  return Number(text);
-}
+  async install(config: ClusterConfig): Promise<void> {
+    this.#steps.title('Tandem, installed by Helm');
+    await this.#steps.step('images of this checkout on each node', async () => {
+      await importProductImages(this.#layout, config);
+      return '';
+    });
+    await this.#steps.step('helm install', async () => {
+      await installProduct(this.#layout);
+      return `${Object.values(daemonSets).join(' and ')} are ready on each node`;
+    });
+  }
 
-function rollout(namespace: string, name: string): string {
-  kubectl('-n', namespace, 'rollout', 'status', `daemonset/${name}`, '--timeout=120s');
-  return `${name} is ready`;
-}
+  async policyAtWork(): Promise<void> {
+    this.#steps.title('A policy of names');
+    await this.#steps.step('a client on each node, and a policy for them', async () => {
+      await applyObjects(this.#layout, demoObjects);
+      await rollout(this.#layout, demoNamespace, 'client');
+      this.#clients = await this.#readClients();
+      return [...this.#clients].map(([node, pod]) => `${pod} on ${node}`).join(', ');
+    });
+    await this.#checkNames();
+  }
 
-/** Pods of the demonstration, by their nodes. */
-function clientsByNode(): ReadonlyMap<string, string> {
-  const text = kubectl(
-    ...['-n', demoNamespace, 'get', 'pods', '-l', 'app=client', '-o'],
-    'jsonpath={range .items[*]}{.spec.nodeName} {.metadata.name}{"\\n"}{end}',
-  );
-  return new Map(
-    text
-      .trim()
-      .split('\n')
-      .map((line) => line.split(' ') as [string, string])
-      .sort(),
-  );
-}
+  async withoutAgents(): Promise<void> {
+    this.#steps.title('All agents of all nodes down at once, by an image that cannot start');
+    await this.#steps.step('no agent runs', async () => {
+      await this.#setAgentImage();
+      const isDown = async (): Promise<boolean> => (await this.#agents('numberReady')) === 0;
+      await waitFor(isDown, { what: 'every agent to be down', timeoutMs: downTimeoutMs });
+      return `0 of ${this.#clients.size} ready`;
+    });
+    await this.#checkNames();
+    this.#steps.title('The agents are back');
+    await this.#steps.step('the image that there is', async () => {
+      const agent = `daemonset/${daemonSets.agent}`;
+      await this.#system('rollout', 'undo', agent);
+      await this.#deleteAgents();
+      await rollout(this.#layout, productNamespace, daemonSets.agent);
+      return `${daemonSets.agent} is ready on each node`;
+    });
+    await this.#checkNames();
+  }
 
-function fetch(pod: string, host: string): string {
-  const text = ask(pod, host);
-  if (!text.includes(apiAddress)) throw new Error(`answered by ${text}`);
-  return text.trim();
-}
+  async #checkNames(): Promise<void> {
+    for (const [node, pod] of this.#clients) {
+      await this.#steps.step(`${node}: api.example.com, which the policy allows`, () =>
+        this.#reach(pod, 'api.example.com'),
+      );
+      const name = `new-${this.#nextName++}.example.com`;
+      await this.#steps.step(
+        `${node}: ${name}, allowed by pattern and never asked for before`,
+        () => this.#reach(pod, name),
+      );
+      await this.#steps.step(`${node}: www.example.com, which it does not allow`, () =>
+        this.#refuse(pod, 'www.example.com'),
+      );
+      await this.#steps.step(`${node}: ${wwwAddress}, an address that no allowed name has`, () =>
+        this.#refuse(pod, wwwAddress),
+      );
+    }
+  }
 
-function refused(pod: string, host: string): string {
-  let text: string;
-  try {
-    text = ask(pod, host);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    const said = /wget: [^\n]*/.exec(reason)?.[0];
-    if (said === undefined) throw error;
+  /** A DaemonSet that rolls would stop at the first pod that does not start: what is there is deleted. */
+  async #setAgentImage(): Promise<void> {
+    await this.#system('set', 'image', `daemonset/${daemonSets.agent}`, `agent=${noImage}`);
+    await this.#deleteAgents();
+  }
+
+  async #deleteAgents(): Promise<void> {
+    const selector = `app.kubernetes.io/name=${daemonSets.agent}`;
+    await this.#system('delete', 'pods', '--selector', selector, '--wait=false');
+  }
+
+  async #agents(field: 'numberReady'): Promise<number> {
+    const template = `jsonpath={.status.${field}}`;
+    return Number(await this.#system('get', 'daemonset', daemonSets.agent, '-o', template));
+  }
+
+  #system(...args: readonly string[]): Promise<string> {
+    return kubectl(this.#layout, ['-n', productNamespace, ...args]);
+  }
+
+  async #readClients(): Promise<ReadonlyMap<string, string>> {
+    const template = '{range .items[*]}{.spec.nodeName} {.metadata.name}{"\\n"}{end}';
+    const selector = ['get', 'pods', '-l', 'app=client', '-o', `jsonpath=${template}`];
+    const text = await kubectl(this.#layout, ['-n', demoNamespace, ...selector]);
+    const rows = text.trim().split('\n').toSorted();
+    return new Map(rows.map((row) => row.split(' ') as [string, string]));
+  }
+
+  async #reach(pod: string, host: string): Promise<string> {
+    const { status, stdout, stderr } = await this.#get(pod, host);
+    if (status !== 0) throw new Error(stderr.trim());
+    if (!stdout.includes(apiAddress)) throw new Error(`answered by ${stdout.trim()}`);
+    return stdout.trim();
+  }
+
+  async #refuse(pod: string, host: string): Promise<string> {
+    const { status, stdout, stderr } = await this.#get(pod, host);
+    if (status === 0) throw new Error(`it was answered: ${stdout.trim()}`);
+    // anything else is a fault of the demonstration: kubectl could not run it
+    const said = /wget: [^\n]*/.exec(stderr)?.[0];
+    if (said === undefined) throw new Error(stderr.trim());
     return said;
   }
-  throw new Error(`it was answered: ${text.trim()}`);
-}
 
-function ask(pod: string, host: string): string {
-  return kubectl(
-    ...['-n', demoNamespace, 'exec', pod, '--', 'wget', '-q', '-O-', '-T', '2', `http://${host}/`],
-  );
+  async #get(pod: string, host: string): ReturnType<typeof tryKubectl> {
+    const command = ['wget', '-q', '-O-', '-T', '3', `http://${host}/`];
+    return tryKubectl(this.#layout, ['-n', demoNamespace, 'exec', pod, '--', ...command]);
+  }
 }

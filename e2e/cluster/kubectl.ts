@@ -1,42 +1,77 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** kubectl and helm against the cluster, as its administrator. */
+/** kubectl and helm against a cluster of the bed: for code, and as wrappers on disk for a person. */
 
-import { execFileSync } from 'node:child_process';
-import { programPath } from './go-programs.ts';
-import { pki } from './pki.ts';
-import { controlPlaneNamespace } from './processes.ts';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type RunResult, run, tryRun } from '@tandem/testing/process';
+import type { Layout } from './layout.ts';
+import { binary } from './programs.ts';
 
-/** How a user runs kubectl against the cluster. */
-export function kubectlCommand(): string {
-  return `nsenter --net=/run/netns/${controlPlaneNamespace} ${programPath('kubectl')} --kubeconfig ${pki('admin.conf')}`;
+const timeoutMs = 180_000;
+
+interface KubectlOptions {
+  /** For `-f -`. */
+  readonly input?: string;
+  readonly timeoutMs?: number;
 }
 
-/** Gives what it printed. @throws Error with what it said on stderr */
-export function kubectl(...args: readonly string[]): string {
-  return run('kubectl', args);
+/** Its output. @throws Error with what it wrote when it fails. */
+export async function kubectl(
+  layout: Layout,
+  args: readonly string[],
+  options: KubectlOptions = {},
+): Promise<string> {
+  return (await run(...kubectlCommand(layout, args), { timeoutMs, ...options })).stdout;
 }
 
-export function kubectlApply(objects: readonly object[] | string): string {
-  const input =
-    typeof objects === 'string'
-      ? objects
-      : objects.map((object) => JSON.stringify(object)).join('\n---\n');
-  return run('kubectl', ['apply', '--server-side', '--force-conflicts', '-f', '-'], input);
+/** Whatever comes of it. */
+export function tryKubectl(
+  layout: Layout,
+  args: readonly string[],
+  options: KubectlOptions = {},
+): Promise<RunResult> {
+  return tryRun(...kubectlCommand(layout, args), { timeoutMs, ...options });
 }
 
-export function helm(...args: readonly string[]): string {
-  return run('helm', args);
+/** A field of them that another client has set becomes ours. */
+export async function applyObjects(layout: Layout, objects: readonly unknown[]): Promise<void> {
+  const list = { apiVersion: 'v1', kind: 'List', items: objects };
+  const command = ['apply', '--server-side', '--force-conflicts', '-f', '-'];
+  await kubectl(layout, command, { input: JSON.stringify(list) });
 }
 
-function run(program: string, args: readonly string[], input?: string): string {
-  return execFileSync(
-    'nsenter',
-    [
-      `--net=/run/netns/${controlPlaneNamespace}`,
-      ...[programPath(program), '--kubeconfig', pki('admin.conf'), ...args],
-    ],
-    { encoding: 'utf8', input: input ?? '', stdio: 'pipe', maxBuffer: 64 << 20, timeout: 180_000 },
-  );
+/** helm, which must be built. @throws Error with what it wrote when it fails. */
+export async function helm(layout: Layout, args: readonly string[]): Promise<string> {
+  return (await run(...clientCommand(layout, binary('helm'), args), { timeoutMs })).stdout;
+}
+
+export const adminKubeconfig = (layout: Layout): string => join(layout.pki, 'admin.conf');
+
+function kubectlCommand(layout: Layout, args: readonly string[]): [string, string[]] {
+  return clientCommand(layout, binary('kubernetes', 'kubectl'), args);
+}
+
+function clientCommand(
+  layout: Layout,
+  program: string,
+  args: readonly string[],
+): [string, string[]] {
+  const netns = `--net=/run/netns/${layout.controlPlaneNetns}`;
+  return ['nsenter', [netns, program, `--kubeconfig=${adminKubeconfig(layout)}`, ...args]];
+}
+
+/** The API server's address exists only inside its namespace: the wrappers enter it. */
+export function writeWrappers(layout: Layout): void {
+  mkdirSync(layout.bin, { recursive: true });
+  const programs = { kubectl: binary('kubernetes', 'kubectl'), helm: binary('helm') };
+  for (const [name, program] of Object.entries(programs)) {
+    const path = join(layout.bin, name);
+    const text = `#!/bin/sh
+KUBECONFIG=\${KUBECONFIG:-${adminKubeconfig(layout)}} exec nsenter --net=/run/netns/${layout.controlPlaneNetns} ${program} "$@"
+`;
+    writeFileSync(path, text);
+    chmodSync(path, 0o755);
+  }
 }

@@ -1,109 +1,151 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** `./run cluster`: a real Kubernetes of several nodes on this machine, in namespaces. */
+/** ./run cluster: a Kubernetes of one to three nodes, made of namespaces of this machine. */
 
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { down, isRunning, readRecord, up } from './cluster.ts';
 import { demo } from './demo.ts';
-import { kubectl, kubectlCommand } from './kubectl.ts';
-import { type ClusterSpec, cniKinds, proxyModes, stateDirectory } from './settings.ts';
+import { down } from './down.ts';
+import { type ClusterConfig, cniKinds, Layout, nodesMax, proxyModes } from './layout.ts';
+import { withLock } from './lock.ts';
+import { buildPrograms } from './programs.ts';
+import { Progress } from './progress.ts';
+import { readStatus, statusText } from './status.ts';
+import { up } from './up.ts';
 
-const usage = `usage: ./run cluster COMMAND [OPTIONS]
+const help = `usage: ./run cluster COMMAND [OPTIONS]
 
-A real Kubernetes on this machine: each node is a set of namespaces with containerd, kubelet, kube-proxy and CNI.
-The first time its programs are built by Go (about 10 minutes on 2 CPUs); they are kept in the user's cache.
+  up              bring a cluster up; builds Kubernetes first, once, which takes many minutes
+  down            take it down: processes, namespaces, cgroups, disks; programs stay in the cache
+  demo            step by step: Tandem installed by Helm, names, denials, all agents of all nodes down at once;
+                  brings the cluster up if none is; exit code 0 when each step held
+  status          what of it runs; exit code 0 when it is ready, 1 when not, 3 when there is none
+  kubectl ARGS    kubectl of its version, as its administrator
+  helm ARGS       helm 3, likewise
 
-  up      starts a cluster, after ending one that is there
-  down    ends it and removes all of it
-  status  whether it runs, its nodes, and how to reach it; exit code 1: it does not run
-  demo    step by step: Tandem installed by Helm, names, denials, all agents of all nodes down; up is part of it
+  --name NAME           of the cluster, default tandem; several can be up at once
+  --nodes N             1 to ${nodesMax}, default 2
+  --cni KIND            ${cniKinds.join(' or ')}, default bridge
+  --proxy-mode MODE     kube-proxy's: ${proxyModes.join(' or ')}, default iptables
+  -o, --output FORMAT   of status: text or json
 
-  --nodes N           1 to 3; default 2
-  --cni KIND          ${cniKinds.join(' or ')}; default ${cniKinds[0]}
-  --proxy-mode MODE   of kube-proxy: ${proxyModes.join(' or ')}; default ${proxyModes[1]}
-  -o json             status as JSON
+Programs and images: \${XDG_CACHE_HOME:-~/.cache}/tandem/cluster. Clusters: /var/lib/tandem-cluster.
 `;
 
-const startedMs = performance.now();
-const say = (line: string): void => {
-  const seconds = ((performance.now() - startedMs) / 1000).toFixed(1).padStart(6);
-  process.stderr.write(`${seconds} s  ${line}\n`);
-};
+const exitUsage = 2;
+const exitNoCluster = 3;
+const passedOn = ['kubectl', 'helm'] as const;
 
 class UsageError extends Error {}
 
-function oneOf<T extends string>(values: readonly T[], text: string, option: string): T {
-  const found = values.find((value) => value === text);
-  if (found === undefined) throw new UsageError(`${option} is ${values.join(' or ')}, not ${text}`);
+interface Options {
+  readonly config: ClusterConfig;
+  readonly isJson: boolean;
+  readonly isHelp: boolean;
+}
+
+function readOptions(args: readonly string[]): Options {
+  const { values } = parse(args);
+  const nodes = Number(values.nodes);
+  if (!Number.isInteger(nodes) || nodes < 1 || nodes > nodesMax) {
+    throw new UsageError(`--nodes ${values.nodes}: a number from 1 to ${nodesMax}`);
+  }
+  if (!/^[a-z][a-z0-9]{0,11}$/.test(values.name)) {
+    throw new UsageError(`--name ${values.name}: up to 12 small letters and digits`);
+  }
+  const config = {
+    name: values.name,
+    nodes,
+    cni: oneOf(cniKinds, '--cni', values.cni),
+    proxyMode: oneOf(proxyModes, '--proxy-mode', values['proxy-mode']),
+  };
+  const format = oneOf(['text', 'json'] as const, '--output', values.output);
+  return { config, isJson: format === 'json', isHelp: values.help };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        name: { type: 'string', default: 'tandem' },
+        nodes: { type: 'string', default: '2' },
+        cni: { type: 'string', default: 'bridge' },
+        'proxy-mode': { type: 'string', default: 'iptables' },
+        output: { type: 'string', short: 'o', default: 'text' },
+        help: { type: 'boolean', short: 'h', default: false },
+      },
+    });
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function oneOf<T extends string>(values: readonly T[], option: string, value: string): T {
+  const found = values.find((candidate) => candidate === value);
+  if (found === undefined) throw new UsageError(`${option} ${value}: one of ${values.join(', ')}`);
   return found;
 }
 
-async function main(): Promise<number> {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
-      nodes: { type: 'string', default: '2' },
-      cni: { type: 'string', default: cniKinds[0] },
-      'proxy-mode': { type: 'string', default: proxyModes[1] },
-      output: { type: 'string', short: 'o', default: 'text' },
-      help: { type: 'boolean', short: 'h', default: false },
-    },
-  });
-  const [command] = positionals;
-  if (values.help || command === undefined) {
-    process.stdout.write(usage);
-    return values.help ? 0 : 2;
+async function main([command = 'help', ...args]: readonly string[]): Promise<number> {
+  const tool = passedOn.find((name) => name === command);
+  if (tool !== undefined) return passOn(tool, args);
+  const { config, isJson, isHelp } = readOptions(args);
+  if (isHelp || ['help', '-h', '--help'].includes(command)) {
+    console.log(help);
+    return 0;
   }
-  const spec: ClusterSpec = {
-    nodes: Number(oneOf(['1', '2', '3'], values.nodes, '--nodes')),
-    cni: oneOf(cniKinds, values.cni, '--cni'),
-    proxyMode: oneOf(proxyModes, values['proxy-mode'], '--proxy-mode'),
-  };
+  const layout = new Layout(config.name);
   switch (command) {
     case 'up':
-      await up(spec, say);
-      process.stdout.write(`kubectl: ${kubectlCommand()}\n`);
+      await withLock(layout, () => up(layout, config, new Progress()));
+      console.log(howToUse(layout));
       return 0;
-    case 'down':
-      await down(say);
-      return 0;
-    case 'status':
-      return status(oneOf(['text', 'json'], values.output, '--output') === 'json');
     case 'demo':
-      return demo(spec, say);
+      return withLock(layout, async () => {
+        const progress = new Progress();
+        const record = layout.readRecord();
+        const isThere = record?.phase === 'up' && (await readStatus(layout)).isReady;
+        const chosen = isThere ? record.config : config;
+        await up(layout, chosen, progress);
+        await buildPrograms(['helm'], progress);
+        return demo(layout, chosen);
+      });
+    case 'down':
+      await withLock(layout, () => down(layout));
+      return 0;
+    case 'status': {
+      const status = await readStatus(layout);
+      console.log(isJson ? JSON.stringify(status, null, 2) : statusText(status));
+      return status.config === null ? exitNoCluster : status.isReady ? 0 : 1;
+    }
     default:
-      throw new UsageError(`there is no command ${command}`);
+      throw new UsageError(`unknown command ${command}`);
   }
 }
 
-function status(asJson: boolean): number {
-  const record = readRecord();
-  const runs = record !== null && isRunning(record);
-  if (asJson) {
-    const { nodes, cni, proxyMode } = record ?? {};
-    const shown = { runs, nodes, cni, proxyMode, kubectl: runs ? kubectlCommand() : undefined };
-    process.stdout.write(`${JSON.stringify(shown, null, 2)}\n`);
-  } else if (!runs) {
-    const hint =
-      record === null ? 'there is no cluster' : `not all of it lives, see ${stateDirectory}`;
-    process.stdout.write(`${hint}: ./run cluster up starts one\n`);
-  } else {
-    const text = kubectl('get', 'nodes,pods', '--all-namespaces', '-o', 'wide');
-    process.stdout.write(`${text}\nkubectl: ${kubectlCommand()}\n`);
-  }
-  return runs ? 0 : 1;
+/** `--name` may come first; everything else is the tool's. */
+async function passOn(tool: (typeof passedOn)[number], args: readonly string[]): Promise<number> {
+  const [name, rest] = args[0] === '--name' ? [args[1] ?? '', args.slice(2)] : ['tandem', args];
+  const wrapper = join(new Layout(name).bin, tool);
+  if (!existsSync(wrapper)) throw new Error(`there is no cluster ${name}: ./run cluster up`);
+  if (tool === 'helm') await buildPrograms(['helm'], new Progress());
+  return spawnSync(wrapper, rest, { stdio: 'inherit' }).status ?? 1;
 }
+
+const howToUse = (layout: Layout): string => `
+Use it:
+  ./run cluster ${layout.name === 'tandem' ? 'kubectl' : `kubectl --name ${layout.name}`} get pods --all-namespaces
+  export PATH=${layout.bin}:$PATH    # kubectl and helm of this cluster, from any directory
+`;
 
 try {
-  process.exitCode = await main();
+  process.exitCode = await main(process.argv.slice(2));
 } catch (error) {
-  process.stderr.write(`cluster: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = error instanceof UsageError || isParseError(error) ? 2 : 1;
-}
-
-function isParseError(error: unknown): boolean {
-  return (
-    error instanceof TypeError && 'code' in error && String(error.code).startsWith('ERR_PARSE')
-  );
+  console.error(`cluster: ${error instanceof Error ? error.message : String(error)}`);
+  if (error instanceof UsageError) console.error(`\n${help}`);
+  process.exitCode = error instanceof UsageError ? exitUsage : 1;
 }

@@ -1,60 +1,57 @@
-#!/usr/bin/env bash
+#!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The Tandem Authors
 #
-# Process 1 of a node, in fresh namespaces: mounts, then containerd, kubelet and kube-proxy. Arguments: the
-# node's name, its directory, the directory of images. It ends when it is killed.
-set -uo pipefail
-name=$1
-directory=$2
-images=$3
+# PID 1 of a node, in fresh namespaces: mounts what a booted machine has of its own, then starts containerd, kubelet
+# and kube-proxy and waits for what ends. Its environment (node.ts writes it): NODE, DIRECTORY, LOGS, BINARIES.
+set -eu
 
-hostname "$name"
+hostname "$NODE"
 mount --make-rprivate /
 mount -t proc proc /proc
-# The hierarchies of version 1 by their names, as this cgroup namespace sees them; sysfs of this network namespace.
-hierarchies=$(awk '/ - cgroup / { n = split($5, path, "/"); print path[n] }' /proc/self/mountinfo)
+
+# Read before /sys is mounted anew: the hierarchies of cgroup v1, by the names of their mount points.
+hierarchies=$(awk '/ - cgroup /{n = split($5, path, "/"); print path[n]}' /proc/self/mountinfo)
 mount -t sysfs sysfs /sys
-mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup
-for each in $hierarchies; do
-	mkdir -p "/sys/fs/cgroup/$each"
-	option=$each
-	[ "$each" = systemd ] && option=none,name=systemd
-	mount -t cgroup -o "$option" cgroup "/sys/fs/cgroup/$each"
-done
-mkdir -p /sys/fs/cgroup/unified
-mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified
+if [ -n "$hierarchies" ]; then
+	mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup
+	for hierarchy in $hierarchies; do
+		mkdir -p "/sys/fs/cgroup/$hierarchy"
+		if [ "$hierarchy" = systemd ]; then options=none,name=systemd; else options=$hierarchy; fi
+		mount -t cgroup -o "$options" cgroup "/sys/fs/cgroup/$hierarchy"
+	done
+	mkdir -p /sys/fs/cgroup/unified
+	mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified || true
+else
+	# cgroup v2 alone: controllers can be passed on only by a cgroup that has no process in it.
+	mount -t cgroup2 cgroup2 /sys/fs/cgroup
+	mkdir -p /sys/fs/cgroup/init
+	echo $$ >/sys/fs/cgroup/init/cgroup.procs
+	for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
+		echo "+$controller" >/sys/fs/cgroup/cgroup.subtree_control || true
+	done
+fi
 mount -t bpf bpf /sys/fs/bpf
+mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null || true
 mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p /run/lock /run/netns
-# Each node has its own of what a machine has once.
-for path in var/lib/kubelet var/lib/containerd var/lib/cni var/lib/tandem var/log/pods var/log/containers opt/cni/bin; do
-	mkdir -p "$directory/root/$path" "/$path"
-	mount --bind "$directory/root/$path" "/$path"
-done
-mkdir -p /etc/cni/net.d
-mount --bind "$directory/etc/cni" /etc/cni/net.d
-cp /usr/lib/cni/* /opt/cni/bin/
+
+# Directories of its own, where the machine's would be shared by all nodes: "host path" in volumes.list.
+while read -r path directory; do
+	mkdir -p "$DIRECTORY/$directory"
+	mount --bind "$DIRECTORY/$directory" "$path"
+done <"$DIRECTORY/volumes.list"
 mount --make-rshared /
 
-pods=$(cat "$directory/etc/pod-cidr")
-iptables -w -t nat -C POSTROUTING -s "$pods" ! -d "$pods" -o eth0 -j MASQUERADE 2>/dev/null ||
-	iptables -w -t nat -A POSTROUTING -s "$pods" ! -d "$pods" -o eth0 -j MASQUERADE
+# What leaves the cluster has the node's address.
+iptables -w -t nat -A POSTROUTING -s "$CLUSTER_CIDR" ! -d "$CLUSTER_CIDR" -o eth0 -j MASQUERADE
 
-socket=/run/containerd/containerd.sock
-containerd -c "$directory/etc/containerd.toml" >"$directory/containerd.log" 2>&1 &
-for _ in $(seq 100); do
-	ctr -a "$socket" version >/dev/null 2>&1 && break
+setsid containerd -c "$DIRECTORY/etc/containerd.toml" >>"$LOGS/$NODE-containerd.log" 2>&1 &
+for _ in $(seq 300); do
+	ctr -a /run/containerd/containerd.sock version >/dev/null 2>&1 && break
 	sleep 0.1
 done
-for image in "$images"/*.tar; do
-	ctr -a "$socket" -n k8s.io images import "$image" || exit 1
-done
-
-mapfile -t arguments <"$directory/etc/kubelet-arguments"
-"$KUBELET" "${arguments[@]}" >"$directory/kubelet.log" 2>&1 &
-"$KUBE_PROXY" --config="$directory/etc/proxy.yaml" >"$directory/kube-proxy.log" 2>&1 &
-# The parent of what containers leave behind.
-while :; do
-	wait -n 2>/dev/null || sleep 1
-done
+setsid "$BINARIES/kubelet" --config="$DIRECTORY/etc/kubelet.yaml" --kubeconfig="$KUBECONFIG" \
+	--hostname-override="$NODE" --node-ip="$NODE_ADDRESS" --v=2 >>"$LOGS/$NODE-kubelet.log" 2>&1 &
+setsid "$BINARIES/kube-proxy" --config="$DIRECTORY/etc/kube-proxy.yaml" >>"$LOGS/$NODE-kube-proxy.log" 2>&1 &
+while :; do wait -n 2>/dev/null || sleep 1; done

@@ -1,112 +1,126 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Certificates and kubeconfig files of a cluster: ECDSA, by openssl, in about a second. */
+/** The cluster's certificates and kubeconfigs: what kubeadm would make, by openssl, with elliptic curves for speed. */
 
-import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { run } from '@tandem/testing/process';
 import {
+  apiServerUrl,
+  apiServiceAddress,
+  type ClusterConfig,
   controlPlaneAddress,
-  kubernetesServiceAddress,
+  type Layout,
   nodeAddress,
+  nodeIndexes,
   nodeName,
-  pkiDirectory,
-} from './settings.ts';
+} from './layout.ts';
 
-/** Path of a file of the PKI. */
-export const pki = (file: string): string => join(pkiDirectory, file);
+const validDays = '365';
+const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+const secretMode = 0o600;
 
-export function makePki(nodes: number): void {
-  mkdirSync(pkiDirectory, { recursive: true, mode: 0o700 });
-  authority('ca', 'kubernetes-ca');
-  authority('front-proxy-ca', 'front-proxy-ca');
-  openssl('ecparam', '-name', 'prime256v1', '-genkey', '-noout', '-out', pki('sa.key'));
-  openssl('ec', '-in', pki('sa.key'), '-pubout', '-out', pki('sa.pub'));
-  const names = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc', 'localhost'];
-  certificate('apiserver', '/CN=kube-apiserver', 'ca', [
-    ...['127.0.0.1', controlPlaneAddress, kubernetesServiceAddress].map((ip) => `IP:${ip}`),
-    ...names.map((name) => `DNS:${name}`),
-  ]);
-  certificate('front-proxy', '/CN=front-proxy-client', 'front-proxy-ca');
-  for (const [file, subject] of Object.entries({
-    'kubelet-client': '/O=system:masters/CN=apiserver-kubelet-client',
-    admin: '/O=system:masters/CN=admin',
-    'controller-manager': '/CN=system:kube-controller-manager',
-    scheduler: '/CN=system:kube-scheduler',
-    proxy: '/CN=system:kube-proxy',
-  })) {
-    certificate(file, subject, 'ca');
-    kubeconfig(file);
-  }
-  for (let i = 1; i <= nodes; i++) {
-    const name = nodeName(i);
-    const subject = `/O=system:nodes/CN=system:node:${name}`;
-    certificate(name, subject, 'ca', [`IP:${nodeAddress(i)}`, `DNS:${name}`]);
-    kubeconfig(name);
+interface Certificate {
+  readonly file: string;
+  readonly subject: string;
+  readonly subjectAltName?: string;
+  readonly ca?: string;
+  /** With a kubeconfig of the same name, `FILE.conf`. */
+  readonly isClient?: true;
+}
+
+export async function writePki(layout: Layout, config: ClusterConfig): Promise<void> {
+  mkdirSync(layout.pki, { recursive: true, mode: 0o700 });
+  await Promise.all(['ca', 'front-proxy-ca'].map((name) => writeCa(layout.pki, name)));
+  writeServiceAccountKey(layout.pki);
+  const apiNames = ['kubernetes', 'kubernetes.default', 'kubernetes.default.svc'];
+  const certificates: Certificate[] = [
+    {
+      file: 'apiserver',
+      subject: '/CN=kube-apiserver',
+      subjectAltName: [
+        ...['127.0.0.1', controlPlaneAddress, apiServiceAddress].map((address) => `IP:${address}`),
+        ...[...apiNames, 'kubernetes.default.svc.cluster.local'].map((name) => `DNS:${name}`),
+      ].join(','),
+    },
+    { file: 'apiserver-kubelet-client', subject: '/O=system:masters/CN=apiserver-kubelet-client' },
+    { file: 'front-proxy-client', subject: '/CN=front-proxy-client', ca: 'front-proxy-ca' },
+    { file: 'admin', subject: '/O=system:masters/CN=admin', isClient: true },
+    {
+      file: 'controller-manager',
+      subject: '/CN=system:kube-controller-manager',
+      isClient: true,
+    },
+    { file: 'scheduler', subject: '/CN=system:kube-scheduler', isClient: true },
+    { file: 'kube-proxy', subject: '/CN=system:kube-proxy', isClient: true },
+    ...nodeIndexes(config).map(
+      (index): Certificate => ({
+        file: nodeName(index),
+        subject: `/O=system:nodes/CN=system:node:${nodeName(index)}`,
+        subjectAltName: `IP:${nodeAddress(index)},DNS:${nodeName(index)}`,
+        isClient: true,
+      }),
+    ),
+  ];
+  await Promise.all(certificates.map((certificate) => writeCertificate(layout.pki, certificate)));
+  for (const { file, isClient } of certificates) {
+    if (isClient === true) writeKubeconfig(layout.pki, file);
   }
 }
 
-function authority(file: string, name: string): void {
-  openssl(
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
-    ...['-days', '3650', '-subj', `/CN=${name}`],
-    ...['-keyout', pki(`${file}.key`), '-out', pki(`${file}.crt`)],
-    ...['-addext', 'basicConstraints=critical,CA:TRUE'],
-    ...['-addext', 'keyUsage=critical,keyCertSign,cRLSign,digitalSignature'],
-  );
+async function writeCa(pki: string, name: string): Promise<void> {
+  const extensions = [
+    'basicConstraints=critical,CA:TRUE',
+    'keyUsage=critical,keyCertSign,cRLSign,digitalSignature',
+  ].flatMap((extension) => ['-addext', extension]);
+  const files = ['-keyout', join(pki, `${name}.key`), '-out', join(pki, `${name}.crt`)];
+  const subject = ['-subj', `/CN=${name}`, '-days', validDays];
+  await run('openssl', ['req', '-x509', ...newKey, ...subject, ...files, ...extensions]);
 }
 
-function certificate(
-  file: string,
-  subject: string,
-  signer: string,
-  alternativeNames: readonly string[] = [],
-): void {
-  openssl(
-    ...['req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
-    ...['-subj', subject, '-keyout', pki(`${file}.key`), '-out', pki(`${file}.csr`)],
-  );
+async function writeCertificate(pki: string, certificate: Certificate): Promise<void> {
+  const { file, subject, subjectAltName, ca = 'ca' } = certificate;
+  const path = (suffix: string): string => join(pki, `${file}.${suffix}`);
+  const request = ['-keyout', path('key'), '-out', path('csr')];
+  await run('openssl', ['req', ...newKey, '-subj', subject, ...request]);
   const extensions = [
     'extendedKeyUsage=clientAuth,serverAuth',
     'keyUsage=critical,digitalSignature',
-    ...(alternativeNames.length > 0 ? [`subjectAltName=${alternativeNames.join(',')}`] : []),
+    ...(subjectAltName === undefined ? [] : [`subjectAltName=${subjectAltName}`]),
   ];
-  writeFileSync(pki(`${file}.ext`), `${extensions.join('\n')}\n`);
-  openssl(
-    ...['x509', '-req', '-in', pki(`${file}.csr`), '-days', '3650', '-out', pki(`${file}.crt`)],
-    ...['-CA', pki(`${signer}.crt`), '-CAkey', pki(`${signer}.key`), '-CAcreateserial'],
-    ...['-extfile', pki(`${file}.ext`)],
-  );
+  writeFileSync(path('ext'), `${extensions.join('\n')}\n`);
+  const signer = ['-CA', join(pki, `${ca}.crt`), '-CAkey', join(pki, `${ca}.key`)];
+  const serial = ['-set_serial', `0x${crypto.randomUUID().replaceAll('-', '').slice(0, 16)}`];
+  const files = ['-in', path('csr'), '-out', path('crt'), '-extfile', path('ext')];
+  await run('openssl', ['x509', '-req', ...signer, ...serial, '-days', validDays, ...files]);
+  rmSync(path('csr'));
+  rmSync(path('ext'));
 }
 
-function kubeconfig(file: string): void {
-  const data = (name: string): string => readFileSync(pki(name)).toString('base64');
-  const config = {
-    ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'cluster' },
-    clusters: [
-      {
-        name: 'cluster',
-        cluster: {
-          server: `https://${controlPlaneAddress}:6443`,
-          'certificate-authority-data': data('ca.crt'),
-        },
-      },
-    ],
-    users: [
-      {
-        name: 'user',
-        user: {
-          'client-certificate-data': data(`${file}.crt`),
-          'client-key-data': data(`${file}.key`),
-        },
-      },
-    ],
-    contexts: [{ name: 'cluster', context: { cluster: 'cluster', user: 'user' } }],
+function writeServiceAccountKey(pki: string): void {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
+  const pem = privateKey.export({ type: 'sec1', format: 'pem' });
+  writeFileSync(join(pki, 'sa.key'), pem, { mode: secretMode });
+  writeFileSync(join(pki, 'sa.pub'), publicKey.export({ type: 'spki', format: 'pem' }));
+}
+
+function writeKubeconfig(pki: string, file: string): void {
+  const base64 = (name: string): string => readFileSync(join(pki, name)).toString('base64');
+  const user = {
+    'client-certificate-data': base64(`${file}.crt`),
+    'client-key-data': base64(`${file}.key`),
   };
-  writeFileSync(pki(`${file}.conf`), JSON.stringify(config), { mode: 0o600 });
-}
-
-function openssl(...args: readonly string[]): void {
-  execFileSync('openssl', args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const cluster = { server: apiServerUrl, 'certificate-authority-data': base64('ca.crt') };
+  const kubeconfig = {
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [{ name: 'tandem', cluster }],
+    users: [{ name: file, user }],
+    contexts: [{ name: 'tandem', context: { cluster: 'tandem', user: file } }],
+    'current-context': 'tandem',
+  };
+  const path = join(pki, `${file}.conf`);
+  writeFileSync(path, `${JSON.stringify(kubeconfig, null, 2)}\n`, { mode: secretMode });
 }

@@ -1,91 +1,114 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Programs of the cluster that go on when the command that started them has ended. */
+/** Programs that go on when the command that started them has ended: recorded, and ended by what was recorded. */
 
-import { execFileSync, spawn } from 'node:child_process';
-import { mkdirSync, openSync, readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
-import { logDirectory, prefix } from './settings.ts';
+import { waitFor } from '@tandem/testing/wait';
+import type { Layout } from './layout.ts';
 
-export const controlPlaneNamespace: string = `${prefix}-cp`;
+const graceMs = 1000;
+const killTimeoutMs = 10_000;
 
-/** Starts `command` in a network namespace, its output in a log of its name; gives the pid. */
-export function startDetached(
-  name: string,
-  namespace: string,
-  command: readonly string[],
-  environment: NodeJS.ProcessEnv = {},
-): number {
-  mkdirSync(logDirectory, { recursive: true });
-  const log = openSync(join(logDirectory, `${name}.log`), 'a');
-  const child = spawn('nsenter', [`--net=/run/netns/${namespace}`, ...command], {
-    detached: true,
-    stdio: ['ignore', log, log],
-    env: { ...process.env, ...environment },
-  });
+interface ProcessRecord {
+  readonly pid: number;
+  /** In clock ticks since boot: a pid alone may be another process by now. */
+  readonly startTime: string;
+}
+
+export interface DaemonSpec {
+  readonly name: string;
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly env?: NodeJS.ProcessEnv;
+}
+
+/** Its pid. Its output is in the cluster's log directory. */
+export function startDaemon(layout: Layout, { name, command, args, env }: DaemonSpec): number {
+  mkdirSync(layout.processes, { recursive: true });
+  mkdirSync(layout.logs, { recursive: true });
+  const log = openSync(join(layout.logs, `${name}.log`), 'a');
+  const options = { detached: true, env: { ...process.env, ...env } };
+  const child = spawn(command, args, { ...options, stdio: ['ignore', log, log] });
+  closeSync(log);
+  child.on('error', () => undefined);
   child.unref();
-  if (child.pid === undefined) throw new Error(`${name} could not be started`);
-  return child.pid;
+  const { pid } = child;
+  if (pid === undefined) throw new Error(`${name}: ${command} could not be started`);
+  const record: ProcessRecord = { pid, startTime: startTimeOf(pid) ?? '' };
+  writeFileSync(recordOf(layout, name), JSON.stringify(record));
+  return pid;
 }
 
-/** Runs a command in a network namespace to its end. */
-export function runIn(namespace: string, ...command: readonly string[]): string {
-  return execFileSync('nsenter', [`--net=/run/netns/${namespace}`, ...command], {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'pipe'],
+export function daemonNames(layout: Layout): readonly string[] {
+  if (!existsSync(layout.processes)) return [];
+  return readdirSync(layout.processes)
+    .filter((name) => name.endsWith('.json'))
+    .map((name) => name.slice(0, -'.json'.length));
+}
+
+/** Null when it does not run. */
+export function daemonPid(layout: Layout, name: string): number | null {
+  const file = recordOf(layout, name);
+  if (!existsSync(file)) return null;
+  const { pid, startTime } = JSON.parse(readFileSync(file, 'utf8')) as ProcessRecord;
+  return startTimeOf(pid) === startTime ? pid : null;
+}
+
+/** SIGTERM, and after a second SIGKILL: an API server would serve its open streams for a minute. */
+export async function stopDaemon(layout: Layout, name: string): Promise<void> {
+  if (send(layout, name, 'SIGTERM')) {
+    const isGone = (): boolean => daemonPid(layout, name) === null;
+    try {
+      await waitFor(isGone, { what: `${name} to end`, timeoutMs: graceMs });
+    } catch {
+      await killDaemon(layout, name);
+    }
+  }
+}
+
+export async function killDaemon(layout: Layout, name: string): Promise<void> {
+  if (!send(layout, name, 'SIGKILL')) return;
+  await waitFor(() => daemonPid(layout, name) === null, {
+    what: `${name} to be gone`,
+    timeoutMs: killTimeoutMs,
   });
 }
 
-/** Commands of ip -batch. */
-export function ipIn(namespace: string, ...commands: readonly string[]): void {
-  execFileSync('nsenter', [`--net=/run/netns/${namespace}`, 'ip', '-batch', '-'], {
-    input: `${commands.join('\n')}\n`,
-    stdio: ['pipe', 'ignore', 'pipe'],
-  });
-}
-
-export function isAlive(pid: number): boolean {
+/** Whether there was a process to send it to. */
+function send(layout: Layout, name: string, signal: NodeJS.Signals): boolean {
+  const pid = daemonPid(layout, name);
+  if (pid === null) return false;
   try {
-    // A process that ended and was not waited for is there still.
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+    process.kill(pid, signal);
+    return true;
   } catch {
     return false;
   }
 }
 
-/** SIGTERM, and SIGKILL when that does not end it within `graceMs`. */
-export async function endProcess(pid: number, graceMs = 2000): Promise<void> {
-  for (const [signal, waitMs] of [
-    ['SIGTERM', graceMs],
-    ['SIGKILL', 5000],
-  ] as const) {
-    try {
-      process.kill(pid, signal);
-    } catch {
-      return;
-    }
-    // oxlint-disable-next-line no-await-in-loop -- one after the other
-    if (await until(() => !isAlive(pid), waitMs)) return;
-  }
-}
+const recordOf = (layout: Layout, name: string): string => join(layout.processes, `${name}.json`);
 
-/** Whether `condition` came true in time. An error of it counts as not yet. */
-export async function until(
-  condition: () => boolean | Promise<boolean>,
-  timeoutMs: number,
-): Promise<boolean> {
-  const deadline = performance.now() + timeoutMs;
-  do {
-    try {
-      // oxlint-disable-next-line no-await-in-loop -- polling
-      if (await condition()) return true;
-    } catch {
-      // Not yet.
-    }
-    // oxlint-disable-next-line no-await-in-loop
-    await delay(100);
-  } while (performance.now() < deadline);
-  return false;
+/** Null: no such process, or one that is only waited for. */
+export function startTimeOf(pid: number): string | null {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  } catch {
+    return null;
+  }
+  // after the name, which may have spaces: state is field 3, starttime field 22
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const isZombie = fields[0] === 'Z' || fields[0] === 'X';
+  return isZombie ? null : (fields[19] ?? null);
 }

@@ -9,7 +9,7 @@
 import { createSocket } from 'node:dgram';
 import { createServer } from 'node:http';
 import { decode, encode, type Packet } from 'dns-packet';
-import { worldAddresses, worldDns } from './settings.ts';
+import { worldAddresses, worldDns } from './layout.ts';
 
 const [apiAddress, wwwAddress] = worldAddresses;
 const ttl = 30;

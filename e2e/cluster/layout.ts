@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What a cluster of the bed is made of: its options, its addresses, its files. */
+
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+
+export const cniKinds = ['bridge', 'ptp'] as const;
+export type CniKind = (typeof cniKinds)[number];
+export const proxyModes = ['iptables', 'nftables'] as const;
+export type ProxyMode = (typeof proxyModes)[number];
+export const nodesMax = 3;
+
+export interface ClusterConfig {
+  /** Prefix of its network namespaces and cgroups. */
+  readonly name: string;
+  readonly nodes: number;
+  readonly cni: CniKind;
+  readonly proxyMode: ProxyMode;
+}
+
+/** The network of the nodes: a bridge in the control plane's namespace, which is also all that is outside. */
+export const controlPlaneAddress = '172.30.0.1';
+export const nodeAddress = (index: number): string => `172.30.0.${10 + index}`;
+export const apiServerUrl: string = `https://${controlPlaneAddress}:6443`;
+export const clusterCidr = '10.244.0.0/16';
+export const podCidr = (index: number): string => `10.244.${index}.0/24`;
+export const serviceCidr = '10.96.0.0/16';
+export const apiServiceAddress = '10.96.0.1';
+export const dnsServiceAddress = '10.96.0.10';
+/** The outside, at the control plane's loopback interface: two web servers and a DNS server (world.ts). */
+export const worldAddresses = ['198.51.100.10', '198.51.100.20'] as const;
+export const worldDns = '203.0.113.53';
+export const nodeName = (index: number): string => `n${index}`;
+
+/** One below it for each cluster; beside them what all clusters of the machine share. */
+export const bedDirectory = '/var/lib/tandem-cluster';
+
+/** Built programs and images: kept when clusters come and go. */
+export const cacheDirectory: string = join(
+  process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'),
+  'tandem/cluster',
+);
+
+/** Names of files, namespaces and cgroups of one cluster. */
+export class Layout {
+  readonly name: string;
+  readonly directory: string;
+
+  constructor(name: string) {
+    this.name = name;
+    this.directory = join(bedDirectory, name);
+  }
+
+  get controlPlaneNetns(): string {
+    return `${this.name}-cp`;
+  }
+
+  nodeNetns(index: number): string {
+    return `${this.name}-${nodeName(index)}`;
+  }
+
+  get pki(): string {
+    return join(this.directory, 'pki');
+  }
+
+  /** With wrappers of kubectl and helm that work from anywhere on the machine. */
+  get bin(): string {
+    return join(this.directory, 'bin');
+  }
+
+  get logs(): string {
+    return join(this.directory, 'logs');
+  }
+
+  get processes(): string {
+    return join(this.directory, 'processes');
+  }
+
+  node(index: number): string {
+    return join(this.directory, nodeName(index));
+  }
+
+  get #record(): string {
+    return join(this.directory, 'cluster.json');
+  }
+
+  /** Null: no cluster of this name was ever begun, or it was taken down. */
+  readRecord(): ClusterRecord | null {
+    if (!existsSync(this.#record)) return null;
+    return JSON.parse(readFileSync(this.#record, 'utf8')) as ClusterRecord;
+  }
+
+  writeRecord(record: ClusterRecord): void {
+    writeFileSync(this.#record, `${JSON.stringify(record, null, 2)}\n`);
+  }
+}
+
+export interface ClusterRecord {
+  readonly config: ClusterConfig;
+  /** "starting" in a record that nobody is at work on any more is a cluster whose start was cut off. */
+  readonly phase: 'starting' | 'up';
+}
+
+export const nodeIndexes = ({ nodes }: ClusterConfig): readonly number[] =>
+  Array.from({ length: nodes }, (_, index) => index + 1);

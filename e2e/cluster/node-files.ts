@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What a node's programs read: containerd, kubelet, kube-proxy, the CNI plugins' list. */
+
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { stringify } from 'yaml';
+import { pauseImage } from './base-images.ts';
+import {
+  type ClusterConfig,
+  clusterCidr,
+  dnsServiceAddress,
+  type Layout,
+  nodeName,
+  podCidr,
+  worldDns,
+} from './layout.ts';
+
+const debianPlugins = '/usr/lib/cni';
+
+/** Paths that a node has to itself, and the directory of the node that is mounted there. */
+export const nodeVolumes: Readonly<Record<string, string>> = {
+  '/var/lib/kubelet': 'var/kubelet',
+  '/var/lib/containerd': 'var/containerd',
+  '/var/lib/cni': 'var/cni',
+  '/var/lib/tandem': 'var/tandem',
+  '/var/log/pods': 'log/pods',
+  '/var/log/containers': 'log/containers',
+  '/etc/cni/net.d': 'etc/cni',
+  '/opt/cni/bin': 'opt/cni',
+};
+
+export function writeNodeFiles(layout: Layout, config: ClusterConfig, index: number): void {
+  const directory = layout.node(index);
+  const etc = join(directory, 'etc');
+  mkdirSync(join(etc, 'cni'), { recursive: true });
+  const volumes = Object.entries(nodeVolumes).map(([path, name]) => `${path} ${name}\n`);
+  writeFileSync(join(directory, 'volumes.list'), volumes.join(''));
+  // a copy: what installs a plugin on one node does not install it on the others
+  cpSync(debianPlugins, join(directory, 'opt/cni'), { recursive: true });
+  writeFileSync(join(etc, 'cni/10-net.conflist'), JSON.stringify(conflist(config, index), null, 2));
+  writeFileSync(join(etc, 'containerd.toml'), containerdToml);
+  // the outside's resolver: what CoreDNS forwards to
+  writeFileSync(join(etc, 'resolv.conf'), `nameserver ${worldDns}\n`);
+  writeFileSync(join(etc, 'kubelet.yaml'), stringify(kubeletConfig(layout, index)));
+  writeFileSync(join(etc, 'kube-proxy.yaml'), stringify(proxyConfig(layout, config, index)));
+}
+
+function conflist({ cni }: ClusterConfig, index: number): unknown {
+  const ipam = {
+    type: 'host-local',
+    ranges: [[{ subnet: podCidr(index) }]],
+    routes: [{ dst: '0.0.0.0/0' }],
+  };
+  const main = {
+    bridge: { type: 'bridge', bridge: 'cni0', isGateway: true, hairpinMode: true, ipMasq: false },
+    ptp: { type: 'ptp', ipMasq: false },
+  }[cni];
+  const portmap = { type: 'portmap', capabilities: { portMappings: true } };
+  return { cniVersion: '1.0.0', name: 'net', plugins: [{ ...main, ipam }, portmap] };
+}
+
+/** Version 2 is read by containerd 1.6 and 1.7. Without CAP_SYS_RESOURCE no oom_score_adj can be lowered. */
+const containerdToml = `version = 2
+root = "/var/lib/containerd"
+state = "/run/containerd"
+[grpc]
+  address = "/run/containerd/containerd.sock"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "/var/lib/containerd/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "${pauseImage}"
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/opt/cni/bin"
+    conf_dir = "/etc/cni/net.d"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "overlayfs"
+`;
+
+function kubeletConfig(layout: Layout, index: number): unknown {
+  const pki = (file: string): string => join(layout.pki, file);
+  return {
+    apiVersion: 'kubelet.config.k8s.io/v1beta1',
+    kind: 'KubeletConfiguration',
+    cgroupDriver: 'cgroupfs',
+    failCgroupV1: false,
+    failSwapOn: false,
+    authentication: {
+      anonymous: { enabled: false },
+      webhook: { enabled: true },
+      x509: { clientCAFile: pki('ca.crt') },
+    },
+    authorization: { mode: 'Webhook' },
+    tlsCertFile: pki(`${nodeName(index)}.crt`),
+    tlsPrivateKeyFile: pki(`${nodeName(index)}.key`),
+    clusterDNS: [dnsServiceAddress],
+    clusterDomain: 'cluster.local',
+    containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
+    resolvConf: join(layout.node(index), 'etc/resolv.conf'),
+    // its default is below /usr, which the node shares with the machine
+    volumePluginDir: '/var/lib/kubelet/volume-plugins',
+    nodeStatusUpdateFrequency: '4s',
+    maxPods: 250,
+    evictionHard: {
+      'memory.available': '100Mi',
+      'nodefs.available': '1%',
+      'imagefs.available': '1%',
+    },
+    imageGCHighThresholdPercent: 100,
+    imageGCLowThresholdPercent: 99,
+    serializeImagePulls: false,
+  };
+}
+
+function proxyConfig(layout: Layout, { proxyMode }: ClusterConfig, index: number): unknown {
+  return {
+    apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
+    kind: 'KubeProxyConfiguration',
+    clientConnection: { kubeconfig: join(layout.pki, 'kube-proxy.conf') },
+    clusterCIDR: clusterCidr,
+    hostnameOverride: nodeName(index),
+    mode: proxyMode,
+    // nf_conntrack_max can be written in the machine's own namespace alone
+    conntrack: { maxPerCore: 0, min: 0 },
+  };
+}

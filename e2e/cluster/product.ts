@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Tandem on a cluster of the bed: the images of this checkout on each node, the chart installed by Helm. */
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { imageArchive } from '@tandem/images/oci';
+import { productImages, productVersion } from '@tandem/images/product-images';
+import { helm, kubectl } from './kubectl.ts';
+import { type ClusterConfig, type Layout, nodeIndexes } from './layout.ts';
+import { importImage } from './node.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const rolloutTimeout = '--timeout=180s';
+
+export const productNamespace = 'kube-system';
+export const daemonSets = { agent: 'tandem-agent', dnsProxy: 'tandem-dns-proxy' } as const;
+
+/** The checkout must be built. Imported again they replace what was there. */
+export async function importProductImages(layout: Layout, config: ClusterConfig): Promise<void> {
+  const directory = join(layout.directory, 'images');
+  mkdirSync(directory, { recursive: true });
+  const images = await productImages(root, productVersion(root));
+  for (const [name, image] of Object.entries(images)) {
+    const file = join(directory, `${name}.tar`);
+    writeFileSync(file, imageArchive(image));
+    await Promise.all(nodeIndexes(config).map((index) => importImage(layout, index, file)));
+  }
+}
+
+export async function installProduct(layout: Layout): Promise<void> {
+  const chart = join(root, 'charts/tandem');
+  const values = ['--set', 'image.pullPolicy=Never', '--wait', '--timeout', '170s'];
+  const target = ['tandem', chart, '--namespace', productNamespace];
+  await helm(layout, ['upgrade', '--install', ...target, ...values]);
+  for (const name of Object.values(daemonSets)) await rollout(layout, productNamespace, name);
+}
+
+/** Waits until each node has a ready pod of the DaemonSet's present template. */
+export async function rollout(layout: Layout, namespace: string, name: string): Promise<void> {
+  const target = ['rollout', 'status', `daemonset/${name}`, rolloutTimeout];
+  await kubectl(layout, ['-n', namespace, ...target]);
+}

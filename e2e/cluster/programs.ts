@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** The Go programs of the bed: modules of pinned versions, built once and kept in the cache. */
+
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { run, startProcess } from '@tandem/testing/process';
+import { findGo, type GoToolchain } from './go-toolchain.ts';
+import { cacheDirectory } from './layout.ts';
+import type { Progress } from './progress.ts';
+
+export const kubernetesVersion = 'v1.36.3';
+/** The release of agnhost that the e2e tests of this Kubernetes ask for. */
+export const agnhostVersion = '2.63.0';
+export const corednsVersion = 'v1.15.0';
+
+interface GoProgram {
+  readonly module: string;
+  readonly version: string;
+  /** Binary to package. */
+  readonly binaries: Readonly<Record<string, string>>;
+  /** A main package of ours, built in place of one of the module's. */
+  readonly mainFile?: string;
+  /** Kubernetes' go.mod requires its own parts as v0.0.0, which only its repository can replace. */
+  readonly hasStagedModules?: true;
+  readonly ldflags?: readonly string[];
+}
+
+const kubernetesPackages = [
+  ...['kube-apiserver', 'kube-controller-manager', 'kube-scheduler'],
+  ...['kubelet', 'kube-proxy', 'kubectl'],
+];
+
+const versionVariable = 'k8s.io/component-base/version';
+
+export type ProgramName = 'kubernetes' | 'etcd' | 'coredns' | 'helm';
+
+const programs: Readonly<Record<ProgramName, GoProgram>> = {
+  kubernetes: {
+    module: 'k8s.io/kubernetes',
+    version: kubernetesVersion,
+    binaries: {
+      ...Object.fromEntries(
+        kubernetesPackages.map((name) => [name, `k8s.io/kubernetes/cmd/${name}`]),
+      ),
+      agnhost: 'k8s.io/kubernetes/test/images/agnhost',
+    },
+    hasStagedModules: true,
+    ldflags: [
+      `-X ${versionVariable}.gitVersion=${kubernetesVersion}`,
+      `-X ${versionVariable}.gitMajor=1`,
+      `-X ${versionVariable}.gitMinor=${kubernetesVersion.split('.')[1]}`,
+      `-X ${versionVariable}.gitTreeState=clean`,
+      `-X k8s.io/client-go/pkg/version.gitVersion=${kubernetesVersion}`,
+    ],
+  },
+  // WatchList needs an etcd that reports progress: 3.4 of Debian does not.
+  etcd: {
+    module: 'go.etcd.io/etcd/server/v3',
+    version: 'v3.7.3',
+    binaries: { etcd: 'go.etcd.io/etcd/server/v3' },
+  },
+  coredns: {
+    module: 'github.com/coredns/coredns',
+    version: corednsVersion,
+    binaries: { coredns: '.' },
+    mainFile: fileURLToPath(new URL('coredns/main.go', import.meta.url)),
+  },
+  helm: {
+    module: 'helm.sh/helm/v3',
+    version: 'v3.22.0',
+    binaries: { helm: 'helm.sh/helm/v3/cmd/helm' },
+  },
+};
+
+const buildTimeoutMs = 3_600_000;
+const downloadTimeoutMs = 600_000;
+const errorLines = 30;
+
+/** Directory of its binaries; they may not be built yet. */
+export function programDirectory(name: ProgramName): string {
+  return join(cacheDirectory, 'programs', `${name}-${programs[name].version}`);
+}
+
+/** The file of a binary; it may not be built yet. */
+export function binary(program: ProgramName, name: string = program): string {
+  return join(programDirectory(program), name);
+}
+
+/** Builds what the cache does not have. @throws Error with the end of go's output. */
+export async function buildPrograms(
+  names: readonly ProgramName[],
+  progress: Progress,
+): Promise<void> {
+  const missing = names.filter((name) => !existsSync(programDirectory(name)));
+  if (missing.length === 0) return;
+  const go = await findGo();
+  for (const name of missing) await build(name, go, progress);
+}
+
+/** Where the module cache has the module's sources. */
+export async function moduleSources(name: ProgramName): Promise<string> {
+  const { module, version } = programs[name];
+  return (await download(await findGo(), module, version)).Dir;
+}
+
+async function build(name: ProgramName, go: GoToolchain, progress: Progress): Promise<void> {
+  const program = programs[name];
+  const directory = programDirectory(name);
+  const workDirectory = `${directory}.${process.pid}`;
+  const output = join(workDirectory, 'bin');
+  mkdirSync(output, { recursive: true });
+  try {
+    await writeModule(program, go, workDirectory);
+    let compiled = 0;
+    await progress.slow(
+      `building ${program.module} ${program.version}`,
+      () => goBuild(program, go, { workDirectory, output, onPackage: () => (compiled += 1) }),
+      () => `, ${compiled} packages compiled`,
+    );
+    renameSync(output, directory);
+  } finally {
+    rmSync(workDirectory, { recursive: true, force: true });
+  }
+}
+
+interface BuildPaths {
+  readonly workDirectory: string;
+  readonly output: string;
+  readonly onPackage: () => void;
+}
+
+async function goBuild(program: GoProgram, go: GoToolchain, paths: BuildPaths): Promise<void> {
+  const entries = Object.entries(program.binaries);
+  const [[onlyName] = ['']] = entries;
+  // One call for several: they share most packages. go names them by the ends of their paths.
+  const target = entries.length === 1 ? join(paths.output, onlyName) : `${paths.output}/`;
+  const linkerFlags = ['-s', '-w', ...(program.ldflags ?? [])].join(' ');
+  const buildFlags = ['-mod=mod', '-buildvcs=false', '-trimpath', '-v', '-ldflags', linkerFlags];
+  const packages = entries.map(([, path]) => path);
+  const command = [go.command, 'build', ...buildFlags, '-o', target, ...packages];
+  const output: string[] = [];
+  const options = {
+    cwd: paths.workDirectory,
+    env: { ...go.env, CGO_ENABLED: '0' },
+    timeoutMs: buildTimeoutMs,
+    onLine: (line: string) => {
+      if (!line.startsWith('go: downloading')) paths.onPackage();
+      output.push(line);
+    },
+  };
+  // go says on stderr what it compiles
+  const child = startProcess(
+    'nice',
+    ['-n', '10', 'sh', '-c', 'exec "$@" 2>&1', 'sh', ...command],
+    options,
+  );
+  const { status } = await child.exited;
+  if (status === 0) return;
+  throw new Error(`${program.module}: go build failed:\n${output.slice(-errorLines).join('\n')}`);
+}
+
+/** A module of its own that requires the program's; go fills in the rest, which the pinned version decides. */
+async function writeModule(program: GoProgram, go: GoToolchain, directory: string): Promise<void> {
+  const lines = ['module tandem.local/bed', '', 'go 1.26.0', ''];
+  lines.push(`require ${program.module} ${program.version}`);
+  if (program.hasStagedModules === true) {
+    const { GoMod } = await download(go, program.module, program.version);
+    const staged = readFileSync(GoMod, 'utf8').matchAll(/^\t(k8s\.io\/\S+) v0\.0\.0$/gm);
+    const stagedVersion = program.version.replace(/^v1/, 'v0');
+    for (const [, module] of staged) lines.push(`replace ${module} => ${module} ${stagedVersion}`);
+  }
+  writeFileSync(join(directory, 'go.mod'), `${lines.join('\n')}\n`);
+  if (program.mainFile !== undefined) copyFileSync(program.mainFile, join(directory, 'main.go'));
+}
+
+interface Downloaded {
+  readonly Dir: string;
+  readonly GoMod: string;
+}
+
+async function download(go: GoToolchain, module: string, version: string): Promise<Downloaded> {
+  const args = ['mod', 'download', '-json', `${module}@${version}`];
+  const { stdout } = await run(go.command, args, { env: go.env, timeoutMs: downloadTimeoutMs });
+  return JSON.parse(stdout) as Downloaded;
+}
