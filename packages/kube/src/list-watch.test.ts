@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Fields } from '@tandem/core/k8s/shape';
 import { type ApiObject, ApiServer, respondStatus } from '@tandem/testing/api-server';
 import { waitFor } from '@tandem/testing/wait';
@@ -227,6 +228,21 @@ test('a connection on which nothing comes any more is given up', async () => {
   server.put(pods.path, pod('c'));
   await holds(followed, 'a', 'b', 'c');
   assert.equal(session.counters.lost, 1);
+});
+
+test('a connection is kept while this process is too busy to hear the answer', async () => {
+  const followed = follow(pods);
+  await synced(followed);
+  // Several turns of the event loop pass between a PING and its answer.
+  for (let turn = 0; turn < 12; turn++) {
+    const untilMs = performance.now() + 250;
+    while (performance.now() < untilMs);
+    // oxlint-disable-next-line no-await-in-loop -- a turn
+    await nextTurn();
+  }
+  server.put(pods.path, pod('c'));
+  await holds(followed, 'a', 'b', 'c');
+  assert.deepEqual([session.counters.lost, session.counters.connections], [0, 1]);
 });
 
 test('a watch on which nothing comes, though the connection lives, is made anew from the beginning', async () => {

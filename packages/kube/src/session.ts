@@ -164,20 +164,45 @@ export class KubeSession {
     this.counters.lost += 1;
   }
 
-  /** Ends the session when a PING stays without an answer. One after GOAWAY takes no PING, which says nothing. */
+  /**
+   * Ends the session when nothing has come for a while, and a PING stays without an answer. What comes meanwhile is an answer
+   * too: that of a PING waits behind a long list. One after GOAWAY takes no PING, which says nothing.
+   */
   #keepAsking(session: ClientHttp2Session): void {
     const {
       pingIntervalMs: intervalMs = pingIntervalMs,
       pingTimeoutMs: timeoutMs = pingTimeoutMs,
     } = this.#o;
-    const timer = setInterval(() => {
-      if (session.closed || session.destroyed) return;
-      const overdue = setTimeout(() => {
-        session.destroy(new Error('the API server answers no PING'));
+    let seenBytes = 0;
+    const hasHeard = (): boolean => {
+      const bytes = session.socket?.bytesRead ?? 0;
+      const isNew = bytes !== seenBytes;
+      seenBytes = bytes;
+      return isNew;
+    };
+    let overdue: NodeJS.Timeout | undefined;
+    const wait = (): void => {
+      const sinceMs = performance.now();
+      overdue = setTimeout(() => {
+        if (session.closed || session.destroyed) return;
+        // A process that was busy for so long has read nothing either.
+        const wasBusy = performance.now() - sinceMs > timeoutMs * 1.5;
+        if (hasHeard() || wasBusy) wait();
+        else session.destroy(new Error('the API server answers no PING'));
       }, timeoutMs);
-      session.ping(() => clearTimeout(overdue));
+    };
+    const timer = setInterval(() => {
+      if (session.closed || session.destroyed || hasHeard() || overdue !== undefined) return;
+      wait();
+      session.ping(() => {
+        clearTimeout(overdue);
+        overdue = undefined;
+      });
     }, intervalMs);
-    session.once('close', () => clearInterval(timer));
+    session.once('close', () => {
+      clearInterval(timer);
+      clearTimeout(overdue);
+    });
   }
 }
 
