@@ -96,7 +96,7 @@ test('kinds that are not read: policies are errors, the rest warnings', () => {
     new ClusterBuilder(),
     objectsOf(
       {
-        apiVersion: 'networking.k8s.io/v1',
+        apiVersion: 'crd.antrea.io/v1beta1',
         kind: 'NetworkPolicy',
         metadata: { namespace: 'a', name: 'np' },
         spec: { podSelector: {} },

@@ -17,7 +17,7 @@ import type {
   Service,
   UnsupportedObject,
 } from '@tandem/core/k8s/objects';
-import { objectKey } from '@tandem/core/k8s/objects';
+import { isPolicyObject, objectKey } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
 import { type Issue, isFields } from '@tandem/core/k8s/shape';
 import type { ClusterState, PolicyState } from '@tandem/core/policy/cluster-state';
@@ -68,7 +68,7 @@ export class ClusterBuilder {
         diagnostics.push(...invalid(parsed.error, each));
       } else if (parsed.value.kind === 'unsupported') {
         diagnostics.push(unsupportedKind(parsed.value, placeOf(each)));
-      } else if (isPolicy(parsed.value)) {
+      } else if (isPolicyObject(parsed.value)) {
         policies.push([parsed.value, each]);
       } else {
         const identity = `${parsed.value.kind} ${objectKey(parsed.value)}`;
@@ -140,10 +140,6 @@ function add(object: PlainObject, key: string, draft: Draft): void {
     case 'EndpointSlice':
       draft.endpointSlices.set(key, object);
   }
-}
-
-function isPolicy(object: K8sObject): object is PolicyObject {
-  return object.kind === 'CiliumNetworkPolicy' || object.kind === 'CiliumClusterwideNetworkPolicy';
 }
 
 function invalid(

@@ -9,7 +9,7 @@
 import type { PolicyObject } from '@tandem/core/k8s/objects';
 import type { PolicyState } from '@tandem/core/policy/cluster-state';
 import type { Diagnostic } from '@tandem/core/policy/desired';
-import { parseCiliumPolicy } from '@tandem/core/policy/parse-cilium';
+import { parsePolicy } from '@tandem/core/policy/parse-policy';
 import { coarseHoldOf, duplicatePolicy } from '@tandem/core/policy/policy-hold';
 import { formatPolicyRef, type InvalidPolicy, type Policy } from '@tandem/core/policy/rule';
 import { err, type Result } from '@tandem/core/result';
@@ -73,7 +73,7 @@ export class PolicyBuilder {
   #single(ref: string, [first]: readonly Found[]): PolicyState {
     const [object, source] = first as Found;
     const place = placeOf(source);
-    const parsed = this.#parsed.get(object) ?? parsePolicy(object);
+    const parsed = this.#parsed.get(object) ?? parseSafely(object);
     this.#parsed.set(object, parsed);
     if (!parsed.ok) {
       return { inForce: this.#lastGood.get(ref) ?? null, invalid: parsed.error, place };
@@ -100,9 +100,9 @@ function refOf([{ kind, namespace, name }]: Found): string {
 }
 
 /** A bug that one object meets must not keep the others from being read. */
-function parsePolicy(object: PolicyObject): Result<Policy, InvalidPolicy> {
+function parseSafely(object: PolicyObject): Result<Policy, InvalidPolicy> {
   try {
-    return parseCiliumPolicy(object);
+    return parsePolicy(object);
   } catch (error) {
     const { kind, namespace, name } = object;
     const reason = error instanceof Error ? error.message : String(error);

@@ -13,7 +13,7 @@ export function unsupportedKind(object: UnsupportedObject, place = ''): Diagnost
     code: 'kind-unsupported',
     subject: `${object.originalKind} ${objectKey(object)}${place === '' ? '' : ` (${place})`}`,
     message: object.isPolicy
-      ? 'this kind of policy is not enforced by this version: remove it, or write it as a CiliumNetworkPolicy'
+      ? 'this kind of policy is not enforced by this version: remove it, or write it as a NetworkPolicy or CiliumNetworkPolicy'
       : 'this kind is not read',
   };
 }

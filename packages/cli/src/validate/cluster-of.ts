@@ -3,9 +3,9 @@
 
 /** The objects of files as the cluster that the agent would see, with their valid policies in force. */
 
-import { type K8sObject, objectKey } from '@tandem/core/k8s/objects';
+import { isPolicyObject, type K8sObject, objectKey } from '@tandem/core/k8s/objects';
 import type { ClusterState, PolicyState } from '@tandem/core/policy/cluster-state';
-import { parseCiliumPolicy } from '@tandem/core/policy/parse-cilium';
+import { parsePolicy } from '@tandem/core/policy/parse-policy';
 import { formatPolicyRef } from '@tandem/core/policy/rule';
 
 export function clusterOf(objects: readonly K8sObject[]): ClusterState {
@@ -32,9 +32,7 @@ function byKey<K extends K8sObject['kind']>(
 function policiesOf(objects: readonly K8sObject[]): ClusterState['policies'] {
   const policies = new Map<string, PolicyState>();
   for (const object of objects) {
-    const isPolicy =
-      object.kind === 'CiliumNetworkPolicy' || object.kind === 'CiliumClusterwideNetworkPolicy';
-    const parsed = isPolicy ? parseCiliumPolicy(object) : null;
+    const parsed = isPolicyObject(object) ? parsePolicy(object) : null;
     if (parsed?.ok !== true) continue;
     policies.set(formatPolicyRef(parsed.value.ref), { inForce: parsed.value, invalid: null });
   }

@@ -7,10 +7,10 @@
  */
 
 import { isDeepStrictEqual } from 'node:util';
-import type { K8sObject } from '@tandem/core/k8s/objects';
+import { isPolicyObject, type K8sObject } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
 import { checkDnsRules } from '@tandem/core/policy/dns-file-check';
-import { parseCiliumPolicy } from '@tandem/core/policy/parse-cilium';
+import { parsePolicy } from '@tandem/core/policy/parse-policy';
 import { clusterOf } from './cluster-of.ts';
 import type { FileContents, FileObject } from './read-files.ts';
 
@@ -73,9 +73,7 @@ export function validateObjects(contents: FileContents): Validation {
     places.set(subject, source);
     objects.push(parsed.value);
     const found = validateObject(source, subject, parsed.value);
-    const isPolicy =
-      parsed.value.kind === 'CiliumNetworkPolicy' ||
-      parsed.value.kind === 'CiliumClusterwideNetworkPolicy';
+    const isPolicy = isPolicyObject(parsed.value);
     if (isPolicy && found.every(({ severity }) => severity !== 'error')) valid.add(subject);
     findings.push(...found);
   }
@@ -111,15 +109,13 @@ function validateObject(
             'kind-unsupported',
             subject,
             'kind',
-            'is a policy that this version does not enforce: write it as a CiliumNetworkPolicy, or remove it',
+            'is a policy that this version does not enforce: write it as a NetworkPolicy or CiliumNetworkPolicy, or remove it',
           )
         : finding(source, 'kind-unsupported', subject, 'kind', 'is not read', 'warning'),
     ];
   }
-  if (object.kind !== 'CiliumNetworkPolicy' && object.kind !== 'CiliumClusterwideNetworkPolicy') {
-    return [];
-  }
-  const policy = parseCiliumPolicy(object);
+  if (!isPolicyObject(object)) return [];
+  const policy = parsePolicy(object);
   if (policy.ok) {
     return policy.value.warnings.map(({ path, message }) =>
       finding(source, 'policy-warning', subject, path, message, 'warning'),

@@ -109,7 +109,7 @@ test('policies of kinds that are not enforced are errors, other kinds are named'
   assert.deepEqual(
     found.map(({ severity, code, object }) => `${severity} ${code} ${object}`),
     [
-      'error kind-unsupported NetworkPolicy shop/np',
+      'error kind-unsupported ClusterNetworkPolicy shop/np',
       'warning kind-unsupported Deployment shop/web',
       'error object-invalid object',
     ],

@@ -42,6 +42,8 @@ export interface Pod extends ObjectMeta {
   readonly isDeleting: boolean;
   /** RFC 3339, sorts as text; '' if absent. */
   readonly createdAt: string;
+  /** Of its containers: numbers of named ports, by protocol and name, `TCP/http`. */
+  readonly namedPorts?: ReadonlyMap<string, number>;
   /** Annotation tandem.dev/interface. */
   readonly interfaceName?: string;
   /** Not all of it could be read, so which policies select it is not known. */
@@ -77,7 +79,7 @@ export interface EndpointSlice extends ObjectMeta {
   readonly ports: readonly ServicePort[];
 }
 
-export type PolicyKind = 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy';
+export type PolicyKind = 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy' | 'NetworkPolicy';
 
 /** A policy whose body is not read yet. Of its metadata only namespace and name count. */
 export interface PolicyObject {
@@ -137,3 +139,15 @@ export const tunnelAnnotations = [
 
 /** The annotation that names the host side of a pod's veth. */
 export const interfaceAnnotation = 'tandem.dev/interface';
+
+/** Whether an object is a policy of a kind that we enforce. */
+export function isPolicyObject(object: K8sObject): object is PolicyObject {
+  switch (object.kind) {
+    case 'CiliumNetworkPolicy':
+    case 'CiliumClusterwideNetworkPolicy':
+    case 'NetworkPolicy':
+      return true;
+    default:
+      return false;
+  }
+}

@@ -192,7 +192,7 @@ test('policies keep their body unread', () => {
 
 test('kinds that are not acted upon are values, and policies among them are marked', () => {
   const rows: [apiVersion: string, kind: string, isPolicy: boolean][] = [
-    ['networking.k8s.io/v1', 'NetworkPolicy', true],
+    ['crd.projectcalico.org/v1', 'NetworkPolicy', true],
     ['policy.networking.k8s.io/v1alpha2', 'ClusterNetworkPolicy', true],
     ['cilium.io/v2', 'CiliumCIDRGroup', true],
     ['cilium.io/v2', 'CiliumLocalRedirectPolicy', true],

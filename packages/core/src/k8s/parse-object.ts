@@ -191,6 +191,7 @@ function readPod(fields: Fields, meta: ObjectMeta, issues: Issues): Pod {
   const phase = readText(status, 'phase', 'status', issues) ?? '';
   const annotations = readTextMap(metadata, 'annotations', 'metadata', issues);
   const interfaceName = annotations.get(interfaceAnnotation);
+  const namedPorts = readNamedPorts(spec, issues);
   return {
     kind: 'Pod',
     ...meta,
@@ -201,8 +202,31 @@ function readPod(fields: Fields, meta: ObjectMeta, issues: Issues): Pod {
     isFinished: phase === 'Succeeded' || phase === 'Failed',
     isDeleting: metadata['deletionTimestamp'] !== undefined,
     createdAt: readTimestamp(metadata['creationTimestamp']),
+    ...(namedPorts.size === 0 ? {} : { namedPorts }),
     ...(interfaceName === undefined ? {} : { interfaceName }),
   };
+}
+
+/** Of containers, and of those that are started before them and stay. */
+function readNamedPorts(spec: Fields, issues: Issues): ReadonlyMap<string, number> {
+  const named = new Map<string, number>();
+  for (const field of ['containers', 'initContainers']) {
+    for (const [index, value] of readList(spec, field, 'spec', issues).entries()) {
+      const path = `spec.${field}[${index}]`;
+      const container = readFields(value, path, issues);
+      if (container === null) continue;
+      for (const [at_, entry] of readList(container, 'ports', path, issues).entries()) {
+        const portPath = `${path}.ports[${at_}]`;
+        const port = readFields(entry, portPath, issues);
+        const name = port === null ? undefined : readText(port, 'name', portPath, issues);
+        if (port === null || name === undefined || name === '') continue;
+        const number = readInteger(port, 'containerPort', portPath, portRange, issues);
+        const protocol = readText(port, 'protocol', portPath, issues) ?? 'TCP';
+        if (number !== undefined) named.set(`${protocol}/${name}`, number);
+      }
+    }
+  }
+  return named;
 }
 
 function readService(fields: Fields, meta: ObjectMeta, issues: Issues): Service {

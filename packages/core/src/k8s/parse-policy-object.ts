@@ -10,19 +10,17 @@ import { objectErrorsMax } from '../limits.ts';
 import type { PolicyKind, PolicyObject } from './objects.ts';
 import { type Fields, Issues, isFields, nameOf } from './shape.ts';
 
-const policyApiVersion = 'cilium.io/v2';
-const policyKinds: readonly PolicyKind[] = [
+const apiVersionOf: Readonly<Record<PolicyKind, string>> = {
+  CiliumNetworkPolicy: 'cilium.io/v2',
+  CiliumClusterwideNetworkPolicy: 'cilium.io/v2',
+  NetworkPolicy: 'networking.k8s.io/v1',
+};
+const ciliumKinds: readonly PolicyKind[] = [
   'CiliumNetworkPolicy',
   'CiliumClusterwideNetworkPolicy',
 ];
-const objectFields: readonly string[] = [
-  'apiVersion',
-  'kind',
-  'metadata',
-  'spec',
-  'specs',
-  'status',
-];
+const commonFields: readonly string[] = ['apiVersion', 'kind', 'metadata', 'spec', 'status'];
+const ciliumFields: readonly string[] = [...commonFields, 'specs'];
 /** What Kubernetes and its tools write there. Another field may be a misspelt namespace. */
 const metadataFields: readonly string[] = [
   ...['name', 'namespace', 'labels', 'annotations', 'uid', 'generateName', 'generation'],
@@ -41,6 +39,14 @@ export const specFields: readonly string[] = [
   'labels',
   'description',
   'log',
+];
+
+/** Fields of the spec of a NetworkPolicy. */
+export const networkSpecFields: readonly string[] = [
+  'podSelector',
+  'policyTypes',
+  'ingress',
+  'egress',
 ];
 
 /** Null for an object that is no policy of ours, whatever else it is. `damage`: as of `PolicyObject`. */
@@ -77,7 +83,7 @@ export function parsePolicyObject(fields: Fields, damage: string | null): Policy
   // No namespace is "default", unless it may be what is lost or misspelt.
   const isWhole = damage === null && isFields(metadata) && unknown.length === 0;
   const isPlaced = isTold && (isClusterwide || isWhole || !isAbsent(namespace));
-  const strays = straysOf(fields, issues);
+  const strays = straysOf(fields, kind, issues);
   return {
     kind,
     // kubectl puts an object without a namespace into "default"; files are read the same way.
@@ -96,8 +102,9 @@ export function parsePolicyObject(fields: Fields, damage: string | null): Policy
 function kindOf(fields: Fields): PolicyKind | null {
   const { kind, apiVersion } = fields;
   const text = typeof kind === 'string' ? kind.toLowerCase() : '';
-  const named = policyKinds.find((each) => each.toLowerCase() === text);
+  const named = ciliumKinds.find((each) => each.toLowerCase() === text);
   if (named !== undefined) return named;
+  if (text === 'networkpolicy' && isKubernetesGroup(apiVersion)) return 'NetworkPolicy';
   const isUntyped = typeof kind !== 'string' || kind === '';
   const isCilium = typeof apiVersion === 'string' && apiVersion.startsWith('cilium.io/');
   if (!(isUntyped || isCilium) || !selectsEndpoints(fields)) return null;
@@ -106,24 +113,35 @@ function kindOf(fields: Fields): PolicyKind | null {
   return hasNamespace ? 'CiliumNetworkPolicy' : 'CiliumClusterwideNetworkPolicy';
 }
 
+/** Calico and Antrea have a NetworkPolicy too. An object without a group is taken for the one of Kubernetes. */
+function isKubernetesGroup(apiVersion: unknown): boolean {
+  if (typeof apiVersion !== 'string' || !apiVersion.includes('/')) return true;
+  return apiVersion.startsWith('networking.k8s.io/') || apiVersion.startsWith('extensions/');
+}
+
 function selectsEndpoints({ spec, specs }: Fields): boolean {
   const bodies: readonly unknown[] = [spec, ...(Array.isArray(specs) ? specs : [])];
   return bodies.some((body) => isFields(body) && Object.hasOwn(body, 'endpointSelector'));
 }
 
 function checkType({ kind, apiVersion }: Fields, meant: PolicyKind, issues: Issues): void {
-  if (apiVersion !== policyApiVersion) {
-    issues.add('apiVersion', `is ${nameOf(apiVersion)}, but must be ${policyApiVersion}`);
+  const expected = apiVersionOf[meant];
+  if (apiVersion !== expected) {
+    issues.add('apiVersion', `is ${nameOf(apiVersion)}, but must be ${expected}`);
   }
   if (kind !== meant) {
-    issues.add('kind', `is ${nameOf(kind)}, but must be ${policyKinds.join(' or ')}`);
+    const kinds = meant === 'NetworkPolicy' ? [meant] : ciliumKinds;
+    issues.add('kind', `is ${nameOf(kind)}, but must be ${kinds.join(' or ')}`);
   }
 }
 
-function straysOf(fields: Fields, issues: Issues): Fields {
+function straysOf(fields: Fields, kind: PolicyKind, issues: Issues): Fields {
+  const isNetworkPolicy = kind === 'NetworkPolicy';
+  const objectFields = isNetworkPolicy ? commonFields : ciliumFields;
+  const ofSpec = isNetworkPolicy ? networkSpecFields : specFields;
   const strays = Object.keys(fields).filter((field) => !objectFields.includes(field));
   for (const field of strays) {
-    const message = specFields.includes(field)
+    const message = ofSpec.includes(field)
       ? 'stands beside spec, where it has no effect: indent it under spec'
       : `is no known field here: expected ${objectFields.join(', ')}`;
     issues.add(field, message);

@@ -195,6 +195,7 @@ class SelectorMatcher {
   readonly #byLook = new Map<string, readonly string[]>();
   readonly #byOwner = new Map<AddressOwner, readonly string[]>();
   readonly #contents = new Map<readonly string[], Map<ReadonlySet<string>, string>>();
+  readonly #blocks = new Map<ReadonlySet<string>, ReadonlySet<string>>();
   static readonly #none: ReadonlySet<string> = new Set();
 
   constructor(peers: ReadonlyMap<string, Peer>) {
@@ -204,7 +205,7 @@ class SelectorMatcher {
   /** Canonical text of the set of selectors; '' for the empty set. */
   contentOf(owner: AddressOwner, cidrs: ReadonlySet<string>): string {
     const matched = this.#matched(owner);
-    const applied = owner.isExternal ? cidrs : SelectorMatcher.#none;
+    const applied = owner.isExternal ? cidrs : this.#blocksOf(cidrs);
     let byCidrs = this.#contents.get(matched);
     if (byCidrs === undefined) this.#contents.set(matched, (byCidrs = new Map()));
     let content = byCidrs.get(applied);
@@ -213,6 +214,20 @@ class SelectorMatcher {
       byCidrs.set(applied, content);
     }
     return content;
+  }
+
+  /** Those that hold for pods and nodes. */
+  #blocksOf(cidrs: ReadonlySet<string>): ReadonlySet<string> {
+    let blocks = this.#blocks.get(cidrs);
+    if (blocks !== undefined) return blocks;
+    const isBlock = (key: string): boolean => {
+      const peer = this.#peers.get(key);
+      return peer?.kind === 'cidr' && peer.isIpBlock === true;
+    };
+    const found = [...cidrs].filter(isBlock);
+    blocks = found.length === 0 ? SelectorMatcher.#none : new Set(found);
+    this.#blocks.set(cidrs, blocks);
+    return blocks;
   }
 
   #matched(owner: AddressOwner): readonly string[] {

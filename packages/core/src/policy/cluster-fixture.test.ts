@@ -16,7 +16,7 @@ import { formatAddress, type Prefix, parseAddress, parsePrefix } from '../net/ip
 import type { ClusterState, NodeContext, PolicyState } from './cluster-state.ts';
 import { compile } from './compile.ts';
 import type { Compiled, MemberPolicy, MemberRuleSet } from './desired.ts';
-import { parseCiliumPolicy } from './parse-cilium.ts';
+import { parsePolicy } from './parse-policy.ts';
 import { formatPolicyRef } from './rule.ts';
 import { StableIds } from './stable-ids.ts';
 
@@ -155,7 +155,7 @@ export function clusterOf(objects: readonly Raw[]): ClusterState {
     else if (object.kind === 'Service') services.set(key, object);
     else if (object.kind === 'EndpointSlice') endpointSlices.set(key, object);
     else if (object.kind !== 'unsupported') {
-      const policy = parseCiliumPolicy(object);
+      const policy = parsePolicy(object);
       const ref = formatPolicyRef(policy.ok ? policy.value.ref : policy.error.ref);
       policies.set(ref, {
         inForce: policy.ok ? policy.value : null,

@@ -9,6 +9,7 @@
  * Source: Cilium pkg/labelsfilter/filter.go, pkg/k8s/apis/cilium.io/const.go.
  */
 import type { Namespace, Pod } from '../k8s/objects.ts';
+import type { AskedOfPods } from './named-ports.ts';
 
 export interface Identity {
   /** Labels of source k8s, by name. */
@@ -21,6 +22,11 @@ export const podNamespaceLabel = 'io.kubernetes.pod.namespace';
 export const namespaceLabelsPrefix = 'io.cilium.k8s.namespace.labels.';
 export const serviceAccountLabel = 'io.cilium.k8s.policy.serviceaccount';
 export const clusterLabel = 'io.cilium.k8s.policy.cluster';
+
+/** Labels that are no part of an identity, where a NetworkPolicy names them; no label of a pod has a colon. */
+export const podLabelPrefix = 'pod:';
+/** Named ports, `port:TCP/http`, where a NetworkPolicy names them: the value is the number. */
+export const portLabelPrefix = 'port:';
 
 const ciliumPrefix = 'io.cilium.k8s.';
 const includedPrefixes = [
@@ -51,6 +57,7 @@ export function podIdentity(
   pod: Pod,
   namespace: Namespace | undefined,
   clusterName: string,
+  asked?: AskedOfPods,
 ): Identity {
   const labels = new Map<string, string>();
   for (const [name, value] of pod.labels) {
@@ -65,6 +72,13 @@ export function podIdentity(
   labels.set(podNamespaceLabel, pod.namespace);
   labels.set(serviceAccountLabel, pod.serviceAccount);
   labels.set(clusterLabel, clusterName);
+  for (const name of asked?.labels ?? []) {
+    const value = pod.labels.get(name);
+    if (value !== undefined) labels.set(podLabelPrefix + name, value);
+  }
+  for (const [name, number] of pod.namedPorts ?? []) {
+    if (asked?.numbers.has(name) === true) labels.set(portLabelPrefix + name, String(number));
+  }
   return { labels, reserved: noReserved };
 }
 

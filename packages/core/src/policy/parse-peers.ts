@@ -173,6 +173,12 @@ function parseCidrRule(value: unknown, path: string, context: ParseContext): Pee
   return cidrPeer(cidr, except);
 }
 
+/** ipBlock of a NetworkPolicy. */
+export function parseIpBlock(value: unknown, path: string, context: ParseContext): Peer | null {
+  const peer = parseCidrRule(value, path, context);
+  return peer?.kind === 'cidr' ? { ...peer, isIpBlock: true } : null;
+}
+
 function parseEntity(
   value: unknown,
   path: string,

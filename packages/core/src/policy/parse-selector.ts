@@ -75,6 +75,34 @@ export function parsePeerSelector(
   return makeSelector([...requirements, isPod]);
 }
 
+/** A LabelSelector of Kubernetes, with its labels as they are written. Null with an error if unreadable. */
+export function parseKubernetesSelector(
+  value: unknown,
+  path: string,
+  context: ParseContext,
+): readonly LabelRequirement[] | null {
+  // Warnings about labels that are no part of an identity concern Cilium's kinds alone.
+  const own = new ParseContext(context.namespace);
+  const requirements = parseRequirements(value, path, own);
+  for (const { path: at_, message } of own.errors.list()) context.error(at_, message);
+  if (requirements !== null && keysOf(value).some((key) => key.includes(':'))) {
+    context.error(path, 'a label of Kubernetes has no source before its name: remove k8s: or any:');
+    return null;
+  }
+  return requirements;
+}
+
+function keysOf(selector: unknown): readonly string[] {
+  const { matchLabels, matchExpressions } = isFields(selector) ? selector : {};
+  const expressions = Array.isArray(matchExpressions)
+    ? (matchExpressions as readonly unknown[])
+    : [];
+  return [
+    ...Object.keys(isFields(matchLabels) ? matchLabels : {}),
+    ...expressions.map((each) => (isFields(each) ? String(each['key']) : '')),
+  ];
+}
+
 const isPod: LabelRequirement = {
   source: 'k8s',
   name: podNamespaceLabel,

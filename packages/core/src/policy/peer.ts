@@ -25,6 +25,8 @@ export interface CidrPeer {
   readonly cidr: Prefix;
   /** Inside `cidr`; sorted, none inside another. */
   readonly except: readonly Prefix[];
+  /** Of Kubernetes' ipBlock: pods and nodes count by their addresses too. In Cilium they do not. */
+  readonly isIpBlock?: true;
 }
 
 export type Peer =
@@ -41,7 +43,7 @@ export function peerKey(peer: Peer): string {
       return `entity ${peer.entity}`;
     case 'cidr': {
       const except = peer.except.map((prefix) => ` !${formatPrefix(prefix)}`).join('');
-      return `cidr ${formatPrefix(peer.cidr)}${except}`;
+      return `${peer.isIpBlock === true ? 'block' : 'cidr'} ${formatPrefix(peer.cidr)}${except}`;
     }
   }
 }

@@ -15,9 +15,10 @@
  * a deny section, by rules for names, or by something unknown: then everything is denied.
  */
 import type { PolicyObject } from '../k8s/objects.ts';
-import { specFields } from '../k8s/parse-policy-object.ts';
+import { networkSpecFields, specFields } from '../k8s/parse-policy-object.ts';
 import { type Fields, isFields } from '../k8s/shape.ts';
 import { Direction } from './kernel-numbers.ts';
+import { salvagePodSubject } from './parse-pod-selector.ts';
 import { salvageSubject } from './parse-selector.ts';
 import type { HoldScope, InvalidPolicy, Policy, PolicyRule, PolicySpec } from './rule.ts';
 import type { LabelSelector } from './selector.ts';
@@ -109,6 +110,7 @@ function worst(found: readonly HoldScope[]): HoldScope {
 /** `body` null: it is no mapping. */
 function holdOfBody(body: Fields | null, strays: Fields, object: PolicyObject): Hold {
   const fields = { ...strays, ...body };
+  if (object.kind === 'NetworkPolicy') return holdOfNetworkPolicy(fields, body !== null, object);
   const hasSelector = Object.hasOwn(fields, 'endpointSelector');
   if (!hasSelector && Object.hasOwn(fields, 'nodeSelector')) return { hold: [], holdScope: 'none' };
   // What cannot be placed may be in any namespace, as what is clusterwide.
@@ -122,6 +124,30 @@ function holdOfBody(body: Fields | null, strays: Fields, object: PolicyObject): 
   const isClear =
     isIntact && body !== null && Object.keys(fields).every((field) => specFields.includes(field));
   const spec = denial(subject, directionsOf(fields, isClear));
+  return { hold: [spec], holdScope: isWhole && object.isPlaced ? 'selected' : 'superset' };
+}
+
+/** It only allows: what other objects allow goes on, unless something in it is not known. */
+function holdOfNetworkPolicy(fields: Fields, isBody: boolean, object: PolicyObject): Hold {
+  const namespace = object.isPlaced ? object.namespace : '';
+  const { podSelector = {}, policyTypes, egress } = fields;
+  const { subject, isWhole: isReadable } = salvagePodSubject(podSelector, namespace);
+  const isIntact = isBody && object.damage === null;
+  const isWhole = isReadable && isIntact;
+  if (subject.requirements.length === 0) return { hold: [], holdScope: 'unknown' };
+  const isClear = isIntact && Object.keys(fields).every((each) => networkSpecFields.includes(each));
+  const types = Array.isArray(policyTypes) ? (policyTypes as readonly unknown[]) : [];
+  const areTyped = types.every((type) => type === 'Ingress' || type === 'Egress');
+  const isUnclear = !isClear || !areTyped;
+  const hasRules = (section: unknown): boolean => !Array.isArray(section) || section.length > 0;
+  const names = (type: 'Ingress' | 'Egress', isDefault: boolean): boolean =>
+    isUnclear || (types.length > 0 ? types.includes(type) : isDefault);
+  const spec = denial(subject, {
+    ingress: names('Ingress', true),
+    egress: names('Egress', egress !== undefined && egress !== null && hasRules(egress)),
+    closesIngress: isUnclear,
+    closesEgress: isUnclear,
+  });
   return { hold: [spec], holdScope: isWhole && object.isPlaced ? 'selected' : 'superset' };
 }
 

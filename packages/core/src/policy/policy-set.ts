@@ -12,6 +12,7 @@ import type { ClusterState, PolicyState } from './cluster-state.ts';
 import type { PortRange } from './desired.ts';
 import { Direction, EndpointFlag, Verdict } from './kernel-numbers.ts';
 import { namespaceLabelsPrefix } from './labels.ts';
+import { type AskedOfPods, askedOfPods, withoutNamedPorts } from './named-ports.ts';
 import { type Peer, peerKey } from './peer.ts';
 import { type DnsNames, formatPolicyRef, type PolicyRule, type PolicySpec } from './rule.ts';
 
@@ -52,14 +53,17 @@ export interface PolicyDraft {
 
 /** Every spec in force, in an order that depends on their contents alone. */
 export function activeSpecs(cluster: ClusterState): ActiveSpec[] {
-  const active = [...cluster.policies.values()].flatMap(specsInForce);
+  const asked = askedOfPods(cluster);
+  const active = [...cluster.policies.values()].flatMap((state) => specsInForce(state, asked));
   return active.sort((left, right) => (left.digest < right.digest ? -1 : 1));
 }
 
-function specsInForce(state: PolicyState): readonly ActiveSpec[] {
+function specsInForce(state: PolicyState, asked: AskedOfPods): readonly ActiveSpec[] {
   if (state.inForce !== null) {
     const subject = formatPolicyRef(state.inForce.ref);
-    return state.inForce.specs.map((spec) => activate(spec, subject));
+    return state.inForce.specs.flatMap((spec) =>
+      withoutNamedPorts(spec, asked).map((each) => activate(each, subject)),
+    );
   }
   if (state.invalid === null) return [];
   const subject = formatPolicyRef(state.invalid.ref);

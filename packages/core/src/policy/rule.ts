@@ -11,7 +11,7 @@ import type { Pattern } from '../dns/pattern.ts';
 import type { PolicyKind } from '../k8s/objects.ts';
 import type { Issue } from '../k8s/shape.ts';
 import type { PortRange } from './desired.ts';
-import type { Direction } from './kernel-numbers.ts';
+import type { Direction, Protocol } from './kernel-numbers.ts';
 import type { Peer } from './peer.ts';
 import type { LabelSelector } from './selector.ts';
 
@@ -28,6 +28,13 @@ export interface PortRule {
   readonly dns: DnsNames | null;
 }
 
+/** A port by its name, of a NetworkPolicy. */
+export interface NamedPort {
+  readonly protocol: Protocol;
+  /** Protocol and name, `TCP/http`. */
+  readonly name: string;
+}
+
 /** One element of ingress, ingressDeny, egress or egressDeny that says something. */
 export interface PolicyRule {
   readonly direction: Direction;
@@ -37,6 +44,8 @@ export interface PolicyRule {
   readonly fqdns: readonly Pattern[];
   /** 'any': every port and protocol. */
   readonly ports: 'any' | readonly PortRule[];
+  /** Ports beside `ports` that each pod which the packet goes to has a number for; a PortRule without ports is none. */
+  readonly namedPorts?: readonly NamedPort[];
   /** Field path inside the object, `spec.egress[0]`. */
   readonly path: string;
 }

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** The kernel's lookups over what compilation produced, for properties that compare them with a reading of the policies. */
+import assert from 'node:assert/strict';
+import { formatAddress, hostPrefix, trieCovers } from '../net/ip.ts';
+import { address } from './cluster-fixture.test.ts';
+import type { ClassEntry, Compiled, PolicyEntry } from './desired.ts';
+import { expandPolicy } from './expand.ts';
+import { classNeverLearn, classNone, EndpointFlag, peerAny, Verdict } from './kernel-numbers.ts';
+import type { Answer, Packet } from './random-policy.test.ts';
+
+export class Kernel {
+  readonly #compiled: Compiled;
+  readonly #entries = new Map<string, PolicyEntry>();
+
+  constructor(compiled: Compiled, policies: readonly Compiled[]) {
+    this.#compiled = compiled;
+    for (const policy of policies.flatMap((each) => [...each.policies.values()])) {
+      for (const entry of expandPolicy(policy, compiled.classTable)) {
+        const key = this.#key(entry);
+        const known = this.#entries.get(key);
+        assert(known === undefined || known.verdict === entry.verdict, `one entry for ${key}`);
+        this.#entries.set(key, entry);
+      }
+    }
+  }
+
+  judge(
+    ip: string,
+    packet: Omit<Packet, 'pod'>,
+    policyOf: Compiled,
+    learned: ReadonlyMap<string, ReadonlySet<string>> = new Map(),
+  ): Answer {
+    const endpoint = policyOf.endpoints.find((each) => formatAddress(each.address) === ip);
+    assert(endpoint !== undefined);
+    const isEgress = packet.direction === 'egress';
+    const enforce = isEgress ? EndpointFlag.enforceEgress : EndpointFlag.enforceIngress;
+    const wild = isEgress ? EndpointFlag.wildEgress : EndpointFlag.wildIngress;
+    if ((endpoint.flags & enforce) === 0) return 'allow';
+    const { classId, flags } = this.#class(packet.peer);
+    const ask = (peer: number): number => this.#lookup(endpoint.policyId, peer, packet);
+    let answer = ask(classId);
+    if ((endpoint.flags & wild) !== 0 && answer !== Verdict.deny) {
+      answer = strongest(answer, ask(peerAny));
+    }
+    const mayLearn = (flags & classNeverLearn) === 0;
+    if (
+      answer === Verdict.none &&
+      isEgress &&
+      (endpoint.flags & EndpointFlag.fqdn) !== 0 &&
+      mayLearn
+    ) {
+      for (const { id, patternIndex, policyId } of policyOf.members.selectors) {
+        const text = policyOf.members.patterns[patternIndex]?.text ?? '';
+        const isLearned = policyId === 0 && learned.get(packet.peer)?.has(text) === true;
+        if (isLearned) answer = strongest(answer, ask(id));
+      }
+    }
+    return (['none', 'allow', 'deny', 'l7'] as const)[answer] ?? 'none';
+  }
+
+  #class(text: string): { readonly classId: number; readonly flags: number } {
+    const target = hostPrefix(address(text));
+    let best: ClassEntry | null = null;
+    for (const entry of this.#compiled.classes) {
+      if (
+        trieCovers(entry.prefix, target) &&
+        (best === null || entry.prefix.bits > best.prefix.bits)
+      ) {
+        best = entry;
+      }
+    }
+    return best ?? { classId: classNone, flags: 0 };
+  }
+
+  #lookup(
+    policyId: number,
+    peer: number,
+    { direction, protocol, port }: Omit<Packet, 'pod'>,
+  ): number {
+    const place = { policyId, peer, direction: direction === 'egress' ? 1 : 0 } as const;
+    for (let bits = 16; bits >= 0; bits--) {
+      const masked = bits === 0 ? 0 : port & (0xffff << (16 - bits)) & 0xffff;
+      const key = this.#key({ ...place, protocol, port: masked, prefixLength: 80 + bits });
+      const entry = this.#entries.get(key);
+      if (entry !== undefined) return entry.verdict;
+    }
+    const key = this.#key({ ...place, protocol: 0, port: 0, prefixLength: 72 });
+    return this.#entries.get(key)?.verdict ?? Verdict.none;
+  }
+
+  #key(place: Omit<PolicyEntry, 'verdict' | 'ruleId'>): string {
+    const { policyId, peer, direction, protocol, port, prefixLength } = place;
+    return `${policyId} ${peer} ${direction} ${protocol} ${port}/${prefixLength}`;
+  }
+}
+
+function strongest(left: number, right: number): number {
+  const order: readonly number[] = [Verdict.none, Verdict.allow, Verdict.l7Dns, Verdict.deny];
+  return order.indexOf(left) >= order.indexOf(right) ? left : right;
+}

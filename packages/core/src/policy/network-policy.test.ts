@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** NetworkPolicy: what is refused, with the fix, and whom a refused one holds. What valid ones mean: network-policy.fuzz.test.ts. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseObject } from '../k8s/parse-object.ts';
+import type { Result } from '../result.ts';
+import { parsePolicy } from './parse-policy.ts';
+import type { InvalidPolicy, Policy } from './rule.ts';
+import { selectorKey } from './selector.ts';
+
+type Body = Readonly<Record<string, unknown>>;
+
+function parse(spec: unknown, more: Body = {}): Result<Policy, InvalidPolicy> {
+  const metadata = { name: 'p', namespace: 'shop' };
+  const object = parseObject({
+    ...{ apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata, spec },
+    ...more,
+  });
+  assert.ok(object.ok && object.value.kind === 'NetworkPolicy');
+  return parsePolicy(object.value);
+}
+
+function errorsOf(spec: unknown, more: Body = {}): string {
+  const parsed = parse(spec, more);
+  return parsed.ok
+    ? ''
+    : parsed.error.errors.map(({ path, message }) => `${path} ${message}`).join('\n');
+}
+
+test('what is refused names the field and the fix', () => {
+  const egress = (peer: unknown, ...ports: readonly unknown[]): Body => ({
+    podSelector: {},
+    egress: [{ to: [peer], ports }],
+  });
+  const rows: readonly (readonly [spec: unknown, expected: RegExp, more?: Body])[] = [
+    [undefined, /^spec is missing/],
+    [[], /^spec is a list/],
+    [
+      { podSelector: {}, endpointSelector: {} },
+      /spec.endpointSelector is no known field here: expected podSelector/,
+    ],
+    [{ podSelector: { matchLabel: {} } }, /spec.podSelector.matchLabel is no known field/],
+    [{ podSelector: { matchLabels: { a: 1 } } }, /matchLabels/],
+    [{ podSelector: { matchLabels: { 'k8s:app': 'x' } } }, /no source before its name/],
+    [
+      { podSelector: {}, policyTypes: ['ingress'] },
+      /policyTypes\[0\] is "ingress", but must be Ingress or Egress/,
+    ],
+    [
+      { podSelector: {}, ingress: [{ to: [] }] },
+      /spec.ingress\[0\].to is not supported: ingress rules have from/,
+    ],
+    [{ podSelector: {}, ingress: [{ from: [{}] }] }, /names nobody: give podSelector/],
+    [
+      egress({ podSelector: {}, ipBlock: { cidr: '10.0.0.0/8' } }),
+      /cannot be combined with selectors/,
+    ],
+    [egress({ ipBlock: { cidr: '10.0.0.0' } }), /"10.0.0.0" is no prefix/],
+    [
+      egress({ ipBlock: { cidr: '10.0.0.0/8', except: ['11.0.0.0/8'] } }),
+      /11.0.0.0\/8 is not inside/,
+    ],
+    [egress({ podSelector: {} }, { port: 0 }), /ports\[0\].port/],
+    [egress({ podSelector: {} }, { port: '80' }), /write 80 without quotes/],
+    [egress({ podSelector: {} }, { port: 'http', endPort: 90 }), /a named port is no range/],
+    [egress({ podSelector: {} }, { port: 90, endPort: 80 }), /80 is below port 90/],
+    [egress({ podSelector: {} }, { endPort: 80 }), /endPort needs a port/],
+    [egress({ podSelector: {} }, { port: 80, protocol: 'ICMP' }), /"ICMP" is not TCP, UDP or SCTP/],
+    [{ podSelector: {} }, /ingress stands beside spec.*indent it/, { ingress: [] }],
+    [{ podSelector: {} }, /specs is no known field/, { specs: [] }],
+    [
+      { podSelector: {} },
+      /apiVersion .*must be networking.k8s.io\/v1/,
+      { apiVersion: 'extensions/v1beta1' },
+    ],
+  ];
+  for (const [spec, expected, more] of rows) assert.match(errorsOf(spec, more), expected);
+});
+
+test('null is what the API server drops', () => {
+  const parsed = parse({ podSelector: null, ingress: [{ from: null, ports: null }], egress: null });
+  assert.ok(parsed.ok, parsed.ok ? '' : JSON.stringify(parsed.error.errors));
+  const [spec] = parsed.value.specs;
+  assert.deepEqual([spec?.hasIngress, spec?.hasEgress], [true, false]);
+  assert.equal(spec?.rules[0]?.peers, 'any');
+});
+
+test('rules of a direction that policyTypes does not name have no effect, and that is said', () => {
+  const parsed = parse({ podSelector: {}, policyTypes: ['Ingress'], egress: [{}] });
+  assert.ok(parsed.ok);
+  assert.match(
+    parsed.value.warnings[0]?.message ?? '',
+    /has no effect: policyTypes does not name Egress/,
+  );
+  assert.deepEqual(parsed.value.specs[0]?.rules, []);
+});
+
+test('a refused policy holds the pods that it means, in the directions that it means', () => {
+  const bad = [{ from: [{}] }];
+  const rows: readonly (readonly [
+    spec: Body,
+    subject: string,
+    directions: string,
+    scope: string,
+  ])[] = [
+    [{ podSelector: { matchLabels: { app: 'x' } }, ingress: bad }, 'app', 'ingress', 'selected'],
+    [
+      { podSelector: {}, policyTypes: ['Egress'], egress: [{ to: [{}] }] },
+      '',
+      'egress',
+      'selected',
+    ],
+    [{ podSelector: {}, egress: [{ to: [{}] }] }, '', 'ingress egress', 'selected'],
+    [{ podSelector: { matchLabels: 5 }, ingress: bad }, '', 'ingress', 'superset'],
+    [{ podSelector: {}, policyTypes: ['Both'] }, '', 'ingress egress closed', 'selected'],
+    [{ podSelector: {}, unknown: 1 }, '', 'ingress egress closed', 'selected'],
+  ];
+  for (const [spec, subject, directions, scope] of rows) {
+    const parsed = parse(spec);
+    assert.ok(!parsed.ok);
+    const { hold, holdScope } = parsed.error;
+    const [held] = hold;
+    assert.ok(held !== undefined && hold.length === 1);
+    const key = selectorKey(held.subject);
+    assert.match(key, /io.kubernetes.pod.namespace In \["shop"\]/);
+    assert.equal(key.includes('k8s:app In'), subject === 'app', key);
+    const seen = [
+      ...(held.hasIngress ? ['ingress'] : []),
+      ...(held.hasEgress ? ['egress'] : []),
+      ...(held.rules.length > 0 ? ['closed'] : []),
+    ];
+    assert.equal(seen.join(' '), directions, JSON.stringify(spec));
+    assert.equal(holdScope, scope, JSON.stringify(spec));
+  }
+});

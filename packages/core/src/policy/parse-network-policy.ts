@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * NetworkPolicy of networking.k8s.io/v1 -> rules. It only allows: a pod that one selects is denied, in the directions of its
+ * policyTypes, whatever no policy allows. Where the words look alike the meaning differs from Cilium's: an absent or an
+ * empty `from` is everybody, an empty list of rules nobody.
+ *
+ * Source: k8s.io/api/networking/v1 types.go, its defaults and validation (kubernetes/pkg/apis/networking).
+ */
+import type { PolicyObject } from '../k8s/objects.ts';
+import { networkSpecFields } from '../k8s/parse-policy-object.ts';
+import { at, type Fields, readFields, readInteger, readList, readText } from '../k8s/shape.ts';
+import { err, ok, type Result } from '../result.ts';
+import type { PortRange } from './desired.ts';
+import { Direction, Protocol } from './kernel-numbers.ts';
+import { ParseContext } from './parse-context.ts';
+import { parseIpBlock } from './parse-peers.ts';
+import { parsePodPeer, parsePodSubject } from './parse-pod-selector.ts';
+import type { Peer } from './peer.ts';
+import { holdOfObject } from './policy-hold.ts';
+import type {
+  InvalidPolicy,
+  NamedPort,
+  Policy,
+  PolicyRef,
+  PolicyRule,
+  PolicySpec,
+} from './rule.ts';
+
+type Section = 'ingress' | 'egress';
+const portMax = 65_535;
+const protocolOf: Readonly<Record<string, Protocol>> = {
+  TCP: Protocol.tcp,
+  UDP: Protocol.udp,
+  SCTP: Protocol.sctp,
+};
+/** IANA_SVC_NAME of RFC 6335. */
+const portName = /^(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*$/;
+
+export function parseNetworkPolicy(object: PolicyObject): Result<Policy, InvalidPolicy> {
+  const { kind, namespace, name } = object;
+  const ref: PolicyRef = { kind, namespace, name };
+  if (object.damage !== null) {
+    return err({ ref, errors: [{ path: '', message: object.damage }], ...holdOfObject(object) });
+  }
+  const context = new ParseContext(namespace);
+  for (const { path, message } of object.faults) context.error(path, message);
+  const spec = parseSpec(object.spec, context);
+  if (context.errors.any || spec === null) {
+    return err({ ref, errors: context.errors.list(), ...holdOfObject(object) });
+  }
+  return ok({ ref, specs: [spec], warnings: context.warnings.list() });
+}
+
+function parseSpec(body: unknown, context: ParseContext): PolicySpec | null {
+  if (body === undefined) {
+    context.error('spec', 'is missing');
+    return null;
+  }
+  const fields = readFields(body, 'spec', context.errors);
+  if (fields === null) return null;
+  // The API server drops what is null.
+  const given = withoutNulls(fields);
+  context.checkFields(given, 'spec', networkSpecFields);
+  const subject = parsePodSubject(given['podSelector'] ?? {}, 'spec.podSelector', context);
+  const ingress = parseRules(given, 'ingress', context);
+  const egress = parseRules(given, 'egress', context);
+  const types = parseTypes(given, egress.length > 0, context);
+  if (subject === null || types === null) return null;
+  for (const [section, direction, rules] of [
+    ['ingress', 'Ingress', ingress],
+    ['egress', 'Egress', egress],
+  ] as const) {
+    if (rules.length > 0 && !types.has(direction)) {
+      context.warn(`spec.${section}`, `has no effect: policyTypes does not name ${direction}`);
+    }
+  }
+  const hasIngress = types.has('Ingress');
+  const hasEgress = types.has('Egress');
+  return {
+    subject,
+    hasIngress,
+    hasEgress,
+    denyIngress: hasIngress,
+    denyEgress: hasEgress,
+    rules: [...(hasIngress ? ingress : []), ...(hasEgress ? egress : [])],
+  };
+}
+
+function withoutNulls(fields: Fields): Fields {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null));
+}
+
+/** Absent: Ingress, and Egress if there are rules of it. */
+function parseTypes(
+  fields: Fields,
+  hasEgressRules: boolean,
+  context: ParseContext,
+): ReadonlySet<string> | null {
+  const list = readList(fields, 'policyTypes', 'spec', context.errors);
+  if (list.length === 0) return new Set(hasEgressRules ? ['Ingress', 'Egress'] : ['Ingress']);
+  const types = new Set<string>();
+  for (const [index, type] of list.entries()) {
+    if (type === 'Ingress' || type === 'Egress') types.add(type);
+    else {
+      const path = `spec.policyTypes[${index}]`;
+      context.error(path, `is ${JSON.stringify(type)}, but must be Ingress or Egress`);
+    }
+  }
+  return context.errors.any ? null : types;
+}
+
+function parseRules(fields: Fields, section: Section, context: ParseContext): PolicyRule[] {
+  const path = `spec.${section}`;
+  const list = context.take(readList(fields, section, 'spec', context.errors), path);
+  return list.flatMap((value, index) => {
+    const rule = parseRule(value, section, `${path}[${index}]`, context);
+    return rule === null ? [] : [rule];
+  });
+}
+
+function parseRule(
+  value: unknown,
+  section: Section,
+  path: string,
+  context: ParseContext,
+): PolicyRule | null {
+  const read = readFields(value, path, context.errors);
+  if (read === null) return null;
+  const fields = withoutNulls(read);
+  const [own, other] = section === 'ingress' ? ['from', 'to'] : ['to', 'from'];
+  const advice = { [other]: `${section} rules have ${own}` };
+  context.checkFields(fields, path, [own, 'ports'], advice);
+  const peerList = context.take(readList(fields, own, path, context.errors), at(path, own));
+  const peers = peerList.flatMap((peer, index) => {
+    const parsed = parsePeer(peer, `${at(path, own)}[${index}]`, context);
+    return parsed === null ? [] : [parsed];
+  });
+  const ports = parsePorts(fields, path, context);
+  return {
+    direction: section === 'ingress' ? Direction.ingress : Direction.egress,
+    action: 'allow',
+    // A list whose items were all in error must not become everybody: the object is invalid then.
+    peers: peerList.length === 0 ? 'any' : peers,
+    fqdns: [],
+    ports: ports === 'any' ? 'any' : [{ ports: ports.ranges, dns: null }],
+    ...(ports === 'any' || ports.named.length === 0 ? {} : { namedPorts: ports.named }),
+    path,
+  };
+}
+
+function parsePeer(value: unknown, path: string, context: ParseContext): Peer | null {
+  const read = readFields(value, path, context.errors);
+  if (read === null) return null;
+  const fields = withoutNulls(read);
+  context.checkFields(fields, path, ['podSelector', 'namespaceSelector', 'ipBlock']);
+  const { podSelector, namespaceSelector, ipBlock } = fields;
+  const hasSelector = podSelector !== undefined || namespaceSelector !== undefined;
+  if (ipBlock !== undefined && hasSelector) {
+    context.error(path, 'ipBlock cannot be combined with selectors: write a peer for each');
+    return null;
+  }
+  if (ipBlock !== undefined) return parseIpBlock(ipBlock, at(path, 'ipBlock'), context);
+  if (!hasSelector) {
+    context.error(path, 'names nobody: give podSelector, namespaceSelector or ipBlock');
+    return null;
+  }
+  const selector = parsePodPeer({ podSelector, namespaceSelector }, path, context);
+  return selector === null ? null : { kind: 'labels', selector };
+}
+
+interface Ports {
+  readonly ranges: readonly PortRange[];
+  readonly named: readonly NamedPort[];
+}
+
+/** Absent or empty: every port of every protocol. */
+function parsePorts(fields: Fields, path: string, context: ParseContext): 'any' | Ports {
+  const listPath = at(path, 'ports');
+  const list = context.take(readList(fields, 'ports', path, context.errors), listPath);
+  if (list.length === 0) return 'any';
+  const ranges: PortRange[] = [];
+  const named: NamedPort[] = [];
+  for (const [index, value] of list.entries()) {
+    const port = parsePort(value, `${listPath}[${index}]`, context);
+    if (port === null) continue;
+    if ('name' in port) named.push(port);
+    else ranges.push(port);
+  }
+  return { ranges, named };
+}
+
+function parsePort(
+  value: unknown,
+  path: string,
+  context: ParseContext,
+): PortRange | NamedPort | null {
+  const read = readFields(value, path, context.errors);
+  if (read === null) return null;
+  const fields = withoutNulls(read);
+  context.checkFields(fields, path, ['port', 'endPort', 'protocol']);
+  const text = readText(fields, 'protocol', path, context.errors) ?? 'TCP';
+  const protocol = Object.hasOwn(protocolOf, text) ? protocolOf[text] : undefined;
+  if (protocol === undefined) {
+    context.error(at(path, 'protocol'), `${JSON.stringify(text)} is not TCP, UDP or SCTP`);
+    return null;
+  }
+  const { port } = fields;
+  if (port === undefined) {
+    if (fields['endPort'] !== undefined) context.error(at(path, 'endPort'), 'needs a port');
+    return { protocol, first: 0, last: portMax };
+  }
+  if (typeof port === 'string') {
+    return parsePortName(port, `${text}/${port}`, protocol, fields, path, context);
+  }
+  const range = { min: 1, max: portMax };
+  const first = readInteger(fields, 'port', path, range, context.errors);
+  const last = readInteger(fields, 'endPort', path, range, context.errors) ?? first;
+  if (first === undefined || last === undefined) return null;
+  if (last < first) {
+    context.error(at(path, 'endPort'), `${last} is below port ${first}`);
+    return null;
+  }
+  return { protocol, first, last };
+}
+
+function parsePortName(
+  text: string,
+  name: string,
+  protocol: Protocol,
+  fields: Fields,
+  path: string,
+  context: ParseContext,
+): NamedPort | null {
+  if (!portName.test(text)) {
+    const fix = /^[0-9]+$/.test(text) ? `: write ${text} without quotes` : '';
+    context.error(at(path, 'port'), `${JSON.stringify(text)} is no name of a port${fix}`);
+    return null;
+  }
+  if (fields['endPort'] !== undefined) {
+    context.error(at(path, 'endPort'), 'goes with a number: a named port is no range');
+    return null;
+  }
+  return { protocol, name };
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Selectors of Kubernetes' own policies. Labels that Cilium's default filter drops from identities count here: a
+ * requirement for one is for `pod:NAME`, which no label of a pod can be called.
+ */
+import { at, type Fields } from '../k8s/shape.ts';
+import {
+  isIdentityLabel,
+  namespaceLabelsPrefix,
+  podLabelPrefix,
+  podNamespaceLabel,
+} from './labels.ts';
+import { ParseContext } from './parse-context.ts';
+import { parseKubernetesSelector, type SalvagedSubject } from './parse-selector.ts';
+import { type LabelRequirement, type LabelSelector, makeSelector } from './selector.ts';
+
+/** podSelector of a policy: pods of its namespace. */
+export function parsePodSubject(
+  value: unknown,
+  path: string,
+  context: ParseContext,
+): LabelSelector | null {
+  const requirements = podRequirements(value, path, context);
+  return requirements === null
+    ? null
+    : makeSelector([...requirements, namespaceIs(context.namespace)]);
+}
+
+/** Pods of the policy's namespace, or of the namespaces that are selected. */
+export function parsePodPeer(
+  { podSelector, namespaceSelector }: Fields,
+  path: string,
+  context: ParseContext,
+): LabelSelector | null {
+  const pods =
+    podSelector === undefined ? [] : podRequirements(podSelector, at(path, 'podSelector'), context);
+  const namespaces =
+    namespaceSelector === undefined
+      ? [namespaceIs(context.namespace)]
+      : namespaceRequirements(namespaceSelector, at(path, 'namespaceSelector'), context);
+  return pods === null || namespaces === null ? null : makeSelector([...pods, ...namespaces]);
+}
+
+/** podSelector of an invalid policy, or what can be read of it: no less than it selects. */
+export function salvagePodSubject(value: unknown, namespace: string): SalvagedSubject {
+  const context = new ParseContext(namespace);
+  const whole = podRequirements(value, '', context);
+  const own = namespace === '' ? [] : [namespaceIs(namespace)];
+  if (whole !== null) return { subject: makeSelector([...whole, ...own]), isWhole: true };
+  return { subject: makeSelector(own), isWhole: false };
+}
+
+function podRequirements(
+  value: unknown,
+  path: string,
+  context: ParseContext,
+): readonly LabelRequirement[] | null {
+  const requirements = parseKubernetesSelector(value, path, context);
+  return (
+    requirements?.map((each) =>
+      isIdentityLabel(each.name) ? each : { ...each, name: podLabelPrefix + each.name },
+    ) ?? null
+  );
+}
+
+/** NotIn holds where a label is absent, as it is of what is no pod: so that it is one is asked for, too. */
+function namespaceRequirements(
+  value: unknown,
+  path: string,
+  context: ParseContext,
+): readonly LabelRequirement[] | null {
+  const requirements = parseKubernetesSelector(value, path, context);
+  const isPod: LabelRequirement = {
+    source: 'k8s',
+    name: podNamespaceLabel,
+    operator: 'Exists',
+    values: [],
+  };
+  return requirements === null
+    ? null
+    : [
+        ...requirements.map((each) => ({ ...each, name: namespaceLabelsPrefix + each.name })),
+        isPod,
+      ];
+}
+
+function namespaceIs(namespace: string): LabelRequirement {
+  return { source: 'k8s', name: podNamespaceLabel, operator: 'In', values: [namespace] };
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import type { PolicyObject } from '../k8s/objects.ts';
+import type { Result } from '../result.ts';
+import { parseCiliumPolicy } from './parse-cilium.ts';
+import { parseNetworkPolicy } from './parse-network-policy.ts';
+import type { InvalidPolicy, Policy } from './rule.ts';
+
+/** The rules of a policy object of any kind, or why it has none and whom to hold meanwhile. */
+export function parsePolicy(object: PolicyObject): Result<Policy, InvalidPolicy> {
+  return object.kind === 'NetworkPolicy' ? parseNetworkPolicy(object) : parseCiliumPolicy(object);
+}
