@@ -181,6 +181,21 @@ test('report: a member that select_member passes over is not said to serve, to t
   }
 });
 
+test('report: counts of 0 of learned addresses are 0', () => {
+  const [first] = answers;
+  assert.ok(first?.ok);
+  const init = { ...healthyStatus('agent'), learned: [{ namespace: 'shop', used: 4, share: 9 }] };
+  const status = StatusResponse.decode(StatusResponse.encode(init));
+  const { learned } = nodeReport({
+    group: group(both),
+    answers: [{ ...first, status }],
+    maps: [],
+    isJudging: ok(true),
+  });
+  const zero = { limit: 0, replaced: 0, yielded: 0, refused: 0 };
+  assert.deepEqual(learned, [{ namespace: 'shop', used: 4, share: 9, ...zero }]);
+});
+
 test('report: a problem that several objects have is told of each, once', () => {
   const diagnostics = [1, 2, 3].map((i) => ({
     severity: Severity.SEVERITY_WARNING,

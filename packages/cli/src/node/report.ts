@@ -33,14 +33,15 @@ export function nodeReport(inputs: ReportInputs): NodeReport {
     sync: syncReport(first),
     dropReader: dropReaderReport(first),
     maps,
-    learned: (first?.learned ?? []).map(({ namespace, ...counts }) => ({
-      namespace: namespace || null,
-      used: counts.used,
-      share: counts.share,
-      limit: counts.limit,
-      replaced: counts.replaced,
-      yielded: counts.yielded,
-      refused: counts.refused,
+    // Field by field: counts of 0 lie on the prototype of a decoded message, which `...` leaves behind.
+    learned: (first?.learned ?? []).map((each) => ({
+      namespace: each.namespace || null,
+      used: each.used,
+      share: each.share,
+      limit: each.limit,
+      replaced: each.replaced,
+      yielded: each.yielded,
+      refused: each.refused,
     })),
     degraded,
     notes: [...new Set(statuses.flatMap((status) => status.notes))],
