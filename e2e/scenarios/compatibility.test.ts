@@ -1,16 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Beside what policy cannot be enforced, the agent says so: in status and at /readyz. */
+/**
+ * Other software on the node. Beside what policy cannot be enforced, the agent says so: in status and at /readyz;
+ * with the rest pods work.
+ */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { readPinnedSettings } from '@tandem/datapath/group-settings';
+import { askDns } from '@tandem/testing/dns-query';
+import type { TestNode } from '@tandem/testing/netns';
+import { plan } from '@tandem/testing/node-plan';
+import { buildPacket } from '@tandem/testing/packet';
 import { Probe } from '@tandem/testing/probe';
 import { waitFor } from '@tandem/testing/wait';
-import { degradedOf, waitForDegraded, waitForMended } from '../kit/admin.ts';
+import { degradedOf, statusOf, waitForDegraded, waitForMended } from '../kit/admin.ts';
+import { canConnect } from '../kit/attack.ts';
 import { startForeignProgram } from '../kit/foreign-program.ts';
-import { networkPolicy } from '../kit/objects.ts';
-import { type StandardNode, startStandardNode } from '../kit/standard-node.ts';
+import { dnsPolicy, networkPolicy } from '../kit/objects.ts';
+import {
+  clusterDns4,
+  clusterDns6,
+  type StandardNode,
+  standardPolicy,
+  startStandardNode,
+} from '../kit/standard-node.ts';
 
 const metricsPort = 19_102;
 const udpPort = 9001;
@@ -120,4 +135,119 @@ test('bridged pods without br_netfilter: bridge-netfilter of each family, with t
     await waitForMended(tandem, 'agent', code);
   }
   assert.equal(await readyz(host), '200 ok');
+});
+
+/** Firewall and routing rules of others that a steered query meets, as these programs write them. */
+const foreignRules = `
+table inet firewalld {
+  chain mangle_PREROUTING {
+    type filter hook prerouting priority mangle + 10;
+    icmpv6 type { nd-router-advert, nd-neighbor-solicit } accept;
+    fib saddr . mark . iif oif missing drop;
+  }
+}
+table inet wg-quick-wg0 {
+  chain premangle { type filter hook prerouting priority mangle; meta l4proto udp meta mark set ct mark; }
+  chain postmangle { type filter hook postrouting priority mangle; meta l4proto udp meta mark 0xca6c ct mark set meta mark; }
+}
+table inet talos {
+  chain kubespan_prerouting {
+    type filter hook prerouting priority filter;
+    meta mark & 0x60 == 0x20 accept;
+    ip daddr 10.99.0.0/16 meta mark set meta mark & 0xffffffdf | 0x40;
+  }
+}
+`;
+
+async function applyForeignRules({ node }: TestNode): Promise<void> {
+  await node.run('nft', ['-f', '-'], foreignRules);
+  await node.sysctl({ 'net.ipv4.conf.all.src_valid_mark': 1 });
+  for (const [program, family] of [
+    ['iptables', '-4'],
+    ['ip6tables', '-6'],
+  ] as const) {
+    const nixos = '-t mangle -A PREROUTING -m rpfilter --validmark --invert -j DROP';
+    await node.run(program, nixos.split(' '));
+    for (const rule of [
+      'not fwmark 0xca6c table 51820',
+      'table main suppress_prefixlength 0',
+      'pref 32500 fwmark 0x40/0x60 table 180',
+    ]) {
+      await node.run('ip', [family, 'rule', 'add', ...rule.split(' ')]);
+    }
+  }
+}
+
+const allowed = [{ matchPattern: '*.allowed.test' }];
+
+test('rules of firewalld, NixOS, wg-quick and KubeSpan: pods get DNS and connections, and the agent has nothing to say', async () => {
+  await using standard = await startStandardNode({
+    pods: [{ name: 'bridged', kind: 'bridge' }],
+    policies: [
+      standardPolicy,
+      dnsPolicy({ name: 'bridged', selects: { app: 'bridged' }, dns: allowed, fqdns: allowed }),
+    ],
+    prepare: applyForeignRules,
+  });
+  const { node, tandem, client } = standard;
+  const bridged = node.own(Probe.start(node.pod('bridged').namespace));
+  let name = 0;
+  for (const pod of [client, bridged]) {
+    for (const server of [clusterDns4, clusterDns6]) {
+      for (const transport of ['udp', 'tcp'] as const) {
+        const question = { server, transport, name: `n-${++name}.allowed.test` };
+        const { rcode, addresses } = await askDns(pod, question);
+        assert.equal(rcode, 'NOERROR');
+        assert.ok(await canConnect(pod, addresses[0] ?? ''));
+      }
+    }
+  }
+  assert.equal(readPinnedSettings(tandem.pinRoot)?.mark, 0x1000);
+  assert.deepEqual([...(await degradedOf(tandem, 'agent'))], []);
+});
+
+const token = 'by a pair of veths';
+
+test('a veth at a bridge of pods with both ends on the node: nothing passes it, it is named, and let in by trustedInterfaces', async () => {
+  const options = { pods: [{ name: 'left', kind: 'bridge' }] } as const;
+  const prepare = async ({ node }: TestNode): Promise<void> =>
+    void (await node.ip([
+      'link add vethwe-bridge type veth peer name vethwe-dp',
+      `link set vethwe-bridge master ${plan.bridge} up`,
+      'link set vethwe-dp up',
+    ]));
+  for (const isTrusted of [false, true]) {
+    const trusted: Record<string, string> = isTrusted
+      ? { 'trusted-interfaces': 'vethwe-bridge' }
+      : {};
+    await using standard = await startStandardNode({ ...options, prepare, agentOptions: trusted });
+    const { node, tandem } = standard;
+    const { namespace, mac, ipv4 } = node.pod('left');
+    const left = node.own(Probe.start(namespace));
+    const host = node.own(Probe.start(node.node));
+    await using arrived = await left.sight({
+      pattern: Buffer.from(token.slice(0, -4)),
+      family: 4,
+      protocol: 17,
+    });
+    const frame = buildPacket({
+      ethernet: { source: '02:00:00:00:77:01', destination: mac },
+      ip: { source: '10.1.2.222', destination: ipv4 ?? '' },
+      udp: { sourcePort: 9, destinationPort: 99 },
+      payload: token,
+    });
+    const before = tandem.counters()['drop_unknown_pod'] ?? 0;
+    await host.frame(frame, { interface: 'vethwe-dp' });
+    await waitFor(
+      async () =>
+        isTrusted
+          ? (await arrived.seen()).length > 0
+          : (tandem.counters()['drop_unknown_pod'] ?? 0) > before,
+      { what: 'the frame to arrive, or to be counted', timeoutMs: 3000 },
+    );
+    const { diagnostics } = await statusOf(tandem, 'agent');
+    const named = diagnostics.filter(({ code }) => code === 'interface-unknown');
+    assert.equal(named.length, isTrusted ? 0 : 1);
+    if (!isTrusted) assert.match(named[0]?.message ?? '', /nothing passes vethwe-bridge: /);
+  }
 });

@@ -244,7 +244,7 @@ function unknownInterfaces({ unknown }: ClassifiedDevices): readonly Diagnostic[
       severity: 'warning',
       code: 'interface-unknown',
       subject: 'node',
-      message: `nothing passes ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}: an interface into another network namespace that is of no known pod; name it in trustedInterfaces if it leads out of the node`,
+      message: `nothing passes ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}: an interface into another network namespace, or a veth at a bridge of pods, that is of no known pod; name it in trustedInterfaces if it is no pod’s`,
     },
   ];
 }

@@ -203,7 +203,7 @@ insideNamespace(import.meta, () => {
   });
 
   test('what leads out, what is plugged into a bridge of pods, tunnels, and who nobody knows', async () => {
-    ip('link set tap0 master cni0');
+    ip('link set tap0 master cni0', 'link set own0 master cni0');
     await view.refresh();
     const { trusted, podBridges, tunnelPorts, unknown } = classifyDevices(
       view.state,
@@ -214,6 +214,6 @@ insideNamespace(import.meta, () => {
     assert.deepEqual(trusted.toSorted(), ['up0', 'lxc', 'tap0'].map(named).toSorted());
     assert.deepEqual(podBridges, ['cni0']);
     assert.deepEqual(tunnelPorts, [4789, 7777]);
-    assert.deepEqual(unknown.map(({ name }) => name).toSorted(), ['new', 'stray', 'twin']);
+    assert.deepEqual(unknown.map(({ name }) => name).toSorted(), ['new', 'own0', 'stray', 'twin']);
   });
 });

@@ -20,7 +20,7 @@ export interface DeviceOptions {
 }
 
 export interface ClassifiedDevices extends NodeDevices {
-  /** Veths of pods that nobody knows: what is behind them passes nothing. */
+  /** What passes nothing: interfaces on the pods' side that are of no known pod. */
   readonly unknown: readonly Link[];
 }
 
@@ -51,7 +51,8 @@ export function classifyDevices(
       state.routes.uplinks.has(link.ifindex) ||
       link.kind !== 'veth';
     if (leadsOut) trusted.push(link.ifindex);
-    else if (link.linkNetnsId !== null && (link.master === 0 || isPort)) unknown.push(link);
+    // At a bridge of pods also one with both ends on the node, as Weave has it: only by its name can it be trusted.
+    else if (isPort || (link.linkNetnsId !== null && link.master === 0)) unknown.push(link);
   }
   return { trusted, podBridges: [...podBridges], tunnelPorts: [...tunnelPorts], unknown };
 }

@@ -42,6 +42,8 @@ const rows: readonly (readonly [rule: string, want: 'set' | 'match' | null, why:
   ['-j CONNMARK --restore-mark', null, 'wg-quick: steered packets have no connection'],
   ['-j CONNMARK --restore-mark --nfmask 0x1000 --ctmask 0x1000', 'set', 'somebody owns this bit'],
   ['-j CONNMARK --restore-mark --nfmask 0x80 --ctmask 0x80', null, 'AWS VPC CNI'],
+  ['-m mark --mark 0x20/0x60 -j ACCEPT', null, 'KubeSpan of Talos'],
+  ['-m mark --mark 0x1bd20 -j MASQUERADE', 'match', 'NetBird'],
   ['-A INPUT -m mark --mark 0x1000/0x1000 -j ACCEPT', null, 'what doctor advises'],
   ['-A INPUT -m mark --mark 0x1000/0x3000 -j ACCEPT', 'match', 'more than doctor advises'],
 ];
