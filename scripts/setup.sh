@@ -167,6 +167,10 @@ setup() {
 	if [[ $1 = test && " $* " = *" --kernels "* ]]; then
 		apt_install "${packages_kernels[@]}"
 	fi
+	if [[ $1 = test && " $* " = *" --cluster "* ]]; then
+		apt_install "${packages_cluster[@]}"
+		command -v go >/dev/null || apt_install golang-go
+	fi
 	if [ "$1" = cluster ]; then
 		command -v go >/dev/null || apt_install golang-go
 		setup_node

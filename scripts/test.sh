@@ -11,6 +11,7 @@ usage() {
 	cat <<'EOF'
 usage: ./run test [--full [--long [--only=A,B]]]
        ./run test --kernels [--only=A,B] [--minutes=N] [--save]
+       ./run test --cluster
 
   --full  the long tier: more faults, more names, more mutations
   --long  of those only the files that have a long tier, with their results in docs/results/test-full-DATE.md
@@ -18,12 +19,18 @@ usage: ./run test [--full [--long [--only=A,B]]]
 
   --kernels  instead: the BPF programs, and their tests on real paths, on kernels that this machine does not run,
              in emulation (x86_64); at most 8 minutes each; --kernels --help says more
+  --cluster  instead: on a real Kubernetes of this machine (./run cluster), whose programs are built first: the bed
+             itself, then the demo on bridge with iptables and on ptp with nftables
 EOF
 }
 
 if [ "${1:-}" = --kernels ]; then
 	shift
 	exec node --conditions=@tandem/source --disable-warning=ExperimentalWarning e2e/kernels/main.ts "$@"
+fi
+
+if [ "${1:-}" = --cluster ]; then
+	exec bash scripts/test-cluster.sh
 fi
 
 tier=quick
@@ -155,6 +162,8 @@ speeds=()
 while read -r file; do
 	case $file in
 	e2e/sim/*) ;;
+	# ./run test --cluster
+	e2e/cluster/*) ;;
 	e2e/scenarios/attacks-churn.* | e2e/scenarios/attacks-flood.* | e2e/scenarios/attacks-tenants.*) speeds+=("$file") ;;
 	# Beside the others from the start: node runs files by name, and these would run on alone at the end.
 	e2e/scenarios/compatibility.* | e2e/scenarios/mark.* | e2e/scenarios/flows-flood.* | \

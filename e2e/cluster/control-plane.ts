@@ -13,7 +13,7 @@ import {
   controlPlaneAddress,
   type Layout,
   serviceCidr,
-  worldAddresses,
+  worldCidr,
   worldDns,
 } from './layout.ts';
 import { startDaemon } from './processes.ts';
@@ -38,9 +38,8 @@ export async function createControlPlaneNetns(layout: Layout): Promise<void> {
   await ip('link', 'add', 'br0', 'type', 'bridge');
   await ip('addr', 'add', `${controlPlaneAddress}/24`, 'dev', 'br0');
   await ip('link', 'set', 'br0', 'up');
-  for (const address of [...worldAddresses, worldDns]) {
-    await ip('addr', 'add', `${address}/32`, 'dev', 'lo');
-  }
+  // at lo, every address of the prefix is local
+  for (const prefix of [worldCidr, `${worldDns}/32`]) await ip('addr', 'add', prefix, 'dev', 'lo');
   await run(...inControlPlane(layout, 'sysctl', ['-qw', 'net.ipv4.ip_forward=1']));
 }
 

@@ -6,10 +6,20 @@
  * and new, while denied ones stay refused.
  */
 
+import { tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
+import { waitForEqualCaches } from '../kit/admin.ts';
 import { demoNamespace, demoObjects } from './demo-objects.ts';
 import { applyObjects, kubectl, tryKubectl } from './kubectl.ts';
-import { type ClusterConfig, type Layout, worldAddresses } from './layout.ts';
+import {
+  type ClusterConfig,
+  type Layout,
+  nodeIndexes,
+  nodeName,
+  worldNewAddress,
+  worldWwwAddress,
+} from './layout.ts';
+import { inNode, nodeInitPid } from './node.ts';
 import {
   daemonSets,
   importProductImages,
@@ -19,14 +29,14 @@ import {
 } from './product.ts';
 import { Steps } from './steps.ts';
 
-const [apiAddress, wwwAddress] = worldAddresses;
+const cachesTimeoutMs = 20_000;
 const downTimeoutMs = 60_000;
 const noImage = 'localhost/tandem/agent:cannot-start';
 
 /** On a cluster that is up. Gives the exit code: 0 when each step held. */
 export async function demo(layout: Layout, config: ClusterConfig): Promise<number> {
-  const demonstration = new Demonstration(layout);
-  await demonstration.install(config);
+  const demonstration = new Demonstration(layout, config);
+  await demonstration.install();
   await demonstration.policyAtWork();
   await demonstration.withoutAgents();
   return demonstration.end();
@@ -34,13 +44,15 @@ export async function demo(layout: Layout, config: ClusterConfig): Promise<numbe
 
 class Demonstration {
   readonly #layout: Layout;
+  readonly #config: ClusterConfig;
   readonly #steps = new Steps();
   /** Pods of the demonstration, by their nodes. */
   #clients: ReadonlyMap<string, string> = new Map();
   #nextName = 1;
 
-  constructor(layout: Layout) {
+  constructor(layout: Layout, config: ClusterConfig) {
     this.#layout = layout;
+    this.#config = config;
   }
 
   end(): number {
@@ -48,10 +60,10 @@ class Demonstration {
     return this.#steps.failed === 0 ? 0 : 1;
   }
 
-  async install(config: ClusterConfig): Promise<void> {
+  async install(): Promise<void> {
     this.#steps.title('Tandem, installed by Helm');
     await this.#steps.step('images of this checkout on each node', async () => {
-      await importProductImages(this.#layout, config);
+      await importProductImages(this.#layout, this.#config);
       return '';
     });
     await this.#steps.step('helm install', async () => {
@@ -75,37 +87,62 @@ class Demonstration {
     this.#steps.title('All agents of all nodes down at once, by an image that cannot start');
     await this.#steps.step('no agent runs', async () => {
       await this.#setAgentImage();
-      const isDown = async (): Promise<boolean> => (await this.#agents('numberReady')) === 0;
+      const isDown = async (): Promise<boolean> => (await this.#nodesWithAgent()).length === 0;
       await waitFor(isDown, { what: 'every agent to be down', timeoutMs: downTimeoutMs });
-      return `0 of ${this.#clients.size} ready`;
+      return 'no process of it on any node';
     });
     await this.#checkNames();
+    await this.#steps.step('no agent ran meanwhile', async () => {
+      const nodes = await this.#nodesWithAgent();
+      if (nodes.length > 0) throw new Error(`one runs on ${nodes.join(' and ')}`);
+      return '';
+    });
     this.#steps.title('The agents are back');
-    await this.#steps.step('the image that there is', async () => {
+    await this.#steps.step('their image is there again', async () => {
       const agent = `daemonset/${daemonSets.agent}`;
       await this.#system('rollout', 'undo', agent);
       await this.#deleteAgents();
       await rollout(this.#layout, productNamespace, daemonSets.agent);
       return `${daemonSets.agent} is ready on each node`;
     });
+    await this.#checkCaches();
     await this.#checkNames();
+  }
+
+  /** What the proxy learned alone, the agent has caught up with. */
+  async #checkCaches(): Promise<void> {
+    for (const index of nodeIndexes(this.#config)) {
+      await this.#steps.step(
+        `${nodeName(index)}: agent and DNS proxy know the same names`,
+        async () => {
+          const pid = await nodeInitPid(this.#layout, index);
+          const runDirectory = `/proc/${pid}/root/run/tandem`;
+          return `${await waitForEqualCaches({ runDirectory }, cachesTimeoutMs)} addresses`;
+        },
+      );
+    }
   }
 
   async #checkNames(): Promise<void> {
     for (const [node, pod] of this.#clients) {
-      await this.#steps.step(`${node}: api.example.com, which the policy allows`, () =>
+      const step = (claim: string, prove: () => Promise<string>): Promise<void> =>
+        this.#steps.step(`${node}: ${claim}`, prove);
+      const number = this.#nextName++;
+      const name = `new-${number}.example.com`;
+      await step('api.example.com, which the policy allows', () =>
         this.#reach(pod, 'api.example.com'),
       );
-      const name = `new-${this.#nextName++}.example.com`;
-      await this.#steps.step(
-        `${node}: ${name}, allowed by pattern and never asked for before`,
-        () => this.#reach(pod, name),
+      await step(`${worldNewAddress(number)}, before its name was asked for`, () =>
+        this.#refuse(pod, worldNewAddress(number), 'TIMEOUT'),
       );
-      await this.#steps.step(`${node}: www.example.com, which it does not allow`, () =>
-        this.#refuse(pod, 'www.example.com'),
+      await step(`${name} has it, which a pattern of the policy allows`, () =>
+        this.#reach(pod, name),
       );
-      await this.#steps.step(`${node}: ${wwwAddress}, an address that no allowed name has`, () =>
-        this.#refuse(pod, wwwAddress),
+      await step('www.example.com, which the policy does not allow', () =>
+        this.#refuse(pod, 'www.example.com', 'DNS'),
+      );
+      await step(`${worldWwwAddress}, its address`, () =>
+        this.#refuse(pod, worldWwwAddress, 'TIMEOUT'),
       );
     }
   }
@@ -121,9 +158,15 @@ class Demonstration {
     await this.#system('delete', 'pods', '--selector', selector, '--wait=false');
   }
 
-  async #agents(field: 'numberReady'): Promise<number> {
-    const template = `jsonpath={.status.${field}}`;
-    return Number(await this.#system('get', 'daemonset', daemonSets.agent, '-o', template));
+  /** Nodes on which a process of the agent lives: one that ends may serve until then. */
+  async #nodesWithAgent(): Promise<readonly string[]> {
+    const nodes: string[] = [];
+    for (const index of nodeIndexes(this.#config)) {
+      const search = ['pgrep', '--full', '/dist/agent\\.js'];
+      const { status } = await tryRun(...(await inNode(this.#layout, index, search)));
+      if (status === 0) nodes.push(nodeName(index));
+    }
+    return nodes;
   }
 
   #system(...args: readonly string[]): Promise<string> {
@@ -139,23 +182,22 @@ class Demonstration {
   }
 
   async #reach(pod: string, host: string): Promise<string> {
-    const { status, stdout, stderr } = await this.#get(pod, host);
+    const { status, stderr } = await this.#connect(pod, host);
     if (status !== 0) throw new Error(stderr.trim());
-    if (!stdout.includes(apiAddress)) throw new Error(`answered by ${stdout.trim()}`);
-    return stdout.trim();
+    return 'connected';
   }
 
-  async #refuse(pod: string, host: string): Promise<string> {
-    const { status, stdout, stderr } = await this.#get(pod, host);
-    if (status === 0) throw new Error(`it was answered: ${stdout.trim()}`);
-    // anything else is a fault of the demonstration: kubectl could not run it
-    const said = /wget: [^\n]*/.exec(stderr)?.[0];
-    if (said === undefined) throw new Error(stderr.trim());
+  /** `how`: what agnhost calls it. Anything else is no refusal, but perhaps a fault of the demonstration. */
+  async #refuse(pod: string, host: string, how: 'DNS' | 'TIMEOUT'): Promise<string> {
+    const { status, stderr } = await this.#connect(pod, host);
+    if (status === 0) throw new Error('connected');
+    const [said = ''] = stderr.split('\n');
+    if (!said.startsWith(how)) throw new Error(stderr.trim());
     return said;
   }
 
-  async #get(pod: string, host: string): ReturnType<typeof tryKubectl> {
-    const command = ['wget', '-q', '-O-', '-T', '3', `http://${host}/`];
+  #connect(pod: string, host: string): ReturnType<typeof tryKubectl> {
+    const command = ['/agnhost', 'connect', '--timeout=2s', `${host}:80`];
     return tryKubectl(this.#layout, ['-n', demoNamespace, 'exec', pod, '--', ...command]);
   }
 }

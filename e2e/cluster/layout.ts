@@ -30,8 +30,13 @@ export const podCidr = (index: number): string => `10.244.${index}.0/24`;
 export const serviceCidr = '10.96.0.0/16';
 export const apiServiceAddress = '10.96.0.1';
 export const dnsServiceAddress = '10.96.0.10';
-/** The outside, at the control plane's loopback interface: two web servers and a DNS server (world.ts). */
-export const worldAddresses = ['198.51.100.10', '198.51.100.20'] as const;
+/** The outside, at the control plane's loopback interface: web servers at every address, a DNS server (world.ts). */
+export const worldCidr = '198.51.100.0/24';
+export const worldApiAddress = '198.51.100.10';
+export const worldWwwAddress = '198.51.100.20';
+/** Of `new-N.example.com`: each name has one that no other has. */
+export const worldNewAddress = (number: number): string => `198.51.100.${100 + number}`;
+export const worldNewNumberMax = 150;
 export const worldDns = '203.0.113.53';
 export const nodeName = (index: number): string => `n${index}`;
 

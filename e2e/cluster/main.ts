@@ -19,6 +19,7 @@ import { up } from './up.ts';
 const help = `usage: ./run cluster COMMAND [OPTIONS]
 
   up              bring a cluster up; builds Kubernetes first, once, which takes many minutes
+  build           only what up and demo would build
   down            take it down: processes, namespaces, cgroups, disks; programs stay in the cache
   demo            step by step: Tandem installed by Helm, names, denials, all agents of all nodes down at once;
                   brings the cluster up if none is; exit code 0 when each step held
@@ -103,6 +104,9 @@ async function main([command = 'help', ...args]: readonly string[]): Promise<num
     case 'up':
       await withLock(layout, () => up(layout, config, new Progress()));
       console.log(howToUse(layout));
+      return 0;
+    case 'build':
+      await buildPrograms(['etcd', 'kubernetes', 'coredns', 'helm'], new Progress());
       return 0;
     case 'demo':
       return withLock(layout, async () => {

@@ -2,23 +2,30 @@
 // Copyright The Tandem Authors
 
 /**
- * The world beyond the cluster, as a process in the control plane's network namespace: a DNS server for example.com and web
- * servers at the addresses that it gives. `www` and `new-*` have other addresses than `api`.
+ * The world beyond the cluster, as a process in the control plane's network namespace: a DNS server for example.com, and a web
+ * server at every address that it gives. `new-1` to `new-150` have an address each.
  */
 
 import { createSocket } from 'node:dgram';
 import { createServer } from 'node:http';
 import { decode, encode, type Packet } from 'dns-packet';
-import { worldAddresses, worldDns } from './layout.ts';
+import {
+  worldApiAddress,
+  worldDns,
+  worldNewAddress,
+  worldNewNumberMax,
+  worldWwwAddress,
+} from './layout.ts';
 
-const [apiAddress, wwwAddress] = worldAddresses;
 const ttl = 30;
 
 /** Null: there is no such name. */
 function addressOf(name: string): string | null {
   const text = name.toLowerCase();
-  if (text === 'api.example.com' || /^new-[a-z0-9-]+\.example\.com$/.test(text)) return apiAddress;
-  return text === 'www.example.com' ? wwwAddress : null;
+  if (text === 'api.example.com') return worldApiAddress;
+  if (text === 'www.example.com') return worldWwwAddress;
+  const number = Number(/^new-([0-9]+)\.example\.com$/.exec(text)?.[1] ?? 0);
+  return number >= 1 && number <= worldNewNumberMax ? worldNewAddress(number) : null;
 }
 
 function answer(query: Packet): Packet {
@@ -44,6 +51,7 @@ dns.on('message', (bytes, { address, port }) => {
   }
 });
 dns.bind(53, worldDns);
-for (const address of [apiAddress, wwwAddress]) {
-  createServer((_, response) => response.end(`hello from ${address}\n`)).listen(80, address);
-}
+createServer(({ socket }, response) => response.end(`hello from ${socket.localAddress}\n`)).listen(
+  80,
+  '0.0.0.0',
+);

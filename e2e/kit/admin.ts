@@ -12,6 +12,9 @@ import { GrpcClient } from '@tandem/runtime/grpc-client';
 import { waitFor } from '@tandem/testing/wait';
 import { type ProcessName, proxyUid, type TandemNode } from './tandem-node.ts';
 
+/** All that is asked of a node here: where the sockets of its processes are. */
+type NodeSockets = Pick<TandemNode, 'runDirectory'>;
+
 /** What does not hold, as a process says: codes of its degradations with their messages. */
 export async function degradedOf(
   tandem: TandemNode,
@@ -77,13 +80,13 @@ async function readDegraded(client: GrpcClient): Promise<ReadonlyMap<string, str
   return new Map(degraded.map(({ code, message }) => [code, message]));
 }
 
-function adminPath(tandem: TandemNode, name: ProcessName): string {
+function adminPath(tandem: NodeSockets, name: ProcessName): string {
   const { runDirectory } = tandem;
   return name === 'agent' ? agentAdminPath(runDirectory) : proxyAdminPath(runDirectory);
 }
 
 /** "name address" of each entry of a process's name cache, sorted. */
-export async function listFqdn(tandem: TandemNode, name: ProcessName): Promise<string[]> {
+export async function listFqdn(tandem: NodeSockets, name: ProcessName): Promise<string[]> {
   const entries = await fqdnEntries(tandem, name);
   return entries.map((entry) => `${entry.name} ${entry.address}`).sort();
 }
@@ -97,7 +100,7 @@ export interface ListedName {
 }
 
 /** A process's name cache, in no order. */
-export async function fqdnEntries(tandem: TandemNode, name: ProcessName): Promise<ListedName[]> {
+export async function fqdnEntries(tandem: NodeSockets, name: ProcessName): Promise<ListedName[]> {
   using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
   const entries: ListedName[] = [];
   for await (const page of client.serverStream(AdminService.listFqdn, {})) {
@@ -128,7 +131,7 @@ export async function counterOf(
 }
 
 /** Waits until both processes know the same names; returns how many. */
-export async function waitForEqualCaches(tandem: TandemNode, timeoutMs: number): Promise<number> {
+export async function waitForEqualCaches(tandem: NodeSockets, timeoutMs: number): Promise<number> {
   return waitFor(
     async () => {
       const [agent, proxy] = await Promise.all([

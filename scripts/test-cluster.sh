@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Copyright The Tandem Authors
+#
+# Called by ./run test --cluster: the bed's own promises, then the demo on both forms of CNI and kube-proxy. Each step
+# of a demo that does not hold fails it. Clusters have names of their own and are gone afterwards.
+set -euo pipefail
+
+tandem_node=(node --conditions=@tandem/source --disable-warning=ExperimentalWarning)
+name=tier
+end_cluster() { "${tandem_node[@]}" e2e/cluster/main.ts down --name "$name"; }
+trap end_cluster EXIT
+
+status=0
+"${tandem_node[@]}" e2e/cluster/main.ts build
+timeout --foreground --kill-after=10 20m "${tandem_node[@]}" --test --test-concurrency=1 'e2e/cluster/*.test.ts' || status=$?
+for form in 'bridge iptables' 'ptp nftables'; do
+	read -r cni mode <<<"$form"
+	echo "== demo: $cni, kube-proxy with $mode"
+	timeout --foreground --kill-after=10 15m \
+		"${tandem_node[@]}" e2e/cluster/main.ts demo --name "$name" --cni "$cni" --proxy-mode "$mode" || status=$?
+	end_cluster
+done
+exit "$status"
