@@ -191,7 +191,8 @@ describe('the real API server', { skip: programs === '' }, () => {
     await becomes('the list', () => watch.state.kind === 'synced');
     await api.startServer();
     await api.endServer('SIGTERM');
-    await becomes('the next connection', () => session.counters.connections === 2);
+    // Or the one after it: the port is shared until the old server has closed its socket.
+    await becomes('the next connection', () => session.counters.connections >= 2);
     await api.call('POST', podsPath, pod('during', 'n2'));
     await becomes('an event', () => objects.has('default/during'));
     assert.equal(watch.counters.failures, 0);

@@ -157,6 +157,27 @@ test('what changes no field that is read is no change', () => {
   assert.ok(cluster.retain(policies, new Set()));
 });
 
+test('a NetworkPolicy is a policy beside a CiliumNetworkPolicy of its name', () => {
+  const cluster = clusterWith();
+  const raw = {
+    ...{ apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy' },
+    metadata: { name: 'p', namespace: 'shop' },
+    spec: { podSelector: {}, policyTypes: ['Egress'] },
+  };
+  assert.ok(cluster.set('networkpolicies', 'shop/p', raw));
+  cluster.set(policies, 'shop/p', policy('p', { endpointSelector: {}, egress: [{}] }));
+  const built = [...cluster.state().policies.values()];
+  assert.deepEqual(
+    built.map(({ inForce, invalid }) => [inForce !== null, invalid]),
+    [
+      [true, null],
+      [true, null],
+    ],
+  );
+  assert.ok(cluster.delete('networkpolicies', 'shop/p'));
+  assert.equal(cluster.state().policies.size, 1);
+});
+
 test('a policy of a kind that is not enforced is named', () => {
   const cluster = clusterWith();
   const raw = {
