@@ -119,6 +119,19 @@ export class KubeSession {
     }
   }
 
+  /** Connects before a request needs it, as often as it takes: each attempt that fails has waited. */
+  async #replace(): Promise<void> {
+    while (!this.#closed.signal.aborted) {
+      try {
+        // oxlint-disable-next-line no-await-in-loop -- one attempt after the other
+        await this.#session();
+        return;
+      } catch {
+        // Counted.
+      }
+    }
+  }
+
   /** Ends early when the session is closed. */
   async #wait(ms: number): Promise<void> {
     await delay(ms, undefined, { signal: this.#closed.signal }).catch(() => undefined);
@@ -147,11 +160,11 @@ export class KubeSession {
     this.counters.connections += 1;
     session.setLocalWindowSize(connectionWindowBytes);
     // The open watches are served on for up to a minute: meanwhile all processes of the cluster find another server, spread over
-    // `reconnectSpreadMs`. One that finds none asks again with the next request.
+    // `reconnectSpreadMs`.
     session.once('goaway', () => {
       if (this.#current !== session) return;
       this.#current = null;
-      this.#session().catch(() => undefined);
+      void this.#replace();
     });
     this.#keepAsking(session);
     return session;
