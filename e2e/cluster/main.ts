@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { type ConformanceOptions, conformance } from './conformance.ts';
 import { demo } from './demo.ts';
 import { down } from './down.ts';
 import { type ClusterConfig, cniKinds, Layout, nodesMax, proxyModes } from './layout.ts';
@@ -23,6 +24,8 @@ const help = `usage: ./run cluster COMMAND [OPTIONS]
   down            take it down: processes, namespaces, cgroups, disks; programs stay in the cache
   demo            step by step: Tandem installed by Helm, names, denials, all agents of all nodes down at once;
                   brings the cluster up if none is; exit code 0 when each step held
+  conformance     Kubernetes' own NetworkPolicy specs against Tandem, on the cluster that is up or on a new one;
+                  exit code 0 when each passed
   status          what of it runs; exit code 0 when it is ready, 1 when not, 3 when there is none
   kubectl ARGS    kubectl of its version, as its administrator
   helm ARGS       helm 3, likewise
@@ -32,6 +35,8 @@ const help = `usage: ./run cluster COMMAND [OPTIONS]
   --cni KIND            ${cniKinds.join(' or ')}, default bridge
   --proxy-mode MODE     kube-proxy's: ${proxyModes.join(' or ')}, default iptables
   -o, --output FORMAT   of status: text or json
+  --focus TEXT          of conformance: only specs that match
+  --save                of conformance: the result goes to docs/results
 
 Programs and images: \${XDG_CACHE_HOME:-~/.cache}/tandem/cluster. Clusters: /var/lib/tandem-cluster.
 `;
@@ -46,6 +51,7 @@ interface Options {
   readonly config: ClusterConfig;
   readonly isJson: boolean;
   readonly isHelp: boolean;
+  readonly conformance: ConformanceOptions;
 }
 
 function readOptions(args: readonly string[]): Options {
@@ -64,7 +70,11 @@ function readOptions(args: readonly string[]): Options {
     proxyMode: oneOf(proxyModes, '--proxy-mode', values['proxy-mode']),
   };
   const format = oneOf(['text', 'json'] as const, '--output', values.output);
-  return { config, isJson: format === 'json', isHelp: values.help };
+  const { focus, save } = values;
+  return {
+    ...{ config, isJson: format === 'json', isHelp: values.help },
+    conformance: { focus, save },
+  };
 }
 
 function parse(args: readonly string[]) {
@@ -77,6 +87,8 @@ function parse(args: readonly string[]) {
         cni: { type: 'string', default: 'bridge' },
         'proxy-mode': { type: 'string', default: 'iptables' },
         output: { type: 'string', short: 'o', default: 'text' },
+        focus: { type: 'string', default: '' },
+        save: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
       },
     });
@@ -94,7 +106,7 @@ function oneOf<T extends string>(values: readonly T[], option: string, value: st
 async function main([command = 'help', ...args]: readonly string[]): Promise<number> {
   const tool = passedOn.find((name) => name === command);
   if (tool !== undefined) return passOn(tool, args);
-  const { config, isJson, isHelp } = readOptions(args);
+  const { config, isJson, isHelp, conformance: specs } = readOptions(args);
   if (isHelp || ['help', '-h', '--help'].includes(command)) {
     console.log(help);
     return 0;
@@ -111,12 +123,16 @@ async function main([command = 'help', ...args]: readonly string[]): Promise<num
     case 'demo':
       return withLock(layout, async () => {
         const progress = new Progress();
-        const record = layout.readRecord();
-        const isThere = record?.phase === 'up' && (await readStatus(layout)).isReady;
-        const chosen = isThere ? record.config : config;
-        await up(layout, chosen, progress);
+        const chosen = await anyUp(layout, config, progress);
         await buildPrograms(['helm'], progress);
         return demo(layout, chosen);
+      });
+    case 'conformance':
+      return withLock(layout, async () => {
+        const progress = new Progress();
+        const chosen = await anyUp(layout, config, progress);
+        await buildPrograms(['helm', 'netpol'], progress);
+        return conformance(layout, chosen, specs, progress);
       });
     case 'down':
       await withLock(layout, () => down(layout));
@@ -129,6 +145,19 @@ async function main([command = 'help', ...args]: readonly string[]): Promise<num
     default:
       throw new UsageError(`unknown command ${command}`);
   }
+}
+
+/** The cluster of this name that is up, or a new one as `config` says; gives what it is. */
+async function anyUp(
+  layout: Layout,
+  config: ClusterConfig,
+  progress: Progress,
+): Promise<ClusterConfig> {
+  const record = layout.readRecord();
+  const isThere = record?.phase === 'up' && (await readStatus(layout)).isReady;
+  const chosen = isThere ? record.config : config;
+  await up(layout, chosen, progress);
+  return chosen;
 }
 
 /** `--name` may come first; everything else is the tool's. */

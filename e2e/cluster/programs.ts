@@ -43,7 +43,7 @@ const kubernetesPackages = [
 
 const versionVariable = 'k8s.io/component-base/version';
 
-export type ProgramName = 'kubernetes' | 'etcd' | 'coredns' | 'helm';
+export type ProgramName = 'kubernetes' | 'netpol' | 'etcd' | 'coredns' | 'helm';
 
 const programs: Readonly<Record<ProgramName, GoProgram>> = {
   kubernetes: {
@@ -63,6 +63,14 @@ const programs: Readonly<Record<ProgramName, GoProgram>> = {
       `-X ${versionVariable}.gitTreeState=clean`,
       `-X k8s.io/client-go/pkg/version.gitVersion=${kubernetesVersion}`,
     ],
+  },
+  // Kubernetes' own NetworkPolicy specs.
+  netpol: {
+    module: 'k8s.io/kubernetes',
+    version: kubernetesVersion,
+    binaries: { netpol: '.' },
+    mainFile: fileURLToPath(new URL('netpol/main.go', import.meta.url)),
+    hasStagedModules: true,
   },
   // WatchList needs an etcd that reports progress: 3.4 of Debian does not.
   etcd: {
