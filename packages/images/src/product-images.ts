@@ -4,8 +4,8 @@
 /** The images of agent and DNS proxy: one base layer with Node.js and what both need, and the product above it. */
 
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { productDirectory, productFiles } from './bundle.ts';
 import { type Image, layerOf } from './oci.ts';
 import { librariesOf, programFiles, withoutCopies } from './programs.ts';
@@ -55,10 +55,50 @@ function baseFiles(root: string): readonly TarFile[] {
   return [
     ...programFiles(process.execPath, 'bin/node'),
     ...programFiles(which('nft'), 'usr/sbin/nft'),
+    ...iptablesFiles(),
     ...['bpf-loader-node/build/bpf_loader', 'dns-sockets/build/dns_sockets'].flatMap((addon) =>
       librariesOf(join(root, `packages/${addon}.node`)),
     ),
   ];
+}
+
+/** The agent reads which bits of the mark the rules of other programs use, in both variants of iptables. */
+function iptablesFiles(): readonly TarFile[] {
+  const extensions = join(dirname(libraryPath('libxtables.so.12')), 'xtables');
+  const programs = ['iptables-nft-save', 'iptables-legacy-save'].map((name) => which(name));
+  const [nft = '', legacy = ''] = programs.map((path) => realpathSync(path));
+  const link = (name: string, target: string): TarFile => ({
+    path: `usr/sbin/${name}`,
+    mode: 0o777,
+    content: Buffer.alloc(0),
+    link: target,
+  });
+  return [
+    ...programFiles(nft, 'usr/sbin/xtables-nft-multi'),
+    ...programFiles(legacy, 'usr/sbin/xtables-legacy-multi'),
+    ...['iptables', 'ip6tables'].flatMap((name) => [
+      link(`${name}-save`, 'xtables-nft-multi'),
+      link(`${name}-nft-save`, 'xtables-nft-multi'),
+      link(`${name}-legacy-save`, 'xtables-legacy-multi'),
+    ]),
+    ...readdirSync(extensions)
+      .filter((name) => /^lib(xt|ipt|ip6t)_/.test(name))
+      .map((name) => ({
+        path: join(extensions, name).slice(1),
+        mode: 0o644,
+        content: readFileSync(join(extensions, name)),
+      })),
+  ];
+}
+
+function libraryPath(name: string): string {
+  const text = execFileSync('ldconfig', ['-p'], { encoding: 'utf8' });
+  const path = text
+    .split('\n')
+    .find((line) => line.trim().startsWith(name))
+    ?.split(' => ')[1];
+  if (path === undefined) throw new Error(`${name} is not installed: install iptables`);
+  return realpathSync(path.trim());
 }
 
 function systemFiles(): readonly TarFile[] {
