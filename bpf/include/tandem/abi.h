@@ -414,16 +414,16 @@ enum td_listener_kind { TD_UDP4 = 0, TD_TCP4 = 1, TD_UDP6 = 2, TD_TCP6 = 3, TD_K
 	X(DROP_NO_MATCH, drop_no_match, "default deny, no rule allows it") \
 	X(DROP_FQDN_EXPIRED, drop_fqdn_expired, "new connection to an address whose name expired") \
 	X(DROP_HOLD, drop_hold, "endpoint whose policy is not computed yet") \
-	X(DROP_UNKNOWN_POD, drop_unknown_pod, "to or from an interface of a pod that is not known, or not at this interface") \
+	X(DROP_UNKNOWN_POD, drop_unknown_pod, "to or from an interface on the pods' side that is no known pod's, or to a pod by another interface than its own") \
 	X(DROP_NOT_REDIRECTED, drop_not_redirected, "DNS that policy judges by name, not steered to the proxy") \
 	X(DROP_SPOOFED, drop_spoofed, "source, Ethernet source or claimed neighbour is not the one of this interface's pod") \
 	X(DROP_UNVERIFIED, drop_unverified, "a local endpoint's source by another interface than the endpoint's") \
 	X(DROP_PARSE, drop_parse, "headers cut short or malformed") \
 	X(DROP_FRAGMENT, drop_fragment, "fragment toward DNS that policy judges, or not reassembled") \
 	X(DROP_OPTIONS, drop_options, "IP options or extension headers toward DNS that policy judges") \
-	X(DROP_VLAN, drop_vlan, "VLAN tag from a pod") \
+	X(DROP_VLAN, drop_vlan, "VLAN tag from or to a pod") \
 	X(DROP_ETHERTYPE, drop_ethertype, "neither IPv4, IPv6 nor ARP") \
-	X(DROP_ND, drop_nd, "router advertisement, redirect, link-local source or a node's address from a pod") \
+	X(DROP_ND, drop_nd, "router advertisement, redirect, link-local source or a node's address from a pod; the first two also from others at its bridge") \
 	X(DROP_NOT_FOR_POD, drop_not_for_pod, "to_pod: destination is not the pod's address") \
 	X(DROP_TUNNEL, drop_tunnel, "endpoint to a tunnel port or protocol of a node") \
 	X(DROP_ICMP_ERROR, drop_icmp_error, "ICMP error from an endpoint that is no party to the quoted flow") \

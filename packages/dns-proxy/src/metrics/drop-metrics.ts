@@ -17,12 +17,14 @@ export const dropReaderHelp: Readonly<Record<string, string>> = {
   eventsRead: 'drop events read from the ring, again those that were known',
   recordsSkipped: 'records of the ring of another size, of programs of another version',
   batchesFenced: 'batches dropped because another process had read them meanwhile',
-  ringsRepaired: 'times that the position of the ring was nonsense: what was in it is missing',
+  ringsRepaired:
+    'times that the position of the ring could not be right and was set anew: the events that were in it are missing',
 };
 export const dropLedgerHelp: Readonly<Record<string, string>> = {
   seen: 'drop events that this process has seen, by itself or from the other one, each once',
   duplicates: 'drop events that came again and were dropped',
-  tooOld: 'drop events that came so late that nobody can tell, and were dropped',
+  tooOld:
+    'drop events that came too late to tell whether they had been seen before, and were dropped',
   foreign: "drop events of another version's programs, shown as they come",
   impossible: 'drop events of the other process that the kernel never made, refused',
 };

@@ -184,8 +184,9 @@ function addExchangeMetrics(metrics: Metrics, { exchange }: AdminContext): void 
       protocolErrors: 'streams given up because the other side did not keep to the protocol',
       eventsLimited: 'events not told to the other process because of the rate limit',
       peerEventsLost: 'events that the other process could not tell us',
-      peerDropsLost: 'those among them that are drop events',
-      peerMappingsLost: 'those among them with names that its cache transfer then brought',
+      peerDropsLost: 'drop events that the other process could not tell us',
+      peerMappingsLost:
+        'events with names that the other process could not tell us; a transfer of its cache then brought the names',
       cachesReceived: 'transfers of the whole cache of the other process',
     },
     () => exchange.counters,
@@ -195,7 +196,8 @@ function addExchangeMetrics(metrics: Metrics, { exchange }: AdminContext): void 
     'tandem_exchange',
     {
       eventsLost: 'events not told to the other process because of any limit',
-      mappingsLost: 'those among them with names: a transfer of the whole cache follows',
+      mappingsLost:
+        'events with names not told to the other process because of any limit: a transfer of the whole cache follows',
       transfers: 'transfers of our whole cache',
     },
     () => exchange.outbox,
