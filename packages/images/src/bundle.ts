@@ -52,6 +52,8 @@ export async function productFiles(root: string): Promise<readonly TarFile[]> {
     banner: {
       js: "import{createRequire as __createRequire}from'node:module';const require=__createRequire(import.meta.url);",
     },
+    // The output depends on dist alone.
+    tsconfigRaw: {},
     logLevel: 'error',
   });
   const file = (path: string, content: Uint8Array, mode = 0o644): TarFile => ({
