@@ -109,6 +109,8 @@ export class Fixture implements Disposable {
   readonly object: BpfObject;
   readonly structs: Structs;
   readonly #isTestObject: boolean;
+  /** Devices whose entry of `test_devices` is not 0. */
+  readonly #devices = new Set<number>();
   readonly #counterNames: readonly string[];
   readonly #group: Uint8Array;
   readonly #ring: RingBuffer;
@@ -172,11 +174,12 @@ export class Fixture implements Disposable {
 
   /** Empties every map that tests fill. */
   reset(): void {
-    const tested = this.#isTestObject ? ['test_devices'] : [];
-    for (const name of [...filledMaps, ...tested]) {
+    for (const name of filledMaps) {
       const map = this.map(name);
       for (const [key] of [...map.entries()]) map.delete(key);
     }
+    for (const ifindex of this.#devices) this.map('test_devices').update(word(ifindex), word(0));
+    this.#devices.clear();
     this.#resetOrder();
     this.#group.fill(0);
     this.facts({});
@@ -222,7 +225,8 @@ export class Fixture implements Disposable {
   device(ifindex: number, side: keyof typeof sides | 'TRUSTED'): void {
     if (this.#isTestObject) {
       const value = side === 'TRUSTED' ? sides.OUTSIDE : sides[side];
-      this.map('test_devices').update(word(ifindex), word(value));
+      this.#devices.add(ifindex);
+      this.map('test_devices').update(word(ifindex), word(value + 1));
       return;
     }
     const map = side === 'TRUSTED' ? 'trusted_devices' : 'pod_devices';

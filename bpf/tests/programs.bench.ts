@@ -13,7 +13,7 @@ import { buildPacket } from '@tandem/testing/packet';
 import { defaultMac, type PacketSpec } from '@tandem/testing/packet-spec';
 import { Fixture, testIfindex } from './fixture.ts';
 import { conntrack, tcpState } from './judge-world.ts';
-import { learnInto, writeRequests } from './learning.ts';
+import { type LearnRequest, learnInto, writeRequests } from './learning.ts';
 import { setShare } from './order-state.ts';
 
 const rounds = 9;
@@ -36,6 +36,8 @@ const learned4 = '9.9.9.9';
 const expired4 = '9.9.9.11';
 const closing4 = '9.9.9.12';
 const crowded4 = '9.9.9.10';
+const shared4 = '9.9.9.13';
+const foreign4 = '9.9.9.14';
 
 for (let i = 3; i < 250; i++) fixture.endpoint(`10.1.0.${i}`, { id: i, ifindex: 100 + i });
 const flags = ['ENFORCE_EGRESS', 'WILD_EGRESS', 'FQDN', 'DNS'];
@@ -111,6 +113,20 @@ learnInto(fixture, [
   })),
   { op: 'ADD' as const, address: crowded4, selector, expires, namespaceId: 150 },
 ]);
+/** Selectors at an address that the policy of the pod does not name; 64 fill its slots. */
+const foreignAt = (address: string, count: number): LearnRequest[] =>
+  Array.from({ length: count }, (_, i) => ({
+    op: 'ADD' as const,
+    address,
+    selector: selector + 1000 + i,
+    expires,
+    namespaceId: 160 + (i >> 3),
+  }));
+learnInto(fixture, [
+  ...foreignAt(shared4, 63),
+  { op: 'ADD', address: shared4, selector, expires, namespaceId: 150 },
+]);
+learnInto(fixture, foreignAt(foreign4, 64));
 
 const tcp = (source: string, destination: string): PacketSpec => ({
   ip: { source, destination },
@@ -174,6 +190,18 @@ const subjects: readonly Subject[] = [
     name: 'judge: learned, 16th selector',
     program: 'judge',
     packet: tcp(a4, crowded4),
+    facts: seen,
+  },
+  {
+    name: 'judge: learned, 63 foreign selectors before it',
+    program: 'judge',
+    packet: tcp(a4, shared4),
+    facts: seen,
+  },
+  {
+    name: 'judge: 64 foreign selectors, drop',
+    program: 'judge',
+    packet: tcp(a4, foreign4),
     facts: seen,
   },
   {
