@@ -442,11 +442,11 @@ static __always_inline void judgement_load(struct judgement *j, struct bpf_nf_ct
  */
 static __always_inline __u32 event_payer(const struct judgement *j)
 {
-	if (j->source.id)
-		return j->is_verified || j->from_host ? j->source.id : j->ifindex;
-	if (j->entry == TD_SIDE_OUTSIDE && j->destination.id)
+	if (j->source.id && (j->is_verified || j->from_host))
+		return j->source.id;
+	if (!j->source.id && j->entry == TD_SIDE_OUTSIDE && j->destination.id)
 		return j->destination.id;
-	return j->ifindex;
+	return j->ifindex | TD_PAYER_DEVICE;
 }
 
 SEC("netfilter")

@@ -143,9 +143,11 @@ int to_pod(struct __sk_buff *skb)
 	struct event_facts facts = {
 		.direction = TD_INGRESS,
 		.hook = TD_HOOK_TO_POD,
-		.payer = frame_ingress(skb),
 	};
+	__u32 ingress = frame_ingress(skb);
 
+	if (ingress)
+		facts.payer = ingress | TD_PAYER_DEVICE;
 	return frame_verdict(skb, &p, to_pod_frame(skb, &p, &facts.endpoint_id), &facts);
 }
 

@@ -98,4 +98,11 @@ describe('a flood of drops leaves the events of others alone', () => {
     flood(udp(remote4, b4), { ifindex: uplink });
     assert.ok(isTold(udp(remote4, a4), { ifindex: uplink }));
   });
+
+  test('of an interface: those of the pod whose id is the index of that interface are told', () => {
+    fixture.endpoint(a4, { id: strangerVeth, ifindex: vethA, flags: ['ENFORCE_EGRESS'] });
+    flood(udp('9.9.9.9', b4), { ifindex: strangerVeth });
+    assert.ok(!isTold(udp('9.9.9.9', b4), { ifindex: strangerVeth }));
+    assert.ok(isTold(udp(a4, remote4), seenFromA));
+  });
 });

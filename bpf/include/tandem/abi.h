@@ -45,7 +45,7 @@
 #define TD_EVENTS_BYTES          (1u << 20)
 #define TD_EVENTS_PER_SECOND     2000u   /* drop events per CPU, beyond it they are only counted */
 #define TD_EVENTS_PER_ENDPOINT   250u    /* of those, of one endpoint */
-#define TD_EVENT_PACES           1024u   /* endpoints share a pace when their ids are equal modulo it */
+#define TD_EVENT_PACES           1024u   /* endpoints whose ids are equal modulo it share a pace; interfaces likewise */
 
 /* ---- addresses ----------------------------------------------------------------------------- */
 /* IPv4 as ::ffff:a.b.c.d, network order. */

@@ -15,10 +15,13 @@
 
 enum td_hook { TD_HOOK_FROM_POD = 0, TD_HOOK_TO_POD = 1, TD_HOOK_LOCAL_IN = 2, TD_HOOK_POST_ROUTING = 3 };
 
+/* Of a payer: the other bits are the index of an interface, not the id of an endpoint. */
+#define TD_PAYER_DEVICE 0x80000000u
+
 /* What an event says beside the packet. */
 struct event_facts {
 	__u32 endpoint_id;
-	__u32 payer; /* whose share of the events this one spends: an endpoint, or an interface */
+	__u32 payer; /* whose share of the events this one spends: an endpoint, or TD_PAYER_DEVICE and an interface */
 	__u32 peer_class;
 	__u32 rule_id;
 	__u32 ifindex;
@@ -48,10 +51,15 @@ static __always_inline bool pace_allows(__u32 index, __u64 interval, __u64 now)
 	return true;
 }
 
+/* Ids of endpoints and indexes of interfaces have paces apart, because equal numbers are unrelated. */
+static __always_inline __u32 pace_of(__u32 payer)
+{
+	return 1 + payer % TD_EVENT_PACES + (payer & TD_PAYER_DEVICE ? TD_EVENT_PACES : 0);
+}
+
 static __always_inline bool event_allowed(__u64 now, const struct event_facts *facts)
 {
-	return pace_allows(1 + facts->payer % TD_EVENT_PACES, TD_NS_PER_S / TD_EVENTS_PER_ENDPOINT,
-			   now) &&
+	return pace_allows(pace_of(facts->payer), TD_NS_PER_S / TD_EVENTS_PER_ENDPOINT, now) &&
 	       pace_allows(0, TD_NS_PER_S / TD_EVENTS_PER_SECOND, now);
 }
 

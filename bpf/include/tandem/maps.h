@@ -230,12 +230,15 @@ struct {
 	__uint(max_entries, TD_EVENTS_BYTES);
 } events SEC(".maps");
 
-/* The time up to which this CPU has spent its events: entry 0 of all, the others of endpoints (see events.h). */
+/*
+ * The time up to which this CPU has spent its events: entry 0 of all payers together, then of endpoints, then of
+ * interfaces (see events.h).
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);
 	__type(value, __u64);
-	__uint(max_entries, 1 + TD_EVENT_PACES);
+	__uint(max_entries, 1 + 2 * TD_EVENT_PACES);
 } event_pace SEC(".maps");
 
 /* Slot 0: the judge that judge_root calls. Filled before the root is attached. */

@@ -128,7 +128,7 @@ static __always_inline int frame_verdict(struct __sk_buff *skb, const struct pac
 	facts->verdict = TD_VERDICT_DENY;
 	facts->ifindex = skb->ifindex;
 	if (!facts->payer)
-		facts->payer = facts->endpoint_id ? facts->endpoint_id : facts->ifindex;
+		facts->payer = facts->endpoint_id ? facts->endpoint_id : facts->ifindex | TD_PAYER_DEVICE;
 	event_emit(p, facts);
 	return TD_TCX_DROP;
 }
