@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What charts/tandem promises about its pods, as Helm renders it. Runs in `./run test --cluster`, which builds Helm. */
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { productFiles } from '@tandem/images/bundle';
+import { type RunResult, tryRun } from '@tandem/testing/process';
+import { parseAllDocuments } from 'yaml';
+import { binary } from './programs.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const chart = join(root, 'charts/tandem');
+const timeoutMs = 60_000;
+
+interface Probe {
+  readonly terminationGracePeriodSeconds?: number;
+}
+interface Container {
+  readonly image: string;
+  readonly env: readonly { readonly name: string; readonly value?: string }[];
+  readonly ports?: unknown;
+  readonly securityContext: Readonly<Record<string, unknown>>;
+  readonly resources: { readonly limits?: Readonly<Record<string, string>> };
+  readonly startupProbe?: Probe;
+  readonly livenessProbe?: Probe;
+  readonly readinessProbe?: Probe;
+  readonly volumeMounts: readonly { readonly name: string; readonly mountPropagation?: string }[];
+}
+interface PodSpec {
+  readonly hostNetwork: boolean;
+  readonly dnsPolicy: string;
+  readonly priorityClassName: string;
+  readonly automountServiceAccountToken?: boolean;
+  readonly serviceAccountName?: string;
+  readonly tolerations: unknown;
+  readonly containers: readonly [Container];
+}
+interface Rendered {
+  readonly kind: string;
+  readonly metadata: { readonly name: string };
+  readonly rules?: readonly { readonly verbs: readonly string[] }[];
+  readonly spec?: { readonly template: { readonly spec: PodSpec } };
+}
+
+function helm(...args: readonly string[]): Promise<RunResult> {
+  return tryRun(binary('helm'), args, { timeoutMs });
+}
+
+function template(...args: readonly string[]): Promise<RunResult> {
+  return helm('template', 'tandem', chart, '--kube-version', '1.36.3', ...args);
+}
+
+async function rendered(...args: readonly string[]): Promise<readonly Rendered[]> {
+  const { stdout } = await template(...args);
+  const documents = parseAllDocuments(stdout);
+  assert.ok(Array.isArray(documents));
+  return documents.map((each) => each.toJS() as Rendered);
+}
+
+async function podOf(name: string, ...args: readonly string[]): Promise<PodSpec> {
+  const found = (await rendered(...args)).find(
+    (each) => each.kind === 'DaemonSet' && each.metadata.name === `tandem-${name}`,
+  );
+  assert.ok(found?.spec !== undefined, name);
+  return found.spec.template.spec;
+}
+
+const capabilities = {
+  agent: ['BPF', 'NET_ADMIN', 'PERFMON', 'CHOWN', 'DAC_OVERRIDE', 'FOWNER'],
+  'dns-proxy': [
+    ...['NET_ADMIN', 'NET_RAW', 'BPF'],
+    ...['SETUID', 'SETGID', 'SETPCAP', 'CHOWN', 'DAC_OVERRIDE', 'FOWNER'],
+  ],
+} as const;
+
+test('helm lint finds nothing', async () => {
+  const { status, stdout, stderr } = await helm('lint', '--strict', chart);
+  assert.equal(status, 0, stdout + stderr);
+});
+
+for (const [name, add] of Object.entries(capabilities)) {
+  test(`the pod of ${name} is of the node's network, goes on every node, and is not evicted first`, async () => {
+    const pod = await podOf(name);
+    assert.equal(pod.hostNetwork, true);
+    assert.equal(pod.dnsPolicy, 'Default');
+    assert.equal(pod.priorityClassName, 'system-node-critical');
+    assert.deepEqual(pod.tolerations, [{ operator: 'Exists' }]);
+  });
+
+  test(`${name} has the capabilities it needs, no more, and no way to more`, async () => {
+    const { securityContext } = (await podOf(name)).containers[0];
+    assert.notEqual(securityContext['privileged'], true);
+    assert.equal(securityContext['allowPrivilegeEscalation'], false);
+    assert.equal(securityContext['readOnlyRootFilesystem'], true);
+    assert.deepEqual(securityContext['capabilities'], { drop: ['ALL'], add: [...add] });
+  });
+
+  test(`${name} has no ports, memory limits alone, and a short end once it hangs`, async () => {
+    const { ports, resources, startupProbe, livenessProbe, readinessProbe, volumeMounts } = (
+      await podOf(name)
+    ).containers[0];
+    // The scheduler takes a port of a pod on the node's network for a host port.
+    assert.equal(ports, undefined);
+    assert.deepEqual(Object.keys(resources.limits ?? {}), ['memory']);
+    assert.ok(startupProbe !== undefined && readinessProbe !== undefined);
+    assert.equal(livenessProbe?.terminationGracePeriodSeconds, 1);
+    // Bidirectional would need a privileged container.
+    assert.equal(
+      volumeMounts.find((mount) => mount.name === 'bpf')?.mountPropagation,
+      'HostToContainer',
+    );
+  });
+
+  test(`each variable of ${name} is an option of the product`, async () => {
+    const documented = readFileSync(join(root, 'docs/reference/options.md'), 'utf8');
+    const { env } = (await podOf(name)).containers[0];
+    assert.ok(env.length >= 3);
+    assert.deepEqual(
+      env.filter((each) => !documented.includes(`\`${each.name}\``)).map((each) => each.name),
+      [],
+    );
+  });
+}
+
+test('each file of the product that the chart names is in the image', async () => {
+  const { env } = (await podOf('agent')).containers[0];
+  const named = env.flatMap(({ value }) => (value?.startsWith('/opt/tandem/') ? [value] : []));
+  const present = new Set((await productFiles(root)).map(({ path }) => `/${path}`));
+  assert.equal(named.length, 2);
+  assert.deepEqual(
+    named.filter((path) => !present.has(path)),
+    [],
+  );
+});
+
+test('the agent reads the API and writes nothing to it; the DNS proxy has no token', async () => {
+  const objects = await rendered();
+  const roles = objects.filter(({ kind }) => kind === 'ClusterRole' || kind === 'Role');
+  const verbs = roles.flatMap(({ rules = [] }) => rules.flatMap((rule) => rule.verbs));
+  assert.deepEqual([...new Set(verbs)].sort(), ['get', 'list', 'watch']);
+  assert.equal((await podOf('agent')).serviceAccountName, 'tandem-agent');
+  const proxy = await podOf('dns-proxy');
+  assert.equal(proxy.automountServiceAccountToken, false);
+  assert.equal(proxy.serviceAccountName, undefined);
+});
+
+test('without the gate the agent sees no CNI configuration and writes no plugin', async () => {
+  const gateMounts = ['cni-conf', 'cni-bin'];
+  for (const [enabled, expected] of [
+    [true, gateMounts],
+    [false, []],
+  ] as const) {
+    const { volumeMounts } = (await podOf('agent', '--set', `gate.enabled=${enabled}`))
+      .containers[0];
+    const names = volumeMounts.map((mount) => mount.name);
+    assert.deepEqual(
+      names.filter((each) => gateMounts.includes(each)),
+      expected,
+    );
+  }
+});
+
+test('options become variables, and the registry of both images is one value', async () => {
+  const set = ['--set', 'agent.options.clusterName=prod,image.repository=registry.example/tandem'];
+  const agent = (await podOf('agent', ...set)).containers[0];
+  assert.equal(agent.env.find(({ name }) => name === 'TANDEM_CLUSTER_NAME')?.value, 'prod');
+  for (const name of Object.keys(capabilities)) {
+    const { image } = (await podOf(name, ...set)).containers[0];
+    assert.match(image, new RegExp(`^registry\\.example/tandem/${name}:\\d`));
+  }
+});
+
+for (const [what, args, message] of [
+  ['a value that is not there', ['--set', 'nope=1'], /'nope' not allowed/],
+  ['one below agent', ['--set', 'agent.nope=1'], /'nope' not allowed/],
+  ['a port out of range', ['--set', 'agent.metricsPort=70000'], /metricsPort/],
+  ['a relative directory', ['--set', 'runDir=run'], /runDir/],
+  ['an old Kubernetes', ['--kube-version', '1.31.0'], /kubeVersion/],
+] as const) {
+  test(`${what} is refused before anything is installed`, async () => {
+    const { status, stderr } = await template(...args);
+    assert.notEqual(status, 0);
+    assert.match(stderr, message);
+  });
+}
