@@ -157,6 +157,15 @@ insideNamespace(import.meta, () => {
     assert.equal(sandboxes.of('shop/web', 'uid-1'), undefined);
   });
 
+  test('the end of a pod’s object forgets its sandbox, not the one of a later pod', async () => {
+    problem = null;
+    await add();
+    sandboxes.podGone('shop/web', ['uid-0']);
+    assert.notEqual(sandboxes.of('shop/web', 'uid-1'), undefined);
+    sandboxes.podGone('shop/web', ['uid-1']);
+    assert.equal(sandboxes.size, 0);
+  });
+
   test('a result whose interface is not the other end of the pod’s names none', async () => {
     problem = null;
     const interfaces = [

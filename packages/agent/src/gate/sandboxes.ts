@@ -59,4 +59,12 @@ export class Sandboxes {
     this.counters.removed += 1;
     this.#onChange();
   }
+
+  /** The pod's object is gone: of a sandbox whose DEL never came nothing else would tell. A later pod's stays. */
+  podGone(podKey: string, uids: readonly string[]): void {
+    const found = this.#byPod.get(podKey);
+    if (found === undefined || !uids.includes(found.uid)) return;
+    this.#byPod.delete(podKey);
+    this.counters.removed += 1;
+  }
 }

@@ -12,9 +12,13 @@ const local = 'pods of this node';
 const remote = 'pods of other nodes';
 const policies = 'ciliumnetworkpolicies';
 
+/** Pods that were told gone. */
+const gone: string[] = [];
+
 function clusterWith(...sandboxes: readonly Sandbox[]): KubeCluster {
   return new KubeCluster({
     nodeName: 'node-1',
+    podGone: (podKey, uids) => gone.push(`${podKey} ${uids.join()}`),
     sandboxOf: (podKey, uids) =>
       sandboxes.find((each) => each.podKey === podKey && uids.includes(each.uid)),
   });
@@ -213,4 +217,15 @@ test('a state that was given does not change any more', () => {
   const before = cluster.state();
   cluster.delete(local, 'shop/a');
   assert.equal(before.pods.size, 1);
+});
+
+test('the end of a pod’s object is told with the uids that CNI knows it by', () => {
+  const cluster = clusterWith();
+  const annotations = { 'kubernetes.io/config.hash': 'hash' };
+  cluster.set(local, 'shop/web', pod('web', { metadata: { annotations } }));
+  cluster.set(remote, 'shop/far', pod('far'));
+  gone.length = 0;
+  cluster.delete(remote, 'shop/far');
+  cluster.retain(local, new Set());
+  assert.deepEqual(gone, ['shop/web uid-web,hash']);
 });

@@ -38,6 +38,8 @@ export interface KubeClusterOptions {
   readonly nodeName: string;
   /** Of a pod of this node, by its key and those of its uids that CNI may have been told. */
   readonly sandboxOf: (podKey: string, uids: readonly string[]) => Sandbox | undefined;
+  /** The object of a pod of this node is gone; `uids`: as for `sandboxOf`. */
+  readonly podGone: (podKey: string, uids: readonly string[]) => void;
 }
 
 export class KubeCluster {
@@ -99,7 +101,11 @@ export class KubeCluster {
   delete(list: ListName, key: string): boolean {
     const former = this.#remotePods.get(key);
     if (list === 'pods of other nodes' && former !== undefined) this.#labels.release(former.labels);
-    if (list === 'pods of this node') this.#staticUids.delete(key);
+    if (list === 'pods of this node') {
+      const pod = this.#localPods.get(key);
+      if (pod !== undefined) this.#o.podGone(key, this.#uidsOf(key, pod));
+      this.#staticUids.delete(key);
+    }
     const wasFaulty = this.#faultsOf(list).delete(key);
     const wasThere = this.#storeOf(list).delete(key);
     if (wasThere && isPolicyList(list)) this.#built = null;
@@ -145,12 +151,16 @@ export class KubeCluster {
     };
   }
 
+  /** Those by which CNI may know a pod of this node. */
+  #uidsOf(key: string, { uid }: Pod): readonly string[] {
+    const staticUid = this.#staticUids.get(key);
+    return staticUid === undefined ? [uid] : [uid, staticUid];
+  }
+
   /** With the addresses and the interface that CNI gave: the API has the addresses when ADD is over. */
   #placed(key: string, pod: Pod): Pod {
     if (pod.hostNetwork) return pod;
-    const staticUid = this.#staticUids.get(key);
-    const uids = staticUid === undefined ? [pod.uid] : [pod.uid, staticUid];
-    const sandbox = this.#o.sandboxOf(key, uids);
+    const sandbox = this.#o.sandboxOf(key, this.#uidsOf(key, pod));
     if (sandbox === undefined) return pod;
     const { addresses, interfaceName } = sandbox;
     return { ...pod, addresses, ...(interfaceName === null ? {} : { interfaceName }) };

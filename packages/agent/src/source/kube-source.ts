@@ -55,6 +55,7 @@ export class KubeSource implements ObjectSource {
     this.#session = new KubeSession({ endpoint });
     this.#cluster = new KubeCluster({
       nodeName,
+      podGone: (podKey, uids) => sandboxes.podGone(podKey, uids),
       sandboxOf: (podKey, uids) =>
         uids.map((uid) => sandboxes.of(podKey, uid)).find((found) => found !== undefined),
     });
