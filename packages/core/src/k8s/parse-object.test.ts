@@ -385,3 +385,22 @@ test('a policy stays one whatever is wrong beside its body, and each fault is na
     assert.equal(`${policy.namespace}/${policy.name}${placed}`, ref, name);
   }
 });
+
+test('named ports are those of containers, and of sidecars among those that are started before', () => {
+  const ports = (name: string, containerPort: number): object[] => [{ name, containerPort }];
+  const parsed = parseObject({
+    ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p' } },
+    spec: {
+      initContainers: [
+        { ports: ports('http', 9000) },
+        { ports: [...ports('metrics', 9100), ...ports('http', 9001)], restartPolicy: 'Always' },
+      ],
+      containers: [{ ports: ports('http', 80) }, { ports: [{ containerPort: 443 }] }],
+    },
+  });
+  assert.ok(parsed.ok && parsed.value.kind === 'Pod');
+  assert.deepEqual([...(parsed.value.namedPorts ?? [])].sort(), [
+    ['TCP/http', 80],
+    ['TCP/metrics', 9100],
+  ]);
+});

@@ -207,26 +207,36 @@ function readPod(fields: Fields, meta: ObjectMeta, issues: Issues): Pod {
   };
 }
 
-/** Of containers, and of those that are started before them and stay. */
+/** Of containers, and of those that are started before them and stay (sidecars). */
 function readNamedPorts(spec: Fields, issues: Issues): ReadonlyMap<string, number> {
   const named = new Map<string, number>();
-  for (const field of ['containers', 'initContainers']) {
+  for (const field of ['initContainers', 'containers']) {
     for (const [index, value] of readList(spec, field, 'spec', issues).entries()) {
       const path = `spec.${field}[${index}]`;
       const container = readFields(value, path, issues);
       if (container === null) continue;
-      for (const [at_, entry] of readList(container, 'ports', path, issues).entries()) {
-        const portPath = `${path}.ports[${at_}]`;
-        const port = readFields(entry, portPath, issues);
-        const name = port === null ? undefined : readText(port, 'name', portPath, issues);
-        if (port === null || name === undefined || name === '') continue;
-        const number = readInteger(port, 'containerPort', portPath, portRange, issues);
-        const protocol = readText(port, 'protocol', portPath, issues) ?? 'TCP';
-        if (number !== undefined) named.set(`${protocol}/${name}`, number);
-      }
+      if (field === 'initContainers' && container['restartPolicy'] !== 'Always') continue;
+      addNamedPorts(container, path, named, issues);
     }
   }
   return named;
+}
+
+function addNamedPorts(
+  container: Fields,
+  path: string,
+  named: Map<string, number>,
+  issues: Issues,
+): void {
+  for (const [index, value] of readList(container, 'ports', path, issues).entries()) {
+    const portPath = `${path}.ports[${index}]`;
+    const port = readFields(value, portPath, issues);
+    const name = port === null ? undefined : readText(port, 'name', portPath, issues);
+    if (port === null || name === undefined || name === '') continue;
+    const number = readInteger(port, 'containerPort', portPath, portRange, issues);
+    const protocol = readText(port, 'protocol', portPath, issues) ?? 'TCP';
+    if (number !== undefined) named.set(`${protocol}/${name}`, number);
+  }
 }
 
 function readService(fields: Fields, meta: ObjectMeta, issues: Issues): Service {

@@ -25,6 +25,8 @@ export const clusterLabel = 'io.cilium.k8s.policy.cluster';
 
 /** Labels that are no part of an identity, where a NetworkPolicy names them; no label of a pod has a colon. */
 export const podLabelPrefix = 'pod:';
+/** Labels of a pod's namespace, likewise. */
+export const namespaceLabelPrefix = 'namespace:';
 /** Named ports, `port:TCP/http`, where a NetworkPolicy names them: the value is the number. */
 export const portLabelPrefix = 'port:';
 
@@ -76,10 +78,19 @@ export function podIdentity(
     const value = pod.labels.get(name);
     if (value !== undefined) labels.set(podLabelPrefix + name, value);
   }
+  for (const name of asked?.namespaceLabels ?? []) {
+    const value = namespace?.labels.get(name);
+    if (value !== undefined) labels.set(namespaceLabelPrefix + name, value);
+  }
   for (const [name, number] of pod.namedPorts ?? []) {
     if (asked?.numbers.has(name) === true) labels.set(portLabelPrefix + name, String(number));
   }
   return { labels, reserved: noReserved };
+}
+
+/** Whether an identity has the label of this name as the pod has it: not left out, nor one of those that are added. */
+export function isOwnLabel(name: string): boolean {
+  return isIdentityLabel(name) && !name.startsWith(ciliumPrefix) && name !== podNamespaceLabel;
 }
 
 /** The identity of what is no pod. */

@@ -9,7 +9,7 @@
 import type { Pod } from '../k8s/objects.ts';
 import type { ClusterState } from './cluster-state.ts';
 import { Direction } from './kernel-numbers.ts';
-import { podLabelPrefix, portLabelPrefix } from './labels.ts';
+import { namespaceLabelPrefix, podLabelPrefix, portLabelPrefix } from './labels.ts';
 import type { Peer } from './peer.ts';
 import type { NamedPort, PolicyRule, PolicySpec } from './rule.ts';
 import { type LabelRequirement, makeSelector } from './selector.ts';
@@ -18,30 +18,39 @@ import { type LabelRequirement, makeSelector } from './selector.ts';
 export interface AskedOfPods {
   /** Names of labels. */
   readonly labels: ReadonlySet<string>;
+  /** Names of labels of their namespaces. */
+  readonly namespaceLabels: ReadonlySet<string>;
   /** By protocol and name, `TCP/http`: the numbers that pods have for it. */
   readonly numbers: ReadonlyMap<string, readonly number[]>;
 }
 
 export function askedOfPods(cluster: ClusterState): AskedOfPods {
   const labels = new Set<string>();
+  const namespaceLabels = new Set<string>();
   const names = new Set<string>();
   for (const { inForce, invalid } of cluster.policies.values()) {
     for (const { subject, rules } of inForce?.specs ?? invalid?.hold ?? []) {
-      addLabels(subject.requirements, labels);
+      addNames(subject.requirements, podLabelPrefix, labels);
       for (const { peers, namedPorts = [] } of rules) {
         for (const peer of peers === 'any' ? [] : peers) {
-          if (peer.kind === 'labels') addLabels(peer.selector.requirements, labels);
+          if (peer.kind !== 'labels') continue;
+          addNames(peer.selector.requirements, podLabelPrefix, labels);
+          addNames(peer.selector.requirements, namespaceLabelPrefix, namespaceLabels);
         }
         for (const { name } of namedPorts) names.add(name);
       }
     }
   }
-  return { labels, numbers: numbersOf(names, cluster.pods.values()) };
+  return { labels, namespaceLabels, numbers: numbersOf(names, cluster.pods.values()) };
 }
 
-function addLabels(requirements: readonly LabelRequirement[], labels: Set<string>): void {
+function addNames(
+  requirements: readonly LabelRequirement[],
+  prefix: string,
+  names: Set<string>,
+): void {
   for (const { name } of requirements) {
-    if (name.startsWith(podLabelPrefix)) labels.add(name.slice(podLabelPrefix.length));
+    if (name.startsWith(prefix)) names.add(name.slice(prefix.length));
   }
 }
 

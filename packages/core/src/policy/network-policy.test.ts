@@ -82,6 +82,8 @@ test('what is refused names the field and the fix', () => {
 test('null is what the API server drops', () => {
   const parsed = parse({ podSelector: null, ingress: [{ from: null, ports: null }], egress: null });
   assert.ok(parsed.ok, parsed.ok ? '' : JSON.stringify(parsed.error.errors));
+  const block = { ipBlock: { cidr: '10.0.0.0/8', except: null } };
+  assert.equal(errorsOf({ podSelector: {}, ingress: [{ from: [block] }] }), '');
   const [spec] = parsed.value.specs;
   assert.deepEqual([spec?.hasIngress, spec?.hasEgress], [true, false]);
   assert.equal(spec?.rules[0]?.peers, 'any');

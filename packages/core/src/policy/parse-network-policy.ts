@@ -10,7 +10,15 @@
  */
 import type { PolicyObject } from '../k8s/objects.ts';
 import { networkSpecFields } from '../k8s/parse-policy-object.ts';
-import { at, type Fields, readFields, readInteger, readList, readText } from '../k8s/shape.ts';
+import {
+  at,
+  type Fields,
+  isFields,
+  readFields,
+  readInteger,
+  readList,
+  readText,
+} from '../k8s/shape.ts';
 import { err, ok, type Result } from '../result.ts';
 import type { PortRange } from './desired.ts';
 import { Direction, Protocol } from './kernel-numbers.ts';
@@ -161,7 +169,10 @@ function parsePeer(value: unknown, path: string, context: ParseContext): Peer | 
     context.error(path, 'ipBlock cannot be combined with selectors: write a peer for each');
     return null;
   }
-  if (ipBlock !== undefined) return parseIpBlock(ipBlock, at(path, 'ipBlock'), context);
+  if (ipBlock !== undefined) {
+    const block = isFields(ipBlock) ? withoutNulls(ipBlock) : ipBlock;
+    return parseIpBlock(block, at(path, 'ipBlock'), context);
+  }
   if (!hasSelector) {
     context.error(path, 'names nobody: give podSelector, namespaceSelector or ipBlock');
     return null;

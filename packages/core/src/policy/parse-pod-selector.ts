@@ -3,11 +3,13 @@
 
 /**
  * Selectors of Kubernetes' own policies. Labels that Cilium's default filter drops from identities count here: a
- * requirement for one is for `pod:NAME`, which no label of a pod can be called.
+ * requirement for one is for `pod:NAME` or `namespace:NAME`, which no label of a pod can be called.
  */
 import { at, type Fields } from '../k8s/shape.ts';
 import {
   isIdentityLabel,
+  isOwnLabel,
+  namespaceLabelPrefix,
   namespaceLabelsPrefix,
   podLabelPrefix,
   podNamespaceLabel,
@@ -60,7 +62,7 @@ function podRequirements(
   const requirements = parseKubernetesSelector(value, path, context);
   return (
     requirements?.map((each) =>
-      isIdentityLabel(each.name) ? each : { ...each, name: podLabelPrefix + each.name },
+      isOwnLabel(each.name) ? each : { ...each, name: podLabelPrefix + each.name },
     ) ?? null
   );
 }
@@ -80,10 +82,13 @@ function namespaceRequirements(
   };
   return requirements === null
     ? null
-    : [
-        ...requirements.map((each) => ({ ...each, name: namespaceLabelsPrefix + each.name })),
-        isPod,
-      ];
+    : [...requirements.map((each) => ({ ...each, name: namespaceLabelOf(each.name) })), isPod];
+}
+
+/** As identities have the label, or as they have it when it is asked for. */
+function namespaceLabelOf(name: string): string {
+  const full = namespaceLabelsPrefix + name;
+  return isIdentityLabel(full) ? full : namespaceLabelPrefix + name;
 }
 
 function namespaceIs(namespace: string): LabelRequirement {

@@ -46,7 +46,14 @@ export function holdOfObject(object: PolicyObject): Hold {
 /** For an object whose rules are not to be looked at: everything is denied, for whom its selectors name. */
 export function coarseHoldOf(object: PolicyObject): Hold {
   const coarse = (body: unknown): unknown =>
-    isFields(body) ? { endpointSelector: body['endpointSelector'], unread: true } : body;
+    isFields(body)
+      ? {
+          ...{ unread: true },
+          ...(object.kind === 'NetworkPolicy'
+            ? { podSelector: body['podSelector'] ?? {} }
+            : { endpointSelector: body['endpointSelector'] }),
+        }
+      : body;
   const { spec, specs } = object;
   return holdOfObject({
     ...object,
