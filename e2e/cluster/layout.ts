@@ -105,7 +105,7 @@ export class Layout {
 
 export interface ClusterRecord {
   readonly config: ClusterConfig;
-  /** "starting" in a record that nobody is at work on any more is a cluster whose start was cut off. */
+  /** A record that says "starting", without a command that holds its lock, is of a cluster whose start was interrupted. */
   readonly phase: 'starting' | 'up';
 }
 

@@ -197,6 +197,7 @@ export class AgentControl {
       sandboxes: this.#sandboxes,
       log: this.#log,
     });
+    if (this.#config.cniConfDir !== '') this.#gate.addMetrics(services.metrics);
     await this.#gate.readSandboxes();
     this.#source = await openSource({
       config: this.#config,

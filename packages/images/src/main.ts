@@ -12,7 +12,8 @@ import { productImages, productVersion } from './product-images.ts';
 
 const usage = `usage: ./run images [--output DIR] [--tag TAG]
 
-Writes the images of agent and DNS proxy as OCI archives. The same checkout gives the same octets.
+Writes the images of agent and DNS proxy as OCI archives. The same checkout gives the same octets on one machine;
+Node.js, nft, iptables and their libraries are this machine's.
 
   --output DIR  where to; default .tools/images
   --tag TAG     default: the version

@@ -192,7 +192,7 @@ export class ApiServer {
     for (const socket of this.#relayed) socket.destroy();
   }
 
-  /** From now on no octet passes on connections that are open: nobody is told. */
+  /** Stops forwarding on the open connections without closing them, as a network that drops packets does. */
   freeze(): void {
     for (const socket of this.#relayed) {
       socket.unpipe();

@@ -6,6 +6,7 @@
  * may connect.
  */
 
+import { existsSync } from 'node:fs';
 import net from 'node:net';
 import type { Logger } from '@tandem/runtime/log';
 import { listenUnix } from '@tandem/runtime/unix-socket';
@@ -49,12 +50,14 @@ export class GateServer {
     return this.#calls.size;
   }
 
-  get isListening(): boolean {
-    return this.#server.listening;
+  /** Whether the plugin finds the socket; false when it, or its directory, was removed. */
+  get isReachable(): boolean {
+    return this.#server.listening && existsSync(this.#o.path);
   }
 
-  /** @throws TandemError TANDEM_SOCKET_IN_USE, TANDEM_SOCKET_PATH, TANDEM_SYSTEM */
+  /** A socket that was removed is made anew. @throws TandemError TANDEM_SOCKET_IN_USE, TANDEM_SOCKET_PATH, TANDEM_SYSTEM */
   async start(): Promise<void> {
+    if (this.#server.listening) this.#server.close();
     await listenUnix(this.#server, { path: this.#o.path });
   }
 

@@ -10,8 +10,10 @@ import { type FSWatcher, watch } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
 import type { NetworkView } from '@tandem/netlink/network-view';
 import type { Logger } from '@tandem/runtime/log';
+import type { Metrics } from '@tandem/runtime/metrics';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { type Enforcement, Gate } from './gate.ts';
 import {
@@ -27,6 +29,15 @@ import type { Sandboxes } from './sandboxes.ts';
 
 /** The interface that kubelet's runtimes ask CNI for. */
 const podInterface = 'eth0';
+
+const gateHelp = {
+  admitted: 'pods whose start the CNI gate let go on, because their policy was enforced',
+  refused:
+    'pods whose start the CNI gate refused, because their policy was not enforced in time; kubelet tries again',
+  malformed: 'calls of the CNI plugin that could not be read',
+  overLimit: 'calls of the CNI plugin over the limit of calls at once; kubelet tries again',
+  sandboxesRefused: 'pods over the limit of sandboxes: they do not start',
+};
 
 export interface GateStackOptions {
   readonly runDirectory: string;
@@ -68,6 +79,13 @@ export class GateStack {
     ];
   }
 
+  addMetrics(metrics: Metrics): void {
+    addFields(metrics, 'tandem_gate', gateHelp, () => ({
+      ...this.#server?.counters,
+      sandboxesRefused: this.#o.sandboxes.counters.refused,
+    }));
+  }
+
   /** Learns the sandboxes that are there already. */
   async readSandboxes(): Promise<void> {
     const { resultsDirectory, view, sandboxes, log } = this.#o;
@@ -94,7 +112,7 @@ export class GateStack {
     const server = this.#server;
     if (server === null) return;
     try {
-      if (!server.isListening) await server.start();
+      if (!server.isReachable) await server.start();
       installPlugin(this.#program(), this.#places);
       const outcome = installConfig(this.#places);
       if (!outcome.ok) throw new Error(outcome.error);

@@ -222,6 +222,14 @@ insideNamespace(import.meta, () => {
     assert.ok(ended.tookMs > 800, `${ended.tookMs} ms`);
   });
 
+  test('a socket that was removed is made anew', async () => {
+    problem = null;
+    rmSync(socketPath);
+    assert.equal(server.isReachable, false);
+    await server.start();
+    assert.equal((await add()).code, 0);
+  });
+
   test('ADD waits for an agent that restarts', async () => {
     problem = null;
     await server.stop();

@@ -5,7 +5,7 @@
 
 /** Of one call: the network configuration with the result of the plugins before. */
 export const callBytesMax: number = 1 << 20;
-/** Calls at once; one more is told to come again. A node runs at most a few hundred pods. */
+/** Concurrent calls. A further call fails with CNI's code 11 (try again later). A node runs at most a few hundred pods. */
 export const callsMax = 512;
 /** A plugin sends its call at once. */
 export const callTimeoutMs = 2000;

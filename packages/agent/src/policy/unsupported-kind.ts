@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Objects of kinds that are not acted upon are named: whoever wrote a policy expects enforcement. */
+/** Diagnostics of objects whose kind this version does not read; for a kind of policy it is an error. */
 
 import { objectKey, type UnsupportedObject } from '@tandem/core/k8s/objects';
 import type { Diagnostic } from '@tandem/core/policy/desired';

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * One copy of what many pods say alike: their labels, and the names of namespaces, nodes and service accounts. Of a cluster's
- * pods each node's agent keeps all.
+ * Interned label sets and names of namespaces, nodes and service accounts. Each agent keeps all pods of the cluster, and most
+ * of them share these.
  */
 
 import { internedTextsMax } from '../limits.ts';

@@ -47,7 +47,7 @@ export class KubeCluster {
   readonly #namespaces = new Map<string, Namespace>();
   readonly #nodes = new Map<string, Node>();
   readonly #localPods = new Map<string, Pod>();
-  /** Uids of static pods of this node, as CNI is told them. */
+  /** Uids by which CNI knows static pods of this node, by the key of the mirror pod. */
   readonly #staticUids = new Map<string, string>();
   readonly #remotePods = new Map<string, Pod>();
   readonly #services = new Map<string, Service>();
@@ -74,7 +74,7 @@ export class KubeCluster {
     const parsed = parseObject(raw);
     const faults = this.#faultsOf(list);
     if (parsed.ok && parsed.value.kind === 'unsupported') {
-      // Of a kind that is read and not understood: whoever wrote it expects enforcement.
+      // This version lists the kind, but cannot enforce it.
       const isKnown = faults.has(key);
       faults.set(key, [unsupportedKind(parsed.value)]);
       return !isKnown;

@@ -42,6 +42,7 @@ export class KubeSource implements ObjectSource {
   readonly #cluster: KubeCluster;
   readonly #feeds: readonly { readonly list: ListName; readonly feed: ObjectFeed }[];
   #isApplied = false;
+  #isStopped = false;
   #settle: NodeJS.Timeout | null = null;
   /** Of the oldest change that is not applied, ms; 0: none. */
   #changedMs = 0;
@@ -77,6 +78,7 @@ export class KubeSource implements ObjectSource {
   }
 
   async stop(): Promise<void> {
+    this.#isStopped = true;
     for (const timer of [this.#settle, this.#saying]) if (timer !== null) clearTimeout(timer);
     const stopped = Promise.all(this.#feeds.map(({ feed }) => feed.stop()));
     this.#session.close();
@@ -151,6 +153,7 @@ export class KubeSource implements ObjectSource {
   }
 
   #onState(): void {
+    if (this.#isStopped) return;
     if (!this.#isApplied) this.#changed();
     // All lists fail together: said once, when all have.
     this.#saying ??= setTimeout(() => this.#say(), kubeSayMs);
@@ -167,6 +170,7 @@ export class KubeSource implements ObjectSource {
 
   /** Changes that come together are applied together, and none waits long for others. */
   #changed(): void {
+    if (this.#isStopped) return;
     const nowMs = performance.now();
     if (this.#changedMs === 0) this.#changedMs = nowMs;
     if (this.#settle !== null) clearTimeout(this.#settle);

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Where an agent learns of the pods of other nodes, apart from everything else because it is most of what a cluster says: 100,000
- * pods are 0.7 GB of JSON to each agent at its start, and each pod that comes or goes is told to all of them. Direct mode asks
+ * The source of the pods of other nodes. It is apart from the other kinds because it is most of the traffic: at its start an
+ * agent reads 0.7 GB of JSON for 100,000 pods, and each change of a pod goes to every agent. Direct mode lists and watches
  * the API server, which is meant for up to about 200 nodes; a server between it and the agents would be another
  * `PodDirectory`.
  */

@@ -23,7 +23,7 @@ import type { ClusterState, NodeContext } from './cluster-state.ts';
 import type { Diagnostic } from './desired.ts';
 import { ClassFlag } from './kernel-numbers.ts';
 import { type Identity, podIdentity, reservedIdentity } from './labels.ts';
-import { askedOfPods } from './named-ports.ts';
+import { type AskedOfPods, askedOfPods } from './named-ports.ts';
 import type { PeerEntity } from './peer.ts';
 
 export interface AddressOwner {
@@ -83,7 +83,11 @@ interface Claim {
   isDisputed: boolean;
 }
 
-export function findAddressOwners(cluster: ClusterState, node: NodeContext): AddressOwners {
+export function findAddressOwners(
+  cluster: ClusterState,
+  node: NodeContext,
+  asked: AskedOfPods = askedOfPods(cluster),
+): AddressOwners {
   const table = new OwnerTable();
   addRanges(table, cluster, node);
   for (const service of cluster.services.values()) {
@@ -94,7 +98,6 @@ export function findAddressOwners(cluster: ClusterState, node: NodeContext): Add
   const nodeAddresses = addNodes(table, cluster, node);
   const { claims, diagnostics } = claimPodAddresses(cluster, nodeAddresses);
   const identities = new Map<Pod, Identity>();
-  const asked = askedOfPods(cluster);
   for (const pod of cluster.pods.values()) {
     const namespace = cluster.namespaces.get(`/${pod.namespace}`);
     // A label that could not be read must not be taken for one that the pod lacks.

@@ -41,6 +41,7 @@ import { DnsServerFinder } from './dns-servers.ts';
 import { ClassFlag, classNeverLearn, EndpointFlag } from './kernel-numbers.ts';
 import { identityKey, podIdentity, podNamespaceLabel } from './labels.ts';
 import { MemberPolicyBuilder } from './member-policy.ts';
+import { askedOfPods } from './named-ports.ts';
 import type { Peer } from './peer.ts';
 import {
   type ActiveSpec,
@@ -61,12 +62,13 @@ export function compile(
   const { node } = options;
   const ids = previousIds.clone();
   ids.begin();
-  const specs = activeSpecs(cluster);
+  const asked = askedOfPods(cluster);
+  const specs = activeSpecs(cluster, asked);
   const {
     owners,
     localPods: allPods,
     diagnostics: ownerDiagnostics,
-  } = findAddressOwners(cluster, node);
+  } = findAddressOwners(cluster, node, asked);
   const { localPods, crowded } = withRoom(allPods);
   const { draftOf, drafts } = draftPolicies(localPods, specs);
 

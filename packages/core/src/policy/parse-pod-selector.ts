@@ -67,7 +67,7 @@ function podRequirements(
   );
 }
 
-/** NotIn holds where a label is absent, as it is of what is no pod: so that it is one is asked for, too. */
+/** NotIn and DoesNotExist hold for what has no labels, such as the world, so a further requirement selects pods alone. */
 function namespaceRequirements(
   value: unknown,
   path: string,

@@ -52,8 +52,10 @@ export interface PolicyDraft {
 }
 
 /** Every spec in force, in an order that depends on their contents alone. */
-export function activeSpecs(cluster: ClusterState): ActiveSpec[] {
-  const asked = askedOfPods(cluster);
+export function activeSpecs(
+  cluster: ClusterState,
+  asked: AskedOfPods = askedOfPods(cluster),
+): ActiveSpec[] {
   const active = [...cluster.policies.values()].flatMap((state) => specsInForce(state, asked));
   return active.sort((left, right) => (left.digest < right.digest ? -1 : 1));
 }
