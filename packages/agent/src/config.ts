@@ -102,7 +102,7 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
       stringOption({
         group: 'Datapath',
         description:
-          'Veths that are no pod’s, beside those with a route through a gateway: uplinks, containers of others.',
+          'Veths that are no pod’s, beside those with a route through a gateway that no neighbour advertised: uplinks, containers of others.',
         ...interfaceName,
       }),
       { default: [], itemsMax: 256 },

@@ -55,7 +55,7 @@ export const RTNLGRP_IPV6_ROUTE = 11;
 export const RTNLGRP_IPV6_RULE = 19;
 export const RTNLGRP_NSID = 28;
 
-/** linux/rtnetlink.h: tables, kinds and scopes of routes, their origin. */
+/** linux/rtnetlink.h: tables, kinds and scopes of routes, and who made them. */
 export const RT_TABLE_MAIN = 254;
 export const RTN_UNICAST = 1;
 export const RTN_LOCAL = 2;
@@ -64,7 +64,16 @@ export const RT_SCOPE_LINK = 253;
 export const RT_SCOPE_HOST = 254;
 /** In a deletion: whatever scope the route has. */
 export const RT_SCOPE_NOWHERE = 255;
+/** By a redirect of ICMP. */
+export const RTPROT_REDIRECT = 1;
+/** By the kernel: of an interface's own address, and of a prefix that a router advertisement calls on-link. */
+export const RTPROT_KERNEL = 2;
+/** By whoever gave no name: iproute2, CNI plugins. */
 export const RTPROT_BOOT = 3;
+/** A router that a router advertisement names. */
+export const RTPROT_RA = 9;
+/** By a DHCP client. */
+export const RTPROT_DHCP = 16;
 /** linux/rtnetlink.h, of IFLA_EXT_MASK: without counters a dump of links has a third of the size. */
 export const RTEXT_FILTER_SKIP_STATS = 8;
 

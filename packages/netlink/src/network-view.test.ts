@@ -9,6 +9,7 @@ import { formatAddress, parseAddress } from '@tandem/core/net/ip';
 import { insideNamespace } from '@tandem/testing/inside';
 import { Namespace } from '@tandem/testing/namespace';
 import { waitFor } from '@tandem/testing/wait';
+import { RTPROT_BOOT } from './constants.ts';
 import { NetlinkError } from './errors.ts';
 import type { NetworkKind } from './network-state.ts';
 import { NetworkView } from './network-view.ts';
@@ -118,7 +119,7 @@ insideNamespace(import.meta, () => {
       'a default route comes',
       ['route add default via 10.2.0.3'],
       'routes',
-      () => view.state.routes.uplinks.has(ifindex('br0')),
+      () => view.state.routes.waysOut.get(ifindex('br0'))?.has(RTPROT_BOOT) === true,
     ],
     [
       'a route of a table that is kept comes',

@@ -8,17 +8,35 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import { formatAddress } from '@tandem/core/net/ip';
-import { RT_TABLE_MAIN, RTN_UNICAST } from './constants.ts';
+import {
+  RT_TABLE_MAIN,
+  RTN_UNICAST,
+  RTPROT_DHCP,
+  RTPROT_KERNEL,
+  RTPROT_RA,
+  RTPROT_REDIRECT,
+} from './constants.ts';
 import { prefixLength } from './ip-bytes.ts';
 import type { Route } from './route.ts';
 
 const addressBits = 128;
 
+/**
+ * RTPROT_* of routes that say what somebody at the other end of the link said: a router advertisement, by which the
+ * kernel makes routes to its sender (RA) and to any prefix, a single address too (KERNEL); a redirect; a DHCP server.
+ */
+export const learnedProtocols: ReadonlySet<number> = new Set([
+  RTPROT_REDIRECT,
+  RTPROT_KERNEL,
+  RTPROT_RA,
+  RTPROT_DHCP,
+]);
+
 export class RouteView {
   readonly #tables: readonly number[];
   readonly #read: (table: number) => Promise<readonly Route[]>;
   #hosts: ReadonlyMap<string, number> = new Map();
-  #uplinks: ReadonlySet<number> = new Set();
+  #waysOut: ReadonlyMap<number, ReadonlySet<number>> = new Map();
   #kept: ReadonlyMap<number, readonly Route[]> = new Map();
 
   /** Beside what is asked of the main table, `tables` are kept whole. */
@@ -29,15 +47,18 @@ export class RouteView {
 
   /**
    * By address text: the interface that the main table's route to this one address (/32, /128) leads
-   * through, without a gateway. With several, that of the lowest metric.
+   * through, without a gateway. With several, that of the lowest metric; never one of `learnedProtocols`.
    */
   get hosts(): ReadonlyMap<string, number> {
     return this.#hosts;
   }
 
-  /** Interfaces of the main table's default routes and of those through a gateway, both families. */
-  get uplinks(): ReadonlySet<number> {
-    return this.#uplinks;
+  /**
+   * By interface of the main table's default routes and of those through a gateway, both families: who made them,
+   * RTPROT_*.
+   */
+  get waysOut(): ReadonlyMap<number, ReadonlySet<number>> {
+    return this.#waysOut;
   }
 
   of(table: number): readonly Route[] {
@@ -61,26 +82,34 @@ export class RouteView {
       const [ifindex] = route.ifindexes;
       if (ifindex !== undefined && !hosts.has(text)) hosts.set(text, ifindex);
     }
-    const uplinks = new Set(main.filter(isWayOut).flatMap(({ ifindexes }) => ifindexes));
+    const waysOut = new Map<number, Set<number>>();
+    for (const { ifindexes, protocol } of main.filter(isWayOut)) {
+      for (const ifindex of ifindexes) {
+        const makers = waysOut.get(ifindex);
+        if (makers === undefined) waysOut.set(ifindex, new Set([protocol]));
+        else makers.add(protocol);
+      }
+    }
     const isSame =
       isDeepStrictEqual(hosts, this.#hosts) &&
-      isDeepStrictEqual(uplinks, this.#uplinks) &&
+      isDeepStrictEqual(waysOut, this.#waysOut) &&
       isDeepStrictEqual(kept, this.#kept);
     this.#hosts = hosts;
-    this.#uplinks = uplinks;
+    this.#waysOut = waysOut;
     this.#kept = kept;
     return !isSame;
   }
 }
 
 function isHostRoute(route: Route): boolean {
-  const { destination, type, hasGateway, hasSource, ifindexes } = route;
+  const { destination, type, hasGateway, hasSource, ifindexes, protocol } = route;
   return (
     destination.bits === addressBits &&
     type === RTN_UNICAST &&
     !hasGateway &&
     !hasSource &&
-    ifindexes.length === 1
+    ifindexes.length === 1 &&
+    !learnedProtocols.has(protocol)
   );
 }
 

@@ -38,9 +38,25 @@ export function routerSolicitation(at: NdpAddresses): PacketSpec {
   return message(at, ndpType.routerSolicitation, 0, linkLayerOption(1, at.sourceMac));
 }
 
-/** Makes the receiver take the sender as its default router for `lifetimeSeconds`. */
-export function routerAdvertisement(at: NdpAddresses, lifetimeSeconds: number): PacketSpec {
-  const body = concatBytes([new Uint8Array(8), linkLayerOption(1, at.sourceMac)]);
+/** A prefix that a router advertisement tells of. */
+export interface AdvertisedPrefix {
+  readonly prefix: string;
+  readonly length: number;
+  /** To be reached at the link itself, or through the router (RFC 4191). */
+  readonly by: 'link' | 'router';
+}
+
+/** Makes the receiver take the sender as its default router for `lifetimeSeconds`, and as the way to `prefixes`. */
+export function routerAdvertisement(
+  at: NdpAddresses,
+  lifetimeSeconds: number,
+  prefixes: readonly AdvertisedPrefix[] = [],
+): PacketSpec {
+  const body = concatBytes([
+    new Uint8Array(8),
+    linkLayerOption(1, at.sourceMac),
+    ...prefixes.map(prefixOption),
+  ]);
   return message(at, ndpType.routerAdvertisement, 0x40000000 + lifetimeSeconds, body);
 }
 
@@ -61,4 +77,18 @@ function message(at: NdpAddresses, type: number, rest: number, payload: Uint8Arr
 
 function linkLayerOption(type: 1 | 2, mac: string): Uint8Array {
   return concatBytes([Uint8Array.of(type, 1), macBytes(mac)]);
+}
+
+const prefixSeconds = 3600;
+
+/** Prefix Information with the flag On-Link, or Route Information. */
+function prefixOption({ prefix, length, by }: AdvertisedPrefix): Uint8Array {
+  const isOnLink = by === 'link';
+  const option = new Uint8Array(isOnLink ? 32 : 24);
+  const view = new DataView(option.buffer);
+  option.set([isOnLink ? 3 : 24, option.length / 8, length, isOnLink ? 0x80 : 0]);
+  view.setUint32(4, prefixSeconds);
+  if (isOnLink) view.setUint32(8, prefixSeconds);
+  option.set(addressBytes(prefix), option.length - 16);
+  return option;
 }

@@ -8,8 +8,10 @@
  */
 
 import type { NodeDevices } from '@tandem/datapath/device-maps';
+import { RTPROT_DHCP } from '@tandem/netlink/constants';
 import type { Link } from '@tandem/netlink/link';
 import type { NetworkState } from '@tandem/netlink/network-state';
+import { learnedProtocols } from '@tandem/netlink/route-view';
 
 export interface DeviceOptions {
   /** Names of interfaces that are no pod's. */
@@ -39,6 +41,7 @@ export function classifyDevices(
   const trusted: number[] = [];
   const unknown: Link[] = [];
   const tunnelPorts = new Set(options.tunnelPorts);
+  const uplinks = vethUplinks(state);
   for (const link of links) {
     const isPort = podBridges.has(state.links.get(link.master)?.name ?? '');
     if (link.tunnelPort !== 0) tunnelPorts.add(link.tunnelPort);
@@ -48,11 +51,35 @@ export function classifyDevices(
     if (link.kind === 'netkit' || (link.kind !== 'veth' && !isPort)) continue;
     const leadsOut =
       options.trustedInterfaces.includes(link.name) ||
-      state.routes.uplinks.has(link.ifindex) ||
+      uplinks.has(link.ifindex) ||
       link.kind !== 'veth';
     if (leadsOut) trusted.push(link.ifindex);
     // At a bridge of pods also one with both ends on the node, as Weave has it: only by its name can it be trusted.
     else if (isPort || (link.linkNetnsId !== null && link.master === 0)) unknown.push(link);
   }
   return { trusted, podBridges: [...podBridges], tunnelPorts: [...tunnelPorts], unknown };
+}
+
+/**
+ * Veths by which the node reaches others, told by a default route or one through a gateway. Such a route counts where
+ * it was made on the node, not where the other end of the link said it: a pod may advertise itself as a router
+ * before the agent's first start. One by DHCP counts where nothing else leads out, as in a container that is a node.
+ */
+function vethUplinks({ links, routes }: NetworkState): ReadonlySet<number> {
+  const made = new Set<number>();
+  const leased = new Set<number>();
+  let leadsOutElsewhere = false;
+  for (const [ifindex, protocols] of routes.waysOut) {
+    const kind = links.get(ifindex)?.kind;
+    const isMade = [...protocols].some((protocol) => !learnedProtocols.has(protocol));
+    const isLeased = protocols.has(RTPROT_DHCP);
+    if (kind === 'veth') {
+      if (isMade) made.add(ifindex);
+      if (isLeased) leased.add(ifindex);
+    } else {
+      // Behind a bridge, too, a pod may advertise itself.
+      leadsOutElsewhere ||= kind !== 'bridge' || isMade || isLeased;
+    }
+  }
+  return made.size === 0 && !leadsOutElsewhere ? leased : made;
 }
