@@ -14,6 +14,8 @@ export interface InterfaceAddress {
   readonly prefixLength: number;
   /** RT_SCOPE_* */
   readonly scope: number;
+  /** Who made it, IFAPROT_*; 0: nobody said. */
+  readonly protocol: number;
 }
 
 export interface AddressHeader {
@@ -28,6 +30,7 @@ export interface AddressAttributes {
   /** The peer's on a point-to-point interface. */
   readonly address?: Uint8Array;
   readonly local?: Uint8Array;
+  readonly protocol?: number;
 }
 
 /** struct ifaddrmsg, enum IFA_* */
@@ -42,7 +45,11 @@ export const addressFormat: MessageFormat<AddressHeader, AddressAttributes> = {
       ifindex: ['u32', 4],
     },
   },
-  attributes: attributeTable<AddressAttributes>({ address: [1, 'bytes'], local: [2, 'bytes'] }),
+  attributes: attributeTable<AddressAttributes>({
+    address: [1, 'bytes'],
+    local: [2, 'bytes'],
+    protocol: [11, 'u8'],
+  }),
 };
 
 export function decodeAddress(payload: Uint8Array): InterfaceAddress | null {
@@ -52,5 +59,5 @@ export function decodeAddress(payload: Uint8Array): InterfaceAddress | null {
   const address = fromKernel(header.family, attributes.local ?? attributes.address);
   if (address === null) return null;
   const { ifindex, prefixLength, scope } = header;
-  return { ifindex, address, prefixLength, scope };
+  return { ifindex, address, prefixLength, scope, protocol: attributes.protocol ?? 0 };
 }

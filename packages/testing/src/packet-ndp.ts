@@ -42,8 +42,8 @@ export function routerSolicitation(at: NdpAddresses): PacketSpec {
 export interface AdvertisedPrefix {
   readonly prefix: string;
   readonly length: number;
-  /** To be reached at the link itself, or through the router (RFC 4191). */
-  readonly by: 'link' | 'router';
+  /** To be reached at the link itself, there with an address of one's own (SLAAC), or through the router (RFC 4191). */
+  readonly by: 'link' | 'own address' | 'router';
 }
 
 /** Makes the receiver take the sender as its default router for `lifetimeSeconds`, and as the way to `prefixes`. */
@@ -81,14 +81,15 @@ function linkLayerOption(type: 1 | 2, mac: string): Uint8Array {
 
 const prefixSeconds = 3600;
 
-/** Prefix Information with the flag On-Link, or Route Information. */
+/** Prefix Information with the flags On-Link and Autonomous, or Route Information. */
 function prefixOption({ prefix, length, by }: AdvertisedPrefix): Uint8Array {
-  const isOnLink = by === 'link';
-  const option = new Uint8Array(isOnLink ? 32 : 24);
+  const isRoute = by === 'router';
+  const option = new Uint8Array(isRoute ? 24 : 32);
   const view = new DataView(option.buffer);
-  option.set([isOnLink ? 3 : 24, option.length / 8, length, isOnLink ? 0x80 : 0]);
+  option.set([isRoute ? 24 : 3, option.length / 8, length]);
+  option[3] = { link: 0x80, 'own address': 0xc0, router: 0 }[by];
   view.setUint32(4, prefixSeconds);
-  if (isOnLink) view.setUint32(8, prefixSeconds);
+  if (!isRoute) view.setUint32(8, prefixSeconds);
   option.set(addressBytes(prefix), option.length - 16);
   return option;
 }

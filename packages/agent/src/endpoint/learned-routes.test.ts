@@ -2,13 +2,14 @@
 // Copyright The Tandem Authors
 
 /**
- * A pod that was there before the agent says routes to the node: none of them makes its interface an uplink or
- * another pod's. Real advertisements from the pod's end of the veth, on a node that accepts them.
+ * A pod that was there before the agent says routes and prefixes to the node: none of them makes its interface an
+ * uplink or another pod's, nor an address the node's. Real advertisements from the pod's end of the veth, on a node that accepts them.
  */
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { after, before, test } from 'node:test';
+import { formatAddress } from '@tandem/core/net/ip';
 import { NetworkView } from '@tandem/netlink/network-view';
 import { insideNamespace } from '@tandem/testing/inside';
 import { Namespace } from '@tandem/testing/namespace';
@@ -16,6 +17,7 @@ import { buildPacket } from '@tandem/testing/packet';
 import { type AdvertisedPrefix, routerAdvertisement } from '@tandem/testing/packet-ndp';
 import { Probe } from '@tandem/testing/probe';
 import { waitFor } from '@tandem/testing/wait';
+import { LocalAddresses } from '../node/local-addresses.ts';
 import { classifyDevices } from './node-devices.ts';
 import { findInterface } from './pod-interface.ts';
 
@@ -126,6 +128,24 @@ insideNamespace(import.meta, () => {
     await advertise([{ prefix: 'fd00::44', length: 128, by: 'router' }], 'fd00::44 ra');
     assert.match(interfaceOf('fd00::44'), /no route of the node leads to fd00::44 alone/);
     assert.deepEqual(trusted(), []);
+  });
+
+  test('an address that it gave the node is none of entity host', async () => {
+    const prefix = { prefix: '2001:db8:9::', length: 64, by: 'own address' } as const;
+    await advertise([prefix], '2001:db8:9::/64 kernel');
+    const text = (bytes: Uint8Array): string => formatAddress(bytes);
+    await waitFor(
+      () => [...view.state.addresses].some((each) => text(each.address).startsWith('2001:db8:9:')),
+      { what: 'the address' },
+    );
+    ip('addr add 2001:db8:9::1/128 dev ghost0 nodad');
+    await view.refresh();
+    const local = new LocalAddresses(view).get().map(text);
+    assert.deepEqual(
+      local.filter((each) => each.startsWith('2001:db8:9:')),
+      ['2001:db8:9::1'],
+      'the one that the operator gave',
+    );
   });
 
   test('a DHCP server at a veth makes it an uplink where nothing else leads out, and no host route', async () => {

@@ -7,7 +7,8 @@
  */
 
 import { formatAddress, isIpv4 } from '@tandem/core/net/ip';
-import { RT_SCOPE_LINK } from '@tandem/netlink/constants';
+import { IFAPROT_KERNEL_RA, RT_SCOPE_LINK } from '@tandem/netlink/constants';
+import type { Link } from '@tandem/netlink/link';
 import type { NetworkView } from '@tandem/netlink/network-view';
 
 /** Holds every ClusterIP with kube-proxy in IPVS mode: these are addresses of Services, nobody listens there. */
@@ -24,8 +25,10 @@ export class LocalAddresses {
   get(): readonly Uint8Array[] {
     const { addresses, links } = this.#view.state;
     const found = new Map<string, Uint8Array>();
-    for (const { ifindex, address, scope } of addresses) {
-      if (links.get(ifindex)?.name === ipvsInterface) continue;
+    for (const { ifindex, address, scope, protocol } of addresses) {
+      const link = links.get(ifindex);
+      if (link?.name === ipvsInterface) continue;
+      if (protocol === IFAPROT_KERNEL_RA && isPodSide(link)) continue;
       // Each veth has such an address, so a pod that comes or goes would be a policy change.
       if (scope === RT_SCOPE_LINK && !isIpv4(address)) continue;
       found.set(formatAddress(address), address);
@@ -50,3 +53,10 @@ export class LocalAddresses {
     });
   }
 }
+
+/**
+ * Where a router advertisement may be a pod's, which gives the node an address in a prefix of the pod's choice: from
+ * there somebody of the world would speak as the node. What is delivered to the node is for the node without it.
+ */
+const isPodSide = (link: Link | undefined): boolean =>
+  link?.kind === 'veth' || link?.kind === 'bridge';
