@@ -17,6 +17,7 @@ import { KernelWriter } from '@tandem/dns-proxy/answer/kernel-writer';
 import { eventDrainIntervalMs, eventDrainRecordsMax } from '@tandem/dns-proxy/limits';
 import { PolicyTables } from '@tandem/dns-proxy/policy/tables';
 import { Backfill } from '@tandem/dns-proxy/store/backfill';
+import { FedRevision } from '@tandem/dns-proxy/store/fed-revision';
 import { KernelExpiry } from '@tandem/dns-proxy/store/kernel-expiry';
 import { backfillSettleMs } from '@tandem/dns-proxy/store/limits';
 import { NodeStore } from '@tandem/dns-proxy/store/node-store';
@@ -344,10 +345,10 @@ export class MainThread {
     const selectors = policy.compiled.members.selectors.map(({ id }) => id);
     const settledNs = world.nowNs + backfillSettleMs * 1e6;
     const tables = new PolicyTables({ ...policy.image, revision });
-    const knownSeconds = world.bootNs / 1e9;
+    const fed = new FedRevision(revision, world.group, () => world.bootNs / 1e9);
     if (this.#backfill.freshOf(tables, selectors).size > 0) {
       while (world.nowNs < settledNs) yield;
-      this.store.feedsNames(knownSeconds);
+      this.store.feedsNames(fed);
     }
     yield* this.#backfill.slicesOfNew(tables, selectors);
   }

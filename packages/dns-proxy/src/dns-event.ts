@@ -37,6 +37,7 @@ export const dnsRecordAddressBytes = 20;
 /** Where fields are in a record, for readers that decode nothing. */
 export const dnsRecordField = {
   verdict: 4,
+  member: 6,
   flags: 7,
   timeUs: 8,
   endpointId: 16,

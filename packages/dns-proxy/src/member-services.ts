@@ -41,6 +41,7 @@ import { OptionalServers } from './optional-servers.ts';
 import { settingsDegradations } from './settings.ts';
 import { AddressesInUse } from './store/addresses-in-use.ts';
 import { Backfill } from './store/backfill.ts';
+import { FedRevision } from './store/fed-revision.ts';
 import { KernelExpiry } from './store/kernel-expiry.ts';
 import { backfillSettleMs } from './store/limits.ts';
 import { NodeStore } from './store/node-store.ts';
@@ -215,11 +216,11 @@ export class MemberServices {
   /** Feeds selectors that are new since the last call; the members must serve their policy already. */
   async feedSelectors(selectors: readonly number[]): Promise<void> {
     const { tables } = this.#o.member;
-    if (tables === null || this.#backfill === null) return;
-    const knownSeconds = systemClock.boottimeSeconds();
+    if (tables === null || this.#backfill === null || this.#group === null) return;
+    const fed = new FedRevision(tables.revision, this.#group, systemClock.boottimeSeconds);
     if (this.#backfill.freshOf(tables, selectors).size > 0) {
       await delay(backfillSettleMs);
-      this.store.feedsNames(knownSeconds);
+      this.store.feedsNames(fed);
     }
     await this.#backfill.feedNew(tables, selectors);
   }
@@ -351,8 +352,7 @@ export class MemberServices {
 
   async #feedAll(): Promise<void> {
     try {
-      const { tables } = this.#o.member;
-      if (tables !== null) await this.#backfill?.feedAll(tables);
+      await this.#backfill?.feedAll(() => this.#o.member.tables);
     } catch (error) {
       this.#o.log.error('names of the other process did not reach the datapath', {
         error: TandemError.from(error),

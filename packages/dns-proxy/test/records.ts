@@ -28,6 +28,8 @@ export const wireName = (text: string): Uint8Array => {
 export interface DnsRecordSpec {
   readonly name: string;
   readonly verdict?: number;
+  /** Index of the member that answered; default the proxy's. */
+  readonly member?: number;
   readonly flags?: number;
   readonly timeUs?: number;
   readonly endpointId?: number;
@@ -45,7 +47,7 @@ export function dnsRecord(spec: DnsRecordSpec): Uint8Array {
   view.setUint32(0, length, true);
   bytes[field.verdict] = spec.verdict ?? dnsVerdict.allowed;
   bytes[5] = 17;
-  bytes[6] = 1;
+  bytes[field.member] = spec.member ?? 1;
   bytes[field.flags] = spec.flags ?? 0;
   view.setFloat64(field.timeUs, spec.timeUs ?? 1e6, true);
   view.setUint32(field.endpointId, spec.endpointId ?? 7, true);

@@ -85,7 +85,7 @@ test('a new selector gets the addresses of its names, the living ones, in its sc
 
   // The other process's names come later: everything is looked at again.
   know(store, 'late.example', '203.0.113.7', now + 50);
-  await backfill.feedAll(tables());
+  await backfill.feedAll(() => tables());
   assert.deepEqual(held('203.0.113.7'), [shared]);
 });
 
@@ -108,6 +108,35 @@ test('many names are fed in slices that let others have their turn', async () =>
   assert.equal(backfill.counters.added, count);
   assert.ok(turns >= 1);
   assert.deepEqual(selectorsOf(fqdn, address(`203.0.0.9`), 9), [shared]);
+});
+
+test('whoever asks for a walk over all names while one runs shares the next', async () => {
+  using kernel = loadKernelMaps();
+  const store = smallStore();
+  know(store, 'one.example', '203.0.113.1', now + 50);
+  const { writer, fqdn } = kernel;
+  const backfill = new Backfill({ cache: store.cache, writer, nowSeconds: () => now });
+  const began: Promise<void>[] = [];
+  const first = backfill.feedAll(() => {
+    // This one has begun: it may be past what comes now.
+    know(store, 'late.example', '203.0.113.2', now + 50);
+    for (let i = 0; i < 100; i++) began.push(backfill.feedAll(() => tables()));
+    return null;
+  });
+  await first;
+  assert.deepEqual(selectorsOf(fqdn, address('203.0.113.2'), 9), []);
+  await Promise.all(began);
+  assert.equal(backfill.counters.runs, 1);
+  assert.deepEqual(selectorsOf(fqdn, address('203.0.113.2'), 9), [shared]);
+
+  await assert.rejects(
+    backfill.feedAll(() => {
+      throw new RangeError('of this walk');
+    }),
+    /of this walk/,
+  );
+  await backfill.feedAll(() => tables());
+  assert.equal(backfill.counters.runs, 2);
 });
 
 test('a policy that takes the place of another gets what that one heard', async () => {

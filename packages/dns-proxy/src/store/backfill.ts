@@ -44,6 +44,9 @@ export class Backfill {
   /** Selectors of the last `feedNew`. */
   #fed: ReadonlySet<number> = new Set();
   #fedPrivately: ReadonlySet<string> = new Set();
+  /** The walk of `feedAll` that runs, or ran last; and the one that waits for it. */
+  #lastWalk: Promise<void> = Promise.resolve();
+  #nextWalk: Promise<void> | null = null;
 
   constructor(options: BackfillOptions) {
     this.#o = options;
@@ -81,9 +84,21 @@ export class Backfill {
     this.#fedPrivately = tables.privateFeeds();
   }
 
-  /** Feeds every selector: the cache has learned from the other process what it did not know. */
-  async feedAll(tables: PolicyTables): Promise<void> {
-    await takeTurns(this.slicesOfAll(tables));
+  /**
+   * Feeds every selector: the cache has learned from the other process what it did not know. One walk at a
+   * time: all who ask while one runs share the next. `tables` says what is in force when theirs begins.
+   */
+  feedAll(tables: () => PolicyTables | null): Promise<void> {
+    if (this.#nextWalk !== null) return this.#nextWalk;
+    const walk = this.#lastWalk.then(() => {
+      this.#nextWalk = null;
+      const inForce = tables();
+      return inForce === null ? undefined : takeTurns(this.slicesOfAll(inForce));
+    });
+    this.#nextWalk = walk;
+    // Who asked for it hears of its failure.
+    this.#lastWalk = walk.catch(() => undefined);
+    return walk;
   }
 
   /** The work of `feedAll`. */

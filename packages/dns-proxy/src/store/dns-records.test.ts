@@ -19,6 +19,7 @@ import {
   flagUnselected,
 } from '../dns-event.ts';
 import { dnsRecordLength } from './dns-records.ts';
+import { FedRevision } from './fed-revision.ts';
 
 const learned = { name: 'www.example', addresses: [['192.0.2.1', 100]] } as const;
 
@@ -118,7 +119,7 @@ test('names that come after new selectors were fed, and were answered before, ar
   };
   take('before.example', 10e6);
   assert.equal(store.takeLateNames(), false, 'nothing was fed yet');
-  store.feedsNames(20);
+  store.feedsNames(new FedRevision(1, { revisionOf: () => 1 }, () => 20));
   take('after.example', 22e6);
   assert.equal(store.takeLateNames(), false);
   take('before.example', 15e6);

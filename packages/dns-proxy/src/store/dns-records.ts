@@ -41,6 +41,11 @@ export function dnsRecordLength(bytes: Uint8Array, at: number): number {
   return isName ? length : 0;
 }
 
+/** Index of the member that answered. */
+export function memberOf(bytes: Uint8Array, at: number): number {
+  return bytes[at + field.member] as number;
+}
+
 /** When it was answered, boottime us. */
 export function timeUsOf(bytes: Uint8Array, at: number): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset + at, dnsRecordHeaderBytes);

@@ -12,7 +12,7 @@ import { systemClock } from '@tandem/runtime/system-clock';
 import { DropLedger } from '../drops/ledger.ts';
 import { decodeLoss, encodeLoss, lossReasonOf, positionOf, ringOf } from '../drops/loss-record.ts';
 import type { ExchangeSink } from '../sync/exchange.ts';
-import { NameFeed, timeUsOf } from './dns-records.ts';
+import { memberOf, NameFeed, timeUsOf } from './dns-records.ts';
 import { EndpointNames } from './endpoint-names.ts';
 import {
   EventStore,
@@ -21,6 +21,7 @@ import {
   eventKindDrop,
   eventKindLoss,
 } from './event-store.ts';
+import type { FedRevision } from './fed-revision.ts';
 
 export interface NodeStoreOptions {
   readonly cache: FqdnCacheOptions;
@@ -37,8 +38,8 @@ export class NodeStore implements ExchangeSink {
   /** Called when the other process's whole cache has come. */
   onCacheReceived: (() => void) | null = null;
   readonly #feed: NameFeed;
-  /** What was answered until then was to be fed to new selectors: what comes later is late. Boottime, us. */
-  #fedUntilUs = -1;
+  /** Says which names are late for the selectors that were fed last. */
+  #fed: FedRevision | null = null;
   #hasLateNames = false;
 
   constructor(options: NodeStoreOptions) {
@@ -51,16 +52,14 @@ export class NodeStore implements ExchangeSink {
   dnsRecord(bytes: Uint8Array, at: number, length: number): boolean {
     this.events.append(eventKindDns, bytes, at, length);
     const isNews = this.#feed.take(bytes, at);
-    if (isNews && timeUsOf(bytes, at) <= this.#fedUntilUs) this.#hasLateNames = true;
+    if (isNews && this.#fed?.isLate(memberOf(bytes, at), timeUsOf(bytes, at)) === true)
+      this.#hasLateNames = true;
     return isNews;
   }
 
-  /**
-   * New selectors are fed from the cache as it is now. Until `seconds`, boottime, some member may have
-   * answered without knowing them; what is answered later is written by the members themselves.
-   */
-  feedsNames(seconds: number): void {
-    this.#fedUntilUs = seconds * 1e6;
+  /** The new selectors of a revision are fed from the cache as it is now. */
+  feedsNames(fed: FedRevision): void {
+    this.#fed = fed;
   }
 
   /** Whether names came, since this was asked last, that new selectors should have been fed with. */
@@ -111,6 +110,8 @@ export class NodeStore implements ExchangeSink {
   }
 
   cacheReceived(): void {
+    // Perhaps of a new life.
+    this.#fed?.renew();
     this.onCacheReceived?.();
   }
 }

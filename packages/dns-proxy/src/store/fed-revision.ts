@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * A policy revision whose new selectors were fed from the name cache, and until when each member may have
+ * answered without knowing them. What it answered later it wrote to the kernel itself; what it answered
+ * before, and is told of only after the feeding, is late and must be fed too. A member may lag behind the
+ * revision for long, and still answer what it had in hand: until it serves the revision all its names are late.
+ */
+
+import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
+import type { NodeGroup } from '@tandem/datapath/group';
+
+export class FedRevision {
+  readonly #revision: number;
+  readonly #group: Pick<NodeGroup, 'revisionOf'>;
+  readonly #nowSeconds: () => number;
+  /** By member, boottime us; Infinity while it lags. */
+  readonly #unawareUntilUs = new Float64Array(TD_MEMBERS_MAX);
+
+  /** `nowSeconds`: boottime, with its fraction. */
+  constructor(revision: number, group: Pick<NodeGroup, 'revisionOf'>, nowSeconds: () => number) {
+    this.#revision = revision;
+    this.#group = group;
+    this.#nowSeconds = nowSeconds;
+    this.renew();
+  }
+
+  /** A life has begun whose predecessor may have served a newer revision than it begins with. */
+  renew(): void {
+    for (let member = 0; member < TD_MEMBERS_MAX; member++) {
+      this.#unawareUntilUs[member] = this.#serves(member) ? this.#nowSeconds() * 1e6 : Infinity;
+    }
+  }
+
+  /** Whether `member` may not have known the selectors when it answered, at `timeUs` of boottime. */
+  isLate(member: number, timeUs: number): boolean {
+    if (member >= TD_MEMBERS_MAX) return true;
+    // It caught up since it was looked at last.
+    if (this.#unawareUntilUs[member] === Infinity && this.#serves(member))
+      this.#unawareUntilUs[member] = this.#nowSeconds() * 1e6;
+    return timeUs <= (this.#unawareUntilUs[member] as number);
+  }
+
+  /** Revisions wrap, as in bpf/src/select_member.h. */
+  #serves(member: number): boolean {
+    return ((this.#group.revisionOf(member) - this.#revision) | 0) >= 0;
+  }
+}
