@@ -18,12 +18,14 @@ import { keepAwake } from './awake.ts';
 import { journalCost } from './journal-cost.ts';
 import { type LoadSettings, measure, type Sample } from './load-run.ts';
 import { packetCosts } from './packet-cost.ts';
+import { type PolicyCost, policyCost, policyTables } from './policy/policy-cost.ts';
 import {
   factLines,
   type Measured,
   markdown,
   type PartCosts,
   packetTable,
+  policyPage,
   queryTable,
   type RunFacts,
   summarise,
@@ -57,6 +59,10 @@ const help = `usage: ./run bench [OPTIONS]
   --skip-tcp      leave out TCP
   --skip-udp      leave out UDP
   --skip-packets  leave out the BPF programs and the journal alone
+  --skip-policy   leave out compilation in a large cluster
+  --policy        nothing but compilation in a large cluster
+  --changes N     changes of each kind there, default 200
+  --churn N       seconds of a hundred changes a second there, default 60
 `;
 
 interface Options {
@@ -65,6 +71,10 @@ interface Options {
   readonly rate: number;
   readonly specs: readonly SubjectSpec[];
   readonly hasPackets: boolean;
+  readonly hasPolicy: boolean;
+  readonly isPolicyAlone: boolean;
+  readonly changes: number;
+  readonly churnSeconds: number;
   readonly jsonFile: string | undefined;
   readonly markdownFile: string | undefined;
 }
@@ -84,11 +94,15 @@ function readOptions(date: string): Options | null {
       'skip-tcp': { type: 'boolean', default: false },
       'skip-udp': { type: 'boolean', default: false },
       'skip-packets': { type: 'boolean', default: false },
+      'skip-policy': { type: 'boolean', default: false },
+      policy: { type: 'boolean', default: false },
+      changes: { type: 'string', default: '200' },
+      churn: { type: 'string', default: '60' },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
   if (values.help) return null;
-  const number = (name: 'rounds' | 'seconds' | 'rate'): number => {
+  const number = (name: 'rounds' | 'seconds' | 'rate' | 'changes' | 'churn'): number => {
     const value = Number(values[name]);
     if (value >= 1) return value;
     throw new TypeError(`--${name} must be a number of at least 1, not ${values[name]}`);
@@ -103,12 +117,17 @@ function readOptions(date: string): Options | null {
     rate: Math.floor(number('rate')),
     specs: subjectSpecs.filter(
       ({ name, patterns, transport }) =>
+        !values.policy &&
         (only?.includes(name) ?? true) &&
         !(values['skip-large'] && patterns === 10_000) &&
         !(values['skip-tcp'] && transport !== 'udp') &&
         !(values['skip-udp'] && transport === 'udp'),
     ),
-    hasPackets: !values['skip-packets'],
+    hasPackets: !values['skip-packets'] && !values.policy,
+    hasPolicy: !values['skip-policy'],
+    isPolicyAlone: values.policy,
+    changes: Math.floor(number('changes')),
+    churnSeconds: number('churn'),
     jsonFile: values.json ?? (values.save ? `${saved}.json` : undefined),
     markdownFile: values.markdown ?? (values.save ? `${saved}.md` : undefined),
   };
@@ -160,13 +179,15 @@ async function measureAll(
 async function run(options: Options, date: string): Promise<void> {
   const { rounds, seconds, rate, specs } = options;
   const loads = [oneMinuteLoad()];
-  const parts: PartCosts = { packets: [], journal: null };
+  const parts: PartCosts = { packets: [], journal: null, policies: [] };
   if (options.hasPackets) {
     progress('BPF programs');
     parts.packets = await packetCosts();
     progress('journal');
     parts.journal = await journalCost();
   }
+  if (options.hasPolicy) parts.policies = await policyCosts(options);
+  if (options.isPolicyAlone) return reportPolicy(options, date, parts);
   const directory = mkdtempSync(join(tmpdir(), `${ownPrefix}bench-`));
   const nodes: TestNode[] = [];
   let measured: Measured[];
@@ -184,6 +205,22 @@ async function run(options: Options, date: string): Promise<void> {
   loads.push(oneMinuteLoad());
   progress('');
   report(options, { date, rounds, seconds, rate, loadAverages: loads }, measured, parts);
+}
+
+async function policyCosts({ changes, churnSeconds }: Options): Promise<PolicyCost[]> {
+  const costs: PolicyCost[] = [];
+  for (const size of ['tenth', 'whole', 'dual'] as const) {
+    progress(`policy of a large cluster: ${size}`);
+    costs.push(await policyCost(size, changes, size === 'whole' ? churnSeconds : 0));
+  }
+  progress('');
+  return costs;
+}
+
+function reportPolicy({ jsonFile, markdownFile }: Options, date: string, parts: PartCosts): void {
+  console.log(policyTables(parts.policies));
+  if (jsonFile !== undefined) write(jsonFile, `${JSON.stringify(parts.policies, null, 2)}\n`);
+  if (markdownFile !== undefined) write(markdownFile, policyPage(date, parts.policies));
 }
 
 function oneMinuteLoad(): number {
@@ -207,6 +244,7 @@ function report(
     targets,
   ];
   if (parts.packets.length > 0) lines.push('', packetTable(parts.packets));
+  if (parts.policies.length > 0) lines.push('', policyTables(parts.policies));
   console.log(lines.join('\n'));
   if (jsonFile !== undefined) {
     const results = measured.map(({ result }) => result);

@@ -4,12 +4,14 @@
 /** What a run of the benchmark says: medians, spread, ratios, and whether the targets hold. */
 
 import { execFileSync } from 'node:child_process';
-import { cpus, release } from 'node:os';
+import { cpus, loadavg, release } from 'node:os';
 import { median } from './cpu.ts';
 import type { JournalCost } from './journal-cost.ts';
 import type { Sample } from './load-run.ts';
 import type { PacketCost } from './packet-cost.ts';
+import { type PolicyCost, policyTables } from './policy/policy-cost.ts';
 import type { Subject, Transport } from './subjects.ts';
+import { table } from './table.ts';
 
 /** One element of the array of `--json`. */
 export interface Result {
@@ -29,6 +31,7 @@ export interface Result {
 export interface PartCosts {
   packets: readonly PacketCost[];
   journal: JournalCost | null;
+  policies: readonly PolicyCost[];
 }
 
 export interface Measured {
@@ -221,7 +224,7 @@ export function targetTable(measured: readonly Measured[], journal: JournalCost 
 export function markdown(
   facts: RunFacts,
   measured: readonly Measured[],
-  { packets, journal }: PartCosts,
+  { packets, journal, policies }: PartCosts,
 ): string {
   const lines = [
     `# Benchmark of ${facts.date}`,
@@ -255,18 +258,47 @@ export function markdown(
     lines.push('', '## BPF programs, per packet (test_run, hot caches)', '', packetTable(packets));
     lines.push('', '`select_member` and `guard_port` are of types that have no test run.');
   }
+  if (policies.length > 0) {
+    lines.push('', '## Policy of a large cluster', '', policyTables(policies), '', policyText);
+  }
   return `${lines.join('\n')}\n`;
 }
+
+/** The page of a run of nothing but the policy of a large cluster. */
+export function policyPage(date: string, policies: readonly PolicyCost[]): string {
+  const load = loadavg().map((value) => value.toFixed(1));
+  return [
+    `# Policy of a large cluster, ${date}`,
+    '',
+    `- ${machine()}`,
+    `- load average at the end ${load.join(', ')}: others may work on the same CPUs`,
+    '',
+    policyTables(policies),
+    '',
+    policyText,
+    '',
+  ].join('\n');
+}
+
+const policyText = [
+  'The agent’s source state, controller, compilation, files and kernel maps, with its flags of Node.js, without its network,',
+  'DNS and gRPC. Times are from the change in the source’s state to the end of what the kernel is told; the 20 ms for which',
+  'changes are gathered come on top. A stall is the longest time that a timer of the main thread waited.',
+].join('\n');
 
 export function factLines(facts: RunFacts): string[] {
   const { rounds, seconds, rate, loadAverages } = facts;
   const load = loadAverages.map((value) => value.toFixed(1)).join(', ');
   return [
-    `commit ${commit()}, node ${process.version}, Linux ${release()}, ${cpus().length} x ${cpus()[0]?.model.trim()}`,
+    machine(),
     `medians of ${rounds} interleaved rounds, ${seconds} s at ${rate} queries a second and ${seconds} s saturated each`,
     `load average ${load}: load, upstream and subject run on the same CPUs, and so may others`,
     'a loop of the class SCHED_IDLE keeps each CPU awake: no wake-up waits for the host of a virtual machine',
   ];
+}
+
+function machine(): string {
+  return `commit ${commit()}, node ${process.version}, Linux ${release()}, ${cpus().length} x ${cpus()[0]?.model.trim()}`;
 }
 
 function commit(): string {
@@ -278,14 +310,4 @@ function commit(): string {
   } catch {
     return 'unknown (no git)';
   }
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = head.map((cell, i) =>
-    Math.max(cell.length, ...rows.map((row) => (row[i] ?? '').length)),
-  );
-  const line = (cells: readonly string[]): string =>
-    `| ${cells.map((cell, i) => cell.padEnd(widths[i] as number)).join(' | ')} |`;
-  const rule = `|${widths.map((width) => '-'.repeat(width + 2)).join('|')}|`;
-  return [line(head), rule, ...rows.map(line)].join('\n');
 }
