@@ -7,6 +7,7 @@
  * (`policy/policy-hold.ts`). Labels, annotations and the rest of metadata are of no use here and not read.
  */
 import { objectErrorsMax } from '../limits.ts';
+import { isDnsLabel, isDnsSubdomain } from './names.ts';
 import type { PolicyKind, PolicyObject } from './objects.ts';
 import { type Fields, Issues, isFields, nameOf } from './shape.ts';
 
@@ -67,12 +68,12 @@ export function parsePolicyObject(fields: Fields, damage: string | null): Policy
       `is ${what}, but must be a text: give it, in quotes if it is a number`,
     );
   }
-  const isClusterwide = kind === 'CiliumClusterwideNetworkPolicy';
-  const isTold = isClusterwide || isAbsent(namespace) || typeof namespace === 'string';
-  if (!isTold) {
-    const message = `is ${nameOf(namespace)}, but must be a text: put it in quotes`;
-    issues.add('metadata.namespace', message);
+  if (typeof name === 'string' && name !== '' && !isDnsSubdomain(name)) {
+    const message = `${JSON.stringify(name)} is no name of Kubernetes: write lower-case letters, digits, - and .`;
+    issues.add('metadata.name', message);
   }
+  const isClusterwide = kind === 'CiliumClusterwideNetworkPolicy';
+  const isTold = isClusterwide || checkNamespace(namespace, issues);
   const unknown = isFields(metadata)
     ? Object.keys(metadata).filter((field) => !metadataFields.includes(field))
     : [];
@@ -96,6 +97,18 @@ export function parsePolicyObject(fields: Fields, damage: string | null): Policy
     faults: issues.list(),
     damage,
   };
+}
+
+/** False with an issue: none can be called so. */
+function checkNamespace(namespace: unknown, issues: Issues): boolean {
+  if (isAbsent(namespace)) return true;
+  const isText = typeof namespace === 'string';
+  if (isText && isDnsLabel(namespace)) return true;
+  const message = isText
+    ? `${JSON.stringify(namespace)} is no name of a namespace: write lower-case letters, digits and -`
+    : `is ${nameOf(namespace)}, but must be a text: put it in quotes`;
+  issues.add('metadata.namespace', message);
+  return false;
 }
 
 /** The kind that is meant: one of ours in whatever version and letters, or told by its body. */

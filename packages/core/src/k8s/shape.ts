@@ -5,7 +5,7 @@
  * Reading values of unknown shape, as YAML and the API server give them: every reader takes the field's
  * path, and what does not fit becomes an issue that names the path and the fix, never a throw. A null
  * field is an issue too: the API server drops nulls, so only hand-written files have them, and
- * `toEndpoints:` with nothing behind it must not mean "any peer".
+ * `toEndpoints:` with nothing behind it must not mean "any peer". Where Kubernetes says what it means, see `withoutNulls`.
  */
 
 export interface Issue {
@@ -175,7 +175,10 @@ export function readTextMap(
   const value = readOptionalFields(fields, field, path, issues);
   for (const [key, text] of Object.entries(value ?? {})) {
     if (typeof text === 'string') map.set(key, text);
-    else issues.add(at(at(path, field), key), `is ${nameOf(text)}, but must be a text: quote it`);
+    else {
+      const fix = text === null ? 'give it, or "" for an empty one' : 'quote it';
+      issues.add(at(at(path, field), key), `is ${nameOf(text)}, but must be a text: ${fix}`);
+    }
   }
   return map;
 }
@@ -188,6 +191,13 @@ export function nameOf(value: unknown): string {
   if (typeof value === 'object') return 'a mapping';
   if (typeof value === 'string') return `the text ${JSON.stringify(value.slice(0, 80))}`;
   return `the ${typeof value} ${String(value)}`;
+}
+
+/** A mapping of one of Kubernetes' own types as the API server reads it: a known field that is null is absent. */
+export function withoutNulls(fields: Fields, known: readonly string[]): Fields {
+  const isPresent = ([field, value]: [string, unknown]): boolean =>
+    value !== null || !known.includes(field);
+  return Object.fromEntries(Object.entries(fields).filter(isPresent));
 }
 
 export function isFields(value: unknown): value is Fields {

@@ -55,7 +55,7 @@ function fateOf(hasLastGood: boolean, { holdScope }: InvalidPolicy): string {
       return 'until that is mended, the pods it selects are denied everything in the directions it names';
     case 'superset':
       return (
-        'its endpointSelector cannot be read whole: until that is mended, all pods that it may select are ' +
+        'whom it selects cannot be read whole: until that is mended, all pods that it may select are ' +
         'denied everything in the directions it names'
       );
     case 'none':

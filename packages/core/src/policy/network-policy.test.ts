@@ -54,10 +54,32 @@ test('what is refused names the field and the fix', () => {
     ],
     [{ podSelector: {}, ingress: [{ from: [{}] }] }, /names nobody: give podSelector/],
     [
+      { podSelector: {}, ingress: [{ from: [{ podSelector: null }] }] },
+      /names nobody, for podSelector has nothing behind it: give .* {} for all/,
+    ],
+    [{ podSelector: {}, ingress: [null] }, /ingress\[0\] has nothing behind its dash/],
+    [egress({ podSelector: {} }, null), /ports\[0\] has nothing behind its dash/],
+    [{ podSelector: { matchLabels: { app: null } } }, /app is null.*give it, or "" for an empty/],
+    [{ podSelector: {}, ingres: null }, /spec.ingres is no known field here/],
+    [{ podSelector: { matchlabels: null } }, /matchlabels is no known field here/],
+    [
+      { podSelector: { matchLabels: { 'a/b/c': 'x' } } },
+      /"a\/b\/c" is no label key: write name or/,
+    ],
+    [{ podSelector: { matchLabels: { 'Example.com/a': 'x' } } }, /is no label key.*in lower case/],
+    [{ podSelector: { matchLabels: { ['a'.repeat(64)]: 'x' } } }, /is no label key.*at most 63/],
+    [
+      { podSelector: {}, policyTypes: ['Ingress', 'Ingress', 'Egress'] },
+      /policyTypes names a direction twice/,
+    ],
+    [
       egress({ podSelector: {}, ipBlock: { cidr: '10.0.0.0/8' } }),
       /cannot be combined with selectors/,
     ],
-    [egress({ ipBlock: { cidr: '10.0.0.0' } }), /"10.0.0.0" is no prefix/],
+    [egress({ ipBlock: { cidr: '10.0.0.5' } }), /"10.0.0.5" is no prefix: write 10.0.0.5\/32/],
+    [egress({ ipBlock: { cidr: 'example.com' } }), /is no prefix: write it like/],
+    [egress({ ipBlock: { except: [] } }), /ipBlock.cidr is missing: give a prefix$/m],
+    [egress({ ipBlock: { cidr: '10.0.0.0/8', except: ['10.0.0.0/8'] } }), /leaves nothing of/],
     [
       egress({ ipBlock: { cidr: '10.0.0.0/8', except: ['11.0.0.0/8'] } }),
       /11.0.0.0\/8 is not inside/,
@@ -72,6 +94,16 @@ test('what is refused names the field and the fix', () => {
     [{ podSelector: {} }, /specs is no known field/, { specs: [] }],
     [
       { podSelector: {} },
+      /metadata.name "My_Policy" is no name/,
+      { metadata: { name: 'My_Policy', namespace: 'shop' } },
+    ],
+    [
+      { podSelector: {} },
+      /metadata.namespace "Shop" is no name of a namespace/,
+      { metadata: { name: 'p', namespace: 'Shop' } },
+    ],
+    [
+      { podSelector: {} },
       /apiVersion .*must be networking.k8s.io\/v1/,
       { apiVersion: 'extensions/v1beta1' },
     ],
@@ -84,6 +116,15 @@ test('null is what the API server drops', () => {
   assert.ok(parsed.ok, parsed.ok ? '' : JSON.stringify(parsed.error.errors));
   const block = { ipBlock: { cidr: '10.0.0.0/8', except: null } };
   assert.equal(errorsOf({ podSelector: {}, ingress: [{ from: [block] }] }), '');
+  const expression = { key: 'a', operator: 'Exists', values: null };
+  for (const selector of [
+    { matchLabels: null },
+    { matchLabels: null, matchExpressions: null },
+    { matchExpressions: [expression] },
+  ]) {
+    const peers = [{ podSelector: selector, ipBlock: null }, { namespaceSelector: selector }];
+    assert.equal(errorsOf({ podSelector: selector, ingress: [{ from: peers }] }), '');
+  }
   const [spec] = parsed.value.specs;
   assert.deepEqual([spec?.hasIngress, spec?.hasEgress], [true, false]);
   assert.equal(spec?.rules[0]?.peers, 'any');
@@ -97,6 +138,49 @@ test('rules of a direction that policyTypes does not name have no effect, and th
     /has no effect: policyTypes does not name Egress/,
   );
   assert.deepEqual(parsed.value.specs[0]?.rules, []);
+});
+
+test('bits beyond the length of a prefix are taken as older API servers took them, and said', () => {
+  const block = { cidr: '10.1.2.3/8', except: ['10.9.0.1/16'] };
+  const parsed = parse({ podSelector: {}, ingress: [{ from: [{ ipBlock: block }] }] });
+  assert.ok(parsed.ok);
+  assert.deepEqual(
+    parsed.value.warnings.map(({ message }) => message),
+    [
+      '10.1.2.3/8 means 10.0.0.0/8: write that, or 10.1.2.3/32 for the address alone',
+      '10.9.0.1/16 means 10.9.0.0/16: write that, or 10.9.0.1/32 for the address alone',
+    ],
+  );
+});
+
+test('of a podSelector that cannot be read whole the rest still selects', () => {
+  const rows: readonly (readonly [selector: Body, subject: RegExp])[] = [
+    [
+      { matchLabels: { app: 'x', version: 1.1 } },
+      /^k8s:app In \["x"\],k8s:io\S+ .*,k8s:version Exists/,
+    ],
+    [
+      { matchLabels: { app: 'x' }, matchExpressions: [{ key: 'a', operator: 'Equals' }] },
+      /^k8s:app In \["x"\],k8s:io\S+ In \["shop"\]$/,
+    ],
+    [{ matchLabels: { 'pod-template-hash': '1', tier: 2 } }, /k8s:pod:pod-template-hash In/],
+  ];
+  for (const [podSelector, subject] of rows) {
+    const parsed = parse({ podSelector, ingress: [] });
+    assert.ok(!parsed.ok);
+    assert.match(selectorKey(parsed.error.hold[0]?.subject ?? { requirements: [] }), subject);
+    assert.equal(parsed.error.holdScope, 'superset');
+  }
+});
+
+test('a namespace that cannot be called so may be any: the pods of all are held', () => {
+  const spec = { podSelector: { matchLabels: { app: 'x' } }, ingress: [] };
+  const parsed = parse(spec, { metadata: { name: 'p', namespace: 'Shop' } });
+  assert.ok(!parsed.ok);
+  assert.equal(
+    selectorKey(parsed.error.hold[0]?.subject ?? { requirements: [] }),
+    'k8s:app In ["x"]',
+  );
 });
 
 test('a refused policy holds the pods that it means, in the directions that it means', () => {

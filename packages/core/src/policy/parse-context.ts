@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /** What the parsers of one policy object share: where issues go, and how much the object may ask for. */
-import { at, type Fields, Issues } from '../k8s/shape.ts';
+import { at, type Fields, Issues, withoutNulls } from '../k8s/shape.ts';
 import { objectErrorsMax, policyObjectItemsMax } from '../limits.ts';
 
 export class ParseContext {
@@ -44,17 +44,37 @@ export class ParseContext {
     unsupported: Readonly<Record<string, string>> = {},
   ): void {
     for (const field of Object.keys(fields)) {
-      if (known.includes(field)) {
-        if (fields[field] === null) {
-          this.error(at(path, field), 'is null: give it a value or remove it');
-        }
-        continue;
-      }
-      const advice = Object.hasOwn(unsupported, field) ? unsupported[field] : undefined;
-      if (advice !== undefined) this.error(at(path, field), `is not supported: ${advice}`);
-      else {
-        this.error(at(path, field), `is no known field here: expected ${known.join(', ')}`);
+      if (!known.includes(field)) this.#refuseField(field, path, known, unsupported);
+      else if (fields[field] === null) {
+        this.error(at(path, field), 'is null: give it a value or remove it');
       }
     }
+  }
+
+  /** As `checkFields`, of a mapping of Kubernetes' own types, where null is absent: the fields without those. */
+  presentFields(
+    fields: Fields,
+    path: string,
+    known: readonly string[],
+    unsupported: Readonly<Record<string, string>> = {},
+  ): Fields {
+    for (const field of Object.keys(fields)) {
+      if (!known.includes(field)) this.#refuseField(field, path, known, unsupported);
+    }
+    return withoutNulls(fields, known);
+  }
+
+  #refuseField(
+    field: string,
+    path: string,
+    known: readonly string[],
+    unsupported: Readonly<Record<string, string>>,
+  ): void {
+    const advice = Object.hasOwn(unsupported, field) ? unsupported[field] : undefined;
+    const message =
+      advice === undefined
+        ? `is no known field here: expected ${known.join(', ')}`
+        : `is not supported: ${advice}`;
+    this.error(at(path, field), message);
   }
 }

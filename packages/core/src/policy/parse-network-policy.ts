@@ -10,20 +10,12 @@
  */
 import type { PolicyObject } from '../k8s/objects.ts';
 import { networkSpecFields } from '../k8s/parse-policy-object.ts';
-import {
-  at,
-  type Fields,
-  isFields,
-  readFields,
-  readInteger,
-  readList,
-  readText,
-} from '../k8s/shape.ts';
+import { at, type Fields, readFields, readInteger, readList, readText } from '../k8s/shape.ts';
 import { err, ok, type Result } from '../result.ts';
 import type { PortRange } from './desired.ts';
 import { Direction, Protocol } from './kernel-numbers.ts';
 import { ParseContext } from './parse-context.ts';
-import { parseIpBlock } from './parse-peers.ts';
+import { parseIpBlock } from './parse-ip-block.ts';
 import { parsePodPeer, parsePodSubject } from './parse-pod-selector.ts';
 import type { Peer } from './peer.ts';
 import { holdOfObject } from './policy-hold.ts';
@@ -38,6 +30,7 @@ import type {
 
 type Section = 'ingress' | 'egress';
 const portMax = 65_535;
+const directions = 2;
 const protocolOf: Readonly<Record<string, Protocol>> = {
   TCP: Protocol.tcp,
   UDP: Protocol.udp,
@@ -68,9 +61,7 @@ function parseSpec(body: unknown, context: ParseContext): PolicySpec | null {
   }
   const fields = readFields(body, 'spec', context.errors);
   if (fields === null) return null;
-  // The API server drops what is null.
-  const given = withoutNulls(fields);
-  context.checkFields(given, 'spec', networkSpecFields);
+  const given = context.presentFields(fields, 'spec', networkSpecFields);
   const subject = parsePodSubject(given['podSelector'] ?? {}, 'spec.podSelector', context);
   const ingress = parseRules(given, 'ingress', context);
   const egress = parseRules(given, 'egress', context);
@@ -96,10 +87,6 @@ function parseSpec(body: unknown, context: ParseContext): PolicySpec | null {
   };
 }
 
-function withoutNulls(fields: Fields): Fields {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null));
-}
-
 /** Absent: Ingress, and Egress if there are rules of it. */
 function parseTypes(
   fields: Fields,
@@ -116,6 +103,9 @@ function parseTypes(
       context.error(path, `is ${JSON.stringify(type)}, but must be Ingress or Egress`);
     }
   }
+  if (list.length > directions) {
+    context.error('spec.policyTypes', 'names a direction twice: name Ingress and Egress once each');
+  }
   return context.errors.any ? null : types;
 }
 
@@ -128,18 +118,27 @@ function parseRules(fields: Fields, section: Section, context: ParseContext): Po
   });
 }
 
+/**
+ * An item of a list. The API server takes one with nothing behind its dash for an empty one, which allows everything:
+ * whoever means that can write it.
+ */
+function readItem(value: unknown, path: string, context: ParseContext): Fields | null {
+  if (value !== null) return readFields(value, path, context.errors);
+  context.error(path, 'has nothing behind its dash: remove it, or write {} for an empty item');
+  return null;
+}
+
 function parseRule(
   value: unknown,
   section: Section,
   path: string,
   context: ParseContext,
 ): PolicyRule | null {
-  const read = readFields(value, path, context.errors);
+  const read = readItem(value, path, context);
   if (read === null) return null;
-  const fields = withoutNulls(read);
   const [own, other] = section === 'ingress' ? ['from', 'to'] : ['to', 'from'];
   const advice = { [other]: `${section} rules have ${own}` };
-  context.checkFields(fields, path, [own, 'ports'], advice);
+  const fields = context.presentFields(read, path, [own, 'ports'], advice);
   const peerList = context.take(readList(fields, own, path, context.errors), at(path, own));
   const peers = peerList.flatMap((peer, index) => {
     const parsed = parsePeer(peer, `${at(path, own)}[${index}]`, context);
@@ -159,22 +158,21 @@ function parseRule(
 }
 
 function parsePeer(value: unknown, path: string, context: ParseContext): Peer | null {
-  const read = readFields(value, path, context.errors);
+  const read = readItem(value, path, context);
   if (read === null) return null;
-  const fields = withoutNulls(read);
-  context.checkFields(fields, path, ['podSelector', 'namespaceSelector', 'ipBlock']);
+  const fields = context.presentFields(read, path, ['podSelector', 'namespaceSelector', 'ipBlock']);
   const { podSelector, namespaceSelector, ipBlock } = fields;
   const hasSelector = podSelector !== undefined || namespaceSelector !== undefined;
   if (ipBlock !== undefined && hasSelector) {
     context.error(path, 'ipBlock cannot be combined with selectors: write a peer for each');
     return null;
   }
-  if (ipBlock !== undefined) {
-    const block = isFields(ipBlock) ? withoutNulls(ipBlock) : ipBlock;
-    return parseIpBlock(block, at(path, 'ipBlock'), context);
-  }
+  if (ipBlock !== undefined) return parseIpBlock(ipBlock, at(path, 'ipBlock'), context);
   if (!hasSelector) {
-    context.error(path, 'names nobody: give podSelector, namespaceSelector or ipBlock');
+    const [empty] = Object.keys(read);
+    const what =
+      empty === undefined ? 'names nobody' : `names nobody, for ${empty} has nothing behind it`;
+    context.error(path, `${what}: give podSelector, namespaceSelector or ipBlock, {} for all`);
     return null;
   }
   const selector = parsePodPeer({ podSelector, namespaceSelector }, path, context);
@@ -207,10 +205,9 @@ function parsePort(
   path: string,
   context: ParseContext,
 ): PortRange | NamedPort | null {
-  const read = readFields(value, path, context.errors);
+  const read = readItem(value, path, context);
   if (read === null) return null;
-  const fields = withoutNulls(read);
-  context.checkFields(fields, path, ['port', 'endPort', 'protocol']);
+  const fields = context.presentFields(read, path, ['port', 'endPort', 'protocol']);
   const text = readText(fields, 'protocol', path, context.errors) ?? 'TCP';
   const protocol = Object.hasOwn(protocolOf, text) ? protocolOf[text] : undefined;
   if (protocol === undefined) {

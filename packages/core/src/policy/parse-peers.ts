@@ -15,6 +15,7 @@ import {
   readTexts,
 } from '../k8s/shape.ts';
 import {
+  formatPrefix,
   hostPrefix,
   isIpv4,
   type Prefix,
@@ -133,13 +134,16 @@ function parseCidr(value: unknown, path: string, context: ParseContext): Prefix 
   return hostPrefix(address);
 }
 
-function parseWholePrefix(text: string, path: string, context: ParseContext): Prefix | null {
+/** A prefix, and nothing else. */
+export function parseWholePrefix(text: string, path: string, context: ParseContext): Prefix | null {
   const prefix = parsePrefix(text);
   if (prefix === null) {
-    context.error(
-      path,
-      `${JSON.stringify(text)} is no prefix: write it like 192.0.2.0/24 or 2001:db8::/32`,
-    );
+    const address = parseAddress(text);
+    const fix =
+      address === null
+        ? 'write it like 192.0.2.0/24 or 2001:db8::/32'
+        : `write ${formatPrefix(hostPrefix(address))} for that address alone`;
+    context.error(path, `${JSON.stringify(text)} is no prefix: ${fix}`);
   }
   return prefix;
 }
@@ -161,22 +165,28 @@ function parseCidrRule(value: unknown, path: string, context: ParseContext): Pee
   const text = readText(fields, 'cidr', path, context.errors);
   const cidr = text === undefined ? null : parseWholePrefix(text, at(path, 'cidr'), context);
   if (cidr === null || context.errors.count !== before) return null;
-  const except: Prefix[] = [];
-  const texts = readTexts(fields, 'except', path, context.errors);
-  for (const [index, exceptText] of context.take(texts, at(path, 'except')).entries()) {
-    const exceptPath = `${path}.except[${index}]`;
-    const prefix = parseWholePrefix(exceptText, exceptPath, context);
-    if (prefix === null) continue;
-    if (prefixCovers(cidr, prefix)) except.push(prefix);
-    else context.error(exceptPath, `${exceptText} is not inside ${text}`);
-  }
-  return cidrPeer(cidr, except);
+  return cidrPeer(cidr, parseExcept(fields, path, cidr, context));
 }
 
-/** ipBlock of a NetworkPolicy. */
-export function parseIpBlock(value: unknown, path: string, context: ParseContext): Peer | null {
-  const peer = parseCidrRule(value, path, context);
-  return peer?.kind === 'cidr' ? { ...peer, isIpBlock: true } : null;
+/** `except` of a CIDR peer: prefixes inside its own. `check` has more to say of each. */
+export function parseExcept(
+  fields: Fields,
+  path: string,
+  cidr: Prefix,
+  context: ParseContext,
+  check: (prefix: Prefix, text: string, path: string) => void = () => {},
+): readonly Prefix[] {
+  const except: Prefix[] = [];
+  const texts = readTexts(fields, 'except', path, context.errors);
+  for (const [index, text] of context.take(texts, at(path, 'except')).entries()) {
+    const exceptPath = `${path}.except[${index}]`;
+    const prefix = parseWholePrefix(text, exceptPath, context);
+    if (prefix === null) continue;
+    check(prefix, text, exceptPath);
+    if (prefixCovers(cidr, prefix)) except.push(prefix);
+    else context.error(exceptPath, `${text} is not inside ${formatPrefix(cidr)}`);
+  }
+  return except;
 }
 
 function parseEntity(

@@ -15,7 +15,11 @@ import {
   podNamespaceLabel,
 } from './labels.ts';
 import { ParseContext } from './parse-context.ts';
-import { parseKubernetesSelector, type SalvagedSubject } from './parse-selector.ts';
+import {
+  parseKubernetesSelector,
+  type SalvagedSubject,
+  salvageRequirements,
+} from './parse-selector.ts';
 import { type LabelRequirement, type LabelSelector, makeSelector } from './selector.ts';
 
 /** podSelector of a policy: pods of its namespace. */
@@ -50,8 +54,8 @@ export function salvagePodSubject(value: unknown, namespace: string): SalvagedSu
   const context = new ParseContext(namespace);
   const whole = podRequirements(value, '', context);
   const own = namespace === '' ? [] : [namespaceIs(namespace)];
-  if (whole !== null) return { subject: makeSelector([...whole, ...own]), isWhole: true };
-  return { subject: makeSelector(own), isWhole: false };
+  const readable = whole ?? salvageRequirements(value).filter(isOfKubernetes).map(ofPods);
+  return { subject: makeSelector([...readable, ...own]), isWhole: whole !== null };
 }
 
 function podRequirements(
@@ -59,12 +63,16 @@ function podRequirements(
   path: string,
   context: ParseContext,
 ): readonly LabelRequirement[] | null {
-  const requirements = parseKubernetesSelector(value, path, context);
-  return (
-    requirements?.map((each) =>
-      isOwnLabel(each.name) ? each : { ...each, name: podLabelPrefix + each.name },
-    ) ?? null
-  );
+  return parseKubernetesSelector(value, path, context)?.map(ofPods) ?? null;
+}
+
+function ofPods(requirement: LabelRequirement): LabelRequirement {
+  const { name } = requirement;
+  return isOwnLabel(name) ? requirement : { ...requirement, name: podLabelPrefix + name };
+}
+
+function isOfKubernetes({ source }: LabelRequirement): boolean {
+  return source === 'k8s';
 }
 
 /** NotIn and DoesNotExist hold for what has no labels, such as the world, so a further requirement selects pods alone. */

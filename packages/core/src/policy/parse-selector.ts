@@ -10,6 +10,7 @@
  * Source: Cilium pkg/k8s/apis/cilium.io/utils/utils.go (getEndpointSelector, ParseToCiliumRule; its label
  * of the cluster is what keeps peers to pods there, policy-default-local-cluster).
  */
+import { isDnsSubdomain } from '../k8s/names.ts';
 import {
   at,
   isFields,
@@ -18,6 +19,7 @@ import {
   readRequiredText,
   readTextMap,
   readTexts,
+  withoutNulls,
 } from '../k8s/shape.ts';
 import { isIdentityLabel, namespaceLabelsPrefix, podNamespaceLabel } from './labels.ts';
 import { ParseContext } from './parse-context.ts';
@@ -29,6 +31,8 @@ import {
   makeSelector,
 } from './selector.ts';
 
+const selectorFields: readonly string[] = ['matchLabels', 'matchExpressions'];
+const expressionFields: readonly string[] = ['key', 'operator', 'values'];
 const operators: readonly LabelOperator[] = ['In', 'NotIn', 'Exists', 'DoesNotExist'];
 const labelName = /^[A-Za-z0-9]([-A-Za-z0-9_./]{0,314}[A-Za-z0-9])?$/;
 const labelValue = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
@@ -83,13 +87,40 @@ export function parseKubernetesSelector(
 ): readonly LabelRequirement[] | null {
   // Warnings about labels that are no part of an identity concern Cilium's kinds alone.
   const own = new ParseContext(context.namespace);
-  const requirements = parseRequirements(value, path, own);
+  const requirements = parseRequirements(selectorWithoutNulls(value), path, own);
   for (const { path: at_, message } of own.errors.list()) context.error(at_, message);
-  if (requirements !== null && keysOf(value).some((key) => key.includes(':'))) {
+  if (requirements === null) return null;
+  const keys = keysOf(value);
+  if (keys.some((key) => key.includes(':'))) {
     context.error(path, 'a label of Kubernetes has no source before its name: remove k8s: or any:');
     return null;
   }
-  return requirements;
+  const bad = keys.find((key) => !isQualifiedName(key));
+  if (bad !== undefined) context.error(path, `${JSON.stringify(bad)} is no label key: ${keyForm}`);
+  return bad === undefined ? requirements : null;
+}
+
+const keyForm =
+  'write name or domain/name, the name of at most 63 letters, digits, - _ and ., the domain in lower case';
+
+/** `name` or `domain/name`, as the API server takes keys of labels. */
+function isQualifiedName(key: string): boolean {
+  const parts = key.split('/');
+  const [domain, name] = parts.length === 1 ? [undefined, key] : parts;
+  const isNamed = parts.length <= 2 && name !== '' && labelValue.test(name ?? '');
+  return isNamed && (domain === undefined || isDnsSubdomain(domain));
+}
+
+/** Values of labels stay: `app:` with nothing behind it is a label that was forgotten. */
+function selectorWithoutNulls(selector: unknown): unknown {
+  if (!isFields(selector)) return selector;
+  const present = withoutNulls(selector, selectorFields);
+  const { matchExpressions } = present;
+  if (!Array.isArray(matchExpressions)) return present;
+  const expressions = (matchExpressions as readonly unknown[]).map((each) =>
+    isFields(each) ? withoutNulls(each, expressionFields) : each,
+  );
+  return { ...present, matchExpressions: expressions };
 }
 
 function keysOf(selector: unknown): readonly string[] {
@@ -133,7 +164,7 @@ function parseRequirements(
   const before = context.errors.count;
   const fields = readFields(value, path, context.errors);
   if (fields === null) return null;
-  context.checkFields(fields, path, ['matchLabels', 'matchExpressions']);
+  context.checkFields(fields, path, selectorFields);
   const requirements: LabelRequirement[] = [];
   const labels = fields['matchLabels'] === null ? undefined : fields;
   const matchLabels = labels && readTextMap(labels, 'matchLabels', path, context.errors);
@@ -161,7 +192,7 @@ function parseExpression(
 ): LabelRequirement | null {
   const fields = readFields(value, path, context.errors);
   if (fields === null) return null;
-  context.checkFields(fields, path, ['key', 'operator', 'values']);
+  context.checkFields(fields, path, expressionFields);
   const key = readRequiredText(fields, 'key', path, context.errors);
   const operator = operators.find((name) => name === fields['operator']);
   if (operator === undefined) {
@@ -233,8 +264,17 @@ export function salvageSubject(value: unknown, namespace: string): SalvagedSubje
   const context = new ParseContext(namespace);
   const whole = parseSubject(value, '', context);
   if (whole !== null) return { subject: whole, isWhole: true };
-  const fields = isFields(value) ? value : {};
-  const { matchLabels, matchExpressions } = fields;
+  const requirements = salvageRequirements(value);
+  const isOwn = (requirement: LabelRequirement): boolean =>
+    isPodNamespace(requirement) && requirement.operator === 'In';
+  const kept = namespace === '' ? requirements : requirements.filter((each) => !isOwn(each));
+  const own = namespace === '' ? [] : [namespaceIs(namespace)];
+  return { subject: makeSelector([...kept, ...own]), isWhole: false };
+}
+
+/** What can be read of a selector. */
+export function salvageRequirements(selector: unknown): readonly LabelRequirement[] {
+  const { matchLabels, matchExpressions } = isFields(selector) ? selector : {};
   const requirements: LabelRequirement[] = [];
   for (const [key, text] of Object.entries(isFields(matchLabels) ? matchLabels : {})) {
     const values = typeof text === 'string' ? [text] : [];
@@ -251,11 +291,7 @@ export function salvageSubject(value: unknown, namespace: string): SalvagedSubje
     if (known !== undefined)
       requirements.push(...salvageRequirement(key, known, isComplete ? texts : []));
   }
-  const isOwn = (requirement: LabelRequirement): boolean =>
-    isPodNamespace(requirement) && requirement.operator === 'In';
-  const kept = namespace === '' ? requirements : requirements.filter((each) => !isOwn(each));
-  const own = namespace === '' ? [] : [namespaceIs(namespace)];
-  return { subject: makeSelector([...kept, ...own]), isWhole: false };
+  return requirements;
 }
 
 /** What the requirement says, or at least; none when it says nothing that can be used. */
