@@ -25,7 +25,7 @@ import type { ClassEntry, ClassTable } from './desired.ts';
 import { ClassFlag, classNone } from './kernel-numbers.ts';
 import { identityKey } from './labels.ts';
 import type { Peer } from './peer.ts';
-import { selectorMatches } from './selector.ts';
+import { type LabelSelector, selectorMatches } from './selector.ts';
 import type { StableIds } from './stable-ids.ts';
 
 /** What is known about one address, or one prefix. */
@@ -189,7 +189,10 @@ function applyChange(inherited: ReadonlySet<string>, change: PrefixChange): Read
   return cidrs;
 }
 
-/** Which selectors match an owner. Owners that look alike to selectors are asked once. */
+/**
+ * Which selectors match an owner. Owners that look alike to selectors are asked once. A block that is narrowed to pods
+ * holds where its prefix and its selector do.
+ */
 class SelectorMatcher {
   readonly #peers: ReadonlyMap<string, Peer>;
   readonly #byLook = new Map<string, readonly string[]>();
@@ -210,7 +213,10 @@ class SelectorMatcher {
     if (byCidrs === undefined) this.#contents.set(matched, (byCidrs = new Map()));
     let content = byCidrs.get(applied);
     if (content === undefined) {
-      content = [...matched, ...applied].sort().join('\n');
+      const isNarrowed = (key: string): boolean => podsOf(this.#peers.get(key)) !== undefined;
+      const whole = matched.filter((key) => !isNarrowed(key) || applied.has(key));
+      const blocks = [...applied].filter((key) => !isNarrowed(key));
+      content = [...whole, ...blocks].sort().join('\n');
       byCidrs.set(applied, content);
     }
     return content;
@@ -252,12 +258,20 @@ class SelectorMatcher {
 function ownerMatches(owner: AddressOwner, peer: Peer): boolean {
   switch (peer.kind) {
     case 'cidr':
-      return false;
+      return peer.pods !== undefined && identifies(owner, peer.pods);
     case 'entity':
       return owner.entities.has(peer.entity);
     case 'labels':
-      return owner.identities.some((identity) => selectorMatches(peer.selector, identity));
+      return identifies(owner, peer.selector);
   }
+}
+
+function identifies({ identities }: AddressOwner, selector: LabelSelector): boolean {
+  return identities.some((identity) => selectorMatches(selector, identity));
+}
+
+function podsOf(peer: Peer | undefined): LabelSelector | undefined {
+  return peer?.kind === 'cidr' ? peer.pods : undefined;
 }
 
 function makeTable(classIds: ReadonlyMap<string, number>): ClassTable {

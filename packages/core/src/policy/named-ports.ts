@@ -104,18 +104,21 @@ function forOwners(
   return { ...spec, subject, rules: [rule] };
 }
 
-/** To pods that have the name for this number; addresses and entities have no names of ports. */
+/** To pods that have the name for this number: those that a selector or an ipBlock names. Entities have no names of ports. */
 function forPeers(rule: PolicyRule, named: NamedPort, number: number): PolicyRule {
   const asked = hasPort(named, number);
   const peers: readonly Peer[] =
     rule.peers === 'any'
       ? [{ kind: 'labels', selector: makeSelector([asked]) }]
-      : rule.peers.flatMap((peer) =>
-          peer.kind === 'labels'
-            ? [{ kind: 'labels', selector: makeSelector([...peer.selector.requirements, asked]) }]
-            : [],
-        );
+      : rule.peers.flatMap((peer) => withPods(peer, asked));
   return { ...rule, peers };
+}
+
+function withPods(peer: Peer, asked: LabelRequirement): readonly Peer[] {
+  if (peer.kind === 'cidr') return [{ ...peer, pods: makeSelector([asked]) }];
+  if (peer.kind === 'entity') return [];
+  const selector = makeSelector([...peer.selector.requirements, asked]);
+  return [{ kind: 'labels', selector }];
 }
 
 function hasPort({ name }: NamedPort, number: number): LabelRequirement {

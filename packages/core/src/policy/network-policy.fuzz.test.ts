@@ -231,18 +231,10 @@ function allows(
     list(direction === 'ingress' ? spec.ingress : spec.egress).some((given) => {
       const peers = list(direction === 'ingress' ? given['from'] : given['to']);
       const ports = list(given['ports']);
-      const matching = peers.filter((each) => isPeer(other, each, ns));
-      if (peers.length > 0 && matching.length === 0) return false;
-      // Addresses have no names of ports (docs/policy.md).
-      const isByAddress = matching.length > 0 && matching.every((each) => 'ipBlock' in each);
-      const isNameless = direction === 'egress' && isByAddress;
+      const isThere = peers.length === 0 || peers.some((each) => isPeer(other, each, ns));
       return (
-        ports.length === 0 ||
-        ports.some(
-          (each) =>
-            isPort(each, protocol, number, target) &&
-            !(isNameless && typeof each['port'] === 'string'),
-        )
+        isThere &&
+        (ports.length === 0 || ports.some((each) => isPort(each, protocol, number, target)))
       );
     }),
   );

@@ -27,6 +27,8 @@ export interface CidrPeer {
   readonly except: readonly Prefix[];
   /** Of Kubernetes' ipBlock: pods and nodes count by their addresses too. In Cilium they do not. */
   readonly isIpBlock?: true;
+  /** Of an ipBlock beside a named port: of its addresses those of pods that this selects. */
+  readonly pods?: LabelSelector;
 }
 
 export type Peer =
@@ -43,7 +45,8 @@ export function peerKey(peer: Peer): string {
       return `entity ${peer.entity}`;
     case 'cidr': {
       const except = peer.except.map((prefix) => ` !${formatPrefix(prefix)}`).join('');
-      return `${peer.isIpBlock === true ? 'block' : 'cidr'} ${formatPrefix(peer.cidr)}${except}`;
+      const pods = peer.pods === undefined ? '' : ` ${selectorKey(peer.pods)}`;
+      return `${peer.isIpBlock === true ? 'block' : 'cidr'} ${formatPrefix(peer.cidr)}${except}${pods}`;
     }
   }
 }
