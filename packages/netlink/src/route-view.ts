@@ -37,6 +37,7 @@ export class RouteView {
   readonly #read: (table: number) => Promise<readonly Route[]>;
   #hosts: ReadonlyMap<string, number> = new Map();
   #waysOut: ReadonlyMap<number, ReadonlySet<number>> = new Map();
+  #gateways: readonly Uint8Array[] = [];
   #kept: ReadonlyMap<number, readonly Route[]> = new Map();
 
   /** Beside what is asked of the main table, `tables` are kept whole. */
@@ -59,6 +60,11 @@ export class RouteView {
    */
   get waysOut(): ReadonlyMap<number, ReadonlySet<number>> {
     return this.#waysOut;
+  }
+
+  /** Routers of the main table, each once; none that advertised itself, or that a redirect named. */
+  get gateways(): readonly Uint8Array[] {
+    return this.#gateways;
   }
 
   of(table: number): readonly Route[] {
@@ -90,12 +96,20 @@ export class RouteView {
         else makers.add(protocol);
       }
     }
+    const gateways = new Map<string, Uint8Array>();
+    for (const route of main) {
+      if (route.protocol === RTPROT_RA || route.protocol === RTPROT_REDIRECT) continue;
+      for (const gateway of route.gateways) gateways.set(formatAddress(gateway), gateway);
+    }
+    const gatewayList = [...gateways.values()];
     const isSame =
       isDeepStrictEqual(hosts, this.#hosts) &&
       isDeepStrictEqual(waysOut, this.#waysOut) &&
+      isDeepStrictEqual(gatewayList, this.#gateways) &&
       isDeepStrictEqual(kept, this.#kept);
     this.#hosts = hosts;
     this.#waysOut = waysOut;
+    this.#gateways = gatewayList;
     this.#kept = kept;
     return !isSame;
   }

@@ -11,7 +11,7 @@ import {
   RT_SCOPE_UNIVERSE,
   RTN_LOCAL,
 } from './constants.ts';
-import { align4, decodeMessage, isLittleEndian, viewOf } from './decode.ts';
+import { align4, decodeAttributes, decodeMessage, isLittleEndian, viewOf } from './decode.ts';
 import { encodeMessage } from './encode.ts';
 import { attributeTable, type MessageFormat } from './format.ts';
 import { familyOf, fromKernel, prefixFromKernel, prefixLength, toKernel } from './ip-bytes.ts';
@@ -26,6 +26,8 @@ export interface Route {
   /** Interfaces that it leads through: more than one with several next hops, none for a blackhole. */
   readonly ifindexes: readonly number[];
   readonly hasGateway: boolean;
+  /** Of the next hops that have one, of either family. */
+  readonly gateways: readonly Uint8Array[];
   /** It is for packets of some sources only. */
   readonly hasSource: boolean;
   /** Metric: of equal destinations the lowest counts. */
@@ -98,32 +100,55 @@ export function decodeRoute(payload: Uint8Array): Route | null {
   const { family, destinationLength } = header;
   const destination = prefixFromKernel(family, attributes.destination, destinationLength);
   if (destination === null) return null;
-  const hops = nextHops(attributes.multipath ?? new Uint8Array(0));
+  const hops = nextHops(family, attributes.multipath ?? new Uint8Array(0));
   const out = attributes.outInterface;
+  const own = gatewayOf(family, attributes);
   return {
     destination,
     table: attributes.table ?? header.table,
     type: header.type,
     protocol: header.protocol,
-    ifindexes: out === undefined ? hops : [out, ...hops],
+    ifindexes: [...(out === undefined ? [] : [out]), ...hops.map(({ ifindex }) => ifindex)],
     hasGateway: attributes.gateway !== undefined || attributes.via !== undefined || hops.length > 0,
+    gateways: [own, ...hops.map(({ gateway }) => gateway)].filter((each) => each !== null),
     hasSource: header.sourceLength !== 0,
     priority: attributes.priority ?? 0,
     preferredSource: fromKernel(family, attributes.preferredSource),
   };
 }
 
+/** Null: none, or malformed. */
+function gatewayOf(
+  family: number,
+  { gateway, via }: Pick<RouteAttributes, 'gateway' | 'via'>,
+): Uint8Array | null {
+  if (gateway !== undefined) return fromKernel(family, gateway);
+  // struct rtvia: u16 family, then the address.
+  if (via === undefined || via.length < 2) return null;
+  return fromKernel(viewOf(via).getUint16(0, isLittleEndian), via.subarray(2));
+}
+
+interface NextHop {
+  readonly ifindex: number;
+  readonly gateway: Uint8Array | null;
+}
+
 const nextHopBytes = 8;
 
-/** Interfaces of struct rtnexthop: u16 length, u8 flags, u8 hops, s32 interface. */
-function nextHops(bytes: Uint8Array): readonly number[] {
+/** Of struct rtnexthop: u16 length, u8 flags, u8 hops, s32 interface; then attributes of a route. */
+function nextHops(family: number, bytes: Uint8Array): readonly NextHop[] {
   const view = viewOf(bytes);
-  const found: number[] = [];
+  const found: NextHop[] = [];
   let at = 0;
   while (bytes.length - at >= nextHopBytes) {
     const length = view.getUint16(at, isLittleEndian);
     if (length < nextHopBytes || length > bytes.length - at) break;
-    found.push(view.getInt32(at + 4, isLittleEndian));
+    const own = bytes.subarray(at + nextHopBytes, at + length);
+    const attributes = decodeAttributes(routeFormat.attributes, own);
+    found.push({
+      ifindex: view.getInt32(at + 4, isLittleEndian),
+      gateway: attributes.ok ? gatewayOf(family, attributes.value) : null,
+    });
     at += align4(length);
   }
   return found;

@@ -20,6 +20,9 @@ import { classifyDevices, type DeviceOptions } from './node-devices.ts';
 const ip = (...commands: readonly string[]): void => {
   execFileSync('ip', ['-batch', '-'], { input: `${commands.join('\n')}\n` });
 };
+const bridgeFdb = (...args: readonly string[]): void => {
+  execFileSync('bridge', ['fdb', ...args]);
+};
 const bridgeMac = '02:00:00:00:00:99';
 const portMac = '02:00:00:00:00:11';
 const options: DeviceOptions = {
@@ -165,6 +168,71 @@ insideNamespace(import.meta, () => {
     assert.deepEqual([got[1], got[2]], ['ptp', 'port']);
     assert.match(got[3] ?? '', /ptp is the interface of Pod\/shop\/pod-1/);
     assert.match(got[4] ?? '', /02:00:00:00:00:11 is the one of another pod at the bridge cni0/);
+  });
+
+  const routerMac = '02:00:00:00:00:fe';
+  /** What is so at the bridge of a trusted port when a pod with that MAC address comes. */
+  const macs: readonly (readonly [name: string, mac: string, () => void, RegExp])[] = [
+    [
+      'of who is behind a port that leads out',
+      '02:00:00:00:00:ee',
+      () => bridgeFdb('replace', '02:00:00:00:00:ee', 'dev', 'lxc', 'master', 'dynamic'),
+      /02:00:00:00:00:ee is of somebody behind lxc, a port of the bridge cni0 that leads out/,
+    ],
+    [
+      'of a router, though its own frames moved the forwarding entry to its port',
+      routerMac,
+      () => {
+        ip(
+          'addr replace 192.168.8.1/24 dev cni0',
+          'route replace 203.0.113.0/24 via 192.168.8.254',
+          `neigh replace 192.168.8.254 lladdr ${routerMac} dev cni0 nud reachable`,
+        );
+        bridgeFdb('replace', routerMac, 'dev', 'twin', 'master', 'dynamic');
+      },
+      /02:00:00:00:00:fe is the one of the router 192.168.8.254 at the bridge cni0/,
+    ],
+    [
+      'of a router of the other family',
+      routerMac,
+      () => {
+        ip(
+          'route flush 203.0.113.0/24',
+          `neigh replace fe80::fe lladdr ${routerMac} dev cni0 nud reachable`,
+          'route replace 203.0.113.0/24 nexthop via inet6 fe80::fe dev cni0 nexthop via 192.168.8.253',
+        );
+      },
+      /02:00:00:00:00:fe is the one of the router fe80::fe at the bridge cni0/,
+    ],
+    [
+      "of the node's port",
+      '02:00:00:00:00:cc',
+      () => ip('link set lxc address 02:00:00:00:00:cc'),
+      /02:00:00:00:00:cc is the one of lxc, a port of the bridge cni0/,
+    ],
+  ];
+  for (const [name, mac, prepare, message] of macs) {
+    test(`refused, by name: a MAC address ${name}`, async () => {
+      ip('link set lxc master cni0');
+      await pod.ip(['link set eth4 up']);
+      prepare();
+      await pod.ip([`link set eth3 address ${mac}`]);
+      const got = await resolve(
+        new EndpointInterfaces(new Map()),
+        endpoint(4, '10.2.0.14', 'twin'),
+      );
+      assert.match(got[4] ?? '', message);
+      await pod.ip([`link set eth3 address ${portMac}`]);
+    });
+  }
+  test('the same MAC address elsewhere is nobody’s at this bridge', async () => {
+    ip(`neigh replace 192.168.9.2 lladdr 02:00:00:00:00:dd dev up0 nud reachable`);
+    await pod.ip(['link set eth3 address 02:00:00:00:00:dd']);
+    const got = await resolve(new EndpointInterfaces(new Map()), endpoint(4, '10.2.0.14', 'twin'));
+    assert.equal(got[4], 'twin');
+    await pod.ip([`link set eth3 address ${portMac}`]);
+    attached.delete(ifindex('twin'));
+    ip('link set lxc nomaster');
   });
 
   test('behind a bridge not without the MAC address of the pod, of an agent of before too', async () => {

@@ -90,8 +90,9 @@ export class EndpointInterfaces {
     addresses: readonly EndpointDesired[],
     owners: ReadonlyMap<number, EndpointDesired>,
     known: ReadonlyMap<number, KnownInterface>,
-    { state, isTrusted, peerMac }: InterfaceSources,
+    sources: InterfaceSources,
   ): Promise<KnownInterface | InterfaceProblem> {
+    const { state, isTrusted, peerMac } = sources;
     const [endpoint] = addresses as [EndpointDesired];
     const searches = addresses.map((each) =>
       findInterface(
@@ -127,7 +128,7 @@ export class EndpointInterfaces {
     const mac = await peerMac(link);
     if (mac === null)
       return refused(`the MAC address of the pod behind ${link.name} cannot be read`);
-    const problem = macProblem(mac, bridge, known, state);
+    const problem = macProblem(mac, bridge, known, sources);
     return problem === null ? { ifindex: link.ifindex, mac } : refused(`${link.name}: ${problem}`);
   }
 }
@@ -142,24 +143,42 @@ async function withMac(
   return kept.mac === null && isBridged ? { ...kept, mac: await peerMac(link) } : kept;
 }
 
-/** Why a bridge could not tell this pod from others by its MAC address. */
+/**
+ * Why a bridge could not tell this pod from others by its MAC address: the sticky entry that it gets takes their frames
+ * away from them. A pod's own frames move the forwarding entry of a router, but not what the node knows of its gateway.
+ */
 function macProblem(
   mac: Uint8Array,
   bridge: Link,
   known: ReadonlyMap<number, KnownInterface>,
-  state: NetworkState,
+  { state, isTrusted }: InterfaceSources,
 ): string | null {
+  const isIt = (other: Uint8Array): boolean => Buffer.compare(mac, other) === 0;
   const text = Buffer.from(mac)
     .toString('hex')
     .replaceAll(/(..)(?=.)/g, '$1:');
   if (((mac[0] ?? 0) & 1) !== 0) return `its MAC address ${text} is one of a group`;
-  if (Buffer.compare(mac, bridge.mac) === 0) {
-    return `its MAC address ${text} is the one of the bridge ${bridge.name}`;
+  if (isIt(bridge.mac)) return `its MAC address ${text} is the one of the bridge ${bridge.name}`;
+  for (const { master, mac: own, name } of state.links.values()) {
+    if (master === bridge.ifindex && isIt(own)) {
+      return `its MAC address ${text} is the one of ${name}, a port of the bridge ${bridge.name}`;
+    }
   }
   for (const { ifindex, mac: others } of known.values()) {
     const isNeighbour = state.links.get(ifindex)?.master === bridge.ifindex;
-    if (isNeighbour && others !== null && Buffer.compare(mac, others) === 0) {
+    if (isNeighbour && others !== null && isIt(others)) {
       return `its MAC address ${text} is the one of another pod at the bridge ${bridge.name}`;
+    }
+  }
+  for (const gateway of state.routes.gateways) {
+    const neighbor = state.neighbor(bridge.ifindex, gateway);
+    if (neighbor !== undefined && isIt(neighbor.mac)) {
+      return `its MAC address ${text} is the one of the router ${formatAddress(gateway)} at the bridge ${bridge.name}`;
+    }
+  }
+  for (const entry of state.forwarding) {
+    if (entry.bridge === bridge.ifindex && isTrusted(entry.port) && isIt(entry.mac)) {
+      return `its MAC address ${text} is of somebody behind ${state.links.get(entry.port)?.name}, a port of the bridge ${bridge.name} that leads out`;
     }
   }
   return null;
