@@ -149,14 +149,18 @@ test('the agent reads the API and writes nothing to it; the DNS proxy has no tok
   assert.equal(proxy.serviceAccountName, undefined);
 });
 
-test('without the gate the agent sees no CNI configuration and writes no plugin', async () => {
+test('without the gate the agent writes no plugin, and can still take its gate out of the CNI chain', async () => {
   const gateMounts = ['cni-conf', 'cni-bin'];
   for (const [enabled, expected] of [
     [true, gateMounts],
-    [false, []],
+    [false, ['cni-conf']],
   ] as const) {
-    const { volumeMounts } = (await podOf('agent', '--set', `gate.enabled=${enabled}`))
+    const { env, volumeMounts } = (await podOf('agent', '--set', `gate.enabled=${enabled}`))
       .containers[0];
+    assert.equal(
+      env.some((each) => each.name === 'TANDEM_CNI_CONF_DIR'),
+      enabled,
+    );
     const names = volumeMounts.map((mount) => mount.name);
     assert.deepEqual(
       names.filter((each) => gateMounts.includes(each)),

@@ -189,6 +189,7 @@ export class AgentControl {
     await services.peerCache(peerCacheTimeoutMs);
     this.#gate = new GateStack({
       runDirectory: this.#config.runDir,
+      stateDirectory: this.#config.stateDir,
       configDirectory: this.#config.cniConfDir,
       pluginDirectory: this.#config.cniBinDir,
       resultsDirectory: this.#config.cniResultsDir,

@@ -152,7 +152,10 @@ static int add(size_t length)
 	int fd = connect_agent(deadline);
 
 	if (fd < 0)
-		return fail(CNI_TRY_AGAIN_LATER, "the tandem agent of this node cannot be reached", strerror(errno));
+		return fail(CNI_TRY_AGAIN_LATER,
+			    "the tandem agent of this node cannot be reached (if Tandem was removed from the node, "
+			    "remove 00-tandem.conflist from the directory of CNI configurations)",
+			    strerror(errno));
 	long left = deadline - now_ms();
 	limit_time(fd, left > CONNECT_RETRY_MS ? left : CONNECT_RETRY_MS);
 	if (send_call(fd, length) != 0) {

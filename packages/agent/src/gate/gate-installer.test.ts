@@ -3,7 +3,15 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
@@ -11,8 +19,10 @@ import { fileURLToPath } from 'node:url';
 import {
   gateConfigName,
   gatePluginName,
+  hasPlugin,
   installConfig,
   installPlugin,
+  isInChain,
   removeConfig,
 } from './gate-installer.ts';
 
@@ -31,7 +41,7 @@ const put = (name: string, content: unknown): void =>
 const written = (): unknown => JSON.parse(readFileSync(own, 'utf8'));
 
 beforeEach(() => {
-  for (const name of readdirSync(root)) rmSync(join(root, name));
+  for (const name of readdirSync(root)) rmSync(join(root, name), { recursive: true });
 });
 after(() => rmSync(root, { recursive: true }));
 
@@ -57,7 +67,7 @@ test('a change of the other configuration is followed, and its end too', () => {
   put('10-net.conflist', { ...bridge, name: 'renamed' });
   assert.equal(installConfig(places).ok, true);
   assert.equal((written() as { name: string }).name, 'renamed');
-  put('05-earlier.conf', { cniVersion: '0.3.1', name: 'one', type: 'ptp', mtu: 1400 });
+  put('01-earlier.conf', { cniVersion: '0.3.1', name: 'one', type: 'ptp', mtu: 1400 });
   installConfig(places);
   assert.deepEqual(written(), {
     name: 'one',
@@ -67,7 +77,7 @@ test('a change of the other configuration is followed, and its end too', () => {
       { type: gatePluginName, gateSocket: socketPath },
     ],
   });
-  for (const name of ['10-net.conflist', '05-earlier.conf']) rmSync(join(root, name));
+  for (const name of ['10-net.conflist', '01-earlier.conf']) rmSync(join(root, name));
   assert.deepEqual(installConfig(places), { ok: true, value: { kind: 'removed' } });
   assert.deepEqual(installConfig(places), { ok: true, value: { kind: 'absent' } });
   assert.deepEqual(readdirSync(root), []);
@@ -111,7 +121,7 @@ test('a gate in the other configuration is not there twice', () => {
 test('the program is put in place whole and can be run; removal leaves it', () => {
   const program = fileURLToPath(new URL('../../../cni-gate/build/tandem-gate', import.meta.url));
   put(gatePluginName, 'an older one');
-  installPlugin(program, places);
+  assert.equal(installPlugin(program, places).ok, true);
   const path = join(root, gatePluginName);
   assert.equal(statSync(path).mode & 0o777, 0o755);
   const said = execFileSync(path, { env: { CNI_COMMAND: 'VERSION' }, input: '{}' }).toString();
@@ -124,4 +134,43 @@ test('the program is put in place whole and can be run; removal leaves it', () =
   assert.equal(removeConfig(places), true);
   assert.equal(removeConfig(places), false);
   assert.deepEqual(readdirSync(root).sort(), ['10-net.conflist', gatePluginName]);
+});
+
+test('a configuration that comes before is named, unless it calls the gate, and is never copied', () => {
+  const multus = { cniVersion: '1.0.0', name: 'multus', type: 'multus' };
+  put('10-net.conflist', bridge);
+  put('00-multus.conf', multus);
+  const result = installConfig(places);
+  assert.ok(!result.ok);
+  assert.match(result.error, /00-multus\.conf comes before 00-tandem\.conflist/);
+  assert.equal(isInChain(places), false);
+  assert.equal((written() as { name: string }).name, 'pods', 'Multus hands pods on to our copy');
+  for (const more of [
+    { delegates: [{ ...bridge, plugins: [...bridge.plugins, { type: gatePluginName }] }] },
+    { clusterNetwork: own },
+  ]) {
+    put('00-multus.conf', { ...multus, ...more });
+    assert.equal(installConfig(places).ok, true);
+    assert.equal(isInChain(places), true);
+  }
+  rmSync(join(root, '10-net.conflist'));
+  assert.equal(installConfig(places).ok, true);
+  assert.equal(isInChain(places), true, 'by the copy that Multus made');
+});
+
+test('directories are passed over, as the container runtime does', () => {
+  mkdirSync(join(root, '05-old.conf'));
+  put('10-net.conflist', bridge);
+  const result = installConfig(places);
+  assert.deepEqual(result, { ok: true, value: { kind: 'written', copyOf: '10-net.conflist' } });
+});
+
+test('what cannot be written is named, and leaves no draft', () => {
+  mkdirSync(join(root, gatePluginName));
+  put('program', 'a program');
+  const result = installPlugin(join(root, 'program'), places);
+  assert.ok(!result.ok);
+  assert.match(result.error, new RegExp(`${join(root, gatePluginName)}: EISDIR`));
+  assert.equal(hasPlugin(places), false);
+  assert.deepEqual(readdirSync(root).sort(), ['program', gatePluginName].sort());
 });

@@ -7,7 +7,10 @@
  * changed, because its writer would write it anew, and pods would start past the gate meanwhile.
  *
  * Order: the program first, the configuration last; at removal the other way round. A configuration that names a
- * program which is missing lets no pod start, and none end.
+ * program which is missing lets no pod start, and none end: where the program cannot be put in place, it is taken away.
+ *
+ * The runtime takes the first configuration by name. One that comes before ours has to call the gate itself, as that of
+ * Multus does when it was made from ours; it is never copied, since it may hand pods on to our copy.
  */
 
 import {
@@ -19,14 +22,17 @@ import {
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { isFields } from '@tandem/core/k8s/shape';
 import { err, ok, type Result } from '@tandem/core/result';
 
 export const gateConfigName = '00-tandem.conflist';
 export const gatePluginName = 'tandem-gate';
+/** Of one name, so that drafts of processes that died with one do not gather. */
+export const gateDraftName = '.tandem-gate.new';
 const configPattern = /\.(conflist|conf|json)$/;
 
 export interface GatePlaces {
@@ -38,12 +44,34 @@ export interface GatePlaces {
   readonly socketPath: string;
 }
 
-/** Puts the program in place. @throws Error of node:fs */
-export function installPlugin(program: string, { pluginDirectory }: GatePlaces): void {
-  const wanted = readFileSync(program);
-  const path = join(pluginDirectory, gatePluginName);
-  if (isSame(path, wanted)) return;
-  replaceFile(path, wanted, 0o755);
+/** Puts the program in place. The error names the file; what was there is there, or no program of ours. */
+export function installPlugin(
+  program: string,
+  { pluginDirectory }: GatePlaces,
+): Result<void, string> {
+  return attempt(() => {
+    const wanted = named(program, () => readFileSync(program));
+    const path = join(pluginDirectory, gatePluginName);
+    if (!isSame(path, wanted)) replaceFile(path, wanted, 0o755);
+  });
+}
+
+/** Whether the runtime finds the program, of whatever version. */
+export function hasPlugin({ pluginDirectory }: GatePlaces): boolean {
+  return isFile(join(pluginDirectory, gatePluginName));
+}
+
+/** Whether the container runtime calls the gate: by our configuration, or by one before it. */
+export function isInChain({ configDirectory }: GatePlaces): boolean {
+  try {
+    const first = configNames(configDirectory)[0] ?? gateConfigName;
+    const path = join(configDirectory, first);
+    return first < gateConfigName
+      ? callsGate(readFileSync(path, 'utf8'))
+      : isFile(join(configDirectory, gateConfigName));
+  } catch {
+    return false;
+  }
 }
 
 /** What became of the configuration. */
@@ -52,25 +80,70 @@ export type ConfigOutcome =
   /** No other program has a network configuration: then ours goes too, for it would keep a dead network alive. */
   | { readonly kind: 'removed' | 'absent' };
 
-/** Writes, renews or removes the gate's configuration. The error says which file is at fault; nothing is changed then. */
+/**
+ * Writes, renews or removes the gate's configuration. The error says which file is at fault: what was written stays then,
+ * or was written in vain, because another configuration comes first.
+ */
 export function installConfig(places: GatePlaces): Result<ConfigOutcome, string> {
   const { configDirectory } = places;
   const own = join(configDirectory, gateConfigName);
+  return attempt(() => {
+    const names = configNames(configDirectory);
+    const name = names.find((each) => each > gateConfigName);
+    const outcome = name === undefined ? removeOutcome(own) : writeOutcome(places, name);
+    const first = names[0] ?? gateConfigName;
+    if (first < gateConfigName && !isInChain(places)) {
+      throw new Error(
+        `${join(configDirectory, first)} comes before ${gateConfigName}, and the container runtime takes the first by name`,
+      );
+    }
+    return outcome;
+  });
+}
+
+function removeOutcome(own: string): ConfigOutcome {
+  return { kind: removeFile(own) ? 'removed' : 'absent' };
+}
+
+function writeOutcome({ configDirectory, socketPath }: GatePlaces, name: string): ConfigOutcome {
+  const path = join(configDirectory, name);
+  const config = gateConfig(
+    named(path, () => readFileSync(path, 'utf8')),
+    socketPath,
+  );
+  if (!config.ok) throw new Error(`${path}: ${config.error}`);
+  const own = join(configDirectory, gateConfigName);
+  const wanted = Buffer.from(config.value);
+  if (isSame(own, wanted)) return { kind: 'unchanged', copyOf: name };
+  replaceFile(own, wanted, 0o644);
+  return { kind: 'written', copyOf: name };
+}
+
+/** Those that a container runtime reads, in its order: no directories, and no pipe that nobody writes to. */
+function configNames(directory: string): readonly string[] {
+  return readdirSync(directory)
+    .filter((name) => configPattern.test(name) && name !== gateConfigName)
+    .filter((name) => isFile(join(directory, name)))
+    .sort();
+}
+
+/** Whether a configuration has our plugin in it, at any depth, or names our file as the one that it hands pods on to. */
+function callsGate(text: string): boolean {
+  let parsed: unknown;
   try {
-    const name = readdirSync(configDirectory)
-      .filter((each) => configPattern.test(each) && each !== gateConfigName)
-      .sort()[0];
-    if (name === undefined) return ok({ kind: removeFile(own) ? 'removed' : 'absent' });
-    const text = readFileSync(join(configDirectory, name), 'utf8');
-    const config = gateConfig(text, places.socketPath);
-    if (!config.ok) return err(`${join(configDirectory, name)}: ${config.error}`);
-    const wanted = Buffer.from(config.value);
-    if (isSame(own, wanted)) return ok({ kind: 'unchanged', copyOf: name });
-    replaceFile(own, wanted, 0o644);
-    return ok({ kind: 'written', copyOf: name });
-  } catch (error) {
-    return err(error instanceof Error ? error.message : String(error));
+    parsed = JSON.parse(text);
+  } catch {
+    return false;
   }
+  const rest: unknown[] = [parsed];
+  for (let each = rest.pop(); each !== undefined; each = rest.pop()) {
+    if (typeof each === 'string' && basename(each) === gateConfigName) return true;
+    if (isFields(each) && each['type'] === gatePluginName) return true;
+    if (typeof each === 'object' && each !== null) {
+      rest.push(...Object.values(each).filter((value) => value !== undefined && value !== null));
+    }
+  }
+  return false;
 }
 
 /** Takes the gate out of the chain: the configuration first. The program stays for runtimes that still know it. */
@@ -106,6 +179,15 @@ export function gateConfig(text: string, socketPath: string): Result<string, str
   return ok(`${JSON.stringify({ ...list, plugins: [...others, gate] }, null, 2)}\n`);
 }
 
+/** A file of content, or a link to one. */
+function isFile(path: string): boolean {
+  try {
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
 function isSame(path: string, wanted: Uint8Array): boolean {
   try {
     return Buffer.compare(readFileSync(path), wanted) === 0;
@@ -116,16 +198,21 @@ function isSame(path: string, wanted: Uint8Array): boolean {
 
 /** Whoever reads `path` finds the old file or the new one, whole, after a crash too. */
 function replaceFile(path: string, content: Uint8Array, mode: number): void {
-  const draft = join(path, '..', `.${gatePluginName}.${process.pid}`);
-  const fd = openSync(draft, 'w', mode);
+  const draft = join(path, '..', gateDraftName);
   try {
-    writeFileSync(fd, content);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
+    const fd = openSync(draft, 'w', mode);
+    try {
+      writeFileSync(fd, content);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    chmodSync(draft, mode);
+    renameSync(draft, path);
+  } catch (error) {
+    rmSync(draft, { force: true });
+    throw new Error(`${path}: ${messageOf(error)}`, { cause: error });
   }
-  chmodSync(draft, mode);
-  renameSync(draft, path);
 }
 
 function removeFile(path: string): boolean {
@@ -136,4 +223,25 @@ function removeFile(path: string): boolean {
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
     throw error;
   }
+}
+
+/** What an error of node:fs does not always name: the file. */
+function named<T>(path: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw new Error(`${path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+function attempt<T>(work: () => T): Result<T, string> {
+  try {
+    return ok(work());
+  } catch (error) {
+    return err(messageOf(error));
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -3,7 +3,8 @@
 
 /**
  * The gate of a node: its socket, its plugin in the CNI chain, and the sandboxes of before it. The chain is looked at
- * every few seconds and when its directory changes, because another program's configuration may come first again.
+ * every few seconds and when its directory changes, because another program's configuration may come first again. A gate
+ * that is turned off, or moved to another directory, is taken out of the chain in which it was.
  */
 
 import { type FSWatcher, watch } from 'node:fs';
@@ -19,10 +20,15 @@ import { type Enforcement, Gate } from './gate.ts';
 import {
   type GatePlaces,
   gateConfigName,
+  gateDraftName,
+  hasPlugin,
   installConfig,
   installPlugin,
+  isInChain,
   removeConfig,
 } from './gate-installer.ts';
+import { gateLeft, gateProblem } from './gate-problems.ts';
+import { GateRecord } from './gate-record.ts';
 import { GateServer } from './gate-server.ts';
 import { readResultCache } from './result-cache.ts';
 import type { Sandboxes } from './sandboxes.ts';
@@ -41,6 +47,7 @@ const gateHelp = {
 
 export interface GateStackOptions {
   readonly runDirectory: string;
+  readonly stateDirectory: string;
   /** '': no gate is put into the chain. */
   readonly configDirectory: string;
   readonly pluginDirectory: string;
@@ -55,9 +62,13 @@ export interface GateStackOptions {
 export class GateStack {
   readonly #o: GateStackOptions;
   readonly #places: GatePlaces;
+  readonly #record: GateRecord;
   #server: GateServer | null = null;
   #watcher: FSWatcher | null = null;
-  #failure: string | null = null;
+  #problem: Degradation | null = null;
+  /** Why the gate is still in a chain where it is not wanted; '': it is not. */
+  #leftProblem = '';
+  #hasWarned = false;
 
   constructor(options: GateStackOptions) {
     this.#o = options;
@@ -66,16 +77,13 @@ export class GateStack {
       pluginDirectory: options.pluginDirectory,
       socketPath: join(options.runDirectory, 'gate', 'gate.sock'),
     };
+    this.#record = new GateRecord(options.stateDirectory);
   }
 
   get degradations(): readonly Degradation[] {
-    if (this.#failure === null) return [];
     return [
-      {
-        code: 'gate-missing',
-        message: `pods of this node start before their policy is enforced (their traffic is held until then): ${this.#failure}`,
-        fix: 'remove the cause that the message names: it is tried again every few seconds',
-      },
+      ...(this.#problem === null ? [] : [this.#problem]),
+      ...(this.#leftProblem === '' ? [] : [gateLeft(this.#record.read(), this.#leftProblem)]),
     ];
   }
 
@@ -101,32 +109,90 @@ export class GateStack {
   /** Serves the plugin, and then puts it into the chain. Never rejects: what fails is a degradation. */
   async start(enforcement: Enforcement): Promise<void> {
     const { configDirectory, view, sandboxes, log } = this.#o;
-    if (configDirectory === '') return;
-    const handler = new Gate({ view, sandboxes, enforcement });
-    this.#server = new GateServer({ path: this.#places.socketPath, handler, log });
+    if (configDirectory !== '') {
+      const handler = new Gate({ view, sandboxes, enforcement });
+      this.#server = new GateServer({ path: this.#places.socketPath, handler, log });
+    }
     await this.ensure();
   }
 
   /** Brings socket, plugin and configuration to what they should be. Never rejects. */
   async ensure(): Promise<void> {
+    this.#leaveFormer();
     const server = this.#server;
     if (server === null) return;
     try {
       if (!server.isReachable) await server.start();
-      installPlugin(this.#program(), this.#places);
-      const outcome = installConfig(this.#places);
-      if (!outcome.ok) throw new Error(outcome.error);
-      const { kind } = outcome.value;
-      if (kind === 'written' || kind === 'removed') {
-        this.#o.log.info('the CNI chain of this node was changed', {
-          file: join(this.#places.configDirectory, gateConfigName),
-          ...outcome.value,
-        });
-      }
-      this.#watch();
-      this.#say(kind === 'absent' ? 'no CNI plugin has put a configuration there yet' : null);
     } catch (error) {
       this.#say(TandemError.from(error).message);
+      return;
+    }
+    this.#say(this.#install());
+  }
+
+  /** Why the plugin is not in the chain; null: it is. */
+  #install(): string | null {
+    const { configDirectory } = this.#places;
+    const installed = installPlugin(this.#program(), this.#places);
+    // Without the program no pod could start, and none end.
+    if (!installed.ok && !hasPlugin(this.#places)) {
+      return [installed.error, this.#takeOut(configDirectory)].filter(Boolean).join('; ');
+    }
+    this.#writeDown(() => this.#record.write(configDirectory));
+    const outcome = installConfig(this.#places);
+    try {
+      this.#watch();
+    } catch (error) {
+      if (outcome.ok) return TandemError.from(error).message;
+    }
+    if (!outcome.ok) return outcome.error;
+    const { kind } = outcome.value;
+    if (kind === 'written' || kind === 'removed') {
+      this.#o.log.info('the CNI chain of this node was changed', {
+        file: join(configDirectory, gateConfigName),
+        ...outcome.value,
+      });
+    }
+    if (kind === 'written' || kind === 'unchanged') return installed.ok ? null : installed.error;
+    return `no CNI plugin has put a configuration into ${configDirectory} yet (if pods run here, cniConfDir is another)`;
+  }
+
+  /** Where the gate was put by an agent with other settings. */
+  #leaveFormer(): void {
+    const former = this.#record.read();
+    if (former === '' || former === this.#places.configDirectory) {
+      this.#leftProblem = '';
+      return;
+    }
+    this.#leftProblem = this.#takeOut(former);
+    if (this.#leftProblem === '') this.#writeDown(() => this.#record.forget());
+  }
+
+  /** Why the configuration could not be taken out of a directory; '': it is not there. */
+  #takeOut(configDirectory: string): string {
+    const file = join(configDirectory, gateConfigName);
+    try {
+      if (removeConfig({ ...this.#places, configDirectory })) {
+        this.#o.log.info('the gate was taken out of the CNI chain', { file });
+      }
+      return '';
+    } catch (error) {
+      return `${file} cannot be removed: ${TandemError.from(error).message}`;
+    }
+  }
+
+  /** A disk that takes no writes is a degradation of `StateKeeper`; here it is said once. */
+  #writeDown(change: () => void): void {
+    try {
+      change();
+      this.#hasWarned = false;
+    } catch (error) {
+      if (!this.#hasWarned) {
+        this.#o.log.warn('where the gate is in the chain cannot be written down', {
+          error: TandemError.from(error),
+        });
+      }
+      this.#hasWarned = true;
     }
   }
 
@@ -135,16 +201,15 @@ export class GateStack {
     await this.#server?.stop();
   }
 
-  /** Takes the gate out of the CNI chain: pods start without it from then on. */
+  /** Takes the gate out of the CNI chain, wherever it was put: pods start without it from then on. */
   remove(): void {
-    if (this.#o.configDirectory === '') return;
-    try {
-      removeConfig(this.#places);
-    } catch (error) {
-      this.#o.log.error('the gate could not be taken out of the CNI chain', {
-        error: TandemError.from(error),
-      });
+    const directories = new Set([this.#o.configDirectory, this.#record.read()]);
+    directories.delete('');
+    const problems = [...directories].map((each) => this.#takeOut(each)).filter(Boolean);
+    for (const reason of problems) {
+      this.#o.log.error('the gate is still in the CNI chain, so no pod starts', { reason });
     }
+    if (problems.length === 0) this.#writeDown(() => this.#record.forget());
   }
 
   #program(): string {
@@ -152,19 +217,30 @@ export class GateStack {
     return fileURLToPath(new URL('../../../cni-gate/build/tandem-gate', import.meta.url));
   }
 
+  /** @throws Error of node:fs: what changes there is seen every few seconds alone */
   #watch(): void {
     if (this.#watcher !== null) return;
-    this.#watcher = watch(this.#places.configDirectory, () => void this.ensure());
+    this.#watcher = watch(this.#places.configDirectory, (_, name) => {
+      // Each attempt makes a draft: one that fails would call for the next at once.
+      if (name !== gateDraftName) void this.ensure();
+    });
     this.#watcher.on('error', () => {
       this.#watcher?.close();
       this.#watcher = null;
     });
   }
 
-  #say(failure: string | null): void {
-    if (failure !== null && failure !== this.#failure) {
-      this.#o.log.error('the gate is not in the CNI chain of this node', { reason: failure });
+  #say(reason: string | null): void {
+    const problem =
+      reason === null
+        ? null
+        : gateProblem(
+            { isInChain: isInChain(this.#places), isServed: this.#server?.isReachable ?? false },
+            reason,
+          );
+    if (problem !== null && problem.message !== this.#problem?.message) {
+      this.#o.log.error('the gate is not as it should be', { code: problem.code, reason });
     }
-    this.#failure = failure;
+    this.#problem = problem;
   }
 }
