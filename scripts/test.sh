@@ -93,7 +93,7 @@ node_test=(timeout --foreground --kill-after=10 "$group_timeout"
 	node --conditions=@tandem/source --disable-warning=ExperimentalWarning --test)
 
 if $is_long; then
-	mapfile -t files < <(grep -l TANDEM_TEST_TIER e2e/scenarios/*.test.ts | grep -E "/(${only//,/|})" || true)
+	mapfile -t files < <(grep -l TANDEM_TEST_TIER e2e/{scenarios,policy-oracle}/*.test.ts | grep -E "/(${only//,/|})" || true)
 	if [ ${#files[@]} -eq 0 ]; then
 		echo "test: no file of the long tier is named $only" >&2
 		exit 2
@@ -177,7 +177,7 @@ while read -r file; do
 		e2e/scenarios/two-caches.* | e2e/scenarios/flows-kills.* | \
 		e2e/scenarios/recursor-in-pod.* | e2e/scenarios/run-directory-removed.* | \
 		e2e/scenarios/kubernetes-source.* | e2e/scenarios/pins-removed.* | e2e/scenarios/steering-unanswered.* | \
-		e2e/layers.* | e2e/kernels/* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
+		e2e/layers.* | e2e/kernels/* | e2e/policy-oracle/* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
 	*) speeds+=("$file") ;;
 	esac
 done < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' | sort)

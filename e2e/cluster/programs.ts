@@ -3,6 +3,7 @@
 
 /** The Go programs of the bed: modules of pinned versions, built once and kept in the cache. */
 
+import { createHash } from 'node:crypto';
 import {
   copyFileSync,
   existsSync,
@@ -23,6 +24,7 @@ export const kubernetesVersion = 'v1.36.3';
 /** The release of agnhost that the e2e tests of this Kubernetes ask for. */
 export const agnhostVersion = '2.63.0';
 export const corednsVersion = 'v1.15.0';
+export const cyclonusVersion = 'v0.5.6';
 
 interface GoProgram {
   readonly module: string;
@@ -31,6 +33,8 @@ interface GoProgram {
   readonly binaries: Readonly<Record<string, string>>;
   /** A main package of ours, built in place of one of the module's. */
   readonly mainFile?: string;
+  /** Other modules that it imports, with their versions. */
+  readonly requires?: Readonly<Record<string, string>>;
   /** Kubernetes' go.mod requires its own parts as v0.0.0, which only its repository can replace. */
   readonly hasStagedModules?: true;
   readonly ldflags?: readonly string[];
@@ -43,7 +47,7 @@ const kubernetesPackages = [
 
 const versionVariable = 'k8s.io/component-base/version';
 
-export type ProgramName = 'kubernetes' | 'netpol' | 'etcd' | 'coredns' | 'helm';
+export type ProgramName = 'kubernetes' | 'netpol' | 'oracle' | 'etcd' | 'coredns' | 'helm';
 
 const programs: Readonly<Record<ProgramName, GoProgram>> = {
   kubernetes: {
@@ -72,6 +76,15 @@ const programs: Readonly<Record<ProgramName, GoProgram>> = {
     mainFile: fileURLToPath(new URL('netpol/main.go', import.meta.url)),
     hasStagedModules: true,
   },
+  // What the API server and Cyclonus make of NetworkPolicies.
+  oracle: {
+    module: 'k8s.io/kubernetes',
+    version: kubernetesVersion,
+    binaries: { oracle: '.' },
+    mainFile: fileURLToPath(new URL('../policy-oracle/main.go', import.meta.url)),
+    requires: { 'github.com/mattfenwick/cyclonus': cyclonusVersion },
+    hasStagedModules: true,
+  },
   // WatchList needs an etcd that reports progress: 3.4 of Debian does not.
   etcd: {
     module: 'go.etcd.io/etcd/server/v3',
@@ -95,9 +108,15 @@ const buildTimeoutMs = 3_600_000;
 const downloadTimeoutMs = 600_000;
 const errorLines = 30;
 
-/** Directory of its binaries; they may not be built yet. */
+/** Directory of its binaries; they may not be built yet. What we wrote ourselves is part of the version. */
 export function programDirectory(name: ProgramName): string {
-  return join(cacheDirectory, 'programs', `${name}-${programs[name].version}`);
+  const { version, mainFile, requires } = programs[name];
+  const directory = join(cacheDirectory, 'programs', `${name}-${version}`);
+  if (mainFile === undefined) return directory;
+  const own = createHash('sha256')
+    .update(readFileSync(mainFile))
+    .update(JSON.stringify(requires ?? {}));
+  return `${directory}-${own.digest('hex').slice(0, 8)}`;
 }
 
 /** The file of a binary; it may not be built yet. */
@@ -181,7 +200,9 @@ async function goBuild(program: GoProgram, go: GoToolchain, paths: BuildPaths): 
 /** A module of its own that requires the program's; go fills in the rest, which the pinned version decides. */
 async function writeModule(program: GoProgram, go: GoToolchain, directory: string): Promise<void> {
   const lines = ['module tandem.local/bed', '', 'go 1.26.0', ''];
-  lines.push(`require ${program.module} ${program.version}`);
+  const required = { [program.module]: program.version, ...program.requires };
+  for (const [module, version] of Object.entries(required))
+    lines.push(`require ${module} ${version}`);
   if (program.hasStagedModules === true) {
     const { GoMod } = await download(go, program.module, program.version);
     const staged = readFileSync(GoMod, 'utf8').matchAll(/^\t(k8s\.io\/\S+) v0\.0\.0$/gm);
