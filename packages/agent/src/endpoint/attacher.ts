@@ -244,7 +244,7 @@ function unknownInterfaces({ unknown }: ClassifiedDevices): readonly Diagnostic[
       severity: 'warning',
       code: 'interface-unknown',
       subject: 'node',
-      message: `nothing passes ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}: an interface into another network namespace, or a veth at a bridge of pods, that is of no known pod; name it in trustedInterfaces if it is no pod’s`,
+      message: `nothing passes ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}: an interface into another network namespace, or a veth at a bridge of pods, that is of no known pod; name it in trustedInterfaces if it is no pod’s: no policy is for what passes a trusted one`,
     },
   ];
 }

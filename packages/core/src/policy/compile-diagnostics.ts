@@ -6,7 +6,7 @@ import type { Pod } from '../k8s/objects.ts';
 import type { Issue } from '../k8s/shape.ts';
 /** What a compilation has to say to an operator. Codes are API. */
 import { endpointsMax } from '../limits.ts';
-import type { ClusterState } from './cluster-state.ts';
+import type { ClusterState, NodeContext } from './cluster-state.ts';
 import type { Compiled, Diagnostic } from './desired.ts';
 import type { Excess } from './fit-costs.ts';
 import { EndpointFlag, Verdict } from './kernel-numbers.ts';
@@ -151,6 +151,27 @@ export function excessDiagnostics(excess: readonly Excess[]): readonly Diagnosti
     subject: what,
     message: `needs ${count}, there is room for ${max}: the last policy that fits stays in force`,
   }));
+}
+
+const nodesShownMax = 3;
+
+/** A name of the node by which the source knows no Node and no pod: every pod of the node counts as unknown then. */
+export function nodeDiagnostics(
+  { nodes, pods }: ClusterState,
+  { nodeName }: NodeContext,
+): readonly Diagnostic[] {
+  const others = [...nodes.values()].map(({ name }) => name);
+  if (others.length === 0 || nodes.has(`/${nodeName}`)) return [];
+  for (const pod of pods.values()) if (pod.nodeName === nodeName) return [];
+  const more = others.length > nodesShownMax ? ', ...' : '';
+  return [
+    {
+      severity: 'error',
+      code: 'node-unknown',
+      subject: `Node/${nodeName}`,
+      message: `is not there, and no pod is on it, so nothing passes the pods that run here. Set nodeName to this node's name among ${others.slice(0, nodesShownMax).join(', ')}${more}`,
+    },
+  ];
 }
 
 /** Pods that the map of endpoints has no room for. */

@@ -480,6 +480,15 @@ test('pods beyond the map of endpoints are named and dropped, the others are in 
   ]);
 });
 
+test('a name of the node that the source does not know is said, where the source knows others', () => {
+  const as = (nodeName: string, objects: readonly Raw[] = basicObjects): readonly string[] =>
+    codes(compileObjects(objects, { node: { nodeName } }));
+  assert.deepEqual(as('one.example'), ['node-unknown Node/one.example']);
+  assert.deepEqual(as('one'), []);
+  assert.deepEqual(as('new', [...basicObjects, pod('shop/p', {}, 'new', '10.244.9.9')]), []);
+  assert.deepEqual(as('new', []), [], 'an empty source has no other name to offer');
+});
+
 test('a pod CIDR of configuration counts like one of a Node', () => {
   const clusterCidrs = [prefix('10.200.0.0/16')];
   const policy = cnp('shop/p', { endpointSelector: web, egress: [{ toCIDR: ['10.200.1.0/24'] }] });

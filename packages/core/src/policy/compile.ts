@@ -25,6 +25,7 @@ import {
   crowdedDiagnostics,
   fqdnDiagnostics,
   holdDiagnostics,
+  nodeDiagnostics,
   policyDiagnostics,
   sortDiagnostics,
 } from './compile-diagnostics.ts';
@@ -118,6 +119,7 @@ export function compile(
       ...finder.diagnostics,
       ...fqdnDiagnostics(drafts),
       ...holdDiagnostics(endpoints, cluster),
+      ...nodeDiagnostics(cluster, node),
       ...crowdedDiagnostics(crowded.map(({ pod }) => pod)),
     ]),
     fits: true,
