@@ -15,6 +15,7 @@ import { withLock } from './lock.ts';
 import { buildPrograms } from './programs.ts';
 import { Progress } from './progress.ts';
 import { readStatus, statusText } from './status.ts';
+import { runTrial, type TrialOptions, trialNames } from './trials/main.ts';
 import { up } from './up.ts';
 
 const help = `usage: ./run cluster COMMAND [OPTIONS]
@@ -26,6 +27,11 @@ const help = `usage: ./run cluster COMMAND [OPTIONS]
                   brings the cluster up if none is; exit code 0 when each step held
   conformance     Kubernetes' own NetworkPolicy specs against Tandem, on the cluster that is up or on a new one;
                   exit code 0 when each passed
+  trial NAME      Tandem under one of these, judged by captures; exit code 0 when each step held:
+                    burst     --pods at once on one node
+                    reboot    a node loses its power, then again with an agent that cannot start
+                    churn     pods, labels, namespaces, policies and services change for --minutes
+                    api-away  no API server for --minutes, both processes restarted meanwhile
   status          what of it runs; exit code 0 when it is ready, 1 when not, 3 when there is none
   kubectl ARGS    kubectl of its version, as its administrator
   helm ARGS       helm 3, likewise
@@ -36,13 +42,20 @@ const help = `usage: ./run cluster COMMAND [OPTIONS]
   --proxy-mode MODE     kube-proxy's: ${proxyModes.join(' or ')}, default iptables
   -o, --output FORMAT   of status: text or json
   --focus TEXT          of conformance: only specs that match
-  --save                of conformance: the result goes to docs/results
+  --pods N              of trial burst, default 250
+  --minutes N           of trials api-away and churn, default 10
+  --seed N              of trial churn, default 1
+  --save                of conformance and trial: the result goes to docs/results
 
 Programs and images: \${XDG_CACHE_HOME:-~/.cache}/tandem/cluster. Clusters: /var/lib/tandem-cluster.
 `;
 
 const exitUsage = 2;
 const exitNoCluster = 3;
+/** A node of the bed has addresses for so many, beside CoreDNS and those whom no policy holds. */
+const podsMax = 250;
+const minutesMax = 600;
+const seedMax = 2 ** 32 - 1;
 const passedOn = ['kubectl', 'helm'] as const;
 
 class UsageError extends Error {}
@@ -52,14 +65,14 @@ interface Options {
   readonly isJson: boolean;
   readonly isHelp: boolean;
   readonly conformance: ConformanceOptions;
+  readonly trial: TrialOptions;
+  /** What is no option. */
+  readonly rest: readonly string[];
 }
 
 function readOptions(args: readonly string[]): Options {
-  const { values } = parse(args);
-  const nodes = Number(values.nodes);
-  if (!Number.isInteger(nodes) || nodes < 1 || nodes > nodesMax) {
-    throw new UsageError(`--nodes ${values.nodes}: a number from 1 to ${nodesMax}`);
-  }
+  const { values, positionals } = parse(args);
+  const nodes = count('--nodes', values.nodes, nodesMax);
   if (!/^[a-z][a-z0-9]{0,11}$/.test(values.name)) {
     throw new UsageError(`--name ${values.name}: up to 12 small letters and digits`);
   }
@@ -74,6 +87,13 @@ function readOptions(args: readonly string[]): Options {
   return {
     ...{ config, isJson: format === 'json', isHelp: values.help },
     conformance: { focus, save },
+    trial: {
+      pods: count('--pods', values.pods, podsMax),
+      minutes: count('--minutes', values.minutes, minutesMax),
+      seed: count('--seed', values.seed, seedMax),
+      save,
+    },
+    rest: positionals,
   };
 }
 
@@ -81,6 +101,7 @@ function parse(args: readonly string[]) {
   try {
     return parseArgs({
       args: [...args],
+      allowPositionals: true,
       options: {
         name: { type: 'string', default: 'tandem' },
         nodes: { type: 'string', default: '2' },
@@ -88,6 +109,9 @@ function parse(args: readonly string[]) {
         'proxy-mode': { type: 'string', default: 'iptables' },
         output: { type: 'string', short: 'o', default: 'text' },
         focus: { type: 'string', default: '' },
+        pods: { type: 'string', default: '250' },
+        minutes: { type: 'string', default: '10' },
+        seed: { type: 'string', default: '1' },
         save: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
       },
@@ -95,6 +119,12 @@ function parse(args: readonly string[]) {
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }
+}
+
+function count(option: string, text: string, max: number): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= max) return value;
+  throw new UsageError(`${option} ${text}: a number from 1 to ${max}`);
 }
 
 function oneOf<T extends string>(values: readonly T[], option: string, value: string): T {
@@ -106,11 +136,13 @@ function oneOf<T extends string>(values: readonly T[], option: string, value: st
 async function main([command = 'help', ...args]: readonly string[]): Promise<number> {
   const tool = passedOn.find((name) => name === command);
   if (tool !== undefined) return passOn(tool, args);
-  const { config, isJson, isHelp, conformance: specs } = readOptions(args);
+  const { config, isJson, isHelp, rest, trial, conformance: specs } = readOptions(args);
   if (isHelp || ['help', '-h', '--help'].includes(command)) {
     console.log(help);
     return 0;
   }
+  const wanted = command === 'trial' ? 1 : 0;
+  if (rest.length > wanted) throw new UsageError(`${command} takes no ${rest[wanted]}`);
   const layout = new Layout(config.name);
   switch (command) {
     case 'up':
@@ -134,6 +166,15 @@ async function main([command = 'help', ...args]: readonly string[]): Promise<num
         await buildPrograms(['helm', 'netpol'], progress);
         return conformance(layout, chosen, specs, progress);
       });
+    case 'trial': {
+      const name = oneOf(trialNames, 'trial', rest[0] ?? '');
+      return withLock(layout, async () => {
+        const progress = new Progress();
+        const chosen = await anyUp(layout, config, progress);
+        await buildPrograms(['helm'], progress);
+        return runTrial(layout, chosen, name, trial);
+      });
+    }
     case 'down':
       await withLock(layout, () => down(layout));
       return 0;

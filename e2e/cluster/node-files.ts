@@ -31,10 +31,15 @@ export const nodeVolumes: Readonly<Record<string, string>> = {
   '/opt/cni/bin': 'opt/cni',
 };
 
+/** Where a node's kubelet finds pods without an API server. */
+export const staticPods = (layout: Layout, index: number): string =>
+  join(layout.node(index), 'etc/manifests');
+
 export function writeNodeFiles(layout: Layout, config: ClusterConfig, index: number): void {
   const directory = layout.node(index);
   const etc = join(directory, 'etc');
   mkdirSync(join(etc, 'cni'), { recursive: true });
+  mkdirSync(staticPods(layout, index));
   const volumes = Object.entries(nodeVolumes).map(([path, name]) => `${path} ${name}\n`);
   writeFileSync(join(directory, 'volumes.list'), volumes.join(''));
   // a copy: what installs a plugin on one node does not install it on the others
@@ -103,7 +108,8 @@ function kubeletConfig(layout: Layout, index: number): unknown {
     // its default is below /usr, which the node shares with the machine
     volumePluginDir: '/var/lib/kubelet/volume-plugins',
     nodeStatusUpdateFrequency: '4s',
-    maxPods: 250,
+    staticPodPath: staticPods(layout, index),
+    maxPods: 300,
     evictionHard: {
       'memory.available': '100Mi',
       'nodefs.available': '1%',

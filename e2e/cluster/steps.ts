@@ -6,13 +6,20 @@
 export class Steps {
   #failed = 0;
   #count = 0;
+  readonly #lines: string[] = [];
 
   get failed(): number {
     return this.#failed;
   }
 
+  /** Everything that was written. */
+  get lines(): readonly string[] {
+    return this.#lines;
+  }
+
   title(text: string): void {
-    process.stdout.write(`\n${text}\n`);
+    this.#write('');
+    this.#write(text);
   }
 
   /** `check` gives what was seen; it fails by throwing. */
@@ -20,15 +27,20 @@ export class Steps {
     this.#count += 1;
     try {
       const seen = await check();
-      process.stdout.write(`  ok      ${text}${seen === '' ? '' : `: ${seen}`}\n`);
+      this.#write(`  ok      ${text}${seen === '' ? '' : `: ${seen}`}`);
     } catch (error) {
       this.#failed += 1;
       const reason = error instanceof Error ? error.message : String(error);
-      process.stdout.write(`  FAILED  ${text}: ${reason.split('\n').slice(0, 4).join(' ')}\n`);
+      this.#write(`  FAILED  ${text}: ${reason.split('\n').slice(0, 4).join(' ')}`);
     }
   }
 
   summary(): string {
     return `${this.#count - this.#failed} of ${this.#count} steps held`;
+  }
+
+  #write(line: string): void {
+    this.#lines.push(line);
+    process.stdout.write(`${line}\n`);
   }
 }

@@ -5,7 +5,6 @@
 
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { Namespace } from './namespace.ts';
 import { type RunningProcess, startProcess } from './process.ts';
 
 const program = fileURLToPath(new URL('../build/probe', import.meta.url));
@@ -74,6 +73,11 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
+/** What a probe needs of a network namespace: the command line that runs a command inside. */
+export interface Inside {
+  enter(command: string, args?: readonly string[]): [string, string[]];
+}
+
 export class ProbeProcess implements AsyncDisposable {
   readonly #process: RunningProcess;
   readonly #waiters = new Map<number, Waiter>();
@@ -81,7 +85,7 @@ export class ProbeProcess implements AsyncDisposable {
   /** Why it takes no more requests. */
   #end: string | null = null;
 
-  constructor(namespace: Namespace) {
+  constructor(namespace: Inside) {
     if (!existsSync(program)) throw new Error(`${program} is not built: make -C packages/testing`);
     this.#process = startProcess(...namespace.enter(program, [`${process.pid}`]), {
       onLine: (line) => this.#onLine(line),

@@ -6,8 +6,7 @@
  * Failures of the network are `ProbeError`s with an errno's name; all waits are bounded.
  */
 
-import type { Namespace } from './namespace.ts';
-import { type Answer, hexBytes, ProbeProcess } from './probe-process.ts';
+import { type Answer, hexBytes, type Inside, ProbeProcess } from './probe-process.ts';
 import {
   type BlastOptions,
   type BulkOptions,
@@ -36,7 +35,7 @@ export class Probe implements AsyncDisposable {
   }
 
   /** Starts a probe in the namespace; ready at once. */
-  static start(namespace: Namespace): Probe {
+  static start(namespace: Inside): Probe {
     return new Probe(new ProbeProcess(namespace));
   }
 

@@ -19,6 +19,7 @@ import {
   successAnswer,
 } from './gate-call.ts';
 import { admitTimeoutMs, callBytesMax, callsMax, callTimeoutMs } from './limits.ts';
+import type { WaitTimes } from './wait-times.ts';
 
 /** What the agent does with a call. */
 export interface GateHandler {
@@ -31,6 +32,8 @@ export interface GateHandler {
 export interface GateServerOptions {
   readonly path: string;
   readonly handler: GateHandler;
+  /** From a call of ADD to its answer, whatever that was. */
+  readonly waits: WaitTimes;
   readonly log: Logger;
 }
 
@@ -120,7 +123,9 @@ export class GateServer {
   }
 
   async #admit(call: GateCall): Promise<CallError | null> {
+    const begunMs = performance.now();
     const reason = await this.#o.handler.admit(call, AbortSignal.timeout(admitTimeoutMs));
+    this.#o.waits.add((performance.now() - begunMs) / 1000);
     if (reason === null) {
       this.counters.admitted += 1;
       return null;

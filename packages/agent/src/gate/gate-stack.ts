@@ -32,6 +32,7 @@ import { GateRecord } from './gate-record.ts';
 import { GateServer } from './gate-server.ts';
 import { readResultCache } from './result-cache.ts';
 import type { Sandboxes } from './sandboxes.ts';
+import { WaitTimes, waitBounds } from './wait-times.ts';
 
 /** The interface that kubelet's runtimes ask CNI for. */
 const podInterface = 'eth0';
@@ -63,6 +64,7 @@ export class GateStack {
   readonly #o: GateStackOptions;
   readonly #places: GatePlaces;
   readonly #record: GateRecord;
+  readonly #waits = new WaitTimes();
   #server: GateServer | null = null;
   #watcher: FSWatcher | null = null;
   #problem: Degradation | null = null;
@@ -92,6 +94,13 @@ export class GateStack {
       ...this.#server?.counters,
       sandboxesRefused: this.#o.sandboxes.counters.refused,
     }));
+    metrics.arrayHistogram({
+      name: 'tandem_gate_wait_seconds',
+      help: 'how long the start of a pod waited in the CNI gate until its policy was enforced, or it was refused',
+      bounds: waitBounds,
+      counts: this.#waits.counts,
+      sum: () => this.#waits.sum,
+    });
   }
 
   /** Learns the sandboxes that are there already. */
@@ -111,7 +120,8 @@ export class GateStack {
     const { configDirectory, view, sandboxes, log } = this.#o;
     if (configDirectory !== '') {
       const handler = new Gate({ view, sandboxes, enforcement });
-      this.#server = new GateServer({ path: this.#places.socketPath, handler, log });
+      const { socketPath: path } = this.#places;
+      this.#server = new GateServer({ path, handler, waits: this.#waits, log });
     }
     await this.ensure();
   }

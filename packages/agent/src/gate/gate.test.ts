@@ -22,11 +22,13 @@ import { Gate } from './gate.ts';
 import { GateServer } from './gate-server.ts';
 import { callBytesMax } from './limits.ts';
 import { type Sandbox, Sandboxes } from './sandboxes.ts';
+import { WaitTimes, waitBounds } from './wait-times.ts';
 
 const program = fileURLToPath(new URL('../../../cni-gate/build/tandem-gate', import.meta.url));
 const podMac = '02:00:00:00:00:11';
 const directory = mkdtempSync(join(tmpdir(), 'tandem-gate-'));
 const socketPath = join(directory, 'gate.sock');
+const waits = new WaitTimes();
 
 interface Ended {
   readonly code: number | null;
@@ -113,7 +115,7 @@ insideNamespace(import.meta, () => {
         },
       },
     });
-    server = new GateServer({ path: socketPath, handler: gate, log: silentLogger() });
+    server = new GateServer({ path: socketPath, handler: gate, waits, log: silentLogger() });
     await server.start();
   });
   after(async () => {
@@ -147,6 +149,19 @@ insideNamespace(import.meta, () => {
     for (const listener of listeners) listener();
     assert.equal((await waiting).code, 0);
     assert.equal(listeners.size, 0);
+  });
+
+  test('the wait of each call is counted in its bucket', () => {
+    const counted = waits.counts.reduce((sum, count) => sum + count, 0);
+    assert.ok(counted >= 2, 'those of the tests above');
+    for (const seconds of [0.005, 0.006, 18, 21]) waits.add(seconds);
+    assert.equal(waits.counts.at(-1), 1);
+    assert.equal(waits.counts[waitBounds.indexOf(20)], 1);
+    assert.equal(
+      waits.counts.reduce((sum, count) => sum + count, 0),
+      counted + 4,
+    );
+    assert.ok(waits.sum >= 39.011);
   });
 
   test('DEL forgets the sandbox, a late one of a sandbox before does not', async () => {
@@ -235,7 +250,7 @@ insideNamespace(import.meta, () => {
     await server.stop();
     const waiting = add();
     const gate = { admit: async () => null, removed: () => undefined };
-    const next = new GateServer({ path: socketPath, handler: gate, log: silentLogger() });
+    const next = new GateServer({ path: socketPath, handler: gate, waits, log: silentLogger() });
     await next.start();
     assert.equal((await waiting).code, 0);
     await next.stop();

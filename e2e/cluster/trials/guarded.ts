@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What most trials begin with: some pods on the first node under a policy, a bystander that they may not reach, strangers. */
+
+import { waitFor } from '@tandem/testing/wait';
+import { applyObjects } from '../kubectl.ts';
+import { nodeAddress, nodeName, podCidr, worldApiAddress, worldWwwAddress } from '../layout.ts';
+import { collector, collectorPort, talkerPort } from './talkers.ts';
+import { type Trial, talkerPolicy, trialNamespace } from './trial.ts';
+
+const startTimeoutMs = 900_000;
+const strangerIntervalMs = 500;
+const appearTimeoutMs = 60_000;
+/** The first address of a node's pods is the node's, the last one of the network broadcast. */
+const podAddresses = (node: number): string => podCidr(node).replace('.0/24', '.2-254');
+
+/** What a talker under `talkerPolicy` sends to, where policy allows it and where not. */
+export function talkerTargets(trial: Trial, bystander: string): readonly string[] {
+  const other = nodeAddress(trial.nodeNames.length);
+  return [
+    ...[`+udp:${collector}`, `+tcp:${worldApiAddress}:80`],
+    ...[`-udp:${worldWwwAddress}:${collectorPort}`, `-tcp:${worldWwwAddress}:80`],
+    ...[`-udp:${worldApiAddress}:${collectorPort + 1}`, `-udp:${bystander}:${talkerPort}`],
+    ...[`-udp:${other}:${collectorPort}`, `-tcp:${other}:10250`],
+  ];
+}
+
+/**
+ * A bystander and a stranger on each node, whom no policy holds: strangers send to every pod address of the first node, and nobody of
+ * `talkerPolicy` may be reached by them. Witnesses are outside and in the bystander. Gives the bystander's address.
+ */
+export async function startOthers(trial: Trial, bystanderNode: string): Promise<string> {
+  // it listens elsewhere, for strangers may reach it
+  const port = talkerPort + 1;
+  await trial.startTalker('bystander', { node: bystanderNode, targets: [], port }, 'free');
+  const targets = [`?udp:${podAddresses(1)}:${talkerPort}`];
+  for (const node of trial.nodeNames) {
+    const options = { node, intervalMs: strangerIntervalMs, targets, port };
+    await trial.startTalker(`stranger-${node}`, options, 'free');
+  }
+  await trial.witness.watchOutside(trial.layout);
+  await trial.witness.watchPod('bystander');
+  return trial.podAddress('bystander');
+}
+
+/** `count` talkers on the first node, as a ReplicaSet of this name. Gives their names once each is ready and was heard. */
+export async function startTalkers(
+  trial: Trial,
+  name: string,
+  count: number,
+  targets: readonly string[],
+): Promise<readonly string[]> {
+  const template = trial.talkerTemplate('talker', { node: nodeName(1), targets });
+  const spec = { replicas: count, selector: { matchLabels: { app: 'talker' } }, template };
+  const metadata = { name, namespace: trialNamespace };
+  await applyObjects(trial.layout, [
+    talkerPolicy,
+    { apiVersion: 'apps/v1', kind: 'ReplicaSet', metadata, spec },
+  ]);
+  await waitFor(async () => (await trial.readyPods('talker')).length === count, {
+    what: `${count} pods to be ready`,
+    timeoutMs: startTimeoutMs,
+  });
+  const names = await trial.readyPods('talker');
+  await trial.collector.waitForAll(names, appearTimeoutMs);
+  return names;
+}
+
+/** Both, as the first steps of a trial; the bystander is on the last node. */
+export async function startGuarded(trial: Trial, count: number): Promise<readonly string[]> {
+  const { steps } = trial;
+  steps.title(`${count} pods under a policy on ${nodeName(1)}`);
+  let names: readonly string[] = [];
+  await steps.step('each is ready and heard; strangers send to them', async () => {
+    const bystander = await startOthers(trial, trial.nodeNames.at(-1) ?? nodeName(1));
+    names = await startTalkers(trial, 'guarded', count, talkerTargets(trial, bystander));
+    return '';
+  });
+  return names;
+}

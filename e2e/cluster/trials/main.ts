@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** The trials by name, and what is written down of one. */
+
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { ClusterConfig, Layout } from '../layout.ts';
+import { describe } from '../up.ts';
+import { apiAway } from './api-away.ts';
+import { burst } from './burst.ts';
+import { churn } from './churn.ts';
+import { reboot } from './reboot.ts';
+import { Trial } from './trial.ts';
+
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+
+export const trialNames = ['burst', 'reboot', 'api-away', 'churn'] as const;
+export type TrialName = (typeof trialNames)[number];
+
+export interface TrialOptions {
+  readonly pods: number;
+  readonly minutes: number;
+  readonly seed: number;
+  /** Whether what was seen goes to docs/results. */
+  readonly save: boolean;
+}
+
+const runs: Readonly<Record<TrialName, (trial: Trial, options: TrialOptions) => Promise<void>>> = {
+  burst: (trial, { pods }) => burst(trial, pods),
+  reboot: (trial) => reboot(trial),
+  'api-away': (trial, { minutes }) => apiAway(trial, minutes),
+  churn: (trial, { minutes, seed }) => churn(trial, minutes, seed),
+};
+
+/** On a cluster that is up. Gives the exit code: 0 when each step held. */
+export async function runTrial(
+  layout: Layout,
+  config: ClusterConfig,
+  name: TrialName,
+  options: TrialOptions,
+): Promise<number> {
+  const loadBefore = load();
+  await using trial = await Trial.begin(layout, config);
+  await runs[name](trial, options);
+  const { steps } = trial;
+  process.stdout.write(`\n${steps.summary()}\n`);
+  if (options.save) save(name, config, [...steps.lines, '', steps.summary()], loadBefore);
+  return steps.failed === 0 ? 0 : 1;
+}
+
+const load = (): string => readFileSync('/proc/loadavg', 'utf8').split(' ').slice(0, 3).join(' ');
+
+function save(
+  name: TrialName,
+  config: ClusterConfig,
+  steps: readonly string[],
+  loadBefore: string,
+): void {
+  const date = new Date().toISOString().slice(0, 10);
+  const commit = execFileSync('git', ['describe', '--always', '--dirty', '--abbrev=12'], {
+    cwd: root,
+    encoding: 'utf8',
+  }).trim();
+  const lines = [
+    `# Trial ${name}, ${date}`,
+    '',
+    `Commit ${commit}; ${describe(config)}; load average before ${loadBefore}, after ${load()}.`,
+    ...['', '```', ...steps.slice(1), '```'],
+  ];
+  const path = join(root, `docs/results/trial-${name}-${config.cni}-${date}.md`);
+  writeFileSync(path, `${lines.join('\n')}\n`);
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * A node loses its power and starts again, with the disk it had and nothing attached: its pods pass nothing outside of policy from
+ * their first moment, and with an agent that cannot start they pass nothing at all.
+ */
+
+import { waitFor } from '@tandem/testing/wait';
+import { kubectl } from '../kubectl.ts';
+import { nodeName } from '../layout.ts';
+import { powerOffNode, startNode } from '../node.ts';
+import { daemonSets, productNamespace, rollout } from '../product.ts';
+import { startGuarded } from './guarded.ts';
+import { nothingArrived, type Trial } from './trial.ts';
+import { nothingDenied } from './witness.ts';
+
+const pods = 20;
+const notReadyTimeoutMs = 120_000;
+const heardTimeoutMs = 300_000;
+/** So long is looked at what pods do whose agent does not start: kubelet tries several times in it. */
+const withoutAgentMs = 60_000;
+const noImage = 'localhost/tandem/agent:cannot-start';
+
+export async function reboot(trial: Trial): Promise<void> {
+  const { steps, collector } = trial;
+  const names = await startGuarded(trial, pods);
+  steps.title(`${nodeName(1)} loses its power`);
+  await steps.step('it starts again, and each of its pods is heard', async () => {
+    await powerCycle(trial);
+    const begunMs = performance.now();
+    await collector.waitForAll(names, heardTimeoutMs);
+    return `after ${((performance.now() - begunMs) / 1000).toFixed(0)} s`;
+  });
+  await judge(trial);
+  steps.title('It loses its power once more, and its agent cannot start');
+  const agent = `daemonset/${daemonSets.agent}`;
+  await steps.step('both start without an agent: nobody is heard', async () => {
+    // OnDelete: the agents that run stay until the power is gone
+    await system(trial, 'patch', agent, '-p', updateStrategy('OnDelete'));
+    await system(trial, 'set', 'image', agent, `agent=${noImage}`);
+    await system(trial, 'delete', 'pods', '-l', `app.kubernetes.io/name=${daemonSets.agent}`);
+    await powerCycle(trial);
+    await new Promise((resolve) => setTimeout(resolve, withoutAgentMs));
+    const heard = names.filter((name) => collector.heard.has(name));
+    if (heard.length > 0) throw new Error(`${heard.join(', ')} were heard`);
+    return `for ${withoutAgentMs / 1000} s`;
+  });
+  await judge(trial);
+  await steps.step('the agents are back: each pod is heard', async () => {
+    await system(trial, 'rollout', 'undo', agent);
+    await system(trial, 'patch', agent, '-p', updateStrategy('RollingUpdate'));
+    await system(trial, 'delete', 'pods', '-l', `app.kubernetes.io/name=${daemonSets.agent}`);
+    await rollout(trial.layout, productNamespace, daemonSets.agent);
+    const begunMs = performance.now();
+    await collector.waitForAll(names, heardTimeoutMs);
+    return `after ${((performance.now() - begunMs) / 1000).toFixed(0)} s`;
+  });
+  await judge(trial);
+}
+
+/** Forgets whom the collector has heard once the node has no power. */
+async function powerCycle(trial: Trial): Promise<void> {
+  const { layout, config, collector } = trial;
+  await powerOffNode(layout, 1);
+  await waitFor(async () => !(await trial.isNodeReady(nodeName(1))), {
+    what: `${nodeName(1)} to be not ready`,
+    timeoutMs: notReadyTimeoutMs,
+  });
+  await collector.forget();
+  await startNode(layout, config, 1);
+}
+
+async function judge(trial: Trial): Promise<void> {
+  const { steps } = trial;
+  await steps.step('no packet outside of policy', async () =>
+    nothingDenied(await trial.witness.seen()),
+  );
+  await steps.step('nothing of the strangers arrived', () => nothingArrived(trial));
+}
+
+const updateStrategy = (type: string): string =>
+  JSON.stringify({
+    spec: { updateStrategy: { type, rollingUpdate: type === 'OnDelete' ? null : {} } },
+  });
+
+function system({ layout }: Trial, ...args: readonly string[]): Promise<string> {
+  return kubectl(layout, ['-n', productNamespace, ...args]);
+}

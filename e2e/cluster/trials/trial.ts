@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What trials share: Tandem installed, a namespace, talkers under a policy, a collector, witnesses, steps. */
+
+import { run } from '@tandem/testing/process';
+import { waitFor } from '@tandem/testing/wait';
+import { applyObjects, kubectl, tryKubectl } from '../kubectl.ts';
+import {
+  type ClusterConfig,
+  type Layout,
+  nodeIndexes,
+  nodeName,
+  worldApiAddress,
+} from '../layout.ts';
+import { inNode } from '../node.ts';
+import { importProductImages, installProduct } from '../product.ts';
+import { Steps } from '../steps.ts';
+import {
+  Collector,
+  collectorPort,
+  importTalkerImage,
+  type TalkerSpec,
+  talkerPodSpec,
+} from './talkers.ts';
+import { Witness } from './witness.ts';
+
+export const trialNamespace = 'trial';
+const podTimeoutMs = 120_000;
+const intervalMsDefault = 200;
+/** The chart's default. */
+const agentMetricsPort = 9964;
+
+/** Of pods `app: talker`: out to the collector and to port 80 of its address, nothing in. */
+export const talkerPolicy: object = {
+  apiVersion: 'networking.k8s.io/v1',
+  kind: 'NetworkPolicy',
+  metadata: { name: 'talker', namespace: trialNamespace },
+  spec: {
+    podSelector: { matchLabels: { app: 'talker' } },
+    policyTypes: ['Ingress', 'Egress'],
+    egress: [
+      {
+        to: [{ ipBlock: { cidr: `${worldApiAddress}/32` } }],
+        ports: [
+          { protocol: 'UDP', port: collectorPort },
+          { protocol: 'TCP', port: 80 },
+        ],
+      },
+    ],
+  },
+};
+
+export interface PodTimes {
+  readonly name: string;
+  /** Seconds since 1970 at which its network was there, and at which it was ready. The API gives whole ones. */
+  readonly network: number;
+  readonly ready: number;
+}
+
+interface PodObject {
+  readonly metadata: { readonly name: string };
+  readonly status?: {
+    readonly podIP?: string;
+    readonly conditions?: readonly {
+      readonly type: string;
+      readonly status: string;
+      readonly lastTransitionTime: string;
+    }[];
+  };
+}
+
+type TalkerOptions = Omit<TalkerSpec, 'intervalMs'> & { readonly intervalMs?: number };
+
+export class Trial implements AsyncDisposable {
+  readonly layout: Layout;
+  readonly config: ClusterConfig;
+  readonly steps: Steps = new Steps();
+  readonly witness: Witness = new Witness();
+  readonly collector: Collector;
+
+  private constructor(layout: Layout, config: ClusterConfig, collector: Collector) {
+    this.layout = layout;
+    this.config = config;
+    this.collector = collector;
+  }
+
+  /** On a cluster that is up; what an earlier trial left is removed. */
+  static async begin(layout: Layout, config: ClusterConfig): Promise<Trial> {
+    await importProductImages(layout, config);
+    await importTalkerImage(layout, config);
+    await installProduct(layout);
+    await tryKubectl(layout, ['delete', 'namespace', trialNamespace, '--ignore-not-found']);
+    await applyObjects(layout, [
+      { apiVersion: 'v1', kind: 'Namespace', metadata: { name: trialNamespace } },
+    ]);
+    return new Trial(layout, config, await Collector.start(layout));
+  }
+
+  get nodeNames(): readonly string[] {
+    return nodeIndexes(this.config).map(nodeName);
+  }
+
+  talkerTemplate(app: string, options: TalkerOptions): object {
+    const spec = talkerPodSpec({ intervalMs: intervalMsDefault, ...options });
+    return { metadata: { labels: { app } }, spec };
+  }
+
+  /** Starts a talker and waits until it is ready. Gives its name. */
+  async startTalker(name: string, options: TalkerOptions, app = 'talker'): Promise<string> {
+    const { spec } = this.talkerTemplate(app, options) as { spec: object };
+    const metadata = { name, namespace: trialNamespace, labels: { app } };
+    await applyObjects(this.layout, [{ apiVersion: 'v1', kind: 'Pod', metadata, spec }]);
+    const isReady = async (): Promise<boolean> => (await this.readyPods(app)).includes(name);
+    await waitFor(isReady, { what: `pod ${name} to be ready`, timeoutMs: podTimeoutMs });
+    return name;
+  }
+
+  async podAddress(name: string): Promise<string> {
+    const command = ['-n', trialNamespace, 'get', 'pod', name, '-o', 'jsonpath={.status.podIP}'];
+    return kubectl(this.layout, command);
+  }
+
+  async podNames(app: string): Promise<readonly string[]> {
+    return (await this.#pods(app)).map(({ metadata }) => metadata.name);
+  }
+
+  async readyPods(app: string): Promise<readonly string[]> {
+    const pods = await this.#pods(app);
+    const isReady = (pod: PodObject): boolean => secondsOf(pod, 'Ready') !== null;
+    return pods.filter(isReady).map(({ metadata }) => metadata.name);
+  }
+
+  async podTimes(app: string): Promise<readonly PodTimes[]> {
+    return (await this.#pods(app)).map((pod) => ({
+      name: pod.metadata.name,
+      network: secondsOf(pod, 'PodReadyToStartContainers') ?? Number.NaN,
+      ready: secondsOf(pod, 'Ready') ?? Number.NaN,
+    }));
+  }
+
+  async isNodeReady(name: string): Promise<boolean> {
+    const template = 'jsonpath={.status.conditions[?(@.type=="Ready")].status}';
+    return (await kubectl(this.layout, ['get', 'node', name, '-o', template])) === 'True';
+  }
+
+  /** Of the pods that went through a node's gate since its agent started: all, and those that waited up to `seconds`. */
+  async gateWaits(
+    index: number,
+    seconds: number,
+  ): Promise<{ readonly within: number; readonly all: number; readonly mean: number }> {
+    const command = ['busybox', 'wget', '-qO-', `http://127.0.0.1:${agentMetricsPort}/metrics`];
+    const { stdout } = await run(...(await inNode(this.layout, index, command)));
+    const valueOf = (name: string): number => {
+      const line = stdout.split('\n').find((text) => text.startsWith(`${name} `));
+      return line === undefined ? Number.NaN : Number(line.slice(name.length));
+    };
+    const within = valueOf(`tandem_gate_wait_seconds_bucket{le="${seconds}"}`);
+    const all = valueOf('tandem_gate_wait_seconds_count');
+    return { within, all, mean: valueOf('tandem_gate_wait_seconds_sum') / all };
+  }
+
+  async #pods(app: string): Promise<readonly PodObject[]> {
+    const command = ['-n', trialNamespace, 'get', 'pods', '-l', `app=${app}`, '-o', 'json'];
+    return (JSON.parse(await kubectl(this.layout, command)) as { items: PodObject[] }).items;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.witness[Symbol.asyncDispose]();
+    await this.collector[Symbol.asyncDispose]();
+    const options = ['--ignore-not-found', '--wait=false'];
+    await tryKubectl(this.layout, ['delete', 'namespace', trialNamespace, ...options]);
+  }
+}
+
+/** When a condition became true; null: it is not. */
+function secondsOf({ status }: PodObject, type: string): number | null {
+  const condition = status?.conditions?.find((candidate) => candidate.type === type);
+  return condition?.status === 'True' ? Date.parse(condition.lastTransitionTime) / 1000 : null;
+}
+
+/** From network to ready. */
+export function podSpread(times: readonly PodTimes[]): {
+  readonly max: number;
+  readonly text: string;
+} {
+  const spans = times.map(({ network, ready }) => ready - network).toSorted((a, b) => a - b);
+  const at = (share: number): number => spans[Math.floor(share * (spans.length - 1))] ?? Number.NaN;
+  const max = at(1);
+  return { max, text: `p50 ${at(0.5)} s, p99 ${at(0.99)} s, longest ${max} s` };
+}
+
+/** What a trial says of packets that came where talkers listen. @throws Error with the first ones. */
+export function nothingArrived({ collector: { complaints } }: Trial): string {
+  if (complaints.length === 0) return '';
+  throw new Error(`${complaints.length} packets: ${complaints.slice(0, 3).join('; ')}`);
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Captures where packets of talkers may pass: what is marked as denied must be seen nowhere. */
+
+import { type Capture, Probe } from '@tandem/testing/probe';
+import type { Inside } from '@tandem/testing/probe-process';
+import { inControlPlane } from '../control-plane.ts';
+import type { Layout } from '../layout.ts';
+import { talkerPid } from './talkers.ts';
+
+const marks = { denied: 'TANDEM-', allowed: 'TANDEM+' } as const;
+const textLength = 120;
+
+interface Post {
+  readonly where: string;
+  readonly probe: Probe;
+  readonly denied: Capture;
+  readonly allowed: Capture;
+}
+
+export interface Sighting {
+  readonly where: string;
+  readonly allowed: number;
+  readonly denied: number;
+  /** What the first denied ones said. */
+  readonly texts: readonly string[];
+}
+
+export class Witness implements AsyncDisposable {
+  readonly #posts: Post[] = [];
+
+  /** At the bridge of the control plane: everything that leaves a node for the outside, also of a node that starts. */
+  async watchOutside(layout: Layout): Promise<void> {
+    const enter: Inside['enter'] = (command, args = []) => inControlPlane(layout, command, args);
+    await this.#watch('outside', { enter }, 'br0');
+  }
+
+  /** Inside of a talker's pod, which must run. */
+  async watchPod(pod: string): Promise<void> {
+    const target = `${await talkerPid(pod)}`;
+    const enter: Inside['enter'] = (command, args = []) => [
+      'nsenter',
+      ['--target', target, '--net', command, ...args],
+    ];
+    await this.#watch(pod, { enter }, 'eth0');
+  }
+
+  async #watch(where: string, place: Inside, name: string): Promise<void> {
+    const probe = Probe.start(place);
+    const denied = await probe.capture({ interface: name, contains: marks.denied });
+    const allowed = await probe.capture({ interface: name, contains: marks.allowed });
+    this.#posts.push({ where, probe, denied, allowed });
+  }
+
+  /** @throws Error when packets were not looked at: then nobody knows what they were. */
+  async seen(): Promise<readonly Sighting[]> {
+    const sightings: Sighting[] = [];
+    for (const { where, denied, allowed } of this.#posts) {
+      const bad = await denied.captured();
+      const good = await allowed.captured();
+      if (bad.dropped > 0) throw new Error(`${where}: ${bad.dropped} packets were not looked at`);
+      const texts = bad.frames.slice(0, 3).map(({ bytes }) => textIn(bytes));
+      sightings.push({ where, allowed: good.matched, denied: bad.matched, texts });
+    }
+    return sightings;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const { probe } of this.#posts) await probe[Symbol.asyncDispose]();
+  }
+}
+
+function textIn(bytes: Uint8Array): string {
+  const text = Buffer.from(bytes).toString('latin1');
+  return text.slice(text.indexOf(marks.denied)).slice(0, textLength);
+}
+
+/** What a trial says of it. @throws Error with the packets when one was seen that policy denies. */
+export function nothingDenied(sightings: readonly Sighting[]): string {
+  const bad = sightings.filter(({ denied }) => denied > 0);
+  if (bad.length > 0) {
+    const words = bad.map(
+      ({ where, denied, texts }) => `${where}: ${denied} (${texts.join('; ')})`,
+    );
+    throw new Error(`packets that policy denies were seen: ${words.join(', ')}`);
+  }
+  const good = sightings.map(({ where, allowed }) => `${where} ${allowed}`);
+  return `denied 0; allowed: ${good.join(', ')}`;
+}
