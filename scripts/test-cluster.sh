@@ -3,8 +3,16 @@
 # Copyright The Tandem Authors
 #
 # Called by ./run test --cluster: the bed's own promises, then the demo on both forms of CNI and kube-proxy. Each step
-# of a demo that does not hold fails it. Clusters have names of their own and are gone afterwards.
+# of a demo that does not hold fails it. Clusters have names of their own and are gone afterwards. --short: the chart's
+# tests and one demo.
 set -euo pipefail
+
+tests='e2e/cluster/*.test.ts'
+forms=('bridge iptables' 'ptp nftables')
+if [ "${1:-}" = --short ]; then
+	tests=e2e/cluster/chart.test.ts
+	forms=('bridge iptables')
+fi
 
 tandem_node=(node --conditions=@tandem/source --disable-warning=ExperimentalWarning)
 name=tier
@@ -13,8 +21,8 @@ trap end_cluster EXIT
 
 status=0
 "${tandem_node[@]}" e2e/cluster/main.ts build
-timeout --foreground --kill-after=10 20m "${tandem_node[@]}" --test --test-concurrency=1 'e2e/cluster/*.test.ts' || status=$?
-for form in 'bridge iptables' 'ptp nftables'; do
+timeout --foreground --kill-after=10 20m "${tandem_node[@]}" --test --test-concurrency=1 "$tests" || status=$?
+for form in "${forms[@]}"; do
 	read -r cni mode <<<"$form"
 	echo "== demo: $cni, kube-proxy with $mode"
 	timeout --foreground --kill-after=10 15m \

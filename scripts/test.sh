@@ -11,7 +11,7 @@ usage() {
 	cat <<'EOF'
 usage: ./run test [--full [--long [--only=A,B]]]
        ./run test --kernels [--only=A,B] [--minutes=N] [--save]
-       ./run test --cluster
+       ./run test --cluster [--short]
 
   --full  the long tier: more faults, more names, more mutations
   --long  of those only the files that have a long tier, with their results in docs/results/test-full-DATE.md
@@ -20,7 +20,7 @@ usage: ./run test [--full [--long [--only=A,B]]]
   --kernels  instead: the BPF programs, and their tests on real paths, on kernels that this machine does not run,
              in emulation (x86_64); at most 8 minutes each; --kernels --help says more
   --cluster  instead: on a real Kubernetes of this machine (./run cluster), whose programs are built first: the bed
-             itself, then the demo on bridge with iptables and on ptp with nftables
+             itself, then the demo on bridge with iptables and on ptp with nftables; --short: the chart and the first demo
 EOF
 }
 
@@ -30,7 +30,7 @@ if [ "${1:-}" = --kernels ]; then
 fi
 
 if [ "${1:-}" = --cluster ]; then
-	exec bash scripts/test-cluster.sh
+	exec bash scripts/test-cluster.sh "${@:2}"
 fi
 
 tier=quick

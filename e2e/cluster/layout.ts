@@ -7,8 +7,11 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-export const cniKinds = ['bridge', 'ptp'] as const;
+export const cniKinds = ['bridge', 'ptp', 'flannel', 'flannel-host-gw'] as const;
 export type CniKind = (typeof cniKinds)[number];
+/** Of flannel: how packets reach other nodes. Null: no flannel, the bed routes. */
+export const flannelBackend = (cni: CniKind): 'vxlan' | 'host-gw' | null =>
+  cni === 'flannel' ? 'vxlan' : cni === 'flannel-host-gw' ? 'host-gw' : null;
 export const proxyModes = ['iptables', 'nftables'] as const;
 export type ProxyMode = (typeof proxyModes)[number];
 export const nodesMax = 3;

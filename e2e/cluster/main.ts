@@ -16,7 +16,7 @@ import { buildPrograms } from './programs.ts';
 import { Progress } from './progress.ts';
 import { readStatus, statusText } from './status.ts';
 import { runTrial, type TrialOptions, trialNames } from './trials/main.ts';
-import { up } from './up.ts';
+import { programsOf, up } from './up.ts';
 
 const help = `usage: ./run cluster COMMAND [OPTIONS]
 
@@ -38,7 +38,7 @@ const help = `usage: ./run cluster COMMAND [OPTIONS]
 
   --name NAME           of the cluster, default tandem; several can be up at once
   --nodes N             1 to ${nodesMax}, default 2
-  --cni KIND            ${cniKinds.join(' or ')}, default bridge
+  --cni KIND            ${cniKinds.join(', ')}; default bridge
   --proxy-mode MODE     kube-proxy's: ${proxyModes.join(' or ')}, default iptables
   -o, --output FORMAT   of status: text or json
   --focus TEXT          of conformance: only specs that match
@@ -150,7 +150,7 @@ async function main([command = 'help', ...args]: readonly string[]): Promise<num
       console.log(howToUse(layout));
       return 0;
     case 'build':
-      await buildPrograms(['etcd', 'kubernetes', 'coredns', 'helm'], new Progress());
+      await buildPrograms([...programsOf(config), 'helm'], new Progress());
       return 0;
     case 'demo':
       return withLock(layout, async () => {

@@ -3,7 +3,7 @@
 
 /** What a node's programs read: containerd, kubelet, kube-proxy, the CNI plugins' list. */
 
-import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
 import { pauseImage } from './base-images.ts';
@@ -11,11 +11,13 @@ import {
   type ClusterConfig,
   clusterCidr,
   dnsServiceAddress,
+  flannelBackend,
   type Layout,
   nodeName,
   podCidr,
   worldDns,
 } from './layout.ts';
+import { binary } from './programs.ts';
 
 const debianPlugins = '/usr/lib/cni';
 
@@ -44,6 +46,7 @@ export function writeNodeFiles(layout: Layout, config: ClusterConfig, index: num
   writeFileSync(join(directory, 'volumes.list'), volumes.join(''));
   // a copy: what installs a plugin on one node does not install it on the others
   cpSync(debianPlugins, join(directory, 'opt/cni'), { recursive: true });
+  if (flannelBackend(config.cni) !== null) writeFlannel(directory, config);
   writeFileSync(join(etc, 'cni/10-net.conflist'), JSON.stringify(conflist(config, index), null, 2));
   writeFileSync(join(etc, 'containerd.toml'), containerdToml);
   // the outside's resolver: what CoreDNS forwards to
@@ -52,7 +55,19 @@ export function writeNodeFiles(layout: Layout, config: ClusterConfig, index: num
   writeFileSync(join(etc, 'kube-proxy.yaml'), stringify(proxyConfig(layout, config, index)));
 }
 
+function writeFlannel(directory: string, { cni }: ClusterConfig): void {
+  copyFileSync(binary('flannel-cni', 'flannel'), join(directory, 'opt/cni/flannel'));
+  const network = { Network: clusterCidr, Backend: { Type: flannelBackend(cni) } };
+  writeFileSync(join(directory, 'etc/flannel.json'), JSON.stringify(network));
+}
+
 function conflist({ cni }: ClusterConfig, index: number): unknown {
+  const portmap = { type: 'portmap', capabilities: { portMappings: true } };
+  if (cni === 'flannel' || cni === 'flannel-host-gw') {
+    // as flannel's own manifest has it
+    const delegate = { hairpinMode: true, isDefaultGateway: true };
+    return { cniVersion: '0.3.1', name: 'cbr0', plugins: [{ type: 'flannel', delegate }, portmap] };
+  }
   const ipam = {
     type: 'host-local',
     ranges: [[{ subnet: podCidr(index) }]],
@@ -62,7 +77,6 @@ function conflist({ cni }: ClusterConfig, index: number): unknown {
     bridge: { type: 'bridge', bridge: 'cni0', isGateway: true, hairpinMode: true, ipMasq: false },
     ptp: { type: 'ptp', ipMasq: false },
   }[cni];
-  const portmap = { type: 'portmap', capabilities: { portMappings: true } };
   return { cniVersion: '1.0.0', name: 'net', plugins: [{ ...main, ipam }, portmap] };
 }
 

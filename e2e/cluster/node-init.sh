@@ -54,4 +54,12 @@ done
 setsid "$BINARIES/kubelet" --config="$DIRECTORY/etc/kubelet.yaml" --kubeconfig="$KUBECONFIG" \
 	--hostname-override="$NODE" --node-ip="$NODE_ADDRESS" --v=2 >>"$LOGS/$NODE-kubelet.log" 2>&1 &
 setsid "$BINARIES/kube-proxy" --config="$DIRECTORY/etc/kube-proxy.yaml" >>"$LOGS/$NODE-kube-proxy.log" 2>&1 &
+# What its DaemonSet would do: start again when it ends, such as when the API server is away.
+if [ -n "${FLANNELD:-}" ]; then
+	while :; do
+		NODE_NAME=$NODE "$FLANNELD" --kube-subnet-mgr --kubeconfig-file="$FLANNEL_KUBECONFIG" \
+			--net-config-path="$DIRECTORY/etc/flannel.json" --iface=eth0 --ip-masq || true
+		sleep 1
+	done >>"$LOGS/$NODE-flannel.log" 2>&1 &
+fi
 while :; do wait -n 2>/dev/null || sleep 1; done

@@ -10,11 +10,13 @@ import { run, tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { createCgroups, removeCgroups } from './cgroups.ts';
 import { inControlPlane } from './control-plane.ts';
+import { adminKubeconfig } from './kubectl.ts';
 import {
   bedDirectory,
   type ClusterConfig,
   clusterCidr,
   controlPlaneAddress,
+  flannelBackend,
   type Layout,
   nodeAddress,
   nodeIndexes,
@@ -23,7 +25,7 @@ import {
 } from './layout.ts';
 import { nodeVolumes, writeNodeFiles } from './node-files.ts';
 import { daemonPid, killDaemon, startDaemon } from './processes.ts';
-import { programDirectory } from './programs.ts';
+import { binary, programDirectory } from './programs.ts';
 
 const script = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 const startTimeoutMs = 30_000;
@@ -54,12 +56,18 @@ export async function startNode(
       LOGS: layout.logs,
       BINARIES: programDirectory('kubernetes'),
       KUBECONFIG: join(layout.pki, `${name}.conf`),
+      ...(flannelBackend(config.cni) === null ? {} : flannelEnvironment(layout)),
     },
   });
   const hasContainerd = async (): Promise<boolean> =>
     (await tryRun(...(await inNode(layout, index, ctr('version'))))).status === 0;
   await waitFor(hasContainerd, { what: `${name}'s containerd`, timeoutMs: startTimeoutMs });
 }
+
+const flannelEnvironment = (layout: Layout): NodeJS.ProcessEnv => ({
+  FLANNELD: binary('flannel', 'flanneld'),
+  FLANNEL_KUBECONFIG: adminKubeconfig(layout),
+});
 
 /** SIGKILL to everything that runs on it, and its network gone: what a power cut does. Its disk stays. */
 export async function powerOffNode(layout: Layout, index: number): Promise<void> {
@@ -112,7 +120,8 @@ async function createNetns(layout: Layout, config: ClusterConfig, index: number)
   await ip('addr', 'add', `${nodeAddress(index)}/24`, 'dev', 'eth0');
   await ip('link', 'set', 'eth0', 'up');
   await ip('route', 'add', 'default', 'via', controlPlaneAddress);
-  for (const other of nodeIndexes(config).filter((node) => node !== index)) {
+  const isRouted = flannelBackend(config.cni) === null;
+  for (const other of nodeIndexes(config).filter((node) => isRouted && node !== index)) {
     await ip('route', 'add', podCidr(other), 'via', nodeAddress(other));
   }
   const route = [podCidr(index), 'via', nodeAddress(index)];

@@ -38,6 +38,10 @@ interface GoProgram {
   /** Kubernetes' go.mod requires its own parts as v0.0.0, which only its repository can replace. */
   readonly hasStagedModules?: true;
   readonly ldflags?: readonly string[];
+  /** Built with the C compiler, and linked statically all the same. */
+  readonly hasC?: true;
+  /** Module to the version that is taken in place of the required one. */
+  readonly replaced?: Readonly<Record<string, string>>;
 }
 
 const kubernetesPackages = [
@@ -47,7 +51,15 @@ const kubernetesPackages = [
 
 const versionVariable = 'k8s.io/component-base/version';
 
-export type ProgramName = 'kubernetes' | 'netpol' | 'oracle' | 'etcd' | 'coredns' | 'helm';
+export type ProgramName =
+  | 'kubernetes'
+  | 'netpol'
+  | 'oracle'
+  | 'etcd'
+  | 'coredns'
+  | 'helm'
+  | 'flannel'
+  | 'flannel-cni';
 
 const programs: Readonly<Record<ProgramName, GoProgram>> = {
   kubernetes: {
@@ -102,6 +114,21 @@ const programs: Readonly<Record<ProgramName, GoProgram>> = {
     version: 'v3.22.0',
     binaries: { helm: 'helm.sh/helm/v3/cmd/helm' },
   },
+  flannel: {
+    module: 'github.com/flannel-io/flannel',
+    version: 'v0.28.10',
+    binaries: { flanneld: 'github.com/flannel-io/flannel' },
+    // its udp backend is C
+    hasC: true,
+    // a cloud's client, of a version that the module proxy refuses
+    replaced: { 'github.com/tencentcloud/tencentcloud-sdk-go/tencentcloud/vpc': 'v1.0.1000' },
+  },
+  // Its plugin, from before it had a repository of its own, which the module proxy refuses.
+  'flannel-cni': {
+    module: 'github.com/containernetworking/plugins',
+    version: 'v0.9.1',
+    binaries: { flannel: 'github.com/containernetworking/plugins/plugins/meta/flannel' },
+  },
 };
 
 const buildTimeoutMs = 3_600_000;
@@ -150,11 +177,18 @@ async function build(name: ProgramName, go: GoToolchain, progress: Progress): Pr
   try {
     await writeModule(program, go, workDirectory);
     let compiled = 0;
-    await progress.slow(
-      `building ${program.module} ${program.version}`,
-      () => goBuild(program, go, { workDirectory, output, onPackage: () => (compiled += 1) }),
-      () => `, ${compiled} packages compiled`,
-    );
+    const paths = { workDirectory, output, onPackage: () => (compiled += 1) };
+    const attempt = (): Promise<void> =>
+      progress.slow(
+        `building ${program.module} ${program.version}`,
+        () => goBuild(program, go, paths),
+        () => `, ${compiled} packages compiled`,
+      );
+    // What was compiled is kept by go: the module proxy may only have been busy.
+    await attempt().catch((error: unknown) => {
+      progress.say(`${error instanceof Error ? error.message : String(error)}\nonce more`);
+      return attempt();
+    });
     renameSync(output, directory);
   } finally {
     rmSync(workDirectory, { recursive: true, force: true });
@@ -172,14 +206,15 @@ async function goBuild(program: GoProgram, go: GoToolchain, paths: BuildPaths): 
   const [[onlyName] = ['']] = entries;
   // One call for several: they share most packages. go names them by the ends of their paths.
   const target = entries.length === 1 ? join(paths.output, onlyName) : `${paths.output}/`;
-  const linkerFlags = ['-s', '-w', ...(program.ldflags ?? [])].join(' ');
+  const isStatic = program.hasC === true ? ['-extldflags=-static'] : [];
+  const linkerFlags = ['-s', '-w', ...isStatic, ...(program.ldflags ?? [])].join(' ');
   const buildFlags = ['-mod=mod', '-buildvcs=false', '-trimpath', '-v', '-ldflags', linkerFlags];
   const packages = entries.map(([, path]) => path);
   const command = [go.command, 'build', ...buildFlags, '-o', target, ...packages];
   const output: string[] = [];
   const options = {
     cwd: paths.workDirectory,
-    env: { ...go.env, CGO_ENABLED: '0' },
+    env: { ...go.env, CGO_ENABLED: program.hasC === true ? '1' : '0' },
     timeoutMs: buildTimeoutMs,
     onLine: (line: string) => {
       if (!line.startsWith('go: downloading')) paths.onPackage();
@@ -208,6 +243,9 @@ async function writeModule(program: GoProgram, go: GoToolchain, directory: strin
     const staged = readFileSync(GoMod, 'utf8').matchAll(/^\t(k8s\.io\/\S+) v0\.0\.0$/gm);
     const stagedVersion = program.version.replace(/^v1/, 'v0');
     for (const [, module] of staged) lines.push(`replace ${module} => ${module} ${stagedVersion}`);
+  }
+  for (const [module, version] of Object.entries(program.replaced ?? {})) {
+    lines.push(`replace ${module} => ${module} ${version}`);
   }
   writeFileSync(join(directory, 'go.mod'), `${lines.join('\n')}\n`);
   if (program.mainFile !== undefined) copyFileSync(program.mainFile, join(directory, 'main.go'));

@@ -10,10 +10,17 @@ import { clusterDnsObjects } from './cluster-dns.ts';
 import { createControlPlaneNetns, startControlPlane } from './control-plane.ts';
 import { down } from './down.ts';
 import { applyObjects, kubectl, writeWrappers } from './kubectl.ts';
-import { type ClusterConfig, type Layout, nodeIndexes, nodeName, podCidr } from './layout.ts';
+import {
+  type ClusterConfig,
+  flannelBackend,
+  type Layout,
+  nodeIndexes,
+  nodeName,
+  podCidr,
+} from './layout.ts';
 import { importImage, startNode } from './node.ts';
 import { writePki } from './pki.ts';
-import { buildPrograms } from './programs.ts';
+import { buildPrograms, type ProgramName } from './programs.ts';
 import type { Progress } from './progress.ts';
 import { readStatus } from './status.ts';
 import { saveSysctls } from './sysctls.ts';
@@ -36,7 +43,7 @@ export async function up(layout: Layout, config: ClusterConfig, progress: Progre
     progress.say('clearing away what an earlier cluster left');
     await down(layout);
   }
-  await buildPrograms(['etcd', 'kubernetes', 'coredns'], progress);
+  await buildPrograms(programsOf(config), progress);
   const images = await baseImages(progress);
   try {
     await start(layout, config, images, progress);
@@ -46,6 +53,12 @@ export async function up(layout: Layout, config: ClusterConfig, progress: Progre
     throw new Error(`${what}\nlogs: ${logs}`, { cause: error });
   }
 }
+
+/** What a cluster of these options needs. */
+export const programsOf = ({ cni }: ClusterConfig): readonly ProgramName[] => [
+  ...(['etcd', 'kubernetes', 'coredns'] as const),
+  ...(flannelBackend(cni) === null ? [] : (['flannel', 'flannel-cni'] as const)),
+];
 
 export const describe = ({ nodes, cni, proxyMode }: ClusterConfig): string =>
   `${nodes} node${nodes === 1 ? '' : 's'}, ${cni}, kube-proxy with ${proxyMode}`;
