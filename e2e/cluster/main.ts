@@ -30,6 +30,7 @@ const help = `usage: ./run cluster COMMAND [OPTIONS]
   trial NAME      Tandem under one of these, judged by captures; exit code 0 when each step held:
                     burst     --pods at once on one node
                     reboot    a node loses its power, then again with an agent that cannot start
+                    api-cut   packets to the API server are lost for --minutes
                     churn     pods, labels, namespaces, policies and services change for --minutes
                     api-away  no API server for --minutes, both processes restarted meanwhile
   status          what of it runs; exit code 0 when it is ready, 1 when not, 3 when there is none
@@ -43,7 +44,7 @@ const help = `usage: ./run cluster COMMAND [OPTIONS]
   -o, --output FORMAT   of status: text or json
   --focus TEXT          of conformance: only specs that match
   --pods N              of trial burst, default 250
-  --minutes N           of trials api-away and churn, default 10
+  --minutes N           of trials api-away, api-cut and churn, default 10
   --seed N              of trial churn, default 1
   --save                of conformance and trial: the result goes to docs/results
 

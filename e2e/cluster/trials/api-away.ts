@@ -8,9 +8,10 @@
 
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { tryRun } from '@tandem/testing/process';
+import { setTimeout as delay } from 'node:timers/promises';
+import { run, tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
-import { startControlPlaneProgram, waitForApiServer } from '../control-plane.ts';
+import { inControlPlane, startControlPlaneProgram, waitForApiServer } from '../control-plane.ts';
 import { nodeName } from '../layout.ts';
 import { inNode } from '../node.ts';
 import { staticPods } from '../node-files.ts';
@@ -58,7 +59,7 @@ export async function apiAway(trial: Trial, minutes: number): Promise<void> {
     const metadata = { name: staticName, namespace: trialNamespace, labels: { app: 'talker' } };
     writeFileSync(file, JSON.stringify({ apiVersion: 'v1', kind: 'Pod', ...template, metadata }));
     const leftMs = Math.max(0, endsMs - performance.now());
-    await new Promise((resolve) => setTimeout(resolve, leftMs));
+    await delay(leftMs);
     if (collector.heard.has(fullName)) throw new Error('it was heard');
     return `for ${(leftMs / 60_000).toFixed(1)} minutes`;
   });
@@ -80,6 +81,39 @@ export async function apiAway(trial: Trial, minutes: number): Promise<void> {
     return `after ${((performance.now() - begunMs) / 1000).toFixed(0)} s; ${nothingDenied(await trial.witness.seen())}`;
   });
   rmSync(file, { force: true });
+}
+
+/**
+ * Packets from nodes to the API server are lost, so that connections look alive at both ends: policy stays in force, and when packets
+ * pass again a new pod starts.
+ */
+export async function apiCut(trial: Trial, minutes: number): Promise<void> {
+  const { steps, layout, collector } = trial;
+  const names = await startGuarded(trial, pods);
+  const rule = ['INPUT', '-i', 'br0', '-p', 'tcp', '--dport', '6443', '-j', 'DROP'];
+  const iptables = (action: string): Promise<unknown> =>
+    run(...inControlPlane(layout, 'iptables', ['-w', action, ...rule]));
+  steps.title(`Packets to the API server are lost for ${minutes} minutes`);
+  await steps.step('every pod is heard to the end', async () => {
+    await iptables('-I');
+    await delay(minutes * 60_000);
+    await collector.forget();
+    await collector.waitForAll(names, heardTimeoutMs);
+    return '';
+  });
+  await steps.step('no packet outside of policy', async () =>
+    nothingDenied(await trial.witness.seen()),
+  );
+  await steps.step('nothing of the strangers arrived', () => nothingArrived(trial));
+  steps.title('They pass again');
+  await steps.step('a new pod is heard, under its policy', async () => {
+    await iptables('-D');
+    const begunMs = performance.now();
+    const targets = talkerTargets(trial, await trial.podAddress('bystander'));
+    await trial.startTalker('later', { node: nodeName(1), targets });
+    await collector.waitForAll(['later'], heardTimeoutMs);
+    return `after ${((performance.now() - begunMs) / 1000).toFixed(0)} s; ${nothingDenied(await trial.witness.seen())}`;
+  });
 }
 
 /** The main process of a pod of Tandem on a node, as the node numbers it. */

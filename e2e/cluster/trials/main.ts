@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ClusterConfig, Layout } from '../layout.ts';
 import { describe } from '../up.ts';
-import { apiAway } from './api-away.ts';
+import { apiAway, apiCut } from './api-away.ts';
 import { burst } from './burst.ts';
 import { churn } from './churn.ts';
 import { reboot } from './reboot.ts';
@@ -17,7 +17,7 @@ import { Trial } from './trial.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 
-export const trialNames = ['burst', 'reboot', 'api-away', 'churn'] as const;
+export const trialNames = ['burst', 'reboot', 'api-away', 'api-cut', 'churn'] as const;
 export type TrialName = (typeof trialNames)[number];
 
 export interface TrialOptions {
@@ -32,6 +32,7 @@ const runs: Readonly<Record<TrialName, (trial: Trial, options: TrialOptions) => 
   burst: (trial, { pods }) => burst(trial, pods),
   reboot: (trial) => reboot(trial),
   'api-away': (trial, { minutes }) => apiAway(trial, minutes),
+  'api-cut': (trial, { minutes }) => apiCut(trial, minutes),
   churn: (trial, { minutes, seed }) => churn(trial, minutes, seed),
 };
 

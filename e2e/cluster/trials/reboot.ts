@@ -6,6 +6,7 @@
  * their first moment, and with an agent that cannot start they pass nothing at all.
  */
 
+import { setTimeout as delay } from 'node:timers/promises';
 import { waitFor } from '@tandem/testing/wait';
 import { kubectl } from '../kubectl.ts';
 import { nodeName } from '../layout.ts';
@@ -41,7 +42,7 @@ export async function reboot(trial: Trial): Promise<void> {
     await system(trial, 'set', 'image', agent, `agent=${noImage}`);
     await system(trial, 'delete', 'pods', '-l', `app.kubernetes.io/name=${daemonSets.agent}`);
     await powerCycle(trial);
-    await new Promise((resolve) => setTimeout(resolve, withoutAgentMs));
+    await delay(withoutAgentMs);
     const heard = names.filter((name) => collector.heard.has(name));
     if (heard.length > 0) throw new Error(`${heard.join(', ')} were heard`);
     return `for ${withoutAgentMs / 1000} s`;
