@@ -8,6 +8,7 @@ import { applyObjects } from '../kubectl.ts';
 import { nodeAddress, nodeName, podCidr, worldApiAddress, worldWwwAddress } from '../layout.ts';
 import { collector, collectorPort, talkerPort } from './talkers.ts';
 import { type Trial, talkerPolicy, trialNamespace } from './trial.ts';
+import { Witness } from './witness.ts';
 
 const startTimeoutMs = 900_000;
 const strangerIntervalMs = 500;
@@ -39,9 +40,30 @@ export async function startOthers(trial: Trial, bystanderNode: string): Promise<
     const options = { node, intervalMs: strangerIntervalMs, targets, port };
     await trial.startTalker(`stranger-${node}`, options, 'free');
   }
-  await trial.witness.watchOutside(trial.layout);
-  await trial.witness.watchPod('bystander');
-  return trial.podAddress('bystander');
+  const bystander = await trial.podAddress('bystander');
+  await proveWitness(trial, bystander);
+  await watch(trial, trial.witness);
+  return bystander;
+}
+
+async function watch(trial: Trial, witness: Witness): Promise<void> {
+  await witness.watchOutside(trial.layout);
+  await witness.watchPod('bystander');
+}
+
+/** What a pod without a policy sends with the mark of denied is seen at each place: else that none is seen would mean nothing. */
+async function proveWitness(trial: Trial, bystander: string): Promise<void> {
+  await using witness = new Witness();
+  await watch(trial, witness);
+  const targets = [`-udp:${worldWwwAddress}:${collectorPort}`, `-udp:${bystander}:${talkerPort}`];
+  await trial.startTalker('control', { node: nodeName(1), targets, port: talkerPort + 1 }, 'free');
+  const isSeen = async (): Promise<boolean> =>
+    (await witness.seen()).every(({ denied }) => denied > 0);
+  await waitFor(isSeen, {
+    what: 'packets of the control at each place',
+    timeoutMs: appearTimeoutMs,
+  });
+  await trial.endTalker('control');
 }
 
 /** `count` talkers on the first node, as a ReplicaSet of this name. Gives their names once each is ready and was heard. */

@@ -116,6 +116,10 @@ export class Trial implements AsyncDisposable {
     return name;
   }
 
+  async endTalker(name: string): Promise<void> {
+    await kubectl(this.layout, ['-n', trialNamespace, 'delete', 'pod', name]);
+  }
+
   async podAddress(name: string): Promise<string> {
     const command = ['-n', trialNamespace, 'get', 'pod', name, '-o', 'jsonpath={.status.podIP}'];
     return kubectl(this.layout, command);
