@@ -18,6 +18,8 @@ const chart = join(root, 'charts/tandem');
 const timeoutMs = 60_000;
 
 interface Probe {
+  readonly periodSeconds?: number;
+  readonly failureThreshold?: number;
   readonly terminationGracePeriodSeconds?: number;
 }
 interface Container {
@@ -97,6 +99,7 @@ for (const [name, add] of Object.entries(capabilities)) {
     assert.notEqual(securityContext['privileged'], true);
     assert.equal(securityContext['allowPrivilegeEscalation'], false);
     assert.equal(securityContext['readOnlyRootFilesystem'], true);
+    assert.deepEqual(securityContext['seccompProfile'], { type: 'RuntimeDefault' });
     assert.deepEqual(securityContext['capabilities'], { drop: ['ALL'], add: [...add] });
   });
 
@@ -109,6 +112,9 @@ for (const [name, add] of Object.entries(capabilities)) {
     assert.deepEqual(Object.keys(resources.limits ?? {}), ['memory']);
     assert.ok(startupProbe !== undefined && readinessProbe !== undefined);
     assert.equal(livenessProbe?.terminationGracePeriodSeconds, 1);
+    // A node that is short of CPU for some seconds does not kill it: what hangs is replaced by the other member at once.
+    const { periodSeconds = 10, failureThreshold = 3 } = livenessProbe;
+    assert.ok(periodSeconds * failureThreshold >= 30);
     // Bidirectional would need a privileged container.
     assert.equal(
       volumeMounts.find((mount) => mount.name === 'bpf')?.mountPropagation,

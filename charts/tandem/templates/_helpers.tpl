@@ -38,17 +38,21 @@ tolerations: {{ toJson .Values.tolerations }}
 - {name: state, mountPath: {{ .Values.stateDir }}}
 {{- end }}
 
-{{/* Probes of a process, by its port: of the node's loopback address, since the pod has the node's network. */}}
+{{/*
+Probes of a process, by its port: of the node's loopback address, since the pod has the node's network. The other member takes over from
+one that hangs within 100 ms, so there is no haste to kill it: on a node that is short of CPU that would only cost more of it.
+*/}}
 {{- define "tandem.probes" -}}
 startupProbe:
   httpGet: {host: 127.0.0.1, port: {{ .metricsPort }}, path: /healthz}
   periodSeconds: 1
-  failureThreshold: 60
+  timeoutSeconds: 5
+  failureThreshold: 120
 livenessProbe:
   httpGet: {host: 127.0.0.1, port: {{ .metricsPort }}, path: /healthz}
-  periodSeconds: 2
-  timeoutSeconds: 2
-  failureThreshold: 3
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: 6
   terminationGracePeriodSeconds: 1
 readinessProbe:
   httpGet: {host: 127.0.0.1, port: {{ .metricsPort }}, path: /readyz}
