@@ -23,7 +23,7 @@ export class EnforcedPods implements Enforcement {
     this.#policy = policy;
   }
 
-  problemOf({ podKey, addresses, interfaceName }: Sandbox): string | null {
+  problemOf({ podKey, containerId, addresses, interfaceName }: Sandbox): string | null {
     const { endpoints, diagnostics } = this.#policy;
     const subject = `Pod/${podKey}`;
     const fault = diagnostics.find((each) => each.severity === 'error' && each.subject === subject);
@@ -34,6 +34,10 @@ export class EnforcedPods implements Enforcement {
       const endpoint = own.find((each) => compareAddresses(each.address, address) === 0);
       if (endpoint === undefined)
         return `its address ${formatAddress(address)} is not enforced yet`;
+      // One of before may have had the same address and an interface of the same name.
+      if (endpoint.sandboxId !== containerId) {
+        return `its address ${formatAddress(address)} is still enforced as of another sandbox`;
+      }
       const { name } = endpoint.interface;
       if (interfaceName !== null && name !== interfaceName) {
         return `it is enforced at ${name}, and not yet at ${interfaceName}`;

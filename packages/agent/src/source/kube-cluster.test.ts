@@ -63,6 +63,7 @@ test('a pod of this node has the addresses and the interface that CNI gave it', 
   cluster.set(local, 'shop/web', pod('web', { status: { podIPs: [] }, metadata: { annotations } }));
   assert.deepEqual(addressesOf(cluster, 'shop/web'), ['10.1.0.9']);
   assert.equal(cluster.state().pods.get('shop/web')?.interfaceName, 'veth1');
+  assert.equal(cluster.state().pods.get('shop/web')?.sandboxId, 's1');
 });
 
 test('its annotation counts for nothing, nor does the sandbox of a pod before it', () => {
@@ -71,6 +72,7 @@ test('its annotation counts for nothing, nor does the sandbox of a pod before it
   cluster.set(local, 'shop/web', pod('web', { metadata: { annotations } }));
   assert.deepEqual(addressesOf(cluster, 'shop/web'), ['10.1.0.5']);
   assert.equal(cluster.state().pods.get('shop/web')?.interfaceName, undefined);
+  assert.equal(cluster.state().pods.get('shop/web')?.sandboxId, undefined);
 });
 
 test('a static pod is told to CNI by the hash of its file', () => {

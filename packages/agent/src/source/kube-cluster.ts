@@ -162,8 +162,8 @@ export class KubeCluster {
     if (pod.hostNetwork) return pod;
     const sandbox = this.#o.sandboxOf(key, this.#uidsOf(key, pod));
     if (sandbox === undefined) return pod;
-    const { addresses, interfaceName } = sandbox;
-    return { ...pod, addresses, ...(interfaceName === null ? {} : { interfaceName }) };
+    const { addresses, containerId: sandboxId, interfaceName } = sandbox;
+    return { ...pod, addresses, sandboxId, ...(interfaceName === null ? {} : { interfaceName }) };
   }
 
   /** Returns whether it is new. */

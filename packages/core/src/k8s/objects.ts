@@ -46,6 +46,8 @@ export interface Pod extends ObjectMeta {
   readonly namedPorts?: ReadonlyMap<string, number>;
   /** Annotation tandem.dev/interface. */
   readonly interfaceName?: string;
+  /** Of the CNI sandbox that its addresses are from. Absent: they are from its status, which only says so. */
+  readonly sandboxId?: string;
   /** Not all of it could be read, so which policies select it is not known. */
   readonly isPartial?: true;
 }

@@ -301,8 +301,13 @@ function claimPodAddresses(
   return { claims, diagnostics };
 }
 
-/** Positive when `left` has the better claim: the pod that stays, then the younger one. */
+/**
+ * Positive when `left` has the better claim: the pod that CNI gave the address on this node, then the one that stays, then
+ * the younger one. A status may be old, and of a pod that has no address any more.
+ */
 function compareClaims(left: Pod, right: Pod): number {
+  const [isLeftGiven, isRightGiven] = [left, right].map(({ sandboxId }) => sandboxId !== undefined);
+  if (isLeftGiven !== isRightGiven) return isLeftGiven === true ? 1 : -1;
   if (left.isDeleting !== right.isDeleting) return left.isDeleting ? -1 : 1;
   if (left.createdAt === right.createdAt) return 0;
   return left.createdAt > right.createdAt ? 1 : -1;

@@ -162,6 +162,27 @@ test('a reused address belongs to the pod that stays, then to the younger one', 
   }
 });
 
+test('an address that CNI gave on this node belongs to its pod, whatever a status says', () => {
+  const ip = '10.244.0.9';
+  const own = aged(pod('shop/own', {}, 'one', ip), '2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z');
+  const cluster = clusterOf([...basicObjects, own]);
+  const [key, given] = [...cluster.pods].find(([, { name }]) => name === 'own') ?? [];
+  assert(key !== undefined && given !== undefined);
+  const others = {
+    'a younger one of this node': pod('evil/here', {}, 'one', ip),
+    'one of another node': pod('evil/there', {}, 'two', ip),
+    'one of a node that does not exist': pod('evil/nowhere', {}, 'three', ip),
+  };
+  for (const [name, other] of Object.entries(others)) {
+    const claiming = clusterOf([...basicObjects, own, aged(other, '2026-01-01T00:00:01Z')]);
+    const pods = new Map(claiming.pods).set(key, { ...given, sandboxId: 's1' });
+    const compiled = compile({ ...claiming, pods }, { node, revision: 1 }, StableIds.empty());
+    const endpoint = endpointAt(compiled, ip);
+    assert.deepEqual([endpoint.pod.name, endpoint.flags], ['own', 0], name);
+    assert.equal(endpoint.sandboxId, 's1');
+  }
+});
+
 test('a pod of an unknown namespace is held when policy reads labels of namespaces', () => {
   const stranger = pod('new/p', { app: 'web' }, 'one', '10.244.0.9');
   const reading = ccnp('p', {

@@ -272,6 +272,7 @@ function makeEndpoints(
         flags: policy?.flags ?? EndpointFlag.hold,
         namespaceId: namespaceIds.get(pod.namespace) as number,
         ...(pod.interfaceName === undefined ? {} : { interfaceName: pod.interfaceName }),
+        ...(pod.sandboxId === undefined ? {} : { sandboxId: pod.sandboxId }),
       });
     }
   }

@@ -27,6 +27,8 @@ export interface EndpointDesired {
   readonly namespaceId: number;
   /** Annotation tandem.dev/interface: the host side of the pod's veth. */
   readonly interfaceName?: string;
+  /** Of the CNI sandbox that the address is from, where it is known. */
+  readonly sandboxId?: string;
 }
 
 /** One entry of `classes`. Sorted by address, then by prefix length; no two have one prefix. */
