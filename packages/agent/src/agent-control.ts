@@ -200,7 +200,7 @@ export class AgentControl {
     });
     if (this.#config.cniConfDir !== '') this.#gate.addMetrics(services.metrics);
     await this.#gate.readSandboxes();
-    this.#source = await openSource({
+    this.#source = openSource({
       config: this.#config,
       sandboxes: this.#sandboxes,
       isInForce: this.#controller.revision > 0,

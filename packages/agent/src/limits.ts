@@ -54,6 +54,8 @@ export const firewallReadShare = 0.01;
 export const kubeSettleMs = 20;
 /** None waits longer than this for those after it. */
 export const kubeSettleMaxMs = 100;
+/** How often a source that cannot be opened is tried again. */
+export const sourceOpenMs = 5000;
 /** How long a start waits for the API before it goes on with what was in force. */
 export const kubeFirstWaitMs = 3000;
 /** A kind that was not followed for so long is a degradation. */

@@ -72,6 +72,20 @@ test('a token file that is replaced', async () => {
   await waitFor(() => endpoint.authorization() === 'Bearer two', { what: 'the new token' });
 });
 
+test('a clock that is set back keeps no token alive', async (t) => {
+  const tokenFile = put('token', 'one');
+  const endpoint = await endpointOf({ tokenFile }, 10);
+  t.mock.method(Date, 'now', () => 0);
+  put('token', 'two');
+  await waitFor(() => endpoint.authorization() === 'Bearer two', { what: 'the new token' });
+});
+
+test('an authority that is mended is there for the next connection, though no request was made', async () => {
+  const endpoint = await endpointOf({ token: 't' }, 10);
+  kubeconfig({ token: 't' }, { 'certificate-authority-data': base64('ANOTHER') });
+  await waitFor(() => endpoint.ca()?.toString() === 'ANOTHER', { what: 'the new authority' });
+});
+
 test('a kubeconfig that breaks later leaves what it said', async () => {
   const endpoint = await endpointOf({ token: 't' }, 0);
   put('kubeconfig', '{');
@@ -97,6 +111,13 @@ for (const [name, path, problem] of [
     assert.match(endpoint.error, problem);
   });
 }
+
+test('a kubeconfig that is half written shows nothing of its token', async () => {
+  const whole = JSON.stringify({ users: [{ name: 'u', user: { token: 'secret-of-the-user' } }] });
+  const endpoint = await readKubeconfig(put('half', whole.slice(0, whole.indexOf('-user'))));
+  assert.ok(!endpoint.ok);
+  assert.doesNotMatch(endpoint.error, /secret/);
+});
 
 test('in a pod: the service account, read anew for each request', () => {
   const environment = { KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '443' };

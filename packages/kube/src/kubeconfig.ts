@@ -23,10 +23,11 @@ export async function readKubeconfig(
 ): Promise<Result<KubeEndpoint, string>> {
   const { KubeConfig } = await import('@kubernetes/client-node');
   let options: RequestOptions = {};
+  /** Of the monotonic clock: a token must not outlive its file because the clock was set back. */
   let readMs = 0;
   /** The file anew each time: it, and what it names, is replaced while we run. */
   const read = async (): Promise<Cluster | null> => {
-    readMs = Date.now();
+    readMs = performance.now();
     const config = new KubeConfig();
     config.loadFromFile(path);
     const next: RequestOptions = {};
@@ -34,6 +35,10 @@ export async function readKubeconfig(
     const token = readTokenFile(path, config.getCurrentUser()?.name);
     options = token === null ? next : { ...next, headers: { Authorization: `Bearer ${token}` } };
     return config.getCurrentCluster();
+  };
+  /** What a file or a program gives is asked for anew in the background; the next connection or request has it. */
+  const refresh = (): void => {
+    if (performance.now() - readMs > refreshMs) void read().catch(() => undefined);
   };
   try {
     const cluster = await read();
@@ -43,7 +48,10 @@ export async function readKubeconfig(
     }
     return ok({
       url: cluster.server,
-      ca: () => bufferOf(options.ca),
+      ca: () => {
+        refresh();
+        return bufferOf(options.ca);
+      },
       ...(options.cert === undefined
         ? {}
         : {
@@ -53,13 +61,14 @@ export async function readKubeconfig(
             }),
           }),
       authorization: () => {
-        // A token that a file or a program gives is asked for anew in the background; the next request has it.
-        if (Date.now() - readMs > refreshMs) void read().catch(() => undefined);
+        refresh();
         return authorizationOf(options);
       },
     });
   } catch (error) {
-    return err(`${path}: ${error instanceof Error ? error.message : String(error)}`);
+    // A parser shows the lines around a fault, which may be those of a token.
+    const [reason = ''] = (error instanceof Error ? error.message : String(error)).split('\n');
+    return err(`${path}: ${reason}`);
   }
 }
 

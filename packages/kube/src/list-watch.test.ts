@@ -194,6 +194,7 @@ test('a first list that never ends is not whole', async () => {
   assert.deepEqual(followed.watch.state, {
     kind: 'waiting',
     message: 'the API server ended the list before its end',
+    cause: 'server',
   });
   server.fault = () => false;
   await holds(followed, 'a', 'b');

@@ -10,6 +10,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Fields, isFields } from '@tandem/core/k8s/shape';
 import { Backoff } from './backoff.ts';
+import { connectionFailure, type FailureCause, statusCause } from './failure.ts';
 import {
   absentRetryMs,
   lineBytesMax,
@@ -48,13 +49,18 @@ export interface ObjectSink {
 
 export type ListWatchState =
   /** Never read whole. */
-  | { readonly kind: 'waiting'; readonly message: string }
+  | { readonly kind: 'waiting'; readonly message: string; readonly cause: FailureCause }
   /** Read whole, and followed since. */
   | { readonly kind: 'synced' }
   /** The API server has no such kind. */
   | { readonly kind: 'absent' }
-  /** Read whole once, not followed at present; `message`: why. */
-  | { readonly kind: 'stale'; readonly sinceMs: number; readonly message: string };
+  /** Read whole once, not followed at present; `message`: why; `sinceMs`: of the monotonic clock. */
+  | {
+      readonly kind: 'stale';
+      readonly sinceMs: number;
+      readonly message: string;
+      readonly cause: FailureCause;
+    };
 
 export interface ListWatchOptions {
   readonly session: KubeSession;
@@ -69,6 +75,7 @@ const ended = { waitMs: 0 };
 type Attempt = { readonly waitMs: number } | Failure;
 interface Failure {
   readonly message: string;
+  readonly cause: FailureCause;
   /** What the server asks for, ms. */
   readonly retryAfterMs: number;
   /** The session has waited as long as is right. */
@@ -82,10 +89,14 @@ export class ListWatch {
   readonly #backoff = new Backoff();
   /** Where a watch goes on; '': everything is to be read. */
   #resourceVersion = '';
-  /** Until then the server is not asked for a watch-list. */
+  /** Until then the server is not asked for a watch-list; of the monotonic clock. */
   #pagesUntilMs = 0;
   #isWhole = false;
-  #state: ListWatchState = { kind: 'waiting', message: 'it has not been asked yet' };
+  #state: ListWatchState = {
+    kind: 'waiting',
+    message: 'no answer has come yet',
+    cause: 'network',
+  };
   #running: Promise<void> | null = null;
 
   constructor(options: ListWatchOptions) {
@@ -118,7 +129,7 @@ export class ListWatch {
       let { waitMs } = 'waitMs' in result ? result : { waitMs: 0 };
       if ('message' in result) {
         this.counters.failures += 1;
-        this.#fail(result.message);
+        this.#fail(result);
         const ownMs = result.hasWaited === true ? 0 : this.#backoff.next();
         waitMs = Math.max(ownMs, Math.min(result.retryAfterMs, retryAfterMaxMs));
       }
@@ -130,11 +141,12 @@ export class ListWatch {
   async #attempt(): Promise<Attempt> {
     try {
       if (this.#resourceVersion !== '') return await this.#watch();
-      if (Date.now() < this.#pagesUntilMs) return await this.#list();
+      if (performance.now() < this.#pagesUntilMs) return await this.#list();
       return await this.#watchList();
     } catch (error) {
-      const failed = failure(error instanceof Error ? error.message : String(error));
-      return error instanceof NotConnected ? { ...failed, hasWaited: true } : failed;
+      const isUnconnected = error instanceof NotConnected;
+      const failed = connectionFailure(isUnconnected ? error.cause : error);
+      return { ...failed, retryAfterMs: 0, ...(isUnconnected ? { hasWaited: true } : {}) };
     }
   }
 
@@ -275,7 +287,8 @@ export class ListWatch {
     if (isWatchList && (status === 400 || status === 422)) return this.#fallBack();
     const hint =
       status === 403 ? ': its ClusterRole must allow get, list and watch' : ` ${messageOf(text)}`;
-    return { message: `the API server answers ${status}${hint}`, retryAfterMs };
+    const message = `the API server answers ${status}${hint}`;
+    return { message, cause: statusCause(status), retryAfterMs };
   }
 
   /** An event of type ERROR, which comes instead of a status when the stream has begun. */
@@ -292,7 +305,7 @@ export class ListWatch {
   }
 
   #fallBack(): Attempt {
-    this.#pagesUntilMs = Date.now() + watchListRetryMs;
+    this.#pagesUntilMs = performance.now() + watchListRetryMs;
     return ended;
   }
 
@@ -305,6 +318,7 @@ export class ListWatch {
     if (response.status === 403) {
       return failure(
         'whether this kind exists is not known: the ClusterRole must allow get of customresourcedefinitions',
+        'rights',
       );
     }
     if (response.status !== 404) {
@@ -330,11 +344,11 @@ export class ListWatch {
     this.#setState({ kind: 'synced' });
   }
 
-  #fail(message: string): void {
+  #fail({ message, cause }: Failure): void {
     const since = this.#state;
-    if (!this.#isWhole) this.#setState({ kind: 'waiting', message });
-    else if (since.kind === 'stale') this.#setState({ ...since, message });
-    else this.#setState({ kind: 'stale', sinceMs: Date.now(), message });
+    if (!this.#isWhole) this.#setState({ kind: 'waiting', message, cause });
+    else if (since.kind === 'stale') this.#setState({ ...since, message, cause });
+    else this.#setState({ kind: 'stale', sinceMs: performance.now(), message, cause });
   }
 
   #setState(state: ListWatchState): void {
@@ -343,8 +357,8 @@ export class ListWatch {
   }
 }
 
-function failure(message: string): Failure {
-  return { message, retryAfterMs: 0 };
+function failure(message: string, cause: FailureCause = 'server'): Failure {
+  return { message, cause, retryAfterMs: 0 };
 }
 
 function watchSeconds(): number {

@@ -51,7 +51,7 @@ export interface KubeSessionOptions {
   readonly pingTimeoutMs?: number;
 }
 
-/** There is no connection. Whoever gets it has waited for the next attempt already. */
+/** There is no connection; `cause`: why. Whoever gets it has waited for the next attempt already. */
 export class NotConnected extends Error {}
 
 export class KubeSession {
@@ -105,7 +105,9 @@ export class KubeSession {
     const spreadMs = this.#o.spreadMs ?? reconnectSpreadMs;
     if (this.#wasConnected) await this.#wait(Math.random() * spreadMs);
     this.#wasConnected = false;
-    if (this.#closed.signal.aborted) throw new NotConnected('the session is closed');
+    if (this.#closed.signal.aborted) {
+      throw new NotConnected('', { cause: new Error('the session is closed') });
+    }
     try {
       const session = await this.#open();
       this.#backoff.reset();
@@ -115,7 +117,7 @@ export class KubeSession {
     } catch (error) {
       this.counters.refused += 1;
       await this.#wait(this.#backoff.next());
-      throw new NotConnected(error instanceof Error ? error.message : String(error));
+      throw new NotConnected('there is no connection to the API server', { cause: error });
     }
   }
 

@@ -62,5 +62,5 @@ export function addKubeMetrics(metrics: Metrics, { session, lists, objectsOf }: 
 
 function staleSeconds({ state }: Pick<ObjectFeed, 'state'>): number {
   if (state.kind === 'waiting') return -1;
-  return state.kind === 'stale' ? (Date.now() - state.sinceMs) / 1000 : 0;
+  return state.kind === 'stale' ? (performance.now() - state.sinceMs) / 1000 : 0;
 }

@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
 import type { ClusterState } from '@tandem/core/policy/cluster-state';
+import type { KubeEndpoint } from '@tandem/kube/endpoint';
 import { silentLogger } from '@tandem/runtime/log';
 import { Metrics } from '@tandem/runtime/metrics';
 import { type ApiObject, ApiServer, respondStatus } from '@tandem/testing/api-server';
@@ -32,6 +33,17 @@ const last = (): ClusterState => {
   assert.ok(state !== undefined);
   return state;
 };
+const createSource = (endpoint: Partial<KubeEndpoint> = {}): KubeSource =>
+  new KubeSource({
+    endpoint: {
+      ...{ url: server.url, ca: () => server.ca, authorization: () => 'Bearer test' },
+      ...endpoint,
+    },
+    nodeName: 'n1',
+    sandboxes: new Sandboxes(() => undefined),
+    apply: async (state) => void applied.push(state),
+    log: silentLogger(),
+  });
 before(async () => {
   server = await ApiServer.start();
 });
@@ -40,13 +52,7 @@ beforeEach(() => {
   applied = [];
   server.serve(...servedPaths);
   server.put(podsPath, pod('a'));
-  source = new KubeSource({
-    endpoint: { url: server.url, ca: () => server.ca, authorization: () => 'Bearer test' },
-    nodeName: 'n1',
-    sandboxes: new Sandboxes(() => undefined),
-    apply: async (state) => void applied.push(state),
-    log: silentLogger(),
-  });
+  source = createSource();
 });
 afterEach(async () => {
   server.fault = () => false;
@@ -71,6 +77,43 @@ test('nothing is applied before every list is whole', async () => {
   await waitFor(() => applied.length > 0, { what: 'the first state', timeoutMs: 10_000 });
   assert.deepEqual([...last().pods.keys()], ['shop/a']);
   assert.deepEqual(source.degradations, []);
+});
+
+test('the advice is that of the cause', async () => {
+  const advice = (): string => source.degradations[0]?.fix ?? '';
+  const says = (fix: RegExp): Promise<unknown> =>
+    waitFor(() => fix.test(advice()), { what: `${fix.source}` });
+  for (const [status, fix] of [
+    [401, /token/],
+    [403, /ClusterRole/],
+    [500, /does not answer as a Kubernetes API/],
+  ] as const) {
+    source = createSource();
+    server.fault = (_, stream) => {
+      respondStatus(stream, status, 'refused');
+      return true;
+    };
+    void source.start();
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    await says(fix);
+    assert.doesNotMatch(advice(), /reachable/);
+    // oxlint-disable-next-line no-await-in-loop
+    await source.stop();
+  }
+  source = createSource({ ca: () => null });
+  void source.start();
+  await says(/authority that signed the certificate/);
+  const { message } = source.degradations[0] ?? { message: '' };
+  assert.match(message, /certificate is not accepted: .*DEPTH_ZERO_SELF_SIGNED_CERT/);
+  assert.doesNotMatch(message, /Node\.js/);
+  await source.stop();
+  source = createSource({
+    ca: () => {
+      throw Object.assign(new Error('ENOENT: ca.crt'), { code: 'ENOENT' });
+    },
+  });
+  void source.start();
+  await says(/token or client certificate/);
 });
 
 test('changes that come together are one, and what changes nothing is none', async () => {

@@ -10,6 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { ClusterState } from '@tandem/core/policy/cluster-state';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
 import type { KubeEndpoint } from '@tandem/kube/endpoint';
+import type { FailureCause } from '@tandem/kube/failure';
 import { ListWatch, type ObjectSink } from '@tandem/kube/list-watch';
 import { KubeSession } from '@tandem/kube/session';
 import type { Logger } from '@tandem/runtime/log';
@@ -95,16 +96,16 @@ export class KubeSource implements ObjectSource {
   }
 
   get degradations(): readonly Degradation[] {
-    const problem = this.#problem();
-    if (problem === '') return [];
+    const { message, causes } = this.#problem();
+    if (message === '') return [];
     const stays = this.#isApplied
       ? 'policy and pods stay as they were read last; pods that start now are held'
       : 'policy and pods stay as they are in the datapath and the snapshot';
     return [
       {
         code: 'source-unreachable',
-        message: `the Kubernetes API cannot be read: ${problem}; ${stays}`,
-        fix: `make ${this.#o.endpoint.url} reachable from this node, and see that the agent’s ClusterRole allows get, list and watch: it is tried again by itself`,
+        message: `the Kubernetes API cannot be read: ${message}; ${stays}`,
+        fix: `${[...causes].map((cause) => fixOf(cause, this.#o.endpoint.url)).join('; ')}: it is tried again by itself`,
       },
     ];
   }
@@ -125,15 +126,18 @@ export class KubeSource implements ObjectSource {
   }
 
   /** Of what cannot be read now. A watch that is being made anew is no problem yet. */
-  #problem(): string {
+  #problem(): { readonly message: string; readonly causes: ReadonlySet<FailureCause> } {
+    const causes = new Set<FailureCause>();
     const messages = new Map<string, string[]>();
     for (const { list, feed } of this.#feeds) {
       const { state } = feed;
-      const isLate = state.kind === 'stale' && Date.now() - state.sinceMs > kubeStaleMs;
+      const isLate = state.kind === 'stale' && performance.now() - state.sinceMs > kubeStaleMs;
       if (state.kind !== 'waiting' && !isLate) continue;
+      causes.add(state.cause);
       messages.set(state.message, [...(messages.get(state.message) ?? []), list]);
     }
-    return [...messages].map(([message, lists]) => `${lists.join(', ')}: ${message}`).join('; ');
+    const parts = [...messages].map(([message, lists]) => `${lists.join(', ')}: ${message}`);
+    return { message: parts.join('; '), causes };
   }
 
   #sinkOf(list: ListName): ObjectSink {
@@ -161,11 +165,11 @@ export class KubeSource implements ObjectSource {
 
   #say(): void {
     this.#saying = null;
-    const problem = this.#problem();
-    if (problem === this.#said) return;
-    this.#said = problem;
-    if (problem === '') this.#o.log.info('the Kubernetes API is read');
-    else this.#o.log.error('source-unreachable: what is in force stays', { reason: problem });
+    const { message } = this.#problem();
+    if (message === this.#said) return;
+    this.#said = message;
+    if (message === '') this.#o.log.info('the Kubernetes API is read');
+    else this.#o.log.error('source-unreachable: what is in force stays', { reason: message });
   }
 
   /** Changes that come together are applied together, and none waits long for others. */
@@ -186,5 +190,21 @@ export class KubeSource implements ObjectSource {
     this.#isApplied = true;
     await this.#o.apply(this.#cluster.state());
     this.#first.resolve();
+  }
+}
+
+/** What an operator can do. `url`: of the API server. */
+function fixOf(cause: FailureCause, url: string): string {
+  switch (cause) {
+    case 'network':
+      return `make ${url} reachable from this node`;
+    case 'trust':
+      return `give the authority that signed the certificate of ${url} (certificate-authority of the kubeconfig, ca.crt of the service account), by a name or address that is in it; if it has expired or is not valid yet, see the clock of this node`;
+    case 'credentials':
+      return 'give a token or client certificate that the API server accepts (the kubeconfig, or the token of the service account; if it has expired, see the clock of this node)';
+    case 'rights':
+      return 'let the agent’s ClusterRole allow get, list and watch of these kinds, and get of customresourcedefinitions';
+    case 'server':
+      return `see why ${url} does not answer as a Kubernetes API does`;
   }
 }

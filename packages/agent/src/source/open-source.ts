@@ -5,13 +5,14 @@
 
 import { join } from 'node:path';
 import type { ClusterState } from '@tandem/core/policy/cluster-state';
+import { ok, type Result } from '@tandem/core/result';
 import { inClusterEndpoint, type KubeEndpoint } from '@tandem/kube/endpoint';
 import { readKubeconfig } from '@tandem/kube/kubeconfig';
 import type { Logger } from '@tandem/runtime/log';
-import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AgentConfig } from '../config.ts';
 import type { Sandboxes } from '../gate/sandboxes.ts';
 import { KubeSource } from './kube-source.ts';
+import { LateSource } from './late-source.ts';
 import type { ObjectSource } from './object-source.ts';
 import { PolicySource } from './policy-source.ts';
 
@@ -27,12 +28,16 @@ export interface OpenSourceOptions {
 export const kubernetesSource = 'kubernetes';
 const directoryPrefix = 'directory:';
 
-/** @throws TandemError TANDEM_KUBE_CONFIG: how the API server is reached is not known */
-export async function openSource(options: OpenSourceOptions): Promise<ObjectSource> {
+export function openSource(options: OpenSourceOptions): ObjectSource {
   const { config, sandboxes, apply, log } = options;
   if (config.source === kubernetesSource) {
-    const endpoint = await endpointOf(config);
-    return new KubeSource({ endpoint, nodeName: config.nodeName, sandboxes, apply, log });
+    const { nodeName } = config;
+    const open = async (): Promise<Result<ObjectSource, string>> => {
+      const endpoint = await endpointOf(config);
+      if (!endpoint.ok) return endpoint;
+      return ok(new KubeSource({ endpoint: endpoint.value, nodeName, sandboxes, apply, log }));
+    };
+    return new LateSource({ open, log });
   }
   return new PolicySource({
     directory: config.source.slice(directoryPrefix.length),
@@ -43,9 +48,6 @@ export async function openSource(options: OpenSourceOptions): Promise<ObjectSour
   });
 }
 
-async function endpointOf({ kubeconfig }: AgentConfig): Promise<KubeEndpoint> {
-  const endpoint =
-    kubeconfig === '' ? inClusterEndpoint(process.env) : await readKubeconfig(kubeconfig);
-  if (!endpoint.ok) throw new TandemError('TANDEM_KUBE_CONFIG', endpoint.error, {});
-  return endpoint.value;
+async function endpointOf({ kubeconfig }: AgentConfig): Promise<Result<KubeEndpoint, string>> {
+  return kubeconfig === '' ? inClusterEndpoint(process.env) : readKubeconfig(kubeconfig);
 }
