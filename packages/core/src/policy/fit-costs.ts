@@ -49,18 +49,25 @@ export function excessOf(compiled: Compiled, budgets: Budgets): readonly Excess[
     .map((what) => ({ what, count: counts[what], max: budgets[what] }));
 }
 
+export interface Cost {
+  /** '' for clusterwide objects. */
+  readonly namespace: string;
+  readonly cost: number;
+}
+
 /** What each object in force takes of one resource: an estimate that orders them. By `formatPolicyRef`. */
 export function costsOf(
   what: Resource,
   cluster: ClusterState,
   compiled: Compiled,
-): ReadonlyMap<string, number> {
-  const costs = new Map<string, number>();
+): ReadonlyMap<string, Cost> {
+  const costs = new Map<string, Cost>();
   const entries = what === 'policy' ? entriesByObject(compiled) : new Map<string, number>();
   for (const { inForce } of cluster.policies.values()) {
     if (inForce === null) continue;
     const ref = formatPolicyRef(inForce.ref);
-    costs.set(ref, 1 + (what === 'policy' ? (entries.get(ref) ?? 0) : costOf(what, inForce)));
+    const cost = what === 'policy' ? (entries.get(ref) ?? 0) : costOf(what, inForce);
+    costs.set(ref, { namespace: inForce.ref.namespace, cost });
   }
   return costs;
 }

@@ -5,11 +5,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
   basicObjects,
+  ccnp,
   clusterOf,
   cnp,
   compileObjects,
   dnsRule,
   node,
+  pod,
   type Raw,
 } from './cluster-fixture.test.ts';
 import type { ClusterState } from './cluster-state.ts';
@@ -57,8 +59,26 @@ test('the largest objects are left out until the rest fits, each named with what
     assert.deepEqual(fitting(cluster, { classes }).diagnostics, compiled.diagnostics, 'always so');
   }
   const [first] = fitting(cluster, { classes: 150 }).diagnostics;
-  assert.match(first?.message ?? '', /need \d+ of classes, there is room for 150.*takes about 101/);
+  assert.match(first?.message ?? '', /need \d+ of classes, there is room for 150.*takes about 100/);
   assert.match(first?.message ?? '', /the pods it selects are denied everything/);
+});
+
+test('many small objects of a namespace cost no other namespace its large one', () => {
+  const many = Array.from({ length: 60 }, (_, i) => egress(`small-${i}`, { toCIDR: cidrs(5, i) }));
+  const toBlocks = { endpointSelector: {}, egress: [{ toCIDR: cidrs(90, 200) }] };
+  const objects = [
+    pod('bank/teller', {}, 'one', '10.244.0.9'),
+    cnp('bank/large', toBlocks),
+    ccnp('clusterwide', toBlocks),
+  ];
+  const compiled = fitting(clusterOf([...basicObjects, ...many, ...objects]), { classes: 300 });
+  assert.equal(compiled.fits, true);
+  assert.ok(leftOut(compiled).length > 20);
+  assert.deepEqual(
+    leftOut(compiled).filter((name) => !name.startsWith('small-')),
+    [],
+  );
+  assert.ok(leftOut(compiled).length < 30, 'and of its own no more than need be');
 });
 
 test('each resource has its object found', () => {

@@ -13,6 +13,7 @@ import { excessDiagnostics } from './compile-diagnostics.ts';
 import type { Compiled } from './desired.ts';
 import {
   type Budgets,
+  type Cost,
   costsOf,
   type Excess,
   excessOf,
@@ -72,7 +73,7 @@ function compileAlone(
   return excessOf(compiled, budgets).length === 0 ? { ...compiled, isRetained: false } : null;
 }
 
-/** The objects that take most of what is short, `least` at least. */
+/** Objects of those namespaces that take most of what is short, `least` at least. */
 function choose(
   state: ClusterState,
   compiled: Compiled,
@@ -82,20 +83,37 @@ function choose(
   const chosen = new Map<string, string>();
   const keys = keysByRef(state);
   for (const { what, count, max } of excess) {
-    const costs = [...costsOf(what, state, compiled)];
-    costs.sort(
-      ([leftRef, left], [rightRef, right]) => right - left || (leftRef < rightRef ? -1 : 1),
-    );
     let over = count - max;
-    for (const [index, [ref, cost]] of costs.entries()) {
+    for (const [index, { ref, cost }] of inOrder(costsOf(what, state, compiled)).entries()) {
       if (over <= 0 && index >= least) break;
-      over -= cost;
+      over -= Math.max(1, cost);
       const key = keys.get(ref);
       const reason = `all policies of the node need ${count} of ${what}, there is room for ${max}, and this one takes about ${cost}: make it smaller`;
       if (key !== undefined) chosen.set(key, reason);
     }
   }
   return chosen;
+}
+
+/**
+ * In which order objects are left out: each time the largest one of the namespace whose rest takes most. So a namespace with
+ * many small objects does not cost another one its large one.
+ */
+function inOrder(costs: ReadonlyMap<string, Cost>): readonly { ref: string; cost: number }[] {
+  const spaces = Map.groupBy(costs, ([, { namespace }]) => namespace);
+  const ordered = [...spaces.values()].flatMap((objects) => {
+    let rest = objects.reduce((sum, [, { cost }]) => sum + cost, 0);
+    const largestFirst = objects.toSorted(
+      ([leftRef, left], [rightRef, right]) =>
+        right.cost - left.cost || (leftRef < rightRef ? -1 : 1),
+    );
+    return largestFirst.map(([ref, { cost }]) => {
+      const withIt = rest;
+      rest -= cost;
+      return { ref, cost, rest: withIt };
+    });
+  });
+  return ordered.sort((left, right) => right.rest - left.rest || (left.ref < right.ref ? -1 : 1));
 }
 
 /** Objects that would be expensive to compile at all. */
