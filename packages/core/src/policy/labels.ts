@@ -65,27 +65,53 @@ export function podIdentity(
   for (const [name, value] of pod.labels) {
     if (!name.startsWith(ciliumPrefix) && isIdentityLabel(name)) labels.set(name, value);
   }
-  for (const [name, value] of namespace?.labels ?? []) {
-    const full = namespaceLabelsPrefix + name;
-    if (isIdentityLabel(full)) labels.set(full, value);
-  }
-  // The API server sets this one on every namespace; objects in files may lack it.
-  labels.set(`${namespaceLabelsPrefix}kubernetes.io/metadata.name`, pod.namespace);
-  labels.set(podNamespaceLabel, pod.namespace);
+  addNamespaceLabels(labels, pod.namespace, namespace, asked?.namespaceLabels);
   labels.set(serviceAccountLabel, pod.serviceAccount);
   labels.set(clusterLabel, clusterName);
-  for (const name of asked?.labels ?? []) {
-    const value = pod.labels.get(name);
-    if (value !== undefined) labels.set(podLabelPrefix + name, value);
-  }
-  for (const name of asked?.namespaceLabels ?? []) {
-    const value = namespace?.labels.get(name);
-    if (value !== undefined) labels.set(namespaceLabelPrefix + name, value);
+  // By what the pod has: what policies of a cluster ask for may be much more.
+  for (const [name, value] of pod.labels) {
+    if (asked?.labels.has(name) === true) labels.set(podLabelPrefix + name, value);
   }
   for (const [name, number] of pod.namedPorts ?? []) {
     if (asked?.numbers.has(name) === true) labels.set(portLabelPrefix + name, String(number));
   }
   return { labels, reserved: noReserved };
+}
+
+/** What all pods of a namespace have of their identities; `asked`: as of `AskedOfPods`. */
+export function namespaceIdentity(
+  name: string,
+  namespace: Namespace | undefined,
+  asked: ReadonlySet<string>,
+): Identity {
+  const labels = new Map<string, string>();
+  addNamespaceLabels(labels, name, namespace, asked);
+  return { labels, reserved: noReserved };
+}
+
+/** Whether a label of an identity is one of those of `namespaceIdentity`. */
+export function isNamespaceLabel(name: string): boolean {
+  return (
+    name === podNamespaceLabel ||
+    name.startsWith(namespaceLabelsPrefix) ||
+    name.startsWith(namespaceLabelPrefix)
+  );
+}
+
+function addNamespaceLabels(
+  labels: Map<string, string>,
+  name: string,
+  namespace: Namespace | undefined,
+  asked: ReadonlySet<string> | undefined,
+): void {
+  for (const [label, value] of namespace?.labels ?? []) {
+    const full = namespaceLabelsPrefix + label;
+    if (isIdentityLabel(full)) labels.set(full, value);
+    if (asked?.has(label) === true) labels.set(namespaceLabelPrefix + label, value);
+  }
+  // The API server sets this one on every namespace; objects in files may lack it.
+  labels.set(`${namespaceLabelsPrefix}kubernetes.io/metadata.name`, name);
+  labels.set(podNamespaceLabel, name);
 }
 
 /** Whether an identity has the label of this name as the pod has it: not left out, nor one of those that are added. */
