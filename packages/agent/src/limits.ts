@@ -60,7 +60,7 @@ export const sourceOpenMs = 5000;
 export const kubeFirstWaitMs = 3000;
 /** A kind that was not followed for so long is a degradation. */
 export const kubeStaleMs = 10_000;
-/** Names that pods share; with so many the table is begun anew. */
+/** Names and addresses that objects share; with so many the table is begun anew. */
 export const internedTextsMax = 65_536;
 /** What is wrong with the Kubernetes API is said so long after it began. */
 export const kubeSayMs = 500;

@@ -2,10 +2,11 @@
 // Copyright The Tandem Authors
 
 /**
- * Interned label sets and names of namespaces, nodes and service accounts. Each agent keeps all pods of the cluster, and most
+ * Interned label sets, addresses, and names of namespaces, nodes and service accounts. Each agent keeps all pods of the cluster, and most
  * of them share these.
  */
 
+import { formatAddress } from '@tandem/core/net/ip';
 import { internedTextsMax } from '../limits.ts';
 
 export type Labels = ReadonlyMap<string, string>;
@@ -54,6 +55,20 @@ export class Texts {
     if (this.#texts.size >= internedTextsMax) this.#texts.clear();
     this.#texts.set(text, text);
     return text;
+  }
+}
+
+/** Addresses: each pod's stands in the EndpointSlices of all its Services. As `Texts`. */
+export class Addresses {
+  readonly #addresses = new Map<string, Uint8Array>();
+
+  shared(address: Uint8Array): Uint8Array {
+    const text = formatAddress(address);
+    const found = this.#addresses.get(text);
+    if (found !== undefined) return found;
+    if (this.#addresses.size >= internedTextsMax) this.#addresses.clear();
+    this.#addresses.set(text, address);
+    return address;
   }
 }
 

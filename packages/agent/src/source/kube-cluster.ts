@@ -24,7 +24,7 @@ import type { Diagnostic } from '@tandem/core/policy/desired';
 import type { Sandbox } from '../gate/sandboxes.ts';
 import { type BuiltPolicyStates, PolicyBuilder } from '../policy/policy-builder.ts';
 import { unsupportedKind } from '../policy/unsupported-kind.ts';
-import { LabelSets, Texts } from './interned.ts';
+import { Addresses, LabelSets, Texts } from './interned.ts';
 import type { ListName } from './kube-resources.ts';
 import type { SourceObject } from './read-documents.ts';
 
@@ -62,6 +62,7 @@ export class KubeCluster {
   readonly #policies = new PolicyBuilder();
   readonly #labels = new LabelSets();
   readonly #texts = new Texts();
+  readonly #addresses = new Addresses();
   /** Null: a policy changed since. */
   #built: BuiltPolicyStates | null = null;
 
@@ -178,7 +179,7 @@ export class KubeCluster {
       case 'Service':
         return replace(this.#services, key, object);
       case 'EndpointSlice':
-        return replace(this.#endpointSlices, key, object);
+        return this.#putSlice(key, object);
       case 'unsupported':
         return false;
       default:
@@ -191,6 +192,16 @@ export class KubeCluster {
     if (isDeepStrictEqual(objects.get(key)?.[0], object)) return false;
     objects.set(key, [object, sourceOf(object.kind, key)]);
     this.#built = null;
+    return true;
+  }
+
+  #putSlice(key: string, slice: EndpointSlice): boolean {
+    if (isDeepStrictEqual(this.#endpointSlices.get(key), slice)) return false;
+    const endpoints = slice.endpoints.map((each) => ({
+      ...each,
+      address: this.#addresses.shared(each.address),
+    }));
+    this.#endpointSlices.set(key, { ...slice, endpoints });
     return true;
   }
 

@@ -67,7 +67,8 @@ export interface Service extends ObjectMeta {
 }
 
 export interface SliceEndpoint {
-  readonly addresses: readonly Uint8Array[];
+  /** The first one: kube-proxy sends to no other (pkg/proxy/endpointslicecache.go). */
+  readonly address: Uint8Array;
   readonly isReady: boolean;
   /** kube-proxy may send new connections to it: ready, or serving while it terminates. */
   readonly isUsable: boolean;

@@ -162,6 +162,22 @@ test('EndpointSlice: which endpoints are ready and usable', () => {
   }
 });
 
+test('of an endpoint its first address counts, as for kube-proxy, and of Services no labels', () => {
+  const addresses = ['10.0.0.1', ...Array.from({ length: 99 }, (_, i) => `10.0.1.${i}`)];
+  const metadata = { name: 'x', labels: { 'kubernetes.io/service-name': 's', more: 'x' } };
+  const slice = read('EndpointSlice', {
+    ...{ apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', metadata },
+    addressType: 'IPv4',
+    endpoints: [{ addresses }, { addresses: [] }],
+  });
+  assert.deepEqual(
+    slice.endpoints.map(({ address }) => formatAddress(address)),
+    ['10.0.0.1'],
+  );
+  const service = read('Service', { apiVersion: 'v1', kind: 'Service', metadata, spec: {} });
+  assert.deepEqual([slice.labels.size, service.labels.size], [0, 0]);
+});
+
 test('an FQDN slice has no addresses', () => {
   const slice = read('EndpointSlice', {
     apiVersion: 'discovery.k8s.io/v1',
@@ -170,7 +186,7 @@ test('an FQDN slice has no addresses', () => {
     addressType: 'FQDN',
     endpoints: [{ addresses: ['a.b'] }],
   });
-  assert.deepEqual(slice.endpoints[0]?.addresses, []);
+  assert.deepEqual(slice.endpoints, []);
   assert.equal(slice.serviceName, '');
 });
 

@@ -49,6 +49,8 @@ export interface ObjectError {
 
 const portRange = { min: 1, max: 65_535 };
 const noFields: Fields = {};
+/** Of objects that no selector asks for theirs. */
+const noLabels: ReadonlyMap<string, string> = new Map();
 
 /** Groups and kinds; a kind of another group is another kind. */
 const readers: Readonly<
@@ -248,7 +250,8 @@ function readService(fields: Fields, meta: ObjectMeta, issues: Issues): Service 
   for (const text of texts) {
     if (text !== '' && text !== 'None') addAddress(text, 'spec.clusterIPs', clusterIps, issues);
   }
-  return { kind: 'Service', ...meta, clusterIps, ports: readPorts(spec, 'spec', issues) };
+  const ports = readPorts(spec, 'spec', issues);
+  return { kind: 'Service', ...meta, labels: noLabels, clusterIps, ports };
 }
 
 function readEndpointSlice(fields: Fields, meta: ObjectMeta, issues: Issues): EndpointSlice {
@@ -262,16 +265,18 @@ function readEndpointSlice(fields: Fields, meta: ObjectMeta, issues: Issues): En
     const isReady = readFlag(conditions, 'ready', at(path, 'conditions'), issues) ?? true;
     const isServing = readFlag(conditions, 'serving', at(path, 'conditions'), issues) ?? isReady;
     const isTerminating = readFlag(conditions, 'terminating', at(path, 'conditions'), issues);
-    const addresses: Uint8Array[] = [];
-    for (const text of readTexts(endpoint, 'addresses', path, issues)) {
-      if (addressType !== 'FQDN') addAddress(text, at(path, 'addresses'), addresses, issues);
-    }
     const isUsable = isReady || (isServing && isTerminating === true);
-    endpoints.push({ addresses, isReady, isUsable });
+    const [text] = readTexts(endpoint, 'addresses', path, issues);
+    if (text === undefined || addressType === 'FQDN') continue;
+    const addresses: Uint8Array[] = [];
+    addAddress(text, at(path, 'addresses'), addresses, issues);
+    const [address] = addresses;
+    if (address !== undefined) endpoints.push({ address, isReady, isUsable });
   }
   return {
     kind: 'EndpointSlice',
     ...meta,
+    labels: noLabels,
     serviceName: meta.labels.get('kubernetes.io/service-name') ?? '',
     endpoints,
     ports: readPorts(fields, '', issues),

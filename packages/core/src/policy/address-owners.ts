@@ -340,7 +340,7 @@ function findLocalPods(
 function addApiServer(table: OwnerTable, cluster: ClusterState): void {
   for (const slice of cluster.endpointSlices.values()) {
     if (slice.namespace !== 'default' || slice.serviceName !== 'kubernetes') continue;
-    for (const address of slice.endpoints.flatMap((endpoint) => endpoint.addresses)) {
+    for (const { address } of slice.endpoints) {
       const extra = {
         entities: new Set<PeerEntity>(['kube-apiserver']),
         identities: [reservedIdentity(['kube-apiserver'])],
@@ -358,7 +358,7 @@ function addNodeLocalDns(table: OwnerTable, cluster: ClusterState, node: NodeCon
   const identities: Identity[] = [];
   for (const slice of cluster.endpointSlices.values()) {
     if (!isClusterDns(slice.namespace, slice.serviceName)) continue;
-    for (const address of slice.endpoints.flatMap((endpoint) => endpoint.addresses)) {
+    for (const { address } of slice.endpoints) {
       const owner = table.get(hostPrefix(address));
       if (owner !== undefined && !owner.isExternal) identities.push(...owner.identities);
     }

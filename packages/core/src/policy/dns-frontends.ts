@@ -106,8 +106,8 @@ export function backendAddresses(
   protocol: string,
 ): readonly BackendAddress[] {
   const ports = slice.ports.filter((port) => port.name === name && port.protocol === protocol);
-  return slice.endpoints.flatMap(({ addresses, isReady, isUsable }) =>
-    addresses.flatMap((address) => ports.map(({ port }) => ({ address, port, isReady, isUsable }))),
+  return slice.endpoints.flatMap(({ address, isReady, isUsable }) =>
+    ports.map(({ port }) => ({ address, port, isReady, isUsable })),
   );
 }
 
