@@ -24,6 +24,8 @@ export interface Facts {
   readonly taken: string;
   /** Cyclonus' verdicts of each of `knownDifferences`, packed. */
   readonly known: readonly string[];
+  /** What kubectl reads in each of `texts`: its documents, and a last null where it cannot go on. */
+  readonly readings: readonly (readonly unknown[])[];
 }
 
 const file = fileURLToPath(new URL('facts.json', import.meta.url));

@@ -8,16 +8,20 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
 	"github.com/mattfenwick/cyclonus/pkg/matcher"
 	v1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/yaml"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
@@ -42,6 +46,8 @@ type setup struct {
 }
 
 type testCase struct {
+	// A file's text, to be read as kubectl reads it; then no policies.
+	Text     *string           `json:"text"`
 	Policies []json.RawMessage `json:"policies"`
 	// Which questions; absent: all.
 	Asked []int `json:"asked"`
@@ -52,9 +58,16 @@ type answer struct {
 	Refusals []string `json:"refusals"`
 	// A digit for each question, 1: allowed. Empty if a policy is refused.
 	Verdicts string `json:"verdicts"`
+	// What the text holds, to the first document that cannot be read.
+	Documents []json.RawMessage `json:"documents,omitempty"`
+	// Why it cannot be read; "" if it can.
+	Unreadable string `json:"unreadable,omitempty"`
 }
 
 const lineBytesMax = 64 << 20
+
+// As of kubectl.
+const yamlBufferBytes = 4096
 
 var decoder = serializer.NewCodecFactory(legacyscheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
 
@@ -79,6 +92,9 @@ func main() {
 }
 
 func answerTo(given testCase, questions []question) answer {
+	if given.Text != nil {
+		return read(*given.Text)
+	}
 	refusals := make([]string, len(given.Policies))
 	policies := make([]*networkingv1.NetworkPolicy, len(given.Policies))
 	isRefused := false
@@ -107,6 +123,27 @@ func answerTo(given testCase, questions []question) answer {
 		verdicts.WriteByte(verdict(built, questions[index]))
 	}
 	return answer{Refusals: refusals, Verdicts: verdicts.String()}
+}
+
+// read does what `kubectl apply -f` does to a file, up to the objects.
+func read(text string) answer {
+	documents := yaml.NewYAMLOrJSONDecoder(strings.NewReader(text), yamlBufferBytes)
+	var read answer
+	for {
+		var document runtime.RawExtension
+		err := documents.Decode(&document)
+		if err == io.EOF {
+			return read
+		}
+		if err != nil {
+			read.Unreadable = err.Error()
+			return read
+		}
+		raw := bytes.TrimSpace(document.Raw)
+		if len(raw) > 0 && !bytes.Equal(raw, []byte("null")) {
+			read.Documents = append(read.Documents, raw)
+		}
+	}
 }
 
 // create does to the object what the API server does when it is created: it has the defaults then.

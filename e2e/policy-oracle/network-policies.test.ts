@@ -15,7 +15,8 @@ import { mutants } from './mutants.ts';
 import { askOracle } from './oracle.ts';
 import { generate } from './policies.ts';
 import { questions } from './questions.ts';
-import { ourRefusals, ourVerdicts } from './verdicts.ts';
+import { texts } from './texts.ts';
+import { ourReading, ourRefusals, ourVerdicts } from './verdicts.ts';
 
 const isFull = process.env['TANDEM_TEST_TIER'] === 'full';
 const seed = Number(process.env['TANDEM_FUZZ_SEED'] ?? 20261129);
@@ -45,7 +46,7 @@ function compareTaken(mutant: Raw, taken: Taken, reason: string): void {
 
 test('the facts are about what is generated', () => {
   const advice = 'run e2e/policy-oracle/record.ts, with --conditions=@tandem/source';
-  assert.equal(facts.inputs, digestOf(sets, mutated, knownDifferences), advice);
+  assert.equal(facts.inputs, digestOf(sets, mutated, knownDifferences, texts), advice);
 });
 
 test('what Cyclonus allows is what the maps allow', () => {
@@ -62,6 +63,15 @@ test('what the API server takes is taken, and what it refuses refused', () => {
   }
   const taken = facts.taken.replaceAll(/[^.]/g, '').length / mutated.length;
   assert.ok(taken > 0.2 && taken < 0.8, `${taken} of the objects are taken`);
+});
+
+test('a file holds what kubectl reads in it', () => {
+  for (const [index, { text, difference }] of texts.entries()) {
+    const [ours, theirs] = [ourReading(text), facts.readings[index]];
+    const message = `${JSON.stringify(text)} ${difference ?? ''}`;
+    if (difference === undefined) assert.deepEqual(ours, theirs, message);
+    else assert.notDeepEqual(ours, theirs, message);
+  }
 });
 
 test('the known differences of Cyclonus are still there, and rewritten it agrees', () => {

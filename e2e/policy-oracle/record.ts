@@ -6,8 +6,9 @@ import { cyclonusVersion, kubernetesVersion } from '../cluster/programs.ts';
 import { digestOf, type Facts, pack, readFacts, takenOf, writeFacts } from './facts.ts';
 import { forCyclonus, knownDifferences } from './known.ts';
 import { mutants } from './mutants.ts';
-import { askOracle } from './oracle.ts';
+import { askOracle, askReading } from './oracle.ts';
 import { generate } from './policies.ts';
+import { texts } from './texts.ts';
 
 const policyCount = 300;
 const mutantCount = 3000;
@@ -25,12 +26,19 @@ await askOracle(
   mutated.map((policy) => [policy]),
   (answer) => refusals.push(answer.refusals[0] ?? ''),
 );
+const readings: (readonly unknown[])[] = [];
+await askReading(
+  texts.map(({ text }) => text),
+  ({ documents = [], unreadable }) =>
+    readings.push(unreadable === undefined ? documents : [...documents, null]),
+);
 const facts: Facts = {
   ...{ cyclonus: cyclonusVersion, kubernetes: kubernetesVersion },
   ...{ seed, policies: policyCount, mutants: mutantCount },
-  inputs: digestOf(sets, mutated, knownDifferences),
+  inputs: digestOf(sets, mutated, knownDifferences, texts),
   sets: verdicts.slice(0, sets.length),
   taken: refusals.map(takenOf).join(''),
   known: verdicts.slice(sets.length),
+  readings,
 };
 writeFacts(facts);

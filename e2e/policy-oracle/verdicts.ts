@@ -2,11 +2,13 @@
 // Copyright The Tandem Authors
 
 /** What we make of policies: whether they are taken, and the answers of the kernel's lookups in the maps that are compiled. */
+import { aliasesMax, parseManifest } from '@tandem/agent/source/manifest';
 import { isPolicyObject } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
 import { compileObjects } from '@tandem/core/policy/cluster-fixture.test';
 import { Kernel } from '@tandem/core/policy/kernel-fixture.test';
 import { parsePolicy } from '@tandem/core/policy/parse-policy';
+import { LineCounter } from 'yaml';
 import { objects, type Raw } from './cluster.ts';
 import { questions } from './questions.ts';
 
@@ -33,4 +35,15 @@ export function ourRefusals(raw: Raw): readonly string[] {
   if (!isPolicyObject(parsed.value)) return ['is no policy'];
   const policy = parsePolicy(parsed.value);
   return policy.ok ? [] : policy.error.errors.map(({ path, message }) => `${path} ${message}`);
+}
+
+/** The documents of a text, and a last null where one is no YAML. */
+export function ourReading(text: string): readonly unknown[] {
+  const read: unknown[] = [];
+  for (const document of parseManifest(text, new LineCounter())) {
+    if (document.errors.length > 0) return [...read, null];
+    const value: unknown = document.toJS({ maxAliasCount: aliasesMax });
+    if (value !== null && value !== undefined) read.push(value);
+  }
+  return read;
 }

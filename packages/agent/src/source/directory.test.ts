@@ -52,11 +52,12 @@ test('documents, lists and empty documents; other files are not read', () => {
   write('.hidden.yaml', object('no'));
   write('notes.txt', object('no'));
   write('c.yaml.swp', object('no'));
+  write('d.json', object('five'));
   source.start();
-  assert.deepEqual(namesOf(latest()), ['three', 'four', 'one', 'two']);
+  assert.deepEqual(namesOf(latest()), ['three', 'four', 'one', 'two', 'five']);
   assert.deepEqual(
     latest().objects.map(({ file, document, line }) => `${file}:${line} ${document}`),
-    ['a.yml:3 1', 'a.yml:4 1', 'b.yaml:1 1', 'b.yaml:5 3'],
+    ['a.yml:3 1', 'a.yml:4 1', 'b.yaml:1 1', 'b.yaml:5 3', 'd.json:1 1'],
   );
   assert.deepEqual(latest().problems, []);
   assert.equal(states.length, 1);

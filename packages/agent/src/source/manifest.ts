@@ -1,25 +1,122 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a manifest of Kubernetes objects is, to the agent and to `tandem policy validate` alike. */
+/** What a manifest of Kubernetes objects is, to the agent and to `tandem policy validate` alike: what it is to kubectl. */
 
-import { type Document, isNode, type LineCounter } from 'yaml';
+import {
+  type Document,
+  isAlias,
+  isCollection,
+  isNode,
+  type LineCounter,
+  type Node,
+  parseAllDocuments,
+  type Tags,
+  visit,
+  YAMLParseError,
+} from 'yaml';
 
 /** Enough for the anchors that people write, too few for a bomb of them. */
 export const aliasesMax = 100;
 
 /** Whether a directory's file is read. Hidden ones are what editors and kubelets leave. */
 export function isManifest(fileName: string): boolean {
-  return /\.ya?ml$/.test(fileName) && !fileName.startsWith('.');
+  return /\.(ya?ml|json)$/.test(fileName) && !fileName.startsWith('.');
 }
 
-/** The objects of one document: a list is taken apart. */
-export function itemsOf(document: unknown): readonly unknown[] {
-  if (typeof document === 'object' && document !== null && 'kind' in document) {
-    const { kind, items } = document as { kind: unknown; items?: unknown };
-    if (typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items)) return items;
-  }
-  return [document];
+/** The text of a file's bytes. Windows' shells write UTF-16, and a mark of the byte order before it. */
+export function decodeManifest(bytes: Uint8Array): string {
+  const mark = ((bytes[0] ?? 0) << 8) | (bytes[1] ?? 0);
+  const encoding = mark === 0xfffe ? 'utf-16le' : mark === 0xfeff ? 'utf-16be' : 'utf-8';
+  return new TextDecoder(encoding).decode(bytes);
+}
+
+/** Types of YAML 1.1 that Go's parser takes for texts: times, numbers in base 60 and collections beyond JSON's. */
+const textTypes: ReadonlySet<string> = new Set(
+  ['timestamp', 'omap', 'pairs', 'set', 'binary'].map((name) => `tag:yaml.org,2002:${name}`),
+);
+
+/**
+ * The documents of a file, in YAML 1.1 as kubectl reads it: `yes` is true, 0120 is 80, and `<<` merges. What means one thing
+ * to the cluster must not mean another one here.
+ */
+export function parseManifest(text: string, lineCounter: LineCounter): readonly Document.Parsed[] {
+  const isJson = (tag: Tags[number]): boolean =>
+    typeof tag === 'string' ||
+    !(textTypes.has(tag.tag) || ('format' in tag && tag.format === 'TIME'));
+  const documents = parseAllDocuments(text.replaceAll(laterMark, '$1'), {
+    ...{ lineCounter, version: '1.1' },
+    customTags: (tags) => tags.filter(isJson),
+  });
+  for (const document of documents) refuseUnreadable(document);
+  return documents;
+}
+
+/**
+ * What the parser takes and no text can hold: a key that is a collection, as `name: {{ .Values.name }}` has one, and an alias
+ * without its anchor, as an unquoted `*.example.com` is.
+ */
+function refuseUnreadable(document: Document.Parsed): void {
+  const anchors = new Set<string>();
+  const refuse = (node: Node, message: string): void => {
+    const [start = 0, end = 0] = node.range ?? [];
+    document.errors.push(new YAMLParseError([start, end], 'IMPOSSIBLE', message));
+  };
+  visit(document, {
+    Node: (_, node) => {
+      if (isAlias(node)) {
+        const advice = 'is an alias without its anchor: a text that begins with * needs quotes';
+        if (!anchors.has(node.source)) refuse(node, `*${node.source} ${advice}`);
+      } else if (node.anchor !== undefined) anchors.add(node.anchor);
+    },
+    Pair: (_, { key }) => {
+      if (isCollection(key)) refuse(key, 'A key must be a text');
+    },
+  });
+}
+
+/** A mark of the byte order at the head of a document that is not the first: files that were joined. */
+const laterMark = /^(---[^\n]*\n)\uFEFF/gm;
+
+/** Why a document is no YAML, without the place. */
+export function yamlProblem({ message }: Error): string {
+  const [first = ''] = message.split('\n');
+  return first.replace(/ at line \d+, column \d+:?$/, '');
+}
+
+export interface DocumentItem {
+  readonly raw: unknown;
+  /** Steps to it in its document; none: it is the document. */
+  readonly path: readonly (string | number)[];
+}
+
+/** The objects of one document: a list is taken apart, once if aliases name it several times or it holds itself. */
+export function itemsOf(document: unknown): readonly DocumentItem[] {
+  return itemsBelow({ raw: document, path: [] }, new Set());
+}
+
+function itemsBelow(item: DocumentItem, opened: Set<unknown>): readonly DocumentItem[] {
+  const { raw, path } = item;
+  if (typeof raw !== 'object' || raw === null) return [item];
+  const { apiVersion, kind, items } = raw as Readonly<Record<string, unknown>>;
+  if (typeof kind !== 'string' || !kind.endsWith('List')) return [item];
+  if (items === null || opened.has(items)) return [];
+  if (!Array.isArray(items)) return [item];
+  opened.add(items);
+  const type = { apiVersion, kind: kind.slice(0, -'List'.length) };
+  return items.flatMap((each: unknown, index) =>
+    itemsBelow({ raw: typed(each, type), path: [...path, 'items', index] }, opened),
+  );
+}
+
+/** Items of the API server's own lists, as NetworkPolicyList, have the list's type and do not repeat it. */
+function typed(
+  item: unknown,
+  type: { readonly apiVersion: unknown; readonly kind: string },
+): unknown {
+  if (typeof item !== 'object' || item === null || Array.isArray(item) || type.kind === '')
+    return item;
+  return 'apiVersion' in item || 'kind' in item ? item : { ...type, ...item };
 }
 
 /** The line of the deepest node of the path that exists: a missing field is named at what should hold it. */

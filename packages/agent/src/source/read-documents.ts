@@ -7,8 +7,8 @@
  * count. What the parser had to choose (a key that is given twice, an alias) is replaced by what no field takes.
  */
 
-import { type Document, isScalar, LineCounter, parseAllDocuments, visit } from 'yaml';
-import { aliasesMax, itemsOf, lineOf } from './manifest.ts';
+import { type Document, isCollection, isScalar, LineCounter, visit } from 'yaml';
+import { aliasesMax, itemsOf, lineOf, parseManifest, yamlProblem } from './manifest.ts';
 
 /** One object as it stands in a file. */
 export interface SourceObject {
@@ -29,13 +29,12 @@ const unclear: readonly string[] = ['unclear'];
 export function readDocuments(file: string, text: string): readonly SourceObject[] {
   const objects: SourceObject[] = [];
   const lineCounter = new LineCounter();
-  for (const [index, document] of parseAllDocuments(text, { lineCounter }).entries()) {
+  for (const [index, document] of parseManifest(text, lineCounter).entries()) {
     const { raw, damage } = readDocument(document, lineCounter);
     if (damage === null && (raw === null || raw === undefined)) continue;
-    for (const [item, object] of itemsOf(raw).entries()) {
-      const path = object === raw ? [] : ['items', item];
-      const line = lineOf(document, lineCounter, path);
-      objects.push({ file, document: index + 1, line, raw: object, damage });
+    for (const item of itemsOf(raw)) {
+      const line = lineOf(document, lineCounter, item.path);
+      objects.push({ file, document: index + 1, line, raw: item.raw, damage });
     }
   }
   return objects;
@@ -50,17 +49,12 @@ function readDocument(
     try {
       return { raw: document.toJS({ maxAliasCount: aliasesMax }), damage: null };
     } catch (thrown) {
-      return { raw: recover(document), damage: firstLine(thrown as Error) };
+      return { raw: recover(document), damage: yamlProblem(thrown as Error) };
     }
   }
   const { line } = lineCounter.linePos(error.pos[0]);
   // The parser says where in the document's stream; the line is that of the file.
-  const message = firstLine(error).replace(/ at line \d+, column \d+:?$/, '');
-  return { raw: recover(document), damage: `line ${line} is no YAML: ${message}` };
-}
-
-function firstLine({ message }: Error): string {
-  return message.split('\n')[0] ?? '';
+  return { raw: recover(document), damage: `line ${line} is no YAML: ${yamlProblem(error)}` };
 }
 
 /** What the parser made of the document, without what it chose. */
@@ -74,6 +68,7 @@ function recover(document: Document.Parsed): unknown {
           isScalar(key) ? key.value : key;
         for (const pair of items) counts.set(nameOf(pair), (counts.get(nameOf(pair)) ?? 0) + 1);
         for (const pair of items) {
+          if (isCollection(pair.key)) pair.key = document.createNode('unclear');
           if ((counts.get(nameOf(pair)) ?? 0) > 1) pair.value = document.createNode(unclear);
         }
       },

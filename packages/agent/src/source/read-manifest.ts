@@ -5,6 +5,7 @@
 
 import { closeSync, constants, fstatSync, openSync, readFileSync, statSync } from 'node:fs';
 import { fileBytesMax } from '../limits.ts';
+import { decodeManifest } from './manifest.ts';
 
 /** Differs when the file was written or replaced. @throws when there is none */
 export function stampOf(path: string): string {
@@ -21,7 +22,7 @@ export function readManifest(path: string): string {
       throw new Error('is no file that can be read: replace it by one, or remove it');
     const { size } = stat;
     if (size > fileBytesMax) throw new Error(`has ${size} bytes, the limit is ${fileBytesMax}`);
-    return readFileSync(fd, 'utf8');
+    return decodeManifest(readFileSync(fd));
   } finally {
     closeSync(fd);
   }

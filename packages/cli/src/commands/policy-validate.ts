@@ -19,7 +19,7 @@ export const policyValidateCommand: CliCommand = {
   configure: (command) =>
     void command.requiredOption(
       '-f, --file <path>',
-      'a YAML file, or a directory of *.yaml and *.yml; may be given several times',
+      'a YAML file, or a directory of *.yaml, *.yml and *.json; may be given several times',
       (path: string, earlier: readonly string[] = []) => [...earlier, path],
     ),
   run: async ({ out, wantsJson }, options): Promise<ExitCode> => {

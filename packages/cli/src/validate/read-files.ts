@@ -9,9 +9,17 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileBytesMax, filesMax } from '@tandem/agent/limits';
-import { aliasesMax, isManifest, itemsOf, lineOf } from '@tandem/agent/source/manifest';
+import {
+  aliasesMax,
+  decodeManifest,
+  isManifest,
+  itemsOf,
+  lineOf,
+  parseManifest,
+  yamlProblem,
+} from '@tandem/agent/source/manifest';
 import { readManifest } from '@tandem/agent/source/read-manifest';
-import { LineCounter, parseAllDocuments } from 'yaml';
+import { LineCounter } from 'yaml';
 import { usageError } from '../errors.ts';
 
 /** One object of a file. */
@@ -49,7 +57,7 @@ export function readAll(paths: readonly string[]): FileContents {
   };
 }
 
-/** `path`: a file, or a directory of *.yaml and *.yml. @throws TandemError TANDEM_CLI_USAGE: no such file */
+/** `path`: a file, or a directory of *.yaml, *.yml and *.json. @throws TandemError TANDEM_CLI_USAGE: no such file */
 export function readFiles(path: string): FileContents {
   const files: string[] = [];
   const objects: FileObject[] = [];
@@ -72,7 +80,7 @@ export function readFiles(path: string): FileContents {
 function readNamed(file: string): string {
   const { size } = statSync(file);
   if (size > fileBytesMax) throw new Error(`has ${size} bytes, the limit is ${fileBytesMax}`);
-  return readFileSync(file, 'utf8');
+  return decodeManifest(readFileSync(file));
 }
 
 function filesAt(path: string, problems: FileProblem[]): readonly string[] {
@@ -84,7 +92,8 @@ function filesAt(path: string, problems: FileProblem[]): readonly string[] {
     throw usageError(`-f ${path}: ${(error as Error).message}`);
   }
   const chosen = names.filter(isManifest).sort();
-  if (chosen.length === 0) throw usageError(`-f ${path}: the directory has no *.yaml or *.yml`);
+  if (chosen.length === 0)
+    throw usageError(`-f ${path}: the directory has no *.yaml, *.yml or *.json`);
   if (chosen.length > filesMax) {
     const message = `has ${chosen.length} files, the agent reads the first ${filesMax}: merge some`;
     problems.push({ file: path, document: 0, line: 0, message });
@@ -100,35 +109,41 @@ function readText(
   problems: FileProblem[],
 ): void {
   const lineCounter = new LineCounter();
-  const documents = parseAllDocuments(text, { lineCounter });
-  for (const [index, document] of [...documents].entries()) {
+  for (const [index, document] of parseManifest(text, lineCounter).entries()) {
     const place = { file, document: index + 1 };
-    for (const { message, pos } of document.errors) {
-      const [first = message] = message.split('\n');
-      problems.push({
-        ...place,
-        line: lineCounter.linePos(pos[0]).line,
-        message: `${first} (no YAML)`,
-      });
+    const [error, ...more] = document.errors;
+    if (error !== undefined) {
+      // What follows the first one is mostly its consequence.
+      const count = more.length === 0 ? '' : `, and ${more.length} more in this document`;
+      const message = `is no YAML: ${yamlProblem(error)}${count}${adviceOf(text)}`;
+      problems.push({ ...place, line: lineCounter.linePos(error.pos[0]).line, message });
+      continue;
     }
-    if (document.errors.length > 0) continue;
     let raw: unknown;
     try {
       raw = document.toJS({ maxAliasCount: aliasesMax });
-    } catch (error) {
-      problems.push({ ...place, line: 0, message: (error as Error).message });
+    } catch (thrown) {
+      problems.push({ ...place, line: 0, message: (thrown as Error).message });
       continue;
     }
     if (raw === null || raw === undefined) continue;
-    for (const [item, object] of itemsOf(raw).entries()) {
-      const prefix = object === raw ? [] : ['items', item];
+    for (const item of itemsOf(raw)) {
       objects.push({
         ...place,
-        raw: object,
-        lineOf: (path) => lineOf(document, lineCounter, [...prefix, ...stepsOf(path)]),
+        raw: item.raw,
+        lineOf: (path) => lineOf(document, lineCounter, [...item.path, ...stepsOf(path)]),
       });
     }
   }
+}
+
+/** For what is often there in place of YAML. */
+function adviceOf(text: string): string {
+  if (text.includes('{{')) {
+    return '. The file is a template: validate what it renders, such as -f <(helm template CHART)';
+  }
+  if (/^(<{7} |={7}$|>{7} )/m.test(text)) return '. The file has the marks of a merge conflict';
+  return /^\s*\{/.test(text) && /\}\s*\{/.test(text) ? '. Put --- between JSON objects' : '';
 }
 
 /** "spec.egress[0].toPorts" as the steps of a walk. */

@@ -59,7 +59,8 @@ export function validateObjects(contents: FileContents): Validation {
     const parsed = parseObject(source.raw);
     if (!parsed.ok) {
       for (const { path, message } of parsed.error.issues) {
-        findings.push(finding(source, 'object-invalid', parsed.error.subject, path, message));
+        const text = message + adviceOn(source);
+        findings.push(finding(source, 'object-invalid', parsed.error.subject, path, text));
       }
       continue;
     }
@@ -80,6 +81,13 @@ export function validateObjects(contents: FileContents): Validation {
   findings.push(...dnsFindings(objects, places));
   const policies = valid.difference(disputed).size;
   return { files: contents.files.length, objects: contents.objects.length, policies, findings };
+}
+
+/** For files that no API server reads either. */
+function adviceOn({ file }: FileObject): string {
+  return /(^|\/)kustomization\.ya?ml$/.test(file)
+    ? '. It is for kustomize: validate what it builds, -f <(kustomize build DIRECTORY)'
+    : '';
 }
 
 /** Warnings, as the agent takes these policies; what they name is dropped all the same. */

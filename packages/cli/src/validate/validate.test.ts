@@ -104,6 +104,34 @@ test('faults beside the body of a policy: the field, its line and the fix', asyn
   }
 });
 
+test('what is no manifest gets one error, with what to do', async () => {
+  const directory = mkdtempSync(join(tmpdir(), `${ownPrefix}0-validate-`));
+  const policy = 'apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}\n';
+  const rows: readonly (readonly [name: string, text: string, message: RegExp])[] = [
+    ['np.yaml', `{{- if .Values.on }}\n${policy}{{- end }}\n`, /template: .*helm template CHART/],
+    ['name.yaml', policy.replace('name: p', 'name: {{ .Values.a }}'), /template: .*helm template/],
+    [
+      'kustomization.yaml',
+      'resources: [np.yaml]\n',
+      /neither apiVersion nor kind.*kustomize build/,
+    ],
+    ['merge.yaml', `<<<<<<< HEAD\n${policy}=======\n${policy}>>>>>>> x\n`, /marks of a merge/],
+    ['stream.json', '{"a": 1}\n{"b": 2}\n', /Put --- between JSON objects/],
+    ['twice.yaml', `${policy}kind: NetworkPolicy\nkind: Pod\n`, /unique, and 1 more in this doc/],
+  ];
+  try {
+    for (const [name, text] of rows) writeFileSync(join(directory, name), text);
+    for (const [name, , message] of rows) {
+      const run = await cli(['policy', 'validate', '-o', 'json', '-f', join(directory, name)]);
+      const { findings: found } = JSON.parse(run.stdout) as { findings: readonly Finding[] };
+      assert.equal(found.length, 1, `${name}: ${run.stdout}`);
+      assert.match(found[0]?.message ?? '', message);
+    }
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
 test('policies of kinds that are not enforced are errors, other kinds are named', async () => {
   const found = await findings('bad/kinds.yaml');
   assert.deepEqual(

@@ -225,10 +225,26 @@ test('kinds that are not acted upon are values, and policies among them are mark
   }
 });
 
+test('a kind that is not read need not have metadata, and a NetworkPolicy is one under any kind', () => {
+  const kustomize = { apiVersion: 'kustomize.config.k8s.io/v1beta1', kind: 'Kustomization' };
+  const other = parseObject(kustomize);
+  assert.ok(other.ok && other.value.kind === 'unsupported');
+  const metadata = { name: 'p', namespace: 'shop' };
+  const policy = { apiVersion: 'networking.k8s.io/v1', metadata, spec: { podSelector: {} } };
+  for (const kind of ['NetworkPolicies', 'NetworkPolcy', undefined]) {
+    const meant = parseObject({ ...policy, kind });
+    assert.ok(meant.ok && meant.value.kind === 'NetworkPolicy', kind);
+    assert.match(meant.value.faults[0]?.message ?? '', /but must be NetworkPolicy/);
+  }
+  const ingress = parseObject({ ...policy, kind: 'Ingress', spec: { rules: [] } });
+  assert.ok(ingress.ok && ingress.value.kind === 'unsupported');
+});
+
 test('errors name subject, field and fix', () => {
   const rows: [name: string, raw: unknown, subject: string, issue: RegExp][] = [
     ['no mapping', [], 'object', /^ is a list, but must be a mapping/],
     ['null', null, 'object', /^ is null/],
+    ['values', { networkPolicy: {} }, 'object', /^ is no object of Kubernetes: it has neither/],
     ['no kind', { apiVersion: 'v1', metadata: { name: 'x' } }, 'object x', /^kind is missing/],
     ['no metadata', { apiVersion: 'v1', kind: 'Pod' }, 'Pod default/', /^metadata is missing/],
     ['no name', { ...pod, metadata: {} }, 'Pod default/', /^metadata.name is missing/],
@@ -411,7 +427,10 @@ test('named ports are those of containers, and of sidecars among those that are 
         { ports: ports('http', 9000) },
         { ports: [...ports('metrics', 9100), ...ports('http', 9001)], restartPolicy: 'Always' },
       ],
-      containers: [{ ports: ports('http', 80) }, { ports: [{ containerPort: 443 }] }],
+      containers: [
+        { ports: ports('http', 80) },
+        { ports: [{ containerPort: 443 }, ...ports('http', 8080)] },
+      ],
     },
   });
   assert.ok(parsed.ok && parsed.value.kind === 'Pod');

@@ -78,15 +78,22 @@ export function parseObject(
   if (fields === null) return err({ subject: 'object', issues: issues.list() });
   const policy = parsePolicyObject(fields, damage);
   if (policy !== null) return ok(policy);
+  if (fields['apiVersion'] === undefined && fields['kind'] === undefined) {
+    const message = 'is no object of Kubernetes: it has neither apiVersion nor kind';
+    return err({ subject: 'object', issues: [{ path: '', message: damage ?? message }] });
+  }
   const apiVersion = readRequiredText(fields, 'apiVersion', '', issues);
   const kind = readRequiredText(fields, 'kind', '', issues);
   const type = `${apiVersion}/${kind}`;
   const read = readers[type];
-  const given = readFields(fields['metadata'], 'metadata', issues);
-  const metadata = given ?? noFields;
+  // Of a kind that is not read nothing is wrong: it need not even have metadata.
+  const metaIssues = read === undefined ? new Issues(objectErrorsMax) : issues;
+  const given = readFields(fields['metadata'], 'metadata', metaIssues);
   const scope = read === undefined ? 'unknown' : clusterKinds.has(type) ? 'cluster' : 'namespace';
-  const meta = readMeta(metadata, scope, issues);
-  const subject = `${kind || 'object'} ${meta.namespace === '' ? '' : `${meta.namespace}/`}${meta.name}`;
+  const metadata = given ?? noFields;
+  const meta = readMeta(metadata, scope, metaIssues);
+  const path = meta.namespace === '' ? meta.name : `${meta.namespace}/${meta.name}`;
+  const subject = path === '' ? kind || 'object' : `${kind || 'object'} ${path}`;
   // Without these nothing tells which object it is.
   const { namespace } = metadata;
   const isNamed = meta.name !== '' && (namespace === undefined || typeof namespace === 'string');
@@ -99,7 +106,7 @@ export function parseObject(
       ...meta,
       apiVersion,
       originalKind: kind,
-      isPolicy: /Policy$|^CiliumCIDRGroup$/i.test(kind),
+      isPolicy: /Polic(y|ies)$|^CiliumCIDRGroup$/i.test(kind),
     } as const);
   if (damage !== null) issues.add('', damage);
   if (!issues.any) return ok(object);
@@ -209,10 +216,13 @@ function readPod(fields: Fields, meta: ObjectMeta, issues: Issues): Pod {
   };
 }
 
-/** Of containers, and of those that are started before them and stay (sidecars). */
+/**
+ * Of containers, and of those that are started before them and stay (sidecars). Of several of one name the first counts, as
+ * for Services (k8s.io/endpointslice FindPort).
+ */
 function readNamedPorts(spec: Fields, issues: Issues): ReadonlyMap<string, number> {
   const named = new Map<string, number>();
-  for (const field of ['initContainers', 'containers']) {
+  for (const field of ['containers', 'initContainers']) {
     for (const [index, value] of readList(spec, field, 'spec', issues).entries()) {
       const path = `spec.${field}[${index}]`;
       const container = readFields(value, path, issues);
@@ -237,7 +247,8 @@ function addNamedPorts(
     if (port === null || name === undefined || name === '') continue;
     const number = readInteger(port, 'containerPort', portPath, portRange, issues);
     const protocol = readText(port, 'protocol', portPath, issues) ?? 'TCP';
-    if (number !== undefined) named.set(`${protocol}/${name}`, number);
+    const key = `${protocol}/${name}`;
+    if (number !== undefined && !named.has(key)) named.set(key, number);
   }
 }
 

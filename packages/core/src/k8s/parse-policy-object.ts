@@ -118,12 +118,19 @@ function kindOf(fields: Fields): PolicyKind | null {
   const named = ciliumKinds.find((each) => each.toLowerCase() === text);
   if (named !== undefined) return named;
   if (text === 'networkpolicy' && isKubernetesGroup(apiVersion)) return 'NetworkPolicy';
+  if (isMisspelt(fields)) return 'NetworkPolicy';
   const isUntyped = typeof kind !== 'string' || kind === '';
   const isCilium = typeof apiVersion === 'string' && apiVersion.startsWith('cilium.io/');
   if (!(isUntyped || isCilium) || !selectsEndpoints(fields)) return null;
   const { metadata } = fields;
   const hasNamespace = isFields(metadata) && !isAbsent(metadata['namespace']);
   return hasNamespace ? 'CiliumNetworkPolicy' : 'CiliumClusterwideNetworkPolicy';
+}
+
+/** A NetworkPolicy under another kind: no other one of its group selects pods. */
+function isMisspelt({ apiVersion, spec }: Fields): boolean {
+  const isOfGroup = typeof apiVersion === 'string' && apiVersion.startsWith('networking.k8s.io/');
+  return isOfGroup && isFields(spec) && Object.hasOwn(spec, 'podSelector');
 }
 
 /** Calico and Antrea have a NetworkPolicy too. An object without a group is taken for the one of Kubernetes. */

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What a file holds. What kubectl reads in it: e2e/policy-oracle/network-policies.test.ts. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { LineCounter } from 'yaml';
+import { decodeManifest, isManifest, itemsOf, parseManifest } from './manifest.ts';
+import { readDocuments } from './read-documents.ts';
+
+const valuesOf = (text: string): unknown[] =>
+  readDocuments('f.yaml', text).map(({ raw, damage }) => damage ?? raw);
+
+test('names of files', () => {
+  for (const name of ['a.yaml', 'a.yml', 'a.json']) assert.ok(isManifest(name), name);
+  for (const name of ['.a.yaml', 'a.yaml~', 'a.txt', 'yaml']) assert.ok(!isManifest(name), name);
+});
+
+test('UTF-8 and UTF-16, with or without a mark of the byte order, also of a later document', () => {
+  const text = 'a: ü\n';
+  const little = Buffer.from(`\ufeff${text}`, 'utf16le');
+  const big = Buffer.from(little).swap16();
+  for (const bytes of [Buffer.from(text), Buffer.from(`\ufeff${text}`), little, big]) {
+    assert.equal(decodeManifest(bytes), text);
+  }
+  assert.deepEqual(valuesOf('a: 1\r\n---\r\n\ufeffb: 2\r\n'), [{ a: 1 }, { b: 2 }]);
+});
+
+test('values are those of YAML 1.1, as for kubectl', () => {
+  const text = 'a: yes\nb: 0120\nc: 8_080\nd: 2024-01-01\ne: 12:30\nf: "no"\n';
+  const [value] = valuesOf(text);
+  assert.deepEqual(value, { a: true, b: 80, c: 8080, d: '2024-01-01', e: '12:30', f: 'no' });
+  assert.deepEqual(valuesOf('a: &x {b: 1, c: 2}\nd:\n  <<: *x\n  b: 3\n'), [
+    { a: { b: 1, c: 2 }, d: { b: 3, c: 2 } },
+  ]);
+});
+
+test('what only looks like YAML is none', () => {
+  const rows: readonly (readonly [text: string, problem: RegExp])[] = [
+    ['a: 1\nname: {{ .Values.name }}\n', /^line 2 is no YAML: A key must be a text/],
+    [
+      'a: 1\nname: *.example.com\n',
+      /^line 2 is no YAML: \*\.example\.com is an alias .* needs quotes$/,
+    ],
+    ['a: *x\nb: &x 1\n', /^line 1 is no YAML: \*x is an alias without its anchor/],
+  ];
+  for (const [text, problem] of rows) assert.match(String(valuesOf(text)[0]), problem);
+});
+
+test('lists are taken apart: empty, in each other, of a type, and once', () => {
+  const policy = { metadata: { name: 'p' } };
+  const items = (document: unknown): unknown[] => itemsOf(document).map(({ raw }) => raw);
+  assert.deepEqual(items({ kind: 'List', items: null }), []);
+  assert.deepEqual(items({ kind: 'List', items: [{ kind: 'List', items: [policy] }] }), [policy]);
+  const list = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicyList', items: [policy] };
+  assert.deepEqual(items(list), [
+    { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', ...policy },
+  ]);
+  assert.deepEqual(itemsOf({ kind: 'List', items: [1, list] })[1]?.path, ['items', 1, 'items', 0]);
+  const nine = Array(9).fill('*b').join();
+  const many = `kind: List\nitems:\n- &a {kind: List, items: [x]}\n- &b {kind: List, items: [*a, *a]}\n- {kind: List, items: [${nine}]}`;
+  assert.deepEqual(valuesOf(many), ['x']);
+  const own = `&a {kind: List, items: [x, ${Array(9).fill('*a').join()}]}`;
+  assert.deepEqual(valuesOf(own), ['x']);
+});
+
+test('merges are bounded as aliases are', () => {
+  const levels = Array.from(
+    { length: 30 },
+    (_, index) => `a${index + 1}: &a${index + 1}\n  <<: [*a${index}, *a${index}]\n  k${index}: 1`,
+  );
+  const [document] = parseManifest(`a0: &a0 {x: 1}\n${levels.join('\n')}\n`, new LineCounter());
+  assert.deepEqual(document?.errors, []);
+  assert.match(String(valuesOf(`a0: &a0 {x: 1}\n${levels.join('\n')}\n`)[0]), /alias/i);
+});
