@@ -51,15 +51,18 @@ for _ in $(seq 300); do
 	ctr -a /run/containerd/containerd.sock version >/dev/null 2>&1 && break
 	sleep 0.1
 done
-setsid "$BINARIES/kubelet" --config="$DIRECTORY/etc/kubelet.yaml" --kubeconfig="$KUBECONFIG" \
-	--hostname-override="$NODE" --node-ip="$NODE_ADDRESS" --v=2 >>"$LOGS/$NODE-kubelet.log" 2>&1 &
-setsid "$BINARIES/kube-proxy" --config="$DIRECTORY/etc/kube-proxy.yaml" >>"$LOGS/$NODE-kube-proxy.log" 2>&1 &
-# What its DaemonSet would do: start again when it ends, such as when the API server is away.
-if [ -n "${FLANNELD:-}" ]; then
+# What systemd or a DaemonSet would do: kubelet ends when containerd is not ready, flanneld when the API server is away.
+keep() { # LOG COMMAND...
 	while :; do
-		NODE_NAME=$NODE "$FLANNELD" --kube-subnet-mgr --kubeconfig-file="$FLANNEL_KUBECONFIG" \
-			--net-config-path="$DIRECTORY/etc/flannel.json" --iface=eth0 --ip-masq || true
+		setsid "${@:2}" || true
 		sleep 1
-	done >>"$LOGS/$NODE-flannel.log" 2>&1 &
+	done >>"$1" 2>&1
+}
+keep "$LOGS/$NODE-kubelet.log" "$BINARIES/kubelet" --config="$DIRECTORY/etc/kubelet.yaml" --kubeconfig="$KUBECONFIG" \
+	--hostname-override="$NODE" --node-ip="$NODE_ADDRESS" --v=2 &
+keep "$LOGS/$NODE-kube-proxy.log" "$BINARIES/kube-proxy" --config="$DIRECTORY/etc/kube-proxy.yaml" &
+if [ -n "${FLANNELD:-}" ]; then
+	keep "$LOGS/$NODE-flannel.log" env NODE_NAME="$NODE" "$FLANNELD" --kube-subnet-mgr \
+		--kubeconfig-file="$FLANNEL_KUBECONFIG" --net-config-path="$DIRECTORY/etc/flannel.json" --iface=eth0 --ip-masq &
 fi
 while :; do wait -n 2>/dev/null || sleep 1; done

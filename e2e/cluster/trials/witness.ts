@@ -11,6 +11,8 @@ import { talkerPid } from './talkers.ts';
 
 const marks = { denied: 'TANDEM-', allowed: 'TANDEM+' } as const;
 const textLength = 120;
+/** Most of what passes the bridge of the control plane is the API server's. */
+const apiPort = 6443;
 
 interface Post {
   readonly where: string;
@@ -48,8 +50,9 @@ export class Witness implements AsyncDisposable {
 
   async #watch(where: string, place: Inside, name: string): Promise<void> {
     const probe = Probe.start(place);
-    const denied = await probe.capture({ interface: name, contains: marks.denied });
-    const allowed = await probe.capture({ interface: name, contains: marks.allowed });
+    const options = { interface: name, exceptPort: apiPort };
+    const denied = await probe.capture({ ...options, contains: marks.denied });
+    const allowed = await probe.capture({ ...options, contains: marks.allowed });
     this.#posts.push({ where, probe, denied, allowed });
   }
 

@@ -8,9 +8,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -158,18 +160,41 @@ static void on_cancel(struct watch *watch)
 		answer_error(capture->waiter, ECANCELED, "the capture was closed");
 }
 
-/* capture interface= data= : counts from now on the frames, both ways, that hold `data` */
+/* Frames of IPv4 and TCP from or to the port are not looked at: of others' traffic a capture can be full. */
+static int except_port(int fd, uint16_t port)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 8),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ETH_HLEN + 9),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_TCP, 0, 6),
+		BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, ETH_HLEN),
+		BPF_STMT(BPF_LD | BPF_H | BPF_IND, ETH_HLEN),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, port, 2, 0),
+		BPF_STMT(BPF_LD | BPF_H | BPF_IND, ETH_HLEN + 2),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, port, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, CAPTURE_FRAME_BYTES_MAX),
+	};
+	struct sock_fprog program = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+}
+
+/* capture interface= data= except= : counts from now on the frames, both ways, that hold `data` */
 void op_capture(const struct request *request)
 {
 	struct sockaddr_ll link = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
 	struct capture *capture;
 	size_t pattern_length = 0;
 	uint8_t *pattern = arg_bytes(request, "data", &pattern_length);
-	int on = 1, buffer = 4 << 20;
+	uint16_t except = (uint16_t)arg_number(request, "except", 0);
+	int on = 1, buffer = 16 << 20;
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	link.sll_ifindex = (int)if_nametoindex(arg_text(request, "interface", "eth0"));
-	if (pattern == NULL || fd < 0 || link.sll_ifindex == 0) {
+	if (pattern == NULL || fd < 0 || link.sll_ifindex == 0 ||
+	    (except != 0 && except_port(fd, except) != 0)) {
 		answer_error(request->id, fd < 0 ? errno : EINVAL, "capture");
 		if (fd >= 0)
 			close(fd);

@@ -104,6 +104,8 @@ export interface CaptureOptions {
   readonly interface?: string;
   /** Only frames with these bytes match; default all. */
   readonly contains?: Uint8Array | string;
+  /** IPv4 frames from and to this TCP port are not looked at. */
+  readonly exceptPort?: number;
 }
 
 /** Of an interface, or of what the host itself receives of an IP protocol, after netfilter. */

@@ -236,6 +236,33 @@ describe('raw packets', () => {
     await waitFor(async () => (await server.served()).datagrams === 2, { what: '2 datagrams' });
   });
 
+  test('a capture passes over a TCP port, in either direction, and nothing else', async () => {
+    await using capture = await b.capture({ exceptPort: 6443 });
+    const before = (await capture.captured()).total;
+    const ports = [
+      [6443, 9],
+      [9, 6443],
+      [9, 10],
+    ] as const;
+    for (const [sourcePort, destinationPort] of ports) {
+      const { udp: _, ...rest } = udp;
+      const tcp = { sourcePort, destinationPort, flags: ['rst'] as const };
+      await a.frame(buildPacket({ ...rest, tcp, payload: 'passed over' }));
+    }
+    await a.frame(buildPacket({ ...udp, udp: { sourcePort: 6443, destinationPort: 6443 } }));
+    const seen = async (): Promise<readonly string[]> =>
+      (await capture.captured()).frames
+        .filter(({ isOutgoing }) => !isOutgoing)
+        .map(({ bytes }) => describePacket(parsePacket(bytes)))
+        .filter((text) => /:(9|6443) >/.test(text));
+    await waitFor(async () => (await seen()).length >= 2, { what: 'the two others' });
+    assert.deepEqual(await seen(), [
+      '10.1.0.11:9 > 10.1.0.12:10 tcp rst 11',
+      '10.1.0.11:6443 > 10.1.0.12:6443 udp 10',
+    ]);
+    assert.ok((await capture.captured()).total > before);
+  });
+
   test('captures count, keep frames, and put VLAN tags back', async () => {
     const host = node.own(Probe.start(node.node));
     await using capture = await host.capture({ interface: podA.hostInterface, contains: 'tagged' });

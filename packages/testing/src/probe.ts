@@ -149,8 +149,9 @@ export class Probe implements AsyncDisposable {
   async capture({
     interface: name = 'eth0',
     contains = '',
+    exceptPort,
   }: CaptureOptions = {}): Promise<Capture> {
-    const args = { interface: name, data: bytesOf(contains) };
+    const args = { interface: name, data: bytesOf(contains), except: exceptPort };
     return new Capture(this.#process, (await this.#process.request('capture', args)).id);
   }
 
