@@ -16,6 +16,11 @@ import { waitFor } from '@tandem/testing/wait';
 
 const root = '/sys/fs/cgroup';
 const removeTimeoutMs = 10_000;
+/**
+ * A node's share of the CPUs beside other processes of the machine, ten times one process's: in its cgroup are those of a whole machine.
+ * By file, of cgroup v1 and v2.
+ */
+const weights: Readonly<Record<string, string>> = { 'cpu.shares': '10240', 'cpu.weight': '1000' };
 
 export function createCgroups(name: string): void {
   for (const hierarchy of hierarchies()) {
@@ -26,6 +31,9 @@ export function createCgroups(name: string): void {
       if (!existsSync(join(cgroup, file)) || existsSync(join(cgroup, 'cgroup.controllers')))
         continue;
       writeFileSync(join(cgroup, file), readFileSync(join(hierarchy, file)));
+    }
+    for (const [file, weight] of Object.entries(weights)) {
+      if (existsSync(join(cgroup, file))) writeFileSync(join(cgroup, file), weight);
     }
   }
 }

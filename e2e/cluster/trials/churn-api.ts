@@ -60,10 +60,12 @@ export class ApiClient implements AsyncDisposable {
 
   #send(method: string, path: string, type: string, body: object | null): Promise<string> {
     const { promise, resolve, reject } = Promise.withResolvers<string>();
+    const content = Buffer.from(body === null ? '' : JSON.stringify(body));
     const call = request(
       {
         ...{ socketPath: this.#socketPath, method, path, timeout: timeoutMs },
-        headers: { 'content-type': type },
+        // Node would send the body of a DELETE without its length, and the next request would begin in it.
+        headers: { 'content-type': type, 'content-length': content.length },
       },
       (response) => {
         const chunks: Buffer[] = [];
@@ -78,7 +80,7 @@ export class ApiClient implements AsyncDisposable {
     );
     call.on('error', reject);
     call.on('timeout', () => call.destroy(new Error(`${method} ${path}: no answer`)));
-    call.end(body === null ? undefined : JSON.stringify(body));
+    call.end(content);
     return promise;
   }
 

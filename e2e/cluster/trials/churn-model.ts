@@ -35,9 +35,12 @@ export interface ModelState {
   readonly policies: ReadonlyMap<string, ModelPolicy>;
 }
 
+/** Times are `Date.now`'s: other processes tell theirs. */
 interface Epoch {
-  /** Just before the change was sent, by `performance.now`. */
-  readonly sinceMs: number;
+  /** Just before the change was sent. */
+  readonly sentMs: number;
+  /** When the API server had taken it; Infinity: it has not yet. */
+  takenMs: number;
   readonly state: ModelState;
 }
 
@@ -47,39 +50,47 @@ export class Model {
   #epochs: Epoch[];
 
   constructor(state: ModelState) {
-    this.#epochs = [{ sinceMs: performance.now(), state }];
+    this.#epochs = [{ sentMs: Date.now(), takenMs: Date.now(), state }];
   }
 
   get state(): ModelState {
+    return this.#latest.state;
+  }
+
+  get #latest(): Epoch {
     const latest = this.#epochs.at(-1);
     if (latest === undefined) throw new Error('the model has a state from its start');
-    return latest.state;
+    return latest;
   }
 
-  /** To be called before the change is sent. */
-  change(state: ModelState): void {
-    const nowMs = performance.now();
-    const firstKept = this.#epochs.findLastIndex(({ sinceMs }) => sinceMs < nowMs - historyMs);
-    this.#epochs = [...this.#epochs.slice(Math.max(0, firstKept)), { sinceMs: nowMs, state }];
+  /** `send` tells the API server. */
+  async change(state: ModelState, send: () => Promise<void>): Promise<void> {
+    const nowMs = Date.now();
+    const firstKept = this.#epochs.findLastIndex(({ takenMs }) => takenMs < nowMs - historyMs);
+    const epoch: Epoch = { sentMs: nowMs, takenMs: Number.POSITIVE_INFINITY, state };
+    this.#epochs = [...this.#epochs.slice(Math.max(0, firstKept)), epoch];
+    await send();
+    epoch.takenMs = Date.now();
   }
 
-  /** Milliseconds since a state last allowed it; 0: the present one does; Infinity: none that is remembered. */
-  staleness(sender: string, receiver: string): number {
-    if (isAllowed(this.state, sender, receiver) === true) return 0;
-    const place = this.#epochs.findLastIndex(
-      ({ state }) => isAllowed(state, sender, receiver) === true,
-    );
-    const ended = this.#epochs[place + 1];
-    if (place === -1 || ended === undefined) return Number.POSITIVE_INFINITY;
-    return performance.now() - ended.sinceMs;
+  /**
+   * Milliseconds from when the API server had taken the change that ended the last state that allowed it to `atMs`; 0 or less: it was
+   * allowed; Infinity: no state that is remembered allowed it.
+   */
+  staleness(sender: string, receiver: string, atMs: number): number {
+    const before = this.#epochs.filter(({ sentMs }) => sentMs <= atMs);
+    const place = before.findLastIndex(({ state }) => isAllowed(state, sender, receiver) === true);
+    if (place === -1) return Number.POSITIVE_INFINITY;
+    const ended = before[place + 1];
+    return ended === undefined ? 0 : atMs - ended.takenMs;
   }
 
-  /** Whether each state of the last `spanMs` allows it. */
+  /** Whether each state that may have been in force in the last `spanMs` allows it. */
   isAllowedSince(sender: string, receiver: string, spanMs: number): boolean {
-    const fromMs = performance.now() - spanMs;
+    const fromMs = Date.now() - spanMs;
     const first = Math.max(
       0,
-      this.#epochs.findLastIndex(({ sinceMs }) => sinceMs <= fromMs),
+      this.#epochs.findLastIndex(({ takenMs }) => takenMs <= fromMs),
     );
     return this.#epochs
       .slice(first)

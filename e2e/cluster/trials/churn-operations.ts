@@ -78,16 +78,17 @@ export class ChurnOperations {
 
   async #createNamespace(name: string): Promise<void> {
     const labels = { team: this.#random.pick(teams) };
-    this.#change({ namespaces: new Map(this.#model.state.namespaces).set(name, labels) });
-    const metadata = { name, labels };
-    await this.#api.create('/api/v1/namespaces', { apiVersion: 'v1', kind: 'Namespace', metadata });
+    const namespaces = new Map(this.#model.state.namespaces).set(name, labels);
+    const object = { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } };
+    await this.#change({ namespaces }, () => this.#api.create('/api/v1/namespaces', object));
   }
 
   async #relabelNamespace(): Promise<void> {
     const name = this.#random.pick(churnNamespaces);
     const labels = { team: this.#random.pick(teams) };
-    this.#change({ namespaces: new Map(this.#model.state.namespaces).set(name, labels) });
-    await this.#api.patch(`/api/v1/namespaces/${name}`, { metadata: { labels } });
+    const namespaces = new Map(this.#model.state.namespaces).set(name, labels);
+    const path = `/api/v1/namespaces/${name}`;
+    await this.#change({ namespaces }, () => this.#api.patch(path, { metadata: { labels } }));
   }
 
   async #createPod(): Promise<void> {
@@ -96,60 +97,65 @@ export class ChurnOperations {
       namespace: this.#random.pick(churnNamespaces),
       labels: this.#labels(),
     };
-    this.#change({ pods: new Map(this.#model.state.pods).set(pod.name, pod) });
+    const pods = new Map(this.#model.state.pods).set(pod.name, pod);
     const node = this.#random.pick(this.#trial.nodeNames);
     const options = { node, intervalMs: 500, targets: [`+udp:${worldApiAddress}:9000`] };
     const template = this.#trial.talkerTemplate('churn', options);
     const labels = { ...podLabel, ...pod.labels };
     const metadata = { name: pod.name, namespace: pod.namespace, labels };
     const object = { apiVersion: 'v1', kind: 'Pod', ...template, metadata };
-    await this.#api.create(`/api/v1/namespaces/${pod.namespace}/pods`, object);
+    const path = `/api/v1/namespaces/${pod.namespace}/pods`;
+    await this.#change({ pods }, () => this.#api.create(path, object));
   }
 
   async #deletePod(): Promise<void> {
     const pod = this.#random.pick([...this.#model.state.pods.values()]);
     const pods = new Map(this.#model.state.pods);
     pods.delete(pod.name);
-    this.#change({ pods });
-    await this.#api.remove(`/api/v1/namespaces/${pod.namespace}/pods/${pod.name}`);
+    const path = `/api/v1/namespaces/${pod.namespace}/pods/${pod.name}`;
+    await this.#change({ pods }, () => this.#api.remove(path));
   }
 
   async #relabelPod(): Promise<void> {
     const pod = this.#random.pick([...this.#model.state.pods.values()]);
     const labels = this.#labels();
-    this.#change({ pods: new Map(this.#model.state.pods).set(pod.name, { ...pod, labels }) });
+    const pods = new Map(this.#model.state.pods).set(pod.name, { ...pod, labels });
     const path = `/api/v1/namespaces/${pod.namespace}/pods/${pod.name}`;
-    await this.#api.patch(path, { metadata: { labels } });
+    await this.#change({ pods }, () => this.#api.patch(path, { metadata: { labels } }));
   }
 
   async #createPolicy(): Promise<void> {
     const namespace = this.#random.pick(churnNamespaces);
     const policy = this.#drawPolicy(`policy-${this.#nextNumber++}`, namespace);
-    this.#change({ policies: new Map(this.#model.state.policies).set(policy.name, policy) });
-    await this.#api.create(policiesOf(namespace), policyObject(policy));
+    const policies = new Map(this.#model.state.policies).set(policy.name, policy);
+    await this.#change({ policies }, () =>
+      this.#api.create(policiesOf(namespace), policyObject(policy)),
+    );
   }
 
   async #changePolicy(): Promise<void> {
     const { name, namespace } = this.#random.pick([...this.#model.state.policies.values()]);
     const policy = this.#drawPolicy(name, namespace);
-    this.#change({ policies: new Map(this.#model.state.policies).set(name, policy) });
+    const policies = new Map(this.#model.state.policies).set(name, policy);
     const { spec } = policyObject(policy);
     // a merge patch merges objects: what the old one has and the new one has not goes away
-    await this.#api.patch(`${policiesOf(namespace)}/${name}`, {
+    const change = {
       spec: {
         ...{ ingress: null, egress: null },
         ...spec,
         podSelector: { matchLabels: { app: null, tier: null, ...policy.subject } },
       },
-    });
+    };
+    await this.#change({ policies }, () =>
+      this.#api.patch(`${policiesOf(namespace)}/${name}`, change),
+    );
   }
 
   async #deletePolicy(): Promise<void> {
     const { name, namespace } = this.#random.pick([...this.#model.state.policies.values()]);
     const policies = new Map(this.#model.state.policies);
     policies.delete(name);
-    this.#change({ policies });
-    await this.#api.remove(`${policiesOf(namespace)}/${name}`);
+    await this.#change({ policies }, () => this.#api.remove(`${policiesOf(namespace)}/${name}`));
   }
 
   async #changeServices(): Promise<void> {
@@ -194,8 +200,8 @@ export class ChurnOperations {
     return Object.fromEntries(Object.entries(this.#labels()).filter(() => this.#draw(2) === 0));
   }
 
-  #change(part: Partial<ModelState>): void {
-    this.#model.change({ ...this.#model.state, ...part });
+  #change(part: Partial<ModelState>, send: () => Promise<void>): Promise<void> {
+    return this.#model.change({ ...this.#model.state, ...part }, send);
   }
 
   /** A number below `below`. */

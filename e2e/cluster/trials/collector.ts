@@ -18,7 +18,7 @@ const receiveBytes = 4 << 20;
 
 server.on('message', (bytes) => {
   const [mark = '', name = '', ...rest] = bytes.toString('latin1').split(' ');
-  if (mark === 'TANDEM-') console.log(`complaint ${name} ${rest.join(' ')}`);
+  if (mark === 'TANDEM-') console.log(`complaint ${name} ${Date.now()} ${rest.join(' ')}`);
   if (mark !== 'TANDEM+' || heard.has(name)) return;
   heard.add(name);
   console.log(`heard ${name} ${Date.now()}`);

@@ -78,8 +78,8 @@ export class Collector implements AsyncDisposable {
   readonly heard: Map<string, number> = new Map();
   /** What talkers say that they received, the first ones. */
   readonly complaints: string[] = [];
-  /** Called with each of them: by whom, from whom. */
-  onReceived: (receiver: string, sender: string) => void = () => undefined;
+  /** Called with each of them: by whom, from whom, and when, by `Date.now`. */
+  onReceived: (receiver: string, sender: string, atMs: number) => void = () => undefined;
   readonly #process: RunningProcess;
   #isReady = false;
   #timesForgotten = 0;
@@ -105,10 +105,11 @@ export class Collector implements AsyncDisposable {
       this.#timesForgotten += 1;
     }
     if (kind !== 'complaint') return;
-    // received from ADDRESS: TANDEM? SENDER talks
-    this.onReceived(name, rest[4] ?? '');
+    // TIME received from ADDRESS: TANDEM? SENDER talks
+    const [time, ...words] = rest;
+    this.onReceived(name, words[4] ?? '', Number(time));
     if (this.complaints.length < complaintsMax) {
-      this.complaints.push(`${name} ${rest.join(' ')}`);
+      this.complaints.push(`${name} ${words.join(' ')}`);
     }
   }
 
