@@ -22,10 +22,10 @@ export interface Facts {
   readonly sets: readonly string[];
   /** A letter for each mutant (`Taken`). */
   readonly taken: string;
-  /** Cyclonus' verdicts of each of `knownDifferences`, packed. */
-  readonly known: readonly string[];
-  /** What kubectl reads in each of `texts`: its documents, and a last null where it cannot go on. */
-  readonly readings: readonly (readonly unknown[])[];
+  /** Cyclonus' verdicts of each of `knownDifferences`, packed, with spaces between. */
+  readonly known: string;
+  /** What kubectl reads in each of `texts`, as JSON: its documents, and a last null where it cannot go on. */
+  readonly readings: readonly string[];
 }
 
 const file = fileURLToPath(new URL('facts.json', import.meta.url));

@@ -26,11 +26,11 @@ await askOracle(
   mutated.map((policy) => [policy]),
   (answer) => refusals.push(answer.refusals[0] ?? ''),
 );
-const readings: (readonly unknown[])[] = [];
+const readings: string[] = [];
 await askReading(
   texts.map(({ text }) => text),
   ({ documents = [], unreadable }) =>
-    readings.push(unreadable === undefined ? documents : [...documents, null]),
+    readings.push(JSON.stringify(unreadable === undefined ? documents : [...documents, null])),
 );
 const facts: Facts = {
   ...{ cyclonus: cyclonusVersion, kubernetes: kubernetesVersion },
@@ -38,7 +38,7 @@ const facts: Facts = {
   inputs: digestOf(sets, mutated, knownDifferences, texts),
   sets: verdicts.slice(0, sets.length),
   taken: refusals.map(takenOf).join(''),
-  known: verdicts.slice(sets.length),
+  known: verdicts.slice(sets.length).join(' '),
   readings,
 };
 writeFacts(facts);
