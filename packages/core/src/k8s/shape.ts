@@ -81,8 +81,16 @@ export function readList(
   const value = fields[field];
   if (value === undefined) return [];
   if (Array.isArray(value)) return value;
-  issues.add(at(path, field), `is ${nameOf(value)}, but must be a list`);
+  issues.add(at(path, field), `is ${nameOf(value)}, but must be a list${listFix(value)}`);
   return [];
+}
+
+function listFix(value: unknown): string {
+  if (typeof value === 'string' && /^[-\w./:]+$/.test(value)) return `: write [${value}]`;
+  if (!isFields(value)) return '';
+  return Object.keys(value).length === 0
+    ? ': [] is the empty one'
+    : ': put a dash before its items';
 }
 
 /** A text; undefined when absent or, with an issue, when it is something else. */
@@ -94,7 +102,8 @@ export function readText(
 ): string | undefined {
   const value = fields[field];
   if (value === undefined || typeof value === 'string') return value;
-  issues.add(at(path, field), `is ${nameOf(value)}, but must be a text: put it in quotes`);
+  const fix = typeof value === 'object' ? '' : ': put it in quotes';
+  issues.add(at(path, field), `is ${nameOf(value)}, but must be a text${fix}`);
   return undefined;
 }
 

@@ -29,12 +29,37 @@ import type {
 } from './rule.ts';
 
 type Section = 'ingress' | 'egress';
+
+const byNames = 'a NetworkPolicy knows no names: write a CiliumNetworkPolicy with toFQDNs';
+const byNamespace =
+  'select namespaces by a label: namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NAME}}';
+const underSelector = 'put it under podSelector or namespaceSelector';
+/** Fields that are often written in place of a known one, with the known one. */
+const ruleAdvice: Readonly<Record<string, string>> = {
+  action: 'a NetworkPolicy only allows: write a CiliumNetworkPolicy with ingressDeny or egressDeny',
+  port: 'put it in the list ports',
+  protocol: 'put it in the list ports',
+};
+const peerAdvice: Readonly<Record<string, string>> = {
+  ...{ matchLabels: underSelector, matchExpressions: underSelector },
+  ...{ cidr: 'put it under ipBlock', except: 'put it under ipBlock' },
+  ...{ namespace: byNamespace, namespaces: byNamespace },
+  ...{ fqdn: byNames, host: byNames, matchName: byNames, toFQDNs: byNames },
+  ports: 'it stands one level up, beside the list of peers',
+  service: 'select the pods behind the Service',
+  serviceName: 'select the pods behind the Service',
+};
 const portMax = 65_535;
 const directions = 2;
 const protocolOf: Readonly<Record<string, Protocol>> = {
   TCP: Protocol.tcp,
   UDP: Protocol.udp,
   SCTP: Protocol.sctp,
+};
+const protocolAdvice: Readonly<Record<string, string>> = {
+  ANY: 'write an item for each, or leave ports out',
+  ICMP: 'rules without ports allow it',
+  ICMPv6: 'rules without ports allow it',
 };
 /** IANA_SVC_NAME of RFC 6335. */
 const portName = /^(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*$/;
@@ -137,7 +162,11 @@ function parseRule(
   const read = readItem(value, path, context);
   if (read === null) return null;
   const [own, other] = section === 'ingress' ? ['from', 'to'] : ['to', 'from'];
-  const advice = { [other]: `${section} rules have ${own}` };
+  const asPeer = `put it in the list ${own}`;
+  const advice = {
+    ...{ ...ruleAdvice, [other]: `${section} rules have ${own}` },
+    ...{ podSelector: asPeer, namespaceSelector: asPeer, ipBlock: asPeer },
+  };
   const fields = context.presentFields(read, path, [own, 'ports'], advice);
   const peerList = context.take(readList(fields, own, path, context.errors), at(path, own));
   const peers = peerList.flatMap((peer, index) => {
@@ -157,10 +186,12 @@ function parseRule(
   };
 }
 
+const peerFields: readonly string[] = ['podSelector', 'namespaceSelector', 'ipBlock'];
+
 function parsePeer(value: unknown, path: string, context: ParseContext): Peer | null {
   const read = readItem(value, path, context);
   if (read === null) return null;
-  const fields = context.presentFields(read, path, ['podSelector', 'namespaceSelector', 'ipBlock']);
+  const fields = context.presentFields(read, path, peerFields, peerAdvice);
   const { podSelector, namespaceSelector, ipBlock } = fields;
   const hasSelector = podSelector !== undefined || namespaceSelector !== undefined;
   if (ipBlock !== undefined && hasSelector) {
@@ -169,10 +200,14 @@ function parsePeer(value: unknown, path: string, context: ParseContext): Peer | 
   }
   if (ipBlock !== undefined) return parseIpBlock(ipBlock, at(path, 'ipBlock'), context);
   if (!hasSelector) {
-    const [empty] = Object.keys(read);
+    const given = Object.keys(read);
+    const [empty] = given;
     const what =
       empty === undefined ? 'names nobody' : `names nobody, for ${empty} has nothing behind it`;
-    context.error(path, `${what}: give podSelector, namespaceSelector or ipBlock, {} for all`);
+    // What is given in place of a peer is an error of its own.
+    if (given.every((field) => peerFields.includes(field))) {
+      context.error(path, `${what}: give podSelector, namespaceSelector or ipBlock, {} for all`);
+    }
     return null;
   }
   const selector = parsePodPeer({ podSelector, namespaceSelector }, path, context);
@@ -211,7 +246,8 @@ function parsePort(
   const text = readText(fields, 'protocol', path, context.errors) ?? 'TCP';
   const protocol = Object.hasOwn(protocolOf, text) ? protocolOf[text] : undefined;
   if (protocol === undefined) {
-    context.error(at(path, 'protocol'), `${JSON.stringify(text)} is not TCP, UDP or SCTP`);
+    const fix = Object.hasOwn(protocolAdvice, text) ? `: ${protocolAdvice[text]}` : '';
+    context.error(at(path, 'protocol'), `${JSON.stringify(text)} is not TCP, UDP or SCTP${fix}`);
     return null;
   }
   const { port } = fields;
@@ -221,6 +257,10 @@ function parsePort(
   }
   if (typeof port === 'string') {
     return parsePortName(port, `${text}/${port}`, protocol, fields, path, context);
+  }
+  if (Array.isArray(port)) {
+    context.error(at(path, 'port'), 'is a list, but must be one port: write an item for each');
+    return null;
   }
   const range = { min: 1, max: portMax };
   const first = readInteger(fields, 'port', path, range, context.errors);
@@ -242,8 +282,10 @@ function parsePortName(
   context: ParseContext,
 ): NamedPort | null {
   if (!portName.test(text)) {
-    const fix = /^[0-9]+$/.test(text) ? `: write ${text} without quotes` : '';
-    context.error(at(path, 'port'), `${JSON.stringify(text)} is no name of a port${fix}`);
+    context.error(
+      at(path, 'port'),
+      `${JSON.stringify(text)} is no name of a port: ${portFix(text)}`,
+    );
     return null;
   }
   if (fields['endPort'] !== undefined) {
@@ -251,4 +293,13 @@ function parsePortName(
     return null;
   }
   return { protocol, name };
+}
+
+function portFix(text: string): string {
+  if (/^[0-9]+$/.test(text)) return `write ${text} without quotes`;
+  const [, first, last] = /^([0-9]+)[-:]([0-9]+)$/.exec(text) ?? [];
+  if (first !== undefined) return `write port: ${first} and endPort: ${last}`;
+  if (text === '*') return 'leave port out for every port';
+  if (text.includes(',')) return 'write an item for each';
+  return 'write a number, or at most 15 lower-case letters, digits and - with a letter among them';
 }

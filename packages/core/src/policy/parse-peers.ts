@@ -139,9 +139,11 @@ export function parseWholePrefix(text: string, path: string, context: ParseConte
   const prefix = parsePrefix(text);
   if (prefix === null) {
     const address = parseAddress(text);
+    const isName = /^[-a-z0-9.*]+$/i.test(text) && /[a-z]/i.test(text);
+    const form = 'write it like 192.0.2.0/24 or 2001:db8::/32';
     const fix =
       address === null
-        ? 'write it like 192.0.2.0/24 or 2001:db8::/32'
+        ? `${form}${isName ? '; names are for toFQDNs of a CiliumNetworkPolicy' : ''}`
         : `write ${formatPrefix(hostPrefix(address))} for that address alone`;
     context.error(path, `${JSON.stringify(text)} is no prefix: ${fix}`);
   }

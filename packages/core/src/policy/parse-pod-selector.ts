@@ -81,6 +81,14 @@ function namespaceRequirements(
   path: string,
   context: ParseContext,
 ): readonly LabelRequirement[] | null {
+  if (typeof value === 'string') {
+    const fix = `{matchLabels: {kubernetes.io/metadata.name: ${value}}}`;
+    context.error(
+      path,
+      `is the text ${JSON.stringify(value)}, but must be a selector: write ${fix}`,
+    );
+    return null;
+  }
   const requirements = parseKubernetesSelector(value, path, context);
   const isPod: LabelRequirement = {
     source: 'k8s',

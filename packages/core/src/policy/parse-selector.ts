@@ -164,7 +164,9 @@ function parseRequirements(
   const before = context.errors.count;
   const fields = readFields(value, path, context.errors);
   if (fields === null) return null;
-  context.checkFields(fields, path, selectorFields);
+  const texts = Object.entries(fields).filter(([, label]) => typeof label === 'string');
+  const advice = texts.map(([key]) => [key, 'put it under matchLabels'] as const);
+  context.checkFields(fields, path, selectorFields, Object.fromEntries(advice));
   const requirements: LabelRequirement[] = [];
   const labels = fields['matchLabels'] === null ? undefined : fields;
   const matchLabels = labels && readTextMap(labels, 'matchLabels', path, context.errors);
@@ -199,7 +201,10 @@ function parseExpression(
     context.error(at(path, 'operator'), `must be one of ${operators.join(', ')}`);
     return null;
   }
-  const values = fields['values'] === null ? [] : readTexts(fields, 'values', path, context.errors);
+  const { values: given } = fields;
+  const values = given === null ? [] : readTexts(fields, 'values', path, context.errors);
+  // Said already.
+  if (given !== undefined && given !== null && !Array.isArray(given)) return null;
   const needsValues = operator === 'In' || operator === 'NotIn';
   if (needsValues !== values.length > 0) {
     const must = needsValues ? 'must name at least one value' : 'must be absent';
@@ -230,7 +235,8 @@ function makeRequirement(
   }
   const bad = values.find((value) => !labelValue.test(value));
   if (bad !== undefined) {
-    context.error(path, `${JSON.stringify(bad)} is no label value`);
+    const fix = bad === '*' ? ': operator Exists of matchExpressions is any value' : '';
+    context.error(path, `${JSON.stringify(bad)} is no label value${fix}`);
     return null;
   }
   if (source === 'reserved' && !reservedNames.includes(name)) {
