@@ -20,17 +20,22 @@ static __always_inline bool is_of_this_nodes_pods(const struct td_addr *address)
 	       (class_of(address).flags & TD_CLASS_LOCAL_PODS);
 }
 
-SEC("netfilter")
-int judge_root(struct bpf_nf_ctx *ctx)
+static __always_inline int verdict_without_program(struct bpf_nf_ctx *ctx)
 {
 	struct packet p;
 
-	bpf_tail_call(ctx, &judge_slot, 0);
 	if (!parse_hook(ctx->skb, ctx->state->pf, &p) && !is_of_this_nodes_pods(&p.source) &&
 	    !is_of_this_nodes_pods(&p.destination))
 		return NF_ACCEPT;
 	count(TD_COUNT_DROP_NO_PROGRAM);
 	return NF_DROP;
+}
+
+SEC("netfilter")
+int judge_root(struct bpf_nf_ctx *ctx)
+{
+	bpf_tail_call(ctx, &judge_slot, 0);
+	return verdict_without_program(ctx);
 }
 
 #endif /* TANDEM_JUDGE_ROOT_H */

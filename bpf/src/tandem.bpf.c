@@ -7,6 +7,7 @@
 #include "select_member.h"
 #include "judge.h"
 #include "judge_root.h"
+#include "guard_entry.h"
 #include "learn.h"
 #include "share.h"
 #include "guard_port.h"

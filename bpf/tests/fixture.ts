@@ -105,6 +105,9 @@ function word(value: number): Uint8Array {
   return bytes;
 }
 
+/** NF_INET_*. */
+const hookNumbers = { 'pre-routing': 0, 'local-in': 1, 'post-routing': 4 } as const;
+
 export class Fixture implements Disposable {
   readonly object: BpfObject;
   readonly structs: Structs;
@@ -394,13 +397,13 @@ export class Fixture implements Disposable {
 
   /** One packet through a netfilter program at a hook. */
   hook(
-    program: 'judge' | 'judge_root',
-    hook: 'local-in' | 'post-routing',
+    program: 'judge' | 'judge_root' | 'guard_entry' | 'guard_entry_root',
+    hook: keyof typeof hookNumbers,
     packet: PacketSpec | Uint8Array,
   ): { readonly verdict: 'accept' | 'drop'; readonly counted: Readonly<Record<string, number>> } {
     const data = packet instanceof Uint8Array ? packet : buildPacket(packet);
     const state = new Uint8Array(48); // struct nf_hook_state: hook, pf, pointers
-    state[0] = hook === 'local-in' ? 1 : 4;
+    state[0] = hookNumbers[hook];
     state[1] = (data[14] ?? 0) >> 4 === 4 ? 2 : 10;
     const { result, counted } = this.counting(() =>
       this.object.program(program).testRun({ data, ctx: state, dataOutSize: 0, ctxOutSize: 0 }),

@@ -146,7 +146,7 @@ const reply: PacketSpec = {
 
 interface Subject {
   readonly name: string;
-  readonly program: 'from_pod' | 'to_pod' | 'judge' | 'learn';
+  readonly program: 'from_pod' | 'to_pod' | 'guard_entry' | 'judge' | 'learn';
   readonly packet?: PacketSpec;
   /** The program changes the packet, so that a second run would do something else. */
   readonly isOnce?: boolean;
@@ -165,6 +165,18 @@ const subjects: readonly Subject[] = [
     program: 'to_pod',
     packet: reply,
     isOnce: true,
+  },
+  {
+    name: 'guard_entry: no bridge port',
+    program: 'guard_entry',
+    packet: tcp(a4, remote4),
+    facts: seen,
+  },
+  {
+    name: 'guard_entry: a pod’s bridge port',
+    program: 'guard_entry',
+    packet: tcp(a4, remote4),
+    facts: { ...seen, bridge_port: vethA },
   },
   {
     name: 'judge: no endpoint',
@@ -238,14 +250,15 @@ function measure(subject: Subject): number {
     return subject.isOnce === true ? measureReplace() : measureLearn();
   }
   const data = buildPacket(subject.packet ?? {});
-  placeA(subject.program === 'judge' ? vethA : testIfindex);
-  if (subject.program === 'judge') {
+  const hook = { judge: 4, guard_entry: 0, from_pod: null, to_pod: null }[subject.program];
+  placeA(hook === null ? testIfindex : vethA);
+  if (hook !== null) {
     fixture.facts(subject.facts ?? {});
     const ctx = new Uint8Array(48);
-    ctx[0] = 4;
+    ctx[0] = hook;
     ctx[1] = (data[14] ?? 0) >> 4 === 4 ? 2 : 10;
     return fixture.object
-      .program('judge')
+      .program(subject.program)
       .testRun({ data, ctx, repeat, dataOutSize: 0, ctxOutSize: 0 }).durationNs;
   }
   const ctx = new Uint8Array(fixture.structs.layout('__sk_buff').size);

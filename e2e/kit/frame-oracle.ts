@@ -3,8 +3,8 @@
 
 /**
  * Where a frame of a pod may arrive, said from its bytes alone and in plain code: by its interface's own addresses
- * and by one policy that this file knows. It is generous where it does not matter (a piece of a fragmented packet,
- * a quoted flow), and never about whose name a frame speaks in.
+ * and by one policy that this file knows. It is generous where it does not matter (a piece of a packet whose head is
+ * allowed, a quoted flow), and never about whose name a frame speaks in.
  */
 
 import { addressText } from '@tandem/testing/address';
@@ -31,7 +31,11 @@ export interface Stage {
   readonly isTold: (source: string, destination: string) => boolean;
   /** Link-local addresses of everybody but the speaker. */
   readonly othersLinkLocal: readonly string[];
+  /** Keys of `headKey` of what was sent: with one a piece is delivered as part of its packet. */
+  readonly heads: ReadonlySet<string>;
 }
+
+type End = keyof typeof allowedPort;
 
 const unspecified = '::';
 const allowedPort = { friend: 9000, world: 80 } as const;
@@ -54,17 +58,34 @@ export function mayArrive(frame: Uint8Array, speaker: Speaker, stage: Stage, at:
     return (isOnLink || at === 'node') && isOwnClaim(packet, speaker, stage);
   }
   if (ip.source !== speaker.ipv4 && ip.source !== speaker.ipv6) return false;
-  if (at === 'friend') return stage.friend.includes(ip.destination) && isAllowed(packet, 'friend');
-  if (at === 'world') return stage.world.includes(ip.destination) && isAllowed(packet, 'world');
-  return false;
+  if (at !== 'friend' && at !== 'world') return false;
+  if (!stage[at].includes(ip.destination)) return false;
+  const isTail = (ip.fragment?.offset ?? 0) > 0;
+  return isTail ? stage.heads.has(pieceKey(packet, at)) : isAllowed(packet, at);
 }
 
-function isAllowed({ ip, udp, tcp, icmp }: ParsedPacket, end: 'friend' | 'world'): boolean {
+/** Of a piece that may arrive as the first of its packet; null: it is none. */
+export function headKey(
+  frame: Uint8Array,
+  speaker: Speaker,
+  stage: Stage,
+  end: End,
+): string | null {
+  const packet = parsePacket(frame);
+  const isHead = packet.ip?.fragment?.offset === 0 && packet.ip.fragment.more;
+  if (!isHead || !speaker.isKnown) return null;
+  return mayArrive(frame, speaker, stage, end) ? pieceKey(packet, end) : null;
+}
+
+/** What pieces of one packet have in common. In IPv6 that is not the protocol: the head's counts (RFC 8200, 4.5). */
+function pieceKey({ ip }: ParsedPacket, end: End): string {
+  const protocol = ip?.version === 4 ? ip.protocol : '';
+  return [end, ip?.source, ip?.destination, ip?.fragment?.id, protocol].join(' ');
+}
+
+function isAllowed({ ip, udp, tcp, icmp }: ParsedPacket, end: End): boolean {
   if (ip === null) return false;
   const ports = udp ?? tcp;
-  // Without its head a piece is delivered as part of a packet whose head bears the port.
-  if (ip.fragment !== null && ip.fragment.offset > 0)
-    return ip.protocol === 6 || ip.protocol === 17;
   if (ports !== null) return ports.destinationPort === allowedPort[end];
   // An error of a party to the flow that it quotes.
   const quoted = icmp?.quoted?.ip ?? null;

@@ -5,7 +5,7 @@
  * A pod sends whatever a grammar of frames gives, in the names of everybody: nothing arrives anywhere that its own
  * policy and address do not allow, its neighbours lose nothing, and no neighbour table or forwarding table takes it
  * for somebody else. Point to point and behind a bridge, known to the datapath and not, with the agent alive and
- * dead. The seed is printed; TANDEM_ATTACK_SEED repeats it.
+ * dead. The seed is printed; TANDEM_ATTACK_SEED repeats it, with the same TANDEM_ATTACK_FRAMES if any were given.
  */
 
 import assert from 'node:assert/strict';
@@ -14,11 +14,19 @@ import { addressBytes, addressText } from '@tandem/testing/address';
 import type { Pod } from '@tandem/testing/netns';
 import { plan } from '@tandem/testing/node-plan';
 import { buildPacket, concatBytes } from '@tandem/testing/packet';
+import type { IpSpec } from '@tandem/testing/packet-spec';
 import { Probe, type Sightings } from '@tandem/testing/probe';
 import { Random } from '../chaos/random.ts';
 import { addressOf, assertDropped, frameOf, uplinkMacs } from '../kit/attack.ts';
 import { type Cast, FrameGrammar, token } from '../kit/frame-grammar.ts';
-import { describeFrame, mayArrive, type Place, type Speaker } from '../kit/frame-oracle.ts';
+import {
+  describeFrame,
+  headKey,
+  mayArrive,
+  type Place,
+  type Speaker,
+  type Stage,
+} from '../kit/frame-oracle.ts';
 import { falseEntries, readTables, trueEntries } from '../kit/neighbour-tables.ts';
 import { networkPolicy } from '../kit/objects.ts';
 import {
@@ -30,7 +38,7 @@ import {
 import { SteadyFlows } from '../kit/steady-flows.ts';
 
 const isFull = process.env['TANDEM_TEST_TIER'] === 'full';
-const framesInAll = isFull ? 1_000_000 : 20_000;
+const framesInAll = Number(process.env['TANDEM_ATTACK_FRAMES'] ?? (isFull ? 1_000_000 : 20_000));
 const batchFrames = 250;
 const seed = Number(process.env['TANDEM_ATTACK_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 const friendPort = 9000;
@@ -186,24 +194,28 @@ interface Attack {
 let nextNumber = 1;
 let ghosts = 200;
 
-/** Whether the node's ICMP errors and redirects about such packets go there. */
+/** Whether the node's ICMP errors and redirects about such packets of a pod of that kind go there. */
 function isTold(
-  { source, destination }: { readonly source: string; readonly destination: string },
+  {
+    source,
+    destination,
+    kind,
+  }: { readonly source: string; readonly destination: string; readonly kind: Pod['kind'] },
   place: Place,
   name: string | null,
 ): boolean {
   if (name !== null) return addressesOfPod(node.pod(name)).includes(source);
   if (place === 'remote') return ofRemote.includes(source);
   // What the node cannot tell a pod that is gone it tells itself, also about what was not for it.
-  if (place === 'node') return ofNode.includes(source) || !isForNode(destination);
+  if (place === 'node') return ofNode.includes(source) || !isForNode(destination, kind);
   const others = [...ofNode, ...ofRemote, ...node.pods.flatMap(addressesOfPod)];
   return place === 'world' && !others.includes(source);
 }
 
-/** Other link-local addresses of the node are on other links, where a bridge does not lead. */
-const isForNode = (destination: string): boolean =>
+/** Of the node's link-local addresses a pod's link has one; those of other links are nobody's there. */
+const isForNode = (destination: string, kind: Pod['kind']): boolean =>
   (ofNode.includes(destination) && !destination.startsWith('fe80::')) ||
-  [plan.ptpGateway6, linkLocalOf(plan.bridgeMac)].includes(destination) ||
+  destination === (kind === 'ptp' ? plan.ptpGateway6 : linkLocalOf(plan.bridgeMac)) ||
   /^(22[4-9]|23|255|ff)|\.255$|\.0$/.test(destination);
 
 const addressesOfPod = (pod: Pod): string[] => [
@@ -272,14 +284,19 @@ function plainFrame(pod: Pod, destination: string, number: number): Uint8Array {
 }
 
 interface Sent {
+  readonly atMs: number;
   readonly frame: Uint8Array;
   readonly speaker: Speaker;
   readonly podName: string;
 }
 
-/** What was sent not long ago: some of it waits for a neighbour or for other pieces before it arrives. */
+/**
+ * What was sent not long ago: some of it waits for a neighbour or for other pieces before it arrives, or is told of by
+ * an error. Pieces wait for others for a minute (net.ipv6.ip6frag_time).
+ */
 const sentFrames = new Map<number, Sent>();
-const sentFramesMax = 50_000;
+const keptMs = 120_000;
+const heads = new Set<string>();
 
 function remember(
   number: number,
@@ -287,9 +304,27 @@ function remember(
   speaker: Speaker,
   podName: string,
 ): Uint8Array {
-  sentFrames.set(number, { frame, speaker, podName });
-  sentFrames.delete(number - sentFramesMax);
+  const atMs = performance.now();
+  sentFrames.set(number, { atMs, frame, speaker, podName });
+  for (const [oldest, sent] of sentFrames) {
+    if (atMs - sent.atMs < keptMs) break;
+    sentFrames.delete(oldest);
+  }
+  for (const end of ['friend', 'world'] as const) {
+    const key = headKey(frame, speaker, stageOf(speaker, end, null), end);
+    if (key !== null) heads.add(key);
+  }
   return frame;
+}
+
+function stageOf({ mac, kind }: Speaker, place: Place, name: string | null): Stage {
+  return {
+    friend: friendly,
+    world: [world4, world6],
+    heads,
+    othersLinkLocal: linkLocals.filter((address) => address !== linkLocalOf(mac)),
+    isTold: (source, destination) => isTold({ source, destination, kind }, place, name),
+  };
 }
 
 /** Why the frame may not have arrived there; null: it may. */
@@ -298,13 +333,7 @@ function faultOf(number: number, place: Place, name: string | null): string | nu
   if (sent === undefined) return `frame ${number} of long ago at ${name ?? place}`;
   const { frame, speaker, podName } = sent;
   if (podName === name) return null;
-  const stage = {
-    friend: friendly,
-    world: [world4, world6],
-    othersLinkLocal: linkLocals.filter((address) => address !== linkLocalOf(speaker.mac)),
-    isTold: (source: string, destination: string) => isTold({ source, destination }, place, name),
-  };
-  if (mayArrive(frame, speaker, stage, place)) return null;
+  if (mayArrive(frame, speaker, stageOf(speaker, place, name), place)) return null;
   return `at ${name ?? place} from ${podName}: ${describeFrame(frame)}`;
 }
 
@@ -326,6 +355,64 @@ test('no device writes a checksum over the ports that were judged', async () => 
     await atWorld.captured({ count: 1 });
   }
 });
+
+test('a piece is delivered with its head, whatever protocol it names in IPv6; without it not', async () => {
+  const pod = node.pod('abridge');
+  const own = { mac: pod.mac, ipv4: addressOf(pod, '10.'), ipv6: addressOf(pod, 'fd00::') };
+  const speaker: Speaker = { kind: pod.kind, isKnown: true, ...own };
+  const marked = (number: number): Uint8Array =>
+    concatBytes([token, Buffer.from(number.toString(16).padStart(8, '0'), 'hex')]);
+  for (const [destination, protocol, isDelivered] of [
+    [friendly[0], 17, true],
+    [friendly[0], 4, false],
+    [friendly[1], 17, true],
+    [friendly[1], 4, true],
+  ] as const) {
+    assert.ok(destination !== undefined);
+    const addresses = { source: addressOf(pod, destination), destination };
+    const [head, tail, alone] = [nextNumber++, nextNumber++, nextNumber++];
+    const whole = buildPacket({
+      ethernet: null,
+      ip: addresses,
+      udp: { sourcePort: 4000, destinationPort: friendPort },
+      payload: concatBytes([marked(head), marked(tail)]),
+    });
+    const datagram = whole.subarray(-24);
+    const piece = (offset: number, id: number, of: number, payload: Uint8Array): Uint8Array => {
+      const fragment = { offset, more: offset === 0, id };
+      const isIpv4 = destination === friendly[0];
+      const pieces: Partial<IpSpec> = isIpv4
+        ? { fragment }
+        : { extensions: [{ kind: 'fragment', ...fragment }] };
+      return frameOf(pod, { ip: { ...addresses, ...pieces, protocol: of }, payload });
+    };
+    const frames = [
+      [head, piece(0, head, 17, datagram.subarray(0, 16))],
+      [tail, piece(16, head, protocol, datagram.subarray(16))],
+      [alone, piece(16, alone, protocol, marked(alone))],
+    ] as const;
+    for (const [number, frame] of frames) remember(number, frame, speaker, pod.name);
+    const what = `${destination} protocol ${protocol}`;
+    assert.equal(faultOf(head, 'friend', 'friend'), null, what);
+    assert.equal(faultOf(tail, 'friend', 'friend') === null, isDelivered, what);
+    assert.notEqual(faultOf(alone, 'friend', 'friend'), null, what);
+    await using atFriend = await friend.capture({ contains: marked(tail) });
+    await attackers.abridge.frames(frames.map(([, frame]) => frame));
+    if (isDelivered) await atFriend.captured({ count: 1 });
+    else await assertSent(pod, destination);
+    assert.equal((await atFriend.captured()).matched > 0, isDelivered, what);
+  }
+});
+
+/** What is sent after it has arrived: so has what was sent before, if it may. */
+async function assertSent(pod: Pod, destination: string): Promise<void> {
+  const number = nextNumber++;
+  await using arrived = await friend.capture({
+    contains: Buffer.from(number.toString(16).padStart(8, '0'), 'hex'),
+  });
+  await attackers.abridge.frame(plainFrame(pod, destination, number));
+  await arrived.captured({ count: 1 });
+}
 
 describe(`random frames, seed ${seed}`, () => {
   const each = framesInAll / 8;

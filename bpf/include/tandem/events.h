@@ -13,7 +13,13 @@
 #define TD_NS_PER_S	     1000000000ull
 #define TD_EVENT_INTERVAL_NS (TD_NS_PER_S / TD_EVENTS_PER_SECOND)
 
-enum td_hook { TD_HOOK_FROM_POD = 0, TD_HOOK_TO_POD = 1, TD_HOOK_LOCAL_IN = 2, TD_HOOK_POST_ROUTING = 3 };
+enum td_hook {
+	TD_HOOK_FROM_POD = 0,
+	TD_HOOK_TO_POD = 1,
+	TD_HOOK_LOCAL_IN = 2,
+	TD_HOOK_POST_ROUTING = 3,
+	TD_HOOK_PRE_ROUTING = 4,
+};
 
 /* Of a payer: the other bits are the index of an interface, not the id of an endpoint. */
 #define TD_PAYER_DEVICE 0x80000000u

@@ -2,7 +2,7 @@
 /* Copyright The Tandem Authors */
 /*
  * Every map. Names, keys and values are the contract of abi.h; a map without a struct there
- * (judge_slot, event_pace, classes_inner) belongs to the programs alone.
+ * (judge_slot, guard_entry_slot, event_pace, classes_inner) belongs to the programs alone.
  */
 #ifndef TANDEM_MAPS_H
 #define TANDEM_MAPS_H
@@ -248,5 +248,13 @@ struct {
 	__type(value, __u32);
 	__uint(max_entries, 1);
 } judge_slot SEC(".maps");
+
+/* As judge_slot, for guard_entry_root. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, 1);
+} guard_entry_slot SEC(".maps");
 
 #endif /* TANDEM_MAPS_H */

@@ -19,7 +19,7 @@ import type { DatapathConfig } from './config.ts';
 import { Datapath, removePins } from './datapath.ts';
 import type { Entry } from './encode.ts';
 import { MirroredMap } from './mirrored-map.ts';
-import { laterMaps, pinPaths } from './paths.ts';
+import { judgeHooks, laterMaps, laterPrograms, netfilterSlots, pinPaths } from './paths.ts';
 import { isLoaded } from './schema.ts';
 
 const pinRoot = `/sys/fs/bpf/${ownPrefix}0`;
@@ -56,8 +56,8 @@ function linkInfo(name: string): ReturnType<BpfLink['info']> {
   return link.info();
 }
 
-const judgeNames = ['localIn', 'postRouting'].flatMap((hook) =>
-  ['ipv4', 'ipv6'].map((family) => `judge_${hook}_${family}`),
+const judgeNames = judgeHooks.flatMap(({ name }) =>
+  ['ipv4', 'ipv6'].map((family) => `${name}_${family}`),
 );
 
 insideNamespace(import.meta, () => {
@@ -98,10 +98,12 @@ insideNamespace(import.meta, () => {
       for (const name of ['from_pod', 'judge', 'learn'] as const) {
         assert.notEqual(second.program(name).id, remembered.get(name), name);
       }
-      const slot = second.map('judge_slot').lookup(new Uint8Array(4));
-      assert.ok(slot !== null);
-      const judging = new DataView(slot.buffer, slot.byteOffset).getUint32(0, true);
-      assert.equal(judging, second.program('judge').id, 'the root calls the new judge');
+      for (const { slot, program } of netfilterSlots) {
+        const value = second.map(slot).lookup(new Uint8Array(4));
+        assert.ok(value !== null);
+        const called = new DataView(value.buffer, value.byteOffset).getUint32(0, true);
+        assert.equal(called, second.program(program).id, `the root calls the new ${program}`);
+      }
       second.attachEndpoint(ifindex('v0'));
       const info = linkInfo(`from_pod_${ifindex('v0')}`);
       assert.equal(info.programId, second.program('from_pod').id, 'swapped in place');
@@ -157,6 +159,10 @@ insideNamespace(import.meta, () => {
 
     test('what an agent before `fqdn_live` pinned is whole; the next load adds the map', () => {
       for (const name of laterMaps) execFileSync('rm', [pinPaths(pinRoot).map(name)]);
+      for (const name of laterPrograms) execFileSync('rm', [pinPaths(pinRoot).program(name)]);
+      for (const name of judgeNames.filter((each) => each.startsWith('guard_entry'))) {
+        execFileSync('rm', [pinPaths(pinRoot).link(name)]);
+      }
       assert.ok(isLoaded(pinRoot));
       using member = Datapath.open(pinRoot, { isMember: true });
       assert.equal(member.laterMap('fqdn_live'), null);

@@ -30,8 +30,10 @@ import { migrationBetween } from './migrations.ts';
 import {
   type AgentMapName,
   agentMaps,
+  judgeHooks,
   type LaterMapName,
   type MapName,
+  netfilterSlots,
   type PinPaths,
   type ProgramName,
   pinPaths,
@@ -41,11 +43,6 @@ import { makeDirectories, removeOlder, removeRetired, replacePin, shareWithProxy
 import { allMaps, fillMigrated, isAgentMap, isOutgrown, presentPin } from './present-maps.ts';
 import { hasSharedMaps, memberAbi, planTakeover } from './schema.ts';
 
-/** Where `judge` looks: after NAT and filtering, before masquerading. */
-const judgeHooks = [
-  { hook: 'postRouting', priority: 90 },
-  { hook: 'localIn', priority: 112 },
-] as const;
 const families = ['ipv4', 'ipv6'] as const;
 
 export interface LoadOptions {
@@ -133,8 +130,8 @@ export class Datapath implements Disposable {
     // Nothing goes: which bridges have pods is known once their interfaces are.
     writeNodeDevices((name) => datapath.map(name), options.devices, false);
     datapath.#nameAttached();
-    // The slot is filled before the root is attached or swapped: an empty one drops.
-    fillJudgeSlot(object);
+    // A slot is filled before its root is attached: an empty one drops.
+    fillSlots(object);
     for (const name of programNames) replacePin(object.program(name), paths.program(name));
     // Where nothing was enforced yet, running pods are cut off by a judge that knows none of them (ADR 12).
     if (datapath.#hasJudged()) datapath.#attachJudge();
@@ -384,12 +381,12 @@ export class Datapath implements Disposable {
     }
   }
 
-  /** Netfilter links have no update: the root stays attached, its tail call was swapped already. */
+  /** Netfilter links have no update: a root stays attached, its tail call was swapped already. */
   #attachJudge(): void {
-    const program = this.program('judge_root');
-    for (const { name, hook, priority, family } of judgeLinks()) {
+    for (const { name, root, hook, priority, family } of judgeLinks()) {
       using present = this.#openLink(name);
       if (present !== null) continue;
+      const program = this.program(root);
       try {
         using link = attachNetfilter({ program, family, hook, priority });
         link.pin(this.paths.link(name));
@@ -470,21 +467,23 @@ function isAbsent(family: (typeof families)[number]): boolean {
   return family === 'ipv6' && ipv6State() === 'absent';
 }
 
-function judgeLinks(): {
-  name: string;
-  hook: (typeof judgeHooks)[number]['hook'];
-  priority: number;
-  family: (typeof families)[number];
-}[] {
-  return judgeHooks.flatMap(({ hook, priority }) =>
-    families.map((family) => ({ name: `judge_${hook}_${family}`, hook, priority, family })),
+type JudgeLink = Pick<(typeof judgeHooks)[number], 'root' | 'hook' | 'priority'> & {
+  readonly name: string;
+  readonly family: (typeof families)[number];
+};
+
+function judgeLinks(): readonly JudgeLink[] {
+  return judgeHooks.flatMap((each) =>
+    families.map((family) => ({ ...each, name: `${each.name}_${family}`, family })),
   );
 }
 
-function fillJudgeSlot(object: BpfObject): void {
-  const value = new Uint8Array(4);
-  new DataView(value.buffer).setUint32(0, object.program('judge').fd, true);
-  object.map('judge_slot').update(new Uint8Array(4), value);
+function fillSlots(object: BpfObject): void {
+  for (const { slot, program } of netfilterSlots) {
+    const value = new Uint8Array(4);
+    new DataView(value.buffer).setUint32(0, object.program(program).fd, true);
+    object.map(slot).update(new Uint8Array(4), value);
+  }
 }
 
 /** Removes every pin of a node: its programs are detached, its policy is gone. For uninstall and tests. */

@@ -38,6 +38,7 @@ export const agentMaps = [
   'events',
   'counters',
   'judge_slot',
+  'guard_entry_slot',
 ] as const;
 /** Maps that agents before them do not pin: members work without. */
 export const laterMaps = [
@@ -51,6 +52,7 @@ export const laterMaps = [
   'pod_macs',
   'pod_bridges',
   'tunnel_ports',
+  'guard_entry_slot',
 ] as const;
 export type LaterMapName = (typeof laterMaps)[number];
 export type AgentMapName = (typeof agentMaps)[number];
@@ -62,12 +64,29 @@ export const programNames = [
   'select_member',
   'judge_root',
   'judge',
+  'guard_entry_root',
+  'guard_entry',
   'learn',
   'share',
   'guard_port4',
   'guard_port6',
 ] as const;
 export type ProgramName = (typeof programNames)[number];
+/** Programs that agents before them do not pin: members work without. */
+export const laterPrograms: readonly ProgramName[] = ['guard_entry_root', 'guard_entry'];
+/**
+ * Netfilter links: `judge` after NAT and filtering, before masquerading; `guard_entry` before conntrack. Each calls the
+ * program that is in the slot of its root.
+ */
+export const judgeHooks = [
+  { name: 'guard_entry', root: 'guard_entry_root', hook: 'preRouting', priority: -250 },
+  { name: 'judge_postRouting', root: 'judge_root', hook: 'postRouting', priority: 90 },
+  { name: 'judge_localIn', root: 'judge_root', hook: 'localIn', priority: 112 },
+] as const;
+export const netfilterSlots = [
+  { slot: 'judge_slot', program: 'judge' },
+  { slot: 'guard_entry_slot', program: 'guard_entry' },
+] as const;
 
 export interface PinPaths {
   readonly root: string;

@@ -11,7 +11,15 @@ import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { TD_ABI_VERSION } from './abi.gen.ts';
 import { NodeGroup } from './group.ts';
 import { type Migration, migrationBetween } from './migrations.ts';
-import { agentMaps, laterMaps, type MapName, pinPaths, programNames, sharedMaps } from './paths.ts';
+import {
+  agentMaps,
+  laterMaps,
+  laterPrograms,
+  type MapName,
+  pinPaths,
+  programNames,
+  sharedMaps,
+} from './paths.ts';
 
 /** The pins are of a version that this program can't take over. Nothing was changed. */
 export class SchemaError extends Error {
@@ -102,7 +110,10 @@ export function isLoaded(root: string): boolean {
   if (!hasSharedMaps(root)) return false;
   const abi = memberAbi(root);
   const programs = pinPaths(root, abi);
-  return hasMaps(root, abi) && programNames.every((name) => existsSync(programs.program(name)));
+  return (
+    hasMaps(root, abi) &&
+    programNames.every((name) => laterPrograms.includes(name) || existsSync(programs.program(name)))
+  );
 }
 
 /** Versions that have a directory. */

@@ -11,6 +11,9 @@ import { TD_ABI_VERSION } from '@tandem/datapath/abi.gen';
 import { ipv6State } from '@tandem/datapath/address-families';
 import {
   agentMaps,
+  judgeHooks,
+  type MapName,
+  netfilterSlots,
   type PinPaths,
   pinPaths,
   programNames,
@@ -29,8 +32,8 @@ import {
 } from './check.ts';
 
 const restart = 'restart tandem-agent, which loads and attaches what is missing';
-const judgeLinks = ['postRouting', 'localIn'].flatMap((hook) =>
-  ['ipv4', 'ipv6'].map((family) => `judge_${hook}_${family}`),
+const judgeLinks = judgeHooks.flatMap(({ name }) =>
+  ['ipv4', 'ipv6'].map((family) => `${name}_${family}`),
 );
 
 export const checkPins: Check = async (context) => {
@@ -49,7 +52,7 @@ export const checkPins: Check = async (context) => {
   return [
     checkAllPinned(paths),
     ...checkVersions(paths),
-    checkJudgeSlot(paths),
+    ...netfilterSlots.map(({ slot, program }) => checkSlot(paths, slot, program)),
     ...[...judgeLinks].map((name) => checkLink(paths, name, fail)),
     ...['guard_port4', 'guard_port6'].map((name) => checkLink(paths, name, warn)),
     ...checkEndpoints(context, paths),
@@ -77,18 +80,15 @@ function checkVersions(paths: PinPaths): readonly CheckResult[] {
 }
 
 /** An empty slot drops everything of the node's pods. */
-function checkJudgeSlot(paths: PinPaths): CheckResult {
+function checkSlot(paths: PinPaths, slot: MapName, name: string): CheckResult {
+  const check = slot.replaceAll('_', '-');
   try {
-    using map = BpfMap.openPinned(paths.map('judge_slot'), { isReadOnly: true });
+    using map = BpfMap.openPinned(paths.map(slot), { isReadOnly: true });
     const program = map.lookup(new Uint8Array(4));
-    if (program !== null) return pass('judge-slot', 'judge is in its slot');
-    return fail(
-      'judge-slot',
-      'the slot of judge is empty: all traffic of pods is dropped',
-      restart,
-    );
+    if (program !== null) return pass(check, `${name} is in its slot`);
+    return fail(check, `the slot of ${name} is empty: traffic of pods is dropped`, restart);
   } catch (error) {
-    return unreadable('judge-slot', error);
+    return unreadable(check, error);
   }
 }
 

@@ -3045,7 +3045,7 @@ export namespace tandem {
             /** td_counter. */
             reason: number;
 
-            /** 0 from_pod, 1 to_pod, 2 LOCAL_IN, 3 POST_ROUTING. */
+            /** 0 from_pod, 1 to_pod, 2 LOCAL_IN, 3 POST_ROUTING, 4 PRE_ROUTING. */
             hook: number;
 
             /** 4 or 6. */
@@ -3120,7 +3120,7 @@ export namespace tandem {
                 /** td_counter. */
                 reason?: (number|null);
 
-                /** 0 from_pod, 1 to_pod, 2 LOCAL_IN, 3 POST_ROUTING. */
+                /** 0 from_pod, 1 to_pod, 2 LOCAL_IN, 3 POST_ROUTING, 4 PRE_ROUTING. */
                 hook?: (number|null);
 
                 /** 4 or 6. */

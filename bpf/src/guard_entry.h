@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The Tandem Authors */
+/*
+ * guard_entry: netfilter at PRE_ROUTING, before conntrack (priority -250), IPv4 and IPv6. What comes in by a bridge port
+ * and speaks for somebody else, or by the port of nobody, is dropped before conntrack makes an entry of it.
+ *
+ * `judge` drops such a packet too, but what a bridge hands up to the host in a frame to a group, or to the Ethernet address
+ * of another port, has its entry confirmed by the kernel (br_nf_local_in, since Linux 6.8) and is then dropped where no
+ * hook sees it. A pod that nobody knows could so claim that somebody had opened a connection to its accomplice, whose
+ * packets would pass as replies. Ports of known pods are guarded by from_pod, earlier still.
+ *
+ * guard_entry_root is what is attached, as judge_root is.
+ */
+#ifndef TANDEM_GUARD_ENTRY_H
+#define TANDEM_GUARD_ENTRY_H
+
+#include "judge.h"
+#include "judge_root.h"
+
+static __always_inline __u32 guard_entry_reason(struct bpf_nf_ctx *ctx, __u32 port, struct packet *p)
+{
+	const struct td_endpoint *source;
+
+	if (parse_hook(ctx->skb, ctx->state->pf, p))
+		return TD_COUNT_DROP_PARSE;
+	source = bpf_map_lookup_elem(&endpoints, &p->source);
+	if (source) /* of another port, as every endpoint's own is in pod_devices */
+		return TD_COUNT_DROP_UNVERIFIED;
+	return entry_side(ctx, port) == TD_SIDE_STRANGER ? TD_COUNT_DROP_UNKNOWN_POD : TD_COUNT_FORWARDED;
+}
+
+static __always_inline void guard_entry_report(const struct packet *p, __u32 port, __u32 reason)
+{
+	const struct td_endpoint *endpoint = bpf_map_lookup_elem(&endpoints, &p->source);
+	struct event_facts facts = {
+		.payer = port | TD_PAYER_DEVICE,
+		.ifindex = port,
+		.verdict = TD_VERDICT_DENY,
+		.reason = reason,
+		.hook = TD_HOOK_PRE_ROUTING,
+	};
+
+	if (!endpoint)
+		endpoint = bpf_map_lookup_elem(&endpoints, &p->destination);
+	if (endpoint)
+		facts.endpoint_id = endpoint->id;
+	event_emit(p, &facts);
+}
+
+SEC("netfilter")
+int guard_entry(struct bpf_nf_ctx *ctx)
+{
+	__u32 port = skb_bridge_port(ctx->skb);
+	struct packet p;
+	__u32 reason;
+
+	if (!port || is_pod_device(port))
+		return NF_ACCEPT;
+	reason = guard_entry_reason(ctx, port, &p);
+	if (reason == TD_COUNT_FORWARDED)
+		return NF_ACCEPT;
+	count(reason);
+	if (reason != TD_COUNT_DROP_PARSE)
+		guard_entry_report(&p, port, reason);
+	return NF_DROP;
+}
+
+SEC("netfilter")
+int guard_entry_root(struct bpf_nf_ctx *ctx)
+{
+	bpf_tail_call(ctx, &guard_entry_slot, 0);
+	return skb_bridge_port(ctx->skb) ? verdict_without_program(ctx) : NF_ACCEPT;
+}
+
+#endif /* TANDEM_GUARD_ENTRY_H */
