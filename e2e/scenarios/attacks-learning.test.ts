@@ -7,7 +7,7 @@
  */
 
 import assert from 'node:assert/strict';
-import { after, describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { addressBytes } from '@tandem/testing/address';
 import { askDns, encodeQuestion } from '@tandem/testing/dns-query';
 import type { DnsRule, RecordSpec, ReplySpec } from '@tandem/testing/dns-script';
@@ -114,6 +114,7 @@ describe('addresses that are never learned', () => {
     'this node': [plan.node4, plan.node6, plan.nodeUpstream4, plan.nodeUpstream6],
     'another node': [plan.remoteNode4, plan.remoteNode6],
     'a Service': [clusterDns4, clusterDns6],
+    'an API server that is no node': ['198.18.0.201', '2001:db8:9::201'],
     'a link-local address': [plan.ptpGateway4, 'fe80::1'],
     metadata: ['169.254.169.254', 'fd00:ec2::254'],
     loopback: ['127.0.0.1', '::1'],
@@ -121,6 +122,23 @@ describe('addresses that are never learned', () => {
     'a group': ['224.0.0.1', 'ff02::1'],
     broadcast: ['255.255.255.255'],
   };
+  before(async () => {
+    const revision = tandem.appliedRevision();
+    const slice = (family: 'IPv4' | 'IPv6', text: string): object => ({
+      ...{ apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice', addressType: family },
+      metadata: {
+        ...{ name: `kubernetes-${family.toLowerCase()}`, namespace: 'default' },
+        labels: { 'kubernetes.io/service-name': 'kubernetes' },
+      },
+      endpoints: [{ addresses: [text] }],
+      ports: [{ name: 'https', port: 6443, protocol: 'TCP' }],
+    });
+    tandem.write('api-server.yaml', [
+      slice('IPv4', '198.18.0.201'),
+      slice('IPv6', '2001:db8:9::201'),
+    ]);
+    await tandem.waitForRevision(revision);
+  });
   for (const [what, addresses] of Object.entries(never)) {
     test(what, async () => {
       const name = `rebind-${what.toLowerCase().replaceAll(/[^a-z0-9]/g, '-')}.${suffix}`;

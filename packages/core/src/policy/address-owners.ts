@@ -336,7 +336,10 @@ function findLocalPods(
   return localPods;
 }
 
-/** Backends of default/kubernetes carry the entity kube-apiserver beside what they are. */
+/**
+ * Backends of default/kubernetes carry the entity kube-apiserver beside what they are. One outside of the nodes belongs to the
+ * world and is the cluster's all the same: no answer of a name's owner may open it.
+ */
 function addApiServer(table: OwnerTable, cluster: ClusterState): void {
   for (const slice of cluster.endpointSlices.values()) {
     if (slice.namespace !== 'default' || slice.serviceName !== 'kubernetes') continue;
@@ -345,7 +348,8 @@ function addApiServer(table: OwnerTable, cluster: ClusterState): void {
         entities: new Set<PeerEntity>(['kube-apiserver']),
         identities: [reservedIdentity(['kube-apiserver'])],
       };
-      table.extend(hostPrefix(address), extra, worldOwner(isIpv4(address), 0));
+      const outside = worldOwner(isIpv4(address), ClassFlag.cluster);
+      table.extend(hostPrefix(address), extra, outside);
     }
   }
 }

@@ -309,6 +309,16 @@ test('classes: a ClusterIP of the cluster DNS that the host has itself is the DN
   assert.equal(classRows(compileObjects(objects, { node: own }))['10.96.0.10/32'], `CNS ${dns}`);
 });
 
+test('no address of the cluster is learned, of an API server outside of its nodes neither', () => {
+  const api = service('default/kubernetes', '10.96.0.1', [], '198.51.100.1', '2001:db8::1');
+  const { neverLearn } = compileObjects([...basicObjects, ...api]).members;
+  const texts = neverLearn.map(formatPrefix);
+  assert.deepEqual(
+    texts.filter((text) => ['198.51.100.1/32', '2001:db8::1/128'].includes(text)).sort(),
+    ['198.51.100.1/32', '2001:db8::1/128'],
+  );
+});
+
 test('classes: world and its families, the API server inside and outside', () => {
   const egress = [
     { toEntities: ['world', 'world-ipv6', 'kube-apiserver', 'remote-node'] },
@@ -319,7 +329,7 @@ test('classes: world and its families, the API server inside and outside', () =>
   const rows = classRows(compileObjects([...basicObjects, policy, ...api]));
   assert.equal(rows['::/0'], 'cidr ::/0 + entity world + entity world-ipv6');
   assert.equal(rows['0.0.0.0/0'], 'entity world');
-  assert.equal(rows['198.51.100.1/32'], 'entity kube-apiserver + entity world');
+  assert.equal(rows['198.51.100.1/32'], 'C entity kube-apiserver + entity world');
   assert.equal(rows['192.168.0.2/32'], 'CN entity kube-apiserver + entity remote-node');
   assert.equal(rows['10.96.0.1/32'], undefined);
   assert.equal(rows['fe80::/10'], 'L cidr ::/0 + entity world + entity world-ipv6');

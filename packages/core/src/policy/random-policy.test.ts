@@ -340,7 +340,7 @@ function peerHolds(
       return peers.list.some((entity) => entityHolds(entity, place, text));
     case 'fqdns':
       return (
-        (place.kind === 'world' || place.kind === 'api-server') &&
+        place.kind === 'world' &&
         !text.startsWith('169.254.') &&
         peers.list.some((name) => learned.get(text)?.has(name))
       );
