@@ -5,10 +5,12 @@
 
 /** Of one line of a watch, that is one object with its event; etcd refuses objects over a few MiB. */
 export const lineBytesMax: number = 16 << 20;
-/** Of one page of a list. */
-export const pageBytesMax: number = 64 << 20;
-/** Objects of a page, as client-go asks. */
+/** Of one page of a list: a longer one is asked for again with fewer objects. */
+export const pageBytesMax: number = 16 << 20;
+/** Objects of a page at most, as client-go asks. */
 export const pageObjects = 500;
+/** A page that was too long is asked for again with so many times fewer. */
+export const pageShrink = 4;
 /** Objects of one kind. */
 export const objectsMax = 1_000_000;
 /** A connection that is not there by then is not waited for. */

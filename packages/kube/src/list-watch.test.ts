@@ -9,7 +9,7 @@ import { type ApiObject, ApiServer, respondStatus } from '@tandem/testing/api-se
 import { waitFor } from '@tandem/testing/wait';
 import type { KubeEndpoint } from './endpoint.ts';
 import { lineBytesMax } from './limits.ts';
-import { ListWatch } from './list-watch.ts';
+import { ListWatch, type ListWatchOptions } from './list-watch.ts';
 import type { Resource } from './resource.ts';
 import { KubeSession } from './session.ts';
 
@@ -36,7 +36,7 @@ const pod = (name: string, labels: Readonly<Record<string, string>> = {}): ApiOb
 /** Objects by key, as a client of the list-watch has them. */
 function follow(
   resource: Resource,
-  silenceMaxMs?: number,
+  options: Partial<Pick<ListWatchOptions, 'silenceMaxMs' | 'pageBytesMax'>> = {},
 ): {
   readonly objects: Map<string, Fields>;
   readonly watch: ListWatch;
@@ -46,7 +46,7 @@ function follow(
     session,
     resource,
     absentRetryMs: 100,
-    ...(silenceMaxMs === undefined ? {} : { silenceMaxMs }),
+    ...options,
     sink: {
       set: (key, object) => objects.set(key, object),
       delete: (key) => objects.delete(key),
@@ -129,6 +129,27 @@ test('a server without watch-lists is listed by pages and then watched', async (
     await waitFor(() => followed.objects.has('shop/c'), { what: 'the change' });
   } finally {
     for (let i = 0; i < 1200; i++) server.remove(pods.path, pod(`many-${i}`));
+  }
+});
+
+test('a page that is too long is asked for with fewer objects, whatever somebody writes into his', async () => {
+  server.hasWatchList = false;
+  const bytesMax = 1 << 16;
+  const annotations = { note: 'x'.repeat(bytesMax / 8) };
+  const large = Array.from({ length: 12 }, (_, i): ApiObject => {
+    const { metadata, ...rest } = pod(`large-${i}`);
+    return { ...rest, metadata: { ...metadata, annotations } };
+  });
+  for (const each of large) server.put(pods.path, each);
+  try {
+    const followed = follow(pods, { pageBytesMax: bytesMax });
+    await synced(followed);
+    assert.equal(followed.objects.size, 14);
+    assert.equal(followed.watch.counters.failures, 0);
+    const asked = server.requests.flatMap(({ query }) => query.get('limit') ?? []);
+    assert.deepEqual(asked.slice(0, 4), ['500', '125', '31', '7']);
+  } finally {
+    for (const each of large) server.remove(pods.path, each);
   }
 });
 
@@ -247,7 +268,7 @@ test('a connection is kept while this process is too busy to hear the answer', a
 });
 
 test('a watch on which nothing comes, though the connection lives, is made anew from the beginning', async () => {
-  const followed = follow(pods, 300);
+  const followed = follow(pods, { silenceMaxMs: 300 });
   await synced(followed);
   server.removeSilently(pods.path, pod('a'));
   await waitFor(() => followed.watch.counters.lists >= 2, { what: 'the list', timeoutMs: 15_000 });

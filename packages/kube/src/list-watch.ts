@@ -17,6 +17,8 @@ import {
   listTimeoutMs,
   objectsMax,
   pageBytesMax,
+  pageObjects,
+  pageShrink,
   retryAfterMaxMs,
   silenceMaxMs,
   watchListRetryMs,
@@ -68,6 +70,7 @@ export interface ListWatchOptions {
   readonly sink: ObjectSink;
   readonly silenceMaxMs?: number;
   readonly absentRetryMs?: number;
+  readonly pageBytesMax?: number;
 }
 
 /** An attempt ended as it should. */
@@ -223,14 +226,23 @@ export class ListWatch {
     const seen = new Set<string>();
     let continueToken = '';
     let resourceVersion = '';
-    do {
+    const { pageBytesMax: bytesMax = pageBytesMax } = this.#o;
+    let objects = pageObjects;
+    for (;;) {
       // oxlint-disable-next-line no-await-in-loop -- each page names the next
-      const response = await this.#get(listPath(this.#o.resource, continueToken));
+      const response = await this.#get(listPath(this.#o.resource, continueToken, objects));
       // oxlint-disable-next-line no-await-in-loop
       const refusal = await this.#refusalOf(response, false);
       if (refusal !== null) return refusal;
       // oxlint-disable-next-line no-await-in-loop
-      const page = JSON.parse(await textOf(response, pageBytesMax)) as unknown;
+      const text = await textOf(response, bytesMax).catch(onTooLong);
+      if (text === null && objects === 1) return failure('an object is longer than a page may be');
+      if (text === null) {
+        objects = Math.max(1, Math.floor(objects / pageShrink));
+        continue;
+      }
+      objects = Math.min(pageObjects, objects * 2);
+      const page = JSON.parse(text) as unknown;
       if (!isFields(page) || !Array.isArray(page['items']) || !isFields(page['metadata'])) {
         return failure('a page of a list has no items');
       }
@@ -244,7 +256,8 @@ export class ListWatch {
       const { continue: next, resourceVersion: version } = page['metadata'];
       continueToken = typeof next === 'string' ? next : '';
       if (typeof version === 'string') resourceVersion = version;
-    } while (continueToken !== '');
+      if (continueToken === '') break;
+    }
     this.#finishList(seen);
     this.#resourceVersion = resourceVersion;
     return resourceVersion === '' ? failure('a list has no resourceVersion') : ended;
@@ -365,12 +378,24 @@ function watchSeconds(): number {
   return Math.round(watchSecondsMin + Math.random() * (watchSecondsMax - watchSecondsMin));
 }
 
+class AnswerTooLong extends Error {
+  constructor(bytesMax: number) {
+    super(`an answer is longer than ${bytesMax} octets`);
+  }
+}
+
+/** Null for an answer that is too long. */
+function onTooLong(error: unknown): null {
+  if (error instanceof AnswerTooLong) return null;
+  throw error;
+}
+
 async function textOf({ body }: KubeResponse, bytesMax: number): Promise<string> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of body as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > bytesMax) throw new Error(`an answer is longer than ${bytesMax} octets`);
+    if (length > bytesMax) throw new AnswerTooLong(bytesMax);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');

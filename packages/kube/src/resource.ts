@@ -3,8 +3,6 @@
 
 /** Kinds of objects of the API, and the paths at which they are listed and watched. */
 
-import { pageObjects } from './limits.ts';
-
 export interface Resource {
   /** Such as `/api/v1/pods`. */
   readonly path: string;
@@ -39,10 +37,10 @@ export function watchPath(resource: Resource, resourceVersion: string, seconds: 
   });
 }
 
-/** A page of the current state; never one of an API server's cache, which may be older than what we know. */
-export function listPath(resource: Resource, continueToken: string): string {
+/** A page of the current state with at most so many objects; never one of an API server's cache, which may be older than what we know. */
+export function listPath(resource: Resource, continueToken: string, objects: number): string {
   return pathOf(resource, {
-    limit: String(pageObjects),
+    limit: String(objects),
     ...(continueToken === '' ? {} : { continue: continueToken }),
   });
 }
