@@ -12,14 +12,15 @@ import { parseObject } from '@tandem/core/k8s/parse-object';
 import { checkDnsRules } from '@tandem/core/policy/dns-file-check';
 import { parsePolicy } from '@tandem/core/policy/parse-policy';
 import { clusterOf } from './cluster-of.ts';
+import { NetworkPolicyHints } from './network-policy-hints.ts';
 import type { FileContents, FileObject } from './read-files.ts';
 
 /** One element of `findings` in the JSON. */
 export interface Finding {
   readonly severity: 'error' | 'warning';
   /**
-   * Stable: "yaml", "object-invalid", "policy-invalid", "kind-unsupported", "policy-warning", "duplicate",
-   * and those of `checkDnsRules`.
+   * Stable: "yaml", "object-invalid", "policy-invalid", "kind-unsupported", "policy-warning", "policy-hint",
+   * "duplicate", and those of `checkDnsRules`.
    */
   readonly code: string;
   readonly file: string;
@@ -78,7 +79,7 @@ export function validateObjects(contents: FileContents): Validation {
     if (isPolicy && found.every(({ severity }) => severity !== 'error')) valid.add(subject);
     findings.push(...found);
   }
-  findings.push(...dnsFindings(objects, places));
+  findings.push(...dnsFindings(objects, places), ...hintFindings(objects, places, valid));
   const policies = valid.difference(disputed).size;
   return { files: contents.files.length, objects: contents.objects.length, policies, findings };
 }
@@ -101,6 +102,24 @@ function dnsFindings(
     const name = object.replace('/', ' ');
     const source = places.get(name);
     return source === undefined ? [] : [finding(source, code, name, field, message, 'warning')];
+  });
+}
+
+function hintFindings(
+  objects: readonly K8sObject[],
+  places: ReadonlyMap<string, FileObject>,
+  valid: ReadonlySet<string>,
+): readonly Finding[] {
+  const hints = new NetworkPolicyHints(objects);
+  return objects.flatMap((object) => {
+    const subject = subjectOf(object);
+    const source = places.get(subject);
+    if (object.kind !== 'NetworkPolicy' || source === undefined || !valid.has(subject)) return [];
+    return hints
+      .of(object)
+      .map(({ path, message }) =>
+        finding(source, 'policy-hint', subject, path, message, 'warning'),
+      );
   });
 }
 
