@@ -205,7 +205,7 @@ function isTold(
   name: string | null,
 ): boolean {
   if (name !== null) return addressesOfPod(node.pod(name)).includes(source);
-  if (place === 'remote') return ofRemote.includes(source);
+  if (place === 'remote') return ofRemote.includes(source) || isRouteToRemote.test(source);
   // What the node cannot tell a pod that is gone it tells itself, also about what was not for it.
   if (place === 'node') return ofNode.includes(source) || !isForNode(destination, kind);
   const others = [...ofNode, ...ofRemote, ...node.pods.flatMap(addressesOfPod)];
@@ -226,6 +226,8 @@ const addressesOfPod = (pod: Pod): string[] => [
 const ofRemote: readonly string[] = [
   ...[plan.remoteNode4, plan.remoteNode6, plan.remotePod4, plan.remotePod6],
 ];
+/** A flipped bit makes other addresses, which the node routes there all the same: its pods' prefixes, its link. */
+const isRouteToRemote = /^(10\.1\.1\.|192\.168\.50\.|fd00:1:1:(:|0:)|fd00:50:(:|0:))/;
 const ofNode: readonly string[] = [
   ...[plan.ptpGateway4, plan.bridgeGateway4, plan.node4, plan.nodeUpstream4, '127.0.0.1'],
   ...[plan.ptpGateway6, plan.bridgeGateway6, plan.node6, plan.nodeUpstream6, '::1'],
