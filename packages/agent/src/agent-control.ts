@@ -260,8 +260,8 @@ export class AgentControl {
       ],
       degradations: () => [
         ...(datapath.isJudging() ? [] : [this.#isEnforcing() ? judgeMissing : notYetJudging]),
-        ...(datapath.isUnpinned() ? [pinsRemoved] : []),
-        ...sideDegradations(datapath.problems),
+        // What cannot be pinned then is none of its own.
+        ...(datapath.isUnpinned() ? [pinsRemoved] : sideDegradations(datapath.problems)),
         ...this.#stepProblems(),
         ...this.#viewProblems(),
         ...(this.#mark?.degradations ?? []),

@@ -54,6 +54,12 @@ export function ipv6State(
   return others.some((name) => !isDisabled(directory, name)) ? 'no-loopback' : 'off';
 }
 
+/** Whether the interface is known to have no IPv6, so that nothing of it can be set there. */
+export function lacksIpv6(name: string, directory: string = settings): boolean {
+  if (!existsSync(directory)) return ipv6State(directory) === 'absent';
+  return isDisabled(directory, name);
+}
+
 /** By addresses: /proc/sys may be hidden from a process (systemd's ProcSubset=pid). */
 function ipv6StateOf(interfaces: Addresses): Ipv6State {
   const names = Object.keys(interfaces).filter((name) =>

@@ -26,6 +26,7 @@ import {
 } from './device-maps.ts';
 import { makeDirectory } from './directories.ts';
 import { NodeGroup } from './group.ts';
+import { namedHookTaken } from './hook-taken.ts';
 import { migrationBetween } from './migrations.ts';
 import {
   type AgentMapName,
@@ -392,7 +393,7 @@ export class Datapath implements Disposable {
         link.pin(this.paths.link(name));
       } catch (error) {
         // No packet of a family that the kernel does not have reaches a hook.
-        if (!isAbsent(family)) throw error;
+        if (!isAbsent(family)) throw namedHookTaken(error);
       }
     }
   }

@@ -6,14 +6,18 @@
  * RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH, the latter in family AF_BRIDGE. Layouts: linux/neighbour.h.
  */
 
-import { AF_BRIDGE, NTF_MASTER, NTF_STICKY, NUD_NOARP, NUD_PERMANENT } from './constants.ts';
+import {
+  AF_BRIDGE,
+  NTF_MASTER,
+  NTF_STICKY,
+  NUD_NOARP,
+  NUD_PERMANENT,
+  RTPROT_TANDEM,
+} from './constants.ts';
 import { decodeMessage } from './decode.ts';
 import { encodeMessage } from './encode.ts';
 import { attributeTable, type MessageFormat } from './format.ts';
 import { familyOf, fromKernel, toKernel } from './ip-bytes.ts';
-
-/** RTPROT_*: who made the entry. Of those that nobody has registered (linux/rtnetlink.h, iproute2's rt_protos). */
-export const neighborProtocol = 84;
 
 export interface Neighbor {
   readonly ifindex: number;
@@ -100,7 +104,7 @@ export function decodeForwarding(payload: Uint8Array): ForwardingEntry | null {
 
 /**
  * An entry that neither the kernel nor a packet changes: nobody is asked for the address any more. It bears
- * `neighborProtocol`, so that it is found again.
+ * `RTPROT_TANDEM`, so that it is found again.
  */
 export function encodePermanentNeighbor(
   ifindex: number,
@@ -110,7 +114,7 @@ export function encodePermanentNeighbor(
   return encodeMessage(
     neighborFormat,
     { family: familyOf(address), ifindex, state: NUD_PERMANENT },
-    { address: toKernel(address), mac, protocol: neighborProtocol },
+    { address: toKernel(address), mac, protocol: RTPROT_TANDEM },
   );
 }
 

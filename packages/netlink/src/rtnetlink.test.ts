@@ -19,10 +19,10 @@ import {
   RT_TABLE_MAIN,
   RTN_LOCAL,
   RTPROT_BOOT,
+  RTPROT_TANDEM,
 } from './constants.ts';
 import { NetlinkError } from './errors.ts';
 import type { Link } from './link.ts';
-import { neighborProtocol } from './neighbor.ts';
 import { everyDestination, Rtnetlink } from './rtnetlink.ts';
 import { isSameRule, type RuleSpec } from './rule.ts';
 
@@ -249,7 +249,7 @@ insideNamespace(import.meta, () => {
         address: address(text),
         mac,
         state: NUD_PERMANENT,
-        protocol: neighborProtocol,
+        protocol: RTPROT_TANDEM,
       });
       assert.equal(await rtnetlink.deleteNeighbor(br0.ifindex, address(text)), true);
       assert.equal(await rtnetlink.deleteNeighbor(br0.ifindex, address(text)), false);

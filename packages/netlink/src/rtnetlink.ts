@@ -35,6 +35,7 @@ import {
   RTM_NEWNEIGH,
   RTM_NEWROUTE,
   RTM_NEWRULE,
+  RTPROT_TANDEM,
 } from './constants.ts';
 import { encodeMessage } from './encode.ts';
 import { NetlinkError } from './errors.ts';
@@ -182,7 +183,12 @@ export class Rtnetlink implements Disposable {
   /** @throws NetlinkError EEXIST: it is there */
   async addRule(rule: RuleSpec): Promise<void> {
     const flags = NLM_F_CREATE | NLM_F_EXCL;
-    await this.#change(`add ${describeRule(rule)}`, RTM_NEWRULE, flags, encodeRule(rule));
+    await this.#change(
+      `add ${describeRule(rule)}`,
+      RTM_NEWRULE,
+      flags,
+      encodeRule(rule, RTPROT_TANDEM),
+    );
   }
 
   /** False: it was not there. */

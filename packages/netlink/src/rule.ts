@@ -30,6 +30,8 @@ export interface RuleSpec {
 export interface Rule extends RuleSpec {
   /** FR_ACT_* */
   readonly action: number;
+  /** RTPROT_*: who made it; 0: the kernel, or somebody who did not say. */
+  readonly protocol: number;
   /** It looks at more than a RuleSpec says: addresses, interfaces, users, or it is inverted. */
   readonly hasOtherConditions: boolean;
 }
@@ -54,6 +56,7 @@ export interface RuleAttributes {
   readonly outInterface?: string;
   readonly l3mdev?: number;
   readonly users?: Uint8Array;
+  readonly protocol?: number;
   readonly ipProtocol?: number;
   readonly sourcePort?: PortRange;
   readonly destinationPort?: PortRange;
@@ -86,6 +89,7 @@ export const ruleFormat: MessageFormat<RuleHeader, RuleAttributes> = {
     outInterface: [17, 'text'],
     l3mdev: [19, 'u8'],
     users: [20, 'bytes'],
+    protocol: [21, 'u8'],
     ipProtocol: [22, 'u8'],
     sourcePort: [23, portRange],
     destinationPort: [24, portRange],
@@ -111,6 +115,7 @@ export function decodeRule(payload: Uint8Array): Rule | null {
     sourcePort: attributes.sourcePort ?? null,
     destinationPort: attributes.destinationPort ?? null,
     action: header.action,
+    protocol: attributes.protocol ?? 0,
     hasOtherConditions: hasOtherConditions(header, attributes),
   };
 }
@@ -130,7 +135,8 @@ function hasOtherConditions(header: RuleHeader, attributes: RuleAttributes): boo
   );
 }
 
-export function encodeRule(rule: RuleSpec): Uint8Array {
+/** `protocol`: who makes the rule, RTPROT_*; 0: not said, as for one that is deleted, whoever made it. */
+export function encodeRule(rule: RuleSpec, protocol = 0): Uint8Array {
   const { family, priority, table, mark, mask, ipProtocol, sourcePort, destinationPort } = rule;
   return encodeMessage(
     ruleFormat,
@@ -140,6 +146,7 @@ export function encodeRule(rule: RuleSpec): Uint8Array {
       mark,
       mask,
       table,
+      ...(protocol === 0 ? {} : { protocol }),
       ...(ipProtocol === 0 ? {} : { ipProtocol }),
       ...(sourcePort === null ? {} : { sourcePort }),
       ...(destinationPort === null ? {} : { destinationPort }),

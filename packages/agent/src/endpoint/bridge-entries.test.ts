@@ -89,6 +89,17 @@ insideNamespace(import.meta, () => {
     assert.deepEqual(entries(), made);
   });
 
+  test('an address of a family that the bridge does not have has no neighbour, until it has it', async () => {
+    const setIpv6 = (isOff: number): string =>
+      run('sysctl', '-qw', `net.ipv6.conf.cni0.disable_ipv6=${isOff}`);
+    setIpv6(1);
+    await ensure(endpoints());
+    assert.ok(!entries().some((line) => line.startsWith(texts[1])));
+    setIpv6(0);
+    await ensure(endpoints());
+    for (const line of wanted) assert.ok(entries().includes(line), line);
+  });
+
   const changes: readonly (readonly [string, () => void])[] = [
     ['removed', () => run('bridge', 'fdb', 'del', mac, 'dev', 'port', 'master')],
     [

@@ -8,9 +8,9 @@
  * forwarding entry with its port.
  */
 
-import { formatAddress } from '@tandem/core/net/ip';
-import { NTF_STICKY, NUD_PERMANENT } from '@tandem/netlink/constants';
-import { neighborProtocol } from '@tandem/netlink/neighbor';
+import { formatAddress, isIpv4 } from '@tandem/core/net/ip';
+import { lacksIpv6 } from '@tandem/datapath/address-families';
+import { NTF_STICKY, NUD_PERMANENT, RTPROT_TANDEM } from '@tandem/netlink/constants';
 import type { NetworkState } from '@tandem/netlink/network-state';
 import type { Rtnetlink } from '@tandem/netlink/rtnetlink';
 import type { PodInterface } from './pod-interface.ts';
@@ -48,11 +48,13 @@ export async function ensureBridgeEntries(
       neighbor !== undefined &&
       (neighbor.state & NUD_PERMANENT) !== 0 &&
       Buffer.compare(neighbor.mac, at.mac) === 0;
+    if (isRight || (!isIpv4(address) && lacksIpv6(state.links.get(at.l3Ifindex)?.name ?? '')))
+      continue;
     // oxlint-disable-next-line no-await-in-loop -- as above
-    if (!isRight) await attempt(rtnetlink.setPermanentNeighbor(at.l3Ifindex, address, at.mac));
+    await attempt(rtnetlink.setPermanentNeighbor(at.l3Ifindex, address, at.mac));
   }
   for (const { ifindex, address, protocol } of state.neighbors) {
-    if (protocol !== neighborProtocol || wanted.has(neighborKey(ifindex, address))) continue;
+    if (protocol !== RTPROT_TANDEM || wanted.has(neighborKey(ifindex, address))) continue;
     // oxlint-disable-next-line no-await-in-loop -- as above
     await attempt(rtnetlink.deleteNeighbor(ifindex, address));
   }

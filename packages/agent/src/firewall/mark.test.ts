@@ -83,7 +83,7 @@ table inet t { chain c { type nat hook postrouting priority srcnat; ${rule}; }; 
 
 const routing = (rule: Partial<RoutingRule>): RoutingRule => ({
   ...{ family: 2, priority: 100, table: 100, mark: 0x1000, mask: 0x1000, ipProtocol: 0 },
-  ...{ sourcePort: null, destinationPort: null, action: 1, hasOtherConditions: false },
+  ...{ sourcePort: null, destinationPort: null, action: 1, protocol: 0, hasOtherConditions: false },
   ...rule,
 });
 

@@ -5,6 +5,7 @@
 
 import { err, ok, type Result } from '@tandem/core/result';
 import { markCandidates } from '@tandem/datapath/config';
+import { RTPROT_TANDEM } from '@tandem/netlink/constants';
 import type { Rule as RoutingRule } from '@tandem/netlink/rule';
 import { ruleCharsMax, rulesShownMax } from '../limits.ts';
 import type { FirewallView } from './read.ts';
@@ -36,10 +37,12 @@ export function firewallUsers({ chains }: FirewallView): readonly MarkUser[] {
   );
 }
 
-/** Rules to `ownTable` are Tandem's. */
+/** Rules to `ownTable` are Tandem's, and those that it made for other settings. */
 export function routingUsers(rules: readonly RoutingRule[], ownTable: number): readonly MarkUser[] {
   return rules
-    .filter(({ mask, table }) => mask !== 0 && table !== ownTable)
+    .filter(
+      ({ mask, table, protocol }) => mask !== 0 && table !== ownTable && protocol !== RTPROT_TANDEM,
+    )
     .map(({ family, priority, mark, mask, table }) => ({
       where: family === AF_INET6 ? ('routing6' as const) : ('routing4' as const),
       text: `ip ${family === AF_INET6 ? '-6 ' : ''}rule pref ${priority} fwmark ${hex(mark)}/${hex(mask)} lookup ${table}`,

@@ -103,6 +103,23 @@ insideNamespace(import.meta, () => {
     assert.match(ip('rule', 'show'), /fwmark 0x80\/0x80 ipproto udp dport 10054 lookup 2077/);
   });
 
+  test('another priority and table of a new configuration leave nothing of before, nor does removal', async () => {
+    await removeNetworkRules(options(0x80, 10_054));
+    await ensureNetworkRules(options());
+    await ensureNetworkRules({ ...options(0x40, 10_054), routingTable: 3000, rulePriority: 20 });
+    for (const family of ['-4', '-6']) {
+      const shown = ip(family, 'rule', 'show');
+      assert.doesNotMatch(shown, /2077|fwmark 0x1000/);
+      assert.match(shown, /20:\sfrom all fwmark 0x40\/0x40 ipproto udp dport 10054 lookup 3000/);
+      assert.doesNotMatch(ip(family, 'route', 'show', 'table', 'all'), /table 2077/);
+    }
+    await removeNetworkRules(options());
+    for (const family of ['-4', '-6']) {
+      assert.doesNotMatch(ip(family, 'rule', 'show'), /lookup 3000/);
+      assert.doesNotMatch(ip(family, 'route', 'show', 'table', 'all'), /table 3000/);
+    }
+  });
+
   test('IPv6 that is switched off is left out, and gets its rules when it is switched on', async () => {
     const setIpv6 = (isOff: number): string =>
       execFileSync('sysctl', ['-qw', `net.ipv6.conf.all.disable_ipv6=${isOff}`], {

@@ -19,6 +19,7 @@ import {
   LOOPBACK_IFINDEX,
   RTN_LOCAL,
   RTPROT_BOOT,
+  RTPROT_TANDEM,
 } from '@tandem/netlink/constants';
 import { NetlinkError } from '@tandem/netlink/errors';
 import type { NetworkView } from '@tandem/netlink/network-view';
@@ -106,7 +107,11 @@ async function removeRouting(
   options: NetworkRulesOptions,
 ): Promise<void> {
   await view.refresh('rules', 'routes');
-  for (const rule of ourRules(family, options)) await view.rtnetlink.deleteRule(rule);
+  const rules = ourRules(family, options);
+  for (const rule of rules) await view.rtnetlink.deleteRule(rule);
+  for (const rule of view.state.rules.filter((each) => isOutdated(each, rules))) {
+    await removeOutdated(view, family, rule, options);
+  }
   for (const route of routesOf(view, family, options)) {
     const { destination, table, type, priority, ifindexes } = route;
     const [ifindex] = ifindexes;
@@ -154,10 +159,23 @@ async function ensureRouting(
   try {
     if (!isRouted) await rtnetlink.replaceRoute(localDelivery(family, options));
     for (const rule of missing) await addRule(view, rule);
-    for (const rule of outdated) await rtnetlink.deleteRule(rule);
+    for (const rule of outdated) await removeOutdated(view, family, rule, options);
   } finally {
     await view.refresh('rules', 'routes');
   }
+}
+
+/** A rule of other settings, with the route in its table. */
+async function removeOutdated(
+  { rtnetlink }: NetworkView,
+  family: Family,
+  rule: Rule,
+  { routingTable }: NetworkRulesOptions,
+): Promise<void> {
+  await rtnetlink.deleteRule(rule);
+  if (rule.table === routingTable) return;
+  const former = localDelivery(family, { routingTable: rule.table });
+  await rtnetlink.deleteRoute({ ...former, priority: 0 });
 }
 
 /** One that is there all the same, of which the view does not know yet, is no error. */
@@ -169,10 +187,11 @@ async function addRule({ rtnetlink }: NetworkView, rule: RuleSpec): Promise<void
   }
 }
 
-/** Made by us for another mark or port, before the configuration changed. */
+/** Made by us for other settings, before the configuration changed; a version of before did not say that they are ours. */
 function isOutdated(rule: Rule, ours: readonly RuleSpec[]): boolean {
   const [any] = ours;
   if (any === undefined || rule.family !== any.family) return false;
+  if (rule.protocol === RTPROT_TANDEM) return !ours.some((each) => isSameRule(rule, each));
   if (rule.priority !== any.priority || rule.table !== any.table || rule.hasOtherConditions) {
     return false;
   }
@@ -180,7 +199,10 @@ function isOutdated(rule: Rule, ours: readonly RuleSpec[]): boolean {
   return !ours.some((each) => isSameRule(rule, each));
 }
 
-function localDelivery(family: Family, { routingTable }: NetworkRulesOptions): RouteSpec {
+function localDelivery(
+  family: Family,
+  { routingTable }: Pick<NetworkRulesOptions, 'routingTable'>,
+): RouteSpec {
   return {
     destination: everyDestination(family),
     table: routingTable,

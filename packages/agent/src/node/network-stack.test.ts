@@ -125,17 +125,25 @@ insideNamespace(import.meta, () => {
     const faults = childFaults();
     const { notices } = view.counters;
     execFileSync('nft', ['add', 'table', 'inet', 'other']);
+    execFileSync('ip', ['rule', 'add', 'pref', '20', 'fwmark', '0x40/0x40', 'lookup', '99']);
     const known = childFaults();
-    assert.ok(known > faults, 'the one that this test started');
+    assert.ok(known > faults, 'those that this test started');
     await view.rtnetlink.changeLink(1, { isUp: true });
-    await view.rtnetlink.addRule({
-      ...{ family: 2, priority: 20, table: 99, mark: 0x40, mask: 0x40, ipProtocol: 0 },
-      ...{ sourcePort: null, destinationPort: null },
-    });
     await waitFor(() => view.counters.notices > notices, { what: 'the rule is noticed' });
     await view.refresh();
     await stack.ensure();
     assert.equal(childFaults(), known);
+  });
+
+  test('a loopback interface that is down is named by what brings it up', async () => {
+    execFileSync('ip', ['link', 'set', 'lo', 'down']);
+    await waitFor(() => stack.degradations.length > 0, { what: 'what is missing' });
+    for (const { code, fix } of stack.degradations) {
+      assert.equal(code, 'network-rules');
+      assert.match(fix, /^ip link set lo up/);
+    }
+    execFileSync('ip', ['link', 'set', 'lo', 'up']);
+    await waitFor(() => stack.degradations.length === 0, { what: 'the rules' });
   });
 
   test('what is stopped mends nothing', async () => {

@@ -14,6 +14,7 @@ import {
   loopbackFix,
 } from '@tandem/datapath/address-families';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import { LOOPBACK_IFINDEX } from '@tandem/netlink/constants';
 import type { NetworkView } from '@tandem/netlink/network-view';
 import { NFPROTO_INET, NftWatch } from '@tandem/netlink/nft-watch';
 import type { Logger } from '@tandem/runtime/log';
@@ -42,6 +43,10 @@ const loopbackOff: Degradation = {
   message: ipv6Texts['no-loopback'],
   fix: `${loopbackFix}, or switch IPv6 off on all interfaces (net.ipv6.conf.all and default)`,
 };
+
+const fixOfError = 'fix what the error names; the agent tries again every few seconds';
+/** Steered packets are delivered by the loopback interface. */
+const loopbackUp = 'ip link set lo up: the loopback interface is down';
 
 export class NetworkStack {
   readonly #view: NetworkView;
@@ -148,12 +153,16 @@ export class NetworkStack {
     this.#problems = problems;
   }
 
+  #isLoopbackUp(): boolean {
+    return this.#view.state.links.get(LOOPBACK_IFINDEX)?.isUp ?? true;
+  }
+
   get degradations(): readonly Degradation[] {
     return [
       ...this.#problems.map(({ part, message }) => ({
         code: 'network-rules',
         message: `${part} is not in place, so ${losses[part]}: ${message}`,
-        fix: 'fix what the error names; the agent tries again every few seconds',
+        fix: this.#isLoopbackUp() ? fixOfError : loopbackUp,
       })),
       ...(this.#ipv6 === 'no-loopback' ? [loopbackOff] : []),
     ];

@@ -18,6 +18,7 @@ import {
   type DoctorContext,
 } from '../doctor/check.ts';
 import { checkConntrack } from '../doctor/conntrack.ts';
+import { checkDirectories } from '../doctor/directories.ts';
 import { checkFamilies } from '../doctor/families.ts';
 import { checkInput } from '../doctor/input.ts';
 import { checkIpvs } from '../doctor/ipvs.ts';
@@ -42,6 +43,7 @@ const checks: readonly Check[] = [
   checkKernel,
   checkPrivileges,
   checkMounts,
+  checkDirectories,
   checkFamilies,
   checkPins,
   checkPort,

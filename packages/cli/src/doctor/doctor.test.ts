@@ -4,12 +4,15 @@
 /** `tandem doctor` inside namespaces with the traps set up, as a process of its own. */
 
 import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Namespace } from '@tandem/testing/namespace';
 import { createNode } from '@tandem/testing/netns';
 import { Probe } from '@tandem/testing/probe';
-import { tryRun } from '@tandem/testing/process';
+import { run as runProgram, tryRun } from '@tandem/testing/process';
 import { exitCode } from '../exit-codes.ts';
 import type { CheckResult } from './check.ts';
 
@@ -171,6 +174,35 @@ test('paths that are no bpffs and no cgroup v2', async () => {
   assert.equal(found.check('bpffs')?.status, 'fail');
   assert.equal(found.check('bpffs')?.fix, 'mkdir -p /tmp/x && mount -t bpf bpf /tmp/x');
   assert.equal(found.check('cgroup2')?.status, 'warn');
+});
+
+test('a run or state directory that cannot be written to, until it can', async (t) => {
+  await using node = await createNode({ pods: [] });
+  const directory = mkdtempSync(join(tmpdir(), 'tandem-doctor-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const file = join(directory, 'file');
+  writeFileSync(file, '');
+  const readOnly = join(directory, 'ro');
+  mkdirSync(readOnly);
+  await runProgram('mount', ['-t', 'tmpfs', '-o', 'ro', 'tandem-test', readOnly]);
+  try {
+    const argv = [...preflight, `--run-dir=${readOnly}/run`, `--state-dir=${file}`];
+    const found = await doctor(node.node, ...argv);
+    assert.equal(found.check('run-directory')?.status, 'fail');
+    assert.match(
+      found.check('run-directory')?.why ?? '',
+      /ro is on a file system that is read-only/,
+    );
+    assert.equal(found.check('state-directory')?.fix, `rm ${file}`);
+    await runProgram('mount', ['-o', 'remount,rw', readOnly]);
+    rmSync(file);
+    const mended = await doctor(node.node, ...argv);
+    for (const name of ['run-directory', 'state-directory']) {
+      assert.equal(mended.check(name)?.status, 'pass', mended.check(name)?.why);
+    }
+  } finally {
+    await runProgram('umount', [readOnly]);
+  }
 });
 
 test('without privileges it says so and still answers', async () => {

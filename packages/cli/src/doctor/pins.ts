@@ -44,8 +44,8 @@ export const checkPins: Check = async (context) => {
     return [
       fail(
         'pins',
-        `nothing of Tandem is pinned in ${settings.bpffsDir}: no policy is in force on this node`,
-        'start tandem-agent; before it is installed, ask `tandem doctor --preflight`',
+        `nothing of Tandem is pinned in ${settings.bpffsDir}: no policy is in force on this node, or it ends with the agent that runs (pins-removed in \`tandem status\`)`,
+        'start tandem-agent, or restart it and then the DNS proxy; before it is installed, ask `tandem doctor --preflight`',
       ),
     ];
   }

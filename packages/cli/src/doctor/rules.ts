@@ -78,10 +78,24 @@ async function checkRouting(family: '-4' | '-6', context: DoctorContext): Promis
   if (!routes.ok || routes.value.length === 0) {
     missing.push(`ip ${family} route replace local default dev lo table ${table}`);
   }
+  if (missing.length > 0 && (await isLoopbackDown())) {
+    return fail(
+      check,
+      'steered DNS is not delivered to the shared socket: the loopback interface is down',
+      'ip link set lo up',
+    );
+  }
   if (missing.length === 0) return pass(check, `steered packets are delivered by table ${table}`);
   return fail(
     check,
     `steered DNS is not delivered to the shared socket: ${missing.length} of 3 rules and routes are missing (${byAgent})`,
     missing.join(' && '),
   );
+}
+
+async function isLoopbackDown(): Promise<boolean> {
+  const links = await readJson<readonly { readonly flags?: readonly string[] }[]>('ip', [
+    ...['-j', 'link', 'show', 'lo'],
+  ]);
+  return links.ok && links.value[0]?.flags?.includes('UP') === false;
 }

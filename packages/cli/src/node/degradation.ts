@@ -35,7 +35,11 @@ export function nodeDegradations(
 ): readonly Degradation[] {
   const told = answers.flatMap((answer) => (answer.ok ? answer.status.degraded : []));
   const silent = answers.flatMap((answer) => silence(answer, members));
-  if (!group.ok) return [groupUnreadable(group.error), ...told, ...silent];
+  if (!group.ok) {
+    // Who holds what was pinned knows better.
+    const isTold = told.some(({ code }) => code === 'pins-removed');
+    return [...(isTold ? [] : [groupUnreadable(group.error)]), ...told, ...silent];
+  }
   const isServed = members.some(({ isServing }) => isServing);
   return [
     ...(isServed ? away(group.value.members, maps) : [nobodyServes(members)]),
@@ -86,7 +90,7 @@ function silence(answer: AdminAnswer, members: readonly MemberReport[]): readonl
     {
       code: 'admin-unreachable',
       message: `the ${process} serves DNS, but its admin socket does not answer: ${answer.reason}`,
-      fix: `run it as root with the runDir of ${programs[process]} (its socket would be ${path}); restart it if it hangs`,
+      fix: `run it as root with the runDir of ${programs[process]} (its socket would be ${path}); restart it if it hangs; \`tandem doctor\` says whether sockets can be made there`,
     },
   ];
 }

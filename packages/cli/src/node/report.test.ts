@@ -142,6 +142,14 @@ const rows: readonly (Partial<ReportInputs> & { name: string; health: string; co
       health: 'degraded',
       codes: ['group-unreadable'],
     },
+    {
+      name: 'pins that were removed under an agent that holds what they were',
+      group: err('nothing is pinned'),
+      isJudging: err('nothing is pinned'),
+      answers: [answer('agent', ['pins-removed']), answer('dns-proxy')],
+      health: 'degraded',
+      codes: ['pins-removed'],
+    },
   ];
 
 for (const { name, health, codes, ...inputs } of rows) {
