@@ -98,6 +98,27 @@ export async function writeAtLineRate(probe: Probe, options: LineRateOptions): P
 const paddingOption = 12;
 const paddingBytes = 65_400;
 
+export interface UnreadRepliesOptions {
+  readonly name: string;
+  readonly connections: number;
+  /** Queries of a connection. Default: no end. */
+  readonly perConnection?: number;
+  /** Then a connection is opened anew. Default: it stays. */
+  readonly lifeMs?: number;
+  readonly seconds: number;
+}
+
+/** Asks for a name's texts, as long an answer as the name has, and never reads one. */
+export async function readNoReply(probe: Probe, options: UnreadRepliesOptions): Promise<string> {
+  const { name, connections, perConnection = 0, lifeMs = 0, seconds } = options;
+  const data = withLength(encodeQuestion({ server: clusterDns4, name, type: 'TXT' }));
+  const { messages, opened, ended } = await probe.pour({
+    ...{ to: clusterDns4, port: 53, connections, data, seconds },
+    ...{ burst: perConnection, lifeMs, isUnread: true },
+  });
+  return `${messages} queries on ${opened} connections that read nothing, ${ended} were ended`;
+}
+
 /** A legal query as long as TCP carries it: an OPT record with padding (RFC 7830). */
 export function paddedQuery(server: string): Uint8Array {
   const plain = encodeQuestion({ server, name: 'x-1.allowed.test', ednsBytes: 1232 });

@@ -123,6 +123,8 @@ export const tcpConnectionsMax = 2048;
  */
 export const tcpConnectionsReserveShare = 8;
 export const tcpConnectionsGuaranteed = 4;
+/** Of those that wait for no place, how many are begun with in one turn of the event loop. */
+export const tcpOpensPerTurn = 8;
 /** Connections that wait, each a file descriptor; more are reset (`tcpRefused`), those of the pod that has most. */
 export const tcpWaitingPerEndpointMax = 1024;
 export const tcpWaitingMax = 4096;
@@ -157,11 +159,16 @@ export const tcpUnsentBytesMax = 16_384;
 export const tcpOctetsPerEndpointMax: number = 256 << 10;
 export const tcpOctetsMax: number = 8 << 20;
 export const tcpOctetsGuaranteed: number = 128 << 10;
-/** Messages, queries and replies, that are handled in one turn of the event loop, and of one connection in a row. */
+/**
+ * Messages, queries and replies, that are handled in one turn of the event loop, and of one connection in a row. A
+ * longer one counts for one more with every so many octets: as many of the largest size would take 10 ms.
+ */
 export const tcpMessagesPerTurn = 64;
 export const tcpMessagesPerStep = 8;
-/** How soon a connection that waits for rate or room tries again. */
+export const tcpOctetsPerMessage = 2048;
+/** How soon connections that wait for rate or room try again, and how many of an endpoint do at a time. */
 export const tcpRetryMs = 5;
+export const tcpRetriesPerEndpoint = 32;
 
 /** Bytes of the ring that carries events and mappings from the DNS worker to the main thread. */
 export const eventRingBytes: number = 1 << 20;

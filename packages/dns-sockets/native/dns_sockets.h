@@ -38,7 +38,8 @@ enum {
 	DS_UNIX_MAX          = 256,  /* connections and listeners per environment */
 	DS_UNIX_MESSAGE_MAX  = 65536,
 	DS_UNIX_FDS_MAX      = 16,
-	DS_UNIX_READS_MAX    = 16, /* messages or connections per wake of one unix socket */
+	DS_UNIX_READS_MAX    = 16,  /* messages or connections per wake of one unix socket */
+	DS_TCP_ACCEPTS_MAX   = 128, /* connections per wake of one TCP listener */
 	DS_CONTROL_BYTES_MAX = 128,
 	DS_NETLINK_MAX       = 16, /* sockets per environment */
 	/* The kernel's dumps are at most 32 KiB, single messages far smaller. */
@@ -211,6 +212,7 @@ struct ds_unix {
 	int fd;
 	bool is_listener;
 	bool closing;
+	int accepts_max; /* of a listener, per wake */
 	napi_ref on_event;
 	dev_t device; /* of the listener's path, so that close removes no other's */
 	ino_t inode;

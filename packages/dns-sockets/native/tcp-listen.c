@@ -32,7 +32,10 @@ napi_value ds_tcp_listen(napi_env env, napi_callback_info info)
 	if (copy < 0)
 		return ds_throw_errno(env, errno, "fcntl(F_DUPFD_CLOEXEC)", "TCP listener");
 	struct ds_unix *opened = ds_unix_open(&args, copy, true, 1);
-	return opened == NULL ? NULL : ds_u32(env, opened->id);
+	if (opened == NULL)
+		return NULL;
+	opened->accepts_max = DS_TCP_ACCEPTS_MAX;
+	return ds_u32(env, opened->id);
 }
 
 /*

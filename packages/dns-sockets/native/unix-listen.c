@@ -148,7 +148,7 @@ void ds_unix_on_connection(uv_poll_t *poll, int status, int events)
 	(void)events;
 	if (listener->closing || napi_open_handle_scope(listener->env->env, &scope) != napi_ok)
 		return;
-	for (int i = 0; i < DS_UNIX_READS_MAX; i++)
+	for (int i = 0; i < listener->accepts_max; i++)
 		if (!accept_one(listener))
 			break;
 	if (status < 0 && !listener->closing)

@@ -223,6 +223,7 @@ struct ds_unix *ds_unix_open(struct ds_args *args, int fd, bool is_listener, siz
 	opened->env = ds;
 	opened->fd = fd;
 	opened->is_listener = is_listener;
+	opened->accepts_max = DS_UNIX_READS_MAX;
 	opened->poll.data = opened;
 	opened->id = ++ds->unix_generation % (1u << 22) * DS_UNIX_MAX + index;
 	ds->unixes[index] = opened;

@@ -25,7 +25,11 @@ export const netlinkDatagramBytesMax = 65_536;
 export const netlinkBufferBytes: number = 2 * 1024 * 1024;
 /** 4 MiB: the default of 208 KiB overflowed while a member was stopped for 100 ms. */
 export const socketBufferBytes: number = 4 * 1024 * 1024;
-export const tcpBacklog = 512;
+/**
+ * Connections of all pods that wait to be accepted at one listener; the kernel drops those beyond it
+ * (`TcpExtListenOverflows`), and takes no larger number than net.core.somaxconn.
+ */
+export const tcpBacklog = 4096;
 export const unixBacklog = 8;
 /** Longest interval of the tick. */
 export const tickMsMax = 60_000;

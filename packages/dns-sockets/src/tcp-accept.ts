@@ -28,7 +28,7 @@ export interface AcceptEvents {
 }
 
 /**
- * Accepts on a listening TCP socket, by a duplicate of `fd`, at most 16 connections a turn of the event loop.
+ * Accepts on a listening TCP socket, by a duplicate of `fd`, at most 128 connections a turn of the event loop.
  * Returns what stops it.
  * @throws DnsSocketError: EPROTOTYPE (no listening TCP socket)
  */

@@ -8,6 +8,7 @@ import {
   tcpConnectionsGuaranteed,
   tcpConnectionsMax,
   tcpConnectionsReserveShare,
+  tcpOpensPerTurn,
   tcpWaitingMax,
   tcpWaitingPerEndpointMax,
 } from '../limits.ts';
@@ -52,6 +53,7 @@ class World {
   readonly opened: Connection[] = [];
   readonly held: Set<number> = new Set();
   refused = 0;
+  readonly #soon: (() => void)[] = [];
   readonly admission: TcpAdmission = new TcpAdmission({
     perPod,
     counters: this.counters,
@@ -64,9 +66,20 @@ class World {
       return connection as unknown as TcpConnection;
     },
     hold: (slot, isHeld) => (isHeld ? this.held.add(slot) : this.held.delete(slot)),
+    soon: (work) => void this.#soon.push(work),
   });
 
+  /** In a turn of its own. */
   accept(endpointSlot: number): void {
+    this.acceptNow(endpointSlot);
+    this.turn();
+  }
+
+  turn(): void {
+    for (const work of this.#soon.splice(0)) work();
+  }
+
+  acceptNow(endpointSlot: number): void {
     const accepted: AcceptedConnection = {
       addresses: new Uint32Array(8),
       clientPort: 1,
@@ -96,6 +109,25 @@ test('connections over the bound of a pod wait, and are read as others become id
   assert.equal(world.counters[counter.tcpWaited], 3);
   for (let round = 0; round < 3; round++) world.idle(world.openOf(1)[0] as Connection);
   assert.equal(world.opened.length, perPod + 3);
+  assert.equal(world.refused, 0);
+});
+
+test('few connections are begun with in one turn, those of the pod that has least first', () => {
+  const world = new World();
+  const rounds = 4;
+  const busyPods = (rounds * tcpOpensPerTurn) / perPod;
+  for (let pod = 1; pod <= busyPods; pod++) {
+    for (let i = 0; i < perPod; i++) world.acceptNow(pod);
+  }
+  assert.equal(world.opened.length, tcpOpensPerTurn);
+  const neighbour = busyPods + 1;
+  world.acceptNow(neighbour);
+  assert.equal(world.openOf(neighbour).length, 0);
+  world.turn();
+  assert.equal(world.opened.length, 2 * tcpOpensPerTurn);
+  assert.equal(world.openOf(neighbour).length, 1);
+  for (let round = 2; round <= rounds; round++) world.turn();
+  assert.equal(world.opened.length, rounds * tcpOpensPerTurn + 1);
   assert.equal(world.refused, 0);
 });
 

@@ -6,7 +6,8 @@
  * and nothing more, and an idle connection of the same pod makes way for the one that waits longest. When the
  * node has no room, an idle connection of the pod that has most makes way. An eighth of the node's places is kept
  * for pods that have next to none: pods whose connections are all busy stop only themselves. No connection is
- * reset while there is room to wait; without room it is one of the pod that has most that wait.
+ * reset while there is room to wait; without room it is one of the pod that has most that wait. To begin to read one
+ * costs far more than to accept it, so that few are begun with in one turn of the event loop.
  */
 
 import { counter } from '../counters.ts';
@@ -15,6 +16,7 @@ import {
   tcpConnectionsMax,
   tcpConnectionsReserveShare,
   tcpIdleEvictMs,
+  tcpOpensPerTurn,
   tcpWaitingMax,
   tcpWaitingPerEndpointMax,
 } from '../limits.ts';
@@ -26,6 +28,8 @@ interface Pod {
   /** That are read. */
   readonly open: Set<TcpConnection>;
   readonly waiting: AcceptedConnection[];
+  /** When none of its connections was idle, CLOCK_MONOTONIC. */
+  noneIdleNs: number;
 }
 
 export interface AdmissionOptions {
@@ -37,13 +41,20 @@ export interface AdmissionOptions {
   readonly open: (accepted: AcceptedConnection, endpointSlot: number) => TcpConnection;
   /** The pod has connections, or none any more. */
   readonly hold: (endpointSlot: number, isHeld: boolean) => void;
+  /** Calls `work` once, in the next turn of the event loop. */
+  readonly soon: (work: () => void) => void;
 }
+
+/** A pod that had no idle connection is not searched for one again so soon: whichever becomes idle says so. */
+const searchIntervalNs = 5e6;
 
 export class TcpAdmission {
   readonly #o: AdmissionOptions;
   readonly #pods = new Map<number, Pod>();
   #open = 0;
   #waiting = 0;
+  /** Connections that this turn may still begin to read. */
+  #opensLeft = tcpOpensPerTurn;
 
   constructor(options: AdmissionOptions) {
     this.#o = options;
@@ -63,7 +74,8 @@ export class TcpAdmission {
     const pod = this.#podOf(endpointSlot);
     pod.waiting.push(accepted);
     this.#waiting += 1;
-    if (pod.open.size >= this.#o.perPod) this.#closeIdle(pod);
+    const isSearched = this.#o.nowNs() - pod.noneIdleNs < searchIntervalNs;
+    if (pod.open.size >= this.#o.perPod && !isSearched) this.#closeIdle(pod);
     this.#admitWaiting();
     if (pod.waiting.length > 0) this.#o.counters[counter.tcpWaited]!++;
     if (pod.waiting.length > tcpWaitingPerEndpointMax) this.#refuseLast(pod);
@@ -118,12 +130,26 @@ export class TcpAdmission {
         this.#closeIdle(this.#largest());
         return;
       }
+      if (!this.#takeOpen()) return;
       const accepted = next.waiting.shift() as AcceptedConnection;
       this.#waiting -= 1;
       this.#open += 1;
       this.#o.counters[counter.tcpConnections]!++;
       next.open.add(this.#o.open(accepted, next.endpointSlot));
     }
+  }
+
+  /** False: this turn has opened as many as it may, and the next one goes on. */
+  #takeOpen(): boolean {
+    if (this.#opensLeft === 0) return false;
+    if (this.#opensLeft === tcpOpensPerTurn) {
+      this.#o.soon(() => {
+        this.#opensLeft = tcpOpensPerTurn;
+        this.#admitWaiting();
+      });
+    }
+    this.#opensLeft -= 1;
+    return true;
   }
 
   #hasRoom(pod: Pod): boolean {
@@ -156,7 +182,8 @@ export class TcpAdmission {
       if (!connection.isIdle(nowNs, tcpIdleEvictMs)) continue;
       if (oldest === undefined || connection.activeNs < oldest.activeNs) oldest = connection;
     }
-    oldest?.makeWay();
+    if (oldest === undefined) pod.noneIdleNs = nowNs;
+    else oldest.makeWay();
   }
 
   #largest(): Pod {
@@ -170,7 +197,7 @@ export class TcpAdmission {
   #podOf(endpointSlot: number): Pod {
     let pod = this.#pods.get(endpointSlot);
     if (pod === undefined) {
-      pod = { endpointSlot, open: new Set(), waiting: [] };
+      pod = { endpointSlot, open: new Set(), waiting: [], noneIdleNs: -Infinity };
       this.#pods.set(endpointSlot, pod);
       this.#o.hold(endpointSlot, true);
     }

@@ -130,6 +130,7 @@ describe('replies of our own', () => {
   beforeEach(() => {
     many = new World(64);
     clients = Array.from({ length: 64 }, () => many.connect());
+    many.settle();
     for (const client of clients) client.isDeaf = true;
     for (const client of clients) client.send(queries);
     many.settle();

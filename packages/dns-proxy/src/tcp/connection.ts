@@ -25,7 +25,7 @@ import type { TcpContext } from './context.ts';
 import { frame, framedMessage, MessageReader } from './framing.ts';
 import { TcpQuery } from './query.ts';
 import type { AcceptedConnection, TcpStream } from './stream.ts';
-import type { TurnTaker } from './turns.ts';
+import { costOf, type TurnTaker } from './turns.ts';
 import type { TcpUpstream } from './upstream.ts';
 
 /** Outcomes after which the query waits and is decided on again. */
@@ -48,6 +48,7 @@ export interface TcpConnectionEvents {
 export class TcpConnection implements TurnTaker {
   readonly endpointSlot: number;
   isQueued = false;
+  isWaitingToRetry = false;
   readonly #c: TcpContext;
   readonly #events: TcpConnectionEvents;
   readonly #stream: TcpStream;
@@ -173,8 +174,9 @@ export class TcpConnection implements TurnTaker {
     this.#hasNews = false;
     let done = 0;
     while (done < messages && !this.#isClosed && this.#mayReply() && this.#reader.peek()) {
+      const { messageStart, messageEnd } = this.#reader;
       if (!this.#onMessage()) break;
-      done += 1;
+      done += costOf(messageEnd - messageStart);
     }
     if (this.#isClosed) return done;
     // What follows a whole message began after it.

@@ -69,6 +69,7 @@ export class TcpServer {
       nowNs: () => this.#moment.monotonicNs,
       open: (accepted, slot) => this.#open(accepted, slot),
       hold,
+      soon: (work) => system.soon(work),
     });
     this.#readClock();
   }

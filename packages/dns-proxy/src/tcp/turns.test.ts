@@ -3,8 +3,14 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { tcpMessagesPerStep, tcpMessagesPerTurn, tcpRetryMs } from '../limits.ts';
-import { TcpTurns, type TurnTaker } from './turns.ts';
+import {
+  tcpMessageBytesMax,
+  tcpMessagesPerStep,
+  tcpMessagesPerTurn,
+  tcpRetriesPerEndpoint,
+  tcpRetryMs,
+} from '../limits.ts';
+import { costOf, TcpTurns, type TurnTaker } from './turns.ts';
 
 class World {
   readonly log: string[] = [];
@@ -25,6 +31,7 @@ class World {
     return {
       endpointSlot,
       isQueued: false,
+      isWaitingToRetry: false,
       get hasMore() {
         return left > 0;
       },
@@ -74,6 +81,25 @@ test('an endpoint with many full connections does not delay one with a single qu
   assert.ok(handled(before, 1) <= tcpMessagesPerStep, 'it waits for one step of the other');
 });
 
+test('of the longest messages a turn handles a few', () => {
+  const world = new World();
+  const cost = costOf(tcpMessageBytesMax);
+  let handledNow = 0;
+  for (let i = 0; i < 100; i++) {
+    world.turns.add({
+      ...world.connection(i, 0),
+      step: () => {
+        handledNow += 1;
+        return cost;
+      },
+    });
+  }
+  world.turn();
+  assert.ok(handledNow * cost < tcpMessagesPerTurn + cost, `${handledNow} messages`);
+  assert.ok(handledNow > 1);
+  assert.equal(costOf(100), 1);
+});
+
 test('connections of one endpoint have their turns one after the other', () => {
   const world = new World();
   const [first, second] = [world.connection(1, 100), world.connection(1, 1)];
@@ -102,4 +128,33 @@ test('a connection that waits for rate or room tries again after a while, once',
   world.pass(tcpRetryMs);
   world.turn();
   assert.deepEqual(world.log, ['begin', '1: 1', 'learn']);
+});
+
+test('of many that wait few of each endpoint try again at a time, in their order', () => {
+  const world = new World();
+  const order: number[] = [];
+  const count = 3 * tcpRetriesPerEndpoint;
+  for (let i = 0; i < count; i++) {
+    const connection = world.connection(1, 0);
+    world.turns.retry({
+      ...connection,
+      step: () => {
+        order.push(i);
+        return 0;
+      },
+    });
+  }
+  world.turns.retry(world.connection(2, 1));
+  for (let round = 1; round <= 3; round++) {
+    world.pass(tcpRetryMs);
+    while (world.turn());
+    assert.equal(order.length, round * tcpRetriesPerEndpoint);
+    assert.equal(handled(world.log, 2), 1);
+  }
+  assert.deepEqual(
+    order,
+    Array.from({ length: count }, (_, i) => i),
+  );
+  world.pass(tcpRetryMs);
+  assert.ok(!world.turn());
 });

@@ -4,19 +4,32 @@
 /**
  * Shares the DNS worker's time among TCP connections. What comes in is not handled where it is read: a
  * connection with whole messages waits for its turn. In one turn of the event loop a bounded number of messages
- * is handled, a few per connection, endpoint after endpoint, so that neither a pod nor a server that sends at
- * line rate delays others, UDP least of all.
+ * is handled, long ones counting as several, a few per connection, endpoint after endpoint, so that neither a pod nor
+ * a server that sends at line rate delays others, UDP least of all.
  */
 
-import { tcpMessagesPerStep, tcpMessagesPerTurn, tcpRetryMs } from '../limits.ts';
+import {
+  tcpMessagesPerStep,
+  tcpMessagesPerTurn,
+  tcpOctetsPerMessage,
+  tcpRetriesPerEndpoint,
+  tcpRetryMs,
+} from '../limits.ts';
 import type { TcpSystem } from './stream.ts';
+
+/** For how many messages one of so many octets counts. */
+export function costOf(octets: number): number {
+  return 1 + Math.floor(octets / tcpOctetsPerMessage);
+}
 
 /** A connection with messages to handle. */
 export interface TurnTaker {
   readonly endpointSlot: number;
   /** In a queue of `TcpTurns`, which alone writes it. */
   isQueued: boolean;
-  /** Handles at most so many messages; how many it were. */
+  /** Among those that try again later; `TcpTurns` alone writes it. */
+  isWaitingToRetry: boolean;
+  /** Handles messages until they cost so much, by `costOf`; how much they did, the last one may be more. */
   step(messages: number): number;
   /** Whether there are messages that can be handled now. */
   readonly hasMore: boolean;
@@ -33,7 +46,8 @@ export class TcpTurns {
   readonly #afterTurn: () => void;
   /** Connections of each endpoint, in the order of their turns. */
   readonly #queues = new Map<number, TurnTaker[]>();
-  readonly #waiting = new Set<TurnTaker>();
+  /** Connections of each endpoint that try again later, in the order in which they began to wait. */
+  readonly #waiting = new Map<number, TurnTaker[]>();
   readonly #toFlush = new Set<Flushable>();
   #isInTurn = false;
   #isScheduled = false;
@@ -62,17 +76,30 @@ export class TcpTurns {
     this.#schedule();
   }
 
-  /** The connection has messages that cannot be handled for want of rate or room: it tries again soon. */
+  /**
+   * The connection has messages that cannot be handled for want of rate or room: it tries again soon, after those of
+   * its endpoint that wait already.
+   */
   retry(taker: TurnTaker): void {
-    if (this.#waiting.size === 0) this.#system.after(tcpRetryMs, () => this.#retryAll());
-    this.#waiting.add(taker);
+    if (taker.isWaitingToRetry) return;
+    taker.isWaitingToRetry = true;
+    if (this.#waiting.size === 0) this.#system.after(tcpRetryMs, this.#retrySome);
+    const waiting = this.#waiting.get(taker.endpointSlot);
+    if (waiting === undefined) this.#waiting.set(taker.endpointSlot, [taker]);
+    else waiting.push(taker);
   }
 
-  #retryAll(): void {
-    const waiting = [...this.#waiting];
-    this.#waiting.clear();
-    for (const taker of waiting) this.add(taker);
-  }
+  /** Few of each endpoint: hundreds that wait for the same room would try in vain. */
+  readonly #retrySome = (): void => {
+    for (const [slot, waiting] of this.#waiting) {
+      for (const taker of waiting.splice(0, tcpRetriesPerEndpoint)) {
+        taker.isWaitingToRetry = false;
+        this.add(taker);
+      }
+      if (waiting.length === 0) this.#waiting.delete(slot);
+    }
+    if (this.#waiting.size > 0) this.#system.after(tcpRetryMs, this.#retrySome);
+  };
 
   /** The connection's replies leave at the end of this turn, or of the next one. */
   flushAfter(connection: Flushable): void {

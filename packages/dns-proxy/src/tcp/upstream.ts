@@ -21,7 +21,7 @@ import type { TcpContext } from './context.ts';
 import { MessageReader } from './framing.ts';
 import type { TcpQuery } from './query.ts';
 import type { TcpStream } from './stream.ts';
-import type { TurnTaker } from './turns.ts';
+import { costOf, type TurnTaker } from './turns.ts';
 
 export interface TcpUpstreamEvents {
   /** A reply to the query, which is no longer in flight: [start, end) of `bytes`, valid until this returns. */
@@ -47,6 +47,7 @@ export interface TcpUpstreamEvents {
 export class TcpUpstream implements TurnTaker {
   readonly endpointSlot: number;
   isQueued = false;
+  isWaitingToRetry = false;
   readonly #c: TcpContext;
   #events: TcpUpstreamEvents;
   readonly #server: Uint8Array;
@@ -171,8 +172,9 @@ export class TcpUpstream implements TurnTaker {
     let done = 0;
     while (done < messages && !this.#isClosed && this.#takeRoom()) {
       if (!this.#events.mayReply() || !this.#reader.peek()) break;
+      const { messageStart, messageEnd } = this.#reader;
+      done += costOf(messageEnd - messageStart);
       this.#onMessage();
-      done += 1;
     }
     if (!this.#isClosed && this.#events.mayReply() && !this.#reader.peek() && this.#hasRoom()) {
       this.#isPaused = false;
