@@ -190,6 +190,13 @@ export const mutations: readonly Mutation[] = [
     breaks: [6],
   },
   {
+    name: "a reply's memory is used again before the kernel has taken it",
+    file: `${proxy}/tcp/connection.ts`,
+    find: 'this.#stream.write(reply, blocks.isLong(reply.length) ? giveBackBlock : undefined);',
+    replace: 'this.#stream.write(reply);\n      giveBackBlock(reply);',
+    breaks: [2, 7],
+  },
+  {
     name: 'octets of a reply that is coming are not given back when its connection closes',
     file: `${proxy}/tcp/upstream.ts`,
     find: '    this.#giveBackReserved();\n    this.#stream.destroy();',

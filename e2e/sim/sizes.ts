@@ -28,6 +28,8 @@ export const cacheLimits = {
 export const tcpShare = 0.06;
 /** Connections of one pod that a member reads. */
 export const connectionsPerPod = 3;
+/** The smallest block of memory for messages over TCP: most are in one, and it is soon another's. */
+export const blockBytesMin = 64;
 /** Queries of a pod in a second, and queries in flight of a member: far more than are asked, or too few. */
 export const queryRates = { enough: 1000, few: 12 } as const;
 export const inFlightCounts = { enough: 256, few: 16 } as const;

@@ -62,14 +62,22 @@ export interface SimTcpOptions {
   readonly beforeCall: () => void;
 }
 
+/** What was written and the kernel has not taken yet. */
+interface Written {
+  readonly bytes: Uint8Array;
+  readonly whenDone: ((bytes: Uint8Array) => void) | undefined;
+}
+
 class SimStream implements TcpStream {
   readonly #system: SimTcpSystem;
   readonly #o: SimTcpOptions;
   readonly #end: TcpEnd;
   readonly #events: TcpStreamEvents;
   readonly #watcher: StreamWatcher;
-  /** Written, not taken by the kernel. */
-  #unsent: Uint8Array[] = [];
+  #unsent: Written[] = [];
+  /** Octets of the first one that the kernel has taken. */
+  #sent = 0;
+  /** Octets that the kernel has taken and the product was not told of. */
   #taken = 0;
   #isConnected: boolean;
   #isPaused = false;
@@ -102,14 +110,14 @@ class SimStream implements TcpStream {
     this.#isPaused = false;
   }
 
-  write(bytes: Uint8Array): void {
-    if (this.#isOver) return;
-    if (this.#isEnding) {
-      this.#isBroken = true;
+  write(bytes: Uint8Array, whenDone?: (bytes: Uint8Array) => void): void {
+    if (this.#isOver || this.#isEnding) {
+      this.#isBroken = !this.#isOver;
+      whenDone?.(bytes);
       return;
     }
     this.#watcher.onWrite(bytes);
-    this.#unsent.push(bytes);
+    this.#unsent.push({ bytes, whenDone });
     this.#system.sendLater(this);
   }
 
@@ -136,12 +144,17 @@ class SimStream implements TcpStream {
     while (this.#isConnected && !this.#isOver) {
       const first = this.#unsent[0];
       if (first === undefined || other.window <= 0) return;
-      const octets = Math.min(first.length, other.window);
-      other.window -= octets;
-      this.#end.send('data', this.#soonNs(), first.subarray(0, octets));
-      this.#taken += octets;
-      if (octets === first.length) this.#unsent.shift();
-      else this.#unsent[0] = first.subarray(octets);
+      const { bytes, whenDone } = first;
+      const end = Math.min(bytes.length, this.#sent + other.window);
+      other.window -= end - this.#sent;
+      // A copy: the octets are the product's again, which may overwrite them.
+      this.#end.send('data', this.#soonNs(), bytes.slice(this.#sent, end));
+      this.#taken += end - this.#sent;
+      this.#sent = end;
+      if (end < bytes.length) continue;
+      this.#sent = 0;
+      this.#unsent.shift();
+      whenDone?.(bytes);
     }
   }
 
@@ -204,7 +217,7 @@ class SimStream implements TcpStream {
 
   #leave(isDeath: boolean): void {
     this.#isOver = true;
-    this.#unsent = [];
+    for (const { bytes, whenDone } of this.#unsent.splice(0)) whenDone?.(bytes);
     this.#system.forget(this);
     this.#watcher.onOver(isDeath);
     this.#end.close(this.#o.nowNs());

@@ -5,7 +5,7 @@
 
 import type { QueryPath } from '@tandem/dns-proxy/query/query-path';
 import { TcpServer } from '@tandem/dns-proxy/tcp/server';
-import { connectionsPerPod } from './sizes.ts';
+import { blockBytesMin, connectionsPerPod } from './sizes.ts';
 import type { TcpClient } from './tcp-client.ts';
 import { SimTcpSystem } from './tcp-system.ts';
 import { isSteered, variantsOfId } from './universe.ts';
@@ -38,6 +38,7 @@ export class WorkerTcp {
       random: world.random,
       system: this.#system,
       connectionsPerPod,
+      blockBytesMin,
       moment: () => ({ monotonicNs: world.nowNs, boottimeNs: world.bootNs }),
     });
   }

@@ -150,6 +150,9 @@ export const tcpQueryBytesMax = 4096;
 export const tcpConnectTimeoutMs = 3000;
 /** Octets read from a connection at one time. */
 export const tcpReadBytes = 8192;
+/** Memory for long messages is used again: the smallest block, and how many of each size are kept while free. */
+export const tcpBlockBytesMin = 8192;
+export const tcpBlocksKept = 16;
 /** While so many octets wait for a slow client, no more replies are made for it. */
 export const tcpUnsentBytesMax = 16_384;
 /**

@@ -53,7 +53,7 @@ export class TcpConnection implements TurnTaker {
   readonly #events: TcpConnectionEvents;
   readonly #stream: TcpStream;
   readonly #server: Uint8Array;
-  readonly #reader = new MessageReader(tcpQueryBytesMax);
+  readonly #reader: MessageReader;
   readonly #facts = new QueryFacts(protocolTcp);
   #upstream: TcpUpstream | null = null;
   /** Replies that leave after the turn, when what they teach is in the datapath. */
@@ -86,6 +86,7 @@ export class TcpConnection implements TurnTaker {
     events: TcpConnectionEvents,
   ) {
     this.#c = context;
+    this.#reader = new MessageReader(tcpQueryBytesMax, context.blocks);
     this.endpointSlot = endpointSlot;
     this.#events = events;
     this.#activeNs = context.moment.monotonicNs;
@@ -120,6 +121,9 @@ export class TcpConnection implements TurnTaker {
       this.#c.upstreams.giveBack(this.#upstream, this.#c.moment.monotonicNs);
     }
     this.#c.octets.giveBack(this.endpointSlot, this.#reserved);
+    this.#reader.release();
+    for (const reply of this.#replies) this.#c.blocks.giveBack(reply);
+    this.#replies.length = 0;
     this.#stream.destroy();
     this.#events.onClosed();
   }
@@ -193,8 +197,11 @@ export class TcpConnection implements TurnTaker {
   /** Sends what the turn made. */
   flush(): void {
     if (this.#isClosed) return;
-    for (const reply of this.#replies) this.#stream.write(reply);
-    this.#replies.length = 0;
+    const { blocks, giveBackBlock } = this.#c;
+    // One by one: what is written is the stream's.
+    for (let reply = this.#replies.shift(); reply !== undefined; reply = this.#replies.shift()) {
+      this.#stream.write(reply, blocks.isLong(reply.length) ? giveBackBlock : undefined);
+    }
     this.#onQuiet();
   }
 
@@ -324,7 +331,7 @@ export class TcpConnection implements TurnTaker {
     answers.accept(bytes, start, end - start, mayLearn, pending.facts, query, reply, moment);
     setId(bytes, start, pending.clientId);
     setKeepalive(bytes, start, reply, keepalive);
-    this.#append(frame(bytes, start, end));
+    this.#append(frame(bytes, start, end, this.#c.blocks));
     if (this.#reader.hasBegun) this.#c.turns.add(this);
   }
 

@@ -4,6 +4,7 @@
 import type { Moment } from '../query/moment.ts';
 import type { QueryPath } from '../query/query-path.ts';
 import type { RandomSource } from '../query/random.ts';
+import type { TcpBlocks } from './blocks.ts';
 import type { TcpOctets } from './octets.ts';
 import type { TcpSystem } from './stream.ts';
 import type { TcpTurns } from './turns.ts';
@@ -15,6 +16,9 @@ export interface TcpContext extends QueryPath {
   readonly system: TcpSystem;
   readonly turns: TcpTurns;
   readonly octets: TcpOctets;
+  readonly blocks: TcpBlocks;
+  /** Gives a block back: one function for all writes. */
+  readonly giveBackBlock: (bytes: Uint8Array) => void;
   readonly upstreams: TcpUpstreams;
   /** The time of the turn at work. */
   readonly moment: Moment;

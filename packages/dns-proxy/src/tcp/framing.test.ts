@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
+import { TcpBlocks } from './blocks.ts';
 import { frame, MessageReader } from './framing.ts';
 
 const seed = 20251121;
@@ -44,7 +45,7 @@ function* cutUp(messages: readonly Uint8Array[], cuts: readonly number[]): Gener
 test('messages come out as they went in, however the stream is cut', () => {
   fc.assert(
     fc.property(streams, ([messages, cuts]) => {
-      const reader = new MessageReader(longestMessage);
+      const reader = new MessageReader(longestMessage, new TcpBlocks(64));
       const read: Uint8Array[] = [];
       for (const chunk of cutUp(messages, cuts)) {
         reader.push(chunk);
@@ -62,7 +63,7 @@ test('messages over the limit come out cut, those behind them whole', () => {
   const limit = 600;
   fc.assert(
     fc.property(streams, fc.boolean(), ([messages, cuts], readsLate) => {
-      const reader = new MessageReader(limit);
+      const reader = new MessageReader(limit, new TcpBlocks(64));
       const read: [Uint8Array, boolean][] = [];
       const take = (): void => {
         while (reader.peek()) {
@@ -84,7 +85,7 @@ test('messages over the limit come out cut, those behind them whole', () => {
 });
 
 test('what is held of a long message is bounded by the limit', () => {
-  const reader = new MessageReader(512);
+  const reader = new MessageReader(512, new TcpBlocks(64));
   let most = 0;
   for (const chunk of cutUp([new Uint8Array(60_000)], [300])) {
     reader.push(chunk);
@@ -95,7 +96,7 @@ test('what is held of a long message is bounded by the limit', () => {
 });
 
 test('length and id are known as soon as they have come', () => {
-  const reader = new MessageReader(longestMessage);
+  const reader = new MessageReader(longestMessage, new TcpBlocks(64));
   assert.deepEqual([reader.nextLength, reader.nextId], [-1, -1]);
   reader.push(Uint8Array.of(0));
   assert.ok(reader.hasBegun);
@@ -109,7 +110,7 @@ test('length and id are known as soon as they have come', () => {
 });
 
 test('the longest message and the empty one', () => {
-  const reader = new MessageReader(longestMessage);
+  const reader = new MessageReader(longestMessage, new TcpBlocks(64));
   const longest = new Uint8Array(longestMessage).fill(7);
   reader.push(framed(longest));
   reader.push(framed(new Uint8Array()));

@@ -3,6 +3,8 @@
 
 /** DNS messages on a TCP stream: two octets of length, then the message (RFC 1035 section 4.2.2). */
 
+import type { TcpBlocks } from './blocks.ts';
+
 const lengthBytes = 2;
 const noBytes = new Uint8Array();
 
@@ -12,6 +14,7 @@ const noBytes = new Uint8Array();
  */
 export class MessageReader {
   readonly #messageBytesMax: number;
+  readonly #blocks: TcpBlocks;
   #buffer: Uint8Array = noBytes;
   #start = 0;
   #end = 0;
@@ -23,8 +26,9 @@ export class MessageReader {
   /** The message was longer than `messageBytesMax`. */
   isCut = false;
 
-  constructor(messageBytesMax: number) {
+  constructor(messageBytesMax: number, blocks: TcpBlocks) {
     this.#messageBytesMax = messageBytesMax;
+    this.#blocks = blocks;
   }
 
   get bytes(): Uint8Array {
@@ -76,15 +80,20 @@ export class MessageReader {
     return true;
   }
 
-  /** The message that `peek` found is done with. */
+  /** The message that `peek` found is done with: its octets may be another's now. */
   take(): void {
     const length = this.nextLength;
     const here = Math.min(length, this.held - lengthBytes);
     this.#start += lengthBytes + here;
     this.#toSkip = length - here;
-    if (this.#start < this.#end) return;
+    if (this.#start === this.#end) this.release();
+  }
+
+  /** Drops what it holds. */
+  release(): void {
     this.#start = 0;
     this.#end = 0;
+    this.#blocks.giveBack(this.#buffer);
     this.#buffer = noBytes;
   }
 
@@ -97,8 +106,9 @@ export class MessageReader {
     } else {
       // A message whose length is known gets its room at once: it is not copied again while it comes.
       const message = Math.min(this.nextLength, this.#messageBytesMax) + lengthBytes;
-      const next = new Uint8Array(Math.max(need, message));
+      const next = this.#blocks.take(Math.max(need, message));
       next.set(this.#buffer.subarray(this.#start, this.#end));
+      this.#blocks.giveBack(this.#buffer);
       this.#buffer = next;
     }
     this.#start = 0;
@@ -106,11 +116,22 @@ export class MessageReader {
   }
 }
 
-/** The message in [start, end) of `bytes` with its length before it; room for it to be sent as it is. */
-export function frame(bytes: Uint8Array, start: number, end: number): Uint8Array {
+/**
+ * The message in [start, end) of `bytes` with its length before it, as it is sent. A long one is in a block of
+ * `blocks`, to be given back; others come out of Node's pool, without an allocation of their own.
+ */
+export function frame(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  blocks: TcpBlocks | null = null,
+): Uint8Array {
   const length = end - start;
-  // Short ones come out of Node's pool: no allocation of their own.
-  const framed = Buffer.allocUnsafe(length + lengthBytes);
+  const octets = length + lengthBytes;
+  const framed =
+    blocks?.isLong(octets) === true
+      ? blocks.take(octets).subarray(0, octets)
+      : Buffer.allocUnsafe(octets);
   framed[0] = length >> 8;
   framed[1] = length & 0xff;
   framed.set(bytes.subarray(start, end), lengthBytes);

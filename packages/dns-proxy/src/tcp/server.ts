@@ -14,6 +14,7 @@ import { unknownSource } from '../query/policy-lookup.ts';
 import type { QueryPath } from '../query/query-path.ts';
 import type { RandomSource } from '../query/random.ts';
 import { TcpAdmission } from './admission.ts';
+import { TcpBlocks } from './blocks.ts';
 import { TcpConnection } from './connection.ts';
 import type { TcpContext } from './context.ts';
 import { TcpOctets } from './octets.ts';
@@ -26,6 +27,8 @@ export interface TcpServerOptions extends QueryPath {
   readonly system: TcpSystem;
   /** Connections of one pod that are read at one time. */
   readonly connectionsPerPod: number;
+  /** The smallest block (blocks.ts); default `tcpBlockBytesMin`. */
+  readonly blockBytesMin?: number;
   /** Reads the clocks. */
   readonly moment: () => Moment;
 }
@@ -56,10 +59,13 @@ export class TcpServer {
       if (isHeld) endpoints.hold(slot);
       else endpoints.unhold(slot);
     };
+    const blocks = new TcpBlocks(options.blockBytesMin);
     this.#context = {
       ...options,
       turns,
       octets: new TcpOctets(),
+      blocks,
+      giveBackBlock: (bytes) => blocks.giveBack(bytes),
       upstreams: new TcpUpstreams(hold),
       moment: this.#moment,
     };

@@ -54,8 +54,11 @@ class NodeStream implements TcpStream {
     this.#socket.resume();
   }
 
-  write(bytes: Uint8Array): void {
-    if (this.#isOver) return;
+  write(bytes: Uint8Array, whenDone?: (bytes: Uint8Array) => void): void {
+    if (this.#isOver) {
+      whenDone?.(bytes);
+      return;
+    }
     this.#unsent += bytes.length;
     if (!this.#isCorked) {
       // What one turn writes leaves in one system call.
@@ -66,7 +69,15 @@ class NodeStream implements TcpStream {
         this.#socket.uncork();
       });
     }
-    this.#socket.write(bytes, this.#onWritten);
+    if (whenDone === undefined) {
+      this.#socket.write(bytes, this.#onWritten);
+      return;
+    }
+    // Also called when the socket was destroyed: its descriptor is closed by then, nothing more of it is sent.
+    this.#socket.write(bytes, () => {
+      whenDone(bytes);
+      this.#onTaken();
+    });
   }
 
   end(): void {

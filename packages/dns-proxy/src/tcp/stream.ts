@@ -23,8 +23,11 @@ export interface TcpStream {
   /** No `onData` until `resume`; may be called in it. */
   pause(): void;
   resume(): void;
-  /** `bytes` belongs to the stream from now on. */
-  write(bytes: Uint8Array): void;
+  /**
+   * `bytes` belongs to the stream until it calls `whenDone` with them, once: they are sent, or never will be. Without
+   * it they are the stream's for ever.
+   */
+  write(bytes: Uint8Array, whenDone?: (bytes: Uint8Array) => void): void;
   /** Closes the connection when what was written is sent. */
   end(): void;
   /**

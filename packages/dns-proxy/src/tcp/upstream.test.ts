@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createSharedCounters } from '../counters.ts';
 import { tcpOctetsPerEndpointMax, tcpRetryMs } from '../limits.ts';
+import { TcpBlocks } from './blocks.ts';
 import type { TcpContext } from './context.ts';
 import { TcpOctets } from './octets.ts';
 import type { TcpQuery } from './query.ts';
@@ -63,6 +64,7 @@ class World {
     const context = {
       system,
       octets: this.octets,
+      blocks: new TcpBlocks(),
       turns: new TcpTurns(system, nothing, nothing),
       counters: createSharedCounters(),
       random: { u16: () => id },

@@ -52,7 +52,7 @@ export class TcpUpstream implements TurnTaker {
   #events: TcpUpstreamEvents;
   readonly #server: Uint8Array;
   readonly #stream: TcpStream;
-  readonly #reader = new MessageReader(tcpMessageBytesMax);
+  readonly #reader: MessageReader;
   /** By id, in the order they were sent; null for one that timed out: its reply may come yet. */
   readonly #queries = new Map<number, TcpQuery | null>();
   #inFlight = 0;
@@ -76,6 +76,7 @@ export class TcpUpstream implements TurnTaker {
     events: TcpUpstreamEvents,
   ) {
     this.#c = context;
+    this.#reader = new MessageReader(tcpMessageBytesMax, context.blocks);
     this.endpointSlot = endpointSlot;
     this.#events = events;
     this.#server = server.slice();
@@ -137,6 +138,7 @@ export class TcpUpstream implements TurnTaker {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#giveBackReserved();
+    this.#reader.release();
     this.#stream.destroy();
   }
 
@@ -224,10 +226,14 @@ export class TcpUpstream implements TurnTaker {
   }
 
   #onMessage(): void {
-    const reader = this.#reader;
-    const { bytes, messageStart: start, messageEnd: end, nextId: id } = reader;
+    this.#onReply(this.#reader.nextId);
+    // Last: from here on the octets of the message may be another's.
+    if (!this.#isClosed) this.#reader.take();
+  }
+
+  #onReply(id: number): void {
+    const { bytes, messageStart: start, messageEnd: end } = this.#reader;
     const query = this.#queries.get(id);
-    reader.take();
     if (query !== null && query !== undefined) {
       const match = matchReply(
         bytes,

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Memory for long messages on their way through TCP, used again and again. With memory of their own for each, what a
+ * burst of them leaves behind would be resident until the next collection: a multiple of what is held.
+ *
+ * A block has one owner at a time. Who gives it back must not look at it any more: it may hold another pod's message.
+ */
+
+import { tcpBlockBytesMin, tcpBlocksKept, tcpMessageBytesMax } from '../limits.ts';
+import { framedMessage } from './framing.ts';
+
+export class TcpBlocks {
+  readonly #sizes: readonly number[];
+  /** By size: what is free. */
+  readonly #free: ReadonlyMap<number, ArrayBuffer[]>;
+  readonly #own = new WeakSet<ArrayBufferLike>();
+  readonly #kept: number;
+
+  /** Sizes double from `bytesMin` on; `kept` blocks of each size are kept while they are free. */
+  constructor(bytesMin: number = tcpBlockBytesMin, kept: number = tcpBlocksKept) {
+    const largest = framedMessage + tcpMessageBytesMax;
+    const sizes: number[] = [];
+    for (let size = bytesMin; size < largest; size *= 2) sizes.push(size);
+    this.#sizes = [...sizes, largest];
+    this.#free = new Map(this.#sizes.map((size) => [size, []]));
+    this.#kept = kept;
+  }
+
+  /** Whether so many octets are worth a block: it is half full at least, and counted (octets.ts) as what is in it. */
+  isLong(octets: number): boolean {
+    return octets > (this.#sizes[0] as number) / 2;
+  }
+
+  /**
+   * So many octets or more, with anything in them. A block if they are long, up to a framed message of the largest
+   * size; others are memory of their own.
+   */
+  take(octets: number): Uint8Array {
+    const size = this.isLong(octets) ? this.#sizes.find((each) => each >= octets) : undefined;
+    if (size === undefined) return new Uint8Array(octets);
+    const free = this.#free.get(size)?.pop();
+    if (free !== undefined) return new Uint8Array(free);
+    const made = new ArrayBuffer(size);
+    this.#own.add(made);
+    return new Uint8Array(made);
+  }
+
+  /** Any part of what `take` returned, for all of it; once. */
+  giveBack({ buffer }: Uint8Array): void {
+    if (!this.#own.has(buffer)) return;
+    const free = this.#free.get(buffer.byteLength);
+    if (free !== undefined && free.length < this.#kept) free.push(buffer as ArrayBuffer);
+  }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** To whom the octets of a write belong, over the kernel's own TCP. */
+
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
+import { afterEach, beforeEach, test } from 'node:test';
+import { waitFor } from '@tandem/testing/wait';
+import type { AcceptedConnection, TcpStream } from './stream.ts';
+import { nodeTcpSystem } from './stream-node.ts';
+
+interface WithFd {
+  readonly _handle: { readonly fd: number };
+}
+
+let server: Server;
+let client: Socket;
+let stream: TcpStream;
+let stop: () => void;
+let isClosed: boolean;
+
+beforeEach(async () => {
+  server = createServer({ pauseOnConnect: true });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const accepted = new Promise<AcceptedConnection>((resolve, reject) => {
+    const { fd } = (server as unknown as WithFd)._handle;
+    stop = nodeTcpSystem.listen(fd, resolve, () => reject(new Error('accept failed')));
+  });
+  // Only listens: the duplicate of its descriptor accepts.
+  server.close();
+  client = connect(port, '127.0.0.1');
+  client.on('error', () => undefined);
+  isClosed = false;
+  const nothing = (): void => undefined;
+  stream = (await accepted).open({
+    onData: nothing,
+    onTaken: nothing,
+    onEnd: nothing,
+    onClose: () => {
+      isClosed = true;
+    },
+  });
+});
+
+afterEach(() => {
+  stop();
+  stream.destroy();
+  client.destroy();
+});
+
+const length = 65_537;
+
+/** Each is filled with its number; `done` counts how often it came back. */
+function writeBlocks(count: number, done: number[]): void {
+  for (let i = 0; i < count; i++) {
+    const place = done.push(0) - 1;
+    stream.write(new Uint8Array(length).fill(i), (bytes) => {
+      done[place]! += 1;
+      // As another message would.
+      bytes.fill(255);
+    });
+  }
+}
+
+test('octets are the writer’s again when they are sent, and arrive as they were', async () => {
+  const count = 100;
+  const done: number[] = [];
+  writeBlocks(count, done);
+  let at = 0;
+  for await (const chunk of client) {
+    for (const octet of chunk as Buffer) {
+      if (octet !== Math.floor(at / length)) assert.fail(`octet ${at} is ${octet}`);
+      at += 1;
+    }
+    if (at === count * length) break;
+  }
+  await waitFor(() => done.every((times) => times === 1), { what: 'all to come back' });
+});
+
+for (const [title, end] of [
+  ['we close', () => stream.destroy()],
+  ['its client resets', () => client.resetAndDestroy()],
+] as const) {
+  test(`they come back once when ${title} a connection that takes nothing`, async () => {
+    client.pause();
+    const done: number[] = [];
+    writeBlocks(1, done);
+    await waitFor(() => done[0] === 1, { what: 'the first to be sent' });
+    writeBlocks(200, done);
+    end();
+    await waitFor(() => done.every((times) => times === 1), { what: 'the others to come back' });
+    await waitFor(() => isClosed || title === 'we close', { what: 'the end' });
+    // What is written to a connection that is over comes back at once.
+    stream.write(new Uint8Array(1), () => done.push(2));
+    assert.equal(done.at(-1), 2);
+  });
+}
