@@ -75,11 +75,19 @@ export class Model {
 
   /**
    * Milliseconds from when the API server had taken the change that ended the last state that allowed it to `atMs`; 0 or less: it was
-   * allowed; Infinity: no state that is remembered allowed it.
+   * allowed; Infinity: no state that is remembered allowed it. The nodes of sender and receiver may be at different states, and each
+   * judges one direction: the staler one counts.
    */
   staleness(sender: string, receiver: string, atMs: number): number {
+    return Math.max(
+      this.#staleness(atMs, (state) => verdicts(state, sender, receiver)?.egress === true),
+      this.#staleness(atMs, (state) => verdicts(state, sender, receiver)?.ingress === true),
+    );
+  }
+
+  #staleness(atMs: number, isAllowed: (state: ModelState) => boolean): number {
     const before = this.#epochs.filter(({ sentMs }) => sentMs <= atMs);
-    const place = before.findLastIndex(({ state }) => isAllowed(state, sender, receiver) === true);
+    const place = before.findLastIndex(({ state }) => isAllowed(state));
     if (place === -1) return Number.POSITIVE_INFINITY;
     const ended = before[place + 1];
     return ended === undefined ? 0 : atMs - ended.takenMs;
@@ -92,14 +100,19 @@ export class Model {
       0,
       this.#epochs.findLastIndex(({ takenMs }) => takenMs <= fromMs),
     );
-    return this.#epochs
-      .slice(first)
-      .every(({ state }) => isAllowed(state, sender, receiver) === true);
+    return this.#epochs.slice(first).every(({ state }) => {
+      const { egress, ingress } = verdicts(state, sender, receiver) ?? {};
+      return egress === true && ingress === true;
+    });
   }
 }
 
 /** Null: one of them is not there. */
-function isAllowed(state: ModelState, sender: string, receiver: string): boolean | null {
+function verdicts(
+  state: ModelState,
+  sender: string,
+  receiver: string,
+): { readonly egress: boolean; readonly ingress: boolean } | null {
   const from = state.pods.get(sender);
   const to = state.pods.get(receiver);
   if (from === undefined || to === undefined) return null;
@@ -122,7 +135,10 @@ function isAllowed(state: ModelState, sender: string, receiver: string): boolean
       peers.some((each) => selects(state, policy.namespace, each, peer)),
     );
   };
-  return passes(from, to, ({ egress }) => egress) && passes(to, from, ({ ingress }) => ingress);
+  return {
+    egress: passes(from, to, ({ egress }) => egress),
+    ingress: passes(to, from, ({ ingress }) => ingress),
+  };
 }
 
 function selects(state: ModelState, own: string, peer: ModelPeer, pod: ModelPod): boolean {

@@ -36,9 +36,16 @@ export class ChurnOperations {
   readonly #counts = new Map<string, number>();
   readonly #services = new Map<string, string>();
   readonly #random: Random;
+  readonly #log: (record: object) => void;
   #nextNumber = 1;
 
-  constructor(trial: Trial, api: ApiClient, model: Model, seed: number) {
+  constructor(
+    trial: Trial,
+    api: ApiClient,
+    model: Model,
+    { seed, log }: { readonly seed: number; readonly log: (record: object) => void },
+  ) {
+    this.#log = log;
     this.#trial = trial;
     this.#api = api;
     this.#model = model;
@@ -80,7 +87,9 @@ export class ChurnOperations {
     const labels = { team: this.#random.pick(teams) };
     const namespaces = new Map(this.#model.state.namespaces).set(name, labels);
     const object = { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels } };
-    await this.#change({ namespaces }, () => this.#api.create('/api/v1/namespaces', object));
+    await this.#change({ namespaces }, { namespace: name, labels }, () =>
+      this.#api.create('/api/v1/namespaces', object),
+    );
   }
 
   async #relabelNamespace(): Promise<void> {
@@ -88,7 +97,9 @@ export class ChurnOperations {
     const labels = { team: this.#random.pick(teams) };
     const namespaces = new Map(this.#model.state.namespaces).set(name, labels);
     const path = `/api/v1/namespaces/${name}`;
-    await this.#change({ namespaces }, () => this.#api.patch(path, { metadata: { labels } }));
+    await this.#change({ namespaces }, { namespace: name, labels }, () =>
+      this.#api.patch(path, { metadata: { labels } }),
+    );
   }
 
   async #createPod(): Promise<void> {
@@ -105,7 +116,7 @@ export class ChurnOperations {
     const metadata = { name: pod.name, namespace: pod.namespace, labels };
     const object = { apiVersion: 'v1', kind: 'Pod', ...template, metadata };
     const path = `/api/v1/namespaces/${pod.namespace}/pods`;
-    await this.#change({ pods }, () => this.#api.create(path, object));
+    await this.#change({ pods }, { pod, node }, () => this.#api.create(path, object));
   }
 
   async #deletePod(): Promise<void> {
@@ -113,7 +124,7 @@ export class ChurnOperations {
     const pods = new Map(this.#model.state.pods);
     pods.delete(pod.name);
     const path = `/api/v1/namespaces/${pod.namespace}/pods/${pod.name}`;
-    await this.#change({ pods }, () => this.#api.remove(path));
+    await this.#change({ pods }, { deleted: pod.name }, () => this.#api.remove(path));
   }
 
   async #relabelPod(): Promise<void> {
@@ -121,14 +132,15 @@ export class ChurnOperations {
     const labels = this.#labels();
     const pods = new Map(this.#model.state.pods).set(pod.name, { ...pod, labels });
     const path = `/api/v1/namespaces/${pod.namespace}/pods/${pod.name}`;
-    await this.#change({ pods }, () => this.#api.patch(path, { metadata: { labels } }));
+    const relabelled = { pod: pod.name, labels };
+    await this.#change({ pods }, relabelled, () => this.#api.patch(path, { metadata: { labels } }));
   }
 
   async #createPolicy(): Promise<void> {
     const namespace = this.#random.pick(churnNamespaces);
     const policy = this.#drawPolicy(`policy-${this.#nextNumber++}`, namespace);
     const policies = new Map(this.#model.state.policies).set(policy.name, policy);
-    await this.#change({ policies }, () =>
+    await this.#change({ policies }, { policy }, () =>
       this.#api.create(policiesOf(namespace), policyObject(policy)),
     );
   }
@@ -146,7 +158,7 @@ export class ChurnOperations {
         podSelector: { matchLabels: { app: null, tier: null, ...policy.subject } },
       },
     };
-    await this.#change({ policies }, () =>
+    await this.#change({ policies }, { policy }, () =>
       this.#api.patch(`${policiesOf(namespace)}/${name}`, change),
     );
   }
@@ -155,7 +167,9 @@ export class ChurnOperations {
     const { name, namespace } = this.#random.pick([...this.#model.state.policies.values()]);
     const policies = new Map(this.#model.state.policies);
     policies.delete(name);
-    await this.#change({ policies }, () => this.#api.remove(`${policiesOf(namespace)}/${name}`));
+    await this.#change({ policies }, { deleted: name }, () =>
+      this.#api.remove(`${policiesOf(namespace)}/${name}`),
+    );
   }
 
   async #changeServices(): Promise<void> {
@@ -200,8 +214,11 @@ export class ChurnOperations {
     return Object.fromEntries(Object.entries(this.#labels()).filter(() => this.#draw(2) === 0));
   }
 
-  #change(part: Partial<ModelState>, send: () => Promise<void>): Promise<void> {
-    return this.#model.change({ ...this.#model.state, ...part }, send);
+  /** `part` is logged with `what`, so that a fault can be told from its changes. */
+  async #change(part: Partial<ModelState>, what: object, send: () => Promise<void>): Promise<void> {
+    const sentMs = Date.now();
+    await this.#model.change({ ...this.#model.state, ...part }, send);
+    this.#log({ sentMs, takenMs: Date.now(), ...what });
   }
 
   /** A number below `below`. */

@@ -6,6 +6,8 @@
  * within the stated window, what is allowed arrives, and memory stays flat.
  */
 
+import { appendFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { tryRun } from '@tandem/testing/process';
 import { tryKubectl } from '../kubectl.ts';
@@ -40,8 +42,11 @@ export async function churn(trial: Trial, minutes: number, seed: number): Promis
   await using api = await ApiClient.start(layout);
   await tryKubectl(layout, ['delete', 'namespace', '--ignore-not-found', ...churnNamespaces]);
   const model = new Model(firstState);
-  const operations = new ChurnOperations(trial, api, model, seed);
-  const observer = new Observer(trial, api, model);
+  const file = join(layout.logs, 'churn.log');
+  writeFileSync(file, '');
+  const log = (record: object): void => appendFileSync(file, `${JSON.stringify(record)}\n`);
+  const operations = new ChurnOperations(trial, api, model, { seed, log });
+  const observer = new Observer(trial, api, model, log);
   const memory = new Map<string, number[]>();
   steps.title(`${minutes} minutes of changes, seed ${seed}`);
   await steps.step('namespaces and pods', async () => {
@@ -83,6 +88,7 @@ class Observer {
   readonly #trial: Trial;
   readonly #api: ApiClient;
   readonly #model: Model;
+  readonly #log: (record: object) => void;
   /** By "sender receiver". */
   readonly #lastSeenMs = new Map<string, number>();
   /** Of a pod: since when it takes part, for those that were heard and introduced. */
@@ -94,7 +100,8 @@ class Observer {
   #pairs = 0;
   #stalestMs = 0;
 
-  constructor(trial: Trial, api: ApiClient, model: Model) {
+  constructor(trial: Trial, api: ApiClient, model: Model, log: (record: object) => void) {
+    this.#log = log;
     this.#trial = trial;
     this.#api = api;
     this.#model = model;
@@ -111,6 +118,7 @@ class Observer {
     this.#stalestMs = Math.max(this.#stalestMs, stale);
     if (stale <= windowMs) return;
     const pair = `${sender} to ${receiver}`;
+    this.#log({ atMs, wrong: pair, staleMs: stale });
     this.#wrongMs.set(pair, Math.max(stale, this.#wrongMs.get(pair) ?? 0));
   }
 
