@@ -99,7 +99,7 @@ class Run {
       wholeMs: whole.ms,
       wholeCpuMs: whole.cpuMs,
       wholeStallMs: whole.stallMs,
-      classes: applied?.classes.length ?? 0,
+      classes: applied?.classes.size ?? 0,
       policyEntries,
       problem: problem === undefined ? '' : `${problem.code} ${problem.subject}`,
       rssSourceMiB,
@@ -256,7 +256,7 @@ class Run {
     const options = { node, revision: 1, retain: [applied] };
     const fresh = compileFitting(this.#cluster.state(), options, StableIds.empty());
     const wanted = {
-      classes: fresh.classes.map(({ prefix, classId, flags }) =>
+      classes: Array.from(fresh.classes, ({ prefix, classId, flags }) =>
         encodeClass(prefix.address, prefix.bits, classId, flags),
       ),
       policy: [...fresh.policies.values()].flatMap((policy) =>

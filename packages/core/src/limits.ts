@@ -114,6 +114,10 @@ export const objectErrorsMax = 20;
 export const dnsServersPerCidrMax = 256;
 /** Addresses of pods and nodes that one peer of a DNS rule can name as servers. */
 export const dnsServersPerRuleMax = 1_024;
+/** Changes that a `ChangeMap` remembers: who follows it and comes after more of them compares everything. */
+export const changesKeptMax = 16_384;
+/** Digests of contents that are remembered in each of two generations. */
+export const digestsKeptMax = 32_768;
 /** Ids out of use that are remembered, of each kind, so that they are not given to something else. */
 export const idsRetiredMax = 16_384;
 /** The same for FQDN selectors, whose learned addresses outlive them. */

@@ -66,6 +66,13 @@ export class AgentTable implements Disposable {
     return this.#own.prune(desired);
   }
 
+  /** As `MirroredMap.remove`. */
+  remove(entries: readonly Entry[]): ReconcileResult {
+    const kept = this.#keptMirror;
+    kept?.mirror.remove(converted(entries, kept.convert));
+    return this.#own.remove(entries);
+  }
+
   /** As `MirroredMap.compare`, of both versions' maps. */
   compare(count: number): boolean {
     const isKeptChanged = this.#keptMirror?.mirror.compare(count) === true;

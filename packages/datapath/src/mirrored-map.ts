@@ -89,6 +89,19 @@ export class MirroredMap {
     return { written: 0, removed };
   }
 
+  /** Removes these entries, whatever values they have. */
+  remove(entries: Iterable<Entry>): ReconcileResult {
+    const known = this.#content();
+    let removed = 0;
+    for (const { key } of entries) {
+      const text = keyText(key);
+      if (!known.has(text)) continue;
+      if (this.#map.delete(key)) removed += 1;
+      known.delete(text);
+    }
+    return { written: 0, removed };
+  }
+
   /**
    * Compares at least `count` entries of the map with what was written, in whole batches, for a hash refuses a batch
    * that its next bucket does not fit; the next call goes on from there. True: somebody else changed them; what the map holds is known again. After the last entry

@@ -8,8 +8,7 @@
  * is what is stale removed. Whatever is interrupted leaves the old policy or the new, never less.
  */
 
-import type { ClassTable, Compiled, CompiledPolicy } from '@tandem/core/policy/desired';
-import { expandPolicy } from '@tandem/core/policy/expand';
+import type { Compiled, CompiledPolicy } from '@tandem/core/policy/desired';
 import { EndpointFlag } from '@tandem/core/policy/kernel-numbers';
 import {
   TD_CLASSES_MAX,
@@ -20,11 +19,12 @@ import {
   tdDnsServerKey,
 } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
-import { type Entry, encodeClass, encodeDnsServer, encodePolicy } from '@tandem/datapath/encode';
+import { type Entry, encodeDnsServer } from '@tandem/datapath/encode';
 import { NodeGroup } from '@tandem/datapath/group';
 import { comparedEntriesMax } from '../limits.ts';
 import { addWhatFits } from './add-entries.ts';
 import { heldEndpoint, policyOfEndpoint, policyOfKey } from './hold-endpoints.ts';
+import { entryOf, type MapChange, mapChange, policyEntries } from './map-change.ts';
 
 /** What of the datapath a change of policy touches. */
 export type AppliedMaps = Pick<Datapath, 'map' | 'table'>;
@@ -32,6 +32,8 @@ export type AppliedMaps = Pick<Datapath, 'map' | 'table'>;
 export interface ApplyStep {
   readonly datapath: AppliedMaps;
   readonly compiled: Compiled;
+  /** What the maps hold, and nothing else; null or absent: that is not known. */
+  readonly former?: Compiled | null;
   /** Policies that may be in the kernel from before. */
   readonly retained: ReadonlyMap<number, CompiledPolicy>;
   readonly endpoints: readonly Entry[];
@@ -63,25 +65,11 @@ export interface Refused {
  */
 export function applyToDatapath(step: ApplyStep): readonly Refused[] {
   const { datapath, compiled, endpoints, capacities = abiCapacities } = step;
-  const wanted: Wanted = {
-    policy: policyEntries(compiled.policies.values(), compiled.classTable),
-    servers: compiled.dnsServers.map(({ policyId, server, protocol, ruleSetId }) =>
-      encodeDnsServer(policyId, server, protocol, ruleSetId),
-    ),
-    classes: compiled.classes.map(({ prefix, classId, flags }) =>
-      encodeClass(prefix.address, prefix.bits, classId, flags),
-    ),
-  };
-  const former = [...step.retained.values()].filter(({ id }) => !compiled.policies.has(id));
-  let transition: readonly Entry[] = [
-    ...policyEntries(former, compiled.classTable),
-    ...wanted.policy,
-  ];
-  if (!hasRoom(datapath, { ...wanted, policy: transition }, capacities)) {
-    // The pods of former policies first lose them, and for as long as it takes all they had.
-    makeRoom(datapath, compiled, wanted, capacities);
-    transition = wanted.policy;
-  }
+  const servers = compiled.dnsServers.map(({ policyId, server, protocol, ruleSetId }) =>
+    encodeDnsServer(policyId, server, protocol, ruleSetId),
+  );
+  const change =
+    changeThatFits(step, servers, capacities) ?? wholeChange(step, servers, capacities);
   const refused: Refused[] = [];
   const add = (
     map: Refused['map'],
@@ -91,8 +79,8 @@ export function applyToDatapath(step: ApplyStep): readonly Refused[] {
     const refusal = addWhatFits(datapath.table(map), entries);
     if (refusal !== null) refused.push({ map, ...refusal, policies: policiesOf(refusal.entries) });
   };
-  add('policy', transition, (entries) => new Set(entries.map(({ key }) => policyOfKey(key))));
-  add('dns_servers', wanted.servers, (entries) => {
+  add('policy', change.policy, (entries) => new Set(entries.map(({ key }) => policyOfKey(key))));
+  add('dns_servers', servers, (entries) => {
     return new Set(entries.map(({ key }) => policyOfKey(key, tdDnsServerKey.policy_id)));
   });
   const hold = (): ReadonlySet<number> => {
@@ -103,18 +91,66 @@ export function applyToDatapath(step: ApplyStep): readonly Refused[] {
   // No endpoint is judged by new classes with a policy that is not whole.
   hold();
   // An address without its class counts as what is around it, to whatever names peers.
-  add('classes', wanted.classes, () => policiesWithPeers(compiled));
+  add('classes', change.classes, () => policiesWithPeers(compiled));
   const held = hold();
-  datapath.table('classes').prune(wanted.classes);
+  end(datapath.table('classes'), change.classes, change.goneClasses);
   const isHeld = (entry: Entry): boolean => held.has(policyOfEndpoint(entry));
   flipEndpoints(
     datapath,
     endpoints.map((entry) => (isHeld(entry) ? heldEndpoint(entry) : entry)),
     (entries) => add('endpoints', entries, () => new Set()),
   );
-  datapath.table('policy').prune(wanted.policy);
-  datapath.table('dns_servers').prune(wanted.servers);
+  end(datapath.table('policy'), change.wantedPolicy, change.gonePolicy);
+  datapath.table('dns_servers').prune(servers);
   return refused;
+}
+
+interface Change extends MapChange {
+  /** Of `policy`, those that stay; of no account where `gonePolicy` says what goes. */
+  readonly wantedPolicy: readonly Entry[];
+}
+
+/** What changed since what the maps hold, if that is known and has room beside it; null: it is not. */
+function changeThatFits(
+  { datapath, compiled, former }: ApplyStep,
+  servers: readonly Entry[],
+  capacities: Capacities,
+): Change | null {
+  if (former == null || !compiled.isRetained) return null;
+  const change = mapChange(former, compiled);
+  if (change === null || !hasRoom(datapath, { ...change, servers }, capacities)) return null;
+  return { ...change, wantedPolicy: [] };
+}
+
+/** Everything, whatever the maps hold. */
+function wholeChange(
+  { datapath, compiled, retained }: ApplyStep,
+  servers: readonly Entry[],
+  capacities: Capacities,
+): Change {
+  const wanted: Wanted = {
+    policy: policyEntries(compiled.policies.values(), compiled.classTable),
+    servers,
+    classes: Array.from(compiled.classes, entryOf),
+  };
+  const former = [...retained.values()].filter(({ id }) => !compiled.policies.has(id));
+  let policy: readonly Entry[] = [...policyEntries(former, compiled.classTable), ...wanted.policy];
+  if (!hasRoom(datapath, { ...wanted, policy }, capacities)) {
+    // The pods of former policies first lose them, and for as long as it takes all they had.
+    makeRoom(datapath, compiled, wanted, capacities);
+    policy = wanted.policy;
+  }
+  const { classes } = wanted;
+  return { policy, classes, goneClasses: null, gonePolicy: null, wantedPolicy: wanted.policy };
+}
+
+function end(
+  table: ReturnType<AppliedMaps['table']>,
+  wanted: readonly Entry[],
+  gone: readonly Entry[] | null,
+): void {
+  if (gone === null) table.prune(wanted);
+  else table.remove(gone);
 }
 
 interface Wanted {
@@ -234,12 +270,4 @@ export function announceApplied(datapath: AppliedMaps, revision: number): void {
 /** Members below it are passed over while another one is LIVE. */
 export function requireRevision(datapath: AppliedMaps, revision: number): void {
   groupOf(datapath).requiredRevision = revision;
-}
-
-function policyEntries(policies: Iterable<CompiledPolicy>, classes: ClassTable): Entry[] {
-  const entries: Entry[] = [];
-  for (const policy of policies) {
-    for (const entry of expandPolicy(policy, classes)) entries.push(encodePolicy(entry));
-  }
-  return entries;
 }

@@ -112,7 +112,7 @@ test('kinds that are not read: policies are errors, the rest warnings', () => {
 });
 
 const said = (state: ReturnType<typeof build>): string =>
-  [...state.diagnostics, ...policyDiagnostics(state)]
+  [...state.diagnostics, ...[...state.policies.values()].flatMap(policyDiagnostics)]
     .map(({ severity, code, subject, message }) => `${severity} ${code} ${subject}: ${message}`)
     .join('\n');
 const appsHeld = (state: PolicyState): string =>

@@ -50,6 +50,16 @@ export class ClusterBuilder {
   readonly #policies = new PolicyBuilder();
   /** The last readable version of each object, by kind, namespace and name. */
   #lastObjects: ReadonlyMap<string, PlainObject> = new Map();
+  /** Objects of files that did not change are the same, so that what is made of them is. */
+  readonly #parsed = new WeakMap<SourceObject, ReturnType<typeof parseObject>>();
+
+  #parse(source: SourceObject): ReturnType<typeof parseObject> {
+    const known = this.#parsed.get(source);
+    if (known !== undefined) return known;
+    const parsed = parseObject(source.raw, source.damage);
+    this.#parsed.set(source, parsed);
+    return parsed;
+  }
 
   build(source: Pick<SourceState, 'objects' | 'problems'>): ClusterState {
     const diagnostics: Diagnostic[] = source.problems.map(({ file, message }) => ({
@@ -62,7 +72,7 @@ export class ClusterBuilder {
     const versions = new Map<string, Versions>();
     const unreadable = new Map<string, PlainObject | null>();
     for (const each of source.objects) {
-      const parsed = parseObject(each.raw, each.damage);
+      const parsed = this.#parse(each);
       if (!parsed.ok) {
         unreadable.set(identityOf(each.raw), parsed.error.partial ?? null);
         diagnostics.push(...invalid(parsed.error, each));

@@ -14,19 +14,19 @@ import type {
   Diagnostic,
   MemberPolicy,
 } from '@tandem/core/policy/desired';
-import { compileFitting } from '@tandem/core/policy/fit';
+import { FittingCompiler } from '@tandem/core/policy/fit';
 import { type Budgets, nodeBudgets } from '@tandem/core/policy/fit-costs';
 import type { StableIds } from '@tandem/core/policy/stable-ids';
 import { partialMax } from '../limits.ts';
 
 export class Compilations {
   readonly #served: MemberPolicy | null;
-  readonly #budgets: Budgets;
+  readonly #compiler: FittingCompiler;
   #ids: StableIds;
   #applied: Compiled | null = null;
-  /** Of what is applied; '' while that is unknown. */
-  #fingerprint = '';
   #partial: readonly Compiled[] = [];
+  /** What all members serve that do not lag behind; null while that is not known. */
+  #installed: MemberPolicy | null = null;
   /** What was compiled last; null when that is to be compiled again. */
   #cluster: ClusterState | null = null;
   #node = '';
@@ -34,7 +34,7 @@ export class Compilations {
 
   /** `served`: what members served before this process started. */
   constructor(ids: StableIds, served: MemberPolicy | null, budgets: Budgets = nodeBudgets) {
-    this.#budgets = budgets;
+    this.#compiler = new FittingCompiler(budgets);
     this.#ids = ids;
     this.#served = served;
   }
@@ -64,7 +64,7 @@ export class Compilations {
     const input = JSON.stringify(node);
     const isSameInput = cluster === this.#cluster && input === this.#node;
     if (this.#applied !== null && this.#partial.length === 0 && isSameInput) return this.#applied;
-    const compiled = compileFitting(
+    const compiled = this.#compiler.compile(
       cluster,
       {
         node,
@@ -74,28 +74,38 @@ export class Compilations {
         ...(this.#served === null || this.#applied !== null ? {} : { served: this.#served }),
       },
       this.#ids,
-      this.#budgets,
     );
     this.#diagnostics = compiled.diagnostics;
     this.#cluster = cluster;
     this.#node = input;
-    if (this.#applied !== null && fingerprintOf(compiled) === this.#fingerprint) {
-      return this.#applied;
-    }
     if (!compiled.fits) return this.#applied;
     this.#ids = compiled.ids;
-    return compiled;
+    const served = this.#installed;
+    if (served === null || !isForSameMembers(compiled.members, served)) return compiled;
+    const applied = this.#applied;
+    const isSame = applied?.members === served && meansTheSame(compiled, applied);
+    return isSame ? applied : { ...compiled, members: served };
+  }
+
+  /** Whether members serve what it has for them: nothing of it is to be published. */
+  isInstalled({ members }: Compiled): boolean {
+    return members === this.#installed;
+  }
+
+  /** Members are told of another policy: until `begin` it is not known what they serve. */
+  publishing(): void {
+    this.#installed = null;
   }
 
   /** From here on the kernel may hold some of it. */
   begin(compiled: Compiled): void {
+    this.#installed = compiled.members;
     this.#partial = [...this.#partial, compiled].slice(-partialMax);
   }
 
   succeeded(compiled: Compiled): void {
     this.#applied = compiled;
     this.#partial = [];
-    this.#fingerprint = fingerprintOf(compiled);
   }
 
   /** `inUse`: policies that endpoints have in the kernel; null when that is not known. */
@@ -108,15 +118,27 @@ export class Compilations {
   }
 }
 
-/** What decides whether two compilations mean the same; revisions differ always. */
-function fingerprintOf(compiled: Compiled): string {
-  const { endpoints, classes, policies, dnsServers, members, diagnostics } = compiled;
-  return JSON.stringify([
-    endpoints,
-    classes,
-    [...policies.entries()],
-    dnsServers,
-    { ...members, revision: 0 },
-    diagnostics,
-  ]);
+/** Compilations that follow each other share what is equal. Of policies for the same members. */
+function meansTheSame(left: Compiled, right: Compiled): boolean {
+  return (
+    left.endpoints === right.endpoints &&
+    left.classes === right.classes &&
+    left.classTable === right.classTable &&
+    left.policies === right.policies &&
+    left.dnsServers === right.dnsServers &&
+    left.diagnostics === right.diagnostics
+  );
+}
+
+function isForSameMembers(left: MemberPolicy, right: MemberPolicy): boolean {
+  return (
+    left.endpoints === right.endpoints &&
+    left.patterns === right.patterns &&
+    left.selectors === right.selectors &&
+    left.ruleSets === right.ruleSets &&
+    left.policies === right.policies &&
+    left.trustedServers === right.trustedServers &&
+    left.neverLearn === right.neverLearn &&
+    left.backendDigests === right.backendDigests
+  );
 }

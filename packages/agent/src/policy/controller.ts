@@ -200,6 +200,11 @@ export class PolicyController {
     const compiled = this.#compilations.compile(cluster, this.#o.nodeContext(), revision);
     if (compiled === null) return;
     if (compiled !== this.#compilations.applied) {
+      // Where nothing of it is for members, addresses of peers most often, the kernel alone is told.
+      if (this.#compilations.isInstalled(compiled)) {
+        this.#o.keeper.keepIds(compiled.ids);
+        return this.#applyNew(compiled);
+      }
       const change = this.#change(compiled, await this.#encode(compiled, cluster));
       // oxlint-disable-next-line no-await-in-loop -- one step after the other is the point
       for (const step of changeOrder) await change[step]();
@@ -210,7 +215,8 @@ export class PolicyController {
       this.counters.mapsMended += 1;
       this.#o.log.warn('a map of the datapath was changed by another process, it is written again');
     }
-    if (isForeign || !this.#isWhole) return this.#apply(compiled);
+    if (isForeign) this.#isWhole = false;
+    if (!this.#isWhole) return this.#apply(compiled);
     this.#shares.apply(compiled);
     await this.#reattach('all');
   }
@@ -228,6 +234,7 @@ export class PolicyController {
   /** The kernel as compiled, whether it was so already or not. */
   async #apply(compiled: Compiled): Promise<void> {
     const { datapath, attacher } = this.#o;
+    const former = this.#isWhole ? this.#compilations.applied : null;
     this.#isWhole = false;
     this.#shares.apply(compiled);
     const plan = await attacher.plan(compiled.endpoints);
@@ -235,6 +242,7 @@ export class PolicyController {
     const refused = applyToDatapath({
       datapath,
       compiled,
+      former,
       retained: compiled.isRetained ? this.#compilations.retained : new Map(),
       endpoints: plan.entries,
     });
@@ -247,6 +255,12 @@ export class PolicyController {
     this.#isWhole = refused.length === 0;
   }
 
+  async #applyNew(compiled: Compiled): Promise<void> {
+    this.#compilations.begin(compiled);
+    await this.#apply(compiled);
+    this.#compilations.succeeded(compiled);
+  }
+
   #change(compiled: Compiled, snapshot: Uint8Array): PolicyChange {
     const { server, datapath, install, backfill, keeper, log } = this.#o;
     const revision = this.#revision + 1;
@@ -254,6 +268,7 @@ export class PolicyController {
       // A full or read-only disk must not stop policy: members get it over the stream.
       save: () => keeper.keep({ revision, snapshot, ids: compiled.ids }),
       publish: () => {
+        this.#compilations.publishing();
         this.#revision = revision;
         server.publish(revision, snapshot);
       },
@@ -268,15 +283,13 @@ export class PolicyController {
         return backfill(compiled.members.selectors.map(({ id }) => id));
       },
       apply: async () => {
-        this.#compilations.begin(compiled);
-        await this.#apply(compiled);
-        this.#compilations.succeeded(compiled);
+        await this.#applyNew(compiled);
         this.counters.predecessorsForgotten += compiled.predecessorsForgotten;
         log.info('policy applied', {
           revision,
           endpoints: this.#endpoints.length,
           policies: compiled.policies.size,
-          classes: compiled.classes.length,
+          classes: compiled.classes.size,
           diagnostics: this.diagnostics.length,
         });
       },

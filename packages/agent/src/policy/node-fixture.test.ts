@@ -44,6 +44,7 @@ import {
 } from './apply.ts';
 import { ClusterBuilder } from './cluster-builder.ts';
 import { Compilations } from './compilations.ts';
+import { entryOf, policyEntries } from './map-change.ts';
 import { refusedDiagnostics } from './refused-diagnostics.ts';
 import { snapshotOf } from './snapshot.ts';
 
@@ -191,6 +192,8 @@ export class FakeNode {
   #capacities: Capacities = { policy: 1200, dns_servers: 120, classes: 600 };
   #tables: PolicyTables | null = null;
   #revision = 0;
+  /** The maps hold what was applied last, and nothing else. */
+  #isWhole = false;
 
   /** Called after each write to a map. */
   set onWrite(watch: () => void) {
@@ -260,10 +263,12 @@ export class FakeNode {
         name === 'group' ? { mmap: () => this.#group } : maps[name as MapName],
       table: (name: string) => this.#tableOf(name as MapName),
     } as unknown as AppliedMaps;
+    const former = this.#isWhole ? this.#compilations.applied : null;
     this.#compilations.begin(compiled);
     const refused = applyToDatapath({
       datapath,
       compiled,
+      former,
       retained: compiled.isRetained ? this.#compilations.retained : new Map(),
       endpoints: compiled.endpoints.map((endpoint) =>
         encodeEndpoint(endpoint.address, {
@@ -277,8 +282,17 @@ export class FakeNode {
       capacities: this.#capacities,
     });
     this.#compilations.succeeded(compiled);
+    this.#isWhole = refused.length === 0;
+    if (this.#isWhole) this.#assertWhole(compiled);
     for (const id of policiesInUse(datapath)) assert.ok(id === 0 || compiled.policies.has(id));
     return refused;
+  }
+
+  /** Whatever was written, what is there is what writing everything gives. */
+  #assertWhole({ policies, classTable, classes }: Compiled): void {
+    const wanted = policyEntries(policies.values(), classTable);
+    assert.equal(this.#tableOf('policy').differs(wanted), false);
+    assert.equal(this.#tableOf('classes').differs(Array.from(classes, entryOf)), false);
   }
 
   /** Remembers what it wrote, as the agent's: also what failed halfway. */

@@ -29,6 +29,7 @@ export class PolicyBuilder {
   readonly #lastGood = new Map<string, Policy>();
   /** What objects mean that are kept from one build to the next, as those of the API are. */
   readonly #parsed = new WeakMap<PolicyObject, Result<Policy, InvalidPolicy>>();
+  #states: ReadonlyMap<string, PolicyState> = new Map();
   /** Reference of the object at each position of each file. */
   #refAt: ReadonlyMap<string, string> = new Map();
 
@@ -40,12 +41,24 @@ export class PolicyBuilder {
       const sources = versions.map(([, source]) => source);
       const isSame = areEqual(sources);
       if (versions.length > 1 && isSame) diagnostics.push(duplicate(ref, sources, true));
-      policies.set(ref, isSame ? this.#single(ref, versions) : duplicated(versions));
+      const state = isSame ? this.#single(ref, versions) : duplicated(versions);
+      policies.set(ref, sameState(this.#states.get(ref), state));
     }
+    this.#states = policies;
     for (const ref of this.#lastGood.keys()) {
       if (!policies.has(ref)) this.#lastGood.delete(ref);
     }
     return { policies, diagnostics };
+  }
+
+  /** One object of a source that has each once, and keeps it while it is the same. */
+  one(ref: string, found: Found): PolicyState {
+    return this.#single(ref, [found]);
+  }
+
+  /** The object of that name is gone. */
+  forget(ref: string): void {
+    this.#lastGood.delete(ref);
   }
 
   #byRef(found: readonly Found[]): ReadonlyMap<string, readonly Found[]> {
@@ -81,6 +94,15 @@ export class PolicyBuilder {
     this.#lastGood.set(ref, parsed.value);
     return { inForce: parsed.value, invalid: null, place };
   }
+}
+
+/** The former one, where nothing of it changed: who follows policies sees that. */
+function sameState(former: PolicyState | undefined, state: PolicyState): PolicyState {
+  const isSame =
+    former?.inForce === state.inForce &&
+    former.invalid === state.invalid &&
+    former.place === state.place;
+  return isSame ? former : state;
 }
 
 /** None of the versions is in force, nor an earlier one: nothing tells which of them is meant. */

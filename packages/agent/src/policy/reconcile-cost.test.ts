@@ -195,7 +195,7 @@ function options(): ControllerOptions {
     complete: (snapshot: Uint8Array) => Promise.resolve({ snapshot, rejected: [] }),
     install: () => Promise.resolve(),
     backfill: () => Promise.resolve(),
-    keeper: { loadIds: () => StableIds.empty(), keep: () => Promise.resolve() },
+    keeper: { loadIds: () => StableIds.empty(), keep: () => Promise.resolve(), keepIds: nothing },
     log: { info: nothing, warn: nothing, error: nothing },
     quotaNamespace: 1000,
     nodeContext: () => node,

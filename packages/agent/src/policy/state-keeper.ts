@@ -37,6 +37,8 @@ export class StateKeeper {
   #unwritten: State | null = null;
   #writing: Promise<void> = Promise.resolve();
   #problem = '';
+  #idsOnDisk: StableIds | null = null;
+  #idsProblem = '';
   #revisionOnDisk = 0;
 
   constructor(options: StateKeeperOptions) {
@@ -83,6 +85,29 @@ export class StateKeeper {
   async keep(state: State): Promise<void> {
     this.#unwritten = state;
     await this.retry();
+  }
+
+  /**
+   * The table of ids alone, before the kernel gets a class that is in none yet: after a restart its number must not mean
+   * something else. Never throws.
+   */
+  keepIds(ids: StableIds): void {
+    if (ids === this.#idsOnDisk) return;
+    // What waits to be written must not bring an older table back.
+    if (this.#unwritten !== null) this.#unwritten = { ...this.#unwritten, ids };
+    try {
+      this.#shareDirectory();
+      this.#writeIds(ids);
+    } catch (error) {
+      this.counters.failed += 1;
+      const failure = TandemError.from(error);
+      if (this.#idsProblem !== failure.message) {
+        this.#o.log.error('table of ids not written, it will be with the next one', {
+          error: failure,
+        });
+      }
+      this.#idsProblem = failure.message;
+    }
   }
 
   /** Writes what could not be written before. Never rejects. */
@@ -143,6 +168,8 @@ export class StateKeeper {
     try {
       writeFileSync(temporary, JSON.stringify(ids.encode()), { mode: 0o600 });
       renameSync(temporary, this.#idsPath);
+      this.#idsOnDisk = ids;
+      this.#idsProblem = '';
     } catch (error) {
       rmSync(temporary, { force: true });
       throw error;

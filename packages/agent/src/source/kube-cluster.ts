@@ -8,6 +8,7 @@
  */
 
 import { isDeepStrictEqual } from 'node:util';
+import { ChangeMap } from '@tandem/core/change-map';
 import type {
   EndpointSlice,
   K8sObject,
@@ -19,10 +20,11 @@ import type {
 } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
 import { type Fields, isFields } from '@tandem/core/k8s/shape';
-import type { ClusterState } from '@tandem/core/policy/cluster-state';
+import type { ClusterState, PolicyState } from '@tandem/core/policy/cluster-state';
 import type { Diagnostic } from '@tandem/core/policy/desired';
+import { formatPolicyRef } from '@tandem/core/policy/rule';
 import type { Sandbox } from '../gate/sandboxes.ts';
-import { type BuiltPolicyStates, PolicyBuilder } from '../policy/policy-builder.ts';
+import { PolicyBuilder } from '../policy/policy-builder.ts';
 import { unsupportedKind } from '../policy/unsupported-kind.ts';
 import { Addresses, LabelSets, Texts } from './interned.ts';
 import type { ListName } from './kube-resources.ts';
@@ -32,7 +34,13 @@ import type { SourceObject } from './read-documents.ts';
 const staticPodAnnotation = 'kubernetes.io/config.hash';
 
 type PolicyList = Extract<ListName, `${string}networkpolicies`>;
-type Found = readonly [object: PolicyObject, source: SourceObject];
+
+/** A pod of this node, and what it was made of. */
+interface PlacedPod {
+  readonly pod: Pod;
+  readonly sandbox: Sandbox | undefined;
+  readonly placed: Pod;
+}
 
 export interface KubeClusterOptions {
   readonly nodeName: string;
@@ -44,15 +52,19 @@ export interface KubeClusterOptions {
 
 export class KubeCluster {
   readonly #o: KubeClusterOptions;
-  readonly #namespaces = new Map<string, Namespace>();
-  readonly #nodes = new Map<string, Node>();
+  readonly #namespaces = new ChangeMap<Namespace>();
+  readonly #nodes = new ChangeMap<Node>();
   readonly #localPods = new Map<string, Pod>();
   /** Uids by which CNI knows static pods of this node, by the key of the mirror pod. */
   readonly #staticUids = new Map<string, string>();
   readonly #remotePods = new Map<string, Pod>();
-  readonly #services = new Map<string, Service>();
-  readonly #endpointSlices = new Map<string, EndpointSlice>();
-  readonly #policyObjects: Readonly<Record<PolicyList, Map<string, Found>>> = {
+  readonly #services = new ChangeMap<Service>();
+  readonly #endpointSlices = new ChangeMap<EndpointSlice>();
+  /** Those of this node with what CNI said of them, and the others. */
+  readonly #pods = new ChangeMap<Pod>();
+  readonly #placedPods = new Map<string, PlacedPod>();
+  readonly #policyStates = new ChangeMap<PolicyState>();
+  readonly #policyObjects: Readonly<Record<PolicyList, Map<string, PolicyObject>>> = {
     networkpolicies: new Map(),
     ciliumnetworkpolicies: new Map(),
     ciliumclusterwidenetworkpolicies: new Map(),
@@ -63,8 +75,6 @@ export class KubeCluster {
   readonly #labels = new LabelSets();
   readonly #texts = new Texts();
   readonly #addresses = new Addresses();
-  /** Null: a policy changed since. */
-  #built: BuiltPolicyStates | null = null;
 
   constructor(options: KubeClusterOptions) {
     this.#o = options;
@@ -108,8 +118,11 @@ export class KubeCluster {
       this.#staticUids.delete(key);
     }
     const wasFaulty = this.#faultsOf(list).delete(key);
+    if (isPolicyList(list)) this.#forgetPolicy(list, key);
     const wasThere = this.#storeOf(list).delete(key);
-    if (wasThere && isPolicyList(list)) this.#built = null;
+    if (wasThere && list === 'pods of other nodes' && !this.#localPods.has(key)) {
+      this.#pods.delete(key);
+    }
     return wasThere || wasFaulty;
   }
 
@@ -131,40 +144,42 @@ export class KubeCluster {
     return this.#storeOf(list).size;
   }
 
-  /** As it is now; later changes do not show in it. */
+  /** As it is now. Its maps are this object's own, and say what changed: they are to be read at once. */
   state(): ClusterState {
-    this.#built ??= this.#policies.build(
-      Object.values(this.#policyObjects).flatMap((objects) => [...objects.values()]),
-    );
-    const pods = new Map<string, Pod>(this.#remotePods);
-    for (const [key, pod] of this.#localPods) pods.set(key, this.#placed(key, pod));
+    this.#placePods();
     return {
-      namespaces: new Map(this.#namespaces),
-      nodes: new Map(this.#nodes),
-      pods,
-      services: new Map(this.#services),
-      endpointSlices: new Map(this.#endpointSlices),
-      policies: this.#built.policies,
-      diagnostics: [
-        ...this.#built.diagnostics,
-        ...[...this.#faults.values()].flatMap((faults) => [...faults.values()].flat()),
-      ],
+      namespaces: this.#namespaces,
+      nodes: this.#nodes,
+      pods: this.#pods,
+      services: this.#services,
+      endpointSlices: this.#endpointSlices,
+      policies: this.#policyStates,
+      diagnostics: [...this.#faults.values()].flatMap((faults) => [...faults.values()].flat()),
     };
+  }
+
+  #placePods(): void {
+    for (const key of this.#placedPods.keys()) {
+      if (this.#localPods.has(key)) continue;
+      this.#placedPods.delete(key);
+      const other = this.#remotePods.get(key);
+      if (other === undefined) this.#pods.delete(key);
+      else this.#pods.set(key, other);
+    }
+    for (const [key, pod] of this.#localPods) {
+      const sandbox = pod.hostNetwork ? undefined : this.#o.sandboxOf(key, this.#uidsOf(key, pod));
+      const known = this.#placedPods.get(key);
+      if (known?.pod === pod && known.sandbox === sandbox) continue;
+      const placed = placedPod(pod, sandbox);
+      this.#placedPods.set(key, { pod, sandbox, placed });
+      this.#pods.set(key, placed);
+    }
   }
 
   /** Those by which CNI may know a pod of this node. */
   #uidsOf(key: string, { uid }: Pod): readonly string[] {
     const staticUid = this.#staticUids.get(key);
     return staticUid === undefined ? [uid] : [uid, staticUid];
-  }
-
-  /** With the addresses and the interface that CNI gave: the API has the addresses when ADD is over. */
-  #placed(key: string, pod: Pod): Pod {
-    if (pod.hostNetwork) return pod;
-    const sandbox = this.#o.sandboxOf(key, this.#uidsOf(key, pod));
-    if (sandbox === undefined) return pod;
-    const { addresses, containerId: sandboxId, interfaceName } = sandbox;
-    return { ...pod, addresses, sandboxId, ...(interfaceName === null ? {} : { interfaceName }) };
   }
 
   /** Returns whether it is new. */
@@ -189,10 +204,21 @@ export class KubeCluster {
 
   #putPolicy(list: PolicyList, key: string, object: PolicyObject): boolean {
     const objects = this.#policyObjects[list];
-    if (isDeepStrictEqual(objects.get(key)?.[0], object)) return false;
-    objects.set(key, [object, sourceOf(object.kind, key)]);
-    this.#built = null;
+    const former = objects.get(key);
+    if (isDeepStrictEqual(former, object)) return false;
+    const ref = formatPolicyRef(object);
+    if (former !== undefined && formatPolicyRef(former) !== ref) this.#forgetPolicy(list, key);
+    objects.set(key, object);
+    this.#policyStates.set(ref, this.#policies.one(ref, [object, sourceOf(object.kind, key)]));
     return true;
+  }
+
+  #forgetPolicy(list: PolicyList, key: string): void {
+    const former = this.#policyObjects[list].get(key);
+    if (former === undefined) return;
+    const ref = formatPolicyRef(former);
+    this.#policyStates.delete(ref);
+    this.#policies.forget(ref);
   }
 
   #putSlice(key: string, slice: EndpointSlice): boolean {
@@ -220,13 +246,15 @@ export class KubeCluster {
     const former = this.#remotePods.get(key);
     if (isDeepStrictEqual(former, pod)) return false;
     if (former !== undefined) this.#labels.release(former.labels);
-    this.#remotePods.set(key, {
+    const shared: Pod = {
       ...pod,
       namespace: this.#texts.shared(pod.namespace),
       nodeName: this.#texts.shared(pod.nodeName),
       serviceAccount: this.#texts.shared(pod.serviceAccount),
       labels: this.#labels.take(pod.labels),
-    });
+    };
+    this.#remotePods.set(key, shared);
+    if (!this.#localPods.has(key)) this.#pods.set(key, shared);
     return true;
   }
 
@@ -254,6 +282,13 @@ export class KubeCluster {
         return this.#policyObjects[list];
     }
   }
+}
+
+/** With the addresses and the interface that CNI gave: the API has the addresses when ADD is over. */
+function placedPod(pod: Pod, sandbox: Sandbox | undefined): Pod {
+  if (sandbox === undefined) return pod;
+  const { addresses, containerId: sandboxId, interfaceName } = sandbox;
+  return { ...pod, addresses, sandboxId, ...(interfaceName === null ? {} : { interfaceName }) };
 }
 
 /** Returns whether that is news. */

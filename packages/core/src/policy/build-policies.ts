@@ -19,10 +19,10 @@ import type {
 } from './desired.ts';
 import { type NameSet, namesContent } from './dns-judge.ts';
 import type { DnsServer } from './dns-servers.ts';
+import type { IdSource } from './id-session.ts';
 import type { MemberPolicyBuilder } from './member-policy.ts';
 import type { Peer } from './peer.ts';
 import type { PolicyDraft, Statement } from './policy-set.ts';
-import type { StableIds } from './stable-ids.ts';
 
 export interface PlannedPolicy {
   readonly draft: PolicyDraft;
@@ -51,7 +51,7 @@ export function planPolicy(
 /** Gives ids to policies, rules, selectors and rule sets, and tells the members about them. */
 export function buildPolicies(
   planned: readonly PlannedPolicy[],
-  ids: StableIds,
+  ids: IdSource,
   members: MemberPolicyBuilder,
 ): BuiltPolicies {
   const policyIds = ids.assign('policy', new Set(planned.map(({ content }) => content)));
@@ -115,7 +115,7 @@ function addSelectors(
   { draft, isPrivate, content }: PlannedPolicy,
   policyId: number,
   shared: ReadonlyMap<string, number>,
-  ids: StableIds,
+  ids: IdSource,
   members: MemberPolicyBuilder,
 ): (pattern: Pattern) => readonly number[] {
   const patterns = patternsOf(draft.statements);
@@ -138,7 +138,7 @@ function addSelectors(
 
 function assignRuleSets(
   planned: readonly PlannedPolicy[],
-  ids: StableIds,
+  ids: IdSource,
   members: MemberPolicyBuilder,
 ): ReadonlyMap<string, number> {
   const byContent = new Map<string, NameSet>();

@@ -1,291 +1,485 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-import { assert } from '../assert.ts';
 /**
- * Classes: for every prefix that matters, the set of peer selectors in use that match its addresses.
- * The kernel looks an address up once, longest prefix first, so an inner prefix carries what the outer
- * ones give it, and an `except` hole is a prefix of its own. The walk visits prefixes outer before
- * inner with a stack of the enclosing ones:
- *
- *   ::/0 world ── ::ffff:0:0/96 world ─┬─ 10.0.0.0/8 +cidr A ── 10.1.0.0/16 −cidr A (except)
- *                                      └─ 10.244.0.0/24 pods: cidr selectors end here ── pod
+ * Classes: for every prefix that matters, the set of peer selectors in use that match its addresses. The kernel looks
+ * an address up once, longest prefix first. Kept from one compilation to the next: an address is looked at again when
+ * its owner, a selector that matches this owner, or the range around it is another one.
  */
+import { addressKey, hostPrefix, type Prefix } from '../net/ip.ts';
+import type { Ownership } from './address-owners.ts';
+import { type ClassContent, ClassContents } from './class-contents.ts';
+import { ClassEntries } from './class-entries.ts';
 import {
-  comparePrefixes,
-  formatPrefix,
-  hostPrefix,
-  isIpv4Prefix,
-  type Prefix,
-  trieCovers,
-} from '../net/ip.ts';
-import type { AddressOwner } from './address-owners.ts';
-import { ipv4World, ipv6World } from './address-owners.ts';
+  buildRanges,
+  type CidrEdges,
+  flagsIn,
+  type Range,
+  type RangeTree,
+  rangeOf,
+} from './class-ranges.ts';
 import type { ClassEntry, ClassTable } from './desired.ts';
-import { ClassFlag, classNone } from './kernel-numbers.ts';
-import { identityKey } from './labels.ts';
-import type { Peer } from './peer.ts';
-import { type LabelSelector, selectorMatches } from './selector.ts';
-import type { StableIds } from './stable-ids.ts';
+import type { IdSession } from './id-session.ts';
+import { classNeverLearn, classNone } from './kernel-numbers.ts';
+import type { OwnerTable } from './owner-table.ts';
+import type { CidrPeer, Peer } from './peer.ts';
+import { type CidrSet, CidrSets, isNarrowed, PeerMatcher } from './peer-matcher.ts';
+import { SortedHosts } from './sorted-hosts.ts';
 
 /** What is known about one address, or one prefix. */
 export interface AddressClass {
   readonly prefix: Prefix;
-  readonly owner: AddressOwner;
+  readonly owner: Ownership;
   readonly classId: number;
   /** `ClassFlag` bits, inherited ones included. */
   readonly flags: number;
 }
 
-/** A prefix of the walk, before ids are given out. */
-interface Step {
-  readonly prefix: Prefix;
-  readonly parent: Step | null;
-  readonly owner: AddressOwner;
-  /** Keys of the CIDR peers that hold here; shared between steps that agree. */
-  readonly cidrs: ReadonlySet<string>;
-  readonly flags: number;
-  readonly content: string;
-  classId: number;
+/** Selectors of one owner, and the classes that it has where different CIDR peers hold. */
+interface Look {
+  readonly owner: Ownership;
+  matched: readonly string[];
+  users: number;
+  readonly contents: Map<CidrSet, ClassContent>;
 }
 
-interface PrefixChange {
-  readonly prefix: Prefix;
-  owner: AddressOwner | null;
-  readonly starts: string[];
-  readonly excepts: string[];
+interface Host {
+  readonly key: string;
+  readonly address: Uint8Array;
+  /** Of the address itself; null: it is its range's, and a CIDR peer names it. */
+  own: Ownership | null;
+  place: RangeClass;
+  look: Look;
+  content: ClassContent;
+  flags: number;
+  isGone: boolean;
 }
+
+/** A range of the tree as it is now, and what it has there. Trees come and go, hosts stay in their range. */
+interface RangeClass {
+  range: Range;
+  look: Look;
+  content: ClassContent;
+}
+
+const noTree: RangeTree = { ranges: [], edges: new Map() };
 
 export class AddressClasses {
-  readonly #steps: readonly Step[];
-  readonly table: ClassTable;
+  #matcher = new PeerMatcher([]);
+  #peers: ReadonlyMap<string, Peer> = new Map();
+  /** Keys of blocks that hold for pods with certain labels alone. */
+  readonly #narrowed = new Set<string>();
+  readonly #sets = new CidrSets((key) => key.startsWith('block '));
+  readonly #contents = new ClassContents();
+  readonly #looks = new Map<Ownership, Look>();
+  readonly #hosts = new Map<string, Host>();
+  readonly #sorted = new SortedHosts<Host>();
+  /** Hosts that CIDR peers hold for. */
+  readonly #external = new Set<Host>();
+  /** Hosts of which nothing is learned, where that does not follow from their range. */
+  readonly #neverLearn = new Set<Host>();
+  #neverLearnList: readonly Prefix[] | null = null;
+  #tree = noTree;
+  readonly #ranges = new Map<string, RangeClass>();
+  /** What is to be written anew once ids are known. */
+  readonly #touchedHosts = new Map<string, Host>();
+  readonly #touchedRanges = new Map<string, RangeClass | null>();
+  readonly #watchedKeys = new Set<string>();
+  #entries = ClassEntries.none;
+  /** Counts whatever the answers to questions about watched addresses and selectors may depend on. */
+  watchedVersion = 0;
+  /** Counts the looks that came and went. */
+  ownersVersion = 0;
 
-  private constructor(steps: readonly Step[], table: ClassTable) {
-    this.#steps = steps;
-    this.table = table;
+  get table(): ClassTable {
+    return this.#contents.table;
   }
 
-  /** Evaluates `peers` (by key) over the address space. Takes class ids from `ids`. */
-  static build(
-    owners: readonly AddressOwner[],
-    peers: ReadonlyMap<string, Peer>,
-    ids: StableIds,
-  ): AddressClasses {
-    const steps = walk(collectChanges(owners, peers), new SelectorMatcher(peers));
-    const contents = new Set(steps.map(({ content }) => content));
-    contents.delete('');
-    const classIds = ids.assign('class', contents);
-    for (const step of steps) step.classId = classIds.get(step.content) ?? classNone;
-    return new AddressClasses(steps, makeTable(classIds));
+  /** The entries that the kernel needs: a prefix that says what its enclosing one says is left out. */
+  get entries(): ClassEntries {
+    return this.#entries;
+  }
+
+  /** Evaluates `peers` (by key) over the owners' addresses. Takes class ids from `ids` where classes came or went. */
+  update(owners: OwnerTable, peers: ReadonlyMap<string, Peer>, ids: IdSession): void {
+    const changes = owners.takeChanges();
+    const { areCidrs, looks } = this.#updatePeers(peers);
+    if (areCidrs || changes.areRanges || this.#tree === noTree) this.#updateRanges(owners, peers);
+    else if (looks.size > 0) this.#updateRangeContents(looks);
+    for (const [key, address] of changes.addresses)
+      this.#setHost(key, address, owners.ownerOf(key));
+    if (looks.size > 0) this.#updateLooks(looks);
+    for (const [owner, look] of this.#looks) {
+      if (look.users > 0) continue;
+      this.#looks.delete(owner);
+      this.ownersVersion++;
+    }
+    const isKept = !this.#contents.isMoved && ids.keep('classes');
+    const renamed = isKept ? new Set<ClassContent>() : this.#contents.assign(ids);
+    this.#contents.settle();
+    if (renamed.size > 0) this.#touchAll(renamed);
+    this.#writeEntries();
   }
 
   /** The class of an address, as the kernel's lookup would give it. */
   at(address: Uint8Array): AddressClass {
-    const target = hostPrefix(address);
-    let low = 0;
-    let high = this.#steps.length - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (comparePrefixes((this.#steps[middle] as Step).prefix, target) <= 0) low = middle;
-      else high = middle - 1;
-    }
-    let step = this.#steps[low] ?? null;
-    while (step !== null && !trieCovers(step.prefix, target)) step = step.parent;
-    assert(step !== null, '::/0 covers every address');
-    return step;
+    const key = addressKey(address);
+    const host = this.#hosts.get(key);
+    if (host !== undefined) return classOf(host);
+    const { range, content } = this.#placeOf(key);
+    return { prefix: range.prefix, owner: range.owner, classId: content.id, flags: range.flags };
   }
 
-  /** Owners of single addresses, with their classes: those that an object or an interface names. */
-  *hosts(): Generator<AddressClass> {
-    for (const step of this.#steps) {
-      const { prefix, isImplied } = step.owner;
-      if (prefix.bits === 128 && isImplied !== true) yield step;
+  /** As `at`, and from now on a change there counts in `watchedVersion`. */
+  watch(address: Uint8Array): AddressClass {
+    this.#watchedKeys.add(addressKey(address));
+    return this.at(address);
+  }
+
+  forgetWatched(): void {
+    this.#watchedKeys.clear();
+  }
+
+  /** Says which addresses a selector matches, of those that an object or an interface names. */
+  membersVersion(key: string): string {
+    let text = '';
+    for (const { id, version } of this.#contents.with(key)) text += `${id} ${version},`;
+    return text;
+  }
+
+  /** Those addresses; null when they are more than `max`. */
+  membersOf(key: string, max: number): readonly Uint8Array[] | null {
+    const contents = new Set(this.#contents.with(key));
+    let count = 0;
+    for (const { named } of contents) count += named;
+    if (count > max) return null;
+    if (count === 0) return [];
+    const found: Host[] = [];
+    for (const host of this.#hosts.values()) {
+      if (contents.has(host.content) && isNamed(host)) found.push(host);
+    }
+    found.sort((left, right) => (left.key < right.key ? -1 : 1));
+    return found.map(({ address }) => address);
+  }
+
+  /** Owners of such addresses, each once. */
+  *namedOwners(): Generator<Ownership, void, undefined> {
+    for (const [owner, { users }] of this.#looks) {
+      if (users > 0 && owner.isImplied !== true) yield owner;
     }
   }
 
-  /** The entries that the kernel needs: a prefix that says what its enclosing one says is left out. */
-  entries(): ClassEntry[] {
-    const entries: ClassEntry[] = [];
-    const effective = new Map<Step | null, { readonly classId: number; readonly flags: number }>();
-    effective.set(null, { classId: classNone, flags: 0 });
-    for (const step of this.#steps) {
-      const { prefix, classId, flags } = step;
-      const outer = effective.get(step.parent);
-      if (outer?.classId === classId && outer.flags === flags) effective.set(step, outer);
-      else {
-        effective.set(step, step);
-        entries.push({ prefix, classId, flags });
+  /** The outermost prefixes that carry a flag of `classNeverLearn`, by address. The same list while it is the same. */
+  neverLearn(): readonly Prefix[] {
+    if (this.#neverLearnList !== null) return this.#neverLearnList;
+    const carries = (range: Range | null): boolean =>
+      range !== null && (range.flags & classNeverLearn) !== 0;
+    const found = this.#tree.ranges.filter((range) => carries(range) && !carries(range.parent));
+    const keyed = found.map(({ key, prefix }): [string, Prefix] => [key, prefix]);
+    for (const { key, address } of this.#neverLearn) keyed.push([key, hostPrefix(address)]);
+    keyed.sort(([left], [right]) => (left < right ? -1 : 1));
+    this.#neverLearnList = keyed.map(([, prefix]) => prefix);
+    return this.#neverLearnList;
+  }
+
+  /** Gives the looks whose selectors are others than before, and whether CIDR peers are. */
+  #updatePeers(peers: ReadonlyMap<string, Peer>): {
+    readonly areCidrs: boolean;
+    readonly looks: ReadonlySet<Look>;
+  } {
+    const added = [...peers].filter(([key]) => !this.#peers.has(key));
+    const removed = [...this.#peers].filter(([key]) => !peers.has(key));
+    this.#peers = peers;
+    for (const [key, peer] of removed) this.#matcher.delete(key, peer);
+    for (const [key, peer] of added) this.#matcher.add(key, peer);
+    const areCidrs = [...added, ...removed].some(([, { kind }]) => kind === 'cidr');
+    if (added.length + removed.length > 0) this.watchedVersion++;
+    const looks = new Set<Look>();
+    const fresh = new PeerMatcher(added);
+    for (const [key] of removed) this.#narrowed.delete(key);
+    for (const [key, peer] of added) if (isNarrowed(peer)) this.#narrowed.add(key);
+    const isMatched = (peer: Peer): boolean => peer.kind !== 'cidr' || isNarrowed(peer);
+    const gone = new Set(removed.filter(([, peer]) => isMatched(peer)).map(([key]) => key));
+    if (fresh.size === 0 && gone.size === 0) return { areCidrs, looks };
+    for (const look of this.#looks.values()) {
+      const kept = gone.size === 0 ? look.matched : look.matched.filter((key) => !gone.has(key));
+      const more = fresh.size === 0 ? [] : fresh.matching(look.owner);
+      if (kept.length === look.matched.length && more.length === 0) continue;
+      look.matched = more.length === 0 ? kept : [...kept, ...more].sort();
+      look.contents.clear();
+      looks.add(look);
+    }
+    return { areCidrs, looks };
+  }
+
+  #updateRanges(owners: OwnerTable, peers: ReadonlyMap<string, Peer>): void {
+    this.watchedVersion++;
+    const cidrs = [...peers].filter((each): each is [string, CidrPeer] => each[1].kind === 'cidr');
+    const former = this.#tree;
+    this.#tree = buildRanges(owners.ranges(), cidrs, this.#sets);
+    const { ranges, edges } = this.#tree;
+    this.#neverLearnList = null;
+    const dirty = new Set<RangeClass>();
+    const kept = new Set<string>();
+    for (const range of ranges) {
+      kept.add(range.key);
+      this.#setRange(range, dirty);
+    }
+    for (const [key, { range, look, content }] of this.#ranges) {
+      if (kept.has(key)) continue;
+      this.#ranges.delete(key);
+      this.#contents.release(content, false);
+      look.users--;
+      this.#touchedRanges.set(key, null);
+      // Its hosts are those of what is around it now.
+      let outer: Range | null = rangeOf(ranges, range.first);
+      while (outer !== null && outer.last < range.last) outer = outer.parent;
+      if (outer !== null) dirty.add(this.#ranges.get(outer.key) as RangeClass);
+    }
+    this.#moveHosts(dirty);
+    for (const [key, edge] of [...former.edges, ...edges]) {
+      if (areSameEdges(former.edges.get(key), edges.get(key))) continue;
+      this.#setHost(key, edge.address, owners.ownerOf(key));
+    }
+    // What CIDR peers hold for depends on all of them around it.
+    for (const host of this.#external) this.#evaluate(host, host.place);
+    this.#forgetSets(new Set(ranges.flatMap(({ cidrs: set }) => [set, set.blocks])));
+  }
+
+  #forgetSets(used: ReadonlySet<CidrSet>): void {
+    this.#sets.keep(used);
+    for (const { contents } of this.#looks.values()) {
+      for (const set of contents.keys()) if (!used.has(set)) contents.delete(set);
+    }
+  }
+
+  /** Adds it to `dirty` where hosts in it have to be looked at again. */
+  #setRange(range: Range, dirty: Set<RangeClass>): void {
+    const look = this.#lookOf(range.owner);
+    const content = this.#contentOf(look, range.cidrs);
+    const known = this.#ranges.get(range.key);
+    if (known === undefined) {
+      look.users++;
+      this.#contents.use(content, false);
+      const made = { range, look, content };
+      this.#ranges.set(range.key, made);
+      this.#touch(made);
+      dirty.add(made);
+      return;
+    }
+    const former = known.range;
+    const isSame =
+      known.content === content &&
+      former.flags === range.flags &&
+      former.owner === range.owner &&
+      former.cidrs.blocks === range.cidrs.blocks;
+    this.#replace(known, look, content, false);
+    known.range = range;
+    known.look = look;
+    known.content = content;
+    if (!isSame || former.parent?.key !== range.parent?.key) this.#touch(known);
+    if (!isSame) dirty.add(known);
+  }
+
+  #updateRangeContents(looks: ReadonlySet<Look>): void {
+    const dirty = new Set<RangeClass>();
+    for (const known of this.#ranges.values()) {
+      if (!looks.has(known.look)) continue;
+      const content = this.#contentOf(known.look, known.range.cidrs);
+      if (content === known.content) continue;
+      this.#replace(known, known.look, content, false);
+      known.content = content;
+      this.#touch(known);
+      dirty.add(known);
+    }
+    this.#moveHosts(dirty);
+  }
+
+  /** The range itself, and what is next in it: an entry is left out where it says what is around it. */
+  #touch(known: RangeClass): void {
+    this.#touchedRanges.set(known.range.key, known);
+    for (const { key } of known.range.children) {
+      const child = this.#ranges.get(key);
+      if (child !== undefined) this.#touchedRanges.set(key, child);
+    }
+  }
+
+  /** Looks again at hosts that are in these ranges and in no range inside of them. */
+  #moveHosts(dirty: ReadonlySet<RangeClass>): void {
+    if (dirty.size === 0) return;
+    this.#sorted.settle();
+    for (const place of dirty) {
+      for (const host of this.#sorted.in(place.range)) {
+        this.#evaluate(host, place);
+        this.#touchedHosts.set(host.key, host);
       }
     }
-    return entries;
   }
 
-  /** The outermost prefixes that carry one of `flags`. */
-  prefixesWith(flags: number): Prefix[] {
-    const found = this.#steps.filter(
-      (step) =>
-        (step.flags & flags) !== 0 && (step.parent === null || (step.parent.flags & flags) === 0),
-    );
-    return found.map(({ prefix }) => prefix);
+  #placeOf(key: string): RangeClass {
+    return this.#ranges.get(rangeOf(this.#tree.ranges, key).key) as RangeClass;
   }
-}
 
-function collectChanges(
-  owners: readonly AddressOwner[],
-  peers: ReadonlyMap<string, Peer>,
-): readonly PrefixChange[] {
-  const changes = new Map<string, PrefixChange>();
-  const changeAt = (prefix: Prefix): PrefixChange => {
-    const key = formatPrefix(prefix);
-    let change = changes.get(key);
-    if (change === undefined) {
-      change = { prefix, owner: null, starts: [], excepts: [] };
-      changes.set(key, change);
+  #setHost(key: string, address: Uint8Array, own: Ownership | null): void {
+    const known = this.#hosts.get(key);
+    if (this.#watchedKeys.has(key) && known?.own !== own) this.watchedVersion++;
+    if (own === null && !this.#tree.edges.has(key)) {
+      if (known !== undefined) this.#removeHost(known);
+      return;
     }
-    return change;
-  };
-  for (const owner of owners) changeAt(owner.prefix).owner = owner;
-  for (const [key, peer] of peers) {
-    if (peer.kind !== 'cidr') continue;
-    changeAt(peer.cidr).starts.push(key);
-    for (const prefix of peer.except) changeAt(prefix).excepts.push(key);
-  }
-  return [...changes.values()].sort((left, right) => comparePrefixes(left.prefix, right.prefix));
-}
-
-function walk(changes: readonly PrefixChange[], matcher: SelectorMatcher): Step[] {
-  const steps: Step[] = [];
-  let parent: Step | null = null;
-  for (const change of changes) {
-    while (parent !== null && !trieCovers(parent.prefix, change.prefix)) parent = parent.parent;
-    // Families do not inherit from each other, though one trie holds both.
-    const isRoot = isSame(change.prefix, ipv6World) || isSame(change.prefix, ipv4World);
-    const owner: AddressOwner | undefined = change.owner ?? parent?.owner;
-    assert(owner !== undefined, 'both worlds have an owner');
-    const inherited: ReadonlySet<string> = isRoot || parent === null ? new Set() : parent.cidrs;
-    const cidrs = applyChange(inherited, change);
-    const inheritedFlags: number = isRoot || parent === null ? 0 : parent.flags;
-    const ownFlags = change.owner?.flags ?? 0;
-    // In the node's pod CIDR there may be what is no pod of it: a bridge's gateway, a pod of another node.
-    const isElsewhere = change.owner?.isElsewhere === true;
-    const flags = (isElsewhere ? inheritedFlags & ~ClassFlag.localPods : inheritedFlags) | ownFlags;
-    const content = matcher.contentOf(owner, cidrs);
-    const step: Step = { prefix: change.prefix, parent, owner, cidrs, flags, content, classId: 0 };
-    steps.push(step);
-    parent = step;
-  }
-  return steps;
-}
-
-function isSame(left: Prefix, right: Prefix): boolean {
-  return isIpv4Prefix(left) === isIpv4Prefix(right) && comparePrefixes(left, right) === 0;
-}
-
-function applyChange(inherited: ReadonlySet<string>, change: PrefixChange): ReadonlySet<string> {
-  if (change.starts.length === 0 && change.excepts.length === 0) return inherited;
-  const cidrs = new Set(inherited);
-  for (const key of change.starts) cidrs.add(key);
-  for (const key of change.excepts) cidrs.delete(key);
-  return cidrs;
-}
-
-/**
- * Which selectors match an owner. Owners that look alike to selectors are asked once. A block that is narrowed to pods
- * holds where its prefix and its selector do.
- */
-class SelectorMatcher {
-  readonly #peers: ReadonlyMap<string, Peer>;
-  readonly #byLook = new Map<string, readonly string[]>();
-  readonly #byOwner = new Map<AddressOwner, readonly string[]>();
-  readonly #contents = new Map<readonly string[], Map<ReadonlySet<string>, string>>();
-  readonly #blocks = new Map<ReadonlySet<string>, ReadonlySet<string>>();
-  static readonly #none: ReadonlySet<string> = new Set();
-
-  constructor(peers: ReadonlyMap<string, Peer>) {
-    this.#peers = peers;
-  }
-
-  /** Canonical text of the set of selectors; '' for the empty set. */
-  contentOf(owner: AddressOwner, cidrs: ReadonlySet<string>): string {
-    const matched = this.#matched(owner);
-    const applied = owner.isExternal ? cidrs : this.#blocksOf(cidrs);
-    let byCidrs = this.#contents.get(matched);
-    if (byCidrs === undefined) this.#contents.set(matched, (byCidrs = new Map()));
-    let content = byCidrs.get(applied);
-    if (content === undefined) {
-      const isNarrowed = (key: string): boolean => podsOf(this.#peers.get(key)) !== undefined;
-      const whole = matched.filter((key) => !isNarrowed(key) || applied.has(key));
-      const blocks = [...applied].filter((key) => !isNarrowed(key));
-      content = [...whole, ...blocks].sort().join('\n');
-      byCidrs.set(applied, content);
+    if (known !== undefined) {
+      if (known.own !== own && isNamed(known) !== (own?.isImplied !== true)) {
+        this.#removeHost(known);
+      } else {
+        known.own = own;
+        this.#evaluate(known, known.place);
+        return;
+      }
     }
+    const place = this.#placeOf(key);
+    const look = this.#lookOf(own ?? place.range.owner);
+    const host: Host = {
+      ...{ key, address, own, place, look },
+      content: this.#contents.of([]),
+      flags: 0,
+      isGone: false,
+    };
+    look.users++;
+    this.#contents.use(host.content, isNamed(host));
+    this.#hosts.set(key, host);
+    this.#sorted.add(host);
+    this.#evaluate(host, place);
+    this.#touchedHosts.set(key, host);
+  }
+
+  #removeHost(host: Host): void {
+    host.isGone = true;
+    host.look.users--;
+    this.#contents.release(host.content, isNamed(host));
+    this.#hosts.delete(host.key);
+    this.#external.delete(host);
+    if (this.#neverLearn.delete(host)) this.#neverLearnList = null;
+    this.#touchedHosts.set(host.key, host);
+  }
+
+  #updateLooks(looks: ReadonlySet<Look>): void {
+    for (const host of this.#hosts.values()) {
+      if (looks.has(host.look)) this.#evaluate(host, host.place);
+    }
+  }
+
+  #evaluate(host: Host, place: RangeClass): void {
+    const { range } = place;
+    const edge = this.#tree.edges.get(host.key);
+    const look = this.#lookOf(host.own ?? range.owner);
+    const cidrs =
+      edge === undefined ? range.cidrs : this.#sets.change(range.cidrs, edge.starts, edge.excepts);
+    const content = this.#contentOf(look, cidrs);
+    const flags = flagsIn(range.flags, host.own);
+    const isChanged = content !== host.content || flags !== host.flags || place !== host.place;
+    host.place = place;
+    if (edge !== undefined || look.owner.isExternal) this.#external.add(host);
+    else this.#external.delete(host);
+    const isOutermost = (flags & classNeverLearn) !== 0 && (range.flags & classNeverLearn) === 0;
+    if (isOutermost !== this.#neverLearn.has(host)) {
+      this.#neverLearnList = null;
+      if (isOutermost) this.#neverLearn.add(host);
+      else this.#neverLearn.delete(host);
+    }
+    this.#replace(host, look, content, isNamed(host));
+    host.look = look;
+    host.content = content;
+    host.flags = flags;
+    if (isChanged) this.#touchedHosts.set(host.key, host);
+  }
+
+  #replace(
+    former: { readonly look: Look; readonly content: ClassContent },
+    look: Look,
+    content: ClassContent,
+    named: boolean,
+  ): void {
+    look.users++;
+    former.look.users--;
+    if (former.content === content) return;
+    this.#contents.use(content, named);
+    this.#contents.release(former.content, named);
+  }
+
+  #lookOf(owner: Ownership): Look {
+    let look = this.#looks.get(owner);
+    if (look === undefined) {
+      look = { owner, matched: this.#matcher.matching(owner), users: 0, contents: new Map() };
+      this.#looks.set(owner, look);
+      this.ownersVersion++;
+    }
+    return look;
+  }
+
+  #contentOf(look: Look, cidrs: CidrSet): ClassContent {
+    const applied = look.owner.isExternal ? cidrs : cidrs.blocks;
+    const known = look.contents.get(applied);
+    if (known !== undefined && !known.isGone) return known;
+    const content = this.#contents.of(this.#keysOf(look.matched, applied.keys));
+    look.contents.set(applied, content);
     return content;
   }
 
-  /** Those that hold for pods and nodes. */
-  #blocksOf(cidrs: ReadonlySet<string>): ReadonlySet<string> {
-    let blocks = this.#blocks.get(cidrs);
-    if (blocks !== undefined) return blocks;
-    const isBlock = (key: string): boolean => {
-      const peer = this.#peers.get(key);
-      return peer?.kind === 'cidr' && peer.isIpBlock === true;
-    };
-    const found = [...cidrs].filter(isBlock);
-    blocks = found.length === 0 ? SelectorMatcher.#none : new Set(found);
-    this.#blocks.set(cidrs, blocks);
-    return blocks;
+  #keysOf(matched: readonly string[], applied: readonly string[]): readonly string[] {
+    if (this.#narrowed.size === 0 && applied.length === 0) return matched;
+    const holding = new Set(applied);
+    const whole = matched.filter((key) => !this.#narrowed.has(key) || holding.has(key));
+    const blocks = applied.filter((key) => !this.#narrowed.has(key));
+    return [...whole, ...blocks].sort();
   }
 
-  #matched(owner: AddressOwner): readonly string[] {
-    let matched = this.#byOwner.get(owner);
-    if (matched !== undefined) return matched;
-    const look = JSON.stringify([
-      [...owner.entities].sort(),
-      owner.identities.map(identityKey).sort(),
-    ]);
-    matched = this.#byLook.get(look);
-    if (matched === undefined) {
-      matched = [...this.#peers]
-        .filter(([, peer]) => ownerMatches(owner, peer))
-        .map(([key]) => key);
-      this.#byLook.set(look, matched);
-    }
-    this.#byOwner.set(owner, matched);
-    return matched;
-  }
-}
-
-function ownerMatches(owner: AddressOwner, peer: Peer): boolean {
-  switch (peer.kind) {
-    case 'cidr':
-      return peer.pods !== undefined && identifies(owner, peer.pods);
-    case 'entity':
-      return owner.entities.has(peer.entity);
-    case 'labels':
-      return identifies(owner, peer.selector);
-  }
-}
-
-function identifies({ identities }: AddressOwner, selector: LabelSelector): boolean {
-  return identities.some((identity) => selectorMatches(selector, identity));
-}
-
-function podsOf(peer: Peer | undefined): LabelSelector | undefined {
-  return peer?.kind === 'cidr' ? peer.pods : undefined;
-}
-
-function makeTable(classIds: ReadonlyMap<string, number>): ClassTable {
-  const selectorsOf = new Map<number, readonly string[]>();
-  const classesOf = new Map<string, number[]>();
-  for (const [content, classId] of classIds) {
-    const selectors = content.split('\n');
-    selectorsOf.set(classId, selectors);
-    for (const key of selectors) {
-      const classes = classesOf.get(key);
-      if (classes === undefined) classesOf.set(key, [classId]);
-      else classes.push(classId);
+  /** Those of classes that got other ids. */
+  #touchAll(renamed: ReadonlySet<ClassContent>): void {
+    for (const known of this.#ranges.values()) if (renamed.has(known.content)) this.#touch(known);
+    for (const host of this.#hosts.values()) {
+      if (renamed.has(host.content) || renamed.has(host.place.content)) {
+        this.#touchedHosts.set(host.key, host);
+      }
     }
   }
-  for (const classes of classesOf.values()) classes.sort((left, right) => left - right);
-  return { classesOf, selectorsOf };
+
+  #writeEntries(): void {
+    const changes = new Map<string, ClassEntry | null>();
+    for (const [key, known] of this.#touchedRanges) {
+      changes.set(key, known === null ? null : this.#entryOfRange(known));
+    }
+    for (const [key, host] of this.#touchedHosts) {
+      changes.set(key + hostBits, host.isGone ? null : entryOfHost(host));
+    }
+    this.#touchedRanges.clear();
+    this.#touchedHosts.clear();
+    this.#entries = this.#entries.with(changes);
+  }
+
+  #entryOfRange({ range, content }: RangeClass): ClassEntry | null {
+    const outer = range.parent === null ? null : this.#ranges.get(range.parent.key);
+    const isSame =
+      content.id === (outer?.content.id ?? classNone) && range.flags === (outer?.range.flags ?? 0);
+    return isSame ? null : { prefix: range.prefix, classId: content.id, flags: range.flags };
+  }
+}
+
+const hostBits = String.fromCharCode(128);
+
+const isNamed = ({ own }: Host): boolean => own?.isImplied !== true;
+
+function entryOfHost({ address, content, flags, place }: Host): ClassEntry | null {
+  if (content.id === place.content.id && flags === place.range.flags) return null;
+  return { prefix: hostPrefix(address), classId: content.id, flags };
+}
+
+function classOf({ address, own, place, content, flags }: Host): AddressClass {
+  const owner = own ?? place.range.owner;
+  return { prefix: hostPrefix(address), owner, classId: content.id, flags };
+}
+
+function areSameEdges(left: CidrEdges | undefined, right: CidrEdges | undefined): boolean {
+  const text = (edge: CidrEdges | undefined): string =>
+    edge === undefined ? '' : JSON.stringify([edge.starts.toSorted(), edge.excepts.toSorted()]);
+  return text(left) === text(right);
 }

@@ -6,7 +6,7 @@ import type { Pod } from '../k8s/objects.ts';
 import type { Issue } from '../k8s/shape.ts';
 /** What a compilation has to say to an operator. Codes are API. */
 import { endpointsMax } from '../limits.ts';
-import type { ClusterState, NodeContext } from './cluster-state.ts';
+import type { ClusterState, NodeContext, PolicyState } from './cluster-state.ts';
 import type { Compiled, Diagnostic } from './desired.ts';
 import type { Excess } from './fit-costs.ts';
 import { EndpointFlag, Verdict } from './kernel-numbers.ts';
@@ -24,26 +24,25 @@ export function sortDiagnostics(diagnostics: readonly Diagnostic[]): readonly Di
   return sorted.map(([, diagnostic]) => diagnostic);
 }
 
-/** Invalid policies with what stands in for them, and legal oddities. */
-export function policyDiagnostics(cluster: ClusterState): readonly Diagnostic[] {
+/** An invalid policy with what stands in for it, and legal oddities. */
+export function policyDiagnostics(state: PolicyState): readonly Diagnostic[] {
+  const { inForce, invalid, place = '' } = state;
   const diagnostics: Diagnostic[] = [];
-  for (const { inForce, invalid, place = '' } of cluster.policies.values()) {
-    if (invalid !== null) {
-      const subject = formatPolicyRef(invalid.ref);
-      const fate = fateOf(inForce !== null, invalid);
-      for (const issue of invalid.errors) {
-        const where = place === '' ? '' : ` (${place})`;
-        const message = `${withPath(issue)}${where}; ${fate}`;
-        const { code = 'policy-invalid' } = invalid;
-        diagnostics.push({ severity: 'error', code, subject, message });
-      }
+  if (invalid !== null) {
+    const subject = formatPolicyRef(invalid.ref);
+    const fate = fateOf(inForce !== null, invalid);
+    for (const issue of invalid.errors) {
+      const where = place === '' ? '' : ` (${place})`;
+      const message = `${withPath(issue)}${where}; ${fate}`;
+      const { code = 'policy-invalid' } = invalid;
+      diagnostics.push({ severity: 'error', code, subject, message });
     }
-    if (inForce === null) continue;
-    const subject = formatPolicyRef(inForce.ref);
-    for (const issue of inForce.warnings) {
-      const message = withPath(issue);
-      diagnostics.push({ severity: 'warning', code: 'policy-suspicious', subject, message });
-    }
+  }
+  if (inForce === null) return diagnostics;
+  const subject = formatPolicyRef(inForce.ref);
+  for (const issue of inForce.warnings) {
+    const message = withPath(issue);
+    diagnostics.push({ severity: 'warning', code: 'policy-suspicious', subject, message });
   }
   return diagnostics;
 }

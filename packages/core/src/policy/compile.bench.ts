@@ -32,7 +32,7 @@ for (let round = 0; round < rounds; round++) {
   const expandMs = (performance.now() - expandStart).toFixed(0);
   const { endpoints, classes, policies: built, dnsServers, members } = compiled;
   console.log(
-    `endpoints ${endpoints.length}, classes ${classes.length} (${compiled.classTable.selectorsOf.size} distinct), ` +
+    `endpoints ${endpoints.length}, classes ${classes.size} (${compiled.classTable.selectorsOf.size} distinct), ` +
       `policies ${built.size}, dns servers ${dnsServers.length}, patterns ${members.patterns.length}, ` +
       `selectors ${members.selectors.length}`,
   );

@@ -43,7 +43,7 @@ function classRows(compiled: Compiled): Readonly<Record<string, string>> {
     ['localPods', 'P'],
   ];
   return Object.fromEntries(
-    compiled.classes.map(({ prefix: where, classId, flags }) => {
+    Array.from(compiled.classes, ({ prefix: where, classId, flags }) => {
       const selectors = compiled.classTable.selectorsOf.get(classId) ?? [];
       assert.equal(selectors.length === 0, classId === classNone);
       const text = letters.filter(([name]) => flags & ClassFlag[name]).map(([, letter]) => letter);
@@ -190,7 +190,8 @@ test('a class id names its selectors: it is the same for the same set, and survi
   const policy = cnp('shop/p', { endpointSelector: web, egress: [{ toCIDR: ['203.0.113.0/24'] }] });
   const other = cnp('shop/q', { endpointSelector: web, egress: [{ toCIDR: ['198.51.100.0/24'] }] });
   const idOf = (compiled: Compiled): number | undefined =>
-    compiled.classes.find(({ prefix: where }) => formatPrefix(where) === '203.0.113.0/24')?.classId;
+    [...compiled.classes].find(({ prefix: where }) => formatPrefix(where) === '203.0.113.0/24')
+      ?.classId;
   const alone = compileObjects([...basicObjects, policy]);
   const both = compileObjects([...basicObjects, policy, other], {}, alone.ids);
   assert.equal(idOf(both), idOf(alone));

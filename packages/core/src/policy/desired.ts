@@ -8,6 +8,7 @@
  */
 import type { Pattern } from '../dns/pattern.ts';
 import type { Prefix } from '../net/ip.ts';
+import type { ClassEntries } from './class-entries.ts';
 import type { Direction, Protocol, Verdict } from './kernel-numbers.ts';
 import type { Peer } from './peer.ts';
 import type { StableIds } from './stable-ids.ts';
@@ -195,7 +196,7 @@ export interface RuleOrigin {
 
 export interface Compiled {
   readonly endpoints: readonly EndpointDesired[];
-  readonly classes: readonly ClassEntry[];
+  readonly classes: ClassEntries;
   readonly classTable: ClassTable;
   readonly policies: ReadonlyMap<number, CompiledPolicy>;
   readonly dnsServers: readonly DnsServerEntry[];

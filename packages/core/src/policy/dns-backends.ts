@@ -6,12 +6,11 @@
  * connected UDP sockets to a ClusterIP, and conntrack keeps each of them on one backend for as long as
  * the socket lives: when the number changes, the member opens new sockets.
  */
-import type { EndpointSlice } from '../k8s/objects.ts';
+import type { EndpointSlice, Service } from '../k8s/objects.ts';
 import { compareAddresses, formatAddress, isIpv4 } from '../net/ip.ts';
 import { sha256 } from '../sha256.ts';
-import type { ClusterState } from './cluster-state.ts';
 import type { BackendDigest } from './desired.ts';
-import { backendAddresses, slicesByService } from './dns-frontends.ts';
+import { backendAddresses, type SlicesByService } from './dns-frontends.ts';
 import { anyServer, dnsPort } from './dns-servers.ts';
 
 const encoder = new TextEncoder();
@@ -22,14 +21,14 @@ const encoder = new TextEncoder();
  * left out, as are node-local caches: no Service translation leads to them.
  */
 export function backendDigests(
-  cluster: ClusterState,
+  services: Iterable<Service>,
+  slices: SlicesByService,
   servers: Iterable<Uint8Array>,
 ): readonly BackendDigest[] {
   const listed = new Set([...servers].map((server) => formatAddress(server)));
   const isAny = listed.has(formatAddress(anyServer));
-  const slices = slicesByService(cluster);
   const found = new Map<string, BackendDigest>();
-  for (const { namespace, name, clusterIps, ports } of cluster.services.values()) {
+  for (const { namespace, name, clusterIps, ports } of services) {
     const port = ports.find((each) => each.port === dnsPort && each.protocol === 'UDP');
     const own = slices.get(`${namespace}/${name}`);
     if (port === undefined || own === undefined) continue;

@@ -9,15 +9,14 @@
  * cannot be listed, and ports that a Service of the files does not lead to. Files that hold Nodes are
  * taken for a whole cluster.
  */
-import { formatAddress } from '../net/ip.ts';
-import { findAddressOwners } from './address-owners.ts';
 import { AddressClasses } from './classes.ts';
 import type { ClusterState, NodeContext } from './cluster-state.ts';
-import { trustedServers } from './compile.ts';
 import type { Diagnostic } from './desired.ts';
-import { findFrontends } from './dns-frontends.ts';
-import { DnsServerFinder } from './dns-servers.ts';
-import { activeSpecs, draftPolicy } from './policy-set.ts';
+import { DnsPlanner } from './dns-planner.ts';
+import { IdSession } from './id-session.ts';
+import { askedOfPods, namesAsked } from './named-ports.ts';
+import { OwnerTable } from './owner-table.ts';
+import { activeSpecs, draftPolicy, specsInForce } from './policy-set.ts';
 import { StableIds } from './stable-ids.ts';
 
 const certainCodes: readonly string[] = [
@@ -38,14 +37,22 @@ export function checkDnsRules(cluster: ClusterState): readonly Diagnostic[] {
     nodeLocalDns: [],
     clusterName: 'default',
   };
-  const draft = draftPolicy(activeSpecs(cluster));
+  const owners = new OwnerTable();
+  const ports = owners.portNumbers(cluster.pods);
+  const asked = askedOfPods(
+    [...cluster.policies.values()].flatMap(namesAsked),
+    ports,
+    cluster.namespaces,
+  );
+  const specs = [...cluster.policies.values()].flatMap((state) => specsInForce(state, asked));
+  const draft = draftPolicy(activeSpecs(specs));
   const peers = new Map(draft.specs.flatMap((spec) => [...spec.peers]));
-  const { owners } = findAddressOwners(cluster, node);
-  const classes = AddressClasses.build(owners, peers, StableIds.empty());
-  const trusted = trustedServers(cluster, node).map((address) => formatAddress(address));
-  const frontends = findFrontends(cluster, node, classes, new Set(trusted));
-  const finder = new DnsServerFinder({ classes, peers, frontends, nodeLocal: [] });
-  finder.find(draft);
+  owners.update(cluster, node, asked);
+  const classes = new AddressClasses();
+  const ids = new IdSession();
+  ids.begin(StableIds.empty());
+  classes.update(owners, peers, ids);
+  const { diagnostics } = new DnsPlanner().plan(cluster, node, classes, peers, [draft]);
   const codes = firstNode === undefined ? certainCodes : wholeClusterCodes;
-  return [...finder.diagnostics].filter(({ code }) => codes.includes(code));
+  return diagnostics.filter(({ code }) => codes.includes(code));
 }

@@ -8,9 +8,9 @@
 import type { EndpointSlice, Service } from '../k8s/objects.ts';
 import { formatAddress, isIpv4 } from '../net/ip.ts';
 import { isClusterDns } from './address-owners.ts';
-import type { AddressClasses } from './classes.ts';
-import type { ClusterState, NodeContext } from './cluster-state.ts';
+import type { NodeContext } from './cluster-state.ts';
 import type { Who } from './dns-judge.ts';
+import type { DnsView } from './dns-view.ts';
 import { Protocol } from './kernel-numbers.ts';
 
 export interface Backend {
@@ -31,26 +31,26 @@ export interface Frontend {
   readonly backends: readonly Backend[];
 }
 
-/** The frontends of all Services. `trusted` are texts of addresses of the cluster's resolvers. */
+/** The frontends of `services`. `slices`: by `namespace/name` of the Service; `trusted`: texts of the cluster's resolvers. */
 export function findFrontends(
-  cluster: ClusterState,
+  services: Iterable<Service>,
+  slices: SlicesByService,
   node: NodeContext,
-  classes: AddressClasses,
+  classes: DnsView,
   trusted: ReadonlySet<string>,
 ): readonly Frontend[] {
-  const slices = slicesByService(cluster);
-  return [...cluster.services.values()].flatMap((service) => {
+  return [...services].flatMap((service) => {
     const own = slices.get(`${service.namespace}/${service.name}`) ?? [];
     return frontendsOf(service, own, node, classes, trusted);
   });
 }
 
+export type SlicesByService = ReadonlyMap<string, readonly EndpointSlice[]>;
+
 /** The EndpointSlices of each Service, by namespace/name. */
-export function slicesByService(
-  cluster: ClusterState,
-): ReadonlyMap<string, readonly EndpointSlice[]> {
+export function slicesByService(all: Iterable<EndpointSlice>): SlicesByService {
   const slices = new Map<string, EndpointSlice[]>();
-  for (const slice of cluster.endpointSlices.values()) {
+  for (const slice of all) {
     const key = `${slice.namespace}/${slice.serviceName}`;
     const list = slices.get(key);
     if (list === undefined) slices.set(key, [slice]);
@@ -63,7 +63,7 @@ function frontendsOf(
   service: Service,
   slices: readonly EndpointSlice[],
   node: NodeContext,
-  classes: AddressClasses,
+  classes: DnsView,
   trusted: ReadonlySet<string>,
 ): readonly Frontend[] {
   const isDns = isClusterDns(service.namespace, service.name);
@@ -119,7 +119,7 @@ export function backendAddresses(
  */
 function classify(
   addresses: readonly BackendAddress[],
-  classes: AddressClasses,
+  classes: DnsView,
   isTrusted: boolean,
 ): readonly Backend[] {
   const usable = addresses.filter(({ isUsable }) => isUsable);
@@ -133,14 +133,15 @@ function classify(
   const counted = isTrusted && known.length > 0 ? known : found;
   const distinct = new Map<string, Backend>();
   for (const { place, port } of counted) {
-    const selectors = classes.table.selectorsOf.get(place.classId) ?? [];
+    const selectors = classes.selectorsOf(place.classId);
     const who = { id: place.classId, selectors: new Set(selectors) };
     distinct.set(`${place.classId} ${port}`, { who, port });
   }
   return [...distinct.values()];
 }
 
-function protocolNumber(protocol: string): 6 | 17 | null {
+/** Null: of another protocol than DNS has. */
+export function protocolNumber(protocol: string): 6 | 17 | null {
   if (protocol === 'TCP') return Protocol.tcp;
   return protocol === 'UDP' ? Protocol.udp : null;
 }

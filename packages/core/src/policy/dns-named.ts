@@ -7,8 +7,9 @@
  * (docs/adr/0009-dns-servers-on-nodes.md).
  */
 import { formatAddress, prefixContains } from '../net/ip.ts';
-import type { AddressClass, AddressClasses } from './classes.ts';
+import type { AddressClass } from './classes.ts';
 import type { Who } from './dns-judge.ts';
+import type { DnsView } from './dns-view.ts';
 import { ClassFlag, Direction, Verdict } from './kernel-numbers.ts';
 import type { CidrPeer, Peer } from './peer.ts';
 import type { Statement } from './policy-set.ts';
@@ -16,14 +17,14 @@ import type { Statement } from './policy-set.ts';
 const addressBits = 128;
 
 export class DnsServerNames {
-  readonly #classes: AddressClasses;
+  readonly #classes: DnsView;
   /** Keys of CIDR peers of one address in DNS rules, by the address. */
   readonly #named = new Map<string, readonly string[]>();
   readonly #denied: readonly (readonly [key: string, peer: CidrPeer])[];
 
   constructor(
     statements: readonly Statement[],
-    classes: AddressClasses,
+    classes: DnsView,
     peers: ReadonlyMap<string, Peer>,
   ) {
     this.#classes = classes;
@@ -40,7 +41,7 @@ export class DnsServerNames {
    * it, and so does each deny for a CIDR around it, as for an address outside the cluster.
    */
   who(address: Uint8Array, place: AddressClass): Exclude<Who, 'other'> {
-    const ofClass = this.#classes.table.selectorsOf.get(place.classId) ?? [];
+    const ofClass = this.#classes.selectorsOf(place.classId);
     const text = formatAddress(address);
     const named = this.#named.get(text);
     if (named === undefined || (place.owner.flags & ClassFlag.node) === 0) {

@@ -7,10 +7,10 @@
  * that says what does not match and what to write.
  */
 import { formatAddress, formatPrefix } from '../net/ip.ts';
-import type { AddressClasses } from './classes.ts';
 import type { Diagnostic } from './desired.ts';
 import type { Frontend } from './dns-frontends.ts';
 import { coversPeer, coversPort, type ServerVerdict, type Who } from './dns-judge.ts';
+import type { DnsView } from './dns-view.ts';
 import { ClassFlag, Direction, Verdict } from './kernel-numbers.ts';
 import { podNamespaceLabel } from './labels.ts';
 import type { CidrPeer, Peer } from './peer.ts';
@@ -24,7 +24,7 @@ const peersExplainedMax = 3;
 /** The DNS rules of one policy. It is shown every server that the policy may mean, then asked. */
 export class DnsRuleCheck {
   readonly #statements: readonly Statement[];
-  readonly #classes: AddressClasses;
+  readonly #classes: DnsView;
   readonly #peers: ReadonlyMap<string, Peer>;
   /** Origins of rules that have a server, or whose fault is said. */
   readonly #settled = new Set<string>();
@@ -32,7 +32,7 @@ export class DnsRuleCheck {
 
   constructor(
     statements: readonly Statement[],
-    classes: AddressClasses,
+    classes: DnsView,
     peers: ReadonlyMap<string, Peer>,
   ) {
     this.#statements = statements.filter(
@@ -121,7 +121,7 @@ export class DnsRuleCheck {
   #explainPeer(statement: Statement, key: string): string {
     const peer = this.#peers.get(key);
     if (peer?.kind === 'cidr') return this.#explainCidr(statement, peer);
-    const isKnown = (this.#classes.table.classesOf.get(key)?.length ?? 0) > 0;
+    const isKnown = this.#classes.isKnown(key);
     if (peer?.kind === 'labels') {
       const text = formatSelector(peer.selector);
       return isKnown
@@ -145,8 +145,8 @@ export class DnsRuleCheck {
       requirements: selector.requirements.filter(({ name }) => name !== podNamespaceLabel),
     };
     const elsewhere = new Set<string>();
-    for (const { owner } of this.#classes.hosts()) {
-      for (const identity of owner.identities) {
+    for (const { identities } of this.#classes.namedOwners()) {
+      for (const identity of identities) {
         const namespace = identity.labels.get(podNamespaceLabel);
         if (namespace !== undefined && selectorMatches(anywhere, identity))
           elsewhere.add(namespace);

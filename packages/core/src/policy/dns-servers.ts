@@ -11,7 +11,6 @@
 import { assert } from '../assert.ts';
 import { dnsServersPerCidrMax, dnsServersPerRuleMax } from '../limits.ts';
 import { compareAddresses, formatAddress, hostPrefix, prefixCovers } from '../net/ip.ts';
-import type { AddressClasses } from './classes.ts';
 import type { Diagnostic } from './desired.ts';
 import type { Frontend } from './dns-frontends.ts';
 import {
@@ -28,6 +27,7 @@ import {
 } from './dns-judge.ts';
 import { DnsServerNames } from './dns-named.ts';
 import { DnsRuleCheck } from './dns-rule-check.ts';
+import type { DnsView } from './dns-view.ts';
 import { ClassFlag, Direction, Protocol, Verdict } from './kernel-numbers.ts';
 import type { CidrPeer, Peer } from './peer.ts';
 import type { PolicyDraft, Statement } from './policy-set.ts';
@@ -53,15 +53,15 @@ interface DnsCandidate {
 
 /** Expands policies over the servers of one cluster state. */
 export class DnsServerFinder {
-  readonly #classes: AddressClasses;
+  readonly #classes: DnsView;
   readonly #peers: ReadonlyMap<string, Peer>;
   readonly #frontends: readonly Frontend[];
   readonly #nodeLocal: readonly Uint8Array[];
-  readonly #hostsOf = new Map<string, readonly Uint8Array[]>();
+  readonly #hostsOf = new Map<string, readonly Uint8Array[] | null>();
   readonly #diagnostics = new Map<string, Diagnostic>();
 
   constructor(options: {
-    readonly classes: AddressClasses;
+    readonly classes: DnsView;
     readonly peers: ReadonlyMap<string, Peer>;
     readonly frontends: readonly Frontend[];
     readonly nodeLocal: readonly Uint8Array[];
@@ -197,13 +197,10 @@ export class DnsServerFinder {
     if (peer?.kind === 'entity' && peer.entity.startsWith('world')) return null;
     let hosts = this.#hostsOf.get(key);
     if (hosts === undefined) {
-      const classIds = new Set(this.#classes.table.classesOf.get(key));
-      hosts = [...this.#classes.hosts()]
-        .filter(({ classId }) => classIds.has(classId))
-        .map(({ prefix }) => prefix.address);
+      hosts = this.#classes.membersOf(key, dnsServersPerRuleMax);
       this.#hostsOf.set(key, hosts);
     }
-    return hosts.length <= dnsServersPerRuleMax ? hosts : null;
+    return hosts;
   }
 
   #reportPort({ subject, port }: Frontend): void {

@@ -48,16 +48,45 @@ const portBits = 16;
 /** All entries of the policy for all classes of the table; no two have one key. */
 export function expandPolicy(policy: CompiledPolicy, classes: ClassTable): PolicyEntry[] {
   const entries: PolicyEntry[] = [];
-  forEachPeer(policy, classes, (peer, shape) => {
+  forEachPeer(policy, classes, 'all', (peer, shape) => {
     for (const entry of shape) entries.push({ policyId: policy.id, peer, ...entry });
   });
   return entries;
 }
 
+/**
+ * Of them those that are due to classes alone, none for peers of any kind or for names: with the classes that came, or went,
+ * it is what a change of classes adds or takes away.
+ */
+export function expandClasses(policy: CompiledPolicy, classes: ClassTable): PolicyEntry[] {
+  const entries: PolicyEntry[] = [];
+  if (!names(policy, classes)) return entries;
+  forEachPeer(policy, classes, 'classes', (peer, shape) => {
+    for (const entry of shape) entries.push({ policyId: policy.id, peer, ...entry });
+  });
+  return entries;
+}
+
+/** How many those are. */
+export function countClassEntries(policy: CompiledPolicy, classes: ClassTable): number {
+  let count = 0;
+  if (!names(policy, classes)) return count;
+  forEachPeer(policy, classes, 'classes', (_, shape) => {
+    count += shape.length;
+  });
+  return count;
+}
+
+/** Whether some class has a peer of the policy. */
+function names({ peers }: CompiledPolicy, { classesOf }: ClassTable): boolean {
+  const [fewer, more] = peers.size < classesOf.size ? [peers, classesOf] : [classesOf, peers];
+  return fewer.keys().some((key) => more.has(key));
+}
+
 /** How many entries it takes, by the rule that they are due to; rule 0: several. Makes none of them. */
 export function countEntries(policy: CompiledPolicy, classes: ClassTable): Map<number, number> {
   const peers = new Map<readonly EntryShape[], number>();
-  forEachPeer(policy, classes, (_, shape) => peers.set(shape, (peers.get(shape) ?? 0) + 1));
+  forEachPeer(policy, classes, 'all', (_, shape) => peers.set(shape, (peers.get(shape) ?? 0) + 1));
   const counts = new Map<number, number>();
   for (const [shape, count] of peers) {
     for (const { ruleId } of shape) counts.set(ruleId, (counts.get(ruleId) ?? 0) + count);
@@ -68,13 +97,14 @@ export function countEntries(policy: CompiledPolicy, classes: ClassTable): Map<n
 function forEachPeer(
   policy: CompiledPolicy,
   classes: ClassTable,
+  which: 'all' | 'classes',
   take: (peer: number, shape: readonly EntryShape[]) => void,
 ): void {
   for (const direction of [Direction.ingress, Direction.egress] as const) {
     const rules = policy.rules.filter((rule) => rule.direction === direction);
     // Many peers share one list of rules: all selectors of one toFQDNs, say.
     const shapes = new Map<string, readonly EntryShape[]>();
-    for (const [peer, indices] of rulesByPeer(rules, classes)) {
+    for (const [peer, indices] of rulesByPeer(rules, classes, which)) {
       const key = indices.join(' ');
       let shape = shapes.get(key);
       if (shape === undefined) {
@@ -93,12 +123,14 @@ function forEachPeer(
 function rulesByPeer(
   rules: readonly CompiledRule[],
   classes: ClassTable,
+  which: 'all' | 'classes',
 ): ReadonlyMap<number, readonly number[]> {
   const byPeer = new Map<number, number[]>();
   for (const [index, rule] of rules.entries()) {
-    const peers = new Set<number>(rule.fqdnSelectors);
-    if (rule.peers === 'any') peers.add(peerAny);
-    else {
+    const peers = new Set<number>(which === 'all' ? rule.fqdnSelectors : []);
+    if (rule.peers === 'any') {
+      if (which === 'all') peers.add(peerAny);
+    } else {
       for (const key of rule.peers) {
         for (const classId of classes.classesOf.get(key) ?? []) peers.add(classId);
       }

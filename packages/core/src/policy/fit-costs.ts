@@ -13,9 +13,10 @@ import {
   snapshotBytesEstimateMax,
 } from '../limits.ts';
 import type { Prefix } from '../net/ip.ts';
+import { classesOnlyIn } from './class-table.ts';
 import type { ClusterState } from './cluster-state.ts';
-import type { Compiled, MemberPolicy } from './desired.ts';
-import { countEntries } from './expand.ts';
+import type { ClassTable, Compiled, CompiledPolicy, MemberPolicy } from './desired.ts';
+import { countClassEntries, countEntries } from './expand.ts';
 import type { Peer } from './peer.ts';
 import { formatPolicyRef, type Policy, type PolicyRule } from './rule.ts';
 
@@ -36,17 +37,68 @@ export interface Excess {
   readonly max: number;
 }
 
-/** What is over its budget. */
-export function excessOf(compiled: Compiled, budgets: Budgets): readonly Excess[] {
-  const counts: Readonly<Record<Resource, number>> = {
-    classes: compiled.classes.length,
-    policy: [...entriesByRule(compiled).values()].reduce((sum, count) => sum + count, 0),
-    dns_servers: compiled.dnsServers.length,
-    snapshot: snapshotBytes(compiled.members),
-  };
-  return (Object.keys(counts) as Resource[])
-    .filter((what) => counts[what] > budgets[what])
-    .map((what) => ({ what, count: counts[what], max: budgets[what] }));
+/** Counts what compilations ask of the node; of one that follows another it counts what has changed. */
+export class ResourceCounter {
+  #table: ClassTable | null = null;
+  #entries: ReadonlyMap<CompiledPolicy, number> = new Map();
+  #snapshot = new WeakMap<MemberPolicy['policies'], SnapshotPart>();
+
+  /** What is over its budget. */
+  excessOf(compiled: Compiled, budgets: Budgets): readonly Excess[] {
+    const counts: Readonly<Record<Resource, number>> = {
+      classes: compiled.classes.size,
+      policy: this.#policyEntries(compiled),
+      dns_servers: compiled.dnsServers.length,
+      snapshot: this.#snapshotBytes(compiled.members),
+    };
+    return (Object.keys(counts) as Resource[])
+      .filter((what) => counts[what] > budgets[what])
+      .map((what) => ({ what, count: counts[what], max: budgets[what] }));
+  }
+
+  #policyEntries({ policies, classTable }: Compiled): number {
+    const former = this.#table ?? classTable;
+    const added = classesOnlyIn(classTable, former);
+    const gone = classesOnlyIn(former, classTable);
+    const entries = new Map<CompiledPolicy, number>();
+    let sum = 0;
+    for (const policy of policies.values()) {
+      const known = this.#entries.get(policy);
+      const count =
+        known === undefined
+          ? total(countEntries(policy, classTable).values())
+          : known + countClassEntries(policy, added) - countClassEntries(policy, gone);
+      entries.set(policy, count);
+      sum += count;
+    }
+    this.#table = classTable;
+    this.#entries = entries;
+    return sum;
+  }
+
+  #snapshotBytes(members: MemberPolicy): number {
+    const { patterns, selectors, ruleSets, policies } = members;
+    const rest =
+      members.neverLearn.length * serverBytes +
+      total(members.endpoints.values().map(endpointBytes));
+    const known = this.#snapshot.get(policies);
+    const isKnown =
+      known?.patterns === patterns && known.selectors === selectors && known.ruleSets === ruleSets;
+    if (isKnown) return known.bytes + rest;
+    const bytes = policyBytes(members);
+    this.#snapshot.set(policies, { patterns, selectors, ruleSets, bytes });
+    return bytes + rest;
+  }
+}
+
+type SnapshotPart = Pick<MemberPolicy, 'patterns' | 'selectors' | 'ruleSets'> & {
+  readonly bytes: number;
+};
+
+function total(counts: Iterable<number>): number {
+  let sum = 0;
+  for (const count of counts) sum += count;
+  return sum;
 }
 
 export interface Cost {
@@ -104,8 +156,18 @@ function costOf(what: Exclude<Resource, 'policy'>, policy: Policy): number {
   }
 }
 
+const listed = new WeakMap<Policy, number>();
+
 /** Addresses that the CIDR rules of an object list as DNS servers, and something for its other peers. */
 export function listedDnsServers(policy: Policy): number {
+  const known = listed.get(policy);
+  if (known !== undefined) return known;
+  const count = countDnsServers(policy);
+  listed.set(policy, count);
+  return count;
+}
+
+function countDnsServers(policy: Policy): number {
   return sumOfRules(policy, ({ peers, ports }) => {
     if (ports === 'any' || peers === 'any' || ports.every(({ dns }) => dns === null)) return 0;
     return peers.map((peer) => (peer.kind === 'cidr' ? hosts(peer.cidr) : 1)).reduce(add, 0);
@@ -133,9 +195,9 @@ function patternBytes({ fqdns, ports }: PolicyRule): number {
   return texts.reduce(add, 0) + fqdns.length * (serverBytes + referenceBytes);
 }
 
-function snapshotBytes(members: MemberPolicy): number {
-  const { patterns, selectors, ruleSets, policies, endpoints, neverLearn } = members;
-  let bytes = (selectors.length + neverLearn.length) * serverBytes;
+/** Of all but the endpoints and what is never learned. */
+function policyBytes({ patterns, selectors, ruleSets, policies }: MemberPolicy): number {
+  let bytes = selectors.length * serverBytes;
   for (const { text } of patterns) bytes += text.length + patternRestBytes;
   for (const { patternIndexes } of ruleSets) {
     bytes += serverBytes + patternIndexes.length * referenceBytes;
@@ -145,8 +207,8 @@ function snapshotBytes(members: MemberPolicy): number {
     bytes += serverBytes + servers.length * 2 * serverBytes + predecessors.length * referenceBytes;
     bytes += fqdnPatterns.length * referenceBytes;
   }
-  for (const { namespace, pod } of endpoints) {
-    bytes += endpointRestBytes + namespace.length + pod.length;
-  }
   return bytes;
 }
+
+const endpointBytes = ({ namespace, pod }: MemberPolicy['endpoints'][number]): number =>
+  endpointRestBytes + namespace.length + pod.length;

@@ -18,7 +18,7 @@ import type { ClusterState } from './cluster-state.ts';
 import type { Compiled } from './desired.ts';
 import { countEntries, expandPolicy } from './expand.ts';
 import { compileFitting } from './fit.ts';
-import { type Budgets, excessOf, nodeBudgets } from './fit-costs.ts';
+import { type Budgets, nodeBudgets, ResourceCounter } from './fit-costs.ts';
 import { StableIds } from './stable-ids.ts';
 
 const web = { matchLabels: { app: 'web' } };
@@ -150,5 +150,5 @@ test('entries are counted as they are made', () => {
     }
     assert.deepEqual(countEntries(policy, compiled.classTable), made);
   }
-  assert.deepEqual(excessOf(compiled, nodeBudgets), []);
+  assert.deepEqual(new ResourceCounter().excessOf(compiled, nodeBudgets), []);
 });

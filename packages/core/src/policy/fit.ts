@@ -6,6 +6,7 @@
  * out: the pods that it selects are denied, it is named, and everything else is in force. Which objects
  * these are depends on the cluster alone, so that an object that shrinks or goes heals the others at once.
  */
+import { MapFollower } from '../change-map.ts';
 import { dnsServersPerObjectMax, fitRoundsMax } from '../limits.ts';
 import type { ClusterState, CompileOptions, PolicyState } from './cluster-state.ts';
 import { compile } from './compile.ts';
@@ -16,61 +17,107 @@ import {
   type Cost,
   costsOf,
   type Excess,
-  excessOf,
   listedDnsServers,
   nodeBudgets,
+  ResourceCounter,
 } from './fit-costs.ts';
+import { PolicyCompiler } from './policy-compiler.ts';
 import { holdOfPolicy } from './policy-hold.ts';
-import { formatPolicyRef } from './rule.ts';
+import { formatPolicyRef, type Policy } from './rule.ts';
+import { sameAs } from './same-as.ts';
 import type { StableIds } from './stable-ids.ts';
 
 /** Key of `ClusterState.policies` -> why the object is left out. */
 type LeftOut = ReadonlyMap<string, string>;
 
-/** As `compile`; `fits` is false only when leaving out every policy is not enough. */
+/** One compilation from nothing. */
 export function compileFitting(
   cluster: ClusterState,
   options: CompileOptions,
   previousIds: StableIds,
   budgets: Budgets = nodeBudgets,
 ): Compiled {
-  const leftOut = new Map<string, string>(tooManyServers(cluster));
-  for (let round = 0; ; round++) {
-    const state = without(cluster, leftOut);
-    let compiled: Compiled;
-    try {
-      compiled = compile(state, options, previousIds);
-    } catch (error) {
-      const faulty = faultyPolicies(state, options, previousIds);
-      if (faulty.length === 0 || round >= fitRoundsMax) throw error;
-      const reason = bugText(error);
-      for (const key of faulty) leftOut.set(key, reason);
-      continue;
-    }
-    const excess = excessOf(compiled, budgets);
-    if (excess.length === 0) return compiled;
-    const alone = compileAlone(state, options, previousIds, budgets);
-    if (alone !== null) return alone;
-    const chosen = choose(state, compiled, excess, 2 ** round);
-    if (chosen.size === 0) {
-      const diagnostics = [...compiled.diagnostics, ...excessDiagnostics(excess)];
-      return { ...compiled, diagnostics, fits: false };
-    }
-    for (const [key, reason] of chosen) leftOut.set(key, reason);
-  }
+  return new FittingCompiler(budgets).compile(cluster, options, previousIds);
 }
 
-/** Without the policies of before, if there is only no room for both. */
-function compileAlone(
-  state: ClusterState,
-  options: CompileOptions,
-  previousIds: StableIds,
-  budgets: Budgets,
-): Compiled | null {
-  if ((options.retain ?? []).length === 0 && options.served === undefined) return null;
-  const { node, revision } = options;
-  const compiled = compile(state, { node, revision }, previousIds);
-  return excessOf(compiled, budgets).length === 0 ? { ...compiled, isRetained: false } : null;
+/** Compilations one after the other, each of which costs what has changed. */
+export class FittingCompiler {
+  readonly #budgets: Budgets;
+  readonly #compiler = new PolicyCompiler();
+  readonly #counter = new ResourceCounter();
+  readonly #policies = new MapFollower<PolicyState>();
+  /** Why policies are left out from the start, as long as they do not change. */
+  readonly #untried = new Map<string, string>();
+  readonly #leftOut = new WeakMap<PolicyState, PolicyState>();
+
+  constructor(budgets: Budgets = nodeBudgets) {
+    this.#budgets = budgets;
+  }
+
+  /** As `compile`; `fits` is false only when leaving out every policy is not enough. */
+  compile(cluster: ClusterState, options: CompileOptions, previousIds: StableIds): Compiled {
+    const leftOut = this.#notToBeTried(cluster);
+    for (let round = 0; ; round++) {
+      const state = this.#without(cluster, leftOut);
+      let compiled: Compiled;
+      try {
+        compiled = this.#compiler.compile(state, options, previousIds);
+      } catch (error) {
+        const faulty = faultyPolicies(state, options, previousIds);
+        if (faulty.length === 0 || round >= fitRoundsMax) throw error;
+        for (const key of faulty) leftOut.set(key, bugText(error));
+        const [only = ''] = faulty;
+        if (faulty.length === 1) this.#untried.set(only, bugText(error));
+        continue;
+      }
+      const excess = this.#counter.excessOf(compiled, this.#budgets);
+      if (excess.length === 0) return compiled;
+      const alone = this.#compileAlone(state, options, previousIds);
+      if (alone !== null) return alone;
+      const chosen = choose(state, compiled, excess, 2 ** round);
+      if (chosen.size === 0) {
+        const diagnostics = [...compiled.diagnostics, ...excessDiagnostics(excess)];
+        return { ...compiled, diagnostics, fits: false };
+      }
+      for (const [key, reason] of chosen) leftOut.set(key, reason);
+    }
+  }
+
+  /** Without the policies of before, if there is only no room for both. */
+  #compileAlone(
+    state: ClusterState,
+    options: CompileOptions,
+    previousIds: StableIds,
+  ): Compiled | null {
+    if ((options.retain ?? []).length === 0 && options.served === undefined) return null;
+    const { node, revision } = options;
+    const compiled = this.#compiler.compile(state, { node, revision }, previousIds);
+    const isExcess = this.#counter.excessOf(compiled, this.#budgets).length > 0;
+    return isExcess ? null : { ...compiled, isRetained: false };
+  }
+
+  /** Objects that would be expensive to compile at all, and those that were found to be faulty. */
+  #notToBeTried({ policies }: ClusterState): Map<string, string> {
+    for (const key of this.#policies.follow(policies).keys()) {
+      const reason = reasonNotToTry(policies.get(key)?.inForce ?? null);
+      if (reason === null) this.#untried.delete(key);
+      else this.#untried.set(key, reason);
+    }
+    return new Map(this.#untried);
+  }
+
+  #without(cluster: ClusterState, leftOut: LeftOut): ClusterState {
+    if (leftOut.size === 0) return cluster;
+    const policies = new Map(cluster.policies);
+    for (const [key, reason] of leftOut) {
+      const state = policies.get(key);
+      if (state === undefined) continue;
+      const left = sameAs(this.#leftOut.get(state), leaveOut(state, reason)) as PolicyState;
+      this.#leftOut.set(state, left);
+      policies.set(key, left);
+    }
+    return { ...cluster, policies };
+  }
 }
 
 /** Objects of those namespaces that take most of what is short, `least` at least. */
@@ -116,19 +163,14 @@ function inOrder(costs: ReadonlyMap<string, Cost>): readonly { ref: string; cost
   return ordered.sort((left, right) => right.rest - left.rest || (left.ref < right.ref ? -1 : 1));
 }
 
-/** Objects that would be expensive to compile at all. */
-function tooManyServers(cluster: ClusterState): LeftOut {
-  const found = new Map<string, string>();
-  for (const [key, { inForce }] of cluster.policies) {
-    if (inForce === null) continue;
-    try {
-      const count = listedDnsServers(inForce);
-      if (count > dnsServersPerObjectMax) found.set(key, tooManyServersText(count));
-    } catch (error) {
-      found.set(key, bugText(error));
-    }
+function reasonNotToTry(policy: Policy | null): string | null {
+  if (policy === null) return null;
+  try {
+    const count = listedDnsServers(policy);
+    return count > dnsServersPerObjectMax ? tooManyServersText(count) : null;
+  } catch (error) {
+    return bugText(error);
   }
-  return found;
 }
 
 function tooManyServersText(count: number): string {
@@ -166,16 +208,6 @@ function faultyPolicies(
     suspects = bad;
   }
   return suspects;
-}
-
-function without(cluster: ClusterState, leftOut: LeftOut): ClusterState {
-  if (leftOut.size === 0) return cluster;
-  const policies = new Map(cluster.policies);
-  for (const [key, reason] of leftOut) {
-    const state = policies.get(key);
-    if (state !== undefined) policies.set(key, leaveOut(state, reason));
-  }
-  return { ...cluster, policies };
 }
 
 function leaveOut({ inForce, invalid, place = '' }: PolicyState, reason: string): PolicyState {

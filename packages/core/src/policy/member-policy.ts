@@ -35,10 +35,19 @@ interface SelectorContent {
 }
 
 export class MemberPolicyBuilder {
-  readonly #patterns = new Map<string, Pattern>();
-  readonly #selectors = new Map<number, SelectorContent>();
-  readonly #ruleSets = new Map<number, RuleSetContent>();
-  readonly #policies = new Map<number, PolicyContent>();
+  #patterns = new Map<string, Pattern>();
+  #selectors = new Map<number, SelectorContent>();
+  #ruleSets = new Map<number, RuleSetContent>();
+  #policies = new Map<number, PolicyContent>();
+
+  clone(): MemberPolicyBuilder {
+    const copy = new MemberPolicyBuilder();
+    copy.#patterns = new Map(this.#patterns);
+    copy.#selectors = new Map(this.#selectors);
+    copy.#ruleSets = new Map(this.#ruleSets);
+    copy.#policies = new Map(this.#policies);
+    return copy;
+  }
 
   /** `policyId` 0: shared. */
   addSelector(id: number, pattern: Pattern, policyId: number): void {

@@ -5,7 +5,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { clusterOf, namespace, pod, type Raw } from './cluster-fixture.test.ts';
-import { activeSpecs } from './policy-set.ts';
+import { askedOfPods, namesAsked } from './named-ports.ts';
+import { activeSpecs, specsInForce } from './policy-set.ts';
+import { PortNumbers } from './port-numbers.ts';
 
 const http = [{ port: 'http' }];
 
@@ -36,7 +38,13 @@ function numbersOf(spec: Raw, ...pods: readonly Raw[]): readonly number[] {
     ...pods,
     policy(spec),
   ];
-  const found = activeSpecs(clusterOf(objects)).flatMap(({ statements }) =>
+  const cluster = clusterOf(objects);
+  const numbers = new PortNumbers();
+  for (const each of cluster.pods.values()) numbers.count(each, 1);
+  const states = [...cluster.policies.values()];
+  const asked = askedOfPods(states.flatMap(namesAsked), numbers, cluster.namespaces);
+  const specs = states.flatMap((state) => specsInForce(state, asked));
+  const found = activeSpecs(specs).flatMap(({ statements }) =>
     statements.flatMap(({ ports }) => (ports === 'any' ? [] : ports.map(({ first }) => first))),
   );
   return [...new Set(found)].sort((left, right) => left - right);

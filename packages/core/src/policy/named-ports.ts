@@ -7,11 +7,11 @@
  * identity says so by the label `port:TCP/http`, as far as a policy in force asks for it. Only the numbers of namespaces
  * that the rule may mean count: what pods of another one declare costs nobody else anything.
  */
-import type { Pod } from '../k8s/objects.ts';
-import type { ClusterState } from './cluster-state.ts';
+import type { ClusterState, PolicyState } from './cluster-state.ts';
 import { Direction } from './kernel-numbers.ts';
 import {
   type Identity,
+  identityKey,
   isNamespaceLabel,
   namespaceIdentity,
   namespaceLabelPrefix,
@@ -19,6 +19,7 @@ import {
   portLabelPrefix,
 } from './labels.ts';
 import type { Peer } from './peer.ts';
+import type { PortNumbers } from './port-numbers.ts';
 import type { NamedPort, PolicyRule, PolicySpec } from './rule.ts';
 import {
   type LabelRequirement,
@@ -39,30 +40,70 @@ export interface AskedOfPods {
   readonly namespaces: ReadonlyMap<string, Identity>;
 }
 
-export function askedOfPods(cluster: ClusterState): AskedOfPods {
+/** What policies ask for, by what each of them does. `ports`: of all pods. */
+export function askedOfPods(
+  asking: Iterable<NamesAsked>,
+  ports: PortNumbers,
+  namespaces: ClusterState['namespaces'],
+): AskedOfPods {
   const labels = new Set<string>();
   const namespaceLabels = new Set<string>();
-  const names = new Set<string>();
-  for (const { inForce, invalid } of cluster.policies.values()) {
-    for (const { subject, rules } of inForce?.specs ?? invalid?.hold ?? []) {
-      addNames(subject.requirements, podLabelPrefix, labels);
-      for (const { peers, namedPorts = [] } of rules) {
-        for (const peer of peers === 'any' ? [] : peers) {
-          if (peer.kind !== 'labels') continue;
-          addNames(peer.selector.requirements, podLabelPrefix, labels);
-          addNames(peer.selector.requirements, namespaceLabelPrefix, namespaceLabels);
-        }
-        for (const { name } of namedPorts) names.add(name);
-      }
+  const numbers = new Map<string, ReadonlyMap<string, ReadonlySet<number>>>();
+  for (const names of asking) {
+    for (const name of names.labels) labels.add(name);
+    for (const name of names.namespaceLabels) namespaceLabels.add(name);
+    for (const name of names.ports) numbers.set(name, ports.of(name));
+  }
+  const identities = new Map<string, Identity>();
+  for (const name of [...numbers.values()].flatMap((byNamespace) => [...byNamespace.keys()])) {
+    const found = namespaces.get(`/${name}`);
+    identities.set(name, namespaceIdentity(name, found, namespaceLabels));
+  }
+  return { labels, namespaceLabels, numbers, namespaces: identities };
+}
+
+/** Canonical text of what the specs with named ports depend on. */
+export function numbersText({ numbers, namespaces }: AskedOfPods): string {
+  const texts: string[] = [];
+  for (const [name, byNamespace] of numbers) {
+    for (const [namespace, found] of byNamespace) {
+      const list = [...found].sort((left, right) => left - right);
+      texts.push(`${name} ${namespace} ${list.join(' ')}`);
     }
   }
-  const numbers = numbersOf(names, cluster.pods.values());
-  const namespaces = new Map<string, Identity>();
-  for (const name of [...numbers.values()].flatMap((byNamespace) => [...byNamespace.keys()])) {
-    const found = cluster.namespaces.get(`/${name}`);
-    namespaces.set(name, namespaceIdentity(name, found, namespaceLabels));
+  for (const [name, identity] of namespaces) texts.push(`${name} ${identityKey(identity)}`);
+  return texts.sort().join('\n');
+}
+
+/** Names that one spec asks for. */
+export interface NamesAsked {
+  readonly labels: ReadonlySet<string>;
+  readonly namespaceLabels: ReadonlySet<string>;
+  readonly ports: ReadonlySet<string>;
+}
+
+/** Of the specs of a policy that ask for any, as few do. */
+export function namesAsked({ inForce, invalid }: PolicyState): readonly NamesAsked[] {
+  return (inForce?.specs ?? invalid?.hold ?? []).map(namesOf).filter((names) => names !== null);
+}
+
+function namesOf(spec: PolicySpec): NamesAsked | null {
+  const names = {
+    labels: new Set<string>(),
+    namespaceLabels: new Set<string>(),
+    ports: new Set<string>(),
+  };
+  addNames(spec.subject.requirements, podLabelPrefix, names.labels);
+  for (const { peers, namedPorts = [] } of spec.rules) {
+    for (const peer of peers === 'any' ? [] : peers) {
+      if (peer.kind !== 'labels') continue;
+      addNames(peer.selector.requirements, podLabelPrefix, names.labels);
+      addNames(peer.selector.requirements, namespaceLabelPrefix, names.namespaceLabels);
+    }
+    for (const { name } of namedPorts) names.ports.add(name);
   }
-  return { labels, namespaceLabels, numbers, namespaces };
+  const isNone = names.labels.size + names.namespaceLabels.size + names.ports.size === 0;
+  return isNone ? null : names;
 }
 
 function addNames(
@@ -73,23 +114,6 @@ function addNames(
   for (const { name } of requirements) {
     if (name.startsWith(prefix)) names.add(name.slice(prefix.length));
   }
-}
-
-/** Of pods that packets can go to. */
-function numbersOf(names: ReadonlySet<string>, pods: Iterable<Pod>): AskedOfPods['numbers'] {
-  const numbers = new Map([...names].map((name) => [name, new Map<string, Set<number>>()]));
-  if (names.size === 0) return numbers;
-  for (const { namespace, namedPorts, addresses, hostNetwork, isFinished } of pods) {
-    if (namedPorts === undefined || addresses.length === 0 || hostNetwork || isFinished) continue;
-    for (const [name, number] of namedPorts) {
-      const byNamespace = numbers.get(name);
-      if (byNamespace === undefined) continue;
-      const found = byNamespace.get(namespace);
-      if (found === undefined) byNamespace.set(namespace, new Set([number]));
-      else found.add(number);
-    }
-  }
-  return numbers;
 }
 
 /** Those of namespaces that one of the selectors may mean, ascending; null: of all. */

@@ -21,7 +21,7 @@ const web = { matchLabels: { app: 'web' } };
 /** As the kernel looks it up: the longest prefix. */
 function classAt(compiled: Compiled, ip: string): number {
   const target = hostPrefix(address(ip));
-  const covering = compiled.classes.filter((entry) => trieCovers(entry.prefix, target));
+  const covering = [...compiled.classes].filter((entry) => trieCovers(entry.prefix, target));
   covering.sort((left, right) => right.prefix.bits - left.prefix.bits);
   return covering[0]?.classId ?? classNone;
 }

@@ -8,13 +8,14 @@
  */
 import type { Pattern } from '../dns/pattern.ts';
 import { digest128 } from '../sha256.ts';
-import type { ClusterState, PolicyState } from './cluster-state.ts';
+import type { PolicyState } from './cluster-state.ts';
 import type { PortRange } from './desired.ts';
 import { Direction, EndpointFlag, Verdict } from './kernel-numbers.ts';
 import { namespaceLabelsPrefix } from './labels.ts';
-import { type AskedOfPods, askedOfPods, withoutNamedPorts } from './named-ports.ts';
+import { type AskedOfPods, withoutNamedPorts } from './named-ports.ts';
 import { type Peer, peerKey } from './peer.ts';
 import { type DnsNames, formatPolicyRef, type PolicyRule, type PolicySpec } from './rule.ts';
+import type { LabelSelector } from './selector.ts';
 
 /** One statement: a rule element cut by its toPorts. */
 export interface Statement {
@@ -51,31 +52,35 @@ export interface PolicyDraft {
   readonly content: string;
 }
 
-/** Every spec in force, in an order that depends on their contents alone. */
-export function activeSpecs(
-  cluster: ClusterState,
-  asked: AskedOfPods = askedOfPods(cluster),
-): ActiveSpec[] {
-  const active = [...cluster.policies.values()].flatMap((state) => specsInForce(state, asked));
-  return active.sort((left, right) => (left.digest < right.digest ? -1 : 1));
+/** A spec in force that nobody looked into yet: most of a cluster's select no pod of this node. */
+export interface SpecInForce {
+  readonly spec: PolicySpec;
+  /** `Kind/namespace/name`. */
+  readonly subject: string;
 }
 
-function specsInForce(state: PolicyState, asked: AskedOfPods): readonly ActiveSpec[] {
+/** What is in force of one policy object. */
+export function specsInForce(state: PolicyState, asked: AskedOfPods): readonly SpecInForce[] {
   if (state.inForce !== null) {
     const subject = formatPolicyRef(state.inForce.ref);
     return state.inForce.specs.flatMap((spec) =>
-      withoutNamedPorts(spec, asked).map((each) => activate(each, subject)),
+      withoutNamedPorts(spec, asked).map((each) => ({ spec: each, subject })),
     );
   }
   if (state.invalid === null) return [];
   const subject = formatPolicyRef(state.invalid.ref);
-  return state.invalid.hold.map((spec) => activate(spec, subject));
+  return state.invalid.hold.map((spec) => ({ spec, subject }));
+}
+
+/** In an order that depends on their contents alone. */
+export function activeSpecs(specs: Iterable<SpecInForce>): ActiveSpec[] {
+  return Array.from(specs, activate).sort((left, right) => (left.digest < right.digest ? -1 : 1));
 }
 
 /** Specs are immutable and outlive compilations, so their digests are computed once. */
 const activated = new WeakMap<PolicySpec, ActiveSpec>();
 
-function activate(spec: PolicySpec, subject: string): ActiveSpec {
+function activate({ spec, subject }: SpecInForce): ActiveSpec {
   const known = activated.get(spec);
   if (known !== undefined && known.subject === subject) return known;
   const peers = new Map<string, Peer>();
@@ -173,13 +178,15 @@ function allowEverything(direction: Direction): Statement {
   };
 }
 
-/** True when a selector in force reads labels of namespaces, so that these must be known. */
-export function readsNamespaceLabels(specs: readonly ActiveSpec[]): boolean {
-  const reads = (selector: PolicySpec['subject']): boolean =>
-    selector.requirements.some(({ name }) => name.startsWith(namespaceLabelsPrefix));
-  return specs.some(
-    ({ spec, peers }) =>
-      reads(spec.subject) ||
-      [...peers.values()].some((peer) => peer.kind === 'labels' && reads(peer.selector)),
+/** True when a selector of the spec reads labels of namespaces, so that these must be known. */
+export function readsNamespaceLabels({ subject, rules }: PolicySpec): boolean {
+  const reads = ({ requirements }: LabelSelector): boolean =>
+    requirements.some(({ name }) => name.startsWith(namespaceLabelsPrefix));
+  return (
+    reads(subject) ||
+    rules.some(
+      ({ peers }) =>
+        peers !== 'any' && peers.some((peer) => peer.kind === 'labels' && reads(peer.selector)),
+    )
   );
 }

@@ -83,11 +83,28 @@ export class StableIds {
   }
 
   /** Ids of many contents; the result does not depend on their order. */
-  assign(kind: IdKind, contents: Iterable<string>): Map<string, number> {
-    const digests = [...contents].map((content) => ({ content, digest: digest128(content) }));
-    digests.sort((left, right) => (left.digest < right.digest ? -1 : 1));
+  assign(
+    kind: IdKind,
+    contents: Iterable<string>,
+    digestOf: (content: string) => string = digest128,
+  ): Map<string, number> {
+    const digests = [...contents].map((content) => [content, digestOf(content)] as const);
+    const byDigest = this.assignDigests(
+      kind,
+      digests.map(([, digest]) => digest),
+    );
+    return new Map(digests.map(([content, digest]) => [content, byDigest.get(digest) as number]));
+  }
+
+  /** As `assign`, of contents whose digests are known. */
+  assignDigests(kind: IdKind, digests: readonly string[]): Map<string, number> {
     const ids = new Map<string, number>();
-    for (const { content, digest } of digests) ids.set(content, this.#idOfDigest(kind, digest));
+    const news: string[] = [];
+    for (const digest of digests) {
+      if (this.#assigned[kind].has(digest)) ids.set(digest, this.#idOfDigest(kind, digest));
+      else news.push(digest);
+    }
+    for (const digest of news.sort()) ids.set(digest, this.#idOfDigest(kind, digest));
     return ids;
   }
 

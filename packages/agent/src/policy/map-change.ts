@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * What has to be written into `policy` and `classes`, and what is to go: all of it, or, where the maps hold what was
+ * compiled before, what has changed since.
+ */
+
+import { classesOnlyIn } from '@tandem/core/policy/class-table';
+import type { ClassEntry, ClassTable, Compiled, CompiledPolicy } from '@tandem/core/policy/desired';
+import { expandClasses, expandPolicy } from '@tandem/core/policy/expand';
+import { type Entry, encodeClass, encodePolicy } from '@tandem/datapath/encode';
+
+export interface MapChange {
+  /** Entries of policies of before and after for the classes of after. */
+  readonly policy: readonly Entry[];
+  readonly classes: readonly Entry[];
+  /** To go when no address has a class of before, and no endpoint a policy of before. Null: all others. */
+  readonly goneClasses: readonly Entry[] | null;
+  readonly gonePolicy: readonly Entry[] | null;
+}
+
+/** The maps hold `former` and nothing else. Null: what changed cannot be told apart, so all is to be written. */
+export function mapChange(former: Compiled, compiled: Compiled): MapChange | null {
+  const before = former.classTable;
+  const after = compiled.classTable;
+  const added = classesOnlyIn(after, before);
+  const gone = classesOnlyIn(before, after);
+  // A number that means something else now: its entries would be written and removed in one.
+  if (added.selectorsOf.keys().some((id) => gone.selectorsOf.has(id))) return null;
+  const policy: Entry[] = [];
+  const gonePolicy: Entry[] = [];
+  for (const each of compiled.policies.values()) {
+    if (former.policies.has(each.id)) {
+      pushEntries(policy, expandClasses(each, added));
+      pushEntries(gonePolicy, expandClasses(each, gone));
+    } else pushEntries(policy, expandPolicy(each, after));
+  }
+  for (const each of former.policies.values()) {
+    if (compiled.policies.has(each.id)) continue;
+    const entries = expandClasses(each, added);
+    pushEntries(policy, entries);
+    pushEntries(gonePolicy, entries);
+    pushEntries(gonePolicy, expandPolicy(each, before));
+  }
+  const classes: Entry[] = [];
+  const goneClasses: Entry[] = [];
+  for (const change of compiled.classes.changesSince(former.classes)) {
+    if (change.after !== null) classes.push(entryOf(change.after));
+    else if (change.before !== null) goneClasses.push(entryOf(change.before));
+  }
+  return { policy, classes, gonePolicy, goneClasses };
+}
+
+export function entryOf({ prefix, classId, flags }: ClassEntry): Entry {
+  return encodeClass(prefix.address, prefix.bits, classId, flags);
+}
+
+export function policyEntries(policies: Iterable<CompiledPolicy>, classes: ClassTable): Entry[] {
+  const entries: Entry[] = [];
+  for (const policy of policies) pushEntries(entries, expandPolicy(policy, classes));
+  return entries;
+}
+
+function pushEntries(entries: Entry[], expanded: ReturnType<typeof expandPolicy>): void {
+  for (const entry of expanded) entries.push(encodePolicy(entry));
+}
