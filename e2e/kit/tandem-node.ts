@@ -259,6 +259,22 @@ export class TandemNode implements AsyncDisposable {
     );
   }
 
+  /** How often the agent that runs said that it has applied policy. */
+  applications(): number {
+    return this.process('agent').stderr().split('policy applied').length - 1;
+  }
+
+  /**
+   * Waits until the agent has applied policy more often than `applications`: also where nothing of it is for DNS members, and
+   * there is no new revision.
+   */
+  async waitForApplication(applications: number): Promise<void> {
+    await waitFor(() => this.applications() > applications, {
+      what: `policy to be applied after ${applications} times`,
+      timeoutMs: startTimeoutMs,
+    });
+  }
+
   /** Kernel counters by lower-case name, summed over CPUs. */
   counters(): Record<string, number> {
     using datapath = Datapath.open(this.pinRoot);

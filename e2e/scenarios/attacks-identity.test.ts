@@ -102,9 +102,9 @@ const away = (name: string, ipv4: string, ipv6: string | null): object => {
 };
 const base = [...objects, away('far', plan.remotePod4, plan.remotePod6)];
 async function writePods(list: readonly object[]): Promise<void> {
-  const before = tandem.appliedRevision();
+  const before = tandem.applications();
   tandem.write('pods.yaml', list);
-  await tandem.waitForRevision(before);
+  await tandem.waitForApplication(before);
 }
 await writePods(base);
 

@@ -203,7 +203,9 @@ export class PolicyController {
       // Where nothing of it is for members, addresses of peers most often, the kernel alone is told.
       if (this.#compilations.isInstalled(compiled)) {
         this.#o.keeper.keepIds(compiled.ids);
-        return this.#applyNew(compiled);
+        await this.#applyNew(compiled);
+        this.#say(compiled);
+        return;
       }
       const change = this.#change(compiled, await this.#encode(compiled, cluster));
       // oxlint-disable-next-line no-await-in-loop -- one step after the other is the point
@@ -285,15 +287,19 @@ export class PolicyController {
       apply: async () => {
         await this.#applyNew(compiled);
         this.counters.predecessorsForgotten += compiled.predecessorsForgotten;
-        log.info('policy applied', {
-          revision,
-          endpoints: this.#endpoints.length,
-          policies: compiled.policies.size,
-          classes: compiled.classes.size,
-          diagnostics: this.diagnostics.length,
-        });
+        this.#say(compiled);
       },
     };
+  }
+
+  #say(compiled: Compiled): void {
+    this.#o.log.info('policy applied', {
+      revision: compiled.members.revision,
+      endpoints: this.#endpoints.length,
+      policies: compiled.policies.size,
+      classes: compiled.classes.size,
+      diagnostics: this.diagnostics.length,
+    });
   }
 
   /** Compiled once, for both members and for whoever starts from the file. */
