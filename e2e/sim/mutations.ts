@@ -199,8 +199,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'octets of a reply that is coming are not given back when its connection closes',
     file: `${proxy}/tcp/upstream.ts`,
-    find: '    this.#giveBackReserved();\n    this.#stream.destroy();',
-    replace: '    this.#stream.destroy();',
+    find: '    this.#giveBackReserved();\n    this.#reader.release();',
+    replace: '    this.#reader.release();',
     breaks: [6],
   },
   {
