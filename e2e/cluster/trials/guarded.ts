@@ -13,6 +13,8 @@ import { Witness } from './witness.ts';
 const startTimeoutMs = 900_000;
 const strangerIntervalMs = 500;
 const appearTimeoutMs = 60_000;
+const intervalMsMin = 200;
+const msPerTalker = 8;
 /** The first address of a node's pods is the node's, the last one of the network broadcast. */
 const podAddresses = (node: number): string => podCidr(node).replace('.0/24', '.2-254');
 
@@ -73,7 +75,9 @@ export async function startTalkers(
   count: number,
   targets: readonly string[],
 ): Promise<readonly string[]> {
-  const template = trial.talkerTemplate('talker', { node: nodeName(1), targets });
+  // together they send as much, however many they are: so much that a machine with two CPUs can look at it
+  const intervalMs = Math.max(intervalMsMin, count * msPerTalker);
+  const template = trial.talkerTemplate('talker', { node: nodeName(1), targets, intervalMs });
   const spec = { replicas: count, selector: { matchLabels: { app: 'talker' } }, template };
   const metadata = { name, namespace: trialNamespace };
   await applyObjects(trial.layout, [

@@ -58,17 +58,15 @@ export interface PodTimes {
   readonly ready: number;
 }
 
-interface PodObject {
-  readonly metadata: { readonly name: string };
-  readonly status?: {
-    readonly podIP?: string;
-    readonly conditions?: readonly {
-      readonly type: string;
-      readonly status: string;
-      readonly lastTransitionTime: string;
-    }[];
-  };
+interface PodRecord {
+  readonly name: string;
+  /** Seconds since 1970 at which a condition became true, by its type. */
+  readonly trueSince: ReadonlyMap<string, number>;
 }
+
+/** A line a pod: its name, then TYPE=STATUS=TIME of each condition. Whole objects of 250 pods are more than is kept of an output. */
+const podTemplate =
+  '{range .items[*]}{.metadata.name}{range .status.conditions[*]} {.type}={.status}={.lastTransitionTime}{end}{"\\n"}{end}';
 
 type TalkerOptions = Omit<TalkerSpec, 'intervalMs'> & { readonly intervalMs?: number };
 
@@ -126,20 +124,19 @@ export class Trial implements AsyncDisposable {
   }
 
   async podNames(app: string): Promise<readonly string[]> {
-    return (await this.#pods(app)).map(({ metadata }) => metadata.name);
+    return (await this.#pods(app)).map(({ name }) => name);
   }
 
   async readyPods(app: string): Promise<readonly string[]> {
     const pods = await this.#pods(app);
-    const isReady = (pod: PodObject): boolean => secondsOf(pod, 'Ready') !== null;
-    return pods.filter(isReady).map(({ metadata }) => metadata.name);
+    return pods.filter(({ trueSince }) => trueSince.has('Ready')).map(({ name }) => name);
   }
 
   async podTimes(app: string): Promise<readonly PodTimes[]> {
-    return (await this.#pods(app)).map((pod) => ({
-      name: pod.metadata.name,
-      network: secondsOf(pod, 'PodReadyToStartContainers') ?? Number.NaN,
-      ready: secondsOf(pod, 'Ready') ?? Number.NaN,
+    return (await this.#pods(app)).map(({ name, trueSince }) => ({
+      name,
+      network: trueSince.get('PodReadyToStartContainers') ?? Number.NaN,
+      ready: trueSince.get('Ready') ?? Number.NaN,
     }));
   }
 
@@ -148,25 +145,27 @@ export class Trial implements AsyncDisposable {
     return (await kubectl(this.layout, ['get', 'node', name, '-o', template])) === 'True';
   }
 
-  /** Of the pods that went through a node's gate since its agent started: all, and those that waited up to `seconds`. */
+  /** Of the pods that went through a node's gate since its agent started: all, those that waited up to `limit`, and all their seconds. */
   async gateWaits(
     index: number,
-    seconds: number,
-  ): Promise<{ readonly within: number; readonly all: number; readonly mean: number }> {
+    limit: number,
+  ): Promise<{ readonly within: number; readonly all: number; readonly seconds: number }> {
     const command = ['busybox', 'wget', '-qO-', `http://127.0.0.1:${agentMetricsPort}/metrics`];
     const { stdout } = await run(...(await inNode(this.layout, index, command)));
     const valueOf = (name: string): number => {
       const line = stdout.split('\n').find((text) => text.startsWith(`${name} `));
       return line === undefined ? Number.NaN : Number(line.slice(name.length));
     };
-    const within = valueOf(`tandem_gate_wait_seconds_bucket{le="${seconds}"}`);
+    const within = valueOf(`tandem_gate_wait_seconds_bucket{le="${limit}"}`);
     const all = valueOf('tandem_gate_wait_seconds_count');
-    return { within, all, mean: valueOf('tandem_gate_wait_seconds_sum') / all };
+    return { within, all, seconds: valueOf('tandem_gate_wait_seconds_sum') };
   }
 
-  async #pods(app: string): Promise<readonly PodObject[]> {
-    const command = ['-n', trialNamespace, 'get', 'pods', '-l', `app=${app}`, '-o', 'json'];
-    return (JSON.parse(await kubectl(this.layout, command)) as { items: PodObject[] }).items;
+  async #pods(app: string): Promise<readonly PodRecord[]> {
+    const output = ['-o', `jsonpath=${podTemplate}`];
+    const command = ['-n', trialNamespace, 'get', 'pods', '-l', `app=${app}`, ...output];
+    const lines = (await kubectl(this.layout, command)).split('\n').filter((line) => line !== '');
+    return lines.map(readPod);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -177,10 +176,14 @@ export class Trial implements AsyncDisposable {
   }
 }
 
-/** When a condition became true; null: it is not. */
-function secondsOf({ status }: PodObject, type: string): number | null {
-  const condition = status?.conditions?.find((candidate) => candidate.type === type);
-  return condition?.status === 'True' ? Date.parse(condition.lastTransitionTime) / 1000 : null;
+function readPod(line: string): PodRecord {
+  const [name = '', ...conditions] = line.split(' ');
+  const trueSince = new Map<string, number>();
+  for (const condition of conditions) {
+    const [type = '', status, time = ''] = condition.split('=');
+    if (status === 'True') trueSince.set(type, Date.parse(time) / 1000);
+  }
+  return { name, trueSince };
 }
 
 /** From network to ready. */
