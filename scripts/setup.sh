@@ -176,7 +176,7 @@ setup() {
 		setup_node
 		setup_workspace
 		# Only what installs Tandem waits for a build of it.
-		case " ${*:2} " in *" demo "*) ;; *) return ;; esac
+		case " ${*:2} " in *" demo "* | *" trial "* | *" conformance "*) ;; *) return ;; esac
 	fi
 	setup_clang
 	setup_node

@@ -16,8 +16,8 @@ import { nodeName } from '../layout.ts';
 import { inNode } from '../node.ts';
 import { staticPods } from '../node-files.ts';
 import { killDaemon } from '../processes.ts';
-import { startGuarded, talkerTargets } from './guarded.ts';
-import { nothingArrived, type Trial, trialNamespace } from './trial.ts';
+import { judge, startGuarded, talkerTargets } from './guarded.ts';
+import { type Trial, trialNamespace } from './trial.ts';
 import { nothingDenied } from './witness.ts';
 
 const pods = 10;
@@ -68,10 +68,7 @@ export async function apiAway(trial: Trial, minutes: number): Promise<void> {
     await collector.waitForAll(names, heardTimeoutMs);
     return '';
   });
-  await steps.step('no packet outside of policy', async () =>
-    nothingDenied(await trial.witness.seen()),
-  );
-  await steps.step('nothing of the strangers arrived', () => nothingArrived(trial));
+  await judge(trial);
   steps.title('The API server is back');
   await steps.step('the static pod is heard, under its policy', async () => {
     startControlPlaneProgram(layout, 'kube-apiserver');
@@ -101,10 +98,7 @@ export async function apiCut(trial: Trial, minutes: number): Promise<void> {
     await collector.waitForAll(names, heardTimeoutMs);
     return '';
   });
-  await steps.step('no packet outside of policy', async () =>
-    nothingDenied(await trial.witness.seen()),
-  );
-  await steps.step('nothing of the strangers arrived', () => nothingArrived(trial));
+  await judge(trial);
   steps.title('They pass again');
   await steps.step('a new pod is heard, under its policy', async () => {
     await iptables('-D');

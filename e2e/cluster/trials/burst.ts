@@ -9,8 +9,8 @@
 import { waitFor } from '@tandem/testing/wait';
 import { kubectl } from '../kubectl.ts';
 import { nodeName } from '../layout.ts';
-import { startOthers, startTalkers, talkerTargets } from './guarded.ts';
-import { nothingArrived, podSpread, type Trial, trialNamespace } from './trial.ts';
+import { judge, startOthers, startTalkers, talkerTargets } from './guarded.ts';
+import { podSpread, type Trial, trialNamespace } from './trial.ts';
 import { nothingDenied } from './witness.ts';
 
 const endTimeoutMs = 600_000;
@@ -45,10 +45,7 @@ export async function burst(trial: Trial, pods: number): Promise<void> {
     if (!(max <= readySecondsMax)) throw new Error(text);
     return text;
   });
-  await steps.step('no packet outside of policy', async () =>
-    nothingDenied(await trial.witness.seen()),
-  );
-  await steps.step('nothing of the strangers arrived', () => nothingArrived(trial));
+  await judge(trial);
   await steps.step('all deleted at once: nothing outside of policy meanwhile', async () => {
     const begunMs = performance.now();
     const target = ['-n', trialNamespace, 'delete', 'replicaset', burstName, '--wait=false'];

@@ -7,8 +7,8 @@ import { waitFor } from '@tandem/testing/wait';
 import { applyObjects } from '../kubectl.ts';
 import { nodeAddress, nodeName, podCidr, worldApiAddress, worldWwwAddress } from '../layout.ts';
 import { collector, collectorPort, talkerPort } from './talkers.ts';
-import { type Trial, talkerPolicy, trialNamespace } from './trial.ts';
-import { Witness } from './witness.ts';
+import { nothingArrived, type Trial, talkerPolicy, trialNamespace } from './trial.ts';
+import { nothingDenied, Witness } from './witness.ts';
 
 const startTimeoutMs = 900_000;
 const strangerIntervalMs = 500;
@@ -104,4 +104,13 @@ export async function startGuarded(trial: Trial, count: number): Promise<readonl
     return '';
   });
   return names;
+}
+
+/** The steps that say whether policy held so far. */
+export async function judge(trial: Trial): Promise<void> {
+  const { steps } = trial;
+  await steps.step('no packet outside of policy', async () =>
+    nothingDenied(await trial.witness.seen()),
+  );
+  await steps.step('nothing of the strangers arrived', () => nothingArrived(trial));
 }

@@ -12,9 +12,8 @@ import { kubectl } from '../kubectl.ts';
 import { nodeName } from '../layout.ts';
 import { powerOffNode, startNode } from '../node.ts';
 import { daemonSets, productNamespace, rollout } from '../product.ts';
-import { startGuarded } from './guarded.ts';
-import { nothingArrived, type Trial } from './trial.ts';
-import { nothingDenied } from './witness.ts';
+import { judge, startGuarded } from './guarded.ts';
+import type { Trial } from './trial.ts';
 
 const pods = 20;
 const notReadyTimeoutMs = 120_000;
@@ -70,14 +69,6 @@ async function powerCycle(trial: Trial): Promise<void> {
   });
   await collector.forget();
   await startNode(layout, config, 1);
-}
-
-async function judge(trial: Trial): Promise<void> {
-  const { steps } = trial;
-  await steps.step('no packet outside of policy', async () =>
-    nothingDenied(await trial.witness.seen()),
-  );
-  await steps.step('nothing of the strangers arrived', () => nothingArrived(trial));
 }
 
 const updateStrategy = (type: string): string =>

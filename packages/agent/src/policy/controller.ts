@@ -204,7 +204,7 @@ export class PolicyController {
       if (this.#compilations.isInstalled(compiled)) {
         this.#o.keeper.keepIds(compiled.ids);
         await this.#applyNew(compiled);
-        this.#say(compiled);
+        this.#logApplied(compiled);
         return;
       }
       const change = this.#change(compiled, await this.#encode(compiled, cluster));
@@ -287,12 +287,12 @@ export class PolicyController {
       apply: async () => {
         await this.#applyNew(compiled);
         this.counters.predecessorsForgotten += compiled.predecessorsForgotten;
-        this.#say(compiled);
+        this.#logApplied(compiled);
       },
     };
   }
 
-  #say(compiled: Compiled): void {
+  #logApplied(compiled: Compiled): void {
     this.#o.log.info('policy applied', {
       revision: compiled.members.revision,
       endpoints: this.#endpoints.length,

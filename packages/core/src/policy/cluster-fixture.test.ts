@@ -15,7 +15,7 @@ import { parseObject } from '../k8s/parse-object.ts';
 import { formatAddress, type Prefix, parseAddress, parsePrefix } from '../net/ip.ts';
 import type { ClusterState, NodeContext, PolicyState } from './cluster-state.ts';
 import { compile } from './compile.ts';
-import type { Compiled, MemberPolicy, MemberRuleSet } from './desired.ts';
+import type { Compiled, EndpointDesired, MemberPolicy, MemberRuleSet } from './desired.ts';
 import { parsePolicy } from './parse-policy.ts';
 import { formatPolicyRef } from './rule.ts';
 import { StableIds } from './stable-ids.ts';
@@ -221,3 +221,16 @@ function namesOf(compiled: Compiled, ruleSet: MemberRuleSet | undefined): string
   if (ruleSet.matchAll) return 'all';
   return ruleSet.patternIndexes.map((index) => compiled.members.patterns[index]?.text).join(' ');
 }
+
+export function endpointAt(compiled: Compiled, text: string): EndpointDesired {
+  const found = compiled.endpoints.find((endpoint) => formatAddress(endpoint.address) === text);
+  assert(found !== undefined, text);
+  return found;
+}
+
+export function codes(compiled: Compiled): readonly string[] {
+  return compiled.diagnostics.map(({ code, subject }) => `${code} ${subject}`);
+}
+
+export const web = { matchLabels: { app: 'web' } };
+export const toWorld: Raw = { egress: [{ toEntities: ['world'] }] };

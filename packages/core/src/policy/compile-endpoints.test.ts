@@ -3,37 +3,26 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatAddress } from '../net/ip.ts';
 import {
   basicObjects,
   ccnp,
   clusterOf,
   cnp,
+  codes,
   compileObjects,
   dnsRule,
+  endpointAt,
   kubeDns,
   namespace,
   node,
   pod,
   type Raw,
+  toWorld,
+  web,
 } from './cluster-fixture.test.ts';
 import { compile } from './compile.ts';
-import type { Compiled, EndpointDesired } from './desired.ts';
 import { EndpointFlag } from './kernel-numbers.ts';
 import { StableIds } from './stable-ids.ts';
-
-function endpointAt(compiled: Compiled, text: string): EndpointDesired {
-  const found = compiled.endpoints.find((endpoint) => formatAddress(endpoint.address) === text);
-  assert(found !== undefined, text);
-  return found;
-}
-
-function codes(compiled: Compiled): readonly string[] {
-  return compiled.diagnostics.map(({ code, subject }) => `${code} ${subject}`);
-}
-
-const web = { matchLabels: { app: 'web' } };
-const toWorld: Raw = { egress: [{ toEntities: ['world'] }] };
 
 test('endpoints: one per address, equal ids per pod, new ids for a new pod of the same name', () => {
   const compiled = compileObjects(basicObjects);

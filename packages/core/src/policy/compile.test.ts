@@ -8,30 +8,21 @@ import {
   address,
   basicObjects,
   cnp,
+  codes,
   compileObjects,
   dnsRule,
+  endpointAt,
   kubeDns,
   pod,
   prefix,
   type Raw,
   service,
+  toWorld,
+  web,
 } from './cluster-fixture.test.ts';
-import type { Compiled, EndpointDesired, MemberPolicy } from './desired.ts';
+import type { Compiled, MemberPolicy } from './desired.ts';
 import { expandPolicy } from './expand.ts';
 import { ClassFlag, classNone, selectorBit } from './kernel-numbers.ts';
-
-function endpointAt(compiled: Compiled, text: string): EndpointDesired {
-  const found = compiled.endpoints.find((endpoint) => formatAddress(endpoint.address) === text);
-  assert(found !== undefined, text);
-  return found;
-}
-
-function codes(compiled: Compiled): readonly string[] {
-  return compiled.diagnostics.map(({ code, subject }) => `${code} ${subject}`);
-}
-
-const web = { matchLabels: { app: 'web' } };
-const toWorld: Raw = { egress: [{ toEntities: ['world'] }] };
 
 /** `prefix` -> selectors and flags, of all entries of classes. */
 function classRows(compiled: Compiled): Readonly<Record<string, string>> {
