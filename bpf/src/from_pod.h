@@ -6,11 +6,12 @@
  * It lets through only what the pod may say about itself (own addresses, on a bridge its own Ethernet address,
  * no VLAN, no router's messages), which is what makes a source believable to `judge` on this interface, and
  * steers DNS that policy judges by name to the shared socket by rewriting the destination port 53 -> P.
- * It keeps no state, judges no policy, and passes nothing that it could not parse.
+ * It judges no policy, keeps no state but the pace of TCP connections, and passes nothing that it could not parse.
  */
 #ifndef TANDEM_FROM_POD_H
 #define TANDEM_FROM_POD_H
 
+#include <tandem/connect_pace.h>
 #include <tandem/mark.h>
 #include <tandem/members.h>
 #include <tandem/pod_frame.h>
@@ -231,6 +232,8 @@ static __always_inline __u32 from_pod_dns(struct __sk_buff *skb, const struct pa
 		return TD_COUNT_DROP_OPTIONS;
 	if (!group_has_live())
 		return TD_COUNT_DROP_NO_MEMBER;
+	if (p->protocol == IPPROTO_TCP && !connect_allowed(skb, p, endpoint->id))
+		return TD_COUNT_DROP_CONNECT_RATE;
 	__builtin_memcpy(mac, endpoint->bridge_mac, sizeof(mac));
 	reason = rewrite_port(skb, p, offsetof(struct udphdr, dest), p->destination_port,
 			      td_config.port_be);

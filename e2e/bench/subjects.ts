@@ -123,7 +123,7 @@ export async function startTandem(spec: SubjectSpec, nodes: TestNode[]): Promise
   const tandem = await TandemNode.create(node, {
     // One pod is the whole load here; the grace is the product's default.
     options: { 'queries-per-second': 10_000_000, 'fqdn-grace-seconds': 30 },
-    agentOptions: { 'cluster-resolvers': upstream },
+    agentOptions: { 'cluster-resolvers': upstream, 'tcp-connects-per-second': 10_000_000 },
   });
   tandem.write('cluster.yaml', [namespaceObject('default'), ...nodeObjects(), podObject(pod)]);
   tandem.write('policy.yaml', policies(patterns));

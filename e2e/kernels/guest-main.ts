@@ -48,6 +48,7 @@ function config(): Uint8Array {
     fqdnIdleSeconds: 3600,
     fqdnLiveSeconds: 3600,
     fqdnLiveIdleSeconds: 3600,
+    connectsPerSecond: 1000,
     quotaNamespace: 4096,
     quotaSelector: 1024,
   });

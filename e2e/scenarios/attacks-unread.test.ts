@@ -104,6 +104,7 @@ const attacks: Readonly<Record<string, Attack>> = {
 for (const [title, { pods, ...attack }] of Object.entries(attacks)) {
   test(`${title}, ${connections} connections each, no reply read: no neighbour notices`, async () => {
     const lostBefore = await overflows();
+    const pacedBefore = tandem.counters()['drop_connect_rate'] ?? 0;
     const attacked = Promise.all(
       probes.slice(0, pods).map((probe) =>
         readNoReply(probe, {
@@ -116,6 +117,8 @@ for (const [title, { pods, ...attack }] of Object.entries(attacks)) {
     console.log(`${title}: ${describeReport(report)}`);
     for (const line of await attacked) console.log(`  ${line}`);
     assert.equal((await overflows()) - lostBefore, 0, 'connections that found no place');
+    const paced = (tandem.counters()['drop_connect_rate'] ?? 0) - pacedBefore;
+    assert.equal(paced > 0, attack.lifeMs !== undefined, `${paced} SYNs beyond the pace of a pod`);
     // Who opens connections as fast as it can takes CPUs that the neighbours' own test needs, if others use them too.
     if (isFull || attack.lifeMs === undefined) assertUnharmed(report, calm, isFull);
   });

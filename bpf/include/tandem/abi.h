@@ -46,6 +46,9 @@
 #define TD_EVENTS_PER_SECOND     2000u   /* drop events per CPU, beyond it they are only counted */
 #define TD_EVENTS_PER_ENDPOINT   250u    /* of those, of one endpoint */
 #define TD_EVENT_PACES           1024u   /* endpoints whose ids are equal modulo it share a pace; interfaces likewise */
+#define TD_CONNECT_PACES         8192u   /* endpoints whose ids are equal modulo it share a pace */
+#define TD_CONNECTS_NODE_SHARE   4u      /* pods that may open connections as fast as each may, at one time */
+#define TD_CONNECTS_GUARANTEED_SHARE 16u /* part of a pod's own pace that others cannot take */
 
 /* ---- addresses ----------------------------------------------------------------------------- */
 /* IPv4 as ::ffff:a.b.c.d, network order. */
@@ -439,13 +442,21 @@ enum td_listener_kind { TD_UDP4 = 0, TD_TCP4 = 1, TD_UDP6 = 2, TD_TCP6 = 3, TD_K
 	X(LEARN_REFUSED, learn_refused, "requests that learn refused") \
 	X(AUDITED, audited, "policy drops that audit mode let through") \
 	X(FLOODED, flooded, "broadcast, multicast and flooded frames of others, dropped without event") \
-	X(NEIGHBOUR, neighbour, "ARP and link-local IPv6 messages of pods, which judge does not see")
+	X(NEIGHBOUR, neighbour, "ARP and link-local IPv6 messages of pods, which judge does not see") \
+	X(DROP_CONNECT_RATE, drop_connect_rate, "TCP connection to DNS beyond the pod's rate; the client tries again")
 
 enum td_counter {
 #define TD_X(upper, lower, help) TD_COUNT_##upper,
 	TD_COUNTERS(TD_X)
 #undef TD_X
 	TD_COUNTER_COUNT
+};
+
+/* ---- connect_pace: __u32 0, or 1 + endpoint id modulo TD_CONNECT_PACES -> td_connect_pace ---------- */
+/* CLOCK_MONOTONIC, ns, up to which all is spent (pace.h). */
+struct td_connect_pace {
+	__u64 spent;
+	__u64 spent_guaranteed; /* of the part that is left when the node has spent its own; of an endpoint */
 };
 
 /* ---- events: ring buffer of td_event ------------------------------------------------------------ */
@@ -490,7 +501,7 @@ struct td_config {
 	__u32 fqdn_live_idle_s; /* how long after a packet its connection counts as using the address */
 	__u32 pairs;            /* places of learned pairs that are used; 0: TD_PLACES_MAX */
 	__u32 extra_pages;      /* pages beside the first of an address; 0: TD_EXTRA_PAGES_MAX */
-	__u32 reserved[1];
+	__u32 connects_per_second; /* new TCP connections of one pod to the shared socket; 0: no bound */
 };
 
 #endif /* TANDEM_ABI_H */

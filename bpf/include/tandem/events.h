@@ -8,9 +8,9 @@
 #define TANDEM_EVENTS_H
 
 #include <tandem/counters.h>
+#include <tandem/pace.h>
 #include <tandem/packet.h>
 
-#define TD_NS_PER_S	     1000000000ull
 #define TD_EVENT_INTERVAL_NS (TD_NS_PER_S / TD_EVENTS_PER_SECOND)
 
 enum td_hook {
@@ -37,24 +37,12 @@ struct event_facts {
 	__u8 hook;
 };
 
-/*
- * Virtual scheduling (ITU-T I.371, GCRA): one word of state, the time that is already spent. Who caused
- * a drop spends of its own share first, so that the drops of one pod do not hide those of others.
- */
+/* Who caused a drop spends of its own share first, so that the drops of one pod do not hide those of others. */
 static __always_inline bool pace_allows(__u32 index, __u64 interval, __u64 now)
 {
 	__u64 *spent = bpf_map_lookup_elem(&event_pace, &index);
-	__u64 start;
 
-	if (!spent)
-		return false;
-	start = *spent;
-	if ((__s64)(now - start) > 0)
-		start = now;
-	if ((__s64)(start - now) >= (__s64)TD_NS_PER_S)
-		return false;
-	*spent = start + interval;
-	return true;
+	return spent && pace_take(spent, interval, now);
 }
 
 /* Ids of endpoints and indexes of interfaces have paces apart, because equal numbers are unrelated. */

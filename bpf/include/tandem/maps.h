@@ -241,6 +241,14 @@ struct {
 	__uint(max_entries, 1 + 2 * TD_EVENT_PACES);
 } event_pace SEC(".maps");
 
+/* How fast pods open TCP connections (connect_pace.h): entry 0 of the node, then of endpoints. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct td_connect_pace);
+	__uint(max_entries, 1 + TD_CONNECT_PACES);
+} connect_pace SEC(".maps");
+
 /* Slot 0: the judge that judge_root calls. Filled before the root is attached. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);

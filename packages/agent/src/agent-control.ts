@@ -304,6 +304,7 @@ export class AgentControl {
         fqdnIdleSeconds: config.fqdnIdleSeconds,
         fqdnLiveSeconds: config.fqdnLiveSeconds,
         fqdnLiveIdleSeconds: config.fqdnLiveIdleSeconds,
+        connectsPerSecond: config.tcpConnectsPerSecond,
         quotaNamespace: config.quotaNamespace,
         quotaSelector: config.quotaSelector,
       },

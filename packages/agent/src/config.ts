@@ -30,6 +30,7 @@ export interface AgentConfig extends MemberConfig {
   readonly podBridges: readonly string[];
   readonly trustedInterfaces: readonly string[];
   readonly tunnelPorts: readonly number[];
+  readonly tcpConnectsPerSecond: number;
   readonly routingTable: number;
   readonly rulePriority: number;
   readonly quotaNamespace: number;
@@ -118,6 +119,14 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
       // VXLAN (RFC 7348; flannel and Linux; Weave; Submariner; Antrea's STT is TCP), Geneve (RFC 8926), FOU of kube-router.
       { default: [4789, 8472, 6784, 4800, 6081, 5555], itemsMax: 64 },
     ),
+    tcpConnectsPerSecond: intOption({
+      group: 'Datapath',
+      description:
+        'TCP connections to DNS servers that one pod may open per second, and at once. A SYN too many is dropped; the client sends it again after a second.',
+      default: 1000,
+      min: 1,
+      max: 10_000_000,
+    }),
     routingTable: intOption({
       group: 'Datapath',
       description: 'Routing table for steered DNS packets.',

@@ -405,7 +405,7 @@ export const tdConfig = {
   fqdn_live_idle_s: 56,
   pairs: 60,
   extra_pages: 64,
-  reserved: 68,
+  connects_per_second: 68,
 } as const;
 
 export const tdEndpointFlag = {
@@ -516,6 +516,7 @@ export const tdCounter = {
   AUDITED: 35,
   FLOODED: 36,
   NEIGHBOUR: 37,
+  DROP_CONNECT_RATE: 38,
 } as const;
 
 export const tdLiveCounter = {
@@ -571,4 +572,5 @@ export const tdCounterHelp = {
   audited: "policy drops that audit mode let through",
   flooded: "broadcast, multicast and flooded frames of others, dropped without event",
   neighbour: "ARP and link-local IPv6 messages of pods, which judge does not see",
+  drop_connect_rate: "TCP connection to DNS beyond the pod's rate; the client tries again",
 } as const;

@@ -20,6 +20,8 @@ export interface DatapathConfig {
   readonly fqdnLiveSeconds: number;
   /** Seconds after a packet in which its connection counts as using the address. */
   readonly fqdnLiveIdleSeconds: number;
+  /** New TCP connections of one pod to the shared socket, per second and at once; 0: no bound. */
+  readonly connectsPerSecond: number;
   readonly quotaNamespace: number;
   /** For the version before, which refuses by it. */
   readonly quotaSelector: number;
@@ -49,5 +51,6 @@ export function encodeConfig(config: DatapathConfig): Uint8Array {
   view.setUint32(tdConfig.quota_selector, config.quotaSelector, true);
   view.setUint32(tdConfig.fqdn_live_s, config.fqdnLiveSeconds, true);
   view.setUint32(tdConfig.fqdn_live_idle_s, config.fqdnLiveIdleSeconds, true);
+  view.setUint32(tdConfig.connects_per_second, config.connectsPerSecond, true);
   return bytes;
 }

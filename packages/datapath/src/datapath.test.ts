@@ -44,6 +44,7 @@ function load(change: Partial<DatapathConfig> = {}): Datapath {
       fqdnIdleSeconds: 60,
       fqdnLiveSeconds: 1000,
       fqdnLiveIdleSeconds: 100,
+      connectsPerSecond: 1000,
       quotaNamespace: 100,
       quotaSelector: 100,
       ...change,

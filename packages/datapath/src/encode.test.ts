@@ -81,6 +81,7 @@ test('the port is in network order in the configuration', () => {
     fqdnIdleSeconds: 3,
     fqdnLiveSeconds: 6,
     fqdnLiveIdleSeconds: 7,
+    connectsPerSecond: 8,
     quotaNamespace: 4,
     quotaSelector: 5,
   });

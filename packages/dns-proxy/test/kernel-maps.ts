@@ -38,6 +38,7 @@ export function loadKernelMaps(quota: number = fqdnEntries): KernelMaps {
       fqdnIdleSeconds: 60,
       fqdnLiveSeconds: 1000,
       fqdnLiveIdleSeconds: 100,
+      connectsPerSecond: 1000,
       quotaNamespace: quota,
       quotaSelector: quota,
     }),

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The Tandem Authors */
+/*
+ * How fast pods may open TCP connections to the shared socket. A listener's queue of connections that wait to be
+ * accepted is one for all pods, and kept by the kernel in the order of arrival: what one pod puts into it is
+ * bounded before it gets there. A SYN too many is dropped without an answer, and the client sends it again after a
+ * second.
+ *
+ * A pod has td_config.connects_per_second, and as many at once. All pods together have TD_CONNECTS_NODE_SHARE times
+ * that; beyond it each still has the TD_CONNECTS_GUARANTEED_SHARE-th part of its own.
+ */
+#ifndef TANDEM_CONNECT_PACE_H
+#define TANDEM_CONNECT_PACE_H
+
+#include <tandem/pace.h>
+#include <tandem/pod_frame.h>
+
+#define TD_TCP_FLAGS_OFFSET 13
+#define TD_TCP_SYN	    0x02
+#define TD_TCP_ACK	    0x10
+
+/*
+ * Is there a connection, or the beginning of one, to which this segment belongs? `port_be`: the listeners'. Without
+ * one, a segment with ACK opens a connection all the same if it carries a SYN cookie (tcp_syncookies): after a RST
+ * the same cookie does it again.
+ */
+static __always_inline bool has_connection(struct __sk_buff *skb, const struct packet *p, __be16 port_be)
+{
+	struct bpf_sock_tuple tuple = {};
+	__u32 size = p->family == 4 ? sizeof(tuple.ipv4) : sizeof(tuple.ipv6);
+	struct bpf_sock *socket;
+	bool is_open;
+
+	if (p->family == 4) {
+		tuple.ipv4.saddr = p->source.a[3];
+		tuple.ipv4.daddr = p->destination.a[3];
+		tuple.ipv4.sport = p->source_port;
+		tuple.ipv4.dport = port_be;
+	} else {
+		__builtin_memcpy(tuple.ipv6.saddr, &p->source, sizeof(p->source));
+		__builtin_memcpy(tuple.ipv6.daddr, &p->destination, sizeof(p->destination));
+		tuple.ipv6.sport = p->source_port;
+		tuple.ipv6.dport = port_be;
+	}
+	socket = bpf_skc_lookup_tcp(skb, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+	if (!socket)
+		return false;
+	is_open = socket->state != BPF_TCP_LISTEN;
+	bpf_sk_release(socket);
+	return is_open;
+}
+
+static __always_inline bool pod_may_connect(__u32 endpoint_id)
+{
+	__u64 interval = TD_NS_PER_S / td_config.connects_per_second;
+	__u32 index = 1 + endpoint_id % TD_CONNECT_PACES, all = 0;
+	struct td_connect_pace *pod = bpf_map_lookup_elem(&connect_pace, &index);
+	struct td_connect_pace *node = bpf_map_lookup_elem(&connect_pace, &all);
+	__u64 now = bpf_ktime_get_ns();
+	bool is_guaranteed;
+
+	if (!pod || !node || !pace_take(&pod->spent, interval, now))
+		return false;
+	is_guaranteed = pace_take(&pod->spent_guaranteed, interval * TD_CONNECTS_GUARANTEED_SHARE, now);
+	return pace_take(&node->spent, interval / TD_CONNECTS_NODE_SHARE, now) || is_guaranteed;
+}
+
+/* Of a segment toward the shared socket: belongs to a connection, or may open one now. */
+static __always_inline bool connect_allowed(struct __sk_buff *skb, const struct packet *p, __u32 endpoint_id)
+{
+	const __u8 *flags;
+
+	if (!td_config.connects_per_second)
+		return true;
+	flags = header_at(skb, p->l4_offset + TD_TCP_FLAGS_OFFSET, 1);
+	if (!flags)
+		return false;
+	if ((*flags & (TD_TCP_SYN | TD_TCP_ACK)) != TD_TCP_SYN &&
+	    has_connection(skb, p, td_config.port_be))
+		return true;
+	return pod_may_connect(endpoint_id);
+}
+
+#endif /* TANDEM_CONNECT_PACE_H */
