@@ -122,7 +122,9 @@ static __always_inline __u32 judge_strangers(struct judgement *j)
 {
 	/* the host's answer to a pod is judged as the pod's request: then its class is asked for */
 	if (!j->source.id && (!j->from_host || j->is_reply)) {
-		j->source.class = class_of(&j->packet.source);
+		/* only an endpoint at the other end has a policy that asks for it */
+		if (j->destination.id)
+			j->source.class = class_of(&j->packet.source);
 		if (j->entry == TD_SIDE_STRANGER)
 			return TD_COUNT_DROP_UNKNOWN_POD;
 		/*
@@ -140,7 +142,7 @@ static __always_inline __u32 judge_strangers(struct judgement *j)
 			j->destination.class = class_of_host(&j->packet.destination);
 		return TD_COUNT_FORWARDED;
 	}
-	if (!j->destination.id)
+	if (!j->destination.id && j->source.id)
 		j->destination.class = class_of(&j->packet.destination);
 	if (j->from_host)
 		return TD_COUNT_FORWARDED;
