@@ -25,6 +25,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   netlink: ['core', 'dns-sockets'],
   kube: ['core'],
   'cni-gate': [],
+  'pod-programs': [],
   images: [],
   runtime: ['core', 'proto', 'dns-sockets'],
   'dns-proxy': ['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'runtime'],

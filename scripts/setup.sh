@@ -181,7 +181,7 @@ setup() {
 	setup_clang
 	setup_node
 	setup_workspace
-	build_native packages/bpf-loader-node packages/dns-sockets packages/cni-gate bpf packages/testing e2e/bench/native
+	build_native packages/bpf-loader-node packages/dns-sockets packages/cni-gate packages/pod-programs bpf packages/testing e2e/bench/native
 	build_typescript
 	setup_bpffs
 }

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { productFiles } from '@tandem/images/bundle';
+import { proxyUid } from '@tandem/images/product-images';
 import { type RunResult, tryRun } from '@tandem/testing/process';
 import { parseAllDocuments } from 'yaml';
 import { binary } from './programs.ts';
@@ -31,7 +32,11 @@ interface Container {
   readonly startupProbe?: Probe;
   readonly livenessProbe?: Probe;
   readonly readinessProbe?: Probe;
-  readonly volumeMounts: readonly { readonly name: string; readonly mountPropagation?: string }[];
+  readonly volumeMounts: readonly {
+    readonly name: string;
+    readonly mountPropagation?: string;
+    readonly readOnly?: boolean;
+  }[];
 }
 interface PodSpec {
   readonly hostNetwork: boolean;
@@ -74,10 +79,7 @@ async function podOf(name: string, ...args: readonly string[]): Promise<PodSpec>
 
 const capabilities = {
   agent: ['BPF', 'NET_ADMIN', 'PERFMON', 'CHOWN', 'DAC_OVERRIDE', 'FOWNER'],
-  'dns-proxy': [
-    ...['NET_ADMIN', 'NET_RAW', 'BPF'],
-    ...['SETUID', 'SETGID', 'SETPCAP', 'CHOWN', 'DAC_OVERRIDE', 'FOWNER'],
-  ],
+  'dns-proxy': ['NET_RAW', 'BPF'],
 } as const;
 
 test('helm lint finds nothing', async () => {
@@ -132,6 +134,23 @@ for (const [name, add] of Object.entries(capabilities)) {
     );
   });
 }
+
+test('the DNS proxy is never root, reads the policy of the node and cannot write it', async () => {
+  const { securityContext, volumeMounts } = (await podOf('dns-proxy')).containers[0];
+  assert.equal(securityContext['runAsUser'], proxyUid);
+  assert.equal(securityContext['runAsGroup'], proxyUid);
+  assert.equal(securityContext['runAsNonRoot'], true);
+  assert.equal(volumeMounts.find(({ name }) => name === 'state')?.readOnly, true);
+});
+
+test('the DNS proxy has NET_ADMIN only where it is asked for', async () => {
+  const { securityContext } = (await podOf('dns-proxy', '--set', 'dnsProxy.netAdmin=true'))
+    .containers[0];
+  assert.deepEqual(securityContext['capabilities'], {
+    drop: ['ALL'],
+    add: ['NET_RAW', 'BPF', 'NET_ADMIN'],
+  });
+});
 
 test('each file of the product that the chart names is in the image', async () => {
   const { env } = (await podOf('agent')).containers[0];

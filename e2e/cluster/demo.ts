@@ -6,6 +6,7 @@
  * and new, while denied ones stay refused.
  */
 
+import { proxyUid } from '@tandem/images/product-images';
 import { tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { waitForEqualCaches } from '../kit/admin.ts';
@@ -27,11 +28,23 @@ import {
   productNamespace,
   rollout,
 } from './product.ts';
+import { assertPrivileges, type Privileges } from './privileges.ts';
 import { Steps } from './steps.ts';
 
 const cachesTimeoutMs = 20_000;
 const downTimeoutMs = 60_000;
 const noImage = 'localhost/tandem/agent:cannot-start';
+
+/** As charts/tandem says it, seen in the running processes. */
+const productPrivileges: Readonly<Record<string, Privileges>> = {
+  agent: {
+    uid: 0,
+    gid: 0,
+    capabilities: ['BPF', 'NET_ADMIN', 'PERFMON', 'CHOWN', 'DAC_OVERRIDE', 'FOWNER'],
+    isAmbient: false,
+  },
+  'dns-proxy': { uid: proxyUid, gid: proxyUid, capabilities: ['NET_RAW', 'BPF'], isAmbient: true },
+};
 
 /** On a cluster that is up. Gives the exit code: 0 when each step held. */
 export async function demo(layout: Layout, config: ClusterConfig): Promise<number> {
@@ -70,6 +83,14 @@ class Demonstration {
       await installProduct(this.#layout);
       return `${Object.values(daemonSets).join(' and ')} are ready on each node`;
     });
+    for (const index of nodeIndexes(this.#config)) {
+      for (const [program, privileges] of Object.entries(productPrivileges)) {
+        const what = `${nodeName(index)}: ${program} can do what it needs, no more`;
+        await this.#steps.step(what, () =>
+          assertPrivileges(this.#layout, index, program, privileges),
+        );
+      }
+    }
   }
 
   async policyAtWork(): Promise<void> {

@@ -337,7 +337,7 @@ function removeLeftoverPins(): void {
 
 /** What the proxy runs with; also the right to read a checkout that only root may enter. */
 async function proxyCapabilities(): Promise<string> {
-  const needed = '+net_admin,+net_raw,+bpf';
+  const needed = '+net_raw,+bpf';
   const uid = `--reuid=${proxyUid}`;
   const reading = await tryRun('setpriv', [
     uid,

@@ -35,7 +35,6 @@ tolerations: {{ toJson .Values.tolerations }}
 {{- define "tandem.mounts" -}}
 - {name: bpf, mountPath: /sys/fs/bpf, mountPropagation: HostToContainer}
 - {name: run, mountPath: {{ .Values.runDir }}}
-- {name: state, mountPath: {{ .Values.stateDir }}}
 {{- end }}
 
 {{/*

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * The DNS proxy that root starts goes on as `proxyUid` with three capabilities: it reads what pods and
+ * The DNS proxy that root starts goes on as `proxyUid` with two capabilities: it reads what pods and
  * servers of the world send, and needs no files of others. What it will own is made before.
  */
 
@@ -13,12 +13,8 @@ import { TandemError } from '@tandem/runtime/tandem-error';
 import type { MemberConfig } from './config.ts';
 import { prepareRunDirectory } from './run-directory.ts';
 
-/**
- * NET_RAW: transparent sockets. BPF: maps and programs. NET_ADMIN: the filter of TCP listeners
- * that lets only redirected packets in, which kernels refuse without it (6.18.44; 6.12.57 does not), and
- * buffers over net.core.rmem_max.
- */
-export const proxyCapabilities: readonly Capability[] = ['NET_ADMIN', 'NET_RAW', 'BPF'];
+/** NET_RAW: transparent sockets and their marks. BPF: maps, programs, and the filter of TCP listeners. */
+export const proxyCapabilities: readonly Capability[] = ['NET_RAW', 'BPF'];
 
 /**
  * Does nothing in a process that is not root's. Else it never returns: the program starts again as the

@@ -11,7 +11,7 @@ import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { DnsSocketError } from '@tandem/dns-sockets/errors';
 import { closeFd } from '@tandem/dns-sockets/fd';
-import { createListener, guardListener } from '@tandem/dns-sockets/listener';
+import { createListener, enlargeBuffers, guardListener } from '@tandem/dns-sockets/listener';
 import { noListener } from './peer/hello.ts';
 import type { WorkerOptions } from './worker-messages.ts';
 
@@ -80,5 +80,16 @@ function openListener(
 export function guardListeners(listeners: readonly number[], mark: number): void {
   for (const fd of listeners) {
     if (fd !== noListener) guardListener(fd, { markMask: mark, redirectMark: mark });
+  }
+}
+
+/**
+ * Listeners of another member: it may lack the right to buffers over net.core.rmem_max, which overflow while it is
+ * stopped for 100 ms. Whoever has the right gives them; without it nothing is changed.
+ */
+export function giveRoom(listeners: readonly number[]): void {
+  for (const [kind, [protocol]] of listenerKinds.entries()) {
+    const fd = listeners[kind] ?? noListener;
+    if (protocol === 'udp' && fd !== noListener) enlargeBuffers(fd);
   }
 }

@@ -40,7 +40,7 @@ import {
   udpQueryBytesMax,
   udpReplyBytesMax,
 } from './limits.ts';
-import { guardListeners, listenerKinds, openListeners } from './listeners.ts';
+import { giveRoom, guardListeners, listenerKinds, openListeners } from './listeners.ts';
 import { MemberLife } from './member-life.ts';
 import { noListener } from './peer/hello.ts';
 import { PeerLink } from './peer/link.ts';
@@ -232,6 +232,7 @@ class DnsWorker {
       listeners: () => this.#listeners,
       onLinked: (hello) => {
         add(counter.peerLinks);
+        giveRoom(hello.listeners);
         this.#takeover.onLinked(hello, this.#life.now());
         this.#life.linked();
       },

@@ -7,8 +7,12 @@
 #include "dns_sockets.h"
 
 #include <errno.h>
+#include <linux/bpf.h>
 #include <linux/filter.h>
+#include <stddef.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #ifndef IP_RECVORIGDSTADDR
@@ -51,7 +55,44 @@ int ds_set_buffer(int fd, int force_option, int plain_option, uint32_t bytes)
 	return set_int(fd, SOL_SOCKET, plain_option, (int)bytes);
 }
 
-/* Classic BPF: accept (mark & mask) == redirect mark, drop the rest. TCP children inherit it. */
+/* The same in eBPF, by a program that lives as long as a socket has it. Needs CAP_BPF. */
+static int attach_mark_program(int fd, uint32_t mask, uint32_t mark)
+{
+	struct bpf_insn code[] = {
+		{.code = BPF_LDX | BPF_MEM | BPF_W,
+		 .dst_reg = BPF_REG_2,
+		 .src_reg = BPF_REG_1,
+		 .off = offsetof(struct __sk_buff, mark)},
+		{.code = BPF_ALU | BPF_AND | BPF_K, .dst_reg = BPF_REG_2, .imm = (int32_t)mask},
+		{.code = BPF_ALU | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 0},
+		{.code = BPF_JMP32 | BPF_JNE | BPF_K,
+		 .dst_reg = BPF_REG_2,
+		 .off = 1,
+		 .imm = (int32_t)mark},
+		{.code = BPF_ALU | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = -1},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	union bpf_attr attributes;
+
+	memset(&attributes, 0, sizeof attributes);
+	attributes.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
+	attributes.insns = (uintptr_t)code;
+	attributes.insn_cnt = sizeof code / sizeof code[0];
+	attributes.license = (uintptr_t) "GPL";
+	int program = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &attributes, sizeof attributes);
+	if (program < 0)
+		return -1;
+	int result = setsockopt(fd, SOL_SOCKET, SO_ATTACH_BPF, &program, sizeof program);
+	int error = errno;
+	close(program);
+	errno = error;
+	return result;
+}
+
+/*
+ * Accepts (mark & mask) == redirect mark, drops the rest. TCP children inherit it. Classic BPF, which needs
+ * no capability: but for TCP, where newer kernels (6.18.44) take it from CAP_NET_ADMIN alone.
+ */
 static int attach_mark_guard(int fd, uint32_t mask, uint32_t mark)
 {
 	struct sock_filter code[] = {
@@ -63,7 +104,9 @@ static int attach_mark_guard(int fd, uint32_t mask, uint32_t mark)
 	};
 	struct sock_fprog program = {.len = sizeof code / sizeof code[0], .filter = code};
 
-	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0)
+		return 0;
+	return errno == EPERM ? attach_mark_program(fd, mask, mark) : -1;
 }
 
 static const char *configure(int fd, const struct listener *want)
@@ -79,7 +122,7 @@ static const char *configure(int fd, const struct listener *want)
 	if (set_int(fd, SOL_SOCKET, SO_MARK, (int)want->mark) != 0)
 		return "setsockopt(SO_MARK)";
 	if (attach_mark_guard(fd, want->mark_mask, want->redirect_mark) != 0)
-		return "setsockopt(SO_ATTACH_FILTER)";
+		return "setsockopt(SO_ATTACH_FILTER, SO_ATTACH_BPF)";
 	/* The kernel lets only sockets of one uid share a port (sk_uid follows the inode). */
 	if (want->has_owner && fchown(fd, want->owner, (gid_t)-1) != 0)
 		return "fchown";
@@ -191,6 +234,39 @@ napi_value ds_guard_listener(napi_env env, napi_callback_info info)
 	if (!ds_owns_fd(args.ds, fd))
 		return ds_throw_errno(env, EBADF, "setsockopt", "guardListener of a foreign or closed fd");
 	if (attach_mark_guard(fd, mask, mark) != 0)
-		return ds_throw_errno(env, errno, "setsockopt(SO_ATTACH_FILTER)", "guardListener");
+		return ds_throw_errno(env, errno, "setsockopt(SO_ATTACH_FILTER, SO_ATTACH_BPF)",
+				      "guardListener");
 	return NULL;
+}
+
+/*
+ * enlargeBuffers(fd, bytes): whether the socket has room for as much now; that of another process too, by a
+ * descriptor of it. Needs CAP_NET_ADMIN. Never makes them smaller.
+ */
+napi_value ds_enlarge_buffers(napi_env env, napi_callback_info info)
+{
+	static const struct {
+		int option, force_option;
+	} buffers[] = {{SO_RCVBUF, SO_RCVBUFFORCE}, {SO_SNDBUF, SO_SNDBUFFORCE}};
+	struct ds_args args;
+
+	ds_args_begin(&args, env, info, 2);
+	int fd = (int)ds_arg_u32(&args, 0, "fd", 0, INT32_MAX);
+	uint32_t bytes = ds_arg_u32(&args, 1, "bytes", 1, 1u << 30);
+	if (args.failed)
+		return NULL;
+	bool is_large = true;
+	for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++) {
+		int now = 0;
+		socklen_t length = sizeof now;
+
+		/* The kernel counts twice what it was asked for (socket(7)). */
+		if (getsockopt(fd, SOL_SOCKET, buffers[i].option, &now, &length) != 0 ||
+		    (now / 2 < (int)bytes &&
+		     set_int(fd, SOL_SOCKET, buffers[i].force_option, (int)bytes) != 0))
+			is_large = false;
+	}
+	napi_value result;
+	napi_get_boolean(env, is_large, &result);
+	return result;
 }

@@ -137,6 +137,7 @@ NAPI_MODULE_INIT()
 	} functions[] = {
 		{"createListener", ds_create_listener},
 		{"guardListener", ds_guard_listener},
+		{"enlargeBuffers", ds_enlarge_buffers},
 		{"createUpstreamUdp", ds_create_upstream_udp},
 		{"closeFd", ds_close_fd},
 		{"releaseFd", ds_release_fd},

@@ -5,12 +5,13 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { describe, test } from 'node:test';
 import { echoLoop } from '../test/echo.ts';
 import { openSockets, until } from '../test/wait.ts';
 import { closeFd, duplicateFd, localPort, releaseFd } from './fd.ts';
-import { createListener, guardListener, type ListenerOptions } from './listener.ts';
+import { createListener, enlargeBuffers, guardListener, type ListenerOptions } from './listener.ts';
 
 const options: ListenerOptions = {
   family: 4,
@@ -24,20 +25,20 @@ const options: ListenerOptions = {
 /** The uid of the shipped proxy; nobody needs to have it here. */
 const memberUid = 65_532;
 
-/** As `memberUid` with the two capabilities that the proxy has. */
-function joinAsMember(port: number): string {
+/** As `memberUid` with the two capabilities that the proxy has; prints what came of it. */
+function runAsMember(program: string, ...args: readonly string[]): string {
   const result = spawnSync(
     'setpriv',
     [
       `--reuid=${memberUid}`,
       `--regid=${memberUid}`,
       '--clear-groups',
-      '--inh-caps=+net_admin,+net_raw',
-      '--ambient-caps=+net_admin,+net_raw',
+      '--inh-caps=+net_raw,+bpf',
+      '--ambient-caps=+net_raw,+bpf',
       process.execPath,
       '--conditions=@tandem/source',
-      new URL('../test/join-group.ts', import.meta.url).pathname,
-      String(port),
+      new URL(`../test/${program}`, import.meta.url).pathname,
+      ...args,
     ],
     { encoding: 'utf8', timeout: 20_000 },
   );
@@ -61,10 +62,10 @@ describe('createListener', () => {
 
   test('another uid does not join, unless the socket was given to it before bind', () => {
     const own = createListener(options);
-    assert.equal(joinAsMember(localPort(own)), 'EADDRINUSE');
+    assert.equal(runAsMember('join-group.ts', String(localPort(own))), 'EADDRINUSE');
     closeFd(own);
     const given = createListener({ ...options, ownerUid: memberUid });
-    assert.equal(joinAsMember(localPort(given)), 'joined');
+    assert.equal(runAsMember('join-group.ts', String(localPort(given))), 'joined');
     assert.throws(() => createListener({ ...options, port: localPort(given) }), {
       code: 'TANDEM_SOCKET_SYSTEM',
       errnoName: 'EADDRINUSE',
@@ -126,6 +127,24 @@ describe('createListener', () => {
       errnoName: 'EBADF',
     });
     assert.throws(() => guardListener(0, { markMask: 0, redirectMark: 0 }), { errnoName: 'EBADF' });
+  });
+
+  test('guards of TCP listeners need no capability that the proxy has not', () => {
+    assert.equal(runAsMember('guard-tcp.ts'), 'true false true');
+  });
+
+  test('buffers that the owner was refused are enlarged by another process, and never made smaller', () => {
+    const small = 4096;
+    const fd = createListener({ ...options, receiveBufferBytes: small });
+    const copy = duplicateFd(fd);
+    const max = Number(readFileSync('/proc/sys/net/core/rmem_max', 'utf8'));
+    assert.equal(enlargeBuffers(copy, 2 * max), true, 'as root');
+    assert.equal(enlargeBuffers(fd, 1), true);
+    closeFd(fd);
+    closeFd(copy);
+    const file = openSync('/dev/null', 'r');
+    assert.equal(enlargeBuffers(file, small), false, 'no socket');
+    closeSync(file);
   });
 
   test('only our own fds are closed, and only once', () => {

@@ -36,8 +36,8 @@ export interface ListenerOptions {
  * `localAddress` is the original destination.
  *
  * @returns the fd; ours until `closeFd` or `releaseFd`
- * @throws DnsSocketError: EADDRINUSE (port taken, or by another uid), EPERM (needs CAP_NET_ADMIN or
- *   CAP_NET_RAW)
+ * @throws DnsSocketError: EADDRINUSE (port taken, or by another uid), EPERM (needs CAP_NET_RAW and
+ *   CAP_BPF, or CAP_NET_ADMIN)
  */
 export function createListener(options: ListenerOptions): number {
   return attempt(() =>
@@ -65,4 +65,12 @@ export function guardListener(
   { markMask, redirectMark }: Pick<ListenerOptions, 'markMask' | 'redirectMark'>,
 ): void {
   attempt(() => native.guardListener(fd, markMask, redirectMark));
+}
+
+/**
+ * Makes room in the socket behind a descriptor, also when it is another process's that was refused it: over
+ * net.core.rmem_max it takes CAP_NET_ADMIN of the caller. Whether there is that much room now; of what is no socket, false.
+ */
+export function enlargeBuffers(fd: number, bytes: number = limits.socketBufferBytes): boolean {
+  return attempt(() => native.enlargeBuffers(fd, bytes));
 }

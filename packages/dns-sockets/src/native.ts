@@ -28,6 +28,7 @@ export interface NativeAddon {
     backlog: number,
   ): number;
   guardListener(fd: number, markMask: number, redirectMark: number): void;
+  enlargeBuffers(fd: number, bytes: number): boolean;
   createUpstreamUdp(
     address: Uint8Array,
     port: number,

@@ -10,6 +10,8 @@ import { native } from './native.ts';
 /** Source: include/uapi/linux/capability.h. */
 export const capabilityNumbers = {
   CHOWN: 0,
+  DAC_OVERRIDE: 1,
+  FOWNER: 3,
   SETGID: 6,
   SETUID: 7,
   SETPCAP: 8,

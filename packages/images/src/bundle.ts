@@ -9,6 +9,7 @@
 import { readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { build } from 'esbuild';
+import { fileCapability } from './file-capability.ts';
 import type { TarFile } from './tar.ts';
 
 /** Where all of it is in an image. */
@@ -30,6 +31,12 @@ const built: Readonly<Record<string, string>> = {
   'build/dns_sockets.node': 'packages/dns-sockets/build/dns_sockets.node',
   'bpf/tandem.bpf.o': 'bpf/build/tandem.bpf.o',
   'bin/tandem-gate': 'packages/cni-gate/build/tandem-gate',
+  'bin/tandem-launch': 'packages/pod-programs/build/tandem-launch',
+  'bin/tandem-probe': 'packages/pod-programs/build/tandem-probe',
+};
+/** What the launcher of the DNS proxy may be given; the pod says what it is given. */
+const capabilities: Readonly<Record<string, Uint8Array>> = {
+  'bin/tandem-launch': fileCapability(['NET_ADMIN', 'NET_RAW', 'BPF']),
 };
 
 export async function productFiles(root: string): Promise<readonly TarFile[]> {
@@ -66,9 +73,12 @@ export async function productFiles(root: string): Promise<readonly TarFile[]> {
       file(join('dist', relative('/dist', path)), contents),
     ),
     file('package.json', Buffer.from('{"type":"module"}')),
-    ...Object.entries(built).map(([path, from]) =>
-      file(path, readFileSync(join(root, from)), path.startsWith('bin/') ? 0o755 : 0o644),
-    ),
+    ...Object.entries(built).map(([path, from]) => {
+      const mode = path.startsWith('bin/') ? 0o755 : 0o644;
+      const capability = capabilities[path];
+      const content = file(path, readFileSync(join(root, from)), mode);
+      return capability === undefined ? content : { ...content, capability };
+    }),
     ...loaded.flatMap((name) => libraryFiles(name, join(root, 'packages/runtime'), new Set())),
   ];
 }

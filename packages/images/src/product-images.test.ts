@@ -4,7 +4,7 @@
 /** The images as a container runtime unpacks them, with nothing of this machine below the programs. Needs a built checkout and root. */
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,7 +25,8 @@ before(async () => {
   images = await productImages(root, 'test');
   mkdirSync(unpacked);
   for (const { blob } of images.agent.layers) {
-    execFileSync('tar', ['-x', '-z', '-p', '-C', unpacked], { input: blob });
+    const attributes = ['--xattrs', '--xattrs-include=*'];
+    execFileSync('tar', ['-x', '-z', '-p', ...attributes, '-C', unpacked], { input: blob });
   }
 });
 
@@ -70,6 +71,29 @@ for (const [name, uid] of [
   });
 }
 
+const launchable = ['NET_RAW', 'BPF', 'NET_ADMIN'] as const;
+for (const [what, given, kept] of [
+  ['what the chart adds', ['NET_RAW', 'BPF'], ['NET_RAW', 'BPF']],
+  ['NET_ADMIN too', launchable, launchable],
+  ['nothing that is not its business', [...launchable, 'CHOWN'], launchable],
+] as const) {
+  test(`the launcher gives the DNS proxy ${what}: ambient, and without AT_SECURE`, () => {
+    const { sets, isSecure } = launched(given);
+    const set = kept.reduce((bits, name) => bits | (1n << BigInt(capabilityNumbers[name])), 0n);
+    const text = set.toString(16).padStart(16, '0');
+    for (const name of ['CapEff', 'CapPrm', 'CapInh', 'CapAmb']) {
+      assert.equal(sets.get(name), text, name);
+    }
+    assert.equal(sets.get('NoNewPrivs'), '1');
+    assert.equal(isSecure, false);
+  });
+}
+
+test('the launcher names the capability that a container lacks', () => {
+  assert.throws(() => launched(['NET_RAW']), /no CAP_BPF: .*capabilities\.add/);
+  assert.throws(() => launched(['BPF']), /no CAP_NET_RAW/);
+});
+
 for (const program of [
   ...['/bin/node', '/usr/sbin/nft', '/usr/sbin/iptables-nft-save'],
   ...['/usr/sbin/iptables-legacy-save', '/usr/sbin/ip6tables-nft-save'],
@@ -77,6 +101,37 @@ for (const program of [
   test(`${program} finds its libraries in the image`, () => {
     assert.match(run([program], 0, ['--version'], {}), /v\d+\.\d+/);
   });
+}
+
+/** Source: include/uapi/linux/capability.h, include/uapi/linux/auxvec.h. */
+const capabilityNumbers = { CHOWN: 0, NET_ADMIN: 12, NET_RAW: 13, BPF: 39 } as const;
+const auxiliarySecure = 23n;
+
+/** As a container runtime does: no ambient capabilities, a bounding set, no_new_privs. What the launched Node.js is then. */
+function launched(given: readonly string[]): {
+  readonly sets: ReadonlyMap<string, string>;
+  readonly isSecure: boolean;
+} {
+  const names = given.map((name) => `+${name.toLowerCase()}`).join(',');
+  const identity = [`--reuid=${proxyUid}`, `--regid=${proxyUid}`, '--clear-groups', '--nnp'];
+  const program = `const { readFileSync } = require('node:fs');
+process.stdout.write(JSON.stringify([readFileSync('/proc/self/status', 'utf8'), readFileSync('/proc/self/auxv').toString('hex')]));`;
+  const command = [join(unpacked, 'opt/tandem/bin/tandem-launch'), process.execPath, '-e', program];
+  const bounds = `--bounding-set=-all,${names}`;
+  const { status, stdout, stderr } = spawnSync('setpriv', [...identity, bounds, ...command], {
+    encoding: 'utf8',
+  });
+  assert.equal(status, 0, stderr);
+  const [text, auxiliary] = JSON.parse(stdout) as readonly [string, string];
+  const words = new BigUint64Array(new Uint8Array(Buffer.from(auxiliary, 'hex')).buffer);
+  return {
+    sets: new Map(
+      [...text.matchAll(/^(\w+):\s+(\S+)/gm)].map(([, name = '', value = '']) => [name, value]),
+    ),
+    isSecure: words.some(
+      (word, at) => at % 2 === 0 && word === auxiliarySecure && words[at + 1] !== 0n,
+    ),
+  };
 }
 
 function run(

@@ -40,7 +40,9 @@ export async function productImages(
   const image = (name: ProductImage): Image => ({
     names: [`localhost/tandem/${name}:${tag}`],
     layers: [base, product],
+    ...(name === 'dns-proxy' ? { user: `${proxyUid}:${proxyUid}` } : {}),
     entrypoint: [
+      ...(name === 'dns-proxy' ? [`/${productDirectory}/bin/tandem-launch`] : []),
       '/bin/node',
       ...nodeFlags,
       `--max-semi-space-size=${semiSpace[name]}`,

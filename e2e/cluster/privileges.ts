@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What a process of Tandem may do in its pod, and what its memory looks like, as the kernel says it. */
+
+import { type Capability, capabilitySet } from '@tandem/dns-sockets/privileges';
+import { run, tryRun } from '@tandem/testing/process';
+import type { Layout } from './layout.ts';
+import { inNode } from './node.ts';
+
+export interface Privileges {
+  readonly uid: number;
+  readonly gid: number;
+  /** What it has, in effect and permitted alike, and all that it could ever get. */
+  readonly capabilities: readonly Capability[];
+  /** As ambient capabilities. */
+  readonly isAmbient: boolean;
+}
+
+/** Of the C library: an arena that is not the first lies in such a place of its own. */
+const arenaBytes = 64 * 1024 * 1024;
+/** SECCOMP_MODE_FILTER */
+const seccompFilter = '2';
+/** Source: include/uapi/linux/auxvec.h */
+const auxiliarySecure = 23n;
+const kib = 1024;
+
+/**
+ * Of the program of a pod, `agent` or `dns-proxy`, on a node. Gives what it has, for the report.
+ * @throws Error when it is not so, in any of its threads
+ */
+export async function assertPrivileges(
+  layout: Layout,
+  index: number,
+  program: string,
+  wanted: Privileges,
+): Promise<string> {
+  const read = async (...command: readonly string[]): Promise<string> =>
+    (await run(...(await inNode(layout, index, command)))).stdout;
+  const found = await tryRun(
+    ...(await inNode(layout, index, ['pgrep', '--full', `^/bin/node .*/dist/${program}\\.js`])),
+  );
+  const [pid, ...more] = found.stdout.trim().split('\n');
+  if (pid === undefined || pid === '' || more.length > 0) {
+    throw new Error(`one process expected, found: ${found.stdout.trim()}`);
+  }
+  const status = await read('sh', '-c', `cat /proc/${pid}/task/*/status`);
+  const set = capabilitySet(wanted.capabilities).toString(16).padStart(16, '0');
+  const expected = {
+    CapEff: set,
+    CapPrm: set,
+    CapBnd: set,
+    CapAmb: wanted.isAmbient ? set : '0'.repeat(16),
+    NoNewPrivs: '1',
+    Seccomp: seccompFilter,
+    Uid: Array.from({ length: 4 }, () => wanted.uid).join(' '),
+    Gid: Array.from({ length: 4 }, () => wanted.gid).join(' '),
+  };
+  for (const [name, value] of Object.entries(expected)) {
+    const lines = [...status.matchAll(new RegExp(`^${name}:(.*)$`, 'gm'))];
+    const values = new Set(lines.map(([, text = '']) => text.trim().replaceAll('\t', ' ')));
+    if (values.size === 1 && values.has(value)) continue;
+    throw new Error(`${name} is ${[...values].join(', ')} instead of ${value}`);
+  }
+  const auxiliary = Buffer.from(await read('base64', '-w0', `/proc/${pid}/auxv`), 'base64');
+  if (isSecure(auxiliary)) throw new Error('AT_SECURE is set: it ignores its memory settings');
+  const arenas = arenasOf(await read('cat', `/proc/${pid}/maps`));
+  if (arenas > 0) throw new Error(`${arenas} malloc arenas beside the first`);
+  const rss = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) / kib;
+  return `uid ${wanted.uid}, ${wanted.capabilities.join(' and ')}, ${rss.toFixed(0)} MiB`;
+}
+
+function isSecure(auxiliary: Uint8Array): boolean {
+  const words = new BigUint64Array(new Uint8Array(auxiliary).buffer);
+  return words.some((word, at) => at % 2 === 0 && word === auxiliarySecure && words[at + 1] !== 0n);
+}
+
+/** Mappings of a whole aligned arena: first what is used, then what is kept for it. */
+function arenasOf(maps: string): number {
+  const mappings = [...maps.matchAll(/^([0-9a-f]+)-([0-9a-f]+) (\S+)/gm)].map(
+    ([, from = '', to = '', flags = '']) => ({
+      from: Number(`0x${from}`),
+      to: Number(`0x${to}`),
+      flags,
+    }),
+  );
+  return mappings.filter(({ from, to, flags }, at) => {
+    const next = mappings[at + 1];
+    const isArena = from % arenaBytes === 0 && flags.startsWith('rw-p');
+    return isArena && next?.from === to && next.flags === '---p' && next.to === from + arenaBytes;
+  }).length;
+}
