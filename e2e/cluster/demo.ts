@@ -21,6 +21,7 @@ import {
   worldWwwAddress,
 } from './layout.ts';
 import { inNode, nodeInitPid } from './node.ts';
+import { assertPrivileges, type Privileges } from './privileges.ts';
 import {
   daemonSets,
   importProductImages,
@@ -28,7 +29,6 @@ import {
   productNamespace,
   rollout,
 } from './product.ts';
-import { assertPrivileges, type Privileges } from './privileges.ts';
 import { Steps } from './steps.ts';
 
 const cachesTimeoutMs = 20_000;
