@@ -30,6 +30,7 @@ const help = `usage: ./run cluster COMMAND [OPTIONS]
   trial NAME      Tandem under one of these, judged by captures; exit code 0 when each step held:
                     burst     --pods at once on one node
                     reboot    a node loses its power, then again with an agent that cannot start
+                    sources   who it is that a pod is reached by, and which entities that is
                     api-cut   packets to the API server are lost for --minutes
                     churn     pods, labels, namespaces, policies and services change for --minutes
                     api-away  no API server for --minutes, both processes restarted meanwhile

@@ -13,11 +13,12 @@ import { apiAway, apiCut } from './api-away.ts';
 import { burst } from './burst.ts';
 import { churn } from './churn.ts';
 import { reboot } from './reboot.ts';
+import { sources } from './sources.ts';
 import { Trial } from './trial.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 
-export const trialNames = ['burst', 'reboot', 'api-away', 'api-cut', 'churn'] as const;
+export const trialNames = ['burst', 'reboot', 'sources', 'api-away', 'api-cut', 'churn'] as const;
 export type TrialName = (typeof trialNames)[number];
 
 export interface TrialOptions {
@@ -31,6 +32,7 @@ export interface TrialOptions {
 const runs: Readonly<Record<TrialName, (trial: Trial, options: TrialOptions) => Promise<void>>> = {
   burst: (trial, { pods }) => burst(trial, pods),
   reboot: (trial) => reboot(trial),
+  sources: (trial) => sources(trial),
   'api-away': (trial, { minutes }) => apiAway(trial, minutes),
   'api-cut': (trial, { minutes }) => apiCut(trial, minutes),
   churn: (trial, { minutes, seed }) => churn(trial, minutes, seed),

@@ -11,8 +11,6 @@ import { talkerPid } from './talkers.ts';
 
 const marks = { denied: 'TANDEM-', allowed: 'TANDEM+' } as const;
 const textLength = 120;
-/** Most of what passes the bridge of the control plane is the API server's. */
-const apiPort = 6443;
 
 interface Post {
   readonly where: string;
@@ -49,9 +47,11 @@ export class Witness implements AsyncDisposable {
 
   async #watch(where: string, place: Inside, name: string): Promise<void> {
     const probe = Probe.start(place);
-    const options = { interface: name, exceptPort: apiPort };
-    const denied = await probe.capture({ ...options, contains: marks.denied });
-    const allowed = await probe.capture({ ...options, contains: marks.allowed });
+    // Most of what passes is of others: what is queued for a capture is what it looks for.
+    const capture = (mark: string): Promise<Capture> =>
+      probe.capture({ interface: name, contains: mark, payload: mark });
+    const denied = await capture(marks.denied);
+    const allowed = await capture(marks.allowed);
     this.#posts.push({ where, probe, denied, allowed });
   }
 
@@ -61,7 +61,8 @@ export class Witness implements AsyncDisposable {
     for (const { where, denied, allowed } of this.#posts) {
       const bad = await denied.captured();
       const good = await allowed.captured();
-      if (bad.dropped > 0) throw new Error(`${where}: ${bad.dropped} packets were not looked at`);
+      const dropped = bad.dropped + good.dropped;
+      if (dropped > 0) throw new Error(`${where}: ${dropped} packets were not looked at`);
       const texts = bad.frames.slice(0, 3).map(({ bytes }) => textIn(bytes));
       sightings.push({ where, allowed: good.matched, denied: bad.matched, texts });
     }
@@ -94,5 +95,5 @@ export function nothingDenied(sightings: readonly Sighting[]): string {
     throw new Error(`packets that policy denies were seen: ${words.join(', ')}`);
   }
   const good = sightings.map(({ where, allowed }) => `${where} ${allowed}`);
-  return `denied 0; allowed: ${good.join(', ')}`;
+  return `denied 0; allowed: ${good.join(', ')}; captures lost none`;
 }

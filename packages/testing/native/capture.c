@@ -8,7 +8,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <linux/filter.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
@@ -30,7 +29,7 @@ struct capture {
 	struct watch watch;
 	uint8_t *pattern;
 	size_t pattern_length;
-	uint64_t total, matched;
+	uint64_t total, matched, dropped;
 	size_t kept_count;
 	struct kept kept[CAPTURE_KEPT_MAX];
 	uint32_t waiter; /* a `captured` that waits, or 0 */
@@ -51,10 +50,12 @@ static void answer_captured(struct capture *capture, uint32_t id)
 	struct tpacket_stats stats = { 0 };
 	socklen_t length = sizeof(stats);
 
+	/* reading them sets them to 0 */
 	getsockopt(capture->watch.fd, SOL_PACKET, PACKET_STATISTICS, &stats, &length);
+	capture->dropped += stats.tp_drops;
 	answer_ok(id);
-	answer_field("matched=%llu total=%llu dropped=%u", (unsigned long long)capture->matched,
-		     (unsigned long long)capture->total, stats.tp_drops);
+	answer_field("matched=%llu total=%llu dropped=%llu", (unsigned long long)capture->matched,
+		     (unsigned long long)capture->total, (unsigned long long)capture->dropped);
 	for (size_t i = 0; i < capture->kept_count; i++) {
 		const struct kept *kept = &capture->kept[i];
 
@@ -160,41 +161,25 @@ static void on_cancel(struct watch *watch)
 		answer_error(capture->waiter, ECANCELED, "the capture was closed");
 }
 
-/* Frames of IPv4 and TCP from or to the port are not looked at: of others' traffic a capture can be full. */
-static int except_port(int fd, uint16_t port)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, 12),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ETH_P_IP, 0, 8),
-		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, ETH_HLEN + 9),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IPPROTO_TCP, 0, 6),
-		BPF_STMT(BPF_LDX | BPF_B | BPF_MSH, ETH_HLEN),
-		BPF_STMT(BPF_LD | BPF_H | BPF_IND, ETH_HLEN),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, port, 2, 0),
-		BPF_STMT(BPF_LD | BPF_H | BPF_IND, ETH_HLEN + 2),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, port, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, 0),
-		BPF_STMT(BPF_RET | BPF_K, CAPTURE_FRAME_BYTES_MAX),
-	};
-	struct sock_fprog program = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
-
-	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
-}
-
-/* capture interface= data= except= : counts from now on the frames, both ways, that hold `data` */
+/*
+ * capture interface= data= payload= : counts from now on the frames, both ways, that hold `data`, of those whose payload
+ * begins with `payload`.
+ */
 void op_capture(const struct request *request)
 {
 	struct sockaddr_ll link = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
 	struct capture *capture;
 	size_t pattern_length = 0;
 	uint8_t *pattern = arg_bytes(request, "data", &pattern_length);
-	uint16_t except = (uint16_t)arg_number(request, "except", 0);
+	size_t prefix_length = 0;
+	uint8_t *prefix = arg_bytes(request, "payload", &prefix_length);
 	int on = 1, buffer = 16 << 20;
 	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
 	link.sll_ifindex = (int)if_nametoindex(arg_text(request, "interface", "eth0"));
-	if (pattern == NULL || fd < 0 || link.sll_ifindex == 0 ||
-	    (except != 0 && except_port(fd, except) != 0)) {
+	bool is_filtered = prefix_length == 0 || (fd >= 0 && payload_filter(fd, prefix, prefix_length) == 0);
+	free(prefix);
+	if (pattern == NULL || fd < 0 || link.sll_ifindex == 0 || !is_filtered) {
 		answer_error(request->id, fd < 0 ? errno : EINVAL, "capture");
 		if (fd >= 0)
 			close(fd);

@@ -94,6 +94,9 @@ struct address address_local(int fd);
 int packet_socket(void);
 bool packet_address(const struct request *request, struct address *address);
 
+/* payload-filter.c */
+int payload_filter(int fd, const uint8_t *prefix, size_t length);
+
 /* Operations. Each answers its request, at once or later. */
 void op_keep(const struct request *request);      /* request.c */
 void op_udp(const struct request *request);       /* exchange.c */

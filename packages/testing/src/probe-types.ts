@@ -104,8 +104,11 @@ export interface CaptureOptions {
   readonly interface?: string;
   /** Only frames with these bytes match; default all. */
   readonly contains?: Uint8Array | string;
-  /** IPv4 frames from and to this TCP port are not looked at. */
-  readonly exceptPort?: number;
+  /**
+   * The kernel queues only frames whose UDP or TCP payload begins with this (up to 16 bytes), and those of VXLAN: others cost the
+   * capture nothing, so that it is not full when these come.
+   */
+  readonly payload?: string;
 }
 
 /** Of an interface, or of what the host itself receives of an IP protocol, after netfilter. */
@@ -117,7 +120,7 @@ export type SightOptions = {
 export interface Captured {
   readonly matched: number;
   readonly total: number;
-  /** Frames the kernel could not queue for the capture since the last look. */
+  /** Frames the kernel could not queue for the capture. */
   readonly dropped: number;
   /** The first 64 that matched. */
   readonly frames: readonly {

@@ -236,31 +236,47 @@ describe('raw packets', () => {
     await waitFor(async () => (await server.served()).datagrams === 2, { what: '2 datagrams' });
   });
 
-  test('a capture passes over a TCP port, in either direction, and nothing else', async () => {
-    await using capture = await b.capture({ exceptPort: 6443 });
-    const before = (await capture.captured()).total;
-    const ports = [
-      [6443, 9],
-      [9, 6443],
-      [9, 10],
-    ] as const;
-    for (const [sourcePort, destinationPort] of ports) {
-      const { udp: _, ...rest } = udp;
-      const tcp = { sourcePort, destinationPort, flags: ['rst'] as const };
-      await a.frame(buildPacket({ ...rest, tcp, payload: 'passed over' }));
-    }
-    await a.frame(buildPacket({ ...udp, udp: { sourcePort: 6443, destinationPort: 6443 } }));
-    const seen = async (): Promise<readonly string[]> =>
-      (await capture.captured()).frames
-        .filter(({ isOutgoing }) => !isOutgoing)
-        .map(({ bytes }) => describePacket(parsePacket(bytes)))
-        .filter((text) => /:(9|6443) >/.test(text));
-    await waitFor(async () => (await seen()).length >= 2, { what: 'the two others' });
-    assert.deepEqual(await seen(), [
-      '10.1.0.11:9 > 10.1.0.12:10 tcp rst 11',
-      '10.1.0.11:6443 > 10.1.0.12:6443 udp 10',
-    ]);
-    assert.ok((await capture.captured()).total > before);
+  test('a capture of payloads is queued those alone, of either family and transport', async () => {
+    await using capture = await b.capture({ payload: 'TANDEM-' });
+    const ipv6 = { source: 'fd00:1::11', destination: 'fd00:1::12' };
+    const { udp: _, ...rest } = udp;
+    const tcp = { sourcePort: 9, destinationPort: 10, flags: ['rst'] as const };
+    const vxlan = { sourcePort: 9, destinationPort: 8472 };
+    const specs: readonly PacketSpec[] = [
+      { ...udp, payload: 'TANDEM+' },
+      { ...udp, payload: 'TANDEM' },
+      { ...rest, tcp, payload: ' TANDEM-' },
+      { ...udp, payload: 'TANDEM-1' },
+      { ...rest, tcp, payload: 'TANDEM-2' },
+      { ...udp, ip: ipv6, payload: 'TANDEM-3' },
+      { ...rest, ip: ipv6, tcp, payload: 'TANDEM-4' },
+      { ...udp, udp: vxlan, payload: 'whatever' },
+    ];
+    for (const spec of specs) await a.frame(buildPacket(spec));
+    const { frames, total } = await capture.captured({ count: 5 });
+    assert.deepEqual(
+      frames.map(({ bytes }) => Buffer.from(bytes.subarray(-8)).toString('latin1')),
+      ['TANDEM-1', 'TANDEM-2', 'TANDEM-3', 'TANDEM-4', 'whatever'],
+    );
+    assert.equal(total, 5);
+  });
+
+  test('a capture tells how many frames it lost, each time that it is asked', async () => {
+    await using capture = await b.capture({ payload: 'lost' });
+    const payload = `lost${'.'.repeat(1000)}`;
+    const data = buildPacket({ ...udp, payload });
+    // the probe of the capture does not run meanwhile
+    process.kill(b.pid, 'SIGSTOP');
+    await a.frame(data, { count: 40_000 });
+    process.kill(b.pid, 'SIGCONT');
+    const first = await capture.captured();
+    assert.ok(first.dropped > 0);
+    const rest = async (): Promise<number> => {
+      const { total, dropped } = await capture.captured();
+      return total + dropped;
+    };
+    await waitFor(async () => (await rest()) === 40_000, { what: 'every frame, or its loss' });
+    assert.equal((await capture.captured()).dropped, first.dropped);
   });
 
   test('captures count, keep frames, and put VLAN tags back', async () => {

@@ -149,9 +149,9 @@ export class Probe implements AsyncDisposable {
   async capture({
     interface: name = 'eth0',
     contains = '',
-    exceptPort,
+    payload = '',
   }: CaptureOptions = {}): Promise<Capture> {
-    const args = { interface: name, data: bytesOf(contains), except: exceptPort };
+    const args = { interface: name, data: bytesOf(contains), payload: bytesOf(payload) };
     return new Capture(this.#process, (await this.#process.request('capture', args)).id);
   }
 

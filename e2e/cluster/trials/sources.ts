@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Who it is that a pod is reached by: for each way on which a packet comes to a pod, the source that the pod sees, and which entities
+ * of a policy let it in. Tunnels and bridges of other nodes are in no object's list of addresses: their nodes' they are all the same.
+ */
+
+import { Probe } from '@tandem/testing/probe';
+import { type Inside, ProbeError } from '@tandem/testing/probe-process';
+import { waitFor } from '@tandem/testing/wait';
+import { agnhostImage } from '../base-images.ts';
+import { inControlPlane } from '../control-plane.ts';
+import { applyObjects, kubectl } from '../kubectl.ts';
+import { type CniKind, nodeAddress, nodeName, worldWwwAddress } from '../layout.ts';
+import { talkerPid } from './talkers.ts';
+import { type Trial, trialNamespace } from './trial.ts';
+
+/** Each has a pod that it alone may reach; `open` has no policy. */
+const doors = ['open', 'host', 'remote-node', 'cluster', 'world'] as const;
+type Door = (typeof doors)[number];
+
+const serverPort = 8080;
+const firstHostPort = 18_080;
+const firstNodePort = 31_080;
+const readyTimeoutMs = 120_000;
+/** Longer than the kernel takes to send a SYN again: one packet that is lost is no denial. */
+const connectTimeoutMs = 2500;
+const request = 'GET /clientip HTTP/1.0\r\n\r\n';
+
+type Client = 'node' | 'other-node' | 'other-pod' | 'outside';
+
+interface Way {
+  readonly text: string;
+  readonly client: Client;
+  readonly to: 'pod' | 'service' | 'host-port' | 'node-port' | 'other-node-port';
+  /** Entities that the client is. */
+  readonly is: readonly Door[];
+  readonly source: Readonly<Record<CniKind, string>> | 'client';
+}
+
+/** A pod is always reached by its own node: kubelet's probes come from there. */
+const ownNode: readonly Door[] = ['host', 'remote-node', 'cluster', 'world'];
+const otherNode: readonly Door[] = ['remote-node', 'cluster'];
+const bridge1 = '10.244.1.1';
+const other = nodeAddress(2);
+
+const ways: readonly Way[] = [
+  {
+    text: `the host of ${nodeName(2)}, at the pod's address`,
+    ...{ client: 'other-node', to: 'pod', is: otherNode },
+    source: { flannel: '10.244.2.0', 'flannel-host-gw': other, bridge: other, ptp: other },
+  },
+  {
+    text: `the host of ${nodeName(2)}, by its Service`,
+    ...{ client: 'other-node', to: 'service', is: otherNode },
+    source: { flannel: '10.244.2.0', 'flannel-host-gw': other, bridge: other, ptp: other },
+  },
+  {
+    text: `the host of ${nodeName(2)}, by the host port`,
+    ...{ client: 'other-node', to: 'host-port', is: otherNode },
+    source: { flannel: other, 'flannel-host-gw': other, bridge: other, ptp: other },
+  },
+  {
+    text: 'its own host, at its address',
+    ...{ client: 'node', to: 'pod', is: ownNode },
+    source: { flannel: bridge1, 'flannel-host-gw': bridge1, bridge: bridge1, ptp: bridge1 },
+  },
+  {
+    text: 'its own host, by its Service',
+    ...{ client: 'node', to: 'service', is: ownNode },
+    source: { flannel: '10.244.1.0', 'flannel-host-gw': bridge1, bridge: bridge1, ptp: bridge1 },
+  },
+  {
+    text: `a pod of ${nodeName(2)}, at its address`,
+    ...{ client: 'other-pod', to: 'pod', is: ['cluster'], source: 'client' },
+  },
+  {
+    text: 'the outside, by the host port',
+    ...{ client: 'outside', to: 'host-port', is: ['world'], source: 'client' },
+  },
+  {
+    text: `the outside, by a NodePort of ${nodeName(1)}: judged before the node translates its source`,
+    ...{ client: 'outside', to: 'node-port', is: ['world'] },
+    source: { flannel: '10.244.1.0', 'flannel-host-gw': bridge1, bridge: bridge1, ptp: bridge1 },
+  },
+  {
+    text: `the outside, by a NodePort of ${nodeName(2)}, which translates its source`,
+    ...{ client: 'outside', to: 'other-node-port', is: otherNode },
+    source: { flannel: '10.244.2.1', 'flannel-host-gw': other, bridge: other, ptp: other },
+  },
+];
+
+export async function sources(trial: Trial): Promise<void> {
+  const { steps } = trial;
+  if (trial.nodeNames.length < 2) throw new Error('trial sources needs two nodes');
+  steps.title(`Servers on ${nodeName(1)}, each with a policy that lets one entity in`);
+  let bed: Clients | null = null;
+  await steps.step('each is ready, as are clients', async () => {
+    await applyObjects(trial.layout, doors.flatMap(serverObjects));
+    await waitFor(async () => (await trial.readyPods('server')).length === doors.length, {
+      what: 'servers to be ready',
+      timeoutMs: readyTimeoutMs,
+    });
+    await trial.startTalker('client', { node: nodeName(2), targets: [] }, 'free');
+    bed = await Clients.start(trial);
+    return doors.join(', ');
+  });
+  if (bed === null) return;
+  await using clients: Clients = bed;
+  for (const way of ways) {
+    await steps.step(way.text, async () => {
+      const seen = await Promise.all(doors.map((door) => clients.reach(way, door)));
+      const source =
+        way.source === 'client' ? clients.addressOf(way.client) : way.source[trial.config.cni];
+      const problems = doors.flatMap((door, place) => {
+        const mayPass = door === 'open' || way.is.includes(door);
+        const from = seen[place] ?? null;
+        if (mayPass && from === null) return [`${door} was not reached`];
+        if (!mayPass && from !== null) return [`${door} was reached, from ${from}`];
+        return mayPass && from !== source ? [`${door} saw ${from}, not ${source}`] : [];
+      });
+      if (problems.length > 0) throw new Error(problems.join('; '));
+      return `seen as ${source}; ${['open', ...way.is].join(', ')}`;
+    });
+  }
+}
+
+/** Hands in the namespaces of the clients. */
+class Clients implements AsyncDisposable {
+  readonly #probes: Readonly<Record<Client, Probe>>;
+  /** Of the door's pod and of its Service. */
+  readonly #addresses: ReadonlyMap<Door, { readonly pod: string; readonly service: string }>;
+  readonly #podAddress: string;
+
+  private constructor(
+    probes: Readonly<Record<Client, Probe>>,
+    addresses: ReadonlyMap<Door, { readonly pod: string; readonly service: string }>,
+    podAddress: string,
+  ) {
+    this.#probes = probes;
+    this.#addresses = addresses;
+    this.#podAddress = podAddress;
+  }
+
+  static async start(trial: Trial): Promise<Clients> {
+    const { layout } = trial;
+    const pid = await talkerPid('client');
+    const at = (...enter: readonly string[]): Inside => ({
+      enter: (command, args = []) => ['nsenter', [...enter, command, ...args]],
+    });
+    const outside: Inside = {
+      enter: (command, args = []) => inControlPlane(layout, command, args),
+    };
+    const probes = {
+      node: Probe.start(at(`--net=/run/netns/${layout.nodeNetns(1)}`)),
+      'other-node': Probe.start(at(`--net=/run/netns/${layout.nodeNetns(2)}`)),
+      'other-pod': Probe.start(at('--target', `${pid}`, '--net')),
+      outside: Probe.start(outside),
+    };
+    const addresses = new Map<Door, { pod: string; service: string }>();
+    for (const door of doors) {
+      const query = [
+        '-n',
+        trialNamespace,
+        'get',
+        'service',
+        door,
+        '-o',
+        'jsonpath={.spec.clusterIP}',
+      ];
+      addresses.set(door, {
+        pod: await trial.podAddress(door),
+        service: await kubectl(layout, query),
+      });
+    }
+    return new Clients(probes, addresses, await trial.podAddress('client'));
+  }
+
+  addressOf(client: Client): string {
+    return client === 'outside' ? worldWwwAddress : this.#podAddress;
+  }
+
+  /** The source as the pod sees it; null: no packet of the connection came back. */
+  async reach({ client, to }: Way, door: Door): Promise<string | null> {
+    const { pod, service } = this.#addresses.get(door) ?? { pod: '', service: '' };
+    const place = doors.indexOf(door);
+    const target = {
+      pod: { to: pod, port: serverPort },
+      service: { to: service, port: serverPort },
+      'host-port': { to: nodeAddress(1), port: firstHostPort + place },
+      'node-port': { to: nodeAddress(1), port: firstNodePort + place },
+      'other-node-port': { to: nodeAddress(2), port: firstNodePort + place },
+    }[to];
+    const source = client === 'outside' ? { source: worldWwwAddress } : {};
+    const options = { ...target, ...source, data: request, untilEnd: true };
+    try {
+      const { data } = await this.#probes[client].tcp({ ...options, timeoutMs: connectTimeoutMs });
+      const body = Buffer.from(data).toString('latin1').split('\r\n\r\n')[1] ?? '';
+      return body.slice(0, body.lastIndexOf(':')) || `"${body}"`;
+    } catch (error) {
+      if (error instanceof ProbeError && error.code === 'ETIMEDOUT') return null;
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const probe of Object.values(this.#probes)) await probe[Symbol.asyncDispose]();
+  }
+}
+
+function serverObjects(door: Door): readonly object[] {
+  const place = doors.indexOf(door);
+  const labels = { app: 'server', door };
+  const metadata = { name: door, namespace: trialNamespace };
+  const policy = {
+    ...{ apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata },
+    spec: { endpointSelector: { matchLabels: { door } }, ingress: [{ fromEntities: [door] }] },
+  };
+  const ports = [{ containerPort: serverPort, hostPort: firstHostPort + place }];
+  const container = {
+    ...{ name: 'server', image: agnhostImage, imagePullPolicy: 'Never', ports },
+    args: ['netexec', `--http-port=${serverPort}`],
+    readinessProbe: { httpGet: { path: '/', port: serverPort }, periodSeconds: 1 },
+  };
+  return [
+    ...(door === 'open' ? [] : [policy]),
+    {
+      ...{ apiVersion: 'v1', kind: 'Pod', metadata: { ...metadata, labels } },
+      spec: {
+        nodeSelector: { 'kubernetes.io/hostname': nodeName(1) },
+        terminationGracePeriodSeconds: 1,
+        containers: [container],
+      },
+    },
+    {
+      ...{ apiVersion: 'v1', kind: 'Service', metadata },
+      spec: {
+        ...{ type: 'NodePort', selector: labels },
+        ports: [{ port: serverPort, nodePort: firstNodePort + place }],
+      },
+    },
+  ];
+}
