@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The Tandem Authors
 #
-# Called by ./run test --cluster: the bed's own promises, then the demo on both forms of CNI and kube-proxy. Each step
-# of a demo that does not hold fails it. Clusters have names of their own and are gone afterwards. --short: the chart's
-# tests and one demo.
+# Called by ./run test --cluster: the bed's own promises, then the demo on each form of CNI and kube-proxy, and on
+# flannel who it is that a pod is reached by. Each step that does not hold fails it. Clusters have names of their own
+# and are gone afterwards. --short: the chart's tests and one demo.
 set -euo pipefail
 
 tests='e2e/cluster/*.test.ts'
-forms=('bridge iptables' 'ptp nftables')
+forms=('bridge iptables' 'ptp nftables' 'flannel iptables')
 if [ "${1:-}" = --short ]; then
 	tests=e2e/cluster/chart.test.ts
 	forms=('bridge iptables')
@@ -27,6 +27,10 @@ for form in "${forms[@]}"; do
 	echo "== demo: $cni, kube-proxy with $mode"
 	timeout --foreground --kill-after=10 15m \
 		"${tandem_node[@]}" e2e/cluster/main.ts demo --name "$name" --cni "$cni" --proxy-mode "$mode" || status=$?
+	if [ "$cni" = flannel ]; then
+		timeout --foreground --kill-after=10 5m \
+			"${tandem_node[@]}" e2e/cluster/main.ts trial sources --name "$name" || status=$?
+	fi
 	end_cluster
 done
 exit "$status"

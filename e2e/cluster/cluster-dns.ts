@@ -4,7 +4,7 @@
 /** CoreDNS as kubeadm installs it, with one replica. What is not the cluster's it asks at the node's resolver. */
 
 import { corednsImage } from './base-images.ts';
-import { dnsServiceAddress } from './layout.ts';
+import { type ClusterConfig, dnsServiceAddress, ipv6 } from './layout.ts';
 
 const corefile = `.:53 {
     errors
@@ -31,7 +31,7 @@ const ports = [
   { name: 'dns-tcp', port: 53, protocol: 'TCP' },
 ];
 
-export const clusterDnsObjects: readonly unknown[] = [
+export const clusterDnsObjects = ({ isDualStack }: ClusterConfig): readonly unknown[] => [
   { apiVersion: 'v1', kind: 'ServiceAccount', metadata },
   {
     apiVersion: `${rbac}/v1`,
@@ -94,6 +94,16 @@ export const clusterDnsObjects: readonly unknown[] = [
       namespace: 'kube-system',
       labels: { ...labels, 'kubernetes.io/name': 'CoreDNS' },
     },
-    spec: { clusterIP: dnsServiceAddress, selector: labels, ports },
+    spec: {
+      clusterIP: dnsServiceAddress,
+      ...(isDualStack
+        ? {
+            clusterIPs: [dnsServiceAddress, ipv6.dnsServiceAddress],
+            ipFamilyPolicy: 'RequireDualStack',
+          }
+        : {}),
+      selector: labels,
+      ports,
+    },
   },
 ];

@@ -9,8 +9,10 @@ import { run } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { tryKubectl } from './kubectl.ts';
 import {
+  type ClusterConfig,
   clusterCidr,
   controlPlaneAddress,
+  ipv6,
   type Layout,
   serviceCidr,
   worldCidr,
@@ -30,7 +32,10 @@ const readyTimeoutMs = 180_000;
 const nodeMonitorGrace = '20s';
 
 /** The bridge has the addresses that nodes see as the outside; its namespace forwards between nodes. */
-export async function createControlPlaneNetns(layout: Layout): Promise<void> {
+export async function createControlPlaneNetns(
+  layout: Layout,
+  { isDualStack }: ClusterConfig,
+): Promise<void> {
   const name = layout.controlPlaneNetns;
   await run('ip', ['netns', 'add', name]);
   const ip = (...args: readonly string[]): Promise<unknown> => run('ip', ['-n', name, ...args]);
@@ -41,6 +46,10 @@ export async function createControlPlaneNetns(layout: Layout): Promise<void> {
   // at lo, every address of the prefix is local
   for (const prefix of [worldCidr, `${worldDns}/32`]) await ip('addr', 'add', prefix, 'dev', 'lo');
   await run(...inControlPlane(layout, 'sysctl', ['-qw', 'net.ipv4.ip_forward=1']));
+  if (!isDualStack) return;
+  await ip('addr', 'add', `${ipv6.controlPlaneAddress}/64`, 'dev', 'br0', 'nodad');
+  await ip('-6', 'route', 'add', 'local', ipv6.worldCidr, 'dev', 'lo');
+  await run(...inControlPlane(layout, 'sysctl', ['-qw', 'net.ipv6.conf.all.forwarding=1']));
 }
 
 /** A command in the namespace. Not `ip netns exec`, which hides cgroups and bpffs behind a /sys of its own. */
@@ -54,28 +63,29 @@ export function inControlPlane(
 
 export function startControlPlaneProgram(
   layout: Layout,
+  config: ClusterConfig,
   name: (typeof controlPlanePrograms)[number],
 ): void {
   const program = name === 'etcd' ? binary('etcd') : binary('kubernetes', name);
-  const [command, args] = inControlPlane(layout, program, argumentsOf[name](layout));
+  const [command, args] = inControlPlane(layout, program, argumentsOf[name](layout, config));
   startDaemon(layout, { name, command, args });
 }
 
 /** DNS and web servers outside of the cluster. */
-function startWorld(layout: Layout): void {
+function startWorld(layout: Layout, { isDualStack }: ClusterConfig): void {
   const script = fileURLToPath(new URL('world.ts', import.meta.url));
-  const args = [...process.execArgv, script];
+  const args = [...process.execArgv, script, ...(isDualStack ? ['--dual-stack'] : [])];
   const [command, all] = inControlPlane(layout, process.execPath, args);
   startDaemon(layout, { name: 'world', command, args: all });
 }
 
-export async function startControlPlane(layout: Layout): Promise<void> {
-  startWorld(layout);
-  startControlPlaneProgram(layout, 'etcd');
-  startControlPlaneProgram(layout, 'kube-apiserver');
+export async function startControlPlane(layout: Layout, config: ClusterConfig): Promise<void> {
+  startWorld(layout, config);
+  startControlPlaneProgram(layout, config, 'etcd');
+  startControlPlaneProgram(layout, config, 'kube-apiserver');
   await waitForApiServer(layout);
-  startControlPlaneProgram(layout, 'kube-controller-manager');
-  startControlPlaneProgram(layout, 'kube-scheduler');
+  startControlPlaneProgram(layout, config, 'kube-controller-manager');
+  startControlPlaneProgram(layout, config, 'kube-scheduler');
 }
 
 export async function waitForApiServer(layout: Layout): Promise<void> {
@@ -91,7 +101,7 @@ const clientUrl = 'http://127.0.0.1:2379';
 const peerUrl = 'http://127.0.0.1:2380';
 
 const argumentsOf: Readonly<
-  Record<(typeof controlPlanePrograms)[number], (layout: Layout) => string[]>
+  Record<(typeof controlPlanePrograms)[number], (layout: Layout, config: ClusterConfig) => string[]>
 > = {
   etcd: ({ directory }) => [
     ...flags({
@@ -105,7 +115,7 @@ const argumentsOf: Readonly<
     }),
     '--unsafe-no-fsync',
   ],
-  'kube-apiserver': ({ pki }) =>
+  'kube-apiserver': ({ pki }, { isDualStack }) =>
     flags({
       'etcd-servers': clientUrl,
       'advertise-address': controlPlaneAddress,
@@ -119,7 +129,7 @@ const argumentsOf: Readonly<
       'service-account-issuer': 'https://kubernetes.default.svc.cluster.local',
       'service-account-signing-key-file': join(pki, 'sa.key'),
       'service-account-key-file': join(pki, 'sa.pub'),
-      'service-cluster-ip-range': serviceCidr,
+      'service-cluster-ip-range': isDualStack ? `${serviceCidr},${ipv6.serviceCidr}` : serviceCidr,
       'kubelet-client-certificate': join(pki, 'apiserver-kubelet-client.crt'),
       'kubelet-client-key': join(pki, 'apiserver-kubelet-client.key'),
       'kubelet-preferred-address-types': 'InternalIP',
@@ -134,7 +144,7 @@ const argumentsOf: Readonly<
       'allow-privileged': 'true',
       'endpoint-reconciler-type': 'lease',
     }),
-  'kube-controller-manager': ({ directory, pki }) =>
+  'kube-controller-manager': ({ directory, pki }, { isDualStack }) =>
     flags({
       ...kubeconfigs(join(pki, 'controller-manager.conf')),
       'root-ca-file': join(pki, 'ca.crt'),
@@ -142,7 +152,7 @@ const argumentsOf: Readonly<
       'cluster-signing-cert-file': join(pki, 'ca.crt'),
       'cluster-signing-key-file': join(pki, 'ca.key'),
       'use-service-account-credentials': 'true',
-      'cluster-cidr': clusterCidr,
+      'cluster-cidr': isDualStack ? `${clusterCidr},${ipv6.clusterCidr}` : clusterCidr,
       // nodes are made with their CIDR: node 2 has the second
       'allocate-node-cidrs': 'false',
       'node-monitor-grace-period': nodeMonitorGrace,

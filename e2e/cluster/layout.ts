@@ -22,6 +22,8 @@ export interface ClusterConfig {
   readonly nodes: number;
   readonly cni: CniKind;
   readonly proxyMode: ProxyMode;
+  /** Nodes, pods and services have IPv6 addresses too. */
+  readonly isDualStack: boolean;
 }
 
 /** The network of the nodes: a bridge in the control plane's namespace, which is also all that is outside. */
@@ -41,6 +43,19 @@ export const worldWwwAddress = '198.51.100.20';
 export const worldNewAddress = (number: number): string => `198.51.100.${100 + number}`;
 export const worldNewNumberMax = 150;
 export const worldDns = '203.0.113.53';
+/** Of a cluster with both families, beside those above. */
+export const ipv6 = {
+  controlPlaneAddress: 'fd00:30::1',
+  nodeAddress: (index: number): string => `fd00:30::1${index}`,
+  clusterCidr: 'fd00:244::/32',
+  podCidr: (index: number): string => `fd00:244:${index}::/64`,
+  serviceCidr: 'fd00:96::/112',
+  dnsServiceAddress: 'fd00:96::a',
+  worldCidr: '2001:db8:198::/64',
+  worldApiAddress: '2001:db8:198::10',
+  worldWwwAddress: '2001:db8:198::20',
+  worldNewAddress: (number: number): string => `2001:db8:198::1:${number.toString(16)}`,
+} as const;
 export const nodeName = (index: number): string => `n${index}`;
 
 /** One below it for each cluster; beside them what all clusters of the machine share. */

@@ -10,7 +10,14 @@ import { parseArgs } from 'node:util';
 import { type ConformanceOptions, conformance } from './conformance.ts';
 import { demo } from './demo.ts';
 import { down } from './down.ts';
-import { type ClusterConfig, cniKinds, Layout, nodesMax, proxyModes } from './layout.ts';
+import {
+  type ClusterConfig,
+  cniKinds,
+  flannelBackend,
+  Layout,
+  nodesMax,
+  proxyModes,
+} from './layout.ts';
 import { withLock } from './lock.ts';
 import { buildPrograms } from './programs.ts';
 import { Progress } from './progress.ts';
@@ -29,6 +36,7 @@ const help = `usage: ./run cluster COMMAND [OPTIONS]
                   exit code 0 when each passed
   trial NAME      Tandem under one of these, judged by captures; exit code 0 when each step held:
                     burst     --pods at once on one node
+                    gate      what may go wrong with the CNI gate, and an uninstallation
                     reboot    a node loses its power, then again with an agent that cannot start
                     sources   who it is that a pod is reached by, and which entities that is
                     api-cut   packets to the API server are lost for --minutes
@@ -42,6 +50,7 @@ const help = `usage: ./run cluster COMMAND [OPTIONS]
   --nodes N             1 to ${nodesMax}, default 2
   --cni KIND            ${cniKinds.join(', ')}; default bridge
   --proxy-mode MODE     kube-proxy's: ${proxyModes.join(' or ')}, default iptables
+  --dual-stack          nodes, pods and services have IPv6 addresses too; with bridge and ptp
   -o, --output FORMAT   of status: text or json
   --focus TEXT          of conformance: only specs that match
   --pods N              of trial burst, default 250
@@ -83,7 +92,11 @@ function readOptions(args: readonly string[]): Options {
     nodes,
     cni: oneOf(cniKinds, '--cni', values.cni),
     proxyMode: oneOf(proxyModes, '--proxy-mode', values['proxy-mode']),
+    isDualStack: values['dual-stack'],
   };
+  if (config.isDualStack && flannelBackend(config.cni) !== null) {
+    throw new UsageError('--dual-stack: with --cni bridge or ptp');
+  }
   const format = oneOf(['text', 'json'] as const, '--output', values.output);
   const { focus, save } = values;
   return {
@@ -109,6 +122,7 @@ function parse(args: readonly string[]) {
         nodes: { type: 'string', default: '2' },
         cni: { type: 'string', default: 'bridge' },
         'proxy-mode': { type: 'string', default: 'iptables' },
+        'dual-stack': { type: 'boolean', default: false },
         output: { type: 'string', short: 'o', default: 'text' },
         focus: { type: 'string', default: '' },
         pods: { type: 'string', default: '250' },

@@ -12,6 +12,7 @@ import {
   clusterCidr,
   dnsServiceAddress,
   flannelBackend,
+  ipv6,
   type Layout,
   nodeName,
   podCidr,
@@ -51,7 +52,7 @@ export function writeNodeFiles(layout: Layout, config: ClusterConfig, index: num
   writeFileSync(join(etc, 'containerd.toml'), containerdToml);
   // the outside's resolver: what CoreDNS forwards to
   writeFileSync(join(etc, 'resolv.conf'), `nameserver ${worldDns}\n`);
-  writeFileSync(join(etc, 'kubelet.yaml'), stringify(kubeletConfig(layout, index)));
+  writeFileSync(join(etc, 'kubelet.yaml'), stringify(kubeletConfig(layout, config, index)));
   writeFileSync(join(etc, 'kube-proxy.yaml'), stringify(proxyConfig(layout, config, index)));
 }
 
@@ -61,7 +62,7 @@ function writeFlannel(directory: string, { cni }: ClusterConfig): void {
   writeFileSync(join(directory, 'etc/flannel.json'), JSON.stringify(network));
 }
 
-function conflist({ cni }: ClusterConfig, index: number): unknown {
+function conflist({ cni, isDualStack }: ClusterConfig, index: number): unknown {
   const portmap = { type: 'portmap', capabilities: { portMappings: true } };
   if (cni === 'flannel' || cni === 'flannel-host-gw') {
     // as flannel's own manifest has it
@@ -70,8 +71,11 @@ function conflist({ cni }: ClusterConfig, index: number): unknown {
   }
   const ipam = {
     type: 'host-local',
-    ranges: [[{ subnet: podCidr(index) }]],
-    routes: [{ dst: '0.0.0.0/0' }],
+    ranges: [
+      [{ subnet: podCidr(index) }],
+      ...(isDualStack ? [[{ subnet: ipv6.podCidr(index) }]] : []),
+    ],
+    routes: [{ dst: '0.0.0.0/0' }, ...(isDualStack ? [{ dst: '::/0' }] : [])],
   };
   const main = {
     bridge: { type: 'bridge', bridge: 'cni0', isGateway: true, hairpinMode: true, ipMasq: false },
@@ -99,7 +103,7 @@ state = "/run/containerd"
     snapshotter = "overlayfs"
 `;
 
-function kubeletConfig(layout: Layout, index: number): unknown {
+function kubeletConfig(layout: Layout, { isDualStack }: ClusterConfig, index: number): unknown {
   const pki = (file: string): string => join(layout.pki, file);
   return {
     apiVersion: 'kubelet.config.k8s.io/v1beta1',
@@ -115,7 +119,7 @@ function kubeletConfig(layout: Layout, index: number): unknown {
     authorization: { mode: 'Webhook' },
     tlsCertFile: pki(`${nodeName(index)}.crt`),
     tlsPrivateKeyFile: pki(`${nodeName(index)}.key`),
-    clusterDNS: [dnsServiceAddress],
+    clusterDNS: [dnsServiceAddress, ...(isDualStack ? [ipv6.dnsServiceAddress] : [])],
     clusterDomain: 'cluster.local',
     containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
     resolvConf: join(layout.node(index), 'etc/resolv.conf'),
@@ -135,12 +139,16 @@ function kubeletConfig(layout: Layout, index: number): unknown {
   };
 }
 
-function proxyConfig(layout: Layout, { proxyMode }: ClusterConfig, index: number): unknown {
+function proxyConfig(
+  layout: Layout,
+  { proxyMode, isDualStack }: ClusterConfig,
+  index: number,
+): unknown {
   return {
     apiVersion: 'kubeproxy.config.k8s.io/v1alpha1',
     kind: 'KubeProxyConfiguration',
     clientConnection: { kubeconfig: join(layout.pki, 'kube-proxy.conf') },
-    clusterCIDR: clusterCidr,
+    clusterCIDR: isDualStack ? `${clusterCidr},${ipv6.clusterCidr}` : clusterCidr,
     hostnameOverride: nodeName(index),
     mode: proxyMode,
     // nf_conntrack_max can be written in the machine's own namespace alone

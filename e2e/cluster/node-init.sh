@@ -45,6 +45,9 @@ mount --make-rshared /
 
 # What leaves the cluster has the node's address.
 iptables -w -t nat -A POSTROUTING -s "$CLUSTER_CIDR" ! -d "$CLUSTER_CIDR" -o eth0 -j MASQUERADE
+if [ -n "${CLUSTER_CIDR6:-}" ]; then
+	ip6tables -w -t nat -A POSTROUTING -s "$CLUSTER_CIDR6" ! -d "$CLUSTER_CIDR6" -o eth0 -j MASQUERADE
+fi
 
 setsid containerd -c "$DIRECTORY/etc/containerd.toml" >>"$LOGS/$NODE-containerd.log" 2>&1 &
 for _ in $(seq 300); do

@@ -17,6 +17,7 @@ import {
   clusterCidr,
   controlPlaneAddress,
   flannelBackend,
+  ipv6,
   type Layout,
   nodeAddress,
   nodeIndexes,
@@ -50,8 +51,9 @@ export async function startNode(
     args: [netns, netns, script('node-init.sh')],
     env: {
       NODE: name,
-      NODE_ADDRESS: nodeAddress(index),
+      NODE_ADDRESS: nodeAddresses(config, index).join(','),
       CLUSTER_CIDR: clusterCidr,
+      ...(config.isDualStack ? { CLUSTER_CIDR6: ipv6.clusterCidr } : {}),
       DIRECTORY: layout.node(index),
       LOGS: layout.logs,
       BINARIES: programDirectory('kubernetes'),
@@ -127,7 +129,30 @@ async function createNetns(layout: Layout, config: ClusterConfig, index: number)
   const route = [podCidr(index), 'via', nodeAddress(index)];
   await run(...inControlPlane(layout, 'ip', ['route', 'replace', ...route]));
   await run('nsenter', [`--net=/run/netns/${name}`, 'sysctl', '-qw', 'net.ipv4.ip_forward=1']);
+  if (config.isDualStack) await addIpv6(layout, config, index);
 }
+
+async function addIpv6(layout: Layout, config: ClusterConfig, index: number): Promise<void> {
+  const name = layout.nodeNetns(index);
+  const ip = (...args: readonly string[]): Promise<unknown> =>
+    run('ip', ['-n', name, '-6', ...args]);
+  const address = ipv6.nodeAddress(index);
+  await ip('addr', 'add', `${address}/64`, 'dev', 'eth0', 'nodad');
+  await ip('route', 'add', 'default', 'via', ipv6.controlPlaneAddress);
+  for (const other of nodeIndexes(config).filter((node) => node !== index)) {
+    await ip('route', 'add', ipv6.podCidr(other), 'via', ipv6.nodeAddress(other));
+  }
+  const route = [ipv6.podCidr(index), 'via', address];
+  await run(...inControlPlane(layout, 'ip', ['-6', 'route', 'replace', ...route]));
+  const forward = ['sysctl', '-qw', 'net.ipv6.conf.all.forwarding=1'];
+  await run('nsenter', [`--net=/run/netns/${name}`, ...forward]);
+}
+
+/** Its addresses, IPv4 first. */
+export const nodeAddresses = ({ isDualStack }: ClusterConfig, index: number): readonly string[] => [
+  nodeAddress(index),
+  ...(isDualStack ? [ipv6.nodeAddress(index)] : []),
+];
 
 const mountPointsFile = join(bedDirectory, 'mount-points.json');
 

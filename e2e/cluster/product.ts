@@ -15,6 +15,7 @@ import { importImage } from './node.ts';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const rolloutTimeout = '--timeout=180s';
 
+const release = 'tandem';
 export const productNamespace = 'kube-system';
 export const daemonSets = { agent: 'tandem-agent', dnsProxy: 'tandem-dns-proxy' } as const;
 
@@ -30,12 +31,22 @@ export async function importProductImages(layout: Layout, config: ClusterConfig)
   }
 }
 
-export async function installProduct(layout: Layout): Promise<void> {
+/** Waits until it is ready on each node. `values`: others than the chart's, each `KEY=VALUE`. */
+export async function installProduct(
+  layout: Layout,
+  values: readonly string[] = [],
+): Promise<void> {
   const chart = join(root, 'charts/tandem');
-  const values = ['--set', 'image.pullPolicy=Never', '--wait', '--timeout', '170s'];
-  const target = ['tandem', chart, '--namespace', productNamespace];
-  await helm(layout, ['upgrade', '--install', ...target, ...values]);
+  const set = ['image.pullPolicy=Never', ...values].flatMap((value) => ['--set', value]);
+  const target = [release, chart, '--namespace', productNamespace, '--wait', '--timeout', '170s'];
+  await helm(layout, ['upgrade', '--install', ...target, ...set]);
   for (const name of Object.values(daemonSets)) await rollout(layout, productNamespace, name);
+}
+
+/** Waits until its pods are gone. */
+export async function uninstallProduct(layout: Layout): Promise<void> {
+  const options = ['--namespace', productNamespace, '--wait', '--timeout', '170s'];
+  await helm(layout, ['uninstall', release, ...options]);
 }
 
 /** Waits until each node has a ready pod of the DaemonSet's present template. */

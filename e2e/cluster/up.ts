@@ -13,6 +13,7 @@ import { applyObjects, kubectl, writeWrappers } from './kubectl.ts';
 import {
   type ClusterConfig,
   flannelBackend,
+  ipv6,
   type Layout,
   nodeIndexes,
   nodeName,
@@ -60,8 +61,8 @@ export const programsOf = ({ cni }: ClusterConfig): readonly ProgramName[] => [
   ...(flannelBackend(cni) === null ? [] : (['flannel', 'flannel-cni'] as const)),
 ];
 
-export const describe = ({ nodes, cni, proxyMode }: ClusterConfig): string =>
-  `${nodes} node${nodes === 1 ? '' : 's'}, ${cni}, kube-proxy with ${proxyMode}`;
+export const describe = ({ nodes, cni, proxyMode, isDualStack }: ClusterConfig): string =>
+  `${nodes} node${nodes === 1 ? '' : 's'}, ${cni}, kube-proxy with ${proxyMode}${isDualStack ? ', IPv4 and IPv6' : ''}`;
 
 async function start(
   layout: Layout,
@@ -75,11 +76,14 @@ async function start(
   saveSysctls();
   await writePki(layout, config);
   writeWrappers(layout);
-  await createControlPlaneNetns(layout);
-  await startControlPlane(layout);
+  await createControlPlaneNetns(layout, config);
+  await startControlPlane(layout, config);
   progress.say('API server ready');
   const nodes = nodeIndexes(config);
-  await applyObjects(layout, nodes.map(nodeObject));
+  await applyObjects(
+    layout,
+    nodes.map((index) => nodeObject(config, index)),
+  );
   await Promise.all(
     nodes.map(async (index) => {
       await startNode(layout, config, index);
@@ -89,7 +93,7 @@ async function start(
   progress.say('nodes started, images imported');
   await kubectl(layout, ['wait', '--for=condition=Ready', 'node', '--all', readyTimeout]);
   progress.say('nodes Ready');
-  await applyObjects(layout, clusterDnsObjects);
+  await applyObjects(layout, clusterDnsObjects(config));
   const deployment = ['-n', 'kube-system', 'rollout', 'status', 'deployment/coredns', readyTimeout];
   await kubectl(layout, deployment);
   layout.writeRecord({ config, phase: 'up' });
@@ -97,9 +101,12 @@ async function start(
 }
 
 /** With the pod CIDR that its CNI list has; kubelet finds the object and fills in the rest. */
-const nodeObject = (index: number): unknown => ({
+const nodeObject = ({ isDualStack }: ClusterConfig, index: number): unknown => ({
   apiVersion: 'v1',
   kind: 'Node',
   metadata: { name: nodeName(index), labels: { 'kubernetes.io/hostname': nodeName(index) } },
-  spec: { podCIDR: podCidr(index), podCIDRs: [podCidr(index)] },
+  spec: {
+    podCIDR: podCidr(index),
+    podCIDRs: [podCidr(index), ...(isDualStack ? [ipv6.podCidr(index)] : [])],
+  },
 });

@@ -10,6 +10,7 @@ import { createSocket } from 'node:dgram';
 import { createServer } from 'node:http';
 import { decode, encode, type Packet } from 'dns-packet';
 import {
+  ipv6,
   worldApiAddress,
   worldDns,
   worldNewAddress,
@@ -19,26 +20,36 @@ import {
 
 const ttl = 30;
 
+const isDualStack = process.argv.includes('--dual-stack');
+
+interface Addresses {
+  readonly A: string;
+  readonly AAAA: string;
+}
+
 /** Null: there is no such name. */
-function addressOf(name: string): string | null {
+function addressesOf(name: string): Addresses | null {
   const text = name.toLowerCase();
-  if (text === 'api.example.com') return worldApiAddress;
-  if (text === 'www.example.com') return worldWwwAddress;
+  if (text === 'api.example.com') return { A: worldApiAddress, AAAA: ipv6.worldApiAddress };
+  if (text === 'www.example.com') return { A: worldWwwAddress, AAAA: ipv6.worldWwwAddress };
   const number = Number(/^new-([0-9]+)\.example\.com$/.exec(text)?.[1] ?? 0);
-  return number >= 1 && number <= worldNewNumberMax ? worldNewAddress(number) : null;
+  return number >= 1 && number <= worldNewNumberMax
+    ? { A: worldNewAddress(number), AAAA: ipv6.worldNewAddress(number) }
+    : null;
 }
 
 function answer(query: Packet): Packet {
   const [question] = query.questions ?? [];
   const name = question?.name ?? '';
-  const address = addressOf(name);
-  const isA = question?.type === 'A';
+  const addresses = addressesOf(name);
+  const type = question?.type;
+  const isAsked = type === 'A' || (type === 'AAAA' && isDualStack);
   return {
     type: 'response',
     id: query.id ?? 0,
-    flags: 0x0400 | (address === null ? 3 : 0),
+    flags: 0x0400 | (addresses === null ? 3 : 0),
     questions: query.questions ?? [],
-    answers: address !== null && isA ? [{ type: 'A', name, ttl, data: address }] : [],
+    answers: addresses !== null && isAsked ? [{ type, name, ttl, data: addresses[type] }] : [],
   };
 }
 
@@ -51,7 +62,13 @@ dns.on('message', (bytes, { address, port }) => {
   }
 });
 dns.bind(53, worldDns);
-createServer(({ socket }, response) => response.end(`hello from ${socket.localAddress}\n`)).listen(
-  80,
-  '0.0.0.0',
-);
+const serve = (address: string): unknown =>
+  createServer(({ socket }, response) =>
+    response.end(`hello from ${socket.localAddress}\n`),
+  ).listen({
+    port: 80,
+    host: address,
+    ipv6Only: true,
+  });
+serve('0.0.0.0');
+if (isDualStack) serve('::');

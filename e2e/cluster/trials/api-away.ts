@@ -16,6 +16,7 @@ import { nodeName } from '../layout.ts';
 import { inNode } from '../node.ts';
 import { staticPods } from '../node-files.ts';
 import { killDaemon } from '../processes.ts';
+import { processOf } from './agents.ts';
 import { judge, startGuarded, talkerTargets } from './guarded.ts';
 import { type Trial, trialNamespace } from './trial.ts';
 import { nothingDenied } from './witness.ts';
@@ -71,7 +72,7 @@ export async function apiAway(trial: Trial, minutes: number): Promise<void> {
   await judge(trial);
   steps.title('The API server is back');
   await steps.step('the static pod is heard, under its policy', async () => {
-    startControlPlaneProgram(layout, 'kube-apiserver');
+    startControlPlaneProgram(layout, trial.config, 'kube-apiserver');
     await waitForApiServer(layout);
     const begunMs = performance.now();
     await collector.waitForAll([fullName], heardTimeoutMs);
@@ -108,11 +109,4 @@ export async function apiCut(trial: Trial, minutes: number): Promise<void> {
     await collector.waitForAll(['later'], heardTimeoutMs);
     return `after ${((performance.now() - begunMs) / 1000).toFixed(0)} s; ${nothingDenied(await trial.witness.seen())}`;
   });
-}
-
-/** The main process of a pod of Tandem on a node, as the node numbers it. */
-async function processOf(trial: Trial, index: number, program: string): Promise<number | null> {
-  const search = ['pgrep', '--oldest', '--full', `/dist/${program}\\.js`];
-  const { status, stdout } = await tryRun(...(await inNode(trial.layout, index, search)));
-  return status === 0 ? Number(stdout.trim()) : null;
 }

@@ -77,8 +77,12 @@ export async function startTalkers(
 ): Promise<readonly string[]> {
   // together they send as much, however many they are: so much that a machine with two CPUs can look at it
   const intervalMs = Math.max(intervalMsMin, count * msPerTalker);
-  const template = trial.talkerTemplate('talker', { node: nodeName(1), targets, intervalMs });
-  const spec = { replicas: count, selector: { matchLabels: { app: 'talker' } }, template };
+  const options = { node: nodeName(1), targets, intervalMs };
+  const { spec: podSpec } = trial.talkerTemplate('talker', options);
+  // of its own: else other talkers would be taken for its pods, and deleted
+  const matchLabels = { app: 'talker', set: name };
+  const template = { metadata: { labels: matchLabels }, spec: podSpec };
+  const spec = { replicas: count, selector: { matchLabels }, template };
   const metadata = { name, namespace: trialNamespace };
   await applyObjects(trial.layout, [
     talkerPolicy,

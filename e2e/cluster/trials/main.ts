@@ -12,13 +12,22 @@ import { describe } from '../up.ts';
 import { apiAway, apiCut } from './api-away.ts';
 import { burst } from './burst.ts';
 import { churn } from './churn.ts';
+import { gateFaults } from './gate-faults.ts';
 import { reboot } from './reboot.ts';
 import { sources } from './sources.ts';
 import { Trial } from './trial.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 
-export const trialNames = ['burst', 'reboot', 'sources', 'api-away', 'api-cut', 'churn'] as const;
+export const trialNames = [
+  'burst',
+  'gate',
+  'reboot',
+  'sources',
+  'api-away',
+  'api-cut',
+  'churn',
+] as const;
 export type TrialName = (typeof trialNames)[number];
 
 export interface TrialOptions {
@@ -31,6 +40,7 @@ export interface TrialOptions {
 
 const runs: Readonly<Record<TrialName, (trial: Trial, options: TrialOptions) => Promise<void>>> = {
   burst: (trial, { pods }) => burst(trial, pods),
+  gate: (trial) => gateFaults(trial),
   reboot: (trial) => reboot(trial),
   sources: (trial) => sources(trial),
   'api-away': (trial, { minutes }) => apiAway(trial, minutes),

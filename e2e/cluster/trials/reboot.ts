@@ -8,10 +8,9 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { waitFor } from '@tandem/testing/wait';
-import { kubectl } from '../kubectl.ts';
 import { nodeName } from '../layout.ts';
 import { powerOffNode, startNode } from '../node.ts';
-import { daemonSets, productNamespace, rollout } from '../product.ts';
+import { agentsAreBack, agentsCannotStart } from './agents.ts';
 import { judge, startGuarded } from './guarded.ts';
 import type { Trial } from './trial.ts';
 
@@ -20,7 +19,6 @@ const notReadyTimeoutMs = 120_000;
 const heardTimeoutMs = 300_000;
 /** So long is looked at what pods do whose agent does not start: kubelet tries several times in it. */
 const withoutAgentMs = 60_000;
-const noImage = 'localhost/tandem/agent:cannot-start';
 
 export async function reboot(trial: Trial): Promise<void> {
   const { steps, collector } = trial;
@@ -34,12 +32,8 @@ export async function reboot(trial: Trial): Promise<void> {
   });
   await judge(trial);
   steps.title('It loses its power once more, and its agent cannot start');
-  const agent = `daemonset/${daemonSets.agent}`;
   await steps.step('both start without an agent: nobody is heard', async () => {
-    // OnDelete: the agents that run stay until the power is gone
-    await system(trial, 'patch', agent, '-p', updateStrategy('OnDelete'));
-    await system(trial, 'set', 'image', agent, `agent=${noImage}`);
-    await system(trial, 'delete', 'pods', '-l', `app.kubernetes.io/name=${daemonSets.agent}`);
+    await agentsCannotStart(trial);
     await powerCycle(trial);
     await delay(withoutAgentMs);
     const heard = names.filter((name) => collector.heard.has(name));
@@ -48,10 +42,7 @@ export async function reboot(trial: Trial): Promise<void> {
   });
   await judge(trial);
   await steps.step('the agents are back: each pod is heard', async () => {
-    await system(trial, 'rollout', 'undo', agent);
-    await system(trial, 'patch', agent, '-p', updateStrategy('RollingUpdate'));
-    await system(trial, 'delete', 'pods', '-l', `app.kubernetes.io/name=${daemonSets.agent}`);
-    await rollout(trial.layout, productNamespace, daemonSets.agent);
+    await agentsAreBack(trial);
     const begunMs = performance.now();
     await collector.waitForAll(names, heardTimeoutMs);
     return `after ${((performance.now() - begunMs) / 1000).toFixed(0)} s`;
@@ -69,13 +60,4 @@ async function powerCycle(trial: Trial): Promise<void> {
   });
   await collector.forget();
   await startNode(layout, config, 1);
-}
-
-const updateStrategy = (type: string): string =>
-  JSON.stringify({
-    spec: { updateStrategy: { type, rollingUpdate: type === 'OnDelete' ? null : {} } },
-  });
-
-function system({ layout }: Trial, ...args: readonly string[]): Promise<string> {
-  return kubectl(layout, ['-n', productNamespace, ...args]);
 }

@@ -99,14 +99,14 @@ export class Trial implements AsyncDisposable {
     return nodeIndexes(this.config).map(nodeName);
   }
 
-  talkerTemplate(app: string, options: TalkerOptions): object {
+  talkerTemplate(app: string, options: TalkerOptions): { metadata: object; spec: object } {
     const spec = talkerPodSpec({ intervalMs: intervalMsDefault, ...options });
     return { metadata: { labels: { app } }, spec };
   }
 
   /** Starts a talker and waits until it is ready. Gives its name. */
   async startTalker(name: string, options: TalkerOptions, app = 'talker'): Promise<string> {
-    const { spec } = this.talkerTemplate(app, options) as { spec: object };
+    const { spec } = this.talkerTemplate(app, options);
     const metadata = { name, namespace: trialNamespace, labels: { app } };
     await applyObjects(this.layout, [{ apiVersion: 'v1', kind: 'Pod', metadata, spec }]);
     const isReady = async (): Promise<boolean> => (await this.readyPods(app)).includes(name);

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Agents of a trial that are there, or cannot start. */
+
+import { tryRun } from '@tandem/testing/process';
+import { kubectl } from '../kubectl.ts';
+import { inNode } from '../node.ts';
+import { daemonSets, productNamespace, rollout } from '../product.ts';
+import type { Trial } from './trial.ts';
+
+const noImage = 'localhost/tandem/agent:cannot-start';
+const agent = `daemonset/${daemonSets.agent}`;
+const selector = `app.kubernetes.io/name=${daemonSets.agent}`;
+
+/** From now on an agent that starts has an image that is nowhere; those that run are deleted, unless their nodes are down. */
+export async function agentsCannotStart(trial: Trial): Promise<void> {
+  // OnDelete: those that run stay until they are deleted
+  await system(trial, 'patch', agent, '-p', updateStrategy('OnDelete'));
+  await system(trial, 'set', 'image', agent, `agent=${noImage}`);
+  await system(trial, 'delete', 'pods', '-l', selector);
+}
+
+/** Waits until each node has one that is ready. */
+export async function agentsAreBack(trial: Trial): Promise<void> {
+  await system(trial, 'rollout', 'undo', agent);
+  await system(trial, 'patch', agent, '-p', updateStrategy('RollingUpdate'));
+  await system(trial, 'delete', 'pods', '-l', selector);
+  await rollout(trial.layout, productNamespace, daemonSets.agent);
+}
+
+/** Ends the agent of a node; kubelet starts its next pod. */
+export async function deleteAgentOf(trial: Trial, node: string): Promise<void> {
+  const where = ['-l', selector, `--field-selector=spec.nodeName=${node}`, '--wait=false'];
+  await system(trial, 'delete', 'pods', ...where);
+}
+
+/** The main process of a program of Tandem on a node, as the node numbers it. */
+export async function processOf(
+  trial: Trial,
+  index: number,
+  program: 'agent' | 'dns-proxy',
+): Promise<number | null> {
+  const search = ['pgrep', '--oldest', '--full', `/dist/${program}\\.js`];
+  const { status, stdout } = await tryRun(...(await inNode(trial.layout, index, search)));
+  return status === 0 ? Number(stdout.trim()) : null;
+}
+
+const updateStrategy = (type: string): string =>
+  JSON.stringify({
+    spec: { updateStrategy: { type, rollingUpdate: type === 'OnDelete' ? null : {} } },
+  });
+
+function system({ layout }: Trial, ...args: readonly string[]): Promise<string> {
+  return kubectl(layout, ['-n', productNamespace, ...args]);
+}
