@@ -32,7 +32,7 @@ export async function statusOf(tandem: TandemNode, name: ProcessName): Promise<S
 
 /** Entries of `ListEndpoints` for one pod, "namespace/pod". */
 export async function endpointsOf(
-  tandem: TandemNode,
+  tandem: NodeSockets,
   name: ProcessName,
   pod: string,
 ): Promise<readonly EndpointEntry[]> {

@@ -65,7 +65,7 @@ class GateFaults {
     const before = readFileSync(this.#other, 'utf8');
     steps.title("Files of the CNI chain, and the node's agent beside them");
     await steps.step('its configuration is cut off: it is whole again, a pod starts', async () => {
-      truncateSync(this.#own, written.length / 2);
+      truncateSync(this.#own, Math.floor(written.length / 2));
       const took = await this.#until('whole again', () => this.#reads(this.#own) === written);
       return `${took}; ${await this.#start('after-cut')}`;
     });

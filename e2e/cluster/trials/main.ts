@@ -12,6 +12,7 @@ import { describe } from '../up.ts';
 import { apiAway, apiCut } from './api-away.ts';
 import { burst } from './burst.ts';
 import { churn } from './churn.ts';
+import { bothFamilies } from './families.ts';
 import { gateFaults } from './gate-faults.ts';
 import { reboot } from './reboot.ts';
 import { sources } from './sources.ts';
@@ -24,6 +25,7 @@ export const trialNames = [
   'gate',
   'reboot',
   'sources',
+  'families',
   'api-away',
   'api-cut',
   'churn',
@@ -43,6 +45,7 @@ const runs: Readonly<Record<TrialName, (trial: Trial, options: TrialOptions) => 
   gate: (trial) => gateFaults(trial),
   reboot: (trial) => reboot(trial),
   sources: (trial) => sources(trial),
+  families: (trial) => bothFamilies(trial),
   'api-away': (trial, { minutes }) => apiAway(trial, minutes),
   'api-cut': (trial, { minutes }) => apiCut(trial, minutes),
   churn: (trial, { minutes, seed }) => churn(trial, minutes, seed),

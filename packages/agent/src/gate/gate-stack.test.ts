@@ -4,12 +4,21 @@
 /** The gate in the CNI chain over the lives of an agent: turned off, moved, uninstalled, and what it says of itself. */
 
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
 import type { NetworkView } from '@tandem/netlink/network-view';
 import { silentLogger } from '@tandem/runtime/log';
+import { waitFor } from '@tandem/testing/wait';
 import { gateConfigName, gatePluginName } from './gate-installer.ts';
 import { GateStack } from './gate-stack.ts';
 import { Sandboxes } from './sandboxes.ts';
@@ -122,4 +131,37 @@ test('without its socket no pod starts', async () => {
   writeFileSync(join(run, 'gate'), '');
   const stack = await start(net);
   assert.deepEqual(codes(stack), ['gate-closed']);
+});
+
+test('what of ours is cut off or removed is mended at once', async () => {
+  const stack = await start(net);
+  const own = join(net, gateConfigName);
+  const whole = readFileSync(own, 'utf8');
+  const isWhole = (): boolean => {
+    try {
+      return readFileSync(own, 'utf8') === whole;
+    } catch {
+      return false;
+    }
+  };
+  truncateSync(own, Math.floor(whole.length / 2));
+  await waitFor(isWhole, { what: 'the whole configuration' });
+  rmSync(own);
+  await waitFor(isWhole, { what: 'a configuration that was removed' });
+  assert.deepEqual(codes(stack), []);
+});
+
+test('the other configuration is followed when it changes, when it goes and when it comes again', async () => {
+  await start(net);
+  const own = join(net, gateConfigName);
+  const other = join(net, '10-net.conflist');
+  const before = readFileSync(other, 'utf8');
+  const list = JSON.parse(before) as { plugins: object[] };
+  writeFileSync(other, JSON.stringify({ ...list, plugins: [...list.plugins, { type: 'tuning' }] }));
+  await waitFor(() => readFileSync(own, 'utf8').includes('tuning'), { what: 'the change' });
+  rmSync(other);
+  await waitFor(() => !existsSync(own), { what: 'ours to go too' });
+  writeFileSync(other, before);
+  await waitFor(() => inChain(net), { what: 'the gate in the chain' });
+  assert.ok(!readFileSync(own, 'utf8').includes('tuning'));
 });
