@@ -49,6 +49,10 @@ export async function createControlPlaneNetns(
   if (!isDualStack) return;
   await ip('addr', 'add', `${ipv6.controlPlaneAddress}/64`, 'dev', 'br0', 'nodad');
   await ip('-6', 'route', 'add', 'local', ipv6.worldCidr, 'dev', 'lo');
+  // of the others a process can be reached at each, and send from none
+  for (const address of [ipv6.worldApiAddress, ipv6.worldWwwAddress]) {
+    await ip('addr', 'add', `${address}/128`, 'dev', 'lo', 'nodad');
+  }
   await run(...inControlPlane(layout, 'sysctl', ['-qw', 'net.ipv6.conf.all.forwarding=1']));
 }
 

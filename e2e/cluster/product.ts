@@ -43,8 +43,9 @@ export async function installProduct(
   for (const name of Object.values(daemonSets)) await rollout(layout, productNamespace, name);
 }
 
-/** Waits until its pods are gone. */
-export async function uninstallProduct(layout: Layout): Promise<void> {
+/** Nothing of it is in force afterwards, as the notes of the chart say: waits until its pods are gone. It must be installed. */
+export async function removeProduct(layout: Layout): Promise<void> {
+  await installProduct(layout, ['agent.options.removeOnStop=true']);
   const options = ['--namespace', productNamespace, '--wait', '--timeout', '170s'];
   await helm(layout, ['uninstall', release, ...options]);
 }

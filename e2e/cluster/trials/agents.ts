@@ -9,6 +9,8 @@ import { inNode } from '../node.ts';
 import { daemonSets, productNamespace, rollout } from '../product.ts';
 import type { Trial } from './trial.ts';
 
+/** As their processes are called. */
+export const programs = ['agent', 'dns-proxy'] as const;
 const noImage = 'localhost/tandem/agent:cannot-start';
 const agent = `daemonset/${daemonSets.agent}`;
 const selector = `app.kubernetes.io/name=${daemonSets.agent}`;
@@ -39,7 +41,7 @@ export async function deleteAgentOf(trial: Trial, node: string): Promise<void> {
 export async function processOf(
   trial: Trial,
   index: number,
-  program: 'agent' | 'dns-proxy',
+  program: (typeof programs)[number],
 ): Promise<number | null> {
   const search = ['pgrep', '--oldest', '--full', `/dist/${program}\\.js`];
   const { status, stdout } = await tryRun(...(await inNode(trial.layout, index, search)));

@@ -16,7 +16,7 @@ import { nodeName } from '../layout.ts';
 import { inNode } from '../node.ts';
 import { staticPods } from '../node-files.ts';
 import { killDaemon } from '../processes.ts';
-import { processOf } from './agents.ts';
+import { processOf, programs } from './agents.ts';
 import { judge, startGuarded, talkerTargets } from './guarded.ts';
 import { type Trial, trialNamespace } from './trial.ts';
 import { nothingDenied } from './witness.ts';
@@ -24,7 +24,6 @@ import { nothingDenied } from './witness.ts';
 const pods = 10;
 const restartTimeoutMs = 120_000;
 const heardTimeoutMs = 180_000;
-const programs = ['agent', 'dns-proxy'] as const;
 const staticName = 'static';
 
 export async function apiAway(trial: Trial, minutes: number): Promise<void> {

@@ -12,6 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { tryRun } from '@tandem/testing/process';
 import { tryKubectl } from '../kubectl.ts';
 import { inNode } from '../node.ts';
+import { programs } from './agents.ts';
 import { ApiClient } from './churn-api.ts';
 import { Model } from './churn-model.ts';
 import { ChurnOperations, churnNamespaces, churnSelector, firstState } from './churn-operations.ts';
@@ -28,7 +29,6 @@ const sampleMs = 15_000;
 const faultsMax = 12;
 /** The median of the last third of the samples, to that of the second: what grows for ever is above it after minutes. */
 const growthMax = 1.1;
-const programs = ['agent', 'dns-proxy'] as const;
 
 interface PodList {
   readonly items: readonly {

@@ -15,7 +15,7 @@ import { run } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { applyObjects, kubectl } from '../kubectl.ts';
 import { nodeName } from '../layout.ts';
-import { installProduct, uninstallProduct } from '../product.ts';
+import { removeProduct } from '../product.ts';
 import { agentsAreBack, agentsCannotStart, deleteAgentOf, processOf } from './agents.ts';
 import { judge, startGuarded, talkerTargets } from './guarded.ts';
 import { talkerPid } from './talkers.ts';
@@ -166,8 +166,7 @@ class GateFaults {
     const { steps, layout } = this.#trial;
     steps.title('Uninstalled, with removeOnStop as the notes of the chart say');
     await steps.step('the gate is out of the chain', async () => {
-      await installProduct(layout, ['agent.options.removeOnStop=true']);
-      await uninstallProduct(layout);
+      await removeProduct(layout);
       if (existsSync(this.#own)) throw new Error(`${gateConfigName} is there`);
       await this.#untilNode(true);
       return 'the node is ready';

@@ -31,7 +31,7 @@ export function talkerTargets(trial: Trial, bystander: string): readonly string[
 
 /**
  * A bystander and a stranger on each node, whom no policy holds: strangers send to every pod address of the first node, and nobody of
- * `talkerPolicy` may be reached by them. Witnesses are outside and in the bystander. Gives the bystander's address.
+ * `talkerPolicy` may be reached by them. Gives the bystander's address.
  */
 export async function startOthers(trial: Trial, bystanderNode: string): Promise<string> {
   // it listens elsewhere, for strangers may reach it
@@ -42,10 +42,13 @@ export async function startOthers(trial: Trial, bystanderNode: string): Promise<
     const options = { node, intervalMs: strangerIntervalMs, targets, port };
     await trial.startTalker(`stranger-${node}`, options, 'free');
   }
-  const bystander = await trial.podAddress('bystander');
-  await proveWitness(trial, bystander);
+  return trial.podAddress('bystander');
+}
+
+/** Witnesses are outside and in the bystander, from when this resolves. */
+export async function startWitnesses(trial: Trial): Promise<void> {
+  await proveWitness(trial, await trial.podAddress('bystander'));
   await watch(trial, trial.witness);
-  return bystander;
 }
 
 async function watch(trial: Trial, witness: Witness): Promise<void> {
@@ -104,6 +107,7 @@ export async function startGuarded(trial: Trial, count: number): Promise<readonl
   let names: readonly string[] = [];
   await steps.step('each is ready and heard; strangers send to them', async () => {
     const bystander = await startOthers(trial, trial.nodeNames.at(-1) ?? nodeName(1));
+    await startWitnesses(trial);
     names = await startTalkers(trial, 'guarded', count, talkerTargets(trial, bystander));
     return '';
   });

@@ -58,32 +58,35 @@ export async function runTrial(
   name: TrialName,
   options: TrialOptions,
 ): Promise<number> {
-  const loadBefore = load();
+  // of what is installed, whatever the checkout is when the trial is over
+  const begun = { commit: commitOf(), load: load() };
   await using trial = await Trial.begin(layout, config);
   await runs[name](trial, options);
   const { steps } = trial;
   process.stdout.write(`\n${steps.summary()}\n`);
-  if (options.save) save(name, config, [...steps.lines, '', steps.summary()], loadBefore);
+  if (options.save) save(name, config, [...steps.lines, '', steps.summary()], begun);
   return steps.failed === 0 ? 0 : 1;
 }
 
 const load = (): string => readFileSync('/proc/loadavg', 'utf8').split(' ').slice(0, 3).join(' ');
 
+const commitOf = (): string =>
+  execFileSync('git', ['describe', '--always', '--dirty', '--abbrev=12'], {
+    cwd: root,
+    encoding: 'utf8',
+  }).trim();
+
 function save(
   name: TrialName,
   config: ClusterConfig,
   steps: readonly string[],
-  loadBefore: string,
+  begun: { readonly commit: string; readonly load: string },
 ): void {
   const date = new Date().toISOString().slice(0, 10);
-  const commit = execFileSync('git', ['describe', '--always', '--dirty', '--abbrev=12'], {
-    cwd: root,
-    encoding: 'utf8',
-  }).trim();
   const lines = [
     `# Trial ${name}, ${date}`,
     '',
-    `Commit ${commit}; ${describe(config)}; load average before ${loadBefore}, after ${load()}.`,
+    `Commit ${begun.commit}; ${describe(config)}; load average before ${begun.load}, after ${load()}.`,
     ...['', '```', ...steps.slice(1), '```'],
   ];
   const path = join(root, `docs/results/trial-${name}-${config.cni}-${date}.md`);

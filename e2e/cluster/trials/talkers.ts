@@ -113,6 +113,11 @@ export class Collector implements AsyncDisposable {
     }
   }
 
+  /** What was said before Tandem was there. */
+  forgetComplaints(): void {
+    this.complaints.length = 0;
+  }
+
   async waitForAll(names: readonly string[], timeoutMs: number): Promise<void> {
     const isHeard = (): boolean => names.every((name) => this.heard.has(name));
     await waitFor(isHeard, { what: `a packet of each of ${names.length} talkers`, timeoutMs });

@@ -53,7 +53,8 @@ export const talkerPolicy: object = {
 
 export interface PodTimes {
   readonly name: string;
-  /** Seconds since 1970 at which its network was there, and at which it was ready. The API gives whole ones. */
+  /** Seconds since 1970 at which its node was chosen, its network was there, and it was ready. The API gives whole ones. */
+  readonly scheduled: number;
   readonly network: number;
   readonly ready: number;
 }
@@ -135,6 +136,7 @@ export class Trial implements AsyncDisposable {
   async podTimes(app: string): Promise<readonly PodTimes[]> {
     return (await this.#pods(app)).map(({ name, trueSince }) => ({
       name,
+      scheduled: trueSince.get('PodScheduled') ?? Number.NaN,
       network: trueSince.get('PodReadyToStartContainers') ?? Number.NaN,
       ready: trueSince.get('Ready') ?? Number.NaN,
     }));
@@ -186,15 +188,22 @@ function readPod(line: string): PodRecord {
   return { name, trueSince };
 }
 
-/** From network to ready. */
-export function podSpread(times: readonly PodTimes[]): {
+export interface Spread {
+  readonly p99: number;
   readonly max: number;
   readonly text: string;
-} {
-  const spans = times.map(({ network, ready }) => ready - network).toSorted((a, b) => a - b);
+}
+
+/** Of pods' times, in seconds. */
+export function spreadOf(
+  times: readonly PodTimes[],
+  from: 'scheduled' | 'network',
+  to: 'network' | 'ready',
+): Spread {
+  const spans = times.map((each) => each[to] - each[from]).toSorted((a, b) => a - b);
   const at = (share: number): number => spans[Math.floor(share * (spans.length - 1))] ?? Number.NaN;
-  const max = at(1);
-  return { max, text: `p50 ${at(0.5)} s, p99 ${at(0.99)} s, longest ${max} s` };
+  const [p99, max] = [at(0.99), at(1)];
+  return { p99, max, text: `p50 ${at(0.5)} s, p99 ${p99} s, longest ${max} s` };
 }
 
 /** What a trial says of packets that came where talkers listen. @throws Error with the first ones. */

@@ -154,14 +154,14 @@ test('what of ours is cut off or removed is mended at once', async () => {
 test('the other configuration is followed when it changes, when it goes and when it comes again', async () => {
   await start(net);
   const own = join(net, gateConfigName);
-  const other = join(net, '10-net.conflist');
-  const before = readFileSync(other, 'utf8');
+  const file = join(net, '10-net.conflist');
+  const before = readFileSync(file, 'utf8');
   const list = JSON.parse(before) as { plugins: object[] };
-  writeFileSync(other, JSON.stringify({ ...list, plugins: [...list.plugins, { type: 'tuning' }] }));
+  writeFileSync(file, JSON.stringify({ ...list, plugins: [...list.plugins, { type: 'tuning' }] }));
   await waitFor(() => readFileSync(own, 'utf8').includes('tuning'), { what: 'the change' });
-  rmSync(other);
+  rmSync(file);
   await waitFor(() => !existsSync(own), { what: 'ours to go too' });
-  writeFileSync(other, before);
+  writeFileSync(file, before);
   await waitFor(() => inChain(net), { what: 'the gate in the chain' });
   assert.ok(!readFileSync(own, 'utf8').includes('tuning'));
 });
