@@ -5,8 +5,6 @@
 
 import { readFileSync } from 'node:fs';
 import { err, ok, type Result } from '@tandem/core/result';
-import { Rtnetlink } from '@tandem/netlink/rtnetlink';
-import type { Rule as RoutingRule } from '@tandem/netlink/rule';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { run } from '../node/command.ts';
 import { nftTable } from '../node/network-rules.ts';
@@ -60,12 +58,6 @@ export async function readFirewall(): Promise<FirewallView> {
     ],
     unread: [...read.flatMap(({ unread }) => unread), ...(ruleset.ok ? [] : [ruleset.error])],
   };
-}
-
-/** @throws NetlinkError */
-export async function readRoutingRules(): Promise<readonly RoutingRule[]> {
-  using rtnetlink = new Rtnetlink();
-  return await rtnetlink.rules(); // it ends with this scope
 }
 
 /** Both variants can be in force at once; `PROGRAM-save` is one of them. */

@@ -22,6 +22,7 @@ import {
   RTPROT_TANDEM,
 } from '@tandem/netlink/constants';
 import { NetlinkError } from '@tandem/netlink/errors';
+import type { NetworkState } from '@tandem/netlink/network-state';
 import type { NetworkView } from '@tandem/netlink/network-view';
 import type { Route, RouteSpec } from '@tandem/netlink/route';
 import { everyDestination } from '@tandem/netlink/rtnetlink';
@@ -38,7 +39,7 @@ export interface NetworkRulesOptions {
   readonly rulePriority: number;
 }
 
-type Family = 'IPv4' | 'IPv6';
+export type Family = 'IPv4' | 'IPv6';
 
 export const nftTable = 'tandem';
 const hex = (value: number): string => `0x${value.toString(16)}`;
@@ -112,7 +113,7 @@ async function removeRouting(
   for (const rule of view.state.rules.filter((each) => isOutdated(each, rules))) {
     await removeOutdated(view, family, rule, options);
   }
-  for (const route of routesOf(view, family, options)) {
+  for (const route of routesOf(view.state, family, options)) {
     const { destination, table, type, priority, ifindexes } = route;
     const [ifindex] = ifindexes;
     await view.rtnetlink.deleteRoute({
@@ -145,16 +146,35 @@ function ourRules(family: Family, options: NetworkRulesOptions): readonly RuleSp
   }));
 }
 
+export interface MissingRouting {
+  readonly rules: readonly RuleSpec[];
+  /** The route by which steered packets are delivered to the node itself. */
+  readonly isRouted: boolean;
+}
+
+/** What of the rules and the route of a family the node does not have. */
+export function missingRouting(
+  state: NetworkState,
+  family: Family,
+  options: NetworkRulesOptions,
+): MissingRouting {
+  return {
+    rules: ourRules(family, options).filter(
+      (rule) => !state.rules.some((each) => isSameRule(each, rule)),
+    ),
+    isRouted: routesOf(state, family, options).some(isLocalDelivery),
+  };
+}
+
 async function ensureRouting(
   view: NetworkView,
   family: Family,
   options: NetworkRulesOptions,
 ): Promise<void> {
   const { rtnetlink, state } = view;
-  const rules = ourRules(family, options);
-  const missing = rules.filter((rule) => !state.rules.some((each) => isSameRule(each, rule)));
-  const outdated = state.rules.filter((rule) => isOutdated(rule, rules));
-  const isRouted = routesOf(view, family, options).some(isLocalDelivery);
+  const { rules: missing, isRouted } = missingRouting(state, family, options);
+  const ours = ourRules(family, options);
+  const outdated = state.rules.filter((rule) => isOutdated(rule, ours));
   if (isRouted && missing.length === 0 && outdated.length === 0) return;
   try {
     if (!isRouted) await rtnetlink.replaceRoute(localDelivery(family, options));
@@ -218,7 +238,7 @@ function isLocalDelivery({ destination, type, ifindexes }: Route): boolean {
 }
 
 function routesOf(
-  { state }: NetworkView,
+  state: NetworkState,
   family: Family,
   { routingTable }: NetworkRulesOptions,
 ): readonly Route[] {

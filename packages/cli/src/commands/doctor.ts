@@ -7,6 +7,7 @@
  */
 
 import { readFirewall } from '@tandem/agent/firewall/read';
+import { readNodeNetwork } from '@tandem/agent/node/node-network';
 import { isMark } from '@tandem/datapath/config';
 import type { CliCommand } from '../command.ts';
 import { checkBridges } from '../doctor/bridge.ts';
@@ -88,12 +89,14 @@ export const doctorCommand: CliCommand = {
     }
     const endpoints = readPinnedEndpoints(settings.bpffsDir);
     const firewall = await readFirewall();
-    const marks = await findMark(settings, firewall);
+    const network = await readNodeNetwork(settings.routingTable);
+    const marks = findMark(settings, firewall, network);
     const context: DoctorContext = {
       settings,
       ...marks,
       isPreflight: options['preflight'] === true,
       endpoints: endpoints.ok ? endpoints.value : null,
+      network,
       firewall: { ...firewall, unread: [...firewall.unread, ...marks.unread] },
     };
     const results: CheckResult[] = [];

@@ -3,37 +3,29 @@
 
 /** Pods on one bridge reach each other without netfilter, so unjudged, unless br_netfilter is on. */
 
-import { type Check, type CheckResult, fail, pass, skip, warn } from './check.ts';
-import { readJson, readSysctl } from './system.ts';
+import {
+  type BridgeFamily,
+  bridgeFamilies,
+  unseenBridges,
+} from '@tandem/agent/node/bridge-netfilter';
+import {
+  type Check,
+  type CheckResult,
+  type DoctorContext,
+  fail,
+  pass,
+  skip,
+  warn,
+} from './check.ts';
+import { readSysctl } from './system.ts';
 
-interface Link {
-  readonly ifindex: number;
-  readonly ifname: string;
-  readonly master?: string;
-  readonly linkinfo?: {
-    readonly info_kind?: string;
-    readonly info_data?: Readonly<Record<string, unknown>>;
-  };
-}
-
-const families = [
-  { sysctl: 'net.bridge.bridge-nf-call-iptables', own: 'nf_call_iptables', what: 'IPv4' },
-  { sysctl: 'net.bridge.bridge-nf-call-ip6tables', own: 'nf_call_ip6tables', what: 'IPv6' },
-] as const;
-
-export const checkBridges: Check = async ({ endpoints }) => {
-  const links = await readJson<readonly Link[]>('ip', ['-j', '-d', 'link', 'show']);
-  if (!links.ok) return [warn('bridge-netfilter', links.error)];
-  const bridges = links.value.filter(({ linkinfo }) => linkinfo?.info_kind === 'bridge');
-  const used = bridges.filter((bridge) =>
-    endpoints === null
-      ? links.value.some(
-          ({ master, linkinfo }) => master === bridge.ifname && linkinfo?.info_kind === 'veth',
-        )
-      : endpoints.some(
-          ({ l3Ifindex, vethIfindex }) => l3Ifindex === bridge.ifindex && vethIfindex !== l3Ifindex,
-        ),
-  );
+export const checkBridges: Check = (context) => {
+  const { endpoints, network } = context;
+  const unread = network.problems.get('links');
+  if (unread !== undefined) {
+    return [warn('bridge-netfilter', `interfaces cannot be read: ${unread}`)];
+  }
+  const used = usedBridges(context);
   if (used.length === 0) {
     return [
       skip(
@@ -42,25 +34,34 @@ export const checkBridges: Check = async ({ endpoints }) => {
       ),
     ];
   }
-  return families.map((family) => checkFamily(family, used));
+  return bridgeFamilies.map((family) => checkFamily(family, used));
 };
 
-function checkFamily(
-  { sysctl, own, what }: (typeof families)[number],
-  used: readonly Link[],
-): CheckResult {
+type Bridge = Parameters<typeof unseenBridges>[1][number];
+
+/** Bridges of endpoints; before there are any, those with a veth. */
+function usedBridges({ endpoints, network: { state } }: DoctorContext): readonly Bridge[] {
+  const links = [...state.links.values()];
+  const ports = endpoints?.filter(({ l3Ifindex, vethIfindex }) => l3Ifindex !== vethIfindex);
+  const masters =
+    ports?.map(({ l3Ifindex }) => l3Ifindex) ??
+    links.filter(({ kind }) => kind === 'veth').map(({ master }) => master);
+  const used = new Set(masters);
+  return links.filter(({ ifindex, kind }) => kind === 'bridge' && used.has(ifindex));
+}
+
+function checkFamily(family: BridgeFamily, used: readonly Bridge[]): CheckResult {
+  const { sysctl, what } = family;
   const check = sysctl.slice('net.bridge.'.length);
   const value = readSysctl(sysctl);
-  const unjudged = used
-    .filter(({ linkinfo }) => value !== '1' && linkinfo?.info_data?.[own] !== 1)
-    .map(({ ifname }) => ifname);
-  if (unjudged.length === 0) {
+  const unseen = unseenBridges(family, used, value);
+  if (unseen.length === 0) {
     return pass(
       check,
-      `${what} between pods of ${used.map(({ ifname }) => ifname).join(', ')} is judged`,
+      `${what} between pods of ${used.map(({ name }) => name).join(', ')} is judged`,
     );
   }
-  const why = `${what} between pods on the bridge ${unjudged.join(', ')} skips netfilter: policy does not hold there, and what these pods send elsewhere is dropped`;
+  const why = `${what} between pods on the bridge ${unseen.join(', ')} skips netfilter: policy does not hold there, and what these pods send elsewhere is dropped`;
   if (value === null) {
     return fail(
       check,

@@ -5,6 +5,7 @@
 
 import type { MarkUser } from '@tandem/agent/firewall/mark';
 import type { FirewallView } from '@tandem/agent/firewall/read';
+import type { NodeNetwork } from '@tandem/agent/node/node-network';
 import type { GroupSettings } from '@tandem/datapath/group';
 import type { PinnedEndpoint } from '../node/pins.ts';
 import type { Settings } from '../settings.ts';
@@ -40,6 +41,7 @@ export interface DoctorContext {
   /** Null: nothing is pinned, or it may not be read. */
   readonly endpoints: readonly PinnedEndpoint[] | null;
   readonly firewall: FirewallView;
+  readonly network: NodeNetwork;
 }
 
 export type Check = (

@@ -4,7 +4,7 @@
 /** `tandem doctor` inside namespaces with the traps set up, as a process of its own. */
 
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -17,6 +17,7 @@ import { exitCode } from '../exit-codes.ts';
 import type { CheckResult } from './check.ts';
 
 const main = fileURLToPath(new URL('../main.ts', import.meta.url));
+const fromSource = ['--conditions=@tandem/source', '--disable-warning=ExperimentalWarning', main];
 const boundMs = 20_000;
 
 interface Diagnosis {
@@ -27,8 +28,13 @@ interface Diagnosis {
 }
 
 async function doctor(namespace: Namespace, ...argv: string[]): Promise<Diagnosis> {
-  const node = [`--conditions=@tandem/source`, '--disable-warning=ExperimentalWarning', main];
-  const command = namespace.enter(process.execPath, [...node, 'doctor', '-o', 'json', ...argv]);
+  const command = namespace.enter(process.execPath, [
+    ...fromSource,
+    'doctor',
+    '-o',
+    'json',
+    ...argv,
+  ]);
   const run = await tryRun(...command, { timeoutMs: boundMs });
   assert.equal(run.stderr, '');
   const { checks } = JSON.parse(run.stdout) as { checks: CheckResult[] };
@@ -205,10 +211,35 @@ test('a run or state directory that cannot be written to, until it can', async (
   }
 });
 
+test("in the agent's pod: by its capabilities, and without iproute2 as in its image", async (t) => {
+  await using node = await createNode({ pods: [{ name: 'web', kind: 'bridge' }] });
+  const directory = mkdtempSync(join(tmpdir(), 'tandem-doctor-'));
+  t.after(() => rmSync(directory, { recursive: true }));
+  const saves = ['iptables', 'ip6tables'].flatMap((name) =>
+    ['', '-nft', '-legacy'].map((variant) => `${name}${variant}-save`),
+  );
+  for (const program of ['nft', ...saves]) {
+    const found = await tryRun('sh', ['-c', `command -v ${program}`]);
+    if (found.status === 0) symlinkSync(found.stdout.trim(), join(directory, program));
+  }
+  const held = ['bpf', 'net_admin', 'perfmon', 'chown', 'dac_override', 'fowner'];
+  const sets = ['--bounding-set', '--inh-caps'].map((set) => `${set}=-all,+${held.join(',+')}`);
+  const inPod = ['env', `PATH=${directory}`, process.execPath, ...fromSource, 'doctor'];
+  const run = await tryRun(
+    ...node.node.enter('setpriv', [...sets, ...inPod, '-o', 'json', ...preflight]),
+    { timeoutMs: boundMs },
+  );
+  const { checks } = JSON.parse(run.stdout) as { checks: CheckResult[] };
+  assert.deepEqual(
+    checks.filter(({ status }) => status === 'fail'),
+    [],
+  );
+  assert.equal(run.status, exitCode.ok);
+});
+
 test('without privileges it says so and still answers', async () => {
   await using node = await createNode({ pods: [] });
-  const args = ['--conditions=@tandem/source', '--disable-warning=ExperimentalWarning', main];
-  const drop = ['--bounding-set=-all', '--inh-caps=-all', process.execPath, ...args];
+  const drop = ['--bounding-set=-all', '--inh-caps=-all', process.execPath, ...fromSource];
   const run = await tryRun(
     ...node.node.enter('setpriv', [...drop, 'doctor', '-o', 'json', '--preflight']),
     { timeoutMs: boundMs },

@@ -15,6 +15,6 @@ export const checkFamilies: Check = () => {
 };
 
 /** Whether rules of the family can be there at all. */
-export function hasRules(family: '-4' | '-6'): boolean {
-  return family === '-4' || ipv6State() === 'on';
+export function hasRules(family: 'IPv4' | 'IPv6'): boolean {
+  return family === 'IPv4' || ipv6State() === 'on';
 }

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** kube-proxy in IPVS mode: answers of Services come to the judge with the ClusterIP, which no rule allows. */
+/** kube-proxy in IPVS mode: answers of Services come to `judge` with the ClusterIP, which no rule allows. */
 
 import { ipvsEvidence, ipvsInterface } from '@tandem/agent/node/ipvs';
 import { type Check, fail, pass } from './check.ts';
-import { readJson } from './system.ts';
 
-export const checkIpvs: Check = async () => {
-  const link = await readJson('ip', ['-j', 'link', 'show', 'dev', ipvsInterface]);
-  const evidence = ipvsEvidence(link.ok);
+export const checkIpvs: Check = ({ network: { state } }) => {
+  const evidence = ipvsEvidence(state.linkByName(ipvsInterface) !== undefined);
   if (evidence === null) return [pass('ipvs', 'Services do not go through IPVS')];
   return [
     fail(

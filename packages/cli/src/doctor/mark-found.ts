@@ -4,9 +4,9 @@
 /** The mark that `tandem doctor` speaks of: the one in force, or the one that the agent would take. */
 
 import { chooseMark, firewallUsers, routingUsers } from '@tandem/agent/firewall/mark';
-import { type FirewallView, readRoutingRules } from '@tandem/agent/firewall/read';
+import type { FirewallView } from '@tandem/agent/firewall/read';
+import type { NodeNetwork } from '@tandem/agent/node/node-network';
 import { markCandidates } from '@tandem/datapath/config';
-import { TandemError } from '@tandem/runtime/tandem-error';
 import { readGroupSettings } from '../node/pins.ts';
 import type { Settings } from '../settings.ts';
 import type { DoctorContext } from './check.ts';
@@ -16,13 +16,13 @@ export type MarkFound = Pick<DoctorContext, 'mark' | 'inForce' | 'markProblem' |
   readonly unread: readonly string[];
 };
 
-export async function findMark(settings: Settings, firewall: FirewallView): Promise<MarkFound> {
-  const unread: string[] = [];
-  const rules = await readRoutingRules().catch((error: unknown) => {
-    unread.push(TandemError.from(error).message);
-    return [];
-  });
-  const users = [...firewallUsers(firewall), ...routingUsers(rules, settings.routingTable)];
+export function findMark(
+  settings: Settings,
+  firewall: FirewallView,
+  { state, problems }: NodeNetwork,
+): MarkFound {
+  const users = [...firewallUsers(firewall), ...routingUsers(state.rules, settings.routingTable)];
+  const unreadRules = problems.get('rules');
   const read = readGroupSettings(settings.bpffsDir);
   const inForce = read.ok ? read.value : null;
   const chosen = chooseMark({ wanted: settings.mark, inForce: null, users });
@@ -32,6 +32,6 @@ export async function findMark(settings: Settings, firewall: FirewallView): Prom
     inForce,
     markProblem: chosen.ok ? '' : chosen.error,
     markUsers: users,
-    unread,
+    unread: unreadRules === undefined ? [] : [`routing rules: ${unreadRules}`],
   };
 }

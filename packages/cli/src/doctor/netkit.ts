@@ -4,16 +4,14 @@
 /** netkit interfaces of pods: Tandem's programs go on veths, so that nothing passes a netkit. */
 
 import { type Check, pass, warn } from './check.ts';
-import { readJson } from './system.ts';
 
 const shownMax = 5;
 
-export const checkNetkit: Check = async () => {
-  const links = await readJson<readonly { readonly ifname: string }[]>('ip', [
-    ...['-j', 'link', 'show', 'type', 'netkit'],
-  ]);
-  // An ip that does not know the kind says so; the agent names such interfaces by what the kernel says.
-  const names = links.ok ? links.value.map(({ ifname }) => ifname).filter(Boolean) : [];
+export const checkNetkit: Check = ({ network: { state, problems } }) => {
+  const unread = problems.get('links');
+  if (unread !== undefined) return [warn('netkit', `interfaces cannot be read: ${unread}`)];
+  const links = [...state.links.values()];
+  const names = links.filter(({ kind }) => kind === 'netkit').map(({ name }) => name);
   if (names.length === 0) return [pass('netkit', 'no netkit interfaces')];
   const shown = names.slice(0, shownMax).join(', ');
   return [

@@ -8,12 +8,13 @@ import { openFilesMin } from '../limits.ts';
 import { type Check, type CheckResult, fail, pass, warn } from './check.ts';
 import { readCommand, readText } from './system.ts';
 
-const wanted = ['NET_ADMIN', 'NET_RAW', 'PERFMON', 'BPF'] as const;
+/** What the agent has, as far as a check needs it. */
+const wanted = ['NET_ADMIN', 'PERFMON', 'BPF'] as const;
 
 export const checkPrivileges: Check = async () => [
   checkCapabilities(),
   checkOpenFiles(),
-  ...(await checkPrograms()),
+  await checkNft(),
 ];
 
 function checkCapabilities(): CheckResult {
@@ -46,24 +47,10 @@ function checkOpenFiles(): CheckResult {
   );
 }
 
-async function checkPrograms(): Promise<readonly CheckResult[]> {
-  const programs = [
-    { program: 'ip', args: ['-V'], package: 'iproute2' },
-    { program: 'bridge', args: ['-V'], package: 'iproute2' },
-    { program: 'nft', args: ['--version'], package: 'nftables' },
-  ];
-  const results: CheckResult[] = [];
-  for (const { program, args, package: name } of programs) {
-    const answer = await readCommand(program, args);
-    results.push(
-      answer.ok
-        ? pass(`program-${program}`, answer.value.trim() || 'is there')
-        : fail(
-            `program-${program}`,
-            `the agent needs it: ${answer.error}`,
-            `apt-get install ${name}`,
-          ),
-    );
-  }
-  return results;
+/** The one program that the agent cannot do without; others that it reads rules with are named where they are missed. */
+async function checkNft(): Promise<CheckResult> {
+  const answer = await readCommand('nft', ['--version']);
+  return answer.ok
+    ? pass('program-nft', answer.value.trim() || 'is there')
+    : fail('program-nft', `the agent needs it: ${answer.error}`, 'apt-get install nftables');
 }

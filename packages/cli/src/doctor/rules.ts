@@ -4,26 +4,29 @@
 /** What the agent puts into routing and nft, see its node/network-rules.ts: there, and whole. */
 
 import { ownTable } from '@tandem/agent/firewall/read';
-import { type Check, type CheckResult, type DoctorContext, fail, pass, skip } from './check.ts';
+import { type Family, type MissingRouting, missingRouting } from '@tandem/agent/node/network-rules';
+import {
+  type Check,
+  type CheckResult,
+  type DoctorContext,
+  fail,
+  pass,
+  skip,
+  warn,
+} from './check.ts';
 import { hasRules } from './families.ts';
 import { hex, readJson } from './system.ts';
 
-interface RoutingRule {
-  readonly priority: number;
-  readonly fwmark?: string;
-  readonly fwmask?: string;
-  readonly ipproto?: string;
-  readonly dport?: number;
-  readonly table?: string;
-}
+type OwnRule = MissingRouting['rules'][number];
 
+const IPPROTO_UDP = 17;
 const chains = ['untrack_steered', 'untrack_replies', 'keep_conntrack'] as const;
 const byAgent = 'a running tandem-agent puts it back within seconds';
 
 export const checkRules: Check = async (context) => {
   if (context.isPreflight) return [skip('network-rules', 'before Tandem runs')];
   if (context.endpoints === null) return [skip('network-rules', 'nothing is pinned')];
-  return [await checkTable(), await checkRouting('-4', context), await checkRouting('-6', context)];
+  return [await checkTable(), checkRouting('IPv4', context), checkRouting('IPv6', context)];
 };
 
 async function checkTable(): Promise<CheckResult> {
@@ -42,60 +45,34 @@ async function checkTable(): Promise<CheckResult> {
     : fail(check, `table ${family} ${name} has no ${missing.join(', ')}`, fix);
 }
 
-async function checkRouting(family: '-4' | '-6', context: DoctorContext): Promise<CheckResult> {
-  const { settings, mark } = context;
-  const { port, routingTable, rulePriority } = settings;
-  const check = `routing${family === '-4' ? '4' : '6'}`;
+function checkRouting(family: Family, context: DoctorContext): CheckResult {
+  const { settings, mark, network } = context;
+  const check = `routing${family === 'IPv4' ? '4' : '6'}`;
   if (!hasRules(family)) return skip(check, 'the loopback interface has no IPv6');
-  const table = String(routingTable);
-  const rules = await readJson<readonly RoutingRule[]>('ip', ['-j', family, 'rule', 'show']);
-  if (!rules.ok) return fail(check, rules.error);
-  const missing: string[] = [];
-  for (const protocol of ['udp', 'tcp']) {
-    const isThere = rules.value.some(
-      (rule) =>
-        rule.priority === rulePriority &&
-        Number(rule.fwmark) === mark &&
-        Number(rule.fwmask) === mark &&
-        rule.ipproto === protocol &&
-        Number(rule.dport) === port &&
-        rule.table === table,
-    );
-    if (isThere) continue;
-    missing.push(
-      `ip ${family} rule add pref ${rulePriority} fwmark ${hex(mark)}/${hex(mark)} ipproto ${protocol} dport ${port} lookup ${table}`,
-    );
+  const unread = network.problems.get('rules') ?? network.problems.get('routes');
+  if (unread !== undefined) return warn(check, `rules and routes cannot be read: ${unread}`);
+  const { state } = network;
+  const { rules, isRouted } = missingRouting(state, family, { ...settings, mark });
+  const table = settings.routingTable;
+  const missing = rules.length + (isRouted ? 0 : 1);
+  if (missing === 0) return pass(check, `steered packets are delivered by table ${table}`);
+  const lost = 'steered DNS is not delivered to the shared socket';
+  if (state.linkByName('lo')?.isUp === false) {
+    return fail(check, `${lost}: the loopback interface is down`, 'ip link set lo up');
   }
-  // A table nobody has used yet is an error of ip.
-  const routes = await readJson<readonly unknown[]>('ip', [
-    '-j',
-    family,
-    'route',
-    'show',
-    'table',
-    table,
-  ]);
-  if (!routes.ok || routes.value.length === 0) {
-    missing.push(`ip ${family} route replace local default dev lo table ${table}`);
-  }
-  if (missing.length > 0 && (await isLoopbackDown())) {
-    return fail(
-      check,
-      'steered DNS is not delivered to the shared socket: the loopback interface is down',
-      'ip link set lo up',
-    );
-  }
-  if (missing.length === 0) return pass(check, `steered packets are delivered by table ${table}`);
+  const ip = `ip ${family === 'IPv4' ? '-4' : '-6'}`;
+  const commands = [
+    ...rules.map((rule) => `${ip} rule add ${ruleText(rule)}`),
+    ...(isRouted ? [] : [`${ip} route replace local default dev lo table ${table}`]),
+  ];
   return fail(
     check,
-    `steered DNS is not delivered to the shared socket: ${missing.length} of 3 rules and routes are missing (${byAgent})`,
-    missing.join(' && '),
+    `${lost}: ${missing} of 3 rules and routes are missing (${byAgent})`,
+    commands.join(' && '),
   );
 }
 
-async function isLoopbackDown(): Promise<boolean> {
-  const links = await readJson<readonly { readonly flags?: readonly string[] }[]>('ip', [
-    ...['-j', 'link', 'show', 'lo'],
-  ]);
-  return links.ok && links.value[0]?.flags?.includes('UP') === false;
+function ruleText({ priority, mark, mask, ipProtocol, destinationPort, table }: OwnRule): string {
+  const protocol = ipProtocol === IPPROTO_UDP ? 'udp' : 'tcp';
+  return `pref ${priority} fwmark ${hex(mark)}/${hex(mask)} ipproto ${protocol} dport ${destinationPort?.start} lookup ${table}`;
 }

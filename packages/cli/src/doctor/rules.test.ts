@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Rules and routes that are missing are named with the commands that make them. */
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { test } from 'node:test';
+import { readNodeNetwork } from '@tandem/agent/node/node-network';
+import { insideNamespace } from '@tandem/testing/inside';
+import type { CheckResult, DoctorContext } from './check.ts';
+import { checkRules } from './rules.ts';
+
+const settings = { port: 10_053, routingTable: 2077, rulePriority: 9 } as DoctorContext['settings'];
+
+async function routing(): Promise<readonly CheckResult[]> {
+  const network = await readNodeNetwork(settings.routingTable);
+  const context = { settings, mark: 0x1000, isPreflight: false, endpoints: [], network };
+  const results = await checkRules(context as unknown as DoctorContext);
+  return results.filter(({ check }) => check.startsWith('routing'));
+}
+
+insideNamespace(import.meta, () => {
+  test('what is missing is counted, and its fix makes it', async () => {
+    execFileSync('ip', ['link', 'set', 'lo', 'down']);
+    const down = await routing();
+    assert.deepEqual(
+      down.map(({ fix }) => fix),
+      ['ip link set lo up', 'ip link set lo up'],
+    );
+    execFileSync('ip', ['link', 'set', 'lo', 'up']);
+    for (const { status, why, fix } of await routing()) {
+      assert.equal(status, 'fail');
+      assert.match(why, /3 of 3 rules and routes are missing/);
+      execFileSync('sh', ['-c', fix ?? 'false']);
+    }
+    for (const { status, why } of await routing()) assert.equal(status, 'pass', why);
+    execFileSync('ip', ['rule', 'del', 'pref', '9', 'ipproto', 'tcp']);
+    const [ipv4, ipv6] = await routing();
+    assert.equal(
+      ipv4?.fix,
+      'ip -4 rule add pref 9 fwmark 0x1000/0x1000 ipproto tcp dport 10053 lookup 2077',
+    );
+    assert.equal(ipv6?.status, 'pass');
+  });
+});
