@@ -191,11 +191,7 @@ function notRead([kind, reason]: readonly [string, string]): Diagnostic {
   };
 }
 
-function notFound({ code, endpoint, message }: InterfaceProblem): Diagnostic {
-  const fix =
-    code === 'interface-not-found'
-      ? 'set the annotation tandem.dev/interface to the host side of its veth (from the Kubernetes API it counts for nothing: delete the pod there, so that the next one comes through the CNI gate)'
-      : 'the annotation tandem.dev/interface must name the host side of its own veth';
+function notFound({ code, endpoint, message, fix }: InterfaceProblem): Diagnostic {
   return {
     severity: 'error',
     code,

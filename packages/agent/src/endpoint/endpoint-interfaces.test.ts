@@ -100,6 +100,7 @@ insideNamespace(import.meta, () => {
       'route add default via 192.168.9.2 dev up0',
       'route add 10.0.0.11 dev ptp',
       'route add 10.0.0.12 dev cni0',
+      'route add 10.0.0.14 dev tap0',
     );
     await pod.ip([
       `link set eth2 address ${portMac}`,
@@ -145,7 +146,12 @@ insideNamespace(import.meta, () => {
     ['a tap device', endpoint(3, '10.0.0.3', 'tap0'), /refused: tap0 is no veth/],
     ['the loopback', endpoint(3, '10.0.0.3', 'lo'), /refused: lo is no veth \(hardware\)/],
     ["the host's own pair", endpoint(3, '10.0.0.3', 'own0'), /refused: own0 has its other end/],
-    ['one that is not there', endpoint(3, '10.0.0.3', 'gone'), /there is no interface gone/],
+    ['a tap device of a host route', endpoint(3, '10.0.0.14'), /refused: tap0 is no veth/],
+    [
+      'one that is not there',
+      endpoint(3, '10.0.0.3', 'gone'),
+      /not-found: there is no interface gone/,
+    ],
     ['a route to a bridge', endpoint(3, '10.0.0.12'), /not-found: no route of the node leads/],
     ['no route', endpoint(3, '203.0.113.1'), /not-found: no route of the node leads/],
   ];
@@ -177,7 +183,7 @@ insideNamespace(import.meta, () => {
       'of who is behind a port that leads out',
       '02:00:00:00:00:ee',
       () => bridgeFdb('replace', '02:00:00:00:00:ee', 'dev', 'lxc', 'master', 'dynamic'),
-      /02:00:00:00:00:ee is of somebody behind lxc, a port of the bridge cni0 that leads out/,
+      /02:00:00:00:00:ee is one of a neighbour behind lxc, a port of the bridge cni0 that leads out/,
     ],
     [
       'of a router, though its own frames moved the forwarding entry to its port',

@@ -10,7 +10,13 @@ import { formatAddress } from '@tandem/core/net/ip';
 import type { EndpointDesired } from '@tandem/core/policy/desired';
 import type { Link } from '@tandem/netlink/link';
 import type { NetworkState } from '@tandem/netlink/network-state';
-import { describeInterface, findInterface, type PodInterface } from './pod-interface.ts';
+import {
+  describeInterface,
+  findInterface,
+  ownVethFix,
+  type PodInterface,
+  type SearchProblem,
+} from './pod-interface.ts';
 
 /** What was found for a pod before, by this process or the one before it. */
 export interface KnownInterface {
@@ -29,9 +35,10 @@ export interface InterfaceSources {
 }
 
 export interface InterfaceProblem {
-  readonly code: 'interface-not-found' | 'interface-refused';
+  readonly code: SearchProblem['code'];
   readonly endpoint: EndpointDesired;
   readonly message: string;
+  readonly fix: string;
 }
 
 export interface ResolvedInterfaces {
@@ -107,29 +114,37 @@ export class EndpointInterfaces {
     const links = searches.flatMap((search) => ('link' in search ? [search.link] : []));
     const [link] = links;
     if (link === undefined) {
-      const reasons = searches.flatMap((search) => ('problem' in search ? [search.problem] : []));
-      const code =
-        endpoint.interfaceName === undefined ? 'interface-not-found' : 'interface-refused';
-      return { code, endpoint, message: [...new Set(reasons)].join(', ') };
+      const problems = searches.flatMap((search) => ('problem' in search ? [search] : []));
+      const refusal = problems.find(({ code }) => code === 'interface-refused');
+      const { code, fix } = refusal ?? (problems[0] as SearchProblem);
+      const reasons = new Set(problems.map(({ problem }) => problem));
+      return { code, endpoint, message: [...reasons].join(', '), fix };
     }
-    const refused = (message: string): InterfaceProblem => ({
+    const refused = (message: string, fix: string): InterfaceProblem => ({
       code: 'interface-refused',
       endpoint,
       message,
+      fix,
     });
     const other = links.find(({ ifindex }) => ifindex !== link.ifindex);
     if (other !== undefined) {
-      return refused(`its addresses lead to different interfaces, ${link.name} and ${other.name}`);
+      const message = `its addresses lead to different interfaces, ${link.name} and ${other.name}`;
+      return refused(message, ownVethFix);
     }
     const owner = owners.get(link.ifindex);
-    if (owner !== undefined) return refused(`${link.name} is the interface of ${nameOf(owner)}`);
+    if (owner !== undefined) {
+      return refused(`${link.name} is the interface of ${nameOf(owner)}`, ownVethFix);
+    }
     const bridge = state.links.get(link.master);
     if (bridge?.kind !== 'bridge') return { ifindex: link.ifindex, mac: null };
     const mac = await peerMac(link);
-    if (mac === null)
-      return refused(`the MAC address of the pod behind ${link.name} cannot be read`);
+    if (mac === null) {
+      const message = `the MAC address of the pod behind ${link.name} cannot be read`;
+      return refused(message, 'it is read again within seconds');
+    }
     const problem = macProblem(mac, bridge, known, sources);
-    return problem === null ? { ifindex: link.ifindex, mac } : refused(`${link.name}: ${problem}`);
+    if (problem === null) return { ifindex: link.ifindex, mac };
+    return refused(`${link.name}: ${problem}`, 'give the pod a MAC address that nothing else has');
   }
 }
 
@@ -178,7 +193,7 @@ function macProblem(
   }
   for (const entry of state.forwarding) {
     if (entry.bridge === bridge.ifindex && isTrusted(entry.port) && isIt(entry.mac)) {
-      return `its MAC address ${text} is of somebody behind ${state.links.get(entry.port)?.name}, a port of the bridge ${bridge.name} that leads out`;
+      return `its MAC address ${text} is one of a neighbour behind ${state.links.get(entry.port)?.name}, a port of the bridge ${bridge.name} that leads out`;
     }
   }
   return null;

@@ -23,10 +23,18 @@ export interface PodInterface {
   readonly mac: Uint8Array;
 }
 
-export type Search =
-  | { readonly link: Link }
-  /** Why there is none, or why the one that is named can't be a pod's. */
-  | { readonly problem: string };
+/** Why a pod has no interface. */
+export interface SearchProblem {
+  /** `interface-refused`: there is one, and it cannot be a pod's. */
+  readonly code: 'interface-not-found' | 'interface-refused';
+  readonly problem: string;
+  readonly fix: string;
+}
+
+export type Search = { readonly link: Link } | SearchProblem;
+
+export const ownVethFix =
+  'with a directory as source the annotation tandem.dev/interface must name the host side of the pod’s own veth; on Kubernetes delete the pod, so that its successor comes through the CNI gate';
 
 /** What is known of a pod that tells its interface. */
 export interface PodPlace {
@@ -46,14 +54,18 @@ export function findInterface(
     interfaceName === undefined ? routed(state, addressText) : state.linkByName(interfaceName);
   if (link === undefined) {
     return {
+      code: 'interface-not-found',
       problem:
         interfaceName === undefined
           ? `no route of the node leads to ${addressText} alone`
           : `there is no interface ${interfaceName}`,
+      fix: ownVethFix,
     };
   }
   const refusal = refusalOf(link, isTrusted(link.ifindex));
-  return refusal === null ? { link } : { problem: `${link.name} ${refusal}` };
+  if (refusal === null) return { link };
+  const [reason, fix] = refusal;
+  return { code: 'interface-refused', problem: `${link.name} ${reason}`, fix };
 }
 
 /** By the host route that point-to-point CNIs make. One to a bridge does not tell the port. */
@@ -63,11 +75,21 @@ function routed(state: NetworkState, addressText: string): Link | undefined {
   return link?.kind === 'bridge' ? undefined : link;
 }
 
-function refusalOf(link: Link, isTrusted: boolean): string | null {
-  if (isTrusted) return 'leads out of the node, so it is no pod’s';
-  if (link.kind === 'netkit') return 'is a netkit interface, which is not supported';
-  if (link.kind !== 'veth') return `is no veth (${link.kind === '' ? 'hardware' : link.kind})`;
-  if (link.linkNetnsId === null) return 'has its other end on the node itself, so it is no pod’s';
+const vethFix = 'have the CNI make veth pairs: docs/compatibility.md says which do';
+
+/** Why an interface cannot be a pod's, and the fix; null: it can. */
+function refusalOf(link: Link, isTrusted: boolean): readonly [reason: string, fix: string] | null {
+  if (isTrusted) {
+    const fix = `if it is the pod’s, remove it from trustedInterfaces and from the node’s routes through a gateway; else ${ownVethFix}`;
+    return ['leads out of the node, so it is no pod’s', fix];
+  }
+  if (link.kind === 'netkit') return ['is a netkit interface, which is not supported', vethFix];
+  if (link.kind !== 'veth') {
+    return [`is no veth (${link.kind === '' ? 'hardware' : link.kind})`, vethFix];
+  }
+  if (link.linkNetnsId === null) {
+    return ['has its other end on the node itself, so it is no pod’s', ownVethFix];
+  }
   return null;
 }
 
