@@ -43,7 +43,7 @@ function problemWith(...endpoints: readonly AttachedEndpoint[]): string | null {
 
 test('a sandbox is enforced at its own address and interface', () => {
   assert.equal(problemWith(endpoint()), null);
-  assert.match(problemWith() ?? '', /has not told of this pod yet/);
+  assert.match(problemWith() ?? '', /has not received this pod from the API server yet/);
   assert.match(
     problemWith(endpoint({ name: 'cali2' })) ?? '',
     /enforced at cali2, and not yet at cali1/,

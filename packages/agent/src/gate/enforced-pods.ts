@@ -29,7 +29,7 @@ export class EnforcedPods implements Enforcement {
     const fault = diagnostics.find((each) => each.severity === 'error' && each.subject === subject);
     if (fault !== undefined) return fault.message;
     const own = endpoints.filter(({ pod }) => `${pod.namespace}/${pod.name}` === podKey);
-    if (own.length === 0) return 'the API server has not told of this pod yet';
+    if (own.length === 0) return 'the agent has not received this pod from the API server yet';
     for (const address of addresses) {
       const endpoint = own.find((each) => compareAddresses(each.address, address) === 0);
       if (endpoint === undefined)
