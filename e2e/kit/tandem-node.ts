@@ -259,7 +259,7 @@ export class TandemNode implements AsyncDisposable {
     );
   }
 
-  /** How often the agent that runs said that it has applied policy. */
+  /** How often the agent that runs said that it has applied policy; of pods alone it says so with `log-level` debug. */
   applications(): number {
     return this.process('agent').stderr().split('policy applied').length - 1;
   }

@@ -25,7 +25,7 @@ import { standardPolicy, startStandardNode } from '../kit/standard-node.ts';
 
 const standard = await startStandardNode({
   // Not the stage's: which bridge has pods, the agent learns from their interfaces.
-  agentOptions: { 'pod-bridges': 'cbr0' },
+  agentOptions: { 'pod-bridges': 'cbr0', 'log-level': 'debug' },
   pods: [
     { name: 'server' },
     { name: 'web' },

@@ -32,8 +32,9 @@ import {
 } from '@tandem/datapath/abi.gen';
 import { AgentTable } from '@tandem/datapath/agent-table';
 import { encodeEndpoint } from '@tandem/datapath/encode';
-import type { CompletedSnapshot } from '@tandem/dns-proxy/policy/build-image';
+import type { CompletedPatterns } from '@tandem/dns-proxy/policy/build-image';
 import type { CompileAnswer } from '@tandem/dns-proxy/policy/compile-worker';
+import type { PolicySnapshot } from '@tandem/proto/gen/messages';
 import { ownPrefix } from '@tandem/testing/namespace';
 
 type MapName = 'endpoints' | 'classes' | 'policy' | 'dns_servers';
@@ -74,7 +75,7 @@ export class ControllerBed implements Disposable {
     }
     const group = new ArrayBuffer(tdGroup.size);
     const nothing = (): void => undefined;
-    const log = { info: nothing, warn: nothing, error: nothing };
+    const log = { debug: nothing, info: nothing, warn: nothing, error: nothing };
     this.controller = new PolicyController({
       datapath: {
         map: (name: MapName | 'group' | 'learned_order') => {
@@ -95,7 +96,7 @@ export class ControllerBed implements Disposable {
         attach: () => Promise.resolve([]),
       },
       server: { publish: nothing, acknowledged: () => Promise.resolve(true) },
-      complete: (snapshot: Uint8Array) => this.#compiler.complete(snapshot),
+      completePatterns: (patterns: PolicySnapshot['patterns']) => this.#compiler.complete(patterns),
       install: () => Promise.resolve(),
       backfill: () => Promise.resolve(),
       keeper: new StateKeeper({
@@ -122,7 +123,7 @@ export class ControllerBed implements Disposable {
   }
 }
 
-/** The product's thread that completes snapshots. */
+/** The product's thread that compiles patterns. */
 class SnapshotCompiler {
   readonly #worker: Worker;
   readonly #waiting = new Map<number, (answer: CompileAnswer) => void>();
@@ -134,15 +135,15 @@ class SnapshotCompiler {
     this.#worker.on('message', (answer: CompileAnswer) => this.#waiting.get(answer.id)?.(answer));
   }
 
-  async complete(snapshot: Uint8Array): Promise<CompletedSnapshot> {
+  async complete(patterns: PolicySnapshot['patterns']): Promise<CompletedPatterns> {
     const id = this.#next++;
     const answer = await new Promise<CompileAnswer>((resolve) => {
       this.#waiting.set(id, resolve);
-      this.#worker.postMessage({ id, wants: 'snapshot', snapshot });
+      this.#worker.postMessage({ id, wants: 'matcher', patterns });
     });
     this.#waiting.delete(id);
-    if ('snapshot' in answer) return answer;
-    throw new Error('error' in answer ? answer.error : 'no snapshot');
+    if ('compiledMatcher' in answer) return answer;
+    throw new Error('error' in answer ? answer.error : 'no matcher');
   }
 
   async stop(): Promise<void> {

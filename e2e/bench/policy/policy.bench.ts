@@ -74,7 +74,8 @@ class Run {
     this.#size = size;
   }
 
-  async measure(changes: number, churnSeconds: number): Promise<PolicyCost> {
+  /** `only`: a part of the name of those kinds of change that are measured. */
+  async measure(changes: number, churnSeconds: number, only: string): Promise<PolicyCost> {
     for (const told of largeCluster(this.#size)) this.#set(told);
     const rssSourceMiB = await settledRssMiB();
     const whole = await this.#timed(() => undefined);
@@ -84,7 +85,7 @@ class Run {
     const rssMiB = await settledRssMiB();
     const costs: ChangeCost[] = [];
     const add = async (what: string, change: () => void): Promise<void> => {
-      costs.push(await this.#repeat(what, changes, change));
+      if (what.includes(only)) costs.push(await this.#repeat(what, changes, change));
     };
     await add('pod of another node replaced', () => this.#replacePod());
     await add('pod of this node replaced', () => this.#replaceLocalPod());
@@ -324,11 +325,12 @@ const { values } = parseArgs({
     size: { type: 'string', default: 'small' },
     changes: { type: 'string', default: '20' },
     churn: { type: 'string', default: '0' },
+    only: { type: 'string', default: '' },
     json: { type: 'boolean', default: false },
   },
 });
 const size = sizes[values.size];
 if (size === undefined) throw new TypeError(`--size: one of ${Object.keys(sizes).join(', ')}`);
-const cost = await new Run(size).measure(Number(values.changes), Number(values.churn));
+const cost = await new Run(size).measure(Number(values.changes), Number(values.churn), values.only);
 console.log(values.json ? JSON.stringify(cost) : cost);
 process.exit(0);

@@ -147,6 +147,7 @@ export class AgentControl {
       {
         written: 'policy snapshots written to disk',
         failed: 'attempts to write the policy snapshot that failed; each is made again',
+        synced: 'times that what was written was made to survive a loss of power',
       },
       () => this.#keeper.counters,
     );
@@ -158,7 +159,7 @@ export class AgentControl {
       datapath,
       attacher: new Attacher(datapath, view, this.#config),
       server: policyServer,
-      complete: (snapshot) => this.#member.complete(snapshot),
+      completePatterns: (patterns) => this.#member.completePatterns(patterns),
       install: (snapshot) => services.install(snapshot, 'agent'),
       backfill: (selectors) => services.feedSelectors(selectors),
       keeper: this.#keeper,
@@ -172,6 +173,7 @@ export class AgentControl {
       services.metrics,
       'tandem_policy',
       {
+        applied: 'changes that were put in force, of policies and of pods',
         predecessorsForgotten:
           'former policies over the limit of one policy: addresses that pods heard under them are refused',
         mapsMended:
@@ -334,7 +336,7 @@ export class AgentControl {
     this.#runDirectory.prepare();
     await this.#audit?.look();
     await this.#attempt('compatibility', () => this.#compatibility?.look());
-    await this.#keeper.retry();
+    await this.#keeper.tend();
     await this.#syncSocket?.retry();
     await this.#gate?.ensure();
   }

@@ -114,6 +114,8 @@ export const objectErrorsMax = 20;
 export const dnsServersPerCidrMax = 256;
 /** Addresses of pods and nodes that one peer of a DNS rule can name as servers. */
 export const dnsServersPerRuleMax = 1_024;
+/** Addresses that may be watched for DNS rules that are gone: with more, what the others need is looked for anew. */
+export const dnsWatchedInVainMax = 4_096;
 /** Changes that a `ChangeMap` remembers: who follows it and comes after more of them compares everything. */
 export const changesKeptMax = 16_384;
 /** Digests of contents that are remembered in each of two generations. */

@@ -12,6 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { pinPaths } from '@tandem/datapath/paths';
 import { PathLock } from '@tandem/dns-sockets/lock';
+import type { PolicySnapshot } from '@tandem/proto/gen/messages';
 import {
   createSharedRing,
   SharedRingReader,
@@ -19,10 +20,16 @@ import {
 } from '@tandem/runtime/shared-ring';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { createSharedCounters } from './counters.ts';
-import { drainFinishMs, eventDrainRecordsMax, eventRingBytes, indexPollMs } from './limits.ts';
+import {
+  compilerIdleMs,
+  drainFinishMs,
+  eventDrainRecordsMax,
+  eventRingBytes,
+  indexPollMs,
+} from './limits.ts';
 import type { TakeoverEvent } from './peer/takeover.ts';
-import type { CompletedSnapshot } from './policy/build-image.ts';
-import type { CompileAnswer, CompileRequest } from './policy/compile-worker.ts';
+import type { CompletedPatterns } from './policy/build-image.ts';
+import type { CompileAnswer, CompileRequest, CompileWish } from './policy/compile-worker.ts';
 import { PolicyTables } from './policy/tables.ts';
 import type { TablesImage } from './policy/tables-image.ts';
 import type { FromWorker, ToWorker, WorkerOptions } from './worker-messages.ts';
@@ -67,6 +74,7 @@ export class DnsMember {
   #lock: PathLock | null = null;
   #worker: Worker | null = null;
   #compiler: Worker | null = null;
+  #compilerIdle: NodeJS.Timeout | undefined;
   #nextCompile = 1;
   #onReady: (() => void) | null = null;
   #onDrained: (() => void) | null = null;
@@ -190,13 +198,13 @@ export class DnsMember {
     await promise;
   }
 
-  /** The same snapshot with its matcher compiled, so that nobody need compile it again. */
-  async complete(snapshot: Uint8Array): Promise<CompletedSnapshot> {
-    const { promise, resolve, reject } = Promise.withResolvers<CompletedSnapshot>();
+  /** The matcher of a snapshot's patterns, so that nobody who gets it with them need compile them. */
+  async completePatterns(patterns: PolicySnapshot['patterns']): Promise<CompletedPatterns> {
+    const { promise, resolve, reject } = Promise.withResolvers<CompletedPatterns>();
     this.#compile(
-      { wants: 'snapshot', snapshot },
+      { wants: 'matcher', patterns },
       (answer) => {
-        if ('snapshot' in answer) resolve(answer);
+        if ('compiledMatcher' in answer) resolve(answer);
       },
       reject,
     );
@@ -221,6 +229,7 @@ export class DnsMember {
     const exited = once(this.#worker, 'exit');
     this.#send({ kind: 'stop' });
     await exited;
+    clearTimeout(this.#compilerIdle);
     await this.#compiler?.terminate();
     this.deliverEvents();
   }
@@ -246,7 +255,13 @@ export class DnsMember {
     this.#listenersProblem = problem;
   }
 
+  #endCompiler(): void {
+    void this.#compiler?.terminate();
+    this.#compiler = null;
+  }
+
   #compilerThread(): Worker {
+    clearTimeout(this.#compilerIdle);
     if (this.#compiler === null) {
       const url = new URL(workerFile('policy/compile-worker'), import.meta.url);
       const compiler = new Worker(url);
@@ -259,7 +274,7 @@ export class DnsMember {
   }
 
   #compile(
-    request: Omit<CompileRequest, 'id'>,
+    request: CompileWish,
     onAnswer: (answer: CompileAnswer) => void,
     reject: (error: TandemError) => void,
   ): void {
@@ -273,9 +288,9 @@ export class DnsMember {
     const waiting = this.#compiles.get(answer.id);
     this.#compiles.delete(answer.id);
     if (this.#compiles.size === 0) {
-      // Policy changes are rare and a thread's heap is not small: the next one starts a new thread.
-      void this.#compiler?.terminate();
-      this.#compiler = null;
+      // A thread's heap is not small, and a thread for each of many changes is more than the changes.
+      this.#compilerIdle = setTimeout(() => this.#endCompiler(), compilerIdleMs);
+      this.#compilerIdle.unref();
     }
     if (waiting === undefined) return;
     if ('error' in answer) {

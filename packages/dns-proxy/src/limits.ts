@@ -212,6 +212,9 @@ export const indexPollMs = 50;
 /** How often the program that chooses members is attached anew. */
 export const selectorIntervalMs = 1000;
 
+/** How long the thread that compiles policy waits for more: starting one takes longer than most changes. */
+export const compilerIdleMs = 5000;
+
 /** How often listeners that could not be opened, because the port is taken, are tried again. */
 export const listenerRetryMs = 1000;
 

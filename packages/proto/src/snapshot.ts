@@ -23,6 +23,27 @@ export function encodePolicySnapshot(snapshot: PolicySnapshotInit): DecodeResult
   return { ok: true, value: bytes };
 }
 
+/** Some fields of a snapshot. A snapshot is its parts one after the other, in any order, each field in one of them. */
+export function encodeSnapshotPart(part: PolicySnapshotInit): Uint8Array {
+  return PolicySnapshot.encode(part);
+}
+
+/** A snapshot of snapshotSchemaVersion of such parts. Error: over snapshotBytesMax. */
+export function joinSnapshotParts(parts: readonly Uint8Array[]): DecodeResult<Uint8Array> {
+  const all = [PolicySnapshot.encode({ schemaVersion: snapshotSchemaVersion }), ...parts];
+  const length = all.reduce((sum, part) => sum + part.length, 0);
+  if (length > snapshotBytesMax) {
+    return { ok: false, error: `${length} bytes, the limit is ${snapshotBytesMax}` };
+  }
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const part of all) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return { ok: true, value: bytes };
+}
+
 /** Decodes and checks a snapshot. `bytes` may be anything and must not change while the result is in use. */
 export function decodePolicySnapshot(bytes: Uint8Array): DecodeResult<PolicySnapshot> {
   if (bytes.length > snapshotBytesMax) {

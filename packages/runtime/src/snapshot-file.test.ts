@@ -19,7 +19,12 @@ import { snapshotBytesMax } from '@tandem/proto/limits';
 import { runScript } from '../test/child-process.ts';
 import { temporaryDirectory } from '../test/temporary-directory.ts';
 import { waitUntil } from '../test/wait-until.ts';
-import { readSnapshotFile, type SnapshotFileError, writeSnapshotFile } from './snapshot-file.ts';
+import {
+  readSnapshotFile,
+  type SnapshotFileError,
+  syncSnapshotFile,
+  writeSnapshotFile,
+} from './snapshot-file.ts';
 import { TandemError } from './tandem-error.ts';
 
 async function readError(path: string): Promise<SnapshotFileError['kind']> {
@@ -35,6 +40,7 @@ test('what was written is read, with its mode, and nothing else lies there', asy
   for (const length of [0, 1, 100_000]) {
     const payload = new Uint8Array(length).fill(length & 0xff);
     await writeSnapshotFile(path, payload, { groupId: process.getgid?.() ?? 0 });
+    await syncSnapshotFile(path);
     const result = await readSnapshotFile(path);
     assert.ok(result.ok);
     assert.equal(Buffer.compare(result.value, payload), 0);
@@ -102,6 +108,7 @@ test('a write that fails leaves the old content and no temporary file', async ()
   );
   assert.deepEqual(readdirSync(directory.path), ['policy.snapshot']);
   await assert.rejects(writeSnapshotFile(join(directory.path, 'no', 'x'), Buffer.from('x')));
+  await assert.rejects(syncSnapshotFile(join(directory.path, 'no', 'x')), TandemError);
   const large = new Uint8Array(snapshotBytesMax + 1);
   await assert.rejects(writeSnapshotFile(path, large), /the limit is/);
 });

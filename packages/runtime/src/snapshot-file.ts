@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-// A file that is whole or not there: how a policy snapshot lies on disk. Written to a temporary file,
-// synced, renamed over the old one, the directory synced: a crash at any point leaves the old or the new
-// content. Read by read(2), never mapped: a mapping of a file that is cut short kills the reader.
+// A file that is whole or not there: how a policy snapshot lies on disk. Written to a temporary file and
+// renamed over the old one: a crash of the writer at any point leaves the old or the new content. Who has
+// it synced, too, knows that the same holds for a loss of power; before, some file systems may leave
+// neither, which the checksum shows. Read by read(2), never mapped: a mapping of a file that is cut short
+// kills the reader.
 //
 //   offset  size  content (numbers little-endian)
 //        0     8  magic "TANDEMPS"
@@ -89,8 +91,24 @@ async function removeLeftovers(path: string): Promise<void> {
   }
 }
 
+/** What was written last survives a loss of power. @throws TandemError: it is not known whether it does */
+export async function syncSnapshotFile(path: string): Promise<void> {
+  try {
+    const file = await open(path, 'r');
+    try {
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await syncDirectory(dirname(path));
+  } catch (error) {
+    throw TandemError.from(error, `sync ${path}`);
+  }
+}
+
 /**
- * Replaces the file's content; its directory exists. After it resolves the content survives a power loss.
+ * Replaces the file's content; its directory exists. After it resolves the content survives the process; with
+ * `syncSnapshotFile`, a loss of power.
  * @throws TandemError TANDEM_SNAPSHOT_WRITE: the old content is still there
  */
 export async function writeSnapshotFile(
@@ -111,11 +129,9 @@ export async function writeSnapshotFile(
     await file.writeFile(payload);
     if (options.groupId !== undefined) await file.chown((await file.stat()).uid, options.groupId);
     await file.chmod(options.mode ?? 0o640);
-    await file.sync();
     await file.close();
     file = null;
     await rename(temporary, path);
-    await syncDirectory(dirname(path));
   } catch (error) {
     await file?.close();
     await rm(temporary, { force: true });

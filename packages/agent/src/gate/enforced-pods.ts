@@ -16,19 +16,29 @@ export interface AppliedPolicy {
   onApplied(listener: () => void): () => void;
 }
 
+/** What is applied, by pod: asked once for each pod that waits, each time that policy was applied. */
+interface Applied {
+  readonly byPod: ReadonlyMap<string, readonly AttachedEndpoint[]>;
+  readonly faults: ReadonlyMap<string, string>;
+}
+
 export class EnforcedPods implements Enforcement {
   readonly #policy: AppliedPolicy;
+  #applied: Applied;
 
   constructor(policy: AppliedPolicy) {
     this.#policy = policy;
+    this.#applied = readApplied(policy);
+    policy.onApplied(() => {
+      this.#applied = readApplied(policy);
+    });
   }
 
   problemOf({ podKey, containerId, addresses, interfaceName }: Sandbox): string | null {
-    const { endpoints, diagnostics } = this.#policy;
-    const subject = `Pod/${podKey}`;
-    const fault = diagnostics.find((each) => each.severity === 'error' && each.subject === subject);
-    if (fault !== undefined) return fault.message;
-    const own = endpoints.filter(({ pod }) => `${pod.namespace}/${pod.name}` === podKey);
+    const { byPod, faults } = this.#applied;
+    const fault = faults.get(`Pod/${podKey}`);
+    if (fault !== undefined) return fault;
+    const own = byPod.get(podKey) ?? [];
     if (own.length === 0) return 'the agent has not received this pod from the API server yet';
     for (const address of addresses) {
       const endpoint = own.find((each) => compareAddresses(each.address, address) === 0);
@@ -49,4 +59,13 @@ export class EnforcedPods implements Enforcement {
   onApplied(listener: () => void): () => void {
     return this.#policy.onApplied(listener);
   }
+}
+
+function readApplied({ endpoints, diagnostics }: AppliedPolicy): Applied {
+  const faults = new Map<string, string>();
+  for (const { severity, subject, message } of diagnostics) {
+    if (severity === 'error' && !faults.has(subject)) faults.set(subject, message);
+  }
+  const byPod = Map.groupBy(endpoints, ({ pod }) => `${pod.namespace}/${pod.name}`);
+  return { byPod, faults };
 }

@@ -65,9 +65,7 @@ export interface Refused {
  */
 export function applyToDatapath(step: ApplyStep): readonly Refused[] {
   const { datapath, compiled, endpoints, capacities = abiCapacities } = step;
-  const servers = compiled.dnsServers.map(({ policyId, server, protocol, ruleSetId }) =>
-    encodeDnsServer(policyId, server, protocol, ruleSetId),
-  );
+  const servers = serverEntries(compiled.dnsServers);
   const change =
     changeThatFits(step, servers, capacities) ?? wholeChange(step, servers, capacities);
   const refused: Refused[] = [];
@@ -103,6 +101,19 @@ export function applyToDatapath(step: ApplyStep): readonly Refused[] {
   end(datapath.table('policy'), change.wantedPolicy, change.gonePolicy);
   datapath.table('dns_servers').prune(servers);
   return refused;
+}
+
+const encodedServers = new WeakMap<Compiled['dnsServers'], readonly Entry[]>();
+
+/** Compilations that follow each other share the list while it is the same. */
+function serverEntries(list: Compiled['dnsServers']): readonly Entry[] {
+  const known = encodedServers.get(list);
+  if (known !== undefined) return known;
+  const entries = list.map(({ policyId, server, protocol, ruleSetId }) =>
+    encodeDnsServer(policyId, server, protocol, ruleSetId),
+  );
+  encodedServers.set(list, entries);
+  return entries;
 }
 
 interface Change extends MapChange {

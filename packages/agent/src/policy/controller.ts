@@ -11,8 +11,6 @@ import { patternDiagnostics } from '@tandem/core/policy/compile-diagnostics';
 import type { Compiled, Diagnostic, MemberPolicy } from '@tandem/core/policy/desired';
 import type { Datapath } from '@tandem/datapath/datapath';
 import type { Entry } from '@tandem/datapath/encode';
-import type { CompletedSnapshot } from '@tandem/dns-proxy/policy/build-image';
-import { encodePolicySnapshot } from '@tandem/proto/snapshot';
 import type { Logger } from '@tandem/runtime/log';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
@@ -31,15 +29,14 @@ import { changeOrder, type PolicyChange } from './change-order.ts';
 import { Compilations } from './compilations.ts';
 import { LearnedShares } from './learned-shares.ts';
 import { refusedDiagnostics } from './refused-diagnostics.ts';
-import { snapshotOf } from './snapshot.ts';
+import { type CompletePatterns, SnapshotEncoder } from './snapshot.ts';
 import type { StateKeeper } from './state-keeper.ts';
 
 export interface ControllerOptions {
   readonly datapath: Datapath;
   readonly attacher: Attacher;
   readonly server: PolicyServer;
-  /** Compiles the matcher into a snapshot. */
-  readonly complete: (snapshot: Uint8Array) => Promise<CompletedSnapshot>;
+  readonly completePatterns: CompletePatterns;
   /** Puts a snapshot in force in the agent's own DNS member. */
   readonly install: (snapshot: Uint8Array) => Promise<void>;
   /** Gives new FQDN selectors the addresses of names that were answered before. */
@@ -56,10 +53,11 @@ export interface ControllerOptions {
 }
 
 export class PolicyController {
-  readonly counters = { predecessorsForgotten: 0, mapsMended: 0 };
+  readonly counters = { applied: 0, predecessorsForgotten: 0, mapsMended: 0 };
   readonly #o: ControllerOptions;
   readonly #compilations: Compilations;
   readonly #shares: LearnedShares;
+  readonly #encoder: SnapshotEncoder;
   #cluster: ClusterState | null = null;
   #revision: number;
   #running: Promise<void> | null = null;
@@ -85,6 +83,7 @@ export class PolicyController {
     // A number that some member has seen with another content would not be sent to it.
     this.#revision = Math.max(options.served?.revision ?? 0, newestRevision(options.datapath));
     this.#compilations = new Compilations(options.keeper.loadIds(), options.served);
+    this.#encoder = new SnapshotEncoder(options.completePatterns);
     this.#shares = new LearnedShares(options.datapath, options.quotaNamespace);
   }
 
@@ -204,7 +203,6 @@ export class PolicyController {
       if (this.#compilations.isInstalled(compiled)) {
         this.#o.keeper.keepIds(compiled.ids);
         await this.#applyNew(compiled);
-        this.#logApplied(compiled);
         return;
       }
       const change = this.#change(compiled, await this.#encode(compiled, cluster));
@@ -240,7 +238,6 @@ export class PolicyController {
     this.#isWhole = false;
     this.#shares.apply(compiled);
     const plan = await attacher.plan(compiled.endpoints);
-    this.#endpoints = plan.endpoints;
     const refused = applyToDatapath({
       datapath,
       compiled,
@@ -250,7 +247,10 @@ export class PolicyController {
     });
     this.#refusedDiagnostics = refusedDiagnostics(refused, compiled);
     this.#entries = plan.entries;
-    this.#attachDiagnostics = [...plan.diagnostics, ...(await attacher.attach(plan, 'all'))];
+    const checked = former === null ? 'all' : 'new';
+    this.#attachDiagnostics = [...plan.diagnostics, ...(await attacher.attach(plan, checked))];
+    // Whoever waits for a pod's must not see it before.
+    this.#endpoints = plan.endpoints;
     // Last at the first start: a judge that knows no pod cuts off those that run (docs/adr/0012-interfaces.md).
     datapath.ensureJudging();
     announceApplied(datapath, compiled.members.revision);
@@ -258,9 +258,11 @@ export class PolicyController {
   }
 
   async #applyNew(compiled: Compiled): Promise<void> {
+    const former = this.#compilations.applied;
     this.#compilations.begin(compiled);
     await this.#apply(compiled);
     this.#compilations.succeeded(compiled);
+    this.#logApplied(compiled, former);
   }
 
   #change(compiled: Compiled, snapshot: Uint8Array): PolicyChange {
@@ -287,13 +289,15 @@ export class PolicyController {
       apply: async () => {
         await this.#applyNew(compiled);
         this.counters.predecessorsForgotten += compiled.predecessorsForgotten;
-        this.#logApplied(compiled);
       },
     };
   }
 
-  #logApplied(compiled: Compiled): void {
-    this.#o.log.info('policy applied', {
+  /** Pods come and go all the time: that is counted, and said to who asks for it. */
+  #logApplied(compiled: Compiled, former: Compiled | null): void {
+    const isNews = compiled.policies !== former?.policies;
+    this.counters.applied += 1;
+    this.#o.log[isNews ? 'info' : 'debug']('policy applied', {
       revision: compiled.members.revision,
       endpoints: this.#endpoints.length,
       policies: compiled.policies.size,
@@ -306,9 +310,11 @@ export class PolicyController {
   async #encode(compiled: Compiled, cluster: ClusterState): Promise<Uint8Array> {
     const { nodeName } = this.#o.nodeContext();
     const { members } = compiled;
-    const encoded = encodePolicySnapshot(snapshotOf(members, nodeName, systemClock.wallMs()));
-    if (!encoded.ok) throw new TandemError('TANDEM_POLICY_SNAPSHOT', encoded.error);
-    const { snapshot, rejected } = await this.#o.complete(encoded.value);
+    const { snapshot, rejected } = await this.#encoder.encode(
+      members,
+      nodeName,
+      systemClock.wallMs(),
+    );
     this.#patternDiagnostics = patternDiagnostics(cluster, members.patterns, rejected);
     return snapshot;
   }

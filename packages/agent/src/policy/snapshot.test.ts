@@ -9,7 +9,7 @@ import { patternFromCanonical } from '@tandem/core/dns/pattern';
 import { parseAddress } from '@tandem/core/net/ip';
 import type { MemberPolicy } from '@tandem/core/policy/desired';
 import { decodePolicySnapshot, encodePolicySnapshot } from '@tandem/proto/snapshot';
-import { memberPolicyOf, snapshotOf } from './snapshot.ts';
+import { memberPolicyOf, SnapshotEncoder, snapshotOf } from './snapshot.ts';
 
 const address = (text: string): Uint8Array => parseAddress(text) as Uint8Array;
 const pattern = (text: string, context: 'rules.dns' | 'toFQDNs') => {
@@ -70,4 +70,28 @@ test('a pattern that is not canonical stays what it is: members leave it out, an
     ['not..canonical', 'b.test.'],
   );
   assert.equal(read.policies.length, policy.policies.length);
+});
+
+test('snapshots that follow each other are what each alone would be; patterns are compiled once', async () => {
+  let compiled = 0;
+  const encoder = new SnapshotEncoder((patterns) => {
+    compiled += 1;
+    return Promise.resolve({ compiledMatcher: Buffer.from(`of ${patterns.length}`), rejected: [] });
+  });
+  const check = async (each: MemberPolicy): Promise<void> => {
+    const { snapshot } = await encoder.encode(each, 'node-1', 1);
+    const compiledMatcher = Buffer.from(`of ${each.patterns.length}`);
+    const alone = encodePolicySnapshot({ ...snapshotOf(each, 'node-1', 1), compiledMatcher });
+    assert.ok(alone.ok);
+    const decoded = decodePolicySnapshot(snapshot);
+    assert.ok(decoded.ok);
+    assert.deepEqual(encodePolicySnapshot(decoded.value), alone);
+  };
+  await check(policy);
+  const endpoints = policy.endpoints.map((each) => ({ ...each, policyId: 4 }));
+  await check({ ...policy, revision: 8, endpoints });
+  assert.equal(compiled, 1);
+  await check({ ...policy, patterns: policy.patterns.slice(), selectors: [] });
+  assert.equal(compiled, 2);
+  await check({ ...policy, neverLearn: [], trustedServers: [], backendDigests: [] });
 });

@@ -3,51 +3,131 @@
 
 /** What a compilation gives to DNS members, as the snapshot that is streamed and kept on disk. */
 
+import type { RejectedPattern } from '@tandem/core/dns/matcher-compile';
 import type { Pattern } from '@tandem/core/dns/pattern';
 import type { MemberPolicy } from '@tandem/core/policy/desired';
+import type { CompletedPatterns } from '@tandem/dns-proxy/policy/build-image';
 import {
   PatternContext,
   type PolicySnapshot,
   type PolicySnapshotInit,
 } from '@tandem/proto/gen/messages';
+import { encodeSnapshotPart, joinSnapshotParts } from '@tandem/proto/snapshot';
+import { TandemError } from '@tandem/runtime/tandem-error';
+
+type SnapshotPatterns = PolicySnapshot['patterns'];
+
+/** Compiles the matcher of patterns. */
+export type CompletePatterns = (patterns: SnapshotPatterns) => Promise<CompletedPatterns>;
+
+export interface EncodedSnapshot {
+  readonly snapshot: Uint8Array;
+  /** Patterns that match nothing. */
+  readonly rejected: readonly RejectedPattern[];
+}
+
+/** The lists of a policy that are parts of a snapshot. */
+type Part = Exclude<keyof MemberPolicy, 'revision'>;
+
+const parts: { readonly [Name in Part]: (policy: MemberPolicy) => PolicySnapshotInit } = {
+  endpoints: ({ endpoints }) => ({ endpoints: [...endpoints] }),
+  patterns: ({ patterns }) => ({ patterns: snapshotPatterns(patterns) }),
+  selectors: ({ selectors }) => ({
+    selectors: selectors.map(({ id, patternIndex, policyId }) => ({ id, patternIndex, policyId })),
+  }),
+  ruleSets: ({ ruleSets }) => ({
+    ruleSets: ruleSets.map(({ id, patternIndexes, matchAll }) => ({
+      id,
+      patternIndexes: [...patternIndexes],
+      matchAll,
+    })),
+  }),
+  policies: ({ policies }) => ({
+    policies: policies.map(({ id, servers, predecessors, fqdnPatterns }) => ({
+      id,
+      servers: [...servers],
+      predecessors: [...predecessors],
+      fqdnPatterns: [...fqdnPatterns],
+    })),
+  }),
+  trustedServers: ({ trustedServers }) => ({ trustedServers: [...trustedServers] }),
+  neverLearn: ({ neverLearn }) => ({
+    neverLearn: neverLearn.map(({ address, bits }) => ({ address, bits })),
+  }),
+  backendDigests: ({ backendDigests }) => ({
+    backendDigests: backendDigests.map(({ address, digest }) => ({ address, digest })),
+  }),
+};
+const partNames = Object.keys(parts) as readonly Part[];
+
+/**
+ * Encodes snapshots that follow each other: a list that is the same object as in the one before is not encoded again, and
+ * patterns that are the same are not compiled again.
+ */
+export class SnapshotEncoder {
+  readonly #completePatterns: CompletePatterns;
+  readonly #parts = new Map<Part, { readonly of: unknown; readonly bytes: Uint8Array }>();
+  #matcher: {
+    readonly of: unknown;
+    readonly bytes: Uint8Array;
+    readonly rejected: readonly RejectedPattern[];
+  } | null = null;
+
+  constructor(completePatterns: CompletePatterns) {
+    this.#completePatterns = completePatterns;
+  }
+
+  /** With its matcher, if there is room for it. @throws TandemError TANDEM_POLICY_SNAPSHOT: it is too large */
+  async encode(
+    policy: MemberPolicy,
+    nodeName: string,
+    createdUnixMs: number,
+  ): Promise<EncodedSnapshot> {
+    const { revision, patterns } = policy;
+    let matcher = this.#matcher;
+    if (matcher?.of !== patterns) {
+      const { compiledMatcher, rejected } = await this.#completePatterns(
+        snapshotPatterns(patterns),
+      );
+      matcher = { of: patterns, bytes: encodeSnapshotPart({ compiledMatcher }), rejected };
+      this.#matcher = matcher;
+    }
+    const bare = [
+      encodeSnapshotPart({ revision, createdUnixMs, nodeName }),
+      ...partNames.map((name) => this.#encoded(name, policy)),
+    ];
+    const whole = joinSnapshotParts([...bare, matcher.bytes]);
+    const encoded = whole.ok ? whole : joinSnapshotParts(bare);
+    if (!encoded.ok) throw new TandemError('TANDEM_POLICY_SNAPSHOT', encoded.error);
+    return { snapshot: encoded.value, rejected: matcher.rejected };
+  }
+
+  #encoded(name: Part, policy: MemberPolicy): Uint8Array {
+    const known = this.#parts.get(name);
+    if (known !== undefined && known.of === policy[name]) return known.bytes;
+    const bytes = encodeSnapshotPart(parts[name](policy));
+    this.#parts.set(name, { of: policy[name], bytes });
+    return bytes;
+  }
+}
 
 export function snapshotOf(
   policy: MemberPolicy,
   nodeName: string,
   createdUnixMs: number,
 ): PolicySnapshotInit {
-  return {
-    revision: policy.revision,
-    createdUnixMs,
-    nodeName,
-    endpoints: [...policy.endpoints],
-    patterns: policy.patterns.map(({ text, context }) => ({
-      text,
-      context:
-        context === 'rules.dns'
-          ? PatternContext.PATTERN_CONTEXT_DNS_RULE
-          : PatternContext.PATTERN_CONTEXT_TO_FQDNS,
-    })),
-    selectors: policy.selectors.map(({ id, patternIndex, policyId }) => ({
-      id,
-      patternIndex,
-      policyId,
-    })),
-    ruleSets: policy.ruleSets.map(({ id, patternIndexes, matchAll }) => ({
-      id,
-      patternIndexes: [...patternIndexes],
-      matchAll,
-    })),
-    policies: policy.policies.map(({ id, servers, predecessors, fqdnPatterns }) => ({
-      id,
-      servers: [...servers],
-      predecessors: [...predecessors],
-      fqdnPatterns: [...fqdnPatterns],
-    })),
-    trustedServers: [...policy.trustedServers],
-    neverLearn: policy.neverLearn.map(({ address, bits }) => ({ address, bits })),
-    backendDigests: policy.backendDigests.map(({ address, digest }) => ({ address, digest })),
-  };
+  const fields = partNames.map((name) => parts[name](policy));
+  return Object.assign({ revision: policy.revision, createdUnixMs, nodeName }, ...fields);
+}
+
+function snapshotPatterns(patterns: readonly Pattern[]): SnapshotPatterns {
+  return patterns.map(({ text, context }) => ({
+    text,
+    context:
+      context === 'rules.dns'
+        ? PatternContext.PATTERN_CONTEXT_DNS_RULE
+        : PatternContext.PATTERN_CONTEXT_TO_FQDNS,
+  }));
 }
 
 /** What a snapshot says, in the terms of a compilation. Patterns are what they are: members judge them. */

@@ -7,14 +7,13 @@
  * tried again until it is, and said in status meanwhile.
  */
 
-import { constants, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { StableIds } from '@tandem/core/policy/stable-ids';
+import type { StableIds } from '@tandem/core/policy/stable-ids';
 import { shareDirectory } from '@tandem/datapath/directories';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
 import type { Logger } from '@tandem/runtime/log';
-import { writeSnapshotFile } from '@tandem/runtime/snapshot-file';
+import { syncSnapshotFile, writeSnapshotFile } from '@tandem/runtime/snapshot-file';
 import { TandemError } from '@tandem/runtime/tandem-error';
+import { IdFiles } from './id-files.ts';
 
 export interface StateKeeperOptions {
   readonly stateDir: string;
@@ -31,18 +30,21 @@ interface State {
 }
 
 export class StateKeeper {
-  readonly counters = { written: 0, failed: 0 };
+  readonly counters = { written: 0, failed: 0, synced: 0 };
   readonly #o: StateKeeperOptions;
   /** What is not on disk yet. */
   #unwritten: State | null = null;
   #writing: Promise<void> = Promise.resolve();
   #problem = '';
-  #idsOnDisk: StableIds | null = null;
+  readonly #ids: IdFiles;
+  #isSyncing = false;
+  #isUnsynced = false;
   #idsProblem = '';
   #revisionOnDisk = 0;
 
   constructor(options: StateKeeperOptions) {
     this.#o = options;
+    this.#ids = new IdFiles(options.stateDir);
   }
 
   /** Makes the directory, if that is possible now; `keep` tries again. */
@@ -57,34 +59,13 @@ export class StateKeeper {
 
   /** The table of ids of the last life, or an empty one. */
   loadIds(): StableIds {
-    const { log } = this.#o;
-    const path = this.#idsPath;
-    let text: string;
-    try {
-      text = readFileSync(path, {
-        encoding: 'utf8',
-        // A pipe of that name is not waited for.
-        flag: constants.O_RDONLY | constants.O_NONBLOCK,
-      });
-    } catch {
-      // The first start of this node: ids are digests of contents, so nothing is lost.
-      return StableIds.empty();
-    }
-    try {
-      const decoded = StableIds.decode(JSON.parse(text));
-      if (decoded.ok) return decoded.value;
-      log.warn('table of ids is of no use, starting a new one', { path, reason: decoded.error });
-    } catch (error) {
-      const failure = TandemError.from(error);
-      log.warn('table of ids is of no use, starting a new one', { path, error: failure });
-    }
-    return StableIds.empty();
+    return this.#ids.load(this.#o.log);
   }
 
   /** Writes, or remembers what to write. Never rejects. */
   async keep(state: State): Promise<void> {
     this.#unwritten = state;
-    await this.retry();
+    await this.#writeNext();
   }
 
   /**
@@ -92,12 +73,12 @@ export class StateKeeper {
    * something else. Never throws.
    */
   keepIds(ids: StableIds): void {
-    if (ids === this.#idsOnDisk) return;
     // What waits to be written must not bring an older table back.
     if (this.#unwritten !== null) this.#unwritten = { ...this.#unwritten, ids };
     try {
       this.#shareDirectory();
-      this.#writeIds(ids);
+      this.#ids.keep(ids);
+      this.#idsProblem = '';
     } catch (error) {
       this.counters.failed += 1;
       const failure = TandemError.from(error);
@@ -110,8 +91,18 @@ export class StateKeeper {
     }
   }
 
-  /** Writes what could not be written before. Never rejects. */
-  async retry(): Promise<void> {
+  /** Writes what could not be written before, and tidies up, when nothing waits for it. Never rejects. */
+  async tend(): Promise<void> {
+    await this.#writeNext();
+    try {
+      this.#ids.tidy();
+    } catch (error) {
+      this.counters.failed += 1;
+      this.#o.log.warn('table of ids not written anew', { error: TandemError.from(error) });
+    }
+  }
+
+  async #writeNext(): Promise<void> {
     // One after the other: an older policy must not replace a newer one.
     this.#writing = this.#writing.then(() => this.#write());
     await this.#writing;
@@ -123,7 +114,7 @@ export class StateKeeper {
     const { log, snapshotPath, proxyGid } = this.#o;
     try {
       this.#shareDirectory();
-      this.#writeIds(state.ids);
+      this.#ids.keep(state.ids);
       await writeSnapshotFile(snapshotPath, state.snapshot, { mode: 0o640, groupId: proxyGid });
     } catch (error) {
       this.counters.failed += 1;
@@ -135,6 +126,7 @@ export class StateKeeper {
       return;
     }
     this.counters.written += 1;
+    void this.#sync();
     this.#revisionOnDisk = state.revision;
     if (this.#problem !== '') log.info('policy snapshot written', { revision: state.revision });
     this.#problem = '';
@@ -155,24 +147,28 @@ export class StateKeeper {
     ];
   }
 
-  get #idsPath(): string {
-    return join(this.#o.stateDir, 'ids.json');
-  }
-
   #shareDirectory(): void {
     shareDirectory(this.#o.stateDir, 0, this.#o.proxyGid);
   }
 
-  #writeIds(ids: StableIds): void {
-    const temporary = `${this.#idsPath}.new`;
-    try {
-      writeFileSync(temporary, JSON.stringify(ids.encode()), { mode: 0o600 });
-      renameSync(temporary, this.#idsPath);
-      this.#idsOnDisk = ids;
-      this.#idsProblem = '';
-    } catch (error) {
-      rmSync(temporary, { force: true });
-      throw error;
+  /** What was written last, and what is written meanwhile, together: a burst of changes waits for no disk. */
+  async #sync(): Promise<void> {
+    this.#isUnsynced = true;
+    if (this.#isSyncing) return;
+    this.#isSyncing = true;
+    while (this.#isUnsynced) {
+      this.#isUnsynced = false;
+      try {
+        // oxlint-disable-next-line no-await-in-loop -- one at a time is the point
+        await syncSnapshotFile(this.#o.snapshotPath);
+        this.counters.synced += 1;
+      } catch (error) {
+        // The next one writes it again; without a disk that keeps it, a loss of power costs the snapshot.
+        this.#o.log.warn('policy snapshot may not survive a loss of power', {
+          error: TandemError.from(error),
+        });
+      }
     }
+    this.#isSyncing = false;
   }
 }

@@ -9,32 +9,28 @@
  */
 import type { Pattern } from '../dns/pattern.ts';
 import { formatAddress } from '../net/ip.ts';
-import { digest128 } from '../sha256.ts';
 import type {
   CompiledPolicy,
   CompiledRule,
   DnsServerEntry,
   MemberServer,
   RuleOrigin,
+  RuleOrigins,
 } from './desired.ts';
+import { DigestCache } from './digest-cache.ts';
 import { type NameSet, namesContent } from './dns-judge.ts';
 import type { DnsServer } from './dns-servers.ts';
-import type { IdSource } from './id-session.ts';
-import type { MemberPolicyBuilder } from './member-policy.ts';
-import type { Peer } from './peer.ts';
-import type { PolicyDraft, Statement } from './policy-set.ts';
+import type { IdKind } from './id-rows.ts';
+import type { IdSession } from './id-session.ts';
+import type { Peers } from './peer-table.ts';
+import type { PolicyDraft } from './policy-set.ts';
+import { sameAs, samePartsAs } from './same-as.ts';
 
 export interface PlannedPolicy {
   readonly draft: PolicyDraft;
   readonly servers: readonly DnsServer[];
   readonly isPrivate: boolean;
   readonly content: string;
-}
-
-export interface BuiltPolicies {
-  readonly byDraft: ReadonlyMap<PolicyDraft, CompiledPolicy>;
-  readonly dnsServers: readonly DnsServerEntry[];
-  readonly rules: ReadonlyMap<number, RuleOrigin>;
 }
 
 /** `trusted`: texts of the addresses of the cluster's resolvers. The wildcard server is none of them. */
@@ -48,106 +44,217 @@ export function planPolicy(
   return { draft, servers, isPrivate, content: `${draft.content} ${isPrivate ? 'private' : ''}` };
 }
 
-/** Gives ids to policies, rules, selectors and rule sets, and tells the members about them. */
-export function buildPolicies(
-  planned: readonly PlannedPolicy[],
-  ids: IdSource,
-  members: MemberPolicyBuilder,
-): BuiltPolicies {
-  const policyIds = ids.assign('policy', new Set(planned.map(({ content }) => content)));
-  const origins = new Set(
-    planned.flatMap(({ draft }) => draft.statements.map(({ origin }) => origin)),
-  );
-  origins.delete('');
-  const ruleIds = ids.assign('rule', origins);
-  const shared = ids.assign('selector', sharedContents(planned));
-  const ruleSetIds = assignRuleSets(planned, ids, members);
+/** A policy with its ids, and what members are told of it. */
+export interface BuiltPolicy {
+  readonly policy: CompiledPolicy;
+  readonly servers: readonly MemberServer[];
+  readonly dnsServers: readonly DnsServerEntry[];
+  /** `policyId` 0: shared. */
+  readonly selectors: readonly BuiltSelector[];
+  readonly ruleSets: readonly BuiltRuleSet[];
+  /** Names whose addresses its rules allow. */
+  readonly fqdns: readonly Pattern[];
+  readonly origins: readonly RuleOrigin[];
+}
 
-  const byDraft = new Map<PolicyDraft, CompiledPolicy>();
-  const dnsServers: DnsServerEntry[] = [];
-  for (const plan of planned) {
-    const { draft, servers, content } = plan;
-    const id = policyIds.get(content) as number;
-    const selectorsOf = addSelectors(plan, id, shared, ids, members);
-    const rules = draft.statements.map((statement): CompiledRule => {
-      const { direction, verdict, peers, ports, origin } = statement;
-      const fqdnSelectors = statement.fqdns.flatMap(selectorsOf);
-      return { direction, verdict, peers, fqdnSelectors, ports, ruleId: ruleIds.get(origin) ?? 0 };
-    });
-    byDraft.set(draft, { id, rules, peers: peersOf(draft), flags: draft.flags });
-    const own = servers.map(({ server, protocol, names }): MemberServer => {
-      return { server, protocol, ruleSetId: ruleSetIds.get(namesContent(names)) as number };
-    });
-    members.addPolicy(id, own, patternsOf(draft.statements).values());
-    dnsServers.push(...own.map((entry) => ({ policyId: id, ...entry })));
+export interface BuiltSelector {
+  readonly id: number;
+  readonly pattern: Pattern;
+  readonly policyId: number;
+}
+
+export interface BuiltRuleSet {
+  readonly id: number;
+  readonly names: NameSet;
+}
+
+export interface BuiltPolicies {
+  readonly byDraft: ReadonlyMap<PolicyDraft, CompiledPolicy>;
+  readonly byId: ReadonlyMap<number, CompiledPolicy>;
+  readonly all: readonly BuiltPolicy[];
+  readonly dnsServers: readonly DnsServerEntry[];
+  readonly rules: RuleOrigins;
+}
+
+/** Digests of the contents that a policy gets ids for. */
+interface Names {
+  readonly policy: string;
+  /** By the text of the origin. */
+  readonly rules: ReadonlyMap<string, string>;
+  readonly selectors: readonly SelectorName[];
+  readonly ruleSets: readonly { readonly names: NameSet; readonly digest: string }[];
+}
+
+interface SelectorName {
+  readonly pattern: Pattern;
+  readonly shared: string;
+  /** Of the policy's own; null: it has none. */
+  readonly own: string | null;
+}
+
+interface Entry {
+  readonly names: Names;
+  built: BuiltPolicy;
+}
+
+const nothing: BuiltPolicies = {
+  ...{ byDraft: new Map(), byId: new Map(), all: [], dnsServers: [] },
+  rules: originsOf([]),
+};
+const kinds = ['policy', 'rule', 'selector', 'ruleSet'] as const;
+
+/** Gives ids to policies, rules, selectors and rule sets, of those that came alone. */
+export class PolicyTable {
+  #entries: ReadonlyMap<PlannedPolicy, Entry> = new Map();
+  readonly #digests = new DigestCache();
+  #last = nothing;
+
+  /** Parts that are as before are the same objects as before. */
+  update(planned: readonly PlannedPolicy[], ids: IdSession): BuiltPolicies {
+    const former = this.#entries;
+    const now = new Map<PlannedPolicy, Entry>();
+    const wanted = new Set(planned);
+    const fresh: (readonly [PlannedPolicy, Names])[] = [];
+    for (const plan of planned) {
+      const known = former.get(plan);
+      if (known !== undefined && ids.isContinued) {
+        now.set(plan, known);
+        continue;
+      }
+      const names = known?.names ?? this.#namesOf(plan);
+      if (known === undefined) forEachName(names, (kind, digest) => ids.use(kind, digest));
+      fresh.push([plan, names]);
+    }
+    let isSame = fresh.length === 0 && now.size === former.size;
+    for (const [plan, { names }] of former) {
+      if (wanted.has(plan)) continue;
+      forEachName(names, (kind, digest) => ids.release(kind, digest));
+      isSame = false;
+    }
+    for (const kind of kinds) ids.settle(kind);
+    if (isSame) return this.#last;
+    for (const [plan, names] of fresh) {
+      const built = build(plan, names, ids);
+      const known = this.#last.byId.get(built.policy.id);
+      const policy = known === undefined ? built.policy : sameAs(known, built.policy);
+      now.set(plan, { names, built: { ...built, policy } });
+    }
+    const ordered = new Map(planned.map((plan) => [plan, now.get(plan) as Entry]));
+    this.#entries = ordered;
+    this.#last = collect(ordered, this.#last);
+    return this.#last;
   }
-  const rules = [...ruleIds].map(([text, ruleId]): [number, RuleOrigin] => [
-    ruleId,
-    { ruleId, text },
-  ]);
-  return { byDraft, dnsServers, rules: new Map(rules) };
-}
 
-/** The peers that the specs of a draft name, by key. */
-export function peersOf(draft: PolicyDraft): ReadonlyMap<string, Peer> {
-  return new Map(draft.specs.flatMap(({ peers }) => [...peers]));
-}
-
-function patternsOf(statements: readonly Statement[]): ReadonlyMap<string, Pattern> {
-  const patterns = statements.flatMap(({ fqdns }) => fqdns);
-  return new Map(patterns.map((pattern) => [pattern.text, pattern]));
-}
-
-function sharedContent(text: string): string {
-  return `shared ${text}`;
-}
-
-function sharedContents(planned: readonly PlannedPolicy[]): ReadonlySet<string> {
-  const contents = new Set<string>();
-  for (const { draft } of planned) {
-    for (const text of patternsOf(draft.statements).keys()) contents.add(sharedContent(text));
+  #namesOf({ draft, servers, isPrivate, content }: PlannedPolicy): Names {
+    const digestOf = (text: string): string => this.#digests.of(text);
+    const policy = digestOf(content);
+    const origins = new Set(draft.statements.map(({ origin }) => origin));
+    origins.delete('');
+    const patterns = new Map<string, Pattern>();
+    for (const { fqdns } of draft.statements) {
+      for (const pattern of fqdns) patterns.set(pattern.text, pattern);
+    }
+    return {
+      policy,
+      rules: new Map([...origins].map((origin) => [origin, digestOf(origin)])),
+      selectors: [...patterns.values()].map((pattern) => ({
+        pattern,
+        shared: digestOf(`shared ${pattern.text}`),
+        own: isPrivate ? digestOf(`policy ${policy} ${pattern.text}`) : null,
+      })),
+      ruleSets: servers.map(({ names }) => ({ names, digest: digestOf(namesContent(names)) })),
+    };
   }
-  return contents;
 }
 
-/** Adds the selectors of one policy; returns the ids that a pattern of it stands for. */
-function addSelectors(
-  { draft, isPrivate, content }: PlannedPolicy,
-  policyId: number,
-  shared: ReadonlyMap<string, number>,
-  ids: IdSource,
-  members: MemberPolicyBuilder,
-): (pattern: Pattern) => readonly number[] {
-  const patterns = patternsOf(draft.statements);
-  const prefix = `policy ${digest128(content)}`;
-  const texts = isPrivate ? [...patterns.keys()] : [];
-  const own = ids.assign(
-    'selector',
-    texts.map((text) => `${prefix} ${text}`),
-  );
+function forEachName(
+  { policy, rules, selectors, ruleSets }: Names,
+  take: (kind: IdKind, digest: string) => void,
+): void {
+  take('policy', policy);
+  for (const digest of rules.values()) take('rule', digest);
+  for (const { shared, own } of selectors) {
+    take('selector', shared);
+    if (own !== null) take('selector', own);
+  }
+  for (const { digest } of ruleSets) take('ruleSet', digest);
+}
+
+function build({ draft, servers }: PlannedPolicy, names: Names, ids: IdSession): BuiltPolicy {
+  const id = ids.idOf('policy', names.policy);
+  const selectors: BuiltSelector[] = [];
   const byText = new Map<string, readonly number[]>();
-  for (const [text, pattern] of patterns) {
-    const sharedId = shared.get(sharedContent(text)) as number;
-    members.addSelector(sharedId, pattern, 0);
-    const ownId = own.get(`${prefix} ${text}`);
-    if (ownId !== undefined) members.addSelector(ownId, pattern, policyId);
-    byText.set(text, ownId === undefined ? [sharedId] : [sharedId, ownId]);
+  for (const { pattern, shared, own } of names.selectors) {
+    const selectorIds = [ids.idOf('selector', shared)];
+    if (own !== null) selectorIds.push(ids.idOf('selector', own));
+    for (const [index, selectorId] of selectorIds.entries()) {
+      selectors.push({ id: selectorId, pattern, policyId: index === 0 ? 0 : id });
+    }
+    byText.set(pattern.text, selectorIds);
   }
-  return ({ text }) => byText.get(text) ?? [];
+  const ruleIds = new Map<string, number>();
+  for (const [origin, digest] of names.rules) ruleIds.set(origin, ids.idOf('rule', digest));
+  const rules = draft.statements.map((statement): CompiledRule => {
+    const { direction, verdict, peers, ports, origin, fqdns } = statement;
+    const fqdnSelectors = fqdns.flatMap(({ text }) => byText.get(text) ?? []);
+    return { direction, verdict, peers, fqdnSelectors, ports, ruleId: ruleIds.get(origin) ?? 0 };
+  });
+  const ruleSets = names.ruleSets.map(({ names: set, digest }) => ({
+    id: ids.idOf('ruleSet', digest),
+    names: set,
+  }));
+  const own = servers.map(({ server, protocol }, index): MemberServer => {
+    return { server, protocol, ruleSetId: (ruleSets[index] as BuiltRuleSet).id };
+  });
+  return {
+    policy: { id, rules, peers: peersOf(draft), flags: draft.flags },
+    ...{ servers: own, selectors, ruleSets },
+    dnsServers: own.map((entry) => ({ policyId: id, ...entry })),
+    fqdns: names.selectors.map(({ pattern }) => pattern),
+    origins: [...ruleIds].map(([text, ruleId]) => ({ ruleId, text })),
+  };
 }
 
-function assignRuleSets(
-  planned: readonly PlannedPolicy[],
-  ids: IdSource,
-  members: MemberPolicyBuilder,
-): ReadonlyMap<string, number> {
-  const byContent = new Map<string, NameSet>();
-  for (const { servers } of planned) {
-    for (const { names } of servers) byContent.set(namesContent(names), names);
+/** All policies together. */
+function collect(entries: ReadonlyMap<PlannedPolicy, Entry>, former: BuiltPolicies): BuiltPolicies {
+  const byDraft = new Map<PolicyDraft, CompiledPolicy>();
+  const byId = new Map<number, CompiledPolicy>();
+  for (const [{ draft }, { built }] of entries) {
+    byDraft.set(draft, built.policy);
+    byId.set(built.policy.id, built.policy);
   }
-  const ruleSetIds = ids.assign('ruleSet', byContent.keys());
-  for (const [content, { matchAll, patterns }] of byContent) {
-    members.addRuleSet(ruleSetIds.get(content) as number, matchAll, patterns.values());
-  }
-  return ruleSetIds;
+  const all = [...entries.values()].map(({ built }) => built);
+  const dnsServers = all.flatMap((built) => built.dnsServers);
+  const areSamePolicies =
+    byId.size === former.byId.size &&
+    byId.entries().every(([id, policy]) => former.byId.get(id) === policy);
+  return {
+    ...{ byDraft, all },
+    rules: originsOf(all),
+    byId: areSamePolicies ? former.byId : byId,
+    dnsServers: samePartsAs(former.dnsServers, dnsServers)
+      ? former.dnsServers
+      : sameAs(former.dnsServers, dnsServers),
+  };
+}
+
+/** Few ask for them. */
+function originsOf(all: readonly BuiltPolicy[]): RuleOrigins {
+  let origins: ReadonlyMap<number, RuleOrigin> | null = null;
+  const read = (): ReadonlyMap<number, RuleOrigin> => {
+    origins ??= new Map(all.flatMap((built) => built.origins.map((each) => [each.ruleId, each])));
+    return origins;
+  };
+  return { get: (ruleId) => read().get(ruleId), all: () => read() };
+}
+
+const peersOfDrafts = new WeakMap<PolicyDraft, Peers>();
+
+/** The peers that the specs of a draft name, by key. Of one draft it is one object. */
+export function peersOf(draft: PolicyDraft): Peers {
+  const known = peersOfDrafts.get(draft);
+  if (known !== undefined) return known;
+  const peers: Peers = new Map(draft.specs.flatMap((spec) => [...spec.peers]));
+  peersOfDrafts.set(draft, peers);
+  return peers;
 }

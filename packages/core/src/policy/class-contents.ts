@@ -23,6 +23,8 @@ export class ClassContent {
   named = 0;
   /** Another number whenever such an address comes or goes. */
   version = 0;
+  /** Its id is in use. */
+  hasId = false;
   /** Nobody had it at the end of a compilation: another object stands for its keys from then on. */
   isGone = false;
 
@@ -43,6 +45,11 @@ export class ClassContents {
 
   get table(): ClassTable {
     return this.#table;
+  }
+
+  /** Counts whatever `with`, ids and `version` may depend on. */
+  get clock(): number {
+    return this.#clock;
   }
 
   /** Contents in use that hold the key of a selector. */
@@ -86,29 +93,24 @@ export class ClassContents {
     this.#note(content);
   }
 
-  /** Whether the set of contents in use is another one than at the last `assign`. */
-  get isMoved(): boolean {
-    return [...this.#moved].some(([content, former]) => content.users > 0 !== former > 0);
-  }
-
-  /** Gives ids to all in use; returns those whose id is another one than before. */
+  /** Gives ids to all in use; returns those that had another one before. */
   assign(ids: IdSession): ReadonlySet<ClassContent> {
-    const inUse: ClassContent[] = [];
-    for (const content of this.#byText.values()) {
-      if (content.users > 0 && content.text !== '') inUse.push(content);
+    for (const content of this.#moved.keys()) {
+      if (content.users > 0 === content.hasId) continue;
+      content.hasId = content.users > 0;
+      if (content.hasId) ids.use('class', content.digest);
+      else ids.release('class', content.digest);
     }
-    const assigned = ids.assignDigests(
-      'classes',
-      'class',
-      inUse.map(({ digest }) => digest),
-    );
+    ids.settle('class');
     const renamed = new Set<ClassContent>();
-    for (const content of inUse) {
-      const id = assigned.get(content.digest) as number;
+    for (const content of ids.isContinued ? [...this.#moved.keys()] : this.#byText.values()) {
+      if (!content.hasId) continue;
+      const id = ids.idOf('class', content.digest);
       if (content.id === id) continue;
       if (!this.#moved.has(content)) this.#moved.set(content, content.id);
+      if (content.id !== classNone) renamed.add(content);
       content.id = id;
-      renamed.add(content);
+      this.#clock++;
     }
     return renamed;
   }
@@ -143,6 +145,7 @@ export class ClassContents {
   }
 
   #note(content: ClassContent): void {
+    this.#clock++;
     if (content.text === '' || this.#moved.has(content)) return;
     const isInTable = this.#table.selectorsOf.get(content.id) === content.keys;
     this.#moved.set(content, isInTable ? content.id : 0);

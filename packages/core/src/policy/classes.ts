@@ -24,6 +24,7 @@ import { classNeverLearn, classNone } from './kernel-numbers.ts';
 import type { OwnerTable } from './owner-table.ts';
 import type { CidrPeer, Peer } from './peer.ts';
 import { type CidrSet, CidrSets, isNarrowed, PeerMatcher } from './peer-matcher.ts';
+import type { PeerTable } from './peer-table.ts';
 import { SortedHosts } from './sorted-hosts.ts';
 
 /** What is known about one address, or one prefix. */
@@ -66,7 +67,6 @@ const noTree: RangeTree = { ranges: [], edges: new Map() };
 
 export class AddressClasses {
   #matcher = new PeerMatcher([]);
-  #peers: ReadonlyMap<string, Peer> = new Map();
   /** Keys of blocks that hold for pods with certain labels alone. */
   readonly #narrowed = new Set<string>();
   readonly #sets = new CidrSets((key) => key.startsWith('block '));
@@ -100,11 +100,12 @@ export class AddressClasses {
     return this.#entries;
   }
 
-  /** Evaluates `peers` (by key) over the owners' addresses. Takes class ids from `ids` where classes came or went. */
-  update(owners: OwnerTable, peers: ReadonlyMap<string, Peer>, ids: IdSession): void {
+  /** Evaluates `peers` over the owners' addresses. Takes class ids from `ids`. */
+  update(owners: OwnerTable, peers: PeerTable, ids: IdSession): void {
     const changes = owners.takeChanges();
     const { areCidrs, looks } = this.#updatePeers(peers);
-    if (areCidrs || changes.areRanges || this.#tree === noTree) this.#updateRanges(owners, peers);
+    if (areCidrs || changes.areRanges || this.#tree === noTree)
+      this.#updateRanges(owners, peers.peers);
     else if (looks.size > 0) this.#updateRangeContents(looks);
     for (const [key, address] of changes.addresses)
       this.#setHost(key, address, owners.ownerOf(key));
@@ -114,8 +115,7 @@ export class AddressClasses {
       this.#looks.delete(owner);
       this.ownersVersion++;
     }
-    const isKept = !this.#contents.isMoved && ids.keep('classes');
-    const renamed = isKept ? new Set<ClassContent>() : this.#contents.assign(ids);
+    const renamed = this.#contents.assign(ids);
     this.#contents.settle();
     if (renamed.size > 0) this.#touchAll(renamed);
     this.#writeEntries();
@@ -138,6 +138,11 @@ export class AddressClasses {
 
   forgetWatched(): void {
     this.#watchedKeys.clear();
+  }
+
+  /** Counts whatever `membersVersion` may depend on. */
+  get membersClock(): number {
+    return this.#contents.clock;
   }
 
   /** Says which addresses a selector matches, of those that an object or an interface names. */
@@ -183,13 +188,11 @@ export class AddressClasses {
   }
 
   /** Gives the looks whose selectors are others than before, and whether CIDR peers are. */
-  #updatePeers(peers: ReadonlyMap<string, Peer>): {
+  #updatePeers(peers: PeerTable): {
     readonly areCidrs: boolean;
     readonly looks: ReadonlySet<Look>;
   } {
-    const added = [...peers].filter(([key]) => !this.#peers.has(key));
-    const removed = [...this.#peers].filter(([key]) => !peers.has(key));
-    this.#peers = peers;
+    const { added, removed } = peers.takeChanges();
     for (const [key, peer] of removed) this.#matcher.delete(key, peer);
     for (const [key, peer] of added) this.#matcher.add(key, peer);
     const areCidrs = [...added, ...removed].some(([, { kind }]) => kind === 'cidr');

@@ -159,8 +159,8 @@ export function nodeDiagnostics(
   { nodes, pods }: ClusterState,
   { nodeName }: NodeContext,
 ): readonly Diagnostic[] {
+  if (nodes.size === 0 || nodes.has(`/${nodeName}`)) return [];
   const others = [...nodes.values()].map(({ name }) => name);
-  if (others.length === 0 || nodes.has(`/${nodeName}`)) return [];
   for (const pod of pods.values()) if (pod.nodeName === nodeName) return [];
   const more = others.length > nodesShownMax ? ', ...' : '';
   return [

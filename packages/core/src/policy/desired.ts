@@ -194,6 +194,12 @@ export interface RuleOrigin {
   readonly text: string;
 }
 
+/** Rules by their ids. */
+export interface RuleOrigins {
+  get(ruleId: number): RuleOrigin | undefined;
+  all(): ReadonlyMap<number, RuleOrigin>;
+}
+
 export interface Compiled {
   readonly endpoints: readonly EndpointDesired[];
   readonly classes: ClassEntries;
@@ -203,7 +209,7 @@ export interface Compiled {
   readonly members: MemberPolicy;
   /** Former policies whose answers no longer count, because there were too many (`policyPredecessorsMax`). */
   readonly predecessorsForgotten: number;
-  readonly rules: ReadonlyMap<number, RuleOrigin>;
+  readonly rules: RuleOrigins;
   readonly diagnostics: readonly Diagnostic[];
   /** False: it is more than the node can carry, whatever is left out (a diagnostic says what). */
   readonly fits: boolean;

@@ -9,6 +9,7 @@
  * cannot be listed, and ports that a Service of the files does not lead to. Files that hold Nodes are
  * taken for a whole cluster.
  */
+import { peersOf } from './build-policies.ts';
 import { AddressClasses } from './classes.ts';
 import type { ClusterState, NodeContext } from './cluster-state.ts';
 import type { Diagnostic } from './desired.ts';
@@ -16,6 +17,7 @@ import { DnsPlanner } from './dns-planner.ts';
 import { IdSession } from './id-session.ts';
 import { askedOfPods, namesAsked } from './named-ports.ts';
 import { OwnerTable } from './owner-table.ts';
+import { PeerTable } from './peer-table.ts';
 import { activeSpecs, draftPolicy, specsInForce } from './policy-set.ts';
 import { StableIds } from './stable-ids.ts';
 
@@ -46,13 +48,14 @@ export function checkDnsRules(cluster: ClusterState): readonly Diagnostic[] {
   );
   const specs = [...cluster.policies.values()].flatMap((state) => specsInForce(state, asked));
   const draft = draftPolicy(activeSpecs(specs));
-  const peers = new Map(draft.specs.flatMap((spec) => [...spec.peers]));
+  const peers = new PeerTable();
+  peers.update([peersOf(draft)]);
   owners.update(cluster, node, asked);
   const classes = new AddressClasses();
   const ids = new IdSession();
   ids.begin(StableIds.empty());
   classes.update(owners, peers, ids);
-  const { diagnostics } = new DnsPlanner().plan(cluster, node, classes, peers, [draft]);
+  const { diagnostics } = new DnsPlanner().plan(cluster, node, classes, peers.peers, [draft]);
   const codes = firstNode === undefined ? certainCodes : wholeClusterCodes;
   return diagnostics.filter(({ code }) => codes.includes(code));
 }

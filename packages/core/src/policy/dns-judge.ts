@@ -82,7 +82,11 @@ export function coversPeer({ peers, fqdns }: Statement, who: Who): boolean {
   return who !== 'other' && peers.some((key) => who.selectors.has(key));
 }
 
-export function coversPort({ ports }: Statement, protocol: Protocol, port: number): boolean {
+export function coversPort(
+  { ports }: Pick<Statement, 'ports'>,
+  protocol: Protocol,
+  port: number,
+): boolean {
   if (ports === 'any') return true;
   return ports.some(
     (range) => range.protocol === protocol && range.first <= port && port <= range.last,

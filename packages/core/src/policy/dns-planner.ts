@@ -7,6 +7,7 @@
  */
 import { MapFollower } from '../change-map.ts';
 import type { EndpointSlice, Service } from '../k8s/objects.ts';
+import { dnsWatchedInVainMax } from '../limits.ts';
 import { compareAddresses, formatAddress } from '../net/ip.ts';
 import { isClusterDns } from './address-owners.ts';
 import { type PlannedPolicy, planPolicy } from './build-policies.ts';
@@ -15,17 +16,19 @@ import type { ClusterState, NodeContext } from './cluster-state.ts';
 import type { BackendDigest, Diagnostic } from './desired.ts';
 import { backendDigests } from './dns-backends.ts';
 import {
+  type Frontend,
   findFrontends,
   protocolNumber,
   type SlicesByService,
   slicesByService,
 } from './dns-frontends.ts';
 import { coversPort } from './dns-judge.ts';
-import { DnsServerFinder, dnsPort } from './dns-servers.ts';
-import { DnsView } from './dns-view.ts';
+import { dnsPort, findServers } from './dns-servers.ts';
+import { DnsAnswers, DnsView } from './dns-view.ts';
 import { Direction, Verdict } from './kernel-numbers.ts';
 import type { Peer } from './peer.ts';
 import type { PolicyDraft, Statement } from './policy-set.ts';
+import { sameAs, samePartsAs } from './same-as.ts';
 
 export interface DnsPlan {
   readonly planned: readonly PlannedPolicy[];
@@ -34,22 +37,41 @@ export interface DnsPlan {
   readonly diagnostics: readonly Diagnostic[];
 }
 
-interface Planned {
-  readonly plan: DnsPlan;
-  readonly view: DnsView;
-  readonly drafts: readonly PolicyDraft[];
+/** What is the same for all policies of the node. */
+interface Surroundings {
   readonly facts: string;
   readonly ports: PortsOfRules;
-  /** Services that were looked at, as `namespace/name`. */
+  readonly trusted: readonly Uint8Array[];
+  readonly trustedTexts: ReadonlySet<string>;
+  /** Services that may be DNS servers. */
+  readonly services: readonly Service[];
+  /** These, as `namespace/name`. */
   readonly looked: ReadonlySet<string>;
+  readonly slices: SlicesByService;
+  readonly frontends: readonly Frontend[];
+  /** By which frontends were found. */
+  readonly view: DnsView;
+  readonly answers: DnsAnswers;
+}
+
+/** What was found for one policy. */
+interface Found {
+  readonly planned: PlannedPolicy;
+  readonly diagnostics: readonly Diagnostic[];
+  readonly view: DnsView;
 }
 
 export class DnsPlanner {
   readonly #services = new MapFollower<Service>();
   readonly #slices = new MapFollower<EndpointSlice>();
-  #last: Planned | null = null;
+  #around: Surroundings | null = null;
+  #found: ReadonlyMap<PolicyDraft, Found> = new Map();
+  #drafts: readonly PolicyDraft[] = [];
+  /** Addresses that views asked about which are gone: they are watched for nobody. */
+  #watchedInVain = 0;
+  #last: DnsPlan | null = null;
 
-  /** The same object as before while nothing changed. */
+  /** Parts that are as before are the same objects as before. */
   plan(
     cluster: ClusterState,
     node: NodeContext,
@@ -57,56 +79,148 @@ export class DnsPlanner {
     peers: ReadonlyMap<string, Peer>,
     drafts: readonly PolicyDraft[],
   ): DnsPlan {
-    const facts = JSON.stringify([node.nodeLocalDns, node.clusterResolvers]);
-    const last = this.#last;
-    const areServices = this.#services.follow(cluster.services).size === 0;
-    const slices = this.#slices.follow(cluster.endpointSlices);
-    if (last !== null && areServices && last.drafts === drafts && last.facts === facts) {
-      const isTouched = [...slices].some(([key, former]) =>
-        [former, cluster.endpointSlices.get(key)].some((slice) => concerns(slice, last)),
-      );
-      if (!isTouched && last.view.isCurrent) return last.plan;
+    const former = this.#around;
+    const ports =
+      former !== null && drafts === this.#drafts ? former.ports : PortsOfRules.of(drafts);
+    this.#drafts = drafts;
+    const isKept = this.#isKept(cluster, node, ports);
+    const around = isKept ? (former as Surroundings) : lookAround(cluster, node, classes, ports);
+    this.#around = around;
+    if (!isKept) this.#watchedInVain = 0;
+    const found = new Map<PolicyDraft, Found>();
+    let isSame = this.#found.size === drafts.length;
+    for (const draft of drafts) {
+      const known = this.#found.get(draft);
+      const isCurrent = isKept && known?.view.isCurrent === true;
+      const each = isCurrent ? known : find(draft, around, classes, peers, node, known);
+      if (known !== undefined && !isCurrent) this.#watchedInVain += known.view.watched;
+      if (each.planned !== known?.planned || each.diagnostics !== known.diagnostics) isSame = false;
+      found.set(draft, each);
     }
-    this.#last = makePlan(cluster, node, classes, peers, drafts, facts);
-    return this.#last.plan;
+    for (const [draft, { view }] of this.#found) {
+      if (!found.has(draft)) this.#watchedInVain += view.watched;
+    }
+    this.#found = found;
+    if (isKept && isSame && this.#last !== null) return this.#last;
+    this.#last = planOf([...found.values()], around, this.#last);
+    return this.#last;
+  }
+
+  /** Whether what was found around the policies is still so. */
+  #isKept(cluster: ClusterState, node: NodeContext, ports: PortsOfRules): boolean {
+    const around = this.#around;
+    const services = this.#services.follow(cluster.services);
+    const slices = this.#slices.follow(cluster.endpointSlices);
+    if (around === null || around.facts !== factsOf(node)) return false;
+    if (around.ports.text !== ports.text || this.#watchedInVain > dnsWatchedInVainMax) return false;
+    const isTouched = [...slices].some(([key, former]) =>
+      [former, cluster.endpointSlices.get(key)].some((slice) => concerns(slice, around)),
+    );
+    return !isTouched && !areServicesTouched(services, cluster, around) && around.view.isCurrent;
   }
 }
 
-function makePlan(
+/** Whether one of these Services, of before or now, is a DNS server, or may be one. */
+function areServicesTouched(
+  changed: ReadonlyMap<string, Service | undefined>,
+  { services, endpointSlices }: ClusterState,
+  around: Surroundings,
+): boolean {
+  if (changed.size === 0) return false;
+  const names = new Set<string>();
+  for (const [key, former] of changed) {
+    for (const service of [former, services.get(key)]) {
+      if (service === undefined) continue;
+      const name = `${service.namespace}/${service.name}`;
+      const isOfDns = service.ports.some(({ port }) => port === dnsPort);
+      if (isOfDns || around.looked.has(name) || isClusterDns(service.namespace, service.name)) {
+        return true;
+      }
+      names.add(name);
+    }
+  }
+  for (const slice of endpointSlices.values()) {
+    const isTheirs = names.has(`${slice.namespace}/${slice.serviceName}`);
+    if (isTheirs && around.ports.concern(slice)) return true;
+  }
+  return false;
+}
+
+function factsOf(node: NodeContext): string {
+  return JSON.stringify([node.nodeLocalDns, node.clusterResolvers]);
+}
+
+function lookAround(
   cluster: ClusterState,
   node: NodeContext,
   classes: AddressClasses,
-  peers: ReadonlyMap<string, Peer>,
-  drafts: readonly PolicyDraft[],
-  facts: string,
-): Planned {
-  const view = new DnsView(classes);
-  const rules = drafts.flatMap(({ statements }) =>
-    statements.filter(
-      ({ direction, verdict }) => direction === Direction.egress && verdict === Verdict.l7Dns,
-    ),
-  );
-  const ports = new PortsOfRules(rules);
+  ports: PortsOfRules,
+): Surroundings {
+  classes.forgetWatched();
+  const answers = new DnsAnswers(classes);
+  const view = new DnsView(classes, answers);
   const trusted = trustedServers(cluster, node);
   const trustedTexts = new Set(trusted.map((address) => formatAddress(address)));
   const slices = slicesByService(cluster.endpointSlices.values());
   const services = [...cluster.services.values()].filter((service) =>
     mayServe(service, slices, ports),
   );
-  const frontends = findFrontends(services, slices, node, view, trustedTexts);
-  const finder = new DnsServerFinder({
-    ...{ classes: view, peers, frontends },
-    nodeLocal: node.nodeLocalDns,
+  const looked = new Set(services.map(({ namespace, name }) => `${namespace}/${name}`));
+  // The slices of others are looked at again when they change.
+  const own = new Map([...slices].filter(([name]) => looked.has(name)));
+  const frontends = findFrontends(services, own, node, view, trustedTexts);
+  return {
+    ...{ facts: factsOf(node), ports, trusted, trustedTexts, services, looked },
+    ...{ slices: own, frontends, view, answers },
+  };
+}
+
+/** `former`: what was found last; where nothing of it has changed, it is the same objects. */
+function find(
+  draft: PolicyDraft,
+  { frontends, trustedTexts, answers }: Surroundings,
+  classes: AddressClasses,
+  peers: ReadonlyMap<string, Peer>,
+  { nodeLocalDns: nodeLocal }: NodeContext,
+  former: Found | undefined,
+): Found {
+  const view = new DnsView(classes, answers);
+  const { servers, diagnostics } = findServers(draft, {
+    ...{ classes: view, peers, frontends, nodeLocal },
   });
-  const planned = drafts.map((draft) => planPolicy(draft, finder.find(draft), trustedTexts));
+  const planned = planPolicy(draft, servers, trustedTexts);
+  if (former === undefined) return { planned, diagnostics, view };
+  return {
+    planned: isSamePlan(former.planned, planned) ? former.planned : planned,
+    diagnostics: sameAs(former.diagnostics, diagnostics),
+    view,
+  };
+}
+
+/** Of one draft. */
+function isSamePlan(left: PlannedPolicy, right: PlannedPolicy): boolean {
+  return left.content === right.content && sameAs(left.servers, right.servers) === left.servers;
+}
+
+function planOf(
+  found: readonly Found[],
+  { trusted, services, slices }: Surroundings,
+  last: DnsPlan | null,
+): DnsPlan {
+  const planned = found.map((each) => each.planned);
   const servers = planned.flatMap((each) => each.servers.map(({ server }) => server));
   const plan = {
     ...{ planned, trusted },
     backendDigests: backendDigests(services, slices, servers),
-    diagnostics: [...finder.diagnostics],
+    diagnostics: found.flatMap(({ diagnostics }) => diagnostics),
   };
-  const looked = new Set(services.map(({ namespace, name }) => `${namespace}/${name}`));
-  return { plan, view, drafts, facts, ports, looked };
+  if (last === null) return plan;
+  return {
+    planned: samePartsAs(last.planned, planned) ? last.planned : planned,
+    trusted: sameAs(last.trusted, trusted),
+    backendDigests: sameAs(last.backendDigests, plan.backendDigests),
+    diagnostics: sameAs(last.diagnostics, plan.diagnostics),
+  };
 }
 
 /** A Service that leads nowhere where a DNS rule applies, and has no DNS port, can be nobody's DNS server. */
@@ -117,7 +231,7 @@ function mayServe(service: Service, slices: SlicesByService, ports: PortsOfRules
   return own.some((slice) => ports.concern(slice));
 }
 
-function concerns(slice: EndpointSlice | undefined, { looked, ports }: Planned): boolean {
+function concerns(slice: EndpointSlice | undefined, { looked, ports }: Surroundings): boolean {
   if (slice === undefined) return false;
   const isLooked = looked.has(`${slice.namespace}/${slice.serviceName}`);
   return isLooked || ports.concern(slice);
@@ -125,11 +239,20 @@ function concerns(slice: EndpointSlice | undefined, { looked, ports }: Planned):
 
 /** Ports that some DNS rule names. */
 class PortsOfRules {
-  readonly #rules: readonly Statement[];
+  /** Says which they are: equal texts are equal ports. */
+  readonly text: string;
+  readonly #ports: readonly Statement['ports'][];
   readonly #answers = new Map<string, boolean>();
 
-  constructor(rules: readonly Statement[]) {
-    this.#rules = rules;
+  private constructor(ports: ReadonlyMap<string, Statement['ports']>) {
+    this.text = [...ports.keys()].sort().join(' ');
+    this.#ports = [...ports.values()];
+  }
+
+  static of(drafts: readonly PolicyDraft[]): PortsOfRules {
+    const ports = new Map<string, Statement['ports']>();
+    for (const draft of drafts) for (const [text, own] of portsOf(draft)) ports.set(text, own);
+    return new PortsOfRules(ports);
   }
 
   concern({ ports }: EndpointSlice): boolean {
@@ -138,12 +261,33 @@ class PortsOfRules {
       let answer = this.#answers.get(key);
       if (answer === undefined) {
         const number = protocolNumber(protocol);
-        answer = number !== null && this.#rules.some((rule) => coversPort(rule, number, port));
+        answer =
+          number !== null && this.#ports.some((own) => coversPort({ ports: own }, number, port));
         this.#answers.set(key, answer);
       }
       return answer;
     });
   }
+}
+
+const portsOfDrafts = new WeakMap<PolicyDraft, ReadonlyMap<string, Statement['ports']>>();
+
+/** Ports of its DNS rules, by their texts. */
+function portsOf(draft: PolicyDraft): ReadonlyMap<string, Statement['ports']> {
+  const known = portsOfDrafts.get(draft);
+  if (known !== undefined) return known;
+  const ports = new Map<string, Statement['ports']>();
+  for (const { direction, verdict, ports: own } of draft.statements) {
+    if (direction !== Direction.egress || verdict !== Verdict.l7Dns) continue;
+    ports.set(textOfPorts(own), own);
+  }
+  portsOfDrafts.set(draft, ports);
+  return ports;
+}
+
+function textOfPorts(ports: Statement['ports']): string {
+  if (ports === 'any') return 'any';
+  return ports.map(({ protocol, first, last }) => `${protocol}/${first}-${last}`).join(',');
 }
 
 /**

@@ -51,33 +51,45 @@ interface DnsCandidate {
   readonly who: Who;
 }
 
-/** Expands policies over the servers of one cluster state. */
-export class DnsServerFinder {
+export interface DnsSurroundings {
+  /** What the policy is told of classes. */
+  readonly classes: DnsView;
+  readonly peers: ReadonlyMap<string, Peer>;
+  readonly frontends: readonly Frontend[];
+  readonly nodeLocal: readonly Uint8Array[];
+}
+
+export interface FoundServers {
+  /** By address and protocol. */
+  readonly servers: readonly DnsServer[];
+  readonly diagnostics: readonly Diagnostic[];
+}
+
+/** Expands a policy over the servers of one cluster state. */
+export function findServers(draft: PolicyDraft, surroundings: DnsSurroundings): FoundServers {
+  const finder = new DnsServerFinder(surroundings);
+  const servers = finder.find(draft);
+  return { servers, diagnostics: [...finder.diagnostics] };
+}
+
+class DnsServerFinder {
   readonly #classes: DnsView;
   readonly #peers: ReadonlyMap<string, Peer>;
   readonly #frontends: readonly Frontend[];
   readonly #nodeLocal: readonly Uint8Array[];
-  readonly #hostsOf = new Map<string, readonly Uint8Array[] | null>();
   readonly #diagnostics = new Map<string, Diagnostic>();
 
-  constructor(options: {
-    readonly classes: DnsView;
-    readonly peers: ReadonlyMap<string, Peer>;
-    readonly frontends: readonly Frontend[];
-    readonly nodeLocal: readonly Uint8Array[];
-  }) {
+  constructor(options: DnsSurroundings) {
     this.#classes = options.classes;
     this.#peers = options.peers;
     this.#frontends = options.frontends;
     this.#nodeLocal = options.nodeLocal;
   }
 
-  /** Each once, for all policies asked so far. */
   get diagnostics(): Iterable<Diagnostic> {
     return this.#diagnostics.values();
   }
 
-  /** The servers of one policy, by address and protocol. */
   find(draft: PolicyDraft): readonly DnsServer[] {
     const isDns = draft.statements.some(({ verdict }) => verdict === Verdict.l7Dns);
     if (!isDns) return [];
@@ -195,12 +207,7 @@ export class DnsServerFinder {
     const peer = this.#peers.get(key);
     if (peer?.kind === 'cidr') return listCidr(peer);
     if (peer?.kind === 'entity' && peer.entity.startsWith('world')) return null;
-    let hosts = this.#hostsOf.get(key);
-    if (hosts === undefined) {
-      hosts = this.#classes.membersOf(key, dnsServersPerRuleMax);
-      this.#hostsOf.set(key, hosts);
-    }
-    return hosts;
+    return this.#classes.membersOf(key, dnsServersPerRuleMax);
   }
 
   #reportPort({ subject, port }: Frontend): void {

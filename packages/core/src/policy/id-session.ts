@@ -2,136 +2,100 @@
 // Copyright The Tandem Authors
 
 /**
- * Stable ids through compilations. While nothing that has an id came or went, the table of before is the table of now;
- * else a copy of it gets a generation, in which all that is in use is named, whether it is new or not.
+ * Stable ids through compilations. Who has something with an id says once that it uses it, and once that it no longer
+ * does; while nothing that has an id came or went, the table of before is the table of now.
  */
-import { digestsKeptMax } from '../limits.ts';
-import { digest128 } from '../sha256.ts';
-import type { IdKind, StableIds } from './stable-ids.ts';
+import { assert } from '../assert.ts';
+import { forEachKind, type IdKind, idKinds } from './id-rows.ts';
+import type { IdChange, StableIds } from './stable-ids.ts';
 
-/** Who gives ids names in turn; each says anew what it uses, or keeps what it said. */
-export type IdUser = 'classes' | 'policies' | 'endpoints';
-
-/** As `StableIds.assign`. */
-export interface IdSource {
-  assign(kind: IdKind, contents: Iterable<string>): Map<string, number>;
+/** Of one kind. */
+interface Uses {
+  /** How many use a digest. */
+  readonly counts: Map<string, number>;
+  /** Digests that came into use or went out of it since ids were last given. */
+  readonly moved: Set<string>;
 }
-
-type Used = [kind: IdKind, digests: readonly string[]][];
 
 export class IdSession {
   /** The table that the last compilation ended with. */
   #last: StableIds | null = null;
   #previous: StableIds | null = null;
-  /** The table of this compilation; null: it is that of before so far. */
-  #ids: StableIds | null = null;
-  readonly #used = new Map<IdUser, Used>();
-  readonly #digests = new DigestCache();
-  #endpoints: Readonly<Record<'endpoint' | 'namespace', ReadonlySet<string>>> | null = null;
-  #endpointIds: readonly [Map<string, number>, Map<string, number>] | null = null;
+  #change: IdChange | null = null;
+  readonly #uses: Readonly<Record<IdKind, Uses>> = forEachKind(() => ({
+    counts: new Map(),
+    moved: new Set(),
+  }));
 
   /** `previous`: the table that this compilation goes on from. */
   begin(previous: StableIds): void {
-    if (previous !== this.#last) this.#endpoints = null;
     this.#previous = previous;
-    this.#ids = null;
+    this.#change = null;
+    if (this.isContinued) return;
+    // Another table may have other ids for what is in use.
+    for (const kind of idKinds) {
+      const { counts, moved } = this.#uses[kind];
+      for (const digest of counts.keys()) moved.add(digest);
+      for (const digest of previous.inUse(kind)) moved.add(digest);
+    }
   }
 
   reset(): void {
     this.#last = null;
-    this.#endpoints = null;
-    this.#used.clear();
+    for (const { counts, moved } of Object.values(this.#uses)) {
+      counts.clear();
+      moved.clear();
+    }
   }
 
-  /** True: what the user was given last holds. */
-  keep(user: IdUser): boolean {
-    return this.#previous === this.#last && this.#used.has(user);
+  /** False: ids that were given before may not hold, all are to be asked for again. */
+  get isContinued(): boolean {
+    return this.#previous === this.#last;
   }
 
-  /** For new names of all that the user uses. */
-  use(user: IdUser): IdSource {
-    const used: Used = [];
-    this.#used.set(user, used);
-    const ids = this.#own();
-    return {
-      assign: (kind, contents) => {
-        const list = [...contents];
-        const digests = list.map((content) => this.#digests.of(content));
-        used.push([kind, digests]);
-        const assigned = ids.assignDigests(kind, digests);
-        return new Map(
-          list.map((content, i) => [content, assigned.get(digests[i] as string) as number]),
-        );
-      },
-    };
+  /** Each call is undone by one of `release`. */
+  use(kind: IdKind, digest: string): void {
+    const { counts, moved } = this.#uses[kind];
+    const count = counts.get(digest) ?? 0;
+    counts.set(digest, count + 1);
+    if (count === 0) moved.add(digest);
   }
 
-  /** As `use(user).assign`, of contents whose digests are known. */
-  assignDigests(user: IdUser, kind: IdKind, digests: readonly string[]): Map<string, number> {
-    this.#used.set(user, [[kind, digests]]);
-    return this.#own().assignDigests(kind, digests);
+  release(kind: IdKind, digest: string): void {
+    const { counts, moved } = this.#uses[kind];
+    const count = counts.get(digest) ?? 0;
+    assert(count > 0, 'what is released was in use');
+    if (count > 1) counts.set(digest, count - 1);
+    else {
+      counts.delete(digest);
+      moved.add(digest);
+    }
   }
 
-  /** Ids of endpoints and of their namespaces. */
-  assignEndpoints(
-    contents: Readonly<Record<'endpoint' | 'namespace', ReadonlySet<string>>>,
-  ): readonly [Map<string, number>, Map<string, number>] {
-    const last = this.#endpoints;
-    const isSame =
-      last !== null &&
-      this.keep('endpoints') &&
-      areSame(last.endpoint, contents.endpoint) &&
-      areSame(last.namespace, contents.namespace);
-    if (isSame && this.#endpointIds !== null) return this.#endpointIds;
-    const source = this.use('endpoints');
-    this.#endpoints = contents;
-    this.#endpointIds = [
-      source.assign('endpoint', contents.endpoint),
-      source.assign('namespace', contents.namespace),
-    ];
-    return this.#endpointIds;
+  /** Gives ids to all of a kind that is in use: once a compilation, so that they depend on no order. */
+  settle(kind: IdKind): void {
+    const { counts, moved } = this.#uses[kind];
+    if (moved.size === 0) return;
+    const used: string[] = [];
+    const dropped: string[] = [];
+    for (const digest of moved) (counts.has(digest) ? used : dropped).push(digest);
+    moved.clear();
+    this.#change ??= (this.#previous as StableIds).change();
+    this.#change.use(kind, used);
+    this.#change.drop(kind, dropped);
+  }
+
+  /** Of what is in use, once it is settled. */
+  idOf(kind: IdKind, digest: string): number {
+    const id = (this.#change ?? this.#previous)?.idOf(kind, digest);
+    assert(id !== undefined, 'what has an id is in use');
+    return id;
   }
 
   /** The table after this compilation. */
   end(): StableIds {
-    const ids = this.#ids;
-    if (ids !== null) {
-      for (const used of this.#used.values()) {
-        for (const [kind, digests] of used) ids.assignDigests(kind, digests);
-      }
-      ids.retire();
-    }
-    this.#last = ids ?? (this.#previous as StableIds);
+    for (const kind of idKinds) this.settle(kind);
+    this.#last = this.#change?.end() ?? (this.#previous as StableIds);
     return this.#last;
   }
-
-  #own(): StableIds {
-    if (this.#ids === null) {
-      this.#ids = (this.#previous as StableIds).clone();
-      this.#ids.begin();
-    }
-    return this.#ids;
-  }
-}
-
-/** Digests of contents that are asked for again and again. */
-class DigestCache {
-  #young = new Map<string, string>();
-  #old = new Map<string, string>();
-
-  of(content: string): string {
-    const young = this.#young.get(content);
-    if (young !== undefined) return young;
-    const digest = this.#old.get(content) ?? digest128(content);
-    if (this.#young.size >= digestsKeptMax) {
-      this.#old = this.#young;
-      this.#young = new Map();
-    }
-    this.#young.set(content, digest);
-    return digest;
-  }
-}
-
-function areSame(left: ReadonlySet<string>, right: ReadonlySet<string>): boolean {
-  return left.size === right.size && left.isSubsetOf(right);
 }

@@ -254,7 +254,8 @@ const start: readonly Change[] = [
 
 /** All of a compilation but the table of ids, which names no more than the rest does. */
 function parts(compiled: Compiled): unknown {
-  return { ...compiled, ids: null, classes: [...compiled.classes] };
+  const rules = compiled.rules.all();
+  return { ...compiled, ids: null, rules, classes: [...compiled.classes] };
 }
 
 const keyOf = ({ policyId, peer, direction, protocol, port, prefixLength }: PolicyEntry): string =>

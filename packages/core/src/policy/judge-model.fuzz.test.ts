@@ -94,9 +94,10 @@ test('neither the order of objects nor a restart changes anything', () => {
           compileObjects(shuffled),
           compileObjects(shuffled, {}, reloaded.value),
         ]) {
-          const { ids: _ids, ...rest } = other;
-          const { ids: _plainIds, ...want } = plain;
+          const { ids: _ids, rules, ...rest } = other;
+          const { ids: _plainIds, rules: plainRules, ...want } = plain;
           assert.deepEqual(rest, want);
+          assert.deepEqual(rules.all(), plainRules.all());
         }
       },
     ),

@@ -72,6 +72,8 @@ export function isNarrowed(peer: Peer): boolean {
   return peer.kind === 'cidr' && peer.pods !== undefined;
 }
 
+const noKeys: readonly string[] = [];
+
 /** Label and entity peers by key, and what blocks ask of labels. */
 export class PeerMatcher {
   readonly #labels = new SelectorIndex<string>();
@@ -98,14 +100,15 @@ export class PeerMatcher {
 
   /** Keys of those that match, sorted. */
   matching(owner: Ownership): readonly string[] {
-    const found = new Set<string>();
-    for (const entity of owner.entities) {
-      const key = this.#entities.get(entity);
-      if (key !== undefined) found.add(key);
+    const found: string[] = [];
+    if (this.#entities.size > 0) {
+      for (const entity of owner.entities) {
+        const key = this.#entities.get(entity);
+        if (key !== undefined) found.push(key);
+      }
     }
-    for (const identity of owner.identities) {
-      for (const key of this.#labels.matching(identity)) found.add(key);
-    }
-    return [...found].sort();
+    for (const identity of owner.identities) this.#labels.match(identity, found);
+    if (found.length === 0) return noKeys;
+    return (owner.identities.length > 1 ? [...new Set(found)] : found).sort();
   }
 }

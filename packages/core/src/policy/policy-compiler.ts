@@ -12,9 +12,8 @@
  *                                           └─► policies with ids ─► endpoints, members
  */
 import { endpointsMax } from '../limits.ts';
-import { compareAddresses } from '../net/ip.ts';
 import type { LocalPod } from './address-owners.ts';
-import { type BuiltPolicies, buildPolicies, peersOf } from './build-policies.ts';
+import { PolicyTable, peersOf } from './build-policies.ts';
 import { AddressClasses } from './classes.ts';
 import type { ClusterState, CompileOptions } from './cluster-state.ts';
 import {
@@ -24,51 +23,33 @@ import {
   nodeDiagnostics,
   sortDiagnostics,
 } from './compile-diagnostics.ts';
-import type {
-  Compiled,
-  CompiledPolicy,
-  Diagnostic,
-  EndpointDesired,
-  MemberEndpoint,
-  MemberPolicy,
-} from './desired.ts';
-import { type DnsPlan, DnsPlanner } from './dns-planner.ts';
+import type { Compiled, Diagnostic } from './desired.ts';
+import { DnsPlanner } from './dns-planner.ts';
+import { EndpointTable } from './endpoint-table.ts';
 import { IdSession } from './id-session.ts';
-import { EndpointFlag } from './kernel-numbers.ts';
-import { MemberPolicyBuilder } from './member-policy.ts';
+import { MemberTable } from './member-table.ts';
 import { OwnerTable } from './owner-table.ts';
-import type { Peer } from './peer.ts';
-import type { PolicyDraft } from './policy-set.ts';
+import { PeerTable } from './peer-table.ts';
 import { sameAs, samePartsAs } from './same-as.ts';
 import { SpecTable } from './spec-table.ts';
 import type { StableIds } from './stable-ids.ts';
-import type { Succession } from './succession.ts';
 
-interface Built {
-  readonly planned: DnsPlan['planned'];
-  readonly policies: BuiltPolicies;
-  readonly byId: ReadonlyMap<number, CompiledPolicy>;
-  readonly members: MemberPolicyBuilder;
-}
-
-interface Members {
-  /** What they were made of. */
-  readonly from: readonly unknown[];
-  readonly succession: Succession;
+interface Said {
+  readonly parts: readonly (readonly Diagnostic[])[];
+  readonly sorted: readonly Diagnostic[];
 }
 
 export class PolicyCompiler {
   #owners = new OwnerTable();
   #specs = new SpecTable();
+  #peers = new PeerTable();
   #classes = new AddressClasses();
   #dns = new DnsPlanner();
+  #policies = new PolicyTable();
+  #endpoints = new EndpointTable();
+  #members = new MemberTable();
   readonly #ids = new IdSession();
-  #peers: ReadonlyMap<string, Peer> = new Map();
-  #peersFrom: readonly unknown[] = [];
-  #built: Built | null = null;
-  #members: Members | null = null;
-  #endpoints: readonly EndpointDesired[] = [];
-  #diagnostics: readonly Diagnostic[] = [];
+  #said: Said = { parts: [], sorted: [] };
 
   /** Compiles. `previousIds` is left as it is; `Compiled.ids` is its successor. @throws whatever a bug makes it throw */
   compile(cluster: ClusterState, options: CompileOptions, previousIds: StableIds): Compiled {
@@ -85,12 +66,13 @@ export class PolicyCompiler {
   reset(): void {
     this.#owners = new OwnerTable();
     this.#specs = new SpecTable();
+    this.#peers = new PeerTable();
     this.#classes = new AddressClasses();
     this.#dns = new DnsPlanner();
+    this.#policies = new PolicyTable();
+    this.#endpoints = new EndpointTable();
+    this.#members = new MemberTable();
     this.#ids.reset();
-    this.#peersFrom = [];
-    this.#built = null;
-    this.#members = null;
   }
 
   #compile(cluster: ClusterState, options: CompileOptions, previousIds: StableIds): Compiled {
@@ -102,119 +84,56 @@ export class PolicyCompiler {
     this.#owners.setCrowded(crowded.flatMap(({ addresses }) => addresses));
     const { draftOf, drafts } = this.#specs.draft(localPods);
 
-    const peers = this.#collectPeers(drafts, options);
-    this.#classes.update(this.#owners, peers, this.#ids);
-    const plan = this.#dns.plan(cluster, node, this.#classes, peers, drafts);
-    const built = this.#build(plan.planned);
-    const { byDraft } = built.policies;
-    const policyOf = (local: LocalPod): CompiledPolicy | null =>
-      this.#isHeld(local, cluster) ? null : (byDraft.get(draftOf(local)) ?? null);
-    const endpoints = makeEndpoints(localPods, policyOf, this.#classes, this.#ids);
-    this.#endpoints = sameAs(this.#endpoints, endpoints);
-    const { members, predecessorsForgotten } = this.#makeMembers(options, plan, built);
-    const diagnostics = sortDiagnostics([
-      ...cluster.diagnostics,
-      ...this.#specs.diagnostics(),
-      ...this.#owners.diagnostics(),
-      ...plan.diagnostics,
-      ...fqdnDiagnostics(drafts),
-      ...holdDiagnostics(this.#endpoints, cluster),
-      ...nodeDiagnostics(cluster, node),
-      ...crowdedDiagnostics(crowded.map(({ pod }) => pod)),
-    ]);
-    this.#diagnostics = sameAs(this.#diagnostics, diagnostics);
+    // Of policies that may still be in the kernel, too.
+    const { retain = [] } = options;
+    const retained = retain.flatMap(({ policies }) => [...policies.values()]);
+    this.#peers.update([...drafts.map(peersOf), ...retained.map(({ peers }) => peers)]);
+    this.#classes.update(this.#owners, this.#peers, this.#ids);
+    const plan = this.#dns.plan(cluster, node, this.#classes, this.#peers.peers, drafts);
+    const built = this.#policies.update(plan.planned, this.#ids);
+    const endpoints = this.#endpoints.update(
+      localPods,
+      (local) =>
+        this.#isHeld(local, cluster) ? null : (built.byDraft.get(draftOf(local)) ?? null),
+      this.#classes,
+      this.#ids,
+    );
+    const { members, predecessorsForgotten } = this.#members.update(
+      { built, endpoints, plan, neverLearn: this.#classes.neverLearn() },
+      options,
+    );
     return {
-      endpoints: this.#endpoints,
+      endpoints,
       classes: this.#classes.entries,
       classTable: this.#classes.table,
       policies: built.byId,
-      dnsServers: built.policies.dnsServers,
+      dnsServers: built.dnsServers,
       members,
       predecessorsForgotten,
-      rules: built.policies.rules,
-      diagnostics: this.#diagnostics,
+      rules: built.rules,
+      diagnostics: this.#diagnostics([
+        cluster.diagnostics,
+        this.#specs.diagnostics(),
+        this.#owners.diagnostics(),
+        plan.diagnostics,
+        fqdnDiagnostics(drafts),
+        holdDiagnostics(endpoints, cluster),
+        nodeDiagnostics(cluster, node),
+        crowdedDiagnostics(crowded.map(({ pod }) => pod)),
+      ]),
       fits: true,
       isRetained: true,
       ids: this.#ids.end(),
     };
   }
 
-  /** The peers of this node's policies, and of those that may still be in the kernel. */
-  #collectPeers(
-    drafts: readonly PolicyDraft[],
-    { retain = [] }: CompileOptions,
-  ): ReadonlyMap<string, Peer> {
-    const from = [drafts, ...retain.map(({ policies }) => policies)];
-    if (samePartsAs(this.#peersFrom, from)) return this.#peers;
-    const peers = new Map<string, Peer>();
-    for (const { policies } of retain) {
-      for (const { peers: own } of policies.values()) {
-        for (const [key, peer] of own) peers.set(key, peer);
-      }
-    }
-    for (const draft of drafts) for (const [key, peer] of peersOf(draft)) peers.set(key, peer);
-    this.#peersFrom = from;
-    this.#peers = peers;
-    return peers;
-  }
-
-  #build(planned: DnsPlan['planned']): Built {
-    if (this.#built?.planned === planned && this.#ids.keep('policies')) return this.#built;
-    const members = new MemberPolicyBuilder();
-    const ids = this.#ids.use('policies');
-    const { byDraft, dnsServers, rules } = buildPolicies(planned, ids, members);
-    const former = this.#built;
-    const byId = new Map<number, CompiledPolicy>();
-    for (const policy of byDraft.values()) {
-      const known = former?.byId.get(policy.id);
-      byId.set(policy.id, known === undefined ? policy : sameAs(known, policy));
-    }
-    const isSame =
-      former !== null &&
-      byId.size === former.byId.size &&
-      byId.entries().every(([id, policy]) => former.byId.get(id) === policy);
-    const policies: BuiltPolicies = {
-      byDraft,
-      dnsServers: former === null ? dnsServers : sameAs(former.policies.dnsServers, dnsServers),
-      rules,
-    };
-    this.#built = { planned, policies, byId: isSame ? former.byId : byId, members };
-    return this.#built;
-  }
-
-  #makeMembers(
-    { revision, retain = [], served }: CompileOptions,
-    plan: DnsPlan,
-    built: Built,
-  ): Succession {
-    const neverLearn = this.#classes.neverLearn();
-    const from: readonly unknown[] = [
-      ...[built, this.#endpoints, plan.trusted, plan.backendDigests, neverLearn, served],
-      ...retain.flatMap(({ policies, members }) => [policies, ...partsOf(members)]),
-    ];
-    const last = this.#members;
-    if (last !== null && samePartsAs(last.from, from)) {
-      const { members, predecessorsForgotten } = last.succession;
-      return { members: { ...members, revision }, predecessorsForgotten };
-    }
-    const builder = built.members.clone();
-    for (const { policies, members } of retain) builder.retain(policies.values(), members);
-    if (served !== undefined) builder.retainServed(served);
-    const made = builder.build(
-      {
-        revision,
-        endpoints: this.#endpoints.map(memberEndpoint),
-        trustedServers: plan.trusted,
-        neverLearn,
-        backendDigests: plan.backendDigests,
-      },
-      earlierMembers(retain, served),
-    );
-    const members =
-      last === null ? made.members : sameMembers(last.succession.members, made.members);
-    const succession = { members, predecessorsForgotten: made.predecessorsForgotten };
-    this.#members = { from, succession };
-    return succession;
+  /** Sorted; the same object while they are the same. */
+  #diagnostics(parts: readonly (readonly Diagnostic[])[]): readonly Diagnostic[] {
+    const { parts: former, sorted } = this.#said;
+    const same = parts.map((part, i) => sameAs(former[i] ?? part, part));
+    if (former.length > 0 && samePartsAs(former, same)) return sorted;
+    this.#said = { parts: same, sorted: sortDiagnostics(same.flat()) };
+    return this.#said.sorted;
   }
 
   /** Whether it is not certain which policy counts for the pod: then nobody may speak for it yet. */
@@ -225,39 +144,6 @@ export class PolicyCompiler {
       (this.#specs.readsNamespaces && !cluster.namespaces.has(`/${pod.namespace}`))
     );
   }
-}
-
-/** All but the revision. */
-function partsOf(members: MemberPolicy): readonly unknown[] {
-  const { endpoints, patterns, selectors, ruleSets, policies } = members;
-  const { trustedServers, neverLearn, backendDigests } = members;
-  return [
-    ...[endpoints, patterns, selectors, ruleSets, policies],
-    ...[trustedServers, neverLearn, backendDigests],
-  ];
-}
-
-/** The new ones, with the former one's parts where these are equal. */
-function sameMembers(former: MemberPolicy, members: MemberPolicy): MemberPolicy {
-  return {
-    revision: members.revision,
-    endpoints: sameAs(former.endpoints, members.endpoints),
-    patterns: sameAs(former.patterns, members.patterns),
-    selectors: sameAs(former.selectors, members.selectors),
-    ruleSets: sameAs(former.ruleSets, members.ruleSets),
-    policies: sameAs(former.policies, members.policies),
-    trustedServers: sameAs(former.trustedServers, members.trustedServers),
-    neverLearn: sameAs(former.neverLearn, members.neverLearn),
-    backendDigests: sameAs(former.backendDigests, members.backendDigests),
-  };
-}
-
-function earlierMembers(
-  retain: readonly Compiled[],
-  served: MemberPolicy | undefined,
-): readonly MemberPolicy[] {
-  const earlier = retain.map(({ members }) => members);
-  return served === undefined ? earlier : [...earlier, served];
 }
 
 /** The pods that the map of endpoints has room for; those of fewer addresses first. */
@@ -280,43 +166,4 @@ function withRoom(pods: readonly LocalPod[]): {
     kept++;
   }
   return { localPods: ordered.slice(0, kept), crowded: ordered.slice(kept) };
-}
-
-function makeEndpoints(
-  localPods: readonly LocalPod[],
-  policyOf: (local: LocalPod) => CompiledPolicy | null,
-  classes: AddressClasses,
-  session: IdSession,
-): readonly EndpointDesired[] {
-  const podKey = ({ pod }: LocalPod): string => `${pod.namespace}/${pod.name}/${pod.uid}`;
-  const contents = {
-    endpoint: new Set(localPods.map(podKey)),
-    namespace: new Set(localPods.map(({ pod }) => pod.namespace)),
-  };
-  const [endpointIds, namespaceIds] = session.assignEndpoints(contents);
-  const endpoints: EndpointDesired[] = [];
-  for (const local of localPods) {
-    const { pod, addresses } = local;
-    const policy = policyOf(local);
-    for (const address of addresses) {
-      endpoints.push({
-        address,
-        endpointId: endpointIds.get(podKey(local)) as number,
-        pod: { namespace: pod.namespace, name: pod.name, uid: pod.uid },
-        policyId: policy?.id ?? 0,
-        classId: classes.at(address).classId,
-        flags: policy?.flags ?? EndpointFlag.hold,
-        namespaceId: namespaceIds.get(pod.namespace) as number,
-        ...(pod.interfaceName === undefined ? {} : { interfaceName: pod.interfaceName }),
-        ...(pod.sandboxId === undefined ? {} : { sandboxId: pod.sandboxId }),
-      });
-    }
-  }
-  return endpoints.sort((left, right) => compareAddresses(left.address, right.address));
-}
-
-function memberEndpoint({ pod, ...endpoint }: EndpointDesired): MemberEndpoint {
-  const { address, endpointId, policyId, namespaceId } = endpoint;
-  const { namespace, name } = pod;
-  return { address, endpointId, policyId, namespaceId, namespace, pod: name };
 }

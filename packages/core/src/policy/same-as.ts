@@ -29,11 +29,11 @@ function areEqual(left: unknown, right: unknown): boolean {
   if (left instanceof Set) {
     return right instanceof Set && left.size === right.size && left.isSubsetOf(right);
   }
-  const fields = Object.entries(left);
-  return (
-    fields.length === Object.keys(right).length &&
-    fields.every(([name, value]) => areEqual(value, (right as Record<string, unknown>)[name]))
-  );
+  const names = Object.keys(left);
+  if (names.length !== Object.keys(right).length) return false;
+  const [one, other] = [left as Record<string, unknown>, right as Record<string, unknown>];
+  for (const name of names) if (!areEqual(one[name], other[name])) return false;
+  return true;
 }
 
 function areListsEqual(left: ArrayLike<unknown>, right: ArrayLike<unknown>): boolean {

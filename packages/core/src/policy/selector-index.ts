@@ -44,6 +44,12 @@ export class SelectorIndex<T> {
   /** Each once, in no certain order. */
   matching(identity: Identity): T[] {
     const found: T[] = [];
+    this.match(identity, found);
+    return found;
+  }
+
+  /** Adds them to `found`. */
+  match(identity: Identity, found: T[]): void {
     const collect = (bucket: Bucket<T> | undefined): void => {
       if (bucket === undefined) return;
       for (const { selector, item } of bucket) {
@@ -59,7 +65,6 @@ export class SelectorIndex<T> {
     } else {
       for (const [name, value] of identity.labels) collect(this.#byLabel.get(name)?.get(value));
     }
-    return found;
   }
 
   /** A label has one value, so an entry is met in one of its buckets only. */

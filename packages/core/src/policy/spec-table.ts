@@ -93,6 +93,8 @@ export class SpecTable {
   } {
     this.#forgetMoved(new Set(localPods.map(({ identity }) => identity)));
     const byContent = new Map<string, PolicyDraft>();
+    // A pod that comes in another one's place has its policy.
+    for (const draft of this.#drafts) byContent.set(draft.content, draft);
     for (const { draft } of this.#selected.values()) byContent.set(draft.content, draft);
     for (const { identity } of localPods) {
       if (this.#selected.has(identity)) continue;

@@ -7,25 +7,26 @@
  * decides the rare case of two contents with equal 31 bits (an attacker can make one): the later one
  * gets another number, and keeps it. It also remembers ids that are no longer in use, so that a
  * number does not soon mean something else: maps may still hold entries of the old meaning.
+ *
+ * A table is a value: the next one shares with it what is equal, in buckets, so that a change costs what it changes,
+ * and what was compiled and not applied leaves no trace.
  */
-import { idsRetiredMax, selectorIdsRetiredMax } from '../limits.ts';
 import { err, ok, type Result } from '../result.ts';
-import { digest128 } from '../sha256.ts';
+import {
+  type Bucket,
+  emptyKind,
+  forEachKind,
+  type IdKind,
+  idKinds,
+  idMin,
+  type Kind,
+  KindDraft,
+  type Kinds,
+  rowOf,
+  rowsOf,
+  type StableIdRow,
+} from './id-rows.ts';
 import { selectorBit } from './kernel-numbers.ts';
-
-export const idKinds = [
-  'endpoint',
-  'namespace',
-  'class',
-  'policy',
-  'selector',
-  'ruleSet',
-  'rule',
-] as const;
-export type IdKind = (typeof idKinds)[number];
-
-/** [digest of the content, id, generation of last use] */
-export type StableIdRow = readonly [digest: string, id: number, lastUsed: number];
 
 /** The table as plain data, for JSON. */
 export interface StableIdsData {
@@ -34,167 +35,178 @@ export interface StableIdsData {
   readonly kinds: Readonly<Record<IdKind, readonly StableIdRow[]>>;
 }
 
-interface Assigned {
-  readonly id: number;
-  lastUsed: number;
-}
-
-/** 0 means "none" for every kind, 1 is `classNone`. */
-const idMin = 2;
-
 export class StableIds {
-  #generation: number;
-  readonly #assigned: Record<IdKind, Map<string, Assigned>>;
-  readonly #taken: Record<IdKind, Set<number>>;
+  static readonly #none: StableIds = new StableIds(
+    0,
+    forEachKind(() => emptyKind),
+    0,
+  );
+  readonly #generation: number;
+  readonly #kinds: Kinds;
   /** Retired ids that were forgotten because the table is bounded; each could be given out again. */
-  forgotten = 0;
+  readonly forgotten: number;
 
-  private constructor(generation: number, assigned: Record<IdKind, Map<string, Assigned>>) {
+  private constructor(generation: number, kinds: Kinds, forgotten: number) {
     this.#generation = generation;
-    this.#assigned = assigned;
-    this.#taken = forEachKind((kind) => new Set([...assigned[kind].values()].map(({ id }) => id)));
+    this.#kinds = kinds;
+    this.forgotten = forgotten;
   }
 
   static empty(): StableIds {
-    return new StableIds(
-      0,
-      forEachKind(() => new Map()),
-    );
+    return StableIds.#none;
   }
 
-  /** Compilation works on a copy: a result that is not applied leaves no trace. */
-  clone(): StableIds {
-    const copy = forEachKind(
-      (kind) => new Map([...this.#assigned[kind]].map(([digest, row]) => [digest, { ...row }])),
-    );
-    const clone = new StableIds(this.#generation, copy);
-    clone.forgotten = this.forgotten;
-    return clone;
+  /** Begins the next generation. */
+  change(): IdChange {
+    const generation = this.#generation + 1;
+    return new IdChange(this, this.#kinds, generation, (kinds, forgotten) => {
+      return new StableIds(generation, kinds, this.forgotten + forgotten);
+    });
   }
 
-  /** Starts a generation: what is not asked for until `retire` counts as out of use. */
-  begin(): void {
-    this.#generation++;
+  idOf(kind: IdKind, digest: string): number | undefined {
+    return rowOf(this.#kinds[kind], digest)?.id;
   }
 
-  /** The id of one content. Prefer `assign` where several new contents can meet in one generation. */
-  id(kind: IdKind, content: string): number {
-    return this.#idOfDigest(kind, digest128(content));
-  }
-
-  /** Ids of many contents; the result does not depend on their order. */
-  assign(
-    kind: IdKind,
-    contents: Iterable<string>,
-    digestOf: (content: string) => string = digest128,
-  ): Map<string, number> {
-    const digests = [...contents].map((content) => [content, digestOf(content)] as const);
-    const byDigest = this.assignDigests(
-      kind,
-      digests.map(([, digest]) => digest),
-    );
-    return new Map(digests.map(([content, digest]) => [content, byDigest.get(digest) as number]));
-  }
-
-  /** As `assign`, of contents whose digests are known. */
-  assignDigests(kind: IdKind, digests: readonly string[]): Map<string, number> {
-    const ids = new Map<string, number>();
-    const news: string[] = [];
-    for (const digest of digests) {
-      if (this.#assigned[kind].has(digest)) ids.set(digest, this.#idOfDigest(kind, digest));
-      else news.push(digest);
+  /** Digests that are in use, by the table. */
+  *inUse(kind: IdKind): Generator<string, void, undefined> {
+    for (const [digest, { lastUsed }] of rowsOf(this.#kinds[kind])) {
+      if (lastUsed === null) yield digest;
     }
-    for (const digest of news.sort()) ids.set(digest, this.#idOfDigest(kind, digest));
-    return ids;
   }
 
-  /** Forgets the ids longest out of use beyond the limits, never one of this generation. */
-  retire(): void {
+  /** The rows of this table that a former one does not have. */
+  *newSince(former: StableIds): Generator<readonly [IdKind, StableIdRow], void, undefined> {
     for (const kind of idKinds) {
-      const retiredMax = kind === 'selector' ? selectorIdsRetiredMax : idsRetiredMax;
-      const retired = [...this.#assigned[kind]].filter(
-        ([, row]) => row.lastUsed !== this.#generation,
-      );
-      if (retired.length <= retiredMax) continue;
-      retired.sort(
-        ([leftDigest, left], [rightDigest, right]) =>
-          left.lastUsed - right.lastUsed || (leftDigest < rightDigest ? -1 : 1),
-      );
-      for (const [digest, { id }] of retired.slice(0, retired.length - retiredMax)) {
-        this.#assigned[kind].delete(digest);
-        this.#taken[kind].delete(id);
-        this.forgotten++;
+      const { buckets } = this.#kinds[kind];
+      for (const [index, bucket] of buckets.entries()) {
+        const before = former.#kinds[kind].buckets[index] as Bucket;
+        if (bucket === before) continue;
+        for (const [digest, { id, lastUsed }] of bucket) {
+          if (before.get(digest)?.id === id) continue;
+          yield [kind, [digest, id, lastUsed ?? this.#generation]];
+        }
       }
     }
   }
 
   encode(): StableIdsData {
     const kinds = forEachKind((kind) =>
-      [...this.#assigned[kind]]
-        .map(([digest, { id, lastUsed }]): StableIdRow => [digest, id, lastUsed])
-        .sort(([left], [right]) => (left < right ? -1 : 1)),
+      Array.from(
+        rowsOf(this.#kinds[kind]),
+        ([digest, { id, lastUsed }]): StableIdRow => [digest, id, lastUsed ?? this.#generation],
+      ).sort(([left], [right]) => (left < right ? -1 : 1)),
     );
     return { version: 1, generation: this.#generation, kinds };
   }
 
-  /** Reads what `encode` gave, after a round trip through JSON. Refuses anything else. */
+  /** Reads what `encode` gave, after a round trip through JSON. Refuses anything else. Nothing of it is in use. */
   static decode(data: unknown): Result<StableIds, string> {
     if (!isRecord(data) || data['version'] !== 1) return err('not version 1 of the id table');
     const { generation, kinds } = data;
     if (!isCount(generation)) return err('generation is not a count');
     if (!isRecord(kinds)) return err('kinds is not an object');
-    const assigned = forEachKind(() => new Map<string, Assigned>());
+    const read: Partial<Record<IdKind, Kind>> = {};
     for (const kind of idKinds) {
       const rows: unknown = kinds[kind];
       if (!Array.isArray(rows)) return err(`kinds.${kind} is not a list`);
       const taken = new Set<number>();
+      const draft = new KindDraft(kind, emptyKind);
       for (const row of rows as readonly unknown[]) {
         if (!isRow(kind, row)) return err(`kinds.${kind} has a row that is none`);
         const [digest, id, lastUsed] = row;
-        if (taken.has(id) || assigned[kind].has(digest)) return err(`kinds.${kind} repeats ${id}`);
+        if (taken.has(id) || draft.get(digest) !== undefined) {
+          return err(`kinds.${kind} repeats ${id}`);
+        }
         if (lastUsed > generation) return err(`kinds.${kind} is newer than its table`);
         taken.add(id);
-        assigned[kind].set(digest, { id, lastUsed });
+        draft.set(digest, { id, lastUsed });
       }
+      read[kind] = draft.end();
     }
-    return ok(new StableIds(generation, assigned));
+    return ok(new StableIds(generation, read as Kinds, 0));
   }
 
-  #idOfDigest(kind: IdKind, digest: string): number {
-    const known = this.#assigned[kind].get(digest);
-    if (known !== undefined) {
-      known.lastUsed = this.#generation;
-      return known.id;
+  /**
+   * With rows that were added to it later, as `newSince` gave them, after a round trip through JSON. What is none, and what
+   * contradicts the table, is left out.
+   */
+  withRows(rows: Iterable<readonly [unknown, unknown]>): StableIds {
+    const drafts = forEachKind((kind) => new KindDraft(kind, this.#kinds[kind]));
+    let generation = this.#generation;
+    for (const [name, row] of rows) {
+      const kind = idKinds.find((each) => each === name);
+      if (kind === undefined || !isRow(kind, row)) continue;
+      const [digest, id, lastUsed] = row;
+      const draft = drafts[kind];
+      if (draft.get(digest) !== undefined || draft.isTaken(id)) continue;
+      draft.set(digest, { id, lastUsed });
+      generation = Math.max(generation, lastUsed);
     }
-    let candidate = digest;
-    let id = idOfText(kind, candidate);
-    while (id === null || this.#taken[kind].has(id)) {
-      candidate = digest128(candidate);
-      id = idOfText(kind, candidate);
-    }
-    this.#assigned[kind].set(digest, { id, lastUsed: this.#generation });
-    this.#taken[kind].add(id);
-    return id;
+    const kinds = forEachKind((kind) => drafts[kind].end());
+    return new StableIds(generation, kinds, this.forgotten);
   }
 }
 
-/** The id that a digest stands for when nothing else has it; null for the reserved numbers. */
-function idOfText(kind: IdKind, digest: string): number | null {
-  const number = Number.parseInt(digest.slice(0, 8), 16) & 0x7fffffff;
-  if (number < idMin) return null;
-  return kind === 'selector' ? (number | selectorBit) >>> 0 : number;
-}
+/** A generation of the table in the making. */
+export class IdChange {
+  readonly #from: StableIds;
+  readonly #drafts: Record<IdKind, KindDraft>;
+  readonly #generation: number;
+  readonly #make: (kinds: Kinds, forgotten: number) => StableIds;
 
-function forEachKind<T>(make: (kind: IdKind) => T): Record<IdKind, T> {
-  return {
-    endpoint: make('endpoint'),
-    namespace: make('namespace'),
-    class: make('class'),
-    policy: make('policy'),
-    selector: make('selector'),
-    ruleSet: make('ruleSet'),
-    rule: make('rule'),
-  };
+  constructor(
+    from: StableIds,
+    kinds: Kinds,
+    generation: number,
+    make: (kinds: Kinds, forgotten: number) => StableIds,
+  ) {
+    this.#from = from;
+    this.#generation = generation;
+    this.#make = make;
+    this.#drafts = forEachKind((kind) => new KindDraft(kind, kinds[kind]));
+  }
+
+  /** Puts contents into use. Those that are new get ids that do not depend on the order in which they stand here. */
+  use(kind: IdKind, digests: Iterable<string>): void {
+    const draft = this.#drafts[kind];
+    const news: string[] = [];
+    for (const digest of digests) {
+      const row = draft.get(digest);
+      if (row === undefined) news.push(digest);
+      else if (row.lastUsed !== null) draft.set(digest, { id: row.id, lastUsed: null });
+    }
+    for (const digest of news.sort()) {
+      if (draft.get(digest) === undefined)
+        draft.set(digest, { id: draft.freeId(digest), lastUsed: null });
+    }
+  }
+
+  /** Takes contents out of use: their ids are remembered. */
+  drop(kind: IdKind, digests: Iterable<string>): void {
+    const draft = this.#drafts[kind];
+    for (const digest of digests) {
+      const row = draft.get(digest);
+      if (row?.lastUsed !== null) continue;
+      draft.set(digest, { id: row.id, lastUsed: this.#generation - 1 });
+    }
+  }
+
+  idOf(kind: IdKind, digest: string): number | undefined {
+    return this.#drafts[kind].get(digest)?.id;
+  }
+
+  /** The table of this generation; that of before when nothing came into use and nothing went out of it. */
+  end(): StableIds {
+    const drafts = Object.values(this.#drafts);
+    if (!drafts.some(({ isChanged }) => isChanged)) return this.#from;
+    let forgotten = 0;
+    for (const draft of drafts) forgotten += draft.retire();
+    return this.#make(
+      forEachKind((kind) => this.#drafts[kind].end()),
+      forgotten,
+    );
+  }
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

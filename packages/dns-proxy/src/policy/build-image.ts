@@ -10,9 +10,7 @@ import {
   type RejectedPattern,
 } from '@tandem/core/dns/matcher-compile';
 import { patternFromCanonical } from '@tandem/core/dns/pattern';
-import { ok, type Result } from '@tandem/core/result';
 import { PatternContext, type PolicySnapshot } from '@tandem/proto/gen/messages';
-import { encodePolicySnapshot } from '@tandem/proto/snapshot';
 import { decodeCompiled, encodeCompiled } from './compiled-matcher.ts';
 import { compareRecord, compareWords } from './tables.ts';
 import { backendRecordWords, serverRecordWords, type TablesImage } from './tables-image.ts';
@@ -40,20 +38,17 @@ export function buildImage(snapshot: PolicySnapshot): BuiltImage {
   return { image: layOut(snapshot, matcher, patterns.length), isPrecompiled: false, rejected };
 }
 
-export interface CompletedSnapshot {
-  readonly snapshot: Uint8Array;
+export interface CompletedPatterns {
+  /** As a snapshot of these patterns carries it. */
+  readonly compiledMatcher: Uint8Array;
   /** Patterns that match nothing. */
   readonly rejected: readonly RejectedPattern[];
 }
 
-/** The snapshot, encoded, with its matcher in it if there is room: who starts from it need not compile. */
-export function completeSnapshot(snapshot: PolicySnapshot): Result<CompletedSnapshot, string> {
-  const { matcher, rejected } = compilePatterns(snapshot.patterns);
-  const compiledMatcher = encodeCompiled(snapshot.patterns, matcher);
-  const whole = encodePolicySnapshot({ ...snapshot, compiledMatcher });
-  if (whole.ok) return ok({ snapshot: whole.value, rejected });
-  const bare = encodePolicySnapshot({ ...snapshot, compiledMatcher: new Uint8Array(0) });
-  return bare.ok ? ok({ snapshot: bare.value, rejected }) : bare;
+/** The matcher of a snapshot's patterns: who starts from a snapshot that brings it need not compile. */
+export function completePatterns(patterns: PolicySnapshot['patterns']): CompletedPatterns {
+  const { matcher, rejected } = compilePatterns(patterns);
+  return { compiledMatcher: encodeCompiled(patterns, matcher), rejected };
 }
 
 function compilePatterns(patterns: PolicySnapshot['patterns']): CompiledMatcher {

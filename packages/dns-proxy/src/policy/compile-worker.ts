@@ -2,35 +2,34 @@
 // Copyright The Tandem Authors
 
 /**
- * Turns encoded snapshots into tables, or completes them, in a thread of its own: compiling 10,000
+ * Turns encoded snapshots into tables, or patterns into their matcher, in a thread of its own: compiling 10,000
  * patterns takes a second, in which neither queries nor the main thread may wait.
  */
 
 import { parentPort } from 'node:worker_threads';
+import type { PolicySnapshot } from '@tandem/proto/gen/messages';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
-import { buildImage, type CompletedSnapshot, completeSnapshot } from './build-image.ts';
+import { buildImage, type CompletedPatterns, completePatterns } from './build-image.ts';
 import type { TablesImage } from './tables-image.ts';
 
-export interface CompileRequest {
-  readonly id: number;
-  /** 'image': what the DNS worker reads. 'snapshot': the same snapshot with its matcher in it. */
-  readonly wants: 'image' | 'snapshot';
-  readonly snapshot: Uint8Array;
-}
+export type CompileWish =
+  /** What the DNS worker reads. */
+  | { readonly wants: 'image'; readonly snapshot: Uint8Array }
+  /** The matcher that a snapshot of these patterns carries. */
+  | { readonly wants: 'matcher'; readonly patterns: PolicySnapshot['patterns'] };
+
+export type CompileRequest = CompileWish & { readonly id: number };
 
 export type CompileAnswer =
   | { readonly id: number; readonly image: TablesImage }
-  | ({ readonly id: number } & CompletedSnapshot)
+  | ({ readonly id: number } & CompletedPatterns)
   | { readonly id: number; readonly error: string };
 
-function answer({ id, wants, snapshot }: CompileRequest): CompileAnswer {
-  const decoded = decodePolicySnapshot(snapshot);
-  if (!decoded.ok) return { id, error: decoded.error };
-  if (wants === 'snapshot') {
-    const completed = completeSnapshot(decoded.value);
-    return completed.ok ? { id, ...completed.value } : { id, error: completed.error };
-  }
-  return { id, image: buildImage(decoded.value).image };
+function answer(request: CompileRequest): CompileAnswer {
+  const { id } = request;
+  if (request.wants === 'matcher') return { id, ...completePatterns(request.patterns) };
+  const decoded = decodePolicySnapshot(request.snapshot);
+  return decoded.ok ? { id, image: buildImage(decoded.value).image } : { id, error: decoded.error };
 }
 
 /** A snapshot that meets a bug must not end the process: it would meet it again at the next start. */

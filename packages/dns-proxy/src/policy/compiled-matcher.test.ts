@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { PatternContext, type PolicySnapshot } from '@tandem/proto/gen/messages';
 import { decodePolicySnapshot, encodePolicySnapshot } from '@tandem/proto/snapshot';
-import { buildImage, completeSnapshot } from './build-image.ts';
+import { buildImage, completePatterns } from './build-image.ts';
 import { decodeCompiled } from './compiled-matcher.ts';
 
 const { PATTERN_CONTEXT_DNS_RULE: dns, PATTERN_CONTEXT_TO_FQDNS: fqdns } = PatternContext;
@@ -30,9 +30,10 @@ function decoded(bytes: Uint8Array): PolicySnapshot {
 }
 
 function completed(snapshot: PolicySnapshot): PolicySnapshot {
-  const result = completeSnapshot(snapshot);
+  const { compiledMatcher } = completePatterns(snapshot.patterns);
+  const result = encodePolicySnapshot({ ...snapshot, compiledMatcher });
   assert.ok(result.ok);
-  return decoded(result.value.snapshot);
+  return decoded(result.value);
 }
 
 const texts = Array.from({ length: 200 }, (_, i) =>
