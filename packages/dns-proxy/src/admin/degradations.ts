@@ -162,8 +162,8 @@ function inputProblems({ errors, warnings }: NodeFacts): Degradation[] {
   return [
     {
       code: 'diagnostics',
-      message: `${errors} errors${also} in objects or interfaces: what was in force before stays in force`,
-      fix: 'see the diagnostics',
+      message: `${errors} errors${also} in objects or interfaces: each names its object and what holds meanwhile`,
+      fix: 'see the list of problems; docs/operations.md has their codes',
     },
   ];
 }
