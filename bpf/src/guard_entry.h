@@ -26,7 +26,13 @@ static __always_inline __u32 guard_entry_reason(struct bpf_nf_ctx *ctx, __u32 po
 	source = bpf_map_lookup_elem(&endpoints, &p->source);
 	if (source) /* of another port, as every endpoint's own is in pod_devices */
 		return TD_COUNT_DROP_UNVERIFIED;
-	return entry_side(ctx, port) == TD_SIDE_STRANGER ? TD_COUNT_DROP_UNKNOWN_POD : TD_COUNT_FORWARDED;
+	if (entry_side(ctx, port) == TD_SIDE_STRANGER)
+		return TD_COUNT_DROP_UNKNOWN_POD;
+	/* whomever it is for: that may be translated yet. Between bridges of its own the node speaks by a veth pair. */
+	if (class_of(&p->source).flags & TD_CLASS_HOST && !is_neighbour_message(p) &&
+	    !is_own_port(ctx, port))
+		return TD_COUNT_DROP_UNVERIFIED;
+	return TD_COUNT_FORWARDED;
 }
 
 static __always_inline void guard_entry_report(const struct packet *p, __u32 port, __u32 reason)

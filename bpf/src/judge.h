@@ -115,6 +115,17 @@ static __always_inline bool is_neighbour_message(const struct packet *p)
 }
 
 /*
+ * Rule 3 for the node itself: nobody else may speak to an endpoint as this node does. What is delivered to the node may
+ * bear its address all the same: an answer whose translation is undone, and the node's own multicast as it hears it.
+ * Two ends of a link may have the same link-local address, and tell each other so.
+ */
+static __always_inline bool is_forged_host(const struct judgement *j)
+{
+	return j->source.class.flags & TD_CLASS_HOST && j->destination.id && !is_local_in(j) &&
+	       !is_neighbour_message(&j->packet);
+}
+
+/*
  * The ends of a packet that the host did not send (rule 6). An interface on the pods' side without an endpoint
  * belongs to a pod whose policy is not computed yet: packets from it and to it are dropped.
  */
@@ -127,6 +138,8 @@ static __always_inline __u32 judge_strangers(struct judgement *j)
 			j->source.class = class_of(&j->packet.source);
 		if (j->entry == TD_SIDE_STRANGER)
 			return TD_COUNT_DROP_UNKNOWN_POD;
+		if (!j->from_host && is_forged_host(j))
+			return TD_COUNT_DROP_UNVERIFIED;
 		/*
 		 * At LOCAL_IN, behind source translation, an answer to the host bears the Service's address that
 		 * the host asked; at POST_ROUTING, before it, still the pod's own.

@@ -80,6 +80,9 @@ export class Stage implements AsyncDisposable {
       'link add hv0 type veth peer name hv1',
       'link set hv0 up',
       'link set hv1 up',
+      'link add hp0 type veth peer name hp1',
+      'link set hp0 up',
+      'link set hp1 master docker0 up',
     ]);
     for (const pod of node.pods) await knowNeighbours(node, pod);
     return new Stage(node, await startProbes(node, container));
@@ -240,6 +243,8 @@ async function planOf(node: TestNode): Promise<HookPlan> {
     classes: [
       [plan.bridgeGateway4, 32, 30, ['NODE', 'CLUSTER']],
       [plan.bridgeGateway6, 128, 30, ['NODE', 'CLUSTER']],
+      [plan.nodeUpstream4, 32, 30, ['NODE', 'CLUSTER', 'HOST']],
+      [plan.nodeUpstream6, 128, 30, ['NODE', 'CLUSTER', 'HOST']],
     ],
     policies: [],
     dnsServers: [],

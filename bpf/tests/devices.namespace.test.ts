@@ -183,6 +183,48 @@ describe("a source that is not the interface's (rule 3)", () => {
   });
 });
 
+describe("the node's own address (rule 3)", () => {
+  before(() =>
+    stage.node.node.sysctl({
+      'net.ipv4.conf.all.accept_local': 1,
+      [`net.ipv4.conf.${plan.upstreamUplink}.accept_local`]: 1,
+      'net.ipv4.conf.docker0.accept_local': 1,
+    }),
+  );
+  const families = [0, 1] as const;
+
+  test('from the world and from a container it reaches no pod', async () => {
+    for (const i of families) {
+      for (const to of ['ptp', 'bridged'] as const) {
+        const destination = places[to][i];
+        const packet = buildIp(udp(places.host[i], destination));
+        for (const from of ['world', 'container'] as const) {
+          await stage.moving(['DROP_UNVERIFIED'], () => stage.probe(from).raw(destination, packet));
+        }
+      }
+    }
+  });
+
+  test('over a veth pair of its own the node speaks on a bridge, and nobody else in its name', async () => {
+    const { node } = stage;
+    const links = (await node.node.ipJson(['neigh', 'show', 'dev', 'docker0'])) as {
+      dst: string;
+      lladdr?: string;
+    }[];
+    const destination = links.find(({ dst }) => dst === places.container[0])?.lladdr ?? '';
+    for (const i of families) {
+      const frame = buildPacket({
+        ...udp(places.host[i], places.container[i]),
+        ethernet: { source: '02:00:00:00:77:01', destination },
+      });
+      await using arrived = await stage.probe('container').capture({ contains: 'tandem' });
+      await stage.probe('host').frame(frame, { interface: 'hp0' });
+      await arrived.captured({ count: 1 });
+      await stage.moving(['DROP_UNVERIFIED'], () => stage.probe('container').frame(frame));
+    }
+  });
+});
+
 describe('layer 2 on the bridge (F1, F4)', () => {
   const everybody = 'ff:ff:ff:ff:ff:ff';
 

@@ -44,7 +44,7 @@ const testMaxEntries = {
 } as const;
 
 /** enum device_side. */
-const sides = { OUTSIDE: 0, POD: 1, STRANGER: 2 } as const;
+const sides = { OUTSIDE: 0, POD: 1, STRANGER: 2, OWN: 3 } as const;
 
 const directory = fileURLToPath(new URL('..', import.meta.url));
 

@@ -29,7 +29,10 @@ const podPort = 32;
 const strangerPort = 34;
 const dockerPort = 35;
 const trustedPort = 36;
+const ownPort = 37;
 const c4 = '10.1.2.11';
+const host4 = '192.168.60.1';
+const host6 = 'fd00:60::1';
 
 beforeEach(() => {
   setUpJudge(fixture);
@@ -40,6 +43,9 @@ beforeEach(() => {
   fixture.device(strangerPort, 'STRANGER');
   fixture.device(dockerPort, 'OUTSIDE');
   fixture.device(trustedPort, 'TRUSTED');
+  fixture.device(ownPort, 'OWN');
+  fixture.class(host4, 32, 30, ['NODE', 'CLUSTER', 'HOST']);
+  fixture.class(host6, 128, 30, ['NODE', 'CLUSTER', 'HOST']);
 });
 
 const by = (port: number): Facts => ({ ifindex: cni0, bridge_port: port });
@@ -55,10 +61,31 @@ const rows: readonly (readonly [name: string, PacketSpec, Facts, reason: string 
   ['somebody there, as a pod', udp(c4, b4), by(trustedPort), 'DROP_UNVERIFIED'],
   ['a container of another bridge', udp('172.17.0.2', c4), by(dockerPort), null],
   ['it, as a pod', udp(a4, c4), by(dockerPort), 'DROP_UNVERIFIED'],
+  ['somebody there, as the node', udp(host4, c4), by(trustedPort), 'DROP_UNVERIFIED'],
+  ['somebody there, as the node, IPv6', udp(host6, a6), by(trustedPort), 'DROP_UNVERIFIED'],
+  [
+    'a container, as the node, to a Service',
+    udp(host4, remote4),
+    by(dockerPort),
+    'DROP_UNVERIFIED',
+  ],
+  ['somebody there, as another node', udp('192.168.60.2', c4), by(trustedPort), null],
+  ['the node, by a veth pair of its own', udp(host4, remote4), by(ownPort), null],
+  ['somebody else by it, as a pod', udp(c4, remote4), by(ownPort), 'DROP_UNVERIFIED'],
+  [
+    'a neighbour with the same address',
+    {
+      ip: { source: host6, destination: a6, ttl: 255 },
+      icmp: { type: 136 },
+      payload: new Uint8Array(16),
+    },
+    by(trustedPort),
+    null,
+  ],
   // Conntrack makes an entry of it, and `judge` drops it before it is confirmed.
   ['a stranger by no bridge', udp(a4, c4), { ifindex: strangerVeth }, null],
   ['a pod by no bridge', udp(a4, c4), { ifindex: vethA }, null],
-  ['the host', udp('192.168.60.1', c4), {}, null],
+  ['the host', udp(host4, c4), {}, null],
 ];
 for (const [name, packet, facts, reason] of rows) {
   test(`${name}: ${reason ?? 'passes'}`, () => {

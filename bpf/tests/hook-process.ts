@@ -53,9 +53,11 @@ function start(plan: HookPlan): Fixture {
   new DataView(fd.buffer).setUint32(0, fixture.object.program('judge').fd, true);
   fixture.map('judge_slot').update(new Uint8Array(4), fd);
   const root = fixture.object.program('judge_root');
+  const guard = fixture.object.program('guard_entry');
   for (const family of ['ipv4', 'ipv6'] as const) {
     attachNetfilter({ program: root, family, hook: 'postRouting', priority: 90 });
     attachNetfilter({ program: root, family, hook: 'localIn', priority: 112 });
+    attachNetfilter({ program: guard, family, hook: 'preRouting', priority: -250 });
   }
   for (const ifindex of plan.trusted) fixture.device(ifindex, 'TRUSTED');
   for (const name of plan.bridges ?? []) fixture.podBridge(name);

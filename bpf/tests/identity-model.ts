@@ -23,6 +23,8 @@ export interface World {
   readonly sides: ReadonlyMap<number, Side>;
   /** Addresses of nodes. */
   readonly nodes: ReadonlySet<string>;
+  /** Of them, those of this node's own interfaces. */
+  readonly own: ReadonlySet<string>;
   readonly tunnelPorts: ReadonlySet<number>;
 }
 
@@ -72,6 +74,8 @@ function strangers(world: World, packet: JudgedPacket, entry: number): string | 
   const destination = world.endpoints.get(packet.destination);
   if (source === undefined) {
     if (side(entry) === 'STRANGER') return 'DROP_UNKNOWN_POD';
+    const isForged = world.own.has(packet.source) && destination !== undefined;
+    if (isForged && !packet.isLocalIn && packet.kind === 'udp') return 'DROP_UNVERIFIED';
     // behind source translation an answer to the host bears a Service's address
     const mayPass = packet.kind === 'discovery' || (packet.isReply && packet.isLocalIn);
     if (side(entry) === 'POD' && !mayPass) return 'DROP_UNVERIFIED';

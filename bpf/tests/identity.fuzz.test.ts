@@ -59,8 +59,12 @@ describe('judge', () => {
     [17, 'STRANGER'],
     [cni0, 'STRANGER'],
   ]);
-  const nodes = ['192.168.60.1', 'fd00:60::1'];
-  const world: World = { endpoints, sides, nodes: new Set(nodes), tunnelPorts: new Set([4789]) };
+  const own = ['192.168.60.1', 'fd00:60::1'];
+  const nodes = [...own, '192.168.60.2', 'fd00:60::2'];
+  const world: World = {
+    ...{ endpoints, sides, nodes: new Set(nodes), own: new Set(own) },
+    tunnelPorts: new Set([4789]),
+  };
   const addresses = [...endpoints.keys(), ...nodes, '203.0.113.10', '2001:db8::10', 'fe80::11'];
   const of = (family: 4 | 6): string[] =>
     addresses.filter((address) => address.includes(':') === (family === 6));
@@ -77,7 +81,10 @@ describe('judge', () => {
       );
     }
     for (const [ifindex, side] of sides) fixture.device(ifindex, side);
-    for (const node of nodes) fixture.class(node, node.includes(':') ? 128 : 32, 30, ['NODE']);
+    for (const node of nodes) {
+      const flags = own.includes(node) ? (['NODE', 'HOST'] as const) : (['NODE'] as const);
+      fixture.class(node, node.includes(':') ? 128 : 32, 30, flags);
+    }
     fixture.tunnelPort(4789);
   });
 

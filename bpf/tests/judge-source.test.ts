@@ -10,6 +10,7 @@ import {
   a4,
   addRule,
   b4,
+  b6,
   conntrack,
   dns4,
   expectVerdict,
@@ -96,6 +97,70 @@ describe('a source counts only where it was verified (rule 3)', () => {
       expectVerdict(fixture, packet, seenFromA, 'DROP_TUNNEL');
       expectVerdict(fixture, packet, seenFromA, 'DROP_TUNNEL', 'local-in');
     }
+  });
+});
+
+describe("this node's own address is believed of what it made alone (rule 3)", () => {
+  const own4 = '192.168.60.1';
+  const own6 = 'fd00:60::1';
+  beforeEach(() => {
+    fixture.class(own4, 32, 30, ['NODE', 'CLUSTER', 'HOST']);
+    fixture.class(own6, 128, 30, ['NODE', 'CLUSTER', 'HOST']);
+    addRule(fixture, 30, { policyId: 2, direction: 'ingress' });
+  });
+  const toB = [tcp(own4, b4), tcp(own6, b6), udp(own4, b4), udp(own6, b6)];
+  const reply = { tracked: 1, info: conntrack.reply };
+
+  test('from outside to a pod it is dropped, as a reply too, whatever the port of entry', () => {
+    for (const ifindex of [uplink, 99]) {
+      for (const packet of toB) {
+        expectVerdict(fixture, packet, { ifindex }, 'DROP_UNVERIFIED');
+        expectVerdict(fixture, packet, { ifindex, ...reply }, 'DROP_UNVERIFIED');
+        expectVerdict(fixture, packet, { ifindex: 30, bridge_port: ifindex }, 'DROP_UNVERIFIED');
+      }
+    }
+  });
+
+  test('an error in its name that quotes a flow is dropped too', () => {
+    const error: PacketSpec = { ip: { source: own6, destination: b6 }, icmp: { type: 1, code: 4 } };
+    const related = { tracked: 1, info: conntrack.related };
+    expectVerdict(fixture, error, { ifindex: uplink, ...related }, 'DROP_UNVERIFIED');
+    expectVerdict(fixture, error, { ifindex: 0, ...related }, 'HOST');
+  });
+
+  test("the node's own packets, questions and answers, pass", () => {
+    for (const ifindex of [0, 1]) {
+      for (const packet of toB) {
+        expectVerdict(fixture, packet, { ifindex }, 'HOST');
+        expectVerdict(fixture, packet, { ifindex, ...reply }, 'FORWARDED');
+      }
+    }
+  });
+
+  test('another node and another host of its network are who they say', () => {
+    expectVerdict(fixture, tcp('192.168.60.2', b4), { ifindex: uplink }, 'FORWARDED');
+    expectVerdict(fixture, tcp(remote4, b4), { ifindex: uplink }, 'DROP_NO_MATCH');
+  });
+
+  test('what is for nobody of the pods, and what is delivered to the node, is not judged by it', () => {
+    expectVerdict(fixture, tcp(own4, remote4), { ifindex: uplink }, 'NO_ENDPOINT');
+    expectVerdict(fixture, tcp(own4, own4), { ifindex: uplink }, 'NO_ENDPOINT', 'local-in');
+    // its own multicast, as it hears it
+    expectVerdict(fixture, udp(own4, '224.0.0.1'), { ifindex: uplink }, 'NO_ENDPOINT', 'local-in');
+    // a pod's answer to what the node asked of its own NodePort, translated back
+    const answer = { ifindex: vethB, ...reply };
+    expectVerdict(fixture, tcp(own4, own4), answer, 'NO_ENDPOINT', 'local-in');
+  });
+
+  test('neighbours tell each other what two ends of a link may both be called', () => {
+    fixture.class('fe80::1', 128, 30, ['NODE', 'HOST']);
+    const solicit = (source: string): PacketSpec => ({
+      ip: { source, destination: b6, ttl: 255 },
+      icmp: { type: 135 },
+      payload: new Uint8Array(16),
+    });
+    expectVerdict(fixture, solicit('fe80::1'), { ifindex: uplink }, 'FORWARDED');
+    expectVerdict(fixture, udp('fe80::1', b6), { ifindex: uplink }, 'DROP_UNVERIFIED');
   });
 });
 

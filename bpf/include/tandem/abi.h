@@ -98,6 +98,7 @@ enum td_class_flags {
 	 * judge_root drops while it has no judge to call. Who a packet belongs to is not told by it.
 	 */
 	TD_CLASS_LOCAL_PODS = 1 << 4,
+	TD_CLASS_HOST = 1 << 5,           /* an address of this node's interfaces: as a source of what this node made alone */
 };
 /* FQDN selectors are ignored for, and `learn` refuses, addresses of these classes. */
 #define TD_CLASS_NEVER_LEARN \
@@ -420,7 +421,7 @@ enum td_listener_kind { TD_UDP4 = 0, TD_TCP4 = 1, TD_UDP6 = 2, TD_TCP6 = 3, TD_K
 	X(DROP_UNKNOWN_POD, drop_unknown_pod, "to or from an interface on the pods' side that is no known pod's, or to a pod by another interface than its own") \
 	X(DROP_NOT_REDIRECTED, drop_not_redirected, "DNS that policy judges by name, not steered to the proxy") \
 	X(DROP_SPOOFED, drop_spoofed, "source, Ethernet source or claimed neighbour is not the one of this interface's pod") \
-	X(DROP_UNVERIFIED, drop_unverified, "a local endpoint's source by another interface than the endpoint's") \
+	X(DROP_UNVERIFIED, drop_unverified, "a local endpoint's source by another interface than the endpoint's, or this node's own from outside") \
 	X(DROP_PARSE, drop_parse, "headers cut short or malformed") \
 	X(DROP_FRAGMENT, drop_fragment, "fragment toward DNS that policy judges, or not reassembled") \
 	X(DROP_OPTIONS, drop_options, "IP options or extension headers toward DNS that policy judges") \

@@ -155,6 +155,55 @@ static __always_inline enum device_side entry_side(struct bpf_nf_ctx *ctx, __u32
 	return is_netkit(kind) ? TD_SIDE_STRANGER : TD_SIDE_OUTSIDE;
 }
 
+/* So many ports of a bridge are looked through for one; the ports beyond are not found. */
+#define TD_PORTS_SEARCHED 256
+
+struct port_search {
+	struct list_head *head;
+	struct list_head *at;
+	struct net_device *port;
+	__u32 ifindex;
+};
+
+static long port_search_step(__u32 step __attribute__((unused)), struct port_search *search)
+{
+	struct list_head *at = search->at;
+	struct netdev_adjacent *adjacent;
+	struct net_device *port = NULL;
+	__u32 ifindex = 0;
+
+	if (!at || at == search->head)
+		return 1;
+	adjacent = (void *)at - bpf_core_field_offset(struct netdev_adjacent, list);
+	bpf_core_read(&port, sizeof(port), &adjacent->dev);
+	bpf_core_read(&ifindex, sizeof(ifindex), &port->ifindex);
+	if (ifindex == search->ifindex) {
+		search->port = port;
+		return 1;
+	}
+	if (bpf_core_read(&search->at, sizeof(search->at), &at->next))
+		return 1;
+	return 0;
+}
+
+/* Is the bridge port one end of a veth pair whose both ends are the node's? For rare packets: it may take 10 us. */
+static __always_inline bool is_own_port(struct bpf_nf_ctx *ctx, __u32 bridge_port)
+{
+	struct net_device *bridge = ctx->state->in;
+	struct port_search search = { .ifindex = bridge_port };
+	struct net_device *port;
+
+	if (!bridge)
+		return false;
+	search.head = (void *)bridge + bpf_core_field_offset(struct net_device, adj_list.lower);
+	bpf_core_read(&search.at, sizeof(search.at), &bridge->adj_list.lower.next);
+	bpf_loop(TD_PORTS_SEARCHED, port_search_step, &search, 0);
+	if (!search.port)
+		return false;
+	port = bpf_rdonly_cast(search.port, bpf_core_type_id_kernel(struct net_device));
+	return is_veth(device_kind(port)) && is_own_pair(port);
+}
+
 /* The side by which a packet leaves whose destination is no endpoint. */
 static __always_inline enum device_side exit_side(struct bpf_nf_ctx *ctx)
 {

@@ -72,6 +72,7 @@ struct net_device {
 	possible_net_t nd_net;
 	struct {
 		struct list_head upper;
+		struct list_head lower;
 	} adj_list;
 	__u8 priv[]; /* since 6.10; before, it followed the structure's end */
 } CORE;

@@ -426,6 +426,7 @@ export const tdClassFlag = {
   SERVICE: 4,
   LINK_LOCAL: 8,
   LOCAL_PODS: 16,
+  HOST: 32,
 } as const;
 
 export const tdVerdict = {
@@ -549,7 +550,7 @@ export const tdCounterHelp = {
   drop_unknown_pod: "to or from an interface on the pods' side that is no known pod's, or to a pod by another interface than its own",
   drop_not_redirected: "DNS that policy judges by name, not steered to the proxy",
   drop_spoofed: "source, Ethernet source or claimed neighbour is not the one of this interface's pod",
-  drop_unverified: "a local endpoint's source by another interface than the endpoint's",
+  drop_unverified: "a local endpoint's source by another interface than the endpoint's, or this node's own from outside",
   drop_parse: "headers cut short or malformed",
   drop_fragment: "fragment toward DNS that policy judges, or not reassembled",
   drop_options: "IP options or extension headers toward DNS that policy judges",

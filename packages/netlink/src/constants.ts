@@ -76,6 +76,8 @@ export const RTPROT_RA = 9;
 export const RTPROT_DHCP = 16;
 /** Rules and neighbours that this product made. Of those that nobody has registered (iproute2's rt_protos). */
 export const RTPROT_TANDEM = 84;
+/** linux/if_addr.h, of an address's flags: somebody else has it. */
+export const IFA_F_DADFAILED = 8;
 /** linux/if_addr.h: the kernel made the address of a prefix that a router advertisement gave. */
 export const IFAPROT_KERNEL_RA = 2;
 /** linux/rtnetlink.h, of IFLA_EXT_MASK: without counters a dump of links has a third of the size. */

@@ -3,6 +3,7 @@
 
 /** Addresses of interfaces: RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR. Layouts: linux/if_addr.h. */
 
+import { IFA_F_DADFAILED } from './constants.ts';
 import { decodeMessage } from './decode.ts';
 import { attributeTable, type MessageFormat } from './format.ts';
 import { fromKernel } from './ip-bytes.ts';
@@ -16,6 +17,8 @@ export interface InterfaceAddress {
   readonly scope: number;
   /** Who made it, IFAPROT_*; 0: nobody said. */
   readonly protocol: number;
+  /** Duplicate address detection found another owner: the node does not use it. */
+  readonly isDuplicate: boolean;
 }
 
 export interface AddressHeader {
@@ -59,5 +62,9 @@ export function decodeAddress(payload: Uint8Array): InterfaceAddress | null {
   const address = fromKernel(header.family, attributes.local ?? attributes.address);
   if (address === null) return null;
   const { ifindex, prefixLength, scope } = header;
-  return { ifindex, address, prefixLength, scope, protocol: attributes.protocol ?? 0 };
+  const isDuplicate = (header.flags & IFA_F_DADFAILED) !== 0;
+  return {
+    ...{ ifindex, address, prefixLength, scope, isDuplicate },
+    protocol: attributes.protocol ?? 0,
+  };
 }

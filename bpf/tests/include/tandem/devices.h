@@ -16,6 +16,7 @@ enum device_side {
 	TD_SIDE_OUTSIDE,
 	TD_SIDE_POD,
 	TD_SIDE_STRANGER,
+	TD_SIDE_OWN, /* of the tests alone: as outside, and a veth whose both ends are the node's */
 };
 
 struct {
@@ -46,7 +47,14 @@ static __always_inline bool is_trusted_device(__u32 ifindex)
 
 static __always_inline enum device_side entry_side(struct bpf_nf_ctx *ctx, __u32 bridge_port)
 {
-	return test_side(bridge_port ? bridge_port : skb_ifindex(ctx->skb));
+	__u32 side = test_side(bridge_port ? bridge_port : skb_ifindex(ctx->skb));
+
+	return side == TD_SIDE_OWN ? TD_SIDE_OUTSIDE : side;
+}
+
+static __always_inline bool is_own_port(struct bpf_nf_ctx *ctx __attribute__((unused)), __u32 bridge_port)
+{
+	return test_side(bridge_port) == TD_SIDE_OWN;
 }
 
 static __always_inline enum device_side exit_side(struct bpf_nf_ctx *ctx)

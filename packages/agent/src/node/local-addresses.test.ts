@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { formatAddress } from '@tandem/core/net/ip';
 import { NetworkView } from '@tandem/netlink/network-view';
@@ -61,6 +62,20 @@ insideNamespace(import.meta, () => {
     for (const name of ['port0', 'port1', 'kube-ipvs0']) ip(`link set ${name} up`);
     await view.refresh();
     assert.ok(!texts().includes('10.96.0.99'));
+  });
+
+  test('an address that somebody else was found to have is not the node’s', async () => {
+    const accept = '/proc/sys/net/ipv6/conf';
+    for (const name of ['up0', 'up1']) writeFileSync(`${accept}/${name}/accept_dad`, '1');
+    ip('addr add 2001:db8::99/64 dev up1 nodad');
+    const count = (): number => texts().filter((text) => text === '2001:db8::99').length;
+    await until('the first has it', () => count() === 1);
+    ip('addr add 2001:db8::99/64 dev up0');
+    const failed = (): boolean => ip('-6 addr show dev up0').includes('dadfailed');
+    await until('the second is refused', failed);
+    ip('addr del 2001:db8::99/64 dev up1');
+    await until('nobody has it', () => count() === 0);
+    ip('addr del 2001:db8::99/64 dev up0');
   });
 
   test('an address that is gone, alone or with its interface, is forgotten', async () => {

@@ -25,9 +25,9 @@ export class LocalAddresses {
   get(): readonly Uint8Array[] {
     const { addresses, links } = this.#view.state;
     const found = new Map<string, Uint8Array>();
-    for (const { ifindex, address, scope, protocol } of addresses) {
+    for (const { ifindex, address, scope, protocol, isDuplicate } of addresses) {
       const link = links.get(ifindex);
-      if (link?.name === ipvsInterface) continue;
+      if (isDuplicate || link?.name === ipvsInterface) continue;
       if (protocol === IFAPROT_KERNEL_RA && isPodSide(link)) continue;
       // Each veth has such an address, so a pod that comes or goes would be a policy change.
       if (scope === RT_SCOPE_LINK && !isIpv4(address)) continue;

@@ -138,6 +138,11 @@ export const nodeOwners: Readonly<Record<NodeEntity, Ownership>> = {
   host: nodeOwner('host'),
   'remote-node': nodeOwner('remote-node'),
 };
+/** Of this node's interfaces: who else bears such an address as source is a forger. What its Node object names beside them others may bear. */
+const localOwner: Ownership = {
+  ...nodeOwners.host,
+  flags: nodeOwners.host.flags | ClassFlag.host,
+};
 const impliedOwners: Readonly<Record<NodeEntity, Ownership>> = {
   host: { ...nodeOwners.host, isImplied: true },
   'remote-node': { ...nodeOwners['remote-node'], isImplied: true },
@@ -184,16 +189,17 @@ function localPodCidrs(cluster: ClusterState, node: NodeContext): readonly Prefi
 /** Adds the nodes and returns the keys of their addresses. */
 function addNodes(set: SetOwner, cluster: ClusterState, node: NodeContext): ReadonlySet<string> {
   const keys = new Set<string>();
-  const add = (address: Uint8Array, entity: NodeEntity): void => {
+  const add = (address: Uint8Array, owner: Ownership): void => {
     keys.add(addressKey(address));
-    set(hostPrefix(address), nodeOwners[entity]);
+    set(hostPrefix(address), owner);
   };
   for (const { name, addresses } of cluster.nodes.values()) {
     if (name === node.nodeName) continue;
-    for (const address of addresses) add(address, 'remote-node');
+    for (const address of addresses) add(address, nodeOwners['remote-node']);
   }
   const own = cluster.nodes.get(`/${node.nodeName}`)?.addresses ?? [];
-  for (const address of [...own, ...node.localAddresses]) add(address, 'host');
+  for (const address of own) add(address, nodeOwners.host);
+  for (const address of node.localAddresses) add(address, localOwner);
   const itself = hostItself as Uint8Array;
   if (!keys.has(addressKey(itself))) set(hostPrefix(itself), hostItselfOwner);
   return keys;

@@ -32,6 +32,7 @@ function classRows(compiled: Compiled): Readonly<Record<string, string>> {
     ['service', 'S'],
     ['linkLocal', 'L'],
     ['localPods', 'P'],
+    ['host', 'H'],
   ];
   return Object.fromEntries(
     Array.from(compiled.classes, ({ prefix: where, classId, flags }) => {
@@ -76,8 +77,8 @@ test('classes without policy carry flags only', () => {
     '127.0.0.0/8': 'L',
     '168.63.129.16/32': 'L',
     '169.254.0.0/16': 'L',
-    '169.254.1.1/32': 'CNL',
-    '192.168.0.1/32': 'CN',
+    '169.254.1.1/32': 'CNLH',
+    '192.168.0.1/32': 'CNH',
     '192.168.0.2/32': 'CN',
     'fd00:244:0:1::/128': 'CN',
     'fd00:244:0:1::/64': 'C',
@@ -93,7 +94,8 @@ test("the node's own address inside its pod CIDR is no unknown pod", () => {
   const bridge = parseAddress('10.244.0.1');
   assert.ok(bridge !== null);
   const rows = classRows(compileObjects(basicObjects, { node: { localAddresses: [bridge] } }));
-  assert.equal(rows['10.244.0.1/32'], 'CN');
+  assert.equal(rows['10.244.0.1/32'], 'CNH');
+  assert.equal(rows['192.168.0.1/32'], 'CN', "the Node object's, which no interface has");
   assert.equal(rows['10.244.0.0/24'], 'CP');
 });
 
@@ -133,7 +135,7 @@ test('classes: overlapping CIDRs, holes, and owners that CIDRs do not reach', ()
   assert.equal(rows['10.244.0.0/24'], 'CP entity cluster');
   assert.equal(rows['10.96.0.0/16'], 'CS');
   assert.equal(rows['169.254.169.254/32'], 'L cidr 169.254.169.254/32');
-  assert.equal(rows['192.168.0.1/32'], 'CN entity cluster + entity host');
+  assert.equal(rows['192.168.0.1/32'], 'CNH entity cluster + entity host');
   assert.equal(rows['192.168.0.2/32'], 'CN entity cluster');
   const db = 'labels k8s:app In ["db"],k8s:io.kubernetes.pod.namespace In ["shop"]';
   assert.equal(rows['10.244.1.5/32'], `C entity cluster + ${db}`);
@@ -148,7 +150,7 @@ test('classes: a ClusterIP of the cluster DNS that the host has itself is the DN
   const dns =
     'labels k8s:io.kubernetes.pod.namespace In ["kube-system"],k8s:k8s-app In ["kube-dns"]';
   assert.equal(classRows(compileObjects(objects))['10.96.0.10/32'], undefined);
-  assert.equal(classRows(compileObjects(objects, { node: own }))['10.96.0.10/32'], `CNS ${dns}`);
+  assert.equal(classRows(compileObjects(objects, { node: own }))['10.96.0.10/32'], `CNSH ${dns}`);
 });
 
 test('no address of the cluster is learned, of an API server outside of its nodes neither', () => {

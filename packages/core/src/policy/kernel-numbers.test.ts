@@ -35,6 +35,7 @@ test('the numbers are those of abi.h', () => {
     ['TD_CLASS_SERVICE', ClassFlag.service],
     ['TD_CLASS_LINK_LOCAL', ClassFlag.linkLocal],
     ['TD_CLASS_LOCAL_PODS', ClassFlag.localPods],
+    ['TD_CLASS_HOST', ClassFlag.host],
     ['TD_PEER_ANY', numbers.peerAny],
     ['TD_CLASS_NONE', numbers.classNone],
     ['TD_SELECTOR_BIT', numbers.selectorBit],

@@ -27,6 +27,7 @@ export const ClassFlag = {
   service: 4,
   linkLocal: 8,
   localPods: 16,
+  host: 32,
 } as const;
 
 /** TD_CLASS_NEVER_LEARN: FQDN selectors never apply to addresses with one of these flags. */
