@@ -5,11 +5,13 @@
 
 import { TandemError, type TandemErrorCode } from '@tandem/runtime/tandem-error';
 import { type ExitCode, exitCode } from './exit-codes.ts';
+import type { Printer } from './output/printer.ts';
 
 /** The codes of this package, and what each means. */
 export const cliErrorCodes: Readonly<Record<TandemErrorCode, string>> = {
   TANDEM_CLI_USAGE: 'the command line or configuration is wrong',
   TANDEM_CLI_UNREACHABLE: 'neither process of the node answers on its admin socket',
+  TANDEM_CLI_KUBECTL: 'kubectl could not be run, or failed',
 };
 
 export function usageError(message: string): TandemError {
@@ -27,4 +29,15 @@ export function exitCodeOf(error: TandemError): ExitCode {
   if (isRefused) return exitCode.usage;
   const isDown = error.code === 'TANDEM_CLI_UNREACHABLE' || error.code === 'TANDEM_RPC';
   return isDown ? exitCode.down : exitCode.problem;
+}
+
+/** Prints what a command threw, as one line, and returns it. */
+export function printError(program: string, thrown: unknown, notes: Printer): TandemError {
+  const error = TandemError.from(thrown);
+  notes.line({ text: `${program}: `, style: 'bad' }, error.message);
+  // A bug of ours: where it happened is all that helps.
+  if (error.code === 'TANDEM_UNEXPECTED' && thrown instanceof Error) {
+    notes.paragraphs(thrown.stack ?? '');
+  }
+  return error;
 }

@@ -4,25 +4,7 @@
 
 /** The process of the command `tandem`. */
 
+import { runAsProcess } from './process.ts';
 import { runCli } from './program.ts';
 
-const abort = new AbortController();
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  process.once(signal, () => abort.abort());
-}
-for (const stream of [process.stdout, process.stderr]) {
-  stream.on('error', (error: NodeJS.ErrnoException) => {
-    // `tandem observe | head`: nobody reads any more, which ends the command and is no failure.
-    if (error.code !== 'EPIPE') throw error;
-    abort.abort();
-  });
-}
-
-process.exitCode = await runCli({
-  argv: process.argv.slice(2),
-  env: process.env,
-  stdout: process.stdout,
-  stderr: process.stderr,
-  signal: abort.signal,
-  nowMs: Date.now,
-});
+await runAsProcess(runCli);

@@ -7,9 +7,9 @@
  */
 
 import { version } from '@tandem/dns-proxy/version';
-import { TandemError } from '@tandem/runtime/tandem-error';
 import { Command, CommanderError, Option } from 'commander';
 import type { CliCommand } from './command.ts';
+import { configured } from './commander.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { endpointListCommand } from './commands/endpoint-list.ts';
 import { fqdnListCommand } from './commands/fqdn-list.ts';
@@ -17,7 +17,7 @@ import { observeCommand } from './commands/observe.ts';
 import { policyValidateCommand } from './commands/policy-validate.ts';
 import { statusCommand } from './commands/status.ts';
 import { versionCommand } from './commands/version.ts';
-import { exitCodeOf, usageError } from './errors.ts';
+import { exitCodeOf, printError, usageError } from './errors.ts';
 import { type ExitCode, exitCode, exitCodeHelp } from './exit-codes.ts';
 import { type OutputStream, Printer } from './output/printer.ts';
 import {
@@ -68,13 +68,7 @@ export async function runCli(world: CliWorld): Promise<ExitCode> {
     return code;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.ok : exitCode.usage;
-    const known = TandemError.from(error);
-    notes.line({ text: 'tandem: ', style: 'bad' }, known.message);
-    // A bug of ours: where it happened is all that helps.
-    if (known.code === 'TANDEM_UNEXPECTED' && error instanceof Error) {
-      notes.paragraphs(error.stack ?? '');
-    }
-    return exitCodeOf(known);
+    return exitCodeOf(printError('tandem', error, notes));
   }
 }
 
@@ -135,18 +129,4 @@ function addCommand(
   command.configure?.(made);
   if (command.details !== undefined) made.addHelpText('after', `\n${command.details}`);
   made.action(async () => run(command, made.optsWithGlobals()));
-}
-
-/** Applies what subcommands inherit when they are made: no exit of the process, output through printers. */
-function configured(command: Command, out: Printer, notes: Printer): Command {
-  return command
-    .exitOverride()
-    .showHelpAfterError('(--help shows what there is)')
-    .configureHelp({ showGlobalOptions: true, helpWidth: 100 })
-    .configureOutput({
-      writeOut: (text) => out.paragraphs(text),
-      writeErr: (text) => notes.paragraphs(text),
-      getOutHasColors: () => false,
-      getErrHasColors: () => false,
-    });
 }

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** `kubectl tandem`: what `tandem` says of a node, of all nodes of a cluster. */
+
+import { version } from '@tandem/dns-proxy/version';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { secondsUpTo } from '../command-options.ts';
+import { configured } from '../commander.ts';
+import { exitCodeOf, printError } from '../errors.ts';
+import { type ExitCode, exitCode } from '../exit-codes.ts';
+import { Printer } from '../output/printer.ts';
+import type { CliWorld } from '../program.ts';
+import { Kubectl } from './kubectl.ts';
+import { nodeTimeoutMs, timeoutSecondsMax } from './limits.ts';
+import { runNode } from './node-command.ts';
+import { runStatus } from './status-command.ts';
+import { runSysdump } from './sysdump.ts';
+
+/** What a command of the plugin may use of the world. */
+export interface PluginContext {
+  readonly kubectl: Kubectl;
+  readonly out: Printer;
+  readonly notes: Printer;
+  readonly wantsJson: boolean;
+  /** --node, empty: all. */
+  readonly nodes: readonly string[];
+  /** Wall clock, ms since 1970. */
+  readonly nowMs: () => number;
+}
+
+const program = 'kubectl tandem';
+
+const exitCodeHelp = [
+  'Exit codes:',
+  '  0  every node is healthy; the command is done',
+  '  1  a node is degraded, cannot be asked, or has no pod of Tandem; a part failed',
+  '  2  wrong usage, or no Tandem in the cluster',
+  '  3  a node serves no DNS',
+].join('\n');
+
+/** Runs one command line; never throws for what a user can cause. */
+export async function runPlugin(world: CliWorld): Promise<ExitCode> {
+  const out = new Printer(world.stdout, world.env);
+  const notes = new Printer(world.stderr, world.env);
+  let code: ExitCode = exitCode.ok;
+  const root = createProgram(out, notes, world, (ended) => {
+    code = ended;
+  });
+  try {
+    await root.parseAsync([...world.argv], { from: 'user' });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.ok : exitCode.usage;
+    return exitCodeOf(printError(program, error, notes));
+  }
+}
+
+function createProgram(
+  out: Printer,
+  notes: Printer,
+  world: CliWorld,
+  end: (code: ExitCode) => void,
+): Command {
+  const root = configured(new Command(program), out, notes)
+    .description('Tandem on all nodes of a cluster, asked through kubectl.')
+    .version(version, '--version', 'version of this program')
+    .enablePositionalOptions()
+    .addOption(
+      new Option('-o, --output <format>', 'format of the answer')
+        .choices(['table', 'json'])
+        .default('table'),
+    )
+    .option('--kubeconfig <file>', "kubectl's")
+    .option('--context <name>', "kubectl's")
+    .option('--node <name>', 'only this node; may be given several times', collect)
+    .addOption(
+      new Option('--timeout <duration>', 'how long a node may take to answer')
+        .argParser(secondsUpTo(timeoutSecondsMax))
+        .default(nodeTimeoutMs / 1000, `${nodeTimeoutMs / 1000}s`),
+    )
+    .addHelpText('after', `\n${exitCodeHelp}`);
+  const contextOf = (command: Command): PluginContext => {
+    const options = command.optsWithGlobals<Readonly<Record<string, unknown>>>();
+    const flags = ['kubeconfig', 'context'].flatMap((name) =>
+      typeof options[name] === 'string' ? [`--${name}=${options[name]}`] : [],
+    );
+    const { signal, nowMs } = world;
+    return {
+      kubectl: new Kubectl({ flags, timeoutMs: Number(options['timeout']) * 1000, signal }),
+      ...{ out, notes, nowMs },
+      wantsJson: options['output'] === 'json',
+      nodes: (options['node'] ?? []) as readonly string[],
+    };
+  };
+  root
+    .command('status')
+    .description('health of every node: both members, policy, what is degraded')
+    .action(async (_options, command: Command) => end(await runStatus(contextOf(command))));
+  root
+    .command('node')
+    .description('run a command of tandem on one node: kubectl tandem node NODE fqdn list')
+    .argument('<node>', 'name of the node')
+    .argument('<command...>', 'command of tandem with its options')
+    .passThroughOptions()
+    .action(async (node: string, args: string[], _options, command: Command) =>
+      end(await runNode(contextOf(command), node, args)),
+    );
+  root
+    .command('sysdump')
+    .description(
+      'collect status, doctor, lists, metrics, logs and objects of all nodes in a directory',
+    )
+    .option('--directory <path>', 'where; default: tandem-sysdump-TIME in the working directory')
+    .option('--redact', 'replace addresses and names of pods, namespaces, nodes and DNS by marks')
+    .action(async (options: Readonly<Record<string, unknown>>, command: Command) =>
+      end(
+        await runSysdump(contextOf(command), {
+          directory: options['directory'] as string | undefined,
+          isRedacted: options['redact'] === true,
+        }),
+      ),
+    );
+  return root;
+}
+
+function collect(value: string, earlier: readonly string[] = []): readonly string[] {
+  if (value === '' || value.startsWith('-')) throw new InvalidArgumentError('Give a name.');
+  return [...earlier, value];
+}

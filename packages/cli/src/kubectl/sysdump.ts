@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * `kubectl tandem sysdump`: what somebody else needs to find out what is wrong, in one directory: of each node what its
+ * processes say and logged, of the cluster the objects that decide. A part that fails is a line in `errors.txt`, and the
+ * others go on. No Secret is read, and what people put secrets into is left out of other objects (without-secrets.ts).
+ */
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { isFields } from '@tandem/core/k8s/shape';
+import { usageError } from '../errors.ts';
+import { type ExitCode, exitCode } from '../exit-codes.ts';
+import { findNodes, inTurns, runOnNode } from './ask-nodes.ts';
+import { type Kubectl, reasonOf } from './kubectl.ts';
+import { sysdumpLogLines } from './limits.ts';
+import type { NodePods, TandemPod } from './node-pods.ts';
+import type { PluginContext } from './program.ts';
+import { Progress } from './progress.ts';
+import { Redactor } from './redact.ts';
+import { withoutSecrets } from './without-secrets.ts';
+
+export interface SysdumpOptions {
+  readonly directory: string | undefined;
+  readonly isRedacted: boolean;
+}
+
+/** Of each node: file and command. */
+const nodeCommands: Readonly<Record<string, readonly string[]>> = {
+  'status.json': ['--output=json', 'status'],
+  'status.txt': ['status'],
+  'doctor.json': ['--output=json', 'doctor'],
+  'endpoints.json': ['--output=json', 'endpoint', 'list'],
+  'fqdn.json': ['--output=json', 'fqdn', 'list'],
+  'events.json': ['--output=json', 'observe', '--no-follow', '--last=2000'],
+};
+
+/** Kinds whose objects decide; one that the cluster does not have is passed over. */
+const kinds = [
+  ...['nodes', 'namespaces', 'pods', 'services', 'endpointslices.discovery.k8s.io'],
+  ...['networkpolicies.networking.k8s.io', 'ciliumnetworkpolicies.cilium.io'],
+  ...[
+    'ciliumclusterwidenetworkpolicies.cilium.io',
+    'clusternetworkpolicies.policy.networking.k8s.io',
+  ],
+  ...['daemonsets.apps', 'events'],
+];
+const absentKind = /doesn't have a resource type/;
+
+interface Part {
+  readonly file: string;
+  /** The text, or why there is none. */
+  readonly text: string | null;
+  readonly error: string;
+}
+
+export async function runSysdump(
+  { kubectl, out, notes, nodes: names, nowMs }: PluginContext,
+  { directory, isRedacted }: SysdumpOptions,
+): Promise<ExitCode> {
+  const nodes = await findNodes(kubectl, names);
+  const time = new Date(nowMs()).toISOString().replaceAll(/[:.]/g, '-').slice(0, 19);
+  const target = directory ?? `tandem-sysdump-${time}`;
+  makeDirectory(target);
+  const jobs = [
+    ...kinds.map((kind) => () => objectsOf(kubectl, kind)),
+    ...nodeJobs(kubectl, nodes),
+  ];
+  const progress = new Progress(notes, 'parts collected', jobs.length);
+  const parts = await inTurns(jobs, async (job) => {
+    const part = await job();
+    progress.step();
+    return part;
+  });
+  const redactor = isRedacted ? new Redactor(namesIn(parts)) : null;
+  const written = writeParts(target, parts, redactor);
+  const errors = parts.filter(({ error }) => error !== '');
+  out.line(`${target}: ${written} files of ${nodes.length} nodes`);
+  if (!isRedacted) out.line('It holds names and addresses of the cluster: --redact replaces them.');
+  for (const { file, error } of errors) notes.line(`missing ${file}: ${error}`);
+  return errors.length === 0 ? exitCode.ok : exitCode.problem;
+}
+
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    throw usageError(`make ${path}: ${(error as Error).message}. Choose another --directory`);
+  }
+}
+
+async function objectsOf(kubectl: Kubectl, kind: string): Promise<Part> {
+  const file = `cluster/${kind}.json`;
+  const result = await kubectl.run(['get', kind, '--all-namespaces', '--output=json']);
+  if (result.code === 0 && !result.isCut)
+    return { file, text: withoutSecrets(result.stdout), error: '' };
+  const isAbsent = absentKind.test(result.stderr);
+  return { file, text: null, error: isAbsent ? '' : reasonOf(result) };
+}
+
+function nodeJobs(kubectl: Kubectl, nodes: readonly NodePods[]): readonly (() => Promise<Part>)[] {
+  return nodes.flatMap((node) => [
+    ...Object.entries(nodeCommands).map(([file, args]) => async () => {
+      const result = await runOnNode(kubectl, node, args);
+      const path = fileOf(node.node, file);
+      return typeof result === 'string'
+        ? { file: path, text: null, error: result }
+        : { file: path, text: result.stdout + result.stderr, error: '' };
+    }),
+    ...node.pods.flatMap((pod) =>
+      [false, true].map((isPrevious) => () => logOf(kubectl, node, pod, isPrevious)),
+    ),
+  ]);
+}
+
+async function logOf(
+  kubectl: Kubectl,
+  { node }: NodePods,
+  { namespace, name, process, restarts }: TandemPod,
+  isPrevious: boolean,
+): Promise<Part> {
+  const file = fileOf(node, `${name}${isPrevious ? '.previous' : ''}.log`);
+  if (isPrevious && restarts === 0) return { file, text: null, error: '' };
+  const where = [`--namespace=${namespace}`, name, `--container=${process}`];
+  const result = await kubectl.run([
+    ...['logs', ...where, `--tail=${sysdumpLogLines}`, '--timestamps'],
+    ...(isPrevious ? ['--previous'] : []),
+  ]);
+  if (result.code === 0) return { file, text: result.stdout, error: '' };
+  return { file, text: null, error: reasonOf(result) };
+}
+
+const fileOf = (node: string, file: string): string => `nodes/${node}/${file}`;
+
+/** Names and namespaces of all objects that were collected. */
+function namesIn(parts: readonly Part[]): ReadonlySet<string> {
+  const names = new Set<string>();
+  for (const { file, text } of parts) {
+    if (text === null || !file.startsWith('cluster/')) continue;
+    const { items } = JSON.parse(text) as { readonly items?: readonly unknown[] };
+    for (const item of items ?? []) {
+      const metadata = isFields(item) ? item['metadata'] : undefined;
+      if (!isFields(metadata)) continue;
+      for (const key of ['name', 'namespace']) {
+        const name = metadata[key];
+        if (typeof name === 'string') names.add(name);
+      }
+    }
+  }
+  return names;
+}
+
+/** Returns how many files there are. */
+function writeParts(target: string, parts: readonly Part[], redactor: Redactor | null): number {
+  const redact = (text: string): string => redactor?.text(text) ?? text;
+  let count = 0;
+  const write = (file: string, text: string): void => {
+    // A mark is no good name of a file on every system.
+    const path = join(target, redact(file).replaceAll(/[<>:]/g, '_'));
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, redact(text));
+    count += 1;
+  };
+  for (const { file, text } of parts) if (text !== null) write(file, text);
+  const errors = parts.filter(({ error }) => error !== '');
+  if (errors.length > 0)
+    write('errors.txt', errors.map(({ file, error }) => `${file}: ${error}\n`).join(''));
+  return count;
+}

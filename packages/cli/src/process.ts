@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What a process gives to a program of ours: its arguments, its streams, its signals. */
+
+import type { ExitCode } from './exit-codes.ts';
+import type { CliWorld } from './program.ts';
+
+export async function runAsProcess(run: (world: CliWorld) => Promise<ExitCode>): Promise<void> {
+  const abort = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => abort.abort());
+  }
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      // `tandem observe | head`: nobody reads any more, which ends the command and is no failure.
+      if (error.code !== 'EPIPE') throw error;
+      abort.abort();
+    });
+  }
+  process.exitCode = await run({
+    argv: process.argv.slice(2),
+    env: process.env,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    signal: abort.signal,
+    nowMs: Date.now,
+  });
+}
