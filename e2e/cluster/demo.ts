@@ -6,12 +6,15 @@
  * and new, while denied ones stay refused.
  */
 
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { proxyUid } from '@tandem/images/product-images';
 import { tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { waitForEqualCaches } from '../kit/admin.ts';
 import { demoNamespace, demoObjects } from './demo-objects.ts';
-import { applyObjects, kubectl, tryKubectl } from './kubectl.ts';
+import { applyObjects, kubectl, kubectlTandem, tryKubectl } from './kubectl.ts';
 import {
   type ClusterConfig,
   type Layout,
@@ -52,6 +55,7 @@ export async function demo(layout: Layout, config: ClusterConfig): Promise<numbe
   await demonstration.install();
   await demonstration.policyAtWork();
   await demonstration.withoutAgents();
+  await demonstration.sysdump();
   return demonstration.end();
 }
 
@@ -102,6 +106,7 @@ class Demonstration {
       return [...this.#clients].map(([node, pod]) => `${pod} on ${node}`).join(', ');
     });
     await this.#checkNames();
+    await this.#checkStatus('kubectl tandem status: every node is healthy', 0, 'healthy', 'serves');
   }
 
   async withoutAgents(): Promise<void> {
@@ -113,6 +118,12 @@ class Demonstration {
       return 'no process of it on any node';
     });
     await this.#checkNames();
+    await this.#checkStatus(
+      'kubectl tandem status: says why no agent runs, and that the DNS proxy serves',
+      1,
+      'degraded',
+      'ErrImageNeverPull|ImagePullBackOff|ErrImagePull',
+    );
     await this.#steps.step('no agent ran meanwhile', async () => {
       const nodes = await this.#nodesWithAgent();
       if (nodes.length > 0) throw new Error(`one runs on ${nodes.join(' and ')}`);
@@ -128,6 +139,44 @@ class Demonstration {
     });
     await this.#checkCaches();
     await this.#checkNames();
+  }
+
+  /** What is sent to others says nothing of whose cluster it is. */
+  async sysdump(): Promise<void> {
+    const directory = mkdtempSync(join(tmpdir(), 'tandem-sysdump-'));
+    const target = join(directory, 'redacted');
+    try {
+      await this.#steps.step(
+        'kubectl tandem sysdump --redact: no name of a pod in it',
+        async () => {
+          const args = ['sysdump', '--redact', `--directory=${target}`];
+          const { status, stdout, stderr } = await kubectlTandem(this.#layout, args);
+          if (status !== 0) throw new Error(stderr.trim());
+          const named = ['api.example.com', demoNamespace, ...this.#clients.values()];
+          const { status: found, stdout: lines } = await tryRun('grep', [
+            ...['--recursive', '--fixed-strings', '--count', '--word-regexp'],
+            ...named.map((name) => `--regexp=${name}`),
+            target,
+          ]);
+          if (found !== 1) throw new Error(lines.replaceAll(/^.*:0\n/gm, ''));
+          return stdout.trim();
+        },
+      );
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  }
+
+  /** Of each node: its health, and what the table says of its agent. */
+  async #checkStatus(claim: string, code: number, health: string, agent: string): Promise<void> {
+    await this.#steps.step(claim, async () => {
+      const { status, stdout, stderr } = await kubectlTandem(this.#layout, ['status']);
+      const rows = nodeIndexes(this.#config).map((index) =>
+        new RegExp(`^${nodeName(index)} +${health} +(${agent}) +serves `, 'm').test(stdout),
+      );
+      if (status === code && rows.every((isThere) => isThere)) return `exit code ${status}`;
+      throw new Error(`exit code ${status}: ${stderr} ${stdout}`.replaceAll('\n', ' | '));
+    });
   }
 
   /** What the proxy learned alone, the agent has caught up with. */

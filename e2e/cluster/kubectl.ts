@@ -5,6 +5,7 @@
 
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { type RunResult, run, tryRun } from '@tandem/testing/process';
 import type { Layout } from './layout.ts';
 import { binary } from './programs.ts';
@@ -42,6 +43,12 @@ export async function applyObjects(layout: Layout, objects: readonly unknown[]):
   await kubectl(layout, command, { input: JSON.stringify(list) });
 }
 
+/** `kubectl tandem`, found and run as on a user's machine. */
+export function kubectlTandem(layout: Layout, args: readonly string[]): Promise<RunResult> {
+  const path = `PATH=${layout.bin}:${process.env['PATH'] ?? ''}`;
+  return tryRun('env', [path, 'kubectl', 'tandem', ...args], { timeoutMs });
+}
+
 /** helm, which must be built. @throws Error with what it wrote when it fails. */
 export async function helm(layout: Layout, args: readonly string[]): Promise<string> {
   return (await run(...clientCommand(layout, binary('helm'), args), { timeoutMs })).stdout;
@@ -62,7 +69,7 @@ function clientCommand(
   return ['nsenter', [netns, program, `--kubeconfig=${adminKubeconfig(layout)}`, ...args]];
 }
 
-/** The API server's address exists only inside its namespace: the wrappers enter it. */
+/** The API server's address exists only inside its namespace: the wrappers enter it. The plugin runs the first of them. */
 export function writeWrappers(layout: Layout): void {
   mkdirSync(layout.bin, { recursive: true });
   const programs = { kubectl: binary('kubernetes', 'kubectl'), helm: binary('helm') };
@@ -71,7 +78,14 @@ export function writeWrappers(layout: Layout): void {
     const text = `#!/bin/sh
 KUBECONFIG=\${KUBECONFIG:-${adminKubeconfig(layout)}} exec nsenter --net=/run/netns/${layout.controlPlaneNetns} ${program} "$@"
 `;
-    writeFileSync(path, text);
-    chmodSync(path, 0o755);
+    writeProgram(path, text);
   }
+  const plugin = fileURLToPath(new URL('../../packages/cli/dist/kubectl/main.js', import.meta.url));
+  const text = `#!/bin/sh\nexec ${process.execPath} ${plugin} "$@"\n`;
+  writeProgram(join(layout.bin, 'kubectl-tandem'), text);
+}
+
+function writeProgram(path: string, text: string): void {
+  writeFileSync(path, text);
+  chmodSync(path, 0o755);
 }
