@@ -55,7 +55,7 @@ export async function demo(layout: Layout, config: ClusterConfig): Promise<numbe
   await demonstration.install();
   await demonstration.policyAtWork();
   await demonstration.withoutAgents();
-  await demonstration.sysdump();
+  await demonstration.operatorsTools();
   return demonstration.end();
 }
 
@@ -106,7 +106,6 @@ class Demonstration {
       return [...this.#clients].map(([node, pod]) => `${pod} on ${node}`).join(', ');
     });
     await this.#checkNames();
-    await this.#checkStatus('kubectl tandem status: every node is healthy', 0, 'healthy', 'serves');
   }
 
   async withoutAgents(): Promise<void> {
@@ -141,8 +140,29 @@ class Demonstration {
     await this.#checkNames();
   }
 
+  async operatorsTools(): Promise<void> {
+    this.#steps.title("The operator's tools");
+    await this.#checkStatus('kubectl tandem status: every node is healthy', 0, 'healthy', 'serves');
+    await this.#connectivityTest();
+    await this.#sysdump();
+  }
+
+  /** The operator's own proof, with the images that are there already. */
+  async #connectivityTest(): Promise<void> {
+    await this.#steps.step(
+      'kubectl tandem connectivity test: each of its tests passes',
+      async () => {
+        const args = ['connectivity', 'test', '--external=api.example.com:80'];
+        const { status, stdout, stderr } = await kubectlTandem(this.#layout, args);
+        const [summary = ''] = stdout.trim().split('\n').slice(-1);
+        if (status === 0 && summary.endsWith('0 failed, 0 skipped')) return summary;
+        throw new Error(`exit code ${status}: ${stderr} ${stdout}`.replaceAll('\n', ' | '));
+      },
+    );
+  }
+
   /** What is sent to others says nothing of whose cluster it is. */
-  async sysdump(): Promise<void> {
+  async #sysdump(): Promise<void> {
     const directory = mkdtempSync(join(tmpdir(), 'tandem-sysdump-'));
     const target = join(directory, 'redacted');
     try {

@@ -80,8 +80,8 @@ KUBECONFIG=\${KUBECONFIG:-${adminKubeconfig(layout)}} exec nsenter --net=/run/ne
 `;
     writeProgram(path, text);
   }
-  const plugin = fileURLToPath(new URL('../../packages/cli/dist/kubectl/main.js', import.meta.url));
-  const text = `#!/bin/sh\nexec ${process.execPath} ${plugin} "$@"\n`;
+  const plugin = fileURLToPath(new URL('../../packages/cli/bin/kubectl-tandem', import.meta.url));
+  const text = `#!/bin/sh\nTANDEM_NODE=${process.execPath} exec ${plugin} "$@"\n`;
   writeProgram(join(layout.bin, 'kubectl-tandem'), text);
 }
 

@@ -30,6 +30,13 @@ export interface KubectlOptions {
   readonly program?: string;
 }
 
+export interface RunOptions {
+  /** For `--filename=-`. */
+  readonly input?: string;
+  /** Default: that of all commands. */
+  readonly timeoutMs?: number;
+}
+
 export class Kubectl {
   readonly #o: KubectlOptions;
 
@@ -37,11 +44,22 @@ export class Kubectl {
     this.#o = options;
   }
 
+  /** One whose commands a signal to this process does not end. */
+  withoutSignal(): Kubectl {
+    return new Kubectl({ ...this.#o, signal: new AbortController().signal });
+  }
+
   /** What it printed, and how it ended, whatever that is. @throws TandemError TANDEM_CLI_KUBECTL: it could not be started */
-  async run(args: readonly string[]): Promise<KubectlResult> {
-    const { flags, timeoutMs, signal, program = 'kubectl' } = this.#o;
+  async run(
+    args: readonly string[],
+    { input, timeoutMs }: RunOptions = {},
+  ): Promise<KubectlResult> {
+    const { flags, signal, program = 'kubectl' } = this.#o;
     const { promise, resolve, reject } = Promise.withResolvers<KubectlResult>();
-    const child = spawn(program, [...flags, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(program, [...flags, ...args], { stdio: 'pipe' });
+    // Who does not read its input has ended, and says why itself.
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(input ?? '');
     const stdout = new Collected(outputBytesMax);
     const stderr = new Collected(errorBytesMax);
     let isLate = false;
@@ -49,7 +67,7 @@ export class Kubectl {
     const timer = setTimeout(() => {
       isLate = true;
       end();
-    }, timeoutMs);
+    }, timeoutMs ?? this.#o.timeoutMs);
     signal.addEventListener('abort', end, { once: true });
     child.stdout.on('data', (chunk: Buffer) => stdout.add(chunk));
     child.stderr.on('data', (chunk: Buffer) => stderr.add(chunk));

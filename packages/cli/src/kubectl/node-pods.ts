@@ -17,6 +17,8 @@ export interface TandemPod {
   readonly waitingFor: string;
   readonly isReady: boolean;
   readonly restarts: number;
+  /** Of its container. */
+  readonly image: string;
   /** Being deleted. */
   readonly isEnding: boolean;
 }
@@ -70,9 +72,16 @@ function readPod(pod: unknown): TandemPod | null {
       textAt(container, 'state', 'waiting', 'reason') ||
       textAt(container, 'state', 'terminated', 'reason'),
     isReady: valueAt(container, 'ready') === true,
+    image: imageOf(pod),
     restarts: typeof restarts === 'number' ? restarts : 0,
     isEnding: textAt(pod, 'metadata', 'deletionTimestamp') !== '',
   };
+}
+
+/** As the pod asks for it: the status names what it was resolved to. */
+function imageOf(pod: unknown): string {
+  const containers = valueAt(pod, 'spec', 'containers');
+  return Array.isArray(containers) ? textAt((containers as unknown[])[0], 'image') : '';
 }
 
 function valueAt(object: unknown, ...path: readonly string[]): unknown {

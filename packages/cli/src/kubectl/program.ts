@@ -11,6 +11,8 @@ import { exitCodeOf, printError } from '../errors.ts';
 import { type ExitCode, exitCode } from '../exit-codes.ts';
 import { Printer } from '../output/printer.ts';
 import type { CliWorld } from '../program.ts';
+import { checks } from './connectivity/checks.ts';
+import { type ConnectivityOptions, runConnectivity } from './connectivity/run.ts';
 import { Kubectl } from './kubectl.ts';
 import { nodeTimeoutMs, timeoutSecondsMax } from './limits.ts';
 import { runNode } from './node-command.ts';
@@ -25,6 +27,7 @@ export interface PluginContext {
   readonly wantsJson: boolean;
   /** --node, empty: all. */
   readonly nodes: readonly string[];
+  readonly signal: AbortSignal;
   /** Wall clock, ms since 1970. */
   readonly nowMs: () => number;
 }
@@ -88,7 +91,7 @@ function createProgram(
     const { signal, nowMs } = world;
     return {
       kubectl: new Kubectl({ flags, timeoutMs: Number(options['timeout']) * 1000, signal }),
-      ...{ out, notes, nowMs },
+      ...{ out, notes, signal, nowMs },
       wantsJson: options['output'] === 'json',
       nodes: (options['node'] ?? []) as readonly string[],
     };
@@ -121,7 +124,47 @@ function createProgram(
         }),
       ),
     );
+  root
+    .command('connectivity')
+    .description('does policy hold on this cluster')
+    .command('test')
+    .description(
+      'make a server and two clients in a namespace of their own, and try policies on them',
+    )
+    .option('--test <name>', 'only this test; may be given several times', collect)
+    .option(
+      '--namespace <name>',
+      'made for the test, and deleted at its end',
+      'tandem-connectivity',
+    )
+    .addOption(
+      new Option('--external <name:port>', 'something outside of the cluster that accepts TCP')
+        .argParser(readExternal)
+        .default({ name: 'example.com', port: 443 }, 'example.com:443'),
+    )
+    .option('--junit <file>', 'also write the results as JUnit XML')
+    .option('--keep', 'leave the namespace there')
+    .addHelpText('after', `\nTests: ${checks.map(({ name }) => name).join(', ')}`)
+    .action(async (options: Readonly<Record<string, unknown>>, command: Command) =>
+      end(
+        await runConnectivity(contextOf(command), {
+          tests: (options['test'] ?? []) as readonly string[],
+          namespace: String(options['namespace']),
+          external: options['external'] as ConnectivityOptions['external'],
+          junitFile: options['junit'] as string | undefined,
+          isKept: options['keep'] === true,
+        }),
+      ),
+    );
   return root;
+}
+
+function readExternal(text: string): ConnectivityOptions['external'] {
+  const match = /^([a-z0-9][a-z0-9.-]{0,252}):(\d{1,5})$/i.exec(text);
+  const port = Number(match?.[2]);
+  if (match === null || port < 1 || port > 65_535)
+    throw new InvalidArgumentError('Give NAME:PORT, such as example.com:443.');
+  return { name: match[1] as string, port };
 }
 
 function collect(value: string, earlier: readonly string[] = []): readonly string[] {
