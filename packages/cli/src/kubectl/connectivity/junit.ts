@@ -26,16 +26,21 @@ export function junit(results: readonly CheckResult[]): string {
   ].join('\n');
 }
 
-/** Characters that XML 1.0 does not have are left out. */
 function escape(text: string): string {
-  return (
-    text
-      // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is left out
-      .replaceAll(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|[\ud800-\udfff]/g, '')
-      .replaceAll('&', '&amp;')
-      .replaceAll('<', '&lt;')
-      .replaceAll('>', '&gt;')
-      .replaceAll('"', '&quot;')
-      .replaceAll('\n', '&#10;')
-  );
+  return Array.from(text.toWellFormed(), xmlOf).join('');
+}
+
+const entities: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  '\n': '&#10;',
+};
+
+/** Characters that XML 1.0 does not have are left out. */
+function xmlOf(character: string): string {
+  if (character < ' ' && !'\t\n\r'.includes(character)) return '';
+  if (character === '\ufffe' || character === '\uffff') return '';
+  return entities[character] ?? character;
 }
