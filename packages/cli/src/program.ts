@@ -17,6 +17,7 @@ import { observeCommand } from './commands/observe.ts';
 import { policyValidateCommand } from './commands/policy-validate.ts';
 import { statusCommand } from './commands/status.ts';
 import { versionCommand } from './commands/version.ts';
+import { addCompletion } from './completion.ts';
 import { exitCodeOf, printError, usageError } from './errors.ts';
 import { type ExitCode, exitCode, exitCodeHelp } from './exit-codes.ts';
 import { type OutputStream, Printer } from './output/printer.ts';
@@ -110,6 +111,7 @@ function createProgram(out: Printer, notes: Printer, run: Run): Command {
   program.addHelpText('after', `\n${exitCodeHelp}`);
   const parents = new Map<string, Command>();
   for (const command of commands) addCommand(program, parents, command, run);
+  addCompletion(program, 'tandem', out);
   return program;
 }
 

@@ -121,7 +121,10 @@ describe('health of the cluster', () => {
   }
 
   test('versions are counted by process', () => {
-    const processes = [{ version: '1.0.0' }, { version: '1.1.0' }] as NodeReport['processes'];
+    const processes = [
+      { version: '1.0.0' },
+      { version: '1.1.0' },
+    ] as unknown as NodeReport['processes'];
     const { versions } = clusterReport([answerOf('a', {}), answerOf('b', { processes })]);
     assert.deepEqual(versions, { '1.0.0': 3, '1.1.0': 1 });
   });

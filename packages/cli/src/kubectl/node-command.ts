@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** `kubectl tandem node NODE COMMAND`: a command of `tandem` on one node, its output and its exit code. */
+/** `kubectl tandem node NODE -- COMMAND`: a command of `tandem` on one node, its output and its exit code. */
 
 import { unreachableError } from '../errors.ts';
 import { type ExitCode, exitCode } from '../exit-codes.ts';

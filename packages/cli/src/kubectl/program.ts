@@ -7,6 +7,7 @@ import { version } from '@tandem/dns-proxy/version';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { secondsUpTo } from '../command-options.ts';
 import { configured } from '../commander.ts';
+import { addCompletion } from '../completion.ts';
 import { exitCodeOf, printError } from '../errors.ts';
 import { type ExitCode, exitCode } from '../exit-codes.ts';
 import { Printer } from '../output/printer.ts';
@@ -68,7 +69,6 @@ function createProgram(
   const root = configured(new Command(program), out, notes)
     .description('Tandem on all nodes of a cluster, asked through kubectl.')
     .version(version, '--version', 'version of this program')
-    .enablePositionalOptions()
     .addOption(
       new Option('-o, --output <format>', 'format of the answer')
         .choices(['table', 'json'])
@@ -102,10 +102,11 @@ function createProgram(
     .action(async (_options, command: Command) => end(await runStatus(contextOf(command))));
   root
     .command('node')
-    .description('run a command of tandem on one node: kubectl tandem node NODE fqdn list')
+    .description(
+      'run a command of tandem on one node: kubectl tandem node NODE -- fqdn list --name a.example.com',
+    )
     .argument('<node>', 'name of the node')
     .argument('<command...>', 'command of tandem with its options')
-    .passThroughOptions()
     .action(async (node: string, args: string[], _options, command: Command) =>
       end(await runNode(contextOf(command), node, args)),
     );
@@ -156,6 +157,7 @@ function createProgram(
         }),
       ),
     );
+  addCompletion(root, 'kubectl-tandem', out);
   return root;
 }
 

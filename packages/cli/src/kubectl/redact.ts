@@ -7,6 +7,7 @@
  */
 
 import { createHmac, randomBytes } from 'node:crypto';
+import { isIPv6 } from 'node:net';
 
 /** Names of ours and of Kubernetes, which say nothing of the cluster. */
 const kept = new Set([
@@ -26,8 +27,8 @@ const kept = new Set([
 const wordsOfObjects = /(^|\.)(k8s\.io|kubernetes\.io|cilium\.io|tandem\.dev|tandem)$/;
 
 const ipv4 = /(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])/g;
-const ipv6 =
-  /(?<![\w:.])(?:[\da-f]{1,4}:){2,7}[\da-f]{0,4}(?:::?[\da-f:]*)?|(?<![\w:])[\da-f]{0,4}::[\da-f:]*[\da-f](?![\w:])/gi;
+/** What may be an IPv6 address; a time of day looks like one too. */
+const ipv6 = /(?<![\w:])[\da-f:][\da-f:.]*:[\da-f:.]*/gi;
 /** At least two labels, the last one of letters; `*` as in patterns. */
 const dnsName =
   /(?<![\w.@/-])(?:(?:[a-z0-9_*](?:[a-z0-9_-]*[a-z0-9])?)\.)+[a-z]{2,24}\.?(?![\w-])/gi;
@@ -50,7 +51,7 @@ export class Redactor {
     return text
       .replace(dnsName, (name) => this.#dnsName(name))
       .replace(ipv4, (address) => this.#mark('ipv4', address))
-      .replace(ipv6, (address) => this.#mark('ipv6', address))
+      .replace(ipv6, (found) => this.#ipv6(found))
       .replace(word, (name) => (this.#names.has(name) ? this.#mark('name', name) : name));
   }
 
@@ -58,6 +59,16 @@ export class Redactor {
     const bare = name.replace(/\.$/, '');
     if (kept.has(bare) || fileName.test(bare) || wordsOfObjects.test(bare)) return name;
     return this.#mark('dns', bare.toLowerCase());
+  }
+
+  /** Punctuation behind an address is not its own. */
+  #ipv6(text: string): string {
+    for (let end = text.length; end > 1; end--) {
+      const address = text.slice(0, end);
+      if (isIPv6(address)) return this.#mark('ipv6', address) + text.slice(end);
+      if (!/[:.]$/.test(address)) break;
+    }
+    return text;
   }
 
   /** Digits alone, so that no mark holds a word that is a name. */
