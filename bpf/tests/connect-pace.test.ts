@@ -24,21 +24,32 @@ const secondNs = 1_000_000_000n;
 
 beforeEach(() => {
   fixture.reset();
-  setSpent(0, 0n);
+  setNodeSpent(0n);
   fixture.member(0, 'LIVE');
   families.forEach(({ pod, neighbour, server, id }) => {
     fixture.endpoint(pod, { id, flags: ['DNS'] });
     fixture.endpoint(neighbour, { id: 10 + id, flags: ['DNS'] });
     for (const protocol of [6, 17]) fixture.dnsServer(server, protocol);
-    for (const each of [id, 10 + id]) setSpent(1 + each, 0n);
+    for (const each of [id, 10 + id]) setSpent(each, 0n);
   });
 });
 
-/** Of the node (0) or of an endpoint (1 + its id): what is spent, CLOCK_MONOTONIC. */
-function setSpent(index: number, spent: bigint): void {
-  const key = new Uint8Array(4);
-  new DataView(key.buffer).setUint32(0, index, true);
-  fixture.map('connect_pace').update(key, fixture.structs.bytes('td_connect_pace', { spent }));
+/** Of an endpoint, CLOCK_MONOTONIC. */
+function setSpent(endpointId: number, spent: bigint): void {
+  const pace = fixture.structs.bytes('td_connect_pace', { spent });
+  fixture.map('connect_pace').update(word(endpointId), pace);
+}
+
+function setNodeSpent(spent: bigint): void {
+  const value = new Uint8Array(8);
+  new DataView(value.buffer).setBigUint64(0, spent, true);
+  fixture.map('node_connect_pace').update(word(0), value);
+}
+
+function word(value: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value, true);
+  return bytes;
 }
 
 function segment(
@@ -81,7 +92,7 @@ for (const { family, id, pod, neighbour, server } of families) {
     });
 
     test('UDP, other ports and other servers spend nothing and are not held up', () => {
-      setSpent(1 + id, later());
+      setSpent(id, later());
       const udp = { ip: syn.ip, udp: { sourcePort: 4000, destinationPort: 53 }, payload: 'data' };
       assert.ok(passes(udp as PacketSpec));
       assert.ok(
@@ -90,7 +101,7 @@ for (const { family, id, pod, neighbour, server } of families) {
     });
 
     test('when the node has spent its own, each pod has what is guaranteed', () => {
-      setSpent(0, later());
+      setNodeSpent(later());
       for (const source of [pod, neighbour]) {
         const count = passed(segment(source, server, ['syn']));
         assert.ok(count >= perSecond / 16 && count <= perSecond / 8, `${count} at once`);
@@ -98,9 +109,9 @@ for (const { family, id, pod, neighbour, server } of families) {
     });
 
     test('what a pod was refused by the node’s pace does not keep it from its own later', () => {
-      setSpent(0, later());
+      setNodeSpent(later());
       passed(syn);
-      setSpent(0, 0n);
+      setNodeSpent(0n);
       assert.ok(passed(syn) > perSecond / 2);
     });
 
@@ -113,7 +124,7 @@ for (const { family, id, pod, neighbour, server } of families) {
       const [socket] = (await accepted) as [{ destroy(): void }];
       try {
         const { port } = client.address() as AddressInfo;
-        setSpent(1 + id, later());
+        setSpent(id, later());
         for (const flags of [['ack'], ['ack', 'psh'], ['fin', 'ack'], ['rst']] as TcpFlag[][]) {
           assert.ok(passes(segment(pod, server, flags, port)), flags.join());
           assert.ok(!passes(segment(pod, server, flags, port ^ 1)), `${flags.join()} of none`);
@@ -127,6 +138,14 @@ for (const { family, id, pod, neighbour, server } of families) {
     });
   });
 }
+
+test('a pod whose id is equal in its low bits has a pace of its own', () => {
+  const [{ id, pod, neighbour, server }] = families;
+  fixture.endpoint(neighbour, { id: id + (1 << 20), flags: ['DNS'] });
+  setSpent(id, later());
+  assert.ok(!passes(segment(pod, server, ['syn'])));
+  assert.ok(passes(segment(neighbour, server, ['syn'])));
+});
 
 test('a segment that is cut short passes nothing', () => {
   const [{ pod, server }] = families;

@@ -46,7 +46,7 @@
 #define TD_EVENTS_PER_SECOND     2000u   /* drop events per CPU, beyond it they are only counted */
 #define TD_EVENTS_PER_ENDPOINT   250u    /* of those, of one endpoint */
 #define TD_EVENT_PACES           1024u   /* endpoints whose ids are equal modulo it share a pace; interfaces likewise */
-#define TD_CONNECT_PACES         8192u   /* endpoints whose ids are equal modulo it share a pace */
+#define TD_CONNECT_PACES         16384u  /* endpoints of which a pace of connections is kept: twice what there may be */
 #define TD_CONNECTS_NODE_SHARE   4u      /* pods that may open connections as fast as each may, at one time */
 #define TD_CONNECTS_GUARANTEED_SHARE 16u /* part of a pod's own pace that others cannot take */
 
@@ -453,11 +453,11 @@ enum td_counter {
 	TD_COUNTER_COUNT
 };
 
-/* ---- connect_pace: __u32 0, or 1 + endpoint id modulo TD_CONNECT_PACES -> td_connect_pace ---------- */
+/* ---- connect_pace: __u32 endpoint id -> td_connect_pace ----------------------------------------- */
 /* CLOCK_MONOTONIC, ns, up to which all is spent (pace.h). */
 struct td_connect_pace {
 	__u64 spent;
-	__u64 spent_guaranteed; /* of the part that is left when the node has spent its own; of an endpoint */
+	__u64 spent_guaranteed; /* of the part that is left when the node has spent its own */
 };
 
 /* ---- events: ring buffer of td_event ------------------------------------------------------------ */

@@ -50,19 +50,31 @@ static __always_inline bool has_connection(struct __sk_buff *skb, const struct p
 	return is_open;
 }
 
+/* By the id itself: an id is a digest of the pod's name, so pods whose ids are equal in part are easily made. */
+static __always_inline struct td_connect_pace *connect_pace_of(__u32 endpoint_id)
+{
+	struct td_connect_pace *pace = bpf_map_lookup_elem(&connect_pace, &endpoint_id);
+	struct td_connect_pace unspent = {};
+
+	if (pace)
+		return pace;
+	bpf_map_update_elem(&connect_pace, &endpoint_id, &unspent, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&connect_pace, &endpoint_id);
+}
+
 static __always_inline bool pod_may_connect(__u32 endpoint_id)
 {
 	__u64 interval = TD_NS_PER_S / td_config.connects_per_second;
-	__u32 index = 1 + endpoint_id % TD_CONNECT_PACES, all = 0;
-	struct td_connect_pace *pod = bpf_map_lookup_elem(&connect_pace, &index);
-	struct td_connect_pace *node = bpf_map_lookup_elem(&connect_pace, &all);
+	struct td_connect_pace *pod = connect_pace_of(endpoint_id);
+	__u32 zero = 0;
+	__u64 *node = bpf_map_lookup_elem(&node_connect_pace, &zero);
 	__u64 now = bpf_ktime_get_ns();
 	bool is_guaranteed;
 
 	if (!pod || !node || !pace_take(&pod->spent, interval, now))
 		return false;
 	is_guaranteed = pace_take(&pod->spent_guaranteed, interval * TD_CONNECTS_GUARANTEED_SHARE, now);
-	return pace_take(&node->spent, interval / TD_CONNECTS_NODE_SHARE, now) || is_guaranteed;
+	return pace_take(node, interval / TD_CONNECTS_NODE_SHARE, now) || is_guaranteed;
 }
 
 /* Of a segment toward the shared socket: belongs to a connection, or may open one now. */

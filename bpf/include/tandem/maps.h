@@ -2,7 +2,7 @@
 /* Copyright The Tandem Authors */
 /*
  * Every map. Names, keys and values are the contract of abi.h; a map without a struct there
- * (judge_slot, guard_entry_slot, event_pace, classes_inner) belongs to the programs alone.
+ * (judge_slot, guard_entry_slot, event_pace, node_connect_pace, classes_inner) belongs to the programs alone.
  */
 #ifndef TANDEM_MAPS_H
 #define TANDEM_MAPS_H
@@ -241,13 +241,21 @@ struct {
 	__uint(max_entries, 1 + 2 * TD_EVENT_PACES);
 } event_pace SEC(".maps");
 
-/* How fast pods open TCP connections (connect_pace.h): entry 0 of the node, then of endpoints. */
+/* How fast pods open TCP connections (connect_pace.h), by endpoint id. One that no endpoint has any more is replaced. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, __u32);
+	__type(value, struct td_connect_pace);
+	__uint(max_entries, TD_CONNECT_PACES);
+} connect_pace SEC(".maps");
+
+/* The same, of all pods together. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__type(key, __u32);
-	__type(value, struct td_connect_pace);
-	__uint(max_entries, 1 + TD_CONNECT_PACES);
-} connect_pace SEC(".maps");
+	__type(value, __u64);
+	__uint(max_entries, 1);
+} node_connect_pace SEC(".maps");
 
 /* Slot 0: the judge that judge_root calls. Filled before the root is attached. */
 struct {
