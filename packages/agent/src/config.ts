@@ -77,7 +77,8 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     }),
     clusterName: stringOption({
       group: 'Cluster',
-      description: 'Label io.cilium.k8s.policy.cluster of all pods.',
+      description:
+        'Name of this cluster: the value of the label io.cilium.k8s.policy.cluster of all pods.',
       default: 'default',
     }),
     podCidrs: prefixList('Pod CIDRs of this node; default: those of its Node object.'),
@@ -94,7 +95,7 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
       stringOption({
         group: 'Datapath',
         description:
-          'Bridges of CNIs: what is behind a port of one is a pod, and passes nothing while it is not known.',
+          'Names of bridges to which a CNI connects pods. Traffic of a port of such a bridge is dropped while no known pod is behind it.',
         ...interfaceName,
       }),
       { default: ['cni0', 'cbr0', 'kube-bridge', 'weave'], itemsMax: 32 },
@@ -103,7 +104,7 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
       stringOption({
         group: 'Datapath',
         description:
-          'Veths that are no pod’s, beside those with a route through a gateway that no neighbour advertised: uplinks, containers of others.',
+          'Names of veths that belong to no pod, such as uplinks and containers of other software: their traffic passes without policy. A veth with a route through a gateway needs no name here, unless a router advertisement made the route.',
         ...interfaceName,
       }),
       { default: [], itemsMax: 256 },
@@ -112,7 +113,7 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
       intOption({
         group: 'Datapath',
         description:
-          'UDP ports at which nodes take packets out of tunnels, beside those of the interfaces of this node: closed to pods.',
+          'UDP ports of tunnels (VXLAN, Geneve, FOU) on nodes: pods may not send to them. Ports of tunnel interfaces of this node are closed too.',
         min: 1,
         max: 65_535,
       }),
@@ -122,7 +123,7 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     tcpConnectsPerSecond: intOption({
       group: 'Datapath',
       description:
-        'TCP connections to DNS servers that one pod may open per second, and at once. A SYN too many is dropped; the client sends it again after a second.',
+        'TCP connections to DNS servers that one pod may open per second, and the size of a burst. A SYN beyond that is dropped; the client sends it again after a second.',
       default: 1000,
       min: 1,
       max: 10_000_000,
@@ -144,7 +145,7 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     quotaNamespace: intOption({
       group: 'Datapath',
       description:
-        'Learned (address, selector) pairs that one namespace may have; with so many a new one replaces its oldest.',
+        'Learned (address, selector) pairs that one namespace may have. At the limit a new pair replaces the oldest one of the namespace.',
       default: 16_384,
       min: 1,
       max: 1_000_000,
@@ -152,7 +153,7 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     quotaSelector: intOption({
       group: 'Datapath',
       description:
-        'For the version before alone, after a rollback: learned addresses of one FQDN selector. No limit of this version.',
+        'Learned addresses of one FQDN selector. Only the previous version reads it, after a rollback; this version has no such limit.',
       default: 16_384,
       min: 1,
       max: 1_000_000,
@@ -160,40 +161,41 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     cgroupPath: stringOption({
       group: 'Datapath',
       description:
-        'cgroup v2 mount, where other processes are kept off port P; auto: found in /proc/self/mountinfo; empty: no such guard.',
+        'Mount point of cgroup v2. A program attached there keeps other processes from binding port P. auto: found in /proc/self/mountinfo; empty: no such guard.',
       default: 'auto',
     }),
     bpfObject: stringOption({
       group: 'Datapath',
-      description: 'The BPF programs; empty: those beside this program.',
+      description: 'File of the BPF programs; empty: the one beside this program.',
       default: '',
     }),
     cniConfDir: stringOption({
       group: 'Datapath',
       description:
-        'Where the container runtime reads CNI configurations: the gate that holds the start of pods is put there as 00-tandem.conflist; empty: no gate.',
+        'Directory from which the container runtime reads CNI configurations. The agent puts the CNI gate there, as 00-tandem.conflist, which holds the start of pods; empty: no gate.',
       default: '',
     }),
     cniBinDir: stringOption({
       group: 'Datapath',
-      description: 'Where the container runtime looks for CNI plugins.',
+      description: 'Directory in which the container runtime looks for CNI plugins.',
       default: '/opt/cni/bin',
     }),
     cniResultsDir: stringOption({
       group: 'Datapath',
       description:
-        'Where it keeps the results of CNI, which tell the interfaces of pods that run already.',
+        'Directory in which the container runtime keeps results of CNI: they name the interfaces of pods that already run.',
       default: '/var/lib/cni/results',
     }),
     gateProgram: stringOption({
       group: 'Datapath',
-      description: 'The CNI plugin; empty: the one beside this program.',
+      description:
+        'File of the CNI gate that is installed as plugin tandem-gate; empty: the one beside this program.',
       default: '',
     }),
     removeOnStop: boolOption({
       group: 'Datapath',
       description:
-        'Remove programs, rules and routes when the agent stops: for uninstalling. Policy ends then.',
+        'Remove programs, rules, routes and the CNI gate when the agent stops, for uninstalling. Policy ends then.',
       default: false,
     }),
   },

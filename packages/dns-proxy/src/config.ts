@@ -63,7 +63,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
   }),
   stateDir: stringOption({
     group: 'Node',
-    description: 'Directory of the policy snapshot; survives reboots.',
+    description: 'Directory of the policy snapshot, on a disk that survives reboots.',
     default: '/var/lib/tandem',
     pattern: absolutePath,
   }),
@@ -79,7 +79,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
     intOption({
       group: 'Datapath',
       description:
-        'Bit of the packet mark that no other software on the node uses: it steers DNS of pods to Tandem. auto: the agent takes the first of 0x1000, 0x40 and 0x20 that no rule of the node uses, and the DNS proxy follows it. docs/operations.md lists whose bits are whose.',
+        'Bit of the packet mark that steers DNS of pods to Tandem; no other software on the node may use it. auto: the agent takes the first of 0x1000, 0x40 and 0x20 that no rule of the node uses, and the DNS proxy follows it. docs/operations.md lists the bits that other software uses.',
       min: 1,
       max: 0x80000000,
     }),
@@ -145,7 +145,8 @@ export const memberOptions: OptionTable<MemberConfig> = {
   }),
   fqdnIdleSeconds: intOption({
     group: 'Datapath',
-    description: 'How long an expired address is kept for connections that use it.',
+    description:
+      'How long after its expiry an address stays in the map of the kernel, for connections that are open. For new ones see fqdnLiveSeconds.',
     default: 86_400,
     min: 0,
     max: 31_536_000,
@@ -169,7 +170,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
   drainTimeout: durationOption({
     group: 'Node',
     description:
-      'How long a process goes on after SIGTERM at most: until the other one serves and its own queries in flight are answered.',
+      'Longest time from SIGTERM to the end of the process. It waits until the other process serves, and until its own queries in flight are answered.',
     default: 20_000,
     min: 0,
     max: 60_000,
@@ -182,7 +183,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
   }),
   logLevel: enumOption({
     group: 'Observability',
-    description: 'Least severe lines that are logged.',
+    description: 'Lowest level that is logged.',
     default: 'info',
     values: logLevels,
   }),

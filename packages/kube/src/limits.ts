@@ -3,50 +3,50 @@
 
 /** Bounds of the conversation with the API server. */
 
-/** Of one line of a watch, that is one object with its event; etcd refuses objects over a few MiB. */
+/** Octets of one line of a watch, which is one event with its object; etcd refuses objects over a few MiB. */
 export const lineBytesMax: number = 16 << 20;
-/** Of one page of a list: a longer one is asked for again with fewer objects. */
+/** Octets of one page of a list; a longer page is asked for again with fewer objects. */
 export const pageBytesMax: number = 16 << 20;
-/** Objects of a page at most, as client-go asks. */
+/** Objects of a page, as client-go asks. */
 export const pageObjects = 500;
-/** A page that was too long is asked for again with so many times fewer. */
+/** By how much the objects of a page are divided when the page was too long. */
 export const pageShrink = 4;
-/** Objects of one kind. */
+/** Objects of one kind; a list with more fails. */
 export const objectsMax = 1_000_000;
-/** A connection that is not there by then is not waited for. */
+/** An attempt to connect ends after so long. */
 export const connectTimeoutMs = 10_000;
 /**
- * What the server may send ahead of its reader, of one watch and of all: with the 64 KiB of HTTP/2 a list over 50 ms of network
- * passes at 1.3 MB/s, and one watch that waits stops the others.
+ * Flow-control windows of HTTP/2, of one stream and of the connection. With its default of 64 KiB a list over a network of 50 ms
+ * comes at 1.3 MB/s, and one stream that is not read stops the others.
  */
 export const streamWindowBytes: number = 1 << 20;
 export const connectionWindowBytes: number = 16 << 20;
-/** Silence of a connection until it is asked whether it lives, and how long it may take to answer. */
+/** A connection that was silent for so long gets a PING, and is closed when no answer comes in the second time. */
 export const pingIntervalMs = 15_000;
 export const pingTimeoutMs = 5000;
-/** The API server answers a request with headers at once, a list after it has read etcd. */
+/** A request without response headers for so long has failed. A list gets them after the server has read etcd. */
 export const headersTimeoutMs = 30_000;
-/** Bookmarks come each minute: without one for so long a watch is dead, though its connection may live. */
+/** A watch without an event for so long is asked for again: bookmarks come each minute. */
 export const silenceMaxMs = 180_000;
-/** A watch is ended by the server after a time between these, so that all of a cluster do not end at once. */
+/** timeoutSeconds of a watch, drawn between these, so that the watches of a cluster do not end at once. */
 export const watchSecondsMin = 300;
 export const watchSecondsMax = 600;
 /** A watch that ends sooner than this counts as a failed attempt. */
 export const watchMsMin = 1000;
-/** The initial events of a watch-list, or the pages of a list. */
+/** A watch-list without all of its initial events by then, or a list without all of its pages, has failed. */
 export const listTimeoutMs = 120_000;
-/** Between attempts, with full jitter: 0 to a bound that doubles from the first to the second. */
+/** Wait between attempts, with full jitter: from 0 to a bound that doubles from the first value to the second. */
 export const backoffFirstMs = 1000;
 export const backoffMaxMs = 60_000;
-/** Between attempts to connect: one that fails costs the server nothing. */
+/** The largest bound between attempts to connect: one that fails costs the server nothing. */
 export const connectBackoffMaxMs = 10_000;
-/** A server that asks for more patience than this gets this much. */
+/** The longest Retry-After that is followed; a longer one counts as this. */
 export const retryAfterMaxMs = 60_000;
-/** Agents of a cluster whose API server went away come back within so long of each other. */
+/** After a lost connection an agent waits a random part of this, so that the agents of a cluster do not come at once. */
 export const reconnectSpreadMs = 5000;
-/** A kind that the API server does not have is looked for again so often. */
+/** How often a kind that the API server does not have is looked for again. */
 export const absentRetryMs = 30_000;
-/** A server without watch-lists is asked for one again after so long. */
+/** How often a server without WatchList is asked for it again. */
 export const watchListRetryMs = 600_000;
-/** A token of a kubeconfig is asked for anew so often. */
+/** How often the token of a kubeconfig is read anew. */
 export const tokenRefreshMs = 60_000;

@@ -3,22 +3,22 @@
 
 /** Bounds of the conversation with the kernel. */
 
-/** Of a request. */
+/** Octets of a request. */
 export const messageBytesMax = 32_768;
-/** The kernel answers at once; one that does not is asked on a new socket. */
+/** A request without an answer for so long has failed; the next one goes over a new socket. */
 export const requestTimeoutMs = 5000;
 /** Requests that wait for their turn. */
 export const requestsWaitingMax = 65_536;
-/** A dump that changes interrupted is made again, so many times in a row. */
+/** Attempts for a dump that changes interrupt (NLM_F_DUMP_INTR). */
 export const dumpAttemptsMax = 16;
-/** A table from which entries went while it was read is read again, so many times in a row. */
+/** Attempts for a table from which entries went while it was read. */
 export const readAttemptsMax = 3;
-/** Changes are told together, so long after the first. */
+/** Changes are told together, so long after the first of them. */
 export const settleMs = 20;
-/** What could not be read is read again after so long. */
+/** Wait before what could not be read is read again. */
 export const retryMs = 250;
 /**
- * Everything is read again so often, though nothing was told: the kernel drops IPv4 routes of an address or
- * interface that goes away without a word.
+ * How often everything is read again without a notice: the kernel sends none for IPv4 routes that go with
+ * their address or interface.
  */
 export const resyncIntervalMs = 60_000;

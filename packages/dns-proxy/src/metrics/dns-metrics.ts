@@ -39,23 +39,33 @@ export function snakeCase(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
+const queriesMetric = 'tandem_dns_queries_total';
+const receivedMetric = 'tandem_dns_received_total';
+
+/** The series of a counter as Prometheus names it, without the label `member`. */
+export function dnsSeries(name: CounterName): string {
+  const verdict = verdicts[name];
+  if (verdict !== undefined) return `${queriesMetric}{verdict="${verdict}"}`;
+  const protocol = protocols[name];
+  if (protocol !== undefined) return `${receivedMetric}{protocol="${protocol}"}`;
+  return `tandem_dns_${snakeCase(name)}_total`;
+}
+
 /** `role`: label `member` of every series. */
 export function addDnsMetrics(metrics: Metrics, counters: Float64Array, role: string): void {
   addGroup(metrics, counters, role, 'verdict', verdicts, {
-    name: 'tandem_dns_queries_total',
+    name: queriesMetric,
     help: 'queries by what became of them',
   });
   addGroup(metrics, counters, role, 'protocol', protocols, {
-    name: 'tandem_dns_received_total',
+    name: receivedMetric,
     help: 'queries received',
   });
   for (const name of counterNames) {
     if (verdicts[name] !== undefined || protocols[name] !== undefined) continue;
-    metrics.arrayCounter(
-      { name: `tandem_dns_${snakeCase(name)}_total`, help: counterHelp[name] },
-      counters,
-      [{ labels: { member: role }, index: counter[name] }],
-    );
+    metrics.arrayCounter({ name: dnsSeries(name), help: counterHelp[name] }, counters, [
+      { labels: { member: role }, index: counter[name] },
+    ]);
   }
   metrics.arrayHistogram({
     name: 'tandem_dns_latency_seconds',

@@ -15,6 +15,14 @@ import { snakeCase } from './dns-metrics.ts';
 /** One reading of the kernel's counters serves all metrics of a scrape. */
 const countersAgeMs = 100;
 const dropPrefix = 'drop_';
+const droppedMetric = 'tandem_datapath_dropped_packets_total';
+
+/** The series of a counter of the datapath as Prometheus names it. */
+export function datapathSeries(name: string): string {
+  return name.startsWith(dropPrefix)
+    ? `${droppedMetric}{reason="${name.slice(dropPrefix.length)}"}`
+    : `tandem_datapath_${name}_total`;
+}
 
 /** Counters of an object that counts in fields: those that `help` names. */
 export function addFields(
@@ -64,18 +72,15 @@ function addKernelMetrics(metrics: Metrics, { kernel, clock }: AdminContext): vo
     return counters;
   };
   const drops = Object.keys(tdCounterHelp).filter((name) => name.startsWith(dropPrefix));
-  metrics.counters(
-    { name: 'tandem_datapath_dropped_packets_total', help: 'packets dropped, by reason' },
-    ['reason'],
-    () =>
-      drops.map((name) => ({
-        labels: { reason: name.slice(dropPrefix.length) },
-        value: read()[name] ?? 0,
-      })),
+  metrics.counters({ name: droppedMetric, help: 'packets dropped, by reason' }, ['reason'], () =>
+    drops.map((name) => ({
+      labels: { reason: name.slice(dropPrefix.length) },
+      value: read()[name] ?? 0,
+    })),
   );
   for (const [name, help] of Object.entries(tdCounterHelp)) {
     if (name.startsWith(dropPrefix)) continue;
-    metrics.counters({ name: `tandem_datapath_${name}_total`, help }, [], () => [
+    metrics.counters({ name: datapathSeries(name), help }, [], () => [
       { value: read()[name] ?? 0 },
     ]);
   }
