@@ -33,8 +33,8 @@ export const watchSecondsMin = 300;
 export const watchSecondsMax = 600;
 /** A watch that ends sooner than this counts as a failed attempt. */
 export const watchMsMin = 1000;
-/** A watch-list without all of its initial events by then, or a list without all of its pages, has failed. */
-export const listTimeoutMs = 120_000;
+/** A list that sends nothing for so long has failed, in the middle of a page or of its events, though its connection may live. */
+export const listSilenceMaxMs = 120_000;
 /** Wait between attempts, with full jitter: from 0 to a bound that doubles from the first value to the second. */
 export const backoffFirstMs = 1000;
 export const backoffMaxMs = 60_000;

@@ -36,7 +36,9 @@ const pod = (name: string, labels: Readonly<Record<string, string>> = {}): ApiOb
 /** Objects by key, as a client of the list-watch has them. */
 function follow(
   resource: Resource,
-  options: Partial<Pick<ListWatchOptions, 'silenceMaxMs' | 'pageBytesMax'>> = {},
+  options: Partial<
+    Pick<ListWatchOptions, 'silenceMaxMs' | 'listSilenceMaxMs' | 'pageBytesMax'>
+  > = {},
 ): {
   readonly objects: Map<string, Fields>;
   readonly watch: ListWatch;
@@ -221,6 +223,26 @@ test('a first list that never ends is not whole', async () => {
   await holds(followed, 'a', 'b');
   await synced(followed);
 });
+
+for (const kind of ['page', 'list of events'] as const) {
+  test(`a ${kind} of which no more comes, though the connection lives, is asked for again`, async () => {
+    server.hasWatchList = kind !== 'page';
+    let stalled = 0;
+    server.fault = ({ path, query }, stream) => {
+      const isPage = query.get('limit') !== null;
+      if (path !== pods.path || isPage !== (kind === 'page') || stalled > 0) return false;
+      stalled += 1;
+      stream.respond({ ':status': 200, 'content-type': 'application/json' });
+      stream.write('{"items":[');
+      return true;
+    };
+    const followed = follow(pods, { listSilenceMaxMs: 300 });
+    await waitFor(() => followed.watch.counters.failures > 0, { what: 'the failure' });
+    assert.match(JSON.stringify(followed.watch.state), /the API server sends nothing/);
+    await holds(followed, 'a', 'b');
+    assert.deepEqual([stalled, session.counters.lost], [1, 0]);
+  });
+}
 
 test('a line that is cut is no event, a line without end is refused', async () => {
   const followed = follow(pods);

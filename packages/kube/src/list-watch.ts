@@ -14,7 +14,7 @@ import { connectionFailure, type FailureCause, statusCause } from './failure.ts'
 import {
   absentRetryMs,
   lineBytesMax,
-  listTimeoutMs,
+  listSilenceMaxMs,
   objectsMax,
   pageBytesMax,
   pageObjects,
@@ -69,9 +69,12 @@ export interface ListWatchOptions {
   readonly resource: Resource;
   readonly sink: ObjectSink;
   readonly silenceMaxMs?: number;
+  readonly listSilenceMaxMs?: number;
   readonly absentRetryMs?: number;
   readonly pageBytesMax?: number;
 }
+
+const nothingSent = 'the API server sends nothing';
 
 /** An attempt ended as it should. */
 const ended = { waitMs: 0 };
@@ -170,13 +173,14 @@ export class ListWatch {
     const refusal = await this.#refusalOf(response, seen !== null);
     if (refusal !== null) return refusal;
     let initial = seen;
-    const { silenceMaxMs: silenceMs = silenceMaxMs } = this.#o;
+    const { silenceMaxMs: silenceMs = silenceMaxMs, listSilenceMaxMs: listMs = listSilenceMaxMs } =
+      this.#o;
     let isSilent = false;
     const onSilence = (): void => {
       isSilent = true;
-      response.body.destroy(new Error('the API server sends nothing'));
+      response.body.destroy(new Error(nothingSent));
     };
-    let overdue = setTimeout(onSilence, initial === null ? silenceMs : listTimeoutMs);
+    let overdue = setTimeout(onSilence, initial === null ? silenceMs : listMs);
     const startedMs = performance.now();
     try {
       // Of a watch that is resumed nothing comes for up to a minute: it is followed from its headers on.
@@ -235,7 +239,7 @@ export class ListWatch {
       const refusal = await this.#refusalOf(response, false);
       if (refusal !== null) return refusal;
       // oxlint-disable-next-line no-await-in-loop
-      const text = await textOf(response, bytesMax).catch(onTooLong);
+      const text = await this.#textOf(response, bytesMax).catch(onTooLong);
       if (text === null && objects === 1) return failure('an object is longer than a page may be');
       if (text === null) {
         objects = Math.max(1, Math.floor(objects / pageShrink));
@@ -289,11 +293,15 @@ export class ListWatch {
     this.#succeed();
   }
 
+  #textOf(response: KubeResponse, bytesMax: number): Promise<string> {
+    return textOf(response, bytesMax, this.#o.listSilenceMaxMs ?? listSilenceMaxMs);
+  }
+
   /** Why a response carries no objects; null: it does. */
   async #refusalOf(response: KubeResponse, isWatchList: boolean): Promise<Attempt | null> {
     const { status, retryAfterMs } = response;
     if (status === 200) return null;
-    const text = await textOf(response, lineBytesMax).catch(() => '');
+    const text = await this.#textOf(response, lineBytesMax).catch(() => '');
     if (status === 410) return this.#expire();
     if (status === 404) return this.#onMissing();
     // A server of before WatchList refuses what it does not know.
@@ -327,7 +335,7 @@ export class ListWatch {
     const { resource, sink, absentRetryMs: retryMs = absentRetryMs } = this.#o;
     if (resource.definition === undefined) return failure('the API server does not know this kind');
     const response = await this.#get(definitionPath(resource.definition));
-    await textOf(response, lineBytesMax).catch(() => '');
+    await this.#textOf(response, lineBytesMax).catch(() => '');
     if (response.status === 403) {
       return failure(
         'whether this kind exists is not known: the ClusterRole must allow get of customresourcedefinitions',
@@ -390,15 +398,26 @@ function onTooLong(error: unknown): null {
   throw error;
 }
 
-async function textOf({ body }: KubeResponse, bytesMax: number): Promise<string> {
+/** Rejects where nothing comes for `silenceMs`. */
+async function textOf(
+  { body }: KubeResponse,
+  bytesMax: number,
+  silenceMs: number,
+): Promise<string> {
   const chunks: Buffer[] = [];
   let length = 0;
-  for await (const chunk of body as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length > bytesMax) throw new AnswerTooLong(bytesMax);
-    chunks.push(chunk);
+  const overdue = setTimeout(() => body.destroy(new Error(nothingSent)), silenceMs);
+  try {
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      overdue.refresh();
+      length += chunk.length;
+      if (length > bytesMax) throw new AnswerTooLong(bytesMax);
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks).toString('utf8');
+  } finally {
+    clearTimeout(overdue);
   }
-  return Buffer.concat(chunks).toString('utf8');
 }
 
 /** Of a Status object. */
