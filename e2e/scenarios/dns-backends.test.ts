@@ -3,7 +3,7 @@
 
 /**
  * A DNS server's Service gets other backends while nothing else changes: both members have to know, because
- * their lasting sockets to the ClusterIP stay on the backend that conntrack gave them.
+ * their lasting sockets to the ClusterIP, and connections that are kept, stay on the backend that conntrack gave them.
  */
 
 import assert from 'node:assert/strict';
@@ -11,15 +11,18 @@ import { after, test } from 'node:test';
 import { formatAddress } from '@tandem/core/net/ip';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
 import { readSnapshotFile } from '@tandem/runtime/snapshot-file';
+import { DnsServer } from '@tandem/testing/dns-server';
+import type { ServiceSpec } from '@tandem/testing/kube-proxy';
 import { namespaceObject, nodeObjects, serviceObjects } from '../kit/objects.ts';
-import { clusterDns4, startStandardNode } from '../kit/standard-node.ts';
+import { clusterDns4, standardRules, startStandardNode } from '../kit/standard-node.ts';
+import { lookUpAll, namesOf, pipelined, rcodesById } from '../kit/tcp-questions.ts';
 
 const standard = await startStandardNode({
   pods: [{ name: 'dns2' }],
   podObjects: { dns2: { namespace: 'kube-system', labels: { 'k8s-app': 'kube-dns' } } },
 });
 after(() => standard[Symbol.asyncDispose]());
-const { node, tandem, services } = standard;
+const { client, node, tandem, services } = standard;
 
 /** The server's backend digest in the snapshot file, which has the policy that the agent sends to both members. */
 async function digestOf(server: string): Promise<number | undefined> {
@@ -33,9 +36,9 @@ async function digestOf(server: string): Promise<number | undefined> {
   return found?.digest;
 }
 
-/** The cluster's objects again, with the backends in these pods. */
-function writeBackends(...pods: readonly string[]): void {
-  const moved = services.map((service) => ({
+/** The cluster's DNS with the backends in these pods. */
+function servedBy(...pods: readonly string[]): ServiceSpec[] {
+  return services.map((service) => ({
     ...service,
     backends: pods.map((name) => {
       const { ipv4, ipv6 } = node.pod(name);
@@ -43,6 +46,11 @@ function writeBackends(...pods: readonly string[]): void {
       return { address: address ?? '', port: 53 };
     }),
   }));
+}
+
+/** The cluster's objects again, with the backends in these pods. */
+function writeBackends(...pods: readonly string[]): void {
+  const moved = servedBy(...pods);
   tandem.write('cluster.yaml', [
     ...['default', 'kube-system'].map(namespaceObject),
     ...nodeObjects(),
@@ -63,4 +71,27 @@ test('a change of backends alone is a revision of both members within two second
     assert.notEqual(await digestOf(clusterDns4), last);
   }
   assert.equal(await digestOf(clusterDns4), before, 'the same backends, the same digest');
+});
+
+test('over TCP nothing more is asked of a backend that is gone without a word', async () => {
+  const { namespace, ipv4, ipv6 } = node.pod('dns2');
+  node.own(
+    await DnsServer.start(namespace, { addresses: [ipv4 ?? '', ipv6 ?? ''], rules: standardRules }),
+  );
+  // More than both members keep connections for; one stays open.
+  const lookups = {
+    ...{ server: clusterDns4, names: namesOf('allowed.test', 40) },
+    timeoutMs: 2000,
+  };
+  assert.deepEqual(await lookUpAll(client, lookups), { NOERROR: 40 });
+  const data = pipelined(clusterDns4, namesOf('allowed.test', 1));
+  const open = await client.connect({ to: clusterDns4, port: 53, data, messages: 1 });
+  const revision = tandem.appliedRevision();
+  await node.setServices(servedBy('dns2'));
+  await node.pod('dns').namespace.ip(['link set eth0 down']);
+  writeBackends('dns2');
+  await tandem.waitForRevision(revision);
+  assert.deepEqual(await lookUpAll(client, lookups), { NOERROR: 40 });
+  const answer = await open.exchange({ data, messages: 1 });
+  assert.deepEqual([...rcodesById(answer.data).values()], ['NOERROR']);
 });

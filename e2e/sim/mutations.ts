@@ -318,7 +318,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'sockets to backends that are gone are used on',
     file: `${proxy}/member-life.ts`,
-    find: 'for (const server of tables.serversChangedSince(former)) pool.backendsChanged(server);',
+    find: '        pool.backendsChanged(server);',
     replace: '',
     breaks: [2],
   },

@@ -44,7 +44,7 @@ export class WorkerTcp {
   }
 
   /** As the life of its member sees it. */
-  get ofMember(): Pick<TcpServer, 'drain' | 'connections' | 'sweep'> {
+  get ofMember(): Pick<TcpServer, 'drain' | 'connections' | 'sweep' | 'backendsChanged'> {
     const { server } = this;
     return {
       drain: () => {
@@ -52,6 +52,7 @@ export class WorkerTcp {
         server.drain();
       },
       sweep: () => this.#system.call(() => server.sweep()),
+      backendsChanged: (address) => this.#system.call(() => server.backendsChanged(address)),
       get connections(): number {
         return server.connections;
       },

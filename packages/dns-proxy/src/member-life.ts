@@ -25,7 +25,7 @@ export interface MemberLifeOptions {
   readonly lookup: PolicyLookup;
   readonly slots: QuerySlots;
   readonly udp: Pick<UdpServer, 'sweep'>;
-  readonly tcp: Pick<TcpServer, 'drain' | 'connections' | 'sweep'>;
+  readonly tcp: Pick<TcpServer, 'drain' | 'connections' | 'sweep' | 'backendsChanged'>;
   readonly pool: Pick<UdpPool, 'sweep' | 'backendsChanged' | 'heardUntil'>;
   readonly replay: JournalReplay;
   readonly takeover: Takeover;
@@ -69,11 +69,14 @@ export class MemberLife {
 
   /** These tables decide from now on; the first ones make it a member that serves. */
   install(tables: PolicyTables): void {
-    const { lookup, pool } = this.#o;
+    const { lookup, pool, tcp } = this.#o;
     const former = lookup.tables;
     lookup.install(tables);
     if (former !== null) {
-      for (const server of tables.serversChangedSince(former)) pool.backendsChanged(server);
+      for (const server of tables.serversChangedSince(former)) {
+        pool.backendsChanged(server);
+        tcp.backendsChanged(server);
+      }
     }
     // Whoever changes policy must not wait for a member that takes no queries: it serves no older policy.
     if (this.#hasJoined || this.#isSuspended) {

@@ -113,6 +113,11 @@ export class TcpConnection implements TurnTaker {
     return this.#activeNs;
   }
 
+  /** The server (16 bytes) has other backends than before. */
+  backendsChanged(server: Uint8Array): void {
+    if (this.#upstream?.isTo(server) === true) this.#upstream.retire();
+  }
+
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -305,7 +310,8 @@ export class TcpConnection implements TurnTaker {
   }
 
   #openUpstream(): TcpUpstream {
-    if (this.#upstream?.isOpen === true) return this.#upstream;
+    if (this.#upstream?.takesQueries === true) return this.#upstream;
+    this.#upstream?.close();
     this.#upstream = this.#c.upstreams.take(this.#c, this.#server, this.endpointSlot, {
       onReply: (query, bytes, start, end, mayLearn) =>
         this.#onReply(query, bytes, start, end, mayLearn),

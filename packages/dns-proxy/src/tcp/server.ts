@@ -111,6 +111,15 @@ export class TcpServer {
     return this.#context.octets.total;
   }
 
+  /**
+   * The server (16 bytes) has other backends than before: its connections that have nothing in flight are asked
+   * nothing more, the others nothing after what is in flight.
+   */
+  backendsChanged(server: Uint8Array): void {
+    for (const connection of this.#admission.connections()) connection.backendsChanged(server);
+    this.#context.upstreams.backendsChanged(server);
+  }
+
   /** Stops accepting; connections with queries in flight go on until they are answered. */
   drain(): void {
     this.#isDraining = true;

@@ -65,6 +65,8 @@ export class TcpUpstream implements TurnTaker {
   /** The reply that comes next has no room: it tries again soon. */
   #isWaiting = false;
   #isClosed = false;
+  /** Its server has other backends than when it was made. */
+  #isRetired = false;
   readonly #openedNs: number;
   /** When the last octets came or went. */
   #activeNs: number;
@@ -93,8 +95,9 @@ export class TcpUpstream implements TurnTaker {
     });
   }
 
-  get isOpen(): boolean {
-    return !this.#isClosed;
+  /** A query may be sent: also on a retired one that has queries in flight, as a client's own connection would. */
+  get takesQueries(): boolean {
+    return !this.#isClosed && (!this.#isRetired || this.#inFlight > 0);
   }
 
   get inFlight(): number {
@@ -105,11 +108,15 @@ export class TcpUpstream implements TurnTaker {
     return server.every((octet, i) => octet === this.#server[i]);
   }
 
-  /** Connected, with nothing in flight and nothing that may come yet. */
+  /** Connected, with nothing in flight and nothing that may come yet, to a backend that is still one. */
   get isFree(): boolean {
-    return (
-      !this.#isClosed && this.#isConnected && this.#queries.size === 0 && !this.#reader.hasBegun
-    );
+    const isQuiet = this.#queries.size === 0 && !this.#reader.hasBegun;
+    return !this.#isClosed && !this.#isRetired && this.#isConnected && isQuiet;
+  }
+
+  /** The server has other backends than before: conntrack may lead this connection to one that is gone. */
+  retire(): void {
+    this.#isRetired = true;
   }
 
   /** From now on it belongs to another connection of the pod, or to none. */

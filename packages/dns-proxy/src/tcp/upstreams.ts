@@ -70,6 +70,16 @@ export class TcpUpstreams {
     kept.push(entry);
   }
 
+  /** The server (16 bytes) has other backends than before: what is kept for it is closed. */
+  backendsChanged(server: Uint8Array): void {
+    for (const [endpointSlot, kept] of this.#kept) {
+      for (const entry of kept.filter(({ upstream }) => upstream.isTo(server))) {
+        entry.upstream.close();
+        this.#remove(endpointSlot, entry);
+      }
+    }
+  }
+
   /** Nothing is kept. */
   get isEmpty(): boolean {
     return this.#kept.size === 0;

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Which connection to a server the next connection of a pod goes on with. */
+
+import assert from 'node:assert/strict';
+import { beforeEach, describe, test } from 'node:test';
+import { TcpBlocks } from './blocks.ts';
+import type { TcpContext } from './context.ts';
+import type { TcpQuery } from './query.ts';
+import type { TcpStreamEvents } from './stream.ts';
+import type { TcpUpstream } from './upstream.ts';
+import { TcpUpstreams } from './upstreams.ts';
+
+const endpointSlot = 1;
+const server: Uint8Array = new Uint8Array(16).fill(1);
+const otherServer: Uint8Array = new Uint8Array(16).fill(2);
+const nothing = (): void => undefined;
+const events = { onReply: nothing, onTimeout: nothing, onClosed: nothing, mayReply: () => true };
+const query = { framed: new Uint8Array(2), setId: nothing } as unknown as TcpQuery;
+
+let upstreams: TcpUpstreams;
+/** Endpoints that have connections. */
+let held: number;
+/** Connections that were closed by us. */
+let destroyed: number;
+const context = {
+  blocks: new TcpBlocks(),
+  moment: { monotonicNs: 1, boottimeNs: 1 },
+  random: { u16: () => 7 },
+  system: {
+    connect: (_: Uint8Array, { onConnect }: TcpStreamEvents) => {
+      queueMicrotask(() => onConnect?.());
+      const destroy = (): void => {
+        destroyed += 1;
+      };
+      return { pause: nothing, resume: nothing, write: nothing, end: nothing, destroy };
+    },
+  },
+} as unknown as TcpContext;
+
+beforeEach(() => {
+  held = 0;
+  destroyed = 0;
+  upstreams = new TcpUpstreams((_, isHeld) => {
+    held += isHeld ? 1 : -1;
+  });
+});
+
+async function take(to: Uint8Array = server): Promise<TcpUpstream> {
+  const upstream = upstreams.take(context, to, endpointSlot, events);
+  await Promise.resolve();
+  return upstream;
+}
+
+test('a pod’s next connection goes on with the last one to the same server', async () => {
+  const first = await take();
+  upstreams.giveBack(first, 1);
+  assert.deepEqual([held, upstreams.size], [1, 1]);
+  assert.notEqual(await take(otherServer), first);
+  assert.equal(await take(), first);
+  assert.deepEqual([held, upstreams.size], [0, 0]);
+});
+
+describe('when a server has other backends than before', () => {
+  test('what is kept for it is closed, and nothing else', async () => {
+    const [first, second, other] = [await take(), await take(), await take(otherServer)];
+    for (const each of [first, second, other]) upstreams.giveBack(each, 1);
+    upstreams.backendsChanged(server);
+    assert.deepEqual([destroyed, held, upstreams.size], [2, 1, 1]);
+    assert.equal(await take(otherServer), other);
+    assert.deepEqual([held, upstreams.size], [0, 0]);
+  });
+
+  test('what is in use takes what follows the queries in flight, and is not kept', async () => {
+    const upstream = await take();
+    upstream.send(query);
+    upstream.retire();
+    assert.ok(upstream.takesQueries, 'a query is in flight');
+    const quiet = await take();
+    quiet.retire();
+    assert.ok(!quiet.takesQueries);
+    upstreams.giveBack(quiet, 1);
+    assert.deepEqual([destroyed, held, upstreams.size], [1, 0, 0]);
+  });
+});
