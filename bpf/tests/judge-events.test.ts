@@ -46,14 +46,12 @@ function flood(packet: PacketSpec, facts: Facts): void {
 
 /** What is spent stays so: a share grows by an event every 4 ms, and these tests are slower than that. */
 function holdShares(): void {
-  const pace = fixture.map('event_pace');
+  const paces = fixture.map('payer_pace');
   const later = process.hrtime.bigint() + 1_000_000_000_000n;
-  for (const [index, [key, value]] of [...pace.entries()].entries()) {
-    if (value.every((byte) => byte === 0)) continue;
-    const spent = new BigUint64Array(value.length / 8);
-    // entry 0 is of all together
-    pace.update(key, new Uint8Array(spent.fill(index === 0 ? 0n : later).buffer));
-  }
+  for (const [key, value] of [...paces.entries()])
+    paces.update(key, new Uint8Array(new BigUint64Array(value.length / 8).fill(later).buffer));
+  const all = fixture.map('event_pace');
+  all.update(new Uint8Array(4), new Uint8Array(all.valueBytes));
 }
 
 /** Is one drop of this packet told? */
@@ -97,6 +95,16 @@ describe('a flood of drops leaves the events of others alone', () => {
     fixture.endpoint(a4, { id: 1, ifindex: vethA, flags: ['ENFORCE_INGRESS'] });
     flood(udp(remote4, b4), { ifindex: uplink });
     assert.ok(isTold(udp(remote4, a4), { ifindex: uplink }));
+  });
+
+  test('of a pod: those of a pod whose id is equal in its low bits are told', () => {
+    open();
+    closed();
+    fixture.endpoint(b4, { id: 1 + (1 << 20), ifindex: vethB, flags: ['ENFORCE_EGRESS'] });
+    fixture.endpoint(a4, { id: 1, ifindex: vethA, flags: ['ENFORCE_EGRESS'] });
+    flood(udp(a4, remote4), seenFromA);
+    assert.ok(!isTold(udp(a4, remote4), seenFromA));
+    assert.ok(isTold(udp(b4, remote4), { ifindex: vethB }));
   });
 
   test('of an interface: those of the pod whose id is the index of that interface are told', () => {

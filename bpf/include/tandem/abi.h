@@ -45,7 +45,7 @@
 #define TD_EVENTS_BYTES          (1u << 20)
 #define TD_EVENTS_PER_SECOND     2000u   /* drop events per CPU, beyond it they are only counted */
 #define TD_EVENTS_PER_ENDPOINT   250u    /* of those, of one endpoint */
-#define TD_EVENT_PACES           1024u   /* endpoints whose ids are equal modulo it share a pace; interfaces likewise */
+#define TD_EVENT_PAYERS          4096u   /* endpoints and interfaces of which a pace of events is kept */
 #define TD_CONNECT_PACES         16384u  /* endpoints of which a pace of connections is kept: twice what there may be */
 #define TD_CONNECTS_NODE_SHARE   4u      /* pods that may open connections as fast as each may, at one time */
 #define TD_CONNECTS_GUARANTEED_SHARE 16u /* part of a pod's own pace that others cannot take */

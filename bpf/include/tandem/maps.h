@@ -2,7 +2,7 @@
 /* Copyright The Tandem Authors */
 /*
  * Every map. Names, keys and values are the contract of abi.h; a map without a struct there
- * (judge_slot, guard_entry_slot, event_pace, node_connect_pace, classes_inner) belongs to the programs alone.
+ * (judge_slot, guard_entry_slot, event_pace, payer_pace, node_connect_pace, classes_inner) belongs to the programs alone.
  */
 #ifndef TANDEM_MAPS_H
 #define TANDEM_MAPS_H
@@ -230,16 +230,21 @@ struct {
 	__uint(max_entries, TD_EVENTS_BYTES);
 } events SEC(".maps");
 
-/*
- * The time up to which this CPU has spent its events: entry 0 of all payers together, then of endpoints, then of
- * interfaces (see events.h).
- */
+/* The time up to which this CPU has spent its events (events.h). */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);
 	__type(value, __u64);
-	__uint(max_entries, 1 + 2 * TD_EVENT_PACES);
+	__uint(max_entries, 1);
 } event_pace SEC(".maps");
+
+/* The same, by payer: an endpoint's id, or an interface. Who has caused none for long is replaced. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_PERCPU_HASH);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, TD_EVENT_PAYERS);
+} payer_pace SEC(".maps");
 
 /* How fast pods open TCP connections (connect_pace.h), by endpoint id. One that no endpoint has any more is replaced. */
 struct {

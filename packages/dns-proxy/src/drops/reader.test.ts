@@ -53,8 +53,11 @@ function world(): World {
       kernel.program('from_pod').testRun({ data: frame, repeat: count });
     },
     restPaces: () => {
-      const paces = kernel.map('event_pace');
-      for (const [key] of [...paces.entries()]) paces.update(key, new Uint8Array(paces.valueBytes));
+      for (const name of ['event_pace', 'payer_pace']) {
+        const paces = kernel.map(name);
+        const unspent = new Uint8Array(paces.valueBytes);
+        for (const [key] of [...paces.entries()]) paces.update(key, unspent);
+      }
     },
     passMs: (ms) => {
       nowMs += ms;
