@@ -90,7 +90,7 @@ export async function connectAdmin(
     }
   }
   throw unreachableError(
-    `${failures.join('; ')}. Run it as root on the node, with --run-dir of its processes; \`tandem status\` tells from the pinned maps who lives`,
+    `${failures.join('; ')}. Run it as root on the node, with --run-dir of its processes; \`tandem status\` reads from the pinned maps which process is alive`,
   );
 }
 

@@ -43,7 +43,7 @@ export const observeCommand: CliCommand = {
   summary: 'DNS and drop events of the node as they happen, one line each',
   details: [
     'Without --last or --since it begins with the next event; --no-follow alone shows the last ones.',
-    'With -o json each line is a document. Ends with 0 on an interrupt or when nobody reads.',
+    'With -o json each line is a document. Exits with 0 on an interrupt, and when its output is closed.',
     'While it follows, it goes over to the other process when the one that answers ends.',
   ].join('\n'),
   configure: (command) =>

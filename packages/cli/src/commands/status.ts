@@ -34,7 +34,7 @@ export const statusCommand: CliCommand = {
   name: 'status',
   summary: 'health of the node: both members, policy, maps, what is degraded and how to fix it',
   details:
-    'Exits with 0 when healthy, 1 when degraded, 3 when nobody serves DNS. Works without either process.',
+    'Exits with 0 when healthy, 1 when degraded, 3 when no process serves DNS. Works without either process.',
   run: async ({ settings, out, wantsJson, signal }: CommandContext): Promise<ExitCode> => {
     const [group, ...answers] = await Promise.all([
       readSettledGroup(settings.bpffsDir),
@@ -57,7 +57,7 @@ export const statusCommand: CliCommand = {
 function printReport(out: Printer, report: NodeReport): void {
   out.line('Health:  ', { text: report.health.toUpperCase(), style: healthStyles[report.health] });
   if (report.node !== null) out.line('Node:    ', report.node);
-  out.line('Source:  ', sourceText(report));
+  out.line('Answer:  ', answerText(report));
   out.line('Policy:  ', policyText(report.policy));
   if (report.sync !== null) out.line('Sync:    ', syncText(report.sync));
   if (report.dropReader !== null) out.line('Drops:   ', dropReaderText(report.dropReader));
@@ -126,7 +126,7 @@ function printLearned(out: Printer, learned: NodeReport['learned']): void {
       { title: 'SHARE', isNumeric: true },
       { title: 'LIMIT', isNumeric: true },
       { title: 'REPLACED', isNumeric: true },
-      { title: 'GAVE', isNumeric: true },
+      { title: 'YIELDED', isNumeric: true },
       { title: 'REFUSED', isNumeric: true },
     ],
     filled.slice(0, learnedNamespacesMax).map((each): Text[] => {
@@ -184,11 +184,11 @@ function servingText({ isServing }: MemberReport): Text {
   return isServing ? { text: 'yes', style: 'good' } : { text: 'no', style: 'bad' };
 }
 
-function sourceText({ answeredBy, processes }: NodeReport): string {
-  if (answeredBy === null) return 'nothing: neither pins nor a process';
-  if (answeredBy === 'pins') return 'pinned maps alone, no process answers';
+function answerText({ answeredBy, processes }: NodeReport): string {
+  if (answeredBy === null) return 'none: nothing is pinned, and no process answers';
+  if (answeredBy === 'pins') return 'from the pinned maps alone, no process answers';
   const socket = processes.find(({ process }) => process === answeredBy)?.socket ?? '';
-  return `answered by the ${answeredBy} (${socket}) and the pinned group`;
+  return `from the ${answeredBy} (${socket}) and the pinned maps`;
 }
 
 function policyText(policy: NodeReport['policy']): string {
@@ -203,7 +203,9 @@ function policyText(policy: NodeReport['policy']): string {
 function dropReaderText(reader: NonNullable<NodeReport['dropReader']>): string {
   const { process, ageMs, seen, missing, kernelLost, kernelLimited } = reader;
   const who =
-    process === null ? 'read by nobody' : `read by the ${process}, ${formatDuration(ageMs)} ago`;
+    process === null
+      ? 'read by no process'
+      : `read by the ${process}, ${formatDuration(ageMs)} ago`;
   const kernel = `${kernelLost} found the ring full, ${kernelLimited} over the rate`;
   return `${who}; ${seen} events, ${missing} missing; ${kernel}`;
 }

@@ -180,7 +180,7 @@ async function checkMembers(bpffsDir: string): Promise<readonly CheckResult[]> {
   return [
     serving.length === 1
       ? warn('members', `only the ${names} serves DNS`, fix)
-      : fail('members', 'nobody serves DNS', fix),
+      : fail('members', 'no process serves DNS', fix),
   ];
 }
 

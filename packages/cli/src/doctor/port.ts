@@ -96,7 +96,10 @@ function checkEphemeral(port: number): CheckResult {
     return item !== '' && port >= Number(from) && port <= Number(to);
   });
   if (port < first || port > last || isReserved) {
-    return pass(check, `the kernel gives port ${port} to nobody (${first}..${last})`);
+    return pass(
+      check,
+      `the kernel gives port ${port} to no other socket (it gives ${first}..${last})`,
+    );
   }
   const all = reserved === '' ? String(port) : `${reserved},${port}`;
   return warn(

@@ -111,7 +111,7 @@ function policyProblems(facts: NodeFacts): Degradation[] {
     problems.push({
       code: 'policy-behind',
       message: `this process serves revision ${policy.revision}, the node is at ${requiredRevision}: the other process is preferred`,
-      fix: 'wait; if it lasts, see the log of this process for why the policy was refused',
+      fix: 'wait; if it lasts, the log of this process says why it refuses the policy',
     });
   }
   return problems;
@@ -140,7 +140,7 @@ function mapProblem({ name, entries, capacity }: MapFill): Degradation {
   return {
     code: 'map-nearly-full',
     message: `map ${name} has ${entries} of ${capacity} entries: ${mapEffects[name] ?? 'what does not fit will be refused'}`,
-    fix: mapFixes[name] ?? 'see docs/operations for the limits',
+    fix: mapFixes[name] ?? 'see "When something is full" in docs/operations.md',
   };
 }
 
