@@ -178,7 +178,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
   metricsAddress: stringOption({
     group: 'Observability',
     description:
-      'Where /metrics, /healthz and /readyz are served: 127.0.0.1:PORT or a unix socket path; empty: nowhere.',
+      'Where /metrics, /healthz and /readyz are served: ADDRESS:PORT or the path of a unix socket; empty: nowhere. They have no authentication: 127.0.0.1 keeps them on the node.',
     default: '',
   }),
   logLevel: enumOption({
