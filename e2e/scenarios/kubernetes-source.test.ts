@@ -97,7 +97,9 @@ async function callGate(pod: Pod, command: 'ADD' | 'DEL', seconds = 20): Promise
     }),
   );
   const [code] = (await ended) as [number | null];
-  return code === 0 ? 'started' : (JSON.parse(text) as { msg: string }).msg;
+  if (code === 0) return 'started';
+  const { msg, details = '' } = JSON.parse(text) as { msg: string; details?: string };
+  return `${msg}: ${details}`;
 }
 
 let standard: StandardNode;
@@ -205,7 +207,10 @@ describe('the gate', () => {
 
   test('a pod that the API has not told of does not start, and passes nothing', async () => {
     const pod = standard.node.pod('late');
-    assert.match(await callGate(pod, 'ADD', 1), /agent gave no answer/);
+    assert.match(
+      await callGate(pod, 'ADD', 1),
+      /agent gave no answer: the time of the call is over/,
+    );
     assert.ok(!(await connects(late, '198.18.0.9')));
     await callGate(pod, 'DEL');
   });

@@ -146,6 +146,12 @@ static int send_call(int fd, size_t length)
 	return shutdown(fd, SHUT_WR);
 }
 
+// Why a call failed, after errno of a socket with limited time.
+static const char *reason(void)
+{
+	return errno == EAGAIN ? "the time of the call is over" : strerror(errno);
+}
+
 static int add(size_t length)
 {
 	long deadline = now_ms() + atol(add_timeout_seconds) * 1000;
@@ -160,11 +166,11 @@ static int add(size_t length)
 	limit_time(fd, left > CONNECT_RETRY_MS ? left : CONNECT_RETRY_MS);
 	if (send_call(fd, length) != 0) {
 		int code = errno == EINVAL ? CNI_INVALID_ENVIRONMENT : CNI_TRY_AGAIN_LATER;
-		return fail(code, "the call could not be handed to the tandem agent", strerror(errno));
+		return fail(code, "the call could not be handed to the tandem agent", reason());
 	}
 	ssize_t count = read_all(fd, answer);
 	if (count < 0)
-		return fail(CNI_TRY_AGAIN_LATER, "the tandem agent gave no answer", strerror(errno));
+		return fail(CNI_TRY_AGAIN_LATER, "the tandem agent gave no answer", reason());
 	bool is_whole = count > 1 && answer[count - 1] == '\n';
 	if (!is_whole || (answer[0] != '+' && answer[0] != '!'))
 		return fail(CNI_TRY_AGAIN_LATER, "the tandem agent gave no answer", "the connection was closed");

@@ -14,7 +14,7 @@ export interface GateState {
   readonly isServed: boolean;
 }
 
-const fix = 'remove the cause that the message names: it is tried again every few seconds';
+const again = 'the agent tries again every few seconds';
 
 /** The gate is not as it should be, for `reason`. */
 export function gateProblem({ isInChain, isServed }: GateState, reason: string): Degradation {
@@ -22,19 +22,19 @@ export function gateProblem({ isInChain, isServed }: GateState, reason: string):
     return {
       code: 'gate-missing',
       message: `the CNI gate is not in the chain, so pods of this node start before their policy is enforced (their traffic is held until then): ${reason}`,
-      fix,
+      fix: `mend what the message names; if pods run here, cniConfDir (gate.confDir of the chart) must be the directory from which the container runtime reads CNI configurations, and no other file may come before ${gateConfigName} by name; ${again}`,
     };
   }
   return isServed
     ? {
         code: 'gate-stale',
         message: `the CNI gate holds pods, but by an earlier program or network configuration: ${reason}`,
-        fix,
+        fix: `mend the file that the message names, or make it writable; ${again}`,
       }
     : {
         code: 'gate-closed',
-        message: `pods of this node do not start, because the CNI gate cannot be served: ${reason}`,
-        fix,
+        message: `pods of this node do not start, because the agent cannot open the socket of the CNI gate: ${reason}`,
+        fix: `make runDir a writable directory of root; ${again}`,
       };
 }
 

@@ -164,7 +164,7 @@ export class GateStack {
       });
     }
     if (kind === 'written' || kind === 'unchanged') return installed.ok ? null : installed.error;
-    return `no CNI plugin has put a configuration into ${configDirectory} yet (if pods run here, cniConfDir is another)`;
+    return `no CNI plugin has put a configuration into ${configDirectory} yet`;
   }
 
   /** Where the gate was put by an agent with other settings. */

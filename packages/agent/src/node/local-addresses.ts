@@ -10,9 +10,7 @@ import { formatAddress, isIpv4 } from '@tandem/core/net/ip';
 import { IFAPROT_KERNEL_RA, RT_SCOPE_LINK } from '@tandem/netlink/constants';
 import type { Link } from '@tandem/netlink/link';
 import type { NetworkView } from '@tandem/netlink/network-view';
-
-/** Holds every ClusterIP with kube-proxy in IPVS mode: these are addresses of Services, nobody listens there. */
-const ipvsInterface = 'kube-ipvs0';
+import { ipvsInterface } from './ipvs.ts';
 
 export class LocalAddresses {
   readonly #view: NetworkView;
@@ -27,6 +25,7 @@ export class LocalAddresses {
     const found = new Map<string, Uint8Array>();
     for (const { ifindex, address, scope, protocol, isDuplicate } of addresses) {
       const link = links.get(ifindex);
+      // With kube-proxy in IPVS mode it holds every ClusterIP: these are addresses of Services.
       if (isDuplicate || link?.name === ipvsInterface) continue;
       if (protocol === IFAPROT_KERNEL_RA && isPodSide(link)) continue;
       // Each veth has such an address, so a pod that comes or goes would be a policy change.
