@@ -68,7 +68,8 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     }),
     kubeconfig: stringOption({
       group: 'Cluster',
-      description: 'kubeconfig of the Kubernetes API; empty: the service account of this pod.',
+      description:
+        'kubeconfig file for the Kubernetes API, for an agent outside of a pod; empty: the service account of this pod.',
       default: '',
     }),
     nodeName: stringOption({

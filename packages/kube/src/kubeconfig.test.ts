@@ -42,7 +42,8 @@ function kubeconfig(user: object, cluster: object = {}): string {
 }
 
 async function endpointOf(user: object, refreshMs?: number): Promise<KubeEndpoint> {
-  const endpoint = await readKubeconfig(kubeconfig(user), refreshMs);
+  const options = refreshMs === undefined ? {} : { refreshMs };
+  const endpoint = await readKubeconfig(kubeconfig(user), options);
   assert.ok(endpoint.ok, JSON.stringify(endpoint));
   return endpoint.value;
 }
@@ -133,4 +134,11 @@ test('in a pod: the service account, read anew for each request', () => {
   assert.equal(endpoint.value.authorization(), 'Bearer one');
   put('token', 'two');
   assert.equal(endpoint.value.authorization(), 'Bearer two');
+});
+
+test('without its library, as in the image of the agent, a kubeconfig is a problem with a fix', async () => {
+  const endpoint = await readKubeconfig(kubeconfig({ token: 't' }), {
+    load: () => import(`@kubernetes/absent-${process.pid}`),
+  });
+  assert.match(JSON.stringify(endpoint), /is not installed.*leave kubeconfig empty in a pod/);
 });

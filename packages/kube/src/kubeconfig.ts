@@ -16,12 +16,28 @@ import { parse } from 'yaml';
 import type { KubeEndpoint } from './endpoint.ts';
 import { tokenRefreshMs } from './limits.ts';
 
+type Library = Pick<typeof import('@kubernetes/client-node'), 'KubeConfig'>;
+
+export interface KubeconfigOptions {
+  readonly refreshMs?: number;
+  /** For tests: what loads the library. */
+  readonly load?: () => Promise<Library>;
+}
+
+const noLibrary =
+  'kubeconfig files cannot be read here, because @kubernetes/client-node is not installed: the image of the agent has none of it, so leave kubeconfig empty in a pod, and the service account is taken';
+
 /** Of the current context. */
 export async function readKubeconfig(
   path: string,
-  refreshMs: number = tokenRefreshMs,
+  {
+    refreshMs = tokenRefreshMs,
+    load = () => import('@kubernetes/client-node'),
+  }: KubeconfigOptions = {},
 ): Promise<Result<KubeEndpoint, string>> {
-  const { KubeConfig } = await import('@kubernetes/client-node');
+  const library = await load().catch(() => null);
+  if (library === null) return err(`${path}: ${noLibrary}`);
+  const { KubeConfig } = library;
   let options: RequestOptions = {};
   /** Of the monotonic clock: a token must not outlive its file because the clock was set back. */
   let readMs = 0;
