@@ -9,14 +9,16 @@
 import { readFileSync } from 'node:fs';
 import type { RequestOptions } from 'node:https';
 import { dirname, resolve } from 'node:path';
-import type { Cluster } from '@kubernetes/client-node';
+import type { Cluster, KubeConfig } from '@kubernetes/client-node';
 import { isFields } from '@tandem/core/k8s/shape';
 import { err, ok, type Result } from '@tandem/core/result';
 import { parse } from 'yaml';
 import type { KubeEndpoint } from './endpoint.ts';
 import { tokenRefreshMs } from './limits.ts';
 
-type Library = Pick<typeof import('@kubernetes/client-node'), 'KubeConfig'>;
+interface Library {
+  readonly KubeConfig: typeof KubeConfig;
+}
 
 export interface KubeconfigOptions {
   readonly refreshMs?: number;
@@ -37,14 +39,13 @@ export async function readKubeconfig(
 ): Promise<Result<KubeEndpoint, string>> {
   const library = await load().catch(() => null);
   if (library === null) return err(`${path}: ${noLibrary}`);
-  const { KubeConfig } = library;
   let options: RequestOptions = {};
   /** Of the monotonic clock: a token must not outlive its file because the clock was set back. */
   let readMs = 0;
   /** The file anew each time: it, and what it names, is replaced while we run. */
   const read = async (): Promise<Cluster | null> => {
     readMs = performance.now();
-    const config = new KubeConfig();
+    const config = new library.KubeConfig();
     config.loadFromFile(path);
     const next: RequestOptions = {};
     await config.applyToHTTPSOptions(next);
