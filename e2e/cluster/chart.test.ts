@@ -8,6 +8,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { stopMarginMs } from '@tandem/dns-proxy/limits';
 import { productFiles } from '@tandem/images/bundle';
 import { proxyUid } from '@tandem/images/product-images';
 import { type RunResult, tryRun } from '@tandem/testing/process';
@@ -19,6 +20,7 @@ const chart = join(root, 'charts/tandem');
 const timeoutMs = 60_000;
 
 interface Probe {
+  readonly exec?: { readonly command: readonly string[] };
   readonly periodSeconds?: number;
   readonly failureThreshold?: number;
   readonly terminationGracePeriodSeconds?: number;
@@ -43,6 +45,8 @@ interface PodSpec {
   readonly dnsPolicy: string;
   readonly priorityClassName: string;
   readonly automountServiceAccountToken?: boolean;
+  readonly shareProcessNamespace?: boolean;
+  readonly terminationGracePeriodSeconds: number;
   readonly serviceAccountName?: string;
   readonly tolerations: unknown;
   readonly containers: readonly [Container];
@@ -51,7 +55,11 @@ interface Rendered {
   readonly kind: string;
   readonly metadata: { readonly name: string };
   readonly rules?: readonly { readonly verbs: readonly string[] }[];
-  readonly spec?: { readonly template: { readonly spec: PodSpec } };
+  readonly spec?: {
+    readonly minReadySeconds: number;
+    readonly updateStrategy: { readonly rollingUpdate: Readonly<Record<string, unknown>> };
+    readonly template: { readonly spec: PodSpec };
+  };
 }
 
 function helm(...args: readonly string[]): Promise<RunResult> {
@@ -69,18 +77,27 @@ async function rendered(...args: readonly string[]): Promise<readonly Rendered[]
   return documents.map((each) => each.toJS() as Rendered);
 }
 
-async function podOf(name: string, ...args: readonly string[]): Promise<PodSpec> {
+async function daemonSetOf(
+  name: string,
+  ...args: readonly string[]
+): Promise<NonNullable<Rendered['spec']>> {
   const found = (await rendered(...args)).find(
     (each) => each.kind === 'DaemonSet' && each.metadata.name === `tandem-${name}`,
   );
   assert.ok(found?.spec !== undefined, name);
-  return found.spec.template.spec;
+  return found.spec;
+}
+
+async function podOf(name: string, ...args: readonly string[]): Promise<PodSpec> {
+  return (await daemonSetOf(name, ...args)).template.spec;
 }
 
 const capabilities = {
   agent: ['BPF', 'NET_ADMIN', 'PERFMON', 'CHOWN', 'DAC_OVERRIDE', 'FOWNER'],
   'dns-proxy': ['NET_RAW', 'BPF'],
 } as const;
+
+const probeCommand = ['/opt/tandem/bin/tandem-probe', '/tmp/tandem/probe.sock'] as const;
 
 test('helm lint finds nothing', async () => {
   const { status, stdout, stderr } = await helm('lint', '--strict', chart);
@@ -112,8 +129,15 @@ for (const [name, add] of Object.entries(capabilities)) {
     // The scheduler takes a port of a pod on the node's network for a host port.
     assert.equal(ports, undefined);
     assert.deepEqual(Object.keys(resources.limits ?? {}), ['memory']);
-    assert.ok(startupProbe !== undefined && readinessProbe !== undefined);
     assert.equal(livenessProbe?.terminationGracePeriodSeconds, 1);
+    for (const [each, question] of [
+      [startupProbe, 'livez'],
+      [livenessProbe, 'livez'],
+      [readinessProbe, 'readyz'],
+    ] as const) {
+      // A port of the node's network is answered by whichever process has it.
+      assert.deepEqual(each?.exec?.command, [...probeCommand, question]);
+    }
     // A node that is short of CPU for some seconds does not kill it: what hangs is replaced by the other member at once.
     const { periodSeconds = 10, failureThreshold = 3 } = livenessProbe;
     assert.ok(periodSeconds * failureThreshold >= 30);
@@ -122,6 +146,25 @@ for (const [name, add] of Object.entries(capabilities)) {
       volumeMounts.find((mount) => mount.name === 'bpf')?.mountPropagation,
       'HostToContainer',
     );
+  });
+
+  test(`${name} is replaced by a pod that stands by, and ends soon after its drain bound`, async () => {
+    const { updateStrategy, minReadySeconds, template: pod } = await daemonSetOf(name);
+    assert.deepEqual(updateStrategy.rollingUpdate, { maxSurge: 1, maxUnavailable: 0 });
+    assert.equal(minReadySeconds, 5);
+    // Process 1 cannot be ended by the one that stands by.
+    assert.equal(pod.spec.shareProcessNamespace, true);
+    const { env } = pod.spec.containers[0];
+    const valueOf = (variable: string): string =>
+      env.find((each) => each.name === variable)?.value ?? '';
+    assert.equal(valueOf('TANDEM_PROBE_SOCKET'), probeCommand[1]);
+    const drainSeconds = Number(/^(\d+)s$/.exec(valueOf('TANDEM_DRAIN_TIMEOUT'))?.[1]);
+    assert.ok(pod.spec.terminationGracePeriodSeconds * 1000 > drainSeconds * 1000 + stopMarginMs);
+    assert.ok(pod.spec.terminationGracePeriodSeconds <= 20);
+    const set = 'updateStrategy.maxSurge=0,updateStrategy.maxUnavailable=10%,drainSeconds=60';
+    const other = await daemonSetOf(name, '--set', set);
+    assert.deepEqual(other.updateStrategy.rollingUpdate, { maxSurge: 0, maxUnavailable: '10%' });
+    assert.equal(other.template.spec.terminationGracePeriodSeconds, 66);
   });
 
   test(`each variable of ${name} is an option of the product`, async () => {
@@ -208,6 +251,9 @@ for (const [what, args, message] of [
   ['a value that is not there', ['--set', 'nope=1'], /'nope' not allowed/],
   ['one below agent', ['--set', 'agent.nope=1'], /'nope' not allowed/],
   ['a port out of range', ['--set', 'agent.metricsPort=70000'], /metricsPort/],
+  ['surge and unavailable', ['--set', 'updateStrategy.maxUnavailable=1'], /updateStrategy/],
+  ['neither of them', ['--set', 'updateStrategy.maxSurge=0'], /updateStrategy/],
+  ['a value of a former version', ['--set', 'terminationGracePeriodSeconds=30'], /not allowed/],
   ['a relative directory', ['--set', 'runDir=run'], /runDir/],
   ['an old Kubernetes', ['--kube-version', '1.31.0'], /kubeVersion/],
 ] as const) {

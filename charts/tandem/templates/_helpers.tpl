@@ -14,7 +14,10 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 hostNetwork: true
 dnsPolicy: Default
 priorityClassName: {{ .Values.priorityClassName }}
-terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+{{- /* After the drain bound the process has 5 s for the rest (docs/operations.md). */}}
+terminationGracePeriodSeconds: {{ add .Values.drainSeconds 6 }}
+{{- /* So that the process is not process 1, which no signal from within kills: who stands by ends one that hangs. */}}
+shareProcessNamespace: true
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets: {{ toJson . }}
 {{- end }}
@@ -38,25 +41,58 @@ tolerations: {{ toJson .Values.tolerations }}
 {{- end }}
 
 {{/*
-Probes of a process, by its port: of the node's loopback address, since the pod has the node's network. The other member takes over from
-one that hangs within 100 ms, so there is no haste to kill it: on a node that is short of CPU that would only cost more of it.
+Probes of a process, by a socket of its own: with the node's network a port is answered by the process that has it, in an upgrade the old
+one. Ready is who serves or stands by for the old one. The other member takes over from one that hangs within 100 ms, so there is no haste
+to kill it: on a node that is short of CPU that would only cost more of it.
 */}}
 {{- define "tandem.probes" -}}
 startupProbe:
-  httpGet: {host: 127.0.0.1, port: {{ .metricsPort }}, path: /healthz}
+  exec: {command: {{ include "tandem.probe" "livez" }}}
   periodSeconds: 1
   timeoutSeconds: 5
   failureThreshold: 120
 livenessProbe:
-  httpGet: {host: 127.0.0.1, port: {{ .metricsPort }}, path: /healthz}
+  exec: {command: {{ include "tandem.probe" "livez" }}}
   periodSeconds: 5
   timeoutSeconds: 5
   failureThreshold: 6
   terminationGracePeriodSeconds: 1
 readinessProbe:
-  httpGet: {host: 127.0.0.1, port: {{ .metricsPort }}, path: /readyz}
+  exec: {command: {{ include "tandem.probe" "readyz" }}}
   periodSeconds: 2
   timeoutSeconds: 2
+{{- end }}
+
+{{- define "tandem.probe" -}}
+[/opt/tandem/bin/tandem-probe, /tmp/tandem/probe.sock, {{ . }}]
+{{- end }}
+
+{{/* What a pod's process is told about its pod. */}}
+{{- define "tandem.podOptions" -}}
+- {name: TANDEM_PROBE_SOCKET, value: /tmp/tandem/probe.sock}
+- {name: TANDEM_DRAIN_TIMEOUT, value: "{{ .Values.drainSeconds }}s"}
+{{- end }}
+
+{{/*
+With surge the new pod stands by until the old one has ended, so that a node never has less than both processes, and an image that cannot be
+pulled or does not start takes nothing away. Kubernetes allows either surge or unavailable pods.
+*/}}
+{{- define "tandem.updateStrategy" -}}
+minReadySeconds: {{ .Values.updateStrategy.minReadySeconds }}
+updateStrategy:
+  type: RollingUpdate
+  rollingUpdate:
+    maxSurge: {{ .Values.updateStrategy.maxSurge }}
+    maxUnavailable: {{ .Values.updateStrategy.maxUnavailable }}
+{{- end }}
+
+{{/* As JSON: what `helm test` looks for in the running processes too. */}}
+{{- define "tandem.agent.capabilities" -}}
+["BPF", "NET_ADMIN", "PERFMON", "CHOWN", "DAC_OVERRIDE", "FOWNER"]
+{{- end }}
+
+{{- define "tandem.dnsProxy.capabilities" -}}
+["NET_RAW", "BPF"{{ if .Values.dnsProxy.netAdmin }}, "NET_ADMIN"{{ end }}]
 {{- end }}
 
 {{/* Options as variables: clusterName becomes TANDEM_CLUSTER_NAME. */}}

@@ -8,7 +8,7 @@
 
 import { fileURLToPath } from 'node:url';
 import { netnsCookie } from '@tandem/bpf-loader-node/netns';
-import type { NodeContext } from '@tandem/core/policy/cluster-state';
+import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
 import type { MemberPolicy } from '@tandem/core/policy/desired';
 import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
 import { markCandidates } from '@tandem/datapath/config';
@@ -42,8 +42,9 @@ import { sideDegradations } from './node/side-parts.ts';
 import { PolicyController } from './policy/controller.ts';
 import { memberPolicyOf } from './policy/snapshot.ts';
 import { StateKeeper } from './policy/state-keeper.ts';
+import { EarlySource } from './source/early-source.ts';
 import type { ObjectSource } from './source/object-source.ts';
-import { openSource } from './source/open-source.ts';
+import { kubernetesSource, openSource } from './source/open-source.ts';
 import { PolicyServer } from './sync/policy-server.ts';
 import { SyncSocket } from './sync/sync-socket.ts';
 
@@ -61,6 +62,7 @@ export class AgentControl {
   #rules: NetworkRulesOptions;
   readonly #runDirectory: RunDirectory;
   readonly #keeper: StateKeeper;
+  #hasLease = false;
   #served: SnapshotStart | null = null;
   #datapath: Datapath | null = null;
   #view: NetworkView | null = null;
@@ -69,7 +71,7 @@ export class AgentControl {
   #localAddresses: LocalAddresses | null = null;
   #ignoreAddresses: (() => void) | null = null;
   #syncSocket: SyncSocket | null = null;
-  #source: ObjectSource | null = null;
+  #source: EarlySource | null = null;
   /** Pods of this node as CNI made them. */
   readonly #sandboxes = new Sandboxes(() => this.#source?.sandboxesChanged());
   #gate: GateStack | null = null;
@@ -103,6 +105,7 @@ export class AgentControl {
 
   /** Puts this version's programs in force. @throws BpfError, SchemaError, TandemError: those before stay */
   async load(): Promise<void> {
+    this.#hasLease = true;
     this.#keeper.prepare();
     const view = await NetworkView.open({ tables: [this.#rules.routingTable] });
     this.#view = view;
@@ -117,6 +120,14 @@ export class AgentControl {
     this.#datapath = this.#load(view);
     const { abi, keptAbi } = this.#datapath;
     this.#log.info('programs are in force', { abi, keptAbi });
+  }
+
+  /** Without the lease: reads the API server, and applies nothing. Resolves when everything was read once. */
+  async readAhead(): Promise<void> {
+    // A directory of files is read in no time, and copies of them are written.
+    if (this.#config.source !== kubernetesSource || this.#hasLease) return;
+    this.#source = this.#createSource();
+    await this.#source.readAhead();
   }
 
   /** `DnsMember.onEvent` */
@@ -202,13 +213,7 @@ export class AgentControl {
     });
     if (this.#config.cniConfDir !== '') this.#gate.addMetrics(services.metrics);
     await this.#gate.readSandboxes();
-    this.#source = openSource({
-      config: this.#config,
-      sandboxes: this.#sandboxes,
-      isInForce: this.#controller.revision > 0,
-      apply: (cluster) => this.#controller?.update(cluster) ?? Promise.resolve(),
-      log: this.#log,
-    });
+    this.#source ??= this.#createSource();
     this.#source.addMetrics(services.metrics);
     await this.#source.start();
     await this.#gate.start(new EnforcedPods(this.#controller));
@@ -219,6 +224,11 @@ export class AgentControl {
       if (kinds.has('links') || kinds.has('routes')) void this.#controller?.reattach();
     });
     this.#timer = setInterval(() => void this.#reconcile(), reconcileIntervalMs);
+  }
+
+  /** Why this process is not ready. */
+  get blockers(): readonly string[] {
+    return this.#services?.blockers ?? ['it has not started'];
   }
 
   /** No change of policy begins any more. */
@@ -236,7 +246,8 @@ export class AgentControl {
     await this.#mark?.stop();
     await this.#network?.stop();
     this.#audit?.close();
-    if (this.#config.removeOnStop) await this.#remove();
+    // Only who had the lease may take away what is in force.
+    if (this.#config.removeOnStop && this.#hasLease) await this.#remove();
     this.#view?.close();
   }
 
@@ -247,6 +258,18 @@ export class AgentControl {
     for (const { part, message } of await removeNetworkRules(this.#view, this.#rules)) {
       this.#log.error('network rules could not be removed', { part, reason: message });
     }
+  }
+
+  #createSource(): EarlySource {
+    const open = (apply: (cluster: ClusterState) => Promise<void>): ObjectSource =>
+      openSource({
+        config: this.#config,
+        sandboxes: this.#sandboxes,
+        isInForce: (this.#controller?.revision ?? 0) > 0,
+        apply,
+        log: this.#log,
+      });
+    return new EarlySource(open, async (cluster) => this.#controller?.update(cluster));
   }
 
   #createServices(member: DnsMember, datapath: Datapath): MemberServices {

@@ -13,14 +13,14 @@ import { makeDirectories } from '@tandem/datapath/pins';
 import { isLoaded, planTakeover } from '@tandem/datapath/schema';
 import { memberSettings, snapshotPath } from '@tandem/dns-proxy/config';
 import { DnsMember } from '@tandem/dns-proxy/dns-member';
-import { memberOptions } from '@tandem/dns-proxy/member-process';
+import type { MemberPhase } from '@tandem/dns-proxy/member-phase';
+import { type MemberParts, memberOptions } from '@tandem/dns-proxy/member-process';
 import { RunDirectory } from '@tandem/dns-proxy/run-directory';
 import { settingsProblem } from '@tandem/dns-proxy/settings';
 import { type SnapshotStart, startFromSnapshot } from '@tandem/dns-proxy/snapshot-start';
 import { collectStartGarbage } from '@tandem/dns-proxy/start-garbage';
 import type { Component } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
-import type { TandemError } from '@tandem/runtime/tandem-error';
 import type { AgentControl } from './agent-control.ts';
 import type { AgentConfig } from './config.ts';
 import { withoutDatapath } from './start-failure.ts';
@@ -29,15 +29,20 @@ export class Agent implements Component {
   readonly name = 'agent';
   readonly #config: AgentConfig;
   readonly #log: Logger;
+  readonly #phase: MemberPhase;
   readonly #member: DnsMember;
+  readonly #runDirectory: RunDirectory;
   #control: AgentControl | null = null;
 
-  constructor(config: AgentConfig, log: Logger, onFailure: (error: TandemError) => void) {
+  constructor({ config, log, phase, onFailure }: MemberParts<AgentConfig>) {
     this.#config = config;
     this.#log = log;
+    this.#phase = phase;
+    this.#runDirectory = new RunDirectory(config, log);
     this.#member = new DnsMember({
-      ...memberOptions(config, log),
+      ...memberOptions({ config, log, phase }),
       member: agentMember,
+      fenceDirectory: config.runDir,
       keepsTables: true,
       onEvent: (bytes, at, length) => this.#control?.onDnsEvent(bytes, at, length),
       onFailure,
@@ -48,25 +53,23 @@ export class Agent implements Component {
     const { bpffsDir } = this.#config;
     // The agent's index in the group is its lease: without it nothing is loaded, attached or written.
     await withoutDatapath(bpffsDir, () =>
-      this.#member.acquire(signal, () => makeDirectories(pinPaths(bpffsDir))),
+      this.#member.acquire(signal, {
+        prepare: () => makeDirectories(pinPaths(bpffsDir)),
+        standBy: async () => void (await this.#createControl()),
+        // Who cannot read its source is not ready: an upgrade to it stops there.
+        readAhead: async () => (await this.#createControl()).readAhead(),
+      }),
     );
     if (signal.aborted) return;
     // Of a version that we don't know? Then not even DNS is served by its pins.
     await withoutDatapath(bpffsDir, () => planTakeover(bpffsDir));
-    const runDirectory = new RunDirectory(this.#config, this.#log);
-    runDirectory.prepare();
+    this.#runDirectory.prepare();
     const served = this.#canServeBefore() ? await this.#serve() : null;
     if (signal.aborted) return;
-    const { AgentControl: Control } = await import('./agent-control.ts');
-    const control = new Control({
-      config: this.#config,
-      member: this.#member,
-      runDirectory,
-      log: this.#log,
-    });
-    this.#control = control;
+    const control = await this.#createControl();
     await withoutDatapath(bpffsDir, () => control.load());
     await control.start(served ?? (await this.#serve()), signal);
+    this.#phase.servesWithout(() => control.blockers);
     collectStartGarbage();
   }
 
@@ -74,6 +77,18 @@ export class Agent implements Component {
     await this.#control?.stopWriting();
     await this.#member.stop();
     await this.#control?.stop();
+  }
+
+  /** Most of the program: no query waits for it, and who stands by has it loaded. */
+  async #createControl(): Promise<AgentControl> {
+    const { AgentControl: Control } = await import('./agent-control.ts');
+    this.#control ??= new Control({
+      config: this.#config,
+      member: this.#member,
+      runDirectory: this.#runDirectory,
+      log: this.#log,
+    });
+    return this.#control;
   }
 
   /** By what is in force, before this agent has loaded its own: with other settings it would lose queries. */

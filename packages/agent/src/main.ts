@@ -7,8 +7,5 @@ import { runMember } from '@tandem/dns-proxy/member-process';
 import { Agent } from './agent.ts';
 import { agentConfigSpec } from './config.ts';
 
-process.exitCode = await runMember(
-  agentConfigSpec,
-  (config, log, onFailure) => new Agent(config, log, onFailure),
-);
+process.exitCode = await runMember(agentConfigSpec, (parts) => new Agent(parts));
 process.exit();

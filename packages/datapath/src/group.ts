@@ -31,6 +31,9 @@ import {
 const stateNames = ['none', 'live', 'drain', 'dead'] as const;
 export type MemberStateName = (typeof stateNames)[number];
 
+/** Of one of tdMemberState. */
+export const memberStateName = (state: number): MemberStateName => stateNames[state] ?? 'none';
+
 /** A member as `select_member` sees it at one moment. */
 export interface MemberStatus {
   readonly index: number;
@@ -297,7 +300,7 @@ export class NodeGroup {
       members.push({
         index,
         role: memberName(role === agentMember ? agentMember : proxyMember),
-        state: stateNames[state] ?? 'none',
+        state: memberStateName(state),
         pid: Atomics.load(this.#words, memberWord(index, tdMember.pid)),
         epochNs: this.epochOf(index),
         beatAgeMs: (monotonicNs - beatNs) / 1e6,

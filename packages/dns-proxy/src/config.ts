@@ -42,11 +42,13 @@ export interface MemberConfig {
   readonly tcpConnectionsPerPod: number;
   readonly drainTimeout: number;
   readonly metricsAddress: string;
+  readonly probeSocket: string;
   readonly logLevel: LogLevel;
   readonly logFormat: LogFormat;
 }
 
 const absolutePath = { test: /^\//, range: 'an absolute path' };
+const pathOrNothing = { test: /^(\/.*)?$/, range: 'an absolute path, or empty' };
 
 export const memberOptions: OptionTable<MemberConfig> = {
   bpffsDir: stringOption({
@@ -180,6 +182,13 @@ export const memberOptions: OptionTable<MemberConfig> = {
     description:
       'Where /metrics, /healthz and /readyz are served: ADDRESS:PORT or the path of a unix socket; empty: nowhere. They have no authentication: 127.0.0.1 keeps them on the node.',
     default: '',
+  }),
+  probeSocket: stringOption({
+    group: 'Observability',
+    description:
+      'Unix socket that answers the liveness and readiness probes of a pod, of this process alone; empty: none.',
+    default: '',
+    pattern: pathOrNothing,
   }),
   logLevel: enumOption({
     group: 'Observability',

@@ -8,25 +8,26 @@
  */
 
 import { once } from 'node:events';
-import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import { pinPaths } from '@tandem/datapath/paths';
-import { PathLock } from '@tandem/dns-sockets/lock';
+import { readPinnedMember } from '@tandem/datapath/group-settings';
 import type { PolicySnapshot } from '@tandem/proto/gen/messages';
 import {
   createSharedRing,
   SharedRingReader,
   type SharedRingVisitor,
 } from '@tandem/runtime/shared-ring';
+import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { createSharedCounters } from './counters.ts';
+import { IndexLease, type IndexLeaseOptions, type TakeOptions } from './lease/index-lease.ts';
 import {
   compilerIdleMs,
   drainFinishMs,
   eventDrainRecordsMax,
   eventRingBytes,
-  indexPollMs,
+  hungWorkerMs,
 } from './limits.ts';
+import type { MemberPhase } from './member-phase.ts';
 import type { TakeoverEvent } from './peer/takeover.ts';
 import type { CompletedPatterns } from './policy/build-image.ts';
 import type { CompileAnswer, CompileRequest, CompileWish } from './policy/compile-worker.ts';
@@ -34,13 +35,15 @@ import { PolicyTables } from './policy/tables.ts';
 import type { TablesImage } from './policy/tables-image.ts';
 import type { FromWorker, ToWorker, WorkerOptions } from './worker-messages.ts';
 
-export interface DnsMemberOptions extends Omit<WorkerOptions, 'counters' | 'ring'> {
+export interface DnsMemberOptions
+  extends Omit<WorkerOptions, 'counters' | 'ring'>,
+    Omit<IndexLeaseOptions, 'pinRoot' | 'member'> {
   /** Whether `tables` are kept on this thread too; default no, they are megabytes. */
   readonly keepsTables?: boolean;
   /** One record of the ring (`decodeDnsEvent`), valid during the call. */
   readonly onEvent: (bytes: Uint8Array, offset: number, length: number) => void;
-  /** For the log: another process has this member's index, and is waited for. */
-  readonly onIndexTaken: (path: string) => void;
+  /** How far the process is. */
+  readonly phase: MemberPhase;
   /** For the log: why no listener could be opened, each time that it is another reason; empty: they are open. */
   readonly onListeners: (problem: string) => void;
   /** For the log: another member was linked, lost, hung or came back. */
@@ -49,6 +52,11 @@ export interface DnsMemberOptions extends Omit<WorkerOptions, 'counters' | 'ring
   readonly onFailure: (error: TandemError) => void;
   /** Drain bound; past it the worker is stopped with what is in flight. */
   readonly drainTimeoutMs: number;
+}
+
+export interface ReadAhead {
+  /** After `standBy`: what is waited for until the process is ready, but not until it may take over. Never rejects. */
+  readonly readAhead?: () => Promise<void>;
 }
 
 interface Waiting {
@@ -71,8 +79,11 @@ export class DnsMember {
   };
   readonly #compiles = new Map<number, Compiling>();
   readonly #installs = new Map<number, Waiting[]>();
-  #lock: PathLock | null = null;
+  readonly #lease: IndexLease;
   #worker: Worker | null = null;
+  /** The worker loads its code, and waits for the index. */
+  #isWorkerIdle = false;
+  #created: { readonly worker: Worker; readonly failed: Promise<never> } | null = null;
   #compiler: Worker | null = null;
   #compilerIdle: NodeJS.Timeout | undefined;
   #nextCompile = 1;
@@ -86,6 +97,7 @@ export class DnsMember {
 
   constructor(options: DnsMemberOptions) {
     this.#options = options;
+    this.#lease = new IndexLease(options);
   }
 
   /** The revision that the worker serves; 0 before the first. */
@@ -106,27 +118,27 @@ export class DnsMember {
 
   /**
    * Waits until no other process is this member. The index is this process's until it ends: what makes
-   * two processes of one kind safe is that only death gives it away. `prepare` is called before each try.
+   * two processes of one kind safe is that only death gives it away. While it waits it stands by, with its threads
+   * loaded and what `standBy` and `readAhead` do.
    */
-  async acquire(signal: AbortSignal, prepare: () => void = () => undefined): Promise<void> {
-    const paths = pinPaths(this.#options.pinRoot);
-    const path = paths.member(this.#options.member);
-    let waiting: PathLock | null = null;
-    try {
-      while (!signal.aborted) {
-        prepare();
-        this.#lock = PathLock.tryTake(path);
-        if (this.#lock !== null) return;
-        if (waiting === null) {
-          waiting = PathLock.tryTake(paths.waiting(this.#options.member));
-          if (waiting !== null) this.#options.onIndexTaken(path);
-        }
-        // oxlint-disable-next-line no-await-in-loop -- a poll: flock(2) that waits would hold a thread
-        await delay(indexPollMs);
-      }
-    } finally {
-      waiting?.[Symbol.dispose]();
-    }
+  async acquire(
+    signal: AbortSignal,
+    { readAhead, standBy, ...options }: TakeOptions & ReadAhead = {},
+  ): Promise<void> {
+    const { phase } = this.#options;
+    await this.#lease.take(signal, {
+      ...options,
+      standBy: async () => {
+        this.#createWorker();
+        this.prepareInstall();
+        await standBy?.();
+        void (async () => {
+          await readAhead?.();
+          phase.standsBy();
+        })();
+      },
+    });
+    if (this.#lease.isTaken) phase.takesOver();
   }
 
   /**
@@ -134,21 +146,45 @@ export class DnsMember {
    * joins the group with its first policy, which may be installed meanwhile.
    */
   async start(): Promise<void> {
-    if (this.#lock === null) throw new TypeError('start before the index is taken');
+    if (!this.#lease.isTaken) throw new TypeError('start before the index is taken');
+    this.#lease.arm();
+    this.#options.phase.livesWithout(() => this.#hang());
+    const ready = new Promise<void>((resolve) => {
+      this.#onReady = resolve;
+    });
+    const { worker, failed } = this.#createWorker();
+    this.#isWorkerIdle = false;
+    worker.postMessage({ kind: 'begin' } satisfies ToWorker);
+    await Promise.race([ready, failed]);
+  }
+
+  /** Why the worker counts as hung: its beat is as old as that of no thread that runs. */
+  #hang(): string {
+    const found =
+      this.#revision === 0 ? null : readPinnedMember(this.#options.pinRoot, this.#options.member);
+    if (found === null || (found.state !== 'live' && found.state !== 'drain')) return '';
+    const ageMs = systemClock.monotonicMs() - found.beatNs / 1e6;
+    return ageMs > hungWorkerMs ? `no heartbeat of the DNS worker for ${Math.round(ageMs)} ms` : '';
+  }
+
+  /** The worker's thread, which does nothing before it is told to begin. */
+  #createWorker(): { readonly worker: Worker; readonly failed: Promise<never> } {
+    if (this.#created !== null) return this.#created;
     const {
       onEvent: _e,
       onFailure: _f,
       onPeer: _p,
       onListeners: _l,
       onIndexTaken: _i,
+      onFenced: _n,
+      onUnfenced: _u,
       drainTimeoutMs: _d,
       keepsTables: _k,
+      fenceDirectory: _r,
+      phase: _h,
       ...options
     } = this.#options;
     const workerData: WorkerOptions = { ...options, counters: this.counters, ring: this.#ring };
-    const ready = new Promise<void>((resolve) => {
-      this.#onReady = resolve;
-    });
     const worker = new Worker(new URL(workerFile('worker'), import.meta.url), {
       workerData,
       // The query path allocates next to nothing.
@@ -169,7 +205,9 @@ export class DnsMember {
       }
     });
     this.#worker = worker;
-    await Promise.race([ready, failed]);
+    this.#isWorkerIdle = true;
+    this.#created = { worker, failed };
+    return this.#created;
   }
 
   /** Hands what the worker has said to `onEvent`; until then it is kept, up to a bound. */
@@ -218,7 +256,13 @@ export class DnsMember {
   async stop(): Promise<void> {
     if (this.#isStopping) return;
     this.#isStopping = true;
+    this.#options.phase.stops();
     if (this.#worker === null) return;
+    if (this.#isWorkerIdle) {
+      await this.#worker.terminate();
+      await this.#compiler?.terminate();
+      return;
+    }
     const { promise: drained, resolve } = Promise.withResolvers<void>();
     this.#onDrained = resolve;
     const { drainTimeoutMs } = this.#options;

@@ -208,7 +208,17 @@ export const sweepIntervalMs = 100;
 /** How often the proxy looks for the agent's pins while there are none. */
 export const pinPollMs = 200;
 /** How often a process looks whether the one that has its index has ended. */
-export const indexPollMs = 50;
+export const indexPollMs = 20;
+/** How often it looks whether that one beats. */
+export const indexLookMs = 100;
+/** How long the one that has the index may give no beat until it is killed; longer than any pause of a busy node. */
+export const fenceAfterMs = 3000;
+/** Who did not look for longer than that was asleep itself, and begins anew to count. */
+export const fenceGapMsMax = 500;
+/** What a stop may take beside the drain. */
+export const stopMarginMs = 5000;
+/** How long a DNS worker may give no beat until its own process calls itself not alive. */
+export const hungWorkerMs = 5000;
 /** How often the program that chooses members is attached anew. */
 export const selectorIntervalMs = 1000;
 

@@ -9,7 +9,7 @@ import { DnsProxy } from './proxy.ts';
 
 process.exitCode = await runMember(
   proxyConfigSpec,
-  (config, log, onFailure) => new DnsProxy(config, log, onFailure),
+  (parts) => new DnsProxy(parts),
   async (config) => {
     if (process.getuid?.() !== 0) return;
     const { dropRoot } = await import('./drop-root.ts');

@@ -7,10 +7,13 @@ import { type ConfigSpec, loadConfig, systemSources } from '@tandem/runtime/conf
 import { helpText } from '@tandem/runtime/config-text';
 import { type Component, exitCodes, Lifecycle } from '@tandem/runtime/lifecycle';
 import { createLogger, type Logger } from '@tandem/runtime/log';
+import { type ProbeAnswer, type ProbeQuestion, ProbeServer } from '@tandem/runtime/probe-server';
 import { TandemError, type TandemErrorCode } from '@tandem/runtime/tandem-error';
 import { type MemberConfig, memberSettings, peerSocketPath } from './config.ts';
 import type { DnsMemberOptions } from './dns-member.ts';
-import { logIndexTaken, logListeners, logPeer } from './peer/log.ts';
+import { stopMarginMs } from './limits.ts';
+import { MemberPhase } from './member-phase.ts';
+import { logFenced, logIndexTaken, logListeners, logPeer, logUnfenced } from './peer/log.ts';
 import type { DenialOptions } from './query/denial.ts';
 import { readSearchList } from './search-list.ts';
 import { version } from './version.ts';
@@ -25,8 +28,15 @@ export const pinsReplacedCode: TandemErrorCode = 'TANDEM_PINS_REPLACED';
 const startTimeoutMs = 2 ** 31 - 1;
 /** What kubelet reads, unless it is told otherwise. */
 const resolvConfPath = '/etc/resolv.conf';
-/** What a stop may take beside the drain, ms. */
-const stopMarginMs = 5000;
+
+/** What a process hands to the component that it runs. */
+export interface MemberParts<Config extends MemberConfig> {
+  readonly config: Config;
+  readonly log: Logger;
+  readonly phase: MemberPhase;
+  /** This process cannot go on. */
+  readonly onFailure: (error: TandemError) => void;
+}
 
 /**
  * Runs the component that `create` makes of the configuration until it is told to stop. Returns the exit
@@ -35,7 +45,7 @@ const stopMarginMs = 5000;
  */
 export async function runMember<Config extends MemberConfig>(
   spec: ConfigSpec<Config>,
-  create: (config: Config, log: Logger, onFailure: (error: TandemError) => void) => Component,
+  create: (parts: MemberParts<Config>) => Component,
   prepare: (config: Config) => Promise<void> = () => Promise.resolve(),
 ): Promise<number> {
   const { program } = spec;
@@ -65,25 +75,34 @@ export async function runMember<Config extends MemberConfig>(
   const startFailedCode = ({ code }: TandemError): number =>
     code === nothingEnforcedCode ? exitCodes.nothingEnforced : exitCodes.startFailed;
   const lifecycle = new Lifecycle({ log, startTimeoutMs, stopTimeoutMs, startFailedCode });
-  lifecycle.add(
-    create(config, log, (error) => {
-      // The other member and the kernel go on; a worker in an unknown state must not.
-      const isReplaced = error.code === pinsReplacedCode;
-      log.error(isReplaced ? 'ends, to be started again' : 'DNS worker failed', { error });
-      process.exit(isReplaced ? exitCodes.startFailed : exitCodes.bug);
-    }),
-  );
+  const phase = new MemberPhase();
+  if (config.probeSocket !== '') {
+    lifecycle.add(new ProbeServer(config.probeSocket, (each) => answerProbe(each, phase), log));
+  }
+  const onFailure = (error: TandemError): void => {
+    // The other member and the kernel go on; a worker in an unknown state must not.
+    const isReplaced = error.code === pinsReplacedCode;
+    log.error(isReplaced ? 'ends, to be started again' : 'DNS worker failed', { error });
+    process.exit(isReplaced ? exitCodes.startFailed : exitCodes.bug);
+  };
+  lifecycle.add(create({ config, log, phase, onFailure }));
   return lifecycle.run();
 }
 
-type OwnOptions = 'member' | 'keepsTables' | 'onEvent' | 'onFailure';
+function answerProbe(question: ProbeQuestion, phase: MemberPhase): ProbeAnswer {
+  return question === 'readyz' ? phase.readiness : phase.liveness;
+}
+
+type OwnOptions = 'member' | 'keepsTables' | 'onEvent' | 'onFailure' | 'fenceDirectory';
 
 /** What a member is told by the configuration that both processes have. */
-export function memberOptions(
-  config: MemberConfig,
-  log: Logger,
-): Omit<DnsMemberOptions, OwnOptions> {
+export function memberOptions({
+  config,
+  log,
+  phase,
+}: Omit<MemberParts<MemberConfig>, 'onFailure'>): Omit<DnsMemberOptions, OwnOptions> {
   return {
+    phase,
     pinRoot: config.bpffsDir,
     ...memberSettings(config),
     peerPath: peerSocketPath(config),
@@ -96,6 +115,8 @@ export function memberOptions(
     onPeer: (event, index) => logPeer(log, event, index),
     onListeners: (problem) => logListeners(log, config.port, problem),
     onIndexTaken: (path) => logIndexTaken(log, path),
+    onFenced: (ms) => logFenced(log, ms),
+    onUnfenced: (reason) => logUnfenced(log, reason),
   };
 }
 

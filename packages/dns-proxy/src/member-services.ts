@@ -137,6 +137,15 @@ export class MemberServices {
     this.store.endpoints.update(decoded.value.endpoints.map(ownedEndpoint));
   }
 
+  /** Why this process is not ready. */
+  get blockers(): readonly string[] {
+    return [
+      ...(this.#o.member.revision === 0 ? ['no policy is in force'] : []),
+      ...this.#servingDegradations().map(({ message }) => message),
+      ...(this.#o.unready?.() ?? []).map(({ code, message }) => `${code}: ${message}`),
+    ];
+  }
+
   /** Begins to serve, with what is pinned. */
   async start(datapath: Datapath): Promise<void> {
     const { index, config } = this.#o;
@@ -295,7 +304,7 @@ export class MemberServices {
   }
 
   async #startMetrics(): Promise<void> {
-    const { config, log, member } = this.#o;
+    const { config, log } = this.#o;
     if (config.metricsAddress === '') return;
     const address = parseMetricsAddress(config.metricsAddress, config.proxyUid);
     if (address === null) throw new TypeError('metricsAddress was not checked');
@@ -304,11 +313,7 @@ export class MemberServices {
       metrics: this.metrics,
       // A worker that died ends the process: whoever answers is healthy.
       health: () => [],
-      readiness: () => [
-        ...(member.revision === 0 ? ['no policy is in force'] : []),
-        ...this.#servingDegradations().map(({ message }) => message),
-        ...(this.#o.unready?.() ?? []).map(({ code, message }) => `${code}: ${message}`),
-      ],
+      readiness: () => this.blockers,
       log,
     });
     await this.#optional.start('metrics-unavailable', server);

@@ -85,6 +85,11 @@ export class ProxyServices {
     this.#o.onFailure(new TandemError(pinsReplacedCode, message));
   }
 
+  /** Why this process is not ready. */
+  get blockers(): readonly string[] {
+    return this.#services.blockers;
+  }
+
   /** No policy comes any more; the member may stop. */
   stopPolicy(): void {
     this.#policy.stop();

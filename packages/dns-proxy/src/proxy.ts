@@ -7,16 +7,18 @@
  */
 
 import { accessSync, constants } from 'node:fs';
+import { dirname } from 'node:path';
 import { proxyMember } from '@tandem/datapath/member';
 import { pinPaths, sharedMaps } from '@tandem/datapath/paths';
 import { memberAbi } from '@tandem/datapath/schema';
 import type { Component } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
 import type { TandemError } from '@tandem/runtime/tandem-error';
-import { type MemberConfig, snapshotPath } from './config.ts';
+import { type MemberConfig, proxyAdminPath, snapshotPath } from './config.ts';
 import { DnsMember } from './dns-member.ts';
 import { pinPollMs } from './limits.ts';
-import { memberOptions } from './member-process.ts';
+import type { MemberPhase } from './member-phase.ts';
+import { type MemberParts, memberOptions } from './member-process.ts';
 import type { ProxyServices } from './proxy-services.ts';
 import { startFromSnapshot } from './snapshot-start.ts';
 import { collectStartGarbage } from './start-garbage.ts';
@@ -26,16 +28,19 @@ export class DnsProxy implements Component {
   readonly member: DnsMember;
   readonly #config: MemberConfig;
   readonly #log: Logger;
+  readonly #phase: MemberPhase;
   readonly #onFailure: (error: TandemError) => void;
   #services: ProxyServices | null = null;
 
-  constructor(config: MemberConfig, log: Logger, onFailure: (error: TandemError) => void) {
+  constructor({ config, log, phase, onFailure }: MemberParts<MemberConfig>) {
     this.#onFailure = onFailure;
     this.#config = config;
     this.#log = log;
+    this.#phase = phase;
     this.member = new DnsMember({
-      ...memberOptions(config, log),
+      ...memberOptions({ config, log, phase }),
       member: proxyMember,
+      fenceDirectory: dirname(proxyAdminPath(config.runDir)),
       onEvent: (bytes, at, length) => this.#services?.onDnsEvent(bytes, at, length),
       onFailure,
     });
@@ -43,7 +48,8 @@ export class DnsProxy implements Component {
 
   async start(signal: AbortSignal): Promise<void> {
     await this.#waitForPins(signal);
-    await this.member.acquire(signal);
+    const loaded = async () => import('./proxy-services.ts');
+    await this.member.acquire(signal, { standBy: async () => void (await loaded()) });
     if (signal.aborted) return;
     const { member } = this;
     const [served] = await Promise.all([
@@ -51,13 +57,14 @@ export class DnsProxy implements Component {
       member.start(),
     ]);
     if (signal.aborted) return;
-    const { ProxyServices: Services } = await import('./proxy-services.ts');
+    const { ProxyServices: Services } = await loaded();
     const services = new Services({
       ...{ config: this.#config, member, log: this.#log, served },
       onFailure: this.#onFailure,
     });
     this.#services = services;
     await services.start();
+    this.#phase.servesWithout(() => services.blockers);
     collectStartGarbage();
   }
 

@@ -27,6 +27,8 @@ export interface WorkerOptions extends MemberSettings {
 }
 
 export type ToWorker =
+  /** The index is this process's: from now on the pins are the worker's to write, and the port to open. */
+  | { readonly kind: 'begin' }
   | { readonly kind: 'policy'; readonly image: TablesImage }
   /** Leave the group: as soon as another member serves, or after `tokenTimeoutMs` without one. */
   | { readonly kind: 'drain'; readonly tokenTimeoutMs: number }

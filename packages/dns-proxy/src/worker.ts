@@ -314,7 +314,7 @@ class DnsWorker {
     this.#udp.setListeners(ipv4, own[tdListenerKind.UDP6] ?? ipv4);
   }
 
-  onMessage(message: ToWorker): void {
+  onMessage(message: Exclude<ToWorker, { kind: 'begin' }>): void {
     if (message.kind === 'policy') this.#install(new PolicyTables(message.image));
     else if (message.kind === 'drain') this.#life.drain(message.tokenTimeoutMs);
     else this.#stop();
@@ -399,6 +399,12 @@ function randomKey(): HashKey {
   return { low: randomSeed(), high: randomSeed() };
 }
 
-const worker = new DnsWorker(workerData as WorkerOptions);
-parentPort?.on('message', (message: ToWorker) => worker.onMessage(message));
-worker.start();
+let worker: DnsWorker | null = null;
+parentPort?.on('message', (message: ToWorker) => {
+  if (message.kind === 'begin') {
+    worker = new DnsWorker(workerData as WorkerOptions);
+    worker.start();
+  } else {
+    worker?.onMessage(message);
+  }
+});

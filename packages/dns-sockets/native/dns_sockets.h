@@ -308,6 +308,7 @@ int ds_set_buffer(int fd, int force_option, int plain_option, uint32_t bytes);
 napi_value ds_create_listener(napi_env env, napi_callback_info info);
 napi_value ds_guard_listener(napi_env env, napi_callback_info info);
 napi_value ds_enlarge_buffers(napi_env env, napi_callback_info info);
+napi_value ds_arm_fence(napi_env env, napi_callback_info info);
 napi_value ds_create_upstream_udp(napi_env env, napi_callback_info info);
 
 /* loop.c */

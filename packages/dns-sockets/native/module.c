@@ -138,6 +138,7 @@ NAPI_MODULE_INIT()
 		{"createListener", ds_create_listener},
 		{"guardListener", ds_guard_listener},
 		{"enlargeBuffers", ds_enlarge_buffers},
+		{"armFence", ds_arm_fence},
 		{"createUpstreamUdp", ds_create_upstream_udp},
 		{"closeFd", ds_close_fd},
 		{"releaseFd", ds_release_fd},

@@ -29,6 +29,7 @@ export interface NativeAddon {
   ): number;
   guardListener(fd: number, markMask: number, redirectMark: number): void;
   enlargeBuffers(fd: number, bytes: number): boolean;
+  armFence(path: string): number;
   createUpstreamUdp(
     address: Uint8Array,
     port: number,

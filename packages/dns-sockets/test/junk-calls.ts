@@ -120,6 +120,7 @@ const templates: Readonly<Record<string, () => unknown[]>> = {
   createListener: () => [pick([0, 1]), pick([0, 1]), 0, 0, 0, 0, null, 65_536, 8],
   guardListener: () => [pick(fds), 0, 0],
   enlargeBuffers: () => [pick(fds), 65_536],
+  armFence: () => [`pipe-${process.pid}`],
   createUpstreamUdp: () => [loopback, 9, null, null, 65_536],
   closeFd: () => [pick(fds)],
   releaseFd: () => [pick(fds)],

@@ -21,7 +21,7 @@ export function waitingProcesses(pinRoot: string): readonly Degradation[] {
       {
         code: index === agentMember ? 'agent-waiting' : 'proxy-waiting',
         message: `a second ${name} waits for the first one's end: it ${what} only then`,
-        fix: `none during an upgrade; else stop one of them, and if the first one hangs, kill it: the second takes over at once`,
+        fix: `none during an upgrade; else stop one of them. If the first one hangs, the second ends it within seconds, unless the log of the first says why it cannot`,
       },
     ];
   });

@@ -22,6 +22,14 @@ export function logIndexTaken(log: Logger, path: string): void {
   log.warn('another process is this member: waiting until it has ended', { lock: path });
 }
 
+export function logFenced(log: Logger, ms: number): void {
+  log.error('the process that was this member hung: killed, to take its place', { silentMs: ms });
+}
+
+export function logUnfenced(log: Logger, reason: string): void {
+  log.warn('a process that waits for this one cannot end it if it hangs', { reason });
+}
+
 export function logListeners(log: Logger, port: number, problem: string): void {
   if (problem === '') log.info('listeners are open', { port });
   else log.error('listeners cannot be opened, they are tried again', { port, reason: problem });

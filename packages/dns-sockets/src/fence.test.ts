@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { after, test } from 'node:test';
+import { closeFd } from './fd.ts';
+import { armFence, fireFence } from './fence.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'tandem-fence-'));
+after(() => rmSync(directory, { recursive: true }));
+
+const program = new URL('../test/fenced-process.ts', import.meta.url).pathname;
+const nodeArguments = ['--conditions=@tandem/source', program];
+let pipes = 0;
+const newPath = (): string => join(directory, `pipe-${++pipes}`);
+
+type Fenced = ChildProcessByStdio<null, Readable, null>;
+
+async function startFenced(
+  path: string,
+  way: string,
+  wrap: readonly string[] = [],
+): Promise<Fenced> {
+  const [command = '', ...args] = [...wrap, process.execPath, ...nodeArguments, path, way];
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(child.stdout, 'data');
+  return child;
+}
+
+for (const way of ['stopped', 'busy', 'idle']) {
+  test(`a process that is ${way} is killed`, async () => {
+    const path = newPath();
+    const child = await startFenced(path, way);
+    const exited = once(child, 'exit');
+    assert.equal(fireFence(path), true);
+    assert.deepEqual(await exited, [null, 'SIGKILL']);
+    assert.equal(fireFence(path), false, 'nobody is there any more');
+  });
+}
+
+test('the writer may be in another PID namespace, the killed one in a third', async () => {
+  const path = newPath();
+  // Not process 1 of its own: that one is the shell.
+  const command = `"$@" & wait $!; test $? = 137`;
+  const child = await startFenced(path, 'stopped', [
+    ...['unshare', '--pid', '--fork', '--kill-child', 'sh', '-c', command, 'sh'],
+  ]);
+  const exited = once(child, 'exit');
+  const source = `import { fireFence } from '${new URL('./fence.ts', import.meta.url).href}'; process.exit(fireFence(${JSON.stringify(path)}) ? 0 : 1);`;
+  const fired = spawnSync('unshare', [
+    ...['--pid', '--fork', process.execPath, '--conditions=@tandem/source'],
+    ...['--input-type=module-typescript', '-e', source],
+  ]);
+  assert.equal(fired.status, 0, String(fired.stderr));
+  assert.deepEqual(await exited, [0, null]);
+});
+
+test('the pipe is for its owner alone, and is not taken over from others', () => {
+  const path = newPath();
+  const fd = armFence(path);
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  assert.throws(() => armFence(path), { errnoName: 'EEXIST' });
+  closeFd(fd);
+  assert.equal(fireFence(path), false, 'not armed any more');
+});
+
+test('nothing is written into what is no pipe', () => {
+  assert.equal(fireFence(newPath()), false);
+  const file = newPath();
+  writeFileSync(file, '');
+  assert.equal(fireFence(file), false);
+  assert.equal(statSync(file).size, 0);
+});
