@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright The Tandem Authors
 #
-# Called by ./run test --cluster: the bed's own promises, then the demo on each form of CNI and kube-proxy, and on
-# flannel who it is that a pod is reached by. Each step that does not hold fails it. Clusters have names of their own
-# and are gone afterwards. --short: the chart's tests and one demo.
+# Called by ./run test --cluster: the bed's own promises, then the demo and a trial on each form of CNI and kube-proxy.
+# Each step that does not hold fails it. Clusters have names of their own and are gone afterwards. --short: the chart's
+# tests and one demo.
 set -euo pipefail
 
 tests='e2e/cluster/*.test.ts'
-forms=('bridge iptables' 'ptp nftables' 'flannel iptables')
+# CNI, kube-proxy's mode, trial, further options
+forms=('bridge iptables gate' 'ptp nftables families --dual-stack' 'flannel iptables sources')
 if [ "${1:-}" = --short ]; then
 	tests=e2e/cluster/chart.test.ts
 	forms=('bridge iptables')
@@ -23,13 +24,16 @@ status=0
 "${tandem_node[@]}" e2e/cluster/main.ts build
 timeout --foreground --kill-after=10 20m "${tandem_node[@]}" --test --test-concurrency=1 "$tests" || status=$?
 for form in "${forms[@]}"; do
-	read -r cni mode <<<"$form"
-	echo "== demo: $cni, kube-proxy with $mode"
+	read -r -a words <<<"$form"
+	trial=${words[2]:-}
+	cluster=(--name "$name" --cni "${words[0]}" --proxy-mode "${words[1]}" "${words[@]:3}")
+	echo "== demo: ${cluster[*]:2}"
 	timeout --foreground --kill-after=10 15m \
-		"${tandem_node[@]}" e2e/cluster/main.ts demo --name "$name" --cni "$cni" --proxy-mode "$mode" || status=$?
-	if [ "$cni" = flannel ]; then
-		timeout --foreground --kill-after=10 5m \
-			"${tandem_node[@]}" e2e/cluster/main.ts trial sources --name "$name" || status=$?
+		"${tandem_node[@]}" e2e/cluster/main.ts demo "${cluster[@]}" || status=$?
+	if [ -n "$trial" ]; then
+		echo "== trial $trial"
+		timeout --foreground --kill-after=10 10m \
+			"${tandem_node[@]}" e2e/cluster/main.ts trial "$trial" "${cluster[@]}" || status=$?
 	fi
 	end_cluster
 done
