@@ -22,6 +22,15 @@ if [ -n "$hierarchies" ]; then
 	done
 	mkdir -p /sys/fs/cgroup/unified
 	mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified || true
+	# As systemd's system.slice: however many processes containerd starts, kubepods has its share of the CPUs beside them.
+	for hierarchy in $hierarchies; do
+		system=/sys/fs/cgroup/$hierarchy/system
+		mkdir -p "$system"
+		for file in cpuset.cpus cpuset.mems; do
+			if [ -e "$system/$file" ]; then cat "/sys/fs/cgroup/$hierarchy/$file" >"$system/$file"; fi
+		done
+		echo $$ >"$system/cgroup.procs"
+	done
 else
 	# cgroup v2 alone: controllers can be passed on only by a cgroup that has no process in it.
 	mount -t cgroup2 cgroup2 /sys/fs/cgroup
