@@ -21,6 +21,7 @@ import {
   worldApiAddress,
   worldCidr,
   worldNewAddress,
+  worldNewNumberMax,
   worldWwwAddress,
 } from '../layout.ts';
 import { nodeInitPid } from '../node.ts';
@@ -90,7 +91,7 @@ class Pods implements AsyncDisposable {
   readonly #probes = new Map<string, Probe>();
   readonly #addresses = new Map<string, readonly string[]>();
   #services: readonly string[] = [];
-  #nextName = 1;
+  #nextName = firstNumber();
 
   constructor(trial: Trial) {
     this.#trial = trial;
@@ -243,6 +244,17 @@ class Pods implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const probe of this.#probes.values()) await probe[Symbol.asyncDispose]();
   }
+}
+
+/**
+ * Of names that nobody has asked for lately: their addresses are in use for ten minutes (docs/adr/0010-addresses-in-use.md), the demo's
+ * are the first ones, and another run's most likely others.
+ */
+function firstNumber(): number {
+  const demoNumbersMax = 30;
+  const namesMax = 12;
+  const sets = Math.floor((worldNewNumberMax - demoNumbersMax) / namesMax);
+  return demoNumbersMax + 1 + namesMax * (Math.floor(Date.now() / 1000) % sets);
 }
 
 const metadataOf = (name: string): object => ({ name, namespace: trialNamespace });
