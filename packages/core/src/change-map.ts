@@ -50,6 +50,15 @@ export class ChangeMap<V> extends Map<string, V> {
   }
 }
 
+/** What a follower knows of the map that it saw last. */
+export interface KnownValues<V> {
+  readonly size: number;
+  get(key: string): V | undefined;
+  keys(): Iterable<string>;
+  set(key: string, value: V): void;
+  delete(key: string): void;
+}
+
 /**
  * Follows one map after the other: each call gives the keys whose values are others than at the call before, and what these
  * were. Values are compared by identity, so objects that did not change must be the same.
@@ -57,7 +66,12 @@ export class ChangeMap<V> extends Map<string, V> {
 export class MapFollower<V> {
   #map: ReadonlyMap<string, V> | null = null;
   #version = 0;
-  readonly #known = new Map<string, V>();
+  readonly #known: KnownValues<V>;
+
+  /** `known`: where the caller keeps the values anyway, and has those of the last call when the next one comes. */
+  constructor(known: KnownValues<V> = new Map<string, V>()) {
+    this.#known = known;
+  }
 
   follow(map: ReadonlyMap<string, V>): ReadonlyMap<string, V | undefined> {
     const noted =

@@ -6,9 +6,12 @@
  * denial for the pods that are meant. An object without a readable name is identified by its position in the file.
  */
 
+import { assert } from '@tandem/core/assert';
 import type { PolicyObject } from '@tandem/core/k8s/objects';
 import type { PolicyState } from '@tandem/core/policy/cluster-state';
+import { condensed } from '@tandem/core/policy/condensed-policy';
 import type { Diagnostic } from '@tandem/core/policy/desired';
+import { rememberListed } from '@tandem/core/policy/fit-costs';
 import { parsePolicy } from '@tandem/core/policy/parse-policy';
 import { coarseHoldOf, duplicatePolicy } from '@tandem/core/policy/policy-hold';
 import { formatPolicyRef, type InvalidPolicy, type Policy } from '@tandem/core/policy/rule';
@@ -51,9 +54,17 @@ export class PolicyBuilder {
     return { policies, diagnostics };
   }
 
-  /** One object of a source that has each once, and keeps it while it is the same. */
-  one(ref: string, found: Found): PolicyState {
-    return this.#single(ref, [found]);
+  /** One object of a source that has each once. `text`: its JSON; what it says is read again from there. */
+  one(ref: string, object: PolicyObject, text: string, place: string): PolicyState {
+    const parsed = parseSafely(object);
+    if (!parsed.ok) {
+      return { inForce: this.#lastGood.get(ref) ?? null, invalid: parsed.error, place };
+    }
+    const inForce = condensed(parsed.value, () => readAgain(text));
+    // It looks at all rules, and remembers.
+    if (parsed.value.specs.length > 0) rememberListed(parsed.value, inForce);
+    this.#lastGood.set(ref, inForce);
+    return { inForce, invalid: null, place };
   }
 
   /** The object of that name is gone. */
@@ -119,6 +130,13 @@ function isNamed({ name, isPlaced, faults }: PolicyObject): boolean {
 
 function refOf([{ kind, namespace, name }]: Found): string {
   return formatPolicyRef({ kind, namespace, name });
+}
+
+/** A policy that could be read before. */
+function readAgain(text: string): Policy {
+  const parsed = parseSafely(JSON.parse(text) as PolicyObject);
+  assert(parsed.ok, 'what was read can be read again');
+  return parsed.value;
 }
 
 /** A bug that one object meets must not keep the others from being read. */

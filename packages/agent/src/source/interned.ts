@@ -6,6 +6,7 @@
  * of them share these.
  */
 
+import type { Pod } from '@tandem/core/k8s/objects';
 import { formatAddress } from '@tandem/core/net/ip';
 import { internedTextsMax } from '../limits.ts';
 
@@ -70,6 +71,62 @@ export class Addresses {
     this.#addresses.set(text, address);
     return address;
   }
+}
+
+/** Named ports of containers: pods of one kind have the same. As `Texts`. */
+export class NamedPorts {
+  readonly #ports = new Map<string, ReadonlyMap<string, number>>();
+
+  shared(ports: ReadonlyMap<string, number>): ReadonlyMap<string, number> {
+    const text = JSON.stringify([...ports]);
+    const found = this.#ports.get(text);
+    if (found !== undefined) return found;
+    if (this.#ports.size >= internedTextsMax) this.#ports.clear();
+    this.#ports.set(text, ports);
+    return ports;
+  }
+}
+
+/** The same pod, of parts that others have too. Its labels are taken. */
+export function sharedPod(pod: Pod, texts: Texts, labels: LabelSets, ports: NamedPorts): Pod {
+  const { kind, name, uid, hostNetwork, addresses, isFinished, isDeleting, createdAt } = pod;
+  const namespace = texts.shared(pod.namespace);
+  const nodeName = texts.shared(pod.nodeName);
+  const serviceAccount = texts.shared(pod.serviceAccount);
+  const taken = labels.take(pod.labels);
+  // Written out: an object that is spread has part of its fields in a second one.
+  const shared: Pod =
+    pod.namedPorts === undefined
+      ? {
+          kind,
+          namespace,
+          name,
+          uid,
+          labels: taken,
+          nodeName,
+          hostNetwork,
+          serviceAccount,
+          addresses,
+          isFinished,
+          isDeleting,
+          createdAt,
+        }
+      : {
+          kind,
+          namespace,
+          name,
+          uid,
+          labels: taken,
+          nodeName,
+          hostNetwork,
+          serviceAccount,
+          addresses,
+          isFinished,
+          isDeleting,
+          createdAt,
+          namedPorts: ports.shared(pod.namedPorts),
+        };
+  return pod.isPartial === undefined ? shared : { ...shared, isPartial: true };
 }
 
 /** The API server gives labels in one order; another order costs a copy. */

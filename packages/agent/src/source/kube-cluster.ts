@@ -26,14 +26,19 @@ import { formatPolicyRef } from '@tandem/core/policy/rule';
 import type { Sandbox } from '../gate/sandboxes.ts';
 import { PolicyBuilder } from '../policy/policy-builder.ts';
 import { unsupportedKind } from '../policy/unsupported-kind.ts';
-import { Addresses, LabelSets, Texts } from './interned.ts';
+import { Addresses, LabelSets, NamedPorts, sharedPod, Texts } from './interned.ts';
 import type { ListName } from './kube-resources.ts';
-import type { SourceObject } from './read-documents.ts';
 
 /** Annotations by which kubelet names a static pod; its mirror in the API has another uid. */
 const staticPodAnnotation = 'kubernetes.io/config.hash';
 
 type PolicyList = Extract<ListName, `${string}networkpolicies`>;
+
+/** A policy object as JSON: as objects they all take ten times the memory. */
+interface PolicyText {
+  readonly ref: string;
+  readonly text: string;
+}
 
 /** A pod of this node, and what it was made of. */
 interface PlacedPod {
@@ -64,7 +69,7 @@ export class KubeCluster {
   readonly #pods = new ChangeMap<Pod>();
   readonly #placedPods = new Map<string, PlacedPod>();
   readonly #policyStates = new ChangeMap<PolicyState>();
-  readonly #policyObjects: Readonly<Record<PolicyList, Map<string, PolicyObject>>> = {
+  readonly #policyObjects: Readonly<Record<PolicyList, Map<string, PolicyText>>> = {
     networkpolicies: new Map(),
     ciliumnetworkpolicies: new Map(),
     ciliumclusterwidenetworkpolicies: new Map(),
@@ -75,6 +80,7 @@ export class KubeCluster {
   readonly #labels = new LabelSets();
   readonly #texts = new Texts();
   readonly #addresses = new Addresses();
+  readonly #ports = new NamedPorts();
 
   constructor(options: KubeClusterOptions) {
     this.#o = options;
@@ -205,18 +211,20 @@ export class KubeCluster {
   #putPolicy(list: PolicyList, key: string, object: PolicyObject): boolean {
     const objects = this.#policyObjects[list];
     const former = objects.get(key);
-    if (isDeepStrictEqual(former, object)) return false;
+    const text = JSON.stringify(object);
+    if (former?.text === text) return false;
     const ref = formatPolicyRef(object);
-    if (former !== undefined && formatPolicyRef(former) !== ref) this.#forgetPolicy(list, key);
-    objects.set(key, object);
-    this.#policyStates.set(ref, this.#policies.one(ref, [object, sourceOf(object.kind, key)]));
+    if (former !== undefined && former.ref !== ref) this.#forgetPolicy(list, key);
+    objects.set(key, { ref, text });
+    const place = `${object.kind} ${key}`;
+    this.#policyStates.set(ref, this.#policies.one(ref, object, text, place));
     return true;
   }
 
   #forgetPolicy(list: PolicyList, key: string): void {
     const former = this.#policyObjects[list].get(key);
     if (former === undefined) return;
-    const ref = formatPolicyRef(former);
+    const { ref } = former;
     this.#policyStates.delete(ref);
     this.#policies.forget(ref);
   }
@@ -246,13 +254,7 @@ export class KubeCluster {
     const former = this.#remotePods.get(key);
     if (isDeepStrictEqual(former, pod)) return false;
     if (former !== undefined) this.#labels.release(former.labels);
-    const shared: Pod = {
-      ...pod,
-      namespace: this.#texts.shared(pod.namespace),
-      nodeName: this.#texts.shared(pod.nodeName),
-      serviceAccount: this.#texts.shared(pod.serviceAccount),
-      labels: this.#labels.take(pod.labels),
-    };
+    const shared = sharedPod(pod, this.#texts, this.#labels, this.#ports);
     this.#remotePods.set(key, shared);
     if (!this.#localPods.has(key)) this.#pods.set(key, shared);
     return true;
@@ -300,11 +302,6 @@ function replace<T>(objects: Map<string, T>, key: string, object: T): boolean {
 
 function isPolicyList(list: ListName): list is PolicyList {
   return list.endsWith('networkpolicies');
-}
-
-/** Objects of the API stand in no file, and there are no two of one name whose texts were to be compared. */
-function sourceOf(kind: string, key: string): SourceObject {
-  return { file: `${kind} ${key}`, document: 1, line: 0, raw: null, damage: null };
 }
 
 function staticUidOf({ metadata }: Fields): string | undefined {

@@ -44,7 +44,8 @@ interface Look {
   readonly contents: Map<CidrSet, ClassContent>;
 }
 
-interface Host {
+/** A class, so that all fields of the many are in one object. */
+class Host {
   readonly key: string;
   readonly address: Uint8Array;
   /** Of the address itself; null: it is its range's, and a CIDR peer names it. */
@@ -52,8 +53,24 @@ interface Host {
   place: RangeClass;
   look: Look;
   content: ClassContent;
-  flags: number;
-  isGone: boolean;
+  flags = 0;
+  isGone = false;
+
+  constructor(
+    key: string,
+    address: Uint8Array,
+    own: Ownership | null,
+    place: RangeClass,
+    look: Look,
+    content: ClassContent,
+  ) {
+    this.key = key;
+    this.address = address;
+    this.own = own;
+    this.place = place;
+    this.look = look;
+    this.content = content;
+  }
 }
 
 /** A range of the tree as it is now, and what it has there. Trees come and go, hosts stay in their range. */
@@ -341,12 +358,7 @@ export class AddressClasses {
     }
     const place = this.#placeOf(key);
     const look = this.#lookOf(own ?? place.range.owner);
-    const host: Host = {
-      ...{ key, address, own, place, look },
-      content: this.#contents.of([]),
-      flags: 0,
-      isGone: false,
-    };
+    const host = new Host(key, address, own, place, look, this.#contents.of([]));
     look.users++;
     this.#contents.use(host.content, isNamed(host));
     this.#hosts.set(key, host);

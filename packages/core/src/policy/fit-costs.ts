@@ -167,6 +167,15 @@ export function listedDnsServers(policy: Policy): number {
   return count;
 }
 
+/** What is known of one policy is known of another one that says the same. */
+export function rememberListed(policy: Policy, same: Policy): void {
+  try {
+    listed.set(same, listedDnsServers(policy));
+  } catch {
+    // Who asks for it finds the bug.
+  }
+}
+
 function countDnsServers(policy: Policy): number {
   return sumOfRules(policy, ({ peers, ports }) => {
     if (ports === 'any' || peers === 'any' || ports.every(({ dns }) => dns === null)) return 0;

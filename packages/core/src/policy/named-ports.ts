@@ -14,8 +14,6 @@ import {
   identityKey,
   isNamespaceLabel,
   namespaceIdentity,
-  namespaceLabelPrefix,
-  podLabelPrefix,
   portLabelPrefix,
 } from './labels.ts';
 import type { Peer } from './peer.ts';
@@ -27,6 +25,7 @@ import {
   makeSelector,
   selectorMatches,
 } from './selector.ts';
+import { type NamesAsked, specFacts } from './spec-facts.ts';
 
 /** What policies in force ask of pods beyond their identity labels. */
 export interface AskedOfPods {
@@ -75,45 +74,9 @@ export function numbersText({ numbers, namespaces }: AskedOfPods): string {
   return texts.sort().join('\n');
 }
 
-/** Names that one spec asks for. */
-export interface NamesAsked {
-  readonly labels: ReadonlySet<string>;
-  readonly namespaceLabels: ReadonlySet<string>;
-  readonly ports: ReadonlySet<string>;
-}
-
 /** Of the specs of a policy that ask for any, as few do. */
 export function namesAsked({ inForce, invalid }: PolicyState): readonly NamesAsked[] {
-  return (inForce?.specs ?? invalid?.hold ?? []).map(namesOf).filter((names) => names !== null);
-}
-
-function namesOf(spec: PolicySpec): NamesAsked | null {
-  const names = {
-    labels: new Set<string>(),
-    namespaceLabels: new Set<string>(),
-    ports: new Set<string>(),
-  };
-  addNames(spec.subject.requirements, podLabelPrefix, names.labels);
-  for (const { peers, namedPorts = [] } of spec.rules) {
-    for (const peer of peers === 'any' ? [] : peers) {
-      if (peer.kind !== 'labels') continue;
-      addNames(peer.selector.requirements, podLabelPrefix, names.labels);
-      addNames(peer.selector.requirements, namespaceLabelPrefix, names.namespaceLabels);
-    }
-    for (const { name } of namedPorts) names.ports.add(name);
-  }
-  const isNone = names.labels.size + names.namespaceLabels.size + names.ports.size === 0;
-  return isNone ? null : names;
-}
-
-function addNames(
-  requirements: readonly LabelRequirement[],
-  prefix: string,
-  names: Set<string>,
-): void {
-  for (const { name } of requirements) {
-    if (name.startsWith(prefix)) names.add(name.slice(prefix.length));
-  }
+  return (inForce?.specs ?? invalid?.hold ?? []).flatMap((spec) => specFacts(spec).asked ?? []);
 }
 
 /** Those of namespaces that one of the selectors may mean, ascending; null: of all. */
@@ -146,7 +109,7 @@ function selectorsOf(
 
 /** The spec as it is without named ports; itself where it has none. */
 export function withoutNamedPorts(spec: PolicySpec, asked: AskedOfPods): readonly PolicySpec[] {
-  if (spec.rules.every(({ namedPorts }) => namedPorts === undefined)) return [spec];
+  if (!specFacts(spec).hasNamedPorts) return [spec];
   const rules: PolicyRule[] = [];
   const more: PolicySpec[] = [];
   for (const { namedPorts = [], ...rule } of spec.rules) {

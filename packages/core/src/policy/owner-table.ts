@@ -30,7 +30,8 @@ import { PortNumbers } from './port-numbers.ts';
 
 interface KnownPod {
   readonly pod: Pod;
-  readonly owner: PodOwner;
+  /** Null: policy does not concern it. */
+  readonly owner: PodOwner | null;
 }
 
 /** Whoever claims an address: one pod nearly always. */
@@ -47,7 +48,7 @@ export class OwnerTable {
   readonly #nodes = new MapFollower<Node>();
   readonly #services = new MapFollower<Service>();
   readonly #namespaces = new MapFollower<Namespace>();
-  readonly #pods = new MapFollower<Pod>();
+  readonly #pods: MapFollower<Pod>;
   /** Pods that changed since the last `update`. */
   #moved = new Set<string>();
   readonly #ports = new PortNumbers();
@@ -66,6 +67,19 @@ export class OwnerTable {
   #crowded: ReadonlyMap<string, Uint8Array> = new Map();
   #changed = new Map<string, Uint8Array>();
   #areRangesChanged = false;
+
+  constructor() {
+    const known = this.#known;
+    const later = (): void => undefined; // `update` notes them
+    this.#pods = new MapFollower({
+      get size() {
+        return known.size;
+      },
+      get: (key) => known.get(key)?.pod,
+      keys: () => known.keys(),
+      ...{ set: later, delete: later },
+    });
+  }
 
   /** Which pods have which numbers for named ports: before `update`, which may depend on it. */
   portNumbers(pods: ReadonlyMap<string, Pod>): PortNumbers {
@@ -121,6 +135,7 @@ export class OwnerTable {
     const localPods: LocalPod[] = [];
     for (const known of this.#local.values()) {
       const { pod, owner } = known;
+      if (owner === null) continue;
       const own = pod.addresses.flatMap((address) => {
         const winner = this.#winnerOf(addressKey(address));
         return winner?.known === known ? [{ address, isDisputed: winner.isDisputed }] : [];
@@ -212,14 +227,17 @@ export class OwnerTable {
     // Before the former one is given back: if it looks the same, it is the same.
     const owner = isPolicied ? this.#podOwners.take(pod, facts) : null;
     if (former !== undefined) {
-      for (const address of former.pod.addresses) this.#unclaim(address, former);
-      this.#podOwners.release(former.owner);
+      if (former.owner !== null) {
+        for (const address of former.pod.addresses) this.#unclaim(address, former);
+      }
+      if (former.owner !== null) this.#podOwners.release(former.owner);
       this.#known.delete(key);
       this.#local.delete(key);
     }
-    if (owner === null || pod === undefined) return;
+    if (pod === undefined) return;
     const known: KnownPod = { pod, owner };
     this.#known.set(key, known);
+    if (owner === null) return;
     if (pod.nodeName === facts.nodeName) this.#local.set(key, known);
     for (const address of pod.addresses) this.#claim(address, known);
   }

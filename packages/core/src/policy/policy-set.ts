@@ -11,11 +11,9 @@ import { digest128 } from '../sha256.ts';
 import type { PolicyState } from './cluster-state.ts';
 import type { PortRange } from './desired.ts';
 import { Direction, EndpointFlag, Verdict } from './kernel-numbers.ts';
-import { namespaceLabelsPrefix } from './labels.ts';
 import { type AskedOfPods, withoutNamedPorts } from './named-ports.ts';
 import { type Peer, peerKey } from './peer.ts';
 import { type DnsNames, formatPolicyRef, type PolicyRule, type PolicySpec } from './rule.ts';
-import type { LabelSelector } from './selector.ts';
 
 /** One statement: a rule element cut by its toPorts. */
 export interface Statement {
@@ -176,17 +174,4 @@ function allowEverything(direction: Direction): Statement {
     names: null,
     origin: '',
   };
-}
-
-/** True when a selector of the spec reads labels of namespaces, so that these must be known. */
-export function readsNamespaceLabels({ subject, rules }: PolicySpec): boolean {
-  const reads = ({ requirements }: LabelSelector): boolean =>
-    requirements.some(({ name }) => name.startsWith(namespaceLabelsPrefix));
-  return (
-    reads(subject) ||
-    rules.some(
-      ({ peers }) =>
-        peers !== 'any' && peers.some((peer) => peer.kind === 'labels' && reads(peer.selector)),
-    )
-  );
 }

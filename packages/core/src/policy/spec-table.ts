@@ -12,24 +12,18 @@ import type { ClusterState, PolicyState } from './cluster-state.ts';
 import { policyDiagnostics } from './compile-diagnostics.ts';
 import type { Diagnostic } from './desired.ts';
 import { type Identity, podIdentity, podNamespaceLabel } from './labels.ts';
-import {
-  type AskedOfPods,
-  askedOfPods,
-  type NamesAsked,
-  namesAsked,
-  numbersText,
-} from './named-ports.ts';
+import { type AskedOfPods, askedOfPods, namesAsked, numbersText } from './named-ports.ts';
 import {
   activeSpecs,
   draftPolicy,
   type PolicyDraft,
-  readsNamespaceLabels,
   type SpecInForce,
   specsInForce,
 } from './policy-set.ts';
 import type { PortNumbers } from './port-numbers.ts';
 import { type LabelSelector, selectorMatches } from './selector.ts';
 import { SelectorIndex } from './selector-index.ts';
+import { type NamesAsked, specFacts } from './spec-facts.ts';
 
 interface Selected {
   readonly specs: ReadonlySet<SpecInForce>;
@@ -137,7 +131,7 @@ export class SpecTable {
     for (const each of this.#specs.get(key) ?? []) {
       this.#index.delete(each);
       this.#moved.add(each);
-      if (readsNamespaceLabels(each.spec)) this.#namespaceReaders--;
+      if (specFacts(each.spec).readsNamespaces) this.#namespaceReaders--;
     }
     this.#specs.delete(key);
     if (state === undefined) return;
@@ -146,7 +140,7 @@ export class SpecTable {
     for (const each of specs) {
       this.#index.add(each.spec.subject, each);
       this.#moved.add(each);
-      if (readsNamespaceLabels(each.spec)) this.#namespaceReaders++;
+      if (specFacts(each.spec).readsNamespaces) this.#namespaceReaders++;
     }
   }
 

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What every compilation asks of every spec of the cluster, found once. */
+import { namespaceLabelPrefix, namespaceLabelsPrefix, podLabelPrefix } from './labels.ts';
+import type { PolicySpec } from './rule.ts';
+import type { LabelRequirement, LabelSelector } from './selector.ts';
+
+export interface SpecFacts {
+  /** Null: none. */
+  readonly asked: NamesAsked | null;
+  readonly hasNamedPorts: boolean;
+  /** A selector of it reads labels of namespaces, so that these must be known. */
+  readonly readsNamespaces: boolean;
+}
+
+/** Names that one spec asks for. */
+export interface NamesAsked {
+  readonly labels: ReadonlySet<string>;
+  readonly namespaceLabels: ReadonlySet<string>;
+  readonly ports: ReadonlySet<string>;
+}
+
+const known = new WeakMap<PolicySpec, SpecFacts>();
+/** Those of most. */
+const plain: SpecFacts = { asked: null, hasNamedPorts: false, readsNamespaces: false };
+
+export function specFacts(spec: PolicySpec): SpecFacts {
+  let facts = known.get(spec);
+  if (facts === undefined) known.set(spec, (facts = find(spec)));
+  return facts;
+}
+
+function find(spec: PolicySpec): SpecFacts {
+  const { rules, subject } = spec;
+  const asked = namesOf(spec);
+  const hasNamedPorts = rules.some(({ namedPorts }) => namedPorts !== undefined);
+  const readsNamespaces =
+    reads(subject) ||
+    rules.some(
+      ({ peers }) =>
+        peers !== 'any' && peers.some((peer) => peer.kind === 'labels' && reads(peer.selector)),
+    );
+  const isPlain = asked === null && !hasNamedPorts && !readsNamespaces;
+  return isPlain ? plain : { asked, hasNamedPorts, readsNamespaces };
+}
+
+function reads({ requirements }: LabelSelector): boolean {
+  return requirements.some(({ name }) => name.startsWith(namespaceLabelsPrefix));
+}
+
+function namesOf({ subject, rules }: PolicySpec): NamesAsked | null {
+  const names = {
+    labels: new Set<string>(),
+    namespaceLabels: new Set<string>(),
+    ports: new Set<string>(),
+  };
+  addNames(subject.requirements, podLabelPrefix, names.labels);
+  for (const { peers, namedPorts = [] } of rules) {
+    for (const peer of peers === 'any' ? [] : peers) {
+      if (peer.kind !== 'labels') continue;
+      addNames(peer.selector.requirements, podLabelPrefix, names.labels);
+      addNames(peer.selector.requirements, namespaceLabelPrefix, names.namespaceLabels);
+    }
+    for (const { name } of namedPorts) names.ports.add(name);
+  }
+  const isNone = names.labels.size + names.namespaceLabels.size + names.ports.size === 0;
+  return isNone ? null : names;
+}
+
+function addNames(
+  requirements: readonly LabelRequirement[],
+  prefix: string,
+  names: Set<string>,
+): void {
+  for (const { name } of requirements) {
+    if (name.startsWith(prefix)) names.add(name.slice(prefix.length));
+  }
+}
