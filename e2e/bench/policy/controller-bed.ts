@@ -116,6 +116,11 @@ export class ControllerBed implements Disposable {
     return this.#maps.get(name) as BpfMap;
   }
 
+  /** As after a while without changes. */
+  async rest(): Promise<void> {
+    await this.#compiler.stop();
+  }
+
   [Symbol.dispose](): void {
     void this.#compiler.stop();
     for (const made of this.#maps.values()) made[Symbol.dispose]();
@@ -125,21 +130,23 @@ export class ControllerBed implements Disposable {
 
 /** The product's thread that compiles patterns. */
 class SnapshotCompiler {
-  readonly #worker: Worker;
+  #worker: Worker | null = null;
   readonly #waiting = new Map<number, (answer: CompileAnswer) => void>();
   #next = 1;
 
-  constructor() {
+  #thread(): Worker {
+    if (this.#worker !== null) return this.#worker;
     const file = import.meta.resolve('@tandem/dns-proxy/policy/compile-worker');
     this.#worker = new Worker(fileURLToPath(file));
     this.#worker.on('message', (answer: CompileAnswer) => this.#waiting.get(answer.id)?.(answer));
+    return this.#worker;
   }
 
   async complete(patterns: PolicySnapshot['patterns']): Promise<CompletedPatterns> {
     const id = this.#next++;
     const answer = await new Promise<CompileAnswer>((resolve) => {
       this.#waiting.set(id, resolve);
-      this.#worker.postMessage({ id, wants: 'matcher', patterns });
+      this.#thread().postMessage({ id, wants: 'matcher', patterns });
     });
     this.#waiting.delete(id);
     if ('compiledMatcher' in answer) return answer;
@@ -147,6 +154,7 @@ class SnapshotCompiler {
   }
 
   async stop(): Promise<void> {
-    await this.#worker.terminate();
+    await this.#worker?.terminate();
+    this.#worker = null;
   }
 }

@@ -49,7 +49,12 @@ export interface PolicyCost {
   } | null;
 }
 
-/** As packages/agent/bin sets them. */
+/** As packages/agent/bin sets them; what was built is measured, as it runs in production. */
+const agentEnvironment = {
+  MALLOC_ARENA_MAX: '1',
+  MALLOC_MMAP_THRESHOLD_: '32768',
+  MALLOC_TRIM_THRESHOLD_: '131072',
+};
 const agentFlags = [
   ...['--expose-gc', '--v8-pool-size=1', '--no-maglev', '--no-sparkplug'],
   ...['--no-short-builtin-calls', '--max-semi-space-size=2'],
@@ -61,10 +66,13 @@ export async function policyCost(
   churnSeconds: number,
 ): Promise<PolicyCost> {
   const program = fileURLToPath(new URL('policy.bench.ts', import.meta.url));
-  const flags = ['--conditions=@tandem/source', '--disable-warning=ExperimentalWarning'];
+  const flags = ['--disable-warning=ExperimentalWarning'];
   const args = ['--json', `--size=${size}`, `--changes=${changes}`, `--churn=${churnSeconds}`];
   const command = [...agentFlags, ...flags, program, ...args];
-  const { stdout } = await run(process.execPath, command, { timeoutMs });
+  const { stdout } = await run(process.execPath, command, {
+    timeoutMs,
+    env: { ...process.env, ...agentEnvironment },
+  });
   return JSON.parse(stdout) as PolicyCost;
 }
 

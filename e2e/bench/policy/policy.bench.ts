@@ -47,6 +47,8 @@ const sizes: Readonly<Record<string, ClusterSize>> = {
   },
 };
 
+const objectsPerPage = 500;
+
 const node: NodeContext = {
   nodeName: localNode,
   localAddresses: [],
@@ -76,12 +78,19 @@ class Run {
 
   /** `only`: a part of the name of those kinds of change that are measured. */
   async measure(changes: number, churnSeconds: number, only: string): Promise<PolicyCost> {
-    for (const told of largeCluster(this.#size)) this.#set(told);
+    let told = 0;
+    for (const each of largeCluster(this.#size)) {
+      // As it is parsed: texts that are put together here would take more.
+      this.#set({ ...each, raw: JSON.parse(JSON.stringify(each.raw)) as Told['raw'] });
+      // As pages of a list come: what was read of one is garbage before the next.
+      if (++told % objectsPerPage === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
     const rssSourceMiB = await settledRssMiB();
     const whole = await this.#timed(() => undefined);
     const { applied, diagnostics } = this.#bed.controller;
     const problem = diagnostics.find(({ severity }) => severity === 'error');
     const policyEntries = count(this.#bed.map('policy').entries());
+    await this.#bed.rest();
     const rssMiB = await settledRssMiB();
     const costs: ChangeCost[] = [];
     const add = async (what: string, change: () => void): Promise<void> => {
@@ -93,6 +102,7 @@ class Run {
     await add('policy of pods elsewhere changed', () => this.#changePolicy(false));
     await add('Service got another backend', () => this.#changeSlice());
     const churn = churnSeconds > 0 ? await this.#churn(churnSeconds) : null;
+    await this.#bed.rest();
     const rssChurnedMiB = await settledRssMiB();
     this.#bed[Symbol.dispose]();
     return {

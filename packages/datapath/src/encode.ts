@@ -71,13 +71,23 @@ export function encodeClass(
   flags: number,
 ): Entry {
   const key = new Uint8Array(tdClassKey.size);
-  new DataView(key.buffer).setUint32(tdClassKey.prefixlen, bits, true);
-  key.set(address.subarray(0, 16), tdClassKey.addr);
+  putWord(key, tdClassKey.prefixlen, bits);
+  // No view of it: that would take the buffer of each address of the cluster out of the heap, at ten times its size.
+  for (let i = 0; i < addressBytes; i++) key[tdClassKey.addr + i] = address[i] as number;
   const value = new Uint8Array(tdClass.size);
-  const view = new DataView(value.buffer);
-  view.setUint32(tdClass.id, classId, true);
-  view.setUint32(tdClass.flags, flags, true);
+  putWord(value, tdClass.id, classId);
+  putWord(value, tdClass.flags, flags);
   return { key, value };
+}
+
+const addressBytes = 16;
+
+/** As the kernel of this machine has it, which is little-endian. */
+function putWord(bytes: Uint8Array, at: number, word: number): void {
+  bytes[at] = word;
+  bytes[at + 1] = word >>> 8;
+  bytes[at + 2] = word >>> 16;
+  bytes[at + 3] = word >>> 24;
 }
 
 export interface PolicyValue {
@@ -93,17 +103,16 @@ export interface PolicyValue {
 
 export function encodePolicy(entry: PolicyValue): Entry {
   const key = new Uint8Array(tdPolicyKey.size);
-  const keyView = new DataView(key.buffer);
-  keyView.setUint32(tdPolicyKey.prefixlen, entry.prefixLength, true);
-  keyView.setUint32(tdPolicyKey.policy_id, entry.policyId, true);
-  keyView.setUint32(tdPolicyKey.peer, entry.peer, true);
-  keyView.setUint8(tdPolicyKey.direction, entry.direction);
-  keyView.setUint8(tdPolicyKey.protocol, entry.protocol);
-  keyView.setUint16(tdPolicyKey.port_be, entry.port, false);
+  putWord(key, tdPolicyKey.prefixlen, entry.prefixLength);
+  putWord(key, tdPolicyKey.policy_id, entry.policyId);
+  putWord(key, tdPolicyKey.peer, entry.peer);
+  key[tdPolicyKey.direction] = entry.direction;
+  key[tdPolicyKey.protocol] = entry.protocol;
+  key[tdPolicyKey.port_be] = entry.port >>> 8;
+  key[tdPolicyKey.port_be + 1] = entry.port;
   const value = new Uint8Array(tdPolicy.size);
-  const view = new DataView(value.buffer);
-  view.setUint8(tdPolicy.verdict, entry.verdict);
-  view.setUint32(tdPolicy.rule_id, entry.ruleId, true);
+  value[tdPolicy.verdict] = entry.verdict;
+  putWord(value, tdPolicy.rule_id, entry.ruleId);
   return { key, value };
 }
 
