@@ -25,8 +25,9 @@ function groups<Config>(spec: ConfigSpec<Config>): Map<string, NamedOption[]> {
   return byGroup;
 }
 
-function defaultText(option: Option<unknown>): string {
-  if (option.fallback === undefined) return 'required';
+/** Null: the option is required. */
+function defaultText(option: Option<unknown>): string | null {
+  if (option.fallback === undefined) return null;
   const text = option.format(option.fallback);
   return text === '' ? 'empty' : text;
 }
@@ -49,12 +50,14 @@ function wrap(text: string, indent: string): string {
 export function helpText<Config>(spec: ConfigSpec<Config>): string {
   let text = `Usage: ${spec.program} [--config FILE] [--OPTION VALUE]...\n\n${wrap(spec.description, '')}`;
   text += `\nAn option is a flag, a key of the YAML file (camelCase) or a variable of the environment\n`;
-  text += `(TANDEM_UPPER_SNAKE). Flags win over the environment, that over the file.\n`;
+  text += `(TANDEM_UPPER_SNAKE). A flag wins over a variable, and a variable over the file.\n`;
   for (const [group, options] of groups(spec)) {
     text += `\n${group}\n`;
     for (const { name, option } of options) {
-      const range = option.range === '' ? '' : `, ${option.range}`;
-      text += `  --${flagName(name)}  (${option.type}${range}; default: ${defaultText(option)})\n`;
+      const range = option.range === '' ? '' : `: ${option.range}`;
+      const fallback = defaultText(option);
+      const need = fallback === null ? 'required' : `default: ${fallback}`;
+      text += `  --${flagName(name)}  (${option.type}${range}; ${need})\n`;
       text += wrap(option.description, helpIndent);
     }
   }
@@ -75,8 +78,8 @@ export function optionsMarkdown<Config>(spec: ConfigSpec<Config>, level: number 
     for (const { name, option } of options) {
       const type = option.range === '' ? option.type : `${option.type}: ${option.range}`;
       const names = `\`${name}\` | \`--${flagName(name)}\` | \`${variableName(name)}\``;
-      const fallback =
-        option.fallback === undefined ? '**required**' : `\`${defaultText(option)}\``;
+      const value = defaultText(option);
+      const fallback = value === null ? '**required**' : `\`${value}\``;
       text += `| ${names} | ${cell(type)} | ${cell(fallback)} | ${cell(option.description)} |\n`;
     }
     text += '\n';

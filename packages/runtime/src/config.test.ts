@@ -243,9 +243,9 @@ test('help names every option with default and range, within 100 columns', () =>
   const text = helpText(spec);
   for (const name of Object.keys(spec.options))
     assert.ok(text.includes(`--${flagName(name)} `), name);
-  assert.match(text, /--listen-port {2}\(int, 1\.\.65535; default: 10053\)/);
-  assert.match(text, /--node-name {2}\(string, a lower-case DNS name; default: required\)/);
-  assert.match(text, /--upstream-timeout {2}\(duration, 100ms\.\.1m; default: 5s\)/);
+  assert.match(text, /--listen-port {2}\(int: 1\.\.65535; default: 10053\)/);
+  assert.match(text, /--node-name {2}\(string: a lower-case DNS name; required\)/);
+  assert.match(text, /--upstream-timeout {2}\(duration: 100ms\.\.1m; default: 5s\)/);
   for (const line of text.split('\n')) assert.ok(line.length <= 100, line);
 });
 
