@@ -128,8 +128,11 @@ static __always_inline bool is_forged_host(const struct judgement *j)
 /*
  * The ends of a packet that the host did not send (rule 6). An interface on the pods' side without an endpoint
  * belongs to a pod whose policy is not computed yet: packets from it and to it are dropped.
+ *
+ * A function of its own: kernels that round each frame up to 32 octets have not one octet of stack more for the longest
+ * chain of calls, which ends in fqdn_search_pages().
  */
-static __always_inline __u32 judge_strangers(struct judgement *j)
+static __noinline __u32 judge_strangers(struct judgement *j)
 {
 	/* the host's answer to a pod is judged as the pod's request: then its class is asked for */
 	if (!j->source.id && (!j->from_host || j->is_reply)) {
@@ -275,7 +278,9 @@ static __always_inline __u32 judge_egress(struct judgement *j, bool host_acts)
 	    !(j->destination.class.flags & TD_CLASS_NEVER_LEARN)) {
 		search.is_new = connection_is_new(&j->connection);
 		search.is_use = is_use(j, host_acts);
-		fqdn_search_pages(&j->packet.destination, &search);
+		if (!fqdn_ask_hint(&j->packet.destination, &search) &&
+		    fqdn_search_pages(&j->packet.destination, &search))
+			fqdn_note_hint(&j->packet.destination, &search);
 		if (search.used_selector)
 			fqdn_note_use(&j->packet.destination, &j->connection, &search);
 	}

@@ -11,6 +11,7 @@
 
 #include <tandem/conntrack.h>
 #include <tandem/events.h>
+#include <tandem/fqdn_hint.h>
 #include <tandem/fqdn_live.h>
 #include <tandem/policy.h>
 
@@ -21,7 +22,7 @@ struct fqdn_search {
 	bool is_new;	  /* of a connection that conntrack has not confirmed: expiry counts */
 	bool is_use;	  /* keeps the address in use, if it is of an open connection */
 	bool has_expired; /* a selector would have allowed it, had its name not expired */
-	__u8 used_slot;	  /* of `used_selector`, counted through all pages */
+	__u8 slot;	  /* which answered, counted through all pages */
 	__u32 used_selector; /* whose use is to be noted; 0: none, or noted within the last second */
 	__u32 used_expires_s;
 };
@@ -84,15 +85,40 @@ static __always_inline bool fqdn_slot_answers(struct td_fqdn *page, __u32 index,
 		}
 	}
 	search->answer = answer;
+	search->slot = page->page * TD_FQDN_SELECTORS_MAX + index;
 	if (!page_is_used(page, index, search->now_ns) && search->is_use) {
-		search->used_slot = page->page * TD_FQDN_SELECTORS_MAX + index;
 		search->used_selector = selector;
 		search->used_expires_s = expires_s;
 	}
 	return true;
 }
 
-/* A global function: the verifier checks its loops once, not for each state of the caller. */
+/*
+ * Does the slot answer that let this question through before? Sets the time of the search too. A function of its own, as
+ * the search is, because their stacks together would be more than a program has.
+ */
+__noinline int fqdn_ask_hint(const struct td_addr *address, struct fqdn_search *search)
+{
+	struct td_fqdn_key key;
+	struct td_fqdn *page;
+	__u32 slot;
+
+	if (!address || !search)
+		return 0;
+	search->now_ns = bpf_ktime_get_boot_ns();
+	slot = hint_read(hint_hash(&search->question, address));
+	if (slot >= TD_HINT_SLOTS)
+		return 0;
+	key.addr = *address;
+	key.page = slot / TD_FQDN_SELECTORS_MAX;
+	page = bpf_map_lookup_elem(&fqdn, &key);
+	return page && fqdn_slot_answers(page, slot % TD_FQDN_SELECTORS_MAX, address, search);
+}
+
+/*
+ * Through all slots, after fqdn_ask_hint(). A global function: the verifier checks its loops once, not for each state of
+ * the caller.
+ */
 __noinline int fqdn_search_pages(const struct td_addr *address, struct fqdn_search *search)
 {
 	struct td_fqdn_key key;
@@ -100,7 +126,6 @@ __noinline int fqdn_search_pages(const struct td_addr *address, struct fqdn_sear
 	if (!address || !search)
 		return 0;
 	key.addr = *address;
-	search->now_ns = bpf_ktime_get_boot_ns();
 	for (__u32 number = 0; number < TD_FQDN_PAGES_MAX; number++) {
 		struct td_fqdn *page;
 
@@ -117,15 +142,23 @@ __noinline int fqdn_search_pages(const struct td_addr *address, struct fqdn_sear
 	return 0;
 }
 
+/* The next packet with this question is to look at the slot that the search found first. */
+__noinline int fqdn_note_hint(const struct td_addr *address, const struct fqdn_search *search)
+{
+	if (address && search)
+		hint_write(hint_hash(&search->question, address), search->slot);
+	return 0;
+}
+
 /* Under the page's bit of the slot that the search found, unless it is another's by now. */
 static __always_inline void slot_is_noted(const struct td_addr *address,
 					  const struct fqdn_search *search)
 {
 	struct td_fqdn_key key = {
 		.addr = *address,
-		.page = search->used_slot / TD_FQDN_SELECTORS_MAX,
+		.page = search->slot / TD_FQDN_SELECTORS_MAX,
 	};
-	__u32 index = search->used_slot % TD_FQDN_SELECTORS_MAX;
+	__u32 index = search->slot % TD_FQDN_SELECTORS_MAX;
 	struct td_fqdn *page = bpf_map_lookup_elem(&fqdn, &key);
 
 	if (page && page_is_of(page, address, 0) &&

@@ -2,7 +2,8 @@
 /* Copyright The Tandem Authors */
 /*
  * Every map. Names, keys and values are the contract of abi.h; a map without a struct there
- * (judge_slot, guard_entry_slot, event_pace, payer_pace, node_connect_pace, classes_inner) belongs to the programs alone.
+ * (judge_slot, guard_entry_slot, event_pace, payer_pace, node_connect_pace, fqdn_hints, classes_inner) belongs to the
+ * programs alone.
  */
 #ifndef TANDEM_MAPS_H
 #define TANDEM_MAPS_H
@@ -140,6 +141,15 @@ struct {
 	__type(value, __u64);
 	__uint(max_entries, TD_LIVE_COUNTERS);
 } fqdn_live_counters SEC(".maps");
+
+/* See fqdn_hint.h. Of all CPUs: a hint that one of them found serves the others. */
+#define TD_HINTS_MAX 8192u /* a power of two */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, TD_HINTS_MAX);
+} fqdn_hints SEC(".maps");
 
 /* No lock is in it, so that user space may read it by mmap: learned_order's guards it. */
 struct all_pairs {
