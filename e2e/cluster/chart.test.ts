@@ -4,8 +4,9 @@
 /** What charts/tandem promises about its pods, as Helm renders it. Runs in `./run test --cluster`, which builds Helm. */
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { stopMarginMs } from '@tandem/dns-proxy/limits';
@@ -245,6 +246,16 @@ test('options become variables, and the registry of both images is one value', a
     const { image } = (await podOf(name, ...set)).containers[0];
     assert.match(image, new RegExp(`^registry\\.example/tandem/${name}:\\d`));
   }
+});
+
+test('numbers of a values file are options as they stand there', async () => {
+  const file = join(mkdtempSync(join(tmpdir(), 'tandem-values-')), 'values.yaml');
+  writeFileSync(file, 'agent: {options: {quotaNamespace: 1000000, fqdnLiveSeconds: 31536000}}\n');
+  const { env } = (await podOf('agent', '--values', file)).containers[0];
+  rmSync(dirname(file), { recursive: true });
+  const valueOf = (variable: string): unknown => env.find(({ name }) => name === variable)?.value;
+  assert.equal(valueOf('TANDEM_QUOTA_NAMESPACE'), '1000000');
+  assert.equal(valueOf('TANDEM_FQDN_LIVE_SECONDS'), '31536000');
 });
 
 for (const [what, args, message] of [

@@ -95,9 +95,14 @@ updateStrategy:
 ["NET_RAW", "BPF"{{ if .Values.dnsProxy.netAdmin }}, "NET_ADMIN"{{ end }}]
 {{- end }}
 
+{{/* A number in a values file is a float: printed as text, a million would be 1e+06. */}}
+{{- define "tandem.text" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ printf "%.0f" . }}{{ else }}{{ toString . }}{{ end }}
+{{- end }}
+
 {{/* Options as variables: clusterName becomes TANDEM_CLUSTER_NAME. */}}
 {{- define "tandem.options" -}}
 {{- range $name, $value := . }}
-- {name: TANDEM_{{ snakecase $name | upper }}, value: {{ toString $value | quote }}}
+- {name: TANDEM_{{ snakecase $name | upper }}, value: {{ include "tandem.text" $value | quote }}}
 {{- end }}
 {{- end }}
