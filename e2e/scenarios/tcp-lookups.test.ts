@@ -17,6 +17,7 @@ import { encodeQuestion, withLength } from '@tandem/testing/dns-query';
 import { ownPrefix } from '@tandem/testing/namespace';
 import { Probe, type Stream } from '@tandem/testing/probe';
 import { tryRun } from '@tandem/testing/process';
+import { waitFor } from '@tandem/testing/wait';
 import { startLoad } from '../kit/load.ts';
 import { dnsPolicy } from '../kit/objects.ts';
 import { clusterDns4, standardRules, startStandardNode } from '../kit/standard-node.ts';
@@ -111,6 +112,18 @@ describe('many lookups of one pod at once, each on a connection of its own', () 
     console.log(`600 lookups: ${JSON.stringify(outcomes)}`);
     assert.ok(served && (await isServed(kept)), "the other pod's connection");
     assert.deepEqual(outcomes, { NOERROR: 600 });
+  });
+
+  // One that is kept for long is one that others cannot have: dnsmasq takes 20, and then a pod of another node waits.
+  test('connections to the server end soon after those of the pod', async () => {
+    const names = namesOf('allowed.test', 100);
+    const outcomes = await lookUpAll(threads, { server, names, timeoutMs: 5000 });
+    assert.deepEqual(outcomes, { NOERROR: 100 });
+    const atNode = ['-Htn', 'state', 'established', 'dst', `${server}:${port}`];
+    await waitFor(async () => ((await node.node.run('ss', atNode)) === '' ? true : null), {
+      what: 'connections to the server to be closed',
+      timeoutMs: 2000,
+    });
   });
 
   test('connections that idle give way to those that ask', async () => {

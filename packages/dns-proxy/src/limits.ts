@@ -131,11 +131,12 @@ export const tcpWaitingMax = 4096;
 /** A connection that has asked nothing yet makes way for one that waits after so long. */
 export const tcpIdleEvictMs = 1000;
 /**
- * Connections to servers that are kept for the next connection of the same pod: how many per pod, and for how long. Less
- * than the idle timeout of servers: Knot 10 s, unbound 30 s, BIND 30 s.
+ * Connections to servers that are kept for the next connection of the same pod: how many per pod, and for how long. A
+ * pod that asks again and again goes on with them, and no more: many servers take few connections (unbound 10, dnsmasq
+ * 20, NSD 100, BIND 150), and one that idles is one that others cannot have.
  */
-export const tcpUpstreamsKeptMax = 8;
-export const tcpUpstreamKeepMs = 5000;
+export const tcpUpstreamsKeptMax = 2;
+export const tcpUpstreamKeepMs = 250;
 /**
  * Queries in flight of one connection; those beyond wait in the kernel. So many that some that a server never
  * answers do not hold up the others until their 10 s are over.

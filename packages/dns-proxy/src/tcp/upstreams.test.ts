@@ -5,6 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
+import { tcpUpstreamKeepMs, tcpUpstreamsKeptMax } from '../limits.ts';
 import { TcpBlocks } from './blocks.ts';
 import type { TcpContext } from './context.ts';
 import type { TcpQuery } from './query.ts';
@@ -62,12 +63,22 @@ test('a pod’s next connection goes on with the last one to the same server', a
   assert.deepEqual([held, upstreams.size], [0, 0]);
 });
 
+test('few are kept, and not for long: servers take few connections', async () => {
+  const taken = await Promise.all(Array.from({ length: 20 }, () => take()));
+  for (const each of taken) upstreams.giveBack(each, 1);
+  assert.deepEqual([upstreams.size, destroyed], [tcpUpstreamsKeptMax, 20 - tcpUpstreamsKeptMax]);
+  upstreams.sweep(tcpUpstreamKeepMs * 1e6);
+  assert.equal(upstreams.size, tcpUpstreamsKeptMax);
+  upstreams.sweep(1 + tcpUpstreamKeepMs * 1e6);
+  assert.deepEqual([upstreams.size, destroyed, held], [0, 20, 0]);
+});
+
 describe('when a server has other backends than before', () => {
   test('what is kept for it is closed, and nothing else', async () => {
-    const [first, second, other] = [await take(), await take(), await take(otherServer)];
-    for (const each of [first, second, other]) upstreams.giveBack(each, 1);
+    const [first, other] = [await take(), await take(otherServer)];
+    for (const each of [first, other]) upstreams.giveBack(each, 1);
     upstreams.backendsChanged(server);
-    assert.deepEqual([destroyed, held, upstreams.size], [2, 1, 1]);
+    assert.deepEqual([destroyed, held, upstreams.size], [1, 1, 1]);
     assert.equal(await take(otherServer), other);
     assert.deepEqual([held, upstreams.size], [0, 0]);
   });
