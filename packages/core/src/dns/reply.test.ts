@@ -457,6 +457,22 @@ test('a v4-mapped AAAA opens no IPv4 address', () => {
   assert.deepEqual([view.addressCount, view.mapped], [0, 1]);
 });
 
+test('address hints of an HTTPS record teach nothing (RFC 9460 section 7.3)', () => {
+  const view = new ReplyView(key);
+  const ipv4hint = [...word(4), ...word(4), 192, 0, 2, 1];
+  const https = record({ owner: www, type: 65, data: [...word(1), 0, ...ipv4hint] });
+  for (const type of [1, 65, 255]) {
+    const bytes = message({
+      flags: 0x8180,
+      question: question(asked, type),
+      answer: [https],
+      additional: [a(www)],
+    });
+    assert.equal(parse(bytes, view, viewOf(asked, type)), replyOk);
+    assert.deepEqual([view.addressCount, view.unrelated], [0, 0], `type ${type}`);
+  }
+});
+
 test('a DNAME begins at a label, not inside one', () => {
   // The first label holds the octets of the wire form of "example".
   const tricky = labels([120, 7, ...Array.from('example', (c) => c.charCodeAt(0))], 'com');
