@@ -7,8 +7,10 @@
  */
 
 import assert from 'node:assert/strict';
+import { existsSync, unlinkSync } from 'node:fs';
 import { test } from 'node:test';
 import { removePins } from '@tandem/datapath/datapath';
+import { pinPaths } from '@tandem/datapath/paths';
 import { exitCodes } from '@tandem/runtime/lifecycle';
 import { askDns } from '@tandem/testing/dns-query';
 import { waitFor } from '@tandem/testing/wait';
@@ -48,4 +50,29 @@ test('no pod under policy is open without the pins, and a restart of both mends 
   const reply = await askDns(client, { server: clusterDns4, name: 'n-1.allowed.test' });
   assert.equal(reply.rcode, 'NOERROR');
   assert.equal((await degradedOf(tandem, 'agent')).has('pins-removed'), false);
+});
+
+test('single pins are put back by the agent, and the DNS proxy that starts after it finds them', async () => {
+  await using standard = await startStandardNode();
+  const { tandem, client } = standard;
+  const paths = pinPaths(tandem.pinRoot);
+  const removed = [
+    ...(['group', 'endpoints', 'fqdn', 'learn_requests'] as const).map((name) => paths.map(name)),
+    ...(['learn', 'judge', 'to_pod'] as const).map((name) => paths.program(name)),
+  ];
+  for (const path of removed) unlinkSync(path);
+  await waitFor(() => removed.every((path) => existsSync(path)), {
+    ...{ what: 'all pins', timeoutMs: boundMs },
+  });
+  await waitFor(async () => (await degradedOf(tandem, 'agent')).size === 0, {
+    ...{ what: 'an agent without degradation', timeoutMs: boundMs },
+  });
+  assert.match(tandem.process('agent').stderr(), /pins that somebody removed were put back/);
+  await tandem.kill('proxy');
+  await tandem.startProcess('proxy');
+  await tandem.waitForMembers(['agent', 'proxy'], boundMs);
+  await tandem.kill('agent');
+  const reply = await askDns(client, { server: clusterDns4, name: 'n-2.allowed.test' });
+  assert.equal(reply.rcode, 'NOERROR');
+  assert.ok(await canConnect(client, reply.addresses[0] ?? ''));
 });

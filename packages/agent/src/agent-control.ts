@@ -355,7 +355,10 @@ export class AgentControl {
     }
     await this.#reconcilePolicy();
     await this.#network?.ensure();
-    this.#datapath?.repair();
+    const restored = this.#datapath?.repair() ?? [];
+    if (restored.length > 0) {
+      this.#log.warn('pins that somebody removed were put back', { pins: restored.join(' ') });
+    }
     this.#runDirectory.prepare();
     await this.#audit?.look();
     await this.#attempt('compatibility', () => this.#compatibility?.look());

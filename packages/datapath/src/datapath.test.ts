@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync, unlinkSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync, symlinkSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -183,6 +183,45 @@ insideNamespace(import.meta, () => {
         return datapath.isJudging();
       };
       await waitFor(isAttached, { what: 'the link' });
+    });
+
+    test('an agent puts back single pins that somebody removed, of the same objects', () => {
+      using agent = load();
+      const paths = pinPaths(pinRoot);
+      assert.deepEqual(agent.repair(), []);
+      const maps = ['group', 'endpoints', 'fqdn', 'judge_slot'] as const;
+      const programs = ['from_pod', 'learn', 'judge'] as const;
+      const ids = [
+        ...maps.map((name) => agent.map(name).id),
+        ...programs.map((name) => agent.program(name).id),
+      ];
+      for (const name of maps) unlinkSync(paths.map(name));
+      for (const name of programs) unlinkSync(paths.program(name));
+      assert.deepEqual([...agent.repair()].sort(), [...maps, ...programs].sort());
+      using member = Datapath.open(pinRoot, { isMember: true });
+      const found = [
+        ...maps.map((name) => member.map(name).id),
+        ...programs.map((name) => member.program(name).id),
+      ];
+      assert.deepEqual(found, ids);
+      assert.equal(statSync(paths.program('learn')).gid, 65_532, 'the proxy may open it');
+      assert.equal(agent.problems.size, 0);
+      rmSync(paths.version, { recursive: true });
+      assert.ok(agent.repair().includes('endpoints'));
+      assert.equal(agent.problems.size, 0);
+    });
+
+    test('a pin that cannot be put back is a problem until it can', () => {
+      using agent = load();
+      const paths = pinPaths(pinRoot);
+      rmSync(paths.version, { recursive: true });
+      // a link that leads nowhere, in the place of the directory
+      symlinkSync(join(pinRoot, 'nowhere'), paths.version);
+      assert.deepEqual(agent.repair(), []);
+      assert.ok(agent.problems.has('pins'));
+      unlinkSync(paths.version);
+      assert.ok(agent.repair().includes('endpoints'));
+      assert.equal(agent.problems.size, 0);
     });
 
     test('an agent pins its judge links again when somebody removed them all', () => {

@@ -61,10 +61,10 @@ export interface LoadOptions {
 }
 
 /**
- * What enforcement does not need: pins that the DNS proxy may open, the guard of port P, and the removal
- * of pins of versions that no agent can go back to.
+ * What enforcement does not need while the agent lives: that nothing is without its pin, pins that the DNS proxy may
+ * open, the guard of port P, and the removal of pins of versions that no agent can go back to.
  */
-export type SidePart = 'sharing' | 'guard' | 'removal';
+export type SidePart = 'pins' | 'sharing' | 'guard' | 'removal';
 
 export class Datapath implements Disposable {
   #paths: PinPaths;
@@ -153,20 +153,53 @@ export class Datapath implements Disposable {
     return this.#problems;
   }
 
-  /** Tries again what could not be done, and puts back what was removed. Never throws. */
-  repair(): void {
+  /**
+   * Tries again what could not be done, and puts back what was removed. Never throws.
+   * @returns maps and programs whose pins were missing and are there again
+   */
+  repair(): readonly string[] {
+    const restored: string[] = [];
+    if (this.#missingPins().length > 0) {
+      restored.push(...this.#missingPins());
+      this.#do('pins');
+      this.#do('sharing');
+    }
     for (const part of [...this.#problems.keys()]) {
       this.#do(part);
       if (part === 'sharing' && !this.#problems.has(part)) this.#announce();
     }
     if (!this.#problems.has('guard') && !this.#isGuarded()) this.#do('guard');
+    return this.#problems.has('pins') ? [] : restored;
+  }
+
+  /** Names of maps and programs without their pins; none where all of them are gone: see isUnpinned. */
+  #missingPins(): (MapName | ProgramName)[] {
+    // Without the directory that is the agent's lease the next agent could not know of this one.
+    if (!existsSync(this.paths.member(0))) return [];
+    return [
+      ...allMaps.filter((name) => !existsSync(this.paths.map(name))),
+      ...programNames.filter((name) => !existsSync(this.paths.program(name))),
+    ];
+  }
+
+  /** From descriptors that are held, so what they stand for was never away. */
+  #restorePins(): void {
+    makeDirectories(this.paths);
+    const missing = new Set<string>(this.#missingPins());
+    for (const name of allMaps) {
+      if (missing.has(name)) replacePin(this.map(name), this.paths.map(name));
+    }
+    for (const name of programNames) {
+      if (missing.has(name)) replacePin(this.program(name), this.paths.program(name));
+    }
   }
 
   /** Enforcement must not wait for any of these, nor end with their failure. */
   #do(part: SidePart): void {
     try {
       const { pinRoot, sharedGid, cgroupPath } = this.#loadOptions;
-      if (part === 'sharing') shareWithProxy(this.#paths, sharedGid);
+      if (part === 'pins') this.#restorePins();
+      else if (part === 'sharing') shareWithProxy(this.#paths, sharedGid);
       else if (part === 'removal') this.#remove(pinRoot);
       else if (cgroupPath !== null) this.#attachGuard(guardPlace(cgroupPath));
       this.#problems.delete(part);
@@ -401,6 +434,7 @@ export class Datapath implements Disposable {
   /** With all maps: that of programs is emptied when neither a pin nor a descriptor is left. */
   #hold(): void {
     for (const name of allMaps) this.map(name);
+    for (const name of programNames) this.program(name);
     this.#holdLinks();
   }
 

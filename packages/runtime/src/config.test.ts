@@ -2,13 +2,19 @@
 // Copyright The Tandem Authors
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { formatAddress, type Prefix } from '@tandem/core/net/ip';
 import {
   type ConfigResult,
   type ConfigSpec,
+  configFileBytesMax,
   flagName,
   loadConfig,
+  systemSources,
   variableName,
 } from './config.ts';
 import {
@@ -263,4 +269,23 @@ test('the nearest name', () => {
   assert.equal(nearestName('ndoeName', ['logFormat', 'nodeName']), 'nodeName');
   assert.equal(nearestName('pod_cidrs', ['podCidrs', 'podCidr']), 'podCidrs');
   assert.equal(nearestName('x', []), '');
+});
+
+test('a configuration is a regular file: a pipe without a writer keeps nobody waiting', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'config-'));
+  try {
+    const { readFile } = systemSources();
+    const pipe = join(directory, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    for (const path of [pipe, directory, '/dev/zero']) {
+      assert.throws(() => readFile(path), /not a regular file/, path);
+    }
+    const file = join(directory, 'file');
+    writeFileSync(file, 'listenPort: 1');
+    assert.equal(readFile(file), 'listenPort: 1');
+    writeFileSync(file, new Uint8Array(configFileBytesMax + 1));
+    assert.throws(() => readFile(file), /larger than/);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });

@@ -71,7 +71,10 @@ export function systemSources(): ConfigSources {
     argv: process.argv.slice(2),
     env: process.env,
     readFile: (path) => {
-      if (statSync(path).size > configFileBytesMax) {
+      const status = statSync(path);
+      // A pipe without a writer, or a terminal, would keep the process from starting or ending for ever.
+      if (!status.isFile()) throw new TypeError('not a regular file');
+      if (status.size > configFileBytesMax) {
         throw new RangeError(`larger than ${configFileBytesMax} bytes`);
       }
       return readFileSync(path, 'utf8');

@@ -7,6 +7,12 @@ import type { SidePart } from '@tandem/datapath/datapath';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
 
 const texts: Readonly<Record<SidePart, Degradation>> = {
+  pins: {
+    code: 'pins-missing',
+    message:
+      'pins of maps or programs are missing and cannot be put back: what has none ends with the agent',
+    fix: 'give the agent a bpffs that it can write and memory; it is tried again every few seconds; find out who removes files in bpffsDir',
+  },
   sharing: {
     code: 'pins-not-shared',
     message: 'the DNS proxy cannot open the pinned maps and programs',
