@@ -4,10 +4,10 @@
 /** What charts/tandem promises about its pods, as Helm renders it. Runs in `./run test --cluster`, which builds Helm. */
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { stopMarginMs } from '@tandem/dns-proxy/limits';
 import { productFiles } from '@tandem/images/bundle';
@@ -258,6 +258,57 @@ test('numbers of a values file are options as they stand there', async () => {
   assert.equal(valueOf('TANDEM_FQDN_LIVE_SECONDS'), '31536000');
 });
 
+test('helm test has a policy and a pod under it, and one that only looks; both may do nothing else', async () => {
+  const objects = await rendered('--set', 'test.reachName=api.example.com,test.reachPort=80');
+  const pods = objects.filter(({ kind }) => kind === 'Pod') as unknown as readonly {
+    readonly metadata: Readonly<Record<'annotations' | 'labels', Readonly<Record<string, string>>>>;
+    readonly spec: PodSpec;
+  }[];
+  assert.equal(pods.length, 2);
+  for (const { metadata, spec } of pods) {
+    assert.equal(metadata.annotations['helm.sh/hook'], 'test');
+    assert.equal(spec.automountServiceAccountToken, false);
+    assert.equal(spec.hostNetwork, undefined);
+    const { securityContext, env } = spec.containers[0];
+    assert.deepEqual(securityContext['capabilities'], { drop: ['ALL'] });
+    assert.equal(securityContext['runAsNonRoot'], true);
+    const expected = env.find(({ name }) => name === 'EXPECTED')?.value;
+    if (expected === undefined) continue;
+    assert.deepEqual(JSON.parse(expected), {
+      agent: { uid: 0, capabilities: capabilities.agent },
+      'dns-proxy': { uid: proxyUid, capabilities: capabilities['dns-proxy'] },
+    });
+  }
+});
+
+test('NOTES say what to do next, and what is not as it should be', async () => {
+  // Only an installation shows them: here a template of a copy of the chart has them in it.
+  const copy = mkdtempSync(join(tmpdir(), 'tandem-chart-'));
+  after(() => rmSync(copy, { recursive: true }));
+  cpSync(chart, copy, { recursive: true });
+  const file = 'templates/notes.yaml';
+  writeFileSync(join(copy, file), '{{ dict "notes" (tpl (.Files.Get "NOTES.txt") .) | toJson }}');
+  cpSync(join(chart, 'templates/NOTES.txt'), join(copy, 'NOTES.txt'));
+  const notes = async (...args: readonly string[]): Promise<string> => {
+    const options = ['--kube-version', '1.36.3', '--show-only', file, ...args];
+    const { stdout, stderr } = await helm('template', 'tandem', copy, ...options);
+    assert.match(stdout, /"notes"/, stderr);
+    return (JSON.parse(stdout.slice(stdout.indexOf('{'))) as { readonly notes: string }).notes;
+  };
+  const usual = await notes();
+  for (const each of [
+    /rollout status/,
+    /tandem\.js .* status/,
+    /helm test tandem/,
+    /removeOnStop/,
+  ]) {
+    assert.match(usual, each);
+  }
+  assert.doesNotMatch(usual, /WARNING/);
+  const set = 'gate.enabled=false,updateStrategy.maxSurge=0,updateStrategy.maxUnavailable=1';
+  assert.equal((await notes('--set', set)).match(/WARNING/g)?.length, 2);
+});
+
 for (const [what, args, message] of [
   ['a value that is not there', ['--set', 'nope=1'], /'nope' not allowed/],
   ['one below agent', ['--set', 'agent.nope=1'], /'nope' not allowed/],
@@ -265,6 +316,7 @@ for (const [what, args, message] of [
   ['surge and unavailable', ['--set', 'updateStrategy.maxUnavailable=1'], /updateStrategy/],
   ['neither of them', ['--set', 'updateStrategy.maxSurge=0'], /updateStrategy/],
   ['a value of a former version', ['--set', 'terminationGracePeriodSeconds=30'], /not allowed/],
+  ['a value of the test that is not there', ['--set', 'test.nope=1'], /'nope' not allowed/],
   ['a relative directory', ['--set', 'runDir=run'], /runDir/],
   ['an old Kubernetes', ['--kube-version', '1.31.0'], /kubeVersion/],
 ] as const) {

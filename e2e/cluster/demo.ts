@@ -31,12 +31,16 @@ import {
   installProduct,
   productNamespace,
   rollout,
+  testProduct,
 } from './product.ts';
 import { Steps } from './steps.ts';
 
 const cachesTimeoutMs = 20_000;
 const downTimeoutMs = 60_000;
 const noImage = 'localhost/tandem/agent:cannot-start';
+
+/** So that `helm test` also connects by a name. */
+const helmTestValues = ['test.reachName=api.example.com', 'test.reachPort=80'];
 
 /** As charts/tandem says it, seen in the running processes. */
 const productPrivileges: Readonly<Record<string, Privileges>> = {
@@ -84,7 +88,7 @@ class Demonstration {
       return '';
     });
     await this.#steps.step('helm install', async () => {
-      await installProduct(this.#layout);
+      await installProduct(this.#layout, helmTestValues);
       return `${Object.values(daemonSets).join(' and ')} are ready on each node`;
     });
     for (const index of nodeIndexes(this.#config)) {
@@ -106,6 +110,10 @@ class Demonstration {
       return [...this.#clients].map(([node, pod]) => `${pod} on ${node}`).join(', ');
     });
     await this.#checkNames();
+    await this.#steps.step('helm test: a policy at work, and privileges', async () => {
+      await testProduct(this.#layout);
+      return '';
+    });
   }
 
   async withoutAgents(): Promise<void> {

@@ -7,8 +7,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { imageArchive } from '@tandem/images/oci';
-import { productImages, productVersion } from '@tandem/images/product-images';
-import { helm, kubectl } from './kubectl.ts';
+import { type ProductImage, productImages, productVersion } from '@tandem/images/product-images';
+import { helm, kubectl, tryKubectl } from './kubectl.ts';
 import { type ClusterConfig, type Layout, nodeIndexes } from './layout.ts';
 import { importImage } from './node.ts';
 
@@ -18,12 +18,16 @@ const rolloutTimeout = '--timeout=180s';
 const release = 'tandem';
 export const productNamespace = 'kube-system';
 export const daemonSets = { agent: 'tandem-agent', dnsProxy: 'tandem-dns-proxy' } as const;
+export type ProductPart = keyof typeof daemonSets;
+export const productTag: string = productVersion(root);
+export const imageName = (image: ProductImage, tag: string): string =>
+  `localhost/tandem/${image}:${tag}`;
 
 /** The checkout must be built. Imported again they replace what was there. */
 export async function importProductImages(layout: Layout, config: ClusterConfig): Promise<void> {
   const directory = join(layout.directory, 'images');
   mkdirSync(directory, { recursive: true });
-  const images = await productImages(root, productVersion(root));
+  const images = await productImages(root, productTag);
   for (const [name, image] of Object.entries(images)) {
     const file = join(directory, `${name}.tar`);
     writeFileSync(file, imageArchive(image));
@@ -36,10 +40,25 @@ export async function installProduct(
   layout: Layout,
   values: readonly string[] = [],
 ): Promise<void> {
+  await upgradeProduct(layout, productTag, { values });
+}
+
+/** To images of this tag, which the nodes must have; installs where nothing is. */
+export async function upgradeProduct(
+  layout: Layout,
+  tag: string,
+  options: { readonly values?: readonly string[]; readonly waits?: boolean } = {},
+): Promise<void> {
+  const { values = [], waits = true } = options;
   const chart = join(root, 'charts/tandem');
-  const set = ['image.pullPolicy=Never', ...values].flatMap((value) => ['--set', value]);
-  const target = [release, chart, '--namespace', productNamespace, '--wait', '--timeout', '170s'];
-  await helm(layout, ['upgrade', '--install', ...target, ...set]);
+  const set = ['image.pullPolicy=Never', `image.tag=${tag}`, ...values].flatMap((value) => [
+    '--set',
+    value,
+  ]);
+  const target = [release, chart, '--namespace', productNamespace];
+  const wait = waits ? ['--wait', '--timeout', '170s'] : [];
+  await helm(layout, ['upgrade', '--install', ...target, ...wait, ...set]);
+  if (!waits) return;
   for (const name of Object.values(daemonSets)) await rollout(layout, productNamespace, name);
 }
 
@@ -48,6 +67,19 @@ export async function removeProduct(layout: Layout): Promise<void> {
   await installProduct(layout, ['agent.options.removeOnStop=true']);
   const options = ['--namespace', productNamespace, '--wait', '--timeout', '170s'];
   await helm(layout, ['uninstall', release, ...options]);
+}
+
+/** `helm test`. @throws Error with what the pod of the test wrote that failed: it stays, for that */
+export async function testProduct(layout: Layout): Promise<void> {
+  try {
+    await helm(layout, ['test', release, '--namespace', productNamespace]);
+  } catch (error) {
+    const logs = ['policy', 'privileges'].map((each) =>
+      tryKubectl(layout, ['-n', productNamespace, 'logs', `${release}-test-${each}`]),
+    );
+    const texts = (await Promise.all(logs)).map(({ stdout }) => stdout.trim());
+    throw new Error(texts.join(' ').replaceAll('\n', ', '), { cause: error });
+  }
 }
 
 /** Waits until each node has a ready pod of the DaemonSet's present template. */
