@@ -42,6 +42,7 @@ const help = `usage: ./run cluster COMMAND [OPTIONS]
                     families  policy over IPv4 and IPv6; needs --dual-stack
                     api-cut   packets to the API server are lost for --minutes
                     churn     pods, labels, namespaces, policies and services change for --minutes
+                    upgrade   both DaemonSets to another version and back, --rounds times, then the ways it goes wrong
                     api-away  no API server for --minutes, both processes restarted meanwhile
   status          what of it runs; exit code 0 when it is ready, 1 when not, 3 when there is none
   kubectl ARGS    kubectl of its version, as its administrator
@@ -57,6 +58,7 @@ const help = `usage: ./run cluster COMMAND [OPTIONS]
   --pods N              of trial burst, default 250
   --minutes N           of trials api-away, api-cut and churn, default 10
   --seed N              of trial churn, default 1
+  --rounds N            of trial upgrade, default 3
   --save                of conformance and trial: the result goes to docs/results
 
 Programs and images: \${XDG_CACHE_HOME:-~/.cache}/tandem/cluster. Clusters: /var/lib/tandem-cluster.
@@ -68,6 +70,7 @@ const exitNoCluster = 3;
 const podsMax = 250;
 const minutesMax = 600;
 const seedMax = 2 ** 32 - 1;
+const roundsMax = 100;
 const passedOn = ['kubectl', 'helm'] as const;
 
 class UsageError extends Error {}
@@ -107,6 +110,7 @@ function readOptions(args: readonly string[]): Options {
       pods: count('--pods', values.pods, podsMax),
       minutes: count('--minutes', values.minutes, minutesMax),
       seed: count('--seed', values.seed, seedMax),
+      rounds: count('--rounds', values.rounds, roundsMax),
       save,
     },
     rest: positionals,
@@ -129,6 +133,7 @@ function parse(args: readonly string[]) {
         pods: { type: 'string', default: '250' },
         minutes: { type: 'string', default: '10' },
         seed: { type: 'string', default: '1' },
+        rounds: { type: 'string', default: '3' },
         save: { type: 'boolean', default: false },
         help: { type: 'boolean', short: 'h', default: false },
       },

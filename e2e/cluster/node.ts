@@ -85,6 +85,17 @@ export async function importImage(layout: Layout, index: number, file: string): 
   await run(...(await inNode(layout, index, command)), { timeoutMs: importTimeoutMs });
 }
 
+/** Another name for an image that the node has. */
+export async function tagImage(
+  layout: Layout,
+  index: number,
+  from: string,
+  to: string,
+): Promise<void> {
+  const command = ctr('-n', 'k8s.io', 'images', 'tag', '--force', from, to);
+  await run(...(await inNode(layout, index, command)), { timeoutMs: importTimeoutMs });
+}
+
 const ctr = (...args: readonly string[]): readonly string[] => [
   ...['ctr', '-a', containerdSocket],
   ...args,

@@ -21,6 +21,7 @@ import { clusterDns4, type StandardNode, startStandardNode } from '../kit/standa
 import { ask, Probes, type Second, standBy, waitForAnswer } from '../kit/standing-by.ts';
 
 const rate = 500;
+const rounds = process.env['TANDEM_TEST_TIER'] === 'full' ? 20 : 2;
 /** Of one that hangs, with what a busy machine adds. */
 const fencedMsMax = fenceAfterMs + 4000;
 const program = { agent: 'tandem-agent', proxy: 'tandem-dns-proxy' } as const;
@@ -161,6 +162,41 @@ for (const name of ['agent', 'proxy'] as const) {
     });
   });
 }
+
+test(`both at once, as an upgrade does it, ${rounds} times: no query is lost`, async () => {
+  // Else one of the two would not wait until the other's place is taken.
+  await using standard = await startStandardNode({ options: { 'drain-timeout': '20s' } });
+  const { tandem, node } = standard;
+  for (let round = 1; round <= rounds; round++) {
+    const seconds = {
+      agent: await standBy(tandem, 'agent', probes),
+      proxy: await standBy(tandem, 'proxy', probes),
+    };
+    await using load = startLoad(node.pod('client').namespace, {
+      server: clusterDns4,
+      rate,
+      seconds: 30,
+      nameFormat: 'n-%u.allowed.test',
+      nameStart: 70_000,
+      nameCount: 3000,
+      queriesPerPort: 50,
+      timeoutMs: 5000,
+    });
+    const firsts = (['agent', 'proxy'] as const).map((name) => tandem.process(name));
+    for (const { pid } of firsts) process.kill(pid, 'SIGTERM');
+    await Promise.all(firsts.map(({ exited }) => exited));
+    for (const name of ['agent', 'proxy'] as const) {
+      tandem.adopt(name, seconds[name].running);
+      await waitForAnswer(seconds[name].socket, 'ok serving');
+    }
+    await tandem.waitForMembers(['agent', 'proxy']);
+    load.end();
+    const { sent, lost, rcodes, maxUs } = await load.result;
+    console.log(`round ${round}: ${sent} queries, slowest ${(maxUs / 1000).toFixed(0)} ms`);
+    assert.equal(lost, 0, `${lost} of ${sent} lost`);
+    assert.deepEqual(rcodes, { 0: sent });
+  }
+});
 
 test('the probe of a process that is stopped says no, and so does that of one that is gone', async () => {
   await using standard = await startStandardNode();

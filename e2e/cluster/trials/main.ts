@@ -17,6 +17,7 @@ import { gateFaults } from './gate-faults.ts';
 import { reboot } from './reboot.ts';
 import { sources } from './sources.ts';
 import { Trial } from './trial.ts';
+import { upgrade } from './upgrade.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 
@@ -29,6 +30,7 @@ export const trialNames = [
   'api-away',
   'api-cut',
   'churn',
+  'upgrade',
 ] as const;
 export type TrialName = (typeof trialNames)[number];
 
@@ -36,6 +38,7 @@ export interface TrialOptions {
   readonly pods: number;
   readonly minutes: number;
   readonly seed: number;
+  readonly rounds: number;
   /** Whether what was seen goes to docs/results. */
   readonly save: boolean;
 }
@@ -49,6 +52,7 @@ const runs: Readonly<Record<TrialName, (trial: Trial, options: TrialOptions) => 
   'api-away': (trial, { minutes }) => apiAway(trial, minutes),
   'api-cut': (trial, { minutes }) => apiCut(trial, minutes),
   churn: (trial, { minutes, seed }) => churn(trial, minutes, seed),
+  upgrade: (trial, { rounds }) => upgrade(trial, rounds),
 };
 
 /** On a cluster that is up. Gives the exit code: 0 when each step held. */

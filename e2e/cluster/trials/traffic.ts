@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Traffic of one pod under the demonstration's policy while something is done to Tandem: queries at a rate, and connections that stay open. */
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { type RunningProcess, startProcess } from '@tandem/testing/process';
+import { waitFor } from '@tandem/testing/wait';
+import { dnsServiceAddress, worldNewAddress, worldNewNumberMax } from '../layout.ts';
+import type { LongConnections } from './long-connections.ts';
+
+export const queriesPerSecond = 500;
+export const connections = 20;
+const exchangeMs = 100;
+/** What takes longer is lost. */
+const answerTimeoutMs = 5000;
+const openTimeoutMs = 30_000;
+/** No trial is longer. */
+const secondsMax = 1800;
+const lateUs = 1_000_000;
+
+interface LoadResult {
+  readonly sent: number;
+  readonly lost: number;
+  readonly maxUs: number;
+  readonly p99Us: number;
+  readonly rcodes: Readonly<Record<string, number>>;
+  /** By the second in which lookups were sent. */
+  readonly seconds: readonly { readonly maxUs: number }[];
+}
+
+export class Traffic implements AsyncDisposable {
+  readonly #load: RunningProcess;
+  readonly #long: RunningProcess;
+
+  private constructor(load: RunningProcess, long: RunningProcess) {
+    this.#load = load;
+    this.#long = long;
+  }
+
+  /** Of the process `pid` of a pod, as the machine sees it. */
+  static async start(pid: number): Promise<Traffic> {
+    const inPod = (command: string, args: readonly string[]): [string, string[]] => [
+      'nsenter',
+      [`--net=/proc/${pid}/ns/net`, command, ...args],
+    ];
+    const options = {
+      server: dnsServiceAddress,
+      rate: queriesPerSecond,
+      seconds: secondsMax,
+      'name-format': 'new-%u.example.com',
+      'name-start': 1,
+      'name-count': worldNewNumberMax,
+      sockets: 16,
+      'queries-per-port': 50,
+      'timeout-ms': answerTimeoutMs,
+    };
+    const tool = fileURLToPath(new URL('../../bench/native/build/load', import.meta.url));
+    const loadArguments = Object.entries(options).flatMap(([name, value]) => [
+      `--${name}`,
+      `${value}`,
+    ]);
+    const script = fileURLToPath(new URL('long-connections.ts', import.meta.url));
+    const load = startProcess(...inPod(tool, loadArguments));
+    // To an address that the queries bring: the policy allows it by its name.
+    const target = [worldNewAddress(1), `${connections}`, `${exchangeMs}`];
+    const long = startProcess(...inPod(process.execPath, [...process.execArgv, script, ...target]));
+    const traffic = new Traffic(load, long);
+    try {
+      await waitFor(() => long.stdout().startsWith('open\n'), {
+        what: `${connections} connections to be open`,
+        timeoutMs: openTimeoutMs,
+      });
+    } catch (error) {
+      await traffic[Symbol.asyncDispose]();
+      throw error;
+    }
+    return traffic;
+  }
+
+  /**
+   * Ends it, and says what became of it. `slowAnswers`: how many lookups the DNS server itself answered late meanwhile: so many may be
+   * late here. @throws Error when something was lost, late or broken
+   */
+  async end(slowAnswers: () => Promise<number>): Promise<string> {
+    this.#load.child.kill('SIGTERM');
+    this.#long.stdin.end();
+    await Promise.all([this.#load.exited, this.#long.exited]);
+    const load = JSON.parse(this.#load.stdout()) as LoadResult;
+    const long = JSON.parse(this.#long.stdout().slice('open\n'.length)) as LongConnections;
+    const { sent, lost, maxUs, rcodes } = load;
+    const refused = sent - lost - (rcodes['0'] ?? 0);
+    const ms = (us: number): string => `${(us / 1000).toFixed(0)} ms`;
+    const lateIn = load.seconds.flatMap(({ maxUs: us }, second) => (us > lateUs ? [second] : []));
+    const slow = lateIn.length === 0 ? 0 : await slowAnswers();
+    const late =
+      lateIn.length === 0
+        ? ''
+        : `, late in second ${lateIn.join(', ')} of ${load.seconds.length} (${slow} slow in the DNS server itself)`;
+    const text =
+      `${sent} lookups, ${lost} lost, ${refused} failed, slowest ${ms(maxUs)}${late}, p99 ${ms(load.p99Us)}; ` +
+      `${long.opened} connections, ${long.exchanges} exchanges, slowest ${long.slowestMs.toFixed(0)} ms, ${long.broken.length} broken`;
+    const isWell =
+      lost === 0 &&
+      refused === 0 &&
+      lateIn.length <= slow &&
+      long.opened === connections &&
+      long.broken.length === 0;
+    if (!isWell) throw new Error(`${text} ${long.broken.slice(0, 3).join(', ')}`.trim());
+    return text;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#load.stop();
+    await this.#long.stop();
+  }
+}
+
+/** A process of a pod, as the machine sees it: any that has its name, but for the one that keeps the pod's namespaces. */
+export function podProcess(pod: string): number {
+  for (const entry of readdirSync('/proc')) {
+    if (!/^[0-9]+$/.test(entry)) continue;
+    try {
+      if (readFileSync(`/proc/${entry}/cmdline`, 'utf8').startsWith('/pause')) continue;
+      const environment = readFileSync(`/proc/${entry}/environ`, 'utf8').split('\0');
+      if (environment.includes(`HOSTNAME=${pod}`)) return Number(entry);
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  throw new Error(`no process of ${pod}`);
+}

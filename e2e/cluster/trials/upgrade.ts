@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * `helm upgrade` of both DaemonSets at once, there and back, while a pod asks and keeps connections open: nothing is lost, late or
+ * broken. Then the ways in which an upgrade goes wrong: an image that never becomes ready, one that comes late, an old process that
+ * hangs just then.
+ */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { run, tryRun } from '@tandem/testing/process';
+import { waitFor } from '@tandem/testing/wait';
+import { demoNamespace, demoObjects } from '../demo-objects.ts';
+import { applyObjects, kubectl } from '../kubectl.ts';
+import { nodeIndexes } from '../layout.ts';
+import { inNode, tagImage } from '../node.ts';
+import {
+  daemonSets,
+  imageName,
+  installProduct,
+  type ProductPart,
+  productNamespace,
+  productTag,
+  rollout,
+  upgradeProduct,
+} from '../product.ts';
+import { podProcess, Traffic } from './traffic.ts';
+import type { Trial } from './trial.ts';
+
+const nextTag = 'next';
+const brokenTag = 'never-ready';
+const lateTag = 'late';
+const lateMs = 20_000;
+const quietMs = 20_000;
+/** For which the old pods must serve on beside one that does not become ready. */
+const brokenMs = 20_000;
+const podTimeoutMs = 60_000;
+/** Of a process that hangs: three seconds without a beat, and those of a busy machine. */
+const fencedMsMax = 10_000;
+const pauseImage = /registry\.k8s\.io\/pause:\S+/;
+
+export async function upgrade(trial: Trial, rounds: number): Promise<void> {
+  const { layout, config, steps } = trial;
+  await applyObjects(layout, demoObjects);
+  await rollout(layout, demoNamespace, 'client');
+  await tag(trial, nextTag);
+  const client = podProcess(await clientPod(trial));
+  const step = (what: string, work: (note: (text: string) => void) => Promise<void>) =>
+    steps.step(what, async () => {
+      const notes: string[] = [];
+      const slowBefore = await slowAnswers(trial);
+      const droppedBefore = await dropped(trial);
+      await using traffic = await Traffic.start(client);
+      await delay(1000);
+      await work((text) => notes.push(text));
+      await delay(1000);
+      const seen = await traffic.end(async () => (await slowAnswers(trial)) - slowBefore);
+      const drops = (await dropped(trial)) - droppedBefore;
+      if (drops > 0) throw new Error(`${drops} packets dropped; ${seen}`);
+      return [...notes, seen].join('; ');
+    });
+  const to = async (name: string): Promise<void> => upgradeProduct(layout, name);
+
+  steps.title('Before it');
+  await step(`nothing is done for ${quietMs / 1000} s`, () => delay(quietMs));
+
+  steps.title(`Both DaemonSets upgraded at once, there and back, ${rounds} times`);
+  for (let round = 1; round <= rounds; round++) {
+    await step(`${round}: to the next version`, () => to(nextTag));
+    await step(`${round}: and back`, () => to(productTag));
+  }
+
+  steps.title('Upgrades that go wrong');
+  await tagPause(trial);
+  await step('an image that never becomes ready takes nothing away', async (note) => {
+    const before = await podsOf(trial);
+    await upgradeProduct(layout, brokenTag, { waits: false });
+    await waitForPods(trial, (pods) => pods.length === 2 * before.length);
+    await delay(brokenMs);
+    const after = await podsOf(trial);
+    const missing = before.filter(
+      ({ name }) => !after.some((each) => each.name === name && each.isReady),
+    );
+    if (missing.length > 0) throw new Error(`gone: ${missing.map(({ name }) => name).join(', ')}`);
+    note(`${before.length} old pods served on beside ${after.length - before.length} new ones`);
+  });
+  await step('and is taken back', () => to(productTag));
+  await step(`an image that comes after ${lateMs / 1000} s is waited for`, async () => {
+    await upgradeProduct(layout, lateTag, { waits: false });
+    await delay(lateMs);
+    await tag(trial, lateTag);
+    for (const name of Object.values(daemonSets)) await rollout(layout, productNamespace, name);
+  });
+  for (const [part, program] of [
+    ['agent', 'agent'],
+    ['dnsProxy', 'dns-proxy'],
+  ] as const satisfies readonly (readonly [ProductPart, string])[]) {
+    const tagAfter = part === 'agent' ? productTag : nextTag;
+    await step(`an old ${program} that hangs is ended by the one that stands by`, async (note) => {
+      const [index = 1] = nodeIndexes(config);
+      const old = await processOf(trial, index, program);
+      await upgradeProduct(layout, tagAfter, { waits: false });
+      await waitForPods(trial, (pods) =>
+        pods.some(({ ds, isNew }) => ds === daemonSets[part] && isNew),
+      );
+      const stop = await inNode(layout, index, ['kill', '-STOP', `${old}`]);
+      await run(...stop);
+      const stoppedMs = performance.now();
+      const isGone = async (): Promise<boolean> =>
+        (await tryRun(...(await inNode(layout, index, ['kill', '-0', `${old}`])))).status !== 0;
+      await waitFor(isGone, { what: `the ${program} that hangs to end`, timeoutMs: fencedMsMax });
+      note(`after ${((performance.now() - stoppedMs) / 1000).toFixed(1)} s`);
+      for (const name of Object.values(daemonSets)) await rollout(layout, productNamespace, name);
+    });
+  }
+  await installProduct(layout);
+}
+
+/** The images of this checkout under another tag. */
+async function tag({ layout, config }: Trial, name: string): Promise<void> {
+  for (const index of nodeIndexes(config)) {
+    for (const image of ['agent', 'dns-proxy'] as const) {
+      await tagImage(layout, index, imageName(image, productTag), imageName(image, name));
+    }
+  }
+}
+
+/** An image that starts and answers no probe. */
+async function tagPause({ layout, config }: Trial): Promise<void> {
+  for (const index of nodeIndexes(config)) {
+    const list = await inNode(layout, index, ['ctr', '-n', 'k8s.io', 'images', 'list', '-q']);
+    const pause = pauseImage.exec((await run(...list)).stdout)?.[0];
+    if (pause === undefined) throw new Error('the node has no pause image');
+    for (const image of ['agent', 'dns-proxy'] as const) {
+      await tagImage(layout, index, pause, imageName(image, brokenTag));
+    }
+  }
+}
+
+interface Pod {
+  readonly ds: string;
+  readonly name: string;
+  readonly isReady: boolean;
+  /** Beside an older one of its DaemonSet. */
+  readonly isNew: boolean;
+}
+
+const podTemplate =
+  '{range .items[*]}{.metadata.ownerReferences[0].name} {.metadata.name} {.spec.nodeName} {.metadata.creationTimestamp} {.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}';
+
+async function podsOf({ layout }: Trial): Promise<readonly Pod[]> {
+  const selector = 'app.kubernetes.io/part-of=tandem';
+  const command = ['-n', productNamespace, 'get', 'pods', '-l', selector];
+  const text = await kubectl(layout, [...command, '-o', `jsonpath=${podTemplate}`]);
+  const pods = text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => line.split(' '))
+    .map(([ds = '', name = '', node = '', created = '', ready = '']) => ({
+      ...{ ds, name, node, created, isReady: ready === 'True' },
+    }));
+  return pods.map(({ ds, name, node, created, isReady }) => ({
+    ...{ ds, name, isReady },
+    isNew: pods.some((each) => each.ds === ds && each.node === node && each.created < created),
+  }));
+}
+
+async function waitForPods(trial: Trial, test: (pods: readonly Pod[]) => boolean): Promise<void> {
+  await waitFor(async () => test(await podsOf(trial)), {
+    what: 'new pods beside the old ones',
+    timeoutMs: podTimeoutMs,
+  });
+}
+
+/** Lookups that CoreDNS took longer than a second for, since it started. */
+async function slowAnswers({ layout }: Trial): Promise<number> {
+  const list = ['-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns', '-o'];
+  const name = await kubectl(layout, [...list, 'jsonpath={.items[0].metadata.name}']);
+  const path = `/api/v1/namespaces/kube-system/pods/${name}:9153/proxy/metrics`;
+  const text = await kubectl(layout, ['get', '--raw', path]);
+  const sum = (bound: string): number =>
+    [...text.matchAll(/^coredns_dns_request_duration_seconds_bucket\{(.*)\} (\S+)$/gm)]
+      .filter(([, labels = '']) => labels.includes(`le="${bound}"`))
+      .reduce((total, [, , value]) => total + Number(value), 0);
+  return sum('+Inf') - sum('1.024');
+}
+
+/** Packets that the first node dropped, by no policy of the traffic: there should be none. */
+async function dropped(trial: Trial): Promise<number> {
+  const [index = 1] = nodeIndexes(trial.config);
+  const metrics = ['busybox', 'wget', '-qO-', 'http://127.0.0.1:9964/metrics'];
+  const { stdout } = await run(...(await inNode(trial.layout, index, metrics)));
+  return [...stdout.matchAll(/^tandem_datapath_dropped_packets_total\{.*\} (\S+)$/gm)].reduce(
+    (total, [, value]) => total + Number(value),
+    0,
+  );
+}
+
+async function clientPod({ layout }: Trial): Promise<string> {
+  const command = ['-n', demoNamespace, 'get', 'pods', '-l', 'app=client'];
+  return kubectl(layout, [...command, '-o', 'jsonpath={.items[0].metadata.name}']);
+}
+
+/** As the node numbers it. */
+async function processOf({ layout }: Trial, index: number, program: string): Promise<number> {
+  const search = ['pgrep', '--oldest', '--full', `^/bin/node .*/dist/${program}\\.js`];
+  return Number((await run(...(await inNode(layout, index, search)))).stdout.trim());
+}
