@@ -197,6 +197,20 @@ static __always_inline bool is_dns_server(__u32 policy_id, const struct packet *
 	return bpf_map_lookup_elem(&dns_servers, &key) != NULL;
 }
 
+#define TD_DNS_FLAGS_OFFSET 2
+#define TD_DNS_QR	    0x80
+
+/* A reply of a DNS server in the pod, to a client that asked from port 53. `judge` passes it if it was asked. */
+static __always_inline bool is_dns_reply(struct __sk_buff *skb, const struct packet *p)
+{
+	const __u8 *flags;
+
+	if (p->protocol != IPPROTO_UDP)
+		return false;
+	flags = header_at(skb, p->l4_offset + sizeof(struct udphdr) + TD_DNS_FLAGS_OFFSET, 1);
+	return flags && *flags & TD_DNS_QR;
+}
+
 /* On a bridge port: up to the bridge itself, not on to a DNS pod behind another port. */
 static __always_inline __u32 send_to_bridge(struct __sk_buff *skb, const __u8 *mac)
 {
@@ -230,6 +244,8 @@ static __always_inline __u32 from_pod_dns(struct __sk_buff *skb, const struct pa
 		return TD_COUNT_DROP_FRAGMENT;
 	if (p->has_options)
 		return TD_COUNT_DROP_OPTIONS;
+	if (is_dns_reply(skb, p))
+		return TD_PASS;
 	if (!group_has_live())
 		return TD_COUNT_DROP_NO_MEMBER;
 	if (p->protocol == IPPROTO_TCP && !connect_allowed(skb, p, endpoint->id))

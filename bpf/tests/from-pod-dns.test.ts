@@ -50,6 +50,34 @@ describe('DNS that policy judges by name', () => {
     }
   }
 
+  for (const [family, own, server] of [
+    [4, own4, dns4],
+    [6, own6, dns6],
+  ] as const) {
+    test(`IPv${family}: a reply to a client that asked from port 53 is no query`, () => {
+      const reply = { ...udp(own, server, 53), payload: Uint8Array.of(0, 7, 0x85, 0x80) };
+      // Also while no member lives: it needs none.
+      for (const state of ['LIVE', 'DEAD'] as const) {
+        fixture.member(0, state);
+        const got = fixture.frame('from_pod', reply, { mark: foreignMark | mark });
+        assert.equal(got.verdict, 'next');
+        assert.deepEqual(
+          [got.counted, got.mark],
+          [{}, foreignMark],
+          'judge sees a packet like any',
+        );
+        assert.equal(got.packet.udp?.destinationPort, 53);
+      }
+    });
+  }
+
+  test('what is too short to be a reply is steered', () => {
+    for (const payload of [new Uint8Array(0), Uint8Array.of(0, 7)]) {
+      const got = fixture.frame('from_pod', { ...udp(own4, dns4, 53), payload });
+      assert.deepEqual(got.counted, { REDIRECTED: 1 });
+    }
+  });
+
   test('UDP over IPv4 without a checksum stays without', () => {
     const spec = udp(own4, dns4, 53);
     const got = fixture.frame('from_pod', {

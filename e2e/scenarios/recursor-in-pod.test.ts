@@ -4,14 +4,14 @@
 /**
  * A recursor in a pod asks the servers of the zones that it is asked for, and many servers of the internet are dead.
  * It meets more of them at once than a pod has places for servers: those that are silent longest are given up, and
- * the zones whose servers answer are resolved all the time.
+ * the zones whose servers answer are resolved all the time. What a server in the pod answers is nothing that it asks.
  */
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { upstreamServersPerEndpointMax } from '@tandem/dns-proxy/limits';
-import { encodeQuestion, readReply } from '@tandem/testing/dns-query';
+import { askDns, encodeQuestion, readReply } from '@tandem/testing/dns-query';
 import { numberedAddress } from '@tandem/testing/dns-script';
 import { DnsServer } from '@tandem/testing/dns-server';
 import { Probe } from '@tandem/testing/probe';
@@ -95,4 +95,18 @@ test(`${deadPerSecond} dead servers a second: names of a server that answers are
   console.log(`${failed.length} of ${outcomes.length} failed, ${givenUp} servers given up`);
   assert.deepEqual(failed, []);
   assert.ok(givenUp > 0, 'the pod was over its bound');
+});
+
+test('a DNS server in the pod answers clients that ask from port 53', async () => {
+  const { ipv4, ipv6 } = node.pod('recursor');
+  const addresses = [ipv4 ?? '', ipv6 ?? ''];
+  const rules = [{ suffix: 'own.test', numbered: { ipv4: '198.18.0.0' } }];
+  await using _server = await DnsServer.start(namespace, { addresses, rules });
+  await using client = Probe.start(node.node);
+  for (const server of addresses) {
+    for (const sourcePort of [5353, 53]) {
+      const reply = await askDns(client, { server, name: 'n-3.own.test', sourcePort });
+      assert.deepEqual(reply.addresses, ['198.18.0.3'], `${server} from port ${sourcePort}`);
+    }
+  }
 });
