@@ -21,7 +21,7 @@
 /* ---- limits -------------------------------------------------------------------------------- */
 #define TD_MEMBERS_MAX           4u
 #define TD_ENDPOINTS_MAX         8192u   /* pod addresses of one node */
-#define TD_CLASSES_MAX           131072u /* prefixes */
+#define TD_CLASSES_MAX           524288u /* prefixes; memory is taken for those alone that are there */
 #define TD_POLICY_MAX            262144u /* entries of all policies of a node */
 #define TD_DNS_SERVERS_MAX       65536u
 #define TD_POD_DEVICES_MAX       8192u   /* interfaces of pods */

@@ -95,7 +95,7 @@ export const fqdnTtlSecondsMax = 604_800;
 /* ---- policy ----------------------------------------------------------------------------------- */
 /** Capacities of kernel maps (abi.h): TD_ENDPOINTS_MAX, _CLASSES_MAX, _POLICY_MAX, _DNS_SERVERS_MAX. */
 export const endpointsMax = 8_192;
-export const classPrefixesMax = 131_072;
+export const classPrefixesMax = 524_288;
 export const policyEntriesMax = 262_144;
 export const dnsServersMax = 65_536;
 /** Octets that a policy snapshot may be estimated to have: proto's snapshotBytesMax less a quarter. */

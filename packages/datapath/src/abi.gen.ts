@@ -11,7 +11,7 @@ export const TD_WRITERS_MAX = 8;
 
 export const TD_ENDPOINTS_MAX = 8192;
 
-export const TD_CLASSES_MAX = 131072;
+export const TD_CLASSES_MAX = 524288;
 
 export const TD_POLICY_MAX = 262144;
 

@@ -14,10 +14,10 @@ import { ifindex } from '@tandem/bpf-loader-node/netns';
 import { insideNamespace } from '@tandem/testing/inside';
 import { ownPrefix } from '@tandem/testing/namespace';
 import { waitFor } from '@tandem/testing/wait';
-import { TD_JOURNAL_CELL_BYTES } from './abi.gen.ts';
+import { TD_JOURNAL_CELL_BYTES, tdClass, tdClassKey } from './abi.gen.ts';
 import type { DatapathConfig } from './config.ts';
 import { Datapath, removePins } from './datapath.ts';
-import type { Entry } from './encode.ts';
+import { type Entry, encodeClass } from './encode.ts';
 import { MirroredMap } from './mirrored-map.ts';
 import { judgeHooks, laterMaps, laterPrograms, netfilterSlots, pinPaths } from './paths.ts';
 import { isLoaded } from './schema.ts';
@@ -142,6 +142,22 @@ insideNamespace(import.meta, () => {
       using later = load();
       assert.equal(existsSync(former), false);
       assert.ok(later.isJudging());
+    });
+
+    test('over fewer classes than a new map has: the map stays as large as it is', () => {
+      const path = pinPaths(pinRoot).map('classes');
+      unlinkSync(path);
+      using former = BpfMap.create({
+        ...{ type: mapType.lpmTrie, name: 'classes', maxEntries: 131_072 },
+        ...{ keySize: tdClassKey.size, valueSize: tdClass.size, flags: mapFlag.noPrealloc },
+      });
+      former.pin(path);
+      const { key, value } = encodeClass(new Uint8Array(16).fill(3), 128, 5, 0);
+      former.update(key, value);
+      using present = load();
+      assert.equal(present.map('classes').id, former.id);
+      assert.equal(present.map('classes').maxEntries, 131_072);
+      assert.deepEqual(present.map('classes').lookup(key), value);
     });
 
     test('a member writes the shared maps and only reads the others', () => {

@@ -41,7 +41,14 @@ import {
   programNames,
 } from './paths.ts';
 import { makeDirectories, removeOlder, removeRetired, replacePin, shareWithProxy } from './pins.ts';
-import { allMaps, fillMigrated, isAgentMap, isOutgrown, presentPin } from './present-maps.ts';
+import {
+  allMaps,
+  entriesOf,
+  fillMigrated,
+  isAgentMap,
+  isOutgrown,
+  presentPin,
+} from './present-maps.ts';
 import { hasSharedMaps, memberAbi, planTakeover } from './schema.ts';
 
 const families = ['ipv4', 'ipv6'] as const;
@@ -115,7 +122,9 @@ export class Datapath implements Disposable {
     const isFresh = new Set(allMaps.filter((name) => isOutgrown(name, paths)));
     for (const name of allMaps) {
       const pin = isFresh.has(name) ? null : presentPin(options.pinRoot, name, takeover);
-      if (pin !== null) object.reusePin(name, pin);
+      if (pin === null) continue;
+      if (name === 'classes') object.setMaxEntries(name, entriesOf(pin));
+      object.reusePin(name, pin);
     }
     object.load();
     const isUpgraded = hasSharedMaps(options.pinRoot);

@@ -31,6 +31,12 @@ export function isOutgrown(name: MapName, paths: PinPaths): boolean {
   return present.maxEntries !== Object.keys(tdCounter).length;
 }
 
+/** How many entries a pinned map may have: one that this version would make larger stays as it is until the node is booted. */
+export function entriesOf(path: string): number {
+  using present = BpfMap.openPinned(path, { isReadOnly: true });
+  return present.maxEntries;
+}
+
 /** The pin that an object's map is to be; null: a new map. */
 export function presentPin(
   root: string,

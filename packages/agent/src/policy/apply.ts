@@ -44,7 +44,7 @@ export interface ApplyStep {
 export type Capacities = Readonly<Record<'policy' | 'dns_servers' | 'classes', number>>;
 
 const appliedTables = ['policy', 'dns_servers', 'classes', 'endpoints'] as const;
-const abiCapacities: Capacities = {
+export const abiCapacities: Capacities = {
   policy: TD_POLICY_MAX,
   dns_servers: TD_DNS_SERVERS_MAX,
   classes: TD_CLASSES_MAX,

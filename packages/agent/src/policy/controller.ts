@@ -9,6 +9,7 @@
 import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
 import { patternDiagnostics } from '@tandem/core/policy/compile-diagnostics';
 import type { Compiled, Diagnostic, MemberPolicy } from '@tandem/core/policy/desired';
+import { nodeBudgets } from '@tandem/core/policy/fit-costs';
 import type { Datapath } from '@tandem/datapath/datapath';
 import type { Entry } from '@tandem/datapath/encode';
 import type { Logger } from '@tandem/runtime/log';
@@ -18,8 +19,10 @@ import type { AttachedEndpoint, Attacher, CheckedInterfaces } from '../endpoint/
 import { acknowledgeTimeoutMs } from '../limits.ts';
 import type { PolicyServer } from '../sync/policy-server.ts';
 import {
+  abiCapacities,
   announceApplied,
   applyToDatapath,
+  type Capacities,
   findForeignChange,
   newestRevision,
   policiesInUse,
@@ -56,6 +59,7 @@ export class PolicyController {
   readonly counters = { applied: 0, predecessorsForgotten: 0, mapsMended: 0 };
   readonly #o: ControllerOptions;
   readonly #compilations: Compilations;
+  readonly #capacities: Capacities;
   readonly #shares: LearnedShares;
   readonly #encoder: SnapshotEncoder;
   #cluster: ClusterState | null = null;
@@ -82,7 +86,13 @@ export class PolicyController {
     this.#o = options;
     // A number that some member has seen with another content would not be sent to it.
     this.#revision = Math.max(options.served?.revision ?? 0, newestRevision(options.datapath));
-    this.#compilations = new Compilations(options.keeper.loadIds(), options.served);
+    // Of a map that an earlier version made, it may be less.
+    const classes = options.datapath.map('classes').maxEntries;
+    this.#capacities = { ...abiCapacities, classes };
+    this.#compilations = new Compilations(options.keeper.loadIds(), options.served, {
+      ...nodeBudgets,
+      classes,
+    });
     this.#encoder = new SnapshotEncoder(options.completePatterns);
     this.#shares = new LearnedShares(options.datapath, options.quotaNamespace);
   }
@@ -244,6 +254,7 @@ export class PolicyController {
       former,
       retained: compiled.isRetained ? this.#compilations.retained : new Map(),
       endpoints: plan.entries,
+      capacities: this.#capacities,
     });
     this.#refusedDiagnostics = refusedDiagnostics(refused, compiled);
     this.#entries = plan.entries;
