@@ -16,6 +16,7 @@ import { compileFitting } from '@tandem/core/policy/fit';
 import { StableIds } from '@tandem/core/policy/stable-ids';
 import { type Entry, encodeClass, encodePolicy } from '@tandem/datapath/encode';
 import { keyText } from '@tandem/datapath/known-entries';
+import { collectStartGarbage } from '@tandem/dns-proxy/start-garbage';
 import { ControllerBed } from './controller-bed.ts';
 import {
   type ClusterSize,
@@ -104,6 +105,8 @@ class Run {
     const churn = churnSeconds > 0 ? await this.#churn(churnSeconds) : null;
     await this.#bed.rest();
     const rssChurnedMiB = await settledRssMiB();
+    // Last: a second compilation of everything is in this process then.
+    const differences = churn === null ? 0 : await this.#differences();
     this.#bed[Symbol.dispose]();
     return {
       size: this.#size,
@@ -117,7 +120,7 @@ class Run {
       rssMiB,
       rssChurnedMiB,
       changes: costs,
-      churn,
+      churn: churn === null ? null : { ...churn, differences },
     };
   }
 
@@ -254,7 +257,7 @@ class Run {
       lagP50Ms: quantile(lags, 0.5),
       lagP99Ms: quantile(lags, 0.99),
       cpuShare: (user + system) / 1000 / (performance.now() - start),
-      differences: await this.#differences(),
+      differences: 0,
     };
   }
 
@@ -322,11 +325,11 @@ function count(items: Iterable<unknown>): number {
   return number;
 }
 
+/** As the agent is some seconds after the last change (quiet-garbage.ts). */
 async function settledRssMiB(): Promise<number> {
-  for (let i = 0; i < 3; i++) {
-    globalThis.gc?.();
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  collectStartGarbage();
+  await new Promise((resolve) => setTimeout(resolve, 50));
   return process.memoryUsage.rss() / 2 ** 20;
 }
 

@@ -42,6 +42,7 @@ import { sideDegradations } from './node/side-parts.ts';
 import { PolicyController } from './policy/controller.ts';
 import { memberPolicyOf } from './policy/snapshot.ts';
 import { StateKeeper } from './policy/state-keeper.ts';
+import { QuietGarbage } from './quiet-garbage.ts';
 import { EarlySource } from './source/early-source.ts';
 import type { ObjectSource } from './source/object-source.ts';
 import { kubernetesSource, openSource } from './source/open-source.ts';
@@ -62,6 +63,7 @@ export class AgentControl {
   #rules: NetworkRulesOptions;
   readonly #runDirectory: RunDirectory;
   readonly #keeper: StateKeeper;
+  readonly #garbage = new QuietGarbage();
   #hasLease = false;
   #served: SnapshotStart | null = null;
   #datapath: Datapath | null = null;
@@ -363,6 +365,7 @@ export class AgentControl {
     await this.#audit?.look();
     await this.#attempt('compatibility', () => this.#compatibility?.look());
     await this.#keeper.tend();
+    this.#garbage.look(this.#controller?.counters.applied ?? 0);
     await this.#syncSocket?.retry();
     await this.#gate?.ensure();
   }

@@ -31,6 +31,9 @@ export const acknowledgeTimeoutMs = 10_000;
 export const peerCacheTimeoutMs = 3000;
 /** Writes to one kernel map in search of the entries that it refuses; those not found by then count as refused. */
 export const addAttemptsMax = 128;
+/** Looks, one each `reconcileIntervalMs`, without a change before memory is given back, and how much of it must have grown since. */
+export const garbageQuietLooks = 3;
+export const garbageGrowthBytesMin: number = 16 << 20;
 /** Lines of ids that came since the whole table was written: with more it is written again, when nothing waits for it. */
 export const idRowsAddedMax = 4096;
 /** Compilations whose applying failed that are still taken for partly in force. */
