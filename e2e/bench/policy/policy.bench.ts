@@ -106,7 +106,7 @@ class Run {
     await this.#bed.rest();
     const rssChurnedMiB = await settledRssMiB();
     // Last: a second compilation of everything is in this process then.
-    const differences = churn === null ? 0 : await this.#differences();
+    const differing = churn === null ? 0 : await this.#differences();
     this.#bed[Symbol.dispose]();
     return {
       size: this.#size,
@@ -120,7 +120,7 @@ class Run {
       rssMiB,
       rssChurnedMiB,
       changes: costs,
-      churn: churn === null ? null : { ...churn, differences },
+      churn: churn === null ? null : { ...churn, differences: differing },
     };
   }
 
