@@ -41,14 +41,7 @@ import {
   programNames,
 } from './paths.ts';
 import { makeDirectories, removeOlder, removeRetired, replacePin, shareWithProxy } from './pins.ts';
-import {
-  allMaps,
-  entriesOf,
-  fillMigrated,
-  isAgentMap,
-  isOutgrown,
-  presentPin,
-} from './present-maps.ts';
+import { allMaps, fillMigrated, isAgentMap, isOutgrown, reusePins } from './present-maps.ts';
 import { hasSharedMaps, memberAbi, planTakeover } from './schema.ts';
 
 const families = ['ipv4', 'ipv6'] as const;
@@ -120,12 +113,7 @@ export class Datapath implements Disposable {
     using object = BpfObject.open(options.objectPath);
     object.setRodata('td_config', encodeConfig(options.config));
     const isFresh = new Set(allMaps.filter((name) => isOutgrown(name, paths)));
-    for (const name of allMaps) {
-      const pin = isFresh.has(name) ? null : presentPin(options.pinRoot, name, takeover);
-      if (pin === null) continue;
-      if (name === 'classes') object.setMaxEntries(name, entriesOf(pin));
-      object.reusePin(name, pin);
-    }
+    reusePins(object, options.pinRoot, takeover, isFresh);
     object.load();
     const isUpgraded = hasSharedMaps(options.pinRoot);
     makeDirectories(paths);

@@ -31,18 +31,29 @@ export function isOutgrown(name: MapName, paths: PinPaths): boolean {
   return present.maxEntries !== Object.keys(tdCounter).length;
 }
 
-/** How many entries a pinned map may have: one that this version would make larger stays as it is until the node is booted. */
-export function entriesOf(path: string): number {
+/** Gives an object the pinned maps that it is to go on with. */
+export function reusePins(
+  object: BpfObject,
+  root: string,
+  takeover: Takeover,
+  isFresh: ReadonlySet<MapName>,
+): void {
+  for (const name of allMaps) {
+    const pin = isFresh.has(name) ? null : presentPin(root, name, takeover);
+    if (pin === null) continue;
+    // One that this version would make larger stays as it is until the node is booted.
+    if (name === 'classes') object.setMaxEntries(name, entriesOf(pin));
+    object.reusePin(name, pin);
+  }
+}
+
+function entriesOf(path: string): number {
   using present = BpfMap.openPinned(path, { isReadOnly: true });
   return present.maxEntries;
 }
 
 /** The pin that an object's map is to be; null: a new map. */
-export function presentPin(
-  root: string,
-  name: MapName,
-  { writer, migration }: Takeover,
-): string | null {
+function presentPin(root: string, name: MapName, { writer, migration }: Takeover): string | null {
   const isOther = migration !== null && isAgentMap(name);
   if (isOther && migration.maps[name] !== undefined) return null;
   const path = pinPaths(root, isOther ? writer : TD_ABI_VERSION).map(name);
