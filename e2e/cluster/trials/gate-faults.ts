@@ -30,6 +30,8 @@ const heldMs = 45_000;
 /** ADD waits 20 s for the agent, and nothing of a pod ends before its ADD. */
 const heldPodEndsMs = 40_000;
 const podEndsMs = 15_000;
+/** An agent and a DNS proxy that end together may take the whole of their grace period. */
+const uninstallTimeoutMs = 60_000;
 /** Of pods that start after a change, so that it is seen that they started by it. */
 const otherMtu = 1400;
 
@@ -167,9 +169,15 @@ class GateFaults {
     steps.title('Uninstalled, with removeOnStop as the notes of the chart say');
     await steps.step('the gate is out of the chain', async () => {
       await removeProduct(layout);
-      if (existsSync(this.#own)) throw new Error(`${gateConfigName} is there`);
+      // helm waits for what it has installed, not for the pods of that
+      const begunMs = performance.now();
+      await waitFor(() => !existsSync(this.#own), {
+        what: `${gateConfigName} to be gone`,
+        timeoutMs: uninstallTimeoutMs,
+      });
+      const took = seconds(begunMs);
       await this.#untilNode(true);
-      return 'the node is ready';
+      return `after ${took}; the node is ready`;
     });
     await steps.step('a pod of before ends', () => this.#end('after-network', podEndsMs));
     await steps.step('a pod starts', () => this.#start('after-uninstall'));
