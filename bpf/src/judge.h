@@ -15,6 +15,7 @@
 
 #include <tandem/conntrack.h>
 #include <tandem/devices.h>
+#include <tandem/flood.h>
 #include <tandem/fqdn_read.h>
 #include <tandem/parse_hook.h>
 #include "judgement.h"
@@ -380,6 +381,13 @@ static __always_inline __u32 event_payer(const struct judgement *j)
 	return j->ifindex | TD_PAYER_DEVICE;
 }
 
+/* A function of its own, for the stack that judge_strangers() speaks of. What is for no endpoint may be for all ports. */
+static __noinline bool is_told_flood(const struct judgement *j, __u32 port, __u32 reason)
+{
+	return !is_local_in(j) && !j->destination.id &&
+	       flood_is_told(flood_digest(&j->packet, j->ifindex, reason), port);
+}
+
 SEC("netfilter")
 int judge(struct bpf_nf_ctx *ctx)
 {
@@ -404,6 +412,8 @@ int judge(struct bpf_nf_ctx *ctx)
 	if (reason == TD_COUNT_FORWARDED || reason == TD_COUNT_HOST ||
 	    reason == TD_COUNT_NO_ENDPOINT || reason == TD_COUNT_RELATED)
 		return NF_ACCEPT;
+	if (skb_bridge_port(ctx->skb) && is_told_flood(&j, skb_out(ctx->skb), reason))
+		return NF_DROP;
 	if (!j.facts.endpoint_id)
 		j.facts.endpoint_id = j.source.id ? j.source.id : j.destination.id;
 	judge_report(&j, reason, TD_VERDICT_DENY);

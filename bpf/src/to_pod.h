@@ -12,6 +12,7 @@
 #define TANDEM_TO_POD_H
 
 #include <tandem/devices.h>
+#include <tandem/flood.h>
 #include <tandem/pod_frame.h>
 
 /* Reply of the shared socket: the port, also in the first fragment of a reply over the MTU. */
@@ -145,10 +146,17 @@ int to_pod(struct __sk_buff *skb)
 		.hook = TD_HOOK_TO_POD,
 	};
 	__u32 ingress = frame_ingress(skb);
+	__u32 reason;
 
 	if (ingress)
 		facts.payer = ingress | TD_PAYER_DEVICE;
-	return frame_verdict(skb, &p, to_pod_frame(skb, &p, &facts.endpoint_id), &facts);
+	reason = to_pod_frame(skb, &p, &facts.endpoint_id);
+	if (reason != TD_PASS && reason != TD_COUNT_FLOODED && ingress && is_flooded(skb) &&
+	    flood_is_told(flood_digest(&p, ingress, reason), skb->ifindex)) {
+		count(reason);
+		return TD_TCX_DROP;
+	}
+	return frame_verdict(skb, &p, reason, &facts);
 }
 
 #endif /* TANDEM_TO_POD_H */

@@ -13,6 +13,7 @@ import { hostSideCommands, plan, podSideCommands } from '@tandem/testing/node-pl
 import { buildIp, buildPacket } from '@tandem/testing/packet';
 import { routerAdvertisement } from '@tandem/testing/packet-ndp';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
+import { waitFor } from '@tandem/testing/wait';
 import {
   type Addresses,
   knowNeighbours,
@@ -240,6 +241,28 @@ describe('layer 2 on the bridge (F1, F4)', () => {
     await stage.moving(['DROP_UNKNOWN_POD'], () =>
       stage.probe('new-port').frame(frameOf('new-port', spec, everybody)),
     );
+  });
+
+  test('of a frame that is dropped at each port one event is made', async () => {
+    const spec: PacketSpec = {
+      arp: {
+        operation: 'request',
+        senderMac: stage.pod('new-port').mac,
+        senderAddress: plan.bridgeGateway4,
+        targetAddress: places.bridged[0],
+      },
+    };
+    const earlier = (await stage.counters())['DROP_UNKNOWN_POD'] ?? 0;
+    await stage.ask({ kind: 'events' });
+    for (let i = 0; i < 3; i++) {
+      await stage.probe('new-port').frame(frameOf('new-port', spec, everybody));
+    }
+    await waitFor(async () => (await stage.counters())['DROP_UNKNOWN_POD'] === earlier + 6, {
+      what: 'three frames at both pods',
+    });
+    const reasons = (await stage.ask({ kind: 'events' })) as string[];
+    const told = reasons.filter((reason) => reason === 'DROP_UNKNOWN_POD');
+    assert.equal(told.length, 3, reasons.join());
   });
 
   test("a new port's router advertisement reaches no pod", async () => {

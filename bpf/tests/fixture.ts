@@ -189,6 +189,8 @@ export class Fixture implements Disposable {
     this.#group.fill(0);
     this.facts({});
     this.takeEvents();
+    const told = this.map('flood_told');
+    told.update(new Uint8Array(4), new Uint8Array(told.valueBytes));
     // the pace of events is per CPU: a new test starts with all of it
     const pace = this.map('event_pace');
     pace.update(word(0), new Uint8Array(pace.valueBytes));
@@ -236,6 +238,11 @@ export class Fixture implements Disposable {
     }
     const map = side === 'TRUSTED' ? 'trusted_devices' : 'pod_devices';
     this.map(map).update(word(ifindex), word(ifindex));
+  }
+
+  /** Name of a drop's counter, as counters() has it. */
+  reason(number: number): string {
+    return this.#counterNames[number] ?? String(number);
   }
 
   podBridge(name: string): void {

@@ -37,6 +37,8 @@ export interface HookPlan {
 export type HookRequest =
   | { readonly kind: 'counters' }
   | { readonly kind: 'podDevices' }
+  /** Reasons of the events since the last time. */
+  | { readonly kind: 'events' }
   | { readonly kind: 'member'; readonly state: 'LIVE' | 'DEAD' }
   | { readonly kind: 'learn'; readonly requests: readonly LearnRequest[] };
 
@@ -72,6 +74,9 @@ function start(plan: HookPlan): Fixture {
 
 function answer(fixture: Fixture, request: HookRequest): unknown {
   if (request.kind === 'counters') return fixture.counters();
+  if (request.kind === 'events') {
+    return fixture.takeEvents().map((event) => fixture.reason(event.read('reason')));
+  }
   if (request.kind === 'podDevices') return fixture.podDevices();
   if (request.kind === 'learn') return learn(fixture, request.requests);
   fixture.member(0, request.state);

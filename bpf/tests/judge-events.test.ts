@@ -10,6 +10,7 @@ import type { PacketSpec } from '@tandem/testing/packet-spec';
 import { Fixture } from './fixture.ts';
 import {
   a4,
+  a6,
   b4,
   type Facts,
   remote4,
@@ -112,5 +113,63 @@ describe('a flood of drops leaves the events of others alone', () => {
     flood(udp('9.9.9.9', b4), { ifindex: strangerVeth });
     assert.ok(!isTold(udp('9.9.9.9', b4), { ifindex: strangerVeth }));
     assert.ok(isTold(udp(a4, remote4), seenFromA));
+  });
+});
+
+describe('one event per frame that a bridge floods', () => {
+  const bridge = 30;
+  const ports = [41, 42, 43, 44];
+  const told = (packet: PacketSpec, out: number, facts: Facts = {}): number => {
+    fixture.facts({ ifindex: bridge, bridge_port: vethA, ...facts, out });
+    const got = fixture.hook('judge', 'post-routing', packet);
+    assert.deepEqual(got, { verdict: 'drop', counted: { DROP_NO_MATCH: 1 } });
+    return fixture.takeEvents().length;
+  };
+  const toldAt = (packet: PacketSpec, at = ports): number[] => at.map((out) => told(packet, out));
+  const broadcast = udp(a4, '10.1.255.255');
+  const multicast = udp(a6, 'ff02::fb', 5353);
+
+  beforeEach(() => {
+    fixture.class('10.1.255.255', 32, 40);
+    fixture.class('ff02::', 16, 40);
+  });
+
+  test('told at the first port, counted at the others, and the next frame is told again', () => {
+    for (const packet of [broadcast, multicast, broadcast, broadcast]) {
+      assert.deepEqual(toldAt(packet), [1, 0, 0, 0]);
+    }
+    assert.deepEqual(toldAt(broadcast, [41]), [1]);
+    assert.deepEqual(toldAt(broadcast, [41]), [1]);
+  });
+
+  test('frames that differ, or came in by another port, have their own', () => {
+    assert.deepEqual(toldAt(broadcast, [41, 42]), [1, 0]);
+    assert.deepEqual(toldAt(udp(a4, '10.1.255.255', 444), [43, 44]), [1, 0]);
+    assert.deepEqual(toldAt(udp(a4, '10.1.255.254'), [41, 42]), [1, 0]);
+  });
+
+  test('what comes between two ports of a frame costs an event, and hides none', () => {
+    assert.deepEqual(toldAt(broadcast, [41]), [1]);
+    assert.deepEqual(toldAt(multicast, [41]), [1]);
+    assert.deepEqual(toldAt(broadcast, [42, 43]), [1, 0]);
+  });
+
+  test('a drop toward a pod, and of what no bridge switched, is told each time', () => {
+    fixture.endpoint(b4, { id: 2, ifindex: vethB, policyId: 2, flags: ['ENFORCE_INGRESS'] });
+    fixture.device(42, 'POD');
+    for (const out of [vethB, vethB]) assert.equal(told(udp(a4, b4), out), 1);
+    for (const out of ports)
+      assert.equal(told(broadcast, out, { ifindex: vethA, bridge_port: 0 }), 1);
+  });
+
+  test('what is left of a frame much later is told', () => {
+    assert.deepEqual(toldAt(broadcast, [41]), [1]);
+    const map = fixture.map('flood_told');
+    const value = map.lookup(new Uint8Array(4));
+    assert.ok(value !== null);
+    const words = new BigUint64Array(value.slice().buffer);
+    for (let i = 1; i < words.length; i += 3) words[i] = (words[i] ?? 0n) - 200_000_000n;
+    map.update(new Uint8Array(4), new Uint8Array(words.buffer));
+    assert.deepEqual(toldAt(broadcast, [42, 43]), [1, 0]);
   });
 });

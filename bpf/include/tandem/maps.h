@@ -2,8 +2,8 @@
 /* Copyright The Tandem Authors */
 /*
  * Every map. Names, keys and values are the contract of abi.h; a map without a struct there
- * (judge_slot, guard_entry_slot, event_pace, payer_pace, node_connect_pace, fqdn_hints, classes_inner) belongs to the
- * programs alone.
+ * (judge_slot, guard_entry_slot, event_pace, payer_pace, node_connect_pace, fqdn_hints, flood_told, classes_inner) belongs
+ * to the programs alone.
  */
 #ifndef TANDEM_MAPS_H
 #define TANDEM_MAPS_H
@@ -255,6 +255,20 @@ struct {
 	__type(value, __u64);
 	__uint(max_entries, TD_EVENT_PAYERS);
 } payer_pace SEC(".maps");
+
+/* Of the frame that a bridge floods on this CPU, where its event was made (flood.h). */
+struct flood {
+	__u64 frame; /* a digest; 0: none */
+	__u64 time_ns;
+	__u32 port;
+	__u32 reserved;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct flood);
+	__uint(max_entries, 1);
+} flood_told SEC(".maps");
 
 /* How fast pods open TCP connections (connect_pace.h), by endpoint id. One that no endpoint has any more is replaced. */
 struct {

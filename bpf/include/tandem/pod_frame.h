@@ -121,7 +121,7 @@ static __always_inline int frame_verdict(struct __sk_buff *skb, const struct pac
 	if (reason == TD_PASS)
 		return TD_TCX_NEXT;
 	count(reason);
-	/* one frame becomes as many drops as the bridge has ports: an event each would take all of them */
+	/* nobody's loss: a pod hears neither what is for others nor, but for discovery, what is for everybody */
 	if (reason == TD_COUNT_FLOODED)
 		return TD_TCX_DROP;
 	facts->reason = reason;

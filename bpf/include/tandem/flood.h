@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Copyright The Tandem Authors */
+/*
+ * One event per frame that a bridge floods. What is for a group, for everybody or for nobody whom the bridge knows is dropped
+ * at each of its ports, one after the other on one CPU: the drop at the first port is told, those at the others are
+ * counted alone. The same frame at the port that was told is the next one, and told again.
+ *
+ * A guess that errs towards telling: what comes between two ports, as an interrupt's packet, costs an event more.
+ */
+#ifndef TANDEM_FLOOD_H
+#define TANDEM_FLOOD_H
+
+#include <tandem/events.h>
+
+/* So long after its event the rest of a frame is expected: the port that was told may have gone meanwhile. */
+#define TD_FLOOD_NS 100000000ull
+
+/* What is equal at all ports. Two frames with one digest that come one after the other share an event. */
+static __always_inline __u64 flood_digest(const struct packet *p, __u32 ingress, __u32 reason)
+{
+	const __u64 prime = 0x9e3779b97f4a7c15ull;
+	__u64 digest = (__u64)ingress << 32 | reason << 16 | p->protocol << 8 | p->icmp_type;
+
+	for (int i = 0; i < 4; i++)
+		digest = (digest ^ ((__u64)p->source.a[i] << 32 | p->destination.a[i])) * prime;
+	digest = (digest ^ ((__u64)p->source_port << 16 | p->destination_port)) * prime;
+	return digest | 1;
+}
+
+/* Was the drop of this frame told at another port? `port`: by which it was to leave. */
+static __always_inline bool flood_is_told(__u64 digest, __u32 port)
+{
+	__u32 zero = 0;
+	struct flood *flood = bpf_map_lookup_elem(&flood_told, &zero);
+	__u64 now = bpf_ktime_get_boot_ns();
+
+	if (!flood)
+		return false;
+	if (flood->frame == digest && flood->port != port && now - flood->time_ns < TD_FLOOD_NS)
+		return true;
+	flood->frame = digest;
+	flood->time_ns = now;
+	flood->port = port;
+	return false;
+}
+
+#endif /* TANDEM_FLOOD_H */
