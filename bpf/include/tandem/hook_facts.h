@@ -59,9 +59,14 @@ static __always_inline __u32 skb_out(struct sk_buff *skb)
 /* Where in the packet a device is yet to write a checksum; -1: nowhere. */
 static __always_inline __s64 skb_checksum_at(struct sk_buff *skb)
 {
+	__s64 headroom;
+
 	if (BPF_CORE_READ_BITFIELD(skb, ip_summed) != TD_CHECKSUM_PARTIAL)
 		return -1;
-	return (__s64)skb->csum_start + skb->csum_offset - ((__s64)skb->data - (__s64)skb->head);
+	headroom = (__s64)skb->data - (__s64)skb->head;
+	/* The verifier knows a difference of pointers, not the sums that the compiler would make of it (Linux 7.2). */
+	asm volatile("" : "+r"(headroom));
+	return (__s64)skb->csum_start + skb->csum_offset - headroom;
 }
 
 /* Entry and relation in one word: see TD_CTINFO_MASK. */
