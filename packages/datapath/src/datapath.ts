@@ -7,14 +7,12 @@
  */
 
 import { existsSync, readdirSync, rmSync, unlinkSync } from 'node:fs';
-import { attachCgroup, attachNetfilter, attachTcx, BpfLink } from '@tandem/bpf-loader-node/link';
+import { attachTcx, BpfLink } from '@tandem/bpf-loader-node/link';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { BpfObject } from '@tandem/bpf-loader-node/object';
 import { BpfProgram } from '@tandem/bpf-loader-node/program';
 import { TD_ABI_VERSION } from './abi.gen.ts';
-import { ipv6State } from './address-families.ts';
 import { AgentTable, type EndpointLookup, MigratedEndpoints } from './agent-table.ts';
-import { findCgroup2 } from './cgroup.ts';
 import { type DatapathConfig, encodeConfig } from './config.ts';
 import {
   type NodeDevices,
@@ -26,15 +24,22 @@ import {
 } from './device-maps.ts';
 import { makeDirectory } from './directories.ts';
 import { NodeGroup } from './group.ts';
-import { namedHookTaken } from './hook-taken.ts';
+import {
+  attachGuard,
+  attachJudge,
+  fillSlots,
+  guardLinks,
+  guardPlace,
+  isAbsent,
+  judgeLinks,
+  openLink,
+} from './hook-links.ts';
 import { migrationBetween } from './migrations.ts';
 import {
   type AgentMapName,
   agentMaps,
-  judgeHooks,
   type LaterMapName,
   type MapName,
-  netfilterSlots,
   type PinPaths,
   type ProgramName,
   pinPaths,
@@ -43,8 +48,6 @@ import {
 import { makeDirectories, removeOlder, removeRetired, replacePin, shareWithProxy } from './pins.ts';
 import { allMaps, fillMigrated, isAgentMap, isOutgrown, reusePins } from './present-maps.ts';
 import { hasSharedMaps, memberAbi, planTakeover } from './schema.ts';
-
-const families = ['ipv4', 'ipv6'] as const;
 
 export interface LoadOptions {
   /** tandem.bpf.o. */
@@ -132,7 +135,7 @@ export class Datapath implements Disposable {
     fillSlots(object);
     for (const name of programNames) replacePin(object.program(name), paths.program(name));
     // Where nothing was enforced yet, running pods are cut off by a judge that knows none of them (ADR 12).
-    if (datapath.#hasJudged()) datapath.#attachJudge();
+    if (datapath.#hasJudged()) attachJudge(datapath);
     datapath.#hold();
     datapath.#swapVeths();
     // Members open the pins when they hear of them.
@@ -198,7 +201,7 @@ export class Datapath implements Disposable {
       if (part === 'pins') this.#restorePins();
       else if (part === 'sharing') shareWithProxy(this.#paths, sharedGid);
       else if (part === 'removal') this.#remove(pinRoot);
-      else if (cgroupPath !== null) this.#attachGuard(guardPlace(cgroupPath));
+      else if (cgroupPath !== null) attachGuard(this, guardPlace(cgroupPath));
       this.#problems.delete(part);
     } catch (error) {
       this.#problems.set(part, error instanceof Error ? error.message : String(error));
@@ -334,7 +337,7 @@ export class Datapath implements Disposable {
   /** Whether the links of `judge` are in place in all families of the kernel, asked of it. */
   isJudging(): boolean {
     return judgeLinks().every(({ name, priority, family }) => {
-      using pinned = this.#openLink(name);
+      using pinned = openLink(this.paths, name);
       const link = pinned ?? this.#held.get(name) ?? null;
       if (link === null && isAbsent(family)) return true;
       const info = link?.info();
@@ -363,7 +366,7 @@ export class Datapath implements Disposable {
       if (!existsSync(this.paths.link(name))) link.pin(this.paths.link(name));
     }
     if (this.isJudging()) return;
-    this.#attachJudge();
+    attachJudge(this);
     this.#holdLinks();
   }
 
@@ -412,22 +415,6 @@ export class Datapath implements Disposable {
     }
   }
 
-  /** Netfilter links have no update: a root stays attached, its tail call was swapped already. */
-  #attachJudge(): void {
-    for (const { name, root, hook, priority, family } of judgeLinks()) {
-      using present = this.#openLink(name);
-      if (present !== null) continue;
-      const program = this.program(root);
-      try {
-        using link = attachNetfilter({ program, family, hook, priority });
-        link.pin(this.paths.link(name));
-      } catch (error) {
-        // No packet of a family that the kernel does not have reaches a hook.
-        if (!isAbsent(family)) throw namedHookTaken(error);
-      }
-    }
-  }
-
   /** With all maps: that of programs is emptied when neither a pin nor a descriptor is left. */
   #hold(): void {
     for (const name of allMaps) this.map(name);
@@ -437,29 +424,17 @@ export class Datapath implements Disposable {
 
   #holdLinks(): void {
     for (const { name } of judgeLinks()) {
-      const link = this.#openLink(name);
+      const link = openLink(this.paths, name);
       if (link === null) continue;
       this.#held.get(name)?.[Symbol.dispose]();
       this.#held.set(name, link);
     }
   }
 
-  #attachGuard(cgroupPath: string): void {
-    for (const [program, attachType] of guardLinks) {
-      using present = this.#openLink(program);
-      if (present !== null) {
-        present.update(this.program(program));
-        continue;
-      }
-      using link = attachCgroup({ program: this.program(program), cgroupPath, attachType });
-      link.pin(this.paths.link(program));
-    }
-  }
-
   #attachVeth(name: 'from_pod' | 'to_pod', ifindex: number, direction: 'ingress' | 'egress'): void {
     const pin = `${name}_${ifindex}`;
     const program = this.program(name);
-    using present = this.#openLink(pin);
+    using present = openLink(this.paths, pin);
     const info = present?.info();
     if (present !== null && info?.kind === 'tcx' && info.ifindex === ifindex) {
       if (info.programId !== program.id) present.update(program);
@@ -475,46 +450,6 @@ export class Datapath implements Disposable {
         : { program, ifindex, direction, after: 'all' },
     );
     link.pin(this.paths.link(pin));
-  }
-
-  #openLink(name: string): BpfLink | null {
-    const path = this.paths.link(name);
-    return existsSync(path) ? BpfLink.openPinned(path) : null;
-  }
-}
-
-const guardLinks = [
-  ['guard_port4', 'bind4'],
-  ['guard_port6', 'bind6'],
-] as const;
-
-/** @throws when the node has no cgroup v2 */
-function guardPlace(cgroupPath: string): string {
-  const place = cgroupPath === 'auto' ? findCgroup2() : cgroupPath;
-  if (place === null) throw new Error('no cgroup v2 is mounted on this node');
-  return place;
-}
-
-function isAbsent(family: (typeof families)[number]): boolean {
-  return family === 'ipv6' && ipv6State() === 'absent';
-}
-
-type JudgeLink = Pick<(typeof judgeHooks)[number], 'root' | 'hook' | 'priority'> & {
-  readonly name: string;
-  readonly family: (typeof families)[number];
-};
-
-function judgeLinks(): readonly JudgeLink[] {
-  return judgeHooks.flatMap((each) =>
-    families.map((family) => ({ ...each, name: `${each.name}_${family}`, family })),
-  );
-}
-
-function fillSlots(object: BpfObject): void {
-  for (const { slot, program } of netfilterSlots) {
-    const value = new Uint8Array(4);
-    new DataView(value.buffer).setUint32(0, object.program(program).fd, true);
-    object.map(slot).update(new Uint8Array(4), value);
   }
 }
 
