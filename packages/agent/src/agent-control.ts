@@ -236,6 +236,8 @@ export class AgentControl {
   /** No change of policy begins any more. */
   async stopWriting(): Promise<void> {
     await this.#gate?.stop();
+    // First of all, and before what is in flight is waited for: nobody is there any more to let a pod start.
+    if (this.#removes) this.#gate?.remove();
     await this.#source?.stop();
     this.#ignoreAddresses?.();
     if (this.#timer !== null) clearInterval(this.#timer);
@@ -248,13 +250,16 @@ export class AgentControl {
     await this.#mark?.stop();
     await this.#network?.stop();
     this.#audit?.close();
-    // Only who had the lease may take away what is in force.
-    if (this.#config.removeOnStop && this.#hasLease) await this.#remove();
+    if (this.#removes) await this.#remove();
     this.#view?.close();
   }
 
+  /** Only who had the lease may take away what is in force. */
+  get #removes(): boolean {
+    return this.#config.removeOnStop && this.#hasLease;
+  }
+
   async #remove(): Promise<void> {
-    this.#gate?.remove();
     removePins(this.#config.bpffsDir);
     if (this.#view === null) return;
     for (const { part, message } of await removeNetworkRules(this.#view, this.#rules)) {

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * An agent with removeOnStop takes away what it made. The CNI gate goes first, before what is in flight is waited for:
+ * from then on nobody lets a pod start through it.
+ */
+
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { waitFor } from '@tandem/testing/wait';
+import { type StandardNode, standardPolicy, startStandardNode } from '../kit/standard-node.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'tandem-uninstall-'));
+const [confDir = '', binDir = '', resultsDir = ''] = ['conf', 'bin', 'results'].map((name) => {
+  const path = join(directory, name);
+  mkdirSync(path);
+  return path;
+});
+writeFileSync(
+  join(confDir, '10-net.conflist'),
+  JSON.stringify({ cniVersion: '1.0.0', name: 'pods', plugins: [{ type: 'ptp' }] }),
+);
+const gateFile = join(confDir, '00-tandem.conflist');
+/** With nobody else who serves, the agent waits so long for one. */
+const drainSeconds = 5;
+
+let standard: StandardNode;
+before(async () => {
+  standard = await startStandardNode({
+    policies: [standardPolicy],
+    options: { 'drain-timeout': `${drainSeconds}s` },
+    agentOptions: {
+      'remove-on-stop': true,
+      'cni-conf-dir': confDir,
+      'cni-bin-dir': binDir,
+      'cni-results-dir': resultsDir,
+    },
+  });
+});
+after(async () => {
+  await standard[Symbol.asyncDispose]();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+test('the gate is out of the chain while the agent still drains, and nothing is left when it has ended', async () => {
+  const { tandem } = standard;
+  await waitFor(() => existsSync(gateFile), { what: 'the gate in the chain' });
+  await tandem.kill('proxy');
+  const agent = tandem.process('agent');
+  const startMs = performance.now();
+  tandem.signal('agent', 'SIGTERM');
+  await waitFor(() => !existsSync(gateFile), { what: 'the gate to be taken out' });
+  const ms = performance.now() - startMs;
+  assert.ok(ms < (drainSeconds * 1000) / 2 && tandem.isAlive('agent'), `it drains: ${ms} ms`);
+  assert.ok(existsSync(tandem.pinRoot), 'policy is in force until then');
+  await agent.exited;
+  assert.deepEqual(readdirSync(confDir), ['10-net.conflist']);
+  assert.ok(!existsSync(tandem.pinRoot), 'pins');
+});
