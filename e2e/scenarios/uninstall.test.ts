@@ -34,7 +34,7 @@ before(async () => {
     policies: [standardPolicy],
     options: { 'drain-timeout': `${drainSeconds}s` },
     agentOptions: {
-      'remove-on-stop': true,
+      'remove-on-stop': 'true',
       'cni-conf-dir': confDir,
       'cni-bin-dir': binDir,
       'cni-results-dir': resultsDir,
