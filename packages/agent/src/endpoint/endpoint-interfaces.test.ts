@@ -10,6 +10,7 @@ import type { EndpointDesired } from '@tandem/core/policy/desired';
 import { NetworkView } from '@tandem/netlink/network-view';
 import { insideNamespace } from '@tandem/testing/inside';
 import { Namespace } from '@tandem/testing/namespace';
+import { waitFor } from '@tandem/testing/wait';
 import {
   EndpointInterfaces,
   type InterfaceSources,
@@ -20,8 +21,14 @@ import { classifyDevices, type DeviceOptions } from './node-devices.ts';
 const ip = (...commands: readonly string[]): void => {
   execFileSync('ip', ['-batch', '-'], { input: `${commands.join('\n')}\n` });
 };
-const bridgeFdb = (...args: readonly string[]): void => {
-  execFileSync('bridge', ['fdb', ...args]);
+/** As if learned there, which a bridge takes once the port forwards: some time after its peer is up. */
+const learn = async (mac: string, port: string): Promise<void> => {
+  const isForwarding = (): boolean =>
+    execFileSync('bridge', ['link', 'show', 'dev', port], { encoding: 'utf8' }).includes(
+      'state forwarding',
+    );
+  await waitFor(isForwarding, { what: `${port} to forward` });
+  execFileSync('bridge', ['fdb', 'replace', mac, 'dev', port, 'master', 'dynamic']);
 };
 const bridgeMac = '02:00:00:00:00:99';
 const portMac = '02:00:00:00:00:11';
@@ -178,23 +185,28 @@ insideNamespace(import.meta, () => {
 
   const routerMac = '02:00:00:00:00:fe';
   /** What is so at the bridge of a trusted port when a pod with that MAC address comes. */
-  const macs: readonly (readonly [name: string, mac: string, () => void, RegExp])[] = [
+  const macs: readonly (readonly [
+    name: string,
+    mac: string,
+    () => void | Promise<void>,
+    RegExp,
+  ])[] = [
     [
       'of who is behind a port that leads out',
       '02:00:00:00:00:ee',
-      () => bridgeFdb('replace', '02:00:00:00:00:ee', 'dev', 'lxc', 'master', 'dynamic'),
+      () => learn('02:00:00:00:00:ee', 'lxc'),
       /02:00:00:00:00:ee is one of a neighbour behind lxc, a port of the bridge cni0 that leads out/,
     ],
     [
       'of a router, though its own frames moved the forwarding entry to its port',
       routerMac,
-      () => {
+      async () => {
         ip(
           'addr replace 192.168.8.1/24 dev cni0',
           'route replace 203.0.113.0/24 via 192.168.8.254',
           `neigh replace 192.168.8.254 lladdr ${routerMac} dev cni0 nud reachable`,
         );
-        bridgeFdb('replace', routerMac, 'dev', 'twin', 'master', 'dynamic');
+        await learn(routerMac, 'twin');
       },
       /02:00:00:00:00:fe is the one of the router 192.168.8.254 at the bridge cni0/,
     ],
@@ -221,7 +233,7 @@ insideNamespace(import.meta, () => {
     test(`refused, by name: a MAC address ${name}`, async () => {
       ip('link set lxc master cni0');
       await pod.ip(['link set eth4 up']);
-      prepare();
+      await prepare();
       await pod.ip([`link set eth3 address ${mac}`]);
       const got = await resolve(
         new EndpointInterfaces(new Map()),
