@@ -53,7 +53,7 @@ const standard = await startStandardNode({
     })),
   },
   agentOptions: { 'trusted-interfaces': 'lan0' },
-  // Linux drops such packets over IPv4 by itself, unless it is told not to.
+  // Without accept_local, Linux itself drops IPv4 packets from outside with an own source address.
   prepare: async ({ node }) => {
     await node.sysctl({
       'net.ipv4.conf.all.accept_local': 1,

@@ -443,6 +443,7 @@ struct td_config {
 	__u32 pairs;            /* places of learned pairs that are used; 0: TD_PLACES_MAX */
 	__u32 extra_pages;      /* pages beside the first of an address; 0: TD_EXTRA_PAGES_MAX */
 	__u32 connects_per_second; /* new TCP connections of one pod to the shared socket; 0: no bound */
+	__u64 hash_key;            /* random, of this load: pods choose what is hashed (fqdn_hint.h) */
 };
 
 #endif /* TANDEM_ABI_H */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * One event per frame that a bridge floods. What is for a group, for everybody or for nobody whom the bridge knows is dropped
- * at each of its ports, one after the other on one CPU: the drop at the first port is told, those at the others are
- * counted alone. The same frame at the port that was told is the next one, and told again.
+ * One drop event per frame that a bridge floods. The bridge sends a copy of a broadcast, multicast or unknown unicast frame to
+ * each port, one after the other on one CPU. The drop of the first copy makes an event; the drops of the other copies are
+ * counted only. An equal frame at the port of the event is a new frame and makes an event again.
  *
  * A guess that errs towards telling: what comes between two ports, as an interrupt's packet, costs an event more.
  */
@@ -12,7 +12,7 @@
 
 #include <tandem/events.h>
 
-/* So long after its event the rest of a frame is expected: the port that was told may have gone meanwhile. */
+/* How long after its event other copies of a frame are expected: the port of the event may be deleted meanwhile. */
 #define TD_FLOOD_NS 100000000ull
 
 /* What is equal at all ports. Two frames with one digest that come one after the other share an event. */

@@ -19,13 +19,16 @@
 #define TD_HINT_TAG   (~(TD_HINT_SLOTS | TD_HINT_USED | (TD_HINT_SLOTS - 1)))
 _Static_assert(TD_FQDN_PAGES_MAX *TD_FQDN_SELECTORS_MAX == TD_HINT_SLOTS, "a slot has six bits");
 
-/* Multiplication by odd constants (Knuth, volume 3, 6.4): who finds questions that meet here slows down his own packets. */
+/*
+ * Multiplication by odd constants (Knuth, volume 3, 6.4), keyed: a tenant chooses names and their addresses, and must not find
+ * questions that take the words of another's.
+ */
 static __always_inline __u64 hint_hash(const struct question *q, const struct td_addr *address)
 {
 	__u64 high = (__u64)address->a[0] << 32 | address->a[1];
 	__u64 low = (__u64)address->a[2] << 32 | address->a[3];
 	__u64 asked = (__u64)q->policy_id << 32 | (__u32)q->protocol << 16 | q->port;
-	__u64 hash = (low ^ asked * 0x9e3779b97f4a7c15ull) * 0xc2b2ae3d27d4eb4full;
+	__u64 hash = (low ^ td_config.hash_key ^ asked * 0x9e3779b97f4a7c15ull) * 0xc2b2ae3d27d4eb4full;
 
 	return (hash ^ hash >> 29 ^ high) * 0x165667b19e3779f9ull;
 }

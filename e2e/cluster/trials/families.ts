@@ -247,8 +247,8 @@ class Pods implements AsyncDisposable {
 }
 
 /**
- * Of names that nobody has asked for lately: their addresses are in use for ten minutes (docs/adr/0010-addresses-in-use.md), the demo's
- * are the first ones, and another run's most likely others.
+ * Numbers of names that no recent run has resolved: an address stays in use for ten minutes (docs/adr/0010-addresses-in-use.md).
+ * The demo takes the first numbers, and another run most likely takes others.
  */
 function firstNumber(): number {
   const demoNumbersMax = 30;

@@ -47,7 +47,7 @@ export class Witness implements AsyncDisposable {
 
   async #watch(where: string, place: Inside, name: string): Promise<void> {
     const probe = Probe.start(place);
-    // Most of what passes is of others: what is queued for a capture is what it looks for.
+    // The filter queues only frames with the mark: most traffic of the node belongs to others.
     const capture = (mark: string): Promise<Capture> =>
       probe.capture({ interface: name, contains: mark, payload: mark });
     const denied = await capture(marks.denied);

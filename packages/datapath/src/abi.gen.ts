@@ -390,7 +390,7 @@ export const tdEvent = {
 
 /** struct td_config: its size and the offsets of its fields, bytes. */
 export const tdConfig = {
-  size: 72,
+  size: 80,
   mark: 0,
   reserved1: 4,
   port_be: 16,
@@ -406,6 +406,7 @@ export const tdConfig = {
   pairs: 60,
   extra_pages: 64,
   connects_per_second: 68,
+  hash_key: 72,
 } as const;
 
 export const tdEndpointFlag = {

@@ -3,6 +3,7 @@
 
 /** `td_config`, the programs' read-only data: set before they are loaded. */
 
+import { randomBytes } from 'node:crypto';
 import { tdConfig } from './abi.gen.ts';
 
 export interface DatapathConfig {
@@ -38,6 +39,7 @@ export function isMark(mark: number): boolean {
   return Number.isInteger(mark) && mark > 0 && mark <= 0x80000000 && (mark & (mark - 1)) === 0;
 }
 
+/** With a key of this load, which nobody else learns. */
 export function encodeConfig(config: DatapathConfig): Uint8Array {
   const bytes = new Uint8Array(tdConfig.size);
   const view = new DataView(bytes.buffer);
@@ -52,5 +54,6 @@ export function encodeConfig(config: DatapathConfig): Uint8Array {
   view.setUint32(tdConfig.fqdn_live_s, config.fqdnLiveSeconds, true);
   view.setUint32(tdConfig.fqdn_live_idle_s, config.fqdnLiveIdleSeconds, true);
   view.setUint32(tdConfig.connects_per_second, config.connectsPerSecond, true);
+  view.setBigUint64(tdConfig.hash_key, randomBytes(8).readBigUInt64LE(), true);
   return bytes;
 }

@@ -4,8 +4,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { tdClassKey, tdDnsServerKey, tdPolicyKey } from './abi.gen.ts';
-import { encodeConfig, isMark } from './config.ts';
+import { tdClassKey, tdConfig, tdDnsServerKey, tdPolicyKey } from './abi.gen.ts';
+import { type DatapathConfig, encodeConfig, isMark } from './config.ts';
 import {
   decodeEndpoint,
   encodeClass,
@@ -71,19 +71,28 @@ test('a mark is one bit', () => {
   }
 });
 
+const settings: DatapathConfig = {
+  mark: 0x1000,
+  port: 0x2745,
+  ownerUid: 1,
+  netnsCookie: 2n ** 63n,
+  staleNs: 100_000_000,
+  fqdnIdleSeconds: 3,
+  fqdnLiveSeconds: 6,
+  fqdnLiveIdleSeconds: 7,
+  connectsPerSecond: 8,
+  quotaNamespace: 4,
+  quotaSelector: 5,
+};
+
 test('the port is in network order in the configuration', () => {
-  const bytes = encodeConfig({
-    mark: 0x1000,
-    port: 0x2745,
-    ownerUid: 1,
-    netnsCookie: 2n ** 63n,
-    staleNs: 100_000_000,
-    fqdnIdleSeconds: 3,
-    fqdnLiveSeconds: 6,
-    fqdnLiveIdleSeconds: 7,
-    connectsPerSecond: 8,
-    quotaNamespace: 4,
-    quotaSelector: 5,
-  });
+  const bytes = encodeConfig(settings);
   assert.equal(hex(bytes.subarray(16, 18)), '2745');
+});
+
+test('each load of the programs has a hash key of its own', () => {
+  const keys = [encodeConfig(settings), encodeConfig(settings)].map((bytes) =>
+    hex(bytes.subarray(tdConfig.hash_key, tdConfig.hash_key + 8)),
+  );
+  assert.notEqual(keys[0], keys[1]);
 });
