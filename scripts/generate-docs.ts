@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Writes docs/reference from the code: options, drop reasons and counters, limits. With --check it only
+ * Writes docs/reference from the code: options, metrics, drop reasons and counters, limits. With --check it only
  * says which pages are stale.
  */
 
@@ -19,6 +19,9 @@ const { optionsMarkdown } = await import(source('runtime/src/config-text.ts'));
 const { tdCounterHelp } = await import(source('datapath/src/abi.gen.ts'));
 const { counterHelp } = await import(source('dns-proxy/src/counters.ts'));
 
+const { metricsOfProduct } = await import(
+  new URL('../e2e/kit/product-metrics.ts', import.meta.url).href
+);
 const drops = await import(source('dns-proxy/src/metrics/drop-metrics.ts'));
 const { dnsSeries, snakeCase } = await import(source('dns-proxy/src/metrics/dns-metrics.ts'));
 const { datapathSeries } = await import(source('dns-proxy/src/metrics/node-metrics.ts'));
@@ -56,8 +59,17 @@ const counterTable = (
 const fieldRows = (prefix: string, help: Readonly<Record<string, string>>): string[][] =>
   Object.entries(help).map(([name, text]) => [`\`${prefix}_${snakeCase(name)}_total\``, text]);
 
+const metricRows = metricsOfProduct().map(({ name, type, labels, help, processes }) => [
+  `\`${name}\``,
+  type,
+  labels.map((label) => `\`${label}\``).join(', '),
+  processes.join(', '),
+  help.replaceAll('|', '\\|'),
+]);
+
 const pages: Readonly<Record<string, string>> = {
   'options.md': `# Options\n\n${generated}\n\nEach is a flag, an environment variable and a key of the file given by \`--config\`.\n\n## Agent\n\n${optionsMarkdown(agentConfigSpec, 3)}\n\n## DNS proxy\n\n${optionsMarkdown(proxyConfigSpec, 3)}\n`,
+  'metrics.md': `# Metrics\n\n${generated}\n\nAt \`/metrics\` of \`metricsAddress\` of each process. Names and labels are kept from version to version.\n\n${table(['metric', 'type', 'labels', 'process', 'meaning'], metricRows)}\n`,
   'drop-reasons.md': `# Counters of the datapath\n\n${generated}\n\nThose that begin with \`drop_\` are also the reasons of drop events. Both processes have the metrics.\n\n${counterTable(
     tdCounterHelp,
     datapathSeries,

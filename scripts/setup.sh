@@ -19,7 +19,7 @@ packages_run=(iproute2 nftables iptables procps util-linux kmod)
 packages_demo=(unbound)
 packages_test=(unbound knot bind9-dnsutils bind9-host dnsperf conntrack libc-ares-dev musl-tools python3-dnspython)
 packages_kernels=(qemu-system-x86 busybox-static kmod xz-utils zstd debian-archive-keyring)
-packages_cluster=(containerd runc containernetworking-plugins conntrack socat ethtool busybox-static openssl)
+packages_cluster=(containerd runc containernetworking-plugins conntrack socat ethtool busybox-static openssl prometheus)
 packages_bench=(dnsmasq-base dnsdist unbound)
 
 require_platform() {
@@ -42,7 +42,7 @@ apt_install() {
 		apt_updated=1
 	fi
 	say "installing ${missing[*]}"
-	# Services that a package brings (unbound, knot, dnsdist) must not start: the tests run their own.
+	# Services that a package brings (unbound, knot, dnsdist, prometheus) must not start: the tests run their own.
 	local policy=/usr/sbin/policy-rc.d made=
 	if [ ! -e "$policy" ]; then
 		printf '#!/bin/sh\nexit 101\n' >"$policy"

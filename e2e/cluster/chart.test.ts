@@ -8,17 +8,16 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { stopMarginMs } from '@tandem/dns-proxy/limits';
 import { productFiles } from '@tandem/images/bundle';
 import { proxyUid } from '@tandem/images/product-images';
-import { type RunResult, tryRun } from '@tandem/testing/process';
-import { parseAllDocuments } from 'yaml';
-import { binary } from './programs.ts';
-
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const chart = join(root, 'charts/tandem');
-const timeoutMs = 60_000;
+import {
+  chart,
+  helm,
+  rendered as renderedObjects,
+  repository as root,
+  template,
+} from './helm-chart.ts';
 
 interface Probe {
   readonly exec?: { readonly command: readonly string[] };
@@ -63,19 +62,8 @@ interface Rendered {
   };
 }
 
-function helm(...args: readonly string[]): Promise<RunResult> {
-  return tryRun(binary('helm'), args, { timeoutMs });
-}
-
-function template(...args: readonly string[]): Promise<RunResult> {
-  return helm('template', 'tandem', chart, '--kube-version', '1.36.3', ...args);
-}
-
 async function rendered(...args: readonly string[]): Promise<readonly Rendered[]> {
-  const { stdout } = await template(...args);
-  const documents = parseAllDocuments(stdout);
-  assert.ok(Array.isArray(documents));
-  return documents.map((each) => each.toJS() as Rendered);
+  return (await renderedObjects(...args)) as readonly unknown[] as readonly Rendered[];
 }
 
 async function daemonSetOf(

@@ -58,6 +58,8 @@ export type ProgramName =
   | 'etcd'
   | 'coredns'
   | 'helm'
+  | 'helm-4'
+  | 'actionlint'
   | 'flannel'
   | 'flannel-cni';
 
@@ -113,6 +115,16 @@ const programs: Readonly<Record<ProgramName, GoProgram>> = {
     module: 'helm.sh/helm/v3',
     version: 'v3.22.0',
     binaries: { helm: 'helm.sh/helm/v3/cmd/helm' },
+  },
+  'helm-4': {
+    module: 'helm.sh/helm/v4',
+    version: 'v4.3.2',
+    binaries: { helm: 'helm.sh/helm/v4/cmd/helm' },
+  },
+  actionlint: {
+    module: 'github.com/rhysd/actionlint',
+    version: 'v1.7.12',
+    binaries: { actionlint: 'github.com/rhysd/actionlint/cmd/actionlint' },
   },
   flannel: {
     module: 'github.com/flannel-io/flannel',

@@ -9,6 +9,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
+{{/* With labels of the values, which win. Called with `root` and `labels`. */}}
+{{- define "tandem.labelsWith" -}}
+{{- merge (deepCopy .labels) (include "tandem.labels" .root | fromYaml) | toYaml }}
+{{- end }}
+
 {{/* What both DaemonSets' pods have, but for their containers. Called with the root. */}}
 {{- define "tandem.podSpec" -}}
 hostNetwork: true
@@ -65,6 +70,18 @@ readinessProbe:
 
 {{- define "tandem.probe" -}}
 [/opt/tandem/bin/tandem-probe, /tmp/tandem/probe.sock, {{ . }}]
+{{- end }}
+
+{{/*
+Where a process has /metrics. Brackets, because the node's address may be one of IPv6. Called with `root` and `port`.
+*/}}
+{{- define "tandem.metricsAddress" -}}
+{{- if eq .root.Values.metrics.address "node" }}
+- name: NODE_ADDRESS
+  valueFrom: {fieldRef: {fieldPath: status.hostIP}}
+{{- end }}
+- name: TANDEM_METRICS_ADDRESS
+  value: "{{ if eq .root.Values.metrics.address "node" }}[$(NODE_ADDRESS)]{{ else }}127.0.0.1{{ end }}:{{ .port }}"
 {{- end }}
 
 {{/* What a pod's process is told about its pod. */}}

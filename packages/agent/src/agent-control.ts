@@ -18,13 +18,13 @@ import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
 import { agentAdminPath, snapshotPath } from '@tandem/dns-proxy/config';
 import type { DnsMember } from '@tandem/dns-proxy/dns-member';
 import { MemberServices } from '@tandem/dns-proxy/member-services';
-import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
 import type { RunDirectory } from '@tandem/dns-proxy/run-directory';
 import type { SnapshotStart } from '@tandem/dns-proxy/snapshot-start';
 import { NetworkView } from '@tandem/netlink/network-view';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
 import type { Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
+import { addPolicyMetrics, addSnapshotMetrics } from './agent-metrics.ts';
 import type { AgentConfig } from './config.ts';
 import { Attacher } from './endpoint/attacher.ts';
 import { classifyDevices } from './endpoint/node-devices.ts';
@@ -154,16 +154,7 @@ export class AgentControl {
     });
     const services = this.#createServices(this.#member, datapath);
     this.#services = services;
-    addFields(
-      services.metrics,
-      'tandem_snapshot',
-      {
-        written: 'policy snapshots written to disk',
-        failed: 'attempts to write the policy snapshot that failed; each is made again',
-        synced: 'times that what was written was made to survive a loss of power',
-      },
-      () => this.#keeper.counters,
-    );
+    addSnapshotMetrics(services.metrics, () => this.#keeper.counters);
     if (served.snapshot !== null) services.installed(served.snapshot, 'snapshot');
     await services.start(datapath);
     if (signal.aborted) return;
@@ -182,18 +173,7 @@ export class AgentControl {
       served: servedPolicy(served),
     });
     const { counters } = this.#controller;
-    addFields(
-      services.metrics,
-      'tandem_policy',
-      {
-        applied: 'changes that were put in force, of policies and of pods',
-        predecessorsForgotten:
-          'former policies over the limit of one policy: addresses that pods heard under them are refused',
-        mapsMended:
-          'comparisons of the kernel maps that found an entry of another writer: the maps were written again',
-      },
-      () => counters,
-    );
+    addPolicyMetrics(services.metrics, () => counters);
     this.#syncSocket = new SyncSocket({
       config: this.#config,
       policyServer,

@@ -11,7 +11,6 @@ import { type FSWatcher, watch } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
-import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
 import type { NetworkView } from '@tandem/netlink/network-view';
 import type { Logger } from '@tandem/runtime/log';
 import type { Metrics } from '@tandem/runtime/metrics';
@@ -27,24 +26,16 @@ import {
   isInChain,
   removeConfig,
 } from './gate-installer.ts';
+import { addGateMetrics } from './gate-metrics.ts';
 import { gateLeft, gateProblem } from './gate-problems.ts';
 import { GateRecord } from './gate-record.ts';
 import { GateServer } from './gate-server.ts';
 import { readResultCache } from './result-cache.ts';
 import type { Sandboxes } from './sandboxes.ts';
-import { WaitTimes, waitBounds } from './wait-times.ts';
+import { WaitTimes } from './wait-times.ts';
 
 /** The interface that kubelet's runtimes ask CNI for. */
 const podInterface = 'eth0';
-
-const gateHelp = {
-  admitted: 'pods whose start the CNI gate let go on, because their policy was enforced',
-  refused:
-    'pods whose start the CNI gate refused, because their policy was not enforced in time; kubelet tries again',
-  malformed: 'calls of the CNI plugin that could not be read',
-  overLimit: 'calls of the CNI plugin over the limit of calls at once; kubelet tries again',
-  sandboxesRefused: 'pods over the limit of sandboxes: they do not start',
-};
 
 export interface GateStackOptions {
   readonly runDirectory: string;
@@ -90,17 +81,11 @@ export class GateStack {
   }
 
   addMetrics(metrics: Metrics): void {
-    addFields(metrics, 'tandem_gate', gateHelp, () => ({
+    const counters = (): object => ({
       ...this.#server?.counters,
       sandboxesRefused: this.#o.sandboxes.counters.refused,
-    }));
-    metrics.arrayHistogram({
-      name: 'tandem_gate_wait_seconds',
-      help: 'how long the start of a pod waited in the CNI gate until its policy was enforced, or it was refused',
-      bounds: waitBounds,
-      counts: this.#waits.counts,
-      sum: () => this.#waits.sum,
     });
+    addGateMetrics(metrics, counters, this.#waits);
   }
 
   /** Learns the sandboxes that are there already. */

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** charts/tandem as Helm renders it, for its tests. */
+
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type RunResult, tryRun } from '@tandem/testing/process';
+import { parseAllDocuments } from 'yaml';
+import { binary } from './programs.ts';
+
+export const repository: string = fileURLToPath(new URL('../..', import.meta.url));
+export const chart: string = join(repository, 'charts/tandem');
+const timeoutMs = 60_000;
+/** What is rendered for, where the arguments name no other. */
+const kubernetes = ['--kube-version', '1.36.3'];
+
+export interface ChartObject {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
+  };
+}
+
+export function helm(...args: readonly string[]): Promise<RunResult> {
+  return tryRun(binary('helm'), args, { timeoutMs });
+}
+
+export function template(...args: readonly string[]): Promise<RunResult> {
+  return helm('template', 'tandem', chart, ...kubernetes, ...args);
+}
+
+/** @throws AssertionError when Helm refuses. */
+export async function rendered(...args: readonly string[]): Promise<readonly ChartObject[]> {
+  const { status, stdout, stderr } = await template(...args);
+  assert.equal(status, 0, stderr);
+  const documents = parseAllDocuments(stdout);
+  assert.ok(Array.isArray(documents));
+  return documents.map((each) => each.toJS() as ChartObject).filter((each) => each !== null);
+}
