@@ -10,6 +10,7 @@ import { existsSync } from 'node:fs';
 import { NodeGroup } from '@tandem/datapath/group';
 import { pinPaths } from '@tandem/datapath/paths';
 import { nothingEnforcedCode } from '@tandem/dns-proxy/member-process';
+import { memoryLimit } from '@tandem/runtime/memory-limit';
 import { TandemError } from '@tandem/runtime/tandem-error';
 
 /** Runs `work`; its failure is the start's, with what holds on the node. `root`: its pins. */
@@ -21,7 +22,7 @@ export async function withoutDatapath(
     await work();
   } catch (error) {
     const { message: said, facts } = TandemError.from(error);
-    const message = await withMissingFeatures(said);
+    const message = isOutOfMemory(error) ? withMemoryLimit(said) : await withMissingFeatures(said);
     const revision = await enforcedRevision(root);
     if (revision > 0) {
       throw new TandemError(
@@ -36,6 +37,18 @@ export async function withoutDatapath(
       { cause: error, facts },
     );
   }
+}
+
+/** The kernel charges maps and programs to the cgroup of who loads them, and refuses them at its limit without killing anybody. */
+function isOutOfMemory(error: unknown): boolean {
+  return error instanceof Error && (error as { errnoName?: unknown }).errnoName === 'ENOMEM';
+}
+
+function withMemoryLimit(message: string): string {
+  const limit = memoryLimit();
+  const now =
+    limit === null ? '' : `, now ${Math.floor(limit.bytes / (1 << 20))} MiB (${limit.path})`;
+  return `no memory for BPF programs and maps: raise the memory limit of the agent${now}, or free memory on the node: ${message}`;
 }
 
 /** A kernel without what is needed is named by that: what the verifier says of it helps less. */

@@ -92,6 +92,20 @@ test('an error is told with its code, facts and causes', () => {
   );
 });
 
+test('a cause whose message is in that of the error is told once', () => {
+  const { log, lines } = capture('json');
+  const cause = Object.assign(new Error('cannot pin a map: ENOSPC'), {
+    code: 'TANDEM_BPF_FULL',
+    errnoName: 'ENOSPC',
+    syscall: 'BPF_OBJ_PIN',
+  });
+  log.error('start failed', { error: TandemError.from(cause, 'load the datapath') });
+  assert.equal(
+    JSON.parse(lines()[0] ?? '').error,
+    'TANDEM_BPF_FULL: load the datapath: cannot pin a map: ENOSPC (errno=ENOSPC syscall=BPF_OBJ_PIN)',
+  );
+});
+
 test('long text is cut, and the level holds', () => {
   const { log, lines } = capture('json');
   log.debug('not written');

@@ -53,11 +53,20 @@ export interface LogOptions {
   readonly nowMs?: () => number;
 }
 
-/** An error's message, code and facts, and those of its causes. The stack only where it was unexpected. */
+/**
+ * An error's message, code and facts, and those of its causes. The stack only where it was unexpected; no cause whose message
+ * was said already.
+ */
 function errorText(error: Error): string {
   const parts: string[] = [];
+  let said = '';
   let current: unknown = error;
   for (let depth = 0; depth < errorCausesMax && current instanceof Error; depth++) {
+    if (depth > 0 && said.includes(current.message)) {
+      current = current.cause;
+      continue;
+    }
+    said += current.message;
     if (current instanceof TandemError) {
       const facts = Object.entries(current.facts).map(([name, value]) => `${name}=${value}`);
       parts.push(

@@ -29,11 +29,12 @@ export interface TandemErrorOptions {
   readonly facts?: ErrorFacts;
 }
 
-/** The fields that Node puts on errors of system calls. */
+/** The fields that Node puts on errors of system calls, and our addons beside them: a code of ours, and the errno by name. */
 interface SystemErrorFields {
   readonly code?: unknown;
   readonly syscall?: unknown;
   readonly path?: unknown;
+  readonly errnoName?: unknown;
 }
 
 export class TandemError extends Error {
@@ -49,8 +50,8 @@ export class TandemError extends Error {
   }
 
   /**
-   * What was caught, as a TandemError: itself, an error of a system call with its errno as a fact, or
-   * TANDEM_UNEXPECTED. `attempt` opens the message: "read /etc/tandem.yaml".
+   * What was caught, as a TandemError: itself, an error with a code of ours under that code, an error of a system call
+   * with its errno as a fact, or TANDEM_UNEXPECTED. `attempt` opens the message: "read /etc/tandem.yaml".
    */
   static from(caught: unknown, attempt?: string): TandemError {
     if (caught instanceof TandemError) return caught;
@@ -58,11 +59,23 @@ export class TandemError extends Error {
     if (!(caught instanceof Error)) {
       return new TandemError('TANDEM_UNEXPECTED', `${prefix}${String(caught)}`, { cause: caught });
     }
-    const { code, syscall, path } = caught as SystemErrorFields;
-    if (typeof code !== 'string' || typeof syscall !== 'string') {
+    const { code, syscall, path, errnoName } = caught as SystemErrorFields;
+    const isOurs = typeof code === 'string' && code.startsWith('TANDEM_');
+    const isSystem = typeof code === 'string' && typeof syscall === 'string';
+    if (!isOurs && !isSystem) {
       return new TandemError('TANDEM_UNEXPECTED', `${prefix}${caught.message}`, { cause: caught });
     }
-    const facts = { errno: code, syscall, ...(typeof path === 'string' ? { path } : {}) };
-    return new TandemError('TANDEM_SYSTEM', `${prefix}${caught.message}`, { cause: caught, facts });
+    const facts = {
+      ...text('errno', isOurs ? errnoName : code),
+      ...text('syscall', syscall),
+      ...text('path', path),
+    };
+    const named = isOurs ? (code as TandemErrorCode) : 'TANDEM_SYSTEM';
+    return new TandemError(named, `${prefix}${caught.message}`, { cause: caught, facts });
   }
+}
+
+/** The fact, where there is one. */
+function text(name: string, value: unknown): ErrorFacts {
+  return typeof value === 'string' && value !== '' ? { [name]: value } : {};
 }

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Each call of bpf(2) that an agent's start makes fails in turn, or the agent is killed in its place: on a node that is
+ * enforced by the pins of a killed agent, and on a fresh one. What was enforced stays enforced and what is allowed stays
+ * reachable, a pod that no policy names is never cut off, and the next start mends everything.
+ *
+ * The long tier tries every call; the short one a call of a few commands. BPF_FAULTS repeats cases:
+ * BTF_LOAD:5:EINVAL,OBJ_PIN:3:KILL.
+ */
+
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { exitCodes } from '@tandem/runtime/lifecycle';
+import { waitFor } from '@tandem/testing/wait';
+import type { BpfCommand, BpfFault, BpfFaults } from '../kit/bpf-faults.ts';
+import { otherAddress, StartLab } from '../kit/start-lab.ts';
+
+const isFull = process.env['TANDEM_TEST_TIER'] === 'full';
+/** Of bpf(2): what changes the kernel, and the opening of pins. */
+const commands: readonly BpfCommand[] = [
+  'BTF_LOAD',
+  'MAP_CREATE',
+  'MAP_FREEZE',
+  'PROG_LOAD',
+  'OBJ_PIN',
+  'OBJ_GET',
+  'MAP_UPDATE_ELEM',
+  'MAP_UPDATE_BATCH',
+  'LINK_CREATE',
+  'LINK_UPDATE',
+];
+/** In the short tier: one case of each command at the middle of its calls. */
+const shortCases: Partial<Record<BpfCommand, BpfFault['how']>> = {
+  PROG_LOAD: 'EINVAL',
+  OBJ_PIN: 'KILL',
+  LINK_CREATE: 'KILL',
+  LINK_UPDATE: 'KILL',
+};
+/** Without the object's BTF the verifier walks its functions at each call of them, for half a minute, before it gives up. */
+const endMs = 90_000;
+const chosen = process.env['BPF_FAULTS'];
+
+function parsed(text: string): BpfFault {
+  const [command, nth, how] = text.split(':') as [BpfCommand, string, BpfFault['how']];
+  return { command, nth: Number(nth), how };
+}
+
+/** `counts`: calls of a start without faults. */
+function faultsOf(counts: ReturnType<BpfFaults['counts']>): readonly BpfFault[] {
+  const hows = (command: BpfCommand): readonly BpfFault['how'][] => [
+    command === 'OBJ_PIN' || command === 'MAP_CREATE' ? 'ENOSPC' : 'EINVAL',
+    'KILL',
+  ];
+  if (chosen !== undefined) return chosen.split(',').map(parsed);
+  return commands.flatMap((command) => {
+    const count = counts[command];
+    const all = Array.from({ length: count }, (_, index) => index + 1);
+    const short = shortCases[command];
+    if (isFull) return all.flatMap((nth) => hows(command).map((how) => ({ command, nth, how })));
+    return short === undefined || count === 0
+      ? []
+      : [{ command, nth: (count >> 1) + 1, how: short }];
+  });
+}
+
+/** What is learned in one case is asked for in the next ones. */
+const labOptions = { withBpfFaults: true, options: { 'fqdn-grace-seconds': 7200 } };
+
+function faultsOfLab(lab: StartLab): BpfFaults {
+  assert.ok(lab.stage.bpf !== null);
+  return lab.stage.bpf;
+}
+
+/** Until the agent has ended by the fault, or policy is in force in spite of it. */
+async function settled(lab: StartLab): Promise<'ended' | 'running'> {
+  const { tandem } = lab;
+  const earlier = lab.revision();
+  const running = await tandem.startProcess('agent');
+  const isOver = (): boolean =>
+    !tandem.isAlive('agent') || (lab.revision() > earlier && / running$/m.test(running.stderr()));
+  await waitFor(isOver, {
+    what: 'policy in force, or the end of the agent',
+    timeoutMs: endMs,
+  }).catch((error: Error) => {
+    throw new Error(`${error.message}: ${lab.tandem.logs()}`, { cause: error });
+  });
+  return tandem.isAlive('agent') ? 'running' : 'ended';
+}
+
+async function endAgent(lab: StartLab): Promise<void> {
+  if (lab.tandem.isAlive('agent')) await lab.killAgent();
+}
+
+describe('a call of bpf(2) fails in the start', () => {
+  describe('on a node that is enforced', () => {
+    let lab: StartLab;
+    before(async () => {
+      lab = await StartLab.create(labOptions);
+    });
+    after(async () => {
+      await lab[Symbol.asyncDispose]();
+    });
+
+    test('enforcement and what is allowed outlast it, and the next start mends all', async (t) => {
+      lab.writeObjects(['client']);
+      await lab.tandem.startProcess('agent');
+      await lab.tandem.waitForMembers(['agent']);
+      await lab.assertAnswered('client');
+      await lab.killAgent();
+      const bpf = faultsOfLab(lab);
+      bpf.set(null);
+      await settled(lab);
+      const counts = bpf.counts();
+      await lab.assertAnswered('client');
+      await endAgent(lab);
+      t.diagnostic(`calls of a start: ${JSON.stringify(counts)}`);
+      for (const fault of faultsOf(counts)) {
+        const what = `${fault.command} ${fault.nth} of ${counts[fault.command]}: ${fault.how}`;
+        await t.test(what, async () => {
+          try {
+            bpf.set(fault);
+            lab.writeObjects(['client', 'late']);
+            const outcome = await settled(lab);
+            if (fault.how === 'KILL') assert.equal(outcome, 'ended');
+            await lab.assertClosed();
+            assert.ok(
+              await lab.reaches('client', '198.18.0.1'),
+              `what was learned: ${lab.tandem.logs()}`,
+            );
+            if (outcome === 'ended' && fault.how !== 'KILL') {
+              const running = lab.tandem.process('agent');
+              assert.equal((await running.exited).status, exitCodes.startFailed, running.stderr());
+              assert.match(
+                running.stderr(),
+                /the pinned programs go on enforcing policy revision \d+/,
+              );
+            }
+            await endAgent(lab);
+            bpf.set(null);
+            await settled(lab);
+            await Promise.all([lab.assertAnswered('client'), lab.assertAnswered('late')]);
+            await lab.assertClosed();
+          } finally {
+            lab.writeObjects(['client']);
+            await endAgent(lab);
+          }
+        });
+      }
+    });
+  });
+
+  describe('on a fresh node', () => {
+    test('nothing is half attached, and the next start enforces', async (t) => {
+      const counts = await (async () => {
+        await using lab = await StartLab.create(labOptions);
+        lab.writeObjects(['client', 'late']);
+        await settled(lab);
+        return faultsOfLab(lab).counts();
+      })();
+      t.diagnostic(`calls of a start: ${JSON.stringify(counts)}`);
+      for (const fault of faultsOf(counts)) {
+        const what = `${fault.command} ${fault.nth} of ${counts[fault.command]}: ${fault.how}`;
+        await t.test(what, async () => {
+          await using lab = await StartLab.create(labOptions);
+          const bpf = faultsOfLab(lab);
+          bpf.set(fault);
+          lab.writeObjects(['client', 'late'], ['later']);
+          const outcome = await settled(lab);
+          assert.ok(
+            await lab.reaches('later', otherAddress),
+            `a pod without policy: ${lab.tandem.logs()}`,
+          );
+          if (outcome === 'running') await lab.assertClosed();
+          if (outcome === 'ended' && fault.how !== 'KILL') {
+            const running = lab.tandem.process('agent');
+            assert.equal(
+              (await running.exited).status,
+              exitCodes.nothingEnforced,
+              running.stderr(),
+            );
+            assert.match(running.stderr(), /NO POLICY IS ENFORCED on this node/);
+            assert.deepEqual(await lab.leftovers(), []);
+            assert.ok(await lab.reaches('client', otherAddress), 'as it says');
+          }
+          await endAgent(lab);
+          bpf.set(null);
+          await settled(lab);
+          await Promise.all([lab.assertAnswered('client'), lab.assertAnswered('late')]);
+          await lab.assertClosed();
+          assert.ok(
+            await lab.reaches('later', otherAddress),
+            `a pod without policy: ${lab.tandem.logs()}`,
+          );
+        });
+      }
+    });
+  });
+});
