@@ -43,3 +43,41 @@ export async function rendered(...args: readonly string[]): Promise<readonly Cha
   assert.ok(Array.isArray(documents));
   return documents.map((each) => each.toJS() as ChartObject).filter((each) => each !== null);
 }
+
+export interface EnvironmentVariable {
+  readonly name: string;
+  readonly value?: string;
+}
+export interface ChartContainer {
+  readonly name: string;
+  readonly image: string;
+  readonly args?: readonly string[];
+  readonly command?: readonly string[];
+  readonly env?: readonly EnvironmentVariable[];
+  readonly securityContext: Readonly<Record<string, unknown>>;
+  readonly volumeMounts?: readonly { readonly name: string; readonly mountPath: string }[];
+}
+export interface ChartPod {
+  readonly hostNetwork?: boolean;
+  readonly automountServiceAccountToken?: boolean;
+  readonly imagePullSecrets?: readonly { readonly name: string }[];
+  readonly containers: readonly ChartContainer[];
+  readonly initContainers?: readonly ChartContainer[];
+}
+
+/** Pods that an object is or makes: none of other kinds. */
+export function podOf(object: ChartObject): ChartPod | null {
+  const { kind, spec } = object as unknown as { kind: string; spec?: unknown };
+  if (kind === 'Pod') return spec as ChartPod;
+  if (!['DaemonSet', 'Deployment', 'Job'].includes(kind)) return null;
+  return (spec as { readonly template: { readonly spec: ChartPod } }).template.spec;
+}
+
+export function podsOf(objects: readonly ChartObject[]): readonly ChartPod[] {
+  return objects.flatMap((each) => podOf(each) ?? []);
+}
+
+export const containersOf = (pod: ChartPod): readonly ChartContainer[] => [
+  ...(pod.initContainers ?? []),
+  ...pod.containers,
+];

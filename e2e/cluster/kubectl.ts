@@ -11,6 +11,8 @@ import type { Layout } from './layout.ts';
 import { binary } from './programs.ts';
 
 const timeoutMs = 180_000;
+/** Above the 300 s that Helm waits for hooks by itself. */
+const helmTimeoutMs = 330_000;
 
 interface KubectlOptions {
   /** For `-f -`. */
@@ -49,9 +51,18 @@ export function kubectlTandem(layout: Layout, args: readonly string[]): Promise<
   return tryRun('env', [path, 'kubectl', 'tandem', ...args], { timeoutMs });
 }
 
+/** Helm 3 and Helm 4. */
+export const helmPrograms = ['helm', 'helm-4'] as const;
+export type HelmProgram = (typeof helmPrograms)[number];
+
 /** helm, which must be built. @throws Error with what it wrote when it fails. */
-export async function helm(layout: Layout, args: readonly string[]): Promise<string> {
-  return (await run(...clientCommand(layout, binary('helm'), args), { timeoutMs })).stdout;
+export async function helm(
+  layout: Layout,
+  args: readonly string[],
+  program: HelmProgram = 'helm',
+): Promise<string> {
+  const command = clientCommand(layout, binary(program, 'helm'), args);
+  return (await run(...command, { timeoutMs: helmTimeoutMs })).stdout;
 }
 
 export const adminKubeconfig = (layout: Layout): string => join(layout.pki, 'admin.conf');

@@ -10,6 +10,7 @@ import { parseArgs } from 'node:util';
 import { type ConformanceOptions, conformance } from './conformance.ts';
 import { demo } from './demo.ts';
 import { down } from './down.ts';
+import { helmPrograms } from './kubectl.ts';
 import {
   type ClusterConfig,
   cniKinds,
@@ -71,6 +72,8 @@ const podsMax = 250;
 const minutesMax = 600;
 const seedMax = 2 ** 32 - 1;
 const roundsMax = 100;
+/** What the tests of the chart and of the workflows run. */
+const chartPrograms = [...helmPrograms, 'actionlint'] as const;
 const passedOn = ['kubectl', 'helm'] as const;
 
 class UsageError extends Error {}
@@ -172,7 +175,7 @@ async function main([command = 'help', ...args]: readonly string[]): Promise<num
       console.log(howToUse(layout));
       return 0;
     case 'build':
-      await buildPrograms([...programsOf(config), 'helm'], new Progress());
+      await buildPrograms([...programsOf(config), ...chartPrograms], new Progress());
       return 0;
     case 'demo':
       return withLock(layout, async () => {
@@ -193,7 +196,7 @@ async function main([command = 'help', ...args]: readonly string[]): Promise<num
       return withLock(layout, async () => {
         const progress = new Progress();
         const chosen = await anyUp(layout, config, progress);
-        await buildPrograms(['helm'], progress);
+        await buildPrograms(name === 'uninstall' ? helmPrograms : ['helm'], progress);
         return runTrial(layout, chosen, name, trial);
       });
     }

@@ -8,14 +8,14 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { imageArchive } from '@tandem/images/oci';
 import { type ProductImage, productImages, productVersion } from '@tandem/images/product-images';
-import { helm, kubectl, tryKubectl } from './kubectl.ts';
+import { type HelmProgram, helm, kubectl, tryKubectl } from './kubectl.ts';
 import { type ClusterConfig, type Layout, nodeIndexes } from './layout.ts';
 import { importImage } from './node.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const rolloutTimeout = '--timeout=180s';
 
-const release = 'tandem';
+export const release = 'tandem';
 export const productNamespace = 'kube-system';
 export const daemonSets = { agent: 'tandem-agent', dnsProxy: 'tandem-dns-proxy' } as const;
 export type ProductPart = keyof typeof daemonSets;
@@ -47,9 +47,13 @@ export async function installProduct(
 export async function upgradeProduct(
   layout: Layout,
   tag: string,
-  options: { readonly values?: readonly string[]; readonly waits?: boolean } = {},
+  options: {
+    readonly values?: readonly string[];
+    readonly waits?: boolean;
+    readonly program?: HelmProgram;
+  } = {},
 ): Promise<void> {
-  const { values = [], waits = true } = options;
+  const { values = [], waits = true, program = 'helm' } = options;
   const chart = join(root, 'charts/tandem');
   const set = ['image.pullPolicy=Never', `image.tag=${tag}`, ...values].flatMap((value) => [
     '--set',
@@ -57,16 +61,23 @@ export async function upgradeProduct(
   ]);
   const target = [release, chart, '--namespace', productNamespace];
   const wait = waits ? ['--wait', '--timeout', '170s'] : [];
-  await helm(layout, ['upgrade', '--install', ...target, ...wait, ...set]);
+  await helm(layout, ['upgrade', '--install', ...target, ...wait, ...set], program);
   if (!waits) return;
   for (const name of Object.values(daemonSets)) await rollout(layout, productNamespace, name);
 }
 
-/** Nothing of it is in force afterwards, as the notes of the chart say: waits until its pods are gone. It must be installed. */
+/** Nothing of it is left on any node afterwards, as the notes of the chart say. It must be installed. */
 export async function removeProduct(layout: Layout): Promise<void> {
-  await installProduct(layout, ['agent.options.removeOnStop=true']);
-  const options = ['--namespace', productNamespace, '--wait', '--timeout', '170s'];
-  await helm(layout, ['uninstall', release, ...options]);
+  await installProduct(layout, ['cleanup.onUninstall=true']);
+  await uninstallProduct(layout);
+}
+
+/** Gives what Helm wrote. `program`: of which Helm. @throws Error with it when Helm fails */
+export async function uninstallProduct(
+  layout: Layout,
+  program: HelmProgram = 'helm',
+): Promise<string> {
+  return helm(layout, ['uninstall', release, '--namespace', productNamespace], program);
 }
 
 /** `helm test`. @throws Error with what the pod of the test wrote that failed: it stays, for that */

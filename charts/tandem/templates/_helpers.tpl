@@ -9,6 +9,30 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
+{{/* The whole name of an image. Called with `root`, `name` and `image`, the values of that image alone. */}}
+{{- define "tandem.image" -}}
+{{- $common := .root.Values.image }}
+{{- $image := .image | default dict }}
+{{- if $image.override }}
+{{- $image.override }}
+{{- else }}
+{{- $registry := (.root.Values.global | default dict).imageRegistry | default $image.registry | default $common.registry }}
+{{- $repository := $image.repository | default (printf "%s/%s" $common.repository .name) }}
+{{- $tag := $image.tag | default $common.tag | default .root.Chart.AppVersion }}
+{{- printf "%s/%s:%s" $registry $repository $tag }}{{ with $image.digest }}@{{ . }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- define "tandem.pullSecrets" -}}
+{{- $secrets := list }}
+{{- range concat ((.Values.global | default dict).imagePullSecrets | default list) .Values.imagePullSecrets }}
+{{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) }}
+{{- end }}
+{{- with $secrets }}
+imagePullSecrets: {{ toJson (uniq .) }}
+{{- end }}
+{{- end }}
+
 {{/* With labels of the values, which win. Called with `root` and `labels`. */}}
 {{- define "tandem.labelsWith" -}}
 {{- merge (deepCopy .labels) (include "tandem.labels" .root | fromYaml) | toYaml }}
@@ -23,9 +47,7 @@ priorityClassName: {{ .Values.priorityClassName }}
 terminationGracePeriodSeconds: {{ add .Values.drainSeconds 6 }}
 {{- /* So that the process is not process 1, which no signal from within kills: who stands by ends one that hangs. */}}
 shareProcessNamespace: true
-{{- with .Values.imagePullSecrets }}
-imagePullSecrets: {{ toJson . }}
-{{- end }}
+{{- include "tandem.pullSecrets" . }}
 nodeSelector: {{ toJson .Values.nodeSelector }}
 tolerations: {{ toJson .Values.tolerations }}
 {{- end }}

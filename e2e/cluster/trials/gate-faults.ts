@@ -166,7 +166,7 @@ class GateFaults {
 
   async uninstall(): Promise<void> {
     const { steps, layout } = this.#trial;
-    steps.title('Uninstalled, with removeOnStop as the notes of the chart say');
+    steps.title('Uninstalled, with cleanup.onUninstall as the notes of the chart say');
     await steps.step('the gate is out of the chain', async () => {
       await removeProduct(layout);
       // helm waits for what it has installed, not for the pods of that

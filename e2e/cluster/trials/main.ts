@@ -17,6 +17,7 @@ import { gateFaults } from './gate-faults.ts';
 import { reboot } from './reboot.ts';
 import { sources } from './sources.ts';
 import { Trial } from './trial.ts';
+import { uninstall } from './uninstall.ts';
 import { upgrade } from './upgrade.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
@@ -31,6 +32,7 @@ export const trialNames = [
   'api-cut',
   'churn',
   'upgrade',
+  'uninstall',
 ] as const;
 export type TrialName = (typeof trialNames)[number];
 
@@ -53,6 +55,7 @@ const runs: Readonly<Record<TrialName, (trial: Trial, options: TrialOptions) => 
   'api-cut': (trial, { minutes }) => apiCut(trial, minutes),
   churn: (trial, { minutes, seed }) => churn(trial, minutes, seed),
   upgrade: (trial, { rounds }) => upgrade(trial, rounds),
+  uninstall: (trial) => uninstall(trial),
 };
 
 /** On a cluster that is up. Gives the exit code: 0 when each step held. */
@@ -64,7 +67,7 @@ export async function runTrial(
 ): Promise<number> {
   // of what is installed, whatever the checkout is when the trial is over
   const begun = { commit: commitOf(), load: load() };
-  await using trial = await Trial.begin(layout, config);
+  await using trial = await Trial.begin(layout, config, name !== 'uninstall');
   await runs[name](trial, options);
   const { steps } = trial;
   process.stdout.write(`\n${steps.summary()}\n`);

@@ -84,11 +84,11 @@ export class Trial implements AsyncDisposable {
     this.collector = collector;
   }
 
-  /** On a cluster that is up; what an earlier trial left is removed. */
-  static async begin(layout: Layout, config: ClusterConfig): Promise<Trial> {
+  /** On a cluster that is up; what an earlier trial left is removed. `isInstalled`: whether Tandem is there when it begins. */
+  static async begin(layout: Layout, config: ClusterConfig, isInstalled: boolean): Promise<Trial> {
     await importProductImages(layout, config);
     await importTalkerImage(layout, config);
-    await installProduct(layout);
+    if (isInstalled) await installProduct(layout);
     await tryKubectl(layout, ['delete', 'namespace', trialNamespace, '--ignore-not-found']);
     await applyObjects(layout, [
       { apiVersion: 'v1', kind: 'Namespace', metadata: { name: trialNamespace } },

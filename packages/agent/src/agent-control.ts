@@ -12,7 +12,7 @@ import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-stat
 import type { MemberPolicy } from '@tandem/core/policy/desired';
 import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
 import { markCandidates } from '@tandem/datapath/config';
-import { Datapath, removePins } from '@tandem/datapath/datapath';
+import { Datapath } from '@tandem/datapath/datapath';
 import { agentMember } from '@tandem/datapath/member';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
 import { agentAdminPath, snapshotPath } from '@tandem/dns-proxy/config';
@@ -36,8 +36,9 @@ import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
 import { Compatibility } from './node/compatibility.ts';
 import { GroupAudit } from './node/group-audit.ts';
 import { LocalAddresses } from './node/local-addresses.ts';
-import { type NetworkRulesOptions, removeNetworkRules } from './node/network-rules.ts';
+import type { NetworkRulesOptions } from './node/network-rules.ts';
 import { NetworkStack } from './node/network-stack.ts';
+import { removeDatapath } from './node/node-removal.ts';
 import { sideDegradations } from './node/side-parts.ts';
 import { PolicyController } from './policy/controller.ts';
 import { memberPolicyOf } from './policy/snapshot.ts';
@@ -240,10 +241,10 @@ export class AgentControl {
   }
 
   async #remove(): Promise<void> {
-    removePins(this.#config.bpffsDir);
-    if (this.#view === null) return;
-    for (const { part, message } of await removeNetworkRules(this.#view, this.#rules)) {
-      this.#log.error('network rules could not be removed', { part, reason: message });
+    const { bpffsDir, proxyUid } = this.#config;
+    const where = { view: this.#view, rules: this.#rules, pinRoot: bpffsDir, proxyGid: proxyUid };
+    for (const { part, message } of await removeDatapath(where)) {
+      this.#log.error('not all of it could be removed from the node', { part, reason: message });
     }
   }
 

@@ -55,7 +55,7 @@ const addressList = (description: string): Option<readonly Uint8Array[]> =>
 export const agentConfigSpec: ConfigSpec<AgentConfig> = {
   program: 'tandem-agent',
   description:
-    "Tandem's agent: owns the node's eBPF datapath and policy, and serves DNS beside the proxy.",
+    "Tandem's agent: owns the node's eBPF datapath and policy, and serves DNS beside the proxy. `tandem-agent remove` takes Tandem from the node.",
   options: {
     source: stringOption({
       group: 'Cluster',

@@ -69,3 +69,9 @@ export const kubeStaleMs = 10_000;
 export const internedTextsMax = 65_536;
 /** What is wrong with the Kubernetes API is said so long after it began. */
 export const kubeSayMs = 500;
+
+/** How long `tandem-agent remove` waits for processes that are ending, longer than a pod's time to end, and how often it looks. */
+export const removeWaitMs = 120_000;
+export const removePollMs = 100;
+/** Within this time a container runtime has read its network configurations again after a change. */
+export const runtimeSettleMs = 2000;

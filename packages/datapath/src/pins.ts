@@ -63,7 +63,7 @@ export function replacePin(object: BpfProgram | BpfMap, path: string): void {
  * systemd mounts /sys/fs/bpf with mode 700: whoever is not root could not reach `root` in it. The group of
  * the proxy may search (not list) the directories above that are of the same bpffs and of the group root.
  */
-function shareSearch(root: string, gid: number): void {
+export function shareSearch(root: string, gid: number): void {
   const { dev } = statSync(root);
   for (let directory = dirname(root); directory !== '/'; directory = dirname(directory)) {
     const status = statSync(directory);
@@ -72,6 +72,20 @@ function shareSearch(root: string, gid: number): void {
       chownSync(directory, -1, gid);
       chmodSync(directory, (status.mode & 0o707) | 0o010);
     }
+  }
+}
+
+/** Takes back what `shareSearch` gave, once `root` is gone: the group's right to search, which nobody else had. */
+export function unshareSearch(root: string, gid: number): void {
+  const parent = dirname(root);
+  if (!existsSync(parent)) return;
+  const { dev } = statSync(parent);
+  for (let directory = parent; directory !== '/'; directory = dirname(directory)) {
+    const status = statSync(directory);
+    if (status.dev !== dev) return;
+    if ((status.mode & 0o071) !== 0o010 || status.gid !== gid) continue;
+    chmodSync(directory, status.mode & 0o707);
+    chownSync(directory, -1, 0);
   }
 }
 

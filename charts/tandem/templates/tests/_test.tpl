@@ -9,7 +9,7 @@ helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
 {{/* A container that runs a script of the chart by the agent's image. Called with the root, the script and its variables. */}}
 {{- define "tandem.test.container" -}}
 - name: test
-  image: "{{ .root.Values.image.repository }}/agent:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}"
+  image: {{ include "tandem.image" (dict "root" .root "name" "agent" "image" .root.Values.agent.image) }}
   imagePullPolicy: {{ .root.Values.image.pullPolicy }}
   command: [/bin/node, /test/{{ .script }}]
   env: {{ toJson .env }}

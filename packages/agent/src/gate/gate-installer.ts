@@ -16,6 +16,7 @@
 import {
   chmodSync,
   closeSync,
+  existsSync,
   fsyncSync,
   openSync,
   readdirSync,
@@ -144,6 +145,29 @@ function callsGate(text: string): boolean {
     }
   }
   return false;
+}
+
+/**
+ * Removes the program, of which no configuration may be left. The error names one that still calls it: without the
+ * program the runtime could start no pod by it, and end none.
+ */
+export function removePlugin({
+  configDirectory,
+  pluginDirectory,
+}: GatePlaces): Result<boolean, string> {
+  return attempt(() => {
+    const names = existsSync(configDirectory) ? configNames(configDirectory) : [];
+    const own = join(configDirectory, gateConfigName);
+    const caller = names.find((name) =>
+      callsGate(readFileSync(join(configDirectory, name), 'utf8')),
+    );
+    if (caller !== undefined)
+      throw new Error(`${join(configDirectory, caller)} calls ${gatePluginName}`);
+    if (isFile(own)) throw new Error(`${own} is still there`);
+    rmSync(join(configDirectory, gateDraftName), { force: true });
+    rmSync(join(pluginDirectory, gateDraftName), { force: true });
+    return removeFile(join(pluginDirectory, gatePluginName));
+  });
 }
 
 /** Takes the gate out of the chain: the configuration first. The program stays for runtimes that still know it. */

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** The hooks by which `helm uninstall` takes Tandem from each node. The trial `uninstall` runs them. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type ChartObject, type ChartPod, podOf, rendered } from './helm-chart.ts';
+
+const enabled = ['--set', 'cleanup.onUninstall=true'];
+
+const hooksOf = (objects: readonly ChartObject[]): readonly ChartObject[] =>
+  objects.filter((each) => each.metadata.annotations?.['helm.sh/hook'] === 'post-delete');
+
+async function podOfHook(kind: string, ...args: readonly string[]): Promise<ChartPod> {
+  const found = hooksOf(await rendered(...enabled, ...args)).find((each) => each.kind === kind);
+  assert.ok(found !== undefined, kind);
+  const pod = podOf(found);
+  assert.ok(pod !== null);
+  return pod;
+}
+
+test('nothing is taken away unless it is asked for', async () => {
+  assert.deepEqual(hooksOf(await rendered()), []);
+});
+
+test('the pods that clean come when the release is gone, before what waits for them, and go when that has succeeded', async () => {
+  const hooks = hooksOf(await rendered(...enabled));
+  const weight = (kind: string): number =>
+    Number(hooks.find((each) => each.kind === kind)?.metadata.annotations?.['helm.sh/hook-weight']);
+  assert.deepEqual(hooks.map(({ kind }) => kind).toSorted(), [
+    'ConfigMap',
+    'DaemonSet',
+    'Job',
+    'Role',
+    'RoleBinding',
+    'ServiceAccount',
+  ]);
+  assert.ok(weight('ServiceAccount') < weight('DaemonSet') && weight('Role') < weight('Job'));
+  assert.ok(weight('DaemonSet') < weight('Job'));
+  for (const { metadata } of hooks) {
+    assert.equal(
+      metadata.annotations?.['helm.sh/hook-delete-policy'],
+      'before-hook-creation,hook-succeeded',
+    );
+  }
+});
+
+test('the pod that cleans finds what the agent made where the agent made it, and may do no more than the agent', async () => {
+  const values = [
+    'gate.enabled=false',
+    'gate.confDir=/x/net.d',
+    'gate.binDir=/x/bin',
+    'runDir=/x/run',
+    'stateDir=/x/state',
+    'agent.options.bpffsDir=/sys/fs/bpf/other',
+    'agent.options.routingTable=99',
+  ];
+  const set = ['--set', values.join(',')];
+  const { initContainers = [], hostNetwork, ...pod } = await podOfHook('DaemonSet', ...set);
+  const [remove] = initContainers;
+  assert.ok(remove !== undefined);
+  assert.equal(hostNetwork, true);
+  assert.equal(pod.automountServiceAccountToken, false);
+  assert.deepEqual(remove.args, ['remove']);
+  const agents = (await rendered(...set)).find(
+    (each) => each.metadata.name === 'tandem-agent' && each.kind === 'DaemonSet',
+  );
+  const [agent] = (agents === undefined ? null : podOf(agents))?.containers ?? [];
+  assert.ok(agent !== undefined);
+  assert.deepEqual(remove.securityContext, agent.securityContext);
+  const mounts = new Map(remove.volumeMounts?.map((each) => [each.name, each.mountPath]));
+  assert.deepEqual(Object.fromEntries(mounts), {
+    bpf: '/sys/fs/bpf',
+    run: '/x/run',
+    state: '/x/state',
+    'cni-conf': '/x/net.d',
+    'cni-bin': '/x/bin',
+  });
+  const env = new Map(remove.env?.map((each) => [each.name, each.value]));
+  assert.equal(env.get('TANDEM_BPFFS_DIR'), '/sys/fs/bpf/other');
+  assert.equal(env.get('TANDEM_ROUTING_TABLE'), '99');
+  // A gate that was turned off may still be in the chain.
+  assert.equal(env.get('TANDEM_CNI_CONF_DIR'), '/x/net.d');
+  assert.equal(env.get('TANDEM_CNI_BIN_DIR'), '/x/bin');
+});
+
+test('once a node is clean its pod may do nothing', async () => {
+  const { containers } = await podOfHook('DaemonSet');
+  const [{ securityContext, volumeMounts } = assert.fail()] = containers;
+  assert.deepEqual(securityContext['capabilities'], { drop: ['ALL'] });
+  assert.equal(securityContext['runAsNonRoot'], true);
+  assert.equal(volumeMounts, undefined);
+});
+
+test('what waits needs no network of pods, and reads one DaemonSet and pods of its namespace', async () => {
+  assert.equal((await podOfHook('Job')).hostNetwork, true);
+  const role = hooksOf(await rendered(...enabled)).find((each) => each.kind === 'Role');
+  assert.deepEqual((role as unknown as { readonly rules: unknown }).rules, [
+    {
+      apiGroups: ['apps'],
+      resources: ['daemonsets'],
+      resourceNames: ['tandem-uninstall'],
+      verbs: ['get'],
+    },
+    { apiGroups: [''], resources: ['pods'], verbs: ['list'] },
+  ]);
+});
+
+test('the gate can be left for runtimes that end pods by it', async () => {
+  const { initContainers } = await podOfHook('DaemonSet', '--set', 'cleanup.keepGateProgram=true');
+  assert.deepEqual(initContainers?.[0]?.args, ['remove', '--keep-gate-program']);
+});

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Values of the chart: images of any registry, names of any length, and what is refused with which words. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseAllDocuments } from 'yaml';
+import { chart, containersOf, helm, podsOf, rendered, template } from './helm-chart.ts';
+
+/** All that may be turned on, so that each template is there. */
+const everything = [
+  ...['cleanup.onUninstall=true', 'metrics.address=node', 'metrics.podMonitor.enabled=true'],
+  ...['metrics.rules.enabled=true', 'metrics.dashboards.enabled=true', 'test.reachName=a.example'],
+].flatMap((each) => ['--set', each]);
+
+async function imagesOf(...args: readonly string[]): Promise<readonly string[]> {
+  const containers = podsOf(await rendered(...everything, ...args)).flatMap(containersOf);
+  return [...new Set(containers.map(({ image }) => image))].toSorted();
+}
+
+test('one value moves every image to another registry, for a cluster that reaches no other', async () => {
+  const images = await imagesOf('--set', 'global.imageRegistry=harbor.local:5000');
+  assert.deepEqual(images, [
+    'harbor.local:5000/tandem/agent:0.1.0',
+    'harbor.local:5000/tandem/dns-proxy:0.1.0',
+  ]);
+});
+
+test('an image is named by its parts, by its digest, or whole', async () => {
+  const digest = `sha256:${'0f'.repeat(32)}`;
+  const agent = `agent.image.registry=a.example,agent.image.repository=x/y,agent.image.tag=t,agent.image.digest=${digest}`;
+  const images = await imagesOf('--set', `${agent},dnsProxy.image.override=b.example/z@${digest}`);
+  assert.deepEqual(images, [`a.example/x/y:t@${digest}`, `b.example/z@${digest}`]);
+});
+
+test('every pod has the secrets to pull with, once each', async () => {
+  const set = ['--set', 'imagePullSecrets[0].name=one,imagePullSecrets[1]=two'];
+  const pods = podsOf(
+    await rendered(...everything, ...set, '--set', 'global.imagePullSecrets={two,three}'),
+  );
+  assert.ok(pods.length >= 5);
+  for (const { imagePullSecrets = [] } of pods) {
+    assert.deepEqual(imagePullSecrets.map(({ name }) => name).toSorted(), ['one', 'three', 'two']);
+  }
+});
+
+test('a changed option replaces the pods of its process, and no others', async () => {
+  const templates = async (...args: readonly string[]): Promise<Readonly<Record<string, string>>> =>
+    Object.fromEntries(
+      (await rendered(...args))
+        .filter(({ kind }) => kind === 'DaemonSet')
+        .map((each) => [
+          each.metadata.name,
+          JSON.stringify(
+            (each as unknown as { readonly spec: { readonly template: unknown } }).spec.template,
+          ),
+        ]),
+    );
+  const before = await templates();
+  const after = await templates('--set', 'agent.options.clusterName=other');
+  assert.notEqual(after['tandem-agent'], before['tandem-agent']);
+  assert.equal(after['tandem-dns-proxy'], before['tandem-dns-proxy']);
+});
+
+test('names of the longest release that Helm allows are names of objects, and its labels are labels', async () => {
+  const release = `x${'y'.repeat(51)}z`;
+  const { status, stdout, stderr } = await helm(
+    ...['template', release, chart, '--kube-version', '1.36.3', '--namespace', 'n'.repeat(63)],
+    ...everything,
+  );
+  assert.equal(status, 0, stderr);
+  const label = /^(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/;
+  let seen = 0;
+  const visit = (value: unknown, path: string): void => {
+    if (typeof value !== 'object' || value === null) return;
+    for (const [key, each] of Object.entries(value)) {
+      if (['labels', 'matchLabels'].includes(key) && typeof each === 'object' && each !== null) {
+        for (const [name, text] of Object.entries(each as Record<string, string>)) {
+          seen += 1;
+          assert.ok(text.length <= 63 && label.test(text), `${path}.${key}.${name}: ${text}`);
+        }
+      }
+      visit(each, `${path}.${key}`);
+    }
+  };
+  for (const each of parseAllDocuments(stdout)) {
+    const object = each.toJS() as { kind: string; metadata: { name: string } } | null;
+    if (object === null) continue;
+    visit(object, object.kind);
+    const { name } = object.metadata;
+    // Pods of a Job have its name as a label.
+    const limit = object.kind === 'Job' ? 63 : 253;
+    assert.ok(
+      name.length <= limit && /^[a-z0-9][-a-z0-9.]*[a-z0-9]$/.test(name),
+      `${object.kind} ${name}`,
+    );
+  }
+  assert.ok(seen > 100, `${seen}`);
+});
+
+test('nothing is in another namespace than that of the release', async () => {
+  const { stdout } = await helm(
+    ...['template', 'other', chart, '--kube-version', '1.36.3', '--namespace', 'dns-policy'],
+    ...everything,
+  );
+  assert.doesNotMatch(stdout, /namespace: kube-system$/m);
+  const names = [...stdout.matchAll(/^ {2}name: (.+)$/gm)].map(([, name = '']) => name);
+  assert.ok(names.length > 10);
+  for (const name of names) assert.match(name, /^other/);
+});
+
+for (const [what, values, message] of [
+  [
+    'a registry in the repository',
+    'image.repository=registry.example.com/tandem',
+    /image\.registry=registry\.example\.com,image\.repository=tandem/,
+  ],
+  [
+    'the same, of imported images',
+    'image.repository=localhost/tandem',
+    /image\.registry=localhost/,
+  ],
+  ['a value of a former version', 'terminationGracePeriodSeconds=30', /is now drainSeconds/],
+  ['a digest that is none', 'agent.image.digest=latest', /digest/],
+  ['an image with a blank', 'agent.image.override=a b', /override/],
+  ['a tag with a slash', 'image.tag=a/b', /tag/],
+  ['a registry with a scheme', 'global.imageRegistry=https://x.example', /imageRegistry/],
+  ['text for a switch', 'gate.enabled=sometimes', /gate/],
+  ['a number for a list', 'tolerations=3', /tolerations/],
+  ['text for options', 'agent.options=clusterName', /options/],
+  ['a list for an option', 'agent.options.podBridges={a,b}', /podBridges/],
+  ['an option with a dash', 'agent.options.cluster-name=a', /options/],
+  ['a cleanup that waits for ever', 'cleanup.timeoutSeconds=0', /timeoutSeconds/],
+  ['an empty priority class', 'priorityClassName=3', /priorityClassName/],
+  ['a parent directory', 'stateDir=relative', /stateDir/],
+] as const) {
+  test(`${what} is refused, with what to set`, async () => {
+    const { status, stderr } = await template('--set', values);
+    assert.notEqual(status, 0);
+    assert.match(stderr, message);
+  });
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Takes from the node's network and kernel what the agent made there: policy ends. Nobody may run that would make it
+ * again: whoever calls holds the agent's index in the group.
+ */
+
+import { removePins } from '@tandem/datapath/datapath';
+import { unshareSearch } from '@tandem/datapath/pins';
+import { NTF_STICKY, RTPROT_TANDEM } from '@tandem/netlink/constants';
+import type { NetworkView } from '@tandem/netlink/network-view';
+import { TandemError } from '@tandem/runtime/tandem-error';
+import { type NetworkRulesOptions, removeNetworkRules } from './network-rules.ts';
+
+export interface NodeFootprint {
+  /** Null: the network was never read, so nothing of it was changed. */
+  readonly view: NetworkView | null;
+  readonly rules: NetworkRulesOptions;
+  readonly pinRoot: string;
+  /** The group that may search the directories above the pins. */
+  readonly proxyGid: number;
+}
+
+export interface RemovalProblem {
+  readonly part: string;
+  readonly message: string;
+}
+
+/** Never rejects: gives what could not be removed. */
+export async function removeDatapath(footprint: NodeFootprint): Promise<readonly RemovalProblem[]> {
+  const { view, rules, pinRoot, proxyGid } = footprint;
+  const problems: RemovalProblem[] = [];
+  const attempt = async (part: string, work: () => Promise<unknown> | void): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      problems.push({ part, message: TandemError.from(error).message });
+    }
+  };
+  await attempt('pins', () => removePins(pinRoot));
+  await attempt('bpffs', () => unshareSearch(pinRoot, proxyGid));
+  if (view === null) return problems;
+  problems.push(...(await removeNetworkRules(view, rules)));
+  await attempt('bridge entries', () => removeBridgeEntries(view));
+  return problems;
+}
+
+/** Of bridged pods: the neighbours bear our mark, and the sticky entries of their hardware addresses are ours with them. */
+async function removeBridgeEntries(view: NetworkView): Promise<void> {
+  const { rtnetlink, state } = view;
+  for (const { ifindex, address, mac, protocol } of state.neighbors) {
+    if (protocol !== RTPROT_TANDEM) continue;
+    const entry = state.forwardingEntry(ifindex, mac);
+    if (entry !== undefined && (entry.flags & NTF_STICKY) !== 0) {
+      // oxlint-disable-next-line no-await-in-loop -- few, one after the other
+      await rtnetlink.deleteForwarding(entry.port, mac);
+    }
+    // oxlint-disable-next-line no-await-in-loop -- as above
+    await rtnetlink.deleteNeighbor(ifindex, address);
+  }
+}
