@@ -2,9 +2,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** The process of the command `tandem`. */
+/** The process of the command `tandem`. What it imports is read after the check: an older Node.js cannot parse it. */
 
-import { runAsProcess } from './process.ts';
-import { runCli } from './program.ts';
+import { requireNode } from './node-version.ts';
 
+requireNode();
+const [{ runAsProcess }, { runCli }] = await Promise.all([
+  import('./process.ts'),
+  import('./program.ts'),
+]);
 await runAsProcess(runCli);

@@ -2,9 +2,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** The process of `kubectl tandem`: kubectl runs `kubectl-tandem` of the PATH. */
+/**
+ * The process of `kubectl tandem`: kubectl runs `kubectl-tandem` of the PATH. What it imports is read after the check: an older
+ * Node.js cannot parse it.
+ */
 
-import { runAsProcess } from '../process.ts';
-import { runPlugin } from './program.ts';
+import { requireNode } from '../node-version.ts';
 
+requireNode();
+const [{ runAsProcess }, { runPlugin }] = await Promise.all([
+  import('../process.ts'),
+  import('./program.ts'),
+]);
 await runAsProcess(runPlugin);
