@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Writes docs/reference from the code: options, metrics, drop reasons and counters, limits. With --check it only
- * says which pages are stale.
+ * Writes docs/reference from the code (options, metrics, drop reasons and counters, limits), and the README of the chart from
+ * the comments of its values. With --check it only says which pages are stale.
  */
 
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -22,6 +22,7 @@ const { counterHelp } = await import(source('dns-proxy/src/counters.ts'));
 const { metricsOfProduct } = await import(
   new URL('../e2e/kit/product-metrics.ts', import.meta.url).href
 );
+const { chartReadme } = await import(new URL('../e2e/kit/chart-readme.ts', import.meta.url).href);
 const drops = await import(source('dns-proxy/src/metrics/drop-metrics.ts'));
 const { dnsSeries, snakeCase } = await import(source('dns-proxy/src/metrics/dns-metrics.ts'));
 const { datapathSeries } = await import(source('dns-proxy/src/metrics/node-metrics.ts'));
@@ -67,10 +68,13 @@ const metricRows = metricsOfProduct().map(({ name, type, labels, help, processes
   help.replaceAll('|', '\\|'),
 ]);
 
+const chart = 'charts/tandem';
+/** By the path of the file. */
 const pages: Readonly<Record<string, string>> = {
-  'options.md': `# Options\n\n${generated}\n\nEach is a flag, an environment variable and a key of the file given by \`--config\`.\n\n## Agent\n\n${optionsMarkdown(agentConfigSpec, 3)}\n\n## DNS proxy\n\n${optionsMarkdown(proxyConfigSpec, 3)}\n`,
-  'metrics.md': `# Metrics\n\n${generated}\n\nAt \`/metrics\` of \`metricsAddress\` of each process. Names and labels are kept from version to version.\n\n${table(['metric', 'type', 'labels', 'process', 'meaning'], metricRows)}\n`,
-  'drop-reasons.md': `# Counters of the datapath\n\n${generated}\n\nThose that begin with \`drop_\` are also the reasons of drop events. Both processes have the metrics.\n\n${counterTable(
+  [`${chart}/README.md`]: chartReadme(join(root, chart), generated),
+  'docs/reference/options.md': `# Options\n\n${generated}\n\nEach is a flag, an environment variable and a key of the file given by \`--config\`.\n\n## Agent\n\n${optionsMarkdown(agentConfigSpec, 3)}\n\n## DNS proxy\n\n${optionsMarkdown(proxyConfigSpec, 3)}\n`,
+  'docs/reference/metrics.md': `# Metrics\n\n${generated}\n\nAt \`/metrics\` of \`metricsAddress\` of each process. Names and labels are kept from version to version.\n\n${table(['metric', 'type', 'labels', 'process', 'meaning'], metricRows)}\n`,
+  'docs/reference/drop-reasons.md': `# Counters of the datapath\n\n${generated}\n\nThose that begin with \`drop_\` are also the reasons of drop events. Both processes have the metrics.\n\n${counterTable(
     tdCounterHelp,
     datapathSeries,
   )}\n\n# Counters of DNS\n\nOf each process its own; every series has the label \`member\`.\n\n${counterTable(
@@ -86,7 +90,7 @@ const pages: Readonly<Record<string, string>> = {
       ...fieldRows('tandem_drop_events', drops.dropLedgerHelp),
     ],
   )}\n`,
-  'limits.md': `# Limits\n\n${generated}\n\n${[
+  'docs/reference/limits.md': `# Limits\n\n${generated}\n\n${[
     ['The DNS path', 'packages/dns-proxy/src/limits.ts'],
     ['Reading drop events', 'packages/dns-proxy/src/drops/limits.ts'],
     ['The exchange of names and events', 'packages/dns-proxy/src/sync/limits.ts'],
@@ -104,10 +108,10 @@ const pages: Readonly<Record<string, string>> = {
 
 let stale = 0;
 for (const [name, text] of Object.entries(pages)) {
-  const path = join(root, 'docs/reference', name);
+  const path = join(root, name);
   if (process.argv.includes('--check')) {
     if (readFileSync(path, 'utf8') === text) continue;
-    console.error(`docs/reference/${name} is stale: run pnpm run docs`);
+    console.error(`${name} is stale: run pnpm run docs`);
     stale += 1;
   } else {
     writeFileSync(path, text);

@@ -4,8 +4,11 @@
 /** Values of the chart: images of any registry, names of any length, and what is refused with which words. */
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
+import { chartValues } from '../kit/chart-readme.ts';
 import { chart, containersOf, helm, podsOf, rendered, template } from './helm-chart.ts';
 
 /** All that may be turned on, so that each template is there. */
@@ -108,6 +111,28 @@ test('nothing is in another namespace than that of the release', async () => {
   const names = [...stdout.matchAll(/^ {2}name: (.+)$/gm)].map(([, name = '']) => name);
   assert.ok(names.length > 10);
   for (const name of names) assert.match(name, /^other/);
+});
+
+interface Schema {
+  readonly $ref?: string;
+  readonly properties?: Readonly<Record<string, Schema>>;
+}
+
+test('each value has a place in the schema, and each place in the schema a value with a text', () => {
+  const schema = JSON.parse(readFileSync(join(chart, 'values.schema.json'), 'utf8')) as Schema & {
+    readonly definitions: Readonly<Record<string, Schema>>;
+  };
+  const places = (at: Schema, path: string): readonly string[] => {
+    const { properties } =
+      at.$ref === undefined ? at : (schema.definitions[at.$ref.split('/').at(-1) ?? ''] ?? {});
+    if (properties === undefined) return [path];
+    const prefix = path === '' ? '' : `${path}.`;
+    return Object.entries(properties).flatMap(([name, each]) => places(each, `${prefix}${name}`));
+  };
+  const former = ['terminationGracePeriodSeconds'];
+  const found = places(schema, '').filter((each) => !former.includes(each));
+  const values = chartValues(join(chart, 'values.yaml')).map(({ path }) => path);
+  assert.deepEqual(found.toSorted(), values.toSorted());
 });
 
 for (const [what, values, message] of [
