@@ -9,13 +9,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 import { chartValues } from '../kit/chart-readme.ts';
-import { chart, containersOf, helm, podsOf, rendered, template } from './helm-chart.ts';
-
-/** All that may be turned on, so that each template is there. */
-const everything = [
-  ...['cleanup.onUninstall=true', 'metrics.address=node', 'metrics.podMonitor.enabled=true'],
-  ...['metrics.rules.enabled=true', 'metrics.dashboards.enabled=true', 'test.reachName=a.example'],
-].flatMap((each) => ['--set', each]);
+import { chart, containersOf, everything, helm, podsOf, rendered, template } from './helm-chart.ts';
 
 async function imagesOf(...args: readonly string[]): Promise<readonly string[]> {
   const containers = podsOf(await rendered(...everything, ...args)).flatMap(containersOf);

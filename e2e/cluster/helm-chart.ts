@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type RunResult, tryRun } from '@tandem/testing/process';
 import { parseAllDocuments } from 'yaml';
+import type { HelmProgram } from './kubectl.ts';
 import { binary } from './programs.ts';
 
 export const repository: string = fileURLToPath(new URL('../..', import.meta.url));
@@ -28,7 +29,46 @@ export interface ChartObject {
 }
 
 export function helm(...args: readonly string[]): Promise<RunResult> {
-  return tryRun(binary('helm'), args, { timeoutMs });
+  return runHelm('helm', args);
+}
+
+export function runHelm(program: HelmProgram, args: readonly string[]): Promise<RunResult> {
+  return tryRun(binary(program, 'helm'), args, { timeoutMs });
+}
+
+/** All that may be turned on, so that each template is there. */
+export const everything: readonly string[] = [
+  ...['cleanup.onUninstall=true', 'metrics.address=node', 'metrics.podMonitor.enabled=true'],
+  ...['metrics.rules.enabled=true', 'metrics.dashboards.enabled=true', 'test.reachName=a.example'],
+].flatMap((each) => ['--set', each]);
+
+/** As for a cluster that reaches no registry but its own. */
+export const airGap: readonly string[] = [
+  ...['global.imageRegistry=harbor.local:5000', 'global.imagePullSecrets={harbor}'],
+  ...['agent.image.digest=', 'dnsProxy.image.digest='].map(
+    (each) => `${each}sha256:${'0f'.repeat(32)}`,
+  ),
+].flatMap((each) => ['--set', each]);
+
+/** What values of the chart may look like, by name. */
+export const forms: Readonly<Record<string, readonly string[]>> = {
+  defaults: [],
+  'everything on': everything,
+  'without a registry of others': airGap,
+  'k3s, without surge': [
+    ...['gate.confDir=/var/lib/rancher/k3s/agent/etc/cni/net.d'],
+    ...['gate.binDir=/var/lib/rancher/k3s/data/cni', 'dnsProxy.netAdmin=true'],
+    ...['updateStrategy.maxSurge=0', 'updateStrategy.maxUnavailable=10%', 'drainSeconds=60'],
+  ].flatMap((each) => ['--set', each]),
+  'without a gate': ['--set', 'gate.enabled=false'],
+};
+/** Minor versions of Kubernetes 1 that the chart is for. */
+export const kubernetesMinors: readonly number[] = [32, 33, 34, 35, 36, 37, 38];
+
+export function objectsOf(text: string): readonly ChartObject[] {
+  const documents = parseAllDocuments(text);
+  assert.ok(Array.isArray(documents));
+  return documents.map((each) => each.toJS() as ChartObject).filter((each) => each !== null);
 }
 
 export function template(...args: readonly string[]): Promise<RunResult> {
@@ -39,9 +79,7 @@ export function template(...args: readonly string[]): Promise<RunResult> {
 export async function rendered(...args: readonly string[]): Promise<readonly ChartObject[]> {
   const { status, stdout, stderr } = await template(...args);
   assert.equal(status, 0, stderr);
-  const documents = parseAllDocuments(stdout);
-  assert.ok(Array.isArray(documents));
-  return documents.map((each) => each.toJS() as ChartObject).filter((each) => each !== null);
+  return objectsOf(stdout);
 }
 
 export interface EnvironmentVariable {

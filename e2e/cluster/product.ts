@@ -7,7 +7,12 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { imageArchive } from '@tandem/images/oci';
-import { type ProductImage, productImages, productVersion } from '@tandem/images/product-images';
+import {
+  type ProductImage,
+  productImages,
+  productLayers,
+  productVersion,
+} from '@tandem/images/product-images';
 import { type HelmProgram, helm, kubectl, tryKubectl } from './kubectl.ts';
 import { type ClusterConfig, type Layout, nodeIndexes } from './layout.ts';
 import { importImage } from './node.ts';
@@ -27,7 +32,7 @@ export const imageName = (image: ProductImage, tag: string): string =>
 export async function importProductImages(layout: Layout, config: ClusterConfig): Promise<void> {
   const directory = join(layout.directory, 'images');
   mkdirSync(directory, { recursive: true });
-  const images = await productImages(root, productTag);
+  const images = productImages(await productLayers(root), productTag);
   for (const [name, image] of Object.entries(images)) {
     const file = join(directory, `${name}.tar`);
     writeFileSync(file, imageArchive(image));

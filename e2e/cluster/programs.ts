@@ -180,6 +180,19 @@ export async function moduleSources(name: ProgramName): Promise<string> {
   return (await download(await findGo(), module, version)).Dir;
 }
 
+/** Of which only files are read: custom resources of the operator of Prometheus, as it installs them. */
+const prometheusOperator = {
+  module: 'github.com/prometheus-operator/prometheus-operator',
+  version: 'v0.85.0',
+} as const;
+
+/** Their CustomResourceDefinitions, by the plural of the kind; downloaded when they are asked for first. */
+export async function monitoringDefinition(plural: string): Promise<string> {
+  const { module, version } = prometheusOperator;
+  const { Dir } = await download(await findGo(), module, version);
+  return join(Dir, 'example/prometheus-operator-crd', `monitoring.coreos.com_${plural}.yaml`);
+}
+
 async function build(name: ProgramName, go: GoToolchain, progress: Progress): Promise<void> {
   const program = programs[name];
   const directory = programDirectory(name);

@@ -6,11 +6,11 @@
  * and the libraries that are loaded only when they are needed.
  */
 
-import { readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { build } from 'esbuild';
 import { fileCapability } from './file-capability.ts';
-import type { TarFile } from './tar.ts';
+import type { Origin, TarFile } from './tar.ts';
 
 /** Where all of it is in an image. */
 export const productDirectory = 'opt/tandem';
@@ -40,7 +40,7 @@ const capabilities: Readonly<Record<string, Uint8Array>> = {
 };
 
 export async function productFiles(root: string): Promise<readonly TarFile[]> {
-  const { outputFiles } = await build({
+  const { outputFiles, metafile } = await build({
     entryPoints: Object.fromEntries(
       Object.entries(entries).map(([name, path]) => [name, join(root, path)]),
     ),
@@ -48,6 +48,7 @@ export async function productFiles(root: string): Promise<readonly TarFile[]> {
     absWorkingDir: root,
     bundle: true,
     write: false,
+    metafile: true,
     platform: 'node',
     format: 'esm',
     target: 'node24',
@@ -69,9 +70,14 @@ export async function productFiles(root: string): Promise<readonly TarFile[]> {
     content,
   });
   return [
-    ...outputFiles.map(({ path, contents }) =>
-      file(join('dist', relative('/dist', path)), contents),
-    ),
+    ...outputFiles.map(({ path, contents }) => {
+      const { inputs = {} } = metafile.outputs[relative(root, path)] ?? {};
+      const directories = Object.entries(inputs)
+        .filter(([, { bytesInOutput }]) => bytesInOutput > 0)
+        .map(([input]) => packageDirectory(join(root, input)));
+      const origin: Origin = { kind: 'packages', directories: [...new Set(directories)] };
+      return { ...file(join('dist', relative('/dist', path)), contents), origin };
+    }),
     file('package.json', Buffer.from('{"type":"module"}')),
     ...Object.entries(built).map(([path, from]) => {
       const mode = path.startsWith('bin/') ? 0o755 : 0o644;
@@ -98,9 +104,26 @@ function libraryFiles(name: string, from: string, seen: Set<string>): readonly T
         path: join(productDirectory, 'node_modules', name, relative(directory, path)),
         mode: 0o644,
         content: readFileSync(path),
+        origin: { kind: 'packages', directories: [directory] } as const,
       })),
     ...Object.keys(dependencies).flatMap((each) => libraryFiles(each, directory, seen)),
   ];
+}
+
+/** The package that a file is of: the nearest directory above whose package.json has a name and a version. */
+function packageDirectory(path: string): string {
+  for (let at = dirname(path); at !== dirname(at); at = dirname(at)) {
+    const manifest = join(at, 'package.json');
+    if (!existsSync(manifest)) continue;
+    const { name, version } = JSON.parse(readFileSync(manifest, 'utf8')) as PackageManifest;
+    if (name !== undefined && version !== undefined) return at;
+  }
+  throw new Error(`${path} is of no package`);
+}
+
+interface PackageManifest {
+  readonly name?: string;
+  readonly version?: string;
 }
 
 function nearestModules(name: string, from: string): string {

@@ -17,6 +17,8 @@ export interface Image {
   readonly environment?: Readonly<Record<string, string>>;
   /** uid:gid; default: root. */
   readonly user?: string;
+  /** As OCI names it; default: this machine's. */
+  readonly architecture?: string;
 }
 
 /** Made once, used by several images. */
@@ -33,6 +35,7 @@ export function layerOf(files: readonly TarFile[]): Layer {
 
 export function imageArchive(image: Image): Buffer {
   const { names, layers, entrypoint, command, environment = {}, user } = image;
+  const { architecture = machineArchitecture() } = image;
   const blobs = new Map<string, Buffer>();
   const put = (blob: Buffer): { readonly digest: string; readonly size: number } => {
     const digest = digestOf(blob);
@@ -40,7 +43,7 @@ export function imageArchive(image: Image): Buffer {
     return { digest, size: blob.length };
   };
   const config = {
-    architecture: architecture(),
+    architecture,
     os: 'linux',
     created: '1970-01-01T00:00:00Z',
     config: {
@@ -65,17 +68,11 @@ export function imageArchive(image: Image): Buffer {
   const described = {
     mediaType: manifest.mediaType,
     ...put(json(manifest)),
-    platform: { architecture: architecture(), os: 'linux' },
+    platform: { architecture, os: 'linux' },
   };
   const index = {
     schemaVersion: 2,
-    manifests: names.map((name) => ({
-      ...described,
-      annotations: {
-        'io.containerd.image.name': name,
-        'org.opencontainers.image.ref.name': name.slice(name.lastIndexOf(':') + 1),
-      },
-    })),
+    manifests: names.map((name) => ({ ...described, annotations: namedAs(name) })),
   };
   return tarOf([
     file('oci-layout', json({ imageLayoutVersion: '1.0.0' })),
@@ -84,18 +81,27 @@ export function imageArchive(image: Image): Buffer {
   ]);
 }
 
+/** Of a descriptor in index.json, so that runtimes and tools find it by its name or tag. */
+export function namedAs(name: string): Readonly<Record<string, string>> {
+  return {
+    'io.containerd.image.name': name,
+    'org.opencontainers.image.ref.name': name.slice(name.lastIndexOf(':') + 1),
+  };
+}
+
 function file(path: string, content: Buffer): TarFile {
   return { path, mode: 0o644, content };
 }
 
-function json(value: unknown): Buffer {
+export function json(value: unknown): Buffer {
   return Buffer.from(JSON.stringify(value));
 }
 
-function digestOf(bytes: Uint8Array): string {
+export function digestOf(bytes: Uint8Array): string {
   return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
 }
 
-function architecture(): string {
+/** As OCI names it: amd64, arm64. */
+export function machineArchitecture(): string {
   return process.arch === 'x64' ? 'amd64' : process.arch;
 }

@@ -12,17 +12,17 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { productFiles } from './bundle.ts';
 import { imageArchive } from './oci.ts';
-import { type ProductImage, productImages, proxyUid } from './product-images.ts';
+import { type ProductImage, productImages, productLayers, proxyUid } from './product-images.ts';
 import { tarOf } from './tar.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const directory = mkdtempSync(join(tmpdir(), 'tandem-images-'));
 after(() => rmSync(directory, { recursive: true }));
 
-let images: Awaited<ReturnType<typeof productImages>>;
+let images: ReturnType<typeof productImages>;
 const unpacked = join(directory, 'unpacked');
 before(async () => {
-  images = await productImages(root, 'test');
+  images = productImages(await productLayers(root), 'test');
   mkdirSync(unpacked);
   for (const { blob } of images.agent.layers) {
     const attributes = ['--xattrs', '--xattrs-include=*'];

@@ -30,16 +30,20 @@ const semiSpace = { agent: 2, 'dns-proxy': 1 } as const;
 
 export type ProductImage = keyof typeof semiSpace;
 
-/** `root`: of the built checkout. */
-export async function productImages(
-  root: string,
+/** What is in both images, layer by layer. `root`: of the built checkout. */
+export async function productLayers(root: string): Promise<readonly (readonly TarFile[])[]> {
+  return [withoutCopies([...systemFiles(), ...baseFiles(root)]), await productFiles(root)];
+}
+
+/** `files`: as `productLayers` gives them. */
+export function productImages(
+  files: readonly (readonly TarFile[])[],
   tag: string,
-): Promise<Readonly<Record<ProductImage, Image>>> {
-  const base = layerOf(withoutCopies([...systemFiles(), ...baseFiles(root)]));
-  const product = layerOf(await productFiles(root));
+): Readonly<Record<ProductImage, Image>> {
+  const layers = files.map(layerOf);
   const image = (name: ProductImage): Image => ({
     names: [`localhost/tandem/${name}:${tag}`],
-    layers: [base, product],
+    layers,
     ...(name === 'dns-proxy' ? { user: `${proxyUid}:${proxyUid}` } : {}),
     entrypoint: [
       ...(name === 'dns-proxy' ? [`/${productDirectory}/bin/tandem-launch`] : []),
@@ -89,6 +93,7 @@ function iptablesFiles(): readonly TarFile[] {
         path: join(extensions, name).slice(1),
         mode: 0o644,
         content: readFileSync(join(extensions, name)),
+        origin: { kind: 'machine', path: realpathSync(join(extensions, name)) } as const,
       })),
   ];
 }

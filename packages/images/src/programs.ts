@@ -11,7 +11,8 @@ import type { TarFile } from './tar.ts';
 
 /** `at`: its path in the image, without a leading slash. Symbols are left out: they are half of a large program. */
 export function programFiles(program: string, at: string): readonly TarFile[] {
-  return [{ path: at, mode: 0o755, content: stripped(program) }, ...librariesOf(program)];
+  const origin = { kind: 'machine', path: realpathSync(program) } as const;
+  return [{ path: at, mode: 0o755, content: stripped(program), origin }, ...librariesOf(program)];
 }
 
 /** Programs of one image may load the same library. */
@@ -26,6 +27,7 @@ export function librariesOf(program: string): readonly TarFile[] {
     path: path.slice(1),
     mode: 0o755,
     content: readFileSync(realpathSync(path)),
+    origin: { kind: 'machine', path: realpathSync(path) },
   }));
 }
 

@@ -17,7 +17,14 @@ export interface TarFile {
   readonly link?: string;
   /** Value of `security.capability`, struct vfs_cap_data of linux/capability.h. */
   readonly capability?: Uint8Array;
+  /** Where it is from, for the SBOM; nothing of it is in the archive. */
+  readonly origin?: Origin;
 }
+
+/** A file of this machine, whose package is looked for, or the packages that were bundled into it. */
+export type Origin =
+  | { readonly kind: 'machine'; readonly path: string }
+  | { readonly kind: 'packages'; readonly directories: readonly string[] };
 
 const blockBytes = 512;
 const nameBytesMax = 100;

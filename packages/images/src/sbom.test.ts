@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** The SBOM of the images of this checkout, which must be built. */
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { Spec, Validation } from '@cyclonedx/cyclonedx-library';
+import { productLayers } from './product-images.ts';
+import { sbomOf } from './sbom.ts';
+import type { TarFile } from './tar.ts';
+
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+
+interface Sbom {
+  readonly serialNumber: string;
+  readonly components: readonly {
+    readonly name: string;
+    readonly version: string;
+    readonly purl: string;
+    readonly evidence: { readonly occurrences: readonly { readonly location: string }[] };
+  }[];
+}
+
+let files: readonly TarFile[];
+let sbom: Sbom;
+const made = (of: readonly TarFile[]): Sbom =>
+  sbomOf({ name: 'tandem/agent', version: '0.1.0', architecture: 'amd64', files: of }) as Sbom;
+before(async () => {
+  files = (await productLayers(root)).flat();
+  sbom = made(files);
+});
+
+test('it is CycloneDX 1.6, with nothing that the format does not know', async () => {
+  const validator = new Validation.JsonStrictValidator(Spec.Version.v1dot6);
+  assert.equal(await validator.validate(JSON.stringify(sbom)), null);
+});
+
+test('each file of the images is of a component, and there are no others', () => {
+  const located = sbom.components.flatMap(({ evidence }) =>
+    evidence.occurrences.map(({ location }) => location),
+  );
+  const present = files.filter(({ content }) => content !== null).map(({ path }) => `/${path}`);
+  assert.deepEqual([...new Set(located)].toSorted(), present.toSorted());
+});
+
+test('packages of the distribution have the versions that are installed here', () => {
+  for (const name of ['libc6', 'nftables', 'libnftables1', 'iptables', 'libelf1']) {
+    const version = execFileSync('dpkg-query', ['-W', '-f=${Version}', name], { encoding: 'utf8' });
+    const found = sbom.components.filter((each) => each.name === name);
+    assert.deepEqual(
+      found.map((each) => each.version),
+      [version],
+      name,
+    );
+    assert.match(found[0]?.purl ?? '', /^pkg:deb\/[a-z]+\/.*[?]arch=amd64&distro=/);
+  }
+});
+
+test('what was bundled is named with its version, and once', () => {
+  const names = sbom.components.map(({ name }) => name);
+  const purls = sbom.components.map(({ purl }) => purl);
+  assert.deepEqual(purls, [...new Set(purls)]);
+  for (const name of ['@grpc/grpc-js', 'winston', 'yaml', 'prom-client', 'commander', 'tandem']) {
+    assert.ok(names.includes(name), name);
+  }
+  assert.ok(names.some((name) => /^node/.test(name)));
+  for (const name of names) assert.doesNotMatch(name, /^@tandem|esbuild|typescript|client-node/);
+});
+
+test('it is the same for the same files, and names nothing of this machine', () => {
+  assert.deepEqual(made(files.toReversed()), sbom);
+  assert.ok(!JSON.stringify(sbom).includes(root));
+  const [first, ...rest] = files;
+  assert.ok(first !== undefined);
+  const other = made([{ ...first, content: Buffer.from('other') }, ...rest]);
+  assert.notEqual(other.serialNumber, sbom.serialNumber);
+});
