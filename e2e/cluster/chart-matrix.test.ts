@@ -119,6 +119,15 @@ describe('a real API server', () => {
     });
   }
 
+  test('a field that it does not know would be refused', async () => {
+    const found = (await objects('helm', 36)).find(({ kind }) => kind === 'DaemonSet');
+    const { spec } = found as unknown as { readonly spec: object };
+    const path = `/apis/apps/v1/namespaces/${namespace}/daemonsets`;
+    const query = 'dryRun=All&fieldValidation=Strict';
+    const object = { ...found, spec: { ...spec, updatestrategy: {} } };
+    await assert.rejects(api.call('POST', `${path}?${query}`, object), /updatestrategy/);
+  });
+
   for (const program of helmPrograms) {
     const install = (into: string, ...args: readonly string[]): ReturnType<typeof runHelm> =>
       runHelm(program, [
