@@ -22,7 +22,7 @@ function productFiles(name: string): readonly string[] {
 }
 
 const sources = packages.flatMap(productFiles);
-const docs = ['operations.md', 'policy.md'].map((name) =>
+const docs = ['operations.md', 'policy.md', 'node-local-dns.md'].map((name) =>
   readFileSync(join(root, 'docs', name), 'utf8'),
 );
 

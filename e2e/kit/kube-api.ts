@@ -21,6 +21,7 @@ const paths: Readonly<Record<string, string>> = {
   NetworkPolicy: '/apis/networking.k8s.io/v1/networkpolicies',
   CiliumNetworkPolicy: '/apis/cilium.io/v2/ciliumnetworkpolicies',
   CiliumClusterwideNetworkPolicy: '/apis/cilium.io/v2/ciliumclusterwidenetworkpolicies',
+  CiliumLocalRedirectPolicy: '/apis/cilium.io/v2/ciliumlocalredirectpolicies',
 };
 
 export class KubeApi implements AsyncDisposable {

@@ -12,6 +12,9 @@ export const nodeName = 'node-1';
 export interface PodObject {
   readonly namespace?: string;
   readonly labels?: Readonly<Record<string, string>>;
+  /** Condition Ready; default: the pod has no conditions. */
+  readonly isReady?: boolean;
+  readonly isDeleting?: boolean;
 }
 
 export function namespaceObject(name: string): object {
@@ -53,7 +56,7 @@ export function nodeObjects(): object[] {
 
 export function podObject(
   pod: Pick<Pod, 'name' | 'ipv4' | 'ipv6' | 'hostInterface'>,
-  { namespace = 'default', labels = {} }: PodObject = {},
+  { namespace = 'default', labels = {}, isReady, isDeleting = false }: PodObject = {},
 ): object {
   const podIPs = [pod.ipv4, pod.ipv6].filter((ip) => ip !== null).map((ip) => ({ ip }));
   return {
@@ -65,9 +68,15 @@ export function podObject(
       uid: `uid-${namespace}-${pod.name}`,
       labels: { app: pod.name, ...labels },
       annotations: { 'tandem.dev/interface': pod.hostInterface },
+      ...(isDeleting ? { deletionTimestamp: '2026-01-01T00:00:00Z' } : {}),
     },
     spec: { nodeName, serviceAccountName: 'default', containers: [] },
-    status: { phase: 'Running', podIP: podIPs[0]?.ip, podIPs },
+    status: {
+      ...{ phase: 'Running', podIP: podIPs[0]?.ip, podIPs },
+      ...(isReady === undefined
+        ? {}
+        : { conditions: [{ type: 'Ready', status: isReady ? 'True' : 'False' }] }),
+    },
   };
 }
 
@@ -124,6 +133,39 @@ export function serviceObjects(
 
 const portName = ({ protocol, port }: ServiceSpec): string =>
   port === 53 ? (protocol === 'udp' ? 'dns' : 'dns-tcp') : `${protocol}-${port}`;
+
+export interface RedirectOptions {
+  readonly name?: string;
+  readonly namespace?: string;
+  /** `addressMatcher` or `serviceMatcher`; default: Service kube-system/kube-dns. */
+  readonly frontend?: object;
+  /** Ports of redirectBackend; default: DNS over UDP and TCP, named as those of the Service. */
+  readonly toPorts?: readonly object[];
+}
+
+export const redirectedDnsPorts: readonly object[] = [
+  { port: '53', name: 'dns', protocol: 'UDP' },
+  { port: '53', name: 'dns-tcp', protocol: 'TCP' },
+];
+
+/** A CiliumLocalRedirectPolicy to pods with the label k8s-app=node-local-dns. */
+export function redirectPolicy(options: RedirectOptions = {}): object {
+  const { name = 'node-local-dns', namespace = 'kube-system' } = options;
+  return {
+    apiVersion: 'cilium.io/v2',
+    kind: 'CiliumLocalRedirectPolicy',
+    metadata: { name, namespace },
+    spec: {
+      redirectFrontend: options.frontend ?? {
+        serviceMatcher: { serviceName: 'kube-dns', namespace: 'kube-system' },
+      },
+      redirectBackend: {
+        localEndpointSelector: { matchLabels: { 'k8s-app': 'node-local-dns' } },
+        toPorts: options.toPorts ?? redirectedDnsPorts,
+      },
+    },
+  };
+}
 
 export interface DnsPolicyOptions {
   readonly name?: string;

@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { waitFor } from '@tandem/testing/wait';
+import { redirectPolicy } from '../kit/objects.ts';
 import { type StandardNode, standardPolicy, startStandardNode } from '../kit/standard-node.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tandem-uninstall-'));
@@ -31,7 +32,15 @@ const drainSeconds = 5;
 let standard: StandardNode;
 before(async () => {
   standard = await startStandardNode({
-    policies: [standardPolicy],
+    pods: [{ name: 'cache' }],
+    podObjects: {
+      cache: {
+        namespace: 'kube-system',
+        labels: { 'k8s-app': 'node-local-dns' },
+        isReady: true,
+      },
+    },
+    policies: [standardPolicy, redirectPolicy()],
     options: { 'drain-timeout': `${drainSeconds}s` },
     agentOptions: {
       'remove-on-stop': 'true',
@@ -49,6 +58,8 @@ after(async () => {
 test('the gate is out of the chain while the agent still drains, and nothing is left when it has ended', async () => {
   const { tandem } = standard;
   await waitFor(() => existsSync(gateFile), { what: 'the gate in the chain' });
+  const tables = async (): Promise<string> => standard.node.node.run('nft', ['list', 'tables']);
+  await waitFor(async () => (await tables()).includes('tandem_redirect'), { what: 'a redirect' });
   await tandem.kill('proxy');
   const agent = tandem.process('agent');
   const startMs = performance.now();
@@ -60,4 +71,5 @@ test('the gate is out of the chain while the agent still drains, and nothing is 
   await agent.exited;
   assert.deepEqual(readdirSync(confDir), ['10-net.conflist']);
   assert.ok(!existsSync(tandem.pinRoot), 'pins');
+  assert.doesNotMatch(await tables(), /tandem/);
 });

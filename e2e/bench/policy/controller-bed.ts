@@ -99,6 +99,7 @@ export class ControllerBed implements Disposable {
       completePatterns: (patterns: PolicySnapshot['patterns']) => this.#compiler.complete(patterns),
       install: () => Promise.resolve(),
       backfill: () => Promise.resolve(),
+      redirects: { apply: () => Promise.resolve() },
       keeper: new StateKeeper({
         stateDir: this.#directory,
         snapshotPath: join(this.#directory, 'policy.snapshot'),

@@ -44,6 +44,7 @@ import { PolicyController } from './policy/controller.ts';
 import { memberPolicyOf } from './policy/snapshot.ts';
 import { StateKeeper } from './policy/state-keeper.ts';
 import { QuietGarbage } from './quiet-garbage.ts';
+import { addRedirectMetrics, RedirectStack } from './redirect/redirect-stack.ts';
 import { EarlySource } from './source/early-source.ts';
 import type { ObjectSource } from './source/object-source.ts';
 import { kubernetesSource, openSource } from './source/open-source.ts';
@@ -71,6 +72,7 @@ export class AgentControl {
   #view: NetworkView | null = null;
   #mark: MarkWatch | null = null;
   #network: NetworkStack | null = null;
+  #redirects: RedirectStack | null = null;
   #localAddresses: LocalAddresses | null = null;
   #ignoreAddresses: (() => void) | null = null;
   #syncSocket: SyncSocket | null = null;
@@ -160,6 +162,13 @@ export class AgentControl {
     await services.start(datapath);
     if (signal.aborted) return;
     const policyServer = new PolicyServer(this.#log);
+    const redirects = new RedirectStack({
+      memberUids: [process.getuid?.() ?? 0, this.#config.proxyUid],
+      nameOf: (ifindex) => view.state.links.get(ifindex)?.name,
+      log: this.#log,
+    });
+    this.#redirects = redirects;
+    addRedirectMetrics(services.metrics, redirects);
     this.#controller = new PolicyController({
       datapath,
       attacher: new Attacher(datapath, view, this.#config),
@@ -167,6 +176,7 @@ export class AgentControl {
       completePatterns: (patterns) => this.#member.completePatterns(patterns),
       install: (snapshot) => services.install(snapshot, 'agent'),
       backfill: (selectors) => services.feedSelectors(selectors),
+      redirects,
       keeper: this.#keeper,
       log: this.#log,
       quotaNamespace: this.#config.quotaNamespace,
@@ -230,6 +240,7 @@ export class AgentControl {
     this.#datapath?.[Symbol.dispose]();
     await this.#mark?.stop();
     await this.#network?.stop();
+    await this.#redirects?.stop();
     this.#audit?.close();
     if (this.#removes) await this.#remove();
     this.#view?.close();
@@ -279,6 +290,7 @@ export class AgentControl {
         ...this.#viewProblems(),
         ...(this.#mark?.degradations ?? []),
         ...(this.#network?.degradations ?? []),
+        ...(this.#redirects?.degradations ?? []),
         ...this.#runDirectory.degradations,
         ...(this.#audit?.degradations ?? []),
         ...(this.#compatibility?.degradations ?? []),
@@ -404,6 +416,7 @@ export class AgentControl {
       serviceCidrs: config.serviceCidrs,
       ...(config.clusterResolvers.length > 0 ? { clusterResolvers: config.clusterResolvers } : {}),
       nodeLocalDns: config.nodeLocalDns,
+      redirectNamespaces: config.redirectNamespaces,
     };
   }
 }

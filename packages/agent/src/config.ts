@@ -4,6 +4,7 @@
 /** Options of the agent. */
 
 import type { Prefix } from '@tandem/core/net/ip';
+import { defaultRedirectNamespaces } from '@tandem/core/policy/redirects';
 import { checkMemberConfig, type MemberConfig, memberOptions } from '@tandem/dns-proxy/config';
 import type { ConfigSpec } from '@tandem/runtime/config';
 import {
@@ -27,6 +28,7 @@ export interface AgentConfig extends MemberConfig {
   readonly serviceCidrs: readonly Prefix[];
   readonly clusterResolvers: readonly Uint8Array[];
   readonly nodeLocalDns: readonly Uint8Array[];
+  readonly redirectNamespaces: readonly string[];
   readonly podBridges: readonly string[];
   readonly trustedInterfaces: readonly string[];
   readonly tunnelPorts: readonly number[];
@@ -90,6 +92,15 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     ),
     nodeLocalDns: addressList(
       'Addresses of the node-local DNS cache: it stands for the pods of kube-system/kube-dns in rules, and its answers count for every policy.',
+    ),
+    redirectNamespaces: listOption(
+      stringOption({
+        group: 'Cluster',
+        description:
+          'Namespaces whose CiliumLocalRedirectPolicies may match an address (addressMatcher), which takes the traffic of all pods of the node to it. Policies of any namespace may match Services of their own.',
+        pattern: { test: /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, range: 'a name of a namespace' },
+      }),
+      { default: defaultRedirectNamespaces, itemsMax: 64 },
     ),
     ...memberOptions,
     podBridges: listOption(

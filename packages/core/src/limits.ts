@@ -108,6 +108,14 @@ export const fitRoundsMax = 24;
 export const portsPerRuleMax = 40;
 /** Rules, peers, ports and names of one policy object together: bounds the work it can ask for. */
 export const policyObjectItemsMax = 20_000;
+/** Ports of one list of a CiliumLocalRedirectPolicy. */
+export const redirectPortsMax = 40;
+/** CiliumLocalRedirectPolicies of a node; those that are newer redirect nothing. */
+export const redirectPoliciesMax = 256;
+/** Addresses and ports from which a node redirects. */
+export const redirectFrontendsMax = 1_024;
+/** Pods of this node among which the traffic of one policy is spread. */
+export const redirectBackendsMax = 64;
 /** Errors listed for one object; more are counted. */
 export const objectErrorsMax = 20;
 /** Addresses of one toCIDR that a DNS rule can name as servers. */

@@ -8,12 +8,13 @@ import { err, ok, type Result } from '@tandem/core/result';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { run } from '../node/command.ts';
 import { nftTable } from '../node/network-rules.ts';
+import { redirectTable } from '../redirect/redirect-rules.ts';
 import { parseIptablesSave } from './iptables.ts';
 import { parseNft } from './nft.ts';
 import type { AddressFamily, Chain } from './rule.ts';
 
 export interface FirewallView {
-  /** Chains of nft and iptables, without Tandem's own table. */
+  /** Chains of nft and iptables, without Tandem's own tables. */
   readonly chains: readonly Chain[];
   /** What could not be read, and why. */
   readonly unread: readonly string[];
@@ -49,7 +50,7 @@ export async function readFirewall(): Promise<FirewallView> {
   const [ruleset, ...read] = await Promise.all([readRuleset(), ...faces.map(readFace)]);
   const covered = new Set(faces.filter((_, at) => read[at]?.coversNft).map(({ family }) => family));
   const isForeign = (family: string, table: string): boolean =>
-    !(family === ownTable.family && table === ownTable.name) &&
+    !(family === ownTable.family && (table === ownTable.name || table === redirectTable)) &&
     !(covered.has(family as AddressFamily) && iptablesTables.has(table));
   return {
     chains: [

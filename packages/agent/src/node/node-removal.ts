@@ -11,6 +11,7 @@ import { unshareSearch } from '@tandem/datapath/pins';
 import { NTF_STICKY, RTPROT_TANDEM } from '@tandem/netlink/constants';
 import type { NetworkView } from '@tandem/netlink/network-view';
 import { TandemError } from '@tandem/runtime/tandem-error';
+import { removeRedirects } from '../redirect/redirect-stack.ts';
 import { type NetworkRulesOptions, removeNetworkRules } from './network-rules.ts';
 
 export interface NodeFootprint {
@@ -39,6 +40,7 @@ export async function removeDatapath(footprint: NodeFootprint): Promise<readonly
     }
   };
   await attempt('pins', () => removePins(pinRoot));
+  await attempt('redirects', () => removeRedirects());
   await attempt('bpffs', () => unshareSearch(pinRoot, proxyGid));
   if (view === null) return problems;
   problems.push(...(await removeNetworkRules(view, rules)));

@@ -10,6 +10,7 @@
 import type {
   EndpointSlice,
   K8sObject,
+  LocalRedirectPolicy,
   Namespace,
   Node,
   Pod,
@@ -36,6 +37,7 @@ interface Draft {
   readonly pods: Map<string, Pod>;
   readonly services: Map<string, Service>;
   readonly endpointSlices: Map<string, EndpointSlice>;
+  readonly redirectPolicies: Map<string, LocalRedirectPolicy>;
   readonly policies: ReadonlyMap<string, PolicyState>;
   readonly diagnostics: Diagnostic[];
 }
@@ -103,6 +105,7 @@ export class ClusterBuilder {
       pods: new Map(),
       services: new Map(),
       endpointSlices: new Map(),
+      redirectPolicies: new Map(),
       policies: built.policies,
       diagnostics,
     };
@@ -115,7 +118,7 @@ export class ClusterBuilder {
 }
 
 /**
- * Objects that say the same are one. Of others a Namespace is as if it were not known; the rest count all,
+ * Objects that say the same are one. Of others a Namespace is as if it were not known, and nothing is redirected; the rest count all,
  * which closes addresses to learning and holds a pod that two objects claim with different labels.
  */
 function addVersions({ objects, sources }: Versions, draft: Draft): void {
@@ -127,10 +130,14 @@ function addVersions({ objects, sources }: Versions, draft: Draft): void {
     const subject = `${first.kind}/${first.namespace === '' ? first.name : key}`;
     draft.diagnostics.push(duplicate(subject, sources, isSame));
     if (isSame) others.length = 0;
-    else if (first.kind === 'Namespace') return;
+    else if (isNothingIfDisputed(first)) return;
   }
   add(first, key, draft);
   for (const [index, other] of others.entries()) add(other, `${key} #${index + 2}`, draft);
+}
+
+function isNothingIfDisputed({ kind }: PlainObject): boolean {
+  return kind === 'Namespace' || kind === 'CiliumLocalRedirectPolicy';
 }
 
 function add(object: PlainObject, key: string, draft: Draft): void {
@@ -149,6 +156,9 @@ function add(object: PlainObject, key: string, draft: Draft): void {
       return;
     case 'EndpointSlice':
       draft.endpointSlices.set(key, object);
+      return;
+    case 'CiliumLocalRedirectPolicy':
+      draft.redirectPolicies.set(key, object);
   }
 }
 

@@ -126,6 +126,7 @@ function meansTheSame(left: Compiled, right: Compiled): boolean {
     left.classTable === right.classTable &&
     left.policies === right.policies &&
     left.dnsServers === right.dnsServers &&
+    left.redirects === right.redirects &&
     left.diagnostics === right.diagnostics
   );
 }

@@ -17,6 +17,7 @@ import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AttachedEndpoint, Attacher, CheckedInterfaces } from '../endpoint/attacher.ts';
 import { acknowledgeTimeoutMs } from '../limits.ts';
+import type { RedirectStack } from '../redirect/redirect-stack.ts';
 import type { PolicyServer } from '../sync/policy-server.ts';
 import {
   abiCapacities,
@@ -44,6 +45,8 @@ export interface ControllerOptions {
   readonly install: (snapshot: Uint8Array) => Promise<void>;
   /** Gives new FQDN selectors the addresses of names that were answered before. */
   readonly backfill: (selectors: readonly number[]) => Promise<void>;
+  /** What policies redirect to pods of the node. */
+  readonly redirects: Pick<RedirectStack, 'apply'>;
   /** Of the disk. */
   readonly keeper: StateKeeper;
   readonly log: Logger;
@@ -208,6 +211,8 @@ export class PolicyController {
     const revision = this.#revision + 1;
     const compiled = this.#compilations.compile(cluster, this.#o.nodeContext(), revision);
     if (compiled === null) return;
+    // Before members hear of it: the sockets that they open then must not be led to a backend that is gone.
+    await this.#redirect(compiled);
     if (compiled !== this.#compilations.applied) {
       // Where nothing of it is for members, addresses of peers most often, the kernel alone is told.
       if (this.#compilations.isInstalled(compiled)) {
@@ -231,6 +236,11 @@ export class PolicyController {
     await this.#reattach('all');
   }
 
+  /** A backend's own traffic must be known from that of others: by the interfaces of the pods that are attached. */
+  #redirect({ redirects }: Compiled): Promise<void> {
+    return this.#o.redirects.apply(redirects, this.#endpoints);
+  }
+
   /** Where no entry changes, there is nothing to compare but interfaces. */
   async #reattach(checked: CheckedInterfaces): Promise<void> {
     const { applied } = this.#compilations;
@@ -239,6 +249,8 @@ export class PolicyController {
     const plan = await attacher.plan(applied.endpoints);
     if (!this.#isWhole || !isSame(plan.entries, this.#entries)) return this.#apply(applied);
     this.#attachDiagnostics = [...plan.diagnostics, ...(await attacher.attach(plan, checked))];
+    this.#endpoints = plan.endpoints;
+    await this.#redirect(applied);
   }
 
   /** The kernel as compiled, whether it was so already or not. */
@@ -265,6 +277,7 @@ export class PolicyController {
     // Last at the first start: a judge that knows no pod cuts off those that run (docs/adr/0012-interfaces.md).
     datapath.ensureJudging();
     announceApplied(datapath, compiled.members.revision);
+    await this.#redirect(compiled);
     this.#isWhole = refused.length === 0;
   }
 

@@ -195,6 +195,7 @@ function options(): ControllerOptions {
     completePatterns: () => Promise.resolve({ compiledMatcher: new Uint8Array(0), rejected: [] }),
     install: () => Promise.resolve(),
     backfill: () => Promise.resolve(),
+    redirects: { apply: () => Promise.resolve() },
     keeper: { loadIds: () => StableIds.empty(), keep: () => Promise.resolve(), keepIds: nothing },
     log: { debug: nothing, info: nothing, warn: nothing, error: nothing },
     quotaNamespace: 1000,

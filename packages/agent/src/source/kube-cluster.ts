@@ -12,6 +12,7 @@ import { ChangeMap } from '@tandem/core/change-map';
 import type {
   EndpointSlice,
   K8sObject,
+  LocalRedirectPolicy,
   Namespace,
   Node,
   Pod,
@@ -65,6 +66,7 @@ export class KubeCluster {
   readonly #remotePods = new Map<string, Pod>();
   readonly #services = new ChangeMap<Service>();
   readonly #endpointSlices = new ChangeMap<EndpointSlice>();
+  readonly #redirectPolicies = new ChangeMap<LocalRedirectPolicy>();
   /** Those of this node with what CNI said of them, and the others. */
   readonly #pods = new ChangeMap<Pod>();
   readonly #placedPods = new Map<string, PlacedPod>();
@@ -159,6 +161,7 @@ export class KubeCluster {
       pods: this.#pods,
       services: this.#services,
       endpointSlices: this.#endpointSlices,
+      redirectPolicies: this.#redirectPolicies,
       policies: this.#policyStates,
       diagnostics: [...this.#faults.values()].flatMap((faults) => [...faults.values()].flat()),
     };
@@ -201,6 +204,8 @@ export class KubeCluster {
         return replace(this.#services, key, object);
       case 'EndpointSlice':
         return this.#putSlice(key, object);
+      case 'CiliumLocalRedirectPolicy':
+        return replace(this.#redirectPolicies, key, object);
       case 'unsupported':
         return false;
       default:
@@ -242,7 +247,11 @@ export class KubeCluster {
   #putPod(list: ListName, key: string, object: Pod, raw: Fields): boolean {
     // Whoever may write a pod's annotations must not choose its interface.
     const { interfaceName: _, ...pod } = object;
-    if (list !== 'pods of this node') return this.#putRemotePod(key, pod);
+    if (list !== 'pods of this node') {
+      // Whether it is ready is nothing here, and changes all the time.
+      const { isReady: __, ...remote } = pod;
+      return this.#putRemotePod(key, remote);
+    }
     const staticUid = staticUidOf(raw);
     const isNew = this.#staticUids.get(key) !== staticUid;
     if (staticUid === undefined) this.#staticUids.delete(key);
@@ -280,6 +289,8 @@ export class KubeCluster {
         return this.#services;
       case 'endpointslices':
         return this.#endpointSlices;
+      case 'ciliumlocalredirectpolicies':
+        return this.#redirectPolicies;
       default:
         return this.#policyObjects[list];
     }

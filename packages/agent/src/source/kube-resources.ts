@@ -17,7 +17,8 @@ export type ListName =
   | 'endpointslices'
   | 'networkpolicies'
   | 'ciliumnetworkpolicies'
-  | 'ciliumclusterwidenetworkpolicies';
+  | 'ciliumclusterwidenetworkpolicies'
+  | 'ciliumlocalredirectpolicies';
 
 export interface SourceResource extends Resource {
   readonly list: ListName;
@@ -61,6 +62,13 @@ export function kubeResources(nodeName: string): readonly SourceResource[] {
       apiVersion: 'cilium.io/v2',
       kind: 'CiliumClusterwideNetworkPolicy',
       definition: 'ciliumclusterwidenetworkpolicies.cilium.io',
+    },
+    {
+      list: 'ciliumlocalredirectpolicies',
+      path: '/apis/cilium.io/v2/ciliumlocalredirectpolicies',
+      apiVersion: 'cilium.io/v2',
+      kind: 'CiliumLocalRedirectPolicy',
+      definition: 'ciliumlocalredirectpolicies.cilium.io',
     },
   ];
 }

@@ -42,6 +42,7 @@ const kinds = [
   ...['networkpolicies.networking.k8s.io', 'ciliumnetworkpolicies.cilium.io'],
   ...[
     'ciliumclusterwidenetworkpolicies.cilium.io',
+    'ciliumlocalredirectpolicies.cilium.io',
     'clusternetworkpolicies.policy.networking.k8s.io',
   ],
   ...['daemonsets.apps', 'events'],

@@ -15,6 +15,7 @@ export function clusterOf(objects: readonly K8sObject[]): ClusterState {
     pods: byKey(objects, 'Pod'),
     services: byKey(objects, 'Service'),
     endpointSlices: byKey(objects, 'EndpointSlice'),
+    redirectPolicies: byKey(objects, 'CiliumLocalRedirectPolicy'),
     policies: policiesOf(objects),
     diagnostics: [],
   };

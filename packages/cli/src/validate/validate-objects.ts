@@ -91,17 +91,19 @@ function adviceOn({ file }: FileObject): string {
     : '';
 }
 
-/** Warnings, as the agent takes these policies; what they name is dropped all the same. */
+/** Of DNS rules warnings, as the agent takes these policies; what they name is dropped all the same. */
 function dnsFindings(
   objects: readonly K8sObject[],
   places: ReadonlyMap<string, FileObject>,
 ): readonly Finding[] {
-  return checkDnsRules(clusterOf(objects)).flatMap(({ code, subject, message }) => {
+  return checkDnsRules(clusterOf(objects)).flatMap(({ code, subject, message, severity }) => {
     // `Kind/namespace/name: field`, where places have `Kind namespace/name`.
     const [object = '', field = ''] = subject.split(': ');
     const name = object.replace('/', ' ');
     const source = places.get(name);
-    return source === undefined ? [] : [finding(source, code, name, field, message, 'warning')];
+    // A redirect that is none has no effect at all.
+    const own = code.startsWith('redirect-') ? severity : 'warning';
+    return source === undefined ? [] : [finding(source, code, name, field, message, own)];
   });
 }
 

@@ -144,6 +144,18 @@ test('policies of kinds that are not enforced are errors, other kinds are named'
   );
 });
 
+test('a redirect that is none is an error, with field and line', async () => {
+  const found = await findings('redirect-bad/policies.yaml');
+  assert.deepEqual(found.map(placeOf), [
+    'object-invalid policies.yaml:6 1 spec.redirectFrontend.serviceMatcher.namespace',
+    'object-invalid policies.yaml:9 1 spec.redirectBackend.overrideIP',
+  ]);
+});
+
+test('a DNS rule for kube-dns alone, behind a redirect: what Cilium would do is said', async () => {
+  assert.deepEqual(await warnings('redirect'), ['dns-redirect-unnamed 19 spec.egress[0]']);
+});
+
 /** Warnings of files without an error, as "code line field". */
 async function warnings(path: string): Promise<readonly string[]> {
   const run = await cli(['policy', 'validate', '-o', 'json', '-f', fixture(path)]);

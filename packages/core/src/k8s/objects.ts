@@ -40,6 +40,8 @@ export interface Pod extends ObjectMeta {
   /** Succeeded or Failed: its addresses may belong to another pod by now. */
   readonly isFinished: boolean;
   readonly isDeleting: boolean;
+  /** Condition Ready is True. Of pods of this node alone. */
+  readonly isReady?: true;
   /** RFC 3339, sorts as text; '' if absent. */
   readonly createdAt: string;
   /** Of its containers: numbers of named ports, by protocol and name, `TCP/http`. */
@@ -82,6 +84,45 @@ export interface EndpointSlice extends ObjectMeta {
   readonly ports: readonly ServicePort[];
 }
 
+/** One port of a CiliumLocalRedirectPolicy. */
+export interface RedirectPort {
+  /** Lower case; '' if it has none. */
+  readonly name: string;
+  readonly port: number;
+  readonly protocol: 'TCP' | 'UDP';
+}
+
+export interface LabelCondition {
+  readonly key: string;
+  readonly operator: 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
+  readonly values: readonly string[];
+}
+
+/** What traffic a CiliumLocalRedirectPolicy takes: to an address, or to a Service of its own namespace. */
+export type RedirectFrontend =
+  | {
+      readonly kind: 'address';
+      readonly address: Uint8Array;
+      readonly ports: readonly RedirectPort[];
+    }
+  | {
+      readonly kind: 'service';
+      readonly name: string;
+      /** Empty: every port of the Service. */
+      readonly ports: readonly RedirectPort[];
+    };
+
+export interface LocalRedirectPolicy extends ObjectMeta {
+  readonly kind: 'CiliumLocalRedirectPolicy';
+  /** RFC 3339, sorts as text; '' if absent. */
+  readonly createdAt: string;
+  readonly frontend: RedirectFrontend;
+  /** Labels of the backends: pods of the policy's namespace on this node. */
+  readonly selector: readonly LabelCondition[];
+  /** At least one. */
+  readonly backendPorts: readonly RedirectPort[];
+}
+
 export type PolicyKind = 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy' | 'NetworkPolicy';
 
 /** A policy whose body is not read yet. Of its metadata only namespace and name count. */
@@ -118,6 +159,7 @@ export type K8sObject =
   | Pod
   | Service
   | EndpointSlice
+  | LocalRedirectPolicy
   | PolicyObject
   | UnsupportedObject;
 

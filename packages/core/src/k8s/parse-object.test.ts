@@ -211,7 +211,7 @@ test('kinds that are not acted upon are values, and policies among them are mark
     ['crd.projectcalico.org/v1', 'NetworkPolicy', true],
     ['policy.networking.k8s.io/v1alpha2', 'ClusterNetworkPolicy', true],
     ['cilium.io/v2', 'CiliumCIDRGroup', true],
-    ['cilium.io/v2', 'CiliumLocalRedirectPolicy', true],
+    ['cilium.io/v2alpha1', 'CiliumLocalRedirectPolicy', true],
     ['apps/v1', 'Deployment', false],
     ['v2', 'Pod', false],
     ['v1', 'constructor', false],

@@ -19,11 +19,13 @@ import {
   tunnelAnnotations,
 } from './objects.ts';
 import { parsePolicyObject } from './parse-policy-object.ts';
+import { readRedirectPolicy } from './parse-redirect-policy.ts';
 import {
   at,
   type Fields,
   type Issue,
   Issues,
+  isFields,
   readFields,
   readFlag,
   readInteger,
@@ -33,6 +35,7 @@ import {
   readText,
   readTextMap,
   readTexts,
+  readTimestamp,
 } from './shape.ts';
 
 export interface ObjectError {
@@ -61,6 +64,7 @@ const readers: Readonly<
   'v1/Pod': readPod,
   'v1/Service': readService,
   'discovery.k8s.io/v1/EndpointSlice': readEndpointSlice,
+  'cilium.io/v2/CiliumLocalRedirectPolicy': readRedirectPolicy,
 };
 
 const clusterKinds: ReadonlySet<string> = new Set(['v1/Namespace', 'v1/Node']);
@@ -210,10 +214,19 @@ function readPod(fields: Fields, meta: ObjectMeta, issues: Issues): Pod {
     addresses,
     isFinished: phase === 'Succeeded' || phase === 'Failed',
     isDeleting: metadata['deletionTimestamp'] !== undefined,
+    ...(isPodReady(status, issues) ? { isReady: true } : {}),
     createdAt: readTimestamp(metadata['creationTimestamp']),
     ...(namedPorts.size === 0 ? {} : { namedPorts }),
     ...(interfaceName === undefined ? {} : { interfaceName }),
   };
+}
+
+/** kubelet's word. A pod without conditions was not started yet. */
+function isPodReady(status: Fields, issues: Issues): boolean {
+  return readList(status, 'conditions', 'status', issues).some(
+    (condition) =>
+      isFields(condition) && condition['type'] === 'Ready' && condition['status'] === 'True',
+  );
 }
 
 /**
@@ -314,11 +327,4 @@ function addAddress(text: string, path: string, addresses: Uint8Array[], issues:
   const address = parseAddress(text);
   if (address === null) issues.add(path, `${JSON.stringify(text)} is no IP address`);
   else addresses.push(address);
-}
-
-/** YAML parsers may turn a timestamp into a date object. */
-function readTimestamp(value: unknown): string {
-  if (typeof value === 'string') return value;
-  const hasIso = typeof value === 'object' && value !== null && 'toISOString' in value;
-  return hasIso && typeof value.toISOString === 'function' ? String(value.toISOString()) : '';
 }

@@ -192,6 +192,13 @@ export function readTextMap(
   return map;
 }
 
+/** RFC 3339; '' if it is none. YAML parsers may turn a timestamp into a date object. */
+export function readTimestamp(value: unknown): string {
+  if (typeof value === 'string') return value;
+  const hasIso = typeof value === 'object' && value !== null && 'toISOString' in value;
+  return hasIso && typeof value.toISOString === 'function' ? String(value.toISOString()) : '';
+}
+
 /** What a value is, for messages. */
 export function nameOf(value: unknown): string {
   if (value === undefined) return 'missing';

@@ -5,6 +5,7 @@
 import assert from 'node:assert/strict';
 import {
   type EndpointSlice,
+  type LocalRedirectPolicy,
   type Namespace,
   type Node,
   objectKey,
@@ -143,6 +144,7 @@ export function clusterOf(objects: readonly Raw[]): ClusterState {
   const pods = new Map<string, Pod>();
   const services = new Map<string, Service>();
   const endpointSlices = new Map<string, EndpointSlice>();
+  const redirectPolicies = new Map<string, LocalRedirectPolicy>();
   const policies = new Map<string, PolicyState>();
   for (const raw of objects) {
     const parsed = parseObject(raw);
@@ -154,6 +156,7 @@ export function clusterOf(objects: readonly Raw[]): ClusterState {
     else if (object.kind === 'Pod') pods.set(key, object);
     else if (object.kind === 'Service') services.set(key, object);
     else if (object.kind === 'EndpointSlice') endpointSlices.set(key, object);
+    else if (object.kind === 'CiliumLocalRedirectPolicy') redirectPolicies.set(key, object);
     else if (object.kind !== 'unsupported') {
       const policy = parsePolicy(object);
       const ref = formatPolicyRef(policy.ok ? policy.value.ref : policy.error.ref);
@@ -163,7 +166,34 @@ export function clusterOf(objects: readonly Raw[]): ClusterState {
       });
     }
   }
-  return { namespaces, nodes, pods, services, endpointSlices, policies, diagnostics: [] };
+  const known = { namespaces, nodes, pods, services, endpointSlices, redirectPolicies };
+  return { ...known, policies, diagnostics: [] };
+}
+
+/** The policy of a node-local cache: Service kube-dns to pods with the label k8s-app=node-local-dns. */
+export function redirectPolicy(path: string, frontend: Raw, ports?: readonly Raw[]): Raw {
+  const [namespaceName, name] = path.split('/');
+  return {
+    apiVersion: 'cilium.io/v2',
+    kind: 'CiliumLocalRedirectPolicy',
+    metadata: { namespace: namespaceName, name },
+    spec: {
+      redirectFrontend: frontend,
+      redirectBackend: {
+        localEndpointSelector: { matchLabels: { 'k8s-app': 'node-local-dns' } },
+        toPorts: ports ?? [
+          { port: '53', name: 'dns', protocol: 'UDP' },
+          { port: '53', name: 'dns-tcp', protocol: 'TCP' },
+        ],
+      },
+    },
+  };
+}
+
+/** A pod that kubelet calls ready. */
+export function readyPod(raw: Raw, isReady = true): Raw {
+  const conditions = [{ type: 'Ready', status: isReady ? 'True' : 'False' }];
+  return { ...raw, status: { ...(raw['status'] as Raw), conditions } };
 }
 
 export function compileObjects(

@@ -5,7 +5,14 @@
  * What compilation reads: the cluster's objects as they are now, and the facts of this node that no
  * object tells. Maps are keyed by `objectKey`; compilation does not depend on their order.
  */
-import type { EndpointSlice, Namespace, Node, Pod, Service } from '../k8s/objects.ts';
+import type {
+  EndpointSlice,
+  LocalRedirectPolicy,
+  Namespace,
+  Node,
+  Pod,
+  Service,
+} from '../k8s/objects.ts';
 import type { Prefix } from '../net/ip.ts';
 import type { Compiled, Diagnostic, MemberPolicy } from './desired.ts';
 import type { InvalidPolicy, Policy } from './rule.ts';
@@ -16,6 +23,8 @@ export interface ClusterState {
   readonly pods: ReadonlyMap<string, Pod>;
   readonly services: ReadonlyMap<string, Service>;
   readonly endpointSlices: ReadonlyMap<string, EndpointSlice>;
+  /** CiliumLocalRedirectPolicies; absent: none. */
+  readonly redirectPolicies?: ReadonlyMap<string, LocalRedirectPolicy>;
   /** By `formatPolicyRef`. */
   readonly policies: ReadonlyMap<string, PolicyState>;
   /** About objects that could not be read or are not acted upon; they join the compilation's own. */
@@ -49,6 +58,8 @@ export interface NodeContext {
   readonly clusterResolvers?: readonly Uint8Array[];
   /** Node-local DNS caches, as pods see them: they stand for the pods of kube-system/kube-dns. */
   readonly nodeLocalDns: readonly Uint8Array[];
+  /** Namespaces whose CiliumLocalRedirectPolicies may match any address outside the cluster. */
+  readonly redirectNamespaces?: readonly string[];
   /** `io.cilium.k8s.policy.cluster` of every pod. */
   readonly clusterName: string;
 }

@@ -11,6 +11,7 @@ import type { Prefix } from '../net/ip.ts';
 import type { ClassEntries } from './class-entries.ts';
 import type { Direction, Protocol, Verdict } from './kernel-numbers.ts';
 import type { Peer } from './peer.ts';
+import type { Redirect } from './redirects.ts';
 import type { StableIds } from './stable-ids.ts';
 
 /** One local pod address. The agent adds interface indices, MAC and TD_EP_BRIDGED. */
@@ -210,6 +211,8 @@ export interface Compiled {
   /** Former policies whose answers no longer count, because there were too many (`policyPredecessorsMax`). */
   readonly predecessorsForgotten: number;
   readonly rules: RuleOrigins;
+  /** What the node redirects to its own pods. */
+  readonly redirects: readonly Redirect[];
   readonly diagnostics: readonly Diagnostic[];
   /** False: it is more than the node can carry, whatever is left out (a diagnostic says what). */
   readonly fits: boolean;

@@ -12,11 +12,13 @@ import { sha256 } from '../sha256.ts';
 import type { BackendDigest } from './desired.ts';
 import { backendAddresses, type SlicesByService } from './dns-frontends.ts';
 import { anyServer, dnsPort } from './dns-servers.ts';
+import { Protocol } from './kernel-numbers.ts';
+import type { Redirect } from './redirects.ts';
 
 const encoder = new TextEncoder();
 
 /**
- * By address: every ClusterIP that serves DNS over UDP on port 53 and that a policy of this node judges
+ * By address: every address from which DNS over UDP is redirected to pods of this node, and every ClusterIP that serves DNS over UDP on port 53 and that a policy of this node judges
  * by name. `servers` are the servers of those policies. A Service of which no EndpointSlice is known is
  * left out, as are node-local caches: no Service translation leads to them.
  */
@@ -24,6 +26,7 @@ export function backendDigests(
   services: Iterable<Service>,
   slices: SlicesByService,
   servers: Iterable<Uint8Array>,
+  redirects: readonly Redirect[],
 ): readonly BackendDigest[] {
   const listed = new Set([...servers].map((server) => formatAddress(server)));
   const isAny = listed.has(formatAddress(anyServer));
@@ -38,6 +41,13 @@ export function backendDigests(
       found.set(key, { address, digest: digestOf(own, port.name, isIpv4(address)) });
     }
   }
+  for (const { address, port, protocol, backends, isAskedByName } of redirects) {
+    const key = formatAddress(address);
+    const isUsed = port === dnsPort && protocol === Protocol.udp && (isAny || listed.has(key));
+    if (!isUsed || backends.length === 0 || isAskedByName) continue;
+    const texts = backends.map((each) => `redirected ${formatAddress(each.address)} ${each.port}`);
+    found.set(key, { address, digest: digestOfTexts(texts) });
+  }
   return [...found.values()].sort((left, right) => compareAddresses(left.address, right.address));
 }
 
@@ -48,7 +58,10 @@ function digestOf(slices: readonly EndpointSlice[], portName: string, ipv4: bool
     .filter(({ address }) => isIpv4(address) === ipv4);
   const ready = all.filter(({ isReady }) => isReady);
   const used = ready.length > 0 ? ready : all.filter(({ isUsable }) => isUsable);
-  const texts = new Set(used.map(({ address, port }) => `${formatAddress(address)} ${port}`));
-  const digest = sha256(encoder.encode([...texts].sort().join('\n')))[0] as number;
+  return digestOfTexts(used.map(({ address, port }) => `${formatAddress(address)} ${port}`));
+}
+
+function digestOfTexts(texts: readonly string[]): number {
+  const digest = sha256(encoder.encode([...new Set(texts)].sort().join('\n')))[0] as number;
   return digest === 0 ? 1 : digest;
 }

@@ -19,16 +19,25 @@ import { askedOfPods, namesAsked } from './named-ports.ts';
 import { OwnerTable } from './owner-table.ts';
 import { PeerTable } from './peer-table.ts';
 import { activeSpecs, draftPolicy, specsInForce } from './policy-set.ts';
+import { checkRedirectedRules } from './redirect-file-check.ts';
+import { planRedirects } from './redirects.ts';
 import { StableIds } from './stable-ids.ts';
 
 const certainCodes: readonly string[] = [
   'dns-servers-not-listed',
   'dns-backend-port',
   'dns-frontend-port',
+  'dns-redirect-unnamed',
+  'redirect-port',
+  'redirect-conflict',
 ];
-const wholeClusterCodes: readonly string[] = [...certainCodes, 'dns-rule-without-server'];
+const wholeClusterCodes: readonly string[] = [
+  ...certainCodes,
+  'dns-rule-without-server',
+  'redirect-refused',
+];
 
-/** Of the DNS rules of all valid policies; subjects are `Kind/namespace/name: field`. */
+/** Of the DNS rules of all valid policies, and of redirects; subjects are `Kind/namespace/name: field`. */
 export function checkDnsRules(cluster: ClusterState): readonly Diagnostic[] {
   const [firstNode] = cluster.nodes.values();
   const node: NodeContext = {
@@ -55,7 +64,19 @@ export function checkDnsRules(cluster: ClusterState): readonly Diagnostic[] {
   const ids = new IdSession();
   ids.begin(StableIds.empty());
   classes.update(owners, peers, ids);
-  const { diagnostics } = new DnsPlanner().plan(cluster, node, classes, peers.peers, [draft]);
+  // Any node may have the cache, and the files tell of none: what is behind a redirect is judged by labels.
+  const { redirects, diagnostics: ofRedirects } = planRedirects(cluster, node, {
+    localPods: [],
+    flagsOf: (address) => classes.at(address).flags,
+    isAskedByName: () => false,
+  });
+  const surroundings = { classes, redirects };
+  const ofRules = new DnsPlanner().plan(cluster, node, surroundings, peers.peers, [draft]);
+  const diagnostics = [
+    ...ofRules.diagnostics,
+    ...ofRedirects,
+    ...checkRedirectedRules(cluster, draft, peers.peers),
+  ];
   const codes = firstNode === undefined ? certainCodes : wholeClusterCodes;
   return diagnostics.filter(({ code }) => codes.includes(code));
 }

@@ -8,10 +8,13 @@
 import type { EndpointSlice, Service } from '../k8s/objects.ts';
 import { formatAddress, isIpv4 } from '../net/ip.ts';
 import { isClusterDns } from './address-owners.ts';
+import type { AddressClass } from './classes.ts';
 import type { NodeContext } from './cluster-state.ts';
 import type { Who } from './dns-judge.ts';
 import type { DnsView } from './dns-view.ts';
 import { Protocol } from './kernel-numbers.ts';
+import { type Identity, impliedIdentity } from './labels.ts';
+import type { Redirect } from './redirects.ts';
 
 export interface Backend {
   readonly who: Exclude<Who, 'other'>;
@@ -27,22 +30,77 @@ export interface Frontend {
   readonly protocol: 6 | 17;
   /** Of a Service of the cluster's resolvers. */
   readonly isTrusted: boolean;
-  /** Distinct; empty if the service has none. */
-  readonly backends: readonly Backend[];
+  /** Distinct; empty if the service has none. Null: it is no Service, but an address that a policy redirects. */
+  readonly backends: readonly Backend[] | null;
+  /** A CiliumLocalRedirectPolicy leads it to pods of this node, while some of them are ready. */
+  readonly local?: LocalBackends;
 }
 
-/** The frontends of `services`. `slices`: by `namespace/name` of the Service; `trusted`: texts of the cluster's resolvers. */
+export interface LocalBackends {
+  /** Of the pods of this node that the policy selects, ready or not; empty if it has none. */
+  readonly backends: readonly Backend[];
+  /** What such a pod has at least, for where there is none yet. */
+  readonly identity: Identity;
+  readonly port: number;
+  /** Some of them are ready. */
+  readonly isActive: boolean;
+}
+
+export interface FrontendInput {
+  /** Texts of the cluster's resolvers. */
+  readonly trusted: ReadonlySet<string>;
+  readonly redirects: readonly Redirect[];
+}
+
+/** The frontends of `services`, and those of redirects alone. `slices`: by `namespace/name` of the Service. */
 export function findFrontends(
   services: Iterable<Service>,
   slices: SlicesByService,
   node: NodeContext,
   classes: DnsView,
-  trusted: ReadonlySet<string>,
+  { trusted, redirects }: FrontendInput,
 ): readonly Frontend[] {
-  return [...services].flatMap((service) => {
+  const byFrontend = new Map(redirects.map((redirect) => [frontendKey(redirect), redirect]));
+  const ofServices = [...services].flatMap((service) => {
     const own = slices.get(`${service.namespace}/${service.name}`) ?? [];
-    return frontendsOf(service, own, node, classes, trusted);
+    return frontendsOf(service, own, node, classes, trusted).map((frontend) => {
+      const redirect = byFrontend.get(frontendKey(frontend));
+      return redirect === undefined
+        ? frontend
+        : { ...frontend, local: localBackends(redirect, classes) };
+    });
   });
+  const known = new Set(ofServices.map(frontendKey));
+  const others = redirects.filter((redirect) => !known.has(frontendKey(redirect)));
+  return [
+    ...ofServices,
+    ...others.map((redirect) => ({
+      ...{ subject: redirect.subject, address: redirect.address, port: redirect.port },
+      ...{ protocol: redirect.protocol, isTrusted: false, backends: null },
+      local: localBackends(redirect, classes),
+    })),
+  ];
+}
+
+function frontendKey({
+  address,
+  port,
+  protocol,
+}: Pick<Frontend, 'address' | 'port' | 'protocol'>): string {
+  return `${formatAddress(address)} ${protocol} ${port}`;
+}
+
+function localBackends(redirect: Redirect, classes: DnsView): LocalBackends {
+  const { namespace, labels, backendPort } = redirect;
+  return {
+    backends: distinctBackends(
+      redirect.selected.map(({ address, port }) => ({ port, place: classes.at(address) })),
+      classes,
+    ),
+    identity: impliedIdentity(namespace, labels),
+    port: backendPort,
+    isActive: redirect.backends.length > 0,
+  };
 }
 
 export type SlicesByService = ReadonlyMap<string, readonly EndpointSlice[]>;
@@ -130,9 +188,15 @@ function classify(
   const known = found.filter(
     ({ place: { owner } }) => owner.isExternal || owner.identities.length > 0,
   );
-  const counted = isTrusted && known.length > 0 ? known : found;
+  return distinctBackends(isTrusted && known.length > 0 ? known : found, classes);
+}
+
+function distinctBackends(
+  found: readonly { readonly port: number; readonly place: AddressClass }[],
+  classes: DnsView,
+): readonly Backend[] {
   const distinct = new Map<string, Backend>();
-  for (const { place, port } of counted) {
+  for (const { place, port } of found) {
     const selectors = classes.selectorsOf(place.classId);
     const who = { id: place.classId, selectors: new Set(selectors) };
     distinct.set(`${place.classId} ${port}`, { who, port });

@@ -109,6 +109,12 @@ export function intersectNames(left: NameSet, right: NameSet): NameSet {
   return { matchAll: false, patterns };
 }
 
+/** Names that either permits. */
+export function uniteNames(left: NameSet, right: NameSet): NameSet {
+  if (left.matchAll || right.matchAll) return allNames;
+  return { matchAll: false, patterns: new Map([...left.patterns, ...right.patterns]) };
+}
+
 /** Canonical text of a set of names. */
 export function namesContent({ matchAll, patterns }: NameSet): string {
   return matchAll ? '*' : JSON.stringify([...patterns.keys()].sort());

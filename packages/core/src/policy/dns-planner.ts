@@ -28,6 +28,7 @@ import { DnsAnswers, DnsView } from './dns-view.ts';
 import { Direction, Verdict } from './kernel-numbers.ts';
 import type { Peer } from './peer.ts';
 import type { PolicyDraft, Statement } from './policy-set.ts';
+import type { Redirect } from './redirects.ts';
 import { sameAs, samePartsAs } from './same-as.ts';
 
 export interface DnsPlan {
@@ -35,6 +36,12 @@ export interface DnsPlan {
   readonly trusted: readonly Uint8Array[];
   readonly backendDigests: readonly BackendDigest[];
   readonly diagnostics: readonly Diagnostic[];
+}
+
+export interface DnsInput {
+  readonly classes: AddressClasses;
+  /** The same object while they are the same. */
+  readonly redirects: readonly Redirect[];
 }
 
 /** What is the same for all policies of the node. */
@@ -49,6 +56,7 @@ interface Surroundings {
   readonly looked: ReadonlySet<string>;
   readonly slices: SlicesByService;
   readonly frontends: readonly Frontend[];
+  readonly redirects: readonly Redirect[];
   /** By which frontends were found. */
   readonly view: DnsView;
   readonly answers: DnsAnswers;
@@ -75,7 +83,7 @@ export class DnsPlanner {
   plan(
     cluster: ClusterState,
     node: NodeContext,
-    classes: AddressClasses,
+    { classes, redirects }: DnsInput,
     peers: ReadonlyMap<string, Peer>,
     drafts: readonly PolicyDraft[],
   ): DnsPlan {
@@ -83,8 +91,10 @@ export class DnsPlanner {
     const ports =
       former !== null && drafts === this.#drafts ? former.ports : PortsOfRules.of(drafts);
     this.#drafts = drafts;
-    const isKept = this.#isKept(cluster, node, ports);
-    const around = isKept ? (former as Surroundings) : lookAround(cluster, node, classes, ports);
+    const isKept = this.#isKept(cluster, node, ports) && former?.redirects === redirects;
+    const around = isKept
+      ? (former as Surroundings)
+      : lookAround(cluster, node, { classes, redirects }, ports);
     this.#around = around;
     if (!isKept) this.#watchedInVain = 0;
     const found = new Map<PolicyDraft, Found>();
@@ -153,7 +163,7 @@ function factsOf(node: NodeContext): string {
 function lookAround(
   cluster: ClusterState,
   node: NodeContext,
-  classes: AddressClasses,
+  { classes, redirects }: DnsInput,
   ports: PortsOfRules,
 ): Surroundings {
   classes.forgetWatched();
@@ -168,10 +178,10 @@ function lookAround(
   const looked = new Set(services.map(({ namespace, name }) => `${namespace}/${name}`));
   // The slices of others are looked at again when they change.
   const own = new Map([...slices].filter(([name]) => looked.has(name)));
-  const frontends = findFrontends(services, own, node, view, trustedTexts);
+  const frontends = findFrontends(services, own, node, view, { trusted: trustedTexts, redirects });
   return {
     ...{ facts: factsOf(node), ports, trusted, trustedTexts, services, looked },
-    ...{ slices: own, frontends, view, answers },
+    ...{ slices: own, frontends, view, answers, redirects },
   };
 }
 
@@ -204,14 +214,14 @@ function isSamePlan(left: PlannedPolicy, right: PlannedPolicy): boolean {
 
 function planOf(
   found: readonly Found[],
-  { trusted, services, slices }: Surroundings,
+  { trusted, services, slices, redirects }: Surroundings,
   last: DnsPlan | null,
 ): DnsPlan {
   const planned = found.map((each) => each.planned);
   const servers = planned.flatMap((each) => each.servers.map(({ server }) => server));
   const plan = {
     ...{ planned, trusted },
-    backendDigests: backendDigests(services, slices, servers),
+    backendDigests: backendDigests(services, slices, servers, redirects),
     diagnostics: found.flatMap(({ diagnostics }) => diagnostics),
   };
   if (last === null) return plan;

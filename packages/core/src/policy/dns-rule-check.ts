@@ -8,7 +8,7 @@
  */
 import { formatAddress, formatPrefix } from '../net/ip.ts';
 import type { Diagnostic } from './desired.ts';
-import type { Frontend } from './dns-frontends.ts';
+import type { Backend, Frontend } from './dns-frontends.ts';
 import { coversPeer, coversPort, type ServerVerdict, type Who } from './dns-judge.ts';
 import type { DnsView } from './dns-view.ts';
 import { ClassFlag, Direction, Verdict } from './kernel-numbers.ts';
@@ -20,6 +20,8 @@ import { type LabelRequirement, type LabelSelector, selectorMatches } from './se
 const dnsPort = 53;
 /** Peers of one rule that a message explains; the others it counts. */
 const peersExplainedMax = 3;
+
+type CheckedFrontend = Frontend & { readonly backends: readonly Backend[] };
 
 /** The DNS rules of one policy. It is shown every server that the policy may mean, then asked. */
 export class DnsRuleCheck {
@@ -57,7 +59,7 @@ export class DnsRuleCheck {
   }
 
   /** A port of a Service, and what the policy says of a query to it. */
-  frontend(frontend: Frontend, verdict: ServerVerdict): void {
+  frontend(frontend: CheckedFrontend, verdict: ServerVerdict): void {
     const { backends, protocol } = frontend;
     for (const statement of this.#statements) {
       const selected = backends.filter(({ who }) => coversPeer(statement, who));
@@ -71,7 +73,7 @@ export class DnsRuleCheck {
   }
 
   /** All backends are the rule's, and none listens on its port. */
-  #checkPort(statement: Statement, frontend: Frontend, { kind }: ServerVerdict): void {
+  #checkPort(statement: Statement, frontend: CheckedFrontend, { kind }: ServerVerdict): void {
     const { subject, port, protocol, backends, isTrusted } = frontend;
     const names = portsOf(statement, protocol);
     if (port !== dnsPort || names.length === 0 || (kind !== 'none' && kind !== 'plain')) return;

@@ -12,7 +12,7 @@ import { assert } from '../assert.ts';
 import { dnsServersPerCidrMax, dnsServersPerRuleMax } from '../limits.ts';
 import { compareAddresses, formatAddress, hostPrefix, prefixCovers } from '../net/ip.ts';
 import type { Diagnostic } from './desired.ts';
-import type { Frontend } from './dns-frontends.ts';
+import type { Backend, Frontend, LocalBackends } from './dns-frontends.ts';
 import {
   allNames,
   coversPort,
@@ -23,14 +23,17 @@ import {
   namesExactly,
   noNames,
   type ServerVerdict,
+  uniteNames,
   type Who,
 } from './dns-judge.ts';
 import { DnsServerNames } from './dns-named.ts';
 import { DnsRuleCheck } from './dns-rule-check.ts';
 import type { DnsView } from './dns-view.ts';
 import { ClassFlag, Direction, Protocol, Verdict } from './kernel-numbers.ts';
+import { identityKey } from './labels.ts';
 import type { CidrPeer, Peer } from './peer.ts';
 import type { PolicyDraft, Statement } from './policy-set.ts';
+import { selectorMatches } from './selector.ts';
 
 export interface DnsServer {
   readonly server: Uint8Array;
@@ -127,7 +130,11 @@ class DnsServerFinder {
     for (const frontend of this.#frontends) {
       if (frontend.protocol !== protocol) continue;
       const verdict = this.#judgeFrontend(judge, frontend);
-      check.frontend(frontend, verdict);
+      const { backends, local } = frontend;
+      if (backends !== null) check.frontend({ ...frontend, backends }, verdict);
+      if (local !== undefined) {
+        check.frontend({ ...frontend, backends: this.#localBackends(local) }, verdict);
+      }
       if (frontend.port === dnsPort) addVerdict(frontend.address, verdict, wildcard, add);
       else if (verdict.kind === 'names') this.#reportPort(frontend);
     }
@@ -149,18 +156,37 @@ class DnsServerFinder {
       : [{ server: anyServer, protocol, names: wildcard }, ...servers];
   }
 
-  /** All backends must be servers by name: a query to the frontend may reach any of them. */
-  #judgeFrontend(judge: DnsJudge, { backends, protocol }: Frontend): ServerVerdict {
-    let result: ServerVerdict | null = null;
-    for (const { who, port } of backends) {
-      const verdict = judge.judge(who, protocol, port);
-      if (verdict.kind === 'deny') return verdict;
-      if (result === null) result = verdict;
-      else if (result.kind === 'names' && verdict.kind === 'names') {
-        result = { kind: 'names', names: intersectNames(result.names, verdict.names) };
-      } else if (result.kind !== verdict.kind) result = { kind: 'none' };
+  /**
+   * Behind a redirect the pods of this node answer while they are ready, the Service's otherwise. Those of the cluster's
+   * resolvers stand for each other, so that a rule holds on each node and while a cache restarts. Others must all be
+   * servers by name.
+   */
+  #judgeFrontend(judge: DnsJudge, frontend: Frontend): ServerVerdict {
+    const { backends, local, protocol, isTrusted } = frontend;
+    if (local === undefined) return judgeBackends(judge, backends ?? [], protocol);
+    const locals = this.#localBackends(local);
+    if (backends === null) return judgeBackends(judge, locals, protocol);
+    if (isTrusted) {
+      return eitherVerdict(
+        judgeBackends(judge, backends, protocol),
+        judgeBackends(judge, locals, protocol),
+      );
     }
-    return result ?? { kind: 'none' };
+    return judgeBackends(judge, local.isActive ? [...backends, ...locals] : backends, protocol);
+  }
+
+  /** Where the node has none yet: whoever has its labels. */
+  #localBackends({ backends, identity, port }: LocalBackends): readonly Backend[] {
+    if (backends.length > 0) return backends;
+    const selectors = new Set<string>();
+    for (const [key, peer] of this.#peers) {
+      const isMatch =
+        peer.kind === 'labels'
+          ? selectorMatches(peer.selector, identity)
+          : peer.kind === 'entity' && peer.entity === 'cluster';
+      if (isMatch) selectors.add(key);
+    }
+    return [{ who: { id: `implied ${identityKey(identity)}`, selectors }, port }];
   }
 
   /** Addresses that rules about port 53 single out. `isDenyListed`: every denied peer is among them. */
@@ -220,6 +246,35 @@ class DnsServerFinder {
   #report(severity: Diagnostic['severity'], code: string, subject: string, message: string): void {
     this.#diagnostics.set(`${code} ${subject} ${message}`, { severity, code, subject, message });
   }
+}
+
+/** All backends must be servers by name: a query to the frontend may reach any of them. */
+function judgeBackends(
+  judge: DnsJudge,
+  backends: readonly Backend[],
+  protocol: 6 | 17,
+): ServerVerdict {
+  let result: ServerVerdict | null = null;
+  for (const { who, port } of backends) {
+    const verdict = judge.judge(who, protocol, port);
+    if (verdict.kind === 'deny') return verdict;
+    if (result === null) result = verdict;
+    else if (result.kind === 'names' && verdict.kind === 'names') {
+      result = { kind: 'names', names: intersectNames(result.names, verdict.names) };
+    } else if (result.kind !== verdict.kind) result = { kind: 'none' };
+  }
+  return result ?? { kind: 'none' };
+}
+
+/** Of two kinds of pods that stand for each other: what names either of them holds for both, and a denial of either. */
+function eitherVerdict(left: ServerVerdict, right: ServerVerdict): ServerVerdict {
+  if (left.kind === 'deny' || right.kind === 'deny') return { kind: 'deny' };
+  if (left.kind === 'names' && right.kind === 'names') {
+    return { kind: 'names', names: uniteNames(left.names, right.names) };
+  }
+  if (left.kind === 'names') return left;
+  if (right.kind === 'names') return right;
+  return left.kind === 'plain' ? left : right;
 }
 
 /** One verdict as an entry, if it needs one: beside a wildcard also what must not fall under that. */

@@ -9,7 +9,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { ChangeMap } from '../change-map.ts';
-import type { EndpointSlice, Namespace, Node, Pod, Service } from '../k8s/objects.ts';
+import type {
+  EndpointSlice,
+  LocalRedirectPolicy,
+  Namespace,
+  Node,
+  Pod,
+  Service,
+} from '../k8s/objects.ts';
 import { classesOnlyIn } from './class-table.ts';
 import {
   address,
@@ -23,6 +30,8 @@ import {
   nodeObject,
   pod,
   type Raw,
+  readyPod,
+  redirectPolicy,
   service,
 } from './cluster-fixture.test.ts';
 import type { ClusterState, NodeContext, PolicyState } from './cluster-state.ts';
@@ -41,6 +50,7 @@ class LiveCluster {
   readonly pods = new ChangeMap<Pod>();
   readonly services = new ChangeMap<Service>();
   readonly endpointSlices = new ChangeMap<EndpointSlice>();
+  readonly redirectPolicies = new ChangeMap<LocalRedirectPolicy>();
   readonly policies = new ChangeMap<PolicyState>();
   readonly diagnostics = [];
 
@@ -59,6 +69,7 @@ class LiveCluster {
       pods: new Map(this.pods),
       services: new Map(this.services),
       endpointSlices: new Map(this.endpointSlices),
+      redirectPolicies: new Map(this.redirectPolicies),
       policies: new Map(this.policies),
       diagnostics: [],
     };
@@ -76,7 +87,8 @@ const podChange: fc.Arbitrary<Change> = fc
   .record({
     number: fc.nat(5),
     ns: fc.constantFrom('a', 'b', 'kube-system'),
-    app: fc.constantFrom('x', 'y', 'z'),
+    app: fc.constantFrom('x', 'y', 'z', 'node-local-dns'),
+    isReady: fc.boolean(),
     addresses: fc.tuple(fc.constantFrom(...ips), fc.option(fc.constantFrom(...ips6))),
     nodeName: fc.constantFrom('one', 'two'),
     phase: fc.constantFrom('Running', 'Running', 'Running', 'Succeeded'),
@@ -100,7 +112,7 @@ const podChange: fc.Arbitrary<Change> = fc
         ...(isDeleting ? { deletionTimestamp: created } : {}),
       },
       spec: { nodeName, containers: [{ name: 'c', ports }] },
-      status: { ...(raw['status'] as Raw), phase },
+      status: { ...(readyPod(raw, what.isReady)['status'] as Raw), phase },
     });
   });
 
@@ -144,6 +156,7 @@ const dnsPolicy = fc
       { toCIDR: ['10.244.1.2/32'] },
       { toEntities: ['host'] },
       { toEndpoints: [{ matchLabels: { app: 'nobody' } }] },
+      { toEndpoints: [{ matchLabels: { app: 'node-local-dns' } }] },
       {},
     ),
     port: fc.constantFrom('53', '1053'),
@@ -197,6 +210,25 @@ const otherChange: fc.Arbitrary<Change> = fc.oneof(
     }),
 );
 
+const redirectChange: fc.Arbitrary<Change> = fc
+  .tuple(
+    fc.constantFrom('kube-system', 'a'),
+    fc.constantFrom('l', 'm'),
+    fc.constantFrom<(ns: string) => Raw | null>(
+      () => null,
+      () => ({
+        addressMatcher: { ip: '203.0.113.7', toPorts: [{ port: '53', protocol: 'UDP' }] },
+      }),
+      (ns) => ({ serviceMatcher: { serviceName: 'kube-dns', namespace: ns } }),
+      (ns) => ({ serviceMatcher: { serviceName: 'web', namespace: ns } }),
+    ),
+  )
+  .map(([ns, name, frontend]) => (cluster: LiveCluster): void => {
+    const made = frontend(ns);
+    const key = `${ns}/${name}`;
+    cluster.set('redirectPolicies', key, made === null ? null : redirectPolicy(key, made));
+  });
+
 interface Step {
   readonly changes: readonly Change[];
   readonly facts: Partial<NodeContext>;
@@ -205,10 +237,13 @@ interface Step {
 }
 
 const step: fc.Arbitrary<Step> = fc.record({
-  changes: fc.array(fc.oneof(podChange, podChange, policyChange, otherChange, otherChange), {
-    minLength: 1,
-    maxLength: 2,
-  }),
+  changes: fc.array(
+    fc.oneof(podChange, podChange, policyChange, otherChange, otherChange, redirectChange),
+    {
+      minLength: 1,
+      maxLength: 2,
+    },
+  ),
   facts: fc.constantFrom<Partial<NodeContext>>(
     ...[{}, {}, {}, { nodeLocalDns: [address('169.254.20.10')] }],
     { localAddresses: [address('10.244.1.9')] },

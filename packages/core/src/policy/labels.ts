@@ -78,6 +78,13 @@ export function podIdentity(
   return { labels, reserved: noReserved };
 }
 
+/** What a pod of the namespace that has these labels has of its identity at least. */
+export function impliedIdentity(namespace: string, own: ReadonlyMap<string, string>): Identity {
+  const labels = new Map([...own].filter(([name]) => isOwnLabel(name)));
+  addNamespaceLabels(labels, namespace, undefined, undefined);
+  return { labels, reserved: noReserved };
+}
+
 /** What all pods of a namespace have of their identities; `asked`: as of `AskedOfPods`. */
 export function namespaceIdentity(
   name: string,

@@ -8,7 +8,8 @@
  * a part of the result that is as before is the same object as before.
  *
  *   specs in force ─ per pod ─► drafts ─► classes (which selectors match whom)
- *                                  └────► DNS servers (which addresses those rules mean)
+ *                                  ├────► redirects (which frontends lead to pods of this node)
+                                  └────► DNS servers (which addresses those rules mean)
  *                                           └─► policies with ids ─► endpoints, members
  */
 import { endpointsMax } from '../limits.ts';
@@ -27,12 +28,16 @@ import type { Compiled, Diagnostic } from './desired.ts';
 import { DnsPlanner } from './dns-planner.ts';
 import { EndpointTable } from './endpoint-table.ts';
 import { IdSession } from './id-session.ts';
+import { Verdict } from './kernel-numbers.ts';
 import { MemberTable } from './member-table.ts';
 import { OwnerTable } from './owner-table.ts';
 import { PeerTable } from './peer-table.ts';
+import { planRedirects, type RedirectPlan } from './redirects.ts';
 import { sameAs, samePartsAs } from './same-as.ts';
 import { SpecTable } from './spec-table.ts';
 import type { StableIds } from './stable-ids.ts';
+
+const noRedirects: RedirectPlan = { redirects: [], diagnostics: [] };
 
 interface Said {
   readonly parts: readonly (readonly Diagnostic[])[];
@@ -44,6 +49,7 @@ export class PolicyCompiler {
   #specs = new SpecTable();
   #peers = new PeerTable();
   #classes = new AddressClasses();
+  #redirects: RedirectPlan = noRedirects;
   #dns = new DnsPlanner();
   #policies = new PolicyTable();
   #endpoints = new EndpointTable();
@@ -68,6 +74,7 @@ export class PolicyCompiler {
     this.#specs = new SpecTable();
     this.#peers = new PeerTable();
     this.#classes = new AddressClasses();
+    this.#redirects = noRedirects;
     this.#dns = new DnsPlanner();
     this.#policies = new PolicyTable();
     this.#endpoints = new EndpointTable();
@@ -89,7 +96,18 @@ export class PolicyCompiler {
     const retained = retain.flatMap(({ policies }) => [...policies.values()]);
     this.#peers.update([...drafts.map(peersOf), ...retained.map(({ peers }) => peers)]);
     this.#classes.update(this.#owners, this.#peers, this.#ids);
-    const plan = this.#dns.plan(cluster, node, this.#classes, this.#peers.peers, drafts);
+    const redirects = planRedirects(cluster, node, {
+      localPods,
+      flagsOf: (address) => this.#classes.at(address).flags,
+      isAskedByName: (pod) =>
+        draftOf(pod).statements.some(({ verdict }) => verdict === Verdict.l7Dns),
+    });
+    this.#redirects = {
+      redirects: sameAs(this.#redirects.redirects, redirects.redirects),
+      diagnostics: redirects.diagnostics,
+    };
+    const surroundings = { classes: this.#classes, redirects: this.#redirects.redirects };
+    const plan = this.#dns.plan(cluster, node, surroundings, this.#peers.peers, drafts);
     const built = this.#policies.update(plan.planned, this.#ids);
     const endpoints = this.#endpoints.update(
       localPods,
@@ -111,11 +129,13 @@ export class PolicyCompiler {
       members,
       predecessorsForgotten,
       rules: built.rules,
+      redirects: this.#redirects.redirects,
       diagnostics: this.#diagnostics([
         cluster.diagnostics,
         this.#specs.diagnostics(),
         this.#owners.diagnostics(),
         plan.diagnostics,
+        redirects.diagnostics,
         fqdnDiagnostics(drafts),
         holdDiagnostics(endpoints, cluster),
         nodeDiagnostics(cluster, node),

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * A node-local cache behind a CiliumLocalRedirectPolicy ends and comes back, as in a rollout of its DaemonSet (cilium#43454):
+ * no query is lost, of pods under DNS rules and of others.
+ */
+
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { DnsServer } from '@tandem/testing/dns-server';
+import { tryRun } from '@tandem/testing/process';
+import { waitFor } from '@tandem/testing/wait';
+import { type LoadResult, startLoad } from '../kit/load.ts';
+import { type PodObject, podObject, redirectPolicy } from '../kit/objects.ts';
+import {
+  clusterDns4,
+  clusterDns6,
+  type StandardNode,
+  standardPolicy,
+  standardRules,
+  startStandardNode,
+} from '../kit/standard-node.ts';
+
+const cacheObject = { namespace: 'kube-system', labels: { 'k8s-app': 'node-local-dns' } };
+const dnsObject = { namespace: 'kube-system', labels: { 'k8s-app': 'kube-dns' } };
+/** At 250 a second, over the whole of a restart. */
+const queries = 1000;
+const load = { rate: 250, seconds: queries / 250, nameFormat: 'n-%u.allowed.test' } as const;
+
+function assertNothingLost(what: string, result: LoadResult): void {
+  const { sent, answered, lost, late, sendFailed, rcodes, maxUs } = result;
+  const said = `${what}: ${JSON.stringify({ sent, answered, lost, late, sendFailed, rcodes, maxUs })}`;
+  console.log(said);
+  assert.ok(sent >= queries * 0.9, said);
+  assert.deepEqual({ lost, late, sendFailed }, { lost: 0, late: 0, sendFailed: 0 }, said);
+  assert.deepEqual(rcodes, { 0: answered }, said);
+}
+
+describe('a node-local cache that restarts', () => {
+  let standard: StandardNode;
+  let cache: DnsServer;
+  const objects: Record<string, PodObject> = {};
+
+  const table = async (): Promise<string> =>
+    (await tryRun(...standard.node.node.enter('nft', ['list', 'table', 'inet', 'tandem_redirect'])))
+      .stdout;
+  const leadsTo = (pod: string | null): Promise<unknown> =>
+    waitFor(
+      async () => {
+        const text = await table();
+        return pod === null
+          ? !text.includes('dnat')
+          : text.includes(`0 : ${standard.node.pod(pod).ipv4} . 53`);
+      },
+      { what: `redirects to ${pod ?? 'nobody'}` },
+    );
+  const writePods = (changed: Readonly<Record<string, PodObject>>): void => {
+    Object.assign(objects, changed);
+    standard.tandem.write(
+      'pods.yaml',
+      standard.node.pods.map((pod) => podObject(pod, objects[pod.name])),
+    );
+  };
+  const startCache = async (pod: string): Promise<DnsServer> => {
+    const { namespace, ipv4, ipv6 } = standard.node.pod(pod);
+    const addresses = [ipv4, ipv6].filter((each) => each !== null);
+    return standard.node.own(await DnsServer.start(namespace, { addresses, rules: standardRules }));
+  };
+
+  /** Until nothing more comes to it. */
+  const quiet = async (server: DnsServer): Promise<void> => {
+    let last = -1;
+    await waitFor(
+      async () => {
+        await delay(100);
+        const { total } = await server.totals();
+        const isQuiet = total === last;
+        last = total;
+        return isQuiet;
+      },
+      { what: 'the cache to be asked nothing' },
+    );
+  };
+
+  beforeEach(async () => {
+    Object.assign(objects, { dns: dnsObject, cache: { ...cacheObject, isReady: true } });
+    standard = await startStandardNode({
+      pods: [{ name: 'cache' }, { name: 'free', kind: 'bridge' }],
+      podObjects: { cache: { ...cacheObject, isReady: true } },
+      policies: [standardPolicy, redirectPolicy()],
+    });
+    cache = await startCache('cache');
+    await leadsTo('cache');
+  });
+  afterEach(() => standard[Symbol.asyncDispose]());
+
+  for (const server of [clusterDns4, clusterDns6]) {
+    test(`${server}: it ends in peace, and another pod takes its place: no query is lost`, async () => {
+      const { node, dns } = standard;
+      const clients = [
+        { pod: 'client', what: 'under DNS rules' },
+        // As the resolvers of C libraries do: a socket for each query.
+        { pod: 'free', what: 'without policy', queriesPerPort: 1 },
+      ];
+      await using stack = new AsyncDisposableStack();
+      const loads = clients.map(({ pod, what, ...rest }) => {
+        const running = startLoad(node.pod(pod).namespace, { ...load, server, ...rest });
+        return { what, running: stack.use(running) };
+      });
+      await waitFor(async () => (await cache.totals()).total > 50, {
+        what: 'queries at the cache',
+      });
+      // kubelet: deletionTimestamp and SIGTERM, then a time in which the cache serves, then Ready is False.
+      writePods({ cache: { ...cacheObject, isReady: true, isDeleting: true } });
+      await leadsTo(null);
+      await quiet(cache);
+      const { total } = await cache.totals();
+      await cache[Symbol.asyncDispose]();
+      writePods({ cache: { ...cacheObject, isReady: false, isDeleting: true } });
+      await node.addPod({ name: 'next' });
+      const next = await startCache('next');
+      writePods({ next: { ...cacheObject, isReady: true } });
+      await leadsTo('next');
+      for (const { what, running } of loads) assertNothingLost(what, await running.result);
+      assert.ok(total > 50 && (await dns.totals()).total > 50, 'the first cache, and kube-dns');
+      assert.ok((await next.totals()).total > 50, 'and the next cache');
+    });
+
+    test(`${server}: a pod that keeps its socket is led elsewhere when the cache is not ready`, async () => {
+      const { node, dns } = standard;
+      const { ipv4, ipv6 } = node.pod('free');
+      await using running = startLoad(node.pod('free').namespace, { ...load, server });
+      await waitFor(async () => (await cache.totals()).total > 50, {
+        what: 'queries at the cache',
+      });
+      await cache[Symbol.asyncDispose]();
+      writePods({ cache: { ...cacheObject, isReady: false } });
+      const own = server.includes(':') ? ipv6 : ipv4;
+      await waitFor(
+        async () => (await dns.queries()).filter(({ from }) => from === own).length > 50,
+        { what: 'queries of the same sockets at kube-dns' },
+      );
+      running.end();
+      await running.result;
+    });
+  }
+});

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The nft table that redirects, as text. It is one transaction: packets meet the table of before or this one.
+ *
+ * Its chains come before kube-proxy's (-100 in both of its forms): the first chain that translates a connection decides.
+ * `prerouting` is for pods; `output` is for the DNS members, whose queries for pods would otherwise pass the cache by.
+ * A backend's own traffic is told by the interface that it comes in by, which no pod can choose; behind a bridge, where all
+ * ports are one interface to netfilter, by its address too, which `from_pod` has verified.
+ */
+
+import { formatAddress, isIpv4 } from '@tandem/core/net/ip';
+import type { Redirect, RedirectBackend } from '@tandem/core/policy/redirects';
+
+export const redirectTable = 'tandem_redirect';
+/** Before kube-proxy's chains (NF_IP_PRI_NAT_DST, -100). */
+const priority = -110;
+const dnsPort = 53;
+
+/** How the traffic of a backend comes in. */
+export interface BackendInterface {
+  /** That netfilter sees: the bridge, for a port of one. */
+  readonly name: string;
+  readonly isBridged: boolean;
+}
+
+export interface RedirectRulesInput {
+  readonly redirects: readonly Redirect[];
+  /** Null: not known yet, so the pod is no backend yet. */
+  readonly interfaceOf: (pod: string) => BackendInterface | null;
+  /** User ids of the DNS members. */
+  readonly memberUids: readonly number[];
+}
+
+export interface RedirectRules {
+  /** '': nothing is redirected. */
+  readonly text: string;
+  /** Of the pods to which traffic is led, or was until they began to end; as text. */
+  readonly backends: ReadonlySet<string>;
+}
+
+interface Used {
+  readonly redirect: Redirect;
+  readonly backends: readonly RedirectBackend[];
+}
+
+export function redirectRules(input: RedirectRulesInput): RedirectRules {
+  const used = usedOf(input);
+  const backends = new Set(
+    input.redirects.flatMap(({ backends: ready, ending }) =>
+      [...ready.map(({ address }) => address), ...ending].map((each) => formatAddress(each)),
+    ),
+  );
+  if (used.length === 0) return { text: '', backends };
+  const chains = used.map(({ redirect, backends: own }, index) => chainOf(redirect, own, index));
+  const isAsked = ({ redirect }: Used): boolean =>
+    redirect.port === dnsPort && !redirect.isAskedByName;
+  const text = [
+    `table inet ${redirectTable} {}`,
+    `delete table inet ${redirectTable}`,
+    `table inet ${redirectTable} {`,
+    setOf(
+      'backends4',
+      'ipv4_addr',
+      [...backends].filter((each) => !each.includes(':')),
+    ),
+    setOf(
+      'backends6',
+      'ipv6_addr',
+      [...backends].filter((each) => each.includes(':')),
+    ),
+    ...loopSets(used, input.interfaceOf),
+    ...(['4', '6'] as const).flatMap((family) => [
+      frontendMap('redirect', family, used, () => true),
+      frontendMap('members', family, used, isAsked),
+    ]),
+    ...chains,
+    `  chain prerouting {
+    type nat hook prerouting priority ${priority}; policy accept;
+    iifname @loop return
+    iifname . ip saddr @loop4 return
+    iifname . ip6 saddr @loop6 return
+    ip daddr . meta l4proto . th dport vmap @redirect4
+    ip6 daddr . meta l4proto . th dport vmap @redirect6
+  }`,
+    `  chain output {
+    type nat hook output priority ${priority}; policy accept;
+    meta skuid != { ${input.memberUids.join(', ')} } return
+    ip daddr . meta l4proto . th dport vmap @members4
+    ip6 daddr . meta l4proto . th dport vmap @members6
+  }`,
+    '}\n',
+  ].join('\n');
+  return { text, backends };
+}
+
+/** Redirects that have a backend whose own traffic is known from that of others. */
+function usedOf({ redirects, interfaceOf }: RedirectRulesInput): readonly Used[] {
+  return redirects.flatMap((redirect) => {
+    const backends = redirect.backends.filter(({ pod }) => interfaceOf(pod) !== null);
+    return backends.length === 0 ? [] : [{ redirect, backends }];
+  });
+}
+
+function chainOf(
+  { protocol }: Redirect,
+  backends: readonly RedirectBackend[],
+  index: number,
+): string {
+  const [first] = backends;
+  const isSix = first !== undefined && !isIpv4(first.address);
+  const targets = backends.map(
+    ({ address, port }, number) => `${number} : ${formatAddress(address)} . ${port}`,
+  );
+  const l4 = protocol === 6 ? 'tcp' : 'udp';
+  return `  chain to_${index} {
+    meta l4proto ${l4} dnat ${isSix ? 'ip6' : 'ip'} to numgen random mod ${targets.length} map { ${targets.join(', ')} }
+  }`;
+}
+
+function loopSets(
+  used: readonly Used[],
+  interfaceOf: RedirectRulesInput['interfaceOf'],
+): readonly string[] {
+  const interfaces = new Set<string>();
+  const bridged = { 4: new Set<string>(), 6: new Set<string>() };
+  for (const { redirect } of used) {
+    // Those that are no backends yet, or any more, ask the frontend as a cache does that starts or ends.
+    for (const { pod, address } of redirect.selected) {
+      const at = interfaceOf(pod);
+      if (at === null) continue;
+      if (!at.isBridged) interfaces.add(`"${at.name}"`);
+      else bridged[isIpv4(address) ? 4 : 6].add(`"${at.name}" . ${formatAddress(address)}`);
+    }
+  }
+  return [
+    setOf('loop', 'ifname', [...interfaces]),
+    setOf('loop4', 'ifname . ipv4_addr', [...bridged[4]]),
+    setOf('loop6', 'ifname . ipv6_addr', [...bridged[6]]),
+  ];
+}
+
+function frontendMap(
+  name: 'redirect' | 'members',
+  family: '4' | '6',
+  used: readonly Used[],
+  isListed: (each: Used) => boolean,
+): string {
+  const elements = used.flatMap((each, index) => {
+    const { address, protocol, port } = each.redirect;
+    if ((family === '4') !== isIpv4(address) || !isListed(each)) return [];
+    return [
+      `${formatAddress(address)} . ${protocol === 6 ? 'tcp' : 'udp'} . ${port} : goto to_${index}`,
+    ];
+  });
+  const type = `ipv${family}_addr . inet_proto . inet_service : verdict`;
+  return `  map ${name}${family} { type ${type}; ${elementsOf(elements)}}`;
+}
+
+function setOf(name: string, type: string, elements: readonly string[]): string {
+  return `  set ${name} { type ${type}; ${elementsOf(elements)}}`;
+}
+
+function elementsOf(elements: readonly string[]): string {
+  return elements.length === 0 ? '' : `elements = { ${elements.join(', ')} }; `;
+}

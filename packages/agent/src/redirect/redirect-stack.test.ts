@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** The table of redirects in a kernel of its own: what is in it, and that it is what was asked for again after faults. */
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { after, test } from 'node:test';
+import { parseAddress } from '@tandem/core/net/ip';
+import type { Redirect } from '@tandem/core/policy/redirects';
+import { silentLogger } from '@tandem/runtime/log';
+import { insideNamespace } from '@tandem/testing/inside';
+import { waitFor } from '@tandem/testing/wait';
+import type { AttachedEndpoint } from '../endpoint/attacher.ts';
+import { RedirectStack, removeRedirects } from './redirect-stack.ts';
+
+const bytesOf = (text: string): Uint8Array => parseAddress(text) as Uint8Array;
+const shown = (): string => {
+  try {
+    const list = ['list', 'table', 'inet', 'tandem_redirect'];
+    return execFileSync('nft', list, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  } catch {
+    return '';
+  }
+};
+
+function redirectOf(
+  frontend: string,
+  backends: readonly string[],
+  rest: Partial<Redirect> = {},
+): Redirect {
+  const places = backends.map((address, i) => ({
+    ...{ address: bytesOf(address), port: 1053, pod: `kube-system/cache-${i}` },
+  }));
+  return {
+    subject: 'CiliumLocalRedirectPolicy/kube-system/cache',
+    namespace: 'kube-system',
+    address: bytesOf(frontend),
+    port: 53,
+    protocol: 17,
+    backends: places,
+    ending: [],
+    selected: places,
+    isAskedByName: false,
+    labels: new Map(),
+    backendPort: 1053,
+    ...rest,
+  };
+}
+const endpointOf = (name: string, l3Ifindex: number, isBridged: boolean): AttachedEndpoint =>
+  ({
+    pod: { namespace: 'kube-system', name, uid: name },
+    interface: { l3Ifindex, isBridged },
+  }) as AttachedEndpoint;
+const endpoints = [endpointOf('cache-0', 7, false), endpointOf('cache-1', 8, true)];
+const one = redirectOf('10.96.0.10', ['10.1.0.5']);
+
+insideNamespace(import.meta, () => {
+  const made: RedirectStack[] = [];
+  /** One at a time, as agents have their lease. */
+  const start = async (): Promise<RedirectStack> => {
+    await made.at(-1)?.stop();
+    const nameOf = (ifindex: number): string | undefined =>
+      new Map([
+        [7, 'veth7'],
+        [8, 'cni0'],
+      ]).get(ifindex);
+    const stack = new RedirectStack({ memberUids: [0, 65_532], nameOf, log: silentLogger() });
+    made.push(stack);
+    return stack;
+  };
+  after(async () => {
+    for (const stack of made) await stack.stop();
+  });
+
+  test('frontends of both families lead to their backends, whose own interfaces are left out', async () => {
+    const stack = await start();
+    const both = ['10.1.0.5', '10.1.0.6'];
+    await stack.apply(
+      [redirectOf('10.96.0.10', both), redirectOf('fd00:96::10', ['fd00:1::5'], { protocol: 6 })],
+      endpoints,
+    );
+    const text = shown().replaceAll(/\s+/g, ' ');
+    assert.match(
+      text,
+      /dnat ip to numgen random mod 2 map \{ 0 : 10\.1\.0\.5 \. 1053, 1 : 10\.1\.0\.6 \. 1053 \}/,
+    );
+    assert.match(text, /tcp dnat ip6 to numgen random mod 1 map \{ 0 : fd00:1::5 \. 1053 \}/);
+    assert.match(text, /set loop \{ type ifname elements = \{ "veth7" \}/);
+    assert.match(
+      text,
+      /set loop4 \{ type ifname \. ipv4_addr elements = \{ "cni0" \. 10\.1\.0\.6 \}/,
+    );
+    assert.deepEqual(stack.counts, { active: 2, waiting: 0 });
+    assert.deepEqual(stack.degradations, []);
+  });
+
+  test('a backend whose interface is not known is none yet', async () => {
+    const stack = await start();
+    await stack.apply([redirectOf('10.96.0.10', ['10.1.0.5', '10.1.0.6'])], endpoints.slice(0, 1));
+    assert.match(shown(), /mod 1 map \{ 0 : 10\.1\.0\.5 /);
+    await stack.apply([one], []);
+    assert.equal(shown(), '');
+    assert.deepEqual(stack.counts, { active: 0, waiting: 1 });
+  });
+
+  test('members ask DNS frontends alone, and none that would lead to whom they ask for', async () => {
+    const stack = await start();
+    const metadata = redirectOf('192.0.2.9', ['10.1.0.5'], { port: 80, protocol: 6 });
+    await stack.apply(
+      [one, metadata, redirectOf('192.0.2.8', ['10.1.0.5'], { isAskedByName: true })],
+      endpoints,
+    );
+    const [, members = ''] = /map members4 \{([^}]*\}[^}]*)\}/.exec(shown()) ?? [];
+    assert.match(members, /10\.96\.0\.10/);
+    assert.doesNotMatch(members, /192\.0\.2/);
+  });
+
+  test('what nobody changed is not written; what somebody changed is, at once', async () => {
+    const stack = await start();
+    await stack.apply([one], endpoints);
+    await stack.ensure();
+    await stack.apply([one], endpoints);
+    assert.equal(stack.counters.written, 1);
+    execFileSync('nft', ['flush', 'chain', 'inet', 'tandem_redirect', 'prerouting']);
+    await waitFor(() => shown().includes('vmap @redirect4'), { what: 'the chain to be mended' });
+    await waitFor(() => stack.counters.mended === 1, { what: 'that to be counted' });
+    execFileSync('nft', ['flush', 'ruleset']);
+    await waitFor(() => shown().includes('vmap @redirect4'), { what: 'the table to be back' });
+  });
+
+  test('the next agent takes over what is in force, and takes away what is no longer asked for', async () => {
+    await (await start()).apply([one], endpoints);
+    const next = await start();
+    await next.apply([], []);
+    assert.equal(shown(), '');
+    await next.apply([one], endpoints);
+    await next.stop();
+    await removeRedirects();
+    assert.equal(shown(), '');
+    await removeRedirects();
+  });
+
+  test('what nft refuses is a degradation until it takes it, and what was in force stays', async () => {
+    const stack = await start();
+    await stack.apply([one], endpoints);
+    const before = shown();
+    const path = process.env['PATH'];
+    process.env['PATH'] = '/nowhere';
+    await stack.apply([], endpoints);
+    assert.deepEqual(
+      stack.degradations.map(({ code }) => code),
+      ['redirect-failed'],
+    );
+    process.env['PATH'] = path;
+    assert.equal(shown(), before);
+    await stack.ensure();
+    assert.deepEqual(stack.degradations, []);
+    assert.equal(shown(), '');
+  });
+});

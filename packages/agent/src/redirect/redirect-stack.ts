@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Keeps the node's redirects in the kernel: what is in force there goes on when no process of ours lives. A pod that no
+ * longer serves is taken out first, and then the entries of conntrack that lead to it, so that queries go elsewhere at once.
+ */
+
+import { parseAddress } from '@tandem/core/net/ip';
+import type { Redirect } from '@tandem/core/policy/redirects';
+import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
+import { Conntrack } from '@tandem/netlink/conntrack';
+import { NFPROTO_INET, NftWatch } from '@tandem/netlink/nft-watch';
+import type { Logger } from '@tandem/runtime/log';
+import type { Metrics } from '@tandem/runtime/metrics';
+import { TandemError } from '@tandem/runtime/tandem-error';
+import type { AttachedEndpoint } from '../endpoint/attacher.ts';
+import { repairIntervalMs } from '../limits.ts';
+import { run } from '../node/command.ts';
+import { type BackendInterface, redirectRules, redirectTable } from './redirect-rules.ts';
+
+export interface RedirectStackOptions {
+  readonly memberUids: readonly number[];
+  /** Name of an interface; undefined: it is gone. */
+  readonly nameOf: (ifindex: number) => string | undefined;
+  readonly log: Logger;
+}
+
+export class RedirectStack {
+  readonly counters = { written: 0, mended: 0, forgotten: 0, failed: 0 };
+  readonly #o: RedirectStackOptions;
+  #watch: NftWatch | null = null;
+  #redirects: readonly Redirect[] = [];
+  #interfaces: ReadonlyMap<string, BackendInterface> = new Map();
+  /** What is in force; null: not known. */
+  #text: string | null = null;
+  /** As nft shows what is in force. */
+  #shown: string | null = null;
+  /** Pods to which traffic was led, as text; null: what the kernel has is to be asked. */
+  #backends: ReadonlySet<string> | null = null;
+  /** The table may have been changed by somebody else. */
+  #isStale = true;
+  #problem: string | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #isStopped = false;
+  #running: Promise<void> = Promise.resolve();
+
+  constructor(options: RedirectStackOptions) {
+    this.#o = options;
+  }
+
+  /** Puts in force what was compiled. `endpoints`: pods whose interfaces are known. Never rejects. */
+  apply(redirects: readonly Redirect[], endpoints: readonly AttachedEndpoint[]): Promise<void> {
+    this.#redirects = redirects;
+    this.#interfaces = new Map(
+      endpoints.flatMap(({ pod, interface: at }) => {
+        const name = this.#o.nameOf(at.l3Ifindex);
+        const { isBridged } = at;
+        return name === undefined
+          ? []
+          : [[`${pod.namespace}/${pod.name}`, { name, isBridged }] as const];
+      }),
+    );
+    return this.ensure();
+  }
+
+  /** Compares with the kernel where something may have changed. Never rejects. */
+  ensure(): Promise<void> {
+    if (!this.#isStopped) this.#running = this.#running.then(() => this.#once());
+    return this.#running;
+  }
+
+  /** What is in force stays. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#watch?.close();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    await this.#running;
+  }
+
+  /** Frontends that lead to pods of this node now, and those whose policies have no ready pod. */
+  get counts(): { readonly active: number; readonly waiting: number } {
+    const active = this.#redirects.filter(({ backends }) =>
+      backends.some(({ pod }) => this.#interfaces.has(pod)),
+    ).length;
+    return { active, waiting: this.#redirects.length - active };
+  }
+
+  get degradations(): readonly Degradation[] {
+    if (this.#problem === null) return [];
+    return [
+      {
+        code: 'redirect-failed',
+        message: `what CiliumLocalRedirectPolicies redirect is not as it should be, what was in force stays: ${this.#problem}`,
+        fix: 'fix what the error names; the agent tries again every few seconds',
+      },
+    ];
+  }
+
+  async #once(): Promise<void> {
+    try {
+      await this.#bring();
+      this.#problem = null;
+    } catch (error) {
+      const { message } = TandemError.from(error);
+      this.counters.failed += 1;
+      if (this.#problem !== message) {
+        this.#o.log.error('redirects cannot be put in force, it is tried again', {
+          reason: message,
+        });
+      }
+      this.#problem = message;
+      this.#isStale = true;
+    }
+  }
+
+  async #bring(): Promise<void> {
+    const rules = redirectRules({
+      redirects: this.#redirects,
+      interfaceOf: (pod) => this.#interfaces.get(pod) ?? null,
+      memberUids: this.#o.memberUids,
+    });
+    this.#startWatch();
+    this.#backends ??= backendsShown(await listed(['--json']));
+    const isOther = rules.text !== this.#text;
+    const wasStale = this.#isStale;
+    this.#isStale = false;
+    if (isOther || (wasStale && (await this.#isForeign()))) {
+      if (!isOther) this.counters.mended += 1;
+      await write(rules.text);
+      this.counters.written += 1;
+      this.#text = rules.text;
+      // What is compared with later must be ours, not what somebody made of it meanwhile.
+      this.#shown = null;
+      const shown = await listed();
+      if (!isWhole(shown, rules.text)) throw new TandemError('TANDEM_REDIRECT', changedMeanwhile);
+      this.#shown = shown;
+      this.#o.log.info('redirects are in force', this.counts);
+    }
+    // Nobody tells what comes later.
+    if (this.#watch === null) this.#isStale = true;
+    const gone = this.#backends.difference(rules.backends);
+    this.#backends = this.#backends.union(rules.backends);
+    if (gone.size > 0) await this.#forget(gone);
+    this.#backends = rules.backends;
+  }
+
+  async #forget(gone: ReadonlySet<string>): Promise<void> {
+    using conntrack = new Conntrack();
+    for (const text of gone) {
+      const address = parseAddress(text);
+      if (address === null) continue;
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      this.counters.forgotten += await conntrack.forgetTranslated(address);
+    }
+  }
+
+  async #isForeign(): Promise<boolean> {
+    return this.#text === null || this.#shown === null || (await listed()) !== this.#shown;
+  }
+
+  #startWatch(): void {
+    if (this.#watch !== null) return;
+    try {
+      const onChange = (): void => {
+        this.#isStale = true;
+        // Another program that removes what we make does not keep us busy.
+        this.#timer ??= setTimeout(() => {
+          this.#timer = null;
+          void this.ensure();
+        }, repairIntervalMs);
+      };
+      this.#watch = new NftWatch({ family: NFPROTO_INET, table: redirectTable, onChange });
+    } catch (error) {
+      this.#o.log.warn(
+        'changes of the redirects are not noticed, they are read every few seconds',
+        {
+          error: TandemError.from(error),
+        },
+      );
+    }
+  }
+}
+
+export function addRedirectMetrics(metrics: Metrics, stack: RedirectStack): void {
+  metrics.gauge(
+    { name: 'tandem_redirects', help: 'frontends that are redirected to pods of this node' },
+    () => stack.counts.active,
+  );
+  metrics.gauge(
+    {
+      name: 'tandem_redirects_waiting',
+      help: 'frontends of CiliumLocalRedirectPolicies without a ready pod on this node: their traffic goes on',
+    },
+    () => stack.counts.waiting,
+  );
+  addFields(
+    metrics,
+    'tandem_redirect',
+    {
+      written: 'times that the redirects were written',
+      mended: 'of these: because another process had changed them',
+      forgotten:
+        'entries of conntrack that were removed because they led to a pod that no longer serves',
+      failed: 'attempts to put redirects in force that failed; each is made again',
+    },
+    () => stack.counters,
+  );
+}
+
+const changedMeanwhile = 'another process changed table inet tandem_redirect while it was written';
+/** What every table of ours has once, whatever it redirects. */
+const rulesOfHooks = [
+  ...['iifname @loop return', 'saddr @loop4 return', 'saddr @loop6 return', 'meta skuid != '],
+  ...['vmap @redirect4', 'vmap @redirect6', 'vmap @members4', 'vmap @members6'],
+];
+
+/** Whether nft shows the rules of the hooks and each translation. */
+function isWhole(shown: string, text: string): boolean {
+  if (text === '') return shown === '';
+  const translations = (of: string): number => of.split(' numgen random mod ').length;
+  return (
+    rulesOfHooks.every((rule) => shown.includes(rule)) && translations(shown) === translations(text)
+  );
+}
+
+/** Takes everything away. @throws TandemError */
+export async function removeRedirects(): Promise<void> {
+  await write('');
+}
+
+async function write(text: string): Promise<void> {
+  const nothing = `table inet ${redirectTable} {}\ndelete table inet ${redirectTable}\n`;
+  await run('nft', ['-f', '-'], text === '' ? nothing : text);
+}
+
+/** As nft shows the table; '': there is none. What nft cannot do, writing says. */
+async function listed(options: readonly string[] = []): Promise<string> {
+  try {
+    return await run('nft', [...options, 'list', 'table', 'inet', redirectTable]);
+  } catch {
+    return '';
+  }
+}
+
+/** Addresses in the sets of backends of a table that an agent before this one made. */
+function backendsShown(json: string): ReadonlySet<string> {
+  try {
+    const { nftables } = JSON.parse(json) as { nftables: readonly unknown[] };
+    const found = nftables.flatMap((each) => {
+      const { set } = each as { set?: { name?: unknown; elem?: unknown } };
+      const isOurs = set?.name === 'backends4' || set?.name === 'backends6';
+      return isOurs && Array.isArray(set.elem) ? (set.elem as readonly unknown[]) : [];
+    });
+    return new Set(found.filter((each): each is string => typeof each === 'string'));
+  } catch {
+    return new Set();
+  }
+}

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Which frontends a node redirects to which of its pods, and what is said of policies that redirect nothing. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { formatAddress } from '../net/ip.ts';
+import {
+  basicObjects,
+  compileObjects,
+  dnsPorts,
+  pod,
+  type Raw,
+  readyPod,
+  redirectPolicy,
+  service,
+} from './cluster-fixture.test.ts';
+import type { Compiled } from './desired.ts';
+
+const labels = { 'k8s-app': 'node-local-dns' };
+const cachePod = (name: string, nodeName: string, ...ips: readonly string[]): Raw =>
+  pod(`kube-system/${name}`, labels, nodeName, ...ips);
+const cache = readyPod(cachePod('cache', 'one', '10.244.0.53', 'fd00:244::53'));
+const toService: Raw = { serviceMatcher: { serviceName: 'kube-dns', namespace: 'kube-system' } };
+const policy = redirectPolicy('kube-system/cache', toService);
+const udp = { port: '53', name: 'dns', protocol: 'UDP' };
+const toAddress = (ip: string, toPorts: readonly Raw[] = [udp]): Raw => ({
+  addressMatcher: { ip, toPorts },
+});
+
+function redirectsOf({ redirects }: Compiled): readonly string[] {
+  return redirects.map(({ address, port, protocol, backends }) => {
+    const to = backends.map((each) => `${formatAddress(each.address)}:${each.port}`).join(' ');
+    return `${formatAddress(address)}:${port}/${protocol === 17 ? 'udp' : 'tcp'} -> ${to}`;
+  });
+}
+const saidOf = ({ diagnostics }: Compiled): readonly string[] =>
+  diagnostics
+    .filter(({ code }) => code.startsWith('redirect-'))
+    .map(
+      ({ severity, code, subject }) =>
+        `${severity} ${code} ${subject.split('/').slice(1).join('/')}`,
+    );
+
+interface Case {
+  readonly objects: readonly Raw[];
+  readonly node?: Raw;
+  readonly want: readonly string[];
+  readonly says?: readonly string[];
+}
+const toCache = ['10.96.0.10:53/tcp -> 10.244.0.53:53', '10.96.0.10:53/udp -> 10.244.0.53:53'];
+const toNobody = ['10.96.0.10:53/tcp -> ', '10.96.0.10:53/udp -> '];
+
+const cases: Readonly<Record<string, Case>> = {
+  'every port of a Service (cilium#16906)': { objects: [policy, cache], want: toCache },
+  'no pod of the node (cilium#43080)': { objects: [policy], want: toNobody },
+  'a pod that is not ready yet (cilium#43080)': {
+    objects: [policy, readyPod(cache, false)],
+    want: toNobody,
+  },
+  'a pod without conditions': {
+    objects: [policy, cachePod('cache', 'one', '10.244.0.53')],
+    want: toNobody,
+  },
+  'a pod that ends (cilium#43454)': {
+    objects: [
+      policy,
+      { ...cache, metadata: { ...(cache['metadata'] as Raw), deletionTimestamp: 'now' } },
+    ],
+    want: toNobody,
+  },
+  'a ready pod of another node': {
+    objects: [policy, readyPod(cachePod('cache', 'two', '10.244.1.77'))],
+    want: toNobody,
+  },
+  'a ready pod of another namespace': {
+    objects: [policy, readyPod(pod('shop/cache', labels, 'one', '10.244.0.53'))],
+    want: toNobody,
+  },
+  'two ready pods': {
+    objects: [policy, readyPod(cachePod('second', 'one', '10.244.0.54')), cache],
+    want: [
+      '10.96.0.10:53/tcp -> 10.244.0.53:53 10.244.0.54:53',
+      '10.96.0.10:53/udp -> 10.244.0.53:53 10.244.0.54:53',
+    ],
+  },
+  'a pod without an address of the family': {
+    objects: [policy, readyPod(cachePod('cache', 'one', 'fd00:244::53'))],
+    want: toNobody,
+  },
+  'one port of a Service, and a backend at another number': {
+    objects: [
+      cache,
+      redirectPolicy(
+        'kube-system/cache',
+        { serviceMatcher: { ...(toService['serviceMatcher'] as Raw), toPorts: [udp] } },
+        [{ port: '1053', protocol: 'UDP' }],
+      ),
+    ],
+    want: ['10.96.0.10:53/udp -> 10.244.0.53:1053'],
+  },
+  'a Service that has other names (cilium#43800)': {
+    objects: [
+      cache,
+      redirectPolicy('kube-system/cache', toService, [
+        { port: '53', name: 'udp', protocol: 'UDP' },
+        { port: '53', name: 'tcp', protocol: 'TCP' },
+      ]),
+    ],
+    want: [],
+    says: ['error redirect-port kube-system/cache', 'error redirect-port kube-system/cache'],
+  },
+  'a port that the Service does not have': {
+    objects: [
+      cache,
+      redirectPolicy('kube-system/cache', {
+        serviceMatcher: {
+          ...(toService['serviceMatcher'] as Raw),
+          toPorts: [{ ...udp, port: '54' }],
+        },
+      }),
+    ],
+    want: [],
+    says: ['error redirect-port kube-system/cache'],
+  },
+  'a port of a Service that nobody meant': {
+    objects: [
+      policy,
+      cache,
+      ...service(
+        'kube-system/kube-dns',
+        '10.96.0.10',
+        [...dnsPorts, { name: 'metrics', port: 9153, target: 9153, protocol: 'TCP' }],
+        '10.244.1.53',
+      ),
+    ],
+    want: toCache,
+  },
+  'an address with ports by name (cilium#42313)': {
+    objects: [
+      cache,
+      redirectPolicy(
+        'kube-system/cache',
+        toAddress('169.254.20.10', [udp, { port: '53', name: 'dns-tcp', protocol: 'TCP' }]),
+      ),
+    ],
+    want: ['169.254.20.10:53/tcp -> 10.244.0.53:53', '169.254.20.10:53/udp -> 10.244.0.53:53'],
+  },
+  'an address of IPv6': {
+    objects: [cache, redirectPolicy('kube-system/cache', toAddress('2001:db8::53'))],
+    want: ['2001:db8::53:53/udp -> fd00:244::53:53'],
+  },
+  'a Service that is not there': {
+    objects: [
+      cache,
+      redirectPolicy('kube-system/cache', {
+        serviceMatcher: { serviceName: 'other', namespace: 'kube-system' },
+      }),
+    ],
+    want: [],
+    says: ['error redirect-refused kube-system/cache'],
+  },
+  'two policies for one Service: the older one': {
+    objects: [
+      cache,
+      {
+        ...redirectPolicy('kube-system/a', toService),
+        metadata: {
+          name: 'a',
+          namespace: 'kube-system',
+          creationTimestamp: '2026-02-01T00:00:00Z',
+        },
+      },
+      {
+        ...redirectPolicy('kube-system/z', toService),
+        metadata: {
+          name: 'z',
+          namespace: 'kube-system',
+          creationTimestamp: '2026-01-01T00:00:00Z',
+        },
+      },
+    ],
+    want: toCache,
+    says: ['error redirect-conflict kube-system/a'],
+  },
+  'a tenant’s policy for an address': {
+    objects: [
+      readyPod(pod('shop/cache', labels, 'one', '10.244.0.53')),
+      redirectPolicy('shop/cache', toAddress('203.0.113.7')),
+    ],
+    want: [],
+    says: ['error redirect-refused shop/cache'],
+  },
+  'a tenant’s policy for an address, where the operator lets it': {
+    objects: [
+      readyPod(pod('shop/cache', labels, 'one', '10.244.0.53')),
+      redirectPolicy('shop/cache', toAddress('203.0.113.7')),
+    ],
+    node: { redirectNamespaces: ['shop'] },
+    want: ['203.0.113.7:53/udp -> 10.244.0.53:53'],
+  },
+  'the API server by its Service': {
+    objects: [
+      ...service(
+        'default/kubernetes',
+        '10.96.0.1',
+        [{ name: 'https', port: 443, target: 6443, protocol: 'TCP' }],
+        '192.168.0.2',
+      ),
+      readyPod(pod('default/cache', labels, 'one', '10.244.0.53')),
+      redirectPolicy('default/cache', {
+        serviceMatcher: { serviceName: 'kubernetes', namespace: 'default' },
+      }),
+    ],
+    want: [],
+    says: ['error redirect-refused default/cache'],
+  },
+  ...Object.fromEntries(
+    ['10.96.0.10', '192.168.0.1', '192.168.0.2', '10.244.1.53', '10.244.0.200'].map((ip) => [
+      `the address ${ip} of a Service, a node or pods, even where addresses may be matched`,
+      {
+        objects: [cache, redirectPolicy('kube-system/cache', toAddress(ip))],
+        want: [],
+        says: ['error redirect-refused kube-system/cache'],
+      },
+    ]),
+  ),
+};
+for (const [what, { objects, node, want, says = [] }] of Object.entries(cases)) {
+  test(`redirects: ${what}`, () => {
+    const compiled = compileObjects([...basicObjects, ...objects], { node: node ?? {} });
+    assert.deepEqual(redirectsOf(compiled), want);
+    assert.deepEqual(saidOf(compiled), says);
+  });
+}
+
+test('a pod that ends while it is ready keeps what it has in hand', () => {
+  const ending = {
+    ...cache,
+    metadata: { ...(cache['metadata'] as Raw), deletionTimestamp: 'now' },
+  };
+  const { redirects } = compileObjects([...basicObjects, policy, ending]);
+  assert.deepEqual(
+    redirects.map((each) => each.ending.map((address) => formatAddress(address))),
+    [['10.244.0.53'], ['10.244.0.53']],
+  );
+});

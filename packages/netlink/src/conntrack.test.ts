@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { parseAddress } from '@tandem/core/net/ip';
+import { insideNamespace } from '@tandem/testing/inside';
+import { Conntrack } from './conntrack.ts';
+
+const rules = `table inet t {
+  chain output {
+    type nat hook output priority -110;
+    ip daddr 192.0.2.1 udp dport 53 dnat ip to 127.0.0.2:5353
+    ip6 daddr 2001:db8::1 udp dport 53 dnat ip6 to [::1]:5353
+  }
+  chain tracked {
+    type filter hook input priority 0;
+    ct state invalid counter
+  }
+}
+`;
+const families = [
+  { type: 'udp4', frontend: '192.0.2.1', backend: '127.0.0.2' },
+  { type: 'udp6', frontend: '2001:db8::1', backend: '::1' },
+] as const;
+const bytesOf = (text: string): Uint8Array => parseAddress(text) as Uint8Array;
+
+/** A datagram that arrived, so that its flow is in conntrack. */
+async function send(from: Socket, to: Socket, port: number, address: string): Promise<void> {
+  const arrived = once(to, 'message');
+  from.send('x', port, address);
+  await arrived;
+}
+
+insideNamespace(import.meta, () => {
+  for (const { type, frontend, backend } of families) {
+    test(`${type}: what is translated to an address is forgotten, and nothing else`, async () => {
+      execFileSync('ip', ['link', 'set', 'lo', 'up']);
+      execFileSync('ip', [
+        'route',
+        'replace',
+        `${frontend}/${type === 'udp4' ? 32 : 128}`,
+        'dev',
+        'lo',
+      ]);
+      execFileSync('nft', ['-f', '-'], { input: rules });
+      const server = createSocket(type).bind(5353, backend);
+      await once(server, 'listening');
+      const clients = [createSocket(type), createSocket(type), createSocket(type)] as const;
+      try {
+        await send(clients[0], server, 53, frontend);
+        await send(clients[1], server, 53, frontend);
+        await send(clients[2], server, 5353, backend);
+        using conntrack = new Conntrack();
+        assert.equal(await conntrack.forgetTranslated(bytesOf('203.0.113.9')), 0);
+        assert.equal(await conntrack.forgetTranslated(bytesOf(frontend)), 0);
+        assert.equal(await conntrack.forgetTranslated(bytesOf(backend)), 2);
+        assert.equal(await conntrack.forgetTranslated(bytesOf(backend)), 0);
+        // Led there by the rules anew.
+        await send(clients[0], server, 53, frontend);
+        assert.equal(await conntrack.forgetTranslated(bytesOf(backend)), 1);
+      } finally {
+        for (const socket of [server, ...clients]) socket.close();
+        execFileSync('nft', ['delete', 'table', 'inet', 't']);
+      }
+    });
+  }
+});
