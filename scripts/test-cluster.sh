@@ -11,7 +11,7 @@ tests='e2e/cluster/*.test.ts'
 # CNI, kube-proxy's mode, trial, further options
 forms=('bridge iptables gate' 'ptp nftables families --dual-stack' 'flannel iptables sources')
 if [ "${1:-}" = --short ]; then
-	tests='e2e/cluster/chart*.test.ts'
+	tests='e2e/cluster/{chart*,release}.test.ts'
 	forms=('bridge iptables')
 fi
 
