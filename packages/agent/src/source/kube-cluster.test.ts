@@ -188,12 +188,15 @@ test('a policy of a kind that is not enforced is named', () => {
   const cluster = clusterWith();
   const raw = {
     apiVersion: 'policy.test/v1',
-    kind: 'OtherPolicy',
+    kind: 'OtherNetworkPolicy',
     metadata: { name: 'p', namespace: 'shop' },
   };
   assert.ok(cluster.set('networkpolicies', 'shop/p', raw));
   assert.ok(!cluster.set('networkpolicies', 'shop/p', raw));
-  assert.match(JSON.stringify(cluster.state().diagnostics), /OtherPolicy shop\/p.*not enforced/);
+  assert.match(
+    JSON.stringify(cluster.state().diagnostics),
+    /OtherNetworkPolicy shop\/p.*not enforced/,
+  );
   assert.ok(cluster.retain('networkpolicies', new Set()));
   assert.deepEqual(cluster.state().diagnostics, []);
 });

@@ -13,25 +13,33 @@ export const policyValidateCommand: CliCommand = {
   name: 'policy validate',
   summary: 'check files of policies and other objects with the code of the agent, offline',
   details: [
-    'Exits with 1 when there are errors. Kinds that are policy and not enforced are errors; other kinds that',
-    'are not read are warnings. An object with one error is wholly refused by the agent.',
+    'Exits with 1 when there are errors, with --strict also when there are warnings. A warning is a policy that is',
+    'valid and seldom means what it says. Kinds of network policy that are not enforced are errors; objects of',
+    'other kinds that Tandem does not read are passed over. The agent refuses an object with one error as a whole.',
   ].join('\n'),
   configure: (command) =>
-    void command.requiredOption(
-      '-f, --file <path>',
-      'a YAML file, or a directory of *.yaml, *.yml and *.json; may be given several times',
-      (path: string, earlier: readonly string[] = []) => [...earlier, path],
-    ),
+    void command
+      .requiredOption(
+        '-f, --file <path>',
+        'a YAML or JSON file, a directory of them, or - for standard input; may be given several times',
+        (path: string, earlier: readonly string[] = []) => [...earlier, path],
+      )
+      .option('-R, --recursive', 'also the directories below a directory')
+      .option('--strict', 'warnings are errors: exit with 1'),
   run: async ({ out, wantsJson }, options): Promise<ExitCode> => {
-    const validation = validateObjects(readAll(options['file'] as readonly string[]));
-    const isValid = validation.findings.every(({ severity }) => severity !== 'error');
+    const isRecursive = options['recursive'] === true;
+    const validation = validateObjects(
+      readAll(options['file'] as readonly string[], { isRecursive }),
+    );
+    const isStrict = options['strict'] === true;
+    const isValid = validation.findings.every(({ severity }) => severity !== 'error' && !isStrict);
     if (wantsJson) out.json({ isValid, ...validation });
     else print(out, validation);
     return isValid ? exitCode.ok : exitCode.problem;
   },
 };
 
-function print(out: Printer, { files, objects, policies, findings }: Validation): void {
+function print(out: Printer, { files, objects, policies, passedOver, findings }: Validation): void {
   for (const found of findings) {
     out.line(placeOf(found), ': ', {
       text: found.severity,
@@ -50,6 +58,9 @@ function print(out: Printer, { files, objects, policies, findings }: Validation)
       ? { text: 'no errors', style: 'good' }
       : { text: `${errors} ${plural(errors, 'error')}`, style: 'bad' },
     warnings === 0 ? '' : `, ${warnings} ${plural(warnings, 'warning')}`,
+    passedOver === 0
+      ? ''
+      : `; ${passedOver} ${plural(passedOver, 'object')} of other kinds passed over`,
   );
 }
 

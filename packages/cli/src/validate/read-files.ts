@@ -6,8 +6,8 @@
  * but to the end: every document that is no YAML is named, not the first alone.
  */
 
-import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync, readFileSync, readSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { fileBytesMax, filesMax } from '@tandem/agent/limits';
 import {
   aliasesMax,
@@ -40,6 +40,14 @@ export interface FileProblem {
   readonly message: string;
 }
 
+export interface ReadOptions {
+  /** Directories below a directory too. */
+  readonly isRecursive?: boolean;
+}
+
+/** As the name of a file. */
+const standardInput = '-';
+
 export interface FileContents {
   /** Files that were read. */
   readonly files: readonly string[];
@@ -48,8 +56,8 @@ export interface FileContents {
 }
 
 /** What several paths hold together. @throws TandemError TANDEM_CLI_USAGE: no such file */
-export function readAll(paths: readonly string[]): FileContents {
-  const contents = paths.map(readFiles);
+export function readAll(paths: readonly string[], options: ReadOptions = {}): FileContents {
+  const contents = paths.map((path) => readFiles(path, options));
   return {
     files: contents.flatMap(({ files }) => files),
     objects: contents.flatMap(({ objects }) => objects),
@@ -57,12 +65,15 @@ export function readAll(paths: readonly string[]): FileContents {
   };
 }
 
-/** `path`: a file, or a directory of *.yaml, *.yml and *.json. @throws TandemError TANDEM_CLI_USAGE: no such file */
-export function readFiles(path: string): FileContents {
+/**
+ * `path`: a file, a directory of *.yaml, *.yml and *.json, or "-" for standard input.
+ * @throws TandemError TANDEM_CLI_USAGE: no such file
+ */
+export function readFiles(path: string, options: ReadOptions = {}): FileContents {
   const files: string[] = [];
   const objects: FileObject[] = [];
   const problems: FileProblem[] = [];
-  for (const file of filesAt(path, problems)) {
+  for (const file of filesAt(path, options, problems)) {
     files.push(file);
     let text: string;
     try {
@@ -78,22 +89,44 @@ export function readFiles(path: string): FileContents {
 }
 
 function readNamed(file: string): string {
+  if (file === standardInput) return decodeManifest(readStandardInput());
   const { size } = statSync(file);
   if (size > fileBytesMax) throw new Error(`has ${size} bytes, the limit is ${fileBytesMax}`);
   return decodeManifest(readFileSync(file));
 }
 
-function filesAt(path: string, problems: FileProblem[]): readonly string[] {
+/** Not all of it at once: what is endless ends here. */
+function readStandardInput(): Uint8Array {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for (;;) {
+    const chunk = new Uint8Array(1 << 16);
+    const length = readSync(0, chunk);
+    if (length === 0) return Buffer.concat(chunks);
+    chunks.push(chunk.subarray(0, length));
+    size += length;
+    if (size > fileBytesMax) throw new Error(`has over ${fileBytesMax} bytes, which is the limit`);
+  }
+}
+
+function filesAt(
+  path: string,
+  { isRecursive = false }: ReadOptions,
+  problems: FileProblem[],
+): readonly string[] {
+  if (path === standardInput) return [path];
   let names: string[];
   try {
     if (!statSync(path).isDirectory()) return [path];
-    names = readdirSync(path);
+    names = readdirSync(path, { recursive: isRecursive, encoding: 'utf8' });
   } catch (error) {
     throw usageError(`-f ${path}: ${(error as Error).message}`);
   }
-  const chosen = names.filter(isManifest).sort();
+  const chosen = names.filter((name) => isManifest(basename(name))).sort();
   if (chosen.length === 0)
-    throw usageError(`-f ${path}: the directory has no *.yaml, *.yml or *.json`);
+    throw usageError(
+      `-f ${path}: the directory has no *.yaml, *.yml or *.json${isRecursive ? '' : '; -R looks into those below it'}`,
+    );
   if (chosen.length > filesMax) {
     const message = `has ${chosen.length} files, the agent reads the first ${filesMax}: merge some`;
     problems.push({ file: path, document: 0, line: 0, message });

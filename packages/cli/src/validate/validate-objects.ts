@@ -7,12 +7,14 @@
  */
 
 import { isDeepStrictEqual } from 'node:util';
-import { isPolicyObject, type K8sObject } from '@tandem/core/k8s/objects';
+import { isPolicyObject, type K8sObject, type PolicyObject } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
+import { isFields } from '@tandem/core/k8s/shape';
 import { checkDnsRules } from '@tandem/core/policy/dns-file-check';
 import { parsePolicy } from '@tandem/core/policy/parse-policy';
+import { CiliumHints } from './cilium-hints.ts';
 import { clusterOf } from './cluster-of.ts';
-import { NetworkPolicyHints } from './network-policy-hints.ts';
+import { type Hint, NetworkPolicyHints } from './network-policy-hints.ts';
 import type { FileContents, FileObject } from './read-files.ts';
 
 /** One element of `findings` in the JSON. */
@@ -41,6 +43,8 @@ export interface Validation {
   readonly objects: number;
   /** Valid policies. */
   readonly policies: number;
+  /** Objects of kinds that are no policy and that Tandem does not read. */
+  readonly passedOver: number;
   readonly findings: readonly Finding[];
 }
 
@@ -56,9 +60,14 @@ export function validateObjects(contents: FileContents): Validation {
   const objects: K8sObject[] = [];
   const valid = new Set<string>();
   const disputed = new Set<string>();
+  let kustomizations = 0;
   for (const source of contents.objects) {
     const parsed = parseObject(source.raw);
     if (!parsed.ok) {
+      if (isKustomization(source) && contents.files.length > 1) {
+        kustomizations += 1;
+        continue;
+      }
       for (const { path, message } of parsed.error.issues) {
         const text = message + adviceOn(source);
         findings.push(finding(source, 'object-invalid', parsed.error.subject, path, text));
@@ -81,12 +90,19 @@ export function validateObjects(contents: FileContents): Validation {
   }
   findings.push(...dnsFindings(objects, places), ...hintFindings(objects, places, valid));
   const policies = valid.difference(disputed).size;
-  return { files: contents.files.length, objects: contents.objects.length, policies, findings };
+  const passedOver = objects.filter(isForeign).length + kustomizations;
+  const { files } = contents;
+  return {
+    ...{ files: files.length, objects: contents.objects.length, policies, passedOver },
+    findings,
+  };
 }
 
+const isKustomization = ({ file }: FileObject): boolean => /(^|\/)kustomization\.ya?ml$/.test(file);
+
 /** For files that no API server reads either. */
-function adviceOn({ file }: FileObject): string {
-  return /(^|\/)kustomization\.ya?ml$/.test(file)
+function adviceOn(source: FileObject): string {
+  return isKustomization(source)
     ? '. It is for kustomize: validate what it builds, -f <(kustomize build DIRECTORY)'
     : '';
 }
@@ -112,16 +128,16 @@ function hintFindings(
   places: ReadonlyMap<string, FileObject>,
   valid: ReadonlySet<string>,
 ): readonly Finding[] {
-  const hints = new NetworkPolicyHints(objects);
+  const kubernetes = new NetworkPolicyHints(objects);
+  const cilium = new CiliumHints(objects);
   return objects.flatMap((object) => {
     const subject = subjectOf(object);
     const source = places.get(subject);
-    if (object.kind !== 'NetworkPolicy' || source === undefined || !valid.has(subject)) return [];
-    return hints
-      .of(object)
-      .map(({ path, message }) =>
-        finding(source, 'policy-hint', subject, path, message, 'warning'),
-      );
+    if (!isPolicyObject(object) || source === undefined || !valid.has(subject)) return [];
+    const hints = object.kind === 'NetworkPolicy' ? kubernetes.of(object) : cilium.of(object);
+    return [...hints, ...namespaceHint(object, source)].map(({ path, message }) =>
+      finding(source, 'policy-hint', subject, path, message, 'warning'),
+    );
   });
 }
 
@@ -130,17 +146,16 @@ function validateObject(
   subject: string,
   object: K8sObject,
 ): readonly Finding[] {
+  if (isForeign(object)) return [];
   if (object.kind === 'unsupported') {
     return [
-      object.isPolicy
-        ? finding(
-            source,
-            'kind-unsupported',
-            subject,
-            'kind',
-            'is a policy that this version does not enforce: write it as a NetworkPolicy or CiliumNetworkPolicy, or remove it',
-          )
-        : finding(source, 'kind-unsupported', subject, 'kind', 'is not read', 'warning'),
+      finding(
+        source,
+        'kind-unsupported',
+        subject,
+        'kind',
+        'is a policy that this version does not enforce: write it as a NetworkPolicy or CiliumNetworkPolicy, or remove it',
+      ),
     ];
   }
   if (!isPolicyObject(object)) return [];
@@ -154,6 +169,17 @@ function validateObject(
     finding(source, 'policy-invalid', subject, path, message),
   );
 }
+
+/** The namespace of a clusterwide object is dropped as it is read. */
+function namespaceHint({ kind }: PolicyObject, { raw }: FileObject): readonly Hint[] {
+  const metadata = isFields(raw) ? raw['metadata'] : undefined;
+  const namespace = isFields(metadata) ? metadata['namespace'] : undefined;
+  if (kind !== 'CiliumClusterwideNetworkPolicy' || typeof namespace !== 'string') return [];
+  const message = `counts for nothing: the policy is for pods of every namespace. Select those of ${namespace} with k8s:io.kubernetes.pod.namespace: ${namespace}, or write a CiliumNetworkPolicy`;
+  return [{ path: 'metadata.namespace', message }];
+}
+
+const isForeign = (object: K8sObject): boolean => object.kind === 'unsupported' && !object.isPolicy;
 
 function duplicateFinding(subject: string, earlier: FileObject, source: FileObject): Finding {
   const place = `${earlier.file}:${earlier.lineOf('metadata.name')}`;

@@ -55,6 +55,7 @@ test('every error of a policy, with file, line, document and field', async () =>
     'policy-invalid policy.yaml:12 1 spec.egress[1].icmps',
     'duplicate policy.yaml:23 2 metadata.name',
     'policy-warning policy.yaml:27 2 spec.egress[0]',
+    'policy-hint policy.yaml:27 2 spec.egress[0]',
   ]);
   for (const { object, message } of found) {
     assert.match(object, /^CiliumNetworkPolicy shop\/(wrong|twice)$/);
@@ -82,8 +83,9 @@ test('faults beside the body of a policy: the field, its line and the fix', asyn
     ];
     const write = (name: string, ...lines: readonly string[]): void =>
       writeFileSync(join(directory, name), lines.join('\n'));
-    write('a.yaml', ...text);
-    write('b.yaml', ...text.slice(0, 3), 'spec: { endpointSelector: {}, egress: [{}] }');
+    const deny = 'metadata: { name: deny, namespace: shop, labels: null }';
+    write('a.yaml', ...text.with(2, deny));
+    write('b.yaml', ...text.slice(0, 2), deny, 'spec: { endpointSelector: {}, egress: [{}] }');
     write('c.yaml', ...text.with(2, 'metadata: { name: c, namespace: shop }'), 'egress: [{}]');
     write('d.yaml', ...text.with(2, 'metadata: { name: 5, namespace: shop }'));
     const run = await cli(['policy', 'validate', '-o', 'json', '-f', directory]);
@@ -132,15 +134,11 @@ test('what is no manifest gets one error, with what to do', async () => {
   }
 });
 
-test('policies of kinds that are not enforced are errors, other kinds are named', async () => {
+test('policies of kinds that are not enforced are errors, other kinds are passed over', async () => {
   const found = await findings('bad/kinds.yaml');
   assert.deepEqual(
     found.map(({ severity, code, object }) => `${severity} ${code} ${object}`),
-    [
-      'error kind-unsupported ClusterNetworkPolicy shop/np',
-      'warning kind-unsupported Deployment shop/web',
-      'error object-invalid object',
-    ],
+    ['error kind-unsupported ClusterNetworkPolicy shop/np', 'error object-invalid object'],
   );
 });
 
@@ -165,10 +163,19 @@ async function warnings(path: string): Promise<readonly string[]> {
   return report.findings.map(({ code, line, field }) => `${code} ${line} ${field}`);
 }
 
+/** They have DNS rules alone, and one of them by labels alone. */
+const dnsHints = [
+  'policy-hint 7 spec.egress[0]',
+  'policy-hint 22 spec.egress[0]',
+  'policy-hint 35 spec.egress[0].toEndpoints[0]',
+  'policy-hint 34 spec.egress[0]',
+];
+
 test('DNS rules whose servers cannot be listed are warnings, whatever else there is', async () => {
   assert.deepEqual(await warnings('dns'), [
     'dns-servers-not-listed 7 spec.egress[0]',
     'dns-servers-not-listed 11 spec.egress[1]',
+    ...dnsHints,
   ]);
 });
 
@@ -178,6 +185,7 @@ test('files of a whole cluster tell of DNS rules without a server, and of the wr
     'dns-servers-not-listed 11 spec.egress[1]',
     'dns-backend-port 22 spec.egress[0]',
     'dns-rule-without-server 34 spec.egress[0]',
+    ...dnsHints,
   ]);
 });
 

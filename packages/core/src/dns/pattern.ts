@@ -78,10 +78,18 @@ function validate(
     return { code: 'too-long', message };
   }
   if (!characters.test(text)) {
-    const message = `${field} ${JSON.stringify(text)} may hold only ${allowed}`;
+    const message = `${field} ${JSON.stringify(text)} may hold only ${allowed}${adviceOn(field, text)}`;
     return { code: 'bad-character', message };
   }
   return null;
+}
+
+/** For what is often written in place of a name. */
+function adviceOn(field: string, text: string): string {
+  if (text.includes('://') || text.includes('/')) return ': write the name of the host alone';
+  if (/:\d*$/.test(text)) return ': write the name alone, and the port in toPorts';
+  if (field === 'matchName' && patternCharacters.test(text)) return ': use matchPattern for "*"';
+  return /[\\^$+[(|]/.test(text) ? ': it is no regular expression' : '';
 }
 
 function canonical(text: string): string {

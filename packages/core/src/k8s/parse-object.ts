@@ -110,12 +110,24 @@ export function parseObject(
       ...meta,
       apiVersion,
       originalKind: kind,
-      isPolicy: /Polic(y|ies)$|^CiliumCIDRGroup$/i.test(kind),
+      isPolicy: isNetworkPolicy(apiVersion, kind),
     } as const);
   if (damage !== null) issues.add('', damage);
   if (!issues.any) return ok(object);
   const partial = partOf(object);
   return err({ subject, issues: issues.list(), ...(partial === null ? {} : { partial }) });
+}
+
+/**
+ * Whether whoever writes an object of this kind expects packets to be dropped by it. Many kinds are called policies: Kyverno's, Istio's and Flux'
+ * say other things, and so do Cilium's of addresses, routes and bandwidth.
+ */
+function isNetworkPolicy(apiVersion: string, kind: string): boolean {
+  const group = apiVersion.split('/')[0] ?? '';
+  if (/(^|\.)cilium\.io$/.test(group)) {
+    return /NetworkPolic(y|ies)$|^CiliumCIDRGroup$|^CiliumLocalRedirectPolicy$/i.test(kind);
+  }
+  return /NetworkPolic(y|ies)$/i.test(kind);
 }
 
 /** What is of use of an object that cannot be read whole. */

@@ -25,15 +25,29 @@ import type { InvalidPolicy, Policy, PolicyRef, PolicyRule, PolicySpec } from '.
 const sections: readonly PortSection[] = ['ingress', 'ingressDeny', 'egress', 'egressDeny'];
 
 const unsupportedFields: Readonly<Record<string, string>> = {
-  toServices: 'select the pods of the service with toEndpoints',
+  toServices:
+    'select the pods of the Service with toEndpoints, the API server with toEntities kube-apiserver, and a Service without selector with toCIDR',
   toGroups: 'cloud groups are not looked up, use toCIDRSet or toFQDNs',
   fromGroups: 'cloud groups are not looked up, use fromCIDRSet',
   toNodes: 'use toEntities host or remote-node',
   fromNodes: 'use fromEntities host or remote-node',
   toRequires: 'Cilium removed it in 1.19, write the labels into each selector',
   fromRequires: 'Cilium removed it in 1.19, write the labels into each selector',
-  icmps: 'ICMP is allowed only by rules without toPorts',
+  icmps:
+    'a rule for ICMP alone cannot be written. A rule without toPorts allows ICMP, with every port of its peers',
   authentication: 'there is no mutual authentication here',
+  // Of NetworkPolicy, and out of place.
+  to: 'write toEndpoints, toCIDR or toEntities',
+  from: 'write fromEndpoints, fromCIDR or fromEntities',
+  ports: 'write toPorts, with ports under it',
+  ipBlock: 'write toCIDRSet or fromCIDRSet',
+  fromFQDNs: 'names are for egress: write fromCIDR',
+  rules: 'it belongs to an item of toPorts, beside ports',
+};
+/** Of NetworkPolicy, in spec. */
+const foreignSpecFields: Readonly<Record<string, string>> = {
+  podSelector: 'write endpointSelector',
+  policyTypes: 'the sections that are there say it',
 };
 
 /** The rules of a policy object, or why it has none and whom to hold meanwhile. */
@@ -75,7 +89,7 @@ function readBodies(
 function parseSpec(body: unknown, path: string, context: ParseContext): PolicySpec | null {
   const fields = readFields(body, path, context.errors);
   if (fields === null) return null;
-  context.checkFields(fields, path, specFields);
+  context.checkFields(fields, path, specFields, foreignSpecFields);
   const subject = parseSubjects(fields, path, context);
   const elements = new Map<PortSection, number>();
   const rules: PolicyRule[] = [];
@@ -123,8 +137,10 @@ function parseSubjects(
     context.error(path, 'rule cannot have both EndpointSelector and NodeSelector');
   } else if (hasNodes) {
     const isClusterwide = context.namespace === '';
-    const why = isClusterwide ? 'the host is not policed' : 'only clusterwide policies have it';
-    context.error(at(path, 'nodeSelector'), `is not supported: ${why}, use endpointSelector`);
+    const why = isClusterwide
+      ? 'only pods are policed, and no node: remove the object'
+      : 'only clusterwide policies have it: select pods with endpointSelector';
+    context.error(at(path, 'nodeSelector'), `is not supported: ${why}`);
   } else if (!hasEndpoints) {
     context.error(path, 'rule must have one of EndpointSelector or NodeSelector');
   }

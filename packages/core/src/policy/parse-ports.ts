@@ -35,7 +35,7 @@ const transport: Readonly<Record<string, readonly Protocol[]>> = {
 const unsupportedPortFields = {
   terminatingTLS: 'TLS is not terminated here',
   originatingTLS: 'TLS is not originated here',
-  serverNames: 'use toFQDNs',
+  serverNames: 'TLS is not read: remove it, and on egress name the host in toFQDNs',
   listener: 'there is no Envoy here',
 };
 
@@ -170,7 +170,7 @@ function parseLayer7(
   const rulesPath = at(path, 'rules');
   const rules = readFields(fields['rules'], rulesPath, context.errors);
   if (rules === null) return null;
-  const advice = 'only DNS is judged by name here';
+  const advice = 'only DNS is judged beyond ports: remove rules, and the port is allowed whole';
   context.checkFields(rules, rulesPath, ['dns'], {
     http: advice,
     kafka: advice,

@@ -33,6 +33,12 @@ import {
 
 const selectorFields: readonly string[] = ['matchLabels', 'matchExpressions'];
 const expressionFields: readonly string[] = ['key', 'operator', 'values'];
+/** Of NetworkPolicy. */
+const foreignSelectors: Readonly<Record<string, string>> = {
+  podSelector: 'write its matchLabels here',
+  namespaceSelector:
+    'write the label k8s:io.kubernetes.pod.namespace for a namespace by name, or k8s:io.cilium.k8s.namespace.labels.KEY by a label of it',
+};
 const operators: readonly LabelOperator[] = ['In', 'NotIn', 'Exists', 'DoesNotExist'];
 const labelName = /^[A-Za-z0-9]([-A-Za-z0-9_./]{0,314}[A-Za-z0-9])?$/;
 const labelValue = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
@@ -166,7 +172,10 @@ function parseRequirements(
   if (fields === null) return null;
   const texts = Object.entries(fields).filter(([, label]) => typeof label === 'string');
   const advice = texts.map(([key]) => [key, 'put it under matchLabels'] as const);
-  context.checkFields(fields, path, selectorFields, Object.fromEntries(advice));
+  context.checkFields(fields, path, selectorFields, {
+    ...foreignSelectors,
+    ...Object.fromEntries(advice),
+  });
   const requirements: LabelRequirement[] = [];
   const labels = fields['matchLabels'] === null ? undefined : fields;
   const matchLabels = labels && readTextMap(labels, 'matchLabels', path, context.errors);
