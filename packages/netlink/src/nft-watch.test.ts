@@ -15,7 +15,7 @@ insideNamespace(import.meta, () => {
     let changes = 0;
     using _watch = new NftWatch({
       family: NFPROTO_INET,
-      table: 'tandem',
+      tables: ['tandem'],
       onChange: () => {
         changes += 1;
       },

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Notices of changes of one nftables table, or of all others (NFNLGRP_NFTABLES): which table, not what. Layouts:
+ * Notices of changes of nftables tables, or of all others (NFNLGRP_NFTABLES): which table, not what. Layouts:
  * linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h.
  */
 
@@ -39,10 +39,10 @@ const nftFormat: MessageFormat<NftHeader, NftAttributes> = {
 export interface NftWatchOptions {
   /** NFPROTO_* */
   readonly family: number;
-  readonly table: string;
-  /** Of all tables but that one. Default no. */
+  readonly tables: readonly string[];
+  /** Of all tables but those. Default no. */
   readonly isOther?: boolean;
-  /** Something of the table came, went or changed; or notices were lost. */
+  /** Something of a table came, went or changed; or notices were lost. */
   readonly onChange: () => void;
 }
 
@@ -82,11 +82,13 @@ export class NftWatch implements Disposable {
 
 function isConcerning(
   { type, payload }: NetlinkMessage,
-  { family, table, isOther = false }: NftWatchOptions,
+  { family, tables, isOther = false }: NftWatchOptions,
 ): boolean {
   if (type >> 8 !== NFNL_SUBSYS_NFTABLES || (type & 0xff) === NFT_MSG_NEWGEN) return false;
   const decoded = decodeMessage(nftFormat, payload);
   if (!decoded.ok) return true;
   const { header, attributes } = decoded.value;
-  return (header.family === family && attributes.table === table) !== isOther;
+  const { table } = attributes;
+  const isListed = header.family === family && table !== undefined && tables.includes(table);
+  return isListed !== isOther;
 }

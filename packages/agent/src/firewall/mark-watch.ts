@@ -16,6 +16,7 @@ import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { firewallReadMs, firewallReadShare, firewallSettleMs } from '../limits.ts';
 import { nftTable } from '../node/network-rules.ts';
+import { redirectTable } from '../redirect/redirect-rules.ts';
 import {
   chooseMark,
   firewallUsers,
@@ -100,7 +101,7 @@ export class MarkWatch {
   #startWatch(): void {
     try {
       this.#watch = new NftWatch({
-        ...{ family: NFPROTO_INET, table: nftTable, isOther: true },
+        ...{ family: NFPROTO_INET, tables: [nftTable, redirectTable], isOther: true },
         onChange: () => this.#readSoon(),
       });
     } catch (error) {

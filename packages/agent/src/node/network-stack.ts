@@ -77,7 +77,7 @@ export class NetworkStack {
         this.#isNftStale = true;
         this.#repairSoon();
       };
-      this.#watch = new NftWatch({ family: NFPROTO_INET, table: nftTable, onChange });
+      this.#watch = new NftWatch({ family: NFPROTO_INET, tables: [nftTable], onChange });
     } catch (error) {
       this.#log.warn('changes of the nft table are not noticed, it is read every few seconds', {
         error: TandemError.from(error),

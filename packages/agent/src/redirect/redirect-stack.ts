@@ -122,7 +122,8 @@ export class RedirectStack {
       memberUids: this.#o.memberUids,
     });
     this.#startWatch();
-    this.#backends ??= backendsShown(await listed(['--json']));
+    if (this.#backends === null) await this.#takeOver();
+    const known = this.#backends ?? new Set<string>();
     const isOther = rules.text !== this.#text;
     const wasStale = this.#isStale;
     this.#isStale = false;
@@ -140,10 +141,21 @@ export class RedirectStack {
     }
     // Nobody tells what comes later.
     if (this.#watch === null) this.#isStale = true;
-    const gone = this.#backends.difference(rules.backends);
-    this.#backends = this.#backends.union(rules.backends);
+    const gone = known.difference(rules.backends);
+    // Until they are forgotten, too.
+    this.#backends = known.union(rules.backends);
     if (gone.size > 0) await this.#forget(gone);
     this.#backends = rules.backends;
+  }
+
+  /** Of the table that an agent before this one made. Where there is none, nothing is to be written. */
+  async #takeOver(): Promise<void> {
+    const json = await listed(['--json']);
+    this.#backends = backendsShown(json);
+    if (json !== '') return;
+    this.#text = '';
+    this.#shown = '';
+    this.#isStale = false;
   }
 
   async #forget(gone: ReadonlySet<string>): Promise<void> {
@@ -171,7 +183,7 @@ export class RedirectStack {
           void this.ensure();
         }, repairIntervalMs);
       };
-      this.#watch = new NftWatch({ family: NFPROTO_INET, table: redirectTable, onChange });
+      this.#watch = new NftWatch({ family: NFPROTO_INET, tables: [redirectTable], onChange });
     } catch (error) {
       this.#o.log.warn(
         'changes of the redirects are not noticed, they are read every few seconds',
@@ -235,12 +247,14 @@ async function write(text: string): Promise<void> {
   await run('nft', ['-f', '-'], text === '' ? nothing : text);
 }
 
-/** As nft shows the table; '': there is none. What nft cannot do, writing says. */
+/** As nft shows the table; '': there is none. @throws TandemError */
 async function listed(options: readonly string[] = []): Promise<string> {
   try {
     return await run('nft', [...options, 'list', 'table', 'inet', redirectTable]);
-  } catch {
-    return '';
+  } catch (error) {
+    const failure = TandemError.from(error);
+    if (failure.message.includes('No such file or directory')) return '';
+    throw failure;
   }
 }
 
