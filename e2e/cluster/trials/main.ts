@@ -14,6 +14,7 @@ import { burst } from './burst.ts';
 import { churn } from './churn.ts';
 import { bothFamilies } from './families.ts';
 import { gateFaults } from './gate-faults.ts';
+import { localDns } from './local-dns.ts';
 import { reboot } from './reboot.ts';
 import { sources } from './sources.ts';
 import { Trial } from './trial.ts';
@@ -33,6 +34,7 @@ export const trialNames = [
   'churn',
   'upgrade',
   'uninstall',
+  'local-dns',
 ] as const;
 export type TrialName = (typeof trialNames)[number];
 
@@ -56,6 +58,7 @@ const runs: Readonly<Record<TrialName, (trial: Trial, options: TrialOptions) => 
   churn: (trial, { minutes, seed }) => churn(trial, minutes, seed),
   upgrade: (trial, { rounds }) => upgrade(trial, rounds),
   uninstall: (trial) => uninstall(trial),
+  'local-dns': (trial) => localDns(trial),
 };
 
 /** On a cluster that is up. Gives the exit code: 0 when each step held. */
