@@ -41,6 +41,7 @@ import { NetworkStack } from './node/network-stack.ts';
 import { removeDatapath } from './node/node-removal.ts';
 import { sideDegradations } from './node/side-parts.ts';
 import { PolicyController } from './policy/controller.ts';
+import { type DatedDiagnostic, FirstSeen } from './policy/first-seen.ts';
 import { memberPolicyOf } from './policy/snapshot.ts';
 import { StateKeeper } from './policy/state-keeper.ts';
 import { QuietGarbage } from './quiet-garbage.ts';
@@ -87,6 +88,7 @@ export class AgentControl {
   #compatibility: Compatibility | null = null;
   /** By what could not be brought to what it should be: why. */
   readonly #failed = new Map<string, string>();
+  readonly #firstSeen = new FirstSeen(Date.now);
 
   constructor({ config, member, runDirectory, log }: AgentControlOptions) {
     this.#config = config;
@@ -278,10 +280,7 @@ export class AgentControl {
       member,
       adminPath: agentAdminPath(this.#config.runDir),
       log: this.#log,
-      diagnostics: () => [
-        ...(this.#controller?.diagnostics ?? []),
-        ...(this.#source?.diagnostics ?? []),
-      ],
+      diagnostics: () => this.#diagnostics(),
       degradations: () => [
         ...(datapath.isJudging() ? [] : [this.#isEnforcing() ? judgeMissing : notYetJudging]),
         // What cannot be pinned then is none of its own.
@@ -348,12 +347,21 @@ export class AgentControl {
   }
 
   /** Compares everything with what it should be, every few seconds. Never rejects. */
+  /** With the time of each, which counts from the next reconciliation at the latest. */
+  #diagnostics(): readonly DatedDiagnostic[] {
+    return this.#firstSeen.date([
+      ...(this.#controller?.diagnostics ?? []),
+      ...(this.#source?.diagnostics ?? []),
+    ]);
+  }
+
   async #reconcile(): Promise<void> {
     // Enforcement first, and none of them keeps the others from being looked at.
     if (this.#isEnforcing()) {
       await this.#attempt('judge', () => this.#datapath?.ensureJudging());
     }
     await this.#reconcilePolicy();
+    this.#diagnostics();
     await this.#network?.ensure();
     const restored = this.#datapath?.repair() ?? [];
     if (restored.length > 0) {

@@ -90,6 +90,7 @@ test('status: what either process says is degraded, once, with the fix', async (
         code: 'object-invalid',
         subject: 'evil\u001b]0;x\u0007.yaml',
         message: 'is wrong',
+        sinceMs: Date.UTC(2026, 0, 2, 3, 4, 5),
       },
     ],
   };
@@ -100,7 +101,7 @@ test('status: what either process says is degraded, once, with the fix', async (
   assert.match(run.stdout, /not \\u001b\[2Jconnected\n {2}fix: connect them/);
   assert.match(
     run.stdout,
-    /error: object-invalid\n {2}evil\\u001b\]0;x\\u0007\.yaml\n {2}is wrong/,
+    /error: object-invalid, since 2026-01-02T03:04:05\.000Z\n {2}evil\\u001b\]0;x\\u0007\.yaml\n {2}is wrong/,
   );
   assert.match(run.stdout, /agent +yes +live +1\.5 ms +7 +100 +answers +0\.1\.0 +1 h 6 min/);
   assert.ok(!run.stdout.includes('\u001b'));

@@ -96,9 +96,9 @@ function printDiagnostics(out: Printer, diagnostics: NodeReport['diagnostics']):
   const byCode = Map.groupBy(diagnostics, ({ severity, code }) => `${severity}: ${code}`);
   for (const [title, found] of byCode) {
     const style = found[0]?.severity === 'error' ? 'bad' : 'warning';
-    for (const { subject, message } of found.slice(0, diagnosticsPerCodeMax)) {
+    for (const { subject, message, since } of found.slice(0, diagnosticsPerCodeMax)) {
       out.line();
-      out.line({ text: title, style });
+      out.line({ text: title, style }, since === null ? '' : `, since ${since}`);
       out.line(`  ${subject}`);
       out.line(`  ${message}`);
     }

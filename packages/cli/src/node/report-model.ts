@@ -99,5 +99,7 @@ export interface NodeReport {
     readonly code: string;
     readonly subject: string;
     readonly message: string;
+    /** ISO 8601; null: not known. */
+    readonly since: string | null;
   }[];
 }

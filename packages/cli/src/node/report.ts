@@ -48,11 +48,12 @@ export function nodeReport(inputs: ReportInputs): NodeReport {
     diagnostics: withoutRepeats(
       statuses
         .flatMap((status) => status.diagnostics)
-        .map(({ severity, code, subject, message }) => ({
+        .map(({ severity, code, subject, message, sinceMs }) => ({
           severity: severityName(severity),
           code,
           subject,
           message,
+          since: sinceMs === 0 ? null : new Date(sinceMs).toISOString(),
         })),
     ),
   };

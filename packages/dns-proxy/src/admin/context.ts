@@ -28,6 +28,8 @@ export interface InputDiagnostic {
   readonly code: string;
   readonly subject: string;
   readonly message: string;
+  /** Unix time, ms, of when it came up; absent: not known. */
+  readonly sinceMs?: number;
 }
 
 export interface AdminContext {

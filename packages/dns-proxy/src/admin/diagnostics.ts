@@ -34,12 +34,19 @@ export function boundedDiagnostics(
   return [...kept.map(messageOf), last];
 }
 
-function messageOf({ severity, code, subject, message }: InputDiagnostic): DiagnosticInit {
+function messageOf({
+  severity,
+  code,
+  subject,
+  message,
+  sinceMs = 0,
+}: InputDiagnostic): DiagnosticInit {
   return {
     severity: severity === 'error' ? Severity.SEVERITY_ERROR : Severity.SEVERITY_WARNING,
     code,
     subject: cut(subject),
     message: cut(message),
+    sinceMs,
   };
 }
 

@@ -2310,6 +2310,9 @@ export namespace tandem {
             /** What is wrong, what follows from it, what to do. */
             message: string;
 
+            /** Unix time, ms, since when the process knows of it; 0: not told. */
+            sinceMs: number;
+
             /**
              * Encodes the specified Diagnostic message. Does not implicitly {@link tandem.v1.Diagnostic.verify|verify} messages.
              * @param message Diagnostic message or plain object to encode
@@ -2345,6 +2348,9 @@ export namespace tandem {
 
                 /** What is wrong, what follows from it, what to do. */
                 message?: (string|null);
+
+                /** Unix time, ms, since when the process knows of it; 0: not told. */
+                sinceMs?: (number|null);
 
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];

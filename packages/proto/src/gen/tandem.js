@@ -3558,6 +3558,7 @@ export const tandem = $root.tandem = (() => {
             Diagnostic.prototype.code = "";
             Diagnostic.prototype.subject = "";
             Diagnostic.prototype.message = "";
+            Diagnostic.prototype.sinceMs = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
 
             Diagnostic.encode = function (message, writer, _depth) {
                 if (!writer)
@@ -3574,6 +3575,8 @@ export const tandem = $root.tandem = (() => {
                     writer.uint32(26).string(message.subject);
                 if (message.message != null && $Object.hasOwnProperty.call(message, "message") && message.message !== "")
                     writer.uint32(34).string(message.message);
+                if (message.sinceMs != null && $Object.hasOwnProperty.call(message, "sinceMs") && (typeof message.sinceMs === "object" ? message.sinceMs.low || message.sinceMs.high : message.sinceMs !== 0))
+                    writer.uint32(40).uint64(message.sinceMs);
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                     for (let i = 0; i < message.$unknowns.length; ++i)
                         writer.raw(message.$unknowns[i]);
@@ -3641,6 +3644,15 @@ export const tandem = $root.tandem = (() => {
                                 message.message = value;
                             else
                                 delete message.message;
+                            continue;
+                        }
+                    case 5: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.sinceMs = value;
+                            else
+                                delete message.sinceMs;
                             continue;
                         }
                     }
