@@ -107,6 +107,18 @@ test('what waits needs no network of pods, and reads one DaemonSet and pods of i
   ]);
 });
 
+test('what waits goes to no node that is away, and to tainted ones whose taints are named', async () => {
+  const named = { key: 'dedicated', operator: 'Exists' };
+  const set = ['--set-json', `tolerations=[{"operator":"Exists"},${JSON.stringify(named)}]`];
+  const { tolerations } = (await podOfHook('Job', ...set)) as unknown as {
+    readonly tolerations: readonly { readonly key?: string }[];
+  };
+  assert.deepEqual(
+    tolerations.map(({ key }) => key),
+    ['node-role.kubernetes.io/control-plane', named.key],
+  );
+});
+
 test('the gate can be left for runtimes that end pods by it', async () => {
   const { initContainers } = await podOfHook('DaemonSet', '--set', 'cleanup.keepGateProgram=true');
   assert.deepEqual(initContainers?.[0]?.args, ['remove', '--keep-gate-program']);
