@@ -15,6 +15,7 @@ import { churn } from './churn.ts';
 import { bothFamilies } from './families.ts';
 import { gateFaults } from './gate-faults.ts';
 import { localDns } from './local-dns.ts';
+import { monitoring } from './monitoring.ts';
 import { reboot } from './reboot.ts';
 import { sources } from './sources.ts';
 import { Trial } from './trial.ts';
@@ -35,6 +36,7 @@ export const trialNames = [
   'upgrade',
   'uninstall',
   'local-dns',
+  'monitoring',
 ] as const;
 export type TrialName = (typeof trialNames)[number];
 
@@ -59,6 +61,7 @@ const runs: Readonly<Record<TrialName, (trial: Trial, options: TrialOptions) => 
   upgrade: (trial, { rounds }) => upgrade(trial, rounds),
   uninstall: (trial) => uninstall(trial),
   'local-dns': (trial) => localDns(trial),
+  monitoring: (trial) => monitoring(trial),
 };
 
 /** On a cluster that is up. Gives the exit code: 0 when each step held. */
