@@ -16,6 +16,7 @@ import { RealApiServer } from '../kit/real-api-server.ts';
 import {
   type ChartObject,
   chart,
+  everything,
   forms,
   kubernetesMinors,
   objectsOf,
@@ -105,19 +106,30 @@ describe('a real API server', () => {
     rmSync(directory, { recursive: true });
   });
 
+  /** Without making it. @throws Error with the server's answer */
+  async function create(object: ChartObject): Promise<void> {
+    const { kind, apiVersion, metadata } = object;
+    const found = paths.get(`${apiVersion} ${kind}`);
+    assert.ok(found !== undefined, `${apiVersion} ${kind} is not served`);
+    const [group, plural] = found.path.split(' ');
+    const scope = found.isNamespaced ? `/namespaces/${metadata.namespace ?? namespace}` : '';
+    const query = 'dryRun=All&fieldValidation=Strict';
+    await api.call('POST', `${group}${scope}/${plural}?${query}`, object);
+  }
+
   for (const [form, args] of Object.entries(forms)) {
     test(`takes each object, with no field that it does not know: ${form}`, async () => {
-      for (const object of await objects('helm', 36, ...args)) {
-        const { kind, apiVersion, metadata } = object;
-        const found = paths.get(`${apiVersion} ${kind}`);
-        assert.ok(found !== undefined, `${apiVersion} ${kind} is not served`);
-        const [group, plural] = found.path.split(' ');
-        const scope = found.isNamespaced ? `/namespaces/${metadata.namespace ?? namespace}` : '';
-        const query = 'dryRun=All&fieldValidation=Strict';
-        await api.call('POST', `${group}${scope}/${plural}?${query}`, object);
-      }
+      for (const object of await objects('helm', 36, ...args)) await create(object);
     });
   }
+
+  test('takes each object of a release with the longest name', async () => {
+    const release = `x${'y'.repeat(51)}z`;
+    const args = ['--kube-version', '1.36.3', '--namespace', namespace, ...everything];
+    const { status, stdout, stderr } = await runHelm('helm', ['template', release, chart, ...args]);
+    assert.equal(status, 0, stderr);
+    for (const object of objectsOf(stdout)) await create(object);
+  });
 
   test('a field that it does not know would be refused', async () => {
     const found = (await objects('helm', 36)).find(({ kind }) => kind === 'DaemonSet');

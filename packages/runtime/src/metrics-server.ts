@@ -17,6 +17,11 @@ import { listenUnix } from './unix-socket.ts';
 export const httpConnectionsMax = 16;
 /** Bound of receiving a request, ms. */
 export const httpRequestTimeoutMs = 5000;
+/**
+ * Metrics are read at most so often, ms, however many ask: what reaches the address needs no password, and each reading takes
+ * time of the process's main thread.
+ */
+export const metricsReadMs = 500;
 /** Headers of a request, bytes. */
 export const httpHeaderBytesMax = 8192;
 
@@ -41,6 +46,7 @@ export class MetricsServer implements Component {
   readonly name = 'metrics server';
   readonly #options: MetricsServerOptions;
   readonly #server: Server;
+  #read: { readonly text: Promise<string>; readonly atMs: number } | null = null;
 
   constructor(options: MetricsServerOptions) {
     this.#options = options;
@@ -96,13 +102,22 @@ export class MetricsServer implements Component {
     await promise;
   }
 
+  /** Rejects when a reader of a metric throws. */
+  #text(): Promise<string> {
+    const nowMs = performance.now();
+    if (this.#read === null || nowMs - this.#read.atMs >= metricsReadMs) {
+      this.#read = { text: this.#options.metrics.text(), atMs: nowMs };
+    }
+    return this.#read.text;
+  }
+
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const path = (request.url ?? '').split('?', 1)[0];
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       end(response, 405, 'text/plain', 'only GET and HEAD\n');
     } else if (path === '/metrics') {
       try {
-        end(response, 200, this.#options.metrics.contentType, await this.#options.metrics.text());
+        end(response, 200, this.#options.metrics.contentType, await this.#text());
       } catch (error) {
         // A reader that throws must show as a failed scrape, not end the process that serves DNS.
         this.#options.log.error('metrics cannot be read', { error: TandemError.from(error) });

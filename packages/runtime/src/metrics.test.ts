@@ -9,7 +9,7 @@ import { test } from 'node:test';
 import { temporaryDirectory } from '../test/temporary-directory.ts';
 import { silentLogger } from './log.ts';
 import { Metrics, metricSeriesMax, metricsMarkdown } from './metrics.ts';
-import { type HttpAddress, MetricsServer } from './metrics-server.ts';
+import { type HttpAddress, MetricsServer, metricsReadMs } from './metrics-server.ts';
 
 function lines(text: string, prefix: string): string[] {
   return text.split('\n').filter((line) => line.startsWith(prefix));
@@ -155,6 +155,39 @@ test('metrics, health and readiness over TCP', async () => {
   assert.equal((await fetchText(options, '/etc/passwd')).status, 404);
   assert.equal((await fetchText(options, '/metrics', 'POST')).status, 405);
   assert.deepEqual(await fetchText(options, '/healthz', 'HEAD'), { status: 200, body: '' });
+});
+
+test('who asks again and again does not have metrics read each time, and sees them grow', async () => {
+  const metrics = new Metrics();
+  let readings = 0;
+  metrics.gauge({ name: 'tandem_readings', help: 'of this' }, () => (readings += 1));
+  const server = new MetricsServer({
+    address: { kind: 'tcp', host: '127.0.0.1', port: 0 },
+    metrics,
+    health: () => [],
+    readiness: () => [],
+    log: silentLogger(),
+  });
+  await server.start();
+  try {
+    const options = { host: '127.0.0.1', port: server.port };
+    const begunMs = performance.now();
+    const answers: Answer[] = [];
+    let requests = 0;
+    // as fast as it answers, for longer than two readings are apart
+    while (performance.now() - begunMs < 2.5 * metricsReadMs) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      answers.push(await fetchText(options, '/metrics'));
+      requests += 1;
+    }
+    const tookMs = performance.now() - begunMs;
+    assert.ok(readings >= 2 && readings <= tookMs / metricsReadMs + 1, `${readings}`);
+    assert.ok(requests > 2 * readings, `${requests} requests, ${readings} readings`);
+    assert.ok(answers.every(({ status }) => status === 200));
+    assert.match(answers.at(-1)?.body ?? '', new RegExp(`^tandem_readings ${readings}$`, 'm'));
+  } finally {
+    await server.stop();
+  }
 });
 
 test('the same on a unix socket; idle connections do not keep it from stopping', async () => {
