@@ -4,10 +4,12 @@
 /** What a release does, as far as it can be tried here: the workflows are well-formed, the chart of a release names what was pushed. */
 
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { mergeArchives } from '@tandem/images/merge';
+import { imageArchive, layerOf } from '@tandem/images/oci';
 import { type RunResult, tryRun } from '@tandem/testing/process';
 import { parse } from 'yaml';
 import { containersOf, objectsOf, podsOf, repository, runHelm } from './helm-chart.ts';
@@ -91,6 +93,36 @@ test('the chart of a release runs the images that were pushed, by their digests'
   };
   assert.equal(annotations['artifacthub.io/prerelease'], 'true');
   assert.equal((parse(annotations['artifacthub.io/images'] ?? '') as readonly unknown[]).length, 2);
+});
+
+test('skopeo pushes an image of both architectures as it was merged, with the digest that was told', async () => {
+  const layer = layerOf([{ path: 'etc/it', mode: 0o644, content: Buffer.from('it') }]);
+  const archives = ['amd64', 'arm64'].map((architecture) => {
+    const path = join(directory, `${architecture}.tar`);
+    const names = ['localhost/tandem/agent:1'] as const;
+    const image = { names, layers: [layer], entrypoint: ['/it'], architecture };
+    writeFileSync(path, imageArchive(image));
+    return path;
+  });
+  const [merged, pushed, told] = ['merged', 'pushed', 'digest'].map((name) =>
+    join(directory, name),
+  );
+  const digest = mergeArchives(archives, merged ?? '', 'localhost/tandem/agent:1');
+  // as release.yml does, into a directory in place of a registry
+  const options = ['--all', '--preserve-digests', `--digestfile=${told}`];
+  const { status, stderr } = await tryRun('skopeo', [
+    ...['copy', ...options, `oci:${merged}:1`, `oci:${pushed}:1`],
+  ]);
+  assert.equal(status, 0, stderr);
+  assert.equal(readFileSync(told ?? '', 'utf8'), digest);
+  const { stdout } = await tryRun('skopeo', ['inspect', '--raw', `oci:${pushed}:1`]);
+  const { manifests } = JSON.parse(stdout) as {
+    readonly manifests: readonly { readonly platform: { readonly architecture: string } }[];
+  };
+  assert.deepEqual(
+    manifests.map(({ platform }) => platform.architecture),
+    ['amd64', 'arm64'],
+  );
 });
 
 for (const [what, changes, message] of [

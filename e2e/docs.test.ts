@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Links of the documentation lead somewhere: files that are there, headings that they have. */
+
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize, relative } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const directories = ['.', 'docs', 'docs/adr', 'docs/reference', 'examples', 'charts/tandem'];
+const pages = directories.flatMap((directory) =>
+  readdirSync(join(root, directory))
+    .filter((name) => name.endsWith('.md'))
+    .map((name) => normalize(join(directory, name))),
+);
+
+const textOf = (page: string): string => readFileSync(join(root, page), 'utf8');
+
+/** As code hosts make them of headings. */
+function anchorsOf(page: string): ReadonlySet<string> {
+  const headings = [...textOf(page).matchAll(/^#+ (.+)$/gm)].map(([, title = '']) => title);
+  return new Set(
+    headings.map((title) =>
+      title
+        .toLowerCase()
+        .replaceAll(/[^\w\- ]/g, '')
+        .replaceAll(' ', '-'),
+    ),
+  );
+}
+
+test('each link leads to a file that is there, and to a heading that it has', () => {
+  const broken: string[] = [];
+  let seen = 0;
+  for (const page of pages) {
+    for (const [, link = ''] of textOf(page).matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^[a-z]+:/.test(link)) continue;
+      seen += 1;
+      const [path = '', anchor = ''] = link.split('#');
+      const target = path === '' ? page : relative(root, join(root, dirname(page), path));
+      const isThere = existsSync(join(root, target));
+      const hasHeading = anchor === '' || !target.endsWith('.md');
+      if (!isThere || !(hasHeading || anchorsOf(target).has(anchor))) {
+        broken.push(`${page}: ${link}`);
+      }
+    }
+  }
+  assert.deepEqual(broken, []);
+  assert.ok(seen > 100, `${seen}`);
+});
