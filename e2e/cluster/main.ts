@@ -74,7 +74,7 @@ const minutesMax = 600;
 const seedMax = 2 ** 32 - 1;
 const roundsMax = 100;
 /** What the tests of the chart and of the workflows run. */
-const chartPrograms = [...helmPrograms, 'actionlint'] as const;
+const chartPrograms = [...helmPrograms, 'actionlint', 'registry'] as const;
 const passedOn = ['kubectl', 'helm'] as const;
 
 class UsageError extends Error {}

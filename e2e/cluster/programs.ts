@@ -60,6 +60,7 @@ export type ProgramName =
   | 'helm'
   | 'helm-4'
   | 'actionlint'
+  | 'registry'
   | 'flannel'
   | 'flannel-cni';
 
@@ -120,6 +121,12 @@ const programs: Readonly<Record<ProgramName, GoProgram>> = {
     module: 'helm.sh/helm/v4',
     version: 'v4.3.2',
     binaries: { helm: 'helm.sh/helm/v4/cmd/helm' },
+  },
+  // Where a release is pushed to, in its test.
+  registry: {
+    module: 'github.com/distribution/distribution/v3',
+    version: 'v3.1.2',
+    binaries: { registry: 'github.com/distribution/distribution/v3/cmd/registry' },
   },
   actionlint: {
     module: 'github.com/rhysd/actionlint',

@@ -10,12 +10,14 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { mergeArchives } from '@tandem/images/merge';
 import { imageArchive, layerOf } from '@tandem/images/oci';
-import { type RunResult, tryRun } from '@tandem/testing/process';
-import { parse } from 'yaml';
+import { type RunResult, startProcess, tryRun } from '@tandem/testing/process';
+import { waitFor } from '@tandem/testing/wait';
+import { parse, stringify } from 'yaml';
 import { containersOf, objectsOf, podsOf, repository, runHelm } from './helm-chart.ts';
 import { helmPrograms } from './kubectl.ts';
 import { binary } from './programs.ts';
 
+const registryTimeoutMs = 20_000;
 const directory = mkdtempSync(join(tmpdir(), 'tandem-release-'));
 after(() => rmSync(directory, { recursive: true }));
 const workflows = join(repository, '.github/workflows');
@@ -95,35 +97,79 @@ test('the chart of a release runs the images that were pushed, by their digests'
   assert.equal((parse(annotations['artifacthub.io/images'] ?? '') as readonly unknown[]).length, 2);
 });
 
-test('skopeo pushes an image of both architectures as it was merged, with the digest that was told', async () => {
+test('a release is pushed to a registry as the workflow does it, and installed from there by its digests', async () => {
+  await using registry = await startRegistry();
+  const { host } = registry;
   const layer = layerOf([{ path: 'etc/it', mode: 0o644, content: Buffer.from('it') }]);
-  const archives = ['amd64', 'arm64'].map((architecture) => {
-    const path = join(directory, `${architecture}.tar`);
-    const names = ['localhost/tandem/agent:1'] as const;
-    const image = { names, layers: [layer], entrypoint: ['/it'], architecture };
-    writeFileSync(path, imageArchive(image));
-    return path;
-  });
-  const [merged, pushed, told] = ['merged', 'pushed', 'digest'].map((name) =>
-    join(directory, name),
-  );
-  const digest = mergeArchives(archives, merged ?? '', 'localhost/tandem/agent:1');
-  // as release.yml does, into a directory in place of a registry
-  const options = ['--all', '--preserve-digests', `--digestfile=${told}`];
-  const { status, stderr } = await tryRun('skopeo', [
-    ...['copy', ...options, `oci:${merged}:1`, `oci:${pushed}:1`],
-  ]);
-  assert.equal(status, 0, stderr);
-  assert.equal(readFileSync(told ?? '', 'utf8'), digest);
-  const { stdout } = await tryRun('skopeo', ['inspect', '--raw', `oci:${pushed}:1`]);
-  const { manifests } = JSON.parse(stdout) as {
-    readonly manifests: readonly { readonly platform: { readonly architecture: string } }[];
-  };
-  assert.deepEqual(
-    manifests.map(({ platform }) => platform.architecture),
-    ['amd64', 'arm64'],
-  );
+  const version = '1.2.3';
+  const pushed: Record<string, string> = {};
+  for (const name of ['agent', 'dns-proxy'] as const) {
+    const full = `localhost/tandem/${name}:${version}`;
+    const archives = ['amd64', 'arm64'].map((architecture) => {
+      const path = join(directory, `${name}-${architecture}.tar`);
+      const image = { names: [full] as const, layers: [layer], entrypoint: [name], architecture };
+      writeFileSync(path, imageArchive(image));
+      return path;
+    });
+    const [merged = '', told = ''] = ['merged', 'digest'].map((each) =>
+      join(directory, `${name}-${each}`),
+    );
+    const digest = mergeArchives(archives, merged, full);
+    const target = `docker://${host}/team/tandem/${name}:${version}`;
+    const options = ['--all', '--preserve-digests', `--digestfile=${told}`];
+    const copied = await tryRun('skopeo', [
+      ...['copy', '--dest-tls-verify=false', ...options, `oci:${merged}:${version}`, target],
+    ]);
+    assert.equal(copied.status, 0, copied.stderr);
+    assert.equal(readFileSync(told, 'utf8'), digest, 'what was pushed is what was merged');
+    const raw = ['inspect', '--raw', '--tls-verify=false', target];
+    const { manifests } = JSON.parse((await tryRun('skopeo', raw)).stdout) as {
+      readonly manifests: readonly { readonly platform: { readonly architecture: string } }[];
+    };
+    assert.deepEqual(
+      manifests.map(({ platform }) => platform.architecture),
+      ['amd64', 'arm64'],
+    );
+    pushed[name] = digest;
+  }
+  const made = await releaseChart({ ...pushed, version, registry: host });
+  assert.equal(made.status, 0, made.stderr);
+  for (const program of helmPrograms) {
+    const into = join(directory, `${program}-pushed`);
+    const chart = join(directory, 'tandem');
+    await runHelm(program, ['package', chart, '--destination', into]);
+    const charts = `oci://${host}/team/tandem/charts`;
+    const file = join(into, `tandem-${version}.tgz`);
+    const push = await runHelm(program, ['push', file, charts, '--plain-http']);
+    assert.equal(push.status, 0, push.stderr);
+    // what the workflow signs
+    assert.match(push.stdout + push.stderr, /^Digest: sha256:[0-9a-f]{64}$/m);
+    const from = ['--version', version, '--plain-http', '--kube-version', '1.36.3'];
+    const installed = await runHelm(program, ['template', 'tandem', `${charts}/tandem`, ...from]);
+    assert.equal(installed.status, 0, installed.stderr);
+    const images = podsOf(objectsOf(installed.stdout)).flatMap(containersOf);
+    assert.deepEqual([...new Set(images.map(({ image }) => image))].toSorted(), [
+      `${host}/team/tandem/agent:${version}@${pushed['agent']}`,
+      `${host}/team/tandem/dns-proxy:${version}@${pushed['dns-proxy']}`,
+    ]);
+  }
 });
+
+/** One of the distribution project, on a free port of the loopback interface. */
+async function startRegistry(): Promise<AsyncDisposable & { readonly host: string }> {
+  const file = join(directory, 'registry.yaml');
+  const storage = { filesystem: { rootdirectory: join(directory, 'registry') } };
+  writeFileSync(
+    file,
+    stringify({ version: 0.1, log: { level: 'info' }, storage, http: { addr: '127.0.0.1:0' } }),
+  );
+  const started = startProcess(binary('registry'), ['serve', file]);
+  const port = await waitFor(() => /listening on 127\.0\.0\.1:(\d+)/.exec(started.stderr())?.[1], {
+    what: 'the registry',
+    timeoutMs: registryTimeoutMs,
+  });
+  return { host: `127.0.0.1:${port}`, [Symbol.asyncDispose]: () => started.stop() };
+}
 
 for (const [what, changes, message] of [
   ['a tag for a digest', { agent: 'latest' }, /--agent latest is no digest/],

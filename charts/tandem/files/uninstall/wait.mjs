@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-// Waits until the pod that takes Tandem from a node is ready on each node. Run by the Job of the chart's uninstall hook.
+// Waits until the pod that takes Tandem from a node is ready on each node, and deletes their DaemonSet then. Run by the Job of the
+// chart's uninstall hook.
 
 import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -14,18 +15,19 @@ const host = process.env.KUBERNETES_SERVICE_HOST;
 const server = `https://${host.includes(':') ? `[${host}]` : host}:${process.env.KUBERNETES_SERVICE_PORT}`;
 const endsMs = performance.now() + Number(process.env.TIMEOUT_SECONDS) * 1000;
 
-async function get(path) {
+async function call(method, path) {
   // The token is renewed while this waits.
   const authorization = `Bearer ${readFileSync(`${account}/token`, 'utf8').trim()}`;
-  const options = { headers: { authorization }, signal: AbortSignal.timeout(requestMs) };
+  const options = { method, headers: { authorization }, signal: AbortSignal.timeout(requestMs) };
   const answer = await fetch(`${server}${path}`, options);
-  if (!answer.ok) throw new Error(`${path}: HTTP status ${answer.status}`);
+  if (!answer.ok) throw new Error(`${method} ${path}: HTTP status ${answer.status}`);
   return answer.json();
 }
 
+const daemonSet = `/apis/apps/v1/namespaces/${namespace}/daemonsets/${name}`;
+
 async function progress() {
-  const path = `/apis/apps/v1/namespaces/${namespace}/daemonsets/${name}`;
-  const { metadata, status } = await get(path);
+  const { metadata, status } = await call('GET', daemonSet);
   if ((status.observedGeneration ?? 0) < metadata.generation) return null;
   return { ready: status.numberReady ?? 0, wanted: status.desiredNumberScheduled };
 }
@@ -34,7 +36,7 @@ async function progress() {
 async function unclean() {
   const labels = `app.kubernetes.io/name=tandem-uninstall,app.kubernetes.io/instance=${release}`;
   const query = `labelSelector=${encodeURIComponent(labels)}`;
-  const { items } = await get(`/api/v1/namespaces/${namespace}/pods?${query}`);
+  const { items } = await call('GET', `/api/v1/namespaces/${namespace}/pods?${query}`);
   return items
     .filter(
       ({ status }) =>
@@ -60,7 +62,10 @@ for (;;) {
       const text = `${now.ready} of ${now.wanted} nodes are clean`;
       if (text !== said) console.log(text);
       said = text;
-      if (now.ready === now.wanted) process.exit(0);
+      if (now.ready === now.wanted) {
+        await call('DELETE', daemonSet);
+        process.exit(0);
+      }
     }
   } catch (error) {
     failure = error.cause?.message ?? error.message;

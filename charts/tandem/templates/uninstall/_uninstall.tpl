@@ -1,7 +1,10 @@
 {{/* SPDX-License-Identifier: Apache-2.0 */}}
 {{/* Copyright The Tandem Authors */}}
 
-{{/* Called with `root` and `weight`. What has succeeded goes; what has not stays, and goes on with nodes that come back. */}}
+{{/*
+Called with `root` and `weight`. `stays`: Helm would take away what has succeeded also when a later hook fails, and the DaemonSet is
+to go on with nodes that come back then: the Job deletes it.
+*/}}
 {{- define "tandem.uninstall.metadata" -}}
 name: {{ .root.Release.Name }}-uninstall
 namespace: {{ .root.Release.Namespace }}
@@ -11,5 +14,5 @@ labels:
 annotations:
   helm.sh/hook: post-delete
   helm.sh/hook-weight: {{ .weight | quote }}
-  helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+  helm.sh/hook-delete-policy: before-hook-creation{{ if not .stays }},hook-succeeded{{ end }}
 {{- end }}
