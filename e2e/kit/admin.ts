@@ -123,11 +123,17 @@ export async function counterOf(
   name: ProcessName,
   counter: string,
 ): Promise<number> {
-  using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
-  const { text } = await client.unary(AdminService.getMetrics, {});
+  const text = await metricsOf(tandem, name);
   const lines = text.split('\n').filter((line) => /^[^ {]*/.exec(line)?.[0] === counter);
   if (lines.length === 0) throw new Error(`${name} has no counter ${counter}`);
   return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
+}
+
+/** The process's metrics, in Prometheus' text format. */
+export async function metricsOf(tandem: TandemNode, name: ProcessName): Promise<string> {
+  using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
+  const { text } = await client.unary(AdminService.getMetrics, {});
+  return text;
 }
 
 /** Waits until both processes know the same names; returns how many. */

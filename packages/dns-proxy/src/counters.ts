@@ -58,7 +58,7 @@ const help = {
   learnEvicted: 'addresses that made room for what this member learned',
   peerLinks: 'times that the other member handed over its listeners',
   peerLinksRefused: 'links refused: a foreign uid, no hello, or too many',
-  peerHangs: 'times that the other member gave no heartbeat for 100 ms',
+  peerHangs: 'times that the other member gave no heartbeat for 100 ms in which this one looked',
   queriesAdopted: "queries read from the other member's queue",
   queriesReplayed:
     'unfinished queries of the other member, or of this one before its restart, processed again',

@@ -195,6 +195,16 @@ export const peerCheckMs = 1000;
 export const joinLinkMsMax = 300;
 /** Links at one time: one, and those of lives that have just ended (`peerLinksRefused`). */
 export const peerConnectionsMax = 4;
+/**
+ * Between two looks at the other member's beat so much counts as time in which it was silent: who looked less often
+ * waited for a CPU itself, and so did the other, perhaps.
+ */
+export const peerLookGapMaxMs = 25;
+/**
+ * Queries of another member that are replayed in one turn of the loop: as many as it had in flight would take so
+ * long on a busy machine that this member seemed to hang.
+ */
+export const replaysPerTurn = 256;
 /** How long the listeners of a former life are read after a new one has linked. */
 export const retiredListenersMs = 200;
 

@@ -9,6 +9,7 @@
  *   not joined ──first policy──► serving ──drain, with the token or in time──► draining ──idle──► stopped
  */
 
+import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
 import type { GroupMember } from './group-member.ts';
 import type { JournalReplay } from './journal/replay.ts';
 import { heartbeatIntervalMs, joinLinkMsMax } from './limits.ts';
@@ -134,6 +135,9 @@ export class MemberLife {
     this.#tickedNs = now;
     this.#o.pool.heardUntil(this.#heardNs / 1e6);
     this.beat(now);
+    // Others may have taken queries over meanwhile: these count for no limit any more.
+    if (now - this.#heardNs >= TD_HEARTBEAT_STALE_NS)
+      this.#o.udp.sweep(this.#o.clock, this.#heardNs);
     if (this.#hasJoined) this.#lookAtPeers(now);
     else this.#join(now);
     // What was done meanwhile may have taken long: whether another one serves is asked as of now.

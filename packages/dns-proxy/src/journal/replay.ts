@@ -17,7 +17,7 @@ import {
   tdJournalState,
 } from '@tandem/datapath/abi.gen';
 import { counter } from '../counters.ts';
-import { journalAgeMsMax } from '../limits.ts';
+import { journalAgeMsMax, replaysPerTurn } from '../limits.ts';
 import { type QuerySlots, slotClientId, slotLength, slotReceivedMs } from '../udp/slots.ts';
 import { isReceived, readMetadata } from './metadata.ts';
 import { advanced, type JournalRegion, stateOf } from './region.ts';
@@ -48,6 +48,8 @@ export class JournalReplay {
   readonly #regions = new Map<number, JournalRegion>();
   #monotonicNs = 0;
   #hasBegun = false;
+  /** Since the call began. */
+  #replayed = 0;
 
   constructor(options: ReplayOptions) {
     this.#o = options;
@@ -55,8 +57,8 @@ export class JournalReplay {
   }
 
   /**
-   * Replays what another member has in hand. `lastBeatNs`, CLOCK_MONOTONIC: when it was last seen alive;
-   * it received nothing after that.
+   * Replays what another member has in hand, `replaysPerTurn` queries at most: the next call goes on. `lastBeatNs`,
+   * CLOCK_MONOTONIC: when it was last seen alive; it received nothing after that.
    */
   takeOver(member: number, lastBeatNs: number, monotonicNs: number): void {
     if (member >= TD_JOURNAL_MEMBERS) return;
@@ -70,7 +72,8 @@ export class JournalReplay {
     if (!region.isReadable) return;
     const bytes = new Uint8Array(region.memory);
     this.#monotonicNs = monotonicNs;
-    for (let slot = 0; slot < region.slotCount; slot++) {
+    this.#replayed = 0;
+    for (let slot = 0; slot < region.slotCount && this.#replayed < replaysPerTurn; slot++) {
       const word = region.states[slot] as number;
       if (stateOf(word) === FREE) continue;
       if (!this.#take(region, bytes, slot, word, lastBeatNs)) break;
@@ -143,6 +146,7 @@ export class JournalReplay {
     }
     if (!this.#hasBegun) this.#o.begin(this.#monotonicNs);
     this.#hasBegun = true;
+    this.#replayed += 1;
     this.#count(counter.queriesReplayed);
     if (isTorn) this.#count(counter.queriesTorn);
     this.#o.replay(own);

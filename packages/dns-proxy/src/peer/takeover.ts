@@ -11,14 +11,21 @@
  *          a new life links: the old listeners are ◄──┘
  *          read for a moment more, then closed
  *
- * To take a living member for a dead one is harmless: both read one queue, each query is read once.
+ * To take a living member for a dead one loses nothing: both read one queue, each query is read once. But its queries
+ * are asked anew, and it drops the answers that it gets. On a busy machine, where both wait for a CPU, two members
+ * that do so to each other in turn answer nothing at all: so only time counts in which we had a CPU to look.
  */
 
-import { TD_MEMBERS_MAX, tdListenerKind, tdMemberState } from '@tandem/datapath/abi.gen';
+import {
+  TD_HEARTBEAT_STALE_NS,
+  TD_MEMBERS_MAX,
+  tdListenerKind,
+  tdMemberState,
+} from '@tandem/datapath/abi.gen';
 import { socketsMax } from '@tandem/dns-sockets/limits';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import type { GroupMember } from '../group-member.ts';
-import { heartbeatIntervalMs, retiredListenersMs } from '../limits.ts';
+import { heartbeatIntervalMs, peerLookGapMaxMs, retiredListenersMs } from '../limits.ts';
 import type { TcpServer } from '../tcp/server.ts';
 import { type Hello, noListener } from './hello.ts';
 
@@ -55,6 +62,10 @@ interface Peer {
   /** When its link ended, CLOCK_MONOTONIC ns; -1 while it is linked or never was. */
   lostAtNs: number;
   isAway: boolean;
+  /** Of our last look: when it was, what beat we saw, and for how long we have looked at that beat. */
+  lookedNs: number;
+  beatNs: number;
+  silentNs: number;
 }
 
 export class Takeover {
@@ -69,7 +80,15 @@ export class Takeover {
     this.#o = options;
     for (let member = 0; member < TD_MEMBERS_MAX; member++) {
       if (member === options.self.index) continue;
-      this.#peers.push({ member, listeners: [], lostAtNs: -1, isAway: false });
+      this.#peers.push({
+        member,
+        listeners: [],
+        lostAtNs: -1,
+        isAway: false,
+        lookedNs: 0,
+        beatNs: 0,
+        silentNs: 0,
+      });
     }
   }
 
@@ -130,9 +149,10 @@ export class Takeover {
   staleAtNs(): number {
     const { group } = this.#o.self;
     let earliest = Infinity;
-    for (const { member, isAway } of this.#peers) {
+    for (const { member, isAway, lookedNs, silentNs } of this.#peers) {
       if (isAway || group.beatNsOf(member) === 0) continue;
-      earliest = Math.min(earliest, group.staleAtNs(member));
+      const heardNs = lookedNs + TD_HEARTBEAT_STALE_NS - silentNs;
+      earliest = Math.min(earliest, Math.max(group.staleAtNs(member), heardNs));
     }
     return earliest;
   }
@@ -154,11 +174,11 @@ export class Takeover {
     const { group } = self;
     const state = group.stateOf(peer.member);
     const beatNs = group.beatNsOf(peer.member);
+    listen(peer, beatNs, monotonicNs);
+    const isSilent =
+      monotonicNs >= group.staleAtNs(peer.member) && peer.silentNs >= TD_HEARTBEAT_STALE_NS;
     // A member whose link ended but which beats after that lives.
-    const isAway =
-      beatNs !== 0 &&
-      (monotonicNs >= group.staleAtNs(peer.member) ||
-        (peer.lostAtNs !== -1 && beatNs <= peer.lostAtNs));
+    const isAway = beatNs !== 0 && (isSilent || (peer.lostAtNs !== -1 && beatNs <= peer.lostAtNs));
     if (isAway !== peer.isAway) {
       peer.isAway = isAway;
       if (!isAway) onEvent('back', peer.member);
@@ -207,6 +227,15 @@ export class Takeover {
     this.#giveUp(listeners);
     for (const fd of listeners.fds) if (fd !== noListener) this.#o.closeFd(fd);
   }
+}
+
+/** A look at the peer's beat: of the time since the last one counts what we can have been awake. */
+function listen(peer: Peer, beatNs: number, monotonicNs: number): void {
+  const gapNs = Math.min(monotonicNs - peer.lookedNs, peerLookGapMaxMs * 1e6);
+  peer.lookedNs = monotonicNs;
+  if (peer.beatNs === beatNs) peer.silentNs += gapNs;
+  else peer.silentNs = Math.min(gapNs, monotonicNs - beatNs);
+  peer.beatNs = beatNs;
 }
 
 function isOver({ closesAtNs, turnsLeft }: Listeners, monotonicNs: number): boolean {

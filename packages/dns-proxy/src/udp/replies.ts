@@ -18,6 +18,7 @@ import {
 } from '@tandem/dns-sockets/layout';
 import { counter } from '../counters.ts';
 import { batchMax, udpReplyBytesMax, upstreamSilenceMs, upstreamTimeoutMs } from '../limits.ts';
+import { mayAskAgain } from '../query/decide.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import type { UdpParts } from './parts.ts';
 import { type QuerySlots, slotClientId, slotQuestionEnd } from './slots.ts';
@@ -76,7 +77,7 @@ export class UdpReplies {
   }
 
   #onReply(socket: number, i: number): void {
-    const { upstreams, inFlight, answers, query, reply, batch, outgoing } = this.#o;
+    const { upstreams, inFlight, answers, lookup, query, reply, batch, outgoing } = this.#o;
     const memory = this.#memory;
     const slots = this.#slots;
     const { rx } = upstreams;
@@ -99,8 +100,10 @@ export class UdpReplies {
     }
     // The question was checked when it came in; this reads its name into the view again.
     inFlight.read(slot, this.#facts, query);
-    // Another member may have answered it while this process was stopped.
-    if (!inFlight.end(slot, socket)) return;
+    // Another member may have taken the query over while this process waited for a CPU, and ask anew: the answer is
+    // here, and the pod may get two.
+    const nowMs = batch.monotonicNs / 1e6;
+    if (!inFlight.end(slot, socket) && !mayAskAgain(lookup, query, this.#facts, nowMs)) return;
     const isTruncated = ((rx[record + RX_FLAGS] as number) & RX_FLAG_TRUNCATED) !== 0;
     const mayLearn = match === matchExact && !isTruncated;
     answers.accept(memory, start, length, mayLearn, this.#facts, query, reply, batch);

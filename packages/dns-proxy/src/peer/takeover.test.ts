@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { TD_HEARTBEAT_STALE_NS, tdGroup } from '@tandem/datapath/abi.gen';
+import { NodeGroup } from '@tandem/datapath/group';
+import { GroupMember } from '../group-member.ts';
+import { heartbeatIntervalMs } from '../limits.ts';
+import { noListener } from './hello.ts';
+import { Takeover, type TakeoverEvent } from './takeover.ts';
+
+const ms = 1e6;
+const startNs = 1e12;
+
+/** A member that looks after a peer; times in milliseconds after `startNs`. */
+class Watcher {
+  readonly peer: GroupMember;
+  readonly events: TakeoverEvent[] = [];
+  replays = 0;
+  readonly #takeover: Takeover;
+
+  constructor() {
+    const group = new NodeGroup(new ArrayBuffer(tdGroup.size));
+    const self = new GroupMember(group, 0);
+    this.peer = new GroupMember(group, 1);
+    self.join(startNs, 1);
+    this.peer.join(startNs, 1);
+    this.#takeover = new Takeover({
+      self,
+      loop: { add: () => 1, remove: () => true },
+      tcp: { listen: () => () => undefined },
+      closeFd: () => undefined,
+      replay: () => {
+        this.replays += 1;
+      },
+      onEvent: (event) => this.events.push(event),
+    });
+    this.#takeover.setOwn([1]);
+    this.#takeover.onLinked({ member: 1, listeners: [1, ...Array(3).fill(noListener)] }, startNs);
+  }
+
+  look(atMs: number): void {
+    this.#takeover.tick(startNs + atMs * ms);
+  }
+
+  /** A look every `everyMs`, from the first such time after `from` until `to`. */
+  lookEvery(everyMs: number, from: number, to: number): void {
+    for (let at = from + everyMs; at <= to; at += everyMs) this.look(at);
+  }
+
+  beat(atMs: number): void {
+    this.peer.beat(startNs + atMs * ms);
+  }
+
+  lose(atMs: number): void {
+    this.#takeover.onLost(1, startNs + atMs * ms);
+  }
+
+  /** When it is to look next, at the latest. */
+  get dueMs(): number {
+    return (this.#takeover.staleAtNs() - startNs) / ms;
+  }
+}
+
+const staleMs = TD_HEARTBEAT_STALE_NS / ms;
+
+describe('a member that gives no beat', () => {
+  test('hangs when it was looked at every turn for 100 ms, and not before', () => {
+    const watcher = new Watcher();
+    watcher.lookEvery(heartbeatIntervalMs, 0, staleMs - heartbeatIntervalMs);
+    watcher.look(staleMs - 1);
+    assert.deepEqual([watcher.events, watcher.replays, watcher.dueMs], [['linked'], 0, staleMs]);
+    watcher.look(staleMs);
+    assert.deepEqual([watcher.events, watcher.replays], [['linked', 'hung'], 1]);
+    watcher.look(staleMs + heartbeatIntervalMs);
+    assert.equal(watcher.replays, 2, 'what is left of its queries is replayed in later turns');
+  });
+
+  test('that beats again is back', () => {
+    const watcher = new Watcher();
+    watcher.lookEvery(heartbeatIntervalMs, 0, 120);
+    watcher.beat(125);
+    watcher.look(140);
+    assert.deepEqual(watcher.events, ['linked', 'hung', 'back']);
+  });
+
+  test('is not taken for hung by one that had no CPU itself', () => {
+    const watcher = new Watcher();
+    // Both run every 150 ms, the peer's turn just after each of our looks: its beat is always old.
+    for (let at = 150; at <= 6000; at += 150) {
+      watcher.look(at);
+      watcher.beat(at + 1);
+    }
+    assert.deepEqual([watcher.events, watcher.replays], [['linked'], 0]);
+  });
+
+  test('hangs after four such looks: a stopped one is found on a busy machine as well', () => {
+    const watcher = new Watcher();
+    watcher.lookEvery(150, 0, 450);
+    assert.deepEqual(watcher.events, ['linked']);
+    watcher.look(600);
+    assert.deepEqual(watcher.events, ['linked', 'hung']);
+  });
+
+  test('is away at once when its link ends, however seldom we look', () => {
+    const watcher = new Watcher();
+    watcher.look(150);
+    watcher.lose(151);
+    assert.deepEqual([watcher.events, watcher.replays], [['linked', 'lost'], 1]);
+  });
+});
