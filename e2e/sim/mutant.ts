@@ -3,14 +3,15 @@
 
 /**
  * Runs schedules over a product with one line broken, until one fails. A child process of its own: modules
- * are changed as they are loaded. Arguments: the number of the mutation, and how many seeds.
+ * are changed as they are loaded. Arguments: the number of the mutation, how many seeds, and the
+ * first of them.
  */
 
 import { registerHooks } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { mutations } from './mutations.ts';
 
-const [, , which = '0', seeds = '0'] = process.argv;
+const [, , which = '0', seeds = '0', from = '0'] = process.argv;
 const mutation = mutations[Number(which)];
 if (mutation === undefined) throw new TypeError(`there is no mutation ${which}`);
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -31,5 +32,10 @@ registerHooks({
 
 const { runSeeds } = await import('./run.ts');
 const { stepsDefault } = await import('./sizes.ts');
-const { schedules, failures } = runSeeds(0, Number(seeds), stepsDefault, true);
+const { schedules, failures } = runSeeds(
+  Number(from),
+  Number(from) + Number(seeds),
+  stepsDefault,
+  true,
+);
 console.log(JSON.stringify({ isApplied, schedules, failure: failures[0] ?? null }));

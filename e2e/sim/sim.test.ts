@@ -64,13 +64,14 @@ for (const seed of [203_291, 219_883]) {
 }
 
 describe('what is broken is found', { concurrency: threads }, () => {
-  for (const [index, { name, breaks }] of mutations.entries()) {
+  for (const [index, { name, breaks, fromSeed = 0 }] of mutations.entries()) {
     test(name, async () => {
       const { stdout } = await run(process.execPath, [
         ...options,
         script('mutant.ts'),
         String(index),
         String(mutantSeeds),
+        String(fromSeed),
       ]);
       const { isApplied, schedules, failure } = JSON.parse(stdout) as {
         isApplied: boolean;

@@ -387,7 +387,11 @@ export class World {
     );
     this.#depth += 1;
     const { turning } = this;
-    for (let steps = 1 + random.int(isStopped ? 160 : 8); steps > 0 && this.stepsLeft > 0; steps--) {
+    for (
+      let steps = 1 + random.int(isStopped ? random.pick([40, 160]) : 8);
+      steps > 0 && this.stepsLeft > 0;
+      steps--
+    ) {
       if (this.oracle.violation !== null || life.isDead) break;
       this.step();
     }
