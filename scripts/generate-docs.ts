@@ -69,9 +69,17 @@ const metricRows = metricsOfProduct().map(({ name, type, labels, help, processes
 ]);
 
 const chart = 'charts/tandem';
+/** What the chart sets by itself, for values of the chart to have no say in it. */
+const fixedOptions = ['bpfObject', 'gateProgram', 'nodeName', 'probeSocket', 'proxyUid', 'source'];
+const optionNames = {
+  agent: Object.keys(agentConfigSpec.options),
+  dnsProxy: Object.keys(proxyConfigSpec.options),
+  fixed: fixedOptions,
+};
 /** By the path of the file. */
 const pages: Readonly<Record<string, string>> = {
   [`${chart}/README.md`]: chartReadme(join(root, chart), generated),
+  [`${chart}/files/options.json`]: `${JSON.stringify(optionNames, null, 2)}\n`,
   'docs/reference/options.md': `# Options\n\n${generated}\n\nEach is a flag, an environment variable and a key of the file given by \`--config\`.\n\n## Agent\n\n${optionsMarkdown(agentConfigSpec, 3)}\n\n## DNS proxy\n\n${optionsMarkdown(proxyConfigSpec, 3)}\n`,
   'docs/reference/metrics.md': `# Metrics\n\n${generated}\n\nAt \`/metrics\` of \`metricsAddress\` of each process. Names and labels are kept from version to version.\n\n${table(['metric', 'type', 'labels', 'process', 'meaning'], metricRows)}\n`,
   'docs/reference/drop-reasons.md': `# Counters of the datapath\n\n${generated}\n\nThose that begin with \`drop_\` are also the reasons of drop events. Both processes have the metrics.\n\n${counterTable(

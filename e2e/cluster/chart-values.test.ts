@@ -16,6 +16,23 @@ async function imagesOf(...args: readonly string[]): Promise<readonly string[]> 
   return [...new Set(containers.map(({ image }) => image))].toSorted();
 }
 
+test('what is taken away with null is as if it were empty', async () => {
+  const names = [
+    ...['global', 'imagePullSecrets', 'agent.options', 'dnsProxy.options', 'agent.image'],
+    ...['metrics.podMonitor.labels', 'metrics.rules.labels', 'metrics.dashboards.annotations'],
+  ];
+  const set = names.flatMap((name) => ['--set', `${name}=null`]);
+  const { status, stderr } = await template(...everything, ...set);
+  assert.equal(status, 0, stderr);
+});
+
+test('each process has each variable once', async () => {
+  for (const container of podsOf(await rendered(...everything)).flatMap(containersOf)) {
+    const variables = container.env?.map(({ name }) => name) ?? [];
+    assert.deepEqual(variables, [...new Set(variables)], container.name);
+  }
+});
+
 test('one value moves every image to another registry, for a cluster that reaches no other', async () => {
   const images = await imagesOf('--set', 'global.imageRegistry=harbor.local:5000');
   assert.deepEqual(images, [
@@ -148,6 +165,11 @@ for (const [what, values, message] of [
   ['text for a switch', 'gate.enabled=sometimes', /gate/],
   ['a number for a list', 'tolerations=3', /tolerations/],
   ['text for options', 'agent.options=clusterName', /options/],
+  ['an option that there is not', 'agent.options.clusterNme=prod', /clusterNme is no option/],
+  ['an option of the other process', 'dnsProxy.options.clusterName=a', /no option of this process/],
+  ['an option that is a value', 'agent.options.runDir=/x', /set runDir/],
+  ['another of them', 'dnsProxy.options.metricsAddress=0.0.0.0:1', /set metrics\.address/],
+  ['an option that the image decides', 'agent.options.gateProgram=/x', /set by the chart/],
   ['a list for an option', 'agent.options.podBridges={a,b}', /podBridges/],
   ['an option with a dash', 'agent.options.cluster-name=a', /options/],
   ['a cleanup that waits for ever', 'cleanup.timeoutSeconds=0', /timeoutSeconds/],

@@ -25,7 +25,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 
 {{- define "tandem.pullSecrets" -}}
 {{- $secrets := list }}
-{{- range concat ((.Values.global | default dict).imagePullSecrets | default list) .Values.imagePullSecrets }}
+{{- range concat ((.Values.global | default dict).imagePullSecrets | default list) (.Values.imagePullSecrets | default list) }}
 {{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) }}
 {{- end }}
 {{- with $secrets }}
@@ -35,7 +35,7 @@ imagePullSecrets: {{ toJson (uniq .) }}
 
 {{/* With labels of the values, which win. Called with `root` and `labels`. */}}
 {{- define "tandem.labelsWith" -}}
-{{- merge (deepCopy .labels) (include "tandem.labels" .root | fromYaml) | toYaml }}
+{{- merge (deepCopy (.labels | default dict)) (include "tandem.labels" .root | fromYaml) | toYaml }}
 {{- end }}
 
 {{/* What both DaemonSets' pods have, but for their containers. Called with the root. */}}

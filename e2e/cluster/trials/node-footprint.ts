@@ -18,7 +18,7 @@ const commands: Readonly<Record<string, string>> = {
   routes:
     'ip route show table all type local default; ip -6 route show table all type local default',
   neighbours: 'ip neigh show nud permanent; bridge fdb show | grep -w sticky || true',
-  links: "ip -o link | grep -v veth | sed 's/^[0-9]*: //; s/ qdisc .*//' | sort",
+  links: "ip -o link | grep -v veth | sed 's/^[0-9]*: //; s/@if[0-9]*:/:/; s/ qdisc .*//' | sort",
   sysctl:
     "sysctl -a --pattern '^net[.](ipv[46][.]conf[.](all|default)|bridge|netfilter[.]nf_conntrack_(max|acct|checksum))' 2>/dev/null | sort",
   cni: 'find /etc/cni/net.d /opt/cni/bin -type f -exec sha256sum {} + | sort -k 2',
