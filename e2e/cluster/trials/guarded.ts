@@ -12,7 +12,7 @@ import { nothingDenied, Witness } from './witness.ts';
 
 const startTimeoutMs = 900_000;
 const strangerIntervalMs = 500;
-const appearTimeoutMs = 60_000;
+const appearTimeoutMs = 180_000;
 const intervalMsMin = 200;
 const msPerTalker = 8;
 /** The first address of a node's pods is the node's, the last one of the network broadcast. */
@@ -111,6 +111,8 @@ export async function startGuarded(trial: Trial, count: number): Promise<readonl
     names = await startTalkers(trial, 'guarded', count, talkerTargets(trial, bystander));
     return '';
   });
+  if (names.length === 0)
+    throw new Error('no pods are under policy: what follows would show nothing');
   return names;
 }
 
