@@ -125,7 +125,7 @@ class Pods implements AsyncDisposable {
     const addresses = (await kubectl(layout, ['-n', trialNamespace, ...query])).split(' ');
     if (addresses.length !== 2) throw new Error(`${name} has ${addresses.join(', ')}`);
     this.#addresses.set(name, addresses);
-    const inPod = ['--target', `${await talkerPid(name)}`, '--net'];
+    const inPod = ['--target', `${await talkerPid(layout, name)}`, '--net'];
     const enter: Inside['enter'] = (command, args = []) => [
       'nsenter',
       [...inPod, command, ...args],

@@ -14,7 +14,7 @@ import { gateConfigName, gatePluginName } from '@tandem/agent/gate/gate-installe
 import { run } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { applyObjects, kubectl } from '../kubectl.ts';
-import { nodeName } from '../layout.ts';
+import { type Layout, nodeName } from '../layout.ts';
 import { removeProduct } from '../product.ts';
 import { agentsAreBack, agentsCannotStart, deleteAgentOf, processOf } from './agents.ts';
 import { judge, startGuarded, talkerTargets } from './guarded.ts';
@@ -84,7 +84,7 @@ class GateFaults {
       const isFollowed = (): boolean => (this.#reads(this.#own) ?? '').includes(`${otherMtu}`);
       const took = await this.#until('copied', isFollowed);
       const started = await this.#start('after-change');
-      const mtu = await mtuOf('after-change');
+      const mtu = await mtuOf(this.#trial.layout, 'after-change');
       if (mtu !== otherMtu) throw new Error(`its interface has MTU ${mtu}`);
       return `${took}; ${started}, with MTU ${mtu}`;
     });
@@ -244,8 +244,8 @@ class GateFaults {
 const seconds = (sinceMs: number): string =>
   `${((performance.now() - sinceMs) / 1000).toFixed(1)} s`;
 
-async function mtuOf(pod: string): Promise<number> {
-  const inPod = ['--target', `${await talkerPid(pod)}`, '--net'];
+async function mtuOf(layout: Layout, pod: string): Promise<number> {
+  const inPod = ['--target', `${await talkerPid(layout, pod)}`, '--net'];
   const { stdout } = await run('nsenter', [...inPod, 'ip', '-json', 'link', 'show', 'eth0']);
   const [link] = JSON.parse(stdout) as readonly { readonly mtu: number }[];
   return link?.mtu ?? Number.NaN;

@@ -53,7 +53,7 @@ export async function startWitnesses(trial: Trial): Promise<void> {
 
 async function watch(trial: Trial, witness: Witness): Promise<void> {
   await witness.watchOutside(trial.layout);
-  await witness.watchPod('bystander');
+  await witness.watchPod(trial.layout, 'bystander');
 }
 
 /** What a pod without a policy sends with the mark of denied is seen at each place: else that none is seen would mean nothing. */

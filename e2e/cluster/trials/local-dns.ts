@@ -17,7 +17,7 @@ import { applyObjects, kubectl } from '../kubectl.ts';
 import { dnsServiceAddress, nodeIndexes, nodeName, worldNewNumberMax } from '../layout.ts';
 import { inNode } from '../node.ts';
 import { rollout } from '../product.ts';
-import { podProcess } from './traffic.ts';
+import { podProcess } from './pod-process.ts';
 import type { Trial } from './trial.ts';
 
 const name = 'node-local-dns';
@@ -191,7 +191,7 @@ async function startLookups(trial: Trial, seconds: number): Promise<Lookups> {
   const tool = fileURLToPath(new URL('../../bench/native/build/load', import.meta.url));
   const args = Object.entries(options).flatMap(([key, value]) => [`--${key}`, `${value}`]);
   const running: RunningProcess = startProcess('nsenter', [
-    ...[`--net=/proc/${podProcess(pod)}/ns/net`, tool, ...args],
+    ...[`--net=/proc/${podProcess(layout, pod)}/ns/net`, tool, ...args],
   ]);
   return {
     end: async (isEarly = true) => {

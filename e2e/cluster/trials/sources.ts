@@ -162,7 +162,7 @@ class Clients implements AsyncDisposable {
 
   static async start(trial: Trial): Promise<Clients> {
     const { layout } = trial;
-    const pid = await talkerPid('client');
+    const pid = await talkerPid(layout, 'client');
     const at = (...enter: readonly string[]): Inside => ({
       enter: (command, args = []) => ['nsenter', [...enter, command, ...args]],
     });

@@ -6,7 +6,7 @@
  * whether policy allows it, so that whoever sees one that it denies has seen a fault.
  */
 
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { imageArchive, layerOf } from '@tandem/images/oci';
@@ -15,6 +15,7 @@ import { waitFor } from '@tandem/testing/wait';
 import { inControlPlane } from '../control-plane.ts';
 import { type ClusterConfig, type Layout, nodeIndexes, worldApiAddress } from '../layout.ts';
 import { importImage } from '../node.ts';
+import { podProcess } from './pod-process.ts';
 
 export const talkerImage = 'localhost/tandem-trial/talker:1';
 /** Where talkers that are ingress-denied listen: what arrives there they tell the collector. */
@@ -140,21 +141,10 @@ export class Collector implements AsyncDisposable {
   }
 }
 
-/** The process of a talker, as the machine sees it. */
-export async function talkerPid(pod: string): Promise<number> {
-  return waitFor(() => findTalker(pod), { what: `a process of ${pod}`, timeoutMs: hearTimeoutMs });
-}
-
-function findTalker(pod: string): number | null {
-  for (const entry of readdirSync('/proc')) {
-    if (!/^[0-9]+$/.test(entry)) continue;
-    try {
-      if (!readFileSync(`/proc/${entry}/cmdline`, 'utf8').startsWith('/talker\0')) continue;
-      const environment = readFileSync(`/proc/${entry}/environ`, 'utf8').split('\0');
-      if (environment.includes(`HOSTNAME=${pod}`)) return Number(entry);
-    } catch {
-      // It has ended meanwhile.
-    }
-  }
-  return null;
+/** The process of a talker, once it has one. */
+export async function talkerPid(layout: Layout, pod: string): Promise<number> {
+  return waitFor(() => podProcess(layout, pod), {
+    what: `a process of ${pod}`,
+    timeoutMs: hearTimeoutMs,
+  });
 }

@@ -3,7 +3,6 @@
 
 /** Traffic of one pod under the demonstration's policy while something is done to Tandem: queries at a rate, and connections that stay open. */
 
-import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type RunningProcess, startProcess } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
@@ -115,19 +114,4 @@ export class Traffic implements AsyncDisposable {
     await this.#load.stop();
     await this.#long.stop();
   }
-}
-
-/** A process of a pod, as the machine sees it: any that has its name, but for the one that keeps the pod's namespaces. */
-export function podProcess(pod: string): number {
-  for (const entry of readdirSync('/proc')) {
-    if (!/^[0-9]+$/.test(entry)) continue;
-    try {
-      if (readFileSync(`/proc/${entry}/cmdline`, 'utf8').startsWith('/pause')) continue;
-      const environment = readFileSync(`/proc/${entry}/environ`, 'utf8').split('\0');
-      if (environment.includes(`HOSTNAME=${pod}`)) return Number(entry);
-    } catch {
-      // It has ended meanwhile.
-    }
-  }
-  throw new Error(`no process of ${pod}`);
 }

@@ -24,7 +24,8 @@ import {
   rollout,
   upgradeProduct,
 } from '../product.ts';
-import { podProcess, Traffic } from './traffic.ts';
+import { talkerPid } from './talkers.ts';
+import { Traffic } from './traffic.ts';
 import type { Trial } from './trial.ts';
 
 const nextTag = 'next';
@@ -44,7 +45,7 @@ export async function upgrade(trial: Trial, rounds: number): Promise<void> {
   await applyObjects(layout, demoObjects);
   await rollout(layout, demoNamespace, 'client');
   await tag(trial, nextTag);
-  const client = podProcess(await clientPod(trial));
+  const client = await talkerPid(layout, await clientPod(trial));
   const step = (what: string, work: (note: (text: string) => void) => Promise<void>) =>
     steps.step(what, async () => {
       const notes: string[] = [];

@@ -38,8 +38,8 @@ export class Witness implements AsyncDisposable {
   }
 
   /** Inside of a talker's pod, which must run. */
-  async watchPod(pod: string): Promise<void> {
-    const target = `${await talkerPid(pod)}`;
+  async watchPod(layout: Layout, pod: string): Promise<void> {
+    const target = `${await talkerPid(layout, pod)}`;
     const enter: Inside['enter'] = (command, args = []) =>
       first('nsenter', ['--target', target, '--net', command, ...args]);
     await this.#watch(pod, { enter }, 'eth0');
