@@ -146,4 +146,25 @@ describe('a node-local cache that restarts', () => {
       await running.result;
     });
   }
+
+  test('it is killed while it counts as ready: pods under DNS rules lose no query', async () => {
+    const { node, dns } = standard;
+    await using running = startLoad(node.pod('client').namespace, { ...load, server: clusterDns4 });
+    await waitFor(async () => (await cache.totals()).total > 50, { what: 'queries at the cache' });
+    process.kill(cache.pid, 'SIGKILL');
+    await waitFor(async () => (await dns.totals()).total > 100, { what: 'kube-dns to answer' });
+    assertNothingLost('under DNS rules', await running.result);
+  });
+
+  test('its pod goes while no agent lives: pods under DNS rules lose no query', async () => {
+    const { node, tandem, dns } = standard;
+    await tandem.kill('agent');
+    await using running = startLoad(node.pod('client').namespace, { ...load, server: clusterDns4 });
+    await waitFor(async () => (await cache.totals()).total > 50, { what: 'queries at the cache' });
+    await cache[Symbol.asyncDispose]();
+    await node.removePod('cache');
+    await waitFor(async () => (await dns.totals()).total > 100, { what: 'kube-dns to answer' });
+    const { lost, rcodes, answered } = await running.result;
+    assert.deepEqual({ lost, rcodes }, { lost: 0, rcodes: { 0: answered } });
+  });
 });

@@ -127,13 +127,15 @@ export async function localDns(trial: Trial): Promise<void> {
     await using load = await startLookups(trial, 30);
     await delay(1000);
     await kubectl(layout, ['-n', metadata.namespace, 'delete', 'pod', old, '--wait=false']);
-    await waitFor(async () => (await cachePod(trial)) !== old, {
-      what: 'the next cache to be ready',
+    const isReady = async (): Promise<boolean> => !['', old].includes(await cachePod(trial));
+    await waitFor(isReady, { what: 'the next cache to be ready', timeoutMs: waitMs });
+    await waitFor(async () => (await answered(trial)) > 0, {
+      what: 'it to answer',
       timeoutMs: waitMs,
     });
-    await waitFor(async () => (await answered(trial)) > 0, { what: 'it to answer' });
     await delay(1000);
-    return load.end();
+    const text = await load.end();
+    return text;
   });
   await steps.step('the DaemonSet is rolled out', async () => {
     await using load = await startLookups(trial, 120);
@@ -142,7 +144,8 @@ export async function localDns(trial: Trial): Promise<void> {
     await kubectl(layout, ['-n', metadata.namespace, ...restart]);
     await rollout(layout, metadata.namespace, name);
     await delay(1000);
-    return load.end();
+    const text = await load.end();
+    return text;
   });
 
   steps.title('The policy goes');
@@ -156,14 +159,16 @@ export async function localDns(trial: Trial): Promise<void> {
       timeoutMs: waitMs,
     });
     await delay(1000);
-    return load.end();
+    const text = await load.end();
+    return text;
   });
 }
 
 /** So many lookups of the client on the first node: none may be lost or fail. */
 async function lookups(trial: Trial): Promise<string> {
   await using load = await startLookups(trial, queries / queriesPerSecond);
-  return load.end(false);
+  const text = await load.end(false);
+  return text;
 }
 
 interface Lookups extends AsyncDisposable {

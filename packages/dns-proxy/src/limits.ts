@@ -49,6 +49,13 @@ export const upstreamTimeoutMs = 10_000;
  */
 export const upstreamSilenceMs = 1000;
 /**
+ * For so long after a socket that had answers failed, or fell silent, new sockets to its server go past the redirects of the
+ * node: the pod to which one leads may be gone, with nobody there to take the redirect away.
+ */
+export const upstreamDirectMs = 5000;
+/** Their SO_PRIORITY, which the nft table of redirects leaves alone (agent, redirect-rules.ts). IP_TOS never sets this one. */
+export const upstreamDirectPriority = 5;
+/**
  * A server that was silent for so long may be given up (`upstreamServersGivenUp`) when its pod has no place for
  * another one: the one that has been silent longest first.
  */

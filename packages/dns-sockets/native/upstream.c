@@ -30,6 +30,8 @@ struct upstream {
 	uint16_t port;
 	bool has_mark;
 	uint32_t mark;
+	bool has_priority;
+	int priority;
 	bool has_source;
 	uint8_t source[16];
 	uint32_t buffer_bytes;
@@ -122,6 +124,9 @@ static const char *configure(int fd, const struct upstream *want, bool v6)
 	if (want->has_mark &&
 	    setsockopt(fd, SOL_SOCKET, SO_MARK, &want->mark, sizeof want->mark) != 0)
 		return "setsockopt(SO_MARK)";
+	if (want->has_priority &&
+	    setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &want->priority, sizeof want->priority) != 0)
+		return "setsockopt(SO_PRIORITY)";
 	/* A source that is not ours (a pod's address) needs a transparent socket. */
 	if (want->has_source &&
 	    setsockopt(fd, v6 ? SOL_IPV6 : SOL_IP, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, &on,
@@ -154,7 +159,7 @@ static const char *bind_and_connect(int fd, const struct upstream *want, bool v6
 	return NULL;
 }
 
-/* createUpstreamUdp(address, port, mark | null, source | null, buffer_bytes): fd */
+/* createUpstreamUdp(address, port, mark | null, source | null, buffer_bytes, priority | null): fd */
 napi_value ds_create_upstream_udp(napi_env env, napi_callback_info info)
 {
 	static const char what[] = "upstream UDP socket";
@@ -162,7 +167,7 @@ napi_value ds_create_upstream_udp(napi_env env, napi_callback_info info)
 	struct upstream want = {0};
 	const char *failed;
 
-	ds_args_begin(&args, env, info, 5);
+	ds_args_begin(&args, env, info, 6);
 	ds_arg_address(&args, 0, "address", want.address);
 	want.port = (uint16_t)ds_arg_u32(&args, 1, "port", 1, UINT16_MAX);
 	want.has_mark = !ds_arg_is_nullish(&args, 2);
@@ -172,6 +177,9 @@ napi_value ds_create_upstream_udp(napi_env env, napi_callback_info info)
 	if (want.has_source)
 		ds_arg_address(&args, 3, "source", want.source);
 	want.buffer_bytes = ds_arg_u32(&args, 4, "bufferBytes", 1, 1u << 30);
+	want.has_priority = !ds_arg_is_nullish(&args, 5);
+	if (want.has_priority) /* more needs CAP_NET_ADMIN (socket(7)) */
+		want.priority = (int)ds_arg_u32(&args, 5, "priority", 0, 6);
 	if (args.failed)
 		return NULL;
 	bool v6 = !ds_is_v4(want.address);

@@ -36,6 +36,7 @@ export interface NativeAddon {
     mark: number | null,
     source: Uint8Array | null,
     bufferBytes: number,
+    priority: number | null,
   ): number;
   closeFd(fd: number): void;
   releaseFd(fd: number): number;

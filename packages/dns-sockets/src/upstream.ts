@@ -12,6 +12,8 @@ export interface UpstreamUdpOptions {
   readonly port: number;
   /** SO_MARK. */
   readonly mark?: number;
+  /** SO_PRIORITY, 0 to 6. */
+  readonly priority?: number;
   /** Address to send from, 16 bytes; one that is not local needs CAP_NET_RAW or CAP_NET_ADMIN. */
   readonly source?: Uint8Array;
   /** Receive and send buffer; over net.core.rmem_max it needs CAP_NET_ADMIN. */
@@ -34,6 +36,7 @@ export function createUpstreamUdp(options: UpstreamUdpOptions): number {
       options.mark ?? null,
       options.source ?? null,
       options.bufferBytes ?? limits.socketBufferBytes,
+      options.priority ?? null,
     ),
   );
 }

@@ -121,7 +121,7 @@ const templates: Readonly<Record<string, () => unknown[]>> = {
   guardListener: () => [pick(fds), 0, 0],
   enlargeBuffers: () => [pick(fds), 65_536],
   armFence: () => [`pipe-${process.pid}`],
-  createUpstreamUdp: () => [loopback, 9, null, null, 65_536],
+  createUpstreamUdp: () => [loopback, 9, null, null, 65_536, null],
   closeFd: () => [pick(fds)],
   releaseFd: () => [pick(fds)],
   duplicateFd: () => [pick(fds)],

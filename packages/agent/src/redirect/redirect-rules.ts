@@ -5,13 +5,15 @@
  * The nft table that redirects, as text. It is one transaction: packets meet the table of before or this one.
  *
  * Its chains come before kube-proxy's (-100 in both of its forms): the first chain that translates a connection decides.
- * `prerouting` is for pods; `output` is for the DNS members, whose queries for pods would otherwise pass the cache by.
+ * `prerouting` is for pods; `output` is for the DNS members, whose queries for pods would otherwise pass the cache by, but for
+ * their sockets that are to go past redirects.
  * A backend's own traffic is told by the interface that it comes in by, which no pod can choose; behind a bridge, where all
  * ports are one interface to netfilter, by its address too, which `from_pod` has verified.
  */
 
 import { formatAddress, isIpv4 } from '@tandem/core/net/ip';
 import type { Redirect, RedirectBackend } from '@tandem/core/policy/redirects';
+import { upstreamDirectPriority } from '@tandem/dns-proxy/limits';
 
 export const redirectTable = 'tandem_redirect';
 /** Before kube-proxy's chains (NF_IP_PRI_NAT_DST, -100). */
@@ -87,6 +89,7 @@ export function redirectRules(input: RedirectRulesInput): RedirectRules {
     `  chain output {
     type nat hook output priority ${priority}; policy accept;
     meta skuid != { ${input.memberUids.join(', ')} } return
+    meta priority 0:${upstreamDirectPriority} return
     ip daddr . meta l4proto . th dport vmap @members4
     ip6 daddr . meta l4proto . th dport vmap @members6
   }`,

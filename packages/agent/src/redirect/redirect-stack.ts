@@ -224,7 +224,13 @@ export function addRedirectMetrics(metrics: Metrics, stack: RedirectStack): void
 const changedMeanwhile = 'another process changed table inet tandem_redirect while it was written';
 /** What every table of ours has once, whatever it redirects. */
 const rulesOfHooks = [
-  ...['iifname @loop return', 'saddr @loop4 return', 'saddr @loop6 return', 'meta skuid != '],
+  ...[
+    'iifname @loop return',
+    'saddr @loop4 return',
+    'saddr @loop6 return',
+    'meta skuid != ',
+    'meta priority ',
+  ],
   ...['vmap @redirect4', 'vmap @redirect6', 'vmap @members4', 'vmap @members6'],
 ];
 

@@ -56,6 +56,8 @@ export interface UpstreamServer {
   /** ICMP errors since then on new sockets, and when the last one came. */
   errorsInRow: number;
   failedMs: number;
+  /** Until then new sockets go past redirects of the node; 0: none did lately. */
+  directUntilMs: number;
   /** The batch for which `batchSocket` was drawn. */
   batch: number;
   batchSocket: number;
@@ -134,6 +136,7 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
       silentSinceMs: 0,
       errorsInRow: 0,
       failedMs: 0,
+      directUntilMs: 0,
       batch: -1,
       batchSocket: -1,
     };

@@ -4,7 +4,10 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { UdpLoop } from '@tandem/dns-sockets/udp-loop';
+import { createUpstreamUdp } from '@tandem/dns-sockets/upstream';
 import {
+  upstreamDirectMs,
+  upstreamDirectPriority,
   upstreamErrorsInRowMin,
   upstreamGiveUpMs,
   upstreamProbeMs,
@@ -56,6 +59,37 @@ describe('UdpPool', () => {
     }
     return [...sockets];
   };
+
+  it('goes past redirects for a while after an error or silence of a server that had answers', () => {
+    const priorities: (number | undefined)[] = [];
+    pool.close();
+    pool = new UdpPool(loop, new RandomPool(), (to) => {
+      priorities.push(to.priority);
+      return createUpstreamUdp(to);
+    });
+    const handle = pool.serverOf(server, resolver, 0);
+    const [first = -1, second = -1] = sendOn(handle, 64, 0);
+    const before = priorities.length;
+    pool.failed(second, 1);
+    assert.equal(pool.isStale(second, 1), false, 'a server that never answered is only down');
+    pool.answered(first, 2);
+    const fresh = pool.draw(handle, 100, 3);
+    pool.sent(fresh, 3);
+    pool.failed(fresh, 4);
+    assert.equal(pool.isStale(fresh, 4), true, 'also of a socket without an answer');
+    const direct = pool.draw(handle, 101, 5);
+    assert.equal(priorities.at(-1), upstreamDirectPriority);
+    assert.equal(priorities.filter((each) => each !== undefined).length, 1);
+    assert.ok(priorities.length > before);
+    pool.sent(direct, 5);
+    pool.failed(direct, 6);
+    assert.equal(pool.isStale(direct, 6), false, 'past redirects there is nobody else');
+    pool.draw(handle, 102, 5 + upstreamDirectMs);
+    assert.equal(priorities.at(-1), undefined, 'then as before');
+    pool.backendsChanged(server);
+    pool.draw(handle, 103, 7);
+    assert.equal(priorities.at(-1), undefined, 'and when the agent says who is there');
+  });
 
   it('keeps a socket past its life until what it sent is answered', () => {
     const handle = pool.serverOf(server, resolver, 0);

@@ -6,7 +6,8 @@
  * One socket is drawn per server and batch, so that replies come back in batches too. A socket is retired,
  * which means that nothing new is sent from it, and closed when nothing is in flight on it any more: after a
  * minute; at an ICMP error; when its server has other backends than before; and when it is silent, since a
- * Service's conntrack entry may lead to a backend that is gone.
+ * Service's conntrack entry may lead to a backend that is gone. So may a redirect to a pod of the node, which the agent
+ * takes away when it lives: after an error or silence new sockets go past redirects for a while.
  */
 
 import { closeFd } from '@tandem/dns-sockets/fd';
@@ -14,6 +15,8 @@ import { socketsMax } from '@tandem/dns-sockets/limits';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { createUpstreamUdp } from '@tandem/dns-sockets/upstream';
 import {
+  upstreamDirectMs,
+  upstreamDirectPriority,
   upstreamErrorsInRowMin,
   upstreamProbeMs,
   upstreamSilenceMs,
@@ -32,6 +35,8 @@ interface UpstreamSocket {
   readonly expiresMs: number;
   /** The endpoint it is counted for, or `countedForResolvers`. */
   readonly countedFor: number;
+  /** What is sent from it is redirected to no pod of the node. */
+  readonly isDirect: boolean;
   inFlight: number;
   /** When the last answer came; 0 if none ever did. */
   answeredMs: number;
@@ -49,6 +54,8 @@ export interface UpstreamAddress {
   /** 16 bytes. */
   readonly address: Uint8Array;
   readonly port: number;
+  /** SO_PRIORITY; absent: as of any socket. */
+  readonly priority?: number;
 }
 
 /** Low bits of a handle: its place among the loop's sockets. */
@@ -166,6 +173,7 @@ export class UdpPool {
     socket.hasFailed = true;
     const { server } = socket;
     this.#retire(socket);
+    if (!socket.isDirect && server.answeredMs !== 0) this.#goDirect(server, nowMs);
     if (socket.answeredMs === 0) {
       server.errorsInRow += 1;
       server.failedMs = nowMs;
@@ -195,7 +203,10 @@ export class UdpPool {
   isStale(handle: number, nowMs: number): boolean {
     const socket = this.#socketOf(handle);
     if (socket === undefined) return false;
-    if (socket.hasFailed) return socket.answeredMs !== 0;
+    if (socket.hasFailed) {
+      // Past redirects it may be answered, by a server that was answered before.
+      return socket.answeredMs !== 0 || (!socket.isDirect && socket.server.answeredMs !== 0);
+    }
     return isSilent(socket, this.#heard(nowMs)) && socket.server.answeredMs > socket.silentSinceMs;
   }
 
@@ -207,6 +218,7 @@ export class UdpPool {
   /** The server has other backends than before: nothing more is sent from its sockets. */
   backendsChanged(address: Uint8Array): void {
     for (const server of this.#servers.byAddress(address)) {
+      server.directUntilMs = 0;
       for (const socket of this.#openSockets(server)) this.#retire(socket);
     }
   }
@@ -217,7 +229,7 @@ export class UdpPool {
       if (socket === undefined) continue;
       if (!socket.isRetired) {
         if (nowMs >= socket.expiresMs) this.#retire(socket);
-        else if (isSilent(socket, this.#heard(nowMs))) this.#suspect(socket);
+        else if (isSilent(socket, this.#heard(nowMs))) this.#suspect(socket, nowMs);
       }
       if (socket.isRetired && socket.inFlight <= 0) this.#close(socket);
     }
@@ -252,11 +264,22 @@ export class UdpPool {
    * The socket is silent: it is retired, and those of its server on which nothing was answered meanwhile.
    * While the endpoint has many sockets open, a silent one is used on: its server may just be silent.
    */
-  #suspect(silent: UpstreamSocket): void {
-    for (const socket of this.#openSockets(silent.server)) {
+  #suspect(silent: UpstreamSocket, nowMs: number): void {
+    const { server } = silent;
+    if (!silent.isDirect && server.answeredMs !== 0)
+      server.directUntilMs = nowMs + upstreamDirectMs;
+    for (const socket of this.#openSockets(server)) {
       if (socket.answeredMs >= silent.silentSinceMs) continue;
       if (this.#bounds.isBusy(socket.countedFor)) return;
       this.#retire(socket);
+    }
+  }
+
+  /** Nothing more is sent from sockets that a redirect may lead to a pod that is gone. */
+  #goDirect(server: UpstreamServer, nowMs: number): void {
+    server.directUntilMs = nowMs + upstreamDirectMs;
+    for (const socket of this.#openSockets(server)) {
+      if (!socket.isDirect) this.#retire(socket);
     }
   }
 
@@ -286,8 +309,12 @@ export class UdpPool {
     const countedFor = server.isResolver ? countedForResolvers : server.endpointId;
     if (!this.#bounds.hasRoom(countedFor) && !this.#hasRoomForFirst(server, countedFor)) return -1;
     let handle: number;
+    const isDirect = nowMs < server.directUntilMs;
     try {
-      const fd = this.#createSocket({ address: server.address, port: 53 });
+      const fd = this.#createSocket({
+        ...{ address: server.address, port: 53 },
+        ...(isDirect ? { priority: upstreamDirectPriority } : {}),
+      });
       try {
         handle = this.#loop.add(fd, 'connected');
       } finally {
@@ -304,8 +331,8 @@ export class UdpPool {
       handle,
       server,
       salt: this.#random.u16(),
-      expiresMs: nowMs + life,
-      countedFor,
+      expiresMs: isDirect ? server.directUntilMs : nowMs + life,
+      ...{ countedFor, isDirect },
       inFlight: 0,
       answeredMs: 0,
       silentSinceMs: 0,
