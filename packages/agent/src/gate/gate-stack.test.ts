@@ -4,6 +4,7 @@
 /** The gate in the CNI chain over the lives of an agent: turned off, moved, uninstalled, and what it says of itself. */
 
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -115,6 +116,21 @@ test('without a program the gate is not in the chain, where it would let no pod 
   writeFileSync(directory('program'), 'the plugin');
   await stack.ensure();
   assert.deepEqual([codes(stack), inChain(net)], [[], true]);
+});
+
+test('on a distribution whose plugin directory is read-only the gate is not in the chain, and the reason is named', async () => {
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'ro', 'tandem-test', bin]);
+  try {
+    const stack = await start(net);
+    assert.equal(inChain(net), false, 'a plugin that is not there would let no pod start');
+    assert.deepEqual(codes(stack), ['gate-missing']);
+    assert.match(stack.degradations[0]?.message ?? '', /EROFS|read-only file system/);
+    execFileSync('mount', ['-o', 'remount,rw', bin]);
+    await stack.ensure();
+    assert.deepEqual([codes(stack), inChain(net)], [[], true]);
+  } finally {
+    execFileSync('umount', [bin]);
+  }
 });
 
 test('an unreadable configuration of another program: pods are held as before, by the one that was copied', async () => {
