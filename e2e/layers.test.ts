@@ -28,6 +28,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   'pod-programs': [],
   images: [],
   runtime: ['core', 'proto', 'dns-sockets'],
+  controller: ['core', 'kube', 'runtime'],
   'dns-proxy': ['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'runtime'],
   agent: [
     ...['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'netlink', 'runtime'],

@@ -3,15 +3,15 @@
 # Copyright The Tandem Authors
 #
 # Called by ./run test --cluster: the bed's own promises, then the demo and a trial on each form of CNI and kube-proxy.
-# Each step that does not hold fails it. Clusters have names of their own and are gone afterwards. --short: the chart's
-# tests and one demo.
+# Each step that does not hold fails it. Clusters have names of their own and are gone afterwards. --short: the tests of the
+# chart and of the controller, and one demo.
 set -euo pipefail
 
-tests='e2e/cluster/*.test.ts'
+tests=('e2e/cluster/*.test.ts')
 # CNI, kube-proxy's mode, trial, further options
 forms=('bridge iptables gate' 'ptp nftables families --dual-stack' 'flannel iptables sources')
 if [ "${1:-}" = --short ]; then
-	tests='e2e/cluster/{chart*,release}.test.ts'
+	tests=(e2e/cluster/{chart*,release,controller,admission}.test.ts)
 	forms=('bridge iptables')
 fi
 
@@ -22,7 +22,7 @@ trap end_cluster EXIT
 
 status=0
 "${tandem_node[@]}" e2e/cluster/main.ts build
-timeout --foreground --kill-after=10 20m "${tandem_node[@]}" --test --test-concurrency=1 "$tests" || status=$?
+timeout --foreground --kill-after=10 20m "${tandem_node[@]}" --test --test-concurrency=1 "${tests[@]}" || status=$?
 for form in "${forms[@]}"; do
 	read -r -a words <<<"$form"
 	trial=${words[2]:-}

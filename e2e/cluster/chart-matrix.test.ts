@@ -11,6 +11,7 @@ import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { definitions } from '@tandem/controller/definitions';
 import { parse, stringify } from 'yaml';
 import { RealApiServer } from '../kit/real-api-server.ts';
 import {
@@ -88,15 +89,18 @@ describe('a real API server', () => {
       const labels = name === 'restricted' ? { 'pod-security.kubernetes.io/enforce': name } : {};
       await api.call('POST', '/api/v1/namespaces', { metadata: { name, labels } });
     }
-    const definitions = [
-      ...objectsOf(readFileSync(join(chart, 'crds/policies.yaml'), 'utf8')),
+    const defined = [
+      ...definitions.map(({ name, spec }) => ({
+        ...{ apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition' },
+        ...{ metadata: { name }, spec },
+      })),
       ...(await Promise.all(
         ['podmonitors', 'prometheusrules'].map(async (plural) =>
           parse(readFileSync(await monitoringDefinition(plural), 'utf8')),
         ),
       )),
     ];
-    for (const each of definitions) {
+    for (const each of defined) {
       await api.call('POST', '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', each);
     }
     paths = await readPaths(api);

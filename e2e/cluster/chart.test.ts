@@ -54,7 +54,9 @@ interface PodSpec {
 interface Rendered {
   readonly kind: string;
   readonly metadata: { readonly name: string };
-  readonly rules?: readonly { readonly verbs: readonly string[] }[];
+  readonly rules?: readonly Rule[];
+  readonly roleRef?: { readonly kind: string; readonly name: string };
+  readonly subjects?: readonly { readonly name: string }[];
   readonly spec?: {
     readonly minReadySeconds: number;
     readonly updateStrategy: { readonly rollingUpdate: Readonly<Record<string, unknown>> };
@@ -195,15 +197,160 @@ test('each file of the product that the chart names is in the image', async () =
   );
 });
 
+interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+  readonly resourceNames?: readonly string[];
+}
+
+/** What a service account of the chart may do, by what binds it. */
+function rulesOf(objects: readonly Rendered[], account: string): readonly Rule[] {
+  const bindings = objects.filter(({ kind }) => /^(Cluster)?RoleBinding$/.test(kind));
+  return bindings
+    .filter(({ subjects = [] }) => subjects.some(({ name }) => name === account))
+    .flatMap(({ roleRef }) =>
+      objects.filter(
+        ({ kind, metadata }) => kind === roleRef?.kind && metadata.name === roleRef.name,
+      ),
+    )
+    .flatMap(({ rules = [] }) => rules);
+}
+
+const writes = (rules: readonly Rule[]): readonly string[] =>
+  rules.flatMap(({ apiGroups, resources, verbs, resourceNames = ['*'] }) =>
+    verbs
+      .filter((verb) => !['get', 'list', 'watch'].includes(verb))
+      .flatMap((verb) =>
+        apiGroups.flatMap((group) =>
+          resources.flatMap((resource) =>
+            resourceNames.map((name) => `${verb} ${resource}.${group} ${name}`),
+          ),
+        ),
+      ),
+  );
+
 test('the agent reads the API and writes nothing to it; the DNS proxy has no token', async () => {
-  const objects = await rendered();
-  const roles = objects.filter(({ kind }) => kind === 'ClusterRole' || kind === 'Role');
-  const verbs = roles.flatMap(({ rules = [] }) => rules.flatMap((rule) => rule.verbs));
-  assert.deepEqual([...new Set(verbs)].sort(), ['get', 'list', 'watch']);
+  const objects = await rendered('--set', 'controller.options.logLevel=debug');
+  const rules = rulesOf(objects, 'tandem-agent');
+  assert.ok(rules.length > 0);
+  assert.deepEqual([...new Set(rules.flatMap(({ verbs }) => verbs))].sort(), [
+    'get',
+    'list',
+    'watch',
+  ]);
   assert.equal((await podOf('agent')).serviceAccountName, 'tandem-agent');
   const proxy = await podOf('dns-proxy');
   assert.equal(proxy.automountServiceAccountToken, false);
   assert.equal(proxy.serviceAccountName, undefined);
+  // Nobody but these two is bound to anything.
+  const bound = objects.flatMap(({ subjects = [] }) => subjects.map(({ name }) => name));
+  assert.deepEqual([...new Set(bound)].sort(), ['tandem-agent', 'tandem-controller']);
+});
+
+test('the controller writes statuses, its taint, its lease, events, and definitions', async () => {
+  const definitions = ['ciliumnetworkpolicies', 'ciliumclusterwidenetworkpolicies'];
+  const always = [
+    ...definitions.map((each) => `patch ${each}/status.cilium.io *`),
+    'create events.events.k8s.io *',
+    'create leases.coordination.k8s.io *',
+    'update leases.coordination.k8s.io tandem-controller',
+  ];
+  const ofDefinitions = [
+    ...[...definitions, 'ciliumlocalredirectpolicies'].map(
+      (each) => `update customresourcedefinitions.apiextensions.k8s.io ${each}.cilium.io`,
+    ),
+    'create customresourcedefinitions.apiextensions.k8s.io *',
+  ];
+  for (const [set, more] of [
+    ['crds.install=auto', ['patch nodes. *', ...ofDefinitions]],
+    ['crds.install=never', ['patch nodes. *']],
+    ['startupTaint.key=', ofDefinitions],
+  ] as const) {
+    const rules = rulesOf(await rendered('--set', set), 'tandem-controller');
+    assert.deepEqual([...writes(rules)].sort(), [...always, ...more].sort(), set);
+    const all = rules.flatMap(({ apiGroups, resources, verbs }) => [apiGroups, resources, verbs]);
+    assert.ok(!all.flat().includes('*'));
+  }
+});
+
+test('the controller is unprivileged, spread, and stays when the nodes are new', async () => {
+  const objects = await rendered();
+  const deployment = objects.find(({ kind }) => kind === 'Deployment')?.spec as unknown as {
+    readonly replicas: number;
+    readonly template: { readonly spec: PodSpec & Readonly<Record<string, unknown>> };
+  };
+  assert.equal(deployment.replicas, 2);
+  const { spec } = deployment.template;
+  assert.equal(spec.hostNetwork, undefined);
+  assert.equal(spec.serviceAccountName, 'tandem-controller');
+  const pod = spec['securityContext'] as Readonly<Record<string, unknown>>;
+  assert.deepEqual(
+    { ...pod },
+    {
+      runAsUser: proxyUid,
+      runAsGroup: proxyUid,
+      runAsNonRoot: true,
+      fsGroup: proxyUid,
+      seccompProfile: { type: 'RuntimeDefault' },
+    },
+  );
+  const [container] = spec.containers as unknown as readonly [
+    Container & { readonly command: readonly string[] },
+  ];
+  assert.deepEqual(container.securityContext, {
+    allowPrivilegeEscalation: false,
+    readOnlyRootFilesystem: true,
+    capabilities: { drop: ['ALL'] },
+  });
+  assert.equal(spec['volumes'], undefined);
+  assert.match(container.image, /^localhost\/tandem\/agent:/, 'an image that each node has');
+  const present = new Set((await productFiles(root)).map(({ path }) => `/${path}`));
+  assert.ok(present.has(container.command.at(-1) ?? ''), container.command.join(' '));
+  const tolerations = spec.tolerations as readonly { readonly key: string }[];
+  assert.equal(tolerations[0]?.key, 'tandem.dev/agent-not-ready');
+  assert.equal((spec['topologySpreadConstraints'] as readonly unknown[]).length, 1);
+  const disruption = objects.find(({ kind }) => kind === 'PodDisruptionBudget');
+  assert.ok(disruption !== undefined);
+  const documented = readFileSync(join(root, 'docs/reference/options.md'), 'utf8');
+  const names = container.env.map(({ name }) => name).filter((name) => name !== 'POD_IP');
+  assert.deepEqual(
+    names.filter((name) => !documented.includes(`\`${name}\``)),
+    [],
+  );
+});
+
+test('without the controller nothing of it is there, and NOTES warn', async () => {
+  const objects = await rendered('--set', 'controller.enabled=false');
+  assert.deepEqual(
+    objects.filter(({ metadata }) => /controller/.test(metadata.name)).map(({ kind }) => kind),
+    [],
+  );
+});
+
+test('definitions are no part of the chart: Helm would neither upgrade them nor leave those of others alone', async () => {
+  const kinds = (await rendered('--include-crds')).map(({ kind }) => kind);
+  assert.ok(!kinds.includes('CustomResourceDefinition'));
+});
+
+test('traps of policies warn, or deny, or are off', async () => {
+  for (const [traps, actions] of [
+    ['warn', ['Warn', 'Audit']],
+    ['deny', ['Deny', 'Audit']],
+    ['off', null],
+  ] as const) {
+    const bindings = (await rendered('--set', `admission.traps=${traps}`)).filter(
+      ({ kind, metadata }) =>
+        kind === 'ValidatingAdmissionPolicyBinding' && metadata.name.endsWith('-traps'),
+    );
+    assert.equal(bindings.length, actions === null ? 0 : 2, traps);
+    for (const { spec } of bindings) {
+      assert.deepEqual(
+        (spec as unknown as Readonly<Record<string, unknown>>)['validationActions'],
+        actions,
+      );
+    }
+  }
 });
 
 test('without the gate the agent writes no plugin, and can still take its gate out of the CNI chain', async () => {
@@ -289,12 +436,15 @@ test('NOTES say what to do next, and what is not as it should be', async () => {
     /tandem\.js .* status/,
     /helm test tandem/,
     /cleanup\.onUninstall=true/,
+    /tandem\.dev\/agent-not-ready:NoSchedule/,
+    /pod-security\.kubernetes\.io\/enforce=privileged/,
   ]) {
     assert.match(usual, each);
   }
   assert.doesNotMatch(usual, /WARNING/);
-  const set = 'gate.enabled=false,updateStrategy.maxSurge=0,updateStrategy.maxUnavailable=1';
-  assert.equal((await notes('--set', set)).match(/WARNING/g)?.length, 2);
+  const set =
+    'gate.enabled=false,updateStrategy.maxSurge=0,updateStrategy.maxUnavailable=1,controller.enabled=false';
+  assert.equal((await notes('--set', set)).match(/WARNING/g)?.length, 3);
 });
 
 for (const [what, args, message] of [
@@ -304,6 +454,15 @@ for (const [what, args, message] of [
   ['surge and unavailable', ['--set', 'updateStrategy.maxUnavailable=1'], /updateStrategy/],
   ['neither of them', ['--set', 'updateStrategy.maxSurge=0'], /updateStrategy/],
   ['a value of the test that is not there', ['--set', 'test.nope=1'], /'nope' not allowed/],
+  [
+    'a value of the controller that is not there',
+    ['--set', 'controller.nope=1'],
+    /'nope' not allowed/,
+  ],
+  ['no controllers', ['--set', 'controller.replicas=0'], /replicas/],
+  ['a taint without a prefix', ['--set', 'startupTaint.key=nope'], /startupTaint/],
+  ['another way to install CRDs', ['--set', 'crds.install=sometimes'], /install/],
+  ['another way with traps', ['--set', 'admission.traps=panic'], /traps/],
   ['a relative directory', ['--set', 'runDir=run'], /runDir/],
   ['an old Kubernetes', ['--kube-version', '1.31.0'], /kubeVersion/],
 ] as const) {

@@ -45,6 +45,7 @@ const help = `usage: ./run cluster COMMAND [OPTIONS]
                     churn     pods, labels, namespaces, policies and services change for --minutes
                     upgrade   both DaemonSets to another version and back, --rounds times, then the ways it goes wrong
                     local-dns a cache on each node behind a CiliumLocalRedirectPolicy comes, restarts and goes
+                    controller  taints, conditions, events; the leader's pod is deleted
                     api-away  no API server for --minutes, both processes restarted meanwhile
   status          what of it runs; exit code 0 when it is ready, 1 when not, 3 when there is none
   kubectl ARGS    kubectl of its version, as its administrator

@@ -20,6 +20,8 @@ const startTimeoutMs = 60_000;
 
 export interface ApiAnswer {
   readonly status: number;
+  /** Headers `warning`. */
+  readonly warnings: readonly string[];
   readonly body: Readonly<Record<string, unknown>>;
 }
 
@@ -47,7 +49,8 @@ export class RealApiServer implements AsyncDisposable {
     this.ca = readFileSync(join(directory, 'cert.pem'));
   }
 
-  static async start(programs: string): Promise<RealApiServer> {
+  /** `programs`: directory of both; `options`: more of the API server's. */
+  static async start(programs: string, ...options: readonly string[]): Promise<RealApiServer> {
     const directory = mkdtempSync(join(tmpdir(), 'tandem-apiserver-'));
     await runShort('openssl', [
       ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
@@ -61,7 +64,7 @@ export class RealApiServer implements AsyncDisposable {
     const ports = [await freePort(), await freePort(), await freePort()] as const;
     const server = new RealApiServer(programs, directory, ports);
     await server.#startEtcd();
-    await server.startServer();
+    await server.startServer(...options);
     return server;
   }
 
@@ -97,11 +100,47 @@ export class RealApiServer implements AsyncDisposable {
     else this.#ending.push(server);
   }
 
-  /** @throws Error: it answers nothing, or with a failure */
-  async call(method: string, path: string, body?: object): Promise<ApiAnswer['body']> {
-    const answer = await this.#ask(method, path, body);
+  /** `type`: of the body. @throws Error: it answers nothing, or with a failure */
+  async call(
+    method: string,
+    path: string,
+    body?: object,
+    type?: string,
+  ): Promise<ApiAnswer['body']> {
+    const answer = await this.ask(method, path, body, type);
     if (answer.status < 300) return answer.body;
     throw new Error(`${method} ${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
+  }
+
+  /** Whatever the answer is. `token`: of somebody else than the administrator. */
+  async ask(
+    method: string,
+    path: string,
+    body?: object,
+    type: string = 'application/json',
+    token: string = adminToken,
+  ): Promise<ApiAnswer> {
+    const { promise, resolve, reject } = Promise.withResolvers<ApiAnswer>();
+    const outgoing = request(`${this.url}${path}`, {
+      method,
+      ca: this.ca,
+      agent: false,
+      timeout: 10_000,
+      headers: { authorization: `Bearer ${token}`, 'content-type': type },
+    });
+    outgoing.once('error', reject);
+    outgoing.once('response', (response) => {
+      const { statusCode: status = 0, headers } = response;
+      const warnings = [headers['warning'] ?? []].flat();
+      let text = '';
+      response.setEncoding('utf8').on('data', (part: string) => (text += part));
+      response.once('end', () => {
+        const isJson = text.startsWith('{');
+        resolve({ status, warnings, body: isJson ? JSON.parse(text) : { text } });
+      });
+    });
+    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
+    return promise;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -123,28 +162,6 @@ export class RealApiServer implements AsyncDisposable {
       ...['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer],
       ...['--initial-cluster', `one=${peer}`],
     ]);
-  }
-
-  async #ask(method: string, path: string, body?: object): Promise<ApiAnswer> {
-    const { promise, resolve, reject } = Promise.withResolvers<ApiAnswer>();
-    const outgoing = request(`${this.url}${path}`, {
-      method,
-      ca: this.ca,
-      agent: false,
-      timeout: 10_000,
-      headers: { authorization: `Bearer ${adminToken}`, 'content-type': 'application/json' },
-    });
-    outgoing.once('error', reject);
-    outgoing.once('response', (response) => {
-      let text = '';
-      response.setEncoding('utf8').on('data', (part: string) => (text += part));
-      response.once('end', () => {
-        const isJson = text.startsWith('{');
-        resolve({ status: response.statusCode ?? 0, body: isJson ? JSON.parse(text) : { text } });
-      });
-    });
-    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
-    return promise;
   }
 }
 

@@ -12,6 +12,7 @@ import { describe } from '../up.ts';
 import { apiAway, apiCut } from './api-away.ts';
 import { burst } from './burst.ts';
 import { churn } from './churn.ts';
+import { controller } from './controller.ts';
 import { bothFamilies } from './families.ts';
 import { gateFaults } from './gate-faults.ts';
 import { localDns } from './local-dns.ts';
@@ -37,6 +38,7 @@ export const trialNames = [
   'uninstall',
   'local-dns',
   'monitoring',
+  'controller',
 ] as const;
 export type TrialName = (typeof trialNames)[number];
 
@@ -62,6 +64,7 @@ const runs: Readonly<Record<TrialName, (trial: Trial, options: TrialOptions) => 
   uninstall: (trial) => uninstall(trial),
   'local-dns': (trial) => localDns(trial),
   monitoring: (trial) => monitoring(trial),
+  controller: (trial) => controller(trial),
 };
 
 /** On a cluster that is up. Gives the exit code: 0 when each step held. */
@@ -73,7 +76,8 @@ export async function runTrial(
 ): Promise<number> {
   // of what is installed, whatever the checkout is when the trial is over
   const begun = { commit: commitOf(), load: load() };
-  await using trial = await Trial.begin(layout, config, name !== 'uninstall');
+  const isInstalled = name !== 'uninstall' && name !== 'controller';
+  await using trial = await Trial.begin(layout, config, isInstalled);
   await runs[name](trial, options);
   const { steps } = trial;
   process.stdout.write(`\n${steps.summary()}\n`);

@@ -18,6 +18,7 @@ export const productDirectory = 'opt/tandem';
 /** Bundles by their place below `dist`: worker threads are found by paths from the file that starts them. */
 const entries: Readonly<Record<string, string>> = {
   agent: 'packages/agent/dist/main.js',
+  controller: 'packages/controller/dist/main.js',
   'dns-proxy': 'packages/dns-proxy/dist/main.js',
   tandem: 'packages/cli/dist/main.js',
   worker: 'packages/dns-proxy/dist/worker.js',

@@ -50,3 +50,8 @@ export const absentRetryMs = 30_000;
 export const watchListRetryMs = 600_000;
 /** How often the token of a kubeconfig is read anew. */
 export const tokenRefreshMs = 60_000;
+/** A request that is no list and no watch ends after so long, and its answer has at most so many octets. */
+export const callTimeoutMs = 10_000;
+export const callBytesMax: number = 16 << 20;
+/** The first wait for a kind that the API server does not have; it doubles up to `absentRetryMs`. */
+export const absentFirstRetryMs = 1000;

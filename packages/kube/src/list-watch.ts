@@ -9,9 +9,11 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Fields, isFields } from '@tandem/core/k8s/shape';
+import { nothingSent, onTooLong, textOf } from './answer-text.ts';
 import { Backoff } from './backoff.ts';
 import { connectionFailure, type FailureCause, statusCause } from './failure.ts';
 import {
+  absentFirstRetryMs,
   absentRetryMs,
   lineBytesMax,
   listSilenceMaxMs,
@@ -74,8 +76,6 @@ export interface ListWatchOptions {
   readonly pageBytesMax?: number;
 }
 
-const nothingSent = 'the API server sends nothing';
-
 /** An attempt ended as it should. */
 const ended = { waitMs: 0 };
 type Attempt = { readonly waitMs: number } | Failure;
@@ -98,6 +98,8 @@ export class ListWatch {
   /** Until then the server is not asked for a watch-list; of the monotonic clock. */
   #pagesUntilMs = 0;
   #isWhole = false;
+  /** Answers in a row that there is no such kind. */
+  #absences = 0;
   #state: ListWatchState = {
     kind: 'waiting',
     message: 'no answer has come yet',
@@ -349,7 +351,10 @@ export class ListWatch {
     this.#isWhole = false;
     sink.retain(new Set());
     this.#setState({ kind: 'absent' });
-    return { waitMs: retryMs * (0.5 + Math.random() / 2) };
+    // Where the controller makes the definition, it is there soon after an installation.
+    const boundMs = Math.min(retryMs, absentFirstRetryMs * 2 ** Math.min(this.#absences, 16));
+    this.#absences += 1;
+    return { waitMs: boundMs * (0.5 + Math.random() / 2) };
   }
 
   #get(path: string): Promise<KubeResponse> {
@@ -361,6 +366,7 @@ export class ListWatch {
   }
 
   #succeed(): void {
+    this.#absences = 0;
     this.#backoff.reset();
     this.#setState({ kind: 'synced' });
   }
@@ -384,40 +390,6 @@ function failure(message: string, cause: FailureCause = 'server'): Failure {
 
 function watchSeconds(): number {
   return Math.round(watchSecondsMin + Math.random() * (watchSecondsMax - watchSecondsMin));
-}
-
-class AnswerTooLong extends Error {
-  constructor(bytesMax: number) {
-    super(`an answer is longer than ${bytesMax} octets`);
-  }
-}
-
-/** Null for an answer that is too long. */
-function onTooLong(error: unknown): null {
-  if (error instanceof AnswerTooLong) return null;
-  throw error;
-}
-
-/** Rejects where nothing comes for `silenceMs`. */
-async function textOf(
-  { body }: KubeResponse,
-  bytesMax: number,
-  silenceMs: number,
-): Promise<string> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  const overdue = setTimeout(() => body.destroy(new Error(nothingSent)), silenceMs);
-  try {
-    for await (const chunk of body as AsyncIterable<Buffer>) {
-      overdue.refresh();
-      length += chunk.length;
-      if (length > bytesMax) throw new AnswerTooLong(bytesMax);
-      chunks.push(chunk);
-    }
-    return Buffer.concat(chunks).toString('utf8');
-  } finally {
-    clearTimeout(overdue);
-  }
 }
 
 /** Of a Status object. */

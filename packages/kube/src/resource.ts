@@ -10,6 +10,7 @@ export interface Resource {
   readonly apiVersion: string;
   readonly kind: string;
   readonly fieldSelector?: string;
+  readonly labelSelector?: string;
   /** Of a CustomResourceDefinition, such as `ciliumnetworkpolicies.cilium.io`: the kind may not be there. */
   readonly definition?: string;
 }
@@ -50,10 +51,11 @@ export function definitionPath(definition: string): string {
 }
 
 function pathOf(
-  { path, fieldSelector }: Resource,
+  { path, fieldSelector, labelSelector }: Resource,
   query: Readonly<Record<string, string>>,
 ): string {
   const all = new URLSearchParams(query);
   if (fieldSelector !== undefined) all.set('fieldSelector', fieldSelector);
+  if (labelSelector !== undefined) all.set('labelSelector', labelSelector);
   return `${path}?${all.toString()}`;
 }

@@ -41,10 +41,18 @@ export interface KubeRequest {
   readonly path: string;
   readonly accept: string;
   readonly signal: AbortSignal;
+  /** Default GET. */
+  readonly method?: 'GET' | 'POST' | 'PUT' | 'PATCH';
+  /** What is sent, with its media type. */
+  readonly content?: { readonly type: string; readonly text: string };
+  /** Asked when nothing but the send is left to do: a connection may have been waited for. */
+  readonly mayBegin?: () => boolean;
 }
 
 export interface KubeSessionOptions {
   readonly endpoint: KubeEndpoint;
+  /** Default `tandem`. */
+  readonly userAgent?: string;
   /** How far apart processes come back after a connection was lost, ms. */
   readonly spreadMs?: number;
   readonly pingIntervalMs?: number;
@@ -53,6 +61,9 @@ export interface KubeSessionOptions {
 
 /** There is no connection; `cause`: why. Whoever gets it has waited for the next attempt already. */
 export class NotConnected extends Error {}
+
+/** `mayBegin` said no: nothing was sent. */
+export class NotBegun extends Error {}
 
 export class KubeSession {
   readonly counters = { connections: 0, lost: 0, refused: 0, requests: 0 };
@@ -69,19 +80,23 @@ export class KubeSession {
     this.#o = options;
   }
 
-  /** @throws NotConnected; Error: no answer in time, or `signal` was aborted */
-  async request({ path, accept, signal }: KubeRequest): Promise<KubeResponse> {
+  /** @throws NotConnected; NotBegun; Error: no answer in time, or `signal` was aborted */
+  async request(request: KubeRequest): Promise<KubeResponse> {
+    const { path, accept, signal, method = 'GET', content } = request;
     const session = await this.#session();
     signal.throwIfAborted();
     const authorization = this.#o.endpoint.authorization();
+    if (request.mayBegin?.() === false) throw new NotBegun(`${method} ${path} was not sent`);
     this.counters.requests += 1;
     const body = session.request({
-      [constants.HTTP2_HEADER_METHOD]: 'GET',
+      [constants.HTTP2_HEADER_METHOD]: method,
       [constants.HTTP2_HEADER_PATH]: path,
       accept,
-      'user-agent': 'tandem',
+      'user-agent': this.#o.userAgent ?? 'tandem',
+      ...(content === undefined ? {} : { 'content-type': content.type }),
       ...(authorization === null ? {} : { authorization }),
     });
+    if (content !== undefined) body.end(content.text);
     const cancel = (): void => body.close(constants.NGHTTP2_CANCEL);
     signal.addEventListener('abort', cancel, { once: true });
     body.once('close', () => signal.removeEventListener('abort', cancel));

@@ -12,10 +12,10 @@ import type { PolicyState } from '@tandem/core/policy/cluster-state';
 import { condensed } from '@tandem/core/policy/condensed-policy';
 import type { Diagnostic } from '@tandem/core/policy/desired';
 import { rememberListed } from '@tandem/core/policy/fit-costs';
-import { parsePolicy } from '@tandem/core/policy/parse-policy';
-import { coarseHoldOf, duplicatePolicy } from '@tandem/core/policy/policy-hold';
+import { parsePolicySafely } from '@tandem/core/policy/judge-object';
+import { duplicatePolicy } from '@tandem/core/policy/policy-hold';
 import { formatPolicyRef, type InvalidPolicy, type Policy } from '@tandem/core/policy/rule';
-import { err, type Result } from '@tandem/core/result';
+import type { Result } from '@tandem/core/result';
 import type { SourceObject } from '../source/read-documents.ts';
 import { areEqual, duplicate, placeOf } from './duplicates.ts';
 
@@ -56,7 +56,7 @@ export class PolicyBuilder {
 
   /** One object of a source that has each once. `text`: its JSON; what it says is read again from there. */
   one(ref: string, object: PolicyObject, text: string, place: string): PolicyState {
-    const parsed = parseSafely(object);
+    const parsed = parsePolicySafely(object);
     if (!parsed.ok) {
       return { inForce: this.#lastGood.get(ref) ?? null, invalid: parsed.error, place };
     }
@@ -97,7 +97,7 @@ export class PolicyBuilder {
   #single(ref: string, [first]: readonly Found[]): PolicyState {
     const [object, source] = first as Found;
     const place = placeOf(source);
-    const parsed = this.#parsed.get(object) ?? parseSafely(object);
+    const parsed = this.#parsed.get(object) ?? parsePolicySafely(object);
     this.#parsed.set(object, parsed);
     if (!parsed.ok) {
       return { inForce: this.#lastGood.get(ref) ?? null, invalid: parsed.error, place };
@@ -134,20 +134,7 @@ function refOf([{ kind, namespace, name }]: Found): string {
 
 /** A policy that could be read before. */
 function readAgain(text: string): Policy {
-  const parsed = parseSafely(JSON.parse(text) as PolicyObject);
+  const parsed = parsePolicySafely(JSON.parse(text) as PolicyObject);
   assert(parsed.ok, 'what was read can be read again');
   return parsed.value;
-}
-
-/** A bug that one object meets must not keep the others from being read. */
-function parseSafely(object: PolicyObject): Result<Policy, InvalidPolicy> {
-  try {
-    return parsePolicy(object);
-  } catch (error) {
-    const { kind, namespace, name } = object;
-    const reason = error instanceof Error ? error.message : String(error);
-    const message = `cannot be read, which is a bug of this version (${reason})`;
-    const ref = { kind, namespace, name };
-    return err({ ref, errors: [{ path: '', message }], ...coarseHoldOf(object) });
-  }
 }

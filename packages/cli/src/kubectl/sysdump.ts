@@ -15,7 +15,7 @@ import { type ExitCode, exitCode } from '../exit-codes.ts';
 import { findNodes, inTurns, runOnNode } from './ask-nodes.ts';
 import { type Kubectl, reasonOf } from './kubectl.ts';
 import { sysdumpLogLines } from './limits.ts';
-import type { NodePods, TandemPod } from './node-pods.ts';
+import { type NodePods, nameLabel, type TandemPod } from './node-pods.ts';
 import type { PluginContext } from './program.ts';
 import { Progress } from './progress.ts';
 import { Redactor } from './redact.ts';
@@ -45,7 +45,7 @@ const kinds = [
     'ciliumlocalredirectpolicies.cilium.io',
     'clusternetworkpolicies.policy.networking.k8s.io',
   ],
-  ...['daemonsets.apps', 'events'],
+  ...['daemonsets.apps', 'deployments.apps', 'leases.coordination.k8s.io', 'events'],
 ];
 const absentKind = /doesn't have a resource type/;
 
@@ -67,6 +67,7 @@ export async function runSysdump(
   const jobs = [
     ...kinds.map((kind) => () => objectsOf(kubectl, kind)),
     ...nodeJobs(kubectl, nodes),
+    () => controllerLog(kubectl, nodes),
   ];
   const progress = new Progress(notes, 'parts collected', jobs.length);
   const parts = await inTurns(jobs, async (job) => {
@@ -131,6 +132,19 @@ async function logOf(
   ]);
   if (result.code === 0) return { file, text: result.stdout, error: '' };
   return { file, text: null, error: reasonOf(result) };
+}
+
+/** Of all controllers, each line with its pod; without one there is none. */
+async function controllerLog(kubectl: Kubectl, nodes: readonly NodePods[]): Promise<Part> {
+  const file = 'controller.log';
+  const [pod] = nodes.flatMap(({ pods }) => pods);
+  if (pod === undefined) return { file, text: null, error: '' };
+  const result = await kubectl.run([
+    ...['logs', `--namespace=${pod.namespace}`, `--selector=${nameLabel}=tandem-controller`],
+    ...['--prefix', '--timestamps', `--tail=${sysdumpLogLines}`],
+  ]);
+  if (result.code !== 0) return { file, text: null, error: reasonOf(result) };
+  return { file, text: result.stdout === '' ? null : result.stdout, error: '' };
 }
 
 const fileOf = (node: string, file: string): string => `nodes/${node}/${file}`;

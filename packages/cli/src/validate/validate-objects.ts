@@ -11,7 +11,7 @@ import { isPolicyObject, type K8sObject, type PolicyObject } from '@tandem/core/
 import { parseObject } from '@tandem/core/k8s/parse-object';
 import { isFields } from '@tandem/core/k8s/shape';
 import { checkDnsRules } from '@tandem/core/policy/dns-file-check';
-import { parsePolicy } from '@tandem/core/policy/parse-policy';
+import { findingsOf } from '@tandem/core/policy/judge-object';
 import { CiliumHints } from './cilium-hints.ts';
 import { clusterOf } from './cluster-of.ts';
 import { type Hint, NetworkPolicyHints } from './network-policy-hints.ts';
@@ -159,14 +159,8 @@ function validateObject(
     ];
   }
   if (!isPolicyObject(object)) return [];
-  const policy = parsePolicy(object);
-  if (policy.ok) {
-    return policy.value.warnings.map(({ path, message }) =>
-      finding(source, 'policy-warning', subject, path, message, 'warning'),
-    );
-  }
-  return policy.error.errors.map(({ path, message }) =>
-    finding(source, 'policy-invalid', subject, path, message),
+  return findingsOf(object).map(({ severity, code, path, message }) =>
+    finding(source, code, subject, path, message, severity),
   );
 }
 

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Metrics of the controller. Those of the leader's work are absent while it does not lead. */
+
+import type { MetricSample, Metrics } from '@tandem/runtime/metrics';
+import type { Controller } from './controller.ts';
+import { type DefinitionState, definitionStates } from './definition-keeper.ts';
+import { ciliumPolicies } from './resources.ts';
+import { type WriteResult, type WriteTarget, writeResults, writeTargets } from './writer.ts';
+
+export interface MetricHelp {
+  readonly name: string;
+  readonly help: string;
+  readonly labels: readonly string[];
+}
+
+export type MetricName =
+  | 'leader'
+  | 'lease'
+  | 'writes'
+  | 'queue'
+  | 'queueTurns'
+  | 'policies'
+  | 'tainted'
+  | 'definitions'
+  | 'lists';
+
+/** For the reference page too. */
+export const controllerMetrics: Readonly<Record<MetricName, MetricHelp>> = {
+  leader: {
+    name: 'tandem_controller_leader',
+    help: 'whether this process is the one that writes: 1, or 0',
+    labels: [],
+  },
+  lease: {
+    name: 'tandem_controller_lease_total',
+    help: 'turns of the lease: renewed, failed (no answer, or no right), taken, lost',
+    labels: ['turn'],
+  },
+  writes: {
+    name: 'tandem_controller_writes_total',
+    help: `writes to the API server by target and result. ${Object.entries(writeResults)
+      .map(([result, help]) => `${result}: ${help}`)
+      .join('; ')}`,
+    labels: ['target', 'result'],
+  },
+  queue: {
+    name: 'tandem_controller_queue_length',
+    help: 'objects that wait for a write, by kind',
+    labels: ['kind'],
+  },
+  queueTurns: {
+    name: 'tandem_controller_queue_total',
+    help: 'turns of the queues since this process leads: added, refused (no room: found by reading all anew), retried, paused (the API server refused the kind as a whole, or said to come later)',
+    labels: ['kind', 'turn'],
+  },
+  policies: {
+    name: 'tandem_controller_policies',
+    help: 'policy objects by kind and by whether they are valid',
+    labels: ['kind', 'valid'],
+  },
+  tainted: {
+    name: 'tandem_controller_tainted_nodes',
+    help: 'nodes with the startup taint',
+    labels: [],
+  },
+  definitions: {
+    name: 'tandem_controller_definitions',
+    help: `1 for the state of each definition of Cilium's kinds. ${Object.entries(definitionStates)
+      .map(([state, help]) => `${state}: ${help}`)
+      .join('; ')}`,
+    labels: ['definition', 'state'],
+  },
+  lists: {
+    name: 'tandem_controller_list_failures_total',
+    help: 'lists and watches that failed since this process leads, by kind; each is tried again',
+    labels: ['kind'],
+  },
+};
+
+export function addControllerMetrics(metrics: Metrics, controller: Controller): void {
+  const { lease, writes, keeper } = controller;
+  const m = controllerMetrics;
+  metrics.gauge(m.leader, () => (lease.isLeader ? 1 : 0));
+  metrics.counters(m.lease, m.lease.labels, () =>
+    Object.entries(lease.counters).map(([turn, value]) => ({ labels: { turn }, value })),
+  );
+  metrics.counters(m.writes, m.writes.labels, () =>
+    writeTargets.flatMap((target: WriteTarget) =>
+      Object.entries(writes[target]).map(([result, value]: [string, number]) => ({
+        labels: { target, result: result as WriteResult },
+        value,
+      })),
+    ),
+  );
+  metrics.gauges(m.queue, m.queue.labels, () =>
+    [...(controller.term?.queues ?? [])].map(([kind, queue]) => ({
+      labels: { kind },
+      value: queue.length,
+    })),
+  );
+  metrics.counters(m.queueTurns, m.queueTurns.labels, () =>
+    [...(controller.term?.queues ?? [])].flatMap(([kind, { counters }]) =>
+      Object.entries(counters).map(([turn, value]) => ({ labels: { kind, turn }, value })),
+    ),
+  );
+  metrics.gauges(m.policies, m.policies.labels, () =>
+    (controller.term?.statuses ?? []).flatMap((status, index): readonly MetricSample[] => {
+      const kind = ciliumPolicies[index]?.kind ?? '';
+      return [
+        { labels: { kind, valid: 'true' }, value: status.validObjects },
+        { labels: { kind, valid: 'false' }, value: status.invalidObjects },
+      ];
+    }),
+  );
+  metrics.gauges(m.tainted, m.tainted.labels, () =>
+    controller.term === null ? [] : [{ value: controller.term.taint.tainted }],
+  );
+  metrics.gauges(m.definitions, m.definitions.labels, () =>
+    [...keeper.states].map(([definition, state]: [string, DefinitionState]) => ({
+      labels: { definition, state },
+      value: 1,
+    })),
+  );
+  metrics.counters(m.lists, m.lists.labels, () =>
+    [...(controller.term?.lists ?? [])].map(([kind, { counters }]) => ({
+      labels: { kind },
+      value: counters.failures,
+    })),
+  );
+}

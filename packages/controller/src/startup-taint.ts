@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The taint that keeps pods off a node until Tandem is ready there. It is removed once; on a node that lost it, it is set
+ * again only where `taintNotReady` says so.
+ */
+
+import { type Fields, isFields } from '@tandem/core/k8s/shape';
+import { patchTypes } from '@tandem/kube/call';
+import type { ObjectSink } from '@tandem/kube/list-watch';
+import type { Logger } from '@tandem/runtime/log';
+import {
+  nodesBurst,
+  nodesPerSecond,
+  notReadyMs,
+  queueKeysMax,
+  refusedPauseMs,
+  writesAtOnce,
+} from './limits.ts';
+import { NodePods, type Process } from './node-pods.ts';
+import { done, type WorkOutcome, WorkQueue } from './work-queue.ts';
+import type { Writer } from './writer.ts';
+
+export interface StartupTaintOptions {
+  /** Key of the taint. */
+  readonly taint: string;
+  readonly setsAgain: boolean;
+  readonly daemonSets: Readonly<Record<string, Process>>;
+  readonly writer: Writer;
+  readonly log: Logger;
+  /** Whether pods and nodes are read whole. */
+  readonly isSynced: () => boolean;
+  /** Default `notReadyMs`. */
+  readonly notReadyMs?: number;
+}
+
+export class StartupTaint {
+  readonly queue: WorkQueue;
+  readonly pods: NodePods;
+  readonly counters = { removed: 0, set: 0 };
+  readonly #o: StartupTaintOptions;
+  /** Taints of nodes, as the API has them. */
+  readonly #taints = new Map<string, readonly unknown[]>();
+  /** Nodes with an agent of which none is ready. */
+  readonly #waiting = new Map<string, NodeJS.Timeout>();
+  /** Nodes whose taint is due. */
+  readonly #due = new Set<string>();
+  #said = '';
+
+  constructor(options: StartupTaintOptions) {
+    this.#o = options;
+    this.pods = new NodePods(
+      options.daemonSets,
+      (node) => this.#look(node),
+      () => this.lookAtAll(),
+    );
+    this.queue = new WorkQueue({
+      work: (node) => this.#patch(node),
+      atOnce: writesAtOnce,
+      perSecond: nodesPerSecond,
+      burst: nodesBurst,
+      keysMax: queueKeysMax,
+      onRoom: () => this.lookAtAll(),
+    });
+  }
+
+  /** Nodes that have the taint. */
+  get tainted(): number {
+    let count = 0;
+    for (const taints of this.#taints.values())
+      if (taints.some((each) => this.#isOurs(each))) count += 1;
+    return count;
+  }
+
+  /** Keys are `/NAME`. */
+  readonly nodes: ObjectSink = {
+    set: (key, object) => {
+      const spec = isFields(object['spec']) ? object['spec'] : {};
+      const taints: unknown = spec['taints'];
+      const node = key.slice(1);
+      this.#taints.set(node, Array.isArray(taints) ? taints : []);
+      this.#look(node);
+    },
+    delete: (key) => this.#forget(key.slice(1)),
+    retain: (keys) => {
+      for (const node of this.#taints.keys()) if (!keys.has(`/${node}`)) this.#forget(node);
+    },
+    stateChanged: () => this.lookAtAll(),
+  };
+
+  lookAtAll(): void {
+    if (!this.#o.isSynced()) return;
+    for (const node of this.#taints.keys()) this.#look(node);
+  }
+
+  stop(): void {
+    this.queue.stop();
+    for (const timer of this.#waiting.values()) clearTimeout(timer);
+    this.#waiting.clear();
+  }
+
+  #look(node: string): void {
+    // Before that nothing is known to be missing.
+    if (!this.#o.isSynced()) return;
+    if (this.#o.setsAgain) this.#watchAgent(node);
+    if (this.#wanted(node) === null) this.queue.forget(node);
+    else this.queue.add(node);
+  }
+
+  #watchAgent(node: string): void {
+    if (!this.pods.isAgentUnready(node)) {
+      clearTimeout(this.#waiting.get(node));
+      this.#waiting.delete(node);
+      this.#due.delete(node);
+      return;
+    }
+    if (this.#waiting.has(node)) return;
+    const timer = setTimeout(() => {
+      this.#due.add(node);
+      this.#look(node);
+    }, this.#o.notReadyMs ?? notReadyMs);
+    this.#waiting.set(node, timer);
+  }
+
+  /** The taints that the node is to have; null: those that it has. */
+  #wanted(node: string): readonly unknown[] | null {
+    const taints = this.#taints.get(node);
+    if (taints === undefined) return null;
+    const others = taints.filter((each) => !this.#isOurs(each));
+    const isTainted = others.length < taints.length;
+    if (isTainted) return this.pods.isReady(node) ? others : null;
+    return this.#due.has(node) ? [...taints, { key: this.#o.taint, effect: 'NoSchedule' }] : null;
+  }
+
+  #isOurs(taint: unknown): boolean {
+    return isFields(taint) && taint['key'] === this.#o.taint;
+  }
+
+  #forget(node: string): void {
+    clearTimeout(this.#waiting.get(node));
+    this.#waiting.delete(node);
+    this.#due.delete(node);
+    this.#taints.delete(node);
+    this.queue.forget(node);
+  }
+
+  async #patch(node: string): Promise<WorkOutcome> {
+    const wanted = this.#wanted(node);
+    const former = this.#taints.get(node);
+    if (wanted === null || former === undefined) return done;
+    const { result, message, retryAfterMs } = await this.#o.writer.write('taint', {
+      method: 'PATCH',
+      path: `/api/v1/nodes/${encodeURIComponent(node)}`,
+      type: patchTypes.json,
+      content: patchOf(former, wanted),
+    });
+    switch (result) {
+      case 'written': {
+        const isRemoval = wanted.length < former.length;
+        this.counters[isRemoval ? 'removed' : 'set'] += 1;
+        const what = isRemoval
+          ? 'the node is ready: its taint is removed'
+          : 'no agent is ready: the taint is set';
+        this.#o.log.info(what, { node, taint: this.#o.taint });
+        this.#said = '';
+        // Until its change comes: it is not patched twice.
+        if (this.#taints.get(node) === former) this.#taints.set(node, wanted);
+        return done;
+      }
+      case 'forbidden':
+        this.#say(message);
+        return { kind: 'pause', forMs: refusedPauseMs };
+      case 'busy':
+        return retryAfterMs > 0
+          ? { kind: 'pause', forMs: Math.min(retryAfterMs, refusedPauseMs) }
+          : { kind: 'retry', afterMs: 0 };
+      case 'refused':
+      case 'changed':
+        // A test of the patch failed: the node has other taints by now, and its change may be on the way.
+        return { kind: 'retry', afterMs: 0 };
+      default:
+        return done;
+    }
+  }
+
+  #say(problem: string): void {
+    if (problem === this.#said) return;
+    this.#said = problem;
+    this.#o.log.error('taints of nodes cannot be written', { problem });
+  }
+}
+
+/** Only if the taints are still those: the rest of the node changes all the time. */
+function patchOf(former: readonly unknown[], wanted: readonly unknown[]): readonly Fields[] {
+  const path = '/spec/taints';
+  if (former.length === 0)
+    return [
+      { op: 'test', path, value: null },
+      { op: 'add', path, value: wanted },
+    ];
+  return [
+    { op: 'test', path, value: former },
+    wanted.length === 0 ? { op: 'remove', path } : { op: 'replace', path, value: wanted },
+  ];
+}

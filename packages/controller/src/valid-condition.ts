@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The condition `Valid` of a policy object, as Cilium writes it (type, status, message and the time of the last
+ * transition, no reason), with what is wrong and where: the findings of `tandem policy validate`.
+ */
+
+import { isPolicyObject } from '@tandem/core/k8s/objects';
+import { parseObject } from '@tandem/core/k8s/parse-object';
+import { type Fields, isFields } from '@tandem/core/k8s/shape';
+import { findingsOf, type PolicyFinding } from '@tandem/core/policy/judge-object';
+import { boundedText } from './bounded-text.ts';
+import { conditionMessageBytesMax, findingBytesMax } from './limits.ts';
+
+export interface Condition {
+  readonly type: 'Valid';
+  readonly status: 'True' | 'False';
+  readonly message: string;
+}
+
+/** What Cilium says of a policy that has no fault. */
+const valid = 'Policy validation succeeded';
+
+/** Null: the object is no policy of ours. */
+export function policyFindings(raw: Fields): readonly PolicyFinding[] | null {
+  const parsed = parseObject(raw);
+  return parsed.ok && isPolicyObject(parsed.value) ? findingsOf(parsed.value) : null;
+}
+
+export function validCondition(findings: readonly PolicyFinding[]): Condition {
+  const isValid = findings.every(({ severity }) => severity !== 'error');
+  if (findings.length === 0) return { type: 'Valid', status: 'True', message: valid };
+  const prefix = isValid ? `${valid}, with warnings: ` : '';
+  return {
+    type: 'Valid',
+    status: isValid ? 'True' : 'False',
+    message: prefix + findingsText(findings, conditionMessageBytesMax - prefix.length),
+  };
+}
+
+/** All of them, or as many as have room and how many are left out. */
+export function findingsText(findings: readonly PolicyFinding[], bytesMax: number): string {
+  const texts: string[] = [];
+  let bytes = 0;
+  for (const [index, { path, message }] of findings.entries()) {
+    // A finding without a path may be one of the whole object.
+    const text = boundedText(path === '' ? message : `${path}: ${message}`, findingBytesMax);
+    const rest = index + 1 < findings.length ? `; and ${findings.length - index} more` : '';
+    const next = bytes + Buffer.byteLength(text) + 2;
+    if (next + Buffer.byteLength(rest) > bytesMax) {
+      texts.push(`and ${findings.length - index} more`);
+      break;
+    }
+    texts.push(text);
+    bytes = next;
+  }
+  return texts.join('; ');
+}
+
+export interface FoundCondition {
+  readonly status: string;
+  readonly message: string;
+  readonly lastTransitionTime: string;
+}
+
+/** The condition that the object has, whoever wrote it; null: it has none that can be read. */
+export function foundCondition({ status }: Fields): FoundCondition | null {
+  const conditions = isFields(status) ? status['conditions'] : undefined;
+  if (!Array.isArray(conditions)) return null;
+  const found: unknown = conditions.find((each) => isFields(each) && each['type'] === 'Valid');
+  if (!isFields(found)) return null;
+  const text = (field: string): string => {
+    const value = found[field];
+    return typeof value === 'string' ? value : '';
+  };
+  return {
+    status: text('status'),
+    message: text('message'),
+    lastTransitionTime: text('lastTransitionTime'),
+  };
+}
