@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * The list-watch against Kubernetes' own API server, with the ClusterRole of docs/operations.md: run when TANDEM_KUBE_PROGRAMS
+ * The list-watch against Kubernetes' own API server, with the chart's ClusterRole: run when TANDEM_KUBE_PROGRAMS
  * names a directory with `etcd` (3.7, for WatchList) and `kube-apiserver`.
  */
 
@@ -16,12 +16,14 @@ import { ListWatch } from '@tandem/kube/list-watch';
 import type { Resource } from '@tandem/kube/resource';
 import { KubeSession } from '@tandem/kube/session';
 import { waitFor } from '@tandem/testing/wait';
-import { parse } from 'yaml';
+import { parse, parseAllDocuments } from 'yaml';
+import { redirectPolicy } from '../kit/objects.ts';
 import { RealApiServer } from '../kit/real-api-server.ts';
 
 const programs = process.env['TANDEM_KUBE_PROGRAMS'] ?? '';
 const nodeName = 'n1';
-const operations = fileURLToPath(new URL('../../docs/operations.md', import.meta.url));
+const chartFile = (path: string): string =>
+  fileURLToPath(new URL(`../../charts/tandem/${path}`, import.meta.url));
 
 let api: RealApiServer;
 let token = '';
@@ -105,7 +107,7 @@ const definitionsPath = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions
 
 async function createAccount(): Promise<string> {
   const [, yaml = ''] =
-    /Its ClusterRole:\n\n```yaml\n([^`]+)```/.exec(readFileSync(operations, 'utf8')) ?? [];
+    /\n(rules:\n[^{]*?)\n---/.exec(readFileSync(chartFile('templates/rbac.yaml'), 'utf8')) ?? [];
   const rbac = '/apis/rbac.authorization.k8s.io/v1';
   const { rules } = parse(yaml) as { rules: readonly object[] };
   const metadata = { name: 'tandem-agent' };
@@ -144,7 +146,7 @@ describe('the real API server', { skip: programs === '' }, () => {
   });
   after(() => api[Symbol.asyncDispose]());
 
-  test('every list is whole over one connection, by the ClusterRole of the documentation', async () => {
+  test('every list is whole over one connection, by the ClusterRole of the chart', async () => {
     const session = newSession();
     const all = followAll(session);
     await becomes('all lists', () =>
@@ -212,6 +214,32 @@ describe('the real API server', { skip: programs === '' }, () => {
     await becomes('its end', () => watch.state.kind === 'synced' && !objects.has('default/gone'));
     assert.ok(objects.has('default/theirs'));
     assert.ok(watch.counters.relists > 0);
+  });
+
+  test('the chart’s definition of CiliumLocalRedirectPolicy: what is redirected cannot be changed', async () => {
+    const file = chartFile('crds/policies.yaml');
+    const all = parseAllDocuments(readFileSync(file, 'utf8')).map((each) => each.toJS() as Fields);
+    const made = all.find(({ spec }) => JSON.stringify(spec).includes('CiliumLocalRedirectPolicy'));
+    assert.ok(made !== undefined);
+    await api.call('POST', definitionsPath, made);
+    const path = '/apis/cilium.io/v2/namespaces/default/ciliumlocalredirectpolicies';
+    const object = redirectPolicy({ name: 'cache', namespace: 'default' }) as Fields;
+    const stored = await waitFor(() => api.call('POST', path, object), {
+      what: 'the kind to be served',
+      timeoutMs: 30_000,
+    });
+    assert.deepEqual(stored['spec'], object['spec'], 'nothing of it is lost');
+    const change = (spec: object): Promise<unknown> =>
+      api.call('PUT', `${path}/cache`, {
+        ...stored,
+        spec: { ...(stored['spec'] as object), ...spec },
+      });
+    await change({});
+    const frontend = { serviceMatcher: { serviceName: 'other', namespace: 'default' } };
+    await assert.rejects(change({ redirectFrontend: frontend }), /immutable/);
+    const { redirectBackend } = stored['spec'] as { redirectBackend: object };
+    const backend = { ...redirectBackend, localEndpointSelector: { matchLabels: { app: 'x' } } };
+    await assert.rejects(change({ redirectBackend: backend }), /immutable/);
   });
 
   test('a server without watch-lists is listed by pages', async () => {

@@ -299,7 +299,7 @@ export class AgentControl {
         ...(this.#source?.degradations ?? []),
         ...(this.#gate?.degradations ?? []),
       ],
-      notes: () => this.#source?.notes ?? [],
+      notes: () => [...(this.#source?.notes ?? []), ...(this.#redirects?.notes ?? [])],
       unready: () => this.#compatibility?.degradations ?? [],
       interfaceNames: () =>
         new Map(

@@ -75,3 +75,5 @@ export const removeWaitMs = 120_000;
 export const removePollMs = 100;
 /** Within this time a container runtime has read its network configurations again after a change. */
 export const runtimeSettleMs = 2000;
+/** Policies whose redirects `status` tells; the others it counts. */
+export const redirectNotesMax = 16;

@@ -92,6 +92,10 @@ insideNamespace(import.meta, () => {
       /set loop4 \{ type ifname \. ipv4_addr elements = \{ "cni0" \. 10\.1\.0\.6 \}/,
     );
     assert.deepEqual(stack.counts, { active: 2, waiting: 0 });
+    assert.match(
+      stack.notes.join(),
+      /cache leads 10\.96\.0\.10 port 53\/UDP, .* to kube-system\/cache-0, kube-system\/cache-1$/,
+    );
     assert.deepEqual(stack.degradations, []);
   });
 
@@ -102,6 +106,7 @@ insideNamespace(import.meta, () => {
     await stack.apply([one], []);
     assert.equal(shown(), '');
     assert.deepEqual(stack.counts, { active: 0, waiting: 1 });
+    assert.match(stack.notes.join(), /cache has no ready pod on this node/);
   });
 
   test('members ask DNS frontends alone, and none that would lead to whom they ask for', async () => {

@@ -6,7 +6,7 @@
  * longer serves is taken out first, and then the entries of conntrack that lead to it, so that queries go elsewhere at once.
  */
 
-import { parseAddress } from '@tandem/core/net/ip';
+import { formatAddress, parseAddress } from '@tandem/core/net/ip';
 import type { Redirect } from '@tandem/core/policy/redirects';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
 import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
@@ -16,7 +16,7 @@ import type { Logger } from '@tandem/runtime/log';
 import type { Metrics } from '@tandem/runtime/metrics';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AttachedEndpoint } from '../endpoint/attacher.ts';
-import { repairIntervalMs } from '../limits.ts';
+import { redirectNotesMax, repairIntervalMs } from '../limits.ts';
 import { run } from '../node/command.ts';
 import { type BackendInterface, redirectRules, redirectTable } from './redirect-rules.ts';
 
@@ -85,6 +85,24 @@ export class RedirectStack {
       backends.some(({ pod }) => this.#interfaces.has(pod)),
     ).length;
     return { active, waiting: this.#redirects.length - active };
+  }
+
+  /** What each policy does now, for `status`. */
+  get notes(): readonly string[] {
+    const bySubject = Map.groupBy(this.#redirects, ({ subject }) => subject);
+    const notes = [...bySubject].map(([subject, redirects]) => {
+      const pods = redirects.flatMap(({ backends }) => backends.map(({ pod }) => pod));
+      const known = [...new Set(pods)].filter((pod) => this.#interfaces.has(pod));
+      const frontends = redirects.map(
+        ({ address, port, protocol }) =>
+          `${formatAddress(address)} port ${port}/${protocol === 6 ? 'TCP' : 'UDP'}`,
+      );
+      return known.length === 0
+        ? `${subject} has no ready pod on this node: what it matches goes on as without it`
+        : `${subject} leads ${frontends.join(', ')} to ${known.join(', ')}`;
+    });
+    const more = notes.length - redirectNotesMax;
+    return more > 0 ? [...notes.slice(0, redirectNotesMax), `and ${more} more redirects`] : notes;
   }
 
   get degradations(): readonly Degradation[] {
