@@ -7,7 +7,7 @@
  * and an upgrade continues the series.
  */
 
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,7 +16,7 @@ import { waitFor } from '@tandem/testing/wait';
 import { parse, stringify } from 'yaml';
 import { metricsOfProduct } from '../../kit/product-metrics.ts';
 import { inControlPlane } from '../control-plane.ts';
-import { adminKubeconfig } from '../kubectl.ts';
+import { kubectl } from '../kubectl.ts';
 import { nodeName } from '../layout.ts';
 import { installProduct, productTag, upgradeProduct } from '../product.ts';
 import { agentsAreBack, agentsCannotStart } from './agents.ts';
@@ -48,13 +48,17 @@ export async function monitoring(trial: Trial): Promise<void> {
   steps.title('A Prometheus in the cluster, configured as docs/monitoring.md says');
   await steps.step('it scrapes both processes of each node, by node and job', async () => {
     let up: readonly string[] = [];
-    await waitFor(
+    const ends = prometheus.ended.then((why): never => {
+      throw new Error(why);
+    });
+    const areUp = waitFor(
       async () => {
         up = targets(await prometheus.query('up == 1'));
         return up.join() === expected.join();
       },
-      { what: `targets: ${up.join(', ')}`, timeoutMs: upTimeoutMs },
+      { what: 'all targets to be up', timeoutMs: upTimeoutMs },
     );
+    await Promise.race([areUp, ends]);
     return up.join(', ');
   });
   await steps.step('it has every metric of the reference', async () => {
@@ -91,13 +95,11 @@ export async function monitoring(trial: Trial): Promise<void> {
     for (const { title, expr } of expressions) {
       if ((await prometheus.query(expr)).length === 0) silent.push(title);
     }
-    // nothing is over a limit, stale, refused or degraded on a cluster that is well
+    // nothing is over a limit, stale, refused or degraded on a cluster that is well, and no pod asks for a name here
     const quiet = [
-      'What is degraded',
-      'Over a limit',
-      'API not followed for',
-      'Pod starts in the CNI gate',
-      'Learned addresses by namespace',
+      ...['What is degraded', 'Over a limit', 'API not followed for'],
+      ...['Pod starts in the CNI gate', 'Learned addresses by namespace'],
+      'Queries by what became of them',
     ];
     const wrong = silent.filter((each) => !quiet.includes(each));
     if (wrong.length > 0) throw new Error(`no answer: ${wrong.join(', ')}`);
@@ -153,6 +155,19 @@ export async function monitoring(trial: Trial): Promise<void> {
 const targets = (series: readonly Series[]): readonly string[] =>
   series.map(({ metric }) => `${metric['node']} ${metric['job']}`).toSorted();
 
+interface DiscoveredPod {
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace: string;
+    readonly labels?: Readonly<Record<string, string>>;
+  };
+  readonly spec: {
+    readonly nodeName?: string;
+    readonly containers: readonly { readonly name: string }[];
+  };
+  readonly status: { readonly podIP?: string };
+}
+
 class Prometheus implements AsyncDisposable {
   readonly #trial: Trial;
   readonly #directory: string;
@@ -173,8 +188,6 @@ class Prometheus implements AsyncDisposable {
         readonly kubernetes_sd_configs: readonly object[];
       }[];
     };
-    // from outside of a pod it needs to be told who it is
-    const kubeconfig = { kubeconfig_file: adminKubeconfig(trial.layout) };
     const configuration = {
       global: {
         scrape_interval: `${scrapeSeconds}s`,
@@ -183,8 +196,10 @@ class Prometheus implements AsyncDisposable {
       },
       rule_files: ['alerts.yaml'],
       scrape_configs: documented.scrape_configs.map((each) => ({
-        ...each,
-        kubernetes_sd_configs: each.kubernetes_sd_configs.map((sd) => ({ ...sd, ...kubeconfig })),
+        ...Object.fromEntries(
+          Object.entries(each).filter(([name]) => name !== 'kubernetes_sd_configs'),
+        ),
+        file_sd_configs: [{ files: ['pods.json'], refresh_interval: '2s' }],
       })),
     };
     writeFileSync(join(directory, 'prometheus.yaml'), stringify(configuration));
@@ -204,16 +219,55 @@ class Prometheus implements AsyncDisposable {
         `--web.listen-address=127.0.0.1:${port}`,
       ]),
     );
-    return new Prometheus(trial, directory, started);
+    const prometheus = new Prometheus(trial, directory, started);
+    await prometheus.discover();
+    return prometheus;
+  }
+
+  /** What the discovery of Prometheus makes of pods without ports: Debian's build has everything but that. */
+  async discover(): Promise<void> {
+    const { items } = JSON.parse(
+      await kubectl(this.#trial.layout, ['get', 'pods', '-A', '-o', 'json']),
+    ) as { readonly items: readonly DiscoveredPod[] };
+    const groups = items.flatMap(({ metadata, spec, status }) =>
+      spec.containers.map(({ name }) => ({
+        targets: status.podIP === undefined ? [] : [status.podIP],
+        labels: {
+          __meta_kubernetes_namespace: metadata.namespace,
+          __meta_kubernetes_pod_name: metadata.name,
+          __meta_kubernetes_pod_container_name: name,
+          __meta_kubernetes_pod_ip: status.podIP ?? '',
+          __meta_kubernetes_pod_node_name: spec.nodeName ?? '',
+          ...Object.fromEntries(
+            Object.entries(metadata.labels ?? {}).map(([label, value]) => [
+              `__meta_kubernetes_pod_label_${label.replaceAll(/[^A-Za-z0-9_]/g, '_')}`,
+              value,
+            ]),
+          ),
+        },
+      })),
+    );
+    const draft = join(this.#directory, 'pods.new');
+    writeFileSync(draft, JSON.stringify(groups));
+    renameSync(draft, join(this.#directory, 'pods.json'));
+  }
+
+  /** Resolves when it has ended, which it should not. */
+  get ended(): Promise<string> {
+    return this.#process.exited.then(
+      () => `Prometheus ended: ${this.#process.stderr().slice(-500)}`,
+    );
   }
 
   async query(expression: string): Promise<readonly Series[]> {
+    await this.discover();
     const { data } = await this.#get(`query?query=${encodeURIComponent(expression)}`);
     return (data as { readonly result: readonly Series[] }).result;
   }
 
   /** That fire: name, node and job. */
   async alerts(): Promise<readonly string[]> {
+    await this.discover();
     const { data } = await this.#get('alerts');
     const { alerts } = data as {
       readonly alerts: readonly {
