@@ -64,6 +64,7 @@ insideNamespace(import.meta, () => {
       new Map([
         [7, 'veth7'],
         [8, 'cni0'],
+        [9, 'veth*'],
       ]).get(ifindex);
     const stack = new RedirectStack({ memberUids: [0, 65_532], nameOf, log: silentLogger() });
     made.push(stack);
@@ -105,6 +106,8 @@ insideNamespace(import.meta, () => {
     assert.match(shown(), /mod 1 map \{ 0 : 10\.1\.0\.5 /);
     await stack.apply([one], []);
     assert.equal(shown(), '');
+    await stack.apply([one], [endpointOf('cache-0', 9, false)]);
+    assert.equal(shown(), '', 'by its name others would be taken for it');
     assert.deepEqual(stack.counts, { active: 0, waiting: 1 });
     assert.match(stack.notes.join(), /cache has no ready pod on this node/);
   });

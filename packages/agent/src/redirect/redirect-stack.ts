@@ -57,7 +57,7 @@ export class RedirectStack {
       endpoints.flatMap(({ pod, interface: at }) => {
         const name = this.#o.nameOf(at.l3Ifindex);
         const { isBridged } = at;
-        return name === undefined
+        return name === undefined || !nftName.test(name)
           ? []
           : [[`${pod.namespace}/${pod.name}`, { name, isBridged }] as const];
       }),
@@ -239,6 +239,8 @@ export function addRedirectMetrics(metrics: Metrics, stack: RedirectStack): void
   );
 }
 
+/** A name that nft takes as it is: no quote, and no * for those that begin so. Others' pods are no backends. */
+const nftName = /^[\w.:@-]{1,15}$/;
 const changedMeanwhile = 'another process changed table inet tandem_redirect while it was written';
 /** What every table of ours has once, whatever it redirects. */
 const rulesOfHooks = [

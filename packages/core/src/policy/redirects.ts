@@ -75,9 +75,18 @@ export function planRedirects(
   node: NodeContext,
   around: RedirectSurroundings,
 ): RedirectPlan {
-  const policies = [...(cluster.redirectPolicies?.values() ?? [])].sort(byAge);
+  const allowed = node.redirectNamespaces ?? defaultRedirectNamespaces;
+  // Nobody else's policies use up what there is room for.
+  const rank = ({ namespace }: LocalRedirectPolicy): number =>
+    allowed.includes(namespace) ? 0 : 1;
+  const policies = [...(cluster.redirectPolicies?.values() ?? [])].sort(
+    (left, right) => rank(left) - rank(right) || byAge(left, right),
+  );
   return policies.length === 0 ? none : new Planner(cluster, node, around).plan(policies);
 }
+
+/** Who may write policies here is trusted with every name: the cluster's DNS is there. */
+const resolverNamespace = 'kube-system';
 
 /** The older one of two that name the same has it, so that nobody takes what another one has. */
 function byAge(left: LocalRedirectPolicy, right: LocalRedirectPolicy): number {
@@ -96,6 +105,8 @@ class Planner {
   readonly #cluster: ClusterState;
   readonly #allowed: readonly string[];
   readonly #caches: ReadonlySet<string>;
+  /** Resolvers whose answers count for every policy. */
+  readonly #trusted: ReadonlySet<string>;
   readonly #around: RedirectSurroundings;
   readonly #redirects = new Map<string, Redirect>();
   readonly #diagnostics: Diagnostic[] = [];
@@ -106,6 +117,8 @@ class Planner {
     const own = new Set(node.localAddresses.map((address) => formatAddress(address)));
     const caches = new Set(node.nodeLocalDns.map((address) => formatAddress(address)));
     this.#caches = caches.difference(own);
+    const resolvers = (node.clusterResolvers ?? []).map((address) => formatAddress(address));
+    this.#trusted = caches.union(new Set(resolvers));
     this.#around = around;
   }
 
@@ -162,7 +175,7 @@ class Planner {
     if (frontend.kind !== 'address') return [];
     const { address, ports } = frontend;
     const refused = this.#allowed.includes(namespace)
-      ? this.#unfit(address)
+      ? this.#unfit(address, namespace)
       : `is matched by a policy of namespace ${namespace}, and only those of ${this.#allowed.join(', ') || 'no namespace'} may match addresses: use serviceMatcher, or add the namespace to redirectNamespaces of the agent`;
     if (refused !== null) {
       const message = `redirects nothing: spec.redirectFrontend.addressMatcher.ip ${formatAddress(address)} ${refused}`;
@@ -176,7 +189,10 @@ class Planner {
   }
 
   /** Why a policy may not take the address; null: it may. */
-  #unfit(address: Uint8Array): string | null {
+  #unfit(address: Uint8Array, namespace: string): string | null {
+    if (namespace !== resolverNamespace && this.#trusted.has(formatAddress(address))) {
+      return `is a resolver whose answers count for every policy: only policies of ${resolverNamespace} may match it`;
+    }
     // Where the operator says that a cache is, and no interface of the node has the address, a policy may bring the cache.
     if (this.#caches.has(formatAddress(address))) return null;
     return unfitAddress(this.#around.flagsOf(address));
