@@ -158,6 +158,14 @@ export class ControllerBed implements AsyncDisposable {
     return Number(line?.split(' ').at(-1) ?? 0);
   }
 
+  /** A process reads its metrics twice a second at most: what is told may be older. */
+  async metricIs(controller: RunningController, series: string, value: number): Promise<void> {
+    await waitFor(async () => (await this.metric(controller, series)) === value, {
+      what: `${series} of ${controller.name} is ${value}`,
+      timeoutMs: 20_000,
+    });
+  }
+
   async holder(): Promise<string> {
     const path = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases/${leaseName}`;
     const { status, body } = await this.api.ask('GET', path);

@@ -100,8 +100,8 @@ describe('the controller', () => {
       const { labels } = metadata as { readonly labels: Readonly<Record<string, string>> };
       assert.equal(labels['tandem.dev/definition-version'], '2');
     }
-    assert.equal(await bed.metric(first, 'tandem_controller_leader'), 1);
-    assert.equal(await bed.metric(second, 'tandem_controller_leader'), 0);
+    await bed.metricIs(first, 'tandem_controller_leader', 1);
+    await bed.metricIs(second, 'tandem_controller_leader', 0);
     assert.deepEqual(bed.writesOf('second'), []);
     assert.equal((await second.get('/healthz')).slice(0, 3), '200');
   });
@@ -118,7 +118,7 @@ describe('the controller', () => {
     const bad = await becomes(`${policiesPath}/bad`, 'False', /^spec\.egress\[0\]\.toCIDR\[0\]: /);
     await becomes(`${clusterwidePath}/wide`, 'True', /, with warnings: spec\.egress\[0\]/);
     const series = 'tandem_controller_policies{kind="CiliumNetworkPolicy",valid="false"}';
-    assert.equal(await bed.metric(leader, series), 1);
+    await bed.metricIs(leader, series, 1);
     const written = bed.writesOf('writer').length;
     // A change that says nothing new is not written; one that does keeps or sets the time.
     await bed.api.call('PATCH', `${policiesPath}/bad`, { metadata: { labels: { a: 'b' } } }, merge);
@@ -353,7 +353,7 @@ describe('the controller', () => {
     await bed.api.call('POST', policiesPath, policy('turn', goodSpec));
     await becomes(`${policiesPath}/turn`, 'True', /succeeded/);
     assert.equal((await taintsOf('n2')).length, 0);
-    assert.equal(await bed.metric(leader, 'tandem_controller_tainted_nodes'), 1);
+    await bed.metricIs(leader, 'tandem_controller_tainted_nodes', 1);
     // By its account nothing else of a node can be changed, whatever the program does.
     for (const body of [
       { metadata: { labels: { evil: 'x' } } },
