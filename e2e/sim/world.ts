@@ -378,20 +378,12 @@ export class World {
     const isStopped = choice < 0.4 && this.faults.has('freeze');
     const until = this.nowNs + random.int(isStopped ? 1500 : 60) * ms;
     if (isStopped) life.frozenUntilNs = Math.max(life.frozenUntilNs, until);
-    trace.note(
-      `${thread.name} ${isStopped ? 'is stopped' : 'waits'} at a seam`,
-      0,
-      0,
-      0,
-      life.name,
-    );
+    const doing = isStopped ? 'is stopped' : 'waits';
+    trace.note(`${thread.name} ${doing} at a seam`, 0, 0, 0, life.name);
     this.#depth += 1;
     const { turning } = this;
-    for (
-      let steps = 1 + random.int(isStopped ? random.pick([40, 160]) : 8);
-      steps > 0 && this.stepsLeft > 0;
-      steps--
-    ) {
+    const stepsMax = isStopped ? random.pick([40, 160]) : 8;
+    for (let steps = 1 + random.int(stepsMax); steps > 0 && this.stepsLeft > 0; steps--) {
       if (this.oracle.violation !== null || life.isDead) break;
       this.step();
     }
