@@ -110,14 +110,22 @@ export const portsPerRuleMax = 40;
 export const policyObjectItemsMax = 20_000;
 /** Ports of one list of a CiliumLocalRedirectPolicy. */
 export const redirectPortsMax = 40;
-/** CiliumLocalRedirectPolicies of a node; those that are newer redirect nothing. */
+/** Values and conditions of one localEndpointSelector together: every pod of the namespace is compared with them. */
+export const redirectSelectorItemsMax = 128;
+/** CiliumLocalRedirectPolicies of a node; the rest redirects nothing. */
 export const redirectPoliciesMax = 256;
-/** Addresses and ports from which a node redirects. */
+/** Addresses and ports from which a node redirects, and from which one policy does: both families of 40 ports. */
 export const redirectFrontendsMax = 1_024;
+export const redirectFrontendsPerPolicyMax = 80;
 /** Pods of this node among which the traffic of one policy is spread. */
 export const redirectBackendsMax = 64;
+/** Frontends times backends, of a node and of one policy: nft writes and reads each of them. */
+export const redirectPairsMax = 8_192;
+export const redirectPairsPerPolicyMax = 512;
 /** Errors listed for one object; more are counted. */
 export const objectErrorsMax = 20;
+/** Characters of the path and of the message of one of them; the rest is cut off. */
+export const objectErrorCharsMax = 1_000;
 /** Addresses of one toCIDR that a DNS rule can name as servers. */
 export const dnsServersPerCidrMax = 256;
 /** Addresses of pods and nodes that one peer of a DNS rule can name as servers. */

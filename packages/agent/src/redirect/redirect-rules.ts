@@ -8,7 +8,8 @@
  * `prerouting` is for pods; `output` is for the DNS members, whose queries for pods would otherwise pass the cache by, but for
  * their sockets that are to go past redirects.
  * A backend's own traffic is told by the interface that it comes in by, which no pod can choose; behind a bridge, where all
- * ports are one interface to netfilter, by its address too, which `from_pod` has verified.
+ * ports are one interface to netfilter, by its address too, which `from_pod` has verified. Each policy leaves its own
+ * backends alone: a tenant's policy must not take its pods out of what another one redirects.
  */
 
 import { formatAddress, isIpv4 } from '@tandem/core/net/ip';
@@ -55,7 +56,8 @@ export function redirectRules(input: RedirectRulesInput): RedirectRules {
     ),
   );
   if (used.length === 0) return { text: '', backends };
-  const chains = used.map(({ redirect, backends: own }, index) => chainOf(redirect, own, index));
+  const loops = loopsOf(used, input.interfaceOf);
+  const chains = used.map((each, index) => chainOf(each, loops.get(each.redirect.subject), index));
   const isAsked = ({ redirect }: Used): boolean =>
     redirect.port === dnsPort && !redirect.isAskedByName;
   const text = [
@@ -72,7 +74,7 @@ export function redirectRules(input: RedirectRulesInput): RedirectRules {
       'ipv6_addr',
       [...backends].filter((each) => each.includes(':')),
     ),
-    ...loopSets(used, input.interfaceOf),
+    ...[...loops.values()].flatMap(setsOfLoop),
     ...(['4', '6'] as const).flatMap((family) => [
       frontendMap('redirect', family, used, () => true),
       frontendMap('members', family, used, isAsked),
@@ -80,9 +82,6 @@ export function redirectRules(input: RedirectRulesInput): RedirectRules {
     ...chains,
     `  chain prerouting {
     type nat hook prerouting priority ${priority}; policy accept;
-    iifname @loop return
-    iifname . ip saddr @loop4 return
-    iifname . ip6 saddr @loop6 return
     ip daddr . meta l4proto . th dport vmap @redirect4
     ip6 daddr . meta l4proto . th dport vmap @redirect6
   }`,
@@ -106,41 +105,67 @@ function usedOf({ redirects, interfaceOf }: RedirectRulesInput): readonly Used[]
   });
 }
 
-function chainOf(
-  { protocol }: Redirect,
-  backends: readonly RedirectBackend[],
-  index: number,
-): string {
+function chainOf({ redirect, backends }: Used, loop: Loop | undefined, index: number): string {
   const [first] = backends;
   const isSix = first !== undefined && !isIpv4(first.address);
   const targets = backends.map(
     ({ address, port }, number) => `${number} : ${formatAddress(address)} . ${port}`,
   );
-  const l4 = protocol === 6 ? 'tcp' : 'udp';
+  const l4 = redirect.protocol === 6 ? 'tcp' : 'udp';
+  const own = loop === undefined ? [] : rulesOfLoop(loop, isSix ? '6' : '4');
   return `  chain to_${index} {
-    meta l4proto ${l4} dnat ${isSix ? 'ip6' : 'ip'} to numgen random mod ${targets.length} map { ${targets.join(', ')} }
+${own.map((rule) => `    ${rule}\n`).join('')}    meta l4proto ${l4} dnat ${isSix ? 'ip6' : 'ip'} to numgen random mod ${targets.length} map { ${targets.join(', ')} }
   }`;
 }
 
-function loopSets(
+/** How traffic of the pods of one policy comes in: what is theirs is left alone by that policy, and by no other one. */
+interface Loop {
+  readonly number: number;
+  readonly interfaces: Set<string>;
+  readonly bridged: Readonly<Record<'4' | '6', Set<string>>>;
+}
+
+/** By the subject of the policy. */
+function loopsOf(
   used: readonly Used[],
   interfaceOf: RedirectRulesInput['interfaceOf'],
-): readonly string[] {
-  const interfaces = new Set<string>();
-  const bridged = { 4: new Set<string>(), 6: new Set<string>() };
+): ReadonlyMap<string, Loop> {
+  const loops = new Map<string, Loop>();
   for (const { redirect } of used) {
+    const loop = loops.get(redirect.subject) ?? {
+      ...{ number: loops.size, interfaces: new Set<string>() },
+      bridged: { '4': new Set<string>(), '6': new Set<string>() },
+    };
+    loops.set(redirect.subject, loop);
     // Those that are no backends yet, or any more, ask the frontend as a cache does that starts or ends.
     for (const { pod, address } of redirect.selected) {
       const at = interfaceOf(pod);
       if (at === null) continue;
-      if (!at.isBridged) interfaces.add(`"${at.name}"`);
-      else bridged[isIpv4(address) ? 4 : 6].add(`"${at.name}" . ${formatAddress(address)}`);
+      if (!at.isBridged) loop.interfaces.add(`"${at.name}"`);
+      else
+        loop.bridged[isIpv4(address) ? '4' : '6'].add(`"${at.name}" . ${formatAddress(address)}`);
     }
   }
+  return loops;
+}
+
+function setsOfLoop({ number, interfaces, bridged }: Loop): readonly string[] {
   return [
-    setOf('loop', 'ifname', [...interfaces]),
-    setOf('loop4', 'ifname . ipv4_addr', [...bridged[4]]),
-    setOf('loop6', 'ifname . ipv6_addr', [...bridged[6]]),
+    ...(interfaces.size > 0 ? [setOf(`loop_${number}`, 'ifname', [...interfaces])] : []),
+    ...(['4', '6'] as const)
+      .filter((family) => bridged[family].size > 0)
+      .map((family) =>
+        setOf(`loop${family}_${number}`, `ifname . ipv${family}_addr`, [...bridged[family]]),
+      ),
+  ];
+}
+
+/** In chain prerouting; what comes by output has no such interface. A packet that returns is not translated here. */
+function rulesOfLoop({ number, interfaces, bridged }: Loop, family: '4' | '6'): readonly string[] {
+  const source = family === '4' ? 'ip saddr' : 'ip6 saddr';
+  return [
+    ...(interfaces.size > 0 ? [`iifname @loop_${number} return`] : []),
+    ...(bridged[family].size > 0 ? [`iifname . ${source} @loop${family}_${number} return`] : []),
   ];
 }
 

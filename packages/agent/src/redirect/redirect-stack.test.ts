@@ -65,6 +65,7 @@ insideNamespace(import.meta, () => {
         [7, 'veth7'],
         [8, 'cni0'],
         [9, 'veth*'],
+        [10, 'veth10'],
       ]).get(ifindex);
     const stack = new RedirectStack({ memberUids: [0, 65_532], nameOf, log: silentLogger() });
     made.push(stack);
@@ -87,10 +88,10 @@ insideNamespace(import.meta, () => {
       /dnat ip to numgen random mod 2 map \{ 0 : 10\.1\.0\.5 \. 1053, 1 : 10\.1\.0\.6 \. 1053 \}/,
     );
     assert.match(text, /tcp dnat ip6 to numgen random mod 1 map \{ 0 : fd00:1::5 \. 1053 \}/);
-    assert.match(text, /set loop \{ type ifname elements = \{ "veth7" \}/);
+    assert.match(text, /set loop_0 \{ type ifname elements = \{ "veth7" \}/);
     assert.match(
       text,
-      /set loop4 \{ type ifname \. ipv4_addr elements = \{ "cni0" \. 10\.1\.0\.6 \}/,
+      /set loop4_0 \{ type ifname \. ipv4_addr elements = \{ "cni0" \. 10\.1\.0\.6 \}/,
     );
     assert.deepEqual(stack.counts, { active: 2, waiting: 0 });
     assert.match(
@@ -98,6 +99,44 @@ insideNamespace(import.meta, () => {
       /cache leads 10\.96\.0\.10 port 53\/UDP, .* to kube-system\/cache-0, kube-system\/cache-1$/,
     );
     assert.deepEqual(stack.degradations, []);
+  });
+
+  test('a policy leaves its own backends alone, and takes those of others', async () => {
+    const stack = await start();
+    const subject = 'CiliumLocalRedirectPolicy/shop/mine';
+    const mine = [{ address: bytesOf('10.1.0.9'), port: 80, pod: 'shop/mine' }];
+    await stack.apply(
+      [
+        redirectOf('10.96.0.77', [], { subject, backends: mine, selected: mine }),
+        redirectOf('192.0.2.9', ['10.1.0.5', '10.1.0.6']),
+      ],
+      [
+        ...endpoints,
+        {
+          pod: { namespace: 'shop', name: 'mine', uid: 'mine' },
+          interface: { l3Ifindex: 10, isBridged: false },
+        } as AttachedEndpoint,
+      ],
+    );
+    const text = shown().replaceAll(/\s+/g, ' ');
+    const chains = [...text.matchAll(/chain to_\d \{(.*?)numgen/g)].map(([, rules]) => rules ?? '');
+    assert.equal(chains.length, 2);
+    const [ofMine = '', ofOthers = ''] = chains;
+    assert.match(ofMine, /iifname @loop_0 return/);
+    assert.doesNotMatch(ofMine, /loop_1|saddr/);
+    assert.match(ofOthers, /iifname @loop_1 return iifname \. ip saddr @loop4_1 return/);
+    assert.doesNotMatch(ofOthers, /loop_0/);
+    assert.match(text, /set loop_0 \{ type ifname elements = \{ "veth10" \}/);
+    assert.match(text, /set loop_1 \{ type ifname elements = \{ "veth7" \}/);
+  });
+
+  test('a rule that leaves a backend alone is put back', async () => {
+    const stack = await start();
+    await stack.apply([one], endpoints);
+    execFileSync('nft', ['flush', 'chain', 'inet', 'tandem_redirect', 'to_0']);
+    await waitFor(() => shown().includes('iifname @loop_0 return'), {
+      what: 'the rule to be back',
+    });
   });
 
   test('a backend whose interface is not known is none yet', async () => {

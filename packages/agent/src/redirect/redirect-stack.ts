@@ -244,23 +244,18 @@ const nftName = /^[\w.:@-]{1,15}$/;
 const changedMeanwhile = 'another process changed table inet tandem_redirect while it was written';
 /** What every table of ours has once, whatever it redirects. */
 const rulesOfHooks = [
-  ...[
-    'iifname @loop return',
-    'saddr @loop4 return',
-    'saddr @loop6 return',
-    'meta skuid != ',
-    'meta priority ',
-  ],
+  'meta skuid != ',
+  'meta priority ',
   ...['vmap @redirect4', 'vmap @redirect6', 'vmap @members4', 'vmap @members6'],
 ];
+/** What it has as often as it was asked for: translations, and the rules that leave a backend's own traffic alone. */
+const rulesOfChains = [' numgen random mod ', 'iifname @loop_', ' saddr @loop4_', ' saddr @loop6_'];
 
-/** Whether nft shows the rules of the hooks and each translation. */
+/** Whether nft shows the rules of the hooks and of each chain. */
 function isWhole(shown: string, text: string): boolean {
   if (text === '') return shown === '';
-  const translations = (of: string): number => of.split(' numgen random mod ').length;
-  return (
-    rulesOfHooks.every((rule) => shown.includes(rule)) && translations(shown) === translations(text)
-  );
+  const isAsOften = (rule: string): boolean => shown.split(rule).length === text.split(rule).length;
+  return rulesOfHooks.every((rule) => shown.includes(rule)) && rulesOfChains.every(isAsOften);
 }
 
 /** Takes everything away. @throws TandemError */

@@ -4,6 +4,7 @@
 /** What a CiliumLocalRedirectPolicy may say: each fault by the field that has it, none ignored. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { objectErrorCharsMax, redirectSelectorItemsMax } from '../limits.ts';
 import type { LocalRedirectPolicy } from './objects.ts';
 import { parseObject } from './parse-object.ts';
 import { pairedPort, selectsLabels } from './parse-redirect-policy.ts';
@@ -155,6 +156,31 @@ const faults: Readonly<Record<string, readonly [spec: unknown, path: string]>> =
     ),
     'spec.redirectBackend.localEndpointSelector.matchExpressions[0].operator',
   ],
+  'a selector that costs as much as its tenant likes': [
+    specOf(
+      { serviceMatcher },
+      {
+        ...backend,
+        localEndpointSelector: {
+          matchExpressions: [
+            {
+              ...{ key: 'a', operator: 'NotIn' },
+              values: Array.from({ length: redirectSelectorItemsMax }, (_, i) => `v${i}`),
+            },
+          ],
+        },
+      },
+    ),
+    'spec.redirectBackend.localEndpointSelector',
+  ],
+  'a name that is none of a Service': [
+    specOf({ serviceMatcher: { ...serviceMatcher, serviceName: '../kube-dns' } }),
+    'spec.redirectFrontend.serviceMatcher.serviceName',
+  ],
+  'a field with an inherited name': [
+    specOf({ serviceMatcher }, backend, { constructor: 1 }),
+    'spec.constructor',
+  ],
   'a selector of nodes': [
     specOf({ serviceMatcher }, backend, { nodeSelector: {} }),
     'spec.nodeSelector',
@@ -168,6 +194,32 @@ for (const [what, [spec, path]] of Object.entries(faults)) {
     assert.equal(result.error.partial, undefined, 'nothing of it is taken');
   });
 }
+
+test('what is quoted of an object is text of bounded length without control characters', () => {
+  const nasty = `\u001b[2J\u202e\n${'x'.repeat(100_000)}`;
+  const specs = [
+    specOf({ serviceMatcher: { serviceName: nasty, namespace: nasty } }),
+    specOf({ serviceMatcher: { serviceName: 'x', namespace: nasty } }),
+    specOf({ addressMatcher: { ip: nasty, toPorts: [udp] } }),
+    specOf({ serviceMatcher }, backend, { [nasty]: 1, toString: 1 }),
+    specOf(
+      { serviceMatcher },
+      { ...backend, localEndpointSelector: { matchLabels: { [`a:${nasty}`]: 'b' } } },
+    ),
+    specOf({ serviceMatcher: { ...serviceMatcher, toPorts: [{ ...udp, name: nasty }, tcp] } }),
+  ];
+  for (const spec of specs) {
+    const result = parseObject(objectOf(spec));
+    assert(!result.ok);
+    for (const { path, message } of result.error.issues) {
+      for (const text of [path, message]) {
+        assert.equal(typeof text, 'string');
+        assert.doesNotMatch(text, /[\p{Cc}\p{Cf}]/u);
+        assert.ok(text.length < objectErrorCharsMax + 100, `${text.length} characters`);
+      }
+    }
+  }
+});
 
 test('a version of the kind that is not known redirects nothing, and is named', () => {
   const result = parseObject({

@@ -7,7 +7,7 @@
  *
  * Source: Cilium pkg/k8s/apis/cilium.io/v2/clrp_types.go, pkg/loadbalancer/redirectpolicy (1.20).
  */
-import { redirectPortsMax } from '../limits.ts';
+import { redirectPortsMax, redirectSelectorItemsMax } from '../limits.ts';
 import { isIpv4, parseAddress } from '../net/ip.ts';
 import type {
   LabelCondition,
@@ -35,11 +35,13 @@ const operators = ['In', 'NotIn', 'Exists', 'DoesNotExist'] as const;
 const noFields: Fields = {};
 /** Where an object cannot be read, in the place of what it says; its issues keep it from being used. */
 const unreadable: RedirectFrontend = { kind: 'service', name: '', ports: [] };
-const unsupported: Readonly<Record<string, string>> = {
-  overrideIP: 'is not supported: backends are pods with addresses of their own',
-  nodeSelector:
+const unsupported: ReadonlyMap<string, string> = new Map([
+  ['overrideIP', 'is not supported: backends are pods with addresses of their own'],
+  [
+    'nodeSelector',
     'is not supported: a node without a ready backend redirects nothing, so select by the backends',
-};
+  ],
+]);
 
 export function readRedirectPolicy(
   fields: Fields,
@@ -129,6 +131,9 @@ function readServiceMatcher(
   if (matcher === null) return unreadable;
   checkFields(matcher, path, ['serviceName', 'namespace', 'toPorts'], issues);
   const name = readRequiredText(matcher, 'serviceName', path, issues);
+  if (name !== '' && !/^[a-z0-9-]{1,63}$/.test(name)) {
+    issues.add(at(path, 'serviceName'), `is ${nameOf(name)}, which is no name of a Service`);
+  }
   const own = readRequiredText(matcher, 'namespace', path, issues);
   if (own !== '' && own !== namespace) {
     issues.add(
@@ -238,6 +243,13 @@ function readSelector(backend: Fields, path: string, issues: Issues): readonly L
     const condition = readCondition(value, `${selectorPath}.matchExpressions[${index}]`, issues);
     if (condition !== null) conditions.push(condition);
   }
+  const items = conditions.reduce((sum, { values }) => sum + 1 + values.length, 0);
+  if (items > redirectSelectorItemsMax) {
+    issues.add(
+      selectorPath,
+      `has ${items} conditions and values, at most ${redirectSelectorItemsMax} are compared: give the backends a label of their own`,
+    );
+  }
   // Every pod of the namespace would be a backend.
   if (conditions.length === 0 && !issues.any) {
     issues.add(selectorPath, 'selects every pod of the namespace: name labels of the backends');
@@ -306,7 +318,7 @@ function requiredFields(fields: Fields, field: string, path: string, issues: Iss
 function checkFields(fields: Fields, path: string, known: readonly string[], issues: Issues): void {
   for (const field of Object.keys(fields)) {
     if (known.includes(field)) continue;
-    const message = unsupported[field] ?? `is no known field: expected ${known.join(', ')}`;
+    const message = unsupported.get(field) ?? `is no known field: expected ${known.join(', ')}`;
     issues.add(at(path, field), message);
   }
 }

@@ -8,6 +8,8 @@
  * `toEndpoints:` with nothing behind it must not mean "any peer". Where Kubernetes says what it means, see `withoutNulls`.
  */
 
+import { objectErrorCharsMax } from '../limits.ts';
+
 export interface Issue {
   /** Path of the field inside the object, `spec.egress[0].toPorts`. */
   readonly path: string;
@@ -17,7 +19,7 @@ export interface Issue {
 
 export type Fields = Readonly<Record<string, unknown>>;
 
-/** Collects issues of one object, the first `max` of them. */
+/** Collects issues of one object, the first `max` of them. What they quote is the object's: it is cut off and escaped. */
 export class Issues {
   readonly #max: number;
   readonly #list: Issue[] = [];
@@ -28,8 +30,9 @@ export class Issues {
   }
 
   add(path: string, message: string): void {
-    if (this.#list.length < this.#max) this.#list.push({ path, message });
-    else this.#more++;
+    if (this.#list.length < this.#max) {
+      this.#list.push({ path: quotable(path), message: quotable(message) });
+    } else this.#more++;
   }
 
   get any(): boolean {
@@ -45,6 +48,19 @@ export class Issues {
     if (this.#more === 0) return this.#list;
     return [...this.#list, { path: '', message: `and ${this.#more} more errors` }];
   }
+}
+
+/** Control characters and line breaks, those that change the direction of text, halves of characters. */
+const unprintable = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
+/** As a terminal and a log may show it. */
+function quotable(text: string): string {
+  const isCut = text.length > objectErrorCharsMax;
+  const kept = isCut ? `${text.slice(0, objectErrorCharsMax)}...` : text;
+  return kept.replace(
+    unprintable,
+    (found) => `\\u{${(found.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}}`,
+  );
 }
 
 /** A member of an object's path. */

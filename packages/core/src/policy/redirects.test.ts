@@ -4,6 +4,12 @@
 /** Which frontends a node redirects to which of its pods, and what is said of policies that redirect nothing. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import {
+  redirectBackendsMax,
+  redirectFrontendsPerPolicyMax,
+  redirectPairsPerPolicyMax,
+  redirectPoliciesMax,
+} from '../limits.ts';
 import { formatAddress } from '../net/ip.ts';
 import {
   address,
@@ -274,4 +280,61 @@ test('a pod that ends while it is ready keeps what it has in hand', () => {
     redirects.map((each) => each.ending.map((own) => formatAddress(own))),
     [['10.244.0.53'], ['10.244.0.53']],
   );
+});
+
+const shopLabels = (count: number): readonly Raw[] =>
+  Array.from({ length: count }, (_, i) =>
+    readyPod(pod(`shop/own-${i}`, labels, 'one', `10.244.0.${i + 100}`)),
+  );
+const ofShop = (count: number, name = 'shop'): readonly Raw[] =>
+  Array.from({ length: count }, (_, i) =>
+    redirectPolicy(`${name}/p-${i}`, { serviceMatcher: { serviceName: 'web', namespace: name } }),
+  );
+const at = (created: string, raw: Raw): Raw => ({
+  ...raw,
+  metadata: { ...(raw['metadata'] as Raw), creationTimestamp: created },
+});
+
+test('a namespace with more policies than a node takes costs no other namespace its own', () => {
+  const older = ofShop(2 * redirectPoliciesMax).map((raw) => at('2020-01-01T00:00:00Z', raw));
+  const newer = '2026-01-01T00:00:00Z';
+  const other = [
+    ...service('team/web', '10.96.0.90', dnsPorts),
+    readyPod(pod('team/own', labels, 'one', '10.244.0.90')),
+    ...ofShop(1, 'team').map((raw) => at(newer, raw)),
+  ];
+  const compiled = compileObjects([...basicObjects, ...older, ...other, cache, at(newer, policy)]);
+  assert.deepEqual(redirectsOf(compiled), [
+    ...toCache,
+    '10.96.0.90:53/tcp -> 10.244.0.90:53',
+    '10.96.0.90:53/udp -> 10.244.0.90:53',
+  ]);
+  const over = compiled.diagnostics.filter(({ code }) => code === 'redirect-limit');
+  assert.equal(over.length, redirectPoliciesMax + 2);
+  assert.ok(over.every(({ subject }) => subject.includes('/shop/')));
+});
+
+test('a policy redirects from so many addresses and ports, and to so many pods of them all', () => {
+  const ports = Array.from({ length: 1_000 }, (_, i) => ({
+    ...{ name: `p-${i}`, port: i + 1, target: i + 1, protocol: 'TCP' },
+  }));
+  const frontend = { serviceMatcher: { serviceName: 'many', namespace: 'shop' } };
+  const mine = redirectPolicy('shop/all', frontend, [{ port: '80', protocol: 'TCP' }]);
+  const compiled = compileObjects([
+    ...basicObjects,
+    ...service('shop/many', '10.96.0.80', ports),
+    ...shopLabels(redirectBackendsMax),
+    at('2020-01-01T00:00:00Z', mine),
+    cache,
+    at('2026-01-01T00:00:00Z', policy),
+  ]);
+  const own = compiled.redirects.filter(({ namespace }) => namespace === 'shop');
+  assert.equal(own.length, redirectFrontendsPerPolicyMax);
+  const pairs = own.reduce((sum, { backends }) => sum + backends.length, 0);
+  assert.ok(pairs > 0 && pairs <= redirectPairsPerPolicyMax, `${pairs} pairs`);
+  assert.deepEqual(redirectsOf(compiled).slice(0, 2), toCache);
+  assert.deepEqual(saidOf(compiled), [
+    'error redirect-limit shop/all',
+    'warning redirect-limit shop/all',
+  ]);
 });

@@ -11,7 +11,14 @@
 import type { LocalRedirectPolicy, RedirectPort, Service } from '../k8s/objects.ts';
 import { objectKey } from '../k8s/objects.ts';
 import { pairedPort, selectsLabels } from '../k8s/parse-redirect-policy.ts';
-import { redirectBackendsMax, redirectFrontendsMax, redirectPoliciesMax } from '../limits.ts';
+import {
+  redirectBackendsMax,
+  redirectFrontendsMax,
+  redirectFrontendsPerPolicyMax,
+  redirectPairsMax,
+  redirectPairsPerPolicyMax,
+  redirectPoliciesMax,
+} from '../limits.ts';
 import { compareAddresses, formatAddress, isIpv4 } from '../net/ip.ts';
 import type { LocalPod } from './address-owners.ts';
 import type { ClusterState, NodeContext } from './cluster-state.ts';
@@ -75,14 +82,31 @@ export function planRedirects(
   node: NodeContext,
   around: RedirectSurroundings,
 ): RedirectPlan {
-  const allowed = node.redirectNamespaces ?? defaultRedirectNamespaces;
-  // Nobody else's policies use up what there is room for.
-  const rank = ({ namespace }: LocalRedirectPolicy): number =>
-    allowed.includes(namespace) ? 0 : 1;
-  const policies = [...(cluster.redirectPolicies?.values() ?? [])].sort(
-    (left, right) => rank(left) - rank(right) || byAge(left, right),
-  );
-  return policies.length === 0 ? none : new Planner(cluster, node, around).plan(policies);
+  const policies = [...(cluster.redirectPolicies?.values() ?? [])];
+  if (policies.length === 0) return none;
+  const first = node.redirectNamespaces ?? defaultRedirectNamespaces;
+  return new Planner(cluster, node, around).plan(inTurn(policies, first));
+}
+
+/**
+ * In which order policies get what a node has: those of the operator's namespaces, then the oldest one of each other
+ * namespace, then the second one of each. So a namespace with many of them costs no other one its own.
+ */
+function inTurn(
+  policies: readonly LocalRedirectPolicy[],
+  first: readonly string[],
+): readonly LocalRedirectPolicy[] {
+  const ranks = new Map<string, number>();
+  return policies
+    .toSorted(byAge)
+    .map((policy) => {
+      const { namespace } = policy;
+      const rank = first.includes(namespace) ? 0 : (ranks.get(namespace) ?? 0) + 1;
+      ranks.set(namespace, rank);
+      return { policy, rank };
+    })
+    .sort((left, right) => left.rank - right.rank)
+    .map(({ policy }) => policy);
 }
 
 /** Who may write policies here is trusted with every name: the cluster's DNS is there. */
@@ -109,6 +133,8 @@ class Planner {
   readonly #trusted: ReadonlySet<string>;
   readonly #around: RedirectSurroundings;
   readonly #redirects = new Map<string, Redirect>();
+  /** Frontends times backends. */
+  #pairs = 0;
   readonly #diagnostics: Diagnostic[] = [];
 
   constructor(cluster: ClusterState, node: NodeContext, around: RedirectSurroundings) {
@@ -137,10 +163,15 @@ class Planner {
   }
 
   #add(policy: LocalRedirectPolicy): void {
-    const targets =
+    const all =
       policy.frontend.kind === 'address' ? this.#ofAddress(policy) : this.#ofService(policy);
-    if (targets.length === 0) return;
-    const pods = this.#podsOf(policy);
+    if (all.length === 0) return;
+    const targets = all.slice(0, redirectFrontendsPerPolicyMax);
+    if (all.length > targets.length) {
+      const message = `is not redirected whole: it has ${all.length} addresses and ports, of which ${targets.length} are. Name fewer in toPorts`;
+      this.#say(policy, 'error', 'redirect-limit', message);
+    }
+    const pods = this.#podsOf(policy, targets.length);
     const subject = subjectOf(policy);
     const judged = pods.filter((pod) => this.#around.isAskedByName(pod));
     const isAskedByName = judged.length > 0;
@@ -152,10 +183,12 @@ class Planner {
         this.#say(policy, 'error', 'redirect-conflict', message);
         continue;
       }
-      if (this.#redirects.size >= redirectFrontendsMax) {
+      const pairs = this.#pairs + pods.length;
+      if (this.#redirects.size >= redirectFrontendsMax || pairs > redirectPairsMax) {
         this.#say(policy, 'error', 'redirect-limit', overFrontends);
         return;
       }
+      this.#pairs = pairs;
       this.#redirects.set(key, {
         ...{ subject, namespace: policy.namespace, address, port, protocol },
         ...backendsOf(pods, address, backend.port),
@@ -247,7 +280,9 @@ class Planner {
     return targets;
   }
 
-  #podsOf({ namespace, selector, ...policy }: LocalRedirectPolicy): readonly LocalPod[] {
+  /** Of those that the policy selects as many as its `frontends` leave room for. */
+  #podsOf(policy: LocalRedirectPolicy, frontends: number): readonly LocalPod[] {
+    const { namespace, selector } = policy;
     const found = this.#around.localPods
       .filter(
         ({ pod, isDisputed }) =>
@@ -258,11 +293,12 @@ class Planner {
           selectsLabels(selector, pod.labels),
       )
       .sort((left, right) => (left.pod.name < right.pod.name ? -1 : 1));
-    if (found.length > redirectBackendsMax) {
-      const message = `selects ${found.length} pods of this node: traffic is spread among the first ${redirectBackendsMax}`;
-      this.#say({ namespace, selector, ...policy }, 'warning', 'redirect-limit', message);
+    const max = Math.min(redirectBackendsMax, Math.floor(redirectPairsPerPolicyMax / frontends));
+    if (found.length > max) {
+      const message = `selects ${found.length} pods of this node: traffic is spread among the first ${max}`;
+      this.#say(policy, 'warning', 'redirect-limit', message);
     }
-    return found.slice(0, redirectBackendsMax);
+    return found.slice(0, max);
   }
 
   #say(
@@ -276,8 +312,8 @@ class Planner {
 }
 
 const dnsPort = 53;
-const overPolicies = `redirects nothing: a node takes ${redirectPoliciesMax} policies, and these are older. Remove some`;
-const overFrontends = `is not redirected whole: a node redirects from ${redirectFrontendsMax} addresses and ports. Remove policies`;
+const overPolicies = `redirects nothing: a node takes ${redirectPoliciesMax} policies, and others come first. Remove some`;
+const overFrontends = `is not redirected whole: a node redirects from ${redirectFrontendsMax} addresses and ports, and to ${redirectPairsMax} backends of them all. Remove policies`;
 const protocolNumbers: Readonly<Record<string, 6 | 17>> = {
   TCP: Protocol.tcp,
   UDP: Protocol.udp,
