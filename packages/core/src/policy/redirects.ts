@@ -149,9 +149,13 @@ class Planner {
   }
 
   plan(policies: readonly LocalRedirectPolicy[]): RedirectPlan {
-    for (const [index, policy] of policies.entries()) {
-      if (index < redirectPoliciesMax) this.#add(policy);
-      else this.#say(policy, 'error', 'redirect-limit', overPolicies);
+    for (const policy of policies.slice(0, redirectPoliciesMax)) this.#add(policy);
+    // Said once for each namespace, or there would be as much to say as its tenant likes.
+    const over = Map.groupBy(policies.slice(redirectPoliciesMax), ({ namespace }) => namespace);
+    for (const [policy, ...others] of over.values()) {
+      if (policy === undefined) continue;
+      const more = others.length === 0 ? '' : `, and so do ${others.length} more of its namespace`;
+      this.#say(policy, 'error', 'redirect-limit', `redirects nothing${more}: ${overPolicies}`);
     }
     const redirects = [...this.#redirects.values()].sort(
       (left, right) =>
@@ -175,10 +179,12 @@ class Planner {
     const subject = subjectOf(policy);
     const judged = pods.filter((pod) => this.#around.isAskedByName(pod));
     const isAskedByName = judged.length > 0;
+    let conflicts = 0;
     for (const { address, port, protocol, backend } of targets) {
       const key = `${formatAddress(address)} ${protocol} ${port}`;
       const other = this.#redirects.get(key);
       if (other !== undefined) {
+        if (conflicts++ > 0) continue;
         const message = `${formatAddress(address)} port ${port} is redirected by the older ${other.subject} already: remove one of them`;
         this.#say(policy, 'error', 'redirect-conflict', message);
         continue;
@@ -312,7 +318,7 @@ class Planner {
 }
 
 const dnsPort = 53;
-const overPolicies = `redirects nothing: a node takes ${redirectPoliciesMax} policies, and others come first. Remove some`;
+const overPolicies = `a node takes ${redirectPoliciesMax} policies, and others come first. Remove some`;
 const overFrontends = `is not redirected whole: a node redirects from ${redirectFrontendsMax} addresses and ports, and to ${redirectPairsMax} backends of them all. Remove policies`;
 const protocolNumbers: Readonly<Record<string, 6 | 17>> = {
   TCP: Protocol.tcp,
