@@ -430,8 +430,12 @@ export class Oracle implements FqdnWatcher {
     const namespaces = this.#guaranteed.get(`${address} ${slot.selector}`) ?? new Map();
     for (const [namespaceId, until] of isLast ? namespaces : []) {
       const { used, share } = usedOf(namespaceId);
-      // With all of its share it makes room for itself.
-      if (until <= this.#nowSeconds() || used >= share) continue;
+      if (until <= this.#nowSeconds()) continue;
+      if (used >= share) {
+        // With all of its share it makes room for itself: what it learns again is another pair.
+        namespaces.delete(namespaceId);
+        continue;
+      }
       this.fail(
         8,
         `address ${address} goes ${until - this.#nowSeconds()} s before its TTL is over, and namespace ${namespaceId} has ${used} of the ${share} of its share`,

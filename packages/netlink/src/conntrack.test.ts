@@ -3,10 +3,10 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createSocket, type Socket } from 'node:dgram';
+import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { test } from 'node:test';
-import { parseAddress } from '@tandem/core/net/ip';
+import { formatAddress, parseAddress } from '@tandem/core/net/ip';
 import { insideNamespace } from '@tandem/testing/inside';
 import { Conntrack } from './conntrack.ts';
 
@@ -35,6 +35,13 @@ async function send(from: Socket, to: Socket, port: number, address: string): Pr
   await arrived;
 }
 
+/** One more datagram, as the server hears it. */
+async function lastOf(server: Socket, from: Socket, frontend: string): Promise<unknown[]> {
+  const arrived = once(server, 'message');
+  from.send('x', 53, frontend);
+  return arrived;
+}
+
 insideNamespace(import.meta, () => {
   for (const { type, frontend, backend } of families) {
     test(`${type}: what is translated to an address is forgotten, and nothing else`, async () => {
@@ -45,6 +52,8 @@ insideNamespace(import.meta, () => {
         `${frontend}/${type === 'udp4' ? 32 : 128}`,
         'dev',
         'lo',
+        // Answers find the way back.
+        ...['src', type === 'udp4' ? '127.0.0.1' : '::1'],
       ]);
       execFileSync('nft', ['-f', '-'], { input: rules });
       const server = createSocket(type).bind(5353, backend);
@@ -57,7 +66,15 @@ insideNamespace(import.meta, () => {
         using conntrack = new Conntrack();
         assert.equal(await conntrack.forgetTranslated(bytesOf('203.0.113.9')), 0);
         assert.equal(await conntrack.forgetTranslated(bytesOf(frontend)), 0);
-        assert.equal(await conntrack.forgetTranslated(bytesOf(backend)), 2);
+        const answer = once(clients[0], 'message');
+        const [, sender] = (await lastOf(server, clients[0], frontend)) as [Buffer, RemoteInfo];
+        server.send('y', sender.port, sender.address);
+        await answer;
+        const answered = (_: Uint8Array, isAnswered: boolean): boolean => isAnswered;
+        const fromNobody = (from: Uint8Array): boolean => formatAddress(from) === '203.0.113.9';
+        assert.equal(await conntrack.forgetTranslated(bytesOf(backend), fromNobody), 0);
+        assert.equal(await conntrack.forgetTranslated(bytesOf(backend), answered), 1);
+        assert.equal(await conntrack.forgetTranslated(bytesOf(backend)), 1);
         assert.equal(await conntrack.forgetTranslated(bytesOf(backend)), 0);
         // Led there by the rules anew.
         await send(clients[0], server, 53, frontend);

@@ -13,13 +13,15 @@ import { decodeMessage } from './decode.ts';
 import { encodeMessage } from './encode.ts';
 import { NetlinkError } from './errors.ts';
 import { type AttributeTable, attributeTable, type MessageFormat } from './format.ts';
-import { familyOf, toKernel } from './ip-bytes.ts';
+import { familyOf, fromKernel, toKernel } from './ip-bytes.ts';
 
 /** linux/netfilter/nfnetlink.h */
 const NFNL_SUBSYS_CTNETLINK = 1;
 /** linux/netfilter/nfnetlink_conntrack.h */
 const IPCTNL_MSG_CT_GET = 1;
 const IPCTNL_MSG_CT_DELETE = 2;
+/** linux/netfilter/nf_conntrack_common.h */
+const IPS_SEEN_REPLY = 2;
 /**
  * Which members of a tuple a dump is to compare: net/netfilter/nf_conntrack_netlink.c, CTA_FILTER_F_*. Not addresses: of IPv6
  * 6.18 gives those that are not equal.
@@ -56,6 +58,8 @@ interface Filter {
 interface Entry {
   readonly original?: Tuple;
   readonly reply?: Tuple;
+  /** enum ip_conntrack_status, in network order. */
+  readonly status?: Uint8Array;
   /** Which entry it is, of those that had this tuple. */
   readonly id?: Uint8Array;
   readonly zone?: Uint8Array;
@@ -88,6 +92,7 @@ const entryFormat: MessageFormat<Header, Entry> = {
   attributes: attributeTable<Entry>({
     original: [1, tuple],
     reply: [2, tuple],
+    status: [3, 'bytes'],
     id: [12, 'bytes'],
     zone: [18, 'bytes'],
     filter: [25, attributeTable<Filter>({ originalFlags: [1, 'u32'], replyFlags: [2, 'u32'] })],
@@ -99,11 +104,19 @@ export class Conntrack implements Disposable {
 
   /**
    * Removes the entries of UDP whose packets are led to this address by a translation of their destination. Gives how many.
+   * `isChosen`: which of them, by the sender and by whether something came back; default all.
    * @throws NetlinkError
    */
-  async forgetTranslated(address: Uint8Array): Promise<number> {
+  async forgetTranslated(
+    address: Uint8Array,
+    isChosen: (sender: Uint8Array, isAnswered: boolean) => boolean = () => true,
+  ): Promise<number> {
     let count = 0;
     for (const entry of await this.#translatedTo(address)) {
+      const { addresses } = entry.original ?? {};
+      const sender = fromKernel(familyOf(address), addresses?.source4 ?? addresses?.source6);
+      const isAnswered = ((entry.status?.at(-1) ?? 0) & IPS_SEEN_REPLY) !== 0;
+      if (sender === null || !isChosen(sender, isAnswered)) continue;
       count += (await this.#delete(familyOf(address), entry)) ? 1 : 0;
     }
     return count;

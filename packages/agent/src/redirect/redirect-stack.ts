@@ -33,10 +33,14 @@ export class RedirectStack {
   #watch: NftWatch | null = null;
   #redirects: readonly Redirect[] = [];
   #interfaces: ReadonlyMap<string, BackendInterface> = new Map();
+  /** Addresses of this node's pods, as text. */
+  #pods: ReadonlySet<string> = new Set();
   /** What is in force; null: not known. */
   #text: string | null = null;
   /** As nft shows what is in force. */
   #shown: string | null = null;
+  /** Of those that end: what they have answered is not led to them any more. */
+  #ending: ReadonlySet<string> = new Set();
   /** Pods to which traffic was led, as text; null: what the kernel has is to be asked. */
   #backends: ReadonlySet<string> | null = null;
   /** The table may have been changed by somebody else. */
@@ -53,6 +57,7 @@ export class RedirectStack {
   /** Puts in force what was compiled. `endpoints`: pods whose interfaces are known. Never rejects. */
   apply(redirects: readonly Redirect[], endpoints: readonly AttachedEndpoint[]): Promise<void> {
     this.#redirects = redirects;
+    this.#pods = new Set(endpoints.map(({ address }) => formatAddress(address)));
     this.#interfaces = new Map(
       endpoints.flatMap(({ pod, interface: at }) => {
         const name = this.#o.nameOf(at.l3Ifindex);
@@ -159,6 +164,13 @@ export class RedirectStack {
     }
     // Nobody tells what comes later.
     if (this.#watch === null) this.#isStale = true;
+    const ending = new Set(
+      this.#redirects.flatMap((redirect) => redirect.ending.map((each) => formatAddress(each))),
+    );
+    const newly = ending.difference(this.#ending);
+    if (newly.size > 0)
+      await this.#forget(newly, (from, isAnswered) => isAnswered && this.#isPod(from));
+    this.#ending = ending;
     const gone = known.difference(rules.backends);
     // Until they are forgotten, too.
     this.#backends = known.union(rules.backends);
@@ -176,13 +188,21 @@ export class RedirectStack {
     this.#isStale = false;
   }
 
-  async #forget(gone: ReadonlySet<string>): Promise<void> {
+  /** The members see to their own sockets when nothing comes back to them. */
+  #isPod(address: Uint8Array): boolean {
+    return this.#pods.has(formatAddress(address));
+  }
+
+  async #forget(
+    gone: ReadonlySet<string>,
+    isChosen?: (sender: Uint8Array, isAnswered: boolean) => boolean,
+  ): Promise<void> {
     using conntrack = new Conntrack();
     for (const text of gone) {
       const address = parseAddress(text);
       if (address === null) continue;
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      this.counters.forgotten += await conntrack.forgetTranslated(address);
+      this.counters.forgotten += await conntrack.forgetTranslated(address, isChosen);
     }
   }
 
