@@ -50,6 +50,7 @@ function redirectOf(
 const endpointOf = (name: string, l3Ifindex: number, isBridged: boolean): AttachedEndpoint =>
   ({
     pod: { namespace: 'kube-system', name, uid: name },
+    address: bytesOf(isBridged ? '10.1.0.6' : '10.1.0.5'),
     interface: { l3Ifindex, isBridged },
   }) as AttachedEndpoint;
 const endpoints = [endpointOf('cache-0', 7, false), endpointOf('cache-1', 8, true)];
@@ -114,6 +115,7 @@ insideNamespace(import.meta, () => {
         ...endpoints,
         {
           pod: { namespace: 'shop', name: 'mine', uid: 'mine' },
+          address: bytesOf('10.1.0.9'),
           interface: { l3Ifindex: 10, isBridged: false },
         } as AttachedEndpoint,
       ],
