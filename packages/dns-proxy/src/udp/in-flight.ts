@@ -110,12 +110,12 @@ export class InFlight {
     return true;
   }
 
-  /** Whether the query in the slot was sent from this socket with this id. */
+  /** Whether the query in the slot was sent from this socket with this id: both times from one, perhaps. */
   isSent(slot: number, socket: number, id: number): boolean {
     const { slots } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
-    if (words[at + slotUpstream] === socket) return words[at + slotUpstreamId] === id;
+    if (words[at + slotUpstream] === socket && words[at + slotUpstreamId] === id) return true;
     return words[at + slotFormerUpstream] === socket && words[at + slotFormerId] === id;
   }
 
