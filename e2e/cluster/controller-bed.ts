@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Controllers of this checkout against Kubernetes' own API server, without nodes: with the rights of the chart, and with the API server's
- * audit log as witness of what each of them wrote and when.
+ * Controllers of this checkout against Kubernetes' own API server, without nodes. They have the rights of the chart, and the API server's
+ * audit log records what each of them wrote and when.
  */
 
 import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -158,7 +158,7 @@ export class ControllerBed implements AsyncDisposable {
     return Number(line?.split(' ').at(-1) ?? 0);
   }
 
-  /** A process reads its metrics twice a second at most: what is told may be older. */
+  /** A process collects its metrics at most twice a second, so a scrape may return values that are 500 ms old. */
   async metricIs(controller: RunningController, series: string, value: number): Promise<void> {
     await waitFor(async () => (await this.metric(controller, series)) === value, {
       what: `${series} of ${controller.name} is ${value}`,

@@ -9,7 +9,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** enum bpf_cmd of what changes something (uapi/linux/bpf.h). */
+/** Commands of bpf(2) that a start uses: enum bpf_cmd (uapi/linux/bpf.h). */
 export const bpfCommands = {
   MAP_CREATE: 0,
   MAP_UPDATE_ELEM: 2,

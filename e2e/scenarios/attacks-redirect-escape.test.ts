@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * No policy of a tenant's own takes its pods out of what others redirect. The operator
- * leads what pods send to a metadata server to a proxy of its own; a tenant wants past it.
+ * A tenant cannot exempt its pods from the operator's redirects by a policy of its own. The operator redirects a
+ * metadata address to a proxy, and the tenant tries to reach the address itself.
  */
 
 import assert from 'node:assert/strict';

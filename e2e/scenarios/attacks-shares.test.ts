@@ -130,5 +130,6 @@ test('a namespace at its limit gives up its own oldest, and status says so', asy
     throw new Error(`${cause.message}, ${quota}: ${seen}`, { cause });
   });
   assert.equal((await learnedFor('greedy'))?.used, quota);
+  assert.ok(((await learnedFor('greedy'))?.replaced ?? 0) <= 2 * quota, 'one for each that came');
   assert.ok((await counterOf(tandem, 'agent', 'tandem_learned_replaced_total')) >= quota);
 });

@@ -40,7 +40,7 @@ const gateOptions = {
   'cni-bin-dir': binDir,
   'cni-results-dir': resultsDir,
 };
-/** An address of a denied name, which nobody was told. */
+/** The address of a denied name: no pod has learned it. */
 const denied = '198.19.0.7';
 
 /** All that Tandem may change on a node outside of its own directories. */

@@ -3,11 +3,11 @@
 
 /** A process with a member of the group: the agent's and the DNS proxy's begin and end alike. */
 
-import { type ConfigSpec, loadConfig, systemSources } from '@tandem/runtime/config';
-import { helpText } from '@tandem/runtime/config-text';
+import type { ConfigSpec } from '@tandem/runtime/config';
 import { type Component, exitCodes, Lifecycle } from '@tandem/runtime/lifecycle';
-import { createLogger, type Logger } from '@tandem/runtime/log';
+import type { Logger } from '@tandem/runtime/log';
 import { type ProbeAnswer, type ProbeQuestion, ProbeServer } from '@tandem/runtime/probe-server';
+import { startProgram } from '@tandem/runtime/program-start';
 import { TandemError, type TandemErrorCode } from '@tandem/runtime/tandem-error';
 import { type MemberConfig, memberSettings, peerSocketPath } from './config.ts';
 import type { DnsMemberOptions } from './dns-member.ts';
@@ -48,23 +48,9 @@ export async function runMember<Config extends MemberConfig>(
   create: (parts: MemberParts<Config>) => Component,
   prepare: (config: Config) => Promise<void> = () => Promise.resolve(),
 ): Promise<number> {
-  const { program } = spec;
-  const loaded = loadConfig(spec, systemSources());
-  if (loaded.kind === 'help') {
-    process.stdout.write(helpText(spec));
-    return exitCodes.ok;
-  }
-  if (loaded.kind === 'version') {
-    process.stdout.write(`${version}\n`);
-    return exitCodes.ok;
-  }
-  if (loaded.kind === 'error') {
-    for (const error of loaded.errors) process.stderr.write(`${program}: ${error}\n`);
-    return exitCodes.usage;
-  }
-  const { config, warnings } = loaded;
-  const log = createLogger({ program, level: config.logLevel, format: config.logFormat });
-  for (const warning of warnings) log.warn(warning);
+  const started = startProgram(spec, version);
+  if (typeof started === 'number') return started;
+  const { config, log } = started;
   try {
     await prepare(config);
   } catch (error) {

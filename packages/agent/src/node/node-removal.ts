@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Takes from the node's network and kernel what the agent made there: policy ends. Nobody may run that would make it
- * again: whoever calls holds the agent's index in the group.
+ * Removes from the node's network and kernel what the agent made there: policy ends. The caller holds the agent's index in the
+ * group, so that no agent runs that would make it again.
  */
 
 import { removePins } from '@tandem/datapath/datapath';

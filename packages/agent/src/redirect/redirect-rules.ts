@@ -7,9 +7,9 @@
  * Its chains come before kube-proxy's (-100 in both of its forms): the first chain that translates a connection decides.
  * `prerouting` is for pods; `output` is for the DNS members, whose queries for pods would otherwise pass the cache by, but for
  * their sockets that are to go past redirects.
- * A backend's own traffic is told by the interface that it comes in by, which no pod can choose; behind a bridge, where all
- * ports are one interface to netfilter, by its address too, which `from_pod` has verified. Each policy leaves its own
- * backends alone: a tenant's policy must not take its pods out of what another one redirects.
+ * The ingress interface identifies a backend's own traffic, because no pod can choose it; behind a bridge, where all ports are
+ * one interface to netfilter, the source address does so too, which `from_pod` has verified. A policy exempts its own
+ * backends from its own redirects alone, so that a tenant's policy does not exempt its pods from another's.
  */
 
 import { formatAddress, isIpv4 } from '@tandem/core/net/ip';
