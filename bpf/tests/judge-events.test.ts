@@ -4,7 +4,9 @@
 /** judge: a drop spends the events of who caused it, so that no pod can hide the drops of another (F12). */
 
 import assert from 'node:assert/strict';
-import { after, beforeEach, describe, test } from 'node:test';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { after, before, beforeEach, describe, test } from 'node:test';
 import { buildPacket } from '@tandem/testing/packet';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
 import { Fixture } from './fixture.ts';
@@ -128,6 +130,12 @@ describe('one event per frame that a bridge floods', () => {
   const toldAt = (packet: PacketSpec, at = ports): number[] => at.map((out) => told(packet, out));
   const broadcast = udp(a4, '10.1.255.255');
   const multicast = udp(a6, 'ff02::fb', 5353);
+
+  // A bridge floods a frame on one CPU, and `flood_told` is per CPU: this thread stays on one.
+  before(() => {
+    const cpu = /Cpus_allowed_list:\s*(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
+    execFileSync('taskset', ['--pid', '--cpu-list', cpu ?? '0', String(process.pid)]);
+  });
 
   beforeEach(() => {
     fixture.class('10.1.255.255', 32, 40);
