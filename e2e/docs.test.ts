@@ -10,7 +10,10 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const directories = ['.', 'docs', 'docs/adr', 'docs/reference', 'examples', 'charts/tandem'];
+const directories = [
+  ...['.', 'docs', 'docs/adr', 'docs/internals', 'docs/reference', 'packaging'],
+  ...['examples', 'charts/tandem'],
+];
 const pages = directories.flatMap((directory) =>
   readdirSync(join(root, directory))
     .filter((name) => name.endsWith('.md'))

@@ -222,11 +222,13 @@ describe('every source file', () => {
   });
 });
 
-test('paths that README.md and ARCHITECTURE.md name exist', () => {
+test('paths that README.md, ARCHITECTURE.md and docs/internals name exist', () => {
   const topLevel = new Set(readdirSync(root));
   const missing: string[] = [];
-  for (const document of ['README.md', 'ARCHITECTURE.md']) {
-    if (!existsSync(join(root, document))) continue;
+  const internals = readdirSync(join(root, 'docs/internals')).map(
+    (name) => `docs/internals/${name}`,
+  );
+  for (const document of ['README.md', 'ARCHITECTURE.md', ...internals]) {
     const text = readFileSync(join(root, document), 'utf8');
     for (const [, code = ''] of text.matchAll(/`([^`\n]+)`/g)) {
       const path = code.replace(/^\.\//, '').replace(/\/?\*.*$/, '');
