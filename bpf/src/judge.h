@@ -7,8 +7,8 @@
  *
  * The interfaces decide which endpoint a packet belongs to. An endpoint's address is believed as source only on the
  * endpoint's own interface, which from_pod guards (safety rule 3), and as destination only if the packet leaves by that
- * interface. A packet that came in by no device is the host's. Nothing here writes but the use of addresses: last_used_ns of
- * `fqdn`, and `fqdn_live`.
+ * interface, whoever sent it. A packet that came in by no device is the host's. Nothing here writes but the use of
+ * addresses: last_used_ns of `fqdn`, and `fqdn_live`.
  */
 #ifndef TANDEM_JUDGE_H
 #define TANDEM_JUDGE_H
@@ -82,8 +82,17 @@ static __always_inline bool is_forged_host(const struct judgement *j)
 }
 
 /*
- * The ends of a packet that the host did not send (rule 6). An interface on the pods' side without an endpoint
- * belongs to a pod whose policy is not computed yet: packets from it and to it are dropped.
+ * Rule 18: the packet is for an endpoint's address and leaves by another interface than the endpoint's, so the address is
+ * somebody else's by now. That counts for what the host sends, too.
+ */
+static __always_inline bool is_astray(const struct judgement *j)
+{
+	return j->destination.id && !is_local_in(j) && !j->is_delivered;
+}
+
+/*
+ * The ends of a packet (rules 3, 6 and 18). An interface on the pods' side without an endpoint belongs to a pod whose
+ * policy is not computed yet: packets from it are dropped, and those to it that the host did not send.
  *
  * A function of its own: kernels that round each frame up to 32 octets have not one octet of stack more for the longest
  * chain of calls, which ends in fqdn_search_pages().
@@ -116,9 +125,7 @@ static __noinline __u32 judge_strangers(struct judgement *j)
 	}
 	if (!j->destination.id && j->source.id)
 		j->destination.class = class_of(&j->packet.destination);
-	if (j->from_host)
-		return TD_COUNT_FORWARDED;
-	if (j->destination.id ? !j->is_delivered : j->exit == TD_SIDE_STRANGER)
+	if (is_astray(j) || j->exit == TD_SIDE_STRANGER)
 		return TD_COUNT_DROP_UNKNOWN_POD;
 	return TD_COUNT_FORWARDED;
 }
@@ -338,7 +345,7 @@ __noinline int judge_connection(struct judgement *j)
 		return TD_COUNT_DROP_PARSE;
 	host_acts = j->is_reply ? is_local_in(j) : j->from_host;
 	if (is_our_reply(j))
-		return TD_COUNT_HOST;
+		return is_astray(j) ? TD_COUNT_DROP_UNKNOWN_POD : TD_COUNT_HOST;
 	reason = judge_strangers(j);
 	if (reason != TD_COUNT_FORWARDED)
 		return reason;

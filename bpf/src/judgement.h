@@ -69,6 +69,23 @@ static __always_inline bool is_way_to(const struct td_endpoint *endpoint, __u32 
 	return is_interface_of(endpoint, ifindex);
 }
 
+/* Of a packet that the host did not make: was its source verified where it came in, and if it is none, where was that? */
+static __always_inline void judgement_load_entry(struct judgement *j, struct bpf_nf_ctx *ctx,
+						 const struct td_endpoint *source, __u32 bridge_port)
+{
+	__s64 checksum_at;
+
+	if (!source) {
+		j->entry = entry_side(ctx, bridge_port);
+		return;
+	}
+	j->is_verified = is_interface_of(source, j->ifindex);
+	checksum_at = skb_checksum_at(ctx->skb);
+	/* PACKET_VNET_HDR lets a pod choose where; over the ports, they would change after the verdict */
+	if (checksum_at >= 0 && checksum_at < j->packet.l4_offset + l4_checksum_offset(j->packet.protocol))
+		j->packet.is_cut = 1;
+}
+
 /* The packet's ends and its interfaces. */
 static __always_inline void judgement_load(struct judgement *j, struct bpf_nf_ctx *ctx)
 {
@@ -79,23 +96,13 @@ static __always_inline void judgement_load(struct judgement *j, struct bpf_nf_ct
 	j->hook = ctx->state->hook;
 	j->ifindex = bridge_port ? bridge_port : skb_ifindex(ctx->skb);
 	j->from_host = j->ifindex == 0 || j->ifindex == TD_LOOPBACK_IFINDEX;
-	if (j->from_host)
-		return;
-	if (source) {
-		__s64 checksum_at = skb_checksum_at(ctx->skb);
-
-		j->is_verified = is_interface_of(source, j->ifindex);
-		/* PACKET_VNET_HDR lets a pod choose where; over the ports, they would change after the verdict */
-		if (checksum_at >= 0 &&
-		    checksum_at < j->packet.l4_offset + l4_checksum_offset(j->packet.protocol))
-			j->packet.is_cut = 1;
-	} else
-		j->entry = entry_side(ctx, bridge_port);
+	if (!j->from_host)
+		judgement_load_entry(j, ctx, source, bridge_port);
 	if (is_local_in(j))
 		return;
 	if (destination)
 		j->is_delivered = is_way_to(destination, skb_out(ctx->skb));
-	else
+	else if (!j->from_host)
 		j->exit = exit_side(ctx);
 }
 

@@ -51,9 +51,11 @@ export function judged(world: World, packet: JudgedPacket): string | null {
   const isUdp = packet.kind === 'udp';
   const source = world.endpoints.get(packet.source);
   const destination = world.endpoints.get(packet.destination);
-  if (!isLocalIn && entry === 0 && isUdp && packet.sourcePort === portP) return 'HOST';
-  const stranger = isHost ? null : strangers(world, packet, entry);
-  if (stranger !== null) return stranger;
+  const isOurReply = !isLocalIn && entry === 0 && isUdp && packet.sourcePort === portP;
+  const reason =
+    (isHost ? null : unverified(world, packet, entry)) ?? astray(world, packet, isHost);
+  if (reason !== null) return reason;
+  if (isOurReply) return 'HOST';
   const isPort = isLocalIn && isUdp && packet.destinationPort === portP;
   if (packet.isSteered && !isHost) return isPort && source ? null : 'DROP_NOT_REDIRECTED';
   if (isPort && !isReply) return 'DROP_PORT';
@@ -67,25 +69,34 @@ export function judged(world: World, packet: JudgedPacket): string | null {
   return 'FORWARDED';
 }
 
+function sideOf(world: World, ifindex: number): Side {
+  return world.sides.get(ifindex) ?? 'OUTSIDE';
+}
+
 /** Rules 3 and 6, of a packet that the host did not make. */
-function strangers(world: World, packet: JudgedPacket, entry: number): string | null {
-  const side = (ifindex: number): Side => world.sides.get(ifindex) ?? 'OUTSIDE';
+function unverified(world: World, packet: JudgedPacket, entry: number): string | null {
+  const side = sideOf(world, entry);
   const source = world.endpoints.get(packet.source);
-  const destination = world.endpoints.get(packet.destination);
-  if (source === undefined) {
-    if (side(entry) === 'STRANGER') return 'DROP_UNKNOWN_POD';
-    const isForged = world.own.has(packet.source) && destination !== undefined;
-    if (isForged && !packet.isLocalIn && packet.kind === 'udp') return 'DROP_UNVERIFIED';
-    // behind source translation an answer to the host bears a Service's address
-    const mayPass = packet.kind === 'discovery' || (packet.isReply && packet.isLocalIn);
-    if (side(entry) === 'POD' && !mayPass) return 'DROP_UNVERIFIED';
-  } else if (entry !== source.veth || side(entry) !== 'POD') {
-    return 'DROP_UNVERIFIED';
+  if (source !== undefined) {
+    return entry === source.veth && side === 'POD' ? null : 'DROP_UNVERIFIED';
   }
+  if (side === 'STRANGER') return 'DROP_UNKNOWN_POD';
+  const isForged = world.own.has(packet.source) && world.endpoints.has(packet.destination);
+  if (isForged && !packet.isLocalIn && packet.kind === 'udp') return 'DROP_UNVERIFIED';
+  // behind source translation an answer to the host bears a Service's address
+  const mayPass = packet.kind === 'discovery' || (packet.isReply && packet.isLocalIn);
+  return side === 'POD' && !mayPass ? 'DROP_UNVERIFIED' : null;
+}
+
+/** Rules 6 and 18: the interface by which a packet leaves. */
+function astray(world: World, packet: JudgedPacket, isHost: boolean): string | null {
   if (packet.isLocalIn) return null;
-  if (destination === undefined) return side(packet.out) === 'STRANGER' ? 'DROP_UNKNOWN_POD' : null;
+  const destination = world.endpoints.get(packet.destination);
+  if (destination === undefined) {
+    return !isHost && sideOf(world, packet.out) === 'STRANGER' ? 'DROP_UNKNOWN_POD' : null;
+  }
   const isWay = packet.out === destination.veth || packet.out === destination.bridge;
-  return isWay && side(destination.veth) === 'POD' ? null : 'DROP_UNKNOWN_POD';
+  return isWay && sideOf(world, destination.veth) === 'POD' ? null : 'DROP_UNKNOWN_POD';
 }
 
 /** The port that a frame comes from. */
