@@ -25,14 +25,16 @@ const textOf = (page: string): string => readFileSync(join(root, page), 'utf8');
 /** As code hosts make them of headings. */
 function anchorsOf(page: string): ReadonlySet<string> {
   const headings = [...textOf(page).matchAll(/^#+ (.+)$/gm)].map(([, title = '']) => title);
-  return new Set(
-    headings.map((title) =>
+  const marks = [...textOf(page).matchAll(/<a id="([^"]+)">/g)].map(([, id = '']) => id);
+  return new Set([
+    ...marks,
+    ...headings.map((title) =>
       title
         .toLowerCase()
         .replaceAll(/[^\w\- ]/g, '')
         .replaceAll(' ', '-'),
     ),
-  );
+  ]);
 }
 
 test('each link leads to a file that is there, and to a heading that it has', () => {

@@ -28,6 +28,15 @@ const { chartReadme } = await import(new URL('../e2e/kit/chart-readme.ts', impor
 const drops = await import(source('dns-proxy/src/metrics/drop-metrics.ts'));
 const { dnsSeries, snakeCase } = await import(source('dns-proxy/src/metrics/dns-metrics.ts'));
 const { datapathSeries } = await import(source('dns-proxy/src/metrics/node-metrics.ts'));
+const { codeKinds } = await import(source('cli/src/explain/catalogue.ts'));
+
+interface KindOfCode {
+  readonly title: string;
+  readonly where: string;
+  readonly table: Readonly<
+    Record<string, { readonly severity: string; readonly meaning: string; readonly fix: string }>
+  >;
+}
 
 interface ControllerMetric {
   readonly name: string;
@@ -86,6 +95,23 @@ const controllerRows = Object.values(
   help,
 ]);
 
+/** Each code has an anchor, which the runbook and people link to; a code of several kinds at its first. */
+const anchors = new Set<string>();
+function anchorOf(code: string): string {
+  const id = code.toLowerCase();
+  if (anchors.has(id)) return '';
+  anchors.add(id);
+  return `<a id="${id}"></a>`;
+}
+
+const codeSections = (codeKinds as readonly KindOfCode[]).map(({ title, where, table: codes }) => {
+  const rows = Object.entries(codes).map(([code, { severity, meaning, fix }]) => [
+    `${anchorOf(code)}\`${code}\``,
+    ...[severity, meaning, fix].map((text) => text.replaceAll('|', '\\|')),
+  ]);
+  return `## ${title}\n\nIn ${where}.\n\n${table(['code', 'severity', 'meaning', 'fix'], rows)}`;
+});
+
 const chart = 'charts/tandem';
 /** What the chart sets by itself, for values of the chart to have no say in it. */
 const fixedOptions = [
@@ -104,6 +130,7 @@ const pages: Readonly<Record<string, string>> = {
   [`${chart}/files/options.json`]: `${JSON.stringify(optionNames, null, 2)}\n`,
   'docs/reference/options.md': `# Options\n\n${generated}\n\nEach is a flag, an environment variable and a key of the file given by \`--config\`.\n\n## Agent\n\n${optionsMarkdown(agentConfigSpec, 3)}\n\n## DNS proxy\n\n${optionsMarkdown(proxyConfigSpec, 3)}\n\n## Controller\n\n${optionsMarkdown(controllerConfigSpec, 3)}\n`,
   'docs/reference/metrics.md': `# Metrics\n\n${generated}\n\nAt \`/metrics\` of \`metricsAddress\` of each process. Names and labels are kept from version to version.\n\n${table(['metric', 'type', 'labels', 'process', 'meaning'], [...metricRows, ...controllerRows])}\n`,
+  'docs/reference/codes.md': `# Codes\n\n${generated}\n\n\`tandem explain CODE\` prints one of them. A code is kept from version to version, and never means something else. Severities: \`critical\`, packets pass that policy denies, pods get no DNS answers or do not start; \`error\`, a promise does not hold for a part of the pods, names or objects; \`warning\`, everything works without a spare; \`info\`, expected.\n\n${codeSections.join('\n\n')}\n`,
   'docs/reference/drop-reasons.md': `# Counters of the datapath\n\n${generated}\n\nThose that begin with \`drop_\` are also the reasons of drop events. Both processes have the metrics.\n\n${counterTable(
     tdCounterHelp,
     datapathSeries,

@@ -127,7 +127,7 @@ test('rules that come later are told, and after a restart of the agent both have
     async () => (await degradedOf(tandem, 'agent')).get('mark-taken') ?? null,
     { what: 'the agent to tell', timeoutMs: toldMs },
   );
-  assert.match(message, /0x1000.*is used by other rules/);
+  assert.match(message, /other rules use bit 0x1000/);
   assert.equal(await answered(standard, 4), 4, 'as long as nothing clears it');
   await tandem.kill('agent');
   await restart(standard, 'agent');

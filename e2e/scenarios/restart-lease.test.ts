@@ -43,7 +43,7 @@ test('the second waits, and says so', async () => {
   await waitFor(says, { what: 'the second agent to wait' });
   for (const name of ['agent', 'proxy'] as const) {
     const message = await waitForDegraded(tandem, name, 'agent-waiting');
-    assert.match(message, /a second agent waits/);
+    assert.match(message, /a second agent stands by/);
   }
   assert.deepEqual(attached(tandem), before_, 'it loads and attaches nothing');
   assert.equal(agentMapsText(tandem), maps);

@@ -14,7 +14,7 @@ import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
 import { markCandidates } from '@tandem/datapath/config';
 import { Datapath } from '@tandem/datapath/datapath';
 import { agentMember } from '@tandem/datapath/member';
-import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import { agentAdminPath, snapshotPath } from '@tandem/dns-proxy/config';
 import type { DnsMember } from '@tandem/dns-proxy/dns-member';
 import { MemberServices } from '@tandem/dns-proxy/member-services';
@@ -282,9 +282,10 @@ export class AgentControl {
       log: this.#log,
       diagnostics: () => this.#diagnostics(),
       degradations: () => [
-        ...(datapath.isJudging() ? [] : [this.#isEnforcing() ? judgeMissing : notYetJudging]),
         // What cannot be pinned then is none of its own.
-        ...(datapath.isUnpinned() ? [pinsRemoved] : sideDegradations(datapath.problems)),
+        ...(datapath.isUnpinned()
+          ? [degradation('pins-removed')]
+          : sideDegradations(datapath.problems)),
         ...this.#stepProblems(),
         ...this.#viewProblems(),
         ...(this.#mark?.degradations ?? []),
@@ -398,19 +399,19 @@ export class AgentControl {
   }
 
   #stepProblems(): readonly Degradation[] {
-    return [...this.#failed].map(([what, reason]) => ({
-      code: 'not-reconciled',
-      message: `${what}: ${reason}; the previous state stays in force`,
-      fix: 'fix what the message names; the agent tries again every few seconds',
-    }));
+    return [...this.#failed].map(([step, reason]) =>
+      degradation('not-reconciled', {
+        message: `the step ${step} of the reconciliation fails: ${reason}; the former state stays in force`,
+      }),
+    );
   }
 
   #viewProblems(): readonly Degradation[] {
-    return [...(this.#view?.problems ?? [])].map(([kind, reason]) => ({
-      code: 'network-unreadable',
-      message: `${kind} of the node cannot be read: ${reason}; what was read before counts on`,
-      fix: 'fix what the message names; the agent tries again at once',
-    }));
+    return [...(this.#view?.problems ?? [])].map(([kind, reason]) =>
+      degradation('network-unreadable', {
+        message: `${kind} of the node cannot be read: ${reason}; the agent goes on with the last reading`,
+      }),
+    );
   }
 
   #nodeContext(): NodeContext {
@@ -428,25 +429,6 @@ export class AgentControl {
     };
   }
 }
-
-const notYetJudging = {
-  code: 'not-enforcing-yet',
-  message: 'no policy was applied since the node was booted, so nothing is enforced yet',
-  fix: 'wait for the first policy; while this stays, status and the log say what keeps the source from being read',
-};
-
-const judgeMissing = {
-  code: 'judge-not-attached',
-  message: 'the programs that enforce policy are not attached to all netfilter hooks of this node',
-  fix: 'restart the agent: it attaches them again; find out who detached them',
-};
-
-const pinsRemoved = {
-  code: 'pins-removed',
-  message:
-    'the pins of the programs and maps were removed: pods stay under the last policy until the agent ends, DNS of pods with DNS rules is dropped, policy does not change',
-  fix: 'restart the agent, then the DNS proxy; find out who removes files in bpffsDir',
-};
 
 /** The policy that members serve since before this process. */
 function servedPolicy({ snapshot }: SnapshotStart): MemberPolicy | null {

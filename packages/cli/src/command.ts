@@ -31,6 +31,12 @@ export interface CliCommand {
   readonly details?: string;
   /** Adds arguments and options. */
   configure?(command: Command): void;
-  /** `options` are commander's, by camelCase name. @throws TandemError: see `exitCodeOf`. */
-  run(context: CommandContext, options: Readonly<Record<string, unknown>>): Promise<ExitCode>;
+  /** Values of its argument that shells complete. */
+  readonly completes?: readonly string[];
+  /** `options` are commander's, by camelCase name; `words` are its arguments. @throws TandemError: see `exitCodeOf`. */
+  run(
+    context: CommandContext,
+    options: Readonly<Record<string, unknown>>,
+    words: readonly string[],
+  ): Promise<ExitCode>;
 }

@@ -56,6 +56,13 @@ function readShell(text: string): Shell {
   return shell;
 }
 
+const argumentValues = new WeakMap<Command, readonly string[]>();
+
+/** Has shells offer `values` where the argument of the command stands. */
+export function completeArgument(command: Command, values: readonly string[]): void {
+  argumentValues.set(command, values);
+}
+
 /** What may stand in the place of the last word, which may be empty or begun. */
 export function candidates(root: Command, words: readonly string[]): readonly string[] {
   let command = root;
@@ -70,7 +77,7 @@ export function candidates(root: Command, words: readonly string[]): readonly st
     return (awaited.argChoices ?? []).filter((each) => each.startsWith(begun));
   const offered = begun.startsWith('-')
     ? optionsOf(command).map(({ long, short }) => long ?? short ?? '')
-    : command.commands.map((sub) => sub.name());
+    : [...command.commands.map((sub) => sub.name()), ...(argumentValues.get(command) ?? [])];
   return offered.filter((each) => each.startsWith(begun) && !each.startsWith('__'));
 }
 

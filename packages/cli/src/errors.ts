@@ -3,16 +3,9 @@
 
 /** Errors that end a command with an exit code of their own. */
 
-import { TandemError, type TandemErrorCode } from '@tandem/runtime/tandem-error';
+import { TandemError } from '@tandem/runtime/tandem-error';
 import { type ExitCode, exitCode } from './exit-codes.ts';
 import type { Printer } from './output/printer.ts';
-
-/** The codes of this package, and what each means. */
-export const cliErrorCodes: Readonly<Record<TandemErrorCode, string>> = {
-  TANDEM_CLI_USAGE: 'the command line or configuration is wrong',
-  TANDEM_CLI_UNREACHABLE: 'neither process of the node answers on its admin socket',
-  TANDEM_CLI_KUBECTL: 'kubectl could not be run, or failed',
-};
 
 export function usageError(message: string): TandemError {
   return new TandemError('TANDEM_CLI_USAGE', message);

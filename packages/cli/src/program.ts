@@ -12,12 +12,13 @@ import type { CliCommand } from './command.ts';
 import { configured } from './commander.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { endpointListCommand } from './commands/endpoint-list.ts';
+import { explainCommand } from './commands/explain.ts';
 import { fqdnListCommand } from './commands/fqdn-list.ts';
 import { observeCommand } from './commands/observe.ts';
 import { policyValidateCommand } from './commands/policy-validate.ts';
 import { statusCommand } from './commands/status.ts';
 import { versionCommand } from './commands/version.ts';
-import { addCompletion } from './completion.ts';
+import { addCompletion, completeArgument } from './completion.ts';
 import { exitCodeOf, printError, usageError } from './errors.ts';
 import { type ExitCode, exitCode, exitCodeHelp } from './exit-codes.ts';
 import { type OutputStream, Printer } from './output/printer.ts';
@@ -53,6 +54,7 @@ const commands: readonly CliCommand[] = [
   observeCommand,
   policyValidateCommand,
   doctorCommand,
+  explainCommand,
   versionCommand,
 ];
 
@@ -61,8 +63,8 @@ export async function runCli(world: CliWorld): Promise<ExitCode> {
   const out = new Printer(world.stdout, world.env);
   const notes = new Printer(world.stderr, world.env);
   let code: ExitCode = exitCode.ok;
-  const program = createProgram(out, notes, async (command, options) => {
-    code = await runCommand(command, options, world, out, notes);
+  const program = createProgram(out, notes, async (command, options, words) => {
+    code = await runCommand(command, options, words, world, out, notes);
   });
   try {
     await program.parseAsync([...world.argv], { from: 'user' });
@@ -78,6 +80,7 @@ type Options = Readonly<Record<string, unknown>>;
 async function runCommand(
   command: CliCommand,
   options: Options,
+  words: readonly string[],
   world: CliWorld,
   out: Printer,
   notes: Printer,
@@ -92,10 +95,11 @@ async function runCommand(
   if (!settings.ok) throw usageError(settings.error.join('; '));
   const { signal, nowMs } = world;
   const wantsJson = options['output'] === 'json';
-  return command.run({ settings: settings.value, out, notes, wantsJson, signal, nowMs }, options);
+  const context = { settings: settings.value, out, notes, wantsJson, signal, nowMs };
+  return command.run(context, options, words);
 }
 
-type Run = (command: CliCommand, options: Options) => Promise<void>;
+type Run = (command: CliCommand, options: Options, words: readonly string[]) => Promise<void>;
 
 function createProgram(out: Printer, notes: Printer, run: Run): Command {
   const program = configured(new Command('tandem'), out, notes)
@@ -130,5 +134,6 @@ function addCommand(
   const made = parent.command(second ?? first).description(command.summary);
   command.configure?.(made);
   if (command.details !== undefined) made.addHelpText('after', `\n${command.details}`);
-  made.action(async () => run(command, made.optsWithGlobals()));
+  if (command.completes !== undefined) completeArgument(made, command.completes);
+  made.action(async () => run(command, made.optsWithGlobals(), made.args));
 }

@@ -6,6 +6,7 @@
  * transition, no reason), with what is wrong and where: the findings of `tandem policy validate`.
  */
 
+import type { ConditionCode } from '@tandem/core/codes/kubernetes';
 import { isPolicyObject } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
 import { type Fields, isFields } from '@tandem/core/k8s/shape';
@@ -14,7 +15,7 @@ import { boundedText } from './bounded-text.ts';
 import { conditionMessageBytesMax, findingBytesMax } from './limits.ts';
 
 export interface Condition {
-  readonly type: 'Valid';
+  readonly type: ConditionCode;
   readonly status: 'True' | 'False';
   readonly message: string;
 }

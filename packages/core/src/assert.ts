@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
+import type { ErrorCode } from './codes/errors.ts';
+
 /**
  * A broken invariant is a bug: nothing above catches it, the process exits and the other member of
  * the socket group serves on. Never use it for input; input is judged by `Result` and statuses.
  */
 export class AssertionError extends Error {
   override readonly name = 'AssertionError';
-  readonly code = 'TANDEM_BUG';
+  readonly code: Extract<ErrorCode, 'TANDEM_BUG'> = 'TANDEM_BUG';
 }
 
 /** Throws an `AssertionError` unless `condition` holds. `message` says what must be true. */

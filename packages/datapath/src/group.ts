@@ -11,6 +11,7 @@
  * No accessor allocates, except those that return an object.
  */
 
+import type { LostEventCode } from '@tandem/core/codes/events';
 import {
   TD_ABI_VERSION,
   TD_HEARTBEAT_STALE_NS,
@@ -53,7 +54,7 @@ export interface MemberStatus {
 export type GroupSettings = Pick<DatapathConfig, 'mark' | 'port' | 'ownerUid'>;
 
 /** Why the kernel did not put a drop event into the ring. */
-export type EventLoss = 'ring-full' | 'rate-limit';
+export type EventLoss = Exclude<LostEventCode, 'not-told'>;
 
 const bytesPerWord = 4;
 const bytesPerTime = 8;

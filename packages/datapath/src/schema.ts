@@ -8,6 +8,7 @@
 
 import { existsSync, readdirSync } from 'node:fs';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
+import type { ErrorCode } from '@tandem/core/codes/errors';
 import { TD_ABI_VERSION } from './abi.gen.ts';
 import { NodeGroup } from './group.ts';
 import { type Migration, migrationBetween } from './migrations.ts';
@@ -23,7 +24,7 @@ import {
 
 /** The pins are of a version that this program can't take over. Nothing was changed. */
 export class SchemaError extends Error {
-  readonly code = 'TANDEM_DATAPATH_VERSION';
+  readonly code: Extract<ErrorCode, 'TANDEM_DATAPATH_VERSION'> = 'TANDEM_DATAPATH_VERSION';
 }
 
 export interface Takeover {

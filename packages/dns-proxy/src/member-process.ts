@@ -3,12 +3,13 @@
 
 /** A process with a member of the group: the agent's and the DNS proxy's begin and end alike. */
 
+import type { ErrorCode } from '@tandem/core/codes/errors';
 import type { ConfigSpec } from '@tandem/runtime/config';
 import { type Component, exitCodes, Lifecycle } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
 import { type ProbeAnswer, type ProbeQuestion, ProbeServer } from '@tandem/runtime/probe-server';
 import { startProgram } from '@tandem/runtime/program-start';
-import { TandemError, type TandemErrorCode } from '@tandem/runtime/tandem-error';
+import { TandemError } from '@tandem/runtime/tandem-error';
 import { type MemberConfig, memberSettings, peerSocketPath } from './config.ts';
 import type { DnsMemberOptions } from './dns-member.ts';
 import { stopMarginMs } from './limits.ts';
@@ -19,10 +20,10 @@ import { readSearchList } from './search-list.ts';
 import { version } from './version.ts';
 
 /** Of a start without which no policy is enforced on the node; it has an exit code of its own. */
-export const nothingEnforcedCode: TandemErrorCode = 'TANDEM_NOTHING_ENFORCED';
+export const nothingEnforcedCode: ErrorCode = 'TANDEM_NOTHING_ENFORCED';
 
 /** Of a process that serves with pins in whose place an agent has made new ones. */
-export const pinsReplacedCode: TandemErrorCode = 'TANDEM_PINS_REPLACED';
+export const pinsReplacedCode: ErrorCode = 'TANDEM_PINS_REPLACED';
 
 /** A start may have to wait for the end of another process with the same index, however long it takes. */
 const startTimeoutMs = 2 ** 31 - 1;

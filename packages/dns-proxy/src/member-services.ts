@@ -23,9 +23,10 @@ import { MetricsServer } from '@tandem/runtime/metrics-server';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AdminContext, InputDiagnostic, PolicyFacts } from './admin/context.ts';
-import { type Degradation, logDegradations, type PolicyOrigin } from './admin/degradations.ts';
+import { type Degradation, degradation } from './admin/degradation.ts';
 import { KernelView } from './admin/kernel-view.ts';
 import { steeringWatchMs } from './admin/limits.ts';
+import { logDegradations, type PolicyOrigin } from './admin/process-degradations.ts';
 import { type Admin, createAdmin } from './admin/service.ts';
 import { readSteering, SteeringWatch } from './admin/steering-watch.ts';
 import { waitingProcesses } from './admin/waiting.ts';
@@ -369,11 +370,10 @@ export class MemberServices {
 function listenerDegradations(problem: string, port: number): readonly Degradation[] {
   if (problem === '') return [];
   return [
-    {
-      code: 'listeners-closed',
-      message: `this process does not serve DNS: ${problem}; policy stays enforced`,
-      fix: `free the port: ss -lnptu 'sport = :${port}' shows which process has it; it is tried again every second`,
-    },
+    degradation('listeners-closed', {
+      message: `this process cannot open port ${port} and serves no DNS: ${problem}; policy stays enforced`,
+      fix: `stop the process that has the port (ss -lnptu 'sport = :${port}' lists it); this process tries again every second`,
+    }),
   ];
 }
 

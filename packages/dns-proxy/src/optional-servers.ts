@@ -7,16 +7,20 @@
  * RuntimeDirectory stops); status and the log say what is missing meanwhile.
  */
 
+import type { DegradationCode } from '@tandem/core/codes/degradations';
 import type { Component } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
-import type { Degradation } from './admin/degradations.ts';
+import { type Degradation, degradation } from './admin/degradation.ts';
 import { optionalRetryMsMax, optionalRetryMsMin } from './limits.ts';
 
 export interface OptionalServer extends Component {
   /** Whether clients find its socket. */
   readonly isReachable: boolean;
 }
+
+/** Codes of the servers' degradations. */
+type ServerCode = Extract<DegradationCode, 'admin-unavailable' | 'metrics-unavailable'>;
 
 interface State {
   readonly server: OptionalServer;
@@ -30,14 +34,14 @@ interface State {
 
 export class OptionalServers {
   readonly #log: Logger;
-  readonly #states = new Map<string, State>();
+  readonly #states = new Map<ServerCode, State>();
 
   constructor(log: Logger) {
     this.#log = log;
   }
 
   /** `code`: of its degradation. Never rejects. */
-  async start(code: string, server: OptionalServer): Promise<void> {
+  async start(code: ServerCode, server: OptionalServer): Promise<void> {
     const state = {
       server,
       problem: '',
@@ -70,13 +74,7 @@ export class OptionalServers {
     return [...this.#states].flatMap(([code, { problem }]) =>
       problem === ''
         ? []
-        : [
-            {
-              code,
-              message: problem,
-              fix: 'remove the cause: the process tries again by itself; DNS and policy are not affected',
-            },
-          ],
+        : [degradation(code, { message: `${problem}; DNS and policy are not affected` })],
     );
   }
 

@@ -10,7 +10,7 @@ import { dirname } from 'node:path';
 import { shareDirectory } from '@tandem/datapath/directories';
 import type { Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
-import type { Degradation } from './admin/degradations.ts';
+import { type Degradation, degradation } from './admin/degradation.ts';
 import { type MemberConfig, proxyAdminPath } from './config.ts';
 
 type Paths = Pick<MemberConfig, 'runDir' | 'proxyUid'>;
@@ -48,11 +48,10 @@ export class RunDirectory {
   get degradations(): readonly Degradation[] {
     if (this.#problem === '') return [];
     return [
-      {
-        code: 'run-directory',
-        message: `the sockets of both processes have no place: ${this.#problem}; policy is enforced, DNS is served, neither process hears of the other`,
-        fix: `make ${this.#paths.runDir} a writable directory: it is tried again every few seconds`,
-      },
+      degradation('run-directory', {
+        message: `the directory of the sockets cannot be made: ${this.#problem}; policy is enforced and DNS served, but the processes cannot connect to each other`,
+        fix: `make ${this.#paths.runDir} a writable directory; the agent tries again every few seconds`,
+      }),
     ];
   }
 }

@@ -8,7 +8,7 @@
 
 import { markCandidates } from '@tandem/datapath/config';
 import type { GroupSettings } from '@tandem/datapath/group';
-import type { Degradation } from './admin/degradations.ts';
+import { type Degradation, degradation } from './admin/degradation.ts';
 
 /** As a process was configured. */
 export interface MemberSettings {
@@ -31,7 +31,8 @@ export function settingsProblem(wanted: MemberSettings, inForce: GroupSettings |
   if (inForce === null) return '';
   const differences: string[] = [];
   const add = (option: string, own: string, other: string): void => {
-    if (own !== other) differences.push(`${option} is ${own} here and ${other} in the datapath`);
+    if (own !== other)
+      differences.push(`${option} is ${own} here and ${other} in the loaded programs`);
   };
   add('port', String(wanted.port), String(inForce.port));
   add('mark', hex(markOf(wanted, inForce)), hex(inForce.mark));
@@ -46,10 +47,8 @@ export function settingsDegradations(
   const problem = settingsProblem(wanted, inForce);
   if (problem === '') return [];
   return [
-    {
-      code: 'settings-differ',
-      message: `this process takes no DNS query, because its sockets would lose them: ${problem}`,
-      fix: 'give both processes the same port, mark and proxyUid (mark: auto takes what the agent chose), and restart the agent first, then the DNS proxy',
-    },
+    degradation('settings-differ', {
+      message: `this process serves no DNS, because its sockets would lose queries: ${problem}`,
+    }),
   ];
 }

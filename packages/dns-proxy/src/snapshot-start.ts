@@ -9,7 +9,7 @@
 import type { Logger } from '@tandem/runtime/log';
 import { readSnapshotFile } from '@tandem/runtime/snapshot-file';
 import { TandemError } from '@tandem/runtime/tandem-error';
-import type { Degradation } from './admin/degradations.ts';
+import { type Degradation, degradation } from './admin/degradation.ts';
 import type { DnsMember } from './dns-member.ts';
 
 export interface SnapshotStart {
@@ -46,11 +46,10 @@ export async function startFromSnapshot(
 
 function unusable(reason: string, path: string, log: Logger): SnapshotStart {
   log.error('the policy snapshot is of no use, waiting for the source of policy', { path, reason });
-  const message = `the policy snapshot could not be used when this process started: ${reason}`;
-  const fix = 'none needed once the agent has its source: it writes a new one';
+  const message = `the policy snapshot on disk could not be used when this process started: ${reason}`;
   return {
     snapshot: null,
     revision: 0,
-    degradations: [{ code: 'snapshot-unusable', message, fix }],
+    degradations: [degradation('snapshot-unusable', { message })],
   };
 }

@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** An error of the kernel or of this package, with what was attempted on what. */
+/**
+ * - `SYSTEM`: a system call failed, see `errnoName` and `syscall`.
+ * - `ARGUMENT`: an argument has the wrong type or range.
+ * - `DETACHED`: a loop's payload buffer was detached.
+ * - `LIBUV`: this node cannot run the addon.
+ */
+export const socketErrorCodes = [
+  'TANDEM_SOCKET_SYSTEM',
+  'TANDEM_SOCKET_ARGUMENT',
+  'TANDEM_SOCKET_DETACHED',
+  'TANDEM_SOCKET_LIBUV',
+] as const;
+export type SocketErrorCode = (typeof socketErrorCodes)[number];
+
+/** An error of the kernel or of this package: the operation and its object. */
 export class DnsSocketError extends Error {
   override readonly name = 'DnsSocketError';
-  /**
-   * `TANDEM_SOCKET_SYSTEM`: a system call failed, see `errnoName` and `syscall`.
-   * `TANDEM_SOCKET_ARGUMENT`: an argument has the wrong type or range.
-   * `TANDEM_SOCKET_DETACHED`: a loop's payload buffer was detached.
-   * `TANDEM_SOCKET_LIBUV`: this node cannot run the addon.
-   */
-  readonly code: string;
+  readonly code: SocketErrorCode;
   /** Positive Linux errno; 0 if none. */
   readonly errno: number;
   /** `EADDRINUSE` and the like; '' if none. */
@@ -21,7 +29,7 @@ export class DnsSocketError extends Error {
   constructor(
     message: string,
     facts: {
-      readonly code: string;
+      readonly code: SocketErrorCode;
       readonly errno?: number;
       readonly errnoName?: string;
       readonly syscall?: string;
@@ -39,9 +47,10 @@ export class DnsSocketError extends Error {
   static from(thrown: unknown): unknown {
     if (!(thrown instanceof Error) || thrown instanceof DnsSocketError) return thrown;
     const facts = thrown as Partial<Record<'code' | 'errno' | 'errnoName' | 'syscall', unknown>>;
-    if (typeof facts.code !== 'string' || !facts.code.startsWith('TANDEM_SOCKET_')) return thrown;
+    const code = socketErrorCodes.find((each) => each === facts.code);
+    if (code === undefined) return thrown;
     return new DnsSocketError(thrown.message, {
-      code: facts.code,
+      code,
       errno: typeof facts.errno === 'number' ? facts.errno : 0,
       errnoName: typeof facts.errnoName === 'string' ? facts.errnoName : '',
       syscall: typeof facts.syscall === 'string' ? facts.syscall : '',

@@ -4,10 +4,11 @@
 /** The one error class of this package: a request that the kernel refused or did not answer. */
 
 import { getSystemErrorMessage, getSystemErrorName } from 'node:util';
+import type { ErrorCode } from '@tandem/core/codes/errors';
 
 export class NetlinkError extends Error {
   override readonly name = 'NetlinkError';
-  readonly code = 'TANDEM_NETLINK';
+  readonly code: Extract<ErrorCode, 'TANDEM_NETLINK'> = 'TANDEM_NETLINK';
   /** Positive Linux errno. */
   readonly errno: number;
   /** `EEXIST` and the like. */

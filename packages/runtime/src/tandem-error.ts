@@ -4,22 +4,7 @@
 // Operating errors: what went wrong outside of the program, said so that an operator can act on it. Bad
 // input is a `Result`, a bug is an assertion; neither is one of these.
 
-/** Stable, part of the API: "TANDEM_SOCKET_IN_USE". */
-export type TandemErrorCode = `TANDEM_${Uppercase<string>}`;
-
-/** The codes that this package throws, and what each means. Other packages list their own. */
-export const runtimeErrorCodes: Readonly<Record<TandemErrorCode, string>> = {
-  TANDEM_UNEXPECTED: 'an error of the runtime or a library, without a code of ours',
-  TANDEM_SYSTEM: 'a system call failed; `errno` names the cause',
-  TANDEM_SOCKET_IN_USE: 'another process listens on the unix socket',
-  TANDEM_SOCKET_PATH: 'the unix socket cannot be made there: not a socket, or an unsafe directory',
-  TANDEM_PEER_REFUSED:
-    'the process at the other end of the unix socket has a uid that is not allowed',
-  TANDEM_START_TIMEOUT: 'a component did not start in time',
-  TANDEM_STOP_TIMEOUT: 'a component did not stop in time',
-  TANDEM_RPC: 'a gRPC call failed; `status` names the cause',
-  TANDEM_SNAPSHOT_WRITE: 'the policy snapshot could not be written',
-};
+import { type ErrorCode, errorCodes } from '@tandem/core/codes/errors';
 
 /** Facts about an error as fields: what was attempted, on what. Values are for logs and status. */
 export type ErrorFacts = Readonly<Record<string, string | number | boolean>>;
@@ -39,11 +24,11 @@ interface SystemErrorFields {
 
 export class TandemError extends Error {
   override readonly name: string = 'TandemError';
-  readonly code: TandemErrorCode;
+  readonly code: ErrorCode;
   readonly facts: ErrorFacts;
 
   /** `message` says what was attempted, on what, and what the operator can do. */
-  constructor(code: TandemErrorCode, message: string, options: TandemErrorOptions = {}) {
+  constructor(code: ErrorCode, message: string, options: TandemErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.facts = options.facts ?? {};
@@ -60,7 +45,7 @@ export class TandemError extends Error {
       return new TandemError('TANDEM_UNEXPECTED', `${prefix}${String(caught)}`, { cause: caught });
     }
     const { code, syscall, path, errnoName } = caught as SystemErrorFields;
-    const isOurs = typeof code === 'string' && code.startsWith('TANDEM_');
+    const isOurs = typeof code === 'string' && Object.hasOwn(errorCodes, code);
     const isSystem = typeof code === 'string' && typeof syscall === 'string';
     if (!isOurs && !isSystem) {
       return new TandemError('TANDEM_UNEXPECTED', `${prefix}${caught.message}`, { cause: caught });
@@ -70,7 +55,7 @@ export class TandemError extends Error {
       ...text('syscall', syscall),
       ...text('path', path),
     };
-    const named = isOurs ? (code as TandemErrorCode) : 'TANDEM_SYSTEM';
+    const named = isOurs ? (code as ErrorCode) : 'TANDEM_SYSTEM';
     return new TandemError(named, `${prefix}${caught.message}`, { cause: caught, facts });
   }
 }

@@ -8,7 +8,7 @@
  */
 
 import { readPinnedSettings } from '@tandem/datapath/group-settings';
-import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import type { NetworkView } from '@tandem/netlink/network-view';
 import { NFPROTO_INET, NftWatch } from '@tandem/netlink/nft-watch';
 import type { Logger } from '@tandem/runtime/log';
@@ -84,11 +84,10 @@ export class MarkWatch {
         ? 'remove the bit from those rules, or restart the agent: it takes a free bit, and the DNS proxy follows'
         : 'remove the bit from those rules, or set mark to auto or to a free bit for both processes, and restart the agent, then the DNS proxy';
     return [
-      {
-        code: 'mark-taken',
-        message: `bit 0x${this.#mark.toString(16)} of the packet mark, which steers DNS of pods, is used by other rules, which may drop or misdirect DNS queries of pods (sources of packets do not depend on it): ${listUsers(taken)}`,
+      degradation('mark-taken', {
+        message: `other rules use bit 0x${this.#mark.toString(16)} of the packet mark, which steers DNS of pods, and may drop or misroute DNS queries (verification of source addresses does not use the mark): ${listUsers(taken)}`,
         fix,
-      },
+      }),
     ];
   }
 

@@ -10,7 +10,7 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import type { Degradation } from '@tandem/dns-proxy/admin/degradation';
 import type { NetworkView } from '@tandem/netlink/network-view';
 import type { Logger } from '@tandem/runtime/log';
 import type { Metrics } from '@tandem/runtime/metrics';

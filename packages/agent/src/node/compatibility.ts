@@ -9,7 +9,7 @@
 import { readFileSync } from 'node:fs';
 import { readCounters } from '@tandem/datapath/counters';
 import type { Datapath } from '@tandem/datapath/datapath';
-import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import type { NetworkView } from '@tandem/netlink/network-view';
 import type { PodInterface } from '../endpoint/pod-interface.ts';
 import { bridgeFamilies, unseenBridges } from './bridge-netfilter.ts';
@@ -41,7 +41,7 @@ export class Compatibility {
     const interfaces = this.#o.interfaces();
     this.#found = [...this.#ipvs(), ...this.#bridges(interfaces)];
     await this.#watchJudge(interfaces);
-    if (this.#judge.isBypassed) this.#found = [...this.#found, bypassed];
+    if (this.#judge.isBypassed) this.#found = [...this.#found, degradation('judge-bypassed')];
   }
 
   #ipvs(): readonly Degradation[] {
@@ -49,11 +49,9 @@ export class Compatibility {
     const evidence = ipvsEvidence(hasInterface);
     if (evidence === null) return [];
     return [
-      {
-        code: 'ipvs',
-        message: `Services go through IPVS (${evidence}): answers of Services to pods with egress rules are dropped`,
-        fix: 'run kube-proxy with --proxy-mode=nftables or iptables; ipvsadm --clear removes what IPVS mode left',
-      },
+      degradation('ipvs', {
+        message: `kube-proxy runs in IPVS mode (${evidence}), which is not supported: replies of Services to pods with egress rules are dropped`,
+      }),
     ];
   }
 
@@ -68,11 +66,10 @@ export class Compatibility {
       const unseen = unseenBridges(family, used, setting);
       if (unseen.length === 0) return [];
       return [
-        {
-          code: `bridge-netfilter-${family.name}`,
-          message: `netfilter does not see ${family.what} on the bridge ${unseen.join(', ')} (${setting === null ? 'br_netfilter is not loaded' : `${family.sysctl}=${setting}`}): pods there reach each other without policy, and all else that they send is dropped`,
-          fix: `${setting === null ? 'modprobe br_netfilter && ' : ''}sysctl -w ${family.sysctl}=1; it counts within seconds`,
-        },
+        degradation(`bridge-netfilter-${family.name}`, {
+          message: `netfilter does not see ${family.what} on the bridge ${unseen.join(', ')} (${setting === null ? 'br_netfilter is not loaded' : `${family.sysctl}=${setting}`}): pods on it reach each other without policy, and their other traffic is dropped`,
+          fix: `${setting === null ? 'modprobe br_netfilter && ' : ''}sysctl -w ${family.sysctl}=1; the agent sees it within seconds`,
+        }),
       ];
     });
   }
@@ -88,13 +85,6 @@ export class Compatibility {
     });
   }
 }
-
-const bypassed: Degradation = {
-  code: 'judge-bypassed',
-  message:
-    'pods send or get packets that judge does not see: another datapath delivers them past netfilter (Calico eBPF, Cilium, Antrea, OVN-Kubernetes), so policy is NOT enforced on them; or the firewall of the node drops them all ahead of judge',
-  fix: 'switch the CNI to a datapath through netfilter (Calico: linuxDataplane Iptables or Nftables); `bpftool net` names programs on the interfaces of pods',
-};
 
 /** Null: the module is not loaded. */
 function readSetting(path: string): string | null {

@@ -11,7 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { formatAddress } from '@tandem/core/net/ip';
 import { TD_MEMBERS_MAX, tdListenerKind } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
-import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import { type BoundSocket, SocketDiagnostics } from '@tandem/netlink/sock-diag';
 import type { Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
@@ -59,11 +59,10 @@ export class GroupAudit {
     if (this.#foreign.length === 0) return [];
     const sockets = this.#foreign.map(describe).join('; ');
     return [
-      {
-        code: 'foreign-socket',
-        message: `sockets that are no member's are bound to port ${this.#port} and may take pods' queries: ${sockets}`,
-        fix: `find their process with ss -lnptu 'sport = :${this.#port}' and stop it; nothing else may run as the uid of the DNS proxy`,
-      },
+      degradation('foreign-socket', {
+        message: `sockets that belong to no member are bound to port ${this.#port} and may receive DNS queries of pods: ${sockets}`,
+        fix: `find their process with ss -lnptu 'sport = :${this.#port}' and stop it; run no other program as the uid of the DNS proxy`,
+      }),
     ];
   }
 

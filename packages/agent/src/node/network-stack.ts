@@ -13,7 +13,7 @@ import {
   ipv6Texts,
   loopbackFix,
 } from '@tandem/datapath/address-families';
-import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import { LOOPBACK_IFINDEX } from '@tandem/netlink/constants';
 import type { NetworkView } from '@tandem/netlink/network-view';
 import { NFPROTO_INET, NftWatch } from '@tandem/netlink/nft-watch';
@@ -38,13 +38,11 @@ const losses: Readonly<Record<RulePart, string>> = {
     'each DNS query of a pod takes an entry of conntrack, and replies are dropped where no other rule keeps conntrack on',
 };
 
-const loopbackOff: Degradation = {
-  code: 'ipv6-loopback-off',
+const loopbackOff: Degradation = degradation('ipv6-loopback-off', {
   message: ipv6Texts['no-loopback'],
-  fix: `${loopbackFix}, or switch IPv6 off on all interfaces (net.ipv6.conf.all and default)`,
-};
+  fix: `${loopbackFix}, or disable IPv6 on all interfaces (net.ipv6.conf.all and default)`,
+});
 
-const fixOfError = 'fix what the error names; the agent tries again every few seconds';
 /** Steered packets are delivered by the loopback interface. */
 const loopbackUp = 'ip link set lo up: the loopback interface is down';
 
@@ -159,11 +157,12 @@ export class NetworkStack {
 
   get degradations(): readonly Degradation[] {
     return [
-      ...this.#problems.map(({ part, message }) => ({
-        code: 'network-rules',
-        message: `${part} is not in place, so ${losses[part]}: ${message}`,
-        fix: this.#isLoopbackUp() ? fixOfError : loopbackUp,
-      })),
+      ...this.#problems.map(({ part, message }) =>
+        degradation('network-rules', {
+          message: `${part} cannot be set up, so ${losses[part]}: ${message}`,
+          ...(this.#isLoopbackUp() ? {} : { fix: loopbackUp }),
+        }),
+      ),
       ...(this.#ipv6 === 'no-loopback' ? [loopbackOff] : []),
     ];
   }

@@ -9,7 +9,7 @@
 
 import type { StableIds } from '@tandem/core/policy/stable-ids';
 import { shareDirectory } from '@tandem/datapath/directories';
-import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import type { Logger } from '@tandem/runtime/log';
 import { syncSnapshotFile, writeSnapshotFile } from '@tandem/runtime/snapshot-file';
 import { TandemError } from '@tandem/runtime/tandem-error';
@@ -137,13 +137,12 @@ export class StateKeeper {
   get degradations(): readonly Degradation[] {
     const state = this.#unwritten;
     if (state === null || this.#problem === '') return [];
-    const disk = this.#revisionOnDisk === 0 ? 'an earlier one or none' : `${this.#revisionOnDisk}`;
+    const disk =
+      this.#revisionOnDisk === 0 ? 'an earlier one or none' : `revision ${this.#revisionOnDisk}`;
     return [
-      {
-        code: 'snapshot-not-written',
-        message: `policy revision ${state.revision} is in force and could not be written to disk, where ${disk} is: ${this.#problem}`,
-        fix: 'make room, or the disk writable: it is tried every few seconds; until then a process that restarts alone begins with the policy on disk',
-      },
+      degradation('snapshot-not-written', {
+        message: `policy revision ${state.revision} is in force and cannot be written to disk, which has ${disk}: ${this.#problem}; a process that restarts alone begins with the policy on disk`,
+      }),
     ];
   }
 

@@ -8,7 +8,7 @@
 
 import { formatAddress, parseAddress } from '@tandem/core/net/ip';
 import type { Redirect } from '@tandem/core/policy/redirects';
-import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
 import { Conntrack } from '@tandem/netlink/conntrack';
 import { NFPROTO_INET, NftWatch } from '@tandem/netlink/nft-watch';
@@ -113,11 +113,9 @@ export class RedirectStack {
   get degradations(): readonly Degradation[] {
     if (this.#problem === null) return [];
     return [
-      {
-        code: 'redirect-failed',
-        message: `what CiliumLocalRedirectPolicies redirect is not as it should be, what was in force stays: ${this.#problem}`,
-        fix: 'fix what the error names; the agent tries again every few seconds',
-      },
+      degradation('redirect-failed', {
+        message: `the redirects of CiliumLocalRedirectPolicies cannot be written, and the former ones stay in force: ${this.#problem}`,
+      }),
     ];
   }
 

@@ -8,7 +8,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ClusterState } from '@tandem/core/policy/cluster-state';
-import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import type { KubeEndpoint } from '@tandem/kube/endpoint';
 import type { FailureCause } from '@tandem/kube/failure';
 import { ListWatch, type ObjectSink } from '@tandem/kube/list-watch';
@@ -99,14 +99,13 @@ export class KubeSource implements ObjectSource {
     const { message, causes } = this.#problem();
     if (message === '') return [];
     const stays = this.#isApplied
-      ? 'policy and pods stay as they were read last; pods that start now are held'
-      : 'policy and pods stay as they are in the datapath and the snapshot';
+      ? 'policy and endpoints stay as they were read last; pods that start now are held'
+      : 'policy and endpoints stay as they are in the datapath and the snapshot';
     return [
-      {
-        code: 'source-unreachable',
+      degradation('source-unreachable', {
         message: `the Kubernetes API cannot be read: ${message}; ${stays}`,
-        fix: `${[...causes].map((cause) => fixOf(cause, this.#o.endpoint.url)).join('; ')}: it is tried again by itself`,
-      },
+        fix: `${[...causes].map((cause) => fixOf(cause, this.#o.endpoint.url)).join('; ')}; the agent tries again by itself`,
+      }),
     ];
   }
 

@@ -7,7 +7,7 @@
  */
 
 import type { Result } from '@tandem/core/result';
-import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import type { Logger } from '@tandem/runtime/log';
 import type { Metrics } from '@tandem/runtime/metrics';
 import { sourceOpenMs } from '../limits.ts';
@@ -65,11 +65,10 @@ export class LateSource implements ObjectSource {
     if (this.#source !== null) return this.#source.degradations;
     if (this.#problem === '') return [];
     return [
-      {
-        code: 'source-unreachable',
-        message: `how the Kubernetes API is reached is not known: ${this.#problem}; policy and pods stay as they are in the datapath and the snapshot`,
-        fix: 'mend what the message names: it is read again by itself',
-      },
+      degradation('source-unreachable', {
+        message: `the credentials for the Kubernetes API cannot be read: ${this.#problem}; policy and endpoints stay as they are in the datapath and the snapshot`,
+        fix: 'correct the file or variable that the message names: the agent reads it again by itself',
+      }),
     ];
   }
 
@@ -84,7 +83,7 @@ export class LateSource implements ObjectSource {
 
   #say(problem: string): void {
     if (problem !== this.#problem) {
-      this.#o.log.error('source-unreachable: what is in force stays', { reason: problem });
+      this.#o.log.error('source-unreachable: the policy in force stays', { reason: problem });
     }
     this.#problem = problem;
   }

@@ -3,12 +3,13 @@
 
 /** Where objects come from, as the rest of the agent sees it. */
 
-import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import type { DiagnosticCode } from '@tandem/core/codes/diagnostics';
+import type { Degradation } from '@tandem/dns-proxy/admin/degradation';
 import type { Metrics } from '@tandem/runtime/metrics';
 
 export interface SourceDiagnostic {
   readonly severity: 'error';
-  readonly code: string;
+  readonly code: DiagnosticCode;
   readonly subject: string;
   readonly message: string;
 }

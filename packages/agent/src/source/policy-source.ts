@@ -8,7 +8,7 @@
  */
 
 import type { ClusterState } from '@tandem/core/policy/cluster-state';
-import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import type { Logger } from '@tandem/runtime/log';
 import { ClusterBuilder } from '../policy/cluster-builder.ts';
 import { DirectorySource, type SourceState } from './directory.ts';
@@ -76,11 +76,10 @@ export class PolicySource implements ObjectSource {
     const problem = this.#problem();
     if (problem === '') return [];
     return [
-      {
-        code: 'source-unreachable',
-        message: `the source of policy cannot be read: ${problem}; policy and pods stay as they are in the datapath and the snapshot`,
-        fix: `make ${this.#o.directory} readable, with all files in it: it is read again by itself`,
-      },
+      degradation('source-unreachable', {
+        message: `the source of policy cannot be read: ${problem}; policy and endpoints stay as they are in the datapath and the snapshot`,
+        fix: `make ${this.#o.directory} and all files in it readable: the agent reads it again by itself`,
+      }),
     ];
   }
 
@@ -102,7 +101,7 @@ export class PolicySource implements ObjectSource {
     if (problem === this.#said) return;
     this.#said = problem;
     if (problem === '') this.#o.log.info('the source of policy is read');
-    else this.#o.log.error('source-unreachable: what is in force stays', { reason: problem });
+    else this.#o.log.error('source-unreachable: the policy in force stays', { reason: problem });
   }
 
   #mayApply({ missing, unreachable }: SourceState): boolean {

@@ -6,7 +6,7 @@
  * full or read-only run directory) the agent enforces and answers all the same, says so, and tries again.
  */
 
-import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
+import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import { syncSocketPath } from '@tandem/dns-proxy/config';
 import type { MemberServices } from '@tandem/dns-proxy/member-services';
 import { exchangeHandler } from '@tandem/dns-proxy/sync/exchange-stream';
@@ -48,11 +48,9 @@ export class SyncSocket {
   get degradations(): readonly Degradation[] {
     if (this.#failure === null) return [];
     return [
-      {
-        code: 'sync-unavailable',
-        message: `the DNS proxy gets no policy from this agent: ${this.#failure.message}`,
-        fix: 'remove the cause that the message names; it is tried again every few seconds',
-      },
+      degradation('sync-unavailable', {
+        message: `the agent cannot open its sync socket, so the DNS proxy gets no new policy: ${this.#failure.message}`,
+      }),
     ];
   }
 

@@ -3,7 +3,9 @@
 
 /** Words for numbers of the admin API, the same in tables and in JSON. */
 
-import { tdCounterHelp } from '@tandem/datapath/abi.gen';
+import type { CodeTable } from '@tandem/core/codes/code';
+import type { DnsOutcomeCode } from '@tandem/core/codes/events';
+import { dropReasonCodes } from '@tandem/datapath/drop-reasons';
 import {
   DnsVerdict,
   EventVerdict,
@@ -86,7 +88,7 @@ export function eventVerdictName(verdict: EventVerdict): EventVerdictName | 'unk
   return eventVerdicts.find((name) => eventVerdictNumbers[name] === verdict) ?? 'unknown';
 }
 
-const dnsVerdicts: Readonly<Record<number, string>> = {
+const dnsVerdicts: Readonly<Record<number, DnsOutcomeCode>> = {
   [DnsVerdict.DNS_VERDICT_ALLOWED]: 'allowed',
   [DnsVerdict.DNS_VERDICT_DENIED]: 'denied',
   [DnsVerdict.DNS_VERDICT_MALFORMED]: 'malformed',
@@ -97,10 +99,11 @@ const dnsVerdicts: Readonly<Record<number, string>> = {
 };
 
 /** What became of a query, finer than the verdict of its event. */
-export const dnsVerdictName = (verdict: DnsVerdict): string => dnsVerdicts[verdict] ?? 'unknown';
+export const dnsVerdictName = (verdict: DnsVerdict): DnsOutcomeCode | 'unknown' =>
+  dnsVerdicts[verdict] ?? 'unknown';
 
 /** What a drop reason means; empty for one of a newer version. */
 export function dropReasonHelp(reason: string): string {
-  const help: Readonly<Record<string, string>> = tdCounterHelp;
-  return Object.hasOwn(help, reason) ? (help[reason] ?? '') : '';
+  const codes: CodeTable = dropReasonCodes;
+  return Object.hasOwn(codes, reason) ? (codes[reason]?.meaning ?? '') : '';
 }

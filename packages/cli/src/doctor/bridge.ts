@@ -52,7 +52,7 @@ function usedBridges({ endpoints, network: { state } }: DoctorContext): readonly
 
 function checkFamily(family: BridgeFamily, used: readonly Bridge[]): CheckResult {
   const { sysctl, what } = family;
-  const check = sysctl.slice('net.bridge.'.length);
+  const check = family.name === 'ipv4' ? 'bridge-nf-call-iptables' : 'bridge-nf-call-ip6tables';
   const value = readSysctl(sysctl);
   const unseen = unseenBridges(family, used, value);
   if (unseen.length === 0) {

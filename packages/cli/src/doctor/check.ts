@@ -9,6 +9,7 @@ import type { NodeNetwork } from '@tandem/agent/node/node-network';
 import type { GroupSettings } from '@tandem/datapath/group';
 import type { PinnedEndpoint } from '../node/pins.ts';
 import type { Settings } from '../settings.ts';
+import type { CheckCode } from './check-codes.ts';
 
 /** `skip`: it makes no sense here, or needs what an earlier check misses. */
 export const checkStatuses = ['pass', 'info', 'skip', 'warn', 'fail'] as const;
@@ -16,8 +17,7 @@ export type CheckStatus = (typeof checkStatuses)[number];
 
 /** One element of `checks` in the JSON. */
 export interface CheckResult {
-  /** Stable, for scripts: "port-in-use". */
-  readonly check: string;
+  readonly check: CheckCode;
   readonly status: CheckStatus;
   /** What was found and what follows from it. */
   readonly why: string;
@@ -48,7 +48,7 @@ export type Check = (
   context: DoctorContext,
 ) => readonly CheckResult[] | Promise<readonly CheckResult[]>;
 
-type Verb = (check: string, why: string, fix?: string) => CheckResult;
+type Verb = (check: CheckCode, why: string, fix?: string) => CheckResult;
 const verb =
   (status: CheckStatus): Verb =>
   (check, why, fix) => ({ check, status, why, fix: fix ?? null });

@@ -17,7 +17,11 @@ export const checkDirectories: Check = ({ settings: { runDir, stateDir } }) => [
 ];
 
 /** `loss`: what follows when nothing can be written there. */
-function checkDirectory(check: string, path: string, loss: string): CheckResult {
+function checkDirectory(
+  check: 'run-directory' | 'state-directory',
+  path: string,
+  loss: string,
+): CheckResult {
   const place = nearest(path);
   const failed = (why: string, fix: string): CheckResult =>
     fail(check, `${place} ${why}: ${loss}`, fix);

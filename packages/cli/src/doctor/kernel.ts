@@ -14,10 +14,16 @@ const optional: Readonly<Partial<Record<FeatureName, string>>> = {
   cgroup_bind: "other processes are not kept off Tandem's port",
 };
 
+type Dashed<Name extends string> = Name extends `${infer First}_${infer Rest}`
+  ? `${First}-${Dashed<Rest>}`
+  : Name;
+const dashed = <Name extends string>(name: Name): Dashed<Name> =>
+  name.replaceAll('_', '-') as Dashed<Name>;
+
 export const checkKernel: Check = () => [
   info('kernel', `Linux ${release()}`),
   ...probeFeatures().map(({ name, supported, reason = '' }) => {
-    const check = `kernel-${name.replaceAll('_', '-')}`;
+    const check = `kernel-${dashed(name)}` as const;
     if (supported) return pass(check, 'tried, it works');
     const isPermission = reason.startsWith('not permitted');
     const fix = isPermission

@@ -57,7 +57,7 @@ function checkUsers(
   { markUsers, mark, firewall }: DoctorContext,
   where: MarkUser['where'],
 ): CheckResult {
-  const check = `mark-${where}`;
+  const check = `mark-${where}` as const;
   const users = markUsers.filter((user) => user.where === where);
   const setting = users.filter((user) => conflictOf(user, mark) === 'set');
   const comparing = users.filter((user) => conflictOf(user, mark) === 'match');

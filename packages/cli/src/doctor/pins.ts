@@ -11,8 +11,7 @@ import { TD_ABI_VERSION } from '@tandem/datapath/abi.gen';
 import { ipv6State } from '@tandem/datapath/address-families';
 import {
   agentMaps,
-  judgeHooks,
-  type MapName,
+  type judgeHooks,
   netfilterSlots,
   type PinPaths,
   pinPaths,
@@ -30,11 +29,20 @@ import {
   skip,
   warn,
 } from './check.ts';
+import type { CheckCode } from './check-codes.ts';
 
 const restart = 'restart tandem-agent, which loads and attaches what is missing';
-const judgeLinks = judgeHooks.flatMap(({ name }) =>
-  ['ipv4', 'ipv6'].map((family) => `${name}_${family}`),
-);
+const judgeLinks = {
+  guard_entry_ipv4: 'link-guard-entry-ipv4',
+  guard_entry_ipv6: 'link-guard-entry-ipv6',
+  judge_postRouting_ipv4: 'link-judge-post-routing-ipv4',
+  judge_postRouting_ipv6: 'link-judge-post-routing-ipv6',
+  judge_localIn_ipv4: 'link-judge-local-in-ipv4',
+  judge_localIn_ipv6: 'link-judge-local-in-ipv6',
+} as const satisfies Readonly<
+  Record<`${(typeof judgeHooks)[number]['name']}_${'ipv4' | 'ipv6'}`, CheckCode>
+>;
+const guardLinks = { guard_port4: 'link-guard-port4', guard_port6: 'link-guard-port6' } as const;
 
 export const checkPins: Check = async (context) => {
   const { settings, isPreflight } = context;
@@ -53,8 +61,8 @@ export const checkPins: Check = async (context) => {
     checkAllPinned(paths),
     ...checkVersions(paths),
     ...netfilterSlots.map(({ slot, program }) => checkSlot(paths, slot, program)),
-    ...[...judgeLinks].map((name) => checkLink(paths, name, fail)),
-    ...['guard_port4', 'guard_port6'].map((name) => checkLink(paths, name, warn)),
+    ...Object.entries(judgeLinks).map(([name, check]) => checkLink(paths, name, check, fail)),
+    ...Object.entries(guardLinks).map(([name, check]) => checkLink(paths, name, check, warn)),
     ...checkEndpoints(context, paths),
     ...(await checkMembers(settings.bpffsDir)),
   ];
@@ -80,8 +88,12 @@ function checkVersions(paths: PinPaths): readonly CheckResult[] {
 }
 
 /** An empty slot drops everything of the node's pods. */
-function checkSlot(paths: PinPaths, slot: MapName, name: string): CheckResult {
-  const check = slot.replaceAll('_', '-');
+function checkSlot(
+  paths: PinPaths,
+  slot: (typeof netfilterSlots)[number]['slot'],
+  name: string,
+): CheckResult {
+  const check = slot === 'judge_slot' ? 'judge-slot' : 'guard-entry-slot';
   try {
     using map = BpfMap.openPinned(paths.map(slot), { isReadOnly: true });
     const program = map.lookup(new Uint8Array(4));
@@ -96,9 +108,9 @@ function checkSlot(paths: PinPaths, slot: MapName, name: string): CheckResult {
 function checkLink(
   paths: PinPaths,
   name: string,
+  check: CheckCode,
   severity: typeof fail | typeof warn,
 ): CheckResult {
-  const check = `link-${name.replace(/_|(?=[A-Z])/g, '-').toLowerCase()}`;
   try {
     using link = BpfLink.openPinned(paths.link(name));
     const found = link.info();
@@ -184,7 +196,7 @@ async function checkMembers(bpffsDir: string): Promise<readonly CheckResult[]> {
   ];
 }
 
-function unreadable(check: string, error: unknown): CheckResult {
+function unreadable(check: CheckCode, error: unknown): CheckResult {
   if (!(error instanceof BpfError)) throw error;
   return warn(check, `could not be read: ${error.message}`, 'sudo tandem doctor');
 }

@@ -47,7 +47,7 @@ async function checkTable(): Promise<CheckResult> {
 
 function checkRouting(family: Family, context: DoctorContext): CheckResult {
   const { settings, mark, network } = context;
-  const check = `routing${family === 'IPv4' ? '4' : '6'}`;
+  const check = family === 'IPv4' ? 'routing4' : 'routing6';
   if (!hasRules(family)) return skip(check, 'the loopback interface has no IPv6');
   const unread = network.problems.get('rules') ?? network.problems.get('routes');
   if (unread !== undefined) return warn(check, `rules and routes cannot be read: ${unread}`);

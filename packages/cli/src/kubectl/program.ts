@@ -7,9 +7,11 @@ import { version } from '@tandem/dns-proxy/version';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { secondsUpTo } from '../command-options.ts';
 import { configured } from '../commander.ts';
-import { addCompletion } from '../completion.ts';
+import { addCompletion, completeArgument } from '../completion.ts';
 import { exitCodeOf, printError } from '../errors.ts';
 import { type ExitCode, exitCode } from '../exit-codes.ts';
+import { codeNames } from '../explain/catalogue.ts';
+import { explain, explainSummary } from '../explain/explain.ts';
 import { Printer } from '../output/printer.ts';
 import type { CliWorld } from '../program.ts';
 import { checks } from './connectivity/checks.ts';
@@ -157,6 +159,14 @@ function createProgram(
         }),
       ),
     );
+  const explaining = root
+    .command('explain')
+    .description(explainSummary)
+    .argument('[code]', 'such as agent-away or drop_no_match')
+    .action((code: string | undefined, _options, command: Command) =>
+      explain(out, code, contextOf(command).wantsJson),
+    );
+  completeArgument(explaining, codeNames);
   addCompletion(root, 'kubectl-tandem', out);
   return root;
 }

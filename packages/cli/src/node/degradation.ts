@@ -2,112 +2,70 @@
 // Copyright The Tandem Authors
 
 /**
- * Promises of the product that do not hold at present, from the pinned maps, the sockets and what the
- * processes say. Who lives is judged here where the group can be read: a process tells from one look at
- * it, and its own silence not at all.
+ * The degradations of the report: those of the node, built from the pins as `tandem` reads them, by the code of the processes;
+ * those that each process reports of itself; and the parts that `tandem` could not read.
  */
 
-import type { MemberStatus } from '@tandem/datapath/group';
-import { type Degradation, degradationsOf } from '@tandem/dns-proxy/admin/degradations';
+import type { DegradationCode } from '@tandem/core/codes/degradations';
+import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
+import { nodeCodes, nodeDegradations } from '@tandem/dns-proxy/admin/node-degradations';
 import type { AdminAnswer, ProcessName } from '../admin/connection.ts';
-import type { GroupView, MapFill } from './pins.ts';
-import type { MemberReport, ReportInputs } from './report-model.ts';
-
-/** Codes of the processes about who lives. */
-const memberCodes: ReadonlySet<string> = new Set([
-  'agent-away',
-  'proxy-away',
-  'member-stale',
-  'no-member-serves',
-  'no-datapath',
-]);
+import type { MapFill } from './pins.ts';
+import type { MemberReport, ReportedDegradation, ReportInputs } from './report-model.ts';
 
 const programs: Readonly<Record<ProcessName, string>> = {
   agent: 'tandem-agent',
   'dns-proxy': 'tandem-dns-proxy',
 };
 
+/** A process that holds what was pinned reports this, where the pins themselves are gone. */
+const pinsRemoved: DegradationCode = 'pins-removed';
+/** Reported by the agent, where its links may not be read here. */
+const judgeNotAttached: DegradationCode = 'judge-not-attached';
+
 /** `members` and `maps` are those of the report. */
-export function nodeDegradations(
+export function reportedDegradations(
   { group, answers, isJudging }: ReportInputs,
   members: readonly MemberReport[],
   maps: readonly MapFill[],
-): readonly Degradation[] {
-  const told = answers.flatMap((answer) => (answer.ok ? answer.status.degraded : []));
-  const silent = answers.flatMap((answer) => silence(answer, members));
+): readonly ReportedDegradation[] {
+  const reported = answers.flatMap((answer) => (answer.ok ? answer.status.degraded : []));
+  const unreachable = answers.flatMap((answer) => adminUnreachable(answer, members));
   if (!group.ok) {
-    // Who holds what was pinned knows better.
-    const isTold = told.some(({ code }) => code === 'pins-removed');
-    return [...(isTold ? [] : [groupUnreadable(group.error)]), ...told, ...silent];
+    const isKnown = reported.some(({ code }) => code === pinsRemoved);
+    return [...(isKnown ? [] : [groupUnreadable(group.error)]), ...reported, ...unreachable];
   }
-  const isServed = members.some(({ isServing }) => isServing);
+  const isOwn = ({ code }: ReportedDegradation): boolean =>
+    nodeCodes.has(code) && (code !== judgeNotAttached || isJudging.ok);
   return [
-    ...(isServed ? away(group.value.members, maps) : [nobodyServes(members)]),
-    ...told.filter(({ code }) => !memberCodes.has(code)),
-    ...silent,
-    ...(isJudging.ok && !isJudging.value ? [notJudging] : []),
-    ...notApplied(group.value),
+    ...nodeDegradations({
+      ...group.value,
+      maps,
+      isJudging: isJudging.ok ? isJudging.value : null,
+    }),
+    ...reported.filter((each) => !isOwn(each)),
+    ...unreachable,
   ];
 }
 
-/** What the group says, in the words of the processes. */
-function away(members: readonly MemberStatus[], maps: readonly MapFill[]): readonly Degradation[] {
-  return degradationsOf({
-    role: 'agent',
-    members,
-    requiredRevision: 0,
-    policy: { revision: 1, origin: 'agent' },
-    isExchangeConnected: true,
-    maps,
-    errors: 0,
-    warnings: 0,
+function groupUnreadable(reason: string): Degradation {
+  return degradation('group-unreadable', {
+    message: `the socket group cannot be read: ${reason}`,
   });
 }
 
-function groupUnreadable(reason: string): Degradation {
-  return {
-    code: 'group-unreadable',
-    message: `the socket group cannot be read: ${reason}`,
-    fix: 'run it as root on the node, with the bpffsDir of its agent; `tandem doctor` checks the rest',
-  };
-}
-
-function nobodyServes(members: readonly MemberReport[]): Degradation {
-  const seen = members.map(({ role, state, pid }) => `${role} ${state}, pid ${pid}`).join('; ');
-  return {
-    code: 'no-member-serves',
-    message: `no process answers DNS on the shared socket (${seen === '' ? 'none has joined since boot' : seen}): policy in the kernel goes on, names are not resolved`,
-    fix: 'start tandem-agent and tandem-dns-proxy; either alone answers. Their logs say why they ended',
-  };
-}
-
-/** It serves DNS, and yet nobody can ask it anything. */
-function silence(answer: AdminAnswer, members: readonly MemberReport[]): readonly Degradation[] {
+/** It serves DNS, and its admin socket does not answer. */
+function adminUnreachable(
+  answer: AdminAnswer,
+  members: readonly MemberReport[],
+): readonly Degradation[] {
   const { process, path } = answer;
   const isServing = members.some((member) => member.role === process && member.isServing);
   if (answer.ok || !isServing) return [];
   return [
-    {
-      code: 'admin-unreachable',
-      message: `the ${process} serves DNS, but its admin socket does not answer: ${answer.reason}`,
-      fix: `run it as root with the runDir of ${programs[process]} (its socket would be ${path}); restart it if it hangs; \`tandem doctor\` says whether sockets can be made there`,
-    },
-  ];
-}
-
-const notJudging: Degradation = {
-  code: 'not-judging',
-  message: 'judge is not at all its netfilter hooks: connections pass unjudged where it is missing',
-  fix: 'restart tandem-agent, which attaches it; `tandem doctor` names the link that is missing',
-};
-
-function notApplied({ requiredRevision, appliedRevision }: GroupView): readonly Degradation[] {
-  if (appliedRevision >= requiredRevision && appliedRevision > 0) return [];
-  return [
-    {
-      code: 'policy-not-applied',
-      message: `the datapath enforces revision ${appliedRevision}, wanted is ${requiredRevision}`,
-      fix: 'if it lasts for more than seconds: is the agent up, and what does its log say of applying?',
-    },
+    degradation('admin-unreachable', {
+      message: `the ${process} serves DNS, and its admin socket does not answer: ${answer.reason}`,
+      fix: `run \`tandem\` as root with the runDir of ${programs[process]} (its socket would be ${path}); restart the process if it hangs; \`tandem doctor\` checks the directory`,
+    }),
   ];
 }

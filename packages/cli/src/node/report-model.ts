@@ -4,7 +4,6 @@
 /** What the state of a node is told from, and how it is told: the JSON of `tandem status`. */
 
 import type { Result } from '@tandem/core/result';
-import type { Degradation } from '@tandem/dns-proxy/admin/degradations';
 import type { AdminAnswer, ProcessName } from '../admin/connection.ts';
 import type { GroupView, MapFill } from './pins.ts';
 
@@ -37,6 +36,14 @@ export interface ProcessReport {
   readonly error: string | null;
   readonly version: string | null;
   readonly uptimeSeconds: number | null;
+}
+
+/** As a process of any version reports it. */
+export interface ReportedDegradation {
+  /** `tandem explain` knows those of this version. */
+  readonly code: string;
+  readonly message: string;
+  readonly fix: string;
 }
 
 export interface LearnedReport {
@@ -91,7 +98,7 @@ export interface NodeReport {
   readonly maps: readonly MapFill[];
   /** Learned addresses by namespace, the fullest first; empty when no process tells. */
   readonly learned: readonly LearnedReport[];
-  readonly degraded: readonly Degradation[];
+  readonly degraded: readonly ReportedDegradation[];
   /** Properties of the node that are no fault. */
   readonly notes: readonly string[];
   readonly diagnostics: readonly {

@@ -103,7 +103,7 @@ const rows: readonly (Partial<ReportInputs> & { name: string; health: string; co
       group: group([], 0, 0),
       answers: [silent('agent'), silent('dns-proxy')],
       health: 'down',
-      codes: ['no-member-serves', 'policy-not-applied'],
+      codes: ['no-member-serves', 'not-enforcing-yet'],
     },
     {
       name: 'both serve, one does not answer',
@@ -118,10 +118,31 @@ const rows: readonly (Partial<ReportInputs> & { name: string; health: string; co
       codes: ['exchange-down'],
     },
     {
-      name: 'judge lacks a hook',
+      name: 'judge lacks a hook, which the agent reports too: one line',
       isJudging: ok(false),
+      answers: [answer('agent', ['judge-not-attached']), answer('dns-proxy')],
       health: 'degraded',
-      codes: ['not-judging'],
+      codes: ['judge-not-attached'],
+    },
+    {
+      name: 'judge lacks a hook, and the agent does not answer',
+      isJudging: ok(false),
+      answers: [silent('agent'), answer('dns-proxy')],
+      health: 'degraded',
+      codes: ['judge-not-attached', 'admin-unreachable'],
+    },
+    {
+      name: 'judge lacks a hook, which only the agent can read',
+      isJudging: err('run it as root'),
+      answers: [answer('agent', ['judge-not-attached']), answer('dns-proxy')],
+      health: 'degraded',
+      codes: ['judge-not-attached'],
+    },
+    {
+      name: 'judge was put back since the agent answered',
+      answers: [answer('agent', ['judge-not-attached']), answer('dns-proxy')],
+      health: 'healthy',
+      codes: [],
     },
     {
       name: 'the datapath lags',

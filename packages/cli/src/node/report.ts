@@ -11,7 +11,7 @@ import { agentMember } from '@tandem/datapath/member';
 import type { StatusResponse } from '@tandem/proto/gen/messages';
 import type { AdminAnswer } from '../admin/connection.ts';
 import { roleName, severityName, stateName } from '../admin/names.ts';
-import { nodeDegradations } from './degradation.ts';
+import { reportedDegradations } from './degradation.ts';
 import type { GroupView, MapFill } from './pins.ts';
 import type { MemberReport, NodeReport, ProcessReport, ReportInputs } from './report-model.ts';
 
@@ -21,7 +21,7 @@ export function nodeReport(inputs: ReportInputs): NodeReport {
   const firstAnswer = inputs.answers.find(({ ok }) => ok);
   const members = memberReports(inputs.group, first);
   const maps = inputs.maps.length > 0 ? inputs.maps : (first?.maps ?? []).map(mapFill);
-  const degraded = withoutRepeats(nodeDegradations(inputs, members, maps));
+  const degraded = withoutRepeats(reportedDegradations(inputs, members, maps));
   const isServed = members.some(({ isServing }) => isServing);
   return {
     health: !isServed ? 'down' : degraded.length > 0 ? 'degraded' : 'healthy',

@@ -3,6 +3,7 @@
 
 /** An event of the node as one line for people and as one JSON document. */
 
+import type { LostEventCode } from '@tandem/core/codes/events';
 import { nameToText } from '@tandem/core/dns/name';
 import { formatAddress } from '@tandem/core/net/ip';
 import { memberName } from '@tandem/datapath/member';
@@ -62,14 +63,15 @@ export function eventLine(event: ObserveResponse): readonly Text[] {
   ];
 }
 
-const lossTexts: Readonly<Record<string, string>> = {
-  'ring-full': 'drop events, dropped faster than they are read',
+const lossTexts: Readonly<Record<LostEventCode, string>> = {
+  'ring-full': 'drop events, because the ring buffer was full',
   'rate-limit': 'drop events, over the rate that the kernel reports',
-  'not-told': 'events of the other process',
+  'not-told': 'events that the other process could not send',
 };
 
 function lossText({ count, reason }: LostEvents): Text {
-  return { text: `${count} ${lossTexts[reason] ?? `events (${reason})`}`, style: 'warning' };
+  const texts: Readonly<Record<string, string>> = lossTexts;
+  return { text: `${count} ${texts[reason] ?? `events (${reason})`}`, style: 'warning' };
 }
 
 function dnsText(dns: DnsEvent): string {

@@ -7,6 +7,7 @@
  */
 
 import { isDeepStrictEqual } from 'node:util';
+import type { DiagnosticCode } from '@tandem/core/codes/diagnostics';
 import { isPolicyObject, type K8sObject, type PolicyObject } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
 import { isFields } from '@tandem/core/k8s/shape';
@@ -20,11 +21,7 @@ import type { FileContents, FileObject } from './read-files.ts';
 /** One element of `findings` in the JSON. */
 export interface Finding {
   readonly severity: 'error' | 'warning';
-  /**
-   * Stable: "yaml", "object-invalid", "policy-invalid", "kind-unsupported", "policy-warning", "policy-hint",
-   * "duplicate", and those of `checkDnsRules`.
-   */
-  readonly code: string;
+  readonly code: DiagnosticCode;
   readonly file: string;
   /** From 1; 0: the file as a whole. */
   readonly document: number;
@@ -194,7 +191,7 @@ function subjectOf(object: K8sObject): string {
 
 function finding(
   source: FileObject,
-  code: string,
+  code: DiagnosticCode,
   object: string,
   field: string,
   message: string,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
+import type { DiagnosticCode } from '../codes/diagnostics.ts';
 import type { Pattern } from '../dns/pattern.ts';
 import type { Pod } from '../k8s/objects.ts';
 import type { Issue } from '../k8s/shape.ts';
@@ -42,7 +43,7 @@ export function policyDiagnostics(state: PolicyState): readonly Diagnostic[] {
   const subject = formatPolicyRef(inForce.ref);
   for (const issue of inForce.warnings) {
     const message = withPath(issue);
-    diagnostics.push({ severity: 'warning', code: 'policy-suspicious', subject, message });
+    diagnostics.push({ severity: 'warning', code: 'policy-warning', subject, message });
   }
   return diagnostics;
 }
@@ -96,7 +97,7 @@ export function holdDiagnostics(
   cluster: ClusterState,
 ): readonly Diagnostic[] {
   const diagnostics: Diagnostic[] = [];
-  const add = (pod: PodRef, code: string, message: string): void => {
+  const add = (pod: PodRef, code: DiagnosticCode, message: string): void => {
     const subject = `Pod/${pod.namespace}/${pod.name}`;
     diagnostics.push({ severity: 'error', code, subject, message });
   };

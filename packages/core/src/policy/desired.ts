@@ -6,6 +6,7 @@
  * policy. Plain data; the agent and the datapath encode it. Addresses are 16 bytes in network order
  * (IPv4 as ::ffff:a.b.c.d), ports are numbers in host order.
  */
+import type { DiagnosticCode } from '../codes/diagnostics.ts';
 import type { Pattern } from '../dns/pattern.ts';
 import type { Prefix } from '../net/ip.ts';
 import type { ClassEntries } from './class-entries.ts';
@@ -178,10 +179,10 @@ export interface BackendDigest {
   readonly digest: number;
 }
 
-/** Something an operator should see. `code` is API. */
+/** A problem for the operator. */
 export interface Diagnostic {
   readonly severity: 'error' | 'warning';
-  readonly code: string;
+  readonly code: DiagnosticCode;
   /** `Kind/namespace/name`, followed by the field where there is one. */
   readonly subject: string;
   /** What is wrong, what follows from it, what to do. */

@@ -6,6 +6,7 @@
  * a Service leads to. Their pods' DNS is dropped, and the pods alone would show it, so each is a warning
  * that says what does not match and what to write.
  */
+import type { DiagnosticCode } from '../codes/diagnostics.ts';
 import { formatAddress, formatPrefix } from '../net/ip.ts';
 import type { Diagnostic } from './desired.ts';
 import type { Backend, Frontend } from './dns-frontends.ts';
@@ -180,7 +181,7 @@ export class DnsRuleCheck {
       : `${text} belongs to pods, which no CIDR selects: name them in toEndpoints`;
   }
 
-  #warn(code: string, subject: string, message: string): void {
+  #warn(code: DiagnosticCode, subject: string, message: string): void {
     this.#diagnostics.push({ severity: 'warning', code, subject, message });
   }
 }

@@ -85,7 +85,7 @@ const cases: Readonly<Record<string, Case>> = {
   'an empty item is no name': {
     egress: [{ ...toDns, toPorts: [{ ...plain53[0], rules: { dns: [{}] } }] }],
     want: { '10.96.0.10/udp': '', '10.244.1.53/udp': '' },
-    says: ['warning policy-suspicious CiliumNetworkPolicy/shop/p'],
+    says: ['warning policy-warning CiliumNetworkPolicy/shop/p'],
   },
   'a plain allow of the very port lifts the names': {
     egress: [rule(toDns, 'a'), { ...toDns, toPorts: plain53 }],

@@ -8,6 +8,7 @@
  * A policy takes the traffic of other pods, so what it may take is bounded: Services of its own namespace, and addresses that
  * nobody of the cluster has, by policies of namespaces that the operator lists (`NodeContext.redirectNamespaces`).
  */
+import type { DiagnosticCode } from '../codes/diagnostics.ts';
 import type { LocalRedirectPolicy, RedirectPort, Service } from '../k8s/objects.ts';
 import { objectKey } from '../k8s/objects.ts';
 import { pairedPort, selectsLabels } from '../k8s/parse-redirect-policy.ts';
@@ -310,7 +311,7 @@ class Planner {
   #say(
     policy: LocalRedirectPolicy,
     severity: Diagnostic['severity'],
-    code: string,
+    code: DiagnosticCode,
     message: string,
   ): void {
     this.#diagnostics.push({ severity, code, subject: subjectOf(policy), message });

@@ -3,14 +3,16 @@
 
 /** What the admin service and the metrics of a process are made from. */
 
+import type { DiagnosticCode } from '@tandem/core/codes/diagnostics';
 import type { MemberIndex, MemberName } from '@tandem/datapath/member';
 import type { Clock } from '@tandem/runtime/system-clock';
 import type { DropReader } from '../drops/reader.ts';
 import type { AddressesInUse } from '../store/addresses-in-use.ts';
 import type { NodeStore } from '../store/node-store.ts';
 import type { Exchange } from '../sync/exchange.ts';
-import type { Degradation, PolicyOrigin } from './degradations.ts';
+import type { Degradation } from './degradation.ts';
 import type { KernelView } from './kernel-view.ts';
+import type { PolicyOrigin } from './process-degradations.ts';
 
 export interface PolicyFacts {
   readonly revision: number;
@@ -25,7 +27,7 @@ export interface PolicyFacts {
 /** As core's, without its package. */
 export interface InputDiagnostic {
   readonly severity: 'error' | 'warning';
-  readonly code: string;
+  readonly code: DiagnosticCode;
   readonly subject: string;
   readonly message: string;
   /** Unix time, ms, of when it came up; absent: not known. */

@@ -49,7 +49,8 @@ test('beyond the bound every object comes before a second word on one, errors be
 test('the largest answer fits a message', () => {
   for (const character of ['a', '\u20ac', '\u{1f600}']) {
     const text = character.repeat(10_000);
-    const one = { severity: 'error', code: 'x'.repeat(32), subject: text, message: text } as const;
+    const longest = 'dns-rule-without-server';
+    const one = { severity: 'error', code: longest, subject: text, message: text } as const;
     const all = Array.from({ length: statusDiagnosticsMax * 2 }, () => ({ ...one }));
     const bytes = StatusResponse.encode({ diagnostics: [...boundedDiagnostics(all)] }).length;
     // An eighth is for the rest of the answer.

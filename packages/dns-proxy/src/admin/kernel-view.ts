@@ -33,6 +33,7 @@ export interface MapFill {
 export class KernelView {
   readonly #datapath: Datapath;
   readonly #maps: readonly MapName[];
+  readonly #isAgent: boolean;
   readonly #nowNs: () => number;
   readonly #group: NodeGroup;
   #fill: readonly MapFill[] = [];
@@ -44,6 +45,7 @@ export class KernelView {
   constructor(datapath: Datapath, isAgent: boolean, nowNs: () => number) {
     this.#datapath = datapath;
     this.#maps = isAgent ? [...memberMaps, ...agentOnlyMaps] : memberMaps;
+    this.#isAgent = isAgent;
     this.#nowNs = nowNs;
     this.#group = new NodeGroup(datapath.map('group').mmap());
   }
@@ -55,6 +57,16 @@ export class KernelView {
   /** The revision below which members are passed over. */
   requiredRevision(): number {
     return this.#group.requiredRevision;
+  }
+
+  /** The policy revision that the datapath enforces; 0: none since boot. */
+  appliedRevision(): number {
+    return this.#group.appliedRevision;
+  }
+
+  /** Whether `judge` is at all its hooks; null: only the agent has access to its links. */
+  isJudging(): boolean | null {
+    return this.#isAgent ? this.#datapath.isJudging() : null;
   }
 
   counters(): Record<string, number> {

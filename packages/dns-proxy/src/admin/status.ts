@@ -19,8 +19,10 @@ import {
 import { backlogBytesMax } from '../sync/limits.ts';
 import { version } from '../version.ts';
 import type { AdminContext } from './context.ts';
-import { type Degradation, degradationsOf } from './degradations.ts';
+import type { Degradation } from './degradation.ts';
 import { boundedDiagnostics } from './diagnostics.ts';
+import { nodeDegradations } from './node-degradations.ts';
+import { processDegradations } from './process-degradations.ts';
 
 const states = {
   none: MemberState.MEMBER_STATE_NONE,
@@ -33,22 +35,32 @@ const roles = {
   'dns-proxy': MemberRole.MEMBER_ROLE_DNS_PROXY,
 } as const;
 
-/** All that does not hold, as this process sees it. */
-export function degradations(context: AdminContext): Degradation[] {
+/** All degradations, as this process sees them. */
+export function degradations(context: AdminContext): readonly Degradation[] {
   const { kernel } = context;
   const diagnostics = context.diagnostics();
   const errors = diagnostics.filter(({ severity }) => severity === 'error').length;
-  const general = degradationsOf({
-    role: context.role,
-    members: kernel.members(),
-    requiredRevision: kernel.requiredRevision(),
-    policy: context.policy(),
-    isExchangeConnected: context.exchange.isConnected,
-    maps: kernel.mapFill(),
-    errors,
-    warnings: diagnostics.length - errors,
-  });
-  return [...general, ...context.ownDegradations()];
+  const members = kernel.members();
+  const requiredRevision = kernel.requiredRevision();
+  return [
+    ...nodeDegradations({
+      members,
+      requiredRevision,
+      appliedRevision: kernel.appliedRevision(),
+      isJudging: kernel.isJudging(),
+      maps: kernel.mapFill(),
+    }),
+    ...processDegradations({
+      role: context.role,
+      members,
+      requiredRevision,
+      policy: context.policy(),
+      isExchangeConnected: context.exchange.isConnected,
+      errors,
+      warnings: diagnostics.length - errors,
+    }),
+    ...context.ownDegradations(),
+  ];
 }
 
 export function statusOf(context: AdminContext): StatusResponseInit {
@@ -70,7 +82,7 @@ export function statusOf(context: AdminContext): StatusResponseInit {
     sync: syncMessage(context),
     dropReader: dropReaderMessage(context),
     maps: [...kernel.mapFill()],
-    degraded: degradations(context),
+    degraded: [...degradations(context)],
     notes: [...familyNotes(), ...context.ownNotes()],
     learned: learnedMessages(context),
     diagnostics: [...boundedDiagnostics(context.diagnostics())],

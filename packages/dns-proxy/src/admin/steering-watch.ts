@@ -10,7 +10,7 @@
 import { tdCounter } from '@tandem/datapath/abi.gen';
 import { readCounter } from '@tandem/datapath/counters';
 import type { Datapath } from '@tandem/datapath/datapath';
-import type { Degradation } from './degradations.ts';
+import { type Degradation, degradation } from './degradation.ts';
 import { unansweredPacketsMin, unansweredStepsMin } from './limits.ts';
 
 export interface SteeringCounts {
@@ -32,13 +32,6 @@ export function readSteering(datapath: Datapath): SteeringCounts | null {
     return null;
   }
 }
-
-const unanswered: Degradation = {
-  code: 'steering-unanswered',
-  message:
-    'DNS queries of pods are steered to the shared socket and none is answered: the node drops the queries or the replies',
-  fix: 'run `tandem doctor`, which reads the firewall; then look for routing rules before those of Tandem (ip rule, ip -6 rule) and for what drops OUTPUT (nft list ruleset)',
-};
 
 export class SteeringWatch {
   #last: SteeringCounts | null = null;
@@ -63,6 +56,6 @@ export class SteeringWatch {
 
   get degradations(): readonly Degradation[] {
     const isCertain = this.#packets >= unansweredPacketsMin && this.#steps >= unansweredStepsMin;
-    return isCertain ? [unanswered] : [];
+    return isCertain ? [degradation('steering-unanswered')] : [];
   }
 }

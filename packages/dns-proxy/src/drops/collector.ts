@@ -10,7 +10,7 @@ import type { Datapath } from '@tandem/datapath/datapath';
 import type { Logger } from '@tandem/runtime/log';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
-import type { Degradation } from '../admin/degradations.ts';
+import { type Degradation, degradation } from '../admin/degradation.ts';
 import type { NodeStore } from '../store/node-store.ts';
 import type { Exchange } from '../sync/exchange.ts';
 import { dropRetryMs } from './limits.ts';
@@ -57,11 +57,9 @@ export class DropCollector {
   degradations(): readonly Degradation[] {
     if (this.#error === null) return [];
     return [
-      {
-        code: 'drop-events-unread',
-        message: `this process cannot read drop events: ${this.#error.message}`,
-        fix: 'restart the agent: it pins what is missing and gives the rights; packets are dropped and counted all the same',
-      },
+      degradation('drop-events-unread', {
+        message: `this process cannot read the ring of drop events: ${this.#error.message}; packets are dropped and counted all the same`,
+      }),
     ];
   }
 

@@ -6,6 +6,7 @@
  * the kernel lost is noticed by who reads the ring and told to the other process as any drop event.
  */
 
+import type { LostEventCode } from '@tandem/core/codes/events';
 import { tdCounter, tdEvent } from '@tandem/datapath/abi.gen';
 import { readU32 } from '../store/dns-records.ts';
 import { dropRecordBytes } from '../store/drop-event.ts';
@@ -16,7 +17,7 @@ const reasonNotTold = 255;
 /** What the kernel counts, and who reads the ring reports. */
 export const kernelLossReasons = ['ring-full', 'rate-limit'] as const;
 export type KernelLossReason = (typeof kernelLossReasons)[number];
-export type LossReason = KernelLossReason | 'not-told';
+export type LossReason = LostEventCode;
 
 /** As `td_event.reason`. */
 export const lossReasonNumbers: Readonly<Record<LossReason, number>> = {

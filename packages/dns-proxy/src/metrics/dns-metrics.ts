@@ -3,6 +3,7 @@
 
 /** The DNS worker's counters, read from the memory that it counts in. */
 
+import type { QueryVerdictCode } from '@tandem/core/codes/events';
 import type { Metrics } from '@tandem/runtime/metrics';
 import {
   type CounterName,
@@ -15,7 +16,7 @@ import {
 } from '../counters.ts';
 
 /** What became of a query: one metric, so that its rates add up. */
-const verdicts: Partial<Record<CounterName, string>> = {
+const verdicts: Partial<Record<CounterName, QueryVerdictCode>> = {
   allowed: 'allowed',
   denied: 'denied',
   formatErrors: 'malformed',
