@@ -83,6 +83,8 @@ void handle_close(struct loader *loader, struct handle *handle)
 	case HANDLE_OBJECT:
 		bpf_object__close(handle->object);
 		handle->object = NULL;
+		free(handle->map_names);
+		handle->map_names = NULL;
 		break;
 	case HANDLE_LINK:
 	case HANDLE_PROGRAM:

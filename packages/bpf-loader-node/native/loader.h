@@ -47,7 +47,14 @@ enum handle_kind {
 };
 
 struct bpf_object;
+struct bpf_map;
 struct ring;
+
+/* A map of an object under the name that the object declares: libbpf renames what it reuses as its pin is named. */
+struct map_name {
+	struct bpf_map *map;
+	char name[NAME_BYTES];
+};
 
 struct map_shape {
 	uint32_t type;
@@ -65,7 +72,11 @@ struct handle {
 	int fd;             /* owned; -1 for objects and rings */
 	char name[NAME_BYTES];
 	union {
-		struct bpf_object *object;
+		struct {
+			struct bpf_object *object;
+			struct map_name *map_names; /* map_count of them, owned */
+			uint32_t map_count;
+		};
 		struct map_shape map;
 		struct ring *ring;
 	};

@@ -73,6 +73,26 @@ static void name_of_path(const char *path, char *name, size_t size)
 	snprintf(name, size, "%.*s", (int)strcspn(base, "."), base);
 }
 
+/* The names that the object declares; false: no memory. */
+static bool read_map_names(struct handle *handle)
+{
+	struct bpf_map *map;
+	uint32_t count = 0;
+
+	bpf_object__for_each_map(map, handle->object)
+		count++;
+	handle->map_names = calloc(count + 1, sizeof(*handle->map_names));
+	if (handle->map_names == NULL)
+		return false;
+	bpf_object__for_each_map(map, handle->object) {
+		struct map_name *entry = &handle->map_names[handle->map_count++];
+
+		entry->map = map;
+		snprintf(entry->name, sizeof(entry->name), "%s", bpf_map__name(map));
+	}
+	return true;
+}
+
 /* objectOpen(path, name | null): handle */
 EXPORTED(object_open)
 {
@@ -113,6 +133,12 @@ EXPORTED(object_open)
 		return NULL;
 	}
 	handle->object = object;
+	handle->map_names = NULL;
+	handle->map_count = 0;
+	if (!read_map_names(handle)) {
+		handle_close(call.loader, handle);
+		return throw_errno(&call, ENOMEM, "read the maps of", path, "calloc");
+	}
 	return handle_number(call.loader, handle);
 }
 
@@ -144,7 +170,6 @@ EXPORTED(object_maps)
 {
 	struct call call;
 	struct handle *handle;
-	struct bpf_map *map;
 	napi_value list;
 	uint32_t index = 0;
 
@@ -153,11 +178,12 @@ EXPORTED(object_maps)
 	handle = argument_handle(&call, 0, HANDLE_OBJECT);
 	if (handle == NULL || napi_create_array(env, &list) != napi_ok)
 		return NULL;
-	bpf_object__for_each_map(map, handle->object) {
+	for (uint32_t i = 0; i < handle->map_count; i++) {
+		const struct bpf_map *map = handle->map_names[i].map;
 		napi_value entry;
 
 		napi_create_object(env, &entry);
-		set_string(env, entry, "name", bpf_map__name(map));
+		set_string(env, entry, "name", handle->map_names[i].name);
 		set_u32(env, entry, "type", bpf_map__type(map));
 		set_u32(env, entry, "keySize", bpf_map__key_size(map));
 		set_u32(env, entry, "valueSize", bpf_map__value_size(map));
@@ -205,6 +231,10 @@ static struct bpf_map *argument_map_name(struct call *call, struct handle *handl
 
 	if (!argument_string(call, index, "map name", name, size))
 		return NULL;
+	for (uint32_t i = 0; i < handle->map_count; i++)
+		if (strcmp(handle->map_names[i].name, name) == 0)
+			return handle->map_names[i].map;
+	/* ".rodata" is the name of a section */
 	map = bpf_object__find_map_by_name(handle->object, name);
 	if (map == NULL)
 		throw_missing(call, "find map", name);

@@ -170,6 +170,24 @@ test('a pinned map is used again only in the same shape', () => {
   );
 });
 
+test('a map keeps the name that the object declares, whatever the kernel calls the pin that is reused', () => {
+  using pins = new PinDirectory();
+  {
+    using first = BpfObject.open(loaderPath);
+    first.load();
+    first.map('twin').update(u32(3), new Uint8Array(8).fill(7));
+    first.map('twin').pin(`${pins.path}/twin`);
+  }
+  using second = BpfObject.open(loaderPath);
+  const declared = second.maps();
+  // libbpf calls the map by the kernel's name of the pin: none at all where it took the kernel for one without names
+  second.reusePin('shared', `${pins.path}/twin`);
+  assert.deepEqual(second.maps(), declared);
+  second.load();
+  assert.equal(second.map('shared').lookup(u32(3))?.[0], 7);
+  assert.equal(second.map('twin').lookup(u32(3))?.[0], 0, 'its own');
+});
+
 test('disposing an object disposes what was taken out of it, loudly', () => {
   const object = BpfObject.open(loaderPath);
   object.load();
