@@ -45,6 +45,11 @@ export const partialMax = 4;
 export const bypassedStepsMin = 3;
 export const bypassedPacketsMin = 200;
 export const packetsPerJudgedMax = 64;
+/**
+ * And more than so many in all for each CPU, as they wait for one in the kernel (net.core.netdev_max_backlog), counted by their
+ * interface and by no program yet.
+ */
+export const bypassedQueuedMax = 1000;
 /** Rules of others that a message names. */
 export const rulesShownMax = 3;
 /** Characters of one of them. */

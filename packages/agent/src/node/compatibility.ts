@@ -78,10 +78,12 @@ export class Compatibility {
     const { datapath, view } = this.#o;
     if (interfaces.length === 0 || datapath.isUnpinned()) return;
     const ours = new Set(interfaces.map(({ vethIfindex }) => vethIfindex));
+    const before = judgedOf(readCounters(datapath));
     const counts = await view.rtnetlink.linkCounts();
     this.#judge.step({
+      before,
       interfaces: counts.filter(({ ifindex }) => ours.has(ifindex)),
-      ...judgedOf(readCounters(datapath)),
+      after: judgedOf(readCounters(datapath)),
     });
   }
 }

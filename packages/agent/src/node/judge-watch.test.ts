@@ -3,8 +3,14 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { bypassedPacketsMin, bypassedStepsMin, packetsPerJudgedMax } from '../limits.ts';
-import { JudgeWatch, judgedOf } from './judge-watch.ts';
+import type { LinkCounts } from '@tandem/netlink/link-counts';
+import {
+  bypassedPacketsMin,
+  bypassedQueuedMax,
+  bypassedStepsMin,
+  packetsPerJudgedMax,
+} from '../limits.ts';
+import { type JudgedCounts, JudgeWatch, judgedOf, type TrafficCounts } from './judge-watch.ts';
 
 interface Step {
   /** Packets of the pod's interface, both directions. */
@@ -13,17 +19,22 @@ interface Step {
   readonly apart?: number;
 }
 
+const cpus = 2;
+const queuedMax = cpus * bypassedQueuedMax;
+
+/** Readings that nothing delays. */
+function look(packets: readonly LinkCounts[], judged = 0, apart = 0): TrafficCounts {
+  return { before: { judged, apart }, interfaces: packets, after: { judged, apart } };
+}
+
 /** One interface, so many equal steps after the first. */
 function watch(step: Step, steps: number, begin = 0): JudgeWatch {
-  const judge = new JudgeWatch();
+  const judge = new JudgeWatch(cpus);
   for (let i = 0; i <= steps; i++) {
     const received = (begin + i * Math.ceil(step.packets / 2)) >>> 0;
     const sent = i * Math.floor(step.packets / 2);
-    judge.step({
-      interfaces: [{ ifindex: 7, received, sent }],
-      judged: i * (step.judged ?? 0),
-      apart: i * (step.apart ?? 0),
-    });
+    const interfaces = [{ ifindex: 7, received, sent }];
+    judge.step(look(interfaces, i * (step.judged ?? 0), i * (step.apart ?? 0)));
   }
   return judge;
 }
@@ -50,22 +61,89 @@ for (const [name, step, isBypassed] of cases) {
   });
 }
 
+test('a bypass of few packets is certain once they are more than the kernel may hold', () => {
+  const steps = Math.floor(queuedMax / bypassedPacketsMin);
+  assert.equal(watch({ packets: bypassedPacketsMin }, steps).isBypassed, false);
+  assert.equal(watch({ packets: bypassedPacketsMin }, steps + 1).isBypassed, true);
+});
+
 test('counts of interfaces wrap, and interfaces come and go', () => {
   assert.equal(watch({ packets: busy }, bypassedStepsMin, 0xffff_ff00).isBypassed, true);
-  const judge = new JudgeWatch();
+  const judge = new JudgeWatch(cpus);
   for (let i = 0; i < 5; i++) {
-    const of = { ifindex: i, received: 1_000_000, sent: 1_000_000 };
-    judge.step({ interfaces: [of], judged: 0, apart: 0 });
+    judge.step(look([{ ifindex: i, received: 1_000_000, sent: 1_000_000 }]));
   }
   assert.equal(judge.isBypassed, false);
 });
 
-test('one step with judged packets ends it', () => {
-  const judge = watch({ packets: busy }, bypassedStepsMin);
-  const received = (busy / 2) * (bypassedStepsMin + 1);
-  const interfaces = [{ ifindex: 7, received, sent: received }];
-  judge.step({ interfaces, judged: busy, apart: 0 });
-  assert.equal(judge.isBypassed, false);
+test('one step with judged packets ends it, however long it was', () => {
+  for (const steps of [bypassedStepsMin, 1000]) {
+    const judge = watch({ packets: busy }, steps);
+    assert.equal(judge.isBypassed, true);
+    const received = (busy / 2) * (steps + 1);
+    judge.step(look([{ ifindex: 7, received, sent: received }], busy));
+    assert.equal(judge.isBypassed, false);
+  }
+});
+
+/**
+ * A node whose CPUs others want: the agent is stopped between any two of its readings, for up to 3 s, and packets wait in
+ * the kernel, counted by their interface alone. Virtual time; `perSecond` packets of each kind.
+ */
+class StarvedNode {
+  readonly #random: () => number;
+  readonly #perSecond: { readonly dns: number; readonly bypass: number };
+  #nowS = 0;
+  #apart = 0;
+
+  constructor(perSecond: { readonly dns: number; readonly bypass: number }, seed: number) {
+    this.#perSecond = perSecond;
+    let state = seed;
+    this.#random = () => {
+      state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+      return state / 2 ** 32;
+    };
+  }
+
+  look(): TrafficCounts {
+    this.#stop();
+    const before = this.#counters();
+    this.#stop();
+    const { dns, bypass } = this.#perSecond;
+    const received = Math.floor((dns + bypass) * this.#nowS) >>> 0;
+    this.#stop();
+    const after = this.#counters();
+    this.#nowS += 5;
+    return { before, interfaces: [{ ifindex: 7, received, sent: 0 }], after };
+  }
+
+  #stop(): void {
+    if (this.#random() < 0.5) this.#nowS += 3 * this.#random();
+  }
+
+  /** What waits in the kernel is in no counter yet. */
+  #counters(): JudgedCounts {
+    const queued = queuedMax * this.#random();
+    this.#apart = Math.max(this.#apart, Math.floor(this.#perSecond.dns * this.#nowS - queued));
+    return { judged: 0, apart: this.#apart };
+  }
+}
+
+test('on a starved node DNS alone is never taken for a bypass, and a bypass is told beside it', () => {
+  for (let seed = 1; seed <= 200; seed++) {
+    for (const dns of [100, 2000, 50_000]) {
+      const starved = new StarvedNode({ dns, bypass: 0 }, seed);
+      const judge = new JudgeWatch(cpus);
+      for (let i = 0; i < 100; i++) {
+        judge.step(starved.look());
+        assert.equal(judge.isBypassed, false, `seed ${seed}, ${dns} a second, look ${i}`);
+      }
+    }
+    const bypassed = new StarvedNode({ dns: 100, bypass: 2000 }, seed);
+    const judge = new JudgeWatch(cpus);
+    for (let i = 0; i < 6; i++) judge.step(bypassed.look());
+    assert.equal(judge.isBypassed, true, `seed ${seed}`);
+  }
 });
 
 test('which counters say that a packet was judged', () => {

@@ -6,26 +6,41 @@
  * without it: interfaces of pods count packets then, and `judge` none that explain them.
  */
 
+import { availableParallelism } from 'node:os';
 import type { tdCounter } from '@tandem/datapath/abi.gen';
 import type { LinkCounts } from '@tandem/netlink/link-counts';
-import { bypassedPacketsMin, bypassedStepsMin, packetsPerJudgedMax } from '../limits.ts';
+import {
+  bypassedPacketsMin,
+  bypassedQueuedMax,
+  bypassedStepsMin,
+  packetsPerJudgedMax,
+} from '../limits.ts';
 
-/** At one moment, since the node was booted. */
-export interface TrafficCounts {
-  /** Of pods' interfaces. */
-  readonly interfaces: readonly LinkCounts[];
+/** Since the programs were loaded. */
+export interface JudgedCounts {
   /** Packets between pods and others that were judged, or dropped by any program. */
   readonly judged: number;
   /** Packets of pods' interfaces that are of another kind: with the node itself, steered DNS, neighbours. */
   readonly apart: number;
 }
 
+/**
+ * One look. On a starved node seconds may lie between two readings of one look, and in the next look none: the counters
+ * are read on both sides of the interfaces, so that none that explain a packet are missed.
+ */
+export interface TrafficCounts {
+  /** Read before the interfaces. */
+  readonly before: JudgedCounts;
+  /** Of pods' interfaces, since the node was booted. */
+  readonly interfaces: readonly LinkCounts[];
+  /** Read after the interfaces. */
+  readonly after: JudgedCounts;
+}
+
 type CounterName = keyof typeof tdCounter;
 
 /** From the kernel's counters, by lower-case name. */
-export function judgedOf(
-  counters: Readonly<Record<string, number>>,
-): Omit<TrafficCounts, 'interfaces'> {
+export function judgedOf(counters: Readonly<Record<string, number>>): JudgedCounts {
   const of = (name: CounterName): number => counters[name.toLowerCase()] ?? 0;
   const drops = Object.entries(counters).filter(([name]) => name.startsWith('drop_'));
   return {
@@ -36,25 +51,40 @@ export function judgedOf(
 }
 
 export class JudgeWatch {
+  /** So many packets may wait for a CPU in the kernel, counted by their interface and by no program yet. */
+  readonly #queuedMax: number;
   #last: TrafficCounts | null = null;
+  /** Packets that nothing explains, of the looks since all were explained. */
+  #unexplained = 0;
   #steps = 0;
 
-  /** Comes every few seconds. A step in which pods say little tells nothing. */
+  constructor(cpus: number = availableParallelism()) {
+    this.#queuedMax = cpus * bypassedQueuedMax;
+  }
+
+  /**
+   * Comes every few seconds. A look in which pods say little tells nothing. Packets that wait for a CPU at one look are
+   * explained by a later one, in which there are fewer packets than what explains them: so looks are summed up.
+   */
   step(counts: TrafficCounts): void {
     const last = this.#last;
     this.#last = counts;
     if (last === null) return;
-    const judged = counts.judged - last.judged;
-    const apart = counts.apart - last.apart;
+    const judged = counts.after.judged - last.before.judged;
+    const apart = counts.after.apart - last.before.apart;
     // Counters of another map begin anew.
     if (judged < 0 || apart < 0) return;
     const packets = packetsBetween(last.interfaces, counts.interfaces) - apart;
-    if (packets < bypassedPacketsMin) return;
-    this.#steps = judged * packetsPerJudgedMax < packets ? this.#steps + 1 : 0;
+    const unexplained = packets - judged * packetsPerJudgedMax;
+    const sum = Math.max(0, this.#unexplained + unexplained);
+    // Not more, so that a bypass of days is over as soon as one of seconds.
+    this.#unexplained = Math.min(sum, 2 * this.#queuedMax);
+    if (this.#unexplained === 0) this.#steps = 0;
+    else if (unexplained >= bypassedPacketsMin) this.#steps += 1;
   }
 
   get isBypassed(): boolean {
-    return this.#steps >= bypassedStepsMin;
+    return this.#steps >= bypassedStepsMin && this.#unexplained > this.#queuedMax;
   }
 }
 
