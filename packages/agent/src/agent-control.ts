@@ -212,6 +212,7 @@ export class AgentControl {
     this.#source.addMetrics(services.metrics);
     await this.#source.start();
     await this.#gate.start(new EnforcedPods(this.#controller));
+    await this.#attempt('sandboxes', () => this.#gate?.readSandboxes());
     await this.#attempt('compatibility', () => this.#compatibility?.look());
     this.#ignoreAddresses = this.#localAddresses.onChange(() => void this.#reconcilePolicy());
     // Bridges learn all the time, and what they know of pods stays (bridge-entries.ts): the next round will do.
@@ -375,6 +376,7 @@ export class AgentControl {
     this.#garbage.look(this.#controller?.counters.applied ?? 0);
     await this.#syncSocket?.retry();
     await this.#gate?.ensure();
+    await this.#attempt('sandboxes', () => this.#gate?.readSandboxes());
   }
 
   #reconcilePolicy(): Promise<void> {

@@ -30,7 +30,7 @@ import { addGateMetrics } from './gate-metrics.ts';
 import { gateLeft, gateProblem } from './gate-problems.ts';
 import { GateRecord } from './gate-record.ts';
 import { GateServer } from './gate-server.ts';
-import { readResultCache } from './result-cache.ts';
+import { ResultCache } from './result-cache.ts';
 import type { Sandboxes } from './sandboxes.ts';
 import { WaitTimes } from './wait-times.ts';
 
@@ -55,6 +55,7 @@ export class GateStack {
   readonly #o: GateStackOptions;
   readonly #places: GatePlaces;
   readonly #record: GateRecord;
+  readonly #results: ResultCache;
   readonly #waits = new WaitTimes();
   #server: GateServer | null = null;
   #watcher: FSWatcher | null = null;
@@ -71,6 +72,7 @@ export class GateStack {
       socketPath: join(options.runDirectory, 'gate', 'gate.sock'),
     };
     this.#record = new GateRecord(options.stateDirectory);
+    this.#results = new ResultCache(options.resultsDirectory, podInterface, options.view);
   }
 
   get degradations(): readonly Degradation[] {
@@ -88,15 +90,17 @@ export class GateStack {
     addGateMetrics(metrics, counters, this.#waits);
   }
 
-  /** Learns the sandboxes that are there already. */
+  /**
+   * Learns the sandboxes that did not come through the gate: those that are there already, and later, looked for every few
+   * seconds, those whose ADD began while the gate was not in the chain.
+   */
   async readSandboxes(): Promise<void> {
-    const { resultsDirectory, view, sandboxes, log } = this.#o;
-    const { sandboxes: found, problems } = await readResultCache(
-      resultsDirectory,
-      podInterface,
-      view,
-    );
-    for (const sandbox of found) sandboxes.add(sandbox);
+    const { sandboxes, log } = this.#o;
+    const { sandboxes: found, problems } = await this.#results.readNew();
+    for (const sandbox of found) {
+      const known = sandboxes.of(sandbox.podKey, sandbox.uid);
+      if (known?.containerId !== sandbox.containerId) sandboxes.add(sandbox);
+    }
     for (const problem of problems) log.warn('a result of CNI is passed over', { problem });
   }
 

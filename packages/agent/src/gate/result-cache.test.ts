@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -12,7 +12,7 @@ import { NetworkView } from '@tandem/netlink/network-view';
 import { insideNamespace } from '@tandem/testing/inside';
 import { Namespace } from '@tandem/testing/namespace';
 import { cachedResultBytesMax } from './limits.ts';
-import { readResultCache } from './result-cache.ts';
+import { ResultCache } from './result-cache.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'tandem-results-'));
 const podMac = '02:00:00:00:00:11';
@@ -89,7 +89,7 @@ insideNamespace(import.meta, () => {
       const text = typeof content === 'string' ? content : JSON.stringify(content);
       writeFileSync(join(directory, name), text);
     }
-    const { sandboxes, problems } = await readResultCache(directory, 'eth0', view);
+    const { sandboxes, problems } = await new ResultCache(directory, 'eth0', view).readNew();
     assert.deepEqual(
       sandboxes.map((each) => ({
         ...each,
@@ -118,8 +118,31 @@ insideNamespace(import.meta, () => {
     assert.match(problems[2] ?? '', /pods-7-eth0: it has more than/);
   });
 
+  test('what is written later is read then, once, and half a file again when it is whole', async () => {
+    const later = join(directory, 'later');
+    const cache = new ResultCache(later, 'eth0', view);
+    assert.deepEqual(await cache.readNew(), { sandboxes: [], problems: [] });
+    mkdirSync(later);
+    const whole = JSON.stringify(entry());
+    writeFileSync(join(later, 'pods-1-eth0'), whole);
+    writeFileSync(join(later, 'pods-2-eth0'), whole.slice(0, 100));
+    const first = await cache.readNew();
+    assert.deepEqual(
+      first.sandboxes.map(({ podKey, interfaceName }) => [podKey, interfaceName]),
+      [['shop/web', 'port']],
+    );
+    assert.equal(first.problems.length, 1, 'half a file is named');
+    assert.deepEqual(await cache.readNew(), { sandboxes: [], problems: [] }, 'nothing is new');
+    writeFileSync(join(later, 'pods-2-eth0'), whole);
+    const second = await cache.readNew();
+    assert.deepEqual([second.sandboxes.length, second.problems.length], [1, 0]);
+    rmSync(join(later, 'pods-1-eth0'));
+    writeFileSync(join(later, 'pods-1-eth0'), whole);
+    assert.equal((await cache.readNew()).sandboxes.length, 1, 'another file of the same name');
+  });
+
   test('no directory, no results', async () => {
-    const none = await readResultCache(join(directory, 'nowhere'), 'eth0', view);
+    const none = await new ResultCache(join(directory, 'nowhere'), 'eth0', view).readNew();
     assert.deepEqual(none, { sandboxes: [], problems: [] });
   });
 });

@@ -2,9 +2,10 @@
 // Copyright The Tandem Authors
 
 /**
- * Results of CNI's ADD that the container runtime keeps, by default in /var/lib/cni/results: the sandboxes that were
- * made before this agent, or before there was a gate. An entry may be older than the last boot, so its interface
- * counts only with the MAC address at its other end (`hostInterface`).
+ * Results of CNI's ADD that the container runtime keeps, by default in /var/lib/cni/results: the sandboxes that no gate
+ * told of, because they were made before this agent, or without the gate: it was not yet in the chain when their ADD
+ * began, or not any more. An entry may be older than the last boot, so its interface counts only with the MAC address
+ * at its other end (`hostInterface`).
  */
 
 import { readdirSync, readFileSync, statSync } from 'node:fs';
@@ -21,27 +22,66 @@ export interface CachedSandboxes {
   readonly problems: readonly string[];
 }
 
-/** A directory that is not there has no results. */
-export async function readResultCache(
-  directory: string,
-  podInterface: string,
-  view: InterfaceView,
-): Promise<CachedSandboxes> {
-  const sandboxes: Sandbox[] = [];
-  const problems: string[] = [];
-  const names = namesIn(directory, problems);
-  if (names.length > cachedResultsMax) {
-    problems.push(`${directory}: only ${cachedResultsMax} of ${names.length} files are read`);
+export class ResultCache {
+  readonly #directory: string;
+  readonly #podInterface: string;
+  readonly #view: InterfaceView;
+  /** By name of a file that was read: what tells the next one of this name from it. */
+  #read: ReadonlyMap<string, string> = new Map();
+  #problemOfDirectory = '';
+
+  constructor(directory: string, podInterface: string, view: InterfaceView) {
+    this.#directory = directory;
+    this.#podInterface = podInterface;
+    this.#view = view;
   }
-  await view.refresh('links');
-  for (const name of names.slice(0, cachedResultsMax)) {
-    const path = join(directory, name);
-    // oxlint-disable-next-line no-await-in-loop -- in order, and no faster at once
-    const read = await readEntry(path, podInterface, view);
-    if (typeof read === 'string') problems.push(`${path}: ${read}`);
-    else if (read !== null) sandboxes.push(read);
+
+  /** Sandboxes and problems of files that are new, or were written anew. A directory that is not there has none. */
+  async readNew(): Promise<CachedSandboxes> {
+    const sandboxes: Sandbox[] = [];
+    const problems: string[] = [];
+    const names = this.#names(problems);
+    const read = new Map<string, string>();
+    const fresh: string[] = [];
+    for (const name of names.slice(0, cachedResultsMax)) {
+      const version = versionOf(join(this.#directory, name));
+      read.set(name, version);
+      if (this.#read.get(name) !== version) fresh.push(name);
+    }
+    this.#read = read;
+    if (fresh.length > 0) await this.#view.refresh('links');
+    for (const name of fresh) {
+      const path = join(this.#directory, name);
+      // oxlint-disable-next-line no-await-in-loop -- in order, and no faster at once
+      const entry = await readEntry(path, this.#podInterface, this.#view);
+      if (typeof entry === 'string') problems.push(`${path}: ${entry}`);
+      else if (entry !== null) sandboxes.push(entry);
+    }
+    return { sandboxes, problems };
   }
-  return { sandboxes, problems };
+
+  /** A problem of the directory is said once. */
+  #names(problems: string[]): readonly string[] {
+    const found: string[] = [];
+    const names = namesIn(this.#directory, found);
+    if (names.length > cachedResultsMax) {
+      found.push(`${this.#directory}: only the first ${cachedResultsMax} files by name are read`);
+    }
+    const problem = found.join('; ');
+    if (problem !== '' && problem !== this.#problemOfDirectory) problems.push(problem);
+    this.#problemOfDirectory = problem;
+    return names;
+  }
+}
+
+/** The runtime writes a file in place: half of one has another size, or another time, than the whole. */
+function versionOf(path: string): string {
+  try {
+    const { ino, size, mtimeMs } = statSync(path);
+    return `${ino} ${size} ${mtimeMs}`;
+  } catch {
+    return ''; // it is gone; what is read says so
+  }
 }
 
 /** Null: of another interface, or of no pod that is there; a text: why it cannot be read. */
@@ -56,6 +96,7 @@ async function readEntry(
     if (size > cachedResultBytesMax) return `it has more than ${cachedResultBytesMax} octets`;
     entry = JSON.parse(readFileSync(path, 'utf8'));
   } catch (error) {
+    if (isAbsent(error)) return null; // of a sandbox that has just ended
     return error instanceof Error ? error.message : String(error);
   }
   if (!isFields(entry)) return 'it is no object';
@@ -93,8 +134,10 @@ function namesIn(directory: string, problems: string[]): readonly string[] {
   try {
     return readdirSync(directory).sort();
   } catch (error) {
-    const isAbsent = error instanceof Error && 'code' in error && error.code === 'ENOENT';
-    if (!isAbsent) problems.push(`${directory}: ${String(error)}`);
+    if (!isAbsent(error)) problems.push(`${directory}: ${String(error)}`);
     return [];
   }
 }
+
+const isAbsent = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === 'ENOENT';
