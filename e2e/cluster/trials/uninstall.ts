@@ -59,6 +59,10 @@ class Uninstall {
     await applyObjects(layout, [talkerPolicy]);
     await this.#trial.startTalker('bystander', { node: nodeName(1), targets: [] }, 'free');
     await this.#trial.witness.watchOutside(layout);
+    // the first pod of a node makes the bridge of its CNI plugin, which would be taken for Tandem's
+    for (const node of this.#trial.nodeNames.slice(1)) {
+      await this.#trial.startTalker(`bystander-${node}`, { node, targets: [] }, 'free');
+    }
     for (const index of nodeIndexes(config)) {
       this.#before.set(index, await nodeFootprint(layout, index));
     }
