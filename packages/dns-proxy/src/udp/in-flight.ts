@@ -60,7 +60,8 @@ export class InFlight {
     if (server === -1) return outcome.overServers;
     if (pool.isUnreachable(server, batch.monotonicNs / 1e6)) return outcome.serverDown;
     const at = slots.wordOf(slot);
-    if (!this.#takeSocket(slot, at, server)) return outcome.noSocket;
+    const nowMs = batch.monotonicNs / 1e6;
+    if (!this.#takeId(slot, at, pool.draw(server, batch.number, nowMs))) return outcome.noSocket;
     const { words } = slots;
     words[at + slotLength] = query.messageEnd;
     words[at + slotEndpoint] = facts.endpointSlot;
@@ -100,7 +101,9 @@ export class InFlight {
     };
     const nowMs = batch.monotonicNs / 1e6;
     const server = pool.serverOf(this.#server, owner, nowMs);
-    if (server === -1 || !this.#takeSocket(slot, at, server)) return false;
+    if (server === -1) return false;
+    const again = pool.drawAgain(server, socket, batch.number, nowMs);
+    if (!this.#takeId(slot, at, again)) return false;
     // An answer to the first may come yet.
     words[at + slotFormerUpstream] = socket;
     words[at + slotFormerId] = id;
@@ -195,10 +198,9 @@ export class InFlight {
     return server;
   }
 
-  /** Draws a socket and an id for the slot. */
-  #takeSocket(slot: number, at: number, server: number): boolean {
-    const { slots, pool, ids, batch } = this.#o;
-    const socket = pool.draw(server, batch.number, batch.monotonicNs / 1e6);
+  /** Draws an id for the slot on a socket; false if there is none, or no socket (-1). */
+  #takeId(slot: number, at: number, socket: number): boolean {
+    const { slots, pool, ids } = this.#o;
     const id = socket === -1 ? -1 : ids.take(slot, pool.saltOf(socket));
     if (id === -1) return false;
     slots.words[at + slotUpstream] = socket;

@@ -91,6 +91,36 @@ describe('UdpPool', () => {
     assert.equal(priorities.at(-1), undefined, 'and when the agent says who is there');
   });
 
+  it('asks again past redirects, on no socket that was answered just before its redirect led nowhere', () => {
+    const direct: number[] = [];
+    pool.close();
+    pool = new UdpPool(loop, new RandomPool(), (to) => {
+      if (to.priority !== undefined) direct.push(to.priority);
+      return createUpstreamUdp(to);
+    });
+    const handle = pool.serverOf(server, resolver, 0);
+    const [silent = -1, ...others] = sendOn(handle, 500, 1000);
+    assert.ok(others.length > 32, 'most places have a socket');
+    for (const socket of others) while (pool.inFlightOf(socket) > 0) pool.answered(socket, 1001);
+    assert.ok(pool.isStale(silent, silentMs), 'others were answered after it was asked');
+    const again = pool.drawAgain(handle, silent, 501, silentMs);
+    assert.ok(!others.includes(again) && again !== silent);
+    assert.deepEqual(direct, [upstreamDirectPriority]);
+    assert.equal(pool.drawAgain(handle, silent, 502, silentMs), again, 'one is enough');
+    pool.sent(again, silentMs);
+    assert.notEqual(
+      pool.drawAgain(handle, again, 503, silentMs + upstreamSilenceMs),
+      -1,
+      'one past redirects that is silent is asked again as any',
+    );
+  });
+
+  it('a socket of a server that was never answered is asked again as any', () => {
+    const handle = pool.serverOf(server, resolver, 0);
+    const [silent = -1] = sendOn(handle, 1, 1000);
+    assert.equal(pool.drawAgain(handle, silent, 2, silentMs), pool.draw(handle, 2, silentMs));
+  });
+
   it('keeps a socket past its life until what it sent is answered', () => {
     const handle = pool.serverOf(server, resolver, 0);
     const socket = pool.draw(handle, 1, 0);

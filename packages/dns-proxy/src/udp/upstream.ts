@@ -130,6 +130,27 @@ export class UdpPool {
     return handle;
   }
 
+  /**
+   * The socket for a query that is asked again, which waits on `stale`. A redirect that leads to a pod that is gone takes all
+   * sockets but those past it, also one that was answered just before: so it is one of these. -1 if there can be none.
+   */
+  drawAgain(serverHandle: number, stale: number, batch: number, nowMs: number): number {
+    const server = this.#servers.find(serverHandle);
+    if (server === undefined) return -1;
+    if (this.#socketOf(stale)?.isDirect !== false || server.answeredMs === 0) {
+      return this.draw(serverHandle, batch, nowMs);
+    }
+    server.directUntilMs = nowMs + upstreamDirectMs;
+    for (const handle of server.sockets) {
+      if (handle !== -1 && this.#socketOf(handle)?.isDirect === true) return handle;
+    }
+    const place = this.#random.u16() & (upstreamSocketsPerServerMax - 1);
+    const taken = this.#socketOf(server.sockets[place] as number);
+    if (taken !== undefined) this.#retire(taken);
+    const direct = this.#openSocket(server, place, nowMs);
+    return direct === -1 ? this.draw(serverHandle, batch, nowMs) : direct;
+  }
+
   saltOf(handle: number): number {
     return this.#socketOf(handle)?.salt ?? 0;
   }
