@@ -60,18 +60,23 @@ void record_lost(uint64_t sent_ns, uint32_t number, uint16_t source)
 		write_record(&record);
 }
 
+/* Behind a name, or behind the pointer that ends it. */
+static size_t skip_name(const uint8_t *reply, size_t length, size_t at)
+{
+	while (at < length && reply[at] != 0 && reply[at] < 0xc0)
+		at += (size_t)reply[at] + 1;
+	return at + (at < length && reply[at] >= 0xc0 ? 2 : 1);
+}
+
 /* The address of the first record, an A without an alias before it; 0 if there is none. */
 static uint32_t first_address(const uint8_t *reply, size_t length)
 {
-	size_t at = HEADER_BYTES;
+	size_t at = skip_name(reply, length, skip_name(reply, length, HEADER_BYTES) + 4);
 	uint32_t address;
 
-	while (at < length && reply[at] != 0)
-		at += (size_t)reply[at] + 1;
-	at += 5;
-	if (at + 16 > length || reply[at] < 0xc0 || reply[at + 3] != TYPE_A || reply[at + 11] != 4)
+	if (at + 14 > length || reply[at] != 0 || reply[at + 1] != TYPE_A || reply[at + 9] != 4)
 		return 0;
-	memcpy(&address, reply + at + 12, sizeof(address));
+	memcpy(&address, reply + at + 10, sizeof(address));
 	return address;
 }
 
