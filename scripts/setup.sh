@@ -167,7 +167,7 @@ setup() {
 	if [[ $1 = test && " $* " = *" --kernels "* ]]; then
 		apt_install "${packages_kernels[@]}"
 	fi
-	if [[ $1 = test && " $* " = *" --cluster "* ]]; then
+	if [[ ($1 = test || $1 = chaos) && " $* " = *" --cluster "* ]]; then
 		apt_install "${packages_cluster[@]}"
 		command -v go >/dev/null || apt_install golang-go
 	fi

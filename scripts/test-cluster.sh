@@ -7,11 +7,11 @@
 # chart and of the controller, and one demo.
 set -euo pipefail
 
-tests=('e2e/cluster/*.test.ts')
+tests=(e2e/cluster/*.test.ts e2e/cluster/chaos/*.test.ts)
 # CNI, kube-proxy's mode, trial, further options
 forms=('bridge iptables gate' 'ptp nftables families --dual-stack' 'flannel iptables sources')
 if [ "${1:-}" = --short ]; then
-	tests=(e2e/cluster/{chart*,release,controller,admission}.test.ts)
+	tests=(e2e/cluster/{chart*,release,controller,admission,chaos/part}.test.ts)
 	forms=('bridge iptables')
 fi
 

@@ -64,4 +64,8 @@ async function main(): Promise<number> {
   return run(command);
 }
 
-process.exitCode = await main();
+const args = process.argv.slice(2);
+// Of another stage, whose modules need what only a cluster needs.
+process.exitCode = args.includes('--cluster')
+  ? await import('../cluster/chaos/main.ts').then((cluster) => cluster.main(args))
+  : await main();

@@ -54,6 +54,11 @@ export class Names {
     return Array.from({ length: knownNames }, (_, i) => question('known', i + 1));
   }
 
+  /** One that was never asked for. */
+  fresh(): Question {
+    return question('fresh', this.#next++);
+  }
+
   take(count: number): Question[] {
     return Array.from({ length: count }, () => {
       const lot = this.#random.between(0, 99);

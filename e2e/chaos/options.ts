@@ -26,6 +26,7 @@ Breaks one process, both, or what they need, under a load of which every right a
   --html FILE     a page with a plot of each run
   --save          both, as docs/results/chaos-DATE
   --list          parts and faults, and what cannot be had
+  --cluster       instead: faults of a Kubernetes in namespaces; --cluster --help says more
 `;
 
 export interface CommandLine {

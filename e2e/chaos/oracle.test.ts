@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { addressOf, Names, type Question } from './names.ts';
-import { type Judgement, judge, type Seen } from './oracle.ts';
+import { type Excuse, type Judgement, judge, type Seen } from './oracle.ts';
 import { Random } from './random.ts';
 import type { QueryRecord } from './records.ts';
 import { recoveryMs, slowMs, timelineOf } from './timeline.ts';
@@ -106,7 +106,73 @@ const cases: readonly (readonly [string, Judgement, Partial<Wrong>])[] = [
     judged(allowed, silent, { silence: [{ fromMs: 1001, toMs: 2000 }] }),
     { lost: 1 },
   ],
+  ...withExcuse('resolver', { allowed: 'excused', denied: 'lost' }),
+  ...withExcuse('cut', { allowed: 'excused', denied: 'lost' }),
+  ...withExcuse('silence', { allowed: 'excused', denied: 'excused' }),
+  [
+    'a connection from a node that is cut off',
+    judged(
+      allowed,
+      { ...right, connection: 'failed' },
+      loadOf('cut', allowed, { ...right, connection: 'failed' }),
+    ),
+    {},
+  ],
+  [
+    'a connection while the DNS server is away',
+    judged(allowed, right, loadOf('resolver', allowed, { ...right, connection: 'failed' })),
+    { wronglyRefused: 1 },
+  ],
+  [
+    'an address for a denied name, from a node that is cut off',
+    judged(denied, right, loadOf('cut', denied, right)),
+    { wronglyAllowed: 1 },
+  ],
+  [
+    'an address that the map of the own node has not learned',
+    judged(allowed, right, {
+      loads: [{ questions: [allowed], records: [right], learned: new Set() }],
+    }),
+    { wronglyRefused: 1 },
+  ],
+  [
+    'a map that is gone with its node',
+    judged(allowed, right, {
+      loads: [{ questions: [allowed], records: [right], learned: null }],
+      learned: new Set(),
+    }),
+    {},
+  ],
 ];
+
+/** A load with an excuse for the time of its only query. */
+function loadOf(what: Excuse['what'], question: Question, record: QueryRecord): Partial<Seen> {
+  const excuses = [{ what, fromMs: record.sentMs, toMs: record.sentMs }];
+  return { loads: [{ questions: [question], records: [record], excuses }] };
+}
+
+/** No answer, in the time of an excuse and after it. */
+function withExcuse(
+  what: Excuse['what'],
+  wanted: Readonly<Record<'allowed' | 'denied', 'excused' | 'lost'>>,
+): readonly (readonly [string, Judgement, Partial<Wrong>])[] {
+  const late = { ...silent, sentMs: silent.sentMs + 1 };
+  const { loads = [] } = loadOf(what, allowed, silent);
+  const after = loads.map((load) => ({ ...load, records: [late] }));
+  return [
+    [
+      `${what}: an allowed name`,
+      judged(allowed, silent, loadOf(what, allowed, silent)),
+      { [wanted.allowed]: 1 },
+    ],
+    [
+      `${what}: a denied name`,
+      judged(denied, silent, loadOf(what, denied, silent)),
+      { [wanted.denied]: 1 },
+    ],
+    [`${what}: after it`, judged(allowed, late, { loads: after }), { lost: 1 }],
+  ];
+}
 
 describe('the oracle', () => {
   for (const [what, { late, lost, excused, wronglyAllowed, wronglyRefused }, wanted] of cases) {

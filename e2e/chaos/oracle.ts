@@ -18,12 +18,25 @@ const problemsMax = 20;
 export interface AskedLoad {
   readonly questions: readonly Question[];
   readonly records: readonly QueryRecord[];
+  /** What may be of the queries of this load, beside `silence`. */
+  readonly excuses?: readonly Excuse[];
+  /** Addresses that its node has learned, instead of `Seen.learned`; null: nobody can say, the node has lost its power. */
+  readonly learned?: ReadonlySet<string> | null;
 }
 
 /** Times are CLOCK_MONOTONIC milliseconds. */
 export interface Interval {
   readonly fromMs: number;
   readonly toMs: number;
+}
+
+/**
+ * Of queries sent in the interval. `silence`: no member can be alive, any query may stay without answer. `resolver`: the DNS
+ * server cannot be reached, so those for allowed names may; denied ones are refused all the same. `cut`: nothing leaves the node:
+ * as `resolver`, and a connection may fail.
+ */
+export interface Excuse extends Interval {
+  readonly what: 'silence' | 'resolver' | 'cut';
 }
 
 export interface Seen {
@@ -65,9 +78,14 @@ export interface Judgement {
   readonly problems: readonly string[];
 }
 
+const isWithin = ({ fromMs, toMs }: Interval, atMs: number): boolean =>
+  atMs >= fromMs && atMs <= toMs;
+
 class Judge {
   readonly #seen: Seen;
   readonly #latencies: number[] = [];
+  /** Whose queries are judged. */
+  #load: AskedLoad = { questions: [], records: [] };
   readonly problems: string[] = [];
   sent = 0;
   late = 0;
@@ -79,10 +97,12 @@ class Judge {
 
   constructor(seen: Seen) {
     this.#seen = seen;
-    for (const { questions, records } of seen.loads) {
+    for (const load of seen.loads) {
+      const { questions, records } = load;
       for (const record of records) {
         const question = questions[record.number];
         if (question === undefined) throw new RangeError(`no question ${record.number}`);
+        this.#load = load;
         this.#query(question, record);
       }
     }
@@ -121,11 +141,12 @@ class Judge {
     }
     if (this.#seen.mayNotLearn) return;
     if (record.connection !== 'none') this.connections += 1;
-    if (record.connection === 'failed') {
+    if (record.connection === 'failed' && !this.#isIn(record.sentMs, ['cut'])) {
       this.#count('wronglyRefused', `${name}: the first SYN to ${address} did not get through`);
     }
-    const { learned, learnedSinceMs } = this.#seen;
-    if (record.sentMs >= learnedSinceMs && !learned.has(address)) {
+    const { learnedSinceMs } = this.#seen;
+    const { learned = this.#seen.learned } = this.#load;
+    if (learned !== null && record.sentMs >= learnedSinceMs && !learned.has(address)) {
       this.#count('wronglyRefused', `${name}: ${address} is not in the map`);
     }
   }
@@ -146,7 +167,13 @@ class Judge {
 
   #isExcused({ name, kind }: Question, { sentMs }: QueryRecord): boolean {
     if (kind !== 'denied' && this.#seen.lostUpstream.has(name)) return true;
-    return this.#seen.silence.some(({ fromMs, toMs }) => sentMs >= fromMs && sentMs <= toMs);
+    if (this.#seen.silence.some((interval) => isWithin(interval, sentMs))) return true;
+    return this.#isIn(sentMs, kind === 'denied' ? ['silence'] : ['silence', 'resolver', 'cut']);
+  }
+
+  #isIn(sentMs: number, kinds: readonly Excuse['what'][]): boolean {
+    const { excuses = [] } = this.#load;
+    return excuses.some((excuse) => kinds.includes(excuse.what) && isWithin(excuse, sentMs));
   }
 
   #count(what: 'lost' | 'wronglyAllowed' | 'wronglyRefused', problem: string): void {

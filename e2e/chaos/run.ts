@@ -67,7 +67,8 @@ export interface RunResult extends Omit<Judgement, 'problems'> {
   readonly recoveryMs: number;
   /** From starts of processes to LIVE. */
   readonly restartMs: readonly number[];
-  readonly knocks: number;
+  /** SYNs to an address that nobody learned; on a cluster talkers send, and are not counted. */
+  readonly knocks?: number;
   readonly problems: readonly string[];
   readonly timeline: Timeline;
 }

@@ -4,7 +4,7 @@
 /** The DNS server of a chaos run: answers every name, as slowly or as seldom as it is told to. */
 
 import { fileURLToPath } from 'node:url';
-import type { Namespace } from '@tandem/testing/namespace';
+import type { Inside } from '@tandem/testing/probe-process';
 import { type RunningProcess, startProcess } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { deniedSuffix } from './names.ts';
@@ -23,17 +23,22 @@ export class Upstream implements AsyncDisposable {
   #answers = 0;
   #queries = 0;
 
-  private constructor(namespace: Namespace, seed: number) {
+  private constructor(namespace: Inside, seed: number, address: string) {
     const tool = fileURLToPath(new URL('../bench/native/build/upstream', import.meta.url));
-    const args = ['--address', upstreamAddress, '--delay-us', String(usualDelayMs * 1000)];
+    const args = ['--address', address, '--delay-us', String(usualDelayMs * 1000)];
     args.push('--control', '--watch', deniedSuffix, '--seed', String(seed));
     this.#process = startProcess(...namespace.enter(tool, args), {
       onLine: (line) => this.#onLine(line),
     });
   }
 
-  static async start(namespace: Namespace, seed: number): Promise<Upstream> {
-    const upstream = new Upstream(namespace, seed);
+  /** `address`: of an interface of the namespace. */
+  static async start(
+    namespace: Inside,
+    seed: number,
+    address: string = upstreamAddress,
+  ): Promise<Upstream> {
+    const upstream = new Upstream(namespace, seed, address);
     await upstream.#order('stats');
     return upstream;
   }

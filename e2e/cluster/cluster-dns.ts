@@ -31,7 +31,11 @@ const ports = [
   { name: 'dns-tcp', port: 53, protocol: 'TCP' },
 ];
 
-export const clusterDnsObjects = ({ isDualStack }: ClusterConfig): readonly unknown[] => [
+/** `moreZones`: server blocks behind the Corefile's own. */
+export const clusterDnsObjects = (
+  { isDualStack }: ClusterConfig,
+  moreZones = '',
+): readonly unknown[] => [
   { apiVersion: 'v1', kind: 'ServiceAccount', metadata },
   {
     apiVersion: `${rbac}/v1`,
@@ -53,7 +57,7 @@ export const clusterDnsObjects = ({ isDualStack }: ClusterConfig): readonly unkn
     roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: 'system:coredns' },
     subjects: [{ kind: 'ServiceAccount', ...metadata }],
   },
-  { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { Corefile: corefile } },
+  { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { Corefile: corefile + moreZones } },
   {
     apiVersion: 'apps/v1',
     kind: 'Deployment',

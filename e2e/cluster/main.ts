@@ -11,20 +11,21 @@ import { type ConformanceOptions, conformance } from './conformance.ts';
 import { demo } from './demo.ts';
 import { down } from './down.ts';
 import { helmPrograms } from './kubectl.ts';
-import {
-  type ClusterConfig,
-  cniKinds,
-  flannelBackend,
-  Layout,
-  nodesMax,
-  proxyModes,
-} from './layout.ts';
+import { type ClusterConfig, Layout } from './layout.ts';
 import { withLock } from './lock.ts';
+import {
+  clusterOptions,
+  clusterOptionsHelp,
+  count,
+  oneOf,
+  readConfig,
+  UsageError,
+} from './options.ts';
 import { buildPrograms } from './programs.ts';
 import { Progress } from './progress.ts';
 import { readStatus, statusText } from './status.ts';
 import { runTrial, type TrialOptions, trialNames } from './trials/main.ts';
-import { programsOf, up } from './up.ts';
+import { anyUp, programsOf, up } from './up.ts';
 
 const help = `usage: ./run cluster COMMAND [OPTIONS]
 
@@ -51,12 +52,7 @@ const help = `usage: ./run cluster COMMAND [OPTIONS]
   kubectl ARGS    kubectl of its version, as its administrator
   helm ARGS       helm 3, likewise
 
-  --name NAME           of the cluster, default tandem; several can be up at once
-  --nodes N             1 to ${nodesMax}, default 2
-  --cni KIND            ${cniKinds.join(', ')}; default bridge
-  --proxy-mode MODE     kube-proxy's: ${proxyModes.join(' or ')}, default iptables
-  --dual-stack          nodes, pods and services have IPv6 addresses too; with bridge and ptp
-  -o, --output FORMAT   of status: text or json
+${clusterOptionsHelp}  -o, --output FORMAT   of status: text or json
   --focus TEXT          of conformance: only specs that match
   --pods N              of trial burst, default 250
   --minutes N           of trials api-away, api-cut and churn, default 10
@@ -78,8 +74,6 @@ const roundsMax = 100;
 const chartPrograms = [...helmPrograms, 'actionlint', 'registry'] as const;
 const passedOn = ['kubectl', 'helm'] as const;
 
-class UsageError extends Error {}
-
 interface Options {
   readonly config: ClusterConfig;
   readonly isJson: boolean;
@@ -92,20 +86,7 @@ interface Options {
 
 function readOptions(args: readonly string[]): Options {
   const { values, positionals } = parse(args);
-  const nodes = count('--nodes', values.nodes, nodesMax);
-  if (!/^[a-z][a-z0-9]{0,11}$/.test(values.name)) {
-    throw new UsageError(`--name ${values.name}: up to 12 small letters and digits`);
-  }
-  const config = {
-    name: values.name,
-    nodes,
-    cni: oneOf(cniKinds, '--cni', values.cni),
-    proxyMode: oneOf(proxyModes, '--proxy-mode', values['proxy-mode']),
-    isDualStack: values['dual-stack'],
-  };
-  if (config.isDualStack && flannelBackend(config.cni) !== null) {
-    throw new UsageError('--dual-stack: with --cni bridge or ptp');
-  }
+  const config = readConfig(values);
   const format = oneOf(['text', 'json'] as const, '--output', values.output);
   const { focus, save } = values;
   return {
@@ -128,11 +109,7 @@ function parse(args: readonly string[]) {
       args: [...args],
       allowPositionals: true,
       options: {
-        name: { type: 'string', default: 'tandem' },
-        nodes: { type: 'string', default: '2' },
-        cni: { type: 'string', default: 'bridge' },
-        'proxy-mode': { type: 'string', default: 'iptables' },
-        'dual-stack': { type: 'boolean', default: false },
+        ...clusterOptions,
         output: { type: 'string', short: 'o', default: 'text' },
         focus: { type: 'string', default: '' },
         pods: { type: 'string', default: '250' },
@@ -146,18 +123,6 @@ function parse(args: readonly string[]) {
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }
-}
-
-function count(option: string, text: string, max: number): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= 1 && value <= max) return value;
-  throw new UsageError(`${option} ${text}: a number from 1 to ${max}`);
-}
-
-function oneOf<T extends string>(values: readonly T[], option: string, value: string): T {
-  const found = values.find((candidate) => candidate === value);
-  if (found === undefined) throw new UsageError(`${option} ${value}: one of ${values.join(', ')}`);
-  return found;
 }
 
 async function main([command = 'help', ...args]: readonly string[]): Promise<number> {
@@ -213,19 +178,6 @@ async function main([command = 'help', ...args]: readonly string[]): Promise<num
     default:
       throw new UsageError(`unknown command ${command}`);
   }
-}
-
-/** The cluster of this name that is up, or a new one as `config` says; gives what it is. */
-async function anyUp(
-  layout: Layout,
-  config: ClusterConfig,
-  progress: Progress,
-): Promise<ClusterConfig> {
-  const record = layout.readRecord();
-  const isThere = record?.phase === 'up' && (await readStatus(layout)).isReady;
-  const chosen = isThere ? record.config : config;
-  await up(layout, chosen, progress);
-  return chosen;
 }
 
 /** `--name` may come first; everything else is the tool's. */

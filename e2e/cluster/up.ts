@@ -55,6 +55,19 @@ export async function up(layout: Layout, config: ClusterConfig, progress: Progre
   }
 }
 
+/** The cluster of this name that is up, or a new one as `config` says; gives what it is. */
+export async function anyUp(
+  layout: Layout,
+  config: ClusterConfig,
+  progress: Progress,
+): Promise<ClusterConfig> {
+  const record = layout.readRecord();
+  const isThere = record?.phase === 'up' && (await readStatus(layout)).isReady;
+  const chosen = isThere ? record.config : config;
+  await up(layout, chosen, progress);
+  return chosen;
+}
+
 /** What a cluster of these options needs. */
 export const programsOf = ({ cni }: ClusterConfig): readonly ProgramName[] => [
   ...(['etcd', 'kubernetes', 'coredns'] as const),

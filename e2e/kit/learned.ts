@@ -17,7 +17,7 @@ export interface LearnedSlot {
 }
 
 /** By the address in canonical text, the slots of all its pages. */
-export function learnedAddresses(tandem: TandemNode): Map<string, LearnedSlot[]> {
+export function learnedAddresses(tandem: Pick<TandemNode, 'pinRoot'>): Map<string, LearnedSlot[]> {
   using datapath = Datapath.open(tandem.pinRoot);
   const learned = new Map<string, LearnedSlot[]>();
   for (const [key, value] of datapath.map('fqdn').entries()) {

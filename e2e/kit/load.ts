@@ -4,7 +4,7 @@
 /** A load of queries from a namespace, by the benchmark's generator. */
 
 import { fileURLToPath } from 'node:url';
-import type { Namespace } from '@tandem/testing/namespace';
+import type { Inside } from '@tandem/testing/probe-process';
 import { type RunningProcess, startProcess } from '@tandem/testing/process';
 
 export interface LoadOptions {
@@ -51,7 +51,7 @@ export interface RunningLoad extends AsyncDisposable {
 }
 
 /** Starts the load; it ends by itself. */
-export function startLoad(namespace: Namespace, options: LoadOptions): RunningLoad {
+export function startLoad(namespace: Inside, options: LoadOptions): RunningLoad {
   const tool = fileURLToPath(new URL('../bench/native/build/load', import.meta.url));
   const { nameFormat, namesFile, recordsFile, connectEvery } = options;
   const args = Object.entries({

@@ -3,7 +3,7 @@
 
 /** Agents of a trial that are there, or cannot start. */
 
-import { tryRun } from '@tandem/testing/process';
+import { run, tryRun } from '@tandem/testing/process';
 import { kubectl } from '../kubectl.ts';
 import { inNode } from '../node.ts';
 import { daemonSets, productNamespace, rollout } from '../product.ts';
@@ -46,6 +46,14 @@ export async function processOf(
   const search = ['pgrep', '--oldest', '--full', `/dist/${program}\\.js`];
   const { status, stdout } = await tryRun(...(await inNode(trial.layout, index, search)));
   return status === 0 ? Number(stdout.trim()) : null;
+}
+
+/** A series without labels, or NaN, as the agent of a node tells it. */
+export async function agentMetric(trial: Trial, index: number, series: string): Promise<number> {
+  const get = ['busybox', 'wget', '-qO-', 'http://127.0.0.1:9964/metrics'];
+  const { stdout } = await run(...(await inNode(trial.layout, index, get)));
+  const line = stdout.split('\n').find((text) => text.startsWith(`${series} `));
+  return line === undefined ? Number.NaN : Number(line.slice(series.length));
 }
 
 const updateStrategy = (type: string): string =>

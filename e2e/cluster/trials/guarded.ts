@@ -30,14 +30,18 @@ export function talkerTargets(trial: Trial, bystander: string): readonly string[
 }
 
 /**
- * A bystander and a stranger on each node, whom no policy holds: strangers send to every pod address of the first node, and nobody of
- * `talkerPolicy` may be reached by them. Gives the bystander's address.
+ * A bystander and a stranger on each node, whom no policy holds: strangers send to every pod address of the guarded nodes, and nobody
+ * of `talkerPolicy` may be reached by them. Gives the bystander's address.
  */
-export async function startOthers(trial: Trial, bystanderNode: string): Promise<string> {
+export async function startOthers(
+  trial: Trial,
+  bystanderNode: string,
+  guardedNodes: readonly number[] = [1],
+): Promise<string> {
   // it listens elsewhere, for strangers may reach it
   const port = talkerPort + 1;
   await trial.startTalker('bystander', { node: bystanderNode, targets: [], port }, 'free');
-  const targets = [`?udp:${podAddresses(1)}:${talkerPort}`];
+  const targets = guardedNodes.map((index) => `?udp:${podAddresses(index)}:${talkerPort}`);
   for (const node of trial.nodeNames) {
     const options = { node, intervalMs: strangerIntervalMs, targets, port };
     await trial.startTalker(`stranger-${node}`, options, 'free');
@@ -71,16 +75,17 @@ async function proveWitness(trial: Trial, bystander: string): Promise<void> {
   await trial.endTalker('control');
 }
 
-/** `count` talkers on the first node, as a ReplicaSet of this name. Gives their names once each is ready and was heard. */
+/** `count` talkers on a node, as a ReplicaSet of this name. Gives their names once each is ready and was heard. */
 export async function startTalkers(
   trial: Trial,
   name: string,
   count: number,
   targets: readonly string[],
+  node: string = nodeName(1),
 ): Promise<readonly string[]> {
   // together they send as much, however many they are: so much that a machine with two CPUs can look at it
   const intervalMs = Math.max(intervalMsMin, count * msPerTalker);
-  const options = { node: nodeName(1), targets, intervalMs };
+  const options = { node, targets, intervalMs };
   const { spec: podSpec } = trial.talkerTemplate('talker', options);
   // of its own: else other talkers would be taken for its pods, and deleted
   const matchLabels = { app: 'talker', set: name };
@@ -91,11 +96,12 @@ export async function startTalkers(
     talkerPolicy,
     { apiVersion: 'apps/v1', kind: 'ReplicaSet', metadata, spec },
   ]);
-  await waitFor(async () => (await trial.readyPods('talker')).length === count, {
+  const ready = (): Promise<readonly string[]> => trial.readyPods(`talker,set=${name}`);
+  await waitFor(async () => (await ready()).length === count, {
     what: `${count} pods to be ready`,
     timeoutMs: startTimeoutMs,
   });
-  const names = await trial.readyPods('talker');
+  const names = await ready();
   await trial.collector.waitForAll(names, appearTimeoutMs);
   return names;
 }

@@ -11,78 +11,19 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type RunningProcess, run, startProcess } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
-import { corednsImage } from '../base-images.ts';
 import { demoNamespace, demoObjects } from '../demo-objects.ts';
 import { applyObjects, kubectl } from '../kubectl.ts';
 import { dnsServiceAddress, nodeIndexes, nodeName, worldNewNumberMax } from '../layout.ts';
 import { inNode } from '../node.ts';
 import { rollout } from '../product.ts';
+import { agentMetric } from './agents.ts';
+import { cacheName, cacheNamespace, cacheObjects, cachePod, cachePolicy } from './local-cache.ts';
 import { podProcess } from './pod-process.ts';
 import type { Trial } from './trial.ts';
 
-const name = 'node-local-dns';
-const metadata = { name, namespace: 'kube-system' };
-const labels = { 'k8s-app': name };
-const ports = [
-  { name: 'dns', port: 53, protocol: 'UDP' },
-  { name: 'dns-tcp', port: 53, protocol: 'TCP' },
-] as const;
 const queries = 1000;
 const queriesPerSecond = 200;
 const waitMs = 120_000;
-/** In which a cache that ends still serves: Kubernetes' own CoreDNS has five seconds. */
-const corefile = `.:53 {
-    errors
-    health { lameduck 5s }
-    ready
-    prometheus :9153
-    cache 30
-    loop
-    forward . ${dnsServiceAddress}
-}
-`.replace('health { lameduck 5s }', 'health {\n        lameduck 5s\n    }');
-
-const objects: readonly unknown[] = [
-  { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { Corefile: corefile } },
-  {
-    apiVersion: 'apps/v1',
-    kind: 'DaemonSet',
-    metadata,
-    spec: {
-      selector: { matchLabels: labels },
-      template: {
-        metadata: { labels },
-        spec: {
-          dnsPolicy: 'Default',
-          containers: [
-            {
-              name: 'coredns',
-              image: corednsImage,
-              imagePullPolicy: 'IfNotPresent',
-              args: ['-conf', '/etc/coredns/Corefile'],
-              ports: ports.map(({ port, ...each }) => ({ ...each, containerPort: port })),
-              readinessProbe: { httpGet: { path: '/ready', port: 8181 }, periodSeconds: 1 },
-              volumeMounts: [{ name: 'config', mountPath: '/etc/coredns', readOnly: true }],
-            },
-          ],
-          volumes: [{ name: 'config', configMap: { name } }],
-        },
-      },
-    },
-  },
-];
-const policy = {
-  apiVersion: 'cilium.io/v2',
-  kind: 'CiliumLocalRedirectPolicy',
-  metadata,
-  spec: {
-    redirectFrontend: { serviceMatcher: { serviceName: 'kube-dns', namespace: 'kube-system' } },
-    redirectBackend: {
-      localEndpointSelector: { matchLabels: labels },
-      toPorts: ports.map(({ port, ...each }) => ({ ...each, port: `${port}` })),
-    },
-  },
-};
 
 export async function localDns(trial: Trial): Promise<void> {
   const { layout, steps } = trial;
@@ -93,7 +34,7 @@ export async function localDns(trial: Trial): Promise<void> {
   await steps.step(
     'before the cache is there, the policy leads nowhere and lookups go on',
     async () => {
-      await applyObjects(layout, [policy]);
+      await applyObjects(layout, [cachePolicy]);
       await waitFor(async () => (await metric(trial, 'tandem_redirects_waiting')) === 2, {
         what: 'the policy to be known',
         timeoutMs: waitMs,
@@ -102,8 +43,8 @@ export async function localDns(trial: Trial): Promise<void> {
     },
   );
   await steps.step('the caches are ready, and the node leads to its own', async () => {
-    await applyObjects(layout, objects);
-    await rollout(layout, metadata.namespace, name);
+    await applyObjects(layout, cacheObjects);
+    await rollout(layout, cacheNamespace, cacheName);
     await waitFor(async () => (await metric(trial, 'tandem_redirects')) === 2, {
       what: 'redirects',
       timeoutMs: waitMs,
@@ -123,11 +64,11 @@ export async function localDns(trial: Trial): Promise<void> {
 
   steps.title('The cache restarts');
   await steps.step('its pod is deleted, and another one takes its place', async () => {
-    const old = await cachePod(trial);
+    const old = await cachePod(trial, 1);
     await using load = await startLookups(trial, 30);
     await delay(1000);
-    await kubectl(layout, ['-n', metadata.namespace, 'delete', 'pod', old, '--wait=false']);
-    const isReady = async (): Promise<boolean> => !['', old].includes(await cachePod(trial));
+    await kubectl(layout, ['-n', cacheNamespace, 'delete', 'pod', old, '--wait=false']);
+    const isReady = async (): Promise<boolean> => !['', old].includes(await cachePod(trial, 1));
     await waitFor(isReady, { what: 'the next cache to be ready', timeoutMs: waitMs });
     await waitFor(async () => (await answered(trial)) > 0, {
       what: 'it to answer',
@@ -140,9 +81,9 @@ export async function localDns(trial: Trial): Promise<void> {
   await steps.step('the DaemonSet is rolled out', async () => {
     await using load = await startLookups(trial, 120);
     await delay(1000);
-    const restart = ['rollout', 'restart', `daemonset/${name}`];
-    await kubectl(layout, ['-n', metadata.namespace, ...restart]);
-    await rollout(layout, metadata.namespace, name);
+    const restart = ['rollout', 'restart', `daemonset/${cacheName}`];
+    await kubectl(layout, ['-n', cacheNamespace, ...restart]);
+    await rollout(layout, cacheNamespace, cacheName);
     await delay(1000);
     const text = await load.end();
     return text;
@@ -150,10 +91,14 @@ export async function localDns(trial: Trial): Promise<void> {
 
   steps.title('The policy goes');
   await steps.step('lookups go to kube-dns again, and no table is left', async () => {
-    const target = [`ciliumlocalredirectpolicy/${name}`, `daemonset/${name}`, `configmap/${name}`];
+    const target = [
+      `ciliumlocalredirectpolicy/${cacheName}`,
+      `daemonset/${cacheName}`,
+      `configmap/${cacheName}`,
+    ];
     await using load = await startLookups(trial, 60);
     await delay(1000);
-    await kubectl(layout, ['-n', metadata.namespace, 'delete', ...target]);
+    await kubectl(layout, ['-n', cacheNamespace, 'delete', ...target]);
     await waitFor(async () => !(await tables(trial)).includes('tandem_redirect'), {
       what: 'the table to go',
       timeoutMs: waitMs,
@@ -217,22 +162,10 @@ async function startLookups(trial: Trial, seconds: number): Promise<Lookups> {
   };
 }
 
-/** The ready cache of the first node, which does not end; '' while there is none. */
-async function cachePod({ layout, config }: Trial): Promise<string> {
-  const [index = 1] = nodeIndexes(config);
-  const on = `--field-selector=spec.nodeName=${nodeName(index)}`;
-  const get = ['-n', metadata.namespace, 'get', 'pods', '-l', `k8s-app=${name}`, on];
-  const template =
-    '{range .items[*]}{.metadata.name} {.metadata.deletionTimestamp} {.status.conditions[?(@.type=="Ready")].status}{"\\n"}{end}';
-  const text = await kubectl(layout, [...get, '-o', `jsonpath=${template}`]);
-  const ready = text.split('\n').find((line) => / {2}True$/.test(line));
-  return ready?.split(' ')[0] ?? '';
-}
-
 /** Queries that the first node's cache was asked. */
 async function answered(trial: Trial): Promise<number> {
-  const pod = await cachePod(trial);
-  const path = `/api/v1/namespaces/${metadata.namespace}/pods/${pod}:9153/proxy/metrics`;
+  const pod = await cachePod(trial, 1);
+  const path = `/api/v1/namespaces/${cacheNamespace}/pods/${pod}:9153/proxy/metrics`;
   const text = await kubectl(trial.layout, ['get', '--raw', path]);
   return [...text.matchAll(/^coredns_dns_requests_total\{.*\} (\S+)$/gm)].reduce(
     (total, [, value]) => total + Number(value),
@@ -241,12 +174,9 @@ async function answered(trial: Trial): Promise<number> {
 }
 
 /** Of the first node's agent. */
-async function metric(trial: Trial, series: string): Promise<number> {
+function metric(trial: Trial, series: string): Promise<number> {
   const [index = 1] = nodeIndexes(trial.config);
-  const get = ['busybox', 'wget', '-qO-', 'http://127.0.0.1:9964/metrics'];
-  const { stdout } = await run(...(await inNode(trial.layout, index, get)));
-  const line = stdout.split('\n').find((text) => text.startsWith(`${series} `));
-  return line === undefined ? Number.NaN : Number(line.slice(series.length));
+  return agentMetric(trial, index, series);
 }
 
 async function tables(trial: Trial): Promise<string> {

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What the asking pod of a node does during a run: queries at a rate, a connection to some of the answers, connections that stay open. */
+
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type RunningProcess, startProcess } from '@tandem/testing/process';
+import { waitFor } from '@tandem/testing/wait';
+import { addressOf, type Question } from '../../chaos/names.ts';
+import { type QueryRecord, readRecords } from '../../chaos/records.ts';
+import { type RunningLoad, startLoad } from '../../kit/load.ts';
+import { dnsServiceAddress } from '../layout.ts';
+import type { LongConnections } from '../trials/long-connections.ts';
+import { askerOf, type ClusterStage } from './stage.ts';
+
+/** A query that has no answer by then is lost. */
+const answerTimeoutMs = 5000;
+/** Of so many answers one is used at once, by a connection. */
+const connectEvery = 4;
+const sockets = 16;
+/** Names for so long; after that they come again, and new ones are not new any more. */
+const newNamesSeconds = 40;
+/** No run is longer. */
+const secondsMax = 600;
+const connections = 5;
+const exchangeMs = 200;
+const openTimeoutMs = 30_000;
+
+export interface NodeSaw {
+  readonly questions: readonly Question[];
+  readonly records: readonly QueryRecord[];
+  /** Queries that could not be sent. */
+  readonly unsent: number;
+  /** How connections ended that were to stay open. */
+  readonly broken: readonly string[];
+}
+
+export class NodeTraffic implements AsyncDisposable {
+  readonly node: number;
+  /** Its node has lost its power: nothing after that says anything. */
+  isCut = false;
+  readonly #questions: readonly Question[];
+  readonly #recordsFile: string;
+  readonly #load: RunningLoad;
+  readonly #long: RunningProcess;
+
+  private constructor(
+    node: number,
+    questions: readonly Question[],
+    recordsFile: string,
+    load: RunningLoad,
+    long: RunningProcess,
+  ) {
+    this.node = node;
+    this.#questions = questions;
+    this.#recordsFile = recordsFile;
+    this.#load = load;
+    this.#long = long;
+  }
+
+  /** `rate`: queries a second. Resolves when its connections are open. */
+  static async start(stage: ClusterStage, node: number, rate: number): Promise<NodeTraffic> {
+    const place = stage.asker(node);
+    if (place === null) throw new Error(`${askerOf(node)} has no process`);
+    const questions = stage.names.take(rate * newNamesSeconds);
+    const namesFile = join(stage.directory, `names-${node}`);
+    const recordsFile = join(stage.directory, `records-${node}`);
+    rmSync(recordsFile, { force: true });
+    writeFileSync(namesFile, questions.map(({ name }) => `${name}\n`).join(''));
+    const load = startLoad(place, {
+      ...{ server: dnsServiceAddress, rate, seconds: secondsMax, timeoutMs: answerTimeoutMs },
+      ...{ sockets, namesFile, recordsFile, connectEvery },
+    });
+    const script = fileURLToPath(new URL('../trials/long-connections.ts', import.meta.url));
+    // Of a name that is asked all the time.
+    const target = [addressOf(1), `${connections}`, `${exchangeMs}`];
+    const long = startProcess(
+      ...place.enter(process.execPath, [...process.execArgv, script, ...target]),
+    );
+    const traffic = new NodeTraffic(node, questions, recordsFile, load, long);
+    try {
+      await waitFor(() => long.stdout().startsWith('open\n'), {
+        what: `${connections} connections of ${askerOf(node)} to be open`,
+        timeoutMs: openTimeoutMs,
+      });
+    } catch (error) {
+      await traffic[Symbol.asyncDispose]();
+      throw error;
+    }
+    return traffic;
+  }
+
+  /** The node is about to lose its power. */
+  cut(): void {
+    this.isCut = true;
+    this.#load.end();
+    this.#long.child.kill('SIGKILL');
+  }
+
+  /** Ends it, once what is in flight is answered or lost. */
+  async end(): Promise<NodeSaw> {
+    this.#load.end();
+    this.#long.stdin.end();
+    const { sendFailed } = await this.#load.result;
+    await this.#long.exited;
+    const broken = this.isCut
+      ? []
+      : (JSON.parse(this.#long.stdout().slice('open\n'.length)) as LongConnections).broken;
+    // The list comes round when it is at its end.
+    const records = readRecords(this.#recordsFile).map((record) => ({
+      ...record,
+      number: record.number % this.#questions.length,
+    }));
+    return { questions: this.#questions, records, unsent: this.isCut ? 0 : sendFailed, broken };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#load[Symbol.asyncDispose]();
+    await this.#long.stop();
+  }
+}

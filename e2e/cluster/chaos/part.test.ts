@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What a seed draws, and the command line. What faults do is seen on a cluster alone. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Random } from '../../chaos/random.ts';
+import { UsageError } from '../options.ts';
+import { clusterFaults } from './catalogue.ts';
+import { listText, readCommandLine } from './options.ts';
+import { Drawing } from './part.ts';
+import type { DrawnFault } from './run.ts';
+
+const rounds = 20;
+
+function drawnBy(seed: number): readonly (readonly DrawnFault[])[] {
+  const stage = { random: new Random(seed, 'cluster'), nodes: [1, 2] };
+  const drawing = new Drawing(stage, clusterFaults);
+  return Array.from({ length: rounds * clusterFaults.length }, () => drawing.next().drawn);
+}
+
+test('a seed draws the same faults, nodes and times again, another one others', () => {
+  const of = (seed: number): readonly unknown[] =>
+    drawnBy(seed).map((drawn) =>
+      drawn.map(({ fault, ...rest }) => ({ ...rest, name: fault.name })),
+    );
+  assert.deepEqual(of(1), of(1));
+  assert.notDeepEqual(of(1), of(2));
+});
+
+test('each fault comes once in a round, to nodes that there are, for as long as it says', () => {
+  const all = drawnBy(3);
+  for (let round = 0; round < rounds; round++) {
+    const own = all.slice(round * clusterFaults.length, (round + 1) * clusterFaults.length);
+    const names = own.map(([first]) => first?.fault.name);
+    assert.deepEqual(names.toSorted(), clusterFaults.map(({ name }) => name).toSorted());
+  }
+  for (const { fault, node, holdMs } of all.flat()) {
+    const [least, most] = fault.seconds ?? [0, 0];
+    assert.ok(holdMs >= least * 1000 && holdMs <= most * 1000, `${fault.name}: ${holdMs} ms`);
+    assert.ok([1, 2].includes(node));
+  }
+});
+
+test('a second fault is of another subject, and never beside one that must be alone', () => {
+  const pairs = drawnBy(4).filter((drawn) => drawn.length > 1);
+  assert.ok(pairs.length > 50);
+  for (const [first, second] of pairs) {
+    assert.notEqual(first?.fault.subject, second?.fault.subject);
+    assert.ok(first?.fault.isAlone !== true && second?.fault.isAlone !== true);
+  }
+});
+
+test('the command line', () => {
+  const read = (...args: string[]) => readCommandLine(['--cluster', ...args], '2026-01-02');
+  const { minutes, seed, config, action } = read('--minutes', '3', '--seed', '7', '--cni', 'ptp');
+  assert.deepEqual([minutes, seed, config.cni, action], [3, 7, 'ptp', 'run']);
+  assert.deepEqual(read('--fault', 'node cut off').faults, ['node cut off']);
+  assert.match(
+    read('--save').textFile ?? '',
+    /docs\/results\/chaos-cluster-bridge-2026-01-02\.md$/,
+  );
+  for (const wrong of [
+    ['--fault', 'nothing'],
+    ['--minutes', '0'],
+    ['--nodes', '4'],
+    ['-o', 'xml'],
+    ['--unknown'],
+    ['--cni', 'flannel', '--dual-stack'],
+  ]) {
+    assert.throws(() => read(...wrong), UsageError, wrong.join(' '));
+  }
+});
+
+test('the list says what may fail under each fault', () => {
+  for (const { name, what } of clusterFaults)
+    assert.ok(
+      listText().includes(what) && listText().includes(name) && /may (fail|stay)/.test(what),
+    );
+});

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Faults of a cluster, one after the other and two at once, drawn by a seed, for as long as is asked. */
+
+import { type Bound, equal, nothingWrong, type Part, total } from '../../chaos/part.ts';
+import type { RunResult } from '../../chaos/run.ts';
+import type { ClusterConfig, Layout } from '../layout.ts';
+import { describe } from '../up.ts';
+import { clusterFaults } from './catalogue.ts';
+import type { ClusterFault } from './fault.ts';
+import { type DrawnFault, rate, runOnce } from './run.ts';
+import { settle } from './settle.ts';
+import { ClusterStage } from './stage.ts';
+
+/** Of so many runs one has a second fault beside it. */
+const pairEvery = 3;
+/** These touch no pod: they may come beside any that needs no API server. */
+const seconds: readonly ClusterFault[] = clusterFaults.filter(({ subject }) =>
+  ['API server', 'kubelet'].includes(subject),
+);
+const two = 'two at once';
+
+export interface ClusterPartOptions {
+  readonly layout: Layout;
+  readonly config: ClusterConfig;
+  readonly minutes: number;
+}
+
+export function clusterPart({ layout, config, minutes }: ClusterPartOptions): Part {
+  return {
+    name: 'cluster',
+    what: `faults of a Kubernetes cluster for ${minutes} minutes: ${describe(config)}; ${rate} queries a second on each node`,
+    run: async ({ seed, faults: only, progress }) => {
+      const chosen = clusterFaults.filter(({ name }) => only?.includes(name) ?? true);
+      await using stage = await ClusterStage.start(layout, config, seed, progress);
+      await settle(stage, progress);
+      const begun = await stage.guarded();
+      const runs: RunResult[] = [];
+      const failed: string[] = [];
+      const one = async (drawn: readonly DrawnFault[], round: number): Promise<void> => {
+        const { result, failed: reason } = await runOnce(stage, drawn, round);
+        runs.push(result);
+        if (reason !== '') failed.push(`${result.fault} ${result.victim} ${round}: ${reason}`);
+        for (const problem of [reason, ...result.problems.slice(0, 3)].filter(Boolean)) {
+          progress(`  ${result.fault} ${result.victim}: ${problem}`);
+        }
+      };
+      progress('a control run');
+      await one([], 0);
+      const startedMs = performance.now();
+      const passedMinutes = (): number => (performance.now() - startedMs) / 60_000;
+      const drawing = new Drawing(stage, chosen);
+      while (passedMinutes() < minutes) {
+        const { drawn, round } = drawing.next();
+        const names = drawn.map(({ fault, node }) =>
+          fault.isOfNode ? `${fault.name} n${node}` : fault.name,
+        );
+        progress(`${passedMinutes().toFixed(1)} of ${minutes} minutes: ${names.join(' + ')}`);
+        await one(drawn, round);
+      }
+      progress('a control run');
+      await one([], 1);
+      const ended = await stage.guarded();
+      return {
+        runs,
+        bounds: boundsOf(runs, failed.length),
+        notes: [
+          `talkers of every node: ${ended.allowed - begun.allowed} packets that policy allows were captured, ${ended.denied - begun.denied} that it denies`,
+          ...failed,
+        ],
+      };
+    },
+  };
+}
+
+/** Every fault once, in another order in each round. */
+export class Drawing {
+  readonly #stage: Pick<ClusterStage, 'random' | 'nodes'>;
+  readonly #all: readonly ClusterFault[];
+  #left: ClusterFault[] = [];
+  #round = 0;
+  #runs = 0;
+
+  constructor(stage: Pick<ClusterStage, 'random' | 'nodes'>, all: readonly ClusterFault[]) {
+    this.#stage = stage;
+    this.#all = all;
+  }
+
+  next(): { readonly drawn: readonly DrawnFault[]; readonly round: number } {
+    const { random } = this.#stage;
+    if (this.#left.length === 0) {
+      this.#left = [...this.#all];
+      this.#round += 1;
+    }
+    const [fault] = this.#left.splice(random.between(0, this.#left.length - 1), 1);
+    if (fault === undefined) throw new Error('there is no fault');
+    this.#runs += 1;
+    const drawn = [this.#draw(fault)];
+    if (this.#runs % pairEvery === 0 && fault.isAlone !== true) {
+      const others = seconds.filter(({ subject }) => subject !== fault.subject);
+      drawn.push(this.#draw(random.pick(others)));
+    }
+    return { drawn, round: this.#round };
+  }
+
+  #draw(fault: ClusterFault): DrawnFault {
+    const { random, nodes } = this.#stage;
+    const node = random.pick(nodes);
+    const [least, most] = fault.seconds ?? [0, 0];
+    return {
+      fault,
+      node: fault.isOfNode ? node : 1,
+      holdMs: random.between(least * 1000, most * 1000),
+    };
+  }
+}
+
+function boundsOf(runs: readonly RunResult[], failed: number): Bound[] {
+  const isPair = ({ fault }: RunResult): boolean => fault.includes(' + ');
+  const kinds = new Set(runs.map((run) => (isPair(run) ? two : run.fault)));
+  const bounds = [...kinds].flatMap((kind) => {
+    const own = runs.filter((run) => (kind === two ? isPair(run) : run.fault === kind));
+    const isTimed = clusterFaults.some(
+      ({ name, mayBeLate = false }) => name === kind && !mayBeLate,
+    );
+    const late = isTimed ? [equal(`${kind}: later than 1 s`, total(own, 'late'), 0)] : [];
+    return [...nothingWrong(own, kind), ...late];
+  });
+  return [
+    ...bounds,
+    equal('runs after which something did not come right, or could not be judged', failed, 0),
+  ];
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** One run: pods of every node ask, faults are done, everything comes right, and the oracle says what was wrong. */
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { type AskedLoad, type Excuse, judge } from '../../chaos/oracle.ts';
+import type { RunResult } from '../../chaos/run.ts';
+import { type Mark, recoveryMs, timelineOf } from '../../chaos/timeline.ts';
+import { monotonicMs } from '../../chaos/watch.ts';
+import { nodeName } from '../layout.ts';
+import { type Counters, grown, readCounters } from './counters.ts';
+import type { ClusterFault, FaultContext } from './fault.ts';
+import { type NodeSaw, NodeTraffic } from './node-traffic.ts';
+import { settle } from './settle.ts';
+import type { ClusterStage } from './stage.ts';
+
+/** Of a node, queries a second. */
+export const rate = 100;
+/** With traffic, before the fault and after everything came right. */
+const calmMs = 1500;
+/** Of what was sent so long before nobody could answer any more, it may not be answered yet: the upstream takes 20 ms. */
+const unreadMs = 300;
+/** A member that took its DNS server for unreachable tries it ten times a second. */
+const tailMs = 500;
+/** Answers of this last part of a run must be in the map at its end: their TTL is 60 s. */
+const learnedForMs = 20_000;
+const problemsMax = 20;
+
+export interface DrawnFault {
+  readonly fault: ClusterFault;
+  readonly node: number;
+  readonly holdMs: number;
+}
+
+export interface RunOutcome {
+  readonly result: RunResult;
+  /** What did not come right, or could not be judged; '': nothing. */
+  readonly failed: string;
+}
+
+/** `drawn`: at once; none: a control run. */
+export async function runOnce(
+  stage: ClusterStage,
+  drawn: readonly DrawnFault[],
+  round: number,
+): Promise<RunOutcome> {
+  const running = new Run(stage);
+  return running.run(drawn, round);
+}
+
+class Run {
+  readonly #stage: ClusterStage;
+  readonly #traffic: NodeTraffic[] = [];
+  readonly #excuses: { readonly node: number; readonly excuse: Excuse }[] = [];
+  readonly #marks: Mark[] = [];
+  #startedMs = 0;
+
+  constructor(stage: ClusterStage) {
+    this.#stage = stage;
+  }
+
+  async run(drawn: readonly DrawnFault[], round: number): Promise<RunOutcome> {
+    const stage = this.#stage;
+    await using stack = new AsyncDisposableStack();
+    const before = await stage.guarded();
+    const counted = await this.#counters();
+    await stage.upstream.takeSeen();
+    this.#startedMs = monotonicMs();
+    const start = async (node: number): Promise<void> => {
+      this.#traffic.push(stack.use(await NodeTraffic.start(stage, node, rate)));
+    };
+    await Promise.all(stage.nodes.map(start));
+    await delay(calmMs);
+    const faultMs = monotonicMs();
+    let failed = '';
+    try {
+      await Promise.all(drawn.map((each) => each.fault.inject(this.#context(each))));
+    } catch (error) {
+      failed = messageOf(error);
+    }
+    const overMs = monotonicMs();
+    if (drawn.length > 0) this.#mark('over');
+    try {
+      await settle(stage, (text) => this.#mark(text));
+      this.#mark('all is well');
+      const cut = this.#traffic.filter(({ isCut }) => isCut).map(({ node }) => node);
+      for (const node of cut) await stage.watchAgain(node);
+      await Promise.all(cut.map(start));
+    } catch (error) {
+      failed = [failed, messageOf(error)].filter(Boolean).join('; ');
+    }
+    const settledMs = monotonicMs();
+    await delay(calmMs);
+    const saw = await Promise.all(
+      this.#traffic.map(async (each) => ({ traffic: each, saw: await each.end() })),
+    );
+    const asked = await Promise.all(
+      saw.map(({ traffic, saw: own }) => this.#askedLoad(traffic, own)),
+    );
+    const after = await stage.guarded().catch((error: unknown) => messageOf(error));
+    if (typeof after === 'string') failed = [failed, after].filter(Boolean).join('; ');
+    const { lost, leaked } = await stage.upstream.takeSeen();
+    const judgement = judge({
+      ...{ loads: asked, lostUpstream: lost, leaked, silence: [], mayNotLearn: false },
+      unsent: saw.reduce((sum, { saw: { unsent } }) => sum + unsent, 0),
+      escaped: typeof after === 'string' ? 0 : after.denied - before.denied,
+      learned: new Set(asked.flatMap(({ learned }) => [...(learned ?? [])])),
+      mayBeLearned: (address) => stage.mayBeLearned(address),
+      learnedSinceMs: monotonicMs() - learnedForMs,
+    });
+    const broken = this.#brokenOf(saw);
+    const what = judgement.lost + judgement.late === 0 ? [] : await this.#grownSince(counted);
+    const texts =
+      typeof after === 'string' || after.denied === before.denied ? [] : after.texts.slice(-5);
+    return {
+      failed,
+      result: {
+        ...judgement,
+        fault: drawn.map(({ fault }) => fault.name).join(' + ') || 'none',
+        victim: drawn.map(victimOf).join(' + ') || '-',
+        round,
+        wronglyRefused: judgement.wronglyRefused + broken.length,
+        faultAtMs: Math.round(faultMs - this.#startedMs),
+        evictionMs: [],
+        recoveryMs: Math.round(recoveryMs(asked, faultMs)),
+        restartMs: drawn.length === 0 ? [] : [Math.round(settledMs - overMs)],
+        problems: [...texts, ...broken, ...what, ...judgement.problems].slice(0, problemsMax),
+        timeline: timelineOf(asked, this.#startedMs, this.#marks),
+      },
+    };
+  }
+
+  async #counters(): Promise<ReadonlyMap<number, Counters>> {
+    const { nodes } = this.#stage;
+    const read = nodes.map(async (node) => [node, await readCounters(this.#stage, node)] as const);
+    return new Map(await Promise.all(read));
+  }
+
+  async #grownSince(before: ReadonlyMap<number, Counters>): Promise<string[]> {
+    const after = await this.#counters();
+    return [...after].map(
+      ([node, counters]) => `${nodeName(node)}: ${grown(before.get(node) ?? new Map(), counters)}`,
+    );
+  }
+
+  #mark(what: string): void {
+    this.#marks.push({ atMs: Math.round(monotonicMs() - this.#startedMs), what });
+  }
+
+  #context({ fault, node, holdMs }: DrawnFault): FaultContext {
+    this.#mark(fault.name);
+    return {
+      stage: this.#stage,
+      node,
+      mark: (what) => this.#mark(what),
+      hold: async () => {
+        await delay(holdMs);
+      },
+      excuse: async (what, nodes, work) => {
+        const fromMs = monotonicMs() - unreadMs;
+        try {
+          await work();
+        } finally {
+          const excuse = { what, fromMs, toMs: monotonicMs() + (what === 'silence' ? 0 : tailMs) };
+          for (const each of nodes) this.#excuses.push({ node: each, excuse });
+        }
+      },
+      losesPower: () => {
+        const nowMs = monotonicMs();
+        const excuse = { what: 'silence', fromMs: nowMs - 1000, toMs: nowMs + 1000 } as const;
+        this.#excuses.push({ node, excuse });
+        for (const traffic of this.#traffic) if (traffic.node === node) traffic.cut();
+      },
+    };
+  }
+
+  async #askedLoad({ node, isCut }: NodeTraffic, saw: NodeSaw): Promise<AskedLoad> {
+    const { questions, records } = saw;
+    // What a load of before the power cut learned is gone; the one after it has its own excuses: none.
+    const excuses = this.#excuses.flatMap((each) => (each.node === node ? [each.excuse] : []));
+    const learned = isCut ? null : await this.#stage.learned(node).catch(() => null);
+    return { questions, records, excuses, learned };
+  }
+
+  /** A server ends a connection on which nothing came for five seconds: behind a cut link that may be. */
+  #brokenOf(saw: readonly { readonly traffic: NodeTraffic; readonly saw: NodeSaw }[]): string[] {
+    return saw.flatMap(({ traffic: { node }, saw: { broken } }) => {
+      const isCut = this.#excuses.some((each) => each.node === node && each.excuse.what === 'cut');
+      return isCut ? [] : broken.map((how) => `${nodeName(node)}: an open connection: ${how}`);
+    });
+  }
+}
+
+const victimOf = ({ fault, node }: DrawnFault): string => (fault.isOfNode ? nodeName(node) : '-');
+
+const messageOf = (error: unknown): string =>
+  error instanceof Error ? error.message : String(error);
