@@ -26,6 +26,7 @@ import {
   eventDrainRecordsMax,
   eventRingBytes,
   hungWorkerMs,
+  workerHeapMiBMax,
 } from './limits.ts';
 import type { MemberPhase } from './member-phase.ts';
 import type { TakeoverEvent } from './peer/takeover.ts';
@@ -188,7 +189,7 @@ export class DnsMember {
     const worker = new Worker(new URL(workerFile('worker'), import.meta.url), {
       workerData,
       // The query path allocates next to nothing.
-      resourceLimits: { maxYoungGenerationSizeMb: 2 },
+      resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: workerHeapMiBMax },
     });
     worker.on('message', (message: FromWorker) => this.#onMessage(message));
     const failed = new Promise<never>((_, reject) => {
