@@ -222,6 +222,19 @@ describe('every source file', () => {
   });
 });
 
+test('every package has a README that names files it has', () => {
+  const missing: string[] = [];
+  for (const name of readdirSync(join(root, 'packages'))) {
+    const directory = join(root, 'packages', name);
+    const text = readFileSync(join(directory, 'README.md'), 'utf8');
+    for (const [, path = ''] of text.matchAll(/`([\w./-]+\.(?:ts|c))`/g)) {
+      const places = [directory, join(directory, 'src'), join(directory, 'native'), root];
+      if (!places.some((place) => existsSync(join(place, path)))) missing.push(`${name}: ${path}`);
+    }
+  }
+  assert.deepEqual(missing, []);
+});
+
 test('paths that README.md, ARCHITECTURE.md and docs/internals name exist', () => {
   const topLevel = new Set(readdirSync(root));
   const missing: string[] = [];
