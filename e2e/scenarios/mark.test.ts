@@ -163,8 +163,8 @@ test('a process with other settings than the datapath says so and takes no query
   await using standard = await startStandardNode({ options: { mark: 0x1000 } });
   const { tandem } = standard;
   for (const [flags, difference] of [
-    [{ port: 10_054 }, /takes no DNS query.*port is 10054 here and 10053 in/],
-    [{ mark: 0x40 }, /takes no DNS query.*mark is 0x40 here and 0x1000 in/],
+    [{ port: 10_054 }, /serves no DNS.*port is 10054 here and 10053 in/],
+    [{ mark: 0x40 }, /serves no DNS.*mark is 0x40 here and 0x1000 in/],
   ] as const) {
     await tandem.kill('proxy');
     await tandem.startProcess('proxy', { flags });

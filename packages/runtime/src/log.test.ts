@@ -7,6 +7,7 @@ import { PassThrough } from 'node:stream';
 import { test } from 'node:test';
 import { createLogger, type LogFormat, type Logger, logLinesPerSecondMax } from './log.ts';
 import { escapeLogText, logTextCharsMax } from './log-escape.ts';
+import { repeatKeysMax, repeatWindowMs } from './log-repeats.ts';
 import { TandemError } from './tandem-error.ts';
 
 interface Capture {
@@ -125,6 +126,71 @@ test('a flood is suppressed, counted and told; errors pass', () => {
   const [told, after] = state.lines().slice(-2);
   assert.equal(JSON.parse(told ?? '').count, 50);
   assert.equal(JSON.parse(after ?? '').message, 'after');
+});
+
+test('a line about a failure that is repeated is written once, and then with its count', () => {
+  const state = capture('json');
+  const error = new TandemError('TANDEM_RPC', 'connect ECONNREFUSED');
+  for (let i = 0; i < 8; i++) {
+    state.log.info('agent is unreachable', { error });
+    state.nowMs += 600;
+  }
+  assert.equal(state.lines().length, 1);
+  assert.equal(state.log.repeated, 7);
+  state.nowMs += repeatWindowMs;
+  state.log.info('agent is back');
+  const [, repeated, back] = state.lines().map((line) => JSON.parse(line));
+  assert.deepEqual(
+    [repeated.message, repeated.repeated, repeated.level, repeated.error],
+    ['agent is unreachable', 7, 'info', 'TANDEM_RPC: connect ECONNREFUSED'],
+  );
+  assert.equal(back.message, 'agent is back');
+  state.log.info('agent is unreachable', { error });
+  assert.equal(state.lines().length, 4, 'after the window it is said again');
+});
+
+test('of two failures in turns, each is written once, the last of them last', () => {
+  const state = capture('json');
+  for (const message of ['down', 'up', 'down', 'up', 'up', 'down']) state.log.warn(message);
+  state.nowMs += repeatWindowMs;
+  state.log.info('later');
+  assert.deepEqual(
+    state.lines().map((line) => {
+      const { message, repeated = 0 } = JSON.parse(line);
+      return `${message} ${repeated}`;
+    }),
+    ['down 0', 'up 0', 'up 2', 'down 2', 'later 0'],
+  );
+});
+
+test('equal lines without a failure are all written, and so are failures that differ in a field', () => {
+  const { log, lines } = capture('json');
+  log.info('policy applied', { revision: 7 });
+  log.info('policy applied', { revision: 7 });
+  log.error('refused', { object: 'a' });
+  log.error('refused', { object: 'b' });
+  log.child({ component: 'x' }).error('refused', { object: 'b' });
+  assert.equal(lines().length, 5);
+});
+
+test('more different failures than are counted are all written, with no count lost', () => {
+  const state = capture('json');
+  state.log.error('first');
+  state.log.error('first');
+  for (let i = 0; i < repeatKeysMax; i++) state.log.error(`other ${i}`);
+  const first = state.lines().filter((line) => line.includes('first'));
+  assert.equal(JSON.parse(first[1] ?? '{}').repeated, 1);
+  assert.equal(state.lines().length, repeatKeysMax + 2);
+});
+
+test('the count is written when nothing else is', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const state = capture('json');
+  state.log.error('refused');
+  state.log.error('refused');
+  state.nowMs += repeatWindowMs;
+  t.mock.timers.tick(repeatWindowMs);
+  assert.equal(JSON.parse(state.lines()[1] ?? '{}').repeated, 1);
 });
 
 for (const { what, redirect } of [

@@ -2,12 +2,13 @@
 // Copyright The Tandem Authors
 
 // Logs: one line per change of state, never one per query (those are events and metrics). JSON for
-// machines, text for people; both escaped. At most logLinesPerSecondMax lines a second: what is beyond it
-// is counted and said in one line.
+// machines, text for people; both escaped. A line about a failure (a warning, an error, or a line with an Error) that is repeated is
+// written once and counted (log-repeats.ts). At most logLinesPerSecondMax lines a second: further ones are counted, and the count is one line.
 
 import type { Writable } from 'node:stream';
 import winston from 'winston';
 import { escapeLogText, escapeUnsafe, logTextCharsMax } from './log-escape.ts';
+import { LogRepeats } from './log-repeats.ts';
 import { LogSink } from './log-sink.ts';
 import { TandemError } from './tandem-error.ts';
 
@@ -32,8 +33,10 @@ export interface Logger {
   error(message: string, fields?: LogFields): void;
   /** A logger that adds `fields` to every line. */
   child(fields: LogFields): Logger;
-  /** Lines suppressed since the start. */
+  /** Lines over the rate since the start. */
   readonly suppressed: number;
+  /** Repeated lines that were counted instead of written, since the start. */
+  readonly repeated: number;
   /** Lines that could not be written since the start. */
   readonly lost: number;
   /** Why the last line could not be written; empty: it was. */
@@ -140,37 +143,45 @@ class LineLimit {
   }
 }
 
+/** A line about a failure as it was written first. */
+interface Line {
+  readonly level: LogLevel;
+  readonly message: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+/** What the loggers of a process have in common. */
+interface Outlet {
+  readonly winston: winston.Logger;
+  readonly sink: LogSink;
+  readonly limit: LineLimit;
+  readonly repeats: LogRepeats<Line>;
+  readonly nowMs: () => number;
+}
+
 class WinstonLogger implements Logger {
-  readonly #winston: winston.Logger;
-  readonly #sink: LogSink;
-  readonly #limit: LineLimit;
-  readonly #nowMs: () => number;
+  readonly #outlet: Outlet;
   readonly #fields: Record<string, unknown>;
 
-  constructor(
-    logger: winston.Logger,
-    sink: LogSink,
-    limit: LineLimit,
-    nowMs: () => number,
-    fields: Record<string, unknown>,
-  ) {
-    this.#winston = logger;
-    this.#sink = sink;
-    this.#limit = limit;
-    this.#nowMs = nowMs;
+  constructor(outlet: Outlet, fields: Record<string, unknown>) {
+    this.#outlet = outlet;
     this.#fields = fields;
   }
 
   get suppressed(): number {
-    return this.#limit.suppressed;
+    return this.#outlet.limit.suppressed;
+  }
+
+  get repeated(): number {
+    return this.#outlet.repeats.total;
   }
 
   get lost(): number {
-    return this.#sink.lost;
+    return this.#outlet.sink.lost;
   }
 
   get problem(): string {
-    return this.#sink.problem;
+    return this.#outlet.sink.problem;
   }
 
   debug(message: string, fields: LogFields = {}): void {
@@ -190,28 +201,42 @@ class WinstonLogger implements Logger {
   }
 
   child(fields: LogFields): Logger {
-    const all = { ...this.#fields, ...plainFields(fields) };
-    return new WinstonLogger(this.#winston, this.#sink, this.#limit, this.#nowMs, all);
+    return new WinstonLogger(this.#outlet, { ...this.#fields, ...plainFields(fields) });
   }
 
   #write(level: LogLevel, message: string, fields: LogFields): void {
-    if (!this.#winston.isLevelEnabled(level)) return;
-    const nowMs = this.#nowMs();
-    if (!this.#limit.take(level, nowMs)) return;
-    const time = new Date(nowMs).toISOString();
-    const suppressed = this.#limit.report();
+    const { winston: logger, limit, repeats, nowMs } = this.#outlet;
+    if (!logger.isLevelEnabled(level)) return;
+    const all = { ...this.#fields, ...plainFields(fields) };
+    const isFailure =
+      level === 'warn' ||
+      level === 'error' ||
+      Object.values(fields).some((value) => value instanceof Error);
+    if (isFailure) {
+      const key = `${level} ${message} ${JSON.stringify(all)}`;
+      if (repeats.take(key, { level, message, fields: all })) return;
+    } else {
+      repeats.flush(nowMs());
+    }
+    if (!limit.take(level, nowMs())) return;
+    const suppressed = limit.report();
     if (suppressed > 0) {
-      this.#winston.log({
-        level: 'warn',
-        message: 'log lines suppressed',
-        time,
-        count: suppressed,
+      writeLine(this.#outlet, {
+        ...{ level: 'warn', message: 'log lines suppressed' },
+        fields: { count: suppressed },
       });
     }
-    // The fixed fields last: a field of the same name must not replace them.
-    const all = { ...this.#fields, ...plainFields(fields) };
-    this.#winston.log({ ...all, level, message: escapeLogText(message), time });
+    writeLine(this.#outlet, { level, message, fields: all });
   }
+}
+
+/** The fixed fields last: a field of the same name must not replace them. */
+function writeLine(
+  { winston: logger, nowMs }: Pick<Outlet, 'winston' | 'nowMs'>,
+  { level, message, fields }: Line,
+): void {
+  const time = new Date(nowMs()).toISOString();
+  logger.log({ ...fields, level, message: escapeLogText(message), time });
 }
 
 /** Makes the logger of a process. */
@@ -228,7 +253,15 @@ export function createLogger(options: LogOptions): Logger {
     transports: [new winston.transports.Stream({ stream: sink, eol: '\n' })],
   });
   const nowMs = options.nowMs ?? ((): number => Date.now());
-  return new WinstonLogger(logger, sink, new LineLimit(), nowMs, {});
+  const repeats = new LogRepeats<Line>(
+    (line, count) =>
+      writeLine(
+        { winston: logger, nowMs },
+        { ...line, fields: { ...line.fields, repeated: count } },
+      ),
+    nowMs,
+  );
+  return new WinstonLogger({ winston: logger, sink, limit: new LineLimit(), repeats, nowMs }, {});
 }
 
 /** A logger that writes nothing, for tests. */
@@ -241,6 +274,7 @@ export function silentLogger(): Logger {
     error: nothing,
     child: () => logger,
     suppressed: 0,
+    repeated: 0,
     lost: 0,
     problem: '',
   };

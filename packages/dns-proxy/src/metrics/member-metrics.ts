@@ -87,6 +87,14 @@ export function addMemberMetrics(metrics: Metrics, options: MemberMetricsOptions
     () => [{ value: log.suppressed }],
   );
   metrics.counters(
+    {
+      name: 'tandem_log_lines_repeated_total',
+      help: 'log lines about a failure equal to one of the last 10 seconds: counted instead of written',
+    },
+    [],
+    () => [{ value: log.repeated }],
+  );
+  metrics.counters(
     { name: 'tandem_log_lines_lost_total', help: 'log lines that could not be written' },
     [],
     () => [{ value: log.lost }],
