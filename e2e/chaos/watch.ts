@@ -14,7 +14,7 @@ import type { ProcessName, TandemNode } from '../kit/tandem-node.ts';
 
 const sampleIntervalMs = 5;
 const samplesMax = 200_000;
-const stoodIn = /^(\S+) WARN .*the other member (?:is gone|gives no heartbeat)/;
+const stoodIn = /^(\S+) WARN .*the other member (?:ended|gives no heartbeat)/;
 
 /** CLOCK_MONOTONIC in milliseconds: the clock of beats, records and marks. */
 export function monotonicMs(): number {

@@ -86,7 +86,7 @@ for (const [what, text] of [
     const broken = await status();
     assert.equal(broken.code, 1, 'degraded');
     assert.match(broken.text, /policy\.yaml/);
-    const isMended = said(/no longer so.*policy\.yaml/);
+    const isMended = said(/resolved.*policy\.yaml/);
     tandem.write('policy.yaml', [widerPolicy]);
     await isMended();
     await waitForRcode(client, 'denied.test', 'NOERROR');
@@ -126,7 +126,7 @@ test('an unsupported field in a new version: the last good one stays, the field 
   tandem.write('policy.yaml', [unsupported('client', 'names')]);
   await isNamed();
   await checkStandardPolicy();
-  const isMended = said(/no longer so[^\n]*default\/names/);
+  const isMended = said(/resolved[^\n]*default\/names/);
   tandem.write('policy.yaml', [standardPolicy]);
   await isMended();
   await checkStandardPolicy();

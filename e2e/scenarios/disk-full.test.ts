@@ -61,7 +61,7 @@ test('a snapshot that found no room is written when there is some', async () => 
     await using _full = fillDisk(tandem);
     tandem.write('policy.yaml', [policyFor('other.test')]);
     await tandem.waitForRevision(before);
-    assert.match(log(), /policy snapshot not written/);
+    assert.match(log(), /the policy snapshot could not be written/);
   }
   await waitFor(() => log().includes('policy snapshot written'), {
     what: 'the snapshot',

@@ -67,7 +67,7 @@ test('single pins are put back by the agent, and the DNS proxy that starts after
   await waitFor(async () => (await degradedOf(tandem, 'agent')).size === 0, {
     ...{ what: 'an agent without degradation', timeoutMs: boundMs },
   });
-  assert.match(tandem.process('agent').stderr(), /pins that somebody removed were put back/);
+  assert.match(tandem.process('agent').stderr(), /removed pins were restored/);
   await tandem.kill('proxy');
   await tandem.startProcess('proxy');
   await tandem.waitForMembers(['agent', 'proxy'], boundMs);

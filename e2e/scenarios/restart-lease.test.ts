@@ -39,7 +39,8 @@ test('the second waits, and says so', async () => {
   const before_ = attached(tandem);
   const maps = agentMapsText(tandem);
   second = await tandem.startBeside('agent');
-  const says = (): boolean => second.stderr().includes('another process is this member: waiting');
+  const says = (): boolean =>
+    second.stderr().includes('another process has this member index: standing by');
   await waitFor(says, { what: 'the second agent to wait' });
   for (const name of ['agent', 'proxy'] as const) {
     const message = await waitForDegraded(tandem, name, 'agent-waiting');

@@ -127,7 +127,10 @@ for (const name of ['agent', 'proxy'] as const) {
       assert.ok(hungMs < fencedMsMax * patience, `${hungMs} ms`);
       tandem.adopt(name, third.running);
       await waitForAnswer(third.socket, 'ok serving');
-      assert.match(third.running.stderr(), /was this member hung: killed/);
+      assert.match(
+        third.running.stderr(),
+        /had this member index gave no heartbeat and was killed/,
+      );
       const { sent, lost } = await load.result;
       assert.equal(lost, 0, `${lost} of ${sent} lost`);
       await tandem.waitForMembers(['agent', 'proxy']);

@@ -346,45 +346,45 @@ enum td_listener_kind { TD_UDP4 = 0, TD_TCP4 = 1, TD_UDP6 = 2, TD_TCP6 = 3, TD_K
 /* ---- counters: __u32 -> __u64 per CPU, index td_counter ---------------------------------------- */
 /* Names are API: metrics and docs are generated from this list. */
 #define TD_COUNTERS(X) \
-	X(FORWARDED, forwarded, "packets judged and allowed") \
-	X(NO_ENDPOINT, no_endpoint, "packets of no local endpoint, not judged") \
+	X(FORWARDED, forwarded, "packets that policy allows") \
+	X(NO_ENDPOINT, no_endpoint, "packets that belong to no local endpoint and are not subject to policy") \
 	X(HOST, host, "packets between the node itself and its pods") \
 	X(REDIRECTED, redirected, "DNS packets steered to the shared socket") \
 	X(RESTORED, restored, "replies whose source port was restored") \
 	X(SELECTED, selected, "packets and connections given to a member") \
-	X(SELECTED_STALE, selected_stale, "given to the freshest member because no beat was fresh") \
-	X(RELATED, related, "ICMP errors of a known flow") \
-	X(DROP_POLICY_DENY, drop_policy_deny, "a deny rule") \
-	X(DROP_NO_MATCH, drop_no_match, "default deny, no rule allows it") \
-	X(DROP_FQDN_EXPIRED, drop_fqdn_expired, "new connection to an address whose name expired") \
-	X(DROP_HOLD, drop_hold, "endpoint whose policy is not computed yet") \
-	X(DROP_UNKNOWN_POD, drop_unknown_pod, "to or from an interface on the pods' side that is no known pod's, or to a pod by another interface than its own") \
-	X(DROP_NOT_REDIRECTED, drop_not_redirected, "DNS that policy judges by name, not steered to the proxy") \
-	X(DROP_SPOOFED, drop_spoofed, "source, Ethernet source or claimed neighbour is not the one of this interface's pod") \
-	X(DROP_UNVERIFIED, drop_unverified, "a local endpoint's source by another interface than the endpoint's, or this node's own from outside") \
-	X(DROP_PARSE, drop_parse, "headers cut short or malformed") \
-	X(DROP_FRAGMENT, drop_fragment, "fragment toward DNS that policy judges, or not reassembled") \
-	X(DROP_OPTIONS, drop_options, "IP options or extension headers toward DNS that policy judges") \
-	X(DROP_VLAN, drop_vlan, "VLAN tag from or to a pod") \
-	X(DROP_ETHERTYPE, drop_ethertype, "neither IPv4, IPv6 nor ARP") \
-	X(DROP_ND, drop_nd, "router advertisement, redirect, link-local source or a node's address from a pod; the first two also from others at its bridge") \
-	X(DROP_NOT_FOR_POD, drop_not_for_pod, "to_pod: destination is not the pod's address") \
-	X(DROP_TUNNEL, drop_tunnel, "endpoint to a tunnel port or protocol of a node") \
-	X(DROP_ICMP_ERROR, drop_icmp_error, "ICMP error from an endpoint that is no party to the quoted flow") \
-	X(DROP_PORT, drop_port, "direct access to the proxy's port") \
-	X(DROP_NO_MEMBER, drop_no_member, "no LIVE member to serve DNS") \
-	X(DROP_NO_PROGRAM, drop_no_program, "empty tail-call slot") \
-	X(BIND_REFUSED, bind_refused, "bind to the proxy's port by a foreign process") \
-	X(EVENTS_LOST, events_lost, "ring buffer full") \
-	X(EVENTS_LIMITED, events_limited, "over the event rate") \
-	X(LEARN_ADDED, learn_added, "selector slots added to fqdn") \
-	X(LEARN_EXTENDED, learn_extended, "expiries extended") \
-	X(LEARN_REMOVED, learn_removed, "selector slots removed") \
-	X(LEARN_REFUSED, learn_refused, "requests that learn refused") \
-	X(AUDITED, audited, "policy drops that audit mode let through") \
-	X(FLOODED, flooded, "broadcast, multicast and flooded frames of others, dropped without event") \
-	X(NEIGHBOUR, neighbour, "ARP and link-local IPv6 messages of pods, which judge does not see") \
-	X(DROP_CONNECT_RATE, drop_connect_rate, "TCP connection to DNS beyond the pod's rate; the client tries again")
+	X(SELECTED_STALE, selected_stale, "packets and connections given to the member with the newest heartbeat, because no heartbeat was fresh") \
+	X(RELATED, related, "ICMP errors that quote a known flow") \
+	X(DROP_POLICY_DENY, drop_policy_deny, "a deny rule matches") \
+	X(DROP_NO_MATCH, drop_no_match, "no rule allows the packet (default deny)") \
+	X(DROP_FQDN_EXPIRED, drop_fqdn_expired, "a new connection goes to a learned address whose name has expired") \
+	X(DROP_HOLD, drop_hold, "the policy of the endpoint is not computed yet") \
+	X(DROP_UNKNOWN_POD, drop_unknown_pod, "the packet passes an interface that belongs to no known pod, or leaves to a pod by another interface than its own") \
+	X(DROP_NOT_REDIRECTED, drop_not_redirected, "a DNS query that DNS rules apply to was not steered to the shared socket") \
+	X(DROP_SPOOFED, drop_spoofed, "the source address, MAC address or claimed neighbour does not belong to the pod of the interface") \
+	X(DROP_UNVERIFIED, drop_unverified, "the source address belongs to a local endpoint or to the node, and the packet came in by another interface") \
+	X(DROP_PARSE, drop_parse, "the headers are truncated or malformed") \
+	X(DROP_FRAGMENT, drop_fragment, "the packet is a fragment to a DNS server with DNS rules, or was not reassembled") \
+	X(DROP_OPTIONS, drop_options, "the packet to a DNS server with DNS rules has IP options or extension headers") \
+	X(DROP_VLAN, drop_vlan, "the frame from or to a pod has a VLAN tag") \
+	X(DROP_ETHERTYPE, drop_ethertype, "the frame is neither IPv4, IPv6 nor ARP") \
+	X(DROP_ND, drop_nd, "a pod sends a router advertisement, a redirect, a link-local source or an address of the node; the first two also from other ports of its bridge") \
+	X(DROP_NOT_FOR_POD, drop_not_for_pod, "the destination is not an address of the pod behind the interface") \
+	X(DROP_TUNNEL, drop_tunnel, "an endpoint sends to a tunnel port or with a tunnel protocol to a node") \
+	X(DROP_ICMP_ERROR, drop_icmp_error, "an endpoint sends an ICMP error about a flow of others") \
+	X(DROP_PORT, drop_port, "a packet goes to port P without being steered") \
+	X(DROP_NO_MEMBER, drop_no_member, "no member serves DNS") \
+	X(DROP_NO_PROGRAM, drop_no_program, "the tail-call slot has no program") \
+	X(BIND_REFUSED, bind_refused, "binds of port P by other processes, refused") \
+	X(EVENTS_LOST, events_lost, "drop events lost because the ring buffer was full") \
+	X(EVENTS_LIMITED, events_limited, "drop events not sent because they exceed the event rate") \
+	X(LEARN_ADDED, learn_added, "selectors added to addresses in the fqdn map") \
+	X(LEARN_EXTENDED, learn_extended, "expiries of selectors extended in the fqdn map") \
+	X(LEARN_REMOVED, learn_removed, "selectors removed from addresses in the fqdn map") \
+	X(LEARN_REFUSED, learn_refused, "requests of members that the learn program refused") \
+	X(AUDITED, audited, "packets that policy denies and audit mode let pass") \
+	X(FLOODED, flooded, "broadcast, multicast and flooded frames for other pods, dropped without a drop event") \
+	X(NEIGHBOUR, neighbour, "ARP and link-local IPv6 messages of pods, which policy does not apply to") \
+	X(DROP_CONNECT_RATE, drop_connect_rate, "a TCP connection to a DNS server exceeds the rate of the pod; the client sends the SYN again")
 
 enum td_counter {
 #define TD_X(upper, lower, help) TD_COUNT_##upper,

@@ -258,7 +258,10 @@ export class AgentControl {
     const { bpffsDir, proxyUid } = this.#config;
     const where = { view: this.#view, rules: this.#rules, pinRoot: bpffsDir, proxyGid: proxyUid };
     for (const { part, message } of await removeDatapath(where)) {
-      this.#log.error('not all of it could be removed from the node', { part, reason: message });
+      this.#log.error('a part of the datapath could not be removed from the node', {
+        part,
+        reason: message,
+      });
     }
   }
 
@@ -367,7 +370,7 @@ export class AgentControl {
     await this.#network?.ensure();
     const restored = this.#datapath?.repair() ?? [];
     if (restored.length > 0) {
-      this.#log.warn('pins that somebody removed were put back', { pins: restored.join(' ') });
+      this.#log.warn('removed pins were restored', { pins: restored.join(' ') });
     }
     this.#runDirectory.prepare();
     await this.#audit?.look();
@@ -391,7 +394,7 @@ export class AgentControl {
     } catch (error) {
       const failure = TandemError.from(error);
       if (this.#failed.get(what) !== failure.message) {
-        this.#log.error('a step of the reconciliation failed, it is tried again', {
+        this.#log.error('a step of the reconciliation failed and will be tried again', {
           what,
           error: failure,
         });

@@ -10,8 +10,8 @@ import type { Metrics } from '@tandem/runtime/metrics';
 export function addSnapshotMetrics(metrics: Metrics, read: () => object): void {
   const help = {
     written: 'policy snapshots written to disk',
-    failed: 'attempts to write the policy snapshot that failed; each is made again',
-    synced: 'times that what was written was made to survive a loss of power',
+    failed: 'failed writes of the policy snapshot, which are tried again',
+    synced: 'policy snapshots synced to disk (fsync)',
   };
   addFields(metrics, 'tandem_snapshot', help, read);
 }
@@ -19,11 +19,10 @@ export function addSnapshotMetrics(metrics: Metrics, read: () => object): void {
 /** Of the policy controller. */
 export function addPolicyMetrics(metrics: Metrics, read: () => object): void {
   const help = {
-    applied: 'changes that were put in force, of policies and of pods',
+    applied: 'changes of policies and pods that were applied to the datapath',
     predecessorsForgotten:
-      'former policies over the limit of one policy: addresses that pods heard under them are refused',
-    mapsMended:
-      'comparisons of the kernel maps that found an entry of another writer: the maps were written again',
+      'former policies over the limit of one policy; addresses that pods learned under them are refused',
+    mapsMended: 'repairs of kernel maps in which another process changed an entry',
   };
   addFields(metrics, 'tandem_policy', help, read);
 }

@@ -62,7 +62,7 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     source: stringOption({
       group: 'Cluster',
       description:
-        'Where objects come from: kubernetes, its API; or directory:DIR, YAML files that are watched.',
+        'Source of objects: kubernetes for the Kubernetes API, or directory:DIR for YAML files, which are watched.',
       pattern: {
         test: /^(kubernetes$|directory:\/.+)/,
         range: 'kubernetes, or directory:DIR with an absolute DIR',
@@ -71,7 +71,7 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     kubeconfig: stringOption({
       group: 'Cluster',
       description:
-        'kubeconfig file for the Kubernetes API, for an agent outside of a pod; empty: the service account of this pod.',
+        'File (kubeconfig) for the Kubernetes API, for an agent outside of a pod; empty: the service account of this pod.',
       default: '',
     }),
     nodeName: stringOption({
@@ -157,7 +157,7 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     quotaNamespace: intOption({
       group: 'Datapath',
       description:
-        'Learned (address, selector) pairs that one namespace may have. At the limit a new pair replaces the oldest one of the namespace.',
+        'Limit of learned (address, selector) pairs of one namespace. At the limit a new pair replaces the oldest one of the namespace.',
       default: 16_384,
       min: 1,
       max: 1_000_000,
@@ -178,7 +178,7 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     }),
     bpfObject: stringOption({
       group: 'Datapath',
-      description: 'File of the BPF programs; empty: the one beside this program.',
+      description: 'Object file of the BPF programs; empty: the one beside this program.',
       default: '',
     }),
     cniConfDir: stringOption({

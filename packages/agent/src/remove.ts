@@ -62,9 +62,10 @@ export async function remove(argv: readonly string[]): Promise<number> {
   const log = createLogger({ program, level: config.logLevel, format: config.logFormat });
   try {
     const problems = await removeAll(config, { keepsProgram: own.length < argv.length, log });
-    for (const reason of problems) log.error('this is left on the node', { reason });
+    for (const reason of problems)
+      log.error('a part of Tandem could not be removed from the node', { reason });
     if (problems.length > 0) return exitCodes.startFailed;
-    log.info('Tandem is gone from this node');
+    log.info('Tandem was removed from this node');
     return exitCodes.ok;
   } catch (error) {
     log.error('Tandem could not be removed', { error: TandemError.from(error) });
@@ -114,7 +115,7 @@ export async function takeAllIndexes(
       index += 1;
       continue;
     }
-    if (!isSaid) log.info('waits for a process of Tandem to end', { index: path });
+    if (!isSaid) log.info('waiting for a process of Tandem to end', { index: path });
     isSaid = true;
     if (performance.now() > endsMs) {
       for (const each of locks) each[Symbol.dispose]();
@@ -146,7 +147,7 @@ async function removeGate(
     if (!existsSync(directory)) continue;
     if (removeConfig(placesOf(directory))) {
       isChanged = true;
-      log.info('the gate was taken out of the CNI chain', { directory });
+      log.info('the CNI gate was removed from the chain', { directory });
     }
   }
   if (keepsProgram) return [];

@@ -10,7 +10,7 @@ import type { Printer } from './output/printer.ts';
 export function configured(command: Command, out: Printer, notes: Printer): Command {
   return command
     .exitOverride()
-    .showHelpAfterError('(--help shows what there is)')
+    .showHelpAfterError('(--help lists commands and options)')
     .configureHelp({ showGlobalOptions: true, helpWidth: 100 })
     .configureOutput({
       writeOut: (text) => out.paragraphs(text),

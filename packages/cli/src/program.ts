@@ -103,7 +103,9 @@ type Run = (command: CliCommand, options: Options, words: readonly string[]) => 
 
 function createProgram(out: Printer, notes: Printer, run: Run): Command {
   const program = configured(new Command('tandem'), out, notes)
-    .description("Tandem's command line: what the node's agent and DNS proxy do and see.")
+    .description(
+      "Tandem's command line: reads the state of this node from its agent, its DNS proxy and the pinned maps.",
+    )
     .version(version, '--version', 'version of this program')
     .addOption(
       new Option('-o, --output <format>', 'format of the answer')

@@ -43,12 +43,12 @@ const taintKey = {
 export const controllerConfigSpec: ConfigSpec<ControllerConfig> = {
   program: 'tandem-controller',
   description:
-    "Tandem's controller: the one process of a cluster that writes to its API. It says of each policy whether it is valid, and removes the taint of nodes on which Tandem is ready.",
+    "Tandem's controller: the one process of a cluster that writes to its API. It writes whether each policy is valid, and removes the startup taint from nodes on which Tandem is ready.",
   options: {
     kubeconfig: stringOption({
       group: 'Cluster',
       description:
-        'kubeconfig file for the Kubernetes API, for a controller outside of a pod; empty: the service account of this pod.',
+        'File (kubeconfig) for the Kubernetes API, for a controller outside of a pod; empty: the service account of this pod.',
       default: '',
     }),
     namespace: stringOption({
@@ -70,7 +70,7 @@ export const controllerConfigSpec: ConfigSpec<ControllerConfig> = {
     leaseDuration: durationOption({
       group: 'Cluster',
       description:
-        'How long a lease that is not renewed is left to its holder. The holder writes nothing more after two thirds of it.',
+        'Time after which another controller takes a lease that is not renewed. The holder stops writing after two thirds of it.',
       default: 15_000,
       min: 3000,
       max: leaseDurationMaxMs,
@@ -103,14 +103,14 @@ export const controllerConfigSpec: ConfigSpec<ControllerConfig> = {
     crdsInstall: enumOption({
       group: 'Cluster',
       description:
-        "Definitions of CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and CiliumLocalRedirectPolicy. auto: made where the cluster has none, and brought to this version where they are an earlier one of Tandem; always: also put back where somebody changed Tandem's; never: left alone. Definitions of others, such as Cilium's own, are never touched.",
+        "Definitions of CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and CiliumLocalRedirectPolicy. auto: made where the cluster has none, and brought to this version where they are an earlier one of Tandem; always: also restored where Tandem's were changed; never: left alone. Definitions of others, such as Cilium's own, are never touched.",
       default: 'auto',
       values: definitionModes,
     }),
     metricsAddress: stringOption({
       group: 'Observability',
       description:
-        'Where /metrics, /healthz and /readyz are served: ADDRESS:PORT, such as 127.0.0.1:9966 or [::]:9966; empty: nowhere. They have no authentication.',
+        'Address of /metrics, /healthz and /readyz: ADDRESS:PORT, such as 127.0.0.1:9966 or [::]:9966; empty: none. They have no authentication.',
       default: '',
     }),
     logLevel: enumOption({

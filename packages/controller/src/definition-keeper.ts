@@ -30,7 +30,7 @@ export const definitionStates = {
   current: 'ours, of this version',
   older: 'ours, of an earlier version',
   newer: 'ours, of a later version: it stays',
-  foreign: "somebody else's: it stays",
+  foreign: 'written by other software: it stays',
 } as const;
 export type DefinitionState = keyof typeof definitionStates;
 
@@ -172,8 +172,8 @@ export class DefinitionKeeper implements Component {
   #say(problem: string): void {
     if (problem === this.#problem || this.#stop.signal.aborted) return;
     this.#problem = problem;
-    if (problem === '') this.#o.log.info('definitions of kinds are read');
-    else this.#o.log.error('definitions of kinds cannot be read or made', { problem });
+    if (problem === '') this.#o.log.info('CustomResourceDefinitions are read');
+    else this.#o.log.error('CustomResourceDefinitions cannot be read or created', { problem });
   }
 }
 

@@ -248,7 +248,9 @@ export class Lease implements Component {
     this.#expiry = setTimeout(() => this.#onExpiry(), leftMs);
     if (this.#term !== null) return;
     this.counters.taken += 1;
-    this.#o.log.info('this controller writes from now on', { identity: this.identity });
+    this.#o.log.info('this controller holds the lease and writes to the API server', {
+      identity: this.identity,
+    });
     this.#term = new AbortController();
     this.#o.onLead(this.#term.signal);
   }
@@ -266,7 +268,7 @@ export class Lease implements Component {
     this.#term = null;
     if (!this.#stop.signal.aborted) {
       this.counters.lost += 1;
-      this.#o.log.warn('the lease is lost: this controller writes nothing more');
+      this.#o.log.warn('this controller lost the lease and writes nothing');
     }
     term.abort();
   }

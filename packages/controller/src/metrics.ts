@@ -30,12 +30,12 @@ export type MetricName =
 export const controllerMetrics: Readonly<Record<MetricName, MetricHelp>> = {
   leader: {
     name: 'tandem_controller_leader',
-    help: 'whether this process is the one that writes: 1, or 0',
+    help: '1 while this process holds the lease and writes to the API server',
     labels: [],
   },
   lease: {
     name: 'tandem_controller_lease_total',
-    help: 'turns of the lease: renewed, failed (no answer, or no right), taken, lost',
+    help: 'operations on the lease by result: renewed, failed (no answer, or forbidden), taken, lost',
     labels: ['turn'],
   },
   writes: {
@@ -47,17 +47,17 @@ export const controllerMetrics: Readonly<Record<MetricName, MetricHelp>> = {
   },
   queue: {
     name: 'tandem_controller_queue_length',
-    help: 'objects that wait for a write, by kind',
+    help: 'objects queued for a write, by kind',
     labels: ['kind'],
   },
   queueTurns: {
     name: 'tandem_controller_queue_total',
-    help: 'turns of the queues since this process leads: added, refused (no room: found by reading all anew), retried, paused (the API server refused the kind as a whole, or said to come later)',
+    help: 'operations on the queues while this process leads: added, refused (no room; a new list finds the object again), retried, paused (the API server refuses the kind, or asks to retry later)',
     labels: ['kind', 'turn'],
   },
   policies: {
     name: 'tandem_controller_policies',
-    help: 'policy objects by kind and by whether they are valid',
+    help: 'policy objects by kind and validity',
     labels: ['kind', 'valid'],
   },
   tainted: {
@@ -74,7 +74,7 @@ export const controllerMetrics: Readonly<Record<MetricName, MetricHelp>> = {
   },
   lists: {
     name: 'tandem_controller_list_failures_total',
-    help: 'lists and watches that failed since this process leads, by kind; each is tried again',
+    help: 'lists and watches that failed while this process leads, by kind; they are tried again',
     labels: ['kind'],
   },
 };

@@ -179,7 +179,7 @@ export class PolicyStatus implements ObjectSink {
     if (nowMs - this.#refusedMs < refusedPauseMs) return;
     this.#refusedMs = nowMs;
     const { log, resource } = this.#o;
-    log.warn('a condition was refused', { kind: resource.kind, object: key, problem });
+    log.warn('the API server refused a condition', { kind: resource.kind, object: key, problem });
   }
 
   #say(problem: string): void {

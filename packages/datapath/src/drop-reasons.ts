@@ -12,11 +12,11 @@ export type DropReason = Extract<keyof typeof tdCounterHelp, `drop_${string}`>;
 const fixes: Readonly<Record<DropReason, readonly [CodeSeverity, string]>> = {
   drop_policy_deny: [
     'info',
-    'none if it is meant so; else narrow the deny rule that the event names',
+    'none if it is intended; else narrow the deny rule that the event names',
   ],
   drop_no_match: [
     'info',
-    'none if it is meant so; else allow the peer and port. For a name, allow it in rules.dns and in toFQDNs, and resolve it again',
+    'none if it is intended; else allow the peer and port. For a name, allow it in rules.dns and in toFQDNs, and resolve it again',
   ],
   drop_fqdn_expired: [
     'info',

@@ -9,7 +9,7 @@ import { BpfError } from '@tandem/bpf-loader-node/errors';
 export function namedHookTaken(error: unknown): unknown {
   if (!(error instanceof BpfError) || error.errnoName !== 'EBUSY') return error;
   return new Error(
-    `${error.message}: judge of another bpffsDir is attached and goes on enforcing its last policy; start an agent with that bpffsDir and remove-on-stop, stop it, and start this one again`,
+    `${error.message}: the policy program of another bpffsDir is attached and enforces its last policy; start an agent with that bpffsDir and remove-on-stop, stop it, and start this one again`,
     { cause: error },
   );
 }

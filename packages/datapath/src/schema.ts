@@ -83,7 +83,7 @@ export function planTakeover(root: string): Takeover {
   const migration = migrationBetween(writer, own);
   if (migration === null) {
     throw new SchemaError(
-      `${root} is of ABI version ${writer}, this agent is ${own} and knows no way from there: upgrade version by version`,
+      `${root} is of ABI version ${writer}, this agent is ${own} and cannot migrate from it: upgrade version by version`,
     );
   }
   return { writer, migration, kept: writer };

@@ -72,7 +72,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
   port: intOption({
     group: 'Datapath',
     description:
-      'Port P of the shared DNS socket. Pods never see it; no Service on a ClusterIP may use it.',
+      'Port P of the shared DNS socket. Pods do not use it, and no Service on a ClusterIP may have it.',
     default: 10_053,
     min: 1024,
     max: 65_535,
@@ -116,15 +116,14 @@ export const memberOptions: OptionTable<MemberConfig> = {
   fqdnGraceSeconds: intOption({
     group: 'DNS',
     description:
-      'Seconds that an address stays reachable after the TTL of its name; up to a quarter less if the name was asked again meanwhile.',
+      'Time after the TTL of its name, in seconds, that an address stays reachable; up to a quarter less if the name was resolved again meanwhile.',
     default: 30,
     min: 0,
     max: 86_400,
   }),
   ttlSecondsMin: intOption({
     group: 'DNS',
-    description:
-      'Least TTL, in seconds, with which addresses are learned: shorter TTLs are raised to it.',
+    description: 'Minimum TTL, in seconds, of learned addresses: a shorter TTL is raised to it.',
     default: 0,
     min: 0,
     max: 86_400,
@@ -148,7 +147,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
   fqdnIdleSeconds: intOption({
     group: 'Datapath',
     description:
-      'How long after its expiry an address stays in the map of the kernel, for connections that are open. For new ones see fqdnLiveSeconds.',
+      'Time after its expiry, in seconds, that an address stays in the map of the kernel for open connections. For new ones see fqdnLiveSeconds.',
     default: 86_400,
     min: 0,
     max: 31_536_000,
@@ -156,7 +155,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
   fqdnLiveSeconds: intOption({
     group: 'Datapath',
     description:
-      'How long after its expiry an address still accepts new connections while an open connection of the same FQDN selector uses it; 0: not at all.',
+      'Time after its expiry, in seconds, that an address accepts new connections while an open connection of the same FQDN selector uses it; 0: none.',
     default: 86_400,
     min: 0,
     max: 31_536_000,
@@ -164,7 +163,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
   fqdnLiveIdleSeconds: intOption({
     group: 'Datapath',
     description:
-      'How long after the last packet of the pod an open connection counts as using its address, for fqdnLiveSeconds. Set it above the keepalive interval of clients.',
+      'Time after the last packet of the pod, in seconds, that an open connection counts as using its address, for fqdnLiveSeconds. Set it above the keepalive interval of clients.',
     default: 600,
     min: 1,
     max: 86_400,
@@ -180,7 +179,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
   metricsAddress: stringOption({
     group: 'Observability',
     description:
-      'Where /metrics, /healthz and /readyz are served: ADDRESS:PORT or the path of a unix socket; empty: nowhere. They have no authentication: 127.0.0.1 keeps them on the node.',
+      'Address of /metrics, /healthz and /readyz: ADDRESS:PORT or the path of a unix socket; empty: none. They have no authentication: 127.0.0.1 keeps them on the node.',
     default: '',
   }),
   probeSocket: stringOption({
@@ -251,7 +250,7 @@ export const proxyAdminPath = (runDir: string): string => join(runDir, 'proxy', 
 export const proxyConfigSpec: ConfigSpec<MemberConfig> = {
   program: 'tandem-dns-proxy',
   description:
-    "Tandem's standalone DNS proxy: serves pods' DNS beside the agent, and alone when the agent is away.",
+    "Tandem's standalone DNS proxy: serves DNS of pods beside the agent, and alone while the agent does not run.",
   options: memberOptions,
   check: checkMemberConfig,
 };

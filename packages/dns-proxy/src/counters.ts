@@ -14,8 +14,9 @@ const help = {
   replies: 'replies delivered',
   formatErrors: 'queries that are not well-formed, answered with FORMERR or NOTIMP',
   droppedMalformed: 'packets that are not DNS queries, dropped',
-  unknownSource: 'queries whose source is no endpoint',
-  unknownPolicy: 'queries of a policy that this member does not know yet, answered with SERVFAIL',
+  unknownSource: 'queries from a source address that belongs to no endpoint, dropped',
+  unknownPolicy:
+    'queries of pods whose policy this member does not have yet, answered with SERVFAIL',
   unknownServer: 'queries to a server without DNS rules, answered with SERVFAIL',
   refusedSlots: 'queries over the limit in flight, answered with SERVFAIL',
   refusedEndpointRate: 'queries over the rate of their endpoint, answered with SERVFAIL',
@@ -27,11 +28,11 @@ const help = {
   refusedUpstreamServers:
     'queries to a server over the limit of servers of their endpoint or policy, or of the node, answered with SERVFAIL',
   upstreamServersGivenUp:
-    'silent servers whose queries were given up for another server of the same endpoint, which was over its limit',
+    'silent servers whose queries were dropped for queries to another server, because their endpoint was at its limit of servers',
   refusedUpstreamSockets:
     'queries for which no upstream socket could be opened, answered with SERVFAIL',
   refusedServerDown:
-    'queries to a server that ICMP errors said to be unreachable within the last second, answered with SERVFAIL',
+    'queries to a server that ICMP errors reported as unreachable within the last second, answered with SERVFAIL',
   upstreamTimeouts: 'queries whose server did not answer in time',
   upstreamErrors: 'queries whose server could not be reached, answered with SERVFAIL',
   upstreamSocketErrors: 'errors reported by upstream sockets, such as ICMP port unreachable',
@@ -46,19 +47,19 @@ const help = {
   addressesSkipped: 'addresses over the limit of one reply',
   aliasesOverLimit:
     'replies with more than 16 aliases (CNAME and DNAME records): delivered, nothing learned',
-  learnRuns: 'runs of the kernel writer',
+  learnRuns: 'runs of the learn program',
   learnRefusedAddress: 'addresses of the cluster, the node or link-local ranges: never learned',
   learnRefusedSelectors: 'addresses that have too many selectors',
-  learnRefusedQuota: 'addresses that found no place, because their namespace may have none',
+  learnRefusedQuota: 'addresses refused because their namespace may have none',
   learnRefusedRate:
     'addresses of large answers, over the number that their namespace may have written in a second',
-  learnRefusedFull: 'addresses that found the map full',
+  learnRefusedFull: 'addresses refused because the map was full',
   learnRefusedOffers:
-    'addresses that only policies of other namespaces want, and that found no free place',
-  learnEvicted: 'addresses that made room for what this member learned',
-  peerLinks: 'times that the other member handed over its listeners',
-  peerLinksRefused: 'links refused: a foreign uid, no hello, or too many',
-  peerHangs: 'times that the other member gave no heartbeat for 100 ms in which this one looked',
+    'addresses refused because only policies of other namespaces name them and the map had no free entry',
+  learnEvicted: 'addresses evicted for addresses that this member learned',
+  peerLinks: 'links to the other member by which it handed over its listeners',
+  peerLinksRefused: 'links to this member refused: a uid without access, no hello, or too many',
+  peerHangs: 'hangs of the other member: no heartbeat for 100 ms while this member ran',
   queriesAdopted: "queries read from the other member's queue",
   queriesReplayed:
     'unfinished queries of the other member, or of this one before its restart, processed again',
@@ -67,11 +68,12 @@ const help = {
     'queries in flight that the other member took over while this process was stopped',
   journalFull: 'replays deferred because no slot was free',
   eventsLost: 'events lost because the ring to the main thread was full',
-  flowTableFlushes: 'times the flow table was emptied (policy change or full)',
+  flowTableFlushes: 'flushes of the flow table (policy change or table full)',
   tcpConnections: 'TCP connections accepted',
   tcpRefused:
     'TCP connections reset: over a limit, no file descriptor, or no DNS rule for the server',
-  tcpWaited: 'TCP connections that waited unread, because their pod or the node was at its limit',
+  tcpWaited:
+    'TCP connections left unread for a time, because their pod or the node was at its limit',
   tcpTimeouts: 'TCP connections closed for being idle or slow',
   tcpUpstreamsFailed: 'TCP connections to a server that ended with queries unanswered',
   tcpUpstreamsJunk: 'TCP connections to a server closed for a reply that no query waits for',

@@ -114,12 +114,16 @@ function denialOptions(config: MemberConfig, log: Logger): DenialOptions {
   if (searchSuffixes.length > 0) return { mode, suffixes: [clusterDomain, ...searchSuffixes] };
   const list = readSearchList(resolvConfPath);
   if (list instanceof TandemError) {
-    log.warn('no search list: denied names under suffixes of the node are refused', {
-      error: list,
-    });
+    log.warn(
+      'the search list cannot be read: denied names under search suffixes of the node get REFUSED',
+      {
+        error: list,
+      },
+    );
     return { mode, suffixes: [clusterDomain] };
   }
   const { suffixes, ignored } = list;
-  if (ignored > 0) log.warn('search list: not all of it is used', { resolvConfPath, ignored });
+  if (ignored > 0)
+    log.warn('the search list has suffixes that cannot be used', { resolvConfPath, ignored });
   return { mode, suffixes: [clusterDomain, ...suffixes] };
 }

@@ -187,7 +187,7 @@ export class MemberServices {
       isSweeper: () => this.#isSweeper(),
       onLateNames: () => void this.#feedAll(),
       onExpiryError: (error) =>
-        this.#o.log.error('expired addresses stay in the datapath', {
+        this.#o.log.error('expired addresses cannot be removed from the datapath', {
           error: TandemError.from(error),
         }),
     });
@@ -360,7 +360,7 @@ export class MemberServices {
     try {
       await this.#backfill?.feedAll(() => this.#o.member.tables);
     } catch (error) {
-      this.#o.log.error('names of the other process did not reach the datapath', {
+      this.#o.log.error('names of the other process could not be written to the datapath', {
         error: TandemError.from(error),
       });
     }

@@ -89,10 +89,13 @@ export class OptionalServers {
       const failure = TandemError.from(error);
       const problem = `${server.name} could not start: ${failure.message}`;
       if (problem !== state.problem) {
-        this.#log.error('cannot be served, the process runs without it and tries again', {
-          component: server.name,
-          error: failure,
-        });
+        this.#log.error(
+          'a server cannot be started and will be tried again; DNS and policy are not affected',
+          {
+            component: server.name,
+            error: failure,
+          },
+        );
       }
       state.problem = problem;
       state.waitMs = state.retryMs;

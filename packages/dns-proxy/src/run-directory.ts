@@ -39,7 +39,9 @@ export class RunDirectory {
     } catch (error) {
       const failure = TandemError.from(error);
       if (failure.message !== this.#problem) {
-        this.#log.error('the run directory cannot be made, it is tried again', { error: failure });
+        this.#log.error('the run directory cannot be made and will be tried again', {
+          error: failure,
+        });
       }
       this.#problem = failure.message;
     }

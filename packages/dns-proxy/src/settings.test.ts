@@ -11,12 +11,12 @@ const own: MemberSettings = { ...inForce, mark: 'auto' };
 const rows: readonly (readonly [string, MemberSettings, string])[] = [
   ['auto follows', own, ''],
   ['the same mark', inForce, ''],
-  ['another mark', { ...own, mark: 0x1000 }, 'mark is 0x1000 here and 0x40 in the datapath'],
-  ['another port', { ...own, port: 53 }, 'port is 53 here and 10053 in the datapath'],
+  ['another mark', { ...own, mark: 0x1000 }, 'mark is 0x1000 here and 0x40 in the loaded programs'],
+  ['another port', { ...own, port: 53 }, 'port is 53 here and 10053 in the loaded programs'],
   [
     'another uid and mark',
     { ...own, mark: 0x20, ownerUid: 1 },
-    'mark is 0x20 here and 0x40 in the datapath; proxyUid is 1 here and 65532 in the datapath',
+    'mark is 0x20 here and 0x40 in the loaded programs; proxyUid is 1 here and 65532 in the loaded programs',
   ],
 ];
 

@@ -45,7 +45,10 @@ export async function startFromSnapshot(
 }
 
 function unusable(reason: string, path: string, log: Logger): SnapshotStart {
-  log.error('the policy snapshot is of no use, waiting for the source of policy', { path, reason });
+  log.error('the policy snapshot cannot be used: waiting for the agent to read its source', {
+    path,
+    reason,
+  });
   const message = `the policy snapshot on disk could not be used when this process started: ${reason}`;
   return {
     snapshot: null,

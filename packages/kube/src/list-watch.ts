@@ -335,7 +335,7 @@ export class ListWatch {
   /** A kind whose definition is gone has no objects. That a server which starts does not know it yet is no such proof. */
   async #onMissing(): Promise<Attempt> {
     const { resource, sink, absentRetryMs: retryMs = absentRetryMs } = this.#o;
-    if (resource.definition === undefined) return failure('the API server does not know this kind');
+    if (resource.definition === undefined) return failure('the API server has no such kind');
     const response = await this.#get(definitionPath(resource.definition));
     await this.#textOf(response, lineBytesMax).catch(() => '');
     if (response.status === 403) {

@@ -48,7 +48,9 @@ export class LogRepeats<Line> {
     this.total += 1;
     this.#lines.delete(key);
     this.#lines.set(key, known);
-    this.#timer ??= setTimeout(() => this.#onTimer(), known.endMs - nowMs).unref();
+    if (this.#timer === null) {
+      this.#timer = setTimeout(() => this.#onTimer(), known.endMs - nowMs).unref();
+    }
     return true;
   }
 

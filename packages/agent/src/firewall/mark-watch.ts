@@ -56,9 +56,12 @@ export class MarkWatch {
     this.#startWatch();
     const unread = await this.#read();
     if (unread.length > 0) {
-      log.warn('rules of the node could not be read, their bits of the mark are not known', {
-        reasons: unread,
-      });
+      log.warn(
+        'firewall or routing rules of the node cannot be read, so the mark bits that they use are unknown',
+        {
+          reasons: unread,
+        },
+      );
     }
     const inForce = readPinnedSettings(pinRoot)?.mark ?? null;
     const chosen = chooseMark({ wanted, inForce, users: this.#users() });
@@ -104,9 +107,12 @@ export class MarkWatch {
         onChange: () => this.#readSoon(),
       });
     } catch (error) {
-      this.#o.log.warn('changes of nft and iptables are not noticed, so rules that use the mark', {
-        error: TandemError.from(error),
-      });
+      this.#o.log.warn(
+        'changes of nft and iptables cannot be watched: new rules that use the mark are not detected',
+        {
+          error: TandemError.from(error),
+        },
+      );
     }
   }
 

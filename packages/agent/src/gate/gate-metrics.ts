@@ -8,12 +8,13 @@ import type { Metrics } from '@tandem/runtime/metrics';
 import { type WaitTimes, waitBounds } from './wait-times.ts';
 
 const gateHelp = {
-  admitted: 'pods whose start the CNI gate let go on, because their policy was enforced',
+  admitted: 'pods that the CNI gate let start, because their policy was enforced',
   refused:
-    'pods whose start the CNI gate refused, because their policy was not enforced in time; kubelet tries again',
-  malformed: 'calls of the CNI plugin that could not be read',
-  overLimit: 'calls of the CNI plugin over the limit of calls at once; kubelet tries again',
-  sandboxesRefused: 'pods over the limit of sandboxes: they do not start',
+    'pod starts that the CNI gate refused, because their policy was not enforced in time; kubelet tries again',
+  malformed: 'calls of the CNI plugin refused as malformed',
+  overLimit:
+    'calls of the CNI plugin refused because of the limit of concurrent calls; kubelet tries again',
+  sandboxesRefused: 'pod starts refused because of the limit of sandboxes',
 };
 
 export function addGateMetrics(
@@ -24,7 +25,7 @@ export function addGateMetrics(
   addFields(metrics, 'tandem_gate', gateHelp, read);
   metrics.arrayHistogram({
     name: 'tandem_gate_wait_seconds',
-    help: 'how long the start of a pod waited in the CNI gate until its policy was enforced, or it was refused',
+    help: 'time that the start of a pod waited in the CNI gate, until its policy was enforced or it was refused',
     bounds: waitBounds,
     counts: waits.counts,
     sum: () => waits.sum,

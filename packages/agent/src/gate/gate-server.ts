@@ -107,7 +107,7 @@ export class GateServer {
     const call = readCall(text);
     if (!call.ok) {
       this.counters.malformed += 1;
-      this.#o.log.error('a call of tandem-gate is refused', { reason: call.error.message });
+      this.#o.log.error('a call of tandem-gate was refused', { reason: call.error.message });
       socket.end(errorAnswer(call.error));
       return;
     }
@@ -132,7 +132,10 @@ export class GateServer {
     }
     this.counters.refused += 1;
     const { namespace, name } = call.pod;
-    this.#o.log.warn('a pod does not start yet', { pod: `${namespace}/${name}`, reason });
+    this.#o.log.warn('the start of a pod was refused, kubelet tries again', {
+      pod: `${namespace}/${name}`,
+      reason,
+    });
     return {
       code: cniCode.tryAgainLater,
       message: `tandem: ${reason}`,

@@ -101,7 +101,7 @@ export class GateStack {
       const known = sandboxes.of(sandbox.podKey, sandbox.uid);
       if (known?.containerId !== sandbox.containerId) sandboxes.add(sandbox);
     }
-    for (const problem of problems) log.warn('a result of CNI is passed over', { problem });
+    for (const problem of problems) log.warn('a CNI result was ignored', { problem });
   }
 
   /** Serves the plugin, and then puts it into the chain. Never rejects: what fails is a degradation. */
@@ -172,7 +172,7 @@ export class GateStack {
     const file = join(configDirectory, gateConfigName);
     try {
       if (removeConfig({ ...this.#places, configDirectory })) {
-        this.#o.log.info('the gate was taken out of the CNI chain', { file });
+        this.#o.log.info('the CNI gate was removed from the chain', { file });
       }
       return '';
     } catch (error) {
@@ -187,7 +187,7 @@ export class GateStack {
       this.#hasWarned = false;
     } catch (error) {
       if (!this.#hasWarned) {
-        this.#o.log.warn('where the gate is in the chain cannot be written down', {
+        this.#o.log.warn('the directory of the CNI gate cannot be recorded in stateDir', {
           error: TandemError.from(error),
         });
       }
@@ -206,7 +206,9 @@ export class GateStack {
     directories.delete('');
     const problems = [...directories].map((each) => this.#takeOut(each)).filter(Boolean);
     for (const reason of problems) {
-      this.#o.log.error('the gate is still in the CNI chain, so no pod starts', { reason });
+      this.#o.log.error('the CNI gate could not be removed from the chain: no pod starts', {
+        reason,
+      });
     }
     if (problems.length === 0) this.#writeDown(() => this.#record.forget());
   }
@@ -238,7 +240,7 @@ export class GateStack {
             reason,
           );
     if (problem !== null && problem.message !== this.#problem?.message) {
-      this.#o.log.error('the gate is not as it should be', { code: problem.code, reason });
+      this.#o.log.error('the CNI gate does not work as configured', { code: problem.code, reason });
     }
     this.#problem = problem;
   }

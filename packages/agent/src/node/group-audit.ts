@@ -44,11 +44,13 @@ export class GroupAudit {
       const known = new Set(this.#foreign.map(({ cookie }) => cookie));
       for (const socket of foreign) {
         if (!known.has(socket.cookie))
-          this.#log.error('foreign-socket: at the port of DNS', { socket: describe(socket) });
+          this.#log.error('foreign-socket: a socket that belongs to no member is bound to port P', {
+            socket: describe(socket),
+          });
       }
       this.#foreign = foreign;
     } catch (error) {
-      this.#log.error('sockets at the port of DNS could not be listed', {
+      this.#log.error('sockets that are bound to port P cannot be listed', {
         error: TandemError.from(error),
       });
     }

@@ -77,7 +77,7 @@ export class NetworkStack {
       };
       this.#watch = new NftWatch({ family: NFPROTO_INET, tables: [nftTable], onChange });
     } catch (error) {
-      this.#log.warn('changes of the nft table are not noticed, it is read every few seconds', {
+      this.#log.warn('changes of the nft table cannot be watched: it is read every few seconds', {
         error: TandemError.from(error),
       });
     }
@@ -140,13 +140,13 @@ export class NetworkStack {
     const known = new Set(this.#problems.map(({ part, message }) => `${part} ${message}`));
     for (const { part, message } of problems) {
       if (known.has(`${part} ${message}`)) continue;
-      this.#log.error('network rules cannot be made, they are tried again', {
+      this.#log.error('network rules cannot be set up and will be tried again', {
         part,
         reason: message,
       });
     }
     if (problems.length === 0 && this.#problems.length > 0) {
-      this.#log.info('network rules are in place');
+      this.#log.info('network rules are set up');
     }
     this.#problems = problems;
   }

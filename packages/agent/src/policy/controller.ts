@@ -163,7 +163,7 @@ export class PolicyController {
       } catch (error) {
         this.#compilations.failed(this.#policiesInUse());
         const failure = TandemError.from(error);
-        this.#o.log.error('policy could not be applied, it will be tried again', {
+        this.#o.log.error('policy could not be applied and will be tried again', {
           error: failure,
         });
         this.#problem = {
@@ -200,7 +200,7 @@ export class PolicyController {
       else log.warn(message, { code, subject });
     }
     for (const [key, { code, subject }] of this.#said) {
-      if (!current.has(key)) log.info('no longer so', { code, subject });
+      if (!current.has(key)) log.info('resolved', { code, subject });
     }
     this.#said = current;
   }
@@ -228,7 +228,7 @@ export class PolicyController {
     const isForeign = findForeignChange(this.#o.datapath);
     if (isForeign) {
       this.counters.mapsMended += 1;
-      this.#o.log.warn('a map of the datapath was changed by another process, it is written again');
+      this.#o.log.warn('another process changed a map of the datapath: the agent writes it again');
     }
     if (isForeign) this.#isWhole = false;
     if (!this.#isWhole) return this.#apply(compiled);
@@ -303,7 +303,10 @@ export class PolicyController {
       install: () => install(snapshot),
       acknowledge: async () => {
         if (await server.acknowledged(revision, acknowledgeTimeoutMs)) return;
-        log.warn('a member lags behind and is passed over until it has the policy', { revision });
+        log.warn(
+          'a member has an older policy: the kernel gives it no queries until it acknowledges the new one',
+          { revision },
+        );
       },
       require: () => requireRevision(datapath, revision),
       feed: () => {

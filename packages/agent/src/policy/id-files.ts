@@ -51,10 +51,13 @@ export class IdFiles {
         this.#onDisk = decoded.value.withRows(rows);
         return this.#onDisk;
       }
-      log.warn('table of ids is of no use, starting a new one', { path, reason: decoded.error });
+      log.warn('the table of ids cannot be used: a new one is started', {
+        path,
+        reason: decoded.error,
+      });
     } catch (error) {
       const failure = TandemError.from(error);
-      log.warn('table of ids is of no use, starting a new one', { path, error: failure });
+      log.warn('the table of ids cannot be used: a new one is started', { path, error: failure });
     }
     return StableIds.empty();
   }

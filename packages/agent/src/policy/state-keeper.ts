@@ -83,9 +83,12 @@ export class StateKeeper {
       this.counters.failed += 1;
       const failure = TandemError.from(error);
       if (this.#idsProblem !== failure.message) {
-        this.#o.log.error('table of ids not written, it will be with the next one', {
-          error: failure,
-        });
+        this.#o.log.error(
+          'the table of ids could not be written and will be written with the next change',
+          {
+            error: failure,
+          },
+        );
       }
       this.#idsProblem = failure.message;
     }
@@ -98,7 +101,9 @@ export class StateKeeper {
       this.#ids.tidy();
     } catch (error) {
       this.counters.failed += 1;
-      this.#o.log.warn('table of ids not written anew', { error: TandemError.from(error) });
+      this.#o.log.warn('the table of ids could not be rewritten', {
+        error: TandemError.from(error),
+      });
     }
   }
 
@@ -120,7 +125,9 @@ export class StateKeeper {
       this.counters.failed += 1;
       const failure = TandemError.from(error);
       if (this.#problem !== failure.message) {
-        log.error('policy snapshot not written, it will be tried again', { error: failure });
+        log.error('the policy snapshot could not be written and will be tried again', {
+          error: failure,
+        });
       }
       this.#problem = failure.message;
       return;
@@ -163,9 +170,12 @@ export class StateKeeper {
         this.counters.synced += 1;
       } catch (error) {
         // The next one writes it again; without a disk that keeps it, a loss of power costs the snapshot.
-        this.#o.log.warn('policy snapshot may not survive a loss of power', {
-          error: TandemError.from(error),
-        });
+        this.#o.log.warn(
+          'the policy snapshot could not be synced to disk: it may not survive a power failure',
+          {
+            error: TandemError.from(error),
+          },
+        );
       }
     }
     this.#isSyncing = false;

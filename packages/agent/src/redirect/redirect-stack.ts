@@ -127,7 +127,7 @@ export class RedirectStack {
       const { message } = TandemError.from(error);
       this.counters.failed += 1;
       if (this.#problem !== message) {
-        this.#o.log.error('redirects cannot be put in force, it is tried again', {
+        this.#o.log.error('redirects cannot be written and will be tried again', {
           reason: message,
         });
       }
@@ -222,7 +222,7 @@ export class RedirectStack {
       this.#watch = new NftWatch({ family: NFPROTO_INET, tables: [redirectTable], onChange });
     } catch (error) {
       this.#o.log.warn(
-        'changes of the redirects are not noticed, they are read every few seconds',
+        'changes of the redirects cannot be watched: they are read every few seconds',
         {
           error: TandemError.from(error),
         },
@@ -250,7 +250,7 @@ export function addRedirectMetrics(metrics: Metrics, stack: RedirectStack): void
       written: 'times that the redirects were written',
       mended: 'of these: because another process had changed them',
       forgotten:
-        'entries of conntrack that were removed because they led to a pod that no longer serves',
+        'conntrack entries removed because they point to a pod that is no longer a backend',
       failed: 'attempts to put redirects in force that failed; each is made again',
     },
     () => stack.counters,

@@ -20,12 +20,12 @@ export interface KubeFacts {
 }
 
 const listCounters = {
-  lists: 'lists that were begun, watches that begin with all objects included',
-  watches: 'watches that were begun where the one before ended',
-  events: 'objects that came, by list or by watch',
-  relists: 'lists after the first: the API server no longer knew where the agent was',
-  unknown: 'lines of a watch that are no event of a known type',
-  failures: 'lists and watches that failed; each is tried again',
+  lists: 'lists begun, watches with an initial list included',
+  watches: 'watches resumed where the former one ended',
+  events: 'objects received by list or watch',
+  relists: 'lists after the first, because the resource version of the watch had expired',
+  unknown: 'lines of a watch that are no event of a supported type',
+  failures: 'lists and watches that failed and are tried again',
 } as const;
 
 export function addKubeMetrics(metrics: Metrics, { session, lists, objectsOf }: KubeFacts): void {
@@ -34,7 +34,7 @@ export function addKubeMetrics(metrics: Metrics, { session, lists, objectsOf }: 
     'tandem_kube',
     {
       connections: 'connections to the API server',
-      lost: 'connections to the API server that ended without its notice or gave no answer',
+      lost: 'connections to the API server that broke or did not answer',
       refused: 'attempts to connect to the API server that failed',
       requests: 'requests to the API server',
     },
@@ -47,13 +47,15 @@ export function addKubeMetrics(metrics: Metrics, { session, lists, objectsOf }: 
       perList(({ feed }) => feed.counters[field as keyof typeof listCounters]),
     );
   }
-  metrics.gauges({ name: 'tandem_kube_objects', help: 'objects that are known' }, ['list'], () =>
-    perList(({ list }) => objectsOf(list)),
+  metrics.gauges(
+    { name: 'tandem_kube_objects', help: 'objects in the cache of the agent' },
+    ['list'],
+    () => perList(({ list }) => objectsOf(list)),
   );
   metrics.gauges(
     {
       name: 'tandem_kube_stale_seconds',
-      help: 'how long changes of a list have not been followed; -1: it was never read',
+      help: 'time since changes of the list were last followed; -1: it was never read',
     },
     ['list'],
     () => perList(({ feed }) => staleSeconds(feed)),

@@ -168,7 +168,7 @@ export class KubeSource implements ObjectSource {
     if (message === this.#said) return;
     this.#said = message;
     if (message === '') this.#o.log.info('the Kubernetes API is read');
-    else this.#o.log.error('source-unreachable: what is in force stays', { reason: message });
+    else this.#o.log.error('source-unreachable: the policy in force stays', { reason: message });
   }
 
   /** Changes that come together are applied together, and none waits long for others. */

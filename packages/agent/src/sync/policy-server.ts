@@ -46,7 +46,7 @@ export class PolicyServer {
     call.on('data', (ack: PolicyAck) => this.#onAck(session, ack));
     const end = (): void => {
       if (!this.#sessions.delete(session)) return;
-      if (session.member >= 0) this.#log.info('member is away', { member: session.member });
+      if (session.member >= 0) this.#log.info('member disconnected', { member: session.member });
       this.#wake();
     };
     call.on('error', end);

@@ -62,7 +62,9 @@ export class SyncSocket {
     } catch (error) {
       const failure = TandemError.from(error);
       if (this.#failure?.message !== failure.message) {
-        this.#log.error('the DNS proxy cannot be served, it is tried again', { error: failure });
+        this.#log.error('the sync socket cannot be opened and will be tried again', {
+          error: failure,
+        });
       }
       this.#failure = failure;
     }

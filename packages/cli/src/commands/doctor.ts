@@ -80,7 +80,7 @@ export const doctorCommand: CliCommand = {
     notCovered,
   ].join('\n'),
   configure: (command) => {
-    command.option('--preflight', 'before Tandem runs: skip what only a running one has', false);
+    command.option('--preflight', 'skip the checks that need a running Tandem', false);
     for (const name of nodeSettingNames) command.addOption(flagOf(name));
   },
   run: async ({ settings, out, wantsJson }, options): Promise<ExitCode> => {

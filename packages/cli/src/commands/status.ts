@@ -32,7 +32,7 @@ const healthCodes: Readonly<Record<NodeReport['health'], ExitCode>> = {
 
 export const statusCommand: CliCommand = {
   name: 'status',
-  summary: 'health of the node: both members, policy, maps, what is degraded and how to fix it',
+  summary: 'show the health of the node: both members, policy, maps, degradations and their fixes',
   details:
     'Exits with 0 when healthy, 1 when degraded, 3 when no process serves DNS. Works without either process.',
   run: async ({ settings, out, wantsJson, signal }: CommandContext): Promise<ExitCode> => {

@@ -22,7 +22,7 @@ interface ProgramVersion {
 
 export const versionCommand: CliCommand = {
   name: 'version',
-  summary: 'versions of this program and of the processes that answer',
+  summary: 'show the versions of this program and of the processes that answer',
   run: async ({ settings, out, wantsJson, signal }): Promise<ExitCode> => {
     const own: ProgramVersion = {
       program: 'tandem',

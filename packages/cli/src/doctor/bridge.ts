@@ -58,7 +58,7 @@ function checkFamily(family: BridgeFamily, used: readonly Bridge[]): CheckResult
   if (unseen.length === 0) {
     return pass(
       check,
-      `${what} between pods of ${used.map(({ name }) => name).join(', ')} is judged`,
+      `${what} between pods of ${used.map(({ name }) => name).join(', ')} is filtered by policy`,
     );
   }
   const why = `${what} between pods on the bridge ${unseen.join(', ')} skips netfilter: policy does not hold there, and what these pods send elsewhere is dropped`;

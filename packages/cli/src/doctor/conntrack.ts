@@ -59,7 +59,7 @@ function checkFamily(
   }
   return fail(
     check,
-    `no rule turns conntrack on for ${name}: replies are judged as new connections`,
+    `no rule turns conntrack on for ${name}: replies are filtered as new connections`,
     'restart tandem-agent, whose nft table keeps it on; modprobe nf_conntrack if it is missing',
   );
 }

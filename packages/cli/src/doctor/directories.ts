@@ -11,7 +11,7 @@ export const checkDirectories: Check = ({ settings: { runDir, stateDir } }) => [
   checkDirectory(
     'run-directory',
     runDir,
-    'the processes have no sockets, so none hears of another',
+    'the processes have no sockets and cannot connect to each other',
   ),
   checkDirectory('state-directory', stateDir, 'policy is not kept for a process that starts alone'),
 ];
@@ -33,7 +33,7 @@ function checkDirectory(
     return isReadOnly
       ? failed(
           'is on a file system that is read-only',
-          `mount it anew to be written to (mount -o remount,rw), or give another directory to both processes`,
+          `remount it writable (mount -o remount,rw), or give another directory to both processes`,
         )
       : failed('cannot be written to', 'run it as root');
   }

@@ -38,7 +38,7 @@ function checkFamily(context: DoctorContext, family: AddressFamily): CheckResult
   const cause = rule === null ? `the policy of ${chain.table} ${chain.name}` : rule.text;
   const fix = acceptCommand(first.passage, context);
   if (maybe.length > 0) {
-    const why = `${cause} drops steered queries (${protocols}) unless a rule before accepts them, which cannot be told: ${maybe[0]?.text ?? ''}`;
+    const why = `${cause} drops steered queries (${protocols}) unless an earlier rule accepts them, which tandem doctor cannot evaluate: ${maybe[0]?.text ?? ''}`;
     return warn(check, why, fix);
   }
   return fail(check, `${cause} drops steered queries (${protocols}): pods get no DNS answers`, fix);

@@ -74,7 +74,7 @@ function checkUsers(
     const effect =
       where === 'firewall'
         ? 'what they do happens to DNS queries of pods too'
-        : 'they may route DNS queries of pods away from Tandem';
+        : 'they may route DNS queries of pods past Tandem';
     return warn(
       check,
       `${bit} is looked at by ${listUsers(comparing)}: ${effect}; ${steeringOnly}`,

@@ -147,7 +147,7 @@ function checkEndpoints({ endpoints }: DoctorContext, paths: PinPaths): readonly
   }
   const results: CheckResult[] = [];
   if (missing.length > 0) {
-    const why = `not attached: ${missing.join(', ')}; traffic of these pods is dropped or not judged`;
+    const why = `not attached: ${missing.join(', ')}; traffic of these pods is dropped or not filtered`;
     results.push(fail('endpoint-links', why, restart));
   } else {
     results.push(pass('endpoint-links', `on all ${interfaces.size} interfaces of endpoints`));

@@ -80,7 +80,7 @@ function createProgram(
     .option('--context <name>', "kubectl's")
     .option('--node <name>', 'only this node; may be given several times', collect)
     .addOption(
-      new Option('--timeout <duration>', 'how long a node may take to answer')
+      new Option('--timeout <duration>', 'time limit for the answer of one node')
         .argParser(secondsUpTo(timeoutSecondsMax))
         .default(nodeTimeoutMs / 1000, `${nodeTimeoutMs / 1000}s`),
     )
@@ -100,7 +100,7 @@ function createProgram(
   };
   root
     .command('status')
-    .description('health of every node: both members, policy, what is degraded')
+    .description('show the health of every node: both members, policy, degradations')
     .action(async (_options, command: Command) => end(await runStatus(contextOf(command))));
   root
     .command('node')
@@ -117,8 +117,14 @@ function createProgram(
     .description(
       'collect status, doctor, lists, metrics, logs and objects of all nodes in a directory',
     )
-    .option('--directory <path>', 'where; default: tandem-sysdump-TIME in the working directory')
-    .option('--redact', 'replace addresses and names of pods, namespaces, nodes and DNS by marks')
+    .option(
+      '--directory <path>',
+      'output directory; default: tandem-sysdump-TIME in the working directory',
+    )
+    .option(
+      '--redact',
+      'replace addresses and names of pods, namespaces, nodes and DNS by placeholders',
+    )
     .action(async (options: Readonly<Record<string, unknown>>, command: Command) =>
       end(
         await runSysdump(contextOf(command), {
@@ -129,7 +135,7 @@ function createProgram(
     );
   root
     .command('connectivity')
-    .description('does policy hold on this cluster')
+    .description('test whether policy is enforced on this cluster')
     .command('test')
     .description(
       'make a server and two clients in a namespace of their own, and try policies on them',
@@ -137,16 +143,19 @@ function createProgram(
     .option('--test <name>', 'only this test; may be given several times', collect)
     .option(
       '--namespace <name>',
-      'made for the test, and deleted at its end',
+      'namespace that is made for the test and deleted at its end',
       'tandem-connectivity',
     )
     .addOption(
-      new Option('--external <name:port>', 'something outside of the cluster that accepts TCP')
+      new Option(
+        '--external <name:port>',
+        'host outside of the cluster that accepts TCP connections',
+      )
         .argParser(readExternal)
         .default({ name: 'example.com', port: 443 }, 'example.com:443'),
     )
     .option('--junit <file>', 'also write the results as JUnit XML')
-    .option('--keep', 'leave the namespace there')
+    .option('--keep', 'keep the namespace')
     .addHelpText('after', `\nTests: ${checks.map(({ name }) => name).join(', ')}`)
     .action(async (options: Readonly<Record<string, unknown>>, command: Command) =>
       end(

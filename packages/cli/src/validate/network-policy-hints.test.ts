@@ -53,7 +53,7 @@ test('what is valid and seldom meant is said, with what to write', () => {
     ],
     [
       { ...all, ingress: [{ from: [{ ...web, namespaceSelector: null }] }] },
-      /namespaceSelector has nothing behind it: pods of the policy's own namespace/,
+      /namespaceSelector has no value, which selects pods of the policy's own namespace/,
     ],
     [
       { ...all, ingress: [{ from: [{ namespaceSelector: { matchLabels: { name: 'x' } } }] }] },

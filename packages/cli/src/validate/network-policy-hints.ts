@@ -77,12 +77,12 @@ export class NetworkPolicyHints {
     const { podSelector, namespaceSelector } = peer;
     if (namespaceSelector === null && isFields(podSelector)) {
       const message =
-        "has nothing behind it: pods of the policy's own namespace are meant. Write {} for all";
+        "has no value, which selects pods of the policy's own namespace. Write {} for all";
       hints.push({ path: `${path}.namespaceSelector`, message });
     }
     const { matchLabels } = isFields(namespaceSelector) ? namespaceSelector : {};
     if (isFields(matchLabels) && nameLabel in matchLabels && !this.#namesLabel) {
-      const message = `selects namespaces by a label "name", which they have if somebody sets it: for their name write kubernetes.io/metadata.name`;
+      const message = `selects namespaces by a label "name", which namespaces do not have by default: for their name write kubernetes.io/metadata.name`;
       hints.push({ path: `${path}.namespaceSelector`, message });
     }
     if (next !== undefined && isAlternative(peer, next)) {

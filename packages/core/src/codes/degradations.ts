@@ -151,7 +151,7 @@ const degradationRows = {
   },
   'snapshot-only': {
     severity: 'warning',
-    meaning: 'this process serves the policy of the last snapshot: it does not know later changes',
+    meaning: 'this process serves the policy of the last snapshot: it lacks later changes',
     fix: 'start the agent, or wait until it has read its source; its log says what keeps it from reading',
   },
   'snapshot-unusable': {

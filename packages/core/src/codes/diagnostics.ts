@@ -38,7 +38,7 @@ const diagnosticRows = {
     severity: 'warning',
     meaning:
       'a policy is valid and probably means something else than its author intended; `tandem policy validate` alone reports this',
-    fix: 'follow the message, if it is not meant so',
+    fix: 'follow the message, unless the policy is intended so',
   },
   'policy-left-out': {
     severity: 'error',

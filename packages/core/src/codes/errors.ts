@@ -163,7 +163,7 @@ const errorRows = {
     severity: 'error',
     meaning:
       'a pinned map has another key or value size, type or capacity than the object file declares',
-    fix: 'restart the agent of the version that made the pins, or remove Tandem from the node and start anew',
+    fix: 'restart the agent of the version that made the pins, or remove Tandem from the node and start again',
   },
   TANDEM_BPF_STATE: {
     severity: 'error',

@@ -151,7 +151,7 @@ const queryVerdictRows = {
   'server-unreachable': {
     severity: 'error',
     meaning:
-      'ICMP errors said within the last second that the server cannot be reached: the pod gets SERVFAIL',
+      'ICMP errors reported the server as unreachable within the last second: the pod gets SERVFAIL',
     fix: 'check that server and the network to it',
   },
 } as const;

@@ -29,7 +29,7 @@ const conditionRows = {
     severity: 'info',
     meaning:
       'the policy is valid (True), or has an error (False): then its last valid version stays in force, or the pods that it selects are denied',
-    fix: 'where it is False, correct the field that the message of the condition names',
+    fix: 'correct the field that the message of the condition names, if it is False',
   },
 } as const;
 export type ConditionCode = keyof typeof conditionRows;

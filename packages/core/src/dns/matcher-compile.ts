@@ -151,7 +151,7 @@ function tooMany(index: number): RejectedPattern {
 }
 
 function notCanonical(index: number): RejectedPattern {
-  const message = 'the pattern is not in canonical form: whoever wrote the snapshot has a bug';
+  const message = 'the pattern is not in canonical form: the writer of the snapshot has a bug';
   return { index, reason: 'not-canonical', message };
 }
 

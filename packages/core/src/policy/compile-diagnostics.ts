@@ -52,16 +52,16 @@ function fateOf(hasLastGood: boolean, { holdScope }: InvalidPolicy): string {
   if (hasLastGood) return 'its last valid version stays in force';
   switch (holdScope) {
     case 'selected':
-      return 'until that is mended, the pods it selects are denied everything in the directions it names';
+      return 'until it is corrected, the pods it selects are denied everything in the directions it names';
     case 'superset':
       return (
-        'whom it selects cannot be read whole: until that is mended, all pods that it may select are ' +
+        'its selector cannot be read whole: until it is corrected, all pods that it may select are ' +
         'denied everything in the directions it names'
       );
     case 'none':
-      return 'it selects nodes, which are not policed: nothing is enforced for it';
+      return 'it selects nodes, which policy does not apply to: nothing is enforced for it';
     case 'unknown':
-      return 'it may mean any pod of the cluster, so nothing is enforced for it: mend or remove it at once';
+      return 'it may select any pod of the cluster, so nothing is enforced for it: correct or remove it at once';
   }
 }
 
@@ -105,10 +105,10 @@ export function holdDiagnostics(
     if ((flags & EndpointFlag.hold) === 0) continue;
     if (cluster.pods.get(`${pod.namespace}/${pod.name}`)?.isPartial) {
       const message =
-        'is held: a policy may select it, and its object cannot be read whole. Mend it';
+        'is dropped: a policy may select it, and its object cannot be read whole. Correct the object';
       add(pod, 'pod-unreadable', message);
     } else if (!cluster.namespaces.has(`/${pod.namespace}`)) {
-      const message = `is held: a policy selects by labels of namespaces, and Namespace ${pod.namespace} is not known. Add the object`;
+      const message = `is dropped: a policy selects by labels of namespaces, and Namespace ${pod.namespace} is not known. Add the object`;
       add(pod, 'namespace-unknown', message);
     }
   }
@@ -169,7 +169,7 @@ export function nodeDiagnostics(
       severity: 'error',
       code: 'node-unknown',
       subject: `Node/${nodeName}`,
-      message: `is not there, and no pod is on it, so nothing passes the pods that run here. Set nodeName to this node's name among ${others.slice(0, nodesShownMax).join(', ')}${more}`,
+      message: `does not exist, and no pod is on it, so all traffic of the pods of this node is dropped. Set nodeName to this node's name among ${others.slice(0, nodesShownMax).join(', ')}${more}`,
     },
   ];
 }

@@ -96,7 +96,9 @@ const rows: Readonly<
   'port 53 by name, the port of the pods allowed whole': {
     egress: [rule(toDns), { ...toDns, toPorts: [plainOn('8053')] }],
     objects: highPort,
-    want: [/^warning dns-backend-port egress\[0\]: .* pass by another rule without being judged/],
+    want: [
+      /^warning dns-backend-port egress\[0\]: .* pass by another rule without being filtered by name/,
+    ],
   },
   'port 5353 of every peer where the cluster’s DNS listens on 53': {
     egress: [rule({}, '5353')],

@@ -84,7 +84,7 @@ export class DnsRuleCheck {
     const effect =
       kind === 'none'
         ? 'DNS queries to the Service are dropped'
-        : 'DNS queries to the Service pass by another rule without being judged by name, and toFQDNs learns nothing from them';
+        : 'DNS queries to the Service pass by another rule without being filtered by name, and toFQDNs learns nothing from them';
     this.#warn(
       'dns-backend-port',
       statement.origin,

@@ -239,7 +239,7 @@ class DnsServerFinder {
 
   #reportPort({ subject, port }: Frontend): void {
     const message =
-      `port ${port} leads to DNS servers that policy judges by name, but only port 53 is steered: ` +
+      `port ${port} leads to DNS servers with DNS rules, but only port 53 is steered: ` +
       'queries to it are dropped. Give the Service port 53';
     this.#report('warning', 'dns-frontend-port', subject, message);
   }

@@ -55,7 +55,7 @@ test('what is refused names the field and the fix', () => {
     [{ podSelector: {}, ingress: [{ from: [{}] }] }, /names nobody: give podSelector/],
     [
       { podSelector: {}, ingress: [{ from: [{ podSelector: null }] }] },
-      /names nobody, for podSelector has nothing behind it: give .* {} for all/,
+      /selects no peer, because podSelector has no value: give .* {} for all/,
     ],
     [{ podSelector: {}, ingress: [null] }, /ingress\[0\] has nothing behind its dash/],
     [egress({ podSelector: {} }, null), /ports\[0\] has nothing behind its dash/],

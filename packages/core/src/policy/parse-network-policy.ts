@@ -30,7 +30,7 @@ import type {
 
 type Section = 'ingress' | 'egress';
 
-const byNames = 'a NetworkPolicy knows no names: write a CiliumNetworkPolicy with toFQDNs';
+const byNames = 'a NetworkPolicy has no field for names: write a CiliumNetworkPolicy with toFQDNs';
 const byNamespace =
   'select namespaces by a label: namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NAME}}';
 const underSelector = 'put it under podSelector or namespaceSelector';
@@ -203,7 +203,7 @@ function parsePeer(value: unknown, path: string, context: ParseContext): Peer | 
     const given = Object.keys(read);
     const [empty] = given;
     const what =
-      empty === undefined ? 'names nobody' : `names nobody, for ${empty} has nothing behind it`;
+      empty === undefined ? 'names nobody' : `selects no peer, because ${empty} has no value`;
     // What is given in place of a peer is an error of its own.
     if (given.every((field) => peerFields.includes(field))) {
       context.error(path, `${what}: give podSelector, namespaceSelector or ipBlock, {} for all`);

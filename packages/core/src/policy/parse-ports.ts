@@ -170,7 +170,8 @@ function parseLayer7(
   const rulesPath = at(path, 'rules');
   const rules = readFields(fields['rules'], rulesPath, context.errors);
   if (rules === null) return null;
-  const advice = 'only DNS is judged beyond ports: remove rules, and the port is allowed whole';
+  const advice =
+    'DNS is the only L7 protocol that is filtered: remove rules, and the port is allowed whole';
   context.checkFields(rules, rulesPath, ['dns'], {
     http: advice,
     kafka: advice,

@@ -54,7 +54,7 @@ export function checkRedirectedRules(
       subject,
       message:
         `names the pods of Service ${namespace}/${frontend.name}, and CiliumLocalRedirectPolicy ${objectKey(policy)} leads ` +
-        'queries for it to other pods. Here the rule holds for these too; Cilium judges behind the redirection and drops the ' +
+        'queries for it to other pods. Here the rule holds for these too; Cilium applies policy behind the redirection and drops the ' +
         `queries. For both, add them to toEndpoints: ${namespace}, ${[...labelsOfBackends(policy)].map(([key, value]) => `${key}: ${value}`).join(', ')}`,
     }));
   });

@@ -42,7 +42,7 @@ function policyProblems(facts: ProcessFacts): readonly Degradation[] {
   if (policy.origin === 'snapshot' && (role === 'agent' || !facts.isExchangeConnected)) {
     problems.push(
       degradation('snapshot-only', {
-        message: `this process serves the policy of the last snapshot, revision ${policy.revision}: it does not know later changes`,
+        message: `this process serves the policy of the last snapshot, revision ${policy.revision}: it lacks later changes`,
         fix:
           role === 'agent'
             ? 'wait for the first reading of the source, or read the log of the agent'

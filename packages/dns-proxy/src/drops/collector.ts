@@ -97,7 +97,9 @@ export class DropCollector {
   #fail(error: unknown): void {
     const failure = TandemError.from(error);
     if (this.#error?.message !== failure.message) {
-      this.#log.error('drop events cannot be read, going on without', { error: failure });
+      this.#log.error('drop events cannot be read; DNS and policy are not affected', {
+        error: failure,
+      });
     }
     this.#error = failure;
   }

@@ -24,7 +24,7 @@ test('every counter of the worker is in one metric', async () => {
       `tandem_dns_queries_total{member="agent",verdict="denied"} ${1000 + counter.denied}`,
     ),
   );
-  assert.match(text, /# HELP tandem_dns_learn_evicted_total addresses that made room/);
+  assert.match(text, /# HELP tandem_dns_learn_evicted_total addresses evicted/);
 });
 
 test('latencies are seconds', async () => {

@@ -56,7 +56,7 @@ export function dnsSeries(name: CounterName): string {
 export function addDnsMetrics(metrics: Metrics, counters: Float64Array, role: string): void {
   addGroup(metrics, counters, role, 'verdict', verdicts, {
     name: queriesMetric,
-    help: 'queries by what became of them',
+    help: 'queries by verdict',
   });
   addGroup(metrics, counters, role, 'protocol', protocols, {
     name: receivedMetric,

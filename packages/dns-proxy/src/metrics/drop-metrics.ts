@@ -12,26 +12,24 @@ import { addFields } from './node-metrics.ts';
 
 /** Names are API; docs/reference is generated from these lists. */
 export const dropReaderHelp: Readonly<Record<string, string>> = {
-  leasesTaken: 'times that this process became the reader of the ring of drop events',
-  leasesLost: 'times that another process became the reader in place of this one',
-  eventsRead: 'drop events read from the ring, again those that were known',
-  recordsSkipped: 'records of the ring of another size, of programs of another version',
-  batchesFenced: 'batches dropped because another process had read them meanwhile',
-  ringsRepaired:
-    'times that the position of the ring could not be right and was set anew: the events that were in it are missing',
+  leasesTaken: 'takeovers of the reading of the ring of drop events by this process',
+  leasesLost: 'takeovers of the reading of the ring of drop events by the other process',
+  eventsRead: 'drop events read from the ring, known ones included',
+  recordsSkipped: 'records of the ring skipped because their size is that of another version',
+  batchesFenced: 'batches of drop events discarded because the other process read them first',
+  ringsRepaired: 'resets of an invalid position of the ring; the events that it held are missing',
 };
 export const dropLedgerHelp: Readonly<Record<string, string>> = {
-  seen: 'drop events that this process has seen, by itself or from the other one, each once',
-  duplicates: 'drop events that came again and were dropped',
-  tooOld:
-    'drop events that came too late to tell whether they had been seen before, and were dropped',
-  foreign: "drop events of another version's programs, shown as they come",
-  impossible: 'drop events of the other process that the kernel never made, refused',
+  seen: 'distinct drop events that this process has read or received from the other one',
+  duplicates: 'drop events discarded as duplicates',
+  tooOld: 'drop events discarded because they arrived too late to be checked for duplicates',
+  foreign: 'drop events of the programs of another version, not checked for duplicates',
+  impossible: 'drop events of the other process refused because the kernel has not written them',
 };
 export const dropReadingHelp = '1 while this process reads the ring of drop events';
 export const dropMissingHelp =
-  'drop events that the kernel made and this process has not seen; they may still come from the other one';
-export const notToldHelp = 'events of the other process that were lost on the way';
+  'drop events that the kernel wrote and this process does not have; the other process may still send them';
+export const notToldHelp = 'events of the other process that it could not send to this one';
 
 export function addDropMetrics(metrics: Metrics, { drops, store }: AdminContext): void {
   metrics.gauge({ name: 'tandem_drop_reading', help: dropReadingHelp }, () =>

@@ -40,11 +40,11 @@ export function addMemberMetrics(metrics: Metrics, options: MemberMetricsOptions
     metrics,
     'tandem_backfill',
     {
-      runs: 'times that selectors were fed from the name cache',
-      names: 'names that were looked at for it',
-      added: 'addresses that it gave to selectors',
-      refused: 'addresses that the kernel refused from it',
-      selectorsSkipped: 'names with more selectors than are fed',
+      runs: 'runs that fill new FQDN selectors with addresses from the name cache',
+      names: 'names checked against new FQDN selectors',
+      added: 'addresses added to new FQDN selectors',
+      refused: 'addresses for new FQDN selectors that the kernel refused',
+      selectorsSkipped: 'names that match more new FQDN selectors than one run fills',
     },
     () => backfill.counters,
   );
@@ -52,9 +52,10 @@ export function addMemberMetrics(metrics: Metrics, options: MemberMetricsOptions
     metrics,
     'tandem_fqdn_expiry',
     {
-      looked: 'entries of the fqdn map looked at for expiry',
+      looked: 'entries of the fqdn map checked for expiry',
       submitted: 'addresses found expired and unused',
-      adopted: 'learned addresses of the version before, put in the order of their namespace',
+      adopted:
+        'learned addresses of a former version, added to the eviction order of their namespace',
       walks: 'walks of the whole fqdn map',
     },
     () => expiry,
@@ -64,7 +65,7 @@ export function addMemberMetrics(metrics: Metrics, options: MemberMetricsOptions
     'tandem_fqdn_live',
     {
       passed: 'new connections to an address whose name expired, while an open one uses it',
-      full: 'uses of an address that were not noted because the fqdn_live map is full',
+      full: 'uses of an address that were not recorded because the fqdn_live map is full',
       swept: 'entries of the fqdn_live map removed because no connection uses the address',
     },
     () => inUse,
@@ -82,14 +83,17 @@ export function addMemberMetrics(metrics: Metrics, options: MemberMetricsOptions
       ]),
   );
   metrics.counters(
-    { name: 'tandem_log_lines_suppressed_total', help: 'log lines over the rate limit' },
+    {
+      name: 'tandem_log_lines_suppressed_total',
+      help: 'log lines not written because of the rate limit',
+    },
     [],
     () => [{ value: log.suppressed }],
   );
   metrics.counters(
     {
       name: 'tandem_log_lines_repeated_total',
-      help: 'log lines about a failure equal to one of the last 10 seconds: counted instead of written',
+      help: 'repeated log lines about a failure, counted instead of written',
     },
     [],
     () => [{ value: log.repeated }],

@@ -49,13 +49,13 @@ export function addNodeMetrics(
   addExchangeMetrics(metrics, context);
   addStoreMetrics(metrics, context);
   metrics.gauge(
-    { name: 'tandem_observers', help: 'observers of events at present' },
+    { name: 'tandem_observers', help: 'open observers of events' },
     () => admin.observers,
   );
   addFields(
     metrics,
     'tandem_admin',
-    { observersRefused: 'observers beyond the limit' },
+    { observersRefused: 'observers refused because of the limit' },
     () => admin.counters,
   );
 }
@@ -119,14 +119,13 @@ function addLearnedMetrics(metrics: Metrics, { kernel, store }: AdminContext): v
 
 const learnedGauges = {
   used: 'learned (address, selector) pairs of a namespace',
-  share: 'pairs of a namespace that other namespaces never take',
-  limit: 'pairs that a namespace may have: with so many a new one replaces its oldest',
+  share: 'pairs of a namespace that are never evicted for other namespaces',
+  limit: 'limit of pairs of a namespace; at the limit a new pair replaces the oldest',
 } as const;
 const learnedCounters = {
-  replaced: 'pairs that made room for newer ones of their own namespace',
-  yielded:
-    'pairs that made room for other namespaces, because their namespace had more than its share',
-  refused: 'pairs that found no room',
+  replaced: 'pairs evicted for newer pairs of their own namespace',
+  yielded: 'pairs evicted for other namespaces, because their own had more than its share',
+  refused: 'pairs refused because there was no room',
 } as const;
 
 function addMemberMetrics(metrics: Metrics, context: AdminContext): void {
@@ -146,16 +145,19 @@ function addMemberMetrics(metrics: Metrics, context: AdminContext): void {
     () => perMember((member) => (member.isServing ? 1 : 0)),
   );
   metrics.gauges(
-    { name: 'tandem_member_policy_revision', help: 'policy revision that a member serves' },
+    { name: 'tandem_member_policy_revision', help: 'policy revision that the member serves' },
     ['member'],
     () => perMember(({ revision }) => revision),
   );
   metrics.gauge(
-    { name: 'tandem_policy_required_revision', help: 'revision that all members are to serve' },
+    {
+      name: 'tandem_policy_required_revision',
+      help: 'policy revision that all members must serve',
+    },
     () => kernel.requiredRevision(),
   );
   metrics.gauges(
-    { name: 'tandem_degraded', help: '1 for each promise that does not hold, as in tandem status' },
+    { name: 'tandem_degraded', help: '1 for each degradation in tandem status, by code' },
     ['code'],
     () =>
       [...new Set(degradations(context).map(({ code }) => code))].map((code) => ({
@@ -171,11 +173,17 @@ function addExchangeMetrics(metrics: Metrics, { exchange }: AdminContext): void 
     () => (exchange.isConnected ? 1 : 0),
   );
   metrics.gauge(
-    { name: 'tandem_exchange_backlog_bytes', help: 'records that wait for the other process' },
+    {
+      name: 'tandem_exchange_backlog_bytes',
+      help: 'size of the records queued for the other process',
+    },
     () => exchange.outbox.waitingBytes,
   );
   metrics.gauge(
-    { name: 'tandem_exchange_backlog_capacity_bytes', help: 'records that can wait' },
+    {
+      name: 'tandem_exchange_backlog_capacity_bytes',
+      help: 'size of the records that can be queued for the other process',
+    },
     () => backlogBytesMax,
   );
   addFields(
@@ -186,13 +194,13 @@ function addExchangeMetrics(metrics: Metrics, { exchange }: AdminContext): void 
       batchesReceived: 'batches of the other process that were applied',
       batchesRepeated: 'batches of the other process that had been applied before',
       recordsRefused: 'records of the other process that are not well-formed',
-      protocolErrors: 'streams given up because the other side did not keep to the protocol',
-      eventsLimited: 'events not told to the other process because of the rate limit',
-      peerEventsLost: 'events that the other process could not tell us',
-      peerDropsLost: 'drop events that the other process could not tell us',
+      protocolErrors: 'streams closed because the other process violated the protocol',
+      eventsLimited: 'events not sent to the other process because of the rate limit',
+      peerEventsLost: 'events that the other process could not send to this one',
+      peerDropsLost: 'drop events that the other process could not send to this one',
       peerMappingsLost:
-        'events with names that the other process could not tell us; a transfer of its cache then brought the names',
-      cachesReceived: 'transfers of the whole cache of the other process',
+        'events with names that the other process could not send to this one; a transfer of its whole cache replaces them',
+      cachesReceived: 'transfers of the whole name cache from the other process',
     },
     () => exchange.counters,
   );
@@ -200,10 +208,10 @@ function addExchangeMetrics(metrics: Metrics, { exchange }: AdminContext): void 
     metrics,
     'tandem_exchange',
     {
-      eventsLost: 'events not told to the other process because of any limit',
+      eventsLost: 'events not sent to the other process because of any limit',
       mappingsLost:
-        'events with names not told to the other process because of any limit: a transfer of the whole cache follows',
-      transfers: 'transfers of our whole cache',
+        'events with names not sent to the other process because of any limit; a transfer of the whole cache replaces them',
+      transfers: 'transfers of the whole name cache to the other process',
     },
     () => exchange.outbox,
   );
@@ -216,7 +224,7 @@ function addStoreMetrics(metrics: Metrics, { store }: AdminContext): void {
     () => [{ value: store.events.next }],
   );
   metrics.counters(
-    { name: 'tandem_events_overwritten_total', help: 'events that made room for newer ones' },
+    { name: 'tandem_events_overwritten_total', help: 'events overwritten by newer ones' },
     [],
     () => [{ value: store.events.first }],
   );
@@ -232,15 +240,15 @@ function addStoreMetrics(metrics: Metrics, { store }: AdminContext): void {
     metrics,
     'tandem_fqdn_cache',
     {
-      added: 'mappings that were new',
-      extended: 'mappings that live longer',
-      unchanged: 'mappings that were known',
+      added: 'mappings (name to address) added',
+      extended: 'mappings whose expiry was extended',
+      unchanged: 'mappings that changed nothing',
       expired: 'mappings that expired',
-      evictedByName: 'oldest addresses of a name that had the most it may have',
-      evictedByNamespace: 'oldest mappings of a namespace that had the most it may have',
-      evictedByFull: 'oldest mappings of the asking namespace because the cache was full',
-      refusedFull: 'mappings that found the cache full',
-      refusedNamespaces: 'mappings of a namespace beyond the limit of namespaces',
+      evictedByName: 'oldest addresses evicted because their name was at its limit',
+      evictedByNamespace: 'oldest mappings evicted because their namespace was at its limit',
+      evictedByFull: 'oldest mappings of the querying namespace evicted because the cache was full',
+      refusedFull: 'mappings refused because the cache was full',
+      refusedNamespaces: 'mappings refused because of the limit of namespaces',
     },
     () => store.cache.counters,
   );

@@ -8,9 +8,9 @@ import type { TakeoverEvent } from './takeover.ts';
 
 const texts: Readonly<Record<TakeoverEvent, string>> = {
   linked: 'the other member is linked: each holds the listeners of both',
-  lost: 'the other member is gone: its queries are answered here',
-  hung: 'the other member gives no heartbeat: its queries are answered here',
-  back: 'the other member beats again',
+  lost: 'the other member ended: this member answers its queries',
+  hung: 'the other member gives no heartbeat: this member answers its queries',
+  back: 'the other member gives heartbeats again',
 };
 
 export function logPeer(log: Logger, event: TakeoverEvent, member: number): void {
@@ -19,18 +19,20 @@ export function logPeer(log: Logger, event: TakeoverEvent, member: number): void
 }
 
 export function logIndexTaken(log: Logger, path: string): void {
-  log.warn('another process is this member: waiting until it has ended', { lock: path });
+  log.warn('another process has this member index: standing by until it ends', { lock: path });
 }
 
 export function logFenced(log: Logger, ms: number): void {
-  log.error('the process that was this member hung: killed, to take its place', { silentMs: ms });
+  log.error('the process that had this member index gave no heartbeat and was killed', {
+    silentMs: ms,
+  });
 }
 
 export function logUnfenced(log: Logger, reason: string): void {
-  log.warn('a process that waits for this one cannot end it if it hangs', { reason });
+  log.warn('a standby process cannot kill this one if it hangs', { reason });
 }
 
 export function logListeners(log: Logger, port: number, problem: string): void {
   if (problem === '') log.info('listeners are open', { port });
-  else log.error('listeners cannot be opened, they are tried again', { port, reason: problem });
+  else log.error('listeners cannot be opened and will be tried again', { port, reason: problem });
 }

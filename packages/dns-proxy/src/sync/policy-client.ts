@@ -44,7 +44,7 @@ export function createPolicyClient(
       acknowledge(link);
     } catch (error) {
       const failure = TandemError.from(error);
-      log.error('policy refused, the last one stays in force', {
+      log.error('the policy was refused: the last one stays in force', {
         revision: revisionNumber,
         error: failure,
       });
@@ -66,7 +66,7 @@ export function createPolicyClient(
         else if (result.kind === 'error') acknowledge(link, result.revision, result.error);
       },
       onDisconnect: (error) => {
-        if (error !== null) log.info('agent is away', { error });
+        if (error !== null) log.info('the agent is unreachable', { error });
       },
     },
   });

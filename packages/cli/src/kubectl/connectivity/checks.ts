@@ -84,7 +84,7 @@ export const checks: readonly Check[] = [
   },
   {
     name: 'ingress-allow',
-    claim: 'a NetworkPolicy lets in the client that it names, and nobody else',
+    claim: 'a NetworkPolicy admits the client that it names, and no other',
     run: (context) =>
       underPolicy(
         context,
