@@ -3,10 +3,10 @@
 /*
  * from_pod: tcx ingress on the host side of a pod's veth; every frame that a pod sends passes here first.
  *
- * It lets through only what the pod may say about itself (own addresses, on a bridge its own Ethernet address,
- * no VLAN, no router's messages), which is what makes a source believable to `judge` on this interface, and
- * steers DNS that policy judges by name to the shared socket by rewriting the destination port 53 -> P.
- * It judges no policy, keeps no state but the pace of TCP connections, and passes nothing that it could not parse.
+ * It verifies the pod's claims: source address, Ethernet address on a bridge, no VLAN, no message of a router. So `judge` can
+ * rely on the source of a packet that entered by this interface. If a DNS rule applies to the server, it steers the packet to
+ * the shared socket by rewriting the destination port 53 -> P. It applies no policy, keeps no state but the pace of TCP
+ * connections, and drops every frame that it cannot parse.
  */
 #ifndef TANDEM_FROM_POD_H
 #define TANDEM_FROM_POD_H

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * guard_entry: netfilter at PRE_ROUTING, before conntrack (priority -250), IPv4 and IPv6. What comes in by a bridge port
- * and speaks for somebody else, or by the port of nobody, is dropped before conntrack makes an entry of it.
+ * guard_entry: netfilter at PRE_ROUTING, before conntrack (priority -250), IPv4 and IPv6. It drops a packet that enters by a
+ * bridge port and is a stranger's, or has a source of another port or of the node, before conntrack makes an entry of it.
  *
- * `judge` drops such a packet too, but what a bridge hands up to the host in a frame to a group, or to the Ethernet address
- * of another port, has its entry confirmed by the kernel (br_nf_local_in, since Linux 6.8) and is then dropped where no
- * hook sees it. A pod that nobody knows could so claim that somebody had opened a connection to its accomplice, whose
- * packets would pass as replies. Ports of known pods are guarded by from_pod, earlier still.
+ * `judge` drops such a packet too, but too late in two cases: in a frame to a group, or to the Ethernet address of another
+ * port, the bridge delivers it to the host, where the kernel confirms its entry (br_nf_local_in, since Linux 6.8) and drops it
+ * past every hook. So a stranger could make an entry of a connection from anybody to its accomplice, whose packets would then
+ * pass as replies. from_pod guards ports of known pods, earlier still.
  *
- * guard_entry_root is what is attached, as judge_root is.
+ * guard_entry_root is attached in its place, as judge_root is.
  */
 #ifndef TANDEM_GUARD_ENTRY_H
 #define TANDEM_GUARD_ENTRY_H

@@ -2,13 +2,13 @@
 /* Copyright The Tandem Authors */
 /*
  * judge: netfilter at POST_ROUTING (priority 90, after DNAT, before SNAT) and LOCAL_IN (112), IPv4 and
- * IPv6. Every packet of an endpoint is judged once, at both ends, as the connection it belongs to: a
- * reply is turned round and the same question asked, so a changed policy reaches open connections too.
+ * IPv6. It judges every packet of an endpoint once, for both ends, as part of its connection: a reply is turned round and looked
+ * up like the packet that it answers, so a changed policy applies to open connections too.
  *
- * The interfaces decide which endpoint a packet belongs to. An endpoint's address is believed as source only on the
- * endpoint's own interface, which from_pod guards (safety rule 3), and as destination only if the packet leaves by that
- * interface, whoever sent it. A packet that came in by no device is the host's. Nothing here writes but the use of
- * addresses: last_used_ns of `fqdn`, and `fqdn_live`.
+ * The interfaces decide which endpoint a packet belongs to. An endpoint's address counts as source only on the endpoint's own
+ * interface, which from_pod guards (safety rule 3), and as destination only if the packet leaves by that interface, whoever sent
+ * it. A packet that entered by no device is the host's. `judge` writes only the use of addresses: last_used_ns of `fqdn`, and
+ * `fqdn_live`.
  */
 #ifndef TANDEM_JUDGE_H
 #define TANDEM_JUDGE_H

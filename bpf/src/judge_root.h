@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * judge_root: what is attached to the netfilter hooks, for ever; netfilter links cannot be updated, so a
- * new judge is a new entry of the tail-call slot. Kept so small that it need never change.
+ * judge_root: the program that stays attached to the netfilter hooks. Netfilter links cannot be updated, so a
+ * new `judge` replaces the entry of the tail-call slot. It is so small that it need never change.
  *
- * An empty slot must not accept (unlinking the last pin of a program array clears it while this stays
- * attached): whatever has a pod of this node as source or destination is dropped, the rest is not ours.
+ * An empty slot must not accept: the kernel clears a program array when its last pin is removed, while this program stays
+ * attached. Then it drops packets with a pod of this node as source or destination, and accepts all others.
  */
 #ifndef TANDEM_JUDGE_ROOT_H
 #define TANDEM_JUDGE_ROOT_H

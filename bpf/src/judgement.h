@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
-/* What `judge` knows of a packet before it judges: its ends, and the interfaces by which it came in and leaves. */
+/* The input of `judge`: the two ends of a packet, and the interfaces by which it enters and leaves. */
 #ifndef TANDEM_JUDGEMENT_H
 #define TANDEM_JUDGEMENT_H
 

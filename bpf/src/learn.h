@@ -2,12 +2,11 @@
 /* Copyright The Tandem Authors */
 /*
  * learn: the one writer of `fqdn`, run by BPF_PROG_TEST_RUN over the writer's batch in `learn_requests`.
- * Read-modify-write from two processes would lose addresses; here each change is made under the
- * address's lock. An address becomes reachable with this one write and nothing else.
+ * Read-modify-write from two processes would lose addresses, so each change is made under the
+ * address's lock. An address becomes reachable by this one write.
  *
- * It never shortens an expiry, and never takes an address of the cluster, of the node or of no single remote
- * host. What makes room for a new pair is said by order.h. change_apply() is the part that another program type
- * may call.
+ * It never shortens an expiry, and refuses addresses of the cluster and of the node, and those that are not one remote host's.
+ * order.h decides which pair makes room for a new one. Another program type may call change_apply().
  */
 #ifndef TANDEM_LEARN_H
 #define TANDEM_LEARN_H

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * select_member: sk_reuseport on the four groups (UDP and TCP, IPv4 and IPv6); which member gets a
- * query or a new connection. A flow's hash keeps it on one member while the choice stays the same.
+ * select_member: sk_reuseport on the four groups (UDP and TCP, IPv4 and IPv6). It selects the member for a
+ * query or a new connection. A flow's hash keeps the flow on one member while the set of candidates is the same.
  *
- * Preferred are LIVE members whose beat is fresh and that serve the required policy revision, then LIVE
- * and fresh ones, then the LIVE one with the freshest beat: when all beats are stale the machine stalls,
- * not one member, and nothing is dropped for that. As "migrate" program it also moves connections
- * that a closing listener had not accepted.
+ * It prefers LIVE members with a fresh heartbeat that serve the required policy revision, then LIVE and fresh ones, then the
+ * LIVE one with the newest heartbeat. If all heartbeats are stale, the machine stalls and not one member, so no packet is
+ * dropped for that. As "migrate" program it also moves connections that a closing listener had not accepted.
  */
 #ifndef TANDEM_SELECT_MEMBER_H
 #define TANDEM_SELECT_MEMBER_H

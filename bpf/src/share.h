@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * share: the agent says how many learned pairs a namespace is guaranteed and how many it may have. In one step
- * with the list of namespaces that have more than their share, so that nobody decides by a half of it.
+ * share: sets the number of learned pairs that a namespace is guaranteed and the number that it may have, for the agent. It
+ * updates the list of namespaces over their share under the same lock, so that no reader sees one without the other.
  */
 #ifndef TANDEM_SHARE_H
 #define TANDEM_SHARE_H

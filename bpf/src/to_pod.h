@@ -3,10 +3,10 @@
 /*
  * to_pod: tcx egress on the host side of a pod's veth; the last program before the pod.
  *
- * It gives replies of the shared socket their source port 53 back, and lets through only what is
+ * It restores source port 53 of replies from the shared socket, and passes only frames that are
  * addressed to the pod itself: broadcast, multicast and link-local frames of a bridge have no
- * endpoint as destination, so `judge` could not have applied the pod's ingress policy to them. Of what
- * neighbours say it passes no claim to an address that is not the speaker's.
+ * endpoint as destination, so `judge` could not have applied the pod's ingress policy to them. Of ARP and neighbour discovery
+ * it drops messages that claim an address of another interface.
  */
 #ifndef TANDEM_TO_POD_H
 #define TANDEM_TO_POD_H

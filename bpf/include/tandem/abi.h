@@ -6,7 +6,7 @@
  *
  * Byte order: addresses and fields named *_be are in network order, all else in host order.
  * Layouts of the maps in the stable pin directory (group, journal2, fqdn, fqdn_live, learned_order, learned_pairs,
- * learned_spaces, listeners, learn_requests) are frozen: members of different versions share them. They grow only
+ * learned_spaces, quotas, listeners, learn_requests) are frozen: members of different versions share them. They grow only
  * into what is marked reserved.
  */
 #ifndef TANDEM_ABI_H

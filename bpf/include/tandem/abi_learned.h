@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
-/* The order of learned pairs, a part of abi.h: frozen as what is there. */
+/* Part of abi.h: the order of learned pairs. Frozen. */
 #ifndef TANDEM_ABI_LEARNED_H
 #define TANDEM_ABI_LEARNED_H
 

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * How fast pods may open TCP connections to the shared socket. A listener's queue of connections that wait to be
- * accepted is one for all pods, and kept by the kernel in the order of arrival: what one pod puts into it is
- * bounded before it gets there. A SYN too many is dropped without an answer, and the client sends it again after a
- * second.
+ * Limits the rate of TCP connections to the shared socket. A listener has one accept queue for all pods, in the order of
+ * arrival, so the rate of each pod is bounded before it. An excess SYN is dropped without an answer, and the client sends it
+ * again after a second.
  *
- * A pod has td_config.connects_per_second, and as many at once. All pods together have TD_CONNECTS_NODE_SHARE times
- * that; beyond it each still has the TD_CONNECTS_GUARANTEED_SHARE-th part of its own.
+ * A pod has td_config.connects_per_second, and as many in one burst. All pods together have TD_CONNECTS_NODE_SHARE times
+ * that. Beyond it each pod still has the TD_CONNECTS_GUARANTEED_SHARE-th part of its own rate.
  */
 #ifndef TANDEM_CONNECT_PACE_H
 #define TANDEM_CONNECT_PACE_H

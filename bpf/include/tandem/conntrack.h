@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
-/* What a packet's conntrack entry tells: direction, whether it is confirmed, its parties. */
+/* Reads a packet's conntrack entry: direction, whether it is confirmed, its parties. */
 #ifndef TANDEM_CONNTRACK_H
 #define TANDEM_CONNTRACK_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
-/* One number per thing that happens to a packet or a request; TD_COUNTERS in abi.h is the list. */
+/* Counts events of packets and requests; TD_COUNTERS in abi.h is the list of counters. */
 #ifndef TANDEM_COUNTERS_H
 #define TANDEM_COUNTERS_H
 

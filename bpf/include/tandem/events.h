@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * Drop events. Each CPU may emit TD_EVENTS_PER_SECOND on average and as many in one burst; what is
- * beyond that, or finds the ring full, is counted and nothing else: a flood of drops must stay cheap.
+ * Drop events. Each CPU may emit TD_EVENTS_PER_SECOND on average and as many in one burst. A drop beyond
+ * that, or with the ring full, is only counted: a flood of drops must stay cheap.
  */
 #ifndef TANDEM_EVENTS_H
 #define TANDEM_EVENTS_H

@@ -5,7 +5,7 @@
  * each port, one after the other on one CPU. The drop of the first copy makes an event; the drops of the other copies are
  * counted only. An equal frame at the port of the event is a new frame and makes an event again.
  *
- * A guess that errs towards telling: what comes between two ports, as an interrupt's packet, costs an event more.
+ * A heuristic that may report a frame twice, but not hide one: a packet of an interrupt between two ports costs one more event.
  */
 #ifndef TANDEM_FLOOD_H
 #define TANDEM_FLOOD_H

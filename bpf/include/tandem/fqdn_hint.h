@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * Where `judge` found the slot that let a question through: the next packet with the same question looks there first,
- * however many slots of other policies the address has before it.
+ * The slot that allowed a packet, by a hash of its policy question and its address. The next packet with the same question
+ * tries this slot first, however many slots of other policies come before it.
  *
- * A guess and nothing more. Who uses one asks the slot everything that the search would ask it, and searches if it does
- * not answer; so a word that is old, torn by a collision, or another question's costs a look and opens nothing.
+ * A hint proves nothing: `judge` checks the slot as the search would, and searches if it does not match. So a stale or torn
+ * word, or one of another question, costs one lookup and allows nothing.
  */
 #ifndef TANDEM_FQDN_HINT_H
 #define TANDEM_FQDN_HINT_H

@@ -2,9 +2,9 @@
 /* Copyright The Tandem Authors */
 /*
  * Addresses that stay usable after their names expired, because an established connection uses them
- * (docs/adr/0010-addresses-in-use.md). Kept by address and selector: the traffic of one policy keeps nothing
- * for another that does not name the same selector. What counts as use is decided by the caller: the
- * pod's own packets of a connection that was answered, so neither a reply nor what policy denies.
+ * (docs/adr/0010-addresses-in-use.md). Use is noted by address and selector, so the traffic of one policy keeps nothing
+ * for another policy that does not name the same selector. The caller decides which packets count as use: the
+ * pod's own packets of a connection that was answered, so neither replies nor denied packets.
  */
 #ifndef TANDEM_FQDN_LIVE_H
 #define TANDEM_FQDN_LIVE_H

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * The lock-free reader of `fqdn`. Elements are reused the moment they are deleted, and slots the moment
- * they are freed, so what was read counts only if afterwards the slot still names the selector and the
- * page still belongs to the address. The loads are ordered by address dependencies; the writer
+ * The lock-free reader of `fqdn`. Elements are reused when they are deleted, and slots when
+ * they are freed, so a value counts only if the slot still names the selector after the read, and the
+ * page still belongs to the address. Address dependencies order the loads; the writer
  * (learn.h) publishes a slot's selector last, by an exchange.
  */
 #ifndef TANDEM_FQDN_READ_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
-/* Addresses that no answer opens, whatever a policy says (safety rule 5). */
+/* Addresses that `learn` refuses, whatever a policy says (safety rule 5). */
 #ifndef TANDEM_LEARNABLE_H
 #define TANDEM_LEARNABLE_H
 

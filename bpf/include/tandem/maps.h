@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * Every map. Names, keys and values are the contract of abi.h; a map without a struct there
- * (judge_slot, guard_entry_slot, event_pace, payer_pace, node_connect_pace, fqdn_hints, flood_told, classes_inner) belongs
- * to the programs alone.
+ * Every map. Names, keys and values are the contract of abi.h, except for maps that belong to the programs alone: judge_slot,
+ * guard_entry_slot, event_pace, payer_pace, node_connect_pace, fqdn_hints, flood_told, learn_scratch, classes_inner.
  */
 #ifndef TANDEM_MAPS_H
 #define TANDEM_MAPS_H

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * Which learned pair goes next (safety rule 17, docs/adr/0011-one-order.md): one order beside the data, so
- * that whoever runs `learn` decides alike. Every step is of constant time and under one lock, which may not be
- * held together with a page's. So a pair goes through states:
+ * Decides which learned pair is evicted next (safety rule 17, docs/adr/0011-one-order.md). The kernel keeps the order beside the
+ * pairs, so that all callers of `learn` evict alike. Every step takes constant time under one lock, which must not be
+ * held together with a page's lock. So a pair goes through states:
  *
  *   FREE --order_take--> TAKEN, in no list: the victim's slot is removed, the own slot is written
  *        --order_link--> LINKED, at the tail of its namespace's list
@@ -11,7 +11,7 @@
  *   spaces    head -> oldest ... youngest <- tail    one list for each namespace, touched pairs go to its tail
  *   over      head -> who gives next ... <- tail     namespaces that have more than their share, in turn
  *
- * A slot names its pair, and a pair its slot's address, selector and space: where the two do not agree, the
+ * A slot names its pair, and a pair its slot's address, selector and space. If the two disagree, the
  * slot is stale, and the next `learn` that meets it removes it.
  */
 #ifndef TANDEM_ORDER_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
-/* What both programs on a pod's veth do with a frame: its kind, whose it is, what it claims, its ports, its end. */
+/* Shared by both programs on a pod's veth: the kind of a frame, its owner, its claims, its ports, its verdict. */
 #ifndef TANDEM_POD_FRAME_H
 #define TANDEM_POD_FRAME_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
-/* Lookups that answer "who is the peer" (classes) and "what does policy say" (policy). */
+/* Lookups: the class of an address in `classes`, and the verdict for a peer in `policy`. */
 #ifndef TANDEM_POLICY_H
 #define TANDEM_POLICY_H
 

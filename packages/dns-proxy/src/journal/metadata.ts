@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * Who sent a datagram to whom, read from what the kernel left in a slot: `struct sockaddr` and control
- * messages (cmsg(3)) of recvmsg(2), little-endian as everything of this machine. Needed only for queries
- * that a process had received and not looked at when it died; the memory may hold anything.
+ * Client and server of a datagram, read from the kernel's record in a slot: `struct sockaddr` and control
+ * messages (cmsg(3)) of recvmsg(2), in the machine's byte order, which is little-endian. Only a query that its process had
+ * received but not handled when it died needs this; the memory may hold anything.
  */
 
 import { tdJournalSlot } from '@tandem/datapath/abi.gen';

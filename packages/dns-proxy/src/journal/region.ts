@@ -2,16 +2,17 @@
 // Copyright The Tandem Authors
 
 /**
- * One member's region of the `journal` map: where its cells lie, and the state words of its slots. Shared
- * with other processes, so every change of a state is a compare-and-swap of the whole word: a slot that two
- * members want goes to one of them, and a word read before the slot was used again no longer fits (seen
- * with plain stores: copies that mixed two queries).
+ * One member's region of the map `journal2`: the places of its cells, and the state words of its slots. Other processes write them
+ * too, so every change of a state is a compare-and-swap of the whole word. Of two members that want a slot, one gets it, and a
+ * word that was read before the slot was used again no longer matches (plain stores led to copies that mixed two queries).
  *
- *             ┌──────────── recycle, release ◄──────────┐
- *             ▼                                         │
- *   FREE ─► RECEIVING ─► IN_FLIGHT ─► REPLYING ─────────┘      by the owner
+ *    ┌──────────────────── release ◄───────────────────┐
+ *    ▼                                                 │
+ *   FREE ─► RECEIVING ─► IN_FLIGHT ─► REPLYING ────────┘      by the owner
  *    ▲        │             │            │
- *    └────────┴─────────────┴────────────┘    by whoever took the query over, when its copy is in flight
+ *    └────────┴─────────────┴────────────┘    by the member that took the query over, when its copy is in flight
+ *
+ * A query that the owner refuses goes from RECEIVING to REPLYING.
  */
 
 import {

@@ -2,10 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * Does anew what a dead or hung member had in hand: copies its slots one by one into own ones, frees each
- * when its copy is in our journal, and lets the query path judge and forward the copy as if it had just
- * come in. At every moment the query is in some journal. Delivery is at least once: a pod may get two
- * answers, or a server two questions, never none.
+ * Takes over the queries in flight of a dead or hung member: copies its slots one by one into own ones, frees each
+ * when the copy is in this member's journal, and lets the query path decide on the copy like on a new query. So the query is always
+ * in some journal. Delivery is at least once: a pod may get two answers, or a server two questions.
  */
 
 import { setId } from '@tandem/core/dns/edit';
@@ -23,8 +22,8 @@ import { isReceived, readMetadata } from './metadata.ts';
 import { advanced, type JournalRegion, stateOf } from './region.ts';
 
 const { FREE, RECEIVING } = tdJournalState;
-/** Of a slot: what says whose query it is. */
-const storyBytes = tdJournalSlot.reserved;
+/** The words of a slot that other members read: whose query it is. */
+const sharedBytes = tdJournalSlot.reserved;
 
 export interface ReplayOptions {
   readonly slots: QuerySlots;
@@ -153,7 +152,7 @@ export class JournalReplay {
     return true;
   }
 
-  /** Copies the slot at byte `from` into `own`; false if it tells no whole story. */
+  /** Copies the slot at byte `from` into `own`; false if it holds no whole query. */
   #copy(bytes: Uint8Array, from: number, own: number, isTorn: boolean): boolean {
     const { slots } = this.#o;
     const target = this.#own;
@@ -170,7 +169,7 @@ export class JournalReplay {
       words[at + slotClientId] = ((target[id] as number) << 8) | (target[id + 1] as number);
       return readMetadata(bytes, from, target, at * 4);
     }
-    target.set(bytes.subarray(from, from + storyBytes), at * 4);
+    target.set(bytes.subarray(from, from + sharedBytes), at * 4);
     const length = words[at + slotLength] as number;
     if (length < 12 || length > TD_JOURNAL_MESSAGE_BYTES) return false;
     target.set(bytes.subarray(message, message + length), slots.messageOf(own));

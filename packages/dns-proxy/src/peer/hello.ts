@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * The one message of the peer link: who speaks, with its listeners attached as descriptors in the order of
+ * The one message of the peer link: the sender's member index, with its listeners attached as descriptors in the order of
  * td_listener_kind. Frozen: members of different versions exchange it. Later versions append.
  *
  *   u32 magic 'TdPL'   u32 version   u32 member   u32 absent      little-endian

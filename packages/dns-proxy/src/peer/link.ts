@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * The link between the DNS workers of the two processes: a unix socket over which each hands the other
- * its listeners, and whose end tells of a death within about a millisecond. The agent listens, because
- * the directory is its own; the proxy connects, for ever.
+ * The link between the DNS workers of the two processes: a unix socket over which each sends its listeners. Its end reports the
+ * death of the other process, as soon as the kernel has closed that process's sockets. The agent listens, because the directory is
+ * its own; the proxy connects, and never stops trying.
  */
 
 import { chownSync, existsSync } from 'node:fs';

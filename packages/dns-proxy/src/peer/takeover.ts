@@ -2,18 +2,17 @@
 // Copyright The Tandem Authors
 
 /**
- * What this member does for the others: sees that one died (its link ended) or hangs (its beat is old),
- * reads that one's queues until it is back, and asks for its queries in flight to be replayed.
+ * Watches the other member and helps it: detects that it died (its link ended) or hangs (its heartbeat is old), reads its queues
+ * until it is back, and has its queries in flight replayed.
  *
- *   serving ── link ended, or no beat for 100 ms ──► away: its listeners are ours too, its journal replayed
- *      ▲                                              │
- *      └── beats again ◄──────────────────────────────┤
- *          a new life links: the old listeners are ◄──┘
- *          read for a moment more, then closed
+ *   serving ── link ended, or no heartbeat for 100 ms ──► away: its listeners are read here, its journal is replayed
+ *      ▲                                                    │
+ *      ├── heartbeat ◄──────────────────────────────────────┤
+ *      └── a new run links ◄────────────────────────────────┘  the old listeners are read a moment more, then closed
  *
- * To take a living member for a dead one loses nothing: both read one queue, each query is read once. But its queries
- * are asked anew, and it drops the answers that it gets. On a busy machine, where both wait for a CPU, two members
- * that do so to each other in turn answer nothing at all: so only time counts in which we had a CPU to look.
+ * If a living member is taken for a dead one, no query is lost: both read one queue, and each query is read once. But its queries
+ * are sent to their servers again. On a busy machine, where both wait for a CPU, two members that do so in turn answer almost
+ * nothing. So only time counts in which this member had a CPU to check.
  */
 
 import {

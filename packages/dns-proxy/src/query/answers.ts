@@ -2,9 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The one acceptance of answers, for every transport: a reply that belongs to a query in flight is parsed,
- * learned from and reported. The transport sends it after `flush`: the datapath knows the addresses before
- * any pod does.
+ * Accepts replies, for every transport: parses a reply that belongs to a query in flight, learns from it and reports it.
+ * The transport sends it after `flush`, when the addresses are in the datapath.
  */
 
 import type { QueryView } from '@tandem/core/dns/query';

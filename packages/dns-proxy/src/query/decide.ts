@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The one ladder of decisions on a query, for every transport: is it a query, whose, is the pod within its
- * rate, is it well-formed, does policy allow the name, is there room. Bounded work, no allocation.
+ * The order of checks on a query, for every transport: is it a query, which endpoint sent it, is the endpoint within its
+ * rate, is the query well-formed, does policy allow the name, is there room in flight. Bounded work, no allocation.
  */
 
 import {

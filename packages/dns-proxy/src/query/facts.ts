@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What is known of one query, whatever its transport: who asks whom, and which policy let it pass. A
- * transport fills one object from what it keeps of a query, and hands it to what both transports share.
+ * The facts of one query, for every transport: client, server, and the policy that allowed it. A transport fills one object
+ * from its own record of the query, and passes it to the code that both transports share.
  */
 
 export const protocolTcp = 6;

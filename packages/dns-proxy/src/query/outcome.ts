@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What becomes of a query that is not forwarded, or that no server answers: the reply that the pod gets, and
- * the counter. Small integers, so that a decision costs nothing.
+ * The outcomes of a query, each with the reply that the pod gets and its counter. Outcomes are small integers, so that a decision
+ * allocates nothing.
  */
 
 import {

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Which policy holds for a query, whatever the transport: who asks, whom, by which rule set. Remembered per
- * (client, server, protocol), so that the usual query is one lookup and one walk of the automaton.
+ * Finds the policy for a query, for every transport: the endpoint of the client and the rule set for the server. The result is
+ * cached per (client, server, protocol), so that most queries cost one lookup and one walk of the automaton.
  */
 
 import type { QueryView } from '@tandem/core/dns/query';

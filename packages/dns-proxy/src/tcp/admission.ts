@@ -2,12 +2,11 @@
 // Copyright The Tandem Authors
 
 /**
- * Which connections are read. A pod has as many as its bound; those beyond wait unread, each a file descriptor
- * and nothing more, and an idle connection of the same pod makes way for the one that waits longest. When the
- * node has no room, an idle connection of the pod that has most makes way. An eighth of the node's places is kept
- * for pods that have next to none: pods whose connections are all busy stop only themselves. No connection is
- * reset while there is room to wait; without room it is one of the pod that has most that wait. To begin to read one
- * costs far more than to accept it, so that few are begun with in one turn of the event loop.
+ * Decides which connections are read. A pod may have a bounded number. Further ones wait unread, each as a file descriptor; an
+ * idle connection of the same pod is closed for the one that waits longest. If the node has no room, an idle connection of the pod
+ * with most of them is closed. An eighth of the node's places is reserved for pods that have next to none, so that a pod whose
+ * connections are all busy blocks only itself. If there is no room to wait either, a waiting connection of the pod with most of
+ * them is reset. Reading a new connection costs far more than accepting it, so only a few begin in one turn of the event loop.
  */
 
 import { counter } from '../counters.ts';

@@ -2,10 +2,10 @@
 // Copyright The Tandem Authors
 
 /**
- * Memory for long messages on their way through TCP, used again and again. With memory of their own for each, what a
- * burst of them leaves behind would be resident until the next collection: a multiple of what is held.
+ * Reused memory for long TCP messages. If each message had memory of its own, a burst would leave a multiple of it resident
+ * until the next garbage collection.
  *
- * A block has one owner at a time. Who gives it back must not look at it any more: it may hold another pod's message.
+ * A block has one owner at a time. The owner must not read it after giving it back, because it may hold another pod's message.
  */
 
 import { tcpBlockBytesMin, tcpBlocksKept, tcpMessageBytesMax } from '../limits.ts';

@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * One pod's TCP connection: its queries are decided on one by one and answered in whatever order. A query that
- * has no token of the pod's rate, or no room in flight, waits, and so do those behind it: the connection is not
- * read meanwhile (RFC 7766 section 6.2.1.1 and 10).
+ * One pod's TCP connection: it decides on queries one by one and answers them in any order. If a query has no token of the pod's
+ * rate, or no room in flight, it waits, and the connection is not read meanwhile, so that later queries wait too (RFC 7766
+ * sections 6.2.1.1 and 10).
  */
 
 import { setId, setKeepalive, writeReply, writtenReplyBytesMax } from '@tandem/core/dns/edit';

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Octets that TCP holds for endpoints: queries until they are answered, replies until the client has taken
- * them. Whoever gets no room waits and leaves its octets in the kernel, where TCP's window stops the sender.
+ * Bounds the octets that TCP holds for endpoints: queries until they are answered, replies until the client has taken
+ * them. A connection without room leaves its octets in the kernel, where TCP's window stops the sender.
  */
 
 import {

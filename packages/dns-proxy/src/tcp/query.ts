@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** A query over TCP in flight: what is needed to ask it again, and to answer. */
+/** A TCP query in flight, with the data to send it again and to answer it. */
 
 import { setId } from '@tandem/core/dns/edit';
 import type { QueryView } from '@tandem/core/dns/query';

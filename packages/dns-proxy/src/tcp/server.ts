@@ -3,8 +3,8 @@
 
 /**
  * DNS over TCP on the shared listeners (threat T13): the connection's local address is the server that
- * the pod asked. Connections (admission.ts), time (turns.ts), octets (octets.ts) and queries in flight are
- * bounded per pod first.
+ * the pod asked. Connections (admission.ts), time (turns.ts), octets (octets.ts) and queries in flight have a
+ * bound per pod.
  */
 
 import { counter } from '../counters.ts';

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * TCP as the query path sees it. The product's is stream-node.ts, over the kernel's sockets; the simulator has
- * its own.
+ * The query path's interface to TCP. stream-node.ts implements it over the kernel's sockets; the simulator has
+ * its own implementation.
  */
 
 export interface TcpStreamEvents {

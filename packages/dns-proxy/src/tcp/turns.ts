@@ -2,10 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * Shares the DNS worker's time among TCP connections. What comes in is not handled where it is read: a
- * connection with whole messages waits for its turn. In one turn of the event loop a bounded number of messages
- * is handled, long ones counting as several, a few per connection, endpoint after endpoint, so that neither a pod nor
- * a server that sends at line rate delays others, UDP least of all.
+ * Shares the DNS worker's time among TCP connections. Reading does not handle messages: a connection with whole messages waits for
+ * its turn. One turn of the event loop handles a bounded number of messages (a long one counts as several), a few per connection,
+ * endpoint after endpoint. So no pod and no server that sends at line rate delays others, and least of all UDP.
  */
 
 import {

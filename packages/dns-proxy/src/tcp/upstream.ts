@@ -3,8 +3,8 @@
 
 /**
  * One TCP connection to the server that a pod's connection asks, with its queries in flight. It is read with a
- * budget, and no further than there is room for the reply that comes next. A reply that no query waits for
- * closes it: on a stream nobody can forge, so the server is broken or hostile.
+ * budget, and only as far as there is room for the next reply. A reply that matches no query closes it: nobody can forge one on a
+ * stream, so the server is broken or hostile.
  */
 
 import { matchExact, matchNone, matchReply } from '@tandem/core/dns/reply-match';

@@ -2,10 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * Connections to servers, one for each connection of a pod that has asked. When a pod's connection ends, its
- * connection to the server is kept for a while, and the next one of the same pod to the same server goes on with
- * it (RFC 7766 section 6.2.1): a pod that opens a connection per query would else take a port of the node for
- * each, and all pods share the node's ports.
+ * Connections to servers, one for each connection of a pod that has asked. When a pod's connection ends, its connection to the
+ * server is kept for a while, and the pod's next connection to the same server uses it (RFC 7766 section 6.2.1). Otherwise a
+ * pod that opens a connection per query would take a port of the node for each, and all pods share the node's ports.
  */
 
 import { tcpUpstreamKeepMs, tcpUpstreamsKeptMax } from '../limits.ts';

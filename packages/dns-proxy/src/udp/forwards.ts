@@ -2,10 +2,11 @@
 // Copyright The Tandem Authors
 
 /**
- * Queries on their way to their servers, and those that cannot get there: a send that fails, an ICMP error, a
- * socket that has gone silent. Such a query is asked again once, from another socket, if the one it was sent
- * from had answers before (a Service's conntrack entry may lead to a backend that is gone); else the pod gets
- * SERVFAIL at once, as it would see the ICMP error (RFC 1122 section 4.1.3.3).
+ * Sends queries to their servers, and handles those that fail: by a send, by an ICMP error, or because their socket is silent.
+ * Such a query is sent once more, from another socket, if the failed socket, or its server past a local redirect, had answered
+ * before, or if other sockets of the silent one's server receive answers (a Service's conntrack entry may lead to a backend that
+ * is gone). Otherwise a query of a failed socket gets SERVFAIL at once, since the pod would see the ICMP error (RFC 1122 section
+ * 4.1.3.3), and one of a silent socket waits on.
  */
 
 import { edeNetworkError, rcodeServFail } from '@tandem/core/dns/constants';

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The life of a query in flight: all that it holds of the limits, of its upstream socket and of the journal is
- * taken in `begin` and given back in `end`.
+ * Begin and end of a query in flight: `begin` takes its room in the limits, its upstream socket and its slot of the journal, and
+ * `end` gives them back.
  */
 
 import { setId } from '@tandem/core/dns/edit';

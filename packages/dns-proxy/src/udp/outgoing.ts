@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a batch sends back to pods; a slot is free again when the reply to its query has been sent. */
+/** Sends the replies of a batch to pods. A slot becomes free when the reply to its query has been sent. */
 
 import { writeReply } from '@tandem/core/dns/edit';
 import type { QueryView } from '@tandem/core/dns/query';

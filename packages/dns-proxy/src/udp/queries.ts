@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The way of a query over UDP, a batch at a time: received into slots, walked, decided on, forwarded or
- * answered by ourselves. Bounded work on bytes, no allocation, no exceptions.
+ * Handles a batch of UDP queries: received into slots, parsed, decided on, forwarded or
+ * answered by this member. Bounded work on bytes, no allocation, no exceptions.
  */
 
 import { parseQuery, type QueryView, queryFormErr, queryOk } from '@tandem/core/dns/query';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Which slot each rx record of the listeners receives into. */
+/** Assigns a slot to each rx record of the listeners. */
 
 import { RECORD_WORDS, RX_CAPACITY, RX_OFFSET } from '@tandem/dns-sockets/layout';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The way of a reply over UDP, a batch at a time: checked against the query in flight, accepted, and only
- * then passed on to the pod. Bounded work on bytes, no allocation, no exceptions.
+ * Handles a batch of UDP replies: matched with the query in flight, accepted, and then sent to the pod. Bounded work on bytes,
+ * no allocation, no exceptions.
  */
 
 import { setId, truncateReply } from '@tandem/core/dns/edit';

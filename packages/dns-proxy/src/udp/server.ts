@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * DNS over UDP: queries (queries.ts) and replies (replies.ts), and what the two share: the slots of queries in
- * flight, the batches that go to servers (forwards.ts) and pods (outgoing.ts), their time.
+ * DNS over UDP: queries (queries.ts), replies (replies.ts), and the parts that both share: slots of queries in
+ * flight, batches to servers (forwards.ts) and to pods (outgoing.ts), and the clock of the batch.
  */
 
 import type { QueryPath } from '../query/query-path.ts';

@@ -3,12 +3,11 @@
 
 /**
  * The DNS servers that pods ask over UDP, each with a small handle. The cluster's resolvers have places of
- * their own. Any other server is one for each endpoint that asks it, with sockets of the endpoint's own: what one
- * pod does to a server, or with its bounds, is nothing to another pod that asks the same address. It is counted
- * for the endpoint, for its policy and for the node; an endpoint has at most half as many as are free, and
- * a share of them is kept for endpoints that have none. Over a bound an endpoint gives up an idle server of its
- * own, or else its server that has been silent longest. A pod that has no server yet gets such a place of the
- * endpoint that has most.
+ * their own. Any other server has an entry for each endpoint that asks it, with sockets of that endpoint alone, so that one
+ * pod's failures and bounds do not affect another pod that asks the same address. The entry counts for the endpoint, for its
+ * policy and for the node. An endpoint has at most half as many as are free, and a share of them is reserved for endpoints that
+ * have none. Over a bound an endpoint gives up an idle server of its own, or else its server that has been silent longest. A pod
+ * that has no server yet gets such a place of the endpoint that has most.
  */
 
 import {

@@ -2,15 +2,14 @@
 // Copyright The Tandem Authors
 
 /**
- * This member's queries in flight, one slot of the journal each: the query is received straight into it,
- * and what is needed to answer lies beside it, so that a slot alone tells a query's whole story to whoever
- * takes it over (`struct td_journal_slot` in abi.h; the state machine is drawn in journal/region.ts).
+ * This member's queries in flight, one slot of the journal each. The query is received straight into its slot, and the words beside
+ * it are enough for another member to answer it (`struct td_journal_slot` in abi.h; journal/region.ts draws the states).
  *
- * Any step may find that another member took the query over meanwhile, because this process was stopped:
- * then the query is that member's, and the slot is free (`collect`).
+ * If this process was stopped, another member may have taken the query over. Then the next state change fails, the query belongs
+ * to that member, and `collect` takes the slot back when it is free.
  *
- * Indexes from `inFlightMax` on are scrap: slots that nobody else looks at, to receive into while no
- * real one is free. What arrives there can be refused, not forwarded.
+ * Indexes from `inFlightMax` on are scrap slots in private use: they receive while no real slot is free. A query in one can be
+ * refused, but not forwarded.
  */
 
 import {
@@ -144,8 +143,8 @@ export class QuerySlots {
   }
 
   /**
-   * The taken slot holds the copy of a query that is about to be taken over: others may take it over from
-   * here, should we not come to that. It is not in flight by our own count before `arm`.
+   * The taken slot holds the copy of a query that is about to be taken over. From here on others may take it over, if this
+   * process dies first. It is not in flight by our own count before `arm`.
    */
   adopt(slot: number): void {
     this.#begin(slot, IN_FLIGHT);
@@ -256,7 +255,7 @@ export class QuerySlots {
     return false;
   }
 
-  /** Zero is what tells, in a slot whose owner died in the middle of a batch, that there is no query. */
+  /** A slot of zeros holds no query, also if its owner died in the middle of a batch. */
   #wipe(slot: number): void {
     const doubles = this.#doubles;
     const first = this.#firstWord / 2 + slot * doublesPerSlot;

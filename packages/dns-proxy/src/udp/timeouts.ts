@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Queries that are given up: their server did not answer in time, or it has been silent for long and another
+ * Gives queries up: their server did not answer in time, or it has been silent for long and another
  * server of the same pod needs its place. The pod gets no reply, as without a proxy.
  */
 

@@ -2,12 +2,13 @@
 // Copyright The Tandem Authors
 
 /**
- * UDP sockets to the servers that pods ask: up to 64 per server, connected, each with a random port.
- * One socket is drawn per server and batch, so that replies come back in batches too. A socket is retired,
- * which means that nothing new is sent from it, and closed when nothing is in flight on it any more: after a
- * minute; at an ICMP error; when its server has other backends than before; and when it is silent, since a
- * Service's conntrack entry may lead to a backend that is gone. So may a redirect to a pod of the node, which the agent
- * takes away when it lives: after an error or silence new sockets go past redirects for a while.
+ * UDP sockets to the servers that pods ask: up to 64 per server, connected, each with a random port. A batch uses one random socket
+ * per server, so that replies arrive in batches too.
+ *
+ * A retired socket sends nothing new, and is closed when its last query in flight ends. A socket is retired after a minute, after
+ * an ICMP error, when its server gets other backends, and when it is silent, because a Service's conntrack entry may lead to a
+ * backend that is gone. A local redirect may lead to such a pod too, until the agent removes it; so after an error or silence,
+ * new sockets bypass redirects for a while.
  */
 
 import { closeFd } from '@tandem/dns-sockets/fd';
