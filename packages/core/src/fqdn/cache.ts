@@ -28,7 +28,9 @@ import {
 } from '../limits.ts';
 import { HashIndex } from './hash-index.ts';
 import { IdPool } from './id-pool.ts';
-import { blocksPerNameMax, NameStore } from './name-store.ts';
+import { blocksPerNameMax } from './name-store.ts';
+import { NameTable } from './name-table.ts';
+import { NamespaceTable } from './namespace-table.ts';
 import { RecencyLists } from './recency-lists.ts';
 
 /** A new mapping. */
@@ -105,20 +107,8 @@ export class FqdnCache {
   readonly #entryKept: Uint32Array;
   readonly #entriesOfName: RecencyLists;
 
-  readonly #names: IdPool;
-  readonly #nameIndex: HashIndex;
-  readonly #store: NameStore;
-  readonly #nameFirstBlock: Int32Array;
-  readonly #nameLength: Uint8Array;
-  readonly #nameNamespace: Int32Array;
-  readonly #nameScope: Int32Array;
-  readonly #nameEntries: Int32Array;
-  readonly #namesOfNamespace: RecencyLists;
-
-  readonly #namespaces: IdPool;
-  readonly #namespaceIndex: HashIndex;
-  readonly #namespaceId: Int32Array;
-  readonly #namespaceEntries: Int32Array;
+  readonly #names: NameTable;
+  readonly #namespaces: NamespaceTable;
 
   /** Where the next `expire` goes on. */
   #expireFrom = 1;
@@ -141,19 +131,8 @@ export class FqdnCache {
     this.#entryExpires = new Uint32Array(entriesMax + 1);
     this.#entryKept = new Uint32Array(entriesMax + 1);
     this.#entriesOfName = new RecencyLists(entriesMax, namesMax);
-    this.#names = new IdPool(namesMax);
-    this.#nameIndex = new HashIndex(namesMax);
-    this.#store = new NameStore(blocksMax);
-    this.#nameFirstBlock = new Int32Array(namesMax + 1);
-    this.#nameLength = new Uint8Array(namesMax + 1);
-    this.#nameNamespace = new Int32Array(namesMax + 1);
-    this.#nameScope = new Int32Array(namesMax + 1);
-    this.#nameEntries = new Int32Array(namesMax + 1);
-    this.#namesOfNamespace = new RecencyLists(namesMax, namespacesMax);
-    this.#namespaces = new IdPool(namespacesMax);
-    this.#namespaceIndex = new HashIndex(namespacesMax);
-    this.#namespaceId = new Int32Array(namespacesMax + 1);
-    this.#namespaceEntries = new Int32Array(namespacesMax + 1);
+    this.#names = new NameTable({ key: options.key, namesMax, blocksMax, namespacesMax });
+    this.#namespaces = new NamespaceTable(namespacesMax, options.key);
   }
 
   /** Mappings, expired ones that `expire` has not met yet included. */
@@ -168,12 +147,12 @@ export class FqdnCache {
 
   /** Blocks of `nameBlockBytes` octets that hold names. */
   get nameBlocks(): number {
-    return this.#store.used;
+    return this.#names.blocks;
   }
 
   /** Mappings of one namespace. */
   sizeOfNamespace(namespaceId: number): number {
-    return this.#namespaceEntries[this.#findNamespace(namespaceId)] as number;
+    return this.#namespaces.entries[this.#namespaces.find(namespaceId)] as number;
   }
 
   /**
@@ -192,15 +171,16 @@ export class FqdnCache {
   ): FqdnStatus {
     assert(nameLength >= 1 && nameLength <= nameBytesMax, 'a name has 1 to 255 octets');
     assert(addressAt >= 0 && addressAt + 16 <= address.length, 'an address has 16 octets');
-    let namespace = this.#findNamespace(namespaceId);
-    const nameHash = this.#hashName(name, nameLength, namespaceId, scope);
-    let record = namespace === 0 ? 0 : this.#findName(name, nameLength, namespace, scope, nameHash);
+    let namespace = this.#namespaces.find(namespaceId);
+    const nameHash = this.#names.hash(name, nameLength, namespaceId, scope);
+    let record =
+      namespace === 0 ? 0 : this.#names.find(name, nameLength, namespace, scope, nameHash);
     if (record !== 0) {
       const entry = this.#findEntry(record, address, addressAt);
-      this.#namesOfNamespace.touch(namespace, record);
+      this.#names.ofNamespace.touch(namespace, record);
       if (entry !== 0) return this.#extend(record, entry, expires);
     }
-    if (namespace === 0) namespace = this.#addNamespace(namespaceId);
+    if (namespace === 0) namespace = this.#namespaces.add(namespaceId);
     if (namespace === 0) {
       this.counters.refusedNamespaces++;
       return fqdnRefused;
@@ -208,11 +188,11 @@ export class FqdnCache {
     const hasRoom = this.#makeRoom(namespace, record, nameLength);
     if (!hasRoom) {
       assert(record === 0, 'a known name has a mapping to evict');
-      this.#dropEmptyNamespace(namespace);
+      this.#namespaces.dropEmpty(namespace);
       this.counters.refusedFull++;
       return fqdnRefused;
     }
-    if (record === 0) record = this.#addName(name, nameLength, namespace, scope, nameHash);
+    if (record === 0) record = this.#names.add(name, nameLength, namespace, scope, nameHash);
     this.#addEntry(record, address, addressAt, expires);
     this.counters.added++;
     return fqdnAdded;
@@ -227,10 +207,10 @@ export class FqdnCache {
     namespaceId: number,
     scope: number,
   ): number {
-    const namespace = this.#findNamespace(namespaceId);
+    const namespace = this.#namespaces.find(namespaceId);
     if (namespace === 0) return 0;
-    const hash = this.#hashName(name, nameLength, namespaceId, scope);
-    const record = this.#findName(name, nameLength, namespace, scope, hash);
+    const hash = this.#names.hash(name, nameLength, namespaceId, scope);
+    const record = this.#names.find(name, nameLength, namespace, scope, hash);
     const entry = record === 0 ? 0 : this.#findEntry(record, address, addressAt);
     return this.#entryExpires[entry] as number;
   }
@@ -253,9 +233,9 @@ export class FqdnCache {
         left -= fqdnPlacesPerUse - 1;
         if (this.#isInUse(entry, now, inUse)) continue;
       }
-      const namespace = this.#nameNamespace[this.#entryName[entry] as number] as number;
+      const namespace = this.#names.namespace[this.#entryName[entry] as number] as number;
       this.#removeEntry(entry, 0);
-      this.#dropEmptyNamespace(namespace);
+      this.#namespaces.dropEmpty(namespace);
       removed++;
     }
     this.counters.expired += removed;
@@ -288,12 +268,12 @@ export class FqdnCache {
   read(entry: number, record: FqdnRecord): void {
     const name = this.#entryName[entry] as number;
     assert(name !== 0, 'a mapping that is read exists');
-    record.nameLength = this.#nameLength[name] as number;
-    this.#store.read(this.#nameFirstBlock[name] as number, record.nameLength, record.name);
+    record.nameLength = this.#names.length[name] as number;
+    this.#names.read(name, record.name);
     for (let i = 0; i < 16; i++) record.address[i] = this.#entryAddress[entry * 16 + i] as number;
     record.expires = this.#entryExpires[entry] as number;
-    record.namespaceId = this.#namespaceId[this.#nameNamespace[name] as number] as number;
-    record.scope = this.#nameScope[name] as number;
+    record.namespaceId = this.#namespaces.idOf(this.#names.namespace[name] as number);
+    record.scope = this.#names.scope[name] as number;
   }
 
   /**
@@ -329,17 +309,17 @@ export class FqdnCache {
    * `nameLength` octets. `record` itself survives, even without entries. False if there is no room.
    */
   #makeRoom(namespace: number, record: number, nameLength: number): boolean {
-    if (record !== 0 && (this.#nameEntries[record] as number) >= this.#addressesPerNameMax) {
+    if (record !== 0 && (this.#names.entries[record] as number) >= this.#addressesPerNameMax) {
       this.counters.evictedByName++;
       this.#removeEntry(this.#entriesOfName.oldest(record), record);
     }
-    if ((this.#namespaceEntries[namespace] as number) >= this.#entriesPerNamespaceMax) {
+    if ((this.#namespaces.entries[namespace] as number) >= this.#entriesPerNamespaceMax) {
       this.counters.evictedByNamespace++;
       this.#evictOldest(namespace, record);
     }
     // A turn takes at least one of the namespace's mappings, and a long name needs a few names' blocks.
     while (!this.#hasRoom(record, nameLength)) {
-      if (this.#namespaceEntries[namespace] === 0) return false;
+      if (this.#namespaces.entries[namespace] === 0) return false;
       this.counters.evictedByFull++;
       this.#evictOldest(namespace, record);
     }
@@ -349,12 +329,12 @@ export class FqdnCache {
   #hasRoom(record: number, nameLength: number): boolean {
     if (this.#entries.used === this.#entries.capacity) return false;
     if (record !== 0) return true;
-    return this.#names.used < this.#names.capacity && this.#store.hasRoom(nameLength);
+    return this.#names.hasRoom(nameLength);
   }
 
   #evictOldest(namespace: number, keep: number): void {
     // A name that is being extended was made the newest before: it is met last.
-    const record = this.#namesOfNamespace.oldest(namespace);
+    const record = this.#names.ofNamespace.oldest(namespace);
     this.#removeEntry(this.#entriesOfName.oldest(record), keep);
   }
 
@@ -369,86 +349,23 @@ export class FqdnCache {
     this.#entryKept[entry] = 0;
     this.#entryIndex.insert(this.#hashEntry(record, address, addressAt), entry);
     this.#entriesOfName.append(record, entry);
-    this.#nameEntries[record] = (this.#nameEntries[record] as number) + 1;
-    const namespace = this.#nameNamespace[record] as number;
-    this.#namespaceEntries[namespace] = (this.#namespaceEntries[namespace] as number) + 1;
+    this.#names.entries[record] = (this.#names.entries[record] as number) + 1;
+    const namespace = this.#names.namespace[record] as number;
+    this.#namespaces.entries[namespace] = (this.#namespaces.entries[namespace] as number) + 1;
   }
 
   /** Removes a mapping, and its name when that was the last, but for the name `keep`. */
   #removeEntry(entry: number, keep: number): void {
     const record = this.#entryName[entry] as number;
-    const namespace = this.#nameNamespace[record] as number;
+    const namespace = this.#names.namespace[record] as number;
     this.#entryIndex.remove(entry);
     this.#entriesOfName.remove(record, entry);
     this.#entryName[entry] = 0;
     this.#entryExpires[entry] = 0;
     this.#entries.give(entry);
-    this.#namespaceEntries[namespace] = (this.#namespaceEntries[namespace] as number) - 1;
-    this.#nameEntries[record] = (this.#nameEntries[record] as number) - 1;
-    if (this.#nameEntries[record] !== 0 || record === keep) return;
-    this.#namesOfNamespace.remove(namespace, record);
-    this.#nameIndex.remove(record);
-    this.#store.remove(this.#nameFirstBlock[record] as number);
-    this.#names.give(record);
-  }
-
-  #addName(
-    name: Uint8Array,
-    nameLength: number,
-    namespace: number,
-    scope: number,
-    hash: number,
-  ): number {
-    const record = this.#names.take();
-    assert(record !== 0, 'room was made');
-    this.#nameFirstBlock[record] = this.#store.add(name, nameLength);
-    this.#nameLength[record] = nameLength;
-    this.#nameNamespace[record] = namespace;
-    this.#nameScope[record] = scope;
-    this.#nameEntries[record] = 0;
-    this.#nameIndex.insert(hash, record);
-    this.#namesOfNamespace.append(namespace, record);
-    return record;
-  }
-
-  #addNamespace(namespaceId: number): number {
-    const namespace = this.#namespaces.take();
-    if (namespace === 0) return 0;
-    this.#namespaceId[namespace] = namespaceId;
-    this.#namespaceEntries[namespace] = 0;
-    this.#namespaceIndex.insert(this.#hashNamespace(namespaceId), namespace);
-    return namespace;
-  }
-
-  #dropEmptyNamespace(namespace: number): void {
-    if (this.#namespaceEntries[namespace] !== 0) return;
-    this.#namespaceIndex.remove(namespace);
-    this.#namespaces.give(namespace);
-  }
-
-  #findNamespace(namespaceId: number): number {
-    const hash = this.#hashNamespace(namespaceId);
-    let namespace = this.#namespaceIndex.first(hash);
-    while (namespace !== 0 && this.#namespaceId[namespace] !== namespaceId) {
-      namespace = this.#namespaceIndex.next(hash);
-    }
-    return namespace;
-  }
-
-  #findName(
-    name: Uint8Array,
-    nameLength: number,
-    namespace: number,
-    scope: number,
-    hash: number,
-  ): number {
-    let record = this.#nameIndex.first(hash);
-    for (; record !== 0; record = this.#nameIndex.next(hash)) {
-      if (this.#nameNamespace[record] !== namespace || this.#nameScope[record] !== scope) continue;
-      if (this.#nameLength[record] !== nameLength) continue;
-      if (this.#store.equals(this.#nameFirstBlock[record] as number, name, nameLength)) break;
-    }
-    return record;
+    this.#namespaces.entries[namespace] = (this.#namespaces.entries[namespace] as number) - 1;
+    this.#names.entries[record] = (this.#names.entries[record] as number) - 1;
+    if (this.#names.entries[record] === 0 && record !== keep) this.#names.remove(record);
   }
 
   #findEntry(record: number, address: Uint8Array, addressAt: number): number {
@@ -465,17 +382,6 @@ export class FqdnCache {
       if (this.#entryAddress[entry * 16 + i] !== address[addressAt + i]) return false;
     }
     return true;
-  }
-
-  #hashNamespace(namespaceId: number): number {
-    const mixed = Math.imul(namespaceId ^ this.#key.low, 0x9e3779b1);
-    return mixed ^ (mixed >>> 15);
-  }
-
-  #hashName(name: Uint8Array, nameLength: number, namespaceId: number, scope: number): number {
-    // Ids are ours, not a pod's: folding them into the keyed hash needs no key.
-    const ids = Math.imul(namespaceId, 0x9e3779b1) ^ Math.imul(scope, 0x85ebca6b);
-    return hashBytes(name, 0, nameLength, this.#key) ^ ids;
   }
 
   #hashEntry(record: number, address: Uint8Array, addressAt: number): number {

@@ -11,6 +11,14 @@ import type { Ownership } from './address-owners.ts';
 import { type ClassContent, ClassContents } from './class-contents.ts';
 import { ClassEntries } from './class-entries.ts';
 import {
+  type AddressClass,
+  classOf,
+  entryOfHost,
+  Host,
+  isNamed,
+  type RangeClass,
+} from './class-hosts.ts';
+import {
   buildRanges,
   type CidrEdges,
   flagsIn,
@@ -21,74 +29,17 @@ import {
 import type { ClassEntry, ClassTable } from './desired.ts';
 import type { IdSession } from './id-session.ts';
 import { classNeverLearn, classNone } from './kernel-numbers.ts';
+import { type Look, OwnerLooks } from './owner-looks.ts';
 import type { OwnerTable } from './owner-table.ts';
 import type { CidrPeer, Peer } from './peer.ts';
-import { type CidrSet, CidrSets, isNarrowed, PeerMatcher } from './peer-matcher.ts';
 import type { PeerTable } from './peer-table.ts';
 import { SortedHosts } from './sorted-hosts.ts';
-
-/** What is known about one address, or one prefix. */
-export interface AddressClass {
-  readonly prefix: Prefix;
-  readonly owner: Ownership;
-  readonly classId: number;
-  /** `ClassFlag` bits, inherited ones included. */
-  readonly flags: number;
-}
-
-/** Selectors of one owner, and the classes that it has where different CIDR peers hold. */
-interface Look {
-  readonly owner: Ownership;
-  matched: readonly string[];
-  users: number;
-  readonly contents: Map<CidrSet, ClassContent>;
-}
-
-/** A class, so that all fields of the many are in one object. */
-class Host {
-  readonly key: string;
-  readonly address: Uint8Array;
-  /** Of the address itself; null: it is its range's, and a CIDR peer names it. */
-  own: Ownership | null;
-  place: RangeClass;
-  look: Look;
-  content: ClassContent;
-  flags = 0;
-  isGone = false;
-
-  constructor(
-    key: string,
-    address: Uint8Array,
-    own: Ownership | null,
-    place: RangeClass,
-    look: Look,
-    content: ClassContent,
-  ) {
-    this.key = key;
-    this.address = address;
-    this.own = own;
-    this.place = place;
-    this.look = look;
-    this.content = content;
-  }
-}
-
-/** A range of the tree as it is now, and what it has there. Trees come and go, hosts stay in their range. */
-interface RangeClass {
-  range: Range;
-  look: Look;
-  content: ClassContent;
-}
 
 const noTree: RangeTree = { ranges: [], edges: new Map() };
 
 export class AddressClasses {
-  #matcher = new PeerMatcher([]);
-  /** Keys of blocks that hold for pods with certain labels alone. */
-  readonly #narrowed = new Set<string>();
-  readonly #sets = new CidrSets((key) => key.startsWith('block '));
   readonly #contents = new ClassContents();
-  readonly #looks = new Map<Ownership, Look>();
+  readonly #looks = new OwnerLooks(this.#contents);
   readonly #hosts = new Map<string, Host>();
   readonly #sorted = new SortedHosts<Host>();
   /** Hosts that CIDR peers hold for. */
@@ -105,8 +56,11 @@ export class AddressClasses {
   #entries = ClassEntries.none;
   /** Counts whatever the answers to questions about watched addresses and selectors may depend on. */
   watchedVersion = 0;
-  /** Counts the looks that came and went. */
-  ownersVersion = 0;
+
+  /** Counts the owners that came and went. */
+  get ownersVersion(): number {
+    return this.#looks.version;
+  }
 
   get table(): ClassTable {
     return this.#contents.table;
@@ -120,18 +74,15 @@ export class AddressClasses {
   /** Evaluates `peers` over the owners' addresses. Takes class ids from `ids`. */
   update(owners: OwnerTable, peers: PeerTable, ids: IdSession): void {
     const changes = owners.takeChanges();
-    const { areCidrs, looks } = this.#updatePeers(peers);
+    const { isAny, areCidrs, looks } = this.#looks.update(peers);
+    if (isAny) this.watchedVersion++;
     if (areCidrs || changes.areRanges || this.#tree === noTree)
       this.#updateRanges(owners, peers.peers);
     else if (looks.size > 0) this.#updateRangeContents(looks);
     for (const [key, address] of changes.addresses)
       this.#setHost(key, address, owners.ownerOf(key));
     if (looks.size > 0) this.#updateLooks(looks);
-    for (const [owner, look] of this.#looks) {
-      if (look.users > 0) continue;
-      this.#looks.delete(owner);
-      this.ownersVersion++;
-    }
+    this.#looks.forgetUnused();
     const renamed = this.#contents.assign(ids);
     this.#contents.settle();
     if (renamed.size > 0) this.#touchAll(renamed);
@@ -185,10 +136,8 @@ export class AddressClasses {
   }
 
   /** Owners of such addresses, each once. */
-  *namedOwners(): Generator<Ownership, void, undefined> {
-    for (const [owner, { users }] of this.#looks) {
-      if (users > 0 && owner.isImplied !== true) yield owner;
-    }
+  namedOwners(): Generator<Ownership, void, undefined> {
+    return this.#looks.named();
   }
 
   /** The outermost prefixes that carry a flag of `classNeverLearn`, by address. The same list while it is the same. */
@@ -204,39 +153,11 @@ export class AddressClasses {
     return this.#neverLearnList;
   }
 
-  /** Gives the looks whose selectors are others than before, and whether CIDR peers are. */
-  #updatePeers(peers: PeerTable): {
-    readonly areCidrs: boolean;
-    readonly looks: ReadonlySet<Look>;
-  } {
-    const { added, removed } = peers.takeChanges();
-    for (const [key, peer] of removed) this.#matcher.delete(key, peer);
-    for (const [key, peer] of added) this.#matcher.add(key, peer);
-    const areCidrs = [...added, ...removed].some(([, { kind }]) => kind === 'cidr');
-    if (added.length + removed.length > 0) this.watchedVersion++;
-    const looks = new Set<Look>();
-    const fresh = new PeerMatcher(added);
-    for (const [key] of removed) this.#narrowed.delete(key);
-    for (const [key, peer] of added) if (isNarrowed(peer)) this.#narrowed.add(key);
-    const isMatched = (peer: Peer): boolean => peer.kind !== 'cidr' || isNarrowed(peer);
-    const gone = new Set(removed.filter(([, peer]) => isMatched(peer)).map(([key]) => key));
-    if (fresh.size === 0 && gone.size === 0) return { areCidrs, looks };
-    for (const look of this.#looks.values()) {
-      const kept = gone.size === 0 ? look.matched : look.matched.filter((key) => !gone.has(key));
-      const more = fresh.size === 0 ? [] : fresh.matching(look.owner);
-      if (kept.length === look.matched.length && more.length === 0) continue;
-      look.matched = more.length === 0 ? kept : [...kept, ...more].sort();
-      look.contents.clear();
-      looks.add(look);
-    }
-    return { areCidrs, looks };
-  }
-
   #updateRanges(owners: OwnerTable, peers: ReadonlyMap<string, Peer>): void {
     this.watchedVersion++;
     const cidrs = [...peers].filter((each): each is [string, CidrPeer] => each[1].kind === 'cidr');
     const former = this.#tree;
-    this.#tree = buildRanges(owners.ranges(), cidrs, this.#sets);
+    this.#tree = buildRanges(owners.ranges(), cidrs, this.#looks.sets);
     const { ranges, edges } = this.#tree;
     this.#neverLearnList = null;
     const dirty = new Set<RangeClass>();
@@ -263,20 +184,13 @@ export class AddressClasses {
     }
     // What CIDR peers hold for depends on all of them around it.
     for (const host of this.#external) this.#evaluate(host, host.place);
-    this.#forgetSets(new Set(ranges.flatMap(({ cidrs: set }) => [set, set.blocks])));
-  }
-
-  #forgetSets(used: ReadonlySet<CidrSet>): void {
-    this.#sets.keep(used);
-    for (const { contents } of this.#looks.values()) {
-      for (const set of contents.keys()) if (!used.has(set)) contents.delete(set);
-    }
+    this.#looks.keepSets(new Set(ranges.flatMap(({ cidrs: set }) => [set, set.blocks])));
   }
 
   /** Adds it to `dirty` where hosts in it have to be looked at again. */
   #setRange(range: Range, dirty: Set<RangeClass>): void {
-    const look = this.#lookOf(range.owner);
-    const content = this.#contentOf(look, range.cidrs);
+    const look = this.#looks.of(range.owner);
+    const content = this.#looks.contentOf(look, range.cidrs);
     const known = this.#ranges.get(range.key);
     if (known === undefined) {
       look.users++;
@@ -305,7 +219,7 @@ export class AddressClasses {
     const dirty = new Set<RangeClass>();
     for (const known of this.#ranges.values()) {
       if (!looks.has(known.look)) continue;
-      const content = this.#contentOf(known.look, known.range.cidrs);
+      const content = this.#looks.contentOf(known.look, known.range.cidrs);
       if (content === known.content) continue;
       this.#replace(known, known.look, content, false);
       known.content = content;
@@ -357,7 +271,7 @@ export class AddressClasses {
       }
     }
     const place = this.#placeOf(key);
-    const look = this.#lookOf(own ?? place.range.owner);
+    const look = this.#looks.of(own ?? place.range.owner);
     const host = new Host(key, address, own, place, look, this.#contents.of([]));
     look.users++;
     this.#contents.use(host.content, isNamed(host));
@@ -386,10 +300,12 @@ export class AddressClasses {
   #evaluate(host: Host, place: RangeClass): void {
     const { range } = place;
     const edge = this.#tree.edges.get(host.key);
-    const look = this.#lookOf(host.own ?? range.owner);
+    const look = this.#looks.of(host.own ?? range.owner);
     const cidrs =
-      edge === undefined ? range.cidrs : this.#sets.change(range.cidrs, edge.starts, edge.excepts);
-    const content = this.#contentOf(look, cidrs);
+      edge === undefined
+        ? range.cidrs
+        : this.#looks.sets.change(range.cidrs, edge.starts, edge.excepts);
+    const content = this.#looks.contentOf(look, cidrs);
     const flags = flagsIn(range.flags, host.own);
     const isChanged = content !== host.content || flags !== host.flags || place !== host.place;
     host.place = place;
@@ -419,33 +335,6 @@ export class AddressClasses {
     if (former.content === content) return;
     this.#contents.use(content, named);
     this.#contents.release(former.content, named);
-  }
-
-  #lookOf(owner: Ownership): Look {
-    let look = this.#looks.get(owner);
-    if (look === undefined) {
-      look = { owner, matched: this.#matcher.matching(owner), users: 0, contents: new Map() };
-      this.#looks.set(owner, look);
-      this.ownersVersion++;
-    }
-    return look;
-  }
-
-  #contentOf(look: Look, cidrs: CidrSet): ClassContent {
-    const applied = look.owner.isExternal ? cidrs : cidrs.blocks;
-    const known = look.contents.get(applied);
-    if (known !== undefined && !known.isGone) return known;
-    const content = this.#contents.of(this.#keysOf(look.matched, applied.keys));
-    look.contents.set(applied, content);
-    return content;
-  }
-
-  #keysOf(matched: readonly string[], applied: readonly string[]): readonly string[] {
-    if (this.#narrowed.size === 0 && applied.length === 0) return matched;
-    const holding = new Set(applied);
-    const whole = matched.filter((key) => !this.#narrowed.has(key) || holding.has(key));
-    const blocks = applied.filter((key) => !this.#narrowed.has(key));
-    return [...whole, ...blocks].sort();
   }
 
   /** Those of classes that got other ids. */
@@ -480,18 +369,6 @@ export class AddressClasses {
 }
 
 const hostBits = String.fromCharCode(128);
-
-const isNamed = ({ own }: Host): boolean => own?.isImplied !== true;
-
-function entryOfHost({ address, content, flags, place }: Host): ClassEntry | null {
-  if (content.id === place.content.id && flags === place.range.flags) return null;
-  return { prefix: hostPrefix(address), classId: content.id, flags };
-}
-
-function classOf({ address, own, place, content, flags }: Host): AddressClass {
-  const owner = own ?? place.range.owner;
-  return { prefix: hostPrefix(address), owner, classId: content.id, flags };
-}
 
 function areSameEdges(left: CidrEdges | undefined, right: CidrEdges | undefined): boolean {
   const text = (edge: CidrEdges | undefined): string =>

@@ -8,7 +8,7 @@
 import type { EndpointSlice, Service } from '../k8s/objects.ts';
 import { formatAddress, isIpv4 } from '../net/ip.ts';
 import { isClusterDns } from './address-owners.ts';
-import type { AddressClass } from './classes.ts';
+import type { AddressClass } from './class-hosts.ts';
 import type { NodeContext } from './cluster-state.ts';
 import type { Who } from './dns-judge.ts';
 import type { DnsView } from './dns-view.ts';

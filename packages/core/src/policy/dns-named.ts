@@ -7,7 +7,7 @@
  * (docs/adr/0009-dns-servers-on-nodes.md).
  */
 import { formatAddress, prefixContains } from '../net/ip.ts';
-import type { AddressClass } from './classes.ts';
+import type { AddressClass } from './class-hosts.ts';
 import type { Who } from './dns-judge.ts';
 import type { DnsView } from './dns-view.ts';
 import { ClassFlag, Direction, Verdict } from './kernel-numbers.ts';

@@ -7,7 +7,8 @@
  */
 import { addressKey } from '../net/ip.ts';
 import type { Ownership } from './address-owners.ts';
-import type { AddressClass, AddressClasses } from './classes.ts';
+import type { AddressClass } from './class-hosts.ts';
+import type { AddressClasses } from './classes.ts';
 import { samePartsAs } from './same-as.ts';
 
 interface Place {

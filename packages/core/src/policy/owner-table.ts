@@ -6,41 +6,24 @@
  * claims to an address one wins, by a rule that does not depend on the order in which they came.
  */
 import { MapFollower } from '../change-map.ts';
-import type { EndpointSlice, Namespace, Node, Pod, Service } from '../k8s/objects.ts';
-import { addressKey, formatAddress, hostPrefix, isIpv4, prefixKey } from '../net/ip.ts';
+import type { Namespace, Node, Pod, Service } from '../k8s/objects.ts';
+import { addressKey, formatAddress, hostPrefix, prefixKey } from '../net/ip.ts';
+import { AddressClaims, compareClaims, type KnownPod, type Winner } from './address-claims.ts';
 import {
   type AddressOwner,
   type BaseOwners,
   findBaseOwners,
-  isClusterDns,
   type LocalPod,
-  nodeOwners,
   type Owners,
   type Ownership,
-  outsideOwners,
 } from './address-owners.ts';
 import type { ClusterState, NodeContext } from './cluster-state.ts';
 import type { Diagnostic } from './desired.ts';
 import { ClassFlag } from './kernel-numbers.ts';
-import { type Identity, identityKey, reservedIdentity } from './labels.ts';
 import type { AskedOfPods } from './named-ports.ts';
-import type { PeerEntity } from './peer.ts';
-import { type PodFacts, type PodOwner, PodOwners } from './pod-owners.ts';
+import { type PodFacts, PodOwners } from './pod-owners.ts';
 import { PortNumbers } from './port-numbers.ts';
-
-interface KnownPod {
-  readonly pod: Pod;
-  /** Null: policy does not concern it. */
-  readonly owner: PodOwner | null;
-}
-
-/** Whoever claims an address: one pod nearly always. */
-type Claim = KnownPod | readonly KnownPod[];
-
-interface Winner {
-  readonly known: KnownPod;
-  readonly isDisputed: boolean;
-}
+import { SpecialOwners } from './special-owners.ts';
 
 const noBase: BaseOwners = { owners: new Map(), fallbacks: new Map(), nodeKeys: new Set() };
 
@@ -55,15 +38,11 @@ export class OwnerTable {
   readonly #podOwners = new PodOwners();
   readonly #known = new Map<string, KnownPod>();
   readonly #local = new Map<string, KnownPod>();
-  /** By `addressKey`. */
-  readonly #claims = new Map<string, Claim>();
-  /** Addresses that several pods claim. */
-  readonly #contested = new Set<string>();
+  readonly #claims = new AddressClaims();
   #base = noBase;
   #baseFacts = '';
   #podFacts = '';
-  #extensions: ReadonlyMap<string, readonly [Uint8Array, Ownership]> = new Map();
-  readonly #extended = new Map<string, Ownership>();
+  readonly #special = new SpecialOwners();
   #crowded: ReadonlyMap<string, Uint8Array> = new Map();
   #changed = new Map<string, Uint8Array>();
   #areRangesChanged = false;
@@ -96,7 +75,10 @@ export class OwnerTable {
   update(cluster: ClusterState, node: NodeContext, asked: AskedOfPods): void {
     this.#updateBase(cluster, node);
     this.#updatePods(cluster, node, asked);
-    this.#updateExtensions(cluster, node);
+    const plainOwnerOf = (key: string): Ownership | null => this.#plainOwnerOf(key);
+    for (const [key, address] of this.#special.update(cluster, node, plainOwnerOf)) {
+      this.#changed.set(key, address);
+    }
   }
 
   /** Owners of more than one address, with those of the same prefix in none of them. */
@@ -106,7 +88,7 @@ export class OwnerTable {
 
   /** Of the address with this key; null: it is that of the range around it. */
   ownerOf(key: string): Ownership | null {
-    const owner = this.#extensions.get(key)?.[1] ?? this.#plainOwnerOf(key);
+    const owner = this.#special.get(key) ?? this.#plainOwnerOf(key);
     return owner !== null && this.#crowded.has(key) ? closedOwner(owner) : owner;
   }
 
@@ -159,7 +141,7 @@ export class OwnerTable {
       diagnostics.push({ severity: 'error', code: 'pod-address', subject, message });
     };
     for (const key of this.#base.nodeKeys) {
-      for (const known of listed(this.#claims.get(key))) {
+      for (const known of this.#claims.of(key)) {
         const text = textOf(known, key);
         warn(
           known,
@@ -167,11 +149,11 @@ export class OwnerTable {
         );
       }
     }
-    for (const key of this.#contested) {
+    for (const key of this.#claims.contested) {
       const winner = this.#winnerOf(key);
       if (winner === null || !winner.isDisputed) continue;
       const { pod } = winner.known;
-      for (const known of listed(this.#claims.get(key))) {
+      for (const known of this.#claims.of(key)) {
         if (known === winner.known || compareClaims(known.pod, pod) !== 0) continue;
         warn(known, `has address ${textOf(known, key)} like ${pod.namespace}/${pod.name}: held`);
       }
@@ -245,125 +227,30 @@ export class OwnerTable {
   #claim(address: Uint8Array, known: KnownPod): void {
     const key = addressKey(address);
     this.#changed.set(key, address);
-    const claim = this.#claims.get(key);
-    if (claim === known) return;
-    if (claim === undefined) this.#claims.set(key, known);
-    else if (!listed(claim).includes(known)) {
-      this.#claims.set(key, [...listed(claim), known]);
-      this.#contested.add(key);
-    }
+    this.#claims.add(key, known);
   }
 
   #unclaim(address: Uint8Array, known: KnownPod): void {
     const key = addressKey(address);
     this.#changed.set(key, address);
-    const rest = listed(this.#claims.get(key)).filter((each) => each !== known);
-    if (rest.length < 2) this.#contested.delete(key);
-    const [first] = rest;
-    if (first === undefined) this.#claims.delete(key);
-    else this.#claims.set(key, rest.length === 1 ? first : rest);
+    this.#claims.remove(key, known);
   }
 
   /** The pod that has the address; null: none does. */
   #winnerOf(key: string): Winner | null {
-    if (this.#base.nodeKeys.has(key)) return null;
-    const claim = this.#claims.get(key);
-    if (claim === undefined) return null;
-    const claims = listed(claim);
-    let best = claims[0] as KnownPod;
-    for (const each of claims) {
-      const order = compareClaims(each.pod, best.pod) || (each.pod.uid > best.pod.uid ? 1 : -1);
-      if (each !== best && order > 0) best = each;
-    }
-    const isDisputed = claims.some(
-      (each) => each !== best && compareClaims(each.pod, best.pod) === 0,
-    );
-    return { known: best, isDisputed };
+    return this.#base.nodeKeys.has(key) ? null : this.#claims.winnerOf(key);
   }
 
   #plainOwnerOf(key: string): Ownership | null {
-    const claim = this.#claims.get(key);
-    const winner =
-      claim === undefined
-        ? undefined
-        : 'pod' in claim && !this.#base.nodeKeys.has(key)
-          ? claim
-          : this.#winnerOf(key)?.known;
-    if (winner !== undefined) return winner.owner;
+    const winner = this.#base.nodeKeys.has(key) ? null : this.#claims.podOf(key);
+    if (winner !== null) return winner.owner;
     const prefix = key + hostSuffix;
     const { owners, fallbacks } = this.#base;
     return (owners.get(prefix) ?? fallbacks.get(prefix))?.owner ?? null;
   }
-
-  #updateExtensions(cluster: ClusterState, node: NodeContext): void {
-    const extensions = new Map<string, readonly [Uint8Array, Ownership]>();
-    const extend = (
-      address: Uint8Array,
-      extra: Pick<Ownership, 'entities' | 'identities'>,
-      fallback: Ownership,
-    ): void => {
-      const key = addressKey(address);
-      const owner = extensions.get(key)?.[1] ?? this.#plainOwnerOf(key) ?? fallback;
-      extensions.set(key, [address, this.#interned(owner, extra)]);
-    };
-    const { apiServer, dns } = specialSlices(cluster.endpointSlices.values());
-    for (const address of apiServer) {
-      extend(address, apiServerExtra, isIpv4(address) ? outsideOwners.ipv4 : outsideOwners.ipv6);
-    }
-    const identities: Identity[] = [];
-    for (const address of dns) {
-      const key = addressKey(address);
-      const owner = extensions.get(key)?.[1] ?? this.#plainOwnerOf(key);
-      if (owner !== null && !owner.isExternal) identities.push(...owner.identities);
-    }
-    const host = nodeOwners.host;
-    const extra = { entities: host.entities, identities: [...host.identities, ...identities] };
-    for (const address of [...node.nodeLocalDns, ...localClusterDns(cluster, node)]) {
-      extend(address, extra, localDnsFallback);
-    }
-    const former = this.#extensions;
-    this.#extensions = extensions;
-    for (const [key, [address, owner]] of extensions) {
-      if (former.get(key)?.[1] !== owner) this.#changed.set(key, address);
-    }
-    for (const [key, [address]] of former) {
-      if (!extensions.has(key)) this.#changed.set(key, address);
-    }
-  }
-
-  /** The owner with something more. Equal ones are one object while they are in use. */
-  #interned(owner: Ownership, extra: Pick<Ownership, 'entities' | 'identities'>): Ownership {
-    const more: Ownership = {
-      flags: owner.flags,
-      isExternal: owner.isExternal,
-      entities: owner.entities.union(extra.entities),
-      identities: [...owner.identities, ...extra.identities],
-      ...(owner.isElsewhere === undefined ? {} : { isElsewhere: owner.isElsewhere }),
-      ...(owner.isImplied === undefined ? {} : { isImplied: owner.isImplied }),
-    };
-    const key = JSON.stringify([
-      ...[more.flags, more.isExternal, more.isElsewhere === true, more.isImplied === true],
-      ...[[...more.entities].sort(), more.identities.map(identityKey)],
-    ]);
-    const known = this.#extended.get(key);
-    if (known !== undefined) return known;
-    if (this.#extended.size >= extendedMax) this.#extended.clear();
-    this.#extended.set(key, more);
-    return more;
-  }
 }
 
-/** Owners of the API server's and the DNS caches' addresses that are remembered; with more they are made anew. */
-const extendedMax = 1024;
 const hostSuffix = prefixKey(hostPrefix(new Uint8Array(16))).slice(-1);
-const localDnsFallback: Ownership = { ...nodeOwners.host, identities: [] };
-
-/** Backends of default/kubernetes carry the entity kube-apiserver beside what they are; those outside of the nodes are the world's. */
-const apiServerExtra: Pick<Ownership, 'entities' | 'identities'> = {
-  entities: new Set<PeerEntity>(['kube-apiserver']),
-  identities: [reservedIdentity(['kube-apiserver'])],
-};
-
 const closedOwners = new WeakMap<Ownership, Ownership>();
 
 function closedOwner(owner: Ownership): Ownership {
@@ -380,11 +267,6 @@ function closedOwner(owner: Ownership): Ownership {
   return closed;
 }
 
-function listed(claim: Claim | undefined): readonly KnownPod[] {
-  if (claim === undefined) return [];
-  return 'pod' in claim ? [claim] : claim;
-}
-
 function textOf({ pod }: KnownPod, key: string): string {
   const address = pod.addresses.find((each) => addressKey(each) === key);
   return address === undefined ? '' : formatAddress(address);
@@ -392,49 +274,4 @@ function textOf({ pod }: KnownPod, key: string): string {
 
 function askedTexts({ labels, namespaceLabels, numbers }: AskedOfPods): readonly string[][] {
   return [[...labels].sort(), [...namespaceLabels].sort(), [...numbers.keys()].sort()];
-}
-
-/**
- * Positive when `left` has the better claim: the pod that CNI gave the address on this node, then the one that stays, then
- * the younger one. A status may be old, and of a pod that has no address any more.
- */
-function compareClaims(left: Pod, right: Pod): number {
-  const [isLeftGiven, isRightGiven] = [left, right].map(({ sandboxId }) => sandboxId !== undefined);
-  if (isLeftGiven !== isRightGiven) return isLeftGiven === true ? 1 : -1;
-  if (left.isDeleting !== right.isDeleting) return left.isDeleting ? -1 : 1;
-  if (left.createdAt === right.createdAt) return 0;
-  return left.createdAt > right.createdAt ? 1 : -1;
-}
-
-/**
- * Addresses behind the API server and the cluster's DNS. A node-local DNS cache answers for the latter, and its address is
- * the host's: a rule for either is a rule for it. Packets to it are not translated (NOTRACK), so this is what `judge` sees.
- */
-function specialSlices(slices: Iterable<EndpointSlice>): {
-  readonly apiServer: readonly Uint8Array[];
-  readonly dns: readonly Uint8Array[];
-} {
-  const apiServer: Uint8Array[] = [];
-  const dns: Uint8Array[] = [];
-  for (const { namespace, serviceName, endpoints } of slices) {
-    const isApiServer = namespace === 'default' && serviceName === 'kubernetes';
-    if (!isApiServer && !isClusterDns(namespace, serviceName)) continue;
-    const list = isApiServer ? apiServer : dns;
-    for (const { address } of endpoints) list.push(address);
-  }
-  return { apiServer, dns };
-}
-
-/** A cache may listen on the cluster DNS' own ClusterIPs: then they are addresses of the host. */
-function localClusterDns(cluster: ClusterState, node: NodeContext): readonly Uint8Array[] {
-  const known = new Set(node.nodeLocalDns.map(addressKey));
-  const local = new Set(node.localAddresses.map(addressKey));
-  const found: Uint8Array[] = [];
-  for (const { namespace, name, clusterIps } of cluster.services.values()) {
-    if (!isClusterDns(namespace, name)) continue;
-    found.push(
-      ...clusterIps.filter((each) => local.has(addressKey(each)) && !known.has(addressKey(each))),
-    );
-  }
-  return found;
 }
