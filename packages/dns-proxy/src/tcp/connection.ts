@@ -16,11 +16,11 @@ import {
   tcpInFlightPerConnectionMax,
   tcpMessageTimeoutMs,
   tcpQueryBytesMax,
-  tcpUnsentBytesMax,
 } from '../limits.ts';
 import { decide, mayAskAgain } from '../query/decide.ts';
 import { protocolTcp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, type Outcome, outcome, outcomeEde, outcomeRcode } from '../query/outcome.ts';
+import { ClientReplies } from './client-replies.ts';
 import type { TcpContext } from './context.ts';
 import { frame, framedMessage, MessageReader } from './framing.ts';
 import { TcpQuery } from './query.ts';
@@ -56,11 +56,7 @@ export class TcpConnection implements TurnTaker {
   readonly #reader: MessageReader;
   readonly #facts = new QueryFacts(protocolTcp);
   #upstream: TcpUpstream | null = null;
-  /** Replies that leave after the turn, when what they teach is in the datapath. */
-  readonly #replies: Uint8Array[] = [];
-  /** Octets of replies that the client has not taken, of which room was taken for so many. */
-  #unsent = 0;
-  #reserved = 0;
+  readonly #replies: ClientReplies;
   /** The query that waits has taken its token. */
   #hasPaid = false;
   #isWaiting = false;
@@ -88,6 +84,7 @@ export class TcpConnection implements TurnTaker {
     this.#c = context;
     this.#reader = new MessageReader(tcpQueryBytesMax, context.blocks);
     this.endpointSlot = endpointSlot;
+    this.#replies = new ClientReplies(context, endpointSlot);
     this.#events = events;
     this.#activeNs = context.moment.monotonicNs;
     const { addresses, clientPort } = accepted;
@@ -105,7 +102,7 @@ export class TcpConnection implements TurnTaker {
   /** Nothing is in flight and nothing is held; with a query answered, or for a while. */
   isIdle(nowNs: number, idleMs: number): boolean {
     if (this.#isEnding || this.#isLeaving) return false;
-    const isQuiet = this.#inFlight === 0 && !this.#reader.hasBegun && this.#unsent === 0;
+    const isQuiet = this.#inFlight === 0 && !this.#reader.hasBegun && this.#replies.unsent === 0;
     return isQuiet && (this.#served > 0 || nowNs - this.#activeNs >= idleMs * 1e6);
   }
 
@@ -125,10 +122,8 @@ export class TcpConnection implements TurnTaker {
       for (const query of this.#upstream.unanswered()) this.#release(query);
       this.#c.upstreams.giveBack(this.#upstream, this.#c.moment.monotonicNs);
     }
-    this.#c.octets.giveBack(this.endpointSlot, this.#reserved);
+    this.#replies.release();
     this.#reader.release();
-    for (const reply of this.#replies) this.#c.blocks.giveBack(reply);
-    this.#replies.length = 0;
     this.#stream.destroy();
     this.#events.onClosed();
   }
@@ -166,14 +161,14 @@ export class TcpConnection implements TurnTaker {
     // A client that does not take its replies is as idle as one that asks nothing.
     const isQuiet = !this.#hasNews && nowNs - this.#activeNs >= tcpIdleTimeoutMs * 1e6;
     const isIdle = isQuiet && this.#inFlight === 0 && !this.#isWaiting;
-    const isStuck = isQuiet && this.#unsent > 0;
+    const isStuck = isQuiet && this.#replies.unsent > 0;
     if (!isSlow && !isIdle && !isStuck) return;
     this.#c.counters[counter.tcpTimeouts]!++;
     this.close();
   }
 
   get hasMore(): boolean {
-    return !this.#isClosed && !this.#isWaiting && this.#mayReply() && this.#reader.peek();
+    return !this.#isClosed && !this.#isWaiting && this.#replies.hasRoom && this.#reader.peek();
   }
 
   step(messages: number): number {
@@ -182,7 +177,7 @@ export class TcpConnection implements TurnTaker {
     if (this.#hasNews) this.#activeNs = this.#c.moment.monotonicNs;
     this.#hasNews = false;
     let done = 0;
-    while (done < messages && !this.#isClosed && this.#mayReply() && this.#reader.peek()) {
+    while (done < messages && !this.#isClosed && this.#replies.hasRoom && this.#reader.peek()) {
       const { messageStart, messageEnd } = this.#reader;
       if (!this.#onMessage()) break;
       done += costOf(messageEnd - messageStart);
@@ -190,7 +185,7 @@ export class TcpConnection implements TurnTaker {
     if (this.#isClosed) return done;
     // What follows a whole message began after it.
     if (done > 0) this.#begunNs = 0;
-    if (!this.#isWaiting && this.#mayReply() && !this.#reader.peek()) {
+    if (!this.#isWaiting && this.#replies.hasRoom && !this.#reader.peek()) {
       this.#begunNs = this.#reader.hasBegun ? this.#begunNs || this.#c.moment.monotonicNs : 0;
       this.#isPaused = false;
       this.#stream.resume();
@@ -202,21 +197,12 @@ export class TcpConnection implements TurnTaker {
   /** Sends what the turn made. */
   flush(): void {
     if (this.#isClosed) return;
-    const { blocks, giveBackBlock } = this.#c;
-    // One by one: what is written is the stream's.
-    for (let reply = this.#replies.shift(); reply !== undefined; reply = this.#replies.shift()) {
-      this.#stream.write(reply, blocks.isLong(reply.length) ? giveBackBlock : undefined);
-    }
+    this.#replies.flush(this.#stream);
     this.#onQuiet();
   }
 
   get #inFlight(): number {
     return this.#upstream?.inFlight ?? 0;
-  }
-
-  /** While a client does not take its replies no more are made. */
-  #mayReply(): boolean {
-    return this.#unsent < tcpUnsentBytesMax;
   }
 
   #onData(bytes: Uint8Array): void {
@@ -231,10 +217,7 @@ export class TcpConnection implements TurnTaker {
   #onTaken(octets: number): void {
     if (this.#isClosed) return;
     this.#activeNs = this.#c.moment.monotonicNs;
-    this.#unsent -= octets;
-    const back = Math.min(octets, this.#reserved);
-    this.#reserved -= back;
-    this.#c.octets.giveBack(this.endpointSlot, back);
+    this.#replies.taken(octets);
     if (this.#isPaused) this.#c.turns.add(this);
     this.#upstream?.wake();
     this.#onQuiet();
@@ -242,7 +225,7 @@ export class TcpConnection implements TurnTaker {
 
   #onQuiet(): void {
     if (this.#isClosed || this.#isEnding || this.#inFlight > 0 || this.#isWaiting) return;
-    if (this.#reader.peek() || this.#unsent > 0) return;
+    if (this.#reader.peek() || this.#replies.unsent > 0) return;
     if (this.#hasEnded) {
       this.#isEnding = true;
       this.#stream.end();
@@ -265,7 +248,7 @@ export class TcpConnection implements TurnTaker {
       return false;
     }
     // Of a client that does not take its replies no more are made than its pod has room for.
-    if (this.#unsent > 0 && !octets.hasRoom(this.endpointSlot, writtenReplyBytesMax)) {
+    if (this.#replies.unsent > 0 && !octets.hasRoom(this.endpointSlot, writtenReplyBytesMax)) {
       return this.#wait();
     }
     if (!this.#hasPaid && !lookup.limits.hasToken(this.endpointSlot, nowMs)) {
@@ -318,7 +301,7 @@ export class TcpConnection implements TurnTaker {
       onTimeout: (query) => this.#onUnanswered(query, outcome.timedOut),
       onClosed: (unanswered, wasConnected, isUseful) =>
         this.#onUpstreamClosed(unanswered, wasConnected, isUseful),
-      mayReply: () => this.#mayReply(),
+      mayReply: () => this.#replies.hasRoom,
     });
     return this.#upstream;
   }
@@ -402,14 +385,10 @@ export class TcpConnection implements TurnTaker {
   }
 
   #append(framed: Uint8Array): void {
-    this.#unsent += framed.length;
+    this.#replies.add(framed);
     // Its client has the whole time to take it, and to ask again.
     this.#activeNs = this.#c.moment.monotonicNs;
-    this.#replies.push(framed);
     this.#c.turns.flushAfter(this);
-    // Until the client has taken it, it counts as the pod's; the room that a server's reply had while it came in
-    // was given back just before.
-    if (this.#c.octets.take(this.endpointSlot, framed.length)) this.#reserved += framed.length;
   }
 
   /** The query is not in flight any more. */

@@ -12,65 +12,31 @@
  */
 
 import { closeFd } from '@tandem/dns-sockets/fd';
-import { socketsMax } from '@tandem/dns-sockets/limits';
-import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { createUpstreamUdp } from '@tandem/dns-sockets/upstream';
 import {
   upstreamDirectMs,
-  upstreamDirectPriority,
   upstreamErrorsInRowMin,
   upstreamProbeMs,
   upstreamSilenceMs,
-  upstreamSocketLifetimeMs,
   upstreamSocketsPerServerMax,
   upstreamUnreachableMs,
 } from '../limits.ts';
 import type { RandomSource } from '../query/random.ts';
 import { type ServerOwner, type UpstreamServer, UpstreamServers } from './servers.ts';
-import { countedForResolvers, SocketBounds } from './socket-bounds.ts';
-
-interface UpstreamSocket {
-  readonly handle: number;
-  readonly server: UpstreamServer;
-  readonly salt: number;
-  readonly expiresMs: number;
-  /** The endpoint it is counted for, or `countedForResolvers`. */
-  readonly countedFor: number;
-  /** What is sent from it is redirected to no pod of the node. */
-  readonly isDirect: boolean;
-  inFlight: number;
-  /** When the last answer came; 0 if none ever did. */
-  answeredMs: number;
-  /** When the first query was sent after the last answer; 0 when no query waits for an answer. */
-  silentSinceMs: number;
-  isRetired: boolean;
-  /** An error came. */
-  hasFailed: boolean;
-}
-
-/** What the pool needs of a loop. */
-export type UpstreamLoop = Pick<UdpLoop, 'add' | 'remove'>;
-
-export interface UpstreamAddress {
-  /** 16 bytes. */
-  readonly address: Uint8Array;
-  readonly port: number;
-  /** SO_PRIORITY; absent: as of any socket. */
-  readonly priority?: number;
-}
-
-/** Low bits of a handle: its place among the loop's sockets. */
-const handleIndexMask = socketsMax - 1;
+import {
+  type UpstreamAddress,
+  type UpstreamLoop,
+  type UpstreamSocket,
+  UpstreamSockets,
+} from './upstream-sockets.ts';
 
 export class UdpPool {
-  readonly #loop: UpstreamLoop;
   readonly #random: RandomSource;
-  readonly #createSocket: (server: UpstreamAddress) => number;
-  readonly #closeSocket: (fd: number) => void;
   #heardMs = Infinity;
-  readonly #servers: UpstreamServers = new UpstreamServers((server) => this.#closeAll(server));
-  readonly #sockets: (UpstreamSocket | undefined)[] = [];
-  readonly #bounds = new SocketBounds();
+  readonly #servers: UpstreamServers = new UpstreamServers((server) =>
+    this.#sockets.closeAll(server),
+  );
+  readonly #sockets: UpstreamSockets;
 
   /** `createSocket` returns a connected socket that the pool closes. */
   constructor(
@@ -79,10 +45,8 @@ export class UdpPool {
     createSocket: (server: UpstreamAddress) => number = createUpstreamUdp,
     closeSocket: (fd: number) => void = closeFd,
   ) {
-    this.#loop = loop;
     this.#random = random;
-    this.#createSocket = createSocket;
-    this.#closeSocket = closeSocket;
+    this.#sockets = new UpstreamSockets({ loop, random, createSocket, closeSocket });
   }
 
   /** Whether the handle still names a server. */
@@ -107,7 +71,7 @@ export class UdpPool {
 
   /** Whether the socket is one of the server's. */
   isSocketOf(handle: number, serverHandle: number): boolean {
-    return this.#socketOf(handle)?.server.handle === serverHandle;
+    return this.#sockets.of(handle)?.server.handle === serverHandle;
   }
 
   /** Forgets the server; nothing is in flight on its sockets any more. */
@@ -124,7 +88,7 @@ export class UdpPool {
     server.usedMs = nowMs;
     const place = this.#random.u16() & (upstreamSocketsPerServerMax - 1);
     let handle = server.sockets[place] as number;
-    if (handle === -1) handle = this.#openSocket(server, place, nowMs);
+    if (handle === -1) handle = this.#sockets.openAt(server, place, nowMs);
     if (handle === -1) handle = server.sockets.find((open) => open !== -1) ?? -1;
     server.batch = batch;
     server.batchSocket = handle;
@@ -138,26 +102,26 @@ export class UdpPool {
   drawAgain(serverHandle: number, stale: number, batch: number, nowMs: number): number {
     const server = this.#servers.find(serverHandle);
     if (server === undefined) return -1;
-    if (this.#socketOf(stale)?.isDirect !== false || server.answeredMs === 0) {
+    if (this.#sockets.of(stale)?.isDirect !== false || server.answeredMs === 0) {
       return this.draw(serverHandle, batch, nowMs);
     }
     server.directUntilMs = nowMs + upstreamDirectMs;
     for (const handle of server.sockets) {
-      if (handle !== -1 && this.#socketOf(handle)?.isDirect === true) return handle;
+      if (handle !== -1 && this.#sockets.of(handle)?.isDirect === true) return handle;
     }
     const place = this.#random.u16() & (upstreamSocketsPerServerMax - 1);
-    const taken = this.#socketOf(server.sockets[place] as number);
-    if (taken !== undefined) this.#retire(taken);
-    const direct = this.#openSocket(server, place, nowMs);
+    const taken = this.#sockets.of(server.sockets[place] as number);
+    if (taken !== undefined) this.#sockets.retire(taken);
+    const direct = this.#sockets.openAt(server, place, nowMs);
     return direct === -1 ? this.draw(serverHandle, batch, nowMs) : direct;
   }
 
   saltOf(handle: number): number {
-    return this.#socketOf(handle)?.salt ?? 0;
+    return this.#sockets.of(handle)?.salt ?? 0;
   }
 
   sent(handle: number, nowMs: number): void {
-    const socket = this.#socketOf(handle);
+    const socket = this.#sockets.of(handle);
     if (socket === undefined) return;
     const { server } = socket;
     socket.inFlight += 1;
@@ -168,7 +132,7 @@ export class UdpPool {
   }
 
   answered(handle: number, nowMs: number): void {
-    const socket = this.#socketOf(handle);
+    const socket = this.#sockets.of(handle);
     if (socket === undefined) return;
     this.#landed(socket);
     socket.answeredMs = nowMs;
@@ -181,7 +145,7 @@ export class UdpPool {
 
   /** A query on the socket was given up, or is asked again on another. */
   unanswered(handle: number): void {
-    const socket = this.#socketOf(handle);
+    const socket = this.#sockets.of(handle);
     if (socket !== undefined) this.#landed(socket);
   }
 
@@ -190,19 +154,19 @@ export class UdpPool {
    * backend that is gone, and perhaps all others that are as old: what is asked now goes by new ones.
    */
   failed(handle: number, nowMs: number): void {
-    const socket = this.#socketOf(handle);
+    const socket = this.#sockets.of(handle);
     if (socket === undefined || socket.hasFailed) return;
     socket.hasFailed = true;
     const { server } = socket;
-    this.#retire(socket);
+    this.#sockets.retire(socket);
     if (!socket.isDirect && server.answeredMs !== 0) this.#goDirect(server, nowMs);
     if (socket.answeredMs === 0) {
       server.errorsInRow += 1;
       server.failedMs = nowMs;
       return;
     }
-    for (const other of this.#openSockets(server)) {
-      if (other.answeredMs !== 0) this.#retire(other);
+    for (const other of this.#sockets.ofServer(server)) {
+      if (other.answeredMs !== 0) this.#sockets.retire(other);
     }
   }
 
@@ -223,7 +187,7 @@ export class UdpPool {
    * failed, or is silent while other sockets of its server have answers.
    */
   isStale(handle: number, nowMs: number): boolean {
-    const socket = this.#socketOf(handle);
+    const socket = this.#sockets.of(handle);
     if (socket === undefined) return false;
     if (socket.hasFailed) {
       // Past redirects it may be answered, by a server that was answered before.
@@ -234,26 +198,26 @@ export class UdpPool {
 
   /** Queries in flight on the socket. */
   inFlightOf(handle: number): number {
-    return this.#socketOf(handle)?.inFlight ?? 0;
+    return this.#sockets.of(handle)?.inFlight ?? 0;
   }
 
   /** The server has other backends than before: nothing more is sent from its sockets. */
   backendsChanged(address: Uint8Array): void {
     for (const server of this.#servers.byAddress(address)) {
       server.directUntilMs = 0;
-      for (const socket of this.#openSockets(server)) this.#retire(socket);
+      for (const socket of this.#sockets.ofServer(server)) this.#sockets.retire(socket);
     }
   }
 
   /** Retires sockets past their life and silent ones, closes retired ones with nothing in flight. */
   sweep(nowMs: number): void {
-    for (const socket of this.#sockets) {
+    for (const socket of this.#sockets.all) {
       if (socket === undefined) continue;
       if (!socket.isRetired) {
-        if (nowMs >= socket.expiresMs) this.#retire(socket);
+        if (nowMs >= socket.expiresMs) this.#sockets.retire(socket);
         else if (isSilent(socket, this.#heard(nowMs))) this.#suspect(socket, nowMs);
       }
-      if (socket.isRetired && socket.inFlight <= 0) this.#close(socket);
+      if (socket.isRetired && socket.inFlight <= 0) this.#sockets.close(socket);
     }
     this.#servers.sweep(nowMs);
   }
@@ -269,7 +233,7 @@ export class UdpPool {
   }
 
   get openSockets(): number {
-    return this.#bounds.open;
+    return this.#sockets.open;
   }
 
   get servers(): number {
@@ -277,8 +241,8 @@ export class UdpPool {
   }
 
   close(): void {
-    for (const socket of this.#sockets) {
-      if (socket !== undefined) this.#close(socket);
+    for (const socket of this.#sockets.all) {
+      if (socket !== undefined) this.#sockets.close(socket);
     }
   }
 
@@ -290,34 +254,19 @@ export class UdpPool {
     const { server } = silent;
     if (!silent.isDirect && server.answeredMs !== 0)
       server.directUntilMs = nowMs + upstreamDirectMs;
-    for (const socket of this.#openSockets(server)) {
+    for (const socket of this.#sockets.ofServer(server)) {
       if (socket.answeredMs >= silent.silentSinceMs) continue;
-      if (this.#bounds.isBusy(socket.countedFor)) return;
-      this.#retire(socket);
+      if (this.#sockets.isBusy(socket.countedFor)) return;
+      this.#sockets.retire(socket);
     }
   }
 
   /** Nothing more is sent from sockets that a redirect may lead to a pod that is gone. */
   #goDirect(server: UpstreamServer, nowMs: number): void {
     server.directUntilMs = nowMs + upstreamDirectMs;
-    for (const socket of this.#openSockets(server)) {
-      if (!socket.isDirect) this.#retire(socket);
+    for (const socket of this.#sockets.ofServer(server)) {
+      if (!socket.isDirect) this.#sockets.retire(socket);
     }
-  }
-
-  #openSockets(server: UpstreamServer): UpstreamSocket[] {
-    const sockets: UpstreamSocket[] = [];
-    for (const handle of server.sockets) {
-      const socket = handle === -1 ? undefined : this.#socketOf(handle);
-      if (socket !== undefined) sockets.push(socket);
-    }
-    return sockets;
-  }
-
-  /** The socket of a handle; undefined when the handle's place belongs to a later socket by now. */
-  #socketOf(handle: number): UpstreamSocket | undefined {
-    const socket = this.#sockets[handle & handleIndexMask];
-    return socket?.handle === handle ? socket : undefined;
   }
 
   #landed(socket: UpstreamSocket): void {
@@ -325,89 +274,6 @@ export class UdpPool {
     socket.server.inFlight -= 1;
     if (socket.inFlight === 0) socket.silentSinceMs = 0;
     if (socket.server.inFlight === 0) socket.server.silentSinceMs = 0;
-  }
-
-  #openSocket(server: UpstreamServer, place: number, nowMs: number): number {
-    const countedFor = server.isResolver ? countedForResolvers : server.endpointId;
-    if (!this.#bounds.hasRoom(countedFor) && !this.#hasRoomForFirst(server, countedFor)) return -1;
-    let handle: number;
-    const isDirect = nowMs < server.directUntilMs;
-    try {
-      const fd = this.#createSocket({
-        ...{ address: server.address, port: 53 },
-        ...(isDirect ? { priority: upstreamDirectPriority } : {}),
-      });
-      try {
-        handle = this.#loop.add(fd, 'connected');
-      } finally {
-        this.#closeSocket(fd); // the loop has its own
-      }
-    } catch {
-      // No route, no free port, no descriptors: the caller counts it and answers SERVFAIL.
-      return -1;
-    }
-    // Lives differ, so that sockets opened in one burst do not end in one.
-    const life =
-      upstreamSocketLifetimeMs / 2 + (this.#random.u16() / 65_536) * upstreamSocketLifetimeMs;
-    this.#sockets[handle & handleIndexMask] = {
-      handle,
-      server,
-      salt: this.#random.u16(),
-      expiresMs: isDirect ? server.directUntilMs : nowMs + life,
-      ...{ countedFor, isDirect },
-      inFlight: 0,
-      answeredMs: 0,
-      silentSinceMs: 0,
-      isRetired: false,
-      hasFailed: false,
-    };
-    server.sockets[place] = handle;
-    server.open += 1;
-    this.#bounds.opened(countedFor);
-    return handle;
-  }
-
-  /**
-   * A server without a socket that may be used has the place of an idle one of the same owner, or one beyond the
-   * bound: all the others may be busy with servers that do not answer.
-   */
-  #hasRoomForFirst(server: UpstreamServer, countedFor: number): boolean {
-    if (server.sockets.some((open) => open !== -1)) return false;
-    return this.#closeIdle(countedFor) || this.#bounds.hasSpare(countedFor);
-  }
-
-  /** Closes a socket of the same owner with nothing in flight; false if there is none. */
-  #closeIdle(countedFor: number): boolean {
-    for (const socket of this.#sockets) {
-      if (socket === undefined || socket.countedFor !== countedFor || socket.inFlight > 0) continue;
-      this.#close(socket);
-      return true;
-    }
-    return false;
-  }
-
-  #retire(socket: UpstreamSocket): void {
-    socket.isRetired = true;
-    const { server, handle } = socket;
-    const place = server.sockets.indexOf(handle);
-    if (place !== -1) server.sockets[place] = -1;
-    if (server.batchSocket === handle) server.batch = -1;
-  }
-
-  #close(socket: UpstreamSocket): void {
-    this.#retire(socket);
-    this.#loop.remove(socket.handle);
-    this.#sockets[socket.handle & handleIndexMask] = undefined;
-    const { server, countedFor } = socket;
-    server.open -= 1;
-    this.#bounds.closed(countedFor);
-  }
-
-  /** The server is forgotten; nothing is in flight on its sockets. */
-  #closeAll(server: UpstreamServer): void {
-    for (const socket of this.#sockets) {
-      if (socket?.server === server) this.#close(socket);
-    }
   }
 }
 
