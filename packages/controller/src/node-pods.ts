@@ -7,7 +7,7 @@
  */
 
 import { type Fields, isFields } from '@tandem/core/k8s/shape';
-import type { ObjectSink } from '@tandem/kube/list-watch';
+import type { ObjectSink } from '@tandem/kube/object-sink';
 
 export type Process = 'agent' | 'dns-proxy';
 

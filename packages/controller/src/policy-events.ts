@@ -10,7 +10,7 @@ import { createHash } from 'node:crypto';
 import type { EventReasonCode } from '@tandem/core/codes/kubernetes';
 import type { Fields } from '@tandem/core/k8s/shape';
 import { isFields } from '@tandem/core/k8s/shape';
-import type { ObjectSink } from '@tandem/kube/list-watch';
+import type { ObjectSink } from '@tandem/kube/object-sink';
 import type { Resource } from '@tandem/kube/resource';
 import {
   eventNoteBytesMax,

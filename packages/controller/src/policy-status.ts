@@ -9,7 +9,7 @@
 import type { Fields } from '@tandem/core/k8s/shape';
 import { isFields } from '@tandem/core/k8s/shape';
 import { patchTypes } from '@tandem/kube/call';
-import type { ObjectSink } from '@tandem/kube/list-watch';
+import type { ObjectSink } from '@tandem/kube/object-sink';
 import type { Resource } from '@tandem/kube/resource';
 import type { Logger } from '@tandem/runtime/log';
 import {

@@ -8,7 +8,7 @@
 
 import { type Fields, isFields } from '@tandem/core/k8s/shape';
 import { patchTypes } from '@tandem/kube/call';
-import type { ObjectSink } from '@tandem/kube/list-watch';
+import type { ObjectSink } from '@tandem/kube/object-sink';
 import type { Logger } from '@tandem/runtime/log';
 import {
   nodesBurst,

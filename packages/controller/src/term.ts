@@ -3,7 +3,8 @@
 
 /** What the leader does, from when it leads to when it does not: all of it begins anew with each term. */
 
-import { ListWatch, type ObjectSink } from '@tandem/kube/list-watch';
+import { ListWatch } from '@tandem/kube/list-watch';
+import type { ObjectSink } from '@tandem/kube/object-sink';
 import type { Resource } from '@tandem/kube/resource';
 import type { KubeSession } from '@tandem/kube/session';
 import type { Logger } from '@tandem/runtime/log';

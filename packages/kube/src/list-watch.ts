@@ -29,6 +29,7 @@ import {
   watchSecondsMin,
 } from './limits.ts';
 import { linesOf } from './lines.ts';
+import type { ListWatchState, ObjectSink } from './object-sink.ts';
 import {
   acceptJson,
   definitionPath,
@@ -39,32 +40,6 @@ import {
 } from './resource.ts';
 import { type KubeResponse, type KubeSession, NotConnected } from './session.ts';
 import { keyOf, readWatchEvent } from './watch-event.ts';
-
-/** Who keeps the objects. */
-export interface ObjectSink {
-  /** An object is there, new or changed; `key`: its namespace and name. It is not kept by the caller. */
-  set(key: string, object: Fields): void;
-  delete(key: string): void;
-  /** Of all objects only those with these keys are there. */
-  retain(keys: ReadonlySet<string>): void;
-  /** The state has changed; called after `retain` where it is `synced`. */
-  stateChanged(): void;
-}
-
-export type ListWatchState =
-  /** Never read whole. */
-  | { readonly kind: 'waiting'; readonly message: string; readonly cause: FailureCause }
-  /** Read whole, and followed since. */
-  | { readonly kind: 'synced' }
-  /** The API server has no such kind. */
-  | { readonly kind: 'absent' }
-  /** Read whole once, not followed at present; `message`: why; `sinceMs`: of the monotonic clock. */
-  | {
-      readonly kind: 'stale';
-      readonly sinceMs: number;
-      readonly message: string;
-      readonly cause: FailureCause;
-    };
 
 export interface ListWatchOptions {
   readonly session: KubeSession;

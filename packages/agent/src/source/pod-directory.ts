@@ -8,7 +8,8 @@
  * `PodDirectory`.
  */
 
-import { ListWatch, type ObjectSink } from '@tandem/kube/list-watch';
+import { ListWatch } from '@tandem/kube/list-watch';
+import type { ObjectSink } from '@tandem/kube/object-sink';
 import type { KubeSession } from '@tandem/kube/session';
 import { podsOfOtherNodes } from './kube-resources.ts';
 

@@ -25,6 +25,7 @@ import type { LocalPod } from './address-owners.ts';
 import type { ClusterState, NodeContext } from './cluster-state.ts';
 import type { Diagnostic } from './desired.ts';
 import { ClassFlag, Protocol } from './kernel-numbers.ts';
+import { inTurn } from './redirect-order.ts';
 
 export interface RedirectBackend {
   readonly address: Uint8Array;
@@ -89,35 +90,8 @@ export function planRedirects(
   return new Planner(cluster, node, around).plan(inTurn(policies, first));
 }
 
-/**
- * In which order policies get what a node has: those of the operator's namespaces, then the oldest one of each other
- * namespace, then the second one of each. So a namespace with many of them costs no other one its own.
- */
-function inTurn(
-  policies: readonly LocalRedirectPolicy[],
-  first: readonly string[],
-): readonly LocalRedirectPolicy[] {
-  const ranks = new Map<string, number>();
-  return policies
-    .toSorted(byAge)
-    .map((policy) => {
-      const { namespace } = policy;
-      const rank = first.includes(namespace) ? 0 : (ranks.get(namespace) ?? 0) + 1;
-      ranks.set(namespace, rank);
-      return { policy, rank };
-    })
-    .sort((left, right) => left.rank - right.rank)
-    .map(({ policy }) => policy);
-}
-
 /** Who may write policies here is trusted with every name: the cluster's DNS is there. */
 const resolverNamespace = 'kube-system';
-
-/** The older one of two that name the same has it, so that nobody takes what another one has. */
-function byAge(left: LocalRedirectPolicy, right: LocalRedirectPolicy): number {
-  const key = (policy: LocalRedirectPolicy): string => `${policy.createdAt} ${objectKey(policy)}`;
-  return key(left) < key(right) ? -1 : 1;
-}
 
 interface Target {
   readonly address: Uint8Array;

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Where the objects of a kind go, and what is known of the kind. */
+
+import type { Fields } from '@tandem/core/k8s/shape';
+import type { FailureCause } from './failure.ts';
+
+/** Who keeps the objects. */
+export interface ObjectSink {
+  /** An object is there, new or changed; `key`: its namespace and name. It is not kept by the caller. */
+  set(key: string, object: Fields): void;
+  delete(key: string): void;
+  /** Of all objects only those with these keys are there. */
+  retain(keys: ReadonlySet<string>): void;
+  /** The state has changed; called after `retain` where it is `synced`. */
+  stateChanged(): void;
+}
+
+export type ListWatchState =
+  /** Never read whole. */
+  | { readonly kind: 'waiting'; readonly message: string; readonly cause: FailureCause }
+  /** Read whole, and followed since. */
+  | { readonly kind: 'synced' }
+  /** The API server has no such kind. */
+  | { readonly kind: 'absent' }
+  /** Read whole once, not followed at present; `message`: why; `sinceMs`: of the monotonic clock. */
+  | {
+      readonly kind: 'stale';
+      readonly sinceMs: number;
+      readonly message: string;
+      readonly cause: FailureCause;
+    };
