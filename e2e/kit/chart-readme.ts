@@ -58,7 +58,7 @@ ${generated}
 
 ${description}. Chart ${version}, of Tandem ${appVersion}, for Kubernetes ${kubeVersion}.
 
-Install, upgrade, uninstall: \`docs/kubernetes.md\`. What the chart may do on a cluster: \`docs/security.md\`. Metrics and alerts: \`docs/monitoring.md\`.
+Install, upgrade, uninstall: \`docs/kubernetes.md\`. Rights of the chart on a cluster: \`docs/chart-security.md\`. Metrics and alerts: \`docs/monitoring.md\`.
 
 ## Values
 
