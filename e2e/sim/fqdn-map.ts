@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * The kernel's `fqdn` map and the program that writes it, with the semantics of bpf/src/learn.h and
+ * The kernel's `fqdn` map and the program that writes it, with the semantics of bpf/include/tandem/change.h and
  * order.h: add or extend, never shorten; what makes room is said by the model that the kernel is compared with in
  * bpf/tests/order.fuzz.test.ts; removal counted in `group`. Requests lie in the same memory as the product's writer
  * lays them.

@@ -4,7 +4,7 @@
  * The lock-free reader of `fqdn`. Elements are reused when they are deleted, and slots when
  * they are freed, so a value counts only if the slot still names the selector after the read, and the
  * page still belongs to the address. Address dependencies order the loads; the writer
- * (learn.h) publishes a slot's selector last, by an exchange.
+ * (change.h) publishes a slot's selector last, by an exchange.
  */
 #ifndef TANDEM_FQDN_READ_H
 #define TANDEM_FQDN_READ_H
