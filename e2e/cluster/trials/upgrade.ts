@@ -76,7 +76,10 @@ export async function upgrade(trial: Trial, rounds: number): Promise<void> {
   await step('an image that never becomes ready takes nothing away', async (note) => {
     const before = await podsOf(trial);
     await upgradeProduct(layout, brokenTag, { waits: false });
-    await waitForPods(trial, (pods) => pods.length === 2 * before.length);
+    // of each DaemonSet one more pod than nodes (maxSurge), so on one of the nodes
+    await waitForPods(trial, (pods) =>
+      Object.values(daemonSets).every((name) => pods.some(({ ds, isNew }) => ds === name && isNew)),
+    );
     await delay(brokenMs);
     const after = await podsOf(trial);
     const missing = before.filter(
