@@ -110,7 +110,7 @@ class Run {
       learnedSinceMs: monotonicMs() - learnedForMs,
     });
     const broken = this.#brokenOf(saw);
-    const what = judgement.lost + judgement.late === 0 ? [] : await this.#grownSince(counted);
+    const what = judgement.lost === 0 ? [] : await this.#grownSince(counted);
     const texts =
       typeof after === 'string' || after.denied === before.denied ? [] : after.texts.slice(-5);
     return {

@@ -19,17 +19,24 @@ const ports = [
   { name: 'dns', port: 53, protocol: 'UDP' },
   { name: 'dns-tcp', port: 53, protocol: 'TCP' },
 ] as const;
-/** In which a cache that ends still serves: Kubernetes' own CoreDNS has five seconds. */
+/**
+ * While it ends it serves on, for five seconds as Kubernetes' own CoreDNS. It keeps no SERVFAIL, which CoreDNS would for five seconds: what
+ * fails after kube-dns is back would be taken for Tandem's.
+ */
 const corefile = `.:53 {
     errors
-    health { lameduck 5s }
+    health {
+        lameduck 5s
+    }
     ready
     prometheus :9153
-    cache 30
+    cache 30 {
+        servfail 0
+    }
     loop
     forward . ${dnsServiceAddress}
 }
-`.replace('health { lameduck 5s }', 'health {\n        lameduck 5s\n    }');
+`;
 
 /** A ConfigMap and a DaemonSet. */
 export const cacheObjects: readonly unknown[] = [
