@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * One change of `fqdn`: a pair (address, selector) is added or extended, or removed. Each change is made under the address's lock, in
- * attempts: what an attempt finds missing (a place, a page, room) is made without the lock, and the next attempt looks again.
+ * One change of `fqdn`: adds, extends or removes a pair (address, selector). Each change is made under the address's lock, in
+ * attempts: if an attempt lacks a place, a page or room, it makes that without the lock, and the next attempt checks again.
  * It never shortens an expiry. order.h decides which pair makes room for a new one.
  *
  * Any program type may call change_apply(); `learn` (src/learn.h) does.

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The replies of one pod's connection that its client has not taken yet: those that leave after the turn, and those that the kernel
- * holds. Until the client has taken them their octets count as the pod's.
+ * The replies of one pod's connection that its client has not received yet: replies that are sent after the turn, and replies in
+ * the kernel. Their octets count for the pod until the client has received them.
  */
 
 import { tcpUnsentBytesMax } from '../limits.ts';

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * The sockets to servers: which are open, on whose account, and from which nothing new is sent any more. `UdpPool`
+ * The table of sockets to servers: which are open, the owner that each counts for, and which are retired. `UdpPool`
  * (upstream.ts) decides which one is used and when one is retired.
  */
 
