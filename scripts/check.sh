@@ -9,3 +9,4 @@ pnpm exec oxlint --deny-warnings
 pnpm exec tsc -p tsconfig.check.json
 node --conditions=@tandem/source --disable-warning=ExperimentalWarning scripts/generate-docs.ts --check
 node --conditions=@tandem/source --disable-warning=ExperimentalWarning scripts/check-texts.ts
+node --disable-warning=ExperimentalWarning scripts/check-glossary.ts
