@@ -248,6 +248,7 @@ test('a veth at a bridge of pods with both ends on the node: nothing passes it, 
     const { diagnostics } = await statusOf(tandem, 'agent');
     const named = diagnostics.filter(({ code }) => code === 'interface-unknown');
     assert.equal(named.length, isTrusted ? 0 : 1);
-    if (!isTrusted) assert.match(named[0]?.message ?? '', /nothing passes vethwe-bridge: /);
+    if (!isTrusted)
+      assert.match(named[0]?.message ?? '', /all traffic of vethwe-bridge is dropped: /);
   }
 });

@@ -187,7 +187,7 @@ function notRead([kind, reason]: readonly [string, string]): Diagnostic {
     severity: 'error',
     code: 'interfaces-unreadable',
     subject: 'node',
-    message: `${kind} of the node cannot be read: ${reason}; pods that are known keep their interfaces, traffic of others is dropped`,
+    message: `${kind} of the node cannot be read: ${reason}; known pods keep their interfaces, traffic of other pods is dropped`,
   };
 }
 
@@ -223,7 +223,7 @@ function notWritten(problem: string): Diagnostic {
     severity: 'warning',
     code: 'device-not-classified',
     subject: 'node',
-    message: `not every interface of the node is known to the datapath: ${problem}`,
+    message: `an interface could not be written to the maps of trusted interfaces, bridges of pods or tunnel ports: ${problem}`,
   };
 }
 
@@ -240,7 +240,7 @@ function unknownInterfaces({ unknown }: ClassifiedDevices): readonly Diagnostic[
       severity: 'warning',
       code: 'interface-unknown',
       subject: 'node',
-      message: `nothing passes ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''}: an interface into another network namespace, or a veth at a bridge of pods, that is of no known pod; name it in trustedInterfaces if it is no pod’s: no policy is for what passes a trusted one`,
+      message: `all traffic of ${names.join(', ')}${more > 0 ? ` and ${more} more` : ''} is dropped: the interface leads into another network namespace or is a veth at a bridge of pods, and belongs to no known pod; if it belongs to no pod, name it in trustedInterfaces, which exempts it from policy`,
     },
   ];
 }

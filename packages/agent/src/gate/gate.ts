@@ -32,7 +32,8 @@ export class Gate implements GateHandler {
 
   async admit(call: GateCall, signal: AbortSignal): Promise<string | null> {
     const network = readCniResult(call.prevResult, call.interfaceName);
-    if (!network.ok) return `the result of the CNI plugins before cannot be read: ${network.error}`;
+    if (!network.ok)
+      return `the result of the preceding CNI plugins cannot be read: ${network.error}`;
     const { sandboxes, enforcement } = this.#o;
     const { pod, containerId } = call;
     await this.#o.view.refresh('links');

@@ -35,7 +35,7 @@ const losses: Readonly<Record<RulePart, string>> = {
   'IPv4 routing': 'DNS queries of pods over IPv4 are dropped',
   'IPv6 routing': 'DNS queries of pods over IPv6 are dropped',
   'nft table':
-    'each DNS query of a pod takes an entry of conntrack, and replies are dropped where no other rule keeps conntrack on',
+    'each DNS query of a pod takes an entry of conntrack, and replies are dropped where no other rule enables conntrack',
 };
 
 const loopbackOff: Degradation = degradation('ipv6-loopback-off', {

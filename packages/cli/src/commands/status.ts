@@ -185,7 +185,7 @@ function servingText({ isServing }: MemberReport): Text {
 }
 
 function answerText({ answeredBy, processes }: NodeReport): string {
-  if (answeredBy === null) return 'none: nothing is pinned, and no process answers';
+  if (answeredBy === null) return 'none: no map is pinned, and no process answers';
   if (answeredBy === 'pins') return 'from the pinned maps alone, no process answers';
   const socket = processes.find(({ process }) => process === answeredBy)?.socket ?? '';
   return `from the ${answeredBy} (${socket}) and the pinned maps`;
@@ -193,7 +193,7 @@ function answerText({ answeredBy, processes }: NodeReport): string {
 
 function policyText(policy: NodeReport['policy']): string {
   const known = (value: number | null): string => (value === null ? '?' : String(value));
-  const revisions = `revision ${known(policy.requiredRevision)} wanted, ${known(policy.appliedRevision)} applied, ${known(policy.servedRevision)} served`;
+  const revisions = `revision ${known(policy.requiredRevision)} required, ${known(policy.appliedRevision)} applied, ${known(policy.servedRevision)} served`;
   if (policy.servedRevision === null) return revisions;
   const made = policy.createdAt === null ? '' : `, made ${policy.createdAt}`;
   const content = `${known(policy.endpoints)} endpoints, ${known(policy.policies)} policies, ${known(policy.patterns)} patterns`;
@@ -206,7 +206,7 @@ function dropReaderText(reader: NonNullable<NodeReport['dropReader']>): string {
     process === null
       ? 'read by no process'
       : `read by the ${process}, ${formatDuration(ageMs)} ago`;
-  const kernel = `${kernelLost} found the ring full, ${kernelLimited} over the rate`;
+  const kernel = `${kernelLost} lost to a full ring, ${kernelLimited} over the rate limit`;
   return `${who}; ${seen} events, ${missing} missing; ${kernel}`;
 }
 

@@ -61,7 +61,7 @@ function checkFamily(family: BridgeFamily, used: readonly Bridge[]): CheckResult
       `${what} between pods of ${used.map(({ name }) => name).join(', ')} is filtered by policy`,
     );
   }
-  const why = `${what} between pods on the bridge ${unseen.join(', ')} skips netfilter: policy does not hold there, and what these pods send elsewhere is dropped`;
+  const why = `${what} between pods on the bridge ${unseen.join(', ')} skips netfilter: policy is not enforced there, and other traffic of these pods is dropped`;
   if (value === null) {
     return fail(
       check,

@@ -42,12 +42,12 @@ function checkFamily(
   const check = family === 'ip' ? 'conntrack4' : 'conntrack6';
   const name = family === 'ip' ? 'IPv4' : 'IPv6';
   if (family === 'ip6' && ipv6State() === 'absent') return skip(check, 'the kernel has no IPv6');
-  if (isKept) return pass(check, `kept on for ${name} by Tandem's own nft table`);
+  if (isKept) return pass(check, `enabled for ${name} by the nft table of Tandem`);
   const isUsed = firewall.chains.some(
     ({ families, rules }) =>
       families.includes(family) && rules.some(({ usesConntrack }) => usesConntrack),
   );
-  if (isUsed) return pass(check, `on for ${name}: firewall rules use it`);
+  if (isUsed) return pass(check, `enabled for ${name}: firewall rules use it`);
   if (isPreflight) {
     return readSysctl('net.netfilter.nf_conntrack_max') === null
       ? warn(
@@ -55,12 +55,12 @@ function checkFamily(
           `conntrack is not loaded; the agent needs it for ${name}`,
           'modprobe nf_conntrack',
         )
-      : pass(check, `available for ${name}; the agent turns it on`);
+      : pass(check, `available for ${name}; the agent enables it`);
   }
   return fail(
     check,
-    `no rule turns conntrack on for ${name}: replies are filtered as new connections`,
-    'restart tandem-agent, whose nft table keeps it on; modprobe nf_conntrack if it is missing',
+    `no rule enables conntrack for ${name}: replies are filtered as new connections`,
+    'restart tandem-agent, whose nft table enables it; modprobe nf_conntrack if it is missing',
   );
 }
 

@@ -92,7 +92,7 @@ test('what is valid and seldom meant is said, with what to write', () => {
     ],
     [
       [policy({ egress: [db, toPort('5432')] })],
-      /egress\[0\] allows these peers every port, and egress\[1\] everybody its ports/,
+      /egress\[0\] allows these peers every port, and egress\[1\] every peer its ports/,
     ],
     [
       [policy({ egressDeny: [{ toCIDR: ['169.254.169.254/32'] }] })],
@@ -116,10 +116,7 @@ test('what is valid and seldom meant is said, with what to write', () => {
       ],
       /toPorts allows DNS over UDP alone/,
     ],
-    [
-      [policy({ egress: [asks({ matchName: 'a.test' })] })],
-      /lets these pods ask for names, and no/,
-    ],
+    [[policy({ egress: [asks({ matchName: 'a.test' })] })], /allows queries of these pods, and no/],
     [[policy({ egress: [{ toCIDR: ['10.1.0.0/25'] }] }), node], /addresses of pods, which no CIDR/],
     [
       [policy({ egress: [{ toCIDR: ['192.0.2.1/32'] }] }), node],

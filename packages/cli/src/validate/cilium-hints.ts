@@ -106,7 +106,7 @@ export class CiliumHints {
         message: `${quoted(text)} is a name of the cluster: addresses of pods and Services are never learned, so it allows nothing. Select the pods with toEndpoints`,
       }));
       if (near.length === 0) {
-        const message = `needs a rule that says which names may be asked for, and no policy of these files has one for these pods: addresses are learned from lookups that a DNS rule lets through. Add toEndpoints of the DNS pods with toPorts 53 and rules.dns`;
+        const message = `needs a rule that says which names may be queried, and no policy of these files has one for these pods: addresses are learned from queries that a DNS rule allows. Add toEndpoints of the DNS pods with toPorts 53 and rules.dns`;
         return [...hints, { path: at, message }];
       }
       if (asked.some(({ matchAll }) => matchAll)) return hints;
@@ -118,7 +118,7 @@ export class CiliumHints {
         ...hints,
         ...refused.map(({ text }) => ({
           path: at,
-          message: `${quoted(text)} is in no rules.dns of these pods: its lookups are refused, so its addresses are never learned. Name it in rules.dns too`,
+          message: `${quoted(text)} is in no rules.dns of these pods: its queries are refused, so its addresses are never learned. Name it in rules.dns too`,
         })),
       ];
     });
@@ -135,7 +135,7 @@ export class CiliumHints {
     const near = this.#near(own).flatMap(({ specs }) => specs);
     if (near.some(({ rules }) => rules.some(connects))) return [];
     const message =
-      'lets these pods ask for names, and no policy of these files lets them connect to what the names lead to: add toFQDNs';
+      'allows queries of these pods, and no policy of these files allows connections to the addresses of the names: add toFQDNs';
     return [{ path: rule.path, message }];
   }
 
@@ -144,7 +144,7 @@ export class CiliumHints {
     const known = [
       [pods, 'pods, which no CIDR selects', 'toEndpoints'],
       [nodes, 'nodes, which no CIDR selects', 'toEntities: [host, remote-node]'],
-      [services, 'a Service, which is resolved before policy is asked', 'toEndpoints of its pods'],
+      [services, 'a Service, which is translated before policy applies', 'toEndpoints of its pods'],
     ] as const;
     return allowed(spec).flatMap(({ path, peers, direction }) =>
       cidrsOf(peers).flatMap((cidr) =>
@@ -196,7 +196,7 @@ function emptyRuleHints(name: string, path: string, body: Fields): readonly Hint
     const isDeny = rules.length === 1 && (meansDeny.test(name) || isBoth);
     if (index < 0 || isDeny) return [];
     const peers = section === 'egress' ? 'toEntities' : 'fromEntities';
-    const message = `{} allows nothing (in a NetworkPolicy it would allow all): write ${peers}: [all] to allow all, or leave it if default deny is meant`;
+    const message = `{} allows nothing (in a NetworkPolicy it would allow all): write ${peers}: [all] to allow all, or keep it if default deny is intended`;
     return [{ path: `${path}.${section}[${index}]`, message }];
   });
 }
@@ -210,7 +210,7 @@ function splitHints(path: string, body: Fields): readonly Hint[] {
       const hasPeers = Object.keys(rule).some((field) => /^(to|from)(?!Ports$)/.test(field));
       if (next === undefined || !hasPeers || 'toPorts' in rule) return [];
       if (Object.keys(next).length !== 1 || itemsOf(next, 'toPorts').length === 0) return [];
-      const message = `allows these peers every port, and ${section}[${index + 1}] everybody its ports: for both at once write them in one item, without the dash before toPorts`;
+      const message = `allows these peers every port, and ${section}[${index + 1}] every peer its ports: for both at once write them in one item, without the dash before toPorts`;
       return [{ path: `${path}.${section}[${index}]`, message }];
     });
   });
@@ -286,8 +286,8 @@ function tcpHints(spec: PolicySpec): readonly Hint[] {
     const [udp, tcp] = [takes(17), takes(6)];
     if (udp === tcp) return [];
     const message = udp
-      ? 'allows DNS over UDP alone: answers that are too long for it are asked for over TCP again. Write protocol: ANY'
-      : 'allows DNS over TCP alone: names are asked over UDP first. Write protocol: ANY';
+      ? 'allows DNS over UDP alone: clients repeat a query over TCP when the answer is truncated. Write protocol: ANY'
+      : 'allows DNS over TCP alone: clients query over UDP first. Write protocol: ANY';
     return [{ path: `${rule.path}.toPorts`, message }];
   });
 }

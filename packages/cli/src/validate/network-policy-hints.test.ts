@@ -44,7 +44,7 @@ test('what is valid and seldom meant is said, with what to write', () => {
     [{ ...all, ingress: [{ from: [web, team] }] }, /from\[0\] and the next peer allow each alone/],
     [
       { ...all, ingress: [{ from: [web] }, { ports: [{ port: 80 }] }] },
-      /ingress\[0\] allows these .*ingress\[1\] everybody/,
+      /ingress\[0\] allows these .*ingress\[1\] every peer/,
     ],
     [{ ...all, ingress: [{ from: [] }] }, /from is empty, which is everybody/],
     [

@@ -35,7 +35,7 @@ export class NetworkPolicyHints {
     const hints: Hint[] = [];
     if (spec['podSelector'] === undefined || spec['podSelector'] === null) {
       const message =
-        'is missing: every pod of the namespace is selected. Write {} if that is meant';
+        'is missing: every pod of the namespace is selected. Write {} if that is intended';
       hints.push({ path: 'spec.podSelector', message });
     }
     hints.push(...typesHints(spec), ...this.#rulesHints(spec, 'ingress', 'from'));
@@ -43,7 +43,7 @@ export class NetworkPolicyHints {
     const egress = rulesOf(spec, 'egress');
     if (egress.length > 0 && typesOf(spec).includes('Egress') && !this.#mayAsk(namespace)) {
       const message =
-        'allows no DNS, nor does another policy of the files: the pods resolve no names. Allow UDP and TCP port 53 to the DNS pods';
+        'allows no DNS, and neither does another policy of the files: the pods resolve no names. Allow UDP and TCP port 53 to the DNS pods';
       hints.push({ path: 'spec.egress', message });
     }
     return hints;
@@ -62,7 +62,7 @@ export class NetworkPolicyHints {
       const next = rules[index + 1];
       const isSplit = peers.length > 0 && !('ports' in rule) && next !== undefined;
       if (isSplit && !(own in next) && itemsOf(next, 'ports').length > 0) {
-        const message = `allows these peers every port, and ${section}[${index + 1}] everybody its ports: for both at once write them in one item, without the dash before ports`;
+        const message = `allows these peers every port, and ${section}[${index + 1}] every peer its ports: for both at once write them in one item, without the dash before ports`;
         hints.push({ path, message });
       }
       for (const [at, peer] of peers.entries()) {
@@ -101,7 +101,7 @@ function typesHints(spec: Fields): readonly Hint[] {
     const other = section === 'ingress' ? 'egress' : 'ingress';
     const isForgotten = !(section in spec) && rulesOf(spec, other).length > 0;
     if (!types.includes(type) || !isForgotten || !Array.isArray(spec['policyTypes'])) return [];
-    const message = `names ${type}, for which there is no rule: all ${section} is denied. Write ${section}: [] if that is meant`;
+    const message = `names ${type}, for which there is no rule: all ${section} is denied. Write ${section}: [] if that is intended`;
     return [{ path: 'spec.policyTypes', message }];
   });
 }
@@ -114,7 +114,7 @@ function emptyHints(rule: Fields, own: 'from' | 'to', path: string): readonly Hi
     const isUsual = field === own && itemsOf(rule, 'ports').length > 0;
     if (!isNull && !(isEmpty && !isUsual)) return [];
     const meant = field === 'ports' ? 'every port' : 'everybody';
-    const message = `is empty, which is ${meant}: leave it out if that is meant`;
+    const message = `is empty, which is ${meant}: remove it if that is intended`;
     return [{ path: `${path}.${field}`, message }];
   });
 }
@@ -125,7 +125,7 @@ function tcpDnsHints(rule: Fields, path: string): readonly Hint[] {
   const index = ports.findIndex((port) => port['port'] === dnsPort && isTcp(port));
   if (index < 0 || ports.some((port) => allowsDns(port))) return [];
   const message =
-    'allows DNS over TCP alone: names are asked over UDP first. Add an item with protocol: UDP';
+    'allows DNS over TCP alone: clients query over UDP first. Add an item with protocol: UDP';
   return [{ path: `${path}.ports[${index}]`, message }];
 }
 

@@ -155,7 +155,10 @@ export class OwnerTable {
       const { pod } = winner.known;
       for (const known of this.#claims.of(key)) {
         if (known === winner.known || compareClaims(known.pod, pod) !== 0) continue;
-        warn(known, `has address ${textOf(known, key)} like ${pod.namespace}/${pod.name}: held`);
+        warn(
+          known,
+          `has address ${textOf(known, key)} like ${pod.namespace}/${pod.name}: its traffic is dropped`,
+        );
       }
     }
     return diagnostics;

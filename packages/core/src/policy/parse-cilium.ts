@@ -35,19 +35,19 @@ const unsupportedFields: Readonly<Record<string, string>> = {
   fromRequires: 'Cilium removed it in 1.19, write the labels into each selector',
   icmps:
     'a rule for ICMP alone cannot be written. A rule without toPorts allows ICMP, with every port of its peers',
-  authentication: 'there is no mutual authentication here',
+  authentication: 'Tandem has no mutual authentication',
   // Of NetworkPolicy, and out of place.
   to: 'write toEndpoints, toCIDR or toEntities',
   from: 'write fromEndpoints, fromCIDR or fromEntities',
   ports: 'write toPorts, with ports under it',
   ipBlock: 'write toCIDRSet or fromCIDRSet',
-  fromFQDNs: 'names are for egress: write fromCIDR',
+  fromFQDNs: 'names are supported for egress only: write fromCIDR',
   rules: 'it belongs to an item of toPorts, beside ports',
 };
 /** Of NetworkPolicy, in spec. */
 const foreignSpecFields: Readonly<Record<string, string>> = {
   podSelector: 'write endpointSelector',
-  policyTypes: 'the sections that are there say it',
+  policyTypes: 'the sections that are present decide it',
 };
 
 /** The rules of a policy object, or why it has none and whom to hold meanwhile. */

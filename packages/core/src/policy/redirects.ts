@@ -306,7 +306,7 @@ function unfitAddress(flags: number): string | null {
     return 'is an address of a Service: use serviceMatcher, in the namespace of the Service';
   }
   if ((flags & ClassFlag.node) !== 0) {
-    return 'is an address of a node: what listens there is asked, so remove the interface that has it';
+    return 'is an address of a node, whose own listener answers there: remove the interface that has it';
   }
   const isOfCluster = (flags & (ClassFlag.cluster | ClassFlag.localPods)) !== 0;
   return isOfCluster ? 'is an address of the cluster, of pods or of its API server' : null;
