@@ -63,7 +63,7 @@ test('what is valid and seldom meant is said, with what to write', () => {
       { ...all, policyTypes: ['Ingress', 'Egress'], ingress: [{ from: [web] }] },
       /policyTypes names Egress, for which there is no rule: all egress is denied/,
     ],
-    [{ ...all, egress: [https] }, /^spec.egress allows no DNS, nor does another policy/],
+    [{ ...all, egress: [https] }, /^spec.egress allows no DNS, and neither does another policy/],
     [{ ...all, egress: [{ ports: [{ port: 53 }] }] }, /ports\[0\] allows DNS over TCP alone/],
     [{ ...all, egress: [{ to: [{ ipBlock: { cidr: '192.0.2.0/24' } }] }] }, /allows no DNS/],
   ];
