@@ -21,8 +21,8 @@
 #include "judgement.h"
 
 /*
- * Rule 1: our own reply to a pod, from the shared socket, whose source may be an endpoint's address. Port P of
- * the host is ours alone (guard_port).
+ * Rule 1: a member's reply to a pod, from the shared socket. Its source may be an endpoint's address. Only members may bind
+ * port P of the host (guard_port).
  */
 static __always_inline bool is_our_reply(const struct judgement *j)
 {
@@ -30,14 +30,14 @@ static __always_inline bool is_our_reply(const struct judgement *j)
 	       j->packet.source_port == td_config.port_be;
 }
 
-/* Port P of the node, which only what from_pod redirected may reach. */
+/* The packet is for port P of the node, which only packets that from_pod steered may reach. */
 static __always_inline bool is_at_our_port(const struct judgement *j)
 {
 	return is_local_in(j) && is_udp_or_tcp(&j->packet) && !j->packet.is_tail &&
 	       j->packet.destination_port == td_config.port_be;
 }
 
-/* Rule 3: a tunnel's end believes the source of what is inside. */
+/* Rule 3: the end of a tunnel accepts the source of an inner packet unchecked, so pods may not send to it. */
 static __always_inline bool is_tunnel(const struct packet *p)
 {
 	__u32 port = bpf_ntohs(p->destination_port);
@@ -48,8 +48,8 @@ static __always_inline bool is_tunnel(const struct packet *p)
 }
 
 /*
- * What is delivered to the host is for the host, whatever address it bears: a link-local one, a broadcast
- * or a group. An address of the node keeps its own class, for node-local DNS has one; any other gets that of
+ * A packet that is delivered to the host has the host's class, whatever its destination: a link-local address, a broadcast
+ * or a group. An address of the node keeps its own class, because node-local DNS has one; any other address gets the class of
  * the loopback address.
  */
 static __always_inline struct td_class class_of_host(const struct td_addr *address)
@@ -64,16 +64,16 @@ static __always_inline struct td_class class_of_host(const struct td_addr *addre
 	return class;
 }
 
-/* What a pod says about itself to its neighbours, and may say without an address of its own. */
+/* Neighbour and listener discovery, which a pod may send without an address of its own. */
 static __always_inline bool is_neighbour_message(const struct packet *p)
 {
 	return is_neighbour_discovery(p) || is_multicast_listener(p);
 }
 
 /*
- * Rule 3 for the node itself: nobody else may speak to an endpoint as this node does. What is delivered to the node may
- * bear its address all the same: an answer whose translation is undone, and the node's own multicast as it hears it.
- * Two ends of a link may have the same link-local address, and tell each other so.
+ * Rule 3 for the node itself: only packets of this node may have its address as source, if they are for an endpoint. Packets
+ * to the node may have it all the same: an answer whose translation is undone, and the node's own multicast that loops back.
+ * Neighbour discovery is exempt, because it finds out that both ends of a link have one link-local address.
  */
 static __always_inline bool is_forged_host(const struct judgement *j)
 {
@@ -82,8 +82,8 @@ static __always_inline bool is_forged_host(const struct judgement *j)
 }
 
 /*
- * Rule 18: the packet is for an endpoint's address and leaves by another interface than the endpoint's, so the address is
- * somebody else's by now. That counts for what the host sends, too.
+ * Rule 18: the packet is for an endpoint's address and leaves by another interface than the endpoint's, so the address has
+ * another owner now. This applies to packets of the host, too.
  */
 static __always_inline bool is_astray(const struct judgement *j)
 {
@@ -99,7 +99,7 @@ static __always_inline bool is_astray(const struct judgement *j)
  */
 static __noinline __u32 judge_strangers(struct judgement *j)
 {
-	/* the host's answer to a pod is judged as the pod's request: then its class is asked for */
+	/* the host's reply to a pod is judged as the pod's request, which needs the host's class */
 	if (!j->source.id && (!j->from_host || j->is_reply)) {
 		/* only an endpoint at the other end has a policy that asks for it */
 		if (j->destination.id)
@@ -130,7 +130,7 @@ static __noinline __u32 judge_strangers(struct judgement *j)
 	return TD_COUNT_FORWARDED;
 }
 
-/* The mark and port P: what from_pod steered reaches our socket and nothing else does. */
+/* The mark and port P: only packets that from_pod steered reach the shared socket, and they reach nothing else. */
 static __always_inline __u32 judge_steering(const struct judgement *j)
 {
 	if (j->is_steered && !j->from_host) {
@@ -143,7 +143,7 @@ static __always_inline __u32 judge_steering(const struct judgement *j)
 	return TD_COUNT_FORWARDED;
 }
 
-/* What must not pass whatever policy says, and what passes whatever it says. HOLD apart. */
+/* Packets that are dropped whatever policy says, HOLD apart. */
 static __always_inline __u32 judge_packet_kind(const struct judgement *j)
 {
 	const struct packet *p = &j->packet;
@@ -159,8 +159,8 @@ static __always_inline __u32 judge_packet_kind(const struct judgement *j)
 }
 
 /*
- * Rule 14: an ICMP error that conntrack ties to a flow passes, but from a local endpoint only if it is
- * a party to that flow; or it is a letter to anybody whose flow it can quote.
+ * Rule 14: an ICMP error that conntrack relates to a flow passes, but from a local endpoint only if the endpoint is
+ * a party to that flow. Otherwise a pod could send one to the parties of any flow that it can quote.
  */
 static __always_inline bool is_strangers_error(const struct judgement *j, bool is_related_error)
 {
@@ -213,7 +213,7 @@ static __always_inline __u32 reason_of(struct answer answer, bool has_expired)
 }
 
 /*
- * May this packet keep its address in use (fqdn_live.h)? Only what a pod itself sends, and not under audit,
+ * May this packet keep its address in use (fqdn_live.h)? Only a pod's own packet, and not under audit,
  * where connections may be open that policy denies.
  */
 static __always_inline bool is_use(const struct judgement *j, bool host_acts)
@@ -222,7 +222,7 @@ static __always_inline bool is_use(const struct judgement *j, bool host_acts)
 	       connection_is_answered(&j->connection);
 }
 
-/* `host_acts`: our proxy asks with the pod's own address, after it judged the name. */
+/* `host_acts`: a member sends the query with the pod's own address, after it has allowed the name. */
 static __always_inline __u32 judge_egress(struct judgement *j, bool host_acts)
 {
 	struct fqdn_search search = {
@@ -275,8 +275,8 @@ static __always_inline __u32 judge_ingress(struct judgement *j)
 }
 
 /*
- * Tells a drop; the destination before translation is what the pod asked for. Global, as judge_policy():
- * the verifier checks it once.
+ * Makes the event of a drop, with the destination that the pod used before translation. A global function, as judge_policy(),
+ * so that the verifier checks it once.
  */
 __noinline int judge_report(struct judgement *j, __u32 reason, __u32 verdict)
 {
@@ -376,8 +376,8 @@ __noinline int judge_connection(struct judgement *j)
 }
 
 /*
- * Whose share of the events a drop spends: the pod's that sent the packet, also where another's policy drops it.
- * A source that is forged or not known has none but its interface's; the rest of the world has the destination's.
+ * The payer of a drop's event: the pod that sent the packet, also if another pod's policy drops it. For a forged or unknown
+ * source it is the interface, and for a source outside of the node the destination.
  */
 static __always_inline __u32 event_payer(const struct judgement *j)
 {
@@ -388,7 +388,7 @@ static __always_inline __u32 event_payer(const struct judgement *j)
 	return j->ifindex | TD_PAYER_DEVICE;
 }
 
-/* A function of its own, for the stack that judge_strangers() speaks of. What is for no endpoint may be for all ports. */
+/* A function of its own, as judge_strangers(). A bridge may flood a packet without endpoint to all ports. */
 static __noinline bool is_told_flood(const struct judgement *j, __u32 port, __u32 reason)
 {
 	return !is_local_in(j) && !j->destination.id &&

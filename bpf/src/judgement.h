@@ -55,13 +55,13 @@ static __always_inline bool is_local_in(const struct judgement *j)
 	return j->hook == NF_INET_LOCAL_IN;
 }
 
-/* Is it the endpoint's interface? An index alone is not enough: another interface may have it by now. */
+/* Is it the endpoint's interface? The index alone is not enough, because another interface may have it now. */
 static __always_inline bool is_interface_of(const struct td_endpoint *endpoint, __u32 ifindex)
 {
 	return ifindex == endpoint->veth_ifindex && is_pod_device(ifindex);
 }
 
-/* Does what leaves by `ifindex` reach the endpoint? What is routed onto a bridge has no port yet. */
+/* Does a packet that leaves by `ifindex` reach the endpoint? A packet that is routed onto a bridge has no port yet. */
 static __always_inline bool is_way_to(const struct td_endpoint *endpoint, __u32 ifindex)
 {
 	if (endpoint->flags & TD_EP_BRIDGED && ifindex == endpoint->l3_ifindex)
@@ -69,7 +69,7 @@ static __always_inline bool is_way_to(const struct td_endpoint *endpoint, __u32 
 	return is_interface_of(endpoint, ifindex);
 }
 
-/* Of a packet that the host did not make: was its source verified where it came in, and if it is none, where was that? */
+/* Of a packet that the host did not make: is its source verified at the ingress interface? Without an endpoint: that side. */
 static __always_inline void judgement_load_entry(struct judgement *j, struct bpf_nf_ctx *ctx,
 						 const struct td_endpoint *source, __u32 bridge_port)
 {
