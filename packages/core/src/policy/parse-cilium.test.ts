@@ -336,8 +336,16 @@ test('what is legal but odd is said', () => {
   assert.match(warning({ egress: [{ toFQDNs: [{}] }] }), /names nothing/);
   assert.match(warning({ egress: [{ toEntities: ['health'] }] }), /health matches nothing here/);
   assert.match(
+    warning({ ingress: [{ fromEntities: ['ingress'] }] }),
+    /ingress matches nothing here, so traffic that Cilium's Ingress or Gateway brings/,
+  );
+  assert.match(
     warning({ endpointSelector: { matchLabels: { 'pod-template-hash': 'x' } }, egress: [{}] }),
     /pod-template-hash differs from pod to pod/,
+  );
+  assert.match(
+    warning({ egress: [{ toPorts: [{ ports: [{ port: '443', protocol: 'tcp' }] }] }] }),
+    /ports\[0\]\.protocol "tcp" is refused by an API server: write TCP/,
   );
   assert.equal(warning({ egress: [{ toEntities: ['world'] }] }), '');
 });

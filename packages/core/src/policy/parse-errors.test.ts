@@ -249,6 +249,87 @@ const errorTable: readonly (readonly [name: string, spec: Body, want: RegExp])[]
     { egress: [{ toFQDNs: [{ matchName: 'a', matchPattern: 'b' }] }] },
     /has both matchName and matchPattern/,
   ],
+  // the fix is in the message
+  [
+    'fields of a NetworkPolicy in a spec',
+    { podSelector: {}, egress: [{}] },
+    /^spec.podSelector is not supported: write endpointSelector/,
+  ],
+  [
+    'policyTypes',
+    { policyTypes: ['Egress'], egress: [{}] },
+    /^spec.policyTypes is not supported: the sections that are there say it/,
+  ],
+  [
+    'peers of a NetworkPolicy',
+    { egress: [{ to: [{ namespaceSelector: {} }] }] },
+    /^spec.egress\[0\].to is not supported: write toEndpoints, toCIDR or toEntities/,
+  ],
+  [
+    'ports of a NetworkPolicy',
+    { egress: [{ ports: [{ port: 53 }] }] },
+    /^spec.egress\[0\].ports is not supported: write toPorts, with ports under it/,
+  ],
+  [
+    'namespaceSelector of a peer',
+    { egress: [{ toEndpoints: [{ namespaceSelector: {} }] }] },
+    /namespaceSelector is not supported: write the label k8s:io.kubernetes.pod.namespace/,
+  ],
+  [
+    'labels without matchLabels',
+    { endpointSelector: { app: 'web' }, egress: [{}] },
+    /^spec.endpointSelector.app is not supported: put it under matchLabels/,
+  ],
+  [
+    'rules beside toPorts',
+    { egress: [{ toPorts: [{ ports: [{ port: '53' }] }], rules: { dns: [{}] } }] },
+    /^spec.egress\[0\].rules is not supported: it belongs to an item of toPorts/,
+  ],
+  [
+    'fromFQDNs',
+    { ingress: [{ fromFQDNs: [{ matchName: 'a.b' }] }] },
+    /fromFQDNs is not supported: names are for egress: write fromCIDR/,
+  ],
+  [
+    'a star is for matchPattern',
+    { egress: [{ toFQDNs: [{ matchName: '*.a.b' }] }] },
+    /use matchPattern for "\*"$/,
+  ],
+  [
+    'a URL as a name',
+    { egress: [{ toFQDNs: [{ matchName: 'https://a.b/v1' }] }] },
+    /write the name of the host alone$/,
+  ],
+  [
+    'a port in a name',
+    { egress: [{ toFQDNs: [{ matchName: 'a.b:443' }] }] },
+    /write the name alone, and the port in toPorts$/,
+  ],
+  [
+    'a regular expression as a pattern',
+    { egress: [{ toFQDNs: [{ matchPattern: '^a[0-9]+\\.b$' }] }] },
+    /it is no regular expression$/,
+  ],
+  [
+    'http: what to write instead',
+    { egress: [{ toPorts: [{ ports: [{ port: '80' }], rules: { http: [{}] } }] }] },
+    /remove rules, and the port is allowed whole$/,
+  ],
+  [
+    'icmps: what cannot be written',
+    { egress: [{ icmps: [{ fields: [{ type: 8 }] }] }] },
+    /a rule for ICMP alone cannot be written/,
+  ],
+  [
+    'toServices: the API server, and a Service without selector',
+    { egress: [{ toServices: [{}] }] },
+    /toEndpoints, the API server with toEntities kube-apiserver, .* without selector with toCIDR$/,
+  ],
+  [
+    'a range as a port',
+    { egress: [{ toPorts: [{ ports: [{ port: '8000-8100' }] }] }] },
+    /"8000-8100" is no port number/,
+  ],
   // shapes
   ['null peers', { egress: [{ toEndpoints: null }] }, /toEndpoints is null/],
   ['null section', { egress: null, ingress: [{}] }, /^spec.egress is null/],

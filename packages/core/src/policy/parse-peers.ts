@@ -200,7 +200,11 @@ function parseEntity(
   const entity = peerEntities.find((name) => name === value);
   if (entity !== undefined) return entity;
   if (typeof value === 'string' && absentEntities.includes(value)) {
-    if (value !== 'none') context.warn(path, `entity ${value} matches nothing here`);
+    const also =
+      value === 'ingress'
+        ? ", so traffic that Cilium's Ingress or Gateway brings is not allowed"
+        : '';
+    if (value !== 'none') context.warn(path, `entity ${value} matches nothing here${also}`);
     return null;
   }
   const known = ['all', ...peerEntities, ...absentEntities].join(', ');

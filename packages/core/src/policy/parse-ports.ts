@@ -145,7 +145,8 @@ function parseProtocol(
   path: string,
   context: ParseContext,
 ): readonly Protocol[] {
-  const text = (readText(fields, 'protocol', path, context.errors) ?? '').toUpperCase();
+  const written = readText(fields, 'protocol', path, context.errors) ?? '';
+  const text = written.toUpperCase();
   const protocols = Object.hasOwn(transport, text) ? transport[text] : undefined;
   if (protocols === undefined) {
     const fix = text.startsWith('ICMP')
@@ -153,6 +154,10 @@ function parseProtocol(
       : 'use TCP, UDP, SCTP or ANY';
     context.error(at(path, 'protocol'), `${JSON.stringify(text)} is no protocol here: ${fix}`);
     return [];
+  }
+  if (written !== text) {
+    const message = `${JSON.stringify(written)} is refused by an API server: write ${text}`;
+    context.warn(at(path, 'protocol'), message);
   }
   if (!hasDns) return protocols;
   if (text === 'SCTP') context.error(at(path, 'protocol'), 'DNS rules are for TCP, UDP or ANY');
