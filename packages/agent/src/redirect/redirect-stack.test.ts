@@ -5,6 +5,8 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { createSocket, type RemoteInfo, type Socket, type SocketType } from 'node:dgram';
+import { once } from 'node:events';
 import { after, test } from 'node:test';
 import { parseAddress } from '@tandem/core/net/ip';
 import type { Redirect } from '@tandem/core/policy/redirects';
@@ -55,6 +57,52 @@ const endpointOf = (name: string, l3Ifindex: number, isBridged: boolean): Attach
   }) as AttachedEndpoint;
 const endpoints = [endpointOf('cache-0', 7, false), endpointOf('cache-1', 8, true)];
 const one = redirectOf('10.96.0.10', ['10.1.0.5']);
+
+const conntrackFamilies = [
+  {
+    ...{ type: 'udp4', prefix: 32, frontend: '192.0.2.10' },
+    ...{ pod: '10.9.0.1', member: '10.9.0.2', ending: '10.9.0.5', other: '10.9.0.6' },
+  },
+  {
+    ...{ type: 'udp6', prefix: 128, frontend: '2001:db8::10' },
+    ...{ pod: 'fd00:9::1', member: 'fd00:9::2', ending: 'fd00:9::5', other: 'fd00:9::6' },
+  },
+] as const;
+
+async function clientOf(type: SocketType, address: string): Promise<Socket> {
+  const client = createSocket(type).bind(0, address);
+  await once(client, 'listening');
+  return client;
+}
+
+/** Sends a datagram to the frontend; gives the server that has it. */
+async function askedServer(
+  client: Socket,
+  frontend: string,
+  servers: readonly Socket[],
+): Promise<Socket> {
+  const arrivals = new AbortController();
+  const { signal } = arrivals;
+  const asked = servers.map(async (server) => {
+    await once(server, 'message', { signal });
+    return server;
+  });
+  client.send('x', 53, frontend);
+  const server = await Promise.race(asked);
+  arrivals.abort();
+  await Promise.allSettled(asked);
+  return server;
+}
+
+/** The server hears from the client once more and answers, and conntrack has seen it. */
+async function answerTo(client: Socket, server: Socket, frontend: string): Promise<void> {
+  const heard = once(server, 'message');
+  client.send('x', 53, frontend);
+  const [, { port, address }] = (await heard) as [Buffer, RemoteInfo];
+  const answer = once(client, 'message');
+  server.send('y', port, address);
+  await answer;
+}
 
 insideNamespace(import.meta, () => {
   const made: RedirectStack[] = [];
@@ -177,6 +225,58 @@ insideNamespace(import.meta, () => {
     execFileSync('nft', ['flush', 'ruleset']);
     await waitFor(() => shown().includes('vmap @redirect4'), { what: 'the table to be back' });
   });
+
+  for (const family of conntrackFamilies) {
+    test(`${family.type}: what a backend that ends has answered to pods is led to it no more; all else is, until it is gone`, async () => {
+      const { type, prefix, frontend, pod, member, ending, other } = family;
+      for (const address of [pod, member, ending, other]) {
+        const nodad = prefix === 128 ? ['nodad'] : [];
+        execFileSync('ip', ['addr', 'replace', `${address}/${prefix}`, 'dev', 'lo', ...nodad]);
+      }
+      execFileSync('ip', ['link', 'set', 'lo', 'up']);
+      execFileSync('ip', ['route', 'replace', `${frontend}/${prefix}`, 'dev', 'lo', 'src', member]);
+      const stack = await start();
+      const known = [
+        ...endpoints,
+        { ...endpointOf('asks', 10, false), address: bytesOf(pod) } as AttachedEndpoint,
+      ];
+      const before = redirectOf(frontend, [ending]);
+      await stack.apply([before], known);
+      // With what the table before led elsewhere.
+      const { forgotten } = stack.counters;
+      const servers = [createSocket(type), createSocket(type)] as const;
+      const [first, second] = servers;
+      first.bind(1053, ending);
+      second.bind(1053, other);
+      await Promise.all(servers.map((server) => once(server, 'listening')));
+      const answered = await clientOf(type, pod);
+      const waiting = await clientOf(type, pod);
+      const ofMember = await clientOf(type, member);
+      try {
+        for (const client of [answered, waiting, ofMember]) {
+          assert.equal(await askedServer(client, frontend, servers), first);
+        }
+        for (const client of [answered, ofMember]) await answerTo(client, first, frontend);
+        const after = { ...redirectOf(frontend, [other]), ending: [bytesOf(ending)] };
+        await stack.apply([after], known);
+        assert.equal(stack.counters.forgotten - forgotten, 1);
+        assert.equal(await askedServer(answered, frontend, servers), second, 'led anew');
+        assert.equal(await askedServer(waiting, frontend, servers), first, 'waits for its answer');
+        assert.equal(await askedServer(ofMember, frontend, servers), first, 'sees to it itself');
+        await answerTo(waiting, first, frontend);
+        await stack.apply([after], known);
+        await stack.ensure();
+        assert.equal(stack.counters.forgotten - forgotten, 1, 'once for each backend that ends');
+        await stack.apply([redirectOf(frontend, [other])], known);
+        assert.equal(stack.counters.forgotten - forgotten, 3);
+        for (const client of [waiting, ofMember]) {
+          assert.equal(await askedServer(client, frontend, servers), second, 'it is gone');
+        }
+      } finally {
+        for (const socket of [...servers, answered, waiting, ofMember]) socket.close();
+      }
+    });
+  }
 
   test('the next agent takes over what is in force, and takes away what is no longer asked for', async () => {
     await (await start()).apply([one], endpoints);
