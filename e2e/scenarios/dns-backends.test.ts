@@ -11,8 +11,10 @@ import { after, test } from 'node:test';
 import { formatAddress } from '@tandem/core/net/ip';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
 import { readSnapshotFile } from '@tandem/runtime/snapshot-file';
+import { askDns } from '@tandem/testing/dns-query';
 import { DnsServer } from '@tandem/testing/dns-server';
 import type { ServiceSpec } from '@tandem/testing/kube-proxy';
+import { waitFor } from '@tandem/testing/wait';
 import { namespaceObject, nodeObjects, serviceObjects } from '../kit/objects.ts';
 import { clusterDns4, standardRules, startStandardNode } from '../kit/standard-node.ts';
 import { lookUpAll, namesOf, pipelined, rcodesById } from '../kit/tcp-questions.ts';
@@ -95,3 +97,27 @@ test('over TCP nothing more is asked of a backend that is gone without a word', 
   const answer = await open.exchange({ data, messages: 1 });
   assert.deepEqual([...rcodesById(answer.data).values()], ['NOERROR']);
 });
+
+for (const isTold of [true, false]) {
+  const who = isTold ? 'both members' : 'kube-proxy alone';
+  test(`over TCP a SYN that waits for a backend that is gone goes elsewhere when ${who} know of another one`, async () => {
+    const revision = tandem.appliedRevision();
+    await node.setServices(servedBy('dns'));
+    await node.pod('dns').namespace.ip(['link set eth0 down']);
+    writeBackends('dns');
+    await tandem.waitForRevision(revision);
+    const [name = ''] = namesOf('allowed.test', 1);
+    const asked = askDns(client, { server: clusterDns4, name, transport: 'tcp', timeoutMs: 9000 });
+    // Else the test could end before it is awaited.
+    asked.catch(() => undefined);
+    await waitFor(async () => (await node.node.run('ss', ['-Htn', 'state', 'syn-sent'])) !== '', {
+      what: 'the SYN of a member',
+    });
+    const next = tandem.appliedRevision();
+    await node.setServices(servedBy('dns2'));
+    if (isTold) writeBackends('dns2');
+    assert.equal((await asked).rcode, 'NOERROR');
+    if (!isTold) writeBackends('dns2');
+    await tandem.waitForRevision(next);
+  });
+}

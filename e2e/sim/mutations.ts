@@ -216,8 +216,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'what an upstream connection did not answer is forgotten when it closes',
     file: `${proxy}/tcp/upstream.ts`,
-    find: 'this.#events.onClosed(unanswered, this.#isConnected',
-    replace: 'this.#events.onClosed([], this.#isConnected',
+    find: 'this.#events.onClosed(unanswered, end',
+    replace: 'this.#events.onClosed([], end',
     breaks: [2, 3],
   },
   {

@@ -76,6 +76,8 @@ const help = {
     'TCP connections left unread for a time, because their pod or the node was at its limit',
   tcpTimeouts: 'TCP connections closed for being idle or slow',
   tcpUpstreamsFailed: 'TCP connections to a server that ended with queries unanswered',
+  tcpUpstreamsReopened:
+    'TCP connections to a server that were opened anew: the server had not taken them, or has other backends',
   tcpUpstreamsJunk: 'TCP connections to a server closed for a reply that no query waits for',
 } as const;
 

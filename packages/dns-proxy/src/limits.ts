@@ -157,12 +157,16 @@ export const tcpMessageBytesMax = 65_535;
 export const tcpQueryBytesMax = 4096;
 export const tcpConnectTimeoutMs = 3000;
 /**
+ * A connection that a server has not taken by then is opened anew once, from another port (`tcpUpstreamsReopened`): conntrack leads
+ * each repetition of its SYN to the same backend, which may be gone. The first repetition comes after a second (RFC 6298).
+ */
+export const tcpReopenMs = 1000;
+/**
  * Of the DNS worker, MiB of V8's old generation. It holds 20 at most; the bound makes V8 collect before the heap is a third
  * larger than what lives in it (without it: four times, on a node with much memory), because what pods open and close over TCP
  * is garbage.
  */
 export const workerHeapMiBMax = 256;
-
 /** Octets read from a connection at one time. */
 export const tcpReadBytes = 8192;
 /** Memory for long messages is used again: the smallest block, and how many of each size are kept while free. */

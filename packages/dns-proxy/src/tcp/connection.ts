@@ -26,7 +26,7 @@ import { frame, framedMessage, MessageReader } from './framing.ts';
 import { TcpQuery } from './query.ts';
 import type { AcceptedConnection, TcpStream } from './stream.ts';
 import { costOf, type TurnTaker } from './turns.ts';
-import type { TcpUpstream } from './upstream.ts';
+import type { TcpUpstream, UpstreamEnd } from './upstream.ts';
 
 /** Outcomes after which the query waits and is decided on again. */
 const waits: ReadonlySet<Outcome> = new Set([
@@ -299,8 +299,8 @@ export class TcpConnection implements TurnTaker {
       onReply: (query, bytes, start, end, mayLearn) =>
         this.#onReply(query, bytes, start, end, mayLearn),
       onTimeout: (query) => this.#onUnanswered(query, outcome.timedOut),
-      onClosed: (unanswered, wasConnected, isUseful) =>
-        this.#onUpstreamClosed(unanswered, wasConnected, isUseful),
+      onClosed: (unanswered, end) => this.#onUpstreamClosed(unanswered, end),
+      mayAskAgain: (query) => this.#mayAskAgain(query),
       mayReply: () => this.#replies.hasRoom,
     });
     return this.#upstream;
@@ -324,21 +324,26 @@ export class TcpConnection implements TurnTaker {
     if (this.#reader.hasBegun) this.#c.turns.add(this);
   }
 
-  /** The server closed: what is unanswered is asked again once, or as long as connections answer something. */
-  #onUpstreamClosed(
-    unanswered: readonly TcpQuery[],
-    wasConnected: boolean,
-    isUseful: boolean,
-  ): void {
-    if (unanswered.length > 0) this.#c.counters[counter.tcpUpstreamsFailed]!++;
+  /**
+   * What is unanswered goes by another connection: what was asked once, or as long as connections answer something; what
+   * nobody was asked, once more where the server was only slow.
+   */
+  #onUpstreamClosed(unanswered: readonly TcpQuery[], end: UpstreamEnd): void {
+    const { counters } = this.#c;
+    const wasAsked = end === 'useful' || end === 'useless';
+    const isReopened = end === 'late' || end === 'elsewhere';
+    if (unanswered.length > 0)
+      counters[isReopened ? counter.tcpUpstreamsReopened : counter.tcpUpstreamsFailed]!++;
     for (const query of unanswered) {
-      if (wasConnected && (isUseful || !query.isRetried) && this.#mayAskAgain(query)) {
-        query.isRetried = true;
-        this.#c.counters[counter.queriesAskedAgain]!++;
-        this.#openUpstream().send(query);
-      } else {
+      const hasTry = isReopened || end === 'useful' || (wasAsked && !query.isRetried);
+      if (!hasTry || !this.#mayAskAgain(query)) {
         this.#onUnanswered(query, outcome.unreachable);
+        continue;
       }
+      query.isRetried ||= wasAsked;
+      query.isReopened ||= end === 'late';
+      if (wasAsked) counters[counter.queriesAskedAgain]!++;
+      this.#openUpstream().send(query);
     }
   }
 

@@ -20,6 +20,8 @@ export class TcpQuery {
   readonly startedNs: number;
   /** It was asked again on another connection. */
   isRetried = false;
+  /** The first connection for it was not made in time. */
+  isReopened = false;
 
   /** The query that `query` holds, at `start` of `bytes`; `facts` is copied. */
   constructor(

@@ -4,7 +4,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createSharedCounters } from '../counters.ts';
-import { tcpOctetsPerEndpointMax, tcpRetryMs } from '../limits.ts';
+import {
+  tcpConnectTimeoutMs,
+  tcpOctetsPerEndpointMax,
+  tcpReopenMs,
+  tcpRetryMs,
+  upstreamTimeoutMs,
+} from '../limits.ts';
 import { TcpBlocks } from './blocks.ts';
 import type { TcpContext } from './context.ts';
 import { TcpOctets } from './octets.ts';
@@ -44,11 +50,15 @@ class World {
   /** Calls of a turn of the event loop. */
   turns = 0;
   stream: TcpStreamEvents | null = null;
+  /** How it ended, and with how many queries unanswered. */
+  readonly ended: (readonly [end: string, unanswered: number])[] = [];
+  /** Policy allows what is in flight still. */
+  mayAskAgain = true;
   readonly upstream: TcpUpstream;
   readonly #soon: (() => void)[] = [];
   readonly #later: (() => void)[] = [];
 
-  constructor() {
+  constructor({ isReopened = false } = {}) {
     const nothing = (): void => undefined;
     const system = {
       soon: (work: () => void) => void this.#soon.push(work),
@@ -79,7 +89,8 @@ class World {
           this.answered += 1;
         },
         onTimeout: nothing,
-        onClosed: nothing,
+        onClosed: (unanswered, end) => void this.ended.push([end, unanswered.length]),
+        mayAskAgain: () => this.mayAskAgain,
         mayReply: () => true,
       },
     );
@@ -89,6 +100,7 @@ class World {
       questionEnd: message(0).length,
       startedNs: 1,
       setId: nothing,
+      isReopened,
     };
     this.upstream.send(query as unknown as TcpQuery);
   }
@@ -120,4 +132,61 @@ test('a reply that has no room waits without taking turns of the event loop, and
   world.run(100);
   assert.deepEqual([world.turns, world.answered], [3, 1]);
   assert.equal(world.octets.total, 0);
+});
+
+/** Nothing before 1 ns: what begins at 0 is not begun. */
+const at = (ms: number): number => 1 + ms * 1e6;
+
+test('a connection that the server has not taken after a second is late, so that its queries go by another one', () => {
+  const world = new World();
+  world.upstream.sweep(at(tcpReopenMs - 1));
+  assert.deepEqual(world.ended, []);
+  world.upstream.sweep(at(tcpReopenMs));
+  assert.deepEqual(world.ended, [['late', 1]]);
+});
+
+test('the second one has its whole time', () => {
+  const world = new World({ isReopened: true });
+  world.upstream.sweep(at(tcpConnectTimeoutMs - 1));
+  assert.deepEqual(world.ended, []);
+  world.upstream.sweep(at(tcpConnectTimeoutMs));
+  assert.deepEqual(world.ended, [['unmade', 1]]);
+});
+
+test('one that was taken is not late, and one without queries is not either', () => {
+  const world = new World();
+  world.stream?.onConnect?.();
+  world.upstream.sweep(at(tcpConnectTimeoutMs));
+  world.stream?.onData(framed(0x81));
+  world.run(100);
+  assert.deepEqual([world.answered, world.ended], [1, []]);
+  const idle = new World();
+  idle.upstream.sweep(at(upstreamTimeoutMs));
+  assert.deepEqual(idle.ended, [['unmade', 0]], 'its query has timed out');
+});
+
+test('what policy would not allow any more waits for the connection that it was allowed for', () => {
+  const world = new World();
+  world.mayAskAgain = false;
+  world.upstream.retire();
+  world.upstream.sweep(at(tcpConnectTimeoutMs - 1));
+  assert.deepEqual(world.ended, []);
+  world.stream?.onConnect?.();
+  world.stream?.onData(framed(0x81));
+  world.run(100);
+  assert.deepEqual([world.answered, world.ended, world.upstream.takesQueries], [1, [], false]);
+});
+
+test('when its server has other backends, one that is not made yet ends, another one with its queries', () => {
+  const waiting = new World();
+  waiting.upstream.retire();
+  waiting.upstream.retire();
+  assert.deepEqual([waiting.ended, waiting.upstream.takesQueries], [[['elsewhere', 1]], false]);
+  const world = new World({ isReopened: true });
+  world.stream?.onConnect?.();
+  world.upstream.retire();
+  assert.deepEqual([world.ended, world.upstream.takesQueries], [[], true], 'in flight');
+  world.stream?.onData(framed(0x81));
+  world.run(100);
+  assert.deepEqual([world.answered, world.upstream.takesQueries], [1, false]);
 });

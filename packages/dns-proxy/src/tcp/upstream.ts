@@ -15,6 +15,7 @@ import {
   tcpIdleTimeoutMs,
   tcpInFlightPerConnectionMax,
   tcpMessageBytesMax,
+  tcpReopenMs,
   upstreamTimeoutMs,
 } from '../limits.ts';
 import type { TcpContext } from './context.ts';
@@ -22,6 +23,13 @@ import { MessageReader } from './framing.ts';
 import type { TcpQuery } from './query.ts';
 import type { TcpStream } from './stream.ts';
 import { costOf, type TurnTaker } from './turns.ts';
+
+/**
+ * How a connection ended. 'useful': it was made and answered something. 'useless': it was made. 'unmade': the server did not take
+ * it. 'late': nor did it within tcpReopenMs, and another port may lead to another backend. 'elsewhere': it was not made yet when the
+ * server got other backends. With the last two nobody was asked.
+ */
+export type UpstreamEnd = 'useful' | 'useless' | 'unmade' | 'late' | 'elsewhere';
 
 export interface TcpUpstreamEvents {
   /** A reply to the query, which is no longer in flight: [start, end) of `bytes`, valid until this returns. */
@@ -34,12 +42,10 @@ export interface TcpUpstreamEvents {
   ) => void;
   /** The query was not answered in time. */
   readonly onTimeout: (query: TcpQuery) => void;
-  /** The connection is over, with these unanswered. `isUseful`: it was made and answered something. */
-  readonly onClosed: (
-    unanswered: readonly TcpQuery[],
-    wasConnected: boolean,
-    isUseful: boolean,
-  ) => void;
+  /** The connection is over, with these unanswered. */
+  readonly onClosed: (unanswered: readonly TcpQuery[], end: UpstreamEnd) => void;
+  /** Whether the query may be sent to the server on another connection. */
+  readonly mayAskAgain: (query: TcpQuery) => boolean;
   /** Whether the client takes replies now. */
   readonly mayReply: () => boolean;
 }
@@ -114,9 +120,13 @@ export class TcpUpstream implements TurnTaker {
     return !this.#isClosed && !this.#isRetired && this.#isConnected && isQuiet;
   }
 
-  /** The server has other backends than before: conntrack may lead this connection to one that is gone. */
+  /**
+   * The server has other backends than before: conntrack may lead this connection to one that is gone. One that is not made
+   * yet has asked nobody, and the kernel would send its SYN to that backend again and again.
+   */
   retire(): void {
     this.#isRetired = true;
+    if (!this.#isConnected && this.#mayMove()) this.#fail('elsewhere');
   }
 
   /** From now on it belongs to another connection of the pod, or to none. */
@@ -164,7 +174,9 @@ export class TcpUpstream implements TurnTaker {
       this.#events.onTimeout(query);
     }
     if (this.#isClosed) return;
-    const isSlow = !this.#isConnected && nowNs - this.#openedNs >= tcpConnectTimeoutMs * 1e6;
+    const connectingMs = this.#isConnected ? 0 : (nowNs - this.#openedNs) / 1e6;
+    if (connectingMs >= tcpReopenMs && this.#isFirstTry() && this.#mayMove()) this.#fail('late');
+    const isSlow = connectingMs >= tcpConnectTimeoutMs;
     const isIdle = this.#inFlight === 0 && nowNs - this.#activeNs >= tcpIdleTimeoutMs * 1e6;
     // A reply that has begun and whose query timed out holds room for nothing.
     const isLate = this.#reserved > 0 && this.#queries.get(this.#reader.nextId) === null;
@@ -280,12 +292,25 @@ export class TcpUpstream implements TurnTaker {
     this.#reserved = 0;
   }
 
-  #fail(): void {
+  #isFirstTry(): boolean {
+    return [...this.unanswered()].every(({ isReopened }) => !isReopened);
+  }
+
+  /** What was allowed when it was asked, and would not be now, waits where it is. */
+  #mayMove(): boolean {
+    return (
+      this.#inFlight > 0 && [...this.unanswered()].every((query) => this.#events.mayAskAgain(query))
+    );
+  }
+
+  #fail(why?: 'late' | 'elsewhere'): void {
     if (this.#isClosed) return;
+    const made = this.#answered > 0 ? 'useful' : 'useless';
+    const end = why ?? (this.#isConnected ? made : 'unmade');
     this.close();
     const unanswered = [...this.unanswered()];
     this.#queries.clear();
     this.#inFlight = 0;
-    this.#events.onClosed(unanswered, this.#isConnected, this.#answered > 0);
+    this.#events.onClosed(unanswered, end);
   }
 }

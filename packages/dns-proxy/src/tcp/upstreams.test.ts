@@ -17,7 +17,10 @@ const endpointSlot = 1;
 const server: Uint8Array = new Uint8Array(16).fill(1);
 const otherServer: Uint8Array = new Uint8Array(16).fill(2);
 const nothing = (): void => undefined;
-const events = { onReply: nothing, onTimeout: nothing, onClosed: nothing, mayReply: () => true };
+const events = {
+  ...{ onReply: nothing, onTimeout: nothing, onClosed: nothing },
+  ...{ mayAskAgain: () => true, mayReply: () => true },
+};
 const query = { framed: new Uint8Array(2), setId: nothing } as unknown as TcpQuery;
 
 let upstreams: TcpUpstreams;

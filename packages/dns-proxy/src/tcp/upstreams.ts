@@ -117,5 +117,6 @@ export class TcpUpstreams {
 const nobody: Omit<TcpUpstreamEvents, 'onClosed'> = {
   onReply: () => undefined,
   onTimeout: () => undefined,
+  mayAskAgain: () => false,
   mayReply: () => true,
 };
