@@ -60,12 +60,22 @@ const one = redirectOf('10.96.0.10', ['10.1.0.5']);
 
 const conntrackFamilies = [
   {
-    ...{ type: 'udp4', prefix: 32, frontend: '192.0.2.10' },
-    ...{ pod: '10.9.0.1', member: '10.9.0.2', ending: '10.9.0.5', other: '10.9.0.6' },
+    type: 'udp4',
+    prefix: 32,
+    frontend: '192.0.2.10',
+    pod: '10.9.0.1',
+    member: '10.9.0.2',
+    ending: '10.9.0.5',
+    other: '10.9.0.6',
   },
   {
-    ...{ type: 'udp6', prefix: 128, frontend: '2001:db8::10' },
-    ...{ pod: 'fd00:9::1', member: 'fd00:9::2', ending: 'fd00:9::5', other: 'fd00:9::6' },
+    type: 'udp6',
+    prefix: 128,
+    frontend: '2001:db8::10',
+    pod: 'fd00:9::1',
+    member: 'fd00:9::2',
+    ending: 'fd00:9::5',
+    other: 'fd00:9::6',
   },
 ] as const;
 
@@ -257,14 +267,14 @@ insideNamespace(import.meta, () => {
           assert.equal(await askedServer(client, frontend, servers), first);
         }
         for (const client of [answered, ofMember]) await answerTo(client, first, frontend);
-        const after = { ...redirectOf(frontend, [other]), ending: [bytesOf(ending)] };
-        await stack.apply([after], known);
+        const moved = { ...redirectOf(frontend, [other]), ending: [bytesOf(ending)] };
+        await stack.apply([moved], known);
         assert.equal(stack.counters.forgotten - forgotten, 1);
         assert.equal(await askedServer(answered, frontend, servers), second, 'led anew');
         assert.equal(await askedServer(waiting, frontend, servers), first, 'waits for its answer');
         assert.equal(await askedServer(ofMember, frontend, servers), first, 'sees to it itself');
         await answerTo(waiting, first, frontend);
-        await stack.apply([after], known);
+        await stack.apply([moved], known);
         await stack.ensure();
         assert.equal(stack.counters.forgotten - forgotten, 1, 'once for each backend that ends');
         await stack.apply([redirectOf(frontend, [other])], known);
