@@ -184,7 +184,12 @@ const subjects: readonly Subject[] = [
     packet: tcp(remote4, '8.8.1.1'),
     facts: { ifindex: uplink, out: uplink },
   },
-  { name: 'judge: host to pod', program: 'judge', packet: tcp(remote4, b4), facts: { ifindex: 0 } },
+  {
+    name: 'judge: host to pod',
+    program: 'judge',
+    packet: tcp(remote4, b4),
+    facts: { ifindex: 0, out: vethB },
+  },
   {
     name: 'judge: pod to pod, both enforced',
     program: 'judge',
