@@ -77,7 +77,7 @@ const help = {
   tcpTimeouts: 'TCP connections closed for being idle or slow',
   tcpUpstreamsFailed: 'TCP connections to a server that ended with queries unanswered',
   tcpUpstreamsReopened:
-    'TCP connections to a server that were opened anew: the server had not taken them, or has other backends',
+    'TCP connections to a server opened again because it did not accept them, or got other backends',
   tcpUpstreamsJunk: 'TCP connections to a server closed for a reply that no query waits for',
 } as const;
 
