@@ -126,6 +126,9 @@ const flags = textsAfter(
   String.raw`(?:new Option|\.option|\.requiredOption)\(\s*'[^']+',`,
 );
 
+/** Messages of degradations, diagnostics, hints and errors, which a value may begin. */
+const messages = textsAfter(files, String.raw`\b(?:message|fix|why)\s*[:=]`);
+
 const groups: readonly {
   readonly name: string;
   readonly min: number;
@@ -137,6 +140,7 @@ const groups: readonly {
   { name: 'codes', min: 300, texts: await codeTexts(), rules: [beginsWithNoun, isClause] },
   { name: 'logs', min: 80, texts: logs, rules: [beginsWithNoun, isClause] },
   { name: 'commands', min: 12, texts: summaries, rules: [beginsWithNoun] },
+  { name: 'messages', min: 150, texts: messages, rules: [] },
   { name: 'flags', min: 12, texts: flags, rules: [beginsWithNoun, isClause] },
 ];
 

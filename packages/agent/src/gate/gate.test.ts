@@ -194,7 +194,7 @@ insideNamespace(import.meta, () => {
 
   test('what cannot be read starts no pod, and says why', async () => {
     const cases: readonly (readonly [config: object, args: Record<string, string>, RegExp])[] = [
-      [{}, {}, /result of the CNI plugins before cannot be read: the result is no object/],
+      [{}, {}, /result of the preceding CNI plugins cannot be read: the result is no object/],
       [{ prevResult: { ...prevResult, ips: [] } }, {}, /no address of eth0/],
       [
         { prevResult: { ...prevResult, ips: [{ address: 'x/24' }] } },

@@ -45,7 +45,7 @@ test('status: without pins the members are those that the processes see', async 
   const text = await cli(['status', ...node.flags]);
   assert.match(
     text.stdout,
-    /Drops: {3}read by the agent, 20 ms ago; 40 events, 2 missing; 3 found/,
+    /Drops: {3}read by the agent, 20 ms ago; 40 events, 2 missing; 3 lost to a full ring/,
   );
   assert.equal(status.policy.createdAt, '2023-11-14T22:13:20.000Z');
   // Without the group nobody can say that all is well.
