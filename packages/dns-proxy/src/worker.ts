@@ -230,11 +230,11 @@ class DnsWorker {
       allowedUids: [0, ownerUid],
       groupId: ownerUid,
       listeners: () => this.#listeners,
-      onLinked: (hello) => {
+      onLinked: (hello, holdsOurs) => {
         add(counter.peerLinks);
         giveRoom(hello.listeners);
         this.#takeover.onLinked(hello, this.#life.now());
-        this.#life.linked();
+        if (holdsOurs) this.#life.linked();
       },
       onLost: (lost) => this.#takeover.onLost(lost, this.#life.now()),
       onRefused: () => add(counter.peerLinksRefused),

@@ -8,6 +8,7 @@
  */
 
 import { chownSync, existsSync } from 'node:fs';
+import { DnsSocketError } from '@tandem/dns-sockets/errors';
 import { closeFd } from '@tandem/dns-sockets/fd';
 import {
   type PeerCredentials,
@@ -29,8 +30,11 @@ export interface PeerLinkOptions {
   readonly groupId: number;
   /** This member's listeners, by td_listener_kind. */
   readonly listeners: () => readonly number[];
-  /** A life of another member said hello; its descriptors are the callee's. */
-  readonly onLinked: (hello: Hello) => void;
+  /**
+   * A life of another member said hello; its descriptors are the callee's. `holdsOurs`: our listeners were sent to it;
+   * else it has died since.
+   */
+  readonly onLinked: (hello: Hello, holdsOurs: boolean) => void;
   /** That life closed the link or died. */
   readonly onLost: (member: number) => void;
   readonly onRefused: () => void;
@@ -40,6 +44,8 @@ interface Connection {
   socket: UnixSeqpacket | null;
   /** -1 before its hello. */
   member: number;
+  /** Our hello was sent. */
+  isSent: boolean;
 }
 
 export class PeerLink {
@@ -107,7 +113,7 @@ export class PeerLink {
       this.#o.onRefused();
       return null;
     }
-    const connection: Connection = { socket: null, member: -1 };
+    const connection: Connection = { socket: null, member: -1, isSent: false };
     return {
       ...this.#handlers(connection),
       onOpen: (socket) => this.#open(connection, socket),
@@ -115,7 +121,7 @@ export class PeerLink {
   }
 
   #connect(): void {
-    const connection: Connection = { socket: null, member: -1 };
+    const connection: Connection = { socket: null, member: -1, isSent: false };
     this.#open(connection, UnixSeqpacket.connect(this.#o.path, this.#handlers(connection)));
   }
 
@@ -125,9 +131,10 @@ export class PeerLink {
     try {
       const { member, listeners } = this.#o;
       const hello = encodeHello({ member, listeners: listeners() });
-      socket.send(hello.bytes, hello.fds);
-    } catch {
-      this.#end(connection);
+      connection.isSent = socket.send(hello.bytes, hello.fds);
+    } catch (error) {
+      // A process that has died since it connected has left its hello, which is read before the end is.
+      if (!isOver(error)) this.#end(connection);
     }
   }
 
@@ -149,7 +156,7 @@ export class PeerLink {
     }
     connection.member = hello.member;
     this.#retryMs = peerRetryMsMin;
-    this.#o.onLinked(hello);
+    this.#o.onLinked(hello, connection.isSent);
   }
 
   /** A later connection of the same member may have taken this one's place: then nobody is lost. */
@@ -161,4 +168,9 @@ export class PeerLink {
     if (member !== -1 && !others.some((other) => other.member === member)) this.#o.onLost(member);
     if (this.#o.role === 'connect' && !this.#isStopped) this.#startLater();
   }
+}
+
+function isOver(error: unknown): boolean {
+  const name = error instanceof DnsSocketError ? error.errnoName : '';
+  return name === 'EPIPE' || name === 'ECONNRESET';
 }

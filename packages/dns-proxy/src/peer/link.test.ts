@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { agentMember, proxyMember } from '@tandem/datapath/member';
+import { closeFd } from '@tandem/dns-sockets/fd';
+import { UnixSeqpacket } from '@tandem/dns-sockets/unix-seqpacket';
+import { encodeHello } from './hello.ts';
+import { PeerLink, type PeerLinkOptions } from './link.ts';
+
+interface Bed {
+  readonly path: string;
+  /** What the link of the agent said, in order. */
+  readonly heard: string[];
+  /** Resolves when it has said so much. */
+  readonly hears: (count: number) => Promise<void>;
+  readonly fds: readonly number[];
+}
+
+/** The agent's end, over the kernel's sockets. */
+async function withLink(run: (bed: Bed) => Promise<void>): Promise<void> {
+  const directory = mkdtempSync(join(tmpdir(), 'link-'));
+  const path = join(directory, 'peer.sock');
+  const fds = [0, 1, 2, 3].map(() => openSync('/dev/null', 'r'));
+  const heard: string[] = [];
+  let waiting: { readonly count: number; readonly resolve: () => void } | null = null;
+  const hear = (what: string): void => {
+    heard.push(what);
+    if (waiting !== null && heard.length >= waiting.count) waiting.resolve();
+  };
+  const options: PeerLinkOptions = {
+    path,
+    groupId: process.getgid?.() ?? 0,
+    role: 'listen',
+    member: agentMember,
+    allowedUids: [process.getuid?.() ?? 0],
+    listeners: () => fds,
+    onLinked: ({ member, listeners }, holdsOurs) => {
+      for (const fd of listeners) closeFd(fd);
+      hear(`linked ${member}, ${listeners.length} listeners, ${holdsOurs ? 'alive' : 'dead'}`);
+    },
+    onLost: (member) => hear(`lost ${member}`),
+    onRefused: () => hear('refused'),
+  };
+  const link = new PeerLink(options);
+  const hears = async (count: number): Promise<void> => {
+    if (heard.length >= count) return;
+    await new Promise<void>((resolve) => {
+      waiting = { count, resolve };
+    });
+  };
+  try {
+    link.start();
+    await run({ path, heard, hears, fds });
+  } finally {
+    link.stop();
+    for (const fd of fds) closeSync(fd);
+    rmSync(directory, { recursive: true });
+  }
+}
+
+function connectAs(member: number, { path, fds }: Bed): UnixSeqpacket {
+  const socket = UnixSeqpacket.connect(path, {
+    onMessage: (message) => {
+      for (const fd of message.fds) closeFd(fd);
+    },
+    onEnd: () => undefined,
+  });
+  const hello = encodeHello({ member, listeners: fds });
+  socket.send(hello.bytes, hello.fds);
+  return socket;
+}
+
+test('a life that died before it was accepted leaves its listeners', async () => {
+  await withLink(async (bed) => {
+    connectAs(proxyMember, bed).close();
+    await bed.hears(2);
+    assert.deepEqual(bed.heard, ['linked 1, 4 listeners, dead', 'lost 1']);
+  });
+});
+
+test('a later life has linked when the former connection ends: nobody is lost', async () => {
+  await withLink(async (bed) => {
+    const former = connectAs(proxyMember, bed);
+    await bed.hears(1);
+    const later = connectAs(proxyMember, bed);
+    await bed.hears(2);
+    former.close();
+    connectAs(agentMember, bed).close(); // no other member: what it says comes after the end of the former
+    await bed.hears(3);
+    later.close();
+    await bed.hears(4);
+    assert.deepEqual(bed.heard, [
+      ...['linked 1, 4 listeners, alive', 'linked 1, 4 listeners, alive'],
+      ...['refused', 'lost 1'],
+    ]);
+  });
+});
