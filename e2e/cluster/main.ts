@@ -47,6 +47,8 @@ const help = `usage: ./run cluster COMMAND [OPTIONS]
                     upgrade   both DaemonSets to another version and back, --rounds times, then the ways it goes wrong
                     local-dns a cache on each node behind a CiliumLocalRedirectPolicy comes, restarts and goes
                     controller  taints, conditions, events; the leader's pod is deleted
+                    monitoring  a Prometheus scrapes the nodes: metrics, alerts, expressions of the dashboard, an upgrade
+                    uninstall  install and uninstall by Helm 3 and 4; each node is compared with its former state
                     api-away  no API server for --minutes, both processes restarted meanwhile
   status          what of it runs; exit code 0 when it is ready, 1 when not, 3 when there is none
   kubectl ARGS    kubectl of its version, as its administrator

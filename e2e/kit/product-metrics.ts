@@ -8,6 +8,7 @@
 
 import { addPolicyMetrics, addSnapshotMetrics } from '@tandem/agent/agent-metrics';
 import { addGateMetrics } from '@tandem/agent/gate/gate-metrics';
+import { addRedirectMetrics, type RedirectStack } from '@tandem/agent/redirect/redirect-stack';
 import { addKubeMetrics, type KubeFacts } from '@tandem/agent/source/kube-metrics';
 import { createSharedCounters } from '@tandem/dns-proxy/counters';
 import {
@@ -46,6 +47,7 @@ function metricsOf(role: (typeof roles)[number]): Metrics {
   addSnapshotMetrics(metrics, nothing);
   addPolicyMetrics(metrics, nothing);
   addGateMetrics(metrics, nothing, { counts: new Float64Array(0), sum: 0 });
+  addRedirectMetrics(metrics, {} as unknown as RedirectStack);
   addKubeMetrics(metrics, { lists: [], objectsOf: () => 0 } as unknown as KubeFacts);
   return metrics;
 }

@@ -239,7 +239,7 @@ export function addRedirectMetrics(metrics: Metrics, stack: RedirectStack): void
   metrics.gauge(
     {
       name: 'tandem_redirects_waiting',
-      help: 'frontends of CiliumLocalRedirectPolicies without a ready pod on this node: their traffic goes on',
+      help: 'frontends of CiliumLocalRedirectPolicies without a ready pod on this node: their traffic is not redirected',
     },
     () => stack.counts.waiting,
   );
@@ -247,11 +247,11 @@ export function addRedirectMetrics(metrics: Metrics, stack: RedirectStack): void
     metrics,
     'tandem_redirect',
     {
-      written: 'times that the redirects were written',
-      mended: 'of these: because another process had changed them',
+      written: 'writes of the redirects to nftables',
+      mended: 'writes of the redirects to nftables after another process had changed them',
       forgotten:
         'conntrack entries removed because they point to a pod that is no longer a backend',
-      failed: 'attempts to put redirects in force that failed; each is made again',
+      failed: 'writes of the redirects to nftables that failed; the agent tries again',
     },
     () => stack.counters,
   );
