@@ -256,6 +256,24 @@ describe('addresses that are never learned (rule 5)', () => {
     assert.equal(one({ op: 'REMOVE', address, selector: s1 }), 'OK');
   });
 
+  test('an IPv6 address that a translator or relay leads to an IPv4 one is learned as that one is', () => {
+    fixture.class('10.96.0.0', 16, 30, ['CLUSTER', 'SERVICE']);
+    fixture.class('169.254.0.0', 16, 31, ['LINK_LOCAL']);
+    const rows: readonly (readonly [address: string, want: string])[] = [
+      ['64:ff9b::a60:a', 'REFUSED_ADDRESS'], // NAT64 of 10.96.0.10
+      ['64:ff9b::a9fe:a9fe', 'REFUSED_ADDRESS'], // of 169.254.169.254
+      ['64:ff9b::7f00:1', 'REFUSED_ADDRESS'], // of 127.0.0.1
+      ['2002:a60:a::1', 'REFUSED_ADDRESS'], // 6to4
+      ['::a60:a', 'REFUSED_ADDRESS'], // IPv4-compatible
+      ['64:ff9b::c633:6401', 'OK'], // of 198.51.100.1
+      ['2002:c633:6401::1', 'OK'],
+      ['64:ff9b:0:1::a60:a', 'OK'], // another prefix
+    ];
+    for (const [text, want] of rows) {
+      assert.equal(one(add(s1, 1000, { address: text })), want, text);
+    }
+  });
+
   test('requests that mean nothing', () => {
     assert.equal(one(add(5, 1000)), 'REFUSED_REQUEST', 'a class id is no selector');
     assert.equal(one(add(0, 1000)), 'REFUSED_REQUEST');

@@ -19,6 +19,25 @@ static __always_inline bool is_never_a_host(const struct td_addr *address)
 	return ipv4 >> 24 == 0 || ipv4 >> 24 == 127 || ipv4 >> 28 >= 14;
 }
 
+/*
+ * The IPv4 address that a translator or relay makes of an IPv6 one: NAT64 by its well-known prefix 64:ff9b::/96
+ * (RFC 6052), 6to4 2002::/16 (RFC 3056), IPv4-compatible ::/96 (RFC 4291). A name that leads there leads to that address.
+ */
+static __always_inline bool carries_ipv4(const struct td_addr *address, struct td_addr *carried)
+{
+	__u32 first = bpf_ntohl(address->a[0]);
+	__u32 ipv4;
+
+	if (first >> 16 == 0x2002)
+		ipv4 = first << 16 | bpf_ntohl(address->a[1]) >> 16;
+	else if ((first == 0x0064ff9b || first == 0) && (address->a[1] | address->a[2]) == 0)
+		ipv4 = bpf_ntohl(address->a[3]);
+	else
+		return false;
+	*carried = (struct td_addr){ .a = { 0, 0, bpf_htonl(0xffff), bpf_htonl(ipv4) } };
+	return true;
+}
+
 /* Classes for a sleepable program: see classes_inner in maps.h. */
 static __always_inline bool is_of_cluster(const struct td_addr *address)
 {
