@@ -8,13 +8,24 @@
 
 import { after, beforeEach, describe, test } from 'node:test';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
-import { Fixture, portP } from './fixture.ts';
+import {
+  c4,
+  c6,
+  cni0,
+  d4,
+  docker0,
+  dockerPort,
+  portC,
+  portD,
+  setUpBridge,
+  strangerPort,
+  tunnel,
+} from './bridge-world.ts';
+import { Fixture } from './fixture.ts';
 import {
   a4,
-  a6,
   addRule,
   b4,
-  b6,
   conntrack,
   expectVerdict,
   type Facts,
@@ -34,46 +45,6 @@ const fixture = new Fixture();
 after(() => fixture[Symbol.dispose]());
 beforeEach(() => setUpJudge(fixture));
 
-const cni0 = 30;
-const docker0 = 31;
-const portC = 32;
-const portD = 33;
-const strangerPort = 34;
-const dockerPort = 35;
-const tunnel = 36;
-const c4 = '10.1.2.11';
-const c6 = 'fd00:1:2::11';
-const d4 = '10.1.2.12';
-
-/** Two pods on a bridge, open but for c's egress: allowed are the world and d. */
-function setUpBridge(): void {
-  for (const address of [c4, c6]) {
-    fixture.endpoint(address, {
-      id: 3,
-      policyId: 3,
-      ifindex: portC,
-      l3Ifindex: cni0,
-      classId: 53,
-      flags: ['ENFORCE_EGRESS', 'BRIDGED'],
-    });
-  }
-  fixture.endpoint(d4, {
-    id: 4,
-    policyId: 4,
-    ifindex: portD,
-    l3Ifindex: cni0,
-    classId: 54,
-    flags: ['BRIDGED'],
-  });
-  fixture.device(cni0, 'STRANGER');
-  fixture.device(strangerPort, 'STRANGER');
-  fixture.device(docker0, 'OUTSIDE');
-  fixture.device(dockerPort, 'OUTSIDE');
-  fixture.device(tunnel, 'OUTSIDE');
-  for (const peer of [40, 41, 52, 54]) addRule(fixture, peer, { policyId: 3 });
-  fixture.class('2001:db8::', 32, 41);
-}
-
 interface Row {
   readonly name: string;
   readonly packet: PacketSpec;
@@ -89,7 +60,7 @@ function testRows(rows: readonly Row[]): void {
 }
 
 describe('verified by the port of entry, and by nothing else', () => {
-  beforeEach(setUpBridge);
+  beforeEach(() => setUpBridge(fixture));
   const fromC = { ifindex: cni0, bridge_port: portC };
   testRows([
     { name: 'routed from the port', packet: tcp(c4, remote4), facts: fromC, counter: 'FORWARDED' },
@@ -160,7 +131,7 @@ describe('verified by the port of entry, and by nothing else', () => {
 
 describe('a reused index: the endpoint names it, but the interface is another one', () => {
   beforeEach(() => {
-    setUpBridge();
+    setUpBridge(fixture);
     addRule(fixture, 40);
     // the kernel removed the entry of `pod_devices` with the old interface
     for (const ifindex of [vethA, portC, vethB]) fixture.device(ifindex, 'STRANGER');
@@ -222,7 +193,7 @@ describe('a reused index: the endpoint names it, but the interface is another on
 });
 
 describe('delivered by the interface of the destination (F5)', () => {
-  beforeEach(setUpBridge);
+  beforeEach(() => setUpBridge(fixture));
   testRows([
     {
       name: 'its veth',
@@ -293,70 +264,8 @@ describe('delivered by the interface of the destination (F5)', () => {
   ]);
 });
 
-describe('what the host sends to an address of an endpoint leaves by its interface, too (rule 18)', () => {
-  beforeEach(setUpBridge);
-  /** A new connection, by the loopback interface too, and an open one. */
-  const senders: readonly Facts[] = [
-    { ifindex: 0 },
-    { ifindex: 1 },
-    { ifindex: 0, tracked: 1, info: conntrack.established },
-  ];
-  const ways: readonly (readonly [to: string, out: number, isWay: boolean, name: string])[] = [
-    [b4, vethB, true, 'its veth'],
-    [b6, vethB, true, 'its veth, IPv6'],
-    [c4, cni0, true, 'its bridge'],
-    [c6, cni0, true, 'its bridge, IPv6'],
-    [c4, portC, true, 'its port'],
-    [b4, vethA, false, 'the veth of another pod'],
-    [b6, strangerVeth, false, 'a new veth, IPv6'],
-    [b4, uplink, false, 'the uplink'],
-    [b4, cni0, false, 'the bridge of other pods'],
-    [c6, strangerVeth, false, 'a new veth that has a bridged address, IPv6'],
-    [c4, portD, false, 'the port of another pod'],
-    [c4, docker0, false, 'a foreign bridge'],
-  ];
-  for (const [to, out, isWay, name] of ways) {
-    const own = to.includes(':') ? 'fd00:1::1' : '192.168.60.1';
-    test(`${to} by ${name}: ${isWay ? 'passes' : 'dropped'}`, () => {
-      for (const facts of senders) {
-        for (const packet of [udp(own, to), tcp(own, to)]) {
-          expectVerdict(fixture, packet, { ...facts, out }, isWay ? 'HOST' : 'DROP_UNKNOWN_POD');
-        }
-      }
-    });
-    if (!isWay) {
-      test(`${to} by ${name}: an answer to it is dropped`, () => {
-        const facts = { ifindex: 0, out, tracked: 1, info: conntrack.reply };
-        expectVerdict(fixture, tcp(own, to, 4000, 443), facts, 'DROP_UNKNOWN_POD');
-      });
-    }
-    test(`${to} by ${name}: an answer of the shared socket ${isWay ? 'passes' : 'is dropped'}`, () => {
-      const source = to.includes(':') ? 'fd00:96::10' : '10.96.0.10';
-      for (const packet of [udp(source, to, 4000, portP), tcp(source, to, 4000, portP)]) {
-        expectVerdict(fixture, packet, { ifindex: 0, out }, isWay ? 'HOST' : 'DROP_UNKNOWN_POD');
-      }
-    });
-    test(`${to} by ${name}: ${isWay ? 'passes' : 'dropped'} in the name of a pod, as the members ask`, () => {
-      const source = to.includes(':') ? a6 : a4;
-      addRule(fixture, 52);
-      addRule(fixture, 53);
-      addRule(fixture, 51, { policyId: 2, direction: 'ingress' });
-      const reason = isWay ? 'FORWARDED' : 'DROP_UNKNOWN_POD';
-      expectVerdict(fixture, udp(source, to), { ifindex: 0, out }, reason);
-    });
-  }
-  test('an address that is no endpoint’s passes by any interface: a pod that starts, docker, the world', () => {
-    for (const out of [strangerVeth, cni0, strangerPort, docker0, tunnel, uplink]) {
-      for (const to of ['10.1.2.99', 'fd00:1:2::99', remote4]) {
-        const own = to.includes(':') ? 'fd00:1:2::1' : '192.168.60.1';
-        expectVerdict(fixture, udp(own, to), { ifindex: 0, out }, 'NO_ENDPOINT');
-      }
-    }
-  });
-});
-
 describe('strangers, in and out (rule 6, F4, F6)', () => {
-  beforeEach(setUpBridge);
+  beforeEach(() => setUpBridge(fixture));
   const sources = [remote4, '10.1.1.11', '192.168.60.2', '192.168.60.1', '10.1.2.99'];
   const ways: readonly (readonly [name: string, facts: Facts])[] = [
     ['a veth', { ifindex: strangerVeth }],

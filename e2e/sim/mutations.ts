@@ -187,16 +187,16 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'octets of a reply are not given back when the client has taken it',
-    file: `${proxy}/tcp/connection.ts`,
-    find: '    this.#c.octets.giveBack(this.endpointSlot, back);',
+    file: `${proxy}/tcp/client-replies.ts`,
+    find: '    this.#c.octets.giveBack(this.#endpointSlot, back);',
     replace: '',
     breaks: [6],
   },
   {
     name: "a reply's memory is used again before the kernel has taken it",
-    file: `${proxy}/tcp/connection.ts`,
-    find: 'this.#stream.write(reply, blocks.isLong(reply.length) ? giveBackBlock : undefined);',
-    replace: 'this.#stream.write(reply);\n      giveBackBlock(reply);',
+    file: `${proxy}/tcp/client-replies.ts`,
+    find: 'stream.write(reply, blocks.isLong(reply.length) ? giveBackBlock : undefined);',
+    replace: 'stream.write(reply);\n      giveBackBlock(reply);',
     breaks: [2, 7],
   },
   {
@@ -272,8 +272,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'a connection is idle since its last query, not since its last answer',
     file: `${proxy}/tcp/connection.ts`,
-    find: '    this.#activeNs = this.#c.moment.monotonicNs;\n    this.#replies.push(framed);',
-    replace: '    this.#replies.push(framed);',
+    find: '    this.#activeNs = this.#c.moment.monotonicNs;\n    this.#c.turns.flushAfter(this);',
+    replace: '    this.#c.turns.flushAfter(this);',
     breaks: [2],
   },
   {
