@@ -4,7 +4,7 @@
 /** What the members of a node counted during a run, of what does not happen on a quiet day: for runs in which something was lost. */
 
 import { tryRun } from '@tandem/testing/process';
-import { inNode } from '../node.ts';
+import { inNode, nodeInitPid } from '../node.ts';
 import type { ClusterStage } from './stage.ts';
 
 const ports = { agent: 9964, 'dns-proxy': 9965 } as const;
@@ -17,6 +17,8 @@ export type Counters = ReadonlyMap<string, number>;
 /** By program and series. A member that does not answer has none. */
 export async function readCounters({ layout }: ClusterStage, node: number): Promise<Counters> {
   const counters = new Map<string, number>();
+  // A node that is off, which is told elsewhere, has none.
+  if ((await nodeInitPid(layout, node)) === null) return counters;
   for (const [program, port] of Object.entries(ports)) {
     const get = ['busybox', 'wget', '-qO-', `http://127.0.0.1:${port}/metrics`];
     const { stdout } = await tryRun(...(await inNode(layout, node, get)), { timeoutMs });
