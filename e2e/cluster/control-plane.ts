@@ -40,7 +40,8 @@ export async function createControlPlaneNetns(
   await run('ip', ['netns', 'add', name]);
   const ip = (...args: readonly string[]): Promise<unknown> => run('ip', ['-n', name, ...args]);
   await ip('link', 'set', 'lo', 'up');
-  await ip('link', 'add', 'br0', 'type', 'bridge');
+  // of its own: else it is that of a node's port, and another one when that node loses its power
+  await ip('link', 'add', 'br0', 'address', '02:00:00:00:00:01', 'type', 'bridge');
   await ip('addr', 'add', `${controlPlaneAddress}/24`, 'dev', 'br0');
   await ip('link', 'set', 'br0', 'up');
   // at lo, every address of the prefix is local

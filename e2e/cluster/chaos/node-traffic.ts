@@ -27,6 +27,8 @@ const secondsMax = 600;
 const connections = 5;
 const exchangeMs = 200;
 const openTimeoutMs = 30_000;
+/** So that no load of a node has the files of the one before its power cut. */
+let started = 0;
 
 export interface NodeSaw {
   readonly questions: readonly Question[];
@@ -65,9 +67,9 @@ export class NodeTraffic implements AsyncDisposable {
     const place = stage.asker(node);
     if (place === null) throw new Error(`${askerOf(node)} has no process`);
     const questions = stage.names.take(rate * newNamesSeconds);
-    const namesFile = join(stage.directory, `names-${node}`);
-    const recordsFile = join(stage.directory, `records-${node}`);
-    rmSync(recordsFile, { force: true });
+    const number = ++started;
+    const namesFile = join(stage.directory, `names-${number}`);
+    const recordsFile = join(stage.directory, `records-${number}`);
     writeFileSync(namesFile, questions.map(({ name }) => `${name}\n`).join(''));
     const load = startLoad(place, {
       ...{ server: dnsServiceAddress, rate, seconds: secondsMax, timeoutMs: answerTimeoutMs },
@@ -113,6 +115,7 @@ export class NodeTraffic implements AsyncDisposable {
       ...record,
       number: record.number % this.#questions.length,
     }));
+    rmSync(this.#recordsFile);
     return { questions: this.#questions, records, unsent: this.isCut ? 0 : sendFailed, broken };
   }
 
