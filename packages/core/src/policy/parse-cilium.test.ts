@@ -24,7 +24,10 @@ test('a policy without spec and specs is invalid, one broken spec makes all inva
 
 test('an object asks for a bounded amount of work', () => {
   const names = Array.from({ length: 20_001 }, (_, index) => ({ matchName: `a${index}.b` }));
-  assert.match(errorsOf({ egress: [{ toFQDNs: names }] })[0] ?? '', /beyond 20000 items/);
+  const rule = { toFQDNs: names, toPorts: [{ ports: [{ port: '443' }] }] };
+  const beyond = errorsOf({ egress: [rule, rule] }).filter((line) => line.includes('beyond'));
+  assert.equal(beyond.length, 1, 'said once, where there is no room first');
+  assert.match(beyond[0] ?? '', /egress\[0\]\.toFQDNs goes beyond 20000 items/);
   const errors = errorsOf({ egress: Array.from({ length: 100 }, () => ({ x: 1 })) });
   assert.equal(errors.length, 21);
   assert.equal(errors.at(-1)?.trim(), 'and 80 more errors');

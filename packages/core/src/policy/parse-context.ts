@@ -29,7 +29,9 @@ export class ParseContext {
     const rest = policyObjectItemsMax - this.#items;
     this.#items += list.length;
     if (list.length <= rest) return list;
-    this.error(path, `goes beyond ${policyObjectItemsMax} items of one object: split the object`);
+    // Once an object: the first list that has no room is the one to look at.
+    if (rest >= 0 && list.length > 0)
+      this.error(path, `goes beyond ${policyObjectItemsMax} items of one object: split the object`);
     return list.slice(0, Math.max(rest, 0));
   }
 

@@ -258,7 +258,7 @@ const errorTable: readonly (readonly [name: string, spec: Body, want: RegExp])[]
   [
     'policyTypes',
     { policyTypes: ['Egress'], egress: [{}] },
-    /^spec.policyTypes is not supported: the sections that are there say it/,
+    /^spec.policyTypes is not supported: the sections that are present decide it/,
   ],
   [
     'peers of a NetworkPolicy',
@@ -288,7 +288,7 @@ const errorTable: readonly (readonly [name: string, spec: Body, want: RegExp])[]
   [
     'fromFQDNs',
     { ingress: [{ fromFQDNs: [{ matchName: 'a.b' }] }] },
-    /fromFQDNs is not supported: names are for egress: write fromCIDR/,
+    /fromFQDNs is not supported: names are supported for egress only: write fromCIDR/,
   ],
   [
     'a star is for matchPattern',
