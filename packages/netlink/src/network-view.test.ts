@@ -199,6 +199,10 @@ insideNamespace(import.meta, () => {
         what: `it is at ${port}`,
       });
     const fdb = (...args: readonly string[]): unknown => execFileSync('bridge', ['fdb', ...args]);
+    // A port whose carrier the kernel has not noticed yet is disabled, and takes no dynamic entry (EPERM).
+    const isForwarding = (port: string): boolean =>
+      execFileSync('bridge', ['link', 'show', 'dev', port]).includes('state forwarding');
+    await waitFor(() => isForwarding('p0') && isForwarding('p1'), { what: 'the ports forward' });
     fdb('replace', '02:00:00:00:00:05', 'dev', 'p0', 'master', 'dynamic');
     await at('p0');
     fdb('replace', '02:00:00:00:00:05', 'dev', 'p1', 'master', 'dynamic');
