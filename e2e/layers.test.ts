@@ -235,6 +235,39 @@ test('every package has a README that names files it has', () => {
   assert.deepEqual(missing, []);
 });
 
+/** Where the product puts itself together; the simulator runs the same. */
+const assemblies = [
+  'packages/dns-proxy/src/worker/assemble.ts',
+  'packages/dns-proxy/src/worker/dns-worker.ts',
+];
+/** Of what they make, the simulator makes these too, with the reason why. */
+const madeTwice: Readonly<Record<string, string>> = {
+  Float64Array: 'of the language',
+  Uint8Array: 'of the language',
+  KernelWriter: 'of the main thread',
+  PolicyTables: 'of the main thread',
+  QueryView: 'handed in, because it is large and of all schedules',
+  ReplyView: 'handed in, because it is large and of all schedules',
+  QueryLimits: 'handed in, with accounts of the simulator around it',
+};
+
+test('what the assembly makes, the simulator does not make', () => {
+  const made = (text: string): string[] =>
+    [...text.matchAll(/\bnew ([A-Z]\w+)/g)].map(([, name = '']) => name);
+  const textOf = (path: string): string =>
+    typescript.find((source) => source.path === path)?.text ?? '';
+  const parts = new Set(assemblies.flatMap((path) => made(textOf(path))));
+  assert.ok(parts.size > 20, `the assembly makes ${parts.size} things`);
+  const found = typescript
+    .filter(({ path }) => path.startsWith('e2e/sim/'))
+    .flatMap(({ path, text }) =>
+      made(text)
+        .filter((name) => parts.has(name) && madeTwice[name] === undefined)
+        .map((name) => `${path} makes a ${name}`),
+    );
+  assert.deepEqual(found, []);
+});
+
 test('paths that README.md, ARCHITECTURE.md and docs/internals name exist', () => {
   const topLevel = new Set(readdirSync(root));
   const missing: string[] = [];

@@ -99,7 +99,7 @@ export class Faults {
         life?.main.drain(2000 + random.int(3000));
         return;
       case 'link cut':
-        world.peers.cutLink();
+        world.links.cut();
         return;
       case 'stream cut':
         world.peers.cutStreams();

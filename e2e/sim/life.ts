@@ -154,6 +154,7 @@ export class Life {
     this.isDead = true;
     world.dying = this;
     this.worker?.onDeath();
+    world.links.onDeath(this);
     for (const end of this.onEnd.splice(0)) end();
     for (const socket of this.#fds.values()) world.sockets.close(socket);
     this.#fds.clear();

@@ -40,6 +40,7 @@ export const invariants = {
   6: 'what is bounded stays in bounds and counts what it refuses',
   7: 'nothing throws',
   8: 'what is answered within its TTL, in a namespace under its share, stays',
+  9: 'a worker hears of the end of the other, and of no end that was none',
 } as const;
 export type Invariant = keyof typeof invariants;
 

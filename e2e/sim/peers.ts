@@ -2,8 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What connects the two processes: the link of the workers with each other's descriptors, and the two
- * gRPC streams of the main threads. Any of it can be cut, or stall.
+ * What connects the two main threads: two gRPC streams, which can be cut, or stall.
  */
 
 import type { PolicyServer } from '@tandem/agent/sync/policy-server';
@@ -20,28 +19,9 @@ export class Peers {
   isPartitioned = false;
   readonly #world: World;
   readonly #published = new Map<number, Snapshot>();
-  #link: object | null = null;
-  #linkNs = 0;
 
   constructor(world: World) {
     this.#world = world;
-  }
-
-  /** A worker listens or begins to connect. */
-  linkSoon(): void {
-    this.#linkNs = this.#world.nowNs + this.#world.random.int(100) * 1e6;
-  }
-
-  /** The peer link ends; whoever lives hears of it. */
-  cutLink(): void {
-    const link = this.#link;
-    if (link === null) return;
-    this.#link = null;
-    this.#linkNs = this.#world.nowNs + (20 + this.#world.random.int(80)) * 1e6;
-    for (const life of this.#world.lives) {
-      if (life === null) continue;
-      life.worker?.linkEvents.push({ kind: 'end', link, member: 1 - life.index });
-    }
   }
 
   /** Both gRPC streams end. */
@@ -84,21 +64,5 @@ export class Peers {
 
   published(revision: number): Snapshot | undefined {
     return this.#published.get(revision);
-  }
-
-  tryLink(): void {
-    const [agent, proxy] = this.#world.lives;
-    if (this.#link !== null || this.#world.nowNs < this.#linkNs || agent === null || proxy === null)
-      return;
-    if (agent.worker === null || proxy.worker === null || agent.isFrozen || proxy.isFrozen) return;
-    const link = {};
-    this.#link = link;
-    const hello = (from: Life, to: Life): void => {
-      const fds = (from.worker?.fds ?? []).map((fd) => to.hold(from.socketOf(fd)));
-      to.worker?.linkEvents.push({ kind: 'hello', link, member: from.index, fds });
-    };
-    hello(agent, proxy);
-    hello(proxy, agent);
-    this.#world.trace.note('the workers link');
   }
 }

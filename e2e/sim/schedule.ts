@@ -140,12 +140,17 @@ function isQuiet(world: World, waitsForTimeouts: boolean): boolean {
       !life.main.isIdle
     )
       return false;
-    if (worker.inbox.length > 0 || worker.linkEvents.length > 0 || worker.slots.hasLeftovers)
-      return false;
+    if (worker.inbox.length > 0 || worker.slots.hasLeftovers) return false;
+    if (!world.links.isLinked(life)) return false;
     if (life.main.revision !== lives[0]?.main.revision) return false;
     if (waitsForTimeouts && worker.slots.inFlight > 0) return false;
   }
-  if (lives[0]?.main.applied !== world.desired || !world.upstream.isIdle || !world.tcp.isQuiet)
+  if (
+    !world.links.isIdle ||
+    lives[0]?.main.applied !== world.desired ||
+    !world.upstream.isIdle ||
+    !world.tcp.isQuiet
+  )
     return false;
   return oracle.queries.every(
     ({ answers, excuse, lostForwards, client }) =>
@@ -160,7 +165,7 @@ function unrest(world: World): string {
   const lives = world.lives.map((life) =>
     life === null
       ? 'gone'
-      : `${life.name} joined ${life.worker?.member.hasJoined} draining ${life.isDraining} idle ${life.main.isIdle} revision ${life.main.revision} leftovers ${life.worker?.slots.leftovers().length}`,
+      : `${life.name} joined ${life.worker?.member.hasJoined} linked ${world.links.isLinked(life)} draining ${life.isDraining} idle ${life.main.isIdle} revision ${life.main.revision} leftovers ${life.worker?.slots.leftovers().length}`,
   );
   return `no rest: ${lives.join('; ')}; applied ${world.lives[0]?.main.applied} of ${world.desired}`;
 }

@@ -26,10 +26,16 @@ export const cacheLimits = {
 } as const;
 /** Of what pods do: they open a connection, with two queries on average. */
 export const tcpShare = 0.06;
+/** Of a member's tables. */
+export const memberSizes = {
+  flows: 64,
+  ids: 256,
+  knownPairs: 128,
+  /** The smallest block of memory for messages over TCP: most are in one, and it is soon another's. */
+  tcpBlockBytesMin: 64,
+} as const;
 /** Connections of one pod that a member reads. */
 export const connectionsPerPod = 3;
-/** The smallest block of memory for messages over TCP: most are in one, and it is soon another's. */
-export const blockBytesMin = 64;
 /** Queries of a pod in a second, and queries in flight of a member: far more than are asked, or too few. */
 export const queryRates = { enough: 1000, few: 12 } as const;
 export const inFlightCounts = { enough: 256, few: 16 } as const;

@@ -23,7 +23,7 @@ import {
   TX_RESULT,
 } from '@tandem/dns-sockets/layout';
 import { socketsMax } from '@tandem/dns-sockets/limits';
-import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
+import type { UdpLoop, UdpLoopOptions } from '@tandem/dns-sockets/udp-loop';
 
 const records = 64;
 const txPerRecord = 4;
@@ -52,6 +52,7 @@ export interface SimLoopOptions<Socket> {
   readonly send: (socket: Socket, record: number) => void;
   readonly seam: () => void;
   readonly records: LoopRecords;
+  readonly events: Pick<UdpLoopOptions, 'onBatch' | 'onSocketError'>;
 }
 
 /** What a loop shares with its addon. Of one loop at a time, one after the other. */
@@ -139,6 +140,16 @@ export class SimUdpLoop<Socket> {
       if (socket !== undefined) this.#o.send(socket, record);
     }
     return count;
+  }
+
+  /** The product has what was received, and the kernel what it made of it. */
+  deliver(handle: number, count: number): void {
+    this.#o.events.onBatch(handle, count);
+    if ((this.header[HEADER_TX_COUNT] as number) > 0) this.flush();
+  }
+
+  reportError(handle: number, errno: number): void {
+    this.#o.events.onSocketError(handle, errno);
   }
 
   /** The kernel copies a datagram into rx record `i`. */

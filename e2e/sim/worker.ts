@@ -2,34 +2,23 @@
 // Copyright The Tandem Authors
 
 /**
- * The DNS worker of one life: the product's objects, put together as packages/dns-proxy/src/worker.ts does,
- * over the simulated kernel. One call of `iterate` is one turn of its event loop.
+ * The thread of a DNS worker: the product's (packages/dns-proxy/src/worker/dns-worker.ts) over {@link SimSystem}, what
+ * drives it, and what the oracle is told of. One call of `iterate` is one turn of its event loop.
  */
 
 import { QueryView } from '@tandem/core/dns/query';
 import { ReplyView } from '@tandem/core/dns/reply';
-import { TD_JOURNAL_CELL_BYTES, tdListenerKind } from '@tandem/datapath/abi.gen';
-import { KernelWriter } from '@tandem/dns-proxy/answer/kernel-writer';
-import { Learner } from '@tandem/dns-proxy/answer/learner';
+import { TD_JOURNAL_CELL_BYTES } from '@tandem/datapath/abi.gen';
 import { sharedCountersLength } from '@tandem/dns-proxy/counters';
-import { DnsEventWriter } from '@tandem/dns-proxy/dns-event';
-import { GroupMember } from '@tandem/dns-proxy/group-member';
-import { JournalReplay } from '@tandem/dns-proxy/journal/replay';
-import { heartbeatIntervalMs, inFlightMax, sweepIntervalMs } from '@tandem/dns-proxy/limits';
-import { MemberLife } from '@tandem/dns-proxy/member-life';
-import { Takeover } from '@tandem/dns-proxy/peer/takeover';
-import { FlowTable } from '@tandem/dns-proxy/policy/flow-table';
-import { PolicyTables } from '@tandem/dns-proxy/policy/tables';
-import { Answers } from '@tandem/dns-proxy/query/answers';
-import { Denial } from '@tandem/dns-proxy/query/denial';
-import { PolicyLookup } from '@tandem/dns-proxy/query/policy-lookup';
-import { QueryReport } from '@tandem/dns-proxy/query/report';
-import { UpstreamIds } from '@tandem/dns-proxy/udp/ids';
-import { UdpServer } from '@tandem/dns-proxy/udp/server';
-import { QuerySlots, slotClientPort, slotPolicy } from '@tandem/dns-proxy/udp/slots';
-import { UdpPool } from '@tandem/dns-proxy/udp/upstream';
+import { inFlightMax } from '@tandem/dns-proxy/limits';
+import type { MemberLife } from '@tandem/dns-proxy/member-life';
+import type { TakeoverEvent } from '@tandem/dns-proxy/peer/takeover';
+import type { PolicyLookup } from '@tandem/dns-proxy/query/policy-lookup';
+import type { TcpServer } from '@tandem/dns-proxy/tcp/server';
+import { type QuerySlots, slotClientPort, slotPolicy } from '@tandem/dns-proxy/udp/slots';
+import { DnsWorker } from '@tandem/dns-proxy/worker/dns-worker';
+import type { FromWorker } from '@tandem/dns-proxy/worker-messages';
 import {
-  HEADER_TX_COUNT,
   RECORD_WORDS,
   RX_OFFSET,
   TX_DESTINATION,
@@ -37,21 +26,18 @@ import {
   TX_PORT,
   TX_SOURCE,
 } from '@tandem/dns-sockets/layout';
-import { SharedRingWriter } from '@tandem/runtime/shared-ring';
 import type { Life, Thread } from './life.ts';
 import type { SimQuery } from './oracle.ts';
-import { SimRegion } from './sim-region.ts';
-import { graceSeconds } from './sizes.ts';
-import { listenerKinds, type SimSocket } from './sockets.ts';
-import { LoopRecords, SimUdpLoop } from './udp-loop.ts';
+import { connectionsPerPod, graceSeconds, memberSizes } from './sizes.ts';
+import type { SimSocket } from './sockets.ts';
+import { SimSystem } from './system-sim.ts';
 import { backendOf, names, type PolicyOfVariant, pods, serverWords } from './universe.ts';
-import { serverOf, type UpstreamSocket } from './upstream.ts';
+import type { UpstreamSocket } from './upstream.ts';
 import { WorkerLimits } from './worker-limits.ts';
 import { WorkerTcp } from './worker-tcp.ts';
 
 const key = { low: 1, high: 2 };
 const batchMax = 64;
-const idsMax = 256;
 /** Without a turn for so long, a process was stopped. */
 const stallNs = 1000e6;
 
@@ -60,57 +46,32 @@ export type ToWorker =
   | { readonly kind: 'drain'; readonly tokenTimeoutMs: number }
   | { readonly kind: 'stop' };
 
-export type LinkEvent =
-  | {
-      readonly kind: 'hello';
-      readonly link: object;
-      readonly member: number;
-      readonly fds: readonly number[];
-    }
-  | { readonly kind: 'end'; readonly link: object; readonly member: number };
-
 /** Large and without memory of what they parsed last: of a member, whatever its life. */
-const views = [0, 1].map(() => ({
-  query: new QueryView(key),
-  reply: new ReplyView(key),
-  listeners: new LoopRecords(),
-  upstreams: new LoopRecords(),
-}));
+const views = [0, 1].map(() => ({ query: new QueryView(key), reply: new ReplyView(key) }));
 
 export class SimWorker {
   readonly life: Life;
   readonly thread: Thread;
   readonly inbox: ToWorker[] = [];
-  readonly linkEvents: LinkEvent[] = [];
   readonly counters: Float64Array = new Float64Array(sharedCountersLength);
-  readonly member: MemberLife;
-  readonly lookup: PolicyLookup;
-  readonly slots: QuerySlots;
-  /** By td_listener_kind. */
-  readonly fds: readonly number[];
   /** The policy in force here. */
   policy: PolicyOfVariant | null = null;
   /** When the turn, or the batch in it, began: what was judged then was judged by the policy of then. */
   judgedNs = 0;
-  readonly #self: GroupMember;
+  readonly tcp: WorkerTcp;
+  readonly #system: SimSystem;
+  readonly #worker: DnsWorker;
   readonly #memory: Uint8Array;
   readonly #words: Uint32Array;
-  readonly #udp: UdpServer;
-  readonly tcp: WorkerTcp;
   readonly #limits: WorkerLimits;
-  readonly #takeover: Takeover;
-  readonly #listeners: SimUdpLoop<SimSocket>;
-  readonly #upstreams: SimUdpLoop<UpstreamSocket>;
-  readonly #clock = new Float64Array(2);
-  readonly #links = new Map<object, number>();
-  #timers: { readonly dueNs: number; readonly work: () => void }[] = [];
   /** It closes what it has. */
   isStopping = false;
   /** When it had its turn again after a long time without. */
   stalledNs = 0;
   #turnNs: number;
-  #tickNs: number;
-  #sweepNs: number;
+  #turns = 0;
+  /** After so many turns it has heard that the other is gone. */
+  #lostBy = Infinity;
   /** Queries of the batch that no slot was free for. */
   readonly #scrap: number[] = [];
 
@@ -121,171 +82,68 @@ export class SimWorker {
     const buffer = world.journals[index] as ArrayBuffer;
     this.#memory = new Uint8Array(buffer);
     this.#words = new Uint32Array(buffer);
-    this.#self = new GroupMember(world.group, index);
-    const region = new SimRegion(this, buffer, index);
-    this.slots = new QuerySlots(region);
-    this.#listeners = this.#createListeners();
-    this.#upstreams = this.#createUpstreams();
-    const { query, reply } = views[index] as (typeof views)[number];
-    const pool = new UdpPool(
-      this.#upstreams,
-      world.random,
-      ({ address }) => life.openUpstream(serverOf(address)),
-      (fd) => life.closeUpstream(fd),
-    );
     this.#limits = new WorkerLimits(world, this.counters);
-    this.lookup = new PolicyLookup({
-      flows: new FlowTable(1, 64),
-      limits: this.#limits.limits,
-      endpoints: world.endpoints,
-      self: this.#self,
-      counters: this.counters,
-    });
-    const report = new QueryReport({
-      events: new DnsEventWriter(new SharedRingWriter(life.ring), this.counters, index),
-      lookup: this.lookup,
-      counters: this.counters,
-      graceSeconds,
-      ttlSecondsMin: 1,
-    });
-    const learner = this.#createLearner();
-    const shared = {
-      lookup: this.lookup,
-      answers: new Answers({ lookup: this.lookup, learner, report, counters: this.counters }),
-      report,
-      counters: this.counters,
-      query,
-      reply,
-      denial: new Denial({ mode: 'refused', suffixes: [] }),
-    };
-    this.#udp = new UdpServer({
-      ...shared,
-      memory: this.#memory,
-      slots: this.slots,
-      listeners: this.#listeners.asUdpLoop,
-      upstreams: this.#upstreams.asUdpLoop,
-      pool,
-      ids: new UpstreamIds(world.random, idsMax),
-      beat: (monotonicNs) => this.member.beat(monotonicNs),
-    });
-    this.tcp = new WorkerTcp({
-      worker: this,
-      limits: this.#limits,
-      path: shared,
-      beforeCall: () => {
+    this.tcp = new WorkerTcp(this, this.#limits, (ms, work) => this.#system.timers.after(ms, work));
+    this.#system = new SimSystem({
+      life,
+      thread,
+      tcp: this.tcp.system,
+      onReply: (_socket, record) => this.#sendReply(record),
+      onForward: (socket, record) => this.#forward(socket, record),
+      onMessage: (message) => this.#onMessageOf(message),
+      onClock: () => {
         this.judgedNs = world.nowNs;
       },
-      after: (ms, work) => this.#after(ms, work),
-      onDrain: () => this.#checkLeaving(),
     });
-    const formerBeatNs = world.group.beatNsOf(index);
-    const replay = this.#createReplay();
-    this.#takeover = this.#createTakeover(replay);
-    this.member = new MemberLife({
-      self: this.#self,
-      lookup: this.lookup,
-      slots: this.slots,
-      udp: this.#udp,
-      tcp: this.tcp.ofMember,
-      pool,
-      replay,
-      takeover: this.#takeover,
-      formerBeatNs,
-      clock: this.#clock,
-      readClock: () => this.#readClock(this.#clock),
-      readListeners: () => this.#readListeners(),
-      onInstalled: (revision) => life.main.fromWorker.push({ kind: 'installed', revision }),
-      after: (ms, work) => this.#after(ms, work),
-      onDrained: () => life.main.fromWorker.push({ kind: 'drained' }),
-    });
-    this.fds = listenerKinds.map((kind) => life.openListener(kind));
-    this.#tickNs = world.nowNs;
-    this.#sweepNs = world.nowNs;
+    this.#worker = new DnsWorker(
+      {
+        // No pins, path or settings: the system has none.
+        ...{ pinRoot: '', peerPath: '', port: 53, mark: 'auto', ownerUid: 0 },
+        member: index,
+        denial: { mode: 'refused', suffixes: [] },
+        graceSeconds,
+        ttlSecondsMin: 1,
+        queriesPerSecond: world.limits.queryRate,
+        tcpConnectionsPerPod: connectionsPerPod,
+        counters: this.counters,
+        ring: life.ring,
+      },
+      this.#system,
+      { ...memberSizes, ...views[index], limits: this.#limits.limits },
+    );
+    this.#worker.start();
     this.#turnNs = world.nowNs;
   }
 
-  #createListeners(): SimUdpLoop<SimSocket> {
-    const { life, thread } = this;
-    const { world } = life;
-    return new SimUdpLoop<SimSocket>({
-      memory: this.#memory,
-      find: (fd) => life.socketOf(fd),
-      onAdd: (socket) => world.sockets.open(socket),
-      onRemove: (socket) => world.sockets.close(socket),
-      send: (socket, record) => this.#sendReply(socket, record),
-      seam: thread.seam,
-      records: (views[life.index] as (typeof views)[number]).listeners,
-    });
+  get member(): MemberLife {
+    return this.#worker.member.life;
   }
 
-  #createUpstreams(): SimUdpLoop<UpstreamSocket> {
-    const { life, thread } = this;
-    return new SimUdpLoop<UpstreamSocket>({
-      memory: this.#memory,
-      find: (fd) => life.upstreamOf(fd),
-      onAdd: (socket) => {
-        socket.isOpen = true;
-      },
-      onRemove: (socket) => {
-        socket.isOpen = false;
-      },
-      send: (socket, record) =>
-        this.#forward(socket, this.#upstreams.tx[record + TX_OFFSET] as number),
-      seam: thread.seam,
-      records: (views[life.index] as (typeof views)[number]).upstreams,
-    });
+  get lookup(): PolicyLookup {
+    return this.#worker.member.lookup;
   }
 
-  #createLearner(): Learner {
-    const { world, index } = this.life;
-    return new Learner({
-      writer: new KernelWriter(world.fqdn, this.life.learnProgram(this.thread), index),
-      counters: this.counters,
-      graceSeconds,
-      ttlSecondsMin: 1,
-      seed: 1,
-      group: world.group,
-      knownPairs: 128,
-    });
+  get tcpServer(): TcpServer {
+    return this.#worker.member.tcp;
   }
 
-  #createReplay(): JournalReplay {
-    const { world } = this.life;
-    return new JournalReplay({
-      slots: this.slots,
-      region: (member) => new SimRegion(this, world.journals[member] as ArrayBuffer, member),
-      counters: this.counters,
-      begin: () => {
-        this.judgedNs = world.nowNs;
-        this.#udp.beginReplay(this.#clock);
-      },
-      replay: (slot) => this.#udp.replay(slot),
-      end: () => this.#udp.endReplay(),
-    });
+  get slots(): QuerySlots {
+    return this.#worker.member.slots;
   }
 
-  #createTakeover(replay: JournalReplay): Takeover {
-    const { life } = this;
-    const { trace } = life.world;
-    return new Takeover({
-      self: this.#self,
-      loop: this.#listeners,
-      tcp: this.tcp.server,
-      closeFd: (fd) => life.closeFd(fd),
-      replay: (member, lastBeatNs, now) => replay.takeOver(member, lastBeatNs, now),
-      onEvent: (event, member) => {
-        if (event === 'back') replay.leave(member);
-        trace.note(`the other is ${event}`, member, 0, 0, life.name);
-      },
-    });
+  #onMessageOf(message: FromWorker): void {
+    const { main } = this.life;
+    if (message.kind === 'peer') this.#onPeer(message.event, message.member);
+    else if (message.kind === 'installed' || message.kind === 'drained')
+      main.fromWorker.push(message);
   }
 
   /** The process ends here, whatever it is doing. */
   onDeath(): void {
     const { oracle } = this.life.world;
     for (const number of this.#scrap) oracle.excuse(oracle.queries[number], 'the journal was full');
-    this.#listeners.close();
-    this.#upstreams.close();
+    this.#system.listeners.close();
+    this.#system.upstreams.close();
     this.tcp.onDeath();
   }
 
@@ -294,30 +152,19 @@ export class SimWorker {
     this.judgedNs = world.nowNs;
     if (world.nowNs - this.#turnNs > stallNs) this.stalledNs = world.nowNs;
     this.#turnNs = world.nowNs;
-    this.#runTimers();
-    this.#readLinks();
+    this.#turns += 1;
+    this.#system.runTimers();
+    this.tcp.call(() => world.links.turn(this.life, this.thread.seam));
     for (let message = this.inbox.shift(); message !== undefined; message = this.inbox.shift())
       this.#onMessage(message);
-    if (this.life.isDead) return;
     const first = world.random.int(8);
-    this.#listeners.visit((socket, handle) => this.#receiveQueries(socket, handle), first);
-    this.#upstreams.visit((socket, handle) => this.#receiveReplies(socket, handle), first);
+    const { listeners, upstreams } = this.#system;
+    listeners.visit((socket, handle) => this.#receiveQueries(socket, handle), first);
+    upstreams.visit((socket, handle) => this.#receiveReplies(socket, handle), first);
     this.tcp.turn();
-    this.#tick();
+    this.tcp.call(() => this.#system.runTick());
     this.#limits.check();
-  }
-
-  /** After what is ready, as the wait for sockets has it: what came during a stop is read before anything is late. */
-  #tick(): void {
-    const { world } = this.life;
-    if (world.nowNs >= this.#tickNs) {
-      this.#tickNs = world.nowNs + heartbeatIntervalMs * 1e6;
-      this.member.tick();
-    }
-    if (world.nowNs >= this.#sweepNs) {
-      this.#sweepNs = world.nowNs + sweepIntervalMs * 1e6;
-      this.member.sweep();
-    }
+    this.#checkLink();
   }
 
   /** What it holds when no connection of a pod is left; null: nothing. See `WorkerLimits.leak`. */
@@ -331,76 +178,50 @@ export class SimWorker {
       const { policy, revision } = message;
       this.policy = policy;
       this.life.world.trace.note('installs', revision, policy.variant, 0, this.life.name);
-      this.member.install(new PolicyTables({ ...policy.image, revision }));
-    } else if (message.kind === 'drain') {
-      this.member.drain(message.tokenTimeoutMs);
-    } else {
+      const image = { ...policy.image, revision };
+      this.tcp.call(() => this.#worker.onMessage({ kind: 'policy', image }));
+      return;
+    }
+    if (message.kind === 'stop') {
       this.isStopping = true;
-      this.member.leave();
       this.life.world.dying = this.life;
-      this.#takeover.close();
-      this.tcp.close();
-      this.life.end('stops');
     }
+    this.tcp.call(() => this.#worker.onMessage(message));
   }
 
-  #after(ms: number, work: () => void): void {
-    this.#timers.push({ dueNs: this.life.world.nowNs + ms * 1e6, work });
+  /** The other process, which was linked, is gone. */
+  expectLost(): void {
+    this.#lostBy = this.#turns + 1;
   }
 
-  #runTimers(): void {
-    if (this.#timers.length === 0) return;
-    const { nowNs } = this.life.world;
-    const due = this.#timers.filter(({ dueNs }) => dueNs <= nowNs);
-    this.#timers = this.#timers.filter(({ dueNs }) => dueNs > nowNs);
-    for (const { work } of due) work();
+  #onPeer(event: TakeoverEvent, member: number): void {
+    const { world, name } = this.life;
+    world.trace.note(`the other is ${event}`, member, 0, 0, name);
+    if (event === 'lost' || event === 'linked') this.#lostBy = Infinity;
+    if (event === 'lost' && world.links.isLinked(this.life))
+      world.oracle.fail(9, `${name} takes the other for gone, and is linked to it`);
   }
 
-  #readLinks(): void {
-    const { linkEvents } = this;
-    // Connections are read in the order they were made, but the end of one may be seen after the next hello.
-    if (linkEvents[0]?.kind === 'end' && this.life.world.random.chance(0.3)) {
-      linkEvents.push(linkEvents.shift() as LinkEvent);
-    }
-    for (let event = linkEvents.shift(); event !== undefined; event = linkEvents.shift()) {
-      this.thread.seam();
-      const { link, member } = event;
-      if (event.kind === 'hello') {
-        this.#links.set(link, member);
-        this.#takeover.onLinked({ member, listeners: event.fds }, this.member.now());
-        this.member.linked();
-      } else {
-        this.#links.delete(link);
-        // A later life has linked already: nobody is lost.
-        if (![...this.#links.values()].includes(member))
-          this.#takeover.onLost(member, this.member.now());
-      }
-    }
-  }
-
-  #readListeners(): void {
-    const own: number[] = [];
-    for (const [kind, fd] of this.fds.entries()) {
-      if (kind === tdListenerKind.TCP4 || kind === tdListenerKind.TCP6) this.tcp.server.listen(fd);
-      else own[kind] = this.#listeners.add(fd);
-    }
-    this.#takeover.setOwn(own);
-    this.#udp.setListeners(own[tdListenerKind.UDP4] as number, own[tdListenerKind.UDP6] as number);
+  #checkLink(): void {
+    const { links, oracle } = this.life.world;
+    links.onTurned(this.life);
+    if (this.#turns <= this.#lostBy) return;
+    oracle.fail(9, `${this.life.name} has not heard that the other is gone`);
   }
 
   /** It has left the group just now: before its time is up it must leave somebody behind. */
-  #checkLeaving(): void {
-    const { world, main, name } = this.life;
+  checkLeaving(): void {
+    const { world, main, name, index } = this.life;
     const isDue = world.nowNs >= main.tokenDeadlineNs || !this.member.hasJoined;
-    if (!isDue && !this.#self.isOtherServing(world.nowNs)) {
+    if (!isDue && !world.group.isServing(1 - index, world.nowNs))
       world.oracle.fail(5, `${name} leaves the group to nobody`);
-    }
   }
 
   #receiveQueries(socket: SimSocket, handle: number): void {
     const { world } = this.life;
     if (socket.queue.length === 0) return;
     const { oracle } = world;
+    const { listeners } = this.#system;
     const most = 1 + world.random.int(8);
     let count = 0;
     // Another process may read the same queue, between any two datagrams.
@@ -408,7 +229,7 @@ export class SimWorker {
       const query = oracle.queries[next] as (typeof oracle.queries)[number];
       world.trace.note('receives', query.number, socket.member, 0, this.life.name);
       if (this.#isScrap(count)) this.#scrap.push(next);
-      this.#listeners.receive(count, {
+      listeners.receive(count, {
         payload: (names[query.name] as (typeof names)[number]).query,
         id: oracle.idOf(query),
         peer: (pods[query.pod] as (typeof pods)[number]).words,
@@ -419,16 +240,15 @@ export class SimWorker {
       this.#limits.take(query.pod, 1);
       if (count === most) break;
     }
-    this.#readClock(this.#listeners.clock);
+    this.#system.readInto(listeners.clock);
     this.judgedNs = world.nowNs;
-    this.#udp.onQueries(this.#takeover.ownListener(handle), count);
+    listeners.deliver(handle, count);
     this.#scrap.length = 0;
-    if ((this.#listeners.header[HEADER_TX_COUNT] as number) > 0) this.#listeners.flush();
   }
 
   /** Whether rx record `i` receives where nobody else looks, because no slot was free. */
   #isScrap(i: number): boolean {
-    const at = this.#listeners.rx[i * RECORD_WORDS + RX_OFFSET] as number;
+    const at = this.#system.listeners.rx[i * RECORD_WORDS + RX_OFFSET] as number;
     return at >= this.slots.messageOf(inFlightMax);
   }
 
@@ -436,19 +256,18 @@ export class SimWorker {
     if (socket.error !== 0) this.#receiveError(socket, handle);
     const replies = socket.queue.splice(0, batchMax);
     if (replies.length === 0) return;
-    for (const [i, reply] of replies.entries()) this.#upstreams.receive(i, reply);
-    this.#readClock(this.#upstreams.clock);
-    this.#udp.onReplies(handle, replies.length);
+    const { upstreams } = this.#system;
+    for (const [i, reply] of replies.entries()) upstreams.receive(i, reply);
+    this.#system.readInto(upstreams.clock);
+    upstreams.deliver(handle, replies.length);
     for (const { query } of replies) this.#checkDone(query, 'has an answer that is not passed on');
   }
 
   #receiveError(socket: UpstreamSocket, handle: number): void {
     const errno = socket.error;
     socket.error = 0;
-    this.#readClock(this.#clock);
-    this.judgedNs = this.life.world.nowNs;
     const refused = socket.refused.splice(0);
-    this.#udp.onUpstreamError(handle, errno, this.#clock);
+    this.#system.upstreams.reportError(handle, errno);
     for (const { query, forwards } of refused) {
       if (query.forwards === forwards)
         this.#checkDone(query, 'waits on a socket that has an error');
@@ -461,7 +280,8 @@ export class SimWorker {
       this.life.world.oracle.fail(2, `query ${number} ${otherwise}`);
   }
 
-  #forward(socket: UpstreamSocket, at: number): void {
+  #forward(socket: UpstreamSocket, record: number): void {
+    const at = this.#system.upstreams.tx[record + TX_OFFSET] as number;
     const { world } = this.life;
     const slot = Math.floor((at - this.slots.messageOf(0)) / TD_JOURNAL_CELL_BYTES);
     const port = this.#words[this.slots.wordOf(slot) + slotClientPort] as number;
@@ -475,18 +295,12 @@ export class SimWorker {
     world.onForwarded(this.life, socket, query, id, policyId);
   }
 
-  #sendReply(_socket: SimSocket, record: number): void {
-    const { tx } = this.#listeners;
+  #sendReply(record: number): void {
+    const { tx } = this.#system.listeners;
     const at = tx[record + TX_OFFSET] as number;
     const port = tx[record + TX_PORT] as number;
     const client = tx.subarray(record + TX_DESTINATION, record + TX_DESTINATION + 4);
     const server = tx.subarray(record + TX_SOURCE, record + TX_SOURCE + 4);
     this.life.world.onReply(this, port, client, server, this.#memory, at);
-  }
-
-  #readClock(clock: Float64Array): void {
-    const { world } = this.life;
-    clock[0] = world.nowNs;
-    clock[1] = world.bootNs;
   }
 }

@@ -11,17 +11,19 @@ import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import { rcodeNoError } from '@tandem/core/dns/constants';
 import { tdEndpoint, tdGroup, tdListenerKind } from '@tandem/datapath/abi.gen';
 import { AgentTable } from '@tandem/datapath/agent-table';
-import { NodeGroup } from '@tandem/datapath/group';
-import { regionBytes } from '@tandem/dns-proxy/journal/region';
+import type { NodeGroup } from '@tandem/datapath/group';
 import { EntryMap } from './entry-map.ts';
 import { type FaultName, Faults } from './faults.ts';
 import { FqdnMap } from './fqdn-map.ts';
 import { initialMaps, type MapName, mapSizes } from './initial-maps.ts';
+import { clearJournals, journals } from './journals.ts';
 import { Life, type Thread } from './life.ts';
+import { Links } from './links.ts';
 import type { Snapshot } from './main-thread.ts';
 import { Oracle, type SimQuery } from './oracle.ts';
 import { Peers } from './peers.ts';
 import { Random } from './random.ts';
+import { SimGroup } from './sim-group.ts';
 import { idleSeconds, inFlightCounts, queryRates, slotCounts, tcpShare } from './sizes.ts';
 import { type SimSocket, SocketGroup } from './sockets.ts';
 import { TcpNetwork } from './tcp-network.ts';
@@ -54,13 +56,6 @@ export interface WorldOptions {
 const depthMax = 3;
 const ms = 1e6;
 
-/** Allocated once: a world leaves what its next wipes. */
-const journals: readonly ArrayBuffer[] = [
-  new ArrayBuffer(regionBytes),
-  new ArrayBuffer(regionBytes),
-];
-const stateBytes = 64 << 10;
-
 export class World {
   nowNs: number = 1_000_000 * ms;
   /** CLOCK_BOOTTIME is ahead by the time that the machine slept. */
@@ -70,14 +65,15 @@ export class World {
   readonly trace: Trace;
   readonly oracle: Oracle;
   readonly groupMemory: ArrayBuffer = new ArrayBuffer(tdGroup.size);
-  readonly group: NodeGroup = new NodeGroup(this.groupMemory);
+  readonly group: NodeGroup = new SimGroup(this.groupMemory, (index) => this.#onDrain(index));
   readonly journals: readonly ArrayBuffer[] = journals;
   readonly sockets: SocketGroup;
   readonly fqdn: FqdnMap;
   readonly endpoints: EntryMap;
   readonly faults: Faults;
-  /** What connects the two processes. */
+  /** What connects the main threads of the two processes, and their workers. */
   readonly peers: Peers = new Peers(this);
+  readonly links: Links = new Links(this);
   readonly lives: [Life | null, Life | null] = [null, null];
   /** When a process that is gone is started again. */
   readonly startNs: [number, number];
@@ -122,7 +118,7 @@ export class World {
       idleSeconds,
     });
     this.faults = new Faults(this, without);
-    for (const journal of journals) new Uint8Array(journal, 0, stateBytes).fill(0);
+    clearJournals();
     this.sockets = new SocketGroup(this.group, nowNs, (socket) => this.#onSocketLost(socket));
     const isTight = this.random.chance(0.1);
     const places = isTight ? 12 : 256;
@@ -212,7 +208,6 @@ export class World {
     for (const index of [0, 1] as const) {
       if (this.lives[index] === null && this.nowNs >= this.startNs[index]) this.#start(index);
     }
-    this.peers.tryLink();
   }
 
   /** Every thread has its turn, in some order. */
@@ -253,7 +248,11 @@ export class World {
 
   onStarted(life: Life): void {
     this.trace.note('listens', 0, 0, 0, life.name);
-    this.peers.linkSoon();
+    this.links.onStarted();
+  }
+
+  #onDrain(index: number): void {
+    this.lives[index as 0 | 1]?.worker?.checkLeaving();
   }
 
   /** A process is gone: what linked it to the other ends, and it will be started again. */
@@ -261,7 +260,6 @@ export class World {
     const { index } = life;
     this.lives[index] = null;
     this.startNs[index] = this.nowNs + this.random.int(this.random.chance(0.5) ? 200 : 2000) * ms;
-    this.peers.cutLink();
     this.peers.cutStreams();
   }
 
@@ -462,6 +460,11 @@ export class World {
         continue;
       }
       if (dying === null) continue;
+      if (heir != null && socket.member === dying.index && this.links.mustBeLinked)
+        this.oracle.fail(
+          2,
+          `query ${number} is lost with its socket, ${heir.name} has no descriptor`,
+        );
       this.oracle.excuse(
         this.oracle.queries[number],
         heir == null

@@ -11,6 +11,7 @@ import { closeFd } from '@tandem/dns-sockets/fd';
 import { UnixSeqpacket } from '@tandem/dns-sockets/unix-seqpacket';
 import { encodeHello } from './hello.ts';
 import { PeerLink, type PeerLinkOptions } from './link.ts';
+import { unixPeerSockets } from './peer-sockets.ts';
 
 interface Bed {
   readonly path: string;
@@ -33,8 +34,9 @@ async function withLink(run: (bed: Bed) => Promise<void>): Promise<void> {
     if (waiting !== null && heard.length >= waiting.count) waiting.resolve();
   };
   const options: PeerLinkOptions = {
-    path,
-    groupId: process.getgid?.() ?? 0,
+    sockets: unixPeerSockets(path, process.getgid?.() ?? 0),
+    after: (ms, work) => void setTimeout(work, ms).unref(),
+    closeFd,
     role: 'listen',
     member: agentMember,
     allowedUids: [process.getuid?.() ?? 0],

@@ -7,32 +7,27 @@
  * its own; the proxy connects, and never stops trying.
  */
 
-import { chownSync, existsSync } from 'node:fs';
 import { DnsSocketError } from '@tandem/dns-sockets/errors';
-import { closeFd } from '@tandem/dns-sockets/fd';
-import {
-  type PeerCredentials,
-  type UnixConnectionHandlers,
-  type UnixMessage,
-  UnixSeqpacket,
-  type UnixSeqpacketServer,
-} from '@tandem/dns-sockets/unix-seqpacket';
+import type { PeerCredentials, UnixMessage } from '@tandem/dns-sockets/unix-seqpacket';
 import { peerCheckMs, peerConnectionsMax, peerRetryMsMax, peerRetryMsMin } from '../limits.ts';
 import { decodeHello, encodeHello, type Hello } from './hello.ts';
+import type { PeerHandlers, PeerServer, PeerSocket, PeerSockets } from './peer-sockets.ts';
 
 export interface PeerLinkOptions {
-  readonly path: string;
+  readonly sockets: PeerSockets;
+  /** Calls `work` once, `ms` from now. */
+  readonly after: (ms: number, work: () => void) => void;
+  readonly closeFd: (fd: number) => void;
   readonly role: 'listen' | 'connect';
   /** Index of this member. */
   readonly member: number;
-  /** Uids that may connect, and the group that the socket is shared with. */
+  /** Uids that may connect. */
   readonly allowedUids: readonly number[];
-  readonly groupId: number;
   /** This member's listeners, by td_listener_kind. */
   readonly listeners: () => readonly number[];
   /**
-   * A life of another member said hello; its descriptors are the callee's. `holdsOurs`: our listeners were sent to it;
-   * else it has died since.
+   * A life of another member said hello; its descriptors are the callee's. `holdsOurs`: it has our listeners, or will
+   * have them when it reads; else it has died since.
    */
   readonly onLinked: (hello: Hello, holdsOurs: boolean) => void;
   /** That life closed the link or died. */
@@ -41,7 +36,7 @@ export interface PeerLinkOptions {
 }
 
 interface Connection {
-  socket: UnixSeqpacket | null;
+  socket: PeerSocket | null;
   /** -1 before its hello. */
   member: number;
   /** Our hello was sent. */
@@ -51,8 +46,7 @@ interface Connection {
 export class PeerLink {
   readonly #o: PeerLinkOptions;
   readonly #connections = new Set<Connection>();
-  #server: UnixSeqpacketServer | null = null;
-  #timer: NodeJS.Timeout | null = null;
+  #server: PeerServer | null = null;
   #retryMs = peerRetryMsMin;
   #isStopped = false;
 
@@ -73,42 +67,36 @@ export class PeerLink {
 
   stop(): void {
     this.#isStopped = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
     this.#server?.close();
     for (const { socket } of this.#connections) socket?.close();
     this.#connections.clear();
   }
 
   #startLater(): void {
-    this.#timer = setTimeout(() => this.start(), this.#retryMs);
+    this.#o.after(this.#retryMs, () => this.start());
     this.#retryMs = Math.min(this.#retryMs * 2, peerRetryMsMax);
   }
 
   #listen(): void {
-    const { path, groupId } = this.#o;
-    this.#server = UnixSeqpacket.listen(path, {
-      mode: 0o660,
-      onConnection: (peer) => this.#accept(peer),
-    });
-    // Until here only root could connect; others try again.
-    chownSync(path, -1, groupId);
+    this.#server = this.#o.sockets.listen((peer) => this.#accept(peer));
     this.#checkLater();
   }
 
   /** A socket that was removed with its directory is made anew; connections over it live on. */
   #checkLater(): void {
-    this.#timer = setTimeout(() => {
-      if (existsSync(this.#o.path)) {
+    this.#o.after(peerCheckMs, () => {
+      if (this.#isStopped) return;
+      if (this.#server?.isReachable() === true) {
         this.#checkLater();
         return;
       }
       this.#server?.close();
       this.#server = null;
       this.start();
-    }, peerCheckMs);
+    });
   }
 
-  #accept({ uid }: PeerCredentials): UnixConnectionHandlers | null {
+  #accept({ uid }: PeerCredentials): PeerHandlers | null {
     if (!this.#o.allowedUids.includes(uid) || this.#connections.size >= peerConnectionsMax) {
       this.#o.onRefused();
       return null;
@@ -122,10 +110,10 @@ export class PeerLink {
 
   #connect(): void {
     const connection: Connection = { socket: null, member: -1, isSent: false };
-    this.#open(connection, UnixSeqpacket.connect(this.#o.path, this.#handlers(connection)));
+    this.#open(connection, this.#o.sockets.connect(this.#handlers(connection)));
   }
 
-  #open(connection: Connection, socket: UnixSeqpacket): void {
+  #open(connection: Connection, socket: PeerSocket): void {
     connection.socket = socket;
     this.#connections.add(connection);
     try {
@@ -138,7 +126,7 @@ export class PeerLink {
     }
   }
 
-  #handlers(connection: Connection): UnixConnectionHandlers {
+  #handlers(connection: Connection): PeerHandlers {
     return {
       onMessage: (message) => this.#onMessage(connection, message),
       onEnd: () => this.#end(connection),
@@ -149,7 +137,7 @@ export class PeerLink {
     const hello = connection.member === -1 ? decodeHello(message, this.#o.member) : null;
     if (hello === null) {
       // No hello, or more than one: whoever speaks so is not this program.
-      for (const fd of message.fds) closeFd(fd);
+      for (const fd of message.fds) this.#o.closeFd(fd);
       this.#o.onRefused();
       this.#end(connection);
       return;

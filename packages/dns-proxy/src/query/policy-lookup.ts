@@ -65,7 +65,7 @@ export class PolicyLookup {
   }
 
   /** From now on endpoints are looked up here. */
-  follow(endpoints: EndpointLookup): void {
+  follow(endpoints: Pick<EndpointLookup, 'lookupInto'>): void {
     this.#endpoints = endpoints;
     this.#flush();
   }

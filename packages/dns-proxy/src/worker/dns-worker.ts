@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * A DNS worker from its begin to its end: when its listeners are opened, what it does again and again, what the
+ * main thread tells it, and in which order it stops. Joins the socket group with its first policy and beats from
+ * the loop that serves DNS.
+ */
+
+import { tdListenerKind } from '@tandem/datapath/abi.gen';
+import { TandemError } from '@tandem/runtime/tandem-error';
+import {
+  heartbeatIntervalMs,
+  listenerRetryMs,
+  selectorIntervalMs,
+  sweepIntervalMs,
+} from '../limits.ts';
+import { noListener } from '../peer/hello.ts';
+import { PolicyTables } from '../policy/tables.ts';
+import { markOf, settingsProblem } from '../settings.ts';
+import { Turns } from '../turns.ts';
+import type { ToWorker, WorkerOptions } from '../worker-messages.ts';
+import { assembleMember, type Member, type MemberSizes } from './assemble.ts';
+import type { MemberSystem } from './system.ts';
+
+export class DnsWorker {
+  readonly member: Member;
+  readonly #options: WorkerOptions;
+  readonly #system: MemberSystem;
+  /** By td_listener_kind; empty while they cannot be opened. */
+  #listeners: readonly number[] = [];
+  /** The newest policy that came meanwhile. */
+  #waiting: PolicyTables | null = null;
+  /** `group.loads` of the programs and maps in use. */
+  #loads: number;
+  /** That the listeners let in. */
+  #mark = 0;
+  /** Why the listeners take no queries; empty: they do, or are not open. */
+  #problem = '';
+
+  constructor(options: WorkerOptions, system: MemberSystem, sizes: MemberSizes = {}) {
+    this.#options = options;
+    this.#system = system;
+    this.#loads = system.maps.group.loads;
+    this.member = assembleMember(
+      options,
+      system,
+      { listeners: () => this.#listeners, readListeners: () => this.#readListeners() },
+      sizes,
+    );
+  }
+
+  start(): void {
+    const { life } = this.member;
+    const turns = new Turns(heartbeatIntervalMs, this.#system.timers.tick);
+    turns.every(heartbeatIntervalMs, () => {
+      life.tick();
+      this.#follow();
+    });
+    turns.every(sweepIntervalMs, () => life.sweep());
+    // Any socket of the group can replace the program that chooses members, and a process of the host that did so
+    // would get the pods' queries (safety rule 11): ours is put back every second.
+    turns.every(selectorIntervalMs, () => this.#system.sockets.attachSelector(this.#listeners));
+    turns.start();
+    this.#openListeners();
+    this.#system.post({ kind: 'ready' });
+  }
+
+  onMessage(message: Exclude<ToWorker, { kind: 'begin' }>): void {
+    if (message.kind === 'policy') this.#install(new PolicyTables(message.image));
+    else if (message.kind === 'drain') this.member.life.drain(message.tokenTimeoutMs);
+    else this.#stop();
+  }
+
+  /**
+   * Until it succeeds: a port that is taken, or settings that are not those of the datapath, keep this
+   * process from serving DNS, and from nothing else.
+   */
+  #openListeners(): void {
+    const { maps, sockets, timers, post } = this.#system;
+    const inForce = maps.group.settings;
+    try {
+      const problem = settingsProblem(this.#options, inForce);
+      if (problem !== '') throw new TandemError('TANDEM_SETTINGS', problem);
+      const mark = markOf(this.#options, inForce);
+      this.#listeners = sockets.openListeners(mark);
+      this.#mark = mark;
+    } catch (error) {
+      post({ kind: 'listeners', problem: TandemError.from(error).message });
+      timers.after(listenerRetryMs, () => this.#openListeners());
+      return;
+    }
+    post({ kind: 'listeners', problem: '' });
+    this.member.link.start();
+    if (this.#waiting !== null) this.member.life.install(this.#waiting);
+    this.#waiting = null;
+  }
+
+  /** Before the first policy queries wait in the sockets. */
+  #readListeners(): void {
+    const { listenerLoop, tcp, takeover, udp } = this.member;
+    this.#system.collectStartGarbage();
+    const own: number[] = [];
+    for (const [kind, fd] of this.#listeners.entries()) {
+      if (fd === noListener) continue;
+      if (kind === tdListenerKind.TCP4 || kind === tdListenerKind.TCP6) tcp.listen(fd);
+      else own[kind] = listenerLoop.add(fd, 'listener');
+    }
+    takeover.setOwn(own);
+    const ipv4 = own[tdListenerKind.UDP4]!;
+    udp.setListeners(ipv4, own[tdListenerKind.UDP6] ?? ipv4);
+  }
+
+  #install(tables: PolicyTables): void {
+    if (this.#listeners.length > 0) {
+      this.member.life.install(tables);
+      return;
+    }
+    // Whoever changes policy must not wait for a port: this member serves no older policy either.
+    this.#waiting = tables;
+    this.#system.post({ kind: 'installed', revision: tables.revision });
+  }
+
+  #stop(): void {
+    const { life, link, takeover, tcp, pool, listenerLoop, upstreamLoop } = this.member;
+    life.leave();
+    link.stop();
+    takeover.close();
+    tcp.close();
+    pool.close();
+    listenerLoop.close();
+    upstreamLoop.close();
+    this.#system.maps.close();
+    this.#system.exit();
+  }
+
+  /** An agent swapped programs in, perhaps of another version: this member goes on with those. */
+  #follow(): void {
+    const { maps, sockets } = this.#system;
+    const { loads } = maps.group;
+    if (loads === this.#loads) return;
+    this.#loads = loads;
+    maps.reopen();
+    this.member.lookup.follow(maps.endpoints());
+    this.member.writer.follow(maps.learn());
+    sockets.attachSelector(this.#listeners);
+    if (this.#listeners.length > 0) this.#followSettings();
+  }
+
+  /** The programs may have come with another mark, which the listeners let in then, or with another port. */
+  #followSettings(): void {
+    const { maps, sockets, post } = this.#system;
+    const inForce = maps.group.settings;
+    const problem = settingsProblem(this.#options, inForce);
+    if (problem !== this.#problem) post({ kind: 'listeners', problem });
+    this.#problem = problem;
+    this.member.life.suspend(problem !== '');
+    const mark = markOf(this.#options, inForce);
+    if (mark === this.#mark) return;
+    sockets.guardListeners(this.#listeners, mark);
+    this.#mark = mark;
+  }
+}
