@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
+import { heartbeatIntervalMs } from '@tandem/dns-proxy/limits';
+import type { MemberSizes } from '@tandem/dns-proxy/worker/assemble';
+
 /** Sizes of the simulated node: small, so that bounds are met within a schedule of some hundred steps. */
 
 /** Slots of the journal: 64 receive, the rest are in flight; the few are too few for two lives. */
@@ -27,13 +30,15 @@ export const cacheLimits = {
 /** Of what pods do: they open a connection, with two queries on average. */
 export const tcpShare = 0.06;
 /** Of a member's tables. */
-export const memberSizes = {
+export const memberSizes: MemberSizes = {
   flows: 64,
   ids: 256,
   knownPairs: 128,
   /** The smallest block of memory for messages over TCP: most are in one, and it is soon another's. */
   tcpBlockBytesMin: 64,
-} as const;
+  /** At each heartbeat: so that after each stop of a process the first one is judged by what came meanwhile. */
+  sweepMs: heartbeatIntervalMs,
+};
 /** Connections of one pod that a member reads. */
 export const connectionsPerPod = 3;
 /** Queries of a pod in a second, and queries in flight of a member: far more than are asked, or too few. */

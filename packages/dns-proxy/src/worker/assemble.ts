@@ -41,6 +41,8 @@ export interface MemberSizes {
   readonly ids?: number;
   readonly knownPairs?: number;
   readonly tcpBlockBytesMin?: number;
+  /** Between two sweeps, a whole number of heartbeats. */
+  readonly sweepMs?: number;
   readonly limits?: QueryLimits;
   readonly query?: QueryView;
   readonly reply?: ReplyView;

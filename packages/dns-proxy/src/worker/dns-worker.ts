@@ -27,6 +27,7 @@ export class DnsWorker {
   readonly member: Member;
   readonly #options: WorkerOptions;
   readonly #system: MemberSystem;
+  readonly #sweepMs: number;
   /** By td_listener_kind; empty while they cannot be opened. */
   #listeners: readonly number[] = [];
   /** The newest policy that came meanwhile. */
@@ -41,6 +42,7 @@ export class DnsWorker {
   constructor(options: WorkerOptions, system: MemberSystem, sizes: MemberSizes = {}) {
     this.#options = options;
     this.#system = system;
+    this.#sweepMs = sizes.sweepMs ?? sweepIntervalMs;
     this.#loads = system.maps.group.loads;
     this.member = assembleMember(
       options,
@@ -57,7 +59,7 @@ export class DnsWorker {
       life.tick();
       this.#follow();
     });
-    turns.every(sweepIntervalMs, () => life.sweep());
+    turns.every(this.#sweepMs, () => life.sweep());
     // Any socket of the group can replace the program that chooses members, and a process of the host that did so
     // would get the pods' queries (safety rule 11): ours is put back every second.
     turns.every(selectorIntervalMs, () => this.#system.sockets.attachSelector(this.#listeners));

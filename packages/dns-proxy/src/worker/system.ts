@@ -18,7 +18,7 @@ import type { PeerSockets } from '../peer/peer-sockets.ts';
 import type { RandomSource } from '../query/random.ts';
 import type { TcpSystem } from '../tcp/stream.ts';
 import type { TurnTimer } from '../turns.ts';
-import type { UpstreamAddress } from '../udp/upstream.ts';
+import type { UpstreamAddress } from '../udp/upstream-sockets.ts';
 import type { FromWorker } from '../worker-messages.ts';
 
 export interface MemberSystem {
