@@ -95,7 +95,7 @@ function run(plan: LearnPlan): { busy: number; results: Record<number, number> }
     Array.from({ length: batchMax }, () => ({
       op: random(10) === 0 ? op.REMOVE : op.ADD,
       address: addresses[random(addresses.length)] as Uint8Array,
-      selector: plan.selectors[random(plan.selectors.length)] as number,
+      selector: plan.selectors[random(plan.selectors.length)]!,
     }));
   for (let round = 0; round < (plan.rounds ?? Infinity); round++) {
     if (plan.kind === 'random') {

@@ -108,7 +108,7 @@ export async function measure(subject: Subject, settings: LoadSettings): Promise
     qpsMax: full.answered / full.elapsedS,
     p50Us: fixed.p50Us,
     p99Us: fixed.p99Us,
-    rssMiB: rssMiB(subject.pids()[0] as number),
+    rssMiB: rssMiB(subject.pids()[0]!),
     lost: fixed.sent + full.sent - answered,
     refused: answered - good,
   };

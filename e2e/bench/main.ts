@@ -224,7 +224,7 @@ function reportPolicy({ jsonFile, markdownFile }: Options, date: string, parts: 
 }
 
 function oneMinuteLoad(): number {
-  return loadavg()[0] as number;
+  return loadavg()[0]!;
 }
 
 function report(

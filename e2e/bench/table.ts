@@ -8,7 +8,7 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
     Math.max(cell.length, ...rows.map((row) => (row[i] ?? '').length)),
   );
   const line = (cells: readonly string[]): string =>
-    `| ${cells.map((cell, i) => cell.padEnd(widths[i] as number)).join(' | ')} |`;
+    `| ${cells.map((cell, i) => cell.padEnd(widths[i]!)).join(' | ')} |`;
   const rule = `|${widths.map((width) => '-'.repeat(width + 2)).join('|')}|`;
   return [line(head), rule, ...rows.map(line)].join('\n');
 }

@@ -48,7 +48,7 @@ export class Gate implements AsyncDisposable {
   knock(rate: number): void {
     this.#isStopped = false;
     this.#knocking = this.#probes.map((probe, i) =>
-      this.#keepKnocking(probe, sourcePorts[i] as number, rate / sourcePorts.length),
+      this.#keepKnocking(probe, sourcePorts[i]!, rate / sourcePorts.length),
     );
     // Whoever closes the gate ends the probes and with them what they still do.
     for (const knocking of this.#knocking) knocking.catch(() => undefined);

@@ -78,7 +78,7 @@ export async function runPart(part: Part, options: ChaosOptions): Promise<PartRe
   return { part: part.name, what: part.what, facts, ...outcome };
 }
 
-const oneMinuteLoad = (): number => Number((loadavg()[0] as number).toFixed(2));
+const oneMinuteLoad = (): number => Number(loadavg()[0]!.toFixed(2));
 
 /** Of the tree that ran; "+" when it has changes that are not committed. */
 function commit(): string {

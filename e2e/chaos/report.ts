@@ -103,6 +103,6 @@ function table(head: readonly string[], rows: readonly string[][]): string[] {
     Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)),
   );
   const line = (cells: readonly string[]): string =>
-    `  ${cells.map((cell, i) => cell.padEnd(widths[i] as number)).join('  ')}`.trimEnd();
+    `  ${cells.map((cell, i) => cell.padEnd(widths[i]!)).join('  ')}`.trimEnd();
   return [line(head), ...rows.map(line)];
 }

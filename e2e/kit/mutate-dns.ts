@@ -108,7 +108,7 @@ const mutations: readonly Mutation[] = [
     const label = [random.of([1, 31, 63]), 0x61];
     const labels = Array.from({ length: random.of([4, 64, 127, 128, 200]) }, () => [
       ...label,
-      ...Array.from({ length: (label[0] as number) - 1 }, () => 0x62),
+      ...Array.from({ length: label[0]! - 1 }, () => 0x62),
     ]);
     return Uint8Array.from([...bytes.subarray(0, 12), ...labels.flat(), ...bytes.subarray(12)]);
   },

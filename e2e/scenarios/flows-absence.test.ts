@@ -107,7 +107,7 @@ async function checkSince(
 ): Promise<void> {
   const { tandem } = standard;
   const { keys, timesNs } = await toldDrops(tandem, other, port);
-  const wanted = keys.filter((_, i) => (timesNs[i] as number) >= sinceNs);
+  const wanted = keys.filter((_, i) => timesNs[i]! >= sinceNs);
   assert.ok(wanted.length > (rate * awayMs) / 1000);
   const told = await waitFor(
     async () => {

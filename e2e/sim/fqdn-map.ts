@@ -105,7 +105,7 @@ export class FqdnMap {
     let hasRemoved = false;
     for (let i = 0; i < count; i++) {
       const byte = writer * tdLearnBatch.size + i * tdLearnRequest.size;
-      const op = this.#halves[(byte + tdLearnRequest.op) / 2] as number;
+      const op = this.#halves[(byte + tdLearnRequest.op) / 2]!;
       const result = this.#one(word(byte), op);
       this.#halves[(byte + tdLearnRequest.result) / 2] = result;
       if (result < 0) failed += 1;
@@ -164,10 +164,10 @@ export class FqdnMap {
 
   #one(at: number, op: number): number {
     const words = this.#words;
-    const address = words[at + 3] as number;
-    const selector = words[at + word(tdLearnRequest.selector)] as number;
-    const expires = words[at + word(tdLearnRequest.expires_s)] as number;
-    const namespaceId = words[at + word(tdLearnRequest.namespace_id)] as number;
+    const address = words[at + 3]!;
+    const selector = words[at + word(tdLearnRequest.selector)]!;
+    const expires = words[at + word(tdLearnRequest.expires_s)]!;
+    const namespaceId = words[at + word(tdLearnRequest.namespace_id)]!;
     if (op === tdLearnOp.ADD) {
       if ((selector & selectorBit) === 0) return tdLearnResult.REFUSED_REQUEST;
       if (this.#neverLearn(address)) return tdLearnResult.REFUSED_ADDRESS;
@@ -188,7 +188,7 @@ export class FqdnMap {
 
   /** `owner` 0: an offer, which extends whatever has the pair. */
   #add(words: Uint32Array, selector: number, expires: number, owner: number): number {
-    const address = words[3] as number;
+    const address = words[3]!;
     const pair = { address: String(address), selector };
     const slots = this.entries.get(address)?.slots ?? [];
     const find = (namespaceId: number): FqdnSlot | undefined =>

@@ -25,7 +25,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'a copy of what was just received can be taken over before it has its id',
     file: `${proxy}/journal/replay.ts`,
-    find: 'words[at + slotClientId] = ((target[id] as number) << 8) | (target[id + 1] as number);',
+    find: 'words[at + slotClientId] = (target[id]! << 8) | target[id + 1]!;',
     replace: 'if (id < 0) words[at + slotClientId] = 0;',
     breaks: [2],
     fromSeed: 40_000,
@@ -103,8 +103,8 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'the earlier expiry wins in the name cache',
     file: 'packages/core/src/fqdn/cache.ts',
-    find: 'if (expires <= (this.#entryExpires[entry] as number)) {',
-    replace: 'if (expires >= (this.#entryExpires[entry] as number)) {',
+    find: 'if (expires <= this.#entryExpires[entry]!) {',
+    replace: 'if (expires >= this.#entryExpires[entry]!) {',
     breaks: [3],
   },
   {
@@ -308,7 +308,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'a query that is asked again keeps its old id',
     file: `${proxy}/udp/in-flight.ts`,
-    find: '    setId(memory, slots.messageOf(slot), words[at + slotUpstreamId] as number);\n    counters[counter.queriesAskedAgain]!++;',
+    find: '    setId(memory, slots.messageOf(slot), words[at + slotUpstreamId]!);\n    counters[counter.queriesAskedAgain]!++;',
     replace: '    counters[counter.queriesAskedAgain]!++;',
     breaks: [2, 3],
   },

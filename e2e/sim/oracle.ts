@@ -314,7 +314,7 @@ export class Oracle implements FqdnWatcher {
 
   /** A member gives the kernel a reply for the query's connection. */
   onTcpReply(query: SimQuery, message: Uint8Array, judgedNs: number, stalledNs: number): void {
-    const rcode = (message[3] as number) & 15;
+    const rcode = message[3]! & 15;
     if (!hasQuestion(message, 0, query))
       this.fail(2, `query ${query.number} gets the answer to another question`);
     const { number, server, ede } = optOf(message, query.name);
@@ -353,14 +353,14 @@ export class Oracle implements FqdnWatcher {
       this.fail(2, `a reply goes to port ${port} of no pod that asked`);
       return undefined;
     }
-    const id = ((memory[at] as number) << 8) | (memory[at + 1] as number);
+    const id = (memory[at]! << 8) | memory[at + 1]!;
     if (id !== this.idOf(query))
       this.fail(2, `the reply to query ${query.number} has the id of another`);
     if (server[3] !== serverWords[query.server]?.[3])
       this.fail(2, `query ${query.number} is answered by another server`);
     if (!hasQuestion(memory, at, query))
       this.fail(2, `query ${query.number} gets the answer to another question`);
-    this.#judgeRcode(query, (memory[at + 3] as number) & 15, Math.min(query.askedNs, judgedNs));
+    this.#judgeRcode(query, memory[at + 3]! & 15, Math.min(query.askedNs, judgedNs));
     query.answers += 1;
     if (query.answers === 1) {
       this.counts.answered += 1;

@@ -71,5 +71,5 @@ function queryInSlot(
   const at = region.slotsByte + slot * TD_JOURNAL_CELL_BYTES;
   if (state !== RECEIVING) return new DataView(buffer).getUint32(at + slotClientPort * 4, true);
   const bytes = new Uint8Array(buffer, at + nameByte, 4);
-  return ((bytes[2] as number) << 8) | (bytes[3] as number);
+  return (bytes[2]! << 8) | bytes[3]!;
 }

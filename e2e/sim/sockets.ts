@@ -95,7 +95,7 @@ export class SocketGroup {
 function nthMember(set: number, hash: number): number {
   const members: number[] = [];
   for (let i = 0; i < TD_MEMBERS_MAX; i++) if ((set & (1 << i)) !== 0) members.push(i);
-  return members[hash % members.length] as number;
+  return members[hash % members.length]!;
 }
 
 export const listenerKinds: readonly number[] = [

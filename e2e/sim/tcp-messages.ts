@@ -69,8 +69,7 @@ function withOpt(
   return framed;
 }
 
-export const idOf = (message: Uint8Array): number =>
-  ((message[0] as number) << 8) | (message[1] as number);
+export const idOf = (message: Uint8Array): number => (message[0]! << 8) | message[1]!;
 
 export interface OptFacts {
   /** Of the query; -1 without the option. */
@@ -93,5 +92,5 @@ export function optOf(message: Uint8Array, name: number): OptFacts {
   const code = view.getUint16(option);
   if (code === edeOption) return { ...noOpt, ede: view.getUint16(option + 4) };
   if (code !== numberOption || option + optionBytes > message.length) return noOpt;
-  return { ...noOpt, number: view.getUint32(option + 4), server: message[option + 8] as number };
+  return { ...noOpt, number: view.getUint32(option + 4), server: message[option + 8]! };
 }

@@ -94,7 +94,7 @@ export class Frames {
     const messages: Uint8Array[] = [];
     let at = 0;
     while (at + 2 <= bytes.length) {
-      const next = at + 2 + (((bytes[at] as number) << 8) | (bytes[at + 1] as number));
+      const next = at + 2 + ((bytes[at]! << 8) | bytes[at + 1]!);
       if (next > bytes.length) break;
       messages.push(bytes.subarray(at + 2, next));
       at = next;

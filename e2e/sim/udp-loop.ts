@@ -123,16 +123,16 @@ export class SimUdpLoop<Socket> {
     for (let i = 0; i < count; i++) {
       const place = (first + i) % count;
       const socket = this.#sockets[place];
-      if (socket !== undefined) visitor(socket, this.#handles[place] as number);
+      if (socket !== undefined) visitor(socket, this.#handles[place]!);
     }
   }
 
   flush(): number {
-    const count = this.header[HEADER_TX_COUNT] as number;
+    const count = this.header[HEADER_TX_COUNT]!;
     this.header[HEADER_TX_COUNT] = 0;
     for (let i = 0; i < count; i++) {
       const record = i * RECORD_WORDS;
-      const handle = this.tx[record + TX_HANDLE] as number;
+      const handle = this.tx[record + TX_HANDLE]!;
       const place = handle & (socketsMax - 1);
       this.#o.seam();
       const socket = this.#handles[place] === handle ? this.#sockets[place] : undefined;
@@ -145,7 +145,7 @@ export class SimUdpLoop<Socket> {
   /** The product has what was received, and the kernel what it made of it. */
   deliver(handle: number, count: number): void {
     this.#o.events.onBatch(handle, count);
-    if ((this.header[HEADER_TX_COUNT] as number) > 0) this.flush();
+    if (this.header[HEADER_TX_COUNT]! > 0) this.flush();
   }
 
   reportError(handle: number, errno: number): void {
@@ -156,7 +156,7 @@ export class SimUdpLoop<Socket> {
   receive(i: number, { payload, id, peer, peerPort = 0, destination }: Datagram): void {
     const { memory, seam } = this.#o;
     const record = i * RECORD_WORDS;
-    const at = this.rx[record + RX_OFFSET] as number;
+    const at = this.rx[record + RX_OFFSET]!;
     memory.set(payload, at);
     memory[at] = id >> 8;
     memory[at + 1] = id & 0xff;
@@ -182,7 +182,7 @@ function writeControl(memory: Uint8Array, at: number, destination: Uint32Array):
 
 /** The family last: who finds it finds all. */
 function writeSockaddr(memory: Uint8Array, at: number, address: Uint32Array, port: number): void {
-  const ipv4 = address[3] as number;
+  const ipv4 = address[3]!;
   memory[at + 2] = port >> 8;
   memory[at + 3] = port & 0xff;
   for (let b = 0; b < 4; b++) memory[at + 4 + b] = (ipv4 >>> (b * 8)) & 0xff;

@@ -57,13 +57,11 @@ export interface SimName {
 }
 
 const hostWord = (host: number): number =>
-  new Uint32Array(Uint8Array.of(203, 0, 113, host).buffer)[0] as number;
+  new Uint32Array(Uint8Array.of(203, 0, 113, host).buffer)[0]!;
 /** Of several names. */
 const sharedHost = 200;
 /** 10.96.0.99: an address of the cluster, which one name points to. */
-export const clusterWord: number = new Uint32Array(
-  Uint8Array.of(10, 96, 0, 99).buffer,
-)[0] as number;
+export const clusterWord: number = new Uint32Array(Uint8Array.of(10, 96, 0, 99).buffer)[0]!;
 
 export const names: readonly SimName[] = [
   ...['a.one.test', 'b.one.test', 'c.one.test', 'a.two.test', 'b.two.test', 'a.three.test'],

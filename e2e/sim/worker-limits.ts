@@ -47,12 +47,12 @@ export class WorkerLimits {
 
   /** Queries of the pod came. */
   take(pod: number, queries: number): void {
-    this.#taken[pod] = (this.#taken[pod] as number) + queries;
+    this.#taken[pod] = this.#taken[pod]! + queries;
   }
 
   /** Some query was refused because no slot of an owner was free. */
   get hasRefusedOwners(): boolean {
-    return (this.#counters[counter.refusedOwners] as number) > 0;
+    return this.#counters[counter.refusedOwners]! > 0;
   }
 
   check(): void {
@@ -63,7 +63,7 @@ export class WorkerLimits {
     const taken = this.#taken.reduce((total, queries) => total + queries, 0);
     if (this.#paid > taken) oracle.fail(6, `${taken} queries paid for ${this.#paid}`);
     const isOverRate = this.#taken.some((queries) => queries > limits.queryRate);
-    if ((this.#counters[counter.refusedEndpointRate] as number) > 0 && !isOverRate)
+    if (this.#counters[counter.refusedEndpointRate]! > 0 && !isOverRate)
       oracle.fail(6, 'a query is refused for its rate, of a pod that has not asked so many');
   }
 

@@ -248,7 +248,7 @@ export class SimWorker {
 
   /** Whether rx record `i` receives where nobody else looks, because no slot was free. */
   #isScrap(i: number): boolean {
-    const at = this.#system.listeners.rx[i * RECORD_WORDS + RX_OFFSET] as number;
+    const at = this.#system.listeners.rx[i * RECORD_WORDS + RX_OFFSET]!;
     return at >= this.slots.messageOf(inFlightMax);
   }
 
@@ -281,24 +281,24 @@ export class SimWorker {
   }
 
   #forward(socket: UpstreamSocket, record: number): void {
-    const at = this.#system.upstreams.tx[record + TX_OFFSET] as number;
+    const at = this.#system.upstreams.tx[record + TX_OFFSET]!;
     const { world } = this.life;
     const slot = Math.floor((at - this.slots.messageOf(0)) / TD_JOURNAL_CELL_BYTES);
-    const port = this.#words[this.slots.wordOf(slot) + slotClientPort] as number;
+    const port = this.#words[this.slots.wordOf(slot) + slotClientPort]!;
     const query = world.oracle.queryOfPort(port);
-    const policyId = this.#words[this.slots.wordOf(slot) + slotPolicy] as number;
+    const policyId = this.#words[this.slots.wordOf(slot) + slotPolicy]!;
     if (socket.server === 0 && socket.backend !== backendOf(this.policy?.variant ?? 0))
       world.oracle.fail(2, 'a query is sent from a socket whose backends are gone');
     world.oracle.onForward(query, socket.server, this.#memory, at, this.judgedNs, policyId);
     if (query === undefined) return;
-    const id = ((this.#memory[at] as number) << 8) | (this.#memory[at + 1] as number);
+    const id = (this.#memory[at]! << 8) | this.#memory[at + 1]!;
     world.onForwarded(this.life, socket, query, id, policyId);
   }
 
   #sendReply(record: number): void {
     const { tx } = this.#system.listeners;
-    const at = tx[record + TX_OFFSET] as number;
-    const port = tx[record + TX_PORT] as number;
+    const at = tx[record + TX_OFFSET]!;
+    const port = tx[record + TX_PORT]!;
     const client = tx.subarray(record + TX_DESTINATION, record + TX_DESTINATION + 4);
     const server = tx.subarray(record + TX_SOURCE, record + TX_SOURCE + 4);
     this.life.world.onReply(this, port, client, server, this.#memory, at);

@@ -311,14 +311,14 @@ export class World {
       worker.life.name,
     );
     if (query === undefined) return;
-    const rcode = (memory[at + 3] as number) & 15;
+    const rcode = memory[at + 3]! & 15;
     this.trace.note('answers', query.number, rcode, 0, worker.life.name);
     if (rcode === rcodeNoError) this.#checkLearned(worker, query, memory, at);
   }
 
   /** A framed reply on the connection of its query. */
   onTcpReply(worker: SimWorker, query: SimQuery, framed: Uint8Array): void {
-    const rcode = (framed[5] as number) & 15;
+    const rcode = framed[5]! & 15;
     this.trace.note('answers over TCP', query.number, rcode, 0, worker.life.name);
     if (rcode === rcodeNoError) this.#checkLearned(worker, query, framed, 2);
   }
@@ -329,7 +329,7 @@ export class World {
    */
   #checkLearned(worker: SimWorker, query: SimQuery, memory: Uint8Array, at: number): void {
     const name = names[query.name] as (typeof names)[number];
-    const count = ((memory[at + 6] as number) << 8) | (memory[at + 7] as number);
+    const count = (memory[at + 6]! << 8) | memory[at + 7]!;
     for (const { id } of worker.policy?.compiled.members.selectors ?? []) {
       const facts = selectorFacts.get(id);
       if (

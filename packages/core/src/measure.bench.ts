@@ -33,8 +33,8 @@ export function measure(title: string, subjects: readonly Subject[]): void {
   console.log(`${title} (ns: least, median of ${rounds} rounds; sink ${sink % 2})`);
   for (const [index, subject] of subjects.entries()) {
     const sorted = (times[index] as number[]).sort((a, b) => a - b);
-    const least = (sorted[0] as number).toFixed(1).padStart(9);
-    const median = (sorted[rounds >>> 1] as number).toFixed(1).padStart(9);
+    const least = sorted[0]!.toFixed(1).padStart(9);
+    const median = sorted[rounds >>> 1]!.toFixed(1).padStart(9);
     console.log(`${least} ${median}  ${subject.name}`);
   }
 }

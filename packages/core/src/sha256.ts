@@ -44,11 +44,11 @@ function compress(state: Uint32Array, view: DataView, offset: number): void {
   const w = schedule;
   for (let t = 0; t < 16; t++) w[t] = view.getInt32(offset + 4 * t);
   for (let t = 16; t < 64; t++) {
-    const x = w[t - 15] as number;
-    const y = w[t - 2] as number;
+    const x = w[t - 15]!;
+    const y = w[t - 2]!;
     const sigma0 = rotate(x, 7) ^ rotate(x, 18) ^ (x >>> 3);
     const sigma1 = rotate(y, 17) ^ rotate(y, 19) ^ (y >>> 10);
-    w[t] = ((w[t - 16] as number) + sigma0 + (w[t - 7] as number) + sigma1) | 0;
+    w[t] = (w[t - 16]! + sigma0 + w[t - 7]! + sigma1) | 0;
   }
   let [a, b, c, d, e, f, g, h] = state as unknown as [
     number,
@@ -63,7 +63,7 @@ function compress(state: Uint32Array, view: DataView, offset: number): void {
   for (let t = 0; t < 64; t++) {
     const sum1 = rotate(e, 6) ^ rotate(e, 11) ^ rotate(e, 25);
     const choice = (e & f) ^ (~e & g);
-    const first = (h + sum1 + choice + (roundConstants[t] as number) + (w[t] as number)) | 0;
+    const first = (h + sum1 + choice + roundConstants[t]! + w[t]!) | 0;
     const sum0 = rotate(a, 2) ^ rotate(a, 13) ^ rotate(a, 22);
     const majority = (a & b) ^ (a & c) ^ (b & c);
     h = g;
@@ -77,7 +77,7 @@ function compress(state: Uint32Array, view: DataView, offset: number): void {
   }
   const added = [a, b, c, d, e, f, g, h];
   for (let index = 0; index < 8; index++) {
-    state[index] = (state[index] as number) + (added[index] as number);
+    state[index] = state[index]! + added[index]!;
   }
 }
 
@@ -88,7 +88,7 @@ function rotate(word: number, count: number): number {
 function hex(words: Uint32Array, count: number): string {
   let text = '';
   for (let index = 0; index < count; index++) {
-    text += (words[index] as number).toString(16).padStart(8, '0');
+    text += words[index]!.toString(16).padStart(8, '0');
   }
   return text;
 }

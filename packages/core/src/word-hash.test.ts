@@ -8,7 +8,7 @@ import { spread, wordHashNumbers, wordTerm } from './word-hash.ts';
 
 const seed = 20251121;
 const hash = (numbers: Int32Array, words: readonly number[]): number => {
-  let sum = numbers[0] as number;
+  let sum = numbers[0]!;
   words.forEach((word, i) => {
     sum = wordTerm(numbers, 1 + 2 * i, word, sum);
   });

@@ -23,8 +23,8 @@ export function wordHashNumbers(seed: number, words: number): Int32Array {
 
 /** `sum` and what `word` adds to it; `at`: the first of the word's two numbers. */
 export function wordTerm(numbers: Int32Array, at: number, word: number, sum: number): number {
-  const low = Math.imul(numbers[at] as number, word & 0xffff);
-  const high = Math.imul(numbers[at + 1] as number, word >>> 16);
+  const low = Math.imul(numbers[at]!, word & 0xffff);
+  const high = Math.imul(numbers[at + 1]!, word >>> 16);
   return (sum + low + high) | 0;
 }
 

@@ -73,7 +73,7 @@ export function encodeClass(
   const key = new Uint8Array(tdClassKey.size);
   putWord(key, tdClassKey.prefixlen, bits);
   // No view of it: that would take the buffer of each address of the cluster out of the heap, at ten times its size.
-  for (let i = 0; i < addressBytes; i++) key[tdClassKey.addr + i] = address[i] as number;
+  for (let i = 0; i < addressBytes; i++) key[tdClassKey.addr + i] = address[i]!;
   const value = new Uint8Array(tdClass.size);
   putWord(value, tdClass.id, classId);
   putWord(value, tdClass.flags, flags);

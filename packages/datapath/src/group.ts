@@ -320,11 +320,11 @@ export class NodeGroup {
     const high = Math.floor(ns / 4_294_967_296);
     this.#scratch[0] = ns - high * 4_294_967_296;
     this.#scratch[1] = high;
-    this.#times[at] = this.#scratchBits[0] as number;
+    this.#times[at] = this.#scratchBits[0]!;
   }
 
   #load(at: number): number {
-    this.#scratchBits[0] = this.#times[at] as number;
-    return (this.#scratch[1] as number) * 4_294_967_296 + (this.#scratch[0] as number);
+    this.#scratchBits[0] = this.#times[at]!;
+    return this.#scratch[1]! * 4_294_967_296 + this.#scratch[0]!;
   }
 }

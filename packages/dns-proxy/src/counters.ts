@@ -110,8 +110,8 @@ export function createSharedCounters(): Float64Array {
 /** Adds one observation to the histogram. */
 export function observeLatency(counters: Float64Array, us: number): void {
   let bucket = 0;
-  while (bucket < latencyBucketsUs.length && us > (latencyBucketsUs[bucket] as number)) bucket += 1;
+  while (bucket < latencyBucketsUs.length && us > latencyBucketsUs[bucket]!) bucket += 1;
   const index = latencyOffset + bucket;
-  counters[index] = (counters[index] as number) + 1;
-  counters[latencySumIndex] = (counters[latencySumIndex] as number) + us;
+  counters[index] = counters[index]! + 1;
+  counters[latencySumIndex] = counters[latencySumIndex]! + us;
 }

@@ -99,7 +99,7 @@ export class DnsEventWriter {
   write(fields: DnsEventFields, query: QueryView, reply: ReplyView | null): void {
     const at = this.#ring.reserve(ringKindDnsEvent, dnsRecordBytesMax);
     if (at < 0) {
-      this.#counters[counter.eventsLost] = (this.#counters[counter.eventsLost] as number) + 1;
+      this.#counters[counter.eventsLost] = this.#counters[counter.eventsLost]! + 1;
       return;
     }
     const { bytes } = this.#ring;
@@ -110,12 +110,9 @@ export class DnsEventWriter {
       bytes[at + 60] = count;
       for (let i = 0; i < count; i++) {
         for (let b = 0; b < 16; b++) {
-          bytes[at + length + b] = reply.addresses[i * 16 + b] as number;
+          bytes[at + length + b] = reply.addresses[i * 16 + b]!;
         }
-        const ttl = Math.max(
-          Math.min(reply.ttls[i] as number, ttlSecondsMax),
-          fields.ttlSecondsMin,
-        );
+        const ttl = Math.max(Math.min(reply.ttls[i]!, ttlSecondsMax), fields.ttlSecondsMin);
         this.#view.setUint32(at + length + 16, fields.expiresBase + ttl, true);
         length += dnsRecordAddressBytes;
       }
@@ -135,8 +132,8 @@ export class DnsEventWriter {
     words[word + 4] = fields.endpointId;
     words[word + 5] = fields.latencyUs;
     for (let w = 0; w < 4; w++) {
-      words[word + 6 + w] = fields.words[fields.client + w] as number;
-      words[word + 10 + w] = fields.words[fields.server + w] as number;
+      words[word + 6 + w] = fields.words[fields.client + w]!;
+      words[word + 10 + w] = fields.words[fields.server + w]!;
     }
     words[word + 14] = fields.clientPort | (nameLength << 16);
     words[word + 15] = (fields.rcode << 8) | (query.qtype << 16);
@@ -145,7 +142,7 @@ export class DnsEventWriter {
     const { nameWords } = query;
     // Up to three octets more than the name: room for addresses is behind it.
     const end = (nameLength + 3) >> 2;
-    for (let w = 0; w < end; w++) words[word + 18 + w] = nameWords[w] as number;
+    for (let w = 0; w < end; w++) words[word + 18 + w] = nameWords[w]!;
     return at + dnsRecordHeaderBytes + nameLength;
   }
 }

@@ -107,7 +107,7 @@ export class MemberLife {
     if (mayWait && !this.#isLinked) return;
     readListeners();
     const monotonicNs = this.now();
-    self.join(monotonicNs, this.#o.clock[1] as number);
+    self.join(monotonicNs, this.#o.clock[1]!);
     self.setRevision(tables.revision);
     this.#hasJoined = true;
     replay.resume(this.#o.formerBeatNs, monotonicNs);
@@ -182,7 +182,7 @@ export class MemberLife {
   /** CLOCK_MONOTONIC ns. */
   now(): number {
     this.#o.readClock();
-    return this.#o.clock[0] as number;
+    return this.#o.clock[0]!;
   }
 
   /** Leaves the group when it may; what is in flight is still answered. */

@@ -144,18 +144,18 @@ export function takeOver(buffer: ArrayBufferLike, milliseconds: number): TakerRe
     const nowNs = performance.now() * 1e6;
     replay.takeOver(owner, nowNs, nowNs);
   }
-  return { claims, torn: counters[counter.queriesTorn] as number, mixed };
+  return { claims, torn: counters[counter.queriesTorn]!, mixed };
 }
 
 function isWhole(memory: Uint8Array, slots: QuerySlots, slot: number): boolean {
   const { words } = slots;
   const at = slots.wordOf(slot);
-  const id = words[at + slotClient + 3] as number;
+  const id = words[at + slotClient + 3]!;
   const message = slots.messageOf(slot);
   assert.equal(words[at + slotClient + 2], 0xffff0000);
   if (words[at + slotServer + 3] !== id || words[at + slotClientPort] !== (id & 0xffff))
     return false;
-  if ((((memory[message] as number) << 8) | (memory[message + 1] as number)) !== (id & 0xffff)) {
+  if (((memory[message]! << 8) | memory[message + 1]!) !== (id & 0xffff)) {
     return false;
   }
   for (let i = 2; i < length; i++) {

@@ -32,7 +32,7 @@ function journalRound(slots: QuerySlots, memory: Uint8Array, inFlight: Int32Arra
   for (let life = 0, turn = 0; life < livesPerRound; life += batchMax, turn++) {
     const batch = inFlight[turn % batchesInFlight] as Int32Array;
     for (let i = 0; i < batchMax; i++) {
-      const before = batch[i] as number;
+      const before = batch[i]!;
       if (before !== -1 && slots.reply(before)) slots.release(before);
       const slot = slots.take();
       slots.receive(slot);
@@ -54,7 +54,7 @@ class PlainCells {
 
   take(): number {
     this.#count -= 1;
-    return this.#free[this.#count] as number;
+    return this.#free[this.#count]!;
   }
 
   release(cell: number): void {
@@ -69,7 +69,7 @@ function plainRound(cells: PlainCells, inFlight: Int32Array[]): void {
   for (let life = 0, turn = 0; life < livesPerRound; life += batchMax, turn++) {
     const batch = inFlight[turn % batchesInFlight] as Int32Array;
     for (let i = 0; i < batchMax; i++) {
-      const before = batch[i] as number;
+      const before = batch[i]!;
       if (before !== -1) cells.release(before);
       const cell = cells.take();
       const at = cell * cellBytes;
@@ -104,7 +104,7 @@ for (let round = 0; round < rounds + 3; round++) {
   if (round >= 3) samples.push({ journalNs, plainNs });
 }
 const medianOf = (pick: (sample: (typeof samples)[number]) => number): number =>
-  samples.map(pick).toSorted((a, b) => a - b)[rounds >> 1] as number;
+  samples.map(pick).toSorted((a, b) => a - b)[rounds >> 1]!;
 const result = {
   journalNs: medianOf(({ journalNs }) => journalNs),
   plainNs: medianOf(({ plainNs }) => plainNs),

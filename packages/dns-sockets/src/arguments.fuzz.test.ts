@@ -87,7 +87,7 @@ test(`any words in the shared records are refused or sent (seed ${seed})`, async
         }
         loop.header[HEADER_TX_COUNT] = tx.length;
         const sent = loop.flush();
-        const results = tx.map((_, i) => loop.tx[i * RECORD_WORDS + TX_RESULT] as number);
+        const results = tx.map((_, i) => loop.tx[i * RECORD_WORDS + TX_RESULT]!);
         assert.equal(results.filter((result) => result === 0).length, sent);
         const before = received;
         client.send('x');

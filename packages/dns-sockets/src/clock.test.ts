@@ -17,7 +17,7 @@ test('the clocks are the kernel’s, in every array type', () => {
   for (const monotonic of [big[0], unsigned[0]] as bigint[]) {
     assert.ok(before <= monotonic && monotonic <= after);
   }
-  assert.ok(Number(before) <= (float[0] as number) && (float[0] as number) <= Number(after));
+  assert.ok(Number(before) <= float[0]! && float[0]! <= Number(after));
   assert.ok((big[1] as bigint) >= (big[0] as bigint), 'boottime counts suspend, too');
   assert.ok(monotonicNs() >= Number(after));
   assert.ok(boottimeSeconds() * 1e9 >= Number(big[1]));

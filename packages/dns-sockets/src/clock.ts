@@ -18,11 +18,11 @@ const scratch = new Float64Array(2);
 /** CLOCK_MONOTONIC in nanoseconds, the clock of bpf_ktime_get_ns. */
 export function monotonicNs(): number {
   native.clockInto(scratch);
-  return scratch[0] as number;
+  return scratch[0]!;
 }
 
 /** CLOCK_BOOTTIME in seconds with its fraction: goes on while the machine sleeps. */
 export function boottimeSeconds(): number {
   native.clockInto(scratch);
-  return (scratch[1] as number) / 1e9;
+  return scratch[1]! / 1e9;
 }

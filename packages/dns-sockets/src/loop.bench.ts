@@ -82,7 +82,7 @@ class Load {
 
   /** As the proxy does: one socket for a batch, another for the next. */
   #append(count: number): void {
-    const handle = this.#handles[this.#next++ % socketCount] as number;
+    const handle = this.#handles[this.#next++ % socketCount]!;
     for (let i = 0; i < count; i++) {
       this.#loop.tx[i * layout.RECORD_WORDS + layout.TX_HANDLE] = handle;
       this.#loop.tx[i * layout.RECORD_WORDS + layout.TX_LENGTH] = queryBytes;
@@ -134,7 +134,7 @@ async function measure(subject: Subject, mode: 'rate' | 'max'): Promise<Sample> 
 }
 
 function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[values.length >> 1] as number;
+  return values.toSorted((a, b) => a - b)[values.length >> 1]!;
 }
 
 const here = (path: string): string => new URL(path, import.meta.url).pathname;

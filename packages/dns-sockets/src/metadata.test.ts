@@ -75,7 +75,7 @@ describe('metadata in the buffer', () => {
       slots: 1,
       slotBytes: 512,
       metadataInBuffer: true,
-      onBatch: () => flags.push(loop.rx[layout.RX_FLAGS] as number),
+      onBatch: () => flags.push(loop.rx[layout.RX_FLAGS]!),
       onSocketError: assert.fail,
     });
     loop.rx[layout.RX_OFFSET] = layout.META_BYTES - 1;
@@ -91,7 +91,7 @@ describe('metadata in the buffer', () => {
     const client = createSocket('udp4');
     client.send('hello', localPort(fd), '127.0.0.1');
     await until(() => flags.length === 1, 'the datagram is received');
-    assert.ok(((flags[0] as number) & layout.RX_FLAG_REJECTED) !== 0);
+    assert.ok((flags[0]! & layout.RX_FLAG_REJECTED) !== 0);
     client.close();
     closeFd(fd);
   });

@@ -85,7 +85,7 @@ describe('while UDP sockets are waited for', { timeout: 4 * patienceMs }, () => 
     const { tx, txBytes, header } = loop;
     for (let i = 0; i < 8; i++) {
       const at = i * layout.RECORD_WORDS;
-      tx[at + layout.TX_HANDLE] = handles[0] as number;
+      tx[at + layout.TX_HANDLE] = handles[0]!;
       tx[at + layout.TX_LENGTH] = 9;
       tx[at + layout.TX_PORT] = localPort(fds[1]);
       txBytes.set(

@@ -50,7 +50,7 @@ describe('UdpLoop', () => {
       assert.equal(loop.rx[layout.RX_IFINDEX], 1);
       const peer = loop.rxBytes.subarray(layout.RX_PEER * 4, layout.RX_PEER * 4 + 16);
       assert.deepEqual(peer, family === 4 ? loopback4 : loopback6);
-      assert.ok(Math.abs((loop.clock[0] as number) - Number(process.hrtime.bigint())) < 10e9);
+      assert.ok(Math.abs(loop.clock[0]! - Number(process.hrtime.bigint())) < 10e9);
       client.close();
       closeFd(fd);
     });
@@ -99,8 +99,8 @@ describe('UdpLoop', () => {
         slots: 64,
         onBatch(_handle, count) {
           for (let slot = 0; slot < count; slot++) {
-            const offset = loop.rx[slot * RECORD_WORDS + layout.RX_OFFSET] as number;
-            const length = loop.rx[slot * RECORD_WORDS + layout.RX_LENGTH] as number;
+            const offset = loop.rx[slot * RECORD_WORDS + layout.RX_OFFSET]!;
+            const length = loop.rx[slot * RECORD_WORDS + layout.RX_LENGTH]!;
             seen.push(Buffer.from(buffer.slice(offset, offset + length)).toString());
             places.push(`${offset}`);
           }
@@ -131,8 +131,8 @@ describe('UdpLoop', () => {
       slotBytes: 16,
       onBatch(_handle, count) {
         for (let slot = 0; slot < count; slot++) {
-          flags.push(loop.rx[slot * RECORD_WORDS + layout.RX_FLAGS] as number);
-          lengths.push(loop.rx[slot * RECORD_WORDS + layout.RX_LENGTH] as number);
+          flags.push(loop.rx[slot * RECORD_WORDS + layout.RX_FLAGS]!);
+          lengths.push(loop.rx[slot * RECORD_WORDS + layout.RX_LENGTH]!);
         }
       },
     });
@@ -242,7 +242,7 @@ describe('UdpLoop', () => {
       const text = String(i).padStart(3, '0');
       want.push(text);
       buffer.write(text, i * 3);
-      loop.tx[i * RECORD_WORDS + layout.TX_HANDLE] = handles[i < 150 ? 0 : i & 1] as number;
+      loop.tx[i * RECORD_WORDS + layout.TX_HANDLE] = handles[i < 150 ? 0 : i & 1]!;
       loop.tx[i * RECORD_WORDS + layout.TX_OFFSET] = i * 3;
       loop.tx[i * RECORD_WORDS + layout.TX_LENGTH] = 3;
     }

@@ -13,17 +13,17 @@ import { UdpLoop, type UdpLoopOptions } from '../src/udp-loop.ts';
 /** Appends the answer to rx record `slot`; payload and addresses are taken as they are. */
 export function appendEcho(loop: UdpLoop, handle: number, slot: number): void {
   const { rx, tx, header } = loop;
-  const count = header[layout.HEADER_TX_COUNT] as number;
+  const count = header[layout.HEADER_TX_COUNT]!;
   const from = slot * layout.RECORD_WORDS;
   const to = count * layout.RECORD_WORDS;
   tx[to + layout.TX_HANDLE] = handle;
-  tx[to + layout.TX_OFFSET] = rx[from + layout.RX_OFFSET] as number;
-  tx[to + layout.TX_LENGTH] = rx[from + layout.RX_LENGTH] as number;
-  tx[to + layout.TX_PORT] = rx[from + layout.RX_PEER_PORT] as number;
+  tx[to + layout.TX_OFFSET] = rx[from + layout.RX_OFFSET]!;
+  tx[to + layout.TX_LENGTH] = rx[from + layout.RX_LENGTH]!;
+  tx[to + layout.TX_PORT] = rx[from + layout.RX_PEER_PORT]!;
   tx[to + layout.TX_IFINDEX] = 0;
   for (let word = 0; word < 4; word++) {
-    tx[to + layout.TX_DESTINATION + word] = rx[from + layout.RX_PEER + word] as number;
-    tx[to + layout.TX_SOURCE + word] = rx[from + layout.RX_DESTINATION + word] as number;
+    tx[to + layout.TX_DESTINATION + word] = rx[from + layout.RX_PEER + word]!;
+    tx[to + layout.TX_SOURCE + word] = rx[from + layout.RX_DESTINATION + word]!;
   }
   header[layout.HEADER_TX_COUNT] = count + 1;
 }

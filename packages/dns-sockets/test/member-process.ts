@@ -33,7 +33,7 @@ const loop: UdpLoop = echoLoop({
         flags: loop.rx[word + layout.RX_FLAGS],
         ifindex: loop.rx[word + layout.RX_IFINDEX],
       });
-      const offset = loop.rx[word + layout.RX_OFFSET] as number;
+      const offset = loop.rx[word + layout.RX_OFFSET]!;
       loop.rx[word + layout.RX_LENGTH] = buffer.write(answer, offset);
       appendEcho(loop, handle, slot);
     }

@@ -63,7 +63,7 @@ test('a histogram from bucket counts is cumulative, with sum and count', async (
       bounds: [0.001, 0.01],
       counts,
       offset: 1,
-      sum: () => counts[4] as number,
+      sum: () => counts[4]!,
       labels: { member },
     });
   }

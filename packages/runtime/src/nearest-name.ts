@@ -15,20 +15,20 @@ function editDistance(left: string, right: string): number {
     for (let column = 1; column <= right.length; column++) {
       const isEqual = left[row - 1] === right[column - 1];
       let cost = Math.min(
-        (previous[column] as number) + 1,
-        (current[column - 1] as number) + 1,
-        (previous[column - 1] as number) + (isEqual ? 0 : 1),
+        previous[column]! + 1,
+        current[column - 1]! + 1,
+        previous[column - 1]! + (isEqual ? 0 : 1),
       );
       const isSwap = left[row - 1] === right[column - 2] && left[row - 2] === right[column - 1];
       if (isSwap && row > 1 && column > 1) {
-        cost = Math.min(cost, (beforePrevious[column - 2] as number) + 1);
+        cost = Math.min(cost, beforePrevious[column - 2]! + 1);
       }
       current.push(cost);
     }
     beforePrevious = previous;
     previous = current;
   }
-  return previous[right.length] as number;
+  return previous[right.length]!;
 }
 
 /** Letters and digits only, lower case: "listen_port", "listen-port" and "listenPort" are one. */

@@ -116,7 +116,7 @@ export class SharedRingWriter {
     const length = end - start;
     const offset = this.reserve(kind, length);
     if (offset < 0) return false;
-    for (let i = 0; i < length; i++) this.bytes[offset + i] = bytes[start + i] as number;
+    for (let i = 0; i < length; i++) this.bytes[offset + i] = bytes[start + i]!;
     return this.commit(length);
   }
 
@@ -174,13 +174,13 @@ export class SharedRingReader {
     while (count < recordsMax && this.#position !== end) {
       const offset = this.#position & (this.#capacity - 1);
       const start = controlBytes + offset;
-      const length = this.#words[start >>> 2] as number;
+      const length = this.#words[start >>> 2]!;
       if (length === wrapMark) {
         this.#free(this.#capacity - offset);
         continue;
       }
       assert(length >= 0 && offset + recordBytes(length) <= this.#capacity, 'record in the ring');
-      const kind = (this.#words[(start >>> 2) + 1] as number) >>> 0;
+      const kind = this.#words[(start >>> 2) + 1]! >>> 0;
       try {
         visit(kind, this.#bytes, start + headerBytes, length);
       } finally {

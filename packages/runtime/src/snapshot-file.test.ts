@@ -56,7 +56,7 @@ test('every single flipped bit, and every length that is too short, is noticed',
   const good = readFileSync(path);
   for (let bit = 0; bit < good.length * 8; bit++) {
     const bad = Buffer.from(good);
-    bad[bit >> 3] = (bad[bit >> 3] as number) ^ (1 << (bit & 7));
+    bad[bit >> 3] = bad[bit >> 3]! ^ (1 << (bit & 7));
     writeFileSync(path, bad);
     assert.equal((await readSnapshotFile(path)).ok, false, `bit ${bit}`);
   }

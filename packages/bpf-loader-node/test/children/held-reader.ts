@@ -25,9 +25,9 @@ const ring = new HeldRing(
         writeSync(2, `no record of ours at ${positions[i]}\n`);
         process.exit(1);
       }
-      lines[2 * i] = positions[i] as number;
+      lines[2 * i] = positions[i]!;
       lines[2 * i + 1] = number;
-      next = (positions[i] as number) + recordBytes;
+      next = positions[i]! + recordBytes;
     }
     writeSync(fd, lines);
   },

@@ -24,7 +24,7 @@ export const lowerOfOctet: Uint8Array = makeLower();
 /** Both at once, for the loop over a query's name: code << 8 | lower-case octet. */
 export const foldOfOctet: Uint16Array = Uint16Array.from(
   lowerOfOctet,
-  (lower, octet) => ((codeOfOctet[octet] as number) << 8) | lower,
+  (lower, octet) => (codeOfOctet[octet]! << 8) | lower,
 );
 
 function makeCodes(): Uint8Array {

@@ -81,7 +81,7 @@ export class AliasChain {
     this.#isDname[index] = isDname ? 1 : 0;
     this.#isUsed[index] = 0;
     const copied = this.#copyOf(index);
-    if (copied !== none) this.#ttls[copied] = Math.min(this.#ttls[copied] as number, ttl);
+    if (copied !== none) this.#ttls[copied] = Math.min(this.#ttls[copied]!, ttl);
     else if (index === replyAliasesMax) this.skipped++;
     else this.count++;
     return true;
@@ -90,8 +90,8 @@ export class AliasChain {
   /** The record before `index` that is the same but for its TTL. */
   #copyOf(index: number): number {
     const base = index * nameStride;
-    const ownerLength = this.#ownerLengths[index] as number;
-    const targetLength = this.#targetLengths[index] as number;
+    const ownerLength = this.#ownerLengths[index]!;
+    const targetLength = this.#targetLengths[index]!;
     for (let i = 0; i < index; i++) {
       if (this.#ownerHashes[i] !== this.#ownerHashes[index]) continue;
       if (this.#isDname[i] !== this.#isDname[index]) continue;
@@ -135,8 +135,8 @@ export class AliasChain {
   #findDname(): number {
     let found: number = none;
     for (let i = 0; i < this.count; i++) {
-      if (this.#isDname[i] !== 1 || (this.#ownerLengths[i] as number) >= this.nameLength) continue;
-      if (!this.#isLabelBoundary(this.nameLength - (this.#ownerLengths[i] as number))) continue;
+      if (this.#isDname[i] !== 1 || this.#ownerLengths[i]! >= this.nameLength) continue;
+      if (!this.#isLabelBoundary(this.nameLength - this.#ownerLengths[i]!)) continue;
       if (!this.#isSuffix(i)) continue;
       if (found !== none) return several;
       found = i;
@@ -146,7 +146,7 @@ export class AliasChain {
 
   /** Whether the current name ends in the owner of record `index`. */
   #isSuffix(index: number): boolean {
-    const length = this.#ownerLengths[index] as number;
+    const length = this.#ownerLengths[index]!;
     const offset = this.nameLength - length;
     const base = index * nameStride;
     for (let i = 0; i < length; i++) {
@@ -157,18 +157,18 @@ export class AliasChain {
 
   #isLabelBoundary(offset: number): boolean {
     let at = 0;
-    while (at < offset) at += (this.name[at] as number) + 1;
+    while (at < offset) at += this.name[at]! + 1;
     return at === offset;
   }
 
   /** Puts the target in the place of the owner. False if the name would get too long. */
   #step(index: number): boolean {
-    const kept = this.nameLength - (this.#ownerLengths[index] as number);
-    const targetLength = this.#targetLengths[index] as number;
+    const kept = this.nameLength - this.#ownerLengths[index]!;
+    const targetLength = this.#targetLengths[index]!;
     if (kept + targetLength > nameBytesMax) return false;
     copyOctets(this.#targets, index * nameStride, this.name, kept, targetLength);
     this.nameLength = kept + targetLength;
-    this.ttl = Math.min(this.ttl, this.#ttls[index] as number);
+    this.ttl = Math.min(this.ttl, this.#ttls[index]!);
     this.#isUsed[index] = 1;
     this.hops++;
     return true;
@@ -185,7 +185,7 @@ function copyOctets(
   targetStart: number,
   length: number,
 ): void {
-  for (let i = 0; i < length; i++) target[targetStart + i] = source[start + i] as number;
+  for (let i = 0; i < length; i++) target[targetStart + i] = source[start + i]!;
 }
 
 function sameOctets(bytes: Uint8Array, first: number, second: number, length: number): boolean {

@@ -110,8 +110,8 @@ class DfaBuilder {
   blame(): Int32Array {
     const blame = new Int32Array(this.#trie.nodeCount);
     for (let i = 0; i < this.#sets.memberCount; i++) {
-      const node = this.#sets.members[i] as number;
-      blame[node] = (blame[node] as number) + 1;
+      const node = this.#sets.members[i]!;
+      blame[node] = blame[node]! + 1;
     }
     return blame;
   }
@@ -125,7 +125,7 @@ class DfaBuilder {
     }
     this.#accept[state] = this.#acceptSet(state);
     this.#gather(state);
-    const size = (this.#sets.starts[state + 1] as number) - (this.#sets.starts[state] as number);
+    const size = this.#sets.starts[state + 1]! - this.#sets.starts[state]!;
     const isStaying = this.#staying.length === size && size > 0;
     if (this.#staying.length === 0) this.#stay[state] = stateNone;
     else this.#stay[state] = isStaying ? state : this.#internClosed(this.#staying, []);
@@ -145,16 +145,16 @@ class DfaBuilder {
     this.#staying.length = 0;
     this.#stayingAlways.length = 0;
     this.#isExplicit.fill(0);
-    const end = this.#sets.starts[state + 1] as number;
-    for (let i = this.#sets.starts[state] as number; i < end; i++) {
-      const node = this.#sets.members[i] as number;
-      const kind = stays[node] as number;
+    const end = this.#sets.starts[state + 1]!;
+    for (let i = this.#sets.starts[state]!; i < end; i++) {
+      const node = this.#sets.members[i]!;
+      const kind = stays[node]!;
       if (kind !== staysNever) this.#staying.push(node);
       if (kind === staysAlways) this.#stayingAlways.push(node);
-      for (let child = firstChild[node] as number; child !== trieNone; ) {
-        (this.#children[code[child] as number] as number[]).push(child);
-        if (kind === staysNever) this.#isExplicit[code[child] as number] = 1;
-        child = sibling[child] as number;
+      for (let child = firstChild[node]!; child !== trieNone; ) {
+        (this.#children[code[child]!] as number[]).push(child);
+        if (kind === staysNever) this.#isExplicit[code[child]!] = 1;
+        child = sibling[child]!;
         this.#work++;
       }
     }
@@ -176,8 +176,8 @@ class DfaBuilder {
     let length = 0;
     for (const node of nodes) {
       scratch[length++] = node;
-      if (star[node] !== trieNone) scratch[length++] = star[node] as number;
-      if (deep[node] !== trieNone) scratch[length++] = deep[node] as number;
+      if (star[node] !== trieNone) scratch[length++] = star[node]!;
+      if (deep[node] !== trieNone) scratch[length++] = deep[node]!;
     }
     for (const node of staying) scratch[length++] = node;
     this.#work += length;
@@ -187,10 +187,10 @@ class DfaBuilder {
   #acceptSet(state: number): number {
     const { firstPattern, nextPattern } = this.#trie;
     const patterns: number[] = [];
-    const end = this.#sets.starts[state + 1] as number;
-    for (let i = this.#sets.starts[state] as number; i < end; i++) {
-      let pattern = firstPattern[this.#sets.members[i] as number] as number;
-      for (; pattern !== trieNone; pattern = nextPattern[pattern] as number) patterns.push(pattern);
+    const end = this.#sets.starts[state + 1]!;
+    for (let i = this.#sets.starts[state]!; i < end; i++) {
+      let pattern = firstPattern[this.#sets.members[i]!]!;
+      for (; pattern !== trieNone; pattern = nextPattern[pattern]!) patterns.push(pattern);
     }
     this.#work += patterns.length;
     if (patterns.length === 0) return 0;
@@ -214,16 +214,16 @@ function sortUnique(list: Int32Array, length: number): number {
   else insertionSort(list, length);
   let kept = 0;
   for (let i = 0; i < length; i++) {
-    if (kept === 0 || list[kept - 1] !== list[i]) list[kept++] = list[i] as number;
+    if (kept === 0 || list[kept - 1] !== list[i]) list[kept++] = list[i]!;
   }
   return kept;
 }
 
 function insertionSort(list: Int32Array, length: number): void {
   for (let i = 1; i < length; i++) {
-    const value = list[i] as number;
+    const value = list[i]!;
     let at = i;
-    for (; at > 0 && (list[at - 1] as number) > value; at--) list[at] = list[at - 1] as number;
+    for (; at > 0 && list[at - 1]! > value; at--) list[at] = list[at - 1]!;
     list[at] = value;
   }
 }

@@ -44,16 +44,16 @@ export function packDfa(dfa: Dfa): PackedDfa {
   assert(last + rowWords < 1 << 25, 'a base fits its bits');
   const table = new Int32Array(last + rowWords);
   for (let state = 0; state < dfa.stateCount; state++) writeRow(dfa, state, bases, table);
-  return { table, root: bases[0] as number };
+  return { table, root: bases[0]! };
 }
 
 /** The offsets that a state uses, ascending, in `offsets`; their number. */
 function rowOffsets(dfa: Dfa, state: number, offsets: Int32Array): number {
   let count = 0;
   if (dfa.accept[state] !== 0) offsets[count++] = 0;
-  const end = dfa.rowStarts[state + 1] as number;
-  for (let edge = dfa.rowStarts[state] as number; edge < end; edge++) {
-    offsets[count++] = dfa.edgeCodes[edge] as number;
+  const end = dfa.rowStarts[state + 1]!;
+  for (let edge = dfa.rowStarts[state]!; edge < end; edge++) {
+    offsets[count++] = dfa.edgeCodes[edge]!;
   }
   if (dfa.stay[state] !== stateNone) offsets[count++] = slotStay;
   return count;
@@ -69,17 +69,17 @@ function statesByRowSize(dfa: Dfa): number[] {
 }
 
 function writeRow(dfa: Dfa, state: number, bases: Int32Array, table: Int32Array): void {
-  const base = bases[state] as number;
-  const accept = dfa.accept[state] as number;
+  const base = bases[state]!;
+  const accept = dfa.accept[state]!;
   if (accept !== 0) table[base] = (accept << slotBits) | slotAccept;
-  const end = dfa.rowStarts[state + 1] as number;
-  for (let edge = dfa.rowStarts[state] as number; edge < end; edge++) {
-    const code = dfa.edgeCodes[edge] as number;
-    const target = bases[dfa.edgeTargets[edge] as number] as number;
+  const end = dfa.rowStarts[state + 1]!;
+  for (let edge = dfa.rowStarts[state]!; edge < end; edge++) {
+    const code = dfa.edgeCodes[edge]!;
+    const target = bases[dfa.edgeTargets[edge]!]!;
     table[base + code] = (target << slotBits) | code;
   }
-  const stay = dfa.stay[state] as number;
-  if (stay !== stateNone) table[base + slotStay] = ((bases[stay] as number) << slotBits) | slotStay;
+  const stay = dfa.stay[state]!;
+  if (stay !== stateNone) table[base + slotStay] = (bases[stay]! << slotBits) | slotStay;
 }
 
 /** Which words and which bases are taken. */
@@ -96,8 +96,8 @@ class Places {
 
   /** Takes a base at which the first `count` of `offsets` are free. */
   take(offsets: Int32Array, count: number): number {
-    const first = count === 0 ? 0 : (offsets[0] as number);
-    let place = this.#from[count] as number;
+    const first = count === 0 ? 0 : offsets[0]!;
+    let place = this.#from[count]!;
     for (let tries = 1; ; tries++, place++) {
       place = (count === 0 ? this.#bases : this.#words).indexOf(0, place);
       if (place < 0 || place + rowWords > this.#words.length) place = this.#grow(place);
@@ -106,14 +106,14 @@ class Places {
     }
     const base = place - first;
     this.#bases[base] = 1;
-    for (let i = 0; i < count; i++) this.#words[base + (offsets[i] as number)] = 1;
+    for (let i = 0; i < count; i++) this.#words[base + offsets[i]!] = 1;
     return base;
   }
 
   #fits(base: number, offsets: Int32Array, count: number): boolean {
     if (base < 0 || this.#bases[base] === 1) return false;
     for (let i = 0; i < count; i++) {
-      if (this.#words[base + (offsets[i] as number)] === 1) return false;
+      if (this.#words[base + offsets[i]!] === 1) return false;
     }
     return true;
   }

@@ -155,8 +155,8 @@ function copy(
   length: number,
 ): void {
   if (source.buffer === out.buffer && source.byteOffset + start < out.byteOffset + outStart) {
-    for (let i = length - 1; i >= 0; i--) out[outStart + i] = source[start + i] as number;
+    for (let i = length - 1; i >= 0; i--) out[outStart + i] = source[start + i]!;
   } else {
-    for (let i = 0; i < length; i++) out[outStart + i] = source[start + i] as number;
+    for (let i = 0; i < length; i++) out[outStart + i] = source[start + i]!;
   }
 }

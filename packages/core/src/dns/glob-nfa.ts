@@ -45,16 +45,16 @@ export class GlobNfa {
   run(codes: Uint8Array, nameLength: number): void {
     const { words, step, stay, initial } = this.tables;
     const bits = this.#bits;
-    for (let w = 0; w < words; w++) bits[w] = initial[w] as number;
+    for (let w = 0; w < words; w++) bits[w] = initial[w]!;
     for (let i = nameLength - 2; i > 0; i--) {
-      const code = codes[i] as number;
+      const code = codes[i]!;
       const stepAt = code * words;
       const stayAt = code === codeDot ? words : 0;
       let carry = 0;
       for (let w = 0; w < words; w++) {
-        const before = bits[w] as number;
-        const moved = before & (step[stepAt + w] as number);
-        bits[w] = (moved << 1) | carry | (before & (stay[stayAt + w] as number));
+        const before = bits[w]!;
+        const moved = before & step[stepAt + w]!;
+        bits[w] = (moved << 1) | carry | (before & stay[stayAt + w]!);
         carry = moved >>> 31;
       }
     }
@@ -62,8 +62,8 @@ export class GlobNfa {
 
   /** Whether the pattern at `index` of `tables.patterns` matched the name of the last `run`. */
   isMatch(index: number): boolean {
-    const bit = this.tables.acceptBits[index] as number;
-    return (((this.#bits[bit >>> 5] as number) >>> (bit & 31)) & 1) === 1;
+    const bit = this.tables.acceptBits[index]!;
+    return ((this.#bits[bit >>> 5]! >>> (bit & 31)) & 1) === 1;
   }
 }
 
@@ -129,5 +129,5 @@ function writePattern(tables: GlobTables, tokens: Uint8Array, firstBit: number):
 
 function setBit(array: Int32Array, offset: number, bit: number): void {
   const at = offset + (bit >>> 5);
-  array[at] = (array[at] as number) | (1 << (bit & 31));
+  array[at] = array[at]! | (1 << (bit & 31));
 }

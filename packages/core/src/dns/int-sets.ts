@@ -16,17 +16,17 @@ export class IntSets {
 
   /** Octets of the arrays are bounded by the caller through `memberCount`. */
   get memberCount(): number {
-    return this.starts[this.count] as number;
+    return this.starts[this.count]!;
   }
 
   /** The id of the set of the first `length` integers of `sorted`, which ascend. */
   intern(sorted: Int32Array, length: number): number {
     let hash = length;
-    for (let i = 0; i < length; i++) hash = mix(hash ^ (sorted[i] as number));
+    for (let i = 0; i < length; i++) hash = mix(hash ^ sorted[i]!);
     if ((this.count + 1) * 2 > this.#slots.length) this.#rehash();
     const mask = this.#slots.length - 1;
     let slot = hash & mask;
-    for (let id = this.#slots[slot] as number; id >= 0; id = this.#slots[slot] as number) {
+    for (let id = this.#slots[slot]!; id >= 0; id = this.#slots[slot]!) {
       if (this.#equals(id, sorted, length)) return id;
       slot = (slot + 1) & mask;
     }
@@ -36,17 +36,17 @@ export class IntSets {
 
   #append(sorted: Int32Array, length: number): number {
     const id = this.count++;
-    const start = this.starts[id] as number;
+    const start = this.starts[id]!;
     if (this.count + 1 > this.starts.length) this.starts = grown(this.starts, this.count + 1);
     if (start + length > this.members.length) this.members = grown(this.members, start + length);
-    for (let i = 0; i < length; i++) this.members[start + i] = sorted[i] as number;
+    for (let i = 0; i < length; i++) this.members[start + i] = sorted[i]!;
     this.starts[this.count] = start + length;
     return id;
   }
 
   #equals(id: number, sorted: Int32Array, length: number): boolean {
-    const start = this.starts[id] as number;
-    if ((this.starts[id + 1] as number) - start !== length) return false;
+    const start = this.starts[id]!;
+    if (this.starts[id + 1]! - start !== length) return false;
     for (let i = 0; i < length; i++) if (this.members[start + i] !== sorted[i]) return false;
     return true;
   }
@@ -55,13 +55,13 @@ export class IntSets {
     const slots = new Int32Array(this.#slots.length * 2).fill(-1);
     const mask = slots.length - 1;
     for (let id = 0; id < this.count; id++) {
-      const end = this.starts[id + 1] as number;
-      let hash = end - (this.starts[id] as number);
-      for (let i = this.starts[id] as number; i < end; i++) {
-        hash = mix(hash ^ (this.members[i] as number));
+      const end = this.starts[id + 1]!;
+      let hash = end - this.starts[id]!;
+      for (let i = this.starts[id]!; i < end; i++) {
+        hash = mix(hash ^ this.members[i]!);
       }
       let slot = hash & mask;
-      while ((slots[slot] as number) >= 0) slot = (slot + 1) & mask;
+      while (slots[slot]! >= 0) slot = (slot + 1) & mask;
       slots[slot] = id;
     }
     this.#slots = slots;

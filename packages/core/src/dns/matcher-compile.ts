@@ -127,7 +127,7 @@ function choose(
   if (isLast) return new Set(infix);
   const weights = infix.map((candidate) => blameOf(candidate, trie, blame));
   const heaviest = weights.reduce((a, b) => Math.max(a, b), 0);
-  return new Set(infix.filter((_, index) => (weights[index] as number) * 4 >= heaviest));
+  return new Set(infix.filter((_, index) => weights[index]! * 4 >= heaviest));
 }
 
 /** States that hold a node of the pattern at or behind its first star. */
@@ -136,7 +136,7 @@ function blameOf(candidate: Candidate, trie: PatternTrie, blame: Int32Array): nu
   let isBehindStar = false;
   trie.walk(candidate.tokens, (node) => {
     isBehindStar ||= trie.stays[node] !== 0;
-    if (isBehindStar) sum += blame[node] as number;
+    if (isBehindStar) sum += blame[node]!;
   });
   return sum;
 }

@@ -73,12 +73,12 @@ export function decodeMatcher(bytes: Uint8Array): Result<Matcher, MatcherImageEr
   if (words[1] !== version) return err('unknown-version');
   const header = words.subarray(0, headerWords);
   if (header.some((word, index) => index >= 2 && word < 0)) return err('corrupt');
-  const globWords = header[9] as number;
-  const globCount = header[10] as number;
+  const globWords = header[9]!;
+  const globCount = header[10]!;
   const sizes = [
-    header[6] as number,
-    header[7] as number,
-    header[8] as number,
+    header[6]!,
+    header[7]!,
+    header[8]!,
     globWords * codeEnd,
     globWords * 2,
     globWords,
@@ -102,10 +102,10 @@ export function decodeMatcher(bytes: Uint8Array): Result<Matcher, MatcherImageEr
     Int32Array,
   ];
   const tables: MatcherTables = {
-    patternCount: header[2] as number,
-    root: header[3] as number,
-    plainSet: header[4] as number,
-    otherSet: header[5] as number,
+    patternCount: header[2]!,
+    root: header[3]!,
+    plainSet: header[4]!,
+    otherSet: header[5]!,
     table,
     starts,
     members,
@@ -124,8 +124,8 @@ function isSound(tables: MatcherTables): boolean {
   for (const entry of table) if (!isSoundEntry(entry, table.length, setCount)) return false;
   if (!areSoundSets(tables)) return false;
   for (const [index, pattern] of globs.patterns.entries()) {
-    const previous = index === 0 ? -1 : (globs.patterns[index - 1] as number);
-    const bit = globs.acceptBits[index] as number;
+    const previous = index === 0 ? -1 : globs.patterns[index - 1]!;
+    const bit = globs.acceptBits[index]!;
     if (pattern <= previous || pattern >= patternCount) return false;
     if (bit < 0 || bit >= globs.words * 32) return false;
   }
@@ -145,12 +145,12 @@ function areSoundSets({ starts, members, patternCount }: MatcherTables): boolean
   // Set 0 is the empty one.
   if (starts[0] !== 0 || starts[1] !== 0 || starts[last] !== members.length) return false;
   for (let set = 0; set < last; set++) {
-    const end = starts[set + 1] as number;
-    if (end < (starts[set] as number)) return false;
-    for (let i = starts[set] as number; i < end; i++) {
-      const member = members[i] as number;
+    const end = starts[set + 1]!;
+    if (end < starts[set]!) return false;
+    for (let i = starts[set]!; i < end; i++) {
+      const member = members[i]!;
       if (member < 0 || member >= patternCount) return false;
-      if (i > (starts[set] as number) && member <= (members[i - 1] as number)) return false;
+      if (i > starts[set]! && member <= members[i - 1]!) return false;
     }
   }
   return true;

@@ -77,14 +77,14 @@ export class Matcher {
   /** Whether pattern `index` is in `set`, by binary search. */
   has(set: number, index: number): boolean {
     const { starts, members } = this.acceptSets;
-    let low = starts[set] as number;
-    let high = starts[set + 1] as number;
+    let low = starts[set]!;
+    let high = starts[set + 1]!;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if ((members[middle] as number) < index) low = middle + 1;
+      if (members[middle]! < index) low = middle + 1;
       else high = middle;
     }
-    return low < (starts[set + 1] as number) && members[low] === index;
+    return low < starts[set + 1]! && members[low] === index;
   }
 
   /** Octets of the arrays that matching uses. */
@@ -99,20 +99,20 @@ export class Matcher {
     let base = this.tables.root;
     // The last octet is the root, octet 0 the length of the first label: neither is read.
     for (let i = nameLength - 2; i > 0; i--) {
-      const code = codes[i] as number;
-      let entry = table[base + code] as number;
+      const code = codes[i]!;
+      let entry = table[base + code]!;
       if ((entry & slotMask) === code) {
         base = entry >>> slotBits;
         continue;
       }
-      entry = table[base + slotStay] as number;
+      entry = table[base + slotStay]!;
       if ((entry & slotMask) !== slotStay) return this.tables.plainSet;
       base = entry >>> slotBits;
-      entry = table[base + code] as number;
+      entry = table[base + code]!;
       if ((entry & slotMask) === code) base = entry >>> slotBits;
       else if (code === codeDot) return this.tables.plainSet;
     }
-    const entry = table[base] as number;
+    const entry = table[base]!;
     return (entry & slotMask) === slotAccept ? entry >>> slotBits : this.tables.plainSet;
   }
 
@@ -121,19 +121,18 @@ export class Matcher {
     this.#globs.run(view.codes, view.nameLength);
     const { patterns } = this.tables.globs;
     const { starts, members } = this.acceptSets;
-    let at = starts[set] as number;
-    const end = starts[set + 1] as number;
-    const first = starts[this.stableSets] as number;
+    let at = starts[set]!;
+    const end = starts[set + 1]!;
+    const first = starts[this.stableSets]!;
     let out = first;
     for (let index = 0; index < this.#globCount; index++) {
       if (!this.#globs.isMatch(index)) continue;
-      const pattern = patterns[index] as number;
-      for (; at < end && (members[at] as number) < pattern; at++)
-        members[out++] = members[at] as number;
+      const pattern = patterns[index]!;
+      for (; at < end && members[at]! < pattern; at++) members[out++] = members[at]!;
       members[out++] = pattern;
     }
     if (out === first) return set;
-    for (; at < end; at++) members[out++] = members[at] as number;
+    for (; at < end; at++) members[out++] = members[at]!;
     starts[this.stableSets + 1] = out;
     return this.stableSets;
   }
@@ -143,7 +142,7 @@ export class Matcher {
     const { starts } = this.tables;
     let largest = 0;
     for (let id = 0; id < this.stableSets; id++) {
-      largest = Math.max(largest, (starts[id + 1] as number) - (starts[id] as number));
+      largest = Math.max(largest, starts[id + 1]! - starts[id]!);
     }
     assert(starts[0] === 0, 'sets begin at 0');
     return largest + this.#globCount;

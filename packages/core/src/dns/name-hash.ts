@@ -23,17 +23,13 @@ export function hashBytes(bytes: Uint8Array, start: number, length: number, key:
   for (let word = 0, round = 0; round < 4; ) {
     // One body for all rounds: octets, the last word with the length, then three of finalisation.
     if (at < wordsEnd) {
-      word =
-        (bytes[at] as number) |
-        ((bytes[at + 1] as number) << 8) |
-        ((bytes[at + 2] as number) << 16) |
-        ((bytes[at + 3] as number) << 24);
+      word = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
       at += 4;
     } else if (round === 0) {
       word = length << 24;
-      if ((length & 3) > 0) word |= bytes[at] as number;
-      if ((length & 3) > 1) word |= (bytes[at + 1] as number) << 8;
-      if ((length & 3) > 2) word |= (bytes[at + 2] as number) << 16;
+      if ((length & 3) > 0) word |= bytes[at]!;
+      if ((length & 3) > 1) word |= bytes[at + 1]! << 8;
+      if ((length & 3) > 2) word |= bytes[at + 2]! << 16;
       round = 1;
     } else {
       if (round === 1) v2 ^= 0xff;

@@ -32,7 +32,7 @@ test('parse after print is the lower-case name', () => {
     assert.match(text, /^[\x21-\x7e]+$/);
     assert.deepEqual(
       nameFromText(text),
-      wire.map((octet) => lowerOfOctet[octet] as number),
+      wire.map((octet) => lowerOfOctet[octet]!),
     );
   };
   fc.assert(fc.property(anyName, check), { seed, numRuns: 2000 });
@@ -55,8 +55,8 @@ test('a compressed name expands to the name', () => {
   const check = (wire: Uint8Array, cut: number): void => {
     // The name, then a copy whose tail is a pointer into the first.
     const boundaries = [0];
-    for (let at = 0; wire[at] !== 0; boundaries.push(at)) at += (wire[at] as number) + 1;
-    const tail = boundaries[cut % boundaries.length] as number;
+    for (let at = 0; wire[at] !== 0; boundaries.push(at)) at += wire[at]! + 1;
+    const tail = boundaries[cut % boundaries.length]!;
     const head = wire.subarray(0, tail);
     const bytes = Uint8Array.from([
       ...new Uint8Array(12),
@@ -70,7 +70,7 @@ test('a compressed name expands to the name', () => {
     assert.equal(expandName(bytes, 0, bytes.length, at, out, 0), wire.length);
     assert.deepEqual(
       out.slice(0, wire.length),
-      wire.map((octet) => lowerOfOctet[octet] as number),
+      wire.map((octet) => lowerOfOctet[octet]!),
     );
     assert.equal(skipName(bytes, at, bytes.length), bytes.length);
   };

@@ -24,7 +24,7 @@ export function nameLengthAt(bytes: Uint8Array, offset: number, end: number): nu
   const limit = Math.min(end, offset + nameBytesMax);
   let at = offset;
   while (at < limit) {
-    const length = bytes[at] as number;
+    const length = bytes[at]!;
     if (length === 0) return at + 1 - offset;
     if (length > labelBytesMax) return 0;
     at += length + 1;
@@ -62,7 +62,7 @@ export function nameFromText(text: string): Uint8Array | null {
       return null;
     }
     if (at - labelAt > labelBytesMax || at >= nameBytesMax) return null;
-    wire[at++] = lowerOfOctet[octet] as number;
+    wire[at++] = lowerOfOctet[octet]!;
   }
   const length = at - labelAt - 1;
   // A final dot has opened the label that is the root.
@@ -89,9 +89,9 @@ export function nameToText(wire: Uint8Array, offset = 0): string {
   if (length === 1) return '.';
   let text = '';
   let at = offset;
-  for (let labelLength = wire[at] as number; labelLength !== 0; labelLength = wire[at] as number) {
+  for (let labelLength = wire[at]!; labelLength !== 0; labelLength = wire[at]!) {
     const labelEnd = at + 1 + labelLength;
-    for (at++; at < labelEnd; at++) text += octetToText(wire[at] as number);
+    for (at++; at < labelEnd; at++) text += octetToText(wire[at]!);
     text += '.';
   }
   return text;

@@ -36,7 +36,7 @@ export function reversedTokens(pattern: Pattern): Uint8Array {
 function tokenOf(character: number): number {
   if (character === 0x2a) return tokenStar;
   if (character === 0x2e) return codeDot;
-  const code = codeOfOctet[character] as number;
+  const code = codeOfOctet[character]!;
   assert(code !== codeOther, 'a pattern has ordinary characters');
   return code;
 }

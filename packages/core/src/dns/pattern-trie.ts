@@ -52,7 +52,7 @@ export class PatternTrie {
     this.#reserve(this.nodeCount + tokens.length);
     let node = trieRoot;
     for (const token of tokens) node = this.#child(node, token) ?? this.#addChild(node, token);
-    this.nextPattern[pattern] = this.firstPattern[node] as number;
+    this.nextPattern[pattern] = this.firstPattern[node]!;
     this.firstPattern[node] = pattern;
     return true;
   }
@@ -67,10 +67,10 @@ export class PatternTrie {
   }
 
   #child(node: number, token: number): number | undefined {
-    if (token === tokenStar) return existing(this.star[node] as number);
-    if (token === tokenDeep) return existing(this.deep[node] as number);
-    let child = this.firstChild[node] as number;
-    while (child !== trieNone && this.code[child] !== token) child = this.sibling[child] as number;
+    if (token === tokenStar) return existing(this.star[node]!);
+    if (token === tokenDeep) return existing(this.deep[node]!);
+    let child = this.firstChild[node]!;
+    while (child !== trieNone && this.code[child] !== token) child = this.sibling[child]!;
     return existing(child);
   }
 
@@ -84,7 +84,7 @@ export class PatternTrie {
       this.stays[child] = staysAlways;
     } else {
       this.code[child] = token;
-      this.sibling[child] = this.firstChild[node] as number;
+      this.sibling[child] = this.firstChild[node]!;
       this.firstChild[node] = child;
     }
     return child;

@@ -161,7 +161,7 @@ function readName(view: QueryView, bytes: Uint8Array, start: number, end: number
   let seen = 0;
   for (;;) {
     if (at >= limit) return 0;
-    const length = bytes[start + at] as number;
+    const length = bytes[start + at]!;
     name[at] = length;
     if (length === 0) break;
     // Lengths over 63 are pointers and reserved types: a question has neither (threat T3).
@@ -169,7 +169,7 @@ function readName(view: QueryView, bytes: Uint8Array, start: number, end: number
     codes[at] = codeDot;
     labelOffsets[labels++] = at;
     for (const labelEnd = at + 1 + length; ++at < labelEnd; ) {
-      const fold = foldOfOctet[bytes[start + at] as number] as number;
+      const fold = foldOfOctet[bytes[start + at]!]!;
       name[at] = fold;
       codes[at] = fold >>> 8;
       seen |= fold;
@@ -205,7 +205,7 @@ function findOpt(view: QueryView, bytes: Uint8Array, start: number, end: number)
     if (next > end) return;
     if (i >= additionalsFrom && fields === at + 1 && wordAt(bytes, fields) === typeOpt) {
       view.hasEdns = true;
-      view.isDnssecOk = ((bytes[fields + 6] as number) & 0x80) !== 0;
+      view.isDnssecOk = (bytes[fields + 6]! & 0x80) !== 0;
       return;
     }
     at = next;
@@ -235,7 +235,7 @@ function readAdditionals(
       if (view.hasEdns || ownerLength !== 1) return 0;
       view.hasEdns = true;
       view.udpPayloadSize = Math.max(udpPayloadBytesMin, wordAt(bytes, fixed + 2));
-      view.isDnssecOk = ((bytes[fixed + 6] as number) & 0x80) !== 0;
+      view.isDnssecOk = (bytes[fixed + 6]! & 0x80) !== 0;
     } else if (type === typeTsig) {
       view.hasTsig = true;
     } else {

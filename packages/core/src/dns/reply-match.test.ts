@@ -91,7 +91,7 @@ test('only case may differ, whatever the octets of the labels', () => {
     const sent = of(octets, 0x0100);
     const changed = octets.slice();
     changed[at % octets.length] = octet;
-    const before = octets[at % octets.length] as number;
+    const before = octets[at % octets.length]!;
     const inexact = lower(before) === lower(octet) ? matchOtherCase : matchNone;
     const want = before === octet ? matchExact : inexact;
     for (const guard of [0, 0xff]) {

@@ -80,8 +80,8 @@ function compareQuestions(
   const nameEnd = sentQuestionEnd - questionFieldsBytes;
   let match: ReplyMatch = matchExact;
   for (let i = dnsHeaderBytes; i < sentQuestionEnd; i++) {
-    const octet = bytes[start + i] as number;
-    const sentOctet = sent[sentStart + i] as number;
+    const octet = bytes[start + i]!;
+    const sentOctet = sent[sentStart + i]!;
     if (octet === sentOctet) continue;
     // Length octets are below any letter, so only letters of labels are equal without being the same.
     if (i >= nameEnd || lowerOfOctet[octet] !== lowerOfOctet[sentOctet]) return matchNone;

@@ -174,7 +174,7 @@ function readQuestion(bytes: Uint8Array, start: number, end: number, question: Q
   const length = nameLengthAt(bytes, nameStart, end);
   if (length !== question.nameLength || nameStart + length + 4 > end) return 0;
   for (let i = 0; i < length; i++) {
-    if (lowerOfOctet[bytes[nameStart + i] as number] !== question.name[i]) return 0;
+    if (lowerOfOctet[bytes[nameStart + i]!] !== question.name[i]) return 0;
   }
   const after = nameStart + length;
   if (wordAt(bytes, after) !== question.qtype || wordAt(bytes, after + 2) !== classIn) return 0;
@@ -208,7 +208,7 @@ function readSections(
         if (view.optLength !== 0 || fields !== at + 1) return replyMalformed;
         view.optOffset = at - start;
         view.optLength = next - at;
-        extendedRcode = bytes[fields + 4] as number;
+        extendedRcode = bytes[fields + 4]!;
       } else if (type === typeTsig || type === typeSig) {
         view.isSigned = true;
       }
@@ -258,8 +258,8 @@ function collect(view: ReplyView, bytes: Uint8Array, start: number, end: number)
   // backwards for an earlier record, so it is for a later one.
   let equalTarget = chain.hops === 0 ? dnsHeaderBytes : -1;
   for (let i = 0; i < view.candidateCount; i++) {
-    const owner = view.candidateOwners[i] as number;
-    const target = (bytes[owner] as number) >= 0xc0 ? wordAt(bytes, owner) & 0x3fff : -2;
+    const owner = view.candidateOwners[i]!;
+    const target = bytes[owner]! >= 0xc0 ? wordAt(bytes, owner) & 0x3fff : -2;
     if (target !== equalTarget) {
       if (!nameEquals(bytes, start, end, owner, chain.name, chain.nameLength)) {
         view.unrelated++;
@@ -267,7 +267,7 @@ function collect(view: ReplyView, bytes: Uint8Array, start: number, end: number)
       }
       equalTarget = target;
     }
-    addAddress(view, bytes, view.candidateFields[i] as number, chain.ttl);
+    addAddress(view, bytes, view.candidateFields[i]!, chain.ttl);
   }
 }
 
@@ -282,9 +282,9 @@ function addAddress(view: ReplyView, bytes: Uint8Array, fields: number, chainTtl
   const out = index * 16;
   if (type === typeA) {
     for (let i = 0; i < 12; i++) view.addresses[out + i] = i < 10 ? 0 : 0xff;
-    for (let i = 0; i < 4; i++) view.addresses[out + 12 + i] = bytes[data + i] as number;
+    for (let i = 0; i < 4; i++) view.addresses[out + 12 + i] = bytes[data + i]!;
   } else {
-    for (let i = 0; i < 16; i++) view.addresses[out + i] = bytes[data + i] as number;
+    for (let i = 0; i < 16; i++) view.addresses[out + i] = bytes[data + i]!;
   }
   view.types[index] = type;
   view.ttls[index] = Math.min(chainTtl, ttlAt(bytes, fields + 4));
@@ -314,7 +314,7 @@ function nameEquals(
   let runStart = name;
   let compared = 0;
   for (let hops = 0; at < end; ) {
-    const octet = bytes[at] as number;
+    const octet = bytes[at]!;
     if (octet >= 0xc0) {
       if (++hops > pointerHopsMax || at + 2 > end) return false;
       const target = start + (wordAt(bytes, at) & 0x3fff);
@@ -327,7 +327,7 @@ function nameEquals(
     compared++;
     if (octet === 0) return compared === length;
     for (const labelEnd = at + 1 + octet; ++at < labelEnd; compared++) {
-      if (lowerOfOctet[bytes[at] as number] !== wanted[compared]) return false;
+      if (lowerOfOctet[bytes[at]!] !== wanted[compared]) return false;
     }
   }
   return false;

@@ -27,7 +27,7 @@ export class NameSuffixes {
     const starts = [0];
     for (const name of kept) starts.push((starts.at(-1) as number) + name.length);
     this.#octets = new Uint8Array(starts.at(-1) as number);
-    kept.forEach((name, i) => this.#octets.set(name, starts[i] as number));
+    kept.forEach((name, i) => this.#octets.set(name, starts[i]!));
     this.#starts = starts;
   }
 
@@ -39,7 +39,7 @@ export class NameSuffixes {
   matches(view: QueryView): boolean {
     const starts = this.#starts;
     for (let i = 0; i + 1 < starts.length; i++) {
-      if (this.#holds(view, starts[i] as number, starts[i + 1] as number)) return true;
+      if (this.#holds(view, starts[i]!, starts[i + 1]!)) return true;
     }
     return false;
   }

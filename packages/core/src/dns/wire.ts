@@ -11,7 +11,7 @@ import { lowerOfOctet } from './alphabet.ts';
 
 /** The 16-bit integer at `at`. */
 export function wordAt(bytes: Uint8Array, at: number): number {
-  return ((bytes[at] as number) << 8) | (bytes[at + 1] as number);
+  return (bytes[at]! << 8) | bytes[at + 1]!;
 }
 
 /** Stores the low 16 bits of `value` at `at`. */
@@ -33,7 +33,7 @@ export function skipName(bytes: Uint8Array, at: number, end: number): number {
   const limit = Math.min(end, at + nameBytesMax);
   let next = at;
   while (next < limit) {
-    const length = bytes[next] as number;
+    const length = bytes[next]!;
     if (length === 0) return next + 1;
     if (length >= 0xc0) return next + 2 <= end ? next + 2 : 0;
     if (length > labelBytesMax) return 0;
@@ -63,7 +63,7 @@ export function expandName(
   let length = 0;
   for (;;) {
     if (next >= end) return 0;
-    const octet = bytes[next] as number;
+    const octet = bytes[next]!;
     if (octet >= 0xc0) {
       if (next + 2 > end || ++hops > pointerHopsMax) return 0;
       const target = start + (wordAt(bytes, next) & 0x3fff);
@@ -77,7 +77,7 @@ export function expandName(
     out[outStart + length++] = octet;
     if (octet === 0) return length;
     for (const labelEnd = next + 1 + octet; ++next < labelEnd; ) {
-      out[outStart + length++] = lowerOfOctet[bytes[next] as number] as number;
+      out[outStart + length++] = lowerOfOctet[bytes[next]!]!;
     }
   }
 }

@@ -116,7 +116,7 @@ function contents(cache: FqdnCache): string[] {
     found.push(
       describe({
         name: nameToText(record.name.slice(0, record.nameLength)),
-        address: record.address[15] as number,
+        address: record.address[15]!,
         namespace: record.namespaceId,
         scope: record.scope,
         expires: record.expires,

@@ -191,7 +191,7 @@ test('an expired mapping that is in use stays until the time that is given, and 
   const asked: number[] = [];
   let used = 150;
   const inUse = (addresses: Uint8Array, at: number): number => {
-    const last = addresses[at + 15] as number;
+    const last = addresses[at + 15]!;
     asked.push(last);
     return last === 1 ? used : 0;
   };
@@ -236,7 +236,7 @@ test('names are listed once, with all their addresses', () => {
     const addresses: number[] = [];
     for (let at = entry; at !== 0; at = cache.nextOfName(at)) {
       cache.read(at, record);
-      addresses.push(record.address[15] as number);
+      addresses.push(record.address[15]!);
     }
     found.set(nameToText(record.name), addresses);
   }

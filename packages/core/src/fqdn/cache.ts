@@ -152,7 +152,7 @@ export class FqdnCache {
 
   /** Mappings of one namespace. */
   sizeOfNamespace(namespaceId: number): number {
-    return this.#namespaces.entries[this.#namespaces.find(namespaceId)] as number;
+    return this.#namespaces.entries[this.#namespaces.find(namespaceId)]!;
   }
 
   /**
@@ -212,7 +212,7 @@ export class FqdnCache {
     const hash = this.#names.hash(name, nameLength, namespaceId, scope);
     const record = this.#names.find(name, nameLength, namespace, scope, hash);
     const entry = record === 0 ? 0 : this.#findEntry(record, address, addressAt);
-    return this.#entryExpires[entry] as number;
+    return this.#entryExpires[entry]!;
   }
 
   /**
@@ -227,13 +227,13 @@ export class FqdnCache {
     for (let places = this.span; places > 0 && left > 0; places--, left--) {
       if (this.#expireFrom > this.#entries.highest) this.#expireFrom = 1;
       const entry = this.#expireFrom++;
-      if (this.#entryName[entry] === 0 || (this.#entryExpires[entry] as number) > now) continue;
+      if (this.#entryName[entry] === 0 || this.#entryExpires[entry]! > now) continue;
       if (inUse !== undefined) {
-        if ((this.#entryKept[entry] as number) > now) continue;
+        if (this.#entryKept[entry]! > now) continue;
         left -= fqdnPlacesPerUse - 1;
         if (this.#isInUse(entry, now, inUse)) continue;
       }
-      const namespace = this.#names.namespace[this.#entryName[entry] as number] as number;
+      const namespace = this.#names.namespace[this.#entryName[entry]!]!;
       this.#removeEntry(entry, 0);
       this.#namespaces.dropEmpty(namespace);
       removed++;
@@ -266,14 +266,14 @@ export class FqdnCache {
 
   /** Fills `record` with the mapping at `entry`. */
   read(entry: number, record: FqdnRecord): void {
-    const name = this.#entryName[entry] as number;
+    const name = this.#entryName[entry]!;
     assert(name !== 0, 'a mapping that is read exists');
-    record.nameLength = this.#names.length[name] as number;
+    record.nameLength = this.#names.length[name]!;
     this.#names.read(name, record.name);
-    for (let i = 0; i < 16; i++) record.address[i] = this.#entryAddress[entry * 16 + i] as number;
-    record.expires = this.#entryExpires[entry] as number;
-    record.namespaceId = this.#namespaces.idOf(this.#names.namespace[name] as number);
-    record.scope = this.#names.scope[name] as number;
+    for (let i = 0; i < 16; i++) record.address[i] = this.#entryAddress[entry * 16 + i]!;
+    record.expires = this.#entryExpires[entry]!;
+    record.namespaceId = this.#namespaces.idOf(this.#names.namespace[name]!);
+    record.scope = this.#names.scope[name]!;
   }
 
   /**
@@ -283,7 +283,7 @@ export class FqdnCache {
    */
   nextName(from: number): number {
     for (let entry = this.nextEntry(from); entry !== 0; entry = this.nextEntry(entry + 1)) {
-      if (this.#entriesOfName.oldest(this.#entryName[entry] as number) === entry) return entry;
+      if (this.#entriesOfName.oldest(this.#entryName[entry]!) === entry) return entry;
     }
     return 0;
   }
@@ -295,7 +295,7 @@ export class FqdnCache {
 
   #extend(record: number, entry: number, expires: number): FqdnStatus {
     this.#entriesOfName.touch(record, entry);
-    if (expires <= (this.#entryExpires[entry] as number)) {
+    if (expires <= this.#entryExpires[entry]!) {
       this.counters.unchanged++;
       return fqdnUnchanged;
     }
@@ -309,11 +309,11 @@ export class FqdnCache {
    * `nameLength` octets. `record` itself survives, even without entries. False if there is no room.
    */
   #makeRoom(namespace: number, record: number, nameLength: number): boolean {
-    if (record !== 0 && (this.#names.entries[record] as number) >= this.#addressesPerNameMax) {
+    if (record !== 0 && this.#names.entries[record]! >= this.#addressesPerNameMax) {
       this.counters.evictedByName++;
       this.#removeEntry(this.#entriesOfName.oldest(record), record);
     }
-    if ((this.#namespaces.entries[namespace] as number) >= this.#entriesPerNamespaceMax) {
+    if (this.#namespaces.entries[namespace]! >= this.#entriesPerNamespaceMax) {
       this.counters.evictedByNamespace++;
       this.#evictOldest(namespace, record);
     }
@@ -343,28 +343,28 @@ export class FqdnCache {
     assert(entry !== 0, 'room was made');
     this.#entryName[entry] = record;
     for (let i = 0; i < 16; i++) {
-      this.#entryAddress[entry * 16 + i] = address[addressAt + i] as number;
+      this.#entryAddress[entry * 16 + i] = address[addressAt + i]!;
     }
     this.#entryExpires[entry] = expires;
     this.#entryKept[entry] = 0;
     this.#entryIndex.insert(this.#hashEntry(record, address, addressAt), entry);
     this.#entriesOfName.append(record, entry);
-    this.#names.entries[record] = (this.#names.entries[record] as number) + 1;
-    const namespace = this.#names.namespace[record] as number;
-    this.#namespaces.entries[namespace] = (this.#namespaces.entries[namespace] as number) + 1;
+    this.#names.entries[record] = this.#names.entries[record]! + 1;
+    const namespace = this.#names.namespace[record]!;
+    this.#namespaces.entries[namespace] = this.#namespaces.entries[namespace]! + 1;
   }
 
   /** Removes a mapping, and its name when that was the last, but for the name `keep`. */
   #removeEntry(entry: number, keep: number): void {
-    const record = this.#entryName[entry] as number;
-    const namespace = this.#names.namespace[record] as number;
+    const record = this.#entryName[entry]!;
+    const namespace = this.#names.namespace[record]!;
     this.#entryIndex.remove(entry);
     this.#entriesOfName.remove(record, entry);
     this.#entryName[entry] = 0;
     this.#entryExpires[entry] = 0;
     this.#entries.give(entry);
-    this.#namespaces.entries[namespace] = (this.#namespaces.entries[namespace] as number) - 1;
-    this.#names.entries[record] = (this.#names.entries[record] as number) - 1;
+    this.#namespaces.entries[namespace] = this.#namespaces.entries[namespace]! - 1;
+    this.#names.entries[record] = this.#names.entries[record]! - 1;
     if (this.#names.entries[record] === 0 && record !== keep) this.#names.remove(record);
   }
 

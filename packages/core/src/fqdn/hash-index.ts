@@ -47,13 +47,13 @@ export class HashIndex {
   remove(id: number): void {
     this.#count -= 1;
     const mask = this.#mask;
-    let hole = (this.#hashes[id] as number) & mask;
+    let hole = this.#hashes[id]! & mask;
     while (this.#slots[hole] !== id) hole = (hole + 1) & mask;
     for (let slot = (hole + 1) & mask; ; slot = (slot + 1) & mask) {
-      const other = this.#slots[slot] as number;
+      const other = this.#slots[slot]!;
       if (other === 0) break;
       // Whoever may not stand before its home slot stays where it is.
-      const distance = (slot - (this.#hashes[other] as number)) & mask;
+      const distance = (slot - this.#hashes[other]!) & mask;
       if (distance < ((slot - hole) & mask)) continue;
       this.#slots[hole] = other;
       hole = slot;
@@ -69,14 +69,14 @@ export class HashIndex {
   }
 
   #place(id: number): void {
-    let slot = (this.#hashes[id] as number) & this.#mask;
+    let slot = this.#hashes[id]! & this.#mask;
     while (this.#slots[slot] !== 0) slot = (slot + 1) & this.#mask;
     this.#slots[slot] = id;
   }
 
   #find(hash: number): number {
     for (;;) {
-      const id = this.#slots[this.#slot] as number;
+      const id = this.#slots[this.#slot]!;
       if (id === 0 || this.#hashes[id] === hash) return id;
       this.#slot = (this.#slot + 1) & this.#mask;
     }

@@ -26,7 +26,7 @@ export class IdPool {
   take(): number {
     if (this.#free !== 0) {
       const id = this.#free;
-      this.#free = this.#nextFree[id] as number;
+      this.#free = this.#nextFree[id]!;
       this.used++;
       return id;
     }

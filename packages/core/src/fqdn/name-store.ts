@@ -41,7 +41,7 @@ export class NameStore {
       const block = this.#pool.take();
       const at = block * nameBlockBytes;
       const size = Math.min(nameBlockBytes, length - from);
-      for (let i = 0; i < size; i++) this.#octets[at + i] = name[from + i] as number;
+      for (let i = 0; i < size; i++) this.#octets[at + i] = name[from + i]!;
       this.#next[block] = next;
       next = block;
     }
@@ -51,7 +51,7 @@ export class NameStore {
   /** Gives the blocks of a name back. */
   remove(first: number): void {
     for (let block = first; block !== 0; ) {
-      const next = this.#next[block] as number;
+      const next = this.#next[block]!;
       this.#pool.give(block);
       block = next;
     }
@@ -63,7 +63,7 @@ export class NameStore {
     let at = block * nameBlockBytes;
     for (let i = 0; i < length; i++, at++) {
       if (i !== 0 && i % nameBlockBytes === 0) {
-        block = this.#next[block] as number;
+        block = this.#next[block]!;
         at = block * nameBlockBytes;
       }
       if (this.#octets[at] !== name[i]) return false;
@@ -77,10 +77,10 @@ export class NameStore {
     let at = block * nameBlockBytes;
     for (let i = 0; i < length; i++, at++) {
       if (i !== 0 && i % nameBlockBytes === 0) {
-        block = this.#next[block] as number;
+        block = this.#next[block]!;
         at = block * nameBlockBytes;
       }
-      out[i] = this.#octets[at] as number;
+      out[i] = this.#octets[at]!;
     }
   }
 }

@@ -75,7 +75,7 @@ export class NameTable {
     for (; record !== 0; record = this.#index.next(hash)) {
       if (this.namespace[record] !== namespace || this.scope[record] !== scope) continue;
       if (this.length[record] !== nameLength) continue;
-      if (this.#store.equals(this.#firstBlock[record] as number, name, nameLength)) break;
+      if (this.#store.equals(this.#firstBlock[record]!, name, nameLength)) break;
     }
     return record;
   }
@@ -101,14 +101,14 @@ export class NameTable {
   }
 
   remove(record: number): void {
-    this.ofNamespace.remove(this.namespace[record] as number, record);
+    this.ofNamespace.remove(this.namespace[record]!, record);
     this.#index.remove(record);
-    this.#store.remove(this.#firstBlock[record] as number);
+    this.#store.remove(this.#firstBlock[record]!);
     this.#pool.give(record);
   }
 
   /** Writes the name to `target`. */
   read(record: number, target: Uint8Array): void {
-    this.#store.read(this.#firstBlock[record] as number, this.length[record] as number, target);
+    this.#store.read(this.#firstBlock[record]!, this.length[record]!, target);
   }
 }

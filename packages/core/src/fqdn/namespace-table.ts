@@ -50,7 +50,7 @@ export class NamespaceTable {
   }
 
   idOf(namespace: number): number {
-    return this.#namespaceId[namespace] as number;
+    return this.#namespaceId[namespace]!;
   }
 
   #hash(namespaceId: number): number {

@@ -20,17 +20,17 @@ export class RecencyLists {
 
   /** The owner's least recently used item, 0 if it has none. */
   oldest(owner: number): number {
-    return this.#oldest[owner] as number;
+    return this.#oldest[owner]!;
   }
 
   /** The item after `item` in its list, 0 after the newest. */
   newer(item: number): number {
-    return this.#newer[item] as number;
+    return this.#newer[item]!;
   }
 
   /** Adds `item`, which is in no list, as the owner's newest. */
   append(owner: number, item: number): void {
-    const last = this.#newest[owner] as number;
+    const last = this.#newest[owner]!;
     this.#older[item] = last;
     this.#newer[item] = 0;
     if (last === 0) this.#oldest[owner] = item;
@@ -40,8 +40,8 @@ export class RecencyLists {
 
   /** Removes `item` from the list of `owner`, in which it is. */
   remove(owner: number, item: number): void {
-    const older = this.#older[item] as number;
-    const newer = this.#newer[item] as number;
+    const older = this.#older[item]!;
+    const newer = this.#newer[item]!;
     if (older === 0) this.#oldest[owner] = newer;
     else this.#newer[older] = newer;
     if (newer === 0) this.#newest[owner] = older;

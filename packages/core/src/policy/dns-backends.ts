@@ -62,6 +62,6 @@ function digestOf(slices: readonly EndpointSlice[], portName: string, ipv4: bool
 }
 
 function digestOfTexts(texts: readonly string[]): number {
-  const digest = sha256(encoder.encode([...new Set(texts)].sort().join('\n')))[0] as number;
+  const digest = sha256(encoder.encode([...new Set(texts)].sort().join('\n')))[0]!;
   return digest === 0 ? 1 : digest;
 }

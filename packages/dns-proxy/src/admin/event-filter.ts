@@ -96,8 +96,7 @@ export class EventFilter {
   }
 
   #matchesDns(bytes: Uint8Array, at: number): boolean {
-    if (!this.#isVerdict(dnsEventVerdict(bytes[at + dnsRecordField.verdict] as number)))
-      return false;
+    if (!this.#isVerdict(dnsEventVerdict(bytes[at + dnsRecordField.verdict]!))) return false;
     if (this.#pod !== '') {
       const endpointId = readU32(bytes, at + dnsRecordField.endpointId);
       if (!isPod(this.#pod, this.#endpoints.podOf(endpointId))) return false;
@@ -109,7 +108,7 @@ export class EventFilter {
 
   #matchesDrop({ bytes }: EventStore, at: number): boolean {
     if (this.#name !== null) return false;
-    if (!this.#isVerdict(dropEventVerdict(bytes[at + tdEvent.verdict] as number))) return false;
+    if (!this.#isVerdict(dropEventVerdict(bytes[at + tdEvent.verdict]!))) return false;
     if (this.#pod === '') return true;
     const endpoints = this.#endpoints;
     return (

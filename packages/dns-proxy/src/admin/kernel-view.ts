@@ -122,7 +122,7 @@ export function selectorsOf(fqdn: BpfMap, address: Uint8Array, limit: number): n
     if (!fqdn.lookupInto(key, page)) break;
     for (let s = 0; s < TD_FQDN_SELECTORS_MAX && selectors.length < limit; s++) {
       const at = (tdFqdn.slot + s * tdFqdnSlot.size + tdFqdnSlot.selector) / 4;
-      const selector = pageWords[at] as number;
+      const selector = pageWords[at]!;
       // Each namespace has a slot of its own.
       if (selector !== 0 && !selectors.includes(selector)) selectors.push(selector);
     }

@@ -60,30 +60,30 @@ export class KernelWriter {
   }
 
   selectorOf(request: number): number {
-    return this.words[this.wordOf(request) + selectorWord] as number;
+    return this.words[this.wordOf(request) + selectorWord]!;
   }
 
   namespaceOf(request: number): number {
-    return this.words[this.wordOf(request) + namespaceWord] as number;
+    return this.words[this.wordOf(request) + namespaceWord]!;
   }
 
   /** Of a removal that was KEPT, after `run`: when the pair expires. */
   expiresOf(request: number): number {
-    return this.words[this.wordOf(request) + expiresWord] as number;
+    return this.words[this.wordOf(request) + expiresWord]!;
   }
 
   opOf(request: number): number {
-    return this.#halves[(request * tdLearnRequest.size + tdLearnRequest.op) / 2] as number;
+    return this.#halves[(request * tdLearnRequest.size + tdLearnRequest.op) / 2]!;
   }
 
   /** `td_learn_result` of a request after `run`. */
   resultOf(request: number): number {
-    return this.#results[(request * tdLearnRequest.size + tdLearnRequest.result) / 2] as number;
+    return this.#results[(request * tdLearnRequest.size + tdLearnRequest.result) / 2]!;
   }
 
   /** Of the last run: pairs that made room. */
   get evicted(): number {
-    return this.#argWords[tdLearnArgs.evicted / 4] as number;
+    return this.#argWords[tdLearnArgs.evicted / 4]!;
   }
 
   /**
@@ -102,7 +102,7 @@ export class KernelWriter {
   ): void {
     const request = this.count;
     const at = this.wordOf(request);
-    for (let i = 0; i < 4; i++) this.words[at + i] = words[offset + i] as number;
+    for (let i = 0; i < 4; i++) this.words[at + i] = words[offset + i]!;
     this.words[at + selectorWord] = selector;
     this.words[at + expiresWord] = expires;
     this.words[at + namespaceWord] = namespaceId;
@@ -121,6 +121,6 @@ export class KernelWriter {
     this.#argWords[tdLearnArgs.failed / 4] = 0;
     this.#argWords[tdLearnArgs.evicted / 4] = 0;
     this.#program.runSyscall(this.#args);
-    return this.#argWords[tdLearnArgs.failed / 4] as number;
+    return this.#argWords[tdLearnArgs.failed / 4]!;
   }
 }

@@ -56,13 +56,13 @@ export class KnownPairs {
     expires: number,
   ): number {
     const place = this.#find(words, offset, selector, owner);
-    const entry = this.#index[place] as number;
+    const entry = this.#index[place]!;
     if (entry === 0) {
       this.#insert(place, words, offset, selector, owner, expires);
       return pairNew;
     }
     const at = entry * entryWords + keyWords;
-    const known = this.#entries[at] as number;
+    const known = this.#entries[at]!;
     if (known !== forgotten && known + this.#slackSeconds >= expires) return pairKnown;
     this.#entries[at] = expires;
     return known === forgotten ? pairNew : pairExtended;
@@ -70,7 +70,7 @@ export class KnownPairs {
 
   /** The kernel does not have the pair (refused, or removed): the next answer must write it. */
   forget(words: Uint32Array, offset: number, selector: number, owner: number): void {
-    const entry = this.#index[this.#find(words, offset, selector, owner)] as number;
+    const entry = this.#index[this.#find(words, offset, selector, owner)]!;
     if (entry !== 0) this.#entries[entry * entryWords + keyWords] = forgotten;
   }
 
@@ -95,7 +95,7 @@ export class KnownPairs {
     this.#count += 1;
     this.#index[free] = this.#count;
     const at = this.#count * entryWords;
-    for (let i = 0; i < 4; i++) this.#entries[at + i] = words[offset + i] as number;
+    for (let i = 0; i < 4; i++) this.#entries[at + i] = words[offset + i]!;
     this.#entries[at + 4] = selector;
     this.#entries[at + 5] = owner;
     this.#entries[at + keyWords] = expires;
@@ -106,7 +106,7 @@ export class KnownPairs {
     const entries = this.#entries;
     let place = this.#hash(words, offset, selector, owner);
     for (;;) {
-      const at = (this.#index[place] as number) * entryWords;
+      const at = this.#index[place]! * entryWords;
       if (at === 0) return place;
       const isPair = entries[at + 4] === selector && entries[at + 5] === owner;
       if (isPair && sameAddress(entries, at, words, offset)) return place;
@@ -116,10 +116,9 @@ export class KnownPairs {
 
   #hash(words: Uint32Array, offset: number, selector: number, owner: number): number {
     const numbers = this.#numbers;
-    let sum = wordTerm(numbers, 1, selector, numbers[0] as number);
+    let sum = wordTerm(numbers, 1, selector, numbers[0]!);
     sum = wordTerm(numbers, 11, owner, sum);
-    for (let i = 0; i < 4; i++)
-      sum = wordTerm(numbers, 3 + 2 * i, words[offset + i] as number, sum);
+    for (let i = 0; i < 4; i++) sum = wordTerm(numbers, 3 + 2 * i, words[offset + i]!, sum);
     return spread(sum) & this.#mask;
   }
 }

@@ -58,7 +58,7 @@ class Member {
   }
 
   count(name: keyof typeof counter): number {
-    return this.counters[counter[name]] as number;
+    return this.counters[counter[name]]!;
   }
 }
 

@@ -106,11 +106,11 @@ export class Learner {
     }
     let changed = 0;
     for (let i = 0; i < reply.addressCount; i++) {
-      const ttl = Math.max(Math.min(reply.ttls[i] as number, ttlSecondsMax), this.ttlSecondsMin);
+      const ttl = Math.max(Math.min(reply.ttls[i]!, ttlSecondsMax), this.ttlSecondsMin);
       const expires = (nowSeconds + ttl + this.graceSeconds) >>> 0;
       const isAaaa = reply.types[i] === 28;
       for (let s = 0; s < selectors; s++) {
-        const selector = this.#selectors[s] as number;
+        const selector = this.#selectors[s]!;
         const isOffered = offered[s] === 1;
         const owner = isOffered ? 0 : namespaceId;
         const change = this.#known.extend(replyWords, i * 4, selector, owner, expires);
@@ -186,7 +186,7 @@ export class Learner {
       this.#count(counter.learnRefusedAddress);
       return;
     }
-    const owner = this.#owners[i] as number;
+    const owner = this.#owners[i]!;
     this.#known.forget(writer.words, writer.wordOf(i), writer.selectorOf(i), owner);
     if (owner === 0) this.#count(counter.learnRefusedOffers);
     else if (result === tdLearnResult.REFUSED_SELECTORS) this.#count(counter.learnRefusedSelectors);
@@ -195,6 +195,6 @@ export class Learner {
   }
 
   #count(index: number): void {
-    this.#counters[index] = (this.#counters[index] as number) + 1;
+    this.#counters[index] = this.#counters[index]! + 1;
   }
 }

@@ -86,7 +86,7 @@ export class DropLedger {
       return false;
     }
     const word = (event % this.#window) >>> 5;
-    this.#bits[word] = (this.#bits[word] as number) | (1 << (event & 31));
+    this.#bits[word] = this.#bits[word]! | (1 << (event & 31));
     this.seen += 1;
     if (event >= this.#base) this.#counted += 1;
     return true;
@@ -136,7 +136,7 @@ export class DropLedger {
     else {
       for (let fresh = this.#high; fresh <= event; fresh++) {
         const word = (fresh % this.#window) >>> 5;
-        this.#bits[word] = (this.#bits[word] as number) & ~(1 << (fresh & 31));
+        this.#bits[word] = this.#bits[word]! & ~(1 << (fresh & 31));
       }
     }
     this.#high = event + 1;
@@ -150,7 +150,7 @@ export class DropLedger {
 
   /** Of one within the window. */
   #has(event: number): boolean {
-    return ((this.#bits[(event % this.#window) >>> 5] as number) & (1 << (event & 31))) !== 0;
+    return (this.#bits[(event % this.#window) >>> 5]! & (1 << (event & 31))) !== 0;
   }
 }
 

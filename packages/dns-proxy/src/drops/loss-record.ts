@@ -46,7 +46,7 @@ export function encodeLoss(loss: Loss): Uint8Array {
 
 /** The reason in a `td_event` that tells of a loss; null in one of a packet. */
 export function lossReasonOf(bytes: Uint8Array, at: number): LossReason | null {
-  return reasonNames.get(bytes[at + tdEvent.reason] as number) ?? null;
+  return reasonNames.get(bytes[at + tdEvent.reason]!) ?? null;
 }
 
 /** Of a record with a `lossReasonOf`. */

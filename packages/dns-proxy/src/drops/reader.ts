@@ -132,9 +132,9 @@ export class DropReader implements Disposable {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     let at = 0;
     for (let i = 0; i < count; i++) {
-      const length = lengths[i] as number;
+      const length = lengths[i]!;
       if (length === dropRecordBytes) {
-        const end = (positions[i] as number) + ringRecordBytes;
+        const end = positions[i]! + ringRecordBytes;
         view.setUint32(at + tdEvent.lost, 0, true);
         view.setBigUint64(at + tdEvent.position, BigInt(end), true);
         view.setUint32(at + tdEvent.ring, this.ringId, true);

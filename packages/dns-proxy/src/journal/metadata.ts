@@ -37,7 +37,7 @@ export function readMetadata(
 ): boolean {
   const name = from + tdJournalSlot.name;
   if (!copyAddress(memory, name, target, to + tdJournalSlot.client)) return false;
-  const port = ((memory[name + 2] as number) << 8) | (memory[name + 3] as number);
+  const port = (memory[name + 2]! << 8) | memory[name + 3]!;
   target[to + tdJournalSlot.client_port] = port & 0xff;
   target[to + tdJournalSlot.client_port + 1] = port >> 8;
   target[to + tdJournalSlot.client_port + 2] = 0;
@@ -61,7 +61,7 @@ export function readMetadata(
 }
 
 function familyAt(memory: Uint8Array, sockaddr: number): number {
-  return (memory[sockaddr] as number) | ((memory[sockaddr + 1] as number) << 8);
+  return memory[sockaddr]! | (memory[sockaddr + 1]! << 8);
 }
 
 /** The address of a sockaddr as 16 bytes, IPv4 as ::ffff:a.b.c.d. */

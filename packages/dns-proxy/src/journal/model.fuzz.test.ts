@@ -68,7 +68,7 @@ class Model {
   step(hasFaults: boolean): void {
     this.#step += 1;
     const member = this.#random() < 0.5 ? 0 : 1;
-    if (hasFaults && (this.#stopped[member] as number) > this.#step) return;
+    if (hasFaults && this.#stopped[member]! > this.#step) return;
     const chance = this.#random();
     if (hasFaults && chance < 0.0005) this.#die(member);
     else if (hasFaults && chance < 0.002) {
@@ -181,10 +181,10 @@ class Model {
       return;
     }
     const message = from + tdJournalSlot.message / 4;
-    const id = words[isTorn ? message : from + slotClientId] as number;
+    const id = words[isTorn ? message : from + slotClientId]!;
     const copy: number[] = [];
     for (let w = 1; w < wordsOfMessage; w++) {
-      copy.push(words[message + w] as number);
+      copy.push(words[message + w]!);
       yield;
     }
     const { slots, pending } = life;

@@ -73,7 +73,7 @@ export class JournalReplay {
     this.#monotonicNs = monotonicNs;
     this.#replayed = 0;
     for (let slot = 0; slot < region.slotCount && this.#replayed < replaysPerTurn; slot++) {
-      const word = region.states[slot] as number;
+      const word = region.states[slot]!;
       if (stateOf(word) === FREE) continue;
       if (!this.#take(region, bytes, slot, word, lastBeatNs)) break;
     }
@@ -166,15 +166,15 @@ export class JournalReplay {
       words[at + slotLength] = TD_JOURNAL_MESSAGE_BYTES;
       words[at + slotReceivedMs] = (this.#monotonicNs / 1e6) >>> 0;
       const id = slots.messageOf(own);
-      words[at + slotClientId] = ((target[id] as number) << 8) | (target[id + 1] as number);
+      words[at + slotClientId] = (target[id]! << 8) | target[id + 1]!;
       return readMetadata(bytes, from, target, at * 4);
     }
     target.set(bytes.subarray(from, from + sharedBytes), at * 4);
-    const length = words[at + slotLength] as number;
+    const length = words[at + slotLength]!;
     if (length < 12 || length > TD_JOURNAL_MESSAGE_BYTES) return false;
     target.set(bytes.subarray(message, message + length), slots.messageOf(own));
     slots.filled(own, length);
-    setId(target, slots.messageOf(own), words[at + slotClientId] as number);
+    setId(target, slots.messageOf(own), words[at + slotClientId]!);
     return true;
   }
 
@@ -185,6 +185,6 @@ export class JournalReplay {
 
   #count(index: number): void {
     const { counters } = this.#o;
-    counters[index] = (counters[index] as number) + 1;
+    counters[index] = counters[index]! + 1;
   }
 }

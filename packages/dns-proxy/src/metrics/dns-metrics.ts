@@ -74,7 +74,7 @@ export function addDnsMetrics(metrics: Metrics, counters: Float64Array, role: st
     bounds: latencyBucketsUs.map((us) => us / 1e6),
     counts: counters,
     offset: latencyOffset,
-    sum: () => (counters[latencySumIndex] as number) / 1e6,
+    sum: () => counters[latencySumIndex]! / 1e6,
     labels: { member: role },
   });
 }

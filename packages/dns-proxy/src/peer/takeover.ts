@@ -101,7 +101,7 @@ export class Takeover {
 
   /** The own listener through which to answer what came in on `handle`. */
   ownListener(handle: number): number {
-    return this.#ownByHandle[handle & handleIndexMask] as number;
+    return this.#ownByHandle[handle & handleIndexMask]!;
   }
 
   onLinked({ member, listeners }: Hello, monotonicNs: number): void {

@@ -114,7 +114,7 @@ function toSnapshot(draft: Draft): PolicySnapshot {
       address: new Uint8Array(16).fill(i + 1),
       endpointId: i + 1,
       policyId,
-      namespaceId: draft.namespaces[i] as number,
+      namespaceId: draft.namespaces[i]!,
     })),
     policies: policyIds.map((id, policy) => ({
       id,
@@ -183,7 +183,7 @@ function checkNames(draft: Draft, tables: PolicyTables): void {
       for (const trusted of [true, false]) {
         const out = new Uint32Array(64);
         const offered = new Uint8Array(64);
-        const namespaceId = draft.namespaces[policyIds.indexOf(policyId)] as number;
+        const namespaceId = draft.namespaces[policyIds.indexOf(policyId)]!;
         const count = tables.selectorsOf(set, trusted, policyId, namespaceId, out, offered);
         const wanted = trusted ? 0 : policyId;
         const expected = draft.selectors.flatMap(([pattern, policy], i) =>

@@ -71,9 +71,9 @@ function layOut(snapshot: PolicySnapshot, matcher: Matcher, patternCount: number
     for (const pattern of patternIndexes) {
       setBit(allowedPatterns, ruleSet * patternWords, pattern);
       const { offsets, sets } = setsOf;
-      const end = offsets[pattern + 1] as number;
-      for (let i = offsets[pattern] as number; i < end; i++) {
-        setBit(allowedSets, ruleSet * setWords, sets[i] as number);
+      const end = offsets[pattern + 1]!;
+      for (let i = offsets[pattern]!; i < end; i++) {
+        setBit(allowedSets, ruleSet * setWords, sets[i]!);
       }
     }
   });
@@ -96,7 +96,7 @@ function layOut(snapshot: PolicySnapshot, matcher: Matcher, patternCount: number
 
 function setBit(words: Uint32Array, base: number, bit: number): void {
   const index = base + (bit >>> 5);
-  words[index] = (words[index] as number) | (1 << (bit & 31));
+  words[index] = words[index]! | (1 << (bit & 31));
 }
 
 /** The stable accept sets that each pattern is in. */
@@ -106,21 +106,21 @@ function setsByPattern(
 ): { offsets: Uint32Array; sets: Uint32Array } {
   const { starts, members } = matcher.acceptSets;
   const offsets = new Uint32Array(patternCount + 1);
-  const stableEnd = starts[matcher.stableSets] as number;
+  const stableEnd = starts[matcher.stableSets]!;
   for (let i = 0; i < stableEnd; i++) {
-    const next = (members[i] as number) + 1;
-    offsets[next] = (offsets[next] as number) + 1;
+    const next = members[i]! + 1;
+    offsets[next] = offsets[next]! + 1;
   }
   for (let i = 0; i < patternCount; i++) {
-    offsets[i + 1] = (offsets[i + 1] as number) + (offsets[i] as number);
+    offsets[i + 1] = offsets[i + 1]! + offsets[i]!;
   }
   const fill = offsets.slice();
   const sets = new Uint32Array(stableEnd);
   for (let set = 0; set < matcher.stableSets; set++) {
-    for (let i = starts[set] as number; i < (starts[set + 1] as number); i++) {
-      const pattern = members[i] as number;
-      sets[fill[pattern] as number] = set;
-      fill[pattern] = (fill[pattern] as number) + 1;
+    for (let i = starts[set]!; i < starts[set + 1]!; i++) {
+      const pattern = members[i]!;
+      sets[fill[pattern]!] = set;
+      fill[pattern] = fill[pattern]! + 1;
     }
   }
   return { offsets, sets };
@@ -139,7 +139,7 @@ function serverRecords(snapshot: PolicySnapshot): Uint32Array {
       records.push(record);
     }
   }
-  records.sort((a, b) => compareRecord(a, 0, b[0] as number, b, 1, b[5] as number));
+  records.sort((a, b) => compareRecord(a, 0, b[0]!, b, 1, b[5]!));
   const all = new Uint32Array(records.length * serverRecordWords);
   records.forEach((record, i) => all.set(record, i * serverRecordWords));
   return all;

@@ -67,8 +67,8 @@ export class FlowTable {
     this.#count += 1;
     const key = index * keyWords;
     for (let i = 0; i < 4; i++) {
-      this.#keys[key + i] = words[client + i] as number;
-      this.#keys[key + 4 + i] = words[server + i] as number;
+      this.#keys[key + i] = words[client + i]!;
+      this.#keys[key + 4 + i] = words[server + i]!;
     }
     this.#keys[key + 8] = protocol;
     return index;
@@ -85,10 +85,10 @@ export class FlowTable {
 
   #hash(words: Uint32Array, client: number, server: number, protocol: number): number {
     const numbers = this.#numbers;
-    let sum = wordTerm(numbers, 1, protocol, numbers[0] as number);
+    let sum = wordTerm(numbers, 1, protocol, numbers[0]!);
     for (let i = 0; i < 4; i++) {
-      sum = wordTerm(numbers, 3 + 2 * i, words[client + i] as number, sum);
-      sum = wordTerm(numbers, 11 + 2 * i, words[server + i] as number, sum);
+      sum = wordTerm(numbers, 3 + 2 * i, words[client + i]!, sum);
+      sum = wordTerm(numbers, 11 + 2 * i, words[server + i]!, sum);
     }
     return spread(sum) & this.#mask;
   }

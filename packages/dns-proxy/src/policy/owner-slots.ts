@@ -64,7 +64,7 @@ export class OwnerSlots {
     this.generation += 1;
     for (const [id, slot] of this.#slots) {
       if (this.inFlight[slot] !== 0 || this.#holds[slot] !== 0) continue;
-      if (nowMs - (this.#usedMs[slot] as number) < idleMsMin) continue;
+      if (nowMs - this.#usedMs[slot]! < idleMsMin) continue;
       this.#slots.delete(id);
       this.#free.push(slot);
     }

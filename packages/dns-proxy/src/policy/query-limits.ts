@@ -93,7 +93,7 @@ export class QueryLimits {
   room(endpointSlot: number, policySlot: number): Room {
     const free = this.#total - this.#inFlight;
     if (free <= 0) return roomNode;
-    const mine = this.endpoints.inFlight[endpointSlot] as number;
+    const mine = this.endpoints.inFlight[endpointSlot]!;
     if (mine < inFlightGuaranteed) return roomFree;
     const spare = free - this.#total / inFlightReserveShare;
     if (mine * endpointFreeShare >= spare) return roomEndpoint;
@@ -117,12 +117,9 @@ export class QueryLimits {
 
   /** Adds what time has brought; the tokens then. */
   #refill(slot: number, nowMs: number): number {
-    const elapsed = nowMs - (this.#refilledMs[slot] as number);
-    if (elapsed <= 0) return this.#tokens[slot] as number;
-    const tokens = Math.min(
-      this.#rate,
-      (this.#tokens[slot] as number) + (elapsed * this.#rate) / 1000,
-    );
+    const elapsed = nowMs - this.#refilledMs[slot]!;
+    if (elapsed <= 0) return this.#tokens[slot]!;
+    const tokens = Math.min(this.#rate, this.#tokens[slot]! + (elapsed * this.#rate) / 1000);
     this.#tokens[slot] = tokens;
     this.#refilledMs[slot] = nowMs;
     this.endpoints.touch(slot, nowMs);

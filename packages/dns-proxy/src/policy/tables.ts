@@ -35,15 +35,15 @@ export class PolicyTables {
     const image = this.#image;
     if (image.matchAll[ruleSet] === 1) return true;
     if (this.matcher.isStable(acceptSet)) {
-      const word = image.allowedSets[ruleSet * image.setWords + (acceptSet >>> 5)] as number;
+      const word = image.allowedSets[ruleSet * image.setWords + (acceptSet >>> 5)]!;
       return (word & (1 << (acceptSet & 31))) !== 0;
     }
     const { starts, members } = this.matcher.acceptSets;
     const base = ruleSet * image.patternWords;
-    const end = starts[acceptSet + 1] as number;
-    for (let i = starts[acceptSet] as number; i < end; i++) {
-      const pattern = members[i] as number;
-      const word = image.allowedPatterns[base + (pattern >>> 5)] as number;
+    const end = starts[acceptSet + 1]!;
+    for (let i = starts[acceptSet]!; i < end; i++) {
+      const pattern = members[i]!;
+      const word = image.allowedPatterns[base + (pattern >>> 5)]!;
       if ((word & (1 << (pattern & 31))) !== 0) return true;
     }
     return false;
@@ -75,26 +75,25 @@ export class PolicyTables {
     const row = trusted ? indexOfId(image.namespaceIds, namespaceId) : -1;
     const wanted = row * image.patternWords;
     const { starts, members } = this.matcher.acceptSets;
-    const end = starts[acceptSet + 1] as number;
+    const end = starts[acceptSet + 1]!;
     let count = 0;
-    for (let i = starts[acceptSet] as number; i < end && count < out.length; i++) {
-      const pattern = members[i] as number;
+    for (let i = starts[acceptSet]!; i < end && count < out.length; i++) {
+      const pattern = members[i]!;
       if (trusted) {
-        const selector = image.sharedSelector[pattern] as number;
+        const selector = image.sharedSelector[pattern]!;
         if (selector === 0) continue;
         const isWanted =
           row < 0 ||
-          ((image.wantedPatterns[wanted + (pattern >>> 5)] as number) & (1 << (pattern & 31))) !==
-            0;
+          (image.wantedPatterns[wanted + (pattern >>> 5)]! & (1 << (pattern & 31))) !== 0;
         offered[count] = isWanted ? 0 : 1;
         out[count++] = selector;
         continue;
       }
-      const last = image.privateOffsets[pattern + 1] as number;
-      for (let p = image.privateOffsets[pattern] as number; p < last && count < out.length; p++) {
+      const last = image.privateOffsets[pattern + 1]!;
+      for (let p = image.privateOffsets[pattern]!; p < last && count < out.length; p++) {
         if (image.privatePairs[p * 2] !== policyId) continue;
         offered[count] = 0;
-        out[count++] = image.privatePairs[p * 2 + 1] as number;
+        out[count++] = image.privatePairs[p * 2 + 1]!;
       }
     }
     return count;
@@ -141,7 +140,7 @@ export class PolicyTables {
     const at = low * serverRecordWords;
     if (at >= records.length) return -1;
     if (compareRecord(records, at, policyId, words, offset, protocol) !== 0) return -1;
-    return records[at + 6] as number;
+    return records[at + 6]!;
   }
 }
 
@@ -151,7 +150,7 @@ function indexOfId(ids: Uint32Array, id: number): number {
   let high = ids.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if ((ids[middle] as number) < id) low = middle + 1;
+    if (ids[middle]! < id) low = middle + 1;
     else high = middle;
   }
   return ids[low] === id ? low : -1;
@@ -168,10 +167,10 @@ export function compareRecord(
   offset: number,
   protocol: number,
 ): number {
-  const policy = (records[at] as number) - policyId;
+  const policy = records[at]! - policyId;
   if (policy !== 0) return policy;
   const address = compareWords(records, at + 1, words, offset, 4);
-  return address !== 0 ? address : (records[at + 5] as number) - protocol;
+  return address !== 0 ? address : records[at + 5]! - protocol;
 }
 
 /** By address; a list that is at its end comes last. */
@@ -193,7 +192,7 @@ export function compareWords(
   count: number,
 ): number {
   for (let i = 0; i < count; i++) {
-    const difference = (a[aOffset + i] as number) - (b[bOffset + i] as number);
+    const difference = a[aOffset + i]! - b[bOffset + i]!;
     if (difference !== 0) return difference;
   }
   return 0;

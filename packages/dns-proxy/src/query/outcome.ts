@@ -98,6 +98,6 @@ const outcomeCounter = Int32Array.from(names, (name) => {
 
 /** Counts what became of one query. */
 export function countOutcome(counters: Float64Array, which: Outcome): void {
-  const index = outcomeCounter[which] as number;
+  const index = outcomeCounter[which]!;
   if (index >= 0) counters[index]!++;
 }

@@ -108,7 +108,7 @@ export class PolicyLookup {
 
   /** Whether the flow's rule set allows names of the accept set that was found last. */
   isAllowed(flow: number, acceptSet: number): boolean {
-    return (this.#tables as PolicyTables).isAllowed(this.flows.ruleSet[flow] as number, acceptSet);
+    return (this.#tables as PolicyTables).isAllowed(this.flows.ruleSet[flow]!, acceptSet);
   }
 
   #lookup(
@@ -119,16 +119,16 @@ export class PolicyLookup {
     nowMs: number,
   ): number {
     for (let i = 0; i < 4; i++) {
-      this.#endpointKeyWords[i] = words[client + i] as number;
+      this.#endpointKeyWords[i] = words[client + i]!;
     }
     if (!this.#endpoints.lookupInto(this.#endpointKey, this.#endpointValue)) return unknownSource;
-    const policyId = this.#endpointWords[tdEndpoint.policy_id / 4] as number;
+    const policyId = this.#endpointWords[tdEndpoint.policy_id / 4]!;
     const tables = this.#tables;
     if (tables === null || !tables.hasPolicy(policyId))
       return this.#notReady(counter.unknownPolicy);
     const ruleSet = tables.ruleSetOf(policyId, words, server, protocol);
     if (ruleSet < 0) return this.#notReady(counter.unknownServer);
-    const endpointId = this.#endpointWords[tdEndpoint.id / 4] as number;
+    const endpointId = this.#endpointWords[tdEndpoint.id / 4]!;
     const endpointSlot = this.limits.endpointSlot(endpointId, nowMs);
     const policySlot = this.limits.policySlot(policyId, nowMs);
     if (endpointSlot < 0 || policySlot < 0) return this.#notReady(counter.refusedOwners);
@@ -141,20 +141,19 @@ export class PolicyLookup {
     flows.policySlot[flow] = policySlot;
     flows.server[flow] = 0;
     flows.policyId[flow] = policyId;
-    flows.namespaceId[flow] = this.#endpointWords[tdEndpoint.namespace_id / 4] as number;
+    flows.namespaceId[flow] = this.#endpointWords[tdEndpoint.namespace_id / 4]!;
     flows.trusted[flow] = tables.isTrusted(words, server) ? 1 : 0;
     return flow;
   }
 
   #notReady(reason: number): number {
-    this.#counters[reason] = (this.#counters[reason] as number) + 1;
+    this.#counters[reason] = this.#counters[reason]! + 1;
     return notReady;
   }
 
   #flush(): void {
     this.#limitsGeneration = this.limits.generation;
     this.flows.clear();
-    this.#counters[counter.flowTableFlushes] =
-      (this.#counters[counter.flowTableFlushes] as number) + 1;
+    this.#counters[counter.flowTableFlushes] = this.#counters[counter.flowTableFlushes]! + 1;
   }
 }

@@ -19,7 +19,7 @@ export class RandomPool implements RandomSource {
       randomFillSync(this.#pool);
       this.#next = 0;
     }
-    const value = this.#pool[this.#next] as number;
+    const value = this.#pool[this.#next]!;
     // What was given out must not stay in memory: ids in flight are what a spoofer wants.
     this.#pool[this.#next] = 0;
     this.#next += 1;

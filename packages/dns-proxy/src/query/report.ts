@@ -89,7 +89,7 @@ export class QueryReport {
     fields.protocol = facts.protocol;
     fields.flags = flags;
     fields.timeUs = moment.boottimeNs / 1000;
-    fields.endpointId = lookup.limits.endpoints.ownerId[facts.endpointSlot] as number;
+    fields.endpointId = lookup.limits.endpoints.ownerId[facts.endpointSlot]!;
     fields.latencyUs = latencyUs;
     fields.clientPort = facts.clientPort;
     fields.policyId = facts.policyId;

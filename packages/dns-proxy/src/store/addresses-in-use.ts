@@ -62,7 +62,7 @@ export class AddressesInUse {
     const live = liveSeconds === 0 ? null : this.#o.live();
     if (live === null) return 0;
     const key = this.#pageKey;
-    for (let i = 0; i < 16; i++) key[i] = addresses[at + i] as number;
+    for (let i = 0; i < 16; i++) key[i] = addresses[at + i]!;
     this.#useKey.set(key.subarray(0, 16));
     let latest = 0;
     for (let number = 0; number < TD_FQDN_PAGES_MAX; number++) {
@@ -78,12 +78,12 @@ export class AddressesInUse {
   /** Of slot `s` of the page that was read: the end of its use, or of the time in which use counts. */
   #slotUntil(live: Pick<BpfMap, 'lookupInto'>, s: number): number {
     const slot = (tdFqdn.slot + s * tdFqdnSlot.size) / 4;
-    const selector = this.#slots[slot + tdFqdnSlot.selector / 4] as number;
+    const selector = this.#slots[slot + tdFqdnSlot.selector / 4]!;
     if (selector === 0) return 0;
     this.#useSelector[0] = selector;
     if (!live.lookupInto(this.#useKey, this.#use)) return 0;
-    const bound = (this.#slots[slot + tdFqdnSlot.expires_s / 4] as number) + this.#o.liveSeconds;
-    return Math.min(this.#useWords[tdFqdnLive.until_s / 4] as number, bound);
+    const bound = this.#slots[slot + tdFqdnSlot.expires_s / 4]! + this.#o.liveSeconds;
+    return Math.min(this.#useWords[tdFqdnLive.until_s / 4]!, bound);
   }
 
   /** Forgets what is past, one step; true at the end of a walk. Who uses an address anew notes it anew. */
@@ -94,7 +94,7 @@ export class AddressesInUse {
     const cursor = this.#cursor;
     const count = map.lookupBatch(cursor, this.#keys, this.#values, this.#stepEntries);
     for (let i = 0; i < count; i++) {
-      const until = this.#valueWords[(i * tdFqdnLive.size + tdFqdnLive.until_s) / 4] as number;
+      const until = this.#valueWords[(i * tdFqdnLive.size + tdFqdnLive.until_s) / 4]!;
       // Signed, as all time arithmetic.
       if (((until - nowSeconds) | 0) > 0) continue;
       const key = i * tdFqdnLiveKey.size;

@@ -145,7 +145,7 @@ export class Backfill {
     );
     if (found === this.#selectors.length) this.counters.selectorsSkipped += 1;
     for (let s = 0; s < found; s++) {
-      const selector = this.#selectors[s] as number;
+      const selector = this.#selectors[s]!;
       if (wanted !== null && !wanted.has(selector)) continue;
       for (let entry = first; entry !== 0; entry = cache.nextOfName(entry)) {
         cache.read(entry, record);

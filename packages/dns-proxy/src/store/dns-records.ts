@@ -20,7 +20,7 @@ import {
 } from '../dns-event.ts';
 
 export function readU16(bytes: Uint8Array, at: number): number {
-  return (bytes[at] as number) | ((bytes[at + 1] as number) << 8);
+  return bytes[at]! | (bytes[at + 1]! << 8);
 }
 
 export function readU32(bytes: Uint8Array, at: number): number {
@@ -33,7 +33,7 @@ export function dnsRecordLength(bytes: Uint8Array, at: number): number {
   const length = readU32(bytes, at);
   if (length > bytes.length - at || length > dnsRecordBytesMax) return 0;
   const nameLength = readU16(bytes, at + field.nameLength);
-  const addresses = bytes[at + field.addressCount] as number;
+  const addresses = bytes[at + field.addressCount]!;
   const expected = dnsRecordHeaderBytes + nameLength + addresses * dnsRecordAddressBytes;
   if (length !== expected) return 0;
   const name = at + dnsRecordHeaderBytes;
@@ -43,7 +43,7 @@ export function dnsRecordLength(bytes: Uint8Array, at: number): number {
 
 /** Index of the member that answered. */
 export function memberOf(bytes: Uint8Array, at: number): number {
-  return bytes[at + field.member] as number;
+  return bytes[at + field.member]!;
 }
 
 /** When it was answered, boottime us. */
@@ -65,7 +65,7 @@ export class NameFeed {
 
   /** Takes in a whole record. True: the cache knows something that it did not know before. */
   take(bytes: Uint8Array, at: number): boolean {
-    const flags = bytes[at + field.flags] as number;
+    const flags = bytes[at + field.flags]!;
     if ((flags & teaches) === 0) return false;
     const isTrusted = (flags & flagTrusted) !== 0;
     const scope = isTrusted ? 0 : readU32(bytes, at + field.policyId);
@@ -74,9 +74,9 @@ export class NameFeed {
     if ((!isTrusted && scope === 0) || nameLength === 0) return false;
     const namespaceId = readU32(bytes, at + field.namespaceId);
     for (let i = 0; i < nameLength; i++) {
-      this.#name[i] = bytes[at + dnsRecordHeaderBytes + i] as number;
+      this.#name[i] = bytes[at + dnsRecordHeaderBytes + i]!;
     }
-    const addresses = bytes[at + field.addressCount] as number;
+    const addresses = bytes[at + field.addressCount]!;
     let isNews = false;
     for (let i = 0; i < addresses; i++) {
       const address = at + dnsRecordHeaderBytes + nameLength + i * dnsRecordAddressBytes;

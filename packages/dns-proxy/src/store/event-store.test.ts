@@ -81,12 +81,12 @@ test('what is overwritten counts for as many events as it stood for', () => {
       const read = (most: number): void => {
         for (let i = 0; i < most && cursor.next(); i++) {
           lost += cursor.takeLost();
-          told += all[cursor.event - 1] as number;
+          told += all[cursor.event - 1]!;
         }
       };
       all.forEach((count, i) => {
         store.append(eventKindLoss, record(8, i), 0, 8, count);
-        read(readAfter[i] as number);
+        read(readAfter[i]!);
       });
       read(Infinity);
       assert.equal(

@@ -101,20 +101,20 @@ export class EventStore {
 
   /** Of an event from `first` up to `next`. */
   offsetOf(event: number): number {
-    return this.#offsets[event % this.#capacity] as number;
+    return this.#offsets[event % this.#capacity]!;
   }
 
   lengthOf(event: number): number {
-    return this.#lengths[event % this.#capacity] as number;
+    return this.#lengths[event % this.#capacity]!;
   }
 
   kindOf(event: number): number {
-    return this.#kinds[event % this.#capacity] as number;
+    return this.#kinds[event % this.#capacity]!;
   }
 
   /** How many events those before this one, from `first` up to `next` itself, stand for. */
   sumBefore(event: number): number {
-    return event === this.#next ? this.#sum : (this.#sums[event % this.#capacity] as number);
+    return event === this.#next ? this.#sum : this.#sums[event % this.#capacity]!;
   }
 
   /** Calls `wake` soon after events came. Returns how to end it. */
@@ -139,11 +139,11 @@ export class EventStore {
       const source = this.#ringWords;
       const words = this.#words;
       const count = (length + 3) >> 2;
-      for (let w = 0; w < count; w++) words[(at >> 2) + w] = source[(from >> 2) + w] as number;
+      for (let w = 0; w < count; w++) words[(at >> 2) + w] = source[(from >> 2) + w]!;
       return;
     }
     const target = this.bytes;
-    for (let i = 0; i < length; i++) target[at + i] = bytes[offset + i] as number;
+    for (let i = 0; i < length; i++) target[at + i] = bytes[offset + i]!;
   }
 
   /** A place for `room` bytes after the newest record, or at the start when the end is too near. */
@@ -163,7 +163,7 @@ export class EventStore {
   }
 
   #oldestOffset(): number {
-    return this.#offsets[this.#head] as number;
+    return this.#offsets[this.#head]!;
   }
 
   #drop(): void {

@@ -39,7 +39,7 @@ export class FedRevision {
     // It caught up since it was looked at last.
     if (this.#unawareUntilUs[member] === Infinity && this.#serves(member))
       this.#unawareUntilUs[member] = this.#nowSeconds() * 1e6;
-    return timeUs <= (this.#unawareUntilUs[member] as number);
+    return timeUs <= this.#unawareUntilUs[member]!;
   }
 
   /** Revisions wrap, as in bpf/src/select_member.h. */

@@ -35,7 +35,7 @@ test('what expired and is idle goes, step by step; the rest stays', () => {
   const textOf = (i: number): string => `203.0.${i >> 8}.${i & 255}`;
   // Every third lives, every third is idle for less than the limit.
   const expires = [now + 10, now - idleSeconds + 5, now - idleSeconds - 5] as const;
-  for (let i = 0; i < total; i++) learn(kernel, textOf(i), expires[i % 3] as number);
+  for (let i = 0; i < total; i++) learn(kernel, textOf(i), expires[i % 3]!);
   learn(kernel, '2001:db8::1', now - 1000);
   // One selector of an address goes, the other one stays.
   learn(kernel, textOf(0), now - 1000, selector + 1);

@@ -84,11 +84,11 @@ export class KernelExpiry {
     const at = (i * tdFqdn.size) / 4;
     for (let s = 0; s < TD_FQDN_SELECTORS_MAX; s++) {
       const slot = at + (tdFqdn.slot + s * tdFqdnSlot.size) / 4;
-      const selector = words[slot + tdFqdnSlot.selector / 4] as number;
-      const namespaceId = words[slot + tdFqdnSlot.namespace_id / 4] as number;
+      const selector = words[slot + tdFqdnSlot.selector / 4]!;
+      const namespaceId = words[slot + tdFqdnSlot.namespace_id / 4]!;
       if (selector === 0 || namespaceId >= TD_SLOT_OWNED || namespaceId < TD_PAIRS_MAX) continue;
       if (writer.count === learnBatchMax) this.#flush();
-      const expires = words[slot + tdFqdnSlot.expires_s / 4] as number;
+      const expires = words[slot + tdFqdnSlot.expires_s / 4]!;
       const isAaaa = !isIpv4Words(this.#keyWords, key);
       writer.add(tdLearnOp.ADD, this.#keyWords, key, selector, expires, namespaceId, isAaaa);
       this.adopted += 1;
@@ -99,14 +99,14 @@ export class KernelExpiry {
   #isIdle(i: number, before: number): boolean {
     const words = this.#valueWords;
     const at = (i * tdFqdn.size) / 4;
-    const low = words[at + tdFqdn.last_used_ns / 4] as number;
-    const high = words[at + tdFqdn.last_used_ns / 4 + 1] as number;
+    const low = words[at + tdFqdn.last_used_ns / 4]!;
+    const high = words[at + tdFqdn.last_used_ns / 4 + 1]!;
     if ((high * 4_294_967_296 + low) / 1e9 >= before) return false;
     for (let s = 0; s < TD_FQDN_SELECTORS_MAX; s++) {
       const slot = at + (tdFqdn.slot + s * tdFqdnSlot.size) / 4;
       if (words[slot + tdFqdnSlot.selector / 4] === 0) continue;
       // Signed, as all time arithmetic: seconds since boot wrap one day.
-      if ((((words[slot + tdFqdnSlot.expires_s / 4] as number) - before) | 0) < 0) return true;
+      if (((words[slot + tdFqdnSlot.expires_s / 4]! - before) | 0) < 0) return true;
     }
     return false;
   }

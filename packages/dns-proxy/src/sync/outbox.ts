@@ -82,7 +82,7 @@ class Pile {
     place: DropPlace | null,
   ): void {
     this.#since = firstOf(this.#since, place);
-    for (let i = 0; i < length; i++) this.#bytes[this.length + i] = bytes[offset + i] as number;
+    for (let i = 0; i < length; i++) this.#bytes[this.length + i] = bytes[offset + i]!;
     this.length += length;
     this.#events += 1;
     if (isMapping) this.#mappings += 1;

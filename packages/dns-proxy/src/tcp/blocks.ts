@@ -30,7 +30,7 @@ export class TcpBlocks {
 
   /** Whether so many octets are worth a block: it is half full at least, and counted (octets.ts) as what is in it. */
   isLong(octets: number): boolean {
-    return octets > (this.#sizes[0] as number) / 2;
+    return octets > this.#sizes[0]! / 2;
   }
 
   /**

@@ -363,14 +363,14 @@ export class TcpConnection implements TurnTaker {
     query.id = pending.clientId;
     if (which === outcome.timedOut) report.timedOut(pending.facts, query, moment);
     else report.failed(pending.facts, query, moment);
-    this.#answer(pending.framed, framedMessage, outcomeRcode[which] as number, which);
+    this.#answer(pending.framed, framedMessage, outcomeRcode[which]!, which);
     if (this.#reader.hasBegun) this.#c.turns.add(this);
   }
 
   /** Sends our own reply to the query that `query` of the context holds; without a reply the connection is closed. */
   #refuse(which: Outcome, bytes: Uint8Array, start: number): void {
     const { query, denial, report, moment } = this.#c;
-    let rcode = outcomeRcode[which] as number;
+    let rcode = outcomeRcode[which]!;
     if (rcode < 0) {
       this.close();
       return;
@@ -384,7 +384,7 @@ export class TcpConnection implements TurnTaker {
 
   #answer(bytes: Uint8Array, start: number, rcode: number, which: Outcome): void {
     const { query } = this.#c;
-    const ede = outcomeEde[which] as number;
+    const ede = outcomeEde[which]!;
     const length = writeReply(scratch, 0, scratch.length, bytes, start, query, rcode, ede);
     if (length > 0) this.#append(frame(scratch, 0, length));
   }

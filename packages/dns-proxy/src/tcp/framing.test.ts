@@ -36,7 +36,7 @@ const streams = fc.tuple(
 function* cutUp(messages: readonly Uint8Array[], cuts: readonly number[]): Generator<Uint8Array> {
   const stream = Buffer.concat(messages.map(framed));
   for (let at = 0, i = 0; at < stream.length; i++) {
-    const length = cuts[i % cuts.length] as number;
+    const length = cuts[i % cuts.length]!;
     yield stream.subarray(at, at + length);
     at += length;
   }

@@ -48,14 +48,14 @@ export class MessageReader {
   /** Length of the message that has begun; -1 while its length is not known. */
   get nextLength(): number {
     if (this.held < lengthBytes) return -1;
-    return ((this.#buffer[this.#start] as number) << 8) | (this.#buffer[this.#start + 1] as number);
+    return (this.#buffer[this.#start]! << 8) | this.#buffer[this.#start + 1]!;
   }
 
   /** Id of the message that has begun; -1 while it is not known, or the message has none. */
   get nextId(): number {
     if (this.held < lengthBytes + 2 || this.nextLength < 2) return -1;
     const at = this.#start + lengthBytes;
-    return ((this.#buffer[at] as number) << 8) | (this.#buffer[at + 1] as number);
+    return (this.#buffer[at]! << 8) | this.#buffer[at + 1]!;
   }
 
   push(chunk: Uint8Array): void {

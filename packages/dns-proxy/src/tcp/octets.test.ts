@@ -29,7 +29,7 @@ test('however much others hold, an endpoint has room for one message of the larg
       const octets = new TcpOctets(owners);
       for (let endpoint = 1; endpoint < owners; endpoint++) {
         let tries = 0;
-        while (octets.take(endpoint, sizes[tries % sizes.length] as number)) tries += 1;
+        while (octets.take(endpoint, sizes[tries % sizes.length]!)) tries += 1;
       }
       assert.ok(octets.total <= tcpOctetsMax + owners * tcpOctetsGuaranteed);
       assert.ok(octets.take(0, largest));

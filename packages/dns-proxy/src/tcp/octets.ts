@@ -28,7 +28,7 @@ export class TcpOctets {
 
   /** Octets held for the endpoint. */
   of(endpointSlot: number): number {
-    return this.#held[endpointSlot] as number;
+    return this.#held[endpointSlot]!;
   }
 
   /**
@@ -44,7 +44,7 @@ export class TcpOctets {
 
   /** Whether `take` would succeed. */
   hasRoom(endpointSlot: number, octets: number): boolean {
-    const mine = (this.#held[endpointSlot] as number) + octets;
+    const mine = this.#held[endpointSlot]! + octets;
     if (mine <= tcpOctetsGuaranteed) return true;
     return mine <= tcpOctetsPerEndpointMax && this.#total + octets <= tcpOctetsMax;
   }

@@ -168,7 +168,7 @@ export class TcpServer {
       accepted.refuse();
       return;
     }
-    this.#admission.add(accepted, lookup.flows.endpointSlot[flow] as number);
+    this.#admission.add(accepted, lookup.flows.endpointSlot[flow]!);
   }
 
   #open(accepted: AcceptedConnection, endpointSlot: number): TcpConnection {

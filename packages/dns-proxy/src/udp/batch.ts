@@ -14,7 +14,7 @@ export class Batch implements Moment {
   /** A batch at the time of `clock`: CLOCK_MONOTONIC and CLOCK_BOOTTIME, nanoseconds. */
   begin(clock: Float64Array): void {
     this.number = (this.number + 1) | 0;
-    this.monotonicNs = clock[0] as number;
-    this.boottimeNs = clock[1] as number;
+    this.monotonicNs = clock[0]!;
+    this.boottimeNs = clock[1]!;
   }
 }

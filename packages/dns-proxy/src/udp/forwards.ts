@@ -44,7 +44,7 @@ export class Forwards {
   /** The query in the slot, `length` octets, is in flight: it leaves with the next `flush`. */
   append(slot: number, length: number): void {
     const { upstreams, slots } = this.#o;
-    const socket = slots.words[slots.wordOf(slot) + slotUpstream] as number;
+    const socket = slots.words[slots.wordOf(slot) + slotUpstream]!;
     const index = appendForward(upstreams, socket, slots.messageOf(slot), length);
     this.#slots[index] = slot;
     if (index === batchMax - 1) this.#send();
@@ -70,17 +70,17 @@ export class Forwards {
     const at = slots.wordOf(slot);
     const nowMs = batch.monotonicNs / 1e6;
     if (words[at + slotFormerUpstream] !== 0) return false;
-    if (!pool.isStale(words[at + slotUpstream] as number, nowMs)) return false;
+    if (!pool.isStale(words[at + slotUpstream]!, nowMs)) return false;
     inFlight.read(slot, this.#facts, query);
     if (!mayAskAgain(lookup, query, this.#facts, nowMs)) return false;
     if (!inFlight.askAgain(slot)) return false;
-    this.append(slot, words[at + slotLength] as number);
+    this.append(slot, words[at + slotLength]!);
     return true;
   }
 
   #send(): void {
     const { upstreams, slots, pool, batch } = this.#o;
-    const count = upstreams.header[HEADER_TX_COUNT] as number;
+    const count = upstreams.header[HEADER_TX_COUNT]!;
     if (count === 0) return;
     const wasBusy = this.#isBusy;
     this.#isBusy = true;
@@ -88,12 +88,12 @@ export class Forwards {
     this.#isBusy = wasBusy;
     if (sent === count) return;
     for (let i = 0; i < count; i++) {
-      const errno = upstreams.tx[i * RECORD_WORDS + TX_RESULT] as number;
+      const errno = upstreams.tx[i * RECORD_WORDS + TX_RESULT]!;
       if (errno === 0) continue;
-      const slot = this.#slots[i] as number;
+      const slot = this.#slots[i]!;
       this.#unsent.push(slot);
       if (datagramErrors.has(errno)) continue;
-      const socket = slots.words[slots.wordOf(slot) + slotUpstream] as number;
+      const socket = slots.words[slots.wordOf(slot) + slotUpstream]!;
       pool.failed(socket, batch.monotonicNs / 1e6);
       this.#failedSockets.push(socket);
     }

@@ -11,7 +11,7 @@ test('as many ids as queries may be in flight; each finds its slot until it is r
   const ids = new UpstreamIds(new RandomPool());
   const salts = [0, 0xbeef, 0x1234];
   const taken = Array.from({ length: inFlightMax }, (_, slot) => {
-    const salt = salts[slot % 3] as number;
+    const salt = salts[slot % 3]!;
     return { slot, salt, id: ids.take(slot, salt) };
   });
   for (const { slot, salt, id } of taken) {
@@ -29,7 +29,7 @@ test('ids are spread evenly', () => {
   for (let i = 0; i < draws; i++) {
     const id = ids.take(1, 77);
     ids.release(id, 77);
-    counts[id >> 12] = (counts[id >> 12] as number) + 1;
+    counts[id >> 12] = counts[id >> 12]! + 1;
   }
   // 4,000 expected in each; nine standard deviations.
   for (const count of counts) assert.ok(Math.abs(count - draws / 16) < 550, `${counts}`);

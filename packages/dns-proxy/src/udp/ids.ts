@@ -39,7 +39,7 @@ export class UpstreamIds {
 
   /** The slot that holds the place of (id, salt), or -1; the caller compares socket and id. */
   find(id: number, salt: number): number {
-    return this.#slotAt[(id ^ salt) & this.#mask] as number;
+    return this.#slotAt[(id ^ salt) & this.#mask]!;
   }
 
   release(id: number, salt: number): void {

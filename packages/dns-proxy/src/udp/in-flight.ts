@@ -74,15 +74,15 @@ export class InFlight {
     words[at + slotTables] = facts.installs;
     words[at + slotFormerUpstream] = 0;
     if (!slots.arm(slot, batch.monotonicNs / 1000)) {
-      const socket = words[at + slotUpstream] as number;
-      ids.release(words[at + slotUpstreamId] as number, pool.saltOf(socket));
+      const socket = words[at + slotUpstream]!;
+      ids.release(words[at + slotUpstreamId]!, pool.saltOf(socket));
       counters[counter.queriesClaimed]!++;
       return claimed;
     }
     lookup.limits.begin(facts.endpointSlot, facts.policySlot);
-    pool.sent(words[at + slotUpstream] as number, batch.monotonicNs / 1e6);
+    pool.sent(words[at + slotUpstream]!, batch.monotonicNs / 1e6);
     // Only now: who finds the slot received and not in flight takes its message as it came.
-    setId(memory, slots.messageOf(slot), words[at + slotUpstreamId] as number);
+    setId(memory, slots.messageOf(slot), words[at + slotUpstreamId]!);
     return outcome.forward;
   }
 
@@ -91,12 +91,12 @@ export class InFlight {
     const { slots, pool, batch, memory, lookup, counters } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
-    const socket = words[at + slotUpstream] as number;
-    const id = words[at + slotUpstreamId] as number;
-    for (let w = 0; w < 4; w++) this.#serverWords[w] = words[at + slotServer + w] as number;
+    const socket = words[at + slotUpstream]!;
+    const id = words[at + slotUpstreamId]!;
+    for (let w = 0; w < 4; w++) this.#serverWords[w] = words[at + slotServer + w]!;
     const owner = {
-      endpointId: lookup.limits.endpoints.ownerId[words[at + slotEndpoint] as number] as number,
-      policyId: words[at + slotPolicy] as number,
+      endpointId: lookup.limits.endpoints.ownerId[words[at + slotEndpoint]!]!,
+      policyId: words[at + slotPolicy]!,
       isResolver: words[at + slotTrusted] === 1,
     };
     const nowMs = batch.monotonicNs / 1e6;
@@ -107,8 +107,8 @@ export class InFlight {
     // An answer to the first may come yet.
     words[at + slotFormerUpstream] = socket;
     words[at + slotFormerId] = id;
-    pool.sent(words[at + slotUpstream] as number, nowMs);
-    setId(memory, slots.messageOf(slot), words[at + slotUpstreamId] as number);
+    pool.sent(words[at + slotUpstream]!, nowMs);
+    setId(memory, slots.messageOf(slot), words[at + slotUpstreamId]!);
     counters[counter.queriesAskedAgain]!++;
     return true;
   }
@@ -128,20 +128,20 @@ export class InFlight {
     const { words } = slots;
     const at = slots.wordOf(slot);
     const start = slots.messageOf(slot);
-    parseQuery(query, memory, start, start + (words[at + slotLength] as number));
-    query.id = words[at + slotClientId] as number;
+    parseQuery(query, memory, start, start + words[at + slotLength]!);
+    query.id = words[at + slotClientId]!;
     facts.words = words;
     facts.client = at + slotClient;
     facts.server = at + slotServer;
-    facts.clientPort = words[at + slotClientPort] as number;
-    facts.startedUs = slots.startedUs[slot] as number;
-    facts.endpointSlot = words[at + slotEndpoint] as number;
-    facts.policySlot = words[at + slotPolicySlot] as number;
-    facts.policyId = words[at + slotPolicy] as number;
-    facts.namespaceId = words[at + slotNamespace] as number;
+    facts.clientPort = words[at + slotClientPort]!;
+    facts.startedUs = slots.startedUs[slot]!;
+    facts.endpointSlot = words[at + slotEndpoint]!;
+    facts.policySlot = words[at + slotPolicySlot]!;
+    facts.policyId = words[at + slotPolicy]!;
+    facts.namespaceId = words[at + slotNamespace]!;
     facts.isTrusted = words[at + slotTrusted] === 1;
-    facts.acceptSet = words[at + slotAcceptSet] as number;
-    facts.installs = words[at + slotTables] as number;
+    facts.acceptSet = words[at + slotAcceptSet]!;
+    facts.installs = words[at + slotTables]!;
   }
 
   /**
@@ -170,13 +170,13 @@ export class InFlight {
     this.#leaveSocket(at + slotUpstream, at + slotUpstreamId, answeredOn);
     if (words[at + slotFormerUpstream] !== 0)
       this.#leaveSocket(at + slotFormerUpstream, at + slotFormerId, answeredOn);
-    lookup.limits.end(words[at + slotEndpoint] as number, words[at + slotPolicySlot] as number);
+    lookup.limits.end(words[at + slotEndpoint]!, words[at + slotPolicySlot]!);
   }
 
   #leaveSocket(socketWord: number, idWord: number, answeredOn: number): void {
     const { slots, pool, ids, batch } = this.#o;
-    const socket = slots.words[socketWord] as number;
-    ids.release(slots.words[idWord] as number, pool.saltOf(socket));
+    const socket = slots.words[socketWord]!;
+    ids.release(slots.words[idWord]!, pool.saltOf(socket));
     if (socket === answeredOn) pool.answered(socket, batch.monotonicNs / 1e6);
     else pool.unanswered(socket);
   }
@@ -185,11 +185,11 @@ export class InFlight {
   #serverOf(facts: QueryFacts): number {
     const { lookup, pool, batch } = this.#o;
     const { flows, limits } = lookup;
-    const remembered = flows.server[facts.flow] as number;
+    const remembered = flows.server[facts.flow]!;
     if (remembered !== 0 && pool.isServer(remembered)) return remembered;
-    for (let w = 0; w < 4; w++) this.#serverWords[w] = facts.words[facts.server + w] as number;
+    for (let w = 0; w < 4; w++) this.#serverWords[w] = facts.words[facts.server + w]!;
     const owner = {
-      endpointId: limits.endpoints.ownerId[facts.endpointSlot] as number,
+      endpointId: limits.endpoints.ownerId[facts.endpointSlot]!,
       policyId: facts.policyId,
       isResolver: facts.isTrusted,
     };

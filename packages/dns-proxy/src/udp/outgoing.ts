@@ -29,8 +29,8 @@ export class Outgoing {
     const { slots, listeners } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
-    const listener = words[at + slotListener] as number;
-    const port = words[at + slotClientPort] as number;
+    const listener = words[at + slotListener]!;
+    const port = words[at + slotClientPort]!;
     appendReply(listeners, listener, start, length, words, at + slotClient, port, at + slotServer);
   }
 
@@ -56,9 +56,9 @@ export class Outgoing {
   /** Sends. */
   flush(): void {
     const { listeners, slots, counters } = this.#o;
-    const count = listeners.header[HEADER_TX_COUNT] as number;
+    const count = listeners.header[HEADER_TX_COUNT]!;
     if (count > 0) counters[counter.replySendErrors]! += count - listeners.flush();
-    for (let i = 0; i < this.#repliedCount; i++) slots.release(this.#replied[i] as number);
+    for (let i = 0; i < this.#repliedCount; i++) slots.release(this.#replied[i]!);
     this.#repliedCount = 0;
   }
 }

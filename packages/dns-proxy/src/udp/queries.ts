@@ -122,17 +122,17 @@ export class UdpQueries {
     const slot = this.#receiving.slotOf(i);
     const record = i * RECORD_WORDS;
     const at = slots.wordOf(slot);
-    const length = rx[record + RX_LENGTH] as number;
+    const length = rx[record + RX_LENGTH]!;
     for (let w = 0; w < 4; w++) {
-      words[at + slotClient + w] = rx[record + RX_PEER + w] as number;
-      words[at + slotServer + w] = rx[record + RX_DESTINATION + w] as number;
+      words[at + slotClient + w] = rx[record + RX_PEER + w]!;
+      words[at + slotServer + w] = rx[record + RX_DESTINATION + w]!;
     }
-    words[at + slotClientPort] = rx[record + RX_PEER_PORT] as number;
+    words[at + slotClientPort] = rx[record + RX_PEER_PORT]!;
     words[at + slotLength] = length;
     words[at + slotReceivedMs] = (this.#batch.monotonicNs / 1e6) >>> 0;
     words[at + slotListener] = listener;
     slots.filled(slot, length);
-    const isTruncated = ((rx[record + RX_FLAGS] as number) & RX_FLAG_TRUNCATED) !== 0;
+    const isTruncated = (rx[record + RX_FLAGS]! & RX_FLAG_TRUNCATED) !== 0;
     this.#handle(slot, slots.scrap(i), isTruncated, false);
     // It waits for its answer: another one receives.
     if (slots.isInFlight(slot)) this.#receiving.keep(i);
@@ -148,19 +148,14 @@ export class UdpQueries {
     const { words } = this.#slots;
     const at = this.#slots.wordOf(slot);
     const start = this.#slots.messageOf(slot);
-    const parsed = parseQuery(
-      query,
-      this.#memory,
-      start,
-      start + (words[at + slotLength] as number),
-    );
+    const parsed = parseQuery(query, this.#memory, start, start + words[at + slotLength]!);
     // Before any other state than "received": whoever takes it over from there answers with this id.
     words[at + slotClientId] = query.id;
     const status = isTruncated && parsed === queryOk ? queryFormErr : parsed;
     const facts = this.#facts;
     facts.client = at + slotClient;
     facts.server = at + slotServer;
-    facts.clientPort = words[at + slotClientPort] as number;
+    facts.clientPort = words[at + slotClientPort]!;
     let result: Outcome = decide(
       lookup,
       query,
@@ -173,7 +168,7 @@ export class UdpQueries {
       result = this.#inFlight.begin(slot, facts, query);
       if (result === outcome.overServers && timeouts.giveUpServerFor(facts)) {
         // The view holds a query to that server by now.
-        parseQuery(query, this.#memory, start, start + (words[at + slotLength] as number));
+        parseQuery(query, this.#memory, start, start + words[at + slotLength]!);
         result = this.#inFlight.begin(slot, facts, query);
       }
       if (result === claimed) return;
@@ -185,7 +180,7 @@ export class UdpQueries {
 
   /** Our own reply to a query that is not forwarded, or none. */
   #answer(slot: number, cell: number, result: Outcome): void {
-    let rcode = outcomeRcode[result] as number;
+    let rcode = outcomeRcode[result]!;
     if (rcode < 0) return;
     const { report, denial, counters } = this.#o;
     const query = this.#query;
@@ -197,7 +192,7 @@ export class UdpQueries {
       report.failed(this.#facts, query, this.#batch);
     }
     if (this.#slots.reply(slot)) {
-      this.#outgoing.write(slot, cell, query, rcode, outcomeEde[result] as number);
+      this.#outgoing.write(slot, cell, query, rcode, outcomeEde[result]!);
     } else {
       counters[counter.queriesClaimed]!++;
     }

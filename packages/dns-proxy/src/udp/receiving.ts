@@ -23,7 +23,7 @@ export class Receiving {
   }
 
   slotOf(record: number): number {
-    return this.#armed[record] as number;
+    return this.#armed[record]!;
   }
 
   /** The slot of the record waits for an answer: another one receives. */
@@ -34,7 +34,7 @@ export class Receiving {
   /** After its batch rx record `i` receives into its slot again, or into a new one. */
   settle(i: number): void {
     const slots = this.#slots;
-    const slot = this.#armed[i] as number;
+    const slot = this.#armed[i]!;
     if (slot === none || slots.isScrap(slot) || !slots.recycle(slot)) this.#arm(i);
   }
 

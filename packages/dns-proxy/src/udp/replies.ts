@@ -66,7 +66,7 @@ export class UdpReplies {
     const count = slots.startedUs.length;
     for (let slot = 0; slot < count && slots.inFlight > 0; slot++) {
       // Looks at one array alone: a walk through the slots themselves would miss the cache each time.
-      const startedUs = slots.startedUs[slot] as number;
+      const startedUs = slots.startedUs[slot]!;
       if (startedUs === Infinity) continue;
       if (slots.isLost(slot)) inFlight.end(slot, 0);
       else if (startedUs <= deadline) timeouts.giveUp(slot);
@@ -82,8 +82,8 @@ export class UdpReplies {
     const slots = this.#slots;
     const { rx } = upstreams;
     const record = i * RECORD_WORDS;
-    const start = rx[record + RX_OFFSET] as number;
-    const length = rx[record + RX_LENGTH] as number;
+    const start = rx[record + RX_OFFSET]!;
+    const length = rx[record + RX_LENGTH]!;
     const slot = this.#slotOf(socket, start, length);
     if (slot === -1) {
       this.#counters[counter.repliesUnsolicited]!++;
@@ -91,7 +91,7 @@ export class UdpReplies {
     }
     const at = slots.wordOf(slot);
     const sent = slots.messageOf(slot);
-    const sentEnd = slots.words[at + slotQuestionEnd] as number;
+    const sentEnd = slots.words[at + slotQuestionEnd]!;
     const match = matchReply(memory, start, start + length, memory, sent, sentEnd);
     if (match === matchNone) {
       // Somebody else's answer does not end the wait for ours (TuDoor, CVE-2023-28452).
@@ -104,7 +104,7 @@ export class UdpReplies {
     // here, and the pod may get two.
     const nowMs = batch.monotonicNs / 1e6;
     if (!inFlight.end(slot, socket) && !mayAskAgain(lookup, query, this.#facts, nowMs)) return;
-    const isTruncated = ((rx[record + RX_FLAGS] as number) & RX_FLAG_TRUNCATED) !== 0;
+    const isTruncated = (rx[record + RX_FLAGS]! & RX_FLAG_TRUNCATED) !== 0;
     const mayLearn = match === matchExact && !isTruncated;
     answers.accept(memory, start, length, mayLearn, this.#facts, query, reply, batch);
     let replyLength = length;
@@ -112,7 +112,7 @@ export class UdpReplies {
       this.#counters[counter.repliesTruncated]!++;
       replyLength = truncateReply(memory, start, start + length, reply, query);
     }
-    setId(memory, start, slots.words[at + slotClientId] as number);
+    setId(memory, start, slots.words[at + slotClientId]!);
     outgoing.append(slot, start, replyLength);
     outgoing.releaseAfter(slot);
   }
@@ -122,8 +122,8 @@ export class UdpReplies {
     const { ids, pool, inFlight } = this.#o;
     const memory = this.#memory;
     const slots = this.#slots;
-    if (length < 12 || ((memory[start + 2] as number) & 0x80) === 0) return -1;
-    const id = ((memory[start] as number) << 8) | (memory[start + 1] as number);
+    if (length < 12 || (memory[start + 2]! & 0x80) === 0) return -1;
+    const id = (memory[start]! << 8) | memory[start + 1]!;
     const slot = ids.find(id, pool.saltOf(socket));
     if (slot === -1 || !slots.isInFlight(slot)) return -1;
     return inFlight.isSent(slot, socket, id) ? slot : -1;

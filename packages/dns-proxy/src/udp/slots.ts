@@ -114,7 +114,7 @@ export class QuerySlots {
   take(): number {
     if (this.#freeCount === 0) return -1;
     this.#freeCount -= 1;
-    return this.#free[this.#freeCount] as number;
+    return this.#free[this.#freeCount]!;
   }
 
   /** Gives back a slot that was taken and never used. */
@@ -159,12 +159,12 @@ export class QuerySlots {
   }
 
   isInFlight(slot: number): boolean {
-    return (this.startedUs[slot] as number) < Infinity;
+    return this.startedUs[slot]! < Infinity;
   }
 
   /** The reply to its query is in the batch. */
   isReplying(slot: number): boolean {
-    return stateOf(this.#held[slot] as number) === REPLYING;
+    return stateOf(this.#held[slot]!) === REPLYING;
   }
 
   /** Whether another member took the query in flight over. */
@@ -236,14 +236,14 @@ export class QuerySlots {
 
   /** A new use of a free slot. Nobody else takes a slot out of FREE. */
   #begin(slot: number, state: number): void {
-    const held = this.#held[slot] as number;
+    const held = this.#held[slot]!;
     const word = renewed(held, state);
     if (!this.region.swap(slot, held, word)) throw new Error('a free slot of the journal changed');
     this.#held[slot] = word;
   }
 
   #advance(slot: number, state: number): boolean {
-    const held = this.#held[slot] as number;
+    const held = this.#held[slot]!;
     if (stateOf(held) === lost) return false;
     const word = advanced(held, state);
     if (this.region.swap(slot, held, word)) {
@@ -259,7 +259,7 @@ export class QuerySlots {
   #wipe(slot: number): void {
     const doubles = this.#doubles;
     const first = this.#firstWord / 2 + slot * doublesPerSlot;
-    const end = first + messageDouble + (((this.#used[slot] as number) + 7) >> 3);
+    const end = first + messageDouble + ((this.#used[slot]! + 7) >> 3);
     for (let i = first + nameDouble; i < end; i++) doubles[i] = 0;
     this.#used[slot] = 0;
   }

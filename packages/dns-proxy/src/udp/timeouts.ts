@@ -41,7 +41,7 @@ export class Timeouts {
   giveUpServerFor(facts: QueryFacts): boolean {
     const { pool, lookup, batch, counters } = this.#o;
     const owner = {
-      endpointId: lookup.limits.endpoints.ownerId[facts.endpointSlot] as number,
+      endpointId: lookup.limits.endpoints.ownerId[facts.endpointSlot]!,
       policyId: facts.policyId,
       isResolver: facts.isTrusted,
     };
@@ -60,8 +60,8 @@ export class Timeouts {
       if (startedUs[slot] === Infinity) continue;
       const at = slots.wordOf(slot);
       const isThere =
-        pool.isSocketOf(words[at + slotUpstream] as number, server) ||
-        pool.isSocketOf(words[at + slotFormerUpstream] as number, server);
+        pool.isSocketOf(words[at + slotUpstream]!, server) ||
+        pool.isSocketOf(words[at + slotFormerUpstream]!, server);
       if (!isThere) continue;
       if (slots.isLost(slot)) inFlight.end(slot, 0);
       else this.giveUp(slot);

@@ -24,7 +24,7 @@ export function appendForward(
   length: number,
 ): number {
   const { header, tx } = loop;
-  const index = header[HEADER_TX_COUNT] as number;
+  const index = header[HEADER_TX_COUNT]!;
   const record = index * RECORD_WORDS;
   tx[record + TX_HANDLE] = handle;
   tx[record + TX_OFFSET] = offset;
@@ -48,7 +48,7 @@ export function appendReply(
   server: number,
 ): void {
   const { header, tx } = loop;
-  const index = header[HEADER_TX_COUNT] as number;
+  const index = header[HEADER_TX_COUNT]!;
   const record = index * RECORD_WORDS;
   tx[record + TX_HANDLE] = handle;
   tx[record + TX_OFFSET] = offset;
@@ -56,8 +56,8 @@ export function appendReply(
   tx[record + TX_PORT] = port;
   tx[record + TX_IFINDEX] = 0;
   for (let w = 0; w < 4; w++) {
-    tx[record + TX_DESTINATION + w] = words[client + w] as number;
-    tx[record + TX_SOURCE + w] = words[server + w] as number;
+    tx[record + TX_DESTINATION + w] = words[client + w]!;
+    tx[record + TX_SOURCE + w] = words[server + w]!;
   }
   header[HEADER_TX_COUNT] = index + 1;
 }

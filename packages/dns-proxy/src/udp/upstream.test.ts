@@ -162,7 +162,7 @@ describe('UdpPool', () => {
     );
     pool.sweep(silentMs + 1);
     assert.equal(pool.openSockets, 2, 'the idle ones are closed');
-    assert.equal(loop.remove(idle[0] as number), false);
+    assert.equal(loop.remove(idle[0]!), false);
     assert.ok(!pool.isStale(answered, silentMs + 1));
   });
 
@@ -275,7 +275,7 @@ describe('UdpPool', () => {
     const sockets = sendOn(first, 1000, 0);
     assert.equal(sockets.length, upstreamSocketsPerEndpointMax);
     const second = pool.serverOf(addressOf(2), ownerOf(7), 0);
-    while (pool.inFlightOf(sockets[0] as number) > 0) pool.answered(sockets[0] as number, 1);
+    while (pool.inFlightOf(sockets[0]!) > 0) pool.answered(sockets[0]!, 1);
     assert.notEqual(pool.draw(second, 2, 1), -1);
     assert.equal(pool.openSockets, upstreamSocketsPerEndpointMax);
   });

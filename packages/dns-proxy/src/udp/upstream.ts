@@ -87,7 +87,7 @@ export class UdpPool {
     if (server.batch === batch) return server.batchSocket;
     server.usedMs = nowMs;
     const place = this.#random.u16() & (upstreamSocketsPerServerMax - 1);
-    let handle = server.sockets[place] as number;
+    let handle = server.sockets[place]!;
     if (handle === -1) handle = this.#sockets.openAt(server, place, nowMs);
     if (handle === -1) handle = server.sockets.find((open) => open !== -1) ?? -1;
     server.batch = batch;
@@ -110,7 +110,7 @@ export class UdpPool {
       if (handle !== -1 && this.#sockets.of(handle)?.isDirect === true) return handle;
     }
     const place = this.#random.u16() & (upstreamSocketsPerServerMax - 1);
-    const taken = this.#sockets.of(server.sockets[place] as number);
+    const taken = this.#sockets.of(server.sockets[place]!);
     if (taken !== undefined) this.#sockets.retire(taken);
     const direct = this.#sockets.openAt(server, place, nowMs);
     return direct === -1 ? this.draw(serverHandle, batch, nowMs) : direct;
