@@ -12,7 +12,7 @@ import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-stat
 import type { MemberPolicy } from '@tandem/core/policy/desired';
 import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
 import { markCandidates } from '@tandem/datapath/config';
-import { Datapath } from '@tandem/datapath/datapath';
+import { LoadedDatapath } from '@tandem/datapath/load';
 import { agentMember } from '@tandem/datapath/member';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import { agentAdminPath, snapshotPath } from '@tandem/dns-proxy/config';
@@ -69,7 +69,7 @@ export class AgentControl {
   readonly #garbage = new QuietGarbage();
   #hasLease = false;
   #served: SnapshotStart | null = null;
-  #datapath: Datapath | null = null;
+  #datapath: LoadedDatapath | null = null;
   #view: NetworkView | null = null;
   #mark: MarkWatch | null = null;
   #network: NetworkStack | null = null;
@@ -277,7 +277,7 @@ export class AgentControl {
     return new EarlySource(open, async (cluster) => this.#controller?.update(cluster));
   }
 
-  #createServices(member: DnsMember, datapath: Datapath): MemberServices {
+  #createServices(member: DnsMember, datapath: LoadedDatapath): MemberServices {
     return new MemberServices({
       config: this.#config,
       index: agentMember,
@@ -316,9 +316,9 @@ export class AgentControl {
     });
   }
 
-  #load(view: NetworkView): Datapath {
+  #load(view: NetworkView): LoadedDatapath {
     const config = this.#config;
-    return Datapath.load({
+    return LoadedDatapath.load({
       objectPath: config.bpfObject === '' ? defaultObjectPath() : config.bpfObject,
       pinRoot: config.bpffsDir,
       sharedGid: config.proxyUid,

@@ -40,9 +40,10 @@ export class Agent implements Component {
     this.#phase = phase;
     this.#runDirectory = new RunDirectory(config, log);
     this.#member = new DnsMember({
-      ...memberOptions({ config, log, phase }),
-      member: agentMember,
-      fenceDirectory: config.runDir,
+      ...memberOptions(
+        { config, log, phase },
+        { member: agentMember, fenceDirectory: config.runDir },
+      ),
       keepsTables: true,
       onEvent: (bytes, at, length) => this.#control?.onDnsEvent(bytes, at, length),
       onFailure,

@@ -18,6 +18,7 @@ import { TD_JOURNAL_CELL_BYTES, tdClass, tdClassKey } from './abi.gen.ts';
 import type { DatapathConfig } from './config.ts';
 import { Datapath, removePins } from './datapath.ts';
 import { type Entry, encodeClass } from './encode.ts';
+import { LoadedDatapath } from './load.ts';
 import { MirroredMap } from './mirrored-map.ts';
 import { judgeHooks, laterMaps, laterPrograms, netfilterSlots, pinPaths } from './paths.ts';
 import { isLoaded } from './schema.ts';
@@ -28,8 +29,8 @@ const ip = (...args: string[]): void => {
   execFileSync('ip', args);
 };
 
-function load(change: Partial<DatapathConfig> = {}): Datapath {
-  return Datapath.load({
+function load(change: Partial<DatapathConfig> = {}): LoadedDatapath {
+  return LoadedDatapath.load({
     objectPath: `${bpf}/build/tandem.bpf.o`,
     pinRoot,
     sharedGid: 65_532,

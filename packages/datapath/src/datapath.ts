@@ -2,18 +2,16 @@
 // Copyright The Tandem Authors
 
 /**
- * The node's BPF programs and maps: loaded, pinned and attached so that they work on when no process of
- * ours lives. What is pinned already is used again; programs are swapped in place, never detached.
+ * The node's BPF programs and maps: pinned and attached, so that they work on when no process of ours lives. The
+ * agent loads them (load.ts).
  */
 
 import { existsSync, readdirSync, rmSync, unlinkSync } from 'node:fs';
-import { attachTcx, BpfLink } from '@tandem/bpf-loader-node/link';
+import { attachTcx, type BpfLink } from '@tandem/bpf-loader-node/link';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
-import { BpfObject } from '@tandem/bpf-loader-node/object';
 import { BpfProgram } from '@tandem/bpf-loader-node/program';
 import { TD_ABI_VERSION } from './abi.gen.ts';
 import { AgentTable, type EndpointLookup, MigratedEndpoints } from './agent-table.ts';
-import { type DatapathConfig, encodeConfig } from './config.ts';
 import {
   type NodeDevices,
   readPodBridges,
@@ -23,17 +21,7 @@ import {
   writePodMac,
 } from './device-maps.ts';
 import { makeDirectory } from './directories.ts';
-import { NodeGroup } from './group.ts';
-import {
-  attachGuard,
-  attachJudge,
-  fillSlots,
-  guardLinks,
-  guardPlace,
-  isAbsent,
-  judgeLinks,
-  openLink,
-} from './hook-links.ts';
+import { attachJudge, isAbsent, judgeLinks, openLink } from './hook-links.ts';
 import { migrationBetween } from './migrations.ts';
 import {
   type AgentMapName,
@@ -43,31 +31,9 @@ import {
   type PinPaths,
   type ProgramName,
   pinPaths,
-  programNames,
 } from './paths.ts';
-import { makeDirectories, removeOlder, removeRetired, replacePin, shareWithProxy } from './pins.ts';
-import { allMaps, fillMigrated, isAgentMap, isOutgrown, reusePins } from './present-maps.ts';
-import { hasSharedMaps, memberAbi, planTakeover } from './schema.ts';
-
-export interface LoadOptions {
-  /** tandem.bpf.o. */
-  readonly objectPath: string;
-  /** The node's directory in a bpffs. */
-  readonly pinRoot: string;
-  readonly config: DatapathConfig;
-  /** Group of the DNS proxy: may write the shared maps. */
-  readonly sharedGid: number;
-  /** Of the node, as it is now: in the maps before any program asks for them. */
-  readonly devices: NodeDevices;
-  /** cgroup v2 mount for the guard of port P; 'auto': the one of this node; null: no guard. */
-  readonly cgroupPath: string | null;
-}
-
-/**
- * What enforcement does not need while the agent lives: that nothing is without its pin, pins that the DNS proxy may
- * open, the guard of port P, and the removal of pins of versions that no agent can go back to.
- */
-export type SidePart = 'pins' | 'sharing' | 'guard' | 'removal';
+import { isAgentMap } from './present-maps.ts';
+import { memberAbi } from './schema.ts';
 
 export class Datapath implements Disposable {
   #paths: PinPaths;
@@ -76,17 +42,16 @@ export class Datapath implements Disposable {
   readonly #programs = new Map<ProgramName, BpfProgram>();
   readonly #tables = new Map<AgentMapName, AgentTable>();
   readonly #isMember: boolean;
-  #kept: number = TD_ABI_VERSION;
-  #options: LoadOptions | null = null;
-  #removesRetired = false;
+  readonly #kept: number;
   /** Keep what enforces in force for as long as the agent lives, should somebody remove the pins. */
   readonly #held = new Map<string, BpfLink>();
-  readonly #problems = new Map<SidePart, string>();
 
-  private constructor(root: string, abi: number, isMember: boolean) {
+  /** `kept`: the older ABI version whose maps are kept in step; the own one when there is none. */
+  protected constructor(root: string, abi: number, isMember: boolean, kept: number) {
     this.#abi = abi;
     this.#paths = pinPaths(root, abi);
     this.#isMember = isMember;
+    this.#kept = kept;
   }
 
   get paths(): PinPaths {
@@ -104,133 +69,13 @@ export class Datapath implements Disposable {
   }
 
   /**
-   * Loads the programs over what is pinned already, swaps them in, and attaches what is not attached.
-   * Until the kernel has taken all of them nothing changes. One process at a time: the caller has the
-   * agent's lease.
-   * @throws BpfError with the verifier's log when the kernel refuses; SchemaError when the pins are of a
-   * version that this one does not know
-   */
-  static load(options: LoadOptions): Datapath {
-    const takeover = planTakeover(options.pinRoot);
-    const paths = pinPaths(options.pinRoot);
-    using object = BpfObject.open(options.objectPath);
-    object.setRodata('td_config', encodeConfig(options.config));
-    const isFresh = new Set(allMaps.filter((name) => isOutgrown(name, paths)));
-    reusePins(object, options.pinRoot, takeover, isFresh);
-    object.load();
-    const isUpgraded = hasSharedMaps(options.pinRoot);
-    makeDirectories(paths);
-    if (takeover.migration !== null) fillMigrated(object, options.pinRoot, takeover);
-    for (const name of allMaps) {
-      const isOther = (takeover.migration !== null && isAgentMap(name)) || isFresh.has(name);
-      if (isOther || !existsSync(paths.map(name))) replacePin(object.map(name), paths.map(name));
-    }
-    const datapath = new Datapath(options.pinRoot, TD_ABI_VERSION, false);
-    datapath.#options = options;
-    datapath.#kept = takeover.kept;
-    // Nothing goes: which bridges have pods is known once their interfaces are.
-    writeNodeDevices((name) => datapath.map(name), options.devices, false);
-    datapath.#nameAttached();
-    // A slot is filled before its root is attached: an empty one drops.
-    fillSlots(object);
-    for (const name of programNames) replacePin(object.program(name), paths.program(name));
-    // Where nothing was enforced yet, running pods are cut off by a judge that knows none of them (ADR 12).
-    if (datapath.#hasJudged()) attachJudge(datapath);
-    datapath.#hold();
-    datapath.#swapVeths();
-    // Members open the pins when they hear of them.
-    datapath.#do('sharing');
-    datapath.#announce();
-    datapath.#do('guard');
-    // Not at the start that brings the new ones: a member of the version before may start again.
-    datapath.#removesRetired = isUpgraded;
-    datapath.#do('removal');
-    return datapath;
-  }
-
-  /** What could not be done beside enforcing, and why. */
-  get problems(): ReadonlyMap<SidePart, string> {
-    return this.#problems;
-  }
-
-  /**
-   * Tries again what could not be done, and puts back what was removed. Never throws.
-   * @returns maps and programs whose pins were missing and are there again
-   */
-  repair(): readonly string[] {
-    const restored: string[] = [];
-    if (this.#missingPins().length > 0) {
-      restored.push(...this.#missingPins());
-      this.#do('pins');
-      this.#do('sharing');
-    }
-    for (const part of [...this.#problems.keys()]) {
-      this.#do(part);
-      if (part === 'sharing' && !this.#problems.has(part)) this.#announce();
-    }
-    if (!this.#problems.has('guard') && !this.#isGuarded()) this.#do('guard');
-    return this.#problems.has('pins') ? [] : restored;
-  }
-
-  /** Names of maps and programs without their pins; none where all of them are gone: see isUnpinned. */
-  #missingPins(): (MapName | ProgramName)[] {
-    // Without the directory that is the agent's lease the next agent could not know of this one.
-    if (!existsSync(this.paths.member(0))) return [];
-    return [
-      ...allMaps.filter((name) => !existsSync(this.paths.map(name))),
-      ...programNames.filter((name) => !existsSync(this.paths.program(name))),
-    ];
-  }
-
-  /** From descriptors that are held, so what they stand for was never away. */
-  #restorePins(): void {
-    makeDirectories(this.paths);
-    const missing = new Set<string>(this.#missingPins());
-    for (const name of allMaps) {
-      if (missing.has(name)) replacePin(this.map(name), this.paths.map(name));
-    }
-    for (const name of programNames) {
-      if (missing.has(name)) replacePin(this.program(name), this.paths.program(name));
-    }
-  }
-
-  /** Enforcement must not wait for any of these, nor end with their failure. */
-  #do(part: SidePart): void {
-    try {
-      const { pinRoot, sharedGid, cgroupPath } = this.#loadOptions;
-      if (part === 'pins') this.#restorePins();
-      else if (part === 'sharing') shareWithProxy(this.#paths, sharedGid);
-      else if (part === 'removal') this.#remove(pinRoot);
-      else if (cgroupPath !== null) attachGuard(this, guardPlace(cgroupPath));
-      this.#problems.delete(part);
-    } catch (error) {
-      this.#problems.set(part, error instanceof Error ? error.message : String(error));
-    }
-  }
-
-  #remove(pinRoot: string): void {
-    removeOlder(pinRoot, this.#kept);
-    if (this.#removesRetired) removeRetired(this.#paths);
-  }
-
-  get #loadOptions(): LoadOptions {
-    if (this.#options === null) throw new TypeError('opened, not loaded');
-    return this.#options;
-  }
-
-  #isGuarded(): boolean {
-    if (this.#options === null || this.#options.cgroupPath === null) return true;
-    return guardLinks.every(([program]) => existsSync(this.paths.link(program)));
-  }
-
-  /**
    * Opens what is pinned. A member that is not the agent may only read the agent's maps, but for the ring
    * of events, whose reader moves its position; it uses those of the agent's version when that is older
    * than its own.
    * @throws BpfError NOT_FOUND when the agent never ran since boot.
    */
   static open(pinRoot: string, options: { readonly isMember?: boolean } = {}): Datapath {
-    return new Datapath(pinRoot, memberAbi(pinRoot), options.isMember === true);
+    return new Datapath(pinRoot, memberAbi(pinRoot), options.isMember === true, TD_ABI_VERSION);
   }
 
   /**
@@ -315,7 +160,7 @@ export class Datapath implements Disposable {
     writePodMac(this.map('pod_macs'), ifindex, mac);
     this.#attachVeth('from_pod', ifindex, 'ingress');
     this.#attachVeth('to_pod', ifindex, 'egress');
-    this.#addPodDevice(ifindex);
+    this.addPodDevice(ifindex);
   }
 
   /** Removes interfaces for which `isWanted` is false: first from what `judge` believes, then their links. */
@@ -367,62 +212,17 @@ export class Datapath implements Disposable {
     }
     if (this.isJudging()) return;
     attachJudge(this);
-    this.#holdLinks();
+    this.holdLinks();
   }
 
-  /** Whether a start before this one enforced. */
-  #hasJudged(): boolean {
-    return judgeLinks().some(({ name }) => existsSync(this.paths.link(name)));
-  }
-
-  /** Interfaces that an agent of before `pod_devices` attached to. */
-  #nameAttached(): void {
-    for (const pin of readdirSync(this.paths.links)) {
-      const index = Number(/^from_pod_(\d+)$/.exec(pin)?.[1] ?? 0);
-      if (index === 0) continue;
-      using link = BpfLink.openPinned(this.paths.link(pin));
-      const info = link.info();
-      if (info.kind === 'tcx' && info.ifindex === index) this.#addPodDevice(index);
-    }
-  }
-
-  #addPodDevice(ifindex: number): void {
+  /** From now on `judge` believes what comes in there. */
+  protected addPodDevice(ifindex: number): void {
     const devices = this.map('pod_devices');
     const key = word(ifindex);
     if (devices.lookup(key) === null) devices.update(key, key);
   }
 
-  /** Tells members whose maps are in force, and to open pins anew. */
-  #announce(): void {
-    const group = new NodeGroup(this.map('group').mmap());
-    group.announceLoad(this.#kept, this.#loadOptions.config);
-  }
-
-  /** Pods' interfaces do not wait for the source of policy: it may be away for long. */
-  #swapVeths(): void {
-    for (const pin of readdirSync(this.paths.links)) {
-      const match = /^(from_pod|to_pod)_\d+$/.exec(pin);
-      if (match === null) continue;
-      const program = this.program(match[1] as 'from_pod' | 'to_pod');
-      using link = BpfLink.openPinned(this.paths.link(pin));
-      const info = link.info();
-      if (info.kind !== 'tcx' || info.ifindex === 0 || info.programId === program.id) continue;
-      try {
-        link.update(program);
-      } catch {
-        // The interface is going away, or the old program stays and enforces: attachEndpoint tries again.
-      }
-    }
-  }
-
-  /** With all maps: that of programs is emptied when neither a pin nor a descriptor is left. */
-  #hold(): void {
-    for (const name of allMaps) this.map(name);
-    for (const name of programNames) this.program(name);
-    this.#holdLinks();
-  }
-
-  #holdLinks(): void {
+  protected holdLinks(): void {
     for (const { name } of judgeLinks()) {
       const link = openLink(this.paths, name);
       if (link === null) continue;

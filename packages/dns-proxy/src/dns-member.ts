@@ -3,7 +3,7 @@
 
 /**
  * A member of the DNS group as the main thread of a process sees it: the DNS worker, the thread that
- * compiles policy for it, and the ring of events that comes back. The agent and the standalone proxy
+ * compiles policy for it (policy/compiler-thread.ts), and the ring of events that comes back. The agent and the standalone proxy
  * both hold one.
  */
 
@@ -21,7 +21,6 @@ import { TandemError } from '@tandem/runtime/tandem-error';
 import { createSharedCounters } from './counters.ts';
 import { IndexLease, type IndexLeaseOptions, type TakeOptions } from './lease/index-lease.ts';
 import {
-  compilerIdleMs,
   drainFinishMs,
   eventDrainRecordsMax,
   eventRingBytes,
@@ -31,14 +30,14 @@ import {
 import type { MemberPhase } from './member-phase.ts';
 import type { TakeoverEvent } from './peer/takeover.ts';
 import type { CompletedPatterns } from './policy/build-image.ts';
-import type { CompileAnswer, CompileRequest, CompileWish } from './policy/compile-worker.ts';
+import { CompilerThread } from './policy/compiler-thread.ts';
 import { PolicyTables } from './policy/tables.ts';
 import type { TablesImage } from './policy/tables-image.ts';
 import type { FromWorker, ToWorker, WorkerOptions } from './worker-messages.ts';
 
-export interface DnsMemberOptions
-  extends Omit<WorkerOptions, 'counters' | 'ring'>,
-    Omit<IndexLeaseOptions, 'pinRoot' | 'member'> {
+export interface DnsMemberOptions {
+  readonly worker: Omit<WorkerOptions, 'counters' | 'ring'>;
+  readonly lease: Omit<IndexLeaseOptions, 'pinRoot' | 'member'>;
   /** Whether `tables` are kept on this thread too; default no, they are megabytes. */
   readonly keepsTables?: boolean;
   /** One record of the ring (`decodeDnsEvent`), valid during the call. */
@@ -65,11 +64,6 @@ interface Waiting {
   reject(error: TandemError): void;
 }
 
-interface Compiling {
-  onAnswer(answer: CompileAnswer): void;
-  reject(error: TandemError): void;
-}
-
 export class DnsMember {
   readonly counters: Float64Array = createSharedCounters();
   readonly #options: DnsMemberOptions;
@@ -78,16 +72,16 @@ export class DnsMember {
   readonly #deliver: SharedRingVisitor = (_kind, bytes, offset, length) => {
     this.#options.onEvent(bytes, offset, length);
   };
-  readonly #compiles = new Map<number, Compiling>();
   readonly #installs = new Map<number, Waiting[]>();
   readonly #lease: IndexLease;
+  readonly #compiler = new CompilerThread(
+    new URL(workerFile('policy/compile-worker'), import.meta.url),
+    (error) => this.#fail(error),
+  );
   #worker: Worker | null = null;
   /** The worker loads its code, and waits for the index. */
   #isWorkerIdle = false;
   #created: { readonly worker: Worker; readonly failed: Promise<never> } | null = null;
-  #compiler: Worker | null = null;
-  #compilerIdle: NodeJS.Timeout | undefined;
-  #nextCompile = 1;
   #onReady: (() => void) | null = null;
   #onDrained: (() => void) | null = null;
   #isStopping = false;
@@ -98,7 +92,8 @@ export class DnsMember {
 
   constructor(options: DnsMemberOptions) {
     this.#options = options;
-    this.#lease = new IndexLease(options);
+    const { pinRoot, member } = options.worker;
+    this.#lease = new IndexLease({ ...options.lease, pinRoot, member });
   }
 
   /** The revision that the worker serves; 0 before the first. */
@@ -161,8 +156,8 @@ export class DnsMember {
 
   /** Why the worker counts as hung: its beat is as old as that of no thread that runs. */
   #hang(): string {
-    const found =
-      this.#revision === 0 ? null : readPinnedMember(this.#options.pinRoot, this.#options.member);
+    const { pinRoot, member } = this.#options.worker;
+    const found = this.#revision === 0 ? null : readPinnedMember(pinRoot, member);
     if (found === null || (found.state !== 'live' && found.state !== 'drain')) return '';
     const ageMs = systemClock.monotonicMs() - found.beatNs / 1e6;
     return ageMs > hungWorkerMs ? `no heartbeat of the DNS worker for ${Math.round(ageMs)} ms` : '';
@@ -171,21 +166,11 @@ export class DnsMember {
   /** The worker's thread, which does nothing before it is told to begin. */
   #createWorker(): { readonly worker: Worker; readonly failed: Promise<never> } {
     if (this.#created !== null) return this.#created;
-    const {
-      onEvent: _e,
-      onFailure: _f,
-      onPeer: _p,
-      onListeners: _l,
-      onIndexTaken: _i,
-      onFenced: _n,
-      onUnfenced: _u,
-      drainTimeoutMs: _d,
-      keepsTables: _k,
-      fenceDirectory: _r,
-      phase: _h,
-      ...options
-    } = this.#options;
-    const workerData: WorkerOptions = { ...options, counters: this.counters, ring: this.#ring };
+    const workerData: WorkerOptions = {
+      ...this.#options.worker,
+      counters: this.counters,
+      ring: this.#ring,
+    };
     const worker = new Worker(new URL(workerFile('worker'), import.meta.url), {
       workerData,
       // The query path allocates next to nothing.
@@ -218,7 +203,7 @@ export class DnsMember {
 
   /** Begins to load the thread that compiles, for whoever knows that it is needed soon. */
   prepareInstall(): void {
-    this.#compilerThread();
+    this.#compiler.prepare();
   }
 
   /**
@@ -226,28 +211,15 @@ export class DnsMember {
    * Rejects when it can't be used.
    */
   async install(snapshot: Uint8Array): Promise<void> {
+    const image = await this.#compiler.image(snapshot);
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#compile(
-      { wants: 'image', snapshot },
-      (answer) => {
-        if ('image' in answer) this.#installImage(answer.image, { resolve, reject });
-      },
-      reject,
-    );
+    this.#installImage(image, { resolve, reject });
     await promise;
   }
 
   /** The matcher of a snapshot's patterns, so that nobody who gets it with them need compile them. */
-  async completePatterns(patterns: PolicySnapshot['patterns']): Promise<CompletedPatterns> {
-    const { promise, resolve, reject } = Promise.withResolvers<CompletedPatterns>();
-    this.#compile(
-      { wants: 'matcher', patterns },
-      (answer) => {
-        if ('compiledMatcher' in answer) resolve(answer);
-      },
-      reject,
-    );
-    return promise;
+  completePatterns(patterns: PolicySnapshot['patterns']): Promise<CompletedPatterns> {
+    return this.#compiler.complete(patterns);
   }
 
   /**
@@ -261,7 +233,7 @@ export class DnsMember {
     if (this.#worker === null) return;
     if (this.#isWorkerIdle) {
       await this.#worker.terminate();
-      await this.#compiler?.terminate();
+      await this.#compiler.stop();
       return;
     }
     const { promise: drained, resolve } = Promise.withResolvers<void>();
@@ -274,8 +246,7 @@ export class DnsMember {
     const exited = once(this.#worker, 'exit');
     this.#send({ kind: 'stop' });
     await exited;
-    clearTimeout(this.#compilerIdle);
-    await this.#compiler?.terminate();
+    await this.#compiler.stop();
     this.deliverEvents();
   }
 
@@ -300,51 +271,6 @@ export class DnsMember {
     this.#listenersProblem = problem;
   }
 
-  #endCompiler(): void {
-    void this.#compiler?.terminate();
-    this.#compiler = null;
-  }
-
-  #compilerThread(): Worker {
-    clearTimeout(this.#compilerIdle);
-    if (this.#compiler === null) {
-      const url = new URL(workerFile('policy/compile-worker'), import.meta.url);
-      const compiler = new Worker(url);
-      compiler.unref();
-      compiler.on('message', (answer: CompileAnswer) => this.#onCompiled(answer));
-      compiler.on('error', (error) => this.#fail(TandemError.from(error, 'policy compiler')));
-      this.#compiler = compiler;
-    }
-    return this.#compiler;
-  }
-
-  #compile(
-    request: CompileWish,
-    onAnswer: (answer: CompileAnswer) => void,
-    reject: (error: TandemError) => void,
-  ): void {
-    const id = this.#nextCompile++;
-    this.#compiles.set(id, { onAnswer, reject });
-    const whole: CompileRequest = { id, ...request };
-    this.#compilerThread().postMessage(whole);
-  }
-
-  #onCompiled(answer: CompileAnswer): void {
-    const waiting = this.#compiles.get(answer.id);
-    this.#compiles.delete(answer.id);
-    if (this.#compiles.size === 0) {
-      // A thread's heap is not small, and a thread for each of many changes is more than the changes.
-      this.#compilerIdle = setTimeout(() => this.#endCompiler(), compilerIdleMs);
-      this.#compilerIdle.unref();
-    }
-    if (waiting === undefined) return;
-    if ('error' in answer) {
-      waiting.reject(new TandemError('TANDEM_POLICY_SNAPSHOT', answer.error));
-      return;
-    }
-    waiting.onAnswer(answer);
-  }
-
   #installImage(image: TablesImage, waiting: Waiting): void {
     const installs = this.#installs.get(image.revision) ?? [];
     installs.push(waiting);
@@ -357,8 +283,7 @@ export class DnsMember {
 
   #fail(error: TandemError): void {
     if (this.#isStopping) return;
-    for (const waiting of this.#compiles.values()) waiting.reject(error);
-    this.#compiles.clear();
+    this.#compiler.fail(error);
     this.#options.onFailure(error);
   }
 }

@@ -4,6 +4,7 @@
 /** A process with a member of the group: the agent's and the DNS proxy's begin and end alike. */
 
 import type { ErrorCode } from '@tandem/core/codes/errors';
+import type { MemberIndex } from '@tandem/datapath/member';
 import type { ConfigSpec } from '@tandem/runtime/config';
 import { type Component, exitCodes, Lifecycle } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
@@ -80,30 +81,41 @@ function answerProbe(question: ProbeQuestion, phase: MemberPhase): ProbeAnswer {
   return question === 'readyz' ? phase.readiness : phase.liveness;
 }
 
-type OwnOptions = 'member' | 'keepsTables' | 'onEvent' | 'onFailure' | 'fenceDirectory';
+type OwnOptions = 'keepsTables' | 'onEvent' | 'onFailure';
+
+/** Which member a process is, and the directory of its fence file (lease/fence-file.ts). */
+export interface MemberPlace {
+  readonly member: MemberIndex;
+  readonly fenceDirectory: string;
+}
 
 /** What a member is told by the configuration that both processes have. */
-export function memberOptions({
-  config,
-  log,
-  phase,
-}: Omit<MemberParts<MemberConfig>, 'onFailure'>): Omit<DnsMemberOptions, OwnOptions> {
+export function memberOptions(
+  { config, log, phase }: Omit<MemberParts<MemberConfig>, 'onFailure'>,
+  { member, fenceDirectory }: MemberPlace,
+): Omit<DnsMemberOptions, OwnOptions> {
   return {
     phase,
-    pinRoot: config.bpffsDir,
-    ...memberSettings(config),
-    peerPath: peerSocketPath(config),
-    denial: denialOptions(config, log),
-    graceSeconds: config.fqdnGraceSeconds,
-    ttlSecondsMin: config.ttlSecondsMin,
-    queriesPerSecond: config.queriesPerSecond,
-    tcpConnectionsPerPod: config.tcpConnectionsPerPod,
+    worker: {
+      member,
+      pinRoot: config.bpffsDir,
+      ...memberSettings(config),
+      peerPath: peerSocketPath(config),
+      denial: denialOptions(config, log),
+      graceSeconds: config.fqdnGraceSeconds,
+      ttlSecondsMin: config.ttlSecondsMin,
+      queriesPerSecond: config.queriesPerSecond,
+      tcpConnectionsPerPod: config.tcpConnectionsPerPod,
+    },
+    lease: {
+      fenceDirectory,
+      onIndexTaken: (path) => logIndexTaken(log, path),
+      onFenced: (ms) => logFenced(log, ms),
+      onUnfenced: (reason) => logUnfenced(log, reason),
+    },
     drainTimeoutMs: config.drainTimeout,
     onPeer: (event, index) => logPeer(log, event, index),
     onListeners: (problem) => logListeners(log, config.port, problem),
-    onIndexTaken: (path) => logIndexTaken(log, path),
-    onFenced: (ms) => logFenced(log, ms),
-    onUnfenced: (reason) => logUnfenced(log, reason),
   };
 }
 

@@ -38,9 +38,10 @@ export class DnsProxy implements Component {
     this.#log = log;
     this.#phase = phase;
     this.member = new DnsMember({
-      ...memberOptions({ config, log, phase }),
-      member: proxyMember,
-      fenceDirectory: dirname(proxyAdminPath(config.runDir)),
+      ...memberOptions(
+        { config, log, phase },
+        { member: proxyMember, fenceDirectory: dirname(proxyAdminPath(config.runDir)) },
+      ),
       onEvent: (bytes, at, length) => this.#services?.onDnsEvent(bytes, at, length),
       onFailure,
     });

@@ -4,7 +4,7 @@
 /** Parts of the datapath that enforcement does not need, as status shows them when they are missing. */
 
 import type { DegradationCode } from '@tandem/core/codes/degradations';
-import type { SidePart } from '@tandem/datapath/datapath';
+import type { SidePart } from '@tandem/datapath/load';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 
 const codes: Readonly<Record<SidePart, DegradationCode>> = {
