@@ -3,7 +3,8 @@
 # Copyright The Tandem Authors
 #
 # Every test, in groups by what they may share the CPUs with: the packages', then those of a node that assert
-# what happens, three at a time, for they often wait; then those that assert how fast it happens, each alone. The
+# what happens, four at a time, for they often wait; then those that assert a time that is long beside a turn of the scheduler, two
+# at a time; then those that assert how fast it happens, or how much CPU or memory it takes, each alone. The
 # simulation has a clock of its own: it gets what the first two groups leave, and is over before the last one.
 set -euo pipefail
 
@@ -158,6 +159,7 @@ status=0
 # A scenario that no list names runs alone: name it here if it asserts no time, CPU or memory.
 verdicts=()
 longest=()
+seconds=()
 speeds=()
 while read -r file; do
 	case $file in
@@ -181,13 +183,16 @@ while read -r file; do
 		e2e/scenarios/local-redirect.* | e2e/scenarios/link-local-resolvers.* | e2e/scenarios/systemd-units.* | \
 		e2e/scenarios/pins-removed.* | e2e/scenarios/steering-unanswered.* | \
 		e2e/codes.* | e2e/layers.* | e2e/docs.* | e2e/kernels/* | e2e/policy-oracle/* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
+	e2e/scenarios/standby.* | e2e/scenarios/restart-lease.* | e2e/scenarios/dns-backends.* | \
+		e2e/scenarios/upstream-gone.*) seconds+=("$file") ;;
 	*) speeds+=("$file") ;;
 	esac
 done < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' | sort)
 beside long "${node_test[@]}" --test-concurrency=1 "${longest[@]}"
-"${node_test[@]}" --test-concurrency=2 "${verdicts[@]}" || status=$?
+"${node_test[@]}" --test-concurrency=3 "${verdicts[@]}" || status=$?
 ended "$long" || status=$?
 ended "$simulation" || status=$?
+"${node_test[@]}" --test-concurrency=2 "${seconds[@]}" || status=$?
 "${node_test[@]}" --test-concurrency=1 "${speeds[@]}" || status=$?
 
 left=$(comm -13 <(sort <<<"$before") <(footprint | sort))
