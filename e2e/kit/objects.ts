@@ -4,7 +4,7 @@
 /** Kubernetes objects as a test node has them: what an API server would hold for the same topology. */
 
 import type { ServiceSpec } from '@tandem/testing/kube-proxy';
-import type { Pod } from '@tandem/testing/netns';
+import type { Pod, TestNode } from '@tandem/testing/netns';
 import { plan } from '@tandem/testing/node-plan';
 
 export const nodeName = 'node-1';
@@ -235,4 +235,22 @@ export function networkPolicy(options: PolicyOptions): object {
       ...(ingress === undefined ? {} : { ingress }),
     },
   };
+}
+
+/** A whole manifest: namespace, nodes, the node's pods, and names under allowed.test for the pod `client`. */
+export function manifestOf(node: Pick<TestNode, 'pods'>): string {
+  const wanted = [{ matchPattern: '*.allowed.test' }];
+  return [
+    namespaceObject('default'),
+    ...nodeObjects(),
+    ...node.pods.map((pod) => podObject(pod)),
+    dnsPolicy({
+      selects: { app: 'client' },
+      dns: wanted,
+      fqdns: wanted,
+      dnsPeers: { toEntities: ['all'] },
+    }),
+  ]
+    .map((each) => JSON.stringify(each))
+    .join('\n---\n');
 }

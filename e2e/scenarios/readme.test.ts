@@ -18,7 +18,7 @@ import { capabilitySet } from '@tandem/dns-sockets/privileges';
 import { ownPrefix } from '@tandem/testing/namespace';
 import { createNode, type TestNode } from '@tandem/testing/netns';
 import { type RunResult, tryRun } from '@tandem/testing/process';
-import { dnsPolicy, namespaceObject, nodeName, nodeObjects, podObject } from '../kit/objects.ts';
+import { manifestOf, nodeName } from '../kit/objects.ts';
 import { proxyUid } from '../kit/tandem-node.ts';
 
 const checkout = fileURLToPath(new URL('../..', import.meta.url));
@@ -71,30 +71,13 @@ async function inNode(node: TestNode, script: readonly string[]): Promise<RunRes
         ...process.env,
         WORK: work,
         CHECKOUT: checkout,
-        OBJECTS: objects(node),
+        OBJECTS: manifestOf(node),
         TANDEM_SEARCH_SUFFIXES: '.',
       },
     });
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
-}
-
-function objects(node: TestNode): string {
-  const wanted = [{ matchPattern: '*.allowed.test' }];
-  return [
-    namespaceObject('default'),
-    ...nodeObjects(),
-    ...node.pods.map((pod) => podObject(pod)),
-    dnsPolicy({
-      selects: { app: 'client' },
-      dns: wanted,
-      fqdns: wanted,
-      dnsPeers: { toEntities: ['all'] },
-    }),
-  ]
-    .map((each) => JSON.stringify(each))
-    .join('\n---\n');
 }
 
 for (const { order, isProxyFirst, umask } of [

@@ -17,7 +17,7 @@ import { capabilitySet } from '@tandem/dns-sockets/privileges';
 import { ownPrefix } from '@tandem/testing/namespace';
 import { createNode, type TestNode } from '@tandem/testing/netns';
 import { run, tryRun } from '@tandem/testing/process';
-import { dnsPolicy, namespaceObject, nodeName, nodeObjects, podObject } from '../kit/objects.ts';
+import { manifestOf, nodeName } from '../kit/objects.ts';
 import { proxyUid } from '../kit/tandem-node.ts';
 
 const checkout = fileURLToPath(new URL('../..', import.meta.url));
@@ -130,7 +130,7 @@ function writeFiles(node: TestNode): void {
   for (const directory of ['private', 'units']) mkdirSync(join(work, directory));
   writeFileSync(join(work, 'init'), privateNode.join('\n'));
   writeFileSync(join(work, 'check'), check.join('\n'));
-  writeFileSync(join(work, 'objects.yaml'), objects(node));
+  writeFileSync(join(work, 'objects.yaml'), manifestOf(node));
   const unitFiles = {
     ...Object.fromEntries(emptyTargets.map((name) => [`${name}.target`, targetUnit(name)])),
     'all.target': targetUnit(
@@ -147,23 +147,6 @@ function writeFiles(node: TestNode): void {
   };
   for (const [name, text] of Object.entries(unitFiles))
     writeFileSync(join(work, 'units', name), text);
-}
-
-function objects(node: TestNode): string {
-  const wanted = [{ matchPattern: '*.allowed.test' }];
-  return [
-    namespaceObject('default'),
-    ...nodeObjects(),
-    ...node.pods.map((pod) => podObject(pod)),
-    dnsPolicy({
-      selects: { app: 'client' },
-      dns: wanted,
-      fqdns: wanted,
-      dnsPeers: { toEntities: ['all'] },
-    }),
-  ]
-    .map((each) => JSON.stringify(each))
-    .join('\n---\n');
 }
 
 function tryRead(path: string): string {

@@ -302,7 +302,7 @@ static __always_inline long free_end(struct change *change)
 	return change_end(change, change->has_freed ? TD_LEARN_OK : TD_LEARN_ABSENT);
 }
 
-/* REMOVE names an expiry: what was answered again since lives on, and the asker hears for how long. */
+/* REMOVE names an expiry. A slot with a later one was answered again since: it stays, and the request returns its expiry. */
 static __always_inline bool slot_is_kept(const struct td_fqdn_slot *slot, const struct change *change)
 {
 	return change->op == TD_LEARN_REMOVE && change->expires_s &&

@@ -162,9 +162,9 @@ export const tcpConnectTimeoutMs = 3000;
  */
 export const tcpReopenMs = 1000;
 /**
- * Of the DNS worker, MiB of V8's old generation. It holds 20 at most; the bound makes V8 collect before the heap is a third
- * larger than what lives in it (without it: four times, on a node with much memory), because what pods open and close over TCP
- * is garbage.
+ * Limit of the DNS worker's heap (V8's old generation), MiB. With a limit of 256 or less, V8 collects when the heap has grown by a
+ * third since the last collection, instead of to several times its size on a node with much memory: TCP connections that pods open and
+ * close are garbage in it. A worker that reaches the limit ends, and its process with it.
  */
 export const workerHeapMiBMax = 256;
 /** Octets read from a connection at one time. */
