@@ -113,7 +113,7 @@ for (const kind of ['ptp', 'bridge'] as const) {
       for (const family of families) {
         const to = addressOf(fresh, family);
         for (const from of [free, host]) {
-          // the node is told at once that it may not send
+          // the send fails at once with EPERM
           const send = (): Promise<unknown> =>
             from.udp({ to, port, data: token, want: 0 }).catch((error: Error) => {
               assert.match(error.message, /EPERM/);

@@ -135,7 +135,7 @@ export class Links {
     this.#rounds = 0;
   }
 
-  /** Every connection ends; both ends are told. */
+  /** Closes every connection; both workers get the end of their link. */
   cut(): void {
     this.onStarted();
     for (const socket of this.#sockets) {

@@ -22,7 +22,7 @@ import { listenerKinds, type SimSocket } from './sockets.ts';
 import { LoopRecords, SimUdpLoop } from './udp-loop.ts';
 import { serverOf, type UpstreamSocket } from './upstream.ts';
 
-/** Large, and without memory of what was in them last: of a member, whatever its life. */
+/** Buffers of each member. They are large and are overwritten before use, so all process runs of a member share them. */
 const records = Array.from({ length: TD_MEMBERS_MAX }, () => ({
   listeners: new LoopRecords(),
   upstreams: new LoopRecords(),

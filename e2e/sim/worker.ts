@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The thread of a DNS worker: the product's (packages/dns-proxy/src/worker/dns-worker.ts) over {@link SimSystem}, what
- * drives it, and what the oracle is told of. One call of `iterate` is one turn of its event loop.
+ * The product's DNS worker (packages/dns-proxy/src/worker/dns-worker.ts) over {@link SimSystem}. This class runs its thread and
+ * reports to the oracle. One call of `iterate` is one turn of its event loop.
  */
 
 import { QueryView } from '@tandem/core/dns/query';

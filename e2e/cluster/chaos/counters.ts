@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the members of a node counted during a run, of what does not happen on a quiet day: for runs in which something was lost. */
+/** Counters of a node's members that explain losses, as differences over a run: shown for runs in which a query was lost. */
 
 import { tryRun } from '@tandem/testing/process';
 import { inNode, nodeInitPid } from '../node.ts';
@@ -17,7 +17,7 @@ export type Counters = ReadonlyMap<string, number>;
 /** By program and series. A member that does not answer has none. */
 export async function readCounters({ layout }: ClusterStage, node: number): Promise<Counters> {
   const counters = new Map<string, number>();
-  // A node that is off, which is told elsewhere, has none.
+  // A node that is off has no counters.
   if ((await nodeInitPid(layout, node)) === null) return counters;
   for (const [program, port] of Object.entries(ports)) {
     const get = ['busybox', 'wget', '-qO-', `http://127.0.0.1:${port}/metrics`];

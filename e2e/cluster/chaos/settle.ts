@@ -40,7 +40,7 @@ const podTemplate =
 const nodeTemplate =
   '{range .items[*]}{.metadata.name}={.status.conditions[?(@.type=="Ready")].status} {end}';
 
-/** Waits for it. `note` is told of pods that were replaced. @throws Error that names what is missing */
+/** Waits for it. Calls `note` for pods that were replaced. @throws Error that names what is missing */
 export async function settle(
   stage: ClusterStage,
   note: (text: string) => void,
