@@ -84,3 +84,9 @@ export const removePollMs = 100;
 export const runtimeSettleMs = 2000;
 /** Policies whose redirects `status` tells; the others it counts. */
 export const redirectNotesMax = 16;
+
+/**
+ * Datagrams of one pod that the kernel lets to the members, for each query a second that one member answers
+ * (`queriesPerSecond`): two members answer twice as many. The kernel drops the rest (`drop_query_rate`).
+ */
+export const datagramsPerQueryRate = 2;
