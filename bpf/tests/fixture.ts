@@ -60,7 +60,6 @@ const filledMaps = [
   'quotas',
   'learned_spaces',
   'connect_pace',
-  'query_pace',
   'payer_pace',
 ] as const;
 
@@ -188,6 +187,9 @@ export class Fixture implements Disposable {
     this.#devices.clear();
     this.#resetOrder();
     this.#group.fill(0);
+    this.zero('fqdn_hints');
+    // their stamps would come again, because the numbers in them begin anew
+    this.zero('fqdn_denials');
     this.facts({});
     this.takeEvents();
     const told = this.map('flood_told');
@@ -195,6 +197,14 @@ export class Fixture implements Disposable {
     // the pace of events is per CPU: a new test starts with all of it
     const pace = this.map('event_pace');
     pace.update(word(0), new Uint8Array(pace.valueBytes));
+  }
+
+  /** Zeroes an array. */
+  zero(name: 'fqdn_hints' | 'fqdn_denials'): void {
+    const { maxEntries, valueBytes } = this.map(name);
+    const keys = Uint32Array.from({ length: maxEntries }, (_, i) => i);
+    const values = new Uint8Array(maxEntries * valueBytes);
+    this.map(name).updateBatch(new Uint8Array(keys.buffer), values, maxEntries);
   }
 
   #resetOrder(): void {
@@ -295,6 +305,7 @@ export class Fixture implements Disposable {
         rule_id: spec.ruleId ?? 0,
       }),
     );
+    this.group({ policies: this.groupField('policies') + 1 });
   }
 
   dnsServer(server: string, protocol: number, policyId = 1): void {
@@ -382,18 +393,12 @@ export class Fixture implements Disposable {
   frame(
     program: 'from_pod' | 'to_pod',
     frame: PacketSpec | Uint8Array,
-    options: {
-      readonly mark?: number;
-      readonly linear?: number;
-      readonly ingress?: number;
-      readonly gsoSize?: number;
-    } = {},
+    options: { readonly mark?: number; readonly linear?: number; readonly ingress?: number } = {},
   ): FrameResult {
     const data = frame instanceof Uint8Array ? frame : buildPacket(frame);
     const ctx = new Uint8Array(this.structs.layout('__sk_buff').size);
     this.structs.write('__sk_buff', ctx, 'mark', options.mark ?? 0);
     this.structs.write('__sk_buff', ctx, 'ingress_ifindex', options.ingress ?? 0);
-    this.structs.write('__sk_buff', ctx, 'gso_size', options.gsoSize ?? 0);
     if (options.linear !== undefined) {
       this.structs.write('__sk_buff', ctx, 'data_end', options.linear);
     }

@@ -2,8 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * judge: a hint (fqdn_hint.h) saves a search and never changes a verdict. Addresses are learned and forgotten, policy
- * changes, hints are torn, of the right question and of others; each verdict is that of a model without hints.
+ * judge: a hint (fqdn_hint.h) or a denial (fqdn_denial.h) saves a search and never changes a verdict. Addresses are learned and
+ * forgotten, by this version and by one that counts no fills, policy changes, hints are torn, of the right question and of others;
+ * each verdict is that of a model without hints and denials.
  */
 
 import assert from 'node:assert/strict';
@@ -23,7 +24,7 @@ import {
   tcp,
   vethA,
 } from './judge-world.ts';
-import { learn } from './learning.ts';
+import { learn, learnUntold } from './learning.ts';
 
 const fixture = new Fixture();
 after(() => fixture[Symbol.dispose]());
@@ -37,7 +38,14 @@ const hints = 8192n;
 
 type Address = (typeof addresses)[number];
 type Step =
-  | { kind: 'add'; address: Address; selector: number; namespaceId: number; isPast: boolean }
+  | {
+      kind: 'add';
+      address: Address;
+      selector: number;
+      namespaceId: number;
+      isPast: boolean;
+      isUntold: boolean;
+    }
   | { kind: 'remove'; address: Address; selector: number }
   | { kind: 'rule'; selector: number; port: number; isAllowed: boolean }
   | { kind: 'spoil'; address: Address; port: number; slot: number; isOther: boolean }
@@ -79,9 +87,10 @@ class World {
 
   apply(step: Step): void {
     if (step.kind === 'add') {
-      const { address, selector, namespaceId, isPast } = step;
+      const { address, selector, namespaceId, isPast, isUntold } = step;
       const expires = isPast ? now() - 100 : now() + 1000;
-      learn(fixture, [{ op: 'ADD', address, selector, expires, namespaceId }]);
+      const run = isUntold ? learnUntold : learn;
+      run(fixture, [{ op: 'ADD', address, selector, expires, namespaceId }]);
       const slotsOf = this.#slots.get(`${address} ${selector}`) ?? new Map<string, boolean>();
       const isAlive = slotsOf.get(String(namespaceId)) === true || !isPast;
       slotsOf.set(String(namespaceId), isAlive);
@@ -144,6 +153,7 @@ describe('hints', () => {
       fc.record({
         kind: fc.constant('add' as const),
         ...{ address, selector, isPast: fc.boolean() },
+        isUntold: fc.integer({ min: 0, max: 3 }).map((value) => value === 0),
         namespaceId: fc.integer({ min: 1, max: namespaces }),
       }),
     ],

@@ -88,3 +88,33 @@ function resultName(fixture: Fixture, result: number): string {
   assert.ok(name !== undefined, `result ${result}`);
   return name;
 }
+
+/**
+ * As `learn` does it of versions before `td_space.filled`: the same changes, but judge is told nothing of them. Their
+ * whole difference is in what this puts back.
+ */
+export function learnUntold(fixture: Fixture, requests: readonly LearnRequest[]): string[] {
+  const { structs } = fixture;
+  const order = fixture.map('learned_order');
+  const read = (): Uint8Array => {
+    const value = order.lookup(new Uint8Array(4));
+    assert.ok(value !== null);
+    return value;
+  };
+  const spaces = structs.layout('td_order').fields.get('space');
+  assert.ok(spaces !== undefined);
+  const size = structs.layout('td_space').size;
+  const before = read();
+  const results = learn(fixture, requests);
+  const after = read();
+  for (const field of ['told', 'untold']) {
+    structs.write('td_order', after, field, structs.read('td_order', before, field));
+  }
+  for (let i = 0; i < spaces.count; i++) {
+    const start = spaces.offset + i * size;
+    const filled = structs.read('td_space', before.subarray(start), 'filled');
+    structs.write('td_space', after.subarray(start), 'filled', filled);
+  }
+  order.update(new Uint8Array(4), after);
+  return results;
+}

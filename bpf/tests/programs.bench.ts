@@ -38,6 +38,7 @@ const closing4 = '9.9.9.12';
 const crowded4 = '9.9.9.10';
 const shared4 = '9.9.9.13';
 const foreign4 = '9.9.9.14';
+const oneForeign4 = '9.9.9.15';
 
 for (let i = 3; i < 250; i++) fixture.endpoint(`10.1.0.${i}`, { id: i, ifindex: 100 + i });
 const flags = ['ENFORCE_EGRESS', 'WILD_EGRESS', 'FQDN', 'DNS'];
@@ -127,6 +128,7 @@ learnInto(fixture, [
   { op: 'ADD', address: shared4, selector, expires, namespaceId: 150 },
 ]);
 learnInto(fixture, foreignAt(foreign4, 64));
+learnInto(fixture, foreignAt(oneForeign4, 1));
 
 const tcp = (source: string, destination: string): PacketSpec => ({
   ip: { source, destination },
@@ -213,6 +215,12 @@ const subjects: readonly Subject[] = [
     name: 'judge: learned, 63 foreign selectors before it',
     program: 'judge',
     packet: tcp(a4, shared4),
+    facts: seen,
+  },
+  {
+    name: 'judge: 1 foreign selector, drop',
+    program: 'judge',
+    packet: tcp(a4, oneForeign4),
     facts: seen,
   },
   {

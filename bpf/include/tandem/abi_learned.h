@@ -40,7 +40,12 @@ struct td_space {
 	__u32 replaced; /* own pairs that made room for own newer ones; wraps, as the two below */
 	__u32 yielded;  /* pairs that made room for other namespaces */
 	__u32 refused;  /* pairs that found no room */
-	__u32 reserved[4];
+	/*
+	 * Nothing of this space: how often a slot was filled at an address with this hash (fqdn_fills.h), wraps. It is
+	 * here so that one map holds all that `learn` tells judge of its changes.
+	 */
+	__u32 filled;
+	__u32 reserved[3];
 };
 struct td_order {
 #ifdef __bpf__
@@ -56,7 +61,10 @@ struct td_order {
 	__u32 used_spaces; /* spaces 1 .. used_spaces were in use at some time */
 	__u32 free_space;  /* first free space, linked by over_next */
 	__s32 extra_pages; /* pages of fqdn beside the first of their address; changed without the lock */
-	__u32 reserved[7];
+	/* A `learn` of before these two words moves `sequence` alone, and tells nobody what it filled (fqdn_fills.h). */
+	__u32 told;   /* `sequence` after the last step of a `learn` that counts td_space.filled */
+	__u32 untold; /* how often `sequence` was found to have moved without `told`, wraps */
+	__u32 reserved[5];
 	struct td_space space[TD_SPACES_MAX];
 };
 

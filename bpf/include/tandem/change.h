@@ -12,6 +12,7 @@
 
 #include <tandem/address_room.h>
 #include <tandem/counters.h>
+#include <tandem/fqdn_fills.h>
 #include <tandem/fqdn_live.h>
 #include <tandem/fqdn_write.h>
 #include <tandem/order.h>
@@ -225,6 +226,7 @@ static __always_inline long change_fill(struct change *change, struct pages *pag
 	if (slot) {
 		slot_fill(slot, selector, change->expires_s, word);
 		bpf_spin_unlock(&first->lock);
+		fills_count(&change->name.addr);
 		if (former)
 			change_forget_room(change);
 		quota_take(selector);

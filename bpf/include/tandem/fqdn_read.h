@@ -11,6 +11,7 @@
 
 #include <tandem/conntrack.h>
 #include <tandem/events.h>
+#include <tandem/fqdn_denial.h>
 #include <tandem/fqdn_hint.h>
 #include <tandem/fqdn_live.h>
 #include <tandem/policy.h>
@@ -19,18 +20,20 @@ struct fqdn_search {
 	struct question question;
 	struct answer answer;
 	__u64 now_ns;
-	bool is_new;	  /* of a connection that conntrack has not confirmed: expiry counts */
-	bool is_use;	  /* keeps the address in use, if it is of an open connection */
-	bool has_expired; /* a selector would have allowed it, had its name not expired */
-	__u8 slot;	  /* which answered, counted through all pages */
-	__u32 used_selector; /* whose use is to be noted; 0: none, or noted within the last second */
+	/* one octet, as judge's stack has no more */
+	bool is_new : 1;	/* of a connection that conntrack has not confirmed: expiry counts */
+	bool is_use : 1;	/* keeps the address in use, if it is of an open connection */
+	bool has_expired : 1;	/* a selector would have allowed it, had its name not expired */
+	bool has_stamp : 1;	/* fills_stamp() knew one */
+	bool is_uncertain : 1;	/* a slot that would have allowed it changed while it was read */
+	__u8 slot;		/* which answered, counted through all pages */
+	__u32 used_selector;	/* whose use is to be noted; 0: none, or noted within the last second */
 	__u32 used_expires_s;
+	__u32 stamp; /* fills_stamp() before the search */
 };
 
 /* The part of last_used_ns that names slots. */
 #define TD_USED_SLOTS ((1ull << TD_FQDN_SELECTORS_MAX) - 1)
-
-#define LOAD_AFTER(field, value) READ_ONCE(*(typeof(field) *)((void *)&(field) + zero_after(value)))
 
 static __always_inline bool page_is_of(struct td_fqdn *page, const struct td_addr *address, __u64 after)
 {
@@ -71,8 +74,10 @@ static __always_inline bool fqdn_slot_answers(struct td_fqdn *page, __u32 index,
 		return false;
 	expires_s = LOAD_AFTER(slot->expires_s, selector);
 	if (LOAD_AFTER(slot->selector, expires_s) != selector ||
-	    !page_is_of(page, address, expires_s) || LOAD_AFTER(page->dead, expires_s))
+	    !page_is_of(page, address, expires_s) || LOAD_AFTER(page->dead, expires_s)) {
+		search->is_uncertain = true;
 		return false;
+	}
 	if (search->is_new) {
 		__u32 now_s = search->now_ns / TD_NS_PER_S;
 
@@ -116,7 +121,41 @@ __noinline int fqdn_ask_hint(const struct td_addr *address, struct fqdn_search *
 }
 
 /*
- * Through all slots, after fqdn_ask_hint(). A global function: the verifier checks its loops once, not for each state of
+ * Was this question denied, and has nothing been added since? Otherwise sets the stamp for fqdn_note_denial(). After
+ * fqdn_ask_hint(), which sets the time.
+ */
+__noinline int fqdn_is_denied(const struct td_addr *address, struct fqdn_search *search)
+{
+	struct denial *denial;
+	__u32 stamp = 0;
+
+	if (!address || !search)
+		return 0;
+	search->has_stamp = fills_stamp(address, &stamp);
+	if (!search->has_stamp)
+		return 0;
+	search->stamp = stamp;
+	denial = denial_of(&search->question, address);
+	return denial && denial_is(denial, &search->question, address, stamp,
+				   denial_time(search->now_ns));
+}
+
+/* The search found nothing. */
+__noinline int fqdn_note_denial(const struct td_addr *address, const struct fqdn_search *search)
+{
+	struct denial *denial;
+
+	if (!address || !search || !search->has_stamp || search->has_expired || search->is_uncertain)
+		return 0;
+	denial = denial_of(&search->question, address);
+	if (denial)
+		denial_write(denial, &search->question, address, search->stamp,
+			     denial_time(search->now_ns));
+	return 0;
+}
+
+/*
+ * Through all slots, after fqdn_ask_hint() and fqdn_is_denied(). A global function: the verifier checks its loops once, not for each state of
  * the caller.
  */
 __noinline int fqdn_search_pages(const struct td_addr *address, struct fqdn_search *search)
@@ -126,6 +165,8 @@ __noinline int fqdn_search_pages(const struct td_addr *address, struct fqdn_sear
 	if (!address || !search)
 		return 0;
 	key.addr = *address;
+	/* so all that is read is read after the stamp */
+	key.addr.a[0] += zero_after(search->stamp);
 	for (__u32 number = 0; number < TD_FQDN_PAGES_MAX; number++) {
 		struct td_fqdn *page;
 

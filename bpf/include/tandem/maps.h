@@ -2,7 +2,7 @@
 /* Copyright The Tandem Authors */
 /*
  * Every map. Names, keys and values are the contract of abi.h, except for maps that belong to the programs alone: judge_slot,
- * guard_entry_slot, event_pace, payer_pace, node_connect_pace, query_pace, node_query_pace, fqdn_hints, flood_told, learn_scratch, classes_inner.
+ * guard_entry_slot, event_pace, payer_pace, node_connect_pace, fqdn_hints, fqdn_denials, flood_told, learn_scratch, classes_inner.
  */
 #ifndef TANDEM_MAPS_H
 #define TANDEM_MAPS_H
@@ -150,6 +150,23 @@ struct {
 	__uint(max_entries, TD_HINTS_MAX);
 } fqdn_hints SEC(".maps");
 
+/* See fqdn_denial.h. Of all CPUs, as hints. */
+#define TD_DENIALS_MAX 4096u /* a power of two */
+struct denial {
+	__u32 sequence; /* odd while it is written */
+	__u32 stamp;	/* fills_stamp() before the search */
+	__u32 time;	/* of the search, denial_time() */
+	__u32 policy_id;
+	__u32 asked; /* direction, protocol and port */
+	struct td_addr address;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct denial);
+	__uint(max_entries, TD_DENIALS_MAX);
+} fqdn_denials SEC(".maps");
+
 /* No lock is in it, so that user space may read it by mmap: learned_order's guards it. */
 struct all_pairs {
 	struct td_pair pair[TD_PAIRS_MAX];
@@ -251,7 +268,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_PERCPU_HASH);
 	__type(key, __u32);
-	__type(value, struct td_pod_pace);
+	__type(value, __u64);
 	__uint(max_entries, TD_EVENT_PAYERS);
 } payer_pace SEC(".maps");
 
@@ -273,8 +290,8 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__type(key, __u32);
-	__type(value, struct td_pod_pace);
-	__uint(max_entries, TD_POD_PACES);
+	__type(value, struct td_connect_pace);
+	__uint(max_entries, TD_CONNECT_PACES);
 } connect_pace SEC(".maps");
 
 /* The same, of all pods together. */
@@ -284,22 +301,6 @@ struct {
 	__type(value, __u64);
 	__uint(max_entries, 1);
 } node_connect_pace SEC(".maps");
-
-/* How fast pods send datagrams to the shared socket (query_pace.h); as connect_pace. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__type(key, __u32);
-	__type(value, struct td_pod_pace);
-	__uint(max_entries, TD_POD_PACES);
-} query_pace SEC(".maps");
-
-/* The same, of all pods together. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__type(key, __u32);
-	__type(value, __u64);
-	__uint(max_entries, 1);
-} node_query_pace SEC(".maps");
 
 /* Slot 0: the judge that judge_root calls. Filled before the root is attached. */
 struct {

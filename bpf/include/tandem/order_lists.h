@@ -124,13 +124,25 @@ static __always_inline void pair_unlink(struct order *order, struct td_space *sp
 		space->tail = pair->previous;
 }
 
+/* The next number. Who reads that `told` is `sequence` sees every `untold` before it (fqdn_fills.h). */
+static __always_inline __u32 sequence_step(struct td_order *all)
+{
+	__u32 sequence = all->sequence;
+
+	if (sequence != all->told)
+		__sync_fetch_and_add(&all->untold, 1);
+	WRITE_ONCE(all->sequence, sequence + 1);
+	__sync_lock_test_and_set(&all->told, sequence + 1);
+	return sequence;
+}
+
 static __always_inline void pair_append(struct order *order, struct td_space *space,
 					struct td_pair *pair, __u32 place)
 {
 	pair->previous = space->tail;
 	pair->next = 0;
 	pair->state = TD_PAIR_LINKED;
-	pair->touched = order->all->sequence++;
+	pair->touched = sequence_step(order->all);
 	if (space->tail)
 		pair_at(order, space->tail)->next = place;
 	else

@@ -242,7 +242,8 @@ export const tdSpace = {
   replaced: 36,
   yielded: 40,
   refused: 44,
-  reserved: 48,
+  filled: 48,
+  reserved: 52,
 } as const;
 
 /** struct td_order: its size and the offsets of its fields, bytes. */
@@ -257,7 +258,9 @@ export const tdOrder = {
   used_spaces: 24,
   free_space: 28,
   extra_pages: 32,
-  reserved: 36,
+  told: 36,
+  untold: 40,
+  reserved: 44,
   space: 64,
 } as const;
 
@@ -333,7 +336,7 @@ export const tdGroup = {
   port: 56,
   owner_uid: 60,
   settings_load: 64,
-  reserved0: 68,
+  policies: 68,
   reserved: 72,
   member: 128,
 } as const;
@@ -392,8 +395,7 @@ export const tdEvent = {
 export const tdConfig = {
   size: 80,
   mark: 0,
-  datagrams_per_second: 4,
-  reserved1: 8,
+  reserved1: 4,
   port_be: 16,
   reserved0: 18,
   owner_uid: 20,
@@ -520,7 +522,6 @@ export const tdCounter = {
   FLOODED: 36,
   NEIGHBOUR: 37,
   DROP_CONNECT_RATE: 38,
-  DROP_QUERY_RATE: 39,
 } as const;
 
 export const tdLiveCounter = {
@@ -554,7 +555,7 @@ export const tdCounterHelp = {
   drop_not_redirected: "a DNS query that DNS rules apply to was not steered to the shared socket",
   drop_spoofed: "the source address, MAC address or claimed neighbour does not belong to the pod of the interface",
   drop_unverified: "the source address belongs to a local endpoint or to the node, and the packet came in by another interface",
-  drop_parse: "the headers are truncated or malformed, or a pod sends to a loopback address",
+  drop_parse: "the headers are truncated or malformed",
   drop_fragment: "the packet is a fragment to a DNS server with DNS rules, or was not reassembled",
   drop_options: "the packet to a DNS server with DNS rules has IP options or extension headers",
   drop_vlan: "the frame from or to a pod has a VLAN tag",
@@ -577,5 +578,4 @@ export const tdCounterHelp = {
   flooded: "broadcast, multicast and flooded frames for other pods, dropped without a drop event",
   neighbour: "ARP and link-local IPv6 messages of pods, which policy does not apply to",
   drop_connect_rate: "a TCP connection to a DNS server exceeds the rate of the pod; the client sends the SYN again",
-  drop_query_rate: "a datagram to a DNS server exceeds twice the query rate of the pod, or the share of the pod in the rate of the node",
 } as const;

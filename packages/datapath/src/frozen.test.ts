@@ -70,6 +70,7 @@ test('group', () => {
     port: 56,
     owner_uid: 60,
     settings_load: 64,
+    policies: 68,
     member: 128,
   });
   has(tdMember, {
@@ -146,6 +147,7 @@ test('learned_order, learned_pairs, learned_spaces', () => {
     replaced: 36,
     yielded: 40,
     refused: 44,
+    filled: 48,
   });
   has(tdOrder, {
     size: 64 + TD_SPACES_MAX * 64,
@@ -158,6 +160,8 @@ test('learned_order, learned_pairs, learned_spaces', () => {
     used_spaces: 24,
     free_space: 28,
     extra_pages: 32,
+    told: 36,
+    untold: 40,
     space: 64,
   });
   assert.deepEqual(

@@ -73,6 +73,7 @@ const agentAbiWord = word(tdGroup.agent_abi);
 const markWord = word(tdGroup.mark);
 const portWord = word(tdGroup.port);
 const ownerUidWord = word(tdGroup.owner_uid);
+const policiesWord = word(tdGroup.policies);
 const settingsLoadWord = word(tdGroup.settings_load);
 const keptAbiWord = word(tdGroup.kept_abi);
 const lossWord = (loss: EventLoss): number =>
@@ -138,6 +139,16 @@ export class NodeGroup {
   /** `endpoints` is about to change, or has changed. */
   stepGeneration(): void {
     Atomics.add(this.#words, generationWord, 1);
+  }
+
+  /** Incremented after entries were added to `policy`: `judge` believes no denial of before (fqdn_denial.h). */
+  get policies(): number {
+    return Atomics.load(this.#words, policiesWord);
+  }
+
+  /** Entries were added to `policy`. */
+  countPolicies(): void {
+    Atomics.add(this.#words, policiesWord, 1);
   }
 
   /** Incremented by whoever removed pairs from `fqdn` before their time. */

@@ -28,7 +28,6 @@ export function socketArguments(
     reuseport: options.reusePort,
     reuseaddr: options.reuseAddress,
     nocheck: options.noChecksum,
-    segment: options.segmentBytes,
     broadcast: options.broadcast,
     timeout: options.timeoutMs,
   };

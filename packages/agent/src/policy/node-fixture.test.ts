@@ -30,6 +30,7 @@ import {
 } from '@tandem/datapath/abi.gen';
 import { AgentTable } from '@tandem/datapath/agent-table';
 import { decodeEndpoint, encodeEndpoint } from '@tandem/datapath/encode';
+import { NodeGroup } from '@tandem/datapath/group';
 import { buildImage } from '@tandem/dns-proxy/policy/build-image';
 import { PolicyTables } from '@tandem/dns-proxy/policy/tables';
 import { decodePolicySnapshot, encodePolicySnapshot } from '@tandem/proto/snapshot';
@@ -146,6 +147,7 @@ class FakeMap {
   readonly valueBytes: number;
   capacity: number = Number.MAX_SAFE_INTEGER;
   onWrite: () => void = () => undefined;
+  onUpdate: () => void = () => undefined;
   refuses: (key: Uint8Array, value: Uint8Array) => boolean = () => false;
   readonly #entries = new Map<string, [Uint8Array, Uint8Array]>();
 
@@ -167,6 +169,7 @@ class FakeMap {
         throw new BpfError({ code: 'FULL', errno: 28, object: 'map', completed: i } as never);
       }
       this.#entries.set(textOf(key), [key, value]);
+      this.onUpdate();
       this.onWrite();
     }
   }
@@ -187,6 +190,8 @@ export class FakeNode {
   };
   readonly #agentTables = new Map<MapName, AgentTable>();
   readonly #group = new ArrayBuffer(tdGroup.size);
+  /** `group.policies` when an entry was last added to `policy`. */
+  #policiesAtAdding: number | null = null;
   readonly #builder = new ClusterBuilder();
   readonly #compilations: Compilations;
   #capacities: Capacities = { policy: 1200, dns_servers: 120, classes: 600 };
@@ -209,6 +214,9 @@ export class FakeNode {
 
   /** `capacities`: of the maps, and what compilation may use of them. */
   constructor(capacities: Capacities | null = null) {
+    const group = new NodeGroup(this.#group);
+    this.#maps.policy.onUpdate = () => (this.#policiesAtAdding = group.policies);
+    this.#maps.endpoints.onUpdate = () => this.#assertCounted();
     this.#compilations = new Compilations(StableIds.empty(), null, { ...budgets, ...capacities });
     if (capacities === null) return;
     this.#capacities = capacities;
@@ -279,6 +287,7 @@ export class FakeNode {
       ),
       capacities: this.#capacities,
     });
+    this.#assertCounted();
     this.#compilations.succeeded(compiled);
     this.#isWhole = refused.length === 0;
     if (this.#isWhole) this.#assertWhole(compiled);
@@ -291,6 +300,11 @@ export class FakeNode {
     const wanted = policyEntries(policies.values(), classTable);
     assert.equal(this.#tableOf('policy').differs(wanted), false);
     assert.equal(this.#tableOf('classes').differs(Array.from(classes, entryOf)), false);
+  }
+
+  /** No packet is judged by an entry that `judge` was not told of: it may remember that the packet is denied. */
+  #assertCounted(): void {
+    assert.notEqual(this.#policiesAtAdding, new NodeGroup(this.#group).policies);
   }
 
   /** Remembers what it wrote, as the agent's: also what failed halfway. */
