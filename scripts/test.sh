@@ -3,7 +3,7 @@
 # Copyright The Tandem Authors
 #
 # Every test, in groups by what they may share the CPUs with: the packages', then those of a node that assert
-# what happens, four at a time, for they often wait; then those that assert a time that is long beside a turn of the scheduler, two
+# what happens, four at a time, for they often wait; then those that assert a time that is long beside a turn of the scheduler, three
 # at a time; then those that assert how fast it happens, or how much CPU or memory it takes, each alone. The
 # simulation has a clock of its own: it gets what the first two groups leave, and is over before the last one.
 set -euo pipefail
@@ -146,14 +146,14 @@ trap end_all EXIT
 beside simulation chrt --idle 0 "${node_test[@]}" 'e2e/sim/**/*.test.ts'
 
 status=0
-"${node_test[@]}" --test-concurrency=2 \
+"${node_test[@]}" --test-concurrency=3 \
 	'packages/core/src/**/*.test.ts' 'packages/proto/**/*.test.ts' 'packages/runtime/src/**/*.test.ts' \
 	'packages/bpf-loader-node/**/*.test.ts' 'bpf/tests/**/*.test.ts' 'packages/datapath/src/**/*.test.ts' \
-	'packages/agent/src/**/*.test.ts' 'packages/controller/src/**/*.test.ts' 'packages/cli/src/**/*.test.ts' ||
+	'packages/agent/src/**/*.test.ts' 'packages/controller/src/**/*.test.ts' 'packages/cli/src/**/*.test.ts' \
+	'packages/netlink/src/**/*.test.ts' 'packages/kube/src/**/*.test.ts' 'packages/images/src/**/*.test.ts' \
+	'packages/testing/src/**/*.test.ts' ||
 	status=$?
-"${node_test[@]}" --test-concurrency=1 \
-	'packages/dns-sockets/**/*.test.ts' 'packages/netlink/src/**/*.test.ts' 'packages/kube/src/**/*.test.ts' 'packages/images/src/**/*.test.ts' \
-	'packages/testing/src/**/*.test.ts' 'packages/dns-proxy/src/**/*.test.ts' ||
+"${node_test[@]}" --test-concurrency=1 'packages/dns-sockets/**/*.test.ts' 'packages/dns-proxy/src/**/*.test.ts' ||
 	status=$?
 
 # A scenario that no list names runs alone: name it here if it asserts no time, CPU or memory.
@@ -170,7 +170,7 @@ while read -r file; do
 	# Beside the others from the start: node runs files by name, and these would run on alone at the end.
 	e2e/scenarios/compatibility.* | e2e/scenarios/mark.* | e2e/scenarios/flows-flood.* | \
 		e2e/scenarios/restart-swap.* | e2e/scenarios/one-process-down.* | \
-		e2e/scenarios/restart-alone.* | e2e/scenarios/restart-upgrade.* | e2e/scenarios/start-failures.*) longest+=("$file") ;;
+		e2e/scenarios/restart-alone.* | e2e/scenarios/start-failures.*) longest+=("$file") ;;
 	e2e/scenarios/attacks-* | e2e/scenarios/redirect-* | e2e/scenarios/bad-* | e2e/scenarios/cli.* | \
 		e2e/scenarios/names.* | e2e/scenarios/first-path.* | e2e/scenarios/first-start.* | e2e/scenarios/disk-full.* | \
 		e2e/scenarios/flows-absence.* | e2e/scenarios/proxied-direct.* | \
@@ -181,10 +181,10 @@ while read -r file; do
 		e2e/scenarios/kubernetes-source.* | e2e/scenarios/kubernetes-api-server.* | e2e/scenarios/standby-source.* | \
 		e2e/scenarios/uninstall.* | e2e/scenarios/remove-node.* | e2e/scenarios/start-bpf-failures.* | \
 		e2e/scenarios/local-redirect.* | e2e/scenarios/link-local-resolvers.* | e2e/scenarios/systemd-units.* | \
-		e2e/scenarios/pins-removed.* | e2e/scenarios/steering-unanswered.* | \
+		e2e/scenarios/pins-removed.* | e2e/scenarios/restart-upgrade.* | e2e/scenarios/steering-unanswered.* | \
 		e2e/codes.* | e2e/layers.* | e2e/docs.* | e2e/kernels/* | e2e/policy-oracle/* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
 	e2e/scenarios/standby.* | e2e/scenarios/restart-lease.* | e2e/scenarios/dns-backends.* | \
-		e2e/scenarios/upstream-gone.*) seconds+=("$file") ;;
+		e2e/scenarios/upstream-gone.* | e2e/scenarios/local-redirect-restart.*) seconds+=("$file") ;;
 	*) speeds+=("$file") ;;
 	esac
 done < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' | sort)
@@ -192,7 +192,7 @@ beside long "${node_test[@]}" --test-concurrency=1 "${longest[@]}"
 "${node_test[@]}" --test-concurrency=3 "${verdicts[@]}" || status=$?
 ended "$long" || status=$?
 ended "$simulation" || status=$?
-"${node_test[@]}" --test-concurrency=2 "${seconds[@]}" || status=$?
+"${node_test[@]}" --test-concurrency=3 "${seconds[@]}" || status=$?
 "${node_test[@]}" --test-concurrency=1 "${speeds[@]}" || status=$?
 
 left=$(comm -13 <(sort <<<"$before") <(footprint | sort))

@@ -6,7 +6,7 @@
  * It verifies the pod's claims: source address, Ethernet address on a bridge, no VLAN, no message of a router. So `judge` can
  * rely on the source of a packet that entered by this interface. If a DNS rule applies to the server, it steers the packet to
  * the shared socket by rewriting the destination port 53 -> P. It applies no policy, keeps no state but the pace of TCP
- * connections, and drops every frame that it cannot parse.
+ * connections and of queries, and drops every frame that it cannot parse.
  */
 #ifndef TANDEM_FROM_POD_H
 #define TANDEM_FROM_POD_H
@@ -15,6 +15,7 @@
 #include <tandem/mark.h>
 #include <tandem/members.h>
 #include <tandem/pod_frame.h>
+#include <tandem/query_pace.h>
 
 /*
  * On a bridge port the pod may claim its own Ethernet address alone, because the bridge's forwarding table and
@@ -250,6 +251,8 @@ static __always_inline __u32 from_pod_dns(struct __sk_buff *skb, const struct pa
 		return TD_COUNT_DROP_NO_MEMBER;
 	if (p->protocol == IPPROTO_TCP && !connect_allowed(skb, p, endpoint->id))
 		return TD_COUNT_DROP_CONNECT_RATE;
+	if (p->protocol == IPPROTO_UDP && !query_allowed(skb, p, endpoint->id))
+		return TD_COUNT_DROP_QUERY_RATE;
 	__builtin_memcpy(mac, endpoint->bridge_mac, sizeof(mac));
 	reason = rewrite_port(skb, p, offsetof(struct udphdr, dest), p->destination_port,
 			      td_config.port_be);

@@ -91,6 +91,16 @@ static __always_inline bool is_astray(const struct judgement *j)
 }
 
 /*
+ * From a pod to an address of the loopback, which is on no link. With route_localnet, which kube-proxy sets, the node delivers
+ * it to programs that listen for the node alone, and a member would ask a DNS server there. A reply has such a destination
+ * if the node asked by it, for translation is undone before.
+ */
+static __always_inline bool is_at_loopback(const struct judgement *j)
+{
+	return j->source.id && !j->from_host && !j->is_reply && is_loopback(&j->packet.destination);
+}
+
+/*
  * The ends of a packet (rules 3, 6 and 18). An interface on the pods' side without an endpoint belongs to a pod whose
  * policy is not computed yet: packets from it are dropped, and those to it that the host did not send.
  *
@@ -119,6 +129,8 @@ static __noinline __u32 judge_strangers(struct judgement *j)
 	if (j->source.id && !j->from_host && !j->is_verified)
 		return TD_COUNT_DROP_UNVERIFIED;
 	if (is_local_in(j)) {
+		if (is_at_loopback(j))
+			return TD_COUNT_DROP_PARSE;
 		if (!j->destination.id && j->source.id)
 			j->destination.class = class_of_host(&j->packet.destination);
 		return TD_COUNT_FORWARDED;

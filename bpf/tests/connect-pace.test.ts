@@ -36,7 +36,7 @@ beforeEach(() => {
 
 /** Of an endpoint, CLOCK_MONOTONIC. */
 function setSpent(endpointId: number, spent: bigint): void {
-  const pace = fixture.structs.bytes('td_connect_pace', { spent });
+  const pace = fixture.structs.bytes('td_pod_pace', { spent });
   fixture.map('connect_pace').update(word(endpointId), pace);
 }
 

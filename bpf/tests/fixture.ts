@@ -60,6 +60,7 @@ const filledMaps = [
   'quotas',
   'learned_spaces',
   'connect_pace',
+  'query_pace',
   'payer_pace',
 ] as const;
 
@@ -393,12 +394,18 @@ export class Fixture implements Disposable {
   frame(
     program: 'from_pod' | 'to_pod',
     frame: PacketSpec | Uint8Array,
-    options: { readonly mark?: number; readonly linear?: number; readonly ingress?: number } = {},
+    options: {
+      readonly mark?: number;
+      readonly linear?: number;
+      readonly ingress?: number;
+      readonly gsoSize?: number;
+    } = {},
   ): FrameResult {
     const data = frame instanceof Uint8Array ? frame : buildPacket(frame);
     const ctx = new Uint8Array(this.structs.layout('__sk_buff').size);
     this.structs.write('__sk_buff', ctx, 'mark', options.mark ?? 0);
     this.structs.write('__sk_buff', ctx, 'ingress_ifindex', options.ingress ?? 0);
+    this.structs.write('__sk_buff', ctx, 'gso_size', options.gsoSize ?? 0);
     if (options.linear !== undefined) {
       this.structs.write('__sk_buff', ctx, 'data_end', options.linear);
     }

@@ -4,7 +4,7 @@
 /** judge: what is delivered to the node is for the node, whatever address it bears (ADR 12, rule 19). */
 
 import { after, beforeEach, describe, test } from 'node:test';
-import { Fixture } from './fixture.ts';
+import { Fixture, mark, portP } from './fixture.ts';
 import {
   a4,
   a6,
@@ -58,6 +58,31 @@ describe('at LOCAL_IN the destination is the host (F8)', () => {
     expectVerdict(fixture, query, seenFromA, 'FORWARDED', 'local-in');
     expectVerdict(fixture, udp(a4, '169.254.20.10', 54), seenFromA, 'DROP_NO_MATCH', 'local-in');
   });
+
+  for (const [from, to] of [
+    [a4, '127.0.0.53'],
+    [a6, '::1'],
+  ] as const) {
+    test(`${to} is no address of a pod's packet, steered or not; an answer to the host may have it`, () => {
+      addRule(fixture, 30);
+      fixture.class('::1', 128, 30, ['NODE', 'CLUSTER']);
+      expectVerdict(fixture, udp(from, to), seenFromA, 'DROP_PARSE', 'local-in');
+      expectVerdict(
+        fixture,
+        udp(from, to, portP),
+        { ...seenFromA, mark },
+        'DROP_PARSE',
+        'local-in',
+      );
+      expectVerdict(
+        fixture,
+        tcp(from, to),
+        { ...seenFromA, tracked: 1, info: conntrack.reply },
+        'HOST',
+        'local-in',
+      );
+    });
+  }
 
   test("a pod's answer to the host's own question by a link-local address passes", () => {
     expectVerdict(

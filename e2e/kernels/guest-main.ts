@@ -49,6 +49,7 @@ function config(): Uint8Array {
     fqdnLiveSeconds: 3600,
     fqdnLiveIdleSeconds: 3600,
     connectsPerSecond: 1000,
+    datagramsPerSecond: 10_000,
     quotaNamespace: 4096,
     quotaSelector: 1024,
   });

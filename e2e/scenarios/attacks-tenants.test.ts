@@ -31,7 +31,7 @@ import {
 } from '../kit/tenant-attacks.ts';
 
 const isFull = process.env['TANDEM_TEST_TIER'] === 'full';
-const seconds = isFull ? 25 : 5;
+const seconds = isFull ? 25 : 3;
 /** The neighbours are measured for so long of it: from when the attack has its full strength. */
 const rampSeconds = 1;
 

@@ -156,6 +156,18 @@ describe('a node-local cache that restarts', () => {
     assertNothingLost('under DNS rules', await running.result);
   });
 
+  test('ports are used again at once: a connection of conntrack to the ended cache takes no query', async () => {
+    const { node, tandem, dns } = standard;
+    // 64 sockets to a server share 2000 ports, so about two sockets past redirects have a port that led to the cache before.
+    await node.node.sysctl({ 'net.ipv4.ip_local_reserved_ports': '1024-63535' });
+    await tandem.kill('agent');
+    await using running = startLoad(node.pod('client').namespace, { ...load, server: clusterDns4 });
+    await waitFor(async () => (await cache.totals()).total > 150, { what: 'queries at the cache' });
+    await cache[Symbol.asyncDispose]();
+    await waitFor(async () => (await dns.totals()).total > 100, { what: 'kube-dns to answer' });
+    assertNothingLost('under DNS rules', await running.result);
+  });
+
   test('its pod goes while no agent lives: pods under DNS rules lose no query', async () => {
     const { node, tandem, dns } = standard;
     await tandem.kill('agent');

@@ -7,7 +7,7 @@
  */
 
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { askDns } from '@tandem/testing/dns-query';
 import { waitFor } from '@tandem/testing/wait';
 import { degradedOf } from '../kit/admin.ts';
@@ -15,15 +15,6 @@ import { clusterDns4, type StandardNode, startStandardNode } from '../kit/standa
 
 const boundMs = 60_000;
 const code = 'steering-unanswered';
-let standard: StandardNode;
-
-before(async () => {
-  standard = await startStandardNode();
-});
-after(async () => {
-  await standard[Symbol.asyncDispose]();
-});
-
 const dropping = (hook: string): string =>
   `table inet strict {
   chain everything {
@@ -39,31 +30,33 @@ const obstacles = [
   { what: 'the replies', hook: 'output' },
 ];
 
-async function ask(): Promise<string | null> {
+async function ask(client: StandardNode['client']): Promise<string | null> {
   const question = { server: clusterDns4, name: 'n-1.allowed.test', timeoutMs: 300 };
-  const reply = await askDns(standard.client, question).catch(() => null);
+  const reply = await askDns(client, question).catch(() => null);
   return reply?.rcode ?? null;
 }
 
-async function says(isDegraded: boolean): Promise<boolean> {
-  await ask();
+async function says(isDegraded: boolean, { client, tandem }: StandardNode): Promise<boolean> {
+  await ask(client);
   const found = await Promise.all(
-    (['agent', 'proxy'] as const).map(async (name) =>
-      (await degradedOf(standard.tandem, name)).has(code),
-    ),
+    (['agent', 'proxy'] as const).map(async (name) => (await degradedOf(tandem, name)).has(code)),
   );
   return found.every((each) => each === isDegraded);
 }
 
-for (const { what, hook } of obstacles) {
-  test(`${what} are dropped: said by both processes until that is gone`, async () => {
-    const { node } = standard.node;
-    assert.equal(await ask(), 'NOERROR');
-    await node.run('nft', ['-f', '-'], dropping(hook));
-    assert.equal(await ask(), null, 'no DNS');
-    await waitFor(() => says(true), { what: code, timeoutMs: boundMs });
-    await node.run('nft', ['delete', 'table', 'inet', 'strict']);
-    await waitFor(() => says(false), { what: `no ${code}`, timeoutMs: boundMs });
-    assert.equal(await ask(), 'NOERROR');
-  });
-}
+// Each waits half a minute, on a node of its own.
+describe('a firewall of the node', { concurrency: true }, () => {
+  for (const { what, hook } of obstacles) {
+    test(`${what} are dropped: said by both processes until that is gone`, async () => {
+      await using standard = await startStandardNode();
+      const { node } = standard.node;
+      assert.equal(await ask(standard.client), 'NOERROR');
+      await node.run('nft', ['-f', '-'], dropping(hook));
+      assert.equal(await ask(standard.client), null, 'no DNS');
+      await waitFor(() => says(true, standard), { what: code, timeoutMs: boundMs });
+      await node.run('nft', ['delete', 'table', 'inet', 'strict']);
+      await waitFor(() => says(false, standard), { what: `no ${code}`, timeoutMs: boundMs });
+      assert.equal(await ask(standard.client), 'NOERROR');
+    });
+  }
+});

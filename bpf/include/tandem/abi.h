@@ -45,10 +45,11 @@
 #define TD_EVENTS_BYTES          (1u << 20)
 #define TD_EVENTS_PER_SECOND     2000u   /* drop events per CPU, beyond it they are only counted */
 #define TD_EVENTS_PER_ENDPOINT   250u    /* of those, of one endpoint */
+#define TD_EVENTS_GUARANTEED     4u      /* of one endpoint, which come before those of endpoints with more */
 #define TD_EVENT_PAYERS          4096u   /* endpoints and interfaces of which a pace of events is kept */
-#define TD_CONNECT_PACES         16384u  /* endpoints of which a pace of connections is kept: twice what there may be */
-#define TD_CONNECTS_NODE_SHARE   4u      /* pods that may open connections as fast as each may, at one time */
-#define TD_CONNECTS_GUARANTEED_SHARE 16u /* part of a pod's own pace that others cannot take */
+#define TD_POD_PACES             16384u  /* endpoints of which a pace is kept: twice what there may be */
+#define TD_PACE_NODE_SHARE       4u      /* pods that may send as fast as each may, at one time */
+#define TD_PACE_GUARANTEED_SHARE 16u     /* part of a pod's own pace that others cannot take */
 
 /* ---- addresses ----------------------------------------------------------------------------- */
 /* IPv4 as ::ffff:a.b.c.d, network order. */
@@ -362,7 +363,7 @@ enum td_listener_kind { TD_UDP4 = 0, TD_TCP4 = 1, TD_UDP6 = 2, TD_TCP6 = 3, TD_K
 	X(DROP_NOT_REDIRECTED, drop_not_redirected, "a DNS query that DNS rules apply to was not steered to the shared socket") \
 	X(DROP_SPOOFED, drop_spoofed, "the source address, MAC address or claimed neighbour does not belong to the pod of the interface") \
 	X(DROP_UNVERIFIED, drop_unverified, "the source address belongs to a local endpoint or to the node, and the packet came in by another interface") \
-	X(DROP_PARSE, drop_parse, "the headers are truncated or malformed") \
+	X(DROP_PARSE, drop_parse, "the headers are truncated or malformed, or a pod sends to a loopback address") \
 	X(DROP_FRAGMENT, drop_fragment, "the packet is a fragment to a DNS server with DNS rules, or was not reassembled") \
 	X(DROP_OPTIONS, drop_options, "the packet to a DNS server with DNS rules has IP options or extension headers") \
 	X(DROP_VLAN, drop_vlan, "the frame from or to a pod has a VLAN tag") \
@@ -384,7 +385,8 @@ enum td_listener_kind { TD_UDP4 = 0, TD_TCP4 = 1, TD_UDP6 = 2, TD_TCP6 = 3, TD_K
 	X(AUDITED, audited, "packets that policy denies and audit mode let pass") \
 	X(FLOODED, flooded, "broadcast, multicast and flooded frames for other pods, dropped without a drop event") \
 	X(NEIGHBOUR, neighbour, "ARP and link-local IPv6 messages of pods, which policy does not apply to") \
-	X(DROP_CONNECT_RATE, drop_connect_rate, "a TCP connection to a DNS server exceeds the rate of the pod; the client sends the SYN again")
+	X(DROP_CONNECT_RATE, drop_connect_rate, "a TCP connection to a DNS server exceeds the rate of the pod; the client sends the SYN again") \
+	X(DROP_QUERY_RATE, drop_query_rate, "a datagram to a DNS server exceeds twice the query rate of the pod, or the share of the pod in the rate of the node")
 
 enum td_counter {
 #define TD_X(upper, lower, help) TD_COUNT_##upper,
@@ -393,9 +395,9 @@ enum td_counter {
 	TD_COUNTER_COUNT
 };
 
-/* ---- connect_pace: __u32 endpoint id -> td_connect_pace ----------------------------------------- */
-/* CLOCK_MONOTONIC, ns, up to which all is spent (pace.h). */
-struct td_connect_pace {
+/* ---- connect_pace, query_pace: __u32 endpoint id -> td_pod_pace; payer_pace ---------------------- */
+/* CLOCK_MONOTONIC, of payer_pace CLOCK_BOOTTIME, ns, up to which all is spent (pace.h). */
+struct td_pod_pace {
 	__u64 spent;
 	__u64 spent_guaranteed; /* of the part that is left when the node has spent its own */
 };
@@ -429,7 +431,8 @@ struct td_event {
 /* ---- configuration: read-only data, set before load ---------------------------------------------- */
 struct td_config {
 	__u32 mark;           /* one bit of skb->mark: steered to the shared socket. from_pod sets or clears it */
-	__u32 reserved1[3];
+	__u32 datagrams_per_second; /* datagrams of one pod to the shared socket; 0: no bound */
+	__u32 reserved1[2];
 	__u16 port_be;        /* P, the port of the shared socket */
 	__u16 reserved0;
 	__u32 owner_uid;      /* uid of the sockets of the group */

@@ -5,14 +5,13 @@
  * arrival, so the rate of each pod is bounded before it. An excess SYN is dropped without an answer, and the client sends it
  * again after a second.
  *
- * A pod has td_config.connects_per_second, and as many in one burst. All pods together have TD_CONNECTS_NODE_SHARE times
- * that. Beyond it each pod still has the TD_CONNECTS_GUARANTEED_SHARE-th part of its own rate.
+ * A pod has td_config.connects_per_second, and as many in one burst, within the rate of the node (pod_pace.h).
  */
 #ifndef TANDEM_CONNECT_PACE_H
 #define TANDEM_CONNECT_PACE_H
 
-#include <tandem/pace.h>
 #include <tandem/pod_frame.h>
+#include <tandem/pod_pace.h>
 
 #define TD_TCP_FLAGS_OFFSET 13
 #define TD_TCP_SYN	    0x02
@@ -49,33 +48,6 @@ static __always_inline bool has_connection(struct __sk_buff *skb, const struct p
 	return is_open;
 }
 
-/* By the id itself: an id is a digest of the pod's name, so pods whose ids are equal in part are easily made. */
-static __always_inline struct td_connect_pace *connect_pace_of(__u32 endpoint_id)
-{
-	struct td_connect_pace *pace = bpf_map_lookup_elem(&connect_pace, &endpoint_id);
-	struct td_connect_pace unspent = {};
-
-	if (pace)
-		return pace;
-	bpf_map_update_elem(&connect_pace, &endpoint_id, &unspent, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&connect_pace, &endpoint_id);
-}
-
-static __always_inline bool pod_may_connect(__u32 endpoint_id)
-{
-	__u64 interval = TD_NS_PER_S / td_config.connects_per_second;
-	struct td_connect_pace *pod = connect_pace_of(endpoint_id);
-	__u32 zero = 0;
-	__u64 *node = bpf_map_lookup_elem(&node_connect_pace, &zero);
-	__u64 now = bpf_ktime_get_ns();
-	bool is_guaranteed;
-
-	if (!pod || !node || !pace_take(&pod->spent, interval, now))
-		return false;
-	is_guaranteed = pace_take(&pod->spent_guaranteed, interval * TD_CONNECTS_GUARANTEED_SHARE, now);
-	return pace_take(node, interval / TD_CONNECTS_NODE_SHARE, now) || is_guaranteed;
-}
-
 /* Of a segment toward the shared socket: belongs to a connection, or may open one now. */
 static __always_inline bool connect_allowed(struct __sk_buff *skb, const struct packet *p, __u32 endpoint_id)
 {
@@ -89,7 +61,8 @@ static __always_inline bool connect_allowed(struct __sk_buff *skb, const struct 
 	if ((*flags & (TD_TCP_SYN | TD_TCP_ACK)) != TD_TCP_SYN &&
 	    has_connection(skb, p, td_config.port_be))
 		return true;
-	return pod_may_connect(endpoint_id);
+	return pod_pace_take(&connect_pace, &node_connect_pace, endpoint_id,
+			     TD_NS_PER_S / td_config.connects_per_second, TD_NS_PER_S);
 }
 
 #endif /* TANDEM_CONNECT_PACE_H */

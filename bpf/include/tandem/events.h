@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * Drop events. Each CPU may emit TD_EVENTS_PER_SECOND on average and as many in one burst. A drop beyond
- * that, or with the ring full, is only counted: a flood of drops must stay cheap.
+ * Drop events. Each CPU may emit TD_EVENTS_PER_SECOND on average and as many in one burst, of which a quarter is kept for payers
+ * with at most TD_EVENTS_GUARANTEED: else eight pods would hide the drops of all others. A drop beyond that, or with the ring
+ * full, is only counted: a flood of drops must stay cheap.
  */
 #ifndef TANDEM_EVENTS_H
 #define TANDEM_EVENTS_H
@@ -39,26 +40,30 @@ struct event_facts {
  * By the payer itself: ids of endpoints are digests of names, so a tenant could name a pod so that it shared the pace
  * of another, if only a part of the id counted. NULL: no memory.
  */
-static __always_inline __u64 *payer_spent(__u32 payer)
+static __always_inline struct td_pod_pace *payer_spent(__u32 payer)
 {
-	__u64 *spent = bpf_map_lookup_elem(&payer_pace, &payer);
-	__u64 none = 0;
+	struct td_pod_pace *pace = bpf_map_lookup_elem(&payer_pace, &payer);
+	struct td_pod_pace unspent = {};
 
-	if (spent)
-		return spent;
-	bpf_map_update_elem(&payer_pace, &payer, &none, BPF_NOEXIST);
+	if (pace)
+		return pace;
+	bpf_map_update_elem(&payer_pace, &payer, &unspent, BPF_NOEXIST);
 	return bpf_map_lookup_elem(&payer_pace, &payer);
 }
 
 /* Who caused a drop spends of its own share first, so that the drops of one pod do not hide those of others. */
 static __always_inline bool event_allowed(__u64 now, const struct event_facts *facts)
 {
-	__u64 *own = payer_spent(facts->payer);
+	struct td_pod_pace *own = payer_spent(facts->payer);
 	__u32 zero = 0;
 	__u64 *all = bpf_map_lookup_elem(&event_pace, &zero);
+	bool is_guaranteed;
 
-	return own && all && pace_take(own, TD_NS_PER_S / TD_EVENTS_PER_ENDPOINT, now) &&
-	       pace_take(all, TD_NS_PER_S / TD_EVENTS_PER_SECOND, now);
+	if (!own || !all || !pace_take(&own->spent, TD_NS_PER_S / TD_EVENTS_PER_ENDPOINT, TD_NS_PER_S, now))
+		return false;
+	is_guaranteed = pace_take(&own->spent_guaranteed, TD_NS_PER_S / TD_EVENTS_GUARANTEED, TD_NS_PER_S, now);
+	return pace_take(all, TD_NS_PER_S / TD_EVENTS_PER_SECOND,
+			 is_guaranteed ? TD_NS_PER_S : TD_NS_PER_S / 4 * 3, now);
 }
 
 /* A reserved event with everything set but the original destination; NULL: limited or lost, counted. */

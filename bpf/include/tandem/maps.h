@@ -2,7 +2,7 @@
 /* Copyright The Tandem Authors */
 /*
  * Every map. Names, keys and values are the contract of abi.h, except for maps that belong to the programs alone: judge_slot,
- * guard_entry_slot, event_pace, payer_pace, node_connect_pace, fqdn_hints, fqdn_denials, flood_told, learn_scratch, classes_inner.
+ * guard_entry_slot, event_pace, payer_pace, node_connect_pace, query_pace, node_query_pace, fqdn_hints, fqdn_denials, flood_told, learn_scratch, classes_inner.
  */
 #ifndef TANDEM_MAPS_H
 #define TANDEM_MAPS_H
@@ -268,7 +268,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_PERCPU_HASH);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct td_pod_pace);
 	__uint(max_entries, TD_EVENT_PAYERS);
 } payer_pace SEC(".maps");
 
@@ -290,8 +290,8 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__type(key, __u32);
-	__type(value, struct td_connect_pace);
-	__uint(max_entries, TD_CONNECT_PACES);
+	__type(value, struct td_pod_pace);
+	__uint(max_entries, TD_POD_PACES);
 } connect_pace SEC(".maps");
 
 /* The same, of all pods together. */
@@ -301,6 +301,22 @@ struct {
 	__type(value, __u64);
 	__uint(max_entries, 1);
 } node_connect_pace SEC(".maps");
+
+/* How fast pods send datagrams to the shared socket (query_pace.h); as connect_pace. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, __u32);
+	__type(value, struct td_pod_pace);
+	__uint(max_entries, TD_POD_PACES);
+} query_pace SEC(".maps");
+
+/* The same, of all pods together. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, 1);
+} node_query_pace SEC(".maps");
 
 /* Slot 0: the judge that judge_root calls. Filled before the root is attached. */
 struct {

@@ -105,6 +105,14 @@ static __always_inline bool is_multicast6(const struct td_addr *a)
 	return (a->a[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
 }
 
+/* 127/8 and ::1, which are seen on no link (RFC 1122 3.2.1.3, RFC 4291 2.5.3). */
+static __always_inline bool is_loopback(const struct td_addr *a)
+{
+	if (is_ipv4(a))
+		return bpf_ntohl(a->a[3]) >> 24 == 127;
+	return (a->a[0] | a->a[1] | a->a[2] | (a->a[3] ^ bpf_htonl(1))) == 0;
+}
+
 static __always_inline bool is_udp_or_tcp(const struct packet *p)
 {
 	return p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_TCP;

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** The controller on nodes that are new: taints go, kinds are there, policies have conditions, and the leader's pod is deleted. */
+/**
+ * The controller on nodes that are new: taints go, kinds are there, policies have conditions, the leader's pod is deleted and its
+ * process is killed.
+ */
 
 import { waitFor } from '@tandem/testing/wait';
 import { applyObjects, kubectl, tryKubectl } from '../kubectl.ts';
 import { installProduct, productNamespace, removeProduct } from '../product.ts';
+import { podProcess } from './pod-process.ts';
 import { type Trial, trialNamespace } from './trial.ts';
 
 const taint = 'tandem.dev/agent-not-ready';
 /** The chart's lease lasts 15 s, and is asked for every two to three. */
 const takenOverMs = 20_000;
+const podOf = (identity: string): string => identity.split('_')[0] ?? '';
 const spec = { endpointSelector: { matchLabels: { app: 'nobody' } } };
 const policy = (name: string, more: object): object => ({
   ...{ apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy' },
@@ -20,11 +25,19 @@ const policy = (name: string, more: object): object => ({
 export async function controller(trial: Trial): Promise<void> {
   const { layout, steps, nodeNames } = trial;
   const ask = (...args: readonly string[]): Promise<string> => kubectl(layout, args);
-  const holder = async (): Promise<string> => {
+  /** The pod's name and what its process has drawn, `POD_UUID`. */
+  const identity = (): Promise<string> => {
     const path = 'jsonpath={.spec.holderIdentity}';
-    const text = await ask('-n', productNamespace, 'get', 'lease', 'tandem-controller', '-o', path);
-    return text.split('_')[0] ?? '';
+    return ask('-n', productNamespace, 'get', 'lease', 'tandem-controller', '-o', path);
   };
+  const holder = async (): Promise<string> => podOf(await identity());
+  const addTaints = (): Promise<string> =>
+    ask('taint', 'nodes', ...nodeNames, '--overwrite', `${taint}:NoSchedule`);
+  const taintsGo = (): Promise<unknown> =>
+    waitFor(async () => !(await ask('get', 'nodes', '-o', 'jsonpath={..taints}')).includes(taint), {
+      what: 'the taints to go',
+      timeoutMs: 60_000,
+    });
   const message = (name: string): Promise<string> => {
     const path = "jsonpath={.status.conditions[?(@.type=='Valid')].message}";
     return ask('-n', trialNamespace, 'get', 'cnp', name, '-o', path);
@@ -40,12 +53,9 @@ export async function controller(trial: Trial): Promise<void> {
 
   steps.title('Tandem comes to nodes that have its taint');
   await steps.step('the taint is gone from each node when it is installed', async () => {
-    await ask('taint', 'nodes', ...nodeNames, '--overwrite', `${taint}:NoSchedule`);
+    await addTaints();
     await installProduct(layout);
-    await waitFor(
-      async () => !(await ask('get', 'nodes', '-o', 'jsonpath={..taints}')).includes(taint),
-      { what: 'the taints to go', timeoutMs: 60_000 },
-    );
+    await taintsGo();
     return `${nodeNames.length} nodes`;
   });
   await steps.step('the kinds are defined, by a controller without privileges', async () => {
@@ -127,6 +137,28 @@ export async function controller(trial: Trial): Promise<void> {
       return `after ${(tookMs / 1000).toFixed(1)} s`;
     });
   }
+  await steps.step('its process gets SIGKILL: another one leads, and removes taints', async () => {
+    const former = await identity();
+    const pid = podProcess(layout, podOf(former));
+    if (pid === null) throw new Error(`${former} has no process`);
+    process.kill(pid, 'SIGKILL');
+    const begunMs = performance.now();
+    await addTaints();
+    const next = await waitFor(
+      async () => {
+        const now = await identity();
+        return ['', former].includes(now) ? null : now;
+      },
+      { what: 'another leader', timeoutMs: takenOverMs + 10_000 },
+    );
+    const tookMs = performance.now() - begunMs;
+    if (tookMs > takenOverMs) throw new Error(`after ${tookMs.toFixed(0)} ms`);
+    await taintsGo();
+    await applyObjects(layout, [policy('killed', { ingress: [{}] })]);
+    await says('killed', /succeeded$/);
+    const who = podOf(next) === podOf(former) ? 'of the same pod' : 'of the other pod';
+    return `one ${who} after ${(tookMs / 1000).toFixed(1)} s`;
+  });
   await steps.step('it goes with Tandem, and the kinds stay', async () => {
     await removeProduct(layout);
     const crds = await ask('get', 'crd', '-o', 'name');

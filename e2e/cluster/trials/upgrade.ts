@@ -12,7 +12,7 @@ import { run, tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { demoNamespace, demoObjects } from '../demo-objects.ts';
 import { applyObjects, kubectl } from '../kubectl.ts';
-import { nodeIndexes } from '../layout.ts';
+import { nodeIndexes, nodeName } from '../layout.ts';
 import { inNode, tagImage } from '../node.ts';
 import {
   daemonSets,
@@ -102,19 +102,24 @@ export async function upgrade(trial: Trial, rounds: number): Promise<void> {
     const tagAfter = part === 'agent' ? productTag : nextTag;
     await step(`an old ${program} that hangs is ended by the one that stands by`, async (note) => {
       const [index = 1] = nodeIndexes(config);
+      const node = nodeName(index);
       const old = await processOf(trial, index, program);
       await upgradeProduct(layout, tagAfter, { waits: false });
+      // nodes come one after the other (maxSurge): the one whose process is to hang may be the last
       await waitForPods(trial, (pods) =>
-        pods.some(({ ds, isNew }) => ds === daemonSets[part] && isNew),
+        pods.some((pod) => pod.ds === daemonSets[part] && pod.isNew && pod.node === node),
       );
       const stop = await inNode(layout, index, ['kill', '-STOP', `${old}`]);
       await run(...stop);
       const stoppedMs = performance.now();
       const isGone = async (): Promise<boolean> =>
         (await tryRun(...(await inNode(layout, index, ['kill', '-0', `${old}`])))).status !== 0;
-      await waitFor(isGone, { what: `the ${program} that hangs to end`, timeoutMs: fencedMsMax });
-      note(`after ${((performance.now() - stoppedMs) / 1000).toFixed(1)} s`);
-      for (const name of Object.values(daemonSets)) await rollout(layout, productNamespace, name);
+      try {
+        await waitFor(isGone, { what: `the ${program} that hangs to end`, timeoutMs: fencedMsMax });
+        note(`after ${((performance.now() - stoppedMs) / 1000).toFixed(1)} s`);
+      } finally {
+        for (const name of Object.values(daemonSets)) await rollout(layout, productNamespace, name);
+      }
     });
   }
   await installProduct(layout);
@@ -144,6 +149,7 @@ async function tagPause({ layout, config }: Trial): Promise<void> {
 interface Pod {
   readonly ds: string;
   readonly name: string;
+  readonly node: string;
   readonly isReady: boolean;
   /** Beside an older one of its DaemonSet. */
   readonly isNew: boolean;
@@ -164,7 +170,7 @@ async function podsOf({ layout }: Trial): Promise<readonly Pod[]> {
       ...{ ds, name, node, created, isReady: ready === 'True' },
     }));
   return pods.map(({ ds, name, node, created, isReady }) => ({
-    ...{ ds, name, isReady },
+    ...{ ds, name, node, isReady },
     isNew: pods.some((each) => each.ds === ds && each.node === node && each.created < created),
   }));
 }

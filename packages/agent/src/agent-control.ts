@@ -32,7 +32,7 @@ import { MarkWatch } from './firewall/mark-watch.ts';
 import { EnforcedPods } from './gate/enforced-pods.ts';
 import { GateStack } from './gate/gate-stack.ts';
 import { Sandboxes } from './gate/sandboxes.ts';
-import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
+import { datagramsPerQueryRate, peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
 import { Compatibility } from './node/compatibility.ts';
 import { GroupAudit } from './node/group-audit.ts';
 import { LocalAddresses } from './node/local-addresses.ts';
@@ -334,6 +334,7 @@ export class AgentControl {
         fqdnLiveSeconds: config.fqdnLiveSeconds,
         fqdnLiveIdleSeconds: config.fqdnLiveIdleSeconds,
         connectsPerSecond: config.tcpConnectsPerSecond,
+        datagramsPerSecond: config.queriesPerSecond * datagramsPerQueryRate,
         quotaNamespace: config.quotaNamespace,
         quotaSelector: config.quotaSelector,
       },

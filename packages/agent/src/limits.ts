@@ -22,6 +22,8 @@ export const reconcileIntervalMs = 5000;
 export const comparedEntriesMax = 4096;
 /** Rules and routes that somebody removes are put back at once, but no more often than this. */
 export const repairIntervalMs = 50;
+/** How long a pod may be listed after its interface went before that is a fault: the pod ends, and its object goes last. */
+export const endedMsMax = 60_000;
 /** How long a revision waits for the members before those that lag are left out of the group. */
 export const acknowledgeTimeoutMs = 10_000;
 /**
@@ -82,3 +84,9 @@ export const removePollMs = 100;
 export const runtimeSettleMs = 2000;
 /** Policies whose redirects `status` tells; the others it counts. */
 export const redirectNotesMax = 16;
+
+/**
+ * Datagrams of one pod that the kernel lets to the members, for each query a second that one member answers
+ * (`queriesPerSecond`): two members answer twice as many. The kernel drops the rest (`drop_query_rate`).
+ */
+export const datagramsPerQueryRate = 2;

@@ -395,7 +395,8 @@ export const tdEvent = {
 export const tdConfig = {
   size: 80,
   mark: 0,
-  reserved1: 4,
+  datagrams_per_second: 4,
+  reserved1: 8,
   port_be: 16,
   reserved0: 18,
   owner_uid: 20,
@@ -522,6 +523,7 @@ export const tdCounter = {
   FLOODED: 36,
   NEIGHBOUR: 37,
   DROP_CONNECT_RATE: 38,
+  DROP_QUERY_RATE: 39,
 } as const;
 
 export const tdLiveCounter = {
@@ -555,7 +557,7 @@ export const tdCounterHelp = {
   drop_not_redirected: "a DNS query that DNS rules apply to was not steered to the shared socket",
   drop_spoofed: "the source address, MAC address or claimed neighbour does not belong to the pod of the interface",
   drop_unverified: "the source address belongs to a local endpoint or to the node, and the packet came in by another interface",
-  drop_parse: "the headers are truncated or malformed",
+  drop_parse: "the headers are truncated or malformed, or a pod sends to a loopback address",
   drop_fragment: "the packet is a fragment to a DNS server with DNS rules, or was not reassembled",
   drop_options: "the packet to a DNS server with DNS rules has IP options or extension headers",
   drop_vlan: "the frame from or to a pod has a VLAN tag",
@@ -578,4 +580,5 @@ export const tdCounterHelp = {
   flooded: "broadcast, multicast and flooded frames for other pods, dropped without a drop event",
   neighbour: "ARP and link-local IPv6 messages of pods, which policy does not apply to",
   drop_connect_rate: "a TCP connection to a DNS server exceeds the rate of the pod; the client sends the SYN again",
+  drop_query_rate: "a datagram to a DNS server exceeds twice the query rate of the pod, or the share of the pod in the rate of the node",
 } as const;

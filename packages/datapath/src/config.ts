@@ -23,6 +23,8 @@ export interface DatapathConfig {
   readonly fqdnLiveIdleSeconds: number;
   /** New TCP connections of one pod to the shared socket, per second and at once; 0: no bound. */
   readonly connectsPerSecond: number;
+  /** Datagrams of one pod to the shared socket, per second; half of them at once; 0: no bound. */
+  readonly datagramsPerSecond: number;
   readonly quotaNamespace: number;
   /** For the version before, which refuses by it. */
   readonly quotaSelector: number;
@@ -54,6 +56,7 @@ export function encodeConfig(config: DatapathConfig): Uint8Array {
   view.setUint32(tdConfig.fqdn_live_s, config.fqdnLiveSeconds, true);
   view.setUint32(tdConfig.fqdn_live_idle_s, config.fqdnLiveIdleSeconds, true);
   view.setUint32(tdConfig.connects_per_second, config.connectsPerSecond, true);
+  view.setUint32(tdConfig.datagrams_per_second, config.datagramsPerSecond, true);
   view.setBigUint64(tdConfig.hash_key, randomBytes(8).readBigUInt64LE(), true);
   return bytes;
 }

@@ -46,6 +46,7 @@ function load(change: Partial<DatapathConfig> = {}): LoadedDatapath {
       fqdnLiveSeconds: 1000,
       fqdnLiveIdleSeconds: 100,
       connectsPerSecond: 1000,
+      datagramsPerSecond: 10_000,
       quotaNamespace: 100,
       quotaSelector: 100,
       ...change,

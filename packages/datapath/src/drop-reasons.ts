@@ -58,6 +58,10 @@ const fixes: Readonly<Record<DropReason, readonly [CodeSeverity, string]>> = {
     'warning',
     'use UDP or keep the connection open for several queries; tcpConnectsPerSecond sets the rate',
   ],
+  drop_query_rate: [
+    'warning',
+    'find the pod that sends so many queries and reduce its lookups, or raise queriesPerSecond',
+  ],
 };
 
 export const dropReasonCodes: CodeTable<DropReason> = Object.fromEntries(

@@ -81,6 +81,7 @@ const settings: DatapathConfig = {
   fqdnLiveSeconds: 6,
   fqdnLiveIdleSeconds: 7,
   connectsPerSecond: 8,
+  datagramsPerSecond: 9,
   quotaNamespace: 4,
   quotaSelector: 5,
 };

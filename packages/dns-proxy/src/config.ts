@@ -131,7 +131,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
   queriesPerSecond: intOption({
     group: 'DNS',
     description:
-      'Queries per second of one pod, and the size of a burst. Beyond that, queries over UDP get SERVFAIL and TCP connections wait.',
+      'Queries per second of one pod, and the size of a burst. Beyond that, queries over UDP get SERVFAIL and TCP connections wait. The kernel drops datagrams of a pod beyond twice that.',
     default: 5000,
     min: 1,
     max: 10_000_000,

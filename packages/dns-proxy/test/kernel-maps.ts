@@ -39,6 +39,7 @@ export function loadKernelMaps(quota: number = fqdnEntries): KernelMaps {
       fqdnLiveSeconds: 1000,
       fqdnLiveIdleSeconds: 100,
       connectsPerSecond: 1000,
+      datagramsPerSecond: 10_000,
       quotaNamespace: quota,
       quotaSelector: quota,
     }),

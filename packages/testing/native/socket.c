@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,6 +24,7 @@ static int set_options(const struct request *request, int fd, int family, int ty
 {
 	int mark = (int)arg_number(request, "mark", 0);
 	int ttl = (int)arg_number(request, "ttl", 0);
+	int segment = (int)arg_number(request, "segment", 0);
 	const char *device = arg_text(request, "device", NULL);
 	bool is_v6 = family == AF_INET6;
 
@@ -35,6 +37,9 @@ static int set_options(const struct request *request, int fd, int family, int ty
 				   is_v6 ? IPV6_UNICAST_HOPS : IP_TTL, &ttl, sizeof(ttl)) != 0)
 		return -1;
 	if (arg_number(request, "nocheck", 0) != 0 && set_flag(fd, SOL_SOCKET, SO_NO_CHECK) != 0)
+		return -1;
+	if (segment != 0 &&
+	    setsockopt(fd, SOL_UDP, UDP_SEGMENT, &segment, sizeof(segment)) != 0)
 		return -1;
 	if (arg_number(request, "reuseaddr", 0) != 0 && set_flag(fd, SOL_SOCKET, SO_REUSEADDR) != 0)
 		return -1;

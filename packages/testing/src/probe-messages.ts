@@ -28,6 +28,7 @@ export function socketArguments(
     reuseport: options.reusePort,
     reuseaddr: options.reuseAddress,
     nocheck: options.noChecksum,
+    segment: options.segmentBytes,
     broadcast: options.broadcast,
     timeout: options.timeoutMs,
   };

@@ -18,6 +18,8 @@ export interface SocketOptions {
   readonly reuseAddress?: boolean;
   /** UDP on IPv4 without checksum. */
   readonly noChecksum?: boolean;
+  /** UDP_SEGMENT: each send is cut into datagrams of so many octets. */
+  readonly segmentBytes?: number;
   readonly broadcast?: boolean;
   /** Default 2000. */
   readonly timeoutMs?: number;

@@ -11,6 +11,7 @@ import { NetworkView } from '@tandem/netlink/network-view';
 import { insideNamespace } from '@tandem/testing/inside';
 import { Namespace } from '@tandem/testing/namespace';
 import { waitFor } from '@tandem/testing/wait';
+import { endedMsMax } from '../limits.ts';
 import {
   EndpointInterfaces,
   type InterfaceSources,
@@ -85,6 +86,8 @@ async function resolve(
 insideNamespace(import.meta, () => {
   before(async () => {
     pod = await Namespace.create('pod');
+    // A report of MLD, sent again seconds after a link came up, would move a forwarding entry of a test to its port.
+    await pod.sysctl({ 'net.ipv6.conf.default.disable_ipv6': 1 });
     const veth = (name: string, peer: string, more = ''): string =>
       `link add ${name} type veth peer name ${peer} netns ${pod.name}${more}`;
     ip(
@@ -282,10 +285,32 @@ insideNamespace(import.meta, () => {
     const index = ifindex('ptp');
     attached.delete(index); // as the kernel does
     ip('link del ptp', `link add new index ${index} type veth peer name eth0 netns ${pod.name}`);
-    const got = await resolve(interfaces, endpoint(1, '10.0.0.11'));
-    assert.match(got[1] ?? '', /no route of the node leads to 10.0.0.11 alone/);
+    assert.equal((await resolve(interfaces, endpoint(1, '10.0.0.11')))[1], undefined);
     ip('link set new up', 'route add 10.0.0.11 dev new');
     assert.equal((await resolve(interfaces, endpoint(1, '10.0.0.11')))[1], 'new');
+  });
+
+  test('a pod whose interface went has ended; if it is listed for a minute more, that is a fault', async () => {
+    let nowMs = 1000;
+    const clock = { monotonicMs: () => nowMs };
+    const lost = ifindex('new');
+    const known = new Map<number, KnownInterface>([[1, { ifindex: lost, mac: null }]]);
+    const interfaces = new EndpointInterfaces(known, clock);
+    const ended = endpoint(1, '10.0.0.77');
+    assert.equal((await resolve(interfaces, ended))[1], 'new');
+    attached.delete(lost); // as the kernel does
+    const told = async (...more: readonly EndpointDesired[]) => resolve(interfaces, ended, ...more);
+    const never = await told(endpoint(2, '10.0.0.78'));
+    assert.deepEqual(Object.keys(never), ['2'], 'a pod without an interface is told at once');
+    nowMs += endedMsMax - 1;
+    assert.deepEqual(await told(), {});
+    nowMs += 1;
+    assert.match((await told())[1] ?? '', /not-found: no route of the node leads to 10.0.0.77/);
+    const byName = await resolve(
+      new EndpointInterfaces(known, clock),
+      endpoint(1, '10.0.0.77', 'lo'),
+    );
+    assert.match(byName[1] ?? '', /refused: lo is no veth/, 'what is refused is told at once');
   });
 
   test('what leads out, what is plugged into a bridge of pods, tunnels, and who nobody knows', async () => {

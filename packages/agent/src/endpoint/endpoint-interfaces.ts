@@ -4,12 +4,16 @@
 /**
  * Which interface each local pod has: found once and kept for the pod's life, whatever is said of it later. It
  * ends with the interface itself, which the kernel tells by removing it from `pod_devices`, or with the pod.
+ * A pod ends in this order: its network namespace goes, then its object. A pod whose interface went is therefore a
+ * problem only if its object stays for `endedMsMax`.
  */
 
 import { formatAddress } from '@tandem/core/net/ip';
 import type { EndpointDesired } from '@tandem/core/policy/desired';
 import type { Link } from '@tandem/netlink/link';
 import type { NetworkState } from '@tandem/netlink/network-state';
+import { type Clock, systemClock } from '@tandem/runtime/system-clock';
+import { endedMsMax } from '../limits.ts';
 import {
   describeInterface,
   findInterface,
@@ -50,10 +54,17 @@ export interface ResolvedInterfaces {
 export class EndpointInterfaces {
   /** By `endpointId`. */
   #known: Map<number, KnownInterface>;
+  /** When the interface of a pod was first missed, by `endpointId`; monotonic clock, ms. */
+  #missedMs: ReadonlyMap<number, number> = new Map();
+  readonly #clock: Pick<Clock, 'monotonicMs'>;
 
   /** `known`: what `endpoints` in the kernel says, from before this process. */
-  constructor(known: ReadonlyMap<number, KnownInterface>) {
+  constructor(
+    known: ReadonlyMap<number, KnownInterface>,
+    clock: Pick<Clock, 'monotonicMs'> = systemClock,
+  ) {
     this.#known = new Map(known);
+    this.#clock = clock;
   }
 
   /** Never rejects: what is wrong with one pod's interface is that pod's problem. */
@@ -63,12 +74,19 @@ export class EndpointInterfaces {
   ): Promise<ResolvedInterfaces> {
     const { state, isAttached } = sources;
     const pods = byPod(desired);
+    const nowMs = this.#clock.monotonicMs();
     const known = new Map<number, KnownInterface>();
     const owners = new Map<number, EndpointDesired>();
+    const missedMs = new Map<number, number>();
     for (const [endpointId, [first]] of pods) {
+      const missed = this.#missedMs.get(endpointId);
+      if (missed !== undefined) missedMs.set(endpointId, missed);
       const kept = this.#known.get(endpointId);
       if (kept === undefined || first === undefined) continue;
-      if (!state.links.has(kept.ifindex) || !isAttached(kept.ifindex)) continue;
+      if (!state.links.has(kept.ifindex) || !isAttached(kept.ifindex)) {
+        missedMs.set(endpointId, nowMs);
+        continue;
+      }
       // oxlint-disable-next-line no-await-in-loop -- of the few whose address was not read before
       known.set(endpointId, await withMac(kept, sources));
       owners.set(kept.ifindex, first);
@@ -78,13 +96,18 @@ export class EndpointInterfaces {
       if (known.has(endpointId)) continue;
       // oxlint-disable-next-line no-await-in-loop -- who comes first has the interface
       const result = await this.#find(addresses, owners, known, sources);
-      if ('message' in result) problems.push(result);
-      else {
+      if ('message' in result) {
+        const missed = missedMs.get(endpointId);
+        const isEnded = missed !== undefined && nowMs - missed < endedMsMax;
+        if (!isEnded || result.code !== 'interface-not-found') problems.push(result);
+      } else {
+        missedMs.delete(endpointId);
         known.set(endpointId, result);
         owners.set(result.ifindex, addresses[0] as EndpointDesired);
       }
     }
     this.#known = known;
+    this.#missedMs = missedMs;
     const found = new Map<number, PodInterface>();
     for (const [endpointId, { ifindex, mac }] of known) {
       const link = state.links.get(ifindex);

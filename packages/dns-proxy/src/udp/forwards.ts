@@ -3,9 +3,8 @@
 
 /**
  * Sends queries to their servers, and handles those that fail: by a send, by an ICMP error, or because their socket is silent.
- * Such a query is sent once more, from another socket, if the failed socket, or its server past a local redirect, had answered
- * before, or if other sockets of the silent one's server receive answers (a Service's conntrack entry may lead to a backend that
- * is gone). Otherwise a query of a failed socket gets SERVFAIL at once, since the pod would see the ICMP error (RFC 1122 section
+ * Such a query is sent once more, from another socket, if the failed socket's server had answered before, or if other sockets of
+ * the silent one's server receive answers (conntrack may lead the socket's port to a pod that is gone). Otherwise a query of a failed socket gets SERVFAIL at once, since the pod would see the ICMP error (RFC 1122 section
  * 4.1.3.3), and one of a silent socket waits on.
  */
 

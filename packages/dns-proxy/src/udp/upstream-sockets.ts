@@ -87,6 +87,15 @@ export class UpstreamSockets {
     return sockets;
   }
 
+  /** That of the server, not retired, on which an answer came last; undefined if none had one. */
+  lastAnswered(server: UpstreamServer): UpstreamSocket | undefined {
+    let last: UpstreamSocket | undefined;
+    for (const socket of this.ofServer(server)) {
+      if (socket.answeredMs > (last?.answeredMs ?? 0)) last = socket;
+    }
+    return last;
+  }
+
   /** The socket of a handle; undefined when the handle's place belongs to a later socket by now. */
   of(handle: number): UpstreamSocket | undefined {
     const socket = this.#sockets[handle & handleIndexMask];

@@ -83,11 +83,15 @@ describe('UdpPool', () => {
     assert.ok(priorities.length > before);
     pool.sent(direct, 5);
     pool.failed(direct, 6);
-    assert.equal(pool.isStale(direct, 6), false, 'past redirects there is nobody else');
-    pool.draw(handle, 102, 5 + upstreamDirectMs);
+    assert.ok(pool.isStale(direct, 6), 'conntrack may lead its port through the redirect still');
+    const proven = pool.draw(handle, 102, 6);
+    pool.sent(proven, 6);
+    pool.answered(proven, 7);
+    assert.equal(pool.drawAgain(handle, direct, 103, 7), proven, 'by a socket that had an answer');
+    pool.draw(handle, 104, 5 + upstreamDirectMs);
     assert.equal(priorities.at(-1), undefined, 'then as before');
     pool.backendsChanged(server);
-    pool.draw(handle, 103, 7);
+    pool.draw(handle, 105, 7);
     assert.equal(priorities.at(-1), undefined, 'and when the agent says who is there');
   });
 

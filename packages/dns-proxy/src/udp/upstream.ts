@@ -102,8 +102,11 @@ export class UdpPool {
   drawAgain(serverHandle: number, stale: number, batch: number, nowMs: number): number {
     const server = this.#servers.find(serverHandle);
     if (server === undefined) return -1;
-    if (this.#sockets.of(stale)?.isDirect !== false || server.answeredMs === 0) {
-      return this.draw(serverHandle, batch, nowMs);
+    const socket = this.#sockets.of(stale);
+    if (socket?.isDirect !== false || server.answeredMs === 0) {
+      // One that was answered lately is on no way of conntrack that leads nowhere.
+      const proven = socket?.hasFailed === true ? this.#sockets.lastAnswered(server) : undefined;
+      return proven?.handle ?? this.draw(serverHandle, batch, nowMs);
     }
     server.directUntilMs = nowMs + upstreamDirectMs;
     for (const handle of server.sockets) {
@@ -183,16 +186,15 @@ export class UdpPool {
   }
 
   /**
-   * Whether queries in flight on the socket should be asked again on another: it had answers before and has
-   * failed, or is silent while other sockets of its server have answers.
+   * Whether queries in flight on the socket should be asked again on another: it has failed and its server had answers
+   * before, or it is silent while other sockets of its server have answers.
    */
   isStale(handle: number, nowMs: number): boolean {
     const socket = this.#sockets.of(handle);
     if (socket === undefined) return false;
-    if (socket.hasFailed) {
-      // Past redirects it may be answered, by a server that was answered before.
-      return socket.answeredMs !== 0 || (!socket.isDirect && socket.server.answeredMs !== 0);
-    }
+    // A server that has answered is asked again, whichever socket failed: conntrack may keep the way of an earlier socket with
+    // the same port, through a redirect or to a backend that is gone, even for a new socket past redirects.
+    if (socket.hasFailed) return socket.server.answeredMs !== 0;
     return isSilent(socket, this.#heard(nowMs)) && socket.server.answeredMs > socket.silentSinceMs;
   }
 
