@@ -8,6 +8,7 @@
 
 import { readPinnedSettings } from '@tandem/datapath/group-settings';
 import { agentMember } from '@tandem/datapath/member';
+import { refuseOtherDatapath } from '@tandem/datapath/other-datapath';
 import { pinPaths } from '@tandem/datapath/paths';
 import { makeDirectories } from '@tandem/datapath/pins';
 import { isLoaded, planTakeover } from '@tandem/datapath/schema';
@@ -63,7 +64,10 @@ export class Agent implements Component {
     );
     if (signal.aborted) return;
     // Of a version that we don't know? Then not even DNS is served by its pins.
-    await withoutDatapath(bpffsDir, () => planTakeover(bpffsDir));
+    await withoutDatapath(bpffsDir, async () => {
+      planTakeover(bpffsDir);
+      await refuseOtherDatapath(bpffsDir);
+    });
     this.#runDirectory.prepare();
     const served = this.#canServeBefore() ? await this.#serve() : null;
     if (signal.aborted) return;

@@ -8,6 +8,7 @@
 
 import { existsSync } from 'node:fs';
 import { NodeGroup } from '@tandem/datapath/group';
+import { OtherDatapathError } from '@tandem/datapath/hook-taken';
 import { pinPaths } from '@tandem/datapath/paths';
 import { nothingEnforcedCode } from '@tandem/dns-proxy/member-process';
 import { memoryLimit } from '@tandem/runtime/memory-limit';
@@ -22,6 +23,11 @@ export async function withoutDatapath(
     await work();
   } catch (error) {
     const { message: said, facts } = TandemError.from(error);
+    if (error instanceof OtherDatapathError) {
+      throw new TandemError('TANDEM_DATAPATH', `the datapath cannot be loaded: ${said}`, {
+        cause: error,
+      });
+    }
     const message = isOutOfMemory(error) ? withMemoryLimit(said) : await withMissingFeatures(said);
     const revision = await enforcedRevision(root);
     if (revision > 0) {

@@ -165,6 +165,34 @@ static int probe_netfilter_defrag(void)
 	return probe_netfilter(NETFILTER_DEFRAG);
 }
 
+/*
+ * netfilterIsTaken(family, hook, priority): whether another BPF program has this place in the network namespace. The
+ * kernel gives a place to one program, and lists links to CAP_SYS_ADMIN alone: so a program that accepts every
+ * packet is attached there for a moment.
+ */
+EXPORTED(netfilter_is_taken)
+{
+	struct call call;
+	struct netfilter_hook hook = { 0 };
+	int program, link;
+
+	if (!call_begin(env, info, 3, &call) || !argument_u32(&call, 0, "family", &hook.family) ||
+	    !argument_u32(&call, 1, "hook", &hook.hook) ||
+	    !argument_i32(&call, 2, "priority", &hook.priority))
+		return NULL;
+	program = load_return(TD_PROG_TYPE_NETFILTER, TD_ATTACH_NETFILTER, 0, 1);
+	if (program < 0)
+		return throw_errno(&call, -program, "load program", "td_probe", "bpf");
+	link = link_create_netfilter(program, &hook);
+	close(program);
+	if (link == -EBUSY)
+		return make_bool(env, true);
+	if (link < 0)
+		return throw_errno(&call, -link, "attach netfilter program", "td_probe", "bpf");
+	close(link);
+	return make_bool(env, false);
+}
+
 /* Programs may look into it since 5.4; before, only redirect by it. */
 static int probe_devmap_lookup(void)
 {

@@ -268,6 +268,7 @@ EXPORTED(ring_rewind);
 EXPORTED(ring_stats);
 EXPORTED(ring_set_ref);
 EXPORTED(feature_probe);
+EXPORTED(netfilter_is_taken);
 EXPORTED(feature_names);
 EXPORTED(netns_cookie);
 EXPORTED(interface_index);

@@ -66,6 +66,7 @@ static const struct {
 	FUNCTION("ringSetRef", ring_set_ref),
 	FUNCTION("featureProbe", feature_probe),
 	FUNCTION("featureNames", feature_names),
+	FUNCTION("netfilterIsTaken", netfilter_is_taken),
 	FUNCTION("netnsCookie", netns_cookie),
 	FUNCTION("interfaceIndex", interface_index),
 };

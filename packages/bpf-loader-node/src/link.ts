@@ -247,6 +247,15 @@ export function attachNetfilter(options: NetfilterOptions): BpfLink {
   );
 }
 
+/**
+ * Whether another BPF program has this place in this network namespace, whoever attached it and wherever its link is
+ * pinned. Leaves nothing behind. @throws BpfError: no netfilter program can be attached
+ */
+export function isNetfilterTaken(place: Omit<NetfilterOptions, 'program' | 'defrag'>): boolean {
+  const { family, hook, priority } = place;
+  return native.netfilterIsTaken(netfilterFamily[family], netfilterHook[hook], priority);
+}
+
 /** Attaches to a cgroup, beside the programs that are there. */
 export function attachCgroup(options: CgroupOptions): BpfLink {
   return new BpfLink(

@@ -194,6 +194,7 @@ interface Native {
   ringSetRef(ring: Handle, keepsAlive: boolean): void;
   featureNames(): string[];
   featureProbe(index: number): void;
+  netfilterIsTaken(family: number, hook: number, priority: number): boolean;
   netnsCookie(): bigint;
   interfaceIndex(name: string): number;
 }

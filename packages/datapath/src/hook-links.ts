@@ -58,7 +58,7 @@ export function attachJudge(programs: HookPrograms): void {
       using link = attachNetfilter({ program, family, hook, priority });
       link.pin(programs.paths.link(name));
     } catch (error) {
-      if (!isAbsent(family)) throw namedHookTaken(error);
+      if (!isAbsent(family)) throw namedHookTaken(error, programs.paths.root);
     }
   }
 }
