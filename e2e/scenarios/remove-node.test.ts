@@ -23,7 +23,6 @@ import { fileURLToPath } from 'node:url';
 import type { TestNode } from '@tandem/testing/netns';
 import { type RunResult, tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
-import { nodeName } from '../kit/objects.ts';
 import { type StandardNode, standardPolicy, startStandardNode } from '../kit/standard-node.ts';
 
 const program = fileURLToPath(new URL('../../packages/agent/bin/tandem-agent', import.meta.url));
@@ -87,8 +86,6 @@ after(async () => {
 function remove(): Promise<RunResult> {
   const { node, tandem } = standard;
   const flags = {
-    source: 'kubernetes',
-    'node-name': nodeName,
     'bpffs-dir': tandem.pinRoot,
     'run-dir': tandem.runDirectory,
     'state-dir': tandem.stateDirectory,
@@ -96,8 +93,10 @@ function remove(): Promise<RunResult> {
     ...gateOptions,
   };
   const args = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
+  // As packaging/README.md has it: no option but those that are not the default, and no Node.js in the PATH.
   const entered = node.node.enter('env', [
-    `TANDEM_NODE=${process.execPath}`,
+    '-i',
+    'PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin',
     program,
     'remove',
     ...args,

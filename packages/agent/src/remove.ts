@@ -17,7 +17,7 @@ import { pinPaths } from '@tandem/datapath/paths';
 import { makeDirectories } from '@tandem/datapath/pins';
 import { PathLock } from '@tandem/dns-sockets/lock';
 import { NetworkView } from '@tandem/netlink/network-view';
-import { loadConfig, systemSources } from '@tandem/runtime/config';
+import { type ConfigSpec, loadConfig, systemSources } from '@tandem/runtime/config';
 import { exitCodes } from '@tandem/runtime/lifecycle';
 import { createLogger, type Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
@@ -39,6 +39,16 @@ that it had; they matter where they name directories. It may be run again.
 Exit code 0: nothing is left; 1: the message says what is; 2: an option is wrong.
 `;
 
+/** Neither a source nor a name is needed to take away what is there; both may be given, as to the agent. */
+const removeConfigSpec: ConfigSpec<AgentConfig> = {
+  ...agentConfigSpec,
+  options: {
+    ...agentConfigSpec.options,
+    source: { ...agentConfigSpec.options.source, fallback: '' },
+    nodeName: { ...agentConfigSpec.options.nodeName, fallback: '' },
+  },
+};
+
 const keepFlag = '--keep-gate-program';
 
 /** What processes of ours make in these directories: others' files stay. */
@@ -49,7 +59,7 @@ const stateNames = /^(?:policy\.snapshot|ids|gate-directory|source$)/;
 export async function remove(argv: readonly string[]): Promise<number> {
   const { program } = agentConfigSpec;
   const own = argv.filter((each) => each !== keepFlag);
-  const loaded = loadConfig(agentConfigSpec, { ...systemSources(), argv: own });
+  const loaded = loadConfig(removeConfigSpec, { ...systemSources(), argv: own });
   if (loaded.kind === 'help' || loaded.kind === 'version') {
     process.stdout.write(usage);
     return exitCodes.ok;
