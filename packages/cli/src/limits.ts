@@ -25,6 +25,9 @@ export const observeRetryMsMax = 2000;
 /** Events remembered to tell those that both processes show. */
 export const observeRecentEventsMax = 4096;
 
+/** Routing rules that `doctor` names. */
+export const rulesShownMax = 3;
+
 /** Diagnostics of one code that `status` shows whole as text, and objects of further ones that it names. */
 export const diagnosticsPerCodeMax = 10;
 export const diagnosticSubjectsMax = 50;

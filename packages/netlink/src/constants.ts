@@ -57,6 +57,7 @@ export const RTNLGRP_NSID = 28;
 
 /** linux/rtnetlink.h: tables, kinds and scopes of routes, and who made them. */
 export const RT_TABLE_MAIN = 254;
+export const RT_TABLE_LOCAL = 255;
 export const RTN_UNICAST = 1;
 export const RTN_LOCAL = 2;
 export const RT_SCOPE_UNIVERSE = 0;

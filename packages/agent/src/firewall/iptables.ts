@@ -3,15 +3,7 @@
 
 /** The rules of `iptables-save` and `ip6tables-save` (iptables-extensions(8)). As nft.ts: unknown is unknown. */
 
-import type {
-  AddressFamily,
-  Chain,
-  MarkUse,
-  Rule,
-  RuleVerdict,
-  SteeredPacket,
-  Tri,
-} from './rule.ts';
+import type { AddressFamily, Chain, DnsPacket, MarkUse, Rule, RuleVerdict, Tri } from './rule.ts';
 import { allBits, allOf, matchMark, negated } from './rule.ts';
 
 const filterHooks: Readonly<Record<string, string>> = {
@@ -52,7 +44,7 @@ export function parseIptablesSave(
   return [...chains.values()];
 }
 
-type Condition = (packet: SteeredPacket) => Tri;
+type Condition = (packet: DnsPacket) => Tri;
 
 interface Draft {
   readonly conditions: Condition[];
@@ -120,12 +112,16 @@ function readOption(
       return add(({ protocol }) => value === protocol);
     case '--dport':
     case '--dports':
-      return add(({ port }) => isPortOf(value, port));
+      return add(({ destinationPort }) => isPortOf(value, destinationPort));
+    case '--sport':
+    case '--sports':
+      return add(({ sourcePort }) => isPortOf(value, sourcePort));
     case '-i':
+    case '-o':
       return add(() => (value === 'lo' ? false : null));
     case '--ctstate':
     case '--state':
-      return add(() => value.split(',').includes('UNTRACKED'));
+      return add(({ state }) => value.split(',').includes(state.toUpperCase()));
     case '--mark': {
       // connmark looks at the connection, not at the packet.
       if (draft.module !== 'mark') return add(() => null);
@@ -178,7 +174,8 @@ function maskedValue(text: string): [value: number, mask: number] {
 }
 
 /** "53", "53,10053", "1000:2000". */
-function isPortOf(text: string, port: number): boolean {
+function isPortOf(text: string, port: number | null): Tri {
+  if (port === null) return null;
   return text.split(',').some((item) => {
     const [first = '', last = first] = item.split(':');
     return port >= Number(first) && port <= Number(last);

@@ -6,15 +6,7 @@
  * unknown, never true or false.
  */
 
-import type {
-  AddressFamily,
-  Chain,
-  MarkUse,
-  Rule,
-  RuleVerdict,
-  SteeredPacket,
-  Tri,
-} from './rule.ts';
+import type { AddressFamily, Chain, DnsPacket, MarkUse, Rule, RuleVerdict, Tri } from './rule.ts';
 import { allBits, allOf, matchMark, negated } from './rule.ts';
 
 type Json = unknown;
@@ -75,7 +67,7 @@ function parseRule(expressions: readonly Json[], place: string): Rule {
     text: `${place}: ${JSON.stringify(expressions)}`,
     matches: (packet) => {
       const conditions = expressions.map((expression) => matchOf(expression, packet));
-      return hasMap ? allOf([...conditions, vmapOf(expressions)]) : allOf(conditions);
+      return hasMap ? allOf([...conditions, vmapOf(expressions, packet)]) : allOf(conditions);
     },
     verdict: hasMap && verdict.kind === 'none' ? { kind: 'accept' } : verdict,
     markUses: expressions.flatMap(markUsesOf),
@@ -83,11 +75,11 @@ function parseRule(expressions: readonly Json[], place: string): Rule {
   };
 }
 
-/** `ct state vmap`: untracked is what our packets are. Any other map: unknown. */
-function vmapOf(expressions: readonly Json[]): Tri {
+/** `ct state vmap`: it says which states it has. Any other map: unknown. */
+function vmapOf(expressions: readonly Json[], { state }: DnsPacket): Tri {
   const map = expressions.map((expression) => member(expression, 'vmap')).find(isFields);
   if (member(member(map?.['key'], 'ct'), 'key') !== 'state') return null;
-  return JSON.stringify(map).includes('"untracked"') ? null : false;
+  return JSON.stringify(map).includes(`"${state}"`) ? null : false;
 }
 
 function verdictOf(expressions: readonly Json[]): RuleVerdict {
@@ -110,7 +102,7 @@ const passing: ReadonlySet<string> = new Set([
   'vmap',
 ]);
 
-function matchOf(expression: Json, packet: SteeredPacket): Tri {
+function matchOf(expression: Json, packet: DnsPacket): Tri {
   if (!isFields(expression)) return null;
   const match = expression['match'];
   if (match === undefined)
@@ -118,25 +110,29 @@ function matchOf(expression: Json, packet: SteeredPacket): Tri {
   const left = member(match, 'left');
   // An untracked packet has a state and nothing else: the rule does not hold, whatever its operator.
   const ct = member(member(left, 'ct'), 'key');
-  if (ct !== undefined && ct !== 'state') return false;
+  if (ct !== undefined && ct !== 'state') return packet.state === 'untracked' ? false : null;
   const found = compare(left, member(match, 'right'), packet);
   return member(match, 'op') === '!=' ? negated(found) : found;
 }
 
-function compare(left: Json, right: Json, packet: SteeredPacket): Tri {
+/** No DNS packet of a pod passes the loopback interface. */
+const interfaceKeys: ReadonlySet<string> = new Set(['iif', 'iifname', 'oif', 'oifname']);
+
+function compare(left: Json, right: Json, packet: DnsPacket): Tri {
   const mask = markMaskOf(left);
   if (mask !== null) return matchMark(packet, mask, (value) => isOneOf(right, value));
-  if (member(member(left, 'ct'), 'key') === 'state') return isOneOf(right, 'untracked');
+  if (member(member(left, 'ct'), 'key') === 'state') return isOneOf(right, packet.state);
   const meta = member(member(left, 'meta'), 'key');
   if (meta === 'l4proto') return isOneOf(right, packet.protocol);
   if (meta === 'nfproto') return isOneOf(right, packet.family === 'ip' ? 'ipv4' : 'ipv6');
-  if (meta === 'iifname' || meta === 'iif') return right === 'lo' ? false : null;
+  if (meta !== undefined && interfaceKeys.has(String(meta))) return right === 'lo' ? false : null;
   const payload = member(left, 'payload');
   const [protocol, field] = [member(payload, 'protocol'), member(payload, 'field')];
   if (typeof protocol !== 'string') return null;
   if (protocol === 'ip' || protocol === 'ip6') return protocol === packet.family ? null : false;
   if (protocol !== 'th' && protocol !== packet.protocol) return false;
-  return field === 'dport' ? isOneOf(right, packet.port) : null;
+  const port = { sport: packet.sourcePort, dport: packet.destinationPort }[String(field)] ?? null;
+  return port === null ? null : isOneOf(right, port);
 }
 
 /** Whether `value` is meant by a right side: itself, a set, a list, a range. */

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Firewall rules of nft and iptables in one form, as far as Tandem has to understand them: does a steered
+ * Firewall rules of nft and iptables in one form, as far as Tandem has to understand them: does a DNS
  * packet match, what becomes of it then, and which bits of the mark the rule looks at or changes.
  */
 
@@ -25,7 +25,7 @@ export type RuleVerdict =
 export interface Rule {
   /** As it is shown to people. */
   readonly text: string;
-  matches(packet: SteeredPacket): Tri;
+  matches(packet: DnsPacket): Tri;
   readonly verdict: RuleVerdict;
   readonly markUses: readonly MarkUse[];
   /** Makes the kernel track connections of its family. */
@@ -45,21 +45,25 @@ export interface Chain {
 
 export type AddressFamily = 'ip' | 'ip6';
 
-/** A DNS query on its way to the shared socket: it comes from a pod, is not tracked, and has port P. */
-export interface SteeredPacket {
+/** A DNS message of a pod on the node: a steered query, a query that a member sends on, a reply to the pod. */
+export interface DnsPacket {
   readonly family: AddressFamily;
   readonly protocol: 'udp' | 'tcp';
   /** Its bits under `markMask`; the others are not known. */
   readonly mark: number;
   readonly markMask: number;
-  readonly port: number;
+  /** Null: not known. */
+  readonly sourcePort: number | null;
+  readonly destinationPort: number | null;
+  /** What conntrack says of it: of steered queries and replies nothing. */
+  readonly state: 'untracked' | 'new';
 }
 
 export const allBits = 0xffff_ffff;
 
 /** Whether the packet's mark, under `mask`, is one of the values for which `isWanted`. */
 export function matchMark(
-  packet: SteeredPacket,
+  packet: DnsPacket,
   mask: number,
   isWanted: (value: number) => boolean,
 ): Tri {

@@ -17,6 +17,7 @@ import {
   IPPROTO_TCP,
   IPPROTO_UDP,
   LOOPBACK_IFINDEX,
+  RT_TABLE_LOCAL,
   RTN_LOCAL,
   RTPROT_BOOT,
   RTPROT_TANDEM,
@@ -164,6 +165,24 @@ export function missingRouting(
     ),
     isRouted: routesOf(state, family, options).some(isLocalDelivery),
   };
+}
+
+/** Rules of others that the kernel asks before ours, and that may match a steered packet. */
+export function rulesBefore(
+  state: NetworkState,
+  family: Family,
+  { mark, port, rulePriority }: NetworkRulesOptions,
+): readonly Rule[] {
+  return state.rules.filter(
+    (rule) =>
+      rule.family === numberOf(family) &&
+      rule.priority < rulePriority &&
+      rule.table !== RT_TABLE_LOCAL &&
+      (rule.mark & rule.mask & mark) === (rule.mask & mark) &&
+      [0, IPPROTO_UDP, IPPROTO_TCP].includes(rule.ipProtocol) &&
+      (rule.destinationPort === null ||
+        (port >= rule.destinationPort.start && port <= rule.destinationPort.end)),
+  );
 }
 
 async function ensureRouting(

@@ -21,7 +21,7 @@ import {
 import { checkConntrack } from '../doctor/conntrack.ts';
 import { checkDirectories } from '../doctor/directories.ts';
 import { checkFamilies } from '../doctor/families.ts';
-import { checkInput } from '../doctor/input.ts';
+import { checkFirewall } from '../doctor/firewall.ts';
 import { checkIpvs } from '../doctor/ipvs.ts';
 import { checkKernel } from '../doctor/kernel.ts';
 import { findMark } from '../doctor/mark-found.ts';
@@ -54,7 +54,7 @@ const checks: readonly Check[] = [
   checkIpvs,
   checkNetkit,
   checkConntrack,
-  checkInput,
+  checkFirewall,
   checkRouteFilter,
 ];
 

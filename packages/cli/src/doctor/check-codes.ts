@@ -248,14 +248,14 @@ const checkRows = {
   routing4: {
     severity: 'error',
     meaning:
-      'routing rules or the route of Tandem are missing for IPv4: steered DNS is not delivered',
-    fix: 'restart the agent; a running one restores them within seconds',
+      'routing rules or the route of Tandem are missing for IPv4, or rules of others come before them: steered DNS is not delivered',
+    fix: 'restart the agent, which restores them within seconds; set rulePriority below that of the other rules',
   },
   routing6: {
     severity: 'error',
     meaning:
-      'routing rules or the route of Tandem are missing for IPv6: steered DNS is not delivered',
-    fix: 'restart the agent; a running one restores them within seconds',
+      'routing rules or the route of Tandem are missing for IPv6, or rules of others come before them: steered DNS is not delivered',
+    fix: 'restart the agent, which restores them within seconds; set rulePriority below that of the other rules',
   },
   'bridge-netfilter': {
     severity: 'warning',
@@ -307,6 +307,18 @@ const checkRows = {
     severity: 'error',
     meaning: 'the firewall of the node drops steered queries over IPv6: pods get no DNS answers',
     fix: 'accept the mark bit of Tandem in the chain that drops; doctor prints the command',
+  },
+  output4: {
+    severity: 'error',
+    meaning:
+      'the firewall of the node drops replies to pods, or queries that Tandem sends to DNS servers, over IPv4: pods get no DNS answers',
+    fix: 'accept what leaves from port P, and to port 53, in the chain that drops; doctor prints the command',
+  },
+  output6: {
+    severity: 'error',
+    meaning:
+      'the firewall of the node drops replies to pods, or queries that Tandem sends to DNS servers, over IPv6: pods get no DNS answers',
+    fix: 'accept what leaves from port P, and to port 53, in the chain that drops; doctor prints the command',
   },
   'rp-filter': {
     severity: 'info',

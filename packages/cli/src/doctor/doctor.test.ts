@@ -56,7 +56,7 @@ test('a node without traps is fit', async () => {
     ...['kernel-tcx-link', 'kernel-netfilter-link', 'kernel-btf', 'capabilities', 'bpffs'],
     ...['port-in-use', 'port-ephemeral', 'mark-firewall', 'mark-routing4', 'mark-routing6'],
     ...['bridge-nf-call-iptables', 'bridge-nf-call-ip6tables', 'conntrack4', 'conntrack6'],
-    ...['input4', 'input6'],
+    ...['input4', 'input6', 'output4', 'output6'],
   ]) {
     assert.equal(found.check(name)?.status, 'pass', `${name}: ${found.check(name)?.why}`);
   }
@@ -115,6 +115,39 @@ test('INPUT that drops steered queries, until the fix is applied', async () => {
   assert.equal(fixed.check('input6')?.status, 'pass');
   assert.equal(fixed.check('mark-firewall')?.status, 'pass', 'the fix is no foreign use');
   assert.equal(fixed.code, exitCode.ok);
+});
+
+test('OUTPUT that drops replies to pods and queries to servers, until the fix is applied', async () => {
+  await using node = await createNode({ pods: [] });
+  await node.node.run('iptables', ['-P', 'OUTPUT', 'DROP']);
+  await node.node.run('iptables', ['-A', 'OUTPUT', '-o', 'lo', '-j', 'ACCEPT']);
+  await node.node.run(
+    'nft',
+    [...['-f', '-']],
+    `table ip6 fw { chain out {
+      type filter hook output priority 0; policy drop;
+      ct state vmap { established : accept, related : accept, invalid : drop };
+      oifname "lo" accept;
+      udp dport 53 accept;
+    }; }\n`,
+  );
+  const found = await doctor(node.node, ...preflight);
+  assert.equal(found.code, exitCode.problem);
+  for (const name of ['output4', 'output6']) {
+    assert.equal(found.check(name)?.status, 'fail', found.check(name)?.why);
+    assert.match(found.check(name)?.why ?? '', /replies to pods and queries that Tandem sends/);
+    await node.node.run('bash', ['-c', found.check(name)?.fix ?? '']);
+  }
+  const fixed = await doctor(node.node, ...preflight);
+  for (const name of ['output4', 'output6']) {
+    assert.equal(fixed.check(name)?.status, 'pass', fixed.check(name)?.why);
+  }
+  await node.node.run('iptables', ['-F', 'OUTPUT']);
+  await node.node.run('iptables', [
+    ...['-A', 'OUTPUT', '-m', 'owner', '--uid-owner', '65532', '-j', 'ACCEPT'],
+  ]);
+  const unsure = await doctor(node.node, ...preflight);
+  assert.equal(unsure.check('output4')?.status, 'warn', 'a rule that doctor cannot evaluate');
 });
 
 test('another process on port P is named, with its pid', async () => {

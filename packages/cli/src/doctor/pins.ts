@@ -9,6 +9,8 @@ import { BpfLink, queryTcx } from '@tandem/bpf-loader-node/link';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { TD_ABI_VERSION } from '@tandem/datapath/abi.gen';
 import { ipv6State } from '@tandem/datapath/address-families';
+import { otherRoots } from '@tandem/datapath/hook-taken';
+import { isPolicyAttached } from '@tandem/datapath/other-datapath';
 import {
   agentMaps,
   type judgeHooks,
@@ -49,6 +51,16 @@ export const checkPins: Check = async (context) => {
   if (isPreflight) return [skip('pins', 'before Tandem runs')];
   const paths = pinPaths(settings.bpffsDir);
   if (!existsSync(paths.map('group'))) {
+    const others = isPolicyAttached() ? otherRoots(settings.bpffsDir) : [];
+    if (others.length > 0) {
+      return [
+        fail(
+          'pins',
+          `nothing of Tandem is pinned in ${settings.bpffsDir}, and policy programs of another directory are attached: ${others.join(' or ')}`,
+          `give doctor and both processes the bpffsDir in force: --bpffs-dir=${others[0]}`,
+        ),
+      ];
+    }
     return [
       fail(
         'pins',

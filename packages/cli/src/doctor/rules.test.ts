@@ -42,5 +42,18 @@ insideNamespace(import.meta, () => {
       'ip -4 rule add pref 9 fwmark 0x1000/0x1000 ipproto tcp dport 10053 lookup 2077',
     );
     assert.equal(ipv6?.status, 'pass');
+    execFileSync('sh', ['-c', ipv4?.fix ?? 'false']);
+  });
+
+  test('rules of others before those of Tandem are named, those that match no steered packet are not', async () => {
+    for (const rule of ['pref 3 fwmark 0/0x1000', 'pref 4 ipproto icmp', 'pref 4 dport 443'])
+      execFileSync('ip', ['rule', 'add', ...rule.split(' '), 'lookup', '777']);
+    for (const { status, why } of await routing()) assert.equal(status, 'pass', why);
+    execFileSync('ip', ['rule', 'add', 'pref', '5', 'from', '10.1.0.0/16', 'lookup', '777']);
+    const [ipv4, ipv6] = await routing();
+    assert.equal(ipv4?.status, 'warn');
+    assert.match(ipv4?.why ?? '', /^ip rule: pref 5 lookup 777 come before/);
+    assert.match(ipv4?.fix ?? '', /--rule-priority=4,/);
+    assert.equal(ipv6?.status, 'pass');
   });
 });

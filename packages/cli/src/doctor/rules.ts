@@ -4,7 +4,13 @@
 /** What the agent puts into routing and nft, see its node/network-rules.ts: there, and whole. */
 
 import { ownTable } from '@tandem/agent/firewall/read';
-import { type Family, type MissingRouting, missingRouting } from '@tandem/agent/node/network-rules';
+import {
+  type Family,
+  type MissingRouting,
+  missingRouting,
+  rulesBefore,
+} from '@tandem/agent/node/network-rules';
+import { rulesShownMax } from '../limits.ts';
 import {
   type Check,
   type CheckResult,
@@ -55,7 +61,11 @@ function checkRouting(family: Family, context: DoctorContext): CheckResult {
   const { rules, isRouted } = missingRouting(state, family, { ...settings, mark });
   const table = settings.routingTable;
   const missing = rules.length + (isRouted ? 0 : 1);
-  if (missing === 0) return pass(check, `steered packets are delivered by table ${table}`);
+  if (missing === 0) {
+    return (
+      checkBefore(family, context) ?? pass(check, `steered packets are delivered by table ${table}`)
+    );
+  }
   const lost = 'steered DNS is not delivered to the shared socket';
   if (state.linkByName('lo')?.isUp === false) {
     return fail(check, `${lost}: the loopback interface is down`, 'ip link set lo up');
@@ -69,6 +79,28 @@ function checkRouting(family: Family, context: DoctorContext): CheckResult {
     check,
     `${lost}: ${missing} of 3 rules and routes are missing (${byAgent})`,
     commands.join(' && '),
+  );
+}
+
+/** Rules of others that the kernel asks before Tandem's; null: none that may match a steered packet. */
+function checkBefore(
+  family: Family,
+  { settings, mark, network }: DoctorContext,
+): CheckResult | null {
+  const { rulePriority } = settings;
+  const before = rulesBefore(network.state, family, { ...settings, mark });
+  if (before.length === 0) return null;
+  const ip = family === 'IPv4' ? 'ip rule' : 'ip -6 rule';
+  const texts = before
+    .slice(0, rulesShownMax)
+    .map(({ priority, table }) => `pref ${priority} lookup ${table}`);
+  const more = before.length > texts.length ? ` and ${before.length - texts.length} more` : '';
+  const lowest = Math.min(...before.map(({ priority }) => priority));
+  const move = `give the other rules a preference over ${rulePriority}`;
+  return warn(
+    family === 'IPv4' ? 'routing4' : 'routing6',
+    `${ip}: ${texts.join(', ')}${more} come before the rules of Tandem (pref ${rulePriority}) and may route steered queries elsewhere: pods get no DNS answers then`,
+    lowest > 1 ? `restart the agent with --rule-priority=${lowest - 1}, or ${move}` : move,
   );
 }
 

@@ -7,20 +7,22 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseIptablesSave } from '@tandem/agent/firewall/iptables';
 import { parseNft } from '@tandem/agent/firewall/nft';
-import type { Chain, MarkUse, SteeredPacket } from '@tandem/agent/firewall/rule';
+import type { Chain, DnsPacket, MarkUse } from '@tandem/agent/firewall/rule';
 import { Namespace } from '@tandem/testing/namespace';
 import { passagesAt } from './verdict.ts';
 
-const packet: SteeredPacket = {
+const packet: DnsPacket = {
   family: 'ip',
   protocol: 'udp',
   mark: 0x1000,
   markMask: 0x3000,
-  port: 10_053,
+  sourcePort: null,
+  destinationPort: 10_053,
+  state: 'untracked',
 };
 
 /** "accept", "drop", and with a "?" where a rule before might accept. */
-function outcome(chains: readonly Chain[], of: SteeredPacket = packet): string {
+function outcome(chains: readonly Chain[], of: DnsPacket = packet): string {
   const [passage] = passagesAt('input', chains, of);
   if (passage === undefined) return 'no chain';
   return `${passage.verdict}${passage.verdict === 'drop' && passage.maybe.length > 0 ? '?' : ''}`;
@@ -146,7 +148,7 @@ ${rules}
     ['ct mark set meta mark', []],
   ];
   for (const [rule, want] of marks) assert.deepEqual(marksOf(await parse(rule)), want, rule);
-  const v6: SteeredPacket = { ...packet, family: 'ip6', protocol: 'tcp' };
+  const v6: DnsPacket = { ...packet, family: 'ip6', protocol: 'tcp' };
   assert.equal(outcome(await parse('meta l4proto tcp ip6 saddr ::/0 accept'), v6), 'drop?');
   assert.equal(outcome(await parse('meta nfproto ipv6 accept'), v6), 'accept');
 });

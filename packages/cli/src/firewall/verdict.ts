@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a firewall makes of a steered packet: a walk through its chains, as the kernel does it. */
+/** What a firewall makes of a DNS packet of a pod: a walk through its chains, as the kernel does it. */
 
-import type { Chain, Rule, SteeredPacket } from '@tandem/agent/firewall/rule';
+import type { Chain, DnsPacket, Rule } from '@tandem/agent/firewall/rule';
 import { chainDepthMax } from '../limits.ts';
 
 export interface Passage {
@@ -24,7 +24,7 @@ interface Walk {
 export function passagesAt(
   hook: string,
   chains: readonly Chain[],
-  packet: SteeredPacket,
+  packet: DnsPacket,
 ): readonly Passage[] {
   return chains
     .filter(({ filterHook, families }) => filterHook === hook && families.includes(packet.family))
@@ -39,7 +39,7 @@ export function passagesAt(
 function walk(
   chain: Chain,
   chains: readonly Chain[],
-  packet: SteeredPacket,
+  packet: DnsPacket,
   maybe: Rule[],
   depth: number,
 ): Walk {
