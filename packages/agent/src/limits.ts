@@ -8,6 +8,8 @@ export const filesMax = 4096;
 export const fileBytesMax: number = 8 << 20;
 /** A changed directory is read when it has been quiet for so long. */
 export const settleMs = 100;
+/** A file that is open for writing for longer is named in the diagnostics. */
+export const unfinishedToldMs = 3000;
 /** It is read again anyway this often. */
 export const rescanIntervalMs = 5000;
 /** And this often while it cannot be read at all. */

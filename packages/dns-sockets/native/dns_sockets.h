@@ -303,6 +303,9 @@ napi_value ds_duplicate_fd(napi_env env, napi_callback_info info);
 napi_value ds_try_lock_fd(napi_env env, napi_callback_info info);
 napi_value ds_local_port(napi_env env, napi_callback_info info);
 
+/* file-writers.c */
+napi_value ds_has_writer(napi_env env, napi_callback_info info);
+
 /* listener.c, upstream.c */
 int ds_set_buffer(int fd, int force_option, int plain_option, uint32_t bytes);
 napi_value ds_create_listener(napi_env env, napi_callback_info info);

@@ -145,6 +145,7 @@ NAPI_MODULE_INIT()
 		{"duplicateFd", ds_duplicate_fd},
 		{"tryLockFd", ds_try_lock_fd},
 		{"localPort", ds_local_port},
+		{"hasWriter", ds_has_writer},
 		{"loopCreate", ds_loop_create},
 		{"loopAdd", ds_loop_add},
 		{"loopRemove", ds_loop_remove},

@@ -43,6 +43,7 @@ export interface NativeAddon {
   duplicateFd(fd: number): number;
   tryLockFd(fd: number, shared: 0 | 1): boolean;
   localPort(fd: number): number;
+  hasWriter(fd: number): boolean;
   loopCreate(
     payload: Uint8Array,
     control: Uint8Array,

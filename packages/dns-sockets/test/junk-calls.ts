@@ -126,6 +126,7 @@ const templates: Readonly<Record<string, () => unknown[]>> = {
   releaseFd: () => [pick(fds)],
   duplicateFd: () => [pick(fds)],
   localPort: () => [pick(fds)],
+  hasWriter: () => [pick(fds)],
   tryLockFd: () => [pick(fds), pick([0, 1])],
   loopCreate: () => {
     const slots = pick([1, 64, 256]);

@@ -4,13 +4,16 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
+  closeSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   renameSync,
   rmSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -103,6 +106,40 @@ test('a directory without files, as an unmounted one, ends nothing; an empty fil
   assert.deepEqual(namesOf(latest()), []);
   start();
   assert.deepEqual([latest().unreachable, latest().objects], [null, []]);
+});
+
+test('a file that is being written keeps what it had until it is closed', async () => {
+  write('a.yaml', `${object('one')}\n---\n${object('two')}`);
+  write('b.yaml', object('three'));
+  source.start();
+  const before = states.length;
+  // As a shell does it for `kubectl get -o yaml > a.yaml`: empty at once, filled later, in pieces that are whole documents.
+  const writer = openSync(join(directory, 'a.yaml'), 'w');
+  await waitFor(() => latest().problems.length > 0, { what: 'a problem', timeoutMs: 8000 });
+  assert.match(latest().problems[0]?.message ?? '', /is open for writing: .*last good content/);
+  assert.deepEqual(namesOf(latest()), ['one', 'two', 'three']);
+  assert.deepEqual(latest().missing, [], 'it is known as it was');
+  writeSync(writer, object('one'));
+  write('c.yaml', object('four'));
+  await reported('another file', (state) => namesOf(state).includes('four'));
+  for (const state of states.slice(before))
+    assert.deepEqual(namesOf(state).slice(0, 2), ['one', 'two'], 'never half of it');
+  writeSync(writer, `\n---\n${object('five')}`);
+  closeSync(writer);
+  await reported('the whole file', (state) => namesOf(state).includes('five'));
+  assert.deepEqual(namesOf(latest()), ['one', 'five', 'three', 'four']);
+  assert.deepEqual(latest().problems, []);
+});
+
+test('a file that is being written at the start is missing, and read when it is closed', async () => {
+  const writer = openSync(join(directory, 'a.yaml'), 'w');
+  writeSync(writer, object('one'));
+  source.start();
+  assert.deepEqual(namesOf(latest()), []);
+  assert.equal(latest().missing[0]?.file, 'a.yaml');
+  closeSync(writer);
+  await reported('the file', (state) => state.missing.length === 0);
+  assert.deepEqual(namesOf(latest()), ['one']);
 });
 
 test('a change that keeps the size is seen', async () => {

@@ -10,12 +10,18 @@
 
 import { type FSWatcher, readdirSync, watch } from 'node:fs';
 import { join } from 'node:path';
-import { filesMax, rescanIntervalMs, settleMs, unreachableRescanMs } from '../limits.ts';
+import {
+  filesMax,
+  rescanIntervalMs,
+  settleMs,
+  unfinishedToldMs,
+  unreachableRescanMs,
+} from '../limits.ts';
 import type { FileCopies } from './file-copies.ts';
 import { keepFormer } from './former-objects.ts';
 import { isManifest } from './manifest.ts';
 import { readDocuments, type SourceObject } from './read-documents.ts';
-import { readManifest, stampOf } from './read-manifest.ts';
+import { readFinished, stampOf, UnfinishedFileError } from './read-manifest.ts';
 
 const staysInForce = 'the last good content stays in force';
 
@@ -49,6 +55,8 @@ export class DirectorySource {
   readonly #onChange: (state: SourceState) => void;
   readonly #copies: FileCopies | null;
   readonly #files = new Map<string, FileState>();
+  /** Files that are being written, with the time of the first look that found them so. */
+  readonly #unfinished = new Map<string, number>();
   /** Read, but not all of it. */
   #directoryProblem: string | null = null;
   #unreachable: string | null = null;
@@ -160,6 +168,7 @@ export class DirectorySource {
     for (const file of [...this.#files.keys()]) {
       if (names.includes(file)) continue;
       this.#files.delete(file);
+      this.#unfinished.delete(file);
       changed = true;
     }
     for (const name of names) changed = this.#readFile(name) || changed;
@@ -191,6 +200,15 @@ export class DirectorySource {
     return { objects: readDocuments(name, text), isRead: true };
   }
 
+  /** Looks again soon. Whether it is too early to speak of it: most files are written in no time. */
+  #isJustWritten(name: string): boolean {
+    const nowMs = performance.now();
+    const sinceMs = this.#unfinished.get(name) ?? nowMs;
+    this.#unfinished.set(name, sinceMs);
+    this.#onTouched();
+    return nowMs - sinceMs < unfinishedToldMs;
+  }
+
   #readFile(name: string): boolean {
     const path = join(this.#directory, name);
     const last = this.#files.get(name);
@@ -198,7 +216,9 @@ export class DirectorySource {
     try {
       stamp = stampOf(path);
       if (last?.stamp === stamp) return false;
-      const text = readManifest(path);
+      const text = readFinished(path);
+      // Written and closed meanwhile: a stamp that is older than the text is only read once more.
+      this.#unfinished.delete(name);
       const read = readDocuments(name, text);
       const damaged = read.filter(({ damage }) => damage !== null);
       if (damaged.length === 0) {
@@ -211,6 +231,10 @@ export class DirectorySource {
       const problem = `${reasons} (of such a document the last good content stays in force)`;
       this.#files.set(name, { stamp, objects: keepFormer(objects, read), problem, isRead });
     } catch (error) {
+      const isUnfinished = error instanceof UnfinishedFileError;
+      if (isUnfinished && this.#isJustWritten(name) && last !== undefined) return false;
+      // What is in the file now is read when it is finished, also if its time and size stay the same.
+      if (isUnfinished) stamp = '';
       const message = (error as Error).message.split('\n')[0] ?? '';
       const problem = `${message} (the last good content stays in force)`;
       if (last?.problem === problem && last.stamp === stamp) return false;
