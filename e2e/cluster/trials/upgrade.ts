@@ -11,7 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { run, tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { demoNamespace, demoObjects } from '../demo-objects.ts';
-import { applyObjects, kubectl } from '../kubectl.ts';
+import { applyObjects, kubectl, tryKubectl } from '../kubectl.ts';
 import { nodeIndexes, nodeName } from '../layout.ts';
 import { inNode, tagImage } from '../node.ts';
 import {
@@ -38,6 +38,8 @@ const brokenMs = 20_000;
 const podTimeoutMs = 60_000;
 /** Of a process that hangs: three seconds without a beat, and those of a busy machine. */
 const fencedMsMax = 10_000;
+/** A rollout that takes longer is one that Kubernetes forgot. */
+const forgottenTimeout = '--timeout=60s';
 const pauseImage = /registry\.k8s\.io\/pause:\S+/;
 
 export async function upgrade(trial: Trial, rounds: number): Promise<void> {
@@ -118,11 +120,29 @@ export async function upgrade(trial: Trial, rounds: number): Promise<void> {
         await waitFor(isGone, { what: `the ${program} that hangs to end`, timeoutMs: fencedMsMax });
         note(`after ${((performance.now() - stoppedMs) / 1000).toFixed(1)} s`);
       } finally {
-        for (const name of Object.values(daemonSets)) await rollout(layout, productNamespace, name);
+        await rolledOut(trial, note);
       }
     });
   }
   await installProduct(layout);
+}
+
+/**
+ * Waits until both DaemonSets are rolled out. Kubernetes ends an old pod when the new one has been ready for
+ * `minReadySeconds`, and looks at that when a pod changes and once more a second later than that. Of two pods that become
+ * ready within that time it looks for the first alone; then the old pod of the second stays until a pod changes.
+ */
+async function rolledOut({ layout }: Trial, note: (text: string) => void): Promise<void> {
+  for (const name of Object.values(daemonSets)) {
+    const target = ['rollout', 'status', `daemonset/${name}`, forgottenTimeout];
+    const { status } = await tryKubectl(layout, ['-n', productNamespace, ...target]);
+    if (status !== 0) {
+      note(`Kubernetes forgot an old pod of ${name} until a pod was changed`);
+      const pods = ['annotate', 'pods', '-l', `app.kubernetes.io/name=${name}`, '--overwrite'];
+      await kubectl(layout, ['-n', productNamespace, ...pods, `tandem.dev/trial=${Date.now()}`]);
+    }
+    await rollout(layout, productNamespace, name);
+  }
 }
 
 /** The images of this checkout under another tag. */
