@@ -27,6 +27,8 @@ const protocols = 2;
 /** Of each client by each address of kube-dns. */
 const queries = 500;
 const queriesPerSecond = 100;
+/** By caches: a socket of a member that was open before the redirect stays with kube-dns until it is closed. */
+const cachedShareMin = 0.9;
 const waitMs = 120_000;
 
 export async function localDns(trial: Trial): Promise<void> {
@@ -56,7 +58,8 @@ export async function localDns(trial: Trial): Promise<void> {
     const before = await answered(trial);
     const text = await lookups(trial);
     const by = (await answered(trial)).map((count, place) => count - (before[place] ?? 0));
-    if (by.some((count) => count < queries * addresses.length)) throw new Error(`${by}; ${text}`);
+    const asked = queries * addresses.length;
+    if (by.some((count) => count < asked * cachedShareMin)) throw new Error(`${by}; ${text}`);
     return `${text}, ${by.join(' and ')} by the caches`;
   };
   await applyObjects(layout, demoObjects);

@@ -83,6 +83,8 @@ export class AgentControl {
   #gate: GateStack | null = null;
   #controller: PolicyController | null = null;
   #timer: NodeJS.Timeout | null = null;
+  /** Steps of a reconciliation that runs are left out: they would find what is closed, or make again what was removed. */
+  #isStopping = false;
   #services: MemberServices | null = null;
   #audit: GroupAudit | null = null;
   #compatibility: Compatibility | null = null;
@@ -229,6 +231,7 @@ export class AgentControl {
 
   /** No change of policy begins any more. */
   async stopWriting(): Promise<void> {
+    this.#isStopping = true;
     await this.#gate?.stop();
     // First of all, and before what is in flight is waited for: nobody is there any more to let a pod start.
     if (this.#removes) this.#gate?.remove();
@@ -352,7 +355,6 @@ export class AgentControl {
     return this.#controller?.applied != null;
   }
 
-  /** Compares everything with what it should be, every few seconds. Never rejects. */
   /** With the time of each, which counts from the next reconciliation at the latest. */
   #diagnostics(): readonly DatedDiagnostic[] {
     return this.#firstSeen.date([
@@ -361,27 +363,36 @@ export class AgentControl {
     ]);
   }
 
+  /** Compares everything with what it should be, every few seconds. Never rejects. */
   async #reconcile(): Promise<void> {
-    // Enforcement first, and none of them keeps the others from being looked at.
-    if (this.#isEnforcing()) {
-      await this.#attempt('judge', () => this.#datapath?.ensureJudging());
+    for (const step of this.#steps) {
+      if (this.#isStopping) return;
+      // oxlint-disable-next-line no-await-in-loop -- one after the other, enforcement first
+      await step();
     }
-    await this.#reconcilePolicy();
-    this.#diagnostics();
-    await this.#network?.ensure();
-    const restored = this.#datapath?.repair() ?? [];
-    if (restored.length > 0) {
-      this.#log.warn('removed pins were restored', { pins: restored.join(' ') });
-    }
-    this.#runDirectory.prepare();
-    await this.#audit?.look();
-    await this.#attempt('compatibility', () => this.#compatibility?.look());
-    await this.#keeper.tend();
-    this.#garbage.look(this.#controller?.counters.applied ?? 0);
-    await this.#syncSocket?.retry();
-    await this.#gate?.ensure();
-    await this.#attempt('sandboxes', () => this.#gate?.readSandboxes());
   }
+
+  /** None of them keeps the others from being looked at. */
+  readonly #steps: readonly (() => unknown)[] = [
+    () => this.#isEnforcing() && this.#attempt('judge', () => this.#datapath?.ensureJudging()),
+    () => this.#reconcilePolicy(),
+    () => this.#diagnostics(),
+    () => this.#network?.ensure(),
+    () => {
+      const restored = this.#datapath?.repair() ?? [];
+      if (restored.length > 0) {
+        this.#log.warn('removed pins were restored', { pins: restored.join(' ') });
+      }
+    },
+    () => this.#runDirectory.prepare(),
+    () => this.#audit?.look(),
+    () => this.#attempt('compatibility', () => this.#compatibility?.look()),
+    () => this.#keeper.tend(),
+    () => this.#garbage.look(this.#controller?.counters.applied ?? 0),
+    () => this.#syncSocket?.retry(),
+    () => this.#gate?.ensure(),
+    () => this.#attempt('sandboxes', () => this.#gate?.readSandboxes()),
+  ];
 
   #reconcilePolicy(): Promise<void> {
     return this.#attempt('policy', () => this.#controller?.reconcile());
@@ -393,6 +404,8 @@ export class AgentControl {
       await work();
       this.#failed.delete(what);
     } catch (error) {
+      // What it works on may be closed by now.
+      if (this.#isStopping) return;
       const failure = TandemError.from(error);
       if (this.#failed.get(what) !== failure.message) {
         this.#log.error('a step of the reconciliation failed and will be tried again', {

@@ -91,6 +91,22 @@ test('removal by an agent that was not told of the directory', async () => {
   assert.equal(inChain(net), false);
 });
 
+test('a reconciliation that runs when the agent ends does not put the gate back', async () => {
+  const stack = await start(net);
+  await stack.stop();
+  stack.remove();
+  await stack.ensure();
+  assert.equal(inChain(net), false, 'one that comes to the gate later');
+  const next = await start(net);
+  rmSync(join(run, 'gate', 'gate.sock'));
+  const running = next.ensure(); // makes the socket again
+  await next.stop();
+  next.remove();
+  await running;
+  assert.equal(inChain(net), false, 'one that is there already');
+  assert.equal(existsSync(join(run, 'gate', 'gate.sock')), false, 'and nobody listens');
+});
+
 test('one that cannot be taken out is named until it is gone', async () => {
   await start(net);
   const file = join(net, gateConfigName);

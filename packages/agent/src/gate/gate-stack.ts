@@ -63,6 +63,8 @@ export class GateStack {
   /** Why the gate is still in a chain where it is not wanted; '': it is not. */
   #leftProblem = '';
   #hasWarned = false;
+  /** A reconciliation that runs must not put back what was taken out of the chain. */
+  #isStopped = false;
 
   constructor(options: GateStackOptions) {
     this.#o = options;
@@ -117,6 +119,7 @@ export class GateStack {
 
   /** Brings socket, plugin and configuration to what they should be. Never rejects. */
   async ensure(): Promise<void> {
+    if (this.#isStopped) return;
     this.#leaveFormer();
     const server = this.#server;
     if (server === null) return;
@@ -126,6 +129,7 @@ export class GateStack {
       this.#say(TandemError.from(error).message);
       return;
     }
+    if (this.#isStopped) return server.stop();
     this.#say(this.#install());
   }
 
@@ -195,7 +199,9 @@ export class GateStack {
     }
   }
 
+  /** For good: the gate stays as it is from then on, but for `remove`. */
   async stop(): Promise<void> {
+    this.#isStopped = true;
     this.#watcher?.close();
     await this.#server?.stop();
   }

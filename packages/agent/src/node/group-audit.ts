@@ -25,6 +25,7 @@ export class GroupAudit {
   readonly #log: Logger;
   readonly #diagnostics = new SocketDiagnostics();
   #foreign: readonly BoundSocket[] = [];
+  #isClosed = false;
 
   constructor(datapath: Datapath, port: number, log: Logger) {
     this.#datapath = datapath;
@@ -50,6 +51,7 @@ export class GroupAudit {
       }
       this.#foreign = foreign;
     } catch (error) {
+      if (this.#isClosed) return;
       this.#log.error('sockets that are bound to port P cannot be listed', {
         error: TandemError.from(error),
       });
@@ -68,7 +70,9 @@ export class GroupAudit {
     ];
   }
 
+  /** A look that runs ends, and says nothing. */
   close(): void {
+    this.#isClosed = true;
     this.#diagnostics.close();
   }
 
