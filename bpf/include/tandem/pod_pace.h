@@ -22,9 +22,12 @@ static __always_inline struct td_pod_pace *pod_pace_of(void *pod_paces, __u32 en
 	return bpf_map_lookup_elem(pod_paces, &endpoint_id);
 }
 
-/* `cost`: ns that what the pod sends now takes of its own rate; `burst`: see pace_take(). */
+/*
+ * `cost`: ns that what the pod sends now takes of its own rate. A pod may send a second's worth at once; of all pods'
+ * rate, `node_burst` ns are taken at once.
+ */
 static __always_inline bool pod_pace_take(void *pod_paces, void *node_pace, __u32 endpoint_id, __u64 cost,
-					  __u64 burst)
+					  __u64 node_burst)
 {
 	struct td_pod_pace *pod = pod_pace_of(pod_paces, endpoint_id);
 	__u32 zero = 0;
@@ -32,10 +35,11 @@ static __always_inline bool pod_pace_take(void *pod_paces, void *node_pace, __u3
 	__u64 now = bpf_ktime_get_ns();
 	bool is_guaranteed;
 
-	if (!pod || !node || !pace_take(&pod->spent, cost, burst, now))
+	if (!pod || !node || !pace_take(&pod->spent, cost, TD_NS_PER_S, now))
 		return false;
-	is_guaranteed = pace_take(&pod->spent_guaranteed, cost * TD_PACE_GUARANTEED_SHARE, burst, now);
-	return pace_take(node, cost / TD_PACE_NODE_SHARE, burst, now) || is_guaranteed;
+	is_guaranteed = pace_take(&pod->spent_guaranteed, cost * TD_PACE_GUARANTEED_SHARE, TD_NS_PER_S,
+				  now);
+	return pace_take(node, cost / TD_PACE_NODE_SHARE, node_burst, now) || is_guaranteed;
 }
 
 #endif /* TANDEM_POD_PACE_H */

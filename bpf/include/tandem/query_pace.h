@@ -5,8 +5,8 @@
  * datagram before it knows whose it is. So the members' own limit, which answers with SERVFAIL, bounds only what a pod gets: what
  * it sends beyond the pace of the members would fill the buffer, and the queries of others would be lost.
  *
- * A pod has td_config.datagrams_per_second, within the rate of the node (pod_pace.h), and what it sends in TD_QUERY_BURST_NS in
- * one burst. Excess datagrams are dropped without an answer.
+ * A pod has td_config.datagrams_per_second, and as many in one burst, within the rate of the node (pod_pace.h), of which
+ * TD_QUERY_NODE_BURST_NS are taken at once. Excess datagrams are dropped without an answer.
  */
 #ifndef TANDEM_QUERY_PACE_H
 #define TANDEM_QUERY_PACE_H
@@ -14,8 +14,8 @@
 #include <tandem/pod_frame.h>
 #include <tandem/pod_pace.h>
 
-/* By default the bursts of four pods, 20,000 datagrams, are about what the receive buffers of two members hold. */
-#define TD_QUERY_BURST_NS (TD_NS_PER_S / 2)
+/* By default 10,000 datagrams, about what the receive buffer of one member holds. */
+#define TD_QUERY_NODE_BURST_NS (TD_NS_PER_S / 4)
 
 /* One, or those that the kernel makes of a segmented packet (UDP_SEGMENT), each of which takes its room in the buffer. */
 static __always_inline __u64 datagrams_of(const struct __sk_buff *skb, const struct packet *p)
@@ -35,7 +35,7 @@ static __always_inline bool query_allowed(const struct __sk_buff *skb, const str
 		return true;
 	return pod_pace_take(&query_pace, &node_query_pace, endpoint_id,
 			     datagrams_of(skb, p) * (TD_NS_PER_S / td_config.datagrams_per_second),
-			     TD_QUERY_BURST_NS);
+			     TD_QUERY_NODE_BURST_NS);
 }
 
 #endif /* TANDEM_QUERY_PACE_H */

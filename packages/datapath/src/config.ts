@@ -23,7 +23,7 @@ export interface DatapathConfig {
   readonly fqdnLiveIdleSeconds: number;
   /** New TCP connections of one pod to the shared socket, per second and at once; 0: no bound. */
   readonly connectsPerSecond: number;
-  /** Datagrams of one pod to the shared socket, per second; half of them at once; 0: no bound. */
+  /** Datagrams of one pod to the shared socket, per second and at once; 0: no bound. */
   readonly datagramsPerSecond: number;
   readonly quotaNamespace: number;
   /** For the version before, which refuses by it. */
