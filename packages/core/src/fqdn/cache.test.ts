@@ -133,7 +133,7 @@ test('a name over its limit evicts its own oldest address', () => {
   assert.equal(cache.counters.evictedByName, 1);
 });
 
-test('a full cache refuses who has nothing to give, and evicts nobody else', () => {
+test('in a full cache nobody loses to one who would have as much', () => {
   for (const limits of [{ entriesMax: 2 }, { namesMax: 2, entriesMax: 10 }]) {
     const cache = cacheOf(limits);
     learn(cache, 'a.test', 1, 100, 1);
@@ -146,6 +146,39 @@ test('a full cache refuses who has nothing to give, and evicts nobody else', () 
     assert.deepEqual([lookup(cache, 'a.test', 1, 1), lookup(cache, 'b.test', 1, 2)], [100, 0]);
   }
 });
+
+for (const [what, limits, name] of [
+  ['mappings', { entriesMax: 12 }, (i: number) => `n${i}.test`],
+  ['names', { namesMax: 12 }, (i: number) => `n${i}.test`],
+  ['octets of names', { nameBlocksMax: 96 }, (i: number) => longName(i)],
+] as const) {
+  test(`namespaces that fill the ${what} keep nobody out: each comes to an equal share`, () => {
+    const cache = cacheOf(limits);
+    for (const namespace of [1, 2])
+      for (let i = 0; i < 12; i++) learn(cache, name(i), i, 100, namespace);
+    const sizes = (): number[] => [1, 2, 3].map((each) => cache.sizeOfNamespace(each));
+    assert.deepEqual(sizes(), [6, 6, 0]);
+    for (let i = 0; i < 12; i++) {
+      assert.equal(learn(cache, name(i), i, 100, 3), fqdnAdded, `${i}`);
+      assert.equal(lookup(cache, name(i), i, 3), 100);
+    }
+    assert.deepEqual(sizes(), [4, 4, 4]);
+    assert.equal(cache.counters.evictedByShare, 6 + 4);
+    for (const each of [1, 2]) {
+      assert.equal(lookup(cache, name(6), 6, each), 0, 'the oldest went');
+      assert.equal(lookup(cache, name(11), 11, each), 100, 'the newest stay');
+    }
+    // A namespace at its share takes its own place, however much it asks.
+    for (let i = 20; i < 40; i++) learn(cache, name(i), i, 100, 1);
+    assert.deepEqual(sizes(), [4, 4, 4]);
+  });
+}
+
+/** A name of 8 blocks. */
+function longName(number: number): string {
+  const label = (letter: string): string => letter.repeat(62);
+  return `${String(number).padStart(50, 'a')}.${label('b')}.${label('c')}.${label('d')}`;
+}
 
 test('a long name takes the blocks of several own names', () => {
   const cache = cacheOf({ nameBlocksMax: 9 });

@@ -8,8 +8,9 @@
  *
  * A mapping is a name and an address, in a namespace (whose pod asked: its quota pays) and a scope
  * (0: answered by a trusted resolver, counts for every policy; else the id of the one policy it counts
- * for). Namespaces share nothing: a full namespace evicts its own oldest mapping, and no namespace can
- * evict, extend or shorten another's. Memory is allocated at construction and touched as
+ * for). Namespaces share no mappings: a full namespace evicts its own oldest one, and none can extend or shorten another's. If
+ * the whole cache is full, the namespace with most of what is short (mappings, names, octets of names) gives its oldest
+ * mapping to one that has less: else a few namespaces could keep all others out. Memory is allocated at construction and touched as
  * needed; only the indexes grow.
  *
  *     namespace -> names, least recently learned first -> addresses, least recently learned first
@@ -28,7 +29,7 @@ import {
 } from '../limits.ts';
 import { HashIndex } from './hash-index.ts';
 import { IdPool } from './id-pool.ts';
-import { blocksPerNameMax } from './name-store.ts';
+import { blocksOf, blocksPerNameMax } from './name-store.ts';
 import { NameTable } from './name-table.ts';
 import { NamespaceTable } from './namespace-table.ts';
 import { RecencyLists } from './recency-lists.ts';
@@ -39,7 +40,7 @@ export const fqdnAdded = 0;
 export const fqdnExtended = 1;
 /** The mapping was known and does not expire before. */
 export const fqdnUnchanged = 2;
-/** No room, and the namespace has nothing of its own to evict. */
+/** No room: the namespace has nothing of its own to evict, and no other has more than it would have. */
 export const fqdnRefused = 3;
 
 export type FqdnStatus =
@@ -87,6 +88,8 @@ export class FqdnCounters {
   evictedByNamespace = 0;
   /** Oldest of the namespace that asked, because the whole cache is full. */
   evictedByFull = 0;
+  /** Oldest of the namespace that has most, because the whole cache is full and the one that asked has less. */
+  evictedByShare = 0;
   refusedFull = 0;
   refusedNamespaces = 0;
 }
@@ -192,7 +195,10 @@ export class FqdnCache {
       this.counters.refusedFull++;
       return fqdnRefused;
     }
-    if (record === 0) record = this.#names.add(name, nameLength, namespace, scope, nameHash);
+    if (record === 0) {
+      record = this.#names.add(name, nameLength, namespace, scope, nameHash);
+      this.#countName(record, 1);
+    }
     this.#addEntry(record, address, addressAt, expires);
     this.counters.added++;
     return fqdnAdded;
@@ -317,13 +323,30 @@ export class FqdnCache {
       this.counters.evictedByNamespace++;
       this.#evictOldest(namespace, record);
     }
-    // A turn takes at least one of the namespace's mappings, and a long name needs a few names' blocks.
+    // A turn takes at least one mapping, and a long name needs a few names' blocks.
     while (!this.#hasRoom(record, nameLength)) {
-      if (this.#namespaces.entries[namespace] === 0) return false;
-      this.counters.evictedByFull++;
-      this.#evictOldest(namespace, record);
+      const giver = this.#giverFor(namespace);
+      if (giver === 0) return false;
+      this.#evictOldest(giver, record);
+      if (giver === namespace) {
+        this.counters.evictedByFull++;
+      } else {
+        this.counters.evictedByShare++;
+        this.#namespaces.dropEmpty(giver);
+      }
     }
     return true;
+  }
+
+  /** Which namespace gives a mapping, so that `namespace` has room; 0: none. */
+  #giverFor(namespace: number): number {
+    const { entries, names, blocks } = this.#namespaces;
+    const hasEntries = this.#entries.used < this.#entries.capacity;
+    const used = !hasEntries ? entries : this.#names.isFull ? names : blocks;
+    const largest = this.#namespaces.largest(used);
+    // With one more the giver would have no less than who takes it.
+    if (used[largest]! > used[namespace]! + 1) return largest;
+    return entries[namespace]! > 0 ? namespace : 0;
   }
 
   #hasRoom(record: number, nameLength: number): boolean {
@@ -365,7 +388,18 @@ export class FqdnCache {
     this.#entries.give(entry);
     this.#namespaces.entries[namespace] = this.#namespaces.entries[namespace]! - 1;
     this.#names.entries[record] = this.#names.entries[record]! - 1;
-    if (this.#names.entries[record] === 0 && record !== keep) this.#names.remove(record);
+    if (this.#names.entries[record] === 0 && record !== keep) {
+      this.#countName(record, -1);
+      this.#names.remove(record);
+    }
+  }
+
+  /** `sign`: 1 for a name that came, -1 for one that goes. */
+  #countName(record: number, sign: 1 | -1): void {
+    const { names, blocks } = this.#namespaces;
+    const namespace = this.#names.namespace[record]!;
+    names[namespace] = names[namespace]! + sign;
+    blocks[namespace] = blocks[namespace]! + sign * blocksOf(this.#names.length[record]!);
   }
 
   #findEntry(record: number, address: Uint8Array, addressAt: number): number {

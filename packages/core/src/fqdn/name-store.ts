@@ -10,7 +10,12 @@ import { IdPool } from './id-pool.ts';
 
 export const nameBlockBytes = 32;
 /** Blocks of the longest name. */
-export const blocksPerNameMax: number = Math.ceil(nameBytesMax / nameBlockBytes);
+export const blocksPerNameMax: number = blocksOf(nameBytesMax);
+
+/** Blocks of a name of `length` octets. */
+export function blocksOf(length: number): number {
+  return Math.ceil(length / nameBlockBytes);
+}
 
 export class NameStore {
   readonly #octets: Uint8Array;

@@ -53,8 +53,13 @@ export class NameTable {
     return this.#store.used;
   }
 
+  /** No record is free, however short the name. */
+  get isFull(): boolean {
+    return this.#pool.used === this.#pool.capacity;
+  }
+
   hasRoom(nameLength: number): boolean {
-    return this.#pool.used < this.#pool.capacity && this.#store.hasRoom(nameLength);
+    return !this.isFull && this.#store.hasRoom(nameLength);
   }
 
   hash(name: Uint8Array, nameLength: number, namespaceId: number, scope: number): number {

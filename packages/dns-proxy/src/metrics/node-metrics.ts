@@ -247,6 +247,8 @@ function addStoreMetrics(metrics: Metrics, { store }: AdminContext): void {
       evictedByName: 'oldest addresses evicted because their name was at its limit',
       evictedByNamespace: 'oldest mappings evicted because their namespace was at its limit',
       evictedByFull: 'oldest mappings of the querying namespace evicted because the cache was full',
+      evictedByShare:
+        'oldest mappings of the namespace with most of them evicted for another one because the cache was full',
       refusedFull: 'mappings refused because the cache was full',
       refusedNamespaces: 'mappings refused because of the limit of namespaces',
     },
