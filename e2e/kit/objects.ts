@@ -80,11 +80,12 @@ export function podObject(
   };
 }
 
-/** A Service with one EndpointSlice per address family, from kube-proxy's view of it. */
+/** A Service with one EndpointSlice per address family, from kube-proxy's view of it. `selector`: of its pods. */
 export function serviceObjects(
   name: string,
   namespace: string,
   services: readonly ServiceSpec[],
+  selector?: Readonly<Record<string, string>>,
 ): object[] {
   const clusterIPs = [...new Set(services.map(({ clusterIp }) => clusterIp))];
   const ports = new Map(services.map((service) => [portName(service), service]));
@@ -125,6 +126,7 @@ export function serviceObjects(
           protocol: service.protocol.toUpperCase(),
           targetPort: service.backends[0]?.port ?? service.port,
         })),
+        ...(selector === undefined ? {} : { selector }),
       },
     },
     ...slices,

@@ -14,9 +14,15 @@ import { readSnapshotFile } from '@tandem/runtime/snapshot-file';
 import { askDns } from '@tandem/testing/dns-query';
 import { DnsServer } from '@tandem/testing/dns-server';
 import type { ServiceSpec } from '@tandem/testing/kube-proxy';
+import { tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
-import { namespaceObject, nodeObjects, serviceObjects } from '../kit/objects.ts';
-import { clusterDns4, standardRules, startStandardNode } from '../kit/standard-node.ts';
+import { namespaceObject, nodeObjects, podObject, serviceObjects } from '../kit/objects.ts';
+import {
+  clusterDns4,
+  clusterDns6,
+  standardRules,
+  startStandardNode,
+} from '../kit/standard-node.ts';
 import { lookUpAll, namesOf, pipelined, rcodesById } from '../kit/tcp-questions.ts';
 
 const standard = await startStandardNode({
@@ -56,7 +62,7 @@ function writeBackends(...pods: readonly string[]): void {
   tandem.write('cluster.yaml', [
     ...['default', 'kube-system'].map(namespaceObject),
     ...nodeObjects(),
-    ...serviceObjects('kube-dns', 'kube-system', moved),
+    ...serviceObjects('kube-dns', 'kube-system', moved, { 'k8s-app': 'kube-dns' }),
   ]);
 }
 
@@ -121,3 +127,27 @@ for (const isTold of [true, false]) {
     await tandem.waitForRevision(next);
   });
 }
+
+test('without any backend, denied names are refused, and allowed ones fail at once', async () => {
+  const revision = tandem.appliedRevision();
+  const none = servedBy();
+  await node.setServices(none);
+  writeBackends();
+  // Nor is there a pod that the DNS rule selects.
+  tandem.write('pods.yaml', [podObject(node.pod('client'))]);
+  await tandem.waitForRevision(revision);
+  // As kube-proxy does when a Service loses its last backend.
+  await tryRun(...node.node.enter('conntrack', ['-D', '-p', 'udp', '--dport', '53']));
+  for (const server of [clusterDns4, clusterDns6]) {
+    for (const transport of ['udp', 'tcp'] as const) {
+      for (const [suffix, rcode] of [
+        ['denied.test', 'REFUSED'],
+        ['allowed.test', 'SERVFAIL'],
+      ] as const) {
+        const [name = ''] = namesOf(suffix, 1);
+        const reply = await askDns(client, { server, transport, name, timeoutMs: 5000 });
+        assert.equal(reply.rcode, rcode, `${name} over ${transport} from ${server}`);
+      }
+    }
+  }
+});

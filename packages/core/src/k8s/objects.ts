@@ -65,7 +65,15 @@ export interface Service extends ObjectMeta {
   readonly kind: 'Service';
   /** Empty for headless and ExternalName services. */
   readonly clusterIps: readonly Uint8Array[];
-  readonly ports: readonly ServicePort[];
+  readonly ports: readonly TargetedPort[];
+  /** Labels of the pods behind it; empty: they are not known, or somebody else writes its EndpointSlices. */
+  readonly selector: ReadonlyMap<string, string>;
+}
+
+/** A port of a Service. */
+export interface TargetedPort extends ServicePort {
+  /** The port of the pods; 0: it has a name, which each pod gives a number. */
+  readonly targetPort: number;
 }
 
 export interface SliceEndpoint {

@@ -129,9 +129,13 @@ test('Service: ClusterIPs, headless, external name', () => {
     ['10.96.0.1', 'fd00::1'],
   );
   assert.deepEqual(both.ports, [
-    { name: 'dns', port: 53, protocol: 'UDP' },
-    { name: '', port: 80, protocol: 'TCP' },
+    { name: 'dns', port: 53, protocol: 'UDP', targetPort: 0 },
+    { name: '', port: 80, protocol: 'TCP', targetPort: 80 },
   ]);
+  const [other] = service({ ports: [{ port: 53, targetPort: 1053 }] }).ports;
+  assert.equal(other?.targetPort, 1053);
+  assert.deepEqual(service({ selector: { app: 'a' } }).selector, new Map([['app', 'a']]));
+  assert.equal(service({ selector: { app: 1, tier: 'b' } }).selector.size, 0, 'no part of it');
   assert.deepEqual(service({ clusterIP: 'None', clusterIPs: ['None'] }).clusterIps, []);
   assert.deepEqual(service({ type: 'ExternalName', externalName: 'a.b' }).clusterIps, []);
 });

@@ -14,8 +14,8 @@ import {
   type ObjectMeta,
   type Pod,
   type Service,
-  type ServicePort,
   type SliceEndpoint,
+  type TargetedPort,
   tunnelAnnotations,
 } from './objects.ts';
 import { parsePolicyObject } from './parse-policy-object.ts';
@@ -287,7 +287,8 @@ function readService(fields: Fields, meta: ObjectMeta, issues: Issues): Service 
     if (text !== '' && text !== 'None') addAddress(text, 'spec.clusterIPs', clusterIps, issues);
   }
   const ports = readPorts(spec, 'spec', issues);
-  return { kind: 'Service', ...meta, labels: noLabels, clusterIps, ports };
+  const selector = readServiceSelector(spec);
+  return { kind: 'Service', ...meta, labels: noLabels, clusterIps, ports, selector };
 }
 
 function readEndpointSlice(fields: Fields, meta: ObjectMeta, issues: Issues): EndpointSlice {
@@ -309,19 +310,16 @@ function readEndpointSlice(fields: Fields, meta: ObjectMeta, issues: Issues): En
     const [address] = addresses;
     if (address !== undefined) endpoints.push({ address, isReady, isUsable });
   }
-  return {
-    kind: 'EndpointSlice',
-    ...meta,
-    labels: noLabels,
-    serviceName: meta.labels.get('kubernetes.io/service-name') ?? '',
-    endpoints,
-    ports: readPorts(fields, '', issues),
-  };
+  const ports = readPorts(fields, '', issues).map(({ name, port, protocol }) => ({
+    ...{ name, port, protocol },
+  }));
+  const serviceName = meta.labels.get('kubernetes.io/service-name') ?? '';
+  return { kind: 'EndpointSlice', ...meta, labels: noLabels, serviceName, endpoints, ports };
 }
 
 /** Ports of a Service or slice. A slice's port without a number is every port; DNS never uses that. */
-function readPorts(fields: Fields, path: string, issues: Issues): readonly ServicePort[] {
-  const ports: ServicePort[] = [];
+function readPorts(fields: Fields, path: string, issues: Issues): readonly TargetedPort[] {
+  const ports: TargetedPort[] = [];
   for (const [index, value] of readList(fields, 'ports', path, issues).entries()) {
     const portPath = `${at(path, 'ports')}[${index}]`;
     const entry = readFields(value, portPath, issues);
@@ -329,9 +327,23 @@ function readPorts(fields: Fields, path: string, issues: Issues): readonly Servi
     const port = readInteger(entry, 'port', portPath, portRange, issues);
     const name = readText(entry, 'name', portPath, issues) ?? '';
     const protocol = readText(entry, 'protocol', portPath, issues) ?? 'TCP';
-    if (port !== undefined) ports.push({ name, port, protocol });
+    if (port === undefined) continue;
+    ports.push({ name, port, protocol, targetPort: readTargetPort(entry, port) });
   }
   return ports;
+}
+
+/** Empty if one of its values is no text: the API server takes no such Service, and its addresses count all the same. */
+function readServiceSelector(spec: Fields): ReadonlyMap<string, string> {
+  const issues = new Issues(1);
+  const selector = readTextMap(spec, 'selector', 'spec', issues);
+  return issues.list().length === 0 ? selector : new Map();
+}
+
+/** As the API server defaults it. What is neither number nor text has no meaning here: its kind is the API server's to check. */
+function readTargetPort({ targetPort }: Fields, port: number): number {
+  if (targetPort === undefined || targetPort === null) return port;
+  return typeof targetPort === 'number' ? targetPort : 0;
 }
 
 function addAddress(text: string, path: string, addresses: Uint8Array[], issues: Issues): void {

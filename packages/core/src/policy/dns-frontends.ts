@@ -32,8 +32,17 @@ export interface Frontend {
   readonly isTrusted: boolean;
   /** Distinct; empty if the service has none. Null: it is no Service, but an address that a policy redirects. */
   readonly backends: readonly Backend[] | null;
+  /** Of the pods that the Service selects, while it has none: absent if it has some, or if they are not known. */
+  readonly expected?: ExpectedBackend;
   /** A CiliumLocalRedirectPolicy leads it to pods of this node, while some of them are ready. */
   readonly local?: LocalBackends;
+}
+
+/** Pods that are not there yet. */
+export interface ExpectedBackend {
+  /** What such a pod has at least. */
+  readonly identity: Identity;
+  readonly port: number;
 }
 
 export interface LocalBackends {
@@ -129,7 +138,7 @@ function frontendsOf(
   // A node-local cache stands for the same pods under its own address.
   const addresses = isDns ? [...service.clusterIps, ...node.nodeLocalDns] : service.clusterIps;
   const frontends: Frontend[] = [];
-  for (const { name, port, protocol } of service.ports) {
+  for (const { name, port, protocol, targetPort } of service.ports) {
     const number = protocolNumber(protocol);
     if (number === null) continue;
     const addressesAndPorts = slices.flatMap((slice) => backendAddresses(slice, name, protocol));
@@ -144,10 +153,19 @@ function frontendsOf(
         protocol: number,
         isTrusted,
         backends: classify(own, classes, isTrusted),
+        ...(own.length === 0 ? expectedOf(service, targetPort) : {}),
       });
     }
   }
   return frontends;
+}
+
+function expectedOf(
+  { namespace, selector }: Service,
+  targetPort: number,
+): Pick<Frontend, 'expected'> {
+  if (selector.size === 0 || targetPort === 0) return {};
+  return { expected: { identity: impliedIdentity(namespace, selector), port: targetPort } };
 }
 
 export interface BackendAddress {

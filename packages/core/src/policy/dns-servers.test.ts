@@ -58,6 +58,20 @@ const highRule = {
   toPorts: [{ ports: [{ port: '5353', protocol: 'UDP' }], rules: { dns: [{ matchName: 'a' }] } }],
 };
 
+const kubeDnsLabels = { 'k8s-app': 'kube-dns' };
+/** The Service of these objects selects pods, on that port of theirs. */
+const withSelector = (
+  objects: readonly Raw[],
+  selector: Raw,
+  targetPort?: number | string,
+): readonly Raw[] =>
+  objects.map((object) => {
+    if (object['kind'] !== 'Service') return object;
+    const spec = object['spec'] as Raw;
+    const ports = (spec['ports'] as readonly Raw[]).map((port) => ({ ...port, targetPort }));
+    return { ...object, spec: { ...spec, selector, ports } };
+  });
+
 const withoutServer = 'warning dns-rule-without-server CiliumNetworkPolicy/shop/p: spec.egress[0]';
 
 const cases: Readonly<Record<string, Case>> = {
@@ -372,6 +386,48 @@ const cases: Readonly<Record<string, Case>> = {
     objects: service('kube-system/kube-dns', '10.96.0.10', dnsPorts),
     egress: [rule(toDns, 'a')],
     want: { '10.244.1.53/udp': 'a.' },
+  },
+  'a service without backends is judged by the pods that it selects': {
+    objects: withSelector(service('kube-system/other', '10.96.0.99', dnsPorts), kubeDnsLabels),
+    egress: [rule(toDns, 'a')],
+    want: { '10.96.0.99/udp': 'a.', '10.96.0.10/udp': 'a.', '10.244.1.53/udp': 'a.' },
+  },
+  'by their labels': {
+    objects: withSelector(service('kube-system/other', '10.96.0.99', dnsPorts), { app: 'other' }),
+    egress: [rule(toDns, 'a')],
+    want: { '10.96.0.10/udp': 'a.', '10.244.1.53/udp': 'a.' },
+  },
+  'by their namespace': {
+    objects: withSelector(service('shop/other', '10.96.0.99', dnsPorts), kubeDnsLabels),
+    egress: [rule(toDns, 'a')],
+    want: { '10.96.0.10/udp': 'a.', '10.244.1.53/udp': 'a.' },
+  },
+  'by their port': {
+    objects: withSelector(
+      service('kube-system/other', '10.96.0.99', dnsPorts),
+      kubeDnsLabels,
+      5353,
+    ),
+    egress: [rule(toDns, 'a')],
+    want: { '10.96.0.10/udp': 'a.', '10.244.1.53/udp': 'a.' },
+    says: ['warning dns-backend-port CiliumNetworkPolicy/shop/p: spec.egress[0]'],
+  },
+  'not when their port has only a name': {
+    objects: withSelector(
+      service('kube-system/other', '10.96.0.99', dnsPorts),
+      kubeDnsLabels,
+      'dns',
+    ),
+    egress: [rule(toDns, 'a')],
+    want: { '10.96.0.10/udp': 'a.', '10.244.1.53/udp': 'a.' },
+  },
+  'with backends, those count': {
+    objects: withSelector(
+      service('kube-system/other', '10.96.0.99', dnsPorts, '10.244.1.66'),
+      kubeDnsLabels,
+    ),
+    egress: [rule(toDns, 'a')],
+    want: { '10.96.0.10/udp': 'a.', '10.244.1.53/udp': 'a.' },
   },
   'plain rules are not steered': {
     egress: [{ ...toDns, toPorts: plain53 }],

@@ -13,7 +13,7 @@ import type { DiagnosticCode } from '../codes/diagnostics.ts';
 import { dnsServersPerCidrMax, dnsServersPerRuleMax } from '../limits.ts';
 import { compareAddresses, formatAddress, hostPrefix, prefixCovers } from '../net/ip.ts';
 import type { Diagnostic } from './desired.ts';
-import type { Backend, Frontend, LocalBackends } from './dns-frontends.ts';
+import type { Backend, ExpectedBackend, Frontend, LocalBackends } from './dns-frontends.ts';
 import {
   allNames,
   coversPort,
@@ -131,7 +131,8 @@ class DnsServerFinder {
     for (const frontend of this.#frontends) {
       if (frontend.protocol !== protocol) continue;
       const verdict = this.#judgeFrontend(judge, frontend);
-      const { backends, local } = frontend;
+      const { local } = frontend;
+      const backends = this.#backendsOf(frontend);
       if (backends !== null) check.frontend({ ...frontend, backends }, verdict);
       if (local !== undefined) {
         check.frontend({ ...frontend, backends: this.#localBackends(local) }, verdict);
@@ -163,7 +164,8 @@ class DnsServerFinder {
    * servers by name.
    */
   #judgeFrontend(judge: DnsJudge, frontend: Frontend): ServerVerdict {
-    const { backends, local, protocol, isTrusted } = frontend;
+    const { local, protocol, isTrusted } = frontend;
+    const backends = this.#backendsOf(frontend);
     if (local === undefined) return judgeBackends(judge, backends ?? [], protocol);
     const locals = this.#localBackends(local);
     if (backends === null) return judgeBackends(judge, locals, protocol);
@@ -176,9 +178,20 @@ class DnsServerFinder {
     return judgeBackends(judge, local.isActive ? [...backends, ...locals] : backends, protocol);
   }
 
+  /**
+   * A Service without endpoints is judged by the pods that it selects, so that a pod hears of a denied name at once, and of any
+   * other what kube-proxy answers for the Service.
+   */
+  #backendsOf({ backends, expected }: Frontend): readonly Backend[] | null {
+    return expected === undefined ? backends : this.#expectedBackends(expected);
+  }
+
   /** Where the node has none yet: whoever has its labels. */
-  #localBackends({ backends, identity, port }: LocalBackends): readonly Backend[] {
-    if (backends.length > 0) return backends;
+  #localBackends({ backends, ...expected }: LocalBackends): readonly Backend[] {
+    return backends.length > 0 ? backends : this.#expectedBackends(expected);
+  }
+
+  #expectedBackends({ identity, port }: ExpectedBackend): readonly Backend[] {
     const selectors = new Set<string>();
     for (const [key, peer] of this.#peers) {
       const isMatch =
