@@ -168,6 +168,18 @@ describe('a node-local cache that restarts', () => {
     assertNothingLost('under DNS rules', await running.result);
   });
 
+  test('it falls silent, and ports are used again: pods under DNS rules lose no query', async () => {
+    const { node, dns } = standard;
+    // As above: sockets that are opened past redirects have ports that conntrack still leads to the cache.
+    await node.node.sysctl({ 'net.ipv4.ip_local_reserved_ports': '1024-64735' });
+    const asks = { ...load, server: clusterDns4, timeoutMs: 5000 };
+    await using running = startLoad(node.pod('client').namespace, asks);
+    await waitFor(async () => (await cache.totals()).total > 150, { what: 'queries at the cache' });
+    process.kill(cache.pid, 'SIGSTOP');
+    await waitFor(async () => (await dns.totals()).total > 100, { what: 'kube-dns to answer' });
+    assertNothingLost('under DNS rules', await running.result);
+  });
+
   test('its pod goes while no agent lives: pods under DNS rules lose no query', async () => {
     const { node, tandem, dns } = standard;
     await tandem.kill('agent');

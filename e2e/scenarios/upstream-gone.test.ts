@@ -54,7 +54,7 @@ const replacements = isFull ? longForm : shortForm;
 
 // One server is in use at a time; each replacement takes the next.
 const spares = replacements.map((_, i) => `dns-${i}`);
-const dnsPods = ['closed', ...spares];
+const dnsPods = ['closed', 'limited', ...spares];
 const standard = await startStandardNode({
   pods: ['free', ...dnsPods].map((name) => ({ name })),
   policies: [
@@ -131,6 +131,34 @@ describe('the port of the server is closed', () => {
     );
     assert.deepEqual(judged.addresses, []);
     assert.ok(judged.tookMs < direct.tookMs + 500, `${judged.tookMs} ms`);
+  });
+});
+
+describe('the port of the server is closed, and its kernel limits ICMP errors as by default', () => {
+  const limitedServer = node.pod('limited').ipv4 ?? '';
+  const lookups = 12;
+
+  test('each of many lookups in a row goes on to the second nameserver', async () => {
+    const resolvConf = [`nameserver ${limitedServer}`, `nameserver ${clusterDns4}`];
+    const tooks: number[] = [];
+    for (let i = 0; i < lookups; i++) {
+      const name = `n-${100 + i}.allowed.test`;
+      const { addresses, tookMs } = await lookUpByGlibc(clientSpace, name, resolvConf);
+      assert.equal(addresses.length, 1, name);
+      tooks.push(Math.round(tookMs));
+    }
+    console.log(`second nameserver, limited: ${tooks.join(' ')} ms`);
+    assert.ok(Math.max(...tooks) < 2500, `${Math.max(...tooks)} ms`);
+  });
+
+  test('of many queries at once each gets SERVFAIL', async () => {
+    const rate = { server: limitedServer, rate: 100, seconds: 3, timeoutMs: 5000 };
+    const options = { ...rate, nameFormat: 'n-%u.allowed.test', queriesPerPort: 1, sockets: 512 };
+    await using running = startLoad(clientSpace, options);
+    const result = await running.result;
+    console.log(`limited, at once: ${describeLoss(result)}`);
+    assert.equal(result.rcodes['2'], result.sent);
+    assert.ok(result.maxUs < 2_500_000, `${result.maxUs} us`);
   });
 });
 

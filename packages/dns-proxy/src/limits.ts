@@ -62,8 +62,8 @@ export const upstreamDirectPriority = 5;
 export const upstreamGiveUpMs = 250;
 /**
  * After so many ICMP errors in a row, and for so long after the last one (a kernel sends one a second to one
- * address), a server is taken for unreachable: one query in `upstreamProbeMs` is sent, others get SERVFAIL at once
- * (`refusedServerDown`).
+ * address), a server is taken for unreachable: one query in `upstreamProbeMs` is sent, and gets SERVFAIL if there is no answer
+ * by the next one; others get it at once (`refusedServerDown`).
  */
 export const upstreamErrorsInRowMin = 3;
 export const upstreamUnreachableMs = 2000;

@@ -4,8 +4,9 @@
 /**
  * Sends queries to their servers, and handles those that fail: by a send, by an ICMP error, or because their socket is silent.
  * Such a query is sent once more, from another socket, if the failed socket's server had answered before, or if other sockets of
- * the silent one's server receive answers (conntrack may lead the socket's port to a pod that is gone). Otherwise a query of a failed socket gets SERVFAIL at once, since the pod would see the ICMP error (RFC 1122 section
- * 4.1.3.3), and one of a silent socket waits on.
+ * the silent one's server receive answers (conntrack may lead the socket's port to a pod that is gone). Otherwise a query of a
+ * failed socket gets SERVFAIL at once, since the pod would see the ICMP error (RFC 1122 section 4.1.3.3). One of a silent socket
+ * waits on, or gets SERVFAIL if the last sign of its server was an ICMP error: kernels send few of them.
  */
 
 import { edeNetworkError, rcodeServFail } from '@tandem/core/dns/constants';
@@ -53,6 +54,7 @@ export class Forwards {
   flush(): void {
     this.#send();
     this.#settle();
+    if (!this.#isBusy) this.#flushReplies();
   }
 
   /** The kernel reports an error of a socket, most likely ICMP. */
@@ -75,6 +77,14 @@ export class Forwards {
     if (!inFlight.askAgain(slot)) return false;
     this.append(slot, words[at + slotLength]!);
     return true;
+  }
+
+  /** SERVFAIL, with the next `flush`, if the server of the query in the slot sends ICMP errors and no answers. */
+  answerRefused(slot: number): void {
+    const { slots, pool, batch } = this.#o;
+    const socket = slots.words[slots.wordOf(slot) + slotUpstream]!;
+    const nowMs = batch.monotonicNs / 1e6;
+    if (pool.isRefused(socket, slots.startedUs[slot]! / 1000, nowMs)) this.#answerUnreachable(slot);
   }
 
   #send(): void {
@@ -130,7 +140,10 @@ export class Forwards {
   }
 
   #giveUpOrAskAgain(slot: number): void {
-    if (!this.#o.slots.isLost(slot) && this.askAgain(slot)) return;
+    if (this.#o.slots.isLost(slot) || !this.askAgain(slot)) this.#answerUnreachable(slot);
+  }
+
+  #answerUnreachable(slot: number): void {
     const { slots, query, batch, inFlight, outgoing, report, counters } = this.#o;
     inFlight.read(slot, this.#facts, query);
     if (!inFlight.end(slot, 0)) return;

@@ -17,7 +17,13 @@ import {
   RX_OFFSET,
 } from '@tandem/dns-sockets/layout';
 import { counter } from '../counters.ts';
-import { batchMax, udpReplyBytesMax, upstreamSilenceMs, upstreamTimeoutMs } from '../limits.ts';
+import {
+  batchMax,
+  udpReplyBytesMax,
+  upstreamProbeMs,
+  upstreamSilenceMs,
+  upstreamTimeoutMs,
+} from '../limits.ts';
 import { mayAskAgain } from '../query/decide.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import type { UdpParts } from './parts.ts';
@@ -44,7 +50,8 @@ export class UdpReplies {
 
   /** The batch received on one upstream socket. */
   onReplies(socket: number, count: number): void {
-    const { answers, outgoing } = this.#o;
+    const { answers, outgoing, pool } = this.#o;
+    pool.heard(socket);
     answers.begin();
     for (let i = 0; i < count; i++) this.#onReply(socket, i);
     // The datapath knows the addresses before any pod does.
@@ -54,8 +61,9 @@ export class UdpReplies {
 
   /**
    * Gives up queries whose server did not answer in time, and forgets those that another member took over while
-   * this process was stopped. Queries on a socket that has gone silent are asked again. `heardNs`: all that came
-   * before then has been read, so what was to come by then is late.
+   * this process was stopped. Queries on a socket that has gone silent are asked again, and those that wait for a server
+   * from which ICMP errors come get SERVFAIL. `heardNs`: all that came before then has been read, so what was to come
+   * by then is late.
    */
   sweep(heardNs: number): void {
     const { forwards, inFlight, timeouts } = this.#o;
@@ -63,6 +71,7 @@ export class UdpReplies {
     const heardUs = heardNs / 1000;
     const deadline = heardUs - upstreamTimeoutMs * 1000;
     const silent = heardUs - upstreamSilenceMs * 1000;
+    const probed = heardUs - upstreamProbeMs * 1000;
     const count = slots.startedUs.length;
     for (let slot = 0; slot < count && slots.inFlight > 0; slot++) {
       // Looks at one array alone: a walk through the slots themselves would miss the cache each time.
@@ -70,7 +79,8 @@ export class UdpReplies {
       if (startedUs === Infinity) continue;
       if (slots.isLost(slot)) inFlight.end(slot, 0);
       else if (startedUs <= deadline) timeouts.giveUp(slot);
-      else if (startedUs <= silent) forwards.askAgain(slot);
+      else if (startedUs > probed || (startedUs <= silent && forwards.askAgain(slot))) continue;
+      else forwards.answerRefused(slot);
     }
     forwards.flush();
     slots.collect();

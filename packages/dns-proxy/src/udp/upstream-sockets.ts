@@ -87,10 +87,12 @@ export class UpstreamSockets {
     return sockets;
   }
 
-  /** That of the server, not retired, on which an answer came last; undefined if none had one. */
-  lastAnswered(server: UpstreamServer): UpstreamSocket | undefined {
+  /** That of the server, not retired, on which an answer came last, of those past redirects if `isDirect`; undefined if none had one. */
+  lastAnswered(server: UpstreamServer, isDirect: boolean): UpstreamSocket | undefined {
     let last: UpstreamSocket | undefined;
-    for (const socket of this.ofServer(server)) {
+    for (const handle of server.sockets) {
+      const socket = handle === -1 ? undefined : this.of(handle);
+      if (socket === undefined || (isDirect && !socket.isDirect)) continue;
       if (socket.answeredMs > (last?.answeredMs ?? 0)) last = socket;
     }
     return last;

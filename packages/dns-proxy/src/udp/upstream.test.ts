@@ -119,6 +119,39 @@ describe('UdpPool', () => {
     );
   });
 
+  it('asks again by the socket past redirects that was answered last', () => {
+    const handle = pool.serverOf(server, resolver, 0);
+    const [silent = -1, other = -1] = sendOn(handle, 500, 1000);
+    pool.answered(other, 1001);
+    pool.failed(other, 1002);
+    const direct = new Set<number>();
+    for (let batch = 501; direct.size < 10; batch++) direct.add(pool.draw(handle, batch, silentMs));
+    for (const socket of direct) {
+      pool.sent(socket, silentMs);
+      pool.answered(socket, silentMs + 1);
+      assert.equal(pool.drawAgain(handle, silent, 1000, silentMs + 1), socket);
+      pool.sent(socket, silentMs + 1);
+      pool.failed(socket, silentMs + 2);
+    }
+  });
+
+  it('asks again by a socket that was answered since the silent one was asked', () => {
+    const handle = pool.serverOf(server, resolver, 1000);
+    const sockets = sendOn(handle, 500, 1000);
+    const [silent = -1, proven = -1] = sockets;
+    for (const socket of sockets.slice(1)) {
+      while (pool.inFlightOf(socket) > 0) pool.unanswered(socket);
+    }
+    pool.sent(proven, 1000);
+    pool.answered(proven, 1500);
+    const past = pool.drawAgain(handle, silent, 600, silentMs);
+    pool.sent(past, silentMs);
+    pool.sent(proven, silentMs);
+    pool.answered(proven, silentMs + 1);
+    const pastSilentMs = silentMs + upstreamSilenceMs;
+    assert.equal(pool.drawAgain(handle, past, 601, pastSilentMs), proven);
+  });
+
   it('a socket of a server that was never answered is asked again as any', () => {
     const handle = pool.serverOf(server, resolver, 0);
     const [silent = -1] = sendOn(handle, 1, 1000);
@@ -251,6 +284,25 @@ describe('UdpPool', () => {
     pool.answered(probe, probedMs + 1);
     pool.sent(probe, probedMs + 1);
     assert.ok(!pool.isUnreachable(handle, probedMs + 1), 'an answer ends it');
+  });
+
+  it('a query waits in vain for a server whose last sign is an ICMP error', () => {
+    const handle = pool.serverOf(server, resolver, 1000);
+    const [failing = -1, waiting = -1, ...others] = sendOn(handle, 100, 1000);
+    const secondMs = 1000 + upstreamSilenceMs;
+    assert.ok(!pool.isRefused(waiting, 1000, secondMs), 'a silent one may answer yet');
+    pool.failed(failing, 1001);
+    assert.ok(!pool.isRefused(waiting, 1000, secondMs - 1));
+    assert.ok(pool.isRefused(waiting, 1000, secondMs), 'one error, and a second without an answer');
+    assert.ok(!pool.isRefused(waiting, secondMs, secondMs + 1), 'another query has its own second');
+    for (const socket of others.slice(1, upstreamErrorsInRowMin)) pool.failed(socket, 1001);
+    assert.ok(!pool.isRefused(waiting, 1002, 1001 + upstreamProbeMs));
+    assert.ok(pool.isRefused(waiting, 1002, 1002 + upstreamProbeMs), 'it is known to be away');
+    pool.heardUntil(1050);
+    assert.ok(!pool.isRefused(waiting, 1002, secondMs), 'what lies unread may be the answer');
+    pool.heardUntil(Infinity);
+    pool.heard(waiting);
+    assert.ok(!pool.isRefused(waiting, 1002, secondMs), 'any datagram says that it is there');
   });
 
   it("bounds an endpoint's sockets, and leaves the cluster's resolvers theirs", () => {

@@ -19,6 +19,7 @@ import {
   upstreamProbeMs,
   upstreamSilenceMs,
   upstreamSocketsPerServerMax,
+  upstreamTimeoutMs,
   upstreamUnreachableMs,
 } from '../limits.ts';
 import type { RandomSource } from '../query/random.ts';
@@ -96,27 +97,23 @@ export class UdpPool {
   }
 
   /**
-   * The socket for a query that is asked again, which waits on `stale`. A redirect that leads to a pod that is gone takes all
-   * sockets but those past it, also one that was answered just before: so it is one of these. -1 if there can be none.
+   * The socket for a query that is asked again, which waits on `stale`: the one that was answered last, since conntrack may lead
+   * the port of a new socket to the pod that is gone. A redirect to such a pod takes all sockets but those past it, also one that
+   * was answered just before: so it is one of these. -1 if there can be none.
    */
   drawAgain(serverHandle: number, stale: number, batch: number, nowMs: number): number {
     const server = this.#servers.find(serverHandle);
     if (server === undefined) return -1;
     const socket = this.#sockets.of(stale);
     if (socket?.isDirect !== false || server.answeredMs === 0) {
-      // One that was answered lately is on no way of conntrack that leads nowhere.
-      const proven = socket?.hasFailed === true ? this.#sockets.lastAnswered(server) : undefined;
-      return proven?.handle ?? this.draw(serverHandle, batch, nowMs);
+      const proven = this.#sockets.lastAnswered(server, false);
+      const isHeardSince = proven !== undefined && proven.answeredMs > (socket?.silentSinceMs ?? 0);
+      const isProven = proven !== undefined && (isHeardSince || socket?.hasFailed === true);
+      return isProven ? proven.handle : this.draw(serverHandle, batch, nowMs);
     }
     server.directUntilMs = nowMs + upstreamDirectMs;
-    for (const handle of server.sockets) {
-      if (handle !== -1 && this.#sockets.of(handle)?.isDirect === true) return handle;
-    }
-    const place = this.#random.u16() & (upstreamSocketsPerServerMax - 1);
-    const taken = this.#sockets.of(server.sockets[place]!);
-    if (taken !== undefined) this.#sockets.retire(taken);
-    const direct = this.#sockets.openAt(server, place, nowMs);
-    return direct === -1 ? this.draw(serverHandle, batch, nowMs) : direct;
+    const proven = this.#sockets.lastAnswered(server, true);
+    return proven?.handle ?? this.#anyDirect(server, batch, nowMs);
   }
 
   saltOf(handle: number): number {
@@ -183,6 +180,29 @@ export class UdpPool {
     if (server === undefined || server.errorsInRow < upstreamErrorsInRowMin) return false;
     if (nowMs - server.failedMs >= upstreamUnreachableMs) return false;
     return nowMs - server.sentMs < upstreamProbeMs;
+  }
+
+  /**
+   * Whether a query that was sent on the socket at `startedMs` waits in vain: since then its server gave no answer, and its last
+   * sign was an ICMP error. A kernel sends few of these to one address (Linux: six, then one a second), so the silence of the
+   * others says the same. A server that is known to be unreachable has until the next probe, any other a second.
+   */
+  isRefused(handle: number, startedMs: number, nowMs: number): boolean {
+    const server = this.#sockets.of(handle)?.server;
+    if (server === undefined || server.errorsInRow === 0) return false;
+    if (server.answeredMs >= startedMs) return false;
+    const heardMs = this.#heard(nowMs);
+    const sinceErrorMs = heardMs - server.failedMs;
+    const isKnown =
+      server.errorsInRow >= upstreamErrorsInRowMin && sinceErrorMs < upstreamUnreachableMs;
+    if (isKnown) return heardMs - startedMs >= upstreamProbeMs;
+    return heardMs - startedMs >= upstreamSilenceMs && sinceErrorMs < upstreamTimeoutMs;
+  }
+
+  /** Something came to the socket: its server's port is open, whatever it was. */
+  heard(handle: number): void {
+    const server = this.#sockets.of(handle)?.server;
+    if (server !== undefined) server.errorsInRow = 0;
   }
 
   /**
@@ -269,6 +289,16 @@ export class UdpPool {
     for (const socket of this.#sockets.ofServer(server)) {
       if (!socket.isDirect) this.#sockets.retire(socket);
     }
+  }
+
+  /** A socket past redirects, opened if there is none; any other if there can be none. */
+  #anyDirect(server: UpstreamServer, batch: number, nowMs: number): number {
+    for (const socket of this.#sockets.ofServer(server)) if (socket.isDirect) return socket.handle;
+    const place = this.#random.u16() & (upstreamSocketsPerServerMax - 1);
+    const taken = this.#sockets.of(server.sockets[place]!);
+    if (taken !== undefined) this.#sockets.retire(taken);
+    const direct = this.#sockets.openAt(server, place, nowMs);
+    return direct === -1 ? this.draw(server.handle, batch, nowMs) : direct;
   }
 
   #landed(socket: UpstreamSocket): void {
