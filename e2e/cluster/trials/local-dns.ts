@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { type RunningProcess, run, startProcess } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { demoNamespace, demoObjects } from '../demo-objects.ts';
-import { applyObjects, kubectl } from '../kubectl.ts';
+import { applyObjects, kubectl, kubectlTandem } from '../kubectl.ts';
 import { dnsServiceAddress, ipv6, nodeIndexes, nodeName, worldNewNumberMax } from '../layout.ts';
 import { inNode } from '../node.ts';
 import { rollout } from '../product.ts';
@@ -104,10 +104,13 @@ export async function localDns(trial: Trial): Promise<void> {
   );
 
   steps.title('Caches on the network of their node');
-  await steps.step('are no backends: kube-dns answers', () =>
+  await steps.step('are no backends: kube-dns answers, and status says why', () =>
     during(120, async () => {
       await changeNetwork(true);
       await untilRedirects('tandem_redirects_waiting', redirects);
+      const isSaid = async (): Promise<boolean> =>
+        (await kubectlTandem(layout, ['status'])).stdout.includes('redirect-backend-host');
+      await waitFor(isSaid, { what: 'status to name the pods', timeoutMs: waitMs });
     }),
   );
   await steps.step('and back on their own', async () => {

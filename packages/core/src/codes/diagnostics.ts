@@ -156,6 +156,12 @@ const diagnosticRows = {
       'a backend of a DNS redirect is itself under a policy with DNS rules: queries of pods under such policies are not redirected, because they would return to the backend',
     fix: 'select the backend by no policy with rules.dns',
   },
+  'redirect-backend-host': {
+    severity: 'warning',
+    meaning:
+      'a CiliumLocalRedirectPolicy selects on this node only pods with hostNetwork, which are no backends: nothing is redirected here',
+    fix: 'remove hostNetwork from the pods, or use nodeLocalDns (docs/node-local-dns.md)',
+  },
   'pod-unreadable': {
     severity: 'error',
     meaning: 'a pod object cannot be read whole and a policy may select it: its traffic is dropped',

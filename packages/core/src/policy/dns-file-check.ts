@@ -67,6 +67,7 @@ export function checkDnsRules(cluster: ClusterState): readonly Diagnostic[] {
   // Any node may have the cache, and the files tell of none: what is behind a redirect is judged by labels.
   const { redirects, diagnostics: ofRedirects } = planRedirects(cluster, node, {
     localPods: [],
+    hostPods: [],
     flagsOf: (address) => classes.at(address).flags,
     isAskedByName: () => false,
   });

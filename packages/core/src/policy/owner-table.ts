@@ -38,6 +38,8 @@ export class OwnerTable {
   readonly #podOwners = new PodOwners();
   readonly #known = new Map<string, KnownPod>();
   readonly #local = new Map<string, KnownPod>();
+  /** Of this node, on its own network. */
+  readonly #host = new Map<string, Pod>();
   readonly #claims = new AddressClaims();
   #base = noBase;
   #baseFacts = '';
@@ -111,6 +113,11 @@ export class OwnerTable {
     this.#changed = new Map();
     this.#areRangesChanged = false;
     return changes;
+  }
+
+  /** Pods of this node without a network of their own, which no policy selects. */
+  hostPods(): Iterable<Pod> {
+    return this.#host.values();
   }
 
   localPods(): readonly LocalPod[] {
@@ -218,10 +225,13 @@ export class OwnerTable {
       if (former.owner !== null) this.#podOwners.release(former.owner);
       this.#known.delete(key);
       this.#local.delete(key);
+      this.#host.delete(key);
     }
     if (pod === undefined) return;
     const known: KnownPod = { pod, owner };
     this.#known.set(key, known);
+    const isHost = pod.hostNetwork && !pod.isFinished && pod.nodeName === facts.nodeName;
+    if (isHost) this.#host.set(key, pod);
     if (owner === null) return;
     if (pod.nodeName === facts.nodeName) this.#local.set(key, known);
     for (const address of pod.addresses) this.#claim(address, known);

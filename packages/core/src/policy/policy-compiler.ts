@@ -98,6 +98,7 @@ export class PolicyCompiler {
     this.#classes.update(this.#owners, this.#peers, this.#ids);
     const redirects = planRedirects(cluster, node, {
       localPods,
+      hostPods: this.#owners.hostPods(),
       flagsOf: (address) => this.#classes.at(address).flags,
       isAskedByName: (pod) =>
         draftOf(pod).statements.some(({ verdict }) => verdict === Verdict.l7Dns),

@@ -65,6 +65,36 @@ const cases: Readonly<Record<string, Case>> = {
     objects: [policy, readyPod(cache, false)],
     want: toNobody,
   },
+  'a pod on the network of the node': {
+    objects: [
+      policy,
+      { ...cache, spec: { ...(cache['spec'] as Raw), hostNetwork: true } },
+      readyPod(cachePod('other', 'two', '10.244.1.77')),
+    ],
+    want: toNobody,
+    says: ['warning redirect-backend-host kube-system/cache'],
+  },
+  'a pod on the network of another node': {
+    objects: [
+      policy,
+      {
+        ...readyPod(cachePod('other', 'two', '192.168.0.2')),
+        spec: { nodeName: 'two', hostNetwork: true },
+      },
+    ],
+    want: toNobody,
+  },
+  'a pod on the network of the node, beside one that is not': {
+    objects: [
+      policy,
+      cache,
+      {
+        ...readyPod(cachePod('old', 'one', '192.168.0.1')),
+        spec: { nodeName: 'one', hostNetwork: true },
+      },
+    ],
+    want: toCache,
+  },
   'a pod without conditions': {
     objects: [policy, cachePod('cache', 'one', '10.244.0.53')],
     want: toNobody,

@@ -9,7 +9,7 @@
  * nobody of the cluster has, by policies of namespaces that the operator lists (`NodeContext.redirectNamespaces`).
  */
 import type { DiagnosticCode } from '../codes/diagnostics.ts';
-import type { LocalRedirectPolicy, RedirectPort, Service } from '../k8s/objects.ts';
+import type { LocalRedirectPolicy, Pod, RedirectPort, Service } from '../k8s/objects.ts';
 import { objectKey } from '../k8s/objects.ts';
 import { pairedPort, selectsLabels } from '../k8s/parse-redirect-policy.ts';
 import {
@@ -72,6 +72,8 @@ const none: RedirectPlan = { redirects: [], diagnostics: [] };
 export interface RedirectSurroundings {
   /** Of this node, with addresses of their own. */
   readonly localPods: readonly LocalPod[];
+  /** Of this node, on its own network. */
+  readonly hostPods: Iterable<Pod>;
   /** What the owner of an address is: `ClassFlag` bits. */
   readonly flagsOf: (address: Uint8Array) => number;
   /** Whether a policy judges the pod's DNS by name. */
@@ -274,12 +276,26 @@ class Planner {
           selectsLabels(selector, pod.labels),
       )
       .sort((left, right) => (left.pod.name < right.pod.name ? -1 : 1));
+    if (found.length === 0) this.#sayHost(policy);
     const max = Math.min(redirectBackendsMax, Math.floor(redirectPairsPerPolicyMax / frontends));
     if (found.length > max) {
       const message = `selects ${found.length} pods of this node: traffic is spread among the first ${max}`;
       this.#say(policy, 'warning', 'redirect-limit', message);
     }
     return found.slice(0, max);
+  }
+
+  /** What such a pod asks is the node's own traffic: redirected, a cache would ask itself. */
+  #sayHost(policy: LocalRedirectPolicy): void {
+    const { namespace, selector } = policy;
+    const host = Iterator.from(this.#around.hostPods).find(
+      (pod) => pod.namespace === namespace && selectsLabels(selector, pod.labels),
+    );
+    if (host === undefined) return;
+    const message =
+      `redirects nothing on this node: ${objectKey(host)} is on the node's network, and only pods with an address of their own ` +
+      "are backends. Remove hostNetwork from the pods, or have them listen on an address that the agent's nodeLocalDns names";
+    this.#say(policy, 'warning', 'redirect-backend-host', message);
   }
 
   #say(
