@@ -163,7 +163,8 @@ static __always_inline __u32 from_pod_icmpv6(struct __sk_buff *skb, const struct
 	if (p->is_fragment && (*without_endpoint || is_link_message(p)))
 		return TD_COUNT_DROP_ND;
 	if (p->icmp_type == TD_ND_ROUTER_ADVERT || p->icmp_type == TD_ND_REDIRECT ||
-	    p->icmp_type == TD_MLD_QUERY)
+	    p->icmp_type == TD_MLD_QUERY || p->icmp_type == TD_MRD_ADVERT ||
+	    p->icmp_type == TD_MRD_TERMINATION)
 		return TD_COUNT_DROP_ND;
 	if (p->icmp_type >= TD_ND_ROUTER_SOLICIT && p->icmp_type <= TD_ND_NEIGHBOUR_ADVERT) {
 		__u32 reason = from_pod_neighbour(skb, p);
@@ -179,6 +180,29 @@ static __always_inline __u32 from_pod_icmpv6(struct __sk_buff *skb, const struct
 	if (unspecified)
 		return p->icmp_type == TD_ND_NEIGHBOUR_ADVERT ? TD_COUNT_DROP_ND : TD_PASS;
 	return claimed_link_local(skb, &p->source);
+}
+
+/*
+ * What only multicast routers say, over IPv4 (over IPv6: from_pod_icmpv6). A bridge that snoops takes the port for one of a
+ * router: it sends all multicast there, and believes that members of groups have been asked.
+ */
+static __always_inline __u32 from_pod_multicast_router(struct __sk_buff *skb, const struct packet *p)
+{
+	const __u8 *type;
+
+	if (p->protocol == TD_IPPROTO_PIM)
+		return is_multicast4(&p->destination) || is_multicast6(&p->destination) ? TD_COUNT_DROP_ND
+											   : TD_PASS;
+	if (p->protocol != TD_IPPROTO_IGMP || p->family != 4)
+		return TD_PASS;
+	if (p->is_fragment)
+		return TD_COUNT_DROP_ND;
+	type = header_at(skb, p->l4_offset, 1);
+	if (!type)
+		return TD_COUNT_DROP_PARSE;
+	return *type == TD_IGMP_QUERY || *type == TD_IGMP_MRD_ADVERT || *type == TD_IGMP_MRD_TERMINATION
+		       ? TD_COUNT_DROP_ND
+		       : TD_PASS;
 }
 
 /* Does policy judge by name what this endpoint says to that server's port 53? */
@@ -291,6 +315,9 @@ static __always_inline __u32 from_pod_ip(struct __sk_buff *skb, struct packet *p
 		return TD_COUNT_DROP_SPOOFED;
 	if (p->is_cut)
 		return TD_COUNT_DROP_PARSE;
+	reason = from_pod_multicast_router(skb, p);
+	if (reason)
+		return reason;
 	/* an endpoint on hold is steered nowhere: `judge` drops whatever it sends */
 	if ((endpoint->flags & (TD_EP_DNS | TD_EP_HOLD)) == TD_EP_DNS) {
 		reason = from_pod_dns(skb, p, endpoint, &redirected);

@@ -368,7 +368,7 @@ enum td_listener_kind { TD_UDP4 = 0, TD_TCP4 = 1, TD_UDP6 = 2, TD_TCP6 = 3, TD_K
 	X(DROP_OPTIONS, drop_options, "the packet to a DNS server with DNS rules has IP options or extension headers") \
 	X(DROP_VLAN, drop_vlan, "the frame from or to a pod has a VLAN tag") \
 	X(DROP_ETHERTYPE, drop_ethertype, "the frame is neither IPv4, IPv6 nor ARP") \
-	X(DROP_ND, drop_nd, "a pod sends a router advertisement, a redirect, a link-local source or an address of the node; the first two also from other ports of its bridge") \
+	X(DROP_ND, drop_nd, "a pod sends a router advertisement, a redirect, a message of a multicast router, a link-local source or an address of the node; the first two also from other ports of its bridge") \
 	X(DROP_NOT_FOR_POD, drop_not_for_pod, "the destination is not an address of the pod behind the interface") \
 	X(DROP_TUNNEL, drop_tunnel, "an endpoint sends to a tunnel port or with a tunnel protocol to a node") \
 	X(DROP_ICMP_ERROR, drop_icmp_error, "an endpoint sends an ICMP error about a flow of others") \

@@ -14,6 +14,7 @@
 
 #define TD_PORT_DNS 53
 
+#define TD_IPPROTO_IGMP	    2
 #define TD_IPPROTO_IPIP	    4
 #define TD_IPPROTO_IPV6	    41
 #define TD_IPPROTO_GRE	    47
@@ -47,6 +48,14 @@ enum td_icmpv6_type {
 	TD_ND_NEIGHBOUR_ADVERT = 136,
 	TD_ND_REDIRECT = 137,
 	TD_MLD2_REPORT = 143,
+	TD_MRD_ADVERT = 151, /* multicast router discovery (RFC 4286) */
+	TD_MRD_TERMINATION = 153,
+};
+
+enum td_igmp_type {
+	TD_IGMP_QUERY = 0x11,
+	TD_IGMP_MRD_ADVERT = 0x30,
+	TD_IGMP_MRD_TERMINATION = 0x32,
 };
 
 struct packet {
@@ -113,6 +122,11 @@ static __always_inline bool is_loopback(const struct td_addr *a)
 	return (a->a[0] | a->a[1] | a->a[2] | (a->a[3] ^ bpf_htonl(1))) == 0;
 }
 
+static __always_inline bool is_multicast4(const struct td_addr *a)
+{
+	return is_ipv4(a) && bpf_ntohl(a->a[3]) >> 28 == 14;
+}
+
 static __always_inline bool is_udp_or_tcp(const struct packet *p)
 {
 	return p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_TCP;
@@ -170,7 +184,8 @@ static __always_inline bool is_multicast_listener(const struct packet *p)
 static __always_inline bool is_link_message(const struct packet *p)
 {
 	return p->icmp_type >= TD_MLD_QUERY &&
-	       (p->icmp_type <= TD_ND_REDIRECT || p->icmp_type == TD_MLD2_REPORT);
+	       (p->icmp_type <= TD_ND_REDIRECT || p->icmp_type == TD_MLD2_REPORT ||
+		(p->icmp_type >= TD_MRD_ADVERT && p->icmp_type <= TD_MRD_TERMINATION));
 }
 
 /* Bytes that an L4 header must have before anything is said of it. */

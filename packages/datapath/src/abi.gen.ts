@@ -562,7 +562,7 @@ export const tdCounterHelp = {
   drop_options: "the packet to a DNS server with DNS rules has IP options or extension headers",
   drop_vlan: "the frame from or to a pod has a VLAN tag",
   drop_ethertype: "the frame is neither IPv4, IPv6 nor ARP",
-  drop_nd: "a pod sends a router advertisement, a redirect, a link-local source or an address of the node; the first two also from other ports of its bridge",
+  drop_nd: "a pod sends a router advertisement, a redirect, a message of a multicast router, a link-local source or an address of the node; the first two also from other ports of its bridge",
   drop_not_for_pod: "the destination is not an address of the pod behind the interface",
   drop_tunnel: "an endpoint sends to a tunnel port or with a tunnel protocol to a node",
   drop_icmp_error: "an endpoint sends an ICMP error about a flow of others",
