@@ -11,6 +11,7 @@ import type { Logger } from '@tandem/runtime/log';
 import { type ProbeAnswer, type ProbeQuestion, ProbeServer } from '@tandem/runtime/probe-server';
 import { startProgram } from '@tandem/runtime/program-start';
 import { TandemError } from '@tandem/runtime/tandem-error';
+import { requireNodeClocks } from '@tandem/runtime/time-namespace';
 import { type MemberConfig, memberSettings, peerSocketPath } from './config.ts';
 import type { DnsMemberOptions } from './dns-member.ts';
 import { stopMarginMs } from './limits.ts';
@@ -54,6 +55,7 @@ export async function runMember<Config extends MemberConfig>(
   if (typeof started === 'number') return started;
   const { config, log } = started;
   try {
+    requireNodeClocks();
     await prepare(config);
   } catch (error) {
     log.error('start failed', { error: TandemError.from(error) });

@@ -9,6 +9,7 @@ import { SyncService } from '@tandem/proto/gen/services';
 import { runScript, type ScriptChild } from '../test/child-process.ts';
 import { temporaryDirectory } from '../test/temporary-directory.ts';
 import { waitUntil } from '../test/wait-until.ts';
+import { GrpcServer } from './grpc-server.ts';
 import { silentLogger } from './log.ts';
 import {
   PersistentStream,
@@ -149,6 +150,33 @@ test('an orderly end is no error, and the stream comes back', async () => {
   stream.stop();
   child.process.kill('SIGKILL');
   await child.exited;
+});
+
+test('a server that says hello and ends the stream at once is not asked without a pause', async () => {
+  using directory = temporaryDirectory();
+  const path = join(directory.path, 'sync.sock');
+  const server = new GrpcServer({
+    path,
+    allowedUids: [process.getuid?.() ?? 0],
+    log: silentLogger(),
+  });
+  server.addService(SyncService, {
+    policy: (call) => call.end(),
+    exchange: (call) =>
+      call.on('data', () => {
+        call.write({ hello: { epoch: 1 } });
+        call.end();
+      }),
+  });
+  await server.start();
+  const { stream, ends } = record(path);
+  stream.start();
+  const begun = performance.now();
+  await waitUntil('five ends', () => ends.length >= 5);
+  // 100, 200, 400 and 800 ms, each up to a quarter shorter.
+  assert.ok(performance.now() - begun > 0.75 * 1500, `${performance.now() - begun} ms`);
+  await stream.stop();
+  await server.stop();
 });
 
 test('a hung server is noticed by its silence', { timeout: 30_000 }, async () => {

@@ -57,7 +57,9 @@ export class PersistentStream<Send, Receive> implements Component {
   attempts = 0;
   readonly #options: PersistentStreamOptions<Send, Receive>;
   #state: PersistentStreamState = 'stopped';
+  /** Since the last stream that lived for longer than the largest wait. */
   #failures = 0;
+  #openedMs = 0;
   #lastError: TandemError | null = null;
   #client: GrpcClient | null = null;
   #call: ClientDuplexStream<Send, Receive> | null = null;
@@ -156,7 +158,7 @@ export class PersistentStream<Send, Receive> implements Component {
 
   #opened(): void {
     this.#state = 'open';
-    this.#failures = 0;
+    this.#openedMs = performance.now();
     this.#lastError = null;
     this.#options.log.info('stream open', {
       path: this.#options.path,
@@ -182,6 +184,9 @@ export class PersistentStream<Send, Receive> implements Component {
         error,
       });
     }
+    // One that the other side ends at once, again and again, is no success.
+    const livedMs = this.#state === 'open' ? performance.now() - this.#openedMs : 0;
+    if (livedMs >= reconnectDelayMaxMs) this.#failures = 0;
     this.#state = 'waiting';
     this.#lastError = error;
     this.#failures++;

@@ -95,6 +95,12 @@ const errorRows = {
     meaning: 'the DNS proxy lacks a capability or may not read its own files as proxyUid',
     fix: 'grant the capability that the message names; install Tandem where every user may read it',
   },
+  TANDEM_CLOCK: {
+    severity: 'error',
+    meaning:
+      'the process is in a time namespace, so that its clocks are not those of the node: it does not start, and nothing was changed',
+    fix: 'start it without the time namespace (unshare --time, lxc.time.offset)',
+  },
   TANDEM_MARK: {
     severity: 'error',
     meaning:
