@@ -97,6 +97,11 @@ for (const { family, id, pod, neighbour, server } of families) {
       assert.ok(!passes(query), 'segments of one octet');
     });
 
+    test('a datagram that takes more memory than a query takes as many more', () => {
+      // As of a test run, 2304 octets: header, 1200 octets, struct skb_shared_info, in 2 KiB, and struct sk_buff.
+      assertBurst(datagram(pod, server, 1200), burst / 3, perSecond / 3);
+    });
+
     test('TCP, other ports, other servers and replies spend nothing and are not held up', () => {
       setSpent(id, later());
       const tcp = { sourcePort: 4000, destinationPort: 53, flags: ['syn' as const] };

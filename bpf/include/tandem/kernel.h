@@ -116,6 +116,7 @@ struct sk_buff {
 	__u16 csum_offset;
 	__u8 ip_summed : 2;
 	__u8 active_extensions;
+	unsigned int truesize; /* memory that the packet takes of a buffer */
 	struct skb_ext *extensions;
 } CORE;
 
@@ -185,6 +186,7 @@ extern int bpf_dynptr_from_skb(struct sk_buff *skb, __u64 flags, struct bpf_dynp
 extern void *bpf_dynptr_slice(const struct bpf_dynptr *ptr, __u32 offset, void *buffer,
 			      __u32 buffer__szk) __ksym;
 /* 6.2 */
+extern void *bpf_cast_to_kern_ctx(void *context) __ksym;
 extern void *bpf_rdonly_cast(const void *object, __u32 btf_id) __ksym;
 extern void bpf_rcu_read_lock(void) __ksym;
 extern void bpf_rcu_read_unlock(void) __ksym;
