@@ -16,6 +16,7 @@ import {
   tcpInFlightPerConnectionMax,
   tcpMessageTimeoutMs,
   tcpQueryBytesMax,
+  upstreamTimeoutMs,
 } from '../limits.ts';
 import { decide, mayAskAgain } from '../query/decide.ts';
 import { protocolTcp, QueryFacts } from '../query/facts.ts';
@@ -56,6 +57,8 @@ export class TcpConnection implements TurnTaker {
   readonly #reader: MessageReader;
   readonly #facts = new QueryFacts(protocolTcp);
   #upstream: TcpUpstream | null = null;
+  /** Oldest first: what connections that were closed left unanswered, to be sent again in the turns of this one. */
+  readonly #again: TcpQuery[] = [];
   readonly #replies: ClientReplies;
   /** The query that waits has taken its token. */
   #hasPaid = false;
@@ -119,7 +122,8 @@ export class TcpConnection implements TurnTaker {
     if (this.#isClosed) return;
     this.#isClosed = true;
     if (this.#upstream !== null) {
-      for (const query of this.#upstream.unanswered()) this.#release(query);
+      const left = [...this.#upstream.unanswered(), ...this.#again.splice(0)];
+      for (const query of left) this.#release(query);
       this.#c.upstreams.giveBack(this.#upstream, this.#c.moment.monotonicNs);
     }
     this.#replies.release();
@@ -153,6 +157,9 @@ export class TcpConnection implements TurnTaker {
 
   sweep(nowNs: number): void {
     this.#upstream?.sweep(nowNs);
+    while (this.#again[0] !== undefined && isOverdue(this.#again[0], nowNs)) {
+      this.#onUnanswered(this.#again.shift() as TcpQuery, outcome.timedOut);
+    }
     if (this.#isDraining && this.isIdle(nowNs, tcpIdleEvictMs)) this.makeWay();
     if (this.#isClosed) return;
     // Octets that wait in the kernel because we do not read are not the client's delay.
@@ -168,7 +175,9 @@ export class TcpConnection implements TurnTaker {
   }
 
   get hasMore(): boolean {
-    return !this.#isClosed && !this.#isWaiting && this.#replies.hasRoom && this.#reader.peek();
+    if (this.#isClosed) return false;
+    if (this.#again.length > 0) return true;
+    return !this.#isWaiting && this.#replies.hasRoom && this.#reader.peek();
   }
 
   step(messages: number): number {
@@ -176,7 +185,8 @@ export class TcpConnection implements TurnTaker {
     // By the clock of this turn: that of the last one may be old.
     if (this.#hasNews) this.#activeNs = this.#c.moment.monotonicNs;
     this.#hasNews = false;
-    let done = 0;
+    const askedAgain = this.#askAgain(messages);
+    let done = askedAgain;
     while (done < messages && !this.#isClosed && this.#replies.hasRoom && this.#reader.peek()) {
       const { messageStart, messageEnd } = this.#reader;
       if (!this.#onMessage()) break;
@@ -184,7 +194,7 @@ export class TcpConnection implements TurnTaker {
     }
     if (this.#isClosed) return done;
     // What follows a whole message began after it.
-    if (done > 0) this.#begunNs = 0;
+    if (done > askedAgain) this.#begunNs = 0;
     if (!this.#isWaiting && this.#replies.hasRoom && !this.#reader.peek()) {
       this.#begunNs = this.#reader.hasBegun ? this.#begunNs || this.#c.moment.monotonicNs : 0;
       this.#isPaused = false;
@@ -202,7 +212,7 @@ export class TcpConnection implements TurnTaker {
   }
 
   get #inFlight(): number {
-    return this.#upstream?.inFlight ?? 0;
+    return (this.#upstream?.inFlight ?? 0) + this.#again.length;
   }
 
   #onData(bytes: Uint8Array): void {
@@ -332,19 +342,38 @@ export class TcpConnection implements TurnTaker {
     const { counters } = this.#c;
     const wasAsked = end === 'useful' || end === 'useless';
     const isReopened = end === 'late' || end === 'elsewhere';
+    const again: TcpQuery[] = [];
     if (unanswered.length > 0)
       counters[isReopened ? counter.tcpUpstreamsReopened : counter.tcpUpstreamsFailed]!++;
     for (const query of unanswered) {
       const hasTry = isReopened || end === 'useful' || (wasAsked && !query.isRetried);
-      if (!hasTry || !this.#mayAskAgain(query)) {
+      query.isRetried ||= wasAsked;
+      query.isReopened ||= end === 'late';
+      if (hasTry) again.push(query);
+      else this.#onUnanswered(query, outcome.unreachable);
+    }
+    // Before those that wait already, which are younger.
+    this.#again.unshift(...again);
+    // Not at once: a server that closes after each answer would have all of them sent each time.
+    if (this.#again.length > 0) this.#c.turns.add(this);
+  }
+
+  /** Sends queries again until they cost so many messages; what they cost. */
+  #askAgain(messages: number): number {
+    const { counters } = this.#c;
+    let done = 0;
+    while (done < messages) {
+      const query = this.#again.shift();
+      if (query === undefined) break;
+      done += costOf(query.framed.length);
+      if (!this.#mayAskAgain(query)) {
         this.#onUnanswered(query, outcome.unreachable);
         continue;
       }
-      query.isRetried ||= wasAsked;
-      query.isReopened ||= end === 'late';
-      if (wasAsked) counters[counter.queriesAskedAgain]!++;
+      if (query.isRetried) counters[counter.queriesAskedAgain]!++;
       this.#openUpstream().send(query);
     }
+    return done;
   }
 
   #mayAskAgain({ framed, facts }: TcpQuery): boolean {
@@ -401,4 +430,8 @@ export class TcpConnection implements TurnTaker {
     this.#c.lookup.limits.end(facts.endpointSlot, facts.policySlot);
     this.#c.octets.giveBack(this.endpointSlot, framed.length - framedMessage);
   }
+}
+
+function isOverdue({ startedNs }: TcpQuery, nowNs: number): boolean {
+  return nowNs - startedNs >= upstreamTimeoutMs * 1e6;
 }

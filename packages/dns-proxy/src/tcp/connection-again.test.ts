@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** What a server leaves unanswered when it closes a connection is sent again in bounded turns. */
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { QueryView } from '@tandem/core/dns/query';
+import { counter, createSharedCounters } from '../counters.ts';
+import { tcpMessagesPerTurn, tcpReadBytes } from '../limits.ts';
+import { roomFree } from '../policy/query-limits.ts';
+import { TcpServer, type TcpServerOptions } from './server.ts';
+import type { AcceptedConnection, TcpStream, TcpStreamEvents } from './stream.ts';
+
+const nothing = (): void => undefined;
+const queries = 300;
+
+/** "a." by number, with its length before it. */
+function framedQuery(id: number): Uint8Array {
+  const message = [id >> 8, id & 255, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 97, 0, 0, 1, 0, 1];
+  return Uint8Array.of(0, message.length, ...message);
+}
+
+class World {
+  readonly counters: Float64Array = createSharedCounters();
+  readonly server: TcpServer;
+  /** Ids that were answered to the client, and their RCODEs. */
+  readonly answered = new Map<number, number>();
+  /** Connections to the server, each with what was written to it. */
+  readonly upstreams: { readonly events: TcpStreamEvents; readonly written: Uint8Array[] }[] = [];
+  client: TcpStreamEvents | null = null;
+  isAllowed = true;
+  #accept: (accepted: AcceptedConnection) => void = nothing;
+  readonly #soon: (() => void)[] = [];
+  #nextId = 0;
+
+  constructor() {
+    const lookup = {
+      begin: nothing,
+      flowOf: () => 0,
+      flows: { endpointSlot: [1], policySlot: [0], policyId: [1], namespaceId: [0], trusted: [0] },
+      acceptSetOf: () => 0,
+      isAllowed: () => this.isAllowed,
+      limits: {
+        endpoints: { hold: nothing, unhold: nothing },
+        ...{ hasToken: () => true, takeToken: () => true, room: () => roomFree },
+        ...{ begin: nothing, end: nothing },
+      },
+    };
+    const options = {
+      ...{ lookup, answers: { begin: nothing, flush: nothing, accept: nothing } },
+      ...{ report: { failed: nothing, timedOut: nothing }, counters: this.counters },
+      ...{ query: new QueryView({ low: 1, high: 2 }), reply: { keepaliveAt: 0 } },
+      random: { u16: () => this.#nextId++ & 0xffff },
+      connectionsPerPod: 1,
+      moment: () => ({ monotonicNs: 1e9, boottimeNs: 1e9 }),
+      system: {
+        listen: (_: number, onConnection: (accepted: AcceptedConnection) => void) => {
+          this.#accept = onConnection;
+          return nothing;
+        },
+        connect: (_: Uint8Array, events: TcpStreamEvents): TcpStream => {
+          const upstream = { events, written: [] as Uint8Array[] };
+          this.upstreams.push(upstream);
+          return { ...inert, write: (bytes) => void upstream.written.push(bytes.slice()) };
+        },
+        soon: (work: () => void) => void this.#soon.push(work),
+        after: nothing,
+      },
+    };
+    this.server = new TcpServer(options as unknown as TcpServerOptions);
+    this.server.listen(0);
+    this.#accept({
+      ...{ addresses: new Uint32Array(8), clientPort: 1, refuse: nothing },
+      open: (events) => {
+        this.client = events;
+        const write = (bytes: Uint8Array): void => {
+          for (let at = 0; at < bytes.length; at += 2 + ((bytes[at]! << 8) | bytes[at + 1]!)) {
+            this.answered.set((bytes[at + 2]! << 8) | bytes[at + 3]!, bytes[at + 5]! & 15);
+          }
+          events.onTaken(bytes.length);
+        };
+        return { ...inert, write };
+      },
+    });
+  }
+
+  get sent(): number {
+    return this.upstreams.reduce((sum, { written }) => sum + written.length, 0);
+  }
+
+  /** False: there is nothing to do. */
+  turn(): boolean {
+    const works = this.#soon.splice(0);
+    for (const work of works) work();
+    return works.length > 0;
+  }
+
+  ask(): void {
+    const all = Array.from({ length: queries }, (_, id) => framedQuery(id));
+    const bytes = Buffer.concat(all);
+    for (let at = 0; at < bytes.length; at += tcpReadBytes) {
+      this.client?.onData(bytes.subarray(at, at + tcpReadBytes));
+    }
+    while (this.turn());
+  }
+}
+
+const inert = { pause: nothing, resume: nothing, end: nothing, destroy: nothing };
+
+/** The server answers the first query of the newest connection, and closes it. */
+function answerOne({ upstreams }: World): void {
+  const { events, written } = upstreams.at(-1)!;
+  events.onConnect?.();
+  const [first] = written;
+  if (first === undefined) return;
+  const reply = first.slice();
+  reply[4] = reply[4]! | 0x80;
+  events.onData(reply);
+}
+
+test('a server that answers one query of a connection and closes it is sent no more than a turn holds', () => {
+  const world = new World();
+  world.ask();
+  assert.equal(world.sent, queries);
+  for (let round = 0; world.answered.size < queries; round++) {
+    assert.ok(round < 2 * queries, `${world.answered.size} answered`);
+    answerOne(world);
+    world.turn();
+    const last = world.upstreams.at(-1)!;
+    last.events.onEnd();
+    const before = world.sent;
+    world.turn();
+    assert.ok(world.sent - before <= tcpMessagesPerTurn, `${world.sent - before} in one turn`);
+  }
+  assert.deepEqual([...new Set(world.answered.values())], [0]);
+});
+
+test('what policy forbids meanwhile is not sent again', () => {
+  const world = new World();
+  world.ask();
+  answerOne(world);
+  world.turn();
+  world.isAllowed = false;
+  world.upstreams.at(-1)?.events.onEnd();
+  while (world.turn());
+  assert.equal(world.sent, queries);
+  assert.equal(world.answered.size, queries);
+  assert.equal(world.counters[counter.queriesAskedAgain], 0);
+});
+
+test('a client that leaves takes what waits with it', () => {
+  const world = new World();
+  world.ask();
+  answerOne(world);
+  world.turn();
+  world.upstreams.at(-1)?.events.onEnd();
+  world.client?.onClose();
+  const { sent } = world;
+  while (world.turn());
+  assert.equal(world.sent, sent);
+  assert.equal(world.server.octets, 0);
+});
