@@ -162,6 +162,34 @@ describe('the port of the server is closed, and its kernel limits ICMP errors as
   });
 });
 
+test('while conntrack of the node takes no new connection, pods under DNS rules lose no query', async () => {
+  const rules = (state: string): string =>
+    `table inet full {\n chain output { type filter hook output priority -150\n ${state}\n }\n` +
+    ` chain forward { type filter hook forward priority -150\n ${state}\n }\n}\n`;
+  // As a full table does: the packet that would make an entry is dropped (nf_conntrack: table full).
+  const drop = 'ct state new udp dport 53 counter drop';
+  const rate = { server: clusterDns4, rate: 200, nameFormat: 'n-%u.allowed.test', nameCount: 500 };
+  await using warm = startLoad(clientSpace, { ...rate, seconds: 2 });
+  await warm.result;
+  await node.node.run('nft', ['-f', '-'], rules(drop));
+  try {
+    await using judgedLoad = startLoad(clientSpace, { ...rate, seconds: 8 });
+    await using directLoad = startLoad(freeSpace, { ...rate, seconds: 8, queriesPerPort: 1 });
+    const [judged, direct] = await Promise.all([judgedLoad.result, directLoad.result]);
+    const { stdout } = await tryRun(
+      ...node.node.enter('nft', ['list', 'chain', 'inet', 'full', 'output']),
+    );
+    const dropped = Number(/packets (\d+)/.exec(stdout)?.[1]);
+    console.log(
+      `conntrack full: ${describeLoss(judged)}; ${dropped} dropped; without policy ${describeLoss(direct)}`,
+    );
+    assert.ok(dropped > 0, 'members open sockets meanwhile');
+    assert.equal(lossOf(judged), 0);
+  } finally {
+    await node.node.run('nft', ['delete', 'table', 'inet', 'full']);
+  }
+});
+
 /** What a pod without policy may lose less by luck: queries of the moment of the change. */
 const luck = 10;
 

@@ -23,6 +23,9 @@ import { appendForward } from './transmit.ts';
 /** Errors of one datagram: the socket is as good as before. */
 const datagramErrors = new Set([11 /* EAGAIN */, 90 /* EMSGSIZE */, 105 /* ENOBUFS */]);
 
+/** EPERM: the node's netfilter dropped the datagram. One that it rejects has the error of the ICMP message instead. */
+const dropped = 1;
+
 type ForwardsOptions = Omit<UdpParts, 'forwards'>;
 
 export class Forwards {
@@ -103,7 +106,8 @@ export class Forwards {
       this.#unsent.push(slot);
       if (datagramErrors.has(errno)) continue;
       const socket = slots.words[slots.wordOf(slot) + slotUpstream]!;
-      pool.failed(socket, batch.monotonicNs / 1e6);
+      if (errno === dropped) pool.dropped(socket, batch.monotonicNs / 1e6);
+      else pool.failed(socket, batch.monotonicNs / 1e6);
       this.#failedSockets.push(socket);
     }
   }

@@ -55,6 +55,8 @@ export interface UpstreamServer {
   /** ICMP errors since then on new sockets, and when the last one came. */
   errorsInRow: number;
   failedMs: number;
+  /** When the node's netfilter dropped what a socket sent; 0: never. */
+  droppedMs: number;
   /** Until then new sockets go past redirects of the node; 0: none did lately. */
   directUntilMs: number;
   /** The batch for which `batchSocket` was drawn. */
@@ -135,6 +137,7 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
       silentSinceMs: 0,
       errorsInRow: 0,
       failedMs: 0,
+      droppedMs: 0,
       directUntilMs: 0,
       batch: -1,
       batchSocket: -1,

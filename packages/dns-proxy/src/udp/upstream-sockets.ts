@@ -30,6 +30,8 @@ export interface UpstreamSocket {
   isRetired: boolean;
   /** An error came. */
   hasFailed: boolean;
+  /** The node's netfilter dropped what it sent. */
+  isDropped: boolean;
 }
 
 /** What the pool needs of a loop. */
@@ -138,6 +140,7 @@ export class UpstreamSockets {
       silentSinceMs: 0,
       isRetired: false,
       hasFailed: false,
+      isDropped: false,
     };
     server.sockets[place] = handle;
     server.open += 1;

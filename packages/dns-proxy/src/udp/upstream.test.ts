@@ -88,7 +88,7 @@ describe('UdpPool', () => {
     pool.sent(proven, 6);
     pool.answered(proven, 7);
     assert.equal(pool.drawAgain(handle, direct, 103, 7), proven, 'by a socket that had an answer');
-    pool.draw(handle, 104, 5 + upstreamDirectMs);
+    for (let batch = 104; pool.draw(handle, batch, 5 + upstreamDirectMs) === proven; batch++);
     assert.equal(priorities.at(-1), undefined, 'then as before');
     pool.backendsChanged(server);
     pool.draw(handle, 105, 7);
@@ -284,6 +284,62 @@ describe('UdpPool', () => {
     pool.answered(probe, probedMs + 1);
     pool.sent(probe, probedMs + 1);
     assert.ok(!pool.isUnreachable(handle, probedMs + 1), 'an answer ends it');
+  });
+
+  describe("when the node's netfilter drops what a new socket sends", () => {
+    let handle: number;
+    let good: number[];
+    let created: number;
+
+    beforeEach(() => {
+      pool.close();
+      created = 0;
+      pool = new UdpPool(loop, new RandomPool(), (to) => {
+        created += 1;
+        return createUpstreamUdp(to);
+      });
+      handle = pool.serverOf(server, resolver, 1000);
+      good = sendOn(handle, 40, 1000);
+      for (const socket of good) while (pool.inFlightOf(socket) > 0) pool.answered(socket, 1001);
+    });
+
+    const dropNew = (fromBatch: number, nowMs: number): number => {
+      for (let batch = fromBatch; ; batch++) {
+        const socket = pool.draw(handle, batch, nowMs);
+        if (good.includes(socket)) continue;
+        pool.sent(socket, nowMs);
+        pool.dropped(socket, nowMs);
+        return socket;
+      }
+    };
+
+    it('the others are used on, and none is opened until the next probe', () => {
+      const gone = dropNew(100, 2000);
+      assert.ok(pool.isStale(gone, 2000), 'its query is asked again');
+      assert.ok(good.includes(pool.drawAgain(handle, gone, 200, 2000)), 'by one that was answered');
+      const before = created;
+      for (let batch = 300; batch < 500; batch++) {
+        assert.ok(good.includes(pool.draw(handle, batch, 1999 + upstreamProbeMs)));
+      }
+      assert.equal(created, before);
+      assert.ok(!pool.isUnreachable(handle, 2001));
+      dropNew(500, 2000 + upstreamProbeMs);
+      assert.equal(created, before + 1);
+    });
+
+    it('the others live on while that lasts', () => {
+      dropNew(100, pastAnyLife);
+      pool.sweep(pastAnyLife + 1);
+      assert.ok(good.includes(pool.draw(handle, 200, pastAnyLife + 1)));
+      pool.sweep(pastAnyLife + upstreamUnreachableMs);
+      assert.ok(!good.includes(pool.draw(handle, 201, pastAnyLife + upstreamUnreachableMs)));
+    });
+
+    it('a server without another socket is unreachable after some', () => {
+      pool.backendsChanged(server);
+      for (let i = 0; i < upstreamErrorsInRowMin; i++) dropNew(100 + i, 2000 + i);
+      assert.ok(pool.isUnreachable(handle, 2000 + upstreamErrorsInRowMin));
+    });
   });
 
   it('a query waits in vain for a server whose last sign is an ICMP error', () => {

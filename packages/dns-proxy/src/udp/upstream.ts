@@ -8,7 +8,7 @@
  * A retired socket sends nothing new, and is closed when its last query in flight ends. A socket is retired after a minute, after
  * an ICMP error, when its server gets other backends, and when it is silent, because a Service's conntrack entry may lead to a
  * backend that is gone. A local redirect may lead to such a pod too, until the agent removes it; so after an error or silence,
- * new sockets bypass redirects for a while.
+ * new sockets bypass redirects for a while. What the node's netfilter drops (a full conntrack table) retires its own socket alone.
  */
 
 import { closeFd } from '@tandem/dns-sockets/fd';
@@ -89,8 +89,11 @@ export class UdpPool {
     server.usedMs = nowMs;
     const place = this.#random.u16() & (upstreamSocketsPerServerMax - 1);
     let handle = server.sockets[place]!;
-    if (handle === -1) handle = this.#sockets.openAt(server, place, nowMs);
+    if (handle === -1 && !wasDropped(server, nowMs, upstreamProbeMs)) {
+      handle = this.#sockets.openAt(server, place, nowMs);
+    }
     if (handle === -1) handle = server.sockets.find((open) => open !== -1) ?? -1;
+    if (handle === -1) handle = this.#sockets.openAt(server, place, nowMs);
     server.batch = batch;
     server.batchSocket = handle;
     return handle;
@@ -105,7 +108,7 @@ export class UdpPool {
     const server = this.#servers.find(serverHandle);
     if (server === undefined) return -1;
     const socket = this.#sockets.of(stale);
-    if (socket?.isDirect !== false || server.answeredMs === 0) {
+    if (socket?.isDirect !== false || socket.isDropped || server.answeredMs === 0) {
       const proven = this.#sockets.lastAnswered(server, false);
       const isHeardSince = proven !== undefined && proven.answeredMs > (socket?.silentSinceMs ?? 0);
       const isProven = proven !== undefined && (isHeardSince || socket?.hasFailed === true);
@@ -168,6 +171,24 @@ export class UdpPool {
     for (const other of this.#sockets.ofServer(server)) {
       if (other.answeredMs !== 0) this.#sockets.retire(other);
     }
+  }
+
+  /**
+   * The node's netfilter dropped what the socket sent: most likely it is new, and conntrack has no room for another connection.
+   * The other sockets of the server have theirs, so they stay, also past their life. Without another one that was answered
+   * the server is as good as unreachable.
+   */
+  dropped(handle: number, nowMs: number): void {
+    const socket = this.#sockets.of(handle);
+    if (socket === undefined) return;
+    socket.hasFailed = true;
+    socket.isDropped = true;
+    const { server } = socket;
+    server.droppedMs = nowMs;
+    this.#sockets.retire(socket);
+    if (this.#sockets.lastAnswered(server, false) !== undefined) return;
+    server.errorsInRow += 1;
+    server.failedMs = nowMs;
   }
 
   /**
@@ -236,7 +257,8 @@ export class UdpPool {
     for (const socket of this.#sockets.all) {
       if (socket === undefined) continue;
       if (!socket.isRetired) {
-        if (nowMs >= socket.expiresMs) this.#sockets.retire(socket);
+        const isKept = wasDropped(socket.server, nowMs, upstreamUnreachableMs);
+        if (nowMs >= socket.expiresMs && !isKept) this.#sockets.retire(socket);
         else if (isSilent(socket, this.#heard(nowMs))) this.#suspect(socket, nowMs);
       }
       if (socket.isRetired && socket.inFlight <= 0) this.#sockets.close(socket);
@@ -307,6 +329,11 @@ export class UdpPool {
     if (socket.inFlight === 0) socket.silentSinceMs = 0;
     if (socket.server.inFlight === 0) socket.server.silentSinceMs = 0;
   }
+}
+
+/** Whether what a socket of the server sent was dropped in the last `ms`: a new one would fare as it did. */
+function wasDropped({ droppedMs }: UpstreamServer, nowMs: number, ms: number): boolean {
+  return droppedMs !== 0 && nowMs - droppedMs < ms;
 }
 
 function isSilent({ silentSinceMs }: UpstreamSocket, heardMs: number): boolean {
