@@ -279,7 +279,7 @@ export const mutations: readonly Mutation[] = [
   {
     name: 'what follows a whole query over TCP counts as begun with it',
     file: `${proxy}/tcp/connection.ts`,
-    find: 'if (done > 0) this.#begunNs = 0;',
+    find: 'if (done > askedAgain) this.#begunNs = 0;',
     replace: '',
     breaks: [2],
   },

@@ -16,7 +16,6 @@ import {
   tcpInFlightPerConnectionMax,
   tcpMessageTimeoutMs,
   tcpQueryBytesMax,
-  upstreamTimeoutMs,
 } from '../limits.ts';
 import { decide, mayAskAgain } from '../query/decide.ts';
 import { protocolTcp, QueryFacts } from '../query/facts.ts';
@@ -25,6 +24,7 @@ import { ClientReplies } from './client-replies.ts';
 import type { TcpContext } from './context.ts';
 import { frame, framedMessage, MessageReader } from './framing.ts';
 import { TcpQuery } from './query.ts';
+import { TcpRetries } from './retries.ts';
 import type { AcceptedConnection, TcpStream } from './stream.ts';
 import { costOf, type TurnTaker } from './turns.ts';
 import type { TcpUpstream, UpstreamEnd } from './upstream.ts';
@@ -57,8 +57,7 @@ export class TcpConnection implements TurnTaker {
   readonly #reader: MessageReader;
   readonly #facts = new QueryFacts(protocolTcp);
   #upstream: TcpUpstream | null = null;
-  /** Oldest first: what connections that were closed left unanswered, to be sent again in the turns of this one. */
-  readonly #again: TcpQuery[] = [];
+  readonly #retries = new TcpRetries();
   readonly #replies: ClientReplies;
   /** The query that waits has taken its token. */
   #hasPaid = false;
@@ -122,8 +121,10 @@ export class TcpConnection implements TurnTaker {
     if (this.#isClosed) return;
     this.#isClosed = true;
     if (this.#upstream !== null) {
-      const left = [...this.#upstream.unanswered(), ...this.#again.splice(0)];
-      for (const query of left) this.#release(query);
+      for (const query of this.#upstream.unanswered()) this.#release(query);
+      for (let left = this.#retries.next(); left !== undefined; left = this.#retries.next()) {
+        this.#release(left);
+      }
       this.#c.upstreams.giveBack(this.#upstream, this.#c.moment.monotonicNs);
     }
     this.#replies.release();
@@ -157,8 +158,10 @@ export class TcpConnection implements TurnTaker {
 
   sweep(nowNs: number): void {
     this.#upstream?.sweep(nowNs);
-    while (this.#again[0] !== undefined && isOverdue(this.#again[0], nowNs)) {
-      this.#onUnanswered(this.#again.shift() as TcpQuery, outcome.timedOut);
+    for (;;) {
+      const overdue = this.#retries.nextOverdue(nowNs);
+      if (overdue === undefined) break;
+      this.#onUnanswered(overdue, outcome.timedOut);
     }
     if (this.#isDraining && this.isIdle(nowNs, tcpIdleEvictMs)) this.makeWay();
     if (this.#isClosed) return;
@@ -176,7 +179,7 @@ export class TcpConnection implements TurnTaker {
 
   get hasMore(): boolean {
     if (this.#isClosed) return false;
-    if (this.#again.length > 0) return true;
+    if (this.#retries.count > 0) return true;
     return !this.#isWaiting && this.#replies.hasRoom && this.#reader.peek();
   }
 
@@ -212,7 +215,7 @@ export class TcpConnection implements TurnTaker {
   }
 
   get #inFlight(): number {
-    return (this.#upstream?.inFlight ?? 0) + this.#again.length;
+    return (this.#upstream?.inFlight ?? 0) + this.#retries.count;
   }
 
   #onData(bytes: Uint8Array): void {
@@ -334,28 +337,15 @@ export class TcpConnection implements TurnTaker {
     if (this.#reader.hasBegun) this.#c.turns.add(this);
   }
 
-  /**
-   * What is unanswered goes by another connection: what was asked once, or as long as connections answer something; what
-   * nobody was asked, once more where the server was only slow.
-   */
+  /** What is unanswered goes by another connection, as often as it has tries. */
   #onUpstreamClosed(unanswered: readonly TcpQuery[], end: UpstreamEnd): void {
-    const { counters } = this.#c;
-    const wasAsked = end === 'useful' || end === 'useless';
     const isReopened = end === 'late' || end === 'elsewhere';
-    const again: TcpQuery[] = [];
-    if (unanswered.length > 0)
-      counters[isReopened ? counter.tcpUpstreamsReopened : counter.tcpUpstreamsFailed]!++;
-    for (const query of unanswered) {
-      const hasTry = isReopened || end === 'useful' || (wasAsked && !query.isRetried);
-      query.isRetried ||= wasAsked;
-      query.isReopened ||= end === 'late';
-      if (hasTry) again.push(query);
-      else this.#onUnanswered(query, outcome.unreachable);
+    const which = isReopened ? counter.tcpUpstreamsReopened : counter.tcpUpstreamsFailed;
+    if (unanswered.length > 0) this.#c.counters[which]!++;
+    for (const query of this.#retries.leave(unanswered, end)) {
+      this.#onUnanswered(query, outcome.unreachable);
     }
-    // Before those that wait already, which are younger.
-    this.#again.unshift(...again);
-    // Not at once: a server that closes after each answer would have all of them sent each time.
-    if (this.#again.length > 0) this.#c.turns.add(this);
+    if (this.#retries.count > 0) this.#c.turns.add(this);
   }
 
   /** Sends queries again until they cost so many messages; what they cost. */
@@ -363,7 +353,7 @@ export class TcpConnection implements TurnTaker {
     const { counters } = this.#c;
     let done = 0;
     while (done < messages) {
-      const query = this.#again.shift();
+      const query = this.#retries.next();
       if (query === undefined) break;
       done += costOf(query.framed.length);
       if (!this.#mayAskAgain(query)) {
@@ -430,8 +420,4 @@ export class TcpConnection implements TurnTaker {
     this.#c.lookup.limits.end(facts.endpointSlot, facts.policySlot);
     this.#c.octets.giveBack(this.endpointSlot, framed.length - framedMessage);
   }
-}
-
-function isOverdue({ startedNs }: TcpQuery, nowNs: number): boolean {
-  return nowNs - startedNs >= upstreamTimeoutMs * 1e6;
 }

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * The queries of a pod's connection that closed connections to the server left unanswered. They are sent again in the
+ * turns of the pod's connection and not at once: a server that closes after each answer would have all of them sent each time.
+ */
+
+import { upstreamTimeoutMs } from '../limits.ts';
+import type { TcpQuery } from './query.ts';
+import type { UpstreamEnd } from './upstream.ts';
+
+export class TcpRetries {
+  /** Oldest first. */
+  readonly #queries: TcpQuery[] = [];
+
+  get count(): number {
+    return this.#queries.length;
+  }
+
+  /**
+   * Takes what a connection left unanswered when it ended so, oldest first, and returns what has no other try. What was asked
+   * once has one, or any number as long as connections answer something; what nobody was asked has one where the server was only slow.
+   */
+  leave(unanswered: readonly TcpQuery[], end: UpstreamEnd): readonly TcpQuery[] {
+    const wasAsked = end === 'useful' || end === 'useless';
+    const again: TcpQuery[] = [];
+    const over: TcpQuery[] = [];
+    for (const query of unanswered) {
+      const hasTry = end === 'useless' ? !query.isRetried : end !== 'unmade';
+      (hasTry ? again : over).push(query);
+      query.isRetried ||= wasAsked;
+      query.isReopened ||= end === 'late';
+    }
+    // Before those that wait already, which are younger.
+    this.#queries.unshift(...again);
+    return over;
+  }
+
+  /** The oldest, which is not here any more. */
+  next(): TcpQuery | undefined {
+    return this.#queries.shift();
+  }
+
+  /** The oldest, if it was received too long ago; it is not here any more. */
+  nextOverdue(nowNs: number): TcpQuery | undefined {
+    const [oldest] = this.#queries;
+    if (oldest === undefined || nowNs - oldest.startedNs < upstreamTimeoutMs * 1e6) return;
+    return this.#queries.shift();
+  }
+}
