@@ -18,7 +18,6 @@
 static __always_inline __s32 request_refusal(const struct change *change, bool is_aaaa)
 {
 	const struct td_addr *address = &change->name.addr;
-	struct td_addr carried;
 
 	if (change->op < TD_LEARN_ADD || change->op > TD_LEARN_EXPIRE)
 		return TD_LEARN_REFUSED_REQUEST;
@@ -27,10 +26,9 @@ static __always_inline __s32 request_refusal(const struct change *change, bool i
 	if (change->op != TD_LEARN_ADD)
 		return TD_LEARN_OK;
 	/* an AAAA record with ::ffff:a.b.c.d would open a.b.c.d; an A record is nothing else */
-	if (is_aaaa == is_ipv4(address) || is_never_a_host(address) || is_of_cluster(address))
+	if (is_aaaa == is_ipv4(address) || is_refused_address(address))
 		return TD_LEARN_REFUSED_ADDRESS;
-	if (carries_ipv4(address, &carried) &&
-	    (is_never_a_host(&carried) || is_of_cluster(&carried)))
+	if (is_aaaa && leads_to_refused(address))
 		return TD_LEARN_REFUSED_ADDRESS;
 	return TD_LEARN_OK;
 }

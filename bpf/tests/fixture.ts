@@ -129,7 +129,7 @@ export class Fixture implements Disposable {
   constructor(
     maxEntries: Readonly<Record<string, number>> = {},
     isTestObject = true,
-    config: Readonly<Record<string, number>> = {},
+    config: Readonly<Record<string, number | Uint8Array>> = {},
   ) {
     this.#isTestObject = isTestObject;
     execFileSync('make', ['-s', 'all', 'test-object'], { cwd: directory });
@@ -161,7 +161,7 @@ export class Fixture implements Disposable {
     return this.object.map(name);
   }
 
-  #config(changes: Readonly<Record<string, number>>): Uint8Array {
+  #config(changes: Readonly<Record<string, number | Uint8Array>>): Uint8Array {
     return this.structs.bytes('td_config', {
       mark,
       port_be: portP,

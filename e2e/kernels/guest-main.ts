@@ -50,6 +50,7 @@ function config(): Uint8Array {
     fqdnLiveIdleSeconds: 3600,
     connectsPerSecond: 1000,
     datagramsPerSecond: 10_000,
+    nat64Prefixes: [],
     quotaNamespace: 4096,
     quotaSelector: 1024,
   });

@@ -429,6 +429,14 @@ struct td_event {
 };
 
 /* ---- configuration: read-only data, set before load ---------------------------------------------- */
+#define TD_NAT64_MAX 8u
+/* A prefix of a NAT64 gateway (RFC 6052, section 2.2), in host order. */
+struct td_nat64 {
+	__u64 high;
+	__u64 low;
+	__u32 bits; /* 32, 40, 48, 56, 64 or 96; 0: none */
+	__u32 reserved;
+};
 struct td_config {
 	__u32 mark;           /* one bit of skb->mark: steered to the shared socket. from_pod sets or clears it */
 	__u32 datagrams_per_second; /* datagrams of one pod to the shared socket; 0: no bound */
@@ -447,6 +455,7 @@ struct td_config {
 	__u32 extra_pages;      /* pages beside the first of an address; 0: TD_EXTRA_PAGES_MAX */
 	__u32 connects_per_second; /* new TCP connections of one pod to the shared socket; 0: no bound */
 	__u64 hash_key;            /* random, of this load: pods choose what is hashed (fqdn_hint.h) */
+	struct td_nat64 nat64[TD_NAT64_MAX]; /* beside 64:ff9b::/96: `learn` knows what its addresses lead to */
 };
 
 #endif /* TANDEM_ABI_H */

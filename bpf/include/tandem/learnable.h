@@ -19,6 +19,11 @@ static __always_inline bool is_never_a_host(const struct td_addr *address)
 	return ipv4 >> 24 == 0 || ipv4 >> 24 == 127 || ipv4 >> 28 >= 14;
 }
 
+static __always_inline struct td_addr mapped_ipv4(__u32 ipv4)
+{
+	return (struct td_addr){ .a = { 0, 0, bpf_htonl(0xffff), bpf_htonl(ipv4) } };
+}
+
 /*
  * The IPv4 address that a translator or relay makes of an IPv6 one: NAT64 by its well-known prefix 64:ff9b::/96
  * (RFC 6052), 6to4 2002::/16 (RFC 3056), IPv4-compatible ::/96 (RFC 4291). A name that leads there leads to that address.
@@ -34,7 +39,32 @@ static __always_inline bool carries_ipv4(const struct td_addr *address, struct t
 		ipv4 = bpf_ntohl(address->a[3]);
 	else
 		return false;
-	*carried = (struct td_addr){ .a = { 0, 0, bpf_htonl(0xffff), bpf_htonl(ipv4) } };
+	*carried = mapped_ipv4(ipv4);
+	return true;
+}
+
+/*
+ * The same by a prefix of the operator's (RFC 6052, section 2.2). Below 96 bits the IPv4 address follows the prefix, but for
+ * bits 64 to 71, which it leaves out. They should be zero; a gateway may ignore them, so they do not matter here.
+ */
+static __always_inline bool nat64_carries_ipv4(const volatile struct td_nat64 *nat64,
+					       const struct td_addr *address, struct td_addr *carried)
+{
+	__u64 high = (__u64)bpf_ntohl(address->a[0]) << 32 | bpf_ntohl(address->a[1]);
+	__u64 low = (__u64)bpf_ntohl(address->a[2]) << 32 | bpf_ntohl(address->a[3]);
+	__u32 bits = nat64->bits;
+	__u32 after; /* so many bits of the IPv4 address come after bit 71 */
+
+	if (bits == 96) {
+		if ((high ^ nat64->high) | (low ^ nat64->low) >> 32)
+			return false;
+		*carried = mapped_ipv4(low);
+		return true;
+	}
+	if (bits < 32 || bits > 64 || (high ^ nat64->high) >> (64 - bits))
+		return false;
+	after = bits - 32;
+	*carried = mapped_ipv4((__u32)(high << after) | (__u32)(((low << 8) >> 32) >> (32 - after)));
 	return true;
 }
 
@@ -55,6 +85,31 @@ static __always_inline bool is_of_cluster(const struct td_addr *address)
 	}
 	bpf_rcu_read_unlock();
 	return result;
+}
+
+/* What may not be learned. */
+static __always_inline bool is_refused_address(const struct td_addr *address)
+{
+	return is_never_a_host(address) || is_of_cluster(address);
+}
+
+/* A function of its own, so that the verifier walks its loop once. */
+__noinline int leads_to_refused(const struct td_addr *address)
+{
+	struct td_addr carried;
+
+	if (!address)
+		return 1;
+	if (carries_ipv4(address, &carried) && is_refused_address(&carried))
+		return 1;
+	for (__u32 i = 0; i < TD_NAT64_MAX; i++) {
+		if (!td_config.nat64[i].bits)
+			return 0;
+		if (nat64_carries_ipv4(&td_config.nat64[i], address, &carried) &&
+		    is_refused_address(&carried))
+			return 1;
+	}
+	return 0;
 }
 
 #endif /* TANDEM_LEARNABLE_H */

@@ -338,6 +338,7 @@ export class AgentControl {
         fqdnLiveIdleSeconds: config.fqdnLiveIdleSeconds,
         connectsPerSecond: config.tcpConnectsPerSecond,
         datagramsPerSecond: config.queriesPerSecond * datagramsPerQueryRate,
+        nat64Prefixes: config.nat64Prefixes,
         quotaNamespace: config.quotaNamespace,
         quotaSelector: config.quotaSelector,
       },

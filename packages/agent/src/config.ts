@@ -3,8 +3,10 @@
 
 /** Options of the agent. */
 
-import type { Prefix } from '@tandem/core/net/ip';
+import { formatPrefix, type Prefix } from '@tandem/core/net/ip';
 import { defaultRedirectNamespaces } from '@tandem/core/policy/redirects';
+import { TD_NAT64_MAX } from '@tandem/datapath/abi.gen';
+import { isNat64Prefix } from '@tandem/datapath/config';
 import { checkMemberConfig, type MemberConfig, memberOptions } from '@tandem/dns-proxy/config';
 import type { ConfigSpec } from '@tandem/runtime/config';
 import {
@@ -26,6 +28,7 @@ export interface AgentConfig extends MemberConfig {
   readonly podCidrs: readonly Prefix[];
   readonly clusterCidrs: readonly Prefix[];
   readonly serviceCidrs: readonly Prefix[];
+  readonly nat64Prefixes: readonly Prefix[];
   readonly clusterResolvers: readonly Uint8Array[];
   readonly nodeLocalDns: readonly Uint8Array[];
   readonly redirectNamespaces: readonly string[];
@@ -87,6 +90,14 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
     podCidrs: prefixList('Pod CIDRs of this node; default: those of its Node object.'),
     clusterCidrs: prefixList('Pod CIDRs of the cluster beyond those of the Node objects.'),
     serviceCidrs: prefixList('Service CIDRs: their addresses are never learned from DNS.'),
+    nat64Prefixes: listOption(
+      prefixOption({
+        group: 'Cluster',
+        description:
+          'IPv6 prefixes of NAT64 gateways beside 64:ff9b::/96, of 32, 40, 48, 56, 64 or 96 bits (RFC 6052): an address in them that leads to an IPv4 address of the cluster is never learned from DNS.',
+      }),
+      { default: [], itemsMax: TD_NAT64_MAX },
+    ),
     clusterResolvers: addressList(
       'DNS servers, as pods see them, whose answers count for every policy; default: Service kube-system/kube-dns and nodeLocalDns.',
     ),
@@ -211,5 +222,14 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
       default: false,
     }),
   },
-  check: checkMemberConfig,
+  check: (config) => [...checkMemberConfig(config), ...nat64Problems(config)],
 };
+
+function nat64Problems({ nat64Prefixes }: AgentConfig): readonly string[] {
+  return nat64Prefixes
+    .filter((prefix) => !isNat64Prefix(prefix))
+    .map(
+      (prefix) =>
+        `nat64Prefixes must be IPv6 prefixes of 32, 40, 48, 56, 64 or 96 bits: ${formatPrefix(prefix)} is none`,
+    );
+}

@@ -34,6 +34,7 @@ NAME(struct, td_group)
 NAME(struct, td_journal_header)
 NAME(struct, td_journal_slot)
 NAME(struct, td_event)
+NAME(struct, td_nat64)
 NAME(struct, td_config)
 NAME(enum, td_endpoint_flags)
 NAME(enum, td_class_flags)
@@ -65,6 +66,7 @@ enum constant {
 	CONSTANT_TD_PLACES_MAX = TD_PLACES_MAX,
 	CONSTANT_TD_EXTRA_PAGES_MAX = TD_EXTRA_PAGES_MAX,
 	CONSTANT_TD_SPACES_MAX = TD_SPACES_MAX,
+	CONSTANT_TD_NAT64_MAX = TD_NAT64_MAX,
 	CONSTANT_TD_SLOT_OWNED = TD_SLOT_OWNED,
 	CONSTANT_TD_SLOT_SPACE_SHIFT = TD_SLOT_SPACE_SHIFT,
 	CONSTANT_TD_SLOT_SPACE_MASK = TD_SLOT_SPACE_MASK,

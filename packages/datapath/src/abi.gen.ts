@@ -35,6 +35,8 @@ export const TD_EXTRA_PAGES_MAX = 32000;
 
 export const TD_SPACES_MAX = 4096;
 
+export const TD_NAT64_MAX = 8;
+
 export const TD_SLOT_OWNED = 2147483648;
 
 export const TD_SLOT_SPACE_SHIFT = 17;
@@ -391,9 +393,18 @@ export const tdEvent = {
   reserved: 100,
 } as const;
 
+/** struct td_nat64: its size and the offsets of its fields, bytes. */
+export const tdNat64 = {
+  size: 24,
+  high: 0,
+  low: 8,
+  bits: 16,
+  reserved: 20,
+} as const;
+
 /** struct td_config: its size and the offsets of its fields, bytes. */
 export const tdConfig = {
-  size: 80,
+  size: 272,
   mark: 0,
   datagrams_per_second: 4,
   reserved1: 8,
@@ -411,6 +422,7 @@ export const tdConfig = {
   extra_pages: 64,
   connects_per_second: 68,
   hash_key: 72,
+  nat64: 80,
 } as const;
 
 export const tdEndpointFlag = {

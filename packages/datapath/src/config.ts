@@ -4,7 +4,8 @@
 /** `td_config`, the programs' read-only data: set before they are loaded. */
 
 import { randomBytes } from 'node:crypto';
-import { tdConfig } from './abi.gen.ts';
+import { isIpv4Prefix, type Prefix } from '@tandem/core/net/ip';
+import { TD_NAT64_MAX, tdConfig, tdNat64 } from './abi.gen.ts';
 
 export interface DatapathConfig {
   /** One bit of skb->mark that nobody else on the node uses: a packet steered to the shared socket. */
@@ -25,6 +26,8 @@ export interface DatapathConfig {
   readonly connectsPerSecond: number;
   /** Datagrams of one pod to the shared socket, per second and at once; 0: no bound. */
   readonly datagramsPerSecond: number;
+  /** Of NAT64 gateways beside the well-known one: at most TD_NAT64_MAX, of `isNat64Prefix`. */
+  readonly nat64Prefixes: readonly Prefix[];
   readonly quotaNamespace: number;
   /** For the version before, which refuses by it. */
   readonly quotaSelector: number;
@@ -39,6 +42,11 @@ export const markCandidates = [0x1000, 0x40, 0x20] as const;
 /** Whether `mark` is one bit of a mark. */
 export function isMark(mark: number): boolean {
   return Number.isInteger(mark) && mark > 0 && mark <= 0x80000000 && (mark & (mark - 1)) === 0;
+}
+
+/** Whether a NAT64 gateway may have this prefix (RFC 6052, section 2.2). */
+export function isNat64Prefix(prefix: Prefix): boolean {
+  return !isIpv4Prefix(prefix) && [32, 40, 48, 56, 64, 96].includes(prefix.bits);
 }
 
 /** With a key of this load, which nobody else learns. */
@@ -58,5 +66,14 @@ export function encodeConfig(config: DatapathConfig): Uint8Array {
   view.setUint32(tdConfig.connects_per_second, config.connectsPerSecond, true);
   view.setUint32(tdConfig.datagrams_per_second, config.datagramsPerSecond, true);
   view.setBigUint64(tdConfig.hash_key, randomBytes(8).readBigUInt64LE(), true);
+  const prefixes = config.nat64Prefixes;
+  if (prefixes.length > TD_NAT64_MAX) throw new RangeError(`${prefixes.length} NAT64 prefixes`);
+  for (const [i, { address, bits }] of prefixes.entries()) {
+    const at = tdConfig.nat64 + i * tdNat64.size;
+    const words = new DataView(address.buffer, address.byteOffset, address.byteLength);
+    view.setBigUint64(at + tdNat64.high, words.getBigUint64(0, false), true);
+    view.setBigUint64(at + tdNat64.low, words.getBigUint64(8, false), true);
+    view.setUint32(at + tdNat64.bits, bits, true);
+  }
   return bytes;
 }

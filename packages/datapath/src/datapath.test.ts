@@ -47,6 +47,7 @@ function load(change: Partial<DatapathConfig> = {}): LoadedDatapath {
       fqdnLiveIdleSeconds: 100,
       connectsPerSecond: 1000,
       datagramsPerSecond: 10_000,
+      nat64Prefixes: [],
       quotaNamespace: 100,
       quotaSelector: 100,
       ...change,

@@ -3,9 +3,17 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { type Prefix, parsePrefix } from '@tandem/core/net/ip';
 import * as fc from 'fast-check';
-import { tdClassKey, tdConfig, tdDnsServerKey, tdPolicyKey } from './abi.gen.ts';
-import { type DatapathConfig, encodeConfig, isMark } from './config.ts';
+import {
+  TD_NAT64_MAX,
+  tdClassKey,
+  tdConfig,
+  tdDnsServerKey,
+  tdNat64,
+  tdPolicyKey,
+} from './abi.gen.ts';
+import { type DatapathConfig, encodeConfig, isMark, isNat64Prefix } from './config.ts';
 import {
   decodeEndpoint,
   encodeClass,
@@ -82,6 +90,7 @@ const settings: DatapathConfig = {
   fqdnLiveIdleSeconds: 7,
   connectsPerSecond: 8,
   datagramsPerSecond: 9,
+  nat64Prefixes: [],
   quotaNamespace: 4,
   quotaSelector: 5,
 };
@@ -96,4 +105,29 @@ test('each load of the programs has a hash key of its own', () => {
     hex(bytes.subarray(tdConfig.hash_key, tdConfig.hash_key + 8)),
   );
   assert.notEqual(keys[0], keys[1]);
+});
+
+test('NAT64 prefixes have the lengths of RFC 6052, and there is room for so many', () => {
+  const prefix = (text: string): Prefix => {
+    const parsed = parsePrefix(text);
+    assert.ok(parsed !== null, text);
+    return parsed;
+  };
+  for (const bits of [32, 40, 48, 56, 64, 96]) {
+    assert.ok(isNat64Prefix(prefix(`2001:db8::/${bits}`)), String(bits));
+  }
+  for (const text of ['2001:db8::/33', '2001:db8::/128', '::/0', '10.0.0.0/8', '0.0.0.0/0']) {
+    assert.ok(!isNat64Prefix(prefix(text)), text);
+  }
+  const nat64Prefixes = Array.from({ length: TD_NAT64_MAX }, () => prefix('2001:db8:1:2::/64'));
+  const bytes = encodeConfig({ ...settings, nat64Prefixes });
+  const last = tdConfig.nat64 + (TD_NAT64_MAX - 1) * tdNat64.size;
+  assert.equal(
+    hex(bytes.subarray(last, last + tdNat64.size)),
+    '02000100b80d012000000000000000004000000000000000',
+  );
+  assert.throws(
+    () => encodeConfig({ ...settings, nat64Prefixes: [...nat64Prefixes, prefix('::/96')] }),
+    RangeError,
+  );
 });

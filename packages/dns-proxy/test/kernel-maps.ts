@@ -40,6 +40,7 @@ export function loadKernelMaps(quota: number = fqdnEntries): KernelMaps {
       fqdnLiveIdleSeconds: 100,
       connectsPerSecond: 1000,
       datagramsPerSecond: 10_000,
+      nat64Prefixes: [],
       quotaNamespace: quota,
       quotaSelector: quota,
     }),
