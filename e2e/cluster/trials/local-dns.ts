@@ -109,7 +109,9 @@ export async function localDns(trial: Trial): Promise<void> {
       await changeNetwork(true);
       await untilRedirects('tandem_redirects_waiting', redirects);
       const isSaid = async (): Promise<boolean> =>
-        (await kubectlTandem(layout, ['status'])).stdout.includes('redirect-backend-host');
+        (await kubectlTandem(layout, ['status', '-o', 'json'])).stdout.includes(
+          'redirect-backend-host',
+        );
       await waitFor(isSaid, { what: 'status to name the pods', timeoutMs: waitMs });
     }),
   );
