@@ -9,7 +9,7 @@ import type { ClusterConfig, Layout } from '../layout.ts';
 import { describe } from '../up.ts';
 import { clusterFaults } from './catalogue.ts';
 import type { ClusterFault } from './fault.ts';
-import { type DrawnFault, rate, runOnce } from './run.ts';
+import { type DrawnFault, messageOf, rate, runOnce } from './run.ts';
 import { settle } from './settle.ts';
 import { ClusterStage } from './stage.ts';
 
@@ -38,37 +38,51 @@ export function clusterPart({ layout, config, minutes }: ClusterPartOptions): Pa
       const begun = await stage.guarded();
       const runs: RunResult[] = [];
       const failed: string[] = [];
-      const one = async (drawn: readonly DrawnFault[], round: number): Promise<void> => {
-        const { result, failed: reason } = await runOnce(stage, drawn, round);
+      /** Gives false when it could not be made: what follows could not be either. */
+      const one = async (drawn: readonly DrawnFault[], round: number): Promise<boolean> => {
+        const outcome = await runOnce(stage, drawn, round).catch(messageOf);
+        if (typeof outcome === 'string') {
+          failed.push(`a run could not be made, and none after it: ${outcome}`);
+          progress(`  ${failed.at(-1)}`);
+          return false;
+        }
+        const { result, failed: reason } = outcome;
         runs.push(result);
         if (reason !== '') failed.push(`${result.fault} ${result.victim} ${round}: ${reason}`);
         for (const problem of [reason, ...result.problems.slice(0, 3)].filter(Boolean)) {
           progress(`  ${result.fault} ${result.victim}: ${problem}`);
         }
+        return true;
       };
       progress('a control run');
-      await one([], 0);
+      let isWell = await one([], 0);
       const startedMs = performance.now();
       const passedMinutes = (): number => (performance.now() - startedMs) / 60_000;
       const drawing = new Drawing(stage, chosen);
-      while (passedMinutes() < minutes) {
+      while (isWell && passedMinutes() < minutes) {
         const { drawn, round } = drawing.next();
         const names = drawn.map(({ fault, node }) =>
           fault.isOfNode ? `${fault.name} n${node}` : fault.name,
         );
         progress(`${passedMinutes().toFixed(1)} of ${minutes} minutes: ${names.join(' + ')}`);
-        await one(drawn, round);
+        isWell = await one(drawn, round);
       }
-      progress('a control run');
-      await one([], 1);
-      const ended = await stage.guarded();
+      if (isWell) {
+        progress('a control run');
+        await one([], 1);
+      }
+      const ended = await stage.guarded().catch(messageOf);
+      if (typeof ended === 'string') failed.push(`captures: ${ended}`);
+      const captured =
+        typeof ended === 'string'
+          ? []
+          : [
+              `talkers of every node: ${ended.allowed - begun.allowed} packets that policy allows were captured, ${ended.denied - begun.denied} that it denies`,
+            ];
       return {
         runs,
         bounds: boundsOf(runs, failed.length),
-        notes: [
-          `talkers of every node: ${ended.allowed - begun.allowed} packets that policy allows were captured, ${ended.denied - begun.denied} that it denies`,
-          ...failed,
-        ],
+        notes: [...captured, ...failed],
       };
     },
   };

@@ -194,5 +194,5 @@ class Run {
 
 const victimOf = ({ fault, node }: DrawnFault): string => (fault.isOfNode ? nodeName(node) : '-');
 
-const messageOf = (error: unknown): string =>
+export const messageOf = (error: unknown): string =>
   error instanceof Error ? error.message : String(error);
