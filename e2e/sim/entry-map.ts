@@ -3,7 +3,11 @@
 
 /** A hash map or trie of the agent, as `reconcile` and the judge see it: bytes to bytes. */
 
+import type { BatchCursor } from '@tandem/bpf-loader-node/map';
+
 export class EntryMap {
+  readonly name: string;
+  readonly maxEntries = 1024;
   readonly keySize: number;
   readonly valueBytes: number;
   readonly #entries = new Map<string, readonly [key: Uint8Array, value: Uint8Array]>();
@@ -12,10 +16,12 @@ export class EntryMap {
   readonly #onChange: (key: Uint8Array, value: Uint8Array | null) => void;
 
   constructor(
+    name: string,
     sizes: { readonly key: number; readonly value: number },
     seam: () => void = () => undefined,
     onChange: (key: Uint8Array, value: Uint8Array | null) => void = () => undefined,
   ) {
+    this.name = name;
     this.keySize = sizes.key;
     this.valueBytes = sizes.value;
     this.#seam = seam;
@@ -43,6 +49,21 @@ export class EntryMap {
     if (found === undefined) return false;
     value.set(found[1]);
     return true;
+  }
+
+  lookupBatch(cursor: BatchCursor, keys: Uint8Array, values: Uint8Array, count: number): number {
+    if (cursor.isDone) return 0;
+    const at = new DataView(cursor.token.buffer, cursor.token.byteOffset);
+    const skip = cursor.isFirst ? 0 : at.getUint32(0, true);
+    cursor.isFirst = false;
+    const taken = this.entries().slice(skip, skip + count);
+    for (const [i, [key, value]] of taken.entries()) {
+      keys.set(key, i * this.keySize);
+      values.set(value, i * this.valueBytes);
+    }
+    at.setUint32(0, skip + taken.length, true);
+    cursor.isDone = skip + taken.length >= this.size;
+    return taken.length;
   }
 
   updateBatch(keys: Uint8Array, values: Uint8Array, count: number): void {

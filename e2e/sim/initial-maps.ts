@@ -5,6 +5,7 @@
 
 import { type AppliedMaps, applyToDatapath } from '@tandem/agent/policy/apply';
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
+import type { Compiled } from '@tandem/core/policy/desired';
 import {
   tdClass,
   tdClassKey,
@@ -36,7 +37,7 @@ export function initialMaps(policy: PolicyOfVariant): Record<MapName, EntryMap> 
   let maps = made.get(policy);
   if (maps === undefined) {
     maps = Object.fromEntries(
-      Object.entries(mapSizes).map(([name, sizes]) => [name, new EntryMap(sizes)]),
+      Object.entries(mapSizes).map(([name, sizes]) => [name, new EntryMap(name, sizes)]),
     ) as Record<MapName, EntryMap>;
     const found = maps;
     const group = new ArrayBuffer(tdGroup.size);
@@ -47,7 +48,7 @@ export function initialMaps(policy: PolicyOfVariant): Record<MapName, EntryMap> 
       } as unknown as AppliedMaps,
       compiled: policy.compiled,
       retained: new Map(),
-      endpoints: endpointsOf(policy),
+      endpoints: endpointsOf(policy.compiled.endpoints),
     });
     made.set(policy, maps);
   }
@@ -56,8 +57,8 @@ export function initialMaps(policy: PolicyOfVariant): Record<MapName, EntryMap> 
 
 const noMac = new Uint8Array(6);
 
-export function endpointsOf({ compiled }: PolicyOfVariant): ReturnType<typeof encodeEndpoint>[] {
-  return compiled.endpoints.map((endpoint) =>
+export function endpointsOf(endpoints: Compiled['endpoints']): ReturnType<typeof encodeEndpoint>[] {
+  return endpoints.map((endpoint) =>
     encodeEndpoint(endpoint.address, {
       ...endpoint,
       vethIfindex: 1,

@@ -73,7 +73,7 @@ export class Life {
     this.name = `${index === agentMember ? 'agent' : 'proxy'}#${number}`;
     this.epochNs = world.bootNs;
     this.threads = [new Thread(this, 'worker'), new Thread(this, 'main')];
-    this.main = new MainThread(this, this.threads[1], number === 1);
+    this.main = new MainThread(this, this.threads[1]);
   }
 
   /** One turn of a thread's loop. */

@@ -20,6 +20,7 @@ export interface Mutation {
 }
 
 const proxy = 'packages/dns-proxy/src';
+const agent = 'packages/agent/src';
 
 export const mutations: readonly Mutation[] = [
   {
@@ -360,5 +361,40 @@ export const mutations: readonly Mutation[] = [
     find: 'udp.onQueries(listener, count);',
     replace: 'udp.onQueries(handle, count);',
     breaks: [2],
+  },
+  {
+    name: 'the kernel names a policy before the other member serves it',
+    file: `${agent}/policy/change-order.ts`,
+    find: "  'acknowledge',\n  'require',\n  'feed',\n  'apply',",
+    replace: "  'apply',\n  'acknowledge',\n  'require',\n  'feed',",
+    breaks: [3, 4, 8],
+  },
+  {
+    name: 'a member that lags behind a policy is not passed over',
+    file: `${agent}/policy/change-order.ts`,
+    find: "  'require',\n",
+    replace: '',
+    breaks: [2, 4],
+  },
+  {
+    name: 'the number of a revision is used again',
+    file: `${agent}/policy/controller.ts`,
+    find: 'Math.max(options.served?.revision ?? 0, newestRevision(options.datapath))',
+    replace: 'Math.max(options.served?.revision ?? 0, 0)',
+    breaks: [3, 4],
+  },
+  {
+    name: 'new selectors are not fed with names that come late',
+    file: `${proxy}/store/selector-feed.ts`,
+    find: '      store.feedsNames(fed);',
+    replace: '',
+    breaks: [3],
+  },
+  {
+    name: 'who asks for a walk over all names while one runs is not heard',
+    file: `${proxy}/store/selector-feed.ts`,
+    find: '    this.#isWanted = true;\n    if (this.#isWalking) return;',
+    replace: '    if (this.#isWalking) return;\n    this.#isWanted = true;',
+    breaks: [3],
   },
 ];

@@ -49,7 +49,7 @@ export class Peers {
 
   openPolicyCall(proxy: Life): void {
     const agent = this.#world.lives[0];
-    const server = agent?.main.server ?? null;
+    const server = agent?.main.agent?.server ?? null;
     if (agent === null || server === null || !this.canTalk() || agent.main.policyCall !== null)
       return;
     const call = new PolicyCall(proxy, agent, server);

@@ -147,7 +147,7 @@ function isQuiet(world: World, waitsForTimeouts: boolean): boolean {
   }
   if (
     !world.links.isIdle ||
-    lives[0]?.main.applied !== world.desired ||
+    lives[0]?.main.agent?.applied !== world.desired ||
     !world.upstream.isIdle ||
     !world.tcp.isQuiet
   )
@@ -167,7 +167,7 @@ function unrest(world: World): string {
       ? 'gone'
       : `${life.name} joined ${life.worker?.member.hasJoined} linked ${world.links.isLinked(life)} draining ${life.isDraining} idle ${life.main.isIdle} revision ${life.main.revision} leftovers ${life.worker?.slots.leftovers().length}`,
   );
-  return `no rest: ${lives.join('; ')}; applied ${world.lives[0]?.main.applied} of ${world.desired}`;
+  return `no rest: ${lives.join('; ')}; applied ${world.lives[0]?.main.agent?.applied} of ${world.desired}`;
 }
 
 /** What the two caches and the map do not agree about. */

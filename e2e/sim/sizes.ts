@@ -3,6 +3,7 @@
 
 import { heartbeatIntervalMs } from '@tandem/dns-proxy/limits';
 import type { MemberSizes } from '@tandem/dns-proxy/worker/assemble';
+import type { NameSizes } from '@tandem/dns-proxy/store/assemble';
 
 /** Sizes of the simulated node: small, so that bounds are met within a schedule of some hundred steps. */
 
@@ -27,6 +28,14 @@ export const cacheLimits = {
   entriesPerNamespaceMax: 96,
   addressesPerNameMax: 16,
 } as const;
+/** Of what the main thread does with names. */
+export const nameSizes: NameSizes = {
+  cache: cacheLimits,
+  events: { eventsMax: 16, bytesMax: 4096 },
+  exchange: exchangeLimits,
+  expiryStepEntries: 4,
+  expiryWalkMs: 700,
+};
 /** Of what pods do: they open a connection, with two queries on average. */
 export const tcpShare = 0.06;
 /** Of a member's tables. */

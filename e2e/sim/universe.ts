@@ -7,12 +7,13 @@
  */
 
 import { ClusterBuilder } from '@tandem/agent/policy/cluster-builder';
-import { snapshotOf } from '@tandem/agent/policy/snapshot';
+import { memberPolicyOf, snapshotOf } from '@tandem/agent/policy/snapshot';
 import { nameFromText } from '@tandem/core/dns/name';
 import { parseAddress, parsePrefix } from '@tandem/core/net/ip';
-import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
+import type { ClusterState, CompileOptions, NodeContext } from '@tandem/core/policy/cluster-state';
 import { compile } from '@tandem/core/policy/compile';
-import type { Compiled } from '@tandem/core/policy/desired';
+import type { Compiled, MemberPolicy } from '@tandem/core/policy/desired';
+import { compileFitting } from '@tandem/core/policy/fit';
 import { StableIds } from '@tandem/core/policy/stable-ids';
 import { buildImage } from '@tandem/dns-proxy/policy/build-image';
 import type { TablesImage } from '@tandem/dns-proxy/policy/tables-image';
@@ -276,7 +277,7 @@ export function wantedBy(variant: number, pod: number, selector: number): number
 
 const prefix = parsePrefix('10.96.0.0/16');
 if (prefix === null) throw new TypeError('prefix');
-const node: NodeContext = {
+export const node: NodeContext = {
   nodeName: 'one',
   localAddresses: [address('192.168.0.1')],
   clusterCidrs: [],
@@ -286,40 +287,96 @@ const node: NodeContext = {
   clusterName: 'default',
 };
 
-const clusters = variants.map(clusterOf);
-let ids = StableIds.empty();
-const alone: readonly Compiled[] = clusters.map((cluster) => {
-  const compiled = compile(cluster, { node, revision: 1 }, ids);
-  ids = compiled.ids;
-  return compiled;
-});
+export const clusters: readonly ClusterState[] = variants.map(clusterOf);
 
-export const namespaceIds: ReadonlySet<number> = new Set(pods.map((_, pod) => namespaceOf(pod)));
+/** All variants have been compiled once: what they need of ids is there. */
+export const stableIds: StableIds = clusters.reduce(
+  (ids, cluster) => compile(cluster, { node, revision: 1 }, ids).ids,
+  StableIds.empty(),
+);
 
 export interface PolicyOfVariant {
   readonly variant: number;
+  /** The same for equal compilations. */
+  readonly id: number;
   readonly compiled: Compiled;
   readonly image: TablesImage;
+  /** What members have of it, as its snapshot says. */
+  readonly members: MemberPolicy;
 }
-const known = new Map<string, PolicyOfVariant>();
+const byKey = new Map<string, PolicyOfVariant>();
+const byContent = new Map<string, PolicyOfVariant>();
+const byPolicies = new WeakMap<object, PolicyOfVariant>();
 
-/** What the compiler makes of a variant with policies of others retained. The same object for the same question. */
-export function policyOf(variant: number, retained: readonly number[]): PolicyOfVariant {
-  const others = [...new Set(retained)].filter((other) => other !== variant).sort();
-  const key = [variant, ...others].join();
-  let policy = known.get(key);
+/**
+ * What the product's compiler makes of a cluster from nothing, the same object for the same question: a compilation takes
+ * as long as a whole schedule.
+ */
+export function compileVariant(
+  cluster: ClusterState,
+  { retain = [], served }: Pick<CompileOptions, 'retain' | 'served'>,
+): PolicyOfVariant {
+  const variant = clusters.indexOf(cluster);
+  const former = served === undefined ? '' : ofPolicies(served.policies).id;
+  const key = [variant, former, ...retain.map((each) => compilationOf(each).id)].join();
+  let policy = byKey.get(key);
   if (policy === undefined) {
-    const retain = others.map((other) => alone[other] as Compiled);
-    const compiled = compile(clusters[variant] as ClusterState, { node, revision: 1, retain }, ids);
-    const encoded = encodePolicySnapshot(snapshotOf(compiled.members, 'one', 0));
-    if (!encoded.ok) throw new TypeError(encoded.error);
-    const decoded = decodePolicySnapshot(encoded.value);
-    if (!decoded.ok) throw new TypeError(decoded.error);
-    policy = { variant, compiled, image: buildImage(decoded.value).image };
-    known.set(key, policy);
+    const options: CompileOptions = {
+      ...{ node, revision: 1, retain },
+      ...(served === undefined ? {} : { served }),
+    };
+    policy = shared(variant, compileFitting(cluster, options, stableIds));
+    byKey.set(key, policy);
   }
   return policy;
 }
+
+/** Where a compilation came from, whatever its revision. */
+export function compilationOf({ policies }: Pick<Compiled, 'policies'>): PolicyOfVariant {
+  return ofPolicies(policies);
+}
+
+function ofPolicies(policies: object): PolicyOfVariant {
+  const policy = byPolicies.get(policies);
+  if (policy === undefined) throw new TypeError('a policy that was not compiled here');
+  return policy;
+}
+
+/** Equal compilations are one: what may follow each other is bounded. */
+function shared(variant: number, compiled: Compiled): PolicyOfVariant {
+  const content = JSON.stringify([variant, compiled], plain);
+  let policy = byContent.get(content);
+  if (policy !== undefined) return policy;
+  const encoded = encodePolicySnapshot(snapshotOf(compiled.members, 'one', 0));
+  if (!encoded.ok) throw new TypeError(encoded.error);
+  const decoded = decodePolicySnapshot(encoded.value);
+  if (!decoded.ok) throw new TypeError(decoded.error);
+  policy = {
+    ...{ variant, compiled, id: byContent.size },
+    image: buildImage(decoded.value).image,
+    members: memberPolicyOf(decoded.value),
+  };
+  byContent.set(content, policy);
+  byPolicies.set(compiled.policies, policy);
+  byPolicies.set(policy.members.policies, policy);
+  return policy;
+}
+
+function plain(name: string, value: unknown): unknown {
+  if (name === 'ids' || name === 'classTable') return undefined;
+  if (value instanceof Map) return [...value];
+  if (value instanceof Set) return [...value];
+  return typeof value === 'bigint' ? String(value) : value;
+}
+
+/** Without anything of before. */
+const alone: readonly Compiled[] = clusters.map((cluster) => compileVariant(cluster, {}).compiled);
+
+/** Variant `number` on a node that has known no other. */
+export const policyAlone = (variant: number): PolicyOfVariant =>
+  compilationOf(alone[variant] as Compiled);
+
+export const namespaceIds: ReadonlySet<number> = new Set(pods.map((_, pod) => namespaceOf(pod)));
 
 /** Variants by policy id and pod: content decides the id, so several may share one. */
 export const variantsOfId: ReadonlyMap<number, readonly number[]> = (() => {

@@ -6,11 +6,9 @@
  * here. See docs/adr/0006-simulation.md.
  */
 
-import type { AppliedMaps } from '@tandem/agent/policy/apply';
-import type { BpfMap } from '@tandem/bpf-loader-node/map';
+import type { ControllerDatapath } from '@tandem/agent/policy/controller';
 import { rcodeNoError } from '@tandem/core/dns/constants';
 import { tdEndpoint, tdGroup, tdListenerKind } from '@tandem/datapath/abi.gen';
-import { AgentTable } from '@tandem/datapath/agent-table';
 import type { NodeGroup } from '@tandem/datapath/group';
 import { EntryMap } from './entry-map.ts';
 import { type FaultName, Faults } from './faults.ts';
@@ -23,6 +21,7 @@ import type { Snapshot } from './main-thread.ts';
 import { Oracle, type SimQuery } from './oracle.ts';
 import { Peers } from './peers.ts';
 import { Random } from './random.ts';
+import { simDatapath } from './sim-datapath.ts';
 import { SimGroup } from './sim-group.ts';
 import { idleSeconds, inFlightCounts, queryRates, slotCounts, tcpShare } from './sizes.ts';
 import { type SimSocket, SocketGroup } from './sockets.ts';
@@ -34,7 +33,7 @@ import {
   names,
   namespaceIds,
   pods,
-  policyOf,
+  policyAlone,
   selectorFacts,
   servers,
   variantCount,
@@ -134,7 +133,7 @@ export class World {
       neverLearn: (address) => address === clusterWord,
     });
     this.desired = this.random.int(variantCount);
-    const policy = policyOf(this.desired, []);
+    const policy = policyAlone(this.desired);
     this.snapshot = { revision: 1, policy };
     for (const [name, sizes] of Object.entries(mapSizes) as [
       MapName,
@@ -145,7 +144,7 @@ export class World {
           ? (key: Uint8Array, value: Uint8Array | null) => this.#onEndpoint(key, value)
           : undefined;
       const isCritical = name === 'endpoints';
-      const map = new EntryMap(sizes, () => this.#writeSeam(isCritical), onChange);
+      const map = new EntryMap(name, sizes, () => this.#writeSeam(isCritical), onChange);
       initialMaps(policy)[name].fill(map);
       this.#maps.set(name, map);
     }
@@ -167,14 +166,10 @@ export class World {
     return this.#fd;
   }
 
-  datapath(thread: Thread): AppliedMaps {
+  /** The kernel as one life of the agent has it open. */
+  datapath(thread: Thread): ControllerDatapath {
     this.#writer = thread;
-    return {
-      map: (name: string) =>
-        name === 'group' ? { mmap: () => this.groupMemory } : this.#maps.get(name as MapName),
-      table: (name: string) =>
-        new AgentTable(this.#maps.get(name as MapName) as unknown as BpfMap, null),
-    } as unknown as AppliedMaps;
+    return simDatapath(this.#maps, this.groupMemory);
   }
 
   /** The machine sleeps: only the clock of mappings goes on. */

@@ -35,6 +35,7 @@ import { encodeEndpoint } from '@tandem/datapath/encode';
 import type { CompletedPatterns } from '@tandem/dns-proxy/policy/build-image';
 import type { CompileAnswer } from '@tandem/dns-proxy/policy/compile-worker';
 import type { PolicySnapshot } from '@tandem/proto/gen/messages';
+import { Changes, loopTimers, wait } from '@tandem/runtime/task';
 import { ownPrefix } from '@tandem/testing/namespace';
 
 type MapName = 'endpoints' | 'classes' | 'policy' | 'dns_servers';
@@ -95,10 +96,11 @@ export class ControllerBed implements Disposable {
           }),
         attach: () => Promise.resolve([]),
       },
-      server: { publish: nothing, acknowledged: () => Promise.resolve(true) },
+      server: { publish: nothing, isAcknowledged: () => true, changes: new Changes() },
       completePatterns: (patterns: PolicySnapshot['patterns']) => this.#compiler.complete(patterns),
-      install: () => Promise.resolve(),
-      backfill: () => Promise.resolve(),
+      install: () => wait(undefined),
+      backfill: () => wait(undefined),
+      timers: loopTimers,
       redirects: { apply: () => Promise.resolve() },
       keeper: new StateKeeper({
         stateDir: this.#directory,

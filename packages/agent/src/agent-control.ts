@@ -24,6 +24,7 @@ import { NetworkView } from '@tandem/netlink/network-view';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
 import type { Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
+import { loopTimers, runTask, wait } from '@tandem/runtime/task';
 import { addPolicyMetrics, addSnapshotMetrics } from './agent-metrics.ts';
 import type { AgentConfig } from './config.ts';
 import { Attacher } from './endpoint/attacher.ts';
@@ -178,9 +179,10 @@ export class AgentControl {
       attacher: new Attacher(datapath, view, this.#config),
       server: policyServer,
       completePatterns: (patterns) => this.#member.completePatterns(patterns),
-      install: (snapshot) => services.install(snapshot, 'agent'),
+      install: (snapshot) => wait(services.install(snapshot, 'agent')),
       backfill: (selectors) => services.feedSelectors(selectors),
       redirects,
+      timers: loopTimers,
       keeper: this.#keeper,
       log: this.#log,
       quotaNamespace: this.#config.quotaNamespace,
@@ -196,7 +198,7 @@ export class AgentControl {
       log: this.#log,
     });
     await this.#syncSocket.start();
-    await services.peerCache(peerCacheTimeoutMs);
+    await runTask(services.peerCache(peerCacheTimeoutMs));
     this.#gate = new GateStack({
       runDirectory: this.#config.runDir,
       stateDirectory: this.#config.stateDir,

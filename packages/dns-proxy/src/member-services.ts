@@ -8,8 +8,6 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
-import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { NodeGroup } from '@tandem/datapath/group';
 import { type MemberIndex, type MemberName, memberName } from '@tandem/datapath/member';
@@ -22,6 +20,7 @@ import { Metrics } from '@tandem/runtime/metrics';
 import { MetricsServer } from '@tandem/runtime/metrics-server';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
+import { loopTimers, type Task } from '@tandem/runtime/task';
 import type { AdminContext, InputDiagnostic, PolicyFacts } from './admin/context.ts';
 import { type Degradation, degradation } from './admin/degradation.ts';
 import { KernelView } from './admin/kernel-view.ts';
@@ -30,7 +29,6 @@ import { logDegradations, type PolicyOrigin } from './admin/process-degradations
 import { type Admin, createAdmin } from './admin/service.ts';
 import { readSteering, SteeringWatch } from './admin/steering-watch.ts';
 import { waitingProcesses } from './admin/waiting.ts';
-import { KernelWriter } from './answer/kernel-writer.ts';
 import { type MemberConfig, memberSettings } from './config.ts';
 import type { DnsMember } from './dns-member.ts';
 import { DropCollector } from './drops/collector.ts';
@@ -41,13 +39,9 @@ import { addMemberMetrics } from './metrics/member-metrics.ts';
 import { OptionalServers } from './optional-servers.ts';
 import { settingsDegradations } from './settings.ts';
 import { AddressesInUse } from './store/addresses-in-use.ts';
-import { Backfill } from './store/backfill.ts';
-import { FedRevision } from './store/fed-revision.ts';
-import { KernelExpiry } from './store/kernel-expiry.ts';
-import { backfillSettleMs } from './store/limits.ts';
-import { NodeStore } from './store/node-store.ts';
-import { Upkeep } from './store/upkeep.ts';
-import { Exchange } from './sync/exchange.ts';
+import { assembleNames, assembleNameWork, type Names, type NameWork } from './store/assemble.ts';
+import type { NodeStore } from './store/node-store.ts';
+import type { Exchange } from './sync/exchange.ts';
 import { exchangeTickMs } from './sync/limits.ts';
 import { Turns } from './turns.ts';
 import { version } from './version.ts';
@@ -80,49 +74,46 @@ const noPolicy: PolicyFacts = {
 };
 
 export class MemberServices {
-  readonly store: NodeStore;
-  readonly exchange: Exchange;
+  readonly names: Names;
+  /** `DnsMember.onEvent`: a record of our own worker. */
+  readonly onDnsEvent: Names['onDnsEvent'];
   readonly metrics: Metrics = new Metrics();
   readonly #o: MemberServicesOptions;
   readonly #startedMs = systemClock.monotonicMs();
   readonly #optional: OptionalServers;
   readonly #steering = new SteeringWatch();
-  readonly #waitingForCache = new Set<() => void>();
   readonly #servers = new Map<string, GrpcServer>();
   #policy: PolicyFacts = noPolicy;
   #datapath: Datapath | null = null;
-  #writer: KernelWriter | null = null;
   #group: NodeGroup | null = null;
   /** `group.loads` of the programs in use. */
   #loads = 0;
   #kernel: KernelView | null = null;
-  #backfill: Backfill | null = null;
+  #work: NameWork | null = null;
   readonly #turns = new Turns();
   readonly #drops: DropCollector;
 
   constructor(options: MemberServicesOptions) {
     this.#o = options;
     const seed = randomBytes(8);
-    this.store = new NodeStore({
-      cache: { key: { low: seed.readInt32LE(0), high: seed.readInt32LE(4) } },
-    });
-    this.exchange = new Exchange({
+    this.names = assembleNames({
       member: options.index,
-      epoch: Math.floor(systemClock.boottimeSeconds() * 1e9),
       version,
-      cache: this.store.cache,
-      sink: this.store,
+      epochNs: Math.floor(systemClock.boottimeSeconds() * 1e9),
+      key: { low: seed.readInt32LE(0), high: seed.readInt32LE(4) },
     });
+    this.onDnsEvent = this.names.onDnsEvent;
     this.#optional = new OptionalServers(options.log);
     this.#drops = new DropCollector(this.store, this.exchange, options.index, options.log);
-    this.store.onCacheReceived = () => void this.#onCacheReceived();
   }
 
-  /** `DnsMember.onEvent`: a record of our own worker. */
-  readonly onDnsEvent = (bytes: Uint8Array, at: number, length: number): void => {
-    const isNews = this.store.dnsRecord(bytes, at, length);
-    this.exchange.offerDns(bytes, at, length, isNews);
-  };
+  get store(): NodeStore {
+    return this.names.store;
+  }
+
+  get exchange(): Exchange {
+    return this.names.exchange;
+  }
 
   /** Puts a snapshot in force in the DNS member, and names of pods here. Rejects when it can't be. */
   async install(snapshot: Uint8Array, origin: PolicyOrigin): Promise<void> {
@@ -151,14 +142,7 @@ export class MemberServices {
   async start(datapath: Datapath): Promise<void> {
     const { index, config } = this.#o;
     const role = this.#role;
-    const writer = new KernelWriter(
-      datapath.map('learn_requests'),
-      datapath.program('learn'),
-      TD_MEMBERS_MAX + index,
-    );
-    const nowSeconds = (): number => Math.floor(systemClock.boottimeSeconds());
     this.#datapath = datapath;
-    this.#writer = writer;
     this.#group = new NodeGroup(datapath.map('group').mmap());
     this.#loads = this.#group.loads;
     this.#kernel = new KernelView(
@@ -166,44 +150,49 @@ export class MemberServices {
       role === 'agent',
       () => systemClock.monotonicMs() * 1e6,
     );
-    const backfill = new Backfill({ cache: this.store.cache, writer, nowSeconds });
-    this.#backfill = backfill;
-    const expiry = new KernelExpiry({
-      fqdn: datapath.map('fqdn'),
-      writer,
-      idleSeconds: config.fqdnIdleSeconds,
-    });
     const inUse = new AddressesInUse({
       fqdn: datapath.map('fqdn'),
       live: () => datapath.laterMap('fqdn_live'),
       counters: () => datapath.laterMap('fqdn_live_counters'),
       liveSeconds: config.fqdnLiveSeconds,
     });
-    const upkeep = new Upkeep({
-      exchange: this.exchange,
-      store: this.store,
-      sweeps: [expiry, inUse],
-      inUse: (addresses, at) => inUse.until(addresses, at),
-      isSweeper: () => this.#isSweeper(),
-      onLateNames: () => void this.#feedAll(),
-      onExpiryError: (error) =>
-        this.#o.log.error('expired addresses cannot be removed from the datapath', {
+    const { member, log } = this.#o;
+    const work = assembleNameWork({
+      member: index,
+      names: this.names,
+      maps: {
+        group: this.#group,
+        fqdn: datapath.map('fqdn'),
+        learnRequests: datapath.map('learn_requests'),
+        learn: datapath.program('learn'),
+      },
+      inUse,
+      clock: systemClock,
+      timers: loopTimers,
+      idleSeconds: config.fqdnIdleSeconds,
+      tables: () => member.tables,
+      onFeedError: (error) =>
+        log.error('names of the other process could not be written to the datapath', {
           error: TandemError.from(error),
         }),
+      onExpiryError: (error) =>
+        log.error('expired addresses cannot be removed from the datapath', { error: TandemError.from(error) }),
     });
+    this.#work = work;
     this.#drops.step(datapath);
     const context = this.#context(this.#kernel, inUse);
     const admin = createAdmin(context);
-    const { member, log } = this.#o;
     addMemberMetrics(this.metrics, {
-      ...{ role, context, admin, member, log, backfill, expiry, inUse },
+      ...{ role, context, admin, member, log, inUse },
+      backfill: work.backfill,
+      expiry: work.expiry,
       servers: this.#servers,
     });
-    this.#turns.every(eventDrainIntervalMs, () => this.#o.member.deliverEvents());
+    this.#turns.every(eventDrainIntervalMs, () => member.deliverEvents());
     this.#turns.every(dropReadMs, () => this.#drops.step(datapath));
     this.#turns.every(exchangeTickMs, () => {
       this.#follow();
-      upkeep.tick(systemClock.monotonicMs(), nowSeconds());
+      work.tick();
     });
     this.#turns.every(steeringWatchMs, () => this.#steering.step(readSteering(datapath)));
     this.#turns.every(optionalCheckMs, () => this.#optional.check(optionalCheckMs));
@@ -223,38 +212,14 @@ export class MemberServices {
     this.#servers.set(name, server);
   }
 
-  /** Feeds selectors that are new since the last call; the members must serve their policy already. */
-  async feedSelectors(selectors: readonly number[]): Promise<void> {
-    const { tables } = this.#o.member;
-    if (tables === null || this.#backfill === null || this.#group === null) return;
-    const fed = new FedRevision(tables.revision, this.#group, systemClock.boottimeSeconds);
-    if (this.#backfill.freshOf(tables, selectors).size > 0) {
-      await delay(backfillSettleMs);
-      this.store.feedsNames(fed);
-    }
-    await this.#backfill.feedNew(tables, selectors);
+  /** `SelectorFeed.feedSelectors`. */
+  *feedSelectors(selectors: readonly number[]): Task {
+    if (this.#work !== null) yield* this.#work.feed.feedSelectors(selectors);
   }
 
-  /**
-   * Waits for the other process's whole cache, if that process serves at all. False: it did not come in
-   * time, or there is nobody to send it.
-   */
-  async peerCache(timeoutMs: number): Promise<boolean> {
-    if (this.exchange.counters.cachesReceived > 0) return true;
-    const members = this.#kernel?.members() ?? [];
-    if (!members.some((member) => member.role !== this.#role && member.isServing)) return false;
-    return new Promise<boolean>((resolve) => {
-      const waiting = this.#waitingForCache;
-      const timer = setTimeout(() => {
-        waiting.delete(done);
-        resolve(false);
-      }, timeoutMs);
-      function done(): void {
-        clearTimeout(timer);
-        resolve(true);
-      }
-      waiting.add(done);
-    });
+  /** `SelectorFeed.peerCache`. */
+  *peerCache(timeoutMs: number): Task<boolean> {
+    return this.#work !== null && (yield* this.#work.feed.peerCache(timeoutMs));
   }
 
   get #role(): MemberName {
@@ -339,31 +304,8 @@ export class MemberServices {
     if (loads === this.#loads) return;
     this.#loads = loads;
     datapath.reopen();
-    this.#writer?.follow(datapath.program('learn'));
+    this.#work?.writer.follow(datapath.program('learn'));
     this.#drops.follow(datapath);
-  }
-
-  /** The agent empties the kernel's map; the proxy does when the agent is away. */
-  #isSweeper(): boolean {
-    if (this.#role === 'agent') return true;
-    const members = this.#kernel?.members() ?? [];
-    return !members.some((member) => member.role === 'agent' && member.isServing);
-  }
-
-  async #onCacheReceived(): Promise<void> {
-    await this.#feedAll();
-    for (const done of this.#waitingForCache) done();
-    this.#waitingForCache.clear();
-  }
-
-  async #feedAll(): Promise<void> {
-    try {
-      await this.#backfill?.feedAll(() => this.#o.member.tables);
-    } catch (error) {
-      this.#o.log.error('names of the other process could not be written to the datapath', {
-        error: TandemError.from(error),
-      });
-    }
   }
 }
 

@@ -7,21 +7,23 @@
  * endpoint is judged by them. Whatever is interrupted leaves the old policy or the new, never less.
  */
 
+import type { Task } from '@tandem/runtime/task';
+
 export interface PolicyChange {
   /** The snapshot is on disk, for whoever starts anew. */
-  save(): void | Promise<void>;
+  save(): Task | void;
   /** Members that are connected are told. */
-  publish(): void | Promise<void>;
+  publish(): Task | void;
   /** The agent's own member serves it. */
-  install(): void | Promise<void>;
+  install(): Task | void;
   /** So do the others, or they lag behind. */
-  acknowledge(): void | Promise<void>;
+  acknowledge(): Task | void;
   /** Members that lag behind are passed over. */
-  require(): void | Promise<void>;
+  require(): Task | void;
   /** New selectors get the addresses of names that were answered before. */
-  feed(): void | Promise<void>;
+  feed(): Task | void;
   /** The kernel's maps, in the order of `applyToDatapath`. */
-  apply(): void | Promise<void>;
+  apply(): Task | void;
 }
 
 export const changeOrder: readonly (keyof PolicyChange)[] = [

@@ -19,9 +19,12 @@ import { type Budgets, nodeBudgets } from '@tandem/core/policy/fit-costs';
 import type { StableIds } from '@tandem/core/policy/stable-ids';
 import { partialMax } from '../limits.ts';
 
+/** What compiles a cluster. */
+export type PolicyCompilation = Pick<FittingCompiler, 'compile'>;
+
 export class Compilations {
   readonly #served: MemberPolicy | null;
-  readonly #compiler: FittingCompiler;
+  readonly #compiler: PolicyCompilation;
   #ids: StableIds;
   #applied: Compiled | null = null;
   #partial: readonly Compiled[] = [];
@@ -33,8 +36,13 @@ export class Compilations {
   #diagnostics: readonly Diagnostic[] | null = null;
 
   /** `served`: what members served before this process started. */
-  constructor(ids: StableIds, served: MemberPolicy | null, budgets: Budgets = nodeBudgets) {
-    this.#compiler = new FittingCompiler(budgets);
+  constructor(
+    ids: StableIds,
+    served: MemberPolicy | null,
+    budgets: Budgets = nodeBudgets,
+    compiler: PolicyCompilation = new FittingCompiler(budgets),
+  ) {
+    this.#compiler = compiler;
     this.#ids = ids;
     this.#served = served;
   }

@@ -15,7 +15,13 @@ import type { Entry } from '@tandem/datapath/encode';
 import type { Logger } from '@tandem/runtime/log';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
-import type { AttachedEndpoint, Attacher, CheckedInterfaces } from '../endpoint/attacher.ts';
+import { type Eventual, type Task, type TaskTimers, wait } from '@tandem/runtime/task';
+import type {
+  AttachedEndpoint,
+  Attacher,
+  AttachPlan,
+  CheckedInterfaces,
+} from '../endpoint/attacher.ts';
 import { acknowledgeTimeoutMs } from '../limits.ts';
 import type { RedirectStack } from '../redirect/redirect-stack.ts';
 import type { PolicyServer } from '../sync/policy-server.ts';
@@ -30,25 +36,35 @@ import {
   requireRevision,
 } from './apply.ts';
 import { changeOrder, type PolicyChange } from './change-order.ts';
-import { Compilations } from './compilations.ts';
+import { Compilations, type PolicyCompilation } from './compilations.ts';
 import { LearnedShares } from './learned-shares.ts';
 import { refusedDiagnostics } from './refused-diagnostics.ts';
 import { type CompletePatterns, SnapshotEncoder } from './snapshot.ts';
 import type { StateKeeper } from './state-keeper.ts';
 
 export interface ControllerOptions {
-  readonly datapath: Datapath;
-  readonly attacher: Attacher;
-  readonly server: PolicyServer;
+  readonly datapath: ControllerDatapath;
+  readonly attacher: {
+    readonly plan: (...args: Parameters<Attacher['plan']>) => Eventual<AttachPlan>;
+    readonly attach: (...args: Parameters<Attacher['attach']>) => Eventual<readonly Diagnostic[]>;
+  };
+  readonly server: Pick<PolicyServer, 'publish' | 'isAcknowledged' | 'changes'>;
   readonly completePatterns: CompletePatterns;
   /** Puts a snapshot in force in the agent's own DNS member. */
-  readonly install: (snapshot: Uint8Array) => Promise<void>;
+  readonly install: (snapshot: Uint8Array) => Task;
   /** Gives new FQDN selectors the addresses of names that were answered before. */
-  readonly backfill: (selectors: readonly number[]) => Promise<void>;
+  readonly backfill: (selectors: readonly number[]) => Task;
   /** What policies redirect to pods of the node. */
-  readonly redirects: Pick<RedirectStack, 'apply'>;
+  readonly redirects: {
+    readonly apply: (...args: Parameters<RedirectStack['apply']>) => Eventual<void>;
+  };
   /** Of the disk. */
-  readonly keeper: StateKeeper;
+  readonly keeper: {
+    readonly keep: (...args: Parameters<StateKeeper['keep']>) => Eventual<void>;
+  } & Pick<StateKeeper, 'keepIds' | 'loadIds'>;
+  readonly timers: TaskTimers;
+  /** Default: one of the product's compilers, of its own. */
+  readonly compiler?: PolicyCompilation;
   readonly log: Logger;
   /** Learned (address, selector) pairs that one namespace may have. */
   readonly quotaNamespace: number;
@@ -57,6 +73,9 @@ export interface ControllerOptions {
   /** What members served before this process started; null when there was nothing, or nothing readable. */
   readonly served: MemberPolicy | null;
 }
+
+/** What a controller asks of the kernel. */
+export type ControllerDatapath = Pick<Datapath, 'map' | 'table' | 'program' | 'ensureJudging'>;
 
 export class PolicyController {
   readonly counters = { applied: 0, predecessorsForgotten: 0, mapsMended: 0 };
@@ -67,7 +86,8 @@ export class PolicyController {
   readonly #encoder: SnapshotEncoder;
   #cluster: ClusterState | null = null;
   #revision: number;
-  #running: Promise<void> | null = null;
+  #isRunning = false;
+  #running: Promise<void> = Promise.resolve();
   #isDirty = false;
   #isMoved = false;
   /** All that was applied last is in the kernel: what follows compares, and writes what somebody else changed. */
@@ -92,10 +112,15 @@ export class PolicyController {
     // Of a map that an earlier version made, it may be less.
     const classes = options.datapath.map('classes').maxEntries;
     this.#capacities = { ...abiCapacities, classes };
-    this.#compilations = new Compilations(options.keeper.loadIds(), options.served, {
-      ...nodeBudgets,
-      classes,
-    });
+    this.#compilations = new Compilations(
+      options.keeper.loadIds(),
+      options.served,
+      {
+        ...nodeBudgets,
+        classes,
+      },
+      options.compiler,
+    );
     this.#encoder = new SnapshotEncoder(options.completePatterns);
     this.#shares = new LearnedShares(options.datapath, options.quotaNamespace);
   }
@@ -140,25 +165,29 @@ export class PolicyController {
   /** Compares everything with what it should be and mends it. Never rejects. */
   reconcile(): Promise<void> {
     this.#isDirty = true;
-    this.#running ??= this.#run();
-    return this.#running;
+    return this.#start();
   }
 
   /** The node's interfaces or routes changed: pods' interfaces are looked for anew. Never rejects. */
   reattach(): Promise<void> {
     this.#isMoved = true;
-    this.#running ??= this.#run();
+    return this.#start();
+  }
+
+  #start(): Promise<void> {
+    if (this.#isRunning) return this.#running;
+    this.#isRunning = true;
+    this.#running = this.#o.timers.start(this.#run());
     return this.#running;
   }
 
-  async #run(): Promise<void> {
+  *#run(): Task {
     while (this.#isDirty || this.#isMoved) {
       const isWhole = this.#isDirty;
       this.#isDirty = false;
       this.#isMoved = false;
       try {
-        // oxlint-disable-next-line no-await-in-loop -- one change at a time
-        await (isWhole ? this.#once() : this.#reattach('new'));
+        yield* isWhole ? this.#once() : this.#reattach('new');
         this.#problem = null;
       } catch (error) {
         this.#compilations.failed(this.#policiesInUse());
@@ -176,7 +205,7 @@ export class PolicyController {
       this.#sayDiagnostics();
       for (const listener of this.#listeners) listener();
     }
-    this.#running = null;
+    this.#isRunning = false;
   }
 
   /** Null when the kernel cannot be asked. */
@@ -205,24 +234,26 @@ export class PolicyController {
     this.#said = current;
   }
 
-  async #once(): Promise<void> {
+  *#once(): Task {
     const cluster = this.#cluster;
     if (cluster === null) return;
     const revision = this.#revision + 1;
     const compiled = this.#compilations.compile(cluster, this.#o.nodeContext(), revision);
     if (compiled === null) return;
     // Before members hear of it: the sockets that they open then must not be led to a backend that is gone.
-    await this.#redirect(compiled);
+    yield* this.#redirect(compiled);
     if (compiled !== this.#compilations.applied) {
       // Where nothing of it is for members, addresses of peers most often, the kernel alone is told.
       if (this.#compilations.isInstalled(compiled)) {
         this.#o.keeper.keepIds(compiled.ids);
-        await this.#applyNew(compiled);
+        yield* this.#applyNew(compiled);
         return;
       }
-      const change = this.#change(compiled, await this.#encode(compiled, cluster));
-      // oxlint-disable-next-line no-await-in-loop -- one step after the other is the point
-      for (const step of changeOrder) await change[step]();
+      const change = this.#change(compiled, yield* this.#encode(compiled, cluster));
+      for (const step of changeOrder) {
+        const work = change[step]();
+        if (work !== undefined) yield* work;
+      }
       return;
     }
     const isForeign = findForeignChange(this.#o.datapath);
@@ -231,35 +262,36 @@ export class PolicyController {
       this.#o.log.warn('another process changed a map of the datapath: the agent writes it again');
     }
     if (isForeign) this.#isWhole = false;
-    if (!this.#isWhole) return this.#apply(compiled);
+    if (!this.#isWhole) return yield* this.#apply(compiled);
     this.#shares.apply(compiled);
-    await this.#reattach('all');
+    yield* this.#reattach('all');
   }
 
   /** A backend's own traffic must be known from that of others: by the interfaces of the pods that are attached. */
-  #redirect({ redirects }: Compiled): Promise<void> {
-    return this.#o.redirects.apply(redirects, this.#endpoints);
+  #redirect({ redirects }: Compiled): Task {
+    return wait(this.#o.redirects.apply(redirects, this.#endpoints));
   }
 
   /** Where no entry changes, there is nothing to compare but interfaces. */
-  async #reattach(checked: CheckedInterfaces): Promise<void> {
+  *#reattach(checked: CheckedInterfaces): Task {
     const { applied } = this.#compilations;
     if (applied === null) return;
     const { attacher } = this.#o;
-    const plan = await attacher.plan(applied.endpoints);
-    if (!this.#isWhole || !isSame(plan.entries, this.#entries)) return this.#apply(applied);
-    this.#attachDiagnostics = [...plan.diagnostics, ...(await attacher.attach(plan, checked))];
+    const plan = yield* wait(attacher.plan(applied.endpoints));
+    if (!this.#isWhole || !isSame(plan.entries, this.#entries)) return yield* this.#apply(applied);
+    const diagnostics = yield* wait(attacher.attach(plan, checked));
+    this.#attachDiagnostics = [...plan.diagnostics, ...diagnostics];
     this.#endpoints = plan.endpoints;
-    await this.#redirect(applied);
+    yield* this.#redirect(applied);
   }
 
   /** The kernel as compiled, whether it was so already or not. */
-  async #apply(compiled: Compiled): Promise<void> {
+  *#apply(compiled: Compiled): Task {
     const { datapath, attacher } = this.#o;
     const former = this.#isWhole ? this.#compilations.applied : null;
     this.#isWhole = false;
     this.#shares.apply(compiled);
-    const plan = await attacher.plan(compiled.endpoints);
+    const plan = yield* wait(attacher.plan(compiled.endpoints));
     const refused = applyToDatapath({
       datapath,
       compiled,
@@ -271,38 +303,40 @@ export class PolicyController {
     this.#refusedDiagnostics = refusedDiagnostics(refused, compiled);
     this.#entries = plan.entries;
     const checked = former === null ? 'all' : 'new';
-    this.#attachDiagnostics = [...plan.diagnostics, ...(await attacher.attach(plan, checked))];
+    const diagnostics = yield* wait(attacher.attach(plan, checked));
+    this.#attachDiagnostics = [...plan.diagnostics, ...diagnostics];
     // Whoever waits for a pod's must not see it before.
     this.#endpoints = plan.endpoints;
     // Last at the first start: a judge that knows no pod cuts off those that run (docs/adr/0012-interfaces.md).
     datapath.ensureJudging();
     announceApplied(datapath, compiled.members.revision);
-    await this.#redirect(compiled);
+    yield* this.#redirect(compiled);
     this.#isWhole = refused.length === 0;
   }
 
-  async #applyNew(compiled: Compiled): Promise<void> {
+  *#applyNew(compiled: Compiled): Task {
     const former = this.#compilations.applied;
     this.#compilations.begin(compiled);
-    await this.#apply(compiled);
+    yield* this.#apply(compiled);
     this.#compilations.succeeded(compiled);
     this.#logApplied(compiled, former);
   }
 
   #change(compiled: Compiled, snapshot: Uint8Array): PolicyChange {
-    const { server, datapath, install, backfill, keeper, log } = this.#o;
+    const { server, datapath, install, backfill, keeper, log, timers } = this.#o;
     const revision = this.#revision + 1;
     return {
       // A full or read-only disk must not stop policy: members get it over the stream.
-      save: () => keeper.keep({ revision, snapshot, ids: compiled.ids }),
+      save: () => wait(keeper.keep({ revision, snapshot, ids: compiled.ids })),
       publish: () => {
         this.#compilations.publishing();
         this.#revision = revision;
         server.publish(revision, snapshot);
       },
       install: () => install(snapshot),
-      acknowledge: async () => {
-        if (await server.acknowledged(revision, acknowledgeTimeoutMs)) return;
+      acknowledge: function* acknowledge() {
+        const isDone = (): boolean => server.isAcknowledged(revision);
+        if (yield* timers.until(isDone, server.changes, acknowledgeTimeoutMs)) return;
         log.warn(
           'a member has an older policy: the kernel gives it no queries until it acknowledges the new one',
           { revision },
@@ -313,11 +347,13 @@ export class PolicyController {
         this.#shares.apply(compiled);
         return backfill(compiled.members.selectors.map(({ id }) => id));
       },
-      apply: async () => {
-        await this.#applyNew(compiled);
-        this.counters.predecessorsForgotten += compiled.predecessorsForgotten;
-      },
+      apply: () => this.#applyChange(compiled),
     };
+  }
+
+  *#applyChange(compiled: Compiled): Task {
+    yield* this.#applyNew(compiled);
+    this.counters.predecessorsForgotten += compiled.predecessorsForgotten;
   }
 
   /** Pods come and go all the time: that is counted, and said to who asks for it. */
@@ -334,14 +370,11 @@ export class PolicyController {
   }
 
   /** Compiled once, for both members and for whoever starts from the file. */
-  async #encode(compiled: Compiled, cluster: ClusterState): Promise<Uint8Array> {
+  *#encode(compiled: Compiled, cluster: ClusterState): Task<Uint8Array> {
     const { nodeName } = this.#o.nodeContext();
     const { members } = compiled;
-    const { snapshot, rejected } = await this.#encoder.encode(
-      members,
-      nodeName,
-      systemClock.wallMs(),
-    );
+    const wallMs = systemClock.wallMs();
+    const { snapshot, rejected } = yield* this.#encoder.encode(members, nodeName, wallMs);
     this.#patternDiagnostics = patternDiagnostics(cluster, members.patterns, rejected);
     return snapshot;
   }

@@ -23,6 +23,7 @@ import {
 } from '@tandem/datapath/abi.gen';
 import { AgentTable } from '@tandem/datapath/agent-table';
 import { encodeEndpoint } from '@tandem/datapath/encode';
+import { Changes, loopTimers, wait } from '@tandem/runtime/task';
 import { comparedEntriesMax } from '../limits.ts';
 import { ClusterBuilder } from './cluster-builder.ts';
 import { type ControllerOptions, PolicyController } from './controller.ts';
@@ -191,10 +192,11 @@ function options(): ControllerOptions {
         }),
       attach: () => Promise.resolve([]),
     },
-    server: { publish: nothing, acknowledged: () => Promise.resolve(true) },
+    server: { publish: nothing, isAcknowledged: () => true, changes: new Changes() },
     completePatterns: () => Promise.resolve({ compiledMatcher: new Uint8Array(0), rejected: [] }),
-    install: () => Promise.resolve(),
-    backfill: () => Promise.resolve(),
+    install: () => wait(undefined),
+    backfill: () => wait(undefined),
+    timers: loopTimers,
     redirects: { apply: () => Promise.resolve() },
     keeper: { loadIds: () => StableIds.empty(), keep: () => Promise.resolve(), keepIds: nothing },
     log: { debug: nothing, info: nothing, warn: nothing, error: nothing },

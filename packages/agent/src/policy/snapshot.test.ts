@@ -9,6 +9,7 @@ import { patternFromCanonical } from '@tandem/core/dns/pattern';
 import { parseAddress } from '@tandem/core/net/ip';
 import type { MemberPolicy } from '@tandem/core/policy/desired';
 import { decodePolicySnapshot, encodePolicySnapshot } from '@tandem/proto/snapshot';
+import { runTask } from '@tandem/runtime/task';
 import { memberPolicyOf, SnapshotEncoder, snapshotOf } from './snapshot.ts';
 
 const address = (text: string): Uint8Array => parseAddress(text) as Uint8Array;
@@ -79,7 +80,7 @@ test('snapshots that follow each other are what each alone would be; patterns ar
     return Promise.resolve({ compiledMatcher: Buffer.from(`of ${patterns.length}`), rejected: [] });
   });
   const check = async (each: MemberPolicy): Promise<void> => {
-    const { snapshot } = await encoder.encode(each, 'node-1', 1);
+    const { snapshot } = await runTask(encoder.encode(each, 'node-1', 1));
     const compiledMatcher = Buffer.from(`of ${each.patterns.length}`);
     const alone = encodePolicySnapshot({ ...snapshotOf(each, 'node-1', 1), compiledMatcher });
     assert.ok(alone.ok);

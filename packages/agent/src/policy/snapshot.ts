@@ -14,11 +14,12 @@ import {
 } from '@tandem/proto/gen/messages';
 import { encodeSnapshotPart, joinSnapshotParts } from '@tandem/proto/snapshot';
 import { TandemError } from '@tandem/runtime/tandem-error';
+import { type Eventual, type Task, wait } from '@tandem/runtime/task';
 
 type SnapshotPatterns = PolicySnapshot['patterns'];
 
 /** Compiles the matcher of patterns. */
-export type CompletePatterns = (patterns: SnapshotPatterns) => Promise<CompletedPatterns>;
+export type CompletePatterns = (patterns: SnapshotPatterns) => Eventual<CompletedPatterns>;
 
 export interface EncodedSnapshot {
   readonly snapshot: Uint8Array;
@@ -78,16 +79,12 @@ export class SnapshotEncoder {
   }
 
   /** With its matcher, if there is room for it. @throws TandemError TANDEM_POLICY_SNAPSHOT: it is too large */
-  async encode(
-    policy: MemberPolicy,
-    nodeName: string,
-    createdUnixMs: number,
-  ): Promise<EncodedSnapshot> {
+  *encode(policy: MemberPolicy, nodeName: string, createdUnixMs: number): Task<EncodedSnapshot> {
     const { revision, patterns } = policy;
     let matcher = this.#matcher;
     if (matcher?.of !== patterns) {
-      const { compiledMatcher, rejected } = await this.#completePatterns(
-        snapshotPatterns(patterns),
+      const { compiledMatcher, rejected } = yield* wait(
+        this.#completePatterns(snapshotPatterns(patterns)),
       );
       matcher = { of: patterns, bytes: encodeSnapshotPart({ compiledMatcher }), rejected };
       this.#matcher = matcher;

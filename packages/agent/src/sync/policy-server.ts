@@ -10,6 +10,7 @@ import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type { PolicyAck, PolicyUpdateInit } from '@tandem/proto/gen/messages';
 import { splitSnapshot } from '@tandem/proto/policy-chunks';
 import type { Logger } from '@tandem/runtime/log';
+import { Changes } from '@tandem/runtime/task';
 
 export interface MemberRevision {
   readonly member: number;
@@ -29,9 +30,10 @@ interface Session {
 }
 
 export class PolicyServer {
+  /** Of `members`. */
+  readonly changes: Changes = new Changes();
   readonly #log: Pick<Logger, 'info' | 'error'>;
   readonly #sessions = new Set<Session>();
-  readonly #waiting = new Set<() => void>();
   #revision = 0;
   #snapshot: Uint8Array | null = null;
 
@@ -47,7 +49,7 @@ export class PolicyServer {
     const end = (): void => {
       if (!this.#sessions.delete(session)) return;
       if (session.member >= 0) this.#log.info('member disconnected', { member: session.member });
-      this.#wake();
+      this.changes.notify();
     };
     call.on('error', end);
     call.on('close', end);
@@ -75,27 +77,6 @@ export class PolicyServer {
     return this.members.every((member) => member.revision >= revision);
   }
 
-  /** Resolves true when all connected members serve the revision, false when time is up. */
-  async acknowledged(revision: number, timeoutMs: number): Promise<boolean> {
-    const deadline = performance.now() + timeoutMs;
-    while (!this.isAcknowledged(revision)) {
-      const left = deadline - performance.now();
-      if (left <= 0) return false;
-      // oxlint-disable-next-line no-await-in-loop -- each wake is one acknowledgement
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(done, left);
-        const waiting = this.#waiting;
-        function done(): void {
-          clearTimeout(timer);
-          waiting.delete(done);
-          resolve();
-        }
-        waiting.add(done);
-      });
-    }
-    return true;
-  }
-
   #onAck(session: Session, ack: PolicyAck): void {
     if (session.member < 0) this.#log.info('member connected', { member: ack.member });
     session.member = ack.member;
@@ -109,7 +90,7 @@ export class PolicyServer {
       });
     }
     this.#send(session);
-    this.#wake();
+    this.changes.notify();
   }
 
   /**
@@ -122,9 +103,5 @@ export class PolicyServer {
     session.sent = this.#revision;
     if (isServed) return;
     for (const update of splitSnapshot(this.#revision, this.#snapshot)) session.call.write(update);
-  }
-
-  #wake(): void {
-    for (const done of [...this.#waiting]) done();
   }
 }

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { FqdnCache } from '@tandem/core/fqdn/cache';
 import { PatternContext, type PolicySnapshotInit } from '@tandem/proto/gen/messages';
 import { decodePolicySnapshot, encodePolicySnapshot } from '@tandem/proto/snapshot';
+import { runTask } from '@tandem/runtime/task';
 import { loadKernelMaps } from '../../test/kernel-maps.ts';
 import { address, wireName } from '../../test/records.ts';
 import { smallStore } from '../../test/small-store.ts';
@@ -64,7 +65,7 @@ test('a new selector gets the addresses of its names, the living ones, in its sc
   const backfill = new Backfill({ cache: store.cache, writer, nowSeconds: () => now });
   const held = (text: string): number[] => selectorsOf(fqdn, address(text), 9).toSorted();
 
-  await backfill.feedNew(tables(), [shared, privately]);
+  await runTask(backfill.feedNew(tables(), [shared, privately]));
   assert.deepEqual(held('203.0.113.1'), [shared]);
   assert.deepEqual(held('2001:db8::1'), [shared]);
   assert.deepEqual(held('203.0.113.2'), [shared], 'a selector that was not asked for');
@@ -77,15 +78,15 @@ test('a new selector gets the addresses of its names, the living ones, in its sc
 
   // Only what is new is looked for the next time.
   assert.deepEqual([...backfill.freshOf(tables(), [shared, privately, later])], [later]);
-  await backfill.feedNew(tables(), [shared, privately, later]);
+  await runTask(backfill.feedNew(tables(), [shared, privately, later]));
   assert.deepEqual(held('203.0.113.2'), [shared, later]);
   assert.equal(backfill.counters.added, 5);
-  await backfill.feedNew(tables(), [shared, privately, later]);
+  await runTask(backfill.feedNew(tables(), [shared, privately, later]));
   assert.equal(backfill.counters.runs, 2);
 
   // The other process's names come later: everything is looked at again.
   know(store, 'late.example', '203.0.113.7', now + 50);
-  await backfill.feedAll(() => tables());
+  await runTask(backfill.feedAll(tables()));
   assert.deepEqual(held('203.0.113.7'), [shared]);
 });
 
@@ -103,40 +104,11 @@ test('many names are fed in slices that let others have their turn', async () =>
   const timer = setInterval(() => {
     turns += 1;
   }, 0);
-  await backfill.feedNew(tables(), [shared]);
+  await runTask(backfill.feedNew(tables(), [shared]));
   clearInterval(timer);
   assert.equal(backfill.counters.added, count);
   assert.ok(turns >= 1);
   assert.deepEqual(selectorsOf(fqdn, address(`203.0.0.9`), 9), [shared]);
-});
-
-test('whoever asks for a walk over all names while one runs shares the next', async () => {
-  using kernel = loadKernelMaps();
-  const store = smallStore();
-  know(store, 'one.example', '203.0.113.1', now + 50);
-  const { writer, fqdn } = kernel;
-  const backfill = new Backfill({ cache: store.cache, writer, nowSeconds: () => now });
-  const began: Promise<void>[] = [];
-  const first = backfill.feedAll(() => {
-    // This one has begun: it may be past what comes now.
-    know(store, 'late.example', '203.0.113.2', now + 50);
-    for (let i = 0; i < 100; i++) began.push(backfill.feedAll(() => tables()));
-    return null;
-  });
-  await first;
-  assert.deepEqual(selectorsOf(fqdn, address('203.0.113.2'), 9), []);
-  await Promise.all(began);
-  assert.equal(backfill.counters.runs, 1);
-  assert.deepEqual(selectorsOf(fqdn, address('203.0.113.2'), 9), [shared]);
-
-  await assert.rejects(
-    backfill.feedAll(() => {
-      throw new RangeError('of this walk');
-    }),
-    /of this walk/,
-  );
-  await backfill.feedAll(() => tables());
-  assert.equal(backfill.counters.runs, 2);
 });
 
 test('a policy that takes the place of another gets what that one heard', async () => {
@@ -149,12 +121,12 @@ test('a policy that takes the place of another gets what that one heard', async 
   const backfill = new Backfill({ cache: store.cache, writer, nowSeconds: () => now });
   const held = (text: string): number[] => selectorsOf(fqdn, address(text), 9);
 
-  await backfill.feedNew(tables(), [privately]);
+  await runTask(backfill.feedNew(tables(), [privately]));
   assert.deepEqual(held('203.0.113.5'), []);
   // The selector is not new, but who feeds it is.
   const successor = tables([71]);
   assert.deepEqual([...backfill.freshOf(successor, [privately])], [privately]);
-  await backfill.feedNew(successor, [privately]);
+  await runTask(backfill.feedNew(successor, [privately]));
   assert.deepEqual(held('203.0.113.4'), [privately]);
   assert.deepEqual(held('203.0.113.5'), [privately]);
   assert.deepEqual(held('203.0.113.6'), []);

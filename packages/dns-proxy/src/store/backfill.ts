@@ -11,6 +11,7 @@ import { loadName, QueryView } from '@tandem/core/dns/query';
 import { type FqdnCache, FqdnRecord } from '@tandem/core/fqdn/cache';
 import { isIpv4 } from '@tandem/core/net/ip';
 import { tdLearnOp, tdLearnResult } from '@tandem/datapath/abi.gen';
+import type { Task } from '@tandem/runtime/task';
 import type { KernelWriter } from '../answer/kernel-writer.ts';
 import type { PolicyTables } from '../policy/tables.ts';
 import { backfillSelectorsPerNameMax, backfillSliceNames } from './limits.ts';
@@ -44,9 +45,6 @@ export class Backfill {
   /** Selectors of the last `feedNew`. */
   #fed: ReadonlySet<number> = new Set();
   #fedPrivately: ReadonlySet<string> = new Set();
-  /** The walk of `feedAll` that runs, or ran last; and the one that waits for it. */
-  #lastWalk: Promise<void> = Promise.resolve();
-  #nextWalk: Promise<void> | null = null;
 
   constructor(options: BackfillOptions) {
     this.#o = options;
@@ -68,15 +66,10 @@ export class Backfill {
   }
 
   /**
-   * Feeds those of `selectors` that the last call did not name; `tables` know them. Resolves when the
-   * kernel has what the cache had.
+   * Feeds those of `selectors` that the last call did not name; `tables` know them. At its end the kernel has what the
+   * cache had.
    */
-  async feedNew(tables: PolicyTables, selectors: Iterable<number>): Promise<void> {
-    await takeTurns(this.slicesOfNew(tables, selectors));
-  }
-
-  /** The work of `feedNew`; others may have their turn at each yield. */
-  *slicesOfNew(tables: PolicyTables, selectors: Iterable<number>): Generator<void> {
+  *feedNew(tables: PolicyTables, selectors: Iterable<number>): Task {
     const all = new Set(selectors);
     const fresh = this.freshOf(tables, all);
     if (fresh.size > 0) yield* this.#slices(tables, fresh);
@@ -84,29 +77,13 @@ export class Backfill {
     this.#fedPrivately = tables.privateFeeds();
   }
 
-  /**
-   * Feeds every selector: the cache has learned from the other process what it did not know. One walk at a
-   * time: all who ask while one runs share the next. `tables` says what is in force when theirs begins.
-   */
-  feedAll(tables: () => PolicyTables | null): Promise<void> {
-    if (this.#nextWalk !== null) return this.#nextWalk;
-    const walk = this.#lastWalk.then(() => {
-      this.#nextWalk = null;
-      const inForce = tables();
-      return inForce === null ? undefined : takeTurns(this.slicesOfAll(inForce));
-    });
-    this.#nextWalk = walk;
-    // Who asked for it hears of its failure.
-    this.#lastWalk = walk.catch(() => undefined);
-    return walk;
-  }
-
-  /** The work of `feedAll`. */
-  slicesOfAll(tables: PolicyTables): Generator<void> {
+  /** Feeds every selector: the cache has learned from the other process what it did not know. */
+  feedAll(tables: PolicyTables): Task {
     return this.#slices(tables, null);
   }
 
-  *#slices(tables: PolicyTables, wanted: ReadonlySet<number> | null): Generator<void> {
+  /** Others may have their turn after each slice. */
+  *#slices(tables: PolicyTables, wanted: ReadonlySet<number> | null): Task {
     this.counters.runs += 1;
     let place = this.#o.cache.nextName(1);
     while (place !== 0) {
@@ -117,7 +94,7 @@ export class Backfill {
       }
       this.#flush();
       if (place === 0) return;
-      yield;
+      yield undefined;
     }
   }
 
@@ -174,14 +151,5 @@ export class Backfill {
       else if (result < 0) this.counters.refused += 1;
     }
     writer.count = 0;
-  }
-}
-
-async function takeTurns(work: Generator<void>): Promise<void> {
-  for (const _ of work) {
-    // oxlint-disable-next-line no-await-in-loop -- other work of the thread passes between slices
-    await new Promise((resolve) => {
-      setImmediate(resolve);
-    });
   }
 }
