@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 import { heartbeatIntervalMs } from '@tandem/dns-proxy/limits';
-import type { MemberSizes } from '@tandem/dns-proxy/worker/assemble';
 import type { NameSizes } from '@tandem/dns-proxy/store/assemble';
+import type { MemberSizes } from '@tandem/dns-proxy/worker/assemble';
 
 /** Sizes of the simulated node: small, so that bounds are met within a schedule of some hundred steps. */
 

@@ -3,7 +3,7 @@
 
 /** Tasks of a simulated thread: each has one step in a turn of it, and time is the world's. */
 
-import { Changes, type Task, type TaskTimers } from '@tandem/runtime/task';
+import type { Changes, Task, TaskTimers } from '@tandem/runtime/task';
 import type { World } from './world.ts';
 
 /** Something that a task waits for: over when `isDone` says so. */

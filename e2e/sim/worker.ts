@@ -9,7 +9,7 @@
 import { QueryView } from '@tandem/core/dns/query';
 import { ReplyView } from '@tandem/core/dns/reply';
 import { TD_JOURNAL_CELL_BYTES } from '@tandem/datapath/abi.gen';
-import { sharedCountersLength } from '@tandem/dns-proxy/counters';
+import { counter, sharedCountersLength } from '@tandem/dns-proxy/counters';
 import { inFlightMax } from '@tandem/dns-proxy/limits';
 import type { MemberLife } from '@tandem/dns-proxy/member-life';
 import type { TakeoverEvent } from '@tandem/dns-proxy/peer/takeover';
@@ -153,6 +153,8 @@ export class SimWorker {
     if (world.nowNs - this.#turnNs > stallNs) this.stalledNs = world.nowNs;
     this.#turnNs = world.nowNs;
     this.#turns += 1;
+    const isCurrent = this.#isCurrent();
+    const unknown = this.counters[counter.unknownPolicy]!;
     this.#system.runTimers();
     this.tcp.call(() => world.links.turn(this.life, this.thread.seam));
     for (let message = this.inbox.shift(); message !== undefined; message = this.inbox.shift())
@@ -165,6 +167,14 @@ export class SimWorker {
     this.tcp.call(() => this.#system.runTick());
     this.#limits.check();
     this.#checkLink();
+    if (isCurrent && this.#isCurrent() && this.counters[counter.unknownPolicy]! > unknown)
+      world.oracle.fail(4, `${this.life.name} serves the policy in force and cannot judge a pod`);
+  }
+
+  /** It has the policy that the kernel asks of members: so it has each that the kernel names. */
+  #isCurrent(): boolean {
+    const { group } = this.life.world;
+    return ((group.revisionOf(this.life.index) - group.requiredRevision) | 0) >= 0;
   }
 
   /** What it holds when no connection of a pod is left; null: nothing. See `WorkerLimits.leak`. */

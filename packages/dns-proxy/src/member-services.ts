@@ -176,7 +176,9 @@ export class MemberServices {
           error: TandemError.from(error),
         }),
       onExpiryError: (error) =>
-        log.error('expired addresses cannot be removed from the datapath', { error: TandemError.from(error) }),
+        log.error('expired addresses cannot be removed from the datapath', {
+          error: TandemError.from(error),
+        }),
     });
     this.#work = work;
     this.#drops.step(datapath);
