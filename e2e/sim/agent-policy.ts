@@ -19,6 +19,7 @@ import type { Task } from '@tandem/runtime/task';
 import { endpointsOf } from './initial-maps.ts';
 import type { Life, Thread } from './life.ts';
 import type { MainThread, Snapshot } from './main-thread.ts';
+import { Random } from './random.ts';
 import { type SimTasks, SimWait } from './tasks.ts';
 import {
   clusters,
@@ -96,8 +97,11 @@ export class AgentPolicy {
         attach: () => [],
       },
       server: {
-        publish: (revision) =>
-          world.peers.publish(revision, this.#snapshotOf(revision), this.server),
+        publish: (revision) => {
+          const snapshot = this.#snapshotOf(revision);
+          world.oracle.onPublish(revision, snapshot.policy.id);
+          world.peers.publish(revision, snapshot, this.server);
+        },
         isAcknowledged: (revision) => this.server.isAcknowledged(revision),
         changes: this.server.changes,
       },
@@ -111,6 +115,8 @@ export class AgentPolicy {
         loadIds: () => stableIds,
       },
       timers: this.#tasks,
+      // Of its own: it changes nothing else of the schedule.
+      randomBelow: (bound) => new Random(this.#life.epochNs).int(bound),
       compiler: {
         compile: (cluster, options) => {
           const policy = compileVariant(cluster, options);

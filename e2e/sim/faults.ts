@@ -133,7 +133,7 @@ export class Faults {
     this.#isHealed = true;
     this.#losesUpstream = 0;
     this.#slowUpstreamMs = 0;
-    world.peers.isPartitioned = false;
+    world.peers.heal();
     world.isDiskFull = false;
     for (const life of world.lives) if (life !== null) life.frozenUntilNs = 0;
   }

@@ -243,6 +243,7 @@ export class MainThread {
     const { world, name } = this.life;
     const { stream } = this;
     if (stream === null || (stream.isOpen && !world.peers.canTalk())) return;
+    if (world.nowNs < stream.readNs) return;
     for (
       let message = stream.inbox.shift();
       message !== undefined;
@@ -256,6 +257,9 @@ export class MainThread {
       );
       this.exchange.receive(stream, decoded(message));
       if (world.random.chance(0.3)) break;
+      const delayNs = world.peers.delayNs();
+      stream.readNs = world.nowNs + delayNs;
+      if (delayNs > 0) break;
     }
     if (!stream.isOpen && stream.inbox.length === 0) {
       this.exchange.closed(stream);

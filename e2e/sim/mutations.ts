@@ -377,11 +377,11 @@ export const mutations: readonly Mutation[] = [
     breaks: [2, 4],
   },
   {
-    name: 'the number of a revision is used again',
+    name: 'the number of a revision that a former agent published is used again',
     file: `${agent}/policy/controller.ts`,
-    find: 'Math.max(options.served?.revision ?? 0, newestRevision(options.datapath))',
-    replace: 'Math.max(options.served?.revision ?? 0, 0)',
-    breaks: [3, 4],
+    find: 'newest + options.randomBelow(revisionJumpMax)',
+    replace: 'newest',
+    breaks: [4],
   },
   {
     name: 'new selectors are not fed with names that come late',

@@ -134,6 +134,8 @@ export class Oracle implements FqdnWatcher {
   readonly #policies: PodRow[][] = pods.map(() => []);
   /** "name server policy": told by an upstream server to somebody. */
   readonly #told = new Set<number>();
+  /** Compilation by revision. */
+  readonly #published = new Map<number, number>();
   /** Seconds that an expired address is kept. */
   readonly #idleSeconds: number;
   /** By "address selector": namespaces that were answered it and want it, and until when. */
@@ -155,6 +157,13 @@ export class Oracle implements FqdnWatcher {
     if (this.violation !== null) return;
     this.violation = { invariant, text };
     this.#trace.note(`VIOLATION of ${invariant}: ${text}`);
+  }
+
+  /** An agent tells members of a policy under this number: every life of the agent uses a number for one policy alone. */
+  onPublish(revision: number, policy: number): void {
+    const former = this.#published.get(revision) ?? policy;
+    this.#published.set(revision, policy);
+    if (former !== policy) this.fail(4, `revision ${revision} is the number of two policies`);
   }
 
   /** The map `endpoints` says so from now on. */

@@ -9,19 +9,39 @@ import type { PolicyServer } from '@tandem/agent/sync/policy-server';
 import type { Life } from './life.ts';
 import type { Snapshot } from './main-thread.ts';
 import { PolicyCall } from './policy-call.ts';
+import type { Random } from './random.ts';
 import { connect } from './stream.ts';
 import type { World } from './world.ts';
 
+/** Of schedules. */
+const slowShare = 0.1;
+const slowMs = 1500;
 const token = new Uint8Array(1);
 
 export class Peers {
   /** The streams stall, and no new ones are opened. */
   isPartitioned = false;
   readonly #world: World;
+  /** Of its own: a schedule without slow streams is the same as if there were none anywhere. */
+  readonly #random: Random;
+  /** A backlog of names: what one process sends is read late by the other, and policy is not. */
+  #isSlow: boolean;
   readonly #published = new Map<number, Snapshot>();
 
-  constructor(world: World) {
+  constructor(world: World, random: Random) {
     this.#world = world;
+    this.#random = random;
+    this.#isSlow = random.chance(slowShare);
+  }
+
+  heal(): void {
+    this.isPartitioned = false;
+    this.#isSlow = false;
+  }
+
+  /** How long after a message the next one of the stream is read. */
+  delayNs(): number {
+    return this.#isSlow ? this.#random.int(slowMs) * 1e6 : 0;
   }
 
   /** Both gRPC streams end. */

@@ -17,6 +17,8 @@ export class StreamEnd implements ExchangePort {
   isOpen = true;
   /** The end was told of. */
   isOver = false;
+  /** Nothing is read before; see `Peers.delayNs`. */
+  readNs = 0;
 
   get isWritable(): boolean {
     return this.isOpen && this.other !== null && this.other.inbox.length < streamMessagesMax;

@@ -71,7 +71,7 @@ export class World {
   readonly endpoints: EntryMap;
   readonly faults: Faults;
   /** What connects the main threads of the two processes, and their workers. */
-  readonly peers: Peers = new Peers(this);
+  readonly peers: Peers;
   readonly links: Links = new Links(this);
   readonly lives: [Life | null, Life | null] = [null, null];
   /** When a process that is gone is started again. */
@@ -101,6 +101,7 @@ export class World {
   constructor(options: WorldOptions) {
     const { seed, steps, isVerbose = false, without = [] } = options;
     this.random = new Random(seed);
+    this.peers = new Peers(this, new Random(~seed));
     this.slotCount = this.random.chance(0.1) ? slotCounts.few : slotCounts.enough;
     this.stepsLeft = steps;
     const isScarce = this.random.chance(0.15);

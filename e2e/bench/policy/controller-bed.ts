@@ -101,6 +101,7 @@ export class ControllerBed implements Disposable {
       install: () => wait(undefined),
       backfill: () => wait(undefined),
       timers: loopTimers,
+      randomBelow: () => 0,
       redirects: { apply: () => Promise.resolve() },
       keeper: new StateKeeper({
         stateDir: this.#directory,

@@ -6,6 +6,7 @@
  * everything as it should be. Works only with the agent's lease in hand.
  */
 
+import { randomInt } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { netnsCookie } from '@tandem/bpf-loader-node/netns';
 import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
@@ -183,6 +184,7 @@ export class AgentControl {
       backfill: (selectors) => services.feedSelectors(selectors),
       redirects,
       timers: loopTimers,
+      randomBelow: randomInt,
       keeper: this.#keeper,
       log: this.#log,
       quotaNamespace: this.#config.quotaNamespace,

@@ -26,6 +26,8 @@ export const comparedEntriesMax = 4096;
 export const repairIntervalMs = 50;
 /** How long a pod may be listed after its interface went before that is a fault: the pod ends, and its object goes last. */
 export const endedMsMax = 60_000;
+/** The first revision of an agent's process follows the newest known one within so many numbers, at random. */
+export const revisionJumpMax = 65_536;
 /** How long a revision waits for the members before those that lag are left out of the group. */
 export const acknowledgeTimeoutMs = 10_000;
 /**

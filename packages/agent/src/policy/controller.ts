@@ -22,7 +22,7 @@ import type {
   AttachPlan,
   CheckedInterfaces,
 } from '../endpoint/attacher.ts';
-import { acknowledgeTimeoutMs } from '../limits.ts';
+import { acknowledgeTimeoutMs, revisionJumpMax } from '../limits.ts';
 import type { RedirectStack } from '../redirect/redirect-stack.ts';
 import type { PolicyServer } from '../sync/policy-server.ts';
 import {
@@ -63,6 +63,8 @@ export interface ControllerOptions {
     readonly keep: (...args: Parameters<StateKeeper['keep']>) => Eventual<void>;
   } & Pick<StateKeeper, 'keepIds' | 'loadIds'>;
   readonly timers: TaskTimers;
+  /** A random integer from 0 to `bound` - 1. */
+  readonly randomBelow: (bound: number) => number;
   /** Default: one of the product's compilers, of its own. */
   readonly compiler?: PolicyCompilation;
   readonly log: Logger;
@@ -107,8 +109,10 @@ export class PolicyController {
 
   constructor(options: ControllerOptions) {
     this.#o = options;
-    // A number that some member has seen with another content would not be sent to it.
-    this.#revision = Math.max(options.served?.revision ?? 0, newestRevision(options.datapath));
+    // A number that some member has seen with another content would not be sent to it. With a full disk a former process may have
+    // published a revision and ended before the kernel heard of it: hence the jump.
+    const newest = Math.max(options.served?.revision ?? 0, newestRevision(options.datapath));
+    this.#revision = newest + options.randomBelow(revisionJumpMax);
     // Of a map that an earlier version made, it may be less.
     const classes = options.datapath.map('classes').maxEntries;
     this.#capacities = { ...abiCapacities, classes };

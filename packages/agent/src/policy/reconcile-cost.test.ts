@@ -197,6 +197,7 @@ function options(): ControllerOptions {
     install: () => wait(undefined),
     backfill: () => wait(undefined),
     timers: loopTimers,
+    randomBelow: () => 0,
     redirects: { apply: () => Promise.resolve() },
     keeper: { loadIds: () => StableIds.empty(), keep: () => Promise.resolve(), keepIds: nothing },
     log: { debug: nothing, info: nothing, warn: nothing, error: nothing },
