@@ -384,17 +384,10 @@ export const mutations: readonly Mutation[] = [
     breaks: [4],
   },
   {
-    name: 'new selectors are not fed with names that come late',
+    name: 'new selectors are not fed with names that were answered before',
     file: `${proxy}/store/selector-feed.ts`,
-    find: '      store.feedsNames(fed);',
+    find: '    yield* backfill.feedNew(tables, selectors);',
     replace: '',
-    breaks: [3],
-  },
-  {
-    name: 'who asks for a walk over all names while one runs is not heard',
-    file: `${proxy}/store/selector-feed.ts`,
-    find: '    this.#isWanted = true;\n    if (this.#isWalking) return;',
-    replace: '    if (this.#isWalking) return;\n    this.#isWanted = true;',
     breaks: [3],
   },
 ];

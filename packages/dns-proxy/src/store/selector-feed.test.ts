@@ -11,9 +11,10 @@ import { decodePolicySnapshot, encodePolicySnapshot } from '@tandem/proto/snapsh
 import { systemClock } from '@tandem/runtime/system-clock';
 import { loopTimers, runTask } from '@tandem/runtime/task';
 import { type KernelMaps, loadKernelMaps } from '../../test/kernel-maps.ts';
-import { address, wireName } from '../../test/records.ts';
+import { address, dnsRecord, wireName } from '../../test/records.ts';
 import { smallStore } from '../../test/small-store.ts';
 import { selectorsOf } from '../admin/kernel-view.ts';
+import { flagLearned, flagTrusted } from '../dns-event.ts';
 import { buildImage } from '../policy/build-image.ts';
 import { PolicyTables } from '../policy/tables.ts';
 import { Backfill } from './backfill.ts';
@@ -121,4 +122,19 @@ test('the cache of the other process is waited for while that one serves, until 
   store.onCacheReceived?.();
   assert.equal(await came, true);
   assert.deepEqual(selectorsOf(kernel.fqdn, address('203.0.113.1'), 9), [selector]);
+});
+
+test('new selectors are fed, and names that a member without them answered are late from then on', async () => {
+  using kernel = loadKernelMaps();
+  const { feed, store } = bed(kernel);
+  know(store, 'one.example', '203.0.113.1');
+  const late = dnsRecord({
+    ...{ name: 'two.example', addresses: [['203.0.113.2', 100]], timeUs: 0 },
+    ...{ member: agentMember, flags: flagLearned | flagTrusted },
+  });
+  await runTask(feed.feedSelectors([selector]));
+  assert.deepEqual(selectorsOf(kernel.fqdn, address('203.0.113.1'), 9), [selector]);
+  assert.equal(store.takeLateNames(), false);
+  store.dnsRecord(late, 0, late.length);
+  assert.equal(store.takeLateNames(), true);
 });
