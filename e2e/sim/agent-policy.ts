@@ -98,9 +98,9 @@ export class AgentPolicy {
       },
       server: {
         publish: (revision) => {
-          const snapshot = this.#snapshotOf(revision);
-          world.oracle.onPublish(revision, snapshot.policy.id);
-          world.peers.publish(revision, snapshot, this.server);
+          const published = this.#snapshotOf(revision);
+          world.oracle.onPublish(revision, published.policy.id);
+          world.peers.publish(revision, published, this.server);
         },
         isAcknowledged: (revision) => this.server.isAcknowledged(revision),
         changes: this.server.changes,
