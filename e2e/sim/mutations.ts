@@ -290,7 +290,6 @@ export const mutations: readonly Mutation[] = [
     find: 'this.#o.system.soon(() => this.#sweep(monotonicNs));',
     replace: 'this.#sweep(monotonicNs);',
     breaks: [2],
-    fromSeed: 55_000,
   },
   {
     name: 'a pod keeps its slot when its last connection has ended',

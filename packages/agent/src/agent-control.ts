@@ -2,46 +2,36 @@
 // Copyright The Tandem Authors
 
 /**
- * What makes an agent of a DNS member: loads the datapath, compiles policy from its source and keeps
- * everything as it should be. Works only with the agent's lease in hand.
+ * What makes an agent of a DNS member: the order in which its parts start and stop, and the reconciliation that compares
+ * them with what they should be every few seconds. Works only with the agent's lease in hand.
  */
 
 import { randomInt } from 'node:crypto';
-import { fileURLToPath } from 'node:url';
-import { netnsCookie } from '@tandem/bpf-loader-node/netns';
 import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
 import type { MemberPolicy } from '@tandem/core/policy/desired';
-import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
-import { markCandidates } from '@tandem/datapath/config';
-import { LoadedDatapath } from '@tandem/datapath/load';
 import { agentMember } from '@tandem/datapath/member';
-import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
+import type { Degradation } from '@tandem/dns-proxy/admin/degradation';
 import { agentAdminPath, snapshotPath } from '@tandem/dns-proxy/config';
 import type { DnsMember } from '@tandem/dns-proxy/dns-member';
 import { MemberServices } from '@tandem/dns-proxy/member-services';
 import type { RunDirectory } from '@tandem/dns-proxy/run-directory';
 import type { SnapshotStart } from '@tandem/dns-proxy/snapshot-start';
-import { NetworkView } from '@tandem/netlink/network-view';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
 import type { Logger } from '@tandem/runtime/log';
-import { TandemError } from '@tandem/runtime/tandem-error';
 import { loopTimers, runTask, wait } from '@tandem/runtime/task';
 import { addPolicyMetrics, addSnapshotMetrics } from './agent-metrics.ts';
+import { Attempts } from './attempts.ts';
 import type { AgentConfig } from './config.ts';
 import { Attacher } from './endpoint/attacher.ts';
-import { classifyDevices } from './endpoint/node-devices.ts';
-import { MarkWatch } from './firewall/mark-watch.ts';
 import { EnforcedPods } from './gate/enforced-pods.ts';
 import { GateStack } from './gate/gate-stack.ts';
 import { Sandboxes } from './gate/sandboxes.ts';
-import { datagramsPerQueryRate, peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
+import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
 import { Compatibility } from './node/compatibility.ts';
 import { GroupAudit } from './node/group-audit.ts';
 import { LocalAddresses } from './node/local-addresses.ts';
-import type { NetworkRulesOptions } from './node/network-rules.ts';
 import { NetworkStack } from './node/network-stack.ts';
-import { removeDatapath } from './node/node-removal.ts';
-import { sideDegradations } from './node/side-parts.ts';
+import { NodeDatapath } from './node-datapath.ts';
 import { PolicyController } from './policy/controller.ts';
 import { type DatedDiagnostic, FirstSeen } from './policy/first-seen.ts';
 import { memberPolicyOf } from './policy/snapshot.ts';
@@ -65,15 +55,12 @@ export class AgentControl {
   readonly #config: AgentConfig;
   readonly #log: Logger;
   readonly #member: DnsMember;
-  #rules: NetworkRulesOptions;
+  readonly #node: NodeDatapath;
   readonly #runDirectory: RunDirectory;
   readonly #keeper: StateKeeper;
   readonly #garbage = new QuietGarbage();
   #hasLease = false;
   #served: SnapshotStart | null = null;
-  #datapath: LoadedDatapath | null = null;
-  #view: NetworkView | null = null;
-  #mark: MarkWatch | null = null;
   #network: NetworkStack | null = null;
   #redirects: RedirectStack | null = null;
   #localAddresses: LocalAddresses | null = null;
@@ -90,21 +77,15 @@ export class AgentControl {
   #services: MemberServices | null = null;
   #audit: GroupAudit | null = null;
   #compatibility: Compatibility | null = null;
-  /** By what could not be brought to what it should be: why. */
-  readonly #failed = new Map<string, string>();
+  readonly #attempts: Attempts;
   readonly #firstSeen = new FirstSeen(Date.now);
 
   constructor({ config, member, runDirectory, log }: AgentControlOptions) {
     this.#config = config;
     this.#log = log;
     this.#member = member;
-    this.#rules = {
-      // Chosen by `load`, before anything is made by it.
-      mark: markCandidates[0],
-      port: config.port,
-      routingTable: config.routingTable,
-      rulePriority: config.rulePriority,
-    };
+    this.#node = new NodeDatapath(config, log);
+    this.#attempts = new Attempts(log);
     this.#runDirectory = runDirectory;
     this.#keeper = new StateKeeper({
       stateDir: config.stateDir,
@@ -118,19 +99,7 @@ export class AgentControl {
   async load(): Promise<void> {
     this.#hasLease = true;
     this.#keeper.prepare();
-    const view = await NetworkView.open({ tables: [this.#rules.routingTable] });
-    this.#view = view;
-    this.#mark = new MarkWatch({
-      view,
-      wanted: this.#config.mark,
-      pinRoot: this.#config.bpffsDir,
-      routingTable: this.#rules.routingTable,
-      log: this.#log,
-    });
-    this.#rules = { ...this.#rules, mark: await this.#mark.choose() };
-    this.#datapath = this.#load(view);
-    const { abi, keptAbi } = this.#datapath;
-    this.#log.info('programs are in force', { abi, keptAbi });
+    await this.#node.load();
   }
 
   /** Without the lease: reads the API server, and applies nothing. Resolves when everything was read once. */
@@ -148,11 +117,9 @@ export class AgentControl {
 
   /** After `load`, with what the member serves. */
   async start(served: SnapshotStart, signal: AbortSignal): Promise<void> {
-    const datapath = this.#datapath;
-    const view = this.#view;
-    if (datapath === null || view === null) throw new TypeError('start before load');
+    const { datapath, view, rules } = this.#node;
     this.#served = served;
-    this.#network = new NetworkStack(view, this.#rules, this.#log);
+    this.#network = new NetworkStack(view, rules, this.#log);
     await this.#network.start();
     this.#localAddresses = new LocalAddresses(view);
     this.#audit = new GroupAudit(datapath, this.#config.port, this.#log);
@@ -161,7 +128,7 @@ export class AgentControl {
       view,
       interfaces: () => this.#controller?.endpoints.map((each) => each.interface) ?? [],
     });
-    const services = this.#createServices(this.#member, datapath);
+    const services = this.#createServices(this.#member);
     this.#services = services;
     addSnapshotMetrics(services.metrics, () => this.#keeper.counters);
     if (served.snapshot !== null) services.installed(served.snapshot, 'snapshot');
@@ -218,8 +185,8 @@ export class AgentControl {
     this.#source.addMetrics(services.metrics);
     await this.#source.start();
     await this.#gate.start(new EnforcedPods(this.#controller));
-    await this.#attempt('sandboxes', () => this.#gate?.readSandboxes());
-    await this.#attempt('compatibility', () => this.#compatibility?.look());
+    await this.#attempts.try('sandboxes', () => this.#gate?.readSandboxes());
+    await this.#attempts.try('compatibility', () => this.#compatibility?.look());
     this.#ignoreAddresses = this.#localAddresses.onChange(() => void this.#reconcilePolicy());
     // Bridges learn all the time, and what they know of pods stays (bridge-entries.ts): the next round will do.
     view.onChange((kinds) => {
@@ -236,6 +203,7 @@ export class AgentControl {
   /** No change of policy begins any more. */
   async stopWriting(): Promise<void> {
     this.#isStopping = true;
+    this.#attempts.stop();
     await this.#gate?.stop();
     // First of all, and before what is in flight is waited for: nobody is there any more to let a pod start.
     if (this.#removes) this.#gate?.remove();
@@ -247,29 +215,17 @@ export class AgentControl {
 
   async stop(): Promise<void> {
     await this.#services?.stop();
-    this.#datapath?.[Symbol.dispose]();
-    await this.#mark?.stop();
+    await this.#node.stop();
     await this.#network?.stop();
     await this.#redirects?.stop();
     this.#audit?.close();
-    if (this.#removes) await this.#remove();
-    this.#view?.close();
+    if (this.#removes) await this.#node.remove();
+    this.#node.close();
   }
 
   /** Only who had the lease may take away what is in force. */
   get #removes(): boolean {
     return this.#config.removeOnStop && this.#hasLease;
-  }
-
-  async #remove(): Promise<void> {
-    const { bpffsDir, proxyUid } = this.#config;
-    const where = { view: this.#view, rules: this.#rules, pinRoot: bpffsDir, proxyGid: proxyUid };
-    for (const { part, message } of await removeDatapath(where)) {
-      this.#log.error('a part of the datapath could not be removed from the node', {
-        part,
-        reason: message,
-      });
-    }
   }
 
   #createSource(): EarlySource {
@@ -284,7 +240,7 @@ export class AgentControl {
     return new EarlySource(open, async (cluster) => this.#controller?.update(cluster));
   }
 
-  #createServices(member: DnsMember, datapath: LoadedDatapath): MemberServices {
+  #createServices(member: DnsMember): MemberServices {
     return new MemberServices({
       config: this.#config,
       index: agentMember,
@@ -293,13 +249,8 @@ export class AgentControl {
       log: this.#log,
       diagnostics: () => this.#diagnostics(),
       degradations: () => [
-        // What cannot be pinned then is none of its own.
-        ...(datapath.isUnpinned()
-          ? [degradation('pins-removed')]
-          : sideDegradations(datapath.problems)),
-        ...this.#stepProblems(),
-        ...this.#viewProblems(),
-        ...(this.#mark?.degradations ?? []),
+        ...this.#node.degradations,
+        ...this.#attempts.degradations,
         ...(this.#network?.degradations ?? []),
         ...(this.#redirects?.degradations ?? []),
         ...this.#runDirectory.degradations,
@@ -320,32 +271,6 @@ export class AgentControl {
             endpoint.interface.name,
           ]),
         ),
-    });
-  }
-
-  #load(view: NetworkView): LoadedDatapath {
-    const config = this.#config;
-    return LoadedDatapath.load({
-      objectPath: config.bpfObject === '' ? defaultObjectPath() : config.bpfObject,
-      pinRoot: config.bpffsDir,
-      sharedGid: config.proxyUid,
-      cgroupPath: config.cgroupPath === '' ? null : config.cgroupPath,
-      devices: classifyDevices(view.state, config, () => false),
-      config: {
-        mark: this.#rules.mark,
-        port: config.port,
-        ownerUid: config.proxyUid,
-        netnsCookie: netnsCookie(),
-        staleNs: TD_HEARTBEAT_STALE_NS,
-        fqdnIdleSeconds: config.fqdnIdleSeconds,
-        fqdnLiveSeconds: config.fqdnLiveSeconds,
-        fqdnLiveIdleSeconds: config.fqdnLiveIdleSeconds,
-        connectsPerSecond: config.tcpConnectsPerSecond,
-        datagramsPerSecond: config.queriesPerSecond * datagramsPerQueryRate,
-        nat64Prefixes: config.nat64Prefixes,
-        quotaNamespace: config.quotaNamespace,
-        quotaSelector: config.quotaSelector,
-      },
     });
   }
 
@@ -379,63 +304,29 @@ export class AgentControl {
 
   /** None of them keeps the others from being looked at. */
   readonly #steps: readonly (() => unknown)[] = [
-    () => this.#isEnforcing() && this.#attempt('judge', () => this.#datapath?.ensureJudging()),
+    () =>
+      this.#isEnforcing() && this.#attempts.try('judge', () => this.#node.datapath.ensureJudging()),
     () => this.#reconcilePolicy(),
     () => this.#diagnostics(),
     () => this.#network?.ensure(),
     () => {
-      const restored = this.#datapath?.repair() ?? [];
+      const restored = this.#node.datapath.repair();
       if (restored.length > 0) {
         this.#log.warn('removed pins were restored', { pins: restored.join(' ') });
       }
     },
     () => this.#runDirectory.prepare(),
     () => this.#audit?.look(),
-    () => this.#attempt('compatibility', () => this.#compatibility?.look()),
+    () => this.#attempts.try('compatibility', () => this.#compatibility?.look()),
     () => this.#keeper.tend(),
     () => this.#garbage.look(this.#controller?.counters.applied ?? 0),
     () => this.#syncSocket?.retry(),
     () => this.#gate?.ensure(),
-    () => this.#attempt('sandboxes', () => this.#gate?.readSandboxes()),
+    () => this.#attempts.try('sandboxes', () => this.#gate?.readSandboxes()),
   ];
 
   #reconcilePolicy(): Promise<void> {
-    return this.#attempt('policy', () => this.#controller?.reconcile());
-  }
-
-  /** What fails is in the log and in status until it works; nothing else waits for it. */
-  async #attempt(what: string, work: () => Promise<void> | void): Promise<void> {
-    try {
-      await work();
-      this.#failed.delete(what);
-    } catch (error) {
-      // What it works on may be closed by now.
-      if (this.#isStopping) return;
-      const failure = TandemError.from(error);
-      if (this.#failed.get(what) !== failure.message) {
-        this.#log.error('a step of the reconciliation failed and will be tried again', {
-          what,
-          error: failure,
-        });
-      }
-      this.#failed.set(what, failure.message);
-    }
-  }
-
-  #stepProblems(): readonly Degradation[] {
-    return [...this.#failed].map(([step, reason]) =>
-      degradation('not-reconciled', {
-        message: `the step ${step} of the reconciliation fails: ${reason}; the former state stays in force`,
-      }),
-    );
-  }
-
-  #viewProblems(): readonly Degradation[] {
-    return [...(this.#view?.problems ?? [])].map(([kind, reason]) =>
-      degradation('network-unreadable', {
-        message: `${kind} of the node cannot be read: ${reason}; the agent goes on with the last reading`,
-      }),
-    );
+    return this.#attempts.try('policy', () => this.#controller?.reconcile());
   }
 
   #nodeContext(): NodeContext {
@@ -458,8 +349,4 @@ export class AgentControl {
 function servedPolicy({ snapshot }: SnapshotStart): MemberPolicy | null {
   const decoded = snapshot === null ? null : decodePolicySnapshot(snapshot);
   return decoded?.ok === true ? memberPolicyOf(decoded.value) : null;
-}
-
-function defaultObjectPath(): string {
-  return fileURLToPath(new URL('../../../bpf/build/tandem.bpf.o', import.meta.url));
 }

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** The datapath of the node, with the view of the network and the mark that it is loaded by. */
+
+import { fileURLToPath } from 'node:url';
+import { netnsCookie } from '@tandem/bpf-loader-node/netns';
+import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
+import { markCandidates } from '@tandem/datapath/config';
+import { LoadedDatapath } from '@tandem/datapath/load';
+import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
+import { NetworkView } from '@tandem/netlink/network-view';
+import type { Logger } from '@tandem/runtime/log';
+import type { AgentConfig } from './config.ts';
+import { classifyDevices } from './endpoint/node-devices.ts';
+import { MarkWatch } from './firewall/mark-watch.ts';
+import { datagramsPerQueryRate } from './limits.ts';
+import type { NetworkRulesOptions } from './node/network-rules.ts';
+import { removeDatapath } from './node/node-removal.ts';
+import { sideDegradations } from './node/side-parts.ts';
+
+export class NodeDatapath {
+  readonly #config: AgentConfig;
+  readonly #log: Logger;
+  #rules: NetworkRulesOptions;
+  #view: NetworkView | null = null;
+  #mark: MarkWatch | null = null;
+  #datapath: LoadedDatapath | null = null;
+
+  constructor(config: AgentConfig, log: Logger) {
+    this.#config = config;
+    this.#log = log;
+    this.#rules = {
+      // Chosen by `load`, before anything is made by it.
+      mark: markCandidates[0],
+      port: config.port,
+      routingTable: config.routingTable,
+      rulePriority: config.rulePriority,
+    };
+  }
+
+  /** Puts this version's programs in force. @throws BpfError, SchemaError, TandemError: those before stay */
+  async load(): Promise<void> {
+    const view = await NetworkView.open({ tables: [this.#rules.routingTable] });
+    this.#view = view;
+    this.#mark = new MarkWatch({
+      view,
+      wanted: this.#config.mark,
+      pinRoot: this.#config.bpffsDir,
+      routingTable: this.#rules.routingTable,
+      log: this.#log,
+    });
+    this.#rules = { ...this.#rules, mark: await this.#mark.choose() };
+    this.#datapath = this.#load(view);
+    const { abi, keptAbi } = this.#datapath;
+    this.#log.info('programs are in force', { abi, keptAbi });
+  }
+
+  /** With the mark that `load` chose. */
+  get rules(): NetworkRulesOptions {
+    return this.#rules;
+  }
+
+  /** After `load`. */
+  get view(): NetworkView {
+    return loaded(this.#view);
+  }
+
+  /** After `load`. */
+  get datapath(): LoadedDatapath {
+    return loaded(this.#datapath);
+  }
+
+  get degradations(): readonly Degradation[] {
+    return [...this.#pinProblems(), ...this.#viewProblems(), ...(this.#mark?.degradations ?? [])];
+  }
+
+  /** The programs stay in force. */
+  async stop(): Promise<void> {
+    this.#datapath?.[Symbol.dispose]();
+    await this.#mark?.stop();
+  }
+
+  /** Takes the datapath off the node. */
+  async remove(): Promise<void> {
+    const { bpffsDir, proxyUid } = this.#config;
+    const where = { view: this.#view, rules: this.#rules, pinRoot: bpffsDir, proxyGid: proxyUid };
+    for (const { part, message } of await removeDatapath(where)) {
+      this.#log.error('a part of the datapath could not be removed from the node', {
+        part,
+        reason: message,
+      });
+    }
+  }
+
+  close(): void {
+    this.#view?.close();
+  }
+
+  #load(view: NetworkView): LoadedDatapath {
+    const config = this.#config;
+    return LoadedDatapath.load({
+      objectPath: config.bpfObject === '' ? defaultObjectPath() : config.bpfObject,
+      pinRoot: config.bpffsDir,
+      sharedGid: config.proxyUid,
+      cgroupPath: config.cgroupPath === '' ? null : config.cgroupPath,
+      devices: classifyDevices(view.state, config, () => false),
+      config: {
+        mark: this.#rules.mark,
+        port: config.port,
+        ownerUid: config.proxyUid,
+        netnsCookie: netnsCookie(),
+        staleNs: TD_HEARTBEAT_STALE_NS,
+        fqdnIdleSeconds: config.fqdnIdleSeconds,
+        fqdnLiveSeconds: config.fqdnLiveSeconds,
+        fqdnLiveIdleSeconds: config.fqdnLiveIdleSeconds,
+        connectsPerSecond: config.tcpConnectsPerSecond,
+        datagramsPerSecond: config.queriesPerSecond * datagramsPerQueryRate,
+        nat64Prefixes: config.nat64Prefixes,
+        quotaNamespace: config.quotaNamespace,
+        quotaSelector: config.quotaSelector,
+      },
+    });
+  }
+
+  #pinProblems(): readonly Degradation[] {
+    const datapath = this.#datapath;
+    if (datapath === null) return [];
+    // Without pins at all, what cannot be pinned is no problem of its own.
+    return datapath.isUnpinned()
+      ? [degradation('pins-removed')]
+      : sideDegradations(datapath.problems);
+  }
+
+  #viewProblems(): readonly Degradation[] {
+    return [...(this.#view?.problems ?? [])].map(([kind, reason]) =>
+      degradation('network-unreadable', {
+        message: `${kind} of the node cannot be read: ${reason}; the agent goes on with the last reading`,
+      }),
+    );
+  }
+}
+
+function loaded<T>(part: T | null): T {
+  if (part === null) throw new TypeError('start before load');
+  return part;
+}
+
+function defaultObjectPath(): string {
+  return fileURLToPath(new URL('../../../bpf/build/tandem.bpf.o', import.meta.url));
+}
