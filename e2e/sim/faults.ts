@@ -124,6 +124,7 @@ export class Faults {
         return;
       case 'disk full':
         world.isDiskFull = !world.isDiskFull;
+        world.wasDiskFull = true;
     }
   }
 

@@ -171,9 +171,13 @@ export class SimWorker {
       world.oracle.fail(4, `${this.life.name} serves the policy in force and cannot judge a pod`);
   }
 
-  /** It has the policy that the kernel asks of members: so it has each that the kernel names. */
+  /**
+   * It has the policy that the kernel requires of members: so it has each that the kernel names. An agent that starts from a
+   * snapshot older than that, because the disk was full, cannot know what the kernel names.
+   */
   #isCurrent(): boolean {
-    const { group } = this.life.world;
+    const { group, wasDiskFull } = this.life.world;
+    if (wasDiskFull) return false;
     return ((group.revisionOf(this.life.index) - group.requiredRevision) | 0) >= 0;
   }
 

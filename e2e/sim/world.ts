@@ -80,6 +80,7 @@ export class World {
   desired: number;
   snapshot: Snapshot | null;
   isDiskFull = false;
+  wasDiskFull = false;
   /** The process whose end closes sockets just now. */
   dying: Life | null = null;
   /** The process whose turn it is. */
