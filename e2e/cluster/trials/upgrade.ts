@@ -7,6 +7,7 @@
  * hangs just then.
  */
 
+import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { run, tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
@@ -24,8 +25,9 @@ import {
   rollout,
   upgradeProduct,
 } from '../product.ts';
+import { podProcess } from './pod-process.ts';
 import { talkerPid } from './talkers.ts';
-import { Traffic } from './traffic.ts';
+import { type ServerFaults, Traffic } from './traffic.ts';
 import type { Trial } from './trial.ts';
 
 const nextTag = 'next';
@@ -51,13 +53,16 @@ export async function upgrade(trial: Trial, rounds: number): Promise<void> {
   const step = (what: string, work: (note: (text: string) => void) => Promise<void>) =>
     steps.step(what, async () => {
       const notes: string[] = [];
-      const slowBefore = await slowAnswers(trial);
+      const serverBefore = await serverFaults(trial);
       const droppedBefore = await dropped(trial);
       await using traffic = await Traffic.start(client);
       await delay(1000);
       await work((text) => notes.push(text));
       await delay(1000);
-      const seen = await traffic.end(async () => (await slowAnswers(trial)) - slowBefore);
+      const seen = await traffic.end(async () => {
+        const { slow, dropped: full } = await serverFaults(trial);
+        return { slow: slow - serverBefore.slow, dropped: full - serverBefore.dropped };
+      });
       const drops = (await dropped(trial)) - droppedBefore;
       if (drops > 0) throw new Error(`${drops} packets dropped; ${seen}`);
       return [...notes, seen].join('; ');
@@ -202,8 +207,8 @@ async function waitForPods(trial: Trial, test: (pods: readonly Pod[]) => boolean
   });
 }
 
-/** Lookups that CoreDNS took longer than a second for, since it started. */
-async function slowAnswers({ layout }: Trial): Promise<number> {
+/** Of CoreDNS, since it started. */
+async function serverFaults({ layout }: Trial): Promise<ServerFaults> {
   const list = ['-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns', '-o'];
   const name = await kubectl(layout, [...list, 'jsonpath={.items[0].metadata.name}']);
   const path = `/api/v1/namespaces/kube-system/pods/${name}:9153/proxy/metrics`;
@@ -212,7 +217,17 @@ async function slowAnswers({ layout }: Trial): Promise<number> {
     [...text.matchAll(/^coredns_dns_request_duration_seconds_bucket\{(.*)\} (\S+)$/gm)]
       .filter(([, labels = '']) => labels.includes(`le="${bound}"`))
       .reduce((total, [, , value]) => total + Number(value), 0);
-  return sum('+Inf') - sum('1.024');
+  return { slow: sum('+Inf') - sum('1.024'), dropped: rcvbufErrors(podProcess(layout, name)) };
+}
+
+/** Datagrams that UDP sockets in the network namespace of the process had no room for. */
+function rcvbufErrors(pid: number | null): number {
+  if (pid === null) return 0;
+  const [names = [], values = []] = readFileSync(`/proc/${pid}/net/snmp`, 'utf8')
+    .split('\n')
+    .filter((line) => line.startsWith('Udp:'))
+    .map((line) => line.split(' '));
+  return Number(values[names.indexOf('RcvbufErrors')] ?? 0);
 }
 
 /** Packets that the first node dropped, by no policy of the traffic: there should be none. */
