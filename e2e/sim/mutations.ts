@@ -29,7 +29,7 @@ export const mutations: readonly Mutation[] = [
     find: 'words[at + slotClientId] = (target[id]! << 8) | target[id + 1]!;',
     replace: 'if (id < 0) words[at + slotClientId] = 0;',
     breaks: [2],
-    fromSeed: 40_000,
+    fromSeed: 60_000,
   },
   {
     name: 'a member that is away is not replayed',
