@@ -2,19 +2,23 @@
 // Copyright The Tandem Authors
 
 /**
- * An agent whose bpffsDir is not the one in force: a changed option, or a bpffs that somebody mounted over the pins. It ends
- * and names the other one, and pods notice nothing.
+ * An agent whose bpffsDir is not the one in force (a changed option, or a bpffs that somebody mounted over the pins), or whose network
+ * namespace is not that of the pins. It ends and says what is in force, and pods notice nothing.
  */
 
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { removePins } from '@tandem/datapath/datapath';
 import { pinPaths } from '@tandem/datapath/paths';
 import { askDns } from '@tandem/testing/dns-query';
+import type { Namespace } from '@tandem/testing/namespace';
+import { createNode } from '@tandem/testing/netns';
 import { type RunningProcess, startProcess } from '@tandem/testing/process';
 import { canConnect } from '../kit/attack.ts';
+import { nodeName } from '../kit/objects.ts';
 import {
   clusterDns4,
   clusterDns6,
@@ -39,6 +43,25 @@ const flagsOf = (directory: string): Record<string, string> => ({
   'run-dir': join(standard.tandem.directory, `${directory}-run`),
   'state-dir': join(standard.tandem.directory, `${directory}-state`),
 });
+
+/** With the directories of the agent in force; `script`: what bash does in a mount namespace of its own. */
+function startAgent(namespace: Namespace, script: string): RunningProcess {
+  const { tandem } = standard;
+  const flags = {
+    source: `directory:${tandem.policyDirectory}`,
+    'node-name': nodeName,
+    'log-format': 'text',
+    'run-dir': tandem.runDirectory,
+    'state-dir': tandem.stateDirectory,
+    'bpffs-dir': tandem.pinRoot,
+  };
+  const program = fileURLToPath(new URL('../../packages/agent/bin/tandem-agent', import.meta.url));
+  const command = [program, ...Object.entries(flags).map(([key, value]) => `--${key}=${value}`)];
+  return startProcess(
+    ...namespace.enter('unshare', ['--mount', 'bash', '-c', script, 'bash', ...command]),
+    { env: { ...process.env, TANDEM_NODE: process.execPath } },
+  );
+}
 
 async function endOf(agent: RunningProcess): Promise<string> {
   const { status } = await agent.exited;
@@ -82,23 +105,23 @@ test('beside the agent in force it ends, and nothing is attached or steered by i
 test('when a bpffs is mounted over the pins the agent ends, and the DNS proxy serves', async () => {
   const { node, tandem } = standard;
   await tandem.kill('agent');
-  const flags = {
-    ...{
-      source: `directory:${tandem.policyDirectory}`,
-      'node-name': 'node-1',
-      'log-format': 'text',
-    },
-    ...{ 'run-dir': tandem.runDirectory, 'state-dir': tandem.stateDirectory },
-    'bpffs-dir': tandem.pinRoot,
-  };
-  const program = new URL('../../packages/agent/bin/tandem-agent', import.meta.url).pathname;
-  const command = [program, ...Object.entries(flags).map(([key, value]) => `--${key}=${value}`)];
-  const script = 'mount --make-rprivate / && mount -t bpf bpf /sys/fs/bpf && exec "$@"';
-  await using agent = startProcess(
-    ...node.node.enter('unshare', ['--mount', 'bash', '-c', script, 'bash', ...command]),
-    { env: { ...process.env, TANDEM_NODE: process.execPath } },
-  );
+  const overmount = 'mount --make-rprivate / && mount -t bpf bpf /sys/fs/bpf && exec "$@"';
+  await using agent = startAgent(node.node, overmount);
   assert.match(await endOf(agent), /another bpffs is mounted over them \(`findmnt -t bpf`/);
+  await assertServed();
+  await tandem.startProcess('agent');
+  await tandem.waitForMembers(['agent', 'proxy']);
+  await assertServed();
+});
+
+test('outside of the network namespace of the pins the agent ends, and says that nothing is enforced there', async () => {
+  const { tandem } = standard;
+  await tandem.kill('agent');
+  await using elsewhere = await createNode({ name: 'elsewhere', pods: [{ name: 'client' }] });
+  await using agent = startAgent(elsewhere.node, 'exec "$@"');
+  const { status } = await agent.exited;
+  assert.equal(status, 4, agent.stderr());
+  assert.match(agent.stderr(), /attached in another network namespace and not in this one/);
   await assertServed();
   await tandem.startProcess('agent');
   await tandem.waitForMembers(['agent', 'proxy']);

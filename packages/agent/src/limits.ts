@@ -6,6 +6,8 @@
 /** Files of the source directory that are read, and bytes of one. */
 export const filesMax = 4096;
 export const fileBytesMax: number = 8 << 20;
+/** Directories in it that status names: their files are not read. */
+export const foldersToldMax = 8;
 /** A changed directory is read when it has been quiet for so long. */
 export const settleMs = 100;
 /** A file that is open for writing for longer is named in the diagnostics. */

@@ -9,6 +9,7 @@
 import { existsSync } from 'node:fs';
 import { NodeGroup } from '@tandem/datapath/group';
 import { OtherDatapathError } from '@tandem/datapath/hook-taken';
+import { OtherNetworkError } from '@tandem/datapath/other-datapath';
 import { pinPaths } from '@tandem/datapath/paths';
 import { nothingEnforcedCode } from '@tandem/dns-proxy/member-process';
 import { memoryLimit } from '@tandem/runtime/memory-limit';
@@ -27,6 +28,13 @@ export async function withoutDatapath(
       throw new TandemError('TANDEM_DATAPATH', `the datapath cannot be loaded: ${said}`, {
         cause: error,
       });
+    }
+    if (error instanceof OtherNetworkError) {
+      throw new TandemError(
+        nothingEnforcedCode,
+        `the datapath cannot be loaded and NO POLICY IS ENFORCED in this network namespace: ${said}`,
+        { cause: error },
+      );
     }
     const message = isOutOfMemory(error) ? withMemoryLimit(said) : await withMissingFeatures(said);
     const revision = await enforcedRevision(root);

@@ -25,7 +25,7 @@ export const guardLinks = [
   ['guard_port6', 'bind6'],
 ] as const;
 
-type JudgeLink = Pick<(typeof judgeHooks)[number], 'root' | 'hook' | 'priority'> & {
+export type JudgeLink = Pick<(typeof judgeHooks)[number], 'root' | 'hook' | 'priority'> & {
   readonly name: string;
   readonly family: (typeof families)[number];
 };

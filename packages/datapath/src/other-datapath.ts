@@ -2,15 +2,17 @@
 // Copyright The Tandem Authors
 
 /**
- * Two datapaths on one node, each of its own bpffsDir: after a change of bpffsDir, or when a bpffs was mounted over the
- * pins. The second one would steer DNS of pods to itself and could not judge, so it is refused before it changes anything.
+ * Pins and network namespace must belong together. Two datapaths in one namespace, each of its own bpffsDir (a changed option, a
+ * bpffs that was mounted over the pins): the second one would steer DNS of pods to itself and could not judge. Pins of another
+ * namespace (an agent outside of the node's, or a container that is a node and was started again with the bpffs of its host):
+ * their links would be taken for ones that judge here. Both are refused before anything is changed.
  */
 
 import { existsSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { BpfError } from '@tandem/bpf-loader-node/errors';
-import { isNetfilterTaken } from '@tandem/bpf-loader-node/link';
-import { judgeLinks } from './hook-links.ts';
+import { BpfLink, isNetfilterTaken } from '@tandem/bpf-loader-node/link';
+import { type JudgeLink, judgeLinks } from './hook-links.ts';
 import { OtherDatapathError } from './hook-taken.ts';
 import { pinPaths } from './paths.ts';
 
@@ -18,13 +20,22 @@ import { pinPaths } from './paths.ts';
 const releaseMs = 2000;
 const pollMs = 100;
 
-/**
- * Costs nothing where an agent before this one has attached its programs. Changes nothing.
- * @throws OtherDatapathError
- */
+/** The pins are of programs in another network namespace, so that none of them judges here. Nothing was changed. */
+export class OtherNetworkError extends Error {
+  constructor(root: string) {
+    super(
+      `the policy programs that are pinned in ${root} are attached in another network namespace and not in this one: start the agent in the namespace of the node (hostNetwork: true); where that one is gone, as after a restart of a container that is a node, end the DNS proxy and run \`tandem-agent remove --bpffs-dir=${root}\` first`,
+    );
+  }
+}
+
+/** @throws OtherDatapathError, OtherNetworkError */
 export async function refuseOtherDatapath(root: string): Promise<void> {
-  const paths = pinPaths(root);
-  if (judgeLinks().some(({ name }) => existsSync(paths.link(name)))) return;
+  const pinned = judgeLinks().filter((place) => isPinnedAndAttached(root, place));
+  if (pinned.length > 0) {
+    if (!isAnyTaken(pinned)) throw new OtherNetworkError(root);
+    return;
+  }
   const endsMs = performance.now() + releaseMs;
   while (isPolicyAttached()) {
     if (performance.now() > endsMs) throw new OtherDatapathError(root);
@@ -33,9 +44,21 @@ export async function refuseOtherDatapath(root: string): Promise<void> {
   }
 }
 
+function isPinnedAndAttached(root: string, { name, priority }: JudgeLink): boolean {
+  const path = pinPaths(root).link(name);
+  if (!existsSync(path)) return false;
+  using link = BpfLink.openPinned(path);
+  const info = link.info();
+  return info.kind === 'netfilter' && info.priority === priority;
+}
+
 /** Whether policy programs of any bpffsDir are attached in this network namespace. */
 export function isPolicyAttached(): boolean {
-  return judgeLinks().some((place) => {
+  return isAnyTaken(judgeLinks());
+}
+
+function isAnyTaken(places: readonly JudgeLink[]): boolean {
+  return places.some((place) => {
     try {
       return isNetfilterTaken(place);
     } catch (error) {

@@ -66,6 +66,15 @@ test('documents, lists and empty documents; other files are not read', () => {
   assert.equal(states.length, 1);
 });
 
+test('directories in it are told: their files are not read', () => {
+  write('a.yaml', object('one'));
+  for (const name of ['team-a', '..data', 'b.yaml']) mkdirSync(join(directory, name));
+  write('team-a/c.yaml', object('two'));
+  source.start();
+  assert.deepEqual(namesOf(latest()), ['one']);
+  assert.deepEqual(source.folders, ['team-a']);
+});
+
 test('files that come, change and go', async () => {
   source.start();
   assert.deepEqual(latest(), { objects: [], problems: [], missing: [], unreachable: null });

@@ -57,6 +57,7 @@ export class DirectorySource {
   readonly #files = new Map<string, FileState>();
   /** Files that are being written, with the time of the first look that found them so. */
   readonly #unfinished = new Map<string, number>();
+  #folders: readonly string[] = [];
   /** Read, but not all of it. */
   #directoryProblem: string | null = null;
   #unreachable: string | null = null;
@@ -74,6 +75,11 @@ export class DirectorySource {
     this.#directory = directory;
     this.#copies = copies;
     this.#onChange = onChange;
+  }
+
+  /** Directories in it, whose files are not read, as `kubectl apply -f` does not read them; hidden ones are left out. */
+  get folders(): readonly string[] {
+    return this.#folders;
   }
 
   /** Reads everything once, reports it, and watches from then on. */
@@ -144,7 +150,11 @@ export class DirectorySource {
   #scan(): boolean {
     let names: string[];
     try {
-      names = readdirSync(this.#directory).filter(isManifest).sort();
+      const entries = readdirSync(this.#directory, { withFileTypes: true });
+      names = entries.flatMap(({ name }) => (isManifest(name) ? [name] : [])).sort();
+      this.#folders = entries
+        .filter((entry) => entry.isDirectory() && !isManifest(entry.name))
+        .flatMap(({ name }) => (name.startsWith('.') ? [] : [name]));
     } catch (error) {
       return this.#lose(`cannot be read, ${staysInForce}: ${(error as Error).message}`);
     }

@@ -10,6 +10,7 @@
 import type { ClusterState } from '@tandem/core/policy/cluster-state';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import type { Logger } from '@tandem/runtime/log';
+import { foldersToldMax } from '../limits.ts';
 import { ClusterBuilder } from '../policy/cluster-builder.ts';
 import { DirectorySource, type SourceState } from './directory.ts';
 import { FileCopies } from './file-copies.ts';
@@ -54,7 +55,15 @@ export class PolicySource implements ObjectSource {
     this.#source.stop();
   }
 
-  readonly notes: readonly string[] = [];
+  get notes(): readonly string[] {
+    const { folders } = this.#source;
+    if (folders.length === 0) return [];
+    const more =
+      folders.length > foldersToldMax ? ` and ${folders.length - foldersToldMax} more` : '';
+    return [
+      `files in directories of ${this.#o.directory} are not read (${folders.slice(0, foldersToldMax).join(', ')}${more}): move those that are to be in force up`,
+    ];
+  }
 
   addMetrics(): void {}
 
