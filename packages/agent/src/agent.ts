@@ -22,9 +22,10 @@ import { type SnapshotStart, startFromSnapshot } from '@tandem/dns-proxy/snapsho
 import { collectStartGarbage } from '@tandem/dns-proxy/start-garbage';
 import type { Component } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
+import type { TandemError } from '@tandem/runtime/tandem-error';
 import type { AgentControl } from './agent-control.ts';
 import type { AgentConfig } from './config.ts';
-import { withoutDatapath } from './start-failure.ts';
+import { failureOnNode, withoutDatapath } from './start-failure.ts';
 
 export class Agent implements Component {
   readonly name = 'agent';
@@ -47,7 +48,7 @@ export class Agent implements Component {
       ),
       keepsTables: true,
       onEvent: (bytes, at, length) => this.#control?.onDnsEvent(bytes, at, length),
-      onFailure,
+      onFailure: (error) => void this.#fail(error, onFailure),
     });
   }
 
@@ -84,6 +85,11 @@ export class Agent implements Component {
     await this.#control?.stop();
   }
 
+  /** With what holds on the node from now on. */
+  async #fail(error: TandemError, onFailure: (error: TandemError) => void): Promise<void> {
+    onFailure(await failureOnNode(this.#config.bpffsDir, error, 'the DNS worker failed'));
+  }
+
   /** Most of the program: no query waits for it, and who stands by has it loaded. */
   async #createControl(): Promise<AgentControl> {
     const { AgentControl: Control } = await import('./agent-control.ts');
@@ -107,7 +113,11 @@ export class Agent implements Component {
     const path = snapshotPath(this.#config);
     const [served] = await Promise.all([
       startFromSnapshot(this.#member, path, this.#log),
-      this.#member.start(),
+      withoutDatapath(
+        this.#config.bpffsDir,
+        () => this.#member.start(),
+        'the DNS worker cannot start',
+      ),
     ]);
     return served;
   }

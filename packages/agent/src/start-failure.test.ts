@@ -4,7 +4,8 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
-import { withoutDatapath } from './start-failure.ts';
+import { TandemError } from '@tandem/runtime/tandem-error';
+import { failureOnNode, withoutDatapath } from './start-failure.ts';
 
 const failing = (): never => {
   throw new Error('what the verifier says');
@@ -15,6 +16,24 @@ test('a kernel that has all is not blamed', async () => {
     assert.match(message, /NO POLICY IS ENFORCED on this node: what the verifier says;/);
     return true;
   });
+});
+
+test('a DNS worker that the system fails is no bug; a bug is still one, and both say what is enforced', async () => {
+  const codeOf = async (error: TandemError): Promise<string> => {
+    const failure = await failureOnNode('/absent', error, 'the DNS worker failed');
+    assert.match(
+      failure.message,
+      /^the DNS worker failed and NO POLICY IS ENFORCED on this node: /,
+    );
+    assert.ok(failure.message.includes(error.message));
+    assert.equal(failure.message.includes('doctor'), failure.code !== error.code, failure.message);
+    return failure.code;
+  };
+  const refused = new TandemError('TANDEM_BPF_SYSCALL', 'open the pin: EINVAL');
+  assert.equal(await codeOf(refused), 'TANDEM_NOTHING_ENFORCED');
+  for (const code of ['TANDEM_UNEXPECTED', 'TANDEM_BUG', 'TANDEM_WORKER_EXIT'] as const) {
+    assert.equal(await codeOf(new TandemError(code, 'it ended')), code);
+  }
 });
 
 test('features that are missing are named before what the verifier says', () => {

@@ -2,11 +2,12 @@
 // Copyright The Tandem Authors
 
 /**
- * The one failure that an agent does not go on after: its datapath cannot be loaded. What it says then is
- * whether policy is enforced without it.
+ * The failures that an agent does not go on after: its datapath cannot be loaded, or its DNS worker does not open it. What it
+ * says then is whether policy is enforced without it.
  */
 
 import { existsSync } from 'node:fs';
+import { isBugCode } from '@tandem/core/codes/errors';
 import { NodeGroup } from '@tandem/datapath/group';
 import { OtherDatapathError } from '@tandem/datapath/hook-taken';
 import { OtherNetworkError } from '@tandem/datapath/other-datapath';
@@ -15,46 +16,62 @@ import { nothingEnforcedCode } from '@tandem/dns-proxy/member-process';
 import { memoryLimit } from '@tandem/runtime/memory-limit';
 import { TandemError } from '@tandem/runtime/tandem-error';
 
-/** Runs `work`; its failure is the start's, with what holds on the node. `root`: its pins. */
-export async function withoutDatapath(
+/** Runs `work`; its failure is the start's, with what holds on the node. `root`: its pins; `what`: what fails then. */
+export async function withoutDatapath<T>(
   root: string,
-  work: () => Promise<void> | unknown,
-): Promise<void> {
+  work: () => Promise<T> | T,
+  what = 'the datapath cannot be loaded',
+): Promise<T> {
   try {
-    await work();
+    return await work();
   } catch (error) {
-    const { message: said, facts } = TandemError.from(error);
-    if (error instanceof OtherDatapathError) {
-      throw new TandemError('TANDEM_DATAPATH', `the datapath cannot be loaded: ${said}`, {
-        cause: error,
-      });
-    }
-    if (error instanceof OtherNetworkError) {
-      throw new TandemError(
-        nothingEnforcedCode,
-        `the datapath cannot be loaded and NO POLICY IS ENFORCED in this network namespace: ${said}`,
-        { cause: error },
-      );
-    }
-    const message = isOutOfMemory(error) ? withMemoryLimit(said) : await withMissingFeatures(said);
-    const revision = await enforcedRevision(root);
-    if (revision > 0) {
-      throw new TandemError(
-        'TANDEM_DATAPATH',
-        `the datapath cannot be loaded; the pinned programs go on enforcing policy revision ${revision}: ${message}`,
-        { cause: error, facts },
-      );
-    }
-    throw new TandemError(
+    throw await failureOnNode(root, error, what);
+  }
+}
+
+/** The error with what holds on the node while the agent is away. A bug keeps its code. */
+export async function failureOnNode(
+  root: string,
+  error: unknown,
+  what: string,
+): Promise<TandemError> {
+  const failure = TandemError.from(error);
+  const { message: said, facts } = failure;
+  if (error instanceof OtherDatapathError) {
+    return new TandemError('TANDEM_DATAPATH', `${what}: ${said}`, { cause: error });
+  }
+  if (error instanceof OtherNetworkError) {
+    return new TandemError(
       nothingEnforcedCode,
-      `the datapath cannot be loaded and NO POLICY IS ENFORCED on this node: ${message}; ask \`tandem doctor --preflight\``,
-      { cause: error, facts },
+      `${what} and NO POLICY IS ENFORCED in this network namespace: ${said}`,
+      { cause: error },
     );
   }
+  const isBug = error instanceof TandemError && isBugCode(error.code);
+  const message = isBug ? said : await explained(error, said);
+  const revision = await enforcedRevision(root);
+  const options = { cause: error, facts };
+  if (revision > 0) {
+    return new TandemError(
+      isBug ? failure.code : 'TANDEM_DATAPATH',
+      `${what}; the pinned programs go on enforcing policy revision ${revision}: ${message}`,
+      options,
+    );
+  }
+  return new TandemError(
+    isBug ? failure.code : nothingEnforcedCode,
+    `${what} and NO POLICY IS ENFORCED on this node: ${message}${isBug ? '' : '; ask `tandem doctor --preflight`'}`,
+    options,
+  );
+}
+
+function explained(error: unknown, message: string): Promise<string> | string {
+  return isOutOfMemory(error) ? withMemoryLimit(message) : withMissingFeatures(message);
 }
 
 /** The kernel charges maps and programs to the cgroup of who loads them, and refuses them at its limit without killing anybody. */
 function isOutOfMemory(error: unknown): boolean {
+  if (error instanceof TandemError) return error.facts['errno'] === 'ENOMEM';
   return error instanceof Error && (error as { errnoName?: unknown }).errnoName === 'ENOMEM';
 }
 

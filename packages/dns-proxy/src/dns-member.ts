@@ -9,6 +9,7 @@
 
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
+import { isBugCode } from '@tandem/core/codes/errors';
 import { readPinnedMember } from '@tandem/datapath/group-settings';
 import type { PolicySnapshot } from '@tandem/proto/gen/messages';
 import {
@@ -81,9 +82,10 @@ export class DnsMember {
   #worker: Worker | null = null;
   /** The worker loads its code, and waits for the index. */
   #isWorkerIdle = false;
-  #created: { readonly worker: Worker; readonly failed: Promise<never> } | null = null;
   #onReady: (() => void) | null = null;
   #onDrained: (() => void) | null = null;
+  /** Rejects `start` with an error of the system; a bug, and what fails at another time, is told to `onFailure`. */
+  #onStartFailed: ((error: TandemError) => void) | null = null;
   #isStopping = false;
   #revision = 0;
   #listenersProblem = '';
@@ -145,13 +147,14 @@ export class DnsMember {
     if (!this.#lease.isTaken) throw new TypeError('start before the index is taken');
     this.#lease.arm();
     this.#options.phase.livesWithout(() => this.#hang());
-    const ready = new Promise<void>((resolve) => {
-      this.#onReady = resolve;
-    });
-    const { worker, failed } = this.#createWorker();
+    const { promise: ready, resolve, reject } = Promise.withResolvers<void>();
+    this.#onReady = resolve;
+    this.#onStartFailed = reject;
+    this.#createWorker();
     this.#isWorkerIdle = false;
-    worker.postMessage({ kind: 'begin' } satisfies ToWorker);
-    await Promise.race([ready, failed]);
+    this.#send({ kind: 'begin' });
+    await ready;
+    this.#onStartFailed = null;
   }
 
   /** Why the worker counts as hung: its beat is as old as that of no thread that runs. */
@@ -164,8 +167,8 @@ export class DnsMember {
   }
 
   /** The worker's thread, which does nothing before it is told to begin. */
-  #createWorker(): { readonly worker: Worker; readonly failed: Promise<never> } {
-    if (this.#created !== null) return this.#created;
+  #createWorker(): void {
+    if (this.#worker !== null) return;
     const workerData: WorkerOptions = {
       ...this.#options.worker,
       counters: this.counters,
@@ -177,23 +180,20 @@ export class DnsMember {
       resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: workerHeapMiBMax },
     });
     worker.on('message', (message: FromWorker) => this.#onMessage(message));
-    const failed = new Promise<never>((_, reject) => {
-      worker.on('error', (error) => {
-        const failure = TandemError.from(error, 'DNS worker');
-        reject(failure);
-        this.#fail(failure);
-      });
-    });
-    failed.catch(() => undefined); // after the start it is reported by onFailure alone
+    worker.on('error', (error) => this.#onWorkerError(TandemError.from(error, 'DNS worker')));
     worker.on('exit', (code) => {
-      if (!this.#isStopping) {
-        this.#fail(new TandemError('TANDEM_WORKER_EXIT', `the DNS worker ended with code ${code}`));
-      }
+      if (this.#worker === null) return;
+      this.#fail(new TandemError('TANDEM_WORKER_EXIT', `the DNS worker ended with code ${code}`));
     });
     this.#worker = worker;
     this.#isWorkerIdle = true;
-    this.#created = { worker, failed };
-    return this.#created;
+  }
+
+  #onWorkerError(error: TandemError): void {
+    this.#worker = null;
+    this.#onDrained?.();
+    if (this.#onStartFailed !== null && !isBugCode(error.code)) this.#onStartFailed(error);
+    else this.#fail(error);
   }
 
   /** Hands what the worker has said to `onEvent`; until then it is kept, up to a bound. */
@@ -243,11 +243,16 @@ export class DnsMember {
     const timer = setTimeout(resolve, drainTimeoutMs);
     await drained;
     clearTimeout(timer);
+    await this.#endWorker();
+    await this.#compiler.stop();
+    this.deliverEvents();
+  }
+
+  async #endWorker(): Promise<void> {
+    if (this.#worker === null) return;
     const exited = once(this.#worker, 'exit');
     this.#send({ kind: 'stop' });
     await exited;
-    await this.#compiler.stop();
-    this.deliverEvents();
   }
 
   #send(message: ToWorker): void {

@@ -3,7 +3,7 @@
 
 /** A process with a member of the group: the agent's and the DNS proxy's begin and end alike. */
 
-import type { ErrorCode } from '@tandem/core/codes/errors';
+import { type ErrorCode, isBugCode } from '@tandem/core/codes/errors';
 import type { MemberIndex } from '@tandem/datapath/member';
 import type { ConfigSpec } from '@tandem/runtime/config';
 import { type Component, exitCodes, Lifecycle } from '@tandem/runtime/lifecycle';
@@ -73,7 +73,7 @@ export async function runMember<Config extends MemberConfig>(
     // The other member and the kernel go on; a worker in an unknown state must not.
     const isReplaced = error.code === pinsReplacedCode;
     log.error(isReplaced ? 'ends, to be started again' : 'DNS worker failed', { error });
-    process.exit(isReplaced ? exitCodes.startFailed : exitCodes.bug);
+    process.exit(isBugCode(error.code) ? exitCodes.bug : startFailedCode(error));
   };
   lifecycle.add(create({ config, log, phase, onFailure }));
   return lifecycle.run();

@@ -87,7 +87,7 @@ const errorRows = {
   },
   TANDEM_WORKER_EXIT: {
     severity: 'error',
-    meaning: 'the DNS worker thread ended: the process ends too, and is started again',
+    meaning: 'the DNS worker thread ended: the process ends with exit code 70 and is started again',
     fix: 'report it, with `kubectl tandem sysdump --redact`: it is a bug of Tandem',
   },
   TANDEM_PRIVILEGES: {
@@ -110,13 +110,13 @@ const errorRows = {
   TANDEM_DATAPATH: {
     severity: 'error',
     meaning:
-      'the programs and maps of this version cannot be loaded; pinned programs enforce the last policy',
+      'the programs and maps of this version cannot be loaded or opened; pinned programs enforce the last policy',
     fix: 'fix the cause that the message names; `tandem doctor --preflight` checks the kernel',
   },
   TANDEM_NOTHING_ENFORCED: {
     severity: 'critical',
     meaning:
-      'the programs and maps cannot be loaded and no policy is enforced on the node: the agent ends with exit code 4',
+      'the programs and maps cannot be loaded or opened, and no policy is enforced on the node: the agent ends with exit code 4',
     fix: 'fix the cause that the message names; `tandem doctor --preflight` checks the kernel',
   },
   TANDEM_DATAPATH_VERSION: {
@@ -243,3 +243,7 @@ const errorRows = {
 /** The part of the API that scripts may compare: "TANDEM_SOCKET_IN_USE". */
 export type ErrorCode = keyof typeof errorRows;
 export const errorCodes: CodeTable<ErrorCode> = errorRows;
+
+/** Whether an error with this code is a fault of Tandem, and not of its surroundings: its fix is to report it. */
+export const isBugCode = (code: ErrorCode): boolean =>
+  errorRows[code].fix === errorRows.TANDEM_BUG.fix;
