@@ -4,7 +4,7 @@
 /** Calls of bpf(2) that fail on purpose in a process that is started, or in whose place it is killed. */
 
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -53,7 +53,16 @@ export class BpfFaults {
   /** For the process that starts next. */
   set(fault: BpfFault | null): void {
     this.#fault = fault;
-    writeFileSync(this.#counts, new Uint8Array(commandsMax * 4));
+    writeFileSync(this.#counts, new Uint8Array(2 * commandsMax * 4));
+  }
+
+  /** In the process that runs: each call of the command fails from now on; null: none. */
+  failFromNow(command: BpfCommand, how: Exclude<BpfFault['how'], 'KILL'> | null): void {
+    const error = new Uint8Array(4);
+    new DataView(error.buffer).setUint32(0, how === null ? 0 : constants.errno[how], true);
+    const file = openSync(this.#counts, 'r+');
+    writeSync(file, error, 0, error.length, (commandsMax + bpfCommands[command]) * error.length);
+    closeSync(file);
   }
 
   /** Calls by command since `set`. */

@@ -4,7 +4,8 @@
  * Preloaded into a process: counts its bpf(2) calls by command, and lets one of them fail, or ends the process in
  * its place. What libc is asked for by name is intercepted: the loader and libbpf call bpf(2) by syscall(3).
  *
- * BPF_FAULT_COUNTS  file of COMMANDS words of 32 bits, made by who starts the process: calls by command
+ * BPF_FAULT_COUNTS  file of two times COMMANDS words of 32 bits, made by who starts the process: calls by command; then, by
+ *                   command, the errno that each call gives while the word is not 0, which may change at any time
  * BPF_FAULT         COMMAND:NTH:ERRNO in numbers, NTH from 1; ERRNO 0 ends the process by SIGKILL
  */
 #define _GNU_SOURCE
@@ -25,6 +26,7 @@
 
 static long (*next_syscall)(long number, ...);
 static uint32_t *counts;
+static uint32_t *errnos;
 static long fault_command = -1;
 static uint32_t fault_nth;
 static int fault_errno;
@@ -37,12 +39,14 @@ __attribute__((constructor)) static void prepare(void)
 
 	next_syscall = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
 	if (path != NULL && (fd = open(path, O_RDWR | O_CLOEXEC)) >= 0) {
-		void *at = mmap(NULL, COMMANDS * sizeof(*counts), PROT_READ | PROT_WRITE,
+		void *at = mmap(NULL, 2 * COMMANDS * sizeof(*counts), PROT_READ | PROT_WRITE,
 				MAP_SHARED, fd, 0);
 
 		close(fd);
-		if (at != MAP_FAILED)
+		if (at != MAP_FAILED) {
 			counts = at;
+			errnos = counts + COMMANDS;
+		}
 	}
 	if (fault != NULL &&
 	    sscanf(fault, "%ld:%u:%d", &fault_command, &fault_nth, &fault_errno) != 3)
@@ -68,6 +72,9 @@ long syscall(long number, ...)
 			errno = fault_errno;
 			return -1;
 		}
+		errno = (int)__atomic_load_n(&errnos[arguments[0]], __ATOMIC_RELAXED);
+		if (errno != 0)
+			return -1;
 	}
 	return next_syscall(number, arguments[0], arguments[1], arguments[2], arguments[3],
 			    arguments[4], arguments[5]);

@@ -22,6 +22,7 @@ import { loopTimers, runTask, wait } from '@tandem/runtime/task';
 import { addPolicyMetrics, addSnapshotMetrics } from './agent-metrics.ts';
 import { Attempts } from './attempts.ts';
 import type { AgentConfig } from './config.ts';
+import { AttachAgain } from './endpoint/attach-again.ts';
 import { Attacher } from './endpoint/attacher.ts';
 import { EnforcedPods } from './gate/enforced-pods.ts';
 import { GateStack } from './gate/gate-stack.ts';
@@ -71,6 +72,7 @@ export class AgentControl {
   readonly #sandboxes = new Sandboxes(() => this.#source?.sandboxesChanged());
   #gate: GateStack | null = null;
   #controller: PolicyController | null = null;
+  #attachAgain: AttachAgain | null = null;
   #timer: NodeJS.Timeout | null = null;
   /** Steps of a reconciliation that runs are left out: they would find what is closed, or make again what was removed. */
   #isStopping = false;
@@ -142,9 +144,10 @@ export class AgentControl {
     });
     this.#redirects = redirects;
     addRedirectMetrics(services.metrics, redirects);
+    const attacher = new Attacher(datapath, view, this.#config);
     this.#controller = new PolicyController({
       datapath,
-      attacher: new Attacher(datapath, view, this.#config),
+      attacher,
       server: policyServer,
       completePatterns: (patterns) => this.#member.completePatterns(patterns),
       install: (snapshot) => wait(services.install(snapshot, 'agent')),
@@ -158,6 +161,7 @@ export class AgentControl {
       nodeContext: () => this.#nodeContext(),
       served: servedPolicy(served),
     });
+    this.#attachAgain = new AttachAgain(this.#controller, attacher);
     const { counters } = this.#controller;
     addPolicyMetrics(services.metrics, () => counters);
     this.#syncSocket = new SyncSocket({
@@ -210,6 +214,7 @@ export class AgentControl {
     await this.#source?.stop();
     this.#ignoreAddresses?.();
     if (this.#timer !== null) clearInterval(this.#timer);
+    this.#attachAgain?.stop();
     await this.#syncSocket?.stop();
   }
 

@@ -26,6 +26,11 @@ export const reconcileIntervalMs = 5000;
 export const comparedEntriesMax = 4096;
 /** Rules and routes that somebody removes are put back at once, but no more often than this. */
 export const repairIntervalMs = 50;
+/**
+ * Programs that could not be attached to a pod's interface are tried again so long after the first failure, then after twice that
+ * time, and so on up to `reconcileIntervalMs`, from when on each reconciliation tries.
+ */
+export const attachRetryMs = 100;
 /** How long a pod may be listed after its interface went before that is a fault: the pod ends, and its object goes last. */
 export const endedMsMax = 60_000;
 /** The first revision of an agent's process follows the newest known one within so many numbers, at random. */

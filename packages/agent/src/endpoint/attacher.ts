@@ -15,6 +15,8 @@ import { word } from '@tandem/datapath/device-maps';
 import { decodeEndpoint, type Entry, encodeEndpoint } from '@tandem/datapath/encode';
 import type { Link } from '@tandem/netlink/link';
 import type { NetworkView } from '@tandem/netlink/network-view';
+import { systemClock } from '@tandem/runtime/system-clock';
+import { AttachRetries } from './attach-retries.ts';
 import { ensureBridgeEntries } from './bridge-entries.ts';
 import {
   EndpointInterfaces,
@@ -49,12 +51,18 @@ export class Attacher {
   readonly #interfaces: EndpointInterfaces;
   /** MAC addresses of the interfaces that this process attached to. */
   readonly #attached = new Map<number, Uint8Array | null>();
+  readonly #retries = new AttachRetries(() => systemClock.monotonicMs());
 
   constructor(datapath: Datapath, view: NetworkView, options: DeviceOptions) {
     this.#datapath = datapath;
     this.#view = view;
     this.#options = options;
     this.#interfaces = new EndpointInterfaces(knownInterfaces(datapath));
+  }
+
+  /** After how many ms `attach` should be called again for what failed; null: not before the next reconciliation. */
+  get retryMs(): number | null {
+    return this.#retries.nextMs;
   }
 
   /** Looks for the interfaces of all pods. Never rejects. */
@@ -93,6 +101,9 @@ export class Attacher {
       attached.set(vethIfindex, problem);
       if (problem !== null) diagnostics.push(notAttached(nameOf(endpoint), name, problem));
     }
+    this.#retries.tried(
+      attached.entries().flatMap(([ifindex, failed]) => (failed === null ? [] : [ifindex])),
+    );
     this.#datapath.detachEndpoints((ifindex) => attached.has(ifindex));
     for (const ifindex of [...this.#attached.keys()]) {
       if (!attached.has(ifindex)) this.#attached.delete(ifindex);
@@ -205,7 +216,7 @@ function notAttached(subject: string, name: string, problem: string): Diagnostic
     severity: 'error',
     code: 'attach-failed',
     subject,
-    message: `programs could not be attached to ${name}, so its traffic is dropped: ${problem}`,
+    message: `programs could not be attached to ${name}, so its traffic is dropped: ${problem}; it is tried again`,
   };
 }
 

@@ -212,7 +212,7 @@ const diagnosticRows = {
     severity: 'error',
     meaning:
       'from_pod or to_pod could not be attached to the interface of a pod: traffic of the pod is dropped',
-    fix: 'fix the error that the message quotes; the agent tries again every few seconds',
+    fix: 'fix the error that the message quotes; the agent tries again, at first after 100 ms and at last every 5 s',
   },
   'bridge-entry-failed': {
     severity: 'warning',
