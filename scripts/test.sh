@@ -150,10 +150,9 @@ status=0
 	'packages/core/src/**/*.test.ts' 'packages/proto/**/*.test.ts' 'packages/runtime/src/**/*.test.ts' \
 	'packages/bpf-loader-node/**/*.test.ts' 'bpf/tests/**/*.test.ts' 'packages/datapath/src/**/*.test.ts' \
 	'packages/agent/src/**/*.test.ts' 'packages/controller/src/**/*.test.ts' 'packages/cli/src/**/*.test.ts' \
-	'packages/netlink/src/**/*.test.ts' 'packages/kube/src/**/*.test.ts' 'packages/images/src/**/*.test.ts' \
-	'packages/testing/src/**/*.test.ts' ||
+	'packages/netlink/src/**/*.test.ts' 'packages/images/src/**/*.test.ts' 'packages/testing/src/**/*.test.ts' ||
 	status=$?
-"${node_test[@]}" --test-concurrency=1 'packages/dns-sockets/**/*.test.ts' 'packages/dns-proxy/src/**/*.test.ts' ||
+"${node_test[@]}" --test-concurrency=1 'packages/dns-sockets/**/*.test.ts' 'packages/dns-proxy/src/**/*.test.ts' 'packages/kube/src/**/*.test.ts' ||
 	status=$?
 
 # A scenario that no list names runs alone: name it here if it asserts no time, CPU or memory.

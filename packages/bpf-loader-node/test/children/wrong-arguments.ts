@@ -63,6 +63,7 @@ const signatures: Readonly<Record<string, readonly Kind[]>> = {
   linkAttachTcx: ['program', 'number', 'number', 'flags', 'flags'],
   linkAttachNetfilter: ['program', 'number', 'number', 'number', 'flags'],
   linkAttachCgroup: ['program', 'text', 'number'],
+  netfilterIsTaken: ['number', 'number', 'number'],
   linkUpdate: ['link', 'program'],
   linkDetach: ['link'],
   linkInfo: ['link'],
