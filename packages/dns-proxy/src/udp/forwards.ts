@@ -4,7 +4,8 @@
 /**
  * Sends queries to their servers, and handles those that fail: by a send, by an ICMP error, or because their socket is silent.
  * Such a query is sent once more, from another socket, if the failed socket's server had answered before, or if other sockets of
- * the silent one's server receive answers (conntrack may lead the socket's port to a pod that is gone). Otherwise a query of a
+ * the silent one's server receive answers (conntrack may lead the socket's port to a pod that is gone). One that netfilter did not
+ * let out was not sent: it may take a few sockets until one is let out. Otherwise a query of a
  * failed socket gets SERVFAIL at once, since the pod would see the ICMP error (RFC 1122 section 4.1.3.3). One of a silent socket
  * waits on, or gets SERVFAIL if the last sign of its server was an ICMP error: kernels send few of them.
  */
@@ -12,7 +13,7 @@
 import { edeNetworkError, rcodeServFail } from '@tandem/core/dns/constants';
 import { HEADER_TX_COUNT, RECORD_WORDS, TX_RESULT } from '@tandem/dns-sockets/layout';
 import { counter } from '../counters.ts';
-import { batchMax } from '../limits.ts';
+import { batchMax, upstreamMovesMax } from '../limits.ts';
 import { mayAskAgain } from '../query/decide.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, outcome } from '../query/outcome.ts';
@@ -36,16 +37,24 @@ export class Forwards {
   /** Slots whose send failed, and sockets with errors: handled when the batch is out. */
   readonly #unsent: number[] = [];
   readonly #failedSockets: number[] = [];
+  /** By slot: how many sockets netfilter did not let its query out of. */
+  readonly #moves: Uint8Array;
   #isBusy = false;
   /** Replies of ours in the batch of `outgoing`. */
   #replies = 0;
 
   constructor(options: ForwardsOptions) {
     this.#o = options;
+    this.#moves = new Uint8Array(options.slots.startedUs.length);
   }
 
   /** The query in the slot, `length` octets, is in flight: it leaves with the next `flush`. */
   append(slot: number, length: number): void {
+    this.#moves[slot] = 0;
+    this.#append(slot, length);
+  }
+
+  #append(slot: number, length: number): void {
     const { upstreams, slots } = this.#o;
     const socket = slots.words[slots.wordOf(slot) + slotUpstream]!;
     const index = appendForward(upstreams, socket, slots.messageOf(slot), length);
@@ -112,13 +121,13 @@ export class Forwards {
     }
   }
 
-  /** Each turn of the loop asks again or answers; nothing is asked again twice, so it ends. */
+  /** Each turn of the loop asks again or answers; nothing is asked again twice, or moved for ever, so it ends. */
   #settle(): void {
     if (this.#isBusy || (this.#unsent.length === 0 && this.#failedSockets.length === 0)) return;
     this.#isBusy = true;
     while (this.#unsent.length > 0 || this.#failedSockets.length > 0) {
       for (let slot = this.#unsent.pop(); slot !== undefined; slot = this.#unsent.pop()) {
-        if (this.#o.slots.isInFlight(slot)) this.#giveUpOrAskAgain(slot);
+        if (this.#o.slots.isInFlight(slot) && !this.#move(slot)) this.#giveUpOrAskAgain(slot);
       }
       const socket = this.#failedSockets.pop();
       if (socket !== undefined) this.#onFailedSocket(socket);
@@ -126,6 +135,17 @@ export class Forwards {
     }
     this.#flushReplies();
     this.#isBusy = false;
+  }
+
+  /** The query in the slot was not let out of its socket: it leaves by another one. False: it did so often enough. */
+  #move(slot: number): boolean {
+    const { slots, pool, inFlight } = this.#o;
+    const at = slots.wordOf(slot);
+    if (!pool.isDropped(slots.words[at + slotUpstream]!) || slots.isLost(slot)) return false;
+    if (this.#moves[slot] === upstreamMovesMax || !inFlight.move(slot)) return false;
+    this.#moves[slot]! += 1;
+    this.#append(slot, slots.words[at + slotLength]!);
+    return true;
   }
 
   #onFailedSocket(socket: number): void {

@@ -88,11 +88,35 @@ export class InFlight {
 
   /** Sends a query in flight from another socket to its server as well; false if there is none. */
   askAgain(slot: number): boolean {
-    const { slots, pool, batch, memory, lookup, counters } = this.#o;
+    const { slots } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
     const socket = words[at + slotUpstream]!;
     const id = words[at + slotUpstreamId]!;
+    if (!this.#takeOther(slot, at)) return false;
+    // An answer to the first may come yet.
+    words[at + slotFormerUpstream] = socket;
+    words[at + slotFormerId] = id;
+    return true;
+  }
+
+  /** The query could not be sent from its socket, so it leaves it for another one to its server; false if there is none. */
+  move(slot: number): boolean {
+    const { slots, pool, ids } = this.#o;
+    const { words } = slots;
+    const at = slots.wordOf(slot);
+    const socket = words[at + slotUpstream]!;
+    const id = words[at + slotUpstreamId]!;
+    if (!this.#takeOther(slot, at)) return false;
+    ids.release(id, pool.saltOf(socket));
+    pool.unanswered(socket);
+    return true;
+  }
+
+  /** The query has another socket to its server, with an id there: it is ready to be sent. */
+  #takeOther(slot: number, at: number): boolean {
+    const { slots, pool, batch, memory, lookup, counters } = this.#o;
+    const { words } = slots;
     for (let w = 0; w < 4; w++) this.#serverWords[w] = words[at + slotServer + w]!;
     const owner = {
       endpointId: lookup.limits.endpoints.ownerId[words[at + slotEndpoint]!]!,
@@ -102,11 +126,8 @@ export class InFlight {
     const nowMs = batch.monotonicNs / 1e6;
     const server = pool.serverOf(this.#server, owner, nowMs);
     if (server === -1) return false;
-    const again = pool.drawAgain(server, socket, batch.number, nowMs);
-    if (!this.#takeId(slot, at, again)) return false;
-    // An answer to the first may come yet.
-    words[at + slotFormerUpstream] = socket;
-    words[at + slotFormerId] = id;
+    const other = pool.drawAgain(server, words[at + slotUpstream]!, batch.number, nowMs);
+    if (!this.#takeId(slot, at, other)) return false;
     pool.sent(words[at + slotUpstream]!, nowMs);
     setId(memory, slots.messageOf(slot), words[at + slotUpstreamId]!);
     counters[counter.queriesAskedAgain]!++;

@@ -102,21 +102,24 @@ export class UdpPool {
   /**
    * The socket for a query that is asked again, which waits on `stale`: the one that was answered last, since conntrack may lead
    * the port of a new socket to the pod that is gone. A redirect to such a pod takes all sockets but those past it, also one that
-   * was answered just before: so it is one of these. -1 if there can be none.
+   * was answered just before: so it is one of these. What netfilter drops (`dropped`) may be either: the query of a socket without
+   * an answer goes by the one that was answered last, that of a socket which had some past redirects. -1 if there can be none.
    */
   drawAgain(serverHandle: number, stale: number, batch: number, nowMs: number): number {
     const server = this.#servers.find(serverHandle);
     if (server === undefined) return -1;
     const socket = this.#sockets.of(stale);
-    if (socket?.isDirect !== false || socket.isDropped || server.answeredMs === 0) {
-      const proven = this.#sockets.lastAnswered(server, false);
+    const proven = this.#sockets.lastAnswered(server, false);
+    const isNewAndDropped = socket?.isDropped === true && socket.answeredMs === 0;
+    const hasOther = isNewAndDropped && proven !== undefined;
+    if (socket?.isDirect !== false || hasOther || server.answeredMs === 0) {
       const isHeardSince = proven !== undefined && proven.answeredMs > (socket?.silentSinceMs ?? 0);
       const isProven = proven !== undefined && (isHeardSince || socket?.hasFailed === true);
       return isProven ? proven.handle : this.draw(serverHandle, batch, nowMs);
     }
     server.directUntilMs = nowMs + upstreamDirectMs;
-    const proven = this.#sockets.lastAnswered(server, true);
-    return proven?.handle ?? this.#anyDirect(server, batch, nowMs);
+    const direct = this.#sockets.lastAnswered(server, true);
+    return direct?.handle ?? this.#anyDirect(server, batch, nowMs);
   }
 
   saltOf(handle: number): number {
@@ -174,9 +177,10 @@ export class UdpPool {
   }
 
   /**
-   * The node's netfilter dropped what the socket sent: most likely it is new, and conntrack has no room for another connection.
-   * The other sockets of the server have theirs, so they stay, also past their life. Without another one that was answered
-   * the server is as good as unreachable.
+   * The node's netfilter dropped what the socket sent. Most likely it is new, and conntrack has no room for another connection:
+   * the other sockets of the server have theirs, so they stay, also past their life. Or a redirect leads it to an address that
+   * another pod has by now, and `judge` dropped it: so do the other sockets that go there, one after the other. Without
+   * another socket that was answered the server is as good as unreachable.
    */
   dropped(handle: number, nowMs: number): void {
     const socket = this.#sockets.of(handle);
@@ -189,6 +193,11 @@ export class UdpPool {
     if (this.#sockets.lastAnswered(server, false) !== undefined) return;
     server.errorsInRow += 1;
     server.failedMs = nowMs;
+  }
+
+  /** Whether `dropped` was called for the socket. */
+  isDropped(handle: number): boolean {
+    return this.#sockets.of(handle)?.isDropped === true;
   }
 
   /**
