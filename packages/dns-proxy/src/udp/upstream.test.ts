@@ -83,10 +83,11 @@ describe('UdpPool', () => {
     assert.ok(priorities.length > before);
     pool.sent(direct, 5);
     pool.failed(direct, 6);
-    assert.ok(pool.isStale(direct, 6), 'conntrack may lead its port through the redirect still');
+    assert.ok(!pool.isStale(direct, 6), 'nobody else was answered past redirects');
     const proven = pool.draw(handle, 102, 6);
     pool.sent(proven, 6);
     pool.answered(proven, 7);
+    assert.ok(pool.isStale(direct, 7), 'conntrack may lead its port through the redirect still');
     assert.equal(pool.drawAgain(handle, direct, 103, 7), proven, 'by a socket that had an answer');
     for (let batch = 104; pool.draw(handle, batch, 5 + upstreamDirectMs) === proven; batch++);
     assert.equal(priorities.at(-1), undefined, 'then as before');
@@ -136,6 +137,10 @@ describe('UdpPool', () => {
   });
 
   it('asks again by a socket that was answered since the silent one was asked', () => {
+    pool.close();
+    // No chance: the socket past redirects must not take the place of the one that is answered.
+    let drawn = 0;
+    pool = new UdpPool(loop, { u16: () => drawn++ });
     const handle = pool.serverOf(server, resolver, 1000);
     const sockets = sendOn(handle, 500, 1000);
     const [silent = -1, proven = -1] = sockets;
@@ -354,6 +359,13 @@ describe('UdpPool', () => {
     for (const socket of others.slice(1, upstreamErrorsInRowMin)) pool.failed(socket, 1001);
     assert.ok(!pool.isRefused(waiting, 1002, 1001 + upstreamProbeMs));
     assert.ok(pool.isRefused(waiting, 1002, 1002 + upstreamProbeMs), 'it is known to be away');
+    assert.ok(!pool.isRefused(waiting, 1001, 1002 + upstreamProbeMs), 'sent before the error');
+    let again = pool.draw(handle, 200, 1500);
+    for (let batch = 201; pool.inFlightOf(again) > 0; batch++)
+      again = pool.draw(handle, batch, 1500);
+    pool.sent(again, 1500);
+    const isEarly = pool.isRefused(again, 1000, 1499 + upstreamSilenceMs);
+    assert.ok(!isEarly, 'what was asked again has its second from then on');
     pool.heardUntil(1050);
     assert.ok(!pool.isRefused(waiting, 1002, secondMs), 'what lies unread may be the answer');
     pool.heardUntil(Infinity);

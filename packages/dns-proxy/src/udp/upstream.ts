@@ -215,18 +215,22 @@ export class UdpPool {
   /**
    * Whether a query that was sent on the socket at `startedMs` waits in vain: since then its server gave no answer, and its last
    * sign was an ICMP error. A kernel sends few of these to one address (Linux: six, then one a second), so the silence of the
-   * others says the same. A server that is known to be unreachable has until the next probe, any other a second.
+   * others says the same. A probe of a server that is known to be unreachable has until the next one, any other query a second.
    */
   isRefused(handle: number, startedMs: number, nowMs: number): boolean {
-    const server = this.#sockets.of(handle)?.server;
-    if (server === undefined || server.errorsInRow === 0) return false;
-    if (server.answeredMs >= startedMs) return false;
+    const socket = this.#sockets.of(handle);
+    if (socket === undefined || socket.silentSinceMs === 0) return false;
+    const { server } = socket;
+    // One that was asked again has its time from then on.
+    const sinceMs = Math.max(startedMs, socket.silentSinceMs);
+    if (server.errorsInRow === 0 || server.answeredMs >= sinceMs) return false;
     const heardMs = this.#heard(nowMs);
     const sinceErrorMs = heardMs - server.failedMs;
     const isKnown =
       server.errorsInRow >= upstreamErrorsInRowMin && sinceErrorMs < upstreamUnreachableMs;
-    if (isKnown) return heardMs - startedMs >= upstreamProbeMs;
-    return heardMs - startedMs >= upstreamSilenceMs && sinceErrorMs < upstreamTimeoutMs;
+    // What was sent before the last error may be answered by another socket yet: the server's backends may just change.
+    if (isKnown && startedMs > server.failedMs) return heardMs - sinceMs >= upstreamProbeMs;
+    return heardMs - sinceMs >= upstreamSilenceMs && sinceErrorMs < upstreamTimeoutMs;
   }
 
   /** Something came to the socket: its server's port is open, whatever it was. */
@@ -242,9 +246,12 @@ export class UdpPool {
   isStale(handle: number, nowMs: number): boolean {
     const socket = this.#sockets.of(handle);
     if (socket === undefined) return false;
-    // A server that has answered is asked again, whichever socket failed: conntrack may keep the way of an earlier socket with
-    // the same port, through a redirect or to a backend that is gone, even for a new socket past redirects.
-    if (socket.hasFailed) return socket.server.answeredMs !== 0;
+    if (socket.hasFailed) {
+      const { server } = socket;
+      if (!socket.isDirect || socket.answeredMs !== 0) return server.answeredMs !== 0;
+      // New and past redirects: conntrack may keep the way of an earlier socket with its port, if others get their answers.
+      return this.#sockets.lastAnswered(server, false) !== undefined;
+    }
     return isSilent(socket, this.#heard(nowMs)) && socket.server.answeredMs > socket.silentSinceMs;
   }
 
