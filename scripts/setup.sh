@@ -115,6 +115,9 @@ setup_node() {
 		ln -sfn "../npm/node_modules/node-linux-$arch/bin/node" .tools/bin/node
 		hash -r
 		node_is_new_enough || fail "Node in .tools/ does not run: $(node --version 2>&1)"
+	elif [ ! -x .tools/bin/node ]; then
+		# The programs find it here when they are started with another PATH, as systemd does.
+		ln -sfn "$(readlink -f "$(command -v node)")" .tools/bin/node
 	fi
 	if [ "$(pnpm --version 2>/dev/null)" != "$pnpm_version" ]; then
 		need_npm
