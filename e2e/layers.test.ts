@@ -245,7 +245,7 @@ const assemblies = [
 const madeTwice: Readonly<Record<string, string>> = {
   Float64Array: 'of the language',
   Uint8Array: 'of the language',
-  PolicyTables: 'of what the agent keeps of the policy that its worker serves',
+  PolicyTables: 'the agent keeps a copy of the tables that its worker serves',
   QueryView: 'handed in, because it is large and of all schedules',
   ReplyView: 'handed in, because it is large and of all schedules',
   QueryLimits: 'handed in, with accounts of the simulator around it',

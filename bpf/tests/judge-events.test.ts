@@ -134,7 +134,7 @@ test('when others have spent the events of the CPU, a pod with few drops has tho
       const spent = bootNs() + 950_000_000n;
       all.update(new Uint8Array(4), perCpu(all.valueBytes, [spent]));
       told = isTold(packet, facts);
-      // Else the test was slow, and some of what is for everybody is free again.
+      // False: the test was slow, so the shared part of the rate has room again.
       return bootNs() + 760_000_000n < spent;
     };
     await waitFor(tryOnce, { what: 'a try while the events were spent' });

@@ -90,8 +90,8 @@ function resultName(fixture: Fixture, result: number): string {
 }
 
 /**
- * As `learn` does it of versions before `td_space.filled`: the same changes, but judge is told nothing of them. Their
- * whole difference is in what this puts back.
+ * Runs `learn` as versions before `td_space.filled` do: with the same changes of `fqdn`, and without the counters that judge
+ * compares. It restores these counters afterwards.
  */
 export function learnUntold(fixture: Fixture, requests: readonly LearnRequest[]): string[] {
   const { structs } = fixture;

@@ -248,8 +248,8 @@ export function attachNetfilter(options: NetfilterOptions): BpfLink {
 }
 
 /**
- * Whether another BPF program has this place in this network namespace, whoever attached it and wherever its link is
- * pinned. Leaves nothing behind. @throws BpfError: no netfilter program can be attached
+ * Whether a BPF program of another process is attached to this netfilter hook at this priority, in this network namespace. It
+ * attaches a program for a moment to find out, and leaves nothing behind. @throws BpfError: no netfilter program can be attached
  */
 export function isNetfilterTaken(place: Omit<NetfilterOptions, 'program' | 'defrag'>): boolean {
   const { family, hook, priority } = place;

@@ -60,7 +60,7 @@ export const upstreamDirectPriority = 5;
  * another one: the one that has been silent longest first.
  */
 export const upstreamGiveUpMs = 250;
-/** A query that the node's netfilter does not let out of its socket tries so many others before it gets SERVFAIL. */
+/** A query that the node's netfilter drops moves to so many other sockets at most, until it gets SERVFAIL. */
 export const upstreamMovesMax = 3;
 /**
  * After so many ICMP errors in a row, and for so long after the last one (a kernel sends one a second to one

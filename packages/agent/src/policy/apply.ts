@@ -78,7 +78,7 @@ export function applyToDatapath(step: ApplyStep): readonly Refused[] {
     if (refusal !== null) refused.push({ map, ...refusal, policies: policiesOf(refusal.entries) });
   };
   add('policy', change.policy, (entries) => new Set(entries.map(({ key }) => policyOfKey(key))));
-  // `judge` remembers what these entries may allow now, as long as it is not told of them.
+  // `judge` caches denials until this count changes, and the new entries may allow what it denied.
   if (change.policy.length > 0) groupOf(datapath).countPolicies();
   add('dns_servers', servers, (entries) => {
     return new Set(entries.map(({ key }) => policyOfKey(key, tdDnsServerKey.policy_id)));

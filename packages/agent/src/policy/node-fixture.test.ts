@@ -302,7 +302,7 @@ export class FakeNode {
     assert.equal(this.#tableOf('classes').differs(Array.from(classes, entryOf)), false);
   }
 
-  /** No packet is judged by an entry that `judge` was not told of: it may remember that the packet is denied. */
+  /** The agent counts additions to `policy` before any packet is judged: `judge` caches denials until the count changes. */
   #assertCounted(): void {
     assert.notEqual(this.#policiesAtAdding, new NodeGroup(this.#group).policies);
   }

@@ -14,7 +14,7 @@ export function stampOf(path: string): string {
   return `${mtimeMs} ${size} ${ino}`;
 }
 
-/** Somebody has the file open for writing, so that it may be half of what it will be. */
+/** A process has the file open for writing, so its content may be incomplete. */
 export class UnfinishedFileError extends Error {
   constructor() {
     super('is open for writing: it is read when it has been closed');
@@ -22,8 +22,8 @@ export class UnfinishedFileError extends Error {
 }
 
 /**
- * The text of a file that nobody is writing: `kubectl get -o yaml > FILE` empties it first and fills it seconds later, and half a
- * policy may be a valid one.
+ * Reads a file that no process is writing. `kubectl get -o yaml > FILE` truncates the file first and writes seconds later, and a
+ * truncated manifest can be valid.
  * @throws UnfinishedFileError; Error with the reason when it cannot be read
  */
 export function readFinished(path: string): string {

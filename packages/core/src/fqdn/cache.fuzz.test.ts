@@ -79,7 +79,7 @@ class Model {
     return fqdnAdded;
   }
 
-  /** Who has most of what is short gives, if it has two more than who takes; else the taker itself. */
+  /** The namespace that uses most of the exhausted resource evicts, if it uses two more than the one that learns; else that one evicts. */
   #giverFor(taker: number): number | undefined {
     const isShort = this.list.length >= this.#limits.entriesMax;
     const used = (namespace: number): number => {

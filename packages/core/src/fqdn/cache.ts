@@ -9,8 +9,8 @@
  * A mapping is a name and an address, in a namespace (whose pod asked: its quota pays) and a scope
  * (0: answered by a trusted resolver, counts for every policy; else the id of the one policy it counts
  * for). Namespaces share no mappings: a full namespace evicts its own oldest one, and none can extend or shorten another's. If
- * the whole cache is full, the namespace with most of what is short (mappings, names, octets of names) gives its oldest
- * mapping to one that has less: else a few namespaces could keep all others out. Memory is allocated at construction and touched as
+ * the whole cache is full, the namespace that uses most of the exhausted resource (mappings, names, octets of names) evicts its
+ * oldest mapping for one that uses less: else a few namespaces could keep all others out. Memory is allocated at construction and touched as
  * needed; only the indexes grow.
  *
  *     namespace -> names, least recently learned first -> addresses, least recently learned first

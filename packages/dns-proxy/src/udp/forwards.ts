@@ -4,10 +4,9 @@
 /**
  * Sends queries to their servers, and handles those that fail: by a send, by an ICMP error, or because their socket is silent.
  * Such a query is sent once more, from another socket, if the failed socket's server had answered before, or if other sockets of
- * the silent one's server receive answers (conntrack may lead the socket's port to a pod that is gone). One that netfilter did not
- * let out was not sent: it may take a few sockets until one is let out. Otherwise a query of a
- * failed socket gets SERVFAIL at once, since the pod would see the ICMP error (RFC 1122 section 4.1.3.3). One of a silent socket
- * waits on, or gets SERVFAIL if the last sign of its server was an ICMP error: kernels send few of them.
+ * the silent one's server receive answers (conntrack may lead the socket's port to a pod that is gone). A query that netfilter
+ * drops was not sent: it moves to up to `upstreamMovesMax` other sockets. Otherwise a query of a failed socket gets SERVFAIL at
+ * once, since the pod would see the ICMP error (RFC 1122 section 4.1.3.3). A query of a silent socket waits on, or gets SERVFAIL if the last sign of its server was an ICMP error: kernels send few of them.
  */
 
 import { edeNetworkError, rcodeServFail } from '@tandem/core/dns/constants';
@@ -37,7 +36,7 @@ export class Forwards {
   /** Slots whose send failed, and sockets with errors: handled when the batch is out. */
   readonly #unsent: number[] = [];
   readonly #failedSockets: number[] = [];
-  /** By slot: how many sockets netfilter did not let its query out of. */
+  /** By slot: how often its query has moved, because netfilter dropped what its socket sent. */
   readonly #moves: Uint8Array;
   #isBusy = false;
   /** Replies of ours in the batch of `outgoing`. */
@@ -87,7 +86,7 @@ export class Forwards {
     inFlight.read(slot, this.#facts, query);
     if (!mayAskAgain(lookup, query, this.#facts, nowMs)) return false;
     if (!inFlight.askAgain(slot)) return false;
-    this.append(slot, words[at + slotLength]!);
+    this.#append(slot, words[at + slotLength]!);
     return true;
   }
 
@@ -137,7 +136,7 @@ export class Forwards {
     this.#isBusy = false;
   }
 
-  /** The query in the slot was not let out of its socket: it leaves by another one. False: it did so often enough. */
+  /** Netfilter dropped the query in the slot: it moves to another socket. False: it has moved `upstreamMovesMax` times. */
   #move(slot: number): boolean {
     const { slots, pool, inFlight } = this.#o;
     const at = slots.wordOf(slot);
