@@ -56,3 +56,15 @@ test('each link leads to a file that is there, and to a heading that it has', ()
   assert.deepEqual(broken, []);
   assert.ok(seen > 100, `${seen}`);
 });
+
+test('pages name a counter of the DNS worker by its metric', async () => {
+  const { counterNames } = await import('@tandem/dns-proxy/counters');
+  const reference = normalize('docs/reference/drop-reasons.md');
+  for (const page of pages.filter((each) => each !== reference)) {
+    const names = [...textOf(page).matchAll(/`([a-z][a-zA-Z]+)`/g)].map(([, name = '']) => name);
+    const found = names.filter(
+      (name) => /[A-Z]/.test(name) && counterNames.includes(name as never),
+    );
+    assert.deepEqual(found, [], page);
+  }
+});

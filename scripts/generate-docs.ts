@@ -51,6 +51,12 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
   return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
 }
 
+/** A counter that a comment of a limit names in parentheses, as the metric that an operator can read. */
+function metricOf(path: string, counter: string): string {
+  if (path.endsWith('/sync/limits.ts')) return `tandem_exchange_${snakeCase(counter)}_total`;
+  return counter in counterHelp ? dnsSeries(counter) : counter;
+}
+
 /** `export const name: type = value;` of a limits file, with the comment before it. */
 function limitsOf(path: string): string {
   const text = readFileSync(join(root, path), 'utf8');
@@ -58,7 +64,10 @@ function limitsOf(path: string): string {
   const rows = [...text.matchAll(pattern)].map(([, comment = '', name = '', value = '']) => [
     `\`${name}\``,
     `\`${value.replaceAll(/\s+/g, ' ').trim()}\``,
-    comment.replaceAll(/\s*\n\s*\*\s?/g, ' ').trim() || 'with the one above',
+    comment
+      .replaceAll(/\s*\n\s*\*\s?/g, ' ')
+      .replaceAll(/\(`([a-z][a-zA-Z]+)`/g, (_, word: string) => `(\`${metricOf(path, word)}\``)
+      .trim() || 'with the one above',
   ]);
   return table(['limit', 'value', 'meaning'], rows);
 }

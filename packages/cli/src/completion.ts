@@ -39,7 +39,7 @@ const word = (program: string): string => program.replaceAll(/\W/g, '_');
 export function addCompletion(root: Command, program: string, out: Printer): void {
   root
     .command('completion')
-    .description(`print what completes this command: source <(${program} completion bash)`)
+    .description(`print the script of shell completion: source <(${program} completion bash)`)
     .argument('<shell>', shells.join(', '), readShell)
     .action((shell: Shell) => out.paragraphs(scripts[shell](program)));
   root

@@ -21,5 +21,5 @@ export const exitCodeHelp: string = [
   '  0  done: healthy, nothing failed',
   '  1  degraded (status), a check failed (doctor), or errors in files (policy validate)',
   '  2  wrong usage or configuration',
-  '  3  no process serves DNS (status), or none of the node answers',
+  '  3  no process serves DNS (status), or neither process of the node answers',
 ].join('\n');

@@ -9,7 +9,7 @@
 import { version } from '@tandem/dns-proxy/version';
 import { Command, CommanderError, Option } from 'commander';
 import type { CliCommand } from './command.ts';
-import { configured } from './commander.ts';
+import { addNotes, configured } from './commander.ts';
 import { doctorCommand } from './commands/doctor.ts';
 import { endpointListCommand } from './commands/endpoint-list.ts';
 import { explainCommand } from './commands/explain.ts';
@@ -108,13 +108,13 @@ function createProgram(out: Printer, notes: Printer, run: Run): Command {
     )
     .version(version, '--version', 'version of this program')
     .addOption(
-      new Option('-o, --output <format>', 'format of the answer')
+      new Option('-o, --output <format>', 'output format')
         .choices(['table', 'json'])
         .default('table'),
     )
     .option('--config <file>', "the agent's or proxy's configuration file (TANDEM_CONFIG)");
   for (const name of globalSettingNames) program.addOption(flagOf(name));
-  program.addHelpText('after', `\n${exitCodeHelp}`);
+  addNotes(program, exitCodeHelp);
   const parents = new Map<string, Command>();
   for (const command of commands) addCommand(program, parents, command, run);
   addCompletion(program, 'tandem', out);
@@ -135,7 +135,7 @@ function addCommand(
   }
   const made = parent.command(second ?? first).description(command.summary);
   command.configure?.(made);
-  if (command.details !== undefined) made.addHelpText('after', `\n${command.details}`);
+  if (command.details !== undefined) addNotes(made, command.details);
   if (command.completes !== undefined) completeArgument(made, command.completes);
   made.action(async () => run(command, made.optsWithGlobals(), made.args));
 }

@@ -32,7 +32,7 @@ const help = {
   refusedUpstreamSockets:
     'queries for which no upstream socket could be opened, answered with SERVFAIL',
   refusedServerDown:
-    'queries to a server that ICMP errors reported as unreachable within the last second, answered with SERVFAIL',
+    'queries to a server from which only ICMP errors come, up to 2 s after the last one, answered with SERVFAIL',
   upstreamTimeouts: 'queries whose server did not answer in time',
   upstreamErrors: 'queries whose server could not be reached, answered with SERVFAIL',
   upstreamSocketErrors: 'errors reported by upstream sockets, such as ICMP port unreachable',

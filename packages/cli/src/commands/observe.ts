@@ -44,7 +44,7 @@ export const observeCommand: CliCommand = {
   details: [
     'Without --last or --since it begins with the next event; --no-follow alone shows the last ones.',
     'With -o json each line is a document. Exits with 0 on an interrupt, and when its output is closed.',
-    'While it follows, it goes over to the other process when the one that answers ends.',
+    'If the process that answers ends, the other process continues.',
   ].join('\n'),
   configure: (command) =>
     void command
@@ -54,13 +54,17 @@ export const observeCommand: CliCommand = {
         new Option('--verdict <verdict>', 'only events of this verdict').choices(eventVerdicts),
       )
       .addOption(new Option('--type <type>', 'only this type of event').choices(['dns', 'drop']))
-      .option('--last <count>', 'first the last so many past events', integerIn(1, observeLastMax))
+      .option(
+        '--last <count>',
+        'begin with this number of past events',
+        integerIn(1, observeLastMax),
+      )
       .option(
         '--since <duration>',
-        'first the past events of this time, such as 30s, 5m, 2h',
+        'begin with the past events of this time, such as 30s, 5m, 2h',
         secondsUpTo(observeSinceSecondsMax),
       )
-      .option('-f, --follow', 'go on with new events (default)', true)
+      .option('-f, --follow', 'continue with new events', true)
       .option('--no-follow', 'end after the past events'),
   run: async (context, options): Promise<ExitCode> => {
     const known = options as unknown as ObserveOptions;

@@ -13,9 +13,10 @@ export const policyValidateCommand: CliCommand = {
   name: 'policy validate',
   summary: 'check files of policies and other objects with the code of the agent, offline',
   details: [
-    'Exits with 1 when there are errors, with --strict also when there are warnings. A warning is a policy that is',
-    'valid and probably means something else than its author intended. Kinds of network policy that are not enforced are errors; objects of',
-    'other kinds that Tandem does not read are passed over. The agent refuses an object with one error as a whole.',
+    'Exits with 1 when there are errors, with --strict also when there are warnings.',
+    'A warning is a policy that is valid and probably means something else than its author intended.',
+    'Kinds of network policy that are not enforced are errors; other kinds that Tandem does not read are skipped.',
+    'The agent refuses an object with one error as a whole.',
   ].join('\n'),
   configure: (command) =>
     void command

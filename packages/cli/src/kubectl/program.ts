@@ -6,7 +6,7 @@
 import { version } from '@tandem/dns-proxy/version';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { secondsUpTo } from '../command-options.ts';
-import { configured } from '../commander.ts';
+import { addNotes, configured } from '../commander.ts';
 import { addCompletion, completeArgument } from '../completion.ts';
 import { exitCodeOf, printError } from '../errors.ts';
 import { type ExitCode, exitCode } from '../exit-codes.ts';
@@ -72,19 +72,19 @@ function createProgram(
     .description('Tandem on all nodes of a cluster, asked through kubectl.')
     .version(version, '--version', 'version of this program')
     .addOption(
-      new Option('-o, --output <format>', 'format of the answer')
+      new Option('-o, --output <format>', 'output format')
         .choices(['table', 'json'])
         .default('table'),
     )
-    .option('--kubeconfig <file>', "kubectl's")
-    .option('--context <name>', "kubectl's")
+    .option('--kubeconfig <file>', 'kubeconfig file that kubectl uses')
+    .option('--context <name>', 'context of the kubeconfig that kubectl uses')
     .option('--node <name>', 'only this node; may be given several times', collect)
     .addOption(
       new Option('--timeout <duration>', 'time limit for the answer of one node')
         .argParser(secondsUpTo(timeoutSecondsMax))
         .default(nodeTimeoutMs / 1000, `${nodeTimeoutMs / 1000}s`),
-    )
-    .addHelpText('after', `\n${exitCodeHelp}`);
+    );
+  addNotes(root, exitCodeHelp);
   const contextOf = (command: Command): PluginContext => {
     const options = command.optsWithGlobals<Readonly<Record<string, unknown>>>();
     const flags = ['kubeconfig', 'context'].flatMap((name) =>
@@ -133,7 +133,7 @@ function createProgram(
         }),
       ),
     );
-  root
+  const connectivity = root
     .command('connectivity')
     .description('test whether policy is enforced on this cluster')
     .command('test')
@@ -156,7 +156,6 @@ function createProgram(
     )
     .option('--junit <file>', 'also write the results as JUnit XML')
     .option('--keep', 'keep the namespace')
-    .addHelpText('after', `\nTests: ${checks.map(({ name }) => name).join(', ')}`)
     .action(async (options: Readonly<Record<string, unknown>>, command: Command) =>
       end(
         await runConnectivity(contextOf(command), {
@@ -168,6 +167,7 @@ function createProgram(
         }),
       ),
     );
+  addNotes(connectivity, `Tests: ${checks.map(({ name }) => name).join(', ')}`);
   const explaining = root
     .command('explain')
     .description(explainSummary)

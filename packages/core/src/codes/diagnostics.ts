@@ -108,6 +108,12 @@ const diagnosticRows = {
       'a Service has another port than 53 that leads to DNS servers with DNS rules: queries to that port are dropped, because only port 53 is steered',
     fix: 'give the Service port 53',
   },
+  'dns-ingress-nodes': {
+    severity: 'warning',
+    meaning:
+      "the ingress policy of a DNS server does not admit other nodes: queries of pods with DNS rules come from the address of the pods' node, and are dropped on the server's node",
+    fix: 'admit the nodes to the port of the server: fromEntities: [remote-node], or an ipBlock with their addresses',
+  },
   'dns-servers-not-listed': {
     severity: 'error',
     meaning:

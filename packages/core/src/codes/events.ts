@@ -151,7 +151,7 @@ const queryVerdictRows = {
   'server-unreachable': {
     severity: 'error',
     meaning:
-      'ICMP errors reported the server as unreachable within the last second: the pod gets SERVFAIL',
+      'only ICMP errors come from the server, at least three in a row, the last one within 2 s: the pod gets SERVFAIL',
     fix: 'check that server and the network to it',
   },
 } as const;

@@ -22,6 +22,7 @@ import {
   type SlicesByService,
   slicesByService,
 } from './dns-frontends.ts';
+import { type DnsPod, dnsPodsOf } from './dns-ingress-check.ts';
 import { coversPort } from './dns-judge.ts';
 import { dnsPort, findServers } from './dns-servers.ts';
 import { DnsAnswers, DnsView } from './dns-view.ts';
@@ -56,6 +57,8 @@ interface Surroundings {
   readonly looked: ReadonlySet<string>;
   readonly slices: SlicesByService;
   readonly frontends: readonly Frontend[];
+  /** The pods behind the cluster's DNS. */
+  readonly dnsPods: readonly DnsPod[];
   readonly redirects: readonly Redirect[];
   /** By which frontends were found. */
   readonly view: DnsView;
@@ -78,6 +81,11 @@ export class DnsPlanner {
   /** Addresses that views asked about which are gone: they are watched for nobody. */
   #watchedInVain = 0;
   #last: DnsPlan | null = null;
+
+  /** The pods behind the cluster's DNS, as of the last `plan`. */
+  get dnsPods(): readonly DnsPod[] {
+    return this.#around?.dnsPods ?? [];
+  }
 
   /** Parts that are as before are the same objects as before. */
   plan(
@@ -179,9 +187,12 @@ function lookAround(
   // The slices of others are looked at again when they change.
   const own = new Map([...slices].filter(([name]) => looked.has(name)));
   const frontends = findFrontends(services, own, node, view, { trusted: trustedTexts, redirects });
+  const clusterDns = services.filter(({ clusterIps }) =>
+    clusterIps.some((each) => trustedTexts.has(formatAddress(each))),
+  );
   return {
     ...{ facts: factsOf(node), ports, trusted, trustedTexts, services, looked },
-    ...{ slices: own, frontends, view, answers, redirects },
+    ...{ slices: own, frontends, dnsPods: dnsPodsOf(clusterDns, own), view, answers, redirects },
   };
 }
 

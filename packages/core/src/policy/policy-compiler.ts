@@ -9,14 +9,14 @@
  *
  *   specs in force ─ per pod ─► drafts ─► classes (which selectors match whom)
  *                                  ├────► redirects (which frontends lead to pods of this node)
-                                  └────► DNS servers (which addresses those rules mean)
+ *                                  └────► DNS servers (which addresses those rules mean)
  *                                           └─► policies with ids ─► endpoints, members
  */
 import { endpointsMax } from '../limits.ts';
 import type { LocalPod } from './address-owners.ts';
 import { PolicyTable, peersOf } from './build-policies.ts';
 import { AddressClasses } from './classes.ts';
-import type { ClusterState, CompileOptions } from './cluster-state.ts';
+import type { ClusterState, CompileOptions, NodeContext } from './cluster-state.ts';
 import {
   crowdedDiagnostics,
   fqdnDiagnostics,
@@ -25,6 +25,7 @@ import {
   sortDiagnostics,
 } from './compile-diagnostics.ts';
 import type { Compiled, Diagnostic } from './desired.ts';
+import { type DnsIngress, dnsIngressDiagnostics } from './dns-ingress-check.ts';
 import { DnsPlanner } from './dns-planner.ts';
 import { EndpointTable } from './endpoint-table.ts';
 import { IdSession } from './id-session.ts';
@@ -137,6 +138,7 @@ export class PolicyCompiler {
         this.#owners.diagnostics(),
         plan.diagnostics,
         redirects.diagnostics,
+        this.#dnsIngress({ localPods, draftOf }, cluster, node),
         fqdnDiagnostics(drafts),
         holdDiagnostics(endpoints, cluster),
         nodeDiagnostics(cluster, node),
@@ -146,6 +148,17 @@ export class PolicyCompiler {
       isRetained: true,
       ids: this.#ids.end(),
     };
+  }
+
+  /** Without DNS rules no member asks a server. */
+  #dnsIngress(
+    pods: Pick<DnsIngress, 'localPods' | 'draftOf'>,
+    cluster: ClusterState,
+    node: NodeContext,
+  ): readonly Diagnostic[] {
+    if (!this.#specs.hasDnsRules) return [];
+    const { dnsPods } = this.#dns;
+    return dnsIngressDiagnostics(cluster, node, { ...pods, dnsPods, classes: this.#classes });
   }
 
   /** Sorted; the same object while they are the same. */

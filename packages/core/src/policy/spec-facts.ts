@@ -12,6 +12,8 @@ export interface SpecFacts {
   readonly hasNamedPorts: boolean;
   /** A selector of it reads labels of namespaces, so that these must be known. */
   readonly readsNamespaces: boolean;
+  /** It has rules.dns, so that members ask for the pods that it selects. */
+  readonly hasDnsRules: boolean;
 }
 
 /** Names that one spec asks for. */
@@ -22,8 +24,13 @@ export interface NamesAsked {
 }
 
 const known = new WeakMap<PolicySpec, SpecFacts>();
-/** Those of most. */
-const plain: SpecFacts = { asked: null, hasNamedPorts: false, readsNamespaces: false };
+/** The facts of most specs. */
+const plain: SpecFacts = {
+  asked: null,
+  hasNamedPorts: false,
+  readsNamespaces: false,
+  hasDnsRules: false,
+};
 
 export function specFacts(spec: PolicySpec): SpecFacts {
   let facts = known.get(spec);
@@ -41,8 +48,11 @@ function find(spec: PolicySpec): SpecFacts {
       ({ peers }) =>
         peers !== 'any' && peers.some((peer) => peer.kind === 'labels' && reads(peer.selector)),
     );
-  const isPlain = asked === null && !hasNamedPorts && !readsNamespaces;
-  return isPlain ? plain : { asked, hasNamedPorts, readsNamespaces };
+  const hasDnsRules = rules.some(
+    ({ ports }) => ports !== 'any' && ports.some(({ dns }) => dns !== null),
+  );
+  const isPlain = asked === null && !hasNamedPorts && !readsNamespaces && !hasDnsRules;
+  return isPlain ? plain : { asked, hasNamedPorts, readsNamespaces, hasDnsRules };
 }
 
 function reads({ requirements }: LabelSelector): boolean {

@@ -40,6 +40,7 @@ export class SpecTable {
   readonly #diagnostics = new Map<string, readonly Diagnostic[]>();
   readonly #moved = new Set<SpecInForce>();
   #namespaceReaders = 0;
+  #specsWithDns = 0;
   #numbers = '';
   #asked: AskedOfPods = {
     ...{ labels: new Set(), namespaceLabels: new Set() },
@@ -51,6 +52,11 @@ export class SpecTable {
   /** Whether some selector reads labels of namespaces. */
   get readsNamespaces(): boolean {
     return this.#namespaceReaders > 0;
+  }
+
+  /** Whether some policy of the cluster has DNS rules. */
+  get hasDnsRules(): boolean {
+    return this.#specsWithDns > 0;
   }
 
   /** Brings the table to these policies; returns what they ask of pods. */
@@ -131,7 +137,7 @@ export class SpecTable {
     for (const each of this.#specs.get(key) ?? []) {
       this.#index.delete(each);
       this.#moved.add(each);
-      if (specFacts(each.spec).readsNamespaces) this.#namespaceReaders--;
+      this.#count(each, -1);
     }
     this.#specs.delete(key);
     if (state === undefined) return;
@@ -140,8 +146,14 @@ export class SpecTable {
     for (const each of specs) {
       this.#index.add(each.spec.subject, each);
       this.#moved.add(each);
-      if (specFacts(each.spec).readsNamespaces) this.#namespaceReaders++;
+      this.#count(each, 1);
     }
+  }
+
+  #count({ spec }: SpecInForce, step: 1 | -1): void {
+    const { readsNamespaces, hasDnsRules } = specFacts(spec);
+    if (readsNamespaces) this.#namespaceReaders += step;
+    if (hasDnsRules) this.#specsWithDns += step;
   }
 
   /** Pods that changed specs select, or selected, are asked about again; so is who comes back. */
