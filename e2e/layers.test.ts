@@ -26,7 +26,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   kube: ['core'],
   'cni-gate': [],
   'pod-programs': [],
-  images: [],
+  images: ['runtime'],
   runtime: ['core', 'proto', 'dns-sockets'],
   controller: ['core', 'kube', 'runtime'],
   'dns-proxy': ['core', 'proto', 'bpf-loader-node', 'dns-sockets', 'datapath', 'runtime'],

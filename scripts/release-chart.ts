@@ -9,19 +9,12 @@
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-
-const usage = `usage: node scripts/release-chart.ts --output DIR --version VERSION --registry HOST --repository PATH
-         --agent DIGEST --dns-proxy DIGEST
-
-Writes the chart to DIR/tandem, with appVersion and version VERSION, and images HOST/PATH/agent and HOST/PATH/dns-proxy of these
-digests (sha256:...). What is in DIR/tandem is replaced.
-`;
 
 const source = fileURLToPath(new URL('../charts/tandem', import.meta.url));
-const { parseDocument } = await import(
-  new URL('../e2e/kit/yaml-document.ts', import.meta.url).href
-);
+const module = (path: string): string => new URL(`../${path}`, import.meta.url).href;
+const { parseDocument } = await import(module('e2e/kit/yaml-document.ts'));
+const { stringOption } = await import(module('packages/runtime/src/config-option.ts'));
+const { runTool } = await import(module('packages/runtime/src/tool.ts'));
 
 interface Release {
   readonly output: string;
@@ -29,41 +22,43 @@ interface Release {
   readonly registry: string;
   readonly repository: string;
   readonly agent: string;
-  readonly 'dns-proxy': string;
+  readonly dnsProxy: string;
 }
 
-function main(): void {
-  const names = ['output', 'version', 'registry', 'repository', 'agent', 'dns-proxy'] as const;
-  const { values } = parseArgs({
-    options: {
-      ...Object.fromEntries(names.map((name) => [name, { type: 'string' }] as const)),
-      help: { type: 'boolean', short: 'h' },
-    },
+const digestPattern = { test: /^sha256:[0-9a-f]{64}$/, range: 'a digest: sha256: and 64 digits' };
+const digestOf = (name: string) =>
+  stringOption({
+    placeholder: 'DIGEST',
+    description: `of the image ${name}`,
+    pattern: digestPattern,
   });
-  if (values['help'] === true) {
-    process.stdout.write(usage);
-    return;
-  }
-  const missing = names.filter((name) => typeof values[name] !== 'string');
-  if (missing.length > 0)
-    throw new Error(`missing: ${missing.map((each) => `--${each}`).join(' ')}`);
-  const release = values as unknown as Release;
-  for (const name of ['agent', 'dns-proxy'] as const) {
-    if (/^sha256:[0-9a-f]{64}$/.test(release[name])) continue;
-    throw new Error(`--${name} ${release[name]} is no digest: sha256: and 64 digits`);
-  }
-  if (!/^\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?$/.test(release.version)) {
-    throw new Error(`--version ${release.version} is no version such as 1.2.3`);
-  }
-  writeChart(release);
-}
 
-function writeChart({ output, version, registry, repository, ...digests }: Release): void {
+const tool = {
+  program: 'node scripts/release-chart.ts',
+  description:
+    'Writes the chart to DIR/tandem, with appVersion and version VERSION, and images HOST/PATH/agent and HOST/PATH/dns-proxy of these digests (sha256:...). What is in DIR/tandem is replaced.',
+  options: {
+    output: stringOption({ placeholder: 'DIR', description: 'where to' }),
+    version: stringOption({
+      ...{ placeholder: 'VERSION', description: 'of the chart and of the images' },
+      pattern: {
+        test: /^\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?$/,
+        range: 'a version such as 1.2.3',
+      },
+    }),
+    registry: stringOption({ placeholder: 'HOST', description: 'that has the images' }),
+    repository: stringOption({ placeholder: 'PATH', description: 'of the images there' }),
+    agent: digestOf('agent'),
+    dnsProxy: digestOf('dns-proxy'),
+  },
+};
+
+function writeChart({ output, version, registry, repository, agent, dnsProxy }: Release): number {
   const target = join(output, 'tandem');
   rmSync(target, { recursive: true, force: true });
   mkdirSync(output, { recursive: true });
   cpSync(source, target, { recursive: true });
-  const images = Object.entries(digests).map(([name, digest]) => ({
+  const images = Object.entries({ agent, 'dns-proxy': dnsProxy }).map(([name, digest]) => ({
     name,
     image: `${registry}/${repository}/${name}:${version}@${digest}`,
   }));
@@ -78,9 +73,10 @@ function writeChart({ output, version, registry, repository, ...digests }: Relea
   edit(join(target, 'values.yaml'), {
     'image.registry': registry,
     'image.repository': repository,
-    'agent.image.digest': digests.agent,
-    'dnsProxy.image.digest': digests['dns-proxy'],
+    'agent.image.digest': agent,
+    'dnsProxy.image.digest': dnsProxy,
   });
+  return 0;
 }
 
 /** Comments stay. The keys of annotations have dots of their own. */
@@ -93,11 +89,4 @@ function edit(file: string, changes: Readonly<Record<string, string>>): void {
   writeFileSync(file, document.toString({ lineWidth: 0 }));
 }
 
-try {
-  main();
-} catch (error) {
-  process.stderr.write(
-    `release-chart: ${error instanceof Error ? error.message : String(error)}\n`,
-  );
-  process.exitCode = 2;
-}
+process.exitCode = await runTool(tool, writeChart);

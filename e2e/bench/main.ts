@@ -11,7 +11,14 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { loadavg, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import {
+  boolOption,
+  enumOption,
+  intOption,
+  listOption,
+  stringOption,
+} from '@tandem/runtime/config-option';
+import { optional, runTool, type ToolSpec } from '@tandem/runtime/tool';
 import { ownPrefix } from '@tandem/testing/namespace';
 import type { TestNode } from '@tandem/testing/netns';
 import { keepAwake } from './awake.ts';
@@ -46,24 +53,59 @@ import {
 const namesCount = 1000;
 const warmUpSeconds = 2;
 
-const help = `usage: ./run bench [OPTIONS]
+interface Arguments {
+  readonly json: string | null;
+  readonly markdown: string | null;
+  readonly save: boolean;
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly rate: number;
+  readonly only: readonly string[] | null;
+  readonly skipLarge: boolean;
+  readonly skipTcp: boolean;
+  readonly skipUdp: boolean;
+  readonly skipPackets: boolean;
+  readonly skipPolicy: boolean;
+  readonly policy: boolean;
+  readonly changes: number;
+  readonly churn: number;
+}
 
-  --json FILE     write the results of the queries as JSON
-  --markdown FILE write all results as a page
-  --save          write both to docs/results/bench-DATE
-  --rounds N      interleaved rounds, default 7
-  --seconds N     length of one measurement, default 3
-  --rate N        queries per second of the fixed rate, default 2000
-  --only A,B      subjects by name: ${[...new Set(subjectSpecs.map(({ name }) => name))].join(', ')}
-  --skip-large    leave out 10,000 patterns
-  --skip-tcp      leave out TCP
-  --skip-udp      leave out UDP
-  --skip-packets  leave out the BPF programs and the journal alone
-  --skip-policy   leave out compilation in a large cluster
-  --policy        nothing but compilation in a large cluster
-  --changes N     changes of each kind there, default 200
-  --churn N       seconds of a hundred changes a second there, default 60
-`;
+const off = (description: string) => boolOption({ description, default: false });
+const count = (description: string, fallback: number) =>
+  intOption({ description, default: fallback, min: 1, max: 10_000_000 });
+const fileOption = (description: string) =>
+  optional(stringOption({ description, placeholder: 'FILE' }));
+
+const tool: ToolSpec<Arguments> = {
+  program: './run bench',
+  description:
+    'What a query costs, beside other DNS forwarders, and what a packet costs in BPF; read the ratios.',
+  options: {
+    json: fileOption('write the results of the queries as JSON'),
+    markdown: fileOption('write all results as a page'),
+    save: off('write both to docs/results/bench-DATE'),
+    rounds: count('interleaved rounds', 7),
+    seconds: count('length of one measurement', 3),
+    rate: count('queries per second of the fixed rate', 2000),
+    only: optional(
+      listOption(
+        enumOption({
+          description: 'subjects by name',
+          values: [...new Set(subjectSpecs.map(({ name }) => name))],
+        }),
+      ),
+    ),
+    skipLarge: off('leave out 10,000 patterns'),
+    skipTcp: off('leave out TCP'),
+    skipUdp: off('leave out UDP'),
+    skipPackets: off('leave out the BPF programs and the journal alone'),
+    skipPolicy: off('leave out compilation in a large cluster'),
+    policy: off('nothing but compilation in a large cluster'),
+    changes: count('changes of each kind there', 200),
+    churn: count('seconds of a hundred changes a second there', 60),
+  },
+};
 
 interface Options {
   readonly rounds: number;
@@ -79,55 +121,23 @@ interface Options {
   readonly markdownFile: string | undefined;
 }
 
-/** Null: the help was asked for. A wrong option is an error with its name. */
-function readOptions(date: string): Options | null {
-  const { values } = parseArgs({
-    options: {
-      json: { type: 'string' },
-      markdown: { type: 'string' },
-      save: { type: 'boolean', default: false },
-      rounds: { type: 'string', default: '7' },
-      seconds: { type: 'string', default: '3' },
-      rate: { type: 'string', default: '2000' },
-      only: { type: 'string' },
-      'skip-large': { type: 'boolean', default: false },
-      'skip-tcp': { type: 'boolean', default: false },
-      'skip-udp': { type: 'boolean', default: false },
-      'skip-packets': { type: 'boolean', default: false },
-      'skip-policy': { type: 'boolean', default: false },
-      policy: { type: 'boolean', default: false },
-      changes: { type: 'string', default: '200' },
-      churn: { type: 'string', default: '60' },
-      help: { type: 'boolean', short: 'h', default: false },
-    },
-  });
-  if (values.help) return null;
-  const number = (name: 'rounds' | 'seconds' | 'rate' | 'changes' | 'churn'): number => {
-    const value = Number(values[name]);
-    if (value >= 1) return value;
-    throw new TypeError(`--${name} must be a number of at least 1, not ${values[name]}`);
-  };
-  const only = values.only?.split(',');
-  const unknown = only?.find((name) => !subjectSpecs.some((spec) => spec.name === name));
-  if (unknown !== undefined) throw new TypeError(`--only: there is no subject ${unknown}`);
+function chosen(values: Arguments, date: string): Options {
+  const { rounds, seconds, rate, changes, only } = values;
   const saved = fileURLToPath(new URL(`../../docs/results/bench-${date}`, import.meta.url));
   return {
-    rounds: Math.floor(number('rounds')),
-    seconds: number('seconds'),
-    rate: Math.floor(number('rate')),
+    ...{ rounds, seconds, rate, changes },
     specs: subjectSpecs.filter(
       ({ name, patterns, transport }) =>
         !values.policy &&
         (only?.includes(name) ?? true) &&
-        !(values['skip-large'] && patterns === 10_000) &&
-        !(values['skip-tcp'] && transport !== 'udp') &&
-        !(values['skip-udp'] && transport === 'udp'),
+        !(values.skipLarge && patterns === 10_000) &&
+        !(values.skipTcp && transport !== 'udp') &&
+        !(values.skipUdp && transport === 'udp'),
     ),
-    hasPackets: !values['skip-packets'] && !values.policy,
-    hasPolicy: !values['skip-policy'],
+    hasPackets: !values.skipPackets && !values.policy,
+    hasPolicy: !values.skipPolicy,
     isPolicyAlone: values.policy,
-    changes: Math.floor(number('changes')),
-    churnSeconds: number('churn'),
+    churnSeconds: values.churn,
     jsonFile: values.json ?? (values.save ? `${saved}.json` : undefined),
     markdownFile: values.markdown ?? (values.save ? `${saved}.md` : undefined),
   };
@@ -259,19 +269,9 @@ function write(file: string, text: string): void {
   console.log(`written: ${file}`);
 }
 
-async function main(): Promise<number> {
+async function main(values: Arguments): Promise<number> {
   const date = new Date().toISOString().slice(0, 10);
-  let options: Options | null;
-  try {
-    options = readOptions(date);
-  } catch (error) {
-    process.stderr.write(`bench: ${(error as Error).message}\n`);
-    return 2;
-  }
-  if (options === null) {
-    process.stdout.write(help);
-    return 0;
-  }
+  const options = chosen(values, date);
   const missing = await missingPrograms(options.specs);
   if (missing.length > 0) {
     process.stderr.write(
@@ -283,4 +283,4 @@ async function main(): Promise<number> {
   return 0;
 }
 
-process.exitCode = await main();
+process.exitCode = await runTool(tool, main);

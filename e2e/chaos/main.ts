@@ -5,9 +5,10 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { runTool } from '@tandem/runtime/tool';
 import { pageOf } from './html.ts';
 import { listText } from './list.ts';
-import { type CommandLine, help, readCommandLine } from './options.ts';
+import { type ChaosRun, chaosTool, chosenRun } from './options.ts';
 import { type ChaosOptions, type PartResult, runPart } from './part.ts';
 import { isHeld, mergeInto, textOf } from './report.ts';
 
@@ -16,7 +17,7 @@ function progress(text: string): void {
   process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : `${text}\n`);
 }
 
-async function run(command: CommandLine): Promise<number> {
+async function run(command: ChaosRun): Promise<number> {
   const { tier, seed, faults, rounds, seconds, jsonFile, htmlFile } = command;
   const results: PartResult[] = [];
   for (const part of command.parts) {
@@ -49,23 +50,11 @@ function write(file: string | undefined, text: () => string): void {
   writeFileSync(file, text());
 }
 
-async function main(): Promise<number> {
-  let command: CommandLine;
-  try {
-    command = readCommandLine(process.argv.slice(2), new Date().toISOString().slice(0, 10));
-  } catch (error) {
-    process.stderr.write(`chaos: ${(error as Error).message}\n`);
-    return 2;
-  }
-  if (command.action !== 'run') {
-    process.stdout.write(command.action === 'help' ? help : listText());
-    return 0;
-  }
-  return run(command);
-}
-
-const args = process.argv.slice(2);
 // Of another stage, whose modules need what only a cluster needs.
-process.exitCode = args.includes('--cluster')
-  ? await import('../cluster/chaos/main.ts').then((cluster) => cluster.main(args))
-  : await main();
+process.exitCode = process.argv.includes('--cluster')
+  ? await import('../cluster/chaos/main.ts').then(({ main }) => main())
+  : await runTool(chaosTool, (values) => {
+      if (!values.list) return run(chosenRun(values, new Date().toISOString().slice(0, 10)));
+      process.stdout.write(listText());
+      return 0;
+    });

@@ -4,33 +4,84 @@
 /** The command line of ./run chaos. */
 
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import {
+  boolOption,
+  enumOption,
+  intOption,
+  listOption,
+  stringOption,
+} from '@tandem/runtime/config-option';
+import { optional, type ToolSpec } from '@tandem/runtime/tool';
 import { parts } from './catalogue.ts';
 import type { Part, Tier } from './part.ts';
 import { faults } from './parts/faults.ts';
 
-const defaultSeed = 1;
+export interface ChaosArguments {
+  readonly full: boolean;
+  readonly seed: number;
+  readonly only: readonly string[] | null;
+  readonly fault: readonly string[] | null;
+  readonly rounds: number | null;
+  readonly seconds: number | null;
+  readonly json: string | null;
+  readonly html: string | null;
+  readonly save: boolean;
+  readonly list: boolean;
+  readonly cluster: boolean;
+}
 
-export const help: string = `usage: ./run chaos [OPTIONS]
+export const chaosTool: ToolSpec<ChaosArguments> = {
+  program: './run chaos',
+  description:
+    'Breaks one process, both, or what they need, under a load of which every right answer is known. Ends with 0 only when every bound held.',
+  options: {
+    full: boolOption({
+      description: 'as often and as long as is asked of Tandem: about 45 minutes',
+      default: false,
+    }),
+    seed: intOption({
+      description: 'what is chosen: victims, times, names. The same seed, the same run.',
+      ...{ default: 1, min: 0, max: 0xffffffff },
+    }),
+    only: optional(
+      listOption(
+        enumOption({ description: 'parts by name', values: parts.map(({ name }) => name) }),
+      ),
+    ),
+    fault: optional(
+      listOption(
+        enumOption({
+          description: 'of the part "faults" only these',
+          values: faults.map(({ name }) => name),
+          range: 'a fault of --list',
+        }),
+      ),
+    ),
+    rounds: optional(
+      intOption({ description: 'of each fault, instead of the usual number', min: 1, max: 1000 }),
+    ),
+    seconds: optional(
+      intOption({ description: 'length of one run, instead of the usual one', min: 2, max: 3600 }),
+    ),
+    json: optional(
+      stringOption({
+        placeholder: 'FILE',
+        description: 'the results; parts that FILE has and that do not run now stay in it',
+      }),
+    ),
+    html: optional(
+      stringOption({ placeholder: 'FILE', description: 'a page with a plot of each run' }),
+    ),
+    save: boolOption({ description: 'both, as docs/results/chaos-DATE', default: false }),
+    list: boolOption({ description: 'parts and faults, and what cannot be had', default: false }),
+    cluster: boolOption({
+      description: 'instead: faults of a Kubernetes in namespaces; --cluster --help says more',
+      default: false,
+    }),
+  },
+};
 
-Breaks one process, both, or what they need, under a load of which every right answer is known. Ends with
-0 only when every bound held.
-
-  --full          as often and as long as is asked of Tandem: about 45 minutes
-  --seed N        what is chosen: victims, times, names; default ${defaultSeed}. The same seed, the same run.
-  --only A,B      parts by name: ${parts.map(({ name }) => name).join(', ')}
-  --fault A,B     of the part "faults" only these: see --list
-  --rounds N      of each fault, instead of the usual number
-  --seconds N     length of one run, instead of the usual one
-  --json FILE     the results; parts that FILE has and that do not run now stay in it
-  --html FILE     a page with a plot of each run
-  --save          both, as docs/results/chaos-DATE
-  --list          parts and faults, and what cannot be had
-  --cluster       instead: faults of a Kubernetes in namespaces; --cluster --help says more
-`;
-
-export interface CommandLine {
-  readonly action: 'run' | 'help' | 'list';
+export interface ChaosRun {
   readonly parts: readonly Part[];
   readonly tier: Tier;
   readonly seed: number;
@@ -41,55 +92,20 @@ export interface CommandLine {
   readonly htmlFile: string | undefined;
 }
 
-/** A wrong option is an error with its name. */
-export function readCommandLine(args: readonly string[], date: string): CommandLine {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      full: { type: 'boolean', default: false },
-      seed: { type: 'string', default: String(defaultSeed) },
-      only: { type: 'string' },
-      fault: { type: 'string' },
-      rounds: { type: 'string' },
-      seconds: { type: 'string' },
-      json: { type: 'string' },
-      html: { type: 'string' },
-      save: { type: 'boolean', default: false },
-      list: { type: 'boolean', default: false },
-      help: { type: 'boolean', short: 'h', default: false },
-    },
-  });
-  const only = values.only?.split(',');
-  checkNames('--only: there is no part', only, parts);
-  const chosenFaults = values.fault?.split(',');
-  checkNames('--fault: there is no fault', chosenFaults, faults);
+export function chosenRun(values: ChaosArguments, date: string): ChaosRun {
+  const { only, fault, rounds, seconds } = values;
   const saved = fileURLToPath(new URL(`../../docs/results/chaos-${date}`, import.meta.url));
   return {
-    action: values.help ? 'help' : values.list ? 'list' : 'run',
+    // Naming a fault is enough to choose its part.
     parts: parts.filter(
-      ({ name }) => only?.includes(name) ?? (chosenFaults === undefined || name === 'faults'),
+      ({ name }) => only?.includes(name) ?? (fault === null || name === 'faults'),
     ),
     tier: values.full ? 'full' : 'usual',
-    seed: integer('seed', values.seed, 0, 0xffffffff),
-    faults: chosenFaults,
-    rounds: values.rounds === undefined ? undefined : integer('rounds', values.rounds, 1, 1000),
-    seconds: values.seconds === undefined ? undefined : integer('seconds', values.seconds, 2, 3600),
+    seed: values.seed,
+    faults: fault ?? undefined,
+    rounds: rounds ?? undefined,
+    seconds: seconds ?? undefined,
     jsonFile: values.json ?? (values.save ? `${saved}.json` : undefined),
     htmlFile: values.html ?? (values.save ? `${saved}.html` : undefined),
   };
-}
-
-function checkNames(
-  problem: string,
-  names: readonly string[] | undefined,
-  known: readonly { readonly name: string }[],
-): void {
-  const unknown = names?.find((name) => !known.some((item) => item.name === name));
-  if (unknown !== undefined) throw new TypeError(`${problem} ${unknown}`);
-}
-
-function integer(name: string, text: string, low: number, high: number): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= low && value <= high) return value;
-  throw new TypeError(`--${name} must be a whole number from ${low} to ${high}, not ${text}`);
 }

@@ -71,8 +71,8 @@ describe('a cluster of one node', () => {
 
   test('a wrong option ends with 2 and its name, status without a cluster with 3', async () => {
     for (const [args, text] of [
-      [['up', '--nodes', '4'], '--nodes 4'],
-      [['up', '--cni', 'calico'], '--cni calico'],
+      [['up', '--nodes', '4'], '--nodes: 4'],
+      [['up', '--cni', 'calico'], '--cni: "calico"'],
       [['up', '--bogus'], '--bogus'],
       [['upp'], 'upp'],
     ] as const) {

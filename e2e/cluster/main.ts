@@ -6,30 +6,40 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { boolOption, enumOption, intOption, stringOption } from '@tandem/runtime/config-option';
+import { nearestName } from '@tandem/runtime/nearest-name';
+import { runTool, type ToolSpec, toolHelp, UsageError } from '@tandem/runtime/tool';
 import { type ConformanceOptions, conformance } from './conformance.ts';
 import { demo } from './demo.ts';
 import { down } from './down.ts';
 import { helmPrograms } from './kubectl.ts';
-import { type ClusterConfig, Layout } from './layout.ts';
+import { Layout } from './layout.ts';
 import { withLock } from './lock.ts';
-import {
-  clusterOptions,
-  clusterOptionsHelp,
-  count,
-  oneOf,
-  readConfig,
-  UsageError,
-} from './options.ts';
+import { type ClusterArguments, clusterConfig, clusterOptions } from './options.ts';
 import { buildPrograms } from './programs.ts';
 import { Progress } from './progress.ts';
 import { readStatus, statusText } from './status.ts';
 import { runTrial, type TrialOptions, trialNames } from './trials/main.ts';
 import { anyUp, programsOf, up } from './up.ts';
 
-const help = `usage: ./run cluster COMMAND [OPTIONS]
+const exitNoCluster = 3;
+/** A node of the bed has addresses for so many, beside CoreDNS and those whom no policy holds. */
+const podsMax = 250;
+const minutesMax = 600;
+const seedMax = 2 ** 32 - 1;
+const roundsMax = 100;
+/** What the tests of the chart and of the workflows run. */
+const chartPrograms = [...helmPrograms, 'actionlint', 'registry'] as const;
+const commandNames = [
+  ...['up', 'build', 'down', 'demo', 'conformance', 'trial', 'status', 'kubectl', 'helm', 'help'],
+];
+const passedOn = ['kubectl', 'helm'] as const;
 
-  up              bring a cluster up; builds Kubernetes first, once, which takes many minutes
+interface Arguments extends ClusterArguments, TrialOptions, ConformanceOptions {
+  readonly output: 'text' | 'json';
+}
+
+const commandsHelp = `  up              bring a cluster up; builds Kubernetes first, once, which takes many minutes
   build           only what up and demo would build
   down            take it down: processes, namespaces, cgroups, disks; programs stay in the cache
   demo            step by step: Tandem installed by Helm, names, denials, all agents of all nodes down at once;
@@ -53,86 +63,43 @@ const help = `usage: ./run cluster COMMAND [OPTIONS]
   status          what of it runs; exit code 0 when it is ready, 1 when not, 3 when there is none
   kubectl ARGS    kubectl of its version, as its administrator
   helm ARGS       helm 3, likewise
-
-${clusterOptionsHelp}  -o, --output FORMAT   of status: text or json
-  --focus TEXT          of conformance: only specs that match
-  --pods N              of trial burst, default 250
-  --minutes N           of trials api-away, api-cut and churn, default 10
-  --seed N              of trial churn, default 1
-  --rounds N            of trial upgrade, default 3
-  --save                of conformance and trial: the result goes to docs/results
-
-Programs and images: \${XDG_CACHE_HOME:-~/.cache}/tandem/cluster. Clusters: /var/lib/tandem-cluster.
 `;
 
-const exitUsage = 2;
-const exitNoCluster = 3;
-/** A node of the bed has addresses for so many, beside CoreDNS and those whom no policy holds. */
-const podsMax = 250;
-const minutesMax = 600;
-const seedMax = 2 ** 32 - 1;
-const roundsMax = 100;
-/** What the tests of the chart and of the workflows run. */
-const chartPrograms = [...helmPrograms, 'actionlint', 'registry'] as const;
-const passedOn = ['kubectl', 'helm'] as const;
+const clusterTool: ToolSpec<Arguments> = {
+  program: './run cluster',
+  description: 'A Kubernetes of one to three nodes, made of network namespaces of this machine.',
+  words: { usage: 'COMMAND', max: 2 },
+  before: commandsHelp,
+  options: {
+    ...clusterOptions,
+    output: enumOption({
+      ...{ short: 'o', placeholder: 'FORMAT', values: ['text', 'json'] as const, default: 'text' },
+      description: 'of status',
+    }),
+    focus: stringOption({ description: 'of conformance: only specs that match', default: '' }),
+    pods: intOption({ description: 'of trial burst', default: 250, min: 1, max: podsMax }),
+    minutes: intOption({
+      description: 'of trials api-away, api-cut and churn',
+      ...{ default: 10, min: 1, max: minutesMax },
+    }),
+    seed: intOption({ description: 'of trial churn', default: 1, min: 1, max: seedMax }),
+    rounds: intOption({ description: 'of trial upgrade', default: 3, min: 1, max: roundsMax }),
+    save: boolOption({
+      description: 'of conformance and trial: the result goes to docs/results',
+      default: false,
+    }),
+  },
+  after: `Programs and images: \${XDG_CACHE_HOME:-~/.cache}/tandem/cluster. Clusters: /var/lib/tandem-cluster.
+`,
+};
 
-interface Options {
-  readonly config: ClusterConfig;
-  readonly isJson: boolean;
-  readonly isHelp: boolean;
-  readonly conformance: ConformanceOptions;
-  readonly trial: TrialOptions;
-  /** What is no option. */
-  readonly rest: readonly string[];
-}
-
-function readOptions(args: readonly string[]): Options {
-  const { values, positionals } = parse(args);
-  const config = readConfig(values);
-  const format = oneOf(['text', 'json'] as const, '--output', values.output);
-  const { focus, save } = values;
-  return {
-    ...{ config, isJson: format === 'json', isHelp: values.help },
-    conformance: { focus, save },
-    trial: {
-      pods: count('--pods', values.pods, podsMax),
-      minutes: count('--minutes', values.minutes, minutesMax),
-      seed: count('--seed', values.seed, seedMax),
-      rounds: count('--rounds', values.rounds, roundsMax),
-      save,
-    },
-    rest: positionals,
-  };
-}
-
-function parse(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        ...clusterOptions,
-        output: { type: 'string', short: 'o', default: 'text' },
-        focus: { type: 'string', default: '' },
-        pods: { type: 'string', default: '250' },
-        minutes: { type: 'string', default: '10' },
-        seed: { type: 'string', default: '1' },
-        rounds: { type: 'string', default: '3' },
-        save: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    });
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
-  }
-}
-
-async function main([command = 'help', ...args]: readonly string[]): Promise<number> {
-  const tool = passedOn.find((name) => name === command);
-  if (tool !== undefined) return passOn(tool, args);
-  const { config, isJson, isHelp, rest, trial, conformance: specs } = readOptions(args);
-  if (isHelp || ['help', '-h', '--help'].includes(command)) {
-    console.log(help);
+async function main(
+  values: Arguments,
+  [command = 'help', ...rest]: readonly string[],
+): Promise<number> {
+  const config = clusterConfig(values);
+  if (command === 'help') {
+    process.stdout.write(toolHelp(clusterTool));
     return 0;
   }
   const wanted = command === 'trial' ? 1 : 0;
@@ -158,15 +125,18 @@ async function main([command = 'help', ...args]: readonly string[]): Promise<num
         const progress = new Progress();
         const chosen = await anyUp(layout, config, progress);
         await buildPrograms(['helm', 'netpol'], progress);
-        return conformance(layout, chosen, specs, progress);
+        return conformance(layout, chosen, values, progress);
       });
     case 'trial': {
-      const name = oneOf(trialNames, 'trial', rest[0] ?? '');
+      const name = trialNames.find((candidate) => candidate === rest[0]);
+      if (name === undefined) {
+        throw new UsageError(`trial ${rest[0] ?? ''}: one of ${trialNames.join(', ')}`);
+      }
       return withLock(layout, async () => {
         const progress = new Progress();
         const chosen = await anyUp(layout, config, progress);
         await buildPrograms(name === 'uninstall' ? helmPrograms : ['helm'], progress);
-        return runTrial(layout, chosen, name, trial);
+        return runTrial(layout, chosen, name, values);
       });
     }
     case 'down':
@@ -174,11 +144,13 @@ async function main([command = 'help', ...args]: readonly string[]): Promise<num
       return 0;
     case 'status': {
       const status = await readStatus(layout);
-      console.log(isJson ? JSON.stringify(status, null, 2) : statusText(status));
+      console.log(values.output === 'json' ? JSON.stringify(status, null, 2) : statusText(status));
       return status.config === null ? exitNoCluster : status.isReady ? 0 : 1;
     }
     default:
-      throw new UsageError(`unknown command ${command}`);
+      throw new UsageError(
+        `unknown command ${command}; the nearest is ${nearestName(command, commandNames)}`,
+      );
   }
 }
 
@@ -186,7 +158,10 @@ async function main([command = 'help', ...args]: readonly string[]): Promise<num
 async function passOn(tool: (typeof passedOn)[number], args: readonly string[]): Promise<number> {
   const [name, rest] = args[0] === '--name' ? [args[1] ?? '', args.slice(2)] : ['tandem', args];
   const wrapper = join(new Layout(name).bin, tool);
-  if (!existsSync(wrapper)) throw new Error(`there is no cluster ${name}: ./run cluster up`);
+  if (!existsSync(wrapper)) {
+    process.stderr.write(`cluster: there is no cluster ${name}: ./run cluster up\n`);
+    return 1;
+  }
   if (tool === 'helm') await buildPrograms(['helm'], new Progress());
   return spawnSync(wrapper, rest, { stdio: 'inherit' }).status ?? 1;
 }
@@ -197,10 +172,7 @@ Use it:
   export PATH=${layout.bin}:$PATH    # kubectl and helm of this cluster, from any directory
 `;
 
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  console.error(`cluster: ${error instanceof Error ? error.message : String(error)}`);
-  if (error instanceof UsageError) console.error(`\n${help}`);
-  process.exitCode = error instanceof UsageError ? exitUsage : 1;
-}
+const [first, ...others] = process.argv.slice(2);
+const passed = passedOn.find((name) => name === first);
+process.exitCode =
+  passed === undefined ? await runTool(clusterTool, main) : await passOn(passed, others);

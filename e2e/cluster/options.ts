@@ -1,62 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Options that every command has that brings a cluster up, and how values are read. */
+/** Options that every command has that brings a cluster up. */
 
-import { type ClusterConfig, cniKinds, flannelBackend, nodesMax, proxyModes } from './layout.ts';
+import { boolOption, enumOption, intOption, stringOption } from '@tandem/runtime/config-option';
+import type { OptionTable } from '@tandem/runtime/flags';
+import { UsageError } from '@tandem/runtime/tool';
+import {
+  type ClusterConfig,
+  type CniKind,
+  cniKinds,
+  flannelBackend,
+  nodesMax,
+  type ProxyMode,
+  proxyModes,
+} from './layout.ts';
 
-export class UsageError extends Error {}
-
-export const clusterOptionsHelp: string = `  --name NAME           of the cluster, default tandem; several can be up at once
-  --nodes N             1 to ${nodesMax}, default 2
-  --cni KIND            ${cniKinds.join(', ')}; default bridge
-  --proxy-mode MODE     kube-proxy's: ${proxyModes.join(' or ')}, default iptables
-  --dual-stack          nodes, pods and services have IPv6 addresses too; with bridge and ptp
-`;
-
-/** For `parseArgs`. */
-export const clusterOptions = {
-  name: { type: 'string', default: 'tandem' },
-  nodes: { type: 'string', default: '2' },
-  cni: { type: 'string', default: 'bridge' },
-  'proxy-mode': { type: 'string', default: 'iptables' },
-  'dual-stack': { type: 'boolean', default: false },
-} as const;
-
-export interface ClusterValues {
+export interface ClusterArguments {
   readonly name: string;
-  readonly nodes: string;
-  readonly cni: string;
-  readonly 'proxy-mode': string;
-  readonly 'dual-stack': boolean;
+  readonly nodes: number;
+  readonly cni: CniKind;
+  readonly proxyMode: ProxyMode;
+  readonly dualStack: boolean;
 }
 
-/** @throws UsageError that names the option which is wrong. */
-export function readConfig(values: ClusterValues): ClusterConfig {
-  if (!/^[a-z][a-z0-9]{0,11}$/.test(values.name)) {
-    throw new UsageError(`--name ${values.name}: up to 12 small letters and digits`);
-  }
-  const config = {
-    name: values.name,
-    nodes: count('--nodes', values.nodes, nodesMax),
-    cni: oneOf(cniKinds, '--cni', values.cni),
-    proxyMode: oneOf(proxyModes, '--proxy-mode', values['proxy-mode']),
-    isDualStack: values['dual-stack'],
-  };
-  if (config.isDualStack && flannelBackend(config.cni) !== null) {
+export const clusterOptions: OptionTable<ClusterArguments> = {
+  name: stringOption({
+    placeholder: 'NAME',
+    description: 'of the cluster; several can be up at once',
+    default: 'tandem',
+    pattern: { test: /^[a-z][a-z0-9]{0,11}$/, range: 'up to 12 small letters and digits' },
+  }),
+  nodes: intOption({
+    description: `nodes: 1 to ${nodesMax}`,
+    ...{ default: 2, min: 1, max: nodesMax },
+  }),
+  cni: enumOption({
+    placeholder: 'KIND',
+    description: "the pods' network",
+    ...{ values: cniKinds, default: 'bridge' },
+  }),
+  proxyMode: enumOption({
+    placeholder: 'MODE',
+    description: "kube-proxy's mode",
+    ...{ values: proxyModes, default: 'iptables' },
+  }),
+  dualStack: boolOption({
+    description: 'nodes, pods and services have IPv6 addresses too; with bridge and ptp',
+    default: false,
+  }),
+};
+
+/** Relations between them. @throws UsageError */
+export function clusterConfig({ dualStack, ...config }: ClusterArguments): ClusterConfig {
+  if (dualStack && flannelBackend(config.cni) !== null) {
     throw new UsageError('--dual-stack: with --cni bridge or ptp');
   }
-  return config;
-}
-
-export function count(option: string, text: string, max: number): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= 1 && value <= max) return value;
-  throw new UsageError(`${option} ${text}: a number from 1 to ${max}`);
-}
-
-export function oneOf<T extends string>(values: readonly T[], option: string, value: string): T {
-  const found = values.find((candidate) => candidate === value);
-  if (found === undefined) throw new UsageError(`${option} ${value}: one of ${values.join(', ')}`);
-  return found;
+  const { name, nodes, cni, proxyMode } = config;
+  return { name, nodes, cni, proxyMode, isDualStack: dualStack };
 }

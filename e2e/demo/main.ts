@@ -6,18 +6,32 @@
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { parseArgs, promisify } from 'node:util';
+import { promisify } from 'node:util';
+import { boolOption } from '@tandem/runtime/config-option';
+import { runTool, type ToolSpec } from '@tandem/runtime/tool';
 import { askDns } from '@tandem/testing/dns-query';
 import { waitFor } from '@tandem/testing/wait';
 import { waitForEqualCaches } from '../kit/admin.ts';
 import { Narrator } from './narrator.ts';
 import { clusterDns, names, type Stage, setStage } from './stage.ts';
 
-const help = `usage: ./run demo [--hold] [--fast]
+interface Options {
+  readonly hold: boolean;
+  readonly fast: boolean;
+}
 
-  --hold   leave the node up at the end, with the commands to explore it
-  --fast   no rests between steps
-`;
+const tool: ToolSpec<Options> = {
+  program: './run demo',
+  description:
+    'What Tandem does on one node made of network namespaces, step by step, with faults.',
+  options: {
+    hold: boolOption({
+      description: 'leave the node up at the end, with the commands to explore it',
+      default: false,
+    }),
+    fast: boolOption({ description: 'no rests between steps', default: false }),
+  },
+};
 
 const tandemMain = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
 
@@ -137,19 +151,8 @@ Ctrl-C ends it.`);
   await once(process, 'SIGINT');
 }
 
-async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      hold: { type: 'boolean', default: false },
-      fast: { type: 'boolean', default: false },
-      help: { type: 'boolean', short: 'h', default: false },
-    },
-  });
-  if (values.help) {
-    process.stdout.write(help);
-    return 0;
-  }
-  const narrator = new Narrator(values.fast || process.stdout.isTTY !== true ? 0 : 1200);
+async function main({ hold: isHeld, fast }: Options): Promise<number> {
+  const narrator = new Narrator(fast || process.stdout.isTTY !== true ? 0 : 1200);
   narrator.say(
     'making a node from network namespaces: pods shop, batch, dns; starting agent and proxy',
   );
@@ -162,11 +165,11 @@ async function main(): Promise<number> {
     await narrator.step('healthy', () => expectStatus(stage, 0));
     console.log((await cli(stage, ['status'])).out);
     narrator.end();
-    if (values.hold) await hold(stage);
+    if (isHeld) await hold(stage);
     return narrator.failures === 0 ? 0 : 1;
   } finally {
     await stage.node[Symbol.asyncDispose]();
   }
 }
 
-process.exitCode = await main();
+process.exitCode = await runTool(tool, main);

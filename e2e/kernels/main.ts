@@ -10,7 +10,8 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { boolOption, enumOption, intOption, listOption } from '@tandem/runtime/config-option';
+import { runTool, type ToolSpec } from '@tandem/runtime/tool';
 import { Archive } from './archive.ts';
 import { boot } from './guest.ts';
 import { type KernelSpec, kernels } from './kernels.ts';
@@ -20,41 +21,35 @@ import { factsFile, type GuestFacts, type TestResult, testsFile } from './result
 const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
 const directory = join(root, '.tools/kernels');
 
-const help = `usage: ./run test --kernels [OPTIONS]
-
-  --only A,B    kernels by line: ${kernels.map(({ line }) => line).join(', ')}
-  --minutes N   after which a kernel's emulation is ended, default 8
-  --save        write the results to docs/results/kernels-DATE.md
-`;
-
 interface Options {
-  readonly kernels: readonly KernelSpec[];
-  readonly timeoutMs: number;
-  readonly isSaved: boolean;
+  readonly only: readonly string[];
+  readonly minutes: number;
+  readonly save: boolean;
 }
 
-/** Null: the help was asked for. A wrong option is an error with its name. */
-function readOptions(): Options | null {
-  const { values } = parseArgs({
-    options: {
-      only: { type: 'string' },
-      minutes: { type: 'string', default: '8' },
-      save: { type: 'boolean', default: false },
-      help: { type: 'boolean', short: 'h', default: false },
+const kernelLines = kernels.map(({ line }) => line);
+
+const tool: ToolSpec<Options> = {
+  program: './run test --kernels',
+  description:
+    'The shipped BPF object and the tests of the datapath on kernels that this machine does not run, each booted in emulation. Exit code 1: a kernel does not do what is expected of it.',
+  options: {
+    only: {
+      ...listOption(enumOption({ description: 'kernels by line', values: kernelLines }), {
+        default: kernelLines,
+      }),
+      format: () => 'all',
     },
-  });
-  if (values.help) return null;
-  const lines = values.only?.split(',') ?? kernels.map(({ line }) => line);
-  const unknown = lines.find((line) => kernels.every((kernel) => kernel.line !== line));
-  if (unknown !== undefined) throw new Error(`--only: no kernel ${unknown}`);
-  const minutes = Number(values.minutes);
-  if (!(minutes > 0)) throw new Error('--minutes is not a number above 0');
-  return {
-    kernels: kernels.filter(({ line }) => lines.includes(line)),
-    timeoutMs: minutes * 60_000,
-    isSaved: values.save,
-  };
-}
+    minutes: intOption({
+      description: "after which a kernel's emulation is ended",
+      ...{ default: 8, min: 1, max: 24 * 60 },
+    }),
+    save: boolOption({
+      description: 'write the results to docs/results/kernels-DATE.md',
+      default: false,
+    }),
+  },
+};
 
 async function run(archive: Archive, spec: KernelSpec, timeoutMs: number): Promise<KernelRun> {
   const say = (line: string): void => console.log(`[${spec.line}] ${line}`);
@@ -94,20 +89,16 @@ function testResults(file: string): TestResult[] {
   return lines.map((line) => JSON.parse(line) as TestResult);
 }
 
-async function main(): Promise<number> {
-  const options = readOptions();
-  if (options === null) {
-    console.log(help);
-    return 0;
-  }
+async function main({ only, minutes, save }: Options): Promise<number> {
   mkdirSync(directory, { recursive: true });
   // the guest reads what is here and cannot build
   execFileSync('make', ['-s', '-C', join(root, 'bpf'), 'all', 'test-object'], { stdio: 'inherit' });
   const suites = [...new Set(kernels.map(({ suite }) => suite))];
   const archive = Archive.open(join(directory, 'archive'), suites);
   const runs: KernelRun[] = [];
-  for (const spec of options.kernels) runs.push(await run(archive, spec, options.timeoutMs));
-  if (options.isSaved) {
+  const chosen = kernels.filter(({ line }) => only.includes(line));
+  for (const spec of chosen) runs.push(await run(archive, spec, minutes * 60_000));
+  if (save) {
     const file = join(root, `docs/results/kernels-${new Date().toISOString().slice(0, 10)}.md`);
     mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, markdown(runs));
@@ -116,9 +107,4 @@ async function main(): Promise<number> {
   return runs.every(isAsExpected) ? 0 : 1;
 }
 
-try {
-  process.exitCode = await main();
-} catch (error) {
-  console.error(`kernels: ${error instanceof Error ? error.message : String(error)}`);
-  process.exitCode = 2;
-}
+process.exitCode = await runTool(tool, main);

@@ -5,7 +5,9 @@
 
 import { writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { parseArgs } from 'node:util';
+import { err, ok, type Result } from '@tandem/core/result';
+import { enumOption, intOption, listOption, stringOption } from '@tandem/runtime/config-option';
+import { optional, runTool, type ToolSpec } from '@tandem/runtime/tool';
 import { type FaultName, faultNames } from './faults.ts';
 import { invariants } from './oracle.ts';
 import { runParallel } from './parallel.ts';
@@ -14,78 +16,71 @@ import { type Outcome, runSchedule } from './schedule.ts';
 import { shrink } from './shrink.ts';
 import { stepsDefault } from './sizes.ts';
 
-const help = `usage: ./run sim [OPTIONS]
-
-Two simulated members of a node - the product's own code over a virtual clock, kernel and network - under
-faults drawn from a seed, with invariants checked at every step. Exit code 1: an invariant is broken.
-
-  --seeds N          seeds 0 to N - 1, default 100000; or FROM..TO, TO excluded
-  --seed S           one seed, with its whole trace
-  --steps N          steps with faults of each schedule, default ${stepsDefault}
-  --without A,B      kinds of faults that do not happen (with --seed): ${faultNames.join(', ')}
-  --threads N        default: as many as the machine has
-  --json FILE        write the totals
-  --help
-
-Invariants:
-${Object.entries(invariants)
-  .map(([number, text]) => `  ${number}  ${text}`)
-  .join('\n')}
-`;
-
 const lastLines = 60;
 
+const seedMax = Number.MAX_SAFE_INTEGER;
+
 interface Options {
-  readonly from: number;
-  readonly to: number;
+  /** From, and to, which is excluded. */
+  readonly seeds: readonly [number, number];
   readonly seed: number | null;
   readonly steps: number;
   readonly without: readonly FaultName[];
   readonly threads: number;
-  readonly jsonFile: string | undefined;
+  readonly json: string | null;
 }
 
-/** Null: the help was asked for. A wrong option is an error that names it. */
-function readOptions(): Options | null {
-  const { values } = parseArgs({
-    options: {
-      seeds: { type: 'string', default: '100000' },
-      seed: { type: 'string' },
-      steps: { type: 'string', default: String(stepsDefault) },
-      without: { type: 'string', default: '' },
-      threads: { type: 'string', default: String(Math.min(8, availableParallelism())) },
-      json: { type: 'string' },
-      help: { type: 'boolean', short: 'h', default: false },
+const tool: ToolSpec<Options> = {
+  program: './run sim',
+  description:
+    "Two simulated members of a node - the product's own code over a virtual clock, kernel and network - under faults drawn from a seed, with invariants checked at every step. Exit code 1: an invariant is broken.",
+  options: {
+    seeds: {
+      ...stringOption({
+        placeholder: 'N',
+        description: 'seeds 0 to N - 1; or FROM..TO, TO excluded',
+      }),
+      fallback: [0, 100_000],
+      parseText: parseSeeds,
+      parseYaml: (value) => parseSeeds(String(value)),
+      format: ([from, to]) => (from === 0 ? String(to) : `${from}..${to}`),
     },
-  });
-  if (values.help) return null;
-  const range = /^(?:(\d+)\.\.)?(\d+)$/.exec(values.seeds);
-  if (range === null) throw new TypeError(`--seeds wants N or FROM..TO, not '${values.seeds}'`);
-  return {
-    from: Number(range[1] ?? 0),
-    to: Number(range[2]),
-    seed: values.seed === undefined ? null : natural('--seed', values.seed, 0),
-    steps: natural('--steps', values.steps, 1),
-    without: readFaults(values.without),
-    threads: natural('--threads', values.threads, 1),
-    jsonFile: values.json,
-  };
-}
+    seed: optional(
+      intOption({
+        placeholder: 'S',
+        description: 'one seed, with its whole trace',
+        min: 0,
+        max: seedMax,
+      }),
+    ),
+    steps: intOption({
+      description: 'steps with faults of each schedule',
+      ...{ default: stepsDefault, min: 1, max: 1_000_000 },
+    }),
+    without: listOption(
+      enumOption({
+        description: 'kinds of faults that do not happen (with --seed)',
+        values: faultNames,
+      }),
+      { default: [] },
+    ),
+    threads: intOption({
+      description: 'threads that run schedules',
+      ...{ default: Math.min(8, availableParallelism()), min: 1, max: 1024 },
+    }),
+    json: optional(stringOption({ placeholder: 'FILE', description: 'write the totals' })),
+  },
+  after: `Invariants:
+${Object.entries(invariants)
+  .map(([number, text]) => `  ${number}  ${text}`)
+  .join('\n')}
+`,
+};
 
-function natural(name: string, text: string, least: number): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < least) {
-    throw new TypeError(`${name} wants a whole number from ${least} on, not '${text}'`);
-  }
-  return value;
-}
-
-function readFaults(text: string): FaultName[] {
-  const chosen = text === '' ? [] : text.split(',');
-  const wrong = chosen.find((name) => !(faultNames as readonly string[]).includes(name));
-  if (wrong !== undefined)
-    throw new TypeError(`--without does not know '${wrong}': ${faultNames.join(', ')}`);
-  return chosen as FaultName[];
+function parseSeeds(text: string): Result<readonly [number, number], string> {
+  const range = /^(?:(\d{1,15})\.\.)?(\d{1,15})$/.exec(text);
+  if (range === null) return err(`"${text}" is neither N nor FROM..TO`);
+  return ok([Number(range[1] ?? 0), Number(range[2])]);
 }
 
 function replayCommand(seed: number, steps: number, without: readonly FaultName[]): string {
@@ -132,31 +127,23 @@ function showTotals(totals: Totals, seconds: number): void {
     console.log(`  not answered, ${excuse}: ${times}`);
 }
 
-async function main(): Promise<number> {
-  const options = readOptions();
-  if (options === null) {
-    process.stdout.write(help);
-    return 0;
-  }
+async function main(options: Options): Promise<number> {
+  const [from, to] = options.seeds;
   if (options.seed !== null) return showSeed(options.seed, options).violation === null ? 0 : 1;
   const startedMs = performance.now();
   let saidMs = startedMs;
   const totals = await runParallel({
-    ...options,
+    ...{ from, to, steps: options.steps, threads: options.threads },
     onProgress: ({ schedules, failures }) => {
       if (performance.now() - saidMs < 2000) return;
       saidMs = performance.now();
-      process.stderr.write(
-        `${schedules} of ${options.to - options.from} schedules, ${failures.length} failed\n`,
-      );
+      process.stderr.write(`${schedules} of ${to - from} schedules, ${failures.length} failed\n`);
     },
   });
   const seconds = (performance.now() - startedMs) / 1000;
-  if (options.jsonFile !== undefined) {
-    writeFileSync(
-      options.jsonFile,
-      `${JSON.stringify({ ...options, seconds, ...totals }, null, 2)}\n`,
-    );
+  if (options.json !== null) {
+    const results = { ...options, from, to, seconds, ...totals };
+    writeFileSync(options.json, `${JSON.stringify(results, null, 2)}\n`);
   }
   showTotals(totals, seconds);
   for (const { seed, invariant, text } of totals.failures.slice(1)) {
@@ -167,9 +154,4 @@ async function main(): Promise<number> {
   return first === undefined ? 0 : 1;
 }
 
-try {
-  process.exitCode = await main();
-} catch (error) {
-  console.error(`sim: ${error instanceof Error ? error.message : String(error)}`);
-  process.exitCode = 2;
-}
+process.exitCode = await runTool(tool, main);

@@ -6,7 +6,6 @@
  * a look. Times are of the main thread, from the change in the source's state to the end of what the kernel is told.
  */
 
-import { parseArgs } from 'node:util';
 import { KubeCluster } from '@tandem/agent/source/kube-cluster';
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import { parsePrefix } from '@tandem/core/net/ip';
@@ -17,6 +16,8 @@ import { StableIds } from '@tandem/core/policy/stable-ids';
 import { type Entry, encodeClass, encodePolicy } from '@tandem/datapath/encode';
 import { keyText } from '@tandem/datapath/known-entries';
 import { collectStartGarbage } from '@tandem/dns-proxy/start-garbage';
+import { boolOption, enumOption, intOption, stringOption } from '@tandem/runtime/config-option';
+import { runTool, type ToolSpec } from '@tandem/runtime/tool';
 import { ControllerBed } from './controller-bed.ts';
 import {
   type ClusterSize,
@@ -29,7 +30,8 @@ import {
 } from './large-cluster.ts';
 import type { ChangeCost, PolicyCost } from './policy-cost.ts';
 
-const sizes: Readonly<Record<string, ClusterSize>> = {
+const sizeNames = ['small', 'tenth', 'whole', 'dual'] as const;
+const sizes: Readonly<Record<(typeof sizeNames)[number], ClusterSize>> = {
   small: {
     ...{ remotePods: 1000, labelSets: 500, localPods: 250, policies: 1000, services: 200 },
     isDualStack: false,
@@ -333,17 +335,37 @@ async function settledRssMiB(): Promise<number> {
   return process.memoryUsage.rss() / 2 ** 20;
 }
 
-const { values } = parseArgs({
+interface Options {
+  readonly size: (typeof sizeNames)[number];
+  readonly changes: number;
+  readonly churn: number;
+  readonly only: string;
+  readonly json: boolean;
+}
+
+const tool: ToolSpec<Options> = {
+  program: 'node e2e/bench/policy/policy.bench.ts',
+  description: 'Compilation at the size of a large cluster.',
   options: {
-    size: { type: 'string', default: 'small' },
-    changes: { type: 'string', default: '20' },
-    churn: { type: 'string', default: '0' },
-    only: { type: 'string', default: '' },
-    json: { type: 'boolean', default: false },
+    size: enumOption({
+      description: 'of the cluster',
+      ...{ values: sizeNames, default: 'small' },
+    }),
+    changes: intOption({
+      description: 'changes of each kind',
+      ...{ default: 20, min: 0, max: 1_000_000 },
+    }),
+    churn: intOption({
+      description: 'seconds of a hundred changes a second',
+      ...{ default: 0, min: 0, max: 86_400 },
+    }),
+    only: stringOption({ description: 'only changes of this kind', default: '' }),
+    json: boolOption({ description: 'as JSON', default: false }),
   },
+};
+process.exitCode = await runTool(tool, async ({ size, changes, churn, only, json }) => {
+  const cost = await new Run(sizes[size]).measure(changes, churn, only);
+  console.log(json ? JSON.stringify(cost) : cost);
+  return 0;
 });
-const size = sizes[values.size];
-if (size === undefined) throw new TypeError(`--size: one of ${Object.keys(sizes).join(', ')}`);
-const cost = await new Run(size).measure(Number(values.changes), Number(values.churn), values.only);
-console.log(values.json ? JSON.stringify(cost) : cost);
-process.exit(0);
+process.exit();

@@ -5,19 +5,19 @@
 
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { runTool } from '@tandem/runtime/tool';
 import { pageOf } from '../../chaos/html.ts';
 import { type PartResult, runPart } from '../../chaos/part.ts';
 import { isHeld, mergeInto, textOf } from '../../chaos/report.ts';
 import { Layout } from '../layout.ts';
 import { withLock } from '../lock.ts';
-import { UsageError } from '../options.ts';
 import { buildPrograms } from '../programs.ts';
 import { Progress } from '../progress.ts';
 import { anyUp } from '../up.ts';
-import { type CommandLine, help, listText, readCommandLine } from './options.ts';
+import { type ClusterChaosRun, chosenRun, clusterChaosTool, listText } from './options.ts';
 import { clusterPart } from './part.ts';
 
-async function run(command: CommandLine): Promise<number> {
+async function run(command: ClusterChaosRun): Promise<number> {
   const { minutes, seed, faults, isJson } = command;
   const layout = new Layout(command.config.name);
   const progress = new Progress();
@@ -49,18 +49,10 @@ function write(file: string | undefined, text: string): void {
   console.error(`written: ${file}`);
 }
 
-export async function main(args: readonly string[]): Promise<number> {
-  let command: CommandLine;
-  try {
-    command = readCommandLine(args, new Date().toISOString().slice(0, 10));
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    process.stderr.write(`chaos: ${error.message}\n`);
-    return 2;
-  }
-  if (command.action !== 'run') {
-    process.stdout.write(command.action === 'help' ? help : listText());
+export function main(): Promise<number> {
+  return runTool(clusterChaosTool, (values) => {
+    if (!values.list) return run(chosenRun(values, new Date().toISOString().slice(0, 10)));
+    process.stdout.write(listText());
     return 0;
-  }
-  return run(command);
+  });
 }

@@ -4,40 +4,78 @@
 /** The command line of ./run chaos --cluster. */
 
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import type { ClusterConfig } from '../layout.ts';
 import {
-  clusterOptions,
-  clusterOptionsHelp,
-  count,
-  oneOf,
-  readConfig,
-  UsageError,
-} from '../options.ts';
+  boolOption,
+  enumOption,
+  intOption,
+  listOption,
+  stringOption,
+} from '@tandem/runtime/config-option';
+import { optional, type ToolSpec } from '@tandem/runtime/tool';
+import type { ClusterConfig } from '../layout.ts';
+import { type ClusterArguments, clusterConfig, clusterOptions } from '../options.ts';
 import { clusterFaults } from './catalogue.ts';
 
 const seedMax = 2 ** 32 - 1;
 const minutesMax = 600;
 
-export const help: string = `usage: ./run chaos --cluster [OPTIONS]
+export interface ClusterChaosArguments extends ClusterArguments {
+  readonly minutes: number;
+  readonly seed: number;
+  readonly fault: readonly string[] | null;
+  readonly output: 'text' | 'json';
+  readonly json: string | null;
+  readonly html: string | null;
+  readonly save: boolean;
+  readonly list: boolean;
+  readonly cluster: boolean;
+}
 
-Members, nodes, API server, CoreDNS, node-local caches and kubelets of a Kubernetes in namespaces (./run cluster) are killed, hung and
-cut off, while pods of every node ask and connect. Brings the cluster up if none of the name is; it stays. Ends with 0 only when every
-bound held.
+export const clusterChaosTool: ToolSpec<ClusterChaosArguments> = {
+  program: './run chaos --cluster',
+  description:
+    'Members, nodes, API server, CoreDNS, node-local caches and kubelets of a Kubernetes in namespaces (./run cluster) are killed, hung and cut off, while pods of every node ask and connect. Brings the cluster up if none of the name is; it stays. Ends with 0 only when every bound held.',
+  options: {
+    minutes: intOption({
+      description: 'the run that is begun then is brought to its end',
+      ...{ default: 10, min: 1, max: minutesMax },
+    }),
+    seed: intOption({
+      description: 'what is chosen: faults, victims, times, names. The same seed, the same order',
+      ...{ default: 1, min: 1, max: seedMax },
+    }),
+    fault: optional(
+      listOption(
+        enumOption({
+          description: 'only these',
+          values: clusterFaults.map(({ name }) => name),
+          range: 'a fault of --list',
+        }),
+      ),
+    ),
+    output: enumOption({
+      ...{ short: 'o', placeholder: 'FORMAT', values: ['text', 'json'] as const, default: 'text' },
+      description:
+        'of the report on standard output; with json everything else is on standard error',
+    }),
+    json: optional(stringOption({ placeholder: 'FILE', description: 'the results' })),
+    html: optional(
+      stringOption({ placeholder: 'FILE', description: 'a page with a plot of each run' }),
+    ),
+    save: boolOption({
+      description: 'both and the text, as docs/results/chaos-cluster-CNI-DATE',
+      default: false,
+    }),
+    list: boolOption({ description: 'faults, and what may fail under each', default: false }),
+    cluster: boolOption({
+      description: 'this program instead of the faults of one node',
+      default: false,
+    }),
+    ...clusterOptions,
+  },
+};
 
-  --minutes N           default 10; the run that is begun then is brought to its end
-  --seed N              what is chosen: faults, victims, times, names; default 1. The same seed, the same order
-  --fault A,B           only these: see --list
-  -o, --output FORMAT   text, or json: the report on standard output, everything else on standard error
-  --json FILE           the results
-  --html FILE           a page with a plot of each run
-  --save                both and the text, as docs/results/chaos-cluster-CNI-DATE
-  --list                faults, and what may fail under each
-
-${clusterOptionsHelp}`;
-
-export interface CommandLine {
-  readonly action: 'run' | 'help' | 'list';
+export interface ClusterChaosRun {
   readonly config: ClusterConfig;
   readonly minutes: number;
   readonly seed: number;
@@ -48,51 +86,22 @@ export interface CommandLine {
   readonly textFile: string | undefined;
 }
 
-/** @throws UsageError that names the option which is wrong. */
-export function readCommandLine(args: readonly string[], date: string): CommandLine {
-  const values = parse(args);
-  const config = readConfig(values);
-  const faults = values.fault?.split(',');
-  const unknown = faults?.find((name) => !clusterFaults.some((fault) => fault.name === name));
-  if (unknown !== undefined) throw new UsageError(`--fault: there is no fault ${unknown}`);
+/** @throws UsageError of options that do not go together. */
+export function chosenRun(values: ClusterChaosArguments, date: string): ClusterChaosRun {
+  const config = clusterConfig(values);
   const saved = fileURLToPath(
     new URL(`../../../docs/results/chaos-cluster-${config.cni}-${date}`, import.meta.url),
   );
   return {
-    action: values.help ? 'help' : values.list ? 'list' : 'run',
     config,
-    minutes: count('--minutes', values.minutes, minutesMax),
-    seed: count('--seed', values.seed, seedMax),
-    faults,
-    isJson: oneOf(['text', 'json'] as const, '--output', values.output) === 'json',
+    minutes: values.minutes,
+    seed: values.seed,
+    faults: values.fault ?? undefined,
+    isJson: values.output === 'json',
     jsonFile: values.json ?? (values.save ? `${saved}.json` : undefined),
     htmlFile: values.html ?? (values.save ? `${saved}.html` : undefined),
     textFile: values.save ? `${saved}.md` : undefined,
   };
-}
-
-function parse(args: readonly string[]) {
-  try {
-    const { values } = parseArgs({
-      args: [...args],
-      options: {
-        ...clusterOptions,
-        cluster: { type: 'boolean', default: false },
-        minutes: { type: 'string', default: '10' },
-        seed: { type: 'string', default: '1' },
-        fault: { type: 'string' },
-        output: { type: 'string', short: 'o', default: 'text' },
-        json: { type: 'string' },
-        html: { type: 'string' },
-        save: { type: 'boolean', default: false },
-        list: { type: 'boolean', default: false },
-        help: { type: 'boolean', short: 'h', default: false },
-      },
-    });
-    return values;
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
-  }
 }
 
 export function listText(): string {

@@ -5,10 +5,10 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { readTool, UsageError } from '@tandem/runtime/tool';
 import { Random } from '../../chaos/random.ts';
-import { UsageError } from '../options.ts';
 import { clusterFaults } from './catalogue.ts';
-import { listText, readCommandLine } from './options.ts';
+import { chosenRun, clusterChaosTool, listText } from './options.ts';
 import { Drawing } from './part.ts';
 import type { DrawnFault } from './run.ts';
 
@@ -53,9 +53,13 @@ test('a second fault is of another subject, and never beside one that must be al
 });
 
 test('the command line', () => {
-  const read = (...args: string[]) => readCommandLine(['--cluster', ...args], '2026-01-02');
-  const { minutes, seed, config, action } = read('--minutes', '3', '--seed', '7', '--cni', 'ptp');
-  assert.deepEqual([minutes, seed, config.cni, action], [3, 7, 'ptp', 'run']);
+  const read = (...args: string[]) => {
+    const values = readTool(clusterChaosTool, ['--cluster', ...args])?.config;
+    assert.ok(values !== undefined);
+    return chosenRun(values, '2026-01-02');
+  };
+  const { minutes, seed, config } = read('--minutes', '3', '--seed', '7', '--cni', 'ptp');
+  assert.deepEqual([minutes, seed, config.cni], [3, 7, 'ptp']);
   assert.deepEqual(read('--fault', 'node cut off').faults, ['node cut off']);
   assert.match(
     read('--save').textFile ?? '',

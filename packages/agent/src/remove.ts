@@ -18,6 +18,7 @@ import { makeDirectories } from '@tandem/datapath/pins';
 import { PathLock } from '@tandem/dns-sockets/lock';
 import { NetworkView } from '@tandem/netlink/network-view';
 import { type ConfigSpec, loadConfig, systemSources } from '@tandem/runtime/config';
+import { boolOption } from '@tandem/runtime/config-option';
 import { exitCodes } from '@tandem/runtime/lifecycle';
 import { createLogger, type Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
@@ -40,16 +41,22 @@ Exit code 0: nothing is left; 1: the message says what is; 2: an option is wrong
 `;
 
 /** Neither a source nor a name is needed to take away what is there; both may be given, as to the agent. */
-const removeConfigSpec: ConfigSpec<AgentConfig> = {
+interface RemoveConfig extends AgentConfig {
+  readonly keepGateProgram: boolean;
+}
+
+const removeConfigSpec: ConfigSpec<RemoveConfig> = {
   ...agentConfigSpec,
   options: {
     ...agentConfigSpec.options,
     source: { ...agentConfigSpec.options.source, fallback: '' },
     nodeName: { ...agentConfigSpec.options.nodeName, fallback: '' },
+    keepGateProgram: {
+      ...boolOption({ description: 'leaves tandem-gate in cniBinDir', default: false }),
+      isFlagOnly: true,
+    },
   },
 };
-
-const keepFlag = '--keep-gate-program';
 
 /** What processes of ours make in these directories: others' files stay. */
 const runNames = /^(?:(?:agent-sync|agent-admin|peer)\.sock|gate|proxy|fence-\d+-\d+)$/;
@@ -58,8 +65,7 @@ const stateNames = /^(?:policy\.snapshot|ids|gate-directory|source$)/;
 /** `argv`: options alone. Returns the exit code. */
 export async function remove(argv: readonly string[]): Promise<number> {
   const { program } = agentConfigSpec;
-  const own = argv.filter((each) => each !== keepFlag);
-  const loaded = loadConfig(removeConfigSpec, { ...systemSources(), argv: own });
+  const loaded = loadConfig(removeConfigSpec, { ...systemSources(), argv });
   if (loaded.kind === 'help' || loaded.kind === 'version') {
     process.stdout.write(usage);
     return exitCodes.ok;
@@ -71,7 +77,7 @@ export async function remove(argv: readonly string[]): Promise<number> {
   const { config } = loaded;
   const log = createLogger({ program, level: config.logLevel, format: config.logFormat });
   try {
-    const problems = await removeAll(config, { keepsProgram: own.length < argv.length, log });
+    const problems = await removeAll(config, { keepsProgram: config.keepGateProgram, log });
     for (const reason of problems)
       log.error('a part of Tandem could not be removed from the node', { reason });
     if (problems.length > 0) return exitCodes.startFailed;

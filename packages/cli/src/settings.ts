@@ -9,14 +9,9 @@
 
 import { type AgentConfig, agentConfigSpec } from '@tandem/agent/config';
 import { err, ok, type Result } from '@tandem/core/result';
-import {
-  flagName,
-  loadConfig,
-  type OptionTable,
-  systemSources,
-  variableName,
-} from '@tandem/runtime/config';
+import { resolveConfig, systemSources, variableName } from '@tandem/runtime/config';
 import type { Option as ConfigOption } from '@tandem/runtime/config-option';
+import { flagName, type OptionTable } from '@tandem/runtime/flags';
 import { Option } from 'commander';
 
 const settingNames = [
@@ -53,14 +48,14 @@ export function loadSettings(
   configPath: string | undefined,
   env: Readonly<Record<string, string | undefined>>,
 ): Result<Settings, readonly string[]> {
-  const argv = Object.entries(flags).map(([name, value]) => `--${flagName(name)}=${value}`);
-  if (configPath !== undefined) argv.push(`--config=${configPath}`);
-  const loaded = loadConfig(
+  const values = new Map<string, string>(Object.entries(flags));
+  if (configPath !== undefined) values.set('config', configPath);
+  const loaded = resolveConfig(
     { ...agentConfigSpec, options: withoutRequired(agentConfigSpec.options) },
-    { ...systemSources(), argv, env },
+    { values, errors: [] },
+    { ...systemSources(), env },
   );
-  if (loaded.kind === 'config') return ok(loaded.config);
-  return err(loaded.kind === 'error' ? loaded.errors : ['no configuration']);
+  return loaded.kind === 'config' ? ok(loaded.config) : err(loaded.errors);
 }
 
 /** What the agent must be told, such as its source, is of no use here. */

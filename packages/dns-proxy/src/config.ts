@@ -6,7 +6,7 @@
 import { join } from 'node:path';
 import { nameFromText } from '@tandem/core/dns/name';
 import { isMark } from '@tandem/datapath/config';
-import type { ConfigSpec, OptionTable } from '@tandem/runtime/config';
+import type { ConfigSpec } from '@tandem/runtime/config';
 import {
   autoOption,
   durationOption,
@@ -15,6 +15,7 @@ import {
   listOption,
   stringOption,
 } from '@tandem/runtime/config-option';
+import type { OptionTable } from '@tandem/runtime/flags';
 import { type LogFormat, type LogLevel, logLevels } from '@tandem/runtime/log';
 import { searchSuffixesMax, tcpConnectionsPerPodDefault } from './limits.ts';
 import { parseMetricsAddress } from './metrics/address.ts';

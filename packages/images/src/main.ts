@@ -6,43 +6,59 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { listOption, stringOption } from '@tandem/runtime/config-option';
+import { optional, runTool, type ToolSpec } from '@tandem/runtime/tool';
 import { mergeArchives } from './merge.ts';
 import { imageArchive, machineArchitecture } from './oci.ts';
 import { productImages, productLayers, productVersion } from './product-images.ts';
 import { sbomOf } from './sbom.ts';
 
-const usage = `usage: ./run images [--output DIR] [--tag TAG] [--arch ARCH]
-       ./run images --merge DIR --merge DIR [--output DIR] [--tag TAG]
-
-Writes the images of agent and DNS proxy as OCI archives, agent.tar and dns-proxy.tar, each with what is in it (CycloneDX) beside it.
-The same checkout gives the same octets on one machine; Node.js, nft, iptables and their libraries are this machine's.
-
-  --output DIR  where to; default .tools/images
-  --tag TAG     default: the version
-  --arch ARCH   fails where this machine is of another architecture (amd64, arm64): images are built on one of their own
-  --merge DIR   builds nothing: makes one image of several architectures, as OCI layout directories agent and dns-proxy, from
-                what was written to these directories on machines of each; their digests are printed
-`;
-
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const names = ['agent', 'dns-proxy'] as const;
 
-async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      output: { type: 'string', default: join(root, '.tools/images') },
-      tag: { type: 'string', default: productVersion(root) },
-      arch: { type: 'string' },
-      merge: { type: 'string', multiple: true },
-      help: { type: 'boolean', short: 'h', default: false },
+interface Options {
+  readonly output: string;
+  readonly tag: string;
+  readonly arch: string | null;
+  readonly merge: readonly string[];
+}
+
+const tool: ToolSpec<Options> = {
+  program: './run images',
+  description:
+    "Writes the images of agent and DNS proxy as OCI archives, agent.tar and dns-proxy.tar, each with what is in it (CycloneDX) beside it. The same checkout gives the same octets on one machine; Node.js, nft, iptables and their libraries are this machine's.",
+  options: {
+    output: {
+      ...stringOption({
+        placeholder: 'DIR',
+        description: 'where to',
+        default: join(root, '.tools/images'),
+      }),
+      format: () => '.tools/images',
     },
-  });
-  if (values.help) {
-    process.stdout.write(usage);
-    return 0;
-  }
-  const { output, tag, arch, merge = [] } = values;
+    tag: stringOption({
+      ...{ placeholder: 'TAG', default: productVersion(root) },
+      description: 'of the images; without it the version',
+    }),
+    arch: optional(
+      stringOption({
+        placeholder: 'ARCH',
+        description:
+          'fails where this machine is of another architecture (amd64, arm64): images are built on one of their own',
+      }),
+    ),
+    merge: listOption(
+      stringOption({
+        placeholder: 'DIR',
+        description:
+          'builds nothing: makes one image of several architectures, as OCI layout directories agent and dns-proxy, from what was written to these directories on machines of each (given for each one); their digests are printed',
+      }),
+      { default: [] },
+    ),
+  },
+};
+
+async function main({ output, tag, arch, merge }: Options): Promise<number> {
   if (merge.length > 0) {
     for (const name of names) {
       const archives = merge.map((directory) => join(directory, `${name}.tar`));
@@ -53,7 +69,7 @@ async function main(): Promise<number> {
     return 0;
   }
   const architecture = machineArchitecture();
-  if (arch !== undefined && arch !== architecture) {
+  if (arch !== null && arch !== architecture) {
     throw new Error(
       `this machine is of ${architecture}: images of ${arch} are built on one of that`,
     );
@@ -73,9 +89,4 @@ async function main(): Promise<number> {
   return 0;
 }
 
-try {
-  process.exitCode = await main();
-} catch (error) {
-  process.stderr.write(`images: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 1;
-}
+process.exitCode = await runTool(tool, main);

@@ -37,6 +37,12 @@ export interface Option<T> {
   readonly description: string;
   /** Heading under which help and docs list it. */
   readonly group: string;
+  /** Of the command line alone: neither the environment nor a file may set it. */
+  readonly isFlagOnly?: boolean;
+  /** Letter of a flag of one letter. */
+  readonly short?: string;
+  /** What stands for the value in the help of a tool (tool.ts). Default: by the type. */
+  readonly placeholder?: string;
   /** What is accepted, for people: "1..65535". May be empty. */
   readonly range: string;
   /** From a flag or the environment. The error says what is wrong with the value, not where it stood. */
@@ -48,9 +54,17 @@ export interface Option<T> {
 }
 
 /** What every builder takes. */
-interface Described {
-  readonly description: string;
-  readonly group: string;
+interface Described extends Pick<Option<unknown>, 'description' | 'short' | 'placeholder'> {
+  /** Default none: a tool has one list of options. */
+  readonly group?: string;
+}
+
+function described({ description, group = '', short, placeholder }: Described) {
+  return {
+    ...{ description, group },
+    ...(short === undefined ? {} : { short }),
+    ...(placeholder === undefined ? {} : { placeholder }),
+  };
 }
 
 function yamlType(value: unknown): string {
@@ -84,8 +98,7 @@ export function stringOption(
   return {
     type: 'string',
     fallback: spec.default,
-    description: spec.description,
-    group: spec.group,
+    ...described(spec),
     range: spec.pattern?.range ?? '',
     parseText,
     parseYaml: textInYaml(parseText, '"text"'),
@@ -103,8 +116,7 @@ export function intOption(
   return {
     type: 'int',
     fallback: spec.default,
-    description: spec.description,
-    group: spec.group,
+    ...described(spec),
     range: `${spec.min}..${spec.max}`,
     parseText: (text) => {
       if (/^-?\d{1,15}$/.test(text)) return check(Number(text));
@@ -136,8 +148,7 @@ export function boolOption(spec: Described & { readonly default?: boolean }): Op
   return {
     type: 'bool',
     fallback: spec.default,
-    description: spec.description,
-    group: spec.group,
+    ...described(spec),
     range: '',
     parseText: (text) =>
       text === 'true' || text === 'false'
@@ -179,8 +190,7 @@ export function durationOption(
   return {
     type: 'duration',
     fallback: spec.default,
-    description: spec.description,
-    group: spec.group,
+    ...described(spec),
     range,
     parseText,
     parseYaml: textInYaml(parseText, '2s'),
@@ -189,19 +199,23 @@ export function durationOption(
 }
 
 export function enumOption<T extends string>(
-  spec: Described & { readonly default?: T; readonly values: readonly T[] },
+  spec: Described & {
+    readonly default?: T;
+    readonly values: readonly T[];
+    /** Words for values that are too many for a line. Default: all of them. */
+    readonly range?: string;
+  },
 ): Option<T> {
-  const range = spec.values.join(', ');
+  const range = spec.range ?? `one of ${spec.values.join(', ')}`;
   const parseText = (text: string): Result<T, string> => {
     const value = spec.values.find((candidate) => candidate === text);
-    return value === undefined ? err(`"${text}" is not one of ${range}`) : ok(value);
+    return value === undefined ? err(`"${text}" is not ${range}`) : ok(value);
   };
   return {
     type: 'enum',
     fallback: spec.default,
-    description: spec.description,
-    group: spec.group,
-    range: `one of ${range}`,
+    ...described(spec),
+    range,
     parseText,
     parseYaml: textInYaml(parseText, spec.values[0] ?? ''),
     format: (value) => value,
@@ -217,8 +231,7 @@ export function ipOption(spec: Described & { readonly default?: string }): Optio
   return {
     type: 'ip',
     fallback: parseDefault(spec.default, parseText),
-    description: spec.description,
-    group: spec.group,
+    ...described(spec),
     range: 'IPv4 or IPv6 address',
     parseText,
     parseYaml: textInYaml(parseText, '10.0.0.1'),
@@ -235,8 +248,7 @@ export function prefixOption(spec: Described & { readonly default?: string }): O
   return {
     type: 'prefix',
     fallback: parseDefault(spec.default, parseText),
-    description: spec.description,
-    group: spec.group,
+    ...described(spec),
     range: 'prefix such as 10.0.0.0/8',
     parseText,
     parseYaml: textInYaml(parseText, '10.0.0.0/8'),
@@ -278,8 +290,7 @@ export function listOption<T>(
   return {
     type: `list of ${item.type}`,
     fallback: spec.default,
-    description: item.description,
-    group: item.group,
+    ...described(item),
     range: item.range,
     parseText: (text) =>
       text === '' ? ok([]) : parseAll(text.split(','), (part) => item.parseText(part.trim())),

@@ -3,10 +3,11 @@
 
 // A table of options as text: `--help` for the terminal, Markdown for docs/operations.
 
-import { type ConfigSpec, flagName, variableName } from './config.ts';
+import { type ConfigSpec, variableName } from './config.ts';
 import type { Option } from './config-option.ts';
+import { flagName } from './flags.ts';
+import { wrap } from './text-lines.ts';
 
-const helpColumns = 100;
 const helpIndent = '      ';
 
 interface NamedOption {
@@ -30,20 +31,6 @@ function defaultText(option: Option<unknown>): string | null {
   if (option.fallback === undefined) return null;
   const text = option.format(option.fallback);
   return text === '' ? 'empty' : text;
-}
-
-/** Breaks text at spaces. */
-function wrap(text: string, indent: string): string {
-  let lines = '';
-  let line = indent;
-  for (const word of text.split(/\s+/)) {
-    if (line !== indent && line.length + word.length >= helpColumns) {
-      lines += `${line.trimEnd()}\n`;
-      line = indent;
-    }
-    line += `${word} `;
-  }
-  return `${lines}${line.trimEnd()}\n`;
 }
 
 /** What `--help` prints. */

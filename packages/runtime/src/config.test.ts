@@ -12,7 +12,6 @@ import {
   type ConfigResult,
   type ConfigSpec,
   configFileBytesMax,
-  flagName,
   loadConfig,
   systemSources,
   variableName,
@@ -28,6 +27,7 @@ import {
   stringOption,
 } from './config-option.ts';
 import { helpText, optionsMarkdown } from './config-text.ts';
+import { flagName } from './flags.ts';
 import { nearestName } from './nearest-name.ts';
 
 interface TestConfig {
@@ -288,4 +288,19 @@ test('a configuration is a regular file: a pipe without a writer keeps nobody wa
   } finally {
     rmSync(directory, { recursive: true });
   }
+});
+
+test('an option of the command line alone is in no file and no environment', () => {
+  const flagOnly = { ...boolOption({ description: 'd', default: false }), isFlagOnly: true };
+  const sources = (argv: string[], yaml: string) => ({
+    ...{ argv, env: { TANDEM_KEEP_IT: 'true' } },
+    readFile: () => yaml,
+  });
+  const keeping = { program: 'p', description: 'd', options: { keepIt: flagOnly } };
+  const given = loadConfig(keeping, sources(['--keep-it'], ''));
+  assert.deepEqual(given.kind === 'config' && given.config, { keepIt: true });
+  const variable = loadConfig(keeping, sources([], ''));
+  assert.deepEqual(variable.kind === 'config' && variable.config, { keepIt: false });
+  const inFile = loadConfig(keeping, sources(['--config', 'file'], 'keepIt: true'));
+  assert.match(String(inFile.kind === 'error' && inFile.errors), /unknown key "keepIt"/);
 });

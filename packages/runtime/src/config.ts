@@ -13,13 +13,11 @@ import { readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import type * as yaml from 'yaml';
 import type { Option } from './config-option.ts';
+import { type AnyOptions, type Flags, flagName, type OptionTable, readFlags } from './flags.ts';
 import { nearestName } from './nearest-name.ts';
 
 /** Largest configuration file, bytes. */
 export const configFileBytesMax: number = 1024 * 1024;
-
-/** An option for each field of a configuration. Names are camelCase. */
-export type OptionTable<Config> = { readonly [Name in keyof Config]: Option<Config[Name]> };
 
 export interface ConfigSpec<Config> {
   /** Name of the program, for help. */
@@ -43,7 +41,7 @@ export interface ConfigSources {
 /** Where an option's value was taken from. */
 export type ConfigOrigin = 'flag' | 'environment' | 'file' | 'default';
 
-export type ConfigResult<Config> =
+export type ResolvedConfig<Config> =
   | {
       readonly kind: 'config';
       readonly config: Config;
@@ -51,14 +49,14 @@ export type ConfigResult<Config> =
       /** Variables TANDEM_... that are not used: maybe misspelt, maybe Kubernetes' service links. */
       readonly warnings: readonly string[];
     }
-  | { readonly kind: 'help' }
-  | { readonly kind: 'version' }
   | { readonly kind: 'error'; readonly errors: readonly string[] };
 
-/** "fqdnGraceSeconds" as a flag: "fqdn-grace-seconds". */
-export function flagName(option: string): string {
-  return option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-}
+export type ConfigResult<Config> =
+  | ResolvedConfig<Config>
+  | { readonly kind: 'help' }
+  | { readonly kind: 'version' };
+
+const generalFlags: readonly string[] = ['config', 'help', 'version'];
 
 /** "fqdnGraceSeconds" in the environment: "TANDEM_FQDN_GRACE_SECONDS". */
 export function variableName(option: string): string {
@@ -82,76 +80,12 @@ export function systemSources(): ConfigSources {
   };
 }
 
-interface Flags {
-  readonly values: Map<string, string>;
-  configPath: string | null;
-  wants: 'help' | 'version' | null;
-}
-
-type AnyOptions = Readonly<Record<string, Option<unknown>>>;
-
-/** Takes one "--name[=value]" and its value. Returns how many arguments it used. */
-function takeFlag(
-  argv: readonly string[],
-  index: number,
-  options: AnyOptions,
-  flags: Flags,
-  errors: string[],
-): number {
-  const argument = argv[index] as string;
-  const equals = argument.indexOf('=');
-  const name = equals < 0 ? argument.slice(2) : argument.slice(2, equals);
-  let value = equals < 0 ? null : argument.slice(equals + 1);
-  const byFlag = new Map(Object.keys(options).map((option) => [flagName(option), option]));
-  let option = byFlag.get(name);
-  if (value === null && name.startsWith('no-')) {
-    const positive = byFlag.get(name.slice(3));
-    if (positive !== undefined && options[positive]?.type === 'bool') {
-      option = positive;
-      value = 'false';
-    }
-  }
-  if (option === undefined && name !== 'config') {
-    const nearest = nearestName(name, [...byFlag.keys(), 'config', 'help', 'version']);
-    errors.push(`unknown flag --${name}; the nearest is --${nearest}`);
-    return value === null && argv[index + 1]?.startsWith('-') === false ? 2 : 1;
-  }
-  let used = 1;
-  if (value === null && option !== undefined && options[option]?.type === 'bool') value = 'true';
-  if (value === null) {
-    value = argv[index + 1] ?? null;
-    used = 2;
-  }
-  if (value === null) {
-    errors.push(`flag --${name} needs a value`);
-  } else if (option === undefined) {
-    flags.configPath = value;
-  } else if (options[option]?.type.startsWith('list of ') === true) {
-    const earlier = flags.values.get(option);
-    flags.values.set(option, earlier === undefined ? value : `${earlier},${value}`);
-  } else {
-    flags.values.set(option, value);
-  }
-  return used;
-}
-
-function readFlags(argv: readonly string[], options: AnyOptions, errors: string[]): Flags {
-  const flags: Flags = { values: new Map(), configPath: null, wants: null };
-  for (let index = 0; index < argv.length; ) {
-    const argument = argv[index] as string;
-    if (argument === '--help' || argument === '-h') flags.wants = 'help';
-    else if (argument === '--version') flags.wants ??= 'version';
-    else if (argument.startsWith('--') && argument.length > 2) {
-      index += takeFlag(argv, index, options, flags, errors);
-      continue;
-    } else errors.push(`unexpected argument "${argument}": options are given as --name value`);
-    index++;
-  }
-  return flags;
-}
-
 /** The map of a YAML file, or an error that names the line. */
-function readYaml(path: string, sources: ConfigSources, errors: string[]): Map<string, unknown> {
+function readYaml(
+  path: string,
+  sources: Pick<ConfigSources, 'readFile'>,
+  errors: string[],
+): Map<string, unknown> {
   const values = new Map<string, unknown>();
   let text: string;
   try {
@@ -182,14 +116,15 @@ function readYaml(path: string, sources: ConfigSources, errors: string[]): Map<s
 }
 
 function unknownKeys(path: string, file: Map<string, unknown>, options: AnyOptions): string[] {
-  const names = Object.keys(options);
+  const names = Object.keys(options).filter((name) => options[name]?.isFlagOnly !== true);
   return [...file.keys()]
-    .filter((key) => !Object.hasOwn(options, key))
+    .filter((key) => !Object.hasOwn(options, key) || options[key]?.isFlagOnly === true)
     .map((key) => `${path}: unknown key "${key}"; the nearest is "${nearestName(key, names)}"`);
 }
 
 function unknownVariables(env: ConfigSources['env'], options: AnyOptions): string[] {
-  const known = new Set([...Object.keys(options).map(variableName), 'TANDEM_CONFIG']);
+  const settable = Object.keys(options).filter((name) => options[name]?.isFlagOnly !== true);
+  const known = new Set([...settable.map(variableName), 'TANDEM_CONFIG']);
   return Object.keys(env)
     .filter((name) => name.startsWith('TANDEM_') && !known.has(name))
     .map((name) => `${name} is no option; the nearest is ${nearestName(name, [...known])}`);
@@ -216,11 +151,20 @@ export function loadConfig<Config extends object>(
   sources: ConfigSources,
 ): ConfigResult<Config> {
   const options = spec.options as unknown as AnyOptions;
-  const errors: string[] = [];
-  const flags = readFlags(sources.argv, options, errors);
+  const flags = readFlags(sources.argv, options, { general: generalFlags, wordsMax: 0 });
   if (flags.wants !== null) return { kind: flags.wants };
+  return resolveConfig(spec, flags, sources);
+}
 
-  const path = flags.configPath ?? sources.env['TANDEM_CONFIG'] ?? null;
+/** `loadConfig` of flags that another parser has read: texts by name, the file under "config". */
+export function resolveConfig<Config extends object>(
+  spec: ConfigSpec<Config>,
+  flags: Pick<Flags, 'values' | 'errors'>,
+  sources: Omit<ConfigSources, 'argv'>,
+): ResolvedConfig<Config> {
+  const options = spec.options as unknown as AnyOptions;
+  const errors: string[] = [...flags.errors];
+  const path = flags.values.get('config') ?? sources.env['TANDEM_CONFIG'] ?? null;
   const file = path === null ? new Map<string, unknown>() : readYaml(path, sources, errors);
   if (path !== null) errors.push(...unknownKeys(path, file, options));
 
@@ -228,7 +172,7 @@ export function loadConfig<Config extends object>(
   const origins: Record<string, ConfigOrigin> = {};
   for (const [name, option] of Object.entries(options)) {
     const flag = flags.values.get(name);
-    const set = sources.env[variableName(name)];
+    const set = option.isFlagOnly === true ? undefined : sources.env[variableName(name)];
     const variable = set === undefined || isServiceLink(set) ? undefined : set;
     let parsed: ReturnType<Option<unknown>['parseText']>;
     let place: string;
@@ -237,7 +181,7 @@ export function loadConfig<Config extends object>(
     } else if (variable !== undefined) {
       [parsed, place] = [option.parseText(variable), variableName(name)];
       origins[name] = 'environment';
-    } else if (file.has(name)) {
+    } else if (file.has(name) && option.isFlagOnly !== true) {
       [parsed, place, origins[name]] = [
         option.parseYaml(file.get(name)),
         `${path}: ${name}`,
