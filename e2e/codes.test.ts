@@ -73,6 +73,14 @@ describe('the catalogue', () => {
     );
   });
 
+  test('has a code in two kinds only where both mean one condition', () => {
+    const ofNode: readonly CodeKind[] = ['degradation', 'diagnostic', 'doctor-check'];
+    const repeated = codeNames.filter(
+      (code) => entriesOf(code).filter(({ kind }) => ofNode.includes(kind)).length > 1,
+    );
+    assert.deepEqual(repeated, ['ipvs', 'run-directory']);
+  });
+
   test('has all error codes of TypeScript and C', () => {
     const quoted = new Set(
       [...source.matchAll(/['"](TANDEM_[A-Z_]+)['"]/g)].map(([, code]) => code),

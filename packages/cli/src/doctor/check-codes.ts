@@ -233,7 +233,7 @@ const checkRows = {
     meaning: 'a routing rule of other software uses the mark bit of Tandem for IPv6',
     fix: 'set mark to auto and restart the agent, or change the bits of the other software',
   },
-  'network-rules': {
+  'rules-unchecked': {
     severity: 'info',
     meaning:
       'the nft table and routing rules of Tandem were not checked, because nothing is pinned',

@@ -69,7 +69,7 @@ test('nothing pinned is a failure of a node that should run Tandem', async () =>
   const found = await doctor(node.node, absentPins);
   assert.equal(found.code, exitCode.problem);
   assert.match(found.check('pins')?.fix ?? '', /start tandem-agent/);
-  assert.equal(found.check('network-rules')?.status, 'skip');
+  assert.equal(found.check('rules-unchecked')?.status, 'skip');
 });
 
 test('pods on a bridge that skips netfilter', async () => {

@@ -30,8 +30,8 @@ const chains = ['untrack_steered', 'untrack_replies', 'keep_conntrack'] as const
 const byAgent = 'a running tandem-agent puts it back within seconds';
 
 export const checkRules: Check = async (context) => {
-  if (context.isPreflight) return [skip('network-rules', 'before Tandem runs')];
-  if (context.endpoints === null) return [skip('network-rules', 'nothing is pinned')];
+  if (context.isPreflight) return [skip('rules-unchecked', 'before Tandem runs')];
+  if (context.endpoints === null) return [skip('rules-unchecked', 'nothing is pinned')];
   return [await checkTable(), checkRouting('IPv4', context), checkRouting('IPv6', context)];
 };
 
