@@ -11,3 +11,4 @@ node --conditions=@tandem/source --disable-warning=ExperimentalWarning scripts/g
 node --conditions=@tandem/source --disable-warning=ExperimentalWarning scripts/check-texts.ts
 node --disable-warning=ExperimentalWarning scripts/check-glossary.ts
 node --disable-warning=ExperimentalWarning scripts/check-exports.ts
+node --disable-warning=ExperimentalWarning scripts/check-comments.ts

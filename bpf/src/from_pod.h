@@ -101,9 +101,8 @@ static __always_inline __u32 claimed_macs(struct __sk_buff *skb, const struct pa
 }
 
 /*
- * May the pod claim this link-local address? Those of pods are not known here, so of the node's (a class of the
- * agent's) none, and on a bridge none that is made of another Ethernet address (RFC 4291, appendix A), as those
- * of pods are unless their owner chose otherwise.
+ * May the pod claim this link-local address? Link-local addresses of pods are not in the maps. So the pod may claim any but an
+ * address of the node, which has a class, and, on a bridge, an address made of another Ethernet address (RFC 4291, appendix A).
  */
 static __always_inline __u32 claimed_link_local(struct __sk_buff *skb, const struct td_addr *address)
 {
@@ -136,7 +135,7 @@ static __always_inline __u32 claimed_target(struct __sk_buff *skb, const struct 
 	return own_endpoint(skb, &target) ? TD_PASS : TD_COUNT_DROP_SPOOFED;
 }
 
-/* What a message of neighbour discovery claims for the pod. */
+/* Verifies the addresses that a message of neighbour discovery claims for the pod. */
 static __always_inline __u32 from_pod_neighbour(struct __sk_buff *skb, const struct packet *p)
 {
 	bool is_probe = p->icmp_type == TD_ND_NEIGHBOUR_SOLICIT && is_unspecified6(&p->source);
@@ -150,7 +149,7 @@ static __always_inline __u32 from_pod_neighbour(struct __sk_buff *skb, const str
 	return claimed_macs(skb, p);
 }
 
-/* What only routers say, and what a pod may say from an address that is no endpoint. */
+/* Drops messages of routers, and from an address that is no endpoint all but neighbour and listener discovery. */
 static __always_inline __u32 from_pod_icmpv6(struct __sk_buff *skb, const struct packet *p,
 					     bool *without_endpoint)
 {
@@ -183,8 +182,8 @@ static __always_inline __u32 from_pod_icmpv6(struct __sk_buff *skb, const struct
 }
 
 /*
- * What only multicast routers say, over IPv4 (over IPv6: from_pod_icmpv6). A bridge that snoops takes the port for one of a
- * router: it sends all multicast there, and believes that members of groups have been asked.
+ * Drops messages of multicast routers over IPv4 (over IPv6: from_pod_icmpv6). A snooping bridge would treat the port as that of a
+ * router: it would send all multicast there, and would count the members of groups as queried.
  */
 static __always_inline __u32 from_pod_multicast_router(struct __sk_buff *skb, const struct packet *p)
 {
@@ -205,7 +204,7 @@ static __always_inline __u32 from_pod_multicast_router(struct __sk_buff *skb, co
 		       : TD_PASS;
 }
 
-/* Does policy judge by name what this endpoint says to that server's port 53? */
+/* Whether a DNS rule of the policy applies to queries to this server. `wildcard`: a rule for every server counts too. */
 static __always_inline bool is_dns_server(__u32 policy_id, const struct packet *p, bool wildcard)
 {
 	struct td_dns_server_key key = {
@@ -256,8 +255,8 @@ static __always_inline __u32 from_pod_dns(struct __sk_buff *skb, const struct pa
 	if (!is_udp_or_tcp(p))
 		return TD_PASS;
 	/*
-	 * A tail has no port, so it is known by its destination alone. Toward a wildcard's servers, that
-	 * is everybody, only the head is dropped: without it nothing is ever reassembled.
+	 * A tail has no port, so only its destination can match. If a rule names every server, only the head is
+	 * dropped: without it nothing is reassembled.
 	 */
 	if (p->is_tail)
 		return is_dns_server(endpoint->policy_id, p, false) ? TD_COUNT_DROP_FRAGMENT

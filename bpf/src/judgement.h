@@ -69,7 +69,10 @@ static __always_inline bool is_way_to(const struct td_endpoint *endpoint, __u32 
 	return is_interface_of(endpoint, ifindex);
 }
 
-/* Of a packet that the host did not make: is its source verified at the ingress interface? Without an endpoint: that side. */
+/*
+ * Whether the source of a packet that the host did not make is verified at the ingress interface. Without an endpoint: the
+ * side of that interface.
+ */
 static __always_inline void judgement_load_entry(struct judgement *j, struct bpf_nf_ctx *ctx,
 						 const struct td_endpoint *source, __u32 bridge_port)
 {

@@ -20,7 +20,7 @@ import { type ParsedPacket, parsePacket } from '@tandem/testing/packet-parse';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
 import { Structs } from './structs.ts';
 
-/** Of what is steered. */
+/** Mark of steered packets. */
 export const mark = 0x1000;
 export const portP = 10053;
 export const ownerUid = 65532;
@@ -240,7 +240,7 @@ export class Fixture implements Disposable {
     this.map('pod_macs').update(word(ifindex), this.structs.bytes('td_pod_mac', { mac: spec.mac }));
   }
 
-  /** Whose an interface is. The test object believes it; the shipped one looks at those that there are. */
+  /** Sets the owner of an interface. The test object believes it; the shipped object reads the real interfaces. */
   device(ifindex: number, side: keyof typeof sides | 'TRUSTED'): void {
     if (this.#isTestObject) {
       const value = side === 'TRUSTED' ? sides.OUTSIDE : sides[side];

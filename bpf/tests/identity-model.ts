@@ -23,7 +23,7 @@ export interface World {
   readonly sides: ReadonlyMap<number, Side>;
   /** Addresses of nodes. */
   readonly nodes: ReadonlySet<string>;
-  /** Of them, those of this node's own interfaces. */
+  /** Addresses of this node's own interfaces. */
   readonly own: ReadonlySet<string>;
   readonly tunnelPorts: ReadonlySet<number>;
 }

@@ -11,7 +11,7 @@ import { OrderState, spaceOfWord } from './order-state.ts';
 export interface StoredSlot {
   readonly selector: number;
   readonly expires: number;
-  /** Whose it is; 0: an offer. */
+  /** Namespace of the pair; 0: an offer. */
   readonly namespaceId: number;
   readonly page: number;
   readonly word: number;

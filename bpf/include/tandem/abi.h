@@ -122,7 +122,7 @@ struct td_class {
  */
 
 /* ---- pod_macs: __u32 ifindex -> td_pod_mac ------------------------------------------------------ */
-/* Of bridge ports: the one Ethernet address that the pod behind it may claim. */
+/* The one Ethernet address that the pod behind a bridge port may claim. */
 struct td_pod_mac {
 	__u8 mac[6];
 	__u16 reserved;

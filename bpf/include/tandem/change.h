@@ -21,7 +21,10 @@
 #define TD_LEARN_ATTEMPTS 48
 /* EXPIRE frees one slot in each attempt. */
 #define TD_EXPIRE_ATTEMPTS (TD_FQDN_PAGES_MAX * TD_FQDN_SELECTORS_MAX + TD_LEARN_ATTEMPTS)
-/* So often a slot may name a pair that is another's: it is on its way in or out. After that it is nobody's. */
+/*
+ * Attempts while a slot names the pair of another address, which is being added or removed. After them the slot belongs to
+ * nobody.
+ */
 #define TD_STRAY_ATTEMPTS 4
 
 #define TD_AGAIN 0

@@ -48,7 +48,7 @@ static __always_inline bool has_connection(struct __sk_buff *skb, const struct p
 	return is_open;
 }
 
-/* Of a segment toward the shared socket: belongs to a connection, or may open one now. */
+/* Whether a segment toward the shared socket belongs to a connection, or may open one now. */
 static __always_inline bool connect_allowed(struct __sk_buff *skb, const struct packet *p, __u32 endpoint_id)
 {
 	const __u8 *flags;

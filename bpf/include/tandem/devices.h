@@ -155,7 +155,7 @@ static __always_inline enum device_side entry_side(struct bpf_nf_ctx *ctx, __u32
 	return is_netkit(kind) ? TD_SIDE_STRANGER : TD_SIDE_OUTSIDE;
 }
 
-/* So many ports of a bridge are looked through for one; the ports beyond are not found. */
+/* Ports of a bridge that a search looks at; it does not find a port beyond them. */
 #define TD_PORTS_SEARCHED 256
 
 struct port_search {

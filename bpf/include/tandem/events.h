@@ -20,7 +20,7 @@ enum td_hook {
 	TD_HOOK_PRE_ROUTING = 4,
 };
 
-/* Of a payer: the other bits are the index of an interface, not the id of an endpoint. */
+/* Flag of a payer: the other bits are the index of an interface, not the id of an endpoint. */
 #define TD_PAYER_DEVICE 0x80000000u
 
 /* What an event says beside the packet. */

@@ -56,7 +56,7 @@ static __always_inline bool denial_is(struct denial *denial, const struct questi
 	       LOAD_AFTER(denial->sequence, difference) == sequence;
 }
 
-/* Of two writers one gives up. The program cannot end between the first step and the last. */
+/* One of two concurrent writers gives up. The program cannot end between the first step and the last. */
 static __always_inline void denial_write(struct denial *denial, const struct question *q,
 					 const struct td_addr *address, __u32 stamp, __u32 time)
 {

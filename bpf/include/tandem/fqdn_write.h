@@ -22,7 +22,7 @@
 #include <tandem/packet.h>
 #include <linux/errno.h>
 
-/* Whose pages, and who holds them. */
+/* Key of an address's pages, and the token of the run that inserts them. */
 struct page_holder {
 	struct td_fqdn_key key;
 	__u32 token; /* `dead` of pages that we inserted and that are not alive yet; 0: we make none */

@@ -14,8 +14,8 @@
 const volatile struct td_config td_config = {};
 
 /*
- * Of no use to the programs: keeps what no map's key or value mentions in the object's BTF, where user
- * space reads numbers and layouts.
+ * Unused by the programs. It keeps types in the object's BTF that no key or value of a map mentions, because user space
+ * reads numbers and layouts there.
  */
 const volatile union td_types {
 	enum td_endpoint_flags endpoint_flags;
@@ -272,7 +272,7 @@ struct {
 	__uint(max_entries, TD_EVENT_PAYERS);
 } payer_pace SEC(".maps");
 
-/* Of the frame that a bridge floods on this CPU, where its event was made (flood.h). */
+/* The frame that a bridge floods on this CPU, with the port that made its event (flood.h). */
 struct flood {
 	__u64 frame; /* a digest; 0: none */
 	__u64 time_ns;

@@ -23,8 +23,8 @@
 #define TD_SPARED_MAX 8
 
 /*
- * Whose oldest pair makes room for one of `number`. Within its limit a namespace takes from the offers first, then,
- * while it has less than its share, from those that have more than theirs, in turn; else from itself.
+ * Namespace whose oldest pair makes room for a pair of `number`. Within its limit a namespace takes from the offers first,
+ * then, while it has less than its share, in turn from namespaces over their share; else from itself.
  */
 static __always_inline __u32 order_giver(struct order *order, __u32 number)
 {

@@ -18,7 +18,10 @@
 /* Memory of a datagram that counts as one: a query of up to 250 octets takes 832, one of 1200 octets 2304. */
 #define TD_QUERY_BYTES 1024u
 
-/* So many of these, and the guaranteed burst of a pod, fit into the receive buffer of 8 MiB (socketBufferBytes, twice). */
+/*
+ * Datagrams that the node takes at once: as many, and the guaranteed burst of a pod, fit into the receive buffer of 8 MiB
+ * (socketBufferBytes, twice).
+ */
 #define TD_QUERIES_AT_ONCE 7500u
 
 /* The datagrams that the kernel makes of this packet (UDP_SEGMENT), each with what it takes; at least what the packet takes. */

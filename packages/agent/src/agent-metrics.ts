@@ -6,7 +6,7 @@
 import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
 import type { Metrics } from '@tandem/runtime/metrics';
 
-/** Of the policy snapshot on disk. */
+/** Adds the metrics of the policy snapshot on disk. */
 export function addSnapshotMetrics(metrics: Metrics, read: () => object): void {
   const help = {
     written: 'policy snapshots written to disk',
@@ -16,7 +16,7 @@ export function addSnapshotMetrics(metrics: Metrics, read: () => object): void {
   addFields(metrics, 'tandem_snapshot', help, read);
 }
 
-/** Of the policy controller. */
+/** Adds the metrics of the policy controller. */
 export function addPolicyMetrics(metrics: Metrics, read: () => object): void {
   const help = {
     applied: 'changes of policies and pods that were applied to the datapath',

@@ -14,7 +14,7 @@ export const settleMs = 100;
 export const unfinishedToldMs = 3000;
 /** It is read again anyway this often. */
 export const rescanIntervalMs = 5000;
-/** And this often while it cannot be read at all. */
+/** Interval of the rescan while the directory cannot be read at all. */
 export const unreachableRescanMs = 500;
 
 /** How often the datapath is compared with what it should be: links, rules, maps, the selector. */
@@ -59,8 +59,8 @@ export const bypassedStepsMin = 3;
 export const bypassedPacketsMin = 200;
 export const packetsPerJudgedMax = 64;
 /**
- * And more than so many in all for each CPU, as they wait for one in the kernel (net.core.netdev_max_backlog), counted by their
- * interface and by no program yet.
+ * The interfaces must also have counted more than this many packets in all for each CPU: so many may wait in the kernel
+ * (net.core.netdev_max_backlog), counted by no program yet.
  */
 export const bypassedQueuedMax = 1000;
 /** Rules of others that a message names. */
@@ -69,7 +69,7 @@ export const rulesShownMax = 3;
 export const ruleCharsMax = 240;
 /** How long after a change of nft or iptables their rules are read again, at the earliest. */
 export const firewallSettleMs = 1000;
-/** And how often, at most. */
+/** Shortest interval between two readings of the firewall. */
 export const firewallReadMs = 10_000;
 /** Share of the time that is spent on reading them, at most. */
 export const firewallReadShare = 0.01;

@@ -18,7 +18,7 @@ export interface FieldLayout {
   readonly count: number;
   /** Bytes of one element; equal to `size` when `count` is 1. */
   readonly elementSize: number;
-  /** Of a signed integer (or array of them). */
+  /** Whether it is a signed integer, or an array of signed integers. */
   readonly isSigned: boolean;
   /** The struct or union that the field (or each element) is; empty for anything else. */
   readonly structName: string;

@@ -71,7 +71,7 @@ export const optionalFeatures: ReadonlySet<FeatureName> = new Set([
   'cgroup_bind',
 ]);
 
-/** Those without which Tandem cannot run, and that this kernel lacks or this process may not use. */
+/** Features that Tandem needs, and that this kernel lacks or this process may not use. */
 export function missingFeatures(): readonly Feature[] {
   return probeFeatures().filter(({ name, supported }) => !supported && !optionalFeatures.has(name));
 }

@@ -29,7 +29,7 @@ export type SettingName = (typeof settingNames)[number];
 
 export type Settings = Pick<AgentConfig, SettingName>;
 
-/** Those that every command takes as a flag; the rest are `doctor`'s. */
+/** Settings that every command takes as a flag; the others belong to `doctor`. */
 export const globalSettingNames: readonly SettingName[] = ['bpffsDir', 'runDir', 'stateDir'];
 export const nodeSettingNames: readonly SettingName[] = settingNames.filter(
   (name) => !globalSettingNames.includes(name),

@@ -28,7 +28,7 @@ export class Controller implements Component {
   readonly name = 'controller';
   readonly lease: Lease;
   readonly keeper: DefinitionKeeper;
-  /** Of all terms. */
+  /** Writes of all terms. */
   readonly writes: WriteCounts = emptyWriteCounts();
   readonly #o: ControllerOptions;
   readonly #session: KubeSession;

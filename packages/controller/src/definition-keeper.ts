@@ -23,7 +23,7 @@ export const definitionModes = ['auto', 'always', 'never'] as const;
 /** `always`: what others changed in ours is put back too. */
 export type DefinitionMode = (typeof definitionModes)[number];
 
-/** Of one definition, as the cluster has it. */
+/** States of one definition in the cluster. */
 export const definitionStates = {
   unknown: 'not read yet, or not readable',
   missing: 'there is none',

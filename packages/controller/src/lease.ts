@@ -28,7 +28,7 @@ export interface LeaseOptions {
   readonly session: KubeSession;
   readonly namespace: string;
   readonly name: string;
-  /** Of this process; what makes it unlike its former lives is added. */
+  /** Identity of this process; a part that differs from former processes is added. */
   readonly identity: string;
   readonly durationMs: number;
   readonly clock: Clock;
@@ -37,7 +37,7 @@ export interface LeaseOptions {
   readonly onLead: (signal: AbortSignal) => void;
 }
 
-/** Of `#put`: not a failure. */
+/** Result of `#put` that is not a failure. */
 const changed = 'changed';
 
 /** As it was read last. */

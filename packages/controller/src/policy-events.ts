@@ -38,7 +38,7 @@ interface Wanted {
 export interface PolicyEventsOptions {
   readonly resource: Resource;
   readonly writer: Writer;
-  /** Of this process. */
+  /** Identity of this process. */
   readonly identity: string;
   readonly onRoom: () => void;
 }

@@ -29,7 +29,7 @@ export const ciliumPolicies: readonly Resource[] = [
 
 export const nodes: Resource = { path: '/api/v1/nodes', apiVersion: 'v1', kind: 'Node' };
 
-/** Those of the chart's DaemonSets, in the namespace of the release. */
+/** Pods of the chart's DaemonSets, in the namespace of the release. */
 export function ownPods(namespace: string): Resource {
   return {
     path: `/api/v1/namespaces/${namespace}/pods`,

@@ -26,7 +26,7 @@ export interface DatapathConfig {
   readonly connectsPerSecond: number;
   /** Datagrams of one pod to the shared socket, per second and at once; 0: no bound. */
   readonly datagramsPerSecond: number;
-  /** Of NAT64 gateways beside the well-known one: at most TD_NAT64_MAX, of `isNat64Prefix`. */
+  /** Prefixes of NAT64 gateways beside the well-known one: at most TD_NAT64_MAX, each an `isNat64Prefix`. */
   readonly nat64Prefixes: readonly Prefix[];
   readonly quotaNamespace: number;
   /** For the version before, which refuses by it. */

@@ -21,9 +21,9 @@ export interface EndpointValue {
   readonly classId: number;
   readonly flags: number;
   readonly namespaceId: number;
-  /** Of the bridge: 6 bytes; zero unless the veth is a bridge port. */
+  /** Ethernet address of the bridge: 6 bytes; zero unless the veth is a bridge port. */
   readonly bridgeMac: Uint8Array;
-  /** Of the pod: 6 bytes; zero where it is not known, or the veth is no bridge port. */
+  /** Ethernet address of the pod: 6 bytes; zero if it is not known, or the veth is not a bridge port. */
   readonly mac: Uint8Array;
 }
 

@@ -32,7 +32,7 @@ import {
 const stateNames = ['none', 'live', 'drain', 'dead'] as const;
 export type MemberStateName = (typeof stateNames)[number];
 
-/** Of one of tdMemberState. */
+/** Name of a state of tdMemberState. */
 export const memberStateName = (state: number): MemberStateName => stateNames[state] ?? 'none';
 
 /** A member as `select_member` sees it at one moment. */

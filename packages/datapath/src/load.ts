@@ -35,7 +35,7 @@ export interface LoadOptions {
   readonly config: DatapathConfig;
   /** Group of the DNS proxy: may write the shared maps. */
   readonly sharedGid: number;
-  /** Of the node, as it is now: in the maps before any program asks for them. */
+  /** Devices of the node as they are now: written to the maps before any program runs. */
   readonly devices: NodeDevices;
   /** cgroup v2 mount for the guard of port P; 'auto': the one of this node; null: no guard. */
   readonly cgroupPath: string | null;

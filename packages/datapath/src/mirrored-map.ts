@@ -20,7 +20,7 @@ export interface ReconcileResult {
 }
 
 const entriesPerBatch = 1024;
-/** Of entries that no pass has seen: passes are numbered 1 to 255, and again. */
+/** Largest number of a pass; the numbers then begin again. An entry that no pass has seen has none of them. */
 const passesMax = 255;
 
 export class MirroredMap {

@@ -28,7 +28,7 @@ export class SchemaError extends Error {
 }
 
 export interface Takeover {
-  /** Whose maps hold what is in force; 0: nothing is pinned. */
+  /** ABI version of the maps in force; 0: nothing is pinned. */
   readonly writer: number;
   /** From `writer` to this version; null: the maps of this version are used as they are. */
   readonly migration: Migration | null;
@@ -89,10 +89,7 @@ export function planTakeover(root: string): Takeover {
   return { writer, migration, kept: writer };
 }
 
-/**
- * Whose maps and programs a member uses: its own version's, or those of an older agent that does not
- * know ours.
- */
+/** ABI version of the maps and programs that a member uses: its own, or that of an older agent that does not know ours. */
 export function memberAbi(root: string): number {
   const agentAbi = readGroup(root)?.agentAbi ?? 0;
   return agentAbi === 0 ? TD_ABI_VERSION : Math.min(agentAbi, TD_ABI_VERSION);

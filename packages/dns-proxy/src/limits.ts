@@ -9,8 +9,8 @@
 /** Queries in flight of one member: the slots of its journal; beyond it SERVFAIL (`refusedSlots`). */
 export const inFlightMax = 8192;
 /**
- * Of these places an eighth is kept for endpoints that have at most this many queries in flight: 256 pods have
- * that many, whatever the others hold.
+ * An eighth of these places is kept for endpoints that have at most this many queries in flight: 256 pods have that many,
+ * whatever the others hold.
  */
 export const inFlightReserveShare = 8;
 export const inFlightGuaranteed = 4;
@@ -127,12 +127,12 @@ export const ttlSecondsMax = 604_800;
 export const tcpConnectionsPerPodDefault = 256;
 export const tcpConnectionsMax = 2048;
 /**
- * Of these places an eighth is kept for pods that have fewer than so many: 64 pods have that many, whatever the
+ * An eighth of these places is kept for pods that have fewer connections than this: 64 pods have that many, whatever the
  * others hold.
  */
 export const tcpConnectionsReserveShare = 8;
 export const tcpConnectionsGuaranteed = 4;
-/** Of those that wait for no place, how many are begun with in one turn of the event loop. */
+/** Connections with a place that are opened in one turn of the event loop. */
 export const tcpOpensPerTurn = 8;
 /** Connections that wait, each a file descriptor; more are reset (`tcpRefused`), those of the pod that has most. */
 export const tcpWaitingPerEndpointMax = 1024;
@@ -203,7 +203,7 @@ export const eventDrainIntervalMs: number = turnMs;
 /** Records taken from the ring at one time: the main thread has other things to do. */
 export const eventDrainRecordsMax = 16_384;
 
-/** Of the drain bound, what is kept for queries in flight when no other member comes to serve. */
+/** Part of the drain bound that is kept for queries in flight when no other member comes to serve. */
 export const drainFinishMs = 1000;
 
 /** Between attempts to link with the other member, doubled after each. */

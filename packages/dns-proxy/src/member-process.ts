@@ -21,10 +21,10 @@ import type { DenialOptions } from './query/denial.ts';
 import { readSearchList } from './search-list.ts';
 import { version } from './version.ts';
 
-/** Of a start without which no policy is enforced on the node; it has an exit code of its own. */
+/** Code of a start after which no policy is enforced on the node; it has an exit code of its own. */
 export const nothingEnforcedCode: ErrorCode = 'TANDEM_NOTHING_ENFORCED';
 
-/** Of a process that serves with pins in whose place an agent has made new ones. */
+/** Code of a process that serves with pins which an agent has replaced. */
 export const pinsReplacedCode: ErrorCode = 'TANDEM_PINS_REPLACED';
 
 /** A start may have to wait for the end of another process with the same index, however long it takes. */

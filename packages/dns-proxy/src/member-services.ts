@@ -57,7 +57,7 @@ export interface MemberServicesOptions {
   readonly diagnostics?: () => readonly InputDiagnostic[];
   readonly degradations?: () => readonly Degradation[];
   readonly notes?: () => readonly string[];
-  /** Those of its own with which the process is not ready. */
+  /** Degradations of the process with which it is not ready. */
   readonly unready?: () => readonly Degradation[];
   readonly interfaceNames?: () => ReadonlyMap<number, string>;
   readonly exchangeError?: () => string;

@@ -18,7 +18,7 @@ export interface WorkerOptions extends MemberSettings {
   readonly denial: DenialOptions;
   readonly graceSeconds: number;
   readonly ttlSecondsMin: number;
-  /** Of one endpoint. */
+  /** Limit of one endpoint. */
   readonly queriesPerSecond: number;
   /** TCP connections of one endpoint that are read at one time. */
   readonly tcpConnectionsPerPod: number;

@@ -20,7 +20,7 @@ export interface KernelMaps extends Disposable {
   readonly journal: BpfMap;
   map(name: string): BpfMap;
   program(name: string): BpfProgram;
-  /** That of a main thread. */
+  /** Writer of a main thread. */
   readonly writer: KernelWriter;
 }
 

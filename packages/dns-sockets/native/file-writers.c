@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
-/* Of local file systems. Others (NFS, CIFS) refuse a lease with the same errno for reasons of their own. */
+/* Whether the file system is local. Others (NFS, CIFS) refuse a lease with the same errno for reasons of their own. */
 static bool gives_leases(int fd)
 {
 	struct statfs system;

@@ -21,7 +21,7 @@ export const unixFdsMax = 16;
 export const netlinkSocketsMax = 16;
 /** Longer messages are not sent, and count as an overrun when the kernel sends them: its dumps take 32 KiB. */
 export const netlinkDatagramBytesMax = 65_536;
-/** Of what the kernel tells unasked; beyond it messages are lost, which it says. */
+/** Receive buffer for notifications of the kernel. Beyond it messages are lost, which the kernel reports. */
 export const netlinkBufferBytes: number = 2 * 1024 * 1024;
 /** 4 MiB: the default of 208 KiB overflowed while a member was stopped for 100 ms. */
 export const socketBufferBytes: number = 4 * 1024 * 1024;

@@ -24,7 +24,7 @@ export interface Image {
 /** Made once, used by several images. */
 export interface Layer {
   readonly blob: Buffer;
-  /** Of the archive before it was compressed. */
+  /** Digest of the archive before it was compressed. */
   readonly diffId: string;
 }
 
@@ -81,7 +81,7 @@ export function imageArchive(image: Image): Buffer {
   ]);
 }
 
-/** Of a descriptor in index.json, so that runtimes and tools find it by its name or tag. */
+/** Annotations of a descriptor in index.json, by which runtimes and tools find it by its name or tag. */
 export function namedAs(name: string): Readonly<Record<string, string>> {
   return {
     'io.containerd.image.name': name,

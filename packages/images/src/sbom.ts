@@ -27,7 +27,7 @@ export interface SbomOptions {
   readonly name: string;
   readonly version: string;
   readonly architecture: string;
-  /** Of all layers. */
+  /** Files of all layers. */
   readonly files: readonly TarFile[];
 }
 
@@ -175,7 +175,7 @@ function distribution(): { readonly id: string; readonly versionId: string } {
   return { id: valueOf('ID'), versionId: valueOf('VERSION_ID') };
 }
 
-/** Of what is in the image: RFC 9562, version 8. */
+/** UUID made of the contents of the image (RFC 9562, version 8). */
 function uuidOf(files: readonly TarFile[]): string {
   const hash = createHash('sha256');
   for (const { path, content } of files.toSorted((a, b) => (a.path < b.path ? -1 : 1))) {

@@ -13,7 +13,7 @@ export interface TarFile {
   readonly mode: number;
   /** Null: a directory. */
   readonly content: Uint8Array | null;
-  /** Of a symbolic link its target. */
+  /** Target of a symbolic link. */
   readonly link?: string;
   /** Value of `security.capability`, struct vfs_cap_data of linux/capability.h. */
   readonly capability?: Uint8Array;

@@ -31,7 +31,7 @@ export interface CallAnswer {
   readonly status: number;
   /** The object, or the Status of a failure; empty: it was no JSON. */
   readonly object: Fields;
-  /** Of the header `retry-after`, ms; 0: none. */
+  /** Value of the header `retry-after`, ms; 0: none. */
   readonly retryAfterMs: number;
 }
 
@@ -62,7 +62,7 @@ export function hasCause({ object }: CallAnswer, reason: string): boolean {
   );
 }
 
-/** Of a 404: whether an object is missing, and not the kind or the subresource itself. */
+/** Whether a 404 means that the object is missing, and not the kind or the subresource. */
 export function isObjectMissing({ status, object }: CallAnswer): boolean {
   const { details } = object;
   return status === 404 && isFields(details) && typeof details['name'] === 'string';

@@ -13,7 +13,7 @@ export interface KubeEndpoint {
   readonly url: string;
   /** Certificates in PEM that sign the server's; null: those that the system trusts. */
   readonly ca: () => Buffer | null;
-  /** Of the client, in PEM. */
+  /** Certificate of the client, in PEM. */
   readonly certificate?: () => { readonly cert: Buffer; readonly key: Buffer };
   /** Value of the header `authorization`; null: none. */
   readonly authorization: () => string | null;
@@ -21,7 +21,7 @@ export interface KubeEndpoint {
 
 export const serviceAccountDirectory = '/var/run/secrets/kubernetes.io/serviceaccount';
 
-/** Of a process in a pod. The error says what is missing, with the fix. */
+/** Endpoint for a process in a pod. The error names the missing part and the fix. */
 export function inClusterEndpoint(
   environment: Readonly<Record<string, string | undefined>>,
   directory: string = serviceAccountDirectory,

@@ -20,7 +20,7 @@ const trustPattern = /^(CERT_|ERR_TLS_CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|
 /** A file that is not there, or that OpenSSL cannot read. */
 const credentialsPattern = /^(ENOENT|EACCES|EISDIR|ERR_OSSL_|ERR_CRYPTO_)/;
 
-/** Of an error of a connection or of reading what it needs. */
+/** Cause of an error of a connection, or of reading its credentials. */
 export function connectionFailure(error: unknown): {
   readonly cause: FailureCause;
   readonly message: string;
@@ -38,7 +38,7 @@ export function connectionFailure(error: unknown): {
   return { cause: credentialsPattern.test(code) ? 'credentials' : 'network', message };
 }
 
-/** Of an answer that is not 200. */
+/** Cause of an answer other than 200. */
 export function statusCause(status: number): FailureCause {
   if (status === 401) return 'credentials';
   return status === 403 ? 'rights' : 'server';

@@ -29,7 +29,7 @@ export interface KubeconfigOptions {
 const noLibrary =
   'kubeconfig files cannot be read here, because @kubernetes/client-node is not installed: the image of the agent has none of it, so leave kubeconfig empty in a pod, and the service account is taken';
 
-/** Of the current context. */
+/** Reads the current context. */
 export async function readKubeconfig(
   path: string,
   {
@@ -40,7 +40,7 @@ export async function readKubeconfig(
   const library = await load().catch(() => null);
   if (library === null) return err(`${path}: ${noLibrary}`);
   let options: RequestOptions = {};
-  /** Of the monotonic clock: a token must not outlive its file because the clock was set back. */
+  /** Time of the reading by the monotonic clock: a token must not outlive its file if the clock is set back. */
   let readMs = 0;
   /** The file anew each time: it, and what it names, is replaced while we run. */
   const read = async (): Promise<Cluster | null> => {

@@ -367,7 +367,7 @@ function watchSeconds(): number {
   return Math.round(watchSecondsMin + Math.random() * (watchSecondsMax - watchSecondsMin));
 }
 
-/** Of a Status object. */
+/** Message of a Status object. */
 function messageOf(text: string): string {
   try {
     const status: unknown = JSON.parse(text);

@@ -11,7 +11,7 @@ export interface ObjectSink {
   /** An object is there, new or changed; `key`: its namespace and name. It is not kept by the caller. */
   set(key: string, object: Fields): void;
   delete(key: string): void;
-  /** Of all objects only those with these keys are there. */
+  /** Keeps only the objects with these keys. */
   retain(keys: ReadonlySet<string>): void;
   /** The state has changed; called after `retain` where it is `synced`. */
   stateChanged(): void;

@@ -11,7 +11,7 @@ export interface Resource {
   readonly kind: string;
   readonly fieldSelector?: string;
   readonly labelSelector?: string;
-  /** Of a CustomResourceDefinition, such as `ciliumnetworkpolicies.cilium.io`: the kind may not be there. */
+  /** CustomResourceDefinition of the kind, such as `ciliumnetworkpolicies.cilium.io`, without which the kind is absent. */
   readonly definition?: string;
 }
 

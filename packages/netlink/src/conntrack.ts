@@ -173,7 +173,7 @@ export class Conntrack implements Disposable {
   }
 }
 
-/** Of UDP, answered from there, and sent to somewhere else. Without its tuple it could not be removed alone. */
+/** Whether the entry is UDP, translated to the backend and answered by it. Without its tuple it could not be removed alone. */
 function isTranslatedTo({ original, reply }: Entry, backend: Uint8Array): boolean {
   const answered = reply?.addresses?.source4 ?? reply?.addresses?.source6;
   const sent = original?.addresses?.destination4 ?? original?.addresses?.destination6;

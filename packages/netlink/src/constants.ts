@@ -11,13 +11,13 @@ export const NLM_F_REQUEST = 0x1;
 export const NLM_F_MULTI = 0x2;
 export const NLM_F_ACK = 0x4;
 export const NLM_F_DUMP_INTR = 0x10;
-/** Of requests that read. */
+/** Flag of requests that read a whole table. */
 export const NLM_F_DUMP = 0x300;
-/** Of requests that make something. */
+/** Flags of requests that create or replace. */
 export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
-/** Of acknowledgements. */
+/** Flag of acknowledgements. */
 export const NLM_F_CAPPED = 0x100;
 export const NLM_F_ACK_TLVS = 0x200;
 /** Bits of an attribute's type that say how it is encoded. */

@@ -65,7 +65,7 @@ export interface LinkAttributes {
   readonly extMask?: number;
   readonly linkNetnsId?: number;
   readonly protoDown?: number;
-  /** Of a request: the namespace, by its number here, in which the interface is looked for. */
+  /** Number, in this namespace, of the network namespace in which a request looks for the interface. */
   readonly targetNetnsId?: number;
 }
 

@@ -40,7 +40,7 @@ export interface NftWatchOptions {
   /** NFPROTO_* */
   readonly family: number;
   readonly tables: readonly string[];
-  /** Of all tables but those. Default no. */
+  /** Watches all tables except these. Default false. */
   readonly isOther?: boolean;
   /** Something of a table came, went or changed; or notices were lost. */
   readonly onChange: () => void;

@@ -26,7 +26,7 @@ export interface Route {
   /** Interfaces that it leads through: more than one with several next hops, none for a blackhole. */
   readonly ifindexes: readonly number[];
   readonly hasGateway: boolean;
-  /** Of the next hops that have one, of either family. */
+  /** Gateways of the next hops that have one, of either family. */
   readonly gateways: readonly Uint8Array[];
   /** It is for packets of some sources only. */
   readonly hasSource: boolean;
@@ -135,7 +135,7 @@ interface NextHop {
 
 const nextHopBytes = 8;
 
-/** Of struct rtnexthop: u16 length, u8 flags, u8 hops, s32 interface; then attributes of a route. */
+/** Reads struct rtnexthop: u16 length, u8 flags, u8 hops, s32 interface; then attributes of a route. */
 function nextHops(family: number, bytes: Uint8Array): readonly NextHop[] {
   const view = viewOf(bytes);
   const found: NextHop[] = [];

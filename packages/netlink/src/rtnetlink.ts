@@ -76,7 +76,7 @@ export class Rtnetlink implements Disposable {
     return this.#dump('list interfaces', RTM_GETLINK, payload, decodeLink);
   }
 
-  /** Of all interfaces. */
+  /** Packet counters of all interfaces. */
   linkCounts(): Promise<LinkCounts[]> {
     const payload = encodeMessage(linkFormat, {}, {});
     return this.#dump('count packets of interfaces', RTM_GETLINK, payload, decodeLinkCounts);
@@ -89,7 +89,8 @@ export class Rtnetlink implements Disposable {
   }
 
   /**
-   * Of another network namespace, by this one's number for it. Needs CAP_NET_ADMIN there. Null: there is none.
+   * The link with this index in another network namespace, named by the number that this namespace has for it. Needs
+   * CAP_NET_ADMIN there. Null: it does not exist.
    */
   async linkIn(netnsId: number, ifindex: number): Promise<Link | null> {
     const payload = encodeMessage(
@@ -106,7 +107,7 @@ export class Rtnetlink implements Disposable {
     return this.#dump('list addresses', RTM_GETADDR, payload, decodeAddress);
   }
 
-  /** Of one table, both families; a table that nobody has used is empty. */
+  /** Routes of one table, both families; an unused table is empty. */
   routes(table: number): Promise<Route[]> {
     const payload = encodeMessage(routeFormat, {}, { table });
     const decode = (bytes: Uint8Array): Route | null => {
@@ -137,7 +138,7 @@ export class Rtnetlink implements Disposable {
     return this.#dump('list neighbours', RTM_GETNEIGH, payload, decodeNeighbor);
   }
 
-  /** Of all bridges. */
+  /** Forwarding entries of all bridges. */
   forwarding(): Promise<ForwardingEntry[]> {
     const payload = encodeMessage(neighborFormat, { family: AF_BRIDGE }, {});
     return this.#dump('list forwarding entries', RTM_GETNEIGH, payload, decodeForwarding);

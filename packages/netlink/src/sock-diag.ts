@@ -83,7 +83,7 @@ const socketFormat: MessageFormat<SocketHeader, NoAttributes> = {
   },
   attributes: attributeTable<NoAttributes>({}),
 };
-/** Of the own address in struct inet_diag_msg. */
+/** Offset of the own address in struct inet_diag_msg. */
 const addressOffset = 8;
 
 export class SocketDiagnostics implements Disposable {

@@ -66,7 +66,7 @@ export class Lifecycle {
   readonly #stopTimeoutMs: number;
   readonly #startFailedCode: (error: TandemError) => number;
   readonly #components: Component[] = [];
-  /** Those whose start was called, in order. */
+  /** Components whose start was called, in order. */
   readonly #begun: Component[] = [];
   readonly #abort = new AbortController();
   #state: LifecycleState = 'new';

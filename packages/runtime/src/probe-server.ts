@@ -21,9 +21,9 @@ export interface ProbeAnswer {
   readonly text: string;
 }
 
-/** Of a question; the longest has seven. */
+/** Longest question, in octets; the longest in use has seven. */
 const questionBytesMax = 64;
-/** Of an answer; the probe reads no more. */
+/** Longest answer, in octets; the probe reads no more. */
 const answerBytesMax = 1000;
 /** Connections at once; more are closed. */
 const connectionsMax = 16;

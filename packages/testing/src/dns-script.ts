@@ -59,7 +59,7 @@ export interface DnsRule {
   readonly every?: number;
   /** Default NOERROR. */
   readonly rcode?: number;
-  /** Of these, what was asked for is answered, and any CNAME, DNAME or record with a name of its own. */
+  /** Records of the answer: those of the type in the question, and any CNAME, DNAME or record with a name of its own. */
   readonly answers?: readonly RecordSpec[];
   readonly authorities?: readonly RecordSpec[];
   readonly additionals?: readonly RecordSpec[];

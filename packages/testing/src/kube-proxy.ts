@@ -17,7 +17,7 @@ export interface ServiceSpec {
   readonly clusterIp: string;
   readonly port: number;
   readonly protocol: 'tcp' | 'udp';
-  /** Of the family of `clusterIp`. Empty: connections are rejected, as kube-proxy does. */
+  /** Backends of the family of `clusterIp`. Empty: connections are rejected, as kube-proxy does. */
   readonly backends: readonly Backend[];
   readonly nodePort?: number;
 }

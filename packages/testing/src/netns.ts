@@ -31,7 +31,7 @@ import { together } from './together.ts';
 export interface Pod extends PodPlan {
   readonly namespace: Namespace;
   readonly mac: string;
-  /** Of the node's end of the veth. */
+  /** Index of the node's end of the veth. */
   readonly hostIfindex: number;
   readonly hostMac: string;
   /** Where the pod's packets go at layer 2: the veth's other end, or the bridge. */

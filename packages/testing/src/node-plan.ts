@@ -151,7 +151,7 @@ export const quietIpv6: Readonly<Record<string, number>> = {
   'net.ipv6.conf.default.accept_dad': 0,
 };
 
-/** Of the node's namespace. */
+/** Sysctls of the node's namespace. */
 export function nodeSysctls(spec: NodeSpec): Record<string, number> {
   const reversePathFilter = spec.reversePathFilter ?? 0;
   const srcValidMark = spec.srcValidMark ?? 0;

@@ -81,7 +81,7 @@ export class OrderModel {
     for (const namespaceId of [...this.#spaces.keys()]) this.#drop(namespaceId, pair);
   }
 
-  /** That of one namespace alone. */
+  /** Removes a pair of one namespace. */
   removeOf(namespaceId: number, pair: ModelPair): void {
     this.#drop(namespaceId, pair);
   }

@@ -9,7 +9,7 @@ import { type RunningProcess, startProcess } from './process.ts';
 
 const program = fileURLToPath(new URL('../build/probe', import.meta.url));
 
-/** Of what a probe wrote before it ended, so much is in the error. */
+/** End of a probe's output that its error quotes, in characters. */
 const lastWordsMax = 2000;
 
 export type ArgumentValue = string | number | boolean | Uint8Array | undefined;

@@ -113,7 +113,7 @@ export interface CaptureOptions {
   readonly payload?: string;
 }
 
-/** Of an interface, or of what the host itself receives of an IP protocol, after netfilter. */
+/** Interface to watch, or IP protocol whose packets the host itself receives, after netfilter. */
 export type SightOptions = {
   /** Stands before the number of each packet, which has four octets. */
   readonly pattern: Uint8Array;
@@ -142,7 +142,7 @@ interface BlastAmount {
   readonly counterAt?: number;
   /** Offsets of 16-bit fields in `data`, at most 4, that are random in each datagram. */
   readonly randomAt?: readonly number[];
-  /** Of what is random, not 0; default 1. */
+  /** Seed of random data, not 0; default 1. */
   readonly seed?: number;
 }
 
@@ -186,7 +186,7 @@ export interface BulkOptions {
   /** Default 53. */
   readonly port?: number;
   readonly type?: 'A' | 'AAAA';
-  /** Of the queries; over TCP each has a connection of its own. Default udp. */
+  /** Transport of the queries; over TCP each has a connection of its own. Default udp. */
   readonly transport?: 'udp' | 'tcp';
   /** Names are prefix + number + suffix; default "n-" and ".example.test". */
   readonly prefix?: string;
@@ -199,7 +199,7 @@ export interface BulkOptions {
   readonly connectPort?: number;
   /** Times a query is sent at most; default 3. */
   readonly tries?: number;
-  /** Of each try of a query; default 1000. */
+  /** Timeout of each attempt of a query; default 1000. */
   readonly timeoutMs?: number;
   /** Default 900: less than the kernel's first retransmission of a SYN. */
   readonly connectTimeoutMs?: number;

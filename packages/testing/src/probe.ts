@@ -311,7 +311,7 @@ export class Capture extends Handle {
 
 /** Numbers of packets that came: the four octets behind a pattern. */
 export class Sightings extends Handle {
-  /** Those since the last time. Throws where some were lost: then nobody knows what came. */
+  /** Events since the last call. Throws if some were lost, because the result is unknown then. */
   async seen(): Promise<number[]> {
     const answer = await this.process.request('sighted', { handle: this.id });
     const lost = answer.number('lost');

@@ -39,8 +39,8 @@ export interface AttachPlan {
 }
 
 /**
- * Whose programs are looked for in the kernel: of all interfaces, or of those alone that this process has not attached
- * to. The kernel takes an interface that goes out of `pod_devices`, so one that comes with its index counts as new.
+ * Interfaces whose programs are looked up in the kernel: all, or only those to which this process has not attached. The
+ * kernel removes an interface that is deleted from `pod_devices`, so a new one with its index counts as new.
  */
 export type CheckedInterfaces = 'all' | 'new';
 
@@ -167,7 +167,7 @@ export class Attacher {
   }
 }
 
-/** Of the pods that were attached before this process, from the kernel's map. */
+/** Interfaces of the pods that an earlier process attached, from the kernel's map. */
 function knownInterfaces(datapath: Datapath): ReadonlyMap<number, KnownInterface> {
   const known = new Map<number, KnownInterface>();
   for (const [, value] of datapath.map('endpoints').entries()) {

@@ -25,7 +25,7 @@ import {
 /** What was found for a pod before, by this process or the one before it. */
 export interface KnownInterface {
   readonly ifindex: number;
-  /** Of the pod behind a bridge port; null: not known. */
+  /** Ethernet address of the pod behind a bridge port; null: not known. */
   readonly mac: Uint8Array | null;
 }
 

@@ -38,7 +38,7 @@ export const ownVethFix =
 
 /** What is known of a pod that tells its interface. */
 export interface PodPlace {
-  /** Of one address. */
+  /** Text of the address. */
   readonly addressText: string;
   /** Named by an object whose writer is the operator. */
   readonly interfaceName?: string;

@@ -50,10 +50,10 @@ interface Draft {
   readonly conditions: Condition[];
   readonly markUses: MarkUse[];
   verdict: RuleVerdict;
-  /** Of the options that follow. */
+  /** Match or target to which the following options belong. */
   module: string;
   target: string;
-  /** Of CONNMARK: the mark is taken from the connection. */
+  /** Whether CONNMARK takes the mark from the connection. */
   restores: boolean;
 }
 

@@ -76,9 +76,9 @@ export function takers(users: readonly MarkUser[], mark: number): readonly MarkU
 }
 
 export interface MarkRequest {
-  /** Of the configuration. */
+  /** Mark of the configuration. */
   readonly wanted: number | 'auto';
-  /** Of the programs in force; null: there are none, or they do not say. */
+  /** Mark of the loaded programs; null: nothing is loaded, or the programs do not have it. */
   readonly inForce: number | null;
   readonly users: readonly MarkUser[];
 }

@@ -14,7 +14,7 @@ export interface MarkUse {
   readonly kind: 'match' | 'set' | 'restore';
   /** Bits of skb->mark, unsigned. */
   readonly bits: number;
-  /** Of a match: what these bits are compared with; absent: it cannot be told. */
+  /** Value with which a match compares these bits; absent: unknown. */
   readonly value?: number;
 }
 

@@ -12,7 +12,7 @@ import { err, ok, type Result } from '@tandem/core/result';
 import { resultInterfacesMax, sandboxAddressesMax } from './limits.ts';
 
 export interface SandboxNetwork {
-  /** Of the pod, 16 octets each. */
+  /** Addresses of the pod, 16 octets each. */
   readonly addresses: readonly Uint8Array[];
   /** Names of interfaces on the node: one of them is the host side of the pod's veth. */
   readonly hostInterfaces: readonly string[];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Whether a sandbox's pod is judged by its policy, at the interface that CNI made for it. */
+/** Whether the policy of a sandbox's pod is enforced, at the interface that CNI made for it. */
 
 import { compareAddresses, formatAddress } from '@tandem/core/net/ip';
 import type { Diagnostic } from '@tandem/core/policy/desired';
@@ -9,14 +9,14 @@ import type { AttachedEndpoint } from '../endpoint/attacher.ts';
 import type { Enforcement } from './gate.ts';
 import type { Sandbox } from './sandboxes.ts';
 
-/** What is applied, as the policy controller has it. */
+/** The applied policy, as the policy controller has it. */
 export interface AppliedPolicy {
   readonly endpoints: readonly AttachedEndpoint[];
   readonly diagnostics: readonly Diagnostic[];
   onApplied(listener: () => void): () => void;
 }
 
-/** What is applied, by pod: asked once for each pod that waits, each time that policy was applied. */
+/** The applied policy by pod: read again each time that policy is applied, for all pods that wait. */
 interface Applied {
   readonly byPod: ReadonlyMap<string, readonly AttachedEndpoint[]>;
   readonly faults: ReadonlyMap<string, string>;
@@ -44,7 +44,7 @@ export class EnforcedPods implements Enforcement {
       const endpoint = own.find((each) => compareAddresses(each.address, address) === 0);
       if (endpoint === undefined)
         return `its address ${formatAddress(address)} is not enforced yet`;
-      // One of before may have had the same address and an interface of the same name.
+      // A former sandbox may have had the same address and an interface of the same name.
       if (endpoint.sandboxId !== containerId) {
         return `its address ${formatAddress(address)} is still enforced as of another sandbox`;
       }

@@ -21,13 +21,13 @@ export interface PodIdentity {
 
 export interface GateCall {
   readonly command: string;
-  /** Of the sandbox. */
+  /** Id of the sandbox. */
   readonly containerId: string;
   /** CNI_IFNAME. */
   readonly interfaceName: string;
   readonly pod: PodIdentity;
   readonly cniVersion: string;
-  /** Of the plugins before; undefined for DEL. */
+  /** Result of the preceding plugins; undefined for DEL. */
   readonly prevResult: unknown;
 }
 

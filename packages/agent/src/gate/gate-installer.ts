@@ -32,7 +32,7 @@ import { err, ok, type Result } from '@tandem/core/result';
 
 export const gateConfigName = '00-tandem.conflist';
 export const gatePluginName = 'tandem-gate';
-/** Of one name, so that drafts of processes that died with one do not gather. */
+/** Name of the draft, always the same, so that drafts of killed processes do not accumulate. */
 export const gateDraftName = '.tandem-gate.new';
 const configPattern = /\.(conflist|conf|json)$/;
 
@@ -41,7 +41,7 @@ export interface GatePlaces {
   readonly configDirectory: string;
   /** Where it looks for plugins, such as /opt/cni/bin. */
   readonly pluginDirectory: string;
-  /** Of the agent, as the plugin sees it. */
+  /** Socket of the agent, as the plugin sees it. */
   readonly socketPath: string;
 }
 
@@ -120,7 +120,7 @@ function writeOutcome({ configDirectory, socketPath }: GatePlaces, name: string)
   return { kind: 'written', copyOf: name };
 }
 
-/** Those that a container runtime reads, in its order: no directories, and no pipe that nobody writes to. */
+/** Names that a container runtime reads, in its order: no directories, and no pipe without a writer. */
 function configNames(directory: string): readonly string[] {
   return readdirSync(directory)
     .filter((name) => configPattern.test(name) && name !== gateConfigName)

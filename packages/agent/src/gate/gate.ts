@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Holds the start of each pod, in ADD of the last CNI plugin, until its interface is judged by its policy. */
+/** Holds the start of each pod, in ADD of the last CNI plugin, until its policy is enforced at its interface. */
 
 import { readCniResult } from './cni-result.ts';
 import type { GateCall } from './gate-call.ts';
@@ -9,9 +9,9 @@ import type { GateHandler } from './gate-server.ts';
 import { hostInterface, type InterfaceView } from './host-interface.ts';
 import type { Sandbox, Sandboxes } from './sandboxes.ts';
 
-/** What of policy the gate looks at. */
+/** The part of policy that the gate reads. */
 export interface Enforcement {
-  /** Why the sandbox's pod is not enforced at its interface; null: it is. */
+  /** Reason for which the sandbox's pod is not enforced at its interface; null: it is enforced. */
   problemOf(sandbox: Sandbox): string | null;
   /** Calls `listener` each time that policy was applied; gives the function that ends it. */
   onApplied(listener: () => void): () => void;

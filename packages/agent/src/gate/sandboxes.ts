@@ -3,7 +3,7 @@
 
 /**
  * Sandboxes of this node as CNI made them: addresses and interface of a pod, before the API server has them (kubelet
- * says a pod's address when ADD is over, and ADD waits for its policy).
+ * publishes a pod's address after ADD, and ADD waits for the pod's policy).
  */
 
 import { sandboxesMax } from './limits.ts';
@@ -52,7 +52,7 @@ export class Sandboxes {
     return true;
   }
 
-  /** What is removed late must not take the sandbox that came after it. */
+  /** Removes the sandbox, but not a later sandbox of the same pod: a DEL may come late. */
   remove(podKey: string, containerId: string): void {
     if (this.#byPod.get(podKey)?.containerId !== containerId) return;
     this.#byPod.delete(podKey);
@@ -60,7 +60,7 @@ export class Sandboxes {
     this.#onChange();
   }
 
-  /** The pod's object is gone: of a sandbox whose DEL never came nothing else would tell. A later pod's stays. */
+  /** Removes the sandbox of a deleted pod, because its DEL may never come. The sandbox of a later pod stays. */
   podGone(podKey: string, uids: readonly string[]): void {
     const found = this.#byPod.get(podKey);
     if (found === undefined || !uids.includes(found.uid)) return;

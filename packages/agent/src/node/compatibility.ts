@@ -19,7 +19,7 @@ import { JudgeWatch, judgedOf } from './judge-watch.ts';
 export interface CompatibilityOptions {
   readonly datapath: Datapath;
   readonly view: NetworkView;
-  /** Of the pods under policy. */
+  /** Interfaces of the pods under policy. */
   readonly interfaces: () => readonly PodInterface[];
 }
 

@@ -31,7 +31,7 @@ export interface JudgedCounts {
 export interface TrafficCounts {
   /** Read before the interfaces. */
   readonly before: JudgedCounts;
-  /** Of pods' interfaces, since the node was booted. */
+  /** Counters of pods' interfaces, since the node was booted. */
   readonly interfaces: readonly LinkCounts[];
   /** Read after the interfaces. */
   readonly after: JudgedCounts;
@@ -51,7 +51,7 @@ export function judgedOf(counters: Readonly<Record<string, number>>): JudgedCoun
 }
 
 export class JudgeWatch {
-  /** So many packets may wait for a CPU in the kernel, counted by their interface and by no program yet. */
+  /** Packets that may wait for a CPU in the kernel, counted by their interface and not yet by a program. */
   readonly #queuedMax: number;
   #last: TrafficCounts | null = null;
   /** Packets that nothing explains, of the looks since all were explained. */
@@ -88,7 +88,7 @@ export class JudgeWatch {
   }
 }
 
-/** Of interfaces that were there both times. */
+/** Packets of the interfaces that both readings have. */
 function packetsBetween(before: readonly LinkCounts[], after: readonly LinkCounts[]): number {
   const earlier = new Map(before.map((each) => [each.ifindex, each]));
   let packets = 0;

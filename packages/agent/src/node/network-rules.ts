@@ -2,10 +2,10 @@
 // Copyright The Tandem Authors
 
 /**
- * What the node's network stack must do for the shared socket, beside BPF: deliver steered packets
- * locally (policy routing), keep them out of conntrack, and have conntrack at all. Everything is named,
- * so that it is found again, and put back when somebody removed it. A part that cannot be made keeps no
- * other from being made: without routing pods get no DNS answers, and policy is enforced all the same.
+ * Rules, routes and the nft table that the shared socket needs beside BPF: they deliver steered packets locally (policy
+ * routing), keep them out of conntrack, and keep conntrack enabled. All have names, by which the agent finds them again and
+ * restores them after their removal. If one part cannot be made, the others are made: without routing pods get no DNS answers,
+ * and policy is enforced.
  */
 
 import { isIpv4, isIpv4Prefix } from '@tandem/core/net/ip';
@@ -76,7 +76,7 @@ export function ensureNetworkRules(
   return attemptAll(all.filter(([part]) => parts.has(part)));
 }
 
-/** Takes everything away again. Never rejects. */
+/** Removes all of them. Never rejects. */
 export function removeNetworkRules(
   view: NetworkView,
   options: NetworkRulesOptions,
@@ -153,7 +153,7 @@ export interface MissingRouting {
   readonly isRouted: boolean;
 }
 
-/** What of the rules and the route of a family the node does not have. */
+/** Rules and route of a family that the node lacks. */
 export function missingRouting(
   state: NetworkState,
   family: Family,
@@ -217,7 +217,7 @@ async function removeOutdated(
   await rtnetlink.deleteRoute({ ...former, priority: 0 });
 }
 
-/** One that is there all the same, of which the view does not know yet, is no error. */
+/** A rule that exists already, and that the view has not read yet, is no error. */
 async function addRule({ rtnetlink }: NetworkView, rule: RuleSpec): Promise<void> {
   try {
     await rtnetlink.addRule(rule);
@@ -226,7 +226,7 @@ async function addRule({ rtnetlink }: NetworkView, rule: RuleSpec): Promise<void
   }
 }
 
-/** Made by us for other settings, before the configuration changed; a version of before did not say that they are ours. */
+/** Whether the rule is ours, of former settings. Rules of an earlier version do not have our protocol number. */
 function isOutdated(rule: Rule, ours: readonly RuleSpec[]): boolean {
   const [any] = ours;
   if (any === undefined || rule.family !== any.family) return false;
@@ -270,7 +270,7 @@ function numberOf(family: Family): number {
   return family === 'IPv4' ? AF_INET : AF_INET6;
 }
 
-/** As nft shows it; null: there is none, or nft fails, which writing it then says. */
+/** The table as nft prints it; null: it does not exist, or nft fails, which the next write reports. */
 async function readNftTable(): Promise<string | null> {
   try {
     return await run('nft', ['list', 'table', 'inet', nftTable]);
@@ -282,8 +282,8 @@ async function readNftTable(): Promise<string | null> {
 /**
  * Steered queries and our replies are not tracked: one conntrack entry per query would let a pod fill
  * the table (safety rule 8). The ct state rule keeps conntrack on in both families: without it replies
- * are judged as new connections. It is nft that reads and writes the table: rules are programs there, which
- * nft compiles and takes apart again. It runs at the start and after a change of the table (NftWatch).
+ * are judged as new connections. nft reads and writes the table, because rules in the kernel are programs that nft compiles and
+ * prints. It runs at the start and after a change of the table (NftWatch).
  */
 async function ensureNftTable({ mark, port }: NetworkRulesOptions): Promise<void> {
   const present = await readNftTable();

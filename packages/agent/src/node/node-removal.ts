@@ -48,7 +48,10 @@ export async function removeDatapath(footprint: NodeFootprint): Promise<readonly
   return problems;
 }
 
-/** Of bridged pods: the neighbours bear our mark, and the sticky entries of their hardware addresses are ours with them. */
+/**
+ * Removes the entries of bridged pods: neighbours with our mark, and the sticky forwarding entries of their hardware
+ * addresses.
+ */
 async function removeBridgeEntries(view: NetworkView): Promise<void> {
   const { rtnetlink, state } = view;
   for (const { ifindex, address, mac, protocol } of state.neighbors) {

@@ -13,7 +13,7 @@ import { addAttemptsMax } from '../limits.ts';
 
 export interface Refusal {
   readonly entries: readonly Entry[];
-  /** Of the first of them. */
+  /** Reason for the first of them. */
   readonly reason: string;
 }
 

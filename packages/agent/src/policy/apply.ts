@@ -26,13 +26,13 @@ import { addWhatFits } from './add-entries.ts';
 import { heldEndpoint, policyOfEndpoint, policyOfKey } from './hold-endpoints.ts';
 import { entryOf, type MapChange, mapChange, policyEntries } from './map-change.ts';
 
-/** What of the datapath a change of policy touches. */
+/** The part of the datapath that a change of policy writes. */
 export type AppliedMaps = Pick<Datapath, 'map' | 'table'>;
 
 export interface ApplyStep {
   readonly datapath: AppliedMaps;
   readonly compiled: Compiled;
-  /** What the maps hold, and nothing else; null or absent: that is not known. */
+  /** The exact content of the maps; null or absent: it is not known. */
   readonly former?: Compiled | null;
   /** Policies that may be in the kernel from before. */
   readonly retained: ReadonlyMap<number, CompiledPolicy>;
@@ -50,12 +50,12 @@ export const abiCapacities: Capacities = {
   classes: TD_CLASSES_MAX,
 };
 
-/** What the kernel did not take. */
+/** Entries that the kernel refused. */
 export interface Refused {
   readonly map: 'policy' | 'dns_servers' | 'classes' | 'endpoints';
   readonly entries: readonly Entry[];
   readonly reason: string;
-  /** Policies that are not whole without it: their endpoints are held. */
+  /** Policies that are incomplete without them: their endpoints are held. */
   readonly policies: ReadonlySet<number>;
 }
 
@@ -90,7 +90,7 @@ export function applyToDatapath(step: ApplyStep): readonly Refused[] {
   };
   // No endpoint is judged by new classes with a policy that is not whole.
   hold();
-  // An address without its class counts as what is around it, to whatever names peers.
+  // An address without a class of its own has that of the prefix around it, in every rule with peers.
   add('classes', change.classes, () => policiesWithPeers(compiled));
   const held = hold();
   end(datapath.table('classes'), change.classes, change.goneClasses);
@@ -119,11 +119,11 @@ function serverEntries(list: Compiled['dnsServers']): readonly Entry[] {
 }
 
 interface Change extends MapChange {
-  /** Of `policy`, those that stay; of no account where `gonePolicy` says what goes. */
+  /** Entries of `policy` that stay; unused if `gonePolicy` lists the entries to remove. */
   readonly wantedPolicy: readonly Entry[];
 }
 
-/** What changed since what the maps hold, if that is known and has room beside it; null: it is not. */
+/** The difference from the maps, if their content is known and has room beside the new one; else null. */
 function changeThatFits(
   { datapath, compiled, former }: ApplyStep,
   servers: readonly Entry[],

@@ -10,19 +10,19 @@
 import type { Task } from '@tandem/runtime/task';
 
 export interface PolicyChange {
-  /** The snapshot is on disk, for whoever starts anew. */
+  /** Writes the snapshot to disk, for a process that starts. */
   save(): Task | void;
-  /** Members that are connected are told. */
+  /** Sends the snapshot to the connected members. */
   publish(): Task | void;
-  /** The agent's own member serves it. */
+  /** Installs it in the agent's own member. */
   install(): Task | void;
-  /** So do the others, or they lag behind. */
+  /** Waits until the other members serve it, or are behind. */
   acknowledge(): Task | void;
-  /** Members that lag behind are passed over. */
+  /** Makes the kernel prefer members that serve it. */
   require(): Task | void;
-  /** New selectors get the addresses of names that were answered before. */
+  /** Gives new selectors the addresses of the name cache. */
   feed(): Task | void;
-  /** The kernel's maps, in the order of `applyToDatapath`. */
+  /** Writes the kernel's maps, in the order of `applyToDatapath`. */
   apply(): Task | void;
 }
 

@@ -51,7 +51,7 @@ export class Compilations {
     return this.#applied;
   }
 
-  /** Of the newest compilation, in force or not; null before the first. */
+  /** Diagnostics of the newest compilation, in force or not; null before the first. */
   get diagnostics(): readonly Diagnostic[] | null {
     return this.#diagnostics;
   }

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * From objects to enforcement: compiles what the source has, hands it to the members, and applies it to
- * the datapath, one change at a time. Nothing it can't compile or apply weakens what is in force.
+ * From objects to enforcement: compiles the objects of the source, sends the snapshot to the members, and applies the result to
+ * the datapath, one change at a time. A change that cannot be compiled or applied leaves the former policy in force.
  */
 
 import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
@@ -54,11 +54,11 @@ export interface ControllerOptions {
   readonly install: (snapshot: Uint8Array) => Task;
   /** Gives new FQDN selectors the addresses of names that were answered before. */
   readonly backfill: (selectors: readonly number[]) => Task;
-  /** What policies redirect to pods of the node. */
+  /** Applies the local redirects. */
   readonly redirects: {
     readonly apply: (...args: Parameters<RedirectStack['apply']>) => Eventual<void>;
   };
-  /** Of the disk. */
+  /** Keeps snapshot and ids on the disk. */
   readonly keeper: {
     readonly keep: (...args: Parameters<StateKeeper['keep']>) => Eventual<void>;
   } & Pick<StateKeeper, 'keepIds' | 'loadIds'>;
@@ -76,7 +76,7 @@ export interface ControllerOptions {
   readonly served: MemberPolicy | null;
 }
 
-/** What a controller asks of the kernel. */
+/** The part of the datapath that a controller uses. */
 export type ControllerDatapath = Pick<Datapath, 'map' | 'table' | 'program' | 'ensureJudging'>;
 
 export class PolicyController {
@@ -92,17 +92,17 @@ export class PolicyController {
   #running: Promise<void> = Promise.resolve();
   #isDirty = false;
   #isMoved = false;
-  /** All that was applied last is in the kernel: what follows compares, and writes what somebody else changed. */
+  /** The kernel has all of the last policy: the next reconciliation compares, and restores what another process changed. */
   #isWhole = false;
-  /** Of `endpoints`, as they were last put into the kernel. */
+  /** Entries of `endpoints`, as they were last written to the kernel. */
   #entries: readonly Entry[] = [];
   #endpoints: readonly AttachedEndpoint[] = [];
-  /** Of patterns that members have no room for. */
+  /** Diagnostics of patterns that members have no room for. */
   #patternDiagnostics: readonly Diagnostic[] = [];
   #attachDiagnostics: readonly Diagnostic[] = [];
-  /** Of what the kernel did not take. */
+  /** Diagnostics of entries that the kernel refused. */
   #refusedDiagnostics: readonly Diagnostic[] = [];
-  /** What was said in the log and still holds. */
+  /** Diagnostics in the log that still hold. */
   #said: ReadonlyMap<string, Diagnostic> = new Map();
   #problem: Diagnostic | null = null;
   readonly #listeners = new Set<() => void>();
@@ -141,7 +141,7 @@ export class PolicyController {
     return this.#endpoints;
   }
 
-  /** All that an operator should see, of files, objects, policies and interfaces. */
+  /** Diagnostics of files, objects, policies and interfaces. */
   get diagnostics(): readonly Diagnostic[] {
     const compiled = this.#compilations.diagnostics ?? this.#cluster?.diagnostics ?? [];
     const problem = this.#problem === null ? [] : [this.#problem];
@@ -166,7 +166,7 @@ export class PolicyController {
     return this.reconcile();
   }
 
-  /** Compares everything with what it should be and mends it. Never rejects. */
+  /** Compares everything with the desired state and corrects it. Never rejects. */
   reconcile(): Promise<void> {
     this.#isDirty = true;
     return this.#start();
@@ -221,7 +221,7 @@ export class PolicyController {
     }
   }
 
-  /** Each once when it comes up and once when it is gone: what is not enforced must not go unseen. */
+  /** Logs each diagnostic once when it begins and once when it ends. */
   #sayDiagnostics(): void {
     const { log } = this.#o;
     const current = new Map(
@@ -289,7 +289,7 @@ export class PolicyController {
     yield* this.#redirect(applied);
   }
 
-  /** The kernel as compiled, whether it was so already or not. */
+  /** Brings the kernel to the compiled state. */
   *#apply(compiled: Compiled): Task {
     const { datapath, attacher } = this.#o;
     const former = this.#isWhole ? this.#compilations.applied : null;
@@ -360,7 +360,7 @@ export class PolicyController {
     this.counters.predecessorsForgotten += compiled.predecessorsForgotten;
   }
 
-  /** Pods come and go all the time: that is counted, and said to who asks for it. */
+  /** Changes of pods alone are frequent, so they are counted, and logged only with level debug. */
   #logApplied(compiled: Compiled, former: Compiled | null): void {
     const isNews = compiled.policies !== former?.policies;
     this.counters.applied += 1;
@@ -373,7 +373,7 @@ export class PolicyController {
     });
   }
 
-  /** Compiled once, for both members and for whoever starts from the file. */
+  /** Encodes the snapshot once, for both members and for the file. */
   *#encode(compiled: Compiled, cluster: ClusterState): Task<Uint8Array> {
     const { nodeName } = this.#o.nodeContext();
     const { members } = compiled;

@@ -10,7 +10,7 @@ export function policyOfEndpoint({ value }: Entry): number {
   return viewOf(value).getUint32(tdEndpoint.policy_id, true);
 }
 
-/** Of an entry of `policy` or `dns_servers`. */
+/** Policy id in the key of an entry of `policy` or `dns_servers`. */
 export function policyOfKey(key: Uint8Array, offset: number = tdPolicyKey.policy_id): number {
   return viewOf(key).getUint32(offset, true);
 }

@@ -23,7 +23,7 @@ const dnsPort = 53;
 
 /** How the traffic of a backend comes in. */
 export interface BackendInterface {
-  /** That netfilter sees: the bridge, for a port of one. */
+  /** Name that netfilter sees: for a bridge port that of the bridge. */
   readonly name: string;
   readonly isBridged: boolean;
 }
@@ -39,7 +39,7 @@ export interface RedirectRulesInput {
 export interface RedirectRules {
   /** '': nothing is redirected. */
   readonly text: string;
-  /** Of the pods to which traffic is led, or was until they began to end; as text. */
+  /** Addresses of pods to which traffic is redirected, or was until they began to terminate, as text. */
   readonly backends: ReadonlySet<string>;
 }
 

@@ -39,7 +39,7 @@ export class RedirectStack {
   #text: string | null = null;
   /** As nft shows what is in force. */
   #shown: string | null = null;
-  /** Of those that end: what they have answered is not led to them any more. */
+  /** Addresses of terminating backends: connections that they have answered are no longer redirected to them. */
   #ending: ReadonlySet<string> = new Set();
   /** Pods to which traffic was led, as text; null: what the kernel has is to be asked. */
   #backends: ReadonlySet<string> | null = null;
@@ -176,7 +176,7 @@ export class RedirectStack {
     this.#backends = rules.backends;
   }
 
-  /** Of the table that an agent before this one made. Where there is none, nothing is to be written. */
+  /** Takes over the table of an earlier agent. If there is none, nothing has to be written. */
   async #takeOver(): Promise<void> {
     const json = await listed(['--json']);
     this.#backends = backendsShown(json);

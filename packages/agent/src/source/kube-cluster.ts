@@ -50,7 +50,7 @@ interface PlacedPod {
 
 export interface KubeClusterOptions {
   readonly nodeName: string;
-  /** Of a pod of this node, by its key and those of its uids that CNI may have been told. */
+  /** Sandbox of a pod of this node, by its key and the uids by which CNI may have been called for it. */
   readonly sandboxOf: (podKey: string, uids: readonly string[]) => Sandbox | undefined;
   /** The object of a pod of this node is gone; `uids`: as for `sandboxOf`. */
   readonly podGone: (podKey: string, uids: readonly string[]) => void;
@@ -67,7 +67,7 @@ export class KubeCluster {
   readonly #services = new ChangeMap<Service>();
   readonly #endpointSlices = new ChangeMap<EndpointSlice>();
   readonly #redirectPolicies = new ChangeMap<LocalRedirectPolicy>();
-  /** Those of this node with what CNI said of them, and the others. */
+  /** Pods of this node with what CNI reported of them, and the other pods. */
   readonly #pods = new ChangeMap<Pod>();
   readonly #placedPods = new Map<string, PlacedPod>();
   readonly #policyStates = new ChangeMap<PolicyState>();
@@ -134,7 +134,7 @@ export class KubeCluster {
     return wasThere || wasFaulty;
   }
 
-  /** Of a list only those of `keys` are there. Returns whether others were. */
+  /** Keeps only the objects of a list with these keys. Returns whether others were removed. */
   retain(list: ListName, keys: ReadonlySet<string>): boolean {
     const known = [...this.#storeOf(list).keys(), ...this.#faultsOf(list).keys()];
     const gone = known.filter((key) => !keys.has(key));
@@ -185,7 +185,7 @@ export class KubeCluster {
     }
   }
 
-  /** Those by which CNI may know a pod of this node. */
+  /** Uids by which CNI may know a pod of this node. */
   #uidsOf(key: string, { uid }: Pod): readonly string[] {
     const staticUid = this.#staticUids.get(key);
     return staticUid === undefined ? [uid] : [uid, staticUid];

@@ -15,7 +15,7 @@ export interface KubeFacts {
     readonly list: ListName;
     readonly feed: Pick<ObjectFeed, 'state' | 'counters'>;
   }[];
-  /** That are known. */
+  /** Number of known objects. */
   readonly objectsOf: (list: ListName) => number;
 }
 

@@ -46,7 +46,7 @@ export class KubeSource implements ObjectSource {
   #isApplied = false;
   #isStopped = false;
   #settle: NodeJS.Timeout | null = null;
-  /** Of the oldest change that is not applied, ms; 0: none. */
+  /** Time of the oldest change that is not applied, ms; 0: none. */
   #changedMs = 0;
   #said = '';
   #saying: NodeJS.Timeout | null = null;
@@ -125,7 +125,7 @@ export class KubeSource implements ObjectSource {
     });
   }
 
-  /** Of what cannot be read now. A watch that is being made anew is no problem yet. */
+  /** Problems of the lists that cannot be read now. A watch that is being renewed is not a problem yet. */
   #problem(): { readonly message: string; readonly causes: ReadonlySet<FailureCause> } {
     const causes = new Set<FailureCause>();
     const messages = new Map<string, string[]>();

@@ -30,7 +30,7 @@ interface Session {
 }
 
 export class PolicyServer {
-  /** Of `members`. */
+  /** Reports changes of `members`. */
   readonly changes: Changes = new Changes();
   readonly #log: Pick<Logger, 'info' | 'error'>;
   readonly #sessions = new Set<Session>();

@@ -70,7 +70,7 @@ struct {
 	__type(value, __u64);
 } shared SEC(".maps");
 
-/* Of the same shape: a pin of it has another name. */
+/* A map of the same shape, whose pin has another name. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 16);

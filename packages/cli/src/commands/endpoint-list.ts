@@ -116,7 +116,7 @@ function reportOf(entry: EndpointEntry): EndpointReport {
   };
 }
 
-/** Whose addresses they are, by the last policy on disk; empty when it cannot be read. */
+/** Names of the pods that have the addresses, by the last policy on disk; empty if it cannot be read. */
 async function snapshotNames(
   stateDir: string,
 ): Promise<ReadonlyMap<string, { namespace: string; pod: string }>> {

@@ -91,7 +91,7 @@ function printReport(out: Printer, report: NodeReport): void {
   printDiagnostics(out, report.diagnostics);
 }
 
-/** Of each code the first few, with the number of others. */
+/** Prints the first few diagnostics of each code, with the number of the others. */
 function printDiagnostics(out: Printer, diagnostics: NodeReport['diagnostics']): void {
   const byCode = Map.groupBy(diagnostics, ({ severity, code }) => `${severity}: ${code}`);
   for (const [title, found] of byCode) {

@@ -20,7 +20,7 @@ interface DnsPath {
   readonly packet: Omit<DnsPacket, 'family' | 'protocol'>;
   /** The condition in the words of nft. */
   readonly nft: string;
-  /** Those of iptables, for each rule. */
+  /** Texts of iptables, for each rule. */
   readonly iptables: readonly string[];
 }
 

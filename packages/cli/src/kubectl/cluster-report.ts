@@ -65,7 +65,7 @@ function isSkewed({ members, policy }: NodeReport): boolean {
   );
 }
 
-/** Of one process of a node: "serves", "standby", "ImagePullBackOff", "-". */
+/** State of one process of a node: "serves", "standby", "ImagePullBackOff", "-". */
 export function processText({ pods, report }: ClusterNode, process: ProcessName): string {
   const own = pods.filter((pod) => pod.process === process);
   const member = report?.members.find(({ role }) => role === process);

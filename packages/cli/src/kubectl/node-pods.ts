@@ -17,7 +17,7 @@ export interface TandemPod {
   readonly waitingFor: string;
   readonly isReady: boolean;
   readonly restarts: number;
-  /** Of its container. */
+  /** Image of its container. */
   readonly image: string;
   /** Being deleted. */
   readonly isEnding: boolean;

@@ -26,7 +26,7 @@ export interface SysdumpOptions {
   readonly isRedacted: boolean;
 }
 
-/** Of each node: file and command. */
+/** Files that a sysdump has of each node, with their commands. */
 const nodeCommands: Readonly<Record<string, readonly string[]>> = {
   'status.json': ['--output=json', 'status'],
   'status.txt': ['status'],
@@ -134,7 +134,7 @@ async function logOf(
   return { file, text: null, error: reasonOf(result) };
 }
 
-/** Of all controllers, each line with its pod; without one there is none. */
+/** Logs of all controllers, each line with its pod; empty without a controller. */
 async function controllerLog(kubectl: Kubectl, nodes: readonly NodePods[]): Promise<Part> {
   const file = 'controller.log';
   const [pod] = nodes.flatMap(({ pods }) => pods);

@@ -9,7 +9,7 @@ import type { GroupView, MapFill } from './pins.ts';
 
 export interface ReportInputs {
   readonly group: Result<GroupView, string>;
-  /** Of each process, the agent first. */
+  /** Answers of the processes, the agent's first. */
   readonly answers: readonly AdminAnswer[];
   /** Counted from the pins when the agent does not answer; else empty. */
   readonly maps: readonly MapFill[];
@@ -50,7 +50,7 @@ export interface LearnedReport {
   /** Null: pairs that only policies of other namespaces than the asker's want; they make room first. */
   readonly namespace: string | null;
   readonly used: number;
-  /** So many are never taken by other namespaces. */
+  /** Number of pairs that other namespaces never take. */
   readonly share: number;
   /** With so many a new one replaces the oldest of the namespace. */
   readonly limit: number;
@@ -64,7 +64,7 @@ export interface LearnedReport {
 export interface NodeReport {
   readonly health: 'healthy' | 'degraded' | 'down';
   readonly node: string | null;
-  /** Whose answer `policy`, `sync` and `maps` are; "pins" when nobody answers. */
+  /** Process that gave `policy`, `sync` and `maps`; "pins" if none answers. */
   readonly answeredBy: ProcessName | 'pins' | null;
   readonly processes: readonly ProcessReport[];
   readonly members: readonly MemberReport[];

@@ -28,7 +28,7 @@ const clusterNames = /(^|\.)svc\.[-a-z0-9.]+\.$|\.cluster\.local\.$/;
 type Section = 'ingress' | 'egress';
 const sections: readonly Section[] = ['ingress', 'egress'];
 
-/** Of valid objects that stand in one set of files. */
+/** Hints for the valid objects of one set of files. */
 export class CiliumHints {
   readonly #policies: readonly Policy[];
   readonly #addresses: KnownAddresses;

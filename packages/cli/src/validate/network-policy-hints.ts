@@ -18,7 +18,7 @@ export interface Hint {
 const dnsPort = 53;
 const nameLabel = 'name';
 
-/** Of valid objects that stand in one set of files. */
+/** Hints for the valid objects of one set of files. */
 export class NetworkPolicyHints {
   readonly #namesLabel: boolean;
   /** Namespaces of which a policy allows DNS, as far as can be read; '' all of them. */

@@ -104,7 +104,10 @@ function adviceOn(source: FileObject): string {
     : '';
 }
 
-/** Of DNS rules warnings, as the agent takes these policies; what they name is dropped all the same. */
+/**
+ * Findings of DNS rules as warnings, because the agent accepts these policies; the queries that they name are dropped
+ * nevertheless.
+ */
 function dnsFindings(
   objects: readonly K8sObject[],
   places: ReadonlyMap<string, FileObject>,

@@ -20,7 +20,7 @@ export interface NameTableOptions {
 }
 
 export class NameTable {
-  /** Of each record: its namespace, by the id of `NamespaceTable`; its scope; its mappings; octets of its name. */
+  /** Columns of a record: its namespace, by the id of `NamespaceTable`; its scope; its mappings; octets of its name. */
   readonly namespace: Int32Array;
   readonly scope: Int32Array;
   readonly entries: Int32Array;

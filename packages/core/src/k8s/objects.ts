@@ -44,11 +44,11 @@ export interface Pod extends ObjectMeta {
   readonly isReady?: true;
   /** RFC 3339, sorts as text; '' if absent. */
   readonly createdAt: string;
-  /** Of its containers: numbers of named ports, by protocol and name, `TCP/http`. */
+  /** Numbers of the named ports of its containers, by protocol and name, `TCP/http`. */
   readonly namedPorts?: ReadonlyMap<string, number>;
   /** Annotation tandem.dev/interface. */
   readonly interfaceName?: string;
-  /** Of the CNI sandbox that its addresses are from. Absent: they are from its status, which only says so. */
+  /** CNI sandbox from which the addresses are. Absent: they are from the status, which is less reliable. */
   readonly sandboxId?: string;
   /** Not all of it could be read, so which policies select it is not known. */
   readonly isPartial?: true;

@@ -52,7 +52,7 @@ export interface ObjectError {
 
 const portRange = { min: 1, max: 65_535 };
 const noFields: Fields = {};
-/** Of objects that no selector asks for theirs. */
+/** Labels of objects whose labels no selector reads. */
 const noLabels: ReadonlyMap<string, string> = new Map();
 
 /** Groups and kinds; a kind of another group is another kind. */
@@ -242,8 +242,8 @@ function isPodReady(status: Fields, issues: Issues): boolean {
 }
 
 /**
- * Of containers, and of those that are started before them and stay (sidecars). Of several of one name the first counts, as
- * for Services (k8s.io/endpointslice FindPort).
+ * Named ports of containers, and of sidecars (containers that are started before them and stay). If several have one name,
+ * the first counts, as for Services (k8s.io/endpointslice FindPort).
  */
 function readNamedPorts(spec: Fields, issues: Issues): ReadonlyMap<string, number> {
   const named = new Map<string, number>();

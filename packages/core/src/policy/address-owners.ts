@@ -49,7 +49,7 @@ export interface AddressOwner {
 export interface LocalPod {
   readonly pod: Pod;
   readonly identity: Identity;
-  /** Those that no other pod or node has a better claim to. */
+  /** Addresses to which no other pod or node has a better claim. */
   readonly addresses: readonly Uint8Array[];
   /** Another pod claims one of them with equal right: hold it, nobody knows whose policy counts. */
   readonly isDisputed: boolean;
@@ -60,7 +60,7 @@ export type Owners = ReadonlyMap<string, AddressOwner>;
 
 export interface BaseOwners {
   readonly owners: Owners;
-  /** Of addresses that nobody else has. */
+  /** Owners of addresses that have no other owner. */
   readonly fallbacks: Owners;
   /** Keys of the nodes' addresses, which no pod can claim. */
   readonly nodeKeys: ReadonlySet<string>;
@@ -116,7 +116,7 @@ const worldOwners = {
   ipv4: worldOwner('world-ipv4', 0),
   ipv6: worldOwner('world-ipv6', 0),
 } as const;
-/** Of the world, and the cluster's all the same: no answer of a name's owner may open it. */
+/** Owner of addresses of the world that still belong to the cluster: no answer of a name's owner may open them. */
 export const outsideOwners: Readonly<Record<'ipv4' | 'ipv6', Ownership>> = {
   ipv4: worldOwner('world-ipv4', ClassFlag.cluster),
   ipv6: worldOwner('world-ipv6', ClassFlag.cluster),
@@ -138,7 +138,10 @@ export const nodeOwners: Readonly<Record<NodeEntity, Ownership>> = {
   host: nodeOwner('host'),
   'remote-node': nodeOwner('remote-node'),
 };
-/** Of this node's interfaces: who else bears such an address as source is a forger. What its Node object names beside them others may bear. */
+/**
+ * Owner of addresses of this node's interfaces: any other sender with such a source is forged. Other addresses of its Node
+ * object may have other senders.
+ */
 const localOwner: Ownership = {
   ...nodeOwners.host,
   flags: nodeOwners.host.flags | ClassFlag.host,
@@ -227,7 +230,7 @@ function tunnelEnds(cluster: ClusterState, node: NodeContext): Owners {
   return ends;
 }
 
-/** Of a prefix with this first address, whose last bit is 0. */
+/** Second address of a prefix with this first address, whose last bit is 0. */
 function secondOf(address: Uint8Array): Uint8Array {
   const second = Uint8Array.from(address);
   second[15] = (second[15] ?? 0) | 1;

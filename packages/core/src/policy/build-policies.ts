@@ -88,7 +88,7 @@ interface Names {
 interface SelectorName {
   readonly pattern: Pattern;
   readonly shared: string;
-  /** Of the policy's own; null: it has none. */
+  /** Text of the policy's own part; null: it has none. */
   readonly own: string | null;
 }
 

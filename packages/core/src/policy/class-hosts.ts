@@ -22,7 +22,7 @@ export interface AddressClass {
 export class Host {
   readonly key: string;
   readonly address: Uint8Array;
-  /** Of the address itself; null: it is its range's, and a CIDR peer names it. */
+  /** Owner of the address itself; null: the address belongs to its range, and a CIDR peer names it. */
   own: Ownership | null;
   place: RangeClass;
   look: Look;

@@ -46,7 +46,7 @@ export interface Range {
 export interface RangeTree {
   /** Sorted: outer before inner. */
   readonly ranges: readonly Range[];
-  /** Of single addresses, by `addressKey`. */
+  /** Edges at single addresses, by `addressKey`. */
   readonly edges: ReadonlyMap<string, CidrEdges>;
 }
 

@@ -120,7 +120,7 @@ export class AddressClasses {
     return text;
   }
 
-  /** Those addresses; null when they are more than `max`. */
+  /** Addresses that the selector matches; null if there are more than `max`. */
   membersOf(key: string, max: number): readonly Uint8Array[] | null {
     const contents = new Set(this.#contents.with(key));
     let count = 0;
@@ -337,7 +337,7 @@ export class AddressClasses {
     this.#contents.release(former.content, named);
   }
 
-  /** Those of classes that got other ids. */
+  /** Marks the addresses of classes that got other ids. */
   #touchAll(renamed: ReadonlySet<ClassContent>): void {
     for (const known of this.#ranges.values()) if (renamed.has(known.content)) this.#touch(known);
     for (const host of this.#hosts.values()) {

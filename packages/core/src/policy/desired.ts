@@ -30,7 +30,7 @@ export interface EndpointDesired {
   readonly namespaceId: number;
   /** Annotation tandem.dev/interface: the host side of the pod's veth. */
   readonly interfaceName?: string;
-  /** Of the CNI sandbox that the address is from, where it is known. */
+  /** CNI sandbox from which the address is, if known. */
   readonly sandboxId?: string;
 }
 

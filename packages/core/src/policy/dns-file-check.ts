@@ -37,7 +37,7 @@ const wholeClusterCodes: readonly string[] = [
   'redirect-refused',
 ];
 
-/** Of the DNS rules of all valid policies, and of redirects; subjects are `Kind/namespace/name: field`. */
+/** Checks the DNS rules of all valid policies, and redirects; subjects are `Kind/namespace/name: field`. */
 export function checkDnsRules(cluster: ClusterState): readonly Diagnostic[] {
   const [firstNode] = cluster.nodes.values();
   const node: NodeContext = {

@@ -28,11 +28,14 @@ export interface Frontend {
   readonly address: Uint8Array;
   readonly port: number;
   readonly protocol: 6 | 17;
-  /** Of a Service of the cluster's resolvers. */
+  /** Whether the Service is one of the cluster's resolvers. */
   readonly isTrusted: boolean;
   /** Distinct; empty if the service has none. Null: it is no Service, but an address that a policy redirects. */
   readonly backends: readonly Backend[] | null;
-  /** Of the pods that the Service selects, while it has none: absent if it has some, or if they are not known. */
+  /**
+   * Backend that a pod selected by the Service would be, while it has none: absent if it has backends, or if its pods are
+   * not known.
+   */
   readonly expected?: ExpectedBackend;
   /** A CiliumLocalRedirectPolicy leads it to pods of this node, while some of them are ready. */
   readonly local?: LocalBackends;
@@ -46,7 +49,7 @@ export interface ExpectedBackend {
 }
 
 export interface LocalBackends {
-  /** Of the pods of this node that the policy selects, ready or not; empty if it has none. */
+  /** Backends among the pods of this node that the policy selects, ready or not; empty if there are none. */
   readonly backends: readonly Backend[];
   /** What such a pod has at least, for where there is none yet. */
   readonly identity: Identity;

@@ -218,7 +218,7 @@ function find(
   };
 }
 
-/** Of one draft. */
+/** Whether two plans of one draft are equal. */
 function isSamePlan(left: PlannedPolicy, right: PlannedPolicy): boolean {
   return left.content === right.content && sameAs(left.servers, right.servers) === left.servers;
 }

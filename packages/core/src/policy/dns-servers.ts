@@ -285,7 +285,10 @@ function judgeBackends(
   return result ?? { kind: 'none' };
 }
 
-/** Of two kinds of pods that stand for each other: what names either of them holds for both, and a denial of either. */
+/**
+ * Verdict for two kinds of pods that stand for each other: the names that either of them has hold for both, and so does a
+ * denial.
+ */
 function eitherVerdict(left: ServerVerdict, right: ServerVerdict): ServerVerdict {
   if (left.kind === 'deny' || right.kind === 'deny') return { kind: 'deny' };
   if (left.kind === 'names' && right.kind === 'names') {

@@ -55,8 +55,8 @@ export function expandPolicy(policy: CompiledPolicy, classes: ClassTable): Polic
 }
 
 /**
- * Of them those that are due to classes alone, none for peers of any kind or for names: with the classes that came, or went,
- * it is what a change of classes adds or takes away.
+ * Entries that a policy has only because of these classes, none for peers of any kind or for names: given the classes that
+ * came or went, it is what a change of classes adds or removes.
  */
 export function expandClasses(policy: CompiledPolicy, classes: ClassTable): PolicyEntry[] {
   const entries: PolicyEntry[] = [];

@@ -204,7 +204,7 @@ function patternBytes({ fqdns, ports }: PolicyRule): number {
   return texts.reduce(add, 0) + fqdns.length * (serverBytes + referenceBytes);
 }
 
-/** Of all but the endpoints and what is never learned. */
+/** Bytes of all parts except endpoints and addresses that are never learned. */
 function policyBytes({ patterns, selectors, ruleSets, policies }: MemberPolicy): number {
   let bytes = selectors.length * serverBytes;
   for (const { text } of patterns) bytes += text.length + patternRestBytes;

@@ -50,7 +50,7 @@ export const emptyKind: Kind = {
   retired: 0,
 };
 
-/** Of one kind, buckets are copied when something is written into them. */
+/** Draft of one kind. A bucket is copied when it is first written to. */
 export class KindDraft {
   readonly #kind: IdKind;
   readonly #from: Kind;

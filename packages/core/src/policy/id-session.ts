@@ -9,7 +9,7 @@ import { assert } from '../assert.ts';
 import { forEachKind, type IdKind, idKinds } from './id-rows.ts';
 import type { IdChange, StableIds } from './stable-ids.ts';
 
-/** Of one kind. */
+/** Ids of one kind in use. */
 interface Uses {
   /** How many use a digest. */
   readonly counts: Map<string, number>;
@@ -85,7 +85,7 @@ export class IdSession {
     this.#change.drop(kind, dropped);
   }
 
-  /** Of what is in use, once it is settled. */
+  /** Id of a digest in use, once the ids are settled. */
   idOf(kind: IdKind, digest: string): number {
     const id = (this.#change ?? this.#previous)?.idOf(kind, digest);
     assert(id !== undefined, 'what has an id is in use');

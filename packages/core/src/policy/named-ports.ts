@@ -74,12 +74,12 @@ export function numbersText({ numbers, namespaces }: AskedOfPods): string {
   return texts.sort().join('\n');
 }
 
-/** Of the specs of a policy that ask for any, as few do. */
+/** Names that the specs of a policy ask for; most ask for none. */
 export function namesAsked({ inForce, invalid }: PolicyState): readonly NamesAsked[] {
   return (inForce?.specs ?? invalid?.hold ?? []).flatMap((spec) => specFacts(spec).asked ?? []);
 }
 
-/** Those of namespaces that one of the selectors may mean, ascending; null: of all. */
+/** Numbers in the namespaces that one of the selectors may select, ascending; null: in all namespaces. */
 function numbersIn(
   name: string,
   selectors: readonly LabelSelector[] | null,

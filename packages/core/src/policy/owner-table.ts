@@ -38,7 +38,7 @@ export class OwnerTable {
   readonly #podOwners = new PodOwners();
   readonly #known = new Map<string, KnownPod>();
   readonly #local = new Map<string, KnownPod>();
-  /** Of this node, on its own network. */
+  /** Pods of this node with hostNetwork. */
   readonly #host = new Map<string, Pod>();
   readonly #claims = new AddressClaims();
   #base = noBase;
@@ -88,7 +88,7 @@ export class OwnerTable {
     for (const each of this.#base.owners.values()) if (each.prefix.bits < 128) yield each;
   }
 
-  /** Of the address with this key; null: it is that of the range around it. */
+  /** Owner of the address with this key; null: it has the owner of the range around it. */
   ownerOf(key: string): Ownership | null {
     const owner = this.#special.get(key) ?? this.#plainOwnerOf(key);
     return owner !== null && this.#crowded.has(key) ? closedOwner(owner) : owner;

@@ -44,7 +44,7 @@ const unsupportedFields: Readonly<Record<string, string>> = {
   fromFQDNs: 'names are supported for egress only: write fromCIDR',
   rules: 'it belongs to an item of toPorts, beside ports',
 };
-/** Of NetworkPolicy, in spec. */
+/** Fields of a NetworkPolicy's spec, with the field to write here. */
 const foreignSpecFields: Readonly<Record<string, string>> = {
   podSelector: 'write endpointSelector',
   policyTypes: 'the sections that are present decide it',

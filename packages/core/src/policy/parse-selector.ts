@@ -33,7 +33,7 @@ import {
 
 const selectorFields: readonly string[] = ['matchLabels', 'matchExpressions'];
 const expressionFields: readonly string[] = ['key', 'operator', 'values'];
-/** Of NetworkPolicy. */
+/** Selectors of NetworkPolicy, with the field to write here. */
 const foreignSelectors: Readonly<Record<string, string>> = {
   podSelector: 'write its matchLabels here',
   namespaceSelector:

@@ -10,7 +10,7 @@ import { SelectorIndex } from './selector-index.ts';
 /** Keys of CIDR peers that hold somewhere, sorted. Equal sets are one object. */
 export interface CidrSet {
   readonly keys: readonly string[];
-  /** Those that hold for pods and nodes too. */
+  /** Keys that hold for pods and nodes too. */
   readonly blocks: CidrSet;
 }
 

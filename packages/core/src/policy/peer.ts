@@ -25,9 +25,9 @@ export interface CidrPeer {
   readonly cidr: Prefix;
   /** Inside `cidr`; sorted, none inside another. */
   readonly except: readonly Prefix[];
-  /** Of Kubernetes' ipBlock: pods and nodes count by their addresses too. In Cilium they do not. */
+  /** Set for Kubernetes' ipBlock, which also matches pods and nodes by their addresses. In Cilium CIDRs do not. */
   readonly isIpBlock?: true;
-  /** Of an ipBlock beside a named port: of its addresses those of pods that this selects. */
+  /** Selector beside an ipBlock with a named port: among the addresses of the block it matches those of these pods. */
   readonly pods?: LabelSelector;
 }
 

@@ -23,7 +23,7 @@ import { selectorMatches } from './selector.ts';
 
 const dnsPort = 53;
 
-/** Of the rules of all policies of the files, which count as one. */
+/** Checks the rules of all policies of the files, which count as one policy. */
 export function checkRedirectedRules(
   cluster: ClusterState,
   draft: PolicyDraft,

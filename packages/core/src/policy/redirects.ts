@@ -70,9 +70,9 @@ export const defaultRedirectNamespaces: readonly string[] = ['kube-system'];
 const none: RedirectPlan = { redirects: [], diagnostics: [] };
 
 export interface RedirectSurroundings {
-  /** Of this node, with addresses of their own. */
+  /** Pods of this node with addresses of their own. */
   readonly localPods: readonly LocalPod[];
-  /** Of this node, on its own network. */
+  /** Pods of this node with hostNetwork. */
   readonly hostPods: Iterable<Pod>;
   /** What the owner of an address is: `ClassFlag` bits. */
   readonly flagsOf: (address: Uint8Array) => number;
@@ -263,7 +263,7 @@ class Planner {
     return targets;
   }
 
-  /** Of those that the policy selects as many as its `frontends` leave room for. */
+  /** Pods that the policy selects, as many as its `frontends` leave room for. */
   #podsOf(policy: LocalRedirectPolicy, frontends: number): readonly LocalPod[] {
     const { namespace, selector } = policy;
     const found = this.#around.localPods

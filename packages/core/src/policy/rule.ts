@@ -56,7 +56,7 @@ export interface PolicySpec {
   /** Directions that have a section; a pod selected in one is subject to policy in it. */
   readonly hasIngress: boolean;
   readonly hasEgress: boolean;
-  /** Those of them that switch to default deny. */
+  /** Directions that switch to default deny. */
   readonly denyIngress: boolean;
   readonly denyEgress: boolean;
   readonly rules: readonly PolicyRule[];

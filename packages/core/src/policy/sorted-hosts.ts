@@ -13,7 +13,7 @@ interface Sortable {
 
 export class SortedHosts<Host extends Sortable> {
   #sorted: Host[] = [];
-  /** Those that are not among `#sorted` yet; those that are gone still are. */
+  /** Hosts that are not in `#sorted` yet; removed hosts are still in it. */
   #added: Host[] = [];
 
   add(host: Host): void {
@@ -39,7 +39,7 @@ export class SortedHosts<Host extends Sortable> {
     this.#added = [];
   }
 
-  /** Those in the range that are in no range inside of it. */
+  /** Hosts of the range that are in no range inside of it. */
   *in(range: Range): Generator<Host, void, undefined> {
     let at = this.#lowerBound(range.first, 0);
     for (const child of [...range.children, null]) {

@@ -34,9 +34,9 @@ export class SpecTable {
   readonly #policies = new MapFollower<PolicyState>();
   readonly #specs = new Map<string, readonly SpecInForce[]>();
   readonly #index = new SelectorIndex<SpecInForce>();
-  /** Of the policies that ask something of pods. */
+  /** Names that policies ask of pods, for the policies that ask for some. */
   readonly #asking = new Map<string, readonly NamesAsked[]>();
-  /** Of the policies that have something to say. */
+  /** Diagnostics of the policies that have some. */
   readonly #diagnostics = new Map<string, readonly Diagnostic[]>();
   readonly #moved = new Set<SpecInForce>();
   #namespaceReaders = 0;

@@ -16,7 +16,7 @@ export class SpecialOwners {
   #extensions: ReadonlyMap<string, readonly [Uint8Array, Ownership]> = new Map();
   readonly #extended = new Map<string, Ownership>();
 
-  /** Of the address with this key; undefined: it is none of these. */
+  /** Owner of the address with this key; undefined: it is none of these. */
   get(key: string): Ownership | undefined {
     return this.#extensions.get(key)?.[1];
   }

@@ -52,7 +52,7 @@ export function dnsEventVerdict(verdict: number): EventVerdict {
   return EventVerdict.EVENT_VERDICT_ERROR;
 }
 
-/** And of a packet. */
+/** Verdict of a drop event. */
 export function dropEventVerdict(verdict: number): EventVerdict {
   return verdict === tdVerdict.ALLOW
     ? EventVerdict.EVENT_VERDICT_AUDIT

@@ -20,8 +20,8 @@ export const degradedFillRatio = 0.9;
 /** How often it is looked whether steered DNS packets are answered. */
 export const steeringWatchMs = 5000;
 /**
- * So many packets, in so many looks that found some, without one answer: none gets through. The looks take longer
- * than a query whose server is silent: it is answered with SERVFAIL.
+ * Without one answer to this many packets, in this many looks that found some, no packet gets through. The looks take longer
+ * than a query whose server is silent, which is answered with SERVFAIL.
  */
 export const unansweredPacketsMin = 8;
 export const unansweredStepsMin = 4;

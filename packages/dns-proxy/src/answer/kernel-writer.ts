@@ -67,7 +67,7 @@ export class KernelWriter {
     return this.words[this.wordOf(request) + namespaceWord]!;
   }
 
-  /** Of a removal that was KEPT, after `run`: when the pair expires. */
+  /** Expiry of a pair whose removal was answered with KEPT, after `run`. */
   expiresOf(request: number): number {
     return this.words[this.wordOf(request) + expiresWord]!;
   }
@@ -81,7 +81,7 @@ export class KernelWriter {
     return this.#results[(request * tdLearnRequest.size + tdLearnRequest.result) / 2]!;
   }
 
-  /** Of the last run: pairs that made room. */
+  /** Pairs that the last run evicted. */
   get evicted(): number {
     return this.#argWords[tdLearnArgs.evicted / 4]!;
   }

@@ -21,7 +21,7 @@ import { WriteRate } from './write-rate.ts';
 const selectorsPerAnswerMax = 256;
 /** Runs of one batch again because a page was busy; the kernel waits itself before it says so. */
 const busyRetriesMax = 3;
-/** Of a name's hash: what is a small integer to V8, and not negative. */
+/** Mask of a name's hash, which makes it a small positive integer of V8. */
 const hashMask = 0x3fffffff;
 
 export interface LearnerOptions {

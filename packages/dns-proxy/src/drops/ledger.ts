@@ -36,7 +36,7 @@ export class DropLedger {
   readonly #bits: Uint32Array;
   #base = -1;
   #high = 0;
-  /** Of the events seen, those from base on. */
+  /** Events seen from `base` on. */
   #counted = 0;
   #reported = 0;
   #lowest = Infinity;
@@ -101,8 +101,8 @@ export class DropLedger {
   }
 
   /**
-   * So many events more than were told by the last calls are missing, and have been for a while: some
-   * only come late, from the other process. `nowMs`: monotonic.
+   * Number of further events that are missing for longer than the settling time; events that come from the other process may
+   * be late. `nowMs`: monotonic.
    */
   takeSettled(nowMs: number): number {
     this.#lowest = Math.min(this.#lowest, this.missing);
@@ -148,7 +148,7 @@ export class DropLedger {
     }
   }
 
-  /** Of one within the window. */
+  /** Whether an event within the window was seen. */
   #has(event: number): boolean {
     return (this.#bits[(event % this.#window) >>> 5]! & (1 << (event & 31))) !== 0;
   }

@@ -49,7 +49,7 @@ export function lossReasonOf(bytes: Uint8Array, at: number): LossReason | null {
   return reasonNames.get(bytes[at + tdEvent.reason]!) ?? null;
 }
 
-/** Of a record with a `lossReasonOf`. */
+/** Reads a record that has a `lossReasonOf`. */
 export function decodeLoss(bytes: Uint8Array, at: number, reason: LossReason): Loss {
   const view = new DataView(bytes.buffer, bytes.byteOffset + at, dropRecordBytes);
   return {

@@ -29,14 +29,14 @@ export interface ReplayOptions {
   readonly slots: QuerySlots;
   /** The region of another member, mapped; asked once while that one is away. */
   readonly region: (member: number) => JournalRegion;
-  /** What was mapped is not needed any more. */
+  /** Unmaps a region. */
   readonly release?: (region: JournalRegion) => void;
   readonly counters: Float64Array;
-  /** Before the first of some replays. */
+  /** Called before the first replay of a call. */
   readonly begin: (monotonicNs: number) => void;
-  /** The query in an own slot is to be done: judged, and forwarded or refused. */
+  /** Decides on the query in an own slot, and forwards or refuses it. */
   readonly replay: (slot: number) => void;
-  /** After the last. */
+  /** Called after the last one. */
   readonly end: () => void;
 }
 
@@ -80,7 +80,7 @@ export class JournalReplay {
     this.#finish();
   }
 
-  /** Its region is its own affair again, or of no interest any more. */
+  /** Ends the takeover: unmaps the member's region. */
   leave(member: number): void {
     const region = this.#regions.get(member);
     this.#regions.delete(member);
@@ -88,8 +88,8 @@ export class JournalReplay {
   }
 
   /**
-   * Replays what a former life of this member left, and frees the slots of what is too old for that, or
-   * of nothing at all: these make room. What found no free slot is left for the next call.
+   * Replays the queries that a former run of this member left, and frees slots whose query is too old, or that hold none. A
+   * query without a free slot waits for the next call.
    */
   resume(lastBeatNs: number, monotonicNs: number): void {
     const { slots } = this.#o;

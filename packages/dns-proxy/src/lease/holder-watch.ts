@@ -15,7 +15,7 @@ export interface Holder {
   readonly joinedNs: number;
   /** In the group, or leaving it: it beats then. */
   readonly isMember: boolean;
-  /** Of its last beat. CLOCK_MONOTONIC, ns. */
+  /** Time of its last heartbeat. CLOCK_MONOTONIC, ns. */
   readonly beatNs: number;
 }
 

@@ -22,7 +22,7 @@ export interface IndexLeaseOptions {
   /** The node's directory in a bpffs. */
   readonly pinRoot: string;
   readonly member: MemberIndex;
-  /** Of the pipes by which holders can be ended: only this member's user can write to it. */
+  /** Directory of the pipes by which holders can be ended: only this member's user can write to it. */
   readonly fenceDirectory: string;
   /** For the log: another process has the index, and is waited for. */
   readonly onIndexTaken: (path: string) => void;

@@ -22,7 +22,7 @@ export const noListener = -1;
 
 export interface Hello {
   readonly member: number;
-  /** Of the kinds UDP4, TCP4, UDP6, TCP6; `noListener` where there is none. */
+  /** Listeners by kind: UDP4, TCP4, UDP6, TCP6; `noListener` where there is none. */
   readonly listeners: readonly number[];
 }
 

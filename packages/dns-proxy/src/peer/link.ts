@@ -30,7 +30,7 @@ export interface PeerLinkOptions {
    * have them when it reads; else it has died since.
    */
   readonly onLinked: (hello: Hello, holdsOurs: boolean) => void;
-  /** That life closed the link or died. */
+  /** The other process closed the link or died. */
   readonly onLost: (member: number) => void;
   readonly onRefused: () => void;
 }

@@ -13,12 +13,12 @@ import {
 export type PeerSocket = Pick<UnixSeqpacket, 'send' | 'close'>;
 
 export interface PeerHandlers extends UnixSeqpacketEvents {
-  /** Of a connection that was accepted. */
+  /** Called when a connection was accepted. */
   readonly onOpen?: (socket: PeerSocket) => void;
 }
 
 export interface PeerServer {
-  /** Those who connect find it. */
+  /** Whether a process that connects finds the socket. */
   isReachable(): boolean;
   /** Stops listening; connections live on. */
   close(): void;

@@ -51,7 +51,7 @@ interface Listeners {
   isRead: boolean;
   /** A later life has linked: they are closed then. Infinity for the current ones. */
   closesAtNs: number;
-  /** And not before so many turns of our loop: what is queued must be read, however late we come to it. */
+  /** Turns of our loop before they may be closed: queued datagrams must be read, even if this member runs late. */
   turnsLeft: number;
 }
 
@@ -61,7 +61,7 @@ interface Peer {
   /** When its link ended, CLOCK_MONOTONIC ns; -1 while it is linked or never was. */
   lostAtNs: number;
   isAway: boolean;
-  /** Of our last look: when it was, what beat we saw, and for how long we have looked at that beat. */
+  /** The last look: its time, the heartbeat that it saw, and for how long this heartbeat has been the newest. */
   lookedNs: number;
   beatNs: number;
   silentNs: number;

@@ -19,7 +19,7 @@ export interface BuiltImage {
   readonly image: TablesImage;
   /** Whether the snapshot brought its matcher. */
   readonly isPrecompiled: boolean;
-  /** Of those compiled here, patterns that no matcher has room for: they match nothing. */
+  /** Patterns compiled here for which no matcher has room: they match nothing. */
   readonly rejected: readonly RejectedPattern[];
 }
 

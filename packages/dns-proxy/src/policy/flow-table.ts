@@ -24,7 +24,7 @@ export class FlowTable {
   /** Values by index; written by the caller after `insert`. */
   readonly endpointSlot: Int32Array;
   readonly ruleSet: Int32Array;
-  /** Of its policy, in the limits. */
+  /** Slot of the flow's policy in the limits. */
   readonly policySlot: Int32Array;
   /** Handle of its server in the UDP transport; 0 until a query was forwarded. */
   readonly server: Int32Array;

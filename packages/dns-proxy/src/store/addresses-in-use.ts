@@ -75,7 +75,7 @@ export class AddressesInUse {
     return latest;
   }
 
-  /** Of slot `s` of the page that was read: the end of its use, or of the time in which use counts. */
+  /** End of the use of slot `s` of the page that was read, or of the time in which use counts. */
   #slotUntil(live: Pick<BpfMap, 'lookupInto'>, s: number): number {
     const slot = (tdFqdn.slot + s * tdFqdnSlot.size) / 4;
     const selector = this.#slots[slot + tdFqdnSlot.selector / 4]!;

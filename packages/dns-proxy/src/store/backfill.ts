@@ -18,7 +18,7 @@ import { backfillSelectorsPerNameMax, backfillSliceNames } from './limits.ts';
 
 export interface BackfillOptions {
   readonly cache: FqdnCache;
-  /** Of this thread; nobody else adds to it between two turns of the loop. */
+  /** Writer of this thread; nothing else adds to it between two turns of the loop. */
   readonly writer: KernelWriter;
   /** Boottime seconds. */
   readonly nowSeconds: () => number;
@@ -53,10 +53,7 @@ export class Backfill {
     this.#view = new QueryView({ low: 0, high: 0 });
   }
 
-  /**
-   * Those of `selectors` that `feedNew` was not told of the last time, and those that answers to another
-   * policy feed by now.
-   */
+  /** Selectors among `selectors` that the last `feedNew` did not have, and those that answers to another policy feed now. */
   freshOf(tables: PolicyTables, selectors: Iterable<number>): ReadonlySet<number> {
     const fresh = new Set(selectors).difference(this.#fed);
     for (const feed of tables.privateFeeds().difference(this.#fedPrivately)) {

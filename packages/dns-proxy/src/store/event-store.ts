@@ -99,7 +99,7 @@ export class EventStore {
     if (this.#observers.size > 0) this.#wake();
   }
 
-  /** Of an event from `first` up to `next`. */
+  /** Offset of an event from `first` up to `next`. */
   offsetOf(event: number): number {
     return this.#offsets[event % this.#capacity]!;
   }

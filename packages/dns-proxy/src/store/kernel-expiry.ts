@@ -23,7 +23,7 @@ import { expiryStepEntries } from './limits.ts';
 
 export interface KernelExpiryOptions {
   readonly fqdn: Pick<BpfMap, 'lookupBatch'>;
-  /** Of this thread. */
+  /** Writer of this thread. */
   readonly writer: KernelWriter;
   /** How long an expired address is kept for connections that use it. */
   readonly idleSeconds: number;

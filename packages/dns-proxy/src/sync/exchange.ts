@@ -78,7 +78,7 @@ export class ExchangeCounters {
   /** What the other process says that it could not tell us. */
   peerEventsLost = 0;
   peerMappingsLost = 0;
-  /** Of the events, those that are drop events. */
+  /** Drop events among them. */
   peerDropsLost = 0;
   cachesReceived = 0;
 }

@@ -38,7 +38,7 @@ interface Piece {
   readonly kind: RecordKind;
   readonly bytes: Uint8Array;
   readonly events: number;
-  /** Those among them that teach the name cache. */
+  /** Records among them that feed the name cache. */
   readonly mappings: number;
   /** The first drop event in it. */
   readonly since: DropPlace | null;

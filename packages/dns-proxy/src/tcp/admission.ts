@@ -24,7 +24,7 @@ import type { AcceptedConnection } from './stream.ts';
 
 interface Pod {
   readonly endpointSlot: number;
-  /** That are read. */
+  /** Connections that are read. */
   readonly open: Set<TcpConnection>;
   readonly waiting: AcceptedConnection[];
   /** When none of its connections was idle, CLOCK_MONOTONIC. */

@@ -34,8 +34,8 @@ export class TcpBlocks {
   }
 
   /**
-   * So many octets or more, with anything in them. A block if they are long, up to a framed message of the largest
-   * size; others are memory of their own.
+   * Memory for at least this many octets, with undefined content. Lengths up to a framed message of the largest size get a
+   * block; longer ones get memory of their own.
    */
   take(octets: number): Uint8Array {
     const size = this.isLong(octets) ? this.#sizes.find((each) => each >= octets) : undefined;

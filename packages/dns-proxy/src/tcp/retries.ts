@@ -19,8 +19,9 @@ export class TcpRetries {
   }
 
   /**
-   * Takes what a connection left unanswered when it ended so, oldest first, and returns what has no other try. What was asked
-   * once has one, or any number as long as connections answer something; what nobody was asked has one where the server was only slow.
+   * Takes the queries that a connection left unanswered, oldest first, and returns those without another attempt. After a
+   * connection with answers ('useful') a query may be sent again, after one without ('useless') once. A query that was never sent
+   * has another attempt unless no connection could be made ('unmade').
    */
   leave(unanswered: readonly TcpQuery[], end: UpstreamEnd): readonly TcpQuery[] {
     const wasAsked = end === 'useful' || end === 'useless';

@@ -37,7 +37,7 @@ export class TcpServer {
   readonly #o: TcpServerOptions;
   readonly #admission: TcpAdmission;
   readonly #context: TcpContext;
-  /** Of each listener that is read: stops it. */
+  /** A function for each listener that is read, which stops the reading. */
   readonly #stops = new Set<() => void>();
   readonly #moment = { monotonicNs: 0, boottimeNs: 0 };
   #isDraining = false;

@@ -6,7 +6,7 @@
 import type { Moment } from '../query/moment.ts';
 
 export class Batch implements Moment {
-  /** Of one batch all queries to one server leave by one socket; wraps. */
+  /** Number of the batch: all queries of one batch to one server leave by one socket. Wraps. */
   number = 0;
   monotonicNs = 0;
   boottimeNs = 0;

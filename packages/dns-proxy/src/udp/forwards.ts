@@ -6,7 +6,8 @@
  * Such a query is sent once more, from another socket, if the failed socket's server had answered before, or if other sockets of
  * the silent one's server receive answers (conntrack may lead the socket's port to a pod that is gone). A query that netfilter
  * drops was not sent: it moves to up to `upstreamMovesMax` other sockets. Otherwise a query of a failed socket gets SERVFAIL at
- * once, since the pod would see the ICMP error (RFC 1122 section 4.1.3.3). A query of a silent socket waits on, or gets SERVFAIL if the last sign of its server was an ICMP error: kernels send few of them.
+ * once, since the pod would see the ICMP error (RFC 1122 section 4.1.3.3). A query of a silent socket keeps waiting, or gets SERVFAIL
+ * if the last sign of its server was an ICMP error: kernels send few of them.
  */
 
 import { edeNetworkError, rcodeServFail } from '@tandem/core/dns/constants';

@@ -73,7 +73,7 @@ const none: ReadonlySet<UpstreamServer> = new Set();
 export class UpstreamServers implements Iterable<UpstreamServer> {
   readonly #byKey = new Map<string, UpstreamServer>();
   readonly #places: (UpstreamServer | undefined)[] = Array.from({ length: places });
-  /** Of each endpoint, those that are no resolvers; no set is empty. */
+  /** Servers of each endpoint that are not resolvers of the cluster; no set is empty. */
   readonly #ofEndpoint = new Map<number, Set<UpstreamServer>>();
   readonly #perPolicy = new Map<number, number>();
   readonly #onForget: (server: UpstreamServer) => void;
@@ -185,7 +185,7 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
     return mine.size > 0 ? mine : this.#ofLargestHolder(freeOfPolicy <= 0 ? policyId : null);
   }
 
-  /** Those of the endpoint with most servers, of one policy or of all. */
+  /** Servers of the endpoint that has most, among the endpoints of one policy or all endpoints. */
   #ofLargestHolder(policyId: number | null): Iterable<UpstreamServer> {
     let largest = none;
     for (const servers of this.#ofEndpoint.values()) {

@@ -79,7 +79,7 @@ export class UpstreamSockets {
     return this.#bounds.isBusy(countedFor);
   }
 
-  /** Those of the server that are not retired. */
+  /** Sockets of the server that are not retired. */
   ofServer(server: UpstreamServer): UpstreamSocket[] {
     const sockets: UpstreamSocket[] = [];
     for (const handle of server.sockets) {
@@ -89,7 +89,10 @@ export class UpstreamSockets {
     return sockets;
   }
 
-  /** That of the server, not retired, on which an answer came last, of those past redirects if `isDirect`; undefined if none had one. */
+  /**
+   * The server's socket, not retired, with the newest answer; with `isDirect` only among sockets that bypass redirects.
+   * Undefined if no socket had an answer.
+   */
   lastAnswered(server: UpstreamServer, isDirect: boolean): UpstreamSocket | undefined {
     let last: UpstreamSocket | undefined;
     for (const handle of server.sockets) {

@@ -2,9 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * A DNS worker from its begin to its end: when its listeners are opened, what it does again and again, what the
- * main thread tells it, and in which order it stops. Joins the socket group with its first policy and beats from
- * the loop that serves DNS.
+ * The life cycle of a DNS worker: it opens listeners, does periodic work, handles messages of the main thread, and stops. It
+ * joins the socket group with its first policy, and sends heartbeats from the loop that serves DNS.
  */
 
 import { tdListenerKind } from '@tandem/datapath/abi.gen';
@@ -30,13 +29,13 @@ export class DnsWorker {
   readonly #sweepMs: number;
   /** By td_listener_kind; empty while they cannot be opened. */
   #listeners: readonly number[] = [];
-  /** The newest policy that came meanwhile. */
+  /** The newest policy that arrived before the listeners were open. */
   #waiting: PolicyTables | null = null;
   /** `group.loads` of the programs and maps in use. */
   #loads: number;
-  /** That the listeners let in. */
+  /** Mark bit of the packets that the listeners let in. */
   #mark = 0;
-  /** Why the listeners take no queries; empty: they do, or are not open. */
+  /** Reason for which the listeners take no queries; empty: they take queries, or are not open. */
   #problem = '';
 
   constructor(options: WorkerOptions, system: MemberSystem, sizes: MemberSizes = {}) {
@@ -75,8 +74,8 @@ export class DnsWorker {
   }
 
   /**
-   * Until it succeeds: a port that is taken, or settings that are not those of the datapath, keep this
-   * process from serving DNS, and from nothing else.
+   * Tries again until it succeeds. A taken port, or settings that differ from those of the datapath, prevent this process from
+   * serving DNS, and nothing else.
    */
   #openListeners(): void {
     const { maps, sockets, timers, post } = this.#system;
@@ -98,7 +97,7 @@ export class DnsWorker {
     this.#waiting = null;
   }
 
-  /** Before the first policy queries wait in the sockets. */
+  /** Begins to read: until the first policy queries wait in the sockets. */
   #readListeners(): void {
     const { listenerLoop, tcp, takeover, udp } = this.member;
     this.#system.collectStartGarbage();
@@ -136,7 +135,7 @@ export class DnsWorker {
     this.#system.exit();
   }
 
-  /** An agent swapped programs in, perhaps of another version: this member goes on with those. */
+  /** Changes to the programs that an agent has loaded since, perhaps of another version. */
   #follow(): void {
     const { maps, sockets } = this.#system;
     const { loads } = maps.group;
@@ -149,7 +148,7 @@ export class DnsWorker {
     if (this.#listeners.length > 0) this.#followSettings();
   }
 
-  /** The programs may have come with another mark, which the listeners let in then, or with another port. */
+  /** The new programs may have another mark, which the listeners then let in, or another port. */
   #followSettings(): void {
     const { maps, sockets, post } = this.#system;
     const inForce = maps.group.settings;

@@ -65,7 +65,7 @@ export interface MemberMaps {
 export type LoopOptions = Pick<UdpLoopOptions, 'buffer' | 'onBatch' | 'onSocketError'>;
 
 export interface MemberSockets {
-  /** Of listeners: who sent a datagram, and to whom, is written into `buffer` as well. */
+  /** Loop of the listeners. It also writes sender and destination of each datagram into `buffer`. */
   createListenerLoop(options: LoopOptions): UdpLoop;
   createUpstreamLoop(options: LoopOptions): UdpLoop;
   /** A connected socket. */

@@ -12,7 +12,7 @@ export type Client = (typeof clients)[number];
 const serverScript = `require('node:http').createServer((_, reply) => reply.end('tandem')).listen(${serverPort})`;
 const clientScript = 'setInterval(() => {}, 1 << 30)';
 
-/** Of the namespace: without it, a namespace is somebody else's and is never deleted. */
+/** Label of the test's namespace: a namespace without it belongs to others and is never deleted. */
 export const ownLabel: Readonly<Record<string, string>> = {
   'app.kubernetes.io/managed-by': 'kubectl-tandem',
 };

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Comments before declarations begin with their noun or verb: "Sockets of the server", not "Those of the server", "Of the
+ * server" or "That are open", which a reader must complete from the declaration. Part of ./run check.
+ */
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const filesMin = 600;
+
+const sources = ['packages', 'bpf'].flatMap((directory) =>
+  readdirSync(join(root, directory), { recursive: true, encoding: 'utf8' })
+    .filter((file) => /\.(ts|c|h)$/.test(file) && !/\.(test|bench)\.ts$|\.gen\./.test(file))
+    .filter((file) => !/(^|\/)(node_modules|dist|build|gen)\//.test(file))
+    .map((file) => join(directory, file)),
+);
+
+const fragment = /\/\*\*?(?:\s*\n\s*\*)?\s+(Of|That|Those|Whose|So|And|Nor|To whom|From whom)\s/g;
+
+const faults = sources.flatMap((file) => {
+  const text = readFileSync(join(root, file), 'utf8');
+  return [...text.matchAll(fragment)].map(({ index, 1: word = '' }) => {
+    const line = text.slice(0, index).split('\n').length;
+    return `${file}:${line}: the comment begins with "${word}": begin with the noun or the verb`;
+  });
+});
+if (sources.length < filesMin) {
+  faults.push(`only ${sources.length} files were found, ${filesMin} expected`);
+}
+for (const fault of faults) console.error(`check-comments: ${fault}`);
+process.exitCode = faults.length === 0 ? 0 : 1;
