@@ -37,7 +37,7 @@ export interface Option<T> {
   readonly description: string;
   /** Heading under which help and docs list it. */
   readonly group: string;
-  /** Of the command line alone: neither the environment nor a file may set it. */
+  /** Set by the command line alone: neither the environment nor a file may set it. */
   readonly isFlagOnly?: boolean;
   /** Letter of a flag of one letter. */
   readonly short?: string;
