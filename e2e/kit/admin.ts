@@ -69,7 +69,7 @@ export async function waitForMended(
   await pollDegraded(tandem, name, what, (degraded) => !degraded.has(code));
 }
 
-/** Over one connection: a server takes so many and no more. */
+/** Over one connection: a server takes so many and no more. A wait in vain says what the processes logged. */
 async function pollDegraded<T>(
   tandem: TandemNode,
   name: ProcessName,
@@ -77,7 +77,12 @@ async function pollDegraded<T>(
   read: (degraded: ReadonlyMap<string, string>) => T,
 ): Promise<Exclude<T, false | null | undefined>> {
   using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
-  return await waitFor(async () => read(await readDegraded(client)), { what, timeoutMs: 10_000 });
+  const poll = async (): Promise<T> => read(await readDegraded(client));
+  try {
+    return await waitFor(poll, { what, timeoutMs: 10_000 });
+  } catch (error) {
+    throw new Error(`${(error as Error).message}; ${tandem.logs()}`, { cause: error });
+  }
 }
 
 async function readDegraded(client: GrpcClient): Promise<ReadonlyMap<string, string>> {

@@ -24,6 +24,7 @@ import {
   startStandardNode,
 } from '../kit/standard-node.ts';
 
+const inForce = /redirects are in force active=(\d+)/g;
 const transports = ['udp', 'tcp'] as const;
 const frontends = [clusterDns4, clusterDns6];
 const ownAddress = '169.254.20.10';
@@ -88,10 +89,14 @@ for (const [kubeProxy, kind] of [
       const list = ['nft', ['list', 'table', 'inet', 'tandem_redirect']] as const;
       return (await tryRun(...node.node.enter(...list))).stdout;
     };
-    const redirected = (isSo: boolean): Promise<unknown> =>
-      waitFor(async () => (await table()).includes('dnat') === isSo, {
-        what: isSo ? 'redirects' : 'no redirects',
-      });
+    /** In nft, and in conntrack, whose entries are forgotten before the agent says that its rules are in force. */
+    const redirected = async (isSo: boolean): Promise<void> => {
+      const what = isSo ? 'redirects' : 'no redirects';
+      await waitFor(async () => (await table()).includes('dnat') === isSo, { what });
+      const last = (): string | undefined =>
+        [...standard.tandem.process('agent').stderr().matchAll(inForce)].at(-1)?.[1];
+      await waitFor(() => Number(last()) > 0 === isSo, { what: `the agent to say ${what}` });
+    };
     const writePods = (isReady = true): void => {
       const { node, tandem } = standard;
       tandem.write(

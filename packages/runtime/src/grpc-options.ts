@@ -19,6 +19,10 @@ export const grpcKeepaliveTimeMs = 5000;
 /** Wait for the answer to a ping before the connection is given up, ms. */
 export const grpcKeepaliveTimeoutMs = 5000;
 
+/** Wait before a refused connection is tried again, ms: the first, and the longest. Every server is on this node. */
+export const grpcReconnectMs = 100;
+export const grpcReconnectMsMax = 1000;
+
 export const grpcServerOptions: ChannelOptions = {
   'grpc.max_receive_message_length': grpcMessageBytesMax,
   'grpc.max_send_message_length': grpcMessageBytesMax,
@@ -34,6 +38,8 @@ export const grpcClientOptions: ChannelOptions = {
   'grpc.keepalive_time_ms': grpcKeepaliveTimeMs,
   'grpc.keepalive_timeout_ms': grpcKeepaliveTimeoutMs,
   'grpc.keepalive_permit_without_calls': 1,
+  'grpc.initial_reconnect_backoff_ms': grpcReconnectMs,
+  'grpc.max_reconnect_backoff_ms': grpcReconnectMsMax,
   // Retries are ours: every stream starts with a hello that says where it stopped.
   'grpc.enable_retries': 0,
   'grpc.use_local_subchannel_pool': 1,

@@ -148,20 +148,18 @@ export class RedirectStack {
     const isOther = rules.text !== this.#text;
     const wasStale = this.#isStale;
     this.#isStale = false;
-    if (isOther || (wasStale && (await this.#isForeign()))) {
+    const isToWrite = isOther || (wasStale && (await this.#isForeign()));
+    if (isToWrite) {
       if (!isOther) this.counters.mended += 1;
       await write(rules.text);
       this.counters.written += 1;
       this.#text = rules.text;
       // What is compared with later must be ours, not what somebody made of it meanwhile.
       this.#shown = null;
-      const shown = await listed();
-      if (!isWhole(shown, rules.text)) throw new TandemError('TANDEM_REDIRECT', changedMeanwhile);
-      this.#shown = shown;
-      this.#o.log.info('redirects are in force', this.counts);
     }
     // Nobody tells what comes later.
     if (this.#watch === null) this.#isStale = true;
+    // Before nft is asked again: until then connections lead where the rules no longer do.
     const ending = new Set(
       this.#redirects.flatMap((redirect) => redirect.ending.map((each) => formatAddress(each))),
     );
@@ -174,6 +172,15 @@ export class RedirectStack {
     this.#backends = known.union(rules.backends);
     if (gone.size > 0) await this.#forget(gone);
     this.#backends = rules.backends;
+    if (isToWrite) await this.#confirm(rules.text);
+  }
+
+  /** @throws TandemError when nft does not show what was written */
+  async #confirm(text: string): Promise<void> {
+    const shown = await listed();
+    if (!isWhole(shown, text)) throw new TandemError('TANDEM_REDIRECT', changedMeanwhile);
+    this.#shown = shown;
+    this.#o.log.info('redirects are in force', this.counts);
   }
 
   /** Takes over the table of an earlier agent. If there is none, nothing has to be written. */
