@@ -68,3 +68,20 @@ test('pages name a counter of the DNS worker by its metric', async () => {
     assert.deepEqual(found, [], page);
   }
 });
+
+test('messages of the chart that kubernetes.md quotes are in the chart', () => {
+  const chart = readFileSync(join(root, 'charts/tandem/templates/validate.yaml'), 'utf8');
+  // Helm itself says these.
+  const ofHelm = ['chart requires kubeVersion: >=1.32.0-0', "values don't meet the specifications"];
+  const rows = textOf(normalize('docs/kubernetes.md')).match(/^\| helm: .+? \|/gm) ?? [];
+  const quotes = rows.flatMap((row) =>
+    [...row.matchAll(/`([^`]+)`/g)].map(([, text = '']) => text),
+  );
+  assert.ok(quotes.length > 5, `${quotes.length}`);
+  const missing = quotes.filter(
+    (quote) =>
+      !ofHelm.includes(quote) &&
+      !quote.split('...').every((part) => chart.includes(part.trim().replaceAll(/ +/g, ' '))),
+  );
+  assert.deepEqual(missing, []);
+});

@@ -44,7 +44,7 @@
 #define TD_LEARN_BATCH_MAX       128u    /* requests of one run of `learn` */
 #define TD_EVENTS_BYTES          (1u << 20)
 #define TD_EVENTS_PER_SECOND     2000u   /* drop events per CPU, beyond it they are only counted */
-#define TD_EVENTS_PER_ENDPOINT   250u    /* of those, of one endpoint */
+#define TD_EVENTS_PER_ENDPOINT   250u    /* the same, of one endpoint */
 #define TD_EVENTS_GUARANTEED     4u      /* of one endpoint, which come before those of endpoints with more */
 #define TD_EVENT_PAYERS          4096u   /* endpoints and interfaces of which a pace of events is kept */
 #define TD_POD_PACES             16384u  /* endpoints of which a pace is kept: twice what there may be */

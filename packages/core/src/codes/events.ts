@@ -62,7 +62,7 @@ const lostEventRows = {
   'rate-limit': {
     severity: 'info',
     meaning:
-      'drop events exceeded the rate that the kernel reports (2000 a second and CPU); packets are dropped and counted all the same',
+      'drop events exceeded the rate that the kernel reports on a CPU (250 a second of one pod, 2000 of all); packets are dropped and counted all the same',
     fix: 'none; tandem_datapath_dropped_packets_total has the packets by reason',
   },
   'not-told': {
