@@ -21,10 +21,10 @@ type Rule = (text: string) => string | null;
 
 /** Words that make a person of a program, or say nothing. The field has a word for each. */
 const banned =
-  /\b(told|tells|knows|heard|hears|away|life|lives|story|somebody|nobody|those of them|as it should be|no longer so|of no use|mend|mended|mends|anew)\b/i;
+  /\b(told|tells|knows|heard|hears|away|life|lives|story|somebody|nobody|those of them|as it should be|no longer so|of no use|mend|mended|mends|anew|all the same)\b/i;
 /** Clauses, pronouns and questions in the place of a noun. */
 const wrongBeginning =
-  /^(those|that|what|who|whom|whose|how|where|when|whether|which|it|its|they|this is|these|times that|times the)\b/i;
+  /^(those|that|what|who|whom|whose|how|where|when|whether|which|it|its|they|their|this is|these|times that|times the)\b/i;
 
 const hasNoBanned: Rule = (text) => {
   const found = banned.exec(text)?.[0];
@@ -126,6 +126,18 @@ const flags = textsAfter(
   String.raw`(?:new Option|\.option|\.requiredOption)\(\s*'[^']+',`,
 );
 
+/** Limits that docs/reference/limits.md lists, by the comment before each. */
+const limits = files
+  .filter((file) => /(^|\/)limits\.ts$/.test(file) && !file.startsWith('packages/cli/'))
+  .flatMap((file) => {
+    const content = readFileSync(join(root, file), 'utf8');
+    const comments = /\/\*\*((?:[^*]|\*(?!\/))*)\*\/\nexport const (\w+)/g;
+    return [...content.matchAll(comments)].map(([, comment = '', name = '']) => ({
+      where: `${file} ${name}`,
+      text: comment.replaceAll(/\s*\n\s*\*\s?/g, ' ').trim(),
+    }));
+  });
+
 /** Messages of degradations, diagnostics, hints and errors, which a value may begin. */
 const messages = textsAfter(files, String.raw`\b(?:message|fix|why)\s*[:=]`);
 
@@ -138,6 +150,7 @@ const groups: readonly {
   { name: 'metrics', min: 150, texts: await metricTexts(), rules: [beginsWithNoun, isClause] },
   { name: 'options', min: 50, texts: await optionTexts(), rules: [beginsWithNoun, isSentence] },
   { name: 'codes', min: 300, texts: await codeTexts(), rules: [beginsWithNoun, isClause] },
+  { name: 'limits', min: 200, texts: limits, rules: [beginsWithNoun] },
   { name: 'logs', min: 80, texts: logs, rules: [beginsWithNoun, isClause] },
   { name: 'commands', min: 12, texts: summaries, rules: [beginsWithNoun] },
   { name: 'messages', min: 150, texts: messages, rules: [] },

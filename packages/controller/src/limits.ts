@@ -11,17 +11,17 @@ export const leaseRetryShare: number = 2 / 15;
 export const leaseAttemptShare: number = 2 / 5;
 /** The longest lease, whatever stands in it. */
 export const leaseDurationMaxMs = 300_000;
-/** How long a process that ends tries to give its lease up. */
+/** Time for which a process that ends tries to release its lease. */
 export const leaseGiveUpMs = 3000;
-/** A controller is ready while it has read the lease at most so long ago. */
+/** Age of the last reading of the lease up to which a controller is ready. */
 export const leaseReadMaxMs = 60_000;
 /** Octets of a condition's message. */
 export const conditionMessageBytesMax = 4096;
-/** Octets of the text of one finding in it: a path has names that somebody wrote. */
+/** Octets of the text of one finding in it, whose path may contain names of any length. */
 export const findingBytesMax = 400;
 /** Octets of an event's note; the API server takes no more. */
 export const eventNoteBytesMax = 1024;
-/** Objects that wait for a write, of one kind. Those beyond are left until the list is read anew. */
+/** Objects that wait for a write, of one kind. Objects beyond them wait until the list is read again. */
 export const queueKeysMax = 100_000;
 /** Writes at once, of one kind. */
 export const writesAtOnce = 4;
@@ -37,14 +37,14 @@ export const nodesBurst = 40;
 /** Wait before an object is written again after a failure; it doubles from the first value to the second, with jitter. */
 export const retryFirstMs = 1000;
 export const retryMaxMs = 300_000;
-/** How long nothing of a kind is written where the API server refuses the kind as a whole: no rights, no such subresource. */
+/** Pause of the writes of a kind that the API server refuses as a whole: no rights, no such subresource. */
 export const refusedPauseMs = 60_000;
-/** How often the list of a kind is read anew at most, after objects had no room in its queue. */
+/** Shortest interval between two readings of a kind's list after objects had no room in its queue. */
 export const relistMs = 60_000;
-/** How often definitions of kinds are looked at, and how often while one is missing. */
+/** Interval between checks of the definitions of kinds, and the interval while one is missing. */
 export const definitionsMs = 60_000;
 export const definitionsMissingMs = 2000;
-/** How long conditions wait for the first look at the definitions. */
+/** Longest wait of conditions for the first check of the definitions. */
 export const definitionLookMs = 500;
-/** With taintNotReady: how long no agent of a node must have been ready before its taint is set. */
+/** Time without a ready agent on a node after which its taint is set, with taintNotReady. */
 export const notReadyMs = 60_000;

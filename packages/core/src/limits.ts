@@ -23,18 +23,18 @@ export const queryAdditionalsMax = 2;
 export const pointerHopsMax = 16;
 /** Different CNAME and DNAME records of a reply. More: nothing is learned. */
 export const replyAliasesMax = 16;
-/** CNAME and DNAME records of a reply that are looked at, copies of one record among them. */
+/** CNAME and DNAME records of a reply that are read, copies of one record included. */
 export const replyAliasRecordsMax = 32;
-/** Records of a query that is refused among which its OPT is looked for. */
+/** Records of a refused query in which its OPT is searched. */
 export const refusedQueryRecordsMax = 64;
-/** Address records of a reply that are looked at; the rest is counted. */
+/** Address records of a reply that are read; the rest is counted. */
 export const replyAddressesMax = 256;
 /** UDP payload that every client takes (RFC 1035 section 4.2.1). */
 export const udpPayloadBytesMin = 512;
 /** UDP payload that our own replies announce (DNS flag day 2020). */
 export const udpPayloadBytes = 1232;
 
-/** Suffixes of one set that names are looked up in. */
+/** Suffixes of one set. */
 export const nameSuffixesMax = 64;
 
 /* ---- patterns --------------------------------------------------------------------------------- */
@@ -102,7 +102,7 @@ export const dnsServersMax = 65_536;
 export const snapshotBytesEstimateMax: number = 48 << 20;
 /** DNS servers that the CIDR rules of one object may list. */
 export const dnsServersPerObjectMax = 8_192;
-/** Compilations that are tried until what does not fit is left out; each leaves out twice as many. */
+/** Compilations until all that has no room is left out; each leaves out twice as many objects as the one before. */
 export const fitRoundsMax = 24;
 /** Ports of one toPorts element (Cilium). */
 export const portsPerRuleMax = 40;
@@ -124,13 +124,13 @@ export const redirectPairsMax = 8_192;
 export const redirectPairsPerPolicyMax = 512;
 /** Errors listed for one object; more are counted. */
 export const objectErrorsMax = 20;
-/** Characters of the path and of the message of one of them; the rest is cut off. */
+/** Characters of the path and of the message of an error; the rest is cut off. */
 export const objectErrorCharsMax = 1_000;
 /** Addresses of one toCIDR that a DNS rule can name as servers. */
 export const dnsServersPerCidrMax = 256;
 /** Addresses of pods and nodes that one peer of a DNS rule can name as servers. */
 export const dnsServersPerRuleMax = 1_024;
-/** Addresses that may be watched for DNS rules that are gone: with more, what the others need is looked for anew. */
+/** Addresses that may be watched for deleted DNS rules; with more, all watches are made again. */
 export const dnsWatchedInVainMax = 4_096;
 /** Changes that a `ChangeMap` remembers: who follows it and comes after more of them compares everything. */
 export const changesKeptMax = 16_384;
@@ -138,7 +138,7 @@ export const changesKeptMax = 16_384;
 export const digestsKeptMax = 32_768;
 /** Ids out of use that are remembered, of each kind, so that they are not given to something else. */
 export const idsRetiredMax = 16_384;
-/** The same for FQDN selectors, whose learned addresses outlive them. */
+/** FQDN selector ids out of use that are remembered, because their learned addresses outlive them. */
 export const selectorIdsRetiredMax = 262_144;
 
 assert(nameLabelsMax * 2 + 1 <= nameBytesMax, 'labels fit a name');
@@ -147,5 +147,5 @@ assert(fqdnEntriesPerNamespaceMax <= fqdnEntriesMax, 'a namespace fits the cache
 assert(fqdnAddressesPerNameMax <= fqdnEntriesPerNamespaceMax, 'a name fits its namespace');
 assert(fqdnNamesMax <= fqdnEntriesMax, 'a name has an address');
 
-/** Former policies whose untrusted answers count for a policy: those of older changes are forgotten. */
+/** Former policies whose untrusted answers count for a policy; policies of older changes are forgotten. */
 export const policyPredecessorsMax = 64;

@@ -19,7 +19,7 @@ export const inFlightGuaranteed = 4;
  * them (`refusedEndpointInFlight`).
  */
 export const endpointFreeShare = 4;
-/** The same for all endpoints of one policy (`refusedPolicyInFlight`). */
+/** Queries in flight of all endpoints of one policy, times this, stay below the other free places (`refusedPolicyInFlight`). */
 export const policyFreeShare = 2;
 /** Longest UDP query that is taken; longer ones get FORMERR (`formatErrors`). */
 export const udpQueryBytesMax = 1232;
@@ -42,30 +42,29 @@ export const flowTableEntries = 16_384;
  */
 export const upstreamTimeoutMs = 10_000;
 /**
- * A socket on which nothing was answered for so long after a query was sent is suspect: the connection that
- * conntrack has for it may lead to a backend that is gone. It is retired, and with it those of its server on
- * which nothing was answered meanwhile; a query on such a socket is asked again when other sockets of the server
- * have answers.
+ * Time from the first unanswered query of a socket after which it is suspect: conntrack may lead its connection to a backend
+ * that is gone. It is retired, with the sockets of its server that had no answers meanwhile; its queries are asked again if
+ * other sockets of the server have answers.
  */
 export const upstreamSilenceMs = 1000;
 /**
- * For so long after a socket that had answers failed, or fell silent, new sockets to its server go past the redirects of the
- * node: the pod to which one leads may be gone, with nobody there to take the redirect away.
+ * Time after a failed or silent socket in which new sockets to its server bypass the redirects of the node: the pod to which
+ * one leads may be gone, and the agent may not run to remove the redirect.
  */
 export const upstreamDirectMs = 5000;
-/** Their SO_PRIORITY, which the nft table of redirects leaves alone (agent, redirect-rules.ts). IP_TOS never sets this one. */
+/** SO_PRIORITY of sockets that bypass redirects: the nft table of redirects (agent, redirect-rules.ts) skips it. IP_TOS never sets this one. */
 export const upstreamDirectPriority = 5;
 /**
- * A server that was silent for so long may be given up (`upstreamServersGivenUp`) when its pod has no place for
- * another one: the one that has been silent longest first.
+ * Silence after which a server may be given up (`upstreamServersGivenUp`) when its pod has no place for another one; the
+ * server with the longest silence goes first.
  */
 export const upstreamGiveUpMs = 250;
-/** A query that the node's netfilter drops moves to so many other sockets at most, until it gets SERVFAIL. */
+/** Other sockets to which a query moves that the node's netfilter drops, before it gets SERVFAIL. */
 export const upstreamMovesMax = 3;
 /**
- * After so many ICMP errors in a row, and for so long after the last one (a kernel sends one a second to one
- * address), a server is taken for unreachable: one query in `upstreamProbeMs` is sent, and gets SERVFAIL if there is no answer
- * by the next one; others get it at once (`refusedServerDown`).
+ * ICMP errors in a row after which a server counts as unreachable, until `upstreamUnreachableMs` after the last one (a
+ * kernel sends one a second to one address). One query in `upstreamProbeMs` is then sent, and gets SERVFAIL if there is no
+ * answer by the next one; others get it at once (`refusedServerDown`).
  */
 export const upstreamErrorsInRowMin = 3;
 export const upstreamUnreachableMs = 2000;
@@ -85,8 +84,8 @@ export const upstreamResolversMax = 64;
 export const upstreamSocketsPerEndpointMax = 64;
 export const upstreamSocketsMax = 1024;
 /**
- * An endpoint's servers (and sockets), times this, stay below the other free places, of which a share is kept for
- * endpoints that have fewer than so many: 64 servers and 32 endpoints' sockets, whatever the others hold.
+ * Servers, and sockets, of an endpoint, times this, stay below the other free places. A share of these is kept for endpoints
+ * below their guarantee: 64 servers and 32 endpoints' sockets, whatever the others hold.
  */
 export const upstreamFreeShare = 2;
 export const upstreamReserveShare = 8;
@@ -96,7 +95,7 @@ export const upstreamSocketsGuaranteed = 4;
 export const upstreamResolverSocketsMax = 1024;
 /** A socket is replaced after this long, so that its port is a moving target. */
 export const upstreamSocketLifetimeMs = 60_000;
-/** A server without sockets that was asked last so long ago is forgotten. */
+/** Time since the last query after which a server without sockets is forgotten. */
 export const upstreamServerIdleMs = 60_000;
 
 /**
@@ -110,10 +109,10 @@ export const knownPairsMax = 65_536;
  */
 export const extensionGraceShare = 4;
 /**
- * An answer with more (address, selector) pairs than this is a large one. So many pairs of large answers are written
- * in a second for one namespace at one member; beyond that large answers are delivered and teach nothing until the
- * second is over (`learnRefusedRate`). A pod that asks its own server for 250 new addresses with each query would
- * else take the DNS worker's time from all others: with a namespace at its limit each is a write and a removal.
+ * Pairs (address, selector) up to which an answer is an ordinary one. Of larger answers `learnPairsPerSecondMax` pairs a
+ * second are written for one namespace at one member; further large answers are delivered and teach nothing until the second
+ * is over (`learnRefusedRate`). Otherwise a pod that asks its own server for 250 new addresses with each query would take
+ * the DNS worker's time from all others: for a namespace at its limit each is a write and a removal.
  */
 export const learnPairsOrdinary = 16;
 export const learnPairsPerSecondMax = 8192;
@@ -134,10 +133,13 @@ export const tcpConnectionsReserveShare = 8;
 export const tcpConnectionsGuaranteed = 4;
 /** Connections with a place that are opened in one turn of the event loop. */
 export const tcpOpensPerTurn = 8;
-/** Connections that wait, each a file descriptor; more are reset (`tcpRefused`), those of the pod that has most. */
+/**
+ * Connections that wait, each a file descriptor; beyond it connections of the pod with most of them are reset
+ * (`tcpRefused`).
+ */
 export const tcpWaitingPerEndpointMax = 1024;
 export const tcpWaitingMax = 4096;
-/** A connection that has asked nothing yet makes way for one that waits after so long. */
+/** Time after which a connection without a query makes way for a waiting one. */
 export const tcpIdleEvictMs = 1000;
 /**
  * Connections to servers that are kept for the next connection of the same pod: how many per pod, and for how long. A
@@ -147,8 +149,8 @@ export const tcpIdleEvictMs = 1000;
 export const tcpUpstreamsKeptMax = 2;
 export const tcpUpstreamKeepMs = 250;
 /**
- * Queries in flight of one connection; those beyond wait in the kernel. So many that some that a server never
- * answers do not hold up the others until their 10 s are over.
+ * Queries in flight of one connection; further ones wait in the kernel. The number is large, so that queries which a server
+ * never answers do not delay the others until their 10 s are over.
  */
 export const tcpInFlightPerConnectionMax = 512;
 export const tcpIdleTimeoutMs = 10_000;
@@ -159,8 +161,9 @@ export const tcpMessageBytesMax = 65_535;
 export const tcpQueryBytesMax = 4096;
 export const tcpConnectTimeoutMs = 3000;
 /**
- * A connection that a server has not taken by then is opened anew once, from another port (`tcpUpstreamsReopened`): conntrack leads
- * each repetition of its SYN to the same backend, which may be gone. The first repetition comes after a second (RFC 6298).
+ * Time after which a connection that a server has not accepted is opened once more, from another port
+ * (`tcpUpstreamsReopened`): conntrack leads each repetition of its SYN to the same backend, which may be gone. The first
+ * repetition comes after a second (RFC 6298).
  */
 export const tcpReopenMs = 1000;
 /**
@@ -174,31 +177,31 @@ export const tcpReadBytes = 8192;
 /** Memory for long messages is used again: the smallest block, and how many of each size are kept while free. */
 export const tcpBlockBytesMin = 8192;
 export const tcpBlocksKept = 16;
-/** While so many octets wait for a slow client, no more replies are made for it. */
+/** Octets that may wait for a slow client; beyond them no more replies are made for it. */
 export const tcpUnsentBytesMax = 16_384;
 /**
- * Octets of queries and replies that TCP holds: of one pod, of all; and what every pod may hold whatever the
- * others do: one message of the largest size, and some queries. Beyond that connections are not read.
+ * Octets of queries and replies that TCP holds: of one pod, of all pods, and the guaranteed octets of each pod, which have
+ * room for one message of the largest size and some queries. Beyond that connections are not read.
  */
 export const tcpOctetsPerEndpointMax: number = 256 << 10;
 export const tcpOctetsMax: number = 8 << 20;
 export const tcpOctetsGuaranteed: number = 128 << 10;
 /**
- * Messages, queries and replies, that are handled in one turn of the event loop, and of one connection in a row. A
- * longer one counts for one more with every so many octets: as many of the largest size would take 10 ms.
+ * Messages, queries and replies, that one turn of the event loop handles, and messages of one connection in a row. A long
+ * message counts once more for each `tcpOctetsPerMessage` octets: 64 of the largest size would take 10 ms.
  */
 export const tcpMessagesPerTurn = 64;
 export const tcpMessagesPerStep = 8;
 export const tcpOctetsPerMessage = 2048;
-/** How soon connections that wait for rate or room try again, and how many of an endpoint do at a time. */
+/** Wait of a connection without rate or room before its next attempt, and connections of an endpoint that try at one time. */
 export const tcpRetryMs = 5;
 export const tcpRetriesPerEndpoint = 32;
 
 /** Bytes of the ring that carries events and mappings from the DNS worker to the main thread. */
 export const eventRingBytes: number = 1 << 20;
-/** Interval of the one timer of the main thread; periodic work runs every so many of its turns. */
+/** Interval of the one timer of the main thread; the intervals of periodic work are multiples of it. */
 export const turnMs = 50;
-/** How often the main thread empties the ring. */
+/** Interval at which the main thread empties the ring. */
 export const eventDrainIntervalMs: number = turnMs;
 /** Records taken from the ring at one time: the main thread has other things to do. */
 export const eventDrainRecordsMax = 16_384;
@@ -206,26 +209,26 @@ export const eventDrainRecordsMax = 16_384;
 /** Part of the drain bound that is kept for queries in flight when no other member comes to serve. */
 export const drainFinishMs = 1000;
 
-/** Between attempts to link with the other member, doubled after each. */
+/** First wait between attempts to link with the other member; it doubles up to the second. */
 export const peerRetryMsMin = 20;
 export const peerRetryMsMax = 100;
-/** How often the agent looks whether the socket of the link is there. */
+/** Interval at which the agent checks that the socket of the link exists. */
 export const peerCheckMs = 1000;
-/** How long a member that could serve waits for its link with one that serves. */
+/** Longest wait of a member that could serve for its link with one that serves. */
 export const joinLinkMsMax = 300;
-/** Links at one time: one, and those of lives that have just ended (`peerLinksRefused`). */
+/** Links at one time: the current one, and links of processes that have just ended (`peerLinksRefused`). */
 export const peerConnectionsMax = 4;
 /**
- * Between two looks at the other member's beat so much counts as time in which it was silent: who looked less often
- * waited for a CPU itself, and so did the other, perhaps.
+ * Largest part of the time between two checks of the other member's heartbeat that counts as silence: a member that checked
+ * less often waited for a CPU itself, and so may have the other.
  */
 export const peerLookGapMaxMs = 25;
 /**
- * Queries of another member that are replayed in one turn of the loop: as many as it had in flight would take so
- * long on a busy machine that this member seemed to hang.
+ * Queries of another member that are replayed in one turn of the loop. A replay of all queries in flight at once would take
+ * so much time on a busy machine that this member would seem to hang.
  */
 export const replaysPerTurn = 256;
-/** How long the listeners of a former life are read after a new one has linked. */
+/** Time for which the listeners of a former process are read after a new one has linked. */
 export const retiredListenersMs = 200;
 
 /** Suffixes of the search list that are taken, of the node's or of `searchSuffixes`; more are named in the log. */
@@ -236,33 +239,36 @@ export const resolvConfBytesMax = 65_536;
 /** A fifth of the age at which a member counts as stale; a busy member beats with each batch besides. */
 export const heartbeatIntervalMs = 20;
 export const sweepIntervalMs = 100;
-/** How often the proxy looks for the agent's pins while there are none. */
+/** Interval at which the proxy looks for the agent's pins while they are missing. */
 export const pinPollMs = 200;
-/** How often a process looks whether the one that has its index has ended. */
+/** Interval at which a process checks whether the holder of its index has ended. */
 export const indexPollMs = 20;
-/** How often it looks whether that one beats. */
+/** Interval at which it checks the heartbeat of the holder. */
 export const indexLookMs = 100;
-/** How long the one that has the index may give no beat until it is killed; longer than any pause of a busy node. */
+/** Time without a heartbeat after which the holder of the index is killed; longer than any pause of a busy node. */
 export const fenceAfterMs = 3000;
-/** Who did not look for longer than that was asleep itself, and begins anew to count. */
+/**
+ * Longest time between two checks of a waiting process; after a longer one the process was stopped itself, and its count
+ * begins at 0.
+ */
 export const fenceGapMsMax = 500;
-/** What a stop may take beside the drain. */
+/** Time that a stop may take in addition to the drain. */
 export const stopMarginMs = 5000;
-/** How long a DNS worker may give no beat until its own process calls itself not alive. */
+/** Time without a heartbeat of the DNS worker after which its process reports that it is not alive. */
 export const hungWorkerMs = 5000;
-/** How often the program that chooses members is attached anew. */
+/** Interval at which `select_member` is attached again. */
 export const selectorIntervalMs = 1000;
 
-/** How long the thread that compiles policy waits for more: starting one takes longer than most changes. */
+/** Time for which the thread that compiles policy waits for more work: its start takes longer than most changes. */
 export const compilerIdleMs = 5000;
 
-/** How often listeners that could not be opened, because the port is taken, are tried again. */
+/** Interval between attempts to open listeners whose port is taken. */
 export const listenerRetryMs = 1000;
 
-/** How often it is looked whether the sockets of admin and metrics are there. */
+/** Interval between checks that the sockets of admin and metrics exist. */
 export const optionalCheckMs = 1000;
-/** How soon they are tried again when they could not be served. */
+/** First wait before another attempt to serve them; it doubles up to the second. */
 export const optionalRetryMsMin = 1000;
 export const optionalRetryMsMax = 30_000;
-/** How often the DNS proxy looks whether its pins are those of the agent, ms. */
+/** Interval at which the DNS proxy compares its pins with those of the agent, ms. */
 export const pinCheckMs = 1000;

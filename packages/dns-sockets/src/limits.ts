@@ -26,7 +26,7 @@ export const netlinkBufferBytes: number = 2 * 1024 * 1024;
 /** 4 MiB: the default of 208 KiB overflowed while a member was stopped for 100 ms. */
 export const socketBufferBytes: number = 4 * 1024 * 1024;
 /**
- * Connections of all pods that wait to be accepted at one listener; the kernel drops those beyond it
+ * Connections of all pods that wait to be accepted at one listener; the kernel drops connections beyond it
  * (`TcpExtListenOverflows`), and takes no larger number than net.core.somaxconn.
  */
 export const tcpBacklog = 4096;

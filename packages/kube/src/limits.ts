@@ -13,7 +13,7 @@ export const pageObjects = 500;
 export const pageShrink = 4;
 /** Objects of one kind; a list with more fails. */
 export const objectsMax = 1_000_000;
-/** An attempt to connect ends after so long. */
+/** Time limit of an attempt to connect. */
 export const connectTimeoutMs = 10_000;
 /**
  * Flow-control windows of HTTP/2, of one stream and of the connection. With its default of 64 KiB a list over a network of 50 ms
@@ -21,19 +21,19 @@ export const connectTimeoutMs = 10_000;
  */
 export const streamWindowBytes: number = 1 << 20;
 export const connectionWindowBytes: number = 16 << 20;
-/** A connection that was silent for so long gets a PING, and is closed when no answer comes in the second time. */
+/** Silence after which a connection gets a PING, and the time limit of its answer, after which the connection is closed. */
 export const pingIntervalMs = 15_000;
 export const pingTimeoutMs = 5000;
-/** A request without response headers for so long has failed. A list gets them after the server has read etcd. */
+/** Time limit of the response headers of a request. A list gets them after the server has read etcd. */
 export const headersTimeoutMs = 30_000;
-/** A watch without an event for so long is asked for again: bookmarks come each minute. */
+/** Time without an event after which a watch is opened again: bookmarks come each minute. */
 export const silenceMaxMs = 180_000;
 /** timeoutSeconds of a watch, drawn between these, so that the watches of a cluster do not end at once. */
 export const watchSecondsMin = 300;
 export const watchSecondsMax = 600;
 /** A watch that ends sooner than this counts as a failed attempt. */
 export const watchMsMin = 1000;
-/** A list that sends nothing for so long has failed, in the middle of a page or of its events, though its connection may live. */
+/** Silence after which a list has failed, in the middle of a page or of its events, even if its connection works. */
 export const listSilenceMaxMs = 120_000;
 /** Wait between attempts, with full jitter: from 0 to a bound that doubles from the first value to the second. */
 export const backoffFirstMs = 1000;
@@ -42,15 +42,15 @@ export const backoffMaxMs = 60_000;
 export const connectBackoffMaxMs = 10_000;
 /** The longest Retry-After that is followed; a longer one counts as this. */
 export const retryAfterMaxMs = 60_000;
-/** After a lost connection an agent waits a random part of this, so that the agents of a cluster do not come at once. */
+/** Largest random wait of an agent after a lost connection, so that the agents of a cluster do not connect at once. */
 export const reconnectSpreadMs = 5000;
-/** How often a kind that the API server does not have is looked for again. */
+/** Interval between requests for a kind that the API server does not have. */
 export const absentRetryMs = 30_000;
-/** How often a server without WatchList is asked for it again. */
+/** Interval between requests for a WatchList from a server that refused it. */
 export const watchListRetryMs = 600_000;
-/** How often the token of a kubeconfig is read anew. */
+/** Interval between readings of the token of a kubeconfig. */
 export const tokenRefreshMs = 60_000;
-/** A request that is no list and no watch ends after so long, and its answer has at most so many octets. */
+/** Time limit of a request that is no list and no watch, and the octets of its answer. */
 export const callTimeoutMs = 10_000;
 export const callBytesMax: number = 16 << 20;
 /** The first wait for a kind that the API server does not have; it doubles up to `absentRetryMs`. */

@@ -5,7 +5,7 @@
 
 /** Octets of a request. */
 export const messageBytesMax = 32_768;
-/** A request without an answer for so long has failed; the next one goes over a new socket. */
+/** Time limit of the answer to a request; the next request uses a new socket. */
 export const requestTimeoutMs = 5000;
 /** Requests that wait for their turn. */
 export const requestsWaitingMax = 65_536;
@@ -13,12 +13,12 @@ export const requestsWaitingMax = 65_536;
 export const dumpAttemptsMax = 16;
 /** Attempts for a table from which entries went while it was read. */
 export const readAttemptsMax = 3;
-/** Changes are told together, so long after the first of them. */
+/** Delay after a first change, with which further changes are reported together. */
 export const settleMs = 20;
-/** Wait before what could not be read is read again. */
+/** Wait before the next attempt of a reading that failed. */
 export const retryMs = 250;
 /**
- * How often everything is read again without a notice: the kernel sends none for IPv4 routes that go with
+ * Interval between readings of everything without a notice: the kernel sends none for IPv4 routes that are removed with
  * their address or interface.
  */
 export const resyncIntervalMs = 60_000;

@@ -33,6 +33,11 @@ function defaultText(option: Option<unknown>): string | null {
   return text === '' ? 'empty' : text;
 }
 
+/** Without code format an empty value cannot be read as the word. */
+function fallbackCell(value: string): string {
+  return value === 'empty' ? 'empty' : `\`${value}\``;
+}
+
 /** What `--help` prints. */
 export function helpText<Config>(spec: ConfigSpec<Config>): string {
   let text = `Usage: ${spec.program} [--config FILE] [--OPTION VALUE]...\n\n${wrap(spec.description, '')}`;
@@ -66,7 +71,7 @@ export function optionsMarkdown<Config>(spec: ConfigSpec<Config>, level: number 
       const type = option.range === '' ? option.type : `${option.type}: ${option.range}`;
       const names = `\`${name}\` | \`--${flagName(name)}\` | \`${variableName(name)}\``;
       const value = defaultText(option);
-      const fallback = value === null ? '**required**' : `\`${value}\``;
+      const fallback = value === null ? '**required**' : fallbackCell(value);
       text += `| ${names} | ${cell(type)} | ${cell(fallback)} | ${cell(option.description)} |\n`;
     }
     text += '\n';

@@ -9,9 +9,9 @@ export const callBytesMax: number = 1 << 20;
 export const callsMax = 512;
 /** A connection that has not sent its whole call by then is closed. */
 export const callTimeoutMs = 2000;
-/** How long ADD waits until the pod's policy is enforced; the plugin itself gives up after 20 s. */
+/** Longest wait of ADD for the enforcement of the pod's policy; the plugin itself gives up after 20 s. */
 export const admitTimeoutMs = 18_000;
-/** Sandboxes that the agent knows at once; a pod beyond them does not start. */
+/** Sandboxes of the agent; a pod beyond them does not start. */
 export const sandboxesMax = 2048;
 /** Addresses of one sandbox; a result with more is refused. */
 export const sandboxAddressesMax = 16;

@@ -277,7 +277,7 @@ const degradationRows = {
   'drop-events-unread': {
     severity: 'warning',
     meaning:
-      'this process cannot read the ring of drop events; packets are dropped and counted all the same',
+      'this process cannot read the ring of drop events; packets are dropped and counted nevertheless',
     fix: 'restart the agent, which pins missing maps and grants access to them',
   },
   'log-lost': {

@@ -56,13 +56,13 @@ const lostEventRows = {
   'ring-full': {
     severity: 'info',
     meaning:
-      'drop events found the ring buffer full, because no process read it or there were too many; packets are dropped and counted all the same',
+      'drop events found the ring buffer full, because no process read it or there were too many; packets are dropped and counted nevertheless',
     fix: 'start the process that is missing; look for many drops in tandem_datapath_dropped_packets_total',
   },
   'rate-limit': {
     severity: 'info',
     meaning:
-      'drop events exceeded the rate that the kernel reports on a CPU (250 a second of one pod, 2000 of all); packets are dropped and counted all the same',
+      'drop events exceeded the rate that the kernel reports on a CPU (250 a second of one pod, 2000 of all); packets are dropped and counted nevertheless',
     fix: 'none; tandem_datapath_dropped_packets_total has the packets by reason',
   },
   'not-told': {

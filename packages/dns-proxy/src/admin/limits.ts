@@ -10,14 +10,14 @@ export const observeStepEvents = 1024;
 /** Entries of a map that are counted in one system call, and how long a count is used. */
 export const mapCountEntries = 1024;
 export const mapCountAgeMs = 5000;
-/** How old what `learned_order` says may be when it is asked for again: it is read whole, 256 KiB. */
+/** Age up to which a reading of `learned_order` is used again: it is read whole, 256 KiB. */
 export const learnedAgeMs = 1000;
 /** Diagnostics in one answer to `Status`, and octets of a text in one: it fits a gRPC message. */
 export const statusDiagnosticsMax = 2048;
 export const statusTextBytesMax = 768;
 /** A map that is fuller than this is a degradation. */
 export const degradedFillRatio = 0.9;
-/** How often it is looked whether steered DNS packets are answered. */
+/** Interval between checks that steered DNS packets are answered. */
 export const steeringWatchMs = 5000;
 /**
  * Without one answer to this many packets, in this many looks that found some, no packet gets through. The looks take longer

@@ -58,7 +58,7 @@ export class DropCollector {
     if (this.#error === null) return [];
     return [
       degradation('drop-events-unread', {
-        message: `this process cannot read the ring of drop events: ${this.#error.message}; packets are dropped and counted all the same`,
+        message: `this process cannot read the ring of drop events: ${this.#error.message}; packets are dropped and counted nevertheless`,
       }),
     ];
   }

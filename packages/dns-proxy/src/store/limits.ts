@@ -18,8 +18,8 @@ export const peerNamesAgeMs = 5000;
 /** Names that backfill looks at before it lets other work of the thread pass. */
 export const backfillSliceNames = 1024;
 /**
- * What was answered before the members matched a new selector is in the name cache after so long, ms:
- * twice the pace of the worker's ring and of the exchange.
+ * Time after which the name cache has all answers from before the members matched a new selector, ms: twice the pace of the
+ * worker's ring and of the exchange.
  */
 export const backfillSettleMs = 300;
 /** Selectors that one name may feed; more are counted, not fed. */

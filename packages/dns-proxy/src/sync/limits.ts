@@ -6,27 +6,29 @@
 import { syncRecordBytesMax } from '@tandem/proto/limits';
 
 /**
- * Pieces of records that wait while the other process is away; the oldest go first (`eventsLost`). More
- * events than its store has room for would not be kept anyway, and names come with the whole cache.
+ * Pieces of records that wait while the other process does not run; the oldest are dropped first (`eventsLost`). The store
+ * of the other process has no room for more events, and names come with the whole cache.
  */
 export const backlogPiecesMax = 16;
 /** Batches that were sent and not acknowledged; beyond it we wait. */
 export const batchesInFlightMax = 16;
-/** Bytes of records that can wait: the pieces, those in flight, and one of each kind being filled. */
+/**
+ * Bytes of records that can wait: the waiting pieces, the pieces in flight, and the piece of each kind that is being filled.
+ */
 export const backlogBytesMax: number =
   (backlogPiecesMax + batchesInFlightMax + 2) * syncRecordBytesMax;
 
 /**
- * DNS events a second that are told to the other process, and how many may come at once (`eventsLimited`).
- * Events that teach its name cache something do not count: all of them are told.
+ * DNS events a second that are sent to the other process, and the size of a burst (`eventsLimited`). Events that feed its
+ * name cache do not count: all of them are sent.
  */
 export const forwardedDnsPerSecond = 2000;
 export const forwardedDnsBurst = 4000;
-/** The same for drop events. */
+/** Drop events a second that are sent to the other process, and the size of a burst. */
 export const forwardedDropsPerSecond = 500;
 export const forwardedDropsBurst = 1000;
 
-/** How often what has gathered is sent. */
+/** Interval between batches. */
 export const exchangeTickMs = 100;
 /** Least time between two transfers of the whole cache that lost mappings make necessary. */
 export const transferIntervalMs = 10_000;
