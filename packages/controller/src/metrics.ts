@@ -4,10 +4,21 @@
 /** Metrics of the controller. Those of the leader's work are absent while it does not lead. */
 
 import type { MetricSample, Metrics } from '@tandem/runtime/metrics';
-import type { Controller } from './controller.ts';
-import { type DefinitionState, definitionStates } from './definition-keeper.ts';
+import {
+  type DefinitionKeeper,
+  type DefinitionState,
+  definitionStates,
+} from './definition-keeper.ts';
+import type { Lease } from './lease.ts';
 import { ciliumPolicies } from './resources.ts';
-import { type WriteResult, type WriteTarget, writeResults, writeTargets } from './writer.ts';
+import type { Term } from './term.ts';
+import {
+  type WriteCounts,
+  type WriteResult,
+  type WriteTarget,
+  writeResults,
+  writeTargets,
+} from './writer.ts';
 
 export interface MetricHelp {
   readonly name: string;
@@ -79,7 +90,16 @@ export const controllerMetrics: Readonly<Record<MetricName, MetricHelp>> = {
   },
 };
 
-export function addControllerMetrics(metrics: Metrics, controller: Controller): void {
+/** The parts of the controller that count. */
+export interface Counting {
+  readonly lease: Lease;
+  readonly writes: WriteCounts;
+  readonly keeper: DefinitionKeeper;
+  /** The leader's work; null while it does not lead. */
+  readonly term: Term | null;
+}
+
+export function addControllerMetrics(metrics: Metrics, controller: Counting): void {
   const { lease, writes, keeper } = controller;
   const m = controllerMetrics;
   metrics.gauge(m.leader, () => (lease.isLeader ? 1 : 0));

@@ -6,8 +6,9 @@
  * compiled before, what has changed since.
  */
 
+import type { ClassEntry } from '@tandem/core/policy/class-entries';
 import { classesOnlyIn } from '@tandem/core/policy/class-table';
-import type { ClassEntry, ClassTable, Compiled, CompiledPolicy } from '@tandem/core/policy/desired';
+import type { ClassTable, Compiled, CompiledPolicy } from '@tandem/core/policy/desired';
 import { expandClasses, expandPolicy } from '@tandem/core/policy/expand';
 import { type Entry, encodeClass, encodePolicy } from '@tandem/datapath/encode';
 

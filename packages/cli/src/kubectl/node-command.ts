@@ -6,8 +6,8 @@
 import { unreachableError } from '../errors.ts';
 import { type ExitCode, exitCode } from '../exit-codes.ts';
 import { findNodes, inPod, whyNobody } from './ask-nodes.ts';
+import type { PluginContext } from './context.ts';
 import { askable } from './node-pods.ts';
-import type { PluginContext } from './program.ts';
 
 export async function runNode(
   { kubectl, wantsJson }: PluginContext,

@@ -16,24 +16,12 @@ import { Printer } from '../output/printer.ts';
 import type { CliWorld } from '../program.ts';
 import { checks } from './connectivity/checks.ts';
 import { type ConnectivityOptions, runConnectivity } from './connectivity/run.ts';
+import type { PluginContext } from './context.ts';
 import { Kubectl } from './kubectl.ts';
 import { nodeTimeoutMs, timeoutSecondsMax } from './limits.ts';
 import { runNode } from './node-command.ts';
 import { runStatus } from './status-command.ts';
 import { runSysdump } from './sysdump.ts';
-
-/** What a command of the plugin may use of the world. */
-export interface PluginContext {
-  readonly kubectl: Kubectl;
-  readonly out: Printer;
-  readonly notes: Printer;
-  readonly wantsJson: boolean;
-  /** --node, empty: all. */
-  readonly nodes: readonly string[];
-  readonly signal: AbortSignal;
-  /** Wall clock, ms since 1970. */
-  readonly nowMs: () => number;
-}
 
 const program = 'kubectl tandem';
 

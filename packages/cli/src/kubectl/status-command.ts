@@ -15,7 +15,7 @@ import {
   problemsOf,
   processText,
 } from './cluster-report.ts';
-import type { PluginContext } from './program.ts';
+import type { PluginContext } from './context.ts';
 import { Progress } from './progress.ts';
 
 const styles: Readonly<Record<NodeHealth, Style>> = {

@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
+import type { Prefix } from '../net/ip.ts';
 /**
  * The desired content of `classes`, as a value that does not change: the next one shares with it what is equal, in
  * buckets, so that making it costs what changed, and so does telling two of them apart.
  */
 import { prefixKey } from '../net/ip.ts';
-import type { ClassEntry } from './desired.ts';
+
+/** One entry of `classes`. Sorted by address, then by prefix length; no two have one prefix. */
+export interface ClassEntry {
+  readonly prefix: Prefix;
+  /** `classNone`, or a content-addressed id of 2 or more: the set of peer selectors that match. */
+  readonly classId: number;
+  /** `ClassFlag` bits, those of all enclosing prefixes included. */
+  readonly flags: number;
+}
 
 const bucketCount = 1024;
 

@@ -9,7 +9,7 @@
 import { addressKey, hostPrefix, type Prefix } from '../net/ip.ts';
 import type { Ownership } from './address-owners.ts';
 import { type ClassContent, ClassContents } from './class-contents.ts';
-import { ClassEntries } from './class-entries.ts';
+import { ClassEntries, type ClassEntry } from './class-entries.ts';
 import {
   type AddressClass,
   classOf,
@@ -26,7 +26,7 @@ import {
   type RangeTree,
   rangeOf,
 } from './class-ranges.ts';
-import type { ClassEntry, ClassTable } from './desired.ts';
+import type { ClassTable } from './desired.ts';
 import type { IdSession } from './id-session.ts';
 import { classNeverLearn, classNone } from './kernel-numbers.ts';
 import { type Look, OwnerLooks } from './owner-looks.ts';

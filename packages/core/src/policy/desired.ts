@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
+import type { DiagnosticCode } from '../codes/diagnostics.ts';
+import type { Pattern } from '../dns/pattern.ts';
+import type { Prefix } from '../net/ip.ts';
+import type { ClassEntries } from './class-entries.ts';
+import type { Direction, Verdict } from './kernel-numbers.ts';
+import type { Peer } from './peer.ts';
 /**
  * What policy compilation produces: the desired content of the kernel's maps and of the DNS members'
  * policy. Plain data; the agent and the datapath encode it. Addresses are 16 bytes in network order
  * (IPv4 as ::ffff:a.b.c.d), ports are numbers in host order.
  */
-import type { DiagnosticCode } from '../codes/diagnostics.ts';
-import type { Pattern } from '../dns/pattern.ts';
-import type { Prefix } from '../net/ip.ts';
-import type { ClassEntries } from './class-entries.ts';
-import type { Direction, Protocol, Verdict } from './kernel-numbers.ts';
-import type { Peer } from './peer.ts';
-import type { Redirect } from './redirects.ts';
+import type { Redirect } from './redirect.ts';
+import type { PortRange } from './rule.ts';
 import type { StableIds } from './stable-ids.ts';
 
 /** One local pod address. The agent adds interface indices, MAC and TD_EP_BRIDGED. */
@@ -34,15 +35,6 @@ export interface EndpointDesired {
   readonly sandboxId?: string;
 }
 
-/** One entry of `classes`. Sorted by address, then by prefix length; no two have one prefix. */
-export interface ClassEntry {
-  readonly prefix: Prefix;
-  /** `classNone`, or a content-addressed id of 2 or more: the set of peer selectors that match. */
-  readonly classId: number;
-  /** `ClassFlag` bits, those of all enclosing prefixes included. */
-  readonly flags: number;
-}
-
 /**
  * Which peer selectors match each class: input of `expandPolicy`. Keys of selectors are stable texts,
  * so a policy compiled earlier can be expanded over classes of now, if these were compiled with that
@@ -53,13 +45,6 @@ export interface ClassTable {
   readonly classesOf: ReadonlyMap<string, readonly number[]>;
   /** Class id -> keys of the peer selectors that match it, sorted. `classNone` is absent: it matches none. */
   readonly selectorsOf: ReadonlyMap<number, readonly string[]>;
-}
-
-/** A port range of one protocol, both ends included. */
-export interface PortRange {
-  readonly protocol: Protocol;
-  readonly first: number;
-  readonly last: number;
 }
 
 /** One allow, deny or L7-DNS statement of a policy. */

@@ -9,13 +9,24 @@
  * Source: Cilium pkg/labelsfilter/filter.go, pkg/k8s/apis/cilium.io/const.go.
  */
 import type { Namespace, Pod } from '../k8s/objects.ts';
-import type { AskedOfPods } from './named-ports.ts';
 
 export interface Identity {
   /** Labels of source k8s, by name. */
   readonly labels: ReadonlyMap<string, string>;
   /** Labels of source reserved; their values are empty. */
   readonly reserved: ReadonlySet<string>;
+}
+
+/** What policies in force ask of pods beyond their identity labels. */
+export interface AskedOfPods {
+  /** Names of labels. */
+  readonly labels: ReadonlySet<string>;
+  /** Names of labels of their namespaces. */
+  readonly namespaceLabels: ReadonlySet<string>;
+  /** By protocol and name, `TCP/http`, and by namespace: the numbers that its pods have for it. */
+  readonly numbers: ReadonlyMap<string, ReadonlyMap<string, ReadonlySet<number>>>;
+  /** What selectors see of those namespaces. */
+  readonly namespaces: ReadonlyMap<string, Identity>;
 }
 
 export const podNamespaceLabel = 'io.kubernetes.pod.namespace';

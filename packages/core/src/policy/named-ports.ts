@@ -10,6 +10,7 @@
 import type { ClusterState, PolicyState } from './cluster-state.ts';
 import { Direction } from './kernel-numbers.ts';
 import {
+  type AskedOfPods,
   type Identity,
   identityKey,
   isNamespaceLabel,
@@ -26,18 +27,6 @@ import {
   selectorMatches,
 } from './selector.ts';
 import { type NamesAsked, specFacts } from './spec-facts.ts';
-
-/** What policies in force ask of pods beyond their identity labels. */
-export interface AskedOfPods {
-  /** Names of labels. */
-  readonly labels: ReadonlySet<string>;
-  /** Names of labels of their namespaces. */
-  readonly namespaceLabels: ReadonlySet<string>;
-  /** By protocol and name, `TCP/http`, and by namespace: the numbers that its pods have for it. */
-  readonly numbers: ReadonlyMap<string, ReadonlyMap<string, ReadonlySet<number>>>;
-  /** What selectors see of those namespaces. */
-  readonly namespaces: ReadonlyMap<string, Identity>;
-}
 
 /** What policies ask for, by what each of them does. `ports`: of all pods. */
 export function askedOfPods(

@@ -12,7 +12,6 @@ import type { PolicyObject } from '../k8s/objects.ts';
 import { networkSpecFields } from '../k8s/parse-policy-object.ts';
 import { at, type Fields, readFields, readInteger, readList, readText } from '../k8s/shape.ts';
 import { err, ok, type Result } from '../result.ts';
-import type { PortRange } from './desired.ts';
 import { Direction, Protocol } from './kernel-numbers.ts';
 import { ParseContext } from './parse-context.ts';
 import { parseIpBlock } from './parse-ip-block.ts';
@@ -26,6 +25,7 @@ import type {
   PolicyRef,
   PolicyRule,
   PolicySpec,
+  PortRange,
 } from './rule.ts';
 
 type Section = 'ingress' | 'egress';

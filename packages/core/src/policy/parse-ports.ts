@@ -17,11 +17,10 @@ import {
   readText,
 } from '../k8s/shape.ts';
 import { portsPerRuleMax } from '../limits.ts';
-import type { PortRange } from './desired.ts';
 import { Protocol } from './kernel-numbers.ts';
 import type { ParseContext } from './parse-context.ts';
 import { parseDnsNames } from './parse-names.ts';
-import type { DnsNames, PortRule } from './rule.ts';
+import type { DnsNames, PortRange, PortRule } from './rule.ts';
 
 const portMax = 65_535;
 const transport: Readonly<Record<string, readonly Protocol[]>> = {

@@ -8,8 +8,13 @@
 import type { Namespace, Pod } from '../k8s/objects.ts';
 import type { Ownership } from './address-owners.ts';
 import { ClassFlag } from './kernel-numbers.ts';
-import { type Identity, identityKey, podIdentity, reservedIdentity } from './labels.ts';
-import type { AskedOfPods } from './named-ports.ts';
+import {
+  type AskedOfPods,
+  type Identity,
+  identityKey,
+  podIdentity,
+  reservedIdentity,
+} from './labels.ts';
 import type { PeerEntity } from './peer.ts';
 
 const clusterEntity: ReadonlySet<PeerEntity> = new Set(['cluster']);

@@ -10,7 +10,6 @@
 import type { Pattern } from '../dns/pattern.ts';
 import type { PolicyKind } from '../k8s/objects.ts';
 import type { Issue } from '../k8s/shape.ts';
-import type { PortRange } from './desired.ts';
 import type { Direction, Protocol } from './kernel-numbers.ts';
 import type { Peer } from './peer.ts';
 import type { LabelSelector } from './selector.ts';
@@ -20,6 +19,13 @@ export interface DnsNames {
   readonly patterns: readonly Pattern[];
   /** `dns: []`: Cilium redirects, and permits every name. */
   readonly matchAll: boolean;
+}
+
+/** A port range of one protocol, both ends included. */
+export interface PortRange {
+  readonly protocol: Protocol;
+  readonly first: number;
+  readonly last: number;
 }
 
 /** One toPorts element, its ports spelled out; `dns` null for plain L4. */

@@ -11,8 +11,8 @@ import type { LocalPod } from './address-owners.ts';
 import type { ClusterState, PolicyState } from './cluster-state.ts';
 import { policyDiagnostics } from './compile-diagnostics.ts';
 import type { Diagnostic } from './desired.ts';
-import { type Identity, podIdentity, podNamespaceLabel } from './labels.ts';
-import { type AskedOfPods, askedOfPods, namesAsked, numbersText } from './named-ports.ts';
+import { type AskedOfPods, type Identity, podIdentity, podNamespaceLabel } from './labels.ts';
+import { askedOfPods, namesAsked, numbersText } from './named-ports.ts';
 import {
   activeSpecs,
   draftPolicy,

@@ -9,7 +9,9 @@
  */
 
 import { tcpBlockBytesMin, tcpBlocksKept, tcpMessageBytesMax } from '../limits.ts';
-import { framedMessage } from './framing.ts';
+
+/** Where the message begins in a framed one: after its length. */
+export const framedMessage = 2;
 
 export class TcpBlocks {
   readonly #sizes: readonly number[];

@@ -7,11 +7,11 @@
  */
 
 import { tcpUnsentBytesMax } from '../limits.ts';
-import type { TcpContext } from './context.ts';
+import type { TcpShared } from './shared.ts';
 import type { TcpStream } from './stream.ts';
 
 export class ClientReplies {
-  readonly #c: TcpContext;
+  readonly #c: TcpShared;
   readonly #endpointSlot: number;
   /** Replies that leave after the turn, when what they teach is in the datapath. */
   readonly #replies: Uint8Array[] = [];
@@ -19,7 +19,7 @@ export class ClientReplies {
   #unsent = 0;
   #reserved = 0;
 
-  constructor(context: TcpContext, endpointSlot: number) {
+  constructor(context: TcpShared, endpointSlot: number) {
     this.#c = context;
     this.#endpointSlot = endpointSlot;
   }

@@ -20,9 +20,10 @@ import {
 import { decide, mayAskAgain } from '../query/decide.ts';
 import { protocolTcp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, type Outcome, outcome, outcomeEde, outcomeRcode } from '../query/outcome.ts';
+import { framedMessage } from './blocks.ts';
 import { ClientReplies } from './client-replies.ts';
 import type { TcpContext } from './context.ts';
-import { frame, framedMessage, MessageReader } from './framing.ts';
+import { frame, MessageReader } from './framing.ts';
 import { TcpQuery } from './query.ts';
 import { TcpRetries } from './retries.ts';
 import type { AcceptedConnection, TcpStream } from './stream.ts';

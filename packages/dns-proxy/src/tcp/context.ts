@@ -1,25 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-import type { Moment } from '../query/moment.ts';
-import type { QueryPath } from '../query/query-path.ts';
-import type { RandomSource } from '../query/random.ts';
-import type { TcpBlocks } from './blocks.ts';
-import type { TcpOctets } from './octets.ts';
-import type { TcpSystem } from './stream.ts';
-import type { TcpTurns } from './turns.ts';
+import type { TcpShared } from './shared.ts';
 import type { TcpUpstreams } from './upstreams.ts';
 
-/** What all TCP connections of a member share. */
-export interface TcpContext extends QueryPath {
-  readonly random: RandomSource;
-  readonly system: TcpSystem;
-  readonly turns: TcpTurns;
-  readonly octets: TcpOctets;
-  readonly blocks: TcpBlocks;
-  /** Gives a block back: one function for all writes. */
-  readonly giveBackBlock: (bytes: Uint8Array) => void;
+/** What all TCP connections of pods share. */
+export interface TcpContext extends TcpShared {
   readonly upstreams: TcpUpstreams;
-  /** The time of the turn at work. */
-  readonly moment: Moment;
 }

@@ -3,9 +3,8 @@
 
 /** DNS messages on a TCP stream: two octets of length, then the message (RFC 1035 section 4.2.2). */
 
-import type { TcpBlocks } from './blocks.ts';
+import { framedMessage, type TcpBlocks } from './blocks.ts';
 
-const lengthBytes = 2;
 const noBytes = new Uint8Array();
 
 /**
@@ -47,14 +46,14 @@ export class MessageReader {
 
   /** Length of the message that has begun; -1 while its length is not known. */
   get nextLength(): number {
-    if (this.held < lengthBytes) return -1;
+    if (this.held < framedMessage) return -1;
     return (this.#buffer[this.#start]! << 8) | this.#buffer[this.#start + 1]!;
   }
 
   /** Id of the message that has begun; -1 while it is not known, or the message has none. */
   get nextId(): number {
-    if (this.held < lengthBytes + 2 || this.nextLength < 2) return -1;
-    const at = this.#start + lengthBytes;
+    if (this.held < framedMessage + 2 || this.nextLength < 2) return -1;
+    const at = this.#start + framedMessage;
     return (this.#buffer[at]! << 8) | this.#buffer[at + 1]!;
   }
 
@@ -73,8 +72,8 @@ export class MessageReader {
     const length = this.nextLength;
     if (length === -1) return false;
     const given = Math.min(length, this.#messageBytesMax);
-    if (this.held < lengthBytes + given) return false;
-    this.messageStart = this.#start + lengthBytes;
+    if (this.held < framedMessage + given) return false;
+    this.messageStart = this.#start + framedMessage;
     this.messageEnd = this.messageStart + given;
     this.isCut = given < length;
     return true;
@@ -83,8 +82,8 @@ export class MessageReader {
   /** The message that `peek` found is done with: its octets may be another's now. */
   take(): void {
     const length = this.nextLength;
-    const here = Math.min(length, this.held - lengthBytes);
-    this.#start += lengthBytes + here;
+    const here = Math.min(length, this.held - framedMessage);
+    this.#start += framedMessage + here;
     this.#toSkip = length - here;
     if (this.#start === this.#end) this.release();
   }
@@ -105,7 +104,7 @@ export class MessageReader {
       this.#buffer.copyWithin(0, this.#start, this.#end);
     } else {
       // A message whose length is known gets its room at once: it is not copied again while it comes.
-      const message = Math.min(this.nextLength, this.#messageBytesMax) + lengthBytes;
+      const message = Math.min(this.nextLength, this.#messageBytesMax) + framedMessage;
       const next = this.#blocks.take(Math.max(need, message));
       next.set(this.#buffer.subarray(this.#start, this.#end));
       this.#blocks.giveBack(this.#buffer);
@@ -127,16 +126,13 @@ export function frame(
   blocks: TcpBlocks | null = null,
 ): Uint8Array {
   const length = end - start;
-  const octets = length + lengthBytes;
+  const octets = length + framedMessage;
   const framed =
     blocks?.isLong(octets) === true
       ? blocks.take(octets).subarray(0, octets)
       : Buffer.allocUnsafe(octets);
   framed[0] = length >> 8;
   framed[1] = length & 0xff;
-  framed.set(bytes.subarray(start, end), lengthBytes);
+  framed.set(bytes.subarray(start, end), framedMessage);
   return framed;
 }
-
-/** Where the message begins in what `frame` returns. */
-export const framedMessage: number = lengthBytes;

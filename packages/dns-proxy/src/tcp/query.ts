@@ -6,7 +6,8 @@
 import { setId } from '@tandem/core/dns/edit';
 import type { QueryView } from '@tandem/core/dns/query';
 import { protocolTcp, QueryFacts } from '../query/facts.ts';
-import { frame, framedMessage } from './framing.ts';
+import { framedMessage } from './blocks.ts';
+import { frame } from './framing.ts';
 
 export class TcpQuery {
   readonly facts: QueryFacts = new QueryFacts(protocolTcp);

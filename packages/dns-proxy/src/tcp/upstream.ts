@@ -18,9 +18,9 @@ import {
   tcpReopenMs,
   upstreamTimeoutMs,
 } from '../limits.ts';
-import type { TcpContext } from './context.ts';
 import { MessageReader } from './framing.ts';
 import type { TcpQuery } from './query.ts';
+import type { TcpShared } from './shared.ts';
 import type { TcpStream } from './stream.ts';
 import { costOf, type TurnTaker } from './turns.ts';
 
@@ -54,7 +54,7 @@ export class TcpUpstream implements TurnTaker {
   readonly endpointSlot: number;
   isQueued = false;
   isWaitingToRetry = false;
-  readonly #c: TcpContext;
+  readonly #c: TcpShared;
   #events: TcpUpstreamEvents;
   readonly #server: Uint8Array;
   readonly #stream: TcpStream;
@@ -78,7 +78,7 @@ export class TcpUpstream implements TurnTaker {
   #activeNs: number;
 
   constructor(
-    context: TcpContext,
+    context: TcpShared,
     server: Uint8Array,
     endpointSlot: number,
     events: TcpUpstreamEvents,

@@ -8,7 +8,7 @@
  */
 
 import { tcpUpstreamKeepMs, tcpUpstreamsKeptMax } from '../limits.ts';
-import type { TcpContext } from './context.ts';
+import type { TcpShared } from './shared.ts';
 import { TcpUpstream, type TcpUpstreamEvents } from './upstream.ts';
 
 interface Kept {
@@ -35,7 +35,7 @@ export class TcpUpstreams {
 
   /** A connection to the server (16 bytes) for a pod's connection: one that was kept, or a new one. */
   take(
-    context: TcpContext,
+    context: TcpShared,
     server: Uint8Array,
     endpointSlot: number,
     events: TcpUpstreamEvents,

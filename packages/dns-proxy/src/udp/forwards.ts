@@ -17,8 +17,11 @@ import { batchMax, upstreamMovesMax } from '../limits.ts';
 import { mayAskAgain } from '../query/decide.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, outcome } from '../query/outcome.ts';
-import type { UdpParts } from './parts.ts';
+import type { InFlight } from './in-flight.ts';
+import type { Outgoing } from './outgoing.ts';
+import type { UdpShared } from './shared.ts';
 import { slotFormerUpstream, slotLength, slotUpstream } from './slots.ts';
+import type { Timeouts } from './timeouts.ts';
 import { appendForward } from './transmit.ts';
 
 /** Errors of one datagram: the socket is as good as before. */
@@ -27,7 +30,11 @@ const datagramErrors = new Set([11 /* EAGAIN */, 90 /* EMSGSIZE */, 105 /* ENOBU
 /** EPERM: the node's netfilter dropped the datagram. One that it rejects has the error of the ICMP message instead. */
 const dropped = 1;
 
-type ForwardsOptions = Omit<UdpParts, 'forwards'>;
+interface ForwardsOptions extends UdpShared {
+  readonly outgoing: Outgoing;
+  readonly inFlight: InFlight;
+  readonly timeouts: Timeouts;
+}
 
 export class Forwards {
   readonly #o: ForwardsOptions;

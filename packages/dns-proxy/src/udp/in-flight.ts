@@ -11,7 +11,7 @@ import { parseQuery, type QueryView } from '@tandem/core/dns/query';
 import { counter } from '../counters.ts';
 import type { QueryFacts } from '../query/facts.ts';
 import { type Outcome, outcome } from '../query/outcome.ts';
-import type { UdpParts } from './parts.ts';
+import type { UdpShared } from './shared.ts';
 import {
   slotAcceptSet,
   slotClient,
@@ -33,7 +33,7 @@ import {
 } from './slots.ts';
 
 type InFlightOptions = Pick<
-  UdpParts,
+  UdpShared,
   'memory' | 'slots' | 'lookup' | 'pool' | 'ids' | 'counters' | 'batch'
 >;
 

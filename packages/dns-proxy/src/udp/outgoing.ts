@@ -8,11 +8,11 @@ import type { QueryView } from '@tandem/core/dns/query';
 import { HEADER_TX_COUNT } from '@tandem/dns-sockets/layout';
 import { counter } from '../counters.ts';
 import { batchMax, udpQueryBytesMax } from '../limits.ts';
-import type { UdpParts } from './parts.ts';
+import type { UdpShared } from './shared.ts';
 import { slotClient, slotClientPort, slotListener, slotServer } from './slots.ts';
 import { appendReply } from './transmit.ts';
 
-type OutgoingOptions = Pick<UdpParts, 'memory' | 'slots' | 'listeners' | 'counters'>;
+type OutgoingOptions = Pick<UdpShared, 'memory' | 'slots' | 'listeners' | 'counters'>;
 
 export class Outgoing {
   readonly #o: OutgoingOptions;

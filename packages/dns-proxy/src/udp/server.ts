@@ -11,14 +11,14 @@ import { Batch } from './batch.ts';
 import { Forwards } from './forwards.ts';
 import { InFlight } from './in-flight.ts';
 import { Outgoing } from './outgoing.ts';
-import type { UdpParts } from './parts.ts';
 import { UdpQueries } from './queries.ts';
 import { UdpReplies } from './replies.ts';
+import type { UdpShared } from './shared.ts';
 import { Timeouts } from './timeouts.ts';
 
 export interface UdpServerOptions
   extends QueryPath,
-    Pick<UdpParts, 'memory' | 'slots' | 'listeners' | 'upstreams' | 'pool' | 'ids'> {
+    Pick<UdpShared, 'memory' | 'slots' | 'listeners' | 'upstreams' | 'pool' | 'ids'> {
   /** Called at the start of each batch, with CLOCK_MONOTONIC in nanoseconds. */
   readonly beat: (monotonicNs: number) => void;
 }

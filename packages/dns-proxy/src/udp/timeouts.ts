@@ -9,13 +9,14 @@
 import { counter } from '../counters.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, outcome } from '../query/outcome.ts';
-import type { UdpParts } from './parts.ts';
+import type { InFlight } from './in-flight.ts';
+import type { UdpShared } from './shared.ts';
 import { slotFormerUpstream, slotUpstream } from './slots.ts';
 
 type TimeoutsOptions = Pick<
-  UdpParts,
-  'slots' | 'inFlight' | 'pool' | 'lookup' | 'query' | 'report' | 'batch' | 'counters'
->;
+  UdpShared,
+  'slots' | 'pool' | 'lookup' | 'query' | 'report' | 'batch' | 'counters'
+> & { readonly inFlight: InFlight };
 
 export class Timeouts {
   readonly #o: TimeoutsOptions;

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
+import type { QueryPath } from '../query/query-path.ts';
+import type { Batch } from './batch.ts';
+import type { UpstreamIds } from './ids.ts';
+import type { QuerySlots } from './slots.ts';
+import type { UdpPool } from './upstream.ts';
+
+/** What all parts of the UDP transport work on; each takes what it names. */
+export interface UdpShared extends QueryPath {
+  /** The journal: holds the slots, and in its scratch cells room for a batch of replies. */
+  readonly memory: Uint8Array;
+  readonly slots: QuerySlots;
+  readonly listeners: UdpLoop;
+  readonly upstreams: UdpLoop;
+  readonly pool: UdpPool;
+  readonly ids: UpstreamIds;
+  /** The batch at work. */
+  readonly batch: Batch;
+}
