@@ -113,6 +113,38 @@ function problems(check: (source: Source, specifier: string) => string | null): 
   );
 }
 
+/** The file of this repository that a module imports by this name, or null. */
+function fileOf(path: string, specifier: string): string | null {
+  const workspace = /^@tandem\/([^/]+)\/(.+)$/.exec(specifier);
+  if (workspace !== null) return `packages/${workspace[1]}/src/${workspace[2]}.ts`;
+  return specifier.startsWith('.') ? relative(root, resolve(root, dirname(path), specifier)) : null;
+}
+
+/** What lies on a circle, each with the next one on its shortest circle. */
+function circles(importsBy: ReadonlyMap<string, ReadonlySet<string>>): string[] {
+  const found: string[] = [];
+  for (const start of importsBy.keys()) {
+    const previous = new Map<string, string>();
+    const queue = [start];
+    for (let from = queue.shift(); from !== undefined; from = queue.shift()) {
+      for (const to of importsBy.get(from) ?? []) {
+        if (!previous.has(to)) queue.push(to);
+        if (!previous.has(to)) previous.set(to, from);
+      }
+    }
+    if (!previous.has(start)) continue;
+    const way = [start];
+    for (let at = previous.get(start); at !== start && at !== undefined; at = previous.get(at)) {
+      way.unshift(at);
+    }
+    found.push([start, ...way].join(' -> '));
+  }
+  return found;
+}
+
+/** Packages whose folders are layers too. What lies beside the folders, such as limits, is for all and of all. */
+const packagesInFolders: readonly string[] = ['dns-proxy'];
+
 const workspaceName = /^@tandem\/([^/]+)/;
 
 describe('layers', () => {
@@ -151,6 +183,34 @@ describe('layers', () => {
     );
     assert.deepEqual(found, []);
   });
+
+  test('files import each other in no circle, types included', () => {
+    const importsBy = new Map<string, Set<string>>();
+    for (const { path, text } of typescript) {
+      if (path.startsWith('e2e/sim/')) continue;
+      importsBy.set(path, new Set(importsOf(text).flatMap((name) => fileOf(path, name) ?? [])));
+    }
+    assert.deepEqual(circles(importsBy), []);
+  });
+
+  for (const name of packagesInFolders) {
+    test(`folders of ${name} import each other in no circle`, () => {
+      const source = `packages/${name}/src`;
+      const importsBy = new Map<string, Set<string>>();
+      for (const { path, text } of typescript) {
+        const folder = dirname(path);
+        if (isTest(path) || !folder.startsWith(`${source}/`)) continue;
+        const folders = importsBy.get(folder) ?? new Set();
+        importsBy.set(folder, folders);
+        for (const specifier of importsOf(text)) {
+          const target = dirname(fileOf(path, specifier) ?? source);
+          if (target !== folder && target.startsWith(`${source}/`)) folders.add(target);
+        }
+      }
+      assert.ok(importsBy.size > 1);
+      assert.deepEqual(circles(importsBy), []);
+    });
+  }
 
   test('relative imports stay in their package and name a file', () => {
     const found = problems(({ path }, specifier) => {

@@ -5,8 +5,8 @@
 
 import { TD_JOURNAL_CELL_BYTES, tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
 import { JournalRegion, stateOf } from '@tandem/dns-proxy/journal/region';
+import { slotClientPort } from '@tandem/dns-proxy/journal/slots';
 import { journalAgeMsMax, upstreamTimeoutMs } from '@tandem/dns-proxy/limits';
-import { slotClientPort } from '@tandem/dns-proxy/udp/slots';
 import type { Life, Thread } from './life.ts';
 import type { SimQuery } from './oracle.ts';
 

@@ -10,12 +10,12 @@ import { QueryView } from '@tandem/core/dns/query';
 import { ReplyView } from '@tandem/core/dns/reply';
 import { TD_JOURNAL_CELL_BYTES } from '@tandem/datapath/abi.gen';
 import { counter, sharedCountersLength } from '@tandem/dns-proxy/counters';
+import { type QuerySlots, slotClientPort, slotPolicy } from '@tandem/dns-proxy/journal/slots';
 import { inFlightMax } from '@tandem/dns-proxy/limits';
 import type { MemberLife } from '@tandem/dns-proxy/member-life';
 import type { TakeoverEvent } from '@tandem/dns-proxy/peer/takeover';
 import type { PolicyLookup } from '@tandem/dns-proxy/query/policy-lookup';
 import type { TcpServer } from '@tandem/dns-proxy/tcp/server';
-import { type QuerySlots, slotClientPort, slotPolicy } from '@tandem/dns-proxy/udp/slots';
 import { DnsWorker } from '@tandem/dns-proxy/worker/dns-worker';
 import type { FromWorker } from '@tandem/dns-proxy/worker-messages';
 import {

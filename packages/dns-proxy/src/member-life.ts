@@ -12,13 +12,13 @@
 import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
 import type { GroupMember } from './group-member.ts';
 import type { JournalReplay } from './journal/replay.ts';
+import type { QuerySlots } from './journal/slots.ts';
 import { heartbeatIntervalMs, joinLinkMsMax } from './limits.ts';
 import type { Takeover } from './peer/takeover.ts';
 import type { PolicyTables } from './policy/tables.ts';
 import type { PolicyLookup } from './query/policy-lookup.ts';
 import type { TcpServer } from './tcp/server.ts';
 import type { UdpServer } from './udp/server.ts';
-import type { QuerySlots } from './udp/slots.ts';
 import type { UdpPool } from './udp/upstream.ts';
 
 export interface MemberLifeOptions {

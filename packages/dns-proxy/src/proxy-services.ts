@@ -15,7 +15,7 @@ import { type MemberConfig, proxyAdminPath, syncSocketPath } from './config.ts';
 import type { DnsMember } from './dns-member.ts';
 import { pinCheckMs } from './limits.ts';
 import { pinsReplacedCode } from './member-process.ts';
-import { MemberServices } from './member-services.ts';
+import { MemberServices } from './services/member-services.ts';
 import type { SnapshotStart } from './snapshot-start.ts';
 import { createExchangeClient } from './sync/exchange-stream.ts';
 import { createPolicyClient } from './sync/policy-client.ts';

@@ -20,7 +20,7 @@ import {
   slotLength,
   slotReceivedMs,
   slotServer,
-} from '../src/udp/slots.ts';
+} from '../src/journal/slots.ts';
 
 export const owner = 0;
 export const taker = 1;

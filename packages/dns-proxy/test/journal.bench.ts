@@ -9,8 +9,8 @@
 
 import { TD_JOURNAL_CELL_BYTES, tdJournalSlot } from '@tandem/datapath/abi.gen';
 import { JournalRegion } from '../src/journal/region.ts';
+import { QuerySlots } from '../src/journal/slots.ts';
 import { batchMax, inFlightMax, udpQueryBytesMax } from '../src/limits.ts';
-import { QuerySlots } from '../src/udp/slots.ts';
 import { loadKernelMaps } from './kernel-maps.ts';
 
 const rounds = 15;

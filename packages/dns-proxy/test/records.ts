@@ -11,7 +11,7 @@ import {
   dnsRecordHeaderBytes,
   dnsVerdict,
   dnsRecordField as field,
-} from '../src/dns-event.ts';
+} from '../src/records/dns-event.ts';
 
 export const address = (text: string): Uint8Array => {
   const bytes = parseAddress(text);

@@ -8,7 +8,7 @@
 
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import { syncSocketPath } from '@tandem/dns-proxy/config';
-import type { MemberServices } from '@tandem/dns-proxy/member-services';
+import type { MemberServices } from '@tandem/dns-proxy/services/member-services';
 import { exchangeHandler } from '@tandem/dns-proxy/sync/exchange-stream';
 import { SyncService } from '@tandem/proto/gen/services';
 import { GrpcServer } from '@tandem/runtime/grpc-server';

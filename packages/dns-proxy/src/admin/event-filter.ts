@@ -10,9 +10,9 @@ import { loadName, QueryView } from '@tandem/core/dns/query';
 import { err, ok, type Result } from '@tandem/core/result';
 import { tdEvent, tdVerdict } from '@tandem/datapath/abi.gen';
 import { EventType, EventVerdict, type ObserveRequest } from '@tandem/proto/gen/messages';
-import { dnsRecordField, dnsRecordHeaderBytes, dnsVerdict } from '../dns-event.ts';
-import { lossReasonOf } from '../drops/loss-record.ts';
-import { readU16, readU32 } from '../store/dns-records.ts';
+import { dnsRecordField, dnsRecordHeaderBytes, dnsVerdict } from '../records/dns-event.ts';
+import { readU16, readU32 } from '../records/dns-records.ts';
+import { lossReasonOf } from '../records/loss-record.ts';
 import type { EndpointNames } from '../store/endpoint-names.ts';
 import {
   type EventStore,

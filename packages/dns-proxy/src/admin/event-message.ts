@@ -6,9 +6,9 @@
 import { TD_EGRESS } from '@tandem/datapath/abi.gen';
 import { DnsVerdict, type ObserveResponseInit } from '@tandem/proto/gen/messages';
 import { boottimeToWallMs, type Clock } from '@tandem/runtime/system-clock';
-import { decodeDnsEvent, dnsVerdict } from '../dns-event.ts';
-import { decodeLoss, lossReasonOf } from '../drops/loss-record.ts';
-import { decodeDrop, dropReasonName } from '../store/drop-event.ts';
+import { decodeDnsEvent, dnsVerdict } from '../records/dns-event.ts';
+import { decodeDrop, dropReasonName } from '../records/drop-event.ts';
+import { decodeLoss, lossReasonOf } from '../records/loss-record.ts';
 import { eventKindDns, eventKindLoss } from '../store/event-store.ts';
 import type { NodeStore } from '../store/node-store.ts';
 import type { PeerNames } from '../store/peer-names.ts';

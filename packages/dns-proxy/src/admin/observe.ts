@@ -10,7 +10,7 @@ import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { ObserveRequest, ObserveResponseInit } from '@tandem/proto/gen/messages';
 import { StreamLink } from '@tandem/runtime/stream-link';
 import type { Clock } from '@tandem/runtime/system-clock';
-import { dnsRecordField } from '../dns-event.ts';
+import { dnsRecordField } from '../records/dns-event.ts';
 import { EventCursor, eventKindDns } from '../store/event-store.ts';
 import type { NodeStore } from '../store/node-store.ts';
 import type { PeerNames } from '../store/peer-names.ts';

@@ -24,7 +24,7 @@ import { waitFor } from '@tandem/testing/wait';
 import { adminContext, socketDirectory } from '../../test/admin-context.ts';
 import { address, type DnsRecordSpec, dnsRecord, dropRecord } from '../../test/records.ts';
 import { smallStore } from '../../test/small-store.ts';
-import { dnsVerdict, flagLearned, flagTrusted } from '../dns-event.ts';
+import { dnsVerdict, flagLearned, flagTrusted } from '../records/dns-event.ts';
 import type { NodeStore } from '../store/node-store.ts';
 import { observersMax } from './limits.ts';
 import { type Admin, createAdmin } from './service.ts';

@@ -16,10 +16,10 @@ import * as fc from 'fast-check';
 import { loadKernelMaps } from '../../test/kernel-maps.ts';
 import { QueuedPort } from '../../test/queued-port.ts';
 import { smallStore } from '../../test/small-store.ts';
+import { lossReasonOf, positionOf } from '../records/loss-record.ts';
 import { Exchange } from '../sync/exchange.ts';
 import { ringRecordBytes } from './ledger.ts';
 import { dropLeaseStaleMs, missingSettleMs } from './limits.ts';
-import { lossReasonOf, positionOf } from './loss-record.ts';
 import { DropReader } from './reader.ts';
 
 const seed = 20_261_121;

@@ -12,7 +12,7 @@
  * ours had not acknowledged, and the rest is nobody's loss. What the other refused to tell moves it back.
  */
 
-import { dropRecordBytes } from '../store/drop-event.ts';
+import { dropRecordBytes } from '../records/drop-event.ts';
 import { ledgerEventsMax, missingSettleMs } from './limits.ts';
 
 /** Bytes of a record in the ring: with the kernel's header. */

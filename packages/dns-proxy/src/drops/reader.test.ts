@@ -10,10 +10,10 @@ import type { Datapath } from '@tandem/datapath/datapath';
 import type { Clock } from '@tandem/runtime/system-clock';
 import { loadKernelMaps } from '../../test/kernel-maps.ts';
 import { smallStore } from '../../test/small-store.ts';
+import { decodeLoss, lossReasonOf, positionOf } from '../records/loss-record.ts';
 import type { NodeStore } from '../store/node-store.ts';
 import { ringRecordBytes } from './ledger.ts';
 import { dropLeaseStaleMs, heldDropsMax, kernelLossMs } from './limits.ts';
-import { decodeLoss, lossReasonOf, positionOf } from './loss-record.ts';
 import { DropReader } from './reader.ts';
 
 /** A frame that is neither IP nor ARP: dropped with an event, whatever the maps hold. */

@@ -14,16 +14,16 @@ import { readCounter } from '@tandem/datapath/counters';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { NodeGroup } from '@tandem/datapath/group';
 import type { Clock } from '@tandem/runtime/system-clock';
-import { dropRecordBytes } from '../store/drop-event.ts';
-import { DropLease, type LeaseHolder, readHolder } from './lease.ts';
-import { ringRecordBytes } from './ledger.ts';
-import { dropReadBatchesMax, heldDropsMax, kernelLossMs } from './limits.ts';
+import { dropRecordBytes } from '../records/drop-event.ts';
 import {
   encodeLoss,
   type KernelLossReason,
   kernelLossReasons,
   lossReasonNumbers,
-} from './loss-record.ts';
+} from '../records/loss-record.ts';
+import { DropLease, type LeaseHolder, readHolder } from './lease.ts';
+import { ringRecordBytes } from './ledger.ts';
+import { dropReadBatchesMax, heldDropsMax, kernelLossMs } from './limits.ts';
 
 export interface DropReaderOptions {
   readonly datapath: Datapath;

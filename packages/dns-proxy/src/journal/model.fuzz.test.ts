@@ -10,8 +10,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TD_JOURNAL_CELL_BYTES, tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
-import { QuerySlots, slotClientId } from '../udp/slots.ts';
 import { advanced, JournalRegion, regionBytes, stateOf } from './region.ts';
+import { QuerySlots, slotClientId } from './slots.ts';
 
 const { FREE, RECEIVING } = tdJournalState;
 const seed = Number(process.env['TANDEM_TEST_SEED'] ?? 1);

@@ -5,9 +5,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { counter, createSharedCounters } from '../counters.ts';
 import { replaysPerTurn } from '../limits.ts';
-import { QuerySlots, slotLength, slotReceivedMs } from '../udp/slots.ts';
 import { JournalRegion, regionBytes } from './region.ts';
 import { JournalReplay } from './replay.ts';
+import { QuerySlots, slotLength, slotReceivedMs } from './slots.ts';
 
 test('many queries of another member are taken over in turns, each once', () => {
   const memory = new ArrayBuffer(2 * regionBytes);

@@ -17,9 +17,9 @@ import {
 } from '@tandem/datapath/abi.gen';
 import { counter } from '../counters.ts';
 import { journalAgeMsMax, replaysPerTurn } from '../limits.ts';
-import { type QuerySlots, slotClientId, slotLength, slotReceivedMs } from '../udp/slots.ts';
 import { isReceived, readMetadata } from './metadata.ts';
 import { advanced, type JournalRegion, stateOf } from './region.ts';
+import { type QuerySlots, slotClientId, slotLength, slotReceivedMs } from './slots.ts';
 
 const { FREE, RECEIVING } = tdJournalState;
 /** The words of a slot that other members read: whose query it is. */

@@ -14,7 +14,7 @@ import {
   flagLearned,
   flagTrusted,
   flagUnselected,
-} from '../dns-event.ts';
+} from '../records/dns-event.ts';
 import type { QueryFacts } from './facts.ts';
 import type { Moment } from './moment.ts';
 import type { PolicyLookup } from './policy-lookup.ts';

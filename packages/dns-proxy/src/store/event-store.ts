@@ -17,7 +17,7 @@ import { observerWakeEvents, storedEventBytesMax, storedEventsMax } from './limi
 export const eventKindDns = 1;
 /** A `struct td_event`. */
 export const eventKindDrop = 2;
-/** A `struct td_event` that tells of lost events (`drops/loss-record.ts`). */
+/** A `struct td_event` that tells of lost events (`records/loss-record.ts`). */
 export const eventKindLoss = 3;
 
 export interface EventStoreOptions {

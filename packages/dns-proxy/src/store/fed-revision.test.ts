@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { agentMember, proxyMember } from '@tandem/datapath/member';
 import { dnsRecord } from '../../test/records.ts';
 import { smallStore } from '../../test/small-store.ts';
-import { flagLearned, flagTrusted } from '../dns-event.ts';
+import { flagLearned, flagTrusted } from '../records/dns-event.ts';
 import { FedRevision } from './fed-revision.ts';
 import type { NodeStore } from './node-store.ts';
 

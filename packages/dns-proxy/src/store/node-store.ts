@@ -10,9 +10,15 @@ import { FqdnCache, type FqdnCacheOptions } from '@tandem/core/fqdn/cache';
 import { joinInto, type FqdnMapping as NameMapping } from '@tandem/core/fqdn/merge';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { DropLedger } from '../drops/ledger.ts';
-import { decodeLoss, encodeLoss, lossReasonOf, positionOf, ringOf } from '../drops/loss-record.ts';
+import { memberOf, NameFeed, timeUsOf } from '../records/dns-records.ts';
+import {
+  decodeLoss,
+  encodeLoss,
+  lossReasonOf,
+  positionOf,
+  ringOf,
+} from '../records/loss-record.ts';
 import type { ExchangeSink } from '../sync/exchange.ts';
-import { memberOf, NameFeed, timeUsOf } from './dns-records.ts';
 import { EndpointNames } from './endpoint-names.ts';
 import {
   EventStore,

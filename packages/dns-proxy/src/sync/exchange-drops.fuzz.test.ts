@@ -16,7 +16,7 @@ import { QueuedPort } from '../../test/queued-port.ts';
 import { dropRecord } from '../../test/records.ts';
 import { smallStore } from '../../test/small-store.ts';
 import { ringRecordBytes } from '../drops/ledger.ts';
-import { positionOf } from '../drops/loss-record.ts';
+import { positionOf } from '../records/loss-record.ts';
 import { Exchange } from './exchange.ts';
 
 const seed = 20_261_121;

@@ -13,7 +13,7 @@ import { waitFor } from '@tandem/testing/wait';
 import { socketDirectory } from '../../test/admin-context.ts';
 import { dnsRecord, dropRecord } from '../../test/records.ts';
 import { mappingsOf, smallStore } from '../../test/small-store.ts';
-import { flagLearned, flagTrusted } from '../dns-event.ts';
+import { flagLearned, flagTrusted } from '../records/dns-event.ts';
 import type { NodeStore } from '../store/node-store.ts';
 import { Exchange } from './exchange.ts';
 import { createExchangeClient, exchangeHandler } from './exchange-stream.ts';

@@ -13,7 +13,7 @@ import { SyncMessage, type SyncMessageInit } from '@tandem/proto/gen/messages';
 import * as fc from 'fast-check';
 import { address, dnsRecord, dropRecord, wireName } from '../../test/records.ts';
 import { mappingsOf, smallStore } from '../../test/small-store.ts';
-import { dnsRecordField, flagLearned, flagTrusted, flagUnselected } from '../dns-event.ts';
+import { dnsRecordField, flagLearned, flagTrusted, flagUnselected } from '../records/dns-event.ts';
 import type { NodeStore } from '../store/node-store.ts';
 import { Exchange, type ExchangePort } from './exchange.ts';
 

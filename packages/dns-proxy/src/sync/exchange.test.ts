@@ -7,9 +7,9 @@ import { tdEvent } from '@tandem/datapath/abi.gen';
 import { SyncMessage, type SyncMessageInit } from '@tandem/proto/gen/messages';
 import { address, dnsRecord, dropRecord, wireName } from '../../test/records.ts';
 import { mappingsOf, smallStore } from '../../test/small-store.ts';
-import { flagTrusted, flagUnselected } from '../dns-event.ts';
 import { ringRecordBytes } from '../drops/ledger.ts';
-import { encodeLoss } from '../drops/loss-record.ts';
+import { flagTrusted, flagUnselected } from '../records/dns-event.ts';
+import { encodeLoss } from '../records/loss-record.ts';
 import { Exchange, type ExchangePort } from './exchange.ts';
 import {
   backlogBytesMax,

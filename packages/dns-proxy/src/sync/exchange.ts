@@ -23,9 +23,9 @@ import type {
   SyncMessage,
   SyncMessageInit,
 } from '@tandem/proto/gen/messages';
-import { lossReasonOf } from '../drops/loss-record.ts';
-import { dnsRecordLength } from '../store/dns-records.ts';
-import { dropRecordBytes } from '../store/drop-event.ts';
+import { dnsRecordLength } from '../records/dns-records.ts';
+import { dropRecordBytes } from '../records/drop-event.ts';
+import { lossReasonOf } from '../records/loss-record.ts';
 import {
   forwardedDnsBurst,
   forwardedDnsPerSecond,

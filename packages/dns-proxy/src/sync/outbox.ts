@@ -21,8 +21,8 @@ import { collectMappings, type FqdnMapping as NameMapping } from '@tandem/core/f
 import { Ring } from '@tandem/core/ring';
 import type { FqdnMappingInit, SyncBatchInit } from '@tandem/proto/gen/messages';
 import { syncBatchRecordsMax, syncRecordBytesMax } from '@tandem/proto/limits';
-import { lossReasonOf, positionOf, ringOf } from '../drops/loss-record.ts';
-import { dropRecordBytes } from '../store/drop-event.ts';
+import { dropRecordBytes } from '../records/drop-event.ts';
+import { lossReasonOf, positionOf, ringOf } from '../records/loss-record.ts';
 import { backlogPiecesMax, batchesInFlightMax } from './limits.ts';
 
 export type RecordKind = 'dns' | 'drop';

@@ -13,6 +13,7 @@
 import { edeNetworkError, rcodeServFail } from '@tandem/core/dns/constants';
 import { HEADER_TX_COUNT, RECORD_WORDS, TX_RESULT } from '@tandem/dns-sockets/layout';
 import { counter } from '../counters.ts';
+import { slotFormerUpstream, slotLength, slotUpstream } from '../journal/slots.ts';
 import { batchMax, upstreamMovesMax } from '../limits.ts';
 import { mayAskAgain } from '../query/decide.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
@@ -20,7 +21,6 @@ import { countOutcome, outcome } from '../query/outcome.ts';
 import type { InFlight } from './in-flight.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { UdpShared } from './shared.ts';
-import { slotFormerUpstream, slotLength, slotUpstream } from './slots.ts';
 import type { Timeouts } from './timeouts.ts';
 import { appendForward } from './transmit.ts';
 

@@ -9,9 +9,6 @@
 import { setId } from '@tandem/core/dns/edit';
 import { parseQuery, type QueryView } from '@tandem/core/dns/query';
 import { counter } from '../counters.ts';
-import type { QueryFacts } from '../query/facts.ts';
-import { type Outcome, outcome } from '../query/outcome.ts';
-import type { UdpShared } from './shared.ts';
 import {
   slotAcceptSet,
   slotClient,
@@ -30,7 +27,10 @@ import {
   slotTrusted,
   slotUpstream,
   slotUpstreamId,
-} from './slots.ts';
+} from '../journal/slots.ts';
+import type { QueryFacts } from '../query/facts.ts';
+import { type Outcome, outcome } from '../query/outcome.ts';
+import type { UdpShared } from './shared.ts';
 
 type InFlightOptions = Pick<
   UdpShared,

@@ -6,9 +6,9 @@ import { test } from 'node:test';
 import { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { counter, createSharedCounters } from '../counters.ts';
 import { JournalRegion, regionBytes } from '../journal/region.ts';
+import { QuerySlots } from '../journal/slots.ts';
 import { batchMax, udpQueryBytesMax } from '../limits.ts';
 import { Outgoing } from './outgoing.ts';
-import { QuerySlots } from './slots.ts';
 
 test('replies that cannot be sent are counted, and their slots are free again', () => {
   const slots = new QuerySlots(new JournalRegion(new ArrayBuffer(regionBytes), 1));

@@ -7,9 +7,9 @@ import { writeReply } from '@tandem/core/dns/edit';
 import type { QueryView } from '@tandem/core/dns/query';
 import { HEADER_TX_COUNT } from '@tandem/dns-sockets/layout';
 import { counter } from '../counters.ts';
+import { slotClient, slotClientPort, slotListener, slotServer } from '../journal/slots.ts';
 import { batchMax, udpQueryBytesMax } from '../limits.ts';
 import type { UdpShared } from './shared.ts';
-import { slotClient, slotClientPort, slotListener, slotServer } from './slots.ts';
 import { appendReply } from './transmit.ts';
 
 type OutgoingOptions = Pick<UdpShared, 'memory' | 'slots' | 'listeners' | 'counters'>;

@@ -17,15 +17,6 @@ import {
   RX_PEER_PORT,
 } from '@tandem/dns-sockets/layout';
 import { counter } from '../counters.ts';
-import { batchMax } from '../limits.ts';
-import { decide } from '../query/decide.ts';
-import { protocolUdp, QueryFacts } from '../query/facts.ts';
-import { countOutcome, type Outcome, outcome, outcomeEde, outcomeRcode } from '../query/outcome.ts';
-import type { Batch } from './batch.ts';
-import { claimed, type InFlight } from './in-flight.ts';
-import type { Outgoing } from './outgoing.ts';
-import type { UdpParts } from './parts.ts';
-import { Receiving } from './receiving.ts';
 import {
   type QuerySlots,
   slotClient,
@@ -35,7 +26,16 @@ import {
   slotListener,
   slotReceivedMs,
   slotServer,
-} from './slots.ts';
+} from '../journal/slots.ts';
+import { batchMax } from '../limits.ts';
+import { decide } from '../query/decide.ts';
+import { protocolUdp, QueryFacts } from '../query/facts.ts';
+import { countOutcome, type Outcome, outcome, outcomeEde, outcomeRcode } from '../query/outcome.ts';
+import type { Batch } from './batch.ts';
+import { claimed, type InFlight } from './in-flight.ts';
+import type { Outgoing } from './outgoing.ts';
+import type { UdpParts } from './parts.ts';
+import { Receiving } from './receiving.ts';
 
 /** Third word of ::ffff:a.b.c.d, little-endian. */
 const ipv4Mapped = 0xffff0000;

@@ -5,8 +5,8 @@
 
 import { RECORD_WORDS, RX_CAPACITY, RX_OFFSET } from '@tandem/dns-sockets/layout';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
+import type { QuerySlots } from '../journal/slots.ts';
 import { batchMax, udpQueryBytesMax } from '../limits.ts';
-import type { QuerySlots } from './slots.ts';
 
 /** The slot that was there is in flight. */
 const none = -1;

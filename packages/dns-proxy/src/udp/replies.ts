@@ -17,6 +17,7 @@ import {
   RX_OFFSET,
 } from '@tandem/dns-sockets/layout';
 import { counter } from '../counters.ts';
+import { type QuerySlots, slotClientId, slotQuestionEnd } from '../journal/slots.ts';
 import {
   batchMax,
   udpReplyBytesMax,
@@ -27,7 +28,6 @@ import {
 import { mayAskAgain } from '../query/decide.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import type { UdpParts } from './parts.ts';
-import { type QuerySlots, slotClientId, slotQuestionEnd } from './slots.ts';
 
 export class UdpReplies {
   readonly #o: UdpParts;

@@ -2,10 +2,10 @@
 // Copyright The Tandem Authors
 
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
+import type { QuerySlots } from '../journal/slots.ts';
 import type { QueryPath } from '../query/query-path.ts';
 import type { Batch } from './batch.ts';
 import type { UpstreamIds } from './ids.ts';
-import type { QuerySlots } from './slots.ts';
 import type { UdpPool } from './upstream.ts';
 
 /** What all parts of the UDP transport work on; each takes what it names. */

@@ -7,11 +7,11 @@
  */
 
 import { counter } from '../counters.ts';
+import { slotFormerUpstream, slotUpstream } from '../journal/slots.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, outcome } from '../query/outcome.ts';
 import type { InFlight } from './in-flight.ts';
 import type { UdpShared } from './shared.ts';
-import { slotFormerUpstream, slotUpstream } from './slots.ts';
 
 type TimeoutsOptions = Pick<
   UdpShared,

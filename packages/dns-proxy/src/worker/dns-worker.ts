@@ -16,8 +16,8 @@ import {
 } from '../limits.ts';
 import { noListener } from '../peer/hello.ts';
 import { PolicyTables } from '../policy/tables.ts';
+import { Turns } from '../services/turns.ts';
 import { markOf, settingsProblem } from '../settings.ts';
-import { Turns } from '../turns.ts';
 import type { ToWorker, WorkerOptions } from '../worker-messages.ts';
 import { assembleMember, type Member, type MemberSizes } from './assemble.ts';
 import type { MemberSystem } from './system.ts';

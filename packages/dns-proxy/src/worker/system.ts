@@ -16,8 +16,8 @@ import type { UdpLoop, UdpLoopOptions } from '@tandem/dns-sockets/udp-loop';
 import type { JournalRegion } from '../journal/region.ts';
 import type { PeerSockets } from '../peer/peer-sockets.ts';
 import type { RandomSource } from '../query/random.ts';
+import type { TurnTimer } from '../services/turns.ts';
 import type { TcpSystem } from '../tcp/stream.ts';
-import type { TurnTimer } from '../turns.ts';
 import type { UpstreamAddress } from '../udp/upstream-sockets.ts';
 import type { FromWorker } from '../worker-messages.ts';
 

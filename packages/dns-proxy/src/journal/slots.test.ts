@@ -4,8 +4,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { TD_JOURNAL_MESSAGE_BYTES, tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
-import { advanced, JournalRegion, regionBytes, stateOf } from '../journal/region.ts';
 import { inFlightMax } from '../limits.ts';
+import { advanced, JournalRegion, regionBytes, stateOf } from './region.ts';
 import { QuerySlots, slotLength } from './slots.ts';
 
 const { FREE, RECEIVING, IN_FLIGHT, REPLYING } = tdJournalState;

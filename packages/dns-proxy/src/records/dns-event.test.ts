@@ -7,8 +7,9 @@ import { loadName, QueryView } from '@tandem/core/dns/query';
 import { ReplyView } from '@tandem/core/dns/reply';
 import { createSharedRing, SharedRingReader, SharedRingWriter } from '@tandem/runtime/shared-ring';
 import * as fc from 'fast-check';
-import { address, wireName } from '../test/records.ts';
-import { counter, createSharedCounters } from './counters.ts';
+import { address, wireName } from '../../test/records.ts';
+import { counter, createSharedCounters } from '../counters.ts';
+import { ttlSecondsMax } from '../limits.ts';
 import {
   type DnsEvent,
   DnsEventFields,
@@ -20,7 +21,6 @@ import {
   flagLearned,
   flagTrusted,
 } from './dns-event.ts';
-import { ttlSecondsMax } from './limits.ts';
 
 const seed = 20251121;
 const key = { low: 1, high: 2 };

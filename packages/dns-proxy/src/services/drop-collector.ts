@@ -11,10 +11,10 @@ import type { Logger } from '@tandem/runtime/log';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { type Degradation, degradation } from '../admin/degradation.ts';
+import { dropRetryMs } from '../drops/limits.ts';
+import { DropReader } from '../drops/reader.ts';
 import type { NodeStore } from '../store/node-store.ts';
 import type { Exchange } from '../sync/exchange.ts';
-import { dropRetryMs } from './limits.ts';
-import { DropReader } from './reader.ts';
 
 export class DropCollector {
   readonly #store: NodeStore;

@@ -11,8 +11,8 @@ import type { DegradationCode } from '@tandem/core/codes/degradations';
 import type { Component } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
-import { type Degradation, degradation } from './admin/degradation.ts';
-import { optionalRetryMsMax, optionalRetryMsMin } from './limits.ts';
+import { type Degradation, degradation } from '../admin/degradation.ts';
+import { optionalRetryMsMax, optionalRetryMsMin } from '../limits.ts';
 
 export interface OptionalServer extends Component {
   /** Whether clients find its socket. */

@@ -6,7 +6,7 @@
  * libuv to pay for, which costs more than most of the work: timers of their own would wake it for each.
  */
 
-import { turnMs } from './limits.ts';
+import { turnMs } from '../limits.ts';
 
 /** Calls `run` every `ms`. Returns how to end that. */
 export type TurnTimer = (ms: number, run: () => void) => () => void;

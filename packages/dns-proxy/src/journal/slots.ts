@@ -19,8 +19,8 @@ import {
   tdJournalSlot,
   tdJournalState,
 } from '@tandem/datapath/abi.gen';
-import { advanced, type JournalRegion, renewed, stateOf } from '../journal/region.ts';
 import { batchMax, inFlightMax, udpQueryBytesMax } from '../limits.ts';
+import { advanced, type JournalRegion, renewed, stateOf } from './region.ts';
 
 /** Words of a slot. */
 export const slotClient: number = tdJournalSlot.client / 4;

@@ -8,8 +8,8 @@
 
 import type { LostEventCode } from '@tandem/core/codes/events';
 import { tdCounter, tdEvent } from '@tandem/datapath/abi.gen';
-import { readU32 } from '../store/dns-records.ts';
-import { dropRecordBytes } from '../store/drop-event.ts';
+import { readU32 } from './dns-records.ts';
+import { dropRecordBytes } from './drop-event.ts';
 
 /** Not told by the other process; only ever in a process's own store. */
 const reasonNotTold = 255;

@@ -3,15 +3,15 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { dropReadMs } from './drops/limits.ts';
+import { dropReadMs } from '../drops/limits.ts';
 import {
   eventDrainIntervalMs,
   heartbeatIntervalMs,
   selectorIntervalMs,
   sweepIntervalMs,
   turnMs,
-} from './limits.ts';
-import { exchangeTickMs } from './sync/limits.ts';
+} from '../limits.ts';
+import { exchangeTickMs } from '../sync/limits.ts';
 import { Turns } from './turns.ts';
 
 test('work of several paces shares the turns, in the order in which it was added', (context) => {

@@ -17,8 +17,8 @@
 import type { QueryView } from '@tandem/core/dns/query';
 import type { ReplyView } from '@tandem/core/dns/reply';
 import type { SharedRingWriter } from '@tandem/runtime/shared-ring';
-import { counter } from './counters.ts';
-import { ttlSecondsMax } from './limits.ts';
+import { counter } from '../counters.ts';
+import { ttlSecondsMax } from '../limits.ts';
 
 export const dnsVerdict = { allowed: 1, denied: 2, failed: 3, timeout: 4 } as const;
 /** Answers of this server count for everybody's selectors. */

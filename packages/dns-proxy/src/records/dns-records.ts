@@ -17,7 +17,7 @@ import {
   flagLearned,
   flagTrusted,
   flagUnselected,
-} from '../dns-event.ts';
+} from './dns-event.ts';
 
 export function readU16(bytes: Uint8Array, at: number): number {
   return bytes[at]! | (bytes[at + 1]! << 8);

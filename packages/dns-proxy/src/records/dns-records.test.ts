@@ -9,6 +9,7 @@ import { createSharedRing, SharedRingReader, SharedRingWriter } from '@tandem/ru
 import { address, dnsRecord, wireName } from '../../test/records.ts';
 import { mappingsOf, smallStore } from '../../test/small-store.ts';
 import { createSharedCounters } from '../counters.ts';
+import { FedRevision } from '../store/fed-revision.ts';
 import {
   DnsEventFields,
   DnsEventWriter,
@@ -17,9 +18,8 @@ import {
   flagLearned,
   flagTrusted,
   flagUnselected,
-} from '../dns-event.ts';
+} from './dns-event.ts';
 import { dnsRecordLength } from './dns-records.ts';
-import { FedRevision } from './fed-revision.ts';
 
 const learned = { name: 'www.example', addresses: [['192.0.2.1', 100]] } as const;
 
