@@ -3,7 +3,7 @@
 
 /**
  * Comments before declarations begin with their noun or verb: "Sockets of the server", not "Those of the server", "Of the
- * server" or "That are open", which a reader must complete from the declaration. Part of ./run check.
+ * server", "What is open" or "That are open", which a reader must complete from the declaration. Part of ./run check.
  */
 
 import { readdirSync, readFileSync } from 'node:fs';
@@ -20,7 +20,8 @@ const sources = ['packages', 'bpf'].flatMap((directory) =>
     .map((file) => join(directory, file)),
 );
 
-const fragment = /\/\*\*?(?:\s*\n\s*\*)?\s+(Of|That|Those|Whose|So|And|Nor|To whom|From whom)\s/g;
+const fragment =
+  /\/\*\*?(?:\s*\n\s*\*)?\s+(Of|That|Those|Whose|What|Who|So|And|Nor|To whom|From whom)\s/g;
 
 const faults = sources.flatMap((file) => {
   const text = readFileSync(join(root, file), 'utf8');

@@ -349,7 +349,7 @@ export class Fixture implements Disposable {
     return this.structs.read('td_group', this.#group, field);
   }
 
-  /** What judge reads of the kernel: see tests/include/tandem/hook_facts.h. */
+  /** Facts of the kernel that judge reads: see tests/include/tandem/hook_facts.h. */
   facts(fields: Readonly<Record<string, number | Uint8Array>>): void {
     this.map('test_facts').update(new Uint8Array(4), this.structs.bytes('test_facts', fields));
   }

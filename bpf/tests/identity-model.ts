@@ -19,7 +19,7 @@ export interface Endpoint {
 
 export interface World {
   readonly endpoints: ReadonlyMap<string, Endpoint>;
-  /** What is not in it is outside. */
+  /** Interfaces by index; any other one is outside. */
   readonly sides: ReadonlyMap<number, Side>;
   /** Addresses of nodes. */
   readonly nodes: ReadonlySet<string>;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What `fqdn`, `quotas` and the order hold, read back for assertions. */
+/** Content of `fqdn`, `quotas` and the order, read back for assertions. */
 
 import assert from 'node:assert/strict';
 import { addressText, mappedAddressBytes } from '@tandem/testing/address';

@@ -217,8 +217,8 @@ struct td_fqdn {
 
 /* ---- fqdn_live: td_fqdn_live_key -> td_fqdn_live ----------------------------------------------- */
 /*
- * What established connections use: noted by `judge`, deleted by `learn` with the slot, and by the sweep of
- * a member once it is past. Opens nothing without an occupied slot of the same pair in `fqdn`.
+ * Addresses that established connections use: written by `judge`, deleted by `learn` with the slot, and by the sweep of a
+ * member once it is past. Opens nothing without an occupied slot of the same pair in `fqdn`.
  */
 struct td_fqdn_live_key {
 	struct td_addr addr;
@@ -316,8 +316,8 @@ struct td_group {
 	__u32 removals;          /* incremented after pairs were removed from fqdn before their time */
 	__u32 applied_revision;  /* policy revision that the datapath enforces; 0 before the first */
 	/*
-	 * Who reads `events`: bits 0..7 member index + 1, 0 nobody; above them a number that grows with each
-	 * change. Every change is a compare-and-swap.
+	 * Reader of `events`: bits 0..7 member index + 1, 0 nobody; above them a number that grows with each change. Every
+	 * change is a compare-and-swap.
 	 */
 	__u32 events_lease;
 	__u32 events_beat_ms;    /* CLOCK_MONOTONIC of the holder's last look, wraps */
@@ -327,7 +327,7 @@ struct td_group {
 	__u32 agent_abi;         /* ABI version whose maps the agent writes; 0 before the first load */
 	__u32 kept_abi;          /* the oldest ABI version whose maps it keeps in step with its own */
 	/*
-	 * What the programs were loaded with, for members to compare their own settings with. It counts while
+	 * Settings with which the programs were loaded, for members to compare their own settings with. It counts while
 	 * settings_load == loads: an agent of before there were these words moves `loads` alone.
 	 */
 	__u32 mark;

@@ -6,8 +6,8 @@
 
 /* ---- learned_pairs: 0 -> all td_pair, mmap-able ----------------------------------------------- */
 /*
- * What is old (docs/adr/0011-one-order.md): a pair for each slot that `learn` wrote, in a list of its
- * namespace, longest untouched first. Written by `learn` alone, under the lock of learned_order.
+ * The order of age (docs/adr/0011-one-order.md): a pair for each slot that `learn` wrote, in a list of its namespace, longest
+ * untouched first. Written by `learn` alone, under the lock of learned_order.
  */
 enum td_pair_state {
 	TD_PAIR_FREE = 0,
@@ -26,7 +26,7 @@ struct td_pair {
 };
 
 /* ---- learned_order: 0 -> td_order ------------------------------------------------------------- */
-/* What is learned for a namespace. Space 0 is the pool of offers: pairs that no policy of the asker wants. */
+/* Learned pairs of a namespace. Space 0 is the pool of offers: pairs that no policy of the asker names. */
 struct td_space {
 	__u32 namespace_id;
 	__u32 head; /* the longest untouched pair */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * Who makes room at an address whose pages are full. Offers and slots of the version before go first; else the
- * namespace with most slots there gives the one that was touched longest ago, if it has at least two more than
- * the asker; else the asker replaces its own. So up to eight namespaces have eight places of an address each.
+ * The slot that makes room at an address whose pages are full. Offers and slots of the version before go first; else the
+ * namespace with most slots there gives the one that was touched longest ago, if it has at least two more than the asker;
+ * else the asker replaces its own. So up to eight namespaces have eight places of an address each.
  */
 #ifndef TANDEM_ADDRESS_ROOM_H
 #define TANDEM_ADDRESS_ROOM_H

@@ -52,7 +52,7 @@ static __always_inline long change_end(struct change *change, __s32 result)
 	return TD_STOP;
 }
 
-/* What no slot stands for any more must not fill `fqdn_live`: so a namespace has no more there than slots. */
+/* Removes entries of `fqdn_live` without a slot, so that a namespace has no more there than slots. */
 static __always_inline void live_forget(const struct td_addr *address, __u32 selector)
 {
 	struct td_fqdn_live_key key = { .addr = *address, .selector = selector };
@@ -379,7 +379,7 @@ static __always_inline void change_apply(struct change *change)
 		bpf_loop(TD_LEARN_ATTEMPTS, add_attempt, change, 0);
 	else
 		bpf_loop(TD_EXPIRE_ATTEMPTS, free_attempt, change, 0);
-	/* What kept us from the end is a page that another writer is deleting: ours is done. */
+	/* The end was not reached because another writer is deleting a page: our part is done. */
 	if (change->result == TD_LEARN_REFUSED_BUSY && change->has_freed)
 		change->result = TD_LEARN_OK;
 	if (change->result < 0)

@@ -23,7 +23,7 @@ enum td_hook {
 /* Flag of a payer: the other bits are the index of an interface, not the id of an endpoint. */
 #define TD_PAYER_DEVICE 0x80000000u
 
-/* What an event says beside the packet. */
+/* Facts of an event beside the packet. */
 struct event_facts {
 	__u32 endpoint_id;
 	__u32 payer; /* whose share of the events this one spends: an endpoint, or TD_PAYER_DEVICE and an interface */
@@ -51,7 +51,7 @@ static __always_inline struct td_pod_pace *payer_spent(__u32 payer)
 	return bpf_map_lookup_elem(&payer_pace, &payer);
 }
 
-/* Who caused a drop spends of its own share first, so that the drops of one pod do not hide those of others. */
+/* The payer of a drop spends its own share first, so that the drops of one pod do not hide those of others. */
 static __always_inline bool event_allowed(__u64 now, const struct event_facts *facts)
 {
 	struct td_pod_pace *own = payer_spent(facts->payer);

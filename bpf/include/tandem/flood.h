@@ -15,7 +15,7 @@
 /* How long after its event other copies of a frame are expected: the port of the event may be deleted meanwhile. */
 #define TD_FLOOD_NS 100000000ull
 
-/* What is equal at all ports. Two frames with one digest that come one after the other share an event. */
+/* Digest of the parts of a frame that are equal at all ports. Two frames with one digest in a row share an event. */
 static __always_inline __u64 flood_digest(const struct packet *p, __u32 ingress, __u32 reason)
 {
 	const __u64 prime = 0x9e3779b97f4a7c15ull;

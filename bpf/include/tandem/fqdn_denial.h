@@ -27,7 +27,7 @@ static __always_inline __u32 denial_asked(const struct question *q)
 	return (__u32)q->direction << 24 | (__u32)q->protocol << 16 | q->port;
 }
 
-/* What may overwrite it is another question's denial: this costs one of the two a search. */
+/* The entry of a question. Another question's denial may overwrite it: this costs one of the two a search. */
 static __always_inline struct denial *denial_of(const struct question *q, const struct td_addr *address)
 {
 	__u32 index = hint_hash(q, address) >> 52 & (TD_DENIALS_MAX - 1);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * What `judge` reads of a packet beside its bytes, in one place: mark, interfaces, conntrack entry.
- * BPF_PROG_TEST_RUN cannot set these for a netfilter program, so the tests build the object with tests/include
- * before include, where this file reads a map instead.
+ * Facts of a packet that `judge` reads beside its bytes, in one place: mark, interfaces, conntrack entry. BPF_PROG_TEST_RUN
+ * cannot set these for a netfilter program, so the tests build the object with tests/include before include, where this file
+ * reads a map instead.
  */
 #ifndef TANDEM_HOOK_FACTS_H
 #define TANDEM_HOOK_FACTS_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * What the programs need of the kernel's own types: only the fields that are read, relocated by name at
- * load (CO-RE), so that one object fits 6.6 and newer and no vmlinux.h is needed to build it.
+ * The kernel's own types, as far as the programs need them: only the fields that are read, relocated by name at load (CO-RE),
+ * so that one object fits 6.6 and newer and no vmlinux.h is needed to build it.
  */
 #ifndef TANDEM_KERNEL_H
 #define TANDEM_KERNEL_H
@@ -96,7 +96,7 @@ enum skb_ext_id {
 	SKB_EXT_BRIDGE_NF,
 };
 
-/* What br_netfilter keeps beside a packet: the bridge port by which it came in. */
+/* State that br_netfilter keeps beside a packet: the bridge port by which it came in. */
 struct nf_bridge_info {
 	int physinif; /* since 6.8 */
 } CORE;

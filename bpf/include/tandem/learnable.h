@@ -87,7 +87,7 @@ static __always_inline bool is_of_cluster(const struct td_addr *address)
 	return result;
 }
 
-/* What may not be learned. */
+/* Whether the address may not be learned. */
 static __always_inline bool is_refused_address(const struct td_addr *address)
 {
 	return is_never_a_host(address) || is_of_cluster(address);

@@ -194,7 +194,7 @@ struct {
 	__uint(max_entries, TD_SPACES_MAX);
 } learned_spaces SEC(".maps");
 
-/* What the stack has no room for, of each writer: of meaning within one request. */
+/* Data of each writer for which the stack has no room; it has a meaning within one request only. */
 struct learn_scratch {
 	__u64 page[sizeof(struct td_fqdn) / sizeof(__u64)]; /* a new page; its slots stay zero */
 	__u8 count[TD_SPACES_MAX]; /* how many slots of an address each space has */

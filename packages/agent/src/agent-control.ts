@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What makes an agent of a DNS member: the order in which its parts start and stop, and the reconciliation that compares
- * them with what they should be every few seconds. Works only with the agent's lease in hand.
+ * The agent's parts beside its DNS member: the order in which they start and stop, and the reconciliation that compares them
+ * with what they should be every few seconds. Works only with the agent's lease in hand.
  */
 
 import { randomInt } from 'node:crypto';
@@ -279,7 +279,7 @@ export class AgentControl {
     });
   }
 
-  /** What was wrong with the file at the start is history once another policy is in force. */
+  /** Problems of the snapshot file at the start, until another policy is in force. */
   #snapshotProblems(): readonly Degradation[] {
     const served = this.#served;
     return served !== null && this.#member.revision === served.revision ? served.degradations : [];

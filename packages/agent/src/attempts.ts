@@ -36,7 +36,7 @@ export class Attempts {
     }
   }
 
-  /** What fails from now on fails because the process ends. */
+  /** Ends the attempts: later failures are caused by the end of the process. */
   stop(): void {
     this.#isStopping = true;
   }

@@ -58,7 +58,7 @@ const removeConfigSpec: ConfigSpec<RemoveConfig> = {
   },
 };
 
-/** What processes of ours make in these directories: others' files stay. */
+/** Names that our processes create in these directories: other files stay. */
 const runNames = /^(?:(?:agent-sync|agent-admin|peer)\.sock|gate|proxy|fence-\d+-\d+)$/;
 const stateNames = /^(?:policy\.snapshot|ids|gate-directory|source$)/;
 

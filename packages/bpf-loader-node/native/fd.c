@@ -21,8 +21,8 @@ int fd_duplicate(int fd)
 }
 
 /*
- * What an fd is. BPF_OBJ_GET_INFO_BY_FD answers for any kind with the same call, so only the name of
- * the anonymous inode tells a map from a program.
+ * Kind of an fd. BPF_OBJ_GET_INFO_BY_FD answers for any kind with the same call, so only the name of the anonymous inode
+ * tells a map from a program.
  */
 static enum handle_kind fd_kind(int fd)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Tandem Authors */
 /*
- * What the kernel says of the network namespace of the calling thread.
+ * The network namespace of the calling thread, as the kernel reports it.
  */
 #include "loader.h"
 

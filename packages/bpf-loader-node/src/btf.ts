@@ -93,7 +93,7 @@ interface Type {
   readonly at: number;
 }
 
-/** What remains of a type without names, qualifiers and array dimensions. */
+/** A type without names, qualifiers and array dimensions. */
 interface Resolved {
   readonly elementSize: number;
   readonly count: number;

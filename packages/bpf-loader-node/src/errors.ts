@@ -31,7 +31,7 @@ export type BpfErrorCode =
   | 'TANDEM_BPF_SYSCALL'
   | 'TANDEM_BPF_RUNTIME';
 
-/** What the native side knows about a failure. */
+/** Facts of a failure on the native side. */
 export interface BpfFailure {
   readonly code: BpfErrorCode;
   /** Verb phrase: "update map". */

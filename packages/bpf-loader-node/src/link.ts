@@ -73,7 +73,7 @@ export interface CgroupOptions {
   readonly attachType: CgroupAttachType;
 }
 
-/** What a link is, by kind. `ifindex` 0: its interface is gone, or it was detached. */
+/** Facts of a link, by kind. `ifindex` 0: its interface is gone, or it was detached. */
 export type LinkInfo =
   | {
       readonly kind: 'tcx';

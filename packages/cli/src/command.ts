@@ -8,7 +8,7 @@ import type { ExitCode } from './exit-codes.ts';
 import type { Printer } from './output/printer.ts';
 import type { Settings } from './settings.ts';
 
-/** What a command may use of the world. */
+/** Objects that a command may use. */
 export interface CommandContext {
   readonly settings: Settings;
   /** Answers. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What all our programs set on commander. */
+/** Settings of commander that all our programs share. */
 
 import type { Command } from 'commander';
 import type { Printer } from './output/printer.ts';

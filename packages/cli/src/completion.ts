@@ -63,7 +63,7 @@ export function completeArgument(command: Command, values: readonly string[]): v
   argumentValues.set(command, values);
 }
 
-/** What may stand in the place of the last word, which may be empty or begun. */
+/** Candidates for the last word, which may be empty or begun. */
 export function candidates(root: Command, words: readonly string[]): readonly string[] {
   let command = root;
   let awaited: Option | undefined;

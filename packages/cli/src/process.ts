@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a process gives to a program of ours: its arguments, its streams, its signals. */
+/** Arguments, streams and signals of a process, as a program of ours gets them. */
 
 import type { ExitCode } from './exit-codes.ts';
 import type { CliWorld } from './program.ts';

@@ -58,7 +58,7 @@ export function loadSettings(
   return loaded.kind === 'config' ? ok(loaded.config) : err(loaded.errors);
 }
 
-/** What the agent must be told, such as its source, is of no use here. */
+/** Options that the agent requires, such as its source, are unused here. */
 function withoutRequired(options: OptionTable<AgentConfig>): OptionTable<AgentConfig> {
   const entries = Object.entries(options).map(([name, option]) => [
     name,

@@ -2,10 +2,10 @@
 // Copyright The Tandem Authors
 
 /**
- * Who of several controllers writes: the holder of a Lease. Clocks of machines are not compared. A candidate takes the lease
- * when it has seen no change of it for its whole duration, by its own clock; the leader stops to be one when its last
- * renewal was *sent* two thirds of the duration ago, by its own clock, which goes on while the process is stopped. So between
- * the two there is a third of the duration in which nobody writes.
+ * The one of several controllers that writes: the holder of a Lease. Clocks of machines are not compared. A candidate takes
+ * the lease when it has seen no change of it for its whole duration, by its own clock; the leader stops to be one when its
+ * last renewal was *sent* two thirds of the duration ago, by its own clock, which goes on while the process is stopped. So
+ * between the two there is a third of the duration in which nobody writes.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -117,7 +117,7 @@ export class Lease implements Component {
     }
   }
 
-  /** What went wrong; empty: nothing. */
+  /** Error of an attempt; empty: none. */
   async #attempt(): Promise<string> {
     try {
       const known = this.#observed;

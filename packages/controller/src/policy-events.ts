@@ -47,7 +47,7 @@ export class PolicyEvents implements ObjectSink {
   readonly queue: WorkQueue;
   readonly #o: PolicyEventsOptions;
   readonly #wanted = new Map<string, Wanted>();
-  /** What was said of an object, or needs not be: of a change of labels it is not said again. */
+  /** Texts of events by object, sent or superfluous: a change of labels does not send one again. */
   readonly #said = new Map<string, string>();
 
   constructor(options: PolicyEventsOptions) {

@@ -30,7 +30,7 @@ import {
 import { done, type WorkOutcome, WorkQueue } from './work-queue.ts';
 import { fieldManager, type Writer } from './writer.ts';
 
-/** What is to be written. */
+/** A condition to write. */
 interface Wanted {
   readonly resourceVersion: string;
   readonly condition: Condition;

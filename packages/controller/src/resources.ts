@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the controller reads of the Kubernetes API while it leads. */
+/** Resources that the controller reads from the Kubernetes API while it leads. */
 
 import type { Resource } from '@tandem/kube/resource';
 

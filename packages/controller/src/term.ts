@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the leader does, from when it leads to when it does not: all of it begins anew with each term. */
+/** Work of the leader, from the begin of its term to the end; every term begins with empty state. */
 
 import { ListWatch } from '@tandem/kube/list-watch';
 import type { ObjectSink } from '@tandem/kube/object-sink';

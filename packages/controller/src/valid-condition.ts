@@ -20,7 +20,7 @@ export interface Condition {
   readonly message: string;
 }
 
-/** What Cilium says of a policy that has no fault. */
+/** Message of Cilium for a policy without faults. */
 const valid = 'Policy validation succeeded';
 
 /** Null: the object is no policy of ours. */

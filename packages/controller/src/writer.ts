@@ -2,16 +2,16 @@
 // Copyright The Tandem Authors
 
 /**
- * What the controller writes to the API server. Nothing is sent unless this process is the leader at that moment, and
- * whatever is sent names the version of the object that it was computed from: a write that is late, of a leader that was
- * stopped between the two, changes nothing that the next leader has changed.
+ * Writes of the controller to the API server. Nothing is sent unless this process is the leader at that moment, and whatever
+ * is sent names the version of the object that it was computed from: a write that is late, of a leader that was stopped
+ * between the two, changes nothing that the next leader has changed.
  */
 
 import type { Call } from '@tandem/kube/call';
 import { type CallAnswer, callApi, hasCause, isObjectMissing, messageOf } from '@tandem/kube/call';
 import { type KubeSession, NotBegun } from '@tandem/kube/session';
 
-/** What is written, in metrics. */
+/** Targets of writes, in metrics. */
 export const writeTargets = ['condition', 'event', 'taint', 'definition'] as const;
 export type WriteTarget = (typeof writeTargets)[number];
 
@@ -32,7 +32,7 @@ export type WriteResult = keyof typeof writeResults;
 export interface Written {
   readonly result: WriteResult;
   readonly message: string;
-  /** What the server asks for, ms. */
+  /** Wait that the server asks for, ms. */
   readonly retryAfterMs: number;
 }
 

@@ -50,7 +50,7 @@ export class ChangeMap<V> extends Map<string, V> {
   }
 }
 
-/** What a follower knows of the map that it saw last. */
+/** State of a follower: the map as it saw it last. */
 export interface KnownValues<V> {
   readonly size: number;
   get(key: string): V | undefined;

@@ -7,7 +7,7 @@
  */
 import { assert } from './assert.ts';
 
-/** What a full ring gives up: its oldest item, or the one that comes. */
+/** Item that a full ring drops: its oldest one, or the new one. */
 export type RingOverflow = 'drop-oldest' | 'refuse-newest';
 
 export interface RingOptions {

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What matchName and matchPattern mean, written down a second time from Cilium's rules as regular
+ * The meaning of matchName and matchPattern, written down a second time from Cilium's rules as regular
  * expressions (compat.md section 2), to test the matcher against. Only tests may use it: an expression
  * from a policy can take exponential time.
  */

@@ -85,7 +85,7 @@ function generate(types: BtfTypes): string {
     }
     lines.push('} as const;');
   }
-  lines.push('', '/** What each counter counts, by the lower-case name of td_counter. */');
+  lines.push('', '/** Help of each counter, by the lower-case name of td_counter. */');
   lines.push('export const tdCounterHelp = {');
   for (const [, name, help] of readFileSync(header, 'utf8').matchAll(counterLine)) {
     lines.push(`  ${name}: ${JSON.stringify(help)},`);

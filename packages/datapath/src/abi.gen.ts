@@ -551,7 +551,7 @@ export const tdPairState = {
   GONE: 3,
 } as const;
 
-/** What each counter counts, by the lower-case name of td_counter. */
+/** Help of each counter, by the lower-case name of td_counter. */
 export const tdCounterHelp = {
   forwarded: "packets that policy allows",
   no_endpoint: "packets that belong to no local endpoint and are not subject to policy",

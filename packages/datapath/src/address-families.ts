@@ -33,7 +33,7 @@ type Addresses = Readonly<Record<string, readonly { readonly family: string }[] 
 
 const templates: ReadonlySet<string> = new Set(['all', 'default', 'lo']);
 
-/** What an operator should know of the node's families that is no fault; empty where it has both. */
+/** Note about the node's address families that is no fault; empty if it has both. */
 export function familyNotes(): readonly string[] {
   const state = ipv6State();
   const addresses = Object.values(networkInterfaces()).flatMap((each) => each ?? []);

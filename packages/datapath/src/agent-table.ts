@@ -35,7 +35,7 @@ export class AgentTable implements Disposable {
       kept === null ? null : { mirror: new MirroredMap(kept.map), convert: kept.convert };
   }
 
-  /** What this version's map holds. */
+  /** Entries of this version's map. */
   entries(): Iterable<[key: Uint8Array, value: Uint8Array]> {
     return this.#own.entries();
   }
@@ -88,7 +88,7 @@ function converted(entries: readonly Entry[], convert: Convert): Entry[] {
   return entries.map(convert).filter((entry) => entry !== null);
 }
 
-/** What members ask `endpoints`, in the layout of td_endpoint. */
+/** Look-up of members in `endpoints`, in the layout of td_endpoint. */
 export interface EndpointLookup {
   lookupInto(key: Uint8Array, value: Uint8Array): boolean;
   entries(): Iterable<[key: Uint8Array, value: Uint8Array]>;

@@ -9,7 +9,7 @@
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import { tdDeviceName, tdPodMac } from './abi.gen.ts';
 
-/** What of the node's devices no pod can say. */
+/** Facts of the node's devices that no pod can write. */
 export interface NodeDevices {
   /** Indices of interfaces that are no pod's though they could be one's: a veth that is an uplink. */
   readonly trusted: readonly number[];

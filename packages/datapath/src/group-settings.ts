@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the pinned `group` says to a process that does not serve with it. */
+/** Settings of the pinned `group`, for a process that does not serve with it. */
 
 import { existsSync } from 'node:fs';
 import { BpfMap } from '@tandem/bpf-loader-node/map';

@@ -165,7 +165,7 @@ export class NodeGroup {
     return Atomics.load(this.#words, loadsWord);
   }
 
-  /** What the programs in force were loaded with; null: they are of a version that does not say. */
+  /** Settings with which the programs in force were loaded; null: their version does not record them. */
   get settings(): GroupSettings | null {
     const load = Atomics.load(this.#words, settingsLoadWord);
     if (load === 0 || load !== this.loads) return null;
@@ -214,7 +214,7 @@ export class NodeGroup {
     Atomics.compareExchange(this.#words, drainTokenWord, index + 1, 0);
   }
 
-  /** Who reads drop events: bits 0..7 index + 1, 0 nobody; above them a number that grows with each change. */
+  /** Reader of drop events: bits 0..7 index + 1, 0 nobody; above them a number that grows with each change. */
   get eventsLease(): number {
     return Atomics.load(this.#words, eventsLeaseWord);
   }

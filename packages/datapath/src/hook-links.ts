@@ -63,7 +63,7 @@ export function attachJudge(programs: HookPrograms): void {
   }
 }
 
-/** What the roots call from now on. */
+/** Fills the slots, whose programs the roots call from now on. */
 export function fillSlots(object: BpfObject): void {
   for (const { slot, program } of netfilterSlots) {
     const value = new Uint8Array(4);

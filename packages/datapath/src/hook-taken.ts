@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What it means that the place of `judge` in a netfilter hook is taken: nobody else attaches at its priorities. */
+/** The place of `judge` in a netfilter hook is taken: only an agent attaches at its priorities. */
 
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What a map of the kernel is known to hold: keys and values of fixed sizes. Values lie in one array, because a full
- * `policy` has a quarter of a million of them. Each entry bears the number of the comparison that last saw it.
+ * Known content of a kernel map: keys and values of fixed sizes. Values lie in one array, because a full `policy` has a
+ * quarter of a million of them. Each entry bears the number of the comparison that last saw it.
  */
 
 export class KnownEntries {

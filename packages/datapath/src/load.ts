@@ -42,8 +42,8 @@ export interface LoadOptions {
 }
 
 /**
- * What enforcement does not need while the agent lives: that nothing is without its pin, pins that the DNS proxy may
- * open, the guard of port P, and the removal of pins of versions that no agent can go back to.
+ * Parts that enforcement does not need while the agent runs: complete pins, pins that the DNS proxy may open, the guard of
+ * port P, and the removal of pins of versions that no agent can go back to.
  */
 export type SidePart = 'pins' | 'sharing' | 'guard' | 'removal';
 
@@ -100,7 +100,7 @@ export class LoadedDatapath extends Datapath {
     return datapath;
   }
 
-  /** What could not be done beside enforcing, and why. */
+  /** Side parts that failed, with the reason. */
   get problems(): ReadonlyMap<SidePart, string> {
     return this.#problems;
   }

@@ -37,7 +37,7 @@ export class MirroredMap {
     this.#map = map;
   }
 
-  /** What the map holds. */
+  /** Entries of the map. */
   entries(): Iterable<[key: Uint8Array, value: Uint8Array]> {
     return this.#content().entries();
   }

@@ -36,7 +36,7 @@ export interface Takeover {
   readonly kept: number;
 }
 
-/** What `group` says, or null when it is not pinned. */
+/** The pinned `group`, or null when it is not pinned. */
 function readGroup(root: string): NodeGroup | null {
   const path = pinPaths(root).map('group');
   if (!existsSync(path)) return null;
@@ -53,8 +53,8 @@ function hasMaps(root: string, abi: number): boolean {
 const isLater = (name: MapName): boolean => (laterMaps as readonly string[]).includes(name);
 
 /**
- * What an agent of this version makes of the pins.
- * @throws SchemaError when they are of a version that it does not know
+ * Plan of an agent of this version for the existing pins. @throws SchemaError when they are of a version that it does not
+ * know
  */
 export function planTakeover(root: string): Takeover {
   const own = TD_ABI_VERSION;

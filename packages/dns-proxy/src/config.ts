@@ -228,7 +228,7 @@ export function checkMemberConfig(config: MemberConfig): readonly string[] {
   return problems;
 }
 
-/** What must agree with the datapath. */
+/** Settings that must agree with the datapath. */
 export const memberSettings = ({
   port,
   mark,

@@ -108,7 +108,7 @@ export class DnsMember {
     return this.#listenersProblem;
   }
 
-  /** What the worker looks up in, for this thread; null before the first policy or without `keepsTables`. */
+  /** Tables of the worker, for this thread; null before the first policy or without `keepsTables`. */
   get tables(): PolicyTables | null {
     if (this.#tables === null && this.#image !== null) this.#tables = new PolicyTables(this.#image);
     return this.#tables;

@@ -51,13 +51,13 @@ export class MemberPhase {
     this.#phase = 'stopping';
   }
 
-  /** What the liveness probe hears, if the main thread can answer at all. Of what others lack nothing counts. */
+  /** Answer to the liveness probe, if the main thread can answer at all. Parts of other processes do not count. */
   get liveness(): ProbeAnswer {
     const problem = this.#hang();
     return problem === '' ? { isOk: true, text: this.#phase } : { isOk: false, text: problem };
   }
 
-  /** What the readiness probe hears. */
+  /** Answer to the readiness probe. */
   get readiness(): ProbeAnswer {
     if (this.#phase !== 'starting' && this.#phase !== 'taking-over') {
       return { isOk: true, text: this.#phase };

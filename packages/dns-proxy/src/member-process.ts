@@ -29,10 +29,10 @@ export const pinsReplacedCode: ErrorCode = 'TANDEM_PINS_REPLACED';
 
 /** A start may have to wait for the end of another process with the same index, however long it takes. */
 const startTimeoutMs = 2 ** 31 - 1;
-/** What kubelet reads, unless it is told otherwise. */
+/** File that kubelet reads by default. */
 const resolvConfPath = '/etc/resolv.conf';
 
-/** What a process hands to the component that it runs. */
+/** Parts that a process passes to the component that it runs. */
 export interface MemberParts<Config extends MemberConfig> {
   readonly config: Config;
   readonly log: Logger;
@@ -91,7 +91,7 @@ export interface MemberPlace {
   readonly fenceDirectory: string;
 }
 
-/** What a member is told by the configuration that both processes have. */
+/** Options of a member from the configuration that both processes have. */
 export function memberOptions(
   { config, log, phase }: Omit<MemberParts<MemberConfig>, 'onFailure'>,
   { member, fenceDirectory }: MemberPlace,

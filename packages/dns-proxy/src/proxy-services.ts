@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What the standalone proxy runs beside its DNS member: the link to the agent, admin, metrics. Loaded
- * when the member serves: it is most of the program, and no query waits for it.
+ * Parts of the standalone proxy beside its DNS member: the link to the agent, admin, metrics. Loaded when the member serves:
+ * it is most of the program, and no query waits for it.
  */
 
 import { Datapath } from '@tandem/datapath/datapath';
@@ -24,7 +24,7 @@ export interface ProxyServicesOptions {
   readonly config: MemberConfig;
   readonly member: DnsMember;
   readonly log: Logger;
-  /** What the member serves already. */
+  /** Snapshot that the member serves already. */
   readonly served: SnapshotStart;
   /** This process cannot go on. */
   readonly onFailure: (error: TandemError) => void;

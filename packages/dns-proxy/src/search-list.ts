@@ -18,7 +18,7 @@ export interface SearchList {
   readonly ignored: number;
 }
 
-/** What the text of a resolv.conf says. */
+/** Reads the text of a resolv.conf. */
 export function parseSearchList(text: string): SearchList {
   let words: readonly string[] = [];
   for (const line of text.split('\n')) {
@@ -39,7 +39,7 @@ export function parseSearchList(text: string): SearchList {
   return { suffixes: different.slice(0, searchSuffixesMax), ignored: broken + over };
 }
 
-/** What the file says, or why it cannot be read. */
+/** Reads the file; an error if it cannot be read. */
 export function readSearchList(path: string): SearchList | TandemError {
   try {
     return parseSearchList(readStart(path));

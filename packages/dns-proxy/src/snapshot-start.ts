@@ -13,7 +13,7 @@ import { type Degradation, degradation } from './admin/degradation.ts';
 import type { DnsMember } from './dns-member.ts';
 
 export interface SnapshotStart {
-  /** What is served; null: nothing. */
+  /** The served snapshot; null: none. */
   readonly snapshot: Uint8Array | null;
   /** 0 when nothing is served. */
   readonly revision: number;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the main thread and the DNS worker say to each other, beside their shared memory. */
+/** Messages between the main thread and the DNS worker, beside their shared memory. */
 
 import type { MemberIndex } from '@tandem/datapath/member';
 import type { TakeoverEvent } from './peer/takeover.ts';

@@ -46,7 +46,7 @@ enum {
 	DS_NETLINK_DATAGRAM_MAX = 65536,
 	DS_NETLINK_BATCH_BYTES  = 131072,
 	DS_NETLINK_READS_MAX    = 256, /* datagrams per wake of one socket */
-	/* What precedes a payload with "metadata in the buffer": an address, then control messages. */
+	/* Layout of the metadata before a payload in the buffer: an address, then control messages. */
 	DS_META_NAME_BYTES   = 32,
 	DS_META_BYTES        = 128,
 	DS_TICK_MS_MAX       = 60000,

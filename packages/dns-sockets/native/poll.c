@@ -21,7 +21,7 @@
 
 enum { EVENTS_MAX = 64, WAKES_PER_SCOPE = 64 };
 
-/* What the event of libuv's descriptor carries; no socket's, as no handle is 0. */
+/* Key of the event of libuv's descriptor; no socket has it, because no handle is 0. */
 static const uint64_t libuv_key = 0;
 
 static uint64_t key_of(const struct ds_socket *socket)

@@ -33,7 +33,7 @@ struct identity {
 	uint64_t capabilities;
 };
 
-/* What init gets: of the calling thread alone, so the raw system calls and not the C library's. */
+/* Sets the ids of the calling thread alone, by raw system calls: those of the C library set them in all threads. */
 static int set_ids(const struct identity *want)
 {
 	gid_t group = want->gid;

@@ -43,7 +43,7 @@ export class DnsSocketError extends Error {
     this.syscall = facts.syscall ?? '';
   }
 
-  /** What the addon threw, as a DnsSocketError; anything else unchanged. */
+  /** Turns an error of the addon into a DnsSocketError; anything else is returned unchanged. */
   static from(thrown: unknown): unknown {
     if (!(thrown instanceof Error) || thrown instanceof DnsSocketError) return thrown;
     const facts = thrown as Partial<Record<'code' | 'errno' | 'errnoName' | 'syscall', unknown>>;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a process may do, and how it comes to be able to do less for the rest of its life. */
+/** Privileges of a process, and the way in which it drops them for the rest of its life. */
 
 import { readFileSync } from 'node:fs';
 import { attempt } from './errors.ts';

@@ -23,7 +23,7 @@ export interface PeerCredentials {
 }
 
 /**
- * Who connected (or listened): SO_PEERCRED of any unix socket's fd, fixed at connect time.
+ * Credentials of the process that connected (or listened): SO_PEERCRED of any unix socket's fd, fixed at connect time.
  * @throws DnsSocketError
  */
 export function peerCredentials(fd: number): PeerCredentials {

@@ -35,7 +35,7 @@ const built: Readonly<Record<string, string>> = {
   'bin/tandem-launch': 'packages/pod-programs/build/tandem-launch',
   'bin/tandem-probe': 'packages/pod-programs/build/tandem-probe',
 };
-/** What the launcher of the DNS proxy may be given; the pod says what it is given. */
+/** Capabilities that the launcher of the DNS proxy can have; the pod grants them. */
 const capabilities: Readonly<Record<string, Uint8Array>> = {
   'bin/tandem-launch': fileCapability(['NET_ADMIN', 'NET_RAW', 'BPF']),
 };

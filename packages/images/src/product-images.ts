@@ -30,7 +30,7 @@ const semiSpace = { agent: 2, 'dns-proxy': 1 } as const;
 
 export type ProductImage = keyof typeof semiSpace;
 
-/** What is in both images, layer by layer. `root`: of the built checkout. */
+/** Files of both images, layer by layer. `root`: directory of the built checkout. */
 export async function productLayers(root: string): Promise<readonly (readonly TarFile[])[]> {
   return [withoutCopies([...systemFiles(), ...baseFiles(root)]), await productFiles(root)];
 }

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What is in the images, as CycloneDX 1.6: Debian packages by the files that were taken from them, npm packages by what the
+ * Contents of the images, as CycloneDX 1.6: Debian packages by the files that were taken from them, npm packages by what the
  * bundler put into each file, and our own. Each component names its files, and each file has one. Nothing in it changes
  * between two runs.
  */
@@ -23,7 +23,7 @@ interface Component {
 }
 
 export interface SbomOptions {
-  /** What the document is of, such as tandem/agent. */
+  /** Subject of the document, such as tandem/agent. */
   readonly name: string;
   readonly version: string;
   readonly architecture: string;

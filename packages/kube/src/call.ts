@@ -68,7 +68,7 @@ export function isObjectMissing({ status, object }: CallAnswer): boolean {
   return status === 404 && isFields(details) && typeof details['name'] === 'string';
 }
 
-/** What the server says of a failure. */
+/** Message of the server about a failure. */
 export function messageOf({ status, object }: CallAnswer): string {
   const { message } = object;
   return `${status}${typeof message === 'string' ? ` ${message}` : ''}`;

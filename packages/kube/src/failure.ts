@@ -8,7 +8,7 @@ export type FailureCause =
   | 'network'
   /** The server's certificate is not accepted. */
   | 'trust'
-  /** What the client proves itself with is missing, unreadable or not accepted. */
+  /** Credentials are missing, unreadable or not accepted. */
   | 'credentials'
   /** The client is known, and may not do what it asks for. */
   | 'rights'

@@ -53,7 +53,7 @@ export async function readKubeconfig(
     options = token === null ? next : { ...next, headers: { Authorization: `Bearer ${token}` } };
     return config.getCurrentCluster();
   };
-  /** What a file or a program gives is asked for anew in the background; the next connection or request has it. */
+  /** Reads the value of a file or program again in the background; the next connection or request has it. */
   const refresh = (): void => {
     if (performance.now() - readMs > refreshMs) void read().catch(() => undefined);
   };

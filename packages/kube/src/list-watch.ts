@@ -57,7 +57,7 @@ type Attempt = { readonly waitMs: number } | Failure;
 interface Failure {
   readonly message: string;
   readonly cause: FailureCause;
-  /** What the server asks for, ms. */
+  /** Wait that the server asks for, ms. */
   readonly retryAfterMs: number;
   /** The session has waited as long as is right. */
   readonly hasWaited?: true;

@@ -6,7 +6,7 @@
 import type { Fields } from '@tandem/core/k8s/shape';
 import type { FailureCause } from './failure.ts';
 
-/** Who keeps the objects. */
+/** Store of the objects. */
 export interface ObjectSink {
   /** An object is there, new or changed; `key`: its namespace and name. It is not kept by the caller. */
   set(key: string, object: Fields): void;

@@ -43,7 +43,7 @@ export interface KubeRequest {
   readonly signal: AbortSignal;
   /** Default GET. */
   readonly method?: 'GET' | 'POST' | 'PUT' | 'PATCH';
-  /** What is sent, with its media type. */
+  /** Content of the request, with its media type. */
   readonly content?: { readonly type: string; readonly text: string };
   /** Asked when nothing but the send is left to do: a connection may have been waited for. */
   readonly mayBegin?: () => boolean;

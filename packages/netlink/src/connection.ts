@@ -91,7 +91,7 @@ export class NetlinkConnection implements Disposable {
     );
   }
 
-  /** What waits fails. */
+  /** Closes the socket; waiting requests fail. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;

@@ -15,7 +15,7 @@ export interface InterfaceAddress {
   readonly prefixLength: number;
   /** RT_SCOPE_* */
   readonly scope: number;
-  /** Who made it, IFAPROT_*; 0: nobody said. */
+  /** Origin of the address, IFAPROT_*; 0: unknown. */
   readonly protocol: number;
   /** Duplicate address detection found another owner: the node does not use it. */
   readonly isDuplicate: boolean;

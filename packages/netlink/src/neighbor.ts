@@ -26,11 +26,11 @@ export interface Neighbor {
   readonly mac: Uint8Array;
   /** NUD_* */
   readonly state: number;
-  /** Who made it, RTPROT_*; 0: the kernel. */
+  /** Origin of the entry, RTPROT_*; 0: the kernel. */
   readonly protocol: number;
 }
 
-/** What a bridge knows of a hardware address. */
+/** Entry of a bridge for a hardware address. */
 export interface ForwardingEntry {
   readonly bridge: number;
   readonly port: number;

@@ -34,7 +34,7 @@ export const networkKinds = [
 ] as const;
 export type NetworkKind = (typeof networkKinds)[number];
 
-/** What a notice did to the copy. */
+/** Effects of a notice on the copy. */
 export interface NoticeEffects {
   /** The copy of this kind is another one now. */
   readonly changed: (kind: NetworkKind) => void;

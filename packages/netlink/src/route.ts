@@ -21,7 +21,7 @@ export interface Route {
   readonly table: number;
   /** RTN_* */
   readonly type: number;
-  /** Who made it, RTPROT_* */
+  /** Origin of the route, RTPROT_* */
   readonly protocol: number;
   /** Interfaces that it leads through: more than one with several next hops, none for a blackhole. */
   readonly ifindexes: readonly number[];

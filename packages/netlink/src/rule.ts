@@ -13,7 +13,7 @@ export interface PortRange {
   readonly end: number;
 }
 
-/** What a rule of the product is made of: by mark, protocol and destination port to a table. */
+/** A rule of the product: mark, protocol and destination port lead to a table. */
 export interface RuleSpec {
   /** AF_INET or AF_INET6. */
   readonly family: number;

@@ -27,7 +27,7 @@ export function splitSnapshot(revision: number, snapshot: Uint8Array): PolicyUpd
   return updates;
 }
 
-/** What a received update led to. */
+/** Result of a received update. */
 export type AssembleResult =
   | { readonly kind: 'incomplete' }
   | { readonly kind: 'complete'; readonly revision: number; readonly snapshot: Uint8Array }

@@ -41,9 +41,9 @@ export interface Option<T> {
   readonly isFlagOnly?: boolean;
   /** Letter of a flag of one letter. */
   readonly short?: string;
-  /** What stands for the value in the help of a tool (tool.ts). Default: by the type. */
+  /** Placeholder for the value in the help of a tool (tool.ts). Default: by the type. */
   readonly placeholder?: string;
-  /** What is accepted, for people: "1..65535". May be empty. */
+  /** Accepted values, for people: "1..65535". May be empty. */
   readonly range: string;
   /** From a flag or the environment. The error says what is wrong with the value, not where it stood. */
   parseText(text: string): Result<T, string>;
@@ -53,7 +53,7 @@ export interface Option<T> {
   format(value: T): string;
 }
 
-/** What every builder takes. */
+/** Properties that every builder takes. */
 interface Described extends Pick<Option<unknown>, 'description' | 'short' | 'placeholder'> {
   /** Default none: a tool has one list of options. */
   readonly group?: string;
@@ -84,7 +84,7 @@ function textInYaml<T>(parseText: (text: string) => Result<T, string>, example: 
 export function stringOption(
   spec: Described & {
     readonly default?: string;
-    /** What is accepted, and the words for it. Default: anything. */
+    /** Accepted values, and their description. Default: anything. */
     readonly pattern?: { readonly test: RegExp; readonly range: string };
   },
 ): Option<string> {

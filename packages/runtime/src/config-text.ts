@@ -38,7 +38,7 @@ function fallbackCell(value: string): string {
   return value === 'empty' ? 'empty' : `\`${value}\``;
 }
 
-/** What `--help` prints. */
+/** Text that `--help` prints. */
 export function helpText<Config>(spec: ConfigSpec<Config>): string {
   let text = `Usage: ${spec.program} [--config FILE] [--OPTION VALUE]...\n\n${wrap(spec.description, '')}`;
   text += `\nAn option is a flag, a key of the YAML file (camelCase) or a variable of the environment\n`;

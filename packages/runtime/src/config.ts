@@ -22,7 +22,7 @@ export const configFileBytesMax: number = 1024 * 1024;
 export interface ConfigSpec<Config> {
   /** Name of the program, for help. */
   readonly program: string;
-  /** What it does, for help: one or two sentences. */
+  /** Purpose of the program, for help: one or two sentences. */
   readonly description: string;
   readonly options: OptionTable<Config>;
   /** Relations between options. Returns what is wrong; called only when each option by itself is right. */
@@ -131,8 +131,8 @@ function unknownVariables(env: ConfigSources['env'], options: AnyOptions): strin
 }
 
 /**
- * What kubelet sets in each pod for a Service of its namespace: TANDEM_PORT for a Service named "tandem". It is
- * not what anybody configured.
+ * Whether kubelet has set the value for a Service of the pod's namespace: TANDEM_PORT for a Service named "tandem". It is not
+ * what anybody configured.
  */
 function isServiceLink(value: string): boolean {
   return /^(?:tcp|udp|sctp):\/\/\S+:\d+$/.test(value);

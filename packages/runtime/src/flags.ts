@@ -22,7 +22,7 @@ export function flagName(option: string): string {
   return option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-/** What every program of a kind has beside its own table. */
+/** Flags that every program of a kind has beside its own table. */
 export interface GeneralFlags {
   /** "help" and "version" are switches; another one takes a text. */
   readonly general: readonly string[];

@@ -36,7 +36,7 @@ export interface GrpcServerOptions {
   readonly log: Logger;
 }
 
-/** What a server has seen since its start. */
+/** Counts of a server since its start. */
 export interface GrpcServerStats {
   readonly accepted: number;
   /** Closed because of their uid. */

@@ -150,7 +150,7 @@ interface Line {
   readonly fields: Readonly<Record<string, unknown>>;
 }
 
-/** What the loggers of a process have in common. */
+/** Output that the loggers of a process share. */
 interface Outlet {
   readonly winston: winston.Logger;
   readonly sink: LogSink;

@@ -133,7 +133,7 @@ class ArrayHistogram {
 type Registration = (library: typeof prom, registry: prom.Registry) => void;
 
 export class Metrics {
-  /** What is to be registered, in order; null once the registry is there. */
+  /** Registrations that wait, in order; null once the registry exists. */
   #waiting: Registration[] | null = [];
   #library: typeof prom | null = null;
   #registry: prom.Registry | null = null;
@@ -230,7 +230,7 @@ export class Metrics {
     return this.#made().metrics();
   }
 
-  /** What is registered, by name: for the reference page. */
+  /** Descriptions of all metrics, by name: for the reference page. */
   describe(): MetricDescription[] {
     const rows = this.#made().getMetricsAsArray() as unknown as {
       name: string;

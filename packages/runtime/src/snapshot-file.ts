@@ -91,7 +91,7 @@ async function removeLeftovers(path: string): Promise<void> {
   }
 }
 
-/** What was written last survives a loss of power. @throws TandemError: it is not known whether it does */
+/** Syncs the file, so that its last content survives a loss of power. @throws TandemError: it may not survive */
 export async function syncSnapshotFile(path: string): Promise<void> {
   try {
     const file = await open(path, 'r');

@@ -5,7 +5,7 @@
 // and keeps them in memory; a link takes none while the stream is backed up, so that what waits stays in
 // the caller's bounded backlog.
 
-/** What a link needs of a stream: `ClientDuplexStream`, `ServerDuplexStream`, `ServerWritableStream`. */
+/** The part of a stream that a link uses: `ClientDuplexStream`, `ServerDuplexStream`, `ServerWritableStream`. */
 export interface WritableCall<Message> {
   write(message: Message): boolean;
   end(): void;

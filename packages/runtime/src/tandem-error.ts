@@ -35,7 +35,7 @@ export class TandemError extends Error {
   }
 
   /**
-   * What was caught, as a TandemError: itself, an error with a code of ours under that code, an error of a system call
+   * Makes a TandemError of a caught value: itself, an error with a code of ours under that code, an error of a system call
    * with its errno as a fact, or TANDEM_UNEXPECTED. `attempt` opens the message: "read /etc/tandem.yaml".
    */
   static from(caught: unknown, attempt?: string): TandemError {

@@ -7,7 +7,10 @@
 
 import { systemClock } from './system-clock.ts';
 
-/** What a step waits for: a promise, or nothing but the next turn of the event loop. Anything else is its own result. */
+/**
+ * A step waits for the value that it yields: a promise, or undefined for the next turn of the event loop. Anything else is
+ * its own result.
+ */
 export type Task<T = void> = Generator<unknown, T, unknown>;
 
 /** A value, now or later. */

@@ -9,7 +9,7 @@
 import { readFileSync } from 'node:fs';
 import { TandemError } from './tandem-error.ts';
 
-/** What makes the clocks differ, as "monotonic +50000 s"; empty: nothing does. `text`: of /proc/self/timens_offsets. */
+/** Difference of the clocks, as "monotonic +50000 s"; empty: none. `text`: content of /proc/self/timens_offsets. */
 export function clockOffsets(text: string = readOffsets()): string {
   return text
     .split('\n')

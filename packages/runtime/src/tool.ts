@@ -20,7 +20,7 @@ import { wrap } from './text-lines.ts';
 export interface ToolSpec<Config> {
   /** As it is called: "./run bench". */
   readonly program: string;
-  /** What it does, for help. */
+  /** Purpose of the tool, for help. */
   readonly description: string;
   readonly options: OptionTable<Config>;
   /** Arguments that are no options: how they stand in the usage, and how many there may be. */
@@ -104,7 +104,7 @@ export async function runTool<Config extends object>(
 
 const columnMax = 24;
 
-/** What `--help` prints. */
+/** Text that `--help` prints. */
 export function toolHelp<Config>({
   program,
   description,
@@ -146,7 +146,7 @@ const placeholders: Readonly<Partial<Record<Option<unknown>['type'], string>>> =
   prefix: 'PREFIX',
 };
 
-/** What is accepted, where it is a choice, and what holds without the option. */
+/** Choices of an option, and its default. */
 function remarks(option: Option<unknown>): string {
   const { type, range, fallback } = option;
   const isChoice = type === 'enum' || type === 'list of enum';

@@ -60,7 +60,7 @@ export function directoryProblem(directory: string, uids: readonly number[]): st
   return owners.has(stats.uid) ? null : `${directory} belongs to uid ${stats.uid}`;
 }
 
-/** What a connection attempt finds at a path. */
+/** Result of a connection attempt to a path. */
 async function probe(path: string): Promise<'listening' | 'stale' | 'absent' | Error> {
   const { promise, resolve } = Promise.withResolvers<'listening' | 'stale' | 'absent' | Error>();
   const socket = net.connect({ path });
@@ -130,7 +130,7 @@ interface SocketHandle {
   readonly _handle?: { readonly fd?: number } | null;
 }
 
-/** Who is at the other end of an accepted unix connection; null when it has closed already. */
+/** Peer of an accepted unix connection; null when it has closed already. */
 export function socketPeer(socket: net.Socket): PeerCredentials | null {
   const fd = (socket as unknown as SocketHandle)._handle?.fd;
   if (fd === undefined || fd < 0) return null;

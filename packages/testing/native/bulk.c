@@ -317,7 +317,7 @@ static void ask(struct bulk *bulk, uint32_t number, uint32_t tries)
 	step->watch.on_ready = bulk->is_tcp ? on_dns_connected : on_datagram;
 	step->watch.on_deadline = on_reply_deadline;
 	step->watch.deadline_ns = step->started_ns + bulk->dns_timeout_ns;
-	/* What cannot be sent is not answered: the deadline counts it. */
+	/* A datagram that cannot be sent gets no answer: the deadline counts it. */
 	if (socket_connect(fd, &bulk->server) == 0 && !bulk->is_tcp)
 		(void)!send(fd, query, make_query(step, query), 0);
 }

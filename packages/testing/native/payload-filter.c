@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Tandem Authors */
 /*
- * What a packet socket's kernel side leaves out: frames are queued only if their UDP or TCP payload begins with given
- * bytes, over IPv4 or over IPv6 without extension headers, and frames of VXLAN, which may hold such a one. A capture
- * that is queued only what it counts loses nothing of it to other traffic.
+ * Filter of a packet socket: frames are queued only if their UDP or TCP payload begins with given bytes, over IPv4 or over
+ * IPv6 without extension headers, and frames of VXLAN, which may hold such a one. A capture that is queued only what it
+ * counts loses nothing of it to other traffic.
  */
 #include "probe.h"
 

@@ -56,7 +56,7 @@ static int hex_digit(char digit)
 	return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
 }
 
-/* What a value of "@" stands for: large data that is sent again and again need not be told each time. */
+/* Value of "@": large data that is sent often is given once. */
 static struct {
 	uint8_t *bytes;
 	size_t length;

@@ -287,7 +287,7 @@ void op_listen(const struct request *request)
 		return;
 	}
 	fd = socket_open(request, local.storage.ss_family, is_tcp ? SOCK_STREAM : SOCK_DGRAM, 0);
-	/* What is not read waits with the sender, not here. */
+	/* Data that is not read waits with the sender, not here. */
 	if (fd >= 0 && mode == MODE_HOLD)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least));
 	/* A TCP socket joins its group when it listens. */

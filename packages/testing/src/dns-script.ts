@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What a scripted DNS server answers: a list of rules, the first that matches a question counts. Pure:
- * from the bytes of a query to the datagrams (or TCP messages) to send and when.
+ * Answers of a scripted DNS server: a list of rules, the first that matches a question counts. Pure: from the bytes of a
+ * query to the datagrams (or TCP messages) to send and when.
  */
 
 import { type Answer, encode, type RecordType } from 'dns-packet';

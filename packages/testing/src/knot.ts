@@ -60,7 +60,7 @@ export class Knot implements AsyncDisposable {
     }
   }
 
-  /** What it wrote to its log so far. */
+  /** Its log so far. */
   log(): string {
     return this.#process.stderr();
   }

@@ -2,8 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What a test node looks like: names, addresses, routes. The same in every node, since each lives in
- * namespaces of its own.
+ * Plan of a test node: names, addresses, routes. The same in every node, since each lives in namespaces of its own.
  *
  *   pods (ptp) ── veth, /32, gateway 169.254.1.1, fe80::1 ──┐
  *   pods (bridge) ── cni0 10.1.2.1/24, fd00:2::1/64 ────────┤ node ── up0 192.168.50.0/24 ── remote node, its pod

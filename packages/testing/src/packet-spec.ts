@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a test may say about a packet: protocol numbers and the description that `buildPacket` takes. */
+/** Description of a packet for `buildPacket`, with protocol numbers. */
 
 export const ipProtocol = {
   hopByHop: 0,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a probe is asked and what it answers, as its lines have it (`probe-process.ts`). */
+/** Requests to a probe and its answers, as its lines have them (`probe-process.ts`). */
 
 import { type Answer, hexBytes } from './probe-process.ts';
 import type {

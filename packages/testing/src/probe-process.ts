@@ -73,7 +73,7 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
-/** What a probe needs of a network namespace: the command line that runs a command inside. */
+/** The command line that runs a command inside a network namespace. */
 export interface Inside {
   enter(command: string, args?: readonly string[]): [string, string[]];
 }

@@ -58,7 +58,7 @@ export class Probe implements AsyncDisposable {
     return udpResult(await this.#process.request('udp', args));
   }
 
-  /** What `KEPT_DATA` stands for from now on: large data that is sent often is told to the probe once. */
+  /** Sends the data once, for which `KEPT_DATA` then stands: large data that is sent often. */
   async keep(data: Uint8Array): Promise<void> {
     await this.#process.request('keep', { data });
   }
@@ -220,7 +220,7 @@ export class Probe implements AsyncDisposable {
   }
 }
 
-/** What outlives its request inside the probe. */
+/** A resource of the probe that outlives its request. */
 export class Handle implements AsyncDisposable {
   protected readonly process: ProbeProcess;
   readonly #id: number;
@@ -270,7 +270,7 @@ export class Listener extends Handle {
     this.port = port;
   }
 
-  /** What the server has seen so far. */
+  /** Queries that the server has received so far. */
   async served(): Promise<Served> {
     const answer = await this.process.request('served', { handle: this.id });
     return {

@@ -66,7 +66,7 @@ export interface RunningProcess extends AsyncDisposable {
   readonly child: ChildProcess;
   readonly pid: number;
   readonly stdin: Writable;
-  /** What it wrote so far, the last mebibyte of it. */
+  /** Its output so far, the last mebibyte of it. */
   stdout(): string;
   stderr(): string;
   readonly exited: Promise<{ status: number | null; signal: NodeJS.Signals | null }>;

@@ -58,7 +58,7 @@ export class Unbound implements AsyncDisposable {
     return this.#process.pid;
   }
 
-  /** What it wrote to its log so far. */
+  /** Its log so far. */
   log(): string {
     return this.#process.stderr();
   }

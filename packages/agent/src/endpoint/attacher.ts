@@ -31,7 +31,7 @@ export interface AttachedEndpoint extends EndpointDesired {
   readonly interface: PodInterface;
 }
 
-/** What was found, before anything is changed. */
+/** Result of the search, before anything is changed. */
 export interface AttachPlan {
   readonly endpoints: readonly AttachedEndpoint[];
   readonly entries: readonly Entry[];

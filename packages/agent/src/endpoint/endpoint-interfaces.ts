@@ -22,7 +22,7 @@ import {
   type SearchProblem,
 } from './pod-interface.ts';
 
-/** What was found for a pod before, by this process or the one before it. */
+/** Interface that was found for a pod before, by this process or an earlier one. */
 export interface KnownInterface {
   readonly ifindex: number;
   /** Ethernet address of the pod behind a bridge port; null: not known. */

@@ -22,7 +22,7 @@ export interface DeviceOptions {
 }
 
 export interface ClassifiedDevices extends NodeDevices {
-  /** What passes nothing: interfaces on the pods' side that are of no known pod. */
+  /** Interfaces on the pods' side without a known pod: their traffic is dropped. */
   readonly unknown: readonly Link[];
 }
 

@@ -36,7 +36,7 @@ export type Search = { readonly link: Link } | SearchProblem;
 export const ownVethFix =
   'with a directory as source the annotation tandem.dev/interface must name the host side of the pod’s own veth; on Kubernetes delete the pod, so that its successor comes through the CNI gate';
 
-/** What is known of a pod that tells its interface. */
+/** Facts about a pod that lead to its interface. */
 export interface PodPlace {
   /** Text of the address. */
   readonly addressText: string;

@@ -52,8 +52,8 @@ export function routingUsers(rules: readonly RoutingRule[], ownTable: number): r
 }
 
 /**
- * What a rule does with `mark`: 'set' may clear the bit of a steered packet, 'match' may act on one. A rule
- * that compares the whole mark with a value without the bit does neither, and no other bit would evade it.
+ * Effect of a rule on `mark`: 'set' may clear the bit of a steered packet, 'match' may act on one. A rule that compares the
+ * whole mark with a value without the bit does neither, and no other bit would evade it.
  */
 export function conflictOf({ uses, isAccept }: MarkUser, mark: number): 'set' | 'match' | null {
   const ours = uses.filter((use) => isOnBit(use, mark));

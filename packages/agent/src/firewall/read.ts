@@ -16,7 +16,7 @@ import type { AddressFamily, Chain } from './rule.ts';
 export interface FirewallView {
   /** Chains of nft and iptables, without Tandem's own tables. */
   readonly chains: readonly Chain[];
-  /** What could not be read, and why. */
+  /** Sources that could not be read, and why. */
   readonly unread: readonly string[];
 }
 

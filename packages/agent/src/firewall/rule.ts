@@ -55,7 +55,7 @@ export interface DnsPacket {
   /** Null: not known. */
   readonly sourcePort: number | null;
   readonly destinationPort: number | null;
-  /** What conntrack says of it: of steered queries and replies nothing. */
+  /** State in conntrack: steered queries and replies are untracked. */
   readonly state: 'untracked' | 'new';
 }
 

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What CNI plugins say of a pod's network: the result of ADD, versions 0.3.0 to 1.1.0 of the specification. It is
+ * The network of a pod as CNI plugins report it: the result of ADD, versions 0.3.0 to 1.1.0 of the specification. It is
  * written by root on the node, never by the pod.
  */
 

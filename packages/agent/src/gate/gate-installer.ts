@@ -75,7 +75,7 @@ export function isInChain({ configDirectory }: GatePlaces): boolean {
   }
 }
 
-/** What became of the configuration. */
+/** Outcome for the configuration. */
 export type ConfigOutcome =
   | { readonly kind: 'written' | 'unchanged'; readonly copyOf: string }
   /** No other program has a network configuration: then ours goes too, for it would keep a dead network alive. */
@@ -249,7 +249,7 @@ function removeFile(path: string): boolean {
   }
 }
 
-/** What an error of node:fs does not always name: the file. */
+/** Adds the file to an error of node:fs, which does not always name it. */
 function named<T>(path: string, read: () => T): T {
   try {
     return read();

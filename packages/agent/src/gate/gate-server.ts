@@ -21,7 +21,7 @@ import {
 import { admitTimeoutMs, callBytesMax, callsMax, callTimeoutMs } from './limits.ts';
 import type { WaitTimes } from './wait-times.ts';
 
-/** What the agent does with a call. */
+/** Handler of the agent for calls of the plugin. */
 export interface GateHandler {
   /** Resolves when the pod is enforced, or with why it is not; `signal`: the time is over. */
   admit(call: GateCall, signal: AbortSignal): Promise<string | null>;

@@ -18,7 +18,7 @@ import type { Sandbox } from './sandboxes.ts';
 
 export interface CachedSandboxes {
   readonly sandboxes: readonly Sandbox[];
-  /** What was passed over, by file. */
+  /** Files that were skipped, with the reason. */
   readonly problems: readonly string[];
 }
 

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What the node has that policy cannot be enforced beside (docs/compatibility.md). Looked for again and again: a CNI
+ * Software of the node beside which policy cannot be enforced (docs/compatibility.md). It is looked for periodically: a CNI
  * or kube-proxy changes its mode, a sysctl is set, while the agent runs.
  */
 
@@ -32,7 +32,7 @@ export class Compatibility {
     this.#o = options;
   }
 
-  /** What the last look found. */
+  /** Degradations of the last look. */
   get degradations(): readonly Degradation[] {
     return this.#found;
   }

@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * Who else is at port P? A socket of the members' uid may join their group, and could then choose who
- * gets pods' queries until our program is put back (safety rule 11). None but the members' own, which are
- * in `listeners`, belongs there: any other is told.
+ * Foreign sockets at port P. A socket of the members' uid may join their group, and could then choose who gets pods' queries
+ * until our program is put back (safety rule 11). None but the members' own, which are in `listeners`, belongs there: any
+ * other is told.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
@@ -58,7 +58,7 @@ export class GroupAudit {
     }
   }
 
-  /** What the last look found. */
+  /** Degradations of the last look. */
   get degradations(): readonly Degradation[] {
     if (this.#foreign.length === 0) return [];
     const sockets = this.#foreign.map(describe).join('; ');

@@ -30,7 +30,7 @@ import {
   ruleParts,
 } from './network-rules.ts';
 
-/** What a part is for: what does not work without it. */
+/** Consequence of each part's absence. */
 const losses: Readonly<Record<RulePart, string>> = {
   'IPv4 routing': 'DNS queries of pods over IPv4 are dropped',
   'IPv6 routing': 'DNS queries of pods over IPv6 are dropped',
@@ -89,7 +89,7 @@ export class NetworkStack {
     await this.ensure();
   }
 
-  /** What is in place stays; nothing is mended any more when this resolves. */
+  /** Leaves everything in place; when this resolves, nothing is restored any more. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#ignoreView?.();

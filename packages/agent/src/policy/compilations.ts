@@ -19,7 +19,7 @@ import { type Budgets, nodeBudgets } from '@tandem/core/policy/fit-costs';
 import type { StableIds } from '@tandem/core/policy/stable-ids';
 import { partialMax } from '../limits.ts';
 
-/** What compiles a cluster. */
+/** Compiler of a cluster. */
 export type PolicyCompilation = Pick<FittingCompiler, 'compile'>;
 
 export class Compilations {
@@ -28,9 +28,9 @@ export class Compilations {
   #ids: StableIds;
   #applied: Compiled | null = null;
   #partial: readonly Compiled[] = [];
-  /** What all members serve that do not lag behind; null while that is not known. */
+  /** Policy that all members serve which are not behind; null while unknown. */
   #installed: MemberPolicy | null = null;
-  /** What was compiled last; null when that is to be compiled again. */
+  /** State that was compiled last; null if it has to be compiled again. */
   #cluster: ClusterState | null = null;
   #node = '';
   #diagnostics: readonly Diagnostic[] | null = null;

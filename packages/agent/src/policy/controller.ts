@@ -72,7 +72,7 @@ export interface ControllerOptions {
   readonly quotaNamespace: number;
   /** Facts of the node, read anew for each compilation. */
   readonly nodeContext: () => NodeContext;
-  /** What members served before this process started; null when there was nothing, or nothing readable. */
+  /** Policy that members served before this process started; null when there was none, or none was readable. */
   readonly served: MemberPolicy | null;
 }
 

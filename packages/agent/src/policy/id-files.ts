@@ -23,7 +23,7 @@ import { idRowsAddedMax } from '../limits.ts';
 export class IdFiles {
   readonly #path: string;
   readonly #addedPath: string;
-  /** What both files say together; null: that is not known. */
+  /** Ids of both files together; null: unknown. */
   #onDisk: StableIds | null = null;
   /** Lines of the second file. */
   #added = 0;

@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * Who is guaranteed how much of the map of learned addresses (safety rule 17): the same share for every namespace of
- * the node whose policies name FQDNs, so that all shares together fit the map. What nobody uses of it may be used by
- * others, up to the option `quotaNamespace`; they give it back when it is wanted.
+ * Guaranteed shares of the map of learned addresses (safety rule 17): the same share for every namespace of the node whose
+ * policies name FQDNs, so that all shares together fit the map. What nobody uses of it may be used by others, up to the
+ * option `quotaNamespace`; they give it back when it is wanted.
  */
 
 import type { Compiled } from '@tandem/core/policy/desired';

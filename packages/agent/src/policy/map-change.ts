@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What has to be written into `policy` and `classes`, and what is to go: all of it, or, where the maps hold what was
- * compiled before, what has changed since.
+ * Entries to write into `policy` and `classes`, and entries to remove: all of them, or, where the maps hold what was compiled
+ * before, what has changed since.
  */
 
 import type { ClassEntry } from '@tandem/core/policy/class-entries';

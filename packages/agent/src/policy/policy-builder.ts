@@ -30,7 +30,7 @@ export interface BuiltPolicyStates {
 export class PolicyBuilder {
   /** Last valid version of each policy, by its reference. */
   readonly #lastGood = new Map<string, Policy>();
-  /** What objects mean that are kept from one build to the next, as those of the API are. */
+  /** Parsed policies of objects that are kept from one build to the next, as objects of the API are. */
   readonly #parsed = new WeakMap<PolicyObject, Result<Policy, InvalidPolicy>>();
   #states: ReadonlyMap<string, PolicyState> = new Map();
   /** Reference of the object at each position of each file. */

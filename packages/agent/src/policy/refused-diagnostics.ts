@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the kernel did not take, by the objects whose pods are denied for it. */
+/** Entries that the kernel refused, by the objects whose pods are denied for them. */
 
 import { formatAddress } from '@tandem/core/net/ip';
 import type { Compiled, Diagnostic } from '@tandem/core/policy/desired';

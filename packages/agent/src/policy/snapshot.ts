@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a compilation gives to DNS members, as the snapshot that is streamed and kept on disk. */
+/** The snapshot for DNS members, made of a compilation: it is streamed, and kept on disk. */
 
 import type { RejectedPattern } from '@tandem/core/dns/matcher-compile';
 import type { Pattern } from '@tandem/core/dns/pattern';
@@ -127,7 +127,7 @@ function snapshotPatterns(patterns: readonly Pattern[]): SnapshotPatterns {
   }));
 }
 
-/** What a snapshot says, in the terms of a compilation. Patterns are what they are: members judge them. */
+/** Policy of a snapshot, in the types of a compilation. Patterns are unchanged: members judge them. */
 export function memberPolicyOf(snapshot: PolicySnapshot): MemberPolicy {
   const patterns = snapshot.patterns.map(({ text, context }): Pattern => {
     const isDns = context === PatternContext.PATTERN_CONTEXT_DNS_RULE;

@@ -2,9 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What the agent leaves on disk for the next start of either process: the policy snapshot and the table
- * of ids. A disk that is full or read-only stops neither policy nor DNS: what could not be written is
- * tried again until it is, and said in status meanwhile.
+ * State on disk for the next start of either process: the policy snapshot and the table of ids. A disk that is full or
+ * read-only stops neither policy nor DNS: what could not be written is tried again until it is, and said in status meanwhile.
  */
 
 import type { StableIds } from '@tandem/core/policy/stable-ids';
@@ -32,7 +31,7 @@ interface State {
 export class StateKeeper {
   readonly counters = { written: 0, failed: 0, synced: 0 };
   readonly #o: StateKeeperOptions;
-  /** What is not on disk yet. */
+  /** State that is not on disk yet. */
   #unwritten: State | null = null;
   #writing: Promise<void> = Promise.resolve();
   #problem = '';
@@ -157,7 +156,7 @@ export class StateKeeper {
     shareDirectory(this.#o.stateDir, 0, this.#o.proxyGid);
   }
 
-  /** What was written last, and what is written meanwhile, together: a burst of changes waits for no disk. */
+  /** Syncs the last write, with later writes together: a burst of changes waits for no disk. */
   async #sync(): Promise<void> {
     this.#isUnsynced = true;
     if (this.#isSyncing) return;

@@ -35,7 +35,7 @@ export class RedirectStack {
   #interfaces: ReadonlyMap<string, BackendInterface> = new Map();
   /** Addresses of this node's pods, as text. */
   #pods: ReadonlySet<string> = new Set();
-  /** What is in force; null: not known. */
+  /** Text of the table in force; null: unknown. */
   #text: string | null = null;
   /** As nft shows what is in force. */
   #shown: string | null = null;
@@ -76,7 +76,7 @@ export class RedirectStack {
     return this.#running;
   }
 
-  /** What is in force stays. */
+  /** Stops; the table in force stays. */
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#watch?.close();
@@ -92,7 +92,7 @@ export class RedirectStack {
     return { active, waiting: this.#redirects.length - active };
   }
 
-  /** What each policy does now, for `status`. */
+  /** Effect of each policy now, for `status`. */
   get notes(): readonly string[] {
     const bySubject = Map.groupBy(this.#redirects, ({ subject }) => subject);
     const notes = [...bySubject].map(([subject, redirects]) => {
@@ -267,13 +267,13 @@ export function addRedirectMetrics(metrics: Metrics, stack: RedirectStack): void
 /** A name that nft takes as it is: no quote, and no * for those that begin so. Others' pods are no backends. */
 const nftName = /^[\w.:@-]{1,15}$/;
 const changedMeanwhile = 'another process changed table inet tandem_redirect while it was written';
-/** What every table of ours has once, whatever it redirects. */
+/** Rules that every table of ours has once, independent of its redirects. */
 const rulesOfHooks = [
   'meta skuid != ',
   'meta priority ',
   ...['vmap @redirect4', 'vmap @redirect6', 'vmap @members4', 'vmap @members6'],
 ];
-/** What it has as often as it was asked for: translations, and the rules that leave a backend's own traffic alone. */
+/** Rules that it has in a variable number: translations, and rules that exempt a backend's own traffic. */
 const rulesOfChains = [' numgen random mod ', 'iifname @loop_', ' saddr @loop4_', ' saddr @loop6_'];
 
 /** Whether nft shows the rules of the hooks and of each chain. */

@@ -34,8 +34,8 @@ export interface SourceState {
   readonly objects: readonly SourceObject[];
   readonly problems: readonly SourceProblem[];
   /**
-   * What was never read since the start, so that its objects are not known and not merely old: files, or
-   * the directory itself.
+   * Sources that were never read since the start, so that their objects are unknown and not merely old: files, or the
+   * directory itself.
    */
   readonly missing: readonly SourceProblem[];
   /** Why the directory cannot be read at present; null when it can. */
@@ -202,7 +202,7 @@ export class DirectorySource {
     return isNew;
   }
 
-  /** What a file held before this start, when it cannot be read now. */
+  /** Content that a file had before this start, if it cannot be read now. */
   #fromCopy(name: string): Pick<FileState, 'objects' | 'isRead'> {
     const text = this.#copies?.read(name) ?? null;
     // Of which there is no copy was never in force, if there is one of all that was.

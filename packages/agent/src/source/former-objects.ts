@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a file holds while one of its documents is no YAML: the others as they are, and what that one held. */
+/**
+ * Objects of a file while one of its documents is no YAML: the other documents as they are, and the former objects of that
+ * one.
+ */
 
 import { isFields } from '@tandem/core/k8s/shape';
 import type { SourceObject } from './read-documents.ts';
 
 /**
- * What can be read, then what was there `before` and is not found in it: it may stand in the damaged document.
- * A damaged object that was there before stays as it was. A damaged object with another name is taken for a new
- * one only if nothing is missing: a text that was cut short has lost the end of a name, too.
+ * The readable objects, then objects from `before` that are missing now: they may stand in the damaged document. A damaged
+ * object that was there before stays as it was. A damaged object with another name is taken for a new one only if nothing is
+ * missing: a text that was cut short has lost the end of a name, too.
  */
 export function keepFormer(
   before: readonly SourceObject[],

@@ -76,7 +76,7 @@ export class KubeCluster {
     ciliumnetworkpolicies: new Map(),
     ciliumclusterwidenetworkpolicies: new Map(),
   };
-  /** What is wrong with objects, by list and key. */
+  /** Faults of objects, by list and key. */
   readonly #faults = new Map<ListName, Map<string, readonly Diagnostic[]>>();
   readonly #policies = new PolicyBuilder();
   readonly #labels = new LabelSets();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the agent reads of the Kubernetes API. */
+/** Resources that the agent reads from the Kubernetes API. */
 
 import type { Resource } from '@tandem/kube/resource';
 

@@ -87,7 +87,7 @@ export class KubeSource implements ObjectSource {
     await stopped;
   }
 
-  /** What is known of sandboxes changed: pods of this node may have got their addresses. */
+  /** The sandboxes changed: pods of this node may have got their addresses. */
   sandboxesChanged(): void {
     this.#changed();
   }
@@ -193,7 +193,7 @@ export class KubeSource implements ObjectSource {
   }
 }
 
-/** What an operator can do. `url`: of the API server. */
+/** Fix for an operator. `url`: of the API server. */
 function fixOf(cause: FailureCause, url: string): string {
   switch (cause) {
     case 'network':

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a manifest of Kubernetes objects is, to the agent and to `tandem policy validate` alike: what it is to kubectl. */
+/** A manifest of Kubernetes objects, read alike by the agent and by `tandem policy validate`, as kubectl reads it. */
 
 import {
   type Document,
@@ -53,8 +53,8 @@ export function parseManifest(text: string, lineCounter: LineCounter): readonly 
 }
 
 /**
- * What the parser takes and no text can hold: a key that is a collection, as `name: {{ .Values.name }}` has one, and an alias
- * without its anchor, as an unquoted `*.example.com` is.
+ * Refuses values that the parser accepts and no text can hold: a key that is a collection, as `name: {{ .Values.name }}` has
+ * one, and an alias without its anchor, as an unquoted `*.example.com` is.
  */
 function refuseUnreadable(document: Document.Parsed): void {
   const anchors = new Set<string>();

@@ -19,12 +19,12 @@ export interface ObjectSource {
   start(): Promise<void>;
   /** No change is applied any more. */
   stop(): Promise<void>;
-  /** What is known of sandboxes of this node changed. */
+  /** Sandboxes of this node changed. */
   sandboxesChanged(): void;
   /** Problems that no compilation reports, because there is none. */
   readonly diagnostics: readonly SourceDiagnostic[];
   readonly degradations: readonly Degradation[];
-  /** What is so and no fault. */
+  /** Notes that are no faults. */
   readonly notes: readonly string[];
   addMetrics(metrics: Metrics): void;
 }

@@ -57,7 +57,7 @@ function readDocument(
   return { raw: recover(document), damage: `line ${line} is no YAML: ${yamlProblem(error)}` };
 }
 
-/** What the parser made of the document, without what it chose. */
+/** Value that the parser made of the document, without its own choices. */
 function recover(document: Document.Parsed): unknown {
   try {
     visit(document, {

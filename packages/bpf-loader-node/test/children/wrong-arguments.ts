@@ -26,7 +26,7 @@ type Kind =
   | 'call'
   | 'other';
 
-/** What each function takes; `openId` and `setErrorClass` would reach beyond this process or test. */
+/** Arguments of each function; `openId` and `setErrorClass` would reach beyond this process or test. */
 const signatures: Readonly<Record<string, readonly Kind[]>> = {
   handleClose: ['map'],
   handleFd: ['map'],

@@ -20,7 +20,7 @@ import type { Settings } from '../settings.ts';
 export const processNames: typeof memberNames = memberNames;
 export type ProcessName = MemberName;
 
-/** What came of asking one process for its status. */
+/** Result of asking one process for its status. */
 export type AdminAnswer = {
   readonly process: ProcessName;
   readonly path: string;

@@ -98,11 +98,11 @@ const dnsVerdicts: Readonly<Record<number, DnsOutcomeCode>> = {
   [DnsVerdict.DNS_VERDICT_UNKNOWN_ENDPOINT]: 'unknown-endpoint',
 };
 
-/** What became of a query, finer than the verdict of its event. */
+/** Outcome of a query, finer than the verdict of its event. */
 export const dnsVerdictName = (verdict: DnsVerdict): DnsOutcomeCode | 'unknown' =>
   dnsVerdicts[verdict] ?? 'unknown';
 
-/** What a drop reason means; empty for one of a newer version. */
+/** Meaning of a drop reason; empty for a reason of a newer version. */
 export function dropReasonHelp(reason: string): string {
   const codes: CodeTable = dropReasonCodes;
   return Object.hasOwn(codes, reason) ? (codes[reason]?.meaning ?? '') : '';

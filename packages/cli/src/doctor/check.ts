@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a check of `tandem doctor` is given and says. */
+/** Input and result of a check of `tandem doctor`. */
 
 import type { MarkUser } from '@tandem/agent/firewall/mark';
 import type { FirewallView } from '@tandem/agent/firewall/read';
@@ -19,18 +19,18 @@ export type CheckStatus = (typeof checkStatuses)[number];
 export interface CheckResult {
   readonly check: CheckCode;
   readonly status: CheckStatus;
-  /** What was found and what follows from it. */
+  /** Finding and consequence. */
   readonly why: string;
   /** A command, or what to do where no command can; null when there is nothing to do. */
   readonly fix: string | null;
 }
 
-/** What several checks look at, read once. */
+/** Data that several checks use, read once. */
 export interface DoctorContext {
   readonly settings: Settings;
   /** Bit of the packet mark of steered packets: in force, or else what the agent would take. */
   readonly mark: number;
-  /** What the programs in force were loaded with; null: nothing is pinned, or they do not say. */
+  /** Settings with which the programs in force were loaded; null: nothing is pinned, or they do not record them. */
   readonly inForce: GroupSettings | null;
   /** Why the agent would take no bit; empty: it would take `mark`. */
   readonly markProblem: string;

@@ -45,7 +45,7 @@ function checkDirectory(
   return pass(check, path === place ? `${path} can be written to` : `${path} can be made`);
 }
 
-/** What is there of a path: itself, or the directory in which the rest can be made. */
+/** The path itself, or its nearest existing directory. */
 function nearest(path: string): string {
   let place = path;
   while (!existsSync(place) && place !== dirname(place)) place = dirname(place);

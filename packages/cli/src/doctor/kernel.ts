@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the kernel can do, found by trying. */
+/** Features of the kernel, found by trying. */
 
 import { release } from 'node:os';
 import { type FeatureName, probeFeatures } from '@tandem/bpf-loader-node/feature';

@@ -12,7 +12,7 @@ import type { Settings } from '../settings.ts';
 import type { DoctorContext } from './check.ts';
 
 export type MarkFound = Pick<DoctorContext, 'mark' | 'inForce' | 'markProblem' | 'markUsers'> & {
-  /** What could not be read, and why. */
+  /** Sources that could not be read, and why. */
   readonly unread: readonly string[];
 };
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What this process may do: the others run under the same limits of the node. */
+/** Privileges of this process; the other processes run under the same limits of the node. */
 
 import { missingCapabilities } from '@tandem/dns-sockets/privileges';
 import { openFilesMin } from '../limits.ts';
 import { type Check, type CheckResult, fail, pass, warn } from './check.ts';
 import { readCommand, readText } from './system.ts';
 
-/** What the agent has, as far as a check needs it. */
+/** Capabilities of the agent that a check needs. */
 const wanted = ['NET_ADMIN', 'PERFMON', 'BPF'] as const;
 
 export const checkPrivileges: Check = async () => [

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the agent puts into routing and nft, see its node/network-rules.ts: there, and whole. */
+/** Routing rules and nft table of the agent (node/network-rules.ts): present and complete. */
 
 import { ownTable } from '@tandem/agent/firewall/read';
 import {

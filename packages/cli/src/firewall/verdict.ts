@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a firewall makes of a DNS packet of a pod: a walk through its chains, as the kernel does it. */
+/** Verdict of a firewall on a DNS packet of a pod: a walk through its chains, as the kernel does it. */
 
 import type { Chain, DnsPacket, Rule } from '@tandem/agent/firewall/rule';
 import { chainDepthMax } from '../limits.ts';

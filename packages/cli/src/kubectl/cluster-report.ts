@@ -8,7 +8,7 @@ import { processNames } from '../admin/connection.ts';
 import type { NodeReport } from '../node/report-model.ts';
 import type { NodePods, TandemPod } from './node-pods.ts';
 
-/** What a node was asked, and answered. */
+/** Request to a node, and its answer. */
 export interface NodeAnswer extends NodePods {
   /** Null: it gave none; `error` says why. */
   readonly report: NodeReport | null;
@@ -76,7 +76,7 @@ export function processText({ pods, report }: ClusterNode, process: ProcessName)
   return member === undefined || report === null ? '?' : member.state;
 }
 
-/** What is wrong with a node, each in a few words. */
+/** Problems of a node, each in a few words. */
 export function problemsOf(node: ClusterNode): readonly string[] {
   const { pods, report, error, isSkewed: skewed } = node;
   if (pods.length === 0) return ['no pod of Tandem: nothing is enforced there'];

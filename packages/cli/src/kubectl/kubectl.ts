@@ -49,7 +49,7 @@ export class Kubectl {
     return new Kubectl({ ...this.#o, signal: new AbortController().signal });
   }
 
-  /** What it printed, and how it ended, whatever that is. @throws TandemError TANDEM_CLI_KUBECTL: it could not be started */
+  /** Runs kubectl and returns its output and exit code. @throws TandemError TANDEM_CLI_KUBECTL: it could not be started */
   async run(
     args: readonly string[],
     { input, timeoutMs }: RunOptions = {},

@@ -49,7 +49,7 @@ export function nodePods(nodes: readonly unknown[], pods: readonly unknown[]): r
     .toSorted((a, b) => (a.node < b.node ? -1 : 1));
 }
 
-/** Who of a node can be asked, the best first: the agent before the DNS proxy, the ready before the others. */
+/** Pods of a node that can be asked, the best first: the agent before the DNS proxy, ready before others. */
 export function askable(pods: readonly TandemPod[]): readonly TandemPod[] {
   const rank = (pod: TandemPod): number =>
     (pod.isReady ? 0 : 4) + (pod.isEnding ? 2 : 0) + processNames.indexOf(pod.process);

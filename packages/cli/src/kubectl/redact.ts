@@ -27,7 +27,7 @@ const kept = new Set([
 const wordsOfObjects = /(^|\.)(k8s\.io|kubernetes\.io|cilium\.io|tandem\.dev|tandem)$/;
 
 const ipv4 = /(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])/g;
-/** What may be an IPv6 address; a time of day looks like one too. */
+/** Text that may be an IPv6 address; a time of day looks like one too. */
 const ipv6 = /(?<![\w:])[\da-f:][\da-f:.]*:[\da-f:.]*/gi;
 /** At least two labels, the last one of letters; `*` as in patterns. */
 const dnsName =

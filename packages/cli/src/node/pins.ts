@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What the pinned maps tell when no process of ours lives: the group, the fill of the maps, the endpoints
- * in force. Read only; everything that can be absent or forbidden is a value.
+ * State that the pinned maps have while no process of ours runs: the group, the fill of the maps, the endpoints in force.
+ * Read only; everything that can be absent or forbidden is a value.
  */
 
 import { BpfError } from '@tandem/bpf-loader-node/errors';
@@ -18,9 +18,9 @@ import { type MapName, pinPaths } from '@tandem/datapath/paths';
 
 export interface GroupView {
   readonly abiVersion: number;
-  /** What the agent wants all members to serve. */
+  /** Revision that the agent requires of all members. */
   readonly requiredRevision: number;
-  /** What the datapath enforces. */
+  /** Revision that the datapath enforces. */
   readonly appliedRevision: number;
   readonly members: readonly MemberStatus[];
 }
@@ -60,7 +60,7 @@ export function readGroup(bpffsDir: string): Result<GroupView, string> {
   });
 }
 
-/** What the programs in force were loaded with; null: they are of a version that does not say. */
+/** Settings with which the programs in force were loaded; null: their version does not record them. */
 export function readGroupSettings(bpffsDir: string): Result<GroupSettings | null, string> {
   return reading(bpffsDir, () => readPinnedSettings(bpffsDir));
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the state of a node is told from, and how it is told: the JSON of `tandem status`. */
+/** The state of a node: its inputs, and the JSON of `tandem status`. */
 
 import type { Result } from '@tandem/core/result';
 import type { AdminAnswer, ProcessName } from '../admin/connection.ts';
@@ -86,7 +86,7 @@ export interface NodeReport {
     readonly mappingsLost: number;
     readonly lastError: string | null;
   } | null;
-  /** Who reads the kernel's drop events; null when no process tells. */
+  /** Reader of the kernel's drop events; null when no process answers. */
   readonly dropReader: {
     readonly process: ProcessName | null;
     readonly ageMs: number;

@@ -25,7 +25,7 @@ export interface OutputStream extends NodeJS.EventEmitter {
 
 const codes: Readonly<Record<Style, number>> = { good: 32, warning: 33, bad: 31, bold: 1, dim: 2 };
 
-/** What `text` looks like when printed without style. */
+/** The text as `text` prints it without style. */
 export function plainText(text: Text): string {
   const plain = typeof text === 'string' ? text : text.text;
   return escapeUnsafe(plain.length > textCharsMax ? `${plain.slice(0, textCharsMax)}...` : plain);

@@ -55,7 +55,7 @@ export interface FileContents {
   readonly problems: readonly FileProblem[];
 }
 
-/** What several paths hold together. @throws TandemError TANDEM_CLI_USAGE: no such file */
+/** Content of several paths together. @throws TandemError TANDEM_CLI_USAGE: no such file */
 export function readAll(paths: readonly string[], options: ReadOptions = {}): FileContents {
   const contents = paths.map((path) => readFiles(path, options));
   return {

@@ -31,7 +31,7 @@ export interface Finding {
   readonly object: string;
   /** "spec.egress[0].toPorts"; empty: the object as a whole. */
   readonly field: string;
-  /** What is wrong and what to do. */
+  /** Fault and fix. */
   readonly message: string;
 }
 

@@ -19,9 +19,9 @@ export type CodeSeverity = (typeof codeSeverities)[number];
 
 export interface CodeText {
   readonly severity: CodeSeverity;
-  /** What happened or does not hold, and the consequence. A clause: no capital letter, no full stop. */
+  /** The event, or the promise that does not hold, and the consequence. A clause: no capital letter, no full stop. */
   readonly meaning: string;
-  /** What the operator does. A clause, which begins with a verb. */
+  /** Action of the operator. A clause, which begins with a verb. */
   readonly fix: string;
 }
 

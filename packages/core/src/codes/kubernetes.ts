@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the controller writes to the Kubernetes API: reasons of Events, types of conditions. */
+/** Codes that the controller writes to the Kubernetes API: reasons of Events, types of conditions. */
 
 import type { CodeTable } from './code.ts';
 

@@ -18,7 +18,7 @@ import { type Dfa, stateNone } from './dfa-build.ts';
 export const slotBits = 6;
 export const slotMask = 63;
 export const slotStay = 40;
-/** What an accept entry carries; it lies at the base itself, where no code can lie. */
+/** Mark of an accept entry; it lies at the base itself, where no code can lie. */
 export const slotAccept = 63;
 /** Words of a row, empty ones included: every base plus this is inside the table. */
 export const rowWords = 41;

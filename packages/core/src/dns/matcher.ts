@@ -22,7 +22,7 @@ export interface AcceptSets {
   readonly members: Int32Array;
 }
 
-/** What a matcher is made of; also what an image holds. */
+/** Tables of a matcher; also the content of an image. */
 export interface MatcherTables {
   /** Patterns that it was compiled from: their indices are below this. */
   readonly patternCount: number;

@@ -10,7 +10,7 @@
 import { labelBytesMax, nameBytesMax } from '../limits.ts';
 import { lowerOfOctet } from './alphabet.ts';
 
-/** What `nameToText` answers for octets that are no name. */
+/** Text of `nameToText` for octets that are no name. */
 export const invalidNameText = '<invalid name>';
 
 const backslash = 0x5c;

@@ -43,7 +43,7 @@ export function patternsOverlap(one: Pattern, other: Pattern): boolean {
 /** One that stands for every ordinary character of a label: a star takes them all alike. */
 const anyOfLabel = codeOther - 1;
 
-/** What both may take next: the character that one names, or, where neither does, one of a label and a dot. */
+/** Characters that both may take next: the one that either names, or, if neither does, one character of a label and a dot. */
 function charactersAt(one: number | undefined, other: number | undefined): readonly number[] {
   for (const token of [one, other]) {
     if (token !== undefined && token !== tokenStar && token !== tokenDeep) return [token];

@@ -43,8 +43,8 @@ export type QueryStatus =
   | typeof queryNotImp;
 
 /**
- * What `parseQuery` found. One object serves all queries of a thread. Offsets are relative to the
- * start of the message, so that they hold for a copy of it.
+ * Result of `parseQuery`. One object serves all queries of a thread. Offsets are relative to the start of the message, so
+ * that they hold for a copy of it.
  */
 export class QueryView {
   /** QNAME in wire form, lower-case, root included: the first `nameLength` octets. */

@@ -64,8 +64,8 @@ export interface Question {
 }
 
 /**
- * What `parseReply` found. One object serves all replies of a thread. Offsets are relative to the
- * start of the message. The counts of addresses are 0 unless the status is `replyOk`.
+ * Result of `parseReply`. One object serves all replies of a thread. Offsets are relative to the start of the message. The
+ * counts of addresses are 0 unless the status is `replyOk`.
  */
 export class ReplyView {
   /** RCODE of the header. */

@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * What the walkers of messages share: integers in network order, and names that may be compressed.
- * Reads stay inside [start, end) of a message; pointers go strictly backwards and are counted, so no
- * message can make a walk longer than its limits (threat T3).
+ * Functions that the walkers of messages share: integers in network order, and names that may be compressed. Reads stay
+ * inside [start, end) of a message; pointers go strictly backwards and are counted, so no message can make a walk longer than
+ * its limits (threat T3).
  */
 import { dnsHeaderBytes, labelBytesMax, nameBytesMax, pointerHopsMax } from '../limits.ts';
 import { lowerOfOctet } from './alphabet.ts';

@@ -76,7 +76,7 @@ export class FqdnRecord {
   scope = 0;
 }
 
-/** What happened since construction. */
+/** Counts since construction. */
 export class FqdnCounters {
   added = 0;
   extended = 0;

@@ -106,7 +106,7 @@ export interface LabelCondition {
   readonly values: readonly string[];
 }
 
-/** What traffic a CiliumLocalRedirectPolicy takes: to an address, or to a Service of its own namespace. */
+/** Traffic that a CiliumLocalRedirectPolicy takes: to an address, or to a Service of its own namespace. */
 export type RedirectFrontend =
   | {
       readonly kind: 'address';
@@ -146,7 +146,7 @@ export interface PolicyObject {
   readonly specs: unknown;
   /** Fields beside spec that do not belong there: what they were to say is unknown. */
   readonly strays: Fields;
-  /** What is wrong outside of spec and specs; each makes the object invalid. */
+  /** Faults outside of spec and specs; each makes the object invalid. */
   readonly faults: readonly Issue[];
   /** Why its text is no YAML: then all this is what could be recovered of it. Null when it is. */
   readonly damage: string | null;

@@ -130,7 +130,7 @@ function isNetworkPolicy(apiVersion: string, kind: string): boolean {
   return /NetworkPolic(y|ies)$/i.test(kind);
 }
 
-/** What is of use of an object that cannot be read whole. */
+/** The usable part of an object that cannot be read whole. */
 function partOf(object: K8sObject): Node | Service | EndpointSlice | Pod | null {
   switch (object.kind) {
     case 'Node':

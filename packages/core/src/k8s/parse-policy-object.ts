@@ -22,7 +22,7 @@ const ciliumKinds: readonly PolicyKind[] = [
 ];
 const commonFields: readonly string[] = ['apiVersion', 'kind', 'metadata', 'spec', 'status'];
 const ciliumFields: readonly string[] = [...commonFields, 'specs'];
-/** What Kubernetes and its tools write there. Another field may be a misspelt namespace. */
+/** Fields that Kubernetes and its tools write there. Another field may be a misspelt namespace. */
 const metadataFields: readonly string[] = [
   ...['name', 'namespace', 'labels', 'annotations', 'uid', 'generateName', 'generation'],
   ...['resourceVersion', 'creationTimestamp', 'deletionTimestamp', 'deletionGracePeriodSeconds'],

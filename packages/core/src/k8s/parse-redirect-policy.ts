@@ -195,7 +195,7 @@ function readPort(
   return protocol === 'TCP' || protocol === 'UDP' ? { name, port, protocol } : null;
 }
 
-/** What cannot be paired whatever the Service has. */
+/** Finds ports that cannot be paired, whatever ports the Service has. */
 function checkProtocols(
   { kind, ports }: RedirectFrontend,
   backends: readonly RedirectPort[],

@@ -13,7 +13,7 @@ import { objectErrorCharsMax } from '../limits.ts';
 export interface Issue {
   /** Path of the field inside the object, `spec.egress[0].toPorts`. */
   readonly path: string;
-  /** What is wrong and what to do. */
+  /** Fault and fix. */
   readonly message: string;
 }
 
@@ -215,7 +215,7 @@ export function readTimestamp(value: unknown): string {
   return hasIso && typeof value.toISOString === 'function' ? String(value.toISOString()) : '';
 }
 
-/** What a value is, for messages. */
+/** Kind of a value, for messages. */
 export function nameOf(value: unknown): string {
   if (value === undefined) return 'missing';
   if (value === null) return 'null';

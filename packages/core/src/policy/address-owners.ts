@@ -3,10 +3,10 @@
 
 import { assert } from '../assert.ts';
 /**
- * Who owns which addresses: pods, nodes, services, the API server, whole pod and service CIDRs, and the
- * world as the rest. The innermost owner of an address decides what it is: a node's address is a node
- * even inside a pod CIDR. CIDR rules and `world` are for external owners only, so an address of a pod
- * CIDR that no pod is known to have matches no CIDR rule and counts as `cluster` alone.
+ * Owners of addresses: pods, nodes, services, the API server, whole pod and service CIDRs, and the world as the rest. The
+ * innermost owner of an address decides what it is: a node's address is a node even inside a pod CIDR. CIDR rules and `world`
+ * are for external owners only, so an address of a pod CIDR that no pod is known to have matches no CIDR rule and counts as
+ * `cluster` alone.
  *
  * Here is what follows from nodes, services and the node's facts, which are few; pods are in `owner-table.ts`.
  */
@@ -25,7 +25,7 @@ import { ClassFlag } from './kernel-numbers.ts';
 import { type Identity, reservedIdentity } from './labels.ts';
 import type { PeerEntity } from './peer.ts';
 
-/** What somebody is to selectors. Who is the same to them has the same object. */
+/** An owner, as selectors see it. Owners that selectors cannot distinguish share one object. */
 export interface Ownership {
   /** `ClassFlag` bits of its own; those of enclosing prefixes are added later. */
   readonly flags: number;

@@ -9,7 +9,7 @@ import type { ClassEntry } from './class-entries.ts';
 import type { Range } from './class-ranges.ts';
 import type { Look } from './owner-looks.ts';
 
-/** What is known about one address, or one prefix. */
+/** Facts of one address, or of one prefix. */
 export interface AddressClass {
   readonly prefix: Prefix;
   readonly owner: Ownership;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What one table of classes has that another one has not. */
+/** Differences of two tables of classes. */
 import type { ClassTable } from './desired.ts';
 
 const nothing: ClassTable = { classesOf: new Map(), selectorsOf: new Map() };

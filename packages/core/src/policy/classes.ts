@@ -49,7 +49,7 @@ export class AddressClasses {
   #neverLearnList: readonly Prefix[] | null = null;
   #tree = noTree;
   readonly #ranges = new Map<string, RangeClass>();
-  /** What is to be written anew once ids are known. */
+  /** Hosts to write again once ids are known. */
   readonly #touchedHosts = new Map<string, Host>();
   readonly #touchedRanges = new Map<string, RangeClass | null>();
   readonly #watchedKeys = new Set<string>();

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What compilation reads: the cluster's objects as they are now, and the facts of this node that no
- * object tells. Maps are keyed by `objectKey`; compilation does not depend on their order.
+ * Input of the compilation: the cluster's objects as they are now, and the facts of this node that no object tells. Maps are
+ * keyed by `objectKey`; compilation does not depend on their order.
  */
 import type {
   EndpointSlice,
@@ -75,8 +75,8 @@ export interface CompileOptions {
    */
   readonly retain?: readonly Compiled[];
   /**
-   * What DNS members serve from before this process, while `retain` does not say it: they keep knowing these
-   * policies too.
+   * Policy that DNS members have served since before this process, while `retain` does not have it: they keep these policies
+   * too.
    */
   readonly served?: MemberPolicy;
 }

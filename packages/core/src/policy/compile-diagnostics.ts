@@ -5,7 +5,7 @@ import type { DiagnosticCode } from '../codes/diagnostics.ts';
 import type { Pattern } from '../dns/pattern.ts';
 import type { Pod } from '../k8s/objects.ts';
 import type { Issue } from '../k8s/shape.ts';
-/** What a compilation has to say to an operator. Codes are API. */
+/** Diagnostics of a compilation. Codes are API. */
 import { endpointsMax } from '../limits.ts';
 import type { ClusterState, NodeContext, PolicyState } from './cluster-state.ts';
 import type { Compiled, Diagnostic } from './desired.ts';
@@ -143,7 +143,7 @@ function patternTexts({ fqdns, ports }: PolicyRule): readonly string[] {
   return [...fqdns, ...dns].map(({ text }) => text);
 }
 
-/** What more is needed than the node can carry, when nothing is left that could be left out. */
+/** Resources that are over the capacity of the node when no object is left that could be left out. */
 export function excessDiagnostics(excess: readonly Excess[]): readonly Diagnostic[] {
   return excess.map(({ what, count, max }) => ({
     severity: 'error',

@@ -8,9 +8,9 @@ import type { ClassEntries } from './class-entries.ts';
 import type { Direction, Verdict } from './kernel-numbers.ts';
 import type { Peer } from './peer.ts';
 /**
- * What policy compilation produces: the desired content of the kernel's maps and of the DNS members'
- * policy. Plain data; the agent and the datapath encode it. Addresses are 16 bytes in network order
- * (IPv4 as ::ffff:a.b.c.d), ports are numbers in host order.
+ * Result of the policy compilation: the desired content of the kernel's maps and of the DNS members' policy. Plain data; the
+ * agent and the datapath encode it. Addresses are 16 bytes in network order (IPv4 as ::ffff:a.b.c.d), ports are numbers in
+ * host order.
  */
 import type { Redirect } from './redirect.ts';
 import type { PortRange } from './rule.ts';
@@ -139,7 +139,7 @@ export interface MemberPolicyEntry {
   readonly fqdnPatterns: readonly number[];
 }
 
-/** What a DNS member needs to serve without the agent: the content of the policy snapshot. */
+/** Policy that a DNS member needs to serve without the agent: the content of the policy snapshot. */
 export interface MemberPolicy {
   readonly revision: number;
   readonly endpoints: readonly MemberEndpoint[];
@@ -170,7 +170,7 @@ export interface Diagnostic {
   readonly code: DiagnosticCode;
   /** `Kind/namespace/name`, followed by the field where there is one. */
   readonly subject: string;
-  /** What is wrong, what follows from it, what to do. */
+  /** Fault, consequence and fix. */
   readonly message: string;
 }
 
@@ -197,7 +197,7 @@ export interface Compiled {
   /** Former policies whose answers no longer count, because there were too many (`policyPredecessorsMax`). */
   readonly predecessorsForgotten: number;
   readonly rules: RuleOrigins;
-  /** What the node redirects to its own pods. */
+  /** Redirects of the node to its own pods. */
   readonly redirects: readonly Redirect[];
   readonly diagnostics: readonly Diagnostic[];
   /** False: it is more than the node can carry, whatever is left out (a diagnostic says what). */

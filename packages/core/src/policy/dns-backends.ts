@@ -51,7 +51,7 @@ export function backendDigests(
   return [...found.values()].sort((left, right) => compareAddresses(left.address, right.address));
 }
 
-/** What kube-proxy would send to: the ready ones; without any, those that serve while they terminate. */
+/** Backends that kube-proxy would use: the ready ones; without any, the ones that serve while they terminate. */
 function digestOf(slices: readonly EndpointSlice[], portName: string, ipv4: boolean): number {
   const all = slices
     .flatMap((slice) => backendAddresses(slice, portName, 'UDP'))

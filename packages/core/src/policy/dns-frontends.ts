@@ -43,7 +43,7 @@ export interface Frontend {
 
 /** Pods that are not there yet. */
 export interface ExpectedBackend {
-  /** What such a pod has at least. */
+  /** Identity that such a pod has at least. */
   readonly identity: Identity;
   readonly port: number;
 }
@@ -51,7 +51,7 @@ export interface ExpectedBackend {
 export interface LocalBackends {
   /** Backends among the pods of this node that the policy selects, ready or not; empty if there are none. */
   readonly backends: readonly Backend[];
-  /** What such a pod has at least, for where there is none yet. */
+  /** Identity that such a pod has at least, while there is none. */
   readonly identity: Identity;
   readonly port: number;
   /** Some of them are ready. */

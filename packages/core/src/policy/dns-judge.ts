@@ -2,10 +2,10 @@
 // Copyright The Tandem Authors
 
 /**
- * What a policy says about one DNS server: which names a pod may ask it. As in Cilium, all rules for the
- * server's identity, port and protocol together: the union of their names; every name, if a plain
- * allow names exactly this port as well (Cilium PR #8106); a plain allow that is wider (no ports, or a
- * range) does not lift the names, because a redirect beats it.
+ * Verdict of a policy on one DNS server: the names that a pod may ask it for. As in Cilium, all rules for the server's
+ * identity, port and protocol together: the union of their names; every name, if a plain allow names exactly this port as
+ * well (Cilium PR #8106); a plain allow that is wider (no ports, or a range) does not lift the names, because a redirect
+ * beats it.
  */
 import type { Pattern } from '../dns/pattern.ts';
 import { Direction, type Protocol, Verdict } from './kernel-numbers.ts';

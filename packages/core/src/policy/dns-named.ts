@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Who a DNS server is to the rules of one policy. To most it is its class. An address of a node that a DNS
- * rule names by itself is more: CIDR rules select no nodes, so the class knows nothing of that rule
+ * Identity of a DNS server in the rules of one policy. For most servers it is the class. An address of a node that a DNS rule
+ * names by itself is more: CIDR rules select no nodes, so the class knows nothing of that rule
  * (docs/adr/0009-dns-servers-on-nodes.md).
  */
 import { formatAddress, prefixContains } from '../net/ip.ts';

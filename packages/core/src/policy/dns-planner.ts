@@ -45,7 +45,7 @@ export interface DnsInput {
   readonly redirects: readonly Redirect[];
 }
 
-/** What is the same for all policies of the node. */
+/** Data that is the same for all policies of the node. */
 interface Surroundings {
   readonly facts: string;
   readonly ports: PortsOfRules;
@@ -65,7 +65,7 @@ interface Surroundings {
   readonly answers: DnsAnswers;
 }
 
-/** What was found for one policy. */
+/** Result for one policy. */
 interface Found {
   readonly planned: PlannedPolicy;
   readonly diagnostics: readonly Diagnostic[];

@@ -56,7 +56,7 @@ interface DnsCandidate {
 }
 
 export interface DnsSurroundings {
-  /** What the policy is told of classes. */
+  /** Classes, as the policy sees them. */
   readonly classes: DnsView;
   readonly peers: ReadonlyMap<string, Peer>;
   readonly frontends: readonly Frontend[];

@@ -22,7 +22,7 @@ import {
   Verdict,
 } from './kernel-numbers.ts';
 
-/** Who says what about some packets. */
+/** Verdict on some packets, and its rule. */
 interface Answer {
   readonly verdict: Verdict;
   readonly ruleId: number;
@@ -245,7 +245,7 @@ function join(left: Answer, right: Answer): Answer {
   return mergeRules(left, right);
 }
 
-/** What holds for all ports of both. */
+/** Verdict that holds for all ports of both. */
 function meet(left: Answer, right: Answer): Answer {
   const difference = strength(left) - strength(right);
   if (difference !== 0) return difference < 0 ? left : right;

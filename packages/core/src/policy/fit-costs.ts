@@ -43,7 +43,7 @@ export class ResourceCounter {
   #entries: ReadonlyMap<CompiledPolicy, number> = new Map();
   #snapshot = new WeakMap<MemberPolicy['policies'], SnapshotPart>();
 
-  /** What is over its budget. */
+  /** Resources that are over their budget. */
   excessOf(compiled: Compiled, budgets: Budgets): readonly Excess[] {
     const counts: Readonly<Record<Resource, number>> = {
       classes: compiled.classes.size,
@@ -107,7 +107,7 @@ export interface Cost {
   readonly cost: number;
 }
 
-/** What each object in force takes of one resource: an estimate that orders them. By `formatPolicyRef`. */
+/** Estimated cost of each object in force for one resource, for their order. By `formatPolicyRef`. */
 export function costsOf(
   what: Resource,
   cluster: ClusterState,
@@ -167,7 +167,7 @@ export function listedDnsServers(policy: Policy): number {
   return count;
 }
 
-/** What is known of one policy is known of another one that says the same. */
+/** Copies what is known of one policy to an equal one. */
 export function rememberListed(policy: Policy, same: Policy): void {
   try {
     listed.set(same, listedDnsServers(policy));

@@ -90,7 +90,7 @@ export class KindDraft {
     return false;
   }
 
-  /** What the digest stands for, or where that is taken, a number that follows from it. */
+  /** The id that the digest stands for, or, where that is taken, a number that follows from it. */
   freeId(digest: string): number {
     let candidate = digest;
     let id = ownId(this.#kind, candidate);

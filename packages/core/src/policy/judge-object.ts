@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What is said of one policy object, whoever says it: the agent, `tandem policy validate` and the controller. */
+/** Findings about one policy object, the same for the agent, `tandem policy validate` and the controller. */
 
 import type { PolicyObject } from '../k8s/objects.ts';
 import { err, type Result } from '../result.ts';
@@ -15,7 +15,7 @@ export interface PolicyFinding {
   readonly code: 'policy-invalid' | 'policy-warning';
   /** "spec.egress[0].toPorts"; empty: the object as a whole. */
   readonly path: string;
-  /** What is wrong and what to do. */
+  /** Fault and fix. */
   readonly message: string;
 }
 

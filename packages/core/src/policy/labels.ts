@@ -89,14 +89,14 @@ export function podIdentity(
   return { labels, reserved: noReserved };
 }
 
-/** What a pod of the namespace that has these labels has of its identity at least. */
+/** The part of an identity that every pod of the namespace with these labels has. */
 export function impliedIdentity(namespace: string, own: ReadonlyMap<string, string>): Identity {
   const labels = new Map([...own].filter(([name]) => isOwnLabel(name)));
   addNamespaceLabels(labels, namespace, undefined, undefined);
   return { labels, reserved: noReserved };
 }
 
-/** What all pods of a namespace have of their identities; `asked`: as of `AskedOfPods`. */
+/** The part of an identity that all pods of a namespace have; `asked`: as of `AskedOfPods`. */
 export function namespaceIdentity(
   name: string,
   namespace: Namespace | undefined,

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What DNS members are told of policies. Patterns, selectors and rule sets are collected from all policies of the node and
+ * The policies' content for DNS members. Patterns, selectors and rule sets are collected from all policies of the node and
  * written once each, as long as one of them has it; policies of earlier results stay as long as an endpoint may still have
  * their id (architecture.md, safety rule 12). A list in which nothing came or went is the same list as before.
  */
@@ -25,7 +25,7 @@ export type MemberContent = Pick<MemberPolicy, 'patterns' | 'selectors' | 'ruleS
   readonly policies: readonly Omit<MemberPolicyEntry, 'predecessors'>[];
 };
 
-/** What one policy brings, or what is kept of an earlier result. */
+/** Content of one policy, or of an earlier result that is kept. */
 export interface Contribution {
   readonly selectors: readonly BuiltSelector[];
   readonly ruleSets: readonly RuleSet[];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What DNS members are told, kept from one compilation to the next: what is made of parts that are as before is as before. */
+/** The content for DNS members, kept from one compilation to the next: a part whose inputs are unchanged is the same object. */
 import type { Prefix } from '../net/ip.ts';
 import type { BuiltPolicies } from './build-policies.ts';
 import type { CompileOptions } from './cluster-state.ts';

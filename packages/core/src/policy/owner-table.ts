@@ -94,7 +94,10 @@ export class OwnerTable {
     return owner !== null && this.#crowded.has(key) ? closedOwner(owner) : owner;
   }
 
-  /** What is no endpoint, but in a range of this node's pods, is dropped: so are these addresses. */
+  /**
+   * Sets the addresses without room: an address in a range of this node's pods without an endpoint is dropped, and so are
+   * these.
+   */
   setCrowded(addresses: Iterable<Uint8Array>): void {
     const crowded = new Map<string, Uint8Array>();
     for (const address of addresses) crowded.set(addressKey(address), address);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the parsers of one policy object share: where issues go, and how much the object may ask for. */
+/** State that the parsers of one policy object share: its issues, and the number of items that it may still have. */
 import { at, type Fields, Issues, withoutNulls } from '../k8s/shape.ts';
 import { objectErrorsMax, policyObjectItemsMax } from '../limits.ts';
 

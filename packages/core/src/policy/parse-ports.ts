@@ -38,7 +38,7 @@ const unsupportedPortFields = {
   listener: 'there is no Envoy here',
 };
 
-/** What the section allows: DNS rules stand in `egress` only, deny rules have ports only. */
+/** Section of the rule: DNS rules stand in `egress` only, deny rules have ports only. */
 export type PortSection = 'ingress' | 'ingressDeny' | 'egress' | 'egressDeny';
 
 /** toPorts of one element; 'any' when absent or empty, as in Cilium. */

@@ -287,7 +287,7 @@ export function salvageSubject(value: unknown, namespace: string): SalvagedSubje
   return { subject: makeSelector([...kept, ...own]), isWhole: false };
 }
 
-/** What can be read of a selector. */
+/** The readable requirements of a selector. */
 export function salvageRequirements(selector: unknown): readonly LabelRequirement[] {
   const { matchLabels, matchExpressions } = isFields(selector) ? selector : {};
   const requirements: LabelRequirement[] = [];
@@ -309,7 +309,7 @@ export function salvageRequirements(selector: unknown): readonly LabelRequiremen
   return requirements;
 }
 
-/** What the requirement says, or at least; none when it says nothing that can be used. */
+/** The requirement as far as it is readable, or a wider one; none if no part of it can be used. */
 function salvageRequirement(
   key: string,
   operator: LabelOperator,

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What stands in for a policy object that cannot be enforced: a denial for the pods that it means, in the
- * directions that it means, as far as this can be known; where it cannot, more pods and both directions.
+ * The substitute for a policy object that cannot be enforced: a denial for the pods that it means, in the directions that it
+ * means, as far as this can be known; where it cannot, more pods and both directions.
  *
  * Whom: a selector that cannot be read whole selects at most what the rest of it selects, and an object of
  * a namespace at most the pods of that. What a clusterwide object without a readable selector means may be

@@ -46,7 +46,7 @@ export interface ActiveSpec {
   readonly digest: string;
 }
 
-/** What several specs say together. */
+/** The union of several specs. */
 export interface PolicyDraft {
   readonly specs: readonly ActiveSpec[];
   readonly statements: readonly Statement[];
@@ -63,7 +63,7 @@ export interface SpecInForce {
   readonly subject: string;
 }
 
-/** What is in force of one policy object. */
+/** Specs in force of one policy object. */
 export function specsInForce(state: PolicyState, asked: AskedOfPods): readonly SpecInForce[] {
   if (state.inForce !== null) {
     const subject = formatPolicyRef(state.inForce.ref);
@@ -169,7 +169,7 @@ export function draftPolicy(specs: readonly ActiveSpec[]): PolicyDraft {
   return { specs, statements, flags, content: digests.join(' ') };
 }
 
-/** What rules without default deny leave open: everything that they do not deny (enableDefaultDeny). */
+/** Statement for rules without default deny: everything passes that they do not deny (enableDefaultDeny). */
 function allowEverything(direction: Direction): Statement {
   return {
     direction,

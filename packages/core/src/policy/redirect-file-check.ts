@@ -60,7 +60,7 @@ export function checkRedirectedRules(
   });
 }
 
-/** Who is behind the Service; where the files do not tell, what kube-dns has everywhere. */
+/** Identities of the pods behind the Service; if the files do not have them, the labels that kube-dns has everywhere. */
 function identitiesBehind(
   cluster: ClusterState,
   { namespace }: LocalRedirectPolicy,

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What this node redirects: CiliumLocalRedirectPolicies x Services x ready pods of this node -> frontends, each with its
+ * Redirects of this node: CiliumLocalRedirectPolicies x Services x ready pods of this node -> frontends, each with its
  * backends. A frontend without a ready backend is as if no policy named it, so that a Service leads to its own pods then.
  *
  * A policy takes the traffic of other pods, so what it may take is bounded: Services of its own namespace, and addresses that
@@ -44,7 +44,7 @@ export interface RedirectSurroundings {
   readonly localPods: readonly LocalPod[];
   /** Pods of this node with hostNetwork. */
   readonly hostPods: Iterable<Pod>;
-  /** What the owner of an address is: `ClassFlag` bits. */
+  /** Kind of the owner of an address: `ClassFlag` bits. */
   readonly flagsOf: (address: Uint8Array) => number;
   /** Whether a policy judges the pod's DNS by name. */
   readonly isAskedByName: (pod: LocalPod) => boolean;
@@ -62,7 +62,7 @@ export function planRedirects(
   return new Planner(cluster, node, around).plan(inTurn(policies, first));
 }
 
-/** Who may write policies here is trusted with every name: the cluster's DNS is there. */
+/** Namespace of the cluster's DNS: writers of policies here are trusted with every name. */
 const resolverNamespace = 'kube-system';
 
 interface Target {
@@ -255,7 +255,7 @@ class Planner {
     return found.slice(0, max);
   }
 
-  /** What such a pod asks is the node's own traffic: redirected, a cache would ask itself. */
+  /** Reports such a policy: queries of a pod with hostNetwork are the node's own, and a redirected cache would ask itself. */
   #sayHost(policy: LocalRedirectPolicy): void {
     const { namespace, selector } = policy;
     const host = Iterator.from(this.#around.hostPods).find(
@@ -286,7 +286,7 @@ const protocolNumbers: Readonly<Record<string, 6 | 17>> = {
   UDP: Protocol.udp,
 };
 
-/** What somebody of the cluster has is not for policies to take. */
+/** Reason for which policies may not redirect an address of the cluster; null: they may. */
 function unfitAddress(flags: number): string | null {
   if ((flags & ClassFlag.service) !== 0) {
     return 'is an address of a Service: use serviceMatcher, in the namespace of the Service';

@@ -90,7 +90,7 @@ export interface InvalidPolicy {
   readonly code?: 'policy-left-out';
   /** At least one. */
   readonly errors: readonly Issue[];
-  /** What stands in for it if no earlier version was good (policy-hold.ts). */
+  /** Specs in force in its place if no earlier version was valid (policy-hold.ts). */
   readonly hold: readonly PolicySpec[];
   readonly holdScope: HoldScope;
 }

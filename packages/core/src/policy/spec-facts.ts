@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What every compilation asks of every spec of the cluster, found once. */
+/** Facts of a spec that every compilation needs, found once. */
 import { namespaceLabelPrefix, namespaceLabelsPrefix, podLabelPrefix } from './labels.ts';
 import type { PolicySpec } from './rule.ts';
 import type { LabelRequirement, LabelSelector } from './selector.ts';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the admin service and the metrics of a process are made from. */
+/** Inputs of the admin service and the metrics of a process. */
 
 import type { DiagnosticCode } from '@tandem/core/codes/diagnostics';
 import type { MemberIndex, MemberName } from '@tandem/datapath/member';
@@ -50,9 +50,9 @@ export interface AdminContext {
   /** Null: the ring could not be opened yet. */
   readonly drops: () => DropReader | null;
   readonly diagnostics: () => readonly InputDiagnostic[];
-  /** What only this process can see. */
+  /** Degradations that only this process can detect. */
   readonly ownDegradations: () => readonly Degradation[];
-  /** What is so and no fault, for an operator to know. */
+  /** Notes for an operator that are no faults. */
   readonly ownNotes: () => readonly string[];
   /** Names of interfaces by index, as far as they are known. */
   readonly interfaceNames: () => ReadonlyMap<number, string>;

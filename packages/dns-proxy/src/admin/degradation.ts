@@ -7,7 +7,7 @@ import { type DegradationCode, degradationCodes } from '@tandem/core/codes/degra
 
 export interface Degradation {
   readonly code: DegradationCode;
-  /** What does not hold, the reason, and what still works. */
+  /** The promise that does not hold, the reason, and the parts that still work. */
   readonly message: string;
   readonly fix: string;
 }

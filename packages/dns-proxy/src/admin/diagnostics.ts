@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What an operator should see of files, objects and policies, as much of it as one answer holds. */
+/** Diagnostics of files, objects and policies for an operator, as many as one answer holds. */
 
 import { type DiagnosticInit, Severity } from '@tandem/proto/gen/messages';
 import type { InputDiagnostic } from './context.ts';

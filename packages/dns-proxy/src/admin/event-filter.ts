@@ -45,7 +45,7 @@ export class NameFilter {
   }
 }
 
-/** What a filter calls the verdict of a query. */
+/** Verdict of a query, as a filter names it. */
 export function dnsEventVerdict(verdict: number): EventVerdict {
   if (verdict === dnsVerdict.allowed) return EventVerdict.EVENT_VERDICT_ALLOWED;
   if (verdict === dnsVerdict.denied) return EventVerdict.EVENT_VERDICT_DENIED;

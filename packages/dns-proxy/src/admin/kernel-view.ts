@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a process reads of the kernel's maps for people: who serves, how full, which endpoints. */
+/** Values of the kernel's maps for people: serving members, fill, endpoints. */
 
 import { BatchCursor, type BpfMap } from '@tandem/bpf-loader-node/map';
 import {
@@ -86,7 +86,7 @@ export class KernelView {
     return this.#fill;
   }
 
-  /** What is learned for each namespace; read at most every `learnedAgeMs`. */
+  /** Learned pairs of each namespace; read at most every `learnedAgeMs`. */
   learned(): readonly LearnedSpace[] {
     const nowMs = this.#nowNs() / 1e6;
     if (nowMs - this.#learnedMs < learnedAgeMs) return this.#learned;

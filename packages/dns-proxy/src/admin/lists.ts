@@ -24,7 +24,7 @@ function flagNames(flags: number): string[] {
     .map(([name]) => name.toLowerCase().replaceAll('_', '-'));
 }
 
-/** What the kernel judges, and the pods of the policy that it does not know: "not-attached". */
+/** Endpoints of the kernel, and pods of the policy without one: "not-attached". */
 export function* listEndpoints(
   context: AdminContext,
   pod: string,

@@ -16,9 +16,9 @@ import { degradedFillRatio } from './limits.ts';
 
 export interface NodeFacts {
   readonly members: readonly MemberStatus[];
-  /** What the agent wants all members to serve. */
+  /** Revision that the agent requires of all members. */
   readonly requiredRevision: number;
-  /** What the datapath enforces; 0: nothing since the node was booted. */
+  /** Revision that the datapath enforces; 0: none since the node was booted. */
   readonly appliedRevision: number;
   /** Whether `judge` is at all its hooks; null: the reader has no access to its links. */
   readonly isJudging: boolean | null;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What large answers had written to the kernel's map in the current second, by namespace. */
+/** Entries that large answers had written to the kernel's map in the current second, by namespace. */
 
 import { learnPairsPerSecondMax } from '../limits.ts';
 

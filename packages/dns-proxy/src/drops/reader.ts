@@ -99,7 +99,7 @@ export class DropReader implements Disposable {
     return readHolder(this.#group, this.#o.clock.monotonicMs());
   }
 
-  /** What the kernel did not put into the ring since it was made. */
+  /** Events that the kernel did not write into the ring since the ring was made. */
   kernelLost(reason: KernelLossReason): number {
     return readCounter(this.#o.datapath, lossReasonNumbers[reason]);
   }

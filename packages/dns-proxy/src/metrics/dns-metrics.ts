@@ -15,7 +15,7 @@ import {
   latencySumIndex,
 } from '../counters.ts';
 
-/** What became of a query: one metric, so that its rates add up. */
+/** Verdicts of queries: one metric, so that its rates add up. */
 const verdicts: Partial<Record<CounterName, QueryVerdictCode>> = {
   allowed: 'allowed',
   denied: 'denied',

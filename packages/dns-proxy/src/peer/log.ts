@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the log says of the other member and of the own sockets; both processes say it alike. */
+/** Log messages about the other member and about the own sockets, the same for both processes. */
 
 import type { Logger } from '@tandem/runtime/log';
 import type { TakeoverEvent } from './takeover.ts';

@@ -183,7 +183,7 @@ function selectorTables(
   return { sharedSelector, privateOffsets, privatePairs: Uint32Array.from(pairs) };
 }
 
-/** What the namespace of each endpoint wants to have learned. */
+/** Tables of the selectors that the namespace of each endpoint has in its policies. */
 function wantedTables(
   { endpoints, policies }: PolicySnapshot,
   patternWords: number,

@@ -13,7 +13,7 @@ import { buildImage, type CompletedPatterns, completePatterns } from './build-im
 import type { TablesImage } from './tables-image.ts';
 
 export type CompileWish =
-  /** What the DNS worker reads. */
+  /** The image, which the DNS worker reads. */
   | { readonly wants: 'image'; readonly snapshot: Uint8Array }
   /** The matcher that a snapshot of these patterns carries. */
   | { readonly wants: 'matcher'; readonly patterns: PolicySnapshot['patterns'] };

@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * What policy says of (client, server, protocol), remembered so that a query costs one lookup.
- * Open addressing over typed arrays; the hash is keyed, since pods choose what is hashed. Emptied
- * whenever `endpoints` or the policy snapshot changes, and when it is full.
+ * Verdicts of policy on (client, server, protocol), remembered so that a query costs one lookup. Open addressing over typed
+ * arrays; the hash is keyed, since pods choose what is hashed. Emptied whenever `endpoints` or the policy snapshot changes,
+ * and when it is full.
  */
 
 import { spread, wordHashNumbers, wordTerm } from '@tandem/core/word-hash';

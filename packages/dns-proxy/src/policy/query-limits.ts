@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Who may have how many queries in flight, and how fast (safety rule 7: one pod cannot stop the node's DNS).
- * Bounds hold for the endpoint first, then for its policy, then for the node, over UDP and TCP together.
+ * Limits of queries in flight and of their rate (safety rule 7: one pod cannot stop the node's DNS). Bounds hold for the
+ * endpoint first, then for its policy, then for the node, over UDP and TCP together.
  *
  * The bounds of endpoint and policy are shares of what is *free* (dynamic thresholds, Choudhury and Hahne
  * 1998): an endpoint alone may have a fifth of the node's places, 16 busy ones about 350 each. An eighth of

@@ -8,7 +8,7 @@ import type { Denial } from './denial.ts';
 import type { PolicyLookup } from './policy-lookup.ts';
 import type { QueryReport } from './report.ts';
 
-/** What the transports share: one member's decisions, acceptance of answers and report of events. */
+/** The part that the transports share: one member's decisions, acceptance of answers and report of events. */
 export interface QueryPath {
   readonly lookup: PolicyLookup;
   readonly answers: Answers;

@@ -23,7 +23,7 @@ export interface QueryReportOptions {
   readonly events: DnsEventWriter;
   readonly lookup: PolicyLookup;
   readonly counters: Float64Array;
-  /** What the learner adds to TTLs, and takes for shorter ones: events carry the same expiry. */
+  /** Seconds that the learner adds to TTLs: events carry the same expiry. */
   readonly graceSeconds: number;
   readonly ttlSecondsMin: number;
 }

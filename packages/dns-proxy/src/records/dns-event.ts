@@ -51,7 +51,7 @@ export const eventAddressesMax = 16;
 export const dnsRecordBytesMax: number =
   dnsRecordHeaderBytes + 255 + eventAddressesMax * dnsRecordAddressBytes;
 
-/** What an event says; one object serves all events of a thread. */
+/** Fields of an event; one object serves all events of a thread. */
 export class DnsEventFields {
   verdict = 0;
   protocol = 17;

@@ -14,7 +14,7 @@ import { dropRecordBytes } from './drop-event.ts';
 /** Not told by the other process; only ever in a process's own store. */
 const reasonNotTold = 255;
 
-/** What the kernel counts, and who reads the ring reports. */
+/** Reasons that the kernel counts, and that the reader of the ring reports. */
 export const kernelLossReasons = ['ring-full', 'rate-limit'] as const;
 export type KernelLossReason = (typeof kernelLossReasons)[number];
 export type LossReason = LostEventCode;

@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * What both processes run beside their DNS worker, on the main thread: the event store and name cache,
- * the exchange with the other process, expiry, the admin service and metrics. None of it is on the path
- * of a query, and none that fails to start keeps DNS from being served.
+ * Parts of both processes beside their DNS worker, on the main thread: the event store and name cache, the exchange with the
+ * other process, expiry, the admin service and metrics. None of it is on the path of a query, and none that fails to start
+ * keeps DNS from being served.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -53,7 +53,7 @@ export interface MemberServicesOptions {
   /** The admin socket. */
   readonly adminPath: string;
   readonly log: Logger;
-  /** What only this process knows, for status. Default nothing. */
+  /** Diagnostics of this process alone, for status. Default none. */
   readonly diagnostics?: () => readonly InputDiagnostic[];
   readonly degradations?: () => readonly Degradation[];
   readonly notes?: () => readonly string[];

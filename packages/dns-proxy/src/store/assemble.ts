@@ -85,7 +85,7 @@ export interface NameWorkOptions {
   readonly clock: Pick<Clock, 'monotonicMs' | 'boottimeSeconds'>;
   readonly timers: TaskTimers;
   readonly idleSeconds: number;
-  /** What the member serves. */
+  /** Tables that the member serves. */
   readonly tables: () => PolicyTables | null;
   readonly onFeedError: (error: unknown) => void;
   readonly onExpiryError: (error: unknown) => void;

@@ -199,7 +199,7 @@ export class EventCursor {
   /** The event that `next` came to. */
   event = -1;
   #position: number;
-  /** What the events before the position stand for. */
+  /** Sum of the events before the position. */
   #sum: number;
 
   constructor(store: EventStore) {

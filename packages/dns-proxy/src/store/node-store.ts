@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What one process knows of the node: its events, the names that were answered, and whose addresses
- * they are. Fed by our own DNS worker and kernel, and by the other process.
+ * State of the node in one process: its events, the names that were answered, and whose addresses they are. Fed by our own
+ * DNS worker and kernel, and by the other process.
  */
 
 import { FqdnCache, type FqdnCacheOptions } from '@tandem/core/fqdn/cache';

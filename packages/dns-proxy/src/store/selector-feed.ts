@@ -25,7 +25,7 @@ export interface SelectorFeedOptions {
   readonly group: NodeGroup;
   readonly clock: Pick<Clock, 'monotonicMs' | 'boottimeSeconds'>;
   readonly timers: TaskTimers;
-  /** What this process's member serves; null: nothing yet, or it is not kept on this thread. */
+  /** Tables that this process's member serves; null: none yet, or they are not kept on this thread. */
   readonly tables: () => PolicyTables | null;
   /** Names of the other process did not reach the kernel. */
   readonly onError: (error: unknown) => void;
@@ -36,7 +36,7 @@ export class SelectorFeed {
   readonly #changes = new Changes();
   /** The cache of the other process came since the last walk began. */
   #isCacheNew = false;
-  /** What came of it was fed. */
+  /** The name cache of the other process came and was fed. */
   #hasPeerCache = false;
   #isWanted = false;
   #isWalking = false;

@@ -2,9 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What the main thread of a member does again and again: tells the other process what it learned, empties
- * the name cache and the kernel's map of what expired, and gives the kernel the names that the other
- * process sent. Decides only: time is handed in.
+ * Periodic work of a member's main thread: it sends learned names to the other process, removes expired entries from the name
+ * cache and the kernel's map, and gives the kernel the names that the other process sent. Decides only: time is passed in.
  */
 
 import type { UsedUntil } from '@tandem/core/fqdn/cache';

@@ -75,7 +75,7 @@ export class ExchangeCounters {
   protocolErrors = 0;
   /** DNS and drop events over the rate that is told. */
   eventsLimited = 0;
-  /** What the other process says that it could not tell us. */
+  /** Events that the other process reports as not sent to this one. */
   peerEventsLost = 0;
   peerMappingsLost = 0;
   /** Drop events among them. */

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What one process has to tell the other: records as they come, and when asked for, the whole name
- * cache. Everything here is bounded; what a bound refuses is counted and told. Pure: no time, no I/O.
+ * Records that one process sends to the other: new ones, and, on request, the whole name cache. Everything here is bounded;
+ * what a bound refuses is counted and told. Pure: no time, no I/O.
  *
  *     records -> pile -> backlog (pieces, oldest lost first) -> in flight (numbered batches) -> acknowledged
  *                        pages of the cache, made when there is room ---^

@@ -338,7 +338,7 @@ export class TcpConnection implements TurnTaker {
     if (this.#reader.hasBegun) this.#c.turns.add(this);
   }
 
-  /** What is unanswered goes by another connection, as often as it has tries. */
+  /** Sends unanswered queries again on another connection, as often as they have attempts. */
   #onUpstreamClosed(unanswered: readonly TcpQuery[], end: UpstreamEnd): void {
     const isReopened = end === 'late' || end === 'elsewhere';
     const which = isReopened ? counter.tcpUpstreamsReopened : counter.tcpUpstreamsFailed;

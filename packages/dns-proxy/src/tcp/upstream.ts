@@ -296,7 +296,7 @@ export class TcpUpstream implements TurnTaker {
     return [...this.unanswered()].every(({ isReopened }) => !isReopened);
   }
 
-  /** What was allowed when it was asked, and would not be now, waits where it is. */
+  /** Whether the query may move to another connection. A query that policy no longer allows waits on its connection. */
   #mayMove(): boolean {
     return (
       this.#inFlight > 0 && [...this.unanswered()].every((query) => this.#events.mayAskAgain(query))

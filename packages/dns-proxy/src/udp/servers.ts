@@ -23,7 +23,7 @@ import {
   upstreamSocketsPerServerMax,
 } from '../limits.ts';
 
-/** Who asks a server. */
+/** The endpoint and policy that ask a server. */
 export interface ServerOwner {
   readonly endpointId: number;
   readonly policyId: number;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Who has how many upstream sockets open, and may open another: the cluster's resolvers, each endpoint, all of them. */
+/** Limits of open upstream sockets: of the cluster's resolvers, of each endpoint, of all of them. */
 
 import {
   upstreamReserveShare,

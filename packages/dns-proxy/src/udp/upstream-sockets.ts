@@ -20,7 +20,7 @@ export interface UpstreamSocket {
   readonly expiresMs: number;
   /** The endpoint it is counted for, or `countedForResolvers`. */
   readonly countedFor: number;
-  /** What is sent from it is redirected to no pod of the node. */
+  /** Its datagrams are not redirected to a pod of the node. */
   readonly isDirect: boolean;
   inFlight: number;
   /** When the last answer came; 0 if none ever did. */
@@ -34,7 +34,7 @@ export interface UpstreamSocket {
   isDropped: boolean;
 }
 
-/** What the pool needs of a loop. */
+/** The part of a loop that the pool uses. */
 export type UpstreamLoop = Pick<UdpLoop, 'add' | 'remove'>;
 
 export interface UpstreamAddress {

@@ -48,7 +48,7 @@ export interface MemberSizes {
   readonly reply?: ReplyView;
 }
 
-/** What a worker asks of its member: to read the listeners it has opened, and which these are. */
+/** Functions of the worker that its member calls: to read the listeners, and to list them. */
 export interface MemberOwner {
   listeners(): readonly number[];
   /** The member joins the group: from now on queries are read. */
@@ -190,7 +190,7 @@ interface PathParts {
   readonly writer: KernelWriter;
 }
 
-/** What UDP and TCP share. */
+/** Path that UDP and TCP share. */
 function queryPath({ options, system, sizes, self, writer }: PathParts): QueryPath {
   const { counters, graceSeconds, ttlSecondsMin, queriesPerSecond } = options;
   const { maps, random } = system;

@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * What a DNS worker has of the machine: clock, timers, maps, sockets, links and random numbers. Two implement it:
- * system-linux.ts over the kernel, and the simulator's over a virtual node (docs/adr/0006-simulation.md). Nothing
- * here is called for each query: loops call once a batch, the rest is called now and then.
+ * The machine, as a DNS worker uses it: clock, timers, maps, sockets, links and random numbers. Two implement it:
+ * system-linux.ts over the kernel, and the simulator's over a virtual node (docs/adr/0006-simulation.md). Nothing here is
+ * called for each query: loops call once a batch, the rest is called now and then.
  */
 
 import type { BpfMap } from '@tandem/bpf-loader-node/map';

@@ -31,7 +31,7 @@ export interface CheckContext {
 export interface Check {
   readonly name: string;
   readonly claim: string;
-  /** What was seen. @throws Error: it does not hold. @throws Skipped: it cannot be tried here. */
+  /** Runs the check and returns its observation. @throws Error: it does not hold. @throws Skipped: it cannot be tried here. */
   readonly run: (context: CheckContext) => Promise<string>;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a client pod sees: it runs a few lines of JavaScript by `kubectl exec`, with the resolver of the pod. */
+/** A client pod's view: it runs a few lines of JavaScript by `kubectl exec`, with the resolver of the pod. */
 
 import { hasRun, type Kubectl, reasonOf } from '../kubectl.ts';
 import type { Client } from './objects.ts';
