@@ -3,7 +3,8 @@
 
 /**
  * Comments before declarations begin with their noun or verb: "Sockets of the server", not "Those of the server", "Of the
- * server", "What is open" or "That are open", which a reader must complete from the declaration. Part of ./run check.
+ * server", "What is open" or "That are open", which a reader must complete from the declaration. The comment
+ * at the head of a file stands alone: attached to an import, the formatter moves it among the imports. Part of ./run check.
  */
 
 import { readdirSync, readFileSync } from 'node:fs';
@@ -30,6 +31,13 @@ const faults = sources.flatMap((file) => {
     return `${file}:${line}: the comment begins with "${word}": begin with the noun or the verb`;
   });
 });
+const attached = ['packages', 'bpf', 'e2e', 'scripts'].flatMap((directory) =>
+  readdirSync(join(root, directory), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts') && !/(^|\/)(node_modules|dist|build|gen)\//.test(file))
+    .map((file) => join(directory, file))
+    .filter((file) => /\*\/\nimport /.test(readFileSync(join(root, file), 'utf8'))),
+);
+faults.push(...attached.map((file) => `${file}: put an empty line after the comment at the head`));
 if (sources.length < filesMin) {
   faults.push(`only ${sources.length} files were found, ${filesMin} expected`);
 }

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** What Kubernetes and Cyclonus answered, kept in facts.json: ./run test needs neither Go nor their modules. Made by record.ts. */
+
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

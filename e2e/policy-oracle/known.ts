@@ -5,6 +5,7 @@
  * Where Cyclonus 0.5.6 is known to be wrong, and how to ask it the same in words that it gets right. Kubernetes' words are
  * those of `labels.Requirement.Matches`: NotIn holds where the key is absent, an empty value is not an absent key.
  */
+
 import type { Raw } from './cluster.ts';
 
 const list = (value: unknown): readonly Raw[] => (Array.isArray(value) ? (value as Raw[]) : []);

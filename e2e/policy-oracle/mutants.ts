@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** NetworkPolicies with one thing wrong, or odd: a value of another type or beyond a limit, a field too many, too few or misspelt. */
+
 import * as fc from 'fast-check';
 import type { Raw } from './cluster.ts';
 import { generate } from './policies.ts';

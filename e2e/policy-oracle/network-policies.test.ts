@@ -6,6 +6,7 @@
  * what Kubernetes' API server takes or refuses we take or refuse, but for the differences that known.ts and facts.ts list. In
  * short about recorded answers (facts.json), in the long tier about policies that the programs are asked for now.
  */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Raw } from './cluster.ts';

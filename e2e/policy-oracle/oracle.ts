@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** The Go program that asks Kubernetes' API server and Cyclonus (main.go), and what it answers. */
+
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';

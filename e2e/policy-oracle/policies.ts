@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Random NetworkPolicies, as people write them: fields absent, null and empty, lists that repeat, several for one pod. */
+
 import * as fc from 'fast-check';
 import type { Raw } from './cluster.ts';
 

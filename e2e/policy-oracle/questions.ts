@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** What is asked of each set of policies: every pod of the node, each direction, every peer of the family, the ports at edges. */
+
 import { namespaces, others, type PodFixture, type Protocol, pods } from './cluster.ts';
 
 export interface Question {

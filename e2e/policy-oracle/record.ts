@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Makes facts.json anew, when what is generated or a version has changed: needs Go. Takes a seed, or keeps the one of before. */
+
 import { cyclonusVersion, kubernetesVersion } from '../cluster/programs.ts';
 import { digestOf, type Facts, pack, readFacts, takenOf, writeFacts } from './facts.ts';
 import { forCyclonus, knownDifferences } from './known.ts';

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** What we make of policies: whether they are taken, and the answers of the kernel's lookups in the maps that are compiled. */
+
 import { aliasesMax, parseManifest } from '@tandem/agent/source/manifest';
 import { isPolicyObject } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';

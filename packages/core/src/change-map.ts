@@ -5,6 +5,7 @@
  * A map that can say what changed, so that who keeps something by its entries need not look through all of them. It
  * remembers a bounded number of changes; who asks later than that compares everything.
  */
+
 import { changesKeptMax } from './limits.ts';
 
 export class ChangeMap<V> extends Map<string, V> {

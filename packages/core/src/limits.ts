@@ -5,6 +5,7 @@
  * Every bound of core, with its unit in the name. A limit that refuses something has a counter where
  * it is applied; nothing in core grows beyond these numbers.
  */
+
 import { assert } from './assert.ts';
 
 /* ---- names (RFC 1035 section 2.3.4) ---------------------------------------------------------- */

@@ -5,6 +5,7 @@
  * A bounded first-in first-out queue that counts what it refuses or overwrites: the backlog of what
  * the other process has not seen yet. Capacity is fixed at construction; no operation allocates.
  */
+
 import { assert } from './assert.ts';
 
 /** Item that a full ring drops: its oldest one, or the new one. */

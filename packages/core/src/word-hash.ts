@@ -11,6 +11,7 @@
  *
  *     sum = numbers[0];  sum += wordTerm(numbers, 1 + 2 * i, word i) for each;  place = spread(sum) & mask
  */
+
 import { hashBytes } from './dns/name-hash.ts';
 
 /** The random numbers for `words` words, drawn from `seed`: one, and two for each word. */

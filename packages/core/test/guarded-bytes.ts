@@ -5,6 +5,7 @@
  * A message between guard octets, in an array that fails the test on any access outside of it and
  * counts reads: bounds of memory and of work are asserted, not assumed.
  */
+
 import assert from 'node:assert/strict';
 
 export interface GuardedBytes {

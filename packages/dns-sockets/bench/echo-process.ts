@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Run by loop.bench.ts: an echo server on the port given; prints "ready"; ends when killed. */
+
 import { createListener } from '../src/listener.ts';
 import { echoLoop } from '../test/echo.ts';
 

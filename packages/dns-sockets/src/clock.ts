@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Kernel clocks without allocation. Heartbeats use the monotonic one, expiry the boottime one. */
+
 import { native } from './native.ts';
 
 /**

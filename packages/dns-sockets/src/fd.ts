@@ -5,6 +5,7 @@
  * File descriptors that this package made or received. They are closed by `closeFd`, or at the
  * latest when the thread that made them ends; after `releaseFd` they are somebody else's to close.
  */
+
 import { attempt } from './errors.ts';
 import { native } from './native.ts';
 

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** The group's listening sockets: shared, transparent, guarded by a mark. */
+
 import { attempt } from './errors.ts';
 import * as limits from './limits.ts';
 import { native } from './native.ts';

@@ -10,6 +10,7 @@
  *
  * `rate`: 2,000 a second, about one per wake. `max`: 128 in flight, full batches.
  */
+
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -5,6 +5,7 @@
  * The only file that loads build/dns_sockets.node. The addon checks every argument itself: a wrong
  * one throws, it never crashes. Packages outside use the typed wrappers beside this file.
  */
+
 import { createRequire } from 'node:module';
 import { DnsSocketError } from './errors.ts';
 import * as layout from './layout.ts';

@@ -5,6 +5,7 @@
  * A netlink socket: bytes to the kernel, batches of whole messages from it, with extended
  * acknowledgements and strict checking of requests. What the messages mean is in packages/netlink.
  */
+
 import { getSystemErrorName } from 'node:util';
 import { attempt, DnsSocketError } from './errors.ts';
 import { netlinkBufferBytes } from './limits.ts';

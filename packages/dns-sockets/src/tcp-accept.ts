@@ -5,6 +5,7 @@
  * Accepts TCP connections without reading them: an accepted one is a file descriptor until a socket is made
  * of it (`new net.Socket({ fd: releaseFd(fd) })`), so that many can wait at the cost of a descriptor each.
  */
+
 import { attempt, DnsSocketError } from './errors.ts';
 import { closeFd } from './fd.ts';
 import { native } from './native.ts';

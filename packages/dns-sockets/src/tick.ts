@@ -5,6 +5,7 @@
  * A callback at even intervals from where the thread waits for its UDP sockets: a fraction of what a timer
  * of Node costs, and no wake-up of its own while datagrams come all the time.
  */
+
 import { attempt } from './errors.ts';
 import { tickMsMax } from './limits.ts';
 import { native } from './native.ts';

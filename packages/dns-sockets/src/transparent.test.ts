@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** The listeners as the datapath uses them: transparent, marked, guarded; in namespaces. */
+
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** A thread with UDP sockets waits in the addon: what else happens in that thread must not wait for them. */
+
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -11,6 +11,7 @@
  * time); onBatch decides and appends tx records. Nothing is queued: what the kernel does not take
  * at once is dropped and counted, and said in TX_RESULT.
  */
+
 import { attempt } from './errors.ts';
 import * as layout from './layout.ts';
 import * as limits from './limits.ts';

@@ -5,6 +5,7 @@
  * SOCK_SEQPACKET unix sockets: whole messages, file descriptors, the peer's credentials, and its
  * death as an event within about a millisecond. The members' link is made of them.
  */
+
 import { getSystemErrorName } from 'node:util';
 import { attempt, DnsSocketError } from './errors.ts';
 import * as limits from './limits.ts';

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Sockets toward DNS servers. */
+
 import { attempt } from './errors.ts';
 import * as limits from './limits.ts';
 import { native } from './native.ts';

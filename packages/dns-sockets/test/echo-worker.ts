@@ -5,6 +5,7 @@
  * Run as a worker by worker.test.ts: an echo server (UDP, IPv4), its descriptors of every kind, a
  * unix link, and then the end that `workerData.end` names.
  */
+
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** A loop that sends every datagram back where it came from, from the address it went to. */
+
 import assert from 'node:assert/strict';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Run by fence.test.ts: arms the pipe in its argument, says so, and then stops, turns in a loop, or waits. */
+
 import { armFence } from '../src/fence.ts';
 
 const [path = '', way] = process.argv.slice(2);

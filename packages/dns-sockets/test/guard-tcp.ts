@@ -6,6 +6,7 @@
  * packet on the loopback interface, 0, matches, then one whose guard does not, then the first again in its place.
  * Prints for each whether a connection is accepted.
  */
+
 import { connect } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { localPort } from '../src/fd.ts';

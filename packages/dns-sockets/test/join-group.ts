@@ -5,6 +5,7 @@
  * Run as another uid by listener.test.ts: tries to join the UDP group of a port and prints
  * "joined" or the name of the errno.
  */
+
 import { DnsSocketError } from '../src/errors.ts';
 import { createListener } from '../src/listener.ts';
 

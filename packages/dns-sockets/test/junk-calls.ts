@@ -9,6 +9,7 @@
  *
  *   node junk-calls.ts SEED CALLS
  */
+
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';

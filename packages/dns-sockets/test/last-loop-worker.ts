@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** A thread that has nothing but a loop, and closes it in the callback of its first batch. */
+
 import { closeFd, localPort } from '../src/fd.ts';
 import * as layout from '../src/layout.ts';
 import { echoLoop, openListener } from './echo.ts';

@@ -5,6 +5,7 @@
  * Run by unix-seqpacket.test.ts: connects to the path, sends a message with a listening TCP
  * socket, prints "sent", and waits to be killed (or ends with stdin).
  */
+
 import { createListener } from '../src/listener.ts';
 import { UnixSeqpacket } from '../src/unix-seqpacket.ts';
 

@@ -5,6 +5,7 @@
  * Run in the node's namespace: all four listeners of one member. Each datagram and each line of a
  * connection is answered with what the member saw, as JSON. "ready" on stdout; ends with stdin.
  */
+
 import { createServer } from 'node:net';
 import { releaseFd } from '../src/fd.ts';
 import * as layout from '../src/layout.ts';

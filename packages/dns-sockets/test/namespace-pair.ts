@@ -10,6 +10,7 @@
  *
  * Not marked, to test the guard: packets to the node's own addresses.
  */
+
 import { spawnSync } from 'node:child_process';
 
 export const portP = 15_353;

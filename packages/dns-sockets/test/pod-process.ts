@@ -7,6 +7,7 @@
  *
  *   node pod-process.ts udp|tcp ADDRESS PORT TIMEOUT_MS
  */
+
 import { createSocket } from 'node:dgram';
 import { connect } from 'node:net';
 

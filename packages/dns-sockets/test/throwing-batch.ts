@@ -5,6 +5,7 @@
  * Run by udp-loop.test.ts: onBatch appends an answer and throws. `handled`: two datagrams, two
  * exceptions caught by the process, and no answer leaves.
  */
+
 import { createSocket } from 'node:dgram';
 import { closeFd, localPort } from '../src/fd.ts';
 import { createListener } from '../src/listener.ts';

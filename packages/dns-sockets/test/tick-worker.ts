@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** A thread that has nothing but a tick, and the end that `workerData.end` names. */
+
 import { parentPort, workerData } from 'node:worker_threads';
 import { startTick, stopTick } from '../src/tick.ts';
 

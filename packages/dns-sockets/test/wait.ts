@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Bounded waiting and what a process holds open. */
+
 import assert from 'node:assert/strict';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';

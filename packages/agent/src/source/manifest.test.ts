@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** What a file holds. What kubectl reads in it: e2e/policy-oracle/network-policies.test.ts. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LineCounter } from 'yaml';

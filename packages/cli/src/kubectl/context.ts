@@ -4,7 +4,7 @@
 import type { Printer } from '../output/printer.ts';
 import type { Kubectl } from './kubectl.ts';
 
-/** What a command of the plugin may use of the world. */
+/** Objects that a command of the plugin may use. */
 export interface PluginContext {
   readonly kubectl: Kubectl;
   readonly out: Printer;

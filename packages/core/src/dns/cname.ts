@@ -7,6 +7,7 @@
  * (RFC 2181 section 5), with the least of their TTLs. Whatever is not one plain chain, two targets for
  * a name, a loop, too many records, leads nowhere, and nothing is learned.
  */
+
 import { nameBytesMax, replyAliasesMax, replyAliasRecordsMax } from '../limits.ts';
 import { type HashKey, hashBytes } from './name-hash.ts';
 import { expandName } from './wire.ts';

@@ -11,6 +11,7 @@
  *
  *     next(state, code) = row(state)[code], else row(stay)[code], else stay, but dead on a dot
  */
+
 import type { MatcherLimits } from '../limits.ts';
 import { codeDot, codeEnd } from './alphabet.ts';
 import { grown, IntSets } from './int-sets.ts';

@@ -12,6 +12,7 @@
  *                                slot 63, at offset 0: id of the accept set
  *     0 is an empty word
  */
+
 import { assert } from '../assert.ts';
 import { type Dfa, stateNone } from './dfa-build.ts';
 

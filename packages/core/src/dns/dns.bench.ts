@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Nanoseconds of what every query and reply pays: parse, match, parse the reply, write a refusal. */
+
 import { measure } from '../measure.bench.ts';
 import { edeProhibited, rcodeRefused } from './constants.ts';
 import { writeReply, writtenReplyBytesMax } from './edit.ts';

@@ -5,6 +5,7 @@
  * Edits of messages in place, and the replies that Tandem itself gives. A reply echoes the header's
  * id and the question as they were sent (0x20), and has an OPT record only if the query had one.
  */
+
 import { assert } from '../assert.ts';
 import { dnsHeaderBytes, udpPayloadBytes } from '../limits.ts';
 import {

@@ -9,6 +9,7 @@
  * Bit j of a pattern means: the first j of its characters have been read, backwards.
  *     next = (bits & step[code]) << 1 | bits & stay[code is the dot]
  */
+
 import { codeDot, codeEnd } from './alphabet.ts';
 import { tokenDeep, tokenStar } from './pattern-tokens.ts';
 

@@ -5,6 +5,7 @@
  * Sorted sets of small integers, each kept once: the states of a subset construction and the accept
  * sets of a matcher. Sets lie end to end in one growing array.
  */
+
 import { assert } from '../assert.ts';
 
 export class IntSets {

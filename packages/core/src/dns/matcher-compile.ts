@@ -6,6 +6,7 @@
  * DNS. Patterns that make the automaton explode are found by trying: when a construction runs over its
  * budget, those that its states are made of move to the bit-parallel simulation, and it is tried again.
  */
+
 import {
   type MatcherLimits,
   matcherAttemptsMax,

@@ -8,6 +8,7 @@
  *
  * 32-bit little-endian words: magic, version, the sizes, then the arrays in the order of `MatcherTables`.
  */
+
 import { assert } from '../assert.ts';
 import { matcherPatternsMax } from '../limits.ts';
 import { err, ok, type Result } from '../result.ts';

@@ -10,6 +10,7 @@
  * the life of the matcher, so what a caller derives from one can be kept. The id `stableSets` itself is
  * the transient set, made of a stable set and simulated patterns: the next `match` overwrites it.
  */
+
 import { assert } from '../assert.ts';
 import { codeDot } from './alphabet.ts';
 import { slotAccept, slotBits, slotMask, slotStay } from './dfa-pack.ts';

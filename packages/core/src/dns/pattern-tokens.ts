@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-import { assert } from '../assert.ts';
 /**
  * A pattern as the automata read it: backwards, because names share their ends. The final dot is
  * left out of names and patterns alike, so the root is the empty string. Inside a name labels are
  * never empty, hence "one or more whole labels" is any octets behind a dot.
  */
+
+import { assert } from '../assert.ts';
 import { codeDot, codeOfOctet, codeOther } from './alphabet.ts';
 import { bareStar, type Pattern } from './pattern.ts';
 

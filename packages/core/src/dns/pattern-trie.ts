@@ -8,6 +8,7 @@
  *
  *     *.a.b   ->  root -b-> 1 -.-> 2 -a-> 3 -.-> 4 ~*~> 5 (stays within a label, accepts)
  */
+
 import { grown } from './int-sets.ts';
 import { tokenDeep, tokenStar } from './pattern-tokens.ts';
 

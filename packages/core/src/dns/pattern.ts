@@ -9,6 +9,7 @@
  *
  * Source: Cilium pkg/fqdn/matchpattern, pkg/policy/api/fqdn.go, PortRuleDNS.
  */
+
 import { patternCharsMax } from '../limits.ts';
 import { err, ok, type Result } from '../result.ts';
 

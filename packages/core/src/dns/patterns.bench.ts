@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Ordinary patterns and names, from a fixed seed: cloud names, wildcards, a few stars inside labels. */
+
 import { type Pattern, parseMatchPattern } from './pattern.ts';
 
 const words =

@@ -8,6 +8,7 @@
  * `refusedQueryRecordsMax` records of a query that is refused; nothing outside [start, end) is read,
  * nothing is allocated, nothing throws.
  */
+
 import { assert } from '../assert.ts';
 import {
   dnsHeaderBytes,

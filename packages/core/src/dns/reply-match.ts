@@ -5,6 +5,7 @@
  * Whether a message answers the query that was sent with its id on this socket (threat T8): by its
  * question, or as an error that carries none. Reads header and question, allocates nothing.
  */
+
 import { assert } from '../assert.ts';
 import { dnsHeaderBytes } from '../limits.ts';
 import { lowerOfOctet } from './alphabet.ts';

@@ -10,6 +10,7 @@
  * All records of the message are walked, and if one is cut short or malformed nothing is learned: a
  * client could read such a message differently.
  */
+
 import { assert } from '../assert.ts';
 import { dnsHeaderBytes, pointerHopsMax, replyAddressesMax } from '../limits.ts';
 import { lowerOfOctet } from './alphabet.ts';

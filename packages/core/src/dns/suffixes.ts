@@ -6,6 +6,7 @@
  * label which holds the octets of a suffix is not taken for it (threat T2). A lookup reads each suffix
  * at most once and allocates nothing.
  */
+
 import { nameSuffixesMax } from '../limits.ts';
 import { nameLengthAt } from './name.ts';
 import type { QueryView } from './query.ts';

@@ -6,6 +6,7 @@
  * inside [start, end) of a message; pointers go strictly backwards and are counted, so no message can make a walk longer than
  * its limits (threat T3).
  */
+
 import { dnsHeaderBytes, labelBytesMax, nameBytesMax, pointerHopsMax } from '../limits.ts';
 import { lowerOfOctet } from './alphabet.ts';
 

@@ -15,6 +15,7 @@
  *
  *     namespace -> names, least recently learned first -> addresses, least recently learned first
  */
+
 import { assert } from '../assert.ts';
 import { type HashKey, hashBytes } from '../dns/name-hash.ts';
 import {

@@ -5,6 +5,7 @@
  * When a learned address stops to count: boottime seconds. TTLs are clamped (threat T7), and every
  * address lives for a grace longer, for clients that use a name's address a moment after its TTL.
  */
+
 import { fqdnTtlSecondsMax, fqdnTtlSecondsMin } from '../limits.ts';
 
 export interface ExpiryOptions {

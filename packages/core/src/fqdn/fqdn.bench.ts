@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Nanoseconds of learning: a known mapping, and one that evicts another. */
+
 import { nameFromText } from '../dns/name.ts';
 import { measure } from '../measure.bench.ts';
 import { FqdnCache } from './cache.ts';

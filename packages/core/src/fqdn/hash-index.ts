@@ -7,6 +7,7 @@
  * are touched. Linear probing at half load; removal shifts back, there are no tombstones. The slots
  * double as ids come, up to twice the capacity: hashes would touch all of them from the start.
  */
+
 import { assert } from '../assert.ts';
 
 const slotsMin = 4;

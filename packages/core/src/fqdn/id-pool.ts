@@ -5,6 +5,7 @@
  * The ids 1 up to a capacity, handed out and taken back. Fresh ids come in order, so that the arrays
  * that they index are touched, and take memory, only as far as they were ever used.
  */
+
 import { assert } from '../assert.ts';
 
 export class IdPool {

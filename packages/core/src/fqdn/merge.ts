@@ -6,6 +6,7 @@
  * commutative, associative and idempotent, so batches may arrive in any order, twice, or late, and
  * both sides end with the same mappings.
  */
+
 import { type FqdnCache, FqdnRecord, type FqdnStatus } from './cache.ts';
 
 /** A mapping as it travels between processes. */

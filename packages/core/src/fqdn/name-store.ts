@@ -5,6 +5,7 @@
  * Octets of names in blocks of 32, chained: no fragmentation, and a name of the usual 20 to 30 octets
  * takes one block instead of 255 octets. A name is known by its first block and its length.
  */
+
 import { nameBytesMax } from '../limits.ts';
 import { IdPool } from './id-pool.ts';
 

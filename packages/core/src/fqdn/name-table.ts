@@ -5,6 +5,7 @@
  * Names of the FQDN cache: one record for each name of a namespace in a scope. The names of a namespace are listed,
  * least recently learned first.
  */
+
 import { assert } from '../assert.ts';
 import { type HashKey, hashBytes } from '../dns/name-hash.ts';
 import { HashIndex } from './hash-index.ts';

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Namespaces that have mappings in the FQDN cache, each under a small id, and how much of the cache each has. */
+
 import type { HashKey } from '../dns/name-hash.ts';
 import { HashIndex } from './hash-index.ts';
 import { IdPool } from './id-pool.ts';

@@ -6,6 +6,7 @@
  * of the API server and of hand-written files go the same way, so nothing is taken on trust. The body
  * of a policy stays unread here: its meaning is policy's (`policy/parse-cilium.ts`).
  */
+
 import type { Prefix } from '../net/ip.ts';
 import type { Fields, Issue } from './shape.ts';
 

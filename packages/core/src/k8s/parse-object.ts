@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Kubernetes objects from parsed YAML or JSON: shape checked by hand, errors that name field and fix. */
+
 import { objectErrorsMax } from '../limits.ts';
 import { type Prefix, parseAddress, parsePrefix } from '../net/ip.ts';
 import { err, ok, type Result } from '../result.ts';

@@ -6,6 +6,7 @@
  * identified or has a field too many was meant to restrict pods, so its body is read for these
  * (`policy/policy-hold.ts`). Labels, annotations and the rest of metadata are of no use here and not read.
  */
+
 import { objectErrorsMax } from '../limits.ts';
 import { isDnsLabel, isDnsSubdomain } from './names.ts';
 import type { PolicyKind, PolicyObject } from './objects.ts';

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** What a CiliumLocalRedirectPolicy may say: each fault by the field that has it, none ignored. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { objectErrorCharsMax, redirectSelectorItemsMax } from '../limits.ts';

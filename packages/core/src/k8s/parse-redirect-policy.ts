@@ -7,6 +7,7 @@
  *
  * Source: Cilium pkg/k8s/apis/cilium.io/v2/clrp_types.go, pkg/loadbalancer/redirectpolicy (1.20).
  */
+
 import { redirectPortsMax, redirectSelectorItemsMax } from '../limits.ts';
 import { isIpv4, parseAddress } from '../net/ip.ts';
 import type {

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Which pods claim which addresses, and which of them has one: by a rule that does not depend on the order in which they came. */
+
 import type { Pod } from '../k8s/objects.ts';
 import type { PodOwner } from './pod-owners.ts';
 

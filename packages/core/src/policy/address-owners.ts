@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-import { assert } from '../assert.ts';
 /**
  * Owners of addresses: pods, nodes, services, the API server, whole pod and service CIDRs, and the world as the rest. The
  * innermost owner of an address decides what it is: a node's address is a node even inside a pod CIDR. CIDR rules and `world`
@@ -10,6 +9,8 @@ import { assert } from '../assert.ts';
  *
  * Here is what follows from nodes, services and the node's facts, which are few; pods are in `owner-table.ts`.
  */
+
+import { assert } from '../assert.ts';
 import type { Pod } from '../k8s/objects.ts';
 import {
   addressKey,

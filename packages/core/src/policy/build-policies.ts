@@ -7,6 +7,7 @@
  * beside the shared one: what its pods hear from such a server widens nobody else's policy
  * (architecture.md, safety rule 4). That is part of the policy's content, hence of its id.
  */
+
 import type { Pattern } from '../dns/pattern.ts';
 import { formatAddress } from '../net/ip.ts';
 import type {

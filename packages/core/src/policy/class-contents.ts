@@ -5,6 +5,7 @@
  * Classes by their contents, as long as some address has them, and the table that says which selectors each one
  * stands for. Ids are stable: they come from digests of the contents.
  */
+
 import { digest128 } from '../sha256.ts';
 import type { ClassTable } from './desired.ts';
 import type { IdSession } from './id-session.ts';

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-import type { Prefix } from '../net/ip.ts';
 /**
  * The desired content of `classes`, as a value that does not change: the next one shares with it what is equal, in
  * buckets, so that making it costs what changed, and so does telling two of them apart.
  */
+
+import type { Prefix } from '../net/ip.ts';
 import { prefixKey } from '../net/ip.ts';
 
 /** One entry of `classes`. Sorted by address, then by prefix length; no two have one prefix. */

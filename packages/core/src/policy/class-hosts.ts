@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
+/** Hosts and ranges of `AddressClasses`, each with its class. */
+
 import { hostPrefix, type Prefix } from '../net/ip.ts';
 import type { Ownership } from './address-owners.ts';
 import type { ClassContent } from './class-contents.ts';
-/** What `AddressClasses` keeps of each address and of each range, with the class that it has. */
 import type { ClassEntry } from './class-entries.ts';
 import type { Range } from './class-ranges.ts';
 import type { Look } from './owner-looks.ts';

@@ -8,6 +8,7 @@
  *   ::/0 world ── ::ffff:0:0/96 world ─┬─ 10.0.0.0/8 +cidr A ── 10.1.0.0/16 −cidr A (except)
  *                                      └─ 10.244.0.0/24 pods: cidr selectors end here ── pod
  */
+
 import { assert } from '../assert.ts';
 import {
   addressKey,

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Differences of two tables of classes. */
+
 import type { ClassTable } from './desired.ts';
 
 const nothing: ClassTable = { classesOf: new Map(), selectorsOf: new Map() };

@@ -6,6 +6,7 @@
  * an address up once, longest prefix first. Kept from one compilation to the next: an address is looked at again when
  * its owner, a selector that matches this owner, or the range around it is another one.
  */
+
 import { addressKey, hostPrefix, type Prefix } from '../net/ip.ts';
 import type { Ownership } from './address-owners.ts';
 import { type ClassContent, ClassContents } from './class-contents.ts';

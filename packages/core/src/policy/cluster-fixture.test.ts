@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Objects and clusters for the tests of this folder. */
+
 import assert from 'node:assert/strict';
 import {
   type EndpointSlice,

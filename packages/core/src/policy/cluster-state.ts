@@ -5,6 +5,7 @@
  * Input of the compilation: the cluster's objects as they are now, and the facts of this node that no object tells. Maps are
  * keyed by `objectKey`; compilation does not depend on their order.
  */
+
 import type {
   EndpointSlice,
   LocalRedirectPolicy,

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
+/** Diagnostics of a compilation. Codes are API. */
+
 import type { DiagnosticCode } from '../codes/diagnostics.ts';
 import type { Pattern } from '../dns/pattern.ts';
 import type { Pod } from '../k8s/objects.ts';
 import type { Issue } from '../k8s/shape.ts';
-/** Diagnostics of a compilation. Codes are API. */
 import { endpointsMax } from '../limits.ts';
 import type { ClusterState, NodeContext, PolicyState } from './cluster-state.ts';
 import type { Compiled, Diagnostic } from './desired.ts';

@@ -5,6 +5,7 @@
  * Time of one compilation of a large cluster (scale-fixture), and of the expansion of its policies.
  * `node --conditions=@tandem/source packages/core/src/policy/compile.bench.ts`
  */
+
 import { policyEntriesMax } from '../limits.ts';
 import { clusterOf, node } from './cluster-fixture.test.ts';
 import { compile } from './compile.ts';

@@ -5,6 +5,7 @@
  * Policies whose rules are kept in memory only while somebody looks at them. Of a cluster's policies few select a pod of this
  * node, and rules as objects take ten times what their text takes: who wants them of another one has them read again.
  */
+
 import { assert } from '../assert.ts';
 import type { Policy, PolicyRule, PolicySpec } from './rule.ts';
 import { specFacts } from './spec-facts.ts';

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
+/**
+ * Result of the policy compilation: the desired content of the kernel's maps and of the DNS members' policy. Plain data; the
+ * agent and the datapath encode it. Addresses are 16 bytes in network order (IPv4 as ::ffff:a.b.c.d), ports are numbers in
+ * host order.
+ */
+
 import type { DiagnosticCode } from '../codes/diagnostics.ts';
 import type { Pattern } from '../dns/pattern.ts';
 import type { Prefix } from '../net/ip.ts';
 import type { ClassEntries } from './class-entries.ts';
 import type { Direction, Verdict } from './kernel-numbers.ts';
 import type { Peer } from './peer.ts';
-/**
- * Result of the policy compilation: the desired content of the kernel's maps and of the DNS members' policy. Plain data; the
- * agent and the datapath encode it. Addresses are 16 bytes in network order (IPv4 as ::ffff:a.b.c.d), ports are numbers in
- * host order.
- */
 import type { Redirect } from './redirect.ts';
 import type { PortRange } from './rule.ts';
 import type { StableIds } from './stable-ids.ts';

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** When the number that stands for a DNS server's ready backends changes, and when it must not. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatAddress } from '../net/ip.ts';

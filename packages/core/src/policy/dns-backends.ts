@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
+/**
+ * The ready backends behind each DNS server of the cluster, as one number per server. A member keeps
+ * connected UDP sockets to a ClusterIP, and conntrack keeps each of them on one backend for as long as
+ * the socket lives: when the number changes, the member opens new sockets.
+ */
+
 import type { EndpointSlice, Service } from '../k8s/objects.ts';
 import { compareAddresses, formatAddress, isIpv4 } from '../net/ip.ts';
 import { sha256 } from '../sha256.ts';
@@ -8,11 +14,6 @@ import type { BackendDigest } from './desired.ts';
 import { backendAddresses, type SlicesByService } from './dns-frontends.ts';
 import { anyServer, dnsPort } from './dns-servers.ts';
 import { Protocol } from './kernel-numbers.ts';
-/**
- * The ready backends behind each DNS server of the cluster, as one number per server. A member keeps
- * connected UDP sockets to a ClusterIP, and conntrack keeps each of them on one backend for as long as
- * the socket lives: when the number changes, the member opens new sockets.
- */
 import type { Redirect } from './redirect.ts';
 
 const encoder = new TextEncoder();

@@ -9,6 +9,7 @@
  * cannot be listed, and ports that a Service of the files does not lead to. Files that hold Nodes are
  * taken for a whole cluster.
  */
+
 import { peersOf } from './build-policies.ts';
 import { AddressClasses } from './classes.ts';
 import type { ClusterState, NodeContext } from './cluster-state.ts';

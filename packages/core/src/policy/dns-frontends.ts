@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
+/**
+ * Services as DNS servers. A pod asks a ClusterIP on port 53; policy names the pods behind it and their
+ * port. `from_pod` sees the former, before translation, so every frontend is kept with its backends.
+ */
+
 import type { EndpointSlice, Service } from '../k8s/objects.ts';
 import { formatAddress, isIpv4 } from '../net/ip.ts';
 import { isClusterDns } from './address-owners.ts';
@@ -10,10 +15,6 @@ import type { Who } from './dns-judge.ts';
 import type { DnsView } from './dns-view.ts';
 import { Protocol } from './kernel-numbers.ts';
 import { type Identity, impliedIdentity } from './labels.ts';
-/**
- * Services as DNS servers. A pod asks a ClusterIP on port 53; policy names the pods behind it and their
- * port. `from_pod` sees the former, before translation, so every frontend is kept with its backends.
- */
 import type { Redirect } from './redirect.ts';
 
 export interface Backend {

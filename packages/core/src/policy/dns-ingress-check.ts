@@ -6,6 +6,7 @@
  * node, not from that of the pod. A policy that admits pods alone drops these queries, so pods with DNS rules on other nodes
  * get no answers. The agent of the server's node warns, because there the policy is known.
  */
+
 import type { Service } from '../k8s/objects.ts';
 import { addressKey, formatAddress, isIpv4 } from '../net/ip.ts';
 import type { LocalPod } from './address-owners.ts';

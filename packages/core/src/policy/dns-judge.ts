@@ -7,6 +7,7 @@
  * well (Cilium PR #8106); a plain allow that is wider (no ports, or a range) does not lift the names, because a redirect
  * beats it.
  */
+
 import type { Pattern } from '../dns/pattern.ts';
 import { Direction, type Protocol, Verdict } from './kernel-numbers.ts';
 import type { Statement } from './policy-set.ts';

@@ -6,6 +6,7 @@
  * names by itself is more: CIDR rules select no nodes, so the class knows nothing of that rule
  * (docs/adr/0009-dns-servers-on-nodes.md).
  */
+
 import { formatAddress, prefixContains } from '../net/ip.ts';
 import type { AddressClass } from './class-hosts.ts';
 import type { Who } from './dns-judge.ts';

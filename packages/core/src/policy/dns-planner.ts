@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
+/**
+ * The DNS servers of all policies of the node. Of a cluster's Services few are DNS servers, so those alone are looked
+ * at, and what was found holds as long as nothing changes that it was found by.
+ */
+
 import { MapFollower } from '../change-map.ts';
 import type { EndpointSlice, Service } from '../k8s/objects.ts';
 import { dnsWatchedInVainMax } from '../limits.ts';
@@ -25,10 +30,6 @@ import { DnsAnswers, DnsView } from './dns-view.ts';
 import { Direction, Verdict } from './kernel-numbers.ts';
 import type { Peer } from './peer.ts';
 import type { PolicyDraft, Statement } from './policy-set.ts';
-/**
- * The DNS servers of all policies of the node. Of a cluster's Services few are DNS servers, so those alone are looked
- * at, and what was found holds as long as nothing changes that it was found by.
- */
 import type { Redirect } from './redirect.ts';
 import { sameAs, samePartsAs } from './same-as.ts';
 

@@ -5,6 +5,7 @@
  * DNS rules where a CiliumLocalRedirectPolicy leads queries to pods of this node. Those of the cluster's resolvers stand for
  * each other; any other Service's backends must all be named.
  */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** What is said of DNS rules that steer nothing, word by word where it is the fix. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {

@@ -6,6 +6,7 @@
  * a Service leads to. Their pods' DNS is dropped, and the pods alone would show it, so each is a warning
  * that says what does not match and what to write.
  */
+
 import type { DiagnosticCode } from '../codes/diagnostics.ts';
 import { formatAddress, formatPrefix } from '../net/ip.ts';
 import type { Diagnostic } from './desired.ts';

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-import { assert } from '../assert.ts';
 /**
  * Which servers a pod's DNS is steered for, and with which names: rules name backends, `from_pod` sees
  * what the pod asks. Servers must be listed one by one. What cannot be listed is not steered, and then
@@ -9,6 +8,8 @@ import { assert } from '../assert.ts';
  * server ::, is for rules of every peer; then servers whom the policy treats otherwise get entries of
  * their own, with no name at all where it denies them.
  */
+
+import { assert } from '../assert.ts';
 import type { DiagnosticCode } from '../codes/diagnostics.ts';
 import { dnsServersPerCidrMax, dnsServersPerRuleMax } from '../limits.ts';
 import { compareAddresses, formatAddress, hostPrefix, prefixCovers } from '../net/ip.ts';

@@ -5,6 +5,7 @@
  * Classes as the search for DNS servers sees them. A view remembers what it was asked, so that what was found holds until one
  * of the answers would be another one: most changes of a cluster concern no DNS server.
  */
+
 import { addressKey } from '../net/ip.ts';
 import type { Ownership } from './address-owners.ts';
 import type { AddressClass } from './class-hosts.ts';

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** The endpoints of this node: each address of each local pod with its policy, its class and its ids. */
+
 import type { Pod } from '../k8s/objects.ts';
 import { compareAddresses } from '../net/ip.ts';
 import { digest128 } from '../sha256.ts';

@@ -10,6 +10,7 @@
  * peer the most specific entry alone must tell the truth: a wider deny is folded into narrower allows.
  * Between peers nothing is folded.
  */
+
 import { assert } from '../assert.ts';
 import type { ClassTable, CompiledPolicy, CompiledRule, PolicyEntry } from './desired.ts';
 import {

@@ -5,6 +5,7 @@
  * How much a compilation asks of the node (entries of kernel maps, octets of the snapshot), and how much of
  * that is due to each policy object.
  */
+
 import {
   classPrefixesMax,
   dnsServersMax,

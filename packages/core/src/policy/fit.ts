@@ -6,6 +6,7 @@
  * out: the pods that it selects are denied, it is named, and everything else is in force. Which objects
  * these are depends on the cluster alone, so that an object that shrinks or goes heals the others at once.
  */
+
 import { MapFollower } from '../change-map.ts';
 import { dnsServersPerObjectMax, fitRoundsMax } from '../limits.ts';
 import type { ClusterState, CompileOptions, PolicyState } from './cluster-state.ts';

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Rows of a table of ids, kind by kind, in buckets that tables share, and how the next table's are made. */
+
 import { idsRetiredMax, selectorIdsRetiredMax } from '../limits.ts';
 import { digest128 } from '../sha256.ts';
 import { selectorBit } from './kernel-numbers.ts';

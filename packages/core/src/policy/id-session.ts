@@ -5,6 +5,7 @@
  * Stable ids through compilations. Who has something with an id says once that it uses it, and once that it no longer
  * does; while nothing that has an id came or went, the table of before is the table of now.
  */
+
 import { assert } from '../assert.ts';
 import { forEachKind, type IdKind, idKinds } from './id-rows.ts';
 import type { IdChange, StableIds } from './stable-ids.ts';

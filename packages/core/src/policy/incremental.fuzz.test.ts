@@ -5,6 +5,7 @@
  * Compilations one after the other give what one from nothing gives, whatever changed in between: pods that come, go and
  * take each other's addresses, policies, namespaces, nodes, Services, facts of the node, objects that do not fit.
  */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';

@@ -5,6 +5,7 @@
  * The kernel's lookups over what compilation produced, against a reading of the same policies that
  * knows neither classes nor prefixes nor folding: for random policies and packets both must agree.
  */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
+/** The kernel's lookups over what compilation produced, for properties that compare them with a reading of the policies. */
+
 import assert from 'node:assert/strict';
 import { formatAddress, hostPrefix, trieCovers } from '../net/ip.ts';
-/** The kernel's lookups over what compilation produced, for properties that compare them with a reading of the policies. */
 import type { ClassEntry } from './class-entries.ts';
 import { address } from './cluster-fixture.test.ts';
 import type { Compiled, PolicyEntry } from './desired.ts';

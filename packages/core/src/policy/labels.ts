@@ -8,6 +8,7 @@
  *
  * Source: Cilium pkg/labelsfilter/filter.go, pkg/k8s/apis/cilium.io/const.go.
  */
+
 import type { Namespace, Pod } from '../k8s/objects.ts';
 
 export interface Identity {
@@ -17,7 +18,7 @@ export interface Identity {
   readonly reserved: ReadonlySet<string>;
 }
 
-/** What policies in force ask of pods beyond their identity labels. */
+/** Facts that policies in force ask of pods beyond their identity labels. */
 export interface AskedOfPods {
   /** Names of labels. */
   readonly labels: ReadonlySet<string>;
@@ -25,7 +26,7 @@ export interface AskedOfPods {
   readonly namespaceLabels: ReadonlySet<string>;
   /** By protocol and name, `TCP/http`, and by namespace: the numbers that its pods have for it. */
   readonly numbers: ReadonlyMap<string, ReadonlyMap<string, ReadonlySet<number>>>;
-  /** What selectors see of those namespaces. */
+  /** Identities of those namespaces, as selectors see them. */
   readonly namespaces: ReadonlyMap<string, Identity>;
 }
 

@@ -6,6 +6,7 @@
  * written once each, as long as one of them has it; policies of earlier results stay as long as an endpoint may still have
  * their id (architecture.md, safety rule 12). A list in which nothing came or went is the same list as before.
  */
+
 import { assert } from '../assert.ts';
 import type { Pattern } from '../dns/pattern.ts';
 import type { BuiltPolicy, BuiltSelector } from './build-policies.ts';

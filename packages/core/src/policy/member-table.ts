@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** The content for DNS members, kept from one compilation to the next: a part whose inputs are unchanged is the same object. */
+
 import type { Prefix } from '../net/ip.ts';
 import type { BuiltPolicies } from './build-policies.ts';
 import type { CompileOptions } from './cluster-state.ts';

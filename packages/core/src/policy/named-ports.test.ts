@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** What named ports cost. What they mean: network-policy.fuzz.test.ts. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { clusterOf, namespace, pod, type Raw } from './cluster-fixture.test.ts';

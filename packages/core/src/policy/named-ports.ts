@@ -7,6 +7,7 @@
  * identity says so by the label `port:TCP/http`, as far as a policy in force asks for it. Only the numbers of namespaces
  * that the rule may mean count: what pods of another one declare costs nobody else anything.
  */
+
 import type { ClusterState, PolicyState } from './cluster-state.ts';
 import { Direction } from './kernel-numbers.ts';
 import {
@@ -28,7 +29,7 @@ import {
 } from './selector.ts';
 import { type NamesAsked, specFacts } from './spec-facts.ts';
 
-/** What policies ask for, by what each of them does. `ports`: of all pods. */
+/** Facts that policies ask for, by policy. `ports`: of all pods. */
 export function askedOfPods(
   asking: Iterable<NamesAsked>,
   ports: PortNumbers,

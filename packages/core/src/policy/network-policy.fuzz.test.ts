@@ -5,6 +5,7 @@
  * NetworkPolicies as compiled, against a reading of the same objects that follows the words of their API type by type and
  * knows no selector, class or prefix of ours: for random policies and packets both must agree.
  */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';

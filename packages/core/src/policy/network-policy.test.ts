@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** NetworkPolicy: what is refused, with the fix, and whom a refused one holds. What valid ones mean: network-policy.fuzz.test.ts. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseObject } from '../k8s/parse-object.ts';

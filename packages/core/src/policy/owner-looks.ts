@@ -5,6 +5,7 @@
  * Which peer selectors match each owner of addresses, and so which class it has where certain CIDR peers hold. Kept from one
  * compilation to the next: an owner is matched again with the selectors that came and went alone.
  */
+
 import type { Ownership } from './address-owners.ts';
 import type { ClassContent, ClassContents } from './class-contents.ts';
 import type { Peer } from './peer.ts';

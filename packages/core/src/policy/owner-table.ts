@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
+/**
+ * The owner of each address, kept from one state of the cluster to the next: a change costs what it changes. Of several
+ * claims to an address one wins, by a rule that does not depend on the order in which they came.
+ */
+
 import { MapFollower } from '../change-map.ts';
 import type { Namespace, Node, Pod, Service } from '../k8s/objects.ts';
 import { addressKey, formatAddress, hostPrefix, prefixKey } from '../net/ip.ts';
@@ -16,10 +21,6 @@ import {
 import type { ClusterState, NodeContext } from './cluster-state.ts';
 import type { Diagnostic } from './desired.ts';
 import { ClassFlag } from './kernel-numbers.ts';
-/**
- * The owner of each address, kept from one state of the cluster to the next: a change costs what it changes. Of several
- * claims to an address one wins, by a rule that does not depend on the order in which they came.
- */
 import type { AskedOfPods } from './labels.ts';
 import { type PodFacts, PodOwners } from './pod-owners.ts';
 import { PortNumbers } from './port-numbers.ts';

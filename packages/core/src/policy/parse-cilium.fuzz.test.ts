@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Whatever stands in a file: parsing ends in a value, and an object is valid only if nothing was skipped. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';

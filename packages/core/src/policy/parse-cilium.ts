@@ -9,6 +9,7 @@
  *
  * Source: Cilium pkg/policy/api (Rule.Sanitize), pkg/k8s/apis/cilium.io/utils; compat.md section 1.
  */
+
 import type { PolicyObject } from '../k8s/objects.ts';
 import { specFields } from '../k8s/parse-policy-object.ts';
 import { at, type Fields, readFields, readFlag, readList } from '../k8s/shape.ts';

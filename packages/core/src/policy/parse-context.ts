@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** State that the parsers of one policy object share: its issues, and the number of items that it may still have. */
+
 import { at, type Fields, Issues, withoutNulls } from '../k8s/shape.ts';
 import { objectErrorsMax, policyObjectItemsMax } from '../limits.ts';
 

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Every hard error of the subset: the object is invalid, and the message names the field. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Body, dns53, errorsOf, many } from './policy-fixture.test.ts';

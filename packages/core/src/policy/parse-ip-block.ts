@@ -6,6 +6,7 @@
  *
  * Source: kubernetes/pkg/apis/networking/validation (ValidateIPBlock), feature StrictIPCIDRValidation.
  */
+
 import { at, readFields, readText } from '../k8s/shape.ts';
 import {
   compareAddresses,

@@ -6,6 +6,7 @@
  * toFQDNs selects connections, and what names nothing selects nobody; `dns: []` is a redirect that permits
  * every name (Cilium GeneratePattern), while `dns: [{}]` permits none.
  */
+
 import {
   type Pattern,
   type PatternContext,

@@ -8,6 +8,7 @@
  *
  * Source: k8s.io/api/networking/v1 types.go, its defaults and validation (kubernetes/pkg/apis/networking).
  */
+
 import type { PolicyObject } from '../k8s/objects.ts';
 import { networkSpecFields } from '../k8s/parse-policy-object.ts';
 import { at, type Fields, readFields, readInteger, readList, readText } from '../k8s/shape.ts';

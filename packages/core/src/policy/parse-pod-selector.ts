@@ -5,6 +5,7 @@
  * Selectors of Kubernetes' own policies. Labels that Cilium's default filter drops from identities count here: a
  * requirement for one is for `pod:NAME` or `namespace:NAME`, which no label of a pod can be called.
  */
+
 import { at, type Fields } from '../k8s/shape.ts';
 import {
   isIdentityLabel,

@@ -7,6 +7,7 @@
  *
  * Source: Cilium pkg/policy/api/rule_validation.go, pkg/policy/api/l4.go.
  */
+
 import {
   at,
   type Fields,

@@ -10,6 +10,7 @@
  * Source: Cilium pkg/k8s/apis/cilium.io/utils/utils.go (getEndpointSelector, ParseToCiliumRule; its label
  * of the cluster is what keeps peers to pods there, policy-default-local-cluster).
  */
+
 import { isDnsSubdomain } from '../k8s/names.ts';
 import {
   at,

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Which label and entity peers match an owner; which CIDR peers hold in a range. Both as values that can be compared. */
+
 import type { Ownership } from './address-owners.ts';
 import type { Peer } from './peer.ts';
 import type { LabelSelector } from './selector.ts';

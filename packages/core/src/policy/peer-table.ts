@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** The peers that policies name, each once, as long as somebody names it. */
+
 import type { Peer } from './peer.ts';
 
 /** Peers by key. What names them is told apart by the map itself, which does not change. */

@@ -6,6 +6,7 @@
  * its canonical text: equal keys select alike. Entity `all` is no selector but peers 'any'; entities
  * that no peer here can have (init, health, ingress, unmanaged, none) are dropped by the parser.
  */
+
 import { comparePrefixes, formatPrefix, type Prefix, prefixCovers } from '../net/ip.ts';
 import { type LabelSelector, selectorKey } from './selector.ts';
 

@@ -5,6 +5,7 @@
  * Pods as selectors see them. Most pods of a cluster look like others: each look is worked out once, as long as
  * some pod has it, and pods with equal looks have one `Ownership`.
  */
+
 import type { Namespace, Pod } from '../k8s/objects.ts';
 import type { Ownership } from './address-owners.ts';
 import { ClassFlag } from './kernel-numbers.ts';

@@ -12,6 +12,7 @@
  *                                  └────► DNS servers (which addresses those rules mean)
  *                                           └─► policies with ids ─► endpoints, members
  */
+
 import { endpointsMax } from '../limits.ts';
 import type { LocalPod } from './address-owners.ts';
 import { PolicyTable, peersOf } from './build-policies.ts';

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Policies of one spec, for the tests of parsing. */
+
 import assert from 'node:assert/strict';
 import type { PolicyKind } from '../k8s/objects.ts';
 import { parseObject } from '../k8s/parse-object.ts';

@@ -14,6 +14,7 @@
  * How: rules of other objects go on allowing what they allow, unless the object may have narrowed them, by
  * a deny section, by rules for names, or by something unknown: then everything is denied.
  */
+
 import type { PolicyObject } from '../k8s/objects.ts';
 import { networkSpecFields, specFields } from '../k8s/parse-policy-object.ts';
 import { type Fields, isFields } from '../k8s/shape.ts';

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-import type { Pattern } from '../dns/pattern.ts';
-import { digest128 } from '../sha256.ts';
-import type { PolicyState } from './cluster-state.ts';
-import { Direction, EndpointFlag, Verdict } from './kernel-numbers.ts';
 /**
  * Which specs are in force, and what those that select one pod say together. Pods that the same specs
  * select share one policy. Nothing here depends on peers' addresses: the content of a policy, and so
  * its id, changes only when a rule does.
  */
+
+import type { Pattern } from '../dns/pattern.ts';
+import { digest128 } from '../sha256.ts';
+import type { PolicyState } from './cluster-state.ts';
+import { Direction, EndpointFlag, Verdict } from './kernel-numbers.ts';
 import type { AskedOfPods } from './labels.ts';
 import { withoutNamedPorts } from './named-ports.ts';
 import { type Peer, peerKey } from './peer.ts';

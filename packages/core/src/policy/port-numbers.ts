@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Which numbers pods have for named ports, by namespace: counted as pods come and go. */
+
 import type { Pod } from '../k8s/objects.ts';
 
 export class PortNumbers {

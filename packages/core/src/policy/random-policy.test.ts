@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Random policies and packets over a small cluster, and what the policies plainly say about a packet. */
+
 import * as fc from 'fast-check';
 import { prefixContains } from '../net/ip.ts';
 import {

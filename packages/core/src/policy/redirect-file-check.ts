@@ -6,6 +6,7 @@
  * behind the redirection, so a rule for kube-dns alone lets no query pass there once a node-local cache answers. Here the
  * cache stands for kube-dns; whoever goes to Cilium, or back, is told.
  */
+
 import type { LocalRedirectPolicy, Pod } from '../k8s/objects.ts';
 import { objectKey } from '../k8s/objects.ts';
 import { pairedPort } from '../k8s/parse-redirect-policy.ts';

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Which CiliumLocalRedirectPolicy goes first where a node, or a frontend, has not room for all. */
+
 import type { LocalRedirectPolicy } from '../k8s/objects.ts';
 import { objectKey } from '../k8s/objects.ts';
 

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Which frontends a node redirects to which of its pods, and what is said of policies that redirect nothing. */
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {

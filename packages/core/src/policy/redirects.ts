@@ -8,6 +8,7 @@
  * A policy takes the traffic of other pods, so what it may take is bounded: Services of its own namespace, and addresses that
  * nobody of the cluster has, by policies of namespaces that the operator lists (`NodeContext.redirectNamespaces`).
  */
+
 import type { DiagnosticCode } from '../codes/diagnostics.ts';
 import type { LocalRedirectPolicy, Pod, RedirectPort, Service } from '../k8s/objects.ts';
 import { objectKey } from '../k8s/objects.ts';

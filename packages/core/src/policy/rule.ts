@@ -7,6 +7,7 @@
  * is spelled out. Semantics of absent lists are resolved here, not later:
  * `peers: 'any'` is an absent L3 list, `peers: []` selects nobody.
  */
+
 import type { Pattern } from '../dns/pattern.ts';
 import type { PolicyKind } from '../k8s/objects.ts';
 import type { Issue } from '../k8s/shape.ts';

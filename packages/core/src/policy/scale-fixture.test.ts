@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** A large cluster: 500 pods here, 10,000 elsewhere, 200 policies with 10,000 FQDN patterns together. */
+
 import {
   basicObjects,
   cnp,

@@ -5,6 +5,7 @@
  * Which of many label selectors match an identity, without asking each: a selector is found by one label that it
  * requires, the one that fewest others are found by. Those that require no certain label are asked every time.
  */
+
 import type { Identity } from './labels.ts';
 import { type LabelRequirement, type LabelSelector, selectorMatches } from './selector.ts';
 

@@ -6,6 +6,7 @@
  * of Kubernetes, `reserved` for what has no labels there (reserved:host); `any` matches both.
  * Operators are those of Kubernetes: NotIn holds where the key is absent.
  */
+
 import type { Identity } from './labels.ts';
 
 export type LabelSource = 'k8s' | 'reserved' | 'any';

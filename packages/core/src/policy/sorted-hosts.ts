@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Hosts in the order of their addresses, so that those of a range are found without looking at all others. */
+
 import type { Range } from './class-ranges.ts';
 
 interface Sortable {

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Facts of a spec that every compilation needs, found once. */
+
 import { namespaceLabelPrefix, namespaceLabelsPrefix, podLabelPrefix } from './labels.ts';
 import type { PolicySpec } from './rule.ts';
 import type { LabelRequirement, LabelSelector } from './selector.ts';

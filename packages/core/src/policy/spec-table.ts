@@ -5,6 +5,7 @@
  * All specs of the cluster, and which policy each pod of this node gets by them. A policy that changes is asked about
  * the pods that are known, a pod that comes about the specs that may mean it.
  */
+
 import { MapFollower } from '../change-map.ts';
 import type { Pod } from '../k8s/objects.ts';
 import type { LocalPod } from './address-owners.ts';

@@ -5,6 +5,7 @@
  * Addresses that are something beside what they are anyway: those behind the API server carry the entity kube-apiserver; a
  * node-local DNS cache is the host, and the cluster's DNS, whose queries it answers.
  */
+
 import type { EndpointSlice } from '../k8s/objects.ts';
 import { addressKey, isIpv4 } from '../net/ip.ts';
 import { isClusterDns, nodeOwners, type Ownership, outsideOwners } from './address-owners.ts';

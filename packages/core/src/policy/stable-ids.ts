@@ -11,6 +11,7 @@
  * A table is a value: the next one shares with it what is equal, in buckets, so that a change costs what it changes,
  * and what was compiled and not applied leaves no trace.
  */
+
 import { err, ok, type Result } from '../result.ts';
 import {
   type Bucket,

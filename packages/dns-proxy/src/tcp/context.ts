@@ -4,7 +4,7 @@
 import type { TcpShared } from './shared.ts';
 import type { TcpUpstreams } from './upstreams.ts';
 
-/** What all TCP connections of pods share. */
+/** Objects that all TCP connections of pods share. */
 export interface TcpContext extends TcpShared {
   readonly upstreams: TcpUpstreams;
 }

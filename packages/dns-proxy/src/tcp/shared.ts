@@ -9,7 +9,7 @@ import type { TcpOctets } from './octets.ts';
 import type { TcpSystem } from './stream.ts';
 import type { TcpTurns } from './turns.ts';
 
-/** What connections of pods and to servers share. */
+/** Objects that connections of pods and connections to servers share. */
 export interface TcpShared extends QueryPath {
   readonly random: RandomSource;
   readonly system: TcpSystem;

@@ -7,7 +7,7 @@ import type { Outgoing } from './outgoing.ts';
 import type { UdpShared } from './shared.ts';
 import type { Timeouts } from './timeouts.ts';
 
-/** What queries and replies of the UDP transport use: the parts, in the order in which they are made. */
+/** Parts that queries and replies of the UDP transport use, in the order in which they are made. */
 export interface UdpParts extends UdpShared {
   readonly outgoing: Outgoing;
   readonly inFlight: InFlight;

@@ -8,7 +8,7 @@ import type { Batch } from './batch.ts';
 import type { UpstreamIds } from './ids.ts';
 import type { UdpPool } from './upstream.ts';
 
-/** What all parts of the UDP transport work on; each takes what it names. */
+/** Objects that all parts of the UDP transport use; each takes the ones that it names. */
 export interface UdpShared extends QueryPath {
   /** The journal: holds the slots, and in its scratch cells room for a batch of replies. */
   readonly memory: Uint8Array;
