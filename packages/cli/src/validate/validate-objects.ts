@@ -15,6 +15,7 @@ import { checkDnsRules } from '@tandem/core/policy/dns-file-check';
 import { findingsOf } from '@tandem/core/policy/judge-object';
 import { CiliumHints } from './cilium-hints.ts';
 import { clusterOf } from './cluster-of.ts';
+import { DnsIngressHints } from './dns-ingress-hints.ts';
 import { type Hint, NetworkPolicyHints } from './network-policy-hints.ts';
 import type { FileContents, FileObject } from './read-files.ts';
 
@@ -130,12 +131,14 @@ function hintFindings(
 ): readonly Finding[] {
   const kubernetes = new NetworkPolicyHints(objects);
   const cilium = new CiliumHints(objects);
+  const ofDnsPods = new DnsIngressHints(objects);
   return objects.flatMap((object) => {
     const subject = subjectOf(object);
     const source = places.get(subject);
     if (!isPolicyObject(object) || source === undefined || !valid.has(subject)) return [];
     const hints = object.kind === 'NetworkPolicy' ? kubernetes.of(object) : cilium.of(object);
-    return [...hints, ...namespaceHint(object, source)].map(({ path, message }) =>
+    const all = [...hints, ...ofDnsPods.of(object), ...namespaceHint(object, source)];
+    return all.map(({ path, message }) =>
       finding(source, 'policy-hint', subject, path, message, 'warning'),
     );
   });
