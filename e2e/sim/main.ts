@@ -9,12 +9,12 @@ import { err, ok, type Result } from '@tandem/core/result';
 import { enumOption, intOption, listOption, stringOption } from '@tandem/runtime/config-option';
 import { optional, runTool, type ToolSpec } from '@tandem/runtime/tool';
 import { type FaultName, faultNames } from './faults.ts';
-import { invariants } from './oracle.ts';
 import { runParallel } from './parallel.ts';
 import type { Totals } from './run.ts';
 import { type Outcome, runSchedule } from './schedule.ts';
 import { shrink } from './shrink.ts';
 import { stepsDefault } from './sizes.ts';
+import { invariants } from './violation.ts';
 
 const lastLines = 60;
 

@@ -3,8 +3,9 @@
 
 /** Many schedules, on one thread: counts, and the first that breaks something. */
 
-import { type Excuse, excuses, type Invariant } from './oracle.ts';
 import { type Outcome, runSchedule } from './schedule.ts';
+import { type Excuse, excuses } from './sim-query.ts';
+import type { Invariant } from './violation.ts';
 
 export interface Failure {
   readonly seed: number;

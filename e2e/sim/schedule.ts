@@ -4,9 +4,11 @@
 /** One schedule from its seed to its verdict: some hundred steps with faults, then the heal, then the checks. */
 
 import { collectMappings, compareMappings, type FqdnMapping } from '@tandem/core/fqdn/merge';
-import type { Counts, Excuse, Violation } from './oracle.ts';
+import type { Counts } from './oracle.ts';
+import type { Excuse } from './sim-query.ts';
 import { healBoundMs } from './sizes.ts';
 import { names, selectorFacts } from './universe.ts';
+import type { Violation } from './violation.ts';
 import { World, type WorldOptions } from './world.ts';
 
 export interface Outcome {

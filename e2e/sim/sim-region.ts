@@ -8,7 +8,7 @@ import { JournalRegion, stateOf } from '@tandem/dns-proxy/journal/region';
 import { slotClientPort } from '@tandem/dns-proxy/journal/slots';
 import { journalAgeMsMax, upstreamTimeoutMs } from '@tandem/dns-proxy/limits';
 import type { Life, Thread } from './life.ts';
-import type { SimQuery } from './oracle.ts';
+import type { SimQuery } from './sim-query.ts';
 
 const { FREE, RECEIVING, IN_FLIGHT } = tdJournalState;
 const nameByte = tdJournalSlot.name;

@@ -6,7 +6,7 @@
  * get: of each query at most one answer, and of a connection that ends the cause.
  */
 
-import type { Excuse, SimQuery } from './oracle.ts';
+import { clientIdOf, type Excuse, type SimQuery } from './sim-query.ts';
 import { framedQuery, idOf } from './tcp-messages.ts';
 import type { QueuedConnection, StreamWatcher } from './tcp-system.ts';
 import { connectEnds, Frames, type TcpEnd } from './tcp-wire.ts';
@@ -107,7 +107,7 @@ export class TcpClient {
     this.isAccepted = true;
     this.worker = worker;
     this.#activeNs = this.#world.nowNs;
-    this.#endpoints = oracle.endpointsSince(this.pod, this.#world.nowNs);
+    this.#endpoints = oracle.pods.endpointsSince(this.pod, this.#world.nowNs);
     trace.note('accepts', this.number, 0, 0, worker.life.name);
     return this.queued;
   }
@@ -141,7 +141,7 @@ export class TcpClient {
 
   /** The endpoint that the pod's address is now is the one that the connection was accepted for. */
   isOfPod(sinceNs: number): boolean {
-    const since = this.#world.oracle.endpointsSince(this.pod, sinceNs);
+    const since = this.#world.oracle.pods.endpointsSince(this.pod, sinceNs);
     return since.some((endpoint) => this.#endpoints.includes(endpoint));
   }
 
@@ -165,7 +165,7 @@ export class TcpClient {
     let endsAt = 0;
     for (let i = 0; i < count; i++) {
       const query = oracle.ask(this.pod, this.server, random.int(names.length), this);
-      const bytes = framedQuery(query.name, oracle.idOf(query), query.number);
+      const bytes = framedQuery(query.name, clientIdOf(query), query.number);
       endsAt += bytes.length;
       framed.push(bytes);
       this.asked.push({ query, endsAt, isReplied: false });
@@ -249,12 +249,12 @@ export class TcpClient {
       const asked = this.#askedWith(idOf(message));
       if (asked === undefined)
         oracle.fail(2, `connection ${this.number} gets a reply with an id that it did not use`);
-      else oracle.onTcpAnswer(asked.query);
+      else oracle.tcp.onAnswer(asked.query);
     }
   }
 
   #askedWith(id: number): Asked | undefined {
-    return this.asked.find(({ query }) => this.#world.oracle.idOf(query) === id);
+    return this.asked.find(({ query }) => clientIdOf(query) === id);
   }
 
   #finish(how: string): void {
@@ -298,8 +298,8 @@ export class TcpClient {
     if (!this.#isDelivered(asked))
       oracle.fail(2, `query ${asked.query.number} is answered before it is read`);
     asked.isReplied = true;
-    oracle.onTcpReply(asked.query, message, worker.judgedNs, worker.stalledNs);
-    this.#world.onTcpReply(worker, asked.query, framed);
+    oracle.tcp.onReply(asked.query, message, worker.judgedNs, worker.stalledNs);
+    this.#world.replies.onTcp(worker, asked.query, framed);
   }
 
   #isDelivered({ endsAt }: Asked): boolean {

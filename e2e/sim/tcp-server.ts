@@ -6,7 +6,7 @@
  */
 
 import type { Life } from './life.ts';
-import type { SimQuery } from './oracle.ts';
+import type { SimQuery } from './sim-query.ts';
 import { framedReply, idOf } from './tcp-messages.ts';
 import type { StreamWatcher } from './tcp-system.ts';
 import { connectEnds, Frames, type TcpEnd } from './tcp-wire.ts';
@@ -114,7 +114,7 @@ export class TcpServerConnection {
     const id = idOf(message);
     if (this.#ids.has(id)) oracle.fail(2, `query ${query.number} has the id of another in flight`);
     this.#ids.add(id);
-    oracle.onTcpForward(query, this.#server, message, worker.judgedNs);
+    oracle.tcp.onForward(query, this.#server, message, worker.judgedNs);
     query.forwarders.add(this.#life.name);
     query.tcpServer = this;
     this.#world.trace.note('forwards over TCP', query.number, id, 0, this.#life.name);
@@ -160,7 +160,7 @@ export class TcpServerConnection {
       this.#end.send('data', nowNs, this.#wrongReply(reply, id, query));
       return;
     }
-    for (const policyId of query.policies) this.#world.oracle.onTold(query, policyId);
+    for (const policyId of query.policies) this.#world.oracle.learned.onTold(query, policyId);
     this.#ids.delete(id);
     this.#send(reply);
     if (this.#manner === 'answers twice') {

@@ -3,7 +3,7 @@
 
 /** The servers that pods ask: answer after a while, or not at all. A socket that closed hears nothing. */
 
-import type { SimQuery } from './oracle.ts';
+import type { SimQuery } from './sim-query.ts';
 import type { Datagram } from './udp-loop.ts';
 import { clusterWord, names, serverWords } from './universe.ts';
 

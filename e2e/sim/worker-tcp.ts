@@ -57,7 +57,7 @@ export class WorkerTcp {
     const worker = this.#worker;
     const { tables } = worker.lookup;
     if (tables === null || this.#limits.hasRefusedOwners) return false;
-    return worker.life.world.oracle
+    return worker.life.world.oracle.pods
       .policiesSince(pod, worker.judgedNs)
       .every(
         (id) => tables.hasPolicy(id) && isSteered(variantsOfId.get(id)?.[0] ?? 0, pod, server),

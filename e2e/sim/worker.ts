@@ -27,7 +27,7 @@ import {
   TX_SOURCE,
 } from '@tandem/dns-sockets/layout';
 import type { Life, Thread } from './life.ts';
-import type { SimQuery } from './oracle.ts';
+import { clientIdOf, clientPortOf, type SimQuery } from './sim-query.ts';
 import { connectionsPerPod, graceSeconds, memberSizes } from './sizes.ts';
 import type { SimSocket } from './sockets.ts';
 import { SimSystem } from './system-sim.ts';
@@ -245,9 +245,9 @@ export class SimWorker {
       if (this.#isScrap(count)) this.#scrap.push(next);
       listeners.receive(count, {
         payload: (names[query.name] as (typeof names)[number]).query,
-        id: oracle.idOf(query),
+        id: clientIdOf(query),
         peer: (pods[query.pod] as (typeof pods)[number]).words,
-        peerPort: oracle.portOf(query),
+        peerPort: clientPortOf(query),
         destination: serverWords[query.server] as Uint32Array,
       });
       count += 1;
@@ -315,6 +315,6 @@ export class SimWorker {
     const port = tx[record + TX_PORT]!;
     const client = tx.subarray(record + TX_DESTINATION, record + TX_DESTINATION + 4);
     const server = tx.subarray(record + TX_SOURCE, record + TX_SOURCE + 4);
-    this.life.world.onReply(this, port, client, server, this.#memory, at);
+    this.life.world.replies.onUdp(this, port, client, server, this.#memory, at);
   }
 }

@@ -7,7 +7,6 @@
  */
 
 import type { ControllerDatapath } from '@tandem/agent/policy/controller';
-import { rcodeNoError } from '@tandem/core/dns/constants';
 import { tdEndpoint, tdGroup, tdListenerKind } from '@tandem/datapath/abi.gen';
 import type { NodeGroup } from '@tandem/datapath/group';
 import { EntryMap } from './entry-map.ts';
@@ -18,13 +17,16 @@ import { clearJournals, journals } from './journals.ts';
 import { Life, type Thread } from './life.ts';
 import { Links } from './links.ts';
 import type { Snapshot } from './main-thread.ts';
-import { Oracle, type SimQuery } from './oracle.ts';
+import { Oracle } from './oracle.ts';
 import { Peers } from './peers.ts';
 import { Random } from './random.ts';
+import { ReplyCheck } from './reply-check.ts';
 import { simDatapath } from './sim-datapath.ts';
 import { SimGroup } from './sim-group.ts';
+import type { SimQuery } from './sim-query.ts';
 import { idleSeconds, inFlightCounts, queryRates, slotCounts, tcpShare } from './sizes.ts';
-import { type SimSocket, SocketGroup } from './sockets.ts';
+import { SocketLoss } from './socket-loss.ts';
+import { SocketGroup } from './sockets.ts';
 import { TcpNetwork } from './tcp-network.ts';
 import { Trace } from './trace.ts';
 import {
@@ -34,14 +36,11 @@ import {
   namespaceIds,
   pods,
   policyAlone,
-  selectorFacts,
   servers,
   variantCount,
   variantsOfId,
-  wantedBy,
 } from './universe.ts';
 import { Upstream, type UpstreamSocket } from './upstream.ts';
-import type { SimWorker } from './worker.ts';
 
 export interface WorldOptions {
   readonly seed: number;
@@ -57,6 +56,8 @@ const ms = 1e6;
 
 export class World {
   nowNs: number = 1_000_000 * ms;
+  /** How often it slept. */
+  sleeps = 0;
   /** CLOCK_BOOTTIME is ahead by the time that the machine slept. */
   sleptNs: number = 5_000_000 * ms;
   readonly random: Random;
@@ -87,9 +88,11 @@ export class World {
   turning: Life | null = null;
   readonly upstream: Upstream = new Upstream();
   readonly tcp: TcpNetwork = new TcpNetwork(this);
+  readonly replies: ReplyCheck = new ReplyCheck(this);
   readonly limits: { readonly queryRate: number; readonly inFlight: number };
   /** Steps that are left, nested ones included. */
   stepsLeft: number;
+  readonly #loss = new SocketLoss(this);
   readonly #maps = new Map<MapName, EntryMap>();
   readonly #lifeCount: [number, number] = [0, 0];
   #fd = 3;
@@ -97,7 +100,6 @@ export class World {
   #untilPreempt = 0;
   /** The thread that writes the agent's maps. */
   #writer: Thread | null = null;
-  #sleeps = 0;
 
   constructor(options: WorldOptions) {
     const { seed, steps, isVerbose = false, without = [] } = options;
@@ -120,7 +122,7 @@ export class World {
     });
     this.faults = new Faults(this, without);
     clearJournals();
-    this.sockets = new SocketGroup(this.group, nowNs, (socket) => this.#onSocketLost(socket));
+    this.sockets = new SocketGroup(this.group, nowNs, (socket) => this.#loss.onSocketLost(socket));
     const isTight = this.random.chance(0.1);
     const places = isTight ? 12 : 256;
     this.fqdn = new FqdnMap({
@@ -131,7 +133,7 @@ export class World {
         share: Math.floor(places / namespaceIds.size),
         namespaces: namespaceIds,
       },
-      watcher: this.oracle,
+      watcher: this.oracle.learned,
       neverLearn: (address) => address === clusterWord,
     });
     this.desired = this.random.int(variantCount);
@@ -177,7 +179,7 @@ export class World {
   /** The machine sleeps: only the clock of mappings goes on. */
   sleep(seconds: number): void {
     this.sleptNs += seconds * 1e9;
-    this.#sleeps += 1;
+    this.sleeps += 1;
   }
 
   /** One step: time passes, then somebody runs, asks, or something fails. */
@@ -216,11 +218,11 @@ export class World {
   ask(): void {
     const { random, oracle } = this;
     const pod = random.int(pods.length);
-    const variant = variantsOfId.get(oracle.policyIdOf(pod))?.[0] ?? 0;
+    const variant = variantsOfId.get(oracle.pods.policyIdOf(pod))?.[0] ?? 0;
     const server = random.int(servers.length);
     if (!isSteered(variant, pod, server)) return;
     if (random.chance(tcpShare)) {
-      if (!this.tcp.open(pod, server)) this.#onSilence('a connection');
+      if (!this.tcp.open(pod, server)) this.#loss.onSilence('a connection');
       return;
     }
     const query = oracle.ask(pod, server, random.int(names.length));
@@ -240,7 +242,7 @@ export class World {
     }
     oracle.queries.pop();
     oracle.counts.asked -= 1;
-    this.#onSilence(`query ${query.number}`);
+    this.#loss.onSilence(`query ${query.number}`);
   }
 
   onStarted(life: Life): void {
@@ -286,75 +288,8 @@ export class World {
     trace.note('forwards', query.number, id, 0, life.name);
     const ttl = random.pick([1, 5, 30, 300]);
     const hosts = 1 + random.int(7);
-    const onTold = (): void => oracle.onTold(query, policyId);
+    const onTold = (): void => oracle.learned.onTold(query, policyId);
     this.upstream.answer({ socket, id, query, hosts, ttl, dueNs, onTold });
-  }
-
-  onReply(
-    worker: SimWorker,
-    port: number,
-    client: Uint32Array,
-    server: Uint32Array,
-    memory: Uint8Array,
-    at: number,
-  ): void {
-    const query = this.oracle.onReply(
-      port,
-      client,
-      server,
-      memory,
-      at,
-      worker.judgedNs,
-      worker.life.name,
-    );
-    if (query === undefined) return;
-    const rcode = memory[at + 3]! & 15;
-    this.trace.note('answers', query.number, rcode, 0, worker.life.name);
-    if (rcode === rcodeNoError) this.#checkLearned(worker, query, memory, at);
-  }
-
-  /** A framed reply on the connection of its query. */
-  onTcpReply(worker: SimWorker, query: SimQuery, framed: Uint8Array): void {
-    const rcode = framed[5]! & 15;
-    this.trace.note('answers over TCP', query.number, rcode, 0, worker.life.name);
-    if (rcode === rcodeNoError) this.#checkLearned(worker, query, framed, 2);
-  }
-
-  /**
-   * An address is in the datapath before its name's answer reaches the pod, and stays there until its TTL is over, if
-   * the pod's namespace wants it and has no more than its share.
-   */
-  #checkLearned(worker: SimWorker, query: SimQuery, memory: Uint8Array, at: number): void {
-    const name = names[query.name] as (typeof names)[number];
-    const count = (memory[at + 6]! << 8) | memory[at + 7]!;
-    for (const { id } of worker.policy?.compiled.members.selectors ?? []) {
-      const facts = selectorFacts.get(id);
-      if (
-        facts === undefined ||
-        !facts.names.has(query.name) ||
-        facts.policyId !== 0 ||
-        query.server !== 0
-      )
-        continue;
-      for (let i = 0; i < count; i++) {
-        const from = at + name.query.length + i * 16 + 12;
-        const view = new DataView(memory.buffer, memory.byteOffset + from, 4);
-        const host = view.getUint32(0, true);
-        if (host === clusterWord) continue;
-        const isThere = this.fqdn.expiresOf(host, id) !== 0;
-        const isCalm = this.fqdn.refused + this.fqdn.evicted === 0 && this.#sleeps === 0;
-        if (isCalm && !isThere) {
-          this.oracle.fail(4, `${name.text} is answered before the datapath has its address`);
-        }
-        // Asleep between the answer and its reply the TTL may be over.
-        const variant = this.#sleeps === 0 ? (worker.policy?.variant ?? -1) : -1;
-        const namespaceId = wantedBy(variant, query.pod, id);
-        if (isThere && namespaceId !== 0) {
-          const ttl = new DataView(memory.buffer, memory.byteOffset + from - 6).getUint32(0);
-          this.oracle.guarantees(namespaceId, host, id, this.bootSeconds + ttl);
-        }
-      }
-    }
   }
 
   /** A seam of a thread: it may be stopped here, or its process end here. */
@@ -422,62 +357,6 @@ export class World {
     this.lives[index] = life;
   }
 
-  /** Nobody to ask: as if there were no proxy, unless somebody lives. */
-  #onSilence(what: string): void {
-    this.oracle.counts.silent += 1;
-    const living = this.lives.find(
-      (life) => life?.worker?.member.hasJoined === true && !life.isDraining,
-    );
-    if (living != null) this.oracle.fail(5, `${what} finds no socket, but ${living.name} lives`);
-    this.#checkBothLeft(what);
-  }
-
-  /** Each of two that drain waits for the token until its own time is up. */
-  #checkBothLeft(what: string): void {
-    const [agent, proxy] = this.lives;
-    const hasJoined = (life: Life | null): life is Life => life?.worker?.member.hasJoined === true;
-    if (!hasJoined(agent) || !hasJoined(proxy)) return;
-    const untilNs = Math.min(agent.main.tokenDeadlineNs, proxy.main.tokenDeadlineNs);
-    if (this.nowNs >= untilNs) return;
-    this.oracle.fail(5, `${what} finds no socket: both members left`);
-  }
-
-  /** The last descriptor is gone, with what was queued. */
-  #onSocketLost(socket: SimSocket): void {
-    const { dying } = this;
-    const heir = this.lives.find(
-      (life) => life !== null && life !== dying && life.worker?.member.hasJoined === true,
-    );
-    for (const number of socket.queue.splice(0)) {
-      if (socket.kind !== tdListenerKind.UDP4) {
-        // `select_member` is the migrate program too: what nobody accepted moves to a member that lives.
-        const target = this.sockets.select(socket.kind, number);
-        if (target !== null) target.queue.push(number);
-        else this.#onConnectionLost(number, heir ?? null);
-        continue;
-      }
-      if (dying === null) continue;
-      if (heir != null && socket.member === dying.index && this.links.mustBeLinked)
-        this.oracle.fail(
-          2,
-          `query ${number} is lost with its socket, ${heir.name} has no descriptor`,
-        );
-      this.oracle.excuse(
-        this.oracle.queries[number],
-        heir == null
-          ? 'nobody else lived when its socket closed'
-          : 'the members had not linked yet',
-      );
-    }
-  }
-
-  #onConnectionLost(number: number, heir: Life | null): void {
-    const { oracle, tcp } = this;
-    if (heir !== null && !heir.isDraining)
-      oracle.fail(5, `connection ${number} is lost unaccepted, but ${heir.name} lives`);
-    tcp.clients[number]?.lose('nobody else lived when its socket closed');
-  }
-
   #onEndpoint(key: Uint8Array, value: Uint8Array | null): void {
     const pod = pods.findIndex(
       ({ words }) => new DataView(key.buffer, key.byteOffset).getUint32(12, true) === words[3],
@@ -491,6 +370,6 @@ export class World {
       value === null
         ? 0
         : new DataView(value.buffer, value.byteOffset).getUint32(tdEndpoint.id, true);
-    this.oracle.setPolicy(pod, policyId, endpointId);
+    this.oracle.pods.set(pod, policyId, endpointId);
   }
 }
