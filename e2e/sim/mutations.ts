@@ -5,6 +5,7 @@
  * Breaks of the product, one line each, that the simulator must find: a check that finds nothing proves
  * nothing. Each names the file, the text that is replaced, and the invariants that may break first.
  */
+
 import type { Invariant } from './violation.ts';
 
 export interface Mutation {
