@@ -99,10 +99,10 @@ export const agentConfigSpec: ConfigSpec<AgentConfig> = {
       { default: [], itemsMax: TD_NAT64_MAX },
     ),
     clusterResolvers: addressList(
-      'DNS servers, as pods see them, whose answers count for every policy; default: Service kube-system/kube-dns and nodeLocalDns.',
+      'DNS servers, as pods see them, whose answers count for every policy; default: the Services of kube-system for kube-dns (docs/policy.md, DNS servers) and nodeLocalDns.',
     ),
     nodeLocalDns: addressList(
-      'Addresses of the node-local DNS cache: it stands for the pods of kube-system/kube-dns in rules, and its answers count for every policy.',
+      'Addresses of the node-local DNS cache: it stands for the pods of the cluster DNS in rules, and its answers count for every policy.',
     ),
     redirectNamespaces: listOption(
       stringOption({

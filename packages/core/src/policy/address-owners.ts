@@ -11,7 +11,7 @@
  */
 
 import { assert } from '../assert.ts';
-import type { Pod } from '../k8s/objects.ts';
+import type { Pod, Service } from '../k8s/objects.ts';
 import {
   addressKey,
   hostPrefix,
@@ -238,7 +238,19 @@ function secondOf(address: Uint8Array): Uint8Array {
   return second;
 }
 
-/** The Service whose pods are the cluster's DNS unless configuration says otherwise. */
-export function isClusterDns(namespace: string, serviceName: string): boolean {
-  return namespace === 'kube-system' && serviceName === 'kube-dns';
+/**
+ * Whether the Service's pods are the cluster's DNS unless configuration says otherwise: kube-system/kube-dns, or a Service of
+ * kube-system with port 53 that selects the same pods under another name (RKE2: rke2-coredns-rke2-coredns, Kubespray: coredns).
+ */
+export function isClusterDns({ namespace, name, selector, ports }: Service): boolean {
+  if (namespace !== 'kube-system') return false;
+  if (name === 'kube-dns') return true;
+  return selector.get('k8s-app') === 'kube-dns' && ports.some(({ port }) => port === 53);
+}
+
+/** The Services of the cluster's DNS. */
+export function clusterDnsServices({
+  services,
+}: Pick<ClusterState, 'services'>): readonly Service[] {
+  return [...services.values()].filter(isClusterDns);
 }

@@ -57,7 +57,7 @@ export interface NodeContext {
   readonly serviceCidrs: readonly Prefix[];
   /** DNS servers whose answers count for every policy; default: see `trustedServers`. */
   readonly clusterResolvers?: readonly Uint8Array[];
-  /** Node-local DNS caches, as pods see them: they stand for the pods of kube-system/kube-dns. */
+  /** Node-local DNS caches, as pods see them: they stand for the pods of the cluster's DNS. */
   readonly nodeLocalDns: readonly Uint8Array[];
   /** Namespaces whose CiliumLocalRedirectPolicies may match any address outside the cluster. */
   readonly redirectNamespaces?: readonly string[];

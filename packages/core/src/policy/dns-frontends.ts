@@ -137,7 +137,7 @@ function frontendsOf(
   classes: DnsView,
   trusted: ReadonlySet<string>,
 ): readonly Frontend[] {
-  const isDns = isClusterDns(service.namespace, service.name);
+  const isDns = isClusterDns(service);
   const isTrusted = service.clusterIps.some((address) => trusted.has(formatAddress(address)));
   // A node-local cache stands for the same pods under its own address.
   const addresses = isDns ? [...service.clusterIps, ...node.nodeLocalDns] : service.clusterIps;

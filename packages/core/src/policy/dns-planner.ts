@@ -10,7 +10,7 @@ import { MapFollower } from '../change-map.ts';
 import type { EndpointSlice, Service } from '../k8s/objects.ts';
 import { dnsWatchedInVainMax } from '../limits.ts';
 import { compareAddresses, formatAddress } from '../net/ip.ts';
-import { isClusterDns } from './address-owners.ts';
+import { clusterDnsServices, isClusterDns } from './address-owners.ts';
 import { type PlannedPolicy, planPolicy } from './build-policies.ts';
 import type { AddressClasses } from './classes.ts';
 import type { ClusterState, NodeContext } from './cluster-state.ts';
@@ -152,7 +152,7 @@ function areServicesTouched(
       if (service === undefined) continue;
       const name = `${service.namespace}/${service.name}`;
       const isOfDns = service.ports.some(({ port }) => port === dnsPort);
-      if (isOfDns || around.looked.has(name) || isClusterDns(service.namespace, service.name)) {
+      if (isOfDns || around.looked.has(name) || isClusterDns(service)) {
         return true;
       }
       names.add(name);
@@ -313,16 +313,13 @@ function textOfPorts(ports: Statement['ports']): string {
 }
 
 /**
- * The resolvers whose answers count for every policy: those configured, or the ClusterIPs of
- * kube-system/kube-dns and the node-local caches. Not the pods behind them: a pod's address can become
+ * The resolvers whose answers count for every policy: those configured, or the ClusterIPs of the cluster's DNS
+ * (`isClusterDns`) and the node-local caches. Not the pods behind them: a pod's address can become
  * another pod's while nobody is there to notice.
  */
 export function trustedServers(cluster: ClusterState, node: NodeContext): readonly Uint8Array[] {
-  const clusterDns = [...cluster.services.values()].filter(({ namespace, name }) =>
-    isClusterDns(namespace, name),
-  );
   const addresses = node.clusterResolvers ?? [
-    ...clusterDns.flatMap(({ clusterIps }) => clusterIps),
+    ...clusterDnsServices(cluster).flatMap(({ clusterIps }) => clusterIps),
     ...node.nodeLocalDns,
   ];
   const distinct = new Map(addresses.map((address) => [formatAddress(address), address]));

@@ -76,7 +76,9 @@ function identitiesBehind(
     .flatMap(({ endpoints }) => endpoints.map(({ address }) => pods.get(addressKey(address))))
     .filter((pod) => pod !== undefined)
     .map((pod) => podIdentity(pod, cluster.namespaces.get(`/${namespace}`), 'default'));
-  if (found.length > 0 || !isClusterDns(namespace, service)) return found;
+  const known = cluster.services.get(`${namespace}/${service}`);
+  const isDns = known === undefined ? service === 'kube-dns' : isClusterDns(known);
+  if (found.length > 0 || namespace !== 'kube-system' || !isDns) return found;
   return [impliedIdentity(namespace, new Map([['k8s-app', 'kube-dns']]))];
 }
 

@@ -6,9 +6,9 @@
  * node-local DNS cache is the host, and the cluster's DNS, whose queries it answers.
  */
 
-import type { EndpointSlice } from '../k8s/objects.ts';
+import { objectKey } from '../k8s/objects.ts';
 import { addressKey, isIpv4 } from '../net/ip.ts';
-import { isClusterDns, nodeOwners, type Ownership, outsideOwners } from './address-owners.ts';
+import { clusterDnsServices, nodeOwners, type Ownership, outsideOwners } from './address-owners.ts';
 import type { ClusterState, NodeContext } from './cluster-state.ts';
 import { type Identity, identityKey, reservedIdentity } from './labels.ts';
 import type { PeerEntity } from './peer.ts';
@@ -38,7 +38,7 @@ export class SpecialOwners {
       const owner = extensions.get(key)?.[1] ?? plainOwnerOf(key) ?? fallback;
       extensions.set(key, [address, this.#interned(owner, extra)]);
     };
-    const { apiServer, dns } = specialSlices(cluster.endpointSlices.values());
+    const { apiServer, dns } = specialSlices(cluster);
     for (const address of apiServer) {
       extend(address, apiServerExtra, isIpv4(address) ? outsideOwners.ipv4 : outsideOwners.ipv6);
     }
@@ -101,19 +101,21 @@ const apiServerExtra: Pick<Ownership, 'entities' | 'identities'> = {
  * Addresses behind the API server and the cluster's DNS. A node-local DNS cache answers for the latter, and its address is
  * the host's: a rule for either is a rule for it. Packets to it are not translated (NOTRACK), so this is what `judge` sees.
  */
-function specialSlices(slices: Iterable<EndpointSlice>): {
+function specialSlices(cluster: ClusterState): {
   readonly apiServer: readonly Uint8Array[];
   readonly dns: readonly Uint8Array[];
 } {
   const apiServer: Uint8Array[] = [];
-  const dns: Uint8Array[] = [];
-  for (const { namespace, serviceName, endpoints } of slices) {
-    const isApiServer = namespace === 'default' && serviceName === 'kubernetes';
-    if (!isApiServer && !isClusterDns(namespace, serviceName)) continue;
-    const list = isApiServer ? apiServer : dns;
-    for (const { address } of endpoints) list.push(address);
+  const dns = new Map<string, Uint8Array>();
+  // A slice may be known before its Service.
+  const dnsNames = new Set(['kube-system/kube-dns', ...clusterDnsServices(cluster).map(objectKey)]);
+  for (const { namespace, serviceName, endpoints } of cluster.endpointSlices.values()) {
+    const name = `${namespace}/${serviceName}`;
+    if (name === 'default/kubernetes') apiServer.push(...endpoints.map(({ address }) => address));
+    else if (dnsNames.has(name))
+      for (const { address } of endpoints) dns.set(addressKey(address), address);
   }
-  return { apiServer, dns };
+  return { apiServer, dns: [...dns.values()] };
 }
 
 /** A cache may listen on the cluster DNS' own ClusterIPs: then they are addresses of the host. */
@@ -121,8 +123,7 @@ function localClusterDns(cluster: ClusterState, node: NodeContext): readonly Uin
   const known = new Set(node.nodeLocalDns.map(addressKey));
   const local = new Set(node.localAddresses.map(addressKey));
   const found: Uint8Array[] = [];
-  for (const { namespace, name, clusterIps } of cluster.services.values()) {
-    if (!isClusterDns(namespace, name)) continue;
+  for (const { clusterIps } of clusterDnsServices(cluster)) {
     found.push(
       ...clusterIps.filter((each) => local.has(addressKey(each)) && !known.has(addressKey(each))),
     );
