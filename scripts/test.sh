@@ -3,7 +3,7 @@
 # Copyright The Tandem Authors
 #
 # Every test, in groups by what they may share the CPUs with: the packages', then those of a node that assert
-# what happens, four at a time, for they often wait; then those that assert a time that is long beside a turn of the scheduler, three
+# what happens, five at a time, for they often wait; then those that assert a time that is long beside a turn of the scheduler, three
 # at a time; then those that assert how fast it happens, or how much CPU or memory it takes, each alone. The
 # simulation has a clock of its own: it gets what the first two groups leave, and is over before the last one.
 set -euo pipefail
@@ -181,7 +181,7 @@ while read -r file; do
 		e2e/scenarios/uninstall.* | e2e/scenarios/remove-node.* | e2e/scenarios/start-bpf-failures.* | \
 		e2e/scenarios/local-redirect.* | e2e/scenarios/link-local-resolvers.* | e2e/scenarios/systemd-units.* | \
 		e2e/scenarios/pins-removed.* | e2e/scenarios/restart-upgrade.* | e2e/scenarios/steering-unanswered.* | \
-		e2e/scenarios/second-datapath.* | \
+		e2e/scenarios/second-datapath.* | e2e/scenarios/steady-state.* | \
 		e2e/codes.* | e2e/layers.* | e2e/docs.* | e2e/kernels/* | e2e/policy-oracle/* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
 	e2e/scenarios/standby.* | e2e/scenarios/restart-lease.* | e2e/scenarios/dns-backends.* | \
 		e2e/scenarios/upstream-gone.* | e2e/scenarios/local-redirect-restart.* | \
@@ -190,7 +190,7 @@ while read -r file; do
 	esac
 done < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' | sort)
 beside long "${node_test[@]}" --test-concurrency=1 "${longest[@]}"
-"${node_test[@]}" --test-concurrency=3 "${verdicts[@]}" || status=$?
+"${node_test[@]}" --test-concurrency=4 "${verdicts[@]}" || status=$?
 ended "$long" || status=$?
 ended "$simulation" || status=$?
 "${node_test[@]}" --test-concurrency=3 "${seconds[@]}" || status=$?

@@ -1,24 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/**
- * Somebody removes what the agent made in the network stack: it is back before pods notice much. And while
- * nothing changes, neither process starts a program: each costs a fork of a large process.
- */
+/** Somebody removes what the agent made in the network stack: it is back before pods notice much. */
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { askDns } from '@tandem/testing/dns-query';
 import { waitFor } from '@tandem/testing/wait';
-import { childFaults } from '../kit/child-faults.ts';
 import { clusterDns4, type StandardNode, startStandardNode } from '../kit/standard-node.ts';
 
 const withinMs = 200;
-/** Two rounds of the reconciliation, which is made every 5 s. */
-/** Over the time in which the agent looks at a change of its own. */
-const settledMs = 1000;
-const steadyMs = 11_000;
-
 let standard: StandardNode;
 let nextName = 1;
 
@@ -32,9 +23,6 @@ async function isAnswered(): Promise<boolean> {
   const { addresses } = await askDns(standard.client, { server: clusterDns4, name });
   return addresses.length > 0;
 }
-
-const faults = (): readonly number[] =>
-  (['agent', 'proxy'] as const).map((name) => childFaults(standard.tandem.process(name).pid));
 
 const table = ['list', 'table', 'inet', 'tandem'];
 const deletions: readonly (readonly [
@@ -75,29 +63,3 @@ for (const [command, look, part] of deletions) {
     assert.ok(await isAnswered());
   });
 }
-
-test('while nothing changes neither process starts a program', async () => {
-  // Those that the last change started have ended: our own change of the table is looked at once more.
-  let known: readonly number[] = [];
-  let since = performance.now();
-  await waitFor(
-    () => {
-      const now = faults();
-      if (now.join() !== known.join()) since = performance.now();
-      known = now;
-      return performance.now() - since > settledMs;
-    },
-    { what: 'the last program to end' },
-  );
-  const until = performance.now() + steadyMs;
-  let lost = 0;
-  await waitFor(
-    async () => {
-      if (!(await isAnswered())) lost += 1;
-      return performance.now() > until;
-    },
-    { what: 'the time to pass', timeoutMs: 2 * steadyMs },
-  );
-  assert.deepEqual(faults(), known);
-  assert.equal(lost, 0);
-});
