@@ -70,6 +70,8 @@ async function prepare(snapshot: SnapshotState, state: DiskState): Promise<void>
   const { tandem } = standard;
   for (const name of ['agent', 'proxy'] as const) if (tandem.isAlive(name)) await tandem.kill(name);
   await disk.clear();
+  // As after a boot of the node.
+  rmSync(join(tandem.runDirectory, 'policy.snapshot'), { force: true });
   const bytes = Buffer.from(goodSnapshot);
   if (snapshot === 'corrupt') bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
   if (snapshot === 'newer') bytes.writeUInt32LE(99, 8);
@@ -215,6 +217,34 @@ test('a disk that has room again gets the policy', async () => {
   await tandem.kill('agent');
   await tandem.startProcess('proxy');
   await tandem.waitForMembers(['proxy']);
+  await assertServes();
+});
+
+test('a full disk: what restarts has the newest policy from the run directory, the agent without its source too', async () => {
+  const { tandem } = standard;
+  await prepare('present', 'full');
+  await tandem.startProcess('agent');
+  const said = await waitForDegraded(tandem, 'agent', 'snapshot-not-written');
+  assert.match(said, /begins with the copy .*policy\.snapshot/);
+  await tandem.waitForMembers(['agent']);
+  await tandem.kill('agent');
+  await tandem.startProcess('proxy');
+  // With the revision that the kernel requires: the disk has an older one.
+  await tandem.waitForMembers(['proxy']);
+  await assertServes();
+  await tandem.kill('proxy');
+  await tandem.startProcess('agent', {
+    flags: { source: `directory:${tandem.directory}/nowhere` },
+  });
+  await tandem.waitForMembers(['agent']);
+  await assertServes();
+  await assertEnforced();
+  // A copy that is damaged is passed over: the disk has a policy.
+  await tandem.kill('agent');
+  writeFileSync(join(tandem.runDirectory, 'policy.snapshot'), 'garbage');
+  await tandem.startProcess('proxy');
+  await tandem.waitForMembers(['proxy'], 10_000, { mayLag: true });
+  assert.ok(!(await degradedOf(tandem, 'proxy')).has('snapshot-unusable'));
   await assertServes();
 });
 

@@ -59,10 +59,10 @@ export class AgentPolicy {
     return compiled === null ? null : compilationOf(compiled).variant;
   }
 
-  /** As agent-control.ts: the controller begins when the policy on disk is served, the source when names came. */
+  /** As agent-control.ts: the controller begins when the saved policy is served, the source when names came. */
   *run(feed: SelectorFeed): Task {
-    const { snapshot } = this.#life.world;
-    if (snapshot !== null) yield new SimWait(() => this.#main.revision === snapshot.revision);
+    const { newestSnapshot: snapshot } = this.#life.world;
+    yield new SimWait(() => this.#main.revision === snapshot.revision);
     this.#controller = this.#createController(feed, snapshot);
     yield* feed.peerCache(peerCacheTimeoutMs);
     this.#readSource();
@@ -84,7 +84,7 @@ export class AgentPolicy {
     void this.#controller?.update(clusters[this.#variant] as (typeof clusters)[number]);
   }
 
-  #createController(feed: SelectorFeed, snapshot: Snapshot | null): PolicyController {
+  #createController(feed: SelectorFeed, snapshot: Snapshot): PolicyController {
     const { world } = this.#life;
     return new PolicyController({
       datapath: world.datapath(this.#thread) as ControllerDatapath,
@@ -129,7 +129,7 @@ export class AgentPolicy {
       log: this.#log,
       quotaNamespace: 1000,
       nodeContext: () => node,
-      served: snapshot === null ? null : servedOf(snapshot),
+      served: servedOf(snapshot),
     });
   }
 
@@ -148,7 +148,9 @@ export class AgentPolicy {
   /** A disk may be slow, after it has the file. */
   #save(snapshot: Snapshot): SimWait {
     const { world } = this.#life;
-    if (!world.isDiskFull) world.snapshot = snapshot;
+    if (!world.isRunDirectoryFull) world.snapshots.run = snapshot;
+    if (!world.isDiskFull) world.snapshots.disk = snapshot;
+    world.hasUnsaved ||= world.isRunDirectoryFull;
     const doneNs = world.nowNs + (world.random.chance(0.3) ? world.random.int(400) * 1e6 : 0);
     return new SimWait(() => world.nowNs >= doneNs);
   }

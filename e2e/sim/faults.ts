@@ -124,7 +124,7 @@ export class Faults {
         return;
       case 'disk full':
         world.isDiskFull = !world.isDiskFull;
-        world.wasDiskFull = true;
+        world.isRunDirectoryFull = world.isDiskFull && random.chance(0.5);
     }
   }
 
@@ -136,6 +136,7 @@ export class Faults {
     this.#slowUpstreamMs = 0;
     world.peers.heal();
     world.isDiskFull = false;
+    world.isRunDirectoryFull = false;
     for (const life of world.lives) if (life !== null) life.frozenUntilNs = 0;
   }
 

@@ -182,8 +182,8 @@ export class MainThread {
   /** The snapshot decides until somebody knows better. */
   #begin(): void {
     this.#hasBegun = true;
-    const { snapshot } = this.life.world;
-    if (snapshot !== null) this.install(snapshot);
+    const { newestSnapshot: snapshot } = this.life.world;
+    this.install(snapshot);
   }
 
   install(snapshot: Snapshot): void {

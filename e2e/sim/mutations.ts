@@ -29,7 +29,7 @@ export const mutations: readonly Mutation[] = [
     find: 'words[at + slotClientId] = (target[id]! << 8) | target[id + 1]!;',
     replace: 'if (id < 0) words[at + slotClientId] = 0;',
     breaks: [2],
-    fromSeed: 60_000,
+    fromSeed: 62_809,
   },
   {
     name: 'a member that is away is not replayed',
@@ -51,6 +51,7 @@ export const mutations: readonly Mutation[] = [
     find: 'monotonicNs >= closesAtNs && turnsLeft <= 0',
     replace: 'monotonicNs >= closesAtNs && turnsLeft <= 1e9',
     breaks: [2],
+    fromSeed: 18_274,
   },
   {
     name: 'a replayed query is not judged again',
@@ -65,6 +66,7 @@ export const mutations: readonly Mutation[] = [
     find: 'const isSteady = (generation & 1) === 0;',
     replace: 'const isSteady = generation >= 0;',
     breaks: [4],
+    fromSeed: 4_878,
   },
   {
     name: 'replies are sent before their addresses are written',
@@ -142,6 +144,7 @@ export const mutations: readonly Mutation[] = [
     find: 'lastBeatNs)) continue;',
     replace: 'lastBeatNs)) break;',
     breaks: [2, 3],
+    fromSeed: 8_538,
   },
   {
     name: 'the token is given though nobody else serves',
@@ -227,6 +230,7 @@ export const mutations: readonly Mutation[] = [
     find: 'if (nowNs - query.startedNs < upstreamTimeoutMs * 1e6) break;',
     replace: 'if (nowNs > 0) break;',
     breaks: [2, 3, 6],
+    fromSeed: 415,
   },
   {
     name: 'an answer to another question is passed on over TCP',
@@ -248,6 +252,7 @@ export const mutations: readonly Mutation[] = [
     find: 'facts.endpointSlot !== this.endpointSlot',
     replace: 'facts.endpointSlot < 0',
     breaks: [4, 6],
+    fromSeed: 651,
   },
   {
     name: 'a connection that is over keeps its place among those that are read',
@@ -262,6 +267,7 @@ export const mutations: readonly Mutation[] = [
     find: 'this.#hasPaid = result !== outcome.overRate;',
     replace: 'this.#hasPaid = false;',
     breaks: [6],
+    fromSeed: 348,
   },
   {
     name: 'a member that drains closes connections that have asked nothing yet',
@@ -276,6 +282,7 @@ export const mutations: readonly Mutation[] = [
     find: '    this.#activeNs = this.#c.moment.monotonicNs;\n    this.#c.turns.flushAfter(this);',
     replace: '    this.#c.turns.flushAfter(this);',
     breaks: [2],
+    fromSeed: 779,
   },
   {
     name: 'what follows a whole query over TCP counts as begun with it',
@@ -290,6 +297,7 @@ export const mutations: readonly Mutation[] = [
     find: 'this.#o.system.soon(() => this.#sweep(monotonicNs));',
     replace: 'this.#sweep(monotonicNs);',
     breaks: [2],
+    fromSeed: 5_005,
   },
   {
     name: 'a pod keeps its slot when its last connection has ended',
@@ -325,6 +333,7 @@ export const mutations: readonly Mutation[] = [
     find: '        pool.backendsChanged(server);',
     replace: '',
     breaks: [2],
+    fromSeed: 755,
   },
   {
     name: 'the end of a former connection counts though a later life has linked',
@@ -367,6 +376,7 @@ export const mutations: readonly Mutation[] = [
     find: "  'acknowledge',\n  'require',\n  'feed',\n  'apply',",
     replace: "  'apply',\n  'acknowledge',\n  'require',\n  'feed',",
     breaks: [3, 4, 8],
+    fromSeed: 485,
   },
   {
     name: 'a member that lags behind a policy is not passed over',
@@ -374,6 +384,7 @@ export const mutations: readonly Mutation[] = [
     find: "  'require',\n",
     replace: '',
     breaks: [2, 4],
+    fromSeed: 845,
   },
   {
     name: 'the number of a revision that a former agent published is used again',
@@ -388,5 +399,6 @@ export const mutations: readonly Mutation[] = [
     find: '    yield* backfill.feedNew(tables, selectors);',
     replace: '',
     breaks: [3],
+    fromSeed: 479,
   },
 ];

@@ -173,11 +173,11 @@ export class SimWorker {
 
   /**
    * It has the policy that the kernel requires of members: so it has each that the kernel names. An agent that starts from a
-   * snapshot older than that, because the disk was full, cannot know what the kernel names.
+   * snapshot older than that, because nothing could be written, cannot know what the kernel names.
    */
   #isCurrent(): boolean {
-    const { group, wasDiskFull } = this.life.world;
-    if (wasDiskFull) return false;
+    const { group, hasUnsaved } = this.life.world;
+    if (hasUnsaved) return false;
     return ((group.revisionOf(this.life.index) - group.requiredRevision) | 0) >= 0;
   }
 

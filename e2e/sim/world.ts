@@ -79,9 +79,12 @@ export class World {
   readonly startNs: [number, number];
   /** The newest policy in the source. */
   desired: number;
-  snapshot: Snapshot | null;
+  /** Saved policies: one on disk, which may be full, and a copy in the run directory, which may be on that disk. */
+  readonly snapshots: { run: Snapshot | null; disk: Snapshot };
   isDiskFull = false;
-  wasDiskFull = false;
+  isRunDirectoryFull = false;
+  /** A policy was published and saved nowhere. */
+  hasUnsaved = false;
   /** The process whose end closes sockets just now. */
   dying: Life | null = null;
   /** The process whose turn it is. */
@@ -138,7 +141,7 @@ export class World {
     });
     this.desired = this.random.int(variantCount);
     const policy = policyAlone(this.desired);
-    this.snapshot = { revision: 1, policy };
+    this.snapshots = { run: null, disk: { revision: 1, policy } };
     for (const [name, sizes] of Object.entries(mapSizes) as [
       MapName,
       (typeof mapSizes)[MapName],
@@ -159,6 +162,12 @@ export class World {
 
   get bootNs(): number {
     return this.nowNs + this.sleptNs;
+  }
+
+  /** As `startFromSnapshot` chooses it. */
+  get newestSnapshot(): Snapshot {
+    const { run, disk } = this.snapshots;
+    return run !== null && run.revision >= disk.revision ? run : disk;
   }
 
   get bootSeconds(): number {

@@ -105,7 +105,10 @@ export class ControllerBed implements Disposable {
       redirects: { apply: () => Promise.resolve() },
       keeper: new StateKeeper({
         stateDir: this.#directory,
-        snapshotPath: join(this.#directory, 'policy.snapshot'),
+        paths: {
+          run: join(this.#directory, 'copy'),
+          disk: join(this.#directory, 'policy.snapshot'),
+        },
         proxyGid: process.getgid?.() ?? 0,
         log,
       } as unknown as ConstructorParameters<typeof StateKeeper>[0]),

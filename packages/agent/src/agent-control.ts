@@ -11,7 +11,7 @@ import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-stat
 import type { MemberPolicy } from '@tandem/core/policy/desired';
 import { agentMember } from '@tandem/datapath/member';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradation';
-import { agentAdminPath, snapshotPath } from '@tandem/dns-proxy/config';
+import { agentAdminPath, snapshotPaths } from '@tandem/dns-proxy/config';
 import type { DnsMember } from '@tandem/dns-proxy/dns-member';
 import type { RunDirectory } from '@tandem/dns-proxy/run-directory';
 import { MemberServices } from '@tandem/dns-proxy/services/member-services';
@@ -91,7 +91,7 @@ export class AgentControl {
     this.#runDirectory = runDirectory;
     this.#keeper = new StateKeeper({
       stateDir: config.stateDir,
-      snapshotPath: snapshotPath(config),
+      paths: snapshotPaths(config),
       proxyGid: config.proxyUid,
       log,
     });

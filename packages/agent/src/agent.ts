@@ -12,7 +12,7 @@ import { refuseOtherDatapath } from '@tandem/datapath/other-datapath';
 import { pinPaths } from '@tandem/datapath/paths';
 import { makeDirectories } from '@tandem/datapath/pins';
 import { isLoaded, planTakeover } from '@tandem/datapath/schema';
-import { memberSettings, snapshotPath } from '@tandem/dns-proxy/config';
+import { memberSettings, snapshotPaths } from '@tandem/dns-proxy/config';
 import { DnsMember } from '@tandem/dns-proxy/dns-member';
 import type { MemberPhase } from '@tandem/dns-proxy/member-phase';
 import { type MemberParts, memberOptions } from '@tandem/dns-proxy/member-process';
@@ -110,9 +110,8 @@ export class Agent implements Component {
   }
 
   async #serve(): Promise<SnapshotStart> {
-    const path = snapshotPath(this.#config);
     const [served] = await Promise.all([
-      startFromSnapshot(this.#member, path, this.#log),
+      startFromSnapshot(this.#member, snapshotPaths(this.#config), this.#log),
       withoutDatapath(
         this.#config.bpffsDir,
         () => this.#member.start(),

@@ -31,7 +31,7 @@ import { removeDatapath } from './node/node-removal.ts';
 
 const usage = `Usage: tandem-agent remove [OPTION]...
 
-Takes Tandem from this node: the CNI gate, programs, maps, rules, routes, sockets, the policy on disk. Policy ends. It waits
+Takes Tandem from this node: the CNI gate, programs, maps, rules, routes, sockets, the saved policy. Policy ends. It waits
 for processes of Tandem that are ending, and fails where one runs on. Options are those of tandem-agent, with the values
 that it had; they matter where they name directories. It may be run again.
 
@@ -61,6 +61,7 @@ const removeConfigSpec: ConfigSpec<RemoveConfig> = {
 /** Names that our processes create in these directories: other files stay. */
 const runNames = /^(?:(?:agent-sync|agent-admin|peer)\.sock|gate|proxy|fence-\d+-\d+)$/;
 const stateNames = /^(?:policy\.snapshot|ids|gate-directory|source$)/;
+const copyNames = /^policy\.snapshot$/;
 
 /** `argv`: options alone. Returns the exit code. */
 export async function remove(argv: readonly string[]): Promise<number> {
@@ -103,6 +104,8 @@ async function removeAll(config: AgentConfig, removal: Removal): Promise<readonl
     const rest = await removeKernelParts(config);
     return [
       ...rest,
+      // Saved policy is kept for as long as the kernel enforces it.
+      ...(rest.length === 0 ? removeFiles(config.runDir, copyNames) : []),
       ...removeFiles(config.runDir, runNames),
       ...(rest.length === 0 ? removeFiles(config.stateDir, stateNames) : []),
     ];

@@ -19,6 +19,7 @@ import type { OptionTable } from '@tandem/runtime/flags';
 import { type LogFormat, type LogLevel, logLevels } from '@tandem/runtime/log';
 import { searchSuffixesMax, tcpConnectionsPerPodDefault } from './limits.ts';
 import { parseMetricsAddress } from './metrics/address.ts';
+import type { SnapshotPaths } from './policy/saved-policy.ts';
 import { type DenialMode, denialModes } from './query/denial.ts';
 import type { MemberSettings } from './settings.ts';
 
@@ -240,8 +241,13 @@ export const memberSettings = ({
 });
 
 /** Paths that both processes and the command line agree on. */
-export const snapshotPath = (config: MemberConfig): string =>
-  join(config.stateDir, 'policy.snapshot');
+export const snapshotPaths = ({
+  runDir,
+  stateDir,
+}: Pick<MemberConfig, 'runDir' | 'stateDir'>): SnapshotPaths => ({
+  run: join(runDir, 'policy.snapshot'),
+  disk: join(stateDir, 'policy.snapshot'),
+});
 export const syncSocketPath = (config: MemberConfig): string =>
   join(config.runDir, 'agent-sync.sock');
 export const peerSocketPath = (config: MemberConfig): string => join(config.runDir, 'peer.sock');

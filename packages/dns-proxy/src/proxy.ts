@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * The standalone DNS proxy: a member of the group, the snapshot on disk, and the link to the agent.
+ * The standalone DNS proxy: a member of the group, the saved policy, and the link to the agent.
  * Starts and enforces with the agent away; needs only what is pinned and the snapshot.
  */
 
@@ -14,7 +14,7 @@ import { memberAbi } from '@tandem/datapath/schema';
 import type { Component } from '@tandem/runtime/lifecycle';
 import type { Logger } from '@tandem/runtime/log';
 import type { TandemError } from '@tandem/runtime/tandem-error';
-import { type MemberConfig, proxyAdminPath, snapshotPath } from './config.ts';
+import { type MemberConfig, proxyAdminPath, snapshotPaths } from './config.ts';
 import { DnsMember } from './dns-member.ts';
 import { pinPollMs } from './limits.ts';
 import type { MemberPhase } from './member-phase.ts';
@@ -54,7 +54,7 @@ export class DnsProxy implements Component {
     if (signal.aborted) return;
     const { member } = this;
     const [served] = await Promise.all([
-      startFromSnapshot(member, snapshotPath(this.#config), this.#log),
+      startFromSnapshot(member, snapshotPaths(this.#config), this.#log),
       member.start(),
     ]);
     if (signal.aborted) return;

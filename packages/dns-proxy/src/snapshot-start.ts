@@ -2,57 +2,60 @@
 // Copyright The Tandem Authors
 
 /**
- * Serving from the snapshot on disk, before anything else of a process is there: it needs the pins and
- * this file, no other process and no source of policy. A file that is of no use is a fact for status.
+ * Serving from the saved policy snapshot, before anything else of a process is there: it needs the pins and
+ * one file, no other process and no source of policy. A file that is of no use is a fact for status.
  */
 
 import type { Logger } from '@tandem/runtime/log';
-import { readSnapshotFile } from '@tandem/runtime/snapshot-file';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { type Degradation, degradation } from './admin/degradation.ts';
 import type { DnsMember } from './dns-member.ts';
+import { readSavedPolicies, type SnapshotPaths } from './policy/saved-policy.ts';
 
 export interface SnapshotStart {
   /** The served snapshot; null: none. */
   readonly snapshot: Uint8Array | null;
   /** 0 when nothing is served. */
   readonly revision: number;
-  /** A file that is there and can't be used. */
+  /** Nothing is served, because what is there can't be used. */
   readonly degradations: readonly Degradation[];
 }
 
-/** Has the member serve the last policy. Never rejects. */
+/** Has the member serve the newest policy that was saved and can be used. Never rejects. */
 export async function startFromSnapshot(
   member: DnsMember,
-  path: string,
+  paths: SnapshotPaths,
   log: Logger,
 ): Promise<SnapshotStart> {
   member.prepareInstall();
-  const read = await readSnapshotFile(path);
-  if (!read.ok) {
-    if (read.error.kind !== 'absent') return unusable(read.error.message, path, log);
-    log.info('no policy snapshot yet', { path });
-    return { snapshot: null, revision: 0, degradations: [] };
+  const { snapshots, problems } = await readSavedPolicies(paths);
+  const reasons = [...problems];
+  for (const snapshot of snapshots) {
+    try {
+      // oxlint-disable-next-line no-await-in-loop -- an older one only when the newer one is refused
+      await member.install(snapshot);
+    } catch (error) {
+      reasons.push(TandemError.from(error).message);
+      continue;
+    }
+    const { revision } = member;
+    if (reasons.length > 0) {
+      log.warn('one copy of the policy snapshot cannot be used: the other one is in force', {
+        reason: reasons.join('; '),
+      });
+    }
+    log.info('policy in force from the snapshot', { revision });
+    return { snapshot, revision, degradations: [] };
   }
-  try {
-    await member.install(read.value);
-  } catch (error) {
-    return unusable(TandemError.from(error).message, path, log);
+  const nothing = { snapshot: null, revision: 0 };
+  if (reasons.length === 0) {
+    log.info('no policy snapshot yet', { path: paths.disk });
+    return { ...nothing, degradations: [] };
   }
-  const { revision } = member;
-  log.info('policy in force from the snapshot', { revision });
-  return { snapshot: read.value, revision, degradations: [] };
-}
-
-function unusable(reason: string, path: string, log: Logger): SnapshotStart {
+  const reason = reasons.join('; ');
   log.error('the policy snapshot cannot be used: waiting for the agent to read its source', {
-    path,
     reason,
   });
-  const message = `the policy snapshot on disk could not be used when this process started: ${reason}`;
-  return {
-    snapshot: null,
-    revision: 0,
-    degradations: [degradation('snapshot-unusable', { message })],
-  };
+  const message = `the saved policy snapshot could not be used when this process started: ${reason}`;
+  return { ...nothing, degradations: [degradation('snapshot-unusable', { message })] };
 }

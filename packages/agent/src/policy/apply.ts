@@ -255,7 +255,7 @@ function flipEndpoints(
 
 /**
  * The newest revision that the datapath or a member has heard of, of this or a former life of the agent. The
- * snapshot on disk may be older: a full disk does not stop policy.
+ * saved snapshots may be older: a full disk does not stop policy.
  */
 export function newestRevision(datapath: AppliedMaps): number {
   const group = groupOf(datapath);

@@ -2,13 +2,15 @@
 // Copyright The Tandem Authors
 
 /**
- * State on disk for the next start of either process: the policy snapshot and the table of ids. A disk that is full or
- * read-only stops neither policy nor DNS: what could not be written is tried again until it is, and said in status meanwhile.
+ * State for the next start of either process: the policy snapshot, on disk and as a copy in the run directory, and the
+ * table of ids. A disk that is full or read-only stops neither policy nor DNS: a process that restarts takes the copy;
+ * what could not be written is tried again until it is, and said in status meanwhile.
  */
 
 import type { StableIds } from '@tandem/core/policy/stable-ids';
 import { shareDirectory } from '@tandem/datapath/directories';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
+import type { SnapshotPaths } from '@tandem/dns-proxy/policy/saved-policy';
 import type { Logger } from '@tandem/runtime/log';
 import { syncSnapshotFile, writeSnapshotFile } from '@tandem/runtime/snapshot-file';
 import { TandemError } from '@tandem/runtime/tandem-error';
@@ -16,8 +18,8 @@ import { IdFiles } from './id-files.ts';
 
 export interface StateKeeperOptions {
   readonly stateDir: string;
-  readonly snapshotPath: string;
-  /** Group that may read the snapshot. */
+  readonly paths: SnapshotPaths;
+  /** Group that may read the snapshots. */
   readonly proxyGid: number;
   readonly log: Logger;
 }
@@ -35,6 +37,9 @@ export class StateKeeper {
   #unwritten: State | null = null;
   #writing: Promise<void> = Promise.resolve();
   #problem = '';
+  #copyProblem = '';
+  /** Revision of the copy in the run directory; 0: it could not be written. */
+  #revisionOfCopy = 0;
   readonly #ids: IdFiles;
   #isSyncing = false;
   #isUnsynced = false;
@@ -115,11 +120,13 @@ export class StateKeeper {
   async #write(): Promise<void> {
     const state = this.#unwritten;
     if (state === null) return;
-    const { log, snapshotPath, proxyGid } = this.#o;
+    const { log, paths } = this.#o;
+    // First what needs no disk: it is what a process that restarts now must find.
+    await this.#copy(state);
     try {
       this.#shareDirectory();
       this.#ids.keep(state.ids);
-      await writeSnapshotFile(snapshotPath, state.snapshot, { mode: 0o640, groupId: proxyGid });
+      await this.#writeTo(paths.disk, state);
     } catch (error) {
       this.counters.failed += 1;
       const failure = TandemError.from(error);
@@ -140,14 +147,44 @@ export class StateKeeper {
     if (this.#unwritten === state) this.#unwritten = null;
   }
 
+  /** Without it the disk's is all that there is: said in the log, and written with the next change. Never rejects. */
+  async #copy(state: State): Promise<void> {
+    // What is tried again because of the disk alone.
+    if (this.#revisionOfCopy === state.revision) return;
+    try {
+      await this.#writeTo(this.#o.paths.run, state);
+      this.#revisionOfCopy = state.revision;
+      this.#copyProblem = '';
+    } catch (error) {
+      this.counters.failed += 1;
+      this.#revisionOfCopy = 0;
+      const failure = TandemError.from(error);
+      if (this.#copyProblem !== failure.message) {
+        this.#o.log.warn('the policy snapshot could not be copied to the run directory', {
+          error: failure,
+        });
+      }
+      this.#copyProblem = failure.message;
+    }
+  }
+
+  async #writeTo(path: string, { snapshot }: State): Promise<void> {
+    await writeSnapshotFile(path, snapshot, { mode: 0o640, groupId: this.#o.proxyGid });
+  }
+
   get degradations(): readonly Degradation[] {
     const state = this.#unwritten;
     if (state === null || this.#problem === '') return [];
     const disk =
       this.#revisionOnDisk === 0 ? 'an earlier one or none' : `revision ${this.#revisionOnDisk}`;
+    const { run } = this.#o.paths;
+    const consequence =
+      this.#revisionOfCopy === state.revision
+        ? `a process that restarts begins with the copy ${run}, and after a boot of the node with the policy on disk`
+        : 'a process that restarts alone begins with the policy on disk';
     return [
       degradation('snapshot-not-written', {
-        message: `policy revision ${state.revision} is in force and cannot be written to disk, which has ${disk}: ${this.#problem}; a process that restarts alone begins with the policy on disk`,
+        message: `policy revision ${state.revision} is in force and cannot be written to disk, which has ${disk}: ${this.#problem}; ${consequence}`,
       }),
     ];
   }
@@ -165,7 +202,7 @@ export class StateKeeper {
       this.#isUnsynced = false;
       try {
         // oxlint-disable-next-line no-await-in-loop -- one at a time is the point
-        await syncSnapshotFile(this.#o.snapshotPath);
+        await syncSnapshotFile(this.#o.paths.disk);
         this.counters.synced += 1;
       } catch (error) {
         // The next one writes it again; without a disk that keeps it, a loss of power costs the snapshot.

@@ -3,12 +3,12 @@
 
 /** `tandem endpoint list`: pods' addresses and the policy in force for them; from the pins when nobody answers. */
 
-import { join } from 'node:path';
 import { formatAddress } from '@tandem/core/net/ip';
+import { snapshotPaths } from '@tandem/dns-proxy/config';
+import { readSavedPolicies } from '@tandem/dns-proxy/policy/saved-policy';
 import type { EndpointEntry } from '@tandem/proto/gen/messages';
 import { AdminService } from '@tandem/proto/gen/services';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
-import { readSnapshotFile } from '@tandem/runtime/snapshot-file';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { connectAdmin, type ProcessName } from '../admin/connection.ts';
 import type { CliCommand, CommandContext } from '../command.ts';
@@ -77,7 +77,7 @@ async function listEndpoints(
     if (!context.wantsJson) {
       notes.line({ text: 'neither process answers: read from the pinned map', style: 'warning' });
     }
-    const names = await snapshotNames(settings.stateDir);
+    const names = await snapshotNames(settings);
     const endpoints = pinned.value.map((endpoint): EndpointReport => {
       const address = formatAddress(endpoint.address);
       const { namespace = '', pod: name = '' } = names.get(address) ?? {};
@@ -116,12 +116,12 @@ function reportOf(entry: EndpointEntry): EndpointReport {
   };
 }
 
-/** Names of the pods that have the addresses, by the last policy on disk; empty if it cannot be read. */
+/** Names of the pods that have the addresses, by the newest policy that was saved; empty if none can be read. */
 async function snapshotNames(
-  stateDir: string,
+  settings: Parameters<typeof snapshotPaths>[0],
 ): Promise<ReadonlyMap<string, { namespace: string; pod: string }>> {
-  const read = await readSnapshotFile(join(stateDir, 'policy.snapshot'));
-  const decoded = read.ok ? decodePolicySnapshot(read.value) : null;
+  const { snapshots } = await readSavedPolicies(snapshotPaths(settings));
+  const decoded = snapshots[0] === undefined ? null : decodePolicySnapshot(snapshots[0]);
   if (decoded?.ok !== true) return new Map();
   return new Map(
     decoded.value.endpoints.map(({ address, namespace, pod }) => [

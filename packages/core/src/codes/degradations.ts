@@ -156,13 +156,13 @@ const degradationRows = {
   },
   'snapshot-unusable': {
     severity: 'warning',
-    meaning: 'the policy snapshot on disk could not be used when this process started',
+    meaning: 'no saved policy snapshot could be used when this process started',
     fix: 'none once the agent reads its source: it writes a new snapshot',
   },
   'snapshot-not-written': {
     severity: 'warning',
     meaning:
-      'the policy in force cannot be written to disk: a process that restarts alone begins with an older policy',
+      'the policy in force cannot be written to disk: a process that restarts begins with the copy in the run directory, and after a boot of the node with an older policy',
     fix: 'free space on the disk, or make stateDir writable; the agent tries again every few seconds',
   },
   'policy-behind': {
