@@ -170,16 +170,16 @@ export const mutations: readonly Mutation[] = [
   },
   {
     name: 'a connection that closes leaves its queries counted as in flight',
-    file: `${proxy}/tcp/connection.ts`,
+    file: `${proxy}/tcp/forwarded.ts`,
     find: 'for (const query of this.#upstream.unanswered()) this.#release(query);',
     replace: '',
     breaks: [6],
   },
   {
     name: 'a query over TCP that is given up stays counted as in flight',
-    file: `${proxy}/tcp/connection.ts`,
-    find: '    this.#release(pending);\n    if (this.#isClosed) return;\n    countOutcome',
-    replace: '    if (this.#isClosed) return;\n    countOutcome',
+    file: `${proxy}/tcp/forwarded.ts`,
+    find: '    this.#release(query);\n    if (this.#isClosed) return;',
+    replace: '    if (this.#isClosed) return;',
     breaks: [6],
   },
   {

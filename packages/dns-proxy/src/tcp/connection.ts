@@ -17,18 +17,17 @@ import {
   tcpMessageTimeoutMs,
   tcpQueryBytesMax,
 } from '../limits.ts';
-import { decide, mayAskAgain } from '../query/decide.ts';
+import { decide } from '../query/decide.ts';
 import { protocolTcp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, type Outcome, outcome, outcomeEde, outcomeRcode } from '../query/outcome.ts';
 import { framedMessage } from './blocks.ts';
 import { ClientReplies } from './client-replies.ts';
 import type { TcpContext } from './context.ts';
+import { ForwardedQueries } from './forwarded.ts';
 import { frame, MessageReader } from './framing.ts';
 import { TcpQuery } from './query.ts';
-import { TcpRetries } from './retries.ts';
 import type { AcceptedConnection, TcpStream } from './stream.ts';
 import { costOf, type TurnTaker } from './turns.ts';
-import type { TcpUpstream, UpstreamEnd } from './upstream.ts';
 
 /** Outcomes after which the query waits and is decided on again. */
 const waits: ReadonlySet<Outcome> = new Set([
@@ -54,11 +53,9 @@ export class TcpConnection implements TurnTaker {
   readonly #c: TcpContext;
   readonly #events: TcpConnectionEvents;
   readonly #stream: TcpStream;
-  readonly #server: Uint8Array;
   readonly #reader: MessageReader;
   readonly #facts = new QueryFacts(protocolTcp);
-  #upstream: TcpUpstream | null = null;
-  readonly #retries = new TcpRetries();
+  readonly #forwarded: ForwardedQueries;
   readonly #replies: ClientReplies;
   /** The query that waits has taken its token. */
   #hasPaid = false;
@@ -93,7 +90,14 @@ export class TcpConnection implements TurnTaker {
     const { addresses, clientPort } = accepted;
     this.#facts.words = addresses;
     this.#facts.clientPort = clientPort;
-    this.#server = new Uint8Array(addresses.buffer, addresses.byteOffset + 16, 16);
+    const server = new Uint8Array(addresses.buffer, addresses.byteOffset + 16, 16);
+    this.#forwarded = new ForwardedQueries(context, server, endpointSlot, {
+      onReply: (query, bytes, start, end, mayLearn) =>
+        this.#onReply(query, bytes, start, end, mayLearn),
+      onUnanswered: (query, which) => this.#onUnanswered(query, which),
+      onRetries: () => context.turns.add(this),
+      mayReply: () => this.#replies.hasRoom,
+    });
     this.#stream = accepted.open({
       onData: (bytes) => this.#onData(bytes),
       onTaken: (octets) => this.#onTaken(octets),
@@ -105,7 +109,8 @@ export class TcpConnection implements TurnTaker {
   /** Nothing is in flight and nothing is held; with a query answered, or for a while. */
   isIdle(nowNs: number, idleMs: number): boolean {
     if (this.#isEnding || this.#isLeaving) return false;
-    const isQuiet = this.#inFlight === 0 && !this.#reader.hasBegun && this.#replies.unsent === 0;
+    const isQuiet =
+      this.#forwarded.inFlight === 0 && !this.#reader.hasBegun && this.#replies.unsent === 0;
     return isQuiet && (this.#served > 0 || nowNs - this.#activeNs >= idleMs * 1e6);
   }
 
@@ -115,19 +120,13 @@ export class TcpConnection implements TurnTaker {
 
   /** The server (16 bytes) has other backends than before. */
   backendsChanged(server: Uint8Array): void {
-    if (this.#upstream?.isTo(server) === true) this.#upstream.retire();
+    this.#forwarded.backendsChanged(server);
   }
 
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    if (this.#upstream !== null) {
-      for (const query of this.#upstream.unanswered()) this.#release(query);
-      for (let left = this.#retries.next(); left !== undefined; left = this.#retries.next()) {
-        this.#release(left);
-      }
-      this.#c.upstreams.giveBack(this.#upstream, this.#c.moment.monotonicNs);
-    }
+    this.#forwarded.close();
     this.#replies.release();
     this.#reader.release();
     this.#stream.destroy();
@@ -158,12 +157,7 @@ export class TcpConnection implements TurnTaker {
   }
 
   sweep(nowNs: number): void {
-    this.#upstream?.sweep(nowNs);
-    for (;;) {
-      const overdue = this.#retries.nextOverdue(nowNs);
-      if (overdue === undefined) break;
-      this.#onUnanswered(overdue, outcome.timedOut);
-    }
+    this.#forwarded.sweep(nowNs);
     if (this.#isDraining && this.isIdle(nowNs, tcpIdleEvictMs)) this.makeWay();
     if (this.#isClosed) return;
     // Octets that wait in the kernel because we do not read are not the client's delay.
@@ -171,7 +165,7 @@ export class TcpConnection implements TurnTaker {
       !this.#isPaused && this.#begunNs !== 0 && nowNs - this.#begunNs >= tcpMessageTimeoutMs * 1e6;
     // A client that does not take its replies is as idle as one that asks nothing.
     const isQuiet = !this.#hasNews && nowNs - this.#activeNs >= tcpIdleTimeoutMs * 1e6;
-    const isIdle = isQuiet && this.#inFlight === 0 && !this.#isWaiting;
+    const isIdle = isQuiet && this.#forwarded.inFlight === 0 && !this.#isWaiting;
     const isStuck = isQuiet && this.#replies.unsent > 0;
     if (!isSlow && !isIdle && !isStuck) return;
     this.#c.counters[counter.tcpTimeouts]!++;
@@ -180,7 +174,7 @@ export class TcpConnection implements TurnTaker {
 
   get hasMore(): boolean {
     if (this.#isClosed) return false;
-    if (this.#retries.count > 0) return true;
+    if (this.#forwarded.hasRetries) return true;
     return !this.#isWaiting && this.#replies.hasRoom && this.#reader.peek();
   }
 
@@ -189,7 +183,7 @@ export class TcpConnection implements TurnTaker {
     // By the clock of this turn: that of the last one may be old.
     if (this.#hasNews) this.#activeNs = this.#c.moment.monotonicNs;
     this.#hasNews = false;
-    const askedAgain = this.#askAgain(messages);
+    const askedAgain = this.#forwarded.askAgain(messages);
     let done = askedAgain;
     while (done < messages && !this.#isClosed && this.#replies.hasRoom && this.#reader.peek()) {
       const { messageStart, messageEnd } = this.#reader;
@@ -215,10 +209,6 @@ export class TcpConnection implements TurnTaker {
     this.#onQuiet();
   }
 
-  get #inFlight(): number {
-    return (this.#upstream?.inFlight ?? 0) + this.#retries.count;
-  }
-
   #onData(bytes: Uint8Array): void {
     if (this.#isClosed) return;
     this.#hasNews = true;
@@ -233,12 +223,12 @@ export class TcpConnection implements TurnTaker {
     this.#activeNs = this.#c.moment.monotonicNs;
     this.#replies.taken(octets);
     if (this.#isPaused) this.#c.turns.add(this);
-    this.#upstream?.wake();
+    this.#forwarded.wake();
     this.#onQuiet();
   }
 
   #onQuiet(): void {
-    if (this.#isClosed || this.#isEnding || this.#inFlight > 0 || this.#isWaiting) return;
+    if (this.#isClosed || this.#isEnding || this.#forwarded.inFlight > 0 || this.#isWaiting) return;
     if (this.#reader.peek() || this.#replies.unsent > 0) return;
     if (this.#hasEnded) {
       this.#isEnding = true;
@@ -255,7 +245,7 @@ export class TcpConnection implements TurnTaker {
     const { query, lookup, octets, moment, counters } = this.#c;
     const { bytes, messageStart: start, messageEnd: end, isCut } = this.#reader;
     const nowMs = moment.monotonicNs / 1e6;
-    if (this.#inFlight >= tcpInFlightPerConnectionMax) {
+    if (this.#forwarded.inFlight >= tcpInFlightPerConnectionMax) {
       // Its replies, or their deadlines, make it go on.
       this.#isWaiting = true;
       this.#begunNs = 0;
@@ -282,7 +272,7 @@ export class TcpConnection implements TurnTaker {
     }
     if (result === outcome.forward) {
       if (!octets.take(this.endpointSlot, query.messageEnd)) return this.#wait();
-      this.#forward(new TcpQuery(bytes, start, query, facts, moment.monotonicNs));
+      this.#forwarded.send(new TcpQuery(bytes, start, query, facts, moment.monotonicNs));
     } else {
       this.#refuse(result, bytes, start);
     }
@@ -301,25 +291,6 @@ export class TcpConnection implements TurnTaker {
     return false;
   }
 
-  #forward(query: TcpQuery): void {
-    this.#c.lookup.limits.begin(query.facts.endpointSlot, query.facts.policySlot);
-    this.#openUpstream().send(query);
-  }
-
-  #openUpstream(): TcpUpstream {
-    if (this.#upstream?.takesQueries === true) return this.#upstream;
-    this.#upstream?.close();
-    this.#upstream = this.#c.upstreams.take(this.#c, this.#server, this.endpointSlot, {
-      onReply: (query, bytes, start, end, mayLearn) =>
-        this.#onReply(query, bytes, start, end, mayLearn),
-      onTimeout: (query) => this.#onUnanswered(query, outcome.timedOut),
-      onClosed: (unanswered, end) => this.#onUpstreamClosed(unanswered, end),
-      mayAskAgain: (query) => this.#mayAskAgain(query),
-      mayReply: () => this.#replies.hasRoom,
-    });
-    return this.#upstream;
-  }
-
   #onReply(
     pending: TcpQuery,
     bytes: Uint8Array,
@@ -328,8 +299,6 @@ export class TcpConnection implements TurnTaker {
     mayLearn: boolean,
   ): void {
     const { query, reply, answers, moment } = this.#c;
-    this.#release(pending);
-    if (this.#isClosed) return;
     parseQuery(query, pending.framed, framedMessage, pending.framed.length);
     answers.accept(bytes, start, end - start, mayLearn, pending.facts, query, reply, moment);
     setId(bytes, start, pending.clientId);
@@ -338,46 +307,8 @@ export class TcpConnection implements TurnTaker {
     if (this.#reader.hasBegun) this.#c.turns.add(this);
   }
 
-  /** Sends unanswered queries again on another connection, as often as they have attempts. */
-  #onUpstreamClosed(unanswered: readonly TcpQuery[], end: UpstreamEnd): void {
-    const isReopened = end === 'late' || end === 'elsewhere';
-    const which = isReopened ? counter.tcpUpstreamsReopened : counter.tcpUpstreamsFailed;
-    if (unanswered.length > 0) this.#c.counters[which]!++;
-    for (const query of this.#retries.leave(unanswered, end)) {
-      this.#onUnanswered(query, outcome.unreachable);
-    }
-    if (this.#retries.count > 0) this.#c.turns.add(this);
-  }
-
-  /** Sends queries again until they cost so many messages; what they cost. */
-  #askAgain(messages: number): number {
-    const { counters } = this.#c;
-    let done = 0;
-    while (done < messages) {
-      const query = this.#retries.next();
-      if (query === undefined) break;
-      done += costOf(query.framed.length);
-      if (!this.#mayAskAgain(query)) {
-        this.#onUnanswered(query, outcome.unreachable);
-        continue;
-      }
-      if (query.isRetried) counters[counter.queriesAskedAgain]!++;
-      this.#openUpstream().send(query);
-    }
-    return done;
-  }
-
-  #mayAskAgain({ framed, facts }: TcpQuery): boolean {
-    const { query, lookup, moment } = this.#c;
-    if (this.#isClosed) return false;
-    parseQuery(query, framed, framedMessage, framed.length);
-    return mayAskAgain(lookup, query, facts, moment.monotonicNs / 1e6);
-  }
-
   #onUnanswered(pending: TcpQuery, which: Outcome): void {
     const { query, report, moment, counters } = this.#c;
-    this.#release(pending);
-    if (this.#isClosed) return;
     countOutcome(counters, which);
     parseQuery(query, pending.framed, framedMessage, pending.framed.length);
     query.id = pending.clientId;
@@ -414,11 +345,5 @@ export class TcpConnection implements TurnTaker {
     // Its client has the whole time to take it, and to ask again.
     this.#activeNs = this.#c.moment.monotonicNs;
     this.#c.turns.flushAfter(this);
-  }
-
-  /** The query is not in flight any more. */
-  #release({ facts, framed }: TcpQuery): void {
-    this.#c.lookup.limits.end(facts.endpointSlot, facts.policySlot);
-    this.#c.octets.giveBack(this.endpointSlot, framed.length - framedMessage);
   }
 }

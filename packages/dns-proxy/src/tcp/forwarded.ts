@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * Queries of one pod's connection that went to its server: they count as in flight from `send` until their reply, their
+ * timeout or the end of the connection. Queries that the server left unanswered when it closed are sent once more.
+ */
+
+import { parseQuery } from '@tandem/core/dns/query';
+import { counter } from '../counters.ts';
+import { mayAskAgain } from '../query/decide.ts';
+import { type Outcome, outcome } from '../query/outcome.ts';
+import { framedMessage } from './blocks.ts';
+import type { TcpContext } from './context.ts';
+import type { TcpQuery } from './query.ts';
+import { TcpRetries } from './retries.ts';
+import { costOf } from './turns.ts';
+import type { TcpUpstream, TcpUpstreamEvents, UpstreamEnd } from './upstream.ts';
+
+/** Both ends of a query come after it is not in flight any more, and none of them after `close`. */
+export interface ForwardedEvents {
+  readonly onReply: TcpUpstreamEvents['onReply'];
+  /** `outcome.timedOut` or `outcome.unreachable`. */
+  readonly onUnanswered: (query: TcpQuery, which: Outcome) => void;
+  /** Queries wait for `askAgain`. */
+  readonly onRetries: () => void;
+  readonly mayReply: TcpUpstreamEvents['mayReply'];
+}
+
+export class ForwardedQueries {
+  readonly #c: TcpContext;
+  readonly #server: Uint8Array;
+  readonly #endpointSlot: number;
+  readonly #events: ForwardedEvents;
+  readonly #retries = new TcpRetries();
+  #upstream: TcpUpstream | null = null;
+  #isClosed = false;
+
+  /** `server`: 16 bytes. */
+  constructor(
+    context: TcpContext,
+    server: Uint8Array,
+    endpointSlot: number,
+    events: ForwardedEvents,
+  ) {
+    this.#c = context;
+    this.#server = server;
+    this.#endpointSlot = endpointSlot;
+    this.#events = events;
+  }
+
+  get inFlight(): number {
+    return (this.#upstream?.inFlight ?? 0) + this.#retries.count;
+  }
+
+  get hasRetries(): boolean {
+    return this.#retries.count > 0;
+  }
+
+  /** Sends a query whose octets were taken. */
+  send(query: TcpQuery): void {
+    this.#c.lookup.limits.begin(query.facts.endpointSlot, query.facts.policySlot);
+    this.#openUpstream().send(query);
+  }
+
+  /** The server (16 bytes) has other backends than before. */
+  backendsChanged(server: Uint8Array): void {
+    if (this.#upstream?.isTo(server) === true) this.#upstream.retire();
+  }
+
+  /** Replies have room again. */
+  wake(): void {
+    this.#upstream?.wake();
+  }
+
+  sweep(nowNs: number): void {
+    this.#upstream?.sweep(nowNs);
+    for (;;) {
+      const overdue = this.#retries.nextOverdue(nowNs);
+      if (overdue === undefined) break;
+      this.#onUnanswered(overdue, outcome.timedOut);
+    }
+  }
+
+  /** Sends queries again until they cost so many messages; what they cost. */
+  askAgain(messages: number): number {
+    const { counters } = this.#c;
+    let done = 0;
+    while (done < messages) {
+      const query = this.#retries.next();
+      if (query === undefined) break;
+      done += costOf(query.framed.length);
+      if (!this.#mayAskAgain(query)) {
+        this.#onUnanswered(query, outcome.unreachable);
+        continue;
+      }
+      if (query.isRetried) counters[counter.queriesAskedAgain]!++;
+      this.#openUpstream().send(query);
+    }
+    return done;
+  }
+
+  /** The pod's connection is over: nobody waits for what is in flight. */
+  close(): void {
+    this.#isClosed = true;
+    if (this.#upstream === null) return;
+    for (const query of this.#upstream.unanswered()) this.#release(query);
+    for (let left = this.#retries.next(); left !== undefined; left = this.#retries.next()) {
+      this.#release(left);
+    }
+    this.#c.upstreams.giveBack(this.#upstream, this.#c.moment.monotonicNs);
+  }
+
+  #openUpstream(): TcpUpstream {
+    if (this.#upstream?.takesQueries === true) return this.#upstream;
+    this.#upstream?.close();
+    this.#upstream = this.#c.upstreams.take(this.#c, this.#server, this.#endpointSlot, {
+      onReply: (query, bytes, start, end, mayLearn) => {
+        this.#release(query);
+        if (!this.#isClosed) this.#events.onReply(query, bytes, start, end, mayLearn);
+      },
+      onTimeout: (query) => this.#onUnanswered(query, outcome.timedOut),
+      onClosed: (unanswered, end) => this.#onUpstreamClosed(unanswered, end),
+      mayAskAgain: (query) => this.#mayAskAgain(query),
+      mayReply: this.#events.mayReply,
+    });
+    return this.#upstream;
+  }
+
+  /** Sends unanswered queries again on another connection, as often as they have attempts. */
+  #onUpstreamClosed(unanswered: readonly TcpQuery[], end: UpstreamEnd): void {
+    const isReopened = end === 'late' || end === 'elsewhere';
+    const which = isReopened ? counter.tcpUpstreamsReopened : counter.tcpUpstreamsFailed;
+    if (unanswered.length > 0) this.#c.counters[which]!++;
+    for (const query of this.#retries.leave(unanswered, end)) {
+      this.#onUnanswered(query, outcome.unreachable);
+    }
+    if (this.#retries.count > 0) this.#events.onRetries();
+  }
+
+  #mayAskAgain({ framed, facts }: TcpQuery): boolean {
+    const { query, lookup, moment } = this.#c;
+    if (this.#isClosed) return false;
+    parseQuery(query, framed, framedMessage, framed.length);
+    return mayAskAgain(lookup, query, facts, moment.monotonicNs / 1e6);
+  }
+
+  #onUnanswered(query: TcpQuery, which: Outcome): void {
+    this.#release(query);
+    if (this.#isClosed) return;
+    this.#events.onUnanswered(query, which);
+  }
+
+  /** The query is not in flight any more. */
+  #release({ facts, framed }: TcpQuery): void {
+    this.#c.lookup.limits.end(facts.endpointSlot, facts.policySlot);
+    this.#c.octets.giveBack(this.#endpointSlot, framed.length - framedMessage);
+  }
+}
