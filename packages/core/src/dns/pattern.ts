@@ -90,6 +90,8 @@ function adviceOn(field: string, text: string): string {
   if (text.includes('://') || text.includes('/')) return ': write the name of the host alone';
   if (/:\d*$/.test(text)) return ': write the name alone, and the port in toPorts';
   if (field === 'matchName' && patternCharacters.test(text)) return ': use matchPattern for "*"';
+  // oxlint-disable-next-line no-control-regex -- everything but ASCII
+  if (/[^\x00-\x7f]/.test(text)) return ': write its ASCII form, whose labels begin with "xn--"';
   return /[\\^$+[(|]/.test(text) ? ': it is no regular expression' : '';
 }
 

@@ -231,6 +231,11 @@ const errorTable: readonly (readonly [name: string, spec: Body, want: RegExp])[]
     /toFQDNs\[0\].matchName .*may hold only/,
   ],
   [
+    'matchName in letters beyond ASCII',
+    { egress: [{ toFQDNs: [{ matchName: 'b\u00fccher.example' }] }] },
+    /toFQDNs\[0\].matchName .*may hold only .*: write its ASCII form, .*"xn--"/,
+  ],
+  [
     'matchPattern with a space',
     { egress: [{ toFQDNs: [{ matchPattern: 'a b' }] }] },
     /toFQDNs\[0\].matchPattern .*may hold only/,
@@ -329,7 +334,7 @@ const errorTable: readonly (readonly [name: string, spec: Body, want: RegExp])[]
   [
     'a range as a port',
     { egress: [{ toPorts: [{ ports: [{ port: '8000-8100' }] }] }] },
-    /"8000-8100" is no port number/,
+    /"8000-8100" is no port number.*: for a range write its first port here and its last one in endPort/,
   ],
   // shapes
   ['null peers', { egress: [{ toEndpoints: null }] }, /toEndpoints is null/],

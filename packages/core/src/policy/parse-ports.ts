@@ -130,11 +130,14 @@ function parsePortNumber(fields: Fields, path: string, context: ParseContext): n
   if (context.errors.count !== before) return null;
   if (/^(0|[1-9][0-9]{0,4})$/.test(text) && Number(text) <= portMax) return Number(text);
   const isName = /[a-zA-Z]/.test(text);
+  const advice = /^\d+\s*[-:]\s*\d+$/.test(text)
+    ? ': for a range write its first port here and its last one in endPort'
+    : '';
   context.error(
     at(path, 'port'),
     isName
       ? `named port ${JSON.stringify(text)} is not supported: write its number`
-      : `${JSON.stringify(text)} is no port number of 0 to ${portMax} without leading zeros`,
+      : `${JSON.stringify(text)} is no port number of 0 to ${portMax} without leading zeros${advice}`,
   );
   return null;
 }
