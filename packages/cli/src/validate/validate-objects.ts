@@ -18,6 +18,7 @@ import { clusterOf } from './cluster-of.ts';
 import { DnsIngressHints } from './dns-ingress-hints.ts';
 import { type Hint, NetworkPolicyHints } from './network-policy-hints.ts';
 import type { FileContents, FileObject } from './read-files.ts';
+import { ServiceHints } from './service-hints.ts';
 
 /** One element of `findings` in the JSON. */
 export interface Finding {
@@ -132,12 +133,14 @@ function hintFindings(
   const kubernetes = new NetworkPolicyHints(objects);
   const cilium = new CiliumHints(objects);
   const ofDnsPods = new DnsIngressHints(objects);
+  const ofServices = new ServiceHints(objects);
   return objects.flatMap((object) => {
     const subject = subjectOf(object);
     const source = places.get(subject);
     if (!isPolicyObject(object) || source === undefined || !valid.has(subject)) return [];
     const hints = object.kind === 'NetworkPolicy' ? kubernetes.of(object) : cilium.of(object);
-    const all = [...hints, ...ofDnsPods.of(object), ...namespaceHint(object, source)];
+    const more = [...ofDnsPods.of(object), ...ofServices.of(object)];
+    const all = [...hints, ...more, ...namespaceHint(object, source)];
     return all.map(({ path, message }) =>
       finding(source, 'policy-hint', subject, path, message, 'warning'),
     );
