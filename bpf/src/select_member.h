@@ -6,12 +6,14 @@
  *
  * It prefers LIVE members with a fresh heartbeat that serve the required policy revision, then LIVE and fresh ones, then the
  * LIVE one with the newest heartbeat. If all heartbeats are stale, the machine stalls and not one member, so no packet is
- * dropped for that. As "migrate" program it also moves connections that a closing listener had not accepted.
+ * dropped for that. A datagram of a pod that sends much goes to the member's second socket (lane.h), if it has one: a member of a
+ * version before them has not. As "migrate" program it also moves connections that a closing listener had not accepted.
  */
 #ifndef TANDEM_SELECT_MEMBER_H
 #define TANDEM_SELECT_MEMBER_H
 
 #include <tandem/counters.h>
+#include <tandem/lane.h>
 #include <tandem/members.h>
 #include <linux/if_ether.h>
 
@@ -92,11 +94,23 @@ static __always_inline __u32 listener_kind(struct sk_reuseport_md *packet)
 	return is_tcp ? TD_TCP4 : TD_UDP4;
 }
 
+static __always_inline bool select_heavy(struct sk_reuseport_md *packet, __u32 member)
+{
+	__u32 kind = packet->eth_protocol == bpf_htons(ETH_P_IPV6) ? TD_UDP6_HEAVY : TD_UDP4_HEAVY;
+	__u32 index = (kind - TD_KINDS) * TD_MEMBERS_MAX + member;
+
+	if (bpf_sk_select_reuseport(packet, &heavy_listeners, &index, 0))
+		return false;
+	count(TD_COUNT_SELECTED_HEAVY);
+	return true;
+}
+
 SEC("sk_reuseport/migrate")
 int select_member(struct sk_reuseport_md *packet)
 {
 	__u32 first = listener_kind(packet) * TD_MEMBERS_MAX;
 	struct td_group *g = group_get();
+	bool is_heavy = lane_is_heavy(packet);
 	struct candidates c;
 
 	if (!g)
@@ -109,7 +123,8 @@ int select_member(struct sk_reuseport_md *packet)
 
 		if (member >= TD_MEMBERS_MAX)
 			break;
-		if (!bpf_sk_select_reuseport(packet, &listeners, &index, 0)) {
+		if ((is_heavy && select_heavy(packet, member)) ||
+		    !bpf_sk_select_reuseport(packet, &listeners, &index, 0)) {
 			count(set ? TD_COUNT_SELECTED : TD_COUNT_SELECTED_STALE);
 			return SK_PASS;
 		}

@@ -91,6 +91,8 @@ export interface PolicySpec {
 export interface FrameResult {
   readonly verdict: 'next' | 'drop';
   readonly mark: number;
+  /** skb->priority after it. */
+  readonly priority: number;
   readonly packet: ParsedPacket;
   readonly bytes: Uint8Array;
   readonly counted: Readonly<Record<string, number>>;
@@ -396,6 +398,7 @@ export class Fixture implements Disposable {
     frame: PacketSpec | Uint8Array,
     options: {
       readonly mark?: number;
+      readonly priority?: number;
       readonly linear?: number;
       readonly ingress?: number;
       readonly gsoSize?: number;
@@ -404,6 +407,7 @@ export class Fixture implements Disposable {
     const data = frame instanceof Uint8Array ? frame : buildPacket(frame);
     const ctx = new Uint8Array(this.structs.layout('__sk_buff').size);
     this.structs.write('__sk_buff', ctx, 'mark', options.mark ?? 0);
+    this.structs.write('__sk_buff', ctx, 'priority', options.priority ?? 0);
     this.structs.write('__sk_buff', ctx, 'ingress_ifindex', options.ingress ?? 0);
     this.structs.write('__sk_buff', ctx, 'gso_size', options.gsoSize ?? 0);
     if (options.linear !== undefined) {
@@ -417,6 +421,7 @@ export class Fixture implements Disposable {
     return {
       verdict: retval === -1 ? 'next' : 'drop',
       mark: this.structs.read('__sk_buff', result.ctx, 'mark'),
+      priority: this.structs.read('__sk_buff', result.ctx, 'priority'),
       packet: parsePacket(result.data),
       bytes: result.data,
       counted,

@@ -12,6 +12,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Server } from 'node:net';
 import { after, before, beforeEach, describe, test } from 'node:test';
 import { attachReuseport } from '@tandem/bpf-loader-node/link';
+import { Probe } from '@tandem/testing/probe';
 import { waitFor } from '@tandem/testing/wait';
 import { Fixture } from './fixture.ts';
 
@@ -204,5 +205,64 @@ test('nobody LIVE: refused and counted', async () => {
     );
   } finally {
     client.close();
+  }
+});
+
+describe('datagrams of pods that send much', () => {
+  /** As from_pod sets it (lane.h). */
+  const priority = 0x5444_ffff;
+  const membersWithBoth = 2;
+  const count = 24;
+
+  for (const kind of ['udp4', 'udp6'] as const) {
+    test(`${kind}: the second socket of the member, or its first one if it has none`, async () => {
+      const heavy: Member[] = [];
+      await using probe = Probe.start({ enter: (command, args = []) => [command, [...args]] });
+      try {
+        for (let member = 0; member < membersWithBoth; member++) {
+          const opened = await openMember(kind);
+          heavy.push(opened);
+          const index = (kind === 'udp4' ? 0 : 1) * membersMax + member;
+          const key = new Uint8Array(Uint32Array.of(index).buffer);
+          const value = BigUint64Array.of(BigInt(fdOf(opened.socket)));
+          fixture.map('heavy_listeners').update(key, new Uint8Array(value.buffer));
+        }
+        for (let member = 0; member < memberCount; member++)
+          fixture.member(member, 'LIVE', { ageMs: -60_000 });
+        const first = groups.get(kind) ?? [];
+        const gotOf = (members: readonly Member[]): number[] => members.map(({ got }) => got);
+        const total = (): number => [...first, ...heavy].reduce((sum, { got }) => sum + got, 0);
+        const send = async (options: { priority?: number }): Promise<void> => {
+          for (const member of [...first, ...heavy]) member.got = 0;
+          const target = { to: loopback(kind), port: ports.get(kind) ?? 0, data: 'x', want: 0 };
+          for (let sent = 0; sent < count; sent++) await probe.udp({ ...target, ...options });
+          await waitFor(() => total() === count, { what: 'all of them' });
+        };
+        const earlier = fixture.counters();
+        await send({ priority });
+        assert.deepEqual(gotOf(first).slice(0, membersWithBoth), [0, 0]);
+        assert.ok(gotOf(heavy).every((got) => got > 0) && gotOf(first)[2]! > 0, `${total()}`);
+        const later = fixture.counters();
+        const moved = (name: string): number => (later[name] ?? 0) - (earlier[name] ?? 0);
+        assert.equal(moved('SELECTED'), count);
+        assert.equal(moved('SELECTED_HEAVY'), gotOf(heavy)[0]! + gotOf(heavy)[1]!);
+        for (const options of [{}, { priority: 6 }]) {
+          await send(options);
+          assert.deepEqual(gotOf(heavy), [0, 0]);
+        }
+        fixture.member(0, 'DEAD');
+        fixture.member(2, 'DEAD');
+        await send({ priority });
+        assert.deepEqual(
+          [gotOf(first), gotOf(heavy)],
+          [
+            [0, 0, 0],
+            [0, count],
+          ],
+        );
+      } finally {
+        for (const { socket } of heavy) socket.close();
+      }
+    });
   }
 });

@@ -9,10 +9,16 @@
 
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { tdGroup } from '@tandem/datapath/abi.gen';
+import { agentMember, proxyMember } from '@tandem/datapath/member';
 import { agentMaps, pinPaths } from '@tandem/datapath/paths';
+import { encodeHello } from '@tandem/dns-proxy/peer/hello';
+import { closeFd } from '@tandem/dns-sockets/fd';
+import { createListener } from '@tandem/dns-sockets/listener';
+import { type UnixMessage, UnixSeqpacket } from '@tandem/dns-sockets/unix-seqpacket';
 import { askDns } from '@tandem/testing/dns-query';
 import type { Stream } from '@tandem/testing/probe';
 import { waitFor } from '@tandem/testing/wait';
@@ -171,6 +177,43 @@ test('the proxy goes back, and both come again', async () => {
   assertInStep();
   await assertServes();
   await become('agent', 1);
+  await assertServes();
+});
+
+test('beside a member of before the second listeners they are not used', async () => {
+  const { tandem } = standard;
+  using heavy = BpfMap.openPinned(pinPaths(tandem.pinRoot).map('heavy_listeners'));
+  const isUsed = (member: number): boolean =>
+    heavy.lookup(new Uint8Array(Uint32Array.of(member).buffer)) !== null;
+  assert.ok(isUsed(agentMember) && isUsed(proxyMember));
+  await tandem.kill('proxy');
+  const fds = (['udp', 'tcp', 'udp', 'tcp'] as const).map((protocol, kind) =>
+    createListener({
+      ...{ family: kind < 2 ? 4 : 6, protocol, port: 0 },
+      ...{ mark: 0, markMask: 0, redirectMark: 0 },
+    }),
+  );
+  const hello = encodeHello(proxyMember, fds);
+  new DataView(hello.bytes.buffer).setUint32(4, 1, true);
+  const got: UnixMessage[] = [];
+  const former = UnixSeqpacket.connect(join(tandem.runDirectory, 'peer.sock'), {
+    onMessage: (message) => {
+      for (const fd of message.fds) closeFd(fd);
+      got.push(message);
+    },
+    onEnd: () => undefined,
+  });
+  try {
+    former.send(hello.bytes, hello.fds);
+    await waitFor(() => got.length > 0 && !isUsed(agentMember), { what: 'one listener again' });
+    await assertServes();
+    assert.equal(got.length, 1);
+  } finally {
+    former.close();
+    for (const fd of fds) closeFd(fd);
+  }
+  await start('proxy', 1);
+  await waitFor(() => isUsed(agentMember) && isUsed(proxyMember), { what: 'both listeners' });
   await assertServes();
 });
 

@@ -46,6 +46,20 @@ export const mutations: readonly Mutation[] = [
     breaks: [2],
   },
   {
+    name: 'listeners for pods that ask much are not read for another member',
+    file: `${proxy}/peer/takeover.ts`,
+    find: 'this.#own[kind] ?? this.#own[firstLane(kind)]',
+    replace: 'kind > 3 ? undefined : this.#own[kind]',
+    breaks: [2],
+  },
+  {
+    name: 'listeners for pods that ask much are not handed over',
+    file: `${proxy}/peer/link.ts`,
+    find: 'if (hello.takesHeavy) this.#sendHeavy(connection);',
+    replace: '',
+    breaks: [2],
+  },
+  {
     name: 'listeners of a former life are closed by the clock alone',
     file: `${proxy}/peer/takeover.ts`,
     find: 'monotonicNs >= closesAtNs && turnsLeft <= 0',

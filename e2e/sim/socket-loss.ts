@@ -4,6 +4,7 @@
 /** What finds no socket, and what a socket had when its last descriptor was closed: an excuse, or a fault of the members. */
 
 import { tdListenerKind } from '@tandem/datapath/abi.gen';
+import { firstLane } from '@tandem/dns-proxy/listener-kinds';
 import type { Life } from './life.ts';
 import type { SimSocket } from './sockets.ts';
 import type { World } from './world.ts';
@@ -43,7 +44,7 @@ export class SocketLoss {
       (life) => life !== null && life !== dying && life.worker?.member.hasJoined === true,
     );
     for (const number of socket.queue.splice(0)) {
-      if (socket.kind !== tdListenerKind.UDP4) {
+      if (firstLane(socket.kind) !== tdListenerKind.UDP4) {
         // `select_member` is the migrate program too: what nobody accepted moves to a member that lives.
         const target = this.#world.sockets.select(socket.kind, number);
         if (target !== null) target.queue.push(number);

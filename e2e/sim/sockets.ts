@@ -9,6 +9,7 @@
 
 import { TD_MEMBERS_MAX, tdListenerKind, tdMemberState } from '@tandem/datapath/abi.gen';
 import type { NodeGroup } from '@tandem/datapath/group';
+import { firstLane } from '@tandem/dns-proxy/listener-kinds';
 
 export class SimSocket {
   readonly kind: number;
@@ -27,7 +28,7 @@ export class SimSocket {
 export class SocketGroup {
   readonly #group: NodeGroup;
   readonly #nowNs: () => number;
-  /** By kind and member, as `listeners`. */
+  /** By kind and member, as `listeners` and `heavy_listeners`. */
   readonly #listeners: (SimSocket | undefined)[] = [];
   readonly #onLost: (socket: SimSocket) => void;
 
@@ -54,7 +55,7 @@ export class SocketGroup {
     this.#onLost(socket);
   }
 
-  /** bpf/src/select_member.h. */
+  /** bpf/src/select_member.h. `kind`: of a datagram of a pod that sends much the second one of its family. */
   select(kind: number, hash: number): SimSocket | null {
     const now = this.#nowNs();
     const group = this.#group;
@@ -73,7 +74,9 @@ export class SocketGroup {
       const set = current !== 0 ? current : fresh;
       const member = set !== 0 ? nthMember(set, hash) : this.#freshest(live);
       if (member < 0) return null;
-      const socket = this.#listeners[kind * TD_MEMBERS_MAX + member];
+      const socket =
+        this.#listeners[kind * TD_MEMBERS_MAX + member] ??
+        this.#listeners[firstLane(kind) * TD_MEMBERS_MAX + member];
       if (socket !== undefined) return socket;
       current &= ~(1 << member);
       fresh &= ~(1 << member);
@@ -103,4 +106,6 @@ export const listenerKinds: readonly number[] = [
   tdListenerKind.TCP4,
   tdListenerKind.UDP6,
   tdListenerKind.TCP6,
+  tdListenerKind.UDP4_HEAVY,
+  tdListenerKind.UDP6_HEAVY,
 ];

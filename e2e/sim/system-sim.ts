@@ -149,6 +149,7 @@ export class SimSystem implements MemberSystem {
       closeUpstream: (fd) => life.closeUpstream(fd),
       tcp,
       openListeners: () => listenerKinds.map((kind) => life.openListener(kind)),
+      useHeavy: () => undefined,
       guardListeners: () => undefined,
       attachSelector: () => undefined,
       enlargeBuffers: () => undefined,

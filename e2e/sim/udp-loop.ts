@@ -117,6 +117,10 @@ export class SimUdpLoop<Socket> {
     }
   }
 
+  memory(): null {
+    return null;
+  }
+
   /** Sockets by handle, in no order that may be relied upon. */
   visit(visitor: (socket: Socket, handle: number) => void, first: number): void {
     const count = this.#sockets.length;

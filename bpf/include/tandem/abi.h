@@ -6,7 +6,7 @@
  *
  * Byte order: addresses and fields named *_be are in network order, all else in host order.
  * Layouts of the maps in the stable pin directory (group, journal2, fqdn, fqdn_live, learned_order, learned_pairs,
- * learned_spaces, quotas, listeners, learn_requests) are frozen: members of different versions share them. They grow only
+ * learned_spaces, quotas, listeners, heavy_listeners, learn_requests) are frozen: members of different versions share them. They grow only
  * into what is marked reserved.
  */
 #ifndef TANDEM_ABI_H
@@ -50,6 +50,8 @@
 #define TD_POD_PACES             16384u  /* endpoints of which a pace is kept: twice what there may be */
 #define TD_PACE_NODE_SHARE       4u      /* pods that may send as fast as each may, at one time */
 #define TD_PACE_GUARANTEED_SHARE 16u     /* part of a pod's own pace that others cannot take */
+#define TD_PACE_LIGHT_SHARE      32u     /* part of a pod's own pace, within which it asks little */
+#define TD_PACE_LIGHT_BURST      64u     /* queries at once, of a pod that asks little */
 
 /* ---- addresses ----------------------------------------------------------------------------- */
 /* IPv4 as ::ffff:a.b.c.d, network order. */
@@ -342,7 +344,18 @@ struct td_group {
 #include "abi_journal.h"
 
 /* ---- listeners: REUSEPORT_SOCKARRAY, kind * TD_MEMBERS_MAX + member ---------------------------- */
-enum td_listener_kind { TD_UDP4 = 0, TD_TCP4 = 1, TD_UDP6 = 2, TD_TCP6 = 3, TD_KINDS = 4 };
+/* ---- heavy_listeners: REUSEPORT_SOCKARRAY, (kind - TD_KINDS) * TD_MEMBERS_MAX + member ----------- */
+/* The kinds from TD_KINDS on are for the datagrams of pods that send much (lane.h). A member may have none of them. */
+enum td_listener_kind {
+	TD_UDP4 = 0,
+	TD_TCP4 = 1,
+	TD_UDP6 = 2,
+	TD_TCP6 = 3,
+	TD_KINDS = 4,
+	TD_UDP4_HEAVY = 4,
+	TD_UDP6_HEAVY = 5,
+	TD_KINDS_OF_ALL_LANES = 6,
+};
 
 /* ---- counters: __u32 -> __u64 per CPU, index td_counter ---------------------------------------- */
 /* Names are API: metrics and docs are generated from this list. */
@@ -386,7 +399,8 @@ enum td_listener_kind { TD_UDP4 = 0, TD_TCP4 = 1, TD_UDP6 = 2, TD_TCP6 = 3, TD_K
 	X(FLOODED, flooded, "broadcast, multicast and flooded frames for other pods, dropped without a drop event") \
 	X(NEIGHBOUR, neighbour, "ARP and link-local IPv6 messages of pods, which policy does not apply to") \
 	X(DROP_CONNECT_RATE, drop_connect_rate, "a TCP connection to a DNS server exceeds the rate of the pod; the client sends the SYN again") \
-	X(DROP_QUERY_RATE, drop_query_rate, "a datagram to a DNS server exceeds twice the query rate of the pod, or the share of the pod in the rate of the node")
+	X(DROP_QUERY_RATE, drop_query_rate, "a datagram to a DNS server exceeds twice the query rate of the pod, or the share of the pod in the rate of the node") \
+	X(SELECTED_HEAVY, selected_heavy, "datagrams of pods that send much, put into the second receive buffer of a member (part of selected)")
 
 enum td_counter {
 #define TD_X(upper, lower, help) TD_COUNT_##upper,
@@ -400,6 +414,7 @@ enum td_counter {
 struct td_pod_pace {
 	__u64 spent;
 	__u64 spent_guaranteed; /* of the part that is left when the node has spent its own */
+	__u64 spent_light;	/* of query_pace: of what a pod that asks little sends (lane.h); may exceed the burst */
 };
 
 /* ---- events: ring buffer of td_event ------------------------------------------------------------ */

@@ -61,7 +61,7 @@ static __always_inline bool connect_allowed(struct __sk_buff *skb, const struct 
 	if ((*flags & (TD_TCP_SYN | TD_TCP_ACK)) != TD_TCP_SYN &&
 	    has_connection(skb, p, td_config.port_be))
 		return true;
-	return pod_pace_take(&connect_pace, &node_connect_pace, endpoint_id,
+	return pod_pace_take(pod_pace_of(&connect_pace, endpoint_id), &node_connect_pace,
 			     TD_NS_PER_S / td_config.connects_per_second, TD_NS_PER_S);
 }
 

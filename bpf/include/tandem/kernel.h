@@ -110,6 +110,7 @@ struct sk_buff {
 	unsigned long _nfct;
 	int skb_iif;
 	__u32 mark;
+	__u32 priority;
 	unsigned char *head;
 	unsigned char *data;
 	__u16 csum_start;
@@ -118,6 +119,10 @@ struct sk_buff {
 	__u8 active_extensions;
 	unsigned int truesize; /* memory that the packet takes of a buffer */
 	struct skb_ext *extensions;
+} CORE;
+
+struct sk_reuseport_kern {
+	struct sk_buff *skb;
 } CORE;
 
 struct nf_hook_state {

@@ -245,6 +245,13 @@ struct {
 } listeners SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_REUSEPORT_SOCKARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, (TD_KINDS_OF_ALL_LANES - TD_KINDS) * TD_MEMBERS_MAX);
+} heavy_listeners SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);
 	__type(value, __u64);

@@ -23,13 +23,11 @@ static __always_inline struct td_pod_pace *pod_pace_of(void *pod_paces, __u32 en
 }
 
 /*
- * `cost`: ns that what the pod sends now takes of its own rate. A pod may send a second's worth at once; of all pods'
+ * `pod`: NULL if the map has no room. `cost`: ns that what the pod sends now takes of its own rate. A pod may send a second's worth at once; of all pods'
  * rate, `node_burst` ns are taken at once.
  */
-static __always_inline bool pod_pace_take(void *pod_paces, void *node_pace, __u32 endpoint_id, __u64 cost,
-					  __u64 node_burst)
+static __always_inline bool pod_pace_take(struct td_pod_pace *pod, void *node_pace, __u64 cost, __u64 node_burst)
 {
-	struct td_pod_pace *pod = pod_pace_of(pod_paces, endpoint_id);
 	__u32 zero = 0;
 	__u64 *node = bpf_map_lookup_elem(node_pace, &zero);
 	__u64 now = bpf_ktime_get_ns();

@@ -12,6 +12,7 @@
 #ifndef TANDEM_QUERY_PACE_H
 #define TANDEM_QUERY_PACE_H
 
+#include <tandem/lane.h>
 #include <tandem/pod_frame.h>
 #include <tandem/pod_pace.h>
 
@@ -39,16 +40,23 @@ static __always_inline __u64 query_units(struct __sk_buff *skb, const struct pac
 	return of_segments > units ? of_segments : units;
 }
 
-/* May the pod send this datagram toward the shared socket now? */
+/* May the pod send this datagram toward the shared socket now? If so, it gets its lane. */
 static __always_inline bool query_allowed(struct __sk_buff *skb, const struct packet *p, __u32 endpoint_id)
 {
-	__u64 interval;
+	struct td_pod_pace *pod;
+	__u64 interval, cost;
 
+	lane_set(skb, TD_LANE_LIGHT);
 	if (!td_config.datagrams_per_second)
 		return true;
 	interval = TD_NS_PER_S / td_config.datagrams_per_second;
-	return pod_pace_take(&query_pace, &node_query_pace, endpoint_id, query_units(skb, p) * interval,
-			     interval / TD_PACE_NODE_SHARE * TD_QUERIES_AT_ONCE);
+	cost = query_units(skb, p) * interval;
+	pod = pod_pace_of(&query_pace, endpoint_id);
+	if (!pod_pace_take(pod, &node_query_pace, cost, interval / TD_PACE_NODE_SHARE * TD_QUERIES_AT_ONCE))
+		return false;
+	if (!pod || !lane_is_light(pod, cost, interval))
+		lane_set(skb, TD_LANE_HEAVY);
+	return true;
 }
 
 #endif /* TANDEM_QUERY_PACE_H */

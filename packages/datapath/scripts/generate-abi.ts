@@ -32,7 +32,11 @@ const groups: readonly { name: string; prefix: string; only?: RegExp }[] = [
     prefix: 'TD_JOURNAL_',
     only: /^(?:FREE|RECEIVING|IN_FLIGHT|REPLYING)$/,
   },
-  { name: 'tdListenerKind', prefix: 'TD_', only: /^(?:UDP4|TCP4|UDP6|TCP6|KINDS)$/ },
+  {
+    name: 'tdListenerKind',
+    prefix: 'TD_',
+    only: /^(?:UDP4|TCP4|UDP6|TCP6|KINDS|UDP4_HEAVY|UDP6_HEAVY|KINDS_OF_ALL_LANES)$/,
+  },
   { name: 'tdCounter', prefix: 'TD_COUNT_' },
   { name: 'tdLiveCounter', prefix: 'TD_LIVE_' },
   { name: 'tdPairState', prefix: 'TD_PAIR_' },

@@ -493,6 +493,9 @@ export const tdListenerKind = {
   UDP6: 2,
   TCP6: 3,
   KINDS: 4,
+  UDP4_HEAVY: 4,
+  UDP6_HEAVY: 5,
+  KINDS_OF_ALL_LANES: 6,
 } as const;
 
 export const tdCounter = {
@@ -536,6 +539,7 @@ export const tdCounter = {
   NEIGHBOUR: 37,
   DROP_CONNECT_RATE: 38,
   DROP_QUERY_RATE: 39,
+  SELECTED_HEAVY: 40,
 } as const;
 
 export const tdLiveCounter = {
@@ -593,4 +597,5 @@ export const tdCounterHelp = {
   neighbour: "ARP and link-local IPv6 messages of pods, which policy does not apply to",
   drop_connect_rate: "a TCP connection to a DNS server exceeds the rate of the pod; the client sends the SYN again",
   drop_query_rate: "a datagram to a DNS server exceeds twice the query rate of the pod, or the share of the pod in the rate of the node",
+  selected_heavy: "datagrams of pods that send much, put into the second receive buffer of a member (part of selected)",
 } as const;

@@ -190,4 +190,5 @@ test('journal and listeners', () => {
   });
   has(tdJournalState, { FREE: 0, RECEIVING: 1, IN_FLIGHT: 2, REPLYING: 3 });
   has(tdListenerKind, { UDP4: 0, TCP4: 1, UDP6: 2, TCP6: 3, KINDS: 4 });
+  has(tdListenerKind, { UDP4_HEAVY: 4, UDP6_HEAVY: 5, KINDS_OF_ALL_LANES: 6 });
 });

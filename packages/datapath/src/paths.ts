@@ -22,6 +22,7 @@ export const sharedMaps = [
   'quotas',
   'listeners',
   'learn_requests',
+  'heavy_listeners',
 ] as const;
 /** Maps of former versions, whose layout could not be kept: a map of another name has their place. */
 export const retiredMaps = ['journal'] as const;
@@ -53,6 +54,7 @@ export const laterMaps = [
   'pod_bridges',
   'tunnel_ports',
   'guard_entry_slot',
+  'heavy_listeners',
 ] as const;
 export type LaterMapName = (typeof laterMaps)[number];
 export type AgentMapName = (typeof agentMaps)[number];

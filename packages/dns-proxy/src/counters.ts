@@ -9,6 +9,10 @@
 const help = {
   queriesUdp: 'queries received over UDP',
   queriesTcp: 'queries received over TCP',
+  queueDrops:
+    'datagrams of pods that ask little, dropped by the kernel: the receive buffer was full, or they had not come from a pod',
+  queueDropsHeavy:
+    'datagrams of pods that ask much, dropped by the kernel because their receive buffer was full',
   allowed: 'queries that policy allowed',
   denied: 'queries that policy denied',
   replies: 'replies delivered',
@@ -98,10 +102,15 @@ export const latencyBucketsUs: readonly number[] = [
   1_000_000, 5_000_000, 10_000_000,
 ];
 
-/** Layout: counters, histogram buckets (bounds + open), sum of latencies in microseconds. */
-export const sharedCountersLength: number = counterNames.length + latencyBucketsUs.length + 2;
+/**
+ * Layout: counters, histogram buckets (bounds + open), sum of latencies in microseconds, octets in the receive buffers for pods that
+ * ask little and for those that ask much.
+ */
+export const sharedCountersLength: number = counterNames.length + latencyBucketsUs.length + 4;
 export const latencyOffset: number = counterNames.length;
-export const latencySumIndex: number = sharedCountersLength - 1;
+export const latencySumIndex: number = sharedCountersLength - 3;
+export const queuedBytesIndex: number = sharedCountersLength - 2;
+export const queuedHeavyBytesIndex: number = sharedCountersLength - 1;
 
 export function createSharedCounters(): Float64Array {
   return new Float64Array(new SharedArrayBuffer(sharedCountersLength * 8));

@@ -130,8 +130,10 @@ void ds_on_readable(struct ds_socket *socket)
 {
 	struct ds_loop *loop = socket->loop;
 
+	int rounds = socket->kind == DS_HEAVY_LISTENER ? DS_ROUNDS_PER_WAKE_HEAVY : DS_ROUNDS_PER_WAKE;
+
 	loop->counters.wakes++;
-	for (int round = 0; round < DS_ROUNDS_PER_WAKE; round++)
+	for (int round = 0; round < rounds; round++)
 		if (!one_round(loop, socket))
 			break;
 }

@@ -33,6 +33,7 @@ enum {
 	DS_TX_PER_SLOT       = 4,
 	DS_SEND_BATCH        = 64,
 	DS_ROUNDS_PER_WAKE   = 2,
+	DS_ROUNDS_PER_WAKE_HEAVY = 1,
 	DS_LOOPS_MAX         = 64,
 	DS_SOCKETS_MAX       = 4096, /* per loop; a power of two: the low bits of a handle */
 	DS_UNIX_MAX          = 256,  /* connections and listeners per environment */
@@ -129,11 +130,15 @@ union ds_address {
 	struct sockaddr_in6 v6;
 };
 
+/* The purpose of a socket; src/udp-loop.ts has the same order. */
+enum ds_socket_kind { DS_LISTENER, DS_CONNECTED, DS_HEAVY_LISTENER, DS_SOCKET_KINDS };
+
 struct ds_socket {
 	struct ds_loop *loop;
 	uint32_t handle;
 	int fd; /* our own duplicate: nobody else can close it under the poll */
 	int family;
+	enum ds_socket_kind kind;
 	bool connected;
 	bool watched;
 	bool closing;
@@ -318,6 +323,7 @@ napi_value ds_create_upstream_udp(napi_env env, napi_callback_info info);
 napi_value ds_loop_create(napi_env env, napi_callback_info info);
 napi_value ds_loop_add(napi_env env, napi_callback_info info);
 napi_value ds_loop_remove(napi_env env, napi_callback_info info);
+napi_value ds_loop_memory(napi_env env, napi_callback_info info);
 napi_value ds_loop_flush(napi_env env, napi_callback_info info);
 napi_value ds_loop_stats(napi_env env, napi_callback_info info);
 napi_value ds_loop_close(napi_env env, napi_callback_info info);

@@ -135,14 +135,17 @@ napi_value ds_loop_create(napi_env env, napi_callback_info info)
 	return ds_u32(env, loop->id);
 }
 
-static uint64_t kernel_drops(int fd)
+static uint32_t memory_info(int fd, int which)
 {
 	uint32_t info[SK_MEMINFO_VARS] = {0};
 	socklen_t length = sizeof info;
 
-	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &length) != 0)
-		return 0;
-	return info[SK_MEMINFO_DROPS];
+	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &length) != 0 ? 0 : info[which];
+}
+
+static uint64_t kernel_drops(int fd)
+{
+	return memory_info(fd, SK_MEMINFO_DROPS);
 }
 
 /* Its memory stays until no call of ours is up the stack. */
@@ -240,7 +243,7 @@ static int start(struct ds_loop *loop, struct ds_socket *socket, int fd)
 	return error;
 }
 
-/* loopAdd(loop, fd, is_connected): handle */
+/* loopAdd(loop, fd, kind): handle */
 napi_value ds_loop_add(napi_env env, napi_callback_info info)
 {
 	struct ds_args args;
@@ -248,14 +251,15 @@ napi_value ds_loop_add(napi_env env, napi_callback_info info)
 	ds_args_begin(&args, env, info, 3);
 	struct ds_loop *loop = find_loop(&args);
 	int fd = (int)ds_arg_u32(&args, 1, "fd", 0, INT32_MAX);
-	bool connected = ds_arg_u32(&args, 2, "kind", 0, 1);
+	uint32_t kind = ds_arg_u32(&args, 2, "kind", 0, DS_SOCKET_KINDS - 1);
 	if (args.failed)
 		return NULL;
 	struct ds_socket *socket = calloc(1, sizeof *socket);
 	if (socket == NULL)
 		return ds_throw_errno(env, ENOMEM, "calloc", "UdpLoop.add");
 	socket->loop = loop;
-	socket->connected = connected;
+	socket->kind = (enum ds_socket_kind)kind;
+	socket->connected = kind == DS_CONNECTED;
 	int error = start(loop, socket, fd);
 	if (error != 0) {
 		free(socket);
@@ -283,6 +287,37 @@ napi_value ds_loop_remove(napi_env env, napi_callback_info info)
 	return result;
 }
 
+static void put(napi_env env, napi_value object, const char *name, uint64_t number)
+{
+	napi_value value;
+
+	if (napi_create_double(env, (double)number, &value) == napi_ok)
+		napi_set_named_property(env, object, name, value);
+}
+
+/* loopMemory(loop, handle): octets that wait in its receive buffer, and datagrams dropped; null: unknown. For metrics. */
+napi_value ds_loop_memory(napi_env env, napi_callback_info info)
+{
+	struct ds_args args;
+	napi_value object = NULL;
+
+	ds_args_begin(&args, env, info, 2);
+	struct ds_loop *loop = find_loop(&args);
+	uint32_t handle = ds_arg_u32(&args, 1, "handle", 0, UINT32_MAX);
+	if (args.failed)
+		return NULL;
+	struct ds_socket *socket = ds_loop_socket(loop, handle);
+	if (socket == NULL) {
+		napi_get_null(env, &object);
+		return object;
+	}
+	if (napi_create_object(env, &object) != napi_ok)
+		return NULL;
+	put(env, object, "queuedBytes", memory_info(socket->fd, SK_MEMINFO_RMEM_ALLOC));
+	put(env, object, "drops", memory_info(socket->fd, SK_MEMINFO_DROPS));
+	return object;
+}
+
 /* loopFlush(loop): datagrams that the kernel took */
 napi_value ds_loop_flush(napi_env env, napi_callback_info info)
 {
@@ -300,14 +335,6 @@ napi_value ds_loop_flush(napi_env env, napi_callback_info info)
 	uint32_t sent = ds_send_and_report(loop);
 	ds_leave(args.ds);
 	return ds_u32(env, sent);
-}
-
-static void put(napi_env env, napi_value object, const char *name, uint64_t number)
-{
-	napi_value value;
-
-	if (napi_create_double(env, (double)number, &value) == napi_ok)
-		napi_set_named_property(env, object, name, value);
 }
 
 /* loopStats(loop): an object of counters; for metrics, not for the hot path */

@@ -149,6 +149,7 @@ NAPI_MODULE_INIT()
 		{"loopCreate", ds_loop_create},
 		{"loopAdd", ds_loop_add},
 		{"loopRemove", ds_loop_remove},
+		{"loopMemory", ds_loop_memory},
 		{"loopFlush", ds_loop_flush},
 		{"loopStats", ds_loop_stats},
 		{"loopClose", ds_loop_close},

@@ -8,6 +8,9 @@
  *     libuv's turn --> prepare: [ epoll_wait --> onBatch of each ready socket --> tick, if due ] ...
  *                  --> libuv polls
  *
+ * Of the sockets that are ready those for pods that ask much come last, with half as many datagrams: what waits elsewhere, replies too,
+ * waits for one batch of them at most. And they come in every wake, so that nothing keeps them waiting for ever.
+ *
  * The descriptor that libuv polls is in the set too, and no wait is longer than libuv's own would be: as
  * soon as libuv has anything to do, a timer included, it has its turn. The idle handle keeps it from
  * waiting itself, where it would not see our sockets.
@@ -50,6 +53,18 @@ static int timeout_of(struct ds_env *ds)
 	return uv_backend_timeout(ds->uv);
 }
 
+/* Calls the heavy sockets that are ready, or all others that are. */
+static void deliver(struct ds_env *ds, const struct epoll_event *events, int count, bool heavy)
+{
+	for (int i = 0; i < count; i++) {
+		struct ds_socket *socket =
+			events[i].data.u64 == libuv_key ? NULL : socket_of(ds, events[i].data.u64);
+
+		if (socket != NULL && (socket->kind == DS_HEAVY_LISTENER) == heavy)
+			ds_on_readable(socket);
+	}
+}
+
 /* One wake; says whether libuv is to have its turn. */
 static bool wait_once(struct ds_env *ds)
 {
@@ -59,16 +74,11 @@ static bool wait_once(struct ds_env *ds)
 	int count = epoll_wait(ds->poll_fd, events, EVENTS_MAX, until);
 	bool is_libuv_due = count < 0 || timeout == 0 || (count == 0 && until == timeout);
 
+	for (int i = 0; i < count; i++)
+		is_libuv_due = is_libuv_due || events[i].data.u64 == libuv_key;
 	ds_enter(ds);
-	for (int i = 0; i < count; i++) {
-		if (events[i].data.u64 == libuv_key) {
-			is_libuv_due = true;
-			continue;
-		}
-		struct ds_socket *socket = socket_of(ds, events[i].data.u64);
-		if (socket != NULL)
-			ds_on_readable(socket);
-	}
+	deliver(ds, events, count, false);
+	deliver(ds, events, count, true);
 	ds_leave(ds);
 	ds_tick(ds);
 	return is_libuv_due;

@@ -53,8 +53,9 @@ export interface NativeAddon {
     onSocketError: (handle: number, errno: number) => void,
     isMetadataInBuffer: number,
   ): number;
-  loopAdd(loop: number, fd: number, isConnected: number): number;
+  loopAdd(loop: number, fd: number, kind: number): number;
   loopRemove(loop: number, handle: number): boolean;
+  loopMemory(loop: number, handle: number): { queuedBytes: number; drops: number } | null;
   loopFlush(loop: number): number;
   loopStats(loop: number): Record<string, number>;
   loopClose(loop: number): void;

@@ -4,6 +4,7 @@
 /** A thread with UDP sockets waits in the addon: what else happens in that thread must not wait for them. */
 
 import assert from 'node:assert/strict';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
@@ -13,6 +14,7 @@ import { describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { appendEcho, echoLoop, echoPair, openListener } from '../test/echo.ts';
+import { until } from '../test/wait.ts';
 import { closeFd, localPort } from './fd.ts';
 import * as layout from './layout.ts';
 
@@ -126,5 +128,33 @@ describe('while UDP sockets are waited for', { timeout: 4 * patienceMs }, () => 
     const worker = new Worker(new URL('../test/last-loop-worker.ts', import.meta.url));
     const [code] = await once(worker, 'exit');
     assert.equal(code, 0);
+  });
+});
+
+describe('a heavy listener', { timeout: 4 * patienceMs }, () => {
+  test('gets one batch a wake, after all other sockets that are ready, and is never left out', async () => {
+    const batches: { handle: number; count: number }[] = [];
+    using loop = echoLoop({ onBatch: (handle, count) => void batches.push({ handle, count }) });
+    const [light, heavy] = [openListener(), openListener()];
+    const heavyHandle = loop.add(heavy, 'heavy');
+    const lightHandle = loop.add(light, 'listener');
+    const clients = [heavy, light].map((fd) => {
+      const client = createSocket('udp4');
+      client.connect(localPort(fd), '127.0.0.1');
+      return client;
+    });
+    await Promise.all(clients.map((client) => once(client, 'connect')));
+    // All before this thread waits again. The heavy one is ready first.
+    const each = 192;
+    for (const client of clients) for (let i = 0; i < each; i++) client.send('x');
+    await until(() => batches.reduce((sum, { count }) => sum + count, 0) === 2 * each, 'all');
+    const order = batches.map(({ handle }) => (handle === heavyHandle ? 'heavy' : 'light'));
+    assert.deepEqual(order, ['light', 'light', 'heavy', 'light', 'heavy', 'heavy']);
+    assert.ok(batches.every(({ count }) => count === loop.slots));
+    assert.deepEqual(loop.memory(lightHandle), { queuedBytes: 0, drops: 0 });
+    assert.ok(loop.remove(lightHandle));
+    assert.equal(loop.memory(lightHandle), null);
+    for (const client of clients) client.close();
+    for (const fd of [light, heavy]) closeFd(fd);
   });
 });

@@ -6,7 +6,8 @@
  *
  *   kernel → recvmmsg → buffer + rx records → onBatch(handle, count) → tx records → sendmmsg
  *
- * A wake of one socket handles at most two batches, so that no socket starves the others. Each
+ * A wake of one socket handles at most two batches, so that no socket starves the others; of a heavy listener one, after all
+ * other sockets that are ready. Each
  * rx record says where its payload goes (RX_OFFSET, RX_CAPACITY; the caller may change both at any
  * time); onBatch decides and appends tx records. Nothing is queued: what the kernel does not take
  * at once is dropped and counted, and said in TX_RESULT.
@@ -70,7 +71,17 @@ export interface UdpLoopOptions {
   readonly onSocketError: (handle: number, errno: number) => void;
 }
 
-export type SocketKind = 'listener' | 'connected';
+/** `heavy`: a listener whose datagrams may wait for those of other sockets. */
+export type SocketKind = 'listener' | 'connected' | 'heavy';
+const socketKinds: readonly SocketKind[] = ['listener', 'connected', 'heavy'];
+
+/** The receive buffer of one socket, by the kernel (SO_MEMINFO). */
+export interface SocketMemory {
+  /** Octets that wait in it, with the kernel's overhead. */
+  readonly queuedBytes: number;
+  /** Datagrams that the kernel dropped, modulo 2^32: buffer full, or refused by the guard. */
+  readonly drops: number;
+}
 
 export class UdpLoop implements Disposable {
   /** Header words, see HEADER_TX_COUNT. */
@@ -138,12 +149,17 @@ export class UdpLoop implements Disposable {
    * @throws DnsSocketError: EPROTOTYPE (no UDP socket), ENOTCONN, ENOBUFS (socketsMax)
    */
   add(fd: number, kind: SocketKind): number {
-    return attempt(() => native.loopAdd(this.#id, fd, kind === 'connected' ? 1 : 0));
+    return attempt(() => native.loopAdd(this.#id, fd, socketKinds.indexOf(kind)));
   }
 
   /** Stops watching and closes the loop's duplicate, not the caller's fd. False if unknown. */
   remove(handle: number): boolean {
     return attempt(() => native.loopRemove(this.#id, handle));
+  }
+
+  /** Null if there is no such socket. A system call or two: for metrics. */
+  memory(handle: number): SocketMemory | null {
+    return attempt(() => native.loopMemory(this.#id, handle));
   }
 
   /**

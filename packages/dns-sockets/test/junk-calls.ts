@@ -134,8 +134,9 @@ const templates: Readonly<Record<string, () => unknown[]>> = {
     const callback = pick([noop, throwing]);
     return [new Uint8Array(512), control(slots), slots, callback, noop, pick([0, 1])];
   },
-  loopAdd: () => [pick(loops), pick(fds), pick([0, 1])],
+  loopAdd: () => [pick(loops), pick(fds), pick([0, 1, 2])],
   loopRemove: () => [pick(loops), pick(handles)],
+  loopMemory: () => [pick(loops), pick(handles)],
   loopFlush: () => [pick(loops)],
   loopStats: () => [pick(loops)],
   loopClose: () => [pick(loops)],

@@ -23,12 +23,16 @@ static int set_flag(int fd, int level, int name)
 static int set_options(const struct request *request, int fd, int family, int type)
 {
 	int mark = (int)arg_number(request, "mark", 0);
+	int priority = (int)arg_number(request, "priority", 0);
 	int ttl = (int)arg_number(request, "ttl", 0);
 	int segment = (int)arg_number(request, "segment", 0);
 	const char *device = arg_text(request, "device", NULL);
 	bool is_v6 = family == AF_INET6;
 
 	if (mark != 0 && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) != 0)
+		return -1;
+	if (priority != 0 &&
+	    setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &priority, sizeof(priority)) != 0)
 		return -1;
 	if (device != NULL &&
 	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, (socklen_t)strlen(device)) != 0)

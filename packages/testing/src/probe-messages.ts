@@ -21,6 +21,7 @@ export function socketArguments(
     source: options.source,
     sport: options.sourcePort,
     mark: options.mark,
+    priority: options.priority,
     uid: options.uid,
     device: options.device,
     ttl: options.ttl,

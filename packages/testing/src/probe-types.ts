@@ -8,6 +8,8 @@ export interface SocketOptions {
   readonly sourcePort?: number;
   /** SO_MARK. */
   readonly mark?: number;
+  /** SO_PRIORITY. */
+  readonly priority?: number;
   /** Owner of the socket; it is made and bound without capabilities. */
   readonly uid?: number;
   /** SO_BINDTODEVICE. */

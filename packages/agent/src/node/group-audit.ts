@@ -3,13 +3,12 @@
 
 /**
  * Foreign sockets at port P. A socket of the members' uid may join their group, and could then choose who gets pods' queries
- * until our program is put back (safety rule 11). None but the members' own, which are in `listeners`, belongs there: any
- * other is told.
+ * until our program is put back (safety rule 11). None but the members' own, which are in `listeners` and `heavy_listeners`,
+ * belongs there: any other is told.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { formatAddress } from '@tandem/core/net/ip';
-import { TD_MEMBERS_MAX, tdListenerKind } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import { type BoundSocket, SocketDiagnostics } from '@tandem/netlink/sock-diag';
@@ -90,12 +89,14 @@ export function describe({ protocol, address, port, uid, inode }: BoundSocket): 
 }
 
 function registeredCookies(datapath: Datapath): ReadonlySet<bigint> {
-  const listeners = datapath.map('listeners');
   const cookies = new Set<bigint>();
-  for (let index = 0; index < tdListenerKind.KINDS * TD_MEMBERS_MAX; index++) {
-    const value = listeners.lookup(new Uint8Array(Uint32Array.of(index).buffer));
-    if (value !== null)
-      cookies.add(new DataView(value.buffer, value.byteOffset).getBigUint64(0, true));
+  for (const name of ['listeners', 'heavy_listeners'] as const) {
+    const listeners = datapath.map(name);
+    for (let index = 0; index < listeners.maxEntries; index++) {
+      const value = listeners.lookup(new Uint8Array(Uint32Array.of(index).buffer));
+      if (value !== null)
+        cookies.add(new DataView(value.buffer, value.byteOffset).getBigUint64(0, true));
+    }
   }
   return cookies;
 }

@@ -13,6 +13,8 @@ import {
   latencyBucketsUs,
   latencyOffset,
   latencySumIndex,
+  queuedBytesIndex,
+  queuedHeavyBytesIndex,
 } from '../counters.ts';
 
 /** Verdicts of queries: one metric, so that its rates add up. */
@@ -68,6 +70,17 @@ export function addDnsMetrics(metrics: Metrics, counters: Float64Array, role: st
       { labels: { member: role }, index: counter[name] },
     ]);
   }
+  metrics.gauges(
+    {
+      name: 'tandem_dns_queued_bytes',
+      help: 'octets that wait in the receive buffers of the UDP listeners, with the overhead of the kernel, read every second; lane light: of pods that ask little',
+    },
+    ['member', 'lane'],
+    () => [
+      { labels: { member: role, lane: 'light' }, value: counters[queuedBytesIndex]! },
+      { labels: { member: role, lane: 'heavy' }, value: counters[queuedHeavyBytesIndex]! },
+    ],
+  );
   metrics.arrayHistogram({
     name: 'tandem_dns_latency_seconds',
     help: 'time from receiving an allowed query to its reply',

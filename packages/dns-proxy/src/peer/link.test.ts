@@ -8,8 +8,9 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { agentMember, proxyMember } from '@tandem/datapath/member';
 import { closeFd } from '@tandem/dns-sockets/fd';
-import { UnixSeqpacket } from '@tandem/dns-sockets/unix-seqpacket';
-import { encodeHello } from './hello.ts';
+import { type UnixMessage, UnixSeqpacket } from '@tandem/dns-sockets/unix-seqpacket';
+import { waitFor } from '@tandem/testing/wait';
+import { decodeHeavy, decodeHello, encodeHeavy, encodeHello } from './hello.ts';
 import { PeerLink, type PeerLinkOptions } from './link.ts';
 import { unixPeerSockets } from './peer-sockets.ts';
 
@@ -26,7 +27,7 @@ interface Bed {
 async function withLink(run: (bed: Bed) => Promise<void>): Promise<void> {
   const directory = mkdtempSync(join(tmpdir(), 'link-'));
   const path = join(directory, 'peer.sock');
-  const fds = [0, 1, 2, 3].map(() => openSync('/dev/null', 'r'));
+  const fds = [0, 1, 2, 3, 4, 5].map(() => openSync('/dev/null', 'r'));
   const heard: string[] = [];
   let waiting: { readonly count: number; readonly resolve: () => void } | null = null;
   const hear = (what: string): void => {
@@ -44,6 +45,10 @@ async function withLink(run: (bed: Bed) => Promise<void>): Promise<void> {
     onLinked: ({ member, listeners }, holdsOurs) => {
       for (const fd of listeners) closeFd(fd);
       hear(`linked ${member}, ${listeners.length} listeners, ${holdsOurs ? 'alive' : 'dead'}`);
+      return (heavy) => {
+        for (const fd of heavy) closeFd(fd);
+        hear(`${heavy.length} more`);
+      };
     },
     onLost: (member) => hear(`lost ${member}`),
     onRefused: () => hear('refused'),
@@ -72,7 +77,7 @@ function connectAs(member: number, { path, fds }: Bed): UnixSeqpacket {
     },
     onEnd: () => undefined,
   });
-  const hello = encodeHello({ member, listeners: fds });
+  const hello = encodeHello(member, fds);
   socket.send(hello.bytes, hello.fds);
   return socket;
 }
@@ -99,6 +104,65 @@ test('a later life has linked when the former connection ends: nobody is lost', 
     assert.deepEqual(bed.heard, [
       ...['linked 1, 4 listeners, alive', 'linked 1, 4 listeners, alive'],
       ...['refused', 'lost 1'],
+    ]);
+  });
+});
+
+/** Says hello as `version`, then `more`; what comes back until the end of the link. */
+async function speak(
+  bed: Bed,
+  version: number,
+  more: readonly UnixMessage[],
+): Promise<readonly UnixMessage[]> {
+  const got: UnixMessage[] = [];
+  const hello = encodeHello(proxyMember, bed.fds);
+  new DataView(hello.bytes.buffer).setUint32(4, version, true);
+  const before = bed.heard.length;
+  const socket = UnixSeqpacket.connect(bed.path, {
+    onMessage: (message) => {
+      for (const fd of message.fds) closeFd(fd);
+      got.push(message);
+    },
+    onEnd: () => undefined,
+  });
+  for (const { bytes, fds } of [hello, ...more]) socket.send(bytes, fds);
+  await bed.hears(before + 1 + more.length);
+  await waitFor(() => got.length >= version, { what: 'what the link says' });
+  socket.close();
+  await bed.hears(before + 2 + more.length);
+  return got;
+}
+
+test('a member of version 2 gets the listeners for pods that ask much, and gives its own; one of version 1 not', async () => {
+  await withLink(async (bed) => {
+    const heavy = encodeHeavy(proxyMember, bed.fds) as UnixMessage;
+    const [hello, second, ...rest] = await speak(bed, 2, [heavy]);
+    assert.equal(decodeHello(hello as UnixMessage, proxyMember)?.listeners.length, 4);
+    assert.equal(decodeHeavy(second as UnixMessage, agentMember)?.length, 2);
+    assert.deepEqual(rest, []);
+    const former = await speak(bed, 1, []);
+    assert.equal(former.length, 1);
+    assert.deepEqual(bed.heard, [
+      ...['linked 1, 4 listeners, alive', '2 more', 'lost 1'],
+      ...['linked 1, 4 listeners, alive', 'lost 1'],
+    ]);
+  });
+});
+
+test('a third message is refused, and one of another member', async () => {
+  await withLink(async (bed) => {
+    const heavy = encodeHeavy(proxyMember, bed.fds) as UnixMessage;
+    const foreign = encodeHeavy(agentMember, bed.fds) as UnixMessage;
+    const first = connectAs(proxyMember, bed);
+    first.send(heavy.bytes, heavy.fds);
+    first.send(heavy.bytes, heavy.fds);
+    await bed.hears(4);
+    connectAs(proxyMember, bed).send(foreign.bytes, foreign.fds);
+    await bed.hears(7);
+    const refused = ['refused', 'lost 1'];
+    assert.deepEqual(bed.heard, [
+      ...['linked 1, 4 listeners, alive', '2 more', ...refused],
+      ...['linked 1, 4 listeners, alive', ...refused],
     ]);
   });
 });

@@ -10,8 +10,11 @@
 import { DnsSocketError } from '@tandem/dns-sockets/errors';
 import type { PeerCredentials, UnixMessage } from '@tandem/dns-sockets/unix-seqpacket';
 import { peerCheckMs, peerConnectionsMax, peerRetryMsMax, peerRetryMsMin } from '../limits.ts';
-import { decodeHello, encodeHello, type Hello } from './hello.ts';
+import { decodeHeavy, decodeHello, encodeHeavy, encodeHello, type Hello } from './hello.ts';
 import type { PeerHandlers, PeerServer, PeerSocket, PeerSockets } from './peer-sockets.ts';
+
+/** Takes further listeners of a life, of the kinds from TD_KINDS on; they are the callee's. */
+export type TakeHeavy = (listeners: readonly number[]) => void;
 
 export interface PeerLinkOptions {
   readonly sockets: PeerSockets;
@@ -27,9 +30,9 @@ export interface PeerLinkOptions {
   readonly listeners: () => readonly number[];
   /**
    * A life of another member said hello; its descriptors are the callee's. `holdsOurs`: it has our listeners, or will
-   * have them when it reads; else it has died since.
+   * have them when it reads; else it has died since. What it returns takes the listeners for pods that ask much, if they come.
    */
-  readonly onLinked: (hello: Hello, holdsOurs: boolean) => void;
+  readonly onLinked: (hello: Hello, holdsOurs: boolean) => TakeHeavy;
   /** The other process closed the link or died. */
   readonly onLost: (member: number) => void;
   readonly onRefused: () => void;
@@ -39,9 +42,18 @@ interface Connection {
   socket: PeerSocket | null;
   /** -1 before its hello. */
   member: number;
-  /** Our hello was sent. */
+  /** All that we have to say was sent. */
   isSent: boolean;
+  /** Until it was called. */
+  takeHeavy: TakeHeavy | null;
 }
+
+const newConnection = (): Connection => ({
+  socket: null,
+  member: -1,
+  isSent: false,
+  takeHeavy: null,
+});
 
 export class PeerLink {
   readonly #o: PeerLinkOptions;
@@ -101,7 +113,7 @@ export class PeerLink {
       this.#o.onRefused();
       return null;
     }
-    const connection: Connection = { socket: null, member: -1, isSent: false };
+    const connection = newConnection();
     return {
       ...this.#handlers(connection),
       onOpen: (socket) => this.#open(connection, socket),
@@ -109,7 +121,7 @@ export class PeerLink {
   }
 
   #connect(): void {
-    const connection: Connection = { socket: null, member: -1, isSent: false };
+    const connection = newConnection();
     this.#open(connection, this.#o.sockets.connect(this.#handlers(connection)));
   }
 
@@ -118,7 +130,7 @@ export class PeerLink {
     this.#connections.add(connection);
     try {
       const { member, listeners } = this.#o;
-      const hello = encodeHello({ member, listeners: listeners() });
+      const hello = encodeHello(member, listeners());
       connection.isSent = socket.send(hello.bytes, hello.fds);
     } catch (error) {
       // A process that has died since it connected has left its hello, which is read before the end is.
@@ -134,6 +146,14 @@ export class PeerLink {
   }
 
   #onMessage(connection: Connection, message: UnixMessage): void {
+    if (connection.takeHeavy !== null) {
+      const heavy = decodeHeavy(message, connection.member);
+      if (heavy !== null) {
+        connection.takeHeavy(heavy);
+        connection.takeHeavy = null;
+        return;
+      }
+    }
     const hello = connection.member === -1 ? decodeHello(message, this.#o.member) : null;
     if (hello === null) {
       // No hello, or more than one: whoever speaks so is not this program.
@@ -144,7 +164,21 @@ export class PeerLink {
     }
     connection.member = hello.member;
     this.#retryMs = peerRetryMsMin;
-    this.#o.onLinked(hello, connection.isSent);
+    if (hello.takesHeavy) this.#sendHeavy(connection);
+    connection.takeHeavy = this.#o.onLinked(hello, connection.isSent);
+  }
+
+  /** A process that has died since its hello needs none: its end comes. */
+  #sendHeavy(connection: Connection): void {
+    const { member, listeners } = this.#o;
+    const heavy = encodeHeavy(member, listeners());
+    if (heavy === null || !connection.isSent) return;
+    try {
+      connection.isSent = connection.socket?.send(heavy.bytes, heavy.fds) ?? false;
+    } catch (error) {
+      connection.isSent = false;
+      if (!isOver(error)) throw error;
+    }
   }
 
   /** A later connection of the same member may have taken this one's place: then nobody is lost. */

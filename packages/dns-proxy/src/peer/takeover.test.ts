@@ -8,6 +8,7 @@ import { NodeGroup } from '@tandem/datapath/group';
 import { GroupMember } from '../group-member.ts';
 import { heartbeatIntervalMs } from '../limits.ts';
 import { noListener } from './hello.ts';
+import type { TakeHeavy } from './link.ts';
 import { Takeover, type TakeoverEvent } from './takeover.ts';
 
 const ms = 1e6;
@@ -17,6 +18,10 @@ const startNs = 1e12;
 class Watcher {
   readonly peer: GroupMember;
   readonly events: TakeoverEvent[] = [];
+  readonly takeHeavy: TakeHeavy;
+  /** Descriptors of the peer's listeners that are read, which are their handles as well. */
+  readonly read = new Set<number>();
+  readonly closed: number[] = [];
   replays = 0;
   readonly #takeover: Takeover;
 
@@ -28,16 +33,31 @@ class Watcher {
     this.peer.join(startNs, 1);
     this.#takeover = new Takeover({
       self,
-      loop: { add: () => 1, remove: () => true },
+      loop: {
+        add: (fd) => {
+          this.read.add(fd);
+          return fd;
+        },
+        remove: (handle) => this.read.delete(handle),
+      },
       tcp: { listen: () => () => undefined },
-      closeFd: () => undefined,
+      closeFd: (fd) => this.closed.push(fd),
       replay: () => {
         this.replays += 1;
       },
       onEvent: (event) => this.events.push(event),
     });
     this.#takeover.setOwn([1]);
-    this.#takeover.onLinked({ member: 1, listeners: [1, ...Array(3).fill(noListener)] }, startNs);
+    const listeners = [1, ...Array(3).fill(noListener)];
+    this.takeHeavy = this.#takeover.onLinked({ member: 1, listeners, takesHeavy: true }, startNs);
+  }
+
+  ownListener(handle: number): number {
+    return this.#takeover.ownListener(handle);
+  }
+
+  close(): void {
+    this.#takeover.close();
   }
 
   look(atMs: number): void {
@@ -108,5 +128,35 @@ describe('a member that gives no beat', () => {
     watcher.look(150);
     watcher.lose(151);
     assert.deepEqual([watcher.events, watcher.replays], [['linked', 'lost'], 1]);
+  });
+});
+
+describe('its listeners for pods that ask much', () => {
+  const heavyFd = 7;
+
+  for (const isLate of [false, true]) {
+    const when = isLate ? 'come when it is away already' : 'are there when it goes away';
+    test(`${when}: they are read, answered by the own first one, and closed with the others`, () => {
+      const watcher = new Watcher();
+      if (!isLate) watcher.takeHeavy([heavyFd, noListener]);
+      watcher.look(10);
+      assert.deepEqual([...watcher.read], []);
+      watcher.lose(11);
+      if (isLate) watcher.takeHeavy([heavyFd, noListener]);
+      assert.deepEqual([...watcher.read], [1, heavyFd]);
+      assert.equal(watcher.ownListener(heavyFd), 1);
+      watcher.beat(12);
+      watcher.look(20);
+      assert.deepEqual([[...watcher.read], watcher.events.at(-1)], [[], 'back']);
+      watcher.close();
+      assert.deepEqual(watcher.closed, [1, heavyFd]);
+    });
+  }
+
+  test('that come after all was closed are closed at once', () => {
+    const watcher = new Watcher();
+    watcher.close();
+    watcher.takeHeavy([heavyFd, noListener]);
+    assert.deepEqual(watcher.closed, [1, heavyFd]);
   });
 });

@@ -25,8 +25,10 @@ import { socketsMax } from '@tandem/dns-sockets/limits';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import type { GroupMember } from '../group-member.ts';
 import { heartbeatIntervalMs, peerLookGapMaxMs, retiredListenersMs } from '../limits.ts';
+import { firstLane, isHeavy } from '../listener-kinds.ts';
 import type { TcpServer } from '../tcp/server.ts';
 import { type Hello, noListener } from './hello.ts';
+import type { TakeHeavy } from './link.ts';
 
 const handleIndexMask = socketsMax - 1;
 
@@ -44,11 +46,13 @@ export interface TakeoverOptions {
 
 /** The listeners of one life of a member. */
 interface Listeners {
-  readonly fds: readonly number[];
+  /** By td_listener_kind. */
+  fds: readonly number[];
   /** UDP handles and TCP acceptors while they are read here. */
   handles: number[];
   stopAccepting: (() => void)[];
   isRead: boolean;
+  isClosed: boolean;
   /** A later life has linked: they are closed then. Infinity for the current ones. */
   closesAtNs: number;
   /** Turns of our loop before they may be closed: queued datagrams must be read, even if this member runs late. */
@@ -104,24 +108,28 @@ export class Takeover {
     return this.#ownByHandle[handle & handleIndexMask]!;
   }
 
-  onLinked({ member, listeners }: Hello, monotonicNs: number): void {
+  /** @returns what takes further listeners of this life */
+  onLinked({ member, listeners }: Hello, monotonicNs: number): TakeHeavy {
     const peer = this.#peerOf(member);
     // What is still queued in the former life's sockets is read before they are closed.
     for (const former of peer.listeners) {
       this.#read(former);
       former.closesAtNs = Math.min(former.closesAtNs, monotonicNs + retiredListenersMs * 1e6);
     }
-    peer.listeners.push({
+    const life: Listeners = {
       fds: listeners,
       handles: [],
       stopAccepting: [],
       isRead: false,
+      isClosed: false,
       closesAtNs: Infinity,
       turnsLeft: retiredListenersMs / heartbeatIntervalMs,
-    });
+    };
+    peer.listeners.push(life);
     peer.lostAtNs = -1;
     this.#o.onEvent('linked', member);
     this.#update(peer, monotonicNs);
+    return (heavy) => this.#add(life, heavy);
   }
 
   onLost(member: number, monotonicNs: number): void {
@@ -195,6 +203,14 @@ export class Takeover {
     if (isAway) replay(peer.member, beatNs, monotonicNs);
   }
 
+  #add(listeners: Listeners, fds: readonly number[]): void {
+    const { isRead, isClosed } = listeners;
+    if (isRead) this.#giveUp(listeners);
+    listeners.fds = [...listeners.fds, ...fds];
+    if (isClosed) for (const fd of fds) this.#closeFd(fd);
+    else if (isRead) this.#read(listeners);
+  }
+
   #read(listeners: Listeners): void {
     if (listeners.isRead || this.#own.length === 0) return;
     listeners.isRead = true;
@@ -205,9 +221,9 @@ export class Takeover {
         listeners.stopAccepting.push(tcp.listen(fd));
         continue;
       }
-      const own = this.#own[kind];
+      const own = this.#own[kind] ?? this.#own[firstLane(kind)];
       if (own === undefined) continue;
-      const handle = loop.add(fd, 'listener');
+      const handle = loop.add(fd, isHeavy(kind) ? 'heavy' : 'listener');
       listeners.handles.push(handle);
       this.#ownByHandle[handle & handleIndexMask] = own;
     }
@@ -223,8 +239,14 @@ export class Takeover {
   }
 
   #close(listeners: Listeners): void {
+    if (listeners.isClosed) return;
     this.#giveUp(listeners);
-    for (const fd of listeners.fds) if (fd !== noListener) this.#o.closeFd(fd);
+    listeners.isClosed = true;
+    for (const fd of listeners.fds) this.#closeFd(fd);
+  }
+
+  #closeFd(fd: number): void {
+    if (fd !== noListener) this.#o.closeFd(fd);
   }
 }
 

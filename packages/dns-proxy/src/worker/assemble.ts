@@ -18,6 +18,7 @@ import { GroupMember } from '../group-member.ts';
 import { JournalReplay } from '../journal/replay.ts';
 import { QuerySlots } from '../journal/slots.ts';
 import { MemberLife } from '../member-life.ts';
+import { noListener } from '../peer/hello.ts';
 import { PeerLink } from '../peer/link.ts';
 import { Takeover } from '../peer/takeover.ts';
 import { FlowTable } from '../policy/flow-table.ts';
@@ -168,8 +169,13 @@ export function assembleMember(
     onLinked: (hello, holdsOurs) => {
       counters[counter.peerLinks]!++;
       sockets.enlargeBuffers(hello.listeners);
-      takeover.onLinked(hello, life.now());
+      sockets.useHeavy(owner.listeners(), hello.takesHeavy);
+      const takeHeavy = takeover.onLinked(hello, life.now());
       if (holdsOurs) life.linked();
+      return (heavy) => {
+        sockets.enlargeBuffers([...hello.listeners.map(() => noListener), ...heavy]);
+        takeHeavy(heavy);
+      };
     },
     onLost: (member) => takeover.onLost(member, life.now()),
     onRefused: () => {

@@ -14,10 +14,12 @@ import {
   selectorIntervalMs,
   sweepIntervalMs,
 } from '../limits.ts';
+import { isHeavy } from '../listener-kinds.ts';
 import { noListener } from '../peer/hello.ts';
 import { PolicyTables } from '../policy/tables.ts';
 import { Turns } from '../services/turns.ts';
 import { markOf, settingsProblem } from '../settings.ts';
+import { ListenerMemory } from '../udp/listener-memory.ts';
 import type { ToWorker, WorkerOptions } from '../worker-messages.ts';
 import { assembleMember, type Member, type MemberSizes } from './assemble.ts';
 import type { MemberSystem } from './system.ts';
@@ -29,6 +31,8 @@ export class DnsWorker {
   readonly #sweepMs: number;
   /** By td_listener_kind; empty while they cannot be opened. */
   #listeners: readonly number[] = [];
+  /** Null until they are read. */
+  #memory: ListenerMemory | null = null;
   /** The newest policy that arrived before the listeners were open. */
   #waiting: PolicyTables | null = null;
   /** `group.loads` of the programs and maps in use. */
@@ -62,6 +66,7 @@ export class DnsWorker {
     // Any socket of the group can replace the program that chooses members, and a process of the host that did so
     // would get the pods' queries (safety rule 11): ours is put back every second.
     turns.every(selectorIntervalMs, () => this.#system.sockets.attachSelector(this.#listeners));
+    turns.every(selectorIntervalMs, () => this.#memory?.look());
     turns.start();
     this.#openListeners();
     this.#system.post({ kind: 'ready' });
@@ -105,9 +110,10 @@ export class DnsWorker {
     for (const [kind, fd] of this.#listeners.entries()) {
       if (fd === noListener) continue;
       if (kind === tdListenerKind.TCP4 || kind === tdListenerKind.TCP6) tcp.listen(fd);
-      else own[kind] = listenerLoop.add(fd, 'listener');
+      else own[kind] = listenerLoop.add(fd, isHeavy(kind) ? 'heavy' : 'listener');
     }
     takeover.setOwn(own);
+    this.#memory = new ListenerMemory(listenerLoop, this.#options.counters, own);
     const ipv4 = own[tdListenerKind.UDP4]!;
     udp.setListeners(ipv4, own[tdListenerKind.UDP6] ?? ipv4);
   }

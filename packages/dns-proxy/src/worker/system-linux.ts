@@ -15,7 +15,7 @@ import { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { createUpstreamUdp } from '@tandem/dns-sockets/upstream';
 import { JournalRegion, regionBytes } from '../journal/region.ts';
 import { batchMax, udpQueryBytesMax, udpReplyBytesMax } from '../limits.ts';
-import { giveRoom, guardListeners, openListeners } from '../listeners.ts';
+import { giveRoom, guardListeners, openListeners, useHeavy } from '../listeners.ts';
 import { noListener } from '../peer/hello.ts';
 import { unixPeerSockets } from '../peer/peer-sockets.ts';
 import { RandomPool } from '../query/random.ts';
@@ -85,6 +85,7 @@ function socketsOf(datapath: Datapath, options: WorkerOptions): MemberSockets {
     closeUpstream: closeFd,
     tcp: nodeTcpSystem,
     openListeners: (mark) => openListeners({ ...options, mark, datapath }),
+    useHeavy: (listeners, isUsed) => useHeavy({ ...options, datapath }, listeners, isUsed),
     guardListeners,
     attachSelector: (listeners) => {
       const selector = datapath.program('select_member');

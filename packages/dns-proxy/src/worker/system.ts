@@ -77,6 +77,8 @@ export interface MemberSockets {
    * @throws DnsSocketError, BpfError
    */
   openListeners(mark: number): readonly number[];
+  /** Whether datagrams of pods that ask much go to the second sockets of `listeners`. */
+  useHeavy(listeners: readonly number[], isUsed: boolean): void;
   /** From now on packets with this mark pass. */
   guardListeners(listeners: readonly number[], mark: number): void;
   /** Puts the program that chooses members back, in its version of the last `reopen`. */

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/**
+ * A pod that asks little does not wait behind pods that ask much, each within its limits (safety rule 7): those wait in a
+ * receive buffer of their own (docs/adr/0022-lanes.md).
+ */
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { after, type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { encodeQuestion } from '@tandem/testing/dns-query';
+import { Probe } from '@tandem/testing/probe';
+import { startProcess } from '@tandem/testing/process';
+import { waitFor } from '@tandem/testing/wait';
+import { type LoadResult, startLoad } from '../kit/load.ts';
+import { dnsPolicy } from '../kit/objects.ts';
+import {
+  clusterDns4,
+  standardPolicy,
+  standardRules,
+  startStandardNode,
+} from '../kit/standard-node.ts';
+
+const neighbourRate = 200;
+const neighbourSeconds = 4;
+/** Below the default rate of a pod, 5,000. */
+const hogRate = 4900;
+const noError = '0';
+const pattern = [{ matchPattern: '**.allowed.test' }];
+const hogs = Array.from({ length: 16 }, (_, i) => `hog${i}`);
+const standard = await startStandardNode({
+  pods: hogs.map((name, i) => ({ name, kind: i % 2 === 0 ? 'ptp' : 'bridge' })),
+  podObjects: Object.fromEntries(hogs.map((name) => [name, { namespace: `of-${name}` }])),
+  policies: [
+    standardPolicy,
+    ...hogs.map((name) =>
+      dnsPolicy({ namespace: `of-${name}`, selects: { app: name }, dns: pattern, fqdns: pattern }),
+    ),
+  ],
+  rules: standardRules,
+});
+after(() => standard[Symbol.asyncDispose]());
+const { node, tandem } = standard;
+
+// A server that is slower than the members would be what the neighbour waits for.
+await standard.dns[Symbol.asyncDispose]();
+const dnsPod = node.pod('dns');
+const tool = fileURLToPath(new URL('../bench/native/build/upstream', import.meta.url));
+const addresses = [dnsPod.ipv4, dnsPod.ipv6].flatMap((address) => ['--address', address ?? '']);
+const server = node.own(
+  startProcess(...dnsPod.namespace.enter(tool, [...addresses, '--port', '53'])),
+);
+await waitFor(() => server.stdout().includes('ready'), { what: 'the DNS server' });
+
+/** The neighbour's queries beside an attack; figures and counters are told. */
+async function serveBeside(t: TestContext, attack: () => Promise<unknown>): Promise<void> {
+  const before = tandem.counters();
+  await using load = startLoad(node.pod('client').namespace, {
+    server: clusterDns4,
+    rate: neighbourRate,
+    seconds: neighbourSeconds,
+    nameFormat: 'n-%u.allowed.test',
+    nameCount: 50,
+    timeoutMs: 5000,
+  });
+  const [neighbour, attacked] = await Promise.all([load.result, attack()]);
+  const now = tandem.counters();
+  const moved = (name: string): number => (now[name] ?? 0) - (before[name] ?? 0);
+  const selected = moved('selected') + moved('selected_stale');
+  const heavy = moved('selected_heavy');
+  const { sent, lost, rcodes, p50Us, p99Us, maxUs } = neighbour;
+  t.diagnostic(JSON.stringify({ neighbour: { sent, lost, p50Us, p99Us, maxUs }, attacked }));
+  const loadAverage = readFileSync('/proc/loadavg', 'utf8').trim();
+  t.diagnostic(JSON.stringify({ selected, heavy, dropped: moved('drop_query_rate'), loadAverage }));
+  assert.ok(sent >= neighbourRate * neighbourSeconds * 0.9, `${sent} sent`);
+  assert.deepEqual({ lost, rcodes }, { lost: 0, rcodes: { [noError]: sent } });
+  assert.ok(heavy > selected / 2, `${heavy} of ${selected}`);
+  assert.ok(selected - heavy >= sent, `${selected - heavy} of ${sent}`);
+}
+
+test('a pod sends as fast as it can: a neighbour loses none', async (t) => {
+  const hog = node.own(Probe.start(node.pod('hog0').namespace));
+  const data = encodeQuestion({ server: clusterDns4, name: 'n-1.allowed.test' });
+  await serveBeside(t, () => hog.blast({ to: clusterDns4, port: 53, data, count: 300_000 }));
+});
+
+for (const count of [4, 16]) {
+  test(`${count} pods ask ${hogRate} a second each: a neighbour loses none`, async (t) => {
+    const floods = hogs.slice(0, count).map((name) =>
+      startLoad(node.pod(name).namespace, {
+        server: clusterDns4,
+        rate: hogRate,
+        seconds: neighbourSeconds + 0.5,
+        nameFormat: 'n-%u.allowed.test',
+        nameCount: 50,
+        timeoutMs: 1000,
+      }),
+    );
+    let answered = 0;
+    await serveBeside(t, async () => {
+      const results = await Promise.all(floods.map(({ result }) => result));
+      const sum = (of: (result: LoadResult) => number): number =>
+        results.reduce((total, result) => total + of(result), 0);
+      answered = sum((result) => result.answered);
+      return { sent: sum(({ sent }) => sent), answered };
+    });
+    assert.ok(answered > 0, 'those who ask much are not left out');
+  });
+}
