@@ -43,6 +43,8 @@ test('what only looks like YAML is none', () => {
       'a: 1\nname: *.example.com\n',
       /^line 2 is no YAML: \*\.example\.com is an alias .* needs quotes$/,
     ],
+    ['a: 1\nb: {c: 1, d: 2, c: 3}\n', /^line 2 is no YAML: Map keys must be unique/],
+    [`a: ${'['.repeat(9_000)}${']'.repeat(9_000)}\n`, /it is nested too deeply$/],
     ['a: *x\nb: &x 1\n', /^line 1 is no YAML: \*x is an alias without its anchor/],
   ];
   for (const [text, problem] of rows) assert.match(String(valuesOf(text)[0]), problem);
@@ -63,6 +65,29 @@ test('lists are taken apart: empty, in each other, of a type, and once', () => {
   assert.deepEqual(valuesOf(many), ['x']);
   const own = `&a {kind: List, items: [x, ${Array(9).fill('*a').join()}]}`;
   assert.deepEqual(valuesOf(own), ['x']);
+});
+
+test('whatever has items is a list, as to kubectl', () => {
+  const policy = { apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: { name: 'p' } };
+  const items = (document: unknown): unknown[] => itemsOf(document).map(({ raw }) => raw);
+  assert.deepEqual(items({ kind: 'list', items: [policy] }), [policy]);
+  for (const kind of ['Bundle', '', undefined]) {
+    const bundle = { kind, metadata: { name: 'b' }, items: [policy] };
+    assert.deepEqual(items(bundle), [bundle, policy], String(kind));
+  }
+  // A stray field must not take the policy itself away.
+  const stray = { ...policy, items: [] };
+  assert.deepEqual(items(stray), [stray]);
+});
+
+test('a mapping of very many keys costs no more than its length', () => {
+  const keys = Array.from({ length: 100_000 }, (_, index) => `k${index}: 1`);
+  const before = performance.now();
+  const [document] = parseManifest(`a: {${keys.join(', ')}}\n`, new LineCounter());
+  const ms = performance.now() - before;
+  assert.deepEqual(document?.errors, []);
+  // Compared with each other they take minutes.
+  assert.ok(ms < 30_000, `${ms} ms`);
 });
 
 test('merges are bounded as aliases are', () => {

@@ -7,7 +7,9 @@ import {
   type Document,
   isAlias,
   isCollection,
+  isMap,
   isNode,
+  isScalar,
   type LineCounter,
   type Node,
   parseAllDocuments,
@@ -45,7 +47,8 @@ export function parseManifest(text: string, lineCounter: LineCounter): readonly 
     typeof tag === 'string' ||
     !(textTypes.has(tag.tag) || ('format' in tag && tag.format === 'TIME'));
   const documents = parseAllDocuments(text.replaceAll(laterMark, '$1'), {
-    ...{ lineCounter, version: '1.1' },
+    // Keys that are given twice are found below: the parser compares each key with each other one.
+    ...{ lineCounter, version: '1.1', uniqueKeys: false },
     customTags: (tags) => tags.filter(isJson),
   });
   for (const document of documents) refuseUnreadable(document);
@@ -54,7 +57,7 @@ export function parseManifest(text: string, lineCounter: LineCounter): readonly 
 
 /**
  * Refuses values that the parser accepts and no text can hold: a key that is a collection, as `name: {{ .Values.name }}` has
- * one, and an alias without its anchor, as an unquoted `*.example.com` is.
+ * one, an alias without its anchor, as an unquoted `*.example.com` is, and a key that is given twice.
  */
 function refuseUnreadable(document: Document.Parsed): void {
   const anchors = new Set<string>();
@@ -68,11 +71,23 @@ function refuseUnreadable(document: Document.Parsed): void {
         const advice = 'is an alias without its anchor: a text that begins with * needs quotes';
         if (!anchors.has(node.source)) refuse(node, `*${node.source} ${advice}`);
       } else if (node.anchor !== undefined) anchors.add(node.anchor);
-    },
-    Pair: (_, { key }) => {
-      if (isCollection(key)) refuse(key, 'A key must be a text');
+      if (isMap(node)) refuseKeys(node.items, refuse);
     },
   });
+  document.errors.sort((left, right) => left.pos[0] - right.pos[0]);
+}
+
+function refuseKeys(
+  items: readonly { readonly key: unknown }[],
+  refuse: (node: Node, message: string) => void,
+): void {
+  const keys = new Set<unknown>();
+  for (const { key } of items) {
+    if (isCollection(key)) refuse(key, 'A key must be a text');
+    if (!isScalar(key)) continue;
+    if (keys.has(key.value)) refuse(key, 'Map keys must be unique');
+    keys.add(key.value);
+  }
 }
 
 /** A mark of the byte order at the head of a document that is not the first: files that were joined. */
@@ -81,6 +96,7 @@ const laterMark = /^(---[^\n]*\n)\uFEFF/gm;
 /** Why a document is no YAML, without the place. */
 export function yamlProblem({ message }: Error): string {
   const [first = ''] = message.split('\n');
+  if (first.startsWith('Maximum call stack')) return 'it is nested too deeply';
   return first.replace(/ at line \d+, column \d+:?$/, '');
 }
 
@@ -90,7 +106,10 @@ export interface DocumentItem {
   readonly path: readonly (string | number)[];
 }
 
-/** The objects of one document: a list is taken apart, once if aliases name it several times or it holds itself. */
+/**
+ * The objects of one document. A list is taken apart, once if aliases name it several times or it holds itself. To kubectl
+ * whatever has `items` is a list: under a kind that is not called so the object itself counts too.
+ */
 export function itemsOf(document: unknown): readonly DocumentItem[] {
   return itemsBelow({ raw: document, path: [] }, new Set());
 }
@@ -99,14 +118,18 @@ function itemsBelow(item: DocumentItem, opened: Set<unknown>): readonly Document
   const { raw, path } = item;
   if (typeof raw !== 'object' || raw === null) return [item];
   const { apiVersion, kind, items } = raw as Readonly<Record<string, unknown>>;
-  if (typeof kind !== 'string' || !kind.endsWith('List')) return [item];
-  if (items === null || opened.has(items)) return [];
+  const name = typeof kind === 'string' ? kind : '';
+  const isList = /list$/i.test(name);
+  if (isList && items === null) return [];
   if (!Array.isArray(items)) return [item];
+  const own = isList ? [] : [item];
+  if (opened.has(items)) return own;
   opened.add(items);
-  const type = { apiVersion, kind: kind.slice(0, -'List'.length) };
-  return items.flatMap((each: unknown, index) =>
+  const type = { apiVersion, kind: isList ? name.slice(0, -'List'.length) : '' };
+  const below = items.flatMap((each: unknown, index) =>
     itemsBelow({ raw: typed(each, type), path: [...path, 'items', index] }, opened),
   );
+  return [...own, ...below];
 }
 
 /** Items of the API server's own lists, as NetworkPolicyList, have the list's type and do not repeat it. */

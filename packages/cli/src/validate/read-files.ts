@@ -6,8 +6,8 @@
  * but to the end: every document that is no YAML is named, not the first alone.
  */
 
-import { readdirSync, readFileSync, readSync, statSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { readdirSync, readFileSync, readSync, realpathSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileBytesMax, filesMax } from '@tandem/agent/limits';
 import {
   aliasesMax,
@@ -115,24 +115,63 @@ function filesAt(
   problems: FileProblem[],
 ): readonly string[] {
   if (path === standardInput) return [path];
-  let names: string[];
+  let chosen: readonly string[];
   try {
     if (!statSync(path).isDirectory()) return [path];
-    names = readdirSync(path, { recursive: isRecursive, encoding: 'utf8' });
+    chosen = manifestsIn(path, isRecursive, problems, new Set());
   } catch (error) {
-    throw usageError(`-f ${path}: ${(error as Error).message}`);
+    throw usageError(`-f ${path}: ${(error as Error).message}${adviceOnPath(path)}`);
   }
-  const chosen = names.filter((name) => isManifest(basename(name))).sort();
-  if (chosen.length === 0)
+  if (chosen.length === 0 && problems.length === 0)
     throw usageError(
       `-f ${path}: the directory has no *.yaml, *.yml or *.json${isRecursive ? '' : '; -R looks into those below it'}`,
     );
-  if (chosen.length > filesMax) {
-    const message = `has ${chosen.length} files, the agent reads the first ${filesMax}: merge some`;
-    problems.push({ file: path, document: 0, line: 0, message });
-    chosen.length = filesMax;
+  if (chosen.length <= filesMax) return chosen;
+  const message = `has ${chosen.length} files, the agent reads the first ${filesMax}: merge some`;
+  problems.push({ file: path, document: 0, line: 0, message });
+  return chosen.slice(0, filesMax);
+}
+
+function adviceOnPath(path: string): string {
+  if (/^https?:\/\//.test(path)) return `. It is no file: curl ${path} | tandem policy validate -f -`;
+  return path.includes(',') ? '. Give each file its own -f' : '';
+}
+
+/**
+ * Manifests of a directory, sorted. Directories below it that are hidden are passed by, as hidden files are; one that links
+ * lead to several times is read once. `opened`: directories so far.
+ * @throws Error when the directory cannot be read
+ */
+function manifestsIn(
+  directory: string,
+  isRecursive: boolean,
+  problems: FileProblem[],
+  opened: Set<string>,
+): readonly string[] {
+  opened.add(realpathSync(directory));
+  const found: string[] = [];
+  for (const name of readdirSync(directory).sort()) {
+    const path = join(directory, name);
+    if (!(isRecursive && isFolder(path))) {
+      if (isManifest(name)) found.push(path);
+    } else if (!name.startsWith('.') && !opened.has(realpathSync(path))) {
+      try {
+        found.push(...manifestsIn(path, isRecursive, problems, opened));
+      } catch (error) {
+        problems.push({ file: path, document: 0, line: 0, message: (error as Error).message });
+      }
+    }
   }
-  return chosen.map((name) => join(path, name));
+  return found;
+}
+
+/** A link that leads nowhere is none: it is named when it is read as a file. */
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    return false;
+  }
 }
 
 function readText(

@@ -247,6 +247,11 @@ test('a kind that is not read need not have metadata, and a NetworkPolicy is one
     assert.ok(meant.ok && meant.value.kind === 'NetworkPolicy', kind);
     assert.match(meant.value.faults[0]?.message ?? '', /but must be NetworkPolicy/);
   }
+  for (const apiVersion of ['networking/v1', 'network.k8s.io/v1', 'apps/v1']) {
+    const meant = parseObject({ ...policy, kind: 'NetworkPolicy', apiVersion });
+    assert.ok(meant.ok && meant.value.kind === 'NetworkPolicy', apiVersion);
+    assert.match(meant.value.faults[0]?.message ?? '', /but must be networking.k8s.io\/v1/);
+  }
   const ingress = parseObject({ ...policy, kind: 'Ingress', spec: { rules: [] } });
   assert.ok(ingress.ok && ingress.value.kind === 'unsupported');
 });
@@ -255,6 +260,12 @@ test('errors name subject, field and fix', () => {
   const rows: [name: string, raw: unknown, subject: string, issue: RegExp][] = [
     ['no mapping', [], 'object', /^ is a list, but must be a mapping/],
     ['null', null, 'object', /^ is null/],
+    [
+      'a list whose items are none',
+      { apiVersion: 'v1', kind: 'List', items: { a: pod } },
+      'List',
+      /^items is a mapping, but must be a list/,
+    ],
     ['values', { networkPolicy: {} }, 'object', /^ is no object of Kubernetes: it has neither/],
     ['no kind', { apiVersion: 'v1', metadata: { name: 'x' } }, 'object x', /^kind is missing/],
     ['no metadata', { apiVersion: 'v1', kind: 'Pod' }, 'Pod default/', /^metadata is missing/],

@@ -27,6 +27,7 @@ import {
   type Issue,
   Issues,
   isFields,
+  nameOf,
   readFields,
   readFlag,
   readInteger,
@@ -97,6 +98,11 @@ export function parseObject(
   const scope = read === undefined ? 'unknown' : clusterKinds.has(type) ? 'cluster' : 'namespace';
   const metadata = given ?? noFields;
   const meta = readMeta(metadata, scope, metaIssues);
+  // kubectl takes it for a list, and what it holds may be policies.
+  const { items } = fields;
+  if (read === undefined && items !== undefined && !Array.isArray(items)) {
+    issues.add('items', `is ${nameOf(items)}, but must be a list: put a dash before each object`);
+  }
   const path = meta.namespace === '' ? meta.name : `${meta.namespace}/${meta.name}`;
   const subject = path === '' ? kind || 'object' : `${kind || 'object'} ${path}`;
   // Without these nothing tells which object it is.

@@ -118,8 +118,9 @@ function kindOf(fields: Fields): PolicyKind | null {
   const text = typeof kind === 'string' ? kind.toLowerCase() : '';
   const named = ciliumKinds.find((each) => each.toLowerCase() === text);
   if (named !== undefined) return named;
-  if (text === 'networkpolicy' && isKubernetesGroup(apiVersion)) return 'NetworkPolicy';
-  if (isMisspelt(fields)) return 'NetworkPolicy';
+  const isNetworkPolicy = text === 'networkpolicy';
+  if (isNetworkPolicy && isKubernetesGroup(apiVersion)) return 'NetworkPolicy';
+  if (selectsPods(fields) && (isNetworkPolicy || isOfNetworking(apiVersion))) return 'NetworkPolicy';
   const isUntyped = typeof kind !== 'string' || kind === '';
   const isCilium = typeof apiVersion === 'string' && apiVersion.startsWith('cilium.io/');
   if (!(isUntyped || isCilium) || !selectsEndpoints(fields)) return null;
@@ -128,10 +129,13 @@ function kindOf(fields: Fields): PolicyKind | null {
   return hasNamespace ? 'CiliumNetworkPolicy' : 'CiliumClusterwideNetworkPolicy';
 }
 
-/** A NetworkPolicy under another kind: no other one of its group selects pods. */
-function isMisspelt({ apiVersion, spec }: Fields): boolean {
-  const isOfGroup = typeof apiVersion === 'string' && apiVersion.startsWith('networking.k8s.io/');
-  return isOfGroup && isFields(spec) && Object.hasOwn(spec, 'podSelector');
+/** A NetworkPolicy under another kind, or of another group: no other kind of its group has pods so, and no other NetworkPolicy. */
+function selectsPods({ spec }: Fields): boolean {
+  return isFields(spec) && Object.hasOwn(spec, 'podSelector');
+}
+
+function isOfNetworking(apiVersion: unknown): boolean {
+  return typeof apiVersion === 'string' && apiVersion.startsWith('networking.k8s.io/');
 }
 
 /** Calico and Antrea have a NetworkPolicy too. An object without a group is taken for the one of Kubernetes. */

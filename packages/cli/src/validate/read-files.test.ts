@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** Which files `tandem policy validate -f` reads, and which objects it finds in them. */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { after, test } from 'node:test';
+import { ownPrefix } from '@tandem/testing/namespace';
+import { readFiles } from './read-files.ts';
+import { validateObjects } from './validate-objects.ts';
+
+const directory = mkdtempSync(join(tmpdir(), ownPrefix));
+after(() => rmSync(directory, { recursive: true }));
+
+const policy = (name: string): string =>
+  `{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: ${name}}, spec: {endpointSelector: {}, ingress: [{fromEntities: [host]}]}}\n`;
+
+test('-R reads each directory once, whatever links lead to it, and no hidden one', () => {
+  const root = join(directory, 'links');
+  mkdirSync(join(root, 'a/.git'), { recursive: true });
+  for (const file of ['a/one.yaml', 'a/.git/old.yaml', 'two.yaml']) {
+    writeFileSync(join(root, file), policy('p'));
+  }
+  symlinkSync('..', join(root, 'a/back'));
+  symlinkSync('a', join(root, 'also'));
+  symlinkSync('nowhere', join(root, 'gone.yaml'));
+  symlinkSync('self', join(root, 'self'));
+  const { files, problems } = readFiles(root, { isRecursive: true });
+  assert.deepEqual(
+    files.map((file) => relative(root, file)),
+    ['a/one.yaml', 'gone.yaml', 'two.yaml'],
+  );
+  assert.deepEqual(
+    problems.map(({ file }) => relative(root, file)),
+    ['gone.yaml'],
+  );
+});
+
+test('a volume of a ConfigMap, whose files are links into a hidden directory, is read once', () => {
+  const root = join(directory, 'volume');
+  mkdirSync(join(root, '..data_1'), { recursive: true });
+  writeFileSync(join(root, '..data_1/p.yaml'), policy('p'));
+  symlinkSync('..data_1', join(root, '..data'));
+  symlinkSync('..data/p.yaml', join(root, 'p.yaml'));
+  const { files } = readFiles(root, { isRecursive: true });
+  assert.deepEqual(files, [join(root, 'p.yaml')]);
+});
+
+test('a policy in a list counts, whatever the list is called', () => {
+  for (const kind of ['List', 'list', 'CiliumNetworkPolicyList', 'Bundle']) {
+    const file = join(directory, `${kind}.yaml`);
+    writeFileSync(file, `apiVersion: v1\nkind: ${kind}\nitems:\n- ${policy('p')}`);
+    const { policies, findings } = validateObjects(readFiles(file));
+    assert.deepEqual([policies, findings], [1, []], kind);
+  }
+  const file = join(directory, 'mapping.yaml');
+  writeFileSync(file, `apiVersion: v1\nkind: List\nitems:\n  a: ${policy('p')}`);
+  const [finding] = validateObjects(readFiles(file)).findings;
+  assert.equal(finding?.severity, 'error');
+  assert.match(finding.message, /is a mapping, but must be a list/);
+});
