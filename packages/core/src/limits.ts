@@ -109,6 +109,8 @@ export const fitRoundsMax = 24;
 export const portsPerRuleMax = 40;
 /** Rules, peers, ports and names of one policy object together: bounds the work it can ask for. */
 export const policyObjectItemsMax = 20_000;
+/** Requirements and values of the selectors of one policy object together: each pod is compared with them. */
+export const selectorItemsMax = 20_000;
 /** Ports of one list of a CiliumLocalRedirectPolicy. */
 export const redirectPortsMax = 40;
 /** Values and conditions of one localEndpointSelector together: every pod of the namespace is compared with them. */

@@ -68,7 +68,11 @@ test('lists are taken apart: empty, in each other, of a type, and once', () => {
 });
 
 test('whatever has items is a list, as to kubectl', () => {
-  const policy = { apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: { name: 'p' } };
+  const policy = {
+    apiVersion: 'cilium.io/v2',
+    kind: 'CiliumNetworkPolicy',
+    metadata: { name: 'p' },
+  };
   const items = (document: unknown): unknown[] => itemsOf(document).map(({ raw }) => raw);
   assert.deepEqual(items({ kind: 'list', items: [policy] }), [policy]);
   for (const kind of ['Bundle', '', undefined]) {

@@ -2,6 +2,7 @@
 // Copyright The Tandem Authors
 
 /** Which files `tandem policy validate -f` reads, and which objects it finds in them. */
+
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -60,4 +61,28 @@ test('a policy in a list counts, whatever the list is called', () => {
   const [finding] = validateObjects(readFiles(file)).findings;
   assert.equal(finding?.severity, 'error');
   assert.match(finding.message, /is a mapping, but must be a list/);
+});
+
+test('of a file that a tool fills in or decrypts, what to validate in its place is said', () => {
+  const rows: readonly (readonly [text: string, advice: RegExp])[] = [
+    [policy('"{{ .Values.name }}"'), /-f <\(helm template CHART\)$/],
+    [policy('{{ .Values.name }}'), /-f <\(helm template CHART\)$/],
+    [policy('"${APP}-p"'), /-f <\(kustomize build DIRECTORY \| flux envsubst\)$/],
+    [policy('${APP:=shop}'), /flux envsubst\)$/],
+    [policy('$APP'), /flux envsubst\)$/],
+    [policy('"<% app %>"'), /The file is a template: validate what it renders$/],
+    [
+      policy('p').replace(/}\n$/, ', sops: {mac: x}}\n'),
+      /is encrypted: validate -f <\(sops decrypt FILE\)$/,
+    ],
+  ];
+  for (const [text, advice] of rows) {
+    const file = join(directory, 'template.yaml');
+    writeFileSync(file, text);
+    const [finding] = validateObjects(readFiles(file)).findings;
+    assert.match(finding?.message ?? '', advice, text);
+  }
+  const file = join(directory, 'plain.yaml');
+  writeFileSync(file, policy('P'));
+  assert.match(validateObjects(readFiles(file)).findings[0]?.message ?? '', /digits, - and \.$/);
 });

@@ -133,7 +133,8 @@ function filesAt(
 }
 
 function adviceOnPath(path: string): string {
-  if (/^https?:\/\//.test(path)) return `. It is no file: curl ${path} | tandem policy validate -f -`;
+  if (/^https?:\/\//.test(path))
+    return `. It is no file: curl ${path} | tandem policy validate -f -`;
   return path.includes(',') ? '. Give each file its own -f' : '';
 }
 
@@ -211,11 +212,20 @@ function readText(
 
 /** For what is often there in place of YAML. */
 function adviceOf(text: string): string {
-  if (text.includes('{{')) {
-    return '. The file is a template: validate what it renders, such as -f <(helm template CHART)';
-  }
+  const template = adviceOnTemplate(text);
+  if (template !== '') return template;
   if (/^(<{7} |={7}$|>{7} )/m.test(text)) return '. The file has the marks of a merge conflict';
   return /^\s*\{/.test(text) && /\}\s*\{/.test(text) ? '. Put --- between JSON objects' : '';
+}
+
+/** The advice for a file with parts that a tool replaces; empty if `text` has none. */
+export function adviceOnTemplate(text: string): string {
+  const render = '. The file is a template: validate what it renders, such as';
+  if (text.includes('{{')) return `${render} -f <(helm template CHART)`;
+  if (/\$\{\w+|["'\s]\$[A-Za-z_]\w*["'\s]/.test(text)) {
+    return `${render} -f <(kustomize build DIRECTORY | flux envsubst)`;
+  }
+  return /<%|["'\s]@\w+@/.test(text) ? `${render.replace(', such as', '')}` : '';
 }
 
 /** "spec.egress[0].toPorts" as the steps of a walk. */

@@ -17,7 +17,7 @@ import { CiliumHints } from './cilium-hints.ts';
 import { clusterOf } from './cluster-of.ts';
 import { DnsIngressHints } from './dns-ingress-hints.ts';
 import { type Hint, NetworkPolicyHints } from './network-policy-hints.ts';
-import type { FileContents, FileObject } from './read-files.ts';
+import { adviceOnTemplate, type FileContents, type FileObject } from './read-files.ts';
 import { ServiceHints } from './service-hints.ts';
 
 /** One element of `findings` in the JSON. */
@@ -198,6 +198,13 @@ function subjectOf(object: K8sObject): string {
   return `${kind} ${object.namespace === '' ? name : `${object.namespace}/${name}`}`;
 }
 
+/** For values that a tool replaces before an API server reads them. Messages quote what they refuse. */
+function adviceOnValue(field: string, message: string): string {
+  if (field === 'sops') return '. The file is encrypted: validate -f <(sops decrypt FILE)';
+  const [, quoted = ''] = /("(?:[^"\\]|\\.)*")/.exec(message) ?? [];
+  return adviceOnTemplate(quoted);
+}
+
 function finding(
   source: FileObject,
   code: DiagnosticCode,
@@ -207,5 +214,15 @@ function finding(
   severity: Finding['severity'] = 'error',
 ): Finding {
   const { file, document } = source;
-  return { severity, code, file, document, line: source.lineOf(field), object, field, message };
+  const text = severity === 'error' ? message + adviceOnValue(field, message) : message;
+  return {
+    severity,
+    code,
+    file,
+    document,
+    line: source.lineOf(field),
+    object,
+    field,
+    message: text,
+  };
 }

@@ -120,7 +120,8 @@ function kindOf(fields: Fields): PolicyKind | null {
   if (named !== undefined) return named;
   const isNetworkPolicy = text === 'networkpolicy';
   if (isNetworkPolicy && isKubernetesGroup(apiVersion)) return 'NetworkPolicy';
-  if (selectsPods(fields) && (isNetworkPolicy || isOfNetworking(apiVersion))) return 'NetworkPolicy';
+  if (selectsPods(fields) && (isNetworkPolicy || isOfNetworking(apiVersion)))
+    return 'NetworkPolicy';
   const isUntyped = typeof kind !== 'string' || kind === '';
   const isCilium = typeof apiVersion === 'string' && apiVersion.startsWith('cilium.io/');
   if (!(isUntyped || isCilium) || !selectsEndpoints(fields)) return null;

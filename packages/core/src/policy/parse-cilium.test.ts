@@ -31,6 +31,21 @@ test('an object asks for a bounded amount of work', () => {
   const errors = errorsOf({ egress: Array.from({ length: 100 }, () => ({ x: 1 })) });
   assert.equal(errors.length, 21);
   assert.equal(errors.at(-1)?.trim(), 'and 80 more errors');
+  const keys = Array.from({ length: 20_001 }, (_, index) => `k${index}`);
+  const selectors: readonly Body[] = [
+    { matchLabels: Object.fromEntries(keys.map((key) => [key, ''])) },
+    { matchExpressions: keys.map((key) => ({ key, operator: 'DoesNotExist' })) },
+    { matchExpressions: [{ key: 'app', operator: 'NotIn', values: keys }] },
+  ];
+  for (const selector of selectors) {
+    const egress = [{ toEndpoints: [selector, selector] }];
+    assert.match(
+      errorsOf({ egress }).join('\n'),
+      /^\S+toEndpoints\[0\] goes beyond 20000 labels[^\n]*$/,
+    );
+    const subject = errorsOf({ endpointSelector: selector, egress: [{}] });
+    assert.match(subject.join('\n'), /^spec.endpointSelector goes beyond 20000 labels[^\n]*$/);
+  }
 });
 
 test('what an invalid policy holds: the pods it picks, in the directions it names', () => {
@@ -350,6 +365,21 @@ test('what is legal but odd is said', () => {
     warning({ egress: [{ toPorts: [{ ports: [{ port: '443', protocol: 'tcp' }] }] }] }),
     /ports\[0\]\.protocol "tcp" is refused by an API server: write TCP/,
   );
+  for (const label of ['kubernetes.io/metadata.name', 'k8s:io.kubernetes.podNamespace']) {
+    assert.match(
+      warning({ ingress: [{ fromEndpoints: [{ matchLabels: { [label]: 'x' } }] }] }),
+      /for a namespace by its name write k8s:io.kubernetes.pod.namespace/,
+    );
+  }
+  assert.match(
+    warning({ egress: [{ toFQDNs: [{ matchName: '.a.test' }] }] }),
+    /matchName has an empty label, so it matches nothing: write matchPattern "\*\.a\.test"/,
+  );
+  assert.match(
+    warning({ egress: [{ toFQDNs: [{ matchPattern: 'a..*' }] }] }),
+    /matchPattern has an empty label, so it matches nothing: remove a dot/,
+  );
+  assert.equal(warning({ egress: [{ toFQDNs: [{ matchName: '.' }, { matchName: 'a.' }] }] }), '');
   assert.equal(warning({ egress: [{ toEntities: ['world'] }] }), '');
 });
 

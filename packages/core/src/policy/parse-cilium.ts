@@ -17,7 +17,7 @@ import { err, ok, type Result } from '../result.ts';
 import { Direction } from './kernel-numbers.ts';
 import { ParseContext } from './parse-context.ts';
 import { parseFqdns } from './parse-names.ts';
-import { egressPeers, ingressPeers, parsePeers } from './parse-peers.ts';
+import { egressPeers, ingressPeers, type PeerFields, parsePeers } from './parse-peers.ts';
 import { type PortSection, parsePorts } from './parse-ports.ts';
 import { parseSubject } from './parse-selector.ts';
 import { holdOfObject } from './policy-hold.ts';
@@ -178,10 +178,13 @@ function parseElement(
   const action = section === 'ingressDeny' || section === 'egressDeny' ? 'deny' : 'allow';
   const names = isEgress ? egressPeers : ingressPeers;
   const known = [names.endpoints, names.cidr, names.cidrSet, names.entities, 'toPorts'];
-  const advice =
-    section === 'egressDeny'
-      ? { ...unsupportedFields, toFQDNs: 'a deny rule cannot name FQDNs, use toCIDRSet' }
-      : unsupportedFields;
+  const advice = {
+    ...unsupportedFields,
+    ...fieldsOfOther(isEgress ? ingressPeers : egressPeers, names),
+    ...(section === 'egressDeny'
+      ? { toFQDNs: 'a deny rule cannot name FQDNs, use toCIDRSet' }
+      : {}),
+  };
   context.checkFields(fields, path, section === 'egress' ? [...known, 'toFQDNs'] : known, advice);
   if (fields['icmps'] !== undefined && fields['toPorts'] !== undefined) {
     context.error(path, 'icmps may only be present without toPorts: define a separate rule');
@@ -202,6 +205,14 @@ function parseElement(
   }
   const direction = isEgress ? Direction.egress : Direction.ingress;
   return { direction, action, peers, fqdns: fqdns ?? [], ports, path };
+}
+
+/** Peers of the other direction, with those to write. */
+function fieldsOfOther(other: PeerFields, own: PeerFields): Readonly<Record<string, string>> {
+  const kinds = ['endpoints', 'cidr', 'cidrSet', 'entities'] as const;
+  return Object.fromEntries(
+    kinds.map((kind) => [other[kind], `it is for the other direction: write ${own[kind]}`]),
+  );
 }
 
 /** Tells `toEntities: [all]` from an element that names no peer. */

@@ -4,7 +4,7 @@
 /** State that the parsers of one policy object share: its issues, and the number of items that it may still have. */
 
 import { at, type Fields, Issues, withoutNulls } from '../k8s/shape.ts';
-import { objectErrorsMax, policyObjectItemsMax } from '../limits.ts';
+import { objectErrorsMax, policyObjectItemsMax, selectorItemsMax } from '../limits.ts';
 
 export class ParseContext {
   readonly errors: Issues = new Issues(objectErrorsMax);
@@ -12,6 +12,7 @@ export class ParseContext {
   /** '' for clusterwide policies. */
   readonly namespace: string;
   #items = 0;
+  #selectorItems = 0;
 
   constructor(namespace: string) {
     this.namespace = namespace;
@@ -34,6 +35,18 @@ export class ParseContext {
     if (rest >= 0 && list.length > 0)
       this.error(path, `goes beyond ${policyObjectItemsMax} items of one object: split the object`);
     return list.slice(0, Math.max(rest, 0));
+  }
+
+  /** Counts requirements of selectors and their values. False: the object has too many, with an error for the first one. */
+  takeSelector(count: number, path: string): boolean {
+    const wasWithin = this.#selectorItems <= selectorItemsMax;
+    this.#selectorItems += count;
+    const isWithin = this.#selectorItems <= selectorItemsMax;
+    if (wasWithin && !isWithin) {
+      const what = `goes beyond ${selectorItemsMax} labels and values in the selectors of one object`;
+      this.error(path, `${what}: split the object`);
+    }
+    return isWithin;
   }
 
   /**
@@ -74,10 +87,10 @@ export class ParseContext {
     unsupported: Readonly<Record<string, string>>,
   ): void {
     const advice = Object.hasOwn(unsupported, field) ? unsupported[field] : undefined;
+    const meant = known.find((each) => each.toLowerCase() === field.toLowerCase());
+    const expected = meant === undefined ? `expected ${known.join(', ')}` : `write ${meant}`;
     const message =
-      advice === undefined
-        ? `is no known field here: expected ${known.join(', ')}`
-        : `is not supported: ${advice}`;
+      advice === undefined ? `is no known field here: ${expected}` : `is not supported: ${advice}`;
     this.error(at(path, field), message);
   }
 }

@@ -8,6 +8,36 @@ import { test } from 'node:test';
 import { type Body, dns53, errorsOf, many } from './policy-fixture.test.ts';
 
 const errorTable: readonly (readonly [name: string, spec: Body, want: RegExp])[] = [
+  // Fields that stand elsewhere, and what is often written in their place.
+  ['letters of another case', { ingress: [{ fromentities: [] }] }, /here: write fromEntities$/],
+  ['the other direction', { egress: [{ fromEndpoints: [{}] }] }, /other direction: write toEndp/],
+  ['and the other one', { ingress: [{ toCIDRSet: [] }] }, /direction: write fromCIDRSet/],
+  ['a name alone', { egress: [{ toFQDNs: ['a.test'] }] }, /write {matchName: "a.test"}/],
+  ['a pattern alone', { egress: [{ toFQDNs: ['*.test'] }] }, /write {matchPattern: "\*.test"}/],
+  [
+    'a port of a name',
+    { egress: [{ toFQDNs: [{ matchName: 'a', port: '443' }] }] },
+    /ports are in toPorts, beside the list of names/,
+  ],
+  ['a mapping in toCIDR', { egress: [{ toCIDR: [{ cidr: '::/0' }] }] }, /are for toCIDRSet/],
+  ['a name in toCIDR', { egress: [{ toCIDR: ['a.test'] }] }, /names are for toFQDNs/],
+  ['a text in toCIDRSet', { egress: [{ toCIDRSet: ['::/0'] }] }, /write {cidr: ::\/0}/],
+  [
+    'a port beside ports',
+    { egress: [{ toPorts: [{ port: '80' }] }] },
+    /belongs to an item of ports/,
+  ],
+  [
+    'DNS names beside ports',
+    { egress: [{ toPorts: [{ ports: [{ port: '53' }], dns: [] }] }] },
+    /dns is not supported: put it under rules/,
+  ],
+  [
+    'ports in one text',
+    { egress: [{ toPorts: [{ ports: [{ port: '80,443' }] }] }] },
+    /is no port number: write an item for each/,
+  ],
+  ['every port', { egress: [{ toPorts: [{ ports: [{ port: '*' }] }] }] }, /write "0" for every/],
   // compat.md section 1, hard error 1
   ['no section', {}, /^spec rule must have at least one of Ingress/],
   ['ingress: []', { ingress: [] }, /^spec rule must have at least one of Ingress/],
@@ -334,7 +364,7 @@ const errorTable: readonly (readonly [name: string, spec: Body, want: RegExp])[]
   [
     'a range as a port',
     { egress: [{ toPorts: [{ ports: [{ port: '8000-8100' }] }] }] },
-    /"8000-8100" is no port number.*: for a range write its first port here and its last one in endPort/,
+    /"8000-8100" is no port number: write port: "8000" and endPort: 8100/,
   ],
   // shapes
   ['null peers', { egress: [{ toEndpoints: null }] }, /toEndpoints is null/],

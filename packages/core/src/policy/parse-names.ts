@@ -13,7 +13,7 @@ import {
   parseMatchName,
   parseMatchPattern,
 } from '../dns/pattern.ts';
-import { at, type Fields, readFields, readList, readText } from '../k8s/shape.ts';
+import { at, type Fields, nameOf, readFields, readList, readText } from '../k8s/shape.ts';
 import { patternCharsMax } from '../limits.ts';
 import type { ParseContext } from './parse-context.ts';
 import type { DnsNames } from './rule.ts';
@@ -61,9 +61,17 @@ function parseItem(
   path: string,
   context: ParseContext,
 ): readonly Pattern[] {
+  if (typeof value === 'string') {
+    const item = `${value.includes('*') ? 'matchPattern' : 'matchName'}: ${JSON.stringify(value)}`;
+    context.error(path, `is ${nameOf(value)}, but must be a mapping: write {${item}}`);
+    return [];
+  }
   const fields = readFields(value, path, context.errors);
   if (fields === null) return [];
-  context.checkFields(fields, path, ['matchName', 'matchPattern']);
+  context.checkFields(fields, path, ['matchName', 'matchPattern'], {
+    port: 'ports are in toPorts, beside the list of names',
+    toPorts: 'it is beside the list of names',
+  });
   const name =
     fields['matchName'] === null ? undefined : readText(fields, 'matchName', path, context.errors);
   const glob =
@@ -87,9 +95,21 @@ function parseItem(
   ];
   for (const { field, result } of parsed) {
     if (result === null) continue;
+    if (result.ok && hasEmptyLabel(result.value.text)) {
+      const text = name ?? glob ?? '';
+      const fix = /^\.[^.]/.test(text)
+        ? `write matchPattern "*${text}" for the names below it`
+        : 'remove a dot';
+      context.warn(at(path, field), `has an empty label, so it matches nothing: ${fix}`);
+    }
     if (!result.ok) context.error(at(path, field), result.error.message);
     else if (result.value.text.length <= patternCharsMax) patterns.push(result.value);
     else context.warn(at(path, field), 'is longer than any DNS name, so it matches nothing');
   }
   return patterns;
+}
+
+/** An API server refuses it. The root alone is a name. */
+function hasEmptyLabel(text: string): boolean {
+  return text !== '.' && /^\.|\.\./.test(text);
 }

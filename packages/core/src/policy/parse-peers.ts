@@ -9,6 +9,7 @@
 import {
   at,
   type Fields,
+  isFields,
   nameOf,
   readFields,
   readList,
@@ -123,24 +124,28 @@ function items(
 /** toCIDR: an address or a prefix. */
 function parseCidr(value: unknown, path: string, context: ParseContext): Prefix | null {
   if (typeof value !== 'string') {
-    context.error(path, `is ${nameOf(value)}, but must be an address or a prefix as text`);
+    const fix = isFields(value) ? ': mappings with cidr are for toCIDRSet and fromCIDRSet' : '';
+    context.error(path, `is ${nameOf(value)}, but must be an address or a prefix as text${fix}`);
     return null;
   }
   if (value.includes('/')) return parseWholePrefix(value, path, context);
   const address = parseAddress(value);
   if (address === null || (isIpv4(address) && value.includes(':'))) {
-    context.error(path, `${JSON.stringify(value)} is neither an IP address nor a prefix`);
+    const fix = isNameOfHost(value) ? ': names are for toFQDNs' : '';
+    context.error(path, `${JSON.stringify(value)} is neither an IP address nor a prefix${fix}`);
     return null;
   }
   return hostPrefix(address);
 }
+
+const isNameOfHost = (text: string): boolean => /^[-a-z0-9.*]+$/i.test(text) && /[a-z]/i.test(text);
 
 /** A prefix, and nothing else. */
 export function parseWholePrefix(text: string, path: string, context: ParseContext): Prefix | null {
   const prefix = parsePrefix(text);
   if (prefix === null) {
     const address = parseAddress(text);
-    const isName = /^[-a-z0-9.*]+$/i.test(text) && /[a-z]/i.test(text);
+    const isName = isNameOfHost(text);
     const form = 'write it like 192.0.2.0/24 or 2001:db8::/32';
     const fix =
       address === null
@@ -153,6 +158,10 @@ export function parseWholePrefix(text: string, path: string, context: ParseConte
 
 function parseCidrRule(value: unknown, path: string, context: ParseContext): Peer | null {
   const before = context.errors.count;
+  if (typeof value === 'string') {
+    context.error(path, `is ${nameOf(value)}, but must be a mapping: write {cidr: ${value}}`);
+    return null;
+  }
   const fields = readFields(value, path, context.errors);
   if (fields === null) return null;
   const advice = 'list the prefixes in cidr';

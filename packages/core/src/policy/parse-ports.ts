@@ -32,7 +32,15 @@ const transport: Readonly<Record<string, readonly Protocol[]>> = {
   '': [Protocol.tcp, Protocol.udp, Protocol.sctp],
 };
 
+const inPorts = 'it belongs to an item of ports';
+const underRules = 'put it under rules';
+/** Fields of an item of ports, or of rules, beside these. */
+const misplacedFields = {
+  ...{ port: inPorts, endPort: inPorts, protocol: inPorts },
+  ...{ dns: underRules, http: underRules },
+};
 const unsupportedPortFields = {
+  ...misplacedFields,
   terminatingTLS: 'TLS is not terminated here',
   originatingTLS: 'TLS is not originated here',
   serverNames: 'TLS is not read: remove it, and on egress name the host in toFQDNs',
@@ -72,7 +80,14 @@ function parsePortRule(
   const isDeny = section === 'ingressDeny' || section === 'egressDeny';
   const deny = 'a deny rule can name ports only';
   const unsupported = isDeny
-    ? { rules: deny, terminatingTLS: deny, originatingTLS: deny, serverNames: deny, listener: deny }
+    ? {
+        ...misplacedFields,
+        rules: deny,
+        terminatingTLS: deny,
+        originatingTLS: deny,
+        serverNames: deny,
+        listener: deny,
+      }
     : unsupportedPortFields;
   context.checkFields(fields, path, isDeny ? ['ports'] : ['ports', 'rules'], unsupported);
   const dns = isDeny ? null : parseLayer7(fields, section, path, context);
@@ -130,16 +145,22 @@ function parsePortNumber(fields: Fields, path: string, context: ParseContext): n
   if (context.errors.count !== before) return null;
   if (/^(0|[1-9][0-9]{0,4})$/.test(text) && Number(text) <= portMax) return Number(text);
   const isName = /[a-zA-Z]/.test(text);
-  const advice = /^\d+\s*[-:]\s*\d+$/.test(text)
-    ? ': for a range write its first port here and its last one in endPort'
-    : '';
   context.error(
     at(path, 'port'),
     isName
       ? `named port ${JSON.stringify(text)} is not supported: write its number`
-      : `${JSON.stringify(text)} is no port number of 0 to ${portMax} without leading zeros${advice}`,
+      : `${JSON.stringify(text)} is no port number: ${portFix(text)}`,
   );
   return null;
+}
+
+function portFix(text: string): string {
+  const [, first, last] = /^([0-9]+)\s*[-:]\s*([0-9]+)$/.exec(text) ?? [];
+  if (first !== undefined) return `write port: "${first}" and endPort: ${last}`;
+  if (text.includes(',')) return 'write an item for each';
+  return text === '*'
+    ? 'write "0" for every port'
+    : `write one of 0 to ${portMax} without leading zeros`;
 }
 
 function parseProtocol(

@@ -22,6 +22,7 @@ import {
   readTexts,
   withoutNulls,
 } from '../k8s/shape.ts';
+import { selectorItemsMax } from '../limits.ts';
 import { isIdentityLabel, namespaceLabelsPrefix, podNamespaceLabel } from './labels.ts';
 import { ParseContext } from './parse-context.ts';
 import {
@@ -52,7 +53,7 @@ export function parseSubject(
   path: string,
   context: ParseContext,
 ): LabelSelector | null {
-  const requirements = parseRequirements(value, path, context);
+  const requirements = parseBounded(value, path, context);
   if (requirements === null) return null;
   if (context.namespace === '') return makeSelector(requirements);
   const kept = requirements.filter((requirement) => {
@@ -71,7 +72,7 @@ export function parsePeerSelector(
   path: string,
   context: ParseContext,
 ): LabelSelector | null {
-  const requirements = parseRequirements(value, path, context);
+  const requirements = parseBounded(value, path, context);
   if (requirements === null) return null;
   const isReserved = requirements.some(({ source }) => source === 'reserved');
   if (isReserved) return makeSelector(requirements);
@@ -104,7 +105,7 @@ export function parseKubernetesSelector(
   }
   const bad = keys.find((key) => !isQualifiedName(key));
   if (bad !== undefined) context.error(path, `${JSON.stringify(bad)} is no label key: ${keyForm}`);
-  return bad === undefined ? requirements : null;
+  return bad === undefined && isBounded(requirements, path, context) ? requirements : null;
 }
 
 const keyForm =
@@ -161,6 +162,25 @@ function namespaceIs(namespace: string): LabelRequirement {
 
 function isPodNamespace({ source, name }: LabelRequirement): boolean {
   return source !== 'reserved' && name === podNamespaceLabel;
+}
+
+/** Each pod is compared with each requirement: an object may have so many. */
+function parseBounded(
+  value: unknown,
+  path: string,
+  context: ParseContext,
+): readonly LabelRequirement[] | null {
+  const requirements = parseRequirements(value, path, context);
+  return requirements !== null && isBounded(requirements, path, context) ? requirements : null;
+}
+
+function isBounded(
+  requirements: readonly LabelRequirement[],
+  path: string,
+  context: ParseContext,
+): boolean {
+  const values = requirements.reduce((sum, each) => sum + each.values.length, 0);
+  return context.takeSelector(requirements.length + values, path);
 }
 
 function parseRequirements(
@@ -254,9 +274,11 @@ function makeRequirement(
     return null;
   }
   if (source !== 'reserved' && !isIdentityLabel(name)) {
+    const isOfNamespace = /namespace|metadata\.name$/i.test(name);
+    const fix = isOfNamespace ? `: for a namespace by its name write k8s:${podNamespaceLabel}` : '';
     context.warn(
       path,
-      `label ${name} differs from pod to pod and is no part of identity, so no pod has it here`,
+      `label ${name} differs from pod to pod and is no part of identity, so no pod has it here${fix}`,
     );
   }
   return { source, name, operator, values };
@@ -307,7 +329,7 @@ export function salvageRequirements(selector: unknown): readonly LabelRequiremen
     if (known !== undefined)
       requirements.push(...salvageRequirement(key, known, isComplete ? texts : []));
   }
-  return requirements;
+  return requirements.slice(0, selectorItemsMax);
 }
 
 /** The requirement as far as it is readable, or a wider one; none if no part of it can be used. */
