@@ -10,6 +10,7 @@ import { after, beforeEach, describe, test } from 'node:test';
 import type { PacketSpec, TcpFlag } from '@tandem/testing/packet-spec';
 import { waitFor } from '@tandem/testing/wait';
 import { Fixture, portP } from './fixture.ts';
+import { PaceStage } from './pace-stage.ts';
 
 const perSecond = 100;
 const fixture = new Fixture({}, true, { connects_per_second: perSecond });
@@ -22,35 +23,8 @@ const families = [
 ] as const;
 const secondNs = 1_000_000_000n;
 
-beforeEach(() => {
-  fixture.reset();
-  setNodeSpent(0n);
-  fixture.member(0, 'LIVE');
-  families.forEach(({ pod, neighbour, server, id }) => {
-    fixture.endpoint(pod, { id, flags: ['DNS'] });
-    fixture.endpoint(neighbour, { id: 10 + id, flags: ['DNS'] });
-    for (const protocol of [6, 17]) fixture.dnsServer(server, protocol);
-    for (const each of [id, 10 + id]) setSpent(each, 0n);
-  });
-});
-
-/** Of an endpoint, CLOCK_MONOTONIC. */
-function setSpent(endpointId: number, spent: bigint): void {
-  const pace = fixture.structs.bytes('td_pod_pace', { spent });
-  fixture.map('connect_pace').update(word(endpointId), pace);
-}
-
-function setNodeSpent(spent: bigint): void {
-  const value = new Uint8Array(8);
-  new DataView(value.buffer).setBigUint64(0, spent, true);
-  fixture.map('node_connect_pace').update(word(0), value);
-}
-
-function word(value: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, value, true);
-  return bytes;
-}
+const stage = new PaceStage(fixture, families, 'connect_pace');
+beforeEach(() => stage.reset());
 
 function segment(
   source: string,
@@ -92,7 +66,7 @@ for (const { family, id, pod, neighbour, server } of families) {
     });
 
     test('UDP, other ports and other servers spend nothing and are not held up', () => {
-      setSpent(id, later());
+      stage.setSpent(id, later());
       const udp = { ip: syn.ip, udp: { sourcePort: 4000, destinationPort: 53 }, payload: 'data' };
       assert.ok(passes(udp as PacketSpec));
       assert.ok(
@@ -101,7 +75,7 @@ for (const { family, id, pod, neighbour, server } of families) {
     });
 
     test('when the node has spent its own, each pod has what is guaranteed', () => {
-      setNodeSpent(later());
+      stage.setNodeSpent(later());
       for (const source of [pod, neighbour]) {
         const count = passed(segment(source, server, ['syn']));
         assert.ok(count >= perSecond / 16 && count <= perSecond / 8, `${count} at once`);
@@ -109,9 +83,9 @@ for (const { family, id, pod, neighbour, server } of families) {
     });
 
     test('what a pod was refused by the node’s pace does not keep it from its own later', () => {
-      setNodeSpent(later());
+      stage.setNodeSpent(later());
       passed(syn);
-      setNodeSpent(0n);
+      stage.setNodeSpent(0n);
       assert.ok(passed(syn) > perSecond / 2);
     });
 
@@ -124,7 +98,7 @@ for (const { family, id, pod, neighbour, server } of families) {
       const [socket] = (await accepted) as [{ destroy(): void }];
       try {
         const { port } = client.address() as AddressInfo;
-        setSpent(id, later());
+        stage.setSpent(id, later());
         for (const flags of [['ack'], ['ack', 'psh'], ['fin', 'ack'], ['rst']] as TcpFlag[][]) {
           assert.ok(passes(segment(pod, server, flags, port)), flags.join());
           assert.ok(!passes(segment(pod, server, flags, port ^ 1)), `${flags.join()} of none`);
@@ -142,7 +116,7 @@ for (const { family, id, pod, neighbour, server } of families) {
 test('a pod whose id is equal in its low bits has a pace of its own', () => {
   const [{ id, pod, neighbour, server }] = families;
   fixture.endpoint(neighbour, { id: id + (1 << 20), flags: ['DNS'] });
-  setSpent(id, later());
+  stage.setSpent(id, later());
   assert.ok(!passes(segment(pod, server, ['syn'])));
   assert.ok(passes(segment(neighbour, server, ['syn'])));
 });

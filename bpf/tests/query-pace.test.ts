@@ -8,6 +8,7 @@ import { after, beforeEach, describe, test } from 'node:test';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
 import { waitFor } from '@tandem/testing/wait';
 import { Fixture } from './fixture.ts';
+import { PaceStage } from './pace-stage.ts';
 
 const perSecond = 64;
 const burst = perSecond;
@@ -19,35 +20,8 @@ const families = [
   { family: 6, id: 2, pod: 'fd00:1::11', neighbour: 'fd00:1::12', server: 'fd00:96::10' },
 ] as const;
 
-beforeEach(() => {
-  fixture.reset();
-  setNodeSpent(0n);
-  fixture.member(0, 'LIVE');
-  families.forEach(({ pod, neighbour, server, id }) => {
-    fixture.endpoint(pod, { id, flags: ['DNS'] });
-    fixture.endpoint(neighbour, { id: 10 + id, flags: ['DNS'] });
-    for (const protocol of [6, 17]) fixture.dnsServer(server, protocol);
-    for (const each of [id, 10 + id]) setSpent(each, 0n);
-  });
-});
-
-/** Of an endpoint, CLOCK_MONOTONIC. */
-function setSpent(endpointId: number, spent: bigint): void {
-  const pace = fixture.structs.bytes('td_pod_pace', { spent });
-  fixture.map('query_pace').update(word(endpointId), pace);
-}
-
-function setNodeSpent(spent: bigint): void {
-  const value = new Uint8Array(8);
-  new DataView(value.buffer).setBigUint64(0, spent, true);
-  fixture.map('node_query_pace').update(word(0), value);
-}
-
-function word(value: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, value, true);
-  return bytes;
-}
+const stage = new PaceStage(fixture, families, 'query_pace');
+beforeEach(() => stage.reset());
 
 /** A query: the third octet of the payload has QR, 0. */
 function datagram(source: string, destination: string, octets = 30): PacketSpec {
@@ -92,7 +66,7 @@ for (const { family, id, pod, neighbour, server } of families) {
       const segments = datagram(pod, server, burst * each - 1);
       for (let sent = 0; sent <= burst; sent += burst) assert.ok(passes(segments, each), `${sent}`);
       assert.ok(!passes(query), 'what it took too much is paid back before the next one');
-      setSpent(id, 0n);
+      stage.setSpent(id, 0n);
       assert.ok(passes(datagram(pod, server, 1400), 1));
       assert.ok(!passes(query), 'segments of one octet');
     });
@@ -103,7 +77,7 @@ for (const { family, id, pod, neighbour, server } of families) {
     });
 
     test('TCP, other ports, other servers and replies spend nothing and are not held up', () => {
-      setSpent(id, later());
+      stage.setSpent(id, later());
       const tcp = { sourcePort: 4000, destinationPort: 53, flags: ['syn' as const] };
       assert.ok(passes({ ip: { source: pod, destination: server }, tcp }));
       assert.ok(passes({ ...query, udp: { sourcePort: 4000, destinationPort: 5353 } }));
@@ -115,16 +89,16 @@ for (const { family, id, pod, neighbour, server } of families) {
     });
 
     test('when the node has spent its own, each pod has what is guaranteed', () => {
-      setNodeSpent(later());
+      stage.setNodeSpent(later());
       for (const source of [pod, neighbour]) {
         assertBurst(datagram(source, server), burst / 16, perSecond / 16);
       }
     });
 
     test('what a pod was refused by the node’s pace does not keep it from its own later', () => {
-      setNodeSpent(later());
+      stage.setNodeSpent(later());
       assertBurst(query, burst / 16, perSecond / 16);
-      setNodeSpent(0n);
+      stage.setNodeSpent(0n);
       for (let sent = 0; sent < burst / 2; sent++) assert.ok(passes(query), `${sent}`);
     });
   });

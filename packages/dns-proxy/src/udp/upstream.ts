@@ -30,6 +30,7 @@ import {
   type UpstreamSocket,
   UpstreamSockets,
 } from './upstream-sockets.ts';
+import { wayAgain } from './way-again.ts';
 
 export class UdpPool {
   readonly #random: RandomSource;
@@ -99,24 +100,14 @@ export class UdpPool {
     return handle;
   }
 
-  /**
-   * The socket for a query that is asked again, which waits on `stale`: the one that was answered last, since conntrack may lead
-   * the port of a new socket to the pod that is gone. A redirect to such a pod takes all sockets but those past it, also one that
-   * was answered just before: so it is one of these. What netfilter drops (`dropped`) may be either: the query of a socket without
-   * an answer goes by the one that was answered last, that of a socket which had some past redirects. -1 if there can be none.
-   */
+  /** The socket for a query that is asked again, which waits on `stale`; -1 if there can be none. See way-again.ts. */
   drawAgain(serverHandle: number, stale: number, batch: number, nowMs: number): number {
     const server = this.#servers.find(serverHandle);
     if (server === undefined) return -1;
-    const socket = this.#sockets.of(stale);
     const proven = this.#sockets.lastAnswered(server, false);
-    const isNewAndDropped = socket?.isDropped === true && socket.answeredMs === 0;
-    const hasOther = isNewAndDropped && proven !== undefined;
-    if (socket?.isDirect !== false || hasOther || server.answeredMs === 0) {
-      const isHeardSince = proven !== undefined && proven.answeredMs > (socket?.silentSinceMs ?? 0);
-      const isProven = proven !== undefined && (isHeardSince || socket?.hasFailed === true);
-      return isProven ? proven.handle : this.draw(serverHandle, batch, nowMs);
-    }
+    const way = wayAgain(server.answeredMs, this.#sockets.of(stale), proven);
+    if (way === 'answered') return proven?.handle ?? -1;
+    if (way === 'any') return this.draw(serverHandle, batch, nowMs);
     server.directUntilMs = nowMs + upstreamDirectMs;
     const direct = this.#sockets.lastAnswered(server, true);
     return direct?.handle ?? this.#anyDirect(server, batch, nowMs);
