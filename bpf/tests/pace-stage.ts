@@ -6,7 +6,7 @@
 import type { Fixture } from './fixture.ts';
 
 export interface PacedPod {
-  /** Of its endpoint; the neighbour's is 10 more. */
+  /** Id of its endpoint; the neighbour's is 10 more. */
   readonly id: number;
   readonly pod: string;
   readonly neighbour: string;
@@ -38,7 +38,7 @@ export class PaceStage {
     }
   }
 
-  /** What an endpoint has spent reaches until then, CLOCK_MONOTONIC in ns. */
+  /** Sets how far the rate of an endpoint is spent: until then, CLOCK_MONOTONIC in ns. */
   setSpent(endpointId: number, spent: bigint): void {
     const pace = this.#fixture.structs.bytes('td_pod_pace', { spent });
     this.#fixture.map(this.#map).update(word(endpointId), pace);
