@@ -86,3 +86,49 @@ test('of a file that a tool fills in or decrypts, what to validate in its place 
   writeFileSync(file, policy('P'));
   assert.match(validateObjects(readFiles(file)).findings[0]?.message ?? '', /digits, - and \.$/);
 });
+
+test('a whole repository: files of other tools and objects of other kinds do not count, whatever their names', () => {
+  const root = join(directory, 'repository');
+  const service = (port: number): string =>
+    `{apiVersion: v1, kind: Service, metadata: {name: s}, spec: {ports: [{port: ${port}}]}}\n`;
+  const calico = policy('p').replace('cilium.io/v2', 'example.com/v1');
+  const files: Readonly<Record<string, string>> = {
+    'Taskfile.yaml': 'version: 3\ntasks: {}\n',
+    'Chart.yaml': 'apiVersion: v2\nname: chart\nversion: 1.0.0\n',
+    'patch.yaml': '- {op: remove, path: /spec/replicas}\n',
+    'values.json': '{"replicas": 1}',
+    'release-1.yaml': '{apiVersion: a.test/v1, kind: Release, metadata: {name: r}, spec: {a: 1}}\n',
+    'release-2.yaml': '{apiVersion: a.test/v1, kind: Release, metadata: {name: r}, spec: {a: 2}}\n',
+    'policy.yaml': policy('p'),
+  };
+  mkdirSync(root);
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(root, name), text);
+  const found = validateObjects(readFiles(root));
+  assert.deepEqual([found.findings, found.policies, found.passedOver], [[], 1, 6]);
+  writeFileSync(join(root, 's1.yaml'), service(80));
+  writeFileSync(join(root, 's2.yaml'), service(81));
+  writeFileSync(join(root, 'kindless.yaml'), policy('q').replace('kind: ', 'Kind: '));
+  const { findings } = validateObjects(readFiles(root));
+  assert.deepEqual(
+    findings
+      .map(({ severity, code, file }) => `${severity} ${code} ${relative(root, file)}`)
+      .sort(),
+    [
+      'error policy-invalid kindless.yaml',
+      'error policy-invalid kindless.yaml',
+      'warning duplicate s2.yaml',
+    ],
+  );
+  // It is named: then it is meant to hold objects.
+  const [named] = validateObjects(readFiles(join(root, 'Taskfile.yaml'))).findings;
+  assert.match(named?.message ?? '', /is no object of Kubernetes/);
+  writeFileSync(join(root, 'policy-2.yaml'), policy('p').replace('host', 'world'));
+  writeFileSync(join(root, 'calico.yaml'), calico.replace('CiliumNetworkPolicy', 'NetworkPolicy'));
+  const twice = validateObjects(readFiles(root)).findings.find(
+    ({ severity, code }) => severity === 'error' && code === 'duplicate',
+  );
+  assert.match(
+    twice?.message ?? '',
+    /policy-2.yaml:1 with other contents: none of them is enforced/,
+  );
+});

@@ -59,12 +59,12 @@ export function validateObjects(contents: FileContents): Validation {
   const objects: K8sObject[] = [];
   const valid = new Set<string>();
   const disputed = new Set<string>();
-  let kustomizations = 0;
+  let ofTools = 0;
   for (const source of contents.objects) {
     const parsed = parseObject(source.raw);
     if (!parsed.ok) {
-      if (isKustomization(source) && contents.files.length > 1) {
-        kustomizations += 1;
+      if (isOfTool(source) && contents.files.length > 1) {
+        ofTools += 1;
         continue;
       }
       for (const { path, message } of parsed.error.issues) {
@@ -74,13 +74,16 @@ export function validateObjects(contents: FileContents): Validation {
       continue;
     }
     const subject = subjectOf(parsed.value);
-    const earlier = places.get(subject);
-    if (earlier !== undefined && parsed.value.name !== '') {
-      const found = duplicateFinding(subject, earlier, source);
-      if (found.severity === 'error') disputed.add(subject);
-      findings.push(found);
+    // A kind that is not read may be in several groups, or clusters.
+    if (parsed.value.kind !== 'unsupported') {
+      const earlier = places.get(subject);
+      if (earlier !== undefined && parsed.value.name !== '') {
+        const found = duplicateFinding(parsed.value, earlier, source);
+        if (found.severity === 'error') disputed.add(subject);
+        findings.push(found);
+      }
+      places.set(subject, source);
     }
-    places.set(subject, source);
     objects.push(parsed.value);
     const found = validateObject(source, subject, parsed.value);
     const isPolicy = isPolicyObject(parsed.value);
@@ -89,12 +92,29 @@ export function validateObjects(contents: FileContents): Validation {
   }
   findings.push(...dnsFindings(objects, places), ...hintFindings(objects, places, valid));
   const policies = valid.difference(disputed).size;
-  const passedOver = objects.filter(isForeign).length + kustomizations;
+  const passedOver = objects.filter(isForeign).length + ofTools;
   const { files } = contents;
   return {
     ...{ files: files.length, objects: contents.objects.length, policies, passedOver },
     findings,
   };
+}
+
+/** Fields of objects, lists and bodies of policies, in lower case as they may be misspelt. */
+const objectFields: readonly string[] = [
+  ...['kind', 'metadata', 'spec', 'specs', 'items', 'podselector', 'endpointselector'],
+];
+
+/** A file for a tool that finds it in the same directory, in which no part of an object stands: values, tasks, charts, patches. */
+function isOfTool(source: FileObject): boolean {
+  if (isKustomization(source)) return true;
+  const { raw } = source;
+  const parts: readonly unknown[] = Array.isArray(raw) ? raw : [raw];
+  return parts.every(
+    (part) =>
+      isFields(part) &&
+      !Object.keys(part).some((field) => objectFields.includes(field.toLowerCase())),
+  );
 }
 
 const isKustomization = ({ file }: FileObject): boolean => /(^|\/)kustomization\.ya?ml$/.test(file);
@@ -181,15 +201,19 @@ function namespaceHint({ kind }: PolicyObject, { raw }: FileObject): readonly Hi
 
 const isForeign = (object: K8sObject): boolean => object.kind === 'unsupported' && !object.isPolicy;
 
-function duplicateFinding(subject: string, earlier: FileObject, source: FileObject): Finding {
+function duplicateFinding(object: K8sObject, earlier: FileObject, source: FileObject): Finding {
   const place = `${earlier.file}:${earlier.lineOf('metadata.name')}`;
   const isSame = isDeepStrictEqual(earlier.raw, source.raw);
+  const isDenied = isPolicyObject(object);
+  const effect = isDenied
+    ? ': none of them is enforced, and the pods that either of the two selects are denied'
+    : '';
   const message = isSame
     ? `is also defined in ${place} with the same contents: remove one of them`
-    : `is also defined in ${place} with other contents: none of them is enforced, and the pods that either ` +
-      'of the two selects are denied. Remove one of them, or give it another name';
-  const severity = isSame ? 'warning' : 'error';
-  return finding(source, 'duplicate', subject, 'metadata.name', message, severity);
+    : `is also defined in ${place} with other contents${effect}. Remove one of them, or give it another name`;
+  const hasNone = isDenied || object.kind === 'CiliumLocalRedirectPolicy';
+  const severity = hasNone && !isSame ? 'error' : 'warning';
+  return finding(source, 'duplicate', subjectOf(object), 'metadata.name', message, severity);
 }
 
 function subjectOf(object: K8sObject): string {
