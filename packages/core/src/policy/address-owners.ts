@@ -252,5 +252,5 @@ export function isClusterDns({ namespace, name, selector, ports }: Service): boo
 export function clusterDnsServices({
   services,
 }: Pick<ClusterState, 'services'>): readonly Service[] {
-  return [...services.values()].filter(isClusterDns);
+  return services.values().filter(isClusterDns).toArray();
 }

@@ -6,7 +6,7 @@
  * node-local DNS cache is the host, and the cluster's DNS, whose queries it answers.
  */
 
-import { objectKey } from '../k8s/objects.ts';
+import { objectKey, type Service } from '../k8s/objects.ts';
 import { addressKey, isIpv4 } from '../net/ip.ts';
 import { clusterDnsServices, nodeOwners, type Ownership, outsideOwners } from './address-owners.ts';
 import type { ClusterState, NodeContext } from './cluster-state.ts';
@@ -38,7 +38,8 @@ export class SpecialOwners {
       const owner = extensions.get(key)?.[1] ?? plainOwnerOf(key) ?? fallback;
       extensions.set(key, [address, this.#interned(owner, extra)]);
     };
-    const { apiServer, dns } = specialSlices(cluster);
+    const dnsServices = clusterDnsServices(cluster);
+    const { apiServer, dns } = specialSlices(cluster, dnsServices);
     for (const address of apiServer) {
       extend(address, apiServerExtra, isIpv4(address) ? outsideOwners.ipv4 : outsideOwners.ipv6);
     }
@@ -50,7 +51,7 @@ export class SpecialOwners {
     }
     const host = nodeOwners.host;
     const extra = { entities: host.entities, identities: [...host.identities, ...identities] };
-    for (const address of [...node.nodeLocalDns, ...localClusterDns(cluster, node)]) {
+    for (const address of [...node.nodeLocalDns, ...localClusterDns(dnsServices, node)]) {
       extend(address, extra, localDnsFallback);
     }
     const changed = new Map<string, Uint8Array>();
@@ -101,15 +102,18 @@ const apiServerExtra: Pick<Ownership, 'entities' | 'identities'> = {
  * Addresses behind the API server and the cluster's DNS. A node-local DNS cache answers for the latter, and its address is
  * the host's: a rule for either is a rule for it. Packets to it are not translated (NOTRACK), so this is what `judge` sees.
  */
-function specialSlices(cluster: ClusterState): {
+function specialSlices(
+  { endpointSlices }: ClusterState,
+  dnsServices: readonly Service[],
+): {
   readonly apiServer: readonly Uint8Array[];
   readonly dns: readonly Uint8Array[];
 } {
   const apiServer: Uint8Array[] = [];
   const dns = new Map<string, Uint8Array>();
   // A slice may be known before its Service.
-  const dnsNames = new Set(['kube-system/kube-dns', ...clusterDnsServices(cluster).map(objectKey)]);
-  for (const { namespace, serviceName, endpoints } of cluster.endpointSlices.values()) {
+  const dnsNames = new Set(['kube-system/kube-dns', ...dnsServices.map(objectKey)]);
+  for (const { namespace, serviceName, endpoints } of endpointSlices.values()) {
     const name = `${namespace}/${serviceName}`;
     if (name === 'default/kubernetes') apiServer.push(...endpoints.map(({ address }) => address));
     else if (dnsNames.has(name))
@@ -119,11 +123,14 @@ function specialSlices(cluster: ClusterState): {
 }
 
 /** A cache may listen on the cluster DNS' own ClusterIPs: then they are addresses of the host. */
-function localClusterDns(cluster: ClusterState, node: NodeContext): readonly Uint8Array[] {
+function localClusterDns(
+  dnsServices: readonly Service[],
+  node: NodeContext,
+): readonly Uint8Array[] {
   const known = new Set(node.nodeLocalDns.map(addressKey));
   const local = new Set(node.localAddresses.map(addressKey));
   const found: Uint8Array[] = [];
-  for (const { clusterIps } of clusterDnsServices(cluster)) {
+  for (const { clusterIps } of dnsServices) {
     found.push(
       ...clusterIps.filter((each) => local.has(addressKey(each)) && !known.has(addressKey(each))),
     );
