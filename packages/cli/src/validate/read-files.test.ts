@@ -97,6 +97,7 @@ test('a whole repository: files of other tools and objects of other kinds do not
     'Chart.yaml': 'apiVersion: v2\nname: chart\nversion: 1.0.0\n',
     'patch.yaml': '- {op: remove, path: /spec/replicas}\n',
     'values.json': '{"replicas": 1}',
+    'blueprint.yaml': 'version: 1\nmetadata: {name: b}\nentries: []\n',
     'release-1.yaml': '{apiVersion: a.test/v1, kind: Release, metadata: {name: r}, spec: {a: 1}}\n',
     'release-2.yaml': '{apiVersion: a.test/v1, kind: Release, metadata: {name: r}, spec: {a: 2}}\n',
     'policy.yaml': policy('p'),
@@ -104,7 +105,7 @@ test('a whole repository: files of other tools and objects of other kinds do not
   mkdirSync(root);
   for (const [name, text] of Object.entries(files)) writeFileSync(join(root, name), text);
   const found = validateObjects(readFiles(root));
-  assert.deepEqual([found.findings, found.policies, found.passedOver], [[], 1, 6]);
+  assert.deepEqual([found.findings, found.policies, found.passedOver], [[], 1, 7]);
   writeFileSync(join(root, 's1.yaml'), service(80));
   writeFileSync(join(root, 's2.yaml'), service(81));
   writeFileSync(join(root, 'kindless.yaml'), policy('q').replace('kind: ', 'Kind: '));

@@ -102,7 +102,7 @@ export function validateObjects(contents: FileContents): Validation {
 
 /** Fields of objects, lists and bodies of policies, in lower case as they may be misspelt. */
 const objectFields: readonly string[] = [
-  ...['kind', 'metadata', 'spec', 'specs', 'items', 'podselector', 'endpointselector'],
+  ...['kind', 'spec', 'specs', 'items', 'podselector', 'endpointselector'],
 ];
 
 /** A file for a tool that finds it in the same directory, in which no part of an object stands: values, tasks, charts, patches. */
@@ -238,7 +238,8 @@ function finding(
   severity: Finding['severity'] = 'error',
 ): Finding {
   const { file, document } = source;
-  const text = severity === 'error' ? message + adviceOnValue(field, message) : message;
+  const advice = severity === 'error' ? adviceOnValue(field, message) : '';
+  const text = message.replace(/\.$/, advice === '' ? '.' : '') + advice;
   return {
     severity,
     code,

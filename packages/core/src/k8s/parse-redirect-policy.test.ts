@@ -147,6 +147,20 @@ const faults: Readonly<Record<string, readonly [spec: unknown, path: string]>> =
     specOf({ serviceMatcher }, { ...backend, localEndpointSelector: {} }),
     'spec.redirectBackend.localEndpointSelector',
   ],
+  'a label with a value that no pod can have': [
+    specOf(
+      { serviceMatcher },
+      { ...backend, localEndpointSelector: { matchLabels: { app: '*' } } },
+    ),
+    'spec.redirectBackend.localEndpointSelector.matchLabels.app',
+  ],
+  'a label that no pod can have': [
+    specOf(
+      { serviceMatcher },
+      { ...backend, localEndpointSelector: { matchLabels: { 'k8s:the app': 'c' } } },
+    ),
+    'spec.redirectBackend.localEndpointSelector.matchLabels',
+  ],
   'an operator that is none': [
     specOf(
       { serviceMatcher },

@@ -10,6 +10,7 @@
 
 import { redirectPortsMax, redirectSelectorItemsMax } from '../limits.ts';
 import { isIpv4, parseAddress } from '../net/ip.ts';
+import { isLabelKey, isLabelValue } from './names.ts';
 import type {
   LabelCondition,
   LocalRedirectPolicy,
@@ -234,11 +235,11 @@ function readSelector(backend: Fields, path: string, issues: Issues): readonly L
   const selector = requiredFields(backend, 'localEndpointSelector', path, issues);
   checkFields(selector, selectorPath, ['matchLabels', 'matchExpressions'], issues);
   const labels = readTextMap(selector, 'matchLabels', selectorPath, issues);
-  const conditions: LabelCondition[] = [...labels].map(([key, value]) => ({
-    key: withoutSource(key, at(selectorPath, 'matchLabels'), issues),
-    operator: 'In',
-    values: [value],
-  }));
+  const labelsPath = at(selectorPath, 'matchLabels');
+  const conditions: LabelCondition[] = [...labels].map(([key, value]) => {
+    checkValues([value], at(labelsPath, key), issues);
+    return { key: withoutSource(key, labelsPath, issues), operator: 'In', values: [value] };
+  });
   const expressions = readList(selector, 'matchExpressions', selectorPath, issues);
   for (const [index, value] of expressions.entries()) {
     const condition = readCondition(value, `${selectorPath}.matchExpressions[${index}]`, issues);
@@ -275,7 +276,16 @@ function readCondition(value: unknown, path: string, issues: Issues): LabelCondi
     const message = hasValues ? 'is missing or empty' : `must be empty for ${operator}`;
     issues.add(at(path, 'values'), message);
   }
+  checkValues(values, at(path, 'values'), issues);
   return { key, operator, values };
+}
+
+/** With a value that no label can have, a redirect would be without backends, and nothing would say why. */
+function checkValues(values: readonly string[], path: string, issues: Issues): void {
+  const bad = values.find((value) => !isLabelValue(value));
+  if (bad === undefined) return;
+  const fix = bad === '*' ? ': operator Exists of matchExpressions is any value' : '';
+  issues.add(path, `${JSON.stringify(bad)} is no label value${fix}`);
 }
 
 /** As Cilium writes them, with or without the source that they are from. */
@@ -283,6 +293,9 @@ function withoutSource(key: string, path: string, issues: Issues): string {
   const found = /^(?:k8s|any):(.*)$/.exec(key);
   const name = found?.[1] ?? key;
   if (name.includes(':')) issues.add(path, `${key} is no label of a pod: remove what is before :`);
+  else if (name !== '' && !isLabelKey(name)) {
+    issues.add(path, `${JSON.stringify(key)} is no label key: write name or domain/name`);
+  }
   return name;
 }
 

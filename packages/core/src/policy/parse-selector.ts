@@ -11,7 +11,7 @@
  * of the cluster is what keeps peers to pods there, policy-default-local-cluster).
  */
 
-import { isDnsSubdomain } from '../k8s/names.ts';
+import { isLabelKey, isLabelValue } from '../k8s/names.ts';
 import {
   at,
   isFields,
@@ -43,7 +43,6 @@ const foreignSelectors: Readonly<Record<string, string>> = {
 };
 const operators: readonly LabelOperator[] = ['In', 'NotIn', 'Exists', 'DoesNotExist'];
 const labelName = /^[A-Za-z0-9]([-A-Za-z0-9_./]{0,314}[A-Za-z0-9])?$/;
-const labelValue = /^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$/;
 /** Reserved labels that something here can carry; the others belong to Cilium's own endpoints. */
 const reservedNames: readonly string[] = ['host', 'remote-node', 'kube-apiserver', 'world', 'init'];
 
@@ -103,21 +102,13 @@ export function parseKubernetesSelector(
     context.error(path, 'a label of Kubernetes has no source before its name: remove k8s: or any:');
     return null;
   }
-  const bad = keys.find((key) => !isQualifiedName(key));
+  const bad = keys.find((key) => !isLabelKey(key));
   if (bad !== undefined) context.error(path, `${JSON.stringify(bad)} is no label key: ${keyForm}`);
   return bad === undefined && isBounded(requirements, path, context) ? requirements : null;
 }
 
 const keyForm =
   'write name or domain/name, the name of at most 63 letters, digits, - _ and ., the domain in lower case';
-
-/** `name` or `domain/name`, as the API server takes keys of labels. */
-function isQualifiedName(key: string): boolean {
-  const parts = key.split('/');
-  const [domain, name] = parts.length === 1 ? [undefined, key] : parts;
-  const isNamed = parts.length <= 2 && name !== '' && labelValue.test(name ?? '');
-  return isNamed && (domain === undefined || isDnsSubdomain(domain));
-}
 
 /** Values of labels stay: `app:` with nothing behind it is a label that was forgotten. */
 function selectorWithoutNulls(selector: unknown): unknown {
@@ -263,7 +254,7 @@ function makeRequirement(
     context.error(path, `${JSON.stringify(key)} is no label key`);
     return null;
   }
-  const bad = values.find((value) => !labelValue.test(value));
+  const bad = values.find((value) => !isLabelValue(value));
   if (bad !== undefined) {
     const fix = bad === '*' ? ': operator Exists of matchExpressions is any value' : '';
     context.error(path, `${JSON.stringify(bad)} is no label value${fix}`);
