@@ -16,7 +16,7 @@ import type { DnsNames, Policy, PolicyRule, PolicySpec } from '@tandem/core/poli
 import { selectorKey } from '@tandem/core/policy/selector';
 import { clusterAddresses, type KnownAddresses } from './known-addresses.ts';
 import type { Hint } from './network-policy-hints.ts';
-import { doubleStarHints } from './pattern-hints.ts';
+import { starHints } from './pattern-hints.ts';
 
 const dnsPort = 53;
 /** Labels of the DNS servers that distributions of Kubernetes bring, all of them in this namespace. */
@@ -54,7 +54,7 @@ export class CiliumHints {
         return [
           ...emptyRuleHints(object.name, path, body),
           ...splitHints(path, body),
-          ...doubleStarHints(path, body),
+          ...starHints(path, body),
           ...dnsPeerHints(object.namespace, path, body),
           ...denyAloneHints(spec, path, body, this.#allows(parsed.value)),
           ...coveredHints(spec),

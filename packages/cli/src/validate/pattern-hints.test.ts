@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseMatchPattern } from '@tandem/core/dns/pattern';
-import { doubleStarHints } from './pattern-hints.ts';
+import { starHints } from './pattern-hints.ts';
 
 const specWith = (matchPattern: string) => ({
   egress: [
@@ -20,7 +20,7 @@ for (const [pattern, meant] of [
   ['a***.example.com', 'a*.example.com'],
 ] as const) {
   test(`${pattern} matches as ${meant}`, () => {
-    const hints = doubleStarHints('spec', specWith(pattern));
+    const hints = starHints('spec', specWith(pattern));
     assert.deepEqual(
       hints.map(({ path }) => path),
       paths.map((path) => `${path}.matchPattern`),
@@ -30,9 +30,17 @@ for (const [pattern, meant] of [
   });
 }
 
-test('leading stars of several labels and a bare star have no hint', () => {
-  for (const pattern of ['**.example.com', '***.example.com', '*', '**', '*.*.example.com']) {
-    assert.deepEqual(doubleStarHints('spec', specWith(pattern)), [], pattern);
+test('a bare star has a hint in toFQDNs alone', () => {
+  for (const pattern of ['*', '**', '*.']) {
+    const [hint, ...more] = starHints('spec', specWith(pattern));
+    assert.deepEqual([hint?.path, more], [`${paths[0]}.matchPattern`, []], pattern);
+    assert.match(hint?.message ?? '', /every address that any answer .*toEntities: \[world\]/);
+  }
+});
+
+test('leading stars of several labels have no hint', () => {
+  for (const pattern of ['**.example.com', '***.example.com', '*.*.example.com']) {
+    assert.deepEqual(starHints('spec', specWith(pattern)), [], pattern);
   }
 });
 

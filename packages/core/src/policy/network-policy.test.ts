@@ -47,8 +47,15 @@ test('what is refused names the field and the fix', () => {
     [{ podSelector: { matchLabels: { 'k8s:app': 'x' } } }, /no source before its name/],
     [
       { podSelector: {}, policyTypes: ['ingress'] },
-      /policyTypes\[0\] is "ingress", but must be Ingress or Egress/,
+      /policyTypes\[0\] is "ingress", but must be Ingress or Egress: write \[Ingress\]$/m,
     ],
+    [
+      { podSelector: {}, policyTypes: ['Ingress, egress'] },
+      /must be Ingress or Egress: write \[Ingress, Egress\]$/m,
+    ],
+    [{ podSelector: {}, policyTypes: ['All'] }, /must be Ingress or Egress$/m],
+    [egress({ podSelector: {} }, '80'), /ports\[0\] is the text "80", .* write {port: 80}/],
+    [egress({ podSelector: {} }, 80), /ports\[0\] is the number 80, .* write {port: 80}/],
     [
       { podSelector: {}, ingress: [{ to: [] }] },
       /spec.ingress\[0\].to is not supported: ingress rules have from/,

@@ -11,7 +11,15 @@
 
 import type { PolicyObject } from '../k8s/objects.ts';
 import { networkSpecFields } from '../k8s/parse-policy-object.ts';
-import { at, type Fields, readFields, readInteger, readList, readText } from '../k8s/shape.ts';
+import {
+  at,
+  type Fields,
+  nameOf,
+  readFields,
+  readInteger,
+  readList,
+  readText,
+} from '../k8s/shape.ts';
 import { err, ok, type Result } from '../result.ts';
 import { Direction, Protocol } from './kernel-numbers.ts';
 import { ParseContext } from './parse-context.ts';
@@ -126,13 +134,23 @@ function parseTypes(
     if (type === 'Ingress' || type === 'Egress') types.add(type);
     else {
       const path = `spec.policyTypes[${index}]`;
-      context.error(path, `is ${JSON.stringify(type)}, but must be Ingress or Egress`);
+      const fix = typesFix(type);
+      context.error(path, `is ${JSON.stringify(type)}, but must be Ingress or Egress${fix}`);
     }
   }
   if (list.length > directions) {
     context.error('spec.policyTypes', 'names a direction twice: name Ingress and Egress once each');
   }
   return context.errors.any ? null : types;
+}
+
+/** For one in other letters, and several in one text. */
+function typesFix(type: unknown): string {
+  const words = typeof type === 'string' ? type.split(/[\s,]+/) : [];
+  const meant = words.map((word) => word.slice(0, 1).toUpperCase() + word.slice(1).toLowerCase());
+  const isClear =
+    meant.length > 0 && meant.every((word) => word === 'Ingress' || word === 'Egress');
+  return isClear ? `: write [${meant.join(', ')}]` : '';
 }
 
 function parseRules(fields: Fields, section: Section, context: ParseContext): PolicyRule[] {
@@ -241,6 +259,10 @@ function parsePort(
   path: string,
   context: ParseContext,
 ): PortRange | NamedPort | null {
+  if (typeof value === 'string' || typeof value === 'number') {
+    context.error(path, `is ${nameOf(value)}, but must be a mapping: write {port: ${value}}`);
+    return null;
+  }
   const read = readItem(value, path, context);
   if (read === null) return null;
   const fields = context.presentFields(read, path, ['port', 'endPort', 'protocol']);
