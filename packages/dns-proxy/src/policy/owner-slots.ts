@@ -6,12 +6,19 @@
  * arrays. A slot belongs to an owner while it has queries in flight, is held, or was looked up lately.
  */
 
+import type { Branded } from '@tandem/core/brand';
+
 /** An owner without queries in flight keeps its slot for so long after it was looked up. */
 const idleMsMin = 1000;
 
-export class OwnerSlots {
-  readonly #slots = new Map<number, number>();
-  readonly #free: number[] = [];
+/** A slot of an endpoint, or -1. */
+export type EndpointSlot = Branded<'EndpointSlot'>;
+/** A slot of a policy, or -1. */
+export type PolicySlot = Branded<'PolicySlot'>;
+
+export class OwnerSlots<Slot extends number> {
+  readonly #slots = new Map<number, Slot>();
+  readonly #free: Slot[] = [];
   readonly #usedMs: Float64Array;
   readonly #holds: Int32Array;
   /** Id of the slot's owner. */
@@ -26,11 +33,11 @@ export class OwnerSlots {
     this.#holds = new Int32Array(slots);
     this.ownerId = new Uint32Array(slots);
     this.inFlight = new Int32Array(slots);
-    for (let slot = slots - 1; slot >= 0; slot--) this.#free.push(slot);
+    for (let slot = slots - 1; slot >= 0; slot--) this.#free.push(slot as Slot);
   }
 
   /** The owner's slot, or -1 when all slots belong to busy owners. */
-  slotOf(id: number, nowMs: number): number {
+  slotOf(id: number, nowMs: number): Slot {
     const known = this.#slots.get(id);
     if (known !== undefined) {
       this.#usedMs[known] = nowMs;
@@ -38,7 +45,7 @@ export class OwnerSlots {
     }
     if (this.#free.length === 0) this.#reclaim(nowMs);
     const slot = this.#free.pop();
-    if (slot === undefined) return -1;
+    if (slot === undefined) return -1 as Slot;
     this.#slots.set(id, slot);
     this.ownerId[slot] = id;
     this.#usedMs[slot] = nowMs;
@@ -46,16 +53,16 @@ export class OwnerSlots {
   }
 
   /** The slot stays its owner's until `unhold`, whatever is in flight. */
-  hold(slot: number): void {
+  hold(slot: Slot): void {
     this.#holds[slot]!++;
   }
 
-  unhold(slot: number): void {
+  unhold(slot: Slot): void {
     this.#holds[slot]!--;
   }
 
   /** The slot's owner was active. */
-  touch(slot: number, nowMs: number): void {
+  touch(slot: Slot, nowMs: number): void {
     this.#usedMs[slot] = nowMs;
   }
 

@@ -5,18 +5,19 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { endpointFreeShare, inFlightGuaranteed, policyFreeShare } from '../limits.ts';
+import type { EndpointSlot, PolicySlot } from './owner-slots.ts';
 import { QueryLimits, roomEndpoint, roomFree, roomNode, roomPolicy } from './query-limits.ts';
 
 const owners = 8;
 
-function takeAll(limits: QueryLimits, slot: number, nowMs: number): number {
+function takeAll(limits: QueryLimits, slot: EndpointSlot, nowMs: number): number {
   let taken = 0;
   while (limits.takeToken(slot, nowMs)) taken += 1;
   return taken;
 }
 
 /** Begins queries until a bound refuses: how many, and which. */
-function fill(limits: QueryLimits, endpoint: number, policy: number): [number, number] {
+function fill(limits: QueryLimits, endpoint: EndpointSlot, policy: PolicySlot): [number, number] {
   let begun = 0;
   let room = limits.room(endpoint, policy);
   for (; room === roomFree; room = limits.room(endpoint, policy)) {
@@ -115,4 +116,11 @@ test('slots of idle endpoints are given to others, those of busy ones are not', 
   assert.equal(limits.endpointSlot(2, 2000), connected);
   assert.equal(limits.endpoints.ownerId[slot], 99);
   assert.equal(takeAll(limits, slot, 2000), 5, 'a new owner has a full bucket');
+});
+
+test('the compiler tells slots of endpoints and of policies apart', () => {
+  const limits = new QueryLimits(10, owners, 100);
+  const [endpoint, policy] = [limits.endpointSlot(1, 0), limits.policySlot(1, 0)];
+  // @ts-expect-error: they have changed places
+  assert.equal(limits.room(policy, endpoint), roomFree);
 });

@@ -18,7 +18,7 @@ import {
   ownerSlotsMax,
   policyFreeShare,
 } from '../limits.ts';
-import { OwnerSlots } from './owner-slots.ts';
+import { type EndpointSlot, OwnerSlots, type PolicySlot } from './owner-slots.ts';
 
 /** Results of {@link QueryLimits.room}. */
 export const roomFree = 0;
@@ -28,8 +28,8 @@ export const roomNode = 3;
 export type Room = typeof roomFree | typeof roomEndpoint | typeof roomPolicy | typeof roomNode;
 
 export class QueryLimits {
-  readonly endpoints: OwnerSlots;
-  readonly policies: OwnerSlots;
+  readonly endpoints: OwnerSlots<EndpointSlot>;
+  readonly policies: OwnerSlots<PolicySlot>;
   readonly #rate: number;
   readonly #tokens: Float64Array;
   readonly #refilledMs: Float64Array;
@@ -62,7 +62,7 @@ export class QueryLimits {
   }
 
   /** The endpoint's slot, or -1 when all slots belong to busy endpoints. A new owner has a full bucket. */
-  endpointSlot(endpointId: number, nowMs: number): number {
+  endpointSlot(endpointId: number, nowMs: number): EndpointSlot {
     const slot = this.endpoints.slotOf(endpointId, nowMs);
     if (slot >= 0 && this.#bucketOwner[slot] !== endpointId) {
       this.#bucketOwner[slot] = endpointId;
@@ -72,12 +72,12 @@ export class QueryLimits {
   }
 
   /** The policy's slot, or -1 when all slots belong to busy policies. */
-  policySlot(policyId: number, nowMs: number): number {
+  policySlot(policyId: number, nowMs: number): PolicySlot {
     return this.policies.slotOf(policyId, nowMs);
   }
 
   /** Takes one token of the endpoint's bucket; false when there is none. */
-  takeToken(slot: number, nowMs: number): boolean {
+  takeToken(slot: EndpointSlot, nowMs: number): boolean {
     const tokens = this.#refill(slot, nowMs);
     if (tokens < 1) return false;
     this.#tokens[slot] = tokens - 1;
@@ -85,12 +85,12 @@ export class QueryLimits {
   }
 
   /** Whether the endpoint's bucket has a token. */
-  hasToken(slot: number, nowMs: number): boolean {
+  hasToken(slot: EndpointSlot, nowMs: number): boolean {
     return this.#refill(slot, nowMs) >= 1;
   }
 
   /** Whether one more query of the endpoint may be in flight, or whose bound refuses it. */
-  room(endpointSlot: number, policySlot: number): Room {
+  room(endpointSlot: EndpointSlot, policySlot: PolicySlot): Room {
     const free = this.#total - this.#inFlight;
     if (free <= 0) return roomNode;
     const mine = this.endpoints.inFlight[endpointSlot]!;
@@ -102,21 +102,21 @@ export class QueryLimits {
   }
 
   /** A query is in flight from now on. */
-  begin(endpointSlot: number, policySlot: number): void {
+  begin(endpointSlot: EndpointSlot, policySlot: PolicySlot): void {
     this.#inFlight += 1;
     this.endpoints.inFlight[endpointSlot]!++;
     this.policies.inFlight[policySlot]!++;
   }
 
   /** It is not any more. */
-  end(endpointSlot: number, policySlot: number): void {
+  end(endpointSlot: EndpointSlot, policySlot: PolicySlot): void {
     this.#inFlight -= 1;
     this.endpoints.inFlight[endpointSlot]!--;
     this.policies.inFlight[policySlot]!--;
   }
 
   /** Adds what time has brought; the tokens then. */
-  #refill(slot: number, nowMs: number): number {
+  #refill(slot: EndpointSlot, nowMs: number): number {
     const elapsed = nowMs - this.#refilledMs[slot]!;
     if (elapsed <= 0) return this.#tokens[slot]!;
     const tokens = Math.min(this.#rate, this.#tokens[slot]! + (elapsed * this.#rate) / 1000);

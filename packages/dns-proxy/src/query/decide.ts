@@ -13,6 +13,7 @@ import {
   queryFormErr,
   queryOk,
 } from '@tandem/core/dns/query';
+import type { EndpointSlot, PolicySlot } from '../policy/owner-slots.ts';
 import { roomEndpoint, roomFree, roomNode } from '../policy/query-limits.ts';
 import type { QueryFacts } from './facts.ts';
 import { type Outcome, outcome } from './outcome.ts';
@@ -48,13 +49,13 @@ export function decide(
   const flow = lookup.flowOf(words, client, server, protocol, nowMs);
   if (flow < 0) return flow === unknownSource ? outcome.unknownSource : notReady;
   const { flows, limits } = lookup;
-  const endpointSlot = flows.endpointSlot[flow]!;
+  const endpointSlot = flows.endpointSlot[flow]! as EndpointSlot;
   if (!hasPaid && !limits.takeToken(endpointSlot, nowMs)) return overRate;
   if (status !== queryOk) return status === queryFormErr ? formErr : notImp;
   const acceptSet = lookup.acceptSetOf(query);
   facts.flow = flow;
   facts.endpointSlot = endpointSlot;
-  facts.policySlot = flows.policySlot[flow]!;
+  facts.policySlot = flows.policySlot[flow]! as PolicySlot;
   facts.policyId = flows.policyId[flow]!;
   facts.namespaceId = flows.namespaceId[flow]!;
   facts.isTrusted = flows.trusted[flow] === 1;

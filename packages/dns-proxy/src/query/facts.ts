@@ -6,6 +6,8 @@
  * from its own record of the query, and passes it to the code that both transports share.
  */
 
+import type { EndpointSlot, PolicySlot } from '../policy/owner-slots.ts';
+
 export const protocolTcp = 6;
 export const protocolUdp = 17;
 
@@ -21,8 +23,8 @@ export class QueryFacts {
 
   /** From here on: set by `decide` (decide.ts) for a query that it forwards or denies. */
   flow = -1;
-  endpointSlot = 0;
-  policySlot = 0;
+  endpointSlot = 0 as EndpointSlot;
+  policySlot = 0 as PolicySlot;
   policyId = 0;
   namespaceId = 0;
   /** The server is a resolver of the cluster: its answers count for the selectors of all policies. */

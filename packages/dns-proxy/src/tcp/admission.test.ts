@@ -12,6 +12,7 @@ import {
   tcpWaitingMax,
   tcpWaitingPerEndpointMax,
 } from '../limits.ts';
+import type { EndpointSlot } from '../policy/owner-slots.ts';
 import { TcpAdmission } from './admission.ts';
 import type { TcpConnection } from './connection.ts';
 import type { AcceptedConnection } from './stream.ts';
@@ -88,7 +89,7 @@ class World {
         this.refused += 1;
       },
     };
-    this.admission.add(accepted, endpointSlot);
+    this.admission.add(accepted, endpointSlot as EndpointSlot);
   }
 
   openOf(endpointSlot: number): Connection[] {

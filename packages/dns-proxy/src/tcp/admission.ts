@@ -19,11 +19,12 @@ import {
   tcpWaitingMax,
   tcpWaitingPerEndpointMax,
 } from '../limits.ts';
+import type { EndpointSlot } from '../policy/owner-slots.ts';
 import type { TcpConnection } from './connection.ts';
 import type { AcceptedConnection } from './stream.ts';
 
 interface Pod {
-  readonly endpointSlot: number;
+  readonly endpointSlot: EndpointSlot;
   /** Connections that are read. */
   readonly open: Set<TcpConnection>;
   readonly waiting: AcceptedConnection[];
@@ -37,9 +38,9 @@ export interface AdmissionOptions {
   readonly counters: Float64Array;
   readonly nowNs: () => number;
   /** Begins to read a connection. */
-  readonly open: (accepted: AcceptedConnection, endpointSlot: number) => TcpConnection;
+  readonly open: (accepted: AcceptedConnection, endpointSlot: EndpointSlot) => TcpConnection;
   /** The pod has connections, or none any more. */
-  readonly hold: (endpointSlot: number, isHeld: boolean) => void;
+  readonly hold: (endpointSlot: EndpointSlot, isHeld: boolean) => void;
   /** Calls `work` once, in the next turn of the event loop. */
   readonly soon: (work: () => void) => void;
 }
@@ -49,7 +50,7 @@ const searchIntervalNs = 5e6;
 
 export class TcpAdmission {
   readonly #o: AdmissionOptions;
-  readonly #pods = new Map<number, Pod>();
+  readonly #pods = new Map<EndpointSlot, Pod>();
   #open = 0;
   #waiting = 0;
   /** Connections that this turn may still begin to read. */
@@ -69,7 +70,7 @@ export class TcpAdmission {
   }
 
   /** A connection of the endpoint was accepted. */
-  add(accepted: AcceptedConnection, endpointSlot: number): void {
+  add(accepted: AcceptedConnection, endpointSlot: EndpointSlot): void {
     const pod = this.#podOf(endpointSlot);
     pod.waiting.push(accepted);
     this.#waiting += 1;
@@ -193,7 +194,7 @@ export class TcpAdmission {
     return largest as Pod;
   }
 
-  #podOf(endpointSlot: number): Pod {
+  #podOf(endpointSlot: EndpointSlot): Pod {
     let pod = this.#pods.get(endpointSlot);
     if (pod === undefined) {
       pod = { endpointSlot, open: new Set(), waiting: [], noneIdleNs: -Infinity };

@@ -7,19 +7,20 @@
  */
 
 import { tcpUnsentBytesMax } from '../limits.ts';
+import type { EndpointSlot } from '../policy/owner-slots.ts';
 import type { TcpShared } from './shared.ts';
 import type { TcpStream } from './stream.ts';
 
 export class ClientReplies {
   readonly #c: TcpShared;
-  readonly #endpointSlot: number;
+  readonly #endpointSlot: EndpointSlot;
   /** Replies that leave after the turn, when what they teach is in the datapath. */
   readonly #replies: Uint8Array[] = [];
   /** Octets that the client has not taken, of which room was taken for so many. */
   #unsent = 0;
   #reserved = 0;
 
-  constructor(context: TcpShared, endpointSlot: number) {
+  constructor(context: TcpShared, endpointSlot: EndpointSlot) {
     this.#c = context;
     this.#endpointSlot = endpointSlot;
   }

@@ -17,6 +17,7 @@ import {
   tcpMessageTimeoutMs,
   tcpQueryBytesMax,
 } from '../limits.ts';
+import type { EndpointSlot } from '../policy/owner-slots.ts';
 import { decide } from '../query/decide.ts';
 import { protocolTcp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, type Outcome, outcome, outcomeEde, outcomeRcode } from '../query/outcome.ts';
@@ -47,7 +48,7 @@ export interface TcpConnectionEvents {
 }
 
 export class TcpConnection implements TurnTaker {
-  readonly endpointSlot: number;
+  readonly endpointSlot: EndpointSlot;
   isQueued = false;
   isWaitingToRetry = false;
   readonly #c: TcpContext;
@@ -77,7 +78,7 @@ export class TcpConnection implements TurnTaker {
 
   constructor(
     accepted: AcceptedConnection,
-    endpointSlot: number,
+    endpointSlot: EndpointSlot,
     context: TcpContext,
     events: TcpConnectionEvents,
   ) {

@@ -8,6 +8,7 @@
 
 import { parseQuery } from '@tandem/core/dns/query';
 import { counter } from '../counters.ts';
+import type { EndpointSlot } from '../policy/owner-slots.ts';
 import { mayAskAgain } from '../query/decide.ts';
 import { type Outcome, outcome } from '../query/outcome.ts';
 import { framedMessage } from './blocks.ts';
@@ -30,7 +31,7 @@ export interface ForwardedEvents {
 export class ForwardedQueries {
   readonly #c: TcpContext;
   readonly #server: Uint8Array;
-  readonly #endpointSlot: number;
+  readonly #endpointSlot: EndpointSlot;
   readonly #events: ForwardedEvents;
   readonly #retries = new TcpRetries();
   #upstream: TcpUpstream | null = null;
@@ -40,7 +41,7 @@ export class ForwardedQueries {
   constructor(
     context: TcpContext,
     server: Uint8Array,
-    endpointSlot: number,
+    endpointSlot: EndpointSlot,
     events: ForwardedEvents,
   ) {
     this.#c = context;

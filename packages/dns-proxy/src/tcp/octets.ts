@@ -12,6 +12,7 @@ import {
   tcpOctetsMax,
   tcpOctetsPerEndpointMax,
 } from '../limits.ts';
+import type { EndpointSlot } from '../policy/owner-slots.ts';
 
 export class TcpOctets {
   readonly #held: Int32Array;
@@ -27,7 +28,7 @@ export class TcpOctets {
   }
 
   /** Octets held for the endpoint. */
-  of(endpointSlot: number): number {
+  of(endpointSlot: EndpointSlot): number {
     return this.#held[endpointSlot]!;
   }
 
@@ -35,7 +36,7 @@ export class TcpOctets {
    * Takes room; false if there is none now. `tcpOctetsGuaranteed` have room for every endpoint, whatever the
    * others hold.
    */
-  take(endpointSlot: number, octets: number): boolean {
+  take(endpointSlot: EndpointSlot, octets: number): boolean {
     if (!this.hasRoom(endpointSlot, octets)) return false;
     this.#held[endpointSlot]! += octets;
     this.#total += octets;
@@ -43,13 +44,13 @@ export class TcpOctets {
   }
 
   /** Whether `take` would succeed. */
-  hasRoom(endpointSlot: number, octets: number): boolean {
+  hasRoom(endpointSlot: EndpointSlot, octets: number): boolean {
     const mine = this.#held[endpointSlot]! + octets;
     if (mine <= tcpOctetsGuaranteed) return true;
     return mine <= tcpOctetsPerEndpointMax && this.#total + octets <= tcpOctetsMax;
   }
 
-  giveBack(endpointSlot: number, octets: number): void {
+  giveBack(endpointSlot: EndpointSlot, octets: number): void {
     this.#held[endpointSlot]! -= octets;
     this.#total -= octets;
   }

@@ -8,6 +8,7 @@
  */
 
 import { counter } from '../counters.ts';
+import type { EndpointSlot } from '../policy/owner-slots.ts';
 import { protocolTcp } from '../query/facts.ts';
 import type { Moment } from '../query/moment.ts';
 import { unknownSource } from '../query/policy-lookup.ts';
@@ -55,7 +56,7 @@ export class TcpServer {
       () => answers.flush(),
     );
     const { endpoints } = lookup.limits;
-    const hold = (slot: number, isHeld: boolean): void => {
+    const hold = (slot: EndpointSlot, isHeld: boolean): void => {
       if (isHeld) endpoints.hold(slot);
       else endpoints.unhold(slot);
     };
@@ -168,10 +169,10 @@ export class TcpServer {
       accepted.refuse();
       return;
     }
-    this.#admission.add(accepted, lookup.flows.endpointSlot[flow]!);
+    this.#admission.add(accepted, lookup.flows.endpointSlot[flow]! as EndpointSlot);
   }
 
-  #open(accepted: AcceptedConnection, endpointSlot: number): TcpConnection {
+  #open(accepted: AcceptedConnection, endpointSlot: EndpointSlot): TcpConnection {
     const connection: TcpConnection = new TcpConnection(accepted, endpointSlot, this.#context, {
       onClosed: () => this.#admission.remove(connection),
       onIdle: () => this.#admission.onIdle(connection),

@@ -10,6 +10,7 @@ import {
   tcpRetriesPerEndpoint,
   tcpRetryMs,
 } from '../limits.ts';
+import type { EndpointSlot } from '../policy/owner-slots.ts';
 import { costOf, TcpTurns, type TurnTaker } from './turns.ts';
 
 class World {
@@ -29,7 +30,7 @@ class World {
   connection(endpointSlot: number, messages: number): TurnTaker {
     let left = messages;
     return {
-      endpointSlot,
+      endpointSlot: endpointSlot as EndpointSlot,
       isQueued: false,
       isWaitingToRetry: false,
       get hasMore() {

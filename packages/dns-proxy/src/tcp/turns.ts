@@ -14,6 +14,7 @@ import {
   tcpRetriesPerEndpoint,
   tcpRetryMs,
 } from '../limits.ts';
+import type { EndpointSlot } from '../policy/owner-slots.ts';
 import type { TcpSystem } from './stream.ts';
 
 /** For how many messages one of so many octets counts. */
@@ -23,7 +24,7 @@ export function costOf(octets: number): number {
 
 /** A connection with messages to handle. */
 export interface TurnTaker {
-  readonly endpointSlot: number;
+  readonly endpointSlot: EndpointSlot;
   /** In a queue of `TcpTurns`, which alone writes it. */
   isQueued: boolean;
   /** Among those that try again later; `TcpTurns` alone writes it. */
@@ -44,9 +45,9 @@ export class TcpTurns {
   readonly #onTurn: () => void;
   readonly #afterTurn: () => void;
   /** Connections of each endpoint, in the order of their turns. */
-  readonly #queues = new Map<number, TurnTaker[]>();
+  readonly #queues = new Map<EndpointSlot, TurnTaker[]>();
   /** Connections of each endpoint that try again later, in the order in which they began to wait. */
-  readonly #waiting = new Map<number, TurnTaker[]>();
+  readonly #waiting = new Map<EndpointSlot, TurnTaker[]>();
   readonly #toFlush = new Set<Flushable>();
   #isInTurn = false;
   #isScheduled = false;

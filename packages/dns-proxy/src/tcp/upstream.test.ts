@@ -11,6 +11,7 @@ import {
   tcpRetryMs,
   upstreamTimeoutMs,
 } from '../limits.ts';
+import type { EndpointSlot } from '../policy/owner-slots.ts';
 import { TcpBlocks } from './blocks.ts';
 import type { TcpContext } from './context.ts';
 import { TcpOctets } from './octets.ts';
@@ -19,7 +20,7 @@ import type { TcpStreamEvents } from './stream.ts';
 import { TcpTurns } from './turns.ts';
 import { TcpUpstream } from './upstream.ts';
 
-const endpointSlot = 1;
+const endpointSlot = 1 as EndpointSlot;
 const id = 7;
 /** A query for the root, and the reply to it without answers: all that differs is QR. */
 const message = (flags: number): number[] => [

@@ -18,6 +18,7 @@ import {
   tcpReopenMs,
   upstreamTimeoutMs,
 } from '../limits.ts';
+import type { EndpointSlot } from '../policy/owner-slots.ts';
 import { MessageReader } from './framing.ts';
 import type { TcpQuery } from './query.ts';
 import type { TcpShared } from './shared.ts';
@@ -51,7 +52,7 @@ export interface TcpUpstreamEvents {
 }
 
 export class TcpUpstream implements TurnTaker {
-  readonly endpointSlot: number;
+  readonly endpointSlot: EndpointSlot;
   isQueued = false;
   isWaitingToRetry = false;
   readonly #c: TcpShared;
@@ -80,7 +81,7 @@ export class TcpUpstream implements TurnTaker {
   constructor(
     context: TcpShared,
     server: Uint8Array,
-    endpointSlot: number,
+    endpointSlot: EndpointSlot,
     events: TcpUpstreamEvents,
   ) {
     this.#c = context;

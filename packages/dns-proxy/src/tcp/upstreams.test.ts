@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, test } from 'node:test';
 import { tcpUpstreamKeepMs, tcpUpstreamsKeptMax } from '../limits.ts';
+import type { EndpointSlot } from '../policy/owner-slots.ts';
 import { TcpBlocks } from './blocks.ts';
 import type { TcpContext } from './context.ts';
 import type { TcpQuery } from './query.ts';
@@ -13,7 +14,7 @@ import type { TcpStreamEvents } from './stream.ts';
 import type { TcpUpstream } from './upstream.ts';
 import { TcpUpstreams } from './upstreams.ts';
 
-const endpointSlot = 1;
+const endpointSlot = 1 as EndpointSlot;
 const server: Uint8Array = new Uint8Array(16).fill(1);
 const otherServer: Uint8Array = new Uint8Array(16).fill(2);
 const nothing = (): void => undefined;

@@ -8,6 +8,7 @@
  */
 
 import { tcpUpstreamKeepMs, tcpUpstreamsKeptMax } from '../limits.ts';
+import type { EndpointSlot } from '../policy/owner-slots.ts';
 import type { TcpShared } from './shared.ts';
 import { TcpUpstream, type TcpUpstreamEvents } from './upstream.ts';
 
@@ -18,11 +19,11 @@ interface Kept {
 
 export class TcpUpstreams {
   /** By slot of the endpoint, the last one kept at the end; no list is empty. */
-  readonly #kept = new Map<number, Kept[]>();
-  readonly #hold: (endpointSlot: number, isHeld: boolean) => void;
+  readonly #kept = new Map<EndpointSlot, Kept[]>();
+  readonly #hold: (endpointSlot: EndpointSlot, isHeld: boolean) => void;
 
   /** `hold`: the endpoint has connections that are kept, or none any more. */
-  constructor(hold: (endpointSlot: number, isHeld: boolean) => void) {
+  constructor(hold: (endpointSlot: EndpointSlot, isHeld: boolean) => void) {
     this.#hold = hold;
   }
 
@@ -37,7 +38,7 @@ export class TcpUpstreams {
   take(
     context: TcpShared,
     server: Uint8Array,
-    endpointSlot: number,
+    endpointSlot: EndpointSlot,
     events: TcpUpstreamEvents,
   ): TcpUpstream {
     const kept = this.#kept.get(endpointSlot) ?? [];
@@ -99,7 +100,7 @@ export class TcpUpstreams {
     this.sweep(Infinity);
   }
 
-  #remove(endpointSlot: number, entry: Kept): void {
+  #remove(endpointSlot: EndpointSlot, entry: Kept): void {
     const kept = this.#kept.get(endpointSlot);
     const index = kept?.indexOf(entry) ?? -1;
     if (kept === undefined || index === -1) return;
@@ -107,7 +108,7 @@ export class TcpUpstreams {
     if (kept.length === 0) this.#drop(endpointSlot);
   }
 
-  #drop(endpointSlot: number): void {
+  #drop(endpointSlot: EndpointSlot): void {
     this.#kept.delete(endpointSlot);
     this.#hold(endpointSlot, false);
   }

@@ -28,6 +28,7 @@ import {
   slotUpstream,
   slotUpstreamId,
 } from '../journal/slots.ts';
+import type { EndpointSlot, PolicySlot } from '../policy/owner-slots.ts';
 import type { QueryFacts } from '../query/facts.ts';
 import { type Outcome, outcome } from '../query/outcome.ts';
 import type { UdpShared } from './shared.ts';
@@ -156,8 +157,8 @@ export class InFlight {
     facts.server = at + slotServer;
     facts.clientPort = words[at + slotClientPort]!;
     facts.startedUs = slots.startedUs[slot]!;
-    facts.endpointSlot = words[at + slotEndpoint]!;
-    facts.policySlot = words[at + slotPolicySlot]!;
+    facts.endpointSlot = words[at + slotEndpoint]! as EndpointSlot;
+    facts.policySlot = words[at + slotPolicySlot]! as PolicySlot;
     facts.policyId = words[at + slotPolicy]!;
     facts.namespaceId = words[at + slotNamespace]!;
     facts.isTrusted = words[at + slotTrusted] === 1;
@@ -191,7 +192,10 @@ export class InFlight {
     this.#leaveSocket(at + slotUpstream, at + slotUpstreamId, answeredOn);
     if (words[at + slotFormerUpstream] !== 0)
       this.#leaveSocket(at + slotFormerUpstream, at + slotFormerId, answeredOn);
-    lookup.limits.end(words[at + slotEndpoint]!, words[at + slotPolicySlot]!);
+    lookup.limits.end(
+      words[at + slotEndpoint]! as EndpointSlot,
+      words[at + slotPolicySlot]! as PolicySlot,
+    );
   }
 
   #leaveSocket(socketWord: number, idWord: number, answeredOn: number): void {
