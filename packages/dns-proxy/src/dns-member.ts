@@ -7,9 +7,6 @@
  * both hold one.
  */
 
-import { once } from 'node:events';
-import { Worker } from 'node:worker_threads';
-import { isBugCode } from '@tandem/core/codes/errors';
 import { readPinnedMember } from '@tandem/datapath/group-settings';
 import type { PolicySnapshot } from '@tandem/proto/gen/messages';
 import {
@@ -18,23 +15,18 @@ import {
   type SharedRingVisitor,
 } from '@tandem/runtime/shared-ring';
 import { systemClock } from '@tandem/runtime/system-clock';
-import { TandemError } from '@tandem/runtime/tandem-error';
+import type { TandemError } from '@tandem/runtime/tandem-error';
 import { createSharedCounters } from './counters.ts';
+import { DnsWorkerThread } from './dns-worker-thread.ts';
 import { IndexLease, type IndexLeaseOptions, type TakeOptions } from './lease/index-lease.ts';
-import {
-  drainFinishMs,
-  eventDrainRecordsMax,
-  eventRingBytes,
-  hungWorkerMs,
-  workerHeapMiBMax,
-} from './limits.ts';
+import { eventDrainRecordsMax, eventRingBytes, hungWorkerMs } from './limits.ts';
 import type { MemberPhase } from './member-phase.ts';
 import type { TakeoverEvent } from './peer/takeover.ts';
 import type { CompletedPatterns } from './policy/build-image.ts';
 import { CompilerThread } from './policy/compiler-thread.ts';
 import { PolicyTables } from './policy/tables.ts';
 import type { TablesImage } from './policy/tables-image.ts';
-import type { FromWorker, ToWorker, WorkerOptions } from './worker-messages.ts';
+import type { FromWorker, WorkerOptions } from './worker-messages.ts';
 
 export interface DnsMemberOptions {
   readonly worker: Omit<WorkerOptions, 'counters' | 'ring'>;
@@ -79,13 +71,7 @@ export class DnsMember {
     new URL(workerFile('policy/compile-worker'), import.meta.url),
     (error) => this.#fail(error),
   );
-  #worker: Worker | null = null;
-  /** The worker loads its code, and waits for the index. */
-  #isWorkerIdle = false;
-  #onReady: (() => void) | null = null;
-  #onDrained: (() => void) | null = null;
-  /** Rejects `start` with an error of the system; a bug, and what fails at another time, is told to `onFailure`. */
-  #onStartFailed: ((error: TandemError) => void) | null = null;
+  readonly #thread: DnsWorkerThread;
   #isStopping = false;
   #revision = 0;
   #listenersProblem = '';
@@ -96,6 +82,12 @@ export class DnsMember {
     this.#options = options;
     const { pinRoot, member } = options.worker;
     this.#lease = new IndexLease({ ...options.lease, pinRoot, member });
+    this.#thread = new DnsWorkerThread({
+      file: new URL(workerFile('worker'), import.meta.url),
+      worker: { ...options.worker, counters: this.counters, ring: this.#ring },
+      onMessage: (message) => this.#onMessage(message),
+      onFailure: (error) => this.#fail(error),
+    });
   }
 
   /** The revision that the worker serves; 0 before the first. */
@@ -127,7 +119,7 @@ export class DnsMember {
     await this.#lease.take(signal, {
       ...options,
       standBy: async () => {
-        this.#createWorker();
+        this.#thread.load();
         this.prepareInstall();
         await standBy?.();
         void (async () => {
@@ -147,14 +139,7 @@ export class DnsMember {
     if (!this.#lease.isTaken) throw new TypeError('start before the index is taken');
     this.#lease.arm();
     this.#options.phase.livesWithout(() => this.#hang());
-    const { promise: ready, resolve, reject } = Promise.withResolvers<void>();
-    this.#onReady = resolve;
-    this.#onStartFailed = reject;
-    this.#createWorker();
-    this.#isWorkerIdle = false;
-    this.#send({ kind: 'begin' });
-    await ready;
-    this.#onStartFailed = null;
+    await this.#thread.begin();
   }
 
   /** Why the worker counts as hung: its beat is as old as that of no thread that runs. */
@@ -164,36 +149,6 @@ export class DnsMember {
     if (found === null || (found.state !== 'live' && found.state !== 'drain')) return '';
     const ageMs = systemClock.monotonicMs() - found.beatNs / 1e6;
     return ageMs > hungWorkerMs ? `no heartbeat of the DNS worker for ${Math.round(ageMs)} ms` : '';
-  }
-
-  /** The worker's thread, which does nothing before it is told to begin. */
-  #createWorker(): void {
-    if (this.#worker !== null) return;
-    const workerData: WorkerOptions = {
-      ...this.#options.worker,
-      counters: this.counters,
-      ring: this.#ring,
-    };
-    const worker = new Worker(new URL(workerFile('worker'), import.meta.url), {
-      workerData,
-      // The query path allocates next to nothing.
-      resourceLimits: { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: workerHeapMiBMax },
-    });
-    worker.on('message', (message: FromWorker) => this.#onMessage(message));
-    worker.on('error', (error) => this.#onWorkerError(TandemError.from(error, 'DNS worker')));
-    worker.on('exit', (code) => {
-      if (this.#worker === null) return;
-      this.#fail(new TandemError('TANDEM_WORKER_EXIT', `the DNS worker ended with code ${code}`));
-    });
-    this.#worker = worker;
-    this.#isWorkerIdle = true;
-  }
-
-  #onWorkerError(error: TandemError): void {
-    this.#worker = null;
-    this.#onDrained?.();
-    if (this.#onStartFailed !== null && !isBugCode(error.code)) this.#onStartFailed(error);
-    else this.#fail(error);
   }
 
   /** Hands what the worker has said to `onEvent`; until then it is kept, up to a bound. */
@@ -230,41 +185,16 @@ export class DnsMember {
     if (this.#isStopping) return;
     this.#isStopping = true;
     this.#options.phase.stops();
-    if (this.#worker === null) return;
-    if (this.#isWorkerIdle) {
-      await this.#worker.terminate();
-      await this.#compiler.stop();
-      return;
-    }
-    const { promise: drained, resolve } = Promise.withResolvers<void>();
-    this.#onDrained = resolve;
-    const { drainTimeoutMs } = this.#options;
-    this.#send({ kind: 'drain', tokenTimeoutMs: Math.max(0, drainTimeoutMs - drainFinishMs) });
-    const timer = setTimeout(resolve, drainTimeoutMs);
-    await drained;
-    clearTimeout(timer);
-    await this.#endWorker();
+    if (!this.#thread.isLoaded) return;
+    await this.#thread.stop(this.#options.drainTimeoutMs);
     await this.#compiler.stop();
     this.deliverEvents();
   }
 
-  async #endWorker(): Promise<void> {
-    if (this.#worker === null) return;
-    const exited = once(this.#worker, 'exit');
-    this.#send({ kind: 'stop' });
-    await exited;
-  }
-
-  #send(message: ToWorker): void {
-    this.#worker?.postMessage(message);
-  }
-
   #onMessage(message: FromWorker): void {
-    if (message.kind === 'ready') this.#onReady?.();
-    else if (message.kind === 'drained') this.#onDrained?.();
-    else if (message.kind === 'listeners') this.#onListeners(message.problem);
+    if (message.kind === 'listeners') this.#onListeners(message.problem);
     else if (message.kind === 'peer') this.#options.onPeer(message.event, message.member);
-    else {
+    else if (message.kind === 'installed') {
       this.#revision = message.revision;
       for (const waiting of this.#installs.get(message.revision) ?? []) waiting.resolve();
       this.#installs.delete(message.revision);
@@ -280,7 +210,7 @@ export class DnsMember {
     const installs = this.#installs.get(image.revision) ?? [];
     installs.push(waiting);
     this.#installs.set(image.revision, installs);
-    this.#send({ kind: 'policy', image });
+    this.#thread.send({ kind: 'policy', image });
     if (this.#options.keepsTables !== true) return;
     this.#image = image;
     this.#tables = null;

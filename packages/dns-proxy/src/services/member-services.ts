@@ -11,29 +11,24 @@ import { randomBytes } from 'node:crypto';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { NodeGroup } from '@tandem/datapath/group';
 import { type MemberIndex, type MemberName, memberName } from '@tandem/datapath/member';
-import type { PolicySnapshot } from '@tandem/proto/gen/messages';
-import { AdminService } from '@tandem/proto/gen/services';
-import { decodePolicySnapshot } from '@tandem/proto/snapshot';
-import { GrpcServer } from '@tandem/runtime/grpc-server';
+import type { GrpcServer } from '@tandem/runtime/grpc-server';
 import type { Logger } from '@tandem/runtime/log';
 import { Metrics } from '@tandem/runtime/metrics';
-import { MetricsServer } from '@tandem/runtime/metrics-server';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { loopTimers, type Task } from '@tandem/runtime/task';
-import type { AdminContext, InputDiagnostic, PolicyFacts } from '../admin/context.ts';
+import type { AdminContext, InputDiagnostic } from '../admin/context.ts';
 import { type Degradation, degradation } from '../admin/degradation.ts';
 import { KernelView } from '../admin/kernel-view.ts';
 import { steeringWatchMs } from '../admin/limits.ts';
 import { logDegradations, type PolicyOrigin } from '../admin/process-degradations.ts';
-import { type Admin, createAdmin } from '../admin/service.ts';
+import { createAdmin } from '../admin/service.ts';
 import { readSteering, SteeringWatch } from '../admin/steering-watch.ts';
 import { waitingProcesses } from '../admin/waiting.ts';
 import { type MemberConfig, memberSettings } from '../config.ts';
 import type { DnsMember } from '../dns-member.ts';
 import { dropReadMs } from '../drops/limits.ts';
 import { eventDrainIntervalMs, optionalCheckMs } from '../limits.ts';
-import { parseMetricsAddress } from '../metrics/address.ts';
 import { addMemberMetrics } from '../metrics/member-metrics.ts';
 import { settingsDegradations } from '../settings.ts';
 import { AddressesInUse } from '../store/addresses-in-use.ts';
@@ -43,7 +38,9 @@ import type { Exchange } from '../sync/exchange.ts';
 import { exchangeTickMs } from '../sync/limits.ts';
 import { version } from '../version.ts';
 import { DropCollector } from './drop-collector.ts';
-import { OptionalServers } from './optional-servers.ts';
+import { PolicyInForce } from './policy-in-force.ts';
+import { ProcessServers } from './process-servers.ts';
+import { ProgramFollow } from './program-follow.ts';
 import { Turns } from './turns.ts';
 
 export interface MemberServicesOptions {
@@ -63,16 +60,6 @@ export interface MemberServicesOptions {
   readonly exchangeError?: () => string;
 }
 
-const noPolicy: PolicyFacts = {
-  revision: 0,
-  origin: 'none',
-  nodeName: '',
-  createdUnixMs: 0,
-  endpoints: 0,
-  patterns: 0,
-  policies: 0,
-};
-
 export class MemberServices {
   readonly names: Names;
   /** `DnsMember.onEvent`: a record of our own worker. */
@@ -80,15 +67,10 @@ export class MemberServices {
   readonly metrics: Metrics = new Metrics();
   readonly #o: MemberServicesOptions;
   readonly #startedMs = systemClock.monotonicMs();
-  readonly #optional: OptionalServers;
+  readonly #servers: ProcessServers;
   readonly #steering = new SteeringWatch();
-  readonly #servers = new Map<string, GrpcServer>();
-  #policy: PolicyFacts = noPolicy;
-  #datapath: Datapath | null = null;
+  readonly #policy: PolicyInForce;
   #group: NodeGroup | null = null;
-  /** `group.loads` of the programs in use. */
-  #loads = 0;
-  #kernel: KernelView | null = null;
   #work: NameWork | null = null;
   readonly #turns = new Turns();
   readonly #drops: DropCollector;
@@ -103,8 +85,12 @@ export class MemberServices {
       key: { low: seed.readInt32LE(0), high: seed.readInt32LE(4) },
     });
     this.onDnsEvent = this.names.onDnsEvent;
-    this.#optional = new OptionalServers(options.log);
-    this.#drops = new DropCollector(this.store, this.exchange, options.index, options.log);
+    const { config, adminPath, log } = options;
+    const blockers = (): readonly string[] => this.blockers;
+    const { metrics } = this;
+    this.#servers = new ProcessServers({ config, adminPath, metrics, blockers, log });
+    this.#policy = new PolicyInForce(this.store.endpoints);
+    this.#drops = new DropCollector(this.store, this.exchange, options.index, log);
   }
 
   get store(): NodeStore {
@@ -123,10 +109,7 @@ export class MemberServices {
 
   /** The DNS member serves this snapshot. */
   installed(snapshot: Uint8Array, origin: PolicyOrigin): void {
-    const decoded = decodePolicySnapshot(snapshot);
-    if (!decoded.ok) throw new TandemError('TANDEM_POLICY_SNAPSHOT', decoded.error);
-    this.#policy = policyFacts(decoded.value, origin);
-    this.store.endpoints.update(decoded.value.endpoints.map(ownedEndpoint));
+    this.#policy.set(snapshot, origin);
   }
 
   /** Why this process is not ready. */
@@ -142,10 +125,9 @@ export class MemberServices {
   async start(datapath: Datapath): Promise<void> {
     const { index, config } = this.#o;
     const role = this.#role;
-    this.#datapath = datapath;
-    this.#group = new NodeGroup(datapath.map('group').mmap());
-    this.#loads = this.#group.loads;
-    this.#kernel = new KernelView(
+    const group = new NodeGroup(datapath.map('group').mmap());
+    this.#group = group;
+    const kernel = new KernelView(
       datapath,
       role === 'agent',
       () => systemClock.monotonicMs() * 1e6,
@@ -161,7 +143,7 @@ export class MemberServices {
       member: index,
       names: this.names,
       maps: {
-        group: this.#group,
+        group,
         fqdn: datapath.map('fqdn'),
         learnRequests: datapath.map('learn_requests'),
         learn: datapath.program('learn'),
@@ -182,36 +164,40 @@ export class MemberServices {
     });
     this.#work = work;
     this.#drops.step(datapath);
-    const context = this.#context(this.#kernel, inUse);
+    const context = this.#context(kernel, inUse);
     const admin = createAdmin(context);
     addMemberMetrics(this.metrics, {
       ...{ role, context, admin, member, log, inUse },
       backfill: work.backfill,
       expiry: work.expiry,
-      servers: this.#servers,
+      servers: this.#servers.byName,
+    });
+    const programs = new ProgramFollow(datapath, group, () => {
+      work.writer.follow(datapath.program('learn'));
+      this.#drops.follow(datapath);
     });
     this.#turns.every(eventDrainIntervalMs, () => member.deliverEvents());
     this.#turns.every(dropReadMs, () => this.#drops.step(datapath));
     this.#turns.every(exchangeTickMs, () => {
-      this.#follow();
+      // The agent loads its programs itself.
+      if (role !== 'agent') programs.step();
       work.tick();
     });
     this.#turns.every(steeringWatchMs, () => this.#steering.step(readSteering(datapath)));
-    this.#turns.every(optionalCheckMs, () => this.#optional.check(optionalCheckMs));
+    this.#turns.every(optionalCheckMs, () => this.#servers.check());
     this.#turns.start();
-    await this.#startAdmin(admin);
-    await this.#startMetrics();
+    await this.#servers.start(admin);
   }
 
   async stop(): Promise<void> {
     this.#turns.stop();
     this.#drops.stop();
-    await this.#optional.stop();
+    await this.#servers.stop();
   }
 
   /** Has a gRPC server of this process in the metrics, by a name for its socket. */
   countServer(name: string, server: GrpcServer): void {
-    this.#servers.set(name, server);
+    this.#servers.byName.set(name, server);
   }
 
   /** `SelectorFeed.feedSelectors`. */
@@ -238,13 +224,13 @@ export class MemberServices {
       store: this.store,
       exchange: this.exchange,
       exchangeError: exchangeError ?? (() => ''),
-      policy: () => this.#policy,
+      policy: () => this.#policy.facts,
       kernel,
       inUse,
       drops: () => this.#drops.reader,
       diagnostics: diagnostics ?? (() => []),
       ownDegradations: () => [
-        ...this.#optional.degradations,
+        ...this.#servers.degradations,
         ...this.#servingDegradations(),
         ...waitingProcesses(this.#o.config.bpffsDir),
         ...this.#drops.degradations(),
@@ -258,35 +244,6 @@ export class MemberServices {
     };
   }
 
-  async #startAdmin(admin: Admin): Promise<void> {
-    const { adminPath, config, log } = this.#o;
-    const server = new GrpcServer({
-      path: adminPath,
-      allowedUids: [0, config.proxyUid],
-      groupId: config.proxyUid,
-      log,
-    });
-    server.addService(AdminService, admin.handlers);
-    this.countServer('admin', server);
-    await this.#optional.start('admin-unavailable', server);
-  }
-
-  async #startMetrics(): Promise<void> {
-    const { config, log } = this.#o;
-    if (config.metricsAddress === '') return;
-    const address = parseMetricsAddress(config.metricsAddress, config.proxyUid);
-    if (address === null) throw new TypeError('metricsAddress was not checked');
-    const server = new MetricsServer({
-      address,
-      metrics: this.metrics,
-      // A worker that died ends the process: whoever answers is healthy.
-      health: () => [],
-      readiness: () => this.blockers,
-      log,
-    });
-    await this.#optional.start('metrics-unavailable', server);
-  }
-
   /** Why this process takes no queries. */
   #servingDegradations(): readonly Degradation[] {
     const { config, member } = this.#o;
@@ -296,18 +253,6 @@ export class MemberServices {
         : settingsDegradations(memberSettings(config), this.#group.settings);
     if (differing.length > 0) return differing;
     return listenerDegradations(member.listenersProblem, config.port);
-  }
-
-  /** The proxy goes on with the programs of an agent that has just loaded its own. */
-  #follow(): void {
-    const datapath = this.#datapath;
-    if (datapath === null || this.#group === null || this.#role === 'agent') return;
-    const loads = this.#group.loads;
-    if (loads === this.#loads) return;
-    this.#loads = loads;
-    datapath.reopen();
-    this.#work?.writer.follow(datapath.program('learn'));
-    this.#drops.follow(datapath);
   }
 }
 
@@ -319,26 +264,4 @@ function listenerDegradations(problem: string, port: number): readonly Degradati
       fix: `stop the process that has the port (ss -lnptu 'sport = :${port}' lists it); this process tries again every second`,
     }),
   ];
-}
-
-function policyFacts(snapshot: PolicySnapshot, origin: PolicyOrigin): PolicyFacts {
-  const { revision, nodeName, createdUnixMs, endpoints, patterns, policies } = snapshot;
-  return {
-    revision,
-    origin,
-    nodeName,
-    createdUnixMs,
-    endpoints: endpoints.length,
-    patterns: patterns.length,
-    policies: policies.length,
-  };
-}
-
-/** The snapshot's bytes must not be kept alive by an address in them. */
-function ownedEndpoint(
-  endpoint: PolicySnapshot['endpoints'][number],
-): Parameters<NodeStore['endpoints']['update']>[0][number] {
-  const { endpointId, policyId, namespaceId, namespace, pod } = endpoint;
-  const address = endpoint.address.slice();
-  return { address, endpointId, policyId, namespaceId, namespace, pod };
 }
