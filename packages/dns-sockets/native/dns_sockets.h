@@ -388,6 +388,9 @@ enum { DS_NETLINK_MESSAGES = 0, DS_NETLINK_OVERRUN = 1, DS_NETLINK_ERROR = 2 };
 void ds_clock_now(double *monotonic_ns, double *boottime_ns);
 napi_value ds_clock_into(napi_env env, napi_callback_info info);
 
+/* memory.c */
+napi_value ds_trim_heap(napi_env env, napi_callback_info info);
+
 /* privileges.c */
 napi_value ds_execute_as(napi_env env, napi_callback_info info);
 

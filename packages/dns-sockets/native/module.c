@@ -169,6 +169,7 @@ NAPI_MODULE_INIT()
 		{"tickStart", ds_tick_start},
 		{"tickStop", ds_tick_stop},
 		{"clockInto", ds_clock_into},
+		{"trimHeap", ds_trim_heap},
 		{"executeAs", ds_execute_as},
 	};
 	enum { COUNT = sizeof functions / sizeof *functions };

@@ -75,6 +75,7 @@ export interface NativeAddon {
   tickStart(ms: number, callback: () => void): void;
   tickStop(): void;
   clockInto(out: Float64Array | BigInt64Array | BigUint64Array): void;
+  trimHeap(): boolean;
   executeAs(
     uid: number,
     gid: number,

@@ -157,6 +157,7 @@ const templates: Readonly<Record<string, () => unknown[]>> = {
   tickStart: () => [pick([1, 1000]), pick([noop, throwing])],
   tickStop: () => [],
   clockInto: () => [new Float64Array(2)],
+  trimHeap: () => [],
   // Of a program that is not there, so that this process stays what it is.
   executeAs: () => [65_532, 65_532, 0, 0, '/absent/program', ['a'], ['A=b']],
 };

@@ -7,8 +7,10 @@
  */
 
 import type { Pod } from '@tandem/core/k8s/objects';
-import { formatAddress } from '@tandem/core/net/ip';
+import { addressBytes, formatAddress } from '@tandem/core/net/ip';
 import { internedTextsMax } from '../limits.ts';
+
+const packedCount = 64;
 
 export type Labels = ReadonlyMap<string, string>;
 
@@ -73,6 +75,27 @@ export class Addresses {
   }
 }
 
+/**
+ * Addresses of pods, 64 in one buffer: a buffer for each would take as much again as the address. A buffer lives as long as
+ * one of its addresses.
+ */
+export class PackedAddresses {
+  #buffer = new Uint8Array(0);
+  #at = 0;
+
+  packed(addresses: readonly Uint8Array[]): readonly Uint8Array[] {
+    return addresses.map((address) => {
+      if (this.#at === this.#buffer.length) {
+        this.#buffer = new Uint8Array(packedCount * addressBytes);
+        this.#at = 0;
+      }
+      const own = this.#buffer.subarray(this.#at, (this.#at += addressBytes));
+      own.set(address);
+      return own;
+    });
+  }
+}
+
 /** Named ports of containers: pods of one kind have the same. As `Texts`. */
 export class NamedPorts {
   readonly #ports = new Map<string, ReadonlyMap<string, number>>();
@@ -87,9 +110,17 @@ export class NamedPorts {
   }
 }
 
+export interface SharedParts {
+  readonly texts: Texts;
+  readonly labels: LabelSets;
+  readonly ports: NamedPorts;
+  readonly addresses: PackedAddresses;
+}
+
 /** The same pod, of parts that others have too. Its labels are taken. */
-export function sharedPod(pod: Pod, texts: Texts, labels: LabelSets, ports: NamedPorts): Pod {
-  const { kind, name, uid, hostNetwork, addresses, isFinished, isDeleting, createdAt } = pod;
+export function sharedPod(pod: Pod, { texts, labels, ports, ...parts }: SharedParts): Pod {
+  const { kind, name, uid, hostNetwork, isFinished, isDeleting, createdSeconds } = pod;
+  const addresses = parts.addresses.packed(pod.addresses);
   const namespace = texts.shared(pod.namespace);
   const nodeName = texts.shared(pod.nodeName);
   const serviceAccount = texts.shared(pod.serviceAccount);
@@ -109,7 +140,7 @@ export function sharedPod(pod: Pod, texts: Texts, labels: LabelSets, ports: Name
           addresses,
           isFinished,
           isDeleting,
-          createdAt,
+          createdSeconds,
         }
       : {
           kind,
@@ -123,7 +154,7 @@ export function sharedPod(pod: Pod, texts: Texts, labels: LabelSets, ports: Name
           addresses,
           isFinished,
           isDeleting,
-          createdAt,
+          createdSeconds,
           namedPorts: ports.shared(pod.namedPorts),
         };
   return pod.isPartial === undefined ? shared : { ...shared, isPartial: true };

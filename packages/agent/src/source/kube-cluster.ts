@@ -27,7 +27,7 @@ import { formatPolicyRef } from '@tandem/core/policy/rule';
 import type { Sandbox } from '../gate/sandboxes.ts';
 import { PolicyBuilder } from '../policy/policy-builder.ts';
 import { unsupportedKind } from '../policy/unsupported-kind.ts';
-import { Addresses, LabelSets, NamedPorts, sharedPod, Texts } from './interned.ts';
+import { Addresses, LabelSets, NamedPorts, PackedAddresses, sharedPod, Texts } from './interned.ts';
 import type { ListName } from './kube-resources.ts';
 
 /** Annotations by which kubelet names a static pod; its mirror in the API has another uid. */
@@ -79,10 +79,14 @@ export class KubeCluster {
   /** Faults of objects, by list and key. */
   readonly #faults = new Map<ListName, Map<string, readonly Diagnostic[]>>();
   readonly #policies = new PolicyBuilder();
-  readonly #labels = new LabelSets();
-  readonly #texts = new Texts();
-  readonly #addresses = new Addresses();
-  readonly #ports = new NamedPorts();
+  /** Parts that pods of other nodes share. */
+  readonly #shared = {
+    texts: new Texts(),
+    labels: new LabelSets(),
+    ports: new NamedPorts(),
+    addresses: new PackedAddresses(),
+  };
+  readonly #sliceAddresses = new Addresses();
 
   constructor(options: KubeClusterOptions) {
     this.#o = options;
@@ -119,7 +123,8 @@ export class KubeCluster {
   /** Returns whether it was there. */
   delete(list: ListName, key: string): boolean {
     const former = this.#remotePods.get(key);
-    if (list === 'pods of other nodes' && former !== undefined) this.#labels.release(former.labels);
+    if (list === 'pods of other nodes' && former !== undefined)
+      this.#shared.labels.release(former.labels);
     if (list === 'pods of this node') {
       const pod = this.#localPods.get(key);
       if (pod !== undefined) this.#o.podGone(key, this.#uidsOf(key, pod));
@@ -144,7 +149,7 @@ export class KubeCluster {
 
   /** Different label sets of pods of other nodes. */
   get labelSets(): number {
-    return this.#labels.size;
+    return this.#shared.labels.size;
   }
 
   /** Objects of a list. */
@@ -238,7 +243,7 @@ export class KubeCluster {
     if (isDeepStrictEqual(this.#endpointSlices.get(key), slice)) return false;
     const endpoints = slice.endpoints.map((each) => ({
       ...each,
-      address: this.#addresses.shared(each.address),
+      address: this.#sliceAddresses.shared(each.address),
     }));
     this.#endpointSlices.set(key, { ...slice, endpoints });
     return true;
@@ -262,8 +267,8 @@ export class KubeCluster {
   #putRemotePod(key: string, pod: Pod): boolean {
     const former = this.#remotePods.get(key);
     if (isDeepStrictEqual(former, pod)) return false;
-    if (former !== undefined) this.#labels.release(former.labels);
-    const shared = sharedPod(pod, this.#texts, this.#labels, this.#ports);
+    if (former !== undefined) this.#shared.labels.release(former.labels);
+    const shared = sharedPod(pod, this.#shared);
     this.#remotePods.set(key, shared);
     if (!this.#localPods.has(key)) this.#pods.set(key, shared);
     return true;

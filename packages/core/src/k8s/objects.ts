@@ -43,8 +43,8 @@ export interface Pod extends ObjectMeta {
   readonly isDeleting: boolean;
   /** Condition Ready is True. Of pods of this node alone. */
   readonly isReady?: true;
-  /** RFC 3339, sorts as text; '' if absent. */
-  readonly createdAt: string;
+  /** Seconds since 1970; 0 if absent. A number, because each agent keeps all pods of the cluster. */
+  readonly createdSeconds: number;
   /** Numbers of the named ports of its containers, by protocol and name, `TCP/http`. */
   readonly namedPorts?: ReadonlyMap<string, number>;
   /** Annotation tandem.dev/interface. */

@@ -52,7 +52,7 @@ test('Pod', () => {
     serviceAccount: 'runner',
     isFinished: false,
     isDeleting: false,
-    createdAt: '2026-01-01T00:00:00Z',
+    createdSeconds: 1_767_225_600,
     interfaceName: 'veth1',
   });
 });
@@ -61,11 +61,15 @@ test('Pod: defaults, single address, phases, dates as YAML parses them', () => {
   const bare = read('Pod', { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p' } });
   assert.equal(objectKey(bare), 'default/p');
   assert.deepEqual(
-    [bare.nodeName, bare.serviceAccount, bare.addresses, bare.createdAt],
-    ['', 'default', [], ''],
+    [bare.nodeName, bare.serviceAccount, bare.addresses, bare.createdSeconds],
+    ['', 'default', [], 0],
   );
   assert.equal('interfaceName' in bare, false);
-  const metadata = { name: 'p', creationTimestamp: new Date(0), deletionTimestamp: new Date(1) };
+  const metadata = {
+    name: 'p',
+    creationTimestamp: new Date(90_000),
+    deletionTimestamp: new Date(1),
+  };
   const status = { phase: 'Failed', podIP: '10.0.0.9' };
   const done = read('Pod', {
     ...pod,
@@ -77,7 +81,7 @@ test('Pod: defaults, single address, phases, dates as YAML parses them', () => {
     [done.isFinished, done.isDeleting, done.hostNetwork, done.serviceAccount],
     [true, true, true, 'default'],
   );
-  assert.equal(done.createdAt, '1970-01-01T00:00:00.000Z');
+  assert.equal(done.createdSeconds, 90);
   assert.deepEqual(
     done.addresses.map((each) => formatAddress(each)),
     ['10.0.0.9'],

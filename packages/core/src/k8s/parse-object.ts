@@ -34,10 +34,10 @@ import {
   readList,
   readOptionalFields,
   readRequiredText,
+  readSeconds,
   readText,
   readTextMap,
   readTexts,
-  readTimestamp,
 } from './shape.ts';
 
 export interface ObjectError {
@@ -234,7 +234,7 @@ function readPod(fields: Fields, meta: ObjectMeta, issues: Issues): Pod {
     isFinished: phase === 'Succeeded' || phase === 'Failed',
     isDeleting: metadata['deletionTimestamp'] !== undefined,
     ...(isPodReady(status, issues) ? { isReady: true } : {}),
-    createdAt: readTimestamp(metadata['creationTimestamp']),
+    createdSeconds: readSeconds(metadata['creationTimestamp']),
     ...(namedPorts.size === 0 ? {} : { namedPorts }),
     ...(interfaceName === undefined ? {} : { interfaceName }),
   };

@@ -215,6 +215,13 @@ export function readTimestamp(value: unknown): string {
   return hasIso && typeof value.toISOString === 'function' ? String(value.toISOString()) : '';
 }
 
+/** Seconds since 1970 of a timestamp; 0 if there is none. */
+export function readSeconds(value: unknown): number {
+  // oxlint-disable-next-line no-restricted-globals -- it reads no clock
+  const ms = Date.parse(readTimestamp(value));
+  return Number.isNaN(ms) ? 0 : Math.floor(ms / 1000);
+}
+
 /** Kind of a value, for messages. */
 export function nameOf(value: unknown): string {
   if (value === undefined) return 'missing';

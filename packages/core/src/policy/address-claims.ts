@@ -87,6 +87,5 @@ export function compareClaims(left: Pod, right: Pod): number {
   const [isLeftGiven, isRightGiven] = [left, right].map(({ sandboxId }) => sandboxId !== undefined);
   if (isLeftGiven !== isRightGiven) return isLeftGiven === true ? 1 : -1;
   if (left.isDeleting !== right.isDeleting) return left.isDeleting ? -1 : 1;
-  if (left.createdAt === right.createdAt) return 0;
-  return left.createdAt > right.createdAt ? 1 : -1;
+  return Math.sign(left.createdSeconds - right.createdSeconds);
 }
