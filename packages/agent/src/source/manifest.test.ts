@@ -67,6 +67,24 @@ test('lists are taken apart: empty, in each other, of a type, and once', () => {
   assert.deepEqual(valuesOf(own), ['x']);
 });
 
+test('a document of very many levels costs itself alone, and what is read of it can be compared', () => {
+  const policy = 'kind: NetworkPolicy\nmetadata: {name: p}\nspec: {podSelector: {}, x: ';
+  for (const levels of [300, 600, 1_000, 1_500, 1_800, 1_900, 2_000, 2_100, 3_000, 20_000]) {
+    for (const [open, close] of [
+      ['[', ']'],
+      ['{a: ', '}'],
+    ] as const) {
+      const deep = `${policy}${open.repeat(levels)}1${close.repeat(levels)}}\n---\na: 1\n`;
+      const [first, second] = readDocuments('f.yaml', deep);
+      const isDeep = levels > 512 || (levels > 256 && open !== '[');
+      const what = `${levels} ${open}`;
+      assert.equal(/it is nested too deeply$/.test(first?.damage ?? ''), isDeep, what);
+      assert.deepEqual(second?.raw, { a: 1 }, what);
+      assert.deepEqual(first, readDocuments('f.yaml', deep)[0], what);
+    }
+  }
+});
+
 test('whatever has items is a list, as to kubectl', () => {
   const policy = {
     apiVersion: 'cilium.io/v2',

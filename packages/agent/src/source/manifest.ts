@@ -20,6 +20,8 @@ import {
 
 /** Enough for the anchors that people write, too few for a bomb of them. */
 export const aliasesMax = 100;
+/** Nodes of a document inside each other. Objects have less than 100; what reads and compares them recurses. */
+export const depthMax = 512;
 
 /** Whether a directory's file is read. Hidden ones are what editors and kubelets leave. */
 export function isManifest(fileName: string): boolean {
@@ -57,7 +59,8 @@ export function parseManifest(text: string, lineCounter: LineCounter): readonly 
 
 /**
  * Refuses values that the parser accepts and no text can hold: a key that is a collection, as `name: {{ .Values.name }}` has
- * one, an alias without its anchor, as an unquoted `*.example.com` is, and a key that is given twice.
+ * one, an alias without its anchor, as an unquoted `*.example.com` is, a key that is given twice, and more levels than
+ * what reads it has stack.
  */
 function refuseUnreadable(document: Document.Parsed): void {
   const anchors = new Set<string>();
@@ -66,16 +69,23 @@ function refuseUnreadable(document: Document.Parsed): void {
     document.errors.push(new YAMLParseError([start, end], 'IMPOSSIBLE', message));
   };
   visit(document, {
-    Node: (_, node) => {
+    Node: (_, node, path) => {
+      if (path.length > depthMax) {
+        refuse(node, tooDeep);
+        return visit.BREAK;
+      }
       if (isAlias(node)) {
         const advice = 'is an alias without its anchor: a text that begins with * needs quotes';
         if (!anchors.has(node.source)) refuse(node, `*${node.source} ${advice}`);
       } else if (node.anchor !== undefined) anchors.add(node.anchor);
       if (isMap(node)) refuseKeys(node.items, refuse);
+      return undefined;
     },
   });
   document.errors.sort((left, right) => left.pos[0] - right.pos[0]);
 }
+
+const tooDeep = 'it is nested too deeply';
 
 function refuseKeys(
   items: readonly { readonly key: unknown }[],
@@ -96,7 +106,7 @@ const laterMark = /^(---[^\n]*\n)\uFEFF/gm;
 /** Why a document is no YAML, without the place. */
 export function yamlProblem({ message }: Error): string {
   const [first = ''] = message.split('\n');
-  if (first.startsWith('Maximum call stack')) return 'it is nested too deeply';
+  if (first.startsWith('Maximum call stack')) return tooDeep;
   return first.replace(/ at line \d+, column \d+:?$/, '');
 }
 

@@ -8,7 +8,7 @@
  */
 
 import { type Document, isCollection, isScalar, LineCounter, visit } from 'yaml';
-import { aliasesMax, itemsOf, lineOf, parseManifest, yamlProblem } from './manifest.ts';
+import { aliasesMax, depthMax, itemsOf, lineOf, parseManifest, yamlProblem } from './manifest.ts';
 
 /** One object as it stands in a file. */
 export interface SourceObject {
@@ -62,7 +62,9 @@ function recover(document: Document.Parsed): unknown {
   try {
     visit(document, {
       Alias: () => document.createNode(unclear),
-      Map: (_, { items }) => {
+      Seq: (_, __, path) => (path.length > depthMax ? document.createNode('unclear') : undefined),
+      Map: (_, { items }, path) => {
+        if (path.length > depthMax) return document.createNode('unclear');
         const counts = new Map<unknown, number>();
         const nameOf = ({ key }: { readonly key: unknown }): unknown =>
           isScalar(key) ? key.value : key;
@@ -71,6 +73,7 @@ function recover(document: Document.Parsed): unknown {
           if (isCollection(pair.key)) pair.key = document.createNode('unclear');
           if ((counts.get(nameOf(pair)) ?? 0) > 1) pair.value = document.createNode(unclear);
         }
+        return undefined;
       },
     });
     return document.toJS();
