@@ -5,16 +5,16 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
 import { nameFromText, nameToText } from '../dns/name.ts';
+import { FqdnCache } from './cache.ts';
+import { HashIndex } from './hash-index.ts';
 import {
-  FqdnCache,
   FqdnRecord,
   type FqdnStatus,
   fqdnAdded,
   fqdnExtended,
   fqdnRefused,
   fqdnUnchanged,
-} from './cache.ts';
-import { HashIndex } from './hash-index.ts';
+} from './mapping.ts';
 import { NameStore } from './name-store.ts';
 
 const seed = 20251121;

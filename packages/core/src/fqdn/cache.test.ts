@@ -5,8 +5,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { nameFromText, nameToText } from '../dns/name.ts';
 import { fqdnPlacesPerUse } from '../limits.ts';
+import { FqdnCache } from './cache.ts';
+import { expiresAt } from './expiry.ts';
 import {
-  FqdnCache,
   type FqdnCacheOptions,
   FqdnRecord,
   type FqdnStatus,
@@ -14,8 +15,7 @@ import {
   fqdnExtended,
   fqdnRefused,
   fqdnUnchanged,
-} from './cache.ts';
-import { expiresAt } from './expiry.ts';
+} from './mapping.ts';
 
 const key = { low: 3, high: 4 };
 

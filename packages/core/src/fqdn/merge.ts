@@ -7,7 +7,8 @@
  * both sides end with the same mappings.
  */
 
-import { type FqdnCache, FqdnRecord, type FqdnStatus } from './cache.ts';
+import { type FqdnCache } from './cache.ts';
+import { FqdnRecord, type FqdnStatus } from './mapping.ts';
 
 /** A mapping as it travels between processes. */
 export interface FqdnMapping {

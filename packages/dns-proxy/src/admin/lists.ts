@@ -3,7 +3,7 @@
 
 /** The answers to `ListEndpoints` and `ListFqdn`, in pages that are made as fast as the client reads. */
 
-import { FqdnRecord } from '@tandem/core/fqdn/cache';
+import { FqdnRecord } from '@tandem/core/fqdn/mapping';
 import { formatAddress } from '@tandem/core/net/ip';
 import { tdEndpointFlag } from '@tandem/datapath/abi.gen';
 import type {

@@ -7,7 +7,8 @@
  */
 
 import { nameLengthAt } from '@tandem/core/dns/name';
-import { type FqdnCache, fqdnAdded, fqdnExtended } from '@tandem/core/fqdn/cache';
+import { type FqdnCache } from '@tandem/core/fqdn/cache';
+import { fqdnAdded, fqdnExtended } from '@tandem/core/fqdn/mapping';
 import { nameBytesMax } from '@tandem/core/limits';
 import {
   dnsRecordAddressBytes,

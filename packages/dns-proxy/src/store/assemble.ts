@@ -7,7 +7,7 @@
  */
 
 import type { HashKey } from '@tandem/core/dns/name-hash';
-import type { FqdnCacheOptions } from '@tandem/core/fqdn/cache';
+import type { FqdnCacheOptions } from '@tandem/core/fqdn/mapping';
 import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
 import type { NodeGroup } from '@tandem/datapath/group';
 import { agentMember, type MemberIndex } from '@tandem/datapath/member';

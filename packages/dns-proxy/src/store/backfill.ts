@@ -8,7 +8,8 @@
  */
 
 import { loadName, QueryView } from '@tandem/core/dns/query';
-import { type FqdnCache, FqdnRecord } from '@tandem/core/fqdn/cache';
+import { type FqdnCache } from '@tandem/core/fqdn/cache';
+import { FqdnRecord } from '@tandem/core/fqdn/mapping';
 import { isIpv4 } from '@tandem/core/net/ip';
 import { tdLearnOp, tdLearnResult } from '@tandem/datapath/abi.gen';
 import type { Task } from '@tandem/runtime/task';

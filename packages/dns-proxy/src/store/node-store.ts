@@ -6,7 +6,8 @@
  * DNS worker and kernel, and by the other process.
  */
 
-import { FqdnCache, type FqdnCacheOptions } from '@tandem/core/fqdn/cache';
+import { FqdnCache } from '@tandem/core/fqdn/cache';
+import type { FqdnCacheOptions } from '@tandem/core/fqdn/mapping';
 import { joinInto, type FqdnMapping as NameMapping } from '@tandem/core/fqdn/merge';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { DropLedger } from '../drops/ledger.ts';

@@ -6,7 +6,8 @@
  * index over the name cache is made when somebody asks and used for some seconds.
  */
 
-import { type FqdnCache, FqdnRecord } from '@tandem/core/fqdn/cache';
+import { type FqdnCache } from '@tandem/core/fqdn/cache';
+import { FqdnRecord } from '@tandem/core/fqdn/mapping';
 import { peerNamesAgeMs, peerNamesMax } from './limits.ts';
 
 const keyOf = (address: Uint8Array): string =>

@@ -6,7 +6,7 @@
  * cache and the kernel's map, and gives the kernel the names that the other process sent. Decides only: time is passed in.
  */
 
-import type { UsedUntil } from '@tandem/core/fqdn/cache';
+import type { UsedUntil } from '@tandem/core/fqdn/mapping';
 import type { Exchange } from '../sync/exchange.ts';
 import { cacheExpiryStepPlaces, expiryStepMs, expiryWalkMs } from './limits.ts';
 import type { NodeStore } from './node-store.ts';
