@@ -6,7 +6,7 @@
 import { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { upstreamSilenceMs, upstreamSocketLifetimeMs } from '../src/limits.ts';
 import { RandomPool, type RandomSource } from '../src/query/random.ts';
-import type { ServerOwner } from '../src/udp/servers.ts';
+import type { ServerHandle, ServerOwner } from '../src/udp/servers.ts';
 import { UdpPool } from '../src/udp/upstream.ts';
 import type { UpstreamAddress } from '../src/udp/upstream-sockets.ts';
 
@@ -52,7 +52,7 @@ export function closePools(): void {
 /** Sends on so many sockets; their handles, each once. */
 export function sendOnSockets(
   pool: UdpPool,
-  handle: number,
+  handle: ServerHandle,
   batches: number,
   nowMs: number,
 ): number[] {

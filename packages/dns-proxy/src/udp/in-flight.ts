@@ -31,6 +31,7 @@ import {
 import type { EndpointSlot, PolicySlot } from '../policy/owner-slots.ts';
 import type { QueryFacts } from '../query/facts.ts';
 import { type Outcome, outcome } from '../query/outcome.ts';
+import type { ServerHandle } from './servers.ts';
 import type { UdpShared } from './shared.ts';
 
 type InFlightOptions = Pick<
@@ -207,10 +208,10 @@ export class InFlight {
   }
 
   /** Handle of the flow's server; -1 when a bound refuses it. */
-  #serverOf(facts: QueryFacts): number {
+  #serverOf(facts: QueryFacts): ServerHandle {
     const { lookup, pool, batch } = this.#o;
     const { flows, limits } = lookup;
-    const remembered = flows.server[facts.flow]!;
+    const remembered = flows.server[facts.flow]! as ServerHandle;
     if (remembered !== 0 && pool.isServer(remembered)) return remembered;
     for (let w = 0; w < 4; w++) this.#serverWords[w] = facts.words[facts.server + w]!;
     const owner = {

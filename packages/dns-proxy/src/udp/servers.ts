@@ -10,6 +10,7 @@
  * that has no server yet gets such a place of the endpoint that has most.
  */
 
+import type { Branded } from '@tandem/core/brand';
 import {
   upstreamFreeShare,
   upstreamGiveUpMs,
@@ -23,6 +24,10 @@ import {
   upstreamSocketsPerServerMax,
 } from '../limits.ts';
 
+/** Handle of a server, never 0; -1: none. A socket's handle is another number. */
+export type ServerHandle = Branded<'ServerHandle'>;
+export const noServer = -1 as ServerHandle;
+
 /** The endpoint and policy that ask a server. */
 export interface ServerOwner {
   readonly endpointId: number;
@@ -33,7 +38,7 @@ export interface ServerOwner {
 
 export interface UpstreamServer {
   /** Never 0; that of a forgotten server stays unused for a long time. */
-  readonly handle: number;
+  readonly handle: ServerHandle;
   readonly key: string;
   readonly address: Uint8Array;
   readonly isResolver: boolean;
@@ -99,7 +104,7 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
   }
 
   /** The server of a handle; undefined when it was forgotten. */
-  find(handle: number): UpstreamServer | undefined {
+  find(handle: ServerHandle): UpstreamServer | undefined {
     const server = this.#places[handle & (places - 1)];
     return server?.handle === handle ? server : undefined;
   }
@@ -238,11 +243,11 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
     else this.#perPolicy.set(policyId, left);
   }
 
-  #newHandle(): number {
+  #newHandle(): ServerHandle {
     do this.#nextPlace = (this.#nextPlace + 1) & (places - 1);
     while (this.#places[this.#nextPlace] !== undefined);
     this.#uses = (this.#uses % usesMax) + 1;
-    return (this.#uses << placeBits) | this.#nextPlace;
+    return ((this.#uses << placeBits) | this.#nextPlace) as ServerHandle;
   }
 }
 

@@ -11,6 +11,7 @@ import { slotFormerUpstream, slotUpstream } from '../journal/slots.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, outcome } from '../query/outcome.ts';
 import type { InFlight } from './in-flight.ts';
+import type { ServerHandle } from './servers.ts';
 import type { UdpShared } from './shared.ts';
 
 type TimeoutsOptions = Pick<
@@ -54,7 +55,7 @@ export class Timeouts {
     return true;
   }
 
-  #giveUpAll(server: number): void {
+  #giveUpAll(server: ServerHandle): void {
     const { slots, pool, inFlight } = this.#o;
     const { startedUs, words } = slots;
     for (let slot = 0; slot < startedUs.length && pool.inFlightAt(server) > 0; slot++) {

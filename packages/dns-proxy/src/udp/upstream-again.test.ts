@@ -21,6 +21,7 @@ import {
   upstreamSilenceMs,
   upstreamUnreachableMs,
 } from '../limits.ts';
+import type { ServerHandle } from './servers.ts';
 import type { UdpPool } from './upstream.ts';
 
 describe('UdpPool: queries that are asked again', () => {
@@ -30,7 +31,7 @@ describe('UdpPool: queries that are asked again', () => {
   });
   afterEach(closePools);
 
-  const sendOn = (handle: number, batches: number, nowMs: number): number[] =>
+  const sendOn = (handle: ServerHandle, batches: number, nowMs: number): number[] =>
     sendOnSockets(pool, handle, batches, nowMs);
 
   it('goes past redirects for a while after an error or silence of a server that had answers', () => {
@@ -173,7 +174,7 @@ describe('UdpPool: queries that are asked again', () => {
   });
 
   describe("when the node's netfilter drops what a new socket sends", () => {
-    let handle: number;
+    let handle: ServerHandle;
     let good: number[];
     let created: number;
 

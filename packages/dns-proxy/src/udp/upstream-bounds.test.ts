@@ -17,6 +17,7 @@ import {
   upstreamServersPerEndpointMax,
   upstreamSocketsPerEndpointMax,
 } from '../limits.ts';
+import type { ServerHandle } from './servers.ts';
 import type { UdpPool } from './upstream.ts';
 
 describe('UdpPool: bounds of endpoints and of servers', () => {
@@ -26,7 +27,7 @@ describe('UdpPool: bounds of endpoints and of servers', () => {
   });
   afterEach(closePools);
 
-  const sendOn = (handle: number, batches: number, nowMs: number): number[] =>
+  const sendOn = (handle: ServerHandle, batches: number, nowMs: number): number[] =>
     sendOnSockets(pool, handle, batches, nowMs);
 
   it("bounds an endpoint's sockets, and leaves the cluster's resolvers theirs", () => {

@@ -10,6 +10,7 @@ import {
   upstreamSilenceMs,
   upstreamUnreachableMs,
 } from '../limits.ts';
+import type { ServerHandle } from './servers.ts';
 import type { UdpPool } from './upstream.ts';
 
 describe('UdpPool: ICMP errors, and a server that is unreachable', () => {
@@ -19,7 +20,7 @@ describe('UdpPool: ICMP errors, and a server that is unreachable', () => {
   });
   afterEach(closePools);
 
-  const sendOn = (handle: number, batches: number, nowMs: number): number[] =>
+  const sendOn = (handle: ServerHandle, batches: number, nowMs: number): number[] =>
     sendOnSockets(pool, handle, batches, nowMs);
 
   it('an ICMP error ends the use of a socket', () => {

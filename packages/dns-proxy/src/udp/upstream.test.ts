@@ -15,6 +15,7 @@ import {
   silentMs,
 } from '../../test/udp-pool.ts';
 import { upstreamSilenceMs } from '../limits.ts';
+import type { ServerHandle } from './servers.ts';
 import type { UdpPool } from './upstream.ts';
 
 describe('UdpPool: the life of a socket', () => {
@@ -25,7 +26,7 @@ describe('UdpPool: the life of a socket', () => {
   });
   afterEach(closePools);
 
-  const sendOn = (handle: number, batches: number, nowMs: number): number[] =>
+  const sendOn = (handle: ServerHandle, batches: number, nowMs: number): number[] =>
     sendOnSockets(pool, handle, batches, nowMs);
 
   it('keeps a socket past its life until what it sent is answered', () => {

@@ -23,7 +23,13 @@ import {
   upstreamUnreachableMs,
 } from '../limits.ts';
 import type { RandomSource } from '../query/random.ts';
-import { type ServerOwner, type UpstreamServer, UpstreamServers } from './servers.ts';
+import {
+  noServer,
+  type ServerHandle,
+  type ServerOwner,
+  type UpstreamServer,
+  UpstreamServers,
+} from './servers.ts';
 import {
   type UpstreamAddress,
   type UpstreamLoop,
@@ -52,38 +58,38 @@ export class UdpPool {
   }
 
   /** Whether the handle still names a server. */
-  isServer(server: number): boolean {
+  isServer(server: ServerHandle): boolean {
     return this.#servers.find(server) !== undefined;
   }
 
   /** Handle of the server with this address (16 bytes), never 0; -1 when a bound refuses it. */
-  serverOf(address: Uint8Array, owner: ServerOwner, nowMs: number): number {
-    return this.#servers.take(address, owner, nowMs)?.handle ?? -1;
+  serverOf(address: Uint8Array, owner: ServerOwner, nowMs: number): ServerHandle {
+    return this.#servers.take(address, owner, nowMs)?.handle ?? noServer;
   }
 
   /** Handle of the server that `serverOf` needs to be forgotten, once its queries are given up; -1: none. */
-  silentServerFor(owner: ServerOwner, nowMs: number): number {
-    return this.#servers.silentFor(owner, nowMs, this.#heard(nowMs))?.handle ?? -1;
+  silentServerFor(owner: ServerOwner, nowMs: number): ServerHandle {
+    return this.#servers.silentFor(owner, nowMs, this.#heard(nowMs))?.handle ?? noServer;
   }
 
   /** Queries in flight at the server. */
-  inFlightAt(serverHandle: number): number {
+  inFlightAt(serverHandle: ServerHandle): number {
     return this.#servers.find(serverHandle)?.inFlight ?? 0;
   }
 
   /** Whether the socket is one of the server's. */
-  isSocketOf(handle: number, serverHandle: number): boolean {
+  isSocketOf(handle: number, serverHandle: ServerHandle): boolean {
     return this.#sockets.of(handle)?.server.handle === serverHandle;
   }
 
   /** Forgets the server; nothing is in flight on its sockets any more. */
-  forget(serverHandle: number): void {
+  forget(serverHandle: ServerHandle): void {
     const server = this.#servers.find(serverHandle);
     if (server !== undefined) this.#servers.forget(server);
   }
 
   /** The socket of this batch to the server: drawn at random, opened when it is not yet; -1 if it can't be. */
-  draw(serverHandle: number, batch: number, nowMs: number): number {
+  draw(serverHandle: ServerHandle, batch: number, nowMs: number): number {
     const server = this.#servers.find(serverHandle);
     if (server === undefined) return -1;
     if (server.batch === batch) return server.batchSocket;
@@ -101,7 +107,7 @@ export class UdpPool {
   }
 
   /** The socket for a query that is asked again, which waits on `stale`; -1 if there can be none. See way-again.ts. */
-  drawAgain(serverHandle: number, stale: number, batch: number, nowMs: number): number {
+  drawAgain(serverHandle: ServerHandle, stale: number, batch: number, nowMs: number): number {
     const server = this.#servers.find(serverHandle);
     if (server === undefined) return -1;
     const proven = this.#sockets.lastAnswered(server, false);
@@ -196,7 +202,7 @@ export class UdpPool {
    * ago, and a query was sent just now to learn when it is back. The kernel of the server, or of a router, sends few
    * ICMP errors a second to one address, and all pods ask with the node's: most queries would meet silence.
    */
-  isUnreachable(serverHandle: number, nowMs: number): boolean {
+  isUnreachable(serverHandle: ServerHandle, nowMs: number): boolean {
     const server = this.#servers.find(serverHandle);
     if (server === undefined || server.errorsInRow < upstreamErrorsInRowMin) return false;
     if (nowMs - server.failedMs >= upstreamUnreachableMs) return false;
