@@ -99,7 +99,7 @@ test('kinds that are not read: policies are errors, the rest warnings', () => {
         apiVersion: 'crd.antrea.io/v1beta1',
         kind: 'NetworkPolicy',
         metadata: { namespace: 'a', name: 'np' },
-        spec: { podSelector: {} },
+        spec: { appliedTo: [{ podSelector: {} }] },
       },
       { apiVersion: 'apps/v1', kind: 'Deployment', metadata: { namespace: 'a', name: 'd' } },
     ),
@@ -117,6 +117,15 @@ const said = (state: ReturnType<typeof build>): string =>
     .join('\n');
 const appsHeld = (state: PolicyState): string =>
   (state.invalid?.hold ?? []).map(({ subject }) => selectorKey(subject)).join(' | ');
+
+test('a NetworkPolicy of a misspelt group is named, and its pods are held', () => {
+  const metadata = { namespace: 'shop', name: 'np' };
+  const spec = { podSelector: { matchLabels: { app: 'web' } } };
+  const misspelt = { apiVersion: 'network.k8s.io/v1', kind: 'NetworkPolicy', metadata, spec };
+  const state = build(new ClusterBuilder(), objectsOf(misspelt));
+  assert.match(said(state), /^error policy-invalid NetworkPolicy\/shop\/np.*apiVersion/m);
+  assert.match([...state.policies.values()].map(appsHeld).join(), /app In \["web"\]/);
+});
 
 test('a fault beside the body: the policy is named with file and line, and its pods are held', () => {
   const own = 'k8s:io.kubernetes.pod.namespace In ["shop"]';
