@@ -165,7 +165,8 @@ while read -r file; do
 	e2e/sim/*) ;;
 	# ./run test --cluster
 	e2e/cluster/*) ;;
-	e2e/scenarios/attacks-churn.* | e2e/scenarios/attacks-flood.* | e2e/scenarios/attacks-tenants.*) speeds+=("$file") ;;
+	e2e/scenarios/attacks-flood.* | e2e/scenarios/attacks-tenants.*) speeds+=("$file") ;;
+	e2e/scenarios/attacks-churn.*) seconds+=("$file") ;;
 	# Beside the others from the start: node runs files by name, and these would run on alone at the end.
 	e2e/scenarios/compatibility.* | e2e/scenarios/mark.* | e2e/scenarios/flows-flood.* | \
 		e2e/scenarios/restart-swap.* | e2e/scenarios/one-process-down.* | \
@@ -182,7 +183,7 @@ while read -r file; do
 		e2e/scenarios/local-redirect.* | e2e/scenarios/link-local-resolvers.* | e2e/scenarios/systemd-units.* | \
 		e2e/scenarios/pins-removed.* | e2e/scenarios/restart-upgrade.* | e2e/scenarios/steering-unanswered.* | \
 		e2e/scenarios/second-datapath.* | e2e/scenarios/steady-state.* | \
-		e2e/codes.* | e2e/layers.* | e2e/docs.* | e2e/kernels/* | e2e/policy-oracle/* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
+		e2e/codes.* | e2e/layers.* | e2e/docs.* | e2e/doc-figures.* | e2e/kernels/* | e2e/policy-oracle/* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
 	e2e/scenarios/standby.* | e2e/scenarios/restart-lease.* | e2e/scenarios/dns-backends.* | \
 		e2e/scenarios/upstream-gone.* | e2e/scenarios/local-redirect-restart.* | \
 		e2e/scenarios/attach-retry.*) seconds+=("$file") ;;

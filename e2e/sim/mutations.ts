@@ -29,7 +29,7 @@ export const mutations: readonly Mutation[] = [
     find: 'words[at + slotClientId] = (target[id]! << 8) | target[id + 1]!;',
     replace: 'if (id < 0) words[at + slotClientId] = 0;',
     breaks: [2],
-    fromSeed: 62_809,
+    fromSeed: 28_777,
   },
   {
     name: 'a member that is away is not replayed',
@@ -65,7 +65,7 @@ export const mutations: readonly Mutation[] = [
     find: 'monotonicNs >= closesAtNs && turnsLeft <= 0',
     replace: 'monotonicNs >= closesAtNs && turnsLeft <= 1e9',
     breaks: [2],
-    fromSeed: 18_274,
+    fromSeed: 18_580,
   },
   {
     name: 'a replayed query is not judged again',
@@ -80,7 +80,7 @@ export const mutations: readonly Mutation[] = [
     find: 'const isSteady = (generation & 1) === 0;',
     replace: 'const isSteady = generation >= 0;',
     breaks: [4],
-    fromSeed: 4_878,
+    fromSeed: 15_329,
   },
   {
     name: 'replies are sent before their addresses are written',
@@ -158,7 +158,7 @@ export const mutations: readonly Mutation[] = [
     find: 'lastBeatNs)) continue;',
     replace: 'lastBeatNs)) break;',
     breaks: [2, 3],
-    fromSeed: 8_538,
+    fromSeed: 13_152,
   },
   {
     name: 'the token is given though nobody else serves',
@@ -244,7 +244,7 @@ export const mutations: readonly Mutation[] = [
     find: 'if (nowNs - query.startedNs < upstreamTimeoutMs * 1e6) break;',
     replace: 'if (nowNs > 0) break;',
     breaks: [2, 3, 6],
-    fromSeed: 415,
+    fromSeed: 785,
   },
   {
     name: 'an answer to another question is passed on over TCP',
@@ -266,7 +266,7 @@ export const mutations: readonly Mutation[] = [
     find: 'facts.endpointSlot !== this.endpointSlot',
     replace: 'facts.endpointSlot < 0',
     breaks: [4, 6],
-    fromSeed: 651,
+    fromSeed: 1_353,
   },
   {
     name: 'a connection that is over keeps its place among those that are read',
@@ -281,7 +281,7 @@ export const mutations: readonly Mutation[] = [
     find: 'this.#hasPaid = result !== outcome.overRate;',
     replace: 'this.#hasPaid = false;',
     breaks: [6],
-    fromSeed: 348,
+    fromSeed: 717,
   },
   {
     name: 'a member that drains closes connections that have asked nothing yet',
@@ -311,7 +311,7 @@ export const mutations: readonly Mutation[] = [
     find: 'this.#o.system.soon(() => this.#sweep(monotonicNs));',
     replace: 'this.#sweep(monotonicNs);',
     breaks: [2],
-    fromSeed: 5_005,
+    fromSeed: 23_291,
   },
   {
     name: 'a pod keeps its slot when its last connection has ended',
@@ -326,6 +326,7 @@ export const mutations: readonly Mutation[] = [
     find: 'return isSame && lookup.isAllowed(flow, lookup.acceptSetOf(query));',
     replace: 'return isSame || lookup.isAllowed(flow, lookup.acceptSetOf(query));',
     breaks: [4],
+    fromSeed: 303,
   },
   {
     name: 'a query that is asked again keeps its old id',
@@ -347,7 +348,7 @@ export const mutations: readonly Mutation[] = [
     find: '        pool.backendsChanged(server);',
     replace: '',
     breaks: [2],
-    fromSeed: 755,
+    fromSeed: 1_413,
   },
   {
     name: 'the end of a former connection counts though a later life has linked',
@@ -398,7 +399,7 @@ export const mutations: readonly Mutation[] = [
     find: "  'require',\n",
     replace: '',
     breaks: [2, 4],
-    fromSeed: 845,
+    fromSeed: 4_178,
   },
   {
     name: 'the number of a revision that a former agent published is used again',
@@ -413,6 +414,6 @@ export const mutations: readonly Mutation[] = [
     find: '    yield* backfill.feedNew(tables, selectors);',
     replace: '',
     breaks: [3],
-    fromSeed: 479,
+    fromSeed: 948,
   },
 ];
