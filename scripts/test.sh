@@ -3,7 +3,7 @@
 # Copyright The Tandem Authors
 #
 # Every test, in groups by what they may share the CPUs with: the packages', then those of a node that assert
-# what happens, six at a time, for they often wait; then those that assert a time that is long beside a turn of the scheduler, three
+# what happens, five at a time, for they often wait; then those that assert a time that is long beside a turn of the scheduler, three
 # at a time; then those that assert how fast it happens, or how much CPU or memory it takes, each alone. The
 # simulation has a clock of its own: it gets what the first two groups leave, and is over before the last one.
 set -euo pipefail
@@ -152,6 +152,9 @@ status=0
 	'packages/agent/src/**/*.test.ts' 'packages/controller/src/**/*.test.ts' 'packages/cli/src/**/*.test.ts' \
 	'packages/netlink/src/**/*.test.ts' 'packages/images/src/**/*.test.ts' 'packages/testing/src/**/*.test.ts' ||
 	status=$?
+"${node_test[@]}" --test-concurrency=1 'packages/dns-sockets/**/*.test.ts' 'packages/dns-proxy/src/**/*.test.ts' 'packages/kube/src/**/*.test.ts' ||
+	status=$?
+
 # A scenario that no list names runs alone: name it here if it asserts no time, CPU or memory.
 verdicts=()
 longest=()
@@ -188,9 +191,7 @@ while read -r file; do
 	esac
 done < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' | sort)
 beside long "${node_test[@]}" --test-concurrency=1 "${longest[@]}"
-"${node_test[@]}" --test-concurrency=1 'packages/dns-sockets/**/*.test.ts' 'packages/dns-proxy/src/**/*.test.ts' 'packages/kube/src/**/*.test.ts' ||
-	status=$?
-"${node_test[@]}" --test-concurrency=5 "${verdicts[@]}" || status=$?
+"${node_test[@]}" --test-concurrency=4 "${verdicts[@]}" || status=$?
 ended "$long" || status=$?
 ended "$simulation" || status=$?
 "${node_test[@]}" --test-concurrency=3 "${seconds[@]}" || status=$?

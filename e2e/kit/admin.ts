@@ -79,7 +79,7 @@ async function pollDegraded<T>(
   using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });
   const poll = async (): Promise<T> => read(await readDegraded(client));
   try {
-    return await waitFor(poll, { what, timeoutMs: 10_000 });
+    return await waitFor(poll, { what, timeoutMs: 20_000 });
   } catch (error) {
     throw new Error(`${(error as Error).message}; ${tandem.logs()}`, { cause: error });
   }

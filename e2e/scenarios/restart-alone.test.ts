@@ -37,6 +37,8 @@ import type { ProcessName } from '../kit/tandem-node.ts';
 
 const isFull = process.env['TANDEM_TEST_TIER'] === 'full';
 const deniedAddress = '198.19.200.1';
+/** Beside other tests on two CPUs; restart-time.test.ts says how long it may take. */
+const startMs = 20_000;
 type SnapshotState = 'present' | 'absent' | 'corrupt' | 'newer';
 type SourceState = 'there' | 'missing';
 const snapshots: readonly SnapshotState[] = ['present', 'absent', 'corrupt', 'newer'];
@@ -132,7 +134,7 @@ async function checkCase({ who, snapshot, disk: state, source }: Case): Promise<
   if (hasPolicy) {
     // A snapshot of an older revision than the datapath's serves all the same.
     const mayLag = source === 'missing' || who === 'proxy';
-    await tandem.waitForMembers([who], 10_000, { mayLag });
+    await tandem.waitForMembers([who], startMs, { mayLag });
     await assertServes();
   }
   if (source === 'missing') await waitForDegraded(tandem, who, 'source-unreachable');
@@ -243,7 +245,7 @@ test('a full disk: what restarts has the newest policy from the run directory, t
   await tandem.kill('agent');
   writeFileSync(join(tandem.runDirectory, 'policy.snapshot'), 'garbage');
   await tandem.startProcess('proxy');
-  await tandem.waitForMembers(['proxy'], 10_000, { mayLag: true });
+  await tandem.waitForMembers(['proxy'], startMs, { mayLag: true });
   assert.ok(!(await degradedOf(tandem, 'proxy')).has('snapshot-unusable'));
   await assertServes();
 });
