@@ -173,8 +173,8 @@ async function startRegistry(): Promise<AsyncDisposable & { readonly host: strin
 }
 
 for (const [what, changes, message] of [
-  ['a tag for a digest', { agent: 'latest' }, /--agent latest is no digest/],
-  ['a version with its v', { version: 'v1.2.3' }, /no version/],
+  ['a tag for a digest', { agent: 'latest' }, /--agent: "latest" is not a digest/],
+  ['a version with its v', { version: 'v1.2.3' }, /--version: "v1\.2\.3" is not a version/],
 ] as const) {
   test(`${what} makes no chart`, async () => {
     const { status, stderr } = await releaseChart(changes);
