@@ -49,7 +49,7 @@ export interface PolicyCost {
   } | null;
 }
 
-/** As packages/agent/bin sets them; what was built is measured, as it runs in production. */
+/** As packages/agent/bin sets them. The modules are those of the sources, because tools alone import some of them. */
 const agentEnvironment = {
   MALLOC_ARENA_MAX: '1',
   MALLOC_MMAP_THRESHOLD_: '32768',
@@ -66,7 +66,7 @@ export async function policyCost(
   churnSeconds: number,
 ): Promise<PolicyCost> {
   const program = fileURLToPath(new URL('policy.bench.ts', import.meta.url));
-  const flags = ['--disable-warning=ExperimentalWarning'];
+  const flags = ['--conditions=@tandem/source', '--disable-warning=ExperimentalWarning'];
   const args = ['--json', `--size=${size}`, `--changes=${changes}`, `--churn=${churnSeconds}`];
   const command = [...agentFlags, ...flags, program, ...args];
   const { stdout } = await run(process.execPath, command, {
