@@ -55,7 +55,7 @@ const server = node.own(
 );
 await waitFor(() => server.stdout().includes('ready'), { what: 'the DNS server' });
 
-/** The neighbour's queries beside an attack; figures and counters are told. */
+/** Sends the neighbour's queries beside an attack, prints figures and counters, and asserts that none is lost. */
 async function serveBeside(t: TestContext, attack: () => Promise<unknown>): Promise<void> {
   const before = tandem.counters();
   await using load = startLoad(node.pod('client').namespace, {

@@ -4,7 +4,7 @@
 /**
  * Foreign sockets at port P. A socket of the members' uid may join their group, and could then choose who gets pods' queries
  * until our program is put back (safety rule 11). None but the members' own, which are in `listeners` and `heavy_listeners`,
- * belongs there: any other is told.
+ * belongs there: `status` names every other socket.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';

@@ -7,6 +7,7 @@
  * what could not be written is tried again until it is, and said in status meanwhile.
  */
 
+import { existsSync } from 'node:fs';
 import type { StableIds } from '@tandem/core/policy/stable-ids';
 import { shareDirectory } from '@tandem/datapath/directories';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
@@ -149,8 +150,8 @@ export class StateKeeper {
 
   /** Without it the disk's is all that there is: said in the log, and written with the next change. Never rejects. */
   async #copy(state: State): Promise<void> {
-    // What is tried again because of the disk alone.
-    if (this.#revisionOfCopy === state.revision) return;
+    // A write that is tried again because of the disk alone.
+    if (this.#hasCopyOf(state)) return;
     try {
       await this.#writeTo(this.#o.paths.run, state);
       this.#revisionOfCopy = state.revision;
@@ -168,6 +169,11 @@ export class StateKeeper {
     }
   }
 
+  /** Somebody may have emptied the run directory since. */
+  #hasCopyOf({ revision }: State): boolean {
+    return this.#revisionOfCopy === revision && existsSync(this.#o.paths.run);
+  }
+
   async #writeTo(path: string, { snapshot }: State): Promise<void> {
     await writeSnapshotFile(path, snapshot, { mode: 0o640, groupId: this.#o.proxyGid });
   }
@@ -178,10 +184,9 @@ export class StateKeeper {
     const disk =
       this.#revisionOnDisk === 0 ? 'an earlier one or none' : `revision ${this.#revisionOnDisk}`;
     const { run } = this.#o.paths;
-    const consequence =
-      this.#revisionOfCopy === state.revision
-        ? `a process that restarts begins with the copy ${run}, and after a boot of the node with the policy on disk`
-        : 'a process that restarts alone begins with the policy on disk';
+    const consequence = this.#hasCopyOf(state)
+      ? `a process that restarts begins with the copy ${run}, and after a boot of the node with the policy on disk`
+      : 'a process that restarts alone begins with the policy on disk';
     return [
       degradation('snapshot-not-written', {
         message: `policy revision ${state.revision} is in force and cannot be written to disk, which has ${disk}: ${this.#problem}; ${consequence}`,
