@@ -218,6 +218,18 @@ export class ControllerBed implements AsyncDisposable {
     );
   }
 
+  /**
+   * Waits until at least `count` writes of this controller are in the audit log, and gives all that are there. The log may have a request after
+   * another client has read what the request wrote.
+   */
+  async writesAre(name: string, count: number): Promise<readonly Audited[]> {
+    await waitFor(() => this.writesOf(name).length >= count, {
+      what: `${count} writes of ${name} in the audit log`,
+      timeoutMs: 10_000,
+    });
+    return this.writesOf(name);
+  }
+
   /** Ends all controllers. */
   async stopControllers(): Promise<void> {
     for (const { process: each } of this.#controllers.splice(0)) {

@@ -11,6 +11,7 @@ import { after, afterEach, before, describe, test } from 'node:test';
 import { writesAtOnce } from '@tandem/controller/limits';
 import { waitFor } from '@tandem/testing/wait';
 import {
+  type Audited,
   ControllerBed,
   definitionsPath,
   type Json,
@@ -119,6 +120,9 @@ describe('the controller', () => {
     await becomes(`${clusterwidePath}/wide`, 'True', /, with warnings: spec\.egress\[0\]/);
     const series = 'tandem_controller_policies{kind="CiliumNetworkPolicy",valid="false"}';
     await bed.metricIs(leader, series, 1);
+    // Counted when the API server has answered.
+    const conditions = 'tandem_controller_writes_total{target="condition",result="written"}';
+    await bed.metricIs(leader, conditions, 3);
     const written = bed.writesOf('writer').length;
     // A change that says nothing new is not written; one that does keeps or sets the time.
     await bed.api.call('PATCH', `${policiesPath}/bad`, { metadata: { labels: { a: 'b' } } }, merge);
@@ -133,7 +137,8 @@ describe('the controller', () => {
       merge,
     );
     await becomes(`${policiesPath}/bad`, 'True', /^Policy validation succeeded$/);
-    assert.equal(bed.writesOf('writer').length, written + 2);
+    await bed.metricIs(leader, conditions, 5);
+    assert.equal((await bed.writesAre('writer', written + 2)).length, written + 2);
   });
 
   test("other writers' conditions stay, and so does one of ours that another holds", async () => {
@@ -171,7 +176,7 @@ describe('the controller', () => {
     // It is not fought over: the next attempt comes with the next change of the object.
     await bed.api.call('POST', policiesPath, policy('later', goodSpec));
     await becomes(`${policiesPath}/later`, 'True', /succeeded/);
-    assert.equal(bed.writesOf('guest').length, writes + 1);
+    assert.equal((await bed.writesAre('guest', writes + 1)).length, writes + 1);
   });
 
   test('a NetworkPolicy that is not carried out as written has one event, however often controllers start', async () => {
@@ -271,9 +276,14 @@ describe('the controller', () => {
     // has written: those are of a version that is gone.
     const late = bed.writesOf('sleeper').filter(({ atMs }) => atMs > takenMs);
     assert.ok(late.length <= writesAtOnce, JSON.stringify(late));
-    const written = [...bed.writesOf('sleeper'), ...bed.writesOf('awake')].filter(
-      ({ status }) => status === 200,
-    );
+    const writes = (): readonly Audited[] =>
+      [...bed.writesOf('sleeper'), ...bed.writesOf('awake')].filter(({ status }) => status === 200);
+    // The API server answers a request before it writes the line of its audit log.
+    await waitFor(() => writes().length >= count, {
+      what: 'the audit log has all writes',
+      timeoutMs: 10_000,
+    });
+    const written = writes();
     assert.equal(written.length, count);
     assert.equal(new Set(written.map(({ path }) => path)).size, count, 'each once');
     const { items } = (await bed.api.call('GET', policiesPath)) as unknown as {
