@@ -12,6 +12,8 @@ import type { QueryRecord } from './records.ts';
 const rcodes = { noError: 0, servFail: 2, refused: 5 } as const;
 /** An answer that takes longer counts as late. */
 const lateMs = 1000;
+/** Late answers that are named: where they are allowed they are many, and what is wrong must be named beside them. */
+const lateNotesMax = 3;
 const problemsMax = 20;
 
 /** One load: the list that it was given and what became of it. */
@@ -87,6 +89,7 @@ class Judge {
   /** Whose queries are judged. */
   #load: AskedLoad = { questions: [], records: [] };
   readonly problems: string[] = [];
+  #lateNotes = 0;
   sent = 0;
   late = 0;
   lost = 0;
@@ -117,7 +120,15 @@ class Judge {
       return;
     }
     this.#latencies.push(record.latencyMs);
-    if (record.latencyMs > lateMs && !this.#isExcused(question, record)) this.late += 1;
+    if (record.latencyMs > lateMs && !this.#isExcused(question, record)) {
+      this.late += 1;
+      if (this.#lateNotes++ < lateNotesMax) {
+        const { latencyMs, sentMs } = record;
+        this.#note(
+          `late: ${question.name}, sent at ${sentMs.toFixed(0)} ms, ${latencyMs.toFixed(0)} ms`,
+        );
+      }
+    }
     if (question.kind === 'denied') this.#denied(question, record);
     else this.#allowed(question, record);
   }

@@ -92,6 +92,7 @@ export function serviceObjects(
   const slices = clusterIPs.map((clusterIp) => {
     const own = services.filter((service) => service.clusterIp === clusterIp);
     const isIpv6 = clusterIp.includes(':');
+    const isEmpty = own.every(({ backends }) => backends.length === 0);
     return {
       apiVersion: 'discovery.k8s.io/v1',
       kind: 'EndpointSlice',
@@ -109,6 +110,8 @@ export function serviceObjects(
         port: service.backends[0]?.port ?? service.port,
         protocol: service.protocol.toUpperCase(),
       })),
+      // As the API server writes it.
+      ...(isEmpty ? { endpoints: null, ports: null } : {}),
     };
   });
   return [

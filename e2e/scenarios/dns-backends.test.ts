@@ -128,11 +128,11 @@ for (const isTold of [true, false]) {
   });
 }
 
-test('without any backend, denied names are refused, and allowed ones fail at once', async () => {
+async function denialsWithout(...listed: readonly string[]): Promise<void> {
   const revision = tandem.appliedRevision();
   const none = servedBy();
   await node.setServices(none);
-  writeBackends();
+  writeBackends(...listed);
   // Nor is there a pod that the DNS rule selects.
   tandem.write('pods.yaml', [podObject(node.pod('client'))]);
   await tandem.waitForRevision(revision);
@@ -150,4 +150,9 @@ test('without any backend, denied names are refused, and allowed ones fail at on
       }
     }
   }
-});
+}
+
+test('without any backend, denied names are refused, and allowed ones fail at once', () =>
+  denialsWithout());
+
+test('the same while endpoints still name a pod that is gone', () => denialsWithout('dns'));

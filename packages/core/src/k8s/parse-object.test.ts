@@ -186,6 +186,31 @@ test('of an endpoint its first address counts, as for kube-proxy, and of Service
   assert.deepEqual([slice.labels.size, service.labels.size], [0, 0]);
 });
 
+test('the API server’s null lists are empty ones: of a Service without endpoints, of others that could be', () => {
+  const slice = read('EndpointSlice', {
+    ...{ apiVersion: 'discovery.k8s.io/v1', kind: 'EndpointSlice' },
+    metadata: { name: 'x', labels: { 'kubernetes.io/service-name': 's' } },
+    ...{ addressType: 'IPv4', endpoints: null, ports: null },
+  });
+  assert.deepEqual([slice.serviceName, slice.endpoints, slice.ports], ['s', [], []]);
+  const spec = { clusterIP: '10.96.0.10', clusterIPs: null, ports: null };
+  const service = read('Service', {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: 's' },
+    spec,
+  });
+  assert.deepEqual(service.clusterIps.map(formatAddress), ['10.96.0.10']);
+  const status = { podIP: '10.0.0.1', podIPs: null, conditions: null };
+  const empty = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: 'p' },
+    spec: { containers: null },
+  };
+  assert.deepEqual(read('Pod', { ...empty, status }).namespace, 'default');
+});
+
 test('an FQDN slice has no addresses', () => {
   const slice = read('EndpointSlice', {
     apiVersion: 'discovery.k8s.io/v1',

@@ -31,13 +31,13 @@ import {
   readFields,
   readFlag,
   readInteger,
-  readList,
   readOptionalFields,
+  readOwnList,
+  readOwnTexts,
   readRequiredText,
   readSeconds,
   readText,
   readTextMap,
-  readTexts,
 } from './shape.ts';
 
 export interface ObjectError {
@@ -172,7 +172,7 @@ function readMeta(
 function readNode(fields: Fields, meta: ObjectMeta, issues: Issues): Node {
   const spec = readOptionalFields(fields, 'spec', '', issues) ?? noFields;
   const status = readOptionalFields(fields, 'status', '', issues) ?? noFields;
-  const texts = [...readTexts(spec, 'podCIDRs', 'spec', issues)];
+  const texts = [...readOwnTexts(spec, 'podCIDRs', 'spec', issues)];
   const single = readText(spec, 'podCIDR', 'spec', issues);
   if (texts.length === 0 && single !== undefined && single !== '') texts.push(single);
   const podCidrs: Prefix[] = [];
@@ -182,7 +182,7 @@ function readNode(fields: Fields, meta: ObjectMeta, issues: Issues): Node {
     else podCidrs.push(prefix);
   }
   const addresses: Uint8Array[] = [];
-  for (const [index, value] of readList(status, 'addresses', 'status', issues).entries()) {
+  for (const [index, value] of readOwnList(status, 'addresses', 'status', issues).entries()) {
     const path = `status.addresses[${index}]`;
     const entry = readFields(value, path, issues);
     if (entry === null) continue;
@@ -211,7 +211,7 @@ function readPod(fields: Fields, meta: ObjectMeta, issues: Issues): Pod {
   const status = readOptionalFields(fields, 'status', '', issues) ?? noFields;
   const metadata = fields['metadata'] as Fields;
   const addresses: Uint8Array[] = [];
-  for (const [index, value] of readList(status, 'podIPs', 'status', issues).entries()) {
+  for (const [index, value] of readOwnList(status, 'podIPs', 'status', issues).entries()) {
     const path = `status.podIPs[${index}]`;
     const entry = readFields(value, path, issues);
     if (entry === null) continue;
@@ -242,7 +242,7 @@ function readPod(fields: Fields, meta: ObjectMeta, issues: Issues): Pod {
 
 /** kubelet's word. A pod without conditions was not started yet. */
 function isPodReady(status: Fields, issues: Issues): boolean {
-  return readList(status, 'conditions', 'status', issues).some(
+  return readOwnList(status, 'conditions', 'status', issues).some(
     (condition) =>
       isFields(condition) && condition['type'] === 'Ready' && condition['status'] === 'True',
   );
@@ -255,7 +255,7 @@ function isPodReady(status: Fields, issues: Issues): boolean {
 function readNamedPorts(spec: Fields, issues: Issues): ReadonlyMap<string, number> {
   const named = new Map<string, number>();
   for (const field of ['containers', 'initContainers']) {
-    for (const [index, value] of readList(spec, field, 'spec', issues).entries()) {
+    for (const [index, value] of readOwnList(spec, field, 'spec', issues).entries()) {
       const path = `spec.${field}[${index}]`;
       const container = readFields(value, path, issues);
       if (container === null) continue;
@@ -272,7 +272,7 @@ function addNamedPorts(
   named: Map<string, number>,
   issues: Issues,
 ): void {
-  for (const [index, value] of readList(container, 'ports', path, issues).entries()) {
+  for (const [index, value] of readOwnList(container, 'ports', path, issues).entries()) {
     const portPath = `${path}.ports[${index}]`;
     const port = readFields(value, portPath, issues);
     const name = port === null ? undefined : readText(port, 'name', portPath, issues);
@@ -286,7 +286,7 @@ function addNamedPorts(
 
 function readService(fields: Fields, meta: ObjectMeta, issues: Issues): Service {
   const spec = readOptionalFields(fields, 'spec', '', issues) ?? noFields;
-  const texts = [...readTexts(spec, 'clusterIPs', 'spec', issues)];
+  const texts = [...readOwnTexts(spec, 'clusterIPs', 'spec', issues)];
   const single = readText(spec, 'clusterIP', 'spec', issues) ?? '';
   if (texts.length === 0) texts.push(single);
   const clusterIps: Uint8Array[] = [];
@@ -301,7 +301,7 @@ function readService(fields: Fields, meta: ObjectMeta, issues: Issues): Service 
 function readEndpointSlice(fields: Fields, meta: ObjectMeta, issues: Issues): EndpointSlice {
   const addressType = readRequiredText(fields, 'addressType', '', issues);
   const endpoints: SliceEndpoint[] = [];
-  for (const [index, value] of readList(fields, 'endpoints', '', issues).entries()) {
+  for (const [index, value] of readOwnList(fields, 'endpoints', '', issues).entries()) {
     const path = `endpoints[${index}]`;
     const endpoint = readFields(value, path, issues);
     if (endpoint === null) continue;
@@ -310,7 +310,7 @@ function readEndpointSlice(fields: Fields, meta: ObjectMeta, issues: Issues): En
     const isServing = readFlag(conditions, 'serving', at(path, 'conditions'), issues) ?? isReady;
     const isTerminating = readFlag(conditions, 'terminating', at(path, 'conditions'), issues);
     const isUsable = isReady || (isServing && isTerminating === true);
-    const [text] = readTexts(endpoint, 'addresses', path, issues);
+    const [text] = readOwnTexts(endpoint, 'addresses', path, issues);
     if (text === undefined || addressType === 'FQDN') continue;
     const addresses: Uint8Array[] = [];
     addAddress(text, at(path, 'addresses'), addresses, issues);
@@ -327,7 +327,7 @@ function readEndpointSlice(fields: Fields, meta: ObjectMeta, issues: Issues): En
 /** Ports of a Service or slice. A slice's port without a number is every port; DNS never uses that. */
 function readPorts(fields: Fields, path: string, issues: Issues): readonly TargetedPort[] {
   const ports: TargetedPort[] = [];
-  for (const [index, value] of readList(fields, 'ports', path, issues).entries()) {
+  for (const [index, value] of readOwnList(fields, 'ports', path, issues).entries()) {
     const portPath = `${at(path, 'ports')}[${index}]`;
     const entry = readFields(value, portPath, issues);
     if (entry === null) continue;

@@ -4,8 +4,8 @@
 /**
  * Reading values of unknown shape, as YAML and the API server give them: every reader takes the field's
  * path, and what does not fit becomes an issue that names the path and the fix, never a throw. A null
- * field is an issue too: the API server drops nulls, so only hand-written files have them, and
- * `toEndpoints:` with nothing behind it must not mean "any peer". Where Kubernetes says what it means, see `withoutNulls`.
+ * field is an issue too: `toEndpoints:` with nothing behind it must not mean "any peer". Where Kubernetes says what it
+ * means, see `withoutNulls`, `readOwnList` and `readOwnTexts`.
  */
 
 import { objectErrorCharsMax } from '../limits.ts';
@@ -101,6 +101,19 @@ export function readList(
   return [];
 }
 
+/**
+ * As `readList`, of one of Kubernetes' own types: there null is the empty list, and the API server writes it so where the field is
+ * not optional (`endpoints` and `ports` of the EndpointSlice of a Service without endpoints).
+ */
+export function readOwnList(
+  fields: Fields,
+  field: string,
+  path: string,
+  issues: Issues,
+): readonly unknown[] {
+  return fields[field] === null ? [] : readList(fields, field, path, issues);
+}
+
 function listFix(value: unknown): string {
   if (typeof value === 'string' && /^[-\w./:]+$/.test(value)) return `: write [${value}]`;
   if (!isFields(value)) return '';
@@ -187,6 +200,16 @@ export function readTexts(
     }
   }
   return texts;
+}
+
+/** As `readTexts`, of one of Kubernetes' own types: see `readOwnList`. */
+export function readOwnTexts(
+  fields: Fields,
+  field: string,
+  path: string,
+  issues: Issues,
+): readonly string[] {
+  return fields[field] === null ? [] : readTexts(fields, field, path, issues);
 }
 
 /** A mapping of texts to texts, as labels are; empty when absent. */

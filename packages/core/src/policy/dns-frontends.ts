@@ -34,8 +34,8 @@ export interface Frontend {
   /** Distinct; empty if the service has none. Null: it is no Service, but an address that a policy redirects. */
   readonly backends: readonly Backend[] | null;
   /**
-   * Backend that a pod selected by the Service would be, while it has none: absent if it has backends, or if its pods are
-   * not known.
+   * Backend that a pod selected by the Service would be, while it has none; for one of the cluster's resolvers, while none of
+   * its backends is usable and of a known pod. Absent otherwise, or if the Service selects no pods.
    */
   readonly expected?: ExpectedBackend;
   /** A CiliumLocalRedirectPolicy leads it to pods of this node, while some of them are ready. */
@@ -150,6 +150,9 @@ function frontendsOf(
       const own = addressesAndPorts.filter(
         (backend) => isIpv4(backend.address) === isIpv4(address),
       );
+      const isAway = isTrusted ? !own.some((each) => isInUse(each, classes)) : own.length === 0;
+      // A port that has a name alone has its number in the slices, while there are backends.
+      const numberOfName = isTrusted ? (own[0]?.port ?? port) : 0;
       frontends.push({
         subject: `Service/${service.namespace}/${service.name}`,
         address,
@@ -157,19 +160,17 @@ function frontendsOf(
         protocol: number,
         isTrusted,
         backends: classify(own, classes, isTrusted),
-        ...(own.length === 0 ? expectedOf(service, targetPort) : {}),
+        ...(isAway ? expectedOf(service, targetPort === 0 ? numberOfName : targetPort) : {}),
       });
     }
   }
   return frontends;
 }
 
-function expectedOf(
-  { namespace, selector }: Service,
-  targetPort: number,
-): Pick<Frontend, 'expected'> {
-  if (selector.size === 0 || targetPort === 0) return {};
-  return { expected: { identity: impliedIdentity(namespace, selector), port: targetPort } };
+/** `port`: of the pods; 0: not known. */
+function expectedOf({ namespace, selector }: Service, port: number): Pick<Frontend, 'expected'> {
+  if (selector.size === 0 || port === 0) return {};
+  return { expected: { identity: impliedIdentity(namespace, selector), port } };
 }
 
 export interface BackendAddress {
@@ -207,10 +208,17 @@ function classify(
     port,
     place: classes.at(address),
   }));
-  const known = found.filter(
-    ({ place: { owner } }) => owner.isExternal || owner.identities.length > 0,
-  );
+  const known = found.filter(({ place }) => isOwned(place));
   return distinctBackends(isTrusted && known.length > 0 ? known : found, classes);
+}
+
+/** Whether it takes queries, and the API says whose address it is. */
+function isInUse({ address, isUsable }: BackendAddress, classes: DnsView): boolean {
+  return isUsable && isOwned(classes.at(address));
+}
+
+function isOwned({ owner }: AddressClass): boolean {
+  return owner.isExternal || owner.identities.length > 0;
 }
 
 function distinctBackends(

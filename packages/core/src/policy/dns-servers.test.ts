@@ -413,19 +413,44 @@ const cases: Readonly<Record<string, Case>> = {
     says: ['warning dns-backend-port CiliumNetworkPolicy/shop/p: spec.egress[0]'],
   },
   'not when their port has only a name': {
+    objects: withSelector(service('shop/other', '10.96.0.99', dnsPorts), { app: 'rogue' }, 'dns'),
+    egress: [rule({ toEndpoints: [{ matchLabels: { app: 'rogue' } }] }, 'a')],
+    want: {},
+    says: ['warning dns-rule-without-server CiliumNetworkPolicy/shop/p: spec.egress[0]'],
+  },
+  'but for the cluster’s DNS it is the Service’s then': {
     objects: withSelector(
       service('kube-system/other', '10.96.0.99', dnsPorts),
       kubeDnsLabels,
       'dns',
     ),
     egress: [rule(toDns, 'a')],
-    want: { '10.96.0.10/udp': 'a.', '10.244.1.53/udp': 'a.' },
+    want: { '10.96.0.99/udp': 'a.', '10.96.0.10/udp': 'a.', '10.244.1.53/udp': 'a.' },
   },
-  'with backends, those count': {
+  'the cluster’s DNS whose pods are all unknown stays a server': {
     objects: withSelector(
-      service('kube-system/other', '10.96.0.99', dnsPorts, '10.244.1.66'),
+      service('kube-system/kube-dns', '10.96.0.10', dnsPorts, '10.244.1.99'),
       kubeDnsLabels,
     ),
+    egress: [rule(toDns, 'a')],
+    want: { '10.96.0.10/udp': 'a.', '10.244.1.53/udp': 'a.' },
+  },
+  'a tenant’s service whose pods are all unknown does not become one': {
+    objects: withSelector(service('shop/alias', '10.96.0.99', dnsPorts, '10.244.1.99'), {
+      app: 'rogue',
+    }),
+    egress: [rule({ toEndpoints: [{ matchLabels: { app: 'rogue' } }] }, 'a')],
+    want: {},
+    says: ['warning dns-rule-without-server CiliumNetworkPolicy/shop/p: spec.egress[0]'],
+  },
+  'with backends, those count': {
+    objects: [
+      rogue,
+      ...withSelector(
+        service('kube-system/other', '10.96.0.99', dnsPorts, '10.244.1.66'),
+        kubeDnsLabels,
+      ),
+    ],
     egress: [rule(toDns, 'a')],
     want: { '10.96.0.10/udp': 'a.', '10.244.1.53/udp': 'a.' },
   },
@@ -464,6 +489,25 @@ for (const [name, each] of Object.entries(cases)) {
     );
   });
 }
+
+test('a resolver of the cluster whose pods are away is judged by its selector, whosever their addresses are', () => {
+  const [frontend, slice] = withSelector(
+    service('kube-system/kube-dns', '10.96.0.10', dnsPorts, '10.244.1.66'),
+    kubeDnsLabels,
+  );
+  const policy = cnp('shop/p', { endpointSelector: web, egress: [rule(toDns, 'a')] });
+  const serverWhile = (conditions: Raw, deny: readonly Raw[] = []): string | undefined => {
+    const endpoints = [{ addresses: ['10.244.1.66'], conditions }];
+    const denied = cnp('shop/deny', { endpointSelector: web, egressDeny: deny });
+    const objects = [...basicObjects, rogue, policy, ...(deny.length > 0 ? [denied] : [])];
+    const all = [...objects, frontend as Raw, { ...slice, endpoints }];
+    return serversOf(compileObjects(all))['10.96.0.10/udp'];
+  };
+  assert.equal(serverWhile({ ready: false }), 'a.');
+  assert.equal(serverWhile({ ready: false, serving: false, terminating: true }), 'a.');
+  assert.equal(serverWhile({ ready: true }), undefined, 'kube-proxy leads to a stranger');
+  assert.equal(serverWhile({ ready: false }, [toDns]), undefined, 'a denial holds for absent pods');
+});
 
 test('endpoints that are not ready count only when no other is', () => {
   const readiness = (ready: boolean): Raw => {

@@ -165,26 +165,36 @@ class DnsServerFinder {
    * servers by name.
    */
   #judgeFrontend(judge: DnsJudge, frontend: Frontend): ServerVerdict {
-    const { local, protocol, isTrusted } = frontend;
-    const backends = this.#backendsOf(frontend);
-    if (local === undefined) return judgeBackends(judge, backends ?? [], protocol);
+    const { local, protocol, isTrusted, backends } = frontend;
+    const verdict = this.#judgeService(judge, frontend);
+    if (local === undefined) return verdict;
     const locals = this.#localBackends(local);
-    if (backends === null) return judgeBackends(judge, locals, protocol);
-    if (isTrusted) {
-      return eitherVerdict(
-        judgeBackends(judge, backends, protocol),
-        judgeBackends(judge, locals, protocol),
-      );
-    }
-    return judgeBackends(judge, local.isActive ? [...backends, ...locals] : backends, protocol);
+    const localVerdict = judgeBackends(judge, locals, protocol);
+    if (backends === null) return localVerdict;
+    if (isTrusted) return eitherVerdict(verdict, localVerdict);
+    if (!local.isActive) return verdict;
+    const all = [...(this.#backendsOf(frontend) ?? []), ...locals];
+    return judgeBackends(judge, all, protocol);
   }
 
   /**
    * A Service without endpoints is judged by the pods that it selects, so that a pod hears of a denied name at once, and of any
-   * other what kube-proxy answers for the Service.
+   * other what kube-proxy answers for the Service. So is a resolver of the cluster whose pods are all away: endpoints that lead to
+   * nobody, or to an address that is a stranger's by now, do not make another service of it.
    */
+  #judgeService(judge: DnsJudge, { backends, expected, protocol }: Frontend): ServerVerdict {
+    const own = backends ?? [];
+    if (expected === undefined) return judgeBackends(judge, own, protocol);
+    const verdict = judgeBackends(judge, this.#expectedBackends(expected), protocol);
+    if (own.length === 0) return verdict;
+    return eitherVerdict(verdict, judgeBackends(judge, own, protocol));
+  }
+
+  /** Whoever a query to the Service may reach; null: it is no Service. */
   #backendsOf({ backends, expected }: Frontend): readonly Backend[] | null {
-    return expected === undefined ? backends : this.#expectedBackends(expected);
+    return expected === undefined
+      ? backends
+      : [...(backends ?? []), ...this.#expectedBackends(expected)];
   }
 
   /** Where the node has none yet: whoever has its labels. */
