@@ -7,6 +7,7 @@ set -euo pipefail
 pnpm exec biome check --error-on-warnings .
 pnpm exec oxlint --deny-warnings
 pnpm exec tsc -p tsconfig.check.json
+node --conditions=@tandem/source --disable-warning=ExperimentalWarning packages/datapath/scripts/generate-abi.ts --check
 node --conditions=@tandem/source --disable-warning=ExperimentalWarning scripts/generate-docs.ts --check
 node --conditions=@tandem/source --disable-warning=ExperimentalWarning scripts/check-texts.ts
 node --disable-warning=ExperimentalWarning scripts/check-glossary.ts

@@ -13,13 +13,14 @@ import { stripTypeScriptTypes } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { run } from '@tandem/testing/process';
+import * as layout from '../next/current-layout.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const buildTimeoutMs = 120_000;
 
 /** Text of abi.h and what the next version has in its place. */
 const changes: readonly (readonly [string, string])[] = [
-  ['#define TD_ABI_VERSION 1u', '#define TD_ABI_VERSION 2u'],
+  [`#define TD_ABI_VERSION ${layout.version}u`, `#define TD_ABI_VERSION ${layout.version + 1}u`],
   ['struct td_endpoint {\n', 'struct td_endpoint {\n\t__u64 next_stamp;\n'],
   ['struct td_policy {\n', 'struct td_policy {\n\t__u32 next_priority;\n'],
   // Behind the last one, whichever that is.
@@ -44,6 +45,8 @@ export async function buildNextVersion(directory: string): Promise<string> {
   await run(process.execPath, generate, { timeoutMs: buildTimeoutMs });
   emit(join(datapath, 'src/abi.gen.ts'), join(datapath, 'dist/abi.gen.js'));
   emit(join(root, 'e2e/next/migrations.ts'), join(datapath, 'dist/migrations.js'));
+  const values = Object.entries(layout).map(([name, value]) => `export const ${name} = ${value};`);
+  writeFileSync(join(datapath, 'dist/current-layout.js'), `${values.join('\n')}\n`);
   return packages;
 }
 
@@ -57,5 +60,6 @@ function changeAbi(path: string): void {
 }
 
 function emit(source: string, target: string): void {
-  writeFileSync(target, stripTypeScriptTypes(readFileSync(source, 'utf8')));
+  const text = stripTypeScriptTypes(readFileSync(source, 'utf8'));
+  writeFileSync(target, text.replaceAll(/(from '\.[^']*)\.ts'/g, "$1.js'"));
 }

@@ -6,18 +6,19 @@
  * puts it into the other build in place of packages/datapath/src/migrations.ts.
  */
 
+import {
+  endpointBytes,
+  nextEndpointBytes,
+  policyBytes,
+  priorityBytes,
+  stampBytes,
+  version,
+} from './current-layout.ts';
+
 interface Entry {
   readonly key: Uint8Array;
   readonly value: Uint8Array;
 }
-
-/** What next-version.ts adds in front of td_endpoint and td_policy. */
-const stampBytes = 8;
-const priorityBytes = 4;
-/** struct td_endpoint of version 1 and 2, struct td_policy of version 1. */
-const endpointBytes = 52;
-const nextEndpointBytes = 64;
-const policyBytes = 8;
 
 function widened({ key, value }: Entry, before: number, size: number): Entry {
   const wide = new Uint8Array(size);
@@ -33,8 +34,8 @@ const same = (entry: Entry): Entry => entry;
 
 export const migrations: readonly object[] = [
   {
-    from: 1,
-    to: 2,
+    from: version,
+    to: version + 1,
     maps: {
       endpoints: (entry: Entry): Entry => widened(entry, stampBytes, nextEndpointBytes),
       policy: (entry: Entry): Entry => widened(entry, priorityBytes, priorityBytes + policyBytes),
@@ -42,8 +43,8 @@ export const migrations: readonly object[] = [
     },
   },
   {
-    from: 2,
-    to: 1,
+    from: version + 1,
+    to: version,
     maps: {
       endpoints: (entry: Entry): Entry => narrowed(entry, stampBytes, endpointBytes),
       policy: (entry: Entry): Entry => narrowed(entry, priorityBytes, policyBytes),

@@ -12,7 +12,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
-import { tdGroup } from '@tandem/datapath/abi.gen';
+import { TD_ABI_VERSION, tdGroup } from '@tandem/datapath/abi.gen';
 import { agentMember, proxyMember } from '@tandem/datapath/member';
 import { agentMaps, pinPaths } from '@tandem/datapath/paths';
 import { encodeHello } from '@tandem/dns-proxy/peer/hello';
@@ -29,9 +29,11 @@ import { buildNextVersion } from '../kit/next-version.ts';
 import { dnsPolicy } from '../kit/objects.ts';
 import { clusterDns4, type StandardNode, startStandardNode } from '../kit/standard-node.ts';
 import type { ProcessName } from '../kit/tandem-node.ts';
+import { endpointBytes, nextEndpointBytes } from '../next/current-layout.ts';
 
-type Version = 1 | 2;
-const endpointBytes = { 1: 52, 2: 64 } as const;
+type Version = 'this' | 'next';
+const versions = { this: TD_ABI_VERSION, next: TD_ABI_VERSION + 1 } as const;
+const valueBytes = { this: endpointBytes, next: nextEndpointBytes } as const;
 /** More than all steps take. */
 const trafficSeconds = 300;
 const isOver = new AbortController();
@@ -66,7 +68,7 @@ async function become(name: ProcessName, version: Version): Promise<void> {
 async function start(name: ProcessName, version: Version): Promise<void> {
   const { tandem } = standard;
   const { loads } = attached(tandem);
-  await tandem.startProcess(name, version === 2 ? { packages: next } : {});
+  await tandem.startProcess(name, version === 'next' ? { packages: next } : {});
   await tandem.waitForMembers(['agent', 'proxy']);
   const isLoaded = (): boolean => name === 'proxy' || attached(tandem).loads > loads;
   await waitFor(isLoaded, { what: 'its programs to be loaded' });
@@ -117,25 +119,25 @@ async function assertProxyAlone(version: Version): Promise<void> {
 
 /** Keys of a map of one version, and whether its values have that version's size. */
 function keysOf(version: Version, name: 'endpoints' | 'policy' | 'classes'): string[] {
-  using map = BpfMap.openPinned(pinPaths(standard.tandem.pinRoot, version).map(name));
-  if (name === 'endpoints') assert.equal(map.valueSize, endpointBytes[version]);
+  using map = BpfMap.openPinned(pinPaths(standard.tandem.pinRoot, versions[version]).map(name));
+  if (name === 'endpoints') assert.equal(map.valueSize, valueBytes[version]);
   return [...map.entries()].map(([key]) => Buffer.from(key).toString('hex')).sort();
 }
 
 /** Both versions' maps say the same. */
 function assertInStep(): void {
   for (const name of ['endpoints', 'policy', 'classes'] as const) {
-    const keys = keysOf(1, name);
+    const keys = keysOf('this', name);
     assert.ok(keys.length > 0);
-    assert.deepEqual(keysOf(2, name), keys, name);
+    assert.deepEqual(keysOf('next', name), keys, name);
   }
 }
 
 test('the agent goes first: two versions serve, and a change of policy reaches both', async () => {
   const learned = new Set(learnedAddresses(standard.tandem).keys());
-  const endpoints = keysOf(1, 'endpoints');
-  await become('agent', 2);
-  assert.deepEqual(keysOf(2, 'endpoints'), endpoints);
+  const endpoints = keysOf('this', 'endpoints');
+  await become('agent', 'next');
+  assert.deepEqual(keysOf('next', 'endpoints'), endpoints);
   assertInStep();
   const now = learnedAddresses(standard.tandem);
   assert.ok(learned.size > 0 && [...learned].every((address) => now.has(address)));
@@ -143,40 +145,40 @@ test('the agent goes first: two versions serve, and a change of policy reaches b
   await changePolicy();
   await assertServes();
   assertInStep();
-  await assertProxyAlone(2);
+  await assertProxyAlone('next');
 });
 
 test('the proxy follows', async () => {
-  await become('proxy', 2);
+  await become('proxy', 'next');
   await assertServes();
   await changePolicy();
-  await assertProxyAlone(2);
+  await assertProxyAlone('next');
   assertInStep();
 });
 
 test('the agent goes back: what the newer one wrote is all there, and its proxy follows', async () => {
   const learned = new Set(learnedAddresses(standard.tandem).keys());
-  const endpoints = keysOf(2, 'endpoints');
-  const policy = keysOf(2, 'policy');
-  await become('agent', 1);
-  assert.deepEqual(keysOf(1, 'endpoints'), endpoints);
-  assert.deepEqual(keysOf(1, 'policy'), policy);
+  const endpoints = keysOf('next', 'endpoints');
+  const policy = keysOf('next', 'policy');
+  await become('agent', 'this');
+  assert.deepEqual(keysOf('this', 'endpoints'), endpoints);
+  assert.deepEqual(keysOf('this', 'policy'), policy);
   const now = learnedAddresses(standard.tandem);
   assert.ok([...learned].every((address) => now.has(address)));
   await assertServes();
   await changePolicy();
   await assertServes();
-  await assertProxyAlone(1);
+  await assertProxyAlone('this');
 });
 
 test('the proxy goes back, and both come again', async () => {
-  await become('proxy', 1);
+  await become('proxy', 'this');
   await changePolicy();
   await assertServes();
-  await become('agent', 2);
+  await become('agent', 'next');
   assertInStep();
   await assertServes();
-  await become('agent', 1);
+  await become('agent', 'this');
   await assertServes();
 });
 
@@ -212,7 +214,7 @@ test('beside a member of before the second listeners they are not used', async (
     former.close();
     for (const fd of fds) closeFd(fd);
   }
-  await start('proxy', 1);
+  await start('proxy', 'this');
   await waitFor(() => isUsed(agentMember) && isUsed(proxyMember), { what: 'both listeners' });
   await assertServes();
 });
@@ -225,7 +227,7 @@ test('nothing denied passed meanwhile', async () => {
 test('an agent that does not know the pins ends, and leaves all as it is', async () => {
   const { tandem } = standard;
   await tandem.kill('agent');
-  const unknown = 9;
+  const unknown = TD_ABI_VERSION + 8;
   // As an agent of a version far ahead would leave them, which keeps only what is near its own.
   const paths = pinPaths(tandem.pinRoot, unknown);
   mkdirSync(paths.version);
@@ -240,7 +242,8 @@ test('an agent that does not know the pins ends, and leaves all as it is', async
   words[tdGroup.kept_abi / 4] = unknown - 1;
   const running = await tandem.startProcess('agent');
   assert.equal((await running.exited).status, 1);
-  assert.match(running.stderr(), /start failed.*agent of ABI version 9, this one is 1/);
+  const expected = `agent of ABI version ${unknown}, this one is ${TD_ABI_VERSION}`;
+  assert.match(running.stderr(), new RegExp(`start failed.*${expected}`));
   assert.deepEqual(attached(tandem), before_);
   assertNothingPassed(await deniedTraffic(standard, 1));
 });
