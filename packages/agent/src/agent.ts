@@ -11,11 +11,11 @@ import { agentMember } from '@tandem/datapath/member';
 import { refuseOtherDatapath } from '@tandem/datapath/other-datapath';
 import { pinPaths } from '@tandem/datapath/paths';
 import { makeDirectories } from '@tandem/datapath/pins';
-import { isLoaded, planTakeover } from '@tandem/datapath/schema';
+import { isLoaded, planPins } from '@tandem/datapath/schema';
 import { memberSettings, snapshotPaths } from '@tandem/dns-proxy/config';
 import { DnsMember } from '@tandem/dns-proxy/dns-member';
 import type { MemberPhase } from '@tandem/dns-proxy/member-phase';
-import { type MemberParts, memberOptions } from '@tandem/dns-proxy/member-process';
+import { dnsMemberOptions, type MemberParts } from '@tandem/dns-proxy/member-process';
 import { RunDirectory } from '@tandem/dns-proxy/run-directory';
 import { settingsProblem } from '@tandem/dns-proxy/settings';
 import { type SnapshotStart, startFromSnapshot } from '@tandem/dns-proxy/snapshot-start';
@@ -42,7 +42,7 @@ export class Agent implements Component {
     this.#phase = phase;
     this.#runDirectory = new RunDirectory(config, log);
     this.#member = new DnsMember({
-      ...memberOptions(
+      ...dnsMemberOptions(
         { config, log, phase },
         { member: agentMember, fenceDirectory: config.runDir },
       ),
@@ -66,7 +66,7 @@ export class Agent implements Component {
     if (signal.aborted) return;
     // Of a version that we don't know? Then not even DNS is served by its pins.
     await withoutDatapath(bpffsDir, async () => {
-      planTakeover(bpffsDir);
+      planPins(bpffsDir);
       await refuseOtherDatapath(bpffsDir);
     });
     this.#runDirectory.prepare();

@@ -25,7 +25,7 @@ import {
 import { type MapName, type ProgramName, pinPaths, programNames } from './paths.ts';
 import { makeDirectories, removeOlder, removeRetired, replacePin, shareWithProxy } from './pins.ts';
 import { allMaps, fillMigrated, isAgentMap, isOutgrown, reusePins } from './present-maps.ts';
-import { hasSharedMaps, planTakeover } from './schema.ts';
+import { hasSharedMaps, planPins } from './schema.ts';
 
 export interface LoadOptions {
   /** tandem.bpf.o. */
@@ -65,21 +65,21 @@ export class LoadedDatapath extends Datapath {
    * version that this one does not know
    */
   static load(options: LoadOptions): LoadedDatapath {
-    const takeover = planTakeover(options.pinRoot);
+    const plan = planPins(options.pinRoot);
     const paths = pinPaths(options.pinRoot);
     using object = BpfObject.open(options.objectPath);
     object.setRodata('td_config', encodeConfig(options.config));
     const isFresh = new Set(allMaps.filter((name) => isOutgrown(name, paths)));
-    reusePins(object, options.pinRoot, takeover, isFresh);
+    reusePins(object, options.pinRoot, plan, isFresh);
     object.load();
     const isUpgraded = hasSharedMaps(options.pinRoot);
     makeDirectories(paths);
-    if (takeover.migration !== null) fillMigrated(object, options.pinRoot, takeover);
+    if (plan.migration !== null) fillMigrated(object, options.pinRoot, plan);
     for (const name of allMaps) {
-      const isOther = (takeover.migration !== null && isAgentMap(name)) || isFresh.has(name);
+      const isOther = (plan.migration !== null && isAgentMap(name)) || isFresh.has(name);
       if (isOther || !existsSync(paths.map(name))) replacePin(object.map(name), paths.map(name));
     }
-    const datapath = new LoadedDatapath(options, takeover.kept);
+    const datapath = new LoadedDatapath(options, plan.kept);
     // Nothing goes: which bridges have pods is known once their interfaces are.
     writeNodeDevices((name) => datapath.map(name), options.devices, false);
     datapath.#nameAttached();

@@ -16,7 +16,7 @@ import {
   pinPaths,
   sharedMaps,
 } from './paths.ts';
-import type { Takeover } from './schema.ts';
+import type { PinPlan } from './schema.ts';
 
 export const allMaps: readonly MapName[] = [...sharedMaps, ...agentMaps];
 
@@ -35,11 +35,11 @@ export function isOutgrown(name: MapName, paths: PinPaths): boolean {
 export function reusePins(
   object: BpfObject,
   root: string,
-  takeover: Takeover,
+  plan: PinPlan,
   isFresh: ReadonlySet<MapName>,
 ): void {
   for (const name of allMaps) {
-    const pin = isFresh.has(name) ? null : presentPin(root, name, takeover);
+    const pin = isFresh.has(name) ? null : presentPin(root, name, plan);
     if (pin === null) continue;
     // One that this version would make larger stays as it is until the node is booted.
     if (name === 'classes') object.setMaxEntries(name, entriesOf(pin));
@@ -53,7 +53,7 @@ function entriesOf(path: string): number {
 }
 
 /** The pin that an object's map is to be; null: a new map. */
-function presentPin(root: string, name: MapName, { writer, migration }: Takeover): string | null {
+function presentPin(root: string, name: MapName, { writer, migration }: PinPlan): string | null {
   const isOther = migration !== null && isAgentMap(name);
   if (isOther && migration.maps[name] !== undefined) return null;
   const path = pinPaths(root, isOther ? writer : TD_ABI_VERSION).map(name);
@@ -64,7 +64,7 @@ function presentPin(root: string, name: MapName, { writer, migration }: Takeover
 export function fillMigrated(
   object: BpfObject,
   root: string,
-  { writer, migration }: Takeover,
+  { writer, migration }: PinPlan,
 ): void {
   for (const name of agentMaps) {
     const convert = migration?.maps[name];

@@ -27,7 +27,7 @@ export class SchemaError extends Error {
   readonly code: Extract<ErrorCode, 'TANDEM_DATAPATH_VERSION'> = 'TANDEM_DATAPATH_VERSION';
 }
 
-export interface Takeover {
+export interface PinPlan {
   /** ABI version of the maps in force; 0: nothing is pinned. */
   readonly writer: number;
   /** From `writer` to this version; null: the maps of this version are used as they are. */
@@ -56,7 +56,7 @@ const isLater = (name: MapName): boolean => (laterMaps as readonly string[]).inc
  * Plan of an agent of this version for the existing pins. @throws SchemaError when they are of a version that it does not
  * know
  */
-export function planTakeover(root: string): Takeover {
+export function planPins(root: string): PinPlan {
   const own = TD_ABI_VERSION;
   const versions = readGroup(root);
   // 0: by an agent of before there was this field.

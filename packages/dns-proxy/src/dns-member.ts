@@ -18,7 +18,7 @@ import { systemClock } from '@tandem/runtime/system-clock';
 import type { TandemError } from '@tandem/runtime/tandem-error';
 import { createSharedCounters } from './counters.ts';
 import { DnsWorkerThread } from './dns-worker-thread.ts';
-import { IndexLease, type IndexLeaseOptions, type TakeOptions } from './lease/index-lease.ts';
+import { IndexLock, type IndexLockOptions, type TakeOptions } from './index-lock/index-lock.ts';
 import { eventDrainRecordsMax, eventRingBytes, hungWorkerMs } from './limits.ts';
 import type { MemberPhase } from './member-phase.ts';
 import type { TakeoverEvent } from './peer/takeover.ts';
@@ -30,7 +30,7 @@ import type { FromWorker, WorkerOptions } from './worker-messages.ts';
 
 export interface DnsMemberOptions {
   readonly worker: Omit<WorkerOptions, 'counters' | 'ring'>;
-  readonly lease: Omit<IndexLeaseOptions, 'pinRoot' | 'member'>;
+  readonly indexLock: Omit<IndexLockOptions, 'pinRoot' | 'member'>;
   /** Whether `tables` are kept on this thread too; default no, they are megabytes. */
   readonly keepsTables?: boolean;
   /** One record of the ring (`decodeDnsEvent`), valid during the call. */
@@ -66,7 +66,7 @@ export class DnsMember {
     this.#options.onEvent(bytes, offset, length);
   };
   readonly #installs = new Map<number, Waiting[]>();
-  readonly #lease: IndexLease;
+  readonly #indexLock: IndexLock;
   readonly #compiler = new CompilerThread(
     new URL(workerFile('policy/compile-worker'), import.meta.url),
     (error) => this.#fail(error),
@@ -81,7 +81,7 @@ export class DnsMember {
   constructor(options: DnsMemberOptions) {
     this.#options = options;
     const { pinRoot, member } = options.worker;
-    this.#lease = new IndexLease({ ...options.lease, pinRoot, member });
+    this.#indexLock = new IndexLock({ ...options.indexLock, pinRoot, member });
     this.#thread = new DnsWorkerThread({
       file: new URL(workerFile('worker'), import.meta.url),
       worker: { ...options.worker, counters: this.counters, ring: this.#ring },
@@ -116,7 +116,7 @@ export class DnsMember {
     { readAhead, standBy, ...options }: TakeOptions & ReadAhead = {},
   ): Promise<void> {
     const { phase } = this.#options;
-    await this.#lease.take(signal, {
+    await this.#indexLock.take(signal, {
       ...options,
       standBy: async () => {
         this.#thread.load();
@@ -128,7 +128,7 @@ export class DnsMember {
         })();
       },
     });
-    if (this.#lease.isTaken) phase.takesOver();
+    if (this.#indexLock.isTaken) phase.takesOver();
   }
 
   /**
@@ -136,8 +136,8 @@ export class DnsMember {
    * joins the group with its first policy, which may be installed meanwhile.
    */
   async start(): Promise<void> {
-    if (!this.#lease.isTaken) throw new TypeError('start before the index is taken');
-    this.#lease.arm();
+    if (!this.#indexLock.isTaken) throw new TypeError('start before the index is taken');
+    this.#indexLock.arm();
     this.#options.phase.livesWithout(() => this.#hang());
     await this.#thread.begin();
   }

@@ -85,14 +85,14 @@ function answerProbe(question: ProbeQuestion, phase: MemberPhase): ProbeAnswer {
 
 type OwnOptions = 'keepsTables' | 'onEvent' | 'onFailure';
 
-/** Which member a process is, and the directory of its fence file (lease/fence-file.ts). */
+/** Which member a process is, and the directory of its fence file (index-lock/fence-file.ts). */
 export interface MemberPlace {
   readonly member: MemberIndex;
   readonly fenceDirectory: string;
 }
 
 /** Options of a member from the configuration that both processes have. */
-export function memberOptions(
+export function dnsMemberOptions(
   { config, log, phase }: Omit<MemberParts<MemberConfig>, 'onFailure'>,
   { member, fenceDirectory }: MemberPlace,
 ): Omit<DnsMemberOptions, OwnOptions> {
@@ -109,7 +109,7 @@ export function memberOptions(
       queriesPerSecond: config.queriesPerSecond,
       tcpConnectionsPerPod: config.tcpConnectionsPerPod,
     },
-    lease: {
+    indexLock: {
       fenceDirectory,
       onIndexTaken: (path) => logIndexTaken(log, path),
       onFenced: (ms) => logFenced(log, ms),

@@ -18,7 +18,7 @@ import { type MemberConfig, proxyAdminPath, snapshotPaths } from './config.ts';
 import { DnsMember } from './dns-member.ts';
 import { pinPollMs } from './limits.ts';
 import type { MemberPhase } from './member-phase.ts';
-import { type MemberParts, memberOptions } from './member-process.ts';
+import { dnsMemberOptions, type MemberParts } from './member-process.ts';
 import type { ProxyServices } from './proxy-services.ts';
 import { startFromSnapshot } from './snapshot-start.ts';
 import { collectStartGarbage } from './start-garbage.ts';
@@ -38,7 +38,7 @@ export class DnsProxy implements Component {
     this.#log = log;
     this.#phase = phase;
     this.member = new DnsMember({
-      ...memberOptions(
+      ...dnsMemberOptions(
         { config, log, phase },
         { member: proxyMember, fenceDirectory: dirname(proxyAdminPath(config.runDir)) },
       ),

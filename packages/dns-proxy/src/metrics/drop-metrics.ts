@@ -12,8 +12,9 @@ import { addFields } from './node-metrics.ts';
 
 /** Names are API; docs/reference is generated from these lists. */
 export const dropReaderHelp: Readonly<Record<string, string>> = {
-  leasesTaken: 'takeovers of the reading of the ring of drop events by this process',
-  leasesLost: 'takeovers of the reading of the ring of drop events by the other process',
+  leasesTaken: 'times that this process became the reader of the ring of drop events',
+  leasesLost:
+    'times that the other process became the reader of the ring of drop events in place of this one',
   eventsRead: 'drop events read from the ring, known ones included',
   recordsSkipped: 'records of the ring skipped because their size is that of another version',
   batchesFenced: 'batches of drop events discarded because the other process read them first',

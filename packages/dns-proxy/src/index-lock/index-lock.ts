@@ -18,7 +18,7 @@ import { indexLookMs, indexPollMs } from '../limits.ts';
 import { armFenceFile, fenceArmedNs, fireFenceFile } from './fence-file.ts';
 import { type Holder, HolderWatch } from './holder-watch.ts';
 
-export interface IndexLeaseOptions {
+export interface IndexLockOptions {
   /** The node's directory in a bpffs. */
   readonly pinRoot: string;
   readonly member: MemberIndex;
@@ -39,12 +39,12 @@ export interface TakeOptions {
   readonly standBy?: () => Promise<void>;
 }
 
-export class IndexLease {
-  readonly #o: IndexLeaseOptions;
+export class IndexLock {
+  readonly #o: IndexLockOptions;
   readonly #watch = new HolderWatch();
   #lock: PathLock | null = null;
 
-  constructor(options: IndexLeaseOptions) {
+  constructor(options: IndexLockOptions) {
     this.#o = options;
   }
 
