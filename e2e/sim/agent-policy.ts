@@ -21,14 +21,14 @@ import type { Life, Thread } from './life.ts';
 import type { MainThread, Snapshot } from './main-thread.ts';
 import { Random } from './random.ts';
 import { type SimTasks, SimWait } from './tasks.ts';
+import { clusters } from './universe-objects.ts';
 import {
-  clusters,
   compilationOf,
   compileVariant,
   node,
   type PolicyOfVariant,
   stableIds,
-} from './universe.ts';
+} from './universe-policies.ts';
 
 export class AgentPolicy {
   readonly server: PolicyServer;

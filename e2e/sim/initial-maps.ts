@@ -19,7 +19,7 @@ import {
 import { AgentTable } from '@tandem/datapath/agent-table';
 import { encodeEndpoint } from '@tandem/datapath/encode';
 import { EntryMap } from './entry-map.ts';
-import type { PolicyOfVariant } from './universe.ts';
+import type { PolicyOfVariant } from './universe-policies.ts';
 
 export type MapName = 'endpoints' | 'classes' | 'policy' | 'dns_servers';
 

@@ -9,7 +9,8 @@
 import { tdLearnOp } from '@tandem/datapath/abi.gen';
 import type { FqdnSlot, FqdnWatcher, UsedOf } from './fqdn-map.ts';
 import type { SimQuery } from './sim-query.ts';
-import { followedBy, names, selectorFacts, serverWords } from './universe.ts';
+import { names, serverWords } from './universe.ts';
+import { followedBy, selectorFacts } from './universe-policies.ts';
 import type { Verdict } from './violation.ts';
 
 export class LearnedOracle implements FqdnWatcher {

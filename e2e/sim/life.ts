@@ -12,7 +12,7 @@ import { MainThread } from './main-thread.ts';
 import { killed } from './seam.ts';
 import { ringBytes } from './sizes.ts';
 import { SimSocket } from './sockets.ts';
-import { backendOf } from './universe.ts';
+import { backendOf } from './universe-objects.ts';
 import type { UpstreamSocket } from './upstream.ts';
 import { SimWorker } from './worker.ts';
 import type { World } from './world.ts';

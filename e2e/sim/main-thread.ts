@@ -25,7 +25,7 @@ import { killed } from './seam.ts';
 import { cacheLimits, exchangeLimits, idleSeconds, nameSizes } from './sizes.ts';
 import { decoded, type StreamEnd } from './stream.ts';
 import { SimTasks } from './tasks.ts';
-import type { PolicyOfVariant } from './universe.ts';
+import type { PolicyOfVariant } from './universe-policies.ts';
 
 export type FromWorker =
   | { readonly kind: 'installed'; readonly revision: number }

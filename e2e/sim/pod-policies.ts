@@ -3,7 +3,8 @@
 
 /** Which policy each pod had, and since when: what the map `endpoints` said of its address. */
 
-import { isAllowed, pods, variantsOfId } from './universe.ts';
+import { isAllowed, pods } from './universe.ts';
+import { variantsOfId } from './universe-policies.ts';
 
 /** What the map `endpoints` says of a pod's address. */
 interface PodRow {

@@ -8,7 +8,8 @@
 
 import { rcodeNoError } from '@tandem/core/dns/constants';
 import type { SimQuery } from './sim-query.ts';
-import { clusterWord, names, selectorFacts, wantedBy } from './universe.ts';
+import { clusterWord, names } from './universe.ts';
+import { selectorFacts, wantedBy } from './universe-policies.ts';
 import type { SimWorker } from './worker.ts';
 import type { World } from './world.ts';
 

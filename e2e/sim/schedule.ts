@@ -7,7 +7,8 @@ import { collectMappings, compareMappings, type FqdnMapping } from '@tandem/core
 import type { Counts } from './oracle.ts';
 import type { Excuse } from './sim-query.ts';
 import { healBoundMs } from './sizes.ts';
-import { names, selectorFacts } from './universe.ts';
+import { names } from './universe.ts';
+import { selectorFacts } from './universe-policies.ts';
 import type { Violation } from './violation.ts';
 import { World, type WorldOptions } from './world.ts';
 

@@ -13,7 +13,8 @@ import { upstreamTimeoutMs } from '@tandem/dns-proxy/limits';
 import type { PodPolicies } from './pod-policies.ts';
 import { hasQuestion, type SimQuery } from './sim-query.ts';
 import { optOf } from './tcp-messages.ts';
-import { isAllowed, names, pods, variantsOfId } from './universe.ts';
+import { isAllowed, names, pods } from './universe.ts';
+import { variantsOfId } from './universe-policies.ts';
 import type { Verdict } from './violation.ts';
 
 /** The server may have begun to answer before. */

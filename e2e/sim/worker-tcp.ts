@@ -6,7 +6,8 @@
 import type { TcpServer } from '@tandem/dns-proxy/tcp/server';
 import type { TcpClient } from './tcp-client.ts';
 import { SimTcpSystem } from './tcp-system.ts';
-import { isSteered, variantsOfId } from './universe.ts';
+import { isSteered } from './universe.ts';
+import { variantsOfId } from './universe-policies.ts';
 import { serverOf } from './upstream.ts';
 import type { SimWorker } from './worker.ts';
 import type { WorkerLimits } from './worker-limits.ts';

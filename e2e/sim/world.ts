@@ -29,17 +29,8 @@ import { SocketLoss } from './socket-loss.ts';
 import { SocketGroup } from './sockets.ts';
 import { TcpNetwork } from './tcp-network.ts';
 import { Trace } from './trace.ts';
-import {
-  clusterWord,
-  isSteered,
-  names,
-  namespaceIds,
-  pods,
-  policyAlone,
-  servers,
-  variantCount,
-  variantsOfId,
-} from './universe.ts';
+import { clusterWord, isSteered, names, pods, servers, variantCount } from './universe.ts';
+import { namespaceIds, policyAlone, variantsOfId } from './universe-policies.ts';
 import { Upstream, type UpstreamSocket } from './upstream.ts';
 
 export interface WorldOptions {
