@@ -12,9 +12,9 @@ import { addFields } from './node-metrics.ts';
 
 /** Names are API; docs/reference is generated from these lists. */
 export const dropReaderHelp: Readonly<Record<string, string>> = {
-  leasesTaken: 'times that this process became the reader of the ring of drop events',
+  leasesTaken: 'starts of reading the ring of drop events by this process',
   leasesLost:
-    'times that the other process became the reader of the ring of drop events in place of this one',
+    'ends of reading the ring of drop events by this process because the other one took the lease',
   eventsRead: 'drop events read from the ring, known ones included',
   recordsSkipped: 'records of the ring skipped because their size is that of another version',
   batchesFenced: 'batches of drop events discarded because the other process read them first',
