@@ -67,6 +67,8 @@ export interface RunResult extends Omit<Judgement, 'problems'> {
   readonly recoveryMs: number;
   /** From starts of processes to LIVE. */
   readonly restartMs: readonly number[];
+  /** Of pods that no policy selects and that ask the same beside; on a cluster alone. */
+  readonly direct?: Pick<Judgement, 'sent' | 'late' | 'lost' | 'problems'>;
   /** SYNs to an address that nobody learned; on a cluster talkers send, and are not counted. */
   readonly knocks?: number;
   readonly problems: readonly string[];

@@ -16,14 +16,14 @@ import type { LongConnections } from '../trials/long-connections.ts';
 import { askerOf, type ClusterStage } from './stage.ts';
 
 /** A query that has no answer by then is lost. */
-const answerTimeoutMs = 5000;
+export const answerTimeoutMs = 5000;
 /** Of so many answers one is used at once, by a connection. */
 const connectEvery = 4;
-const sockets = 16;
+export const sockets = 16;
 /** Names for so long; after that they come again, and new ones are not new any more. */
-const newNamesSeconds = 40;
+export const newNamesSeconds = 40;
 /** No run is longer. */
-const secondsMax = 600;
+export const secondsMax = 600;
 const connections = 5;
 const exchangeMs = 200;
 const openTimeoutMs = 30_000;

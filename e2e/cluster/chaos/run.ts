@@ -10,6 +10,7 @@ import { type Mark, recoveryMs, timelineOf } from '../../chaos/timeline.ts';
 import { monotonicMs } from '../../chaos/watch.ts';
 import { nodeName } from '../layout.ts';
 import { type Counters, grown, readCounters } from './counters.ts';
+import { DirectTraffic } from './direct-traffic.ts';
 import type { ClusterFault, FaultContext } from './fault.ts';
 import { type NodeSaw, NodeTraffic } from './node-traffic.ts';
 import { settle } from './settle.ts';
@@ -52,6 +53,7 @@ export async function runOnce(
 class Run {
   readonly #stage: ClusterStage;
   readonly #traffic: NodeTraffic[] = [];
+  readonly #direct: DirectTraffic[] = [];
   readonly #excuses: { readonly node: number; readonly excuse: Excuse }[] = [];
   readonly #marks: Mark[] = [];
   #startedMs = 0;
@@ -69,6 +71,7 @@ class Run {
     this.#startedMs = monotonicMs();
     const start = async (node: number): Promise<void> => {
       this.#traffic.push(stack.use(await NodeTraffic.start(stage, node, rate)));
+      this.#direct.push(stack.use(await DirectTraffic.start(stage, node, rate)));
     };
     await Promise.all(stage.nodes.map(start));
     await delay(calmMs);
@@ -98,6 +101,9 @@ class Run {
     const asked = await Promise.all(
       saw.map(({ traffic, saw: own }) => this.#askedLoad(traffic, own)),
     );
+    const direct = await Promise.all(
+      this.#direct.map(async (each) => ({ ...(await each.end()), excuses: this.#excusesOf(each) })),
+    );
     const after = await stage.guarded().catch((error: unknown) => messageOf(error));
     if (typeof after === 'string') failed = [failed, after].filter(Boolean).join('; ');
     const { lost, leaked } = await stage.upstream.takeSeen();
@@ -109,6 +115,11 @@ class Run {
       mayBeLearned: (address) => stage.mayBeLearned(address),
       learnedSinceMs: monotonicMs() - learnedForMs,
     });
+    const without = judge({
+      ...{ loads: direct, lostUpstream: lost, leaked: [], silence: [], mayNotLearn: true },
+      ...{ unsent: 0, escaped: 0, learned: new Set(), mayBeLearned: () => true },
+      learnedSinceMs: Number.POSITIVE_INFINITY,
+    });
     const broken = this.#brokenOf(saw);
     const what = judgement.lost === 0 ? [] : await this.#grownSince(counted);
     const texts =
@@ -117,6 +128,10 @@ class Run {
       failed,
       result: {
         ...judgement,
+        direct: {
+          ...{ sent: without.sent, late: without.late, lost: without.lost },
+          problems: without.problems.filter((each) => /^(lost|late): /.test(each)),
+        },
         fault: drawn.map(({ fault }) => fault.name).join(' + ') || 'none',
         victim: drawn.map(victimOf).join(' + ') || '-',
         round,
@@ -170,7 +185,9 @@ class Run {
         const nowMs = monotonicMs();
         const excuse = { what: 'silence', fromMs: nowMs - 1000, toMs: nowMs + 1000 } as const;
         this.#excuses.push({ node, excuse });
-        for (const traffic of this.#traffic) if (traffic.node === node) traffic.cut();
+        for (const traffic of [...this.#traffic, ...this.#direct]) {
+          if (traffic.node === node) traffic.cut();
+        }
       },
     };
   }
@@ -178,9 +195,13 @@ class Run {
   async #askedLoad({ node, isCut }: NodeTraffic, saw: NodeSaw): Promise<AskedLoad> {
     const { questions, records } = saw;
     // What a load of before the power cut learned is gone; the one after it has its own excuses: none.
-    const excuses = this.#excuses.flatMap((each) => (each.node === node ? [each.excuse] : []));
+    const excuses = this.#excusesOf({ node });
     const learned = isCut ? null : await this.#stage.learned(node).catch(() => null);
     return { questions, records, excuses, learned };
+  }
+
+  #excusesOf({ node }: { readonly node: number }): readonly Excuse[] {
+    return this.#excuses.flatMap((each) => (each.node === node ? [each.excuse] : []));
   }
 
   /** A server ends a connection on which nothing came for five seconds: behind a cut link that may be. */

@@ -170,7 +170,12 @@ export class ClusterStage implements AsyncDisposable {
 
   /** The network namespace of the pod that asks; null: it has no process. */
   asker(index: number): Inside | null {
-    const pid = podProcess(this.layout, askerOf(index));
+    return this.inside(askerOf(index));
+  }
+
+  /** Of a pod of the trial; null: it has no process. */
+  inside(pod: string): Inside | null {
+    const pid = podProcess(this.layout, pod);
     if (pid === null) return null;
     const enter: Inside['enter'] = (command, args = []) => [
       'nsenter',
