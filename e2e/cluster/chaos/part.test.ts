@@ -7,9 +7,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { readTool, UsageError } from '@tandem/runtime/tool';
 import { Random } from '../../chaos/random.ts';
+import type { RunResult } from '../../chaos/run.ts';
 import { clusterFaults } from './catalogue.ts';
 import { chosenRun, clusterChaosTool, listText } from './options.ts';
-import { Drawing } from './part.ts';
+import { boundsOf, Drawing } from './part.ts';
 import type { DrawnFault } from './run.ts';
 
 const rounds = 20;
@@ -50,6 +51,24 @@ test('a second fault is of another subject, and never beside one that must be al
     assert.notEqual(first?.fault.subject, second?.fault.subject);
     assert.ok(first?.fault.isAlone !== true && second?.fault.isAlone !== true);
   }
+});
+
+test('lost and late queries are held against those of pods without policy', () => {
+  const broken = (own: Partial<RunResult>, late: number, lost: number): string[] => {
+    const run = {
+      ...{ fault: 'API server SIGKILL', late: 0, lost: 0, wronglyAllowed: 0, wronglyRefused: 0 },
+      ...{ direct: { sent: 9, late, lost, problems: [] }, ...own },
+    } as RunResult;
+    return boundsOf([run], 0).flatMap(({ what, isHeld }) => (isHeld ? [] : [what]));
+  };
+  const what = 'API server SIGKILL';
+  const late = `${what}: lost or later than 1 s, as pods without policy`;
+  assert.deepEqual(broken({}, 0, 0), []);
+  assert.deepEqual(broken({ late: 1 }, 0, 0), [late]);
+  assert.deepEqual(broken({ late: 1 }, 0, 1), []);
+  assert.deepEqual(broken({ late: 2 }, 0, 1), [late]);
+  assert.deepEqual(broken({ lost: 1 }, 1, 0), [`${what}: lost, as pods without policy`]);
+  assert.deepEqual(broken({ wronglyAllowed: 1 }, 1, 1), [`${what}: wrongly allowed`]);
 });
 
 test('the command line', () => {

@@ -151,7 +151,8 @@ function asDirect(runs: readonly RunResult[], kind: string, count: 'late' | 'los
   return atMost(`${kind}: ${what}, as pods without policy`, seen, limit);
 }
 
-function boundsOf(runs: readonly RunResult[], failed: number): Bound[] {
+/** What must hold of these runs. */
+export function boundsOf(runs: readonly RunResult[], failed: number): Bound[] {
   const isPair = ({ fault }: RunResult): boolean => fault.includes(' + ');
   const kinds = new Set(runs.map((run) => (isPair(run) ? two : run.fault)));
   const bounds = [...kinds].flatMap((kind) => {
