@@ -9,7 +9,8 @@ import { type AddressInfo, connect, createServer } from 'node:net';
 import { after, beforeEach, describe, test } from 'node:test';
 import type { PacketSpec, TcpFlag } from '@tandem/testing/packet-spec';
 import { waitFor } from '@tandem/testing/wait';
-import { Fixture, portP } from './fixture.ts';
+import { Fixture } from './fixture.ts';
+import { portP } from './kernel-world.ts';
 import { PaceStage } from './pace-stage.ts';
 
 const perSecond = 100;

@@ -11,7 +11,7 @@ import assert from 'node:assert/strict';
 import { after, beforeEach, describe } from 'node:test';
 import { addressBytes, macBytes } from '@tandem/testing/address';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
-import { Fixture, mark } from './fixture.ts';
+import { Fixture } from './fixture.ts';
 import {
   dns4,
   type FrameRow,
@@ -26,6 +26,7 @@ import {
   testFrames,
   udp,
 } from './from-pod-world.ts';
+import { mark } from './kernel-world.ts';
 
 const fixture = new Fixture();
 after(() => fixture[Symbol.dispose]());

@@ -8,7 +8,7 @@ import { after, beforeEach, describe, test } from 'node:test';
 import { macBytes } from '@tandem/testing/address';
 import { buildFragments } from '@tandem/testing/packet';
 import type { ExtensionSpec, PacketSpec } from '@tandem/testing/packet-spec';
-import { Fixture, mark, portP } from './fixture.ts';
+import { Fixture } from './fixture.ts';
 import {
   dns4,
   dns6,
@@ -23,6 +23,7 @@ import {
   testFrames,
   udp,
 } from './from-pod-world.ts';
+import { mark, portP } from './kernel-world.ts';
 
 const fixture = new Fixture();
 after(() => fixture[Symbol.dispose]());

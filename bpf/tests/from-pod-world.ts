@@ -8,7 +8,8 @@ import { test } from 'node:test';
 import { addressBytes } from '@tandem/testing/address';
 import { buildPacket } from '@tandem/testing/packet';
 import type { ExtensionSpec, PacketSpec } from '@tandem/testing/packet-spec';
-import { type Fixture, mark } from './fixture.ts';
+import { type Fixture } from './fixture.ts';
+import { mark } from './kernel-world.ts';
 
 export const own4 = '10.1.0.11';
 export const own6 = 'fd00:1::11';

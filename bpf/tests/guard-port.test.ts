@@ -8,7 +8,8 @@ import { mkdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { attachCgroup, type BpfLink } from '@tandem/bpf-loader-node/link';
 import { tryRun } from '@tandem/testing/process';
-import { Fixture, ownerUid, portP } from './fixture.ts';
+import { Fixture } from './fixture.ts';
+import { ownerUid, portP } from './kernel-world.ts';
 
 const fixture = new Fixture();
 const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n');

@@ -10,7 +10,8 @@
 import { createInterface } from 'node:readline';
 import { attachNetfilter, attachTcx } from '@tandem/bpf-loader-node/link';
 import { macBytes } from '@tandem/testing/address';
-import { type EndpointSpec, Fixture, type PolicySpec } from './fixture.ts';
+import { Fixture } from './fixture.ts';
+import { type EndpointSpec, type PolicySpec } from './kernel-world.ts';
 import { type LearnRequest, learn } from './learning.ts';
 
 export interface HookPlan {

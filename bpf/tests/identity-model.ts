@@ -6,7 +6,7 @@
  * frame (identity.fuzz.test.ts). Without policy: what is left is identity, steering and the host.
  */
 
-import { portP } from './fixture.ts';
+import { portP } from './kernel-world.ts';
 
 export type Side = 'OUTSIDE' | 'POD' | 'STRANGER';
 

@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test';
 import { addressBytes, macBytes } from '@tandem/testing/address';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
 import * as fc from 'fast-check';
-import { Fixture, mark, portP, testIfindex } from './fixture.ts';
+import { Fixture } from './fixture.ts';
 import {
   type Claim,
   type Endpoint,
@@ -21,6 +21,7 @@ import {
   type World,
 } from './identity-model.ts';
 import { conntrack } from './judge-world.ts';
+import { mark, portP, testIfindex } from './kernel-world.ts';
 
 const fixture = new Fixture();
 after(() => fixture[Symbol.dispose]());

@@ -15,7 +15,7 @@ import {
   strangerPort,
   tunnel,
 } from './bridge-world.ts';
-import { Fixture, portP } from './fixture.ts';
+import { Fixture } from './fixture.ts';
 import {
   a4,
   a6,
@@ -34,6 +34,7 @@ import {
   vethA,
   vethB,
 } from './judge-world.ts';
+import { portP } from './kernel-world.ts';
 
 const fixture = new Fixture();
 after(() => fixture[Symbol.dispose]());

@@ -4,7 +4,7 @@
 /** judge: what is delivered to the node is for the node, whatever address it bears (ADR 12, rule 19). */
 
 import { after, beforeEach, describe, test } from 'node:test';
-import { Fixture, mark, portP } from './fixture.ts';
+import { Fixture } from './fixture.ts';
 import {
   a4,
   a6,
@@ -19,6 +19,7 @@ import {
   vethA,
   vethB,
 } from './judge-world.ts';
+import { mark, portP } from './kernel-world.ts';
 
 const fixture = new Fixture();
 after(() => fixture[Symbol.dispose]());

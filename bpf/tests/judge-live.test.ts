@@ -10,7 +10,7 @@ import assert from 'node:assert/strict';
 import { after, beforeEach, describe, test } from 'node:test';
 import { mappedAddressBytes } from '@tandem/testing/address';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
-import { Fixture, liveIdleSeconds, liveSeconds } from './fixture.ts';
+import { Fixture } from './fixture.ts';
 import {
   a4,
   a6,
@@ -31,6 +31,7 @@ import {
   uplink,
   vethA,
 } from './judge-world.ts';
+import { liveIdleSeconds, liveSeconds } from './kernel-world.ts';
 import { learn, learnInto } from './learning.ts';
 
 const fixture = new Fixture();

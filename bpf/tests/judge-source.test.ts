@@ -5,7 +5,7 @@
 
 import { after, beforeEach, describe, test } from 'node:test';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
-import { Fixture, mark, portP } from './fixture.ts';
+import { Fixture } from './fixture.ts';
 import {
   a4,
   addRule,
@@ -25,6 +25,7 @@ import {
   vethA,
   vethB,
 } from './judge-world.ts';
+import { mark, portP } from './kernel-world.ts';
 
 const fixture = new Fixture();
 after(() => fixture[Symbol.dispose]());

@@ -6,7 +6,8 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, beforeEach, describe, test } from 'node:test';
 import { addressBytes, mappedAddressBytes } from '@tandem/testing/address';
-import { Fixture, quota } from './fixture.ts';
+import { Fixture } from './fixture.ts';
+import { quota } from './kernel-world.ts';
 import { type LearnRequest, learn } from './learning.ts';
 import { OrderState, setShare } from './order-state.ts';
 import {

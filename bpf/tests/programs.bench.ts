@@ -11,8 +11,9 @@ import { loadavg } from 'node:os';
 import { macBytes } from '@tandem/testing/address';
 import { buildPacket } from '@tandem/testing/packet';
 import { defaultMac, type PacketSpec } from '@tandem/testing/packet-spec';
-import { Fixture, testIfindex } from './fixture.ts';
+import { Fixture } from './fixture.ts';
 import { conntrack, tcpState } from './judge-world.ts';
+import { testIfindex } from './kernel-world.ts';
 import { type LearnRequest, learnInto, writeRequests } from './learning.ts';
 import { setShare } from './order-state.ts';
 

@@ -10,7 +10,8 @@ import { onesComplementSum, pseudoHeaderSum } from '@tandem/testing/checksum';
 import { buildFragments, buildPacket } from '@tandem/testing/packet';
 import { parsePacket } from '@tandem/testing/packet-parse';
 import type { ExtensionSpec, PacketSpec } from '@tandem/testing/packet-spec';
-import { Fixture, mark, portP } from './fixture.ts';
+import { Fixture } from './fixture.ts';
+import { mark, portP } from './kernel-world.ts';
 
 const fixture = new Fixture();
 after(() => fixture[Symbol.dispose]());
