@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Who may import whom, and a few rules that hold for every source file. The table is the architecture's:
+ * Imports that are allowed, and a few rules that hold for every source file. The table is the architecture's:
  * imports point downwards only, and two packages are kept from knowing what is not their business.
  */
 
@@ -124,7 +124,7 @@ function fileOf(path: string, specifier: string): string | null {
   return specifier.startsWith('.') ? relative(root, resolve(root, dirname(path), specifier)) : null;
 }
 
-/** What lies on a circle, each with the next one on its shortest circle. */
+/** Files or folders on a circle, each with the next one on its shortest circle. */
 function circles(importsBy: ReadonlyMap<string, ReadonlySet<string>>): string[] {
   const found: string[] = [];
   for (const start of importsBy.keys()) {
@@ -308,7 +308,7 @@ const assemblies = [
   'packages/dns-proxy/src/worker/dns-worker.ts',
   'packages/dns-proxy/src/store/assemble.ts',
 ];
-/** Of what they make, the simulator makes these too, with the reason why. */
+/** Parts of an assembly that the simulator makes too, with the reason. */
 const madeTwice: Readonly<Record<string, string>> = {
   Float64Array: 'of the language',
   Uint8Array: 'of the language',

@@ -19,7 +19,7 @@ interface Users {
   readonly others: Set<string>;
 }
 
-/** Who imports each module of each package from outside it, by "package/module". */
+/** Importers of each module of each package from outside it, by "package/module". */
 function users(): Map<string, Users> {
   const found = new Map<string, Users>();
   const patterns = ['packages/*/{src,test,bench}/**/*.ts', '{e2e,bpf,scripts}/**/*.ts'];

@@ -42,7 +42,7 @@ const isSentence: Rule = (text) =>
     ? null
     : 'is no sentence with a capital letter and a full stop';
 
-/** Of Node.js, as prom-client registers them. */
+/** Metrics of Node.js, as prom-client registers them. */
 const isForeign = (name: string): boolean => /^(nodejs|process)_/.test(name);
 
 async function metricTexts(): Promise<readonly Text[]> {

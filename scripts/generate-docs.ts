@@ -122,7 +122,7 @@ const codeSections = (codeKinds as readonly KindOfCode[]).map(({ title, where, t
 });
 
 const chart = 'charts/tandem';
-/** What the chart sets by itself, for values of the chart to have no say in it. */
+/** Options that the chart sets by itself, for values of the chart to have no say in it. */
 const fixedOptions = [
   ...['bpfObject', 'gateProgram', 'nodeName', 'probeSocket', 'proxyUid', 'source'],
   ...['namespace', 'podName', 'leaseName', 'agentDaemonSet', 'dnsProxyDaemonSet'],

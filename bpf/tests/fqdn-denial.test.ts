@@ -50,7 +50,7 @@ function setUp(): void {
 }
 
 const attemptsMax = 10;
-/** What happens while a denial lasts: once more if the time came between in which it ends. */
+/** Runs the steps while a denial lasts, and once more if the time came between in which it ends. */
 function soon(steps: () => void): void {
   const time = (): bigint => process.hrtime.bigint() >> 30n;
   for (let attempt = 1; ; attempt++) {
@@ -145,7 +145,7 @@ describe('a denial', () => {
       assert.equal(denials().length, 2);
     });
   });
-  /** Of no name. */
+  /** Address of no name. */
   const unnamed4 = '203.0.113.99';
 
   test('is of one question: policy, protocol, port and address', () => {

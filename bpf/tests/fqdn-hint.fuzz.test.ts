@@ -80,7 +80,7 @@ const readHint = (address: string, port: number): number => {
   return new DataView(value.buffer, value.byteOffset).getUint32(0, true);
 };
 
-/** What there is: whether a pair has a slot that has not expired. */
+/** Slots of the model: whether a pair has one that has not expired. */
 class World {
   readonly #slots = new Map<string, Map<string, boolean>>();
   readonly #allowed = new Set<string>();

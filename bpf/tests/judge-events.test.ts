@@ -48,7 +48,7 @@ function flood(packet: PacketSpec, facts: Facts): void {
   holdShares();
 }
 
-/** What is spent stays so: a share grows by an event every 4 ms, and these tests are slower than that. */
+/** Keeps spent shares spent: a share grows by an event every 4 ms, and these tests are slower than that. */
 function holdShares(): void {
   const paces = fixture.map('payer_pace');
   const later = process.hrtime.bigint() + 1_000_000_000_000n;

@@ -53,7 +53,7 @@ function laneOf(frame: PacketSpec, options: { gsoSize?: number; priority?: numbe
 
 const now = (): bigint => process.hrtime.bigint();
 const msNs = 1_000_000n;
-/** What the burst stands for, 6.4 s. */
+/** Time that the burst stands for, 6.4 s. */
 const burstNs = BigInt(Math.round((littleBurst / littlePerSecond) * 1e9));
 
 for (const { family, id, pod, neighbour, server } of families) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a process costs: CPU time of all its threads, and its memory. */
+/** Cost of a process: CPU time of all its threads, and its memory. */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { regionBytes } from '@tandem/dns-proxy/journal/region';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the journal costs a query, from its own benchmark in a process of its own. */
+/** Cost of the journal for a query, from its own benchmark in a process of its own. */
 
 import { fileURLToPath } from 'node:url';
 import { run } from '@tandem/testing/process';

@@ -13,7 +13,7 @@ interface Shape {
   readonly sockets: number;
   /** Queries in flight at saturation. */
   readonly window: number;
-  /** Of the fixed rate. */
+  /** Share of the fixed rate. */
   readonly rateShare: number;
   readonly options: readonly string[];
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a run of the benchmark says: medians, spread, ratios, and whether the targets hold. */
+/** Report of a run of the benchmark: medians, spread, ratios, and whether the targets hold. */
 
 import { execFileSync } from 'node:child_process';
 import { cpus, loadavg, release } from 'node:os';
@@ -27,7 +27,7 @@ export interface Result {
   readonly rssMiB: number;
 }
 
-/** What was measured beside the subjects. */
+/** Measurements beside the subjects. */
 export interface PartCosts {
   packets: readonly PacketCost[];
   journal: JournalCost | null;
@@ -170,7 +170,7 @@ export function packetTable(costs: readonly PacketCost[]): string {
 /** Times the CPU that dnsdist needs for a query over TCP. A connection of Node costs more than one in C++. */
 const tcpCpuMax = { tcp: 1, 'tcp-single': 3.5 } as const;
 
-/** What is asked of Tandem, what was seen, and whether that is enough; only what was measured. */
+/** Targets of Tandem, what was measured, and whether that is enough; only what was measured. */
 export function targetTable(measured: readonly Measured[], journal: JournalCost | null): string {
   const rows: string[][] = [];
   const add = (what: string, seen: number | undefined, limit: number, digits = 2): void => {

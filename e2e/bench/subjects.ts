@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What is measured: Tandem in its shapes, a bare relay as the floor, and Debian's DNS forwarders. */
+/** Subjects of the benchmark: Tandem in its shapes, a bare relay as the floor, and Debian's DNS forwarders. */
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

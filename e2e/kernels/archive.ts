@@ -16,7 +16,7 @@ const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
 const outputBytesMax = 64 << 20;
 
 export interface Kernel {
-  /** Of the package, as `uname -r` says it: "6.12.95+deb13-amd64". */
+  /** Release of the kernel in the package, as `uname -r` says it: "6.12.95+deb13-amd64". */
   readonly release: string;
   readonly version: string;
   readonly image: string;

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What the guest boots: busybox, the modules of 9p, and an init that makes this machine's file system its own,
+ * The guest's first file system: busybox, the modules of 9p, and an init that makes this machine's file system its own,
  * read-only, with file systems in memory where programs write. So the guest runs the very files that are built here.
  */
 
@@ -13,9 +13,9 @@ import { gzipSync } from 'node:zlib';
 import type { Kernel } from './archive.ts';
 import { type ArchiveEntry, newcArchive } from './cpio.ts';
 
-/** What mounts a file system of the machine under the emulator. */
+/** Modules that mount a file system of the machine under the emulator. */
 const bootModules = ['virtio_pci', '9pnet_virtio', '9p'] as const;
-/** What the tests' stages are made of; the kernel asks for all else itself. */
+/** Modules for the stages of tests; the kernel asks for all else itself. */
 const stageModules = [
   'veth',
   'bridge',
@@ -82,7 +82,7 @@ function decompressed(path: string): Uint8Array {
   return execFileSync(program, ['-dcq', path], { maxBuffer: moduleBytesMax });
 }
 
-/** What the kernel runs for a module that is missing, in the first file system. */
+/** Program that the kernel runs for a module that is missing, in the first file system. */
 function modprobe(kernel: Kernel): string {
   return `#!/bin/busybox sh\nexec /bin/chroot /host /sbin/modprobe -d "${kernel.root}" "$@"\n`;
 }

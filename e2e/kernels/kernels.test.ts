@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What ./run test --kernels decides and writes, without an emulator. */
+/** Decisions and output of ./run test --kernels, without an emulator. */
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';

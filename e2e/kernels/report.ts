@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the kernels' runs come to: as expected or not, one line each, and the page for docs/results. */
+/** Report on the kernels' runs: as expected or not, one line each, and the page for docs/results. */
 
 import { execFileSync } from 'node:child_process';
 import { loadavg } from 'node:os';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the two processes say on their admin sockets. */
+/** Answers of the two processes on their admin sockets. */
 
 import { nameToText } from '@tandem/core/dns/name';
 import { formatAddress } from '@tandem/core/net/ip';
@@ -16,7 +16,7 @@ import { type ProcessName, proxyUid, type TandemNode } from './tandem-node.ts';
 type NodeSockets = Pick<TandemNode, 'runDirectory'>;
 
 /**
- * What does not hold, as a process says: codes of its degradations with their messages. Without `member-stale`: a
+ * Degradations of a process: codes with their messages. Without `member-stale`: a
  * heartbeat that is 100 ms old says of a busy machine of tests nothing else; `waitForDegraded` has it.
  */
 export async function degradedOf(

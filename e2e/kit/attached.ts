@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What is attached to a node, by the kernel's ids: what a process that failed must not have changed. */
+/** Programs and links that are attached to a node, by the kernel's ids: what a process that failed must not have changed. */
 
 import { readdirSync } from 'node:fs';
 import { BpfLink } from '@tandem/bpf-loader-node/link';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What attack tests share: packets as a pod would forge them, and the proof that they got nowhere. */
+/** Parts that attack tests share: packets as a pod would forge them, and the proof that they got nowhere. */
 
 import assert from 'node:assert/strict';
 import { encodeQuestion } from '@tandem/testing/dns-query';
@@ -62,7 +62,7 @@ function risenSince(
   return new Map(risen.filter(([, by]) => by > 0));
 }
 
-/** What a UDP send without reply comes to: the answer that must not come is waited for so long. */
+/** Time that a test waits for an answer that must not come. */
 export const silenceMs = 300;
 
 /** The request of the probe must end without an answer. */

@@ -30,7 +30,7 @@ export interface BpfFault {
   readonly command: BpfCommand;
   /** Which call of the command in the process, from 1. */
   readonly nth: number;
-  /** What the call gives; KILL: the process ends by SIGKILL and the call is not made. */
+  /** Result of the call; KILL: the process ends by SIGKILL and the call is not made. */
   readonly how: 'EINVAL' | 'ENOMEM' | 'ENOSPC' | 'EPERM' | 'KILL';
 }
 

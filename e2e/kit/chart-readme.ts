@@ -36,7 +36,7 @@ function valuesOf(map: YAMLMap, prefix: string, first: string): readonly ChartVa
   });
 }
 
-/** Of the last part of a comment: what stands before an empty line is about something else. */
+/** Text of the last part of a comment: what stands before an empty line is about something else. */
 function textOf(comment: string): string {
   const lines = (comment.split(/\n\s*\n/).at(-1) ?? '').split('\n').map((line) => line.trim());
   const start = lines.findIndex((line) => line.startsWith(marker));

@@ -125,7 +125,7 @@ export interface ReadMessage {
   readonly trailing: number | null;
 }
 
-/** What can be read of a message: null without a whole header. */
+/** Reads what can be read of a message: null without a whole header. */
 export function readMessage(bytes: Uint8Array): ReadMessage | null {
   if (bytes.length < 12) return null;
   const word = (at: number): number => ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);

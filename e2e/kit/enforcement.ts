@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What must hold at every instant, whoever is alive: a stream of connections to an address that nothing
+ * Enforcement at every instant, whoever is alive: a stream of connections to an address that nothing
  * allows and of queries for a name that is refused, with proof that none of either arrived anywhere.
  */
 
@@ -15,7 +15,7 @@ import { type LoadResult, startLoad } from './load.ts';
 import { clusterDns4, type StandardNode } from './standard-node.ts';
 import type { TandemNode } from './tandem-node.ts';
 
-/** Of no name: only a hole in enforcement lets anything through to it. */
+/** Addresses of no name: only a hole in enforcement lets anything through to it. */
 const deniedAddresses = ['198.19.200.1', '2001:db8:2::c801'] as const;
 const marker = 'must-not-arrive';
 const synRate = 500;
@@ -99,7 +99,7 @@ export function assertNothingPassed(traffic: DeniedTraffic): void {
   );
 }
 
-/** What the agent's maps hold, as text: equal while nothing changes what is enforced. */
+/** Contents of the agent's maps as text: equal while nothing changes what is enforced. */
 export function agentMapsText(tandem: TandemNode): string {
   using datapath = Datapath.open(tandem.pinRoot);
   const lines: string[] = [];

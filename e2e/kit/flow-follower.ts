@@ -27,7 +27,7 @@ function isListening(path: string): Promise<boolean> {
 export class FlowFollower implements AsyncDisposable {
   /** Drop events, by time, ports and reason. */
   readonly keys: Set<string> = new Set();
-  /** Of each reason of a loss, how many, over all lives. */
+  /** Losses by reason, over all process runs. */
   readonly lost: Record<string, number> = {};
   /** Events that one life showed twice. */
   repeated = 0;

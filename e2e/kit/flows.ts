@@ -24,7 +24,7 @@ export interface ToldDrops {
   /** "time source port -> destination port reason" of each, in the order told. */
   readonly keys: readonly string[];
   readonly timesNs: readonly number[];
-  /** Of each reason of a loss, how many. */
+  /** Losses by reason. */
   readonly lost: Readonly<Record<string, number>>;
 }
 

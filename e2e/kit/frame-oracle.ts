@@ -25,7 +25,7 @@ export interface Speaker {
 export interface Stage {
   /** Whom the speaker's policy lets it reach at port 9000 of UDP and TCP. */
   readonly friend: readonly string[];
-  /** Of the world it may reach these at port 80. */
+  /** Addresses of the world that it may reach at port 80. */
   readonly world: readonly string[];
   /** Whether what the node says about such a packet, with the packet in it, goes to the place. */
   readonly isTold: (source: string, destination: string) => boolean;
@@ -64,7 +64,7 @@ export function mayArrive(frame: Uint8Array, speaker: Speaker, stage: Stage, at:
   return isTail ? stage.heads.has(pieceKey(packet, at)) : isAllowed(packet, at);
 }
 
-/** Of a piece that may arrive as the first of its packet; null: it is none. */
+/** Key of a piece that may arrive as the first of its packet; null: it is none. */
 export function headKey(
   frame: Uint8Array,
   speaker: Speaker,
@@ -77,7 +77,7 @@ export function headKey(
   return mayArrive(frame, speaker, stage, end) ? pieceKey(packet, end) : null;
 }
 
-/** What pieces of one packet have in common. In IPv6 that is not the protocol: the head's counts (RFC 8200, 4.5). */
+/** Key that the pieces of one packet share. In IPv6 the protocol is no part of it: the head's counts (RFC 8200, 4.5). */
 function pieceKey({ ip }: ParsedPacket, end: End): string {
   const protocol = ip?.version === 4 ? ip.protocol : '';
   return [end, ip?.source, ip?.destination, ip?.fragment?.id, protocol].join(' ');
@@ -94,7 +94,7 @@ function isAllowed({ ip, udp, tcp, icmp }: ParsedPacket, end: End): boolean {
   return parties.includes(quoted.source) && parties.includes(quoted.destination);
 }
 
-/** What is said to neighbours alone, of what a pod may say at all: no router's message. */
+/** Whether it is a message to neighbours alone that a pod may send: no router's message. */
 function isNeighbourMessage({ ip, icmp }: ParsedPacket): boolean {
   if (ip?.version !== 6 || ip.protocol !== 58 || icmp === null || ip.fragment?.more === true)
     return false;

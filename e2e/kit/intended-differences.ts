@@ -24,7 +24,7 @@ export interface IntendedDifference {
   /** Words of docs/policy.md. */
   readonly inDocs: string;
   readonly concerns: (read: ReadMessage, compared: Compared) => boolean;
-  /** What the pod gets; asked where the two answers are not the same. */
+  /** Whether the pod gets it; asked where the two answers are not the same. */
   readonly holds: (compared: Compared) => boolean;
 }
 
@@ -36,7 +36,7 @@ const optionCookie = 10;
 const typeTsig = 250;
 const typeIxfr = 251;
 const typeAxfr = 252;
-/** Of a query that goes over UDP in one piece: an MTU of 1,500 without the headers of IPv6 and UDP. */
+/** Size of a query that goes over UDP in one piece: an MTU of 1,500 without the headers of IPv6 and UDP. */
 const unfragmentedOctetsMax = 1452;
 
 /** The first that concerns a query counts. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the kernel has learned: the addresses that connections may be opened to, by selector. */
+/** Addresses that the kernel has learned: those that connections may be opened to, by selector. */
 
 import { readFileSync } from 'node:fs';
 import { formatAddress } from '@tandem/core/net/ip';

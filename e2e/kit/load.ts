@@ -19,13 +19,13 @@ export interface LoadOptions {
   /** How many names are asked in turn; default: never the same twice. */
   readonly nameCount?: number;
   readonly sockets?: number;
-  /** Of a socket before it is opened anew, with another port; default: no end. */
+  /** Queries of a socket before it is opened anew, with another port; default: no end. */
   readonly queriesPerPort?: number;
   /** Instead of a format: a file with a name a line, asked in this order. */
   readonly namesFile?: string;
   /** Where to write what became of each query (`chaos/records.ts`). */
   readonly recordsFile?: string;
-  /** Of so many answers with an address one is used: a TCP connection to port 80. Needs `recordsFile`. */
+  /** Number of answers with an address of which one is used: a TCP connection to port 80. Needs `recordsFile`. */
   readonly connectEvery?: number;
   /** A query is lost when there is no answer by then. */
   readonly timeoutMs?: number;

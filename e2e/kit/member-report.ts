@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What both members counted while a test ran, and what they say does not hold: printed when the test fails, because
+ * Counters of both members while a test ran, and their degradations: printed when the test fails, because
  * a SERVFAIL that a pod got names its cause in these counters alone.
  */
 

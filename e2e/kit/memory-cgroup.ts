@@ -27,7 +27,7 @@ export class MemoryCgroup implements Disposable {
     writeFileSync(join(this.#path, file), String(limitBytes));
   }
 
-  /** What it allocates from now on is charged here. */
+  /** Charges here what it allocates from now on. */
   add(pid: number): void {
     writeFileSync(join(this.#path, 'cgroup.procs'), String(pid));
   }

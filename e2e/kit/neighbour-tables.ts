@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Who stands behind which address of a test node, and what its tables and those of its pods say of it. */
+/** Owner of each address of a test node, and what its tables and those of its pods say of it. */
 
 import type { Pod, TestNode } from '@tandem/testing/netns';
 import { plan } from '@tandem/testing/node-plan';
@@ -46,7 +46,7 @@ export async function readTables(node: TestNode): Promise<Tables> {
   return tables;
 }
 
-/** Who is who, by the same names as `Tables`. */
+/** True entries, by the same names as `Tables`. */
 export function trueEntries(
   node: TestNode,
   uplinks: readonly (readonly [device: string, mac: string, addresses: readonly string[]])[],
@@ -83,7 +83,7 @@ export function trueEntries(
   return entries;
 }
 
-/** What is false now, and what is gone that nothing may remove; in words. */
+/** False entries, and entries that are gone although nothing may remove them; in words. */
 export function falseEntries(
   truth: ReadonlyMap<string, string>,
   before: Tables,

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What a tenant's neighbours get while it attacks: pods that ask the cluster's resolver over UDP and over TCP,
+ * Service of a tenant's neighbours while it attacks: pods that ask the cluster's resolver over UDP and over TCP,
  * a pod without policy that asks it directly at the same time, and what both processes say of themselves.
  */
 
@@ -20,13 +20,13 @@ export interface NeighbourReport {
   readonly udp: LoadResult;
   readonly tcpEach: SteadyTcpResult;
   readonly tcpOne: SteadyTcpResult;
-  /** Of the pod without policy. */
+  /** Result of the pod without policy. */
   readonly direct: LoadResult;
   readonly hangs: number;
-  /** Of the members' sockets to the cluster's resolver at the beginning, how many were still open at the end. */
+  /** Number of the members' sockets to the cluster's resolver at the beginning that were still open at the end. */
   readonly socketsKept: number;
   readonly socketsBefore: number;
-  /** Of the agent and of the proxy, without the journal. */
+  /** Memory of the agent and of the proxy, without the journal. */
   readonly peaksMiB: readonly number[];
 }
 
@@ -57,7 +57,7 @@ export class Neighbours {
     this.#tcp = node.own(Probe.start(node.pod(pods.tcp).namespace));
   }
 
-  /** What the neighbours get in the next `seconds`. */
+  /** Measures the service of the neighbours in the next `seconds`. */
   async measure(seconds: number): Promise<NeighbourReport> {
     const pids = processes.map((name) => this.#tandem.process(name).pid);
     for (const pid of pids) resetPeak(pid);
@@ -105,7 +105,7 @@ const machineMax = 2;
 const isFull = process.env['TANDEM_TEST_TIER'] === 'full';
 const p99FloorUs = isFull ? { udp: 50_000, tcp: 100_000 } : { udp: 300_000, tcp: 500_000 };
 const hangsMax = isFull ? 0 : 3;
-/** Of a process without the journal. The agent, which has the objects and the compiler, idles at some 100. */
+/** Memory of a process without the journal. The agent, which has the objects and the compiler, idles at some 100. */
 const peakMiBMax: Readonly<Record<ProcessName, number>> = { agent: 160, proxy: 130 };
 
 /**
@@ -132,7 +132,7 @@ export function assertUnharmed(
   assert.deepEqual(faults, [], describeReport(report));
 }
 
-/** Who waited too long, and whether a member did. */
+/** Names those that waited too long, and members that did. */
 function delaysOf(report: NeighbourReport, calm: NeighbourReport): string[] {
   const faults: string[] = [];
   for (const kind of ['udp', 'tcpEach', 'tcpOne'] as const) {
@@ -150,7 +150,7 @@ function delaysOf(report: NeighbourReport, calm: NeighbourReport): string[] {
   return faults;
 }
 
-/** What was not answered with NOERROR, by who asked. */
+/** Queries that were not answered with NOERROR, by asker. */
 function lossOf({ udp, tcpEach, tcpOne }: NeighbourReport): Record<string, unknown> {
   const answered = udp.rcodes['0'] ?? 0;
   return {

@@ -35,7 +35,7 @@ export interface RedirectNode extends StandardNode {
       ServerAddresses
     >
   >;
-  /** What any server was asked about a name: nothing, if it never left the proxy. */
+  /** Queries for a name that any server got: none, if it never left the proxy. */
   seen(name: string): Promise<readonly SeenQuery[]>;
 }
 

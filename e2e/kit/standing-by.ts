@@ -40,7 +40,7 @@ export interface Second {
   readonly socket: string;
 }
 
-/** What the probe prints. */
+/** Output of the probe. */
 export async function ask(socket: string, question: 'livez' | 'readyz'): Promise<string> {
   return (await tryRun(program, [socket, question])).stdout.trim();
 }
@@ -63,7 +63,7 @@ export async function startSecond(
   return { running, socket };
 }
 
-/** And waits until it stands by. */
+/** Starts it and waits until it stands by. */
 export async function standBy(
   tandem: TandemNode,
   name: ProcessName,

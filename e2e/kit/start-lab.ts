@@ -25,7 +25,7 @@ export const settleMs = 30_000;
 
 export interface StartLabOptions {
   readonly withBpfFaults?: boolean;
-  /** Of the agent, by flag. */
+  /** Options of the agent, by flag. */
   readonly options?: Readonly<Record<string, string | number>>;
 }
 
@@ -44,7 +44,7 @@ export type StartPod = 'client' | 'late' | 'later';
 export class StartLab implements AsyncDisposable {
   readonly stage: StartStage;
   readonly #probes: Readonly<Record<StartPod, Probe>>;
-  /** Of the agents that are asked, from 1: what pods learned from one tells nothing of the next. */
+  /** Number of the agent that is asked, from 1: what pods learned from one tells nothing of the next. */
   #life = 1;
 
   private constructor(stage: StartStage, probes: Readonly<Record<StartPod, Probe>>) {
@@ -145,7 +145,7 @@ export class StartLab implements AsyncDisposable {
     return { status, stderr: running.stderr() };
   }
 
-  /** What of ours is in the way of packets: links, routing rules, tables. */
+  /** Parts of Tandem in the way of packets: links, routing rules, tables. */
   async leftovers(): Promise<readonly string[]> {
     const { node, tandem } = this.stage;
     const paths = pinPaths(tandem.pinRoot);

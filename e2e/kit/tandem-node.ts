@@ -187,7 +187,7 @@ export class TandemNode implements AsyncDisposable {
     return join(this.disk, 'state');
   }
 
-  /** What both processes logged last, for errors. */
+  /** Last log lines of both processes, for errors. */
   logs(): string {
     return [...this.#processes]
       .map(([name, running]) => `--- ${name}\n${running.stderr().slice(-3000)}`)
@@ -335,7 +335,7 @@ function removeLeftoverPins(): void {
   }
 }
 
-/** What the proxy runs with; also the right to read a checkout that only root may enter. */
+/** Capabilities that the proxy runs with; also the right to read a checkout that only root may enter. */
 async function proxyCapabilities(): Promise<string> {
   const needed = '+net_raw,+bpf';
   const uid = `--reuid=${proxyUid}`;

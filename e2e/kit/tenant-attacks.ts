@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What a tenant does to its node's DNS: with many silent servers, with a server of its own that streams junk
+ * Attacks of a tenant on its node's DNS: with many silent servers, with a server of its own that streams junk
  * or reads nothing, with queries over TCP at line rate. Each attack lasts for a time and tells what it did.
  */
 
@@ -18,7 +18,7 @@ import { clusterDns4 } from './standard-node.ts';
 const pacingMs = 25;
 
 export interface SilentServersOptions {
-  /** Of the first server. */
+  /** Address of the first server. */
   readonly first: string;
   readonly servers: number;
   /** Queries per second, to the servers in turn. */

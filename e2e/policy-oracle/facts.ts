@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What Kubernetes and Cyclonus answered, kept in facts.json: ./run test needs neither Go nor their modules. Made by record.ts. */
+/** Answers of Kubernetes and Cyclonus, kept in facts.json: ./run test needs neither Go nor their modules. Made by record.ts. */
 
 import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -13,11 +13,11 @@ export interface Facts {
   /** Versions of the modules that answered. */
   readonly cyclonus: string;
   readonly kubernetes: string;
-  /** What `generate` and `mutants` were given. */
+  /** Seed of `generate` and `mutants`. */
   readonly seed: number;
   readonly policies: number;
   readonly mutants: number;
-  /** Of the questions and everything that was generated: a fact is about nothing else. */
+  /** Digest of the questions and everything that was generated: a fact is about nothing else. */
   readonly inputs: string;
   /** Cyclonus' verdicts of each set, packed. */
   readonly sets: readonly string[];
@@ -25,7 +25,7 @@ export interface Facts {
   readonly taken: string;
   /** Cyclonus' verdicts of each of `knownDifferences`, packed, with spaces between. */
   readonly known: string;
-  /** What kubectl reads in each of `texts`, as JSON: its documents, and a last null where it cannot go on. */
+  /** Documents that kubectl reads in each of `texts`, as JSON: its documents, and a last null where it cannot go on. */
   readonly readings: readonly string[];
 }
 
@@ -62,7 +62,7 @@ export function unpack(text: string): string {
 /** `.` the API server takes the object, `-` it refuses it, else why it refuses what a file may have here. */
 export type Taken = '.' | '-' | 'n' | 'm' | 'h';
 
-/** What the API server refuses and we take: it is said beside each. */
+/** Objects that the API server refuses and Tandem takes, with the reason beside each. */
 const tolerated: readonly (readonly [Taken, RegExp])[] = [
   // kubectl fills in the namespace of its context, a file is of "default".
   ['n', /^\S+ "\S*" is invalid: metadata.namespace: Required value$/],

@@ -18,7 +18,7 @@ export interface OracleAnswer {
   readonly verdicts: string;
 }
 
-/** What kubectl reads in a text. */
+/** Documents that kubectl reads in a text. */
 export interface OracleReading {
   readonly documents?: readonly unknown[];
   /** Why it stopped; absent: it did not. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What is asked of each set of policies: every pod of the node, each direction, every peer of the family, the ports at edges. */
+/** Questions for each set of policies: every pod of the node, each direction, every peer of the family, the ports at edges. */
 
 import { namespaces, others, type PodFixture, type Protocol, pods } from './cluster.ts';
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What we make of policies: whether they are taken, and the answers of the kernel's lookups in the maps that are compiled. */
+/** Verdicts of Tandem on policies: whether they are taken, and the answers of the kernel's lookups in the maps that are compiled. */
 
 import { aliasesMax, parseManifest } from '@tandem/agent/source/manifest';
 import { isPolicyObject } from '@tandem/core/k8s/objects';
@@ -29,7 +29,7 @@ export function ourVerdicts(policies: readonly Raw[]): string {
     .join('');
 }
 
-/** What is wrong with an object of a file; empty: it is taken. */
+/** Faults of an object of a file; empty: it is taken. */
 export function ourRefusals(raw: Raw): readonly string[] {
   const parsed = parseObject(raw);
   if (!parsed.ok) return parsed.error.issues.map(({ path, message }) => `${path} ${message}`);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Tandem Authors */
-/* What c-ares says to the name in the argument: milliseconds, then its addresses or "-" and the error. */
+/* Answer of c-ares for the name in the argument: milliseconds, then its addresses or "-" and the error. */
 #include <ares.h>
 #include <arpa/inet.h>
 #include <netdb.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Tandem Authors */
-/* What getaddrinfo says to the name in the argument: milliseconds, then its addresses or "-" and the error. */
+/* Answer of getaddrinfo for the name in the argument: milliseconds, then its addresses or "-" and the error. */
 #include <arpa/inet.h>
 #include <netdb.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What Node says to a name, by `lookup` or `resolve4`: milliseconds, then its addresses or "-" and the error. */
+/** Answer of Node.js for a name, by `lookup` or `resolve4`: milliseconds, then its addresses or "-" and the error. */
 
 import { lookup, resolve4 } from 'node:dns/promises';
 

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What a pod did to the node before the agent's first start (rules 6, 18, 20): with router advertisements, on a node
+ * Traces of what a pod did to the node before the agent's first start (rules 6, 18, 20): with router advertisements, on a node
  * that accepts them at its veths, it made itself the node's router and the way to another pod's address. Neither
  * makes its interface one that leads out, nor the other pod's.
  */

@@ -89,7 +89,7 @@ for (const address of ['0.0.0.0', '::']) {
 
 interface Watched {
   readonly place: Place;
-  /** Of the pod; null: no pod's. */
+  /** Name of the pod; null: no pod's. */
   readonly pod: string | null;
   readonly sightings: Sightings;
 }
@@ -212,7 +212,7 @@ function isTold(
   return place === 'world' && !others.includes(source);
 }
 
-/** Of the node's link-local addresses a pod's link has one; those of other links are nobody's there. */
+/** Whether it is for the node. A pod's link has one of the node's link-local addresses; those of other links are nobody's there. */
 const isForNode = (destination: string, kind: Pod['kind']): boolean =>
   (ofNode.includes(destination) && !destination.startsWith('fe80::')) ||
   destination === (kind === 'ptp' ? plan.ptpGateway6 : linkLocalOf(plan.bridgeMac)) ||
@@ -275,7 +275,7 @@ async function attack({ pod, probe, isKnown }: Attack, count: number): Promise<M
   return arrived;
 }
 
-/** What it may say, in the plainest form. */
+/** Frame that it may send, in the plainest form. */
 function plainFrame(pod: Pod, destination: string, number: number): Uint8Array {
   return buildPacket({
     ethernet: { source: pod.mac, destination: pod.gatewayMac },
@@ -293,7 +293,7 @@ interface Sent {
 }
 
 /**
- * What was sent not long ago: some of it waits for a neighbour or for other pieces before it arrives, or is told of by
+ * Frames that were sent not long ago: some of it waits for a neighbour or for other pieces before it arrives, or is told of by
  * an error. Pieces wait for others for a minute (net.ipv6.ip6frag_time).
  */
 const sentFrames = new Map<number, Sent>();
@@ -406,7 +406,7 @@ test('a piece is delivered with its head, whatever protocol it names in IPv6; wi
   }
 });
 
-/** What is sent after it has arrived: so has what was sent before, if it may. */
+/** Waits until a later frame has arrived: so has what was sent before, if it may. */
 async function assertSent(pod: Pod, destination: string): Promise<void> {
   const number = nextNumber++;
   await using arrived = await friend.capture({

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What an answer may open (safety rules 4 and 5; threats T5, T6, T7, T8, T25): addresses of the name that
+ * Addresses that an answer may open (safety rules 4 and 5; threats T5, T6, T7, T8, T25): addresses of the name that
  * was asked, from the server that was asked, for those who trust it, and never one of the cluster.
  */
 

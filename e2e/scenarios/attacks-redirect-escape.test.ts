@@ -14,7 +14,7 @@ import { waitFor } from '@tandem/testing/wait';
 import { redirectPolicy, serviceObjects } from '../kit/objects.ts';
 import { type StandardNode, startStandardNode } from '../kit/standard-node.ts';
 
-/** Of the internet of the test, so that who comes past the proxy is heard. */
+/** Address in the internet of the test, so that a query past the proxy is seen. */
 const metadata = '203.0.113.254';
 const shopService = '10.96.0.66';
 const backendLabels = { 'k8s-app': 'node-local-dns' };

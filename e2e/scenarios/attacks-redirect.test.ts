@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What a tenant can do with CiliumLocalRedirectPolicies and with pods of its own: nothing to the traffic of others, and nothing
+ * Power of a tenant with CiliumLocalRedirectPolicies and with pods of its own: nothing to the traffic of others, and nothing
  * that lets its own pass policy.
  */
 

@@ -79,7 +79,7 @@ const ask = async (probe: Probe, number: number): Promise<void> => {
   assert.equal(rcode, 'NOERROR');
 };
 
-/** What `tandem status` says of a namespace. */
+/** Row of a namespace in `tandem status`. */
 const learnedFor = async (name: string): Promise<LearnedNamespace | undefined> =>
   (await statusOf(tandem, 'agent')).learned.find(({ namespace }) => namespace === name);
 

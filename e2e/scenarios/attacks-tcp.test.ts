@@ -23,7 +23,7 @@ import {
   startStandardNode,
 } from '../kit/standard-node.ts';
 
-/** Of one pod at one member. */
+/** Bound for one pod at one member. */
 const connectionsMax = 160;
 const members = 2;
 const pattern = [{ matchPattern: '*.allowed.test' }, { matchPattern: '*.slow.test' }];

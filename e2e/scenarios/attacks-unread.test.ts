@@ -42,7 +42,7 @@ const standard = await startStandardNode({
 after(() => standard[Symbol.asyncDispose]());
 const { node, tandem } = standard;
 await standard.dns[Symbol.asyncDispose]();
-/** So many that a message just holds them. */
+/** As many as a message can hold. */
 const texts = Array.from(
   { length: 240 },
   (_, i) => `allowed.test. 60 IN TXT "${`${i}`.padEnd(255, 'x')}"`,

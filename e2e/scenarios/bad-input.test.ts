@@ -115,7 +115,7 @@ async function send({ transport, bytes }: Message, timeoutMs: number): Promise<U
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
-/** What both DNS threads spent while the messages were sent together, beside what they spend idle. */
+/** CPU time of both DNS threads while the messages were sent together, beside what they spend idle. */
 async function costOf(messages: readonly Message[]): Promise<{ ns: number; answered: number }> {
   const meter = startMeter();
   const answers = await Promise.all(messages.map((message) => send(message, answerMs)));

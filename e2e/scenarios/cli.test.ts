@@ -87,7 +87,7 @@ async function ask({ client }: StandardNode, name: string): Promise<string | und
   return (await askDns(client, { server: clusterDns4, name })).addresses[0];
 }
 
-/** What must hold whoever answers: `name` is known, its query and the denied one were seen. */
+/** Checks what must hold whoever answers: `name` is known, its query and the denied one were seen. */
 async function checkReading(
   standard: StandardNode,
   answeredBy: string,

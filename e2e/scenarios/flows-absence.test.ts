@@ -98,7 +98,7 @@ async function checkTold(name: ProcessName, port: number, count: number): Promis
   assert.equal((await dropReader(tandem, name)).missing, 0);
 }
 
-/** What a process started at `sinceNs` must have: all that the other has from then on. */
+/** Checks what a process started at `sinceNs` must have: all that the other has from then on. */
 async function checkSince(
   name: ProcessName,
   other: ProcessName,

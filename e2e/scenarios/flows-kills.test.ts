@@ -23,7 +23,7 @@ const faults = isFull ? 40 : 6;
 const port = 4000;
 const rate = 300;
 const settleTimeoutMs = 20_000;
-/** What is missing is noticed in one period of the ledger and told of after another whole one. */
+/** A missing event is noticed in one period of the ledger and reported after another whole one. */
 const lossToldMs = 3 * missingSettleMs;
 const processes = ['agent', 'proxy'] as const satisfies readonly ProcessName[];
 const seed = Number(process.env['TANDEM_TEST_SEED'] ?? Date.now() % 1_000_000);

@@ -17,7 +17,7 @@ import { dnsPolicy } from '../kit/objects.ts';
 import { clusterDns4, startStandardNode } from '../kit/standard-node.ts';
 
 const delaysMs = [5500, 9000] as const;
-/** So long that the member is stopped before it. */
+/** Long enough that the member is stopped before it. */
 const takenOverMs = 3000;
 const slowRule = (delayMs: number, prefix = ''): DnsRule => ({
   suffix: `${prefix}after-${delayMs}.allowed.test`,

@@ -83,7 +83,7 @@ for (const [kubeProxy, kind] of [
     const probes = new Map<string, Probe>();
     const probe = (name: string): Probe => probes.get(name) as Probe;
 
-    /** What nft has of ours; '' for nothing. */
+    /** Table of Tandem in nft; '': none. */
     const table = async (): Promise<string> => {
       const { node } = standard;
       const list = ['nft', ['list', 'table', 'inet', 'tandem_redirect']] as const;
@@ -113,7 +113,7 @@ for (const [kubeProxy, kind] of [
         ),
       );
     };
-    /** Who answered, "cache" or "dns", and from whom the query came. */
+    /** Server that answered, "cache" or "dns", and the source of the query. */
     const answeredBy = async (
       from: Probe,
       server: string,

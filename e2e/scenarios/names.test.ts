@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a pod under name policy can and cannot do: IPv4 and IPv6, UDP and TCP, through a ClusterIP. */
+/** Connections and queries of a pod under name policy, allowed and denied: IPv4 and IPv6, UDP and TCP, through a ClusterIP. */
 
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';

@@ -34,7 +34,7 @@ function readmeCommands(): { setting: string; agent: string; proxy: string; stat
   return { setting: setup.replace('./run setup && ', ''), agent, proxy, status };
 }
 
-/** What the README does not say: the machine's own directories are not touched. */
+/** Setup that the README does not mention: the machine's own directories are not touched. */
 const privateNode = [
   'set -eu',
   `hostname ${nodeName}`,

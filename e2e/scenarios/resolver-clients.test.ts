@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What resolver libraries make of a denial, with Kubernetes' search list and ndots:5, in a pod that may ask
+ * Behaviour of resolver libraries at a denial, with Kubernetes' search list and ndots:5, in a pod that may ask
  * *.allowed.test alone: whether they find an allowed name, and how long a denied one takes. The table is that of
  * docs/policy.md.
  */

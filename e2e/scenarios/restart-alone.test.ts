@@ -83,7 +83,7 @@ async function prepare(snapshot: SnapshotState, state: DiskState): Promise<void>
   await disk.set(state);
 }
 
-/** What holds whatever happens: nothing denied passes, what is open lives, no map was emptied. */
+/** Checks what holds whatever happens: nothing denied passes, what is open lives, no map was emptied. */
 async function assertEnforced(): Promise<void> {
   assert.equal(await canConnect(standard.client, deniedAddress), false, 'a denied address');
   await open.exchange({ data: 'y', want: 1 });

@@ -22,7 +22,7 @@ import { ask, Probes, type Second, standBy, waitForAnswer } from '../kit/standin
 
 const rate = 500;
 const rounds = process.env['TANDEM_TEST_TIER'] === 'full' ? 20 : 2;
-/** Of one that hangs, with what a busy machine adds. */
+/** Time until one that hangs is fenced, with what a busy machine adds. */
 const fencedMsMax = fenceAfterMs + 4000;
 const program = { agent: 'tandem-agent', proxy: 'tandem-dns-proxy' } as const;
 

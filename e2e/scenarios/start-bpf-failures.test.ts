@@ -18,7 +18,7 @@ import type { BpfCommand, BpfFault, BpfFaults } from '../kit/bpf-faults.ts';
 import { otherAddress, StartLab } from '../kit/start-lab.ts';
 
 const isFull = process.env['TANDEM_TEST_TIER'] === 'full';
-/** Of bpf(2): what changes the kernel, and the opening of pins. */
+/** Commands of bpf(2) that change the kernel, and the opening of pins. */
 const commands: readonly BpfCommand[] = [
   'BTF_LOAD',
   'MAP_CREATE',
@@ -74,7 +74,7 @@ function faultsOf(
   });
 }
 
-/** What is learned in one case is asked for in the next ones. */
+/** Keeps what is learned in one case for the next ones. */
 const labOptions = { withBpfFaults: true, options: { 'fqdn-grace-seconds': 7200 } };
 
 function faultsOfLab(lab: StartLab): BpfFaults {

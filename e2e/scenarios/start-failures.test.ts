@@ -40,7 +40,7 @@ interface Failure {
   readonly degraded?: string;
   /** A pod's allowed names are answered, the failure notwithstanding. */
   readonly answers: boolean;
-  /** What is pinned keeps it from happening. */
+  /** Pins keep it from happening. */
   readonly isFreshOnly?: boolean;
   /** It is a setting: only a restart takes it away. */
   readonly isLasting?: boolean;
@@ -157,7 +157,7 @@ interface FatalFailure {
   readonly what: string;
   readonly flags?: Readonly<Record<string, string>>;
   readonly inject: (stage: StartStage) => Promise<() => Promise<void>>;
-  /** What its memory may not exceed. */
+  /** Limit of its memory. */
   readonly memoryBytes?: number;
   /** Not tried on a node with pins. */
   readonly isFreshOnly?: boolean;

@@ -42,7 +42,7 @@ const checkUnit = [
   '',
 ].join('\n');
 
-/** What process 1 does first: nothing of the machine is touched. */
+/** Commands that process 1 runs first: nothing of the machine is touched. */
 const privateNode = [
   'set -eu',
   'mount --make-rprivate /',

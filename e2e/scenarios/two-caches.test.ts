@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What the two processes tell each other, asked of their admin sockets: names and events while both are
+ * Messages of the two processes to each other, asked of their admin sockets: names and events while both are
  * there, equal caches after either was away, and selectors that are fed from what was answered before.
  */
 

@@ -27,7 +27,7 @@ const clusterDns = {
 } as const;
 
 interface Replacement {
-  /** Of the queries, per second. */
+  /** Rate of the queries, per second. */
   readonly rate: number;
   /** "removed": the pod and its address; "closed": its port, while the pod is still there. */
   readonly old: 'removed' | 'closed';
@@ -190,7 +190,7 @@ test('while conntrack of the node takes no new connection, pods under DNS rules 
   }
 });
 
-/** What a pod without policy may lose less by luck: queries of the moment of the change. */
+/** Queries that a pod without policy may lose less by luck: those of the moment of the change. */
 const luck = 10;
 
 describe('the server behind the ClusterIP is replaced', () => {

@@ -40,7 +40,7 @@ export class AgentPolicy {
   /** By revision, what this life has compiled. */
   readonly #compiled = new Map<number, PolicyOfVariant>();
   #controller: PolicyController | null = null;
-  /** What the source said last; -1: it has not been read. */
+  /** Variant that the source gave last; -1: it has not been read. */
   #variant = -1;
   #reconcileNs = Infinity;
 
@@ -155,7 +155,7 @@ export class AgentPolicy {
     return new SimWait(() => world.nowNs >= doneNs);
   }
 
-  /** What the product says of failures is one here; of a dead process nothing is heard. */
+  /** Failures that the product logs are violations here; a dead process logs nothing. */
   #createLog(): Logger {
     const { world, name } = this.#life;
     const silent = (): void => undefined;

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What can fail, and how often. Each schedule draws its own mixture: some see nothing but kills, some a
+ * Faults, and how often each happens. Each schedule draws its own mixture: some see nothing but kills, some a
  * bit of everything, so that rare combinations are met as well as long quiet times.
  */
 
@@ -30,7 +30,7 @@ export type FaultName = (typeof faultNames)[number];
 export class Faults {
   readonly #world: World;
   readonly #enabled: readonly FaultName[];
-  /** Of the steps. */
+  /** Share of the steps. */
   readonly rate: number;
   /** Seams that are passed between two at which something happens, on average. */
   readonly seamsBetween: number;

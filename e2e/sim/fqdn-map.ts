@@ -28,7 +28,7 @@ import { OrderModel } from '@tandem/testing/order-model';
 export interface FqdnSlot {
   readonly selector: number;
   expires: number;
-  /** Whose it is; 0: an offer. */
+  /** Namespace that owns it; 0: an offer. */
   namespaceId: number;
 }
 
@@ -46,7 +46,7 @@ export interface FqdnLimits {
   readonly namespaces: Iterable<number>;
 }
 
-/** What a namespace had when a slot was removed. */
+/** Use and share of a namespace when a slot was removed. */
 export type UsedOf = (namespaceId: number) => { readonly used: number; readonly share: number };
 
 /** Hears of every change before it is made. */
@@ -153,7 +153,7 @@ export class FqdnMap {
     return taken.length;
   }
 
-  /** Of whichever namespace has it longest; 0: nobody. */
+  /** Latest expiry in any namespace; 0: no namespace has it. */
   expiresOf(address: number, selector: number): number {
     const slots = this.entries.get(address)?.slots ?? [];
     return slots.reduce(

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the agent's maps hold when a policy is applied and nothing has failed. */
+/** Contents of the agent's maps when a policy is applied and nothing has failed. */
 
 import { type AppliedMaps, applyToDatapath } from '@tandem/agent/policy/apply';
 import type { BpfMap } from '@tandem/bpf-loader-node/map';

@@ -39,7 +39,7 @@ export interface Snapshot {
 
 const reconnectMs = 100;
 const { backlogPiecesMax, batchesInFlightMax, pieceBytesMax } = exchangeLimits;
-/** What waits, what is in flight, and a pile of each kind. */
+/** Bytes that wait, bytes in flight, and a pile of each kind. */
 const waitingBytesMax = (backlogPiecesMax + batchesInFlightMax + 2) * pieceBytesMax;
 
 export class MainThread {
@@ -47,7 +47,7 @@ export class MainThread {
   readonly thread: Thread;
   readonly fromWorker: FromWorker[] = [];
   readonly reader: SharedRingReader;
-  /** Of the agent. */
+  /** Policy of the agent; null in the DNS proxy. */
   readonly agent: AgentPolicy | null;
   /** Our ends of the streams to the other process. */
   stream: StreamEnd | null = null;
@@ -61,7 +61,7 @@ export class MainThread {
   readonly #tasks: SimTasks;
   readonly #tick: () => void;
   readonly #isFeedIdle: () => boolean;
-  /** What the agent keeps of the policy that it handed to its worker last. */
+  /** Tables of the policy that the agent handed to its worker last. */
   #tables: PolicyTables | null = null;
   #hasBegun = false;
   #drainNs = 0;

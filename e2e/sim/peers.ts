@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What connects the two main threads: two gRPC streams, which can be cut, or stall.
+ * Connection of the two main threads: two gRPC streams, which can be cut, or stall.
  */
 
 import type { PolicyServer } from '@tandem/agent/sync/policy-server';
@@ -13,7 +13,7 @@ import type { Random } from './random.ts';
 import { connect } from './stream.ts';
 import type { World } from './world.ts';
 
-/** Of schedules. */
+/** Share of schedules. */
 const slowShare = 0.1;
 const slowMs = 1500;
 const token = new Uint8Array(1);
@@ -22,7 +22,7 @@ export class Peers {
   /** The streams stall, and no new ones are opened. */
   isPartitioned = false;
   readonly #world: World;
-  /** Of its own: a schedule without slow streams is the same as if there were none anywhere. */
+  /** A source of its own: a schedule without slow streams is the same as if there were none anywhere. */
   readonly #random: Random;
   /** A backlog of names: what one process sends is read late by the other, and policy is not. */
   #isSlow: boolean;

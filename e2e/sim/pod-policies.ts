@@ -6,7 +6,7 @@
 import { isAllowed, pods } from './universe.ts';
 import { variantsOfId } from './universe-policies.ts';
 
-/** What the map `endpoints` says of a pod's address. */
+/** Row of the map `endpoints` for a pod's address. */
 interface PodRow {
   readonly sinceNs: number;
   readonly policyId: number;

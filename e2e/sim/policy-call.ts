@@ -43,7 +43,7 @@ export class PolicyCall {
     } as PolicyAck);
   }
 
-  /** Of whichever end looks at it. */
+  /** Turn of either end of the call. */
   turn(): void {
     const { world } = this.#proxy;
     if (!this.isOpen) {

@@ -78,7 +78,7 @@ const aloneMs = 600;
 /** Younger queries are replayed for certain. */
 const youngNs = 3000e6;
 
-/** Who is left alone does what the other had in hand, without waiting for it to come back. */
+/** Lets the survivor finish the other's work without waiting for it to come back. */
 function surviveAlone(world: World): void {
   const { oracle } = world;
   const living = world.lives.filter((life) => life !== null);
@@ -173,7 +173,7 @@ function unrest(world: World): string {
   return `no rest: ${lives.join('; ')}; applied ${world.lives[0]?.main.agent?.applied} of ${world.desired}`;
 }
 
-/** What the two caches and the map do not agree about. */
+/** Difference between the two caches and the map; null: none. */
 function differenceOf(world: World): string | null {
   const [a = [], b = []] = world.lives.map((life) => {
     const mappings: FqdnMapping[] = [];

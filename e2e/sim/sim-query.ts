@@ -43,7 +43,7 @@ export interface SimQuery {
   forwards: number;
   /** Names of the lives that forwarded it. */
   readonly forwarders: Set<string>;
-  /** Of its forwards, those that the server will never answer. */
+  /** Number of its forwards that the server will never answer. */
   lostForwards: number;
   answers: number;
   excuse: Excuse | null;

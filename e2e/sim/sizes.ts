@@ -28,7 +28,7 @@ export const cacheLimits = {
   entriesPerNamespaceMax: 96,
   addressesPerNameMax: 16,
 } as const;
-/** Of what the main thread does with names. */
+/** Sizes for the main thread's work with names. */
 export const nameSizes: NameSizes = {
   cache: cacheLimits,
   events: { eventsMax: 16, bytesMax: 4096 },
@@ -36,9 +36,9 @@ export const nameSizes: NameSizes = {
   expiryStepEntries: 4,
   expiryWalkMs: 700,
 };
-/** Of what pods do: they open a connection, with two queries on average. */
+/** Share of pods' actions in which they open a connection, with two queries on average. */
 export const tcpShare = 0.06;
-/** Of a member's tables. */
+/** Sizes of a member's tables. */
 export const memberSizes: MemberSizes = {
   flows: 64,
   ids: 256,

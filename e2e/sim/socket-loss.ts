@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What finds no socket, and what a socket had when its last descriptor was closed: an excuse, or a fault of the members. */
+/** Datagrams that find no socket, or were in a socket when its last descriptor was closed: an excuse, or a fault of the members. */
 
 import { tdListenerKind } from '@tandem/datapath/abi.gen';
 import { firstLane } from '@tandem/dns-proxy/listener-kinds';

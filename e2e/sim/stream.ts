@@ -43,7 +43,7 @@ export function connect(): [StreamEnd, StreamEnd] {
   return ends;
 }
 
-/** What the decoder makes of a message: every field is there. */
+/** Message as the decoder gives it, with every field. */
 export function decoded(message: SyncMessageInit): SyncMessage {
   const { hello = null, batch = null, ack = null } = message;
   return {

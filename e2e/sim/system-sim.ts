@@ -93,7 +93,7 @@ export class SimSystem implements MemberSystem {
     clock[1] = world.bootNs;
   }
 
-  /** What the product has made. */
+  /** Loop that the product has made. */
   get listeners(): SimUdpLoop<SimSocket> {
     return this.#listeners as SimUdpLoop<SimSocket>;
   }

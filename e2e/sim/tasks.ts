@@ -22,7 +22,7 @@ export class SimWait implements PromiseLike<void> {
 
 interface Running {
   readonly task: Task<unknown>;
-  /** What it waits for. */
+  /** Value that it waits for. */
   value: unknown;
 }
 

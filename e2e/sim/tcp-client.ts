@@ -94,7 +94,7 @@ export class TcpClient {
     return this.#plan.length === 0 && this.#end.inbox.length === 0;
   }
 
-  /** What was sent and not answered. */
+  /** Queries that were sent and not answered. */
   unanswered(): SimQuery[] {
     return this.asked
       .filter(({ query }) => query.isSent && query.answers === 0)

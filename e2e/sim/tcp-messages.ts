@@ -11,7 +11,7 @@ import { replyOf } from './upstream.ts';
 
 const typeOpt = 41;
 const optHeaderBytes = 11;
-/** Of the range for local use (RFC 6891 section 9). */
+/** Option code of the range for local use (RFC 6891 section 9). */
 const numberOption = 65_001;
 const edeOption = 15;
 const paddingOption = 12;
@@ -72,7 +72,7 @@ function withOpt(
 export const idOf = (message: Uint8Array): number => (message[0]! << 8) | message[1]!;
 
 export interface OptFacts {
-  /** Of the query; -1 without the option. */
+  /** Number of the query; -1 without the option. */
   readonly number: number;
   readonly server: number;
   /** Info code of the extended error; -1 without one. */

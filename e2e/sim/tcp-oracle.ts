@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What is right of queries over TCP: who may forward which for whom, and which replies their connections may get. */
+/** Rules for queries over TCP: who may forward which for whom, and which replies their connections may get. */
 
 import {
   edeNetworkError,

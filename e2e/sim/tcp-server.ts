@@ -186,7 +186,7 @@ export class TcpServerConnection {
     });
   }
 
-  /** Of another id, of another question, no reply, or nothing at all. */
+  /** Reply with another id or another question, no reply, or nothing at all. */
   #wrongReply(reply: Uint8Array, id: number, query: SimQuery): Uint8Array {
     const { random } = this.#world;
     if (this.#manner === 'answers another question')

@@ -62,7 +62,7 @@ export interface SimTcpOptions {
   readonly beforeCall: () => void;
 }
 
-/** What was written and the kernel has not taken yet. */
+/** Octets that were written and that the kernel has not taken yet. */
 interface Written {
   readonly bytes: Uint8Array;
   readonly whenDone: ((bytes: Uint8Array) => void) | undefined;

@@ -24,7 +24,7 @@ export class TcpEnd {
   #isReset = false;
   #lastNs = 0;
 
-  /** What has come by now, or undefined. */
+  /** Segment that has come by now, or undefined. */
   due(nowNs: number): Segment | undefined {
     const first = this.inbox[0];
     return first !== undefined && first.dueNs <= nowNs ? first : undefined;

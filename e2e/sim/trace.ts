@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What happened in a schedule: a hash of all of it, so that two runs can be compared, and when asked for
+ * Record of a schedule: a hash of all of it, so that two runs can be compared, and when asked for
  * the lines.
  */
 export class Trace {

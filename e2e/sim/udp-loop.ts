@@ -55,7 +55,7 @@ export interface SimLoopOptions<Socket> {
   readonly events: Pick<UdpLoopOptions, 'onBatch' | 'onSocketError'>;
 }
 
-/** What a loop shares with its addon. Of one loop at a time, one after the other. */
+/** Memory that a loop shares with its addon. Used by one loop at a time, one after the other. */
 export class LoopRecords {
   readonly header: Uint32Array = new Uint32Array(HEADER_WORDS);
   readonly clock: Float64Array = new Float64Array(2);

@@ -7,7 +7,7 @@ import type { SimQuery } from './sim-query.ts';
 import type { Datagram } from './udp-loop.ts';
 import { clusterWord, names, serverWords } from './universe.ts';
 
-/** What a server answers to a query. */
+/** Answer of a server to a query. */
 export interface UpstreamReply extends Datagram {
   readonly query: SimQuery;
 }
@@ -25,7 +25,7 @@ export interface UpstreamSocket {
   isOpen: boolean;
   /** Errno that the kernel has to report of it. */
   error: number;
-  /** Of these queries it is. */
+  /** Queries that were refused. */
   readonly refused: Refused[];
   /** The backends of its server when it was opened. */
   readonly backend: string;
@@ -80,7 +80,7 @@ export class Upstream {
     this.#pending.push({ dueNs, socket, reply: null, refused, onTold: () => undefined });
   }
 
-  /** What is due reaches its socket. */
+  /** Delivers due replies to their sockets. */
   deliver(nowNs: number): void {
     for (let i = 0; i < this.#pending.length; i++) {
       const { dueNs, socket, reply, refused, onTold } = this.#pending[i] as Pending;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What must hold, and the first thing that did not. */
+/** Invariants, and the first one that was broken. */
 
 import type { Trace } from './trace.ts';
 
-/** What must hold, by number; docs/adr/0006-simulation.md. */
+/** Invariants by number; docs/adr/0006-simulation.md. */
 export const invariants = {
   1: 'no entry in the fqdn map that no policy allows',
   2: 'no query in flight is lost, and none is mixed with another',
@@ -24,7 +24,7 @@ export interface Violation {
   readonly text: string;
 }
 
-/** Of one schedule; all that check write to it. */
+/** Verdict on one schedule, which all checks write to. */
 export class Verdict {
   violation: Violation | null = null;
   readonly #trace: Trace;

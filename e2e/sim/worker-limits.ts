@@ -68,7 +68,7 @@ export class WorkerLimits {
   }
 
   /**
-   * What is held though no connection of a pod is left and so many queries are in flight over UDP; null: nothing.
+   * Names what is held although no connection of a pod is left and so many queries are in flight over UDP; null: nothing.
    * `hasNoneKept`: no connection to a server is left either.
    */
   leak(overUdp: number, hasNoneKept: boolean): string | null {

@@ -46,7 +46,7 @@ export class WorkerTcp {
     this.system.onDeath();
   }
 
-  /** What it holds; null: nothing. */
+  /** Names what it holds; null: nothing. */
   get leak(): string | null {
     const { connections, octets } = this.#server;
     if (connections !== 0) return `${connections} connections`;

@@ -183,7 +183,7 @@ export class SimWorker {
     return ((group.revisionOf(this.life.index) - group.requiredRevision) | 0) >= 0;
   }
 
-  /** What it holds when no connection of a pod is left; null: nothing. See `WorkerLimits.leak`. */
+  /** Names what it holds when no connection of a pod is left; null: nothing. See `WorkerLimits.leak`. */
   leak(hasNoneKept: boolean): string | null {
     return this.tcp.leak ?? this.#limits.leak(this.slots.inFlight, hasNoneKept);
   }

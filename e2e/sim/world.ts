@@ -62,7 +62,7 @@ export class World {
   readonly fqdn: FqdnMap;
   readonly endpoints: EntryMap;
   readonly faults: Faults;
-  /** What connects the main threads of the two processes, and their workers. */
+  /** Connections of the two processes' main threads and workers. */
   readonly peers: Peers;
   readonly links: Links = new Links(this);
   readonly lives: [Life | null, Life | null] = [null, null];

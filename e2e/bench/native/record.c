@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Tandem Authors */
 /*
- * What became of each query, one record of 32 bytes a query (load.h), for an oracle that knows what
+ * Outcome of each query, one record of 32 bytes a query (load.h), for an oracle that knows what
  * should have. With --connect-port some answers are also used, as a pod would: a TCP connection to the
  * address, at once. It counts as failed when the first SYN did not get through: the kernel sends
  * the second one after a second.

@@ -99,7 +99,7 @@ static void open_connection(struct connection *connection)
 	watch(connection, EPOLL_CTL_ADD);
 }
 
-/* What is in flight on it gets no answer any more. */
+/* Closes it; what is in flight on it gets no answer any more. */
 static void close_connection(struct connection *connection)
 {
 	if (connection->in_flight > 0)

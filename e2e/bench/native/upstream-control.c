@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Tandem Authors */
 /*
- * What a chaos run does to the server while it serves, and what the server tells it, a line each:
+ * Orders of a chaos run to the server while it serves, and the server's messages, a line each:
  * "lost NAME" of a query that it was told not to answer, "seen NAME" of a name that should never have
  * got here, "ok" after an order, and the counts.
  */

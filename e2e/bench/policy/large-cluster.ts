@@ -20,7 +20,7 @@ export interface ClusterSize {
   readonly isDualStack: boolean;
 }
 
-/** What the source is told of one object. */
+/** Change of one object as the source gets it. */
 export interface Told {
   readonly list: ListName;
   readonly key: string;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What compilation costs in a large cluster, each size in a process of its own, with the agent's flags of Node.js. */
+/** Cost of compilation in a large cluster, each size in a process of its own, with the agent's flags of Node.js. */
 
 import { fileURLToPath } from 'node:url';
 import { run } from '@tandem/testing/process';
@@ -42,7 +42,7 @@ export interface PolicyCost {
     readonly changes: number;
     readonly lagP50Ms: number;
     readonly lagP99Ms: number;
-    /** Of the main thread. */
+    /** Share of the main thread. */
     readonly cpuShare: number;
     /** Entries of `classes` and `policy` that a compilation from nothing would have written otherwise. */
     readonly differences: number;
@@ -76,7 +76,7 @@ export async function policyCost(
   return JSON.parse(stdout) as PolicyCost;
 }
 
-/** What is asked, in ms and MiB: of the issue that set it. */
+/** Targets in ms and MiB, of the issue that set it. */
 const asked = { wholeMs: 5000, changeP99Ms: 100, stallMs: 50 } as const;
 const rssMaxMiB = { '10000': 160, '100000': 300 } as const;
 

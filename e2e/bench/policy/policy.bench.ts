@@ -69,7 +69,7 @@ class Run {
     podGone: () => undefined,
   });
   readonly #bed = new ControllerBed(node);
-  /** Of each pod, by its number: how many had its place before. */
+  /** By the number of a pod: how many had its place before. */
   readonly #lives = new Map<number, number>();
   readonly #localLives = new Map<number, number>();
   readonly #versions = new Map<number, number>();
@@ -263,7 +263,7 @@ class Run {
     };
   }
 
-  /** What the kernel holds after all changes, beside what another agent would write that starts now. */
+  /** Differences between what the kernel holds after all changes and what another agent would write that starts now. */
   async #differences(): Promise<number> {
     // Peers that policies of before named go with the next change.
     await this.#bed.controller.update(this.#cluster.state());

@@ -24,7 +24,7 @@ for (const [name, main] of [
   chmodSync(path, 0o755);
 }
 
-/** What a shell offers for the line, whose last word may be begun. */
+/** Words that a shell offers for the line, whose last word may be begun. */
 function offered(program: string, words: readonly string[]): readonly string[] {
   const script = [
     `source <(${program} completion bash)`,

@@ -42,7 +42,7 @@ function load(): LoadedDatapath {
   });
 }
 
-/** What a process in a network namespace of its own says of the same pins. */
+/** Answer of a process in a network namespace of its own about the same pins. */
 function elsewhere(): string {
   const url = (file: string): string => JSON.stringify(new URL(file, import.meta.url).href);
   const script = `

@@ -61,7 +61,8 @@ export const memberOptions: OptionTable<MemberConfig> = {
   }),
   runDir: stringOption({
     group: 'Node',
-    description: 'Directory of the unix sockets of the two processes.',
+    description:
+      'Directory of the unix sockets of the two processes, and of a copy of the policy snapshot.',
     default: '/run/tandem',
     pattern: absolutePath,
   }),

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What the journal costs a query: the life of its slot in the shared map (wiped, four compare-and-swaps)
+ * Cost of the journal for a query: the life of its slot in the shared map (wiped, four compare-and-swaps)
  * beside a life that only remembers the same in private memory. Rounds interleaved; `--json` for
  * `./run bench`.
  */
@@ -22,7 +22,7 @@ const batchesInFlight = 8;
 const storyWords = tdJournalSlot.name / 4;
 const bytes = new Uint8Array(queryBytes).fill(7);
 
-/** What the kernel and the query path write, with the journal or without. */
+/** Writes what the kernel and the query path do, with the journal or without. */
 function fill(memory: Uint8Array, words: Uint32Array, word: number, message: number): void {
   memory.set(bytes, message);
   for (let i = 0; i < storyWords; i++) words[word + i] = i;

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What a datagram costs through the addon: CPU time of an echo server (received with original
+ * Cost of a datagram through the addon: CPU time of an echo server (received with original
  * destination, answered from it) in µs per datagram, beside the same server in C. Rounds of both
  * are interleaved; trust the ratios, not the absolutes.
  *

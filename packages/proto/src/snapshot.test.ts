@@ -65,7 +65,7 @@ test('bytes that are none are refused', () => {
   assert.equal(decodePolicySnapshot(new Uint8Array(64).fill(0xff)).ok, false);
 });
 
-/** What is wrong, and what the error must name. */
+/** Broken snapshots, and what the error must name. */
 const broken: readonly (readonly [string, PolicySnapshotInit, RegExp])[] = [
   ['schema version', { schemaVersion: 2 }, /schema version 2, this program reads 1/],
   ['revision', { revision: 0 }, /revision is 0/],

@@ -187,7 +187,7 @@ insideNamespace(import.meta, () => {
   });
 
   const routerMac = '02:00:00:00:00:fe';
-  /** What is so at the bridge of a trusted port when a pod with that MAC address comes. */
+  /** Rows: state at the bridge of a trusted port when a pod with that MAC address comes. */
   const macs: readonly (readonly [
     name: string,
     mac: string,

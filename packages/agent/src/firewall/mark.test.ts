@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Who uses a bit of the mark, in the words of real rules, and which bit the agent takes then. */
+/** Rules of other software that use a bit of the mark, and the bit that the agent takes then. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -36,7 +36,7 @@ interface Ended {
   readonly tookMs: number;
 }
 
-/** What a bridge CNI plugin hands on. */
+/** Result that a bridge CNI plugin hands on. */
 const prevResult = {
   cniVersion: '0.3.1',
   interfaces: [

@@ -121,7 +121,7 @@ class StarvedNode {
     if (this.#random() < 0.5) this.#nowS += 3 * this.#random();
   }
 
-  /** What waits in the kernel is in no counter yet. */
+  /** Counters without the events that wait in the kernel. */
   #counters(): JudgedCounts {
     const queued = queuedMax * this.#random();
     this.#apart = Math.max(this.#apart, Math.floor(this.#perSecond.dns * this.#nowS - queued));

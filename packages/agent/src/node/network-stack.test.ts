@@ -42,7 +42,7 @@ insideNamespace(import.meta, () => {
 
   const rule4 = 'fwmark 0x1000/0x1000 ipproto tcp dport 10053 lookup 2077';
   const rule6 = 'fwmark 0x1000/0x1000 ipproto udp dport 10053 lookup 2077';
-  /** What somebody does, and what is there again then. */
+  /** Deletions by other software, and what is there again after each. */
   const deletions: readonly (readonly [string, readonly string[], () => boolean])[] = [
     [
       'ip',

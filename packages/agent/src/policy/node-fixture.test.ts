@@ -134,9 +134,9 @@ export const policyOf = (i: number, spec: Raw): Raw => ({
 type MapName = 'endpoints' | 'classes' | 'policy' | 'dns_servers';
 const textOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');
 
-/** What goes wrong behind the parser. */
+/** Fault behind the parser. */
 export interface NodeFault {
-  /** What a bug of the parser would let pass. */
+  /** Policy that a bug of the parser would let pass. */
   readonly corrupt?: (policy: Policy) => Policy;
   /** The kernel refuses what belongs to its policies. */
   readonly refuses?: 'policy' | 'dns_servers' | 'endpoints';
@@ -315,7 +315,7 @@ export class FakeNode {
     return table;
   }
 
-  /** What the pod may do: a line for each packet and name. */
+  /** Answers for the pod: a line for each packet and name. */
   answers(pod: number): readonly string[] {
     const present = this.#maps.endpoints
       .entries()

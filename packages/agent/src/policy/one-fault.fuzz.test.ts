@@ -24,7 +24,7 @@ import {
 /* ---- faults ---- */
 
 interface Fault extends NodeFault {
-  /** What becomes of the pods when no version was good, and when one was. */
+  /** State of the pods when no version was good, and when one was. */
   readonly fresh: 'denied' | 'as it was';
   readonly later: 'denied' | 'as it was';
   /** In the source. */

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What the reconciliation of a large node costs the main thread, in CPU time, with maps of the kernel: 50,000 classes
+ * Cost of the reconciliation of a large node for the main thread, in CPU time, with maps of the kernel: 50,000 classes
  * and 50,000 policy entries that nobody changed, and one of them that somebody did.
  */
 
@@ -126,7 +126,7 @@ test('one policy more leaves what is there alone', async () => {
   assert.ok([...map('policy').entries()].length > entries);
 });
 
-/** Of this thread; waiting costs none. */
+/** CPU time of this thread; waiting costs none. */
 async function cpuMs(work: () => Promise<void>): Promise<number> {
   const start = process.threadCpuUsage();
   await work();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a file holds. What kubectl reads in it: e2e/policy-oracle/network-policies.test.ts. */
+/** Objects of a file. For what kubectl reads in it see e2e/policy-oracle/network-policies.test.ts. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

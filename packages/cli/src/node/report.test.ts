@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What is called degraded, from the pinned group and the answers of the processes. */
+/** Degradations, from the pinned group and the answers of the processes. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

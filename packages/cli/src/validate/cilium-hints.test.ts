@@ -16,7 +16,7 @@ const policy = (spec: Body, name = 'p', namespace = 'shop'): Body => ({
   spec: { endpointSelector: { matchLabels: { app: 'web' } }, ...spec },
 });
 
-/** What is said of the first object, beside the others. */
+/** Hints for the first object, beside the others. */
 function hintsOf(...raws: readonly Body[]): string {
   const objects = raws.map(
     (raw): FileObject => ({ file: 'f.yaml', document: 1, raw, lineOf: () => 1 }),

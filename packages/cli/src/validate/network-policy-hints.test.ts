@@ -21,7 +21,7 @@ const policy = (spec: Body, name = 'p'): K8sObject =>
     ...{ metadata: { name, namespace: 'shop' }, spec },
   });
 
-/** Of the first object, beside the others. */
+/** Hints for the first object, beside the others. */
 function hintsOf(object: K8sObject, ...others: readonly K8sObject[]): string {
   assert.ok(object.kind === 'NetworkPolicy');
   const hints = new NetworkPolicyHints([object, ...others]).of(object);

@@ -140,7 +140,7 @@ function contents(cache: FqdnCache): string[] {
   return found.sort();
 }
 
-/** Who lost something to `taker` has no less than it now, of mappings or of names. */
+/** Checks that a namespace that lost something to `taker` has no less than it now, of mappings or of names. */
 function assertFair(before: readonly string[], after: readonly string[], taker: string): void {
   const namespaceOf = (line: string): string => line.split(' ')[1] ?? '';
   const ownOf = (namespace: string): string[] =>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a CiliumLocalRedirectPolicy may say: each fault by the field that has it, none ignored. */
+/** Contents of a CiliumLocalRedirectPolicy: each fault by the field that has it, none ignored. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What is said of DNS rules that steer nothing, word by word where it is the fix. */
+/** Diagnostics of DNS rules that steer nothing, word by word where it is the fix. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What named ports cost. What they mean: network-policy.fuzz.test.ts. */
+/** Cost of named ports. Their meaning: network-policy.fuzz.test.ts. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -47,7 +47,7 @@ export const baseObjects: readonly Raw[] = [
   ...service('default/kubernetes', '10.96.0.1', [], apiServer, '192.168.0.2'),
 ];
 
-/** What an address is, by reading the list above. */
+/** Kind of an address, by reading the list above. */
 type Place =
   | { readonly kind: 'pod'; readonly pod: PodFixture }
   | { readonly kind: 'host' | 'remote-node' | 'unknown-pod' | 'service' | 'world' | 'api-server' };

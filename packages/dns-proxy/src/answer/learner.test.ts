@@ -77,7 +77,7 @@ function isThere(kernel: KernelMaps, text: string): boolean {
   return selectorsOf(kernel.fqdn, address(text), 9).includes(selector);
 }
 
-/** What expired before `seconds`, as the sweeper removes it. */
+/** Removes what expired before `seconds`, as the sweeper does. */
 function expire({ writer }: KernelMaps, text: string, seconds: number): void {
   const words = new Uint32Array(address(text).buffer);
   writer.add(tdLearnOp.EXPIRE, words, 0, 0, seconds, 0, false);

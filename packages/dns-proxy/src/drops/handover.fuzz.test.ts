@@ -194,7 +194,7 @@ function run(world: World, [what, index, count]: Step): void {
   else world.restart(index);
 }
 
-/** What `happens`, and then a quiet end, after which all must be well. */
+/** Runs `happens`, and then a quiet end, after which all must be well. */
 function inWorld(happens: (world: World) => void): void {
   const world = new World();
   try {

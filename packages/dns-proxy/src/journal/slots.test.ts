@@ -22,7 +22,7 @@ function world(memory = new ArrayBuffer(regionBytes)): World {
   return { memory, region, slots: new QuerySlots(region) };
 }
 
-/** What another member does with a slot, its copy made. */
+/** Takes a slot as another member does, after its copy is made. */
 function take(region: JournalRegion, slot: number): boolean {
   const word = region.word(slot);
   return region.swap(slot, word, advanced(word, FREE));

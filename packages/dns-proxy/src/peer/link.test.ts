@@ -16,7 +16,7 @@ import { unixPeerSockets } from './peer-sockets.ts';
 
 interface Bed {
   readonly path: string;
-  /** What the link of the agent said, in order. */
+  /** Events of the agent's link, in order. */
   readonly heard: string[];
   /** Resolves when it has said so much. */
   readonly hears: (count: number) => Promise<void>;

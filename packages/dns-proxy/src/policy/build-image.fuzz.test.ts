@@ -78,7 +78,7 @@ const snapshots = fc
         maxLength: patterns.length === 0 ? 0 : 10,
       }),
       trusted: fc.uniqueArray(fc.nat(addresses.length - 1)),
-      /** Of each policy: the namespace of its one endpoint, and the patterns that its rules name. */
+      /** For each policy, the namespace of its one endpoint, and the patterns that its rules name. */
       namespaces: fc.tuple(...policyIds.map(() => fc.integer({ min: 2, max: 3 }))),
       fqdnPatterns: fc.tuple(...policyIds.map(() => subset)),
     });

@@ -10,7 +10,7 @@ import { flagLearned, flagTrusted } from '../records/dns-event.ts';
 import { FedRevision } from './fed-revision.ts';
 import type { NodeStore } from './node-store.ts';
 
-/** What each member serves, and the time; boottime seconds. */
+/** Revision that each member serves, and the time; boottime seconds. */
 class Node {
   readonly revisions: [number, number];
   seconds = 20;

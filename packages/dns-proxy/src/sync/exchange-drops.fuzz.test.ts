@@ -33,7 +33,7 @@ class World {
   /** Events that were there when this life began, and those that it was told. */
   begun = 0;
   told = new Set<number>();
-  /** Those that any life was told. */
+  /** Events that any process run was told. */
   readonly toldEver = new Set<number>();
   made = 0;
   #lives = 0;

@@ -24,7 +24,7 @@ const pods = (tcpConnectionsMax - reserve) / perPod;
 /** Pods that fill the reserve. */
 const smallPods = reserve / tcpConnectionsGuaranteed;
 
-/** What admission needs of a connection: whether it is idle, and that it ends. */
+/** A connection as admission sees it: whether it is idle, and that it ends. */
 class Connection {
   readonly endpointSlot: number;
   isBusy = true;

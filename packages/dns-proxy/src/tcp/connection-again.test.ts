@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a server leaves unanswered when it closes a connection is sent again in bounded turns. */
+/** Queries that a server leaves unanswered when it closes a connection are sent again in bounded turns. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

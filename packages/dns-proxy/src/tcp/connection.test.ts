@@ -105,12 +105,12 @@ class World {
     return client;
   }
 
-  /** What was put off until all that came in was looked at. */
+  /** Runs what was put off until all input was read. */
   turn(): void {
     for (const work of this.#soon.splice(0)) work();
   }
 
-  /** What waits for room tries again. */
+  /** Lets what waits for room try again. */
   retry(): void {
     for (const work of this.#later.splice(0)) work();
   }

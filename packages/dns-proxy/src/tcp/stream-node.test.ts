@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** To whom the octets of a write belong, over the kernel's own TCP. */
+/** Owner of the octets of a write, over the kernel's own TCP. */
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
