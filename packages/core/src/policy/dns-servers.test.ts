@@ -489,38 +489,3 @@ for (const [name, each] of Object.entries(cases)) {
     );
   });
 }
-
-test('a resolver of the cluster whose pods are away is judged by its selector, whosever their addresses are', () => {
-  const [frontend, slice] = withSelector(
-    service('kube-system/kube-dns', '10.96.0.10', dnsPorts, '10.244.1.66'),
-    kubeDnsLabels,
-  );
-  const policy = cnp('shop/p', { endpointSelector: web, egress: [rule(toDns, 'a')] });
-  const serverWhile = (conditions: Raw, deny: readonly Raw[] = []): string | undefined => {
-    const endpoints = [{ addresses: ['10.244.1.66'], conditions }];
-    const denied = cnp('shop/deny', { endpointSelector: web, egressDeny: deny });
-    const objects = [...basicObjects, rogue, policy, ...(deny.length > 0 ? [denied] : [])];
-    const all = [...objects, frontend as Raw, { ...slice, endpoints }];
-    return serversOf(compileObjects(all))['10.96.0.10/udp'];
-  };
-  assert.equal(serverWhile({ ready: false }), 'a.');
-  assert.equal(serverWhile({ ready: false, serving: false, terminating: true }), 'a.');
-  assert.equal(serverWhile({ ready: true }), undefined, 'kube-proxy leads to a stranger');
-  assert.equal(serverWhile({ ready: false }, [toDns]), undefined, 'a denial holds for absent pods');
-});
-
-test('endpoints that are not ready count only when no other is', () => {
-  const readiness = (ready: boolean): Raw => {
-    const [, slice] = service('kube-system/kube-dns', '10.96.0.10', dnsPorts, '10.244.1.53');
-    const endpoints = [
-      { addresses: ['10.244.1.53'], conditions: { ready } },
-      { addresses: ['10.244.1.66'], conditions: { ready: false } },
-    ];
-    return { ...slice, endpoints };
-  };
-  const policy = cnp('shop/p', { endpointSelector: web, egress: [rule(toDns, 'a')] });
-  const withSlice = (ready: boolean): Readonly<Record<string, string>> =>
-    serversOf(compileObjects([...basicObjects, rogue, policy, readiness(ready)]));
-  assert.equal(withSlice(true)['10.96.0.10/udp'], 'a.');
-  assert.equal(withSlice(false)['10.96.0.10/udp'], undefined);
-});
