@@ -3,7 +3,7 @@
 # Copyright The Tandem Authors
 #
 # Every test, in groups by what they may share the CPUs with: the packages', then those of a node that assert
-# what happens, five at a time, for they often wait; then those that assert a time that is long beside a turn of the scheduler, three
+# what happens, five at a time, for they often wait; then those that assert a time that is long beside a turn of the scheduler, four
 # at a time; then those that assert how fast it happens, or how much CPU or memory it takes, each alone. The
 # simulation has a clock of its own: it gets what the first two groups leave, and is over before the last one.
 set -euo pipefail
@@ -146,13 +146,14 @@ trap end_all EXIT
 beside simulation chrt --idle 0 "${node_test[@]}" 'e2e/sim/**/*.test.ts'
 
 status=0
-"${node_test[@]}" --test-concurrency=3 \
+"${node_test[@]}" --test-concurrency=5 \
 	'packages/core/src/**/*.test.ts' 'packages/proto/**/*.test.ts' 'packages/runtime/src/**/*.test.ts' \
 	'packages/bpf-loader-node/**/*.test.ts' 'bpf/tests/**/*.test.ts' 'packages/datapath/src/**/*.test.ts' \
 	'packages/agent/src/**/*.test.ts' 'packages/controller/src/**/*.test.ts' 'packages/cli/src/**/*.test.ts' \
-	'packages/netlink/src/**/*.test.ts' 'packages/images/src/**/*.test.ts' 'packages/testing/src/**/*.test.ts' ||
+	'packages/netlink/src/**/*.test.ts' 'packages/images/src/**/*.test.ts' 'packages/testing/src/**/*.test.ts' \
+	'packages/dns-proxy/src/**/*.test.ts' ||
 	status=$?
-"${node_test[@]}" --test-concurrency=1 'packages/dns-sockets/**/*.test.ts' 'packages/dns-proxy/src/**/*.test.ts' 'packages/kube/src/**/*.test.ts' ||
+"${node_test[@]}" --test-concurrency=1 'packages/dns-sockets/**/*.test.ts' 'packages/kube/src/**/*.test.ts' ||
 	status=$?
 
 # A scenario that no list names runs alone: name it here if it asserts no time, CPU or memory.
@@ -194,7 +195,7 @@ beside long "${node_test[@]}" --test-concurrency=1 "${longest[@]}"
 "${node_test[@]}" --test-concurrency=4 "${verdicts[@]}" || status=$?
 ended "$long" || status=$?
 ended "$simulation" || status=$?
-"${node_test[@]}" --test-concurrency=3 "${seconds[@]}" || status=$?
+"${node_test[@]}" --test-concurrency=4 "${seconds[@]}" || status=$?
 "${node_test[@]}" --test-concurrency=1 "${speeds[@]}" || status=$?
 
 left=$(comm -13 <(sort <<<"$before") <(footprint | sort))
