@@ -3,7 +3,6 @@
 
 /** Answers of the two processes on their admin sockets. */
 
-import type { QueryVerdictCode } from '@tandem/core/codes/events';
 import { nameToText } from '@tandem/core/dns/name';
 import { formatAddress } from '@tandem/core/net/ip';
 import { agentAdminPath, proxyAdminPath } from '@tandem/dns-proxy/config';
@@ -137,21 +136,6 @@ export async function counterOf(
   const text = await metricsOf(tandem, name);
   const lines = text.split('\n').filter((line) => /^[^ {]*/.exec(line)?.[0] === counter);
   if (lines.length === 0) throw new Error(`${name} has no counter ${counter}`);
-  return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
-}
-
-/** Queries with this verdict, of all members that the process's metrics name. */
-export async function verdictsOf(
-  tandem: TandemNode,
-  name: ProcessName,
-  verdict: QueryVerdictCode,
-): Promise<number> {
-  const text = await metricsOf(tandem, name);
-  const lines = text
-    .split('\n')
-    .filter((line) => line.startsWith('tandem_dns_queries_total{'))
-    .filter((line) => line.includes(`verdict="${verdict}"`));
-  if (lines.length === 0) throw new Error(`${name} has no verdict ${verdict}`);
   return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
 }
 

@@ -8,14 +8,12 @@
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { after, before, describe, type TestContext, test } from 'node:test';
+import { after, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { encodeQuestion } from '@tandem/testing/dns-query';
 import { Probe } from '@tandem/testing/probe';
 import { startProcess } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
-import { verdictsOf } from '../kit/admin.ts';
-import { processes } from '../kit/dns-counters.ts';
 import { type LoadResult, startLoad } from '../kit/load.ts';
 import { dnsPolicy } from '../kit/objects.ts';
 import {
@@ -30,8 +28,6 @@ const neighbourRate = 200;
 const neighbourSeconds = 4;
 /** Below the default rate of a pod, 5,000. */
 const hogRate = 4900;
-/** Queries of the neighbour that may be lost until the window is as small as a slow server needs. */
-const slowLostMax = 30;
 const noError = '0';
 const pattern = [{ matchPattern: '**.allowed.test' }];
 const hogs = Array.from({ length: 16 }, (_, i) => `hog${i}`);
@@ -59,15 +55,9 @@ const server = node.own(
 );
 await waitFor(() => server.stdout().includes('ready'), { what: 'the DNS server' });
 
-/**
- * Sends the neighbour's queries beside an attack, prints figures and counters, and asserts that no more than `lostMax` are lost.
- */
-async function serveBeside(
-  t: TestContext,
-  attack: () => Promise<unknown>,
-  lostMax = 0,
-): Promise<void> {
-  const countersBefore = tandem.counters();
+/** Sends the neighbour's queries beside an attack, prints figures and counters, and asserts that none is lost. */
+async function serveBeside(t: TestContext, attack: () => Promise<unknown>): Promise<void> {
+  const before = tandem.counters();
   await using load = startLoad(node.pod('client').namespace, {
     server: clusterDns4,
     rate: neighbourRate,
@@ -78,7 +68,7 @@ async function serveBeside(
   });
   const [neighbour, attacked] = await Promise.all([load.result, attack()]);
   const now = tandem.counters();
-  const moved = (name: string): number => (now[name] ?? 0) - (countersBefore[name] ?? 0);
+  const moved = (name: string): number => (now[name] ?? 0) - (before[name] ?? 0);
   const selected = moved('selected') + moved('selected_stale');
   const heavy = moved('selected_heavy');
   const { sent, lost, rcodes, p50Us, p99Us, maxUs } = neighbour;
@@ -86,8 +76,7 @@ async function serveBeside(
   const loadAverage = readFileSync('/proc/loadavg', 'utf8').trim();
   t.diagnostic(JSON.stringify({ selected, heavy, dropped: moved('drop_query_rate'), loadAverage }));
   assert.ok(sent >= neighbourRate * neighbourSeconds * 0.9, `${sent} sent`);
-  assert.ok(lost <= lostMax, `${lost} lost`);
-  assert.deepEqual(rcodes, { [noError]: sent - lost });
+  assert.deepEqual({ lost, rcodes }, { lost: 0, rcodes: { [noError]: sent } });
   assert.ok(heavy > selected / 2, `${heavy} of ${selected}`);
   assert.ok(selected - heavy >= sent, `${selected - heavy} of ${sent}`);
 }
@@ -98,81 +87,26 @@ test('a pod sends as fast as it can: a neighbour loses none', async (t) => {
   await serveBeside(t, () => hog.blast({ to: clusterDns4, port: 53, data, count: 300_000 }));
 });
 
-/** Queries of pods that ask much, refused by both members for a slow server. */
-async function refusedAtServer(): Promise<number> {
-  const counts = await Promise.all(
-    processes.map((name) => verdictsOf(tandem, name, 'over-server-in-flight')),
-  );
-  return counts.reduce((sum, count) => sum + count, 0);
-}
-
-/** Pods that ask `rate` a second each: how many queries they sent and how many were answered. */
-async function crowd(
-  count: number,
-  rate: number,
-): Promise<{ sent: number; answered: number; noError: number }> {
-  const floods = hogs.slice(0, count).map((name) =>
-    startLoad(node.pod(name).namespace, {
-      server: clusterDns4,
-      rate,
-      seconds: neighbourSeconds + 0.5,
-      nameFormat: 'n-%u.allowed.test',
-      nameCount: 50,
-      timeoutMs: 1000,
-    }),
-  );
-  const results = await Promise.all(floods.map(({ result }) => result));
-  const sum = (of: (result: LoadResult) => number): number =>
-    results.reduce((total, result) => total + of(result), 0);
-  return {
-    sent: sum(({ sent }) => sent),
-    answered: sum(({ answered }) => answered),
-    noError: sum(({ rcodes }) => rcodes[noError] ?? 0),
-  };
-}
-
 for (const count of isFull ? [4, 16] : [16]) {
   test(`${count} pods ask ${hogRate} a second each: a neighbour loses none`, async (t) => {
+    const floods = hogs.slice(0, count).map((name) =>
+      startLoad(node.pod(name).namespace, {
+        server: clusterDns4,
+        rate: hogRate,
+        seconds: neighbourSeconds + 0.5,
+        nameFormat: 'n-%u.allowed.test',
+        nameCount: 50,
+        timeoutMs: 1000,
+      }),
+    );
     let answered = 0;
     await serveBeside(t, async () => {
-      const attacked = await crowd(count, hogRate);
-      answered = attacked.answered;
-      return attacked;
+      const results = await Promise.all(floods.map(({ result }) => result));
+      const sum = (of: (result: LoadResult) => number): number =>
+        results.reduce((total, result) => total + of(result), 0);
+      answered = sum((result) => result.answered);
+      return { sent: sum(({ sent }) => sent), answered };
     });
     assert.ok(answered > 0, 'those who ask much are not left out');
   });
 }
-
-describe('a DNS server that is slower than the members', () => {
-  const link = ['dev', 'eth0', 'root'];
-
-  // Its answers leave by a slow link with a short queue: some 3,000 a second, whatever CPUs are free, and what finds no
-  // place is lost.
-  before(async () => {
-    const rate = ['tbf', 'rate', '3mbit', 'burst', '8kb', 'limit', '32kb'];
-    await dnsPod.namespace.run('tc', ['qdisc', 'add', ...link, ...rate]);
-  });
-
-  after(async () => {
-    await dnsPod.namespace.run('tc', ['qdisc', 'del', ...link]);
-  });
-
-  // Three times what the server answers, and not so much that the CPUs are what everybody waits for.
-  test('4 pods ask 2,500 a second each: a neighbour loses few', async (t) => {
-    const refusedBefore = await refusedAtServer();
-    let answered = 0;
-    await serveBeside(
-      t,
-      async () => {
-        const attacked = await crowd(4, 2500);
-        answered = attacked.noError;
-        return attacked;
-      },
-      slowLostMax,
-    );
-    const refused = (await refusedAtServer()) - refusedBefore;
-    t.diagnostic(`${refused} refused`);
-    assert.ok(refused > 0);
-    assert.ok(answered > 1000, `${answered} answers to those who ask much`);
-  });
-});

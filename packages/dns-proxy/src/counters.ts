@@ -37,8 +37,6 @@ const help = {
     'queries for which no upstream socket could be opened, answered with SERVFAIL',
   refusedServerDown:
     'queries to a server from which only ICMP errors come, up to 2 s after the last one, answered with SERVFAIL',
-  refusedServerInFlight:
-    'queries of pods that ask much, over the number in flight that their server answers without delay to others, answered with SERVFAIL',
   upstreamTimeouts: 'queries whose server did not answer in time',
   upstreamErrors: 'queries whose server could not be reached, answered with SERVFAIL',
   upstreamSocketErrors: 'errors reported by upstream sockets, such as ICMP port unreachable',

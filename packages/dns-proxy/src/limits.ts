@@ -19,33 +19,6 @@ export const inFlightGuaranteed = 4;
  * them (`refusedEndpointInFlight`).
  */
 export const endpointFreeShare = 4;
-/**
- * Queries of pods that ask much, in flight at one server (`refusedServerInFlight`): at first, at least, and how many more in a round that
- * used all of them, after they were halved once. A receive buffer of the kernel's default size (212,992 octets) takes some 250 queries, of
- * both members together.
- */
-export const heavyWindowStart = 128;
-export const heavyWindowMin = 32;
-export const heavyWindowStep = 8;
-/**
- * Time by which the fastest answer of a round is slower than the fastest one of the last 10 to 20 s, ms: beyond the first
- * they are halved, beyond the second they become no more.
- */
-export const heavyDelayMs = 50;
-export const heavyGrowDelayMs = 10;
-/**
- * Share of a round's queries that may have no answer after `heavyRounds` rounds, a second; beyond it they are halved. The number of
- * rounds is a power of two.
- */
-export const heavyLossShare = 32;
-export const heavyRoundMs = 125;
-export const heavyRounds = 8;
-export const heavyBaseMs = 10_000;
-/** Time without any answer of the server after which nothing is refused for it: it is not slow but silent. */
-export const heavySilenceMs = 250;
-/** Queries of one pod in flight there stay below the free places times this; the pods that have counts of their own, a power of two. */
-export const heavyFreeShare = 4;
-export const heavyPods = 256;
 /** Queries in flight of all endpoints of one policy, times this, stay below the other free places (`refusedPolicyInFlight`). */
 export const policyFreeShare = 2;
 /** Longest UDP query that is taken; longer ones get FORMERR (`formatErrors`). */

@@ -154,12 +154,6 @@ const queryVerdictRows = {
       'only ICMP errors come from the server, at least three in a row, the last one within 2 s: the pod gets SERVFAIL',
     fix: 'check that server and the network to it',
   },
-  'over-server-in-flight': {
-    severity: 'warning',
-    meaning:
-      'the pod asks much, and the server is slow or loses queries: the pod gets SERVFAIL, so that others do not wait behind it',
-    fix: 'give the DNS server more CPUs or replicas, or a larger receive buffer; let the pod ask less',
-  },
 } as const;
 /** Label `verdict` of `tandem_dns_queries_total`. */
 export type QueryVerdictCode = keyof typeof queryVerdictRows;

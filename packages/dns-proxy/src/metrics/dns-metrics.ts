@@ -34,7 +34,6 @@ const verdicts: Partial<Record<CounterName, QueryVerdictCode>> = {
   refusedUpstreamServers: 'over-upstream-servers',
   refusedUpstreamSockets: 'over-upstream-sockets',
   refusedServerDown: 'server-unreachable',
-  refusedServerInFlight: 'over-server-in-flight',
 };
 const protocols: Partial<Record<CounterName, string>> = { queriesUdp: 'udp', queriesTcp: 'tcp' };
 

@@ -49,7 +49,6 @@ type OutcomeName =
   | 'overServers'
   | 'noSocket'
   | 'serverDown'
-  | 'overServer'
   | 'unreachable'
   | 'timedOut';
 
@@ -71,8 +70,6 @@ const rows: Readonly<Record<OutcomeName, Row>> = {
   noSocket: servFail('refusedUpstreamSockets'),
   /** ICMP errors have just said that the server cannot be reached: the query is not sent. */
   serverDown: servFail('refusedServerDown', edeNetworkError),
-  /** The pod asks much, and the server is slow: others do not wait behind it. */
-  overServer: servFail('refusedServerInFlight'),
   /** The server cannot be reached: an ICMP error, a refused or broken connection. */
   unreachable: servFail('upstreamErrors', edeNetworkError),
   /** The server did not answer in time; over UDP the pod gets no reply. */

@@ -31,7 +31,6 @@ import {
 import type { EndpointSlot, PolicySlot } from '../policy/owner-slots.ts';
 import type { QueryFacts } from '../query/facts.ts';
 import { type Outcome, outcome } from '../query/outcome.ts';
-import { noRound } from './heavy-window.ts';
 import type { ServerHandle } from './servers.ts';
 import type { UdpShared } from './shared.ts';
 
@@ -47,33 +46,23 @@ export class InFlight {
   readonly #o: InFlightOptions;
   readonly #server = new Uint8Array(16);
   readonly #serverWords = new Uint32Array(this.#server.buffer);
-  /** By slot: the round of its query at its server, or `noRound` if its pod asks little. */
-  readonly #heavyRounds: Uint32Array;
 
   constructor(options: InFlightOptions) {
     this.#o = options;
-    this.#heavyRounds = new Uint32Array(options.slots.startedUs.length);
   }
 
   /**
    * The query in the slot is in flight from now on, its message ready to be sent from the socket in
-   * `slotUpstream`. `forward`, or why it is not, or `claimed`. `isHeavy`: of a pod that asks much.
+   * `slotUpstream`. `forward`, or why it is not, or `claimed`.
    */
-  begin(
-    slot: number,
-    facts: QueryFacts,
-    query: QueryView,
-    isHeavy: boolean,
-  ): Outcome | typeof claimed {
+  begin(slot: number, facts: QueryFacts, query: QueryView): Outcome | typeof claimed {
     const { slots, lookup, pool, ids, counters, batch, memory } = this.#o;
     if (slots.isScrap(slot)) return outcome.overNode;
     const server = this.#serverOf(facts);
     if (server === -1) return outcome.overServers;
-    const nowMs = batch.monotonicNs / 1e6;
-    if (pool.isUnreachable(server, nowMs)) return outcome.serverDown;
-    const window = isHeavy ? pool.heavyWindow(server) : null;
-    if (window?.hasRoom(facts.endpointSlot, nowMs) === false) return outcome.overServer;
+    if (pool.isUnreachable(server, batch.monotonicNs / 1e6)) return outcome.serverDown;
     const at = slots.wordOf(slot);
+    const nowMs = batch.monotonicNs / 1e6;
     if (!this.#takeId(slot, at, pool.draw(server, batch.number, nowMs))) return outcome.noSocket;
     const { words } = slots;
     words[at + slotLength] = query.messageEnd;
@@ -93,8 +82,7 @@ export class InFlight {
       return claimed;
     }
     lookup.limits.begin(facts.endpointSlot, facts.policySlot);
-    pool.sent(words[at + slotUpstream]!, nowMs);
-    this.#heavyRounds[slot] = window?.begin(facts.endpointSlot, nowMs) ?? noRound;
+    pool.sent(words[at + slotUpstream]!, batch.monotonicNs / 1e6);
     // Only now: who finds the slot received and not in flight takes its message as it came.
     setId(memory, slots.messageOf(slot), words[at + slotUpstreamId]!);
     return outcome.forward;
@@ -186,7 +174,6 @@ export class InFlight {
    */
   end(slot: number, socket: number): boolean {
     const { slots, counters } = this.#o;
-    if (socket !== 0) this.#measure(slot, socket);
     this.#giveBack(slot, socket);
     if (slots.reply(slot)) return true;
     counters[counter.queriesClaimed]!++;
@@ -199,24 +186,10 @@ export class InFlight {
     this.#o.slots.forget(slot);
   }
 
-  /** A query that was sent twice may have its answer from either, so it is no measure (Karn's algorithm). */
-  #measure(slot: number, socket: number): void {
-    const { slots, pool, batch } = this.#o;
-    if (slots.words[slots.wordOf(slot) + slotFormerUpstream] !== 0) return;
-    const nowMs = batch.monotonicNs / 1e6;
-    pool.heavyWindowOf(socket)?.answered(nowMs - slots.startedUs[slot]! / 1000, nowMs);
-  }
-
   #giveBack(slot: number, answeredOn: number): void {
-    const { slots, lookup, pool } = this.#o;
+    const { slots, lookup } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
-    const round = this.#heavyRounds[slot]!;
-    if (round !== noRound) {
-      const endpoint = words[at + slotEndpoint]! as EndpointSlot;
-      pool.heavyWindowOf(words[at + slotUpstream]!)?.end(endpoint, round);
-      this.#heavyRounds[slot] = noRound;
-    }
     this.#leaveSocket(at + slotUpstream, at + slotUpstreamId, answeredOn);
     if (words[at + slotFormerUpstream] !== 0)
       this.#leaveSocket(at + slotFormerUpstream, at + slotFormerId, answeredOn);

@@ -54,10 +54,6 @@ export class UdpQueries {
   #replays = 0;
   #listener4 = 0;
   #listener6 = 0;
-  /** The batch is of pods that ask much. */
-  #isHeavy = false;
-  /** Own listeners for pods that ask much. */
-  readonly #heavy = new Set<number>();
 
   constructor(options: UdpParts) {
     this.#o = options;
@@ -71,17 +67,15 @@ export class UdpQueries {
     this.#facts.words = options.slots.words;
   }
 
-  /** Own listeners, by which replayed queries are answered, and those for pods that ask much. */
-  setListeners(ipv4: number, ipv6: number, heavy: Iterable<number>): void {
+  /** Own listeners, by which replayed queries are answered. */
+  setListeners(ipv4: number, ipv6: number): void {
     this.#listener4 = ipv4;
     this.#listener6 = ipv6;
-    for (const listener of heavy) this.#heavy.add(listener);
   }
 
   /** The batch received on one listener; its queries are answered by `listener`, an own one. */
   onQueries(listener: number, count: number): void {
     this.#o.lookup.begin();
-    this.#isHeavy = this.#heavy.has(listener);
     for (let i = 0; i < count; i++) this.#onQuery(listener, i);
     this.#o.counters[counter.queriesUdp]! += count;
     this.#flush();
@@ -91,8 +85,6 @@ export class UdpQueries {
   /** Before `replay`. */
   beginReplay(): void {
     this.#o.lookup.begin();
-    // Whose they are is not in the journal, and they have waited once.
-    this.#isHeavy = false;
   }
 
   /**
@@ -173,11 +165,11 @@ export class UdpQueries {
       hasPaid,
     );
     if (result === outcome.forward) {
-      result = this.#inFlight.begin(slot, facts, query, this.#isHeavy);
+      result = this.#inFlight.begin(slot, facts, query);
       if (result === outcome.overServers && timeouts.giveUpServerFor(facts)) {
         // The view holds a query to that server by now.
         parseQuery(query, this.#memory, start, start + words[at + slotLength]!);
-        result = this.#inFlight.begin(slot, facts, query, this.#isHeavy);
+        result = this.#inFlight.begin(slot, facts, query);
       }
       if (result === claimed) return;
     }

@@ -42,9 +42,9 @@ export class UdpServer {
     this.#replies = new UdpReplies(shared);
   }
 
-  /** Own listeners, by which replayed queries are answered, and those for pods that ask much. */
-  setListeners(ipv4: number, ipv6: number, heavy: Iterable<number>): void {
-    this.#queries.setListeners(ipv4, ipv6, heavy);
+  /** Own listeners, by which replayed queries are answered. */
+  setListeners(ipv4: number, ipv6: number): void {
+    this.#queries.setListeners(ipv4, ipv6);
   }
 
   /** Queries received on one listener; they are answered by `listener`, an own one. */

@@ -23,7 +23,6 @@ import {
   upstreamServersPerPolicyMax,
   upstreamSocketsPerServerMax,
 } from '../limits.ts';
-import type { HeavyWindow } from './heavy-window.ts';
 
 /** Handle of a server, never 0; -1: none. A socket's handle is another number. */
 export type ServerHandle = Branded<'ServerHandle'>;
@@ -51,8 +50,6 @@ export interface UpstreamServer {
   open: number;
   /** Queries in flight. */
   inFlight: number;
-  /** Queries in flight of pods that ask much; null until one of them asks. */
-  heavy: HeavyWindow | null;
   usedMs: number;
   /** When the last query was sent. */
   sentMs: number;
@@ -139,7 +136,6 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
       sockets: new Int32Array(upstreamSocketsPerServerMax).fill(-1),
       open: 0,
       inFlight: 0,
-      heavy: null,
       usedMs: nowMs,
       sentMs: 0,
       answeredMs: 0,

@@ -23,7 +23,6 @@ import {
   upstreamUnreachableMs,
 } from '../limits.ts';
 import type { RandomSource } from '../query/random.ts';
-import { HeavyWindow } from './heavy-window.ts';
 import {
   noServer,
   type ServerHandle,
@@ -71,19 +70,6 @@ export class UdpPool {
   /** Handle of the server that `serverOf` needs to be forgotten, once its queries are given up; -1: none. */
   silentServerFor(owner: ServerOwner, nowMs: number): ServerHandle {
     return this.#servers.silentFor(owner, nowMs, this.#heard(nowMs))?.handle ?? noServer;
-  }
-
-  /** The window of queries of pods that ask much at the server; null: there is no such server. */
-  heavyWindow(serverHandle: ServerHandle): HeavyWindow | null {
-    const server = this.#servers.find(serverHandle);
-    if (server === undefined) return null;
-    server.heavy ??= new HeavyWindow();
-    return server.heavy;
-  }
-
-  /** The window of the socket's server; null: none of them asks it. */
-  heavyWindowOf(handle: number): HeavyWindow | null {
-    return this.#sockets.of(handle)?.server.heavy ?? null;
   }
 
   /** Queries in flight at the server. */

@@ -115,8 +115,7 @@ export class DnsWorker {
     takeover.setOwn(own);
     this.#memory = new ListenerMemory(listenerLoop, this.#options.counters, own);
     const ipv4 = own[tdListenerKind.UDP4]!;
-    const heavy = own.filter((_, kind) => isHeavy(kind));
-    udp.setListeners(ipv4, own[tdListenerKind.UDP6] ?? ipv4, heavy);
+    udp.setListeners(ipv4, own[tdListenerKind.UDP6] ?? ipv4);
   }
 
   #install(tables: PolicyTables): void {
