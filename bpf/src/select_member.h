@@ -18,6 +18,7 @@
 #include <linux/if_ether.h>
 
 #define TD_NOBODY TD_MEMBERS_MAX
+#define TD_ALL_MEMBERS ((1u << TD_MEMBERS_MAX) - 1)
 
 /* Members as bit sets. */
 struct candidates {
@@ -26,28 +27,36 @@ struct candidates {
 	__u32 live;
 };
 
-static __always_inline struct candidates candidates_of(struct td_group *g)
+/*
+ * The sets, one after the other from the lowest bit on. Global, like nth_member, so that the verifier walks each of both once, and not
+ * select_member once for each state of each member.
+ */
+__noinline int candidates_of(void)
 {
-	__u32 required = READ_ONCE(g->required_revision);
+	struct td_group *g = group_get();
 	__u64 now = bpf_ktime_get_ns();
-	struct candidates c = {};
+	__u32 sets = 0;
+	__u32 required;
 
+	if (!g)
+		return 0;
+	required = READ_ONCE(g->required_revision);
 	for (__u32 i = 0; i < TD_MEMBERS_MAX; i++) {
 		struct td_member *member = &g->member[i];
 
 		if (!member_is_live(member))
 			continue;
-		c.live |= 1u << i;
+		sets |= 1u << (2 * TD_MEMBERS_MAX + i);
 		if ((__s64)(now - READ_ONCE(member->beat_ns)) >= (__s64)td_config.stale_ns)
 			continue;
-		c.fresh |= 1u << i;
+		sets |= 1u << (TD_MEMBERS_MAX + i);
 		if ((__s32)(READ_ONCE(member->revision) - required) >= 0)
-			c.current |= 1u << i;
+			sets |= 1u << i;
 	}
-	return c;
+	return sets;
 }
 
-static __always_inline __u32 nth_member(__u32 set, __u32 hash)
+__noinline int nth_member(__u32 set, __u32 hash)
 {
 	__u32 size = 0;
 	__u32 n;
@@ -112,10 +121,14 @@ int select_member(struct sk_reuseport_md *packet)
 	struct td_group *g = group_get();
 	bool is_heavy = lane_is_heavy(packet);
 	struct candidates c;
+	__u32 sets;
 
 	if (!g)
 		return SK_DROP;
-	c = candidates_of(g);
+	sets = candidates_of();
+	c.current = sets & TD_ALL_MEMBERS;
+	c.fresh = sets >> TD_MEMBERS_MAX & TD_ALL_MEMBERS;
+	c.live = sets >> 2 * TD_MEMBERS_MAX & TD_ALL_MEMBERS;
 	for (__u32 attempt = 0; attempt < TD_MEMBERS_MAX; attempt++) {
 		__u32 set = c.current ? c.current : c.fresh;
 		__u32 member = set ? nth_member(set, packet->hash) : freshest_member(g, c.live);
