@@ -19,6 +19,7 @@ import {
   remote4,
   remote6,
   seenFromA,
+  selector,
   setUpJudge,
   tcp,
   udp,
@@ -27,6 +28,7 @@ import {
   vethB,
   withOut,
 } from './judge-world.ts';
+import { learnInto } from './learning.ts';
 
 const fixture = new Fixture();
 after(() => fixture[Symbol.dispose]());
@@ -94,6 +96,62 @@ describe('policy', () => {
     addRule(fixture, 40, { protocol: 6, port: 443 });
     addRule(fixture, 0, { protocol: 6, port: 443, verdict: 'DENY' });
     expectVerdict(fixture, tcp(a4, remote4), seenFromA, 'DROP_POLICY_DENY');
+  });
+
+  test('a decided entry of a class includes the wildcard, nothing and DNS included', () => {
+    const flags = ['ENFORCE_EGRESS', 'WILD_EGRESS'];
+    fixture.endpoint(a4, { id: 1, ifindex: vethA, flags });
+    fixture.endpoint(a6, { id: 1, ifindex: vethA, flags });
+    fixture.class('2001:db8::', 32, 40);
+    const rows = [
+      ['ALLOW', 'DENY', 'FORWARDED'],
+      ['ALLOW', 'L7_DNS', 'FORWARDED'],
+      ['NONE', 'ALLOW', 'DROP_NO_MATCH'],
+      ['NONE', 'DENY', 'DROP_NO_MATCH'],
+      ['L7_DNS', 'ALLOW', 'DROP_NOT_REDIRECTED'],
+      ['L7_DNS', 'DENY', 'DROP_NOT_REDIRECTED'],
+      ['DENY', 'ALLOW', 'DROP_POLICY_DENY'],
+    ] as const;
+    for (const [verdict, wildcard, want] of rows) {
+      addRule(fixture, 0, { verdict: wildcard });
+      addRule(fixture, 40, { verdict, isDecided: true });
+      for (const packet of [tcp(a4, remote4), udp(a4, remote4), tcp(a6, remote6)])
+        expectVerdict(fixture, packet, seenFromA, want);
+      // A longer prefix without the bit is joined with the wildcard again, and is the only one that counts.
+      addRule(fixture, 40, { verdict: 'ALLOW', protocol: 6, port: 8443 });
+      const joined = {
+        ALLOW: 'FORWARDED',
+        DENY: 'DROP_POLICY_DENY',
+        L7_DNS: 'DROP_NOT_REDIRECTED',
+      };
+      expectVerdict(fixture, tcp(a4, remote4, 8443), seenFromA, joined[wildcard]);
+    }
+  });
+
+  test('learned names are asked after a decided entry that says nothing', () => {
+    const flags = ['ENFORCE_EGRESS', 'WILD_EGRESS', 'FQDN'];
+    fixture.endpoint(a4, { id: 1, ifindex: vethA, flags });
+    addRule(fixture, 0, { verdict: 'DENY' });
+    addRule(fixture, 40, { verdict: 'NONE', isDecided: true });
+    addRule(fixture, selector, { protocol: 6, port: 443 });
+    expectVerdict(fixture, tcp(a4, remote4), seenFromA, 'DROP_NO_MATCH');
+    const expires = Math.floor(Number(process.hrtime.bigint() / 1_000_000_000n)) + 1000;
+    learnInto(fixture, [{ op: 'ADD', address: remote4, selector, expires, namespaceId: 150 }]);
+    expectVerdict(fixture, tcp(a4, remote4), seenFromA, 'FORWARDED');
+    expectVerdict(fixture, udp(a4, remote4), seenFromA, 'DROP_NO_MATCH');
+  });
+
+  test('a decided entry of ingress', () => {
+    const flags = ['ENFORCE_INGRESS', 'WILD_INGRESS'];
+    fixture.endpoint(b4, { id: 2, policyId: 2, ifindex: vethB, flags });
+    const entry = { policyId: 2, direction: 'ingress' } as const;
+    fixture.policy({ ...entry, peer: 0, verdict: 'DENY' });
+    expectVerdict(fixture, tcp(remote4, b4), { ifindex: uplink }, 'DROP_POLICY_DENY');
+    fixture.policy({ ...entry, peer: 40, verdict: 'ALLOW', isDecided: true });
+    expectVerdict(fixture, tcp(remote4, b4), { ifindex: uplink }, 'FORWARDED');
+    fixture.policy({ ...entry, peer: 0, verdict: 'ALLOW' });
+    fixture.policy({ ...entry, peer: 40, verdict: 'NONE', isDecided: true });
+    expectVerdict(fixture, tcp(remote4, b4), { ifindex: uplink }, 'DROP_NO_MATCH');
   });
 
   test('a pod is not cut off from itself', () => {

@@ -132,7 +132,8 @@ export function addRule(
     port?: number;
     protocol?: number;
     policyId?: number;
-    verdict?: 'ALLOW' | 'DENY' | 'L7_DNS';
+    verdict?: 'NONE' | 'ALLOW' | 'DENY' | 'L7_DNS';
+    isDecided?: boolean;
     direction?: 'ingress' | 'egress';
     ruleId?: number;
     portBits?: number;

@@ -21,6 +21,8 @@ export const mark = 0x1000;
 export const portP = 10053;
 export const ownerUid = 65532;
 export const quota = { namespace: 100, selector: 60 } as const;
+/** TD_VERDICT_DECIDED: a macro, so BTF does not have it. */
+const verdictDecided = 0x80;
 /** Seconds after expiry in which an address in use takes new connections, and how long a packet is use. */
 export const liveSeconds = 1000;
 export const liveIdleSeconds = 100;
@@ -76,7 +78,9 @@ export interface PolicySpec {
   readonly policyId?: number;
   readonly peer: number;
   readonly direction: 'ingress' | 'egress';
-  readonly verdict: 'ALLOW' | 'DENY' | 'L7_DNS';
+  readonly verdict: 'NONE' | 'ALLOW' | 'DENY' | 'L7_DNS';
+  /** The entry says what the rules for every peer say, too. */
+  readonly isDecided?: boolean;
   readonly protocol?: number;
   readonly port?: number;
   /** Bits of the port that must match; default 16 with a port, 0 without. */
@@ -255,7 +259,9 @@ export class KernelWorld {
         port_be: spec.port ?? 0,
       }),
       this.structs.bytes('td_policy', {
-        verdict: this.structs.number(`TD_VERDICT_${spec.verdict}`),
+        verdict:
+          this.structs.number(`TD_VERDICT_${spec.verdict}`) |
+          (spec.isDecided === true ? verdictDecided : 0),
         rule_id: spec.ruleId ?? 0,
       }),
     );

@@ -158,9 +158,14 @@ struct td_policy_key {
 #define TD_SELECTOR_BIT 0x80000000u
 
 enum td_verdict { TD_VERDICT_NONE = 0, TD_VERDICT_ALLOW = 1, TD_VERDICT_DENY = 2, TD_VERDICT_L7_DNS = 3 };
+/*
+ * Beside a verdict, NONE included, in an entry of a class: it includes what the rules for every peer say, so TD_PEER_ANY is not
+ * asked. For rules that have an order (docs/adr/0021-cluster-network-policy.md).
+ */
+#define TD_VERDICT_DECIDED 0x80u
 
 struct td_policy {
-	__u8 verdict; /* td_verdict */
+	__u8 verdict; /* td_verdict, and TD_VERDICT_DECIDED */
 	__u8 reserved0[3];
 	__u32 rule_id; /* for events and `policy explain`; 0 = several */
 };

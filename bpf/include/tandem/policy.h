@@ -59,11 +59,16 @@ static __always_inline struct answer answer_join(struct answer a, struct answer 
 	return a.verdict == TD_VERDICT_L7_DNS ? a : b;
 }
 
+/* Answer of the rules for a class and of those for every peer together, unless the entry of the class says so itself. */
 static __always_inline struct answer policy_of_class(const struct question *q, __u32 class_id,
 						     bool has_wildcards)
 {
 	struct answer answer = policy_ask(q, class_id);
 
+	if (answer.verdict & TD_VERDICT_DECIDED) {
+		answer.verdict &= ~TD_VERDICT_DECIDED;
+		return answer;
+	}
 	if (!has_wildcards || answer.verdict == TD_VERDICT_DENY)
 		return answer;
 	return answer_join(answer, policy_ask(q, TD_PEER_ANY));

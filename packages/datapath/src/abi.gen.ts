@@ -77,6 +77,8 @@ export const TD_INGRESS = 0;
 
 export const TD_EGRESS = 1;
 
+export const TD_VERDICT_DECIDED = 128;
+
 export const TD_POLICY_BITS_PEER = 72;
 
 export const TD_POLICY_BITS_PROTO = 80;

@@ -67,6 +67,8 @@ test('keys are laid out as the kernel compares them', () => {
   assert.equal(hex(key), '60000000040302010500008001111234', 'the port in network order');
   assert.equal(key.length, tdPolicyKey.size);
   assert.equal(hex(value), '0300000007000000');
+  const decided = encodePolicy({ ...policy, isDecided: true });
+  assert.equal(hex(decided.value), '8300000007000000', 'and TD_VERDICT_DECIDED');
   const { key: serverKey } = encodeDnsServer(9, address, 6, 1);
   assert.equal(hex(serverKey), `09000000${hex(address)}06000000`);
   assert.equal(serverKey.length, tdDnsServerKey.size);

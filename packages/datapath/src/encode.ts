@@ -4,6 +4,7 @@
 /** Keys and values of the agent's maps, byte for byte as abi.h lays them out. */
 
 import {
+  TD_VERDICT_DECIDED,
   tdClass,
   tdClassKey,
   tdDnsServer,
@@ -99,6 +100,7 @@ export interface PolicyValue {
   readonly prefixLength: number;
   readonly verdict: number;
   readonly ruleId: number;
+  readonly isDecided?: true;
 }
 
 export function encodePolicy(entry: PolicyValue): Entry {
@@ -111,7 +113,8 @@ export function encodePolicy(entry: PolicyValue): Entry {
   key[tdPolicyKey.port_be] = entry.port >>> 8;
   key[tdPolicyKey.port_be + 1] = entry.port;
   const value = new Uint8Array(tdPolicy.size);
-  value[tdPolicy.verdict] = entry.verdict;
+  const decided = entry.isDecided === true ? TD_VERDICT_DECIDED : 0;
+  value[tdPolicy.verdict] = entry.verdict | decided;
   putWord(value, tdPolicy.rule_id, entry.ruleId);
   return { key, value };
 }

@@ -196,9 +196,10 @@ function build({ draft, servers }: PlannedPolicy, names: Names, ids: IdSession):
   const ruleIds = new Map<string, number>();
   for (const [origin, digest] of names.rules) ruleIds.set(origin, ids.idOf('rule', digest));
   const rules = draft.statements.map((statement): CompiledRule => {
-    const { direction, verdict, peers, ports, origin, fqdns } = statement;
+    const { direction, tier, verdict, peers, ports, origin, fqdns } = statement;
     const fqdnSelectors = fqdns.flatMap(({ text }) => byText.get(text) ?? []);
-    return { direction, verdict, peers, fqdnSelectors, ports, ruleId: ruleIds.get(origin) ?? 0 };
+    const ruleId = ruleIds.get(origin) ?? 0;
+    return { direction, tier, verdict, peers, fqdnSelectors, ports, ruleId };
   });
   const ruleSets = names.ruleSets.map(({ names: set, digest }) => ({
     id: ids.idOf('ruleSet', digest),

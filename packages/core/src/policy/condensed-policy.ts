@@ -7,7 +7,7 @@
  */
 
 import { assert } from '../assert.ts';
-import type { Policy, PolicyRule, PolicySpec } from './rule.ts';
+import type { Policy, PolicyRule, PolicySpec, SpecTier } from './rule.ts';
 import { specFacts } from './spec-facts.ts';
 
 /** The same policy; `read` gives it again, whole, whenever it is called. */
@@ -28,6 +28,7 @@ class CondensedSpec implements PolicySpec {
   readonly hasEgress: boolean;
   readonly denyIngress: boolean;
   readonly denyEgress: boolean;
+  readonly tier?: SpecTier;
   readonly #index: number;
   readonly #rules: RuleText;
 
@@ -37,6 +38,7 @@ class CondensedSpec implements PolicySpec {
     this.hasEgress = spec.hasEgress;
     this.denyIngress = spec.denyIngress;
     this.denyEgress = spec.denyEgress;
+    if (spec.tier !== undefined) this.tier = spec.tier;
     this.#index = index;
     this.#rules = rules;
   }

@@ -16,6 +16,7 @@ import type { Peer } from './peer.ts';
 import type { Redirect } from './redirect.ts';
 import type { PortRange } from './rule.ts';
 import type { StableIds } from './stable-ids.ts';
+import type { RuleVerdict, Tier } from './tiers.ts';
 
 /** One local pod address. The agent adds interface indices, MAC and TD_EP_BRIDGED. */
 export interface EndpointDesired {
@@ -48,10 +49,11 @@ export interface ClassTable {
   readonly selectorsOf: ReadonlyMap<number, readonly string[]>;
 }
 
-/** One allow, deny or L7-DNS statement of a policy. */
+/** One statement of a policy. */
 export interface CompiledRule {
   readonly direction: Direction;
-  readonly verdict: Exclude<Verdict, 0>;
+  readonly tier: Tier;
+  readonly verdict: RuleVerdict;
   /** Keys of peer selectors; 'any' is every peer. May be empty for a rule of FQDN selectors. */
   readonly peers: 'any' | readonly string[];
   /** Selector ids (bit 31 set) of toFQDNs, only with verdict allow on egress. */
@@ -65,6 +67,7 @@ export interface CompiledRule {
 /** The rules of all pods that the same rules select. Immutable: other rules are another id. */
 export interface CompiledPolicy {
   readonly id: number;
+  /** In order of evaluation (tiers.ts). */
   readonly rules: readonly CompiledRule[];
   /** The peers that the rules name, by key. */
   readonly peers: ReadonlyMap<string, Peer>;
@@ -84,9 +87,12 @@ export interface PolicyEntry {
   readonly port: number;
   /** 72 any protocol, 80 any port, 80 + n a port prefix of n bits. */
   readonly prefixLength: number;
-  readonly verdict: Exclude<Verdict, 0>;
+  /** `none` only where the order of rules counts: the entry keeps a wider one from answering. */
+  readonly verdict: Verdict;
   /** 0: several rules agree. */
   readonly ruleId: number;
+  /** TD_VERDICT_DECIDED: it includes what the rules for every peer say. */
+  readonly isDecided?: true;
 }
 
 /** One entry of `dns_servers`. */

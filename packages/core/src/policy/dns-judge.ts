@@ -5,12 +5,13 @@
  * Verdict of a policy on one DNS server: the names that a pod may ask it for. As in Cilium, all rules for the server's
  * identity, port and protocol together: the union of their names; every name, if a plain allow names exactly this port as
  * well (Cilium PR #8106); a plain allow that is wider (no ports, or a range) does not lift the names, because a redirect
- * beats it.
+ * beats it. Before all that, the tiers decide which rules count (tiers.ts).
  */
 
 import type { Pattern } from '../dns/pattern.ts';
 import { Direction, type Protocol, Verdict } from './kernel-numbers.ts';
 import type { Statement } from './policy-set.ts';
+import { deciding, isOrdered } from './tiers.ts';
 
 /** Names that may be asked. `patterns` by text, empty if `matchAll`. */
 export interface NameSet {
@@ -59,9 +60,14 @@ export class DnsJudge {
   }
 
   #judge(who: Who, protocol: Protocol, port: number): ServerVerdict {
-    const holding = this.#egress.filter(
+    const all = this.#egress.filter(
       (statement) => coversPeer(statement, who) && coversPort(statement, protocol, port),
     );
+    const holding = deciding(all);
+    const [first] = holding;
+    // Of a server that other tiers filter by name, an Accept lifts the names; the members still see the queries, so that toFQDNs learns.
+    if (first !== undefined && isOrdered(first) && first.verdict === Verdict.allow)
+      return all.some(({ names }) => names !== null) ? { kind: 'names', names: allNames } : plain;
     if (holding.some(({ verdict }) => verdict === Verdict.deny)) return deny;
     const lists = holding.flatMap(({ names }) => (names === null ? [] : [names]));
     if (lists.length === 0) return holding.length === 0 ? none : plain;

@@ -8,11 +8,24 @@
  * the WILD flag, one for TD_PEER_ANY; of the two, deny beats L7-DNS beats allow. If both give nothing
  * and the class permits learning, each selector of the address is looked up the same way. So within one
  * peer the most specific entry alone must tell the truth: a wider deny is folded into narrower allows.
- * Between peers nothing is folded.
+ * Between peers nothing is folded, but where the order of rules counts (expand-tiers.ts).
  */
 
 import { assert } from '../assert.ts';
+import {
+  type Answer,
+  answerOfRule,
+  type EntryShape,
+  join,
+  meet,
+  nothing,
+  portBits,
+  type Segment,
+  segmentsOf,
+  strength,
+} from './answer.ts';
 import type { ClassTable, CompiledPolicy, CompiledRule, PolicyEntry } from './desired.ts';
+import { expandOrdered } from './expand-tiers.ts';
 import {
   Direction,
   Protocol,
@@ -20,31 +33,12 @@ import {
   policyBitsPeer,
   policyBitsPort,
   policyBitsProtocol,
+  selectorBit,
   Verdict,
 } from './kernel-numbers.ts';
+import { isOrdered } from './tiers.ts';
 
-/** Verdict on some packets, and its rule. */
-interface Answer {
-  readonly verdict: Verdict;
-  readonly ruleId: number;
-}
-
-/** Consecutive ports with one answer. */
-interface Segment {
-  readonly first: number;
-  readonly last: number;
-  readonly answer: Answer;
-}
-
-type EntryShape = Pick<
-  PolicyEntry,
-  'protocol' | 'port' | 'prefixLength' | 'verdict' | 'ruleId' | 'direction'
->;
-
-const nothing: Answer = { verdict: Verdict.none, ruleId: 0 };
 const protocols = [Protocol.tcp, Protocol.udp, Protocol.sctp] as const;
-const portMax = 65_535;
-const portBits = 16;
 
 /** All entries of the policy for all classes of the table; no two have one key. */
 export function expandPolicy(policy: CompiledPolicy, classes: ClassTable): PolicyEntry[] {
@@ -109,10 +103,11 @@ function forEachPeer(
       const key = indices.join(' ');
       let shape = shapes.get(key);
       if (shape === undefined) {
-        shape = expandRules(
-          indices.map((index) => rules[index] as CompiledRule),
-          direction,
-        );
+        const own = indices.map((index) => rules[index] as CompiledRule);
+        // Rules of a class that are ordered include those for every peer, which no other class's do.
+        shape = own.some(isOrdered)
+          ? expandOrdered(own, direction, peer !== peerAny)
+          : expandRules(own, direction);
         shapes.set(key, shape);
       }
       take(peer, shape);
@@ -120,7 +115,10 @@ function forEachPeer(
   }
 }
 
-/** Peer id -> indices of the rules that hold for it, ascending. */
+/**
+ * Peer id -> indices of the rules that hold for it, ascending. Where the order of rules counts, those of a class include the rules
+ * for every peer.
+ */
 function rulesByPeer(
   rules: readonly CompiledRule[],
   classes: ClassTable,
@@ -142,7 +140,23 @@ function rulesByPeer(
       else indices.push(index);
     }
   }
+  if (rules.some(isOrdered)) addRulesForAll(rules, byPeer);
   return byPeer;
+}
+
+function addRulesForAll(rules: readonly CompiledRule[], byPeer: Map<number, number[]>): void {
+  const forAll = [...rules.keys()].filter((index) => rules[index]?.peers === 'any');
+  const isOrderedForAll = forAll.some((index) => isOrdered(rules[index] as CompiledRule));
+  for (const [peer, indices] of byPeer) {
+    if (peer === peerAny || peer >= selectorBit) continue;
+    const counts =
+      isOrderedForAll || indices.some((index) => isOrdered(rules[index] as CompiledRule));
+    if (counts)
+      byPeer.set(
+        peer,
+        [...indices, ...forAll].sort((left, right) => left - right),
+      );
+  }
 }
 
 /** The entries for one peer: any protocol first, then what each protocol's ports say beyond that. */
@@ -150,10 +164,13 @@ function expandRules(rules: readonly CompiledRule[], direction: Direction): read
   const shapes: EntryShape[] = [];
   const base = rules
     .filter(({ ports }) => ports === 'any')
-    .reduce((answer, rule) => join(answer, rule), nothing);
+    .map(answerOfRule)
+    .reduce(join, nothing);
   push(shapes, base, { direction, protocol: 0, port: 0, prefixLength: policyBitsPeer });
   for (const protocol of protocols) {
-    const segments = segmentsOf(rules, protocol, base);
+    const segments = segmentsOf(rules, protocol, (holding) =>
+      holding.map(answerOfRule).reduce(join, base),
+    );
     const emit = (first: number, bits: number, answer: Answer): void =>
       push(shapes, answer, {
         direction,
@@ -173,32 +190,6 @@ function push(
 ): void {
   assert(place.prefixLength <= policyBitsPort, 'a prefix ends with the port');
   if (verdict !== Verdict.none) shapes.push({ ...place, verdict, ruleId });
-}
-
-/** The port space of one protocol cut where an answer begins or ends. */
-function segmentsOf(
-  rules: readonly CompiledRule[],
-  protocol: Protocol,
-  base: Answer,
-): readonly Segment[] {
-  const cuts = new Set([0]);
-  const ranges = rules.flatMap((rule) =>
-    rule.ports === 'any'
-      ? []
-      : rule.ports
-          .filter((range) => range.protocol === protocol)
-          .map(({ first, last }) => ({ first, last, rule })),
-  );
-  for (const { first, last } of ranges) {
-    cuts.add(first);
-    if (last < portMax) cuts.add(last + 1);
-  }
-  const starts = [...cuts].sort((left, right) => left - right);
-  return starts.map((first, index) => {
-    const last = (starts[index + 1] ?? portMax + 1) - 1;
-    const holding = ranges.filter((range) => range.first <= first && last <= range.last);
-    return { first, last, answer: holding.reduce((answer, { rule }) => join(answer, rule), base) };
-  });
 }
 
 /**
@@ -223,36 +214,4 @@ function emitPrefix(
   const upper = segments.filter(({ last }) => last >= middle);
   emitPrefix({ first: prefix.first, bits }, lower, stated, emit);
   emitPrefix({ first: middle, bits }, upper, stated, emit);
-}
-
-/** Deny beats L7-DNS beats allow. */
-export function strength({ verdict }: { readonly verdict: Verdict }): number {
-  switch (verdict) {
-    case Verdict.none:
-      return 0;
-    case Verdict.allow:
-      return 1;
-    case Verdict.l7Dns:
-      return 2;
-    case Verdict.deny:
-      return 3;
-  }
-}
-
-/** Both hold: the stronger wins; rule 0 when two rules say the same. */
-function join(left: Answer, right: Answer): Answer {
-  const difference = strength(left) - strength(right);
-  if (difference !== 0) return difference > 0 ? left : right;
-  return mergeRules(left, right);
-}
-
-/** Verdict that holds for all ports of both. */
-function meet(left: Answer, right: Answer): Answer {
-  const difference = strength(left) - strength(right);
-  if (difference !== 0) return difference < 0 ? left : right;
-  return mergeRules(left, right);
-}
-
-function mergeRules(left: Answer, right: Answer): Answer {
-  return left.ruleId === right.ruleId ? left : { verdict: left.verdict, ruleId: 0 };
 }

@@ -9,8 +9,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { compileObjects } from './cluster-fixture.test.ts';
+import { compileObjects, endpointAt } from './cluster-fixture.test.ts';
 import { Kernel } from './kernel-fixture.test.ts';
+import { EndpointFlag } from './kernel-numbers.ts';
 import {
   baseObjects,
   learnedFixture,
@@ -21,6 +22,7 @@ import {
   policyObject,
   read,
 } from './random-policy.test.ts';
+import { compileTiers, judgeOf, readTiers, tiersFixture } from './random-tiers.test.ts';
 import { StableIds } from './stable-ids.ts';
 
 const ipOf = ({ pod }: Packet): string => pods[pod]?.ips[0] as string;
@@ -35,6 +37,51 @@ test('judge over the compiled maps gives what the policies say', () => {
       for (const packet of packets) {
         const got = kernel.judge(ipOf(packet), packet, compiled, learned);
         assert.equal(got, read(policies, packet, learned), JSON.stringify(packet));
+      }
+    }),
+    options,
+  );
+});
+
+test('the tiers: the first rule that matches, then the other kinds, then the baseline', () => {
+  const fixtures = [fc.oneof(fc.constant([]), policiesFixture), tiersFixture] as const;
+  fc.assert(
+    fc.property(
+      ...fixtures,
+      packetsFixture,
+      learnedFixture,
+      (policies, tiers, packets, learned) => {
+        const compiled = compileTiers(policies, tiers);
+        const kernel = new Kernel(compiled, [compiled]);
+        for (const packet of packets) {
+          const got = kernel.judge(ipOf(packet), packet, compiled, learned);
+          assert.equal(got, readTiers(policies, tiers, packet, learned), JSON.stringify(packet));
+        }
+      },
+    ),
+    { ...options, numRuns: Number(process.env['TANDEM_MODEL_RUNS'] ?? 400) },
+  );
+});
+
+test('the tiers for DNS servers: a denial refuses, an Accept lifts names, a Pass leaves them', () => {
+  const fixtures = [fc.oneof(fc.constant([]), policiesFixture), tiersFixture] as const;
+  const kinds = { allow: ['plain', 'names'], l7: ['names'], deny: ['deny'], none: ['none'] };
+  fc.assert(
+    fc.property(...fixtures, packetsFixture, (policies, tiers, packets) => {
+      const compiled = compileTiers(policies, tiers);
+      const kernel = new Kernel(compiled, [compiled]);
+      const judges = pods.map((_, index) => judgeOf(policies, tiers, index));
+      for (const packet of packets) {
+        const { peer, port, protocol } = packet;
+        if (packet.direction !== 'egress' || (protocol !== 6 && protocol !== 17)) continue;
+        const { flags } = endpointAt(compiled, ipOf(packet));
+        if ((flags & EndpointFlag.enforceEgress) === 0) continue;
+        const verdict = judges[packet.pod]?.judge(kernel.who(peer), protocol, port);
+        const want = readTiers(policies, tiers, packet, new Map());
+        const label = `${JSON.stringify(packet)}: ${verdict?.kind}, not as ${want}`;
+        assert(kinds[want].includes(verdict?.kind ?? ''), label);
+        const isAccepted = want === 'allow' && verdict?.kind === 'names';
+        assert(!isAccepted || verdict.names.matchAll, label);
       }
     }),
     options,

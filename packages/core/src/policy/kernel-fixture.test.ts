@@ -9,7 +9,14 @@ import type { ClassEntry } from './class-entries.ts';
 import { address } from './cluster-fixture.test.ts';
 import type { Compiled, PolicyEntry } from './desired.ts';
 import { expandPolicy } from './expand.ts';
-import { classNeverLearn, classNone, EndpointFlag, peerAny, Verdict } from './kernel-numbers.ts';
+import {
+  classNeverLearn,
+  classNone,
+  EndpointFlag,
+  peerAny,
+  Verdict,
+  verdictDecided,
+} from './kernel-numbers.ts';
 import type { Answer, Packet } from './random-policy.test.ts';
 
 export class Kernel {
@@ -22,7 +29,7 @@ export class Kernel {
       for (const entry of expandPolicy(policy, compiled.classTable)) {
         const key = this.#key(entry);
         const known = this.#entries.get(key);
-        assert(known === undefined || known.verdict === entry.verdict, `one entry for ${key}`);
+        assert(known === undefined || valueOf(known) === valueOf(entry), `one entry for ${key}`);
         this.#entries.set(key, entry);
       }
     }
@@ -42,8 +49,9 @@ export class Kernel {
     if ((endpoint.flags & enforce) === 0) return 'allow';
     const { classId, flags } = this.#class(packet.peer);
     const ask = (peer: number): number => this.#lookup(endpoint.policyId, peer, packet);
-    let answer = ask(classId);
-    if ((endpoint.flags & wild) !== 0 && answer !== Verdict.deny) {
+    const ofClass = ask(classId);
+    let answer = ofClass & ~verdictDecided;
+    if ((endpoint.flags & wild) !== 0 && answer !== Verdict.deny && answer === ofClass) {
       answer = strongest(answer, ask(peerAny));
     }
     const mayLearn = (flags & classNeverLearn) === 0;
@@ -60,6 +68,13 @@ export class Kernel {
       }
     }
     return (['none', 'allow', 'deny', 'l7'] as const)[answer] ?? 'none';
+  }
+
+  /** The class of an address, with its selectors. */
+  who(text: string): { readonly id: number; readonly selectors: ReadonlySet<string> } {
+    const { classId } = this.#class(text);
+    const selectors = this.#compiled.classTable.selectorsOf.get(classId) ?? [];
+    return { id: classId, selectors: new Set(selectors) };
   }
 
   #class(text: string): { readonly classId: number; readonly flags: number } {
@@ -86,16 +101,21 @@ export class Kernel {
       const masked = bits === 0 ? 0 : port & (0xffff << (16 - bits)) & 0xffff;
       const key = this.#key({ ...place, protocol, port: masked, prefixLength: 80 + bits });
       const entry = this.#entries.get(key);
-      if (entry !== undefined) return entry.verdict;
+      if (entry !== undefined) return valueOf(entry);
     }
     const key = this.#key({ ...place, protocol: 0, port: 0, prefixLength: 72 });
-    return this.#entries.get(key)?.verdict ?? Verdict.none;
+    const entry = this.#entries.get(key);
+    return entry === undefined ? Verdict.none : valueOf(entry);
   }
 
   #key(place: Omit<PolicyEntry, 'verdict' | 'ruleId'>): string {
     const { policyId, peer, direction, protocol, port, prefixLength } = place;
     return `${policyId} ${peer} ${direction} ${protocol} ${port}/${prefixLength}`;
   }
+}
+
+function valueOf({ verdict, isDecided }: PolicyEntry): number {
+  return isDecided === true ? verdict | verdictDecided : verdict;
 }
 
 function strongest(left: number, right: number): number {

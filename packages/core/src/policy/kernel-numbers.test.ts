@@ -48,6 +48,7 @@ test('the numbers are those of abi.h', () => {
     ['TD_VERDICT_ALLOW', Verdict.allow],
     ['TD_VERDICT_DENY', Verdict.deny],
     ['TD_VERDICT_L7_DNS', Verdict.l7Dns],
+    ['TD_VERDICT_DECIDED', numbers.verdictDecided],
     ['TD_ENDPOINTS_MAX', limits.endpointsMax],
     ['TD_CLASSES_MAX', limits.classPrefixesMax],
     ['TD_POLICY_MAX', limits.policyEntriesMax],

@@ -53,6 +53,9 @@ export type Direction = (typeof Direction)[keyof typeof Direction];
 export const Verdict = { none: 0, allow: 1, deny: 2, l7Dns: 3 } as const;
 export type Verdict = (typeof Verdict)[keyof typeof Verdict];
 
+/** TD_VERDICT_DECIDED: beside the verdict of a class's entry that includes what the rules for every peer say. */
+export const verdictDecided = 0x80;
+
 /** TD_POLICY_BITS_PEER, _PROTO, _PORT: prefix lengths of policy keys. */
 export const policyBitsPeer = 72;
 export const policyBitsProtocol = 80;

@@ -21,11 +21,15 @@ import {
   type PolicySpec,
   type PortRange,
 } from './rule.ts';
+import { compareTiered, isOrdered, type RuleVerdict, type Tier } from './tiers.ts';
 
 /** One statement: a rule element cut by its toPorts. */
 export interface Statement {
   readonly direction: Direction;
-  readonly verdict: Exclude<Verdict, 0>;
+  readonly tier: Tier;
+  /** Sorts within an ordered tier: by priority, object and place of the rule; '' in the others. */
+  readonly order: string;
+  readonly verdict: RuleVerdict;
   /** Keys of peers, or every peer. */
   readonly peers: 'any' | readonly string[];
   readonly fqdns: readonly Pattern[];
@@ -50,6 +54,7 @@ export interface ActiveSpec {
 /** The union of several specs. */
 export interface PolicyDraft {
   readonly specs: readonly ActiveSpec[];
+  /** In order of evaluation (tiers.ts). Those of the Baseline tier only in a direction in which nothing else isolates. */
   readonly statements: readonly Statement[];
   /** `EndpointFlag` bits. */
   readonly flags: number;
@@ -89,7 +94,7 @@ function activate({ spec, subject }: SpecInForce): ActiveSpec {
   const known = activated.get(spec);
   if (known !== undefined && known.subject === subject) return known;
   const peers = new Map<string, Peer>();
-  const statements = spec.rules.flatMap((rule) => statementsOf(rule, subject, peers));
+  const statements = spec.rules.flatMap((rule) => statementsOf(rule, spec, subject, peers));
   const directions = [spec.hasIngress, spec.hasEgress, spec.denyIngress, spec.denyEgress];
   const content = JSON.stringify([subject, directions, statements.map(statementContent)]);
   const active = { spec, subject, statements, peers, digest: digest128(content) };
@@ -97,8 +102,19 @@ function activate({ spec, subject }: SpecInForce): ActiveSpec {
   return active;
 }
 
+const verdictOf = { allow: Verdict.allow, deny: Verdict.deny, pass: 'pass' } as const;
+
+/** Digits that hold a priority, and the place of a rule. */
+const orderDigits = 5;
+
+function orderText(priority: number, subject: string, index: number): string {
+  const digits = (number: number): string => String(number).padStart(orderDigits, '0');
+  return `${digits(priority)} ${subject} ${digits(index)}`;
+}
+
 function statementsOf(
   rule: PolicyRule,
+  { tier }: PolicySpec,
   subject: string,
   peers: Map<string, Peer>,
 ): readonly Statement[] {
@@ -110,11 +126,13 @@ function statementsOf(
   }
   const common = {
     direction: rule.direction,
+    tier: tier?.name ?? ('network' as const),
+    order: tier === undefined ? '' : orderText(tier.priority, subject, rule.index ?? 0),
     peers: rule.peers === 'any' ? ('any' as const) : [...keys].sort(),
     fqdns: rule.fqdns,
     origin: `${subject}: ${rule.path}`,
   };
-  const verdict = rule.action === 'deny' ? Verdict.deny : Verdict.allow;
+  const verdict = verdictOf[rule.action];
   if (rule.ports === 'any') return [{ ...common, verdict, ports: 'any', names: null }];
   return rule.ports.map(({ ports, dns }) => ({
     ...common,
@@ -125,18 +143,20 @@ function statementsOf(
 }
 
 function statementContent(statement: Statement): unknown {
-  const { direction, verdict, peers, fqdns, ports, names, origin } = statement;
+  const { direction, tier, order, verdict, peers, fqdns, ports, names, origin } = statement;
   const texts = (patterns: readonly Pattern[]): readonly string[] =>
     patterns.map(({ text }) => text).sort();
   const ranges =
     ports === 'any' ? ports : ports.map(({ protocol, first, last }) => [protocol, first, last]);
   const dns = names === null ? null : [names.matchAll, texts(names.patterns)];
-  return [direction, verdict, peers, texts(fqdns), ranges, dns, origin];
+  const content = [direction, verdict, peers, texts(fqdns), ranges, dns, origin];
+  // Policies without tiers keep the ids that they had before there were tiers.
+  return tier === 'network' ? content : [...content, tier, order];
 }
 
 /** The policy of pods that exactly these specs select, in the order of `activeSpecs`. */
 export function draftPolicy(specs: readonly ActiveSpec[]): PolicyDraft {
-  const statements = specs.flatMap((active) => active.statements);
+  let statements = specs.flatMap((active) => active.statements);
   const directions = [
     {
       direction: Direction.ingress,
@@ -157,7 +177,13 @@ export function draftPolicy(specs: readonly ActiveSpec[]): PolicyDraft {
   for (const { direction, isSubject, isDefaultDeny, enforce } of directions) {
     if (isSubject) flags |= enforce;
     if (isSubject && !isDefaultDeny) statements.push(allowEverything(direction));
+    if (isDefaultDeny) {
+      statements = statements.filter(
+        (each) => each.tier !== 'baseline' || each.direction !== direction,
+      );
+    }
   }
+  if (statements.some(isOrdered)) statements.sort(compareTiered);
   for (const { direction, wild } of directions) {
     const isWild = statements.some(
       (statement) => statement.direction === direction && statement.peers === 'any',
@@ -170,10 +196,12 @@ export function draftPolicy(specs: readonly ActiveSpec[]): PolicyDraft {
   return { specs, statements, flags, content: digests.join(' ') };
 }
 
-/** Statement for rules without default deny: everything passes that they do not deny (enableDefaultDeny). */
+/** Statement for a direction that nothing isolates: everything passes that no rule denies (enableDefaultDeny: false). */
 function allowEverything(direction: Direction): Statement {
   return {
     direction,
+    tier: 'default',
+    order: '',
     verdict: Verdict.allow,
     peers: 'any',
     fqdns: [],

@@ -139,7 +139,9 @@ const entities = [
   'kube-apiserver',
   'none',
 ];
-const edgePorts = [1, 52, 53, 54, 79, 80, 81, 443, 1023, 1024, 8080, 32_767, 32_768, 65_535];
+export const edgePorts: readonly number[] = [
+  1, 52, 53, 54, 79, 80, 81, 443, 1023, 1024, 8080, 32_767, 32_768, 65_535,
+];
 
 const portFixture: fc.Arbitrary<PortFixture> = fc
   .record({

@@ -45,7 +45,8 @@ export interface NamedPort {
 /** One element of ingress, ingressDeny, egress or egressDeny that says something. */
 export interface PolicyRule {
   readonly direction: Direction;
-  readonly action: 'allow' | 'deny';
+  /** 'pass' only in a spec with a tier. */
+  readonly action: 'allow' | 'deny' | 'pass';
   readonly peers: 'any' | readonly Peer[];
   /** toFQDNs; then `peers` is empty. */
   readonly fqdns: readonly Pattern[];
@@ -55,6 +56,15 @@ export interface PolicyRule {
   readonly namedPorts?: readonly NamedPort[];
   /** Field path inside the object, `spec.egress[0]`. */
   readonly path: string;
+  /** Place among the rules of its direction, in a spec with a tier. */
+  readonly index?: number;
+}
+
+/** Tier of a ClusterNetworkPolicy. */
+export interface SpecTier {
+  readonly name: 'admin' | 'baseline';
+  /** 0 to 1000; the lowest is asked first. */
+  readonly priority: number;
 }
 
 /** One Rule of a policy object (its spec, or one of its specs). */
@@ -67,10 +77,12 @@ export interface PolicySpec {
   readonly denyIngress: boolean;
   readonly denyEgress: boolean;
   readonly rules: readonly PolicyRule[];
+  /** Set for ClusterNetworkPolicy. Its rules are ordered, and it isolates nobody: `denyIngress` and `denyEgress` are false. */
+  readonly tier?: SpecTier;
 }
 
 export interface PolicyRef {
-  readonly kind: PolicyKind;
+  readonly kind: PolicyKind | 'ClusterNetworkPolicy';
   /** '' for clusterwide policies. */
   readonly namespace: string;
   readonly name: string;
