@@ -98,6 +98,30 @@ const definition = (plural: string, kind: string): object => ({
   },
 });
 
+/** Definition of ClusterNetworkPolicy with both versions, of which one is served. */
+const versionedDefinition = (served: string): Readonly<Record<string, unknown>> => ({
+  apiVersion: 'apiextensions.k8s.io/v1',
+  kind: 'CustomResourceDefinition',
+  metadata: {
+    name: 'clusternetworkpolicies.policy.networking.k8s.io',
+    annotations: { 'api-approved.kubernetes.io': 'unapproved, of a test' },
+  },
+  spec: {
+    group: 'policy.networking.k8s.io',
+    names: {
+      ...{ plural: 'clusternetworkpolicies', singular: 'clusternetworkpolicy' },
+      ...{ kind: 'ClusterNetworkPolicy', listKind: 'ClusterNetworkPolicyList' },
+    },
+    scope: 'Cluster',
+    versions: ['v1alpha2', 'v1beta1'].map((name) => ({
+      ...{ name, served: name === served, storage: name === 'v1alpha2' },
+      schema: {
+        openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true },
+      },
+    })),
+  },
+});
+
 const pod = (name: string, node: string): object => ({
   ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name, labels: { app: name } } },
   spec: { nodeName: node, containers: [{ name: 'c', image: 'i' }] },
@@ -184,6 +208,30 @@ describe('the real API server', { skip: programs === '' }, () => {
     await waitFor(() => api.call('POST', path, policy), { what: 'the kind', timeoutMs: 30_000 });
     await becomes('the policy', () => objects.has('default/p'));
     await api.call('DELETE', `${definitionsPath}/${plural}.cilium.io`);
+    await becomes('absent again', () => watch.state.kind === 'absent' && objects.size === 0);
+  });
+
+  test('of the versions of a kind the served one is read', async () => {
+    const resource = kubeResources(nodeName).find(({ list }) => list === 'clusternetworkpolicies');
+    assert.ok(resource !== undefined);
+    const { objects, watch } = follow(newSession(), resource);
+    await becomes('absent', () => watch.state.kind === 'absent');
+    const name = resource.definition ?? '';
+    const made = await api.call('POST', definitionsPath, versionedDefinition('v1alpha2'));
+    const path = '/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies';
+    const apiVersion = 'policy.networking.k8s.io/v1alpha2';
+    const policy = { apiVersion, kind: 'ClusterNetworkPolicy', metadata: { name: 'p' } };
+    await waitFor(() => api.call('POST', path, policy), { what: 'the kind', timeoutMs: 30_000 });
+    await becomes('the policy', () => objects.get('/p')?.['apiVersion'] === apiVersion);
+    const { metadata } = await api.call('GET', `${definitionsPath}/${name}`);
+    const changed = { ...made, ...versionedDefinition('v1beta1'), metadata };
+    await api.call('PUT', `${definitionsPath}/${name}`, changed);
+    const isNew = (): boolean =>
+      objects.get('/p')?.['apiVersion'] === 'policy.networking.k8s.io/v1beta1';
+    // The server ends watches of a version that it stops to serve.
+    await becomes('the other version', isNew);
+    assert.equal(watch.state.kind, 'synced');
+    await api.call('DELETE', `${definitionsPath}/${name}`);
     await becomes('absent again', () => watch.state.kind === 'absent' && objects.size === 0);
   });
 

@@ -373,3 +373,39 @@ test('a kind that is not there is absent, comes, and goes with its definition al
   await waitFor(() => followed.watch.state.kind === 'absent', { what: 'it', timeoutMs: 30_000 });
   assert.ok(has(followed));
 });
+
+test('of several versions the first that is served is read, and none is proof of absence if none is', async () => {
+  const beta = policies.path.replace('v2', 'v3');
+  const newer = {
+    ...{ ...policies, path: beta, apiVersion: 'cilium.io/v3' },
+    alternatives: [{ path: policies.path, apiVersion: policies.apiVersion }],
+  };
+  const define = (...versions: readonly string[]): void => {
+    server.fault = ({ path }, stream) => {
+      if (path !== definitionsPath) return false;
+      stream.respond({ ':status': 200 });
+      const served = versions.map((name) => ({ name, served: true }));
+      stream.end(JSON.stringify({ spec: { versions: served } }));
+      return true;
+    };
+  };
+  define('v2', 'v3');
+  server.put(policies.path, { metadata: { name: 'old', namespace: 'shop' } });
+  const followed = follow(newer);
+  await holds(followed, 'old');
+  assert.equal(followed.watch.resource.apiVersion, 'cilium.io/v2');
+  // The served version changes.
+  server.put(beta, { metadata: { name: 'new', namespace: 'shop' } });
+  server.unserve(policies.path);
+  server.endWatches();
+  await holds(followed, 'new');
+  // Neither is served: by a definition that names one this may pass.
+  server.unserve(beta);
+  server.endWatches();
+  await waitFor(() => followed.watch.state.kind === 'stale', { what: 'it', timeoutMs: 15_000 });
+  assert.ok(has(followed, 'new'));
+  define('v9');
+  await waitFor(() => followed.watch.state.kind === 'absent', { what: 'it', timeoutMs: 30_000 });
+  assert.ok(has(followed));
+  server.fault = () => false;
+});

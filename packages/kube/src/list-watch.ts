@@ -39,6 +39,7 @@ import {
   watchPath,
 } from './resource.ts';
 import { type KubeResponse, type KubeSession, NotConnected } from './session.ts';
+import { servesNone, versionsOf } from './versions.ts';
 import { keyOf, readWatchEvent } from './watch-event.ts';
 
 export interface ListWatchOptions {
@@ -81,9 +82,12 @@ export class ListWatch {
     cause: 'network',
   };
   #running: Promise<void> | null = null;
+  /** The version that is read. */
+  #resource: Resource;
 
   constructor(options: ListWatchOptions) {
     this.#o = options;
+    this.#resource = options.resource;
   }
 
   get state(): ListWatchState {
@@ -91,7 +95,7 @@ export class ListWatch {
   }
 
   get resource(): Resource {
-    return this.#o.resource;
+    return this.#resource;
   }
 
   start(): void {
@@ -136,12 +140,12 @@ export class ListWatch {
   async #watchList(): Promise<Attempt> {
     this.counters.lists += 1;
     const seen = new Set<string>();
-    return this.#follow(watchListPath(this.#o.resource, watchSeconds()), seen);
+    return this.#follow(watchListPath(this.#resource, watchSeconds()), seen);
   }
 
   async #watch(): Promise<Attempt> {
     this.counters.watches += 1;
-    return this.#follow(watchPath(this.#o.resource, this.#resourceVersion, watchSeconds()), null);
+    return this.#follow(watchPath(this.#resource, this.#resourceVersion, watchSeconds()), null);
   }
 
   /** Reads a watch to its end. `seen`: it begins with all objects, whose keys are collected; null: with changes. */
@@ -211,7 +215,7 @@ export class ListWatch {
     let objects = pageObjects;
     for (;;) {
       // oxlint-disable-next-line no-await-in-loop -- each page names the next
-      const response = await this.#get(listPath(this.#o.resource, continueToken, objects));
+      const response = await this.#get(listPath(this.#resource, continueToken, objects));
       // oxlint-disable-next-line no-await-in-loop
       const refusal = await this.#refusalOf(response, false);
       if (refusal !== null) return refusal;
@@ -227,7 +231,7 @@ export class ListWatch {
       if (!isFields(page) || !Array.isArray(page['items']) || !isFields(page['metadata'])) {
         return failure('a page of a list has no items');
       }
-      const { apiVersion, kind } = this.#o.resource;
+      const { apiVersion, kind } = this.#resource;
       for (const item of page['items']) {
         const problem = isFields(item)
           ? this.#take('ADDED', { ...item, apiVersion, kind }, seen)
@@ -312,14 +316,17 @@ export class ListWatch {
     const { resource, sink, absentRetryMs: retryMs = absentRetryMs } = this.#o;
     if (resource.definition === undefined) return failure('the API server has no such kind');
     const response = await this.#get(definitionPath(resource.definition));
-    await this.#textOf(response, lineBytesMax).catch(() => '');
+    const text = await this.#textOf(response, lineBytesMax).catch(() => '');
     if (response.status === 403) {
       return failure(
         'whether this kind exists is not known: the ClusterRole must allow get of customresourcedefinitions',
         'rights',
       );
     }
-    if (response.status !== 404) {
+    const isDefined = response.status !== 404 && !servesNone(text, versionsOf(resource));
+    if (isDefined) {
+      // Of a watch that ended so the objects stay until another version gives them anew.
+      if (this.#tryNextVersion()) return ended;
       return failure(`the API server does not serve ${resource.definition} yet`);
     }
     this.#forgetVersion();
@@ -330,6 +337,16 @@ export class ListWatch {
     const boundMs = Math.min(retryMs, absentFirstRetryMs * 2 ** Math.min(this.#absences, 16));
     this.#absences += 1;
     return { waitMs: boundMs * (0.5 + Math.random() / 2) };
+  }
+
+  /** False: each has been asked for since the first. */
+  #tryNextVersion(): boolean {
+    const versions = versionsOf(this.#o.resource);
+    const next = versions.findIndex(({ path }) => path === this.#resource.path) + 1;
+    const version = versions[next] ?? this.#o.resource;
+    if (version.path !== this.#resource.path) this.#forgetVersion();
+    this.#resource = version;
+    return next < versions.length;
   }
 
   #get(path: string): Promise<KubeResponse> {

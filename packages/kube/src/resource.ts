@@ -13,6 +13,8 @@ export interface Resource {
   readonly labelSelector?: string;
   /** CustomResourceDefinition of the kind, such as `ciliumnetworkpolicies.cilium.io`, without which the kind is absent. */
   readonly definition?: string;
+  /** Other versions of the kind, with the same fields: the first one that is served is read. */
+  readonly alternatives?: readonly Pick<Resource, 'path' | 'apiVersion'>[];
 }
 
 export const acceptJson = 'application/json';

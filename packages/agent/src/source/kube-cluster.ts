@@ -75,6 +75,7 @@ export class KubeCluster {
     networkpolicies: new Map(),
     ciliumnetworkpolicies: new Map(),
     ciliumclusterwidenetworkpolicies: new Map(),
+    clusternetworkpolicies: new Map(),
   };
   /** Faults of objects, by list and key. */
   readonly #faults = new Map<ListName, Map<string, readonly Diagnostic[]>>();

@@ -18,7 +18,8 @@ export type ListName =
   | 'networkpolicies'
   | 'ciliumnetworkpolicies'
   | 'ciliumclusterwidenetworkpolicies'
-  | 'ciliumlocalredirectpolicies';
+  | 'ciliumlocalredirectpolicies'
+  | 'clusternetworkpolicies';
 
 export interface SourceResource extends Resource {
   readonly list: ListName;
@@ -69,6 +70,19 @@ export function kubeResources(nodeName: string): readonly SourceResource[] {
       apiVersion: 'cilium.io/v2',
       kind: 'CiliumLocalRedirectPolicy',
       definition: 'ciliumlocalredirectpolicies.cilium.io',
+    },
+    {
+      list: 'clusternetworkpolicies',
+      path: '/apis/policy.networking.k8s.io/v1beta1/clusternetworkpolicies',
+      apiVersion: 'policy.networking.k8s.io/v1beta1',
+      kind: 'ClusterNetworkPolicy',
+      definition: 'clusternetworkpolicies.policy.networking.k8s.io',
+      alternatives: [
+        {
+          path: '/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies',
+          apiVersion: 'policy.networking.k8s.io/v1alpha2',
+        },
+      ],
     },
   ];
 }

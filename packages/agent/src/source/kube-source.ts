@@ -113,7 +113,8 @@ export class KubeSource implements ObjectSource {
   get notes(): readonly string[] {
     const absent = this.#feeds.filter(({ feed }) => feed.state.kind === 'absent');
     return absent.map(
-      ({ list }) => `the API server has no ${list}: there is no policy of this kind`,
+      ({ list }) =>
+        `the API server has no ${list} of a version that is read here: no policy of this kind is enforced`,
     );
   }
 
