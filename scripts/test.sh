@@ -173,7 +173,7 @@ while read -r file; do
 		e2e/scenarios/restart-swap.* | e2e/scenarios/one-process-down.* | \
 		e2e/scenarios/restart-alone.* | e2e/scenarios/start-failures.*) longest+=("$file") ;;
 	e2e/scenarios/attacks-* | e2e/scenarios/redirect-* | e2e/scenarios/bad-* | e2e/scenarios/cli.* | \
-		e2e/scenarios/names.* | e2e/scenarios/first-path.* | e2e/scenarios/first-start.* | e2e/scenarios/disk-full.* | \
+		e2e/scenarios/names.* | e2e/scenarios/cluster-network-policy.* | e2e/scenarios/first-path.* | e2e/scenarios/first-start.* | e2e/scenarios/disk-full.* | \
 		e2e/scenarios/flows-absence.* | e2e/scenarios/proxied-direct.* | \
 		e2e/scenarios/addresses-in-use.* | e2e/scenarios/resolver-clients.* | e2e/scenarios/one-family.* | \
 		e2e/scenarios/readme.* | e2e/scenarios/late-answers.* | e2e/scenarios/tcp-lookups.* | \

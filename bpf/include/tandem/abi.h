@@ -16,7 +16,7 @@
 #include <linux/types.h>
 #endif
 
-#define TD_ABI_VERSION 1u
+#define TD_ABI_VERSION 2u
 
 /* ---- limits -------------------------------------------------------------------------------- */
 #define TD_MEMBERS_MAX           4u

@@ -107,6 +107,12 @@ export const dnsServersPerObjectMax = 8_192;
 export const fitRoundsMax = 24;
 /** Ports of one toPorts element (Cilium). */
 export const portsPerRuleMax = 40;
+/** Rules of a direction of a ClusterNetworkPolicy, peers and protocols of a rule, networks of a peer: the API's own limit. */
+export const tierItemsMax = 25;
+/** Priority of a ClusterNetworkPolicy: the API's own limit. */
+export const tierPriorityMax = 1000;
+/** Characters of the name of a rule of a ClusterNetworkPolicy: the API's own limit. */
+export const tierRuleNameMax = 100;
 /** Rules, peers, ports and names of one policy object together: bounds the work it can ask for. */
 export const policyObjectItemsMax = 20_000;
 /** Requirements and values of the selectors of one policy object together: each pod is compared with them. */

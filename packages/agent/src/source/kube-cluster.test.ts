@@ -184,6 +184,34 @@ test('a NetworkPolicy is a policy beside a CiliumNetworkPolicy of its name', () 
   assert.equal(cluster.state().policies.size, 1);
 });
 
+test('a ClusterNetworkPolicy keeps its tier and its rules, and another version of the API is no news', () => {
+  const cluster = clusterWith();
+  const raw = (version: string, priority: number): Fields => ({
+    ...{ apiVersion: `policy.networking.k8s.io/${version}`, kind: 'ClusterNetworkPolicy' },
+    metadata: { name: 'p' },
+    spec: {
+      ...{ tier: 'Baseline', priority, subject: { namespaces: {} } },
+      egress: [{ action: 'Deny', to: [{ namespaces: {} }] }],
+    },
+  });
+  assert.ok(cluster.set('clusternetworkpolicies', '/p', raw('v1alpha2', 3)));
+  assert.ok(!cluster.set('clusternetworkpolicies', '/p', raw('v1beta1', 3)));
+  assert.ok(cluster.set('clusternetworkpolicies', '/p', raw('v1beta1', 4)));
+  const state = cluster.state().policies.get('ClusterNetworkPolicy/p');
+  const [spec] = state?.inForce?.specs ?? [];
+  assert.deepEqual(spec?.tier, { name: 'baseline', priority: 4 });
+  assert.deepEqual(
+    spec?.rules.map(({ action }) => action),
+    ['deny'],
+  );
+  // An invalid version: the last valid one stays.
+  assert.ok(cluster.set('clusternetworkpolicies', '/p', raw('v1beta1', -1)));
+  const changed = cluster.state().policies.get('ClusterNetworkPolicy/p');
+  assert.ok(changed?.invalid !== null && changed?.inForce === state?.inForce);
+  assert.ok(cluster.delete('clusternetworkpolicies', '/p'));
+  assert.equal(cluster.state().policies.size, 0);
+});
+
 test('a policy of a kind that is not enforced is named', () => {
   const cluster = clusterWith();
   const raw = {

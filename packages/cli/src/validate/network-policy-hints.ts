@@ -145,6 +145,10 @@ function isAlternative(one: Fields, other: Fields): boolean {
 function dnsNamespaceOf(object: K8sObject): readonly string[] {
   if (object.kind === 'CiliumNetworkPolicy') return [object.namespace];
   if (object.kind === 'CiliumClusterwideNetworkPolicy') return [''];
+  if (object.kind === 'ClusterNetworkPolicy') {
+    const rules = isFields(object.spec) ? rulesOf(object.spec, 'egress') : [];
+    return rules.some(({ action }) => action === 'Accept') ? [''] : [];
+  }
   if (object.kind !== 'NetworkPolicy' || !isFields(object.spec)) return [];
   const rules = rulesOf(object.spec, 'egress');
   const allows = (rule: Fields): boolean => {

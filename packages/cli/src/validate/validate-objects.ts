@@ -8,7 +8,12 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import type { DiagnosticCode } from '@tandem/core/codes/diagnostics';
-import { isPolicyObject, type K8sObject, type PolicyObject } from '@tandem/core/k8s/objects';
+import {
+  isClusterwide,
+  isPolicyObject,
+  type K8sObject,
+  type PolicyObject,
+} from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
 import { isFields } from '@tandem/core/k8s/shape';
 import { checkDnsRules } from '@tandem/core/policy/dns-file-check';
@@ -19,6 +24,7 @@ import { DnsIngressHints } from './dns-ingress-hints.ts';
 import { type Hint, NetworkPolicyHints } from './network-policy-hints.ts';
 import { adviceOnTemplate, type FileContents, type FileObject } from './read-files.ts';
 import { ServiceHints } from './service-hints.ts';
+import { TierHints } from './tier-hints.ts';
 
 /** One element of `findings` in the JSON. */
 export interface Finding {
@@ -154,12 +160,13 @@ function hintFindings(
   const cilium = new CiliumHints(objects);
   const ofDnsPods = new DnsIngressHints(objects);
   const ofServices = new ServiceHints(objects);
+  const ofTiers = new TierHints(objects);
   return objects.flatMap((object) => {
     const subject = subjectOf(object);
     const source = places.get(subject);
     if (!isPolicyObject(object) || source === undefined || !valid.has(subject)) return [];
     const hints = object.kind === 'NetworkPolicy' ? kubernetes.of(object) : cilium.of(object);
-    const more = [...ofDnsPods.of(object), ...ofServices.of(object)];
+    const more = [...ofDnsPods.of(object), ...ofServices.of(object), ...ofTiers.of(object)];
     const all = [...hints, ...more, ...namespaceHint(object, source)];
     return all.map(({ path, message }) =>
       finding(source, 'policy-hint', subject, path, message, 'warning'),
@@ -194,8 +201,12 @@ function validateObject(
 function namespaceHint({ kind }: PolicyObject, { raw }: FileObject): readonly Hint[] {
   const metadata = isFields(raw) ? raw['metadata'] : undefined;
   const namespace = isFields(metadata) ? metadata['namespace'] : undefined;
-  if (kind !== 'CiliumClusterwideNetworkPolicy' || typeof namespace !== 'string') return [];
-  const message = `counts for nothing: the policy is for pods of every namespace. Select those of ${namespace} with k8s:io.kubernetes.pod.namespace: ${namespace}, or write a CiliumNetworkPolicy`;
+  if (!isClusterwide(kind) || typeof namespace !== 'string') return [];
+  const fix =
+    kind === 'ClusterNetworkPolicy'
+      ? `spec.subject: {namespaces: {matchLabels: {kubernetes.io/metadata.name: ${namespace}}}}, or write a NetworkPolicy`
+      : `k8s:io.kubernetes.pod.namespace: ${namespace}, or write a CiliumNetworkPolicy`;
+  const message = `counts for nothing: the policy is for pods of every namespace. Select those of ${namespace} with ${fix}`;
   return [{ path: 'metadata.namespace', message }];
 }
 

@@ -138,7 +138,7 @@ test('policies of kinds that are not enforced are errors, other kinds are passed
   const found = await findings('bad/kinds.yaml');
   assert.deepEqual(
     found.map(({ severity, code, object }) => `${severity} ${code} ${object}`),
-    ['error kind-unsupported ClusterNetworkPolicy shop/np', 'error object-invalid object'],
+    ['error kind-unsupported AdminNetworkPolicy np', 'error object-invalid object'],
   );
 });
 

@@ -132,7 +132,16 @@ export interface LocalRedirectPolicy extends ObjectMeta {
   readonly backendPorts: readonly RedirectPort[];
 }
 
-export type PolicyKind = 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy' | 'NetworkPolicy';
+export type PolicyKind =
+  | 'CiliumNetworkPolicy'
+  | 'CiliumClusterwideNetworkPolicy'
+  | 'NetworkPolicy'
+  | 'ClusterNetworkPolicy';
+
+/** Kinds whose objects have no namespace. */
+export function isClusterwide(kind: PolicyKind): boolean {
+  return kind === 'CiliumClusterwideNetworkPolicy' || kind === 'ClusterNetworkPolicy';
+}
 
 /** A policy whose body is not read yet. Of its metadata only namespace and name count. */
 export interface PolicyObject {
@@ -200,6 +209,7 @@ export function isPolicyObject(object: K8sObject): object is PolicyObject {
     case 'CiliumNetworkPolicy':
     case 'CiliumClusterwideNetworkPolicy':
     case 'NetworkPolicy':
+    case 'ClusterNetworkPolicy':
       return true;
     default:
       return false;

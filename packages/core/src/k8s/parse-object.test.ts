@@ -242,7 +242,8 @@ test('policies keep their body unread', () => {
 test('kinds that are not acted upon are values, and policies among them are marked', () => {
   const rows: [apiVersion: string, kind: string, isPolicy: boolean][] = [
     ['crd.projectcalico.org/v1', 'NetworkPolicy', true],
-    ['policy.networking.k8s.io/v1alpha2', 'ClusterNetworkPolicy', true],
+    ['crd.antrea.io/v1beta1', 'ClusterNetworkPolicy', true],
+    ['networking.k8s.aws/v1alpha1', 'ClusterNetworkPolicy', true],
     ['cilium.io/v2', 'CiliumCIDRGroup', true],
     ['cilium.io/v2alpha1', 'CiliumLocalRedirectPolicy', true],
     ['crd.projectcalico.org/v1', 'GlobalNetworkPolicy', true],

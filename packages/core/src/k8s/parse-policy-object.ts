@@ -9,13 +9,14 @@
 
 import { objectErrorsMax } from '../limits.ts';
 import { isDnsLabel, isDnsSubdomain } from './names.ts';
-import type { PolicyKind, PolicyObject } from './objects.ts';
+import { isClusterwide, type PolicyKind, type PolicyObject } from './objects.ts';
 import { type Fields, Issues, isFields, nameOf } from './shape.ts';
 
-const apiVersionOf: Readonly<Record<PolicyKind, string>> = {
-  CiliumNetworkPolicy: 'cilium.io/v2',
-  CiliumClusterwideNetworkPolicy: 'cilium.io/v2',
-  NetworkPolicy: 'networking.k8s.io/v1',
+const apiVersionsOf: Readonly<Record<PolicyKind, readonly string[]>> = {
+  CiliumNetworkPolicy: ['cilium.io/v2'],
+  CiliumClusterwideNetworkPolicy: ['cilium.io/v2'],
+  NetworkPolicy: ['networking.k8s.io/v1'],
+  ClusterNetworkPolicy: ['policy.networking.k8s.io/v1beta1', 'policy.networking.k8s.io/v1alpha2'],
 };
 const ciliumKinds: readonly PolicyKind[] = [
   'CiliumNetworkPolicy',
@@ -51,6 +52,11 @@ export const networkSpecFields: readonly string[] = [
   'egress',
 ];
 
+/** Fields of the spec of a ClusterNetworkPolicy. */
+export const tierSpecFields: readonly string[] = [
+  ...['tier', 'priority', 'subject', 'ingress', 'egress'],
+];
+
 /** Null for an object that is no policy of ours, whatever else it is. `damage`: as of `PolicyObject`. */
 export function parsePolicyObject(fields: Fields, damage: string | null): PolicyObject | null {
   const kind = kindOf(fields);
@@ -73,23 +79,23 @@ export function parsePolicyObject(fields: Fields, damage: string | null): Policy
     const message = `${JSON.stringify(name)} is no name of Kubernetes: write lower-case letters, digits, - and .`;
     issues.add('metadata.name', message);
   }
-  const isClusterwide = kind === 'CiliumClusterwideNetworkPolicy';
-  const isTold = isClusterwide || checkNamespace(namespace, issues);
+  const isOfCluster = isClusterwide(kind);
+  const isTold = isOfCluster || checkNamespace(namespace, issues);
   const unknown = isFields(metadata)
     ? Object.keys(metadata).filter((field) => !metadataFields.includes(field))
     : [];
   for (const field of unknown) {
-    const expected = isClusterwide ? 'name' : 'name and namespace';
+    const expected = isOfCluster ? 'name' : 'name and namespace';
     issues.add(`metadata.${field}`, `is no known field here: give ${expected}, or remove it`);
   }
   // No namespace is "default", unless it may be what is lost or misspelt.
   const isWhole = damage === null && isFields(metadata) && unknown.length === 0;
-  const isPlaced = isTold && (isClusterwide || isWhole || !isAbsent(namespace));
+  const isPlaced = isTold && (isOfCluster || isWhole || !isAbsent(namespace));
   const strays = straysOf(fields, kind, issues);
   return {
     kind,
     // kubectl puts an object without a namespace into "default"; files are read the same way.
-    namespace: isClusterwide || !isPlaced ? '' : String(namespace ?? '') || 'default',
+    namespace: isOfCluster || !isPlaced ? '' : String(namespace ?? '') || 'default',
     name: typeof name === 'string' ? name : '',
     isPlaced,
     spec: fields['spec'],
@@ -123,11 +129,27 @@ function kindOf(fields: Fields): PolicyKind | null {
   if (selectsPods(fields) && (isNetworkPolicy || isOfNetworking(apiVersion)))
     return 'NetworkPolicy';
   const isUntyped = typeof kind !== 'string' || kind === '';
+  if (isClusterNetworkPolicy(fields, text, isUntyped)) return 'ClusterNetworkPolicy';
   const isCilium = typeof apiVersion === 'string' && apiVersion.startsWith('cilium.io/');
   if (!(isUntyped || isCilium) || !selectsEndpoints(fields)) return null;
   const { metadata } = fields;
   const hasNamespace = isFields(metadata) && !isAbsent(metadata['namespace']);
   return hasNamespace ? 'CiliumNetworkPolicy' : 'CiliumClusterwideNetworkPolicy';
+}
+
+/** Antrea and AWS have a ClusterNetworkPolicy too. Of the group's kinds only this one has a tier. */
+function isClusterNetworkPolicy(
+  { apiVersion, spec }: Fields,
+  kind: string,
+  isUntyped: boolean,
+): boolean {
+  const hasTier = isFields(spec) && Object.hasOwn(spec, 'tier') && Object.hasOwn(spec, 'subject');
+  const isGroupless = typeof apiVersion !== 'string' || !apiVersion.includes('/');
+  if (!isGroupless) {
+    const isOfGroup = apiVersion.startsWith('policy.networking.k8s.io/');
+    return isOfGroup && (kind === 'clusternetworkpolicy' || hasTier);
+  }
+  return kind === 'clusternetworkpolicy' || (isUntyped && hasTier);
 }
 
 /** A NetworkPolicy under another kind, or of another group: no other kind of its group has pods so, and no other NetworkPolicy. */
@@ -151,20 +173,19 @@ function selectsEndpoints({ spec, specs }: Fields): boolean {
 }
 
 function checkType({ kind, apiVersion }: Fields, meant: PolicyKind, issues: Issues): void {
-  const expected = apiVersionOf[meant];
-  if (apiVersion !== expected) {
-    issues.add('apiVersion', `is ${nameOf(apiVersion)}, but must be ${expected}`);
+  const versions = apiVersionsOf[meant];
+  if (typeof apiVersion !== 'string' || !versions.includes(apiVersion)) {
+    issues.add('apiVersion', `is ${nameOf(apiVersion)}, but must be ${versions.join(' or ')}`);
   }
   if (kind !== meant) {
-    const kinds = meant === 'NetworkPolicy' ? [meant] : ciliumKinds;
+    const kinds = ciliumKinds.includes(meant) ? ciliumKinds : [meant];
     issues.add('kind', `is ${nameOf(kind)}, but must be ${kinds.join(' or ')}`);
   }
 }
 
 function straysOf(fields: Fields, kind: PolicyKind, issues: Issues): Fields {
-  const isNetworkPolicy = kind === 'NetworkPolicy';
-  const objectFields = isNetworkPolicy ? commonFields : ciliumFields;
-  const ofSpec = isNetworkPolicy ? networkSpecFields : specFields;
+  const objectFields = ciliumKinds.includes(kind) ? ciliumFields : commonFields;
+  const ofSpec = specFieldsOf(kind);
   const strays = Object.keys(fields).filter((field) => !objectFields.includes(field));
   for (const field of strays) {
     const message = ofSpec.includes(field)
@@ -173,6 +194,17 @@ function straysOf(fields: Fields, kind: PolicyKind, issues: Issues): Fields {
     issues.add(field, message);
   }
   return Object.fromEntries(strays.map((field) => [field, fields[field]]));
+}
+
+function specFieldsOf(kind: PolicyKind): readonly string[] {
+  switch (kind) {
+    case 'NetworkPolicy':
+      return networkSpecFields;
+    case 'ClusterNetworkPolicy':
+      return tierSpecFields;
+    default:
+      return specFields;
+  }
 }
 
 function isAbsent(value: unknown): boolean {

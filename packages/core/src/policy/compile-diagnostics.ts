@@ -61,6 +61,8 @@ function fateOf(hasLastGood: boolean, { holdScope }: InvalidPolicy): string {
       );
     case 'none':
       return 'it selects nodes, which policy does not apply to: nothing is enforced for it';
+    case 'accepts':
+      return 'it only accepts: until it is corrected, it accepts nothing';
     case 'unknown':
       return 'it may select any pod of the cluster, so nothing is enforced for it: correct or remove it at once';
   }
@@ -85,6 +87,28 @@ export function fqdnDiagnostics(drafts: readonly PolicyDraft[]): readonly Diagno
           'selects pods for which no policy has rules.dns: their DNS is not seen, so toFQDNs learns no ' +
           'address from them. Add a rule with rules.dns for the DNS servers',
       });
+    }
+  }
+  return diagnostics;
+}
+
+/** Two ClusterNetworkPolicies of one tier and priority that select one pod: the API leaves open which is asked first. */
+export function tierDiagnostics(drafts: readonly PolicyDraft[]): readonly Diagnostic[] {
+  const diagnostics: Diagnostic[] = [];
+  for (const { specs } of drafts) {
+    const found = new Map<string, string>();
+    for (const { spec, subject } of specs.toSorted((one, two) =>
+      one.subject < two.subject ? -1 : 1,
+    )) {
+      if (spec.tier === undefined) continue;
+      const { name, priority } = spec.tier;
+      const key = `${name} ${priority}`;
+      const first = found.get(key);
+      if (first === undefined) found.set(key, subject);
+      else if (first !== subject) {
+        const message = `spec.priority ${priority} is also that of ${first} in the same tier, and both select a pod: the one whose name comes first is asked first, which the API does not promise. Give them different priorities`;
+        diagnostics.push({ severity: 'warning', code: 'policy-warning', subject, message });
+      }
     }
   }
   return diagnostics;

@@ -71,7 +71,7 @@ const protocolAdvice: Readonly<Record<string, string>> = {
   ICMPv6: 'rules without ports allow it',
 };
 /** IANA_SVC_NAME of RFC 6335. */
-const portName = /^(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*$/;
+export const portName: RegExp = /^(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*$/;
 
 export function parseNetworkPolicy(object: PolicyObject): Result<Policy, InvalidPolicy> {
   const { kind, namespace, name } = object;
@@ -318,7 +318,7 @@ function parsePortName(
   return { protocol, name };
 }
 
-function portFix(text: string): string {
+export function portFix(text: string): string {
   if (/^[0-9]+$/.test(text)) return `write ${text} without quotes`;
   const [, first, last] = /^([0-9]+)[-:]([0-9]+)$/.exec(text) ?? [];
   if (first !== undefined) return `write port: ${first} and endPort: ${last}`;

@@ -6,7 +6,7 @@
  * requirement for one is for `pod:NAME` or `namespace:NAME`, which no label of a pod can be called.
  */
 
-import { at, type Fields } from '../k8s/shape.ts';
+import { at, type Fields, isFields, readFields } from '../k8s/shape.ts';
 import {
   isIdentityLabel,
   isOwnLabel,
@@ -48,6 +48,57 @@ export function parsePodPeer(
       ? [namespaceIs(context.namespace)]
       : namespaceRequirements(namespaceSelector, at(path, 'namespaceSelector'), context);
   return pods === null || namespaces === null ? null : makeSelector([...pods, ...namespaces]);
+}
+
+/** `namespaces` of a ClusterNetworkPolicy: all pods of these. */
+export function parseNamespaces(
+  value: unknown,
+  path: string,
+  context: ParseContext,
+): LabelSelector | null {
+  const requirements = namespaceRequirements(value, path, context);
+  return requirements === null ? null : makeSelector(requirements);
+}
+
+/** Subject of an invalid ClusterNetworkPolicy, `namespaces` or `pods` of it, or what can be read of it. */
+export function salvageTierSubject({ namespaces, pods }: Fields): SalvagedSubject {
+  const context = new ParseContext('');
+  const given = isFields(pods) ? pods : {};
+  const { namespaceSelector, podSelector } = given;
+  const ofNamespaces = pods === undefined ? namespaces : namespaceSelector;
+  const isOne = (pods === undefined) !== (namespaces === undefined);
+  const whole = namespaceRequirements(ofNamespaces, '', context);
+  const wholePods = pods === undefined ? [] : podRequirements(podSelector, '', context);
+  const known = Object.keys(given).every((key) => podsFields.includes(key));
+  const readable = salvageRequirements(ofNamespaces)
+    .filter(isOfKubernetes)
+    .map((each) => ({ ...each, name: namespaceLabelOf(each.name) }));
+  const readablePods = salvageRequirements(podSelector).filter(isOfKubernetes).map(ofPods);
+  const isWhole = isOne && known && whole !== null && wholePods !== null;
+  return {
+    subject: makeSelector(isOne ? [...(whole ?? readable), ...(wholePods ?? readablePods)] : []),
+    isWhole,
+  };
+}
+
+/** Fields of `pods`. */
+export const podsFields: readonly string[] = ['namespaceSelector', 'podSelector'];
+
+/** `pods` of a subject or peer: both selectors must be there. */
+export function parsePods(
+  value: unknown,
+  path: string,
+  context: ParseContext,
+): LabelSelector | null {
+  const read = readFields(value, path, context.errors);
+  if (read === null) return null;
+  const fields = context.presentFields(read, path, podsFields, {
+    matchLabels: 'put it under podSelector or namespaceSelector',
+    matchExpressions: 'put it under podSelector or namespaceSelector',
+  });
+  const missing = podsFields.filter((field) => fields[field] === undefined);
+  for (const field of missing) context.error(at(path, field), 'is missing: {} selects all');
+  return missing.length > 0 ? null : parsePodPeer(fields, path, context);
 }
 
 /** podSelector of an invalid policy, or what can be read of it: no less than it selects. */

@@ -4,10 +4,18 @@
 import type { PolicyObject } from '../k8s/objects.ts';
 import type { Result } from '../result.ts';
 import { parseCiliumPolicy } from './parse-cilium.ts';
+import { parseClusterNetworkPolicy } from './parse-cluster-network-policy.ts';
 import { parseNetworkPolicy } from './parse-network-policy.ts';
 import type { InvalidPolicy, Policy } from './rule.ts';
 
 /** The rules of a policy object of any kind, or why it has none and whom to hold meanwhile. */
 export function parsePolicy(object: PolicyObject): Result<Policy, InvalidPolicy> {
-  return object.kind === 'NetworkPolicy' ? parseNetworkPolicy(object) : parseCiliumPolicy(object);
+  switch (object.kind) {
+    case 'NetworkPolicy':
+      return parseNetworkPolicy(object);
+    case 'ClusterNetworkPolicy':
+      return parseClusterNetworkPolicy(object);
+    default:
+      return parseCiliumPolicy(object);
+  }
 }

@@ -24,6 +24,7 @@ import {
   holdDiagnostics,
   nodeDiagnostics,
   sortDiagnostics,
+  tierDiagnostics,
 } from './compile-diagnostics.ts';
 import type { Compiled, Diagnostic } from './desired.ts';
 import { type DnsIngress, dnsIngressDiagnostics } from './dns-ingress-check.ts';
@@ -141,6 +142,7 @@ export class PolicyCompiler {
         redirects.diagnostics,
         this.#dnsIngress({ localPods, draftOf }, cluster, node),
         fqdnDiagnostics(drafts),
+        tierDiagnostics(drafts),
         holdDiagnostics(endpoints, cluster),
         nodeDiagnostics(cluster, node),
         crowdedDiagnostics(crowded.map(({ pod }) => pod)),

@@ -15,7 +15,7 @@
  * a deny section, by rules for names, or by something unknown: then everything is denied.
  */
 
-import type { PolicyObject } from '../k8s/objects.ts';
+import type { PolicyKind, PolicyObject } from '../k8s/objects.ts';
 import { networkSpecFields, specFields } from '../k8s/parse-policy-object.ts';
 import { type Fields, isFields } from '../k8s/shape.ts';
 import { Direction } from './kernel-numbers.ts';
@@ -23,6 +23,7 @@ import { salvagePodSubject } from './parse-pod-selector.ts';
 import { salvageSubject } from './parse-selector.ts';
 import type { HoldScope, InvalidPolicy, Policy, PolicyRule, PolicySpec } from './rule.ts';
 import type { LabelSelector } from './selector.ts';
+import { holdOfTier, tierHoldOfSpec } from './tier-hold.ts';
 
 export interface Hold {
   readonly hold: readonly PolicySpec[];
@@ -50,9 +51,7 @@ export function coarseHoldOf(object: PolicyObject): Hold {
     isFields(body)
       ? {
           ...{ unread: true },
-          ...(object.kind === 'NetworkPolicy'
-            ? { podSelector: body['podSelector'] ?? {} }
-            : { endpointSelector: body['endpointSelector'] }),
+          ...selectorOf(object.kind, body),
         }
       : body;
   const { spec, specs } = object;
@@ -61,6 +60,17 @@ export function coarseHoldOf(object: PolicyObject): Hold {
     spec: coarse(spec),
     specs: Array.isArray(specs) ? specs.map(coarse) : specs,
   });
+}
+
+function selectorOf(kind: PolicyKind, body: Fields): Fields {
+  switch (kind) {
+    case 'NetworkPolicy':
+      return { podSelector: body['podSelector'] ?? {} };
+    case 'ClusterNetworkPolicy':
+      return { tier: body['tier'], priority: body['priority'], subject: body['subject'] };
+    default:
+      return { endpointSelector: body['endpointSelector'] };
+  }
 }
 
 function holdOfAll(objects: readonly PolicyObject[]): Hold {
@@ -90,7 +100,9 @@ export function duplicateText(places: readonly string[]): string {
 
 /** For a policy that can be read, but not carried. */
 export function holdOfPolicy({ specs }: Policy): Hold {
-  const hold = specs.map(({ subject, hasIngress, hasEgress, rules }) => {
+  const hold = specs.flatMap((spec) => {
+    if (spec.tier !== undefined) return tierHoldOfSpec(spec, spec.tier);
+    const { subject, hasIngress, hasEgress, rules } = spec;
     const narrows = (direction: Direction): boolean =>
       rules.some((rule) => rule.direction === direction && mayNarrow(rule));
     return denial(subject, {
@@ -107,7 +119,7 @@ function mayNarrow({ action, ports }: PolicyRule): boolean {
   return action === 'deny' || (ports !== 'any' && ports.some(({ dns }) => dns !== null));
 }
 
-const scopes: readonly HoldScope[] = ['none', 'selected', 'superset', 'unknown'];
+const scopes: readonly HoldScope[] = ['none', 'accepts', 'selected', 'superset', 'unknown'];
 
 function worst(found: readonly HoldScope[]): HoldScope {
   return found.reduce((left, right) => {
@@ -119,6 +131,7 @@ function worst(found: readonly HoldScope[]): HoldScope {
 function holdOfBody(body: Fields | null, strays: Fields, object: PolicyObject): Hold {
   const fields = { ...strays, ...body };
   if (object.kind === 'NetworkPolicy') return holdOfNetworkPolicy(fields, body !== null, object);
+  if (object.kind === 'ClusterNetworkPolicy') return holdOfTier(fields, body !== null, object);
   const hasSelector = Object.hasOwn(fields, 'endpointSelector');
   if (!hasSelector && Object.hasOwn(fields, 'nodeSelector')) return { hold: [], holdScope: 'none' };
   // What cannot be placed may be in any namespace, as what is clusterwide.

@@ -9,16 +9,12 @@
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
 import { prefixContains } from '../net/ip.ts';
-import { address, clusterOf, node, prefix } from './cluster-fixture.test.ts';
+import { address, clusterOf, node, prefix, type Raw } from './cluster-fixture.test.ts';
 import type { ClusterState } from './cluster-state.ts';
 import { compile } from './compile.ts';
 import type { Compiled } from './desired.ts';
 import { DnsJudge } from './dns-judge.ts';
-import { Direction, Protocol } from './kernel-numbers.ts';
 import { podIdentity } from './labels.ts';
-import { ParseContext } from './parse-context.ts';
-import { parsePodPeer } from './parse-pod-selector.ts';
-import { cidrPeer, type Peer } from './peer.ts';
 import { PortNumbers } from './port-numbers.ts';
 import {
   type Answer,
@@ -31,8 +27,6 @@ import {
   policyObject,
   read,
 } from './random-policy.test.ts';
-import { formatPolicyRef, type Policy, type PolicyRule, type PortRange } from './rule.ts';
-import type { LabelSelector } from './selector.ts';
 import { SpecTable } from './spec-table.ts';
 import { StableIds } from './stable-ids.ts';
 
@@ -95,8 +89,11 @@ const ruleFixture: fc.Arbitrary<TierRule> = fc
     ports: fc.option(fc.array(portsFixture, { minLength: 1, maxLength: 3 }), { freq: 2 }),
   })
   .map((rule): TierRule => {
-    // As the parser has it: an unknown peer never accepts, and denies whatever the ports.
-    if (rule.peers !== 'all') return rule as TierRule;
+    // Networks are peers of egress rules.
+    const hasNetworks = rule.peers !== 'all' && rule.peers.some((peer) => 'networks' in peer);
+    if (rule.peers !== 'all')
+      return { ...rule, ...(hasNetworks ? { direction: 'egress' } : {}) } as TierRule;
+    // An unknown peer never accepts, and denies whatever the ports.
     return { direction: rule.direction as 'ingress', action: 'Deny', peers: 'all', ports: null };
   });
 export const tiersFixture: fc.Arbitrary<TierFixture[]> = fc
@@ -129,64 +126,48 @@ function clusterOfTiers(
   policies: readonly PolicyFixture[],
   tiers: readonly TierFixture[],
 ): ClusterState {
-  const cluster = clusterOf([...baseObjects, ...policies.map(policyObject)]);
-  const all = new Map(cluster.policies);
-  for (const fixture of tiers) {
-    const policy = policyOf(fixture);
-    all.set(formatPolicyRef(policy.ref), { inForce: policy, invalid: null });
-  }
-  return { ...cluster, policies: all };
+  const objects = [...policies.map(policyObject), ...tiers.map(objectOf)];
+  const cluster = clusterOf([...baseObjects, ...objects]);
+  for (const { invalid } of cluster.policies.values()) assert(invalid === null);
+  return cluster;
 }
 
-function policyOf({ tier, priority, name, subject, rules }: TierFixture): Policy {
-  const has = (direction: string): boolean => rules.some((rule) => rule.direction === direction);
-  const spec = {
-    subject: selectorOf(subject),
-    hasIngress: has('ingress'),
-    hasEgress: has('egress'),
-    denyIngress: false,
-    denyEgress: false,
-    rules: rules.map(ruleOf),
-    tier: { name: tier, priority },
+function objectOf({ tier, priority, name, subject, rules }: TierFixture): Raw {
+  const of = (direction: TierRule['direction']): object => {
+    const own = rules.filter((rule) => rule.direction === direction);
+    return own.length === 0 ? {} : { [direction]: own.map(rawRule) };
   };
-  const ref = { kind: 'ClusterNetworkPolicy', namespace: '', name } as const;
-  return { ref, specs: [spec], warnings: [] };
-}
-
-function ruleOf({ direction, action, peers, ports }: TierRule, index: number): PolicyRule {
   return {
-    direction: Direction[direction],
-    action: ({ Accept: 'allow', Deny: 'deny', Pass: 'pass' } as const)[action],
-    peers: peers === 'all' ? 'any' : peers.flatMap(peersOf),
-    fqdns: [],
-    ports: ports === null ? 'any' : [{ ports: ports.map(rangeOf), dns: null }],
-    path: `spec.${direction}[${index}]`,
-    index,
+    ...{ apiVersion: 'policy.networking.k8s.io/v1beta1', kind: 'ClusterNetworkPolicy' },
+    metadata: { name },
+    spec: {
+      ...{ tier: tier === 'admin' ? 'Admin' : 'Baseline', priority },
+      ...{ subject: podsOf(subject), ...of('ingress'), ...of('egress') },
+    },
   };
 }
 
-const rangeOf = ({ protocol, first, last }: TierPorts): PortRange => ({
-  protocol: Protocol[protocol],
-  first,
-  last,
-});
-
-function peersOf(peer: TierPeer): readonly Peer[] {
-  if (!('networks' in peer)) return [{ kind: 'labels', selector: selectorOf(peer) }];
-  return peer.networks.map((text) => ({ ...cidrPeer(prefix(text), []), isIpBlock: true }));
+function rawRule({ direction, action, peers, ports }: TierRule): object {
+  const raw = peers === 'all' ? [{ nodes: {} }] : peers.map(rawPeer);
+  return {
+    ...{ action, [direction === 'ingress' ? 'from' : 'to']: raw },
+    ...(ports === null ? {} : { protocols: ports.map(rawPorts) }),
+  };
 }
 
-function selectorOf({ ns, app }: PodsFixture): LabelSelector {
+function rawPorts({ protocol, first, last }: TierPorts): object {
+  const port = first === last ? { number: first } : { range: { start: first, end: last } };
+  return { [protocol]: { destinationPort: port } };
+}
+
+const rawPeer = (peer: TierPeer): object => ('networks' in peer ? peer : podsOf(peer));
+
+function podsOf({ ns, app }: PodsFixture): object {
   const labels = (name: string, value: string | undefined): object =>
     value === undefined ? {} : { matchLabels: { [name]: value } };
-  const context = new ParseContext('');
-  const fields = {
-    podSelector: labels('app', app),
-    namespaceSelector: labels('kubernetes.io/metadata.name', ns),
-  };
-  const selector = parsePodPeer(fields, '', context);
-  assert(selector !== null && !context.errors.any);
-  return selector;
+  const namespaces = labels('kubernetes.io/metadata.name', ns);
+  if (app === undefined) return { namespaces };
+  return { pods: { podSelector: labels('app', app), namespaceSelector: namespaces } };
 }
 
 /** The judge of the DNS servers of one pod. */

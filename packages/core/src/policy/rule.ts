@@ -82,7 +82,7 @@ export interface PolicySpec {
 }
 
 export interface PolicyRef {
-  readonly kind: PolicyKind | 'ClusterNetworkPolicy';
+  readonly kind: PolicyKind;
   /** '' for clusterwide policies. */
   readonly namespace: string;
   readonly name: string;
@@ -110,10 +110,10 @@ export interface InvalidPolicy {
 
 /**
  * Whom `hold` denies: the pods that the object selects; all that it may select, because its selector cannot
- * be read whole; none, because it selects none (`nodeSelector`); or, 'unknown', none because it may mean
- * every pod of the cluster.
+ * be read whole; none, because it selects none (`nodeSelector`), or 'accepts', because all its rules Accept; or, 'unknown',
+ * none because it may mean every pod of the cluster.
  */
-export type HoldScope = 'selected' | 'superset' | 'none' | 'unknown';
+export type HoldScope = 'selected' | 'superset' | 'none' | 'accepts' | 'unknown';
 
 /** `Kind/namespace/name`, or `Kind/name`. */
 export function formatPolicyRef(ref: PolicyRef): string {

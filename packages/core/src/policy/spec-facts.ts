@@ -67,6 +67,7 @@ function namesOf({ subject, rules }: PolicySpec): NamesAsked | null {
     ports: new Set<string>(),
   };
   addNames(subject.requirements, podLabelPrefix, names.labels);
+  addNames(subject.requirements, namespaceLabelPrefix, names.namespaceLabels);
   for (const { peers, namedPorts = [] } of rules) {
     for (const peer of peers === 'any' ? [] : peers) {
       if (peer.kind !== 'labels') continue;
