@@ -170,7 +170,7 @@ while read -r file; do
 	e2e/scenarios/attacks-churn.*) seconds+=("$file") ;;
 	# Beside the others from the start: node runs files by name, and these would run on alone at the end.
 	e2e/scenarios/compatibility.* | e2e/scenarios/mark.* | e2e/scenarios/flows-flood.* | \
-		e2e/scenarios/restart-swap.* | e2e/scenarios/one-process-down.* | \
+		e2e/scenarios/restart-swap.* | \
 		e2e/scenarios/restart-alone.* | e2e/scenarios/start-failures.*) longest+=("$file") ;;
 	e2e/scenarios/attacks-* | e2e/scenarios/redirect-* | e2e/scenarios/bad-* | e2e/scenarios/cli.* | \
 		e2e/scenarios/names.* | e2e/scenarios/cluster-network-policy.* | e2e/scenarios/first-path.* | e2e/scenarios/first-start.* | e2e/scenarios/disk-full.* | \
@@ -187,7 +187,7 @@ while read -r file; do
 		e2e/codes.* | e2e/layers.* | e2e/docs.* | e2e/doc-figures.* | e2e/kernels/* | e2e/policy-oracle/* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
 	e2e/scenarios/standby.* | e2e/scenarios/restart-two-agents.* | e2e/scenarios/dns-backends.* | \
 		e2e/scenarios/upstream-gone.* | e2e/scenarios/local-redirect-restart.* | \
-		e2e/scenarios/attach-retry.*) seconds+=("$file") ;;
+		e2e/scenarios/one-process-down.* | e2e/scenarios/attach-retry.*) seconds+=("$file") ;;
 	*) speeds+=("$file") ;;
 	esac
 done < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' | sort)
