@@ -23,7 +23,7 @@ export class TierHints {
   of(object: PolicyObject): readonly Hint[] {
     if (object.kind !== 'ClusterNetworkPolicy') return [];
     const own = this.#policies.find(({ ref }) => ref.name === object.name);
-    // The later one by name is told.
+    // Of two the one whose name comes later has the hint.
     const other = this.#policies.find(
       (each) => own !== undefined && each.ref.name < own.ref.name && mayConflict(own, each),
     );

@@ -23,14 +23,14 @@ import {
   withoutNulls,
 } from '../k8s/shape.ts';
 import { tierPriorityMax, tierRuleNameMax } from '../limits.ts';
-import { err, ok, type Result } from '../result.ts';
+import type { Result } from '../result.ts';
 import { Direction } from './kernel-numbers.ts';
-import { ParseContext } from './parse-context.ts';
+import type { ParseContext } from './parse-context.ts';
+import { parseOneSpec } from './parse-one-spec.ts';
 import { parseNamespaces, parsePods } from './parse-pod-selector.ts';
 import { parseTierPeer } from './parse-tier-peer.ts';
 import { parseProtocols } from './parse-tier-protocols.ts';
-import { holdOfObject } from './policy-hold.ts';
-import type { InvalidPolicy, Policy, PolicyRef, PolicyRule, PolicySpec, SpecTier } from './rule.ts';
+import type { InvalidPolicy, Policy, PolicyRule, PolicySpec, SpecTier } from './rule.ts';
 import type { LabelSelector } from './selector.ts';
 import { takeItems } from './tier-items.ts';
 
@@ -49,25 +49,10 @@ const specAdvice: Readonly<Record<string, string>> = {
 const portsAdvice = 'write protocols: [{tcp: {destinationPort: {number: 80}}}]';
 
 export function parseClusterNetworkPolicy(object: PolicyObject): Result<Policy, InvalidPolicy> {
-  const { kind, namespace, name } = object;
-  const ref: PolicyRef = { kind, namespace, name };
-  if (object.damage !== null) {
-    return err({ ref, errors: [{ path: '', message: object.damage }], ...holdOfObject(object) });
-  }
-  const context = new ParseContext('');
-  for (const { path, message } of object.faults) context.error(path, message);
-  const spec = parseSpec(object.spec, context);
-  if (context.errors.any || spec === null) {
-    return err({ ref, errors: context.errors.list(), ...holdOfObject(object) });
-  }
-  return ok({ ref, specs: [spec], warnings: context.warnings.list() });
+  return parseOneSpec(object, parseSpec);
 }
 
 function parseSpec(body: unknown, context: ParseContext): PolicySpec | null {
-  if (body === undefined) {
-    context.error('spec', 'is missing');
-    return null;
-  }
   const read = readFields(body, 'spec', context.errors);
   if (read === null) return null;
   const fields = context.presentFields(read, 'spec', tierSpecFields, specAdvice);

@@ -20,18 +20,17 @@ import {
   readList,
   readText,
 } from '../k8s/shape.ts';
-import { err, ok, type Result } from '../result.ts';
+import type { Result } from '../result.ts';
 import { Direction, Protocol } from './kernel-numbers.ts';
-import { ParseContext } from './parse-context.ts';
+import type { ParseContext } from './parse-context.ts';
 import { parseIpBlock } from './parse-ip-block.ts';
+import { parseOneSpec } from './parse-one-spec.ts';
 import { parsePodPeer, parsePodSubject } from './parse-pod-selector.ts';
 import type { Peer } from './peer.ts';
-import { holdOfObject } from './policy-hold.ts';
 import type {
   InvalidPolicy,
   NamedPort,
   Policy,
-  PolicyRef,
   PolicyRule,
   PolicySpec,
   PortRange,
@@ -74,25 +73,10 @@ const protocolAdvice: Readonly<Record<string, string>> = {
 export const portName: RegExp = /^(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*$/;
 
 export function parseNetworkPolicy(object: PolicyObject): Result<Policy, InvalidPolicy> {
-  const { kind, namespace, name } = object;
-  const ref: PolicyRef = { kind, namespace, name };
-  if (object.damage !== null) {
-    return err({ ref, errors: [{ path: '', message: object.damage }], ...holdOfObject(object) });
-  }
-  const context = new ParseContext(namespace);
-  for (const { path, message } of object.faults) context.error(path, message);
-  const spec = parseSpec(object.spec, context);
-  if (context.errors.any || spec === null) {
-    return err({ ref, errors: context.errors.list(), ...holdOfObject(object) });
-  }
-  return ok({ ref, specs: [spec], warnings: context.warnings.list() });
+  return parseOneSpec(object, parseSpec);
 }
 
 function parseSpec(body: unknown, context: ParseContext): PolicySpec | null {
-  if (body === undefined) {
-    context.error('spec', 'is missing');
-    return null;
-  }
   const fields = readFields(body, 'spec', context.errors);
   if (fields === null) return null;
   const given = context.presentFields(fields, 'spec', networkSpecFields);
