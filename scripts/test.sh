@@ -92,6 +92,12 @@ group_timeout=20m
 [ $tier = quick ] || group_timeout=6h
 node_test=(timeout --foreground --kill-after=10 "$group_timeout"
 	node --conditions=@tandem/source --disable-warning=ExperimentalWarning --test)
+# Shown as they come, and the failures again at the end.
+TANDEM_TEST_FAILURES=$(mktemp)
+export TANDEM_TEST_FAILURES
+trap 'rm -f "$TANDEM_TEST_FAILURES"' EXIT
+node_test+=(--test-reporter=spec --test-reporter-destination=stdout
+	--test-reporter=./scripts/failures-reporter.ts --test-reporter-destination=stderr)
 
 if $is_long; then
 	mapfile -t files < <(grep -l TANDEM_TEST_TIER e2e/{scenarios,policy-oracle}/*.test.ts | grep -E "/(${only//,/|})" || true)
@@ -140,6 +146,7 @@ end_all() {
 		kill -KILL -- -"$pid" 2>/dev/null || true
 		rm -f "${results[$pid]}"
 	done
+	rm -f "$TANDEM_TEST_FAILURES"
 }
 trap end_all EXIT
 
@@ -202,6 +209,11 @@ left=$(comm -13 <(sort <<<"$before") <(footprint | sort))
 if [ -n "$left" ]; then
 	echo "test: left behind:" >&2
 	echo "$left" >&2
-	exit 1
+	status=1
+fi
+if [ "$status" -ne 0 ]; then
+	echo
+	echo "test: failed:"
+	cat "$TANDEM_TEST_FAILURES"
 fi
 exit "$status"

@@ -227,8 +227,20 @@ export class TandemNode implements AsyncDisposable {
           );
         });
       },
-      { what: `${names.join(' and ')} to serve`, timeoutMs },
+      {
+        what: `${names.join(' and ')} to serve`,
+        timeoutMs,
+        state: () => `${this.#memberStates()}\n${this.logs()}`,
+      },
     );
+  }
+
+  #memberStates(): string {
+    try {
+      return `applied ${this.appliedRevision()}, ${JSON.stringify(this.members())}`;
+    } catch (error) {
+      return `no datapath: ${(error as Error).message}`;
+    }
   }
 
   #isRunning(name: ProcessName): boolean {

@@ -80,9 +80,12 @@ test(`random kills and stops, seed ${seed}`, async () => {
       await client.blast({ to: denied, port, data: 'data', count: rate / 10, rate });
   })();
   const done: string[] = [];
-  for (let i = 0; i < faults; i++) done.push(await fault(random));
-  over.abort();
-  await denials;
+  try {
+    for (let i = 0; i < faults; i++) done.push(await fault(random));
+  } finally {
+    over.abort();
+    await denials;
+  }
   const dropped = counted() - start;
   const shown = (): Set<string> => new Set([...agent.keys, ...proxy.keys]);
   const state = (): string =>
@@ -97,5 +100,5 @@ test(`random kills and stops, seed ${seed}`, async () => {
   assert.deepEqual([agent.repeated, proxy.repeated], [0, 0], state());
   assert.deepEqual([agent.lost, proxy.lost], [{}, {}], state());
   const counters = tandem.counters();
-  assert.deepEqual([counters['events_lost'], counters['events_limited']], [0, 0]);
+  assert.deepEqual([counters['events_lost'], counters['events_limited']], [0, 0], state());
 });

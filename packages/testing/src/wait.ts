@@ -16,6 +16,8 @@ export interface WaitOptions {
   readonly timeoutMs?: number;
   /** Named in the error: "waited 5000 ms for WHAT". */
   readonly what: string;
+  /** Added to the error: what there is instead. */
+  readonly state?: () => string;
 }
 
 /**
@@ -24,7 +26,7 @@ export interface WaitOptions {
  */
 export async function waitFor<T>(
   condition: () => T | Promise<T>,
-  { timeoutMs = 5000, what }: WaitOptions,
+  { timeoutMs = 5000, what, state }: WaitOptions,
 ): Promise<Exclude<T, false | null | undefined>> {
   const patientMs = timeoutMs * patience;
   const deadline = performance.now() + patientMs;
@@ -40,8 +42,10 @@ export async function waitFor<T>(
     } catch (error) {
       cause = error;
     }
-    if (performance.now() >= deadline)
-      throw new Error(`waited ${patientMs} ms for ${what}`, { cause });
+    if (performance.now() >= deadline) {
+      const instead = state === undefined ? '' : `: ${state()}`;
+      throw new Error(`waited ${patientMs} ms for ${what}${instead}`, { cause });
+    }
     await delay(pauseMs);
     pauseMs = Math.min(delayMsMax, pauseMs * 2);
   }
