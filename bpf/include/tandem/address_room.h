@@ -57,54 +57,75 @@ static long room_clear(__u32 number, struct room *room)
 	return 0;
 }
 
+/* Global, as room_oldest_slot: the verifier walks it once, and not for each state that the slots before leave. */
+__noinline int room_count_slot(const struct td_fqdn_slot *slot, struct room *room)
+{
+	struct learn_scratch *scratch;
+	__u32 word;
+	__u32 now;
+	__u8 *count;
+
+	if (!slot || !room)
+		return 0;
+	scratch = scratch_get(room);
+	if (!scratch || !READ_ONCE(slot->selector))
+		return 0;
+	word = READ_ONCE(slot->namespace_id);
+	count = count_of(scratch, word);
+	now = word & TD_SLOT_OWNED ? *count + 1u : TD_COUNT_OF_OFFERS;
+	*count = now;
+	if (now > room->most) {
+		room->most = now;
+		room->giver = slot_space(word);
+	}
+	return 0;
+}
+
 static long room_count(__u32 number, struct room *room)
 {
-	struct learn_scratch *scratch = scratch_get(room);
 	struct td_fqdn *page;
 
 	room->key.page = number;
 	page = bpf_map_lookup_elem(&fqdn, &room->key);
-	if (!page || !scratch)
+	if (!page)
 		return 1;
-	for (__u32 i = 0; i < TD_FQDN_SELECTORS_MAX; i++) {
-		__u32 word = READ_ONCE(page->slot[i].namespace_id);
-		__u8 *count = count_of(scratch, word);
-		__u32 now;
+	for (__u32 i = 0; i < TD_FQDN_SELECTORS_MAX; i++)
+		room_count_slot(&page->slot[i], room);
+	return 0;
+}
 
-		if (!READ_ONCE(page->slot[i].selector))
-			continue;
-		now = word & TD_SLOT_OWNED ? *count + 1u : TD_COUNT_OF_OFFERS;
-		*count = now;
-		if (now > room->most) {
-			room->most = now;
-			room->giver = slot_space(word);
-		}
-	}
+__noinline int room_oldest_slot(const struct td_fqdn_slot *slot, struct room *room)
+{
+	struct order order;
+	__u32 selector;
+	__u32 touched;
+	__u32 word;
+
+	if (!slot || !room || !order_get(&order))
+		return 0;
+	selector = READ_ONCE(slot->selector);
+	word = READ_ONCE(slot->namespace_id);
+	touched = pair_at(&order, word & TD_SLOT_PLACE_MASK)->touched;
+	if (!selector || slot_space(word) != room->giver)
+		return 0;
+	if (room->slot.selector && (__s32)(touched - room->oldest) >= 0)
+		return 0;
+	room->slot.selector = selector;
+	room->slot.word = word;
+	room->oldest = touched;
 	return 0;
 }
 
 static long room_oldest(__u32 number, struct room *room)
 {
-	struct order order;
 	struct td_fqdn *page;
 
 	room->key.page = number;
 	page = bpf_map_lookup_elem(&fqdn, &room->key);
-	if (!page || !order_get(&order))
+	if (!page)
 		return 1;
-	for (__u32 i = 0; i < TD_FQDN_SELECTORS_MAX; i++) {
-		__u32 selector = READ_ONCE(page->slot[i].selector);
-		__u32 word = READ_ONCE(page->slot[i].namespace_id);
-		__u32 touched = pair_at(&order, word & TD_SLOT_PLACE_MASK)->touched;
-
-		if (!selector || slot_space(word) != room->giver)
-			continue;
-		if (room->slot.selector && (__s32)(touched - room->oldest) >= 0)
-			continue;
-		room->slot.selector = selector;
-		room->slot.word = word;
-		room->oldest = touched;
-	}
+	for (__u32 i = 0; i < TD_FQDN_SELECTORS_MAX; i++)
+		room_oldest_slot(&page->slot[i], room);
 	return 0;
 }
 
