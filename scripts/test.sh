@@ -173,7 +173,7 @@ while read -r file; do
 	e2e/sim/*) ;;
 	# ./run test --cluster
 	e2e/cluster/*) ;;
-	e2e/scenarios/attacks-crowd.* | e2e/scenarios/attacks-flood.* | e2e/scenarios/attacks-tenants.*) speeds+=("$file") ;;
+	e2e/scenarios/attacks-connects.* | e2e/scenarios/attacks-crowd.* | e2e/scenarios/attacks-flood.* | e2e/scenarios/attacks-tenants.*) speeds+=("$file") ;;
 	e2e/scenarios/attacks-churn.*) seconds+=("$file") ;;
 	# Beside the others from the start: node runs files by name, and these would run on alone at the end.
 	e2e/scenarios/compatibility.* | e2e/scenarios/mark.* | e2e/scenarios/flows-flood.* | \

@@ -12,6 +12,7 @@
 #ifndef TANDEM_SELECT_MEMBER_H
 #define TANDEM_SELECT_MEMBER_H
 
+#include <tandem/connect_queue.h>
 #include <tandem/counters.h>
 #include <tandem/lane.h>
 #include <tandem/members.h>
@@ -138,6 +139,8 @@ int select_member(struct sk_reuseport_md *packet)
 			break;
 		if ((is_heavy && select_heavy(packet, member)) ||
 		    !bpf_sk_select_reuseport(packet, &listeners, &index, 0)) {
+			if (packet->ip_protocol == IPPROTO_TCP)
+				connect_queue_note(packet, member);
 			count(set ? TD_COUNT_SELECTED : TD_COUNT_SELECTED_STALE);
 			return SK_PASS;
 		}

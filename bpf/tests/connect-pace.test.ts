@@ -14,6 +14,12 @@ import { portP } from './kernel-world.ts';
 import { PaceStage } from './pace-stage.ts';
 
 const perSecond = 100;
+/** A pod opens few up to a 32nd of it, and 64 at once. */
+const fewPerSecond = Math.ceil(perSecond / 32);
+const fewBurst = 64;
+const membersMax = 4;
+/** Time for which it counts that a queue was seen to fill up. */
+const noteNs = 20_000_000n;
 const fixture = new Fixture({}, true, { connects_per_second: perSecond });
 after(() => fixture[Symbol.dispose]());
 
@@ -49,6 +55,13 @@ function passed(frame: PacketSpec): number {
   return Number.POSITIVE_INFINITY;
 }
 
+/** When a SYN to a member last found a queue of its listener filling up, CLOCK_MONOTONIC in ns. */
+function setFilling(family: number, member: number, seenNs: bigint): void {
+  const key = Uint32Array.of((family === 6 ? membersMax : 0) + member);
+  const value = BigUint64Array.of(seenNs);
+  fixture.map('connect_queues').update(new Uint8Array(key.buffer), new Uint8Array(value.buffer));
+}
+
 /** Longer than the test takes. */
 const later = (): bigint => process.hrtime.bigint() + 60n * secondNs;
 
@@ -80,6 +93,22 @@ for (const { family, id, pod, neighbour, server } of families) {
       for (const source of [pod, neighbour]) {
         const count = passed(segment(source, server, ['syn']));
         assert.ok(count >= perSecond / 16 && count <= perSecond / 8, `${count} at once`);
+      }
+    });
+
+    test('while a queue of a member fills up, a pod that opens few connections goes on, one that opens many does not', async () => {
+      for (let member = 0; member < 2; member++) {
+        setFilling(family, member, process.hrtime.bigint() + secondNs);
+        for (let opened = 0; opened < fewBurst; opened++) assert.ok(passes(syn), `${opened}`);
+        assert.ok(passed(syn) <= 1 + fewPerSecond);
+        assert.ok(passes(segment(neighbour, server, ['syn'])));
+        setFilling(family === 4 ? 6 : 4, member, process.hrtime.bigint() + secondNs);
+        setFilling(family, member, 0n);
+        assert.ok(passes(syn), 'the other family has queues of its own');
+        setFilling(family, member, process.hrtime.bigint() - noteNs);
+        assert.ok(passes(syn), 'a note that is old');
+        stage.reset();
+        for (const each of [4, 6]) setFilling(each, member, 0n);
       }
     });
 

@@ -41,7 +41,7 @@ function loopback(kind: Kind): string {
   return kind.endsWith('4') ? '127.0.0.1' : '::1';
 }
 
-async function openMember(kind: Kind): Promise<Member> {
+async function openMember(kind: Kind, backlog?: number): Promise<Member> {
   const port = ports.get(kind) ?? 0;
   if (kind === 'tcp4' || kind === 'tcp6') {
     const server = createServer();
@@ -50,7 +50,10 @@ async function openMember(kind: Kind): Promise<Member> {
       member.got++;
       connection.destroy();
     });
-    server.listen({ port, host: loopback(kind), reusePort: true });
+    server.listen({
+      ...{ port, host: loopback(kind), reusePort: true },
+      ...(backlog === undefined ? {} : { backlog }),
+    });
     await once(server, 'listening');
     ports.set(kind, (server.address() as { port: number }).port);
     return member;
@@ -64,9 +67,12 @@ async function openMember(kind: Kind): Promise<Member> {
   return member;
 }
 
+function keyOf(index: number): Uint8Array {
+  return new Uint8Array(Uint32Array.of(index).buffer);
+}
+
 function setListener(kind: Kind, member: number, socket: Socket | Server): void {
-  const key = new Uint8Array(4);
-  key[0] = kinds.indexOf(kind) * membersMax + member;
+  const key = keyOf(kinds.indexOf(kind) * membersMax + member);
   const value = new Uint8Array(8);
   new DataView(value.buffer).setBigUint64(0, BigInt(fdOf(socket)), true);
   fixture.map('listeners').update(key, value);
@@ -208,6 +214,48 @@ test('nobody LIVE: refused and counted', async () => {
   }
 });
 
+describe('a listener whose accept queue fills up', () => {
+  const backlog = 32;
+  /** A quarter of the queue may fill. */
+  const share = backlog / 4;
+
+  for (const kind of ['tcp4', 'tcp6'] as const) {
+    test(`${kind}: its SYNs say so, and no longer when it is empty`, async () => {
+      const opened = await openMember(kind, backlog);
+      const clients: { destroy(): void }[] = [];
+      /** Nothing accepts before all have connected: they do so in one turn of this thread. */
+      const connectAtOnce = async (count: number): Promise<void> => {
+        const former = opened.got;
+        for (let i = 0; i < count; i++)
+          clients.push(connect(ports.get(kind) ?? 0, loopback(kind)).on('error', () => {}));
+        await waitFor(() => opened.got === former + count, { what: `${count} connections` });
+      };
+      const index = (kind === 'tcp4' ? 0 : membersMax) + 1;
+      const note = (): bigint => {
+        const value = fixture.map('connect_queues').lookup(keyOf(index));
+        return value === null
+          ? -1n
+          : new DataView(value.buffer, value.byteOffset).getBigUint64(0, true);
+      };
+      try {
+        setListener(kind, 1, opened.socket);
+        fixture.member(1, 'LIVE', { ageMs: -60_000 });
+        await connectAtOnce(share);
+        assert.equal(note(), 0n);
+        const began = process.hrtime.bigint();
+        await connectAtOnce(share + 1);
+        assert.ok(note() >= began && note() <= process.hrtime.bigint(), `${note()}`);
+        await connectAtOnce(1);
+        assert.equal(note(), 0n);
+      } finally {
+        setListener(kind, 1, groups.get(kind)![1]!.socket);
+        for (const client of clients) client.destroy();
+        opened.socket.close();
+      }
+    });
+  }
+});
+
 describe('datagrams of pods that send much', () => {
   /** As from_pod sets it (lane.h). */
   const priority = 0x5444_ffff;
@@ -223,7 +271,7 @@ describe('datagrams of pods that send much', () => {
           const opened = await openMember(kind);
           heavy.push(opened);
           const index = (kind === 'udp4' ? 0 : 1) * membersMax + member;
-          const key = new Uint8Array(Uint32Array.of(index).buffer);
+          const key = keyOf(index);
           const value = BigUint64Array.of(BigInt(fdOf(opened.socket)));
           fixture.map('heavy_listeners').update(key, new Uint8Array(value.buffer));
         }

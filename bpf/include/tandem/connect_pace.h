@@ -5,11 +5,14 @@
  * arrival, so the rate of each pod is bounded before it. An excess SYN is dropped without an answer, and the client sends it
  * again after a second.
  *
- * A pod has td_config.connects_per_second, and as many in one burst, within the rate of the node (pod_pace.h).
+ * A pod has td_config.connects_per_second, and as many in one burst, within the rate of the node (pod_pace.h). While a queue of the
+ * members fills up, it has the part of that in which a pod opens few connections (lane.h, connect_queue.h).
  */
 #ifndef TANDEM_CONNECT_PACE_H
 #define TANDEM_CONNECT_PACE_H
 
+#include <tandem/connect_queue.h>
+#include <tandem/lane.h>
 #include <tandem/pod_frame.h>
 #include <tandem/pod_pace.h>
 
@@ -51,6 +54,8 @@ static __always_inline bool has_connection(struct __sk_buff *skb, const struct p
 /* Whether a segment toward the shared socket belongs to a connection, or may open one now. */
 static __always_inline bool connect_allowed(struct __sk_buff *skb, const struct packet *p, __u32 endpoint_id)
 {
+	__u64 interval;
+	struct td_pod_pace *pod;
 	const __u8 *flags;
 
 	if (!td_config.connects_per_second)
@@ -61,8 +66,11 @@ static __always_inline bool connect_allowed(struct __sk_buff *skb, const struct 
 	if ((*flags & (TD_TCP_SYN | TD_TCP_ACK)) != TD_TCP_SYN &&
 	    has_connection(skb, p, td_config.port_be))
 		return true;
-	return pod_pace_take(pod_pace_of(&connect_pace, endpoint_id), &node_connect_pace,
-			     TD_NS_PER_S / td_config.connects_per_second, TD_NS_PER_S);
+	interval = TD_NS_PER_S / td_config.connects_per_second;
+	pod = pod_pace_of(&connect_pace, endpoint_id);
+	if (!pod_pace_take(pod, &node_connect_pace, interval, TD_NS_PER_S))
+		return false;
+	return (pod && lane_is_light(pod, interval, interval)) || !are_connect_queues_filling(skb->protocol);
 }
 
 #endif /* TANDEM_CONNECT_PACE_H */

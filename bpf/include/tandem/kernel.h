@@ -57,8 +57,13 @@ struct rtnl_link_ops {
 	const char *kind;
 } CORE;
 
+struct netns_ipv4 {
+	__u8 sysctl_tcp_syncookies;
+	int sysctl_max_syn_backlog;
+} CORE;
+
 struct net {
-	unsigned int dev_base_seq; /* any field: only its address is compared */
+	struct netns_ipv4 ipv4;
 } CORE;
 
 typedef struct {
@@ -123,6 +128,7 @@ struct sk_buff {
 
 struct sk_reuseport_kern {
 	struct sk_buff *skb;
+	struct sock *selected_sk;
 } CORE;
 
 struct nf_hook_state {
@@ -182,8 +188,27 @@ typedef struct {
 	unsigned int val;
 } kuid_t;
 
+struct sock_common {
+	possible_net_t skc_net;
+} CORE;
+
 struct sock {
+	struct sock_common __sk_common;
 	kuid_t sk_uid;
+	__u32 sk_ack_backlog; /* of a listener: connections that wait to be accepted */
+	__u32 sk_max_ack_backlog;
+} CORE;
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct request_sock_queue {
+	atomic_t qlen; /* handshakes that are not finished */
+} CORE;
+
+struct inet_connection_sock {
+	struct request_sock_queue icsk_accept_queue;
 } CORE;
 
 /* 6.4 */

@@ -2,7 +2,7 @@
 /* Copyright The Tandem Authors */
 /*
  * Every map. Names, keys and values are the contract of abi.h, except for maps that belong to the programs alone: judge_slot,
- * guard_entry_slot, event_pace, payer_pace, node_connect_pace, query_pace, node_query_pace, fqdn_hints, fqdn_denials, flood_told, learn_scratch, classes_inner.
+ * guard_entry_slot, event_pace, payer_pace, node_connect_pace, connect_queues, query_pace, node_query_pace, fqdn_hints, fqdn_denials, flood_told, learn_scratch, classes_inner.
  */
 #ifndef TANDEM_MAPS_H
 #define TANDEM_MAPS_H
@@ -308,6 +308,17 @@ struct {
 	__type(value, __u64);
 	__uint(max_entries, 1);
 } node_connect_pace SEC(".maps");
+
+/*
+ * When a SYN last found a queue of a member's TCP listener filling up, CLOCK_MONOTONIC in ns; 0: the last one did not (connect_queue.h).
+ * By member, over IPv4 and then over IPv6.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, 2 * TD_MEMBERS_MAX);
+} connect_queues SEC(".maps");
 
 /* How fast pods send datagrams to the shared socket (query_pace.h); as connect_pace. */
 struct {
