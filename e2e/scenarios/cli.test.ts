@@ -9,9 +9,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
 import { askDns } from '@tandem/testing/dns-query';
 import { startProcess, tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
+import { startLoad } from '../kit/load.ts';
 import { clusterDns4, type StandardNode, startStandardNode } from '../kit/standard-node.ts';
 import type { TandemNode } from '../kit/tandem-node.ts';
 
@@ -31,6 +33,11 @@ interface Status {
   readonly policy: { readonly appliedRevision: number; readonly servedRevision: number };
   readonly maps: readonly { readonly name: string; readonly entries: number }[];
   readonly degraded: readonly { readonly code: string; readonly fix: string }[];
+  readonly lanes: {
+    readonly selected: number;
+    readonly selectedHeavy: number;
+    readonly heavyPods: readonly string[] | null;
+  };
 }
 
 interface Event {
@@ -165,10 +172,31 @@ test('the command line, whoever lives', async () => {
     'endpoint-links',
     'members',
     'nft-table',
+    'lanes',
     'routing6',
   ]) {
     assert.match(doctor.stdout, new RegExp(`^pass +${check} `, 'm'));
   }
+
+  // A pod that asks much is named, as long as it does.
+  assert.deepEqual(healthy.lanes.heavyPods, []);
+  const load = startLoad(standard.node.pod('client').namespace, {
+    ...{ server: clusterDns4, rate: 1000, seconds: 2 * (boundMs / 1000) },
+    ...{ nameFormat: 'n-%u.allowed.test', nameStart: 100, nameCount: 50 },
+  });
+  const named = (pods: readonly string[]): Promise<Status> =>
+    waitFor(
+      async () => {
+        const { status } = await statusOf(standard);
+        return isDeepStrictEqual(status.lanes.heavyPods, pods) ? status : null;
+      },
+      { what: `[${pods.join()}] to ask much`, timeoutMs: boundMs },
+    );
+  const { lanes } = await named(['default/client']);
+  assert.ok(lanes.selectedHeavy > 0 && lanes.selectedHeavy < lanes.selected, JSON.stringify(lanes));
+  load.end();
+  await load.result;
+  await named([]);
 
   // The agent is killed while somebody follows.
   await using follower = startProcess(...commandLine(tandem, ['observe', '--type', 'dns']), {

@@ -42,5 +42,7 @@ export const conntrackFillHighShare = 0.9;
 /** Depth of jumps between firewall chains that `doctor` follows. */
 export const chainDepthMax = 16;
 
+/** Pods that ask much now that `tandem status` names; its JSON names more. */
+export const heavyPodsShownMax = 10;
 /** Namespaces with most learned addresses that `tandem status` lists; the rest is in its JSON. */
 export const learnedNamespacesMax = 10;

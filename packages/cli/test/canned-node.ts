@@ -136,5 +136,6 @@ export function healthyStatus(role: ProcessName = 'agent'): StatusResponseInit {
     sync: { isConnected: true, backlogBytes: 0, backlogBytesMax: 4 << 20 },
     dropReader: { isHeld: true, member: 0, ageMs: 20, seen: 40, missing: 2, kernelLost: 3 },
     maps: [{ name: 'fqdn', entries: 10, capacity: 1000 }],
+    lanes: { selected: 900, selectedHeavy: 30, knowsPods: role === 'agent' },
   };
 }

@@ -37,6 +37,10 @@ export const TD_SPACES_MAX = 4096;
 
 export const TD_NAT64_MAX = 8;
 
+export const TD_PACE_LIGHT_SHARE = 32;
+
+export const TD_PACE_LIGHT_BURST = 64;
+
 export const TD_SLOT_OWNED = 2147483648;
 
 export const TD_SLOT_SPACE_SHIFT = 17;
@@ -367,6 +371,14 @@ export const tdJournalSlot = {
   control: 160,
   message: 256,
   reserved1: 1488,
+} as const;
+
+/** struct td_pod_pace: its size and the offsets of its fields, bytes. */
+export const tdPodPace = {
+  size: 24,
+  spent: 0,
+  spent_guaranteed: 8,
+  spent_light: 16,
 } as const;
 
 /** struct td_event: its size and the offsets of its fields, bytes. */

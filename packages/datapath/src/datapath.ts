@@ -134,6 +134,14 @@ export class Datapath implements Disposable {
     return this.map(name);
   }
 
+  /**
+   * Ids of endpoints that ask much now, most first; null: only the agent has the map, which is not pinned.
+   * `nowNs`: CLOCK_MONOTONIC.
+   */
+  heavyEndpoints(_nowNs: number): readonly number[] | null {
+    return null;
+  }
+
   program(name: ProgramName): BpfProgram {
     let program = this.#programs.get(name);
     if (program === undefined) {

@@ -8,12 +8,14 @@
 
 import { existsSync, readdirSync } from 'node:fs';
 import { BpfLink } from '@tandem/bpf-loader-node/link';
+import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { BpfObject } from '@tandem/bpf-loader-node/object';
 import { TD_ABI_VERSION } from './abi.gen.ts';
 import { type DatapathConfig, encodeConfig } from './config.ts';
 import { Datapath } from './datapath.ts';
 import { type NodeDevices, writeNodeDevices } from './device-maps.ts';
 import { NodeGroup } from './group.ts';
+import { readHeavyEndpoints } from './heavy-endpoints.ts';
 import {
   attachGuard,
   attachJudge,
@@ -51,6 +53,7 @@ export class LoadedDatapath extends Datapath {
   readonly #options: LoadOptions;
   #removesRetired = false;
   readonly #problems = new Map<SidePart, string>();
+  #queryPace: BpfMap | null = null;
 
   private constructor(options: LoadOptions, kept: number) {
     super(options.pinRoot, TD_ABI_VERSION, false, kept);
@@ -89,6 +92,7 @@ export class LoadedDatapath extends Datapath {
     // Where nothing was enforced yet, running pods are cut off by a judge that knows none of them (ADR 12).
     if (datapath.#hasJudged()) attachJudge(datapath);
     datapath.#hold();
+    datapath.#queryPace = BpfMap.openId(object.map('query_pace').id);
     datapath.#swapVeths();
     // Members open the pins when they hear of them.
     datapath.#do('sharing');
@@ -122,6 +126,17 @@ export class LoadedDatapath extends Datapath {
     }
     if (!this.#problems.has('guard') && !this.#isGuarded()) this.#do('guard');
     return this.#problems.has('pins') ? [] : restored;
+  }
+
+  override heavyEndpoints(nowNs: number): readonly number[] | null {
+    const paces = this.#queryPace;
+    const { datagramsPerSecond } = this.#options.config;
+    return paces === null ? null : readHeavyEndpoints(paces, datagramsPerSecond, nowNs);
+  }
+
+  override [Symbol.dispose](): void {
+    this.#queryPace?.[Symbol.dispose]();
+    super[Symbol.dispose]();
   }
 
   /** Names of maps and programs without their pins; none where all of them are gone: see isUnpinned. */

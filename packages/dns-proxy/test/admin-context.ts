@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '@tandem/runtime/system-clock';
 import type { AdminContext } from '../src/admin/context.ts';
+import { createSharedCounters } from '../src/counters.ts';
 import type { NodeStore } from '../src/store/node-store.ts';
 import { Exchange } from '../src/sync/exchange.ts';
 
@@ -40,6 +41,7 @@ export function adminContext(store: NodeStore): AdminContext {
       throw new TypeError('this test has no kernel');
     },
     inUse: { until: () => 0 },
+    dnsCounters: createSharedCounters(),
     drops: () => null,
     diagnostics: () => [],
     ownDegradations: () => [],

@@ -21,6 +21,7 @@ const protoDirectory: string = fileURLToPath(new URL('../proto/', import.meta.ur
 const protoFiles: readonly string[] = [
   'tandem/v1/snapshot.proto',
   'tandem/v1/sync.proto',
+  'tandem/v1/lanes.proto',
   'tandem/v1/admin.proto',
 ];
 const packageName = 'tandem.v1';

@@ -56,6 +56,35 @@ test('status: without pins the members are those that the processes see', async 
   assert.equal(run.code, exitCode.problem);
 });
 
+test('status: text names the first of the pods that ask much, and says how many more; JSON names more', async () => {
+  await using node = new CannedNode();
+  const heavyPods = Array.from({ length: 64 }, (_, i) => `shop/web-${i}`);
+  const lanes = {
+    ...{ selected: 900, selectedHeavy: 600, queriesRefused: 7, connectionsRefused: 2 },
+    ...{ queuedBytes: 0, queuedHeavyBytes: 2048, dropped: 1, droppedHeavy: 3 },
+    ...{ knowsPods: true, heavyPods, heavyPodsTotal: 100 },
+  };
+  await node.serve('agent', { status: { ...healthyStatus(), lanes } });
+  const { stdout } = await cli(['status', ...node.flags]);
+  assert.match(
+    stdout,
+    /Lanes: {3}900 packets to members, 600 in the heavy lane; 7 datagrams and 2 SYNs over the rate of a pod dropped\n/,
+  );
+  assert.match(
+    stdout,
+    /agent: light lane 0 B waiting, 1 dropped; heavy lane 2 KiB waiting, 3 dropped\n/,
+  );
+  assert.match(
+    stdout,
+    /pods that ask much now: shop\/web-0, .*, shop\/web-9 and 90 more: see -o json\n/,
+  );
+  const json = await cli(['status', '-o', 'json', ...node.flags]);
+  const status = JSON.parse(json.stdout) as {
+    lanes: { heavyPods: string[]; heavyPodsTotal: number };
+  };
+  assert.deepEqual([status.lanes.heavyPods, status.lanes.heavyPodsTotal], [heavyPods, 100]);
+});
+
 test('status: text names every object of a problem, or says how many more; JSON has all', async () => {
   await using node = new CannedNode();
   const diagnostics = Array.from({ length: 70 }, (_, i) => ({

@@ -24,6 +24,7 @@ import { checkFamilies } from '../doctor/families.ts';
 import { checkFirewall } from '../doctor/firewall.ts';
 import { checkIpvs } from '../doctor/ipvs.ts';
 import { checkKernel } from '../doctor/kernel.ts';
+import { checkLanes } from '../doctor/lanes.ts';
 import { findMark } from '../doctor/mark-found.ts';
 import { checkMarks } from '../doctor/marks.ts';
 import { checkMounts } from '../doctor/mounts.ts';
@@ -54,6 +55,7 @@ const checks: readonly Check[] = [
   checkIpvs,
   checkNetkit,
   checkConntrack,
+  checkLanes,
   checkFirewall,
   checkRouteFilter,
 ];

@@ -9,11 +9,16 @@
 import { askStatus, processNames } from '../admin/connection.ts';
 import type { CliCommand, CommandContext } from '../command.ts';
 import { type ExitCode, exitCode } from '../exit-codes.ts';
-import { diagnosticSubjectsMax, diagnosticsPerCodeMax, learnedNamespacesMax } from '../limits.ts';
+import {
+  diagnosticSubjectsMax,
+  diagnosticsPerCodeMax,
+  heavyPodsShownMax,
+  learnedNamespacesMax,
+} from '../limits.ts';
 import { readSettledGroup } from '../node/beats.ts';
 import { readIsJudging, readMapFill } from '../node/pins.ts';
 import { nodeReport } from '../node/report.ts';
-import type { MemberReport, NodeReport } from '../node/report-model.ts';
+import type { LanesReport, MemberReport, NodeReport } from '../node/report-model.ts';
 import type { Printer, Style, Text } from '../output/printer.ts';
 import { formatBytes, formatDuration, formatShare } from '../output/quantities.ts';
 import { printTable } from '../output/table.ts';
@@ -61,6 +66,7 @@ function printReport(out: Printer, report: NodeReport): void {
   out.line('Policy:  ', policyText(report.policy));
   if (report.sync !== null) out.line('Sync:    ', syncText(report.sync));
   if (report.dropReader !== null) out.line('Drops:   ', dropReaderText(report.dropReader));
+  if (report.lanes !== null) for (const line of laneTexts(report.lanes)) out.line(...line);
   for (const note of report.notes) out.line('Note:    ', note);
   printMembers(out, report);
   if (report.maps.length > 0) {
@@ -208,6 +214,32 @@ function dropReaderText(reader: NonNullable<NodeReport['dropReader']>): string {
       : `read by the ${process}, ${formatDuration(ageMs)} ago`;
   const kernel = `${kernelLost} lost to a full ring, ${kernelLimited} over the rate limit`;
   return `${who}; ${seen} events, ${missing} missing; ${kernel}`;
+}
+
+/** One line of the node, one of each process that has something to tell, and one of the pods. */
+function laneTexts(lanes: LanesReport): Text[][] {
+  const { selected, selectedHeavy, queriesRefused, connectionsRefused, buffers } = lanes;
+  const refused = `${queriesRefused} datagrams and ${connectionsRefused} SYNs over the rate of a pod dropped`;
+  const lines: Text[][] = [
+    ['Lanes:   ', `${selected} packets to members, ${selectedHeavy} in the heavy lane; ${refused}`],
+  ];
+  for (const { process, queuedBytes, queuedHeavyBytes, dropped, droppedHeavy } of buffers) {
+    const lane = (name: string, queued: number, lost: number): string =>
+      `${name} lane ${formatBytes(queued)} waiting, ${lost} dropped`;
+    const light = lane('light', queuedBytes, dropped);
+    lines.push([
+      '         ',
+      `${process}: `,
+      dropped > 0 ? { text: light, style: 'warning' } : light,
+      `; ${lane('heavy', queuedHeavyBytes, droppedHeavy)}`,
+    ]);
+  }
+  const { heavyPods, heavyPodsTotal } = lanes;
+  if (heavyPods === null || heavyPods.length === 0) return lines;
+  const shown = heavyPods.slice(0, heavyPodsShownMax);
+  const others = (heavyPodsTotal ?? 0) - shown.length;
+  const rest = others > 0 ? ` and ${others} more: see -o json` : '';
+  return [...lines, ['         ', `pods that ask much now: ${shown.join(', ')}${rest}`]];
 }
 
 function syncText(sync: NonNullable<NodeReport['sync']>): string {

@@ -298,6 +298,17 @@ const checkRows = {
     meaning: 'the conntrack table is nearly full: new connections of the node will be dropped',
     fix: 'raise net.netfilter.nf_conntrack_max',
   },
+  lanes: {
+    severity: 'info',
+    meaning: 'the kernel dropped datagrams or SYNs of pods that were over their rate',
+    fix: '`tandem status` names the pods that ask much now; find what they look up',
+  },
+  'syn-cookies': {
+    severity: 'warning',
+    meaning:
+      'SYN cookies are off: pods that open connections and finish no handshake can keep others from DNS over TCP',
+    fix: 'sysctl -w net.ipv4.tcp_syncookies=1',
+  },
   input4: {
     severity: 'error',
     meaning: 'the firewall of the node drops steered queries over IPv4: pods get no DNS answers',

@@ -56,12 +56,23 @@ test('a node without traps is fit', async () => {
     ...['kernel-tcx-link', 'kernel-netfilter-link', 'kernel-btf', 'capabilities', 'bpffs'],
     ...['port-in-use', 'port-ephemeral', 'mark-firewall', 'mark-routing4', 'mark-routing6'],
     ...['bridge-nf-call-iptables', 'bridge-nf-call-ip6tables', 'conntrack4', 'conntrack6'],
-    ...['input4', 'input6', 'output4', 'output6'],
+    ...['input4', 'input6', 'output4', 'output6', 'syn-cookies'],
   ]) {
     assert.equal(found.check(name)?.status, 'pass', `${name}: ${found.check(name)?.why}`);
   }
   assert.equal(found.check('rp-filter')?.status, 'info');
-  assert.equal(found.check('pins')?.status, 'skip');
+  for (const name of ['pins', 'lanes']) assert.equal(found.check(name)?.status, 'skip');
+});
+
+test('a node without SYN cookies, until the fix is applied', async () => {
+  await using node = await createNode({ pods: [] });
+  await node.node.sysctl({ 'net.ipv4.tcp_syncookies': 0 });
+  const found = await doctor(node.node, ...preflight);
+  assert.equal(found.code, exitCode.ok, 'a warning');
+  assert.equal(found.check('syn-cookies')?.status, 'warn');
+  const [program = '', ...args] = (found.check('syn-cookies')?.fix ?? '').split(' ');
+  await node.node.run(program, args);
+  assert.equal((await doctor(node.node, ...preflight)).check('syn-cookies')?.status, 'pass');
 });
 
 test('nothing pinned is a failure of a node that should run Tandem', async () => {

@@ -9,7 +9,8 @@
 import { BpfError } from '@tandem/bpf-loader-node/errors';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { err, ok, type Result } from '@tandem/core/result';
-import { tdEndpointFlag } from '@tandem/datapath/abi.gen';
+import { tdCounter, tdEndpointFlag } from '@tandem/datapath/abi.gen';
+import { readCounter } from '@tandem/datapath/counters';
 import { Datapath } from '@tandem/datapath/datapath';
 import { decodeEndpoint, type EndpointValue } from '@tandem/datapath/encode';
 import { type GroupSettings, type MemberStatus, NodeGroup } from '@tandem/datapath/group';
@@ -97,6 +98,27 @@ export function readIsJudging(bpffsDir: string): Result<boolean, string> {
   return reading(bpffsDir, () => {
     using datapath = Datapath.open(bpffsDir);
     return datapath.isJudging();
+  });
+}
+
+/** Counters of the kernel about pods' queries, since the maps are pinned. */
+export interface LaneCounters {
+  readonly selected: number;
+  readonly selectedHeavy: number;
+  readonly queriesRefused: number;
+  readonly connectionsRefused: number;
+}
+
+export function readLaneCounters(bpffsDir: string): Result<LaneCounters, string> {
+  return reading(bpffsDir, () => {
+    using datapath = Datapath.open(bpffsDir);
+    const of = (index: number): number => readCounter(datapath, index);
+    return {
+      selected: of(tdCounter.SELECTED) + of(tdCounter.SELECTED_STALE),
+      selectedHeavy: of(tdCounter.SELECTED_HEAVY),
+      queriesRefused: of(tdCounter.DROP_QUERY_RATE),
+      connectionsRefused: of(tdCounter.DROP_CONNECT_RATE),
+    };
   });
 }
 

@@ -60,6 +60,29 @@ export interface LearnedReport {
   readonly refused: number;
 }
 
+/** The two lanes of pods' queries over UDP: of pods that ask little (light) and of pods that ask much (heavy). */
+export interface LanesReport {
+  /** Packets that were given to a member, TCP included, and those of the heavy lane among them. */
+  readonly selected: number;
+  readonly selectedHeavy: number;
+  /** Datagrams and SYNs of pods over their rate, dropped before the lanes. */
+  readonly queriesRefused: number;
+  readonly connectionsRefused: number;
+  /** Receive buffers of each process that answers. */
+  readonly buffers: readonly {
+    readonly process: ProcessName;
+    readonly queuedBytes: number;
+    readonly queuedHeavyBytes: number;
+    /** Datagrams that found the buffer full, since the process started. */
+    readonly dropped: number;
+    readonly droppedHeavy: number;
+  }[];
+  /** "namespace/pod" of those that ask much now, most first; null: the agent, which knows, does not answer. */
+  readonly heavyPods: readonly string[] | null;
+  /** Number of them, more than `heavyPods` names if there are many. */
+  readonly heavyPodsTotal: number | null;
+}
+
 /** The JSON of `tandem status`. Fields are only ever added. */
 export interface NodeReport {
   readonly health: 'healthy' | 'degraded' | 'down';
@@ -98,6 +121,8 @@ export interface NodeReport {
   readonly maps: readonly MapFill[];
   /** Learned addresses by namespace, the fullest first; empty when no process tells. */
   readonly learned: readonly LearnedReport[];
+  /** Lanes of pods' queries; null when no process tells. */
+  readonly lanes: LanesReport | null;
   readonly degraded: readonly ReportedDegradation[];
   /** Properties of the node that are no fault. */
   readonly notes: readonly string[];

@@ -9,11 +9,11 @@ import { err, ok } from '@tandem/core/result';
 import { tdGroup } from '@tandem/datapath/abi.gen';
 import { type MemberStatus, NodeGroup } from '@tandem/datapath/group';
 import { agentMember, proxyMember } from '@tandem/datapath/member';
-import { Severity, StatusResponse } from '@tandem/proto/gen/messages';
+import { type LaneStatusInit, Severity, StatusResponse } from '@tandem/proto/gen/messages';
 import { healthyStatus } from '../../test/canned-node.ts';
 import type { AdminAnswer, ProcessName } from '../admin/connection.ts';
 import { nodeReport } from './report.ts';
-import type { ReportInputs } from './report-model.ts';
+import type { LanesReport, ReportInputs } from './report-model.ts';
 
 const nowNs = 5e12;
 
@@ -208,6 +208,35 @@ test('report: a member that select_member passes over is not said to serve, to t
       !isServing,
     );
   }
+});
+
+test('report: the lanes of the node, the buffers of each process, and the pods as the agent knows them', () => {
+  const told = (process: ProcessName, lanes: LaneStatusInit | null): AdminAnswer => {
+    const status = StatusResponse.decode(
+      StatusResponse.encode({ ...healthyStatus(process), lanes }),
+    );
+    return { process, path: `/run/${process}`, ok: true, status };
+  };
+  const lanesOf = (...given: AdminAnswer[]): LanesReport | null =>
+    nodeReport({ group: group(both), answers: given, maps: [], isJudging: ok(true) }).lanes;
+  const node = { selected: 900, selectedHeavy: 30, queriesRefused: 0, connectionsRefused: 2 };
+  const noDrop = { queuedBytes: 0, queuedHeavyBytes: 0, dropped: 0, droppedHeavy: 0 };
+  const agent = {
+    ...{ ...node, knowsPods: true, heavyPods: ['shop/web', 'shop/api'], heavyPodsTotal: 70 },
+    ...{ queuedHeavyBytes: 832, droppedHeavy: 5 },
+  };
+  assert.deepEqual(lanesOf(told('agent', agent), told('dns-proxy', node)), {
+    ...node,
+    buffers: [
+      { process: 'agent', ...noDrop, queuedHeavyBytes: 832, droppedHeavy: 5 },
+      { process: 'dns-proxy', ...noDrop },
+    ],
+    heavyPods: ['shop/web', 'shop/api'],
+    heavyPodsTotal: 70,
+  });
+  const proxyAlone = lanesOf(silent('agent'), told('dns-proxy', node));
+  assert.deepEqual([proxyAlone?.heavyPods, proxyAlone?.heavyPodsTotal], [null, null]);
+  assert.equal(lanesOf(told('agent', null), silent('dns-proxy')), null, 'an older version');
 });
 
 test('report: counts of 0 of learned addresses are 0', () => {

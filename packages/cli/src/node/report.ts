@@ -13,7 +13,13 @@ import type { AdminAnswer } from '../admin/connection.ts';
 import { roleName, severityName, stateName } from '../admin/names.ts';
 import { reportedDegradations } from './degradation.ts';
 import type { GroupView, MapFill } from './pins.ts';
-import type { MemberReport, NodeReport, ProcessReport, ReportInputs } from './report-model.ts';
+import type {
+  LanesReport,
+  MemberReport,
+  NodeReport,
+  ProcessReport,
+  ReportInputs,
+} from './report-model.ts';
 
 export function nodeReport(inputs: ReportInputs): NodeReport {
   const statuses = inputs.answers.flatMap((answer) => (answer.ok ? [answer.status] : []));
@@ -43,6 +49,7 @@ export function nodeReport(inputs: ReportInputs): NodeReport {
       yielded: each.yielded,
       refused: each.refused,
     })),
+    lanes: lanesReport(inputs.answers),
     degraded,
     notes: [...new Set(statuses.flatMap((status) => status.notes))],
     diagnostics: withoutRepeats(
@@ -130,6 +137,32 @@ function syncReport(status: StatusResponse | undefined): NodeReport['sync'] {
     eventsLost,
     mappingsLost,
     lastError: lastError || null,
+  };
+}
+
+/** Null also when both processes are of a version that does not tell. */
+function lanesReport(answers: readonly AdminAnswer[]): LanesReport | null {
+  const told = answers.flatMap((answer) => {
+    const lanes = answer.ok ? answer.status.lanes : null;
+    return lanes === null ? [] : [{ process: answer.process, lanes }];
+  });
+  const node = told[0]?.lanes;
+  if (node === undefined) return null;
+  const knowing = told.find(({ lanes }) => lanes.knowsPods)?.lanes;
+  return {
+    selected: node.selected,
+    selectedHeavy: node.selectedHeavy,
+    queriesRefused: node.queriesRefused,
+    connectionsRefused: node.connectionsRefused,
+    buffers: told.map(({ process, lanes }) => ({
+      process,
+      queuedBytes: lanes.queuedBytes,
+      queuedHeavyBytes: lanes.queuedHeavyBytes,
+      dropped: lanes.dropped,
+      droppedHeavy: lanes.droppedHeavy,
+    })),
+    heavyPods: knowing?.heavyPods ?? null,
+    heavyPodsTotal: knowing?.heavyPodsTotal ?? null,
   };
 }
 

@@ -47,6 +47,8 @@ export interface AdminContext {
   readonly policy: () => PolicyFacts;
   readonly kernel: KernelView;
   readonly inUse: Pick<AddressesInUse, 'until'>;
+  /** Counters of the DNS worker (counters.ts). */
+  readonly dnsCounters: Float64Array;
   /** Null: the ring could not be opened yet. */
   readonly drops: () => DropReader | null;
   readonly diagnostics: () => readonly InputDiagnostic[];

@@ -17,7 +17,7 @@ import { decodeEndpoint, type EndpointValue } from '@tandem/datapath/encode';
 import { type MemberStatus, NodeGroup } from '@tandem/datapath/group';
 import { type LearnedSpace, readLearnedSpaces } from '@tandem/datapath/learned-spaces';
 import type { MapName } from '@tandem/datapath/paths';
-import { learnedAgeMs, mapCountAgeMs, mapCountEntries } from './limits.ts';
+import { heavyPodsAgeMs, learnedAgeMs, mapCountAgeMs, mapCountEntries } from './limits.ts';
 
 /** Maps whose fill either process can tell, and those that only the agent may read. */
 const memberMaps: readonly MapName[] = ['endpoints', 'fqdn'];
@@ -40,6 +40,8 @@ export class KernelView {
   #filledMs = -Infinity;
   #learned: readonly LearnedSpace[] = [];
   #learnedMs = -Infinity;
+  #heavy: readonly number[] | null = null;
+  #heavyMs = -Infinity;
 
   /** `nowNs`: CLOCK_MONOTONIC. */
   constructor(datapath: Datapath, isAgent: boolean, nowNs: () => number) {
@@ -94,6 +96,16 @@ export class KernelView {
     const order = this.#datapath.laterMap('learned_order');
     this.#learned = order === null ? [] : readLearnedSpaces(order);
     return this.#learned;
+  }
+
+  /** Ids of endpoints that ask much now, most first; null: this process does not know. Read at most every `heavyPodsAgeMs`. */
+  heavyEndpoints(): readonly number[] | null {
+    const nowNs = this.#nowNs();
+    if (nowNs / 1e6 - this.#heavyMs >= heavyPodsAgeMs) {
+      this.#heavyMs = nowNs / 1e6;
+      this.#heavy = this.#datapath.heavyEndpoints(nowNs);
+    }
+    return this.#heavy;
   }
 
   /** All pod addresses that the kernel judges. */

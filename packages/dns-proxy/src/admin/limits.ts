@@ -12,6 +12,10 @@ export const mapCountEntries = 1024;
 export const mapCountAgeMs = 5000;
 /** Age up to which a reading of `learned_order` is used again: it is read whole, 256 KiB. */
 export const learnedAgeMs = 1000;
+/** Age up to which a reading of which pods ask much is used again: it reads a map of up to 16,384 entries. */
+export const heavyPodsAgeMs = 100;
+/** Pods that ask much, in one answer to `Status`. */
+export const heavyPodsMax = 64;
 /** Diagnostics in one answer to `Status`, and octets of a text in one: it fits a gRPC message. */
 export const statusDiagnosticsMax = 2048;
 export const statusTextBytesMax = 768;

@@ -9,6 +9,7 @@ import { familyNotes } from '@tandem/datapath/address-families';
 import type { MemberStatus } from '@tandem/datapath/group';
 import {
   type DropReaderStatusInit,
+  type LaneStatusInit,
   type LearnedNamespaceInit,
   MemberRole,
   MemberState,
@@ -16,11 +17,13 @@ import {
   type StatusResponseInit,
   type SyncStatusInit,
 } from '@tandem/proto/gen/messages';
+import { counter, queuedBytesIndex, queuedHeavyBytesIndex } from '../counters.ts';
 import { backlogBytesMax } from '../sync/limits.ts';
 import { version } from '../version.ts';
 import type { AdminContext } from './context.ts';
 import type { Degradation } from './degradation.ts';
 import { boundedDiagnostics } from './diagnostics.ts';
+import { heavyPodsMax } from './limits.ts';
 import { nodeDegradations } from './node-degradations.ts';
 import { processDegradations } from './process-degradations.ts';
 
@@ -85,6 +88,7 @@ export function statusOf(context: AdminContext): StatusResponseInit {
     degraded: [...degradations(context)],
     notes: [...familyNotes(), ...context.ownNotes()],
     learned: learnedMessages(context),
+    lanes: lanesMessage(context),
     diagnostics: [...boundedDiagnostics(context.diagnostics())],
   };
 }
@@ -98,6 +102,26 @@ function learnedMessages({ kernel, store }: AdminContext): LearnedNamespaceInit[
       ...counts,
     }))
     .toSorted((left, right) => right.used - left.used);
+}
+
+function lanesMessage({ kernel, store, dnsCounters }: AdminContext): LaneStatusInit {
+  const counters = kernel.counters();
+  const heavy = kernel.heavyEndpoints();
+  return {
+    selected: (counters['selected'] ?? 0) + (counters['selected_stale'] ?? 0),
+    selectedHeavy: counters['selected_heavy'] ?? 0,
+    queriesRefused: counters['drop_query_rate'] ?? 0,
+    connectionsRefused: counters['drop_connect_rate'] ?? 0,
+    queuedBytes: dnsCounters[queuedBytesIndex]!,
+    queuedHeavyBytes: dnsCounters[queuedHeavyBytesIndex]!,
+    dropped: dnsCounters[counter.queueDrops]!,
+    droppedHeavy: dnsCounters[counter.queueDropsHeavy]!,
+    knowsPods: heavy !== null,
+    heavyPods: (heavy ?? [])
+      .slice(0, heavyPodsMax)
+      .map((id) => store.endpoints.podOf(id) || `endpoint ${id}`),
+    heavyPodsTotal: heavy?.length ?? 0,
+  };
 }
 
 function memberMessage(member: MemberStatus): MemberStatusInit {

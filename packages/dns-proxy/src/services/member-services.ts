@@ -227,6 +227,7 @@ export class MemberServices {
       policy: () => this.#policy.facts,
       kernel,
       inUse,
+      dnsCounters: this.#o.member.counters,
       drops: () => this.#drops.reader,
       diagnostics: diagnostics ?? (() => []),
       ownDegradations: () => [

@@ -113,6 +113,12 @@ export type FqdnMapping = Decoded<tandem.v1.FqdnMapping.$Properties>;
 export type FqdnMappingInit = tandem.v1.FqdnMapping.$Properties;
 export const FqdnMapping: Codec<FqdnMappingInit, FqdnMapping> = messageCodec<FqdnMappingInit>('tandem.v1.FqdnMapping', tandem.v1.FqdnMapping);
 
+/** The two lanes of pods' queries over UDP, of pods that ask little and of pods that ask much, and what is refused before them. */
+export type LaneStatus = Decoded<tandem.v1.LaneStatus.$Properties>;
+/** A LaneStatus to encode: what is left out takes its default. */
+export type LaneStatusInit = tandem.v1.LaneStatus.$Properties;
+export const LaneStatus: Codec<LaneStatusInit, LaneStatus> = messageCodec<LaneStatusInit>('tandem.v1.LaneStatus', tandem.v1.LaneStatus);
+
 export type StatusRequest = Decoded<tandem.v1.StatusRequest.$Properties>;
 /** A StatusRequest to encode: what is left out takes its default. */
 export type StatusRequestInit = tandem.v1.StatusRequest.$Properties;

@@ -1341,6 +1341,123 @@ export namespace tandem {
         }
 
         /**
+         * Properties of a LaneStatus.
+         * @deprecated Use tandem.v1.LaneStatus.$Properties instead.
+         */
+        interface ILaneStatus extends tandem.v1.LaneStatus.$Properties {
+        }
+
+        /** The two lanes of pods' queries over UDP, of pods that ask little and of pods that ask much, and what is refused before them. */
+        class LaneStatus {
+
+            /**
+             * Constructs a new LaneStatus.
+             * @param [properties] Properties to set
+             */
+            constructor(properties?: tandem.v1.LaneStatus.$Properties);
+
+            /** Unknown fields preserved while decoding when enabled */
+            $unknowns?: Uint8Array[];
+
+            /** Packets that were given to a member, of both lanes, TCP included; those of the heavy lane among them. Of the node. */
+            selected: number;
+
+            /** LaneStatus selectedHeavy. */
+            selectedHeavy: number;
+
+            /** Datagrams and SYNs of pods over their rate, dropped before the lanes. Of the node. */
+            queriesRefused: number;
+
+            /** LaneStatus connectionsRefused. */
+            connectionsRefused: number;
+
+            /** Octets in the receive buffers of the answering process, with the kernel's overhead. */
+            queuedBytes: number;
+
+            /** LaneStatus queuedHeavyBytes. */
+            queuedHeavyBytes: number;
+
+            /** Datagrams dropped since the process started, because a buffer was full. */
+            dropped: number;
+
+            /** LaneStatus droppedHeavy. */
+            droppedHeavy: number;
+
+            /** Whether the process knows which pods ask much: the agent does. */
+            knowsPods: boolean;
+
+            /** "namespace/pod" of those that ask much now, most first, at most heavyPodsMax; how many in all. */
+            heavyPods: string[];
+
+            /** LaneStatus heavyPodsTotal. */
+            heavyPodsTotal: number;
+
+            /**
+             * Encodes the specified LaneStatus message. Does not implicitly {@link tandem.v1.LaneStatus.verify|verify} messages.
+             * @param message LaneStatus message or plain object to encode
+             * @param [writer] Writer to encode to
+             * @returns Writer
+             */
+            static encode(message: tandem.v1.LaneStatus.$Properties, writer?: $protobuf.Writer): $protobuf.Writer;
+
+            /**
+             * Decodes a LaneStatus message from the specified reader or buffer.
+             * @param reader Reader or buffer to decode from
+             * @param [length] Message length if known beforehand
+             * @returns {tandem.v1.LaneStatus & tandem.v1.LaneStatus.$Shape} LaneStatus
+             * @throws {Error} If the payload is not a reader or valid buffer
+             * @throws {$protobuf.util.ProtocolError} If required fields are missing
+             */
+            static decode(reader: ($protobuf.Reader|Uint8Array), length?: number): tandem.v1.LaneStatus & tandem.v1.LaneStatus.$Shape;
+        }
+
+        namespace LaneStatus {
+
+            /** Properties of a LaneStatus. */
+            interface $Properties {
+
+                /** Packets that were given to a member, of both lanes, TCP included; those of the heavy lane among them. Of the node. */
+                selected?: (number|null);
+
+                /** LaneStatus selectedHeavy */
+                selectedHeavy?: (number|null);
+
+                /** Datagrams and SYNs of pods over their rate, dropped before the lanes. Of the node. */
+                queriesRefused?: (number|null);
+
+                /** LaneStatus connectionsRefused */
+                connectionsRefused?: (number|null);
+
+                /** Octets in the receive buffers of the answering process, with the kernel's overhead. */
+                queuedBytes?: (number|null);
+
+                /** LaneStatus queuedHeavyBytes */
+                queuedHeavyBytes?: (number|null);
+
+                /** Datagrams dropped since the process started, because a buffer was full. */
+                dropped?: (number|null);
+
+                /** LaneStatus droppedHeavy */
+                droppedHeavy?: (number|null);
+
+                /** Whether the process knows which pods ask much: the agent does. */
+                knowsPods?: (boolean|null);
+
+                /** "namespace/pod" of those that ask much now, most first, at most heavyPodsMax; how many in all. */
+                heavyPods?: (string[]|null);
+
+                /** LaneStatus heavyPodsTotal */
+                heavyPodsTotal?: (number|null);
+
+                /** Unknown fields preserved while decoding when enabled */
+                $unknowns?: Uint8Array[];
+            }
+
+            /** Shape of a LaneStatus. */
+            type $Shape = tandem.v1.LaneStatus.$Properties;
+        }
+
+        /**
          * Properties of a StatusRequest.
          * @deprecated Use tandem.v1.StatusRequest.$Properties instead.
          */
@@ -1452,6 +1569,9 @@ export namespace tandem {
             /** Learned addresses by namespace, the fullest first. */
             learned: tandem.v1.LearnedNamespace.$Properties[];
 
+            /** How pods' queries get to the members (docs/adr/0022-lanes.md). */
+            lanes?: (tandem.v1.LaneStatus.$Properties|null);
+
             /**
              * Encodes the specified StatusResponse message. Does not implicitly {@link tandem.v1.StatusResponse.verify|verify} messages.
              * @param message StatusResponse message or plain object to encode
@@ -1517,6 +1637,9 @@ export namespace tandem {
 
                 /** Learned addresses by namespace, the fullest first. */
                 learned?: (tandem.v1.LearnedNamespace.$Properties[]|null);
+
+                /** How pods' queries get to the members (docs/adr/0022-lanes.md). */
+                lanes?: (tandem.v1.LaneStatus.$Properties|null);
 
                 /** Unknown fields preserved while decoding when enabled */
                 $unknowns?: Uint8Array[];

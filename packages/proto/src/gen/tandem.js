@@ -2063,6 +2063,209 @@ export const tandem = $root.tandem = (() => {
             return FqdnMapping;
         })();
 
+        v1.LaneStatus = (function() {
+
+            const LaneStatus = function (properties) {
+                this.heavyPods = [];
+                if (properties)
+                    for (let keys = $Object.keys(properties), i = 0; i < keys.length; ++i)
+                        if (properties[keys[i]] != null && keys[i] !== "__proto__")
+                            this[keys[i]] = properties[keys[i]];
+            };
+
+            LaneStatus.prototype.selected = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+            LaneStatus.prototype.selectedHeavy = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+            LaneStatus.prototype.queriesRefused = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+            LaneStatus.prototype.connectionsRefused = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+            LaneStatus.prototype.queuedBytes = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+            LaneStatus.prototype.queuedHeavyBytes = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+            LaneStatus.prototype.dropped = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+            LaneStatus.prototype.droppedHeavy = $util.Long ? $util.Long.fromBits(0,0,true) : 0;
+            LaneStatus.prototype.knowsPods = false;
+            LaneStatus.prototype.heavyPods = $util.emptyArray;
+            LaneStatus.prototype.heavyPodsTotal = 0;
+
+            LaneStatus.encode = function (message, writer, _depth) {
+                if (!writer)
+                    writer = $Writer.create();
+                if (_depth === $undefined)
+                    _depth = 0;
+                if (_depth > $util.recursionLimit)
+                    throw $Error("max depth exceeded");
+                if (message.selected != null && $Object.hasOwnProperty.call(message, "selected") && (typeof message.selected === "object" ? message.selected.low || message.selected.high : message.selected !== 0))
+                    writer.uint32(8).uint64(message.selected);
+                if (message.selectedHeavy != null && $Object.hasOwnProperty.call(message, "selectedHeavy") && (typeof message.selectedHeavy === "object" ? message.selectedHeavy.low || message.selectedHeavy.high : message.selectedHeavy !== 0))
+                    writer.uint32(16).uint64(message.selectedHeavy);
+                if (message.queriesRefused != null && $Object.hasOwnProperty.call(message, "queriesRefused") && (typeof message.queriesRefused === "object" ? message.queriesRefused.low || message.queriesRefused.high : message.queriesRefused !== 0))
+                    writer.uint32(24).uint64(message.queriesRefused);
+                if (message.connectionsRefused != null && $Object.hasOwnProperty.call(message, "connectionsRefused") && (typeof message.connectionsRefused === "object" ? message.connectionsRefused.low || message.connectionsRefused.high : message.connectionsRefused !== 0))
+                    writer.uint32(32).uint64(message.connectionsRefused);
+                if (message.queuedBytes != null && $Object.hasOwnProperty.call(message, "queuedBytes") && (typeof message.queuedBytes === "object" ? message.queuedBytes.low || message.queuedBytes.high : message.queuedBytes !== 0))
+                    writer.uint32(40).uint64(message.queuedBytes);
+                if (message.queuedHeavyBytes != null && $Object.hasOwnProperty.call(message, "queuedHeavyBytes") && (typeof message.queuedHeavyBytes === "object" ? message.queuedHeavyBytes.low || message.queuedHeavyBytes.high : message.queuedHeavyBytes !== 0))
+                    writer.uint32(48).uint64(message.queuedHeavyBytes);
+                if (message.dropped != null && $Object.hasOwnProperty.call(message, "dropped") && (typeof message.dropped === "object" ? message.dropped.low || message.dropped.high : message.dropped !== 0))
+                    writer.uint32(56).uint64(message.dropped);
+                if (message.droppedHeavy != null && $Object.hasOwnProperty.call(message, "droppedHeavy") && (typeof message.droppedHeavy === "object" ? message.droppedHeavy.low || message.droppedHeavy.high : message.droppedHeavy !== 0))
+                    writer.uint32(64).uint64(message.droppedHeavy);
+                if (message.knowsPods != null && $Object.hasOwnProperty.call(message, "knowsPods") && message.knowsPods !== false)
+                    writer.uint32(72).bool(message.knowsPods);
+                if (message.heavyPods != null && message.heavyPods.length)
+                    for (let i = 0; i < message.heavyPods.length; ++i)
+                        writer.uint32(82).string(message.heavyPods[i]);
+                if (message.heavyPodsTotal != null && $Object.hasOwnProperty.call(message, "heavyPodsTotal") && message.heavyPodsTotal !== 0)
+                    writer.uint32(88).uint32(message.heavyPodsTotal);
+                if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
+                    for (let i = 0; i < message.$unknowns.length; ++i)
+                        writer.raw(message.$unknowns[i]);
+                return writer;
+            };
+
+            LaneStatus.decode = function (reader, length, _end, _depth, _target) {
+                if (!(reader instanceof $Reader))
+                    reader = $Reader.create(reader);
+                if (_depth === $undefined)
+                    _depth = 0;
+                if (_depth > $Reader.recursionLimit)
+                    throw $Error("max depth exceeded");
+                let end, message, value;
+                if (length === $undefined)
+                    end = reader.len;
+                else {
+                    end = reader.pos + length;
+                    if (end > reader.len)
+                        throw $RangeError("index out of range");
+                    length = reader.len;
+                    reader.len = end;
+                }
+                message = _target || new $root.tandem.v1.LaneStatus();
+                while (reader.pos < end) {
+                    let start = reader.pos;
+                    let tag = reader.tag();
+                    if (tag === _end) {
+                        _end = $undefined;
+                        break;
+                    }
+                    let wireType = tag & 7;
+                    switch (tag >>>= 3) {
+                    case 1: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.selected = value;
+                            else
+                                delete message.selected;
+                            continue;
+                        }
+                    case 2: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.selectedHeavy = value;
+                            else
+                                delete message.selectedHeavy;
+                            continue;
+                        }
+                    case 3: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.queriesRefused = value;
+                            else
+                                delete message.queriesRefused;
+                            continue;
+                        }
+                    case 4: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.connectionsRefused = value;
+                            else
+                                delete message.connectionsRefused;
+                            continue;
+                        }
+                    case 5: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.queuedBytes = value;
+                            else
+                                delete message.queuedBytes;
+                            continue;
+                        }
+                    case 6: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.queuedHeavyBytes = value;
+                            else
+                                delete message.queuedHeavyBytes;
+                            continue;
+                        }
+                    case 7: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.dropped = value;
+                            else
+                                delete message.dropped;
+                            continue;
+                        }
+                    case 8: {
+                            if (wireType !== 0)
+                                break;
+                            if (typeof (value = reader.uint64()) === "object" ? value.low || value.high : value !== 0)
+                                message.droppedHeavy = value;
+                            else
+                                delete message.droppedHeavy;
+                            continue;
+                        }
+                    case 9: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.bool())
+                                message.knowsPods = value;
+                            else
+                                delete message.knowsPods;
+                            continue;
+                        }
+                    case 10: {
+                            if (wireType !== 2)
+                                break;
+                            if (!(message.heavyPods && message.heavyPods.length))
+                                message.heavyPods = [];
+                            message.heavyPods.push(reader.stringVerify());
+                            continue;
+                        }
+                    case 11: {
+                            if (wireType !== 0)
+                                break;
+                            if (value = reader.uint32())
+                                message.heavyPodsTotal = value;
+                            else
+                                delete message.heavyPodsTotal;
+                            continue;
+                        }
+                    }
+                    reader.skipType(wireType, _depth, tag);
+                    if (!reader.discardUnknown) {
+                        $util.makeProp(message, "$unknowns", false);
+                        (message.$unknowns || (message.$unknowns = [])).push(reader.raw(start, reader.pos));
+                    }
+                }
+                if (length !== $undefined) {
+                    if (reader.pos !== end)
+                        throw $RangeError("index out of range");
+                    reader.len = length;
+                }
+                if (_end !== $undefined)
+                    throw $Error("missing end group");
+                return message;
+            };
+
+            return LaneStatus;
+        })();
+
         v1.StatusRequest = (function() {
 
             const StatusRequest = function (properties) {
@@ -2158,6 +2361,7 @@ export const tandem = $root.tandem = (() => {
             StatusResponse.prototype.dropReader = null;
             StatusResponse.prototype.notes = $util.emptyArray;
             StatusResponse.prototype.learned = $util.emptyArray;
+            StatusResponse.prototype.lanes = null;
 
             StatusResponse.encode = function (message, writer, _depth) {
                 if (!writer)
@@ -2200,6 +2404,8 @@ export const tandem = $root.tandem = (() => {
                 if (message.learned != null && message.learned.length)
                     for (let i = 0; i < message.learned.length; ++i)
                         $root.tandem.v1.LearnedNamespace.encode(message.learned[i], writer.uint32(114).fork(), _depth + 1).ldelim();
+                if (message.lanes != null && $Object.hasOwnProperty.call(message, "lanes"))
+                    $root.tandem.v1.LaneStatus.encode(message.lanes, writer.uint32(122).fork(), _depth + 1).ldelim();
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                     for (let i = 0; i < message.$unknowns.length; ++i)
                         writer.raw(message.$unknowns[i]);
@@ -2339,6 +2545,12 @@ export const tandem = $root.tandem = (() => {
                             if (!(message.learned && message.learned.length))
                                 message.learned = [];
                             message.learned.push($root.tandem.v1.LearnedNamespace.decode(reader, reader.size(), $undefined, _depth + 1));
+                            continue;
+                        }
+                    case 15: {
+                            if (wireType !== 2)
+                                break;
+                            message.lanes = $root.tandem.v1.LaneStatus.decode(reader, reader.size(), $undefined, _depth + 1, message.lanes);
                             continue;
                         }
                     }
