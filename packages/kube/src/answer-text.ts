@@ -3,6 +3,7 @@
 
 /** The text of an answer, bounded in length and in silence. */
 
+import { isFields } from '@tandem/core/k8s/shape';
 import type { KubeResponse } from './session.ts';
 
 export const nothingSent = 'the API server sends nothing';
@@ -38,5 +39,15 @@ export async function textOf(
     return Buffer.concat(chunks).toString('utf8');
   } finally {
     clearTimeout(overdue);
+  }
+}
+
+/** Message of a Status object. */
+export function messageOf(text: string): string {
+  try {
+    const status: unknown = JSON.parse(text);
+    return isFields(status) && typeof status['message'] === 'string' ? status['message'] : '';
+  } catch {
+    return '';
   }
 }

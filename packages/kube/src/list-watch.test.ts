@@ -374,7 +374,7 @@ test('a kind that is not there is absent, comes, and goes with its definition al
   assert.ok(has(followed));
 });
 
-test('of several versions the first that is served is read, and none is proof of absence if none is', async () => {
+test('of several versions the first that is served is read, and objects of others alone are no absence', async () => {
   const beta = policies.path.replace('v2', 'v3');
   const newer = {
     ...{ ...policies, path: beta, apiVersion: 'cilium.io/v3' },
@@ -404,8 +404,27 @@ test('of several versions the first that is served is read, and none is proof of
   server.endWatches();
   await waitFor(() => followed.watch.state.kind === 'stale', { what: 'it', timeoutMs: 15_000 });
   assert.ok(has(followed, 'new'));
+  // Objects of a version that is not read are objects: nothing is forgotten.
+  const unread = policies.path.replace('v2', 'v9');
+  server.put(unread, { metadata: { name: 'new', namespace: 'shop' } });
   define('v9');
+  const isTold = (): boolean => {
+    const { state } = followed.watch;
+    return (
+      state.kind === 'stale' && /as v9 alone, and this version reads v3, v2/.test(state.message)
+    );
+  };
+  await waitFor(isTold, { what: 'the version', timeoutMs: 30_000 });
+  assert.ok(has(followed, 'new'));
+  const fresh = follow(newer);
+  const isWaiting = (): boolean => {
+    const { state } = fresh.watch;
+    return state.kind === 'waiting' && /as v9 alone/.test(state.message);
+  };
+  await waitFor(isWaiting, { what: 'the version', timeoutMs: 30_000 });
+  server.remove(unread, { metadata: { name: 'new', namespace: 'shop' } });
   await waitFor(() => followed.watch.state.kind === 'absent', { what: 'it', timeoutMs: 30_000 });
   assert.ok(has(followed));
+  await waitFor(() => fresh.watch.state.kind === 'absent', { what: 'it', timeoutMs: 30_000 });
   server.fault = () => false;
 });

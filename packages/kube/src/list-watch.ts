@@ -9,7 +9,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Fields, isFields } from '@tandem/core/k8s/shape';
-import { nothingSent, onTooLong, textOf } from './answer-text.ts';
+import { messageOf, nothingSent, onTooLong, textOf } from './answer-text.ts';
 import { Backoff } from './backoff.ts';
 import { connectionFailure, type FailureCause, statusCause } from './failure.ts';
 import {
@@ -25,8 +25,6 @@ import {
   silenceMaxMs,
   watchListRetryMs,
   watchMsMin,
-  watchSecondsMax,
-  watchSecondsMin,
 } from './limits.ts';
 import { linesOf } from './lines.ts';
 import type { ListWatchState, ObjectSink } from './object-sink.ts';
@@ -37,9 +35,16 @@ import {
   type Resource,
   watchListPath,
   watchPath,
+  watchSeconds,
 } from './resource.ts';
 import { type KubeResponse, type KubeSession, NotConnected } from './session.ts';
-import { servesNone, versionsOf } from './versions.ts';
+import {
+  hasNoItems,
+  otherVersionsServed,
+  pathOfVersion,
+  unreadText,
+  versionsOf,
+} from './versions.ts';
 import { keyOf, readWatchEvent } from './watch-event.ts';
 
 export interface ListWatchOptions {
@@ -323,12 +328,14 @@ export class ListWatch {
         'rights',
       );
     }
-    const isDefined = response.status !== 404 && !servesNone(text, versionsOf(resource));
-    if (isDefined) {
+    const others = otherVersionsServed(text, versionsOf(resource));
+    if (response.status !== 404 && others === null) {
       // Of a watch that ended so the objects stay until another version gives them anew.
       if (this.#tryNextVersion()) return ended;
       return failure(`the API server does not serve ${resource.definition} yet`);
     }
+    const unread = await this.#unreadVersion(others ?? []);
+    if (unread !== null) return unread;
     this.#forgetVersion();
     this.#isWhole = false;
     sink.retain(new Set());
@@ -337,6 +344,18 @@ export class ListWatch {
     const boundMs = Math.min(retryMs, absentFirstRetryMs * 2 ** Math.min(this.#absences, 16));
     this.#absences += 1;
     return { waitMs: boundMs * (0.5 + Math.random() / 2) };
+  }
+
+  /** A kind whose objects are all of versions that are not read is not absent: they mean something. Null: there are none. */
+  async #unreadVersion(versions: readonly string[]): Promise<Failure | null> {
+    const [version] = versions;
+    const { resource } = this.#o;
+    if (version === undefined) return null;
+    const path = pathOfVersion(resource, version);
+    const response = await this.#get(listPath({ ...resource, path }, '', 1));
+    const text = await this.#textOf(response, pageBytesMax).catch(() => '');
+    if (response.status === 200 && hasNoItems(text)) return null;
+    return failure(unreadText(resource, versions));
   }
 
   /** False: each has been asked for since the first. */
@@ -378,18 +397,4 @@ export class ListWatch {
 
 function failure(message: string, cause: FailureCause = 'server'): Failure {
   return { message, cause, retryAfterMs: 0 };
-}
-
-function watchSeconds(): number {
-  return Math.round(watchSecondsMin + Math.random() * (watchSecondsMax - watchSecondsMin));
-}
-
-/** Message of a Status object. */
-function messageOf(text: string): string {
-  try {
-    const status: unknown = JSON.parse(text);
-    return isFields(status) && typeof status['message'] === 'string' ? status['message'] : '';
-  } catch {
-    return '';
-  }
 }

@@ -3,6 +3,8 @@
 
 /** Kinds of objects of the API, and the paths at which they are listed and watched. */
 
+import { watchSecondsMax, watchSecondsMin } from './limits.ts';
+
 export interface Resource {
   /** Such as `/api/v1/pods`. */
   readonly path: string;
@@ -60,4 +62,9 @@ function pathOf(
   if (fieldSelector !== undefined) all.set('fieldSelector', fieldSelector);
   if (labelSelector !== undefined) all.set('labelSelector', labelSelector);
   return `${path}?${all.toString()}`;
+}
+
+/** Length of a watch, drawn so that watches of many nodes do not end together. */
+export function watchSeconds(): number {
+  return Math.round(watchSecondsMin + Math.random() * (watchSecondsMax - watchSecondsMin));
 }

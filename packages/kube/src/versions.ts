@@ -11,15 +11,44 @@ export function versionsOf(resource: Resource): readonly Resource[] {
   return [resource, ...(resource.alternatives ?? []).map((each) => ({ ...resource, ...each }))];
 }
 
-/** Whether the definition says that it serves none of these versions. A text that does not tell is no such proof. */
-export function servesNone(definition: string, versions: readonly Resource[]): boolean {
+/** Versions that the definition serves, where none of them is one of these; else null, as for a text that does not tell. */
+export function otherVersionsServed(
+  definition: string,
+  versions: readonly Resource[],
+): readonly string[] | null {
   try {
     const { spec } = JSON.parse(definition) as Fields;
     const listed = isFields(spec) ? spec['versions'] : undefined;
-    if (!Array.isArray(listed) || listed.length === 0 || !listed.every(isFields)) return false;
-    const names = versions.map(({ apiVersion }) => apiVersion.split('/').at(-1));
-    return !listed.some(({ name, served }) => served !== false && names.includes(String(name)));
+    if (!Array.isArray(listed) || listed.length === 0 || !listed.every(isFields)) return null;
+    const names = versions.map(nameOfVersion);
+    const served = listed.filter((each) => each['served'] !== false);
+    const found = served.map(({ name }) => String(name));
+    return found.some((name) => names.includes(name)) ? null : found;
+  } catch {
+    return null;
+  }
+}
+
+/** The path at which a version that is not read has its objects. */
+export function pathOfVersion({ path }: Resource, version: string): string {
+  const parts = path.split('/');
+  return [...parts.slice(0, -2), version, ...parts.slice(-1)].join('/');
+}
+
+/** Whether a list is one without items. */
+export function hasNoItems(list: string): boolean {
+  try {
+    const page = JSON.parse(list) as unknown;
+    return isFields(page) && Array.isArray(page['items']) && page['items'].length === 0;
   } catch {
     return false;
   }
 }
+
+/** Problem of a kind whose objects are of these versions, none of which is read. */
+export function unreadText(resource: Resource, served: readonly string[]): string {
+  const known = versionsOf(resource).map(nameOfVersion);
+  return `the API server serves ${resource.definition} as ${served.join(', ')} alone, and this version reads ${known.join(', ')}: serve one of them, or upgrade`;
+}
+
+const nameOfVersion = ({ apiVersion }: Resource): string => apiVersion.split('/').at(-1) ?? '';
