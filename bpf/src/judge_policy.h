@@ -34,6 +34,27 @@ static __always_inline bool is_use(const struct judgement *j, bool host_acts)
 	       connection_is_answered(&j->connection);
 }
 
+/*
+ * A packet that is delivered to the node under an address that is not the node's (a broadcast, a group) is judged as traffic to the
+ * node. What denies that address denies it too, as a rule for a prefix says nothing of the node's class. A global function, as
+ * judge_policy().
+ */
+__noinline int judge_delivered(const struct judgement *j, struct fqdn_search *search)
+{
+	struct answer answer;
+	struct td_class class;
+
+	if (!j || !search)
+		return 0;
+	class = class_of(&j->packet.destination);
+	if (class.flags & TD_CLASS_NODE)
+		return 0;
+	answer = policy_of_class(&search->question, class.id, j->source.flags & TD_EP_WILD_EGRESS);
+	if (answer.verdict == TD_VERDICT_DENY)
+		search->answer = answer;
+	return 0;
+}
+
 /* `host_acts`: a member sends the query with the pod's own address, after it has allowed the name. */
 static __always_inline __u32 judge_egress(struct judgement *j, bool host_acts)
 {
@@ -48,6 +69,8 @@ static __always_inline __u32 judge_egress(struct judgement *j, bool host_acts)
 
 	search.answer = policy_of_class(&search.question, j->destination.class.id,
 					j->source.flags & TD_EP_WILD_EGRESS);
+	if (is_local_in(j) && search.answer.verdict != TD_VERDICT_DENY)
+		judge_delivered(j, &search);
 	/* Rule 5: learned addresses never override what the cluster knows an address to be. */
 	if (search.answer.verdict == TD_VERDICT_NONE && (j->source.flags & TD_EP_FQDN) &&
 	    !(j->destination.class.flags & TD_CLASS_NEVER_LEARN)) {

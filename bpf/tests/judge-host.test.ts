@@ -44,6 +44,29 @@ describe('at LOCAL_IN the destination is the host (F8)', () => {
     });
   }
 
+  for (const [from, to, prefix, bits] of [
+    [a4, '255.255.255.255', '0.0.0.0', 0],
+    [a4, '10.1.255.255', '10.1.255.255', 32],
+    [a6, 'ff02::fb', 'ff00::', 8],
+  ] as const) {
+    test(`${to}: a rule that denies its prefix denies it, whatever is allowed of the host`, () => {
+      fixture.class('::1', 128, 30, ['NODE', 'CLUSTER']);
+      fixture.class(prefix, bits, 40);
+      addRule(fixture, 30);
+      addRule(fixture, 40, { verdict: 'DENY', protocol: 17, port: 5353 });
+      expectVerdict(fixture, udp(from, to, 5353), seenFromA, 'DROP_POLICY_DENY', 'local-in');
+      expectVerdict(fixture, udp(from, to, 5354), seenFromA, 'FORWARDED', 'local-in');
+    });
+  }
+
+  test('a rule that denies a prefix around an address of the node is none for the node', () => {
+    fixture.class('192.168.60.1', 32, 30, ['NODE', 'CLUSTER']);
+    fixture.class('192.168.60.0', 24, 40);
+    addRule(fixture, 30);
+    addRule(fixture, 40, { verdict: 'DENY' });
+    expectVerdict(fixture, udp(a4, '192.168.60.1'), seenFromA, 'FORWARDED', 'local-in');
+  });
+
   test('the answer of the host from such an address is judged as the request', () => {
     const reply = { ifindex: 0, tracked: 1, info: conntrack.reply, out: vethA };
     addRule(fixture, 30);
