@@ -5,14 +5,21 @@
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { agentAdminPath } from '@tandem/dns-proxy/config';
+import { EventType } from '@tandem/proto/gen/messages';
+import { AdminService } from '@tandem/proto/gen/services';
+import { GrpcClient } from '@tandem/runtime/grpc-client';
 import { askDns } from '@tandem/testing/dns-query';
 import { Probe } from '@tandem/testing/probe';
+import { waitFor } from '@tandem/testing/wait';
+import { addressOf, assertCounted, frameOf } from '../kit/attack.ts';
 import {
   clusterDns4,
   type StandardNode,
   standardPolicy,
   startStandardNode,
 } from '../kit/standard-node.ts';
+import { proxyUid } from '../kit/tandem-node.ts';
 
 type Rule = Readonly<Record<string, unknown>>;
 type Way = 'tcp4' | 'tcp6' | 'udp4' | 'udp6';
@@ -128,6 +135,56 @@ test('a pod that only this kind selects passes all that no rule denies', async (
   });
   assert.equal(rcode, 'NOERROR');
   assert.equal(addresses.length, 1);
+});
+
+test('a Deny of networks holds for what the node takes as a broadcast or a group', async () => {
+  const { node, tandem, client: probe } = standard;
+  const pod = node.pod('client');
+  await using host = Probe.start(node.node);
+  const servers = [
+    await host.listen({ protocol: 'udp', address: '0.0.0.0', port: 5353 }),
+    await host.listen({ protocol: 'udp', address: '::', port: 5353 }),
+  ];
+  const places = ['255.255.255.255', '224.0.0.1', 'ff02::1'];
+  const send = async (to: string): Promise<void> => {
+    const ip = { source: addressOf(pod, to), destination: to, ttl: 1 };
+    const udp = { sourcePort: 4444, destinationPort: 5353 };
+    await probe.frame(frameOf(pod, { ip, udp, payload: Buffer.from('x') }));
+  };
+  const received = async (): Promise<number> => {
+    const counts = await Promise.all(servers.map((server) => server.served()));
+    return counts.reduce((sum, { datagrams }) => sum + datagrams, 0);
+  };
+  for (const [prefix, denied] of [
+    ['0.0.0.0/0', ['255.255.255.255', '224.0.0.1']],
+    ['224.0.0.0/4', ['224.0.0.1']],
+    ['ff00::/8', ['ff02::1']],
+  ] as const) {
+    const earlier = await received();
+    await apply(policy('Admin', [{ action: 'Deny', to: [{ networks: [prefix] }] }]));
+    for (const to of denied) await assertCounted(tandem, 'drop_policy_deny', () => send(to));
+    const others = places.filter((to) => !(denied as readonly string[]).includes(to));
+    for (const to of others) await assertCounted(tandem, 'forwarded', () => send(to));
+    const isReceived = async (): Promise<boolean> => (await received()) >= earlier + others.length;
+    await waitFor(isReceived, { what: 'what is not denied' });
+    assert.equal(await received(), earlier + others.length, prefix);
+  }
+});
+
+test('the agent names the rule of a drop, and its tier', async () => {
+  await apply(policy('Admin', [{ action: 'Deny', to: [toInternet] }]));
+  await assertReach({ web: ways, internet: [] });
+  const path = agentAdminPath(standard.tandem.runDirectory);
+  using admin = new GrpcClient({ path, serverUids: [proxyUid] });
+  const request = { pod: 'default/client', type: EventType.EVENT_TYPE_DROP, last: 1 };
+  const isNamed = async (): Promise<boolean> => {
+    for await (const { rule, ruleTier } of admin.serverStream(AdminService.observe, request)) {
+      const isRule = rule === 'ClusterNetworkPolicy/admin-10: spec.egress[0]';
+      return isRule && ruleTier === 'Admin tier, priority 10';
+    }
+    return false;
+  };
+  await waitFor(isNamed, { what: 'the rule of the last drop' });
 });
 
 test('an Admin Deny beats what a NetworkPolicy allows', async () => {

@@ -269,6 +269,7 @@ export class AgentControl {
       ],
       notes: () => [...(this.#source?.notes ?? []), ...(this.#redirects?.notes ?? [])],
       unready: () => this.#compatibility?.degradations ?? [],
+      ruleOf: (ruleId) => this.#controller?.applied?.rules.get(ruleId),
       interfaceNames: () =>
         new Map(
           this.#controller?.endpoints.map((endpoint) => [

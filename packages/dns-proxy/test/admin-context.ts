@@ -47,6 +47,10 @@ export function adminContext(store: NodeStore): AdminContext {
     ownDegradations: () => [],
     ownNotes: () => [],
     interfaceNames: () => new Map(),
+    ruleOf: (ruleId) =>
+      ruleId === 8
+        ? { text: 'ClusterNetworkPolicy/a: spec.egress[0]', tier: 'Admin tier' }
+        : undefined,
     metricsText: async () => 'metrics',
   };
 }

@@ -70,6 +70,7 @@ export function dnsRecord(spec: DnsRecordSpec): Uint8Array {
 }
 
 export interface DropRecordSpec {
+  readonly ruleId?: number;
   readonly timeNs?: number;
   readonly endpointId?: number;
   readonly source?: string;
@@ -91,6 +92,7 @@ export function dropRecord(spec: DropRecordSpec = {}): Uint8Array {
   bytes[tdEvent.direction] = 1;
   bytes[tdEvent.verdict] = spec.verdict ?? tdVerdict.DENY;
   bytes[tdEvent.reason] = spec.reason ?? tdCounter.DROP_NO_MATCH;
+  view.setUint32(tdEvent.rule_id, spec.ruleId ?? 0, true);
   bytes[tdEvent.hook] = 3;
   bytes[tdEvent.family] = 4;
   return bytes;

@@ -102,7 +102,9 @@ function dropText(drop: DropEvent, event: ObserveResponse): string {
   const peer = peers.length === 0 ? '' : ` [${peers.join(', ')}]`;
   const help = dropReasonHelp(event.dropReason);
   const reason = help === '' ? event.dropReason : `${event.dropReason}: ${help}`;
-  return `${directionName(drop.direction)} ${protocolName(protocol)} ${source} -> ${destination}${original}${peer} ${reason} (${hookName(drop.hook)})`;
+  const tier = event.ruleTier === '' ? '' : ` (${event.ruleTier})`;
+  const rule = event.rule === '' ? '' : `, rule ${event.rule}${tier}`;
+  return `${directionName(drop.direction)} ${protocolName(protocol)} ${source} -> ${destination}${original}${peer} ${reason}${rule} (${hookName(drop.hook)})`;
 }
 
 /** Fields are only ever added. Absent facts are null or empty. */
@@ -159,6 +161,8 @@ function dropJson(drop: DropEvent, event: ObserveResponse): object {
     endpointId: drop.endpointId,
     peerClass: drop.peerClass,
     ruleId: drop.ruleId,
+    rule: event.rule || null,
+    ruleTier: event.ruleTier || null,
     ifindex: drop.ifindex,
   };
 }

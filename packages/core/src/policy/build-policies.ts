@@ -24,8 +24,9 @@ import type { DnsServer } from './dns-servers.ts';
 import type { IdKind } from './id-rows.ts';
 import type { IdSession } from './id-session.ts';
 import type { Peers } from './peer-table.ts';
-import type { PolicyDraft } from './policy-set.ts';
+import { type PolicyDraft, tierText } from './policy-set.ts';
 import { sameAs, samePartsAs } from './same-as.ts';
+import { isOrdered } from './tiers.ts';
 
 export interface PlannedPolicy {
   readonly draft: PolicyDraft;
@@ -201,6 +202,9 @@ function build({ draft, servers }: PlannedPolicy, names: Names, ids: IdSession):
     const ruleId = ruleIds.get(origin) ?? 0;
     return { direction, tier, verdict, peers, fqdnSelectors, ports, ruleId };
   });
+  const tiers = new Map(
+    draft.statements.filter(isOrdered).map((each) => [each.origin, { tier: tierText(each) }]),
+  );
   const ruleSets = names.ruleSets.map(({ names: set, digest }) => ({
     id: ids.idOf('ruleSet', digest),
     names: set,
@@ -213,7 +217,7 @@ function build({ draft, servers }: PlannedPolicy, names: Names, ids: IdSession):
     ...{ servers: own, selectors, ruleSets },
     dnsServers: own.map((entry) => ({ policyId: id, ...entry })),
     fqdns: names.selectors.map(({ pattern }) => pattern),
-    origins: [...ruleIds].map(([text, ruleId]) => ({ ruleId, text })),
+    origins: [...ruleIds].map(([text, ruleId]) => ({ ruleId, text, ...tiers.get(text) })),
   };
 }
 

@@ -54,6 +54,17 @@ test('subjects read labels of pods and namespaces that identities of Cilium lack
   assert.ok(!selects({ pods: { ...both, podSelector: { matchLabels: { app: 'db' } } } }));
 });
 
+test('a pod whose Namespace is not known is held while a subject reads labels of namespaces, whatever their names', () => {
+  const isHeld = (label: string): boolean => {
+    const objects = basicObjects.filter(({ kind }) => kind !== 'Namespace');
+    const subject = { namespaces: { matchLabels: { [label]: 'a' } } };
+    const compiled = compileObjects([...objects, tiered('p', { ...egress('Deny', all), subject })]);
+    return (endpointAt(compiled, '10.244.0.5').flags & EndpointFlag.hold) !== 0;
+  };
+  assert.ok(isHeld('team'));
+  assert.ok(isHeld('beta.kubernetes.io/zone'));
+});
+
 test('a named port is the number of the pod that the packet goes to, of any protocol', () => {
   const db = pod('shop/db', { app: 'db' }, 'two', '10.244.1.5');
   const ports = [
@@ -96,6 +107,17 @@ test('two of one tier and priority that select one pod are named, others are not
       tiered('e', { ...egress('Deny', all), subject: ofOthers }),
     ),
     [],
+  );
+});
+
+test('a rule is known by its object, its place and its tier', () => {
+  const compiled = compileObjects([
+    ...basicObjects,
+    tiered('a', { ...egress('Deny', all), tier: 'Baseline', priority: 7 }),
+  ]);
+  assert.deepEqual(
+    [...compiled.rules.all().values()].map(({ text, tier }) => [text, tier]),
+    [['ClusterNetworkPolicy/a: spec.egress[0]', 'Baseline tier, priority 7']],
   );
 });
 

@@ -186,6 +186,8 @@ export interface RuleOrigin {
   readonly ruleId: number;
   /** `Kind/namespace/name: spec.egress[0]`. */
   readonly text: string;
+  /** Tier of a ClusterNetworkPolicy: `Admin tier, priority 10`. */
+  readonly tier?: string;
 }
 
 /** Rules by their ids. */

@@ -112,6 +112,12 @@ function orderText(priority: number, subject: string, index: number): string {
   return `${digits(priority)} ${subject} ${digits(index)}`;
 }
 
+/** Tier and priority of an ordered statement, for people. */
+export function tierText({ tier, order }: Statement): string {
+  const name = tier === 'admin' ? 'Admin' : 'Baseline';
+  return `${name} tier, priority ${Number(order.slice(0, orderDigits))}`;
+}
+
 function statementsOf(
   rule: PolicyRule,
   { tier }: PolicySpec,

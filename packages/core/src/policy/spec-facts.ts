@@ -57,7 +57,9 @@ function find(spec: PolicySpec): SpecFacts {
 }
 
 function reads({ requirements }: LabelSelector): boolean {
-  return requirements.some(({ name }) => name.startsWith(namespaceLabelsPrefix));
+  return requirements.some(
+    ({ name }) => name.startsWith(namespaceLabelsPrefix) || name.startsWith(namespaceLabelPrefix),
+  );
 }
 
 function namesOf({ subject, rules }: PolicySpec): NamesAsked | null {

@@ -24,6 +24,14 @@ export interface PolicyFacts {
   readonly policies: number;
 }
 
+/** A rule by which packets are dropped. */
+export interface RuleName {
+  /** `Kind/namespace/name: spec.egress[0]`. */
+  readonly text: string;
+  /** Tier of a ClusterNetworkPolicy: `Admin tier, priority 10`. */
+  readonly tier?: string;
+}
+
 /** As core's, without its package. */
 export interface InputDiagnostic {
   readonly severity: 'error' | 'warning';
@@ -58,5 +66,7 @@ export interface AdminContext {
   readonly ownNotes: () => readonly string[];
   /** Names of interfaces by index, as far as they are known. */
   readonly interfaceNames: () => ReadonlyMap<number, string>;
+  /** Undefined: not known. */
+  readonly ruleOf: (ruleId: number) => RuleName | undefined;
   readonly metricsText: () => Promise<string>;
 }

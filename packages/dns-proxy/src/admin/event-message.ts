@@ -12,6 +12,7 @@ import { decodeLoss, lossReasonOf } from '../records/loss-record.ts';
 import { eventKindDns, eventKindLoss } from '../store/event-store.ts';
 import type { NodeStore } from '../store/node-store.ts';
 import type { PeerNames } from '../store/peer-names.ts';
+import type { AdminContext } from './context.ts';
 import { dnsEventVerdict, dropEventVerdict } from './event-filter.ts';
 
 const verdicts: Readonly<Record<number, DnsVerdict>> = {
@@ -21,12 +22,18 @@ const verdicts: Readonly<Record<number, DnsVerdict>> = {
   [dnsVerdict.failed]: DnsVerdict.DNS_VERDICT_UPSTREAM_ERROR,
 };
 
+/** By what an event is told. */
+export interface EventSurroundings {
+  readonly store: NodeStore;
+  readonly names: PeerNames;
+  readonly clock: Clock;
+  readonly ruleOf: AdminContext['ruleOf'];
+}
+
 /** Null: the record is none of ours. */
 export function eventMessage(
-  store: NodeStore,
+  { store, names, clock, ruleOf }: EventSurroundings,
   event: number,
-  names: PeerNames,
-  clock: Clock,
 ): ObserveResponseInit | null {
   const { events } = store;
   const at = events.offsetOf(event);
@@ -34,7 +41,7 @@ export function eventMessage(
   if (kind === eventKindLoss) return lossMessage(store, at, clock);
   return kind === eventKindDns
     ? dnsMessage(store, at, clock)
-    : dropMessage(store, at, names, clock);
+    : dropMessage(store, at, names, clock, ruleOf);
 }
 
 function lossMessage(store: NodeStore, at: number, clock: Clock): ObserveResponseInit | null {
@@ -79,10 +86,12 @@ function dropMessage(
   at: number,
   names: PeerNames,
   clock: Clock,
+  ruleOf: AdminContext['ruleOf'],
 ): ObserveResponseInit {
   const drop = decodeDrop(store.events.bytes, at);
   const peer = drop.direction === TD_EGRESS ? drop.destination : drop.source;
   const own = drop.direction === TD_EGRESS ? drop.source : drop.destination;
+  const rule = drop.ruleId === 0 ? undefined : ruleOf(drop.ruleId);
   return {
     timeUnixMs: wallMs(clock, drop.timeNs),
     pod: store.endpoints.podOf(drop.endpointId) || store.endpoints.podAt(own),
@@ -91,6 +100,8 @@ function dropMessage(
     drop,
     dropReason: dropReasonName(drop.reason),
     peerNames: [...names.of(peer)],
+    rule: rule?.text ?? '',
+    ruleTier: rule?.tier ?? '',
   };
 }
 

@@ -9,22 +9,17 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { ObserveRequest, ObserveResponseInit } from '@tandem/proto/gen/messages';
 import { StreamLink } from '@tandem/runtime/stream-link';
-import type { Clock } from '@tandem/runtime/system-clock';
 import { dnsRecordField } from '../records/dns-event.ts';
 import { EventCursor, eventKindDns } from '../store/event-store.ts';
 import type { NodeStore } from '../store/node-store.ts';
-import type { PeerNames } from '../store/peer-names.ts';
 import type { EventFilter } from './event-filter.ts';
-import { eventMessage } from './event-message.ts';
+import { type EventSurroundings, eventMessage } from './event-message.ts';
 import { observeStepEvents } from './limits.ts';
 
 export type ObserveCall = ServerWritableStream<ObserveRequest, ObserveResponseInit>;
 
-export interface ObserverOptions {
-  readonly store: NodeStore;
+export interface ObserverOptions extends EventSurroundings {
   readonly filter: EventFilter;
-  readonly names: PeerNames;
-  readonly clock: Clock;
   readonly call: ObserveCall;
   readonly onEnd: () => void;
 }
@@ -84,8 +79,7 @@ export class Observer {
   }
 
   #send(event: number): void {
-    const { store, names, clock } = this.#o;
-    const message = eventMessage(store, event, names, clock);
+    const message = eventMessage(this.#o, event);
     if (message === null) return;
     this.#link.send({ ...message, lost: this.#lost });
     this.#lost = 0;

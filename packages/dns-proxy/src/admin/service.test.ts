@@ -155,6 +155,20 @@ test('events say who, and what the peer is called', async () => {
     ['www.example.'],
   );
   assert.equal(drop.drop?.destinationPort, 443);
+  assert.equal(drop.rule, '');
+});
+
+test('a drop names its rule and the tier of that, where the process knows rules', async () => {
+  await using served = await serve();
+  const { store, client } = served;
+  const timeNs = Math.round(nowUs() * 1000);
+  for (const ruleId of [8, 9, 0]) store.dropRecord(dropRecord({ timeNs, ruleId }), 0, 104);
+  const rules: string[][] = [];
+  for await (const event of client.serverStream(AdminService.observe, { last: 9 })) {
+    rules.push([event.rule, event.ruleTier]);
+  }
+  const known = ['ClusterNetworkPolicy/a: spec.egress[0]', 'Admin tier'];
+  assert.deepEqual(rules, [known, ['', ''], ['', '']]);
 });
 
 test('an observer that follows sees what comes, and ends when its client goes', async () => {

@@ -60,12 +60,12 @@ export function createAdmin(context: AdminContext): Admin {
         return;
       }
       observers += 1;
-      const { store, clock } = context;
+      const { store, clock, ruleOf } = context;
       const onEnd = (): void => {
         observers -= 1;
       };
       // oxlint-disable-next-line no-new -- it lives as long as its call
-      new Observer({ store, clock, names, filter: filter.value, call, onEnd });
+      new Observer({ store, clock, names, ruleOf, filter: filter.value, call, onEnd });
     },
     getMetrics: (_call, callback) => {
       void answerMetrics(context, callback);

@@ -57,6 +57,7 @@ export interface MemberServicesOptions {
   /** Degradations of the process with which it is not ready. */
   readonly unready?: () => readonly Degradation[];
   readonly interfaceNames?: () => ReadonlyMap<number, string>;
+  readonly ruleOf?: AdminContext['ruleOf'];
   readonly exchangeError?: () => string;
 }
 
@@ -215,7 +216,8 @@ export class MemberServices {
   }
 
   #context(kernel: KernelView, inUse: AddressesInUse): AdminContext {
-    const { index, diagnostics, degradations, notes, interfaceNames, exchangeError } = this.#o;
+    const { index, diagnostics, degradations, notes, interfaceNames, exchangeError, ruleOf } =
+      this.#o;
     return {
       role: this.#role,
       member: index,
@@ -241,6 +243,7 @@ export class MemberServices {
       ],
       ownNotes: notes ?? (() => []),
       interfaceNames: interfaceNames ?? (() => new Map()),
+      ruleOf: ruleOf ?? (() => undefined),
       metricsText: () => this.metrics.text(),
     };
   }

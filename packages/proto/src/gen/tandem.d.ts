@@ -3492,6 +3492,15 @@ export namespace tandem {
             /** Events lost before this one because the client read too slowly. */
             lost: number;
 
+            /**
+             * Rule that dropped the packet: "Kind/namespace/name: spec.egress[0]". Empty when no rule did, several did, or the process
+             * does not know rules, as the DNS proxy.
+             */
+            rule: string;
+
+            /** Of a rule of a ClusterNetworkPolicy: "Admin tier, priority 10". */
+            ruleTier: string;
+
             /** ObserveResponse event. */
             event?: ("dns"|"drop"|"lostEvents");
 
@@ -3549,6 +3558,15 @@ export namespace tandem {
                 /** Events lost before this one because the client read too slowly. */
                 lost?: (number|null);
 
+                /**
+                 * Rule that dropped the packet: "Kind/namespace/name: spec.egress[0]". Empty when no rule did, several did, or the process
+                 * does not know rules, as the DNS proxy.
+                 */
+                rule?: (string|null);
+
+                /** Of a rule of a ClusterNetworkPolicy: "Admin tier, priority 10". */
+                ruleTier?: (string|null);
+
                 /** ObserveResponse event */
                 event?: ("dns"|"drop"|"lostEvents");
 
@@ -3568,6 +3586,8 @@ export namespace tandem {
               dropReason?: string|null;
               peerNames?: Uint8Array[]|null;
               lost?: number|null;
+              rule?: string|null;
+              ruleTier?: string|null;
               $unknowns?: Uint8Array[];
             } & (
               ({ event?: undefined; dns?: null; drop?: null; lostEvents?: null }|{ event?: "dns"; dns: tandem.v1.DnsEvent.$Shape; drop?: null; lostEvents?: null }|{ event?: "drop"; dns?: null; drop: tandem.v1.DropEvent.$Shape; lostEvents?: null }|{ event?: "lostEvents"; dns?: null; drop?: null; lostEvents: tandem.v1.LostEvents.$Shape })

@@ -5389,6 +5389,8 @@ export const tandem = $root.tandem = (() => {
             ObserveResponse.prototype.dropReason = "";
             ObserveResponse.prototype.peerNames = $util.emptyArray;
             ObserveResponse.prototype.lost = 0;
+            ObserveResponse.prototype.rule = "";
+            ObserveResponse.prototype.ruleTier = "";
 
             let $oneOfFields;
 
@@ -5425,6 +5427,10 @@ export const tandem = $root.tandem = (() => {
                     writer.uint32(72).uint32(message.lost);
                 if (message.lostEvents != null && $Object.hasOwnProperty.call(message, "lostEvents"))
                     $root.tandem.v1.LostEvents.encode(message.lostEvents, writer.uint32(82).fork(), _depth + 1).ldelim();
+                if (message.rule != null && $Object.hasOwnProperty.call(message, "rule") && message.rule !== "")
+                    writer.uint32(90).string(message.rule);
+                if (message.ruleTier != null && $Object.hasOwnProperty.call(message, "ruleTier") && message.ruleTier !== "")
+                    writer.uint32(98).string(message.ruleTier);
                 if (message.$unknowns != null && $Object.hasOwnProperty.call(message, "$unknowns"))
                     for (let i = 0; i < message.$unknowns.length; ++i)
                         writer.raw(message.$unknowns[i]);
@@ -5539,6 +5545,24 @@ export const tandem = $root.tandem = (() => {
                                 message.lost = value;
                             else
                                 delete message.lost;
+                            continue;
+                        }
+                    case 11: {
+                            if (wireType !== 2)
+                                break;
+                            if ((value = reader.stringVerify()).length)
+                                message.rule = value;
+                            else
+                                delete message.rule;
+                            continue;
+                        }
+                    case 12: {
+                            if (wireType !== 2)
+                                break;
+                            if ((value = reader.stringVerify()).length)
+                                message.ruleTier = value;
+                            else
+                                delete message.ruleTier;
                             continue;
                         }
                     }
