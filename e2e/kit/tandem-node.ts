@@ -38,6 +38,8 @@ export interface TandemNodeOptions {
   /** Extra options of both processes, by flag. */
   readonly options?: Readonly<Record<string, string | number>>;
   readonly agentOptions?: Readonly<Record<string, string | number>>;
+  /** The `packages` directory of the build that `start` starts; default this one's. */
+  readonly packages?: string;
   /** A file system of so many bytes for the run and state directories, so that it can be filled. */
   readonly diskBytes?: number;
   /** Added to the environment of a process when it starts. */
@@ -48,7 +50,7 @@ export interface TandemNodeOptions {
 }
 
 export interface ProcessOptions {
-  /** The `packages` directory of another build; default this one's. */
+  /** The `packages` directory of another build; default that of the node. */
   readonly packages?: string;
   /** Beside those of the node, by flag. */
   readonly flags?: Readonly<Record<string, string | number>>;
@@ -127,7 +129,7 @@ export class TandemNode implements AsyncDisposable {
 
   /** Starts another process of a kind, which the node's own methods do not know. */
   async startBeside(name: ProcessName, options: ProcessOptions = {}): Promise<RunningProcess> {
-    const { packages } = options;
+    const { packages } = { ...this.#options, ...options };
     const program = [
       ...['env', `TANDEM_NODE=${process.execPath}`],
       script(

@@ -122,7 +122,7 @@ const errorRows = {
   TANDEM_DATAPATH_VERSION: {
     severity: 'error',
     meaning: 'the pins are of a version that this one cannot migrate; nothing was changed',
-    fix: 'run the version that wrote them, or one that can migrate from it',
+    fix: 'run the version that wrote them, or one that can migrate from it; a reboot of the node removes the pins',
   },
   TANDEM_PINS_REPLACED: {
     severity: 'error',
