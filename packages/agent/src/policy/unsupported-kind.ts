@@ -4,6 +4,7 @@
 /** Diagnostics of objects whose kind this version does not read; for a kind of policy it is an error. */
 
 import { objectKey, type UnsupportedObject } from '@tandem/core/k8s/objects';
+import { kindAdvice } from '@tandem/core/k8s/unsupported-kind';
 import type { Diagnostic } from '@tandem/core/policy/desired';
 
 /** `place`: where it is written; '' where there are no such places. */
@@ -13,7 +14,7 @@ export function unsupportedKind(object: UnsupportedObject, place = ''): Diagnost
     code: 'kind-unsupported',
     subject: `${object.originalKind} ${objectKey(object)}${place === '' ? '' : ` (${place})`}`,
     message: object.isPolicy
-      ? 'this kind of policy is not enforced by this version: remove it, or write it as a NetworkPolicy or CiliumNetworkPolicy'
+      ? `this kind of policy is not enforced by this version: ${kindAdvice(object)}`
       : 'this kind is not read',
   };
 }

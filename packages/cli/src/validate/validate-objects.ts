@@ -16,6 +16,7 @@ import {
 } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
 import { isFields } from '@tandem/core/k8s/shape';
+import { kindAdvice } from '@tandem/core/k8s/unsupported-kind';
 import { checkDnsRules } from '@tandem/core/policy/dns-file-check';
 import { findingsOf } from '@tandem/core/policy/judge-object';
 import { CiliumHints } from './cilium-hints.ts';
@@ -187,7 +188,7 @@ function validateObject(
         'kind-unsupported',
         subject,
         'kind',
-        'is a policy that this version does not enforce: write it as a NetworkPolicy or CiliumNetworkPolicy, or remove it',
+        `is a policy that this version does not enforce: ${kindAdvice(object)}`,
       ),
     ];
   }

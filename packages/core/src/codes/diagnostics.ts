@@ -49,7 +49,7 @@ const diagnosticRows = {
   'kind-unsupported': {
     severity: 'error',
     meaning: 'an object is of a kind that this version does not enforce',
-    fix: 'write the policy as a NetworkPolicy or CiliumNetworkPolicy, or remove it',
+    fix: 'write the policy as the kind that the message names, or remove it',
   },
   duplicate: {
     severity: 'error',

@@ -248,6 +248,8 @@ test('kinds that are not acted upon are values, and policies among them are mark
     ['cilium.io/v2alpha1', 'CiliumLocalRedirectPolicy', true],
     ['crd.projectcalico.org/v1', 'GlobalNetworkPolicy', true],
     ['policy.networking.k8s.io/v1alpha1', 'AdminNetworkPolicy', true],
+    ['policy.networking.k8s.io/v1alpha1', 'AdminNetworkPolicyList', true],
+    ['networking.k8s.io/v1', 'NetworkPolicyList', true],
     ['cilium.io/v2alpha1', 'CiliumL2AnnouncementPolicy', false],
     ['kyverno.io/v1', 'ClusterPolicy', false],
     ['security.istio.io/v1', 'AuthorizationPolicy', false],

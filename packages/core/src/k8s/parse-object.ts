@@ -127,14 +127,14 @@ export function parseObject(
 
 /**
  * Whether whoever writes an object of this kind expects packets to be dropped by it. Many kinds are called policies: Kyverno's, Istio's and Flux'
- * say other things, and so do Cilium's of addresses, routes and bandwidth.
+ * say other things, and so do Cilium's of addresses, routes and bandwidth. A list is taken apart before, unless it has no `items`.
  */
 function isNetworkPolicy(apiVersion: string, kind: string): boolean {
   const group = apiVersion.split('/')[0] ?? '';
   if (/(^|\.)cilium\.io$/.test(group)) {
-    return /NetworkPolic(y|ies)$|^CiliumCIDRGroup$|^CiliumLocalRedirectPolicy$/i.test(kind);
+    return /NetworkPolic(y|ies)(List)?$|^CiliumCIDRGroup$|^CiliumLocalRedirectPolicy$/i.test(kind);
   }
-  return /NetworkPolic(y|ies)$/i.test(kind);
+  return /NetworkPolic(y|ies)(List)?$/i.test(kind);
 }
 
 /** The usable part of an object that cannot be read whole. */

@@ -109,6 +109,10 @@ test('subjects and peers select pods, and nothing that has no labels', () => {
   assert.match(keyOf(shop), new RegExp(name.replaceAll('.', '\\.')));
   const pods = { namespaceSelector: {}, podSelector: { matchLabels: { app: 'web' } } };
   assert.match(keyOf({ pods }), /app/);
+  // The API requires podSelector alone; the field is optional, and an absent one selects what an empty one does.
+  const { podSelector } = pods;
+  assert.equal(keyOf({ pods: { podSelector } }), keyOf({ pods }));
+  assert.equal(keyOf({ pods: { namespaceSelector: null, podSelector } }), keyOf({ pods }));
   const peer = only(to({ pods })).rules[0]?.peers;
   assert.ok(peer !== undefined && peer !== 'any');
   assert.equal(`labels ${keyOf({ pods })}`, peer.map(peerKey)[0]);
@@ -158,7 +162,17 @@ test('what is refused names the field and the fix', () => {
       { ...base, subject: { namespaces: {}, pods: {} } },
       /spec.subject has both namespaces and pods/,
     ],
-    [{ ...base, subject: { pods: {} } }, /pods.namespaceSelector is missing: {} selects all/],
+    [{ ...base, subject: { pods: {} } }, /pods.podSelector is missing: {} selects all/],
+    [
+      { ...base, subject: { namespaces: { namespaceSelector: {} } } },
+      /this is a selector itself: write its matchLabels here/,
+    ],
+    [{ ...base, subject: { podSelector: {} } }, /write pods: {podSelector: ...}/],
+    [{ ...base, subject: { matchLabels: {} } }, /put it under namespaces, or under podSelector/],
+    [
+      to({ namespaces: { notSameLabels: ['tenant'] } }),
+      /the API has it no more: write a policy for each value of the label/,
+    ],
     [
       { ...base, subject: { pods: { podSelector: {}, namespaceSelector: {}, x: 1 } } },
       /pods.x is no known field here/,
@@ -215,11 +229,12 @@ test('a peer or protocol that is not known fails closed, and is named', () => {
   const rows: readonly (readonly [rule: Body, warning: RegExp])[] = [
     [{ to: [{ nodes: {} }] }, /to\[0\].nodes is no field .*: write networks with the addresses/],
     [{ to: [all, { domainNames: ['a.b'] }] }, /to\[1\].domainNames .*write toFQDNs/],
+    [{ to: [{ sameNamespace: {} }] }, /write a policy for each namespace/],
     [{ to: [{ services: {} }] }, /services .*write namespaces or pods or networks/],
     [{ to: [{}] }, /to\[0\] has no field, or one that the definition/],
     [{ to: [{ namespaces: {}, later: 1 }] }, /to\[0\].later is no field that this version/],
     [{ protocols: [{}] }, /protocols\[0\] has no field/],
-    [{ protocols: [{ icmp: {} }] }, /protocols\[0\].icmp is no field/],
+    [{ protocols: [{ icmp: {} }] }, /protocols\[0\].icmp is no field .*without protocols includes/],
     [{ protocols: [{ tcp: {} }] }, /protocols\[0\].tcp has no field/],
     [{ protocols: [{ tcp: { flags: 1 } }] }, /tcp.flags is no field/],
     [{ protocols: [{ tcp: { destinationPort: {} } }] }, /destinationPort has no field/],
@@ -284,6 +299,10 @@ test('an invalid object holds the pods of its subject, in its tier, where it may
     },
     { spec: { ...base, subject: {}, egress: [bad] }, scope: 'unknown', held: '' },
     { spec: undefined, scope: 'unknown', held: '' },
+    {
+      spec: { ...base, subject: { namespaces: null, pods: { podSelector: {} } }, egress: [bad] },
+      ...{ scope: 'selected', held: 'admin 10 egress' },
+    },
     {
       spec: { ...base, subject: { namespaces: { matchLabels: { a: 7 } } }, egress: [bad] },
       ...{ scope: 'superset', held: 'admin 10 egress' },

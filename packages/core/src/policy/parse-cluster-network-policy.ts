@@ -27,7 +27,7 @@ import type { Result } from '../result.ts';
 import { Direction } from './kernel-numbers.ts';
 import type { ParseContext } from './parse-context.ts';
 import { parseOneSpec } from './parse-one-spec.ts';
-import { parseNamespaces, parsePods } from './parse-pod-selector.ts';
+import { parseNamespaces, parsePods, subjectFields } from './parse-pod-selector.ts';
 import { parseTierPeer } from './parse-tier-peer.ts';
 import { parseProtocols } from './parse-tier-protocols.ts';
 import type { InvalidPolicy, Policy, PolicyRule, PolicySpec, SpecTier } from './rule.ts';
@@ -45,6 +45,12 @@ const specAdvice: Readonly<Record<string, string>> = {
   endpointSelector: 'write subject: {pods: {namespaceSelector: {}, podSelector: ...}}',
   namespaceSelector: 'write subject: {namespaces: ...}',
   policyTypes: 'a direction without rules is left as it is: remove it',
+};
+const underSelector = 'put it under namespaces, or under podSelector of pods';
+const subjectAdvice: Readonly<Record<string, string>> = {
+  podSelector: 'write pods: {podSelector: ...}',
+  namespaceSelector: 'write namespaces: ..., or put it under pods',
+  ...{ matchLabels: underSelector, matchExpressions: underSelector },
 };
 const portsAdvice = 'write protocols: [{tcp: {destinationPort: {number: 80}}}]';
 
@@ -100,7 +106,7 @@ function parseSubject(value: unknown, context: ParseContext): LabelSelector | nu
   }
   const read = readFields(value, path, context.errors);
   if (read === null) return null;
-  const { namespaces, pods } = context.presentFields(read, path, ['namespaces', 'pods']);
+  const { namespaces, pods } = context.presentFields(read, path, subjectFields, subjectAdvice);
   if ((namespaces === undefined) === (pods === undefined)) {
     const what = pods === undefined ? 'selects nobody' : 'has both namespaces and pods';
     context.error(path, `${what}: ${forms}`);

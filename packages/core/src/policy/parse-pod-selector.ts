@@ -6,7 +6,7 @@
  * requirement for one is for `pod:NAME` or `namespace:NAME`, which no label of a pod can be called.
  */
 
-import { at, type Fields, isFields, readFields } from '../k8s/shape.ts';
+import { at, type Fields, isFields, readFields, withoutNulls } from '../k8s/shape.ts';
 import {
   isIdentityLabel,
   isOwnLabel,
@@ -61,10 +61,11 @@ export function parseNamespaces(
 }
 
 /** Subject of an invalid ClusterNetworkPolicy, `namespaces` or `pods` of it, or what can be read of it. */
-export function salvageTierSubject({ namespaces, pods }: Fields): SalvagedSubject {
+export function salvageTierSubject(fields: Fields): SalvagedSubject {
   const context = new ParseContext('');
-  const given = isFields(pods) ? pods : {};
-  const { namespaceSelector, podSelector } = given;
+  const { namespaces, pods } = withoutNulls(fields, subjectFields);
+  const given = isFields(pods) ? withoutNulls(pods, podsFields) : {};
+  const { namespaceSelector = isFields(pods) ? {} : undefined, podSelector } = given;
   const ofNamespaces = pods === undefined ? namespaces : namespaceSelector;
   const isOne = (pods === undefined) !== (namespaces === undefined);
   const whole = namespaceRequirements(ofNamespaces, '', context);
@@ -81,10 +82,13 @@ export function salvageTierSubject({ namespaces, pods }: Fields): SalvagedSubjec
   };
 }
 
+/** Fields of a subject. */
+export const subjectFields: readonly string[] = ['namespaces', 'pods'];
+
 /** Fields of `pods`. */
 export const podsFields: readonly string[] = ['namespaceSelector', 'podSelector'];
 
-/** `pods` of a subject or peer: both selectors must be there. */
+/** `pods` of a subject or peer. Without a namespaceSelector pods of every namespace: only the other one is required by the API. */
 export function parsePods(
   value: unknown,
   path: string,
@@ -96,9 +100,12 @@ export function parsePods(
     matchLabels: 'put it under podSelector or namespaceSelector',
     matchExpressions: 'put it under podSelector or namespaceSelector',
   });
-  const missing = podsFields.filter((field) => fields[field] === undefined);
-  for (const field of missing) context.error(at(path, field), 'is missing: {} selects all');
-  return missing.length > 0 ? null : parsePodPeer(fields, path, context);
+  const { podSelector, namespaceSelector = {} } = fields;
+  if (podSelector === undefined) {
+    context.error(at(path, 'podSelector'), 'is missing: {} selects all');
+    return null;
+  }
+  return parsePodPeer({ podSelector, namespaceSelector }, path, context);
 }
 
 /** podSelector of an invalid policy, or what can be read of it: no less than it selects. */

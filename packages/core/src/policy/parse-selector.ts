@@ -35,11 +35,20 @@ import {
 
 const selectorFields: readonly string[] = ['matchLabels', 'matchExpressions'];
 const expressionFields: readonly string[] = ['key', 'operator', 'values'];
-/** Selectors of NetworkPolicy, with the field to write here. */
-const foreignSelectors: Readonly<Record<string, string>> = {
+type Advice = Readonly<Record<string, string>>;
+/** Selectors of NetworkPolicy in one of Cilium, with the field to write here. */
+const foreignSelectors: Advice = {
   podSelector: 'write its matchLabels here',
   namespaceSelector:
     'write the label k8s:io.kubernetes.pod.namespace for a namespace by name, or k8s:io.cilium.k8s.namespace.labels.KEY by a label of it',
+};
+const noSameLabels = 'the API has it no more: write a policy for each value of the label';
+/** In a selector of Kubernetes: fields of what it stands in, and of earlier versions of the API. */
+const foreignFields: Advice = {
+  podSelector: 'this is a selector itself: write its matchLabels here, or move it beside',
+  namespaceSelector: 'this is a selector itself: write its matchLabels here, or move it beside',
+  sameLabels: noSameLabels,
+  notSameLabels: noSameLabels,
 };
 const operators: readonly LabelOperator[] = ['In', 'NotIn', 'Exists', 'DoesNotExist'];
 const labelName = /^[A-Za-z0-9]([-A-Za-z0-9_./]{0,314}[A-Za-z0-9])?$/;
@@ -94,7 +103,7 @@ export function parseKubernetesSelector(
 ): readonly LabelRequirement[] | null {
   // Warnings about labels that are no part of an identity concern Cilium's kinds alone.
   const own = new ParseContext(context.namespace);
-  const requirements = parseRequirements(selectorWithoutNulls(value), path, own);
+  const requirements = parseRequirements(selectorWithoutNulls(value), path, own, foreignFields);
   for (const { path: at_, message } of own.errors.list()) context.error(at_, message);
   if (requirements === null) return null;
   const keys = keysOf(value);
@@ -161,7 +170,7 @@ function parseBounded(
   path: string,
   context: ParseContext,
 ): readonly LabelRequirement[] | null {
-  const requirements = parseRequirements(value, path, context);
+  const requirements = parseRequirements(value, path, context, foreignSelectors);
   return requirements !== null && isBounded(requirements, path, context) ? requirements : null;
 }
 
@@ -178,6 +187,7 @@ function parseRequirements(
   value: unknown,
   path: string,
   context: ParseContext,
+  foreign: Advice,
 ): LabelRequirement[] | null {
   const before = context.errors.count;
   const fields = readFields(value, path, context.errors);
@@ -185,7 +195,7 @@ function parseRequirements(
   const texts = Object.entries(fields).filter(([, label]) => typeof label === 'string');
   const advice = texts.map(([key]) => [key, 'put it under matchLabels'] as const);
   context.checkFields(fields, path, selectorFields, {
-    ...foreignSelectors,
+    ...foreign,
     ...Object.fromEntries(advice),
   });
   const requirements: LabelRequirement[] = [];

@@ -20,13 +20,20 @@ export interface UnknownItem {
 }
 
 const knownFields: readonly string[] = ['namespaces', 'pods', 'networks'];
+const ofOneNamespace =
+  'write a policy for each namespace, with namespaces: {matchLabels: {kubernetes.io/metadata.name: NAME}}';
 const fixes: Readonly<Record<string, string>> = {
   nodes: 'write networks with the addresses of the nodes',
-  domainNames: 'write toFQDNs of a CiliumNetworkPolicy',
+  domainNames: 'to accept names write toFQDNs of a CiliumNetworkPolicy',
   podSelector: 'write pods: {namespaceSelector: {}, podSelector: ...}',
   namespaceSelector: 'write namespaces, or pods with both selectors',
   ipBlock: 'write networks with prefixes',
   cidr: 'write networks with prefixes',
+  matchLabels: 'put it under namespaces, or under podSelector of pods',
+  matchExpressions: 'put it under namespaces, or under podSelector of pods',
+  sameNamespace: ofOneNamespace,
+  sameLabels: ofOneNamespace,
+  notSameLabels: ofOneNamespace,
 };
 
 /** No peers: in error. */

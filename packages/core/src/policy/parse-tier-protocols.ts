@@ -33,9 +33,11 @@ const protocolOf: Readonly<Record<string, Protocol>> = {
 const knownFields: readonly string[] = [...Object.keys(protocolOf), 'destinationNamedPort'];
 const ofNumber = 'write tcp: {destinationPort: {number: 80}}, udp or sctp';
 const ofRange = 'write tcp: {destinationPort: {range: {start: 80, end: 90}}}, udp or sctp';
+const icmpFix = 'the API cannot select ICMP, which a rule without protocols includes';
 const fixes: Readonly<Record<string, string>> = {
   ...{ portNumber: ofNumber, port: ofNumber, protocol: ofNumber, destinationPort: ofNumber },
   ...{ portRange: ofRange, endPort: ofRange, namedPort: 'write destinationNamedPort' },
+  ...{ icmp: icmpFix, ICMP: icmpFix, icmpv4: icmpFix, icmpv6: icmpFix },
   ...{ TCP: 'write tcp', UDP: 'write udp', SCTP: 'write sctp' },
 };
 const portNumbers = { min: 1, max: 65_535 };
