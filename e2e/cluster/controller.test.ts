@@ -7,9 +7,11 @@
  */
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { writesAtOnce } from '@tandem/controller/limits';
 import { waitFor } from '@tandem/testing/wait';
+import { parse } from 'yaml';
 import {
   type Audited,
   ControllerBed,
@@ -19,6 +21,7 @@ import {
   namespace,
   type RunningController,
 } from './controller-bed.ts';
+import { clusterPolicyDefinition } from './programs.ts';
 
 const cilium = '/apis/cilium.io/v2';
 const policiesPath = `${cilium}/namespaces/default/ciliumnetworkpolicies`;
@@ -30,6 +33,8 @@ const merge = 'application/merge-patch+json';
 interface Condition {
   readonly type: string;
   readonly status: string;
+  readonly reason?: string;
+  readonly observedGeneration?: number;
   readonly message?: string;
   readonly lastTransitionTime?: string;
 }
@@ -177,6 +182,78 @@ describe('the controller', () => {
     await bed.api.call('POST', policiesPath, policy('later', goodSpec));
     await becomes(`${policiesPath}/later`, 'True', /succeeded/);
     assert.equal((await bed.writesAre('guest', writes + 1)).length, writes + 1);
+  });
+
+  test("a ClusterNetworkPolicy has its condition in Kubernetes' own form, in the version that is served", async () => {
+    const api = 'policy.networking.k8s.io';
+    const text = readFileSync(await clusterPolicyDefinition('standard'), 'utf8');
+    const { status: _, ...definition } = parse(text) as Json;
+    const definitionPath = `${definitionsPath}/clusternetworkpolicies.${api}`;
+    const leader = await startLeader('ordered');
+    await bed.api.call('POST', definitionsPath, definition);
+    const pathOf = (version: string): string => `/apis/${api}/${version}/clusternetworkpolicies`;
+    const path = pathOf('v1beta1');
+    const ingress = [{ action: 'Deny', from: [{ namespaces: {} }] }];
+    const make = async (name: string, more: object, version = 'v1beta1'): Promise<void> => {
+      const object = {
+        ...{ apiVersion: `${api}/${version}`, kind: 'ClusterNetworkPolicy', metadata: { name } },
+        spec: { tier: 'Admin', priority: 1, subject: { namespaces: {} }, ...more },
+      };
+      await waitFor(() => bed.api.call('POST', pathOf(version), object), {
+        what: `${name} is made`,
+        timeoutMs: 30_000,
+      });
+    };
+    // The API does not ask what a selector says.
+    const unread = { namespaces: { matchExpressions: [{ key: 'a', operator: 'In' }] } };
+    await make('good', { ingress });
+    await make('empty', {});
+    await make('bad', { ingress, subject: unread });
+    const good = await becomes(`${path}/good`, 'True', /^Policy validation succeeded$/);
+    assert.deepEqual([good.reason, good.observedGeneration], ['PolicyValid', 1]);
+    const empty = await becomes(`${path}/empty`, 'True', /has no effect/);
+    assert.equal(empty.reason, 'PolicyWarning');
+    const bad = await becomes(`${path}/bad`, 'False', /^spec\.subject\.namespaces/);
+    assert.equal(bad.reason, 'PolicyInvalid');
+    const series = 'tandem_controller_policies{kind="ClusterNetworkPolicy",valid="false"}';
+    await bed.metricIs(leader, series, 1);
+    // Another generation of which the same is to be said: it was read, and nothing changed. Others' conditions stay.
+    const other = {
+      ...{ type: 'Ready-In-Zone-a', status: 'True', reason: 'SetupSucceeded', message: '' },
+      lastTransitionTime: '2026-01-01T00:00:00Z',
+    };
+    await bed.api.call(
+      'PATCH',
+      `${path}/good/status?fieldManager=other`,
+      {
+        ...{ apiVersion: `${api}/v1beta1`, kind: 'ClusterNetworkPolicy' },
+        ...{ metadata: { name: 'good' }, status: { conditions: [other] } },
+      },
+      apply,
+    );
+    await bed.api.call('PATCH', `${path}/good`, { spec: { priority: 2 } }, merge);
+    const again = await waitFor(
+      async () => {
+        const found = await valid(`${path}/good`);
+        return found?.observedGeneration === 2 ? found : null;
+      },
+      { what: 'the next generation is read', timeoutMs: 20_000 },
+    );
+    assert.equal(again.lastTransitionTime, good.lastTransitionTime);
+    assert.equal((await conditionsOf(`${path}/good`)).length, 2);
+    // Where only the earlier version is served, that one is read and written.
+    const { spec } = await bed.api.call('GET', definitionPath);
+    const { versions } = spec as { readonly versions: readonly { readonly name: string }[] };
+    const served = versions.map((each) => ({ ...each, served: each.name === 'v1alpha2' }));
+    await bed.api.call('PATCH', definitionPath, { spec: { versions: served } }, merge);
+    await make('early', { ingress }, 'v1alpha2');
+    await becomes(`${pathOf('v1alpha2')}/early`, 'True', /^Policy validation succeeded$/);
+    // It has the rights, and the definition takes what is written; of a version that was read until now 404 may come.
+    const refused = bed
+      .writesOf('ordered')
+      .filter(({ status }) => status === 403 || status === 422);
+    assert.deepEqual(refused, []);
+    await bed.api.call('DELETE', definitionPath);
   });
 
   test('a NetworkPolicy that is not carried out as written has one event, however often controllers start', async () => {

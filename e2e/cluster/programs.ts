@@ -200,6 +200,19 @@ export async function monitoringDefinition(plural: string): Promise<string> {
   return join(Dir, 'example/prometheus-operator-crd', `monitoring.coreos.com_${plural}.yaml`);
 }
 
+/** Of which only the definition of ClusterNetworkPolicy is read. */
+const networkPolicyApi = { module: 'sigs.k8s.io/network-policy-api', version: 'v0.3.0' } as const;
+
+/** CustomResourceDefinition of ClusterNetworkPolicy; downloaded when it is asked for first. */
+export async function clusterPolicyDefinition(
+  channel: 'standard' | 'experimental',
+): Promise<string> {
+  const { module, version } = networkPolicyApi;
+  const { Dir } = await download(await findGo(), module, version);
+  const file = 'policy.networking.k8s.io_clusternetworkpolicies.yaml';
+  return join(Dir, 'config/crd', channel, file);
+}
+
 async function build(name: ProgramName, go: GoToolchain, progress: Progress): Promise<void> {
   const program = programs[name];
   const directory = programDirectory(name);

@@ -39,6 +39,8 @@ export const retryFirstMs = 1000;
 export const retryMaxMs = 300_000;
 /** Pause of the writes of a kind that the API server refuses as a whole: no rights, no such subresource. */
 export const refusedPauseMs = 60_000;
+/** The same of a kind with several versions, of which the API server does not serve the one that was read. */
+export const versionPauseMs = 5000;
 /** Shortest interval between two readings of a kind's list after objects had no room in its queue. */
 export const relistMs = 60_000;
 /** Interval between checks of the definitions of kinds, and the interval while one is missing. */

@@ -10,7 +10,6 @@ import {
   definitionStates,
 } from './definition-keeper.ts';
 import type { Lease } from './lease.ts';
-import { ciliumPolicies } from './resources.ts';
 import type { Term } from './term.ts';
 import {
   type WriteCounts,
@@ -126,8 +125,8 @@ export function addControllerMetrics(metrics: Metrics, controller: Counting): vo
     ),
   );
   metrics.gauges(m.policies, m.policies.labels, () =>
-    (controller.term?.statuses ?? []).flatMap((status, index): readonly MetricSample[] => {
-      const kind = ciliumPolicies[index]?.kind ?? '';
+    (controller.term?.statuses ?? []).flatMap((status): readonly MetricSample[] => {
+      const { kind } = status;
       return [
         { labels: { kind, valid: 'true' }, value: status.validObjects },
         { labels: { kind, valid: 'false' }, value: status.invalidObjects },

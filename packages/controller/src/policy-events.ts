@@ -7,7 +7,7 @@
  */
 
 import { createHash } from 'node:crypto';
-import type { EventReasonCode } from '@tandem/core/codes/kubernetes';
+import type { ReasonCode } from '@tandem/core/codes/kubernetes';
 import type { Fields } from '@tandem/core/k8s/shape';
 import { isFields } from '@tandem/core/k8s/shape';
 import type { ObjectSink } from '@tandem/kube/object-sink';
@@ -31,7 +31,7 @@ const instanceCharsMax = 128;
 interface Wanted {
   readonly uid: string;
   readonly resourceVersion: string;
-  readonly reason: EventReasonCode;
+  readonly reason: ReasonCode;
   readonly note: string;
 }
 

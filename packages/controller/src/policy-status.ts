@@ -18,12 +18,14 @@ import {
   definitionLookMs,
   queueKeysMax,
   refusedPauseMs,
+  versionPauseMs,
   writesAtOnce,
 } from './limits.ts';
 import { objectPath } from './object-path.ts';
 import {
   type Condition,
   foundCondition,
+  isSameCondition,
   policyFindings,
   validCondition,
 } from './valid-condition.ts';
@@ -40,6 +42,10 @@ interface Wanted {
 
 export interface PolicyStatusOptions {
   readonly resource: Resource;
+  /** The version of the kind that is read, and so the one to write. */
+  readonly served: () => Resource;
+  /** Whether conditions have Kubernetes' own form. */
+  readonly hasReasons: boolean;
   readonly writer: Writer;
   readonly log: Logger;
   /** Whether objects of the kind have a status; null: not known yet. */
@@ -71,6 +77,10 @@ export class PolicyStatus implements ObjectSink {
     });
   }
 
+  get kind(): string {
+    return this.#o.resource.kind;
+  }
+
   get validObjects(): number {
     return this.#valid.size;
   }
@@ -84,13 +94,14 @@ export class PolicyStatus implements ObjectSink {
     const { resourceVersion, deletionTimestamp } = metadata;
     const findings = policyFindings(object);
     if (findings === null || typeof resourceVersion !== 'string') return;
-    const condition = validCondition(findings);
+    const { generation } = metadata;
+    const observed = typeof generation === 'number' ? generation : 0;
+    const condition = validCondition(findings, this.#o.hasReasons ? observed : undefined);
     const isValid = condition.status === 'True';
     (isValid ? this.#valid : this.#invalid).add(key);
     (isValid ? this.#invalid : this.#valid).delete(key);
     const found = foundCondition(object);
-    const isSame = found?.status === condition.status && found.message === condition.message;
-    if (isSame || deletionTimestamp !== undefined) {
+    if (isSameCondition(found, condition) || deletionTimestamp !== undefined) {
       this.#forget(key);
       return;
     }
@@ -123,7 +134,8 @@ export class PolicyStatus implements ObjectSink {
   async #write(key: string): Promise<WorkOutcome> {
     const wanted = this.#wanted.get(key);
     if (wanted === undefined) return done;
-    const { resource, writer } = this.#o;
+    const { writer } = this.#o;
+    const resource = this.#o.served();
     const hasStatus = this.#o.hasStatus();
     if (hasStatus !== true) {
       if (hasStatus === false) this.#say('the definition of the kind has no status');
@@ -157,6 +169,9 @@ export class PolicyStatus implements ObjectSink {
       case 'unsupported':
         this.#wanted.set(key, this.#wanted.get(key) ?? wanted);
         this.#say(`${result}: ${message}`);
+        // The version that was read may be gone, and the next one is about to be read.
+        if (result === 'unsupported' && resource.alternatives !== undefined)
+          return { kind: 'pause', forMs: versionPauseMs };
         return { kind: 'pause', forMs: refusedPauseMs };
       case 'busy':
         if (retryAfterMs > 0)

@@ -11,7 +11,7 @@ export const networkPolicies: Resource = {
   kind: 'NetworkPolicy',
 };
 
-/** Kinds with a status. */
+/** Kinds with a status whose definitions the controller keeps. */
 export const ciliumPolicies: readonly Resource[] = [
   {
     path: '/apis/cilium.io/v2/ciliumnetworkpolicies',
@@ -26,6 +26,20 @@ export const ciliumPolicies: readonly Resource[] = [
     definition: 'ciliumclusterwidenetworkpolicies.cilium.io',
   },
 ];
+
+/** Its definition is the Network Policy API's, which gives it a status with conditions of Kubernetes' own form. */
+export const clusterPolicies: Resource = {
+  path: '/apis/policy.networking.k8s.io/v1beta1/clusternetworkpolicies',
+  apiVersion: 'policy.networking.k8s.io/v1beta1',
+  kind: 'ClusterNetworkPolicy',
+  definition: 'clusternetworkpolicies.policy.networking.k8s.io',
+  alternatives: [
+    {
+      path: '/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies',
+      apiVersion: 'policy.networking.k8s.io/v1alpha2',
+    },
+  ],
+};
 
 export const nodes: Resource = { path: '/api/v1/nodes', apiVersion: 'v1', kind: 'Node' };
 

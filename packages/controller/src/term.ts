@@ -13,7 +13,7 @@ import type { DefinitionKeeper } from './definition-keeper.ts';
 import { relistMs } from './limits.ts';
 import { PolicyEvents } from './policy-events.ts';
 import { PolicyStatus } from './policy-status.ts';
-import { ciliumPolicies, networkPolicies, nodes, ownPods } from './resources.ts';
+import { ciliumPolicies, clusterPolicies, networkPolicies, nodes, ownPods } from './resources.ts';
 import { StartupTaint } from './startup-taint.ts';
 import type { WorkQueue } from './work-queue.ts';
 import type { Writer } from './writer.ts';
@@ -39,11 +39,14 @@ export class Term {
   constructor(options: TermOptions) {
     this.#o = options;
     const { config, writer, keeper, identity, log } = options;
-    this.statuses = ciliumPolicies.map((resource) => {
+    this.statuses = [...ciliumPolicies, clusterPolicies].map((resource) => {
+      const isCiliums = resource !== clusterPolicies;
       const onRoom = (): void => this.#relist(resource, status);
       const status: PolicyStatus = new PolicyStatus({
-        ...{ resource, writer, log, onRoom },
-        hasStatus: () => keeper.hasStatus(resource.definition ?? ''),
+        ...{ resource, writer, log, onRoom, hasReasons: !isCiliums },
+        served: () => this.#lists.get(resource.path)?.resource ?? resource,
+        // A definition that Tandem does not keep has the status that the API gives it.
+        hasStatus: () => !isCiliums || keeper.hasStatus(resource.definition ?? ''),
       });
       this.#follow(resource, status);
       return status;
@@ -89,10 +92,7 @@ export class Term {
   /** Queues by what is written. */
   get queues(): ReadonlyMap<string, WorkQueue> {
     return new Map([
-      ...this.statuses.map((status, index): [string, WorkQueue] => [
-        ciliumPolicies[index]?.kind ?? '',
-        status.queue,
-      ]),
+      ...this.statuses.map((status): [string, WorkQueue] => [status.kind, status.queue]),
       [networkPolicies.kind, this.events.queue],
       [nodes.kind, this.taint.queue],
     ]);

@@ -10,6 +10,7 @@ import {
   type Condition,
   findingsText,
   foundCondition,
+  isSameCondition,
   policyFindings,
   validCondition,
 } from './valid-condition.ts';
@@ -30,6 +31,29 @@ test('a policy without a fault has the condition that Cilium writes', () => {
     status: 'True',
     message: 'Policy validation succeeded',
   });
+});
+
+test("in Kubernetes' own form a condition has a reason and the generation that was read", () => {
+  const findings = (spec: object): ReturnType<typeof policyFindings> =>
+    policyFindings({
+      ...{ apiVersion: 'policy.networking.k8s.io/v1beta1', kind: 'ClusterNetworkPolicy' },
+      ...{ metadata: { name: 'p' }, spec: { priority: 1, subject: { namespaces: {} }, ...spec } },
+    });
+  const ingress = [{ action: 'Deny', from: [{ namespaces: {} }] }];
+  const rows = [
+    [{ tier: 'Admin', ingress }, 'True PolicyValid'],
+    [{ tier: 'Admin' }, 'True PolicyWarning'],
+    [{ tier: 'x' }, 'False PolicyInvalid'],
+  ] as const;
+  for (const [spec, expected] of rows) {
+    const condition = validCondition(findings(spec) ?? [], 7);
+    assert.equal(`${condition.status} ${condition.reason}`, expected);
+    assert.equal(condition.observedGeneration, 7);
+    const has = foundCondition({ status: { conditions: [condition] } });
+    assert.ok(isSameCondition(has, condition));
+    // The next generation is another condition, though it says the same.
+    assert.ok(!isSameCondition(has, { ...condition, observedGeneration: 8 }));
+  }
 });
 
 test('a fault is named with its field and the fix', () => {
@@ -75,7 +99,8 @@ test('text is cut between characters, and what steers a terminal is not in it', 
 
 test('a condition is found whatever else stands in the status', () => {
   const valid = { type: 'Valid', status: 'True', message: 'm', lastTransitionTime: 't' };
-  const found = { status: 'True', message: 'm', lastTransitionTime: 't' };
+  const none = { reason: '', observedGeneration: undefined };
+  const found = { status: 'True', message: 'm', lastTransitionTime: 't', ...none };
   const cases: readonly (readonly [unknown, object | null])[] = [
     [undefined, null],
     [null, null],
@@ -86,7 +111,7 @@ test('a condition is found whatever else stands in the status', () => {
     [{ conditions: [{ type: 'Other' }, valid], nodes: {} }, found],
     [
       { conditions: [{ type: 'Valid', status: 1 }] },
-      { status: '', message: '', lastTransitionTime: '' },
+      { status: '', message: '', lastTransitionTime: '', ...none },
     ],
   ];
   for (const [status, expected] of cases) {

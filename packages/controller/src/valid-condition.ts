@@ -2,11 +2,12 @@
 // Copyright The Tandem Authors
 
 /**
- * The condition `Valid` of a policy object, as Cilium writes it (type, status, message and the time of the last
- * transition, no reason), with what is wrong and where: the findings of `tandem policy validate`.
+ * The condition `Valid` of a policy object with what is wrong and where: the findings of `tandem policy validate`. Of Cilium's
+ * kinds as Cilium writes it: type, status, message and the time of the last transition. Of others in Kubernetes' own form
+ * (`metav1.Condition`), which also requires a reason, and has the generation that was read.
  */
 
-import type { ConditionCode } from '@tandem/core/codes/kubernetes';
+import type { ConditionCode, ReasonCode } from '@tandem/core/codes/kubernetes';
 import { isPolicyObject } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
 import { type Fields, isFields } from '@tandem/core/k8s/shape';
@@ -18,6 +19,8 @@ export interface Condition {
   readonly type: ConditionCode;
   readonly status: 'True' | 'False';
   readonly message: string;
+  readonly reason?: ReasonCode;
+  readonly observedGeneration?: number;
 }
 
 /** Message of Cilium for a policy without faults. */
@@ -29,15 +32,30 @@ export function policyFindings(raw: Fields): readonly PolicyFinding[] | null {
   return parsed.ok && isPolicyObject(parsed.value) ? findingsOf(parsed.value) : null;
 }
 
-export function validCondition(findings: readonly PolicyFinding[]): Condition {
+/** `generation`: of the object, for Kubernetes' own form; undefined for that of Cilium. */
+export function validCondition(findings: readonly PolicyFinding[], generation?: number): Condition {
   const isValid = findings.every(({ severity }) => severity !== 'error');
-  if (findings.length === 0) return { type: 'Valid', status: 'True', message: valid };
+  const condition = { type: 'Valid', status: isValid ? 'True' : 'False' } as const;
   const prefix = isValid ? `${valid}, with warnings: ` : '';
-  return {
-    type: 'Valid',
-    status: isValid ? 'True' : 'False',
-    message: prefix + findingsText(findings, conditionMessageBytesMax - prefix.length),
-  };
+  const message =
+    findings.length === 0
+      ? valid
+      : prefix + findingsText(findings, conditionMessageBytesMax - prefix.length);
+  if (generation === undefined) return { ...condition, message };
+  const ofValid = findings.length === 0 ? 'PolicyValid' : 'PolicyWarning';
+  const reason = isValid ? ofValid : 'PolicyInvalid';
+  return { ...condition, message, reason, observedGeneration: generation };
+}
+
+/** Whether the object has all that the condition says. */
+export function isSameCondition(found: FoundCondition | null, condition: Condition): boolean {
+  if (found === null) return false;
+  const { status, message, reason, observedGeneration } = condition;
+  if (found.status !== status || found.message !== message) return false;
+  return (
+    reason === undefined ||
+    (found.reason === reason && found.observedGeneration === observedGeneration)
+  );
 }
 
 /** All of them, or as many as have room and how many are left out. */
@@ -63,6 +81,8 @@ export interface FoundCondition {
   readonly status: string;
   readonly message: string;
   readonly lastTransitionTime: string;
+  readonly reason: string;
+  readonly observedGeneration: unknown;
 }
 
 /** The condition that the object has, whoever wrote it; null: it has none that can be read. */
@@ -79,5 +99,7 @@ export function foundCondition({ status }: Fields): FoundCondition | null {
     status: text('status'),
     message: text('message'),
     lastTransitionTime: text('lastTransitionTime'),
+    reason: text('reason'),
+    observedGeneration: found['observedGeneration'],
   };
 }

@@ -108,6 +108,7 @@ test('an API server that asks for time gets it, for the whole kind', async () =>
   assert.ok(resource !== undefined);
   const status = new PolicyStatus({
     ...{ resource, writer: writer(), log, hasStatus: () => true, onRoom: () => undefined },
+    ...{ served: () => resource, hasReasons: false },
   });
   const times: number[] = [];
   server.fault = (_, stream) => {
@@ -134,6 +135,7 @@ test('of an object that changes while it is written the last version is written 
   assert.ok(resource !== undefined);
   const status = new PolicyStatus({
     ...{ resource, writer: writer(), log, hasStatus: () => true, onRoom: () => undefined },
+    ...{ served: () => resource, hasReasons: false },
   });
   const bodies: string[] = [];
   server.fault = (_, stream) => {

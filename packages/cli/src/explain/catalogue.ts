@@ -8,7 +8,7 @@ import { degradationCodes } from '@tandem/core/codes/degradations';
 import { diagnosticCodes } from '@tandem/core/codes/diagnostics';
 import { errorCodes } from '@tandem/core/codes/errors';
 import { dnsOutcomeCodes, lostEventCodes, queryVerdictCodes } from '@tandem/core/codes/events';
-import { conditionCodes, eventReasonCodes } from '@tandem/core/codes/kubernetes';
+import { conditionCodes, reasonCodes } from '@tandem/core/codes/kubernetes';
 import { dropReasonCodes } from '@tandem/datapath/drop-reasons';
 import { checkCodes } from '../doctor/check-codes.ts';
 
@@ -85,14 +85,15 @@ export const codeKinds: readonly KindOfCode[] = [
   },
   {
     kind: 'event-reason',
-    title: 'Reasons of Kubernetes Events',
-    where: 'Events about NetworkPolicies: `kubectl describe networkpolicy`',
-    table: eventReasonCodes,
+    title: 'Reasons of Kubernetes Events and conditions',
+    where:
+      'Events about NetworkPolicies and conditions of ClusterNetworkPolicies: `kubectl describe`',
+    table: reasonCodes,
   },
   {
     kind: 'condition',
     title: 'Conditions of policies',
-    where: "`status.conditions` of Cilium's policies",
+    where: "`status.conditions` of Cilium's policies and ClusterNetworkPolicies",
     table: conditionCodes,
   },
 ];

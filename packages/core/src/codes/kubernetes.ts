@@ -5,25 +5,30 @@
 
 import type { CodeTable } from './code.ts';
 
-/** `reason` of Events about NetworkPolicies, whose kind has no status. */
-const eventReasonRows = {
+/** `reason` of Events about NetworkPolicies, whose kind has no status, and of conditions of ClusterNetworkPolicies. */
+const reasonRows = {
   PolicyInvalid: {
     severity: 'error',
     meaning:
-      'the NetworkPolicy is not valid: its last valid version stays in force, or else the pods that it selects are denied',
-    fix: 'correct the field that the note names; `tandem policy validate -f FILE` finds the same before it is applied',
+      'the policy is not valid: its last valid version stays in force, or else the pods that it selects are denied',
+    fix: 'correct the field that the note or message names; `tandem policy validate -f FILE` finds the same before it is applied',
   },
   PolicyWarning: {
     severity: 'warning',
     meaning:
-      'the NetworkPolicy is valid and contains something that has no effect or is probably a mistake',
-    fix: 'change or remove the field that the note names',
+      'the policy is valid and contains something that has no effect or is probably a mistake',
+    fix: 'change or remove the field that the note or message names',
+  },
+  PolicyValid: {
+    severity: 'info',
+    meaning: 'of conditions alone: the policy is valid, and nothing in it needs a change',
+    fix: 'none',
   },
 } as const;
-export type EventReasonCode = keyof typeof eventReasonRows;
-export const eventReasonCodes: CodeTable<EventReasonCode> = eventReasonRows;
+export type ReasonCode = keyof typeof reasonRows;
+export const reasonCodes: CodeTable<ReasonCode> = reasonRows;
 
-/** `type` of conditions in the status of Cilium's policies. Like Cilium, without a reason. */
+/** `type` of conditions in the status of policies: of Cilium's kinds as Cilium writes them, without a reason. */
 const conditionRows = {
   Valid: {
     severity: 'info',
