@@ -85,6 +85,10 @@ export const sourceOpenMs = 5000;
 export const kubeFirstWaitMs = 3000;
 /** Time without updates of a kind after which it is a degradation. */
 export const kubeStaleMs = 10_000;
+/** Interval between checks whether the API server has a kind of policy that is not enforced, which only `status` names. */
+export const unenforcedRetryMs = 600_000;
+/** Objects of such a kind that `status` names; of the rest it says how many there are. */
+export const unenforcedNamesMax = 20;
 /** Names and addresses that objects share; a full table is emptied. */
 export const internedTextsMax = 65_536;
 /** Delay before a problem of the Kubernetes API is logged. */

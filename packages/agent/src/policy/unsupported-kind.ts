@@ -12,7 +12,7 @@ export function unsupportedKind(object: UnsupportedObject, place = ''): Diagnost
   return {
     severity: object.isPolicy ? 'error' : 'warning',
     code: 'kind-unsupported',
-    subject: `${object.originalKind} ${objectKey(object)}${place === '' ? '' : ` (${place})`}`,
+    subject: `${object.originalKind} ${objectKey(object).replace(/^\//, '')}${place === '' ? '' : ` (${place})`}`,
     message: object.isPolicy
       ? `this kind of policy is not enforced by this version: ${kindAdvice(object)}`
       : 'this kind is not read',

@@ -10,8 +10,10 @@ import { Metrics } from '@tandem/runtime/metrics';
 import { type ApiObject, ApiServer, respondStatus } from '@tandem/testing/api-server';
 import { waitFor } from '@tandem/testing/wait';
 import { Sandboxes } from '../gate/sandboxes.ts';
+import { unenforcedNamesMax } from '../limits.ts';
 import { kubeResources } from './kube-resources.ts';
 import { KubeSource } from './kube-source.ts';
+import { unenforcedKinds } from './unenforced-kinds.ts';
 
 const podsPath = '/api/v1/pods';
 const namespacesPath = '/api/v1/namespaces';
@@ -153,4 +155,33 @@ test('metrics tell each list', async () => {
   const text = await metrics.text();
   assert.match(text, /tandem_kube_connections_total 1\n/);
   assert.match(text, /tandem_kube_stale_seconds\{list="namespaces"\} 0\n/);
+});
+
+test('objects of kinds that are not enforced are named, and nothing waits for them', async () => {
+  const [admin, baseline] = unenforcedKinds;
+  assert.ok(admin !== undefined && baseline !== undefined);
+  const object = (name: string): ApiObject => ({
+    ...{ apiVersion: admin.apiVersion, kind: admin.kind, metadata: { name } },
+  });
+  server.fault = ({ path }, stream) => {
+    if (path !== baseline.path) return false;
+    respondStatus(stream, 403, 'forbidden');
+    return true;
+  };
+  server.serve(admin.path);
+  for (let i = 0; i < unenforcedNamesMax + 3; i++) server.put(admin.path, object(`p${100 + i}`));
+  await source.start();
+  await waitFor(() => applied.length > 0, { what: 'the state', timeoutMs: 10_000 });
+  assert.deepEqual(source.degradations, []);
+  const subjects = (): readonly string[] => source.diagnostics.map(({ subject }) => subject);
+  await waitFor(() => subjects().length === unenforcedNamesMax + 1, { what: 'the names' });
+  assert.equal(subjects()[0], 'AdminNetworkPolicy p100');
+  assert.equal(subjects().at(-1), 'AdminNetworkPolicy and 3 more');
+  const [first] = source.diagnostics;
+  assert.match(first?.message ?? '', /write it as a ClusterNetworkPolicy of .* tier: Admin/);
+  await waitFor(() => source.notes.some((note) => /BaselineAdminNetworkPolicy.*403/.test(note)), {
+    what: 'the kind that may not be read',
+  });
+  for (let i = 0; i < unenforcedNamesMax + 3; i++) server.remove(admin.path, object(`p${100 + i}`));
+  await waitFor(() => subjects().length === 0, { what: 'none' });
 });

@@ -29,6 +29,7 @@ import { addKubeMetrics } from './kube-metrics.ts';
 import { kubeResources, type ListName } from './kube-resources.ts';
 import type { ObjectSource, SourceDiagnostic } from './object-source.ts';
 import { DirectPodDirectory, type ObjectFeed, type PodDirectory } from './pod-directory.ts';
+import { UnenforcedKinds } from './unenforced-kinds.ts';
 
 export interface KubeSourceOptions {
   readonly endpoint: KubeEndpoint;
@@ -43,6 +44,7 @@ export class KubeSource implements ObjectSource {
   readonly #session: KubeSession;
   readonly #cluster: KubeCluster;
   readonly #feeds: readonly { readonly list: ListName; readonly feed: ObjectFeed }[];
+  readonly #unenforced: UnenforcedKinds;
   #isApplied = false;
   #isStopped = false;
   #settle: NodeJS.Timeout | null = null;
@@ -63,6 +65,7 @@ export class KubeSource implements ObjectSource {
         uids.map((uid) => sandboxes.of(podKey, uid)).find((found) => found !== undefined),
     });
     const session = this.#session;
+    this.#unenforced = new UnenforcedKinds(session);
     const directory: PodDirectory = new DirectPodDirectory(session, nodeName);
     const others = 'pods of other nodes';
     this.#feeds = [
@@ -76,13 +79,15 @@ export class KubeSource implements ObjectSource {
 
   async start(): Promise<void> {
     for (const { feed } of this.#feeds) feed.start();
+    this.#unenforced.start();
     await Promise.race([this.#first.promise, delay(kubeFirstWaitMs, undefined, { ref: false })]);
   }
 
   async stop(): Promise<void> {
     this.#isStopped = true;
     for (const timer of [this.#settle, this.#saying]) if (timer !== null) clearTimeout(timer);
-    const stopped = Promise.all(this.#feeds.map(({ feed }) => feed.stop()));
+    const feeds = this.#feeds.map(({ feed }) => feed.stop());
+    const stopped = Promise.all([...feeds, this.#unenforced.stop()]);
     this.#session.close();
     await stopped;
   }
@@ -93,7 +98,7 @@ export class KubeSource implements ObjectSource {
   }
 
   get diagnostics(): readonly SourceDiagnostic[] {
-    return [];
+    return this.#unenforced.diagnostics;
   }
 
   get degradations(): readonly Degradation[] {
@@ -112,10 +117,11 @@ export class KubeSource implements ObjectSource {
 
   get notes(): readonly string[] {
     const absent = this.#feeds.filter(({ feed }) => feed.state.kind === 'absent');
-    return absent.map(
+    const notes = absent.map(
       ({ list }) =>
         `the API server has no ${list} of a version that is read here: no policy of this kind is enforced`,
     );
+    return [...notes, ...this.#unenforced.notes];
   }
 
   addMetrics(metrics: Metrics): void {

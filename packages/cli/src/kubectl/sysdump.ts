@@ -44,6 +44,8 @@ const kinds = [
     'ciliumclusterwidenetworkpolicies.cilium.io',
     'ciliumlocalredirectpolicies.cilium.io',
     'clusternetworkpolicies.policy.networking.k8s.io',
+    'adminnetworkpolicies.policy.networking.k8s.io',
+    'baselineadminnetworkpolicies.policy.networking.k8s.io',
   ],
   ...['daemonsets.apps', 'deployments.apps', 'leases.coordination.k8s.io', 'events'],
 ];
