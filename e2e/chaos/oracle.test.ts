@@ -184,7 +184,10 @@ describe('the oracle', () => {
 
   test('says in words what was wrong', () => {
     const { problems } = judged(allowed, silent);
-    assert.deepEqual(problems, ['lost: n-200.allowed.test']);
+    assert.deepEqual(problems, ['lost: n-200.allowed.test, sent at 1000 ms']);
+    const loads = [{ questions: [allowed], records: [{ ...right, latencyMs: 1001 }], asker: 'n2' }];
+    const late = judged(allowed, silent, { loads, startedMs: 900 });
+    assert.deepEqual(late.problems, ['late: n-200.allowed.test, sent at 100 ms by n2, 1001 ms']);
   });
 });
 

@@ -22,6 +22,8 @@ export interface AskedLoad {
   readonly records: readonly QueryRecord[];
   /** What may be of the queries of this load, beside `silence`. */
   readonly excuses?: readonly Excuse[];
+  /** Who asks, for what is said of its queries. */
+  readonly asker?: string;
   /** Addresses that its node has learned, instead of `Seen.learned`; null: nobody can say, the node has lost its power. */
   readonly learned?: ReadonlySet<string> | null;
 }
@@ -43,6 +45,8 @@ export interface Excuse extends Interval {
 
 export interface Seen {
   readonly loads: readonly AskedLoad[];
+  /** CLOCK_MONOTONIC milliseconds from which the times of problems are counted. Default: 0. */
+  readonly startedMs?: number;
   /** Queries that could not be sent: an ICMP error came back, which pods must never see. */
   readonly unsent: number;
   /** Names that the upstream was told not to answer, at least once. */
@@ -116,21 +120,25 @@ class Judge {
     this.sent += 1;
     if (record.latencyMs === null) {
       if (this.#isExcused(question, record)) this.excused += 1;
-      else this.#count('lost', `lost: ${question.name}`);
+      else this.#count('lost', `lost: ${this.#which(question, record)}`);
       return;
     }
     this.#latencies.push(record.latencyMs);
     if (record.latencyMs > lateMs && !this.#isExcused(question, record)) {
       this.late += 1;
       if (this.#lateNotes++ < lateNotesMax) {
-        const { latencyMs, sentMs } = record;
-        this.#note(
-          `late: ${question.name}, sent at ${sentMs.toFixed(0)} ms, ${latencyMs.toFixed(0)} ms`,
-        );
+        const took = `${record.latencyMs.toFixed(0)} ms`;
+        this.#note(`late: ${this.#which(question, record)}, ${took}`);
       }
     }
     if (question.kind === 'denied') this.#denied(question, record);
     else this.#allowed(question, record);
+  }
+
+  #which({ name }: Question, { sentMs }: QueryRecord): string {
+    const { asker = '' } = this.#load;
+    const at = (sentMs - (this.#seen.startedMs ?? 0)).toFixed(0);
+    return `${name}, sent at ${at} ms${asker === '' ? '' : ` by ${asker}`}`;
   }
 
   #denied({ name }: Question, { rcode, address }: QueryRecord): void {

@@ -4,7 +4,7 @@
 /** The images that a cluster needs before any of ours: made here, for there is no registry. */
 
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { type Image, imageArchive, layerOf } from '@tandem/images/oci';
 import { directoryAt, type TarFile } from '@tandem/images/tar';
 import { run } from '@tandem/testing/process';
@@ -15,12 +15,17 @@ import {
   corednsVersion,
   kubernetesVersion,
   moduleSources,
+  programDirectory,
 } from './programs.ts';
 import type { Progress } from './progress.ts';
 
 const pauseVersion = '3.10.2';
 export const pauseImage: string = `registry.k8s.io/pause:${pauseVersion}`;
-export const agnhostImage: string = `registry.k8s.io/e2e-test-images/agnhost:${agnhostVersion}`;
+const agnhostImageOf = (version: string): string =>
+  `registry.k8s.io/e2e-test-images/agnhost:${version}`;
+export const agnhostImage: string = agnhostImageOf(agnhostVersion);
+/** Of which the conformance suite of the Network Policy API makes its pods. */
+const agnhostOlderVersion = '2.45';
 export const corednsImage: string = `registry.k8s.io/coredns/coredns:${corednsVersion}`;
 
 const imagesDirectory = join(cacheDirectory, 'images');
@@ -32,7 +37,7 @@ export async function baseImages(progress: Progress): Promise<readonly string[]>
   return [
     await make(`pause-${kubernetesVersion}`, pause, progress),
     await make(`coredns-${corednsVersion}`, coredns, progress),
-    await make(`agnhost-${kubernetesVersion}`, agnhost, progress),
+    await make(`${basename(programDirectory('agnhost'))}-${kubernetesVersion}`, agnhost, progress),
   ];
 }
 
@@ -79,12 +84,8 @@ function coredns(): Image {
   };
 }
 
-/**
- * bash in it is a shell that takes the wish for SCTP away: agnhost ends when it is to listen on SCTP and the kernel
- * has none, and the NetworkPolicy specs start all protocols in one pod.
- */
-const bashWithoutSctp = `#!/bin/sh
-for name in $(env | grep ^SERVE_SCTP | cut -d= -f1); do unset "$name"; done
+/** Suites start programs by bash, which is busybox here: it has no applet of this name. */
+const bash = `#!/bin/sh
 exec /bin/sh "$@"
 `;
 
@@ -94,7 +95,8 @@ const applets = [
 
 function agnhost(): Image {
   const files: TarFile[] = [
-    program(binary('kubernetes', 'agnhost'), 'agnhost'),
+    program(binary('agnhost'), 'agnhost'),
+    program(binary('kubernetes', 'agnhost'), 'agnhost-of-kubernetes'),
     program('/usr/bin/busybox', 'bin/busybox'),
     ...applets.map((name) => ({
       path: `bin/${name}`,
@@ -102,11 +104,11 @@ function agnhost(): Image {
       content: new Uint8Array(),
       link: 'busybox',
     })),
-    { path: 'bin/bash', mode: 0o755, content: Buffer.from(bashWithoutSctp) },
+    { path: 'bin/bash', mode: 0o755, content: Buffer.from(bash) },
     directoryAt('tmp', 0o1777),
   ];
   return {
-    names: [agnhostImage],
+    names: [agnhostImage, agnhostImageOf(agnhostOlderVersion)],
     layers: [layerOf(files)],
     entrypoint: ['/agnhost'],
     command: ['pause'],

@@ -10,6 +10,7 @@ import { boolOption, enumOption, intOption, stringOption } from '@tandem/runtime
 import { nearestName } from '@tandem/runtime/nearest-name';
 import { runTool, type ToolSpec, toolHelp, UsageError } from '@tandem/runtime/tool';
 import { type ConformanceOptions, conformance } from './conformance.ts';
+import { suiteNames, suites } from './conformance-suites.ts';
 import { demo } from './demo.ts';
 import { down } from './down.ts';
 import { helmPrograms } from './kubectl.ts';
@@ -44,8 +45,8 @@ const commandsHelp = `  up              bring a cluster up; builds Kubernetes fi
   down            take it down: processes, namespaces, cgroups, disks; programs stay in the cache
   demo            step by step: Tandem installed by Helm, names, denials, all agents of all nodes down at once;
                   brings the cluster up if none is; exit code 0 when each step held
-  conformance     Kubernetes' own NetworkPolicy specs against Tandem, on the cluster that is up or on a new one;
-                  exit code 0 when each passed
+  conformance     a --suite of upstream against Tandem, on the cluster that is up or on a new one: Kubernetes' own
+                  NetworkPolicy specs, or the conformance suite of ClusterNetworkPolicy; exit code 0 when each passed
   trial NAME      Tandem under one of these, judged by captures; exit code 0 when each step held:
                     burst     --pods at once on one node
                     gate      what may go wrong with the CNI gate, and an uninstallation
@@ -75,6 +76,10 @@ const clusterTool: ToolSpec<Arguments> = {
     output: enumOption({
       ...{ short: 'o', placeholder: 'FORMAT', values: ['text', 'json'] as const, default: 'text' },
       description: 'of status',
+    }),
+    suite: enumOption({
+      ...{ placeholder: 'NAME', values: suiteNames, default: 'network-policy' },
+      description: 'of conformance',
     }),
     focus: stringOption({ description: 'of conformance: only specs that match', default: '' }),
     pods: intOption({ description: 'of trial burst', default: 250, min: 1, max: podsMax }),
@@ -124,7 +129,7 @@ async function main(
       return withLock(layout, async () => {
         const progress = new Progress();
         const chosen = await anyUp(layout, config, progress);
-        await buildPrograms(['helm', 'netpol'], progress);
+        await buildPrograms(['helm', suites[values.suite].program], progress);
         return conformance(layout, chosen, values, progress);
       });
     case 'trial': {

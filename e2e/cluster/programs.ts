@@ -25,6 +25,7 @@ export const kubernetesVersion = 'v1.36.3';
 export const agnhostVersion = '2.63.0';
 export const corednsVersion = 'v1.15.0';
 export const cyclonusVersion = 'v0.5.6';
+export const networkPolicyApiVersion = 'v0.3.0';
 
 interface GoProgram {
   readonly module: string;
@@ -53,7 +54,9 @@ const versionVariable = 'k8s.io/component-base/version';
 
 export type ProgramName =
   | 'kubernetes'
+  | 'agnhost'
   | 'netpol'
+  | 'network-policy-api'
   | 'oracle'
   | 'etcd'
   | 'coredns'
@@ -83,6 +86,13 @@ const programs: Readonly<Record<ProgramName, GoProgram>> = {
       `-X k8s.io/client-go/pkg/version.gitVersion=${kubernetesVersion}`,
     ],
   },
+  // Before the real agnhost: SCTP on kernels that have none.
+  agnhost: {
+    module: 'golang.org/x/net',
+    version: 'v0.62.0',
+    binaries: { agnhost: '.' },
+    mainFile: fileURLToPath(new URL('agnhost/main.go', import.meta.url)),
+  },
   // Kubernetes' own NetworkPolicy specs.
   netpol: {
     module: 'k8s.io/kubernetes',
@@ -90,6 +100,13 @@ const programs: Readonly<Record<ProgramName, GoProgram>> = {
     binaries: { netpol: '.' },
     mainFile: fileURLToPath(new URL('netpol/main.go', import.meta.url)),
     hasStagedModules: true,
+  },
+  // The conformance suite of ClusterNetworkPolicy, whose definition is in the same module.
+  'network-policy-api': {
+    module: 'sigs.k8s.io/network-policy-api',
+    version: networkPolicyApiVersion,
+    binaries: { 'network-policy-api': '.' },
+    mainFile: fileURLToPath(new URL('network-policy-api/main.go', import.meta.url)),
   },
   // What the API server and Cyclonus make of NetworkPolicies.
   oracle: {

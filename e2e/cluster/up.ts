@@ -70,7 +70,7 @@ export async function anyUp(
 
 /** What a cluster of these options needs. */
 export const programsOf = ({ cni }: ClusterConfig): readonly ProgramName[] => [
-  ...(['etcd', 'kubernetes', 'coredns'] as const),
+  ...(['etcd', 'kubernetes', 'agnhost', 'coredns'] as const),
   ...(flannelBackend(cni) === null ? [] : (['flannel', 'flannel-cni'] as const)),
 ];
 

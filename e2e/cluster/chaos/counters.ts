@@ -10,7 +10,7 @@ import type { ClusterStage } from './stage.ts';
 const ports = { agent: 9964, 'dns-proxy': 9965 } as const;
 const timeoutMs = 3000;
 const told =
-  /^(tandem_dns_(?:queries_(?:adopted|asked_again|claimed|replayed|torn)|peer_hangs|reply_send_errors|replies_(?:mismatched|unsolicited|malformed)|upstream_\w+|journal_full|flow_table_flushes)_total|tandem_dns_queries_total|tandem_datapath_(?:dropped_packets|selected_stale)_total)(\{[^}]*\})? (\S+)$/;
+  /^(tandem_dns_(?:queries_(?:adopted|asked_again|claimed|replayed|torn)|peer_hangs|reply_send_errors|replies_(?:mismatched|unsolicited|malformed)|upstream_\w+|journal_full|flow_table_flushes|queue_drops)_total|tandem_dns_latency_seconds_(?:bucket(?=.*le="1")|count)|tandem_dns_queries_total|tandem_datapath_(?:dropped_packets|selected_stale)_total)(\{[^}]*\})? (\S+)$/;
 
 export type Counters = ReadonlyMap<string, number>;
 

@@ -14,7 +14,7 @@ import { DirectTraffic } from './direct-traffic.ts';
 import type { ClusterFault, FaultContext } from './fault.ts';
 import { type NodeSaw, NodeTraffic } from './node-traffic.ts';
 import { settle } from './settle.ts';
-import type { ClusterStage } from './stage.ts';
+import { askerOf, type ClusterStage } from './stage.ts';
 
 /** Of a node, queries a second. */
 export const rate = 100;
@@ -102,13 +102,18 @@ class Run {
       saw.map(({ traffic, saw: own }) => this.#askedLoad(traffic, own)),
     );
     const direct = await Promise.all(
-      this.#direct.map(async (each) => ({ ...(await each.end()), excuses: this.#excusesOf(each) })),
+      this.#direct.map(async (each) => ({
+        ...(await each.end()),
+        asker: `a pod without policy of ${nodeName(each.node)}`,
+        excuses: this.#excusesOf(each),
+      })),
     );
     const after = await stage.guarded().catch((error: unknown) => messageOf(error));
     if (typeof after === 'string') failed = [failed, after].filter(Boolean).join('; ');
     const { lost, leaked } = await stage.upstream.takeSeen();
+    const startedMs = this.#startedMs;
     const judgement = judge({
-      ...{ loads: asked, lostUpstream: lost, leaked, silence: [], mayNotLearn: false },
+      ...{ startedMs, loads: asked, lostUpstream: lost, leaked, silence: [], mayNotLearn: false },
       unsent: saw.reduce((sum, { saw: { unsent } }) => sum + unsent, 0),
       escaped: typeof after === 'string' ? 0 : after.denied - before.denied,
       learned: new Set(asked.flatMap(({ learned }) => [...(learned ?? [])])),
@@ -116,12 +121,20 @@ class Run {
       learnedSinceMs: monotonicMs() - learnedForMs,
     });
     const without = judge({
-      ...{ loads: direct, lostUpstream: lost, leaked: [], silence: [], mayNotLearn: true },
+      ...{
+        startedMs,
+        loads: direct,
+        lostUpstream: lost,
+        leaked: [],
+        silence: [],
+        mayNotLearn: true,
+      },
       ...{ unsent: 0, escaped: 0, learned: new Set(), mayBeLearned: () => true },
       learnedSinceMs: Number.POSITIVE_INFINITY,
     });
     const broken = this.#brokenOf(saw);
-    const what = judgement.lost === 0 ? [] : await this.#grownSince(counted);
+    const isWell = judgement.lost + judgement.late === 0;
+    const what = isWell ? [] : [this.#marksText(), ...(await this.#grownSince(counted))];
     const texts =
       typeof after === 'string' || after.denied === before.denied ? [] : after.texts.slice(-5);
     return {
@@ -163,6 +176,10 @@ class Run {
     this.#marks.push({ atMs: Math.round(monotonicMs() - this.#startedMs), what });
   }
 
+  #marksText(): string {
+    return this.#marks.map(({ atMs, what }) => `${what} at ${atMs} ms`).join(', ');
+  }
+
   #context({ fault, node, holdMs }: DrawnFault): FaultContext {
     this.#mark(fault.name);
     return {
@@ -197,7 +214,7 @@ class Run {
     // What a load of before the power cut learned is gone; the one after it has its own excuses: none.
     const excuses = this.#excusesOf({ node });
     const learned = isCut ? null : await this.#stage.learned(node).catch(() => null);
-    return { questions, records, excuses, learned };
+    return { questions, records, asker: askerOf(node), excuses, learned };
   }
 
   #excusesOf({ node }: { readonly node: number }): readonly Excuse[] {
