@@ -86,12 +86,15 @@ const clusterNetworkPolicy: Suite = {
     };
   },
   // After Tandem: agents watch a kind whose definition comes while they run.
-  prepare: async (layout) => {
-    const file = 'config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml';
-    const path = join(await moduleSources('network-policy-api'), file);
-    await kubectl(layout, ['apply', '--server-side', '-f', path]);
-  },
+  prepare: defineClusterNetworkPolicy,
 };
+
+/** The experimental channel of the definition, which has the fields of the standard one too. */
+export async function defineClusterNetworkPolicy(layout: Layout): Promise<void> {
+  const file = 'config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml';
+  const path = join(await moduleSources('network-policy-api'), file);
+  await kubectl(layout, ['apply', '--server-side', '-f', path]);
+}
 
 export const suites: Readonly<Record<SuiteName, Suite>> = {
   'network-policy': networkPolicy,

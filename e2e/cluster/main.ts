@@ -56,6 +56,7 @@ const commandsHelp = `  up              bring a cluster up; builds Kubernetes fi
                     api-cut   packets to the API server are lost for --minutes
                     churn     pods, labels, namespaces, policies and services change for --minutes
                     upgrade   both DaemonSets to another version and back, --rounds times, then the ways it goes wrong
+                    upgrade-from  from the commit --from to this checkout by helm upgrade, and back by helm rollback
                     local-dns a cache on each node behind a CiliumLocalRedirectPolicy comes, restarts and goes
                     controller  taints, conditions, events; the leader's pod is deleted
                     monitoring  a Prometheus scrapes the nodes: metrics, alerts, expressions of the dashboard, an upgrade
@@ -88,7 +89,17 @@ const clusterTool: ToolSpec<Arguments> = {
       ...{ default: 10, min: 1, max: minutesMax },
     }),
     seed: intOption({ description: 'of trial churn', default: 1, min: 1, max: seedMax }),
-    rounds: intOption({ description: 'of trial upgrade', default: 3, min: 1, max: roundsMax }),
+    from: stringOption({
+      placeholder: 'COMMIT',
+      description: 'of trial upgrade-from: it is built beside, once',
+      default: '',
+    }),
+    rounds: intOption({
+      description: 'of trials upgrade and upgrade-from',
+      default: 3,
+      min: 1,
+      max: roundsMax,
+    }),
     save: boolOption({
       description: 'of conformance and trial: the result goes to docs/results',
       default: false,
@@ -136,6 +147,9 @@ async function main(
       const name = trialNames.find((candidate) => candidate === rest[0]);
       if (name === undefined) {
         throw new UsageError(`trial ${rest[0] ?? ''}: one of ${trialNames.join(', ')}`);
+      }
+      if (name === 'upgrade-from' && values.from === '') {
+        throw new UsageError('trial upgrade-from needs --from COMMIT');
       }
       return withLock(layout, async () => {
         const progress = new Progress();

@@ -56,10 +56,12 @@ export async function upgradeProduct(
     readonly values?: readonly string[];
     readonly waits?: boolean;
     readonly program?: HelmProgram;
+    /** Directory of the chart; default: of this checkout. */
+    readonly chart?: string;
   } = {},
 ): Promise<void> {
   const { values = [], waits = true, program = 'helm' } = options;
-  const chart = join(root, 'charts/tandem');
+  const { chart = join(root, 'charts/tandem') } = options;
   const set = ['image.pullPolicy=Never', `image.tag=${tag}`, ...values].flatMap((value) => [
     '--set',
     value,
@@ -67,7 +69,17 @@ export async function upgradeProduct(
   const target = [release, chart, '--namespace', productNamespace];
   const wait = waits ? ['--wait', '--timeout', '170s'] : [];
   await helm(layout, ['upgrade', '--install', ...target, ...wait, ...set], program);
-  if (!waits) return;
+  if (waits) await rolledOut(layout);
+}
+
+/** To the revision before the present one. */
+export async function rollBackProduct(layout: Layout): Promise<void> {
+  const wait = ['--wait', '--timeout', '170s'];
+  await helm(layout, ['rollback', release, '--namespace', productNamespace, ...wait]);
+  await rolledOut(layout);
+}
+
+async function rolledOut(layout: Layout): Promise<void> {
   for (const name of Object.values(daemonSets)) await rollout(layout, productNamespace, name);
 }
 

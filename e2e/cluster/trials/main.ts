@@ -22,6 +22,7 @@ import { sources } from './sources.ts';
 import { Trial } from './trial.ts';
 import { uninstall } from './uninstall.ts';
 import { upgrade } from './upgrade.ts';
+import { upgradeFrom } from './upgrade-from.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 
@@ -35,6 +36,7 @@ export const trialNames = [
   'api-cut',
   'churn',
   'upgrade',
+  'upgrade-from',
   'uninstall',
   'local-dns',
   'monitoring',
@@ -47,6 +49,8 @@ export interface TrialOptions {
   readonly minutes: number;
   readonly seed: number;
   readonly rounds: number;
+  /** A commit of this repository; '': none. */
+  readonly from: string;
   /** Whether what was seen goes to docs/results. */
   readonly save: boolean;
 }
@@ -61,11 +65,15 @@ const runs: Readonly<Record<TrialName, (trial: Trial, options: TrialOptions) => 
   'api-cut': (trial, { minutes }) => apiCut(trial, minutes),
   churn: (trial, { minutes, seed }) => churn(trial, minutes, seed),
   upgrade: (trial, { rounds }) => upgrade(trial, rounds),
+  'upgrade-from': (trial, { from, rounds }) => upgradeFrom(trial, from, rounds),
   uninstall: (trial) => uninstall(trial),
   'local-dns': (trial) => localDns(trial),
   monitoring: (trial) => monitoring(trial),
   controller: (trial) => controller(trial),
 };
+
+/** These install Tandem themselves. */
+const startsEmpty: readonly TrialName[] = ['uninstall', 'controller', 'upgrade-from'];
 
 /** On a cluster that is up. Gives the exit code: 0 when each step held. */
 export async function runTrial(
@@ -76,7 +84,7 @@ export async function runTrial(
 ): Promise<number> {
   // of what is installed, whatever the checkout is when the trial is over
   const begun = { commit: commitOf(), load: load() };
-  const isInstalled = name !== 'uninstall' && name !== 'controller';
+  const isInstalled = !startsEmpty.includes(name);
   await using trial = await Trial.begin(layout, config, isInstalled);
   await runs[name](trial, options);
   const { steps } = trial;

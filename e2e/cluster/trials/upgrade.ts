@@ -7,12 +7,10 @@
  * hangs just then.
  */
 
-import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { run, tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
-import { demoNamespace, demoObjects } from '../demo-objects.ts';
-import { applyObjects, kubectl, tryKubectl } from '../kubectl.ts';
+import { kubectl, tryKubectl } from '../kubectl.ts';
 import { nodeIndexes, nodeName } from '../layout.ts';
 import { inNode, tagImage } from '../node.ts';
 import {
@@ -25,10 +23,8 @@ import {
   rollout,
   upgradeProduct,
 } from '../product.ts';
-import { podProcess } from './pod-process.ts';
-import { talkerPid } from './talkers.ts';
-import { type ServerFaults, Traffic } from './traffic.ts';
 import type { Trial } from './trial.ts';
+import { startClient, underTraffic } from './upgrade-traffic.ts';
 
 const nextTag = 'next';
 const brokenTag = 'never-ready';
@@ -46,23 +42,13 @@ const pauseImage = /registry\.k8s\.io\/pause:\S+/;
 
 export async function upgrade(trial: Trial, rounds: number): Promise<void> {
   const { layout, config, steps } = trial;
-  await applyObjects(layout, demoObjects);
-  await rollout(layout, demoNamespace, 'client');
   await tag(trial, nextTag);
-  const client = await talkerPid(layout, await clientPod(trial));
+  const client = await startClient(trial);
   const step = (what: string, work: (note: (text: string) => void) => Promise<void>) =>
     steps.step(what, async () => {
       const notes: string[] = [];
-      const serverBefore = await serverFaults(trial);
       const droppedBefore = await dropped(trial);
-      await using traffic = await Traffic.start(client);
-      await delay(1000);
-      await work((text) => notes.push(text));
-      await delay(1000);
-      const seen = await traffic.end(async () => {
-        const { slow, dropped: full } = await serverFaults(trial);
-        return { slow: slow - serverBefore.slow, dropped: full - serverBefore.dropped };
-      });
+      const seen = await underTraffic(trial, client, () => work((text) => notes.push(text)));
       const drops = (await dropped(trial)) - droppedBefore;
       if (drops > 0) throw new Error(`${drops} packets dropped; ${seen}`);
       return [...notes, seen].join('; ');
@@ -207,29 +193,6 @@ async function waitForPods(trial: Trial, test: (pods: readonly Pod[]) => boolean
   });
 }
 
-/** Of CoreDNS, since it started. */
-async function serverFaults({ layout }: Trial): Promise<ServerFaults> {
-  const list = ['-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns', '-o'];
-  const name = await kubectl(layout, [...list, 'jsonpath={.items[0].metadata.name}']);
-  const path = `/api/v1/namespaces/kube-system/pods/${name}:9153/proxy/metrics`;
-  const text = await kubectl(layout, ['get', '--raw', path]);
-  const sum = (bound: string): number =>
-    [...text.matchAll(/^coredns_dns_request_duration_seconds_bucket\{(.*)\} (\S+)$/gm)]
-      .filter(([, labels = '']) => labels.includes(`le="${bound}"`))
-      .reduce((total, [, , value]) => total + Number(value), 0);
-  return { slow: sum('+Inf') - sum('1.024'), dropped: rcvbufErrors(podProcess(layout, name)) };
-}
-
-/** Datagrams that UDP sockets in the network namespace of the process had no room for. */
-function rcvbufErrors(pid: number | null): number {
-  if (pid === null) return 0;
-  const [names = [], values = []] = readFileSync(`/proc/${pid}/net/snmp`, 'utf8')
-    .split('\n')
-    .filter((line) => line.startsWith('Udp:'))
-    .map((line) => line.split(' '));
-  return Number(values[names.indexOf('RcvbufErrors')] ?? 0);
-}
-
 /** Packets that the first node dropped, by no policy of the traffic: there should be none. */
 async function dropped(trial: Trial): Promise<number> {
   const [index = 1] = nodeIndexes(trial.config);
@@ -239,11 +202,6 @@ async function dropped(trial: Trial): Promise<number> {
     (total, [, value]) => total + Number(value),
     0,
   );
-}
-
-async function clientPod({ layout }: Trial): Promise<string> {
-  const command = ['-n', demoNamespace, 'get', 'pods', '-l', 'app=client'];
-  return kubectl(layout, [...command, '-o', 'jsonpath={.items[0].metadata.name}']);
 }
 
 /** As the node numbers it. */
