@@ -52,6 +52,7 @@ const commandsHelp = `  up              bring a cluster up; builds Kubernetes fi
                     gate      what may go wrong with the CNI gate, and an uninstallation
                     reboot    a node loses its power, then again with an agent that cannot start
                     sources   who it is that a pod is reached by, and which entities that is
+                    tiers     ClusterNetworkPolicy: rules of both tiers, and a NetworkPolicy between them
                     families  policy over IPv4 and IPv6; needs --dual-stack
                     api-cut   packets to the API server are lost for --minutes
                     churn     pods, labels, namespaces, policies and services change for --minutes

@@ -19,6 +19,7 @@ import { localDns } from './local-dns.ts';
 import { monitoring } from './monitoring.ts';
 import { reboot } from './reboot.ts';
 import { sources } from './sources.ts';
+import { tiers } from './tiers.ts';
 import { Trial } from './trial.ts';
 import { uninstall } from './uninstall.ts';
 import { upgrade } from './upgrade.ts';
@@ -31,6 +32,7 @@ export const trialNames = [
   'gate',
   'reboot',
   'sources',
+  'tiers',
   'families',
   'api-away',
   'api-cut',
@@ -60,6 +62,7 @@ const runs: Readonly<Record<TrialName, (trial: Trial, options: TrialOptions) => 
   gate: (trial) => gateFaults(trial),
   reboot: (trial) => reboot(trial),
   sources: (trial) => sources(trial),
+  tiers: (trial) => tiers(trial),
   families: (trial) => bothFamilies(trial),
   'api-away': (trial, { minutes }) => apiAway(trial, minutes),
   'api-cut': (trial, { minutes }) => apiCut(trial, minutes),
