@@ -53,7 +53,7 @@ export function clusterPart({ layout, config, minutes }: ClusterPartOptions): Pa
         const { sent = 0, late = 0, lost = 0, problems = [] } = result.direct ?? {};
         if (result.late + result.lost + late + lost > 0) {
           notes.push(
-            `${result.fault} ${result.victim} ${round}: of ${sent} queries of pods without policy ${late} came late and ${lost} were lost: ${problems.slice(0, 3).join('; ')}`,
+            `${result.fault} ${result.victim} ${round}: of ${sent} queries of pods without policy ${late} came late and ${lost} were lost: ${[...problems.slice(0, 3), ...problems.slice(3).slice(-1)].join('; ')}`,
           );
         }
         for (const problem of [reason, ...result.problems.slice(0, 3)].filter(Boolean)) {

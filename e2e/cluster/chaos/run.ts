@@ -9,6 +9,7 @@ import type { RunResult } from '../../chaos/run.ts';
 import { type Mark, recoveryMs, timelineOf } from '../../chaos/timeline.ts';
 import { monotonicMs } from '../../chaos/watch.ts';
 import { nodeName } from '../layout.ts';
+import { BacklogDrops } from './backlog.ts';
 import { type Counters, grown, readCounters } from './counters.ts';
 import { DirectTraffic } from './direct-traffic.ts';
 import type { ClusterFault, FaultContext } from './fault.ts';
@@ -65,6 +66,7 @@ class Run {
   async run(drawn: readonly DrawnFault[], round: number): Promise<RunOutcome> {
     const stage = this.#stage;
     await using stack = new AsyncDisposableStack();
+    using backlog = new BacklogDrops();
     const before = await stage.guarded();
     const counted = await this.#counters();
     await stage.upstream.takeSeen();
@@ -134,6 +136,8 @@ class Run {
     });
     const broken = this.#brokenOf(saw);
     const isWell = judgement.lost + judgement.late === 0;
+    const dropped = backlog.text(startedMs);
+    const machine = dropped === '' ? [] : [dropped];
     const what = isWell ? [] : [this.#marksText(), ...(await this.#grownSince(counted))];
     const texts =
       typeof after === 'string' || after.denied === before.denied ? [] : after.texts.slice(-5);
@@ -143,7 +147,10 @@ class Run {
         ...judgement,
         direct: {
           ...{ sent: without.sent, late: without.late, lost: without.lost },
-          problems: without.problems.filter((each) => /^(lost|late): /.test(each)),
+          problems: [
+            ...without.problems.filter((each) => /^(lost|late): /.test(each)),
+            ...(without.late + without.lost === 0 ? [] : machine),
+          ],
         },
         fault: drawn.map(({ fault }) => fault.name).join(' + ') || 'none',
         victim: drawn.map(victimOf).join(' + ') || '-',
@@ -153,7 +160,13 @@ class Run {
         evictionMs: [],
         recoveryMs: Math.round(recoveryMs(asked, faultMs)),
         restartMs: drawn.length === 0 ? [] : [Math.round(settledMs - overMs)],
-        problems: [...texts, ...broken, ...what, ...judgement.problems].slice(0, problemsMax),
+        problems: [
+          ...texts,
+          ...broken,
+          ...judgement.problems,
+          ...(isWell ? [] : machine),
+          ...what,
+        ].slice(0, problemsMax),
         timeline: timelineOf(asked, this.#startedMs, this.#marks),
       },
     };

@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TARGETS_MAX = 64, PEERS_MAX = 128, CONNECT_MS_MAX = 1000 };
+enum { TARGETS_MAX = 64, PEERS_MAX = 128, CONNECT_MS_MAX = 1000, SLICE_MS = 10 };
 
 struct target {
 	char mark;
@@ -110,12 +110,19 @@ static size_t message(char mark, const char *about, char *buffer, size_t size)
 	return (size_t)length < size ? (size_t)length : size - 1;
 }
 
-static void send_datagrams(int fd, const struct target *target)
+/*
+ * Of the addresses of a target those of one slice of the interval. All at once are a burst: for addresses that no pod has, a bridge
+ * gives an ARP request to each of its ports, and the machine drops packets of everybody at a full backlog.
+ */
+static void send_datagrams(int fd, const struct target *target, unsigned slice, unsigned slices)
 {
+	unsigned first = (target->count * slice + slices - 1) / slices;
+	unsigned end = (target->count * (slice + 1) + slices - 1) / slices;
+
 	char text[128];
 	size_t length = message(target->mark, "talks", text, sizeof(text));
 
-	for (unsigned i = 0; i < target->count; i++) {
+	for (unsigned i = first; i < end; i++) {
 		struct in_addr address = { htonl(ntohl(target->first.s_addr) + i) };
 		struct sockaddr_in to = at(address, target->port);
 
@@ -130,7 +137,7 @@ static void send_to_peers(int fd, in_port_t port)
 
 	for (size_t i = 0; i < peer_count; i++) {
 		peer.first = peers[i];
-		send_datagrams(fd, &peer);
+		send_datagrams(fd, &peer, 0, 1);
 	}
 }
 
@@ -210,7 +217,7 @@ int main(int argc, char **argv)
 {
 	struct sockaddr_in any = { .sin_family = AF_INET };
 	struct sockaddr_in collector = { .sin_family = AF_INET };
-	unsigned one;
+	unsigned one, slices = 1;
 	int interval_ms;
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	int server = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -228,16 +235,21 @@ int main(int argc, char **argv)
 		parse_target(argv[i]);
 	if (bind(server, (struct sockaddr *)&any, sizeof(any)) < 0)
 		fail("bind", strerror(errno));
-	for (;;) {
-		int64_t next_ms = now_ms() + interval_ms;
+	for (size_t i = 0; i < target_count; i++) {
+		if (targets[i].count > 1)
+			slices = (unsigned)(interval_ms > SLICE_MS ? interval_ms / SLICE_MS : 1);
+	}
+	for (unsigned slice = 0;; slice = (slice + 1) % slices) {
+		int64_t next_ms = now_ms() + interval_ms / (int)slices;
 
 		for (size_t i = 0; i < target_count; i++) {
-			if (targets[i].is_tcp)
+			if (!targets[i].is_tcp)
+				send_datagrams(fd, &targets[i], slice, slices);
+			else if (slice == 0)
 				advance_connection(&targets[i]);
-			else
-				send_datagrams(fd, &targets[i]);
 		}
-		send_to_peers(fd, any.sin_port);
+		if (slice == 0)
+			send_to_peers(fd, any.sin_port);
 		for (;;) {
 			struct pollfd wait = { .fd = server, .events = POLLIN };
 			int64_t left_ms = next_ms - now_ms();
