@@ -115,6 +115,9 @@ function matchOf(expression: Json, packet: DnsPacket): Tri {
   return member(match, 'op') === '!=' ? negated(found) : found;
 }
 
+/** nft shows protocols so where there is no /etc/protocols, as in the images. */
+const protocolNumbers = { tcp: 6, udp: 17 } as const;
+
 /** No DNS packet of a pod passes the loopback interface. */
 const interfaceKeys: ReadonlySet<string> = new Set(['iif', 'iifname', 'oif', 'oifname']);
 
@@ -123,7 +126,9 @@ function compare(left: Json, right: Json, packet: DnsPacket): Tri {
   if (mask !== null) return matchMark(packet, mask, (value) => isOneOf(right, value));
   if (member(member(left, 'ct'), 'key') === 'state') return isOneOf(right, packet.state);
   const meta = member(member(left, 'meta'), 'key');
-  if (meta === 'l4proto') return isOneOf(right, packet.protocol);
+  if (meta === 'l4proto') {
+    return isOneOf(right, packet.protocol) || isOneOf(right, protocolNumbers[packet.protocol]);
+  }
   if (meta === 'nfproto') return isOneOf(right, packet.family === 'ip' ? 'ipv4' : 'ipv6');
   if (meta !== undefined && interfaceKeys.has(String(meta))) return right === 'lo' ? false : null;
   const payload = member(left, 'payload');

@@ -3,6 +3,9 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { NetworkView } from '@tandem/netlink/network-view';
 import { insideNamespace } from '@tandem/testing/inside';
@@ -92,6 +95,44 @@ insideNamespace(import.meta, () => {
     assert.match(ip('rule', 'show'), /fwmark 0x40 lookup 99/);
     assert.match(nft('list', 'tables'), /inet other/);
   });
+
+  /** Handle of the table, which each write changes. */
+  const handle = (): number => {
+    const { nftables } = JSON.parse(nft('-j', 'list', 'tables')) as {
+      readonly nftables: readonly { readonly table?: { name: string; handle: number } }[];
+    };
+    const ours = nftables.find(({ table }) => table?.name === 'tandem');
+    assert.ok(ours?.table, 'there is a table');
+    return ours.table.handle;
+  };
+
+  // Images have no /etc/protocols: nft shows numbers there, and each write caused the next one.
+  for (const [what, list] of [
+    ['protocols by number', '"$nft" --numeric-protocol "$@"'],
+    ['the table in a way that nobody knows', '"$nft" "$@" | sed "s/notrack/untracked/"'],
+  ] as const) {
+    test(`an nft that shows ${what}: the table is written once`, async () => {
+      const directory = mkdtempSync(join(tmpdir(), 'tandem-nft-'));
+      const path = process.env['PATH'] ?? '';
+      const found = execFileSync('sh', ['-c', 'command -v nft'], { encoding: 'utf8' }).trim();
+      const script = `#!/bin/sh\nnft=${found}\ncase "$1" in list) ${list} ;; *) exec "$nft" "$@" ;; esac\n`;
+      writeFileSync(join(directory, 'nft'), script, { mode: 0o755 });
+      process.env['PATH'] = `${directory}:${path}`;
+      try {
+        await ensureNetworkRules(options());
+        const made = handle();
+        await ensureNetworkRules(options());
+        assert.equal(handle(), made, 'a second time changes nothing');
+        nft('flush', 'chain', 'inet', 'tandem', 'untrack_steered');
+        await ensureNetworkRules(options());
+        assert.notEqual(handle(), made, 'a change by others is undone');
+      } finally {
+        process.env['PATH'] = path;
+        rmSync(directory, { recursive: true });
+      }
+      await removeNetworkRules(options());
+    });
+  }
 
   test('another mark and port of a new configuration reach every rule', async () => {
     await ensureNetworkRules(options());
