@@ -3,7 +3,7 @@
 
 /** Tandem on a cluster of the bed: the images of this checkout on each node, the chart installed by Helm. */
 
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { imageArchive } from '@tandem/images/oci';
@@ -23,21 +23,33 @@ const rolloutTimeout = '--timeout=180s';
 export const release = 'tandem';
 export const productNamespace = 'kube-system';
 export const daemonSets = { agent: 'tandem-agent', dnsProxy: 'tandem-dns-proxy' } as const;
+const ofProduct = 'app.kubernetes.io/part-of=tandem';
 export type ProductPart = keyof typeof daemonSets;
 export const productTag: string = productVersion(root);
 export const imageName = (image: ProductImage, tag: string): string =>
   `localhost/tandem/${image}:${tag}`;
 
-/** The checkout must be built. Imported again they replace what was there. */
+/**
+ * The checkout must be built. Imported again they replace what was there: pods of others are started anew, for Helm sees no change
+ * in a tag that stays.
+ */
 export async function importProductImages(layout: Layout, config: ClusterConfig): Promise<void> {
   const directory = join(layout.directory, 'images');
   mkdirSync(directory, { recursive: true });
   const images = productImages(await productLayers(root), productTag);
+  let isOther = false;
   for (const [name, image] of Object.entries(images)) {
     const file = join(directory, `${name}.tar`);
-    writeFileSync(file, imageArchive(image));
+    const archive = imageArchive(image);
+    isOther ||= existsSync(file) && !readFileSync(file).equals(archive);
+    writeFileSync(file, archive);
     await Promise.all(nodeIndexes(config).map((index) => importImage(layout, index, file)));
   }
+  if (!isOther) return;
+  const pods = ['daemonset', 'deployment'].map((kind) =>
+    tryKubectl(layout, ['-n', productNamespace, 'rollout', 'restart', kind, '-l', ofProduct]),
+  );
+  await Promise.all(pods);
 }
 
 /** Waits until it is ready on each node. `values`: others than the chart's, each `KEY=VALUE`. */

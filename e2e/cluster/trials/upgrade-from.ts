@@ -69,10 +69,15 @@ export async function upgradeFrom(trial: Trial, ref: string, rounds: number): Pr
     }
     await defineClusterNetworkPolicy(layout);
     await upgradeProduct(layout, formerTag, { chart: former.chart });
-    await applyObjects(layout, [administrators]);
+    // an API server that was just told of a kind may have no time for it yet
+    await waitFor(() => isApplied(trial, administrators), {
+      what: 'the API server to take the policy',
+      timeoutMs: versionTimeoutMs,
+    });
     formerAbi = await abiOf(trial);
     return `ABI version ${formerAbi}`;
   });
+  if (steps.failed > 0) throw new Error('the former version is not there');
   await startGuarded(trial, guardedPods);
   const client = await startClient(trial);
   const step = async (what: string, work: () => Promise<void>): Promise<void> => {
@@ -96,6 +101,13 @@ export async function upgradeFrom(trial: Trial, ref: string, rounds: number): Pr
     });
   }
   await tryKubectl(layout, ['delete', 'clusternetworkpolicy', policyName, '--ignore-not-found']);
+}
+
+async function isApplied({ layout }: Trial, object: object): Promise<boolean> {
+  return applyObjects(layout, [object]).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Of the agents that loaded the programs in force, node by node; one number when they are the same. */
