@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/client-go/kubernetes"
@@ -21,9 +22,14 @@ import (
 	api "sigs.k8s.io/network-policy-api/apis/v1beta1"
 	reports "sigs.k8s.io/network-policy-api/conformance/apis/v1alpha1"
 	"sigs.k8s.io/network-policy-api/conformance/tests"
+	timeouts "sigs.k8s.io/network-policy-api/conformance/utils/config"
 	"sigs.k8s.io/network-policy-api/conformance/utils/flags"
 	"sigs.k8s.io/network-policy-api/conformance/utils/suite"
 )
+
+// For what is expected to come, after many tries of three seconds: on a machine short of CPU one `exec` may take more than the 10 s of
+// the suite, which sets no greatest value.
+const pokeTimeout = time.Minute
 
 // The suite itself asks for a few of these a second at most.
 const requestsPerSecond = 50
@@ -58,6 +64,7 @@ func conformance(t *testing.T) {
 		SupportedFeatures:          suite.ParseSupportedFeatures(*flags.SupportedFeatures),
 		ExemptFeatures:             suite.ParseSupportedFeatures(*flags.ExemptFeatures),
 		EnableAllSupportedFeatures: *flags.EnableAllSupportedFeatures,
+		TimeoutConfig:              timeouts.TimeoutConfig{PokeTimeout: pokeTimeout},
 	}
 	if *skippedTests != "" {
 		options.SkipTests = strings.Split(*skippedTests, ",")
