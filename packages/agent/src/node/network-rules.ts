@@ -286,9 +286,8 @@ async function readNftTable(): Promise<string | null> {
  * prints. It runs at the start and after a change of the table (NftWatch).
  */
 async function ensureNftTable({ mark, port }: NetworkRulesOptions): Promise<void> {
-  const isOurs = (shown: string | null): boolean =>
-    shown !== null && (isNftTable(shown, mark, port) || isAsWritten(shown, mark, port));
-  if (isOurs(await readNftTable())) return;
+  const present = await readNftTable();
+  if (present !== null && isNftTable(present, mark, port)) return;
   await run(
     'nft',
     ['-f', '-'],
@@ -310,20 +309,7 @@ table inet ${nftTable} {
 }
 `,
   );
-  const shown = await readNftTable();
-  if (shown !== null && !isOurs(shown)) written = { mark, port, shown: withoutCounts(shown) };
 }
-
-/**
- * The table as nft shows it after a write, where it shows it in a way that `isNftTable` does not know: it counts as whole for as long
- * as it is shown so. Else each write, which the agent notices as a change, would cause the next one.
- */
-let written = { mark: 0, port: 0, shown: '' };
-
-const isAsWritten = (shown: string, mark: number, port: number): boolean =>
-  written.mark === mark && written.port === port && written.shown === withoutCounts(shown);
-
-const withoutCounts = (shown: string): string => shown.replaceAll(/packets \d+ bytes \d+/g, '');
 
 /**
  * Each chain with its rule, for this mark and port: nft pads numbers in its own way, and shows protocols by number where there is no
