@@ -92,7 +92,7 @@ export class LoadedDatapath extends Datapath {
     // Where nothing was enforced yet, running pods are cut off by a judge that knows none of them (ADR 12).
     if (datapath.#hasJudged()) attachJudge(datapath);
     datapath.#hold();
-    datapath.#queryPace = BpfMap.openId(object.map('query_pace').id);
+    datapath.#queryPace = BpfMap.fromFd(object.map('query_pace').fd);
     datapath.#swapVeths();
     // Members open the pins when they hear of them.
     datapath.#do('sharing');
