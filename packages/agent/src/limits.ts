@@ -27,6 +27,10 @@ export const reconcileIntervalMs = 5000;
 export const comparedEntriesMax = 4096;
 /** Shortest interval between two restorations of rules and routes that another process removed. */
 export const repairIntervalMs = 50;
+/** Changes of one nft table that are looked at in that interval, before each waits for `repairSlowMs`. */
+export const repairBurst = 60;
+/** Interval between two looks at an nft table that is changed again and again. One change of the burst is earned again in this time. */
+export const repairSlowMs = 1000;
 /**
  * First wait before programs that could not be attached to a pod's interface are attached again; it doubles up to
  * `reconcileIntervalMs`, from when on each reconciliation tries.

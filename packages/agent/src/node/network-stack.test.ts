@@ -3,12 +3,15 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { NetworkView } from '@tandem/netlink/network-view';
 import { silentLogger } from '@tandem/runtime/log';
 import { insideNamespace } from '@tandem/testing/inside';
 import { waitFor } from '@tandem/testing/wait';
+import { repairSlowMs } from '../limits.ts';
 import { run } from './command.ts';
 import type { NetworkRulesOptions } from './network-rules.ts';
 import { NetworkStack } from './network-stack.ts';
@@ -133,6 +136,32 @@ insideNamespace(import.meta, () => {
     await view.refresh();
     await stack.ensure();
     assert.equal(childFaults(), known);
+  });
+
+  // As of an nft of another version, or of another program that undoes each write.
+  test('a table that is never as it should be is written at most once a second, and status says so', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'tandem-nft-'));
+    const path = process.env['PATH'] ?? '';
+    const found = execFileSync('sh', ['-c', 'command -v nft'], { encoding: 'utf8' }).trim();
+    const writes = join(directory, 'writes');
+    const script = `#!/bin/sh\nif [ "$1" = list ]; then ${found} "$@" | sed s/notrack/untracked/; exit; fi\necho >>${writes}\nexec ${found} "$@"\n`;
+    writeFileSync(join(directory, 'nft'), script, { mode: 0o755 });
+    const written = (): number => readFileSync(writes).length;
+    process.env['PATH'] = `${directory}:${path}`;
+    try {
+      await run('nft', ['delete', 'table', 'inet', 'tandem']);
+      const isSaid = (): boolean => stack.degradations.some(({ fix }) => /nft monitor/.test(fix));
+      await waitFor(isSaid, { what: 'it in the status', timeoutMs: 30_000 });
+      const known = written();
+      const startMs = performance.now();
+      await waitFor(() => written() >= known + 4, { what: 'four writes', timeoutMs: 30_000 });
+      assert.ok(performance.now() - startMs >= 2.5 * repairSlowMs);
+    } finally {
+      process.env['PATH'] = path;
+      rmSync(directory, { recursive: true });
+    }
+    await run('nft', ['delete', 'table', 'inet', 'tandem']);
+    await waitFor(() => stack.degradations.length === 0, { what: 'it', timeoutMs: 30_000 });
   });
 
   test('a loopback interface that is down is named by what brings it up', async () => {

@@ -29,6 +29,7 @@ import {
   type RuleProblem,
   ruleParts,
 } from './network-rules.ts';
+import { RepairPace } from './repair-pace.ts';
 
 /** Consequence of each part's absence. */
 const losses: Readonly<Record<RulePart, string>> = {
@@ -41,6 +42,11 @@ const losses: Readonly<Record<RulePart, string>> = {
 const loopbackOff: Degradation = degradation('ipv6-loopback-off', {
   message: ipv6Texts['no-loopback'],
   fix: `${loopbackFix}, or disable IPv6 on all interfaces (net.ipv6.conf.all and default)`,
+});
+
+const quarrel: Degradation = degradation('network-rules', {
+  message: `the nft table ${nftTable} changes again and again, so it is restored at most once a second, and until then ${losses['nft table']}`,
+  fix: 'find the program that changes it by nft monitor, and let it leave this table alone',
 });
 
 /** Steered packets are delivered by the loopback interface. */
@@ -56,6 +62,7 @@ export class NetworkStack {
   #ignoreView: (() => void) | null = null;
   /** The nft table may have changed since it was read. */
   #isNftStale = true;
+  readonly #nftPace = new RepairPace(systemClock);
   #isDirty = false;
   #isStopped = false;
   #running: Promise<void> | null = null;
@@ -73,7 +80,7 @@ export class NetworkStack {
     try {
       const onChange = (): void => {
         this.#isNftStale = true;
-        this.#repairSoon();
+        if (this.#timer === null) this.#repairSoon(this.#nftPace.take());
       };
       this.#watch = new NftWatch({ family: NFPROTO_INET, tables: [nftTable], onChange });
     } catch (error) {
@@ -107,7 +114,7 @@ export class NetworkStack {
   }
 
   /** Another program that removes what we make does not keep us busy. */
-  #repairSoon(): void {
+  #repairSoon(waitMs = 0): void {
     const sinceMs = systemClock.monotonicMs() - this.#repairedMs;
     this.#timer ??= setTimeout(
       () => {
@@ -115,7 +122,7 @@ export class NetworkStack {
         this.#repairedMs = systemClock.monotonicMs();
         void this.ensure();
       },
-      Math.max(0, repairIntervalMs - sinceMs),
+      Math.max(waitMs, repairIntervalMs - sinceMs),
     );
   }
 
@@ -163,6 +170,7 @@ export class NetworkStack {
           ...(this.#isLoopbackUp() ? {} : { fix: loopbackUp }),
         }),
       ),
+      ...(this.#nftPace.isSlowed ? [quarrel] : []),
       ...(this.#ipv6 === 'no-loopback' ? [loopbackOff] : []),
     ];
   }

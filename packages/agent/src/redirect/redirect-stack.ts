@@ -14,10 +14,12 @@ import { Conntrack } from '@tandem/netlink/conntrack';
 import { NFPROTO_INET, NftWatch } from '@tandem/netlink/nft-watch';
 import type { Logger } from '@tandem/runtime/log';
 import type { Metrics } from '@tandem/runtime/metrics';
+import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import type { AttachedEndpoint } from '../endpoint/attacher.ts';
 import { redirectNotesMax, repairIntervalMs } from '../limits.ts';
 import { run } from '../node/command.ts';
+import { RepairPace } from '../node/repair-pace.ts';
 import { type BackendInterface, redirectRules, redirectTable } from './redirect-rules.ts';
 
 export interface RedirectStackOptions {
@@ -45,6 +47,7 @@ export class RedirectStack {
   #backends: ReadonlySet<string> | null = null;
   /** The table may have been changed by somebody else. */
   #isStale = true;
+  readonly #pace = new RepairPace(systemClock);
   #problem: string | null = null;
   #timer: NodeJS.Timeout | null = null;
   #isStopped = false;
@@ -111,11 +114,17 @@ export class RedirectStack {
   }
 
   get degradations(): readonly Degradation[] {
-    if (this.#problem === null) return [];
+    const failed = (message: string, fix?: string): Degradation =>
+      degradation('redirect-failed', { message, ...(fix === undefined ? {} : { fix }) });
     return [
-      degradation('redirect-failed', {
-        message: `the redirects of CiliumLocalRedirectPolicies cannot be written, and the former ones stay in force: ${this.#problem}`,
-      }),
+      ...(this.#problem === null
+        ? []
+        : [
+            failed(
+              `the redirects of CiliumLocalRedirectPolicies cannot be written, and the former ones stay in force: ${this.#problem}`,
+            ),
+          ]),
+      ...(this.#pace.isSlowed ? [failed(quarrel, quarrelFix)] : []),
     ];
   }
 
@@ -221,10 +230,14 @@ export class RedirectStack {
       const onChange = (): void => {
         this.#isStale = true;
         // Another program that removes what we make does not keep us busy.
-        this.#timer ??= setTimeout(() => {
-          this.#timer = null;
-          void this.ensure();
-        }, repairIntervalMs);
+        this.#timer ??= setTimeout(
+          () => {
+            this.#timer = null;
+            void this.ensure();
+          },
+          // One write is told of in several notices.
+          Math.max(repairIntervalMs, this.#pace.take()),
+        );
       };
       this.#watch = new NftWatch({ family: NFPROTO_INET, tables: [redirectTable], onChange });
     } catch (error) {
@@ -266,6 +279,9 @@ export function addRedirectMetrics(metrics: Metrics, stack: RedirectStack): void
 
 /** A name that nft takes as it is: no quote, and no * for those that begin so. Others' pods are no backends. */
 const nftName = /^[\w.:@-]{1,15}$/;
+const quarrel = `the nft table ${redirectTable} changes again and again, so it is restored at most once a second, and until then redirects may be missing`;
+const quarrelFix =
+  'find the program that changes it by nft monitor, and let it leave this table alone';
 const changedMeanwhile = 'another process changed table inet tandem_redirect while it was written';
 /** Rules that every table of ours has once, independent of its redirects. */
 const rulesOfHooks = [
