@@ -89,7 +89,8 @@ export function countEntries(policy: CompiledPolicy, classes: ClassTable): Map<n
   return counts;
 }
 
-function forEachPeer(
+/** Each peer of the policy with its entries, which many peers may share; 'classes': those that it has only because of these classes. */
+export function forEachPeer(
   policy: CompiledPolicy,
   classes: ClassTable,
   which: 'all' | 'classes',

@@ -17,6 +17,7 @@ import type { Prefix } from '../net/ip.ts';
 import { classesOnlyIn } from './class-table.ts';
 import type { ClusterState } from './cluster-state.ts';
 import type { ClassTable, Compiled, CompiledPolicy, MemberPolicy } from './desired.ts';
+import { entriesByObject } from './entry-costs.ts';
 import { countClassEntries, countEntries } from './expand.ts';
 import type { Peer } from './peer.ts';
 import { formatPolicyRef, type Policy, type PolicyRule } from './rule.ts';
@@ -123,25 +124,6 @@ export function costsOf(
     costs.set(ref, { namespace: inForce.ref.namespace, cost });
   }
   return costs;
-}
-
-function entriesByRule(compiled: Compiled): ReadonlyMap<number, number> {
-  const counts = new Map<number, number>();
-  for (const policy of compiled.policies.values()) {
-    for (const [ruleId, count] of countEntries(policy, compiled.classTable)) {
-      counts.set(ruleId, (counts.get(ruleId) ?? 0) + count);
-    }
-  }
-  return counts;
-}
-
-function entriesByObject(compiled: Compiled): ReadonlyMap<string, number> {
-  const counts = new Map<string, number>();
-  for (const [ruleId, count] of entriesByRule(compiled)) {
-    const ref = (compiled.rules.get(ruleId)?.text ?? '').split(': ')[0] ?? '';
-    counts.set(ref, (counts.get(ref) ?? 0) + count);
-  }
-  return counts;
 }
 
 function costOf(what: Exclude<Resource, 'policy'>, policy: Policy): number {

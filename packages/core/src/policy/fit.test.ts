@@ -81,6 +81,51 @@ test('many small objects of a namespace cost no other namespace its large one', 
   assert.ok(leftOut(compiled).length < 30, 'and of its own no more than need be');
 });
 
+test('selectors that tell many pods apart cost whose they are, not a policy for all pods', () => {
+  const app = (i: number): Raw => ({ matchLabels: { app: `a${i}` } });
+  const numbers = Array.from({ length: 60 }, (_, i) => i);
+  const pods = numbers.map((i) => pod(`shop/p${i}`, { app: `a${i}` }, 'two', `10.244.9.${i}`));
+  const tenants = numbers.map((i) =>
+    egress(`small-${i}`, {
+      toEndpoints: [app(i)],
+      toPorts: [{ ports: [{ port: '80', protocol: 'TCP' }] }],
+    }),
+  );
+  const ports = Array.from({ length: 20 }, (_, i) => 1000 + 2 * i);
+  const toPorts = [{ ports: ports.map((port) => ({ port: `${port}`, protocol: 'TCP' })) }];
+  const everybody = ccnp('everybody', {
+    endpointSelector: {},
+    egress: [
+      { toEndpoints: [{ matchExpressions: [{ key: 'app', operator: 'Exists' }] }], toPorts },
+    ],
+  });
+  const administrator = {
+    ...{ apiVersion: 'policy.networking.k8s.io/v1beta1', kind: 'ClusterNetworkPolicy' },
+    metadata: { name: 'administrator' },
+    spec: {
+      ...{ tier: 'Admin', priority: 1, subject: { namespaces: {} } },
+      egress: [
+        {
+          ...{ action: 'Deny', to: [{ namespaces: {} }] },
+          protocols: ports.map((number) => ({ tcp: { destinationPort: { number } } })),
+        },
+      ],
+    },
+  };
+  for (const large of [everybody, administrator]) {
+    const cluster = clusterOf([...basicObjects, ...pods, ...tenants, large]);
+    assert.deepEqual(leftOut(fitting(cluster, {})), []);
+    const compiled = fitting(cluster, { policy: 600 });
+    assert.equal(compiled.fits, true);
+    const left = leftOut(compiled);
+    assert.ok(left.length > 20, `${left.length}`);
+    assert.deepEqual(
+      left.filter((name) => !name.startsWith('small-')),
+      [],
+    );
+  }
+});
+
 test('each resource has its object found', () => {
   const names = Array.from({ length: 50 }, (_, i) => ({ matchName: `${'n'.repeat(50)}${i}.test` }));
   const range = [{ ports: [{ port: '1', endPort: 65_534, protocol: 'TCP' }] }];

@@ -136,7 +136,7 @@ function choose(
       if (over <= 0 && index >= least) break;
       over -= Math.max(1, cost);
       const key = keys.get(ref);
-      const reason = `all policies of the node need ${count} of ${what}, there is room for ${max}, and this one takes about ${cost}: make it smaller`;
+      const reason = `all policies of the node need ${count} of ${what}, there is room for ${max}, and this one takes about ${Math.ceil(cost)}: make it smaller`;
       if (key !== undefined) chosen.set(key, reason);
     }
   }
