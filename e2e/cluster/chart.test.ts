@@ -252,6 +252,7 @@ test('the controller writes statuses, its taint, its lease, events, and definiti
   const definitions = ['ciliumnetworkpolicies', 'ciliumclusterwidenetworkpolicies'];
   const always = [
     ...definitions.map((each) => `patch ${each}/status.cilium.io *`),
+    'patch clusternetworkpolicies/status.policy.networking.k8s.io *',
     'create events.events.k8s.io *',
     'create leases.coordination.k8s.io *',
     'update leases.coordination.k8s.io tandem-controller',
