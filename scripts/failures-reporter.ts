@@ -20,7 +20,7 @@ export default async function* failures(source: AsyncIterable<TestEvent>): Async
   for await (const event of source) {
     if (event.type !== 'test:fail' || path === undefined) continue;
     const { name, file, details } = event.data;
-    // A suite fails by its tests, which are told themselves.
+    // The tests that make a suite fail are reported themselves.
     if ('failureType' in details.error && details.error.failureType === 'subtestsFailed') continue;
     const where = file === undefined ? '' : `${relative(process.cwd(), file)}: `;
     const text = inspect(details.error.cause ?? details.error, { depth: 4 })

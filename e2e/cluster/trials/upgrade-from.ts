@@ -69,7 +69,7 @@ export async function upgradeFrom(trial: Trial, ref: string, rounds: number): Pr
     }
     await defineClusterNetworkPolicy(layout);
     await upgradeProduct(layout, formerTag, { chart: former.chart });
-    // an API server that was just told of a kind may have no time for it yet
+    // The API server may refuse objects for a while after their definition came.
     await waitFor(() => isApplied(trial, administrators), {
       what: 'the API server to take the policy',
       timeoutMs: versionTimeoutMs,

@@ -49,6 +49,15 @@ export interface LoadOptions {
  */
 export type SidePart = 'pins' | 'sharing' | 'guard' | 'removal';
 
+/** Null if there is no descriptor left: only `status` needs it, and a start must not end for that. */
+function duplicateOf({ fd }: BpfMap): BpfMap | null {
+  try {
+    return BpfMap.fromFd(fd);
+  } catch {
+    return null;
+  }
+}
+
 export class LoadedDatapath extends Datapath {
   readonly #options: LoadOptions;
   #removesRetired = false;
@@ -92,7 +101,7 @@ export class LoadedDatapath extends Datapath {
     // Where nothing was enforced yet, running pods are cut off by a judge that knows none of them (ADR 12).
     if (datapath.#hasJudged()) attachJudge(datapath);
     datapath.#hold();
-    datapath.#queryPace = BpfMap.fromFd(object.map('query_pace').fd);
+    datapath.#queryPace = duplicateOf(object.map('query_pace'));
     datapath.#swapVeths();
     // Members open the pins when they hear of them.
     datapath.#do('sharing');

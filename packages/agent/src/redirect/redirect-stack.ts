@@ -235,7 +235,7 @@ export class RedirectStack {
             this.#timer = null;
             void this.ensure();
           },
-          // One write is told of in several notices.
+          // The kernel sends several notices of one write.
           Math.max(repairIntervalMs, this.#pace.take()),
         );
       };

@@ -3,7 +3,7 @@
 
 /**
  * Kinds of network policy of Kubernetes that this version does not enforce: who has objects of them learns it from the status. They
- * are no part of what is applied, and nothing waits for them: a cluster without them, or without the right to read them, is whole.
+ * are not applied, and no start waits for their lists, also if the agent may not read them.
  */
 
 import { parseObject } from '@tandem/core/k8s/parse-object';

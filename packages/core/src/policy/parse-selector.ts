@@ -43,7 +43,7 @@ const foreignSelectors: Advice = {
     'write the label k8s:io.kubernetes.pod.namespace for a namespace by name, or k8s:io.cilium.k8s.namespace.labels.KEY by a label of it',
 };
 const noSameLabels = 'the API has it no more: write a policy for each value of the label';
-/** In a selector of Kubernetes: fields of what it stands in, and of earlier versions of the API. */
+/** Advice for fields that a label selector of Kubernetes does not have: its parent's, and those of earlier versions of the API. */
 const foreignFields: Advice = {
   podSelector: 'this is a selector itself: write its matchLabels here, or move it beside',
   namespaceSelector: 'this is a selector itself: write its matchLabels here, or move it beside',
