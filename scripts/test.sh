@@ -150,6 +150,8 @@ end_all() {
 }
 trap end_all EXIT
 
+# How many times longer a state may take to come, and an answer that is asserted to be soon, beside other files.
+export TANDEM_TEST_PATIENCE=3
 beside simulation chrt --idle 0 "${node_test[@]}" 'e2e/sim/**/*.test.ts'
 
 status=0
@@ -202,7 +204,9 @@ beside long "${node_test[@]}" --test-concurrency=1 "${longest[@]}"
 "${node_test[@]}" --test-concurrency=4 "${verdicts[@]}" || status=$?
 ended "$long" || status=$?
 ended "$simulation" || status=$?
+export TANDEM_TEST_PATIENCE=2
 "${node_test[@]}" --test-concurrency=4 "${seconds[@]}" || status=$?
+unset TANDEM_TEST_PATIENCE
 "${node_test[@]}" --test-concurrency=1 "${speeds[@]}" || status=$?
 
 left=$(comm -13 <(sort <<<"$before") <(footprint | sort))

@@ -29,6 +29,15 @@ export async function degradedOf(
   return degraded;
 }
 
+/** The degradations of a process that has just been started, as soon as it answers. */
+export async function waitForStatus(
+  tandem: TandemNode,
+  name: ProcessName,
+): Promise<ReadonlyMap<string, string>> {
+  const read = async (): Promise<ReadonlyMap<string, string>> => degradedOf(tandem, name);
+  return waitFor(read, { what: `${name} to answer Status`, state: () => tandem.logs() });
+}
+
 /** The whole answer to `Status`. */
 export async function statusOf(tandem: TandemNode, name: ProcessName): Promise<StatusResponse> {
   using client = new GrpcClient({ path: adminPath(tandem, name), serverUids: [proxyUid] });

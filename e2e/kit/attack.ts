@@ -49,7 +49,7 @@ export async function assertCounted(
     if ((risen.get(reason) ?? 0) >= count || (await isOver())) return true;
     throw new Error(`risen so far: ${JSON.stringify([...risen])}`);
   };
-  await waitFor(enough, { what: `${count} more ${reason}`, timeoutMs: 3000 });
+  await waitFor(enough, { what: `${count} more ${reason}` });
 }
 
 function risenSince(

@@ -192,7 +192,11 @@ export class TandemNode implements AsyncDisposable {
   /** Last log lines of both processes, for errors. */
   logs(): string {
     return [...this.#processes]
-      .map(([name, running]) => `--- ${name}\n${running.stderr().slice(-3000)}`)
+      .map(([name, running]) => {
+        const { exitCode, signalCode } = running.child;
+        const end = signalCode ?? (exitCode === null ? 'runs' : `exit code ${exitCode}`);
+        return `--- ${name}, pid ${running.pid}: ${end}\n${running.stderr().slice(-3000)}`;
+      })
       .join('\n');
   }
 

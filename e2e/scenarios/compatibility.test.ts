@@ -243,7 +243,7 @@ test('a veth at a bridge of pods with both ends on the node: nothing passes it, 
         isTrusted
           ? (await arrived.seen()).length > 0
           : (tandem.counters()['drop_unknown_pod'] ?? 0) > before,
-      { what: 'the frame to arrive, or to be counted', timeoutMs: 3000 },
+      { what: 'the frame to arrive, or to be counted' },
     );
     const { diagnostics } = await statusOf(tandem, 'agent');
     const named = diagnostics.filter(({ code }) => code === 'interface-unknown');

@@ -188,7 +188,7 @@ test('a change of the API is in force at once', async () => {
     egress: [{ toCIDR: ['198.19.0.0/16'] }],
   });
   api.put(policy);
-  await waitFor(() => connects(client, '198.19.0.1'), { what: 'the new policy', timeoutMs: 3000 });
+  await waitFor(() => connects(client, '198.19.0.1'), { what: 'the new policy' });
   api.remove(policy);
   await waitFor(async () => !(await connects(client, '198.19.0.1')), { what: 'its end' });
 });

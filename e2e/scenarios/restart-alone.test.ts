@@ -23,7 +23,7 @@ import { askDns } from '@tandem/testing/dns-query';
 import type { Stream } from '@tandem/testing/probe';
 import { run } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
-import { degradedOf, waitForDegraded, waitForMended } from '../kit/admin.ts';
+import { degradedOf, waitForDegraded, waitForMended, waitForStatus } from '../kit/admin.ts';
 import { assertSilence, canConnect, silenceMs } from '../kit/attack.ts';
 import { agentMapsText } from '../kit/enforcement.ts';
 import { type DiskState, SmallDisk } from '../kit/small-disk.ts';
@@ -138,7 +138,7 @@ async function checkCase({ who, snapshot, disk: state, source }: Case): Promise<
     await assertServes();
   }
   if (source === 'missing') await waitForDegraded(tandem, who, 'source-unreachable');
-  const degraded = await waitFor(() => degradedOf(tandem, who), { what: 'status' });
+  const degraded = await waitForStatus(tandem, who);
   if (!hasPolicy) {
     await assertSilent();
     assert.ok(degraded.has('no-policy'), [...degraded.keys()].join());

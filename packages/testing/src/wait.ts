@@ -8,13 +8,19 @@ import { setTimeout as delay } from 'node:timers/promises';
 const firstDelayMs = 1;
 const delayMsMax = 50;
 
-/** How many times longer than usual this machine may take: an emulated one does (e2e/kernels). */
+/** Bound of a wait that says none, ms. It ends a wait in vain; it is no figure of the product. */
+const timeoutMsDefault = 20_000;
+
+/**
+ * How many times longer than usual a state may take to come: on an emulated machine (e2e/kernels), and
+ * beside other test files on the same CPUs (scripts/test.sh).
+ */
 export const patience: number = Number(process.env['TANDEM_TEST_PATIENCE'] ?? 1);
 
 export interface WaitOptions {
-  /** As on a machine that is not emulated. */
+  /** Multiplied by `patience`. Default `timeoutMsDefault`. */
   readonly timeoutMs?: number;
-  /** Named in the error: "waited 5000 ms for WHAT". */
+  /** Named in the error: "waited 20000 ms for WHAT". */
   readonly what: string;
   /** Added to the error: what there is instead. */
   readonly state?: () => string;
@@ -26,7 +32,7 @@ export interface WaitOptions {
  */
 export async function waitFor<T>(
   condition: () => T | Promise<T>,
-  { timeoutMs = 5000, what, state }: WaitOptions,
+  { timeoutMs = timeoutMsDefault, what, state }: WaitOptions,
 ): Promise<Exclude<T, false | null | undefined>> {
   const patientMs = timeoutMs * patience;
   const deadline = performance.now() + patientMs;

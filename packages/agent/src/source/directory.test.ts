@@ -46,7 +46,7 @@ const latest = (): SourceState =>
   states.at(-1) ?? { objects: [], problems: [], missing: [], unreachable: null };
 
 async function reported(what: string, condition: (state: SourceState) => boolean): Promise<void> {
-  await waitFor(() => condition(latest()), { what, timeoutMs: 8000 });
+  await waitFor(() => condition(latest()), { what });
 }
 
 test('documents, lists and empty documents; other files are not read', () => {
@@ -124,7 +124,7 @@ test('a file that is being written keeps what it had until it is closed', async 
   const before = states.length;
   // As a shell does it for `kubectl get -o yaml > a.yaml`: empty at once, filled later, in pieces that are whole documents.
   const writer = openSync(join(directory, 'a.yaml'), 'w');
-  await waitFor(() => latest().problems.length > 0, { what: 'a problem', timeoutMs: 8000 });
+  await waitFor(() => latest().problems.length > 0, { what: 'a problem' });
   assert.match(latest().problems[0]?.message ?? '', /is open for writing: .*last good content/);
   assert.deepEqual(namesOf(latest()), ['one', 'two', 'three']);
   assert.deepEqual(latest().missing, [], 'it is known as it was');

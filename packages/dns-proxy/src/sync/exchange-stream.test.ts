@@ -77,7 +77,7 @@ async function agree(a: Process, b: Process): Promise<void> {
       assert.deepEqual(left, right);
       return left.length > 0;
     },
-    { what: 'equal caches', timeoutMs: 5000 },
+    { what: 'equal caches' },
   );
 }
 
