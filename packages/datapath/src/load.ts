@@ -25,7 +25,14 @@ import {
   judgeLinks,
 } from './hook-links.ts';
 import { type MapName, type ProgramName, pinPaths, programNames } from './paths.ts';
-import { makeDirectories, removeOlder, removeRetired, replacePin, shareWithProxy } from './pins.ts';
+import {
+  makeDirectories,
+  proxyPins,
+  removeOlder,
+  removeRetired,
+  replacePin,
+  shareWithProxy,
+} from './pins.ts';
 import { allMaps, fillMigrated, isAgentMap, isOutgrown, reusePins } from './present-maps.ts';
 import { hasSharedMaps, planPins } from './schema.ts';
 
@@ -87,9 +94,11 @@ export class LoadedDatapath extends Datapath {
     const isUpgraded = hasSharedMaps(options.pinRoot);
     makeDirectories(paths);
     if (plan.migration !== null) fillMigrated(object, options.pinRoot, plan);
+    const proxy = proxyPins(paths, options.sharedGid);
     for (const name of allMaps) {
       const isOther = (plan.migration !== null && isAgentMap(name)) || isFresh.has(name);
-      if (isOther || !existsSync(paths.map(name))) replacePin(object.map(name), paths.map(name));
+      if (isOther || !existsSync(paths.map(name)))
+        replacePin(object.map(name), paths.map(name), proxy);
     }
     const datapath = new LoadedDatapath(options, plan.kept);
     // Nothing goes: which bridges have pods is known once their interfaces are.
@@ -97,7 +106,7 @@ export class LoadedDatapath extends Datapath {
     datapath.#nameAttached();
     // A slot is filled before its root is attached: an empty one drops.
     fillSlots(object);
-    for (const name of programNames) replacePin(object.program(name), paths.program(name));
+    for (const name of programNames) replacePin(object.program(name), paths.program(name), proxy);
     // Where nothing was enforced yet, running pods are cut off by a judge that knows none of them (ADR 12).
     if (datapath.#hasJudged()) attachJudge(datapath);
     datapath.#hold();
@@ -162,11 +171,12 @@ export class LoadedDatapath extends Datapath {
   #restorePins(): void {
     makeDirectories(this.paths);
     const missing = new Set<string>(this.#missingPins());
+    const proxy = proxyPins(this.paths, this.#options.sharedGid);
     for (const name of allMaps) {
-      if (missing.has(name)) replacePin(this.map(name), this.paths.map(name));
+      if (missing.has(name)) replacePin(this.map(name), this.paths.map(name), proxy);
     }
     for (const name of programNames) {
-      if (missing.has(name)) replacePin(this.program(name), this.paths.program(name));
+      if (missing.has(name)) replacePin(this.program(name), this.paths.program(name), proxy);
     }
   }
 

@@ -51,12 +51,42 @@ export function removeRetired(paths: PinPaths): void {
   for (const name of retiredMaps) rmSync(join(paths.shared, name), { force: true });
 }
 
-/** A pin can't be overwritten, but renamed over: nobody ever finds none. */
-export function replacePin(object: BpfProgram | BpfMap, path: string): void {
+/** Group and modes of the pins, by path, that the DNS proxy opens; it owns none. The others are root's alone. */
+export interface ProxyPins {
+  readonly gid: number;
+  readonly modes: ReadonlyMap<string, number>;
+}
+
+/** The proxy writes the shared maps and the position of the ring of events, reads two more, and runs two programs. */
+export function proxyPins(paths: PinPaths, gid: number): ProxyPins {
+  const written = [...sharedMaps, 'events' as const].map(paths.map);
+  const read = (['endpoints', 'counters'] as const).map(paths.map);
+  const run = (['learn', 'select_member'] as const).map(paths.program);
+  const modes = new Map([...written, ...run].map((path) => [path, 0o660]));
+  for (const path of read) modes.set(path, 0o640);
+  return { gid, modes };
+}
+
+/**
+ * A pin can't be overwritten, but renamed over: nobody ever finds none, nor one that is not shared yet. An agent
+ * may be killed right after, and the proxy must be able to start without it.
+ */
+export function replacePin(object: BpfProgram | BpfMap, path: string, proxy: ProxyPins): void {
   const next = `${path}_next`;
   if (existsSync(next)) unlinkSync(next);
   object.pin(next);
+  const mode = proxy.modes.get(path);
+  try {
+    if (mode !== undefined) sharePin(next, proxy.gid, mode);
+  } catch {
+    // Enforcement does not need it: shareWithProxy comes next, and says what is in the way.
+  }
   renameSync(next, path);
+}
+
+function sharePin(path: string, gid: number, mode: number): void {
+  chownSync(path, 0, gid);
+  chmodSync(path, mode);
 }
 
 /**
@@ -89,7 +119,7 @@ export function unshareSearch(root: string, gid: number): void {
   }
 }
 
-/** The proxy writes the shared maps and the position of the ring of events, and reads the rest; it owns none. */
+/** Lets the proxy search the directories and open the pins that are its business. @throws system errors */
 export function shareWithProxy(paths: PinPaths, gid: number): void {
   const members = Array.from({ length: TD_MEMBERS_MAX }, (_, index) => paths.member(index));
   shareSearch(paths.root, gid);
@@ -97,16 +127,5 @@ export function shareWithProxy(paths: PinPaths, gid: number): void {
     chownSync(directory, 0, gid);
     chmodSync(directory, 0o750);
   }
-  for (const name of [...sharedMaps, 'events'] as const) {
-    chownSync(paths.map(name), 0, gid);
-    chmodSync(paths.map(name), 0o660);
-  }
-  for (const name of ['endpoints', 'counters'] as const) {
-    chownSync(paths.map(name), 0, gid);
-    chmodSync(paths.map(name), 0o640);
-  }
-  for (const name of ['learn', 'select_member'] as const) {
-    chownSync(paths.program(name), 0, gid);
-    chmodSync(paths.program(name), 0o660);
-  }
+  for (const [path, mode] of proxyPins(paths, gid).modes) sharePin(path, gid, mode);
 }
