@@ -180,7 +180,7 @@ while read -r file; do
 	# Beside the others from the start: node runs files by name, and these would run on alone at the end.
 	e2e/scenarios/compatibility.* | e2e/scenarios/mark.* | e2e/scenarios/flows-flood.* | \
 		e2e/scenarios/restart-swap.* | \
-		e2e/scenarios/restart-alone.* | e2e/scenarios/start-failures.*) longest+=("$file") ;;
+		e2e/scenarios/restart-alone.* | e2e/scenarios/start-failures.* | e2e/scenarios/start-killed.*) longest+=("$file") ;;
 	e2e/scenarios/attacks-* | e2e/scenarios/redirect-* | e2e/scenarios/bad-* | e2e/scenarios/cli.* | \
 		e2e/scenarios/names.* | e2e/scenarios/cluster-network-policy.* | e2e/scenarios/first-path.* | e2e/scenarios/first-start.* | e2e/scenarios/disk-full.* | \
 		e2e/scenarios/flows-absence.* | e2e/scenarios/proxied-direct.* | \
