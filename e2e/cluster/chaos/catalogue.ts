@@ -3,6 +3,7 @@
 
 /** Faults of a cluster. What may fail under each is said here, before it is done. */
 
+import type { MemberStatus } from '@tandem/datapath/group';
 import { waitFor } from '@tandem/testing/wait';
 import { startControlPlaneProgram, waitForApiServer } from '../control-plane.ts';
 import { kubectl } from '../kubectl.ts';
@@ -29,6 +30,8 @@ const nothing = 'nothing may fail';
 const names = 'allowed names may fail until programs of the node have answers again';
 const apiServer = 'kube-apiserver';
 const liveTimeoutMs = 120_000;
+/** A member beats every 20 ms. */
+const freshBeatMs = 50;
 const members = [
   ['agent', daemonSets.agent],
   ['dns-proxy', daemonSets.dnsProxy],
@@ -71,8 +74,9 @@ const bothFaults: readonly ClusterFault[] = [
     what: 'queries of the node may stay unanswered until a member serves again',
     inject: ({ stage, node, excuse }) =>
       excuse('silence', [node], async () => {
+        const killed = new Set((await stage.members(node)).map(({ epochNs }) => epochNs));
         for (const [program] of members) await signalProgram(stage, node, program, 'SIGKILL');
-        await untilServing(stage, node);
+        await untilServing(stage, node, killed);
       }),
   },
   {
@@ -85,7 +89,7 @@ const bothFaults: readonly ClusterFault[] = [
         for (const [program] of members) {
           await signalProgram(stage, node, program, 'SIGCONT').catch(() => undefined);
         }
-        await untilServing(stage, node);
+        await untilServing(stage, node, new Set());
       }),
   },
 ];
@@ -250,13 +254,22 @@ function resolverAway(
   });
 }
 
-async function untilServing(stage: ClusterStage, node: number): Promise<void> {
-  const isServing = async (): Promise<boolean> =>
-    (await stage.members(node)).some(
-      (member) => member.isServing && member.revision > 0 && member.beatAgeMs < 50,
-    );
-  await waitFor(isServing, {
+/** `killed`: epochs of members that do not count: their last heartbeat is fresh for a while after their end. */
+async function untilServing(
+  stage: ClusterStage,
+  node: number,
+  killed: ReadonlySet<number>,
+): Promise<void> {
+  await waitFor(async () => isServed(await stage.members(node), killed), {
     what: `a member of ${nodeName(node)} to serve`,
     timeoutMs: liveTimeoutMs,
   });
+}
+
+/** Whether one of these members serves, and is none of the `killed` epochs. */
+export function isServed(members: readonly MemberStatus[], killed: ReadonlySet<number>): boolean {
+  return members.some(
+    ({ isServing, revision, beatAgeMs, epochNs }) =>
+      isServing && revision > 0 && beatAgeMs < freshBeatMs && !killed.has(epochNs),
+  );
 }

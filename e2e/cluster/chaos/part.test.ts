@@ -5,10 +5,11 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { MemberStatus } from '@tandem/datapath/group';
 import { readTool, UsageError } from '@tandem/runtime/tool';
 import { Random } from '../../chaos/random.ts';
 import type { RunResult } from '../../chaos/run.ts';
-import { clusterFaults } from './catalogue.ts';
+import { clusterFaults, isServed } from './catalogue.ts';
 import { chosenRun, clusterChaosTool, listText } from './options.ts';
 import { boundsOf, Drawing } from './part.ts';
 import type { DrawnFault } from './run.ts';
@@ -69,6 +70,20 @@ test('lost and late queries are held against those of pods without policy', () =
   assert.deepEqual(broken({ late: 2 }, 0, 1), [late]);
   assert.deepEqual(broken({ lost: 1 }, 1, 0), [`${what}: lost, as pods without policy`]);
   assert.deepEqual(broken({ wronglyAllowed: 1 }, 1, 1), [`${what}: wrongly allowed`]);
+});
+
+test('a member that was killed does not serve, however fresh its last heartbeat is', () => {
+  const at = (epochNs: number, more: Partial<MemberStatus> = {}): MemberStatus => ({
+    ...{ index: 0, role: 'agent', state: 'live', pid: 1, isServing: true, revision: 1 },
+    ...{ beatAgeMs: 3, epochNs, ...more },
+  });
+  const killed = new Set([100, 200]);
+  assert.equal(isServed([at(100), at(200, { index: 1 })], killed), false);
+  assert.equal(isServed([at(100), at(300, { index: 1 })], killed), true);
+  assert.equal(isServed([at(300, { isServing: false })], killed), false);
+  assert.equal(isServed([at(300, { revision: 0 })], killed), false);
+  assert.equal(isServed([at(100)], new Set()), true);
+  assert.equal(isServed([at(100, { beatAgeMs: 90 })], new Set()), false);
 });
 
 test('the command line', () => {
