@@ -11,8 +11,8 @@ import type { Layout } from './layout.ts';
 import { binary } from './programs.ts';
 
 const timeoutMs = 180_000;
-/** Above the 300 s that Helm waits for hooks by itself. */
-const helmTimeoutMs = 330_000;
+/** Above the longest `--timeout` that is given to it. */
+const helmTimeoutMs = 630_000;
 
 interface KubectlOptions {
   /** For `-f -`. */

@@ -18,7 +18,9 @@ import { type ClusterConfig, type Layout, nodeIndexes } from './layout.ts';
 import { importImage } from './node.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const rolloutTimeout = '--timeout=180s';
+/** A machine short of CPU that replaces the pods of both DaemonSets on each node, one after the other, takes minutes. */
+const rolloutSeconds = 600;
+const helmWait = ['--wait', '--timeout', `${rolloutSeconds}s`];
 
 export const release = 'tandem';
 export const productNamespace = 'kube-system';
@@ -79,15 +81,14 @@ export async function upgradeProduct(
     value,
   ]);
   const target = [release, chart, '--namespace', productNamespace];
-  const wait = waits ? ['--wait', '--timeout', '170s'] : [];
+  const wait = waits ? helmWait : [];
   await helm(layout, ['upgrade', '--install', ...target, ...wait, ...set], program);
   if (waits) await rolledOut(layout);
 }
 
 /** To the revision before the present one. */
 export async function rollBackProduct(layout: Layout): Promise<void> {
-  const wait = ['--wait', '--timeout', '170s'];
-  await helm(layout, ['rollback', release, '--namespace', productNamespace, ...wait]);
+  await helm(layout, ['rollback', release, '--namespace', productNamespace, ...helmWait]);
   await rolledOut(layout);
 }
 
@@ -124,6 +125,6 @@ export async function testProduct(layout: Layout): Promise<void> {
 
 /** Waits until each node has a ready pod of the DaemonSet's present template. */
 export async function rollout(layout: Layout, namespace: string, name: string): Promise<void> {
-  const target = ['rollout', 'status', `daemonset/${name}`, rolloutTimeout];
-  await kubectl(layout, ['-n', namespace, ...target]);
+  const target = ['rollout', 'status', `daemonset/${name}`, `--timeout=${rolloutSeconds}s`];
+  await kubectl(layout, ['-n', namespace, ...target], { timeoutMs: (rolloutSeconds + 10) * 1000 });
 }
