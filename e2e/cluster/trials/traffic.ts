@@ -90,9 +90,8 @@ export class Traffic implements AsyncDisposable {
   async end(server: () => Promise<ServerFaults>): Promise<string> {
     this.#load.child.kill('SIGTERM');
     this.#long.stdin.end();
-    await Promise.all([this.#load.exited, this.#long.exited]);
-    const load = JSON.parse(this.#load.stdout()) as LoadResult;
-    const long = JSON.parse(this.#long.stdout().slice('open\n'.length)) as LongConnections;
+    const load = await resultOf<LoadResult>(this.#load, 'load');
+    const long = await resultOf<LongConnections>(this.#long, 'long-connections');
     const { sent, lost, maxUs, rcodes } = load;
     const refused = sent - lost - (rcodes['0'] ?? 0);
     const ms = (us: number): string => `${(us / 1000).toFixed(0)} ms`;
@@ -119,4 +118,13 @@ export class Traffic implements AsyncDisposable {
     await this.#load.stop();
     await this.#long.stop();
   }
+}
+
+/** The last line that it wrote. @throws Error that says how it ended, when that is none of JSON */
+async function resultOf<Result>(program: RunningProcess, what: string): Promise<Result> {
+  const { status, signal } = await program.exited;
+  const line = program.stdout().trim().split('\n').at(-1) ?? '';
+  if (line.startsWith('{')) return JSON.parse(line) as Result;
+  const how = signal ?? `status ${status}`;
+  throw new Error(`${what} ended with ${how} and no result: ${program.stderr().trim()}`);
 }
