@@ -45,9 +45,18 @@ export function startDaemon(layout: Layout, { name, command, args, env }: Daemon
   child.unref();
   const { pid } = child;
   if (pid === undefined) throw new Error(`${name}: ${command} could not be started`);
+  giveOurWeight(pid);
   const record: ProcessRecord = { pid, startTime: startTimeOf(pid) ?? '' };
   writeFileSync(recordOf(layout, name), JSON.stringify(record));
   return pid;
+}
+
+/** A session of its own is a group of its own for the scheduler too (sched_autogroup), which does not inherit the weight of ours. */
+function giveOurWeight(pid: number): void {
+  const own = '/proc/self/autogroup';
+  if (!existsSync(own)) return;
+  const nice = /nice (-?\d+)/.exec(readFileSync(own, 'utf8'))?.[1];
+  if (nice !== undefined && nice !== '0') writeFileSync(`/proc/${pid}/autogroup`, nice);
 }
 
 export function daemonNames(layout: Layout): readonly string[] {
