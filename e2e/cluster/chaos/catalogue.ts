@@ -267,8 +267,8 @@ async function untilServing(
 }
 
 /** Whether one of these members serves, and is none of the `killed` epochs. */
-export function isServed(members: readonly MemberStatus[], killed: ReadonlySet<number>): boolean {
-  return members.some(
+export function isServed(group: readonly MemberStatus[], killed: ReadonlySet<number>): boolean {
+  return group.some(
     ({ isServing, revision, beatAgeMs, epochNs }) =>
       isServing && revision > 0 && beatAgeMs < freshBeatMs && !killed.has(epochNs),
   );

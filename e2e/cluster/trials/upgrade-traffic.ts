@@ -34,7 +34,8 @@ export async function underTraffic(
   await delay(calmMs);
   await work();
   await delay(calmMs);
-  return traffic.end(async () => {
+  // Awaited here: else both programs are disposed of before they have told their results.
+  return await traffic.end(async () => {
     const { slow, dropped } = await serverFaults(trial);
     return { slow: slow - before.slow, dropped: dropped - before.dropped };
   });
