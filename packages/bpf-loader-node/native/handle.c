@@ -158,6 +158,14 @@ struct handle *argument_handle(struct call *call, size_t index, enum handle_kind
 	return handle;
 }
 
+struct handle *handle_begin(napi_env env, napi_callback_info info, size_t count, struct call *call,
+			    enum handle_kind kind)
+{
+	if (!call_begin(env, info, count, call))
+		return NULL;
+	return argument_handle(call, 0, kind);
+}
+
 struct handle *argument_fd_handle(struct call *call, size_t index)
 {
 	uint32_t number = 0;

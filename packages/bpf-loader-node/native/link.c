@@ -130,14 +130,11 @@ static napi_value adopt_link(struct call *call, int fd, const char *action, cons
 EXPORTED(link_attach_tcx)
 {
 	struct call call;
-	struct handle *program;
+	struct handle *program = handle_begin(env, info, 5, &call, HANDLE_PROGRAM);
 	struct tcx_anchor anchor = { 0 };
 	uint32_t ifindex, attach_type;
 	char target[NAME_BYTES];
 
-	if (!call_begin(env, info, 5, &call))
-		return NULL;
-	program = argument_handle(&call, 0, HANDLE_PROGRAM);
 	if (program == NULL || !argument_u32(&call, 1, "ifindex", &ifindex) ||
 	    !argument_u32(&call, 2, "attachType", &attach_type) ||
 	    !argument_u32(&call, 3, "flags", &anchor.flags) ||
@@ -154,13 +151,10 @@ EXPORTED(link_attach_tcx)
 EXPORTED(link_attach_netfilter)
 {
 	struct call call;
-	struct handle *program;
+	struct handle *program = handle_begin(env, info, 5, &call, HANDLE_PROGRAM);
 	struct netfilter_hook hook = { 0 };
 	char target[NAME_BYTES];
 
-	if (!call_begin(env, info, 5, &call))
-		return NULL;
-	program = argument_handle(&call, 0, HANDLE_PROGRAM);
 	if (program == NULL || !argument_u32(&call, 1, "family", &hook.family) ||
 	    !argument_u32(&call, 2, "hook", &hook.hook) ||
 	    !argument_i32(&call, 3, "priority", &hook.priority) ||
@@ -176,14 +170,11 @@ EXPORTED(link_attach_netfilter)
 EXPORTED(link_attach_cgroup)
 {
 	struct call call;
-	struct handle *program;
+	struct handle *program = handle_begin(env, info, 3, &call, HANDLE_PROGRAM);
 	char path[PATH_BYTES], target[NAME_BYTES];
 	uint32_t attach_type;
 	int directory, fd;
 
-	if (!call_begin(env, info, 3, &call))
-		return NULL;
-	program = argument_handle(&call, 0, HANDLE_PROGRAM);
 	if (program == NULL || !argument_string(&call, 1, "path", path, sizeof(path)) ||
 	    !argument_u32(&call, 2, "attachType", &attach_type))
 		return NULL;
@@ -196,19 +187,11 @@ EXPORTED(link_attach_cgroup)
 	return adopt_link(&call, fd, "attach cgroup program", target);
 }
 
-static struct handle *link_begin(napi_env env, napi_callback_info info, size_t count,
-				 struct call *call)
-{
-	if (!call_begin(env, info, count, call))
-		return NULL;
-	return argument_handle(call, 0, HANDLE_LINK);
-}
-
 /* linkUpdate(link, program) */
 EXPORTED(link_update)
 {
 	struct call call;
-	struct handle *link = link_begin(env, info, 2, &call);
+	struct handle *link = handle_begin(env, info, 2, &call, HANDLE_LINK);
 	struct handle *program;
 
 	if (link == NULL)
@@ -225,7 +208,7 @@ EXPORTED(link_update)
 EXPORTED(link_detach)
 {
 	struct call call;
-	struct handle *link = link_begin(env, info, 1, &call);
+	struct handle *link = handle_begin(env, info, 1, &call, HANDLE_LINK);
 
 	if (link == NULL)
 		return NULL;
@@ -238,7 +221,7 @@ EXPORTED(link_detach)
 EXPORTED(link_info)
 {
 	struct call call;
-	struct handle *link = link_begin(env, info, 1, &call);
+	struct handle *link = handle_begin(env, info, 1, &call, HANDLE_LINK);
 	struct link_facts facts;
 	uint32_t length = sizeof(facts);
 	napi_value result;
@@ -314,12 +297,9 @@ EXPORTED(tcx_query)
 EXPORTED(reuseport_attach)
 {
 	struct call call;
-	struct handle *program;
+	struct handle *program = handle_begin(env, info, 2, &call, HANDLE_PROGRAM);
 	int32_t fd;
 
-	if (!call_begin(env, info, 2, &call))
-		return NULL;
-	program = argument_handle(&call, 0, HANDLE_PROGRAM);
 	if (program == NULL || !argument_i32(&call, 1, "socketFd", &fd))
 		return NULL;
 	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_EBPF, &program->fd,

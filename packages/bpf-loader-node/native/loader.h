@@ -176,6 +176,9 @@ void handle_close(struct loader *loader, struct handle *handle);
 void handle_close_all(struct loader *loader);
 /* NULL with an error thrown when the argument is not an open handle of the kind. */
 struct handle *argument_handle(struct call *call, size_t index, enum handle_kind kind);
+/* Begins a call whose first argument is a handle of this kind. NULL: an exception is pending. */
+struct handle *handle_begin(napi_env env, napi_callback_info info, size_t count, struct call *call,
+			    enum handle_kind kind);
 /* A map, program or link: whatever has an fd. */
 struct handle *argument_fd_handle(struct call *call, size_t index);
 

@@ -15,14 +15,6 @@
 
 #define BATCH_TOKEN_BYTES_MIN 4u /* hash maps keep a bucket number in the token, others a key */
 
-static struct handle *map_begin(napi_env env, napi_callback_info info, size_t count,
-				struct call *call)
-{
-	if (!call_begin(env, info, count, call))
-		return NULL;
-	return argument_handle(call, 0, HANDLE_MAP);
-}
-
 /* The kernel wants no key pointer for keyless maps (queues). */
 static void *key_pointer(const struct handle *handle, uint8_t *key)
 {
@@ -56,7 +48,7 @@ EXPORTED(map_create)
 EXPORTED(map_info)
 {
 	struct call call;
-	struct handle *handle = map_begin(env, info, 1, &call);
+	struct handle *handle = handle_begin(env, info, 1, &call, HANDLE_MAP);
 	struct bpf_map_info facts = { 0 };
 	uint32_t length = sizeof(facts);
 	napi_value result;
@@ -82,7 +74,7 @@ EXPORTED(map_info)
 EXPORTED(map_lookup)
 {
 	struct call call;
-	struct handle *handle = map_begin(env, info, 4, &call);
+	struct handle *handle = handle_begin(env, info, 4, &call, HANDLE_MAP);
 	uint8_t *key, *value;
 	uint32_t flags;
 
@@ -102,7 +94,7 @@ EXPORTED(map_lookup)
 EXPORTED(map_update)
 {
 	struct call call;
-	struct handle *handle = map_begin(env, info, 4, &call);
+	struct handle *handle = handle_begin(env, info, 4, &call, HANDLE_MAP);
 	uint8_t *key, *value;
 	uint32_t flags;
 
@@ -120,7 +112,7 @@ EXPORTED(map_update)
 EXPORTED(map_delete)
 {
 	struct call call;
-	struct handle *handle = map_begin(env, info, 2, &call);
+	struct handle *handle = handle_begin(env, info, 2, &call, HANDLE_MAP);
 	uint8_t *key;
 
 	if (handle == NULL ||
@@ -137,7 +129,7 @@ EXPORTED(map_delete)
 EXPORTED(map_next_key)
 {
 	struct call call;
-	struct handle *handle = map_begin(env, info, 3, &call);
+	struct handle *handle = handle_begin(env, info, 3, &call, HANDLE_MAP);
 	uint8_t *key = NULL, *next;
 
 	if (handle == NULL)
@@ -190,7 +182,7 @@ EXPORTED(map_update_batch)
 {
 	LIBBPF_OPTS(bpf_map_batch_opts, options);
 	struct call call;
-	struct handle *handle = map_begin(env, info, 5, &call);
+	struct handle *handle = handle_begin(env, info, 5, &call, HANDLE_MAP);
 	uint8_t *keys, *values;
 	uint32_t count, done, flags;
 
@@ -213,7 +205,7 @@ EXPORTED(map_delete_batch)
 {
 	LIBBPF_OPTS(bpf_map_batch_opts, options);
 	struct call call;
-	struct handle *handle = map_begin(env, info, 3, &call);
+	struct handle *handle = handle_begin(env, info, 3, &call, HANDLE_MAP);
 	uint8_t *keys;
 	uint32_t count, done;
 
@@ -235,7 +227,7 @@ EXPORTED(map_lookup_batch)
 {
 	LIBBPF_OPTS(bpf_map_batch_opts, options);
 	struct call call;
-	struct handle *handle = map_begin(env, info, 6, &call);
+	struct handle *handle = handle_begin(env, info, 6, &call, HANDLE_MAP);
 	uint8_t *keys, *values, *token;
 	uint32_t count, done, token_bytes;
 	bool is_first;
@@ -275,7 +267,7 @@ static void unmap(napi_env env, void *data, void *hint)
 EXPORTED(map_mmap)
 {
 	struct call call;
-	struct handle *handle = map_begin(env, info, 3, &call);
+	struct handle *handle = handle_begin(env, info, 3, &call, HANDLE_MAP);
 	napi_value buffer = NULL;
 	napi_status status;
 	uint32_t offset, wanted;
@@ -327,7 +319,7 @@ EXPORTED(buffer_detach)
 EXPORTED(map_freeze)
 {
 	struct call call;
-	struct handle *handle = map_begin(env, info, 1, &call);
+	struct handle *handle = handle_begin(env, info, 1, &call, HANDLE_MAP);
 
 	if (handle == NULL)
 		return NULL;

@@ -13,12 +13,24 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct bpf_map *argument_map_name(struct call *call, struct handle *handle, size_t index,
-					 char *name, size_t size)
+/* Begins a call whose first arguments are an object and a name in it. */
+static struct handle *object_begin(napi_env env, napi_callback_info info, size_t count,
+				   struct call *call, const char *what, char *name)
 {
+	struct handle *handle = handle_begin(env, info, count, call, HANDLE_OBJECT);
+
+	if (handle == NULL || !argument_string(call, 1, what, name, NAME_BYTES))
+		return NULL;
+	return handle;
+}
+
+static struct bpf_map *object_map_begin(napi_env env, napi_callback_info info, size_t count,
+					struct call *call, char *name)
+{
+	struct handle *handle = object_begin(env, info, count, call, "map name", name);
 	struct bpf_map *map;
 
-	if (!argument_string(call, index, "map name", name, size))
+	if (handle == NULL)
 		return NULL;
 	for (uint32_t i = 0; i < handle->map_count; i++)
 		if (strcmp(handle->map_names[i].name, name) == 0)
@@ -30,12 +42,13 @@ static struct bpf_map *argument_map_name(struct call *call, struct handle *handl
 	return map;
 }
 
-static struct bpf_program *argument_program_name(struct call *call, struct handle *handle,
-						 size_t index, char *name, size_t size)
+static struct bpf_program *object_program_begin(napi_env env, napi_callback_info info,
+						size_t count, struct call *call, char *name)
 {
+	struct handle *handle = object_begin(env, info, count, call, "program name", name);
 	struct bpf_program *program;
 
-	if (!argument_string(call, index, "program name", name, size))
+	if (handle == NULL)
 		return NULL;
 	program = bpf_object__find_program_by_name(handle->object, name);
 	if (program == NULL)
@@ -60,16 +73,9 @@ static napi_value adopt_duplicate(struct call *call, enum handle_kind kind, int 
 EXPORTED(object_map)
 {
 	struct call call;
-	struct handle *handle;
-	struct bpf_map *map;
 	char name[NAME_BYTES];
+	struct bpf_map *map = object_map_begin(env, info, 2, &call, name);
 
-	if (!call_begin(env, info, 2, &call))
-		return NULL;
-	handle = argument_handle(&call, 0, HANDLE_OBJECT);
-	if (handle == NULL)
-		return NULL;
-	map = argument_map_name(&call, handle, 1, name, sizeof(name));
 	if (map == NULL)
 		return NULL;
 	return adopt_duplicate(&call, HANDLE_MAP, bpf_map__fd(map), name);
@@ -79,16 +85,9 @@ EXPORTED(object_map)
 EXPORTED(object_program)
 {
 	struct call call;
-	struct handle *handle;
-	struct bpf_program *program;
 	char name[NAME_BYTES];
+	struct bpf_program *program = object_program_begin(env, info, 2, &call, name);
 
-	if (!call_begin(env, info, 2, &call))
-		return NULL;
-	handle = argument_handle(&call, 0, HANDLE_OBJECT);
-	if (handle == NULL)
-		return NULL;
-	program = argument_program_name(&call, handle, 1, name, sizeof(name));
 	if (program == NULL)
 		return NULL;
 	return adopt_duplicate(&call, HANDLE_PROGRAM, bpf_program__fd(program), name);
@@ -112,18 +111,11 @@ static bool is_same_shape(const struct bpf_map *map, const struct map_shape *sha
 EXPORTED(object_reuse_pin)
 {
 	struct call call;
-	struct handle *handle;
-	struct bpf_map *map;
-	struct map_shape shape;
 	char name[NAME_BYTES], path[PATH_BYTES], pinned_name[NAME_BYTES];
+	struct bpf_map *map = object_map_begin(env, info, 3, &call, name);
+	struct map_shape shape;
 	int fd, result;
 
-	if (!call_begin(env, info, 3, &call))
-		return NULL;
-	handle = argument_handle(&call, 0, HANDLE_OBJECT);
-	if (handle == NULL)
-		return NULL;
-	map = argument_map_name(&call, handle, 1, name, sizeof(name));
 	if (map == NULL || !argument_string(&call, 2, "path", path, sizeof(path)))
 		return NULL;
 	if (bpf_map__fd(map) >= 0)
@@ -156,18 +148,11 @@ EXPORTED(object_reuse_pin)
 EXPORTED(object_set_max_entries)
 {
 	struct call call;
-	struct handle *handle;
-	struct bpf_map *map;
 	char name[NAME_BYTES];
+	struct bpf_map *map = object_map_begin(env, info, 3, &call, name);
 	uint32_t count;
 	int result;
 
-	if (!call_begin(env, info, 3, &call))
-		return NULL;
-	handle = argument_handle(&call, 0, HANDLE_OBJECT);
-	if (handle == NULL)
-		return NULL;
-	map = argument_map_name(&call, handle, 1, name, sizeof(name));
 	if (map == NULL || !argument_u32(&call, 2, "count", &count))
 		return NULL;
 	result = bpf_map__set_max_entries(map, count);
@@ -180,17 +165,10 @@ EXPORTED(object_set_max_entries)
 EXPORTED(object_set_autoload)
 {
 	struct call call;
-	struct handle *handle;
-	struct bpf_program *program;
 	char name[NAME_BYTES];
+	struct bpf_program *program = object_program_begin(env, info, 3, &call, name);
 	bool is_loaded;
 
-	if (!call_begin(env, info, 3, &call))
-		return NULL;
-	handle = argument_handle(&call, 0, HANDLE_OBJECT);
-	if (handle == NULL)
-		return NULL;
-	program = argument_program_name(&call, handle, 1, name, sizeof(name));
 	if (program == NULL || !argument_bool(&call, 2, "isLoaded", &is_loaded))
 		return NULL;
 	if (bpf_program__set_autoload(program, is_loaded) != 0)

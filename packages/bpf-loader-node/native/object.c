@@ -143,12 +143,9 @@ EXPORTED(object_load)
 {
 	struct call call;
 	struct log_capture log;
-	struct handle *handle;
+	struct handle *handle = handle_begin(env, info, 1, &call, HANDLE_OBJECT);
 	int result;
 
-	if (!call_begin(env, info, 1, &call))
-		return NULL;
-	handle = argument_handle(&call, 0, HANDLE_OBJECT);
 	if (handle == NULL)
 		return NULL;
 	log_begin(&log);
@@ -165,13 +162,10 @@ EXPORTED(object_load)
 EXPORTED(object_maps)
 {
 	struct call call;
-	struct handle *handle;
+	struct handle *handle = handle_begin(env, info, 1, &call, HANDLE_OBJECT);
 	napi_value list;
 	uint32_t index = 0;
 
-	if (!call_begin(env, info, 1, &call))
-		return NULL;
-	handle = argument_handle(&call, 0, HANDLE_OBJECT);
 	if (handle == NULL || napi_create_array(env, &list) != napi_ok)
 		return NULL;
 	for (uint32_t i = 0; i < handle->map_count; i++) {
@@ -194,14 +188,11 @@ EXPORTED(object_maps)
 EXPORTED(object_programs)
 {
 	struct call call;
-	struct handle *handle;
+	struct handle *handle = handle_begin(env, info, 1, &call, HANDLE_OBJECT);
 	struct bpf_program *program;
 	napi_value list;
 	uint32_t index = 0;
 
-	if (!call_begin(env, info, 1, &call))
-		return NULL;
-	handle = argument_handle(&call, 0, HANDLE_OBJECT);
 	if (handle == NULL || napi_create_array(env, &list) != napi_ok)
 		return NULL;
 	bpf_object__for_each_program(program, handle->object) {

@@ -15,19 +15,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static struct handle *program_begin(napi_env env, napi_callback_info info, size_t count,
-				    struct call *call)
-{
-	if (!call_begin(env, info, count, call))
-		return NULL;
-	return argument_handle(call, 0, HANDLE_PROGRAM);
-}
-
 /* programInfo(handle) */
 EXPORTED(program_info)
 {
 	struct call call;
-	struct handle *handle = program_begin(env, info, 1, &call);
+	struct handle *handle = handle_begin(env, info, 1, &call, HANDLE_PROGRAM);
 	struct bpf_prog_info facts = { 0 };
 	uint32_t length = sizeof(facts);
 	char tag[2 * BPF_TAG_SIZE + 1];
@@ -60,7 +52,7 @@ EXPORTED(program_test_run)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, options);
 	struct call call;
-	struct handle *handle = program_begin(env, info, 7, &call);
+	struct handle *handle = handle_begin(env, info, 7, &call, HANDLE_PROGRAM);
 	struct bytes data, ctx, data_out, ctx_out;
 	uint32_t repeat, flags;
 	napi_value result;
@@ -100,7 +92,7 @@ EXPORTED(program_test_run)
 EXPORTED(program_run_syscall)
 {
 	struct call call;
-	struct handle *handle = program_begin(env, info, 2, &call);
+	struct handle *handle = handle_begin(env, info, 2, &call, HANDLE_PROGRAM);
 	union bpf_attr attributes;
 	struct bytes ctx;
 

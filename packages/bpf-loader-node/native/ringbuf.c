@@ -276,11 +276,8 @@ EXPORTED(ring_open)
 static struct ring *ring_begin(napi_env env, napi_callback_info info, size_t count,
 			       struct call *call)
 {
-	struct handle *handle;
+	struct handle *handle = handle_begin(env, info, count, call, HANDLE_RING);
 
-	if (!call_begin(env, info, count, call))
-		return NULL;
-	handle = argument_handle(call, 0, HANDLE_RING);
 	return handle != NULL ? handle->ring : NULL;
 }
 

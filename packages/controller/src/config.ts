@@ -10,11 +10,11 @@ import {
   enumOption,
   stringOption,
 } from '@tandem/runtime/config-option';
-import { type LogFormat, type LogLevel, logLevels } from '@tandem/runtime/log';
+import { type LogConfig, logOptions } from '@tandem/runtime/log-options';
 import { type DefinitionMode, definitionModes } from './definition-keeper.ts';
 import { leaseDurationMaxMs } from './limits.ts';
 
-export interface ControllerConfig {
+export interface ControllerConfig extends LogConfig {
   readonly kubeconfig: string;
   readonly namespace: string;
   readonly podName: string;
@@ -27,8 +27,6 @@ export interface ControllerConfig {
   readonly taintNotReady: boolean;
   readonly crdsInstall: DefinitionMode;
   readonly metricsAddress: string;
-  readonly logLevel: LogLevel;
-  readonly logFormat: LogFormat;
 }
 
 const objectName = {
@@ -113,18 +111,7 @@ export const controllerConfigSpec: ConfigSpec<ControllerConfig> = {
         'Address of /metrics, /healthz and /readyz: ADDRESS:PORT, such as 127.0.0.1:9966 or [::]:9966; empty: none. They have no authentication.',
       default: '',
     }),
-    logLevel: enumOption({
-      group: 'Observability',
-      description: 'Lowest level that is logged.',
-      default: 'info',
-      values: logLevels,
-    }),
-    logFormat: enumOption({
-      group: 'Observability',
-      description: 'Format of log lines on standard error.',
-      default: 'json',
-      values: ['json', 'text'],
-    }),
+    ...logOptions,
   },
   check: ({ metricsAddress }) =>
     metricsAddress === '' || parseAddress(metricsAddress) !== null

@@ -3,43 +3,11 @@
 
 /** Resources that the controller reads from the Kubernetes API while it leads. */
 
+import { ciliumClusterwidePolicies, ciliumPolicies } from '@tandem/kube/policy-resources';
 import type { Resource } from '@tandem/kube/resource';
 
-export const networkPolicies: Resource = {
-  path: '/apis/networking.k8s.io/v1/networkpolicies',
-  apiVersion: 'networking.k8s.io/v1',
-  kind: 'NetworkPolicy',
-};
-
 /** Kinds with a status whose definitions the controller keeps. */
-export const ciliumPolicies: readonly Resource[] = [
-  {
-    path: '/apis/cilium.io/v2/ciliumnetworkpolicies',
-    apiVersion: 'cilium.io/v2',
-    kind: 'CiliumNetworkPolicy',
-    definition: 'ciliumnetworkpolicies.cilium.io',
-  },
-  {
-    path: '/apis/cilium.io/v2/ciliumclusterwidenetworkpolicies',
-    apiVersion: 'cilium.io/v2',
-    kind: 'CiliumClusterwideNetworkPolicy',
-    definition: 'ciliumclusterwidenetworkpolicies.cilium.io',
-  },
-];
-
-/** Its definition is the Network Policy API's, which gives it a status with conditions of Kubernetes' own form. */
-export const clusterPolicies: Resource = {
-  path: '/apis/policy.networking.k8s.io/v1beta1/clusternetworkpolicies',
-  apiVersion: 'policy.networking.k8s.io/v1beta1',
-  kind: 'ClusterNetworkPolicy',
-  definition: 'clusternetworkpolicies.policy.networking.k8s.io',
-  alternatives: [
-    {
-      path: '/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies',
-      apiVersion: 'policy.networking.k8s.io/v1alpha2',
-    },
-  ],
-};
+export const ciliumKinds: readonly Resource[] = [ciliumPolicies, ciliumClusterwidePolicies];
 
 export const nodes: Resource = { path: '/api/v1/nodes', apiVersion: 'v1', kind: 'Node' };
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Work of the leader, from the begin of its term to the end; every term begins with empty state. */
+/** Work of the leader during one term. Every term begins with empty state. */
 
 import { ListWatch } from '@tandem/kube/list-watch';
 import type { ObjectSink } from '@tandem/kube/object-sink';
+import { clusterPolicies, networkPolicies } from '@tandem/kube/policy-resources';
 import type { Resource } from '@tandem/kube/resource';
 import type { KubeSession } from '@tandem/kube/session';
 import type { Logger } from '@tandem/runtime/log';
@@ -13,7 +14,7 @@ import type { DefinitionKeeper } from './definition-keeper.ts';
 import { relistMs } from './limits.ts';
 import { PolicyEvents } from './policy-events.ts';
 import { PolicyStatus } from './policy-status.ts';
-import { ciliumPolicies, clusterPolicies, networkPolicies, nodes, ownPods } from './resources.ts';
+import { ciliumKinds, nodes, ownPods } from './resources.ts';
 import { StartupTaint } from './startup-taint.ts';
 import type { WorkQueue } from './work-queue.ts';
 import type { Writer } from './writer.ts';
@@ -39,7 +40,7 @@ export class Term {
   constructor(options: TermOptions) {
     this.#o = options;
     const { config, writer, keeper, identity, log } = options;
-    this.statuses = [...ciliumPolicies, clusterPolicies].map((resource) => {
+    this.statuses = [...ciliumKinds, clusterPolicies].map((resource) => {
       const isCiliums = resource !== clusterPolicies;
       const onRoom = (): void => this.#relist(resource, status);
       const status: PolicyStatus = new PolicyStatus({

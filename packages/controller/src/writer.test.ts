@@ -8,7 +8,7 @@ import { createLogger } from '@tandem/runtime/log';
 import { ApiServer, type Fault, respondStatus } from '@tandem/testing/api-server';
 import { waitFor } from '@tandem/testing/wait';
 import { PolicyStatus } from './policy-status.ts';
-import { ciliumPolicies } from './resources.ts';
+import { ciliumKinds } from './resources.ts';
 import { emptyWriteCounts, type WriteResult, Writer } from './writer.ts';
 
 let server: ApiServer;
@@ -104,7 +104,7 @@ test('an answer that is cut off, and one that is no JSON, are no success without
 });
 
 test('an API server that asks for time gets it, for the whole kind', async () => {
-  const [resource] = ciliumPolicies;
+  const [resource] = ciliumKinds;
   assert.ok(resource !== undefined);
   const status = new PolicyStatus({
     ...{ resource, writer: writer(), log, hasStatus: () => true, onRoom: () => undefined },
@@ -131,7 +131,7 @@ test('an API server that asks for time gets it, for the whole kind', async () =>
 });
 
 test('of an object that changes while it is written the last version is written too', async () => {
-  const [resource] = ciliumPolicies;
+  const [resource] = ciliumKinds;
   assert.ok(resource !== undefined);
   const status = new PolicyStatus({
     ...{ resource, writer: writer(), log, hasStatus: () => true, onRoom: () => undefined },

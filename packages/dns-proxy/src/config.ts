@@ -16,7 +16,7 @@ import {
   stringOption,
 } from '@tandem/runtime/config-option';
 import type { OptionTable } from '@tandem/runtime/flags';
-import { type LogFormat, type LogLevel, logLevels } from '@tandem/runtime/log';
+import { type LogConfig, logOptions } from '@tandem/runtime/log-options';
 import { searchSuffixesMax, tcpConnectionsPerPodDefault } from './limits.ts';
 import { parseMetricsAddress } from './metrics/address.ts';
 import type { SnapshotPaths } from './policy/saved-policy.ts';
@@ -24,7 +24,7 @@ import { type DenialMode, denialModes } from './query/denial.ts';
 import type { MemberSettings } from './settings.ts';
 
 /** Options that both processes of a node have, and that must be the same for both. */
-export interface MemberConfig {
+export interface MemberConfig extends LogConfig {
   readonly bpffsDir: string;
   readonly runDir: string;
   readonly stateDir: string;
@@ -45,8 +45,6 @@ export interface MemberConfig {
   readonly drainTimeout: number;
   readonly metricsAddress: string;
   readonly probeSocket: string;
-  readonly logLevel: LogLevel;
-  readonly logFormat: LogFormat;
 }
 
 const absolutePath = { test: /^\//, range: 'an absolute path' };
@@ -192,18 +190,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
     default: '',
     pattern: pathOrNothing,
   }),
-  logLevel: enumOption({
-    group: 'Observability',
-    description: 'Lowest level that is logged.',
-    default: 'info',
-    values: logLevels,
-  }),
-  logFormat: enumOption({
-    group: 'Observability',
-    description: 'Format of log lines on standard error.',
-    default: 'json',
-    values: ['json', 'text'],
-  }),
+  ...logOptions,
 };
 
 /** Relations between the shared options: what is wrong, or nothing. */

@@ -19,6 +19,17 @@ export interface Resource {
   readonly alternatives?: readonly Pick<Resource, 'path' | 'apiVersion'>[];
 }
 
+/** A kind that a CustomResourceDefinition defines, such as CiliumNetworkPolicy. */
+export function customResource(apiVersion: string, kind: string, plural: string): Resource {
+  const [group = ''] = apiVersion.split('/');
+  return {
+    path: `/apis/${apiVersion}/${plural}`,
+    apiVersion,
+    kind,
+    definition: `${plural}.${group}`,
+  };
+}
+
 export const acceptJson = 'application/json';
 
 /** A watch that begins with all objects. */

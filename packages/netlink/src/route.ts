@@ -13,7 +13,7 @@ import {
 } from './constants.ts';
 import { align4, decodeAttributes, decodeMessage, isLittleEndian, viewOf } from './decode.ts';
 import { encodeMessage } from './encode.ts';
-import { attributeTable, type MessageFormat } from './format.ts';
+import { attributeTable, type MessageFormat, type Struct } from './format.ts';
 import { familyOf, fromKernel, prefixFromKernel, prefixLength, toKernel } from './ip-bytes.ts';
 
 export interface Route {
@@ -35,17 +35,33 @@ export interface Route {
   readonly preferredSource: Uint8Array | null;
 }
 
-export interface RouteHeader {
+/** Members that struct rtmsg and struct fib_rule_hdr have at the same offsets. */
+export interface RoutingHeader {
   readonly family: number;
   readonly destinationLength: number;
   readonly sourceLength: number;
   readonly tos: number;
   readonly table: number;
+  readonly flags: number;
+}
+
+export interface RouteHeader extends RoutingHeader {
   readonly protocol: number;
   readonly scope: number;
   readonly type: number;
-  readonly flags: number;
 }
+
+export const routingHeader: Struct<RoutingHeader> = {
+  bytes: 12,
+  members: {
+    family: ['u8', 0],
+    destinationLength: ['u8', 1],
+    sourceLength: ['u8', 2],
+    tos: ['u8', 3],
+    table: ['u8', 4],
+    flags: ['u32', 8],
+  },
+};
 
 export interface RouteAttributes {
   readonly destination?: Uint8Array;
@@ -65,17 +81,12 @@ export interface RouteAttributes {
 /** struct rtmsg, enum RTA_* */
 export const routeFormat: MessageFormat<RouteHeader, RouteAttributes> = {
   header: {
-    bytes: 12,
+    bytes: routingHeader.bytes,
     members: {
-      family: ['u8', 0],
-      destinationLength: ['u8', 1],
-      sourceLength: ['u8', 2],
-      tos: ['u8', 3],
-      table: ['u8', 4],
+      ...routingHeader.members,
       protocol: ['u8', 5],
       scope: ['u8', 6],
       type: ['u8', 7],
-      flags: ['u32', 8],
     },
   },
   attributes: attributeTable<RouteAttributes>({

@@ -7,6 +7,7 @@ import { FR_ACT_TO_TBL } from './constants.ts';
 import { decodeMessage } from './decode.ts';
 import { encodeMessage } from './encode.ts';
 import { attributeTable, type MessageFormat, type Struct } from './format.ts';
+import { type RoutingHeader, routingHeader } from './route.ts';
 
 export interface PortRange {
   readonly start: number;
@@ -36,14 +37,8 @@ export interface Rule extends RuleSpec {
   readonly hasOtherConditions: boolean;
 }
 
-export interface RuleHeader {
-  readonly family: number;
-  readonly destinationLength: number;
-  readonly sourceLength: number;
-  readonly tos: number;
-  readonly table: number;
+export interface RuleHeader extends RoutingHeader {
   readonly action: number;
-  readonly flags: number;
 }
 
 export interface RuleAttributes {
@@ -68,16 +63,8 @@ const portRange: Struct<PortRange> = { bytes: 4, members: { start: ['u16', 0], e
 /** struct fib_rule_hdr, enum FRA_* */
 export const ruleFormat: MessageFormat<RuleHeader, RuleAttributes> = {
   header: {
-    bytes: 12,
-    members: {
-      family: ['u8', 0],
-      destinationLength: ['u8', 1],
-      sourceLength: ['u8', 2],
-      tos: ['u8', 3],
-      table: ['u8', 4],
-      action: ['u8', 7],
-      flags: ['u32', 8],
-    },
+    bytes: routingHeader.bytes,
+    members: { ...routingHeader.members, action: ['u8', 7] },
   },
   attributes: attributeTable<RuleAttributes>({
     inInterface: [3, 'text'],

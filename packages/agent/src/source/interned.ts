@@ -29,7 +29,7 @@ export class LabelSets {
 
   /** The copy that all share; each call is undone by one of `release`. */
   take(labels: Labels): Labels {
-    const text = textOf(labels);
+    const text = entriesText(labels);
     const found = this.#byText.get(text);
     if (found !== undefined) {
       found.users += 1;
@@ -40,7 +40,7 @@ export class LabelSets {
   }
 
   release(labels: Labels): void {
-    const text = textOf(labels);
+    const text = entriesText(labels);
     const found = this.#byText.get(text);
     if (found === undefined) return;
     found.users -= 1;
@@ -48,32 +48,36 @@ export class LabelSets {
   }
 }
 
-/** Names. Of those that are gone the copies go when there are too many. */
-export class Texts {
-  readonly #texts = new Map<string, string>();
+/**
+ * Values that many objects have: `shared` returns the first one with the same text. The table forgets all its values when it has
+ * `internedTextsMax`; values that are still in use are shared again from their next use on.
+ */
+export class Shared<T> {
+  readonly #textOf: (value: T) => string;
+  readonly #values = new Map<string, T>();
 
-  shared(text: string): string {
-    const found = this.#texts.get(text);
+  constructor(textOf: (value: T) => string) {
+    this.#textOf = textOf;
+  }
+
+  shared(value: T): T {
+    const text = this.#textOf(value);
+    const found = this.#values.get(text);
     if (found !== undefined) return found;
-    if (this.#texts.size >= internedTextsMax) this.#texts.clear();
-    this.#texts.set(text, text);
-    return text;
+    if (this.#values.size >= internedTextsMax) this.#values.clear();
+    this.#values.set(text, value);
+    return value;
   }
 }
 
-/** Addresses: each pod's stands in the EndpointSlices of all its Services. As `Texts`. */
-export class Addresses {
-  readonly #addresses = new Map<string, Uint8Array>();
+export const sharedTexts = (): Shared<string> => new Shared((text) => text);
 
-  shared(address: Uint8Array): Uint8Array {
-    const text = formatAddress(address);
-    const found = this.#addresses.get(text);
-    if (found !== undefined) return found;
-    if (this.#addresses.size >= internedTextsMax) this.#addresses.clear();
-    this.#addresses.set(text, address);
-    return address;
-  }
-}
+/** For addresses of EndpointSlices: a pod's address is in the slices of all its Services. */
+export const sharedAddresses = (): Shared<Uint8Array> => new Shared(formatAddress);
+
+/** For named ports of containers: pods of one workload have equal ones. */
+export const sharedPorts = (): Shared<ReadonlyMap<string, number>> =>
+  new Shared((ports) => entriesText(ports));
 
 /**
  * Addresses of pods, 64 in one buffer: a buffer for each would take as much again as the address. A buffer lives as long as
@@ -96,24 +100,10 @@ export class PackedAddresses {
   }
 }
 
-/** Named ports of containers: pods of one kind have the same. As `Texts`. */
-export class NamedPorts {
-  readonly #ports = new Map<string, ReadonlyMap<string, number>>();
-
-  shared(ports: ReadonlyMap<string, number>): ReadonlyMap<string, number> {
-    const text = JSON.stringify([...ports]);
-    const found = this.#ports.get(text);
-    if (found !== undefined) return found;
-    if (this.#ports.size >= internedTextsMax) this.#ports.clear();
-    this.#ports.set(text, ports);
-    return ports;
-  }
-}
-
 export interface SharedParts {
-  readonly texts: Texts;
+  readonly texts: Shared<string>;
   readonly labels: LabelSets;
-  readonly ports: NamedPorts;
+  readonly ports: Shared<ReadonlyMap<string, number>>;
   readonly addresses: PackedAddresses;
 }
 
@@ -160,7 +150,7 @@ export function sharedPod(pod: Pod, { texts, labels, ports, ...parts }: SharedPa
   return pod.isPartial === undefined ? shared : { ...shared, isPartial: true };
 }
 
-/** The API server gives labels in one order; another order costs a copy. */
-function textOf(labels: Labels): string {
-  return JSON.stringify([...labels]);
+/** The API server gives the entries of equal objects in one order; another order costs a copy. */
+function entriesText(entries: ReadonlyMap<string, string | number>): string {
+  return JSON.stringify([...entries]);
 }

@@ -27,7 +27,14 @@ import { formatPolicyRef } from '@tandem/core/policy/rule';
 import type { Sandbox } from '../gate/sandboxes.ts';
 import { PolicyBuilder } from '../policy/policy-builder.ts';
 import { unsupportedKind } from '../policy/unsupported-kind.ts';
-import { Addresses, LabelSets, NamedPorts, PackedAddresses, sharedPod, Texts } from './interned.ts';
+import {
+  LabelSets,
+  PackedAddresses,
+  sharedAddresses,
+  sharedPod,
+  sharedPorts,
+  sharedTexts,
+} from './interned.ts';
 import type { ListName } from './kube-resources.ts';
 
 /** Annotations by which kubelet names a static pod; its mirror in the API has another uid. */
@@ -82,12 +89,12 @@ export class KubeCluster {
   readonly #policies = new PolicyBuilder();
   /** Parts that pods of other nodes share. */
   readonly #shared = {
-    texts: new Texts(),
+    texts: sharedTexts(),
     labels: new LabelSets(),
-    ports: new NamedPorts(),
+    ports: sharedPorts(),
     addresses: new PackedAddresses(),
   };
-  readonly #sliceAddresses = new Addresses();
+  readonly #sliceAddresses = sharedAddresses();
 
   constructor(options: KubeClusterOptions) {
     this.#o = options;

@@ -3,6 +3,13 @@
 
 /** Resources that the agent reads from the Kubernetes API. */
 
+import {
+  ciliumClusterwidePolicies,
+  ciliumPolicies,
+  ciliumRedirectPolicies,
+  clusterPolicies,
+  networkPolicies,
+} from '@tandem/kube/policy-resources';
 import type { Resource } from '@tandem/kube/resource';
 
 const pods = { path: '/api/v1/pods', apiVersion: 'v1', kind: 'Pod' } as const;
@@ -44,45 +51,10 @@ export function kubeResources(nodeName: string): readonly SourceResource[] {
       apiVersion: 'discovery.k8s.io/v1',
       kind: 'EndpointSlice',
     },
-    {
-      list: 'networkpolicies',
-      path: '/apis/networking.k8s.io/v1/networkpolicies',
-      apiVersion: 'networking.k8s.io/v1',
-      kind: 'NetworkPolicy',
-    },
-    {
-      list: 'ciliumnetworkpolicies',
-      path: '/apis/cilium.io/v2/ciliumnetworkpolicies',
-      apiVersion: 'cilium.io/v2',
-      kind: 'CiliumNetworkPolicy',
-      definition: 'ciliumnetworkpolicies.cilium.io',
-    },
-    {
-      list: 'ciliumclusterwidenetworkpolicies',
-      path: '/apis/cilium.io/v2/ciliumclusterwidenetworkpolicies',
-      apiVersion: 'cilium.io/v2',
-      kind: 'CiliumClusterwideNetworkPolicy',
-      definition: 'ciliumclusterwidenetworkpolicies.cilium.io',
-    },
-    {
-      list: 'ciliumlocalredirectpolicies',
-      path: '/apis/cilium.io/v2/ciliumlocalredirectpolicies',
-      apiVersion: 'cilium.io/v2',
-      kind: 'CiliumLocalRedirectPolicy',
-      definition: 'ciliumlocalredirectpolicies.cilium.io',
-    },
-    {
-      list: 'clusternetworkpolicies',
-      path: '/apis/policy.networking.k8s.io/v1beta1/clusternetworkpolicies',
-      apiVersion: 'policy.networking.k8s.io/v1beta1',
-      kind: 'ClusterNetworkPolicy',
-      definition: 'clusternetworkpolicies.policy.networking.k8s.io',
-      alternatives: [
-        {
-          path: '/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies',
-          apiVersion: 'policy.networking.k8s.io/v1alpha2',
-        },
-      ],
-    },
+    { list: 'networkpolicies', ...networkPolicies },
+    { list: 'ciliumnetworkpolicies', ...ciliumPolicies },
+    { list: 'ciliumclusterwidenetworkpolicies', ...ciliumClusterwidePolicies },
+    { list: 'ciliumlocalredirectpolicies', ...ciliumRedirectPolicies },
+    { list: 'clusternetworkpolicies', ...clusterPolicies },
   ];
 }

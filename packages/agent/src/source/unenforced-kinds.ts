@@ -9,7 +9,7 @@
 import { parseObject } from '@tandem/core/k8s/parse-object';
 import type { Fields } from '@tandem/core/k8s/shape';
 import { ListWatch } from '@tandem/kube/list-watch';
-import type { Resource } from '@tandem/kube/resource';
+import { customResource, type Resource } from '@tandem/kube/resource';
 import type { KubeSession } from '@tandem/kube/session';
 import { unenforcedNamesMax, unenforcedRetryMs } from '../limits.ts';
 import { unsupportedKind } from '../policy/unsupported-kind.ts';
@@ -17,15 +17,10 @@ import type { SourceDiagnostic } from './object-source.ts';
 
 const apiVersion = 'policy.networking.k8s.io/v1alpha1';
 
-function kindOf(kind: string, plural: string): Resource {
-  const definition = `${plural}.policy.networking.k8s.io`;
-  return { path: `/apis/${apiVersion}/${plural}`, apiVersion, kind, definition };
-}
-
 /** Predecessors of ClusterNetworkPolicy. */
 export const unenforcedKinds: readonly Resource[] = [
-  kindOf('AdminNetworkPolicy', 'adminnetworkpolicies'),
-  kindOf('BaselineAdminNetworkPolicy', 'baselineadminnetworkpolicies'),
+  customResource(apiVersion, 'AdminNetworkPolicy', 'adminnetworkpolicies'),
+  customResource(apiVersion, 'BaselineAdminNetworkPolicy', 'baselineadminnetworkpolicies'),
 ];
 
 interface Kind {

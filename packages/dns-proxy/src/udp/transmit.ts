@@ -16,7 +16,7 @@ import {
 } from '@tandem/dns-sockets/layout';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 
-/** A query to its server, on a connected socket. Returns the index of the tx record. */
+/** A datagram on a connected socket: a query to its server. Returns the index of the tx record. */
 export function appendForward(
   loop: UdpLoop,
   handle: number,
@@ -47,17 +47,12 @@ export function appendReply(
   port: number,
   server: number,
 ): void {
-  const { header, tx } = loop;
-  const index = header[HEADER_TX_COUNT]!;
-  const record = index * RECORD_WORDS;
-  tx[record + TX_HANDLE] = handle;
-  tx[record + TX_OFFSET] = offset;
-  tx[record + TX_LENGTH] = length;
+  const { tx } = loop;
+  const record = appendForward(loop, handle, offset, length) * RECORD_WORDS;
   tx[record + TX_PORT] = port;
   tx[record + TX_IFINDEX] = 0;
   for (let w = 0; w < 4; w++) {
     tx[record + TX_DESTINATION + w] = words[client + w]!;
     tx[record + TX_SOURCE + w] = words[server + w]!;
   }
-  header[HEADER_TX_COUNT] = index + 1;
 }
