@@ -13,8 +13,6 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const filesMin = 1_000;
-/** Folders whose comments are older than the rule. */
-const exempt = ['e2e/chaos/', 'e2e/cluster/'];
 
 const filesBelow = (directory: string, pattern: RegExp): readonly string[] =>
   readdirSync(join(root, directory), { recursive: true, encoding: 'utf8' })
@@ -22,9 +20,7 @@ const filesBelow = (directory: string, pattern: RegExp): readonly string[] =>
     .filter((file) => !/(^|\/)(node_modules|dist|build|gen)\//.test(file))
     .map((file) => join(directory, file));
 const directories = ['packages', 'bpf', 'e2e', 'scripts'];
-const sources = directories
-  .flatMap((directory) => filesBelow(directory, /\.(ts|c|h)$/))
-  .filter((file) => !exempt.some((folder) => file.startsWith(folder)));
+const sources = directories.flatMap((directory) => filesBelow(directory, /\.(ts|c|h)$/));
 
 const fragment =
   /\/\*\*?(?:\s*\n\s*\*)?\s+(Of|That|Those|Whose|What|Who|So|And|Nor|To whom|From whom)\s/g;

@@ -12,7 +12,7 @@ export const forbiddenAddress = '203.0.113.200';
 const forbiddenBytes = Uint8Array.of(203, 0, 113, 200);
 const port = 80;
 const turnSeconds = 0.2;
-/** So that some knocks are tried on what conntrack knows, and others are new to it. */
+/** Few source ports, so that conntrack has an entry for some knocks and none for others. */
 const sourcePorts = [20_001, 20_002, 20_003, 20_004];
 
 export function synFrame(pod: Pod, to: string, sourcePort: number): Uint8Array {

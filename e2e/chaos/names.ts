@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the load asks, and what the right answer is: the number in the first label says it all. */
+/** Names that the load asks for, and their right answers. The number in the first label decides both. */
 
 import type { Random } from './random.ts';
 
@@ -18,7 +18,7 @@ export const allowedSuffix = '.allowed.test';
 export const deniedSuffix = '.denied.test';
 /** Names 1..knownNames are asked again and again; later numbers once. */
 const knownNames = 100;
-/** Of 100 questions. */
+/** Parts of 100 questions. */
 const shares = { known: 40, denied: 10 } as const;
 /** The upstream has so many addresses, 198.18.0.0/15; a number beyond comes round again. */
 export const addressesMax = 131_072;
@@ -29,7 +29,7 @@ export function addressOf(number: number): string {
   return `198.${18 + (n >> 16)}.${(n >> 8) & 255}.${n & 255}`;
 }
 
-/** What fills the map of learned addresses where it is to be full: nobody's. */
+/** First octet of the addresses that fill the map of learned addresses; no name has such an address. */
 export const fillerFirstByte = 240;
 
 export const isFiller = (address: string): boolean => address.startsWith(`${fillerFirstByte}.`);

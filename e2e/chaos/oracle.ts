@@ -20,9 +20,9 @@ const problemsMax = 20;
 export interface AskedLoad {
   readonly questions: readonly Question[];
   readonly records: readonly QueryRecord[];
-  /** What may be of the queries of this load, beside `silence`. */
+  /** Outcomes that the queries of this load may have, beside `silence`. */
   readonly excuses?: readonly Excuse[];
-  /** Who asks, for what is said of its queries. */
+  /** Name of the client, for texts about its queries. */
   readonly asker?: string;
   /** Addresses that its node has learned, instead of `Seen.learned`; null: nobody can say, the node has lost its power. */
   readonly learned?: ReadonlySet<string> | null;
@@ -35,9 +35,9 @@ export interface Interval {
 }
 
 /**
- * Of queries sent in the interval. `silence`: no member can be alive, any query may stay without answer. `resolver`: the DNS
- * server cannot be reached, so those for allowed names may; denied ones are refused all the same. `cut`: nothing leaves the node:
- * as `resolver`, and a connection may fail.
+ * Failures that queries sent in the interval may have. `silence`: no member can be alive, so any query may stay without answer.
+ * `resolver`: the DNS server cannot be reached, so queries for allowed names may stay without answer, while queries for denied
+ * names are refused. `cut`: nothing leaves the node, so a connection may fail too.
  */
 export interface Excuse extends Interval {
   readonly what: 'silence' | 'resolver' | 'cut';
@@ -76,7 +76,7 @@ export interface Judgement {
   readonly wronglyAllowed: number;
   readonly wronglyRefused: number;
   readonly connections: number;
-  /** Of the answers, milliseconds. */
+  /** Median time of the answers, in ms. */
   readonly medianMs: number;
   readonly p99Ms: number;
   readonly worstMs: number;
@@ -90,7 +90,7 @@ const isWithin = ({ fromMs, toMs }: Interval, atMs: number): boolean =>
 class Judge {
   readonly #seen: Seen;
   readonly #latencies: number[] = [];
-  /** Whose queries are judged. */
+  /** Load whose queries are judged. */
   #load: AskedLoad = { questions: [], records: [] };
   readonly problems: string[] = [];
   #lateNotes = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a part of a chaos run is, and what it says at its end. */
+/** A part of a chaos run, and its result. */
 
 import { execFileSync } from 'node:child_process';
 import { cpus, loadavg, release } from 'node:os';
@@ -16,7 +16,7 @@ export interface ChaosOptions {
   /** Instead of what the tier has. */
   readonly rounds?: number;
   readonly seconds?: number;
-  /** Of the catalogue, by name; all without it. */
+  /** Names of faults of the catalogue; absent: all. */
   readonly faults?: readonly string[];
   readonly progress: (text: string) => void;
 }
@@ -44,7 +44,7 @@ export interface Facts {
 export interface Outcome {
   readonly bounds: readonly Bound[];
   readonly runs: readonly RunResult[];
-  /** What cannot be told by a number. */
+  /** Findings that are not numbers. */
   readonly notes?: readonly string[];
 }
 
@@ -80,7 +80,7 @@ export async function runPart(part: Part, options: ChaosOptions): Promise<PartRe
 
 const oneMinuteLoad = (): number => Number(loadavg()[0]!.toFixed(2));
 
-/** Of the tree that ran; "+" when it has changes that are not committed. */
+/** Commit of the tree that ran; with "+" if it has changes that are not committed. */
 function commit(): string {
   try {
     const git = (...args: string[]): string =>
@@ -108,7 +108,7 @@ export const total = (runs: readonly RunResult[], count: Count): number =>
 
 export const worst = (values: readonly number[]): number => Math.max(0, ...values);
 
-/** What holds for every run of every part. */
+/** Bounds that hold for every run of every part. */
 export function nothingWrong(runs: readonly RunResult[], what = ''): Bound[] {
   const prefix = prefixOf(what);
   return [equal(`${prefix}lost`, total(runs, 'lost'), 0), ...noWrongAnswer(runs, what)];

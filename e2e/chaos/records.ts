@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What became of each query, as the load generator writes it (`struct record` of load.h). */
+/** Outcome of each query, as the load generator writes it (`struct record` of load.h). */
 
 import { readFileSync } from 'node:fs';
 
@@ -11,14 +11,14 @@ const none = 0xffffffff;
 export interface QueryRecord {
   /** CLOCK_MONOTONIC, milliseconds. */
   readonly sentMs: number;
-  /** Of the load's list of names. */
+  /** Index in the load's list of names. */
   readonly number: number;
   /** Null: no answer in time. */
   readonly latencyMs: number | null;
   readonly rcode: number;
   /** The first address of the answer. */
   readonly address: string | null;
-  /** Of the connection to it: not tried, failed or slower than its first SYN, or opened. */
+  /** Outcome of the connection to it: not tried, failed or slower than its first SYN, or opened. */
   readonly connection: 'none' | 'failed' | 'opened';
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a chaos run says: a table on the terminal, and the JSON that is kept and merged. */
+/** Report of a chaos run: a table on the terminal, and the JSON that is kept and merged. */
 
 import { existsSync, readFileSync } from 'node:fs';
 import { type Bound, type PartResult, total, worst } from './part.ts';
@@ -82,7 +82,7 @@ export function factsLine({ facts }: PartResult): string {
   );
 }
 
-/** Of the runs in which something was wrong, the first things. */
+/** First problems of each run that had any. */
 export function problemsOf({ runs, notes = [] }: PartResult): string[] {
   const wrong = runs.flatMap(({ fault, victim, round, problems }) =>
     problems.slice(0, 5).map((problem) => `${fault} ${victim} ${round}: ${problem}`),

@@ -19,7 +19,7 @@ import { type Eviction, MemberWatch, monotonicMs } from './watch.ts';
 /** A query that has no answer by then is lost; pods ask again after 2.5 to 5 seconds. */
 export const answerTimeoutMs = 5000;
 const knocksPerSecond = 100;
-/** Of so many answers one is used at once, by a connection. */
+/** One of so many answers is used at once, by a connection. */
 const connectEvery = 8;
 /** Answers of this last part of a run must be in the map at its end: their TTL is 60 s. */
 const learnedForMs = 30_000;
@@ -42,7 +42,7 @@ export interface RunSpec {
   readonly inject: (context: RunContext) => Promise<unknown>;
 }
 
-/** What a fault has in its hands while the load runs. */
+/** Argument of a fault while the load runs. */
 export interface RunContext {
   readonly stage: Stage;
   /** Notes a moment, for the timeline. */
@@ -67,7 +67,7 @@ export interface RunResult extends Omit<Judgement, 'problems'> {
   readonly recoveryMs: number;
   /** From starts of processes to LIVE. */
   readonly restartMs: readonly number[];
-  /** Of pods that no policy selects and that ask the same beside; on a cluster alone. */
+  /** Result of pods that no policy selects and that ask the same at the same time; on a cluster alone. */
   readonly direct?: Pick<Judgement, 'sent' | 'late' | 'lost' | 'problems'>;
   /** SYNs to an address that nobody learned; on a cluster talkers send, and are not counted. */
   readonly knocks?: number;
@@ -159,7 +159,7 @@ function startPodLoad(
   return { questions, recordsFile, load };
 }
 
-/** Of the map of learned addresses; what a fault filled it with aside. */
+/** Entries of the map of learned addresses, without those with which a fault filled it. */
 function learnedBy({ tandem }: Stage): Set<string> {
   return new Set([...learnedAddresses(tandem).keys()].filter((address) => !isFiller(address)));
 }

@@ -47,7 +47,7 @@ export interface StageOptions
   readonly seed: number;
   /** Part of what the seed makes; two parts of one run get different names and times. */
   readonly purpose: string;
-  /** Of `pods`, those that have the policy of the pods that ask. */
+  /** Members of `pods` to which the policy of the asking pods applies. */
   readonly labelled?: readonly string[];
 }
 

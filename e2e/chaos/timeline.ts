@@ -15,7 +15,7 @@ export interface Mark {
 
 export interface Timeline {
   readonly bucketMs: number;
-  /** Of the queries sent in each interval, the slowest answer in milliseconds; null: none was sent. */
+  /** Slowest answer to the queries sent in each interval, in ms; null: none was sent. */
   readonly slowestMs: readonly (number | null)[];
   /** Queries without answer, by the number of their interval. */
   readonly lost: Readonly<Record<number, number>>;
@@ -44,7 +44,7 @@ export function timelineOf(
 /** Answers that take longer than this say that something was wrong; the upstream takes 20 ms. */
 export const slowMs = 60;
 
-/** So long without a slow answer, and the disturbance is over. */
+/** Time without a slow answer after which the disturbance is over. */
 const calmMs = 250;
 
 /**

@@ -51,7 +51,7 @@ export class Upstream implements AsyncDisposable {
     await this.#order(`delay-us ${Math.round(ms * 1000)}`);
   }
 
-  /** Of 1000 queries so many get no answer. */
+  /** Sets how many of 1000 queries get no answer. */
   async setLoss(perMille: number): Promise<void> {
     await this.#order(`loss ${perMille}`);
   }

@@ -66,7 +66,7 @@ export class MemberWatch implements Disposable {
     if (this.#samples.length > samplesMax) this.#samples.shift();
   }
 
-  /** What the survivors' logs say happened since this watch began, in order. */
+  /** Evictions in the survivors' logs since this watch began, in order. */
   evictions(): Eviction[] {
     const found: Eviction[] = [];
     for (const [survivor, victim] of [

@@ -101,7 +101,7 @@ const ciliumCases: readonly (readonly [what: string, object: object, trap: RegEx
   ],
 ];
 
-/** What stands in fields where something else is expected. No expression may fail: then it would count as a trap. */
+/** Values of a wrong type for every field. No expression may fail on them, because a failure would count as a refusal. */
 const odd: readonly unknown[] = [
   null,
   true,

@@ -24,7 +24,7 @@ export const pauseImage: string = `registry.k8s.io/pause:${pauseVersion}`;
 const agnhostImageOf = (version: string): string =>
   `registry.k8s.io/e2e-test-images/agnhost:${version}`;
 export const agnhostImage: string = agnhostImageOf(agnhostVersion);
-/** Of which the conformance suite of the Network Policy API makes its pods. */
+/** Version from which the conformance suite of the Network Policy API makes its pods. */
 const agnhostOlderVersion = '2.45';
 export const corednsImage: string = `registry.k8s.io/coredns/coredns:${corednsVersion}`;
 

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What ./run cluster promises about the machine it runs on, with a cluster of one node and a name of its own. Runs in
+ * Promises of ./run cluster about the machine on which it runs, with a cluster of one node and a name of its own. Runs in
  * `./run test --cluster`: programs must be built, which takes many minutes the first time.
  */
 
@@ -31,7 +31,7 @@ function cluster(...args: readonly string[]): Promise<RunResult> {
 
 const oneNode = ['--name', name, '--nodes', '1'];
 
-/** What a cluster of this name could leave behind, and what all clusters change on the machine. */
+/** Things that a cluster of this name could leave behind, and settings of the machine that every cluster changes. */
 async function footprint(): Promise<readonly string[]> {
   const { stdout } = await run('ip', ['netns', 'list']);
   const cgroups = ['/sys/fs/cgroup', ...subdirectories('/sys/fs/cgroup')].flatMap(subdirectories);

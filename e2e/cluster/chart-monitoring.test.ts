@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * What the chart gives to Prometheus and Grafana: each alert fires when it should (promtool), and every metric that an
+ * Rules and dashboard of the chart for Prometheus and Grafana: each alert fires when it should (promtool), and every metric that an
  * alert or the dashboard names is one that the product has, of that type and with these labels.
  */
 
@@ -269,7 +269,7 @@ test("Prometheus finds both processes of each node at the node's address, by one
   assert.deepEqual(await targets('other', '192.0.2.7'), []);
 });
 
-/** What Prometheus makes of a discovered target with the relabelings of each endpoint, by promtool. */
+/** Labels that Prometheus gives to a discovered target by the relabelings of each endpoint, by promtool. */
 async function discovered(
   endpoints: readonly (readonly Relabeling[])[],
   labels: Labels,

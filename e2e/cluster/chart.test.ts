@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What charts/tandem promises about its pods, as Helm renders it. Runs in `./run test --cluster`, which builds Helm. */
+/** Promises of charts/tandem about its pods, as Helm renders it. Runs in `./run test --cluster`, which builds Helm. */
 
 import assert from 'node:assert/strict';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -204,7 +204,7 @@ interface Rule {
   readonly resourceNames?: readonly string[];
 }
 
-/** What a service account of the chart may do, by what binds it. */
+/** Rules that are bound to a service account of the chart. */
 function rulesOf(objects: readonly Rendered[], account: string): readonly Rule[] {
   const bindings = objects.filter(({ kind }) => /^(Cluster)?RoleBinding$/.test(kind));
   return bindings

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What is read in the output of suites of upstream. */
+/** Reading of the output of upstream suites. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -20,10 +20,10 @@ export interface Outcome {
 
 export interface Suite {
   readonly title: string;
-  /** Of its result in docs/results, before the CNI and the date. */
+  /** Start of the name of its result in docs/results, before the CNI and the date. */
   readonly fileName: string;
   readonly program: ProgramName;
-  /** What is left out, and why; '': nothing. */
+  /** Tests that are left out, and why; '': none. */
   readonly leftOut: string;
   /** Beside the kubeconfig. `reportFile`: for the report that the suite itself writes, if it does. */
   args(focus: string, reportFile: string): readonly string[];

@@ -25,7 +25,7 @@ export const leaseMs = 3000;
 const main = fileURLToPath(new URL('../../packages/controller/src/main.ts', import.meta.url));
 const readyTimeoutMs = 60_000;
 
-/** Of the audit log: one request that has its answer. */
+/** A line of the audit log: a request that has its answer. */
 export interface Audited {
   readonly verb: string;
   readonly path: string;
@@ -208,7 +208,7 @@ export class ControllerBed implements AsyncDisposable {
     });
   }
 
-  /** What a controller wrote, its lease left out. */
+  /** Requests by which a controller wrote, without those for its lease. */
   writesOf(name: string): readonly Audited[] {
     return this.audited().filter(
       ({ verb, path, controller }) =>

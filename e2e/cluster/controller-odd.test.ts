@@ -36,7 +36,7 @@ let bed: ControllerBed;
 
 const goodSpec = { endpointSelector: {}, egress: [{ toCIDR: ['192.0.2.0/24'] }] };
 const badSpec = { endpointSelector: {}, egress: [{ toCIDR: ['x'] }] };
-/** Of a NetworkPolicy: an event says that its egress has no effect. */
+/** Spec of a NetworkPolicy of which an event says that its egress has no effect. */
 const halfSpec = { podSelector: {}, policyTypes: ['Ingress'], egress: [{}] };
 const policy = (name: string, spec: object, kind = 'CiliumNetworkPolicy'): Json => ({
   ...{ apiVersion: 'cilium.io/v2', kind, metadata: { name }, spec },

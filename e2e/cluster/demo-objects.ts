@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the demonstration applies: a client on each node, and the policy for them. */
+/** Objects of the demonstration: a client on each node, and their policy. */
 
 export const demoNamespace = 'shop';
 

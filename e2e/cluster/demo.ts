@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What Tandem does on a cluster that no peer does: all agents of all nodes are down at once, and allowed names go on, known
- * and new, while denied ones stay refused.
+ * Demonstration on a cluster: while the agents of all nodes are down at once, allowed names are still answered, known and new
+ * ones, and denied names are still refused.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -39,7 +39,7 @@ const cachesTimeoutMs = 20_000;
 const downTimeoutMs = 60_000;
 const noImage = 'localhost/tandem/agent:cannot-start';
 
-/** So that `helm test` also connects by a name. */
+/** Values with which `helm test` also connects by a name. */
 const helmTestValues = ['test.reachName=api.example.com', 'test.reachPort=80'];
 
 /** As charts/tandem says it, seen in the running processes. */
@@ -169,7 +169,7 @@ class Demonstration {
     );
   }
 
-  /** What is sent to others says nothing of whose cluster it is. */
+  /** Checks that a sysdump, which people send to others, does not name the cluster. */
   async #sysdump(): Promise<void> {
     const directory = mkdtempSync(join(tmpdir(), 'tandem-sysdump-'));
     const target = join(directory, 'redacted');
@@ -195,7 +195,7 @@ class Demonstration {
     }
   }
 
-  /** Of each node: its health, and what the table says of its agent. */
+  /** Checks the health of each node, and the state of its agent in the table. */
   async #checkStatus(claim: string, code: number, health: string, agent: string): Promise<void> {
     await this.#steps.step(claim, async () => {
       const { status, stdout, stderr } = await kubectlTandem(this.#layout, ['status']);
@@ -207,7 +207,7 @@ class Demonstration {
     });
   }
 
-  /** What the proxy learned alone, the agent has caught up with. */
+  /** Checks that the agent has the names that the DNS proxy learned alone. */
   async #checkCaches(): Promise<void> {
     for (const index of nodeIndexes(this.#config)) {
       await this.#steps.step(

@@ -35,7 +35,7 @@ export async function findGo(): Promise<GoToolchain> {
   return { command: join(directory, 'bin/go'), env };
 }
 
-/** What `go` does when it switches: modules have neither execute bits nor a go.mod below their root. */
+/** Downloads a toolchain as `go` does for a switch: modules have neither execute bits nor a go.mod below their root. */
 async function downloadToolchain(version: string): Promise<string> {
   const module = `golang.org/toolchain@${version}`;
   const { stdout } = await run('go', ['mod', 'download', '-modcacherw', '-json', module], {

@@ -14,7 +14,7 @@ import { binary } from './programs.ts';
 export const repository: string = fileURLToPath(new URL('../..', import.meta.url));
 export const chart: string = join(repository, 'charts/tandem');
 const timeoutMs = 60_000;
-/** What is rendered for, where the arguments name no other. */
+/** Kubernetes version for which charts are rendered unless the arguments name another one. */
 const kubernetes = ['--kube-version', '1.36.3'];
 
 export interface ChartObject {
@@ -50,7 +50,7 @@ export const airGap: readonly string[] = [
   ),
 ].flatMap((each) => ['--set', each]);
 
-/** What values of the chart may look like, by name. */
+/** Values of the chart that are rendered in tests, by name. */
 export const forms: Readonly<Record<string, readonly string[]>> = {
   defaults: [],
   'everything on': everything,

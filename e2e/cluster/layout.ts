@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a cluster of the bed is made of: its options, its addresses, its files. */
+/** Options, addresses and files of a cluster of the bed. */
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -9,7 +9,7 @@ import { join } from 'node:path';
 
 export const cniKinds = ['bridge', 'ptp', 'flannel', 'flannel-host-gw'] as const;
 export type CniKind = (typeof cniKinds)[number];
-/** Of flannel: how packets reach other nodes. Null: no flannel, the bed routes. */
+/** Backend by which flannel sends packets to other nodes. Null: no flannel, the bed routes. */
 export const flannelBackend = (cni: CniKind): 'vxlan' | 'host-gw' | null =>
   cni === 'flannel' ? 'vxlan' : cni === 'flannel-host-gw' ? 'host-gw' : null;
 export const proxyModes = ['iptables', 'nftables'] as const;
@@ -39,11 +39,11 @@ export const dnsServiceAddress = '10.96.0.10';
 export const worldCidr = '198.51.100.0/24';
 export const worldApiAddress = '198.51.100.10';
 export const worldWwwAddress = '198.51.100.20';
-/** Of `new-N.example.com`: each name has one that no other has. */
+/** Address of `new-N.example.com`, which no other name has. */
 export const worldNewAddress = (number: number): string => `198.51.100.${100 + number}`;
 export const worldNewNumberMax = 150;
 export const worldDns = '203.0.113.53';
-/** Of a cluster with both families, beside those above. */
+/** IPv6 addresses of a cluster with both families. */
 export const ipv6 = {
   controlPlaneAddress: 'fd00:30::1',
   nodeAddress: (index: number): string => `fd00:30::1${index}`,

@@ -29,7 +29,7 @@ const podsMax = 250;
 const minutesMax = 600;
 const seedMax = 2 ** 32 - 1;
 const roundsMax = 100;
-/** What the tests of the chart and of the workflows run. */
+/** Programs that the tests of the chart and of the workflows run. */
 const chartPrograms = [...helmPrograms, 'actionlint', 'registry'] as const;
 const commandNames = [
   ...['up', 'build', 'down', 'demo', 'conformance', 'trial', 'status', 'kubectl', 'helm', 'help'],

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a node's programs read: containerd, kubelet, kube-proxy, the CNI plugins' list. */
+/** Configuration files of a node's programs: containerd, kubelet, kube-proxy, the CNI plugins' list. */
 
 import { copyFileSync, cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -112,7 +112,7 @@ export async function inNode(
   return ['nsenter', ['--target', `${pid}`, '--all', command, ...args]];
 }
 
-/** Of the node's PID 1, as the machine sees it. */
+/** PID of the node's PID 1 in the machine's namespace. */
 export async function nodeInitPid(layout: Layout, index: number): Promise<number | null> {
   const launcher = daemonPid(layout, nodeName(index));
   if (launcher === null) return null;
@@ -181,7 +181,7 @@ function createMountPoints(): void {
   writeFileSync(mountPointsFile, JSON.stringify(made));
 }
 
-/** Those that something else uses by now stay. */
+/** Removes the mount points that nothing uses any more. */
 export function removeMountPoints(): void {
   if (!existsSync(mountPointsFile)) return;
   const made = JSON.parse(readFileSync(mountPointsFile, 'utf8')) as string[];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a process of Tandem may do in its pod, and what its memory looks like, as the kernel says it. */
+/** Privileges and memory of a process of Tandem in its pod, as the kernel reports them. */
 
 import { type Capability, capabilitySet } from '@tandem/dns-sockets/privileges';
 import { run, tryRun } from '@tandem/testing/process';
@@ -11,13 +11,13 @@ import { inNode } from './node.ts';
 export interface Privileges {
   readonly uid: number;
   readonly gid: number;
-  /** What it has, in effect and permitted alike, and all that it could ever get. */
+  /** Its effective, permitted and bounding capabilities, which are equal. */
   readonly capabilities: readonly Capability[];
   /** As ambient capabilities. */
   readonly isAmbient: boolean;
 }
 
-/** Of the C library: an arena that is not the first lies in such a place of its own. */
+/** Alignment of the arenas of the C library after the first one. */
 const arenaBytes = 64 * 1024 * 1024;
 /** SECCOMP_MODE_FILTER */
 const seccompFilter = '2';
@@ -26,8 +26,8 @@ const auxiliarySecure = 23n;
 const kib = 1024;
 
 /**
- * Of the program of a pod, `agent` or `dns-proxy`, on a node. Gives what it has, for the report.
- * @throws Error when it is not so, in any of its threads
+ * Checks the privileges of a program of a pod, `agent` or `dns-proxy`, on a node. Returns them as text for the report.
+ * @throws Error if any of its threads has others
  */
 export async function assertPrivileges(
   layout: Layout,

@@ -204,7 +204,7 @@ export async function moduleSources(name: ProgramName): Promise<string> {
   return (await download(await findGo(), module, version)).Dir;
 }
 
-/** Of which only files are read: custom resources of the operator of Prometheus, as it installs them. */
+/** Module of which only files are read: custom resources of the operator of Prometheus, as it installs them. */
 const prometheusOperator = {
   module: 'github.com/prometheus-operator/prometheus-operator',
   version: 'v0.85.0',
@@ -217,7 +217,7 @@ export async function monitoringDefinition(plural: string): Promise<string> {
   return join(Dir, 'example/prometheus-operator-crd', `monitoring.coreos.com_${plural}.yaml`);
 }
 
-/** Of which only the definition of ClusterNetworkPolicy is read. */
+/** Module of which only the definition of ClusterNetworkPolicy is read. */
 const networkPolicyApi = { module: 'sigs.k8s.io/network-policy-api', version: 'v0.3.0' } as const;
 
 /** CustomResourceDefinition of ClusterNetworkPolicy; downloaded when it is asked for first. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a long command says while it works, on stderr: a line with its time for each step, and for slow steps more. */
+/** Progress of a long command on stderr: a line with its time for each step, and for slow steps more. */
 
 const reminderMs = 20_000;
 

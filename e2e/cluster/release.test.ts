@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a release does, as far as it can be tried here: the workflows are well-formed, the chart of a release names what was pushed. */
+/** Steps of a release that can be tried without a registry: the workflows are well-formed, the chart of a release names what was pushed. */
 
 import assert from 'node:assert/strict';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What of a cluster runs, and whether pods can start and resolve names on it. */
+/** Status of a cluster: which programs run, and whether pods can start and resolve names on it. */
 
 import { controlPlanePrograms } from './control-plane.ts';
 import { tryKubectl } from './kubectl.ts';

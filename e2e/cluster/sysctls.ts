@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What kubelet sets on the whole machine, for no namespace has its own: saved before the first cluster, put back after the last. */
+/** Sysctls that kubelet sets on the whole machine, because no namespace has its own: saved before the first cluster, put back after the last. */
 
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ const names = [
 const file = join(bedDirectory, 'sysctls.json');
 const pathOf = (name: string): string => join('/proc/sys', name);
 
-/** What an earlier cluster saved stays: it is older. */
+/** Saves the values, unless an earlier cluster did. */
 export function saveSysctls(): void {
   if (existsSync(file)) return;
   const values = names

@@ -68,7 +68,7 @@ export async function anyUp(
   return chosen;
 }
 
-/** What a cluster of these options needs. */
+/** Programs that a cluster of these options needs. */
 export const programsOf = ({ cni }: ClusterConfig): readonly ProgramName[] => [
   ...(['etcd', 'kubernetes', 'agnhost', 'coredns'] as const),
   ...(flannelBackend(cni) === null ? [] : (['flannel', 'flannel-cni'] as const)),

@@ -13,7 +13,7 @@ import type { Fault } from './fault.ts';
 const bothStoppedMs = 300;
 /** The upstream's delay when both die: so many queries are in flight then. */
 const heldMs = 300;
-/** What came so shortly before both die may not have been read: nobody is left who holds those sockets. */
+/** Queries received so shortly before both die may be unread; they end with the sockets, which no process holds any more. */
 const unreadMs = 50;
 /** A stopped member is left out after 100 ms: within this its work is being taken over. */
 const takeoverMs = { from: 95, to: 140 } as const;

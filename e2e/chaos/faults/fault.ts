@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a fault of the catalogue is. */
+/** A fault of the catalogue. */
 
 import type { RunContext } from '../run.ts';
 import type { Stage } from '../stage.ts';
@@ -19,6 +19,6 @@ export interface Fault {
   /** Before the load starts; what it returns is undone after the run. */
   readonly prepare?: (stage: Stage, victim: string) => Promise<AsyncDisposable>;
   readonly inject: (context: RunContext, victim: string) => Promise<void>;
-  /** What must hold afterwards beside the answers; throws what does not. */
+  /** Check after the run, beside the answers. @throws Error with the condition that does not hold */
   readonly check?: (stage: Stage, victim: string) => Promise<void>;
 }

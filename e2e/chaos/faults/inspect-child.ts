@@ -29,7 +29,7 @@ class Session {
   readonly #socket: WebSocket;
   #nextId = 1;
   readonly #waiting = new Map<number, () => void>();
-  /** Of the worker that serves DNS, by its session. */
+  /** Session of the worker that serves DNS. */
   readonly worker: PromiseWithResolvers<string> = Promise.withResolvers<string>();
 
   constructor(socket: WebSocket) {

@@ -104,7 +104,7 @@ const policyWhileAway: Fault = {
   },
 };
 
-/** What could not be written to the full disk is written once there is room. */
+/** Checks that a snapshot that did not fit on the full disk is written when the disk has room. */
 async function checkSaved({ tandem }: Stage): Promise<void> {
   const path = join(tandem.disk, 'state', 'policy.snapshot');
   const isSaved = async (): Promise<boolean> => {

@@ -30,7 +30,7 @@ export const faults: readonly Fault[] = [
   ...upstreamFaults,
   ...resources,
 ];
-/** Of the short tier: those that ask most of the members. */
+/** Faults of the short tier: the hardest ones for the members. */
 const shortNames = ['both SIGKILL', 'survivor SIGKILL', 'worker blocked', 'upstream lossy'];
 
 const rate = 1000;

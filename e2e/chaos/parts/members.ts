@@ -26,7 +26,7 @@ const evictionMsMax = 120;
 
 interface Fault {
   readonly inject: (context: RunContext, victim: ProcessName) => Promise<void>;
-  /** What the worst answer may take more than the worst one of the control runs. */
+  /** Time by which the slowest answer may exceed the slowest one of the control runs; null: no bound. */
   readonly overControlMs: number | null;
 }
 

@@ -45,7 +45,7 @@ export class BacklogDrops implements Disposable {
   }
 }
 
-/** Of all CPUs, since the machine started. */
+/** Drops of all CPUs since the machine started. */
 function readDropped(): number {
   return readFileSync('/proc/net/softnet_stat', 'utf8')
     .split('\n')

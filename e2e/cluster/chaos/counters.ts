@@ -30,7 +30,7 @@ export async function readCounters({ layout }: ClusterStage, node: number): Prom
   return counters;
 }
 
-/** What has grown since; a program that began anew begins at 0. */
+/** Counters that have grown, and by how much; those of a restarted program begin at 0. */
 export function grown(before: Counters, after: Counters): string {
   const words: string[] = [];
   for (const [series, value] of after) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a fault of a cluster is, and what it has in its hands while pods ask. */
+/** A fault of a cluster, and its argument while pods ask. */
 
 import type { Excuse } from '../../chaos/oracle.ts';
 import type { ClusterStage } from './stage.ts';
@@ -12,7 +12,7 @@ export type Subject = 'member' | 'node' | 'API server' | 'CoreDNS' | 'cache' | '
 export interface ClusterFault {
   readonly name: string;
   readonly subject: Subject;
-  /** What is done, and what may fail meanwhile; nothing else may, and what is denied passes under none. */
+  /** Action of the fault and failures that it permits, for the report. No fault permits that denied traffic passes. */
   readonly what: string;
   /** Whether it happens to one node, drawn for each run. */
   readonly isOfNode: boolean;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What the asking pod of a node does during a run: queries at a rate, a connection to some of the answers, connections that stay open. */
+/** Traffic of the asking pod of a node during a run: queries at a rate, a connection to some of the answers, connections that stay open. */
 
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ import { askerOf, type ClusterStage } from './stage.ts';
 
 /** A query that has no answer by then is lost. */
 export const answerTimeoutMs = 5000;
-/** Of so many answers one is used at once, by a connection. */
+/** One of so many answers is used at once, by a connection. */
 const connectEvery = 4;
 export const sockets = 16;
 /** Names for so long; after that they come again, and new ones are not new any more. */
@@ -27,7 +27,7 @@ export const secondsMax = 600;
 const connections = 5;
 const exchangeMs = 200;
 const openTimeoutMs = 30_000;
-/** So that no load of a node has the files of the one before its power cut. */
+/** Number of loads so far, a part of their file names: a load after a power cut must not find the files of the one before. */
 let started = 0;
 
 export interface NodeSaw {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What a seed draws, and the command line. What faults do is seen on a cluster alone. */
+/** The faults that a seed draws, and the command line. Only a run on a cluster tests the faults. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -13,7 +13,7 @@ import { type DrawnFault, messageOf, rate, runOnce } from './run.ts';
 import { settle } from './settle.ts';
 import { ClusterStage } from './stage.ts';
 
-/** Of so many runs one has a second fault beside it. */
+/** One of so many runs has a second fault. */
 const pairEvery = 3;
 /** These touch no pod: they may come beside any that needs no API server. */
 const seconds: readonly ClusterFault[] = clusterFaults.filter(({ subject }) =>
@@ -151,7 +151,7 @@ function asDirect(runs: readonly RunResult[], kind: string, count: 'late' | 'los
   return atMost(`${kind}: ${what}, as pods without policy`, seen, limit);
 }
 
-/** What must hold of these runs. */
+/** Bounds that these runs must keep. */
 export function boundsOf(runs: readonly RunResult[], failed: number): Bound[] {
   const isPair = ({ fault }: RunResult): boolean => fault.includes(' + ');
   const kinds = new Set(runs.map((run) => (isPair(run) ? two : run.fault)));

@@ -17,11 +17,11 @@ import { type NodeSaw, NodeTraffic } from './node-traffic.ts';
 import { settle } from './settle.ts';
 import { askerOf, type ClusterStage } from './stage.ts';
 
-/** Of a node, queries a second. */
+/** Queries of a node per second. */
 export const rate = 100;
 /** With traffic, before the fault and after everything came right. */
 const calmMs = 1500;
-/** Of what was sent so long before nobody could answer any more, it may not be answered yet: the upstream takes 20 ms. */
+/** Queries sent so shortly before all members end may be unanswered: the upstream takes 20 ms. */
 const unreadMs = 300;
 /** A member that took its DNS server for unreachable tries it ten times a second. */
 const tailMs = 500;
@@ -37,7 +37,7 @@ export interface DrawnFault {
 
 export interface RunOutcome {
   readonly result: RunResult;
-  /** What did not come right, or could not be judged; '': nothing. */
+  /** Checks that failed or could not be made; '': none. */
   readonly failed: string;
 }
 

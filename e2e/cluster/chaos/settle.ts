@@ -66,7 +66,7 @@ export async function settle(
   }
 }
 
-/** What is not well, in the order in which it comes to be; '': nothing. */
+/** First thing for which the cluster still waits, in the order in which a cluster starts; '': nothing. */
 async function missingOf(stage: ClusterStage, stuck: Stuck): Promise<string> {
   const { layout } = stage;
   const nodes = await tryKubectl(layout, ['get', 'nodes', '-o', `jsonpath=${nodeTemplate}`]);

@@ -28,7 +28,7 @@ import { podProcess } from '../trials/pod-process.ts';
 import { Trial, trialNamespace } from '../trials/trial.ts';
 
 const upstreamAddress = '203.0.113.54';
-/** Of the names that the upstream answers (`names.ts`): a web server is at each. */
+/** Addresses of the names that the upstream answers (`names.ts`), each with a web server. */
 const answerCidr = '198.18.0.0/15';
 const zones = `test:53 {
     errors
@@ -38,8 +38,8 @@ const zones = `test:53 {
 const askers = 'asks';
 const bystander = 'bystander';
 export const askerOf = (index: number): string => `${askers}-${nodeName(index)}`;
+/** Two, so that talkers of one node also send to each other. */
 const talkersPerNode = 2;
-/** So that the last node's talkers are not reached by strangers alone. */
 const rolloutTimeout = '--timeout=120s';
 
 const policy = {
@@ -73,11 +73,11 @@ const policy = {
   },
 };
 
-/** What captures and talkers have seen since the stage began. */
+/** Packets that captures and talkers have seen since the stage began. */
 export interface Guarded {
   readonly allowed: number;
   readonly denied: number;
-  /** What the first denied packets said. */
+  /** Texts of the first denied packets. */
   readonly texts: readonly string[];
 }
 
@@ -88,7 +88,7 @@ export class ClusterStage implements AsyncDisposable {
   readonly random: Random;
   readonly directory: string;
   #talkers: readonly string[] = [];
-  /** Of an earlier stage on this cluster. */
+  /** Addresses that an earlier stage on this cluster learned. */
   readonly #learnedBefore = new Set<string>();
 
   private constructor(trial: Trial, upstream: Upstream, seed: number) {
@@ -173,7 +173,7 @@ export class ClusterStage implements AsyncDisposable {
     return this.inside(askerOf(index));
   }
 
-  /** Of a pod of the trial; null: it has no process. */
+  /** Access to a pod of the trial; null: it has no process. */
   inside(pod: string): Inside | null {
     const pid = podProcess(this.layout, pod);
     if (pid === null) return null;
@@ -191,7 +191,7 @@ export class ClusterStage implements AsyncDisposable {
     return group.members(Number(process.hrtime.bigint()));
   }
 
-  /** What the node's map has of learned addresses. */
+  /** Learned addresses in the node's map. */
   async learned(index: number): Promise<ReadonlySet<string>> {
     return new Set(learnedAddresses({ pinRoot: await this.#pinRoot(index) }).keys());
   }

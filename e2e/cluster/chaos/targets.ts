@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What faults are done to: processes and pods of a cluster, and signals to them. */
+/** Targets of faults: processes and pods of a cluster, and signals to them. */
 
 import { tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';

@@ -20,9 +20,9 @@ import { nothingDenied } from './witness.ts';
 
 const endTimeoutMs = 600_000;
 const readySecondsMax = 5;
-/** Of what pods take without Tandem: two bursts on one machine differ by so much. */
+/** Factor over the time without Tandem: two bursts on one machine differ by as much. */
 const overBaselineMax = 1.25;
-/** Of the times that the API gives. */
+/** Resolution of the times that the API gives. */
 const resolutionSeconds = 1;
 const baselineName = 'baseline';
 const burstName = 'burst';

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What the churn trial has told the API server, and when; and what NetworkPolicy, read naively, says of it. A verdict is wrong only when
- * no state of the stated window says the same.
+ * Objects that the churn trial has written to the API server, with times, and the verdicts of NetworkPolicy by a naive reading of them. A
+ * verdict of Tandem is wrong only if no state within the stated window gives the same.
  */
 
 export type Labels = Readonly<Record<string, string>>;

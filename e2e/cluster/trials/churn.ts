@@ -20,12 +20,12 @@ import type { Trial } from './trial.ts';
 
 /** A change is in force so long after the API server has taken it, on a machine that is busy with the whole cluster. */
 const windowMs = 3000;
-/** What is allowed for so long must have arrived in it: talkers send twice a second. */
+/** A packet must arrive within this time of being allowed: talkers send twice a second. */
 const silenceMs: number = windowMs + 5000;
 const operationMs = 200;
 const lookMs = 1000;
 const sampleMs = 15_000;
-/** So many are named. */
+/** Faults that the report names. */
 const faultsMax = 12;
 /** The median of the last third of the samples, to that of the second: what grows for ever is above it after minutes. */
 const growthMax = 1.1;
@@ -91,7 +91,7 @@ class Observer {
   readonly #log: (record: object) => void;
   /** By "sender receiver". */
   readonly #lastSeenMs = new Map<string, number>();
-  /** Of a pod: since when it takes part, for those that were heard and introduced. */
+  /** Time since which a pod takes part, for pods that were heard and introduced. */
   readonly #sinceMs = new Map<string, number>();
   /** Longest staleness by pair, of what should not have arrived. */
   readonly #wrongMs = new Map<string, number>();

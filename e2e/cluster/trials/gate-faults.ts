@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * What may go wrong with the CNI gate of a node: its files are damaged or gone, the other program's configuration changes or goes,
- * the agent is away for seconds or for good. Pods start by their policy or not at all, pods of before end, and the node stays ready
+ * Faults of the CNI gate of a node: its files are damaged or gone, another program's configuration changes or disappears, the
+ * agent is away for seconds or for good. Pods start with their policy in force or not at all, older pods can end, and the node stays ready
  * as long as it has a network.
  */
 
@@ -25,14 +25,14 @@ const guardedPods = 4;
 const mendTimeoutMs = 15_000;
 const podTimeoutMs = 90_000;
 const readyTimeoutMs = 60_000;
-/** So long a pod is looked at that may not start: kubelet tries several times in it. */
+/** Time for which a pod is watched that must not start: kubelet tries several times. */
 const heldMs = 45_000;
 /** ADD waits 20 s for the agent, and nothing of a pod ends before its ADD. */
 const heldPodEndsMs = 40_000;
 const podEndsMs = 15_000;
 /** An agent and a DNS proxy that end together may take the whole of their grace period. */
 const uninstallTimeoutMs = 60_000;
-/** Of pods that start after a change, so that it is seen that they started by it. */
+/** MTU of pods that start after a change, which shows that they started with the new configuration. */
 const otherMtu = 1400;
 
 export async function gateFaults(trial: Trial): Promise<void> {
@@ -234,7 +234,7 @@ class GateFaults {
     }
   }
 
-  /** What events say of why a pod does not start. */
+  /** Reasons in events for which a pod does not start. */
   async #failures(pod: string): Promise<string> {
     const fields = `involvedObject.name=${pod},reason=FailedCreatePodSandBox`;
     const query = ['get', 'events', `--field-selector=${fields}`];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What most trials begin with: some pods on the first node under a policy, a bystander that they may not reach, strangers. */
+/** Start of most trials: some pods on the first node under a policy, a bystander that they may not reach, strangers. */
 
 import { waitFor } from '@tandem/testing/wait';
 import { applyObjects } from '../kubectl.ts';
@@ -18,7 +18,7 @@ const msPerTalker = 8;
 /** The first address of a node's pods is the node's, the last one of the network broadcast. */
 const podAddresses = (node: number): string => podCidr(node).replace('.0/24', '.2-254');
 
-/** What a talker under `talkerPolicy` sends to, where policy allows it and where not. */
+/** Targets of a talker under `talkerPolicy`, allowed and denied ones. */
 export function talkerTargets(trial: Trial, bystander: string): readonly string[] {
   const other = nodeAddress(trial.nodeNames.length);
   return [
@@ -60,7 +60,7 @@ async function watch(trial: Trial, witness: Witness): Promise<void> {
   await witness.watchPod(trial.layout, 'bystander');
 }
 
-/** What a pod without a policy sends with the mark of denied is seen at each place: else that none is seen would mean nothing. */
+/** Proves that each witness sees packets with the mark of denied ones, which a pod without a policy sends: else their absence would prove nothing. */
 async function proveWitness(trial: Trial, bystander: string): Promise<void> {
   await using witness = new Witness();
   await watch(trial, witness);

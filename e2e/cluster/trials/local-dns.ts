@@ -24,7 +24,7 @@ import type { Trial } from './trial.ts';
 
 /** UDP and TCP. */
 const protocols = 2;
-/** Of each client by each address of kube-dns. */
+/** Queries of each client to each address of kube-dns. */
 const queries = 500;
 const queriesPerSecond = 100;
 /** By caches: a socket of a member that was open before the redirect stays with kube-dns until it is closed. */
@@ -144,14 +144,14 @@ function dnsAddresses({ config }: Trial): readonly string[] {
   return config.isDualStack ? [dnsServiceAddress, ipv6.dnsServiceAddress] : [dnsServiceAddress];
 }
 
-/** So many lookups of each client: none may be lost or fail. */
+/** Lets each client look names up, and checks that no lookup is lost or fails. */
 async function lookups(trial: Trial): Promise<string> {
   await using load = await startLookups(trial, queries / queriesPerSecond);
   return await load.end(false);
 }
 
 interface Lookups extends AsyncDisposable {
-  /** What became of them. @throws Error when one was lost or failed */
+  /** Result as text. @throws Error if a lookup was lost or failed */
   end(isEarly?: boolean): Promise<string>;
 }
 
@@ -162,7 +162,7 @@ interface LoadResult {
   readonly rcodes: Readonly<Record<string, number>>;
 }
 
-/** Of the client of each node, by each address of kube-dns. */
+/** Starts lookups of the client of each node, to each address of kube-dns. */
 async function startLookups(trial: Trial, seconds: number): Promise<Lookups> {
   await using stack = new AsyncDisposableStack();
   const running: { readonly what: string; readonly process: RunningProcess }[] = [];
@@ -227,7 +227,7 @@ function answered(trial: Trial): Promise<readonly number[]> {
   });
 }
 
-/** Of the agent of each node. */
+/** Value of a series at the agent of each node. */
 function metrics(trial: Trial, series: string): Promise<readonly number[]> {
   return onEachNode(trial, (node) => agentMetric(trial, node, series));
 }

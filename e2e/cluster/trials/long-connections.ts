@@ -18,7 +18,7 @@ export interface LongConnections {
   readonly exchanges: number;
   /** How connections ended that were not to. */
   readonly broken: readonly string[];
-  /** Of an exchange. */
+  /** Longest time of an exchange. */
   readonly slowestMs: number;
 }
 

@@ -224,7 +224,7 @@ class Prometheus implements AsyncDisposable {
     return prometheus;
   }
 
-  /** What the discovery of Prometheus makes of pods without ports: Debian's build has everything but that. */
+  /** Finds targets as the discovery of Prometheus does for pods without ports, which Debian's build cannot. */
   async discover(): Promise<void> {
     const { items } = JSON.parse(
       await kubectl(this.#trial.layout, ['get', 'pods', '-A', '-o', 'json']),
@@ -265,7 +265,7 @@ class Prometheus implements AsyncDisposable {
     return (data as { readonly result: readonly Series[] }).result;
   }
 
-  /** That fire: name, node and job. */
+  /** Alerts that fire: name, node and job. */
   async alerts(): Promise<readonly string[]> {
     await this.discover();
     const { data } = await this.#get('alerts');

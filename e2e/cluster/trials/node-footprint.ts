@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What Tandem changes on a node, and what it might: as text, to be compared with another time. */
+/** State of a node that Tandem changes or might change, as text that can be compared with a later one. */
 
 import { run } from '@tandem/testing/process';
 import type { Layout } from '../layout.ts';

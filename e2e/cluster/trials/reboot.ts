@@ -17,7 +17,7 @@ import type { Trial } from './trial.ts';
 const pods = 20;
 const notReadyTimeoutMs = 120_000;
 const heardTimeoutMs = 300_000;
-/** So long is looked at what pods do whose agent does not start: kubelet tries several times in it. */
+/** Time for which pods are watched while the agent does not start: kubelet tries several times. */
 const withoutAgentMs = 60_000;
 
 export async function reboot(trial: Trial): Promise<void> {

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Who it is that a pod is reached by: for each way on which a packet comes to a pod, the source that the pod sees, and which entities
- * of a policy let it in. Tunnels and bridges of other nodes are in no object's list of addresses: their nodes' they are all the same.
+ * Source of packets to a pod: for each path to a pod, the source address that the pod sees, and the entities by which a policy
+ * admits it. Addresses of tunnels and bridges of other nodes belong to these nodes, although no object lists them.
  */
 
 import { Probe } from '@tandem/testing/probe';
@@ -38,7 +38,7 @@ interface Way {
   readonly to: 'pod' | 'service' | 'host-port' | 'node-port' | 'other-node-port';
   /** Entities that the client is. */
   readonly is: readonly Door[];
-  /** That the pod may see: the one that a masquerade takes is the kernel's choice. */
+  /** Sources that the pod may see; with a masquerade the kernel chooses one. */
   readonly sources: (kind: CniKind) => readonly string[];
 }
 
@@ -52,7 +52,7 @@ const whereverFrom =
   (...addresses: readonly string[]) =>
   (): readonly string[] =>
     addresses;
-/** What leaves n2 for a pod of n1. */
+/** Sources of packets that leave n2 for a pod of n1. */
 const leavesOther = (kind: CniKind): readonly string[] =>
   kind === 'flannel' ? [tunnelOf(2), bridgeOf(2)] : [other];
 const ownAddresses = (): readonly string[] => [tunnelOf(1), bridgeOf(1), nodeAddress(1)];
@@ -146,7 +146,7 @@ export async function sources(trial: Trial): Promise<void> {
 /** Hands in the namespaces of the clients. */
 class Clients implements AsyncDisposable {
   readonly #probes: Readonly<Record<Client, Probe>>;
-  /** Of the door's pod and of its Service. */
+  /** Addresses of each door's pod and of its Service. */
   readonly #addresses: ReadonlyMap<Door, { readonly pod: string; readonly service: string }>;
   readonly #podAddress: string;
 
@@ -194,7 +194,7 @@ class Clients implements AsyncDisposable {
     return new Clients(probes, addresses, await trial.podAddress('client'));
   }
 
-  /** Of a client that is a pod. */
+  /** Addresses of a client that is a pod. */
   podAddresses(client: Client): readonly string[] {
     return client === 'other-pod' ? [this.#podAddress] : [];
   }

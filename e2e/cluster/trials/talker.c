@@ -111,8 +111,8 @@ static size_t message(char mark, const char *about, char *buffer, size_t size)
 }
 
 /*
- * Of the addresses of a target those of one slice of the interval. All at once are a burst: for addresses that no pod has, a bridge
- * gives an ARP request to each of its ports, and the machine drops packets of everybody at a full backlog.
+ * Sends to the addresses of a target whose turn is in one slice of the interval. Sending to all at once is a burst: a bridge sends an
+ * ARP request for an address without a pod to each of its ports, and a full backlog of the machine drops packets of all nodes.
  */
 static void send_datagrams(int fd, const struct target *target, unsigned slice, unsigned slices)
 {
@@ -183,7 +183,7 @@ static void advance_connection(struct target *target)
 	}
 }
 
-/* What came, told to the collector with where it came from. */
+/* Reports a received packet and its source to the collector. */
 static void receive(int server, int fd, const struct sockaddr_in *collector)
 {
 	char bytes[2048], about[200], text[300], peer[INET_ADDRSTRLEN];

@@ -75,9 +75,9 @@ export function talkerPodSpec({
 
 /** The server that allowed packets go to: knows which talkers it has heard, and since when. */
 export class Collector implements AsyncDisposable {
-  /** Of a pod's name: the time of its first packet, as `Date.now` gives it. */
+  /** Time of the first packet of each pod, by name, as `Date.now` gives it. */
   readonly heard: Map<string, number> = new Map();
-  /** What talkers say that they received, the first ones. */
+  /** First reports of talkers about packets that they received. */
   readonly complaints: string[] = [];
   /** Called with each of them: by whom, from whom, and when, by `Date.now`. */
   onReceived: (receiver: string, sender: string, atMs: number) => void = () => undefined;
@@ -114,7 +114,7 @@ export class Collector implements AsyncDisposable {
     }
   }
 
-  /** What was said before Tandem was there. */
+  /** Removes the reports of the time before Tandem was installed. */
   forgetComplaints(): void {
     this.complaints.length = 0;
   }

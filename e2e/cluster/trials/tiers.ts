@@ -197,7 +197,7 @@ const pods = (app: keyof typeof labels): object => ({
   },
 });
 
-/** Of servers: these actions, one rule after the other, for clients on the named port. */
+/** Policy for servers: these actions in this order, for clients on the named port. */
 const policy = (
   name: string,
   tier: 'Admin' | 'Baseline',

@@ -12,7 +12,7 @@ import type { LongConnections } from './long-connections.ts';
 export const queriesPerSecond = 500;
 export const connections = 20;
 const exchangeMs = 100;
-/** What takes longer is lost. */
+/** A lookup that takes longer is lost. */
 const answerTimeoutMs = 5000;
 const openTimeoutMs = 30_000;
 /** No trial is longer. */
@@ -29,7 +29,7 @@ interface LoadResult {
   readonly seconds: readonly { readonly maxUs: number }[];
 }
 
-/** What explains lookups that are late or lost: of the DNS server, meanwhile. */
+/** Faults of the DNS server that explain late and lost lookups. */
 export interface ServerFaults {
   /** Lookups that it answered late. */
   readonly slow: number;
@@ -46,7 +46,7 @@ export class Traffic implements AsyncDisposable {
     this.#long = long;
   }
 
-  /** Of the process `pid` of a pod, as the machine sees it. */
+  /** Starts traffic in a pod. `pid`: a process of the pod, in the machine's namespace. */
   static async start(pid: number): Promise<Traffic> {
     const inPod = (command: string, args: readonly string[]): [string, string[]] => [
       'nsenter',

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** What trials share: Tandem installed, a namespace, talkers under a policy, a collector, witnesses, steps. */
+/** Common parts of trials: Tandem installed, a namespace, talkers under a policy, a collector, witnesses, steps. */
 
 import { run } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
@@ -31,7 +31,7 @@ const intervalMsDefault = 200;
 /** The chart's default. */
 const agentMetricsPort = 9964;
 
-/** Of pods `app: talker`: out to the collector and to port 80 of its address, nothing in. */
+/** Policy of pods `app: talker`: egress to the collector and to port 80 of its address, no ingress. */
 export const talkerPolicy: object = {
   apiVersion: 'networking.k8s.io/v1',
   kind: 'NetworkPolicy',
@@ -147,7 +147,7 @@ export class Trial implements AsyncDisposable {
     return (await kubectl(this.layout, ['get', 'node', name, '-o', template])) === 'True';
   }
 
-  /** Of the pods that went through a node's gate since its agent started: all, those that waited up to `limit`, and all their seconds. */
+  /** Pods that passed a node's gate since its agent started: their number, how many waited up to `limit`, and the sum of their seconds. */
   async gateWaits(
     index: number,
     limit: number,
@@ -194,7 +194,7 @@ export interface Spread {
   readonly text: string;
 }
 
-/** Of pods' times, in seconds. */
+/** Spread of pods' times, in seconds. */
 export function spreadOf(
   times: readonly PodTimes[],
   from: 'scheduled' | 'network',
@@ -206,7 +206,7 @@ export function spreadOf(
   return { p99, max, text: `p50 ${at(0.5)} s, p99 ${p99} s, longest ${max} s` };
 }
 
-/** What a trial says of packets that came where talkers listen. @throws Error with the first ones. */
+/** Sentence of a report that no packet reached a talker. @throws Error with the first packets that did */
 export function nothingArrived({ collector: { complaints } }: Trial): string {
   if (complaints.length === 0) return '';
   throw new Error(`${complaints.length} packets: ${complaints.slice(0, 3).join('; ')}`);

@@ -173,7 +173,7 @@ class Uninstall {
     return `${name} reaches whom it may, and nobody else`;
   }
 
-  /** What talkers send against their policy goes out, of those that run and of one that starts. */
+  /** Checks that packets that the policy denied pass, from running talkers and from one that starts. */
   async #policyHasEnded(): Promise<string> {
     const begun = await this.#denied();
     await waitFor(async () => (await this.#denied()) > begun, {
@@ -217,7 +217,7 @@ class Uninstall {
     });
   }
 
-  /** So that it is seen that they are as before afterwards. */
+  /** Checks that each part differs from the former state, so that the comparison afterwards proves something. */
   async #eachPartDiffers(): Promise<string> {
     const { layout, config } = this.#trial;
     const differing = new Set<string>();

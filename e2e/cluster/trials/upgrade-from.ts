@@ -26,7 +26,7 @@ const guardedPods = 4;
 const policyName = 'trial-talkers';
 const versionTimeoutMs = 30_000;
 
-/** What `talkerPolicy` says, said by administrators too: versions that know the kind have other entries then, and the same verdicts. */
+/** `talkerPolicy` as a ClusterNetworkPolicy: a version that knows the kind has more entries with it, and the same verdicts. */
 const administrators = {
   apiVersion: 'policy.networking.k8s.io/v1beta1',
   kind: 'ClusterNetworkPolicy',
@@ -110,7 +110,7 @@ async function isApplied({ layout }: Trial, object: object): Promise<boolean> {
   );
 }
 
-/** Of the agents that loaded the programs in force, node by node; one number when they are the same. */
+/** ABI version of the agent that loaded the programs in force, by node; one number if all are equal. */
 async function abiOf({ layout, config }: Trial): Promise<string> {
   const versions = new Map<string, number>();
   for (const index of nodeIndexes(config)) {

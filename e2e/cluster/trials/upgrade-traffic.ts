@@ -41,7 +41,7 @@ export async function underTraffic(
   });
 }
 
-/** Of CoreDNS, since it started. */
+/** Faults of CoreDNS since it started. */
 async function serverFaults({ layout }: Trial): Promise<ServerFaults> {
   const list = ['-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns', '-o'];
   const name = await kubectl(layout, [...list, 'jsonpath={.items[0].metadata.name}']);

@@ -34,7 +34,7 @@ const quietMs = 20_000;
 /** For which the old pods must serve on beside one that does not become ready. */
 const brokenMs = 20_000;
 const podTimeoutMs = 60_000;
-/** Of a process that hangs: three seconds without a beat, and those of a busy machine. */
+/** Time until the fence ends a hung process: three seconds without heartbeat, and some for a busy machine. */
 const fencedMsMax = 10_000;
 /** A rollout that takes longer is one that Kubernetes forgot. */
 const forgottenTimeout = '--timeout=60s';

@@ -23,7 +23,7 @@ export interface Sighting {
   readonly where: string;
   readonly allowed: number;
   readonly denied: number;
-  /** What the first denied ones said. */
+  /** Texts of the first denied packets. */
   readonly texts: readonly string[];
 }
 
@@ -85,7 +85,7 @@ function textIn(bytes: Uint8Array): string {
   return text.slice(text.indexOf(marks.denied)).slice(0, textLength);
 }
 
-/** What a trial says of it. @throws Error with the packets when one was seen that policy denies. */
+/** Sentence of a report that no denied packet was seen. @throws Error with the denied packets that were */
 export function nothingDenied(sightings: readonly Sighting[]): string {
   const bad = sightings.filter(({ denied }) => denied > 0);
   if (bad.length > 0) {
