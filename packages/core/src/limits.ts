@@ -89,9 +89,6 @@ export const fqdnEntriesPerNamespaceMax = 8_192;
 export const fqdnAddressesPerNameMax = 1_000;
 /** Places of the cache's expiry that asking the kernel whether an address is in use counts for. */
 export const fqdnPlacesPerUse = 4;
-/** Shortest and longest lifetime of a learned address (threat T7). */
-export const fqdnTtlSecondsMin = 1;
-export const fqdnTtlSecondsMax = 604_800;
 
 /* ---- policy ----------------------------------------------------------------------------------- */
 /** Capacities of kernel maps (abi.h): TD_ENDPOINTS_MAX, _CLASSES_MAX, _POLICY_MAX, _DNS_SERVERS_MAX. */

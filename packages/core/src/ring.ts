@@ -2,20 +2,15 @@
 // Copyright The Tandem Authors
 
 /**
- * A bounded first-in first-out queue that counts what it refuses or overwrites: the backlog of what
- * the other process has not seen yet. Capacity is fixed at construction; no operation allocates.
+ * A bounded first-in first-out queue that drops its oldest item when it is full, and counts it: the backlog of records that
+ * the other process has not received. Capacity is fixed at construction; no operation allocates.
  */
 
 import { assert } from './assert.ts';
 
-/** Item that a full ring drops: its oldest one, or the new one. */
-export type RingOverflow = 'drop-oldest' | 'refuse-newest';
-
 export interface RingOptions {
   /** Items, at least 1. */
   readonly capacity: number;
-  /** Default: drop-oldest. */
-  readonly overflow?: RingOverflow;
 }
 
 export class Ring<T> {
@@ -23,7 +18,6 @@ export class Ring<T> {
   /** Items lost to the limit since construction. */
   dropped = 0;
   readonly #items: (T | undefined)[];
-  readonly #dropOldest: boolean;
   #head = 0;
   #size = 0;
 
@@ -34,14 +28,13 @@ export class Ring<T> {
     );
     this.capacity = options.capacity;
     this.#items = Array.from<T | undefined>({ length: options.capacity }).fill(undefined);
-    this.#dropOldest = options.overflow !== 'refuse-newest';
   }
 
   get size(): number {
     return this.#size;
   }
 
-  /** Appends `item`. False when something was lost: the oldest item, or `item` itself. */
+  /** Appends `item`. False: the ring was full and lost its oldest item. */
   push(item: T): boolean {
     if (this.#size < this.capacity) {
       this.#items[this.#index(this.#size)] = item;
@@ -49,10 +42,8 @@ export class Ring<T> {
       return true;
     }
     this.dropped++;
-    if (this.#dropOldest) {
-      this.#items[this.#head] = item;
-      this.#head = this.#index(1);
-    }
+    this.#items[this.#head] = item;
+    this.#head = this.#index(1);
     return false;
   }
 

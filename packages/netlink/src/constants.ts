@@ -89,12 +89,8 @@ export const FR_ACT_TO_TBL = 1;
 
 /** linux/neighbour.h: flags and states of a neighbour or forwarding entry. */
 export const NTF_USE = 0x01;
-export const NTF_SELF = 0x02;
 export const NTF_MASTER = 0x04;
 export const NTF_STICKY = 0x40;
-export const NUD_NONE = 0x00;
-export const NUD_REACHABLE = 0x02;
-export const NUD_FAILED = 0x20;
 export const NUD_NOARP = 0x40;
 export const NUD_PERMANENT = 0x80;
 
@@ -110,7 +106,6 @@ export const IPPROTO_UDP = 17;
 
 /** linux/if.h */
 export const IFF_UP = 0x1;
-export const IFF_LOOPBACK = 0x8;
 
 /** net/net_namespace.h: of `lo` in every network namespace. */
 export const LOOPBACK_IFINDEX = 1;

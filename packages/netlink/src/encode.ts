@@ -31,12 +31,6 @@ export function encodeMessage<H, A>(
   return writer.bytes;
 }
 
-export function encodeAttributes<A>(table: AttributeTable<A>, attributes: A): Uint8Array {
-  const writer = new Writer();
-  writer.attributes(table, attributes);
-  return writer.bytes;
-}
-
 class Writer {
   #memory = new Uint8Array(256);
   #view = viewOf(this.#memory);

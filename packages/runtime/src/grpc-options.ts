@@ -12,8 +12,6 @@ import { grpcMessageBytesMax } from '@tandem/proto/limits';
 export const grpcConnectionsMax = 16;
 /** Calls in progress on one connection. */
 export const grpcStreamsMax = 32;
-/** Headers of one call, bytes. */
-export const grpcMetadataBytesMax = 8192;
 /** Silence after which a ping is sent, ms. */
 export const grpcKeepaliveTimeMs = 5000;
 /** Wait for the answer to a ping before the connection is given up, ms. */

@@ -25,11 +25,9 @@ export const rcodeRefused = 5;
 
 /** Header flags, as bits of the 16-bit word after the id. */
 export const flagQr = 0x8000;
-export const flagAa = 0x0400;
 export const flagTc = 0x0200;
 export const flagRd = 0x0100;
 export const flagRa = 0x0080;
-export const flagAd = 0x0020;
 export const flagCd = 0x0010;
 export const opcodeMask = 0x7800;
 export const rcodeMask = 0x000f;
@@ -39,8 +37,6 @@ export const edeNone = -1;
 export const edeOther = 0;
 export const edeNotReady = 14;
 export const edeBlocked = 15;
-export const edeFiltered = 17;
 export const edeProhibited = 18;
-export const edeNotSupported = 21;
 export const edeNoReachableAuthority = 22;
 export const edeNetworkError = 23;

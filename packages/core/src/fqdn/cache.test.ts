@@ -6,7 +6,6 @@ import { test } from 'node:test';
 import { nameFromText, nameToText } from '../dns/name.ts';
 import { fqdnPlacesPerUse } from '../limits.ts';
 import { FqdnCache } from './cache.ts';
-import { expiresAt } from './expiry.ts';
 import {
   type FqdnCacheOptions,
   FqdnRecord,
@@ -313,12 +312,4 @@ test('to refresh, and to replace, allocates nothing', () => {
   round(200_000, true);
   // A single small object for each call would be more than 6 MB.
   assert.ok(process.memoryUsage().heapUsed - before < 1_000_000);
-});
-
-test('lifetimes are clamped and get a grace', () => {
-  const options = { ttlSecondsMin: 0, graceSeconds: 30 };
-  assert.equal(expiresAt(1000, 0, options), 1031);
-  assert.equal(expiresAt(1000, 300, options), 1330);
-  assert.equal(expiresAt(1000, 0x7fffffff, options), 1000 + 604_800 + 30);
-  assert.equal(expiresAt(1000, 5, { ttlSecondsMin: 60, graceSeconds: 0 }), 1060);
 });

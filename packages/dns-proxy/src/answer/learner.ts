@@ -11,10 +11,11 @@ import type { ReplyView } from '@tandem/core/dns/reply';
 import { tdLearnOp, tdLearnResult } from '@tandem/datapath/abi.gen';
 import type { NodeGroup } from '@tandem/datapath/group';
 import { counter } from '../counters.ts';
-import { extensionGraceShare, learnPairsOrdinary, ttlSecondsMax } from '../limits.ts';
+import { extensionGraceShare, learnPairsOrdinary } from '../limits.ts';
 import type { PolicyTables } from '../policy/tables.ts';
 import { type KernelWriter, learnBatchMax } from './kernel-writer.ts';
 import { KnownPairs, pairKnown, pairNew } from './known-pairs.ts';
+import { clampTtl } from './ttl.ts';
 import { WriteRate } from './write-rate.ts';
 
 /** Selectors that one answer may feed; a name that matches more patterns is counted, not learned whole. */
@@ -106,7 +107,7 @@ export class Learner {
     }
     let changed = 0;
     for (let i = 0; i < reply.addressCount; i++) {
-      const ttl = Math.max(Math.min(reply.ttls[i]!, ttlSecondsMax), this.ttlSecondsMin);
+      const ttl = clampTtl(reply.ttls[i]!, this.ttlSecondsMin);
       const expires = (nowSeconds + ttl + this.graceSeconds) >>> 0;
       const isAaaa = reply.types[i] === 28;
       for (let s = 0; s < selectors; s++) {

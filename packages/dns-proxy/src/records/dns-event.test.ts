@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { loadName, QueryView } from '@tandem/core/dns/query';
 import { ReplyView } from '@tandem/core/dns/reply';
+import { dnsEventAddressesMax } from '@tandem/proto/limits';
 import { createSharedRing, SharedRingReader, SharedRingWriter } from '@tandem/runtime/shared-ring';
 import * as fc from 'fast-check';
 import { address, wireName } from '../../test/records.ts';
@@ -17,7 +18,6 @@ import {
   decodeDnsEvent,
   dnsRecordBytesMax,
   dnsVerdict,
-  eventAddressesMax,
   flagLearned,
   flagTrusted,
 } from './dns-event.ts';
@@ -131,7 +131,7 @@ test('the longest event fits, and no more addresses than it has room for', () =>
   const many = Array.from({ length: 40 }, (_, i): [string, number] => [`192.0.2.${i}`, 60]);
   const event = throughRing(told(labels.join('.'), many));
   assert.equal(event.name.length, 255);
-  assert.equal(event.addresses.length, eventAddressesMax);
+  assert.equal(event.addresses.length, dnsEventAddressesMax);
 });
 
 test('a full ring is counted, not waited for', () => {

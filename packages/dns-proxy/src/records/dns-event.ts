@@ -16,9 +16,10 @@
 
 import type { QueryView } from '@tandem/core/dns/query';
 import type { ReplyView } from '@tandem/core/dns/reply';
+import { dnsEventAddressesMax } from '@tandem/proto/limits';
 import type { SharedRingWriter } from '@tandem/runtime/shared-ring';
+import { clampTtl } from '../answer/ttl.ts';
 import { counter } from '../counters.ts';
-import { ttlSecondsMax } from '../limits.ts';
 
 export const dnsVerdict = { allowed: 1, denied: 2, failed: 3, timeout: 4 } as const;
 /** Answers of this server count for everybody's selectors. */
@@ -46,10 +47,8 @@ export const dnsRecordField = {
   policyId: 64,
   namespaceId: 68,
 } as const;
-/** Addresses beyond it are learned but not told in the event. */
-export const eventAddressesMax = 16;
 export const dnsRecordBytesMax: number =
-  dnsRecordHeaderBytes + 255 + eventAddressesMax * dnsRecordAddressBytes;
+  dnsRecordHeaderBytes + 255 + dnsEventAddressesMax * dnsRecordAddressBytes;
 
 /** Fields of an event; one object serves all events of a thread. */
 export class DnsEventFields {
@@ -106,13 +105,13 @@ export class DnsEventWriter {
     const nameEnd = this.#writeHeader(at, fields, query);
     let length = nameEnd - at;
     if (reply !== null) {
-      const count = Math.min(reply.addressCount, eventAddressesMax);
+      const count = Math.min(reply.addressCount, dnsEventAddressesMax);
       bytes[at + 60] = count;
       for (let i = 0; i < count; i++) {
         for (let b = 0; b < 16; b++) {
           bytes[at + length + b] = reply.addresses[i * 16 + b]!;
         }
-        const ttl = Math.max(Math.min(reply.ttls[i]!, ttlSecondsMax), fields.ttlSecondsMin);
+        const ttl = clampTtl(reply.ttls[i]!, fields.ttlSecondsMin);
         this.#view.setUint32(at + length + 16, fields.expiresBase + ttl, true);
         length += dnsRecordAddressBytes;
       }

@@ -3,7 +3,7 @@
 
 /** `struct td_event`: a packet that a BPF program dropped, or would have dropped in audit mode. */
 
-import { tdCounterHelp, tdEvent, tdVerdict } from '@tandem/datapath/abi.gen';
+import { tdCounterHelp, tdEvent } from '@tandem/datapath/abi.gen';
 
 export const dropRecordBytes: number = tdEvent.size;
 
@@ -55,11 +55,6 @@ export function decodeDrop(bytes: Uint8Array, at: number): KernelDrop {
     ifindex: view.getUint32(tdEvent.ifindex, true),
     ruleId: view.getUint32(tdEvent.rule_id, true),
   };
-}
-
-/** Audit mode let the packet pass. */
-export function isAudited(drop: { readonly verdict: number }): boolean {
-  return drop.verdict === tdVerdict.ALLOW;
 }
 
 /** "drop_no_match". */

@@ -11,8 +11,7 @@ export const observerWakeEvents: number = storedEventsMax / 4;
 /** Endpoints whose pod is remembered, those that are gone included; the oldest go first. */
 export const endpointNamesMax = 16_384;
 
-/** Names of an address that are shown beside a dropped packet, and how old what they come from may be. */
-export const peerNamesMax = 4;
+/** Age up to which a copy of the name cache gives the names beside a dropped packet. */
 export const peerNamesAgeMs = 5000;
 
 /** Names that backfill looks at before it lets other work of the thread pass. */

@@ -2,13 +2,14 @@
 // Copyright The Tandem Authors
 
 /**
- * Names that an address was answered for: beside a dropped packet they say what the pod wanted. The
- * index over the name cache is made when somebody asks and used for some seconds.
+ * Names whose answers contained an address; an event of a dropped packet shows them beside the address. The index over the
+ * name cache is made on demand and used for some seconds.
  */
 
-import { type FqdnCache } from '@tandem/core/fqdn/cache';
+import type { FqdnCache } from '@tandem/core/fqdn/cache';
 import { FqdnRecord } from '@tandem/core/fqdn/mapping';
-import { peerNamesAgeMs, peerNamesMax } from './limits.ts';
+import { observePeerNamesMax } from '@tandem/proto/limits';
+import { peerNamesAgeMs } from './limits.ts';
 
 const keyOf = (address: Uint8Array): string =>
   Buffer.from(address.buffer, address.byteOffset, 16).toString('latin1');
@@ -24,7 +25,7 @@ export class PeerNames {
     this.#nowMs = nowMs;
   }
 
-  /** At most `peerNamesMax` names, wire form. */
+  /** At most `observePeerNamesMax` names, wire form. */
   of(address: Uint8Array): readonly Uint8Array[] {
     const now = this.#nowMs();
     if (now - this.#madeMs > peerNamesAgeMs) {
@@ -45,7 +46,7 @@ export class PeerNames {
       const name = record.name.slice(0, record.nameLength);
       if (names === undefined) this.#names.set(key, [name]);
       // The same name may be there in several namespaces and scopes.
-      else if (names.length < peerNamesMax && !names.some((known) => isSame(known, name))) {
+      else if (names.length < observePeerNamesMax && !names.some((known) => isSame(known, name))) {
         names.push(name);
       }
     }
