@@ -3,7 +3,7 @@
 
 /**
  * The agent's parts beside its DNS member: the order in which they start and stop, and the reconciliation that compares them
- * with what they should be every few seconds. Works only with the agent's lease in hand.
+ * with their desired state every few seconds. It works only while the agent has its index.
  */
 
 import { randomInt } from 'node:crypto';
@@ -60,7 +60,7 @@ export class AgentControl {
   readonly #runDirectory: RunDirectory;
   readonly #keeper: StateKeeper;
   readonly #garbage = new QuietGarbage();
-  #hasLease = false;
+  #hasIndex = false;
   #served: SnapshotStart | null = null;
   #network: NetworkStack | null = null;
   #redirects: RedirectStack | null = null;
@@ -99,15 +99,15 @@ export class AgentControl {
 
   /** Puts this version's programs in force. @throws BpfError, SchemaError, TandemError: those before stay */
   async load(): Promise<void> {
-    this.#hasLease = true;
+    this.#hasIndex = true;
     this.#keeper.prepare();
     await this.#node.load();
   }
 
-  /** Without the lease: reads the API server, and applies nothing. Resolves when everything was read once. */
+  /** Reads the API server without the index, and applies nothing. Resolves when every kind was read once. */
   async readAhead(): Promise<void> {
     // A directory of files is read in no time, and copies of them are written.
-    if (this.#config.source !== kubernetesSource || this.#hasLease) return;
+    if (this.#config.source !== kubernetesSource || this.#hasIndex) return;
     this.#source = this.#createSource();
     await this.#source.readAhead();
   }
@@ -228,9 +228,9 @@ export class AgentControl {
     this.#node.close();
   }
 
-  /** Only who had the lease may take away what is in force. */
+  /** Only the holder of the index may remove what is in force. */
   get #removes(): boolean {
-    return this.#config.removeOnStop && this.#hasLease;
+    return this.#config.removeOnStop && this.#hasIndex;
   }
 
   #createSource(): EarlySource {

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The agent: takes its lease, serves DNS from the last snapshot with what is pinned, and only then loads
- * the rest of itself (`agent-control.ts`).
+ * The agent: takes its index, serves DNS from the last snapshot with the pinned maps, and only then loads its other code
+ * (`agent-control.ts`).
  */
 
 import { readPinnedSettings } from '@tandem/datapath/group-settings';
@@ -54,17 +54,17 @@ export class Agent implements Component {
 
   async start(signal: AbortSignal): Promise<void> {
     const { bpffsDir } = this.#config;
-    // The agent's index in the group is its lease: without it nothing is loaded, attached or written.
+    // Without the index nothing is loaded, attached or written: another agent may be the holder.
     await withoutDatapath(bpffsDir, () =>
       this.#member.acquire(signal, {
         prepare: () => makeDirectories(pinPaths(bpffsDir)),
         standBy: async () => void (await this.#createControl()),
-        // Who cannot read its source is not ready: an upgrade to it stops there.
+        // An agent that cannot read its source is not ready, so the upgrade stops at this node.
         readAhead: async () => (await this.#createControl()).readAhead(),
       }),
     );
     if (signal.aborted) return;
-    // Of a version that we don't know? Then not even DNS is served by its pins.
+    // Pins of an unknown version: they cannot serve even DNS.
     await withoutDatapath(bpffsDir, async () => {
       planPins(bpffsDir);
       await refuseOtherDatapath(bpffsDir);
@@ -85,12 +85,12 @@ export class Agent implements Component {
     await this.#control?.stop();
   }
 
-  /** With what holds on the node from now on. */
+  /** Reports the failure with the state in which it leaves the node. */
   async #fail(error: TandemError, onFailure: (error: TandemError) => void): Promise<void> {
     onFailure(await failureOnNode(this.#config.bpffsDir, error, 'the DNS worker failed'));
   }
 
-  /** Most of the program: no query waits for it, and who stands by has it loaded. */
+  /** Loads most of the program: no query waits for it, and a standby agent has it loaded. */
   async #createControl(): Promise<AgentControl> {
     const { AgentControl: Control } = await import('./agent-control.ts');
     this.#control ??= new Control({
@@ -102,7 +102,7 @@ export class Agent implements Component {
     return this.#control;
   }
 
-  /** By what is in force, before this agent has loaded its own: with other settings it would lose queries. */
+  /** Whether the pinned programs can serve before this agent has loaded its own: with other settings queries would be lost. */
   #canServeBefore(): boolean {
     const { bpffsDir } = this.#config;
     if (!isLoaded(bpffsDir)) return false;

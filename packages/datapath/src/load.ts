@@ -78,8 +78,8 @@ export class LoadedDatapath extends Datapath {
 
   /**
    * Loads the programs over what is pinned already, swaps them in, and attaches what is not attached.
-   * Until the kernel has taken all of them nothing changes. One process at a time: the caller has the
-   * agent's lease.
+   * Until the kernel has taken all of them nothing changes. One process at a time: the caller holds
+   * the agent's index.
    * @throws BpfError with the verifier's log when the kernel refuses; SchemaError when the pins are of a
    * version that this one does not know
    */
@@ -159,7 +159,7 @@ export class LoadedDatapath extends Datapath {
 
   /** Names of maps and programs without their pins; none where all of them are gone: see isUnpinned. */
   #missingPins(): (MapName | ProgramName)[] {
-    // Without the directory that is the agent's lease the next agent could not know of this one.
+    // Without the directory of the agent's index the next agent could not know of this one.
     if (!existsSync(this.paths.member(0))) return [];
     return [
       ...allMaps.filter((name) => !existsSync(this.paths.map(name))),

@@ -2,11 +2,11 @@
 // Copyright The Tandem Authors
 
 /**
- * Brings a map to its desired content with the fewest writes: what is equal is left alone. Adding and
- * pruning are separate, because their order against other maps is what keeps a change of policy safe.
+ * Brings a map to its desired content with the fewest writes: equal entries are not written. Adding and
+ * pruning are separate, because a change of policy is safe only in a certain order of both among all maps.
  *
- * The map is read once. From then on what this process wrote says what the map holds, for the agent is the one
- * writer of its maps (its lease). What somebody else changed is found by `compare`, a slice at a time.
+ * The map is read once. After that the writes of this process give its content, because the agent is the only
+ * writer of its maps (it holds the index). `compare` finds changes of others, a slice at a time.
  */
 
 import { BpfError } from '@tandem/bpf-loader-node/errors';

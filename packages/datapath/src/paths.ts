@@ -95,7 +95,7 @@ export interface PinPaths {
   readonly shared: string;
   readonly version: string;
   readonly links: string;
-  /** Directory that the process with this index in the group locks; for index 0 it is the agent's lease. */
+  /** Directory that the process with this index in the group locks. */
   member(index: number): string;
   /** Directory that a process locks while it waits for that index. */
   waiting(index: number): string;

@@ -35,7 +35,7 @@ export function makeDirectories(paths: PinPaths): void {
     makeDirectory(paths.member(index));
     makeDirectory(paths.waiting(index));
   }
-  // The agent's lease: nobody else may as much as open it.
+  // A lock on it is the agent's index: no other user may open it.
   chmodSync(paths.member(0), 0o700);
 }
 

@@ -95,7 +95,7 @@ export class DnsMember {
     return this.#revision;
   }
 
-  /** Why this member cannot serve DNS, whatever its policy; it is tried again. Empty: it can. */
+  /** Reason for which this member cannot open its listeners, which it tries again. Empty: they are open. */
   get listenersProblem(): string {
     return this.#listenersProblem;
   }
@@ -107,9 +107,8 @@ export class DnsMember {
   }
 
   /**
-   * Waits until no other process is this member. The index is this process's until it ends: what makes
-   * two processes of one kind safe is that only death gives it away. While it waits it stands by, with its threads
-   * loaded and what `standBy` and `readAhead` do.
+   * Waits for the index, which this process then has until it ends: two processes of one kind are safe because only
+   * death releases it. While it waits it stands by: its threads are loaded, and `standBy` and `readAhead` are called.
    */
   async acquire(
     signal: AbortSignal,
@@ -128,7 +127,7 @@ export class DnsMember {
         })();
       },
     });
-    if (this.#indexLock.isTaken) phase.takesOver();
+    if (this.#indexLock.isTaken) phase.holdsIndex();
   }
 
   /**
@@ -142,7 +141,7 @@ export class DnsMember {
     await this.#thread.begin();
   }
 
-  /** Why the worker counts as hung: its beat is as old as that of no thread that runs. */
+  /** Reason for which the worker counts as hung: its heartbeat is older than that of any running thread. Empty: it runs. */
   #hang(): string {
     const { pinRoot, member } = this.#options.worker;
     const found = this.#revision === 0 ? null : readPinnedMember(pinRoot, member);
@@ -151,12 +150,12 @@ export class DnsMember {
     return ageMs > hungWorkerMs ? `no heartbeat of the DNS worker for ${Math.round(ageMs)} ms` : '';
   }
 
-  /** Hands what the worker has said to `onEvent`; until then it is kept, up to a bound. */
+  /** Passes the worker's events to `onEvent`; until then they are kept, up to a bound. */
   deliverEvents(): void {
     this.#reader.drain(this.#deliver, eventDrainRecordsMax);
   }
 
-  /** Begins to load the thread that compiles, for whoever knows that it is needed soon. */
+  /** Begins to load the thread that compiles, before it is needed. */
   prepareInstall(): void {
     this.#compiler.prepare();
   }

@@ -19,21 +19,21 @@ test('who waits for nothing is ready when it serves, and whatever happens then',
   assert.deepEqual(phase.readiness, { isOk: true, text: 'stopping' });
 });
 
-test('who stands by is ready, and no more between the index and the first answer', () => {
+test('a standby process is ready, and not ready between the index and the first answer', () => {
   const phase = new MemberPhase();
   phase.standsBy();
   assert.deepEqual(phase.readiness, { isOk: true, text: 'standby' });
-  phase.takesOver();
-  assert.deepEqual(phase.readiness, { isOk: false, text: 'taking-over' });
+  phase.holdsIndex();
+  assert.deepEqual(phase.readiness, { isOk: false, text: 'joining' });
   phase.servesWithout(() => []);
   assert.deepEqual(phase.readiness, { isOk: true, text: 'serving' });
   phase.standsBy();
   assert.equal(phase.phase, 'serving');
 });
 
-test('who gets the index before all is prepared does not stand by any more', () => {
+test('a process that gets the index before it is prepared never stands by', () => {
   const phase = new MemberPhase();
-  phase.takesOver();
+  phase.holdsIndex();
   phase.standsBy();
   assert.deepEqual(phase.readiness, { isOk: false, text: 'starting' });
   phase.servesWithout(() => []);

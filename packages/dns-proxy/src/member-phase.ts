@@ -2,17 +2,17 @@
 // Copyright The Tandem Authors
 
 /**
- * How far a process is, as the probes of its pod see it. Ready is whoever stands by or serves; and who has served stays
- * ready, whatever is amiss: in an upgrade Kubernetes takes a pod that is not ready away at once, and what is degraded
- * serves better than nobody.
+ * Phase of a process, for the probes of its pod. A process is ready if it stands by or serves. Once it has served it stays
+ * ready, whatever is degraded: in an upgrade Kubernetes deletes a pod that is not ready at once, and a degraded process
+ * serves better than none.
  *
- *   starting ──another process has the index──► standby ──it ended──► taking-over
- *       └───────────────────────────────────────────────────────────────┴──serves──► serving ──SIGTERM──► stopping
+ *   starting ──another process has the index──► standby ──it ended──► joining
+ *       └──────────────────────────────────────────────────────────────┴──serves──► serving ──SIGTERM──► stopping
  */
 
 import type { ProbeAnswer } from '@tandem/runtime/probe-server';
 
-export type Phase = 'starting' | 'standby' | 'taking-over' | 'serving' | 'stopping';
+export type Phase = 'starting' | 'standby' | 'joining' | 'serving' | 'stopping';
 
 export class MemberPhase {
   #phase: Phase = 'starting';
@@ -25,24 +25,24 @@ export class MemberPhase {
     return this.#phase;
   }
 
-  /** All that can be done without the index is done. */
+  /** Everything that needs no index is prepared. */
   standsBy(): void {
     if (this.#phase === 'starting' && !this.#hasIndex) this.#phase = 'standby';
   }
 
-  /** The index is this process's. */
-  takesOver(): void {
+  /** This process has the index. */
+  holdsIndex(): void {
     this.#hasIndex = true;
-    if (this.#phase === 'standby') this.#phase = 'taking-over';
+    if (this.#phase === 'standby') this.#phase = 'joining';
   }
 
-  /** Everything runs; it serves as soon as `blockers` has none. */
+  /** All parts run; the process serves as soon as `blockers` returns none. */
   servesWithout(blockers: () => readonly string[]): void {
     this.#blockers = blockers;
     this.#canServe = true;
   }
 
-  /** `problem`: why its DNS worker hangs, empty when it does not. */
+  /** `problem`: reason for which the DNS worker hangs, empty while it does not. */
   livesWithout(problem: () => string): void {
     this.#hang = problem;
   }
@@ -51,7 +51,7 @@ export class MemberPhase {
     this.#phase = 'stopping';
   }
 
-  /** Answer to the liveness probe, if the main thread can answer at all. Parts of other processes do not count. */
+  /** Answer to the liveness probe, while the main thread can answer. Other processes do not count. */
   get liveness(): ProbeAnswer {
     const problem = this.#hang();
     return problem === '' ? { isOk: true, text: this.#phase } : { isOk: false, text: problem };
@@ -59,7 +59,7 @@ export class MemberPhase {
 
   /** Answer to the readiness probe. */
   get readiness(): ProbeAnswer {
-    if (this.#phase !== 'starting' && this.#phase !== 'taking-over') {
+    if (this.#phase !== 'starting' && this.#phase !== 'joining') {
       return { isOk: true, text: this.#phase };
     }
     if (!this.#canServe) return { isOk: false, text: this.#phase };

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * A source that is read before its objects may be applied: by an agent that stands by, so that it knows the cluster when the
- * lease is its own, and is not ready when it cannot be told. What is applied then is what is known then.
+ * A source that a standby agent reads before it may apply objects. So the agent knows the cluster when it gets the index, and is not
+ * ready while it cannot read it. It applies the state of the cluster at that time, not an earlier one.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
@@ -25,7 +25,7 @@ export class EarlySource implements ObjectSource {
   constructor(open: (apply: Apply) => ObjectSource, apply: Apply) {
     this.#source = open(async (cluster) => {
       this.#read.resolve();
-      // Whoever applies what was known when others had the lease would take away what they have made since.
+      // The holder of the index has applied newer objects since: an older state would remove them.
       if (!this.#mayApply) return;
       await apply(cluster);
       this.#applied.resolve();
