@@ -199,6 +199,10 @@ test('what is refused names the field and the fix', () => {
     [to({ networks: ['10.0.0.5'] }), /write 10.0.0.5\/32/],
     [to({ networks: [7] }), /networks\[0\] is the number 7/],
     [to({ networks: ['example.com'] }), /is no prefix/],
+    [
+      to({ networks: ['10.0.0.0/8', '::/0', '10.0.0.0/8'] }),
+      /networks\[2\] repeats .*networks\[0\], which the API refuses: remove one/,
+    ],
     [protocols(80), /protocols\[0\] is the number 80, .*write tcp: {destinationPort/],
     [egress({ protocols: [] }), /protocols is empty: remove it for every port/],
     [

@@ -65,6 +65,33 @@ test('a pod whose Namespace is not known is held while a subject reads labels of
   assert.ok(isHeld('beta.kubernetes.io/zone'));
 });
 
+test('a peer of which labels are not known is denied by what may mean it, and accepted by nothing that asks for them', () => {
+  const stranger = pod('new/p', { app: 'web' }, 'two', '10.244.1.9');
+  const team = (operator: string, ...values: string[]): Raw => ({
+    namespaces: { matchExpressions: [{ key: 'team', operator, values }] },
+  });
+  const port = { protocols: [{ tcp: { destinationPort: { number: 80 } } }] };
+  const verdicts = (...rules: readonly Raw[]): readonly string[] => {
+    const policy = tiered('p', { egress: rules });
+    const compiled = compileObjects([...basicObjects, stranger, policy]);
+    return [80, 81].map((each) =>
+      judged(compiled, { direction: 'egress', peer: '10.244.1.9', protocol: 6, port: each }),
+    );
+  };
+  const rule = (action: string, peer: Raw): Raw => ({ action, to: [peer], ...port });
+  const rest = { action: 'Deny', to: [all] };
+  for (const peer of [team('In', 'red'), team('NotIn', 'red'), team('DoesNotExist')]) {
+    assert.deepEqual(verdicts(rule('Deny', peer)), ['deny', 'allow']);
+    assert.deepEqual(verdicts(rule('Accept', peer), rest), ['deny', 'deny']);
+    assert.deepEqual(verdicts(rule('Pass', peer)), ['deny', 'allow']);
+    assert.deepEqual(verdicts(rule('Accept', all), rule('Deny', peer)), ['allow', 'allow']);
+  }
+  const byName = { namespaces: { matchLabels: { 'kubernetes.io/metadata.name': 'new' } } };
+  assert.deepEqual(verdicts(rule('Accept', byName), rest), ['allow', 'deny'], 'the name is known');
+  const ofOthers = { namespaces: { matchLabels: { 'kubernetes.io/metadata.name': 'shop' } } };
+  assert.deepEqual(verdicts(rule('Deny', ofOthers)), ['allow', 'allow']);
+});
+
 test('a named port is the number of the pod that the packet goes to, of any protocol', () => {
   const db = pod('shop/db', { app: 'db' }, 'two', '10.244.1.5');
   const ports = [

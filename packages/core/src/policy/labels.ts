@@ -16,6 +16,8 @@ export interface Identity {
   readonly labels: ReadonlyMap<string, string>;
   /** Labels of source reserved; their values are empty. */
   readonly reserved: ReadonlySet<string>;
+  /** Labels of a pod that it may have although they are not in `labels`: those of its namespace, or all. Undefined: none. */
+  readonly unknown?: 'namespace' | 'all';
 }
 
 /** Facts that policies in force ask of pods beyond their identity labels. */
@@ -32,6 +34,7 @@ export interface AskedOfPods {
 
 export const podNamespaceLabel = 'io.kubernetes.pod.namespace';
 export const namespaceLabelsPrefix = 'io.cilium.k8s.namespace.labels.';
+const metadataNameLabel = `${namespaceLabelsPrefix}kubernetes.io/metadata.name`;
 export const serviceAccountLabel = 'io.cilium.k8s.policy.serviceaccount';
 export const clusterLabel = 'io.cilium.k8s.policy.cluster';
 
@@ -87,8 +90,15 @@ export function podIdentity(
   for (const [name, number] of pod.namedPorts ?? []) {
     if (asked?.numbers.has(name) === true) labels.set(portLabelPrefix + name, String(number));
   }
-  return { labels, reserved: noReserved };
+  return { labels, reserved: noReserved, ...unknownOf(namespace) };
 }
+
+/** The identity of a pod whose object could not be read whole. */
+export const partialIdentity: Identity = {
+  labels: noLabels,
+  reserved: noReserved,
+  unknown: 'all',
+};
 
 /** The part of an identity that every pod of the namespace with these labels has. */
 export function impliedIdentity(namespace: string, own: ReadonlyMap<string, string>): Identity {
@@ -105,7 +115,24 @@ export function namespaceIdentity(
 ): Identity {
   const labels = new Map<string, string>();
   addNamespaceLabels(labels, name, namespace, asked);
-  return { labels, reserved: noReserved };
+  return { labels, reserved: noReserved, ...unknownOf(namespace) };
+}
+
+function unknownOf(namespace: Namespace | undefined): Pick<Identity, 'unknown'> {
+  return namespace === undefined ? { unknown: 'namespace' } : {};
+}
+
+/** Whether it is not known that the identity lacks the label of this name, which is not in `labels`. */
+export function mayHave({ unknown }: Identity, name: string): boolean {
+  return unknown === 'all' || (unknown === 'namespace' && isLabelOfNamespace(name));
+}
+
+/** Whether it is a label of the Namespace object, of which the pod does not tell the value. */
+export function isLabelOfNamespace(name: string): boolean {
+  return (
+    name !== metadataNameLabel &&
+    (name.startsWith(namespaceLabelsPrefix) || name.startsWith(namespaceLabelPrefix))
+  );
 }
 
 /** Whether a label of an identity is one of those of `namespaceIdentity`. */
@@ -129,7 +156,7 @@ function addNamespaceLabels(
     if (asked?.has(label) === true) labels.set(namespaceLabelPrefix + label, value);
   }
   // The API server sets this one on every namespace; objects in files may lack it.
-  labels.set(`${namespaceLabelsPrefix}kubernetes.io/metadata.name`, name);
+  labels.set(metadataNameLabel, name);
   labels.set(podNamespaceLabel, name);
 }
 
@@ -146,7 +173,7 @@ export function reservedIdentity(names: Iterable<string>): Identity {
 /** Canonical text of an identity: equal texts are matched by the same selectors. */
 export function identityKey(identity: Identity): string {
   const labels = [...identity.labels].map(([name, value]) => `${name}=${value}`).sort();
-  return JSON.stringify([labels, [...identity.reserved].sort()]);
+  return JSON.stringify([labels, [...identity.reserved].sort(), identity.unknown ?? '']);
 }
 
 /**

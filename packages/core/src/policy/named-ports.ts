@@ -81,7 +81,8 @@ function numbersIn(
   const found = new Set<number>();
   for (const [namespace, its] of numbers.get(name) ?? []) {
     const identity = namespaces.get(namespace) as Identity;
-    if (ofNamespaces?.some((each) => selectorMatches(each, identity)) === false) continue;
+    const isMeant = ofNamespaces?.some((each) => selectorMatches(each, identity)) ?? true;
+    if (!isMeant && identity.unknown === undefined) continue;
     for (const number of its) found.add(number);
   }
   return [...found].sort((left, right) => left - right);

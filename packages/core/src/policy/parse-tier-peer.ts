@@ -77,7 +77,7 @@ export function parseTierPeer(
   return selector === null ? none : { peers: [{ kind: 'labels', selector }] };
 }
 
-/** Pods and nodes count by their addresses, as in an ipBlock of a NetworkPolicy. */
+/** Pods and nodes count by their addresses, as in an ipBlock of a NetworkPolicy. The API refuses a list that has a text twice. */
 function parseNetworks(fields: Fields, path: string, context: ParseContext): readonly Peer[] {
   const listPath = at(path, 'networks');
   const list = takeItems(readList(fields, 'networks', path, context.errors), listPath, context);
@@ -87,6 +87,11 @@ function parseNetworks(fields: Fields, path: string, context: ParseContext): rea
     const itemPath = `${listPath}[${index}]`;
     if (typeof value !== 'string') {
       context.error(itemPath, `is ${nameOf(value)}, but must be a text: write a prefix in quotes`);
+      return [];
+    }
+    const first = list.indexOf(value);
+    if (first < index) {
+      context.error(itemPath, `repeats ${listPath}[${first}], which the API refuses: remove one`);
       return [];
     }
     const prefix = parseWholePrefix(value, itemPath, context);

@@ -7,6 +7,7 @@ import { parseObject } from '../k8s/parse-object.ts';
 import { formatAddress } from '../net/ip.ts';
 import { basicObjects, ccnp, clusterOf, cnp, node, pod, type Raw } from './cluster-fixture.test.ts';
 import { compile } from './compile.ts';
+import { Kernel } from './kernel-fixture.test.ts';
 import { EndpointFlag } from './kernel-numbers.ts';
 import { StableIds } from './stable-ids.ts';
 
@@ -41,4 +42,24 @@ test('a pod of which a label cannot be read is no peer by what it seems to lack'
   const compiled = compile({ ...cluster, pods }, { node, revision: 1 }, StableIds.empty());
   const [key] = [...compiled.policies.values()].flatMap(({ peers }) => [...peers.keys()]);
   assert.deepEqual(compiled.classTable.classesOf.get(key ?? '') ?? [], []);
+});
+
+test('a pod of which a label cannot be read is denied by what may mean it', () => {
+  const parsed = parseObject(pod('shop/odd', { app: 1 }, 'two', '10.244.1.9'));
+  const partial = parsed.ok ? undefined : parsed.error.partial;
+  assert.ok(partial?.kind === 'Pod');
+  const db = { matchLabels: { app: 'db' } };
+  const lacks = { matchExpressions: [{ key: 'app', operator: 'DoesNotExist' }] };
+  const verdict = (section: Raw): string => {
+    const cluster = clusterOf([...basicObjects, ccnp('p', { endpointSelector: {}, ...section })]);
+    const pods = new Map([...cluster.pods, ['shop/odd', partial] as const]);
+    const compiled = compile({ ...cluster, pods }, { node, revision: 1 }, StableIds.empty());
+    const packet = { direction: 'egress', peer: '10.244.1.9', protocol: 6, port: 80 } as const;
+    return new Kernel(compiled, [compiled]).judge('10.244.0.5', packet, compiled);
+  };
+  const egress = [{ toEntities: ['all'] }];
+  assert.equal(verdict({ egress }), 'allow');
+  assert.equal(verdict({ egress, egressDeny: [{ toEndpoints: [db] }] }), 'deny');
+  assert.equal(verdict({ egress: [{ toEndpoints: [lacks] }] }), 'none');
+  assert.equal(verdict({ egress: [{ toEntities: ['cluster'] }] }), 'allow');
 });

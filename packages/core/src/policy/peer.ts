@@ -19,7 +19,9 @@ export const peerEntities = [
   'world-ipv4',
   'world-ipv6',
 ] as const;
-export type PeerEntity = (typeof peerEntities)[number];
+/** Pods that a rule which denies may mean, because labels that it asks for are not known of them. No policy names these. */
+export const unknownEntities = ['unknown-namespace', 'unknown-labels'] as const;
+export type PeerEntity = (typeof peerEntities)[number] | (typeof unknownEntities)[number];
 
 export interface CidrPeer {
   readonly kind: 'cidr';

@@ -13,18 +13,24 @@ import {
   type AskedOfPods,
   type Identity,
   identityKey,
+  partialIdentity,
   podIdentity,
-  reservedIdentity,
 } from './labels.ts';
 import type { PeerEntity } from './peer.ts';
 
-const clusterEntity: ReadonlySet<PeerEntity> = new Set(['cluster']);
+const entitiesOf: Readonly<
+  Record<NonNullable<Identity['unknown']> | 'none', ReadonlySet<PeerEntity>>
+> = {
+  none: new Set<PeerEntity>(['cluster']),
+  namespace: new Set<PeerEntity>(['cluster', 'unknown-namespace']),
+  all: new Set<PeerEntity>(['cluster', 'unknown-namespace', 'unknown-labels']),
+};
 
 /** One look of pods. */
 export class PodOwner implements Ownership {
   readonly flags: number = ClassFlag.cluster;
   readonly isExternal = false;
-  readonly entities: ReadonlySet<PeerEntity> = clusterEntity;
+  readonly entities: ReadonlySet<PeerEntity>;
   readonly identities: readonly Identity[];
   readonly isElsewhere: boolean;
   readonly key: string;
@@ -33,6 +39,7 @@ export class PodOwner implements Ownership {
 
   constructor(identity: Identity, isElsewhere: boolean, key: string) {
     this.identities = [identity];
+    this.entities = entitiesOf[identity.unknown ?? 'none'];
     this.isElsewhere = isElsewhere;
     this.key = key;
   }
@@ -94,7 +101,7 @@ export class PodOwners {
 
 function identityOf(pod: Pod, { namespaces, clusterName, asked }: PodFacts): Identity {
   // A label that could not be read must not be taken for one that the pod lacks.
-  if (pod.isPartial === true) return reservedIdentity([]);
+  if (pod.isPartial === true) return partialIdentity;
   return podIdentity(pod, namespaces.get(`/${pod.namespace}`), clusterName, asked);
 }
 

@@ -11,7 +11,7 @@ import type { Pattern } from '../dns/pattern.ts';
 import { digest128 } from '../sha256.ts';
 import type { PolicyState } from './cluster-state.ts';
 import { Direction, EndpointFlag, Verdict } from './kernel-numbers.ts';
-import type { AskedOfPods } from './labels.ts';
+import { type AskedOfPods, isLabelOfNamespace } from './labels.ts';
 import { withoutNamedPorts } from './named-ports.ts';
 import { type Peer, peerKey } from './peer.ts';
 import {
@@ -139,13 +139,40 @@ function statementsOf(
     origin: `${subject}: ${rule.path}`,
   };
   const verdict = verdictOf[rule.action];
-  if (rule.ports === 'any') return [{ ...common, verdict, ports: 'any', names: null }];
-  return rule.ports.map(({ ports, dns }) => ({
-    ...common,
-    verdict: dns === null ? verdict : Verdict.l7Dns,
-    ports,
-    names: dns,
-  }));
+  const statements: readonly Statement[] =
+    rule.ports === 'any'
+      ? [{ ...common, verdict, ports: 'any', names: null }]
+      : rule.ports.map(({ ports, dns }) => ({
+          ...common,
+          verdict: dns === null ? verdict : Verdict.l7Dns,
+          ports,
+          names: dns,
+        }));
+  const unknown = unknownPeersOf(rule);
+  if (unknown.length === 0) return statements;
+  for (const peer of unknown) peers.set(peerKey(peer), peer);
+  const denied = unknown.map(peerKey).sort();
+  if (verdict === Verdict.deny) {
+    const both = [...common.peers, ...denied].sort();
+    return statements.map((each) => ({ ...each, peers: both }));
+  }
+  const deny = { verdict: Verdict.deny, peers: denied, names: null } as const;
+  return statements.flatMap((each) => [each, { ...each, ...deny }]);
+}
+
+/**
+ * Pods that a rule may mean, because labels that it asks for are not known of them, and that are denied therefore: also by a Pass,
+ * which may keep a packet from an Accept. A rule that allows does not mean them.
+ */
+function unknownPeersOf({ action, peers }: PolicyRule): readonly Peer[] {
+  if (action === 'allow' || peers === 'any') return [];
+  const selectors = peers.flatMap((peer) => (peer.kind === 'labels' ? [peer.selector] : []));
+  const asked = selectors.flatMap(({ requirements }) => requirements.map(({ name }) => name));
+  const entities = [
+    ...(asked.length > 0 ? (['unknown-labels'] as const) : []),
+    ...(asked.some(isLabelOfNamespace) ? (['unknown-namespace'] as const) : []),
+  ];
+  return entities.map((entity) => ({ kind: 'entity', entity }));
 }
 
 function statementContent(statement: Statement): unknown {

@@ -7,7 +7,7 @@
  * Operators are those of Kubernetes: NotIn holds where the key is absent.
  */
 
-import type { Identity } from './labels.ts';
+import { type Identity, mayHave } from './labels.ts';
 
 export type LabelSource = 'k8s' | 'reserved' | 'any';
 export type LabelOperator = 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
@@ -43,13 +43,15 @@ export function selectorKey(selector: LabelSelector): string {
   return selector.requirements.map(requirementKey).join(',');
 }
 
-/** True when every requirement holds for the identity. */
+/** True when every requirement is known to hold for the identity. */
 export function selectorMatches(selector: LabelSelector, identity: Identity): boolean {
   return selector.requirements.every((requirement) => requirementHolds(requirement, identity));
 }
 
 function requirementHolds(requirement: LabelRequirement, identity: Identity): boolean {
   const value = valueOf(requirement, identity);
+  if (value === undefined && identity.unknown !== undefined && mayHave(identity, requirement.name))
+    return false;
   switch (requirement.operator) {
     case 'In':
       return value !== undefined && requirement.values.includes(value);
