@@ -11,12 +11,13 @@ import { readFileSync } from 'node:fs';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { kubeResources, podsOfOtherNodes } from '@tandem/agent/source/kube-resources';
+import { definitions } from '@tandem/controller/definitions';
 import type { Fields } from '@tandem/core/k8s/shape';
 import { ListWatch } from '@tandem/kube/list-watch';
 import type { Resource } from '@tandem/kube/resource';
 import { KubeSession } from '@tandem/kube/session';
 import { waitFor } from '@tandem/testing/wait';
-import { parse, parseAllDocuments } from 'yaml';
+import { parse } from 'yaml';
 import { redirectPolicy } from '../kit/objects.ts';
 import { RealApiServer } from '../kit/real-api-server.ts';
 
@@ -129,12 +130,19 @@ const pod = (name: string, node: string): object => ({
 const podsPath = '/api/v1/namespaces/default/pods';
 const definitionsPath = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
 
-async function createAccount(): Promise<string> {
+type Rule = Readonly<{ apiGroups?: readonly string[]; resourceNames?: readonly string[] }>;
+
+/** Token of an account with those rules of the chart's ClusterRole that are kept. */
+async function createAccount(
+  name = 'tandem-agent',
+  keep: (rule: Rule) => Rule | null = (rule) => rule,
+): Promise<string> {
   const [, yaml = ''] =
     /\n(rules:\n[^{]*?)\n---/.exec(readFileSync(chartFile('templates/rbac.yaml'), 'utf8')) ?? [];
   const rbac = '/apis/rbac.authorization.k8s.io/v1';
-  const { rules } = parse(yaml) as { rules: readonly object[] };
-  const metadata = { name: 'tandem-agent' };
+  const { rules: all } = parse(yaml) as { rules: readonly Rule[] };
+  const rules = all.flatMap((rule) => keep(rule) ?? []);
+  const metadata = { name };
   await api.call('POST', `${rbac}/clusterroles`, { metadata, rules });
   await api.call('POST', `${rbac}/clusterrolebindings`, {
     metadata,
@@ -143,7 +151,7 @@ async function createAccount(): Promise<string> {
   });
   const accounts = '/api/v1/namespaces/default/serviceaccounts';
   await api.call('POST', accounts, { metadata });
-  const { status } = await api.call('POST', `${accounts}/tandem-agent/token`, { spec: {} });
+  const { status } = await api.call('POST', `${accounts}/${name}/token`, { spec: {} });
   return (status as { token: string }).token;
 }
 
@@ -211,6 +219,32 @@ describe('the real API server', { skip: programs === '' }, () => {
     await becomes('absent again', () => watch.state.kind === 'absent' && objects.size === 0);
   });
 
+  test('by the ClusterRole of a version that did not know a kind it is absent as long as nobody has it', async () => {
+    const group = 'policy.networking.k8s.io';
+    const former = token;
+    token = await createAccount('older-agent', (rule) => {
+      if (rule.apiGroups?.includes(group) === true) return null;
+      const { resourceNames } = rule;
+      const names = resourceNames?.filter((name) => !name.endsWith(group));
+      return names === undefined ? rule : { ...rule, resourceNames: names };
+    });
+    try {
+      const resource = kubeResources(nodeName).find(
+        ({ list }) => list === 'clusternetworkpolicies',
+      );
+      assert.ok(resource !== undefined);
+      const { watch } = follow(newSession(), resource);
+      await becomes('absent', () => watch.state.kind === 'absent' && watch.state.isForbidden);
+      await api.call('POST', definitionsPath, versionedDefinition('v1alpha2'));
+      await becomes('refused', () => watch.state.kind === 'waiting' && watch.counters.failures > 1);
+      assert.match(JSON.stringify(watch.state), /403: its ClusterRole must allow/);
+      await api.call('DELETE', `${definitionsPath}/${resource.definition}`);
+      await becomes('absent again', () => watch.state.kind === 'absent');
+    } finally {
+      token = former;
+    }
+  });
+
   test('of the versions of a kind the served one is read', async () => {
     const resource = kubeResources(nodeName).find(({ list }) => list === 'clusternetworkpolicies');
     assert.ok(resource !== undefined);
@@ -264,12 +298,14 @@ describe('the real API server', { skip: programs === '' }, () => {
     assert.ok(watch.counters.relists > 0);
   });
 
-  test('the chart’s definition of CiliumLocalRedirectPolicy: what is redirected cannot be changed', async () => {
-    const file = chartFile('crds/policies.yaml');
-    const all = parseAllDocuments(readFileSync(file, 'utf8')).map((each) => each.toJS() as Fields);
-    const made = all.find(({ spec }) => JSON.stringify(spec).includes('CiliumLocalRedirectPolicy'));
+  test('the definition of CiliumLocalRedirectPolicy: what is redirected cannot be changed', async () => {
+    const made = definitions.find(({ spec }) =>
+      JSON.stringify(spec).includes('CiliumLocalRedirectPolicy'),
+    );
     assert.ok(made !== undefined);
-    await api.call('POST', definitionsPath, made);
+    const { name, spec: served } = made;
+    const [apiVersion, kind] = ['apiextensions.k8s.io/v1', 'CustomResourceDefinition'];
+    await api.call('POST', definitionsPath, { apiVersion, kind, metadata: { name }, spec: served });
     const path = '/apis/cilium.io/v2/namespaces/default/ciliumlocalredirectpolicies';
     const object = redirectPolicy({ name: 'cache', namespace: 'default' }) as Fields;
     const stored = await waitFor(() => api.call('POST', path, object), {

@@ -43,3 +43,22 @@ export function statusCause(status: number): FailureCause {
   if (status === 401) return 'credentials';
   return status === 403 ? 'rights' : 'server';
 }
+
+/** An attempt to read that failed. */
+export interface Failure {
+  readonly message: string;
+  readonly cause: FailureCause;
+  /** Wait that the server asks for, ms. */
+  readonly retryAfterMs: number;
+  /** The session has waited as long as is right. */
+  readonly hasWaited?: true;
+}
+
+export function forbidden(retryAfterMs: number): Failure {
+  const message = 'the API server answers 403: its ClusterRole must allow get, list and watch';
+  return { message, cause: 'rights', retryAfterMs };
+}
+
+export function failure(message: string, cause: FailureCause = 'server'): Failure {
+  return { message, cause, retryAfterMs: 0 };
+}

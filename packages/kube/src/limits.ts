@@ -53,5 +53,7 @@ export const tokenRefreshMs = 60_000;
 /** Time limit of a request that is no list and no watch, and the octets of its answer. */
 export const callTimeoutMs = 10_000;
 export const callBytesMax: number = 16 << 20;
+/** Versions of a group whose documents are read to find a resource. */
+export const discoveryVersionsMax = 16;
 /** The first wait for a kind that the API server does not have; it doubles up to `absentRetryMs`. */
 export const absentFirstRetryMs = 1000;

@@ -11,7 +11,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Fields, isFields } from '@tandem/core/k8s/shape';
 import { messageOf, nothingSent, onTooLong, textOf } from './answer-text.ts';
 import { Backoff } from './backoff.ts';
-import { connectionFailure, type FailureCause, statusCause } from './failure.ts';
+import { type Answer, isUnserved } from './discovery.ts';
+import { connectionFailure, type Failure, failure, forbidden, statusCause } from './failure.ts';
 import {
   absentFirstRetryMs,
   absentRetryMs,
@@ -38,13 +39,7 @@ import {
   watchSeconds,
 } from './resource.ts';
 import { type KubeResponse, type KubeSession, NotConnected } from './session.ts';
-import {
-  hasNoItems,
-  otherVersionsServed,
-  pathOfVersion,
-  unreadText,
-  versionsOf,
-} from './versions.ts';
+import { hasNoItems, otherVersionsServed, unreadPath, unreadText, versionsOf } from './versions.ts';
 import { keyOf, readWatchEvent } from './watch-event.ts';
 
 export interface ListWatchOptions {
@@ -60,14 +55,6 @@ export interface ListWatchOptions {
 /** An attempt ended as it should. */
 const ended = { waitMs: 0 };
 type Attempt = { readonly waitMs: number } | Failure;
-interface Failure {
-  readonly message: string;
-  readonly cause: FailureCause;
-  /** Wait that the server asks for, ms. */
-  readonly retryAfterMs: number;
-  /** The session has waited as long as is right. */
-  readonly hasWaited?: true;
-}
 
 export class ListWatch {
   readonly counters = { lists: 0, watches: 0, events: 0, relists: 0, unknown: 0, failures: 0 };
@@ -290,11 +277,11 @@ export class ListWatch {
     const text = await this.#textOf(response, lineBytesMax).catch(() => '');
     if (status === 410) return this.#expire();
     if (status === 404) return this.#onMissing();
+    if (status === 403 && (await this.#isUnserved(retryAfterMs))) return this.#beAbsent(true);
     // A server of before WatchList refuses what it does not know.
     if (isWatchList && (status === 400 || status === 422)) return this.#fallBack();
-    const hint =
-      status === 403 ? ': its ClusterRole must allow get, list and watch' : ` ${messageOf(text)}`;
-    const message = `the API server answers ${status}${hint}`;
+    if (status === 403) return forbidden(retryAfterMs);
+    const message = `the API server answers ${status} ${messageOf(text)}`;
     return { message, cause: statusCause(status), retryAfterMs };
   }
 
@@ -318,44 +305,46 @@ export class ListWatch {
 
   /** A kind whose definition is gone has no objects. That a server which starts does not know it yet is no such proof. */
   async #onMissing(): Promise<Attempt> {
-    const { resource, sink, absentRetryMs: retryMs = absentRetryMs } = this.#o;
+    const { resource } = this.#o;
     if (resource.definition === undefined) return failure('the API server has no such kind');
-    const response = await this.#get(definitionPath(resource.definition));
-    const text = await this.#textOf(response, lineBytesMax).catch(() => '');
-    if (response.status === 403) {
+    const { status, text } = await this.#ask(definitionPath(resource.definition));
+    if (status === 403) {
       return failure(
         'whether this kind exists is not known: the ClusterRole must allow get of customresourcedefinitions',
         'rights',
       );
     }
     const others = otherVersionsServed(text, versionsOf(resource));
-    if (response.status !== 404 && others === null) {
+    if (status !== 404 && others === null) {
       // Of a watch that ended so the objects stay until another version gives them anew.
       if (this.#tryNextVersion()) return ended;
       return failure(`the API server does not serve ${resource.definition} yet`);
     }
-    const unread = await this.#unreadVersion(others ?? []);
-    if (unread !== null) return unread;
+    const path = unreadPath(resource, others ?? []);
+    const list = path === null ? null : await this.#ask(path, pageBytesMax);
+    if (list !== null && !hasNoItems(list)) return failure(unreadText(resource, others ?? []));
+    return this.#beAbsent(false);
+  }
+
+  /** There are no objects. `isForbidden`: nor may they be read when there are some. */
+  #beAbsent(isForbidden: boolean): Attempt {
+    const { sink, absentRetryMs: retryMs = absentRetryMs } = this.#o;
     this.#forgetVersion();
     this.#isWhole = false;
     sink.retain(new Set());
-    this.#setState({ kind: 'absent' });
+    this.#setState({ kind: 'absent', isForbidden });
     // Where the controller makes the definition, it is there soon after an installation.
     const boundMs = Math.min(retryMs, absentFirstRetryMs * 2 ** Math.min(this.#absences, 16));
     this.#absences += 1;
     return { waitMs: boundMs * (0.5 + Math.random() / 2) };
   }
 
-  /** A kind whose objects are all of versions that are not read is not absent: they mean something. Null: there are none. */
-  async #unreadVersion(versions: readonly string[]): Promise<Failure | null> {
-    const [version] = versions;
+  /** Whether a kind that may not be read, and that nothing was read of, is served in no version. */
+  async #isUnserved(retryAfterMs: number): Promise<boolean> {
     const { resource } = this.#o;
-    if (version === undefined) return null;
-    const path = pathOfVersion(resource, version);
-    const response = await this.#get(listPath({ ...resource, path }, '', 1));
-    const text = await this.#textOf(response, pageBytesMax).catch(() => '');
-    if (response.status === 200 && hasNoItems(text)) return null;
-    return failure(unreadText(resource, versions));
+    if (resource.definition === undefined || this.#isWhole) return false;
+    if (this.#state.kind === 'waiting') this.#fail(forbidden(retryAfterMs));
+    return isUnserved(resource, (path) => this.#ask(path));
   }
 
   /** False: each has been asked for since the first. */
@@ -366,6 +355,13 @@ export class ListWatch {
     if (version.path !== this.#resource.path) this.#forgetVersion();
     this.#resource = version;
     return next < versions.length;
+  }
+
+  /** `text`: '' where there is none, or one of more octets. */
+  async #ask(path: string, bytesMax = lineBytesMax): Promise<Answer> {
+    const response = await this.#get(path);
+    const text = await this.#textOf(response, bytesMax).catch(() => '');
+    return { status: response.status, text };
   }
 
   #get(path: string): Promise<KubeResponse> {
@@ -393,8 +389,4 @@ export class ListWatch {
     this.#state = state;
     this.#o.sink.stateChanged();
   }
-}
-
-function failure(message: string, cause: FailureCause = 'server'): Failure {
-  return { message, cause, retryAfterMs: 0 };
 }

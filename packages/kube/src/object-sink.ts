@@ -22,8 +22,8 @@ export type ListWatchState =
   | { readonly kind: 'waiting'; readonly message: string; readonly cause: FailureCause }
   /** Read whole, and followed since. */
   | { readonly kind: 'synced' }
-  /** The API server has no such kind. */
-  | { readonly kind: 'absent' }
+  /** The API server has no such kind; `isForbidden`: and it could not be read if there were one. */
+  | { readonly kind: 'absent'; readonly isForbidden: boolean }
   /** Read whole once, not followed at present; `message`: why; `sinceMs`: of the monotonic clock. */
   | {
       readonly kind: 'stale';

@@ -4,7 +4,8 @@
 /** Versions of a kind that have the same fields, and what its CustomResourceDefinition says of them. */
 
 import { type Fields, isFields } from '@tandem/core/k8s/shape';
-import type { Resource } from './resource.ts';
+import type { Answer } from './discovery.ts';
+import { listPath, type Resource } from './resource.ts';
 
 /** The resource at each of its versions, in the order in which they are asked for. */
 export function versionsOf(resource: Resource): readonly Resource[] {
@@ -29,17 +30,23 @@ export function otherVersionsServed(
   }
 }
 
-/** The path at which a version that is not read has its objects. */
-export function pathOfVersion({ path }: Resource, version: string): string {
-  const parts = path.split('/');
-  return [...parts.slice(0, -2), version, ...parts.slice(-1)].join('/');
+/**
+ * Path that lists an object of the first of these versions, none of which is read; null: there are none. A kind whose objects are all
+ * of such versions is not absent: they mean something.
+ */
+export function unreadPath(resource: Resource, [version]: readonly string[]): string | null {
+  if (version === undefined) return null;
+  const parts = resource.path.split('/');
+  const path = [...parts.slice(0, -2), version, ...parts.slice(-1)].join('/');
+  return listPath({ ...resource, path }, '', 1);
 }
 
-/** Whether a list is one without items. */
-export function hasNoItems(list: string): boolean {
+/** Whether it is a list without items. */
+export function hasNoItems({ status, text }: Answer): boolean {
   try {
-    const page = JSON.parse(list) as unknown;
-    return isFields(page) && Array.isArray(page['items']) && page['items'].length === 0;
+    const page = JSON.parse(text) as unknown;
+    const items = isFields(page) ? page['items'] : undefined;
+    return status === 200 && Array.isArray(items) && items.length === 0;
   } catch {
     return false;
   }

@@ -7,7 +7,7 @@ import type { ClusterState } from '@tandem/core/policy/cluster-state';
 import type { KubeEndpoint } from '@tandem/kube/endpoint';
 import { silentLogger } from '@tandem/runtime/log';
 import { Metrics } from '@tandem/runtime/metrics';
-import { type ApiObject, ApiServer, respondStatus } from '@tandem/testing/api-server';
+import { type ApiObject, ApiServer, respondJson, respondStatus } from '@tandem/testing/api-server';
 import { waitFor } from '@tandem/testing/wait';
 import { Sandboxes } from '../gate/sandboxes.ts';
 import { unenforcedNamesMax } from '../limits.ts';
@@ -142,6 +142,66 @@ test('a kind without a definition is a note, and no fault', async () => {
   assert.deepEqual(source.degradations, []);
 });
 
+test('a kind that may not be read and that nobody has keeps nothing from being applied, one that is served does', async () => {
+  const list = 'clusternetworkpolicies';
+  const kind = kubeResources('n1').find((each) => each.list === list);
+  assert.ok(kind !== undefined);
+  const group = '/apis/policy.networking.k8s.io';
+  let versions: Readonly<Record<string, readonly string[]>> | null = { v1beta1: [list] };
+  // As the ClusterRole of a version that did not know the kind: neither it nor its definition may be read, discovery may.
+  server.fault = ({ path }, stream) => {
+    const version = path.slice(group.length + 1);
+    if (path.startsWith(`${group}/v`) && path.endsWith(list)) respondStatus(stream, 403, 'no');
+    else if (path.endsWith(kind.definition ?? '')) respondStatus(stream, 403, 'no');
+    else if (!path.startsWith(group)) return false;
+    else if (versions === null) respondStatus(stream, 404, 'not found');
+    else if (path === group)
+      respondJson(stream, 200, {
+        versions: Object.keys(versions).map((each) => ({ version: each })),
+      });
+    else if (versions[version] === undefined) return false;
+    else respondJson(stream, 200, { resources: versions[version].map((name) => ({ name })) });
+    return true;
+  };
+  const problem = (): string => source.degradations[0]?.message ?? '';
+  const isNoted = (): boolean =>
+    source.notes.some((note) =>
+      /no clusternetworkpolicies.*may not read them.*ClusterRole/.test(note),
+    );
+  void source.start();
+  await waitFor(() => /clusternetworkpolicies: .*403/.test(problem()), { what: 'the refusal' });
+  await waitFor(() => server.watching >= servedPaths.length, { what: 'the other lists' });
+  assert.deepEqual([applied.length, isNoted()], [0, false], 'a Deny could be missed');
+  await source.stop();
+  for (const none of [null, {}, { v1alpha1: ['adminnetworkpolicies'] }]) {
+    versions = none;
+    applied = [];
+    source = createSource();
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    await source.start();
+    // oxlint-disable-next-line no-await-in-loop
+    await waitFor(() => applied.length > 0, { what: 'the state', timeoutMs: 20_000 });
+    assert.ok(isNoted());
+    assert.deepEqual(source.degradations, []);
+    // oxlint-disable-next-line no-await-in-loop
+    if (none !== null && 'v1alpha1' in none) break;
+    // oxlint-disable-next-line no-await-in-loop
+    await source.stop();
+  }
+  // The kind comes: said by its name, and the rest is followed.
+  versions = { v1beta1: [list] };
+  await waitFor(
+    () => /^the Kubernetes API cannot be read: clusternetworkpolicies: /.test(problem()),
+    {
+      what: 'the kind that came',
+      timeoutMs: 60_000,
+    },
+  );
+  assert.match(problem(), /the others are followed/);
+  server.put(podsPath, pod('b'));
+  await waitFor(() => last().pods.has('shop/b'), { what: 'the pod', timeoutMs: 20_000 });
+});
+
 test('metrics tell each list', async () => {
   const metrics = new Metrics();
   source.addMetrics(metrics);
@@ -164,7 +224,8 @@ test('objects of kinds that are not enforced are named, and nothing waits for th
     ...{ apiVersion: admin.apiVersion, kind: admin.kind, metadata: { name } },
   });
   server.fault = ({ path }, stream) => {
-    if (path !== baseline.path) return false;
+    const isDiscovery = path === '/apis/policy.networking.k8s.io';
+    if (path !== baseline.path && !isDiscovery) return false;
     respondStatus(stream, 403, 'forbidden');
     return true;
   };

@@ -102,10 +102,13 @@ export class KubeSource implements ObjectSource {
   }
 
   get degradations(): readonly Degradation[] {
-    const { message, causes } = this.#problem();
+    const { message, causes, isAll } = this.#problem();
     if (message === '') return [];
-    const stays = this.#isApplied
+    const ofThese = isAll
       ? 'policy and endpoints stay as they were read last; pods that start now are held'
+      : 'what these lists had stays as it was read last, and the others are followed';
+    const stays = this.#isApplied
+      ? ofThese
       : 'policy and endpoints stay as they are in the datapath and the snapshot';
     return [
       degradation('source-unreachable', {
@@ -117,10 +120,12 @@ export class KubeSource implements ObjectSource {
 
   get notes(): readonly string[] {
     const absent = this.#feeds.filter(({ feed }) => feed.state.kind === 'absent');
-    const notes = absent.map(
-      ({ list }) =>
-        `the API server has no ${list} of a version that is read here: no policy of this kind is enforced`,
-    );
+    const notes = absent.map(({ list, feed: { state } }) => {
+      const what = `the API server has no ${list} of a version that is read here: no policy of this kind is enforced`;
+      return state.kind === 'absent' && state.isForbidden
+        ? `${what}. When it has some, the agent may not read them: ${fixOf('rights', '')} before`
+        : what;
+    });
     return [...notes, ...this.#unenforced.notes];
   }
 
@@ -133,7 +138,12 @@ export class KubeSource implements ObjectSource {
   }
 
   /** Problems of the lists that cannot be read now. A watch that is being renewed is not a problem yet. */
-  #problem(): { readonly message: string; readonly causes: ReadonlySet<FailureCause> } {
+  #problem(): {
+    readonly message: string;
+    readonly causes: ReadonlySet<FailureCause>;
+    /** No list is followed. */
+    readonly isAll: boolean;
+  } {
     const causes = new Set<FailureCause>();
     const messages = new Map<string, string[]>();
     for (const { list, feed } of this.#feeds) {
@@ -144,7 +154,8 @@ export class KubeSource implements ObjectSource {
       messages.set(state.message, [...(messages.get(state.message) ?? []), list]);
     }
     const parts = [...messages].map(([message, lists]) => `${lists.join(', ')}: ${message}`);
-    return { message: parts.join('; '), causes };
+    const isAll = this.#feeds.every(({ feed }) => feed.state.kind !== 'synced');
+    return { message: parts.join('; '), causes, isAll };
   }
 
   #sinkOf(list: ListName): ObjectSink {
