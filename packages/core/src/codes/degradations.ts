@@ -194,6 +194,12 @@ const degradationRows = {
       'the source of policy cannot be read: policy and endpoints stay as they are, pods that start are held',
     fix: 'fix the cause that the message names (route, certificate, RBAC, permissions of a directory); the agent tries again by itself',
   },
+  'kernel-values-unreadable': {
+    severity: 'warning',
+    meaning:
+      'a map of the kernel that status shows cannot be read: enforcement does not depend on it, and status shows the rest',
+    fix: 'fix the error that the message quotes, a missing pin or capability; status reads it again by itself',
+  },
   diagnostics: {
     severity: 'error',
     meaning:

@@ -17,6 +17,7 @@ import { decodeEndpoint, type EndpointValue } from '@tandem/datapath/encode';
 import { type MemberStatus, NodeGroup } from '@tandem/datapath/group';
 import { type LearnedSpace, readLearnedSpaces } from '@tandem/datapath/learned-spaces';
 import type { MapName } from '@tandem/datapath/paths';
+import { TandemError } from '@tandem/runtime/tandem-error';
 import { heavyPodsAgeMs, learnedAgeMs, mapCountAgeMs, mapCountEntries } from './limits.ts';
 
 /** Maps whose fill either process can tell, and those that only the agent may read. */
@@ -42,6 +43,8 @@ export class KernelView {
   #learnedMs = -Infinity;
   #heavy: readonly number[] | null = null;
   #heavyMs = -Infinity;
+  /** Values that could not be read when they were last asked for, with the error. */
+  readonly #unreadable = new Map<string, string>();
 
   /** `nowNs`: CLOCK_MONOTONIC. */
   constructor(datapath: Datapath, isAgent: boolean, nowNs: () => number) {
@@ -75,26 +78,33 @@ export class KernelView {
     return readCounters(this.#datapath);
   }
 
-  /** Entries of each map; counted at most every `mapCountAgeMs`. */
+  /** Entries of each map that can be read; counted at most every `mapCountAgeMs`. */
   mapFill(): readonly MapFill[] {
     const nowMs = this.#nowNs() / 1e6;
     if (nowMs - this.#filledMs < mapCountAgeMs) return this.#fill;
     this.#filledMs = nowMs;
-    const later = laterMaps.map((name) => [name, this.#datapath.laterMap(name)] as const);
-    const maps = this.#maps.map((name) => [name, this.#datapath.map(name)] as const);
-    this.#fill = [...maps, ...later].flatMap(([name, map]) =>
-      map === null ? [] : [{ name, entries: countEntries(map), capacity: map.maxEntries }],
+    const maps = [
+      ...this.#maps.map((name) => [name, () => this.#datapath.map(name)] as const),
+      ...laterMaps.map((name) => [name, () => this.#datapath.laterMap(name)] as const),
+    ];
+    this.#fill = maps.flatMap(([name, open]) =>
+      this.#read(`entries of ${name}`, [], () => {
+        const map = open();
+        return map === null ? [] : [{ name, entries: countEntries(map), capacity: map.maxEntries }];
+      }),
     );
     return this.#fill;
   }
 
-  /** Learned pairs of each namespace; read at most every `learnedAgeMs`. */
+  /** Learned pairs of each namespace, none where they cannot be read; read at most every `learnedAgeMs`. */
   learned(): readonly LearnedSpace[] {
     const nowMs = this.#nowNs() / 1e6;
     if (nowMs - this.#learnedMs < learnedAgeMs) return this.#learned;
     this.#learnedMs = nowMs;
-    const order = this.#datapath.laterMap('learned_order');
-    this.#learned = order === null ? [] : readLearnedSpaces(order);
+    this.#learned = this.#read('learned addresses of each namespace', [], () => {
+      const order = this.#datapath.laterMap('learned_order');
+      return order === null ? [] : readLearnedSpaces(order);
+    });
     return this.#learned;
   }
 
@@ -103,9 +113,28 @@ export class KernelView {
     const nowNs = this.#nowNs();
     if (nowNs / 1e6 - this.#heavyMs >= heavyPodsAgeMs) {
       this.#heavyMs = nowNs / 1e6;
-      this.#heavy = this.#datapath.heavyEndpoints(nowNs);
+      this.#heavy = this.#read('pods that ask much now', null, () =>
+        this.#datapath.heavyEndpoints(nowNs),
+      );
     }
     return this.#heavy;
+  }
+
+  /** Values that `mapFill`, `learned` and `heavyEndpoints` could not read when they last did, in words. */
+  unreadable(): readonly string[] {
+    return [...this.#unreadable].map(([what, reason]) => `${what}: ${reason}`);
+  }
+
+  /** A map that cannot be read must not cost people all the others. */
+  #read<T>(what: string, otherwise: T, read: () => T): T {
+    try {
+      const value = read();
+      this.#unreadable.delete(what);
+      return value;
+    } catch (error) {
+      this.#unreadable.set(what, TandemError.from(error).message);
+      return otherwise;
+    }
   }
 
   /** All pod addresses that the kernel judges. */

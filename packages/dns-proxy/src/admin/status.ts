@@ -21,7 +21,7 @@ import { counter, queuedBytesIndex, queuedHeavyBytesIndex } from '../counters.ts
 import { backlogBytesMax } from '../sync/limits.ts';
 import { version } from '../version.ts';
 import type { AdminContext } from './context.ts';
-import type { Degradation } from './degradation.ts';
+import { type Degradation, degradation } from './degradation.ts';
 import { boundedDiagnostics } from './diagnostics.ts';
 import { heavyPodsMax } from './limits.ts';
 import { nodeDegradations } from './node-degradations.ts';
@@ -45,13 +45,16 @@ export function degradations(context: AdminContext): readonly Degradation[] {
   const errors = diagnostics.filter(({ severity }) => severity === 'error').length;
   const members = kernel.members();
   const requiredRevision = kernel.requiredRevision();
+  const maps = kernel.mapFill();
+  kernel.learned();
+  kernel.heavyEndpoints();
   return [
     ...nodeDegradations({
       members,
       requiredRevision,
       appliedRevision: kernel.appliedRevision(),
       isJudging: kernel.isJudging(),
-      maps: kernel.mapFill(),
+      maps,
     }),
     ...processDegradations({
       role: context.role,
@@ -62,8 +65,15 @@ export function degradations(context: AdminContext): readonly Degradation[] {
       errors,
       warnings: diagnostics.length - errors,
     }),
+    ...kernel.unreadable().map(unreadableProblem),
     ...context.ownDegradations(),
   ];
+}
+
+function unreadableProblem(what: string): Degradation {
+  return degradation('kernel-values-unreadable', {
+    message: `status does not show what this process cannot read from the kernel: ${what}`,
+  });
 }
 
 export function statusOf(context: AdminContext): StatusResponseInit {
