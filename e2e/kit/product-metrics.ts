@@ -6,7 +6,11 @@
  * asked for at a scrape alone.
  */
 
-import { addPolicyMetrics, addSnapshotMetrics } from '@tandem/agent/agent-metrics';
+import {
+  addNetworkMetrics,
+  addPolicyMetrics,
+  addSnapshotMetrics,
+} from '@tandem/agent/agent-metrics';
 import { addGateMetrics } from '@tandem/agent/gate/gate-metrics';
 import { addRedirectMetrics, type RedirectStack } from '@tandem/agent/redirect/redirect-stack';
 import { addKubeMetrics, type KubeFacts } from '@tandem/agent/source/kube-metrics';
@@ -45,6 +49,7 @@ function metricsOf(role: (typeof roles)[number]): Metrics {
   if (role === 'dns-proxy') return metrics;
   const nothing = (): object => ({});
   addSnapshotMetrics(metrics, nothing);
+  addNetworkMetrics(metrics, nothing);
   addPolicyMetrics(metrics, nothing);
   addGateMetrics(metrics, nothing, { counts: new Float64Array(0), sum: 0 });
   addRedirectMetrics(metrics, {} as unknown as RedirectStack);

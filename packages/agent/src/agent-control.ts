@@ -19,7 +19,7 @@ import type { SnapshotStart } from '@tandem/dns-proxy/snapshot-start';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
 import type { Logger } from '@tandem/runtime/log';
 import { loopTimers, runTask, wait } from '@tandem/runtime/task';
-import { addPolicyMetrics, addSnapshotMetrics } from './agent-metrics.ts';
+import { addNetworkMetrics, addPolicyMetrics, addSnapshotMetrics } from './agent-metrics.ts';
 import { Attempts } from './attempts.ts';
 import type { AgentConfig } from './config.ts';
 import { AttachAgain } from './endpoint/attach-again.ts';
@@ -133,6 +133,7 @@ export class AgentControl {
     const services = this.#createServices(this.#member);
     this.#services = services;
     addSnapshotMetrics(services.metrics, () => this.#keeper.counters);
+    addNetworkMetrics(services.metrics, () => this.#network?.counters ?? {});
     if (served.snapshot !== null) services.installed(served.snapshot, 'snapshot');
     await services.start(datapath);
     if (signal.aborted) return;

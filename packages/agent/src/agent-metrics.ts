@@ -26,3 +26,16 @@ export function addPolicyMetrics(metrics: Metrics, read: () => object): void {
   };
   addFields(metrics, 'tandem_policy', help, read);
 }
+
+/** Adds the metrics of the rules, routes and the nft table of the shared socket. */
+export function addNetworkMetrics(metrics: Metrics, read: () => object): void {
+  const help = {
+    routingRestored:
+      'restorations of rules or routes to the shared socket that another process had removed or changed',
+    tableRestored: 'writes of the nft table tandem after another process had removed or changed it',
+    tableDelayed:
+      'changes of the nft table tandem that waited for a second, because it changed again and again',
+    failed: 'failed attempts to set up routing of a family or the nft table; the agent tries again',
+  };
+  addFields(metrics, 'tandem_network_rules', help, read);
+}

@@ -15,7 +15,7 @@ import type { Logger } from '@tandem/runtime/log';
 import { systemClock } from '@tandem/runtime/system-clock';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { firewallReadMs, firewallReadShare, firewallSettleMs } from '../limits.ts';
-import { nftTable } from '../node/network-rules.ts';
+import { nftTable } from '../node/nft-table.ts';
 import { redirectTable } from '../redirect/redirect-rules.ts';
 import {
   chooseMark,

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { err, ok, type Result } from '@tandem/core/result';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { run } from '../node/command.ts';
-import { nftTable } from '../node/network-rules.ts';
+import { nftTable } from '../node/nft-table.ts';
 import { redirectTable } from '../redirect/redirect-rules.ts';
 import { parseIptablesSave } from './iptables.ts';
 import { parseNft } from './nft.ts';

@@ -29,7 +29,7 @@ import type { Route, RouteSpec } from '@tandem/netlink/route';
 import { everyDestination } from '@tandem/netlink/rtnetlink';
 import { isSameRule, type Rule, type RuleSpec } from '@tandem/netlink/rule';
 import { TandemError } from '@tandem/runtime/tandem-error';
-import { run } from './command.ts';
+import { ensureNftTable, removeNftTable } from './nft-table.ts';
 
 export interface NetworkRulesOptions {
   /** Bit of the packet mark of steered packets. */
@@ -42,9 +42,6 @@ export interface NetworkRulesOptions {
 
 export type Family = 'IPv4' | 'IPv6';
 
-export const nftTable = 'tandem';
-const hex = (value: number): string => `0x${value.toString(16)}`;
-
 export const ruleParts = ['IPv4 routing', 'IPv6 routing', 'nft table'] as const;
 export type RulePart = (typeof ruleParts)[number];
 
@@ -53,18 +50,20 @@ export interface RuleProblem {
   readonly message: string;
 }
 
-type Work = readonly (readonly [part: RulePart, work: () => Promise<void>])[];
+/** `work` resolves with whether it changed anything. */
+type Work = readonly (readonly [part: RulePart, work: () => Promise<boolean>])[];
 
 /**
  * Brings rules, routes and the nft table to what they must be; does nothing where they are. Never rejects:
  * gives what could not be done. IPv6 is left out where the loopback interface does not have it. Rules and
  * routes are compared with the view, at no cost; the nft table costs a process, so the caller names the
- * parts that may have changed.
+ * parts that may have changed. `onWritten` is told what was not as it must be.
  */
 export function ensureNetworkRules(
   view: NetworkView,
   options: NetworkRulesOptions,
   parts: ReadonlySet<RulePart> = new Set(ruleParts),
+  onWritten: (part: RulePart) => void = () => undefined,
 ): Promise<readonly RuleProblem[]> {
   const all: Work = [
     ['IPv4 routing', () => ensureRouting(view, 'IPv4', options)],
@@ -73,7 +72,10 @@ export function ensureNetworkRules(
       : []),
     ['nft table', () => ensureNftTable(options)],
   ];
-  return attemptAll(all.filter(([part]) => parts.has(part)));
+  return attemptAll(
+    all.filter(([part]) => parts.has(part)),
+    onWritten,
+  );
 }
 
 /** Removes all of them. Never rejects. */
@@ -86,16 +88,19 @@ export function removeNetworkRules(
     ...(ipv6State() === 'absent'
       ? []
       : ([['IPv6 routing', () => removeRouting(view, 'IPv6', options)]] as const)),
-    ['nft table', removeNftTable],
+    ['nft table', () => removeNftTable().then(() => true)],
   ]);
 }
 
-async function attemptAll(parts: Work): Promise<readonly RuleProblem[]> {
+async function attemptAll(
+  parts: Work,
+  onWritten: (part: RulePart) => void = () => undefined,
+): Promise<readonly RuleProblem[]> {
   const problems: RuleProblem[] = [];
   for (const [part, work] of parts) {
     try {
       // oxlint-disable-next-line no-await-in-loop -- one after the other
-      await work();
+      if (await work()) onWritten(part);
     } catch (error) {
       problems.push({ part, message: TandemError.from(error).message });
     }
@@ -107,7 +112,7 @@ async function removeRouting(
   view: NetworkView,
   family: Family,
   options: NetworkRulesOptions,
-): Promise<void> {
+): Promise<boolean> {
   await view.refresh('rules', 'routes');
   const rules = ourRules(family, options);
   for (const rule of rules) await view.rtnetlink.deleteRule(rule);
@@ -123,10 +128,7 @@ async function removeRouting(
     });
   }
   await view.refresh('rules', 'routes');
-}
-
-async function removeNftTable(): Promise<void> {
-  if ((await readNftTable()) !== null) await run('nft', ['delete', 'table', 'inet', nftTable]);
+  return true;
 }
 
 /**
@@ -189,16 +191,17 @@ async function ensureRouting(
   view: NetworkView,
   family: Family,
   options: NetworkRulesOptions,
-): Promise<void> {
+): Promise<boolean> {
   const { rtnetlink, state } = view;
   const { rules: missing, isRouted } = missingRouting(state, family, options);
   const ours = ourRules(family, options);
   const outdated = state.rules.filter((rule) => isOutdated(rule, ours));
-  if (isRouted && missing.length === 0 && outdated.length === 0) return;
+  if (isRouted && missing.length === 0 && outdated.length === 0) return false;
   try {
     if (!isRouted) await rtnetlink.replaceRoute(localDelivery(family, options));
     for (const rule of missing) await addRule(view, rule);
     for (const rule of outdated) await removeOutdated(view, family, rule, options);
+    return true;
   } finally {
     await view.refresh('rules', 'routes');
   }
@@ -268,58 +271,4 @@ function routesOf(
 
 function numberOf(family: Family): number {
   return family === 'IPv4' ? AF_INET : AF_INET6;
-}
-
-/** The table as nft prints it; null: it does not exist, or nft fails, which the next write reports. */
-async function readNftTable(): Promise<string | null> {
-  try {
-    return await run('nft', ['list', 'table', 'inet', nftTable]);
-  } catch {
-    return null;
-  }
-}
-
-/**
- * Steered queries and our replies are not tracked: one conntrack entry per query would let a pod fill
- * the table (safety rule 8). The ct state rule keeps conntrack on in both families: without it replies
- * are judged as new connections. nft reads and writes the table, because rules in the kernel are programs that nft compiles and
- * prints. It runs at the start and after a change of the table (NftWatch).
- */
-async function ensureNftTable({ mark, port }: NetworkRulesOptions): Promise<void> {
-  const present = await readNftTable();
-  if (present !== null && isNftTable(present, mark, port)) return;
-  await run(
-    'nft',
-    ['-f', '-'],
-    `table inet ${nftTable} {}
-delete table inet ${nftTable}
-table inet ${nftTable} {
-  chain untrack_steered {
-    type filter hook prerouting priority -300; policy accept;
-    meta mark & ${hex(mark)} == ${hex(mark)} notrack
-  }
-  chain untrack_replies {
-    type filter hook output priority -300; policy accept;
-    meta l4proto { tcp, udp } th sport ${port} notrack
-  }
-  chain keep_conntrack {
-    type filter hook prerouting priority -150; policy accept;
-    ct state invalid counter
-  }
-}
-`,
-  );
-}
-
-/**
- * Each chain with its rule, for this mark and port: nft pads numbers in its own way, and shows protocols by number where there is no
- * /etc/protocols, as in the images.
- */
-function isNftTable(present: string, mark: number, port: number): boolean {
-  const bit = `0x0*${mark.toString(16)}`;
-  return [
-    ['untrack_steered', `meta mark & ${bit} == ${bit} notrack`],
-    ['untrack_replies', `meta l4proto \\{ (?:tcp, udp|6, 17) \\} th sport ${port} notrack`],
-    ['keep_conntrack', 'ct state invalid'],
-  ].every(([chain, rule]) => new RegExp(`chain ${chain} \\{[^}]*${rule}`).test(present));
 }

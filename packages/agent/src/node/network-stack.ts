@@ -24,11 +24,11 @@ import { repairIntervalMs } from '../limits.ts';
 import {
   ensureNetworkRules,
   type NetworkRulesOptions,
-  nftTable,
   type RulePart,
   type RuleProblem,
   ruleParts,
 } from './network-rules.ts';
+import { nftTable } from './nft-table.ts';
 import { RepairPace } from './repair-pace.ts';
 
 /** Consequence of each part's absence. */
@@ -53,6 +53,8 @@ const quarrel: Degradation = degradation('network-rules', {
 const loopbackUp = 'ip link set lo up: the loopback interface is down';
 
 export class NetworkStack {
+  /** Since `start`: what was found removed or changed, and is as it must be again. */
+  readonly counters = { routingRestored: 0, tableRestored: 0, tableDelayed: 0, failed: 0 };
   readonly #view: NetworkView;
   readonly #options: NetworkRulesOptions;
   readonly #log: Logger;
@@ -63,10 +65,14 @@ export class NetworkStack {
   /** The nft table may have changed since it was read. */
   #isNftStale = true;
   readonly #nftPace = new RepairPace(systemClock);
+  /** Everything was looked at once. */
+  #isStarted = false;
   #isDirty = false;
   #isStopped = false;
   #running: Promise<void> | null = null;
   #timer: NodeJS.Timeout | null = null;
+  /** Until then the nft table is not looked at: rules and routes do not wait for it. */
+  #nftTimer: NodeJS.Timeout | null = null;
   #repairedMs = Number.NEGATIVE_INFINITY;
 
   constructor(view: NetworkView, options: NetworkRulesOptions, log: Logger) {
@@ -80,7 +86,13 @@ export class NetworkStack {
     try {
       const onChange = (): void => {
         this.#isNftStale = true;
-        if (this.#timer === null) this.#repairSoon(this.#nftPace.take());
+        if (this.#nftTimer !== null) return;
+        const waitMs = this.#nftPace.take();
+        if (this.#nftPace.isSlowed) this.counters.tableDelayed += 1;
+        this.#nftTimer = setTimeout(() => {
+          this.#nftTimer = null;
+          this.#repairSoon();
+        }, waitMs);
       };
       this.#watch = new NftWatch({ family: NFPROTO_INET, tables: [nftTable], onChange });
     } catch (error) {
@@ -101,7 +113,7 @@ export class NetworkStack {
     this.#isStopped = true;
     this.#ignoreView?.();
     this.#watch?.close();
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    for (const timer of [this.#timer, this.#nftTimer]) if (timer !== null) clearTimeout(timer);
     await this.#running;
   }
 
@@ -114,16 +126,13 @@ export class NetworkStack {
   }
 
   /** Another program that removes what we make does not keep us busy. */
-  #repairSoon(waitMs = 0): void {
+  #repairSoon(): void {
     const sinceMs = systemClock.monotonicMs() - this.#repairedMs;
-    this.#timer ??= setTimeout(
-      () => {
-        this.#timer = null;
-        this.#repairedMs = systemClock.monotonicMs();
-        void this.ensure();
-      },
-      Math.max(waitMs, repairIntervalMs - sinceMs),
-    );
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null;
+      this.#repairedMs = systemClock.monotonicMs();
+      void this.ensure();
+    }, repairIntervalMs - sinceMs);
   }
 
   async #run(): Promise<void> {
@@ -139,10 +148,15 @@ export class NetworkStack {
     const ipv6 = ipv6State();
     if (ipv6 !== this.#ipv6) this.#log.info(ipv6Texts[ipv6], { ipv6 });
     this.#ipv6 = ipv6;
-    const isNftRead = this.#isNftStale || this.#watch === null;
-    this.#isNftStale = false;
+    const isNftRead = (this.#isNftStale && this.#nftTimer === null) || this.#watch === null;
+    if (isNftRead) this.#isNftStale = false;
     const parts = new Set(ruleParts.filter((part) => part !== 'nft table' || isNftRead));
-    const problems = await ensureNetworkRules(this.#view, this.#options, parts);
+    const problems = await ensureNetworkRules(this.#view, this.#options, parts, (part) => {
+      if (!this.#isStarted) return;
+      this.counters[part === 'nft table' ? 'tableRestored' : 'routingRestored'] += 1;
+    });
+    this.#isStarted = true;
+    this.counters.failed += problems.length;
     if (problems.some(({ part }) => part === 'nft table')) this.#isNftStale = true;
     const known = new Set(this.#problems.map(({ part, message }) => `${part} ${message}`));
     for (const { part, message } of problems) {
