@@ -102,6 +102,8 @@ export const snapshotBytesEstimateMax: number = 48 << 20;
 export const dnsServersPerObjectMax = 8_192;
 /** Compilations until all that has no room is left out; each leaves out twice as many objects as the one before. */
 export const fitRoundsMax = 24;
+/** Rounds in which objects of one namespace alone are left out, each of which estimates again what the others take. */
+export const fitFreshRounds = 6;
 /** Ports of one toPorts element (Cilium). */
 export const portsPerRuleMax = 40;
 /** Rules of a direction of a ClusterNetworkPolicy, peers and protocols of a rule, networks of a peer: the API's own limit. */

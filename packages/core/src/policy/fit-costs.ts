@@ -17,7 +17,7 @@ import type { Prefix } from '../net/ip.ts';
 import { classesOnlyIn } from './class-table.ts';
 import type { ClusterState } from './cluster-state.ts';
 import type { ClassTable, Compiled, CompiledPolicy, MemberPolicy } from './desired.ts';
-import { entriesByObject } from './entry-costs.ts';
+import { type EntryCost, entriesByObject } from './entry-costs.ts';
 import { countClassEntries, countEntries } from './expand.ts';
 import type { Peer } from './peer.ts';
 import { formatPolicyRef, type Policy, type PolicyRule } from './rule.ts';
@@ -107,6 +107,8 @@ export interface Cost {
   /** '' for clusterwide objects. */
   readonly namespace: string;
   readonly cost: number;
+  /** Estimate of what is free without it. */
+  readonly gain: number;
 }
 
 /** Estimated cost of each object in force for one resource, for their order. By `formatPolicyRef`. */
@@ -116,12 +118,17 @@ export function costsOf(
   compiled: Compiled,
 ): ReadonlyMap<string, Cost> {
   const costs = new Map<string, Cost>();
-  const entries = what === 'policy' ? entriesByObject(compiled) : new Map<string, number>();
+  const entries = what === 'policy' ? entriesByObject(compiled) : new Map<string, EntryCost>();
   for (const { inForce } of cluster.policies.values()) {
     if (inForce === null) continue;
     const ref = formatPolicyRef(inForce.ref);
-    const cost = what === 'policy' ? (entries.get(ref) ?? 0) : costOf(what, inForce);
-    costs.set(ref, { namespace: inForce.ref.namespace, cost });
+    const { namespace } = inForce.ref;
+    if (what === 'policy')
+      costs.set(ref, { namespace, ...(entries.get(ref) ?? { cost: 0, gain: 0 }) });
+    else {
+      const cost = costOf(what, inForce);
+      costs.set(ref, { namespace, cost, gain: cost });
+    }
   }
   return costs;
 }

@@ -126,6 +126,63 @@ test('selectors that tell many pods apart cost whose they are, not a policy for 
   }
 });
 
+test('a tenant with many selectors or many ports is left out, in one object or in many, and not those whom it makes take more', () => {
+  const chunks = (count: number, parts: number): readonly (readonly number[])[] =>
+    Array.from({ length: parts }, (_, part) =>
+      Array.from({ length: count / parts }, (__, i) => (part * count) / parts + i),
+    );
+  const selecting = (space: string, count: number, parts: number): readonly Raw[] =>
+    chunks(count, parts).map((numbers, part) =>
+      cnp(`${space}/of-${space}-${part}`, {
+        endpointSelector: {},
+        egress: numbers.map((i) => ({
+          toEndpoints: [
+            { matchLabels: { 'k8s:io.kubernetes.pod.namespace': 'shop', app: `a${i}` } },
+          ],
+          toPorts: [{ ports: [{ port: '80', protocol: 'TCP' }] }],
+        })),
+      }),
+    );
+  const broad = (space: string, count: number, parts: number): readonly Raw[] =>
+    chunks(count, parts).map((numbers, part) => ({
+      ...{ apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy' },
+      metadata: { name: `of-${space}-${part}`, namespace: space },
+      spec: {
+        ...{ podSelector: {}, policyTypes: ['Egress'] },
+        egress: [
+          {
+            to: [{ namespaceSelector: {} }],
+            ports: numbers.map((i) => ({ protocol: 'TCP', port: 1000 + 2 * i })),
+          },
+        ],
+      },
+    }));
+  const pods = Array.from({ length: 180 }, (_, i) =>
+    pod(`shop/p${i}`, { app: `a${i}` }, 'two', `10.244.9.${i}`),
+  );
+  const own = ['evil', 'bank', 'mill'].map((space, i) =>
+    pod(`${space}/x`, {}, 'one', `10.244.0.${70 + i}`),
+  );
+  for (const parts of [1, 6, 60]) {
+    for (const objects of [
+      [...selecting('bank', 60, 1), ...broad('evil', 240, parts)],
+      [...selecting('bank', 60, 60), ...broad('evil', 240, parts)],
+      [...broad('bank', 40, 1), ...broad('mill', 40, 1), ...selecting('evil', 180, parts)],
+    ]) {
+      const cluster = clusterOf([...basicObjects, ...pods, ...own, ...objects]);
+      assert.deepEqual(leftOut(fitting(cluster, {})), []);
+      const compiled = fitting(cluster, { policy: 2000 });
+      const left = leftOut(compiled);
+      assert.ok(compiled.fits && left.length > 0);
+      assert.deepEqual(
+        left.filter((name) => !name.startsWith('of-evil')),
+        [],
+        `${parts} objects of ${objects.length}`,
+      );
+    }
+  }
+});
+
 test('each resource has its object found', () => {
   const names = Array.from({ length: 50 }, (_, i) => ({ matchName: `${'n'.repeat(50)}${i}.test` }));
   const range = [{ ports: [{ port: '1', endPort: 65_534, protocol: 'TCP' }] }];

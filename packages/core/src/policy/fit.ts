@@ -8,7 +8,7 @@
  */
 
 import { MapFollower } from '../change-map.ts';
-import { dnsServersPerObjectMax, fitRoundsMax } from '../limits.ts';
+import { dnsServersPerObjectMax, fitFreshRounds, fitRoundsMax } from '../limits.ts';
 import type { ClusterState, CompileOptions, PolicyState } from './cluster-state.ts';
 import { compile } from './compile.ts';
 import { excessDiagnostics } from './compile-diagnostics.ts';
@@ -75,7 +75,7 @@ export class FittingCompiler {
       if (excess.length === 0) return compiled;
       const alone = this.#compileAlone(state, options, previousIds);
       if (alone !== null) return alone;
-      const chosen = choose(state, compiled, excess, 2 ** round);
+      const chosen = choose(state, compiled, excess, round);
       if (chosen.size === 0) {
         const diagnostics = [...compiled.diagnostics, ...excessDiagnostics(excess)];
         return { ...compiled, diagnostics, fits: false };
@@ -121,20 +121,30 @@ export class FittingCompiler {
   }
 }
 
-/** Objects of those namespaces that take most of what is short, `least` at least. */
+/**
+ * Objects of those namespaces that take most of what is short: more in each round, for estimates may be wrong. In the first rounds of
+ * one namespace alone, because what another one takes of the kernel's entries may be due to that.
+ */
 function choose(
   state: ClusterState,
   compiled: Compiled,
   excess: readonly Excess[],
-  least: number,
+  round: number,
 ): LeftOut {
   const chosen = new Map<string, string>();
   const keys = keysByRef(state);
   for (const { what, count, max } of excess) {
     let over = count - max;
-    for (const [index, { ref, cost }] of inOrder(costsOf(what, state, compiled)).entries()) {
-      if (over <= 0 && index >= least) break;
-      over -= Math.max(1, cost);
+    const costs = [...costsOf(what, state, compiled)];
+    const taking = costs.filter(([, { cost }]) => cost > 0);
+    // One that takes nothing makes no room. Entries are counted; of the others 0 may be too low an estimate, so these come last.
+    const candidates = new Map(taking.length > 0 || what === 'policy' ? taking : costs);
+    const ordered = inOrder(candidates);
+    for (const [index, { ref, namespace, cost, gain }] of ordered.entries()) {
+      if (over <= 0 && index >= 2 ** round) break;
+      const isOther = namespace !== ordered[0]?.namespace;
+      if (isOther && what === 'policy' && round < fitFreshRounds) break;
+      over -= Math.max(1, gain);
       const key = keys.get(ref);
       const reason = `all policies of the node need ${count} of ${what}, there is room for ${max}, and this one takes about ${Math.ceil(cost)}: make it smaller`;
       if (key !== undefined) chosen.set(key, reason);
@@ -147,7 +157,7 @@ function choose(
  * In which order objects are left out: each time the largest one of the namespace whose rest takes most. So a namespace with
  * many small objects does not cost another one its large one.
  */
-function inOrder(costs: ReadonlyMap<string, Cost>): readonly { ref: string; cost: number }[] {
+function inOrder(costs: ReadonlyMap<string, Cost>): readonly (Cost & { readonly ref: string })[] {
   const spaces = Map.groupBy(costs, ([, { namespace }]) => namespace);
   const ordered = [...spaces.values()].flatMap((objects) => {
     let rest = objects.reduce((sum, [, { cost }]) => sum + cost, 0);
@@ -155,10 +165,10 @@ function inOrder(costs: ReadonlyMap<string, Cost>): readonly { ref: string; cost
       ([leftRef, left], [rightRef, right]) =>
         right.cost - left.cost || (leftRef < rightRef ? -1 : 1),
     );
-    return largestFirst.map(([ref, { cost }]) => {
+    return largestFirst.map(([ref, cost]) => {
       const withIt = rest;
-      rest -= cost;
-      return { ref, cost, rest: withIt };
+      rest -= cost.cost;
+      return { ...cost, ref, rest: withIt };
     });
   });
   return ordered.sort((left, right) => right.rest - left.rest || (left.ref < right.ref ? -1 : 1));
