@@ -29,6 +29,12 @@ static __always_inline __u64 *connect_queue_of(__be32 family, __u32 member)
 	return bpf_map_lookup_elem(&connect_queues, &index);
 }
 
+/* An empty queue never is, whatever the node's limits: they may be less than TD_CONNECT_QUEUE_SHARE. */
+static __always_inline bool is_share_taken(__u32 length, __u32 most)
+{
+	return length && length >= most / TD_CONNECT_QUEUE_SHARE;
+}
+
 static __always_inline bool is_queue_filling(struct sock *listener)
 {
 	struct inet_connection_sock *queues =
@@ -37,12 +43,12 @@ static __always_inline bool is_queue_filling(struct sock *listener)
 	__u32 most = listener->sk_max_ack_backlog;
 	__u32 most_syns = node->sysctl_max_syn_backlog;
 
-	if (listener->sk_ack_backlog >= most / TD_CONNECT_QUEUE_SHARE)
+	if (is_share_taken(listener->sk_ack_backlog, most))
 		return true;
 	if (node->sysctl_tcp_syncookies)
 		return false;
-	return (__u32)queues->icsk_accept_queue.qlen.counter >=
-	       (most_syns < most ? most_syns : most) / TD_CONNECT_QUEUE_SHARE;
+	return is_share_taken(queues->icsk_accept_queue.qlen.counter,
+			      most_syns < most ? most_syns : most);
 }
 
 /* A SYN goes to the member's listener, which select_member has selected. */
