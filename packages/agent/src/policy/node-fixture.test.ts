@@ -15,6 +15,7 @@ import { hostPrefix, parseAddress, trieCovers } from '@tandem/core/net/ip';
 import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
 import type { Compiled } from '@tandem/core/policy/desired';
 import { type Budgets, nodeBudgets } from '@tandem/core/policy/fit-costs';
+import type { PolicyId } from '@tandem/core/policy/ids';
 import { EndpointFlag, peerAny, Verdict } from '@tandem/core/policy/kernel-numbers';
 import type { Policy } from '@tandem/core/policy/rule';
 import { StableIds } from '@tandem/core/policy/stable-ids';
@@ -386,7 +387,7 @@ export class FakeNode {
     const tables = this.#tables;
     if ((flags & EndpointFlag.hold) !== 0 || tables === null) return 'refused';
     const words = new Uint32Array(address(resolver).slice().buffer);
-    const ruleSet = tables.ruleSetOf(policyId, words, 0, 17);
+    const ruleSet = tables.ruleSetOf(policyId as PolicyId, words, 0, 17);
     const wire = nameFromText(name);
     const view = new QueryView({ low: 3, high: 4 });
     assert.ok(wire !== null && loadName(view, wire, 0, wire.length));

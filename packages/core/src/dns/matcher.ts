@@ -12,10 +12,14 @@
  */
 
 import { assert } from '../assert.ts';
+import type { Branded } from '../brand.ts';
 import { codeDot } from './alphabet.ts';
 import { slotAccept, slotBits, slotMask, slotStay } from './dfa-pack.ts';
 import { GlobNfa, type GlobTables } from './glob-nfa.ts';
 import type { QueryView } from './query.ts';
+
+/** Number of a set of patterns that match one name, in one matcher. */
+export type AcceptSet = Branded<'AcceptSet'>;
 
 /** Sets of pattern indices: members[starts[id]] up to members[starts[id + 1]], ascending. */
 export interface AcceptSets {
@@ -64,10 +68,10 @@ export class Matcher {
   }
 
   /** The accept set of the name in `view` (`parseQuery`, `loadName`). No allocation. */
-  match(view: QueryView): number {
-    if (!view.isPlain) return this.tables.otherSet;
+  match(view: QueryView): AcceptSet {
+    if (!view.isPlain) return this.tables.otherSet as AcceptSet;
     const set = this.#walk(view.codes, view.nameLength);
-    return this.#globCount === 0 ? set : this.#withGlobs(set, view);
+    return (this.#globCount === 0 ? set : this.#withGlobs(set, view)) as AcceptSet;
   }
 
   /** Whether `set` means the same patterns for the life of this matcher. */

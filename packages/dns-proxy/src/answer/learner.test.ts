@@ -5,7 +5,9 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { AcceptSet } from '@tandem/core/dns/matcher';
 import { ReplyView } from '@tandem/core/dns/reply';
+import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
 import { TD_MEMBERS_MAX, tdLearnOp } from '@tandem/datapath/abi.gen';
 import { type KernelMaps, loadKernelMaps } from '../../test/kernel-maps.ts';
 import { address } from '../../test/records.ts';
@@ -53,7 +55,11 @@ class Member {
       texts.flatMap((text) => [...new Uint32Array(address(text).buffer)]),
     );
     this.#learner.begin();
-    this.#learner.collect(1, reply, words, tables, 1, true, 1, namespace, nowSeconds);
+    this.#learner.collect(
+      ...([1, reply, words, tables, 1 as AcceptSet, true, 1 as PolicyId] as const),
+      namespace as NamespaceId,
+      nowSeconds,
+    );
     this.#learner.flush();
   }
 

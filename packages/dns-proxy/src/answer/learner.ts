@@ -7,7 +7,9 @@
  * answers to one namespace may have written in a second is bounded.
  */
 
+import type { AcceptSet } from '@tandem/core/dns/matcher';
 import type { ReplyView } from '@tandem/core/dns/reply';
+import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
 import { tdLearnOp, tdLearnResult } from '@tandem/datapath/abi.gen';
 import type { NodeGroup } from '@tandem/datapath/group';
 import { counter } from '../counters.ts';
@@ -84,10 +86,10 @@ export class Learner {
     reply: ReplyView,
     replyWords: Uint32Array,
     tables: Pick<PolicyTables, 'selectorsOf'>,
-    acceptSet: number,
+    acceptSet: AcceptSet,
     trusted: boolean,
-    policyId: number,
-    namespaceId: number,
+    policyId: PolicyId,
+    namespaceId: NamespaceId,
     nowSeconds: number,
   ): number {
     const offered = this.#offered;

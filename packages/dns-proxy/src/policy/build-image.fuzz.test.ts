@@ -9,6 +9,7 @@ import { compileMatcher } from '@tandem/core/dns/matcher-compile';
 import { nameFromText } from '@tandem/core/dns/name';
 import { type Pattern, patternFromCanonical } from '@tandem/core/dns/pattern';
 import { loadName, QueryView } from '@tandem/core/dns/query';
+import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
 import {
   PatternContext,
   type PolicySnapshot,
@@ -18,7 +19,7 @@ import { decodePolicySnapshot, encodePolicySnapshot } from '@tandem/proto/snapsh
 import * as fc from 'fast-check';
 import { address } from '../../test/records.ts';
 import { buildImage, completePatterns } from './build-image.ts';
-import { PolicyTables } from './tables.ts';
+import { PolicyTables, type RuleSetIndex } from './tables.ts';
 
 const seed = 20251121;
 const texts = [
@@ -42,7 +43,7 @@ const names = [
   'xa.test',
 ];
 const addresses = ['10.96.0.10', '10.0.0.53', 'fd00::53', '::'].map(address);
-const policyIds = [1, 7, 0x7fffffff];
+const policyIds = [1, 7, 0x7fffffff] as PolicyId[];
 
 const snapshots = fc
   .uniqueArray(fc.tuple(fc.constantFrom(...texts), fc.boolean()), {
@@ -177,13 +178,17 @@ function checkNames(draft: Draft, tables: PolicyTables): void {
     const matching = matches.map((match) => match(view));
     draft.ruleSets.forEach(({ patternIndexes, matchAll }, ruleSet) => {
       const expected = matchAll || patternIndexes.some((i) => matching[i]);
-      assert.equal(tables.isAllowed(ruleSet, set), expected, `${name} in rule set ${ruleSet}`);
+      assert.equal(
+        tables.isAllowed(ruleSet as RuleSetIndex, set),
+        expected,
+        `${name} in rule set ${ruleSet}`,
+      );
     });
     for (const policyId of policyIds) {
       for (const trusted of [true, false]) {
         const out = new Uint32Array(64);
         const offered = new Uint8Array(64);
-        const namespaceId = draft.namespaces[policyIds.indexOf(policyId)]!;
+        const namespaceId = draft.namespaces[policyIds.indexOf(policyId)]! as NamespaceId;
         const count = tables.selectorsOf(set, trusted, policyId, namespaceId, out, offered);
         const wanted = trusted ? 0 : policyId;
         const expected = draft.selectors.flatMap(([pattern, policy], i) =>

@@ -7,11 +7,15 @@
  * and when it is full.
  */
 
+import type { Branded } from '@tandem/core/brand';
 import { spread, wordHashNumbers, wordTerm } from '@tandem/core/word-hash';
 import { flowTableEntries } from '../limits.ts';
 
 /** Client, server, protocol. */
 const keyWords = 9;
+
+/** Index of an entry of the table, or -1. */
+export type Flow = Branded<'Flow'>;
 
 /** A remembered answer. `denied` kinds are not remembered: they must be asked again. */
 export class FlowTable {
@@ -49,17 +53,17 @@ export class FlowTable {
   }
 
   /** Index of the entry, or -1. `client` and `server` are word offsets of 4-word addresses in `words`. */
-  find(words: Uint32Array, client: number, server: number, protocol: number): number {
+  find(words: Uint32Array, client: number, server: number, protocol: number): Flow {
     let index = this.#hash(words, client, server, protocol);
     for (;;) {
-      if (this.#used[index] === 0) return -1;
-      if (this.#equals(index, words, client, server, protocol)) return index;
+      if (this.#used[index] === 0) return -1 as Flow;
+      if (this.#equals(index, words, client, server, protocol)) return index as Flow;
       index = (index + 1) & this.#mask;
     }
   }
 
   /** Takes an entry for the tuple, which must not be there; empties the table first if it is 3/4 full. */
-  insert(words: Uint32Array, client: number, server: number, protocol: number): number {
+  insert(words: Uint32Array, client: number, server: number, protocol: number): Flow {
     if (this.#count >= (this.#used.length >> 2) * 3) this.clear();
     let index = this.#hash(words, client, server, protocol);
     while (this.#used[index] !== 0) index = (index + 1) & this.#mask;
@@ -71,7 +75,7 @@ export class FlowTable {
       this.#keys[key + 4 + i] = words[server + i]!;
     }
     this.#keys[key + 8] = protocol;
-    return index;
+    return index as Flow;
   }
 
   clear(): void {

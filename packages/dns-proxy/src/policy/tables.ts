@@ -3,8 +3,13 @@
 
 /** Lookups over a {@link TablesImage}: what the query path asks of policy. */
 
-import { Matcher } from '@tandem/core/dns/matcher';
+import type { Branded } from '@tandem/core/brand';
+import { type AcceptSet, Matcher } from '@tandem/core/dns/matcher';
+import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
 import { backendRecordWords, serverRecordWords, type TablesImage } from './tables-image.ts';
+
+/** Index of a rule set in one image, or -1. */
+export type RuleSetIndex = Branded<'RuleSetIndex'>;
 
 export class PolicyTables {
   readonly revision: number;
@@ -25,13 +30,18 @@ export class PolicyTables {
    * Index of the rule set that `policyId` has for the server (4 words at `offset`, as stored in
    * memory), falling back to the policy's wildcard server; -1 when it has none.
    */
-  ruleSetOf(policyId: number, words: Uint32Array, offset: number, protocol: number): number {
+  ruleSetOf(
+    policyId: PolicyId,
+    words: Uint32Array,
+    offset: number,
+    protocol: number,
+  ): RuleSetIndex {
     const exact = this.#findServer(policyId, words, offset, protocol);
     return exact >= 0 ? exact : this.#findServer(policyId, anyServer, 0, protocol);
   }
 
   /** Whether the rule set allows names of this accept set of the matcher's last answer. */
-  isAllowed(ruleSet: number, acceptSet: number): boolean {
+  isAllowed(ruleSet: RuleSetIndex, acceptSet: AcceptSet): boolean {
     const image = this.#image;
     if (image.matchAll[ruleSet] === 1) return true;
     if (this.matcher.isStable(acceptSet)) {
@@ -63,10 +73,10 @@ export class PolicyTables {
    * for each that no policy of the namespace names: the namespace does not pay for it (safety rule 17).
    */
   selectorsOf(
-    acceptSet: number,
+    acceptSet: AcceptSet,
     trusted: boolean,
-    policyId: number,
-    namespaceId: number,
+    policyId: PolicyId,
+    namespaceId: NamespaceId,
     out: Uint32Array,
     offered: Uint8Array,
   ): number {
@@ -127,7 +137,12 @@ export class PolicyTables {
     return changed;
   }
 
-  #findServer(policyId: number, words: Uint32Array, offset: number, protocol: number): number {
+  #findServer(
+    policyId: PolicyId,
+    words: Uint32Array,
+    offset: number,
+    protocol: number,
+  ): RuleSetIndex {
     const records = this.#image.servers;
     let low = 0;
     let high = records.length / serverRecordWords;
@@ -138,9 +153,10 @@ export class PolicyTables {
       else high = middle;
     }
     const at = low * serverRecordWords;
-    if (at >= records.length) return -1;
-    if (compareRecord(records, at, policyId, words, offset, protocol) !== 0) return -1;
-    return records[at + 6]!;
+    if (at >= records.length) return -1 as RuleSetIndex;
+    if (compareRecord(records, at, policyId, words, offset, protocol) !== 0)
+      return -1 as RuleSetIndex;
+    return records[at + 6]! as RuleSetIndex;
   }
 }
 

@@ -13,6 +13,7 @@ import {
   queryFormErr,
   queryOk,
 } from '@tandem/core/dns/query';
+import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
 import type { EndpointSlot, PolicySlot } from '../policy/owner-slots.ts';
 import { roomEndpoint, roomFree, roomNode } from '../policy/query-limits.ts';
 import type { QueryFacts } from './facts.ts';
@@ -56,8 +57,8 @@ export function decide(
   facts.flow = flow;
   facts.endpointSlot = endpointSlot;
   facts.policySlot = flows.policySlot[flow]! as PolicySlot;
-  facts.policyId = flows.policyId[flow]!;
-  facts.namespaceId = flows.namespaceId[flow]!;
+  facts.policyId = flows.policyId[flow]! as PolicyId;
+  facts.namespaceId = flows.namespaceId[flow]! as NamespaceId;
   facts.isTrusted = flows.trusted[flow] === 1;
   facts.acceptSet = acceptSet;
   facts.installs = lookup.installs;

@@ -6,6 +6,9 @@
  * from its own record of the query, and passes it to the code that both transports share.
  */
 
+import type { AcceptSet } from '@tandem/core/dns/matcher';
+import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
+import type { Flow } from '../policy/flow-table.ts';
 import type { EndpointSlot, PolicySlot } from '../policy/owner-slots.ts';
 
 export const protocolTcp = 6;
@@ -22,15 +25,15 @@ export class QueryFacts {
   startedUs = 0;
 
   /** From here on: set by `decide` (decide.ts) for a query that it forwards or denies. */
-  flow = -1;
+  flow = -1 as Flow;
   endpointSlot = 0 as EndpointSlot;
   policySlot = 0 as PolicySlot;
-  policyId = 0;
-  namespaceId = 0;
+  policyId = 0 as PolicyId;
+  namespaceId = 0 as NamespaceId;
   /** The server is a resolver of the cluster: its answers count for the selectors of all policies. */
   isTrusted = false;
   /** Accept set of the name, in the tables of the `installs`-th installation. */
-  acceptSet = 0;
+  acceptSet = 0 as AcceptSet;
   installs = 0;
 
   constructor(protocol: typeof protocolTcp | typeof protocolUdp) {

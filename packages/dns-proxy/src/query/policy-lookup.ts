@@ -6,19 +6,21 @@
  * cached per (client, server, protocol), so that most queries cost one lookup and one walk of the automaton.
  */
 
+import type { AcceptSet } from '@tandem/core/dns/matcher';
 import type { QueryView } from '@tandem/core/dns/query';
+import type { PolicyId } from '@tandem/core/policy/ids';
 import { tdEndpoint } from '@tandem/datapath/abi.gen';
 import type { EndpointLookup } from '@tandem/datapath/agent-table';
 import type { NodeGroup } from '@tandem/datapath/group';
 import { counter } from '../counters.ts';
 import type { GroupMember } from '../group-member.ts';
-import type { FlowTable } from '../policy/flow-table.ts';
+import type { Flow, FlowTable } from '../policy/flow-table.ts';
 import type { QueryLimits } from '../policy/query-limits.ts';
-import type { PolicyTables } from '../policy/tables.ts';
+import type { PolicyTables, RuleSetIndex } from '../policy/tables.ts';
 
 /** Results of {@link PolicyLookup.flowOf} that are no flow. */
-export const unknownSource = -1;
-export const notReady = -2;
+export const unknownSource = -1 as Flow;
+export const notReady = -2 as Flow;
 
 export class PolicyLookup {
   readonly flows: FlowTable;
@@ -96,19 +98,22 @@ export class PolicyLookup {
     server: number,
     protocol: number,
     nowMs: number,
-  ): number {
+  ): Flow {
     const flow = this.flows.find(words, client, server, protocol);
     return flow >= 0 ? flow : this.#lookup(words, client, server, protocol, nowMs);
   }
 
   /** Accept set of the name that was asked, by the tables in force. */
-  acceptSetOf(query: QueryView): number {
+  acceptSetOf(query: QueryView): AcceptSet {
     return (this.#tables as PolicyTables).matcher.match(query);
   }
 
   /** Whether the flow's rule set allows names of the accept set that was found last. */
-  isAllowed(flow: number, acceptSet: number): boolean {
-    return (this.#tables as PolicyTables).isAllowed(this.flows.ruleSet[flow]!, acceptSet);
+  isAllowed(flow: Flow, acceptSet: AcceptSet): boolean {
+    return (this.#tables as PolicyTables).isAllowed(
+      this.flows.ruleSet[flow]! as RuleSetIndex,
+      acceptSet,
+    );
   }
 
   #lookup(
@@ -117,12 +122,12 @@ export class PolicyLookup {
     server: number,
     protocol: number,
     nowMs: number,
-  ): number {
+  ): Flow {
     for (let i = 0; i < 4; i++) {
       this.#endpointKeyWords[i] = words[client + i]!;
     }
     if (!this.#endpoints.lookupInto(this.#endpointKey, this.#endpointValue)) return unknownSource;
-    const policyId = this.#endpointWords[tdEndpoint.policy_id / 4]!;
+    const policyId = this.#endpointWords[tdEndpoint.policy_id / 4]! as PolicyId;
     const tables = this.#tables;
     if (tables === null || !tables.hasPolicy(policyId))
       return this.#notReady(counter.unknownPolicy);
@@ -146,7 +151,7 @@ export class PolicyLookup {
     return flow;
   }
 
-  #notReady(reason: number): number {
+  #notReady(reason: number): Flow {
     this.#counters[reason] = this.#counters[reason]! + 1;
     return notReady;
   }

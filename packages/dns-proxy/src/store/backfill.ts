@@ -11,6 +11,7 @@ import { loadName, QueryView } from '@tandem/core/dns/query';
 import { type FqdnCache } from '@tandem/core/fqdn/cache';
 import { FqdnRecord } from '@tandem/core/fqdn/mapping';
 import { isIpv4 } from '@tandem/core/net/ip';
+import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
 import { tdLearnOp, tdLearnResult } from '@tandem/datapath/abi.gen';
 import type { Task } from '@tandem/runtime/task';
 import type { KernelWriter } from '../answer/kernel-writer.ts';
@@ -113,8 +114,8 @@ export class Backfill {
     const found = tables.selectorsOf(
       set,
       scope === 0,
-      scope,
-      namespaceId,
+      scope as PolicyId,
+      namespaceId as NamespaceId,
       this.#selectors,
       offered,
     );

@@ -17,6 +17,7 @@ import {
   tcpMessageTimeoutMs,
   tcpQueryBytesMax,
 } from '../limits.ts';
+import type { Flow } from '../policy/flow-table.ts';
 import type { EndpointSlot } from '../policy/owner-slots.ts';
 import { decide } from '../query/decide.ts';
 import { protocolTcp, QueryFacts } from '../query/facts.ts';
@@ -262,7 +263,7 @@ export class TcpConnection implements TurnTaker {
     const parsed = parseQuery(query, bytes, start, end);
     const status = isCut && parsed === queryOk ? queryFormErr : parsed;
     const facts = this.#facts;
-    facts.flow = -1;
+    facts.flow = -1 as Flow;
     const result = decide(lookup, query, status, facts, nowMs, this.#hasPaid);
     this.#hasPaid = result !== outcome.overRate;
     if (waits.has(result)) return this.#wait();

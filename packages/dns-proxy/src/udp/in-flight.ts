@@ -7,7 +7,9 @@
  */
 
 import { setId } from '@tandem/core/dns/edit';
+import type { AcceptSet } from '@tandem/core/dns/matcher';
 import { parseQuery, type QueryView } from '@tandem/core/dns/query';
+import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
 import { counter } from '../counters.ts';
 import {
   slotAcceptSet,
@@ -160,10 +162,10 @@ export class InFlight {
     facts.startedUs = slots.startedUs[slot]!;
     facts.endpointSlot = words[at + slotEndpoint]! as EndpointSlot;
     facts.policySlot = words[at + slotPolicySlot]! as PolicySlot;
-    facts.policyId = words[at + slotPolicy]!;
-    facts.namespaceId = words[at + slotNamespace]!;
+    facts.policyId = words[at + slotPolicy]! as PolicyId;
+    facts.namespaceId = words[at + slotNamespace]! as NamespaceId;
     facts.isTrusted = words[at + slotTrusted] === 1;
-    facts.acceptSet = words[at + slotAcceptSet]!;
+    facts.acceptSet = words[at + slotAcceptSet]! as AcceptSet;
     facts.installs = words[at + slotTables]!;
   }
 
