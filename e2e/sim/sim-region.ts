@@ -4,7 +4,7 @@
 /** A member's region of the journal as one process uses it, and whose query is in a slot. */
 
 import { TD_JOURNAL_CELL_BYTES, tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
-import { JournalRegion, stateOf } from '@tandem/dns-proxy/journal/region';
+import { JournalRegion, type QuerySlot, stateOf } from '@tandem/dns-proxy/journal/region';
 import { slotClientPort } from '@tandem/dns-proxy/journal/slots';
 import { journalAgeMsMax, upstreamTimeoutMs } from '@tandem/dns-proxy/limits';
 import type { Life, Thread } from './life.ts';
@@ -30,14 +30,14 @@ export class SimRegion extends JournalRegion {
     this.#user = user;
   }
 
-  override swap(slot: number, from: number, to: number): boolean {
+  override swap(slot: QuerySlot, from: number, to: number): boolean {
     this.#user.thread.seam();
     const isDone = super.swap(slot, from, to);
     this.#onSwap(slot, from, to, isDone);
     return isDone;
   }
 
-  #onSwap(slot: number, from: number, to: number, isDone: boolean): void {
+  #onSwap(slot: QuerySlot, from: number, to: number, isDone: boolean): void {
     const { life } = this.#user;
     const { oracle, trace, nowNs } = life.world;
     const what = isDone ? 'swaps a slot from, to' : 'swaps in vain a slot from, to';
@@ -54,7 +54,7 @@ export class SimRegion extends JournalRegion {
     }
   }
 
-  #queryIn(slot: number, state: number): SimQuery | undefined {
+  #queryIn(slot: QuerySlot, state: number): SimQuery | undefined {
     const { journals, oracle } = this.#user.life.world;
     const journal = journals[this.member] as ArrayBuffer;
     return oracle.queryOfPort(queryInSlot(journal, this, slot, state));
@@ -65,7 +65,7 @@ export class SimRegion extends JournalRegion {
 function queryInSlot(
   buffer: ArrayBuffer,
   region: JournalRegion,
-  slot: number,
+  slot: QuerySlot,
   state: number,
 ): number {
   const at = region.slotsByte + slot * TD_JOURNAL_CELL_BYTES;

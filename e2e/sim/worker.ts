@@ -10,6 +10,7 @@ import { QueryView } from '@tandem/core/dns/query';
 import { ReplyView } from '@tandem/core/dns/reply';
 import { TD_JOURNAL_CELL_BYTES } from '@tandem/datapath/abi.gen';
 import { counter, sharedCountersLength } from '@tandem/dns-proxy/counters';
+import type { QuerySlot } from '@tandem/dns-proxy/journal/region';
 import { type QuerySlots, slotClientPort, slotPolicy } from '@tandem/dns-proxy/journal/slots';
 import { inFlightMax } from '@tandem/dns-proxy/limits';
 import type { MemberLife } from '@tandem/dns-proxy/member-life';
@@ -265,7 +266,7 @@ export class SimWorker {
   /** Whether rx record `i` receives where nobody else looks, because no slot was free. */
   #isScrap(i: number): boolean {
     const at = this.#system.listeners.rx[i * RECORD_WORDS + RX_OFFSET]!;
-    return at >= this.slots.messageOf(inFlightMax);
+    return at >= this.slots.messageOf(inFlightMax as QuerySlot);
   }
 
   #receiveReplies(socket: UpstreamSocket, handle: number): void {
@@ -299,7 +300,8 @@ export class SimWorker {
   #forward(socket: UpstreamSocket, record: number): void {
     const at = this.#system.upstreams.tx[record + TX_OFFSET]!;
     const { world } = this.life;
-    const slot = Math.floor((at - this.slots.messageOf(0)) / TD_JOURNAL_CELL_BYTES);
+    const first = this.slots.messageOf(0 as QuerySlot);
+    const slot = Math.floor((at - first) / TD_JOURNAL_CELL_BYTES) as QuerySlot;
     const port = this.#words[this.slots.wordOf(slot) + slotClientPort]!;
     const query = world.oracle.queryOfPort(port);
     const policyId = this.#words[this.slots.wordOf(slot) + slotPolicy]!;

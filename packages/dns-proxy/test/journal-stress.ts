@@ -10,7 +10,7 @@
 import assert from 'node:assert/strict';
 import { tdJournalSlot } from '@tandem/datapath/abi.gen';
 import { counter, createSharedCounters } from '../src/counters.ts';
-import { JournalRegion, regionBytes } from '../src/journal/region.ts';
+import { JournalRegion, type QuerySlot, regionBytes } from '../src/journal/region.ts';
 import { JournalReplay } from '../src/journal/replay.ts';
 import {
   QuerySlots,
@@ -43,7 +43,7 @@ export interface TakerResult {
 }
 
 /** A query as the kernel leaves it: payload, control message, and the address last. */
-function receive(memory: Uint8Array, slots: QuerySlots, slot: number, id: number): void {
+function receive(memory: Uint8Array, slots: QuerySlots, slot: QuerySlot, id: number): void {
   const view = new DataView(memory.buffer);
   const at = slots.wordOf(slot) * 4;
   const message = at + tdJournalSlot.message;
@@ -62,7 +62,7 @@ function receive(memory: Uint8Array, slots: QuerySlots, slot: number, id: number
 }
 
 /** The story as the owner writes it, before any state but "received". */
-function tell(slots: QuerySlots, slot: number, id: number): void {
+function tell(slots: QuerySlots, slot: QuerySlot, id: number): void {
   const { words } = slots;
   const at = slots.wordOf(slot);
   words.fill(0, at, at + 12);
@@ -78,7 +78,7 @@ function tell(slots: QuerySlots, slot: number, id: number): void {
 export function serve(buffer: ArrayBufferLike, milliseconds: number): OwnerResult {
   const memory = new Uint8Array(buffer);
   const slots = new QuerySlots(new JournalRegion(buffer, owner, owner * regionBytes));
-  const inFlight: number[] = [];
+  const inFlight: QuerySlot[] = [];
   let [queries, released, lost] = [0, 0, 0];
   const end = performance.now() + milliseconds;
   let receiving = slots.take();
@@ -104,7 +104,7 @@ export function serve(buffer: ArrayBufferLike, milliseconds: number): OwnerResul
       receiving = slots.take();
       slots.receive(receiving);
       if (inFlight.length < window) continue;
-      const answered = inFlight.shift() as number;
+      const answered = inFlight.shift() as QuerySlot;
       const free = slots.free;
       if (!slots.reply(answered)) lost += 1;
       slots.release(answered);
@@ -147,7 +147,7 @@ export function takeOver(buffer: ArrayBufferLike, milliseconds: number): TakerRe
   return { claims, torn: counters[counter.queriesTorn]!, mixed };
 }
 
-function isWhole(memory: Uint8Array, slots: QuerySlots, slot: number): boolean {
+function isWhole(memory: Uint8Array, slots: QuerySlots, slot: QuerySlot): boolean {
   const { words } = slots;
   const at = slots.wordOf(slot);
   const id = words[at + slotClient + 3]!;

@@ -8,7 +8,7 @@
  */
 
 import { TD_JOURNAL_CELL_BYTES, tdJournalSlot } from '@tandem/datapath/abi.gen';
-import { JournalRegion } from '../src/journal/region.ts';
+import { JournalRegion, type QuerySlot } from '../src/journal/region.ts';
 import { QuerySlots } from '../src/journal/slots.ts';
 import { batchMax, inFlightMax, udpQueryBytesMax } from '../src/limits.ts';
 import { loadKernelMaps } from './kernel-maps.ts';
@@ -32,7 +32,7 @@ function journalRound(slots: QuerySlots, memory: Uint8Array, inFlight: Int32Arra
   for (let life = 0, turn = 0; life < livesPerRound; life += batchMax, turn++) {
     const batch = inFlight[turn % batchesInFlight] as Int32Array;
     for (let i = 0; i < batchMax; i++) {
-      const before = batch[i]!;
+      const before = batch[i]! as QuerySlot;
       if (before !== -1 && slots.reply(before)) slots.release(before);
       const slot = slots.take();
       slots.receive(slot);
@@ -69,7 +69,7 @@ function plainRound(cells: PlainCells, inFlight: Int32Array[]): void {
   for (let life = 0, turn = 0; life < livesPerRound; life += batchMax, turn++) {
     const batch = inFlight[turn % batchesInFlight] as Int32Array;
     for (let i = 0; i < batchMax; i++) {
-      const before = batch[i]!;
+      const before = batch[i]! as QuerySlot;
       if (before !== -1) cells.release(before);
       const cell = cells.take();
       const at = cell * cellBytes;

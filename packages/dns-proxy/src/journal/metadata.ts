@@ -19,9 +19,9 @@ const headerBytes = 16; // struct cmsghdr
 const addressBytes = { [inet]: 8, [inet6]: 24 } as const; // of a sockaddr, up to its address
 const controlBytes = tdJournalSlot.message - tdJournalSlot.control;
 
-/** Whether something was received into the slot whose bytes begin at `slot`. */
-export function isReceived(memory: Uint8Array, slot: number): boolean {
-  const family = familyAt(memory, slot + tdJournalSlot.name);
+/** Whether a datagram was received into the slot whose bytes begin at `from`. */
+export function isReceived(memory: Uint8Array, from: number): boolean {
+  const family = familyAt(memory, from + tdJournalSlot.name);
   return family === inet || family === inet6;
 }
 

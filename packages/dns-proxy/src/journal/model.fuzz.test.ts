@@ -10,7 +10,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TD_JOURNAL_CELL_BYTES, tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
-import { advanced, JournalRegion, regionBytes, stateOf } from './region.ts';
+import { advanced, JournalRegion, type QuerySlot, regionBytes, stateOf } from './region.ts';
 import { QuerySlots, slotClientId } from './slots.ts';
 
 const { FREE, RECEIVING } = tdJournalState;
@@ -36,7 +36,7 @@ interface Life {
   readonly slots: QuerySlots;
   readonly tasks: Generator<void>[];
   /** In flight: slot and query. */
-  readonly pending: [slot: number, id: number][];
+  readonly pending: [slot: QuerySlot, id: number][];
 }
 
 class Model {
@@ -126,14 +126,14 @@ class Model {
     }
   }
 
-  #receive(slots: QuerySlots): number {
+  #receive(slots: QuerySlots): QuerySlot {
     const slot = slots.take();
     slots.receive(slot);
     return slot;
   }
 
   /** As the kernel writes: the payload piece by piece, the address last. */
-  *#arrive(slots: QuerySlots, slot: number): Generator<void, number> {
+  *#arrive(slots: QuerySlots, slot: QuerySlot): Generator<void, number> {
     this.#nextId += 1;
     const id = this.#nextId;
     const message = slots.messageOf(slot) / 4;
@@ -150,7 +150,7 @@ class Model {
   }
 
   *#answer({ slots, pending }: Life): Generator<void> {
-    const [slot, id] = pending.shift() as [number, number];
+    const [slot, id] = pending.shift() as [QuerySlot, number];
     if (!slots.reply(slot)) return;
     yield;
     this.#done(id);
@@ -164,12 +164,13 @@ class Model {
         // Steps of one process do not mix in truth: the slot may be in use again by now.
         if (life.slots.leftovers().includes(slot)) yield* this.#take(life, own, slot, true);
       }
-      for (let slot = 0; slot < slotsLooked; slot++) yield* this.#take(life, other, slot);
+      for (let slot = 0 as QuerySlot; slot < slotsLooked; slot++)
+        yield* this.#take(life, other, slot);
       yield;
     }
   }
 
-  *#take(life: Life, region: JournalRegion, slot: number, isOwn = false): Generator<void> {
+  *#take(life: Life, region: JournalRegion, slot: QuerySlot, isOwn = false): Generator<void> {
     const words = this.#words;
     const word = region.word(slot);
     if (stateOf(word) === FREE) return;

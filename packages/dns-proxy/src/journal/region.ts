@@ -15,6 +15,7 @@
  * A query that the owner refuses goes from RECEIVING to REPLYING.
  */
 
+import type { Branded } from '@tandem/core/brand';
 import {
   TD_JOURNAL_CELL_BYTES,
   TD_JOURNAL_REGION_CELLS,
@@ -22,6 +23,10 @@ import {
   TD_JOURNAL_STATE_CELLS,
   TD_JOURNAL_VERSION,
 } from '@tandem/datapath/abi.gen';
+
+/** Index of a slot of one region; from `inFlightMax` on a scrap slot (slots.ts). */
+export type QuerySlot = Branded<'QuerySlot'>;
+export const noSlot = -1 as QuerySlot;
 
 /** Bytes of one member's region: whole pages. */
 export const regionBytes: number = TD_JOURNAL_REGION_CELLS * TD_JOURNAL_CELL_BYTES;
@@ -79,12 +84,12 @@ export class JournalRegion {
     Atomics.store(this.#header, 0, TD_JOURNAL_VERSION);
   }
 
-  word(slot: number): number {
+  word(slot: QuerySlot): number {
     return Atomics.load(this.states, slot);
   }
 
   /** Swaps the state word; false if it was not `from` any more. */
-  swap(slot: number, from: number, to: number): boolean {
+  swap(slot: QuerySlot, from: number, to: number): boolean {
     return Atomics.compareExchange(this.states, slot, from, to) === from;
   }
 }

@@ -18,7 +18,7 @@ import {
 import { counter } from '../counters.ts';
 import { journalAgeMsMax, replaysPerTurn } from '../limits.ts';
 import { isReceived, readMetadata } from './metadata.ts';
-import { advanced, type JournalRegion, stateOf } from './region.ts';
+import { advanced, type JournalRegion, type QuerySlot, stateOf } from './region.ts';
 import { type QuerySlots, slotClientId, slotLength, slotReceivedMs } from './slots.ts';
 
 const { FREE, RECEIVING } = tdJournalState;
@@ -35,7 +35,7 @@ export interface ReplayOptions {
   /** Called before the first replay of a call. */
   readonly begin: (monotonicNs: number) => void;
   /** Decides on the query in an own slot, and forwards or refuses it. */
-  readonly replay: (slot: number) => void;
+  readonly replay: (slot: QuerySlot) => void;
   /** Called after the last one. */
   readonly end: () => void;
 }
@@ -72,7 +72,11 @@ export class JournalReplay {
     const bytes = new Uint8Array(region.memory);
     this.#monotonicNs = monotonicNs;
     this.#replayed = 0;
-    for (let slot = 0; slot < region.slotCount && this.#replayed < replaysPerTurn; slot++) {
+    for (
+      let slot = 0 as QuerySlot;
+      slot < region.slotCount && this.#replayed < replaysPerTurn;
+      slot++
+    ) {
       const word = region.states[slot]!;
       if (stateOf(word) === FREE) continue;
       if (!this.#take(region, bytes, slot, word, lastBeatNs)) break;
@@ -109,7 +113,7 @@ export class JournalReplay {
   #take(
     region: JournalRegion,
     bytes: Uint8Array,
-    slot: number,
+    slot: QuerySlot,
     word: number,
     lastBeatNs: number,
   ): boolean {
@@ -153,7 +157,7 @@ export class JournalReplay {
   }
 
   /** Copies the slot at byte `from` into `own`; false if it holds no whole query. */
-  #copy(bytes: Uint8Array, from: number, own: number, isTorn: boolean): boolean {
+  #copy(bytes: Uint8Array, from: number, own: QuerySlot, isTorn: boolean): boolean {
     const { slots } = this.#o;
     const target = this.#own;
     const { words } = slots;

@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { TD_JOURNAL_MESSAGE_BYTES, tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
 import { inFlightMax } from '../limits.ts';
-import { advanced, JournalRegion, regionBytes, stateOf } from './region.ts';
+import { advanced, JournalRegion, type QuerySlot, regionBytes, stateOf } from './region.ts';
 import { QuerySlots, slotLength } from './slots.ts';
 
 const { FREE, RECEIVING, IN_FLIGHT, REPLYING } = tdJournalState;
@@ -23,7 +23,7 @@ function world(memory = new ArrayBuffer(regionBytes)): World {
 }
 
 /** Takes a slot as another member does, after its copy is made. */
-function take(region: JournalRegion, slot: number): boolean {
+function take(region: JournalRegion, slot: QuerySlot): boolean {
   const word = region.word(slot);
   return region.swap(slot, word, advanced(word, FREE));
 }
@@ -40,11 +40,12 @@ describe('slots', () => {
     assert.deepEqual(new Set(taken).size, inFlightMax);
     assert.equal(slots.take(), -1);
     assert.equal(slots.inFlight, inFlightMax);
-    assert.ok(slots.reply(17));
+    const answered = taken[17]!;
+    assert.ok(slots.reply(answered));
     assert.equal(slots.take(), -1, 'not before the reply is sent');
-    slots.release(17);
-    assert.ok(!slots.isInFlight(17) && slots.isInFlight(18));
-    assert.equal(slots.take(), 17);
+    slots.release(answered);
+    assert.ok(!slots.isInFlight(answered) && slots.isInFlight(taken[18]!));
+    assert.equal(slots.take(), answered);
   });
 
   test('only what is in flight has a time: the sweep looks at nothing else', () => {
@@ -94,7 +95,7 @@ describe('slots', () => {
   test('scrap slots belong to nobody and have memory of their own', () => {
     const { slots, region } = world();
     const scrap = slots.scrap(63);
-    assert.ok(slots.isScrap(scrap) && !slots.isScrap(inFlightMax - 1));
+    assert.ok(slots.isScrap(scrap) && !slots.isScrap((inFlightMax - 1) as QuerySlot));
     assert.ok(slots.reply(scrap));
     assert.ok(slots.wordOf(scrap) * 4 >= region.scratchByte);
     assert.ok(!slots.isInFlight(scrap));
@@ -103,12 +104,16 @@ describe('slots', () => {
 
 describe('a slot that another member took over', () => {
   for (const [name, prepare, step] of [
-    ['while received', () => undefined, (slots: QuerySlots, slot: number) => slots.arm(slot, 2)],
-    ['before a refusal', () => undefined, (slots: QuerySlots, slot: number) => slots.reply(slot)],
+    ['while received', () => undefined, (slots: QuerySlots, slot: QuerySlot) => slots.arm(slot, 2)],
+    [
+      'before a refusal',
+      () => undefined,
+      (slots: QuerySlots, slot: QuerySlot) => slots.reply(slot),
+    ],
     [
       'in flight',
-      (slots: QuerySlots, slot: number) => slots.arm(slot, 1),
-      (slots: QuerySlots, slot: number) => slots.reply(slot),
+      (slots: QuerySlots, slot: QuerySlot) => slots.arm(slot, 1),
+      (slots: QuerySlots, slot: QuerySlot) => slots.reply(slot),
     ],
   ] as const) {
     test(`${name} is that one's, and comes back`, () => {

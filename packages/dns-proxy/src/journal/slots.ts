@@ -20,7 +20,14 @@ import {
   tdJournalState,
 } from '@tandem/datapath/abi.gen';
 import { batchMax, inFlightMax, udpQueryBytesMax } from '../limits.ts';
-import { advanced, type JournalRegion, renewed, stateOf } from './region.ts';
+import {
+  advanced,
+  type JournalRegion,
+  noSlot,
+  type QuerySlot,
+  renewed,
+  stateOf,
+} from './region.ts';
 
 /** Words of a slot. */
 export const slotClient: number = tdJournalSlot.client / 4;
@@ -74,7 +81,7 @@ export class QuerySlots {
   #freeCount = 0;
   #inFlight = 0;
   /** Slots that another member took a query from, or that a former life of this one left in use. */
-  readonly #away = new Set<number>();
+  readonly #away = new Set<QuerySlot>();
 
   /** Slots that a former life left are not touched. */
   constructor(region: JournalRegion) {
@@ -87,38 +94,39 @@ export class QuerySlots {
     this.#doubles = new Float64Array(region.memory);
     this.#firstWord = region.slotsByte / 4;
     region.own();
-    for (let slot = region.slotCount - 1; slot >= 0; slot--) {
+    for (let index = region.slotCount - 1; index >= 0; index--) {
+      const slot = index as QuerySlot;
       this.#keep(slot, region.word(slot));
     }
   }
 
-  wordOf(slot: number): number {
+  wordOf(slot: QuerySlot): number {
     return this.#firstWord + slot * wordsPerSlot;
   }
 
   /** Byte offset of the slot's query in the memory. */
-  messageOf(slot: number): number {
+  messageOf(slot: QuerySlot): number {
     return (this.#firstWord + slot * wordsPerSlot) * 4 + tdJournalSlot.message;
   }
 
   /** The scrap slot of rx record `record`. */
-  scrap(record: number): number {
-    return inFlightMax + (record % batchMax);
+  scrap(record: number): QuerySlot {
+    return (inFlightMax + (record % batchMax)) as QuerySlot;
   }
 
-  isScrap(slot: number): boolean {
+  isScrap(slot: QuerySlot): boolean {
     return slot >= inFlightMax;
   }
 
   /** Takes a free slot, or -1. */
-  take(): number {
-    if (this.#freeCount === 0) return -1;
+  take(): QuerySlot {
+    if (this.#freeCount === 0) return noSlot;
     this.#freeCount -= 1;
-    return this.#free[this.#freeCount]!;
+    return this.#free[this.#freeCount]! as QuerySlot;
   }
 
   /** Gives back a slot that was taken and never used. */
-  giveBack(slot: number): void {
+  giveBack(slot: QuerySlot): void {
     this.#free[this.#freeCount] = slot;
     this.#freeCount += 1;
   }
@@ -132,13 +140,13 @@ export class QuerySlots {
   }
 
   /** The taken slot may be received into from now on; it is wiped before. */
-  receive(slot: number): void {
+  receive(slot: QuerySlot): void {
     this.#wipe(slot);
     this.#begin(slot, RECEIVING);
   }
 
   /** A message of so many bytes was received or copied into the slot. */
-  filled(slot: number, bytes: number): void {
+  filled(slot: QuerySlot, bytes: number): void {
     if (slot < inFlightMax) this.#used[slot] = bytes;
   }
 
@@ -146,29 +154,29 @@ export class QuerySlots {
    * The taken slot holds the copy of a query that is about to be taken over. From here on others may take it over, if this
    * process dies first. It is not in flight by our own count before `arm`.
    */
-  adopt(slot: number): void {
+  adopt(slot: QuerySlot): void {
     this.#begin(slot, IN_FLIGHT);
   }
 
   /** The query in the slot is in flight from now on; false if it is another member's by now. */
-  arm(slot: number, nowUs: number): boolean {
+  arm(slot: QuerySlot, nowUs: number): boolean {
     if (!this.#advance(slot, IN_FLIGHT)) return false;
     this.startedUs[slot] = nowUs;
     this.#inFlight += 1;
     return true;
   }
 
-  isInFlight(slot: number): boolean {
+  isInFlight(slot: QuerySlot): boolean {
     return this.startedUs[slot]! < Infinity;
   }
 
   /** The reply to its query is in the batch. */
-  isReplying(slot: number): boolean {
+  isReplying(slot: QuerySlot): boolean {
     return stateOf(this.#held[slot]!) === REPLYING;
   }
 
   /** Whether another member took the query in flight over. */
-  isLost(slot: number): boolean {
+  isLost(slot: QuerySlot): boolean {
     return this.region.word(slot) !== this.#held[slot];
   }
 
@@ -176,37 +184,37 @@ export class QuerySlots {
    * A reply to a query in flight, or to one just received, is about to be sent; false if the query is
    * another member's by now and nothing may be sent.
    */
-  reply(slot: number): boolean {
+  reply(slot: QuerySlot): boolean {
     if (slot >= inFlightMax) return true;
     if (this.isInFlight(slot)) this.#land(slot);
     return this.#advance(slot, REPLYING);
   }
 
   /** Answered: the slot may be used again. */
-  release(slot: number): void {
+  release(slot: QuerySlot): void {
     if (this.#advance(slot, FREE)) this.giveBack(slot);
   }
 
   /** Given up without an answer. */
-  forget(slot: number): void {
+  forget(slot: QuerySlot): void {
     this.#land(slot);
     this.release(slot);
   }
 
-  #land(slot: number): void {
+  #land(slot: QuerySlot): void {
     this.#inFlight -= 1;
     this.startedUs[slot] = Infinity;
   }
 
   /** A slot that was received into, and is not in flight, receives again; false if it is another's now. */
-  recycle(slot: number): boolean {
+  recycle(slot: QuerySlot): boolean {
     if (!this.#advance(slot, FREE)) return false;
     this.receive(slot);
     return true;
   }
 
   /** Slots that were in use when this life of the member began, or were taken from, and are not free yet. */
-  leftovers(): readonly number[] {
+  leftovers(): readonly QuerySlot[] {
     return [...this.#away];
   }
 
@@ -224,7 +232,7 @@ export class QuerySlots {
     }
   }
 
-  #keep(slot: number, word: number): void {
+  #keep(slot: QuerySlot, word: number): void {
     if (stateOf(word) !== FREE) {
       this.#away.add(slot);
       return;
@@ -235,14 +243,14 @@ export class QuerySlots {
   }
 
   /** A new use of a free slot. Nobody else takes a slot out of FREE. */
-  #begin(slot: number, state: number): void {
+  #begin(slot: QuerySlot, state: number): void {
     const held = this.#held[slot]!;
     const word = renewed(held, state);
     if (!this.region.swap(slot, held, word)) throw new Error('a free slot of the journal changed');
     this.#held[slot] = word;
   }
 
-  #advance(slot: number, state: number): boolean {
+  #advance(slot: QuerySlot, state: number): boolean {
     const held = this.#held[slot]!;
     if (stateOf(held) === lost) return false;
     const word = advanced(held, state);
@@ -256,7 +264,7 @@ export class QuerySlots {
   }
 
   /** A slot of zeros holds no query, also if its owner died in the middle of a batch. */
-  #wipe(slot: number): void {
+  #wipe(slot: QuerySlot): void {
     const doubles = this.#doubles;
     const first = this.#firstWord / 2 + slot * doublesPerSlot;
     const end = first + messageDouble + ((this.#used[slot]! + 7) >> 3);

@@ -13,6 +13,7 @@
 import { edeNetworkError, rcodeServFail } from '@tandem/core/dns/constants';
 import { HEADER_TX_COUNT, RECORD_WORDS, TX_RESULT } from '@tandem/dns-sockets/layout';
 import { counter } from '../counters.ts';
+import type { QuerySlot } from '../journal/region.ts';
 import { slotFormerUpstream, slotLength, slotUpstream } from '../journal/slots.ts';
 import { batchMax, upstreamMovesMax } from '../limits.ts';
 import { mayAskAgain } from '../query/decide.ts';
@@ -42,7 +43,7 @@ export class Forwards {
   /** Slot of each record of the batch. */
   readonly #slots = new Int32Array(batchMax);
   /** Slots whose send failed, and sockets with errors: handled when the batch is out. */
-  readonly #unsent: number[] = [];
+  readonly #unsent: QuerySlot[] = [];
   readonly #failedSockets: number[] = [];
   /** By slot: how often its query has moved, because netfilter dropped what its socket sent. */
   readonly #moves: Uint8Array;
@@ -56,12 +57,12 @@ export class Forwards {
   }
 
   /** The query in the slot, `length` octets, is in flight: it leaves with the next `flush`. */
-  append(slot: number, length: number): void {
+  append(slot: QuerySlot, length: number): void {
     this.#moves[slot] = 0;
     this.#append(slot, length);
   }
 
-  #append(slot: number, length: number): void {
+  #append(slot: QuerySlot, length: number): void {
     const { upstreams, slots } = this.#o;
     const socket = slots.words[slots.wordOf(slot) + slotUpstream]!;
     const index = appendForward(upstreams, socket, slots.messageOf(slot), length);
@@ -84,7 +85,7 @@ export class Forwards {
   }
 
   /** The query in the slot waits on a socket that has gone silent; false if it stays there. */
-  askAgain(slot: number): boolean {
+  askAgain(slot: QuerySlot): boolean {
     const { slots, pool, inFlight, lookup, query, batch } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
@@ -99,7 +100,7 @@ export class Forwards {
   }
 
   /** SERVFAIL, with the next `flush`, if the server of the query in the slot sends ICMP errors and no answers. */
-  answerRefused(slot: number): void {
+  answerRefused(slot: QuerySlot): void {
     const { slots, pool, batch } = this.#o;
     const socket = slots.words[slots.wordOf(slot) + slotUpstream]!;
     const nowMs = batch.monotonicNs / 1e6;
@@ -118,7 +119,7 @@ export class Forwards {
     for (let i = 0; i < count; i++) {
       const errno = upstreams.tx[i * RECORD_WORDS + TX_RESULT]!;
       if (errno === 0) continue;
-      const slot = this.#slots[i]!;
+      const slot = this.#slots[i]! as QuerySlot;
       this.#unsent.push(slot);
       if (datagramErrors.has(errno)) continue;
       const socket = slots.words[slots.wordOf(slot) + slotUpstream]!;
@@ -145,7 +146,7 @@ export class Forwards {
   }
 
   /** Netfilter dropped the query in the slot: it moves to another socket. False: it has moved `upstreamMovesMax` times. */
-  #move(slot: number): boolean {
+  #move(slot: QuerySlot): boolean {
     const { slots, pool, inFlight } = this.#o;
     const at = slots.wordOf(slot);
     if (!pool.isDropped(slots.words[at + slotUpstream]!) || slots.isLost(slot)) return false;
@@ -160,7 +161,7 @@ export class Forwards {
     pool.failed(socket, batch.monotonicNs / 1e6);
     let left = pool.inFlightOf(socket);
     const { startedUs, words } = slots;
-    for (let slot = 0; slot < startedUs.length && left > 0; slot++) {
+    for (let slot = 0 as QuerySlot; slot < startedUs.length && left > 0; slot++) {
       if (startedUs[slot] === Infinity) continue;
       const at = slots.wordOf(slot);
       if (words[at + slotFormerUpstream] === socket) left -= 1;
@@ -170,11 +171,11 @@ export class Forwards {
     }
   }
 
-  #giveUpOrAskAgain(slot: number): void {
+  #giveUpOrAskAgain(slot: QuerySlot): void {
     if (this.#o.slots.isLost(slot) || !this.askAgain(slot)) this.#answerUnreachable(slot);
   }
 
-  #answerUnreachable(slot: number): void {
+  #answerUnreachable(slot: QuerySlot): void {
     const { slots, query, batch, inFlight, outgoing, report, counters } = this.#o;
     inFlight.read(slot, this.#facts, query);
     if (!inFlight.end(slot, 0)) return;

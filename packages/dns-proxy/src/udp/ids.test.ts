@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { QuerySlot } from '../journal/region.ts';
 import { inFlightMax } from '../limits.ts';
 import { RandomPool } from '../query/random.ts';
 import { UpstreamIds } from './ids.ts';
@@ -12,7 +13,7 @@ test('as many ids as queries may be in flight; each finds its slot until it is r
   const salts = [0, 0xbeef, 0x1234];
   const taken = Array.from({ length: inFlightMax }, (_, slot) => {
     const salt = salts[slot % 3]!;
-    return { slot, salt, id: ids.take(slot, salt) };
+    return { slot, salt, id: ids.take(slot as QuerySlot, salt) };
   });
   for (const { slot, salt, id } of taken) {
     assert.ok(id >= 0 && id <= 0xffff, 'a place was free within the draws');
@@ -27,7 +28,7 @@ test('ids are spread evenly', () => {
   const counts = new Uint32Array(16);
   const draws = 64_000;
   for (let i = 0; i < draws; i++) {
-    const id = ids.take(1, 77);
+    const id = ids.take(1 as QuerySlot, 77);
     ids.release(id, 77);
     counts[id >> 12] = counts[id >> 12]! + 1;
   }

@@ -7,6 +7,7 @@
  * uniform among the free ones, and the queries in flight fill a quarter of the table at most.
  */
 
+import type { QuerySlot } from '../journal/region.ts';
 import { inFlightMax } from '../limits.ts';
 import type { RandomSource } from '../query/random.ts';
 
@@ -25,7 +26,7 @@ export class UpstreamIds {
   }
 
   /** Draws an id for a query in `slot` on a socket with `salt`; -1 when 32 draws found no free place. */
-  take(slot: number, salt: number): number {
+  take(slot: QuerySlot, salt: number): number {
     for (let draw = 0; draw < drawsMax; draw++) {
       const id = this.#random.u16();
       const place = (id ^ salt) & this.#mask;
@@ -38,8 +39,8 @@ export class UpstreamIds {
   }
 
   /** The slot that holds the place of (id, salt), or -1; the caller compares socket and id. */
-  find(id: number, salt: number): number {
-    return this.#slotAt[(id ^ salt) & this.#mask]!;
+  find(id: number, salt: number): QuerySlot {
+    return this.#slotAt[(id ^ salt) & this.#mask]! as QuerySlot;
   }
 
   release(id: number, salt: number): void {

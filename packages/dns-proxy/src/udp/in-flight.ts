@@ -11,6 +11,7 @@ import type { AcceptSet } from '@tandem/core/dns/matcher';
 import { parseQuery, type QueryView } from '@tandem/core/dns/query';
 import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
 import { counter } from '../counters.ts';
+import type { QuerySlot } from '../journal/region.ts';
 import {
   slotAcceptSet,
   slotClient,
@@ -57,7 +58,7 @@ export class InFlight {
    * The query in the slot is in flight from now on, its message ready to be sent from the socket in
    * `slotUpstream`. `forward`, or why it is not, or `claimed`.
    */
-  begin(slot: number, facts: QueryFacts, query: QueryView): Outcome | typeof claimed {
+  begin(slot: QuerySlot, facts: QueryFacts, query: QueryView): Outcome | typeof claimed {
     const { slots, lookup, pool, ids, counters, batch, memory } = this.#o;
     if (slots.isScrap(slot)) return outcome.overNode;
     const server = this.#serverOf(facts);
@@ -91,7 +92,7 @@ export class InFlight {
   }
 
   /** Sends a query in flight from another socket to its server as well; false if there is none. */
-  askAgain(slot: number): boolean {
+  askAgain(slot: QuerySlot): boolean {
     const { slots } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
@@ -105,7 +106,7 @@ export class InFlight {
   }
 
   /** The query could not be sent from its socket, so it leaves it for another one to its server; false if there is none. */
-  move(slot: number): boolean {
+  move(slot: QuerySlot): boolean {
     const { slots, pool, ids } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
@@ -118,7 +119,7 @@ export class InFlight {
   }
 
   /** The query has another socket to its server, with an id there: it is ready to be sent. */
-  #takeOther(slot: number, at: number): boolean {
+  #takeOther(slot: QuerySlot, at: number): boolean {
     const { slots, pool, batch, memory, lookup, counters } = this.#o;
     const { words } = slots;
     for (let w = 0; w < 4; w++) this.#serverWords[w] = words[at + slotServer + w]!;
@@ -139,7 +140,7 @@ export class InFlight {
   }
 
   /** Whether the query in the slot was sent from this socket with this id: both times from one, perhaps. */
-  isSent(slot: number, socket: number, id: number): boolean {
+  isSent(slot: QuerySlot, socket: number, id: number): boolean {
     const { slots } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
@@ -148,7 +149,7 @@ export class InFlight {
   }
 
   /** Reads the query in a slot in flight, with the id that the pod gave it, into `query` and `facts`. */
-  read(slot: number, facts: QueryFacts, query: QueryView): void {
+  read(slot: QuerySlot, facts: QueryFacts, query: QueryView): void {
     const { slots, memory } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
@@ -174,7 +175,7 @@ export class InFlight {
    * sent if this returns true, and must be followed by the slot's release; false: another member has the query
    * by now.
    */
-  end(slot: number, socket: number): boolean {
+  end(slot: QuerySlot, socket: number): boolean {
     const { slots, counters } = this.#o;
     this.#giveBack(slot, socket);
     if (slots.reply(slot)) return true;
@@ -183,12 +184,12 @@ export class InFlight {
   }
 
   /** As `end`, and the pod gets no reply: the slot is free. */
-  forget(slot: number): void {
+  forget(slot: QuerySlot): void {
     this.#giveBack(slot, 0);
     this.#o.slots.forget(slot);
   }
 
-  #giveBack(slot: number, answeredOn: number): void {
+  #giveBack(slot: QuerySlot, answeredOn: number): void {
     const { slots, lookup } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
@@ -227,7 +228,7 @@ export class InFlight {
   }
 
   /** Draws an id for the slot on a socket; false if there is none, or no socket (-1). */
-  #takeId(slot: number, at: number, socket: number): boolean {
+  #takeId(slot: QuerySlot, at: number, socket: number): boolean {
     const { slots, pool, ids } = this.#o;
     const id = socket === -1 ? -1 : ids.take(slot, pool.saltOf(socket));
     if (id === -1) return false;

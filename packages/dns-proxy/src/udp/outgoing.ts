@@ -7,6 +7,7 @@ import { writeReply } from '@tandem/core/dns/edit';
 import type { QueryView } from '@tandem/core/dns/query';
 import { HEADER_TX_COUNT } from '@tandem/dns-sockets/layout';
 import { counter } from '../counters.ts';
+import type { QuerySlot } from '../journal/region.ts';
 import { slotClient, slotClientPort, slotListener, slotServer } from '../journal/slots.ts';
 import { batchMax, udpQueryBytesMax } from '../limits.ts';
 import type { UdpShared } from './shared.ts';
@@ -25,7 +26,7 @@ export class Outgoing {
   }
 
   /** A reply of `length` bytes at `start`, to whoever asked what is in the slot. */
-  append(slot: number, start: number, length: number): void {
+  append(slot: QuerySlot, start: number, length: number): void {
     const { slots, listeners } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
@@ -38,7 +39,7 @@ export class Outgoing {
    * Our own reply to the query in the slot, which `query` holds, written into the scrap slot `cell`: the
    * query stays as it came.
    */
-  write(slot: number, cell: number, query: QueryView, rcode: number, ede: number): void {
+  write(slot: QuerySlot, cell: QuerySlot, query: QueryView, rcode: number, ede: number): void {
     const { memory, slots } = this.#o;
     const message = slots.messageOf(slot);
     const start = slots.messageOf(cell);
@@ -48,7 +49,7 @@ export class Outgoing {
   }
 
   /** The slot was in flight and its reply is in the batch: `flush` frees it. At most `batchMax`. */
-  releaseAfter(slot: number): void {
+  releaseAfter(slot: QuerySlot): void {
     this.#replied[this.#repliedCount] = slot;
     this.#repliedCount += 1;
   }
@@ -58,7 +59,7 @@ export class Outgoing {
     const { listeners, slots, counters } = this.#o;
     const count = listeners.header[HEADER_TX_COUNT]!;
     if (count > 0) counters[counter.replySendErrors]! += count - listeners.flush();
-    for (let i = 0; i < this.#repliedCount; i++) slots.release(this.#replied[i]!);
+    for (let i = 0; i < this.#repliedCount; i++) slots.release(this.#replied[i]! as QuerySlot);
     this.#repliedCount = 0;
   }
 }

@@ -17,6 +17,7 @@ import {
   RX_PEER_PORT,
 } from '@tandem/dns-sockets/layout';
 import { counter } from '../counters.ts';
+import type { QuerySlot } from '../journal/region.ts';
 import {
   type QuerySlots,
   slotClient,
@@ -91,7 +92,7 @@ export class UdpQueries {
    * Does a query anew that another member, or a former process of this one, had in hand; its record was
    * copied into a free slot taken for it. Policy is asked again: it may have changed.
    */
-  replay(slot: number): void {
+  replay(slot: QuerySlot): void {
     if (this.#replays === batchMax) this.endReplay();
     const { words } = this.#slots;
     const at = this.#slots.wordOf(slot);
@@ -142,7 +143,7 @@ export class UdpQueries {
    * Forwards the query in `slot`, or answers it with a reply written into the scrap slot `cell`: the query
    * stays as it came until the reply is sent.
    */
-  #handle(slot: number, cell: number, isTruncated: boolean, hasPaid: boolean): void {
+  #handle(slot: QuerySlot, cell: QuerySlot, isTruncated: boolean, hasPaid: boolean): void {
     const { lookup, counters, forwards, timeouts } = this.#o;
     const query = this.#query;
     const { words } = this.#slots;
@@ -179,7 +180,7 @@ export class UdpQueries {
   }
 
   /** Our own reply to a query that is not forwarded, or none. */
-  #answer(slot: number, cell: number, result: Outcome): void {
+  #answer(slot: QuerySlot, cell: QuerySlot, result: Outcome): void {
     let rcode = outcomeRcode[result]!;
     if (rcode < 0) return;
     const { report, denial, counters } = this.#o;

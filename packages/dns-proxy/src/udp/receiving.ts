@@ -5,6 +5,7 @@
 
 import { RECORD_WORDS, RX_CAPACITY, RX_OFFSET } from '@tandem/dns-sockets/layout';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
+import type { QuerySlot } from '../journal/region.ts';
 import type { QuerySlots } from '../journal/slots.ts';
 import { batchMax, udpQueryBytesMax } from '../limits.ts';
 
@@ -22,8 +23,8 @@ export class Receiving {
     for (let i = 0; i < batchMax; i++) this.#arm(i);
   }
 
-  slotOf(record: number): number {
-    return this.#armed[record]!;
+  slotOf(record: number): QuerySlot {
+    return this.#armed[record]! as QuerySlot;
   }
 
   /** The slot of the record waits for an answer: another one receives. */
@@ -34,7 +35,7 @@ export class Receiving {
   /** After its batch rx record `i` receives into its slot again, or into a new one. */
   settle(i: number): void {
     const slots = this.#slots;
-    const slot = this.#armed[i]!;
+    const slot = this.#armed[i]! as QuerySlot;
     if (slot === none || slots.isScrap(slot) || !slots.recycle(slot)) this.#arm(i);
   }
 

@@ -17,6 +17,7 @@ import {
   RX_OFFSET,
 } from '@tandem/dns-sockets/layout';
 import { counter } from '../counters.ts';
+import { noSlot, type QuerySlot } from '../journal/region.ts';
 import { type QuerySlots, slotClientId, slotQuestionEnd } from '../journal/slots.ts';
 import {
   batchMax,
@@ -73,7 +74,7 @@ export class UdpReplies {
     const silent = heardUs - upstreamSilenceMs * 1000;
     const probed = heardUs - upstreamProbeMs * 1000;
     const count = slots.startedUs.length;
-    for (let slot = 0; slot < count && slots.inFlight > 0; slot++) {
+    for (let slot = 0 as QuerySlot; slot < count && slots.inFlight > 0; slot++) {
       // Looks at one array alone: a walk through the slots themselves would miss the cache each time.
       const startedUs = slots.startedUs[slot]!;
       if (startedUs === Infinity) continue;
@@ -95,7 +96,7 @@ export class UdpReplies {
     const start = rx[record + RX_OFFSET]!;
     const length = rx[record + RX_LENGTH]!;
     const slot = this.#slotOf(socket, start, length);
-    if (slot === -1) {
+    if (slot === noSlot) {
       this.#counters[counter.repliesUnsolicited]!++;
       return;
     }
@@ -128,14 +129,14 @@ export class UdpReplies {
   }
 
   /** The slot whose query this socket's reply may answer, by its id; -1 if there is none. */
-  #slotOf(socket: number, start: number, length: number): number {
+  #slotOf(socket: number, start: number, length: number): QuerySlot {
     const { ids, pool, inFlight } = this.#o;
     const memory = this.#memory;
     const slots = this.#slots;
-    if (length < 12 || (memory[start + 2]! & 0x80) === 0) return -1;
+    if (length < 12 || (memory[start + 2]! & 0x80) === 0) return noSlot;
     const id = (memory[start]! << 8) | memory[start + 1]!;
     const slot = ids.find(id, pool.saltOf(socket));
-    if (slot === -1 || !slots.isInFlight(slot)) return -1;
-    return inFlight.isSent(slot, socket, id) ? slot : -1;
+    if (slot === noSlot || !slots.isInFlight(slot)) return noSlot;
+    return inFlight.isSent(slot, socket, id) ? slot : noSlot;
   }
 }

@@ -6,6 +6,7 @@
  * flight, batches to servers (forwards.ts) and to pods (outgoing.ts), and the clock of the batch.
  */
 
+import type { QuerySlot } from '../journal/region.ts';
 import type { QueryPath } from '../query/query-path.ts';
 import { Batch } from './batch.ts';
 import { Forwards } from './forwards.ts';
@@ -72,7 +73,7 @@ export class UdpServer {
   }
 
   /** Does a query of another process anew; its record is in a free slot taken for it. */
-  replay(slot: number): void {
+  replay(slot: QuerySlot): void {
     this.#queries.replay(slot);
   }
 

@@ -7,6 +7,7 @@
  */
 
 import { counter } from '../counters.ts';
+import type { QuerySlot } from '../journal/region.ts';
 import { slotFormerUpstream, slotUpstream } from '../journal/slots.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import { countOutcome, outcome } from '../query/outcome.ts';
@@ -28,7 +29,7 @@ export class Timeouts {
   }
 
   /** The query in the slot gets no answer; `query` holds it afterwards. */
-  giveUp(slot: number): void {
+  giveUp(slot: QuerySlot): void {
     const { query, report, batch, inFlight, counters } = this.#o;
     inFlight.read(slot, this.#facts, query);
     report.timedOut(this.#facts, query, batch);
@@ -58,7 +59,11 @@ export class Timeouts {
   #giveUpAll(server: ServerHandle): void {
     const { slots, pool, inFlight } = this.#o;
     const { startedUs, words } = slots;
-    for (let slot = 0; slot < startedUs.length && pool.inFlightAt(server) > 0; slot++) {
+    for (
+      let slot = 0 as QuerySlot;
+      slot < startedUs.length && pool.inFlightAt(server) > 0;
+      slot++
+    ) {
       if (startedUs[slot] === Infinity) continue;
       const at = slots.wordOf(slot);
       const isThere =
