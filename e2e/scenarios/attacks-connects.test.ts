@@ -11,22 +11,16 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, type TestContext, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import type { Namespace } from '@tandem/testing/namespace';
 import type { Pod } from '@tandem/testing/netns';
 import { Probe } from '@tandem/testing/probe';
 import { startProcess } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { addressOf, frameOf } from '../kit/attack.ts';
+import { crowd, nativeProgram, startCrowd } from '../kit/crowd.ts';
 import type { LoadResult } from '../kit/load.ts';
-import { dnsPolicy } from '../kit/objects.ts';
-import {
-  clusterDns4,
-  clusterDns6,
-  standardPolicy,
-  standardRules,
-  startStandardNode,
-} from '../kit/standard-node.ts';
+
+import { clusterDns4, clusterDns6 } from '../kit/standard-node.ts';
 
 const isFull = process.env['TANDEM_TEST_TIER'] === 'full';
 const seconds = isFull ? 10 : 2;
@@ -35,44 +29,20 @@ const rampSeconds = isFull ? 2 : 1;
 /** Connections a second of each family, together less than a 32nd of a pod's rate: the neighbour opens few. */
 const neighbourRate = 10;
 const noError = '0';
-const pattern = [{ matchPattern: '**.allowed.test' }];
-const attackers = Array.from({ length: 16 }, (_, i) => `attacker${i}`);
-const standard = await startStandardNode({
-  pods: attackers.map((name, i) => ({ name, kind: i % 2 === 0 ? 'ptp' : 'bridge' })),
-  podObjects: Object.fromEntries(attackers.map((name) => [name, { namespace: `of-${name}` }])),
-  policies: [
-    standardPolicy,
-    ...attackers.map((name) =>
-      dnsPolicy({ namespace: `of-${name}`, selects: { app: name }, dns: pattern, fqdns: pattern }),
-    ),
-  ],
-  rules: standardRules,
-});
+const standard = await startCrowd(true);
 after(() => standard[Symbol.asyncDispose]());
 const { node, tandem } = standard;
 
-// A server that is slower than the members would be what the neighbour waits for.
-await standard.dns[Symbol.asyncDispose]();
-const dnsPod = node.pod('dns');
-const native = (name: string): string =>
-  fileURLToPath(new URL(`../bench/native/build/${name}`, import.meta.url));
-const addresses = [dnsPod.ipv4, dnsPod.ipv6].flatMap((address) => ['--address', address ?? '']);
-const server = node.own(
-  startProcess(
-    ...dnsPod.namespace.enter(native('upstream'), [...addresses, '--port', '53', '--tcp']),
-  ),
-);
-await waitFor(() => server.stdout().includes('ready'), { what: 'the DNS server' });
 const clientSpace = node.pod('client').namespace;
 // The kernel prefers peers of which it has metrics: the neighbour is always as one that has just started.
 await node.node.sysctl({ 'net.ipv4.tcp_no_metrics_save': 1 });
-const pods = attackers.map((name) => node.pod(name));
+const pods = crowd.map((name) => node.pod(name));
 const probes = pods.map((pod) => node.own(Probe.start(pod.namespace)));
 
 /** A connection for each query. */
 async function neighbour(to: string): Promise<LoadResult> {
   const running = startProcess(
-    ...clientSpace.enter(native('tcp-load'), [
+    ...clientSpace.enter(nativeProgram('tcp-load'), [
       ...['--server', to, '--rate', `${neighbourRate}`, '--seconds', `${seconds}`],
       ...['--name-format', 'n-%u.allowed.test', '--name-start', '0', '--name-count', '50'],
       ...['--sockets', '256', '--queries-per-port', '1', '--timeout-ms', '5000'],

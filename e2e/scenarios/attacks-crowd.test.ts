@@ -9,19 +9,12 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, type TestContext, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { encodeQuestion } from '@tandem/testing/dns-query';
 import { Probe } from '@tandem/testing/probe';
-import { startProcess } from '@tandem/testing/process';
-import { waitFor } from '@tandem/testing/wait';
+import { crowd, startCrowd } from '../kit/crowd.ts';
 import { type LoadResult, startLoad } from '../kit/load.ts';
-import { dnsPolicy } from '../kit/objects.ts';
-import {
-  clusterDns4,
-  standardPolicy,
-  standardRules,
-  startStandardNode,
-} from '../kit/standard-node.ts';
+
+import { clusterDns4 } from '../kit/standard-node.ts';
 
 const isFull = process.env['TANDEM_TEST_TIER'] === 'full';
 const neighbourRate = 200;
@@ -29,31 +22,9 @@ const neighbourSeconds = 4;
 /** Below the default rate of a pod, 5,000. */
 const hogRate = 4900;
 const noError = '0';
-const pattern = [{ matchPattern: '**.allowed.test' }];
-const hogs = Array.from({ length: 16 }, (_, i) => `hog${i}`);
-const standard = await startStandardNode({
-  pods: hogs.map((name, i) => ({ name, kind: i % 2 === 0 ? 'ptp' : 'bridge' })),
-  podObjects: Object.fromEntries(hogs.map((name) => [name, { namespace: `of-${name}` }])),
-  policies: [
-    standardPolicy,
-    ...hogs.map((name) =>
-      dnsPolicy({ namespace: `of-${name}`, selects: { app: name }, dns: pattern, fqdns: pattern }),
-    ),
-  ],
-  rules: standardRules,
-});
+const standard = await startCrowd();
 after(() => standard[Symbol.asyncDispose]());
 const { node, tandem } = standard;
-
-// A server that is slower than the members would be what the neighbour waits for.
-await standard.dns[Symbol.asyncDispose]();
-const dnsPod = node.pod('dns');
-const tool = fileURLToPath(new URL('../bench/native/build/upstream', import.meta.url));
-const addresses = [dnsPod.ipv4, dnsPod.ipv6].flatMap((address) => ['--address', address ?? '']);
-const server = node.own(
-  startProcess(...dnsPod.namespace.enter(tool, [...addresses, '--port', '53'])),
-);
-await waitFor(() => server.stdout().includes('ready'), { what: 'the DNS server' });
 
 /** Sends the neighbour's queries beside an attack, prints figures and counters, and asserts that none is lost. */
 async function serveBeside(t: TestContext, attack: () => Promise<unknown>): Promise<void> {
@@ -89,7 +60,7 @@ test('a pod sends as fast as it can: a neighbour loses none', async (t) => {
 
 for (const count of isFull ? [4, 16] : [16]) {
   test(`${count} pods ask ${hogRate} a second each: a neighbour loses none`, async (t) => {
-    const floods = hogs.slice(0, count).map((name) =>
+    const floods = crowd.slice(0, count).map((name) =>
       startLoad(node.pod(name).namespace, {
         server: clusterDns4,
         rate: hogRate,
