@@ -3,11 +3,11 @@
 //
 // A BPF ring buffer whose records stay in it until they are committed: a reader that is killed leaves
 // them to the next one, in whatever process. Positions are bytes since the ring was made, so that a
-// record's position is its name in all processes: whoever reads one again can tell.
+// record's position identifies it in all processes, also if it is read twice.
 //
-// One process reads at a time by agreement. If another does in spite of it, after a stop of any length
-// anywhere, nothing is torn: what it copied under a position that has moved on is dropped (`fenced`), and
-// it cannot move the position.
+// One process reads at a time by agreement. If another one reads too, after a stop of any length
+// anywhere, no record is torn: copies made under a position that has since changed are dropped (`fenced`), and
+// this reader cannot change the position.
 //
 // Read when asked, by a timer: what is held keeps the map readable, so the event loop cannot wait for it.
 

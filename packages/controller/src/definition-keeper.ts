@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Definitions of Cilium's kinds in the cluster: made where there is none, brought to this version where they are an earlier one of ours,
- * never brought back to an earlier one, and never touched where they are somebody else's.
+ * Definitions of Cilium's kinds in the cluster. The controller makes a missing one, updates an earlier one of Tandem, never
+ * restores an earlier version, and never changes a definition of another program.
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
@@ -164,7 +164,7 @@ export class DefinitionKeeper implements Component {
       this.#o.log.info(what, { definition: definition.name, version: definitionVersion });
       return this.#read(definition);
     }
-    // Somebody was faster, or this process leads no more: the next look says what is there.
+    // Another writer was faster, or this process leads no more: the next look reads the definition again.
     if (result === 'exists' || result === 'changed' || result === 'not-leader') return '';
     return `${result}: ${message}`;
   }
@@ -188,7 +188,7 @@ function servesStatus({ spec }: Fields): boolean {
   });
 }
 
-/** With the version that was read, so that a change of somebody else's is not lost. */
+/** With the resourceVersion that was read, so that a change of another writer is not lost. */
 function contentOf({ name, spec }: Definition, former: Fields): Fields {
   const metadata = isFields(former['metadata']) ? former['metadata'] : {};
   const labels = isFields(metadata['labels']) ? metadata['labels'] : {};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Cilium's kinds as this version defines them where nobody else does. The schema leaves what a policy may say to the agent. */
+/** Definitions of Cilium's kinds by this version, for clusters that have none. The agent, not the schema, checks the content of a policy. */
 
 import type { Fields } from '@tandem/core/k8s/shape';
 

@@ -4,8 +4,8 @@
 /**
  * The one of several controllers that writes: the holder of a Lease. Clocks of machines are not compared. A candidate takes
  * the lease when it has seen no change of it for its whole duration, by its own clock; the leader stops to be one when its
- * last renewal was *sent* two thirds of the duration ago, by its own clock, which goes on while the process is stopped. So
- * between the two there is a third of the duration in which nobody writes.
+ * last renewal was *sent* two thirds of the duration ago, by its own clock, which continues while the process is stopped. So
+ * for a third of the duration between the two no controller writes.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -174,7 +174,7 @@ export class Lease implements Component {
     return '';
   }
 
-  /** Renews, takes or, with an empty holder, gives up what was read; `changed`: somebody has written it since. */
+  /** Renews, takes or, with an empty holder, gives up what was read; `changed`: another process has written it since. */
   async #put(from: Observed, holder: string): Promise<string> {
     const { session, name, namespace } = this.#o;
     const transitions = from.transitions + (holder === '' || holder === from.holder ? 0 : 1);

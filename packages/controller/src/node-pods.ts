@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * On which nodes both processes of Tandem are ready. A pod counts when its DaemonSet owns it: labels are for the selection
- * alone, because whoever may make pods in the namespace writes them.
+ * Nodes on which both processes of Tandem are ready. A pod counts if its DaemonSet owns it: labels only select,
+ * because every user who may create pods in the namespace can write them.
  */
 
 import { type Fields, isFields } from '@tandem/core/k8s/shape';

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The condition `Valid` of a policy object with what is wrong and where: the findings of `tandem policy validate`. Of Cilium's
- * kinds as Cilium writes it: type, status, message and the time of the last transition. Of others in Kubernetes' own form
+ * The condition `Valid` of a policy object, with each fault and its place: the findings of `tandem policy validate`. For Cilium's
+ * kinds it has Cilium's form: type, status, message and the time of the last transition. For other kinds it has Kubernetes' own form
  * (`metav1.Condition`), which also requires a reason, and has the generation that was read.
  */
 
@@ -85,7 +85,7 @@ export interface FoundCondition {
   readonly observedGeneration: unknown;
 }
 
-/** The condition that the object has, whoever wrote it; null: it has none that can be read. */
+/** The object's condition, of any writer; null: it has none that can be read. */
 export function foundCondition({ status }: Fields): FoundCondition | null {
   const conditions = isFields(status) ? status['conditions'] : undefined;
   if (!Array.isArray(conditions)) return null;

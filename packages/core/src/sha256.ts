@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * SHA-256 (FIPS 180-4) of texts, for content-addressed ids: whoever may write a policy must not be
- * able to make its content collide with another tenant's. Here because `core` imports no platform.
- * Not for secrets: no attention is paid to timing.
+ * SHA-256 (FIPS 180-4) of texts, for content-addressed ids: a tenant who may write a policy must not be
+ * able to make its content collide with another tenant's. `core` has its own because it imports no platform.
+ * Not for secrets: its time depends on the text.
  */
 
 const blockBytes = 64;

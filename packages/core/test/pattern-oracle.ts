@@ -3,7 +3,7 @@
 
 /**
  * The meaning of matchName and matchPattern, written down a second time from Cilium's rules as regular
- * expressions (compat.md section 2), to test the matcher against. Only tests may use it: an expression
+ * expressions (pkg/fqdn/matchpattern), to test the matcher against. Only tests may use it: an expression
  * from a policy can take exponential time.
  */
 

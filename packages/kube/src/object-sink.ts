@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Where the objects of a kind go, and what is known of the kind. */
+/** Receiver of the objects of a kind, and of the state of its list. */
 
 import type { Fields } from '@tandem/core/k8s/shape';
 import type { FailureCause } from './failure.ts';

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Entries of conntrack whose destination was translated: who is led to an address, and how such an entry is removed, so
+ * Conntrack entries whose destination was translated: finding the flows to an address, and removing an entry, so
  * that the next packet of its flow is translated anew. Layouts: linux/netfilter/nfnetlink_conntrack.h.
  */
 

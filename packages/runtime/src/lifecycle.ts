@@ -3,8 +3,8 @@
 
 // Starts the components of a process in order and stops them in reverse, each within a bound. A component
 // that fails to start stops those before it. The first SIGTERM or SIGINT begins an orderly stop, a second
-// one ends the process at once. An exception nobody caught is a bug: the process ends at once, because the
-// other member and the kernel go on serving and a process in an unknown state must not.
+// one ends the process at once. An uncaught exception is a bug: the process ends at once, because the
+// other member and the kernel continue to serve, and a process in an unknown state must not.
 
 import type { Logger } from './log.ts';
 import { TandemError } from './tandem-error.ts';

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-// A file that is whole or not there: how a policy snapshot lies on disk. Written to a temporary file and
-// renamed over the old one: a crash of the writer at any point leaves the old or the new content. Who has
-// it synced, too, knows that the same holds for a loss of power; before, some file systems may leave
-// neither, which the checksum shows. Read by read(2), never mapped: a mapping of a file that is cut short
+// Files that are whole or absent: the form of a policy snapshot on disk. The writer writes a temporary file and
+// renames it over the old one, so a crash of the writer at any point leaves the old or the new content. After a sync
+// the same holds for a loss of power; before it, some file systems may leave
+// neither, which the checksum shows. The file is read by read(2), never mapped: a fault in a mapping of a truncated file
 // kills the reader.
 //
 //   offset  size  content (numbers little-endian)
@@ -15,7 +15,7 @@
 //       24    32  SHA-256 of the 24 bytes above and the payload
 //       56     -  payload
 //
-// What the payload says is for `@tandem/proto/snapshot` to judge.
+// `@tandem/proto/snapshot` decodes the payload.
 
 import { createHash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';

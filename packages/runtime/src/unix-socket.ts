@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 // Listening on a unix socket that only its owner and one group can reach (threat T17): directory 0750,
-// socket 0660 from the moment it exists, a stale socket file removed only if nobody listens on it, and the
+// socket 0660 from the moment it exists, a stale socket file removed only if no process listens on it, and the
 // uid of every peer known from the kernel.
 
 import { chmodSync, chownSync, lstatSync, mkdirSync, type Stats, unlinkSync } from 'node:fs';

@@ -3,8 +3,8 @@
 
 /**
  * The kernel's own entries for pods behind a bridge: a sticky one in the bridge's forwarding table and a
- * permanent one among the neighbours of the node. No frame of a pod moves them, and they work on when no process
- * of ours lives (ADR 12). They are put back when somebody removed them. The neighbour goes with its pod, the
+ * permanent one among the neighbours of the node. No frame of a pod changes them, and they hold while both processes are
+ * dead (ADR 12). If they are removed, the agent restores them. The neighbour entry ends with its pod, the
  * forwarding entry with its port.
  */
 

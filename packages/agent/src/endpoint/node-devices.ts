@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * Which side of the node its interfaces are on, of those that their kind alone does not tell: veths, and what
- * is plugged into a bridge of pods. A veth that leads neither to a known pod nor out of the node stays what it
- * is to the datapath: one of a pod that nobody knows, which passes nothing.
+ * Classifies interfaces whose kind alone does not show their side of the node: veths, and ports of bridges of pods. A veth
+ * that leads neither to a known pod nor out of the node is a stranger, as in the datapath, and passes
+ * nothing.
  */
 
 import type { NodeDevices } from '@tandem/datapath/device-maps';
@@ -46,7 +46,7 @@ export function classifyDevices(
     const isPort = podBridges.has(state.links.get(link.master)?.name ?? '');
     if (link.tunnelPort !== 0) tunnelPorts.add(link.tunnelPort);
     if (isOfPod(link.ifindex)) continue;
-    // As in the datapath: always one of a pod that nobody knows.
+    // As in the datapath: always a stranger.
     if (link.kind === 'netkit') unknown.push(link);
     if (link.kind === 'netkit' || (link.kind !== 'veth' && !isPort)) continue;
     const leadsOut =

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Which interface of the node is the other end of a pod's, of those that its CNI plugins name. */
+/** Finds the node's end of a pod's veth among the interfaces that the CNI plugins name. */
 
 import type { NetworkView } from '@tandem/netlink/network-view';
 import type { Rtnetlink } from '@tandem/netlink/rtnetlink';

@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * Keeps the network rules in place for as long as the agent runs: what somebody removes is noticed and put
- * back at once. Says what of them could not be made, and which address families the node has. IPv6 that is
- * switched on later gets its rules then.
+ * Keeps the network rules in place while the agent runs: it notices a removed rule and restores it at once. It reports rules
+ * that could not be made, and the address families of the node. If IPv6 is switched on later, its rules are made
+ * then.
  */
 
 import {

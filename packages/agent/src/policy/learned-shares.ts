@@ -3,8 +3,8 @@
 
 /**
  * Guaranteed shares of the map of learned addresses (safety rule 17): the same share for every namespace of the node whose
- * policies name FQDNs, so that all shares together fit the map. What nobody uses of it may be used by others, up to the
- * option `quotaNamespace`; they give it back when it is wanted.
+ * policies name FQDNs, so that all shares together fit the map. Other namespaces may use the unused part of a share, up to
+ * the option `quotaNamespace`, and lose it when its namespace needs it.
  */
 
 import type { Compiled } from '@tandem/core/policy/desired';

@@ -19,7 +19,7 @@ interface LabelSet {
   users: number;
 }
 
-/** Label sets, as long as somebody uses them. */
+/** Label sets, each kept while it has users. */
 export class LabelSets {
   readonly #byText = new Map<string, LabelSet>();
 

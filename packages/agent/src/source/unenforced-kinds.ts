@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Kinds of network policy of Kubernetes that this version does not enforce: who has objects of them learns it from the status. They
- * are not applied, and no start waits for their lists, also if the agent may not read them.
+ * Kinds of network policy of Kubernetes that this version does not enforce. The status names their objects. The objects are not
+ * applied, and no start waits for their lists, even if the agent may not read them.
  */
 
 import { parseObject } from '@tandem/core/k8s/parse-object';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Port P: nobody else's, and not one that the kernel gives to others. */
+/** Port P: no other program has it, and it is not in the kernel's range of ephemeral ports. */
 
 import { readdirSync, readlinkSync } from 'node:fs';
 import { type Check, type CheckResult, fail, pass, warn } from './check.ts';

@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * `kubectl tandem sysdump`: what somebody else needs to find out what is wrong, in one directory: of each node what its
- * processes say and logged, of the cluster the objects that decide. A part that fails is a line in `errors.txt`, and the
- * others go on. No Secret is read, and what people put secrets into is left out of other objects (without-secrets.ts).
+ * `kubectl tandem sysdump`: the facts for a support case in one directory: state and logs of the processes of each node, and the
+ * objects of the cluster that decide. A part that fails becomes a line in `errors.txt`, and the
+ * others continue. No Secret is read, and fields in which people put secrets are left out of other objects (without-secrets.ts).
  */
 
 import { mkdirSync, writeFileSync } from 'node:fs';

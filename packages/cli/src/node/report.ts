@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The state of a node from everything that can tell: the pinned group, which is true even when nobody
- * lives, and the answers of both processes. Pure: the same inputs are the same report.
+ * The state of a node from all its sources: the pinned group, which is right even while both processes are
+ * dead, and the answers of both processes. Pure: the same inputs give the same report.
  */
 
 import type { Result } from '@tandem/core/result';
@@ -176,7 +176,7 @@ function dropReaderReport(status: StatusResponse | undefined): NodeReport['dropR
 
 const mapFill = ({ name, entries, capacity }: MapFill): MapFill => ({ name, entries, capacity });
 
-/** The first of those that say the same: both processes see most things. */
+/** The first of several equal ones: both processes report most degradations. */
 function withoutRepeats<
   T extends { readonly code: string; readonly subject?: string; readonly message: string },
 >(items: readonly T[]): readonly T[] {

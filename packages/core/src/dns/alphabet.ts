@@ -4,7 +4,7 @@
 /**
  * The alphabet of patterns. A name is matched as a string of small codes: letters without case,
  * digits, hyphen and underscore, and the dot between labels. Any other octet can match no pattern
- * but a bare "*" of rules.dns (compat.md section 2), so it has one code of its own.
+ * but a bare "*" of rules.dns, so it has one code of its own.
  */
 
 export const codeDot = 1;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Which pods claim which addresses, and which of them has one: by a rule that does not depend on the order in which they came. */
+/** Pods that claim each address, and the one that gets it: by a rule that does not depend on the order of the objects. */
 
 import type { Pod } from '../k8s/objects.ts';
 import type { PodOwner } from './pod-owners.ts';
@@ -12,7 +12,7 @@ export interface KnownPod {
   readonly owner: PodOwner | null;
 }
 
-/** Whoever claims an address: one pod nearly always. */
+/** Pods that claim an address: nearly always one. */
 type Claim = KnownPod | readonly KnownPod[];
 
 export interface Winner {

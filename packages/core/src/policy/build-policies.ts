@@ -4,8 +4,8 @@
 /**
  * Drafts and their DNS servers -> policies with ids, and the members' share of them. A policy whose
  * servers include one that is no trusted resolver gets, for each of its patterns, a selector of its own
- * beside the shared one: what its pods hear from such a server widens nobody else's policy
- * (architecture.md, safety rule 4). That is part of the policy's content, hence of its id.
+ * beside the shared one: answers of such a server to its pods widen no other policy
+ * (docs/security.md, safety rule 4). This is part of the policy's content, and so of its id.
  */
 
 import type { Pattern } from '../dns/pattern.ts';
@@ -105,7 +105,7 @@ const nothing: BuiltPolicies = {
 };
 const kinds = ['policy', 'rule', 'selector', 'ruleSet'] as const;
 
-/** Gives ids to policies, rules, selectors and rule sets, of those that came alone. */
+/** Gives ids to new policies, rules, selectors and rule sets. */
 export class PolicyTable {
   #entries: ReadonlyMap<PlannedPolicy, Entry> = new Map();
   readonly #digests = new DigestCache();

@@ -72,7 +72,7 @@ export interface CompileOptions {
   /**
    * Results whose policies may still be in the kernel: the one in force, and those that were only partly
    * applied. Their selectors take part in the classes, so that they can be expanded over the new classes,
-   * and DNS members keep knowing their ids, until no endpoint uses them (architecture.md, safety rule 12).
+   * and DNS members keep knowing their ids, until no endpoint uses them (docs/security.md, safety rule 12).
    */
   readonly retain?: readonly Compiled[];
   /**

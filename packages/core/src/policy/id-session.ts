@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Stable ids through compilations. Who has something with an id says once that it uses it, and once that it no longer
- * does; while nothing that has an id came or went, the table of before is the table of now.
+ * Stable ids through compilations. An owner of an id takes it once and releases it once; while no id is
+ * taken or released, the former table is the present one.
  */
 
 import { assert } from '../assert.ts';

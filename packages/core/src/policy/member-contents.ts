@@ -4,7 +4,7 @@
 /**
  * The policies' content for DNS members. Patterns, selectors and rule sets are collected from all policies of the node and
  * written once each, as long as one of them has it; policies of earlier results stay as long as an endpoint may still have
- * their id (architecture.md, safety rule 12). A list in which nothing came or went is the same list as before.
+ * their id (docs/security.md, safety rule 12). A list whose parts did not change is the same object as before.
  */
 
 import { assert } from '../assert.ts';

@@ -2,10 +2,10 @@
 // Copyright The Tandem Authors
 
 /**
- * Named ports of NetworkPolicies: a name is another number for each pod that the packet goes to. So a rule with one is
- * taken apart by number: of egress its peers, of ingress its own pods, are those that have the name for this number. A pod's
- * identity says so by the label `port:TCP/http`, as far as a policy in force asks for it. Only the numbers of namespaces
- * that the rule may mean count: what pods of another one declare costs nobody else anything.
+ * Named ports of NetworkPolicies: a name is another number at each destination pod. So a rule with a name is split by number:
+ * each part selects, as peers (egress) or as own pods (ingress), the pods that have the name for its number. The identity of a pod
+ * shows the name by the label `port:TCP/http`, if a policy in force asks for it. Only numbers in namespaces
+ * that the rule may select count, so ports that pods of other namespaces declare cost no entry.
  */
 
 import type { ClusterState, PolicyState } from './cluster-state.ts';

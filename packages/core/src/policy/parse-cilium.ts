@@ -7,7 +7,7 @@
  * a whole, because enforcing the rest would be another policy than the one written. An invalid object
  * still says which pods it meant, so that these can be denied (policy-hold.ts).
  *
- * Source: Cilium pkg/policy/api (Rule.Sanitize), pkg/k8s/apis/cilium.io/utils; compat.md section 1.
+ * Source: Cilium pkg/policy/api (Rule.Sanitize), pkg/k8s/apis/cilium.io/utils. Differences: docs/compatibility.md.
  */
 
 import type { PolicyObject } from '../k8s/objects.ts';

@@ -38,7 +38,6 @@ const errorTable: readonly (readonly [name: string, spec: Body, want: RegExp])[]
     /is no port number: write an item for each/,
   ],
   ['every port', { egress: [{ toPorts: [{ ports: [{ port: '*' }] }] }] }, /write "0" for every/],
-  // compat.md section 1, hard error 1
   ['no section', {}, /^spec rule must have at least one of Ingress/],
   ['ingress: []', { ingress: [] }, /^spec rule must have at least one of Ingress/],
   [
@@ -46,7 +45,6 @@ const errorTable: readonly (readonly [name: string, spec: Body, want: RegExp])[]
     { ingress: [], egress: [], egressDeny: [], ingressDeny: [] },
     /at least one/,
   ],
-  // 2
   [
     'both selectors',
     { nodeSelector: {}, egress: [{}] },
@@ -62,7 +60,6 @@ const errorTable: readonly (readonly [name: string, spec: Body, want: RegExp])[]
     { endpointSelector: undefined, nodeSelector: {}, egress: [{}] },
     /^spec.nodeSelector/,
   ],
-  // 3
   [
     'CIDR and FQDN',
     { egress: [{ toCIDR: ['10.0.0.0/8'], toFQDNs: [{ matchName: 'a' }] }] },
@@ -93,7 +90,6 @@ const errorTable: readonly (readonly [name: string, spec: Body, want: RegExp])[]
     { egressDeny: [{ toEntities: ['world'], toCIDR: [] }] },
     /toCIDR is empty beside/,
   ],
-  // 4
   [
     'icmps',
     { egress: [{ icmps: [{ fields: [{ type: 8 }] }] }] },
@@ -104,13 +100,11 @@ const errorTable: readonly (readonly [name: string, spec: Body, want: RegExp])[]
     { egress: [{ icmps: [{}], toPorts: [dns53] }] },
     /icmps may only be present without toPorts/,
   ],
-  // 5
   [
     '41 ports',
     { egress: [{ toPorts: [{ ports: many(41) }] }] },
     /toPorts\[0\].ports has 41 ports, at most 40/,
   ],
-  // 6
   [
     'DNS on ingress',
     { ingress: [{ toPorts: [dns53] }] },
@@ -171,7 +165,6 @@ const errorTable: readonly (readonly [name: string, spec: Body, want: RegExp])[]
     { ingress: [{ toFQDNs: [{ matchName: 'a.b' }] }] },
     /toFQDNs is no known field/,
   ],
-  // 7
   [
     'unknown entity',
     { egress: [{ toEntities: ['wrold'] }] },
@@ -182,7 +175,6 @@ const errorTable: readonly (readonly [name: string, spec: Body, want: RegExp])[]
     { egress: [{ toEntities: ['cluster-mesh'] }] },
     /cluster-mesh" is not supported/,
   ],
-  // 8
   ['CIDR text', { egress: [{ toCIDR: ['10.0.0'] }] }, /toCIDR\[0\] "10.0.0" is neither/],
   ['CIDR length', { egress: [{ toCIDR: ['10.0.0.0/33'] }] }, /is no prefix/],
   [
@@ -254,7 +246,6 @@ const errorTable: readonly (readonly [name: string, spec: Body, want: RegExp])[]
   ],
   ['unknown field of an element', { egress: [{ toEndpoint: [] }] }, /toEndpoint is no known field/],
   ['inherited name', { egress: [{ constructor: [] }] }, /constructor is no known field/],
-  // 11
   [
     'matchName with a star',
     { egress: [{ toFQDNs: [{ matchName: '*.a.b' }] }] },

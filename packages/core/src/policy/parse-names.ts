@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * matchName and matchPattern of toFQDNs and rules.dns. The two lists differ in what emptiness means:
- * toFQDNs selects connections, and what names nothing selects nobody; `dns: []` is a redirect that permits
+ * matchName and matchPattern of toFQDNs and rules.dns. Emptiness differs in meaning: an empty
+ * toFQDNs selects no connection; `dns: []` is a redirect that permits
  * every name (Cilium GeneratePattern), while `dns: [{}]` permits none.
  */
 

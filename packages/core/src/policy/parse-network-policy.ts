@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * NetworkPolicy of networking.k8s.io/v1 -> rules. It only allows: a pod that one selects is denied, in the directions of its
- * policyTypes, whatever no policy allows. Where the words look alike the meaning differs from Cilium's: an absent or an
- * empty `from` is everybody, an empty list of rules nobody.
+ * NetworkPolicy of networking.k8s.io/v1 -> rules. It only allows: a selected pod is denied, in the directions of the
+ * policyTypes, all traffic that no policy allows. Similar fields differ in meaning from Cilium's: an absent or an
+ * empty `from` selects every peer, an empty list of rules none.
  *
  * Source: k8s.io/api/networking/v1 types.go, its defaults and validation (kubernetes/pkg/apis/networking).
  */
@@ -180,7 +180,7 @@ function parseRule(
   return {
     direction: section === 'ingress' ? Direction.ingress : Direction.egress,
     action: 'allow',
-    // A list whose items were all in error must not become everybody: the object is invalid then.
+    // A list whose items were all in error must not select every peer: the object is invalid then.
     peers: peerList.length === 0 ? 'any' : peers,
     fqdns: [],
     ports: ports === 'any' ? 'any' : [{ ports: ports.ranges, dns: null }],

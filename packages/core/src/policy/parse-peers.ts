@@ -3,7 +3,7 @@
 
 /**
  * The L3 part of a rule element. At most one kind of peer list may hold something; an absent list is any
- * peer, a list without items selects nobody (Cilium #6292: it must never mean everybody).
+ * peer, a list without items selects no peer (Cilium #6292: it must never mean any peer).
  */
 
 import {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** The peers that policies name, each once, as long as somebody names it. */
+/** The peers that policies name, each once, while a policy names it. */
 
 import type { Peer } from './peer.ts';
 

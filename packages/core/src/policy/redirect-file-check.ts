@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * DNS rules in files that other systems would not take for what a CiliumLocalRedirectPolicy leads them to. Cilium judges
- * behind the redirection, so a rule for kube-dns alone lets no query pass there once a node-local cache answers. Here the
- * cache stands for kube-dns; whoever goes to Cilium, or back, is told.
+ * DNS rules in files that mean something else in Cilium because of a CiliumLocalRedirectPolicy. Cilium applies policy
+ * after the redirection, so there a rule for kube-dns alone lets no query pass to a node-local cache. Here the
+ * rule includes the cache. The check tells users who move to Cilium or back.
  */
 
 import type { LocalRedirectPolicy, Pod } from '../k8s/objects.ts';

@@ -5,8 +5,8 @@
  * Redirects of this node: CiliumLocalRedirectPolicies x Services x ready pods of this node -> frontends, each with its
  * backends. A frontend without a ready backend is as if no policy named it, so that a Service leads to its own pods then.
  *
- * A policy takes the traffic of other pods, so what it may take is bounded: Services of its own namespace, and addresses that
- * nobody of the cluster has, by policies of namespaces that the operator lists (`NodeContext.redirectNamespaces`).
+ * A policy redirects the traffic of other pods, so its frontends are bounded: Services of its own namespace, and, for policies of
+ * namespaces that the operator lists (`NodeContext.redirectNamespaces`), addresses that belong to nothing in the cluster.
  */
 
 import type { DiagnosticCode } from '../codes/diagnostics.ts';

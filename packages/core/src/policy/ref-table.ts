@@ -3,7 +3,7 @@
 
 import { assert } from '../assert.ts';
 
-/** Values by key, each there as long as somebody uses it. Who uses the same key means the same value. */
+/** Values by key, each kept while it has users. All users of one key mean the same value. */
 export class RefTable<Key, Value> {
   readonly #entries = new Map<Key, { readonly value: Value; users: number }>();
   #isMoved = false;

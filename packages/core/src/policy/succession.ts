@@ -2,12 +2,12 @@
 // Copyright The Tandem Authors
 
 /**
- * Which policies a policy takes the place of. What pods heard from servers that are not the cluster's own
- * counts for their policy alone (safety rule 4), and a change of policy gives them another one: without
- * this, addresses that they still hold would be refused after the change.
+ * The predecessors of a policy. Answers of servers that are not the cluster's own count for the pod's policy
+ * alone (safety rule 4), and a change of policy gives the pod another one: without predecessors,
+ * addresses that the pod has learned would be refused after the change.
  *
- * A policy counts as another's predecessor only if all pods of that one have left it, so that nobody else
- * feeds it any more, and if the successor trusts each of its servers for at least the same names.
+ * A policy is a predecessor only if all its pods have left it, so that no other pod feeds it any
+ * more, and if the successor trusts each of its servers for at least the same names.
  */
 
 import { policyPredecessorsMax } from '../limits.ts';

@@ -2,10 +2,10 @@
 // Copyright The Tandem Authors
 
 /**
- * Which process reads the ring of drop events: two words of the `group` map. The agent by
- * preference; another member when nobody holds the lease or its holder has not looked for a while, dead
- * or hung. The lease keeps two from doing the same work; that they tear nothing when both think they hold
- * it is due to the ring's position (`HeldRing`).
+ * The lease on reading the ring of drop events: two words of the `group` map. The agent is
+ * preferred; another member takes the lease if it is free, or if its holder, dead
+ * or hung, has not renewed it. The lease saves work; if two processes hold it at once, the ring's
+ * position (`HeldRing`) keeps the events whole.
  */
 
 import type { NodeGroup } from '@tandem/datapath/group';
@@ -70,7 +70,7 @@ export class DropLease {
   }
 }
 
-/** Null: nobody. */
+/** Null: no process. */
 export function readHolder(group: NodeGroup, nowMs: number): LeaseHolder | null {
   const word = group.eventsLease;
   const holder = word & 0xff;

@@ -2,14 +2,14 @@
 // Copyright The Tandem Authors
 
 /**
- * Which drop events of the node this process has: those that it read from the ring itself and those that
- * the other process told, each once, and how many of the others there must be. All records of the ring
- * are of one size, so positions number them without gaps. Pure.
+ * The drop events of the node that this process has, each once, read from the ring or received from the
+ * other process, and the number of missing ones. All records of the ring
+ * have one size, so positions number them without gaps. Pure.
  *
  *     0 ....... base ======== seen, or missing ======== high        a bit for each of the last `window`
  *
- * Base is where our life began: of what was made before, the other process tells us what the life before
- * ours had not acknowledged, and the rest is nobody's loss. What the other refused to tell moves it back.
+ * Base is the start of this process run. Of older events the other process sends those that the former run had
+ * not acknowledged; the others do not count as lost. Events that the other process refused to send move base back.
  */
 
 import { dropRecordBytes } from '../records/drop-event.ts';
@@ -24,7 +24,7 @@ export class DropLedger {
   duplicates = 0;
   /** Events older than the window, refused: whether they were seen is not known any more. */
   tooOld = 0;
-  /** Events that end behind the ring's end or before its first record, refused: nobody made them. */
+  /** Refused events: they end behind the ring's end or before its first record, so the kernel cannot have made them. */
   impossible = 0;
   /** Events of another ring, that of another version's programs: taken as they come. */
   foreign = 0;
@@ -71,7 +71,7 @@ export class DropLedger {
     this.#endSince = 0;
   }
 
-  /** Takes the event that ended at `position`. False: it was there, or nobody can tell. */
+  /** Takes the event that ended at `position`. False: the ledger has it, or cannot know. */
   take(position: number): boolean {
     if (!this.#isPossible(position)) return false;
     const event = numberOf(position);

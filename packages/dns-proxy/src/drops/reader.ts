@@ -2,10 +2,10 @@
 // Copyright The Tandem Authors
 
 /**
- * Reads the kernel's drop events while this process holds the lease: into its store, and to the other
- * process. An event stays in the ring until the other process has it too, within a bound: who reads next
- * after a kill reads it again, and a position tells what it has already. What the kernel could not put
- * into the ring becomes an event of its own.
+ * Reads the kernel's drop events while this process holds the lease, into its store, and sends them to the other
+ * process. An event stays in the ring until the other process has it too, within a bound. So the next reader
+ * after a kill reads it again, and knows by its position whether it already has it. Events that the kernel could not put
+ * into the ring are reported by an event of their own.
  */
 
 import { HeldRing, type OnHeldRecords } from '@tandem/bpf-loader-node/held-ring';
@@ -94,7 +94,7 @@ export class DropReader implements Disposable {
     return this.#ring.stats().end;
   }
 
-  /** Null: nobody reads. */
+  /** Null: no process reads. */
   holder(): LeaseHolder | null {
     return readHolder(this.#group, this.#o.clock.monotonicMs());
   }

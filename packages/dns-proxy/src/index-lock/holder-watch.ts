@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Whether the process that has the index hangs, as one sees it that waits for its end. Decides only. Careful: who is
- * killed by mistake loses its TCP connections, and a moment of the node's DNS is the other member's alone.
+ * Decides whether the holder of the index hangs, from the view of a process that waits for its end. It is careful: a holder
+ * killed by mistake loses its TCP connections, and the other member alone serves the node's DNS for a moment.
  */
 
 import { fenceAfterMs, fenceGapMsMax } from '../limits.ts';

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Metrics of who reads the kernel's drop events and where they went. What a process knows of adds up:
- * seen + missing = all events that the kernel put into the ring since the first of them.
+ * Metrics of the reader of the kernel's drop events, and of the events. In each process
+ * seen + missing = all events that the kernel put into the ring since the first one that the process knows.
  */
 
 import type { Metrics } from '@tandem/runtime/metrics';

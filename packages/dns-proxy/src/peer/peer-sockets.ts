@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** The sockets of the peer link: whole messages with descriptors, and the end of whoever is at the other end. */
+/** The sockets of the peer link: whole messages with descriptors, and the end of the other process. */
 
 import { chownSync, existsSync } from 'node:fs';
 import {
@@ -25,9 +25,9 @@ export interface PeerServer {
 }
 
 export interface PeerSockets {
-  /** `onConnection` returns null to refuse. @throws an error: somebody else listens still */
+  /** `onConnection` returns null to refuse. @throws an error: another process still listens */
   listen(onConnection: (peer: PeerCredentials) => PeerHandlers | null): PeerServer;
-  /** @throws an error: nobody listens */
+  /** @throws an error: no process listens */
   connect(handlers: UnixSeqpacketEvents): PeerSocket;
 }
 

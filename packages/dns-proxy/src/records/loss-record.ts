@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Lost events among the events: a `td_event` of no packet, whose reason says why and `lost` how many. What
- * the kernel lost is noticed by who reads the ring and told to the other process as any drop event.
+ * A record of lost events among the events: a `td_event` without a packet, with the reason and the number `lost`. The reader
+ * of the ring notices losses of the kernel, and sends the record to the other process like any drop event.
  */
 
 import type { LostEventCode } from '@tandem/core/codes/events';

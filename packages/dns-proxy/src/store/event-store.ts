@@ -2,10 +2,10 @@
 // Copyright The Tandem Authors
 
 /**
- * The last events of the node, as the binary records that they came in. An event costs a copy of its
- * bytes and nothing else: no object, no decoding. Whoever wants to see events holds a position here and
- * is told what was overwritten before it got there, so that an observer has no queue of its own. A record
- * that tells of lost events stands for as many, also when it was overwritten itself.
+ * The last events of the node, as the binary records in which they arrived. An event costs one copy of its
+ * bytes: no object, no decoding. An observer has a position in the store instead of a queue, and is
+ * told how many events were overwritten before it read them. A record of
+ * lost events counts for all of them, also if it was overwritten itself.
  *
  *     bytes:  | record | record |  ...  | record | free | record | ...      records never wrap
  *                                        ^ newest         ^ oldest

@@ -2,14 +2,14 @@
 // Copyright The Tandem Authors
 
 /**
- * The exchange of names and events between the two processes of a node: the same on both sides, whoever
- * is the gRPC client. Streams come and go, either process may start anew; when both are there, nothing is
- * applied twice and both name caches end equal. Pure: streams and time are handed in.
+ * The exchange of names and events between the two processes of a node. It is symmetrical: it does not matter which side
+ * is the gRPC client. Streams may end and processes restart at any time; nothing is
+ * applied twice, and both name caches become equal. Pure: streams and time are parameters.
  *
  *     a stream opens --hello both ways--> batches and acknowledgements --it ends--> the next stream
  *
- * The hello says what the sender has applied of the other's batches. The other sends what is missing
- * again; when either life is new, its whole cache too. Batches of a life are numbered without gaps, and
+ * The hello names the last batch of the receiver that its sender has applied. The receiver sends later batches
+ * again, and its whole cache too if either process run is new. Batches of a run are numbered without gaps, and
  * only the next number is applied.
  */
 
