@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AcceptSet } from '@tandem/core/dns/matcher';
 import { ReplyView } from '@tandem/core/dns/reply';
-import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
+import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import { TD_MEMBERS_MAX, tdLearnOp } from '@tandem/datapath/abi.gen';
 import { type KernelMaps, loadKernelMaps } from '../../test/kernel-maps.ts';
 import { address } from '../../test/records.ts';

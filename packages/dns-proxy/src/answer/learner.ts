@@ -9,7 +9,7 @@
 
 import type { AcceptSet } from '@tandem/core/dns/matcher';
 import type { ReplyView } from '@tandem/core/dns/reply';
-import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
+import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import { tdLearnOp, tdLearnResult } from '@tandem/datapath/abi.gen';
 import type { NodeGroup } from '@tandem/datapath/group';
 import { counter } from '../counters.ts';

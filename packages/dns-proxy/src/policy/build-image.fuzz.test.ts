@@ -9,7 +9,7 @@ import { compileMatcher } from '@tandem/core/dns/matcher-compile';
 import { nameFromText } from '@tandem/core/dns/name';
 import { type Pattern, patternFromCanonical } from '@tandem/core/dns/pattern';
 import { loadName, QueryView } from '@tandem/core/dns/query';
-import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
+import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import {
   PatternContext,
   type PolicySnapshot,

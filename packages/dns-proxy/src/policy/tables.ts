@@ -5,7 +5,7 @@
 
 import type { Branded } from '@tandem/core/brand';
 import { type AcceptSet, Matcher } from '@tandem/core/dns/matcher';
-import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
+import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import { backendRecordWords, serverRecordWords, type TablesImage } from './tables-image.ts';
 
 /** Index of a rule set in one image, or -1. */

@@ -13,7 +13,7 @@ import {
   queryFormErr,
   queryOk,
 } from '@tandem/core/dns/query';
-import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
+import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import type { EndpointSlot, PolicySlot } from '../policy/owner-slots.ts';
 import { roomEndpoint, roomFree, roomNode } from '../policy/query-limits.ts';
 import type { QueryFacts } from './facts.ts';

@@ -7,7 +7,7 @@
  */
 
 import type { AcceptSet } from '@tandem/core/dns/matcher';
-import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
+import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import type { Flow } from '../policy/flow-table.ts';
 import type { EndpointSlot, PolicySlot } from '../policy/owner-slots.ts';
 

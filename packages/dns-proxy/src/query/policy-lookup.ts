@@ -8,7 +8,7 @@
 
 import type { AcceptSet } from '@tandem/core/dns/matcher';
 import type { QueryView } from '@tandem/core/dns/query';
-import type { PolicyId } from '@tandem/core/policy/ids';
+import type { PolicyId } from '@tandem/core/ids';
 import { tdEndpoint } from '@tandem/datapath/abi.gen';
 import type { EndpointLookup } from '@tandem/datapath/agent-table';
 import type { NodeGroup } from '@tandem/datapath/group';

@@ -10,8 +10,8 @@
 import { loadName, QueryView } from '@tandem/core/dns/query';
 import { type FqdnCache } from '@tandem/core/fqdn/cache';
 import { FqdnRecord } from '@tandem/core/fqdn/mapping';
+import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import { isIpv4 } from '@tandem/core/net/ip';
-import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
 import { tdLearnOp, tdLearnResult } from '@tandem/datapath/abi.gen';
 import type { Task } from '@tandem/runtime/task';
 import type { KernelWriter } from '../answer/kernel-writer.ts';

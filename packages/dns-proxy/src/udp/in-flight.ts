@@ -9,7 +9,7 @@
 import { setId } from '@tandem/core/dns/edit';
 import type { AcceptSet } from '@tandem/core/dns/matcher';
 import { parseQuery, type QueryView } from '@tandem/core/dns/query';
-import type { NamespaceId, PolicyId } from '@tandem/core/policy/ids';
+import type { NamespaceId, PolicyId } from '@tandem/core/ids';
 import { counter } from '../counters.ts';
 import type { QuerySlot } from '../journal/region.ts';
 import {

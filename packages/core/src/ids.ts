@@ -3,7 +3,7 @@
 
 /** Ids of policy that stand side by side in calls. The kernel's maps and the policy snapshot hold them as plain numbers. */
 
-import type { Branded } from '../brand.ts';
+import type { Branded } from './brand.ts';
 
 /** Digest of a policy's rules. */
 export type PolicyId = Branded<'PolicyId'>;
