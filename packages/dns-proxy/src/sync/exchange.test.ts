@@ -13,6 +13,7 @@ import { encodeLoss } from '../records/loss-record.ts';
 import { Exchange, type ExchangePort } from './exchange.ts';
 import {
   backlogBytesMax,
+  batchesInFlightMax,
   forwardedDnsBurst,
   forwardedDnsPerSecond,
   forwardedDropsBurst,
@@ -63,13 +64,38 @@ test('a stream begins with what was applied of the other side', () => {
   receive(first, hello(5));
   assert.equal(exchange.isConnected, true);
   receive(first, { batch: { sequence: 41 } });
-  assert.deepEqual(first.sent.at(-1)?.ack?.sequence, 41);
   exchange.closed(first);
   assert.equal(exchange.isConnected, false);
   const second = new Port();
   exchange.open(second);
   assert.equal(second.sent[0]?.hello?.peerEpoch, 5);
   assert.equal(second.sent[0]?.hello?.peerSequence, 41);
+});
+
+test('an acknowledgement goes beside our next batch, or at once when half of what may be in flight waits for it', () => {
+  const { exchange, receive } = member();
+  const port = new Port();
+  receive(port, hello(5));
+  exchange.tick(0, 0);
+  const sent = (): string[] =>
+    port.sent
+      .splice(0)
+      .map(({ ack, batch }) => (ack ? `ack ${ack.sequence}` : `batch ${batch?.sequence}`));
+  sent();
+  receive(port, { batch: { sequence: 1 } });
+  const event = dnsRecord({ name: 'a.example' });
+  exchange.offerDns(event, 0, event.length, false);
+  assert.deepEqual(sent(), []);
+  const last = exchange.outbox.lastSequence;
+  exchange.tick(100, 0);
+  assert.deepEqual(sent(), ['ack 1', `batch ${last + 1}`]);
+  exchange.tick(200, 0);
+  assert.deepEqual(sent(), []);
+  const half = batchesInFlightMax / 2;
+  for (let i = 2; i <= half; i++) receive(port, { batch: { sequence: i } });
+  assert.deepEqual(sent(), []);
+  receive(port, { batch: { sequence: half + 1 } });
+  assert.deepEqual(sent(), [`ack ${half + 1}`]);
 });
 
 test('an earlier life, or our own index, does not take over', () => {

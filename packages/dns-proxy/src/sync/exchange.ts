@@ -27,6 +27,7 @@ import { dnsRecordLength } from '../records/dns-records.ts';
 import { dropRecordBytes } from '../records/drop-event.ts';
 import { lossReasonOf } from '../records/loss-record.ts';
 import {
+  batchesInFlightMax,
   forwardedDnsBurst,
   forwardedDnsPerSecond,
   forwardedDropsBurst,
@@ -120,7 +121,10 @@ export class Exchange {
   /** The life whose batches we applied, up to `#appliedSequence`. */
   #appliedEpoch = 0;
   #appliedSequence = 0;
-  #isAckDue = false;
+  /** Batches that came since the last acknowledgement. */
+  #unacknowledged = 0;
+  /** Number of such batches that are acknowledged at once: half of what the other side sends without waiting. */
+  readonly #acknowledgedTogether: number;
   #mappingsLostSeen = 0;
   #lastTransferMs = -Infinity;
   #nowMs = 0;
@@ -129,6 +133,7 @@ export class Exchange {
   constructor(options: ExchangeOptions) {
     this.#options = options;
     this.outbox = new Outbox(options);
+    this.#acknowledgedTogether = (options.batchesInFlightMax ?? batchesInFlightMax) >> 1;
   }
 
   /** Both sides have said hello and the stream has not ended. */
@@ -198,8 +203,8 @@ export class Exchange {
   pump(): void {
     const port = this.#port;
     if (port === null) return;
-    if (this.#isAckDue && port.isWritable) {
-      this.#isAckDue = false;
+    if (this.#unacknowledged > 0 && port.isWritable) {
+      this.#unacknowledged = 0;
       port.send({ ack: { epoch: this.#appliedEpoch, sequence: this.#appliedSequence } });
     }
     while (port.isWritable) {
@@ -267,7 +272,7 @@ export class Exchange {
       this.#giveUp(port);
       return;
     }
-    this.#isAckDue = true;
+    this.#unacknowledged += 1;
     if (!isFirst && batch.sequence <= this.#appliedSequence) {
       counters.batchesRepeated += 1;
     } else {
@@ -276,7 +281,9 @@ export class Exchange {
       counters.batchesReceived += 1;
       this.#apply(batch);
     }
-    this.pump();
+    // Each message costs a turn of both processes. So the acknowledgement waits for our next batch, unless it keeps the
+    // other side from sending.
+    if (this.#unacknowledged >= this.#acknowledgedTogether) this.pump();
   }
 
   #apply(batch: SyncBatch): void {
