@@ -8,6 +8,8 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:f
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, test } from 'node:test';
+import { agentCapabilities } from '@tandem/agent/privileges';
+import { proxyCapabilities } from '@tandem/dns-proxy/drop-root';
 import { stopMarginMs } from '@tandem/dns-proxy/limits';
 import { productFiles } from '@tandem/images/bundle';
 import { proxyUid } from '@tandem/images/product-images';
@@ -83,10 +85,7 @@ async function podOf(name: string, ...args: readonly string[]): Promise<PodSpec>
   return (await daemonSetOf(name, ...args)).template.spec;
 }
 
-const capabilities = {
-  agent: ['BPF', 'NET_ADMIN', 'PERFMON', 'CHOWN', 'DAC_OVERRIDE', 'FOWNER'],
-  'dns-proxy': ['NET_RAW', 'BPF'],
-} as const;
+const capabilities = { agent: agentCapabilities, 'dns-proxy': proxyCapabilities } as const;
 
 const probeCommand = ['/opt/tandem/bin/tandem-probe', '/tmp/tandem/probe.sock'] as const;
 

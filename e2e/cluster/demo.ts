@@ -9,10 +9,10 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { proxyUid } from '@tandem/images/product-images';
 import { tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { waitForEqualCaches } from '../kit/admin.ts';
+import { shippedPrivileges } from '../kit/shipped-privileges.ts';
 import { demoNamespace, demoObjects } from './demo-objects.ts';
 import { applyObjects, kubectl, kubectlTandem, tryKubectl } from './kubectl.ts';
 import {
@@ -24,7 +24,7 @@ import {
   worldWwwAddress,
 } from './layout.ts';
 import { inNode, nodeInitPid } from './node.ts';
-import { assertPrivileges, type Privileges } from './privileges.ts';
+import { assertPrivileges } from './privileges.ts';
 import {
   daemonSets,
   importProductImages,
@@ -41,17 +41,6 @@ const noImage = 'localhost/tandem/agent:cannot-start';
 
 /** Values with which `helm test` also connects by a name. */
 const helmTestValues = ['test.reachName=api.example.com', 'test.reachPort=80'];
-
-/** As charts/tandem says it, seen in the running processes. */
-const productPrivileges: Readonly<Record<string, Privileges>> = {
-  agent: {
-    uid: 0,
-    gid: 0,
-    capabilities: ['BPF', 'NET_ADMIN', 'PERFMON', 'CHOWN', 'DAC_OVERRIDE', 'FOWNER'],
-    isAmbient: false,
-  },
-  'dns-proxy': { uid: proxyUid, gid: proxyUid, capabilities: ['NET_RAW', 'BPF'], isAmbient: true },
-};
 
 /** On a cluster that is up. Gives the exit code: 0 when each step held. */
 export async function demo(layout: Layout, config: ClusterConfig): Promise<number> {
@@ -92,7 +81,7 @@ class Demonstration {
       return `${Object.values(daemonSets).join(' and ')} are ready on each node`;
     });
     for (const index of nodeIndexes(this.#config)) {
-      for (const [program, privileges] of Object.entries(productPrivileges)) {
+      for (const [program, privileges] of Object.entries(shippedPrivileges)) {
         const what = `${nodeName(index)}: ${program} can do what it needs, no more`;
         await this.#steps.step(what, () =>
           assertPrivileges(this.#layout, index, program, privileges),

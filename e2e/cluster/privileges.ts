@@ -3,19 +3,10 @@
 
 /** Privileges and memory of a process of Tandem in its pod, as the kernel reports them. */
 
-import { type Capability, capabilitySet } from '@tandem/dns-sockets/privileges';
 import { run, tryRun } from '@tandem/testing/process';
+import { type Privileges, statusOf } from '../kit/shipped-privileges.ts';
 import type { Layout } from './layout.ts';
 import { inNode } from './node.ts';
-
-export interface Privileges {
-  readonly uid: number;
-  readonly gid: number;
-  /** Its effective, permitted and bounding capabilities, which are equal. */
-  readonly capabilities: readonly Capability[];
-  /** As ambient capabilities. */
-  readonly isAmbient: boolean;
-}
 
 /** Alignment of the arenas of the C library after the first one. */
 const arenaBytes = 64 * 1024 * 1024;
@@ -45,20 +36,10 @@ export async function assertPrivileges(
     throw new Error(`one process expected, found: ${found.stdout.trim()}`);
   }
   const status = await read('sh', '-c', `cat /proc/${pid}/task/*/status`);
-  const set = capabilitySet(wanted.capabilities).toString(16).padStart(16, '0');
-  const expected = {
-    CapEff: set,
-    CapPrm: set,
-    CapBnd: set,
-    CapAmb: wanted.isAmbient ? set : '0'.repeat(16),
-    NoNewPrivs: '1',
-    Seccomp: seccompFilter,
-    Uid: Array.from({ length: 4 }, () => wanted.uid).join(' '),
-    Gid: Array.from({ length: 4 }, () => wanted.gid).join(' '),
-  };
+  const expected = { ...statusOf(wanted), Seccomp: seccompFilter };
   for (const [name, value] of Object.entries(expected)) {
     const lines = [...status.matchAll(new RegExp(`^${name}:(.*)$`, 'gm'))];
-    const values = new Set(lines.map(([, text = '']) => text.trim().replaceAll('\t', ' ')));
+    const values = new Set(lines.map(([, text = '']) => text.trim()));
     if (values.size === 1 && values.has(value)) continue;
     throw new Error(`${name} is ${[...values].join(', ')} instead of ${value}`);
   }

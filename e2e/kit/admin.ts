@@ -10,7 +10,8 @@ import type { EndpointEntry, StatusResponse } from '@tandem/proto/gen/messages';
 import { AdminService } from '@tandem/proto/gen/services';
 import { GrpcClient } from '@tandem/runtime/grpc-client';
 import { waitFor } from '@tandem/testing/wait';
-import { type ProcessName, proxyUid, type TandemNode } from './tandem-node.ts';
+import { proxyUid } from './shipped-privileges.ts';
+import type { ProcessName, TandemNode } from './tandem-node.ts';
 
 /** All that is asked of a node here: where the sockets of its processes are. */
 type NodeSockets = Pick<TandemNode, 'runDirectory'>;

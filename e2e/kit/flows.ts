@@ -10,7 +10,8 @@ import { EventType } from '@tandem/proto/gen/messages';
 import { AdminService } from '@tandem/proto/gen/services';
 import { GrpcClient } from '@tandem/runtime/grpc-client';
 import { waitFor } from '@tandem/testing/wait';
-import { type ProcessName, proxyUid, type TandemNode } from './tandem-node.ts';
+import { proxyUid } from './shipped-privileges.ts';
+import type { ProcessName, TandemNode } from './tandem-node.ts';
 
 export function socketPath({ runDirectory }: TandemNode, name: ProcessName): string {
   return name === 'agent' ? agentAdminPath(runDirectory) : proxyAdminPath(runDirectory);

@@ -9,7 +9,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type RunningProcess, run, tryRun } from '@tandem/testing/process';
 import { patience, waitFor } from '@tandem/testing/wait';
-import { type ProcessName, proxyUid, type TandemNode } from './tandem-node.ts';
+import { proxyUid } from './shipped-privileges.ts';
+import type { ProcessName, TandemNode } from './tandem-node.ts';
 
 const program = fileURLToPath(
   new URL('../../packages/pod-programs/build/tandem-probe', import.meta.url),

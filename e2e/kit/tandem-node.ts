@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Tandem on a test node: both processes as they run in production (built, the proxy under its own uid
- * with its capabilities), a directory of objects, and the faults that tests make.
+ * Tandem on a test node: both processes as they run in production (built, each with the uid and the capabilities that
+ * the chart grants and no way to more), a directory of objects, and the faults that tests make.
  */
 
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -24,9 +24,9 @@ import {
 } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
 import { nodeName } from './objects.ts';
+import { type Privileges, setprivArguments, shippedPrivileges } from './shipped-privileges.ts';
 
 const bpffs = '/sys/fs/bpf';
-export const proxyUid = 65_532;
 const startTimeoutMs = 30_000;
 
 const ownPackages = fileURLToPath(new URL('../../packages', import.meta.url));
@@ -130,28 +130,18 @@ export class TandemNode implements AsyncDisposable {
   /** Starts another process of a kind, which the node's own methods do not know. */
   async startBeside(name: ProcessName, options: ProcessOptions = {}): Promise<RunningProcess> {
     const { packages } = { ...this.#options, ...options };
-    const program = [
-      ...['env', `TANDEM_NODE=${process.execPath}`],
-      script(
-        name === 'agent' ? 'agent/bin/tandem-agent' : 'dns-proxy/bin/tandem-dns-proxy',
-        packages,
-      ),
-    ];
-    const capabilities = await proxyCapabilities();
-    const identity =
-      name === 'agent'
-        ? []
-        : [
-            'setpriv',
-            ...[`--reuid=${proxyUid}`, `--regid=${proxyUid}`, '--clear-groups'],
-            `--inh-caps=${capabilities}`,
-            `--ambient-caps=${capabilities}`,
-            ...['--pdeathsig', 'KILL'],
-          ];
-    const [command, ...rest] = [...identity, ...program];
-    const args = [...rest, ...this.#flags(name, options.flags)];
-    return startProcess(...this.node.node.enter(command as string, args), {
-      env: { ...ownEnvironment(), ...this.#options.environment?.(name, this) },
+    const program = script(
+      name === 'agent' ? 'agent/bin/tandem-agent' : 'dns-proxy/bin/tandem-dns-proxy',
+      packages,
+    );
+    const privileges = name === 'agent' ? shippedPrivileges.agent : await proxyPrivileges();
+    const args = [...setprivArguments(privileges), program, ...this.#flags(name, options.flags)];
+    return startProcess(...this.node.node.enter('setpriv', args), {
+      env: {
+        ...ownEnvironment(),
+        TANDEM_NODE: process.execPath,
+        ...this.#options.environment?.(name, this),
+      },
     });
   }
 
@@ -353,16 +343,13 @@ function removeLeftoverPins(): void {
   }
 }
 
-/** Capabilities that the proxy runs with; also the right to read a checkout that only root may enter. */
-async function proxyCapabilities(): Promise<string> {
-  const needed = '+net_raw,+bpf';
-  const uid = `--reuid=${proxyUid}`;
+/** As shipped; also the right to read a checkout that only root may enter. */
+async function proxyPrivileges(): Promise<Privileges> {
+  const shipped = shippedPrivileges['dns-proxy'];
   const reading = await tryRun('setpriv', [
-    uid,
-    '--clear-groups',
-    'test',
-    '-r',
-    script('dns-proxy/dist/main.js'),
+    ...[`--reuid=${shipped.uid}`, '--clear-groups'],
+    ...['test', '-r', script('dns-proxy/dist/main.js')],
   ]);
-  return reading.status === 0 ? needed : `${needed},+dac_read_search`;
+  if (reading.status === 0) return shipped;
+  return { ...shipped, capabilities: [...shipped.capabilities, 'DAC_READ_SEARCH'] };
 }

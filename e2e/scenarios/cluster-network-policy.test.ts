@@ -13,13 +13,13 @@ import { askDns } from '@tandem/testing/dns-query';
 import { Probe } from '@tandem/testing/probe';
 import { waitFor } from '@tandem/testing/wait';
 import { addressOf, assertCounted, frameOf } from '../kit/attack.ts';
+import { proxyUid } from '../kit/shipped-privileges.ts';
 import {
   clusterDns4,
   type StandardNode,
   standardPolicy,
   startStandardNode,
 } from '../kit/standard-node.ts';
-import { proxyUid } from '../kit/tandem-node.ts';
 
 type Rule = Readonly<Record<string, unknown>>;
 type Way = 'tcp4' | 'tcp6' | 'udp4' | 'udp6';

@@ -3,7 +3,8 @@
 
 /**
  * The thin path end to end: one pod, one allowed and one refused name, real packets through the
- * datapath, both processes on the shared socket, an address learned before the pod hears of it.
+ * datapath, both processes on the shared socket with the privileges that are shipped, an address learned before the
+ * pod hears of it.
  */
 
 import assert from 'node:assert/strict';
@@ -20,6 +21,7 @@ import {
   podObject,
   serviceObjects,
 } from '../kit/objects.ts';
+import { assertPrivileges, shippedPrivileges } from '../kit/shipped-privileges.ts';
 import { TandemNode } from '../kit/tandem-node.ts';
 
 const clusterDns = '10.96.0.10';
@@ -66,6 +68,8 @@ test('an allowed name is reached, another one refused, its address dropped', asy
     }),
   ]);
   await tandem.start();
+  assertPrivileges(tandem.process('agent').pid, shippedPrivileges.agent);
+  assertPrivileges(tandem.process('proxy').pid, shippedPrivileges['dns-proxy']);
 
   const answer = await askDns(client, { server: clusterDns, name: 'www.example.test' });
   assert.deepEqual(answer.addresses, [allowed]);

@@ -19,7 +19,7 @@ import { ownPrefix } from '@tandem/testing/namespace';
 import { createNode, type TestNode } from '@tandem/testing/netns';
 import { type RunResult, tryRun } from '@tandem/testing/process';
 import { manifestOf, nodeName } from '../kit/objects.ts';
-import { proxyUid } from '../kit/tandem-node.ts';
+import { proxyUid } from '../kit/shipped-privileges.ts';
 
 const checkout = fileURLToPath(new URL('../..', import.meta.url));
 const boundMs = 60_000;

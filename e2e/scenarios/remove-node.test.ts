@@ -23,6 +23,7 @@ import { fileURLToPath } from 'node:url';
 import type { TestNode } from '@tandem/testing/netns';
 import { type RunResult, tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
+import { setprivArguments, shippedPrivileges } from '../kit/shipped-privileges.ts';
 import { type StandardNode, standardPolicy, startStandardNode } from '../kit/standard-node.ts';
 
 const program = fileURLToPath(new URL('../../packages/agent/bin/tandem-agent', import.meta.url));
@@ -95,11 +96,8 @@ function remove(): Promise<RunResult> {
   const args = Object.entries(flags).map(([name, value]) => `--${name}=${value}`);
   // As packaging/README.md has it: no option but those that are not the default, and no Node.js in the PATH.
   const entered = node.node.enter('env', [
-    '-i',
-    'PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin',
-    program,
-    'remove',
-    ...args,
+    ...['-i', 'PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin'],
+    ...['setpriv', ...setprivArguments(shippedPrivileges.agent), program, 'remove', ...args],
   ]);
   return tryRun(...entered, { timeoutMs: 180_000 });
 }

@@ -19,6 +19,7 @@ import { createNode } from '@tandem/testing/netns';
 import { type RunningProcess, startProcess } from '@tandem/testing/process';
 import { canConnect } from '../kit/attack.ts';
 import { nodeName } from '../kit/objects.ts';
+import { setprivArguments, shippedPrivileges } from '../kit/shipped-privileges.ts';
 import {
   clusterDns4,
   clusterDns6,
@@ -56,7 +57,10 @@ function startAgent(namespace: Namespace, script: string): RunningProcess {
     'bpffs-dir': tandem.pinRoot,
   };
   const program = fileURLToPath(new URL('../../packages/agent/bin/tandem-agent', import.meta.url));
-  const command = [program, ...Object.entries(flags).map(([key, value]) => `--${key}=${value}`)];
+  const command = [
+    ...['setpriv', ...setprivArguments(shippedPrivileges.agent), program],
+    ...Object.entries(flags).map(([key, value]) => `--${key}=${value}`),
+  ];
   return startProcess(
     ...namespace.enter('unshare', ['--mount', 'bash', '-c', script, 'bash', ...command]),
     { env: { ...process.env, TANDEM_NODE: process.execPath } },

@@ -17,9 +17,9 @@ import { GrpcClient } from '@tandem/runtime/grpc-client';
 import { askDns } from '@tandem/testing/dns-query';
 import { waitFor } from '@tandem/testing/wait';
 import { dnsPolicy } from '../kit/objects.ts';
+import { proxyUid } from '../kit/shipped-privileges.ts';
 import { clusterDns4, type StandardNode, startStandardNode } from '../kit/standard-node.ts';
 import type { ProcessName } from '../kit/tandem-node.ts';
-import { proxyUid } from '../kit/tandem-node.ts';
 
 const equalWithinMs = 5000;
 let nextName = 1000;

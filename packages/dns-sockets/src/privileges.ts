@@ -11,6 +11,7 @@ import { native } from './native.ts';
 export const capabilityNumbers = {
   CHOWN: 0,
   DAC_OVERRIDE: 1,
+  DAC_READ_SEARCH: 2,
   FOWNER: 3,
   SETGID: 6,
   SETUID: 7,

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { agentCapabilities } from '@tandem/agent/privileges';
 import type { Namespace } from '@tandem/testing/namespace';
 import { createNode } from '@tandem/testing/netns';
 import { Probe } from '@tandem/testing/probe';
@@ -266,7 +267,7 @@ test("in the agent's pod: by its capabilities, and without iproute2 as in its im
     const found = await tryRun('sh', ['-c', `command -v ${program}`]);
     if (found.status === 0) symlinkSync(found.stdout.trim(), join(directory, program));
   }
-  const held = ['bpf', 'net_admin', 'perfmon', 'chown', 'dac_override', 'fowner'];
+  const held = agentCapabilities.map((name) => name.toLowerCase());
   const sets = ['--bounding-set', '--inh-caps'].map((set) => `${set}=-all,+${held.join(',+')}`);
   const inPod = ['env', `PATH=${directory}`, process.execPath, ...fromSource, 'doctor'];
   const run = await tryRun(
