@@ -126,13 +126,20 @@ static __always_inline enum device_side veth_side(struct net_device *veth, __u32
 	return is_own_pair(veth) ? TD_SIDE_OUTSIDE : TD_SIDE_STRANGER;
 }
 
+/* As untrusted_skb(). */
+static __always_inline const struct nf_hook_state *untrusted_state(const struct nf_hook_state *state)
+{
+	return bpf_rdonly_cast(state, bpf_core_type_id_kernel(struct nf_hook_state));
+}
+
 /*
  * The side by which a packet came in that the host did not make. `bridge_port`: as skb_bridge_port().
  * `state->in` is NULL on what a bridge switches; there the bridge is `state->out`.
  */
 static __always_inline enum device_side entry_side(struct bpf_nf_ctx *ctx, __u32 bridge_port)
 {
-	struct net_device *in = ctx->state->in;
+	const struct nf_hook_state *state = untrusted_state(ctx->state);
+	struct net_device *in = state->in;
 	__u64 kind;
 
 	if (bridge_port) {
@@ -141,7 +148,7 @@ static __always_inline enum device_side entry_side(struct bpf_nf_ctx *ctx, __u32
 		if (is_trusted_device(bridge_port))
 			return TD_SIDE_OUTSIDE;
 		if (!in)
-			in = ctx->state->out;
+			in = state->out;
 		return in && is_pod_bridge(in) ? TD_SIDE_STRANGER : TD_SIDE_OUTSIDE;
 	}
 	if (!in) /* routed multicast */
@@ -189,7 +196,7 @@ static long port_search_step(__u32 step __attribute__((unused)), struct port_sea
 /* Is the bridge port one end of a veth pair whose both ends are the node's? For rare packets: it may take 10 us. */
 static __always_inline bool is_own_port(struct bpf_nf_ctx *ctx, __u32 bridge_port)
 {
-	struct net_device *bridge = ctx->state->in;
+	struct net_device *bridge = untrusted_state(ctx->state)->in;
 	struct port_search search = { .ifindex = bridge_port };
 	struct net_device *port;
 
@@ -207,7 +214,7 @@ static __always_inline bool is_own_port(struct bpf_nf_ctx *ctx, __u32 bridge_por
 /* The side by which a packet leaves whose destination is no endpoint. */
 static __always_inline enum device_side exit_side(struct bpf_nf_ctx *ctx)
 {
-	struct net_device *out = ctx->skb->dev;
+	struct net_device *out = untrusted_skb(ctx->skb)->dev;
 	__u64 kind;
 
 	if (!out)

@@ -10,6 +10,16 @@
 
 #include <tandem/packet.h>
 
+/*
+ * The same packet, for reads of fields that are pointers. The verifier trusts a packet of the context, and at each read of a
+ * pointer, on each path through the program, searches all types of the kernel by name for what that pointer may be trusted
+ * with (btf_nested_type_is_trusted): half of the time in which `judge` is loaded. An untrusted packet costs no search.
+ */
+static __always_inline struct sk_buff *untrusted_skb(struct sk_buff *skb)
+{
+	return bpf_rdonly_cast(skb, bpf_core_type_id_kernel(struct sk_buff));
+}
+
 static __always_inline __u32 skb_mark(struct sk_buff *skb)
 {
 	return skb->mark;
@@ -21,15 +31,17 @@ static __always_inline __u32 skb_bridge_port(struct sk_buff *skb)
 	__u32 id = bpf_core_enum_value(enum skb_ext_id, SKB_EXT_BRIDGE_NF);
 	struct nf_bridge_info___before_6_8 *before;
 	struct nf_bridge_info *bridge;
+	struct skb_ext *extensions;
 	struct net_device *port;
 	__u32 ifindex = 0;
 	__u8 offset = 0;
 
 	if (!(skb->active_extensions & 1u << id))
 		return 0;
-	if (bpf_core_read(&offset, sizeof(offset), &skb->extensions->offset[id]))
+	extensions = untrusted_skb(skb)->extensions;
+	if (bpf_core_read(&offset, sizeof(offset), &extensions->offset[id]))
 		return 0;
-	bridge = (void *)skb->extensions + (__u32)offset * 8;
+	bridge = (void *)extensions + (__u32)offset * 8;
 	if (bpf_core_field_exists(bridge->physinif)) {
 		bpf_core_read(&ifindex, sizeof(ifindex), &bridge->physinif);
 		return ifindex;
@@ -53,7 +65,9 @@ static __always_inline __u32 skb_ifindex(struct sk_buff *skb)
  */
 static __always_inline __u32 skb_out(struct sk_buff *skb)
 {
-	return skb->dev ? skb->dev->ifindex : 0;
+	struct net_device *out = untrusted_skb(skb)->dev;
+
+	return out ? out->ifindex : 0;
 }
 
 /* Where in the packet a device is yet to write a checksum; -1: nowhere. */
