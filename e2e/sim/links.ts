@@ -17,8 +17,17 @@ const credentials = { pid: 1, uid: 0, gid: 0 };
 const linkNs = 200e6;
 const linkRounds = 4;
 
-const systemError = (errnoName: string): DnsSocketError =>
-  new DnsSocketError(errnoName, { code: 'TANDEM_SOCKET_SYSTEM', errnoName });
+const systemErrors = new Map<string, DnsSocketError>();
+
+/** The same error each time: to note where one was made takes longer than the call that fails. */
+function systemError(errnoName: string): DnsSocketError {
+  let found = systemErrors.get(errnoName);
+  if (found === undefined) {
+    found = new DnsSocketError(errnoName, { code: 'TANDEM_SOCKET_SYSTEM', errnoName });
+    systemErrors.set(errnoName, found);
+  }
+  return found;
+}
 
 /** One end of a connection. */
 class SimPeerSocket implements PeerSocket {

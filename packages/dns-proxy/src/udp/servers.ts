@@ -77,7 +77,9 @@ const none: ReadonlySet<UpstreamServer> = new Set();
 
 export class UpstreamServers implements Iterable<UpstreamServer> {
   readonly #byKey = new Map<string, UpstreamServer>();
-  readonly #places: (UpstreamServer | undefined)[] = Array.from({ length: places });
+  readonly #places: (UpstreamServer | undefined)[] = new Array<UpstreamServer | undefined>(
+    places,
+  ).fill(undefined);
   /** Servers of each endpoint that are not resolvers of the cluster; no set is empty. */
   readonly #ofEndpoint = new Map<number, Set<UpstreamServer>>();
   readonly #perPolicy = new Map<number, number>();
