@@ -68,7 +68,7 @@ export interface RunResult extends Omit<Judgement, 'problems'> {
   /** From starts of processes to LIVE. */
   readonly restartMs: readonly number[];
   /** Result of pods that no policy selects and that ask the same at the same time; on a cluster alone. */
-  readonly direct?: Pick<Judgement, 'sent' | 'late' | 'lost' | 'problems'>;
+  readonly direct?: Pick<Judgement, 'sent' | 'late' | 'lost' | 'wronglyRefused' | 'problems'>;
   /** SYNs to an address that nobody learned; on a cluster talkers send, and are not counted. */
   readonly knocks?: number;
   readonly problems: readonly string[];

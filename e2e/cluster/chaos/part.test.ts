@@ -58,7 +58,7 @@ test('lost and late queries are held against those of pods without policy', () =
   const broken = (own: Partial<RunResult>, late: number, lost: number): string[] => {
     const run = {
       ...{ fault: 'API server SIGKILL', late: 0, lost: 0, wronglyAllowed: 0, wronglyRefused: 0 },
-      ...{ direct: { sent: 9, late, lost, problems: [] }, ...own },
+      ...{ direct: { sent: 9, late, lost, wronglyRefused: 0, problems: [] }, ...own },
     } as RunResult;
     return boundsOf([run], 0).flatMap(({ what, isHeld }) => (isHeld ? [] : [what]));
   };

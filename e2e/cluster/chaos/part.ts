@@ -50,10 +50,17 @@ export function clusterPart({ layout, config, minutes }: ClusterPartOptions): Pa
         const { result, failed: reason } = outcome;
         runs.push(result);
         if (reason !== '') failed.push(`${result.fault} ${result.victim} ${round}: ${reason}`);
-        const { sent = 0, late = 0, lost = 0, problems = [] } = result.direct ?? {};
-        if (result.late + result.lost + late + lost > 0) {
+        const {
+          sent = 0,
+          late = 0,
+          lost = 0,
+          wronglyRefused = 0,
+          problems = [],
+        } = result.direct ?? {};
+        const seen = result.late + result.lost + result.wronglyRefused;
+        if (seen + late + lost + wronglyRefused > 0) {
           notes.push(
-            `${result.fault} ${result.victim} ${round}: of ${sent} queries of pods without policy ${late} came late and ${lost} were lost: ${[...problems.slice(0, 3), ...problems.slice(3).slice(-1)].join('; ')}`,
+            `${result.fault} ${result.victim} ${round}: of ${sent} queries of pods without policy ${late} came late, ${lost} were lost and ${wronglyRefused} had a wrong answer, which the DNS servers gave: ${[...problems.slice(0, 3), ...problems.slice(3).slice(-1)].join('; ')}`,
           );
         }
         for (const problem of [reason, ...result.problems.slice(0, 3)].filter(Boolean)) {

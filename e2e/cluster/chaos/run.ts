@@ -147,8 +147,9 @@ class Run {
         ...judgement,
         direct: {
           ...{ sent: without.sent, late: without.late, lost: without.lost },
+          wronglyRefused: without.wronglyRefused,
           problems: [
-            ...without.problems.filter((each) => /^(lost|late): /.test(each)),
+            ...without.problems.filter((each) => /^(lost|late): | got rcode /.test(each)),
             ...(without.late + without.lost === 0 ? [] : machine),
           ],
         },
