@@ -13,7 +13,7 @@ import { nothingDenied, Witness } from './witness.ts';
 const startTimeoutMs = 900_000;
 const strangerIntervalMs = 500;
 const appearTimeoutMs = 180_000;
-/** For kubectl to end after a wait of its own. */
+/** Time for kubectl to end after a wait of its own. */
 const apiTimeoutMs = 10_000;
 const intervalMsMin = 200;
 const msPerTalker = 8;
