@@ -5,7 +5,7 @@
  * Checks what the packages export. A package.json names each module that other packages may import. A module with
  * the condition `default` is for product code of other packages; one with `@tandem/source` alone is for tests, the
  * simulator and tools, and a build cannot find it. Modules of `testing` are all for tests. A module that nobody
- * outside imports is not exported. Called by ./run check, where the compiler refuses imports of other modules.
+ * outside imports is not exported, and neither is a value that no file names, its own included. Called by ./run check, where the compiler refuses imports of other modules.
  */
 
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';
@@ -68,6 +68,22 @@ for (const name of readdirSync(join(root, 'packages'))) {
       );
     }
   }
+}
+/** Names in each file, comments left out. */
+const counts = new Map<string, number>();
+const exported: { readonly path: string; readonly name: string }[] = [];
+for (const path of globSync('{packages,e2e,bpf,scripts}/**/*.ts', { cwd: root })) {
+  if (/(^|\/)(node_modules|dist|build)\//.test(path)) continue;
+  const text = readFileSync(join(root, path), 'utf8').replaceAll(/\/\*[^]*?\*\/|\/\/.*/g, '');
+  for (const [name] of text.matchAll(/[A-Za-z_$][\w$]*/g)) {
+    counts.set(name, (counts.get(name) ?? 0) + 1);
+  }
+  if (/\/gen\/|\.gen\.ts$/.test(path)) continue;
+  const values = /^export (?:abstract )?(?:async )?(?:const|let|function\*?|class) ([\w$]+)/gm;
+  for (const [, name = ''] of text.matchAll(values)) exported.push({ path, name });
+}
+for (const { path, name } of exported) {
+  if (counts.get(name) === 1) problems.push(`${path}: nothing uses ${name}: remove it`);
 }
 for (const problem of problems) process.stderr.write(`${problem}\n`);
 if (problems.length > 0) process.exitCode = 1;
