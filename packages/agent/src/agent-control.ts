@@ -210,7 +210,7 @@ export class AgentControl {
     this.#isStopping = true;
     this.#attempts.stop();
     await this.#gate?.stop();
-    // First of all, and before what is in flight is waited for: nobody is there any more to let a pod start.
+    // First, and before work in flight is waited for: after this agent no process lets a pod start.
     if (this.#removes) this.#gate?.remove();
     await this.#source?.stop();
     this.#ignoreAddresses?.();

@@ -40,7 +40,7 @@ that it had; they matter where they name directories. It may be run again.
 Exit code 0: nothing is left; 1: the message says what is; 2: an option is wrong.
 `;
 
-/** Neither a source nor a name is needed to take away what is there; both may be given, as to the agent. */
+/** A removal needs neither a source nor a name; both may be given, as to the agent. */
 interface RemoveConfig extends AgentConfig {
   readonly keepGateProgram: boolean;
 }
@@ -99,7 +99,7 @@ async function removeAll(config: AgentConfig, removal: Removal): Promise<readonl
   const locks = await takeAllIndexes(config.bpffsDir, removal.log);
   try {
     const problems = await removeGate(config, removal);
-    // Pods that are held would be let go by nobody once the rest is gone.
+    // Nothing would release held pods after the rest is gone.
     if (problems.length > 0) return problems;
     const rest = await removeKernelParts(config);
     return [

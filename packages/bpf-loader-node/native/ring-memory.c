@@ -15,7 +15,7 @@
  * - a copy counts only if the page is not past its start afterwards: then the kernel could not have
  *   overwritten it while it was made.
  *
- * What is read out of a ring under somebody else's position may be anything, so every length is
+ * Bytes read under a position that another reader has moved may be anything, so every length is
  * bounded before it is used.
  */
 #include "ring.h"

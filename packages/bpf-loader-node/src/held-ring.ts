@@ -26,7 +26,7 @@ export type OnHeldRecords = (
 export class HeldRing implements Disposable {
   #handle: Handle;
 
-  /** Begins with what is not committed, whoever wrote it and whoever read it. */
+  /** Begins with the first record that is not committed, also if another process has read it. */
   constructor(map: BpfMap, onRecords: OnHeldRecords, options: RingOptions = {}) {
     const { batchBytes = Math.min(ringBatchBytes, map.maxEntries) } = options;
     const lengths = new Uint32Array(options.batchRecords ?? ringBatchRecords);

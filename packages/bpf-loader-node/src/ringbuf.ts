@@ -30,7 +30,7 @@ export type OnRecords = (bytes: Uint8Array, lengths: Uint32Array, count: number)
 export class RingBuffer implements Disposable {
   #handle: Handle;
 
-  /** Reads from now on what is in the ring, whoever wrote it. */
+  /** Begins to read the records of the ring. */
   constructor(map: BpfMap, onRecords: OnRecords, options: RingOptions = {}) {
     const { batchBytes = Math.min(ringBatchBytes, map.maxEntries) } = options;
     const batch = new Uint8Array(batchBytes);

@@ -16,7 +16,7 @@ export interface CommandContext {
   /** Notes and errors; not part of the answer. */
   readonly notes: Printer;
   readonly wantsJson: boolean;
-  /** Aborted by a signal, or when nobody reads the output any more. */
+  /** Aborted by a signal, or when the reader of the output has ended. */
   readonly signal: AbortSignal;
   /** Wall clock, ms since 1970. */
   readonly nowMs: () => number;

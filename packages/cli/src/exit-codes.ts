@@ -10,7 +10,7 @@ export const exitCode = {
   problem: 1,
   /** The command line or the configuration is wrong; nothing was done. */
   usage: 2,
-  /** Nobody serves DNS (`status`), or no process of the node answers. */
+  /** No member serves DNS (`status`), or no process of the node answers. */
   down: 3,
 } as const;
 export type ExitCode = (typeof exitCode)[keyof typeof exitCode];

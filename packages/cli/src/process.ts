@@ -13,7 +13,7 @@ export async function runAsProcess(run: (world: CliWorld) => Promise<ExitCode>):
   }
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      // `tandem observe | head`: nobody reads any more, which ends the command and is no failure.
+      // `tandem observe | head`: the reader has ended, which ends the command and is no failure.
       if (error.code !== 'EPIPE') throw error;
       abort.abort();
     });

@@ -42,7 +42,7 @@ export function flagOf(name: SettingName): Option {
   return new Option(`--${flagName(name)} <value>`, `${description} (${variableName(name)}${text})`);
 }
 
-/** `flags`: texts as given; what is not given comes from elsewhere. Errors name where each stood. */
+/** `flags`: texts as given; other options come from the environment, a file or the default. Errors name the origin of each. */
 export function loadSettings(
   flags: Readonly<Partial<Record<SettingName, string>>>,
   configPath: string | undefined,

@@ -14,6 +14,6 @@ export function boundedText(text: string, bytesMax: number): string {
   if (Buffer.byteLength(safe) <= bytesMax && text.length <= bytesMax) return safe;
   const room = Math.max(0, bytesMax - Buffer.byteLength(ellipsis));
   const bytes = Buffer.from(safe).subarray(0, room);
-  // What is left of a character that was cut is no character.
+  // The rest of a cut character is no character.
   return `${new TextDecoder().decode(bytes, { stream: true })}${ellipsis}`;
 }

@@ -67,7 +67,7 @@ export class DefinitionKeeper implements Component {
     return new Map(definitions.map(({ name }) => [name, this.#seen.get(name)?.state ?? 'unknown']));
   }
 
-  /** Whether policies of both kinds can be applied; where definitions are not ours to make, nobody waits for them. */
+  /** Whether policies of both kinds can be applied; if the controller does not make definitions, nothing waits for them. */
   get isServed(): boolean {
     if (this.#o.mode === 'never') return true;
     return definitions.every(({ name }) => this.#seen.get(name)?.isEstablished === true);

@@ -193,7 +193,7 @@ export const memberOptions: OptionTable<MemberConfig> = {
   ...logOptions,
 };
 
-/** Relations between the shared options: what is wrong, or nothing. */
+/** Faults in the relations between the shared options; empty: none. */
 export function checkMemberConfig(config: MemberConfig): readonly string[] {
   const problems: string[] = [];
   if (config.mark !== 'auto' && !isMark(config.mark)) {

@@ -171,7 +171,7 @@ export class DnsMember {
     await promise;
   }
 
-  /** The matcher of a snapshot's patterns, so that nobody who gets it with them need compile them. */
+  /** The matcher of a snapshot's patterns, so that a receiver of both need not compile them. */
   completePatterns(patterns: PolicySnapshot['patterns']): Promise<CompletedPatterns> {
     return this.#compiler.complete(patterns);
   }

@@ -47,13 +47,13 @@ export class GroupMember {
   }
 
   /**
-   * Takes the right to leave the group, held by one member at a time and given only while another one
-   * serves: two members that are told to stop at once do not leave the pods to nobody. Who holds it and
-   * died gives it up when its next life joins.
+   * Takes the right to leave the group, which one member holds at a time, and gets only while another one
+   * serves. So two members that are told to stop at once do not leave pods without DNS. If its holder has
+   * died, the token is released when the holder's next run joins.
    */
   takeDrainToken(monotonicNs: number): boolean {
     if (!this.group.claimDrainToken(this.index)) return false;
-    // Looked at with the token in hand: whoever leaves by the rules needs it first.
+    // Checked with the token in hand: a member that leaves by the rules needs it first.
     if (this.isOtherServing(monotonicNs)) return true;
     this.releaseDrainToken();
     return false;

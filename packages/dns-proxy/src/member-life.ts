@@ -79,7 +79,7 @@ export class MemberLife {
         tcp.backendsChanged(server);
       }
     }
-    // Whoever changes policy must not wait for a member that takes no queries: it serves no older policy.
+    // A change of policy must not wait for a member that takes no queries: it serves no older policy.
     if (this.#hasJoined || this.#isSuspended) {
       this.#o.onInstalled(tables.revision);
       return;
@@ -144,7 +144,7 @@ export class MemberLife {
     if (this.#draining === 'waiting') this.#drain(this.now());
   }
 
-  /** Whoever becomes stale before the next tick is looked at when that is so, not a tick later. */
+  /** Checks a member at the time at which it becomes stale, not a tick later. */
   #lookAtPeers(monotonicNs: number): void {
     const { takeover, after } = this.#o;
     takeover.tick(monotonicNs);

@@ -17,7 +17,7 @@ export interface SnapshotStart {
   readonly snapshot: Uint8Array | null;
   /** 0 when nothing is served. */
   readonly revision: number;
-  /** Nothing is served, because what is there can't be used. */
+  /** Nothing is served, because the snapshots cannot be used. */
   readonly degradations: readonly Degradation[];
 }
 

@@ -21,7 +21,7 @@ export function armFence(path: string): number {
 }
 
 /**
- * Kills who armed the pipe. False: nobody has it armed, or it cannot be opened. That the process is gone shows in
+ * Kills the process that armed the pipe. False: no process has armed it, or it cannot be opened. That the process is gone shows in
  * what it held: a lock (`PathLock`).
  */
 export function fireFence(path: string): boolean {

@@ -15,7 +15,7 @@ export class PathLock implements Disposable {
   }
 
   /**
-   * Takes the lock of a file or directory (flock(2)), or null if somebody holds it. Where a file system
+   * Takes the lock of a file or directory (flock(2)), or null if a process holds it. Where a file system
    * keeps it, what is locked is the inode: of a pin directory, say. 'shared' goes with other shared ones.
    * @throws the error of open(2): ENOENT, EACCES
    */
@@ -31,7 +31,7 @@ export class PathLock implements Disposable {
   }
 
   /**
-   * Whether somebody holds the lock; two processes that ask at the same moment are not taken for holders.
+   * Whether a process holds the lock; two processes that ask at the same moment are not taken for holders.
    * @throws the error of open(2)
    */
   static isHeld(path: string): boolean {

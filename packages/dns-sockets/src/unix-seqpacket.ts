@@ -98,7 +98,7 @@ export class UnixSeqpacket implements Disposable {
     );
   }
 
-  /** @throws DnsSocketError: ENOENT, ECONNREFUSED (nobody listens), EACCES */
+  /** @throws DnsSocketError: ENOENT, ECONNREFUSED (no process listens), EACCES */
   static connect(path: string, events: UnixSeqpacketEvents): UnixSeqpacket {
     return new UnixSeqpacket((onEvent) => native.unixConnect(path, onEvent), events);
   }
@@ -109,8 +109,8 @@ export class UnixSeqpacket implements Disposable {
   }
 
   /**
-   * Listens on `path`; replaces a socket file that nobody listens on any more.
-   * @throws DnsSocketError: EADDRINUSE (somebody listens), EACCES
+   * Listens on `path`; replaces a socket file on which no process listens any more.
+   * @throws DnsSocketError: EADDRINUSE (a process listens), EACCES
    */
   static listen(path: string, options: UnixListenOptions): UnixSeqpacketServer {
     const accept = (fd: number): void => {

@@ -59,7 +59,7 @@ export interface KubeSessionOptions {
   readonly pingTimeoutMs?: number;
 }
 
-/** There is no connection; `cause`: why. Whoever gets it has waited for the next attempt already. */
+/** There is no connection; `cause`: the reason. The caller has already waited for the next attempt. */
 export class NotConnected extends Error {}
 
 /** `mayBegin` said no: nothing was sent. */

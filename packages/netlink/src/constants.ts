@@ -69,7 +69,7 @@ export const RT_SCOPE_NOWHERE = 255;
 export const RTPROT_REDIRECT = 1;
 /** By the kernel: of an interface's own address, and of a prefix that a router advertisement calls on-link. */
 export const RTPROT_KERNEL = 2;
-/** By whoever gave no name: iproute2, CNI plugins. */
+/** Without a name of its maker: iproute2, CNI plugins. */
 export const RTPROT_BOOT = 3;
 /** A router that a router advertisement names. */
 export const RTPROT_RA = 9;
@@ -77,7 +77,7 @@ export const RTPROT_RA = 9;
 export const RTPROT_DHCP = 16;
 /** Rules and neighbours that this product made. Of those that nobody has registered (iproute2's rt_protos). */
 export const RTPROT_TANDEM = 84;
-/** linux/if_addr.h, of an address's flags: somebody else has it. */
+/** linux/if_addr.h, of an address's flags: another host has it. */
 export const IFA_F_DADFAILED = 8;
 /** linux/if_addr.h: the kernel made the address of a prefix that a router advertisement gave. */
 export const IFAPROT_KERNEL_RA = 2;

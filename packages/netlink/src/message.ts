@@ -29,7 +29,7 @@ export function encodeEnvelope({ type, flags, sequence, payload }: NetlinkMessag
   return bytes;
 }
 
-/** Calls `visit` for each message; the payload lies in `bytes`. An error: what is left cannot be read. */
+/** Calls `visit` for each message; the payload lies in `bytes`. An error: the rest cannot be read. */
 export function visitMessages(
   bytes: Uint8Array,
   visit: (message: NetlinkMessage) => void,

@@ -197,7 +197,7 @@ export class Rtnetlink implements Disposable {
     return this.#delete(`delete ${describeRule(rule)}`, RTM_DELRULE, encodeRule(rule));
   }
 
-  /** NUD_PERMANENT: no packet changes it, and nobody is asked for it. */
+  /** NUD_PERMANENT: no packet changes it, and the kernel sends no request for it. */
   async setPermanentNeighbor(ifindex: number, address: Uint8Array, mac: Uint8Array): Promise<void> {
     const payload = encodePermanentNeighbor(ifindex, address, mac);
     const attempt = `make the neighbour ${formatAddress(address)} of interface ${ifindex} permanent`;

@@ -31,7 +31,7 @@ export interface RuleSpec {
 export interface Rule extends RuleSpec {
   /** FR_ACT_* */
   readonly action: number;
-  /** RTPROT_*: who made it; 0: the kernel, or somebody who did not say. */
+  /** RTPROT_*, the program that made it; 0: the kernel, or a program that gave none. */
   readonly protocol: number;
   /** It looks at more than a RuleSpec says: addresses, interfaces, users, or it is inverted. */
   readonly hasOtherConditions: boolean;
@@ -122,7 +122,7 @@ function hasOtherConditions(header: RuleHeader, attributes: RuleAttributes): boo
   );
 }
 
-/** `protocol`: who makes the rule, RTPROT_*; 0: not said, as for one that is deleted, whoever made it. */
+/** `protocol`: RTPROT_* of the program that makes the rule; 0: none, as for a deletion, which matches rules of any. */
 export function encodeRule(rule: RuleSpec, protocol = 0): Uint8Array {
   const { family, priority, table, mark, mask, ipProtocol, sourcePort, destinationPort } = rule;
   return encodeMessage(

@@ -45,7 +45,7 @@ export interface Option<T> {
   readonly placeholder?: string;
   /** Accepted values, for people: "1..65535". May be empty. */
   readonly range: string;
-  /** From a flag or the environment. The error says what is wrong with the value, not where it stood. */
+  /** From a flag or the environment. The error names the fault of the value, not its origin. */
   parseText(text: string): Result<T, string>;
   /** From YAML: the type must be right, nothing is guessed. */
   parseYaml(value: unknown): Result<T, string>;

@@ -25,7 +25,7 @@ export interface ConfigSpec<Config> {
   /** Purpose of the program, for help: one or two sentences. */
   readonly description: string;
   readonly options: OptionTable<Config>;
-  /** Relations between options. Returns what is wrong; called only when each option by itself is right. */
+  /** Relations between options. Returns the faults; called only if each option by itself is right. */
   readonly check?: (config: Config) => readonly string[];
 }
 

@@ -106,7 +106,7 @@ export class Lifecycle {
       if (this.#abort.signal.aborted) return;
       this.#begun.push(component);
       try {
-        // What is told to stop while it starts is being stopped: nobody waits for the rest of its start.
+        // A component told to stop while it starts is being stopped: nothing waits for the rest of its start.
         await within(
           Promise.race([Promise.resolve(component.start(this.#abort.signal)), aborted]),
           this.#startTimeoutMs,

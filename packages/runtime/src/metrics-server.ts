@@ -33,7 +33,7 @@ export type HttpAddress =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
   | { readonly kind: 'unix'; readonly path: string; readonly groupId?: number };
 
-/** Empty: all is well. Else what is not, for people. */
+/** Faults, for people; empty: none. */
 export type HealthCheck = () => readonly string[];
 
 export interface MetricsServerOptions {

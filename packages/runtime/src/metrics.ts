@@ -30,7 +30,7 @@ export interface MetricSample {
   readonly value: number;
 }
 
-/** An array of numbers that somebody else counts in. */
+/** An array of numbers in which other code counts. */
 export type CountArray =
   | Float64Array
   | Uint32Array

@@ -115,7 +115,7 @@ export class PersistentStream<Send, Receive> implements Component {
   #openIfListening(): void {
     const { path, serverUids = [] } = this.#options;
     if (directoryProblem(dirname(path), serverUids) !== null) {
-      // The client says why, and connects to nobody.
+      // The client reports the reason, and connects to no server.
       this.#open();
       return;
     }

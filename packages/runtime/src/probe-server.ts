@@ -17,7 +17,7 @@ export type ProbeQuestion = (typeof probeQuestions)[number];
 
 export interface ProbeAnswer {
   readonly isOk: boolean;
-  /** For people: the state, or what is wrong. */
+  /** For people: the state, or the fault. */
   readonly text: string;
 }
 

@@ -67,7 +67,7 @@ export class EndpointInterfaces {
     this.#clock = clock;
   }
 
-  /** Never rejects: what is wrong with one pod's interface is that pod's problem. */
+  /** Never rejects: a fault of one pod's interface concerns that pod alone. */
   async resolve(
     desired: readonly EndpointDesired[],
     sources: InterfaceSources,

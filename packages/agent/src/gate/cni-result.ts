@@ -20,7 +20,7 @@ export interface SandboxNetwork {
   readonly podMac: Uint8Array | null;
 }
 
-/** `result`: parsed JSON. `podInterface`: CNI_IFNAME. The error says what is wrong with it. */
+/** `result`: parsed JSON. `podInterface`: CNI_IFNAME. The error names the fault. */
 export function readCniResult(
   result: unknown,
   podInterface: string,

@@ -220,7 +220,7 @@ function isSame(path: string, wanted: Uint8Array): boolean {
   }
 }
 
-/** Whoever reads `path` finds the old file or the new one, whole, after a crash too. */
+/** A reader of `path` finds the whole old file or the whole new one, also after a crash. */
 function replaceFile(path: string, content: Uint8Array, mode: number): void {
   const draft = join(path, '..', gateDraftName);
   try {

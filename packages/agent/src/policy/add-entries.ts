@@ -17,7 +17,7 @@ export interface Refusal {
   readonly reason: string;
 }
 
-/** Null when all are in. After `addAttemptsMax` calls what is left counts as refused. */
+/** Null: the map has all of them. After `addAttemptsMax` calls the other entries count as refused. */
 export function addWhatFits(
   table: Pick<AgentTable, 'add'>,
   desired: readonly Entry[],

@@ -169,7 +169,7 @@ export class StateKeeper {
     }
   }
 
-  /** Somebody may have emptied the run directory since. */
+  /** The run directory may have been emptied since. */
   #hasCopyOf({ revision }: State): boolean {
     return this.#revisionOfCopy === revision && existsSync(this.#o.paths.run);
   }

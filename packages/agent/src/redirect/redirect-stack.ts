@@ -45,7 +45,7 @@ export class RedirectStack {
   #ending: ReadonlySet<string> = new Set();
   /** Pods to which traffic was led, as text; null: what the kernel has is to be asked. */
   #backends: ReadonlySet<string> | null = null;
-  /** The table may have been changed by somebody else. */
+  /** Another program may have changed the table. */
   #isStale = true;
   readonly #pace = new RepairPace(systemClock);
   #problem: string | null = null;
@@ -163,10 +163,10 @@ export class RedirectStack {
       await write(rules.text);
       this.counters.written += 1;
       this.#text = rules.text;
-      // What is compared with later must be ours, not what somebody made of it meanwhile.
+      // The text for later comparisons must be ours, not one that another program has changed meanwhile.
       this.#shown = null;
     }
-    // Nobody tells what comes later.
+    // No notification reports later changes.
     if (this.#watch === null) this.#isStale = true;
     // Before nft is asked again: until then connections lead where the rules no longer do.
     const ending = new Set(

@@ -258,7 +258,7 @@ export class KubeCluster {
   }
 
   #putPod(list: ListName, key: string, object: Pod, raw: Fields): boolean {
-    // Whoever may write a pod's annotations must not choose its interface.
+    // A user who may write a pod's annotations must not choose its interface.
     const { interfaceName: _, ...pod } = object;
     if (list !== 'pods of this node') {
       // Whether it is ready is nothing here, and changes all the time.

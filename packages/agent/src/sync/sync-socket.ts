@@ -27,7 +27,7 @@ export interface SyncSocketOptions {
 export class SyncSocket {
   readonly #server: GrpcServer;
   readonly #log: Logger;
-  /** Why nobody can connect; null: somebody can. */
+  /** Reason for which no process can connect; null: the socket listens. */
   #failure: TandemError | null = null;
 
   constructor({ config, policyServer, services, log }: SyncSocketOptions) {

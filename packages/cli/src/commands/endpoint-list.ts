@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** `tandem endpoint list`: pods' addresses and the policy in force for them; from the pins when nobody answers. */
+/** `tandem endpoint list`: pods' addresses and the policy in force for them; from the pins if no process answers. */
 
 import { formatAddress } from '@tandem/core/net/ip';
 import { snapshotPaths } from '@tandem/dns-proxy/config';

@@ -49,7 +49,7 @@ export const statusCommand: CliCommand = {
     const report = nodeReport({
       group,
       answers,
-      // The DNS proxy may not read the agent's maps; whoever runs this may.
+      // The DNS proxy may not read the agent's maps; the user of this command may.
       maps: agent?.ok === true || !group.ok ? [] : readMapFill(settings.bpffsDir),
       isJudging: readIsJudging(settings.bpffsDir),
     });

@@ -7,7 +7,7 @@ import { release } from 'node:os';
 import { type FeatureName, probeFeatures } from '@tandem/bpf-loader-node/feature';
 import { type Check, fail, info, pass, warn } from './check.ts';
 
-/** Without them Tandem runs with less: what is lost. */
+/** Optional features, with the loss without each. */
 const optional: Readonly<Partial<Record<FeatureName, string>>> = {
   lpm_trie_batch: 'large policies are written entry by entry',
   netfilter_defrag: 'fragments are not reassembled by our own programs',

@@ -141,7 +141,7 @@ function checkLink(
   }
 }
 
-/** Both programs on the interface of every endpoint, and nobody before the one that verifies sources. */
+/** Both programs are on the interface of every endpoint, and no other program runs before the one that verifies sources. */
 function checkEndpoints({ endpoints }: DoctorContext, paths: PinPaths): readonly CheckResult[] {
   if (endpoints === null) return [warn('endpoint-links', 'the endpoints could not be read')];
   const interfaces = new Set(endpoints.map(({ vethIfindex }) => vethIfindex));

@@ -11,7 +11,7 @@ export interface Passage {
   readonly verdict: 'accept' | 'drop';
   /** The rule that dropped it; null: the policy of the chain. */
   readonly rule: Rule | null;
-  /** Rules before that might accept it: they depend on what is not known here. */
+  /** Earlier rules that might accept it: they depend on facts that are not known here. */
   readonly maybe: readonly Rule[];
 }
 

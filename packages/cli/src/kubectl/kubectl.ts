@@ -57,7 +57,7 @@ export class Kubectl {
     const { flags, signal, program = 'kubectl' } = this.#o;
     const { promise, resolve, reject } = Promise.withResolvers<KubectlResult>();
     const child = spawn(program, [...flags, ...args], { stdio: 'pipe' });
-    // Who does not read its input has ended, and says why itself.
+    // A program that does not read its input has ended, and reports the reason itself.
     child.stdin.on('error', () => undefined);
     child.stdin.end(input ?? '');
     const stdout = new Collected(outputBytesMax);

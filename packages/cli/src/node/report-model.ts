@@ -77,7 +77,7 @@ export interface LanesReport {
     readonly dropped: number;
     readonly droppedHeavy: number;
   }[];
-  /** "namespace/pod" of those that ask much now, most first; null: the agent, which knows, does not answer. */
+  /** Pods ("namespace/pod") that ask much now, most first; null: the agent, which knows them, does not answer. */
   readonly heavyPods: readonly string[] | null;
   /** Number of them, more than `heavyPods` names if there are many. */
   readonly heavyPodsTotal: number | null;

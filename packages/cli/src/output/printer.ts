@@ -67,7 +67,7 @@ export class Printer {
   /** Waits while the reader of the output is behind, so that nothing piles up here. */
   async drained(signal: AbortSignal): Promise<void> {
     if (!this.#stream.writableNeedDrain) return;
-    // An abort ends the wait: then nobody reads any more.
+    // An abort ends the wait: then the reader has ended.
     await once(this.#stream, 'drain', { signal }).catch(() => undefined);
   }
 

@@ -158,7 +158,7 @@ function dnsNamespaceOf(object: K8sObject): readonly string[] {
   return rules.some(allows) ? [object.namespace] : [];
 }
 
-/** Every port to pods or to everybody may lead to the DNS servers; to addresses it rarely does. */
+/** A rule of all ports to pods or to every peer may include the DNS servers; one to addresses rarely does. */
 function mayBeDns(rule: Fields): boolean {
   const peers = itemsOf(rule, 'to');
   return peers.length === 0 || peers.some((peer) => peer['ipBlock'] === undefined);

@@ -67,7 +67,7 @@ export interface Service extends ObjectMeta {
   /** Empty for headless and ExternalName services. */
   readonly clusterIps: readonly Uint8Array[];
   readonly ports: readonly TargetedPort[];
-  /** Labels of the pods behind it; empty: they are not known, or somebody else writes its EndpointSlices. */
+  /** Labels of the pods behind it; empty: they are not known, or another controller writes its EndpointSlices. */
   readonly selector: ReadonlyMap<string, string>;
 }
 
@@ -167,7 +167,7 @@ export interface UnsupportedObject extends ObjectMeta {
   readonly kind: 'unsupported';
   readonly apiVersion: string;
   readonly originalKind: string;
-  /** True for kinds that mean policy: whoever wrote it expects enforcement. */
+  /** True for kinds of policy: the author expects enforcement. */
   readonly isPolicy: boolean;
 }
 

@@ -109,7 +109,7 @@ function readAddressMatcher(value: unknown, path: string, issues: Issues): Redir
   return address === null ? unreadable : { kind: 'address', address, ports };
 }
 
-/** Why nobody can send to it through the node; null: they can. */
+/** Reason for which nothing can be sent to it through the node; null: it can. */
 function unfitAddress(address: Uint8Array): string | null {
   const [first = 0, second = 0] = isIpv4(address) ? address.subarray(12) : address;
   if (isIpv4(address)) {

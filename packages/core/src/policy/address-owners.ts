@@ -35,7 +35,7 @@ export interface Ownership {
   readonly entities: ReadonlySet<PeerEntity>;
   /** Label selectors match the owner if they match one of these. */
   readonly identities: readonly Identity[];
-  /** Nobody of this node's pods, though its address may lie in their CIDR. */
+  /** It is no pod of this node, though its address may lie in the node's pod CIDR. */
   readonly isElsewhere?: boolean;
   /** Named by no object and no interface: no DNS server is looked for there. */
   readonly isImplied?: boolean;
@@ -52,7 +52,7 @@ export interface LocalPod {
   readonly identity: Identity;
   /** Addresses to which no other pod or node has a better claim. */
   readonly addresses: readonly Uint8Array[];
-  /** Another pod claims one of them with equal right: hold it, nobody knows whose policy counts. */
+  /** Another pod claims one of them with equal right: the pod is held, because it is not known which policy counts. */
   readonly isDisputed: boolean;
 }
 

@@ -109,7 +109,7 @@ export interface MemberSelector {
   readonly id: number;
   /** Index into `MemberPolicy.patterns`. */
   readonly patternIndex: number;
-  /** 0: learns from trusted servers for everybody. Else: learns what pods of this policy hear from others. */
+  /** 0: learns from trusted servers, for all policies. Else: learns from answers of other servers to pods of this policy. */
   readonly policyId: number;
 }
 

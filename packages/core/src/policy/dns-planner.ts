@@ -79,7 +79,7 @@ export class DnsPlanner {
   #around: Surroundings | null = null;
   #found: ReadonlyMap<PolicyDraft, Found> = new Map();
   #drafts: readonly PolicyDraft[] = [];
-  /** Addresses that views asked about which are gone: they are watched for nobody. */
+  /** Addresses that only former views asked about: nothing watches them. */
   #watchedInVain = 0;
   #last: DnsPlan | null = null;
 
@@ -245,7 +245,7 @@ function planOf(
   };
 }
 
-/** A Service that leads nowhere where a DNS rule applies, and has no DNS port, can be nobody's DNS server. */
+/** A Service that leads nowhere where a DNS rule applies, and has no DNS port, can be no pod's DNS server. */
 function mayServe(service: Service, slices: SlicesByService, ports: PortsOfRules): boolean {
   const { namespace, name } = service;
   if (service.ports.some(({ port }) => port === dnsPort)) return true;

@@ -190,14 +190,14 @@ class DnsServerFinder {
     return eitherVerdict(verdict, judgeBackends(judge, own, protocol));
   }
 
-  /** Whoever a query to the Service may reach; null: it is no Service. */
+  /** Pods and addresses that a query to the Service may reach; null: it is no Service. */
   #backendsOf({ backends, expected }: Frontend): readonly Backend[] | null {
     return expected === undefined
       ? backends
       : [...(backends ?? []), ...this.#expectedBackends(expected)];
   }
 
-  /** Where the node has none yet: whoever has its labels. */
+  /** Pods with its labels, while the node has no backend yet. */
   #localBackends({ backends, ...expected }: LocalBackends): readonly Backend[] {
     return backends.length > 0 ? backends : this.#expectedBackends(expected);
   }

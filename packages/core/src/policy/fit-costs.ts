@@ -157,7 +157,7 @@ export function listedDnsServers(policy: Policy): number {
   return count;
 }
 
-/** Copies what is known of one policy to an equal one. */
+/** Copies the known costs of a policy to an equal one. */
 export function rememberListed(policy: Policy, same: Policy): void {
   try {
     listed.set(same, listedDnsServers(policy));

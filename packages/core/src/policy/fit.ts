@@ -122,8 +122,8 @@ export class FittingCompiler {
 }
 
 /**
- * Objects of those namespaces that take most of what is short: more in each round, for estimates may be wrong. In the first rounds of
- * one namespace alone, because what another one takes of the kernel's entries may be due to that.
+ * Objects of the namespaces that take most of the scarce resource: more in each round, because estimates may be wrong. In the first
+ * rounds of one namespace alone, because its objects may be the reason for entries of another one.
  */
 function choose(
   state: ClusterState,

@@ -99,7 +99,7 @@ export class PeerMatcher {
     if (peer.kind === 'entity') this.#entities.delete(peer.entity);
   }
 
-  /** Keys of those that match, sorted. */
+  /** Keys of the matching ones, sorted. */
   matching(owner: Ownership): readonly string[] {
     const found: string[] = [];
     if (this.#entities.size > 0) {

@@ -173,7 +173,7 @@ export class PolicyCompiler {
     return this.#said.sorted;
   }
 
-  /** Whether it is not certain which policy counts for the pod: then nobody may speak for it yet. */
+  /** Whether it is not certain which policy counts for the pod: then it gets none yet. */
   #isHeld({ pod, isDisputed }: LocalPod, cluster: ClusterState): boolean {
     return (
       isDisputed ||

@@ -137,7 +137,7 @@ function holdOfBody(body: Fields | null, strays: Fields, object: PolicyObject): 
   // What cannot be placed may be in any namespace, as what is clusterwide.
   const namespace = object.isPlaced ? object.namespace : '';
   const { subject, isWhole: isReadable } = salvageSubject(fields['endpointSelector'], namespace);
-  // What is left of a damaged text may lack a part.
+  // The rest of a damaged text may lack a part.
   const isIntact = object.damage === null;
   const isWhole = isReadable && isIntact;
   const isBounded = subject.requirements.length > 0;

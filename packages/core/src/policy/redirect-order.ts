@@ -27,7 +27,7 @@ export function inTurn(
     .map(({ policy }) => policy);
 }
 
-/** The older one of two that name the same has it, so that nobody takes what another one has. */
+/** Of two policies for one frontend the older one has it, so that a new policy takes nothing from another one. */
 function byAge(left: LocalRedirectPolicy, right: LocalRedirectPolicy): number {
   const key = (policy: LocalRedirectPolicy): string => `${policy.createdAt} ${objectKey(policy)}`;
   return key(left) < key(right) ? -1 : 1;

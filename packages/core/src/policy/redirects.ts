@@ -223,7 +223,7 @@ class Planner {
       targets.some(
         (each) => each.port === port.port && each.protocol === protocolNumbers[port.protocol],
       );
-    // A Service has ports that are nobody's cache, metrics most often. All of them, or DNS, is no intention.
+    // A Service has ports without a cache, most often metrics. All of them, or DNS, is no intention.
     const lost = asked.filter(
       (port) => !isPaired(port) && (targets.length === 0 || wanted.length > 0 || port.port === 53),
     );

@@ -8,7 +8,7 @@ import type { Range } from './class-ranges.ts';
 interface Sortable {
   /** `addressKey`. */
   readonly key: string;
-  /** No longer to be found; whoever has the address now is another object. */
+  /** No longer to be found; the address may belong to another object now. */
   readonly isGone: boolean;
 }
 

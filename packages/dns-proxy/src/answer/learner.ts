@@ -68,7 +68,7 @@ export class Learner {
     this.#told = new KnownPairs(~options.seed, slackSeconds, options.knownPairs);
   }
 
-  /** Before a batch: forget what is known if some member removed pairs since. */
+  /** Before a batch: forgets known pairs if a member has removed some since. */
   begin(): void {
     const removals = this.#group.removals;
     if (removals === this.#removalsSeen) return;
@@ -162,7 +162,7 @@ export class Learner {
     this.#count(counter.learnRuns);
     let failed = this.#runOnce();
     // BUSY: another writer was caught between two steps on the same page. The others are repeated
-    // harmlessly: adding what is there changes nothing.
+    // harmlessly: adding an existing pair changes nothing.
     for (let attempt = 0; attempt < busyRetriesMax && this.#hasBusy(failed); attempt++) {
       failed = this.#runOnce();
     }

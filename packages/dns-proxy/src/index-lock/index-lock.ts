@@ -28,7 +28,7 @@ export interface IndexLockOptions {
   readonly onIndexTaken: (path: string) => void;
   /** For the log: the process that had it gave no beat for so long, and was killed. */
   readonly onFenced: (ms: number) => void;
-  /** For the log: why nobody can end this process when it hangs. */
+  /** Reason, for the log, for which no process can end this one when it hangs. */
   readonly onUnfenced: (reason: string) => void;
 }
 
@@ -71,7 +71,7 @@ export class IndexLock {
         if (standing.failure !== null) throw standing.failure;
         waiting ??= PathLock.tryTake(paths.waiting(this.#o.member));
         const nowMs = systemClock.monotonicMs();
-        // Until it could go on in its place it ends nobody.
+        // It ends no holder before it can take its place.
         if (standing.isReady && nowMs - lookedMs >= indexLookMs) {
           lookedMs = nowMs;
           this.#look(nowMs * 1e6);

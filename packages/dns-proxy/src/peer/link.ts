@@ -72,7 +72,7 @@ export class PeerLink {
       if (this.#o.role === 'listen') this.#listen();
       else this.#connect();
     } catch {
-      // Nobody listens yet, or an older life still does.
+      // No process listens yet, or an older run still does.
       this.#startLater();
     }
   }
@@ -156,7 +156,7 @@ export class PeerLink {
     }
     const hello = connection.member === -1 ? decodeHello(message, this.#o.member) : null;
     if (hello === null) {
-      // No hello, or more than one: whoever speaks so is not this program.
+      // No hello, or more than one: the sender is not this program.
       for (const fd of message.fds) this.#o.closeFd(fd);
       this.#o.onRefused();
       this.#end(connection);
@@ -181,7 +181,7 @@ export class PeerLink {
     }
   }
 
-  /** A later connection of the same member may have taken this one's place: then nobody is lost. */
+  /** A later connection of the same member may have replaced this one: then its end is no loss. */
   #end(connection: Connection): void {
     if (!this.#connections.delete(connection)) return;
     connection.socket?.close();

@@ -74,7 +74,7 @@ interface Peer {
 export class Takeover {
   readonly #o: TakeoverOptions;
   readonly #peers: Peer[] = [];
-  /** Own UDP listeners by kind; empty while this member does not serve, and so helps nobody. */
+  /** Own UDP listeners by kind; empty while this member does not serve, and so takes over nothing. */
   #own: readonly number[] = [];
   /** By place of a handle in the loop: the own listener of the same family. */
   readonly #ownByHandle = new Int32Array(socketsMax).fill(-1);

@@ -42,7 +42,7 @@ export class CompilerThread {
     return answer.image;
   }
 
-  /** The matcher of a snapshot's patterns, so that nobody who gets it with them need compile them. */
+  /** The matcher of a snapshot's patterns, so that a receiver of both need not compile them. */
   async complete(patterns: PolicySnapshot['patterns']): Promise<CompletedPatterns> {
     const answer = await this.#compile({ wants: 'matcher', patterns });
     if (!('compiledMatcher' in answer)) throw new TypeError('no matcher of patterns');

@@ -34,7 +34,7 @@ export class FlowTable {
   readonly server: Int32Array;
   readonly policyId: Uint32Array;
   readonly namespaceId: Uint32Array;
-  /** 1: answers of this server count for everybody's selectors. */
+  /** 1: answers of this server count for the selectors of all policies. */
   readonly trusted: Uint8Array;
 
   /** `entries`: a power of two. */

@@ -69,7 +69,7 @@ export class PolicyTables {
 
   /**
    * Writes the selectors that an answer for `acceptSet` feeds into `out` and returns how many:
-   * everybody's when the server is trusted, else those of the asking policy alone (safety rule 4). `offered` gets a 1
+   * those of all policies when the server is trusted, else those of the asking policy alone (safety rule 4). `offered` gets a 1
    * for each that no policy of the namespace names: the namespace does not pay for it (safety rule 17).
    */
   selectorsOf(

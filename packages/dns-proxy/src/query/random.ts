@@ -5,7 +5,7 @@
 
 import { randomFillSync } from 'node:crypto';
 
-/** Where 16 bits that nobody can guess come from. */
+/** Source of 16 bits that cannot be guessed. */
 export interface RandomSource {
   u16(): number;
 }

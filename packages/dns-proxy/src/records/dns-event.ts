@@ -22,7 +22,7 @@ import { clampTtl } from '../answer/ttl.ts';
 import { counter } from '../counters.ts';
 
 export const dnsVerdict = { allowed: 1, denied: 2, failed: 3, timeout: 4 } as const;
-/** Answers of this server count for everybody's selectors. */
+/** Answers of this server count for the selectors of all policies. */
 export const flagTrusted = 1;
 /** The answer taught the datapath something: the name caches want it. */
 export const flagLearned = 2;

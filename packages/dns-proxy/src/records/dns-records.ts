@@ -71,7 +71,7 @@ export class NameFeed {
     const isTrusted = (flags & flagTrusted) !== 0;
     const scope = isTrusted ? 0 : readU32(bytes, at + field.policyId);
     const nameLength = readU16(bytes, at + field.nameLength);
-    // An answer that counts for nobody: its policy is not known any more.
+    // The answer counts for no policy: its own is not known any more.
     if ((!isTrusted && scope === 0) || nameLength === 0) return false;
     const namespaceId = readU32(bytes, at + field.namespaceId);
     for (let i = 0; i < nameLength; i++) {

@@ -75,7 +75,7 @@ export class ProcessServers {
     const server = new MetricsServer({
       address,
       metrics,
-      // A worker that died ends the process: whoever answers is healthy.
+      // A worker that died ends the process, so a process that answers is healthy.
       health: () => [],
       readiness: blockers,
       log,

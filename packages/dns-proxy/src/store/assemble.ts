@@ -80,7 +80,7 @@ export interface NameWorkOptions {
     readonly learnRequests: ConstructorParameters<typeof KernelWriter>[0];
     readonly learn: ConstructorParameters<typeof KernelWriter>[1];
   };
-  /** Addresses that open connections use; null: nobody says. */
+  /** Addresses that open connections use; null: not known. */
   readonly inUse: AddressesInUse | null;
   readonly clock: Pick<Clock, 'monotonicMs' | 'boottimeSeconds'>;
   readonly timers: TaskTimers;

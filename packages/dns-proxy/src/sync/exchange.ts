@@ -332,7 +332,7 @@ export class Exchange {
   }
 }
 
-/** Null: not well-formed, or for nobody. */
+/** Null: not well-formed, or neither trusted nor of a policy. */
 function mappingOf(message: FqdnMapping): NameMapping | null {
   const { name, address, expiresS, namespaceId, trusted, policyId } = message;
   if (name.length === 0 || name.length > nameBytesMax || address.length !== 16) return null;

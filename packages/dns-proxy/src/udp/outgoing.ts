@@ -25,7 +25,7 @@ export class Outgoing {
     this.#o = options;
   }
 
-  /** A reply of `length` bytes at `start`, to whoever asked what is in the slot. */
+  /** Appends a reply of `length` bytes at `start`, to the client of the query in the slot. */
   append(slot: QuerySlot, start: number, length: number): void {
     const { slots, listeners } = this.#o;
     const { words } = slots;

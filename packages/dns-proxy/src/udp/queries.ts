@@ -150,7 +150,7 @@ export class UdpQueries {
     const at = this.#slots.wordOf(slot);
     const start = this.#slots.messageOf(slot);
     const parsed = parseQuery(query, this.#memory, start, start + words[at + slotLength]!);
-    // Before any other state than "received": whoever takes it over from there answers with this id.
+    // Before any state after "received": a member that takes it over from there answers with this id.
     words[at + slotClientId] = query.id;
     const status = isTruncated && parsed === queryOk ? queryFormErr : parsed;
     const facts = this.#facts;

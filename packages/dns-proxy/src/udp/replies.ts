@@ -105,7 +105,7 @@ export class UdpReplies {
     const sentEnd = slots.words[at + slotQuestionEnd]!;
     const match = matchReply(memory, start, start + length, memory, sent, sentEnd);
     if (match === matchNone) {
-      // Somebody else's answer does not end the wait for ours (TuDoor, CVE-2023-28452).
+      // An answer of another sender does not end the wait for ours (TuDoor, CVE-2023-28452).
       this.#counters[counter.repliesMismatched]!++;
       return;
     }

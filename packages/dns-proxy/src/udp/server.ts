@@ -83,7 +83,7 @@ export class UdpServer {
   }
 
   /**
-   * Forgets queries that nobody will answer any more. `clock`: CLOCK_MONOTONIC and CLOCK_BOOTTIME, ns. `heardNs`: until
+   * Forgets queries that will get no answer any more. `clock`: CLOCK_MONOTONIC and CLOCK_BOOTTIME, ns. `heardNs`: until
    * when everything that came has been read.
    */
   sweep(clock: Float64Array, heardNs: number): void {

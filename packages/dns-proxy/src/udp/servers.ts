@@ -202,7 +202,7 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
     return largest;
   }
 
-  /** Forgets the one asked longest ago of those that have nothing in flight. */
+  /** Forgets the server, among those without queries in flight, that was asked longest ago. */
   #evict(donors: Iterable<UpstreamServer>): boolean {
     let oldest: UpstreamServer | undefined;
     for (const server of donors) {

@@ -123,7 +123,7 @@ export class DnsWorker {
       this.member.life.install(tables);
       return;
     }
-    // Whoever changes policy must not wait for a port: this member serves no older policy either.
+    // A change of policy must not wait for a port: this member serves no older policy either.
     this.#waiting = tables;
     this.#system.post({ kind: 'installed', revision: tables.revision });
   }

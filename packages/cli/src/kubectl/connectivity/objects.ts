@@ -77,7 +77,7 @@ export function testObjects({ namespace, image, nodes }: TestPods): readonly obj
 
 export const policyName = 'connectivity';
 
-/** Nobody may reach the server, or the clients named may. */
+/** Policy under which no client reaches the server, or only the named ones. */
 export function ingressPolicy(namespace: string, allowed: readonly Client[]): object {
   const from = allowed.map((app) => ({ podSelector: { matchLabels: { app } } }));
   return {

@@ -130,7 +130,7 @@ async function setUp(
   };
 }
 
-/** Also of a run that was interrupted. @throws TandemError: the namespace is somebody else's. */
+/** Also of a run that was interrupted. @throws TandemError: another program made the namespace. */
 async function tearDown(kubectl: Kubectl, namespace: string): Promise<void> {
   const [[label, value] = []] = Object.entries(ownLabel);
   const path = `--output=jsonpath={.metadata.labels.${label?.replaceAll('.', '\\.')}}`;
