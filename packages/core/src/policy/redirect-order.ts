@@ -27,7 +27,7 @@ export function inTurn(
     .map(({ policy }) => policy);
 }
 
-/** Of two policies for one frontend the older one has it, so that a new policy takes nothing from another one. */
+/** The older policy of two with the same frontend has it, so that a new policy takes nothing from another one. */
 function byAge(left: LocalRedirectPolicy, right: LocalRedirectPolicy): number {
   const key = (policy: LocalRedirectPolicy): string => `${policy.createdAt} ${objectKey(policy)}`;
   return key(left) < key(right) ? -1 : 1;
