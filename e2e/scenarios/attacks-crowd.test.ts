@@ -20,7 +20,7 @@ const isFull = process.env['TANDEM_TEST_TIER'] === 'full';
 const neighbourRate = 200;
 const neighbourSeconds = 4;
 /** Below the default rate of a pod, 5,000. */
-const hogRate = 4900;
+const attackRate = 4900;
 const noError = '0';
 const standard = await startCrowd();
 after(() => standard[Symbol.asyncDispose]());
@@ -53,17 +53,17 @@ async function serveBeside(t: TestContext, attack: () => Promise<unknown>): Prom
 }
 
 test('a pod sends as fast as it can: a neighbour loses none', async (t) => {
-  const hog = node.own(Probe.start(node.pod('hog0').namespace));
+  const attacker = node.own(Probe.start(node.pod(crowd[0] ?? '').namespace));
   const data = encodeQuestion({ server: clusterDns4, name: 'n-1.allowed.test' });
-  await serveBeside(t, () => hog.blast({ to: clusterDns4, port: 53, data, count: 300_000 }));
+  await serveBeside(t, () => attacker.blast({ to: clusterDns4, port: 53, data, count: 300_000 }));
 });
 
 for (const count of isFull ? [4, 16] : [16]) {
-  test(`${count} pods ask ${hogRate} a second each: a neighbour loses none`, async (t) => {
+  test(`${count} pods ask ${attackRate} a second each: a neighbour loses none`, async (t) => {
     const floods = crowd.slice(0, count).map((name) =>
       startLoad(node.pod(name).namespace, {
         server: clusterDns4,
-        rate: hogRate,
+        rate: attackRate,
         seconds: neighbourSeconds + 0.5,
         nameFormat: 'n-%u.allowed.test',
         nameCount: 50,
