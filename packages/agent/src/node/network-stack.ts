@@ -88,7 +88,7 @@ export class NetworkStack {
         this.#isNftStale = true;
         if (this.#nftTimer !== null) return;
         const waitMs = this.#nftPace.take();
-        if (this.#nftPace.isSlowed) this.counters.tableDelayed += 1;
+        if (waitMs > repairIntervalMs) this.counters.tableDelayed += 1;
         this.#nftTimer = setTimeout(() => {
           this.#nftTimer = null;
           this.#repairSoon();
