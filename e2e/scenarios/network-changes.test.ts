@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { askDns } from '@tandem/testing/dns-query';
 import { waitFor } from '@tandem/testing/wait';
+import { counterOf, degradedOf } from '../kit/admin.ts';
 import { clusterDns4, type StandardNode, startStandardNode } from '../kit/standard-node.ts';
 
 const withinMs = 200;
@@ -63,3 +64,41 @@ for (const [command, look, part] of deletions) {
     assert.ok(await isAnswered());
   });
 }
+
+test('a program that removes everything again and again opens nothing, is counted and said, and leaves all in place when it ends', async (t) => {
+  const { node: network, tandem, client } = standard;
+  // Addresses of names that nobody has asked for: denied.
+  const denied = ['198.19.0.77', '2001:db8:2::4d'];
+  const connect = (to: string): Promise<string> =>
+    client.tcp({ to, port: 80, timeoutMs: 300 }).then(
+      () => `connected to ${to}`,
+      () => 'dropped',
+    );
+  const quarrel = async (): Promise<void> => {
+    await network.node.run('nft', ['delete', 'table', 'inet', 'tandem']).catch(() => '');
+    await network.node.run('ip', ['rule', 'del', 'pref', '9']).catch(() => '');
+    await network.node.run('ip', ['route', 'flush', 'table', '2077']).catch(() => '');
+  };
+  const isSaid = async (): Promise<boolean> => {
+    const [found] = await Promise.all([degradedOf(tandem, 'agent'), quarrel()]);
+    const outcomes = await Promise.all(denied.map(connect));
+    assert.deepEqual(outcomes, ['dropped', 'dropped']);
+    return found.has('network-rules');
+  };
+  await waitFor(isSaid, { what: 'the quarrel in the status', timeoutMs: 60_000 });
+  const counters = ['table_restored', 'table_delayed', 'routing_restored'].map((each) =>
+    counterOf(tandem, 'agent', `tandem_network_rules_${each}_total`),
+  );
+  const counts = await Promise.all(counters);
+  t.diagnostic(`restored, delayed, routing restored: ${counts.join(', ')}`);
+  const [restored = 0, , routing = 0] = counts;
+  assert.ok(restored > 10 && routing > 10, counts.join());
+  for (const [, look, part] of deletions) {
+    const [program = '', ...args] = look;
+    await waitFor(async () => part.test(await network.node.run(program, args).catch(() => '')), {
+      what: look.join(' '),
+    });
+  }
+  assert.ok(await isAnswered());
+  assert.deepEqual(await Promise.all(denied.map(connect)), ['dropped', 'dropped']);
+});

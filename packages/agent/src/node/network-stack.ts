@@ -128,11 +128,14 @@ export class NetworkStack {
   /** Another program that removes what we make does not keep us busy. */
   #repairSoon(): void {
     const sinceMs = systemClock.monotonicMs() - this.#repairedMs;
-    this.#timer ??= setTimeout(() => {
-      this.#timer = null;
-      this.#repairedMs = systemClock.monotonicMs();
-      void this.ensure();
-    }, repairIntervalMs - sinceMs);
+    this.#timer ??= setTimeout(
+      () => {
+        this.#timer = null;
+        this.#repairedMs = systemClock.monotonicMs();
+        void this.ensure();
+      },
+      Math.max(0, repairIntervalMs - sinceMs),
+    );
   }
 
   async #run(): Promise<void> {
