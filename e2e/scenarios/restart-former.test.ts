@@ -127,19 +127,22 @@ test('there and back: what both versions deny never passes, what this one accept
   const isOver = new AbortController();
   const traffic = deniedTraffic(standard, trafficSeconds, isOver.signal);
   traffic.catch(() => undefined);
-  assert.equal(await isReached(outside), false, 'the former version does not know the kind');
-  await become('this');
-  await applied();
-  assert.ok(await isReached(outside));
-  assert.ok([...verdictsOf('this')].some(isDecided));
-  assert.ok(![...verdictsOf('former')].some(isDecided), 'which has a meaning here alone');
-  // Without its source it applies nothing: what is enforced is what this version kept for it.
-  await become('former', { source: `directory:${directory}/none` });
-  assert.ok(await isReached(outside));
-  await become('this');
-  await applied();
-  assert.ok(await isReached(outside));
-  isOver.abort();
+  try {
+    assert.equal(await isReached(outside), false, 'the former version does not know the kind');
+    await become('this');
+    await applied();
+    assert.ok(await isReached(outside));
+    assert.ok([...verdictsOf('this')].some(isDecided));
+    assert.ok(![...verdictsOf('former')].some(isDecided), 'which has a meaning here alone');
+    // Without its source it applies nothing: what is enforced is what this version kept for it.
+    await become('former', { source: `directory:${directory}/none` });
+    assert.ok(await isReached(outside));
+    await become('this');
+    await applied();
+    assert.ok(await isReached(outside));
+  } finally {
+    isOver.abort();
+  }
   assertNothingPassed(await traffic);
 });
 
@@ -182,22 +185,25 @@ test('an agent that is killed in the migration leaves what was in force, whichev
   const isOver = new AbortController();
   const traffic = deniedTraffic(standard, trafficSeconds, isOver.signal);
   traffic.catch(() => undefined);
-  for (const [index, fault] of kills.entries()) {
-    faults.set(null);
-    await become('former');
-    await applied();
-    await tandem.kill('agent');
-    faults.set(fault);
-    const agent = await tandem.startProcess('agent', packagesOf('this'));
-    await agent.exited;
-    faults.set(null);
-    const version = index % 2 === 0 ? 'former' : 'this';
-    await become(version);
-    await applied();
-    const label = `${fault.command} ${fault.nth}`;
-    assert.equal(await isReached(outside), version === 'this', label);
+  try {
+    for (const [index, fault] of kills.entries()) {
+      faults.set(null);
+      await become('former');
+      await applied();
+      await tandem.kill('agent');
+      faults.set(fault);
+      const agent = await tandem.startProcess('agent', packagesOf('this'));
+      await agent.exited;
+      faults.set(null);
+      const version = index % 2 === 0 ? 'former' : 'this';
+      await become(version);
+      await applied();
+      const label = `${fault.command} ${fault.nth}`;
+      assert.equal(await isReached(outside), version === 'this', label);
+    }
+  } finally {
+    isOver.abort();
   }
-  isOver.abort();
   assertNothingPassed(await traffic);
 });
 
