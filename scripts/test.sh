@@ -100,7 +100,7 @@ node_test+=(--test-reporter=spec --test-reporter-destination=stdout
 	--test-reporter=./scripts/failures-reporter.ts --test-reporter-destination=stderr)
 
 if $is_long; then
-	mapfile -t files < <(grep -l TANDEM_TEST_TIER e2e/{scenarios,policy-oracle}/*.test.ts | grep -E "/(${only//,/|})" || true)
+	mapfile -t files < <(grep -l TANDEM_TEST_TIER bpf/tests/*.test.ts e2e/{scenarios,policy-oracle}/*.test.ts | grep -E "/(${only//,/|})" || true)
 	if [ ${#files[@]} -eq 0 ]; then
 		echo "test: no file of the long tier is named $only" >&2
 		exit 2
