@@ -242,6 +242,19 @@ export function networkPolicy(options: PolicyOptions): object {
   };
 }
 
+const cidrsPerRule = 1000;
+
+/** Egress rules to so many addresses, each a prefix of its own: a large policy. */
+export function manyCidrs(count: number): readonly object[] {
+  const prefixes = Array.from(
+    { length: count },
+    (_, i) => `20.${(i >> 16) & 255}.${(i >> 8) & 255}.${i & 255}/32`,
+  );
+  return Array.from({ length: Math.ceil(count / cidrsPerRule) }, (_, i) => ({
+    toCIDR: prefixes.slice(i * cidrsPerRule, (i + 1) * cidrsPerRule),
+  }));
+}
+
 /** A whole manifest: namespace, nodes, the node's pods, and names under allowed.test for the pod `client`. */
 export function manifestOf(node: Pick<TestNode, 'pods'>): string {
   const wanted = [{ matchPattern: '*.allowed.test' }];

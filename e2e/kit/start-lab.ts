@@ -14,7 +14,15 @@ import { Probe } from '@tandem/testing/probe';
 import { waitFor } from '@tandem/testing/wait';
 import { BpfFaults } from './bpf-faults.ts';
 import { FakePrograms } from './fake-programs.ts';
-import { dnsPolicy, namespaceObject, nodeObjects, podObject, serviceObjects } from './objects.ts';
+import {
+  dnsPolicy,
+  manyCidrs,
+  namespaceObject,
+  networkPolicy,
+  nodeObjects,
+  podObject,
+  serviceObjects,
+} from './objects.ts';
 import { clusterDns4, standardRules } from './standard-node.ts';
 import { TandemNode } from './tandem-node.ts';
 
@@ -25,6 +33,8 @@ export const settleMs = 30_000;
 
 export interface StartLabOptions {
   readonly withBpfFaults?: boolean;
+  /** Policy of `client` allows it this many addresses beside its names. */
+  readonly cidrs?: number;
   /** Options of the agent, by flag. */
   readonly options?: Readonly<Record<string, string | number>>;
 }
@@ -94,6 +104,15 @@ export class StartLab implements AsyncDisposable {
       ...serviceObjects('kube-dns', 'kube-system', services),
       podObject(node.pod('dns'), { namespace: 'kube-system', labels: { 'k8s-app': 'kube-dns' } }),
     ]);
+    if (options.cidrs !== undefined) {
+      tandem.write('cidrs.yaml', [
+        networkPolicy({
+          name: 'client-cidrs',
+          selects: { app: 'client' },
+          egress: manyCidrs(options.cidrs),
+        }),
+      ]);
+    }
     return new StartLab({ node, tandem, fakes, bpf }, probes);
   }
 
