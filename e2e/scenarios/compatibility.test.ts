@@ -7,9 +7,13 @@
  */
 
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { readPinnedSettings } from '@tandem/datapath/group-settings';
 import { askDns } from '@tandem/testing/dns-query';
+import { ownPrefix } from '@tandem/testing/namespace';
 import type { TestNode } from '@tandem/testing/netns';
 import { plan } from '@tandem/testing/node-plan';
 import { buildPacket } from '@tandem/testing/packet';
@@ -17,7 +21,9 @@ import { Probe } from '@tandem/testing/probe';
 import { waitFor } from '@tandem/testing/wait';
 import { degradedOf, statusOf, waitForDegraded, waitForMended } from '../kit/admin.ts';
 import { canConnect } from '../kit/attack.ts';
+import { doctorOf } from '../kit/doctor.ts';
 import { startForeignProgram } from '../kit/foreign-program.ts';
+import { IpvsTable } from '../kit/ipvs-table.ts';
 import { dnsPolicy, networkPolicy } from '../kit/objects.ts';
 import {
   clusterDns4,
@@ -135,6 +141,35 @@ test('bridged pods without br_netfilter: bridge-netfilter of each family, with t
     await waitForMended(tandem, 'agent', code);
   }
   assert.equal(await readyz(host), '200 ok');
+});
+
+test('kube-proxy in IPVS mode: ipvs in status, at /readyz and of doctor, until its Services are gone', async () => {
+  const directory = mkdtempSync(join(tmpdir(), `${ownPrefix}0-ipvs-`));
+  try {
+    const ipvs = new IpvsTable(directory);
+    await using standard = await startStandardNode({
+      agentOptions,
+      environment: (name) => (name === 'agent' ? ipvs.environment : {}),
+    });
+    const { node, tandem } = standard;
+    const host = node.own(Probe.start(node.node));
+    const ofDoctor = async (): Promise<readonly [number | null, string | undefined]> => {
+      const { code, checks } = await doctorOf(tandem, ipvs.environment);
+      return [code, checks.get('ipvs')?.status];
+    };
+    assert.equal(await readyz(host), '200 ok');
+    assert.deepEqual(await ofDoctor(), [0, 'pass']);
+    ipvs.fill();
+    assert.match(await waitForDegraded(tandem, 'agent', 'ipvs'), /replies of Services .* dropped/);
+    assert.match(await readyz(host), /^503 .*ipvs: kube-proxy runs in IPVS mode/s);
+    assert.deepEqual(await ofDoctor(), [1, 'fail']);
+    ipvs.remove();
+    await waitForMended(tandem, 'agent', 'ipvs');
+    assert.equal(await readyz(host), '200 ok');
+    assert.deepEqual(await ofDoctor(), [0, 'pass']);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
 });
 
 /** Firewall and routing rules of others that a steered query meets, as these programs write them. */
