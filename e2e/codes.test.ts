@@ -78,7 +78,7 @@ describe('the catalogue', () => {
     const repeated = codeNames.filter(
       (code) => entriesOf(code).filter(({ kind }) => ofNode.includes(kind)).length > 1,
     );
-    assert.deepEqual(repeated, ['ipvs', 'run-directory']);
+    assert.deepEqual(repeated, ['endpoint-chain', 'ipvs', 'run-directory']);
   });
 
   test('has all error codes of TypeScript and C', () => {

@@ -13,6 +13,7 @@ import type { ServiceSpec } from '@tandem/testing/kube-proxy';
 import { buildFragments, concatBytes } from '@tandem/testing/packet';
 import { type ExtensionSpec, ipProtocol, type PacketSpec } from '@tandem/testing/packet-spec';
 import { type Capture, Probe } from '@tandem/testing/probe';
+import { waitForDegraded, waitForMended } from '../kit/admin.ts';
 import {
   addressOf,
   assertCounted,
@@ -22,6 +23,7 @@ import {
   queryPacket,
   silenceMs,
 } from '../kit/attack.ts';
+import { doctorOf } from '../kit/doctor.ts';
 import { startForeignProgram } from '../kit/foreign-program.ts';
 import { serviceObjects } from '../kit/objects.ts';
 import { clusterDns4, clusterDns6, startStandardNode } from '../kit/standard-node.ts';
@@ -218,6 +220,21 @@ describe('a foreign tcx program ahead of ours', () => {
       });
     });
   }
+
+  test('is named by the agent and by doctor', async () => {
+    const told = new RegExp(`runs before from_pod on ${pod.hostInterface}: `);
+    assert.match(await waitForDegraded(tandem, 'agent', 'endpoint-chain'), told);
+    const { code, checks } = await doctorOf(tandem);
+    const found = checks.get('endpoint-chain');
+    assert.equal(found?.status, 'warn');
+    assert.match(found?.why ?? '', new RegExp(`on interface ${pod.hostIfindex}: `));
+    assert.equal(code, 0, 'a warning');
+  });
+});
+
+test('once the foreign program is gone, neither the agent nor doctor names it', async () => {
+  await waitForMended(tandem, 'agent', 'endpoint-chain');
+  assert.equal((await doctorOf(tandem)).checks.has('endpoint-chain'), false);
 });
 
 describe('a Service of the DNS pods on another port than 53', () => {

@@ -24,10 +24,12 @@ import { Attempts } from './attempts.ts';
 import type { AgentConfig } from './config.ts';
 import { AttachAgain } from './endpoint/attach-again.ts';
 import { Attacher } from './endpoint/attacher.ts';
+import type { PodInterface } from './endpoint/pod-interface.ts';
 import { EnforcedPods } from './gate/enforced-pods.ts';
 import { GateStack } from './gate/gate-stack.ts';
 import { Sandboxes } from './gate/sandboxes.ts';
 import { peerCacheTimeoutMs, reconcileIntervalMs } from './limits.ts';
+import { ChainWatch } from './node/chain-watch.ts';
 import { Compatibility } from './node/compatibility.ts';
 import { GroupAudit } from './node/group-audit.ts';
 import { LocalAddresses } from './node/local-addresses.ts';
@@ -79,6 +81,7 @@ export class AgentControl {
   #services: MemberServices | null = null;
   #audit: GroupAudit | null = null;
   #compatibility: Compatibility | null = null;
+  #chains: ChainWatch | null = null;
   readonly #attempts: Attempts;
   readonly #firstSeen = new FirstSeen(Date.now);
 
@@ -128,7 +131,12 @@ export class AgentControl {
     this.#compatibility = new Compatibility({
       datapath,
       view,
-      interfaces: () => this.#controller?.endpoints.map((each) => each.interface) ?? [],
+      interfaces: () => this.#interfaces,
+    });
+    this.#chains = new ChainWatch({
+      datapath,
+      interfaces: () => this.#interfaces,
+      log: this.#log,
     });
     const services = this.#createServices(this.#member);
     this.#services = services;
@@ -262,6 +270,7 @@ export class AgentControl {
         ...this.#runDirectory.degradations,
         ...(this.#audit?.degradations ?? []),
         ...(this.#compatibility?.degradations ?? []),
+        ...(this.#chains?.degradations ?? []),
         ...this.#snapshotProblems(),
         ...this.#keeper.degradations,
         ...(this.#syncSocket?.degradations ?? []),
@@ -285,6 +294,11 @@ export class AgentControl {
   #snapshotProblems(): readonly Degradation[] {
     const served = this.#served;
     return served !== null && this.#member.revision === served.revision ? served.degradations : [];
+  }
+
+  /** Interfaces of the pods under policy: one for each address. */
+  get #interfaces(): readonly PodInterface[] {
+    return this.#controller?.endpoints.map((each) => each.interface) ?? [];
   }
 
   /** A policy is in force, so that `judge` knows the pods. */
@@ -325,6 +339,7 @@ export class AgentControl {
     () => this.#runDirectory.prepare(),
     () => this.#audit?.look(),
     () => this.#attempts.try('compatibility', () => this.#compatibility?.look()),
+    () => this.#attempts.try('tcx chains', () => this.#chains?.look()),
     () => this.#keeper.tend(),
     () => this.#garbage.look(this.#controller?.counters.applied ?? 0),
     () => this.#syncSocket?.retry(),

@@ -69,6 +69,10 @@ export const packetsPerJudgedMax = 64;
  * kernel (net.core.netdev_max_backlog), counted by no program yet.
  */
 export const bypassedQueuedMax = 1000;
+/** Interfaces of pods whose tcx programs one reconciliation lists: with 250 pods each is looked at every 10 s. */
+export const chainsLookedAtMax = 128;
+/** Interfaces with a program of others before ours that a message names. */
+export const precededShownMax = 5;
 /** Rules of others that a message names. */
 export const rulesShownMax = 3;
 /** Characters of such a rule. */

@@ -7,7 +7,7 @@
  */
 
 import { existsSync, readdirSync, rmSync, unlinkSync } from 'node:fs';
-import { attachTcx, type BpfLink } from '@tandem/bpf-loader-node/link';
+import { attachTcx, type BpfLink, queryTcx } from '@tandem/bpf-loader-node/link';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { BpfProgram } from '@tandem/bpf-loader-node/program';
 import { TD_ABI_VERSION } from './abi.gen.ts';
@@ -158,6 +158,15 @@ export class Datapath implements Disposable {
   /** @returns what was not written, in words */
   setNodeDevices(devices: NodeDevices): readonly string[] {
     return writeNodeDevices((name) => this.map(name), devices, true);
+  }
+
+  /**
+   * Whether another program runs before `from_pod` on the host side of a pod's veth, asked of the kernel: it can redirect
+   * packets before their source is verified. @throws BpfError NOT_FOUND: no such interface
+   */
+  isPreceded(ifindex: number): boolean {
+    const { id } = this.program('from_pod');
+    return queryTcx(ifindex, 'ingress').programs.findIndex(({ programId }) => programId === id) > 0;
   }
 
   /**

@@ -194,8 +194,9 @@ const checkRows = {
   },
   'endpoint-chain': {
     severity: 'warning',
-    meaning: 'another tcx program runs before from_pod: packets that it redirects are not verified',
-    fix: 'attach the other program after from_pod, or restart the agent',
+    meaning:
+      'another tcx program runs before from_pod: the source of packets that it redirects is not verified',
+    fix: 'attach the other program after from_pod; `bpftool net show` lists both',
   },
   members: {
     severity: 'error',

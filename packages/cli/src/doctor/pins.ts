@@ -168,8 +168,8 @@ function checkEndpoints({ endpoints }: DoctorContext, paths: PinPaths): readonly
     results.push(
       warn(
         'endpoint-chain',
-        `another tcx program runs before from_pod on ${preceded.join(', ')}: what it redirects is not verified`,
-        'bpftool net show: attach the other program after from_pod, or restart tandem-agent to be first again',
+        `another tcx program runs before from_pod on ${preceded.join(', ')}: the source of packets that it redirects is not verified`,
+        'attach the other program after from_pod; `bpftool net show` lists both',
       ),
     );
   }

@@ -104,6 +104,12 @@ const degradationRows = {
       'interfaces of pods count packets that the policy program does not see: another datapath delivers them past netfilter (Calico eBPF, Cilium, Antrea, OVN-Kubernetes) and policy is NOT enforced on them, or the firewall of the node drops them all before',
     fix: 'switch the CNI to a datapath through netfilter (Calico: linuxDataplane Iptables or Nftables); `bpftool net` lists the programs on interfaces of pods',
   },
+  'endpoint-chain': {
+    severity: 'warning',
+    meaning:
+      'another tcx program runs before from_pod on interfaces of pods: the source of packets that it redirects is not verified',
+    fix: 'attach the other program after from_pod; `bpftool net show` lists both',
+  },
   'bridge-netfilter-ipv4': {
     severity: 'critical',
     meaning:
