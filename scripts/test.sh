@@ -193,7 +193,7 @@ while read -r file; do
 		e2e/scenarios/local-redirect.* | e2e/scenarios/link-local-resolvers.* | e2e/scenarios/systemd-units.* | \
 		e2e/scenarios/pins-removed.* | e2e/scenarios/restart-upgrade.* | e2e/scenarios/restart-former.* | e2e/scenarios/steering-unanswered.* | \
 		e2e/scenarios/second-datapath.* | e2e/scenarios/steady-state.* | \
-		e2e/codes.* | e2e/layers.* | e2e/docs.* | e2e/doc-figures.* | e2e/kernels/* | e2e/policy-oracle/* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
+		e2e/bench/targets.* | e2e/codes.* | e2e/layers.* | e2e/docs.* | e2e/doc-figures.* | e2e/kernels/* | e2e/policy-oracle/* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
 	e2e/scenarios/standby.* | e2e/scenarios/restart-two-agents.* | e2e/scenarios/dns-backends.* | \
 		e2e/scenarios/upstream-gone.* | e2e/scenarios/local-redirect-restart.* | \
 		e2e/scenarios/one-process-down.* | e2e/scenarios/attach-retry.*) seconds+=("$file") ;;

@@ -24,6 +24,7 @@ import type { TestNode } from '@tandem/testing/netns';
 import { keepAwake } from './awake.ts';
 import { journalCost } from './journal-cost.ts';
 import { type LoadSettings, measure, type Sample } from './load-run.ts';
+import { nodeFigures } from './node-figures.ts';
 import { packetCosts } from './packet-cost.ts';
 import { type PolicyCost, policyCost, policyTables } from './policy/policy-cost.ts';
 import {
@@ -36,7 +37,6 @@ import {
   queryTable,
   type RunFacts,
   summarise,
-  targetTable,
   tcpTable,
 } from './report.ts';
 import {
@@ -49,7 +49,9 @@ import {
   startTandem,
   subjectSpecs,
 } from './subjects.ts';
+import { lastTargets, targetsOf, targetTable } from './targets.ts';
 
+const resultsDirectory = fileURLToPath(new URL('../../docs/results', import.meta.url));
 const namesCount = 1000;
 const warmUpSeconds = 2;
 
@@ -65,6 +67,7 @@ interface Arguments {
   readonly skipTcp: boolean;
   readonly skipUdp: boolean;
   readonly skipPackets: boolean;
+  readonly skipNode: boolean;
   readonly skipPolicy: boolean;
   readonly policy: boolean;
   readonly changes: number;
@@ -82,7 +85,7 @@ const tool: ToolSpec<Arguments> = {
   description:
     'What a query costs, beside other DNS forwarders, and what a packet costs in BPF; read the ratios.',
   options: {
-    json: fileOption('write the results of the queries as JSON'),
+    json: fileOption('write the results of queries, packets and targets as JSON'),
     markdown: fileOption('write all results as a page'),
     save: off('write both to docs/results/bench-DATE'),
     rounds: count('interleaved rounds', 7),
@@ -100,6 +103,7 @@ const tool: ToolSpec<Arguments> = {
     skipTcp: off('leave out TCP'),
     skipUdp: off('leave out UDP'),
     skipPackets: off('leave out the BPF programs and the journal alone'),
+    skipNode: off('leave out the reconciliation, and rules that are deleted by hand'),
     skipPolicy: off('leave out compilation in a large cluster'),
     policy: off('nothing but compilation in a large cluster'),
     changes: count('changes of each kind there', 200),
@@ -113,6 +117,7 @@ interface Options {
   readonly rate: number;
   readonly specs: readonly SubjectSpec[];
   readonly hasPackets: boolean;
+  readonly hasNode: boolean;
   readonly hasPolicy: boolean;
   readonly isPolicyAlone: boolean;
   readonly changes: number;
@@ -123,7 +128,7 @@ interface Options {
 
 function chosen(values: Arguments, date: string): Options {
   const { rounds, seconds, rate, changes, only } = values;
-  const saved = fileURLToPath(new URL(`../../docs/results/bench-${date}`, import.meta.url));
+  const saved = join(resultsDirectory, `bench-${date}`);
   return {
     ...{ rounds, seconds, rate, changes },
     specs: subjectSpecs.filter(
@@ -135,6 +140,7 @@ function chosen(values: Arguments, date: string): Options {
         !(values.skipUdp && transport === 'udp'),
     ),
     hasPackets: !values.skipPackets && !values.policy,
+    hasNode: !values.skipNode && !values.policy,
     hasPolicy: !values.skipPolicy,
     isPolicyAlone: values.policy,
     churnSeconds: values.churn,
@@ -189,12 +195,16 @@ async function measureAll(
 async function run(options: Options, date: string): Promise<void> {
   const { rounds, seconds, rate, specs } = options;
   const loads = [oneMinuteLoad()];
-  const parts: PartCosts = { packets: [], journal: null, policies: [] };
+  const parts: PartCosts = { packets: [], journal: null, node: null, policies: [] };
   if (options.hasPackets) {
     progress('BPF programs');
     parts.packets = await packetCosts();
     progress('journal');
     parts.journal = await journalCost();
+  }
+  if (options.hasNode) {
+    progress('the agent on a node');
+    parts.node = await nodeFigures();
   }
   if (options.hasPolicy) parts.policies = await policyCosts(options);
   if (options.isPolicyAlone) return reportPolicy(options, date, parts);
@@ -243,7 +253,8 @@ function report(
   measured: readonly Measured[],
   parts: PartCosts,
 ): void {
-  const targets = targetTable(measured, parts.journal);
+  const targets = targetsOf(measured, parts);
+  const targetLines = targetTable(targets, lastTargets(resultsDirectory));
   const lines = [
     ...factLines(facts),
     '',
@@ -251,16 +262,18 @@ function report(
     '',
     tcpTable(measured),
     '',
-    targets,
+    targetLines,
   ];
   if (parts.packets.length > 0) lines.push('', packetTable(parts.packets));
   if (parts.policies.length > 0) lines.push('', policyTables(parts.policies));
   console.log(lines.join('\n'));
   if (jsonFile !== undefined) {
     const results = measured.map(({ result }) => result);
-    write(jsonFile, `${JSON.stringify(results, null, 2)}\n`);
+    const { packets } = parts;
+    write(jsonFile, `${JSON.stringify({ results, packets, targets }, null, 2)}\n`);
   }
-  if (markdownFile !== undefined) write(markdownFile, markdown(facts, measured, parts));
+  if (markdownFile !== undefined)
+    write(markdownFile, markdown(facts, measured, parts, targetLines));
 }
 
 function write(file: string, text: string): void {

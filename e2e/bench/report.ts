@@ -8,12 +8,13 @@ import { cpus, loadavg, release } from 'node:os';
 import { median } from './cpu.ts';
 import type { JournalCost } from './journal-cost.ts';
 import type { Sample } from './load-run.ts';
+import type { NodeFigures } from './node-figures.ts';
 import type { PacketCost } from './packet-cost.ts';
 import { type PolicyCost, policyTables } from './policy/policy-cost.ts';
 import type { Subject, Transport } from './subjects.ts';
 import { table } from './table.ts';
 
-/** One element of the array of `--json`. */
+/** One element of `results` of `--json`. */
 export interface Result {
   readonly subject: string;
   readonly patterns: number;
@@ -31,6 +32,8 @@ export interface Result {
 export interface PartCosts {
   packets: readonly PacketCost[];
   journal: JournalCost | null;
+  /** Null: not asked for. */
+  node: NodeFigures | null;
   policies: readonly PolicyCost[];
 }
 
@@ -74,11 +77,11 @@ function spread(samples: readonly Sample[], field: SampleField, digits: number):
   return `${Math.min(...values).toFixed(digits)}..${Math.max(...values).toFixed(digits)}`;
 }
 
-function total(samples: readonly Sample[], field: 'lost' | 'refused'): number {
+export function total(samples: readonly Sample[], field: 'lost' | 'refused'): number {
   return samples.reduce((sum, sample) => sum + sample[field], 0);
 }
 
-function find(
+export function find(
   measured: readonly Measured[],
   subject: string,
   patterns: number,
@@ -97,7 +100,7 @@ function find(
  * The median of the ratio of two subjects' values of the same round: what disturbs a round disturbs
  * both.
  */
-function ratio(a: Measured, b: Measured, field: SampleField): number {
+export function ratio(a: Measured, b: Measured, field: SampleField): number {
   return median(a.samples.map((sample, i) => sample[field] / (b.samples[i] as Sample)[field]));
 }
 
@@ -115,7 +118,7 @@ export function tcpTable(measured: readonly Measured[]): string {
   );
 }
 
-const transportNames: Readonly<Record<Transport, string>> = {
+export const transportNames: Readonly<Record<Transport, string>> = {
   udp: 'UDP',
   tcp: '8 stay open',
   'tcp-single': 'one a query',
@@ -167,64 +170,12 @@ export function packetTable(costs: readonly PacketCost[]): string {
   return table(['program: packet', 'ns, least', 'ns, median'], rows);
 }
 
-/** Times the CPU that dnsdist needs for a query over TCP. A connection of Node costs more than one in C++. */
-const tcpCpuMax = { tcp: 1, 'tcp-single': 3.5 } as const;
-
-/** Targets of Tandem, what was measured, and whether that is enough; only what was measured. */
-export function targetTable(measured: readonly Measured[], journal: JournalCost | null): string {
-  const rows: string[][] = [];
-  const add = (what: string, seen: number | undefined, limit: number, digits = 2): void => {
-    if (seen === undefined) return;
-    const verdict = seen <= limit ? 'met' : 'NOT MET';
-    rows.push([what, `${seen.toFixed(digits)} (at most ${limit})`, verdict]);
-  };
-  const tandem = find(measured, 'tandem', 100);
-  if (tandem === undefined) return '';
-  const against = (
-    other: Measured | undefined,
-    field: SampleField,
-    ours: Measured | undefined = tandem,
-  ): number | undefined =>
-    other === undefined || ours === undefined ? undefined : ratio(ours, other, field);
-  const relay = find(measured, 'relay', 0);
-  const dnsdist = find(measured, 'dnsdist', 0);
-  const large = find(measured, 'tandem', 10_000);
-  add('CPU per query saturated, to the relay', against(relay, 'cpuUsPerQuerySaturated'), 1.35);
-  add('CPU per query at the fixed rate, to the relay', against(relay, 'cpuUsPerQueryAtRate'), 1.45);
-  add('CPU per query saturated, to dnsdist', against(dnsdist, 'cpuUsPerQuerySaturated'), 1.2);
-  const growth = large === undefined ? undefined : ratio(large, tandem, 'cpuUsPerQuerySaturated');
-  add('CPU per query saturated, 10,000 patterns to 100', growth, 1.2);
-  add('p99 at the fixed rate, to dnsdist', against(dnsdist, 'p99Us'), 1);
-  add('resident memory without the journal, MiB', tandem.result.rssMiB, 100, 1);
-  add(
-    'CPU of the journal, us per query',
-    journal === null ? undefined : journal.costNs / 1000,
-    0.3,
-  );
-  for (const transport of ['tcp', 'tcp-single'] as const) {
-    const ours = find(measured, 'tandem', 100, transport);
-    const other = find(measured, 'dnsdist', 0, transport);
-    const what = `over TCP (connections: ${transportNames[transport]}), to dnsdist`;
-    add(
-      `CPU per query saturated ${what}`,
-      against(other, 'cpuUsPerQuerySaturated', ours),
-      tcpCpuMax[transport],
-    );
-  }
-  const ours = measured.filter(({ result }) => result.subject.startsWith('tandem'));
-  const failed = ours.reduce(
-    (sum, { samples }) => sum + total(samples, 'lost') + total(samples, 'refused'),
-    0,
-  );
-  add('queries lost or refused, all shapes', failed, 0, 0);
-  return table(['target', 'seen', ''], rows);
-}
-
-/** The page that is kept: how it was measured comes first. */
+/** The page that is kept: how it was measured comes first. `targets`: their table. */
 export function markdown(
   facts: RunFacts,
   measured: readonly Measured[],
-  { packets, journal, policies }: PartCosts,
+  { packets, policies }: PartCosts,
+  targets: string,
 ): string {
   const lines = [
     `# Benchmark of ${facts.date}`,
@@ -252,7 +203,10 @@ export function markdown(
     '',
     '## Targets',
     '',
-    targetTable(measured, journal),
+    targets,
+    '',
+    'Packets that `judge` sees: of the least times. Reconciliation, and rules that are deleted by hand: by the tests that hold their',
+    'bounds. The last result of a page whose JSON has no targets is the ratio of its medians.',
   ];
   if (packets.length > 0) {
     lines.push('', '## BPF programs, per packet (test_run, hot caches)', '', packetTable(packets));
