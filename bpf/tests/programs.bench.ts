@@ -3,10 +3,12 @@
 
 /**
  * ns per packet of each program by test run, hot caches, with maps of a full node: 250 endpoints, 50,000
- * classes, 20,000 policy entries, 10,000 learned addresses. Rounds are interleaved; minimum and median.
+ * classes, 20,000 policy entries, 10,000 learned addresses; `learn` replaces also in orders of 1,000 and 98,303 pairs, with `fqdn`
+ * of the shipped size. Rounds are interleaved; minimum and median.
  * `--json` prints one array for ./run bench. The loop of a test run itself costs 10 to 30 ns.
  */
 
+import assert from 'node:assert/strict';
 import { loadavg } from 'node:os';
 import { macBytes } from '@tandem/testing/address';
 import { buildPacket } from '@tandem/testing/packet';
@@ -15,14 +17,23 @@ import { Fixture } from './fixture.ts';
 import { conntrack, tcpState } from './judge-world.ts';
 import { testIfindex } from './kernel-world.ts';
 import { type LearnRequest, learnInto, writeRequests } from './learning.ts';
-import { setShare } from './order-state.ts';
+import { OrderState, setShare } from './order-state.ts';
 
 const rounds = 9;
 const repeat = 200_000;
 const selector = 0x80000001;
 /** One that is kept at its limit. */
 const fullNamespace = 900;
+/** All pairs that the maps of a node hold (TD_PLACES_MAX). */
+const placesMax = 98_303;
+/** Pairs of the namespace at its limit, and of another one. The fuller `fqdn` is, the more pages lie in a bucket of the hash. */
+const fullOrders = [
+  { pairs: 1000, others: 0 },
+  { pairs: 1000, others: placesMax - 1000 },
+  { pairs: placesMax, others: 0 },
+] as const;
 
+using orders = new DisposableStack();
 using fixture = new Fixture({ classes: 65536, policy: 32768, fqdn: 16384, quotas: 1024 }, true, {
   pairs: 0,
 });
@@ -147,6 +158,49 @@ const reply: PacketSpec = {
   payload: 'x'.repeat(80),
 };
 
+const batch = 128;
+
+/** The pairs of `fullNamespace`, at its limit. */
+interface FullOrder {
+  readonly fixture: Fixture;
+  readonly pairs: number;
+  /** Additions of addresses that it does not have. */
+  next(count: number): LearnRequest[];
+}
+
+function orderOf(of: Fixture, pairs: number): FullOrder {
+  let added = 0;
+  setShare(of, fullNamespace, 0, pairs);
+  const next = (count: number): LearnRequest[] =>
+    Array.from({ length: count }, () => {
+      added += 1;
+      const address = `13.${added >> 16}.${(added >> 8) & 255}.${added & 255}`;
+      return { op: 'ADD' as const, address, selector, expires, namespaceId: fullNamespace };
+    });
+  return { fixture: of, pairs, next };
+}
+
+function fullOrder(pairs: number, others: number): FullOrder {
+  const sizes = { fqdn: 131_072, quotas: 1024 };
+  const limits = { pairs: placesMax, quota_namespace: placesMax };
+  const of = orders.use(new Fixture(sizes, true, limits));
+  const order = orderOf(of, pairs);
+  fill(others, (count) => order.next(count).map((each) => ({ ...each, namespaceId: 1 })));
+  fill(pairs, (count) => order.next(count));
+  assert.equal(usedPairs(order), pairs);
+  return order;
+
+  function fill(total: number, next: (count: number) => LearnRequest[]): void {
+    for (let left = total; left > 0; left -= batch) learnInto(of, next(Math.min(left, batch)));
+  }
+}
+
+function usedPairs({ fixture: of }: FullOrder): number | undefined {
+  return new OrderState(of).ofNamespace(fullNamespace)?.used;
+}
+
+const small = orderOf(fixture, batch);
+
 interface Subject {
   readonly name: string;
   readonly program: 'from_pod' | 'to_pod' | 'guard_entry' | 'judge' | 'learn';
@@ -154,6 +208,8 @@ interface Subject {
   /** The program changes the packet, so that a second run would do something else. */
   readonly isOnce?: boolean;
   readonly facts?: Readonly<Record<string, number>>;
+  /** One of its own, whose namespace is at its limit. */
+  readonly order?: FullOrder;
 }
 const seen = { ifindex: vethA, out: uplink };
 const subjects: readonly Subject[] = [
@@ -257,11 +313,17 @@ const subjects: readonly Subject[] = [
   { name: 'judge: denied, drop', program: 'judge', packet: tcp(a4, '12.0.0.1'), facts: seen },
   { name: 'learn: batch of 128, per request', program: 'learn' },
   { name: 'learn: new, replaces the oldest', program: 'learn', isOnce: true },
+  ...fullOrders.map(({ pairs, others }): Subject => {
+    const all = (pairs + others).toLocaleString('en');
+    const name = `learn: replaces, ${all} pairs in the order, ${pairs.toLocaleString('en')} its own`;
+    return { name, program: 'learn', order: fullOrder(pairs, others) };
+  }),
 ];
 
 function measure(subject: Subject): number {
   if (subject.program === 'learn') {
-    return subject.isOnce === true ? measureReplace() : measureLearn();
+    if (subject.order !== undefined) return measureReplace(subject.order);
+    return subject.isOnce === true ? measureReplace(small) : measureLearn();
   }
   const data = buildPacket(subject.packet ?? {});
   const hook = { judge: 4, guard_entry: 0, from_pod: null, to_pod: null }[subject.program];
@@ -306,40 +368,27 @@ function measureLearn(): number {
   return Number(process.hrtime.bigint() - start) / runs / size;
 }
 
-let replaced = 0;
 /** New addresses of a namespace at its limit: one goes for each that comes. */
-function measureReplace(): number {
-  const size = 128;
+function measureReplace(order: FullOrder): number {
   const runs = 50;
-  setShare(fixture, fullNamespace, 0, size);
-  const program = fixture.object.program('learn');
-  const args = fixture.structs.bytes('td_learn_args', { writer: 0, count: size });
+  const program = order.fixture.object.program('learn');
+  const args = order.fixture.structs.bytes('td_learn_args', { writer: 0, count: batch });
   let sum = 0n;
   for (let i = 0; i < runs; i++) {
-    writeRequests(
-      fixture,
-      Array.from({ length: size }, () => {
-        replaced += 1;
-        return {
-          op: 'ADD' as const,
-          address: `13.${replaced >> 16}.${(replaced >> 8) & 255}.${replaced & 255}`,
-          selector,
-          expires,
-          namespaceId: fullNamespace,
-        };
-      }),
-    );
+    writeRequests(order.fixture, order.next(batch));
     const start = process.hrtime.bigint();
     program.runSyscall(args);
     sum += process.hrtime.bigint() - start;
   }
-  return Number(sum) / runs / size;
+  return Number(sum) / runs / batch;
 }
 
 const samples = new Map<string, number[]>(subjects.map(({ name }) => [name, []]));
 for (let round = 0; round < rounds; round++) {
   for (const subject of subjects) samples.get(subject.name)?.push(measure(subject));
 }
+for (const { order } of subjects)
+  if (order !== undefined) assert.equal(usedPairs(order), order.pairs);
 const results = [...samples].map(([subject, ns]) => {
   const sorted = ns.toSorted((x, y) => x - y);
   return {
