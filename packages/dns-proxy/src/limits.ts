@@ -71,17 +71,21 @@ export const upstreamUnreachableMs = 2000;
 export const upstreamProbeMs = 100;
 /** UDP sockets, each with a random port, to one server. A power of two. */
 export const upstreamSocketsPerServerMax = 64;
-/** Servers that are no resolvers of the cluster: of one endpoint, of one policy, of the node (`refusedUpstreamServers`). */
+/**
+ * Servers that are no resolvers of the cluster: of one endpoint, of one policy, of the node (`refusedUpstreamServers`). When
+ * none is free, an endpoint that has no server takes an idle one of the endpoint that has most, so that each can ask.
+ */
 export const upstreamServersPerEndpointMax = 32;
 export const upstreamServersPerPolicyMax = 128;
 export const upstreamServersMax = 512;
 /** The cluster's resolvers, which have places of their own: nothing that pods ask evicts them. */
 export const upstreamResolversMax = 64;
 /**
- * Open sockets to servers that are no resolvers of the cluster: of one endpoint, of the node
- * (`refusedUpstreamSockets`). A server has one beyond the endpoint's bound when it has no other that may be used.
+ * Open sockets to servers that are no resolvers of the cluster: of one endpoint, of one policy, of the node
+ * (`refusedUpstreamSockets`). A server has one beyond the bounds of endpoint and policy when it has no other that may be used.
  */
 export const upstreamSocketsPerEndpointMax = 64;
+export const upstreamSocketsPerPolicyMax = 256;
 export const upstreamSocketsMax = 1024;
 /**
  * Servers, and sockets, of an endpoint, times this, stay below the other free places. A share of these is kept for endpoints

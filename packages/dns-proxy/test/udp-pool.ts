@@ -15,8 +15,8 @@ export const addressOf = (n: number): Uint8Array =>
   Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, n >> 8, n & 0xff);
 export const server: Uint8Array = addressOf(1);
 export const resolver: ServerOwner = { endpointId: 0, policyId: 0, isResolver: true };
-export function ownerOf(endpointId: number): ServerOwner {
-  return { endpointId, policyId: 1, isResolver: false };
+export function ownerOf(endpointId: number, policyId = 1): ServerOwner {
+  return { endpointId, policyId, isResolver: false };
 }
 export const pastAnyLife: number = upstreamSocketLifetimeMs * 2;
 export const silentMs: number = 1000 + upstreamSilenceMs;

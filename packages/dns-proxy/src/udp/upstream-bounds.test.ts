@@ -8,6 +8,7 @@ import {
   closePools,
   openPool,
   ownerOf,
+  pastAnyLife,
   resolver,
   sendOnSockets,
   server,
@@ -15,7 +16,10 @@ import {
 import {
   upstreamGiveUpMs,
   upstreamServersPerEndpointMax,
+  upstreamServersPerPolicyMax,
+  upstreamSocketsGuaranteed,
   upstreamSocketsPerEndpointMax,
+  upstreamSocketsPerPolicyMax,
 } from '../limits.ts';
 import type { ServerHandle } from './servers.ts';
 import type { UdpPool } from './upstream.ts';
@@ -73,6 +77,37 @@ describe('UdpPool: bounds of endpoints and of servers', () => {
     );
   });
 
+  it("a policy's endpoints take no socket of another policy's, and each server of theirs has one", () => {
+    const manyEndpoints = 100;
+    let ofLast: number[] = [];
+    for (let endpoint = 1; endpoint <= manyEndpoints; endpoint++) {
+      ofLast = sendOn(pool.serverOf(server, ownerOf(endpoint), 0), 200, 0);
+      assert.ok(ofLast.length >= 1 && !ofLast.includes(-1), `endpoint ${endpoint} has a socket`);
+    }
+    assert.equal(ofLast.length, 1, 'the bound of the policy is reached');
+    const { openSockets } = pool;
+    assert.ok(openSockets > upstreamSocketsPerPolicyMax - manyEndpoints);
+    assert.ok(openSockets < upstreamSocketsPerPolicyMax + manyEndpoints);
+    const other = sendOn(pool.serverOf(server, ownerOf(500, 2), 0), 1000, 0);
+    assert.equal(other.length, upstreamSocketsPerEndpointMax, 'of another policy: as if alone');
+  });
+
+  it('a policy whose sockets end may open as many as before', () => {
+    const open = (nowMs: number): number => {
+      for (let endpoint = 1; endpoint <= 20; endpoint++) {
+        const sockets = sendOn(pool.serverOf(server, ownerOf(endpoint), nowMs), 200, nowMs);
+        for (const socket of sockets)
+          while (pool.inFlightOf(socket) > 0) pool.answered(socket, nowMs);
+      }
+      return pool.openSockets;
+    };
+    const first = open(1);
+    assert.ok(first >= 20 * upstreamSocketsGuaranteed);
+    pool.sweep(pastAnyLife);
+    assert.equal(pool.openSockets, 0);
+    assert.ok(Math.abs(open(pastAnyLife + 1) - first) < 20, 'none is counted twice or not at all');
+  });
+
   it('a server whose sockets are all retired and busy has another, and no endpoint more than its bound and one for each server', () => {
     const handle = pool.serverOf(server, ownerOf(7), 0);
     for (let change = 0; change < 100; change++) {
@@ -80,6 +115,22 @@ describe('UdpPool: bounds of endpoints and of servers', () => {
       pool.backendsChanged(server);
     }
     assert.equal(pool.openSockets, upstreamSocketsPerEndpointMax + upstreamServersPerEndpointMax);
+  });
+
+  it('a policy whose sockets are all retired and busy has one more for each server that it may have, and one for each endpoint', () => {
+    const endpoints = 40;
+    for (let change = 0; change < 10; change++) {
+      for (let endpoint = 1; endpoint <= endpoints; endpoint++) {
+        sendOn(pool.serverOf(server, ownerOf(endpoint), 0), 200, 0);
+      }
+      pool.backendsChanged(server);
+    }
+    const most = upstreamSocketsPerPolicyMax + upstreamServersPerPolicyMax;
+    assert.ok(pool.openSockets <= most + endpoints, `${pool.openSockets} open`);
+    const late = pool.serverOf(server, ownerOf(500), 0);
+    assert.notEqual(pool.draw(late, 1000, 0), -1, 'an endpoint without sockets has one');
+    const other = sendOn(pool.serverOf(server, ownerOf(600, 2), 0), 1000, 0);
+    assert.ok(other.length > upstreamSocketsPerEndpointMax / 2, 'of another policy');
   });
 
   it('names the server that is to be given up: the one that is silent longest', () => {

@@ -11,14 +11,14 @@ import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { upstreamDirectPriority, upstreamSocketLifetimeMs } from '../limits.ts';
 import type { RandomSource } from '../query/random.ts';
 import type { UpstreamServer } from './servers.ts';
-import { countedForResolvers, SocketBounds } from './socket-bounds.ts';
+import { countedForOf, SocketBounds } from './socket-bounds.ts';
 
 export interface UpstreamSocket {
   readonly handle: number;
   readonly server: UpstreamServer;
   readonly salt: number;
   readonly expiresMs: number;
-  /** The endpoint it is counted for, or `countedForResolvers`. */
+  /** The endpoint it is counted for, or `countedForResolvers`; its policy is the server's. */
   readonly countedFor: number;
   /** Its datagrams are not redirected to a pod of the node. */
   readonly isDirect: boolean;
@@ -111,8 +111,7 @@ export class UpstreamSockets {
 
   /** Handle of a new socket at this place of the server; -1: there can be none. */
   openAt(server: UpstreamServer, place: number, nowMs: number): number {
-    const countedFor = server.isResolver ? countedForResolvers : server.endpointId;
-    if (!this.#bounds.hasRoom(countedFor) && !this.#hasRoomForFirst(server, countedFor)) return -1;
+    if (!this.#bounds.hasRoom(server) && !this.#hasRoomForFirst(server)) return -1;
     let handle: number;
     const isDirect = nowMs < server.directUntilMs;
     try {
@@ -137,7 +136,7 @@ export class UpstreamSockets {
       server,
       salt: this.#o.random.u16(),
       expiresMs: isDirect ? server.directUntilMs : nowMs + life,
-      ...{ countedFor, isDirect },
+      ...{ countedFor: countedForOf(server), isDirect },
       inFlight: 0,
       answeredMs: 0,
       silentSinceMs: 0,
@@ -147,17 +146,17 @@ export class UpstreamSockets {
     };
     server.sockets[place] = handle;
     server.open += 1;
-    this.#bounds.opened(countedFor);
+    this.#bounds.opened(server);
     return handle;
   }
 
   /**
    * A server without a socket that may be used has the place of an idle one of the same owner, or one beyond the
-   * bound: all the others may be busy with servers that do not answer.
+   * bounds: all the others may be busy with servers that do not answer.
    */
-  #hasRoomForFirst(server: UpstreamServer, countedFor: number): boolean {
+  #hasRoomForFirst(server: UpstreamServer): boolean {
     if (server.sockets.some((open) => open !== -1)) return false;
-    return this.#closeIdle(countedFor) || this.#bounds.hasSpare(countedFor);
+    return this.#closeIdle(countedForOf(server)) || this.#bounds.hasSpare(server);
   }
 
   /** Closes a socket of the same owner with nothing in flight; false if there is none. */
@@ -183,9 +182,9 @@ export class UpstreamSockets {
     this.retire(socket);
     this.#o.loop.remove(socket.handle);
     this.#sockets[socket.handle & handleIndexMask] = undefined;
-    const { server, countedFor } = socket;
+    const { server } = socket;
     server.open -= 1;
-    this.#bounds.closed(countedFor);
+    this.#bounds.closed(server);
   }
 
   /** The server is forgotten; nothing is in flight on its sockets. */
