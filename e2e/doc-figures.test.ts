@@ -68,7 +68,7 @@ const pages: Readonly<Record<string, readonly string[]>> = {
     `compares up to ${agent.comparedEntriesMax} entries of each map`,
     `PRE_ROUTING ${priorityOf('preRouting')}, POST_ROUTING ${priorityOf('postRouting')} and`,
     `LOCAL_IN ${priorityOf('localIn')}`,
-    `\`-o json\` lists up to ${number(admin.statusDiagnosticsMax)}`,
+    `A process reports up to ${number(admin.statusDiagnosticsMax)}`,
     `over ${TD_EVENTS_PER_ENDPOINT} a second of one pod, or over ${TD_EVENTS_PER_SECOND} a second of all pods, on one CPU`,
     `over ${sync.forwardedDropsPerSecond} drops or ${sync.forwardedDnsPerSecond} answers a second`,
     `keeps the last ${store.storedEventsMax}`,

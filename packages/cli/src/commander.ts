@@ -5,23 +5,11 @@
 
 import type { Command } from 'commander';
 import type { Printer } from './output/printer.ts';
-
-const columns = 100;
+import { columns, wrapped } from './output/wrap.ts';
 
 /** Adds a text below the lists of a command's help, each of its lines wrapped as commander wraps the lists. */
 export function addNotes(command: Command, text: string): Command {
-  return command.addHelpText('after', `\n${text.split('\n').map(wrapped).join('\n')}`);
-}
-
-function wrapped(line: string): string {
-  const words = line.split(/(?<=\S) /);
-  const lines = [words.shift() ?? ''];
-  for (const word of words) {
-    const last = lines.at(-1) ?? '';
-    if (last.length + 1 + word.length > columns) lines.push(word);
-    else lines[lines.length - 1] = `${last} ${word}`;
-  }
-  return lines.join('\n');
+  return command.addHelpText('after', `\n${text.split('\n').flatMap(wrapped).join('\n')}`);
 }
 
 /** Applies what subcommands inherit when they are made: no exit of the process, output through printers. */

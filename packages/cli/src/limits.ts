@@ -28,9 +28,8 @@ export const observeRecentEventsMax = 4096;
 /** Routing rules that `doctor` names. */
 export const rulesShownMax = 3;
 
-/** Diagnostics of one code that `status` shows whole as text, and objects of further ones that it names. */
+/** Diagnostics of one code that `status` shows whole as text; of further ones it names the objects. */
 export const diagnosticsPerCodeMax = 10;
-export const diagnosticSubjectsMax = 50;
 
 /** Characters of one text that is shown, such as a message of the other side. */
 export const textCharsMax = 8192;

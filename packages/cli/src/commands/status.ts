@@ -9,12 +9,7 @@
 import { askStatus, processNames } from '../admin/connection.ts';
 import type { CliCommand, CommandContext } from '../command.ts';
 import { type ExitCode, exitCode } from '../exit-codes.ts';
-import {
-  diagnosticSubjectsMax,
-  diagnosticsPerCodeMax,
-  heavyPodsShownMax,
-  learnedNamespacesMax,
-} from '../limits.ts';
+import { diagnosticsPerCodeMax, heavyPodsShownMax, learnedNamespacesMax } from '../limits.ts';
 import { readSettledGroup } from '../node/beats.ts';
 import { readIsJudging, readMapFill } from '../node/pins.ts';
 import { nodeReport } from '../node/report.ts';
@@ -22,6 +17,7 @@ import type { LanesReport, MemberReport, NodeReport } from '../node/report-model
 import type { Printer, Style, Text } from '../output/printer.ts';
 import { formatBytes, formatDuration, formatShare } from '../output/quantities.ts';
 import { printTable } from '../output/table.ts';
+import { wrapped } from '../output/wrap.ts';
 
 const healthStyles: Readonly<Record<NodeReport['health'], Style>> = {
   healthy: 'good',
@@ -97,7 +93,7 @@ function printReport(out: Printer, report: NodeReport): void {
   printDiagnostics(out, report.diagnostics);
 }
 
-/** Prints the first few diagnostics of each code, with the number of the others. */
+/** Prints the first few diagnostics of each code whole, and names the objects of the others. */
 function printDiagnostics(out: Printer, diagnostics: NodeReport['diagnostics']): void {
   const byCode = Map.groupBy(diagnostics, ({ severity, code }) => `${severity}: ${code}`);
   for (const [title, found] of byCode) {
@@ -111,11 +107,9 @@ function printDiagnostics(out: Printer, diagnostics: NodeReport['diagnostics']):
     const others = found.slice(diagnosticsPerCodeMax);
     if (others.length === 0) continue;
     const subjects = [...new Set(others.map(({ subject }) => subject))];
-    const named = subjects.slice(0, diagnosticSubjectsMax).join(', ');
-    const rest = subjects.length > diagnosticSubjectsMax ? ', ...' : '';
     out.line();
-    out.line({ text: title, style }, ` and ${others.length} more: see -o json`);
-    out.line(`  ${named}${rest}`);
+    out.line({ text: title, style }, ` and ${others.length} more, with their messages in -o json`);
+    for (const line of wrapped(subjects.join(', '))) out.line(`  ${line}`);
   }
 }
 
