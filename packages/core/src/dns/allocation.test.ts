@@ -22,7 +22,7 @@ test('the path of a query allocates nothing', () => {
     return parsed.value;
   });
   const limits = { ...matcherLimits, statesFree: 0, statesPerNode: 1 };
-  const { matcher, simulated } = compileMatcher(patterns, limits);
+  const { matcher, simulated } = compileMatcher(patterns, 0x5eed, limits);
   assert.ok(simulated > 0, 'the simulation is on the path too');
   const asked = query('www.Example.com', 1, [opt()]);
   const data = [1, 119, ...pointer(16)];

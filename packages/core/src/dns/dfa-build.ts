@@ -39,13 +39,14 @@ export type BuildResult =
   /** Over a budget. `blame` counts for each node of the trie the states that it is in. */
   | { readonly ok: false; readonly blame: Int32Array };
 
-/** Builds the automaton of all patterns in `trie`; each accept set also holds `always`. */
+/** Builds the automaton of all patterns in `trie`; each accept set also holds `always`. `seed` keys its hash tables. */
 export function buildDfa(
   trie: PatternTrie,
   always: readonly number[],
   limits: MatcherLimits,
+  seed: number,
 ): BuildResult {
-  const builder = new DfaBuilder(trie, always, limits);
+  const builder = new DfaBuilder(trie, always, limits, seed);
   return builder.run()
     ? { ok: true, dfa: builder.finish() }
     : { ok: false, blame: builder.blame() };
@@ -56,8 +57,8 @@ class DfaBuilder {
   readonly #always: readonly number[];
   readonly #limits: MatcherLimits;
   readonly #statesMax: number;
-  readonly #sets = new IntSets();
-  readonly #accepts = new IntSets();
+  readonly #sets: IntSets;
+  readonly #accepts: IntSets;
   #rowStarts: Int32Array = new Int32Array(1024);
   #edgeCodes: Int32Array = new Int32Array(4096);
   #edgeTargets: Int32Array = new Int32Array(4096);
@@ -73,10 +74,12 @@ class DfaBuilder {
   readonly #isExplicit = new Uint8Array(codeEnd);
   #scratch: Int32Array = new Int32Array(1024);
 
-  constructor(trie: PatternTrie, always: readonly number[], limits: MatcherLimits) {
+  constructor(trie: PatternTrie, always: readonly number[], limits: MatcherLimits, seed: number) {
     this.#trie = trie;
     this.#always = always;
     this.#limits = limits;
+    this.#sets = new IntSets(seed);
+    this.#accepts = new IntSets(~seed);
     this.#statesMax = trie.nodeCount * limits.statesPerNode + limits.statesFree;
   }
 

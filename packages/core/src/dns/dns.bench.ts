@@ -41,7 +41,7 @@ function wire(text: string): Uint8Array {
 
 function compiled(patterns: readonly Pattern[]): Matcher {
   const before = performance.now();
-  const { matcher, states, simulated } = compileMatcher(patterns);
+  const { matcher, states, simulated } = compileMatcher(patterns, 0x5eed);
   const milliseconds = Math.round(performance.now() - before);
   const kibibytes = Math.round(matcher.byteLength / 1024);
   console.log(

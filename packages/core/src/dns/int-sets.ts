@@ -4,9 +4,14 @@
 /**
  * Sorted sets of small integers, each kept once: the states of a subset construction and the accept
  * sets of a matcher. Sets lie end to end in one growing array.
+ *
+ * The hash of a set is the sum of random numbers, one for each member (Zobrist, "A new hashing method with application for
+ * game playing", 1970). Authors of policies choose the sets, and with a hash without secrets they could choose sets that all
+ * have one place, so that a compilation takes minutes. Ids do not depend on the random numbers: they count first appearances.
  */
 
 import { assert } from '../assert.ts';
+import { hashBytes } from './name-hash.ts';
 
 export class IntSets {
   /** Members of set `id`: members[starts[id]] up to members[starts[id + 1]]. */
@@ -14,6 +19,13 @@ export class IntSets {
   members: Int32Array = new Int32Array(4096);
   count = 0;
   #slots: Int32Array = new Int32Array(4096).fill(-1);
+  readonly #seed: number;
+  /** Random number of each member. */
+  #numbers: Int32Array = new Int32Array(0);
+
+  constructor(seed: number) {
+    this.#seed = seed;
+  }
 
   /** Octets of the arrays are bounded by the caller through `memberCount`. */
   get memberCount(): number {
@@ -22,8 +34,10 @@ export class IntSets {
 
   /** The id of the set of the first `length` integers of `sorted`, which ascend. */
   intern(sorted: Int32Array, length: number): number {
-    let hash = length;
-    for (let i = 0; i < length; i++) hash = mix(hash ^ sorted[i]!);
+    if (length > 0 && sorted[length - 1]! >= this.#numbers.length) this.#draw(sorted[length - 1]!);
+    const numbers = this.#numbers;
+    let hash = 0;
+    for (let i = 0; i < length; i++) hash = (hash + numbers[sorted[i]!]!) | 0;
     if ((this.count + 1) * 2 > this.#slots.length) this.#rehash();
     const mask = this.#slots.length - 1;
     let slot = hash & mask;
@@ -57,15 +71,27 @@ export class IntSets {
     const mask = slots.length - 1;
     for (let id = 0; id < this.count; id++) {
       const end = this.starts[id + 1]!;
-      let hash = end - this.starts[id]!;
+      let hash = 0;
       for (let i = this.starts[id]!; i < end; i++) {
-        hash = mix(hash ^ this.members[i]!);
+        hash = (hash + this.#numbers[this.members[i]!]!) | 0;
       }
       let slot = hash & mask;
       while (slots[slot]! >= 0) slot = (slot + 1) & mask;
       slots[slot] = id;
     }
     this.#slots = slots;
+  }
+
+  /** Draws the random numbers up to that of `member`, and as many again. */
+  #draw(member: number): void {
+    const from = this.#numbers.length;
+    this.#numbers = grown(this.#numbers, Math.max(1024, member + 1));
+    const key = { low: this.#seed, high: ~this.#seed };
+    const word = new Uint8Array(4);
+    for (let i = from; i < this.#numbers.length; i++) {
+      for (let octet = 0; octet < 4; octet++) word[octet] = i >>> (8 * octet);
+      this.#numbers[i] = hashBytes(word, 0, 4, key);
+    }
   }
 }
 
@@ -75,11 +101,4 @@ export function grown(array: Int32Array, length: number): Int32Array {
   const larger = new Int32Array(Math.max(length, array.length * 2));
   larger.set(array);
   return larger;
-}
-
-/** The finaliser of MurmurHash3: integers that differ in one bit spread over the table. */
-function mix(value: number): number {
-  let hash = Math.imul(value ^ (value >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return hash ^ (hash >>> 16);
 }

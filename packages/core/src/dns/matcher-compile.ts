@@ -44,10 +44,12 @@ interface Candidate extends GlobPattern {
 
 /**
  * Compiles `patterns`; a member of an accept set is an index in them. Null is one whose text is not
- * canonical: like each that is rejected, it matches nothing and keeps its index.
+ * canonical: like each that is rejected, it matches nothing and keeps its index. `seed`, 32 bits that no author of a pattern
+ * knows, keys the hash tables that are used; the result does not depend on it.
  */
 export function compileMatcher(
   patterns: readonly (Pattern | null)[],
+  seed: number,
   limits: MatcherLimits = matcherLimits,
 ): CompiledMatcher {
   const rejected: RejectedPattern[] = [];
@@ -66,7 +68,7 @@ export function compileMatcher(
       candidates.push({ tokens, pattern: index, isInfix: hasInfixStar(tokens) });
     }
   }
-  const { dfa, left } = mergeWithinBudget(candidates, plain, patterns.length, limits);
+  const { dfa, left } = mergeWithinBudget(candidates, plain, patterns.length, limits, seed);
   const globs = buildGlobTables(left, limits.simulationWordsMax);
   for (const index of globs.rejected) rejected.push(tooComplex(index, limits));
   rejected.sort((a, b) => a.index - b.index);
@@ -93,6 +95,7 @@ function mergeWithinBudget(
   always: readonly number[],
   patternCount: number,
   limits: MatcherLimits,
+  seed: number,
 ): { readonly dfa: Dfa; readonly left: readonly Candidate[] } {
   // The shortest first: no author of long patterns takes the room of others' ordinary ones.
   let merged = candidates.toSorted((a, b) => a.tokens.length - b.tokens.length);
@@ -105,7 +108,7 @@ function mergeWithinBudget(
       if (!isAdded) left.push(candidate);
       return isAdded;
     });
-    const result = buildDfa(trie, always, limits);
+    const result = buildDfa(trie, always, limits, seed);
     if (result.ok) return { dfa: result.dfa, left };
     const evicted = choose(added, trie, result.blame, attempt >= matcherAttemptsMax);
     left.push(...evicted);

@@ -14,7 +14,7 @@ const patterns = ['*.a.b', 'a*b.c', '*a*b*.c'].map((text): Pattern => {
   return parsed.value;
 });
 const image = encodeMatcher(
-  compileMatcher(patterns, { ...matcherLimits, statesFree: 0, statesPerNode: 1 }).matcher,
+  compileMatcher(patterns, 0x5eed, { ...matcherLimits, statesFree: 0, statesPerNode: 1 }).matcher,
 );
 
 function changed(word: number, value: number): Uint8Array {
@@ -22,6 +22,16 @@ function changed(word: number, value: number): Uint8Array {
   new DataView(bytes.buffer).setInt32(word * 4, value, true);
   return bytes;
 }
+
+test('the image does not depend on the seed', () => {
+  for (const seed of [0, 1, -1]) {
+    const { matcher } = compileMatcher(patterns, seed);
+    assert.deepEqual(
+      encodeMatcher(matcher),
+      encodeMatcher(compileMatcher(patterns, 0x5eed).matcher),
+    );
+  }
+});
 
 test('decode after encode is the matcher', () => {
   const decoded = decodeMatcher(image);

@@ -85,7 +85,7 @@ function checkAll(raw: readonly [string, boolean][], names: readonly Uint8Array[
     );
   });
   for (const limits of budgets) {
-    const { matcher, rejected } = compileMatcher(patterns, limits);
+    const { matcher, rejected } = compileMatcher(patterns, 0x5eed, limits);
     assert.deepEqual(rejected, []);
     const copy = decodeMatcher(encodeMatcher(matcher));
     assert.ok(copy.ok);
@@ -116,7 +116,7 @@ test('10,000 ordinary patterns: compiled in time and space, equal to the oracle'
   const patterns = ordinaryPatterns(10_000);
   // CPU time: on a busy machine the wall clock says nothing of the compiler.
   const before = process.cpuUsage();
-  const { matcher, rejected, simulated } = compileMatcher(patterns);
+  const { matcher, rejected, simulated } = compileMatcher(patterns, 0x5eed);
   assert.ok(process.cpuUsage(before).user / 1000 < 5000);
   assert.deepEqual([rejected, simulated], [[], 0]);
   assert.ok(matcher.byteLength < 6 * 1024 * 1024);
@@ -140,6 +140,7 @@ test('any patterns compile within their budget (T21)', () => {
     const before = performance.now();
     const { matcher, states } = compileMatcher(
       raw.map(([text, isRulesDns]) => parsed(text, isRulesDns)),
+      0x5eed,
     );
     assert.ok(performance.now() - before < 1000);
     assert.ok(
@@ -154,7 +155,7 @@ test('any patterns compile within their budget (T21)', () => {
 test('an image that was changed is refused or stays inside its arrays', () => {
   const patterns = ['*.a.b', 'a*b.c', '**.d', '*', '*a*b*'].map((text) => parsed(text, true));
   const image = encodeMatcher(
-    compileMatcher(patterns, { ...matcherLimits, statesFree: 0, statesPerNode: 1 }).matcher,
+    compileMatcher(patterns, 0x5eed, { ...matcherLimits, statesFree: 0, statesPerNode: 1 }).matcher,
   );
   const check = (changes: [number, number][], cut: number | undefined, name: Uint8Array): void => {
     const bytes = image.slice(0, cut);

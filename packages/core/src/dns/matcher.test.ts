@@ -82,7 +82,7 @@ test('what a pattern matches', () => {
   ];
   for (const [how, limits] of both) {
     for (const [text, yes, no] of table) {
-      const { matcher, rejected } = compileMatcher([pattern(text)], limits);
+      const { matcher, rejected } = compileMatcher([pattern(text)], 0x5eed, limits);
       assert.deepEqual(rejected, []);
       for (const name of yes)
         assert.deepEqual(matched(matcher, name), [0], `${how} ${text} ${name}`);
@@ -107,7 +107,7 @@ test('a bare star depends on where it stands', () => {
     pattern('*.com'),
   ];
   for (const [, limits] of both) {
-    const { matcher } = compileMatcher(patterns, limits);
+    const { matcher } = compileMatcher(patterns, 0x5eed, limits);
     assert.deepEqual(matched(matcher, 'a.com'), [0, 1, 2, 3]);
     assert.deepEqual(matched(matcher, 'com'), [0, 1]);
     assert.deepEqual(matched(matcher, '.'), [0, 1]);
@@ -129,7 +129,7 @@ test('limits of names and labels', () => {
     `${'x.'.repeat(125)}*.y`,
   ].map((text) => pattern(text));
   for (const [, limits] of both) {
-    const { matcher } = compileMatcher(patterns, limits);
+    const { matcher } = compileMatcher(patterns, 0x5eed, limits);
     assert.deepEqual(matched(matcher, long), [0, 2, 4]);
     assert.deepEqual(matched(matcher, many), [1, 3, 5]);
   }
@@ -150,7 +150,10 @@ test('all patterns of a name are found, whatever else there is', () => {
     '*.b',
     'a.b.c',
   ];
-  const { matcher, simulated } = compileMatcher(texts.map((text) => pattern(text)));
+  const { matcher, simulated } = compileMatcher(
+    texts.map((text) => pattern(text)),
+    0x5eed,
+  );
   assert.equal(simulated, 0);
   assert.deepEqual(matched(matcher, 'a.b.c'), [0, 1, 2, 3, 4, 5, 6, 7, 8, 11]);
   assert.deepEqual(matched(matcher, 'x.b.c'), [1, 2, 3, 7, 9]);
@@ -160,7 +163,7 @@ test('all patterns of a name are found, whatever else there is', () => {
 
 test('no patterns match nothing', () => {
   for (const [, limits] of both) {
-    const { matcher } = compileMatcher([], limits);
+    const { matcher } = compileMatcher([], 0x5eed, limits);
     for (const name of ['.', 'a', 'a.b', 'a\\000']) {
       assert.deepEqual(matched(matcher, name), []);
       assert.equal(matcher.match(view), 0);
@@ -176,7 +179,7 @@ test('patterns that explode are simulated, the others stay merged', () => {
   const benign = Array.from({ length: 500 }, (_, i) => `sub${i}*.dom${i % 50}.com`);
   const patterns = [...hostile, ...benign].map((text) => pattern(text));
   const before = performance.now();
-  const { matcher, rejected, simulated, states } = compileMatcher(patterns);
+  const { matcher, rejected, simulated, states } = compileMatcher(patterns, 0x5eed);
   assert.ok(performance.now() - before < 5000);
   assert.deepEqual(rejected, []);
   assert.ok(simulated >= 1 && simulated <= hostile.length, `${simulated}`);
@@ -193,6 +196,7 @@ test('a set with simulated patterns is transient, the others are stable', () => 
   const texts = ['*a*b*.com', '*b*c*.com', '*c*d*.com', '*.com', 'x.com'];
   const { matcher, simulated } = compileMatcher(
     texts.map((text) => pattern(text)),
+    0x5eed,
     limits,
   );
   assert.ok(simulated > 0);
@@ -211,6 +215,7 @@ test('what has no room is rejected by name', () => {
   const texts = ['abcdefghij.com', 'x.com', 'abcdefghijklmnopq.com', 'yyyyyyyyyy.com'];
   const { matcher, rejected, simulated } = compileMatcher(
     texts.map((text) => pattern(text)),
+    0x5eed,
     limits,
   );
   assert.equal(simulated, 2);
@@ -231,6 +236,7 @@ test('long patterns leave room for ordinary ones that come after them', () => {
   const long = Array.from({ length: 400 }, (_, i) => `${'a'.repeat(60 - (i >> 3))}.x${i}x`);
   const { matcher, rejected } = compileMatcher(
     [...long, 'api.example.com'].map((text) => pattern(text)),
+    0x5eed,
     limits,
   );
   assert.ok(rejected.length > 0);
@@ -243,6 +249,7 @@ test('only simple patterns over the budget end as well', () => {
   const texts = Array.from({ length: 40 }, (_, i) => `**.${'n.'.repeat(i)}com`);
   const { matcher, rejected, simulated } = compileMatcher(
     texts.map((text) => pattern(text)),
+    0x5eed,
     limits,
   );
   assert.deepEqual(rejected, []);

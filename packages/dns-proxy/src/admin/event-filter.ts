@@ -36,7 +36,8 @@ export class NameFilter {
     // As in rules.dns a bare star is any name at all.
     const pattern = parseMatchPattern(text, 'rules.dns');
     if (!pattern.ok) return err(pattern.error.message);
-    return ok(new NameFilter(compileMatcher([pattern.value]).matcher));
+    // The pattern is the operator's own, so its seed is no secret.
+    return ok(new NameFilter(compileMatcher([pattern.value], 0).matcher));
   }
 
   matches(bytes: Uint8Array, at: number, length: number): boolean {

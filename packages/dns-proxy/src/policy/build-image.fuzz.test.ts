@@ -204,7 +204,7 @@ function checkNames(draft: Draft, tables: PolicyTables): void {
 function matcherOf(text: string, isDns: boolean): (view: QueryView) => boolean {
   const pattern: Pattern | null = patternFromCanonical(text, isDns ? 'rules.dns' : 'toFQDNs');
   assert.ok(pattern !== null, text);
-  const { matcher } = compileMatcher([pattern]);
+  const { matcher } = compileMatcher([pattern], 0x5eed);
   return (view) => matcher.has(matcher.match(view), 0);
 }
 

@@ -3,6 +3,7 @@
 
 /** A policy snapshot turned into the arrays that the query path reads. */
 
+import { randomBytes } from 'node:crypto';
 import type { Matcher } from '@tandem/core/dns/matcher';
 import {
   type CompiledMatcher,
@@ -57,6 +58,7 @@ function compilePatterns(patterns: PolicySnapshot['patterns']): CompiledMatcher 
       const isDns = context === PatternContext.PATTERN_CONTEXT_DNS_RULE;
       return patternFromCanonical(text, isDns ? 'rules.dns' : 'toFQDNs');
     }),
+    randomBytes(4).readInt32LE(),
   );
 }
 
