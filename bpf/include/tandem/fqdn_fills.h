@@ -12,6 +12,10 @@
  *
  * All three only grow, so their sum, the stamp, is the same only if each of them is. It wraps, but not within the second that a
  * denial is believed.
+ *
+ * The hash of `filled` has no key: each version has to find the same place, and whoever learns addresses can choose some that
+ * share a place with another's. They gain no verdict: a slot that is filled there makes the stamps of all its addresses old, so
+ * the next packet of each denied question is searched, as the first one was, and denied again.
  */
 #ifndef TANDEM_FQDN_FILLS_H
 #define TANDEM_FQDN_FILLS_H
