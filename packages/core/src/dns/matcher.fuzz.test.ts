@@ -137,12 +137,12 @@ test('10,000 ordinary patterns: compiled in time and space, equal to the oracle'
 
 test('any patterns compile within their budget (T21)', () => {
   const check = (raw: [string, boolean][]): void => {
-    const before = performance.now();
+    const before = process.cpuUsage();
     const { matcher, states } = compileMatcher(
       raw.map(([text, isRulesDns]) => parsed(text, isRulesDns)),
       0x5eed,
     );
-    assert.ok(performance.now() - before < 1000);
+    assert.ok(process.cpuUsage(before).user / 1000 < 1000);
     assert.ok(
       states <= matcherLimits.statesFree + matcherLimits.statesPerNode * matcherLimits.trieNodesMax,
     );
