@@ -57,7 +57,7 @@ static __always_inline struct td_class class_of_host(const struct td_addr *addre
 	struct td_addr loopback = { .a = { 0, 0, 0, bpf_htonl(1) } };
 	struct td_class class = class_of(address);
 
-	if (!(class.flags & TD_CLASS_NODE))
+	if (!is_node(&class))
 		class = class_of(&loopback);
 	/* also while the loopback address has no class: no name that was learned opens the host */
 	class.flags |= TD_CLASS_NODE;
@@ -73,7 +73,7 @@ static __always_inline bool is_neighbour_message(const struct packet *p)
 /*
  * Rule 3 for the node itself: only packets of this node may have its address as source, if they are for an endpoint. Packets
  * to the node may have it all the same: an answer whose translation is undone, and the node's own multicast that loops back.
- * Neighbour discovery is exempt, because it finds out that both ends of a link have one link-local address.
+ * Neighbour discovery is exempt, because it finds out whether another host has the address.
  */
 static __always_inline bool is_forged_host(const struct judgement *j)
 {

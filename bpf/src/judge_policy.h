@@ -47,7 +47,7 @@ __noinline int judge_delivered(const struct judgement *j, struct fqdn_search *se
 	if (!j || !search)
 		return 0;
 	class = class_of(&j->packet.destination);
-	if (class.flags & TD_CLASS_NODE)
+	if (is_node(&class))
 		return 0;
 	answer = policy_of_class(&search->question, class.id, j->source.flags & TD_EP_WILD_EGRESS);
 	if (answer.verdict == TD_VERDICT_DENY)

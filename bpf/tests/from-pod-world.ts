@@ -19,6 +19,8 @@ export const dns4 = '10.96.0.10';
 export const dns6 = 'fd00:96::10';
 export const linkLocal = 'fe80::11';
 export const gateway6 = 'fe80::1';
+/** As addr_gen_mode random or stable-privacy makes it: of no Ethernet address. */
+export const random6 = 'fe80::5a3c:91d2:ab01:77e4';
 export const foreignMark = 0x8004;
 
 /** Own pod with DNS rules on the loopback, another pod elsewhere, one LIVE member. */
@@ -30,8 +32,12 @@ export function setUpPods(fixture: Fixture): void {
     fixture.dnsServer(server, 17);
     fixture.dnsServer(server, 6);
   }
-  fixture.class(gateway6, 128, 5, ['NODE']);
   fixture.member(0, 'LIVE');
+}
+
+/** As the agent writes link-local addresses that the node has at a bridge (`linkLocalAddresses` in compile.test.ts). */
+export function classifyAtBridge(fixture: Fixture): void {
+  for (const address of [gateway6, random6]) fixture.class(address, 128, 5, ['NODE', 'LINK_LOCAL']);
 }
 
 export interface FrameRow {

@@ -11,7 +11,6 @@ import type { ExtensionSpec, PacketSpec } from '@tandem/testing/packet-spec';
 import { Fixture } from './fixture.ts';
 import {
   dns4,
-  gateway6,
   icmp6,
   linkLocal,
   other4,
@@ -131,16 +130,6 @@ describe('neighbour and listener discovery (rule 2)', () => {
       name: "another pod's advertisement",
       frame: icmp6(linkLocal, 'ff02::1', 136, { target: other6 }),
       drop: 'DROP_SPOOFED',
-    },
-    {
-      name: "the gateway's advertisement",
-      frame: icmp6(linkLocal, 'ff02::1', 136, { target: gateway6 }),
-      drop: 'DROP_ND',
-    },
-    {
-      name: "solicitation with the gateway's source",
-      frame: icmp6(gateway6, 'ff02::1:ff00:1', 135),
-      drop: 'DROP_ND',
     },
     {
       name: 'unspecified advertisement',

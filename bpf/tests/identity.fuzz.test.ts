@@ -83,7 +83,9 @@ describe('judge', () => {
     }
     for (const [ifindex, side] of sides) fixture.device(ifindex, side);
     for (const node of nodes) {
-      const flags = own.includes(node) ? (['NODE', 'HOST'] as const) : (['NODE'] as const);
+      const flags = own.includes(node)
+        ? (['NODE', 'CLUSTER', 'HOST'] as const)
+        : (['NODE', 'CLUSTER'] as const);
       fixture.class(node, node.includes(':') ? 128 : 32, 30, flags);
     }
     fixture.tunnelPort(4789);
@@ -220,7 +222,7 @@ describe('from_pod', () => {
       for (const address of ['10.1.2.12', 'fd00:2::12']) {
         fixture.endpoint(address, { id: 2, ifindex: 7 });
       }
-      fixture.class(gateway6, 128, 30, ['NODE']);
+      fixture.class(gateway6, 128, 30, ['NODE', 'LINK_LOCAL']);
       const port: PodPort = { own, mac, nodes: new Set([gateway6]) };
       const seen = new Set<string | null>();
       fc.assert(

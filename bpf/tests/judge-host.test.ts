@@ -59,6 +59,17 @@ describe('at LOCAL_IN the destination is the host (F8)', () => {
     });
   }
 
+  test("a link-local address that pods may not claim is the host's like any other", () => {
+    fixture.class('::1', 128, 30, ['NODE', 'CLUSTER']);
+    fixture.class('fe80::1', 128, 40, ['NODE', 'LINK_LOCAL']);
+    addRule(fixture, 40);
+    expectVerdict(fixture, udp(a6, 'fe80::1'), seenFromA, 'DROP_NO_MATCH', 'local-in');
+    addRule(fixture, 30);
+    expectVerdict(fixture, udp(a6, 'fe80::1'), seenFromA, 'FORWARDED', 'local-in');
+    addRule(fixture, 40, { verdict: 'DENY' });
+    expectVerdict(fixture, udp(a6, 'fe80::1'), seenFromA, 'DROP_POLICY_DENY', 'local-in');
+  });
+
   test('a rule that denies a prefix around an address of the node is none for the node', () => {
     fixture.class('192.168.60.1', 32, 30, ['NODE', 'CLUSTER']);
     fixture.class('192.168.60.0', 24, 40);

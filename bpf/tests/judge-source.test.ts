@@ -153,22 +153,31 @@ describe("this node's own address is believed of what it made alone (rule 3)", (
     expectVerdict(fixture, tcp(own4, own4), answer, 'NO_ENDPOINT', 'local-in');
   });
 
-  test('neighbours tell each other what two ends of a link may both be called', () => {
-    fixture.class('fe80::1', 128, 30, ['NODE', 'HOST']);
+  test('neighbour discovery passes, which finds out whether another host has the address', () => {
     const solicit = (source: string): PacketSpec => ({
       ip: { source, destination: b6, ttl: 255 },
       icmp: { type: 135 },
       payload: new Uint8Array(16),
     });
-    expectVerdict(fixture, solicit('fe80::1'), { ifindex: uplink }, 'FORWARDED');
-    expectVerdict(fixture, udp('fe80::1', b6), { ifindex: uplink }, 'DROP_UNVERIFIED');
+    expectVerdict(fixture, solicit(own6), { ifindex: uplink }, 'FORWARDED');
+    expectVerdict(fixture, udp(own6, b6), { ifindex: uplink }, 'DROP_UNVERIFIED');
   });
+});
+
+test("a link-local address of the node's, as another host has it at another link, is no host's", () => {
+  fixture.class('fe80::1', 128, 40, ['NODE', 'LINK_LOCAL']);
+  fixture.class('::1', 128, 30, ['NODE', 'CLUSTER']);
+  addRule(fixture, 30, { policyId: 2, direction: 'ingress' });
+  const from = udp('fe80::1', b6);
+  expectVerdict(fixture, from, { ifindex: uplink }, 'DROP_NO_MATCH');
+  addRule(fixture, 40, { policyId: 2, direction: 'ingress' });
+  expectVerdict(fixture, from, { ifindex: uplink }, 'FORWARDED');
 });
 
 describe('steering cannot be walked around (rule 1)', () => {
   beforeEach(() => {
     // a node-local cache that listens on the ClusterIP: the address is the host's
-    fixture.class(dns4, 32, 60, ['SERVICE', 'NODE']);
+    fixture.class(dns4, 32, 60, ['SERVICE', 'NODE', 'CLUSTER']);
     addRule(fixture, 60, { protocol: 17, port: 53, verdict: 'L7_DNS' });
     addRule(fixture, 60, { protocol: 6, port: 53, verdict: 'L7_DNS' });
   });

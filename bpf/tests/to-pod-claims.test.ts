@@ -24,6 +24,8 @@ const third4 = '10.1.2.13';
 const third6 = 'fd00:1:2::13';
 const gateway4 = '10.1.2.1';
 const gateway6 = 'fe80::1';
+/** As addr_gen_mode random or stable-privacy makes it: of no Ethernet address. */
+const random6 = 'fe80::5a3c:91d2:ab01:77e4';
 const ownMac = '02:00:00:00:00:0b';
 
 const ingress = { host: 0, 'another pod': 7, 'a trusted port': 2, 'an unknown port': 99 } as const;
@@ -37,9 +39,11 @@ function setUp(mac?: Uint8Array): void {
   for (const address of [other4, other6]) fixture.endpoint(address, { id: 2, ifindex: 7 });
   for (const address of [third4, third6]) fixture.endpoint(address, { id: 3, ifindex: 8 });
   fixture.device(2, 'TRUSTED');
-  for (const gateway of [gateway4, gateway6, 'fd00:1:2::1']) {
-    fixture.class(gateway, gateway.includes(':') ? 128 : 32, 30, ['NODE', 'CLUSTER']);
+  for (const gateway of [gateway4, 'fd00:1:2::1']) {
+    fixture.class(gateway, gateway.includes(':') ? 128 : 32, 30, ['NODE', 'CLUSTER', 'HOST']);
   }
+  // As the agent writes link-local addresses that the node has at a bridge.
+  for (const address of [gateway6, random6]) fixture.class(address, 128, 5, ['NODE', 'LINK_LOCAL']);
 }
 
 function arp(senderAddress: string, operation: 'request' | 'reply' = 'request'): PacketSpec {
@@ -93,6 +97,16 @@ const rows: readonly (readonly [name: string, frame: PacketSpec, answers: Answer
   [
     'advertisement of the gateway from an address of the speaker',
     discovery(136, other6, { target: gateway6, to: own6 }),
+    [null, spoofed, null, unknown],
+  ],
+  [
+    "advertisement of the bridge's random address",
+    discovery(136, other6, { target: random6 }),
+    [null, spoofed, null, unknown],
+  ],
+  [
+    "solicitation from the bridge's random address",
+    discovery(135, random6, { target: own6 }),
     [null, spoofed, null, unknown],
   ],
   [

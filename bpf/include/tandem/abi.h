@@ -93,7 +93,7 @@ struct td_class_key {
 
 enum td_class_flags {
 	TD_CLASS_CLUSTER = 1 << 0,        /* pod, node, service, API server: FQDN selectors never apply */
-	TD_CLASS_NODE = 1 << 1,           /* an address of a node, a gateway's link-local one too */
+	TD_CLASS_NODE = 1 << 1,           /* an address of a node; without CLUSTER: a link-local one that no pod may claim */
 	TD_CLASS_SERVICE = 1 << 2,
 	TD_CLASS_LINK_LOCAL = 1 << 3,     /* link-local, loopback, metadata */
 	/*

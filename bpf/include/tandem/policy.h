@@ -16,6 +16,17 @@ static __always_inline struct td_class class_of(const struct td_addr *address)
 	return class ? *class : none;
 }
 
+/*
+ * Whether an address is the node's or another node's. A link-local address that pods may not claim has TD_CLASS_NODE without
+ * TD_CLASS_CLUSTER: on another link another host may have it.
+ */
+static __always_inline bool is_node(const struct td_class *class)
+{
+	__u32 both = TD_CLASS_NODE | TD_CLASS_CLUSTER;
+
+	return (class->flags & both) == both;
+}
+
 /* The question that is put to policy: may the owner of `policy_id` have this connection? */
 struct question {
 	__u32 policy_id;

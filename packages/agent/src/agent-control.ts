@@ -357,6 +357,7 @@ export class AgentControl {
       nodeName: config.nodeName,
       clusterName: config.clusterName,
       localAddresses: this.#localAddresses?.get() ?? [],
+      linkLocalAddresses: this.#localAddresses?.atBridges() ?? [],
       ...(config.podCidrs.length > 0 ? { localPodCidrs: config.podCidrs } : {}),
       clusterCidrs: config.clusterCidrs,
       serviceCidrs: config.serviceCidrs,

@@ -32,12 +32,22 @@ export const learnedProtocols: ReadonlySet<number> = new Set([
   RTPROT_DHCP,
 ]);
 
+/** A router's IPv6 link-local address, which says nothing without the interface. */
+export interface LinkLocalGateway {
+  readonly ifindex: number;
+  readonly address: Uint8Array;
+}
+
+/** At most so many: a router advertises itself by as many addresses as it likes. */
+const linkLocalGatewaysMax = 256;
+
 export class RouteView {
   readonly #tables: readonly number[];
   readonly #read: (table: number) => Promise<readonly Route[]>;
   #hosts: ReadonlyMap<string, number> = new Map();
   #waysOut: ReadonlyMap<number, ReadonlySet<number>> = new Map();
   #gateways: readonly Uint8Array[] = [];
+  #linkLocalGateways: readonly LinkLocalGateway[] = [];
   #kept: ReadonlyMap<number, readonly Route[]> = new Map();
 
   /** Beside what is asked of the main table, `tables` are kept whole. */
@@ -65,6 +75,14 @@ export class RouteView {
   /** Routers of the main table, each once; none that advertised itself, or that a redirect named. */
   get gateways(): readonly Uint8Array[] {
     return this.#gateways;
+  }
+
+  /**
+   * Routers of the main table by link-local address, each once, those that advertised themselves too. Of more than 256
+   * the ones that the node was told by itself come first.
+   */
+  get linkLocalGateways(): readonly LinkLocalGateway[] {
+    return this.#linkLocalGateways;
   }
 
   of(table: number): readonly Route[] {
@@ -102,14 +120,17 @@ export class RouteView {
       for (const gateway of route.gateways) gateways.set(formatAddress(gateway), gateway);
     }
     const gatewayList = [...gateways.values()];
+    const linkLocalGateways = linkLocalGatewaysOf(main);
     const isSame =
       isDeepStrictEqual(hosts, this.#hosts) &&
       isDeepStrictEqual(waysOut, this.#waysOut) &&
       isDeepStrictEqual(gatewayList, this.#gateways) &&
+      isDeepStrictEqual(linkLocalGateways, this.#linkLocalGateways) &&
       isDeepStrictEqual(kept, this.#kept);
     this.#hosts = hosts;
     this.#waysOut = waysOut;
     this.#gateways = gatewayList;
+    this.#linkLocalGateways = linkLocalGateways;
     this.#kept = kept;
     return !isSame;
   }
@@ -133,4 +154,24 @@ function isWayOut({ destination, type, hasGateway }: Route): boolean {
 
 function byPriority(left: Route, right: Route): number {
   return left.priority - right.priority;
+}
+
+function linkLocalGatewaysOf(routes: readonly Route[]): readonly LinkLocalGateway[] {
+  const found = new Map<string, LinkLocalGateway>();
+  const isLearned = ({ protocol }: Route): boolean => learnedProtocols.has(protocol);
+  const [made, learned] = [routes.filter((each) => !isLearned(each)), routes.filter(isLearned)];
+  for (const { gateways, ifindexes } of [...made, ...learned]) {
+    for (const address of gateways.filter(isLinkLocal6)) {
+      for (const ifindex of ifindexes) {
+        if (found.size === linkLocalGatewaysMax) return [...found.values()];
+        found.set(`${ifindex} ${formatAddress(address)}`, { ifindex, address });
+      }
+    }
+  }
+  return [...found.values()];
+}
+
+/** In fe80::/10 (RFC 4291, 2.5.6). */
+function isLinkLocal6(address: Uint8Array): boolean {
+  return address[0] === 0xfe && ((address[1] ?? 0) & 0xc0) === 0x80;
 }

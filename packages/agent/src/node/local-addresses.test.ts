@@ -8,6 +8,7 @@ import { after, before, test } from 'node:test';
 import { formatAddress } from '@tandem/core/net/ip';
 import { NetworkView } from '@tandem/netlink/network-view';
 import { insideNamespace } from '@tandem/testing/inside';
+import { Namespace } from '@tandem/testing/namespace';
 import { waitFor } from '@tandem/testing/wait';
 import { LocalAddresses } from './local-addresses.ts';
 
@@ -104,6 +105,79 @@ insideNamespace(import.meta, () => {
     );
     ip('link del pod0');
     ip('addr add 192.0.2.3/32 dev lo');
+    await until('a real one is told', () => changes > known);
+    assert.equal(changes, known + 1);
+  });
+
+  const atBridges = (): string[] =>
+    local
+      .atBridges()
+      .map((each) => formatAddress(each))
+      .sort();
+
+  test('link-local addresses at a bridge, by hand and random, of interfaces on top of it, and of its routers', async () => {
+    ip('link add cni0 type bridge');
+    ip('link add cni1 type bridge');
+    // IN6_ADDR_GEN_MODE_RANDOM
+    writeFileSync('/proc/sys/net/ipv6/conf/cni1/addr_gen_mode', '3');
+    ip('link add top0 link cni0 type macvlan');
+    ip('link add own0 type veth peer name own1');
+    ip('link set own1 master cni0');
+    // A bridge without a port has no carrier, and makes no address.
+    ip('link add tap0 type veth peer name tap1');
+    ip('link set tap0 master cni1');
+    for (const name of ['cni0', 'cni1', 'top0', 'own0', 'own1', 'tap0', 'tap1']) {
+      ip(`link set ${name} up`);
+    }
+    ip('addr add fe80::1/64 dev cni0 nodad');
+    ip('addr add fe80::7/64 dev top0 nodad');
+    ip('addr add fe80::b/64 dev own0 nodad');
+    for (const name of ['up0', 'up1']) ip(`link set ${name} up`);
+    ip('addr add fe80::a/64 dev up1 nodad');
+    ip('-6 route add 2001:db8:1::/48 via fe80::f1 dev cni0');
+    ip('-6 route add 2001:db8:2::/48 via fe80::f2 dev cni0 proto ra');
+    ip('-6 route add 2001:db8:3::/48 via fe80::f3 dev up0');
+    const random = (): string | undefined =>
+      [...view.state.addresses]
+        .filter(({ ifindex }) => ifindex === view.state.linkByName('cni1')?.ifindex)
+        .map(({ address }) => formatAddress(address))
+        .find((text) => text.startsWith('fe80'));
+    await until('the random address', () => random() !== undefined);
+    const byHand = ['fe80::1', 'fe80::7', 'fe80::b', 'fe80::f1', 'fe80::f2'];
+    const want = [...byHand, random() ?? ''];
+    await until('all of them', () => want.every((each) => atBridges().includes(each)));
+    for (const other of ['fe80::a', 'fe80::f3', '2001:db8::1']) {
+      assert.ok(!atBridges().includes(other), other);
+    }
+    assert.ok(!texts().some((text) => text.startsWith('fe80')), 'none is an address of the host');
+  });
+
+  test('a link-local address at a bridge that goes is told, and so is its router', async () => {
+    await view.refresh();
+    const known = changes;
+    ip('addr del fe80::1/64 dev cni0');
+    await until('the address', () => changes > known && !atBridges().includes('fe80::1'));
+    const later = changes;
+    ip('-6 route del 2001:db8:2::/48');
+    await until('the router', () => changes > later && !atBridges().includes('fe80::f2'));
+  });
+
+  test('a pod at a bridge that comes and goes is no change', async () => {
+    await view.refresh();
+    const known = changes;
+    await using pod = await Namespace.create('pod');
+    ip(`link add pod0 type veth peer name eth0 netns ${pod.name}`);
+    ip('link set pod0 up');
+    await pod.ip(['link set eth0 up']);
+    await until('its address', () =>
+      [...view.state.addresses].some(
+        ({ ifindex }) => ifindex === view.state.linkByName('pod0')?.ifindex,
+      ),
+    );
+    ip('link set pod0 master cni0');
+    await until('the port', () => view.state.linkByName('pod0')?.master !== 0);
+    ip('link del pod0');
+    ip('addr add 192.0.2.4/32 dev lo');
     await until('a real one is told', () => changes > known);
     assert.equal(changes, known + 1);
   });

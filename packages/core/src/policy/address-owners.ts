@@ -147,6 +147,15 @@ const localOwner: Ownership = {
   ...nodeOwners.host,
   flags: nodeOwners.host.flags | ClassFlag.host,
 };
+/**
+ * Owner of link-local addresses that no pod may claim. Their links are many and their addresses the same, so as a source they
+ * are the world's: without `cluster`, `node` says nothing of whom a packet is from or for (is_node() of bpf).
+ */
+const linkLocalOwner: Ownership = {
+  ...specialOwners.ipv6,
+  flags: ClassFlag.linkLocal | ClassFlag.node,
+  isImplied: true,
+};
 const impliedOwners: Readonly<Record<NodeEntity, Ownership>> = {
   host: { ...nodeOwners.host, isImplied: true },
   'remote-node': { ...nodeOwners['remote-node'], isImplied: true },
@@ -203,6 +212,11 @@ function addNodes(set: SetOwner, cluster: ClusterState, node: NodeContext): Read
   }
   const own = cluster.nodes.get(`/${node.nodeName}`)?.addresses ?? [];
   for (const address of own) add(address, nodeOwners.host);
+  // A node-local cache there has the host's class, and its listener's.
+  const caches = new Set(node.nodeLocalDns.map(addressKey));
+  for (const address of node.linkLocalAddresses ?? []) {
+    if (!caches.has(addressKey(address))) add(address, linkLocalOwner);
+  }
   for (const address of node.localAddresses) add(address, localOwner);
   const itself = hostItself as Uint8Array;
   if (!keys.has(addressKey(itself))) set(hostPrefix(itself), hostItselfOwner);

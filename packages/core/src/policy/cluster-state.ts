@@ -49,6 +49,11 @@ export interface NodeContext {
   readonly nodeName: string;
   /** Addresses of the host's own interfaces, pod gateways included: entity host. */
   readonly localAddresses: readonly Uint8Array[];
+  /**
+   * IPv6 link-local addresses of the host and of its routers at bridges: no pod may claim them, and no policy is for them. One
+   * of another link may be a stranger's.
+   */
+  readonly linkLocalAddresses?: readonly Uint8Array[];
   /** Pod CIDRs of this node; default: spec.podCIDRs of its Node. */
   readonly localPodCidrs?: readonly Prefix[];
   /** Pod CIDRs of the whole cluster, beyond those of the Nodes. */

@@ -99,6 +99,20 @@ test("the node's own address inside its pod CIDR is no unknown pod", () => {
   assert.equal(rows['10.244.0.0/24'], 'CP');
 });
 
+test('link-local addresses of the host at its bridges: for no pod to claim, and as a peer the world', () => {
+  const spec = { endpointSelector: web, egress: [{ toEntities: ['host', 'cluster', 'world'] }] };
+  const addresses = { linkLocalAddresses: ['fe80::1', 'fe80::c0ff:ee'].map(address) };
+  const objects = [...basicObjects, cnp('shop/p', spec)];
+  const rows = classRows(compileObjects(objects, { node: addresses }));
+  const world = rows['fe80::/10']?.replace('L ', '');
+  assert.equal(rows['fe80::1/128'], `NL ${world}`);
+  assert.equal(rows['fe80::c0ff:ee/128'], `NL ${world}`);
+  assert.match(String(world), /^entity world/);
+  const cache = { ...addresses, nodeLocalDns: [address('fe80::1')] };
+  const withCache = classRows(compileObjects(basicObjects, { node: cache }));
+  assert.equal(withCache['fe80::1/128'], 'CNL', 'a node-local cache is the host');
+});
+
 test('what is no pod of this node, though in its pod CIDR: a pod of another node, an end of a tunnel', () => {
   const remote = pod('shop/far', { app: 'far' }, 'two', '10.244.0.77');
   const first = pod('shop/first', { app: 'first' }, 'two', '10.244.1.0');

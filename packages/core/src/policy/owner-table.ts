@@ -178,7 +178,7 @@ export class OwnerTable {
   #updateBase(cluster: ClusterState, node: NodeContext): void {
     const facts = JSON.stringify([
       ...[node.nodeName, node.localAddresses, node.localPodCidrs, node.clusterCidrs],
-      node.serviceCidrs,
+      ...[node.serviceCidrs, node.linkLocalAddresses],
     ]);
     const nodes = this.#nodes.follow(cluster.nodes);
     const services = this.#services.follow(cluster.services);
