@@ -14,24 +14,22 @@ import { macBytes } from '@tandem/testing/address';
 import { buildPacket } from '@tandem/testing/packet';
 import { defaultMac, type PacketSpec } from '@tandem/testing/packet-spec';
 import { Fixture } from './fixture.ts';
+import {
+  batch,
+  type FullOrder,
+  fullOrder,
+  fullOrders,
+  measureReplace,
+  orderOf,
+  usedPairs,
+} from './full-order.ts';
 import { conntrack, tcpState } from './judge-world.ts';
 import { testIfindex } from './kernel-world.ts';
-import { type LearnRequest, learnInto, writeRequests } from './learning.ts';
-import { OrderState, setShare } from './order-state.ts';
+import { type LearnRequest, learnInto } from './learning.ts';
 
 const rounds = 9;
 const repeat = 200_000;
 const selector = 0x80000001;
-/** One that is kept at its limit. */
-const fullNamespace = 900;
-/** All pairs that the maps of a node hold (TD_PLACES_MAX). */
-const placesMax = 98_303;
-/** Pairs of the namespace at its limit, and of another one. The fuller `fqdn` is, the more pages lie in a bucket of the hash. */
-const fullOrders = [
-  { pairs: 1000, others: 0 },
-  { pairs: 1000, others: placesMax - 1000 },
-  { pairs: placesMax, others: 0 },
-] as const;
 
 using orders = new DisposableStack();
 using fixture = new Fixture({ classes: 65536, policy: 32768, fqdn: 16384, quotas: 1024 }, true, {
@@ -158,47 +156,6 @@ const reply: PacketSpec = {
   payload: 'x'.repeat(80),
 };
 
-const batch = 128;
-
-/** The pairs of `fullNamespace`, at its limit. */
-interface FullOrder {
-  readonly fixture: Fixture;
-  readonly pairs: number;
-  /** Additions of addresses that it does not have. */
-  next(count: number): LearnRequest[];
-}
-
-function orderOf(of: Fixture, pairs: number): FullOrder {
-  let added = 0;
-  setShare(of, fullNamespace, 0, pairs);
-  const next = (count: number): LearnRequest[] =>
-    Array.from({ length: count }, () => {
-      added += 1;
-      const address = `13.${added >> 16}.${(added >> 8) & 255}.${added & 255}`;
-      return { op: 'ADD' as const, address, selector, expires, namespaceId: fullNamespace };
-    });
-  return { fixture: of, pairs, next };
-}
-
-function fullOrder(pairs: number, others: number): FullOrder {
-  const sizes = { fqdn: 131_072, quotas: 1024 };
-  const limits = { pairs: placesMax, quota_namespace: placesMax };
-  const of = orders.use(new Fixture(sizes, true, limits));
-  const order = orderOf(of, pairs);
-  fill(others, (count) => order.next(count).map((each) => ({ ...each, namespaceId: 1 })));
-  fill(pairs, (count) => order.next(count));
-  assert.equal(usedPairs(order), pairs);
-  return order;
-
-  function fill(total: number, next: (count: number) => LearnRequest[]): void {
-    for (let left = total; left > 0; left -= batch) learnInto(of, next(Math.min(left, batch)));
-  }
-}
-
-function usedPairs({ fixture: of }: FullOrder): number | undefined {
-  return new OrderState(of).ofNamespace(fullNamespace)?.used;
-}
-
 const small = orderOf(fixture, batch);
 
 interface Subject {
@@ -316,7 +273,7 @@ const subjects: readonly Subject[] = [
   ...fullOrders.map(({ pairs, others }): Subject => {
     const all = (pairs + others).toLocaleString('en');
     const name = `learn: replaces, ${all} pairs in the order, ${pairs.toLocaleString('en')} its own`;
-    return { name, program: 'learn', order: fullOrder(pairs, others) };
+    return { name, program: 'learn', order: fullOrder(orders, pairs, others) };
   }),
 ];
 
@@ -366,21 +323,6 @@ function measureLearn(): number {
   const runs = 200;
   for (let i = 0; i < runs; i++) program.runSyscall(args);
   return Number(process.hrtime.bigint() - start) / runs / size;
-}
-
-/** New addresses of a namespace at its limit: one goes for each that comes. */
-function measureReplace(order: FullOrder): number {
-  const runs = 50;
-  const program = order.fixture.object.program('learn');
-  const args = order.fixture.structs.bytes('td_learn_args', { writer: 0, count: batch });
-  let sum = 0n;
-  for (let i = 0; i < runs; i++) {
-    writeRequests(order.fixture, order.next(batch));
-    const start = process.hrtime.bigint();
-    program.runSyscall(args);
-    sum += process.hrtime.bigint() - start;
-  }
-  return Number(sum) / runs / batch;
 }
 
 const samples = new Map<string, number[]>(subjects.map(({ name }) => [name, []]));
