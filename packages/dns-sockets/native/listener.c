@@ -122,6 +122,12 @@ static const char *configure(int fd, const struct listener *want)
 
 	if (set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0)
 		return "setsockopt(SO_REUSEPORT)";
+	/*
+	 * A connection that root has accepted has its uid, and would keep a member of another uid from binding the port again. With
+	 * this, which connections inherit, only listeners are compared.
+	 */
+	if (want->is_tcp && set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1) != 0)
+		return "setsockopt(SO_REUSEADDR)";
 	if (v6 && set_int(fd, SOL_IPV6, IPV6_V6ONLY, 1) != 0)
 		return "setsockopt(IPV6_V6ONLY)";
 	if (v6 ? set_int(fd, SOL_IPV6, IPV6_TRANSPARENT, 1) : set_int(fd, SOL_IP, IP_TRANSPARENT, 1))

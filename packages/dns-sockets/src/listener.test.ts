@@ -12,6 +12,7 @@ import { echoLoop } from '../test/echo.ts';
 import { openSockets, until } from '../test/wait.ts';
 import { closeFd, duplicateFd, localPort, releaseFd } from './fd.ts';
 import { createListener, enlargeBuffers, guardListener, type ListenerOptions } from './listener.ts';
+import { acceptTcp } from './tcp-accept.ts';
 
 const options: ListenerOptions = {
   family: 4,
@@ -73,6 +74,26 @@ describe('createListener', () => {
       message: /UDP listener on IPv4 port \d+: bind/,
     });
     closeFd(given);
+  });
+
+  test('a TCP connection that root has accepted keeps no member of another uid from the port', async () => {
+    const given = { ...options, protocol: 'tcp', ownerUid: memberUid } as const;
+    const listener = createListener(given);
+    const port = localPort(listener);
+    // As a member has it: with both families the kernel compares all sockets of the port.
+    const other = createListener({ ...given, family: 6, port });
+    const { promise, resolve } = Promise.withResolvers<number>();
+    const stop = acceptTcp(listener, {
+      onConnection: ({ fd }) => resolve(fd),
+      onError: (errno) => assert.fail(`accept failed: ${errno}`),
+    });
+    const client = connect(port, '127.0.0.1');
+    const connection = await promise;
+    const next = createListener({ ...given, port });
+    assert.equal(localPort(next), port);
+    stop();
+    client.destroy();
+    for (const fd of [listener, other, connection, next]) closeFd(fd);
   });
 
   test('an IPv6 listener leaves IPv4 alone', () => {
