@@ -13,7 +13,7 @@ import { Probe } from '@tandem/testing/probe';
 import { Unbound } from '@tandem/testing/unbound';
 import { waitFor } from '@tandem/testing/wait';
 import { degradedOf } from '../kit/admin.ts';
-import { processes } from '../kit/dns-counters.ts';
+import { bothCount, processes } from '../kit/dns-counters.ts';
 import {
   assertUnharmed,
   describeReport,
@@ -109,6 +109,7 @@ const unread = {
 } as const;
 const longOf = (probe: Probe, attackSeconds: number): Promise<string> =>
   writeLongQueries(probe, { ...unread, seconds: attackSeconds });
+const all = 'all of it at once';
 const silentOf: Attack = async (s) => [await askSilentServers(wild, { ...silent, seconds: s })];
 const junkOf: Attack = async (s) => [await askJunkServer(wild, { ...streamed, seconds: s })];
 const deniedOf: Attack = async (s) => [
@@ -133,7 +134,7 @@ const attacks: Readonly<Record<string, Attack>> = {
     await writeAtLineRate(strict, { name: 'n-1.allowed.test', connections: 16, seconds: s }),
   ],
   'queries of 65 KB to a server that reads none, two pods with 40 connections each': unreadOf,
-  'all of it at once': async (s) =>
+  [all]: async (s) =>
     (await Promise.all([silentOf(s), junkOf(s), deniedOf(s), unreadOf(s)])).flat(),
 };
 
@@ -154,18 +155,23 @@ const short: readonly string[] = [
   '300 silent servers of a rule without peers, 600 queries a second',
   'a server anywhere that streams junk over TCP on 40 connections',
   'queries of an allowed name at line rate on 16 TCP connections',
-  'all of it at once',
+  all,
 ];
 
 for (const [title, attack] of Object.entries(attacks)) {
   if (!isFull && !short.includes(title)) continue;
   test(`${title}: no neighbour notices`, async () => {
+    const junkBefore = await bothCount(tandem, 'junkConnections');
     const attacked = attack(seconds + 2 * rampSeconds);
     await Promise.race([attacked, waitForRamp()]);
     const report = await neighbours.measure(seconds);
     console.log(`${title}: ${describeReport(report)}`);
     for (const line of await attacked) console.log(`  ${line}`);
     assertUnharmed(report, calm);
+    const closed = (await bothCount(tandem, 'junkConnections')) - junkBefore;
+    if (title.includes('junk') || title === all) {
+      assert.ok(closed > 0, 'connections that stream junk are closed by the members, and counted');
+    }
   });
 }
 

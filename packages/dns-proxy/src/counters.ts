@@ -33,6 +33,8 @@ const help = {
     'queries to a server over the limit of servers of their endpoint or policy, or of the node, answered with SERVFAIL',
   upstreamServersGivenUp:
     'silent servers whose queries were dropped for queries to another server, because their endpoint was at its limit of servers',
+  upstreamResolversEvicted:
+    'resolvers of the cluster whose sockets were closed for another resolver, because the node asks more than it keeps',
   refusedUpstreamSockets:
     'queries for which no upstream socket could be opened, answered with SERVFAIL',
   refusedServerDown:

@@ -23,9 +23,15 @@ const ownerOf = (endpointId: number, policyId = endpointId): ServerOwner => ({
 
 class Fixture {
   readonly forgotten: string[] = [];
-  readonly servers: UpstreamServers = new UpstreamServers(({ address }) => {
-    this.forgotten.push(address.subarray(12).join('.'));
-  });
+  resolversEvicted = 0;
+  readonly servers: UpstreamServers = new UpstreamServers(
+    ({ address }) => {
+      this.forgotten.push(address.subarray(12).join('.'));
+    },
+    () => {
+      this.resolversEvicted += 1;
+    },
+  );
   #next = 0;
 
   /** Takes a server of a new address, and has a query in flight there. */
@@ -53,6 +59,7 @@ test('an endpoint over its bound gives up its own oldest idle server', () => {
   world.ask(ownerOf(2), 0);
   for (let i = 0; i < upstreamServersPerEndpointMax; i++) world.ask(ownerOf(7), i === 0 ? 1 : 0);
   assert.ok(world.ask(ownerOf(7)));
+  assert.equal(world.resolversEvicted, 0);
   assert.deepEqual(world.forgotten, ['198.18.0.3'], 'not the busy one, not the other endpoint’s');
 });
 
@@ -109,6 +116,7 @@ test('resolvers of the cluster have places of their own, for one another only', 
   assert.equal(world.servers.resolvers, upstreamResolversMax);
   assert.ok(world.ask(resolver, 0));
   assert.deepEqual(world.forgotten, ['198.18.0.1']);
+  assert.equal(world.resolversEvicted, 1);
   assert.ok(world.ask(ownerOf(1)), 'they take none of the others');
 });
 
@@ -121,6 +129,8 @@ test('what policy calls a resolver of the cluster is no server of an endpoint', 
   assert.notEqual(shared, own);
   assert.equal(world.servers.resolvers, 1);
   assert.equal(world.servers.take(address, { ...resolver, endpointId: 2 }, 0), shared);
+  world.servers.sweep(upstreamServerIdleMs);
+  assert.deepEqual([world.servers.resolvers, world.resolversEvicted], [0, 0], 'gone, not evicted');
 });
 
 test('a handle does not mean a later server of the same place', () => {

@@ -84,13 +84,21 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
   readonly #ofEndpoint = new Map<number, Set<UpstreamServer>>();
   readonly #perPolicy = new Map<number, number>();
   readonly #onForget: (server: UpstreamServer) => void;
+  readonly #onResolverEvicted: () => void;
   readonly #resolvers = new Set<UpstreamServer>();
   #uses = 0;
   #nextPlace = 0;
 
-  /** `onForget` closes what the server has open. */
-  constructor(onForget: (server: UpstreamServer) => void) {
+  /**
+   * `onForget` closes what the server has open; `onResolverEvicted` hears that a resolver of the cluster is forgotten for another
+   * server.
+   */
+  constructor(
+    onForget: (server: UpstreamServer) => void,
+    onResolverEvicted: () => void = () => undefined,
+  ) {
     this.#onForget = onForget;
+    this.#onResolverEvicted = onResolverEvicted;
   }
 
   get size(): number {
@@ -174,7 +182,7 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
   /** Forgets servers without sockets that no pod asked for a while. */
   sweep(nowMs: number): void {
     for (const server of this.#byKey.values()) {
-      if (server.open === 0 && nowMs - server.usedMs >= upstreamServerIdleMs) this.forget(server);
+      if (server.open === 0 && nowMs - server.usedMs >= upstreamServerIdleMs) this.#close(server);
     }
   }
 
@@ -214,8 +222,13 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
     return true;
   }
 
-  /** Closes what the server has open; nothing is in flight there. */
+  /** Makes room for another server; nothing is in flight at this one. */
   forget(server: UpstreamServer): void {
+    if (server.isResolver) this.#onResolverEvicted();
+    this.#close(server);
+  }
+
+  #close(server: UpstreamServer): void {
     this.#onForget(server);
     this.#remove(server);
     this.#byKey.delete(server.key);

@@ -41,19 +41,25 @@ import { wayAgain } from './way-again.ts';
 export class UdpPool {
   readonly #random: RandomSource;
   #heardMs = Infinity;
-  readonly #servers: UpstreamServers = new UpstreamServers((server) =>
-    this.#sockets.closeAll(server),
-  );
+  readonly #servers: UpstreamServers;
   readonly #sockets: UpstreamSockets;
 
-  /** `createSocket` returns a connected socket that the pool closes. */
+  /**
+   * `createSocket` returns a connected socket that the pool closes. `onResolverEvicted` hears that a resolver of the cluster had to
+   * make room for another server.
+   */
   constructor(
     loop: UpstreamLoop,
     random: RandomSource,
     createSocket: (server: UpstreamAddress) => number = createUpstreamUdp,
     closeSocket: (fd: number) => void = closeFd,
+    onResolverEvicted: () => void = () => undefined,
   ) {
     this.#random = random;
+    this.#servers = new UpstreamServers(
+      (server) => this.#sockets.closeAll(server),
+      onResolverEvicted,
+    );
     this.#sockets = new UpstreamSockets({ loop, random, createSocket, closeSocket });
   }
 

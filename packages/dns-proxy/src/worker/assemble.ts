@@ -102,7 +102,9 @@ export function assembleMember(
     },
   });
   const { openUpstream, closeUpstream, closeFd } = sockets;
-  const pool = new UdpPool(upstreamLoop, random.u16, openUpstream, closeUpstream);
+  const pool = new UdpPool(upstreamLoop, random.u16, openUpstream, closeUpstream, () => {
+    counters[counter.upstreamResolversEvicted]!++;
+  });
   const writer = new KernelWriter(maps.learnRequests, maps.learn(), options.member);
   const path = queryPath({ options, system, sizes, self, writer });
   const { lookup } = path;
