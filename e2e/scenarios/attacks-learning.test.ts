@@ -16,6 +16,7 @@ import { plan } from '@tandem/testing/node-plan';
 import { concatBytes } from '@tandem/testing/packet';
 import { Probe } from '@tandem/testing/probe';
 import { addressOf, assertSilence, canConnect, silenceMs } from '../kit/attack.ts';
+import { bothCount } from '../kit/dns-counters.ts';
 import { boottimeSeconds, learnedAddresses } from '../kit/learned.ts';
 import { dnsPolicy, networkPolicy } from '../kit/objects.ts';
 import {
@@ -193,6 +194,7 @@ describe('addresses that are never learned', () => {
 });
 
 describe('answers with more than was asked', () => {
+  const tooLong = 'a chain of 17';
   const victim = `victim.${suffix}`;
   const cases: readonly (readonly [string, Partial<DnsRule>])[] = [
     ['another owner in the answer', { answers: [answer('A', poison, { name: victim })] }],
@@ -218,7 +220,7 @@ describe('answers with more than was asked', () => {
       },
     ],
     [
-      'a chain of 17',
+      tooLong,
       {
         answers: [
           answer('CNAME', 'c0.e.test'),
@@ -240,8 +242,11 @@ describe('answers with more than was asked', () => {
       test(`${what}, ${transport}`, async () => {
         const name = `poison-${i}.${suffix}`;
         await dns.program([{ name, ...rule }, ...standardRules]);
+        const overLimit = await bothCount(tandem, 'aliasesOverLimit');
         await askDns(client, { server: clusterDns4, name, transport });
         assert.ok(!isLearned(poison));
+        const counted = (await bothCount(tandem, 'aliasesOverLimit')) - overLimit;
+        assert.equal(counted, what === tooLong ? 1 : 0);
       });
     }
   }

@@ -12,6 +12,7 @@ import { askDns, withLength } from '@tandem/testing/dns-query';
 import { concatBytes } from '@tandem/testing/packet';
 import { Probe } from '@tandem/testing/probe';
 import { assertSilence, goOn, silenceMs } from '../kit/attack.ts';
+import { bothCount } from '../kit/dns-counters.ts';
 import { startLoad } from '../kit/load.ts';
 import { dnsPolicy } from '../kit/objects.ts';
 import {
@@ -169,16 +170,20 @@ const cases: readonly Case[] = [
 describe('a query with', () => {
   before(() => dns.clear());
   for (const { what, bytes, rcode } of cases) {
+    const malformed = rcode === 'FORMERR' || rcode === 'NOTIMP' ? 1 : 0;
     test(`${what}, udp`, async () => {
+      const counted = await bothCount(tandem, 'malformed');
       const asked = attacker.udp({ to: server, port: 53, data: bytes, timeoutMs: silenceMs });
       if (rcode === null) await assertSilence(asked, what);
       else {
         const { replies } = await asked;
         assert.equal((replies[0]?.data[3] ?? 0) & 15, readRcode(rcode));
       }
+      assert.equal((await bothCount(tandem, 'malformed')) - counted, malformed);
     });
 
     test(`${what}, tcp`, async () => {
+      const counted = await bothCount(tandem, 'malformed');
       const data = withLength(bytes);
       const asked = { to: server, port: 53, data, timeoutMs: 2000 };
       if (rcode === null) {
@@ -192,6 +197,7 @@ describe('a query with', () => {
         const reply = await attacker.tcp({ ...asked, messages: 1 });
         assert.equal((reply.data[5] ?? 0) & 15, readRcode(rcode));
       }
+      assert.equal((await bothCount(tandem, 'malformed')) - counted, malformed);
     });
   }
 
