@@ -4,16 +4,20 @@
 /**
  * A server that takes long: resolvers wait for broken delegations longer than 5 s, and a pod that waits is to
  * get the answer, over UDP and over TCP. So it is when the member that asked was stopped meanwhile: the other one
- * asks anew, and whichever answer comes first is delivered.
+ * asks anew, and whichever answer comes first is delivered. A server that never answers, and one that cannot be reached, make
+ * the same events over both transports, and each query counts once.
  */
 
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import { askDns } from '@tandem/testing/dns-query';
 import type { DnsRule } from '@tandem/testing/dns-script';
+import { ProbeError } from '@tandem/testing/probe-process';
 import { waitFor } from '@tandem/testing/wait';
 import { counterOf } from '../kit/admin.ts';
+import { bothCount } from '../kit/dns-counters.ts';
 import { dnsPolicy } from '../kit/objects.ts';
+import { type ObservedDns, observedDns } from '../kit/observed-dns.ts';
 import { clusterDns4, startStandardNode } from '../kit/standard-node.ts';
 
 const delaysMs = [5500, 9000] as const;
@@ -25,15 +29,37 @@ const slowRule = (delayMs: number, prefix = ''): DnsRule => ({
   replies: [{ delayMs }],
 });
 const pattern = [{ matchPattern: '**.allowed.test' }];
+const clusterDns = {
+  toEndpoints: [{ matchLabels: { 'k8s:io.kubernetes.pod.namespace': 'kube-system' } }],
+} as const;
 const standard = await startStandardNode({
-  rules: [...delaysMs, takenOverMs].map((delayMs) => slowRule(delayMs)),
-  policies: [dnsPolicy({ selects: { app: 'client' }, dns: pattern, fqdns: pattern })],
+  pods: [{ name: 'closed' }],
+  podObjects: { closed: { namespace: 'kube-system' } },
+  rules: [
+    ...[...delaysMs, takenOverMs].map((delayMs) => slowRule(delayMs)),
+    { suffix: 'silent.allowed.test', replies: [] },
+  ],
+  policies: [
+    dnsPolicy({ selects: { app: 'client' }, dns: pattern, fqdns: pattern, dnsPeers: clusterDns }),
+  ],
 });
 after(() => standard[Symbol.asyncDispose]());
+const transports = ['udp', 'tcp'] as const;
+type Transport = (typeof transports)[number];
+/** Queries of each transport: only once each do they add up to their sum. */
+const unanswered: Readonly<Record<Transport, number>> = { udp: 2, tcp: 3 };
+/** After which the member gives a query up (docs/policy.md). */
+const timeoutMs = 10_000;
+/** RFC 8914. */
+const noReachableAuthority = 22;
+const networkError = 23;
+const closedServer = standard.node.pod('closed').ipv4 ?? '';
+// The kernel answers six times to one address and then once a second.
+await standard.node.pod('closed').namespace.sysctl({ 'net.ipv4.icmp_ratelimit': 0 });
 
 describe('an answer that comes late', { concurrency: true }, () => {
   for (const delayMs of delaysMs) {
-    for (const transport of ['udp', 'tcp'] as const) {
+    for (const transport of transports) {
       test(`after ${delayMs} ms over ${transport} is delivered`, async () => {
         const name = `n-1.after-${delayMs}.allowed.test`;
         const question = { server: clusterDns4, name, transport, timeoutMs: 12_000 } as const;
@@ -42,7 +68,92 @@ describe('an answer that comes late', { concurrency: true }, () => {
       });
     }
   }
+
+  test('none within 10 s: the same event over UDP and TCP, and each query counts once', async () => {
+    const before = await bothCount(standard.tandem, 'timeouts');
+    const replies = await askUnanswered(clusterDns4, 'silent', timeoutMs + 1500);
+    // As from a server that does not answer: only a connection can tell, and it goes on.
+    assert.deepEqual(replies.udp, ['ETIMEDOUT', 'ETIMEDOUT']);
+    assert.deepEqual(replies.tcp, Array<string>(3).fill(`SERVFAIL ${noReachableAuthority}`));
+    const events = await eventsOfUnanswered('silent', clusterDns4);
+    assert.deepEqual(describeEvents(events), { udp: ['timeout'], tcp: ['timeout'] });
+    for (const { latencyUs, protocol } of events) {
+      assert.ok(latencyUs >= timeoutMs * 1000, `${protocol} after ${latencyUs} us`);
+    }
+    assert.equal((await bothCount(standard.tandem, 'timeouts')) - before, 5);
+  });
 });
+
+test('from a closed port: the same event over UDP and TCP, and each query counts once', async () => {
+  const before = await bothCount(standard.tandem, 'upstreamErrors');
+  const replies = await askUnanswered(closedServer, 'closed', 8000);
+  const failed = `SERVFAIL ${networkError}`;
+  assert.deepEqual(replies, { udp: [failed, failed], tcp: [failed, failed, failed] });
+  const events = await eventsOfUnanswered('closed', closedServer);
+  assert.deepEqual(describeEvents(events), { udp: ['upstream-error'], tcp: ['upstream-error'] });
+  assert.equal((await bothCount(standard.tandem, 'upstreamErrors')) - before, 5);
+});
+
+/** Asks for names below `zone`, as often as `unanswered` says: RCODE and extended errors of each reply, or the error. */
+async function askUnanswered(
+  server: string,
+  zone: string,
+  udpWaitMs: number,
+): Promise<Record<Transport, readonly string[]>> {
+  const ask = async (transport: Transport, i: number): Promise<string> => {
+    const name = `${transport}-${i}.${zone}.allowed.test`;
+    const waitMs = transport === 'udp' ? udpWaitMs : 30_000;
+    const question = { server, name, transport, ednsBytes: 1232, timeoutMs: waitMs } as const;
+    return askDns(standard.client, question).then(
+      ({ rcode, extendedErrors }) => `${rcode} ${extendedErrors.join(' ')}`,
+      (error: unknown) => {
+        if (error instanceof ProbeError) return error.code;
+        throw error;
+      },
+    );
+  };
+  const askAll = (transport: Transport): Promise<string[]> =>
+    Promise.all(Array.from({ length: unanswered[transport] }, (_, i) => ask(transport, i)));
+  const [udp, tcp] = await Promise.all([askAll('udp'), askAll('tcp')]);
+  return { udp, tcp };
+}
+
+/** The events of these queries, once they are all there: each must be of the pod, the server, and an error. */
+async function eventsOfUnanswered(zone: string, server: string): Promise<readonly ObservedDns[]> {
+  const { tandem } = standard;
+  let seen: readonly ObservedDns[] = [];
+  const isAll = async (): Promise<boolean> => {
+    seen = await observedDns(tandem, `*.${zone}.allowed.test`);
+    return seen.length >= unanswered.udp + unanswered.tcp;
+  };
+  const state = (): string => JSON.stringify(seen);
+  await waitFor(isAll, { what: `events of names below ${zone}`, state });
+  for (const transport of transports) {
+    const names = seen.filter((event) => event.protocol === transport).map(({ name }) => name);
+    const asked = Array.from(
+      { length: unanswered[transport] },
+      (_, i) => `${transport}-${i}.${zone}.allowed.test.`,
+    );
+    assert.deepEqual(names.toSorted(), asked, `one event for each query over ${transport}`);
+  }
+  for (const event of seen) {
+    const { verdict, pod, queryType, rcode } = event;
+    assert.deepEqual(
+      { verdict, pod, queryType, rcode, server: event.server },
+      { verdict: 'error', pod: 'default/client', queryType: 'A', rcode: 'SERVFAIL', server },
+    );
+  }
+  return seen;
+}
+
+/** The different outcomes of each transport. */
+function describeEvents(events: readonly ObservedDns[]): Record<Transport, readonly string[]> {
+  const of = (transport: Transport): string[] => {
+    const outcomes = events.filter(({ protocol }) => protocol === transport);
+    return [...new Set(outcomes.map(({ outcome }) => outcome))];
+  };
+  return { udp: of('udp'), tcp: of('tcp') };
+}
 
 test('the answer to a query that was taken over is delivered by the member that got it', async () => {
   const { client, dns, tandem } = standard;

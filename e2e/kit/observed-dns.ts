@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+/** DNS events as an operator sees them: `tandem observe -o json` on the node. */
+
+import { fileURLToPath } from 'node:url';
+import { runShort } from '@tandem/testing/process';
+import type { TandemNode } from './tandem-node.ts';
+
+const cli = fileURLToPath(new URL('../../packages/cli/dist/main.js', import.meta.url));
+
+export interface ObservedDns {
+  readonly verdict: string;
+  readonly pod: string | null;
+  readonly name: string | null;
+  readonly queryType: string;
+  readonly outcome: string;
+  readonly rcode: string;
+  readonly server: string | null;
+  readonly protocol: string;
+  readonly latencyUs: number;
+}
+
+/** Past events of names that match the pattern, by time. */
+export async function observedDns(
+  tandem: TandemNode,
+  pattern: string,
+): Promise<readonly ObservedDns[]> {
+  const { pinRoot, runDirectory, stateDirectory } = tandem;
+  const text = await runShort(
+    ...tandem.node.node.enter(process.execPath, [
+      cli,
+      ...[`--bpffs-dir=${pinRoot}`, `--run-dir=${runDirectory}`, `--state-dir=${stateDirectory}`],
+      ...['observe', '-o', 'json', '--no-follow', '--last', '1000', '--type', 'dns'],
+      ...['--name', pattern],
+    ]),
+  );
+  const lines = text.split('\n').filter((line) => line !== '');
+  return lines.map((line) => JSON.parse(line) as ObservedDns);
+}
