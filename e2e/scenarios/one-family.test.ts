@@ -3,7 +3,7 @@
 
 /**
  * A node with one address family: IPv6 switched off by sysctl as hardening guides ask, a kernel that
- * refuses AF_INET6 sockets, a node without IPv4 addresses. Both processes run and enforce, status is
+ * refuses AF_INET6 sockets (as the processes see it: no-ipv6.c), a node without IPv4 addresses. Both processes run and enforce, status is
  * healthy and says which families there are, and what a pod still sends over the other one is dropped.
  */
 
@@ -17,6 +17,7 @@ import { createNode, type TestNode } from '@tandem/testing/netns';
 import { Probe } from '@tandem/testing/probe';
 import { tryRun } from '@tandem/testing/process';
 import { waitFor } from '@tandem/testing/wait';
+import { withoutIpv6 } from '../kit/no-ipv6.ts';
 import {
   dnsPolicy,
   namespaceObject,
@@ -66,7 +67,16 @@ const ipv6: Family = {
   other: '2001:db8:ffff::9',
 };
 
-async function startNode(family: Family, ready: (node: TestNode) => Promise<void>): Promise<Lab> {
+interface Options {
+  /** Both processes, and the command line, see a kernel without IPv6. */
+  readonly lacksIpv6?: boolean;
+}
+
+async function startNode(
+  family: Family,
+  ready: (node: TestNode) => Promise<void>,
+  { lacksIpv6 = false }: Options = {},
+): Promise<Lab> {
   const isIpv4 = family.number === 4;
   const absent = isIpv4 ? { ipv6: null } : { ipv4: null };
   const node = await createNode({
@@ -96,9 +106,15 @@ async function startNode(family: Family, ready: (node: TestNode) => Promise<void
     await node[Symbol.asyncDispose]();
     throw error;
   }
-  const tandem = await TandemNode.create(node, { options: { 'search-suffixes': '.' } });
+  let environment: Readonly<Record<string, string>> = {};
+  const tandem = await TandemNode.create(node, {
+    options: { 'search-suffixes': '.' },
+    environment: () => environment,
+  });
+  if (lacksIpv6) environment = withoutIpv6(tandem.directory);
   writeObjects(tandem, node, family, services);
-  return new Lab(node, tandem, node.own(Probe.start(node.pod('client').namespace)), family);
+  const client = node.own(Probe.start(node.pod('client').namespace));
+  return new Lab(node, tandem, client, family, environment);
 }
 
 function writeObjects(
@@ -140,8 +156,16 @@ class Lab implements AsyncDisposable {
   readonly tandem: TandemNode;
   readonly client: Probe;
   readonly family: Family;
+  readonly #environment: Readonly<Record<string, string>>;
 
-  constructor(node: TestNode, tandem: TandemNode, client: Probe, family: Family) {
+  constructor(
+    node: TestNode,
+    tandem: TandemNode,
+    client: Probe,
+    family: Family,
+    environment: Readonly<Record<string, string>>,
+  ) {
+    this.#environment = environment;
     this.node = node;
     this.tandem = tandem;
     this.client = client;
@@ -195,7 +219,10 @@ class Lab implements AsyncDisposable {
       `--state-dir=${stateDirectory}`,
     ];
     const argv = [cli, ...flags, command, '-o', 'json'];
-    return tryRun(...this.node.node.enter(process.execPath, argv), { timeoutMs: boundMs });
+    return tryRun(...this.node.node.enter(process.execPath, argv), {
+      timeoutMs: boundMs,
+      env: { ...process.env, ...this.#environment },
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -249,6 +276,36 @@ test('IPv6 switched off by sysctl: healthy, enforced, and IPv6 of pods goes nowh
   assert.doesNotMatch((await lab.status()).status.notes.join('\n'), /IPv6 is switched off/);
 });
 
+test('a kernel that refuses sockets of IPv6: healthy and enforced, with each member alone too', async () => {
+  // The addresses and rules of IPv6 are the kernel's own: there must be none.
+  await using lab = await startNode(ipv4, (node) => node.node.sysctl(off), { lacksIpv6: true });
+  const { tandem } = lab;
+  await tandem.start();
+  await lab.assertEnforced();
+
+  const { code, status } = await lab.status();
+  assert.equal(code, 0, JSON.stringify(status.degraded));
+  assert.equal(status.health, 'healthy');
+  const note = /^the kernel has no IPv6 \(ipv6\.disable=1\)/;
+  assert.match(status.notes.join('\n'), note);
+  const checks = await lab.checks();
+  const families = checks.get('address-families');
+  assert.equal(families?.status, 'info');
+  assert.match(families?.why ?? '', note);
+  const failed = [...checks.values()].filter((each) => each.status === 'fail');
+  assert.deepEqual(failed, [], 'nothing that an operator could mend');
+  assert.match(tandem.process('agent').stderr(), /the kernel has no IPv6/);
+
+  // Each member alone, and a start on what the first one left.
+  for (const name of ['agent', 'proxy'] as const) {
+    await tandem.kill(name);
+    await lab.assertEnforced();
+    await tandem.startProcess(name);
+    await tandem.waitForMembers(['agent', 'proxy']);
+  }
+  await lab.assertEnforced();
+});
+
 test('IPv6 switched off on the loopback interface alone is said, with a fix that works', async () => {
   await using lab = await startNode(ipv4, (node) =>
     node.node.sysctl({ 'net.ipv6.conf.lo.disable_ipv6': 1 }),
@@ -279,5 +336,8 @@ test('a node without IPv4 addresses: healthy and enforced', async () => {
   await lab.assertEnforced();
   const { code, status } = await lab.status();
   assert.equal(code, 0, JSON.stringify(status.degraded));
-  assert.deepEqual(status.notes, ['the node has no IPv4 address: IPv6 alone is served']);
+  const note = 'the node has no IPv4 address: IPv6 alone is served';
+  assert.deepEqual(status.notes, [note]);
+  const families = (await lab.checks()).get('address-families');
+  assert.deepEqual([families?.status, families?.why], ['info', note]);
 });
