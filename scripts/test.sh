@@ -196,7 +196,7 @@ while read -r file; do
 		e2e/bench/targets.* | e2e/codes.* | e2e/layers.* | e2e/docs.* | e2e/doc-figures.* | e2e/kernels/* | e2e/policy-oracle/* | e2e/chaos/oracle.* | e2e/chaos/report.*) verdicts+=("$file") ;;
 	e2e/scenarios/standby.* | e2e/scenarios/restart-two-agents.* | e2e/scenarios/dns-backends.* | \
 		e2e/scenarios/upstream-gone.* | e2e/scenarios/local-redirect-restart.* | \
-		e2e/scenarios/one-process-down.* | e2e/scenarios/attach-retry.*) seconds+=("$file") ;;
+		e2e/scenarios/one-process-down.* | e2e/scenarios/tcp-member-killed.* | e2e/scenarios/attach-retry.*) seconds+=("$file") ;;
 	*) speeds+=("$file") ;;
 	esac
 done < <(find e2e -name '*.test.ts' -not -path '*/node_modules/*' | sort)

@@ -40,7 +40,8 @@ enum td_journal_state {
 
 struct td_journal_header {
 	__u32 version; /* of this region: TD_JOURNAL_VERSION; others leave unknown ones alone */
-	__u32 reserved[383];
+	__u32 tcp_connections; /* that the owner had accepted and not closed at its last heartbeat */
+	__u32 reserved[382];
 };
 
 struct td_journal_slot {

@@ -353,7 +353,8 @@ export const tdGroup = {
 export const tdJournalHeader = {
   size: 1536,
   version: 0,
-  reserved: 4,
+  tcp_connections: 4,
+  reserved: 8,
 } as const;
 
 /** struct td_journal_slot: its size and the offsets of its fields, bytes. */

@@ -80,6 +80,8 @@ const help = {
     'TCP connections reset: over a limit, no file descriptor, or no DNS rule for the server',
   tcpWaited:
     'TCP connections left unread for a time, because their pod or the node was at its limit',
+  tcpConnectionsLost:
+    'TCP connections of pods that ended with the former run of this process, as of its last heartbeat',
   tcpTimeouts: 'TCP connections closed for being idle or slow',
   tcpUpstreamsFailed: 'TCP connections to a server that ended with queries unanswered',
   tcpUpstreamsReopened:

@@ -135,6 +135,7 @@ export class MemberLife {
     this.#tickedNs = now;
     this.#o.pool.heardUntil(this.#heardNs / 1e6);
     this.beat(now);
+    this.#noteConnections();
     // Others may have taken queries over meanwhile: these count for no limit any more.
     if (now - this.#heardNs >= TD_HEARTBEAT_STALE_NS)
       this.#o.udp.sweep(this.#o.clock, this.#heardNs);
@@ -161,7 +162,14 @@ export class MemberLife {
     tcp.sweep();
     if (this.#hasJoined && slots.hasLeftovers) replay.resume(this.#o.formerBeatNs, now);
     pool.sweep(now / 1e6);
+    this.#noteConnections();
     if (this.#draining === 'yes' && slots.inFlight === 0 && tcp.connections === 0) onDrained();
+  }
+
+  /** For the next run: they end with the process, whose counters are gone then. */
+  #noteConnections(): void {
+    const { slots, tcp } = this.#o;
+    slots.region.setTcpConnections(tcp.connections);
   }
 
   /** Leaves the group as soon as another member serves, or after `tokenTimeoutMs` without one. */

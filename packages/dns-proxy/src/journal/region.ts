@@ -22,6 +22,7 @@ import {
   TD_JOURNAL_SLOTS,
   TD_JOURNAL_STATE_CELLS,
   TD_JOURNAL_VERSION,
+  tdJournalHeader,
 } from '@tandem/datapath/abi.gen';
 
 /** Index of a slot of one region; from `inFlightMax` on a scrap slot (slots.ts). */
@@ -32,6 +33,10 @@ export const noSlot = -1 as QuerySlot;
 export const regionBytes: number = TD_JOURNAL_REGION_CELLS * TD_JOURNAL_CELL_BYTES;
 const firstSlotCell = 1 + TD_JOURNAL_STATE_CELLS;
 const firstScratchCell = firstSlotCell + TD_JOURNAL_SLOTS;
+
+const versionWord = tdJournalHeader.version / 4;
+const tcpConnectionsWord = tdJournalHeader.tcp_connections / 4;
+const headerWords = 2;
 
 const stateMask = 7;
 const generationUnit = 1 << 8;
@@ -66,7 +71,7 @@ export class JournalRegion {
     this.memory = memory;
     this.member = member;
     this.slotCount = slotCount;
-    this.#header = new Uint32Array(memory, start, 1);
+    this.#header = new Uint32Array(memory, start, headerWords);
     this.states = new Int32Array(memory, start + TD_JOURNAL_CELL_BYTES, TD_JOURNAL_SLOTS);
     this.slotsByte = start + firstSlotCell * TD_JOURNAL_CELL_BYTES;
     this.scratchByte = start + firstScratchCell * TD_JOURNAL_CELL_BYTES;
@@ -74,14 +79,25 @@ export class JournalRegion {
 
   /** Whether the slots have the layout that this program knows. */
   get isReadable(): boolean {
-    return Atomics.load(this.#header, 0) === TD_JOURNAL_VERSION;
+    return Atomics.load(this.#header, versionWord) === TD_JOURNAL_VERSION;
   }
 
   /** Its owner takes it over. A region of another layout is begun anew: what it holds cannot be read. */
   own(): void {
     if (this.isReadable) return;
     for (let slot = 0; slot < this.slotCount; slot++) Atomics.store(this.states, slot, 0);
-    Atomics.store(this.#header, 0, TD_JOURNAL_VERSION);
+    Atomics.store(this.#header, tcpConnectionsWord, 0);
+    Atomics.store(this.#header, versionWord, TD_JOURNAL_VERSION);
+  }
+
+  /** The owner has so many TCP connections of pods. */
+  setTcpConnections(count: number): void {
+    Atomics.store(this.#header, tcpConnectionsWord, count);
+  }
+
+  /** TCP connections of pods that ended with the owner's former run: once, then 0. */
+  takeTcpConnections(): number {
+    return Atomics.exchange(this.#header, tcpConnectionsWord, 0);
   }
 
   word(slot: QuerySlot): number {

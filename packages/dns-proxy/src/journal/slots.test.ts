@@ -3,7 +3,12 @@
 
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { TD_JOURNAL_MESSAGE_BYTES, tdJournalSlot, tdJournalState } from '@tandem/datapath/abi.gen';
+import {
+  TD_JOURNAL_MESSAGE_BYTES,
+  tdJournalHeader,
+  tdJournalSlot,
+  tdJournalState,
+} from '@tandem/datapath/abi.gen';
 import { inFlightMax } from '../limits.ts';
 import { advanced, JournalRegion, type QuerySlot, regionBytes, stateOf } from './region.ts';
 import { QuerySlots, slotLength } from './slots.ts';
@@ -206,8 +211,18 @@ test('a new life takes what is free and leaves the rest as it was', () => {
 test('a region of an unknown layout is begun anew by its owner, and read by nobody', () => {
   const { memory, region, slots } = world();
   slots.receive(slots.take());
-  new Uint32Array(memory, 0, 1)[0] = 99;
+  new Uint32Array(memory, 0, tdJournalHeader.size / 4).fill(99);
   assert.ok(!region.isReadable);
   assert.equal(world(memory).slots.free, inFlightMax);
+  assert.equal(region.takeTcpConnections(), 0);
   assert.ok(region.isReadable);
+});
+
+test('TCP connections of a run are found by the next one, once', () => {
+  const { memory, region } = world();
+  assert.equal(region.takeTcpConnections(), 0);
+  region.setTcpConnections(3);
+  region.setTcpConnections(2);
+  const { region: next } = world(memory);
+  assert.deepEqual([next.takeTcpConnections(), next.takeTcpConnections()], [2, 0]);
 });

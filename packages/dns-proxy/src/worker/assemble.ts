@@ -83,6 +83,7 @@ export function assembleMember(
   const region = maps.mapJournal(options.member);
   const memory = new Uint8Array(region.memory);
   const slots = new QuerySlots(region);
+  counters[counter.tcpConnectionsLost]! += region.takeTcpConnections();
   const listenerLoop = sockets.createListenerLoop({
     buffer: memory,
     onBatch: (handle, count) => {
