@@ -309,6 +309,29 @@ bothWays('a pod that no object is known of', () => {
   });
 });
 
+test('a pod that is held, as no object is known of it, connects once its object is', async () => {
+  const number = 200 + ghosts++;
+  const ghost = await node.addPod({
+    name: `ghost${number}`,
+    ipv4: `10.77.0.${number}`,
+    ipv6: `fd00:77::${number}`,
+  });
+  await using probe = Probe.start(ghost.namespace);
+  const ways = [
+    ['203.0.113.5', 80],
+    ['2001:db8::5', 80],
+    [addressOf(pods.web, '10.'), port],
+    [addressOf(pods.web, 'fd00::'), port],
+  ] as const;
+  for (const [to, toPort] of ways) assert.ok(!(await canConnect(probe, to, toPort)), to);
+  await writePods([...base, podObject(ghost)]);
+  for (const [to, toPort] of ways) {
+    await waitFor(() => canConnect(probe, to, toPort), { what: `a connection to ${to}` });
+  }
+  await writePods(base);
+  await node.removePod(ghost.name);
+});
+
 describe('an address that is used again while the agent is dead', () => {
   test("the new pod inherits neither direction of the old one's policy", async () => {
     await tandem.kill('agent');
