@@ -311,11 +311,8 @@ bothWays('a pod that no object is known of', () => {
 
 test('a pod that is held, as no object is known of it, connects once its object is', async () => {
   const number = 200 + ghosts++;
-  const ghost = await node.addPod({
-    name: `ghost${number}`,
-    ipv4: `10.77.0.${number}`,
-    ipv6: `fd00:77::${number}`,
-  });
+  const addresses = { ipv4: `10.77.0.${number}`, ipv6: `fd00:77::${number}` };
+  const ghost = await node.addPod({ name: `ghost${number}`, ...addresses });
   await using probe = Probe.start(ghost.namespace);
   const ways = [
     ['203.0.113.5', 80],
