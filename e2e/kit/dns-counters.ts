@@ -3,6 +3,7 @@
 
 /** The members' counters that tests of attacks and of failing servers look at: their names, in one place. */
 
+import { waitFor } from '@tandem/testing/wait';
 import { metricsOf } from './admin.ts';
 import type { ProcessName, TandemNode } from './tandem-node.ts';
 
@@ -43,7 +44,10 @@ export async function countOf(
   counter: WatchedCounter,
 ): Promise<number> {
   const [metric = '', label = ''] = series[counter].split(/[{}]/);
-  const lines = (await metricsOf(tandem, name)).split('\n');
+  // A machine that is busy with other tests answers a call late.
+  const what = `the metrics of the ${name}`;
+  const text = await waitFor(() => metricsOf(tandem, name), { what });
+  const lines = text.split('\n');
   const found = lines.filter((line) => line.startsWith(`${metric}{`) && line.includes(label));
   if (found.length !== 1) throw new Error(`${name} has ${found.length} series ${series[counter]}`);
   return Number(found[0]?.slice(found[0].lastIndexOf(' ')));
