@@ -95,6 +95,8 @@ test('names and events go both ways; each life that is new gets the whole cache'
     assert.equal(mappingsOf(agent.store, 0).length, 40);
     await waitFor(() => proxy.store.events.next === 41, { what: 'events of both' });
     assert.equal(proxy.exchange.peerVersion, `life ${lives}`);
+    // What it has not acknowledged is sent to its next life, too.
+    await waitFor(() => proxy.exchange.outbox.isIdle, { what: 'all to be acknowledged' });
   }
   await waitFor(() => !proxy.exchange.isConnected, { what: 'the end of the stream' });
   for (let i = 0; i < 20; i++) learn(proxy);
