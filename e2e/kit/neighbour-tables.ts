@@ -83,17 +83,26 @@ export function trueEntries(
   return entries;
 }
 
-/** False entries, and entries that are gone although nothing may remove them; in words. */
+/**
+ * False entries, entries that are gone although nothing may remove them, and new ones that `truth` does not have; in words.
+ * What a pod may say as it likes is `isFree`.
+ */
 export function falseEntries(
   truth: ReadonlyMap<string, string>,
   before: Tables,
   after: Tables,
+  isFree: (name: string, value: string) => boolean,
 ): string[] {
   const faults: string[] = [];
   for (const [name, value] of truth) {
     const is = after.get(name)?.value;
     if (is === undefined ? before.get(name)?.isFixed === true : is !== value) {
       faults.push(`${name}: ${is ?? 'nothing'} instead of ${value}`);
+    }
+  }
+  for (const [name, { value }] of after) {
+    if (!truth.has(name) && !before.has(name) && !isFree(name, value)) {
+      faults.push(`${name}: ${value} is new`);
     }
   }
   return faults;

@@ -270,7 +270,17 @@ async function attack({ pod, probe, isKnown }: Attack, count: number): Promise<M
     }
     assert.equal(missing.size, 0, `seed ${seed}: what is allowed does not arrive any more`);
   }
-  const faults = falseEntries(truth, before, await readTables(node));
+  // Of itself it may say what it likes: in its own tables, and in the node's of a link that it has alone.
+  const free = [`${pod.namespace.name} `, `${node.node.name} ${pod.hostInterface} `];
+  // Behind a bridge a stranger may, at its own port, have any Ethernet address that is nobody's, and over ARP, which no hook
+  // judges on its way to the node, any address of IPv4 that the node knows of nobody there (docs/security.md, known gaps).
+  const isStranger = !isKnown && pod.kind === 'bridge';
+  const atBridge = new RegExp(`^${node.node.name} ${plan.bridge} [0-9.]+$`);
+  const isFree = (name: string, value: string): boolean =>
+    free.some((start) => name.startsWith(start)) ||
+    (isStranger && name.startsWith('fdb ') && value === pod.hostInterface) ||
+    (isStranger && atBridge.test(name));
+  const faults = falseEntries(truth, before, await readTables(node), isFree);
   assert.deepEqual(faults, [], `seed ${seed}`);
   return arrived;
 }
