@@ -37,6 +37,20 @@ export async function bothCount(tandem: TandemNode, counter: WatchedCounter): Pr
   return counts.reduce((sum, count) => sum + count, 0);
 }
 
+/** Until the sum over both processes is `count`: a process tells what its worker counts with its main thread's next turn. */
+export async function waitForCount(
+  tandem: TandemNode,
+  counter: WatchedCounter,
+  count: number,
+): Promise<void> {
+  let last = Number.NaN;
+  const isThere = async (): Promise<boolean> => {
+    last = await bothCount(tandem, counter);
+    return last === count;
+  };
+  await waitFor(isThere, { what: `${counter} to be ${count}`, state: () => `${last}` });
+}
+
 /** The count of one process. */
 export async function countOf(
   tandem: TandemNode,

@@ -15,9 +15,8 @@ import { DnsServer } from '@tandem/testing/dns-server';
 import { plan } from '@tandem/testing/node-plan';
 import { concatBytes } from '@tandem/testing/packet';
 import { Probe } from '@tandem/testing/probe';
-import { waitFor } from '@tandem/testing/wait';
 import { addressOf, assertSilence, canConnect, silenceMs } from '../kit/attack.ts';
-import { bothCount } from '../kit/dns-counters.ts';
+import { bothCount, waitForCount } from '../kit/dns-counters.ts';
 import { boottimeSeconds, learnedAddresses } from '../kit/learned.ts';
 import { dnsPolicy, networkPolicy } from '../kit/objects.ts';
 import {
@@ -244,15 +243,12 @@ describe('answers with more than was asked', () => {
       test(`${what}, ${transport}`, async () => {
         const name = `poison-${i}.${suffix}`;
         await dns.program([{ name, ...rule }, ...standardRules]);
-        const isTooLong = what === tooLong;
+        // Over UDP the server leaves answers out, and says so by TC.
+        const isTooLong = what === tooLong && transport === 'tcp';
         const overLimit = isTooLong ? await bothCount(tandem, 'aliasesOverLimit') : 0;
         await askDns(client, { server: clusterDns4, name, transport });
         assert.ok(!isLearned(poison));
-        if (isTooLong) {
-          const counted = async (): Promise<boolean> =>
-            (await bothCount(tandem, 'aliasesOverLimit')) - overLimit === 1;
-          await waitFor(counted, { what: 'the long chain to be counted' });
-        }
+        if (isTooLong) await waitForCount(tandem, 'aliasesOverLimit', overLimit + 1);
       });
     }
   }

@@ -11,9 +11,8 @@ import { after, before, describe, test } from 'node:test';
 import { askDns, withLength } from '@tandem/testing/dns-query';
 import { concatBytes } from '@tandem/testing/packet';
 import { Probe } from '@tandem/testing/probe';
-import { waitFor } from '@tandem/testing/wait';
 import { assertSilence, goOn, silenceMs } from '../kit/attack.ts';
-import { bothCount } from '../kit/dns-counters.ts';
+import { bothCount, waitForCount } from '../kit/dns-counters.ts';
 import { startLoad } from '../kit/load.ts';
 import { dnsPolicy } from '../kit/objects.ts';
 import {
@@ -203,9 +202,7 @@ describe('a query with', () => {
 
   test('any of these counts once over UDP and once over TCP, and leaves nothing at the server', async () => {
     const malformed = cases.filter(({ rcode }) => rcode === 'FORMERR' || rcode === 'NOTIMP');
-    const counted = async (): Promise<boolean> =>
-      (await bothCount(tandem, 'malformed')) - malformedBefore === 2 * malformed.length;
-    await waitFor(counted, { what: `${2 * malformed.length} malformed queries to be counted` });
+    await waitForCount(tandem, 'malformed', malformedBefore + 2 * malformed.length);
     await askDns(attacker, { server, name: 'n-2.allowed.test' });
     const seen = await dns.queries();
     assert.deepEqual(

@@ -16,7 +16,7 @@ import type { Stream } from '@tandem/testing/probe';
 import { ProbeError } from '@tandem/testing/probe-process';
 import { patience, waitFor } from '@tandem/testing/wait';
 import { counterOf } from '../kit/admin.ts';
-import { countOf } from '../kit/dns-counters.ts';
+import { countOf, waitForCount } from '../kit/dns-counters.ts';
 import { dnsPolicy } from '../kit/objects.ts';
 import { clusterDns4, type StandardNode, startStandardNode } from '../kit/standard-node.ts';
 import type { ProcessName, TandemNode } from '../kit/tandem-node.ts';
@@ -186,7 +186,7 @@ for (const [victim, survivor] of [
     await tandem.startProcess(victim);
     await tandem.waitForMembers(['agent', 'proxy']);
     assert.doesNotMatch(tandem.process(victim).stderr(), /listeners cannot be opened/);
-    assert.equal(await countOf(tandem, victim, 'tcpConnectionsLost'), ofVictim);
+    await waitForCount(tandem, 'tcpConnectionsLost', ofVictim);
     assert.equal(await countOf(tandem, survivor, 'tcpConnectionsLost'), 0);
   });
 }

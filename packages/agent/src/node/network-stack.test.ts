@@ -200,11 +200,11 @@ insideNamespace(import.meta, () => {
 
   test('a loopback interface that is down is named by what brings it up', async () => {
     execFileSync('ip', ['link', 'set', 'lo', 'down']);
-    await waitFor(() => stack.degradations.length > 0, { what: 'what is missing' });
-    for (const { code, fix } of stack.degradations) {
-      assert.equal(code, 'network-rules');
-      assert.match(fix, /^ip link set lo up/);
-    }
+    // The quarrel of the test before may be said once more.
+    const fixes = (): string[] => stack.degradations.map(({ code, fix }) => `${code}: ${fix}`);
+    const isSaid = (): boolean =>
+      fixes().length > 0 && fixes().every((each) => /^network-rules: ip link set lo up/.test(each));
+    await waitFor(isSaid, { what: 'what is missing', state: () => fixes().join() });
     execFileSync('ip', ['link', 'set', 'lo', 'up']);
     await waitFor(() => stack.degradations.length === 0, { what: 'the rules' });
   });
