@@ -79,12 +79,21 @@ async function reachable(probe: Probe, of: readonly string[]): Promise<string[]>
   return of.filter((_, i) => answers[i]);
 }
 
-/** Asks all names and holds a connection to each address but the unused one. */
-async function openAll(): Promise<Map<string, Stream>> {
+/** Asks all names. Whether both processes know them, which on a busy machine may take longer than they live. */
+async function areKnownToBoth(): Promise<boolean> {
   for (const [i, name] of names.entries()) {
     const type = addresses[i]?.includes(':') === true ? 'AAAA' : 'A';
     await askDns(client, { server: clusterDns4, name, type });
   }
+  const lists = await Promise.all([fqdnEntries(tandem, 'agent'), fqdnEntries(tandem, 'proxy')]);
+  return lists.every((list) =>
+    addresses.every((address) => list.some((entry) => entry.address === address)),
+  );
+}
+
+/** Asks all names and holds a connection to each address but the unused one. */
+async function openAll(): Promise<Map<string, Stream>> {
+  await waitFor(areKnownToBoth, { what: 'both processes to know all names' });
   const streams = new Map<string, Stream>();
   for (const to of used) {
     const options = { ...exchangeOptions, to, port: 80, timeoutMs: 2000 };
