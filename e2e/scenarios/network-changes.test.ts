@@ -69,7 +69,7 @@ for (const [command, look, part] of deletions) {
 
 test('a program that removes everything again and again opens nothing, is counted and said, and leaves all in place when it ends', async (t) => {
   const { node: network, tandem, client } = standard;
-  // Addresses of names that nobody has asked for: denied.
+  // Policy denies both addresses, because no pod has asked for a name that has them.
   const denied = ['198.19.0.77', '2001:db8:2::4d'];
   const connect = (to: string): Promise<string> =>
     client.tcp({ to, port: 80, timeoutMs: 300 }).then(

@@ -13,8 +13,8 @@
  * All three only grow, so their sum, the stamp, is the same only if each of them is. It wraps, but not within the second that a
  * denial is believed.
  *
- * The hash of `filled` has no key: each version has to find the same place, and whoever learns addresses can choose some that
- * share a place with another's. They gain no verdict: a slot that is filled there makes the stamps of all its addresses old, so
+ * The hash of `filled` has no key, because each version of the programs must find the same place. A pod can therefore learn addresses
+ * that share a place with an address of another pod. The collision changes no verdict: it makes the stamps of these addresses old, so
  * the next packet of each denied question is searched, as the first one was, and denied again.
  */
 #ifndef TANDEM_FQDN_FILLS_H

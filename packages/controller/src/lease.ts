@@ -174,7 +174,7 @@ export class Lease implements Component {
     return '';
   }
 
-  /** Renews, takes or, with an empty holder, gives up what was read; `changed`: another process has written it since. */
+  /** Writes the holder to the Lease that was read; an empty holder releases it. Gives `changed` if another process has written it since. */
   async #put(from: Observed, holder: string): Promise<string> {
     const { session, name, namespace } = this.#o;
     const transitions = from.transitions + (holder === '' || holder === from.holder ? 0 : 1);

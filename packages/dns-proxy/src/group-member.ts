@@ -47,8 +47,8 @@ export class GroupMember {
   }
 
   /**
-   * Takes the right to leave the group, which one member holds at a time, and gets only while another one
-   * serves. So two members that are told to stop at once do not leave pods without DNS. If its holder has
+   * Takes the right to leave the group. One member holds it at a time, and gets it only while another one
+   * serves: two members that get SIGTERM at once do not both leave. If its holder has
    * died, the token is released when the holder's next run joins.
    */
   takeDrainToken(monotonicNs: number): boolean {

@@ -162,6 +162,7 @@ export class MemberLife {
     tcp.sweep();
     if (this.#hasJoined && slots.hasLeftovers) replay.resume(this.#o.formerBeatNs, now);
     pool.sweep(now / 1e6);
+    // A run that drains has lost none.
     this.#noteConnections();
     if (this.#draining === 'yes' && slots.inFlight === 0 && tcp.connections === 0) onDrained();
   }

@@ -3,7 +3,7 @@
 
 /**
  * Whether other tcx programs run before `from_pod` on pods' interfaces. `from_pod` is attached as the first one; a program of
- * root that comes before it later can redirect packets whose source nobody has verified (ADR 12). `status` names the interfaces.
+ * root that is attached before it later can redirect packets before `from_pod` verifies their source (ADR 12). `status` names the interfaces.
  */
 
 import { BpfError } from '@tandem/bpf-loader-node/errors';

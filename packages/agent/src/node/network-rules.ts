@@ -57,7 +57,7 @@ type Work = readonly (readonly [part: RulePart, work: () => Promise<boolean>])[]
  * Brings rules, routes and the nft table to what they must be; does nothing where they are. Never rejects:
  * gives what could not be done. IPv6 is left out where the loopback interface does not have it. Rules and
  * routes are compared with the view, at no cost; the nft table costs a process, so the caller names the
- * parts that may have changed. `onWritten` is told what was not as it must be.
+ * parts that may have changed. `onWritten` gets each part that was restored.
  */
 export function ensureNetworkRules(
   view: NetworkView,

@@ -112,7 +112,7 @@ function sharedBy({ ofOwners }: Pool, ref: string): Shared {
   return shared;
 }
 
-/** Part of what an object of a namespace takes beyond its own that the others pay. */
+/** Part of an object's entries beyond its own that other objects pay, where the object has a namespace. */
 const tenantShare = 0.5;
 
 /** `Kind/name`, not `Kind/namespace/name`. */

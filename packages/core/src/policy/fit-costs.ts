@@ -107,7 +107,7 @@ export interface Cost {
   /** '' for clusterwide objects. */
   readonly namespace: string;
   readonly cost: number;
-  /** Estimate of what is free without it. */
+  /** Estimated room that leaving the object out gives. */
   readonly gain: number;
 }
 

@@ -22,7 +22,7 @@ const verdicts: Readonly<Record<number, DnsVerdict>> = {
   [dnsVerdict.failed]: DnsVerdict.DNS_VERDICT_UPSTREAM_ERROR,
 };
 
-/** Sources of what a record does not have: names of pods and peers, wall time, rules. */
+/** Sources of the fields that a record lacks: names of pods and peers, wall time, rules. */
 export interface EventSurroundings {
   readonly store: NodeStore;
   readonly names: PeerNames;

@@ -123,7 +123,7 @@ export class Exchange {
   #appliedSequence = 0;
   /** Batches that came since the last acknowledgement. */
   #unacknowledged = 0;
-  /** Number of such batches that are acknowledged at once: half of what the other side sends without waiting. */
+  /** Number of unacknowledged batches at which an acknowledgement is sent at once: half of the peer's window. */
   readonly #acknowledgedTogether: number;
   #mappingsLostSeen = 0;
   #lastTransferMs = -Infinity;
