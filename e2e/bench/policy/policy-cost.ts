@@ -57,7 +57,7 @@ const agentEnvironment = {
 };
 const agentFlags = [
   ...['--expose-gc', '--v8-pool-size=1', '--no-maglev', '--no-sparkplug'],
-  ...['--no-short-builtin-calls', '--max-semi-space-size=2'],
+  ...['--no-short-builtin-calls', '--max-semi-space-size=1'],
 ];
 
 export async function policyCost(

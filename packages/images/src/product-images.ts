@@ -23,12 +23,10 @@ const environment = {
 };
 const nodeFlags = [
   ...['--disable-sigusr1', '--expose-gc', '--v8-pool-size=1'],
-  ...['--no-maglev', '--no-sparkplug', '--no-short-builtin-calls'],
+  ...['--no-maglev', '--no-sparkplug', '--no-short-builtin-calls', '--max-semi-space-size=1'],
 ];
-/** Young generation of each, MiB. */
-const semiSpace = { agent: 2, 'dns-proxy': 1 } as const;
 
-export type ProductImage = keyof typeof semiSpace;
+export type ProductImage = 'agent' | 'dns-proxy';
 
 /** Files of both images, layer by layer. `root`: directory of the built checkout. */
 export async function productLayers(root: string): Promise<readonly (readonly TarFile[])[]> {
@@ -49,7 +47,6 @@ export function productImages(
       ...(name === 'dns-proxy' ? [`/${productDirectory}/bin/tandem-launch`] : []),
       '/bin/node',
       ...nodeFlags,
-      `--max-semi-space-size=${semiSpace[name]}`,
       `/${productDirectory}/dist/${name}.js`,
     ],
     environment,
