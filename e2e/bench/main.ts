@@ -23,11 +23,13 @@ import { ownPrefix } from '@tandem/testing/namespace';
 import type { TestNode } from '@tandem/testing/netns';
 import { keepAwake } from './awake.ts';
 import { journalCost } from './journal-cost.ts';
+import { lastPackets } from './last-packets.ts';
 import { type LoadSettings, measure, type Sample } from './load-run.ts';
 import { nodeFigures } from './node-figures.ts';
 import { packetCosts } from './packet-cost.ts';
 import { type PolicyCost, policyCost, policyTables } from './policy/policy-cost.ts';
 import {
+  type ComparedTables,
   factLines,
   type Measured,
   markdown,
@@ -253,8 +255,13 @@ function report(
   measured: readonly Measured[],
   parts: PartCosts,
 ): void {
+  const { packets, policies } = parts;
   const targets = targetsOf(measured, parts);
-  const targetLines = targetTable(targets, lastTargets(resultsDirectory));
+  const tables: ComparedTables = {
+    targets: targetTable(targets, lastTargets(resultsDirectory, facts.date)),
+    packets:
+      packets.length === 0 ? '' : packetTable(packets, lastPackets(resultsDirectory, facts.date)),
+  };
   const lines = [
     ...factLines(facts),
     '',
@@ -262,18 +269,16 @@ function report(
     '',
     tcpTable(measured),
     '',
-    targetLines,
+    tables.targets,
   ];
-  if (parts.packets.length > 0) lines.push('', packetTable(parts.packets));
-  if (parts.policies.length > 0) lines.push('', policyTables(parts.policies));
+  if (tables.packets !== '') lines.push('', tables.packets);
+  if (policies.length > 0) lines.push('', policyTables(policies));
   console.log(lines.join('\n'));
   if (jsonFile !== undefined) {
     const results = measured.map(({ result }) => result);
-    const { packets } = parts;
     write(jsonFile, `${JSON.stringify({ results, packets, targets }, null, 2)}\n`);
   }
-  if (markdownFile !== undefined)
-    write(markdownFile, markdown(facts, measured, parts, targetLines));
+  if (markdownFile !== undefined) write(markdownFile, markdown(facts, measured, policies, tables));
 }
 
 function write(file: string, text: string): void {

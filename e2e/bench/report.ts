@@ -7,6 +7,7 @@ import { execFileSync } from 'node:child_process';
 import { cpus, loadavg, release } from 'node:os';
 import { median } from './cpu.ts';
 import type { JournalCost } from './journal-cost.ts';
+import type { LastPackets } from './last-packets.ts';
 import type { Sample } from './load-run.ts';
 import type { NodeFigures } from './node-figures.ts';
 import type { PacketCost } from './packet-cost.ts';
@@ -161,21 +162,38 @@ function resultTable(
   return table(head, rows);
 }
 
-export function packetTable(costs: readonly PacketCost[]): string {
-  const rows = costs.map(({ subject, minNs, medianNs }) => [
-    subject,
-    String(minNs),
-    String(medianNs),
-  ]);
-  return table(['program: packet', 'ns, least', 'ns, median'], rows);
+/** The packets of this run beside those of the last one, and a sentence that names the other CPU. */
+export function packetTable(costs: readonly PacketCost[], last: LastPackets | null): string {
+  const head = ['program: packet', 'ns, least', 'ns, median'];
+  if (last !== null) head.push('last: least', 'last: median');
+  const rows = costs.map(({ subject, minNs, medianNs }) => {
+    const row = [subject, String(minNs), String(medianNs)];
+    if (last === null) return row;
+    const then = last.costs.find((each) => each.subject === subject);
+    return [...row, then === undefined ? '-' : String(then.minNs), String(then?.medianNs ?? '-')];
+  });
+  const lines = [table(head, rows)];
+  if (last !== null) {
+    const at = last.cpu === '' ? '' : `, measured on ${last.cpu}`;
+    const how = 'compare nanoseconds of equal CPUs alone, and of others the ratios between rows';
+    lines.push('', `Last: ${last.page}${at}: ${how}.`);
+  }
+  return lines.join('\n');
 }
 
-/** The page that is kept: how it was measured comes first. `targets`: their table. */
+/** Tables of the page that name the last run. */
+export interface ComparedTables {
+  readonly targets: string;
+  /** Empty: no packets were measured. */
+  readonly packets: string;
+}
+
+/** The page that is kept: how it was measured comes first. */
 export function markdown(
   facts: RunFacts,
   measured: readonly Measured[],
-  { packets, policies }: PartCosts,
-  targets: string,
+  policies: readonly PolicyCost[],
+  { targets, packets }: ComparedTables,
 ): string {
   const lines = [
     `# Benchmark of ${facts.date}`,
@@ -208,8 +226,8 @@ export function markdown(
     'Packets that `judge` sees: of the least times. Reconciliation, and rules that are deleted by hand: by the tests that hold their',
     'bounds. The last result of a page whose JSON has no targets is the ratio of its medians.',
   ];
-  if (packets.length > 0) {
-    lines.push('', '## BPF programs, per packet (test_run, hot caches)', '', packetTable(packets));
+  if (packets !== '') {
+    lines.push('', '## BPF programs, per packet (test_run, hot caches)', '', packets);
     lines.push('', '`select_member` and `guard_port` are of types that have no test run.');
   }
   if (policies.length > 0) {

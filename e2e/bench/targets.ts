@@ -115,10 +115,11 @@ export interface LastTargets {
   readonly seen: ReadonlyMap<string, number>;
 }
 
-/** Reads the newest run in the directory that has targets; null: there is none. */
-export function lastTargets(directory: string): LastTargets | null {
+/** Reads the newest run before that date (YYYY-MM-DD) that has targets; null: there is none in the directory. */
+export function lastTargets(directory: string, date: string): LastTargets | null {
   const files = readdirSync(directory).filter((file) => /^bench-[\d-]+\.json$/.test(file));
   for (const file of files.toSorted().toReversed()) {
+    if (file >= `bench-${date}`) continue;
     const targets = savedTargets(JSON.parse(readFileSync(join(directory, file), 'utf8')));
     if (targets.length === 0) continue;
     const seen = new Map(targets.map(({ target, seen: value }) => [target, value]));
