@@ -4,8 +4,8 @@
 /**
  * Checks what the packages export. A package.json names each module that other packages may import. A module with
  * the condition `default` is for product code of other packages; one with `@tandem/source` alone is for tests, the
- * simulator and tools, and a build cannot find it. Modules of `testing` are all for tests. A module that nobody
- * outside imports is not exported, and neither is a value that no file names, its own included. Called by ./run check, where the compiler refuses imports of other modules.
+ * simulator and tools, and a build cannot find it. Modules of `testing` are all for tests. A module that no other
+ * package imports is not exported, and neither is a value that no file names, its own included. Called by ./run check, where the compiler refuses imports of other modules.
  */
 
 import { existsSync, globSync, readdirSync, readFileSync } from 'node:fs';

@@ -3,7 +3,7 @@
 
 /**
  * The chart of a release: charts/tandem with its version, and images that were pushed, by their digests. The images are then
- * these, whatever somebody does to a tag.
+ * these, also after a tag has moved.
  */
 
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

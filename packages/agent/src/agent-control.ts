@@ -76,7 +76,7 @@ export class AgentControl {
   #controller: PolicyController | null = null;
   #attachAgain: AttachAgain | null = null;
   #timer: NodeJS.Timeout | null = null;
-  /** Steps of a reconciliation that runs are left out: they would find what is closed, or make again what was removed. */
+  /** Steps of a reconciliation that runs are left out: they would find closed objects, or make removed ones again. */
   #isStopping = false;
   #services: MemberServices | null = null;
   #audit: GroupAudit | null = null;
@@ -201,7 +201,7 @@ export class AgentControl {
     await this.#attempts.try('sandboxes', () => this.#gate?.readSandboxes());
     await this.#attempts.try('compatibility', () => this.#compatibility?.look());
     this.#ignoreAddresses = this.#localAddresses.onChange(() => void this.#reconcilePolicy());
-    // Bridges learn all the time, and what they know of pods stays (bridge-entries.ts): the next round will do.
+    // Bridges learn all the time, and their entries of pods stay (bridge-entries.ts): the next round suffices.
     view.onChange((kinds) => {
       if (kinds.has('links') || kinds.has('routes')) void this.#controller?.reattach();
     });
@@ -237,7 +237,7 @@ export class AgentControl {
     this.#node.close();
   }
 
-  /** Only the holder of the index may remove what is in force. */
+  /** Only the holder of the index may remove pins, rules and routes. */
   get #removes(): boolean {
     return this.#config.removeOnStop && this.#hasIndex;
   }
@@ -314,7 +314,7 @@ export class AgentControl {
     ]);
   }
 
-  /** Compares everything with what it should be, every few seconds. Never rejects. */
+  /** Compares the node with the desired state and restores it, every few seconds. Never rejects. */
   async #reconcile(): Promise<void> {
     for (const step of this.#steps) {
       if (this.#isStopping) return;

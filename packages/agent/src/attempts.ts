@@ -23,7 +23,7 @@ export class Attempts {
       await work();
       this.#failed.delete(what);
     } catch (error) {
-      // What it works on may be closed by now.
+      // Its objects may be closed by now.
       if (this.#isStopping) return;
       const failure = TandemError.from(error);
       if (this.#failed.get(what) !== failure.message) {

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The failures that an agent does not go on after: its datapath cannot be loaded, or its DNS worker does not open it. What it
- * says then is whether policy is enforced without it.
+ * The failures that an agent does not go on after: its datapath cannot be loaded, or its DNS worker does not open it. The
+ * message says whether policy is enforced without it.
  */
 
 import { existsSync } from 'node:fs';
@@ -82,7 +82,7 @@ function withMemoryLimit(message: string): string {
   return `no memory for BPF programs and maps: raise the memory limit of the agent${now}, or free memory on the node: ${message}`;
 }
 
-/** A kernel without what is needed is named by that: what the verifier says of it helps less. */
+/** A kernel that lacks a feature gets that as the reason: the verifier's message helps less. */
 async function withMissingFeatures(message: string): Promise<string> {
   try {
     const { missingFeatures } = await import('@tandem/bpf-loader-node/feature');

@@ -34,8 +34,8 @@
 #define TD_LINK_TYPE_NETFILTER 10u
 #define TD_LINK_TYPE_TCX       11u
 
-/* ---- what is open ------------------------------------------------------------------------- */
-/* The order is the order of closing at exit: what uses comes before what is used. */
+/* ---- open objects ------------------------------------------------------------------------- */
+/* The order is the order of closing at exit: users come before the objects that they use. */
 enum handle_kind {
 	HANDLE_FREE = 0,
 	HANDLE_RING = 1,
@@ -179,7 +179,7 @@ struct handle *argument_handle(struct call *call, size_t index, enum handle_kind
 /* Begins a call whose first argument is a handle of this kind. NULL: an exception is pending. */
 struct handle *handle_begin(napi_env env, napi_callback_info info, size_t count, struct call *call,
 			    enum handle_kind kind);
-/* A map, program or link: whatever has an fd. */
+/* A map, program or link: a kind that has an fd. */
 struct handle *argument_fd_handle(struct call *call, size_t index);
 
 /* ---- fds (fd.c) ----------------------------------------------------------------------------- */

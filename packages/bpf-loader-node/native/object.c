@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Tandem Authors */
-/* bpf_object: an ELF file is opened, says what it declares, and is loaded. */
+/* bpf_object: an ELF file is opened, lists its maps and programs, and is loaded. */
 #include "loader.h"
 
 #include <bpf/bpf.h>

@@ -40,7 +40,7 @@ uint32_t ring_memory_read(struct ring_memory *ring, const struct ring_batch *bat
 bool ring_memory_commit(struct ring_memory *ring, uint64_t position);
 /* Where the last record that was put into the ring ends. */
 uint64_t ring_memory_end(const struct ring_memory *ring);
-/* Reads from the page on: again what was read and not committed. */
+/* Reads from the page on: records that were read and not committed come again. */
 void ring_memory_rewind(struct ring_memory *ring);
 
 #endif

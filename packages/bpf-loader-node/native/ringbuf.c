@@ -216,7 +216,7 @@ static int ring_start(napi_env env, struct ring *ring)
 	ring->poll.data = ring;
 	/* From here on the memory belongs to the loop until ring_closed. */
 	if (ring->positions != NULL)
-		return 0; /* what is held keeps the map readable: polling would spin */
+		return 0; /* held records keep the map readable: polling would spin */
 	return -uv_poll_start(&ring->poll, UV_READABLE, ring_wake);
 }
 

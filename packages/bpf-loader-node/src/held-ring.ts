@@ -9,7 +9,7 @@
 // anywhere, no record is torn: copies made under a position that has since changed are dropped (`fenced`), and
 // this reader cannot change the position.
 //
-// Read when asked, by a timer: what is held keeps the map readable, so the event loop cannot wait for it.
+// Read when asked, by a timer: held records keep the map readable, so the event loop cannot wait for it.
 
 import type { BpfMap } from './map.ts';
 import { type Handle, native, type RingFacts } from './native.ts';
@@ -47,13 +47,13 @@ export class HeldRing implements Disposable {
 
   /**
    * Gives the room before `position` back to the kernel. False: another reader has moved the position,
-   * and has what was not committed.
+   * and has the records that were not committed.
    */
   commit(position: number): boolean {
     return native.ringCommit(this.#handle, position);
   }
 
-  /** Reads on from what is committed, which it returns: again what was read and not committed. */
+  /** Reads on from the committed position, which it returns: records that were read and not committed come again. */
   rewind(): number {
     return native.ringRewind(this.#handle);
   }

@@ -219,7 +219,7 @@ function loadNative(): Native {
 export const native: Native = loadNative();
 
 /**
- * Closes what was forgotten, when it is collected: a bound for fd leaks, not a way to close. Links are
+ * Closes forgotten objects when they are collected: a bound for fd leaks, not a way to close. Links are
  * never registered here, because a link that closes at some collection is policy that ends at random.
  */
 export const forgotten: FinalizationRegistry<Handle> = new FinalizationRegistry((handle) => {

@@ -3,7 +3,7 @@
 //
 // A BPF ring buffer on the event loop. One call per wake with a batch of records in one buffer that is
 // used again for the next batch: the callback copies what it wants to keep. A batch is bounded, so a
-// flood of records cannot hold the loop; what is left comes at the next turn. Several readers of one map,
+// flood of records cannot hold the loop; the rest comes at the next turn. Several readers of one map,
 // in whatever processes, share its records: each goes to one of them.
 
 import type { BpfMap } from './map.ts';

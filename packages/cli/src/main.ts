@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** The process of the command `tandem`. What it imports is read after the check: an older Node.js cannot parse it. */
+/** The process of the command `tandem`. Its imports are read after the check: an older Node.js cannot parse it. */
 
 import { requireNode } from './node-version.ts';
 

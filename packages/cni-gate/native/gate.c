@@ -7,7 +7,7 @@
 // STATUS that fails makes the whole node NotReady.
 //
 // To the agent: a line with the protocol's version, a line for each CNI_ variable, an empty line, standard
-// input. From the agent: '+' and what is to be printed, or '!' and an error object of CNI; a final newline.
+// input. From the agent: '+' and the output, or '!' and an error object of CNI; a final newline.
 
 #include "top-level.h"
 
@@ -178,7 +178,7 @@ static int add(size_t length)
 	return answer[0] == '!';
 }
 
-// Told, not asked: whatever comes of it, the pod is deleted.
+// A notification, not a question: the pod is deleted in any case.
 static void del(size_t length)
 {
 	int fd = connect_agent(now_ms());

@@ -5,7 +5,7 @@
 
 import type { Fields } from '@tandem/core/k8s/shape';
 
-/** Raised with each change of what is below: a cluster that has a higher one is not changed. */
+/** Raised with each change of the definitions below: a cluster that has a higher one is not changed. */
 export const definitionVersion = 2;
 /** Label with the version, on definitions of ours alone. */
 export const versionLabel = 'tandem.dev/definition-version';
@@ -92,7 +92,7 @@ const ofPolicies = {
   unmarkedSchema: schema(anything),
   columns: [age, valid],
 };
-/** As in Cilium, what is redirected to where cannot be changed: the object is deleted and created anew. */
+/** As in Cilium, frontend and backend of a redirect cannot be changed: the object is deleted and created again. */
 const redirectSchema = {
   type: 'object',
   properties: {

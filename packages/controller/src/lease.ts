@@ -230,7 +230,7 @@ export class Lease implements Component {
       holder: typeof holderIdentity === 'string' ? holderIdentity : '',
       acquired: typeof acquireTime === 'string' ? acquireTime : '',
       transitions: typeof leaseTransitions === 'number' ? leaseTransitions : 0,
-      // Of whoever wrote it, or ours if that is longer: it may have been written by another version.
+      // The writer's duration, or ours if that is longer: another version may have written it.
       durationMs: Math.min(Math.max(seconds * 1000, this.#o.durationMs), leaseDurationMaxMs),
     };
   }

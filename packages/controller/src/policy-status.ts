@@ -58,7 +58,7 @@ export class PolicyStatus implements ObjectSink {
   readonly queue: WorkQueue;
   readonly #o: PolicyStatusOptions;
   readonly #wanted = new Map<string, Wanted>();
-  /** Objects by what is to be said of them. */
+  /** Objects by their findings. */
   readonly #invalid = new Set<string>();
   readonly #valid = new Set<string>();
   #said = '';
@@ -162,7 +162,7 @@ export class PolicyStatus implements ObjectSink {
         },
       },
     });
-    // What came meanwhile is another write.
+    // A finding that came meanwhile is another write.
     if (this.#wanted.get(key) === wanted && result !== 'busy') this.#wanted.delete(key);
     switch (result) {
       case 'forbidden':

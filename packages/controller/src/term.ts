@@ -90,7 +90,7 @@ export class Term {
     return new Map([...this.#lists.values()].map((list) => [list.resource.kind, list]));
   }
 
-  /** Queues by what is written. */
+  /** Queues by kind of write. */
   get queues(): ReadonlyMap<string, WorkQueue> {
     return new Map([
       ...this.statuses.map((status): [string, WorkQueue] => [status.kind, status.queue]),
@@ -106,7 +106,7 @@ export class Term {
     return list;
   }
 
-  /** Objects that had no room are found by reading all anew. */
+  /** Reading all objects again finds those that had no room. */
   #relist(resource: Resource, sink: ObjectSink): void {
     const timer = setTimeout(() => {
       this.#relists.delete(timer);

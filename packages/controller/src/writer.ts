@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Writes of the controller to the API server. Nothing is sent unless this process is the leader at that moment, and whatever
- * is sent names the version of the object that it was computed from: a write that is late, of a leader that was stopped
+ * Writes of the controller to the API server. Nothing is sent unless this process is the leader at that moment, and each
+ * write names the version of the object that it was computed from: a write that is late, of a leader that was stopped
  * between the two, changes nothing that the next leader has changed.
  */
 

@@ -3,7 +3,7 @@
 
 /**
  * Bad input is a value: parsers return `Result`, they do not throw. A caller narrows on `ok`, so an
- * error that nobody looked at is a type error. Hot paths use numeric statuses instead.
+ * error that the caller ignores is a type error. Hot paths use numeric statuses instead.
  */
 export type Result<T, E> =
   | { readonly ok: true; readonly value: T }

@@ -105,7 +105,7 @@ export class MigratedEndpoints implements EndpointLookup {
     this.#value = new Uint8Array(map.valueBytes);
   }
 
-  /** Once per new flow of a pod: what it allocates is of no account. */
+  /** Once per new flow of a pod: its allocations do not matter. */
   lookupInto(key: Uint8Array, value: Uint8Array): boolean {
     if (!this.#map.lookupInto(key, this.#value)) return false;
     const entry = this.#convert({ key, value: this.#value });

@@ -8,7 +8,7 @@ import { isIpv4Prefix, type Prefix } from '@tandem/core/net/ip';
 import { TD_NAT64_MAX, tdConfig, tdNat64 } from './abi.gen.ts';
 
 export interface DatapathConfig {
-  /** One bit of skb->mark that nobody else on the node uses: a packet steered to the shared socket. */
+  /** One bit of skb->mark that no other software of the node uses: a packet steered to the shared socket. */
   readonly mark: number;
   /** P, the port of the shared socket. */
   readonly port: number;
@@ -49,7 +49,7 @@ export function isNat64Prefix(prefix: Prefix): boolean {
   return !isIpv4Prefix(prefix) && [32, 40, 48, 56, 64, 96].includes(prefix.bits);
 }
 
-/** With a key of this load, which nobody else learns. */
+/** With a secret key of this load. */
 export function encodeConfig(config: DatapathConfig): Uint8Array {
   const bytes = new Uint8Array(tdConfig.size);
   const view = new DataView(bytes.buffer);

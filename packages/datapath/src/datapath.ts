@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * The node's BPF programs and maps: pinned and attached, so that they work on when no process of ours lives. The
+ * The node's BPF programs and maps: pinned and attached, so that they work on while neither process runs. The
  * agent loads them (load.ts).
  */
 
@@ -43,7 +43,7 @@ export class Datapath implements Disposable {
   readonly #tables = new Map<AgentMapName, AgentTable>();
   readonly #isMember: boolean;
   readonly #kept: number;
-  /** Keep what enforces in force for as long as the agent lives, should somebody remove the pins. */
+  /** Links that stay attached while the agent runs, also if another process removes the pins. */
   readonly #held = new Map<string, BpfLink>();
 
   /** `kept`: the older ABI version whose maps are kept in step; the own one when there is none. */
@@ -69,7 +69,7 @@ export class Datapath implements Disposable {
   }
 
   /**
-   * Opens what is pinned. A member that is not the agent may only read the agent's maps, but for the ring
+   * Opens the pinned maps and programs. A member that is not the agent may only read the agent's maps, but for the ring
    * of events, whose reader moves its position; it uses those of the agent's version when that is older
    * than its own.
    * @throws BpfError NOT_FOUND when the agent never ran since boot.
@@ -79,8 +79,8 @@ export class Datapath implements Disposable {
   }
 
   /**
-   * After an agent swapped programs in (`group.loads` moved): what is of its version is opened anew when
-   * it is asked for. Maps and programs taken before are closed.
+   * After an agent swapped programs in (`group.loads` moved): maps and programs of its version are opened again when
+   * they are asked for. Maps and programs taken before are closed.
    */
   reopen(): void {
     this.#abi = memberAbi(this.#paths.root);
@@ -155,7 +155,7 @@ export class Datapath implements Disposable {
     return readPodBridges(this.map('pod_bridges'));
   }
 
-  /** @returns what was not written, in words */
+  /** @returns the entries that were not written, in words */
   setNodeDevices(devices: NodeDevices): readonly string[] {
     return writeNodeDevices((name) => this.map(name), devices, true);
   }
@@ -207,7 +207,7 @@ export class Datapath implements Disposable {
     });
   }
 
-  /** Whether somebody removed the pins of the maps: nothing outlives this process then. */
+  /** Whether the pins of the maps were removed: nothing outlives this process then. */
   isUnpinned(): boolean {
     return !existsSync(this.paths.map('group'));
   }
@@ -219,7 +219,7 @@ export class Datapath implements Disposable {
     for (const program of this.#programs.values()) program[Symbol.dispose]();
   }
 
-  /** Attaches `judge` for the first time, and pins or attaches it again where somebody removed its pin. */
+  /** Attaches `judge` for the first time, and pins or attaches it again where its pin was removed. */
   ensureJudging(): void {
     // A link to programs whose maps are pinned nowhere would be taken for its own by the next agent.
     if (this.isUnpinned()) return;

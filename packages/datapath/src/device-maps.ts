@@ -22,7 +22,7 @@ export interface NodeDevices {
 type MapOf = (name: 'trusted_devices' | 'pod_bridges' | 'tunnel_ports') => BpfMap;
 
 /**
- * `removes`: what is in the maps and not in `devices` goes.
+ * `removes`: entries that are not in `devices` are removed.
  * @returns what was not written because it is gone or the map is full, in words
  */
 export function writeNodeDevices(
@@ -62,7 +62,7 @@ function nameOfDevice(key: Uint8Array): string {
   return Buffer.from(key).toString('latin1').replaceAll('\0', '');
 }
 
-/** Adds before it removes: what is trusted all the time is in the map all the time. */
+/** Adds before it removes: an interface that stays trusted is in the map all the time. */
 function writeSet(
   map: BpfMap,
   wanted: readonly (readonly [key: Uint8Array, value: Uint8Array])[],

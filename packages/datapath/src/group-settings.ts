@@ -41,7 +41,7 @@ function readPinnedGroup(root: string): NodeGroup | null {
   return value === null ? null : NodeGroup.copyOf(value);
 }
 
-/** Whether another `group` than this one is pinned: somebody removed the pins, and an agent made new ones. */
+/** Whether another `group` than this one is pinned: the pins were removed, and an agent made new ones. */
 export function isReplaced(root: string, group: BpfMap): boolean {
   try {
     using pinned = BpfMap.openPinned(pinPaths(root).map('group'));

@@ -5,7 +5,7 @@
  * The value of the `group` map (`struct td_group`), which the processes and the BPF programs share: the one
  * place that knows its words.
  *
- * Memory order: a load or store of a 32-bit word is sequentially consistent (`Atomics`), so whoever sees a
+ * Memory order: a load or store of a 32-bit word is sequentially consistent (`Atomics`), so a reader that sees a
  * word sees what its writer stored before it; `swap…`, `claim…` and `release…` are one compare-and-swap. A
  * 64-bit time is one aligned plain store: never torn, ordered by the word that is stored after it.
  * No accessor allocates, except those that return an object.
@@ -151,7 +151,7 @@ export class NodeGroup {
     Atomics.add(this.#words, policiesWord, 1);
   }
 
-  /** Incremented by whoever removed pairs from `fqdn` before their time. */
+  /** Incremented by a member that removed pairs from `fqdn` before their time. */
   get removals(): number {
     return Atomics.load(this.#words, removalsWord);
   }
@@ -160,7 +160,7 @@ export class NodeGroup {
     Atomics.add(this.#words, removalsWord, 1);
   }
 
-  /** Incremented by an agent that swapped its programs in: pins are to be opened anew. */
+  /** Incremented by an agent that swapped its programs in: pins are to be opened again. */
   get loads(): number {
     return Atomics.load(this.#words, loadsWord);
   }
@@ -186,7 +186,7 @@ export class NodeGroup {
     return Atomics.load(this.#words, keptAbiWord);
   }
 
-  /** Tells members that programs were swapped in and whose maps are in force from now on. */
+  /** Publishes that programs were swapped in, and the ABI version of the maps in force. */
   announceLoad(keptAbi: number, settings: GroupSettings): void {
     const words = this.#words;
     Atomics.compareExchange(words, abiVersionWord, 0, TD_ABI_VERSION);
@@ -214,7 +214,7 @@ export class NodeGroup {
     Atomics.compareExchange(this.#words, drainTokenWord, index + 1, 0);
   }
 
-  /** Reader of drop events: bits 0..7 index + 1, 0 nobody; above them a number that grows with each change. */
+  /** Reader of drop events: bits 0..7 index + 1, 0 no reader; above them a number that grows with each change. */
   get eventsLease(): number {
     return Atomics.load(this.#words, eventsLeaseWord);
   }
@@ -243,7 +243,7 @@ export class NodeGroup {
   }
 
   /**
-   * A new life of a member, which serves no policy yet. LIVE comes last: whoever sees it sees the rest.
+   * A new run of a member, which serves no policy yet. LIVE comes last: a reader that sees it sees the rest.
    * Times in nanoseconds: CLOCK_MONOTONIC, CLOCK_BOOTTIME.
    */
   join(index: MemberIndex, pid: number, monotonicNs: number, boottimeNs: number): void {
@@ -254,7 +254,7 @@ export class NodeGroup {
     Atomics.store(words, memberWord(index, tdMember.abi_version), TD_ABI_VERSION);
     this.#store(epochTime(index), boottimeNs);
     this.beat(index, monotonicNs);
-    this.releaseDrainToken(index); // of a former life that died with it
+    this.releaseDrainToken(index); // of a former run that died with it
     this.setState(index, 'live');
   }
 
@@ -268,7 +268,7 @@ export class NodeGroup {
     return this.#load(beatTime(index));
   }
 
-  /** CLOCK_BOOTTIME ns of a member's start: tells two lives of one index apart. */
+  /** CLOCK_BOOTTIME ns of a member's start: distinguishes two runs of one index. */
   epochOf(index: number): number {
     return this.#load(epochTime(index));
   }

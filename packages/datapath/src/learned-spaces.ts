@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** `learned_order` as people and the agent read it: what is learned for each namespace, and what may be. */
+/** `learned_order` as people and the agent read it: learned pairs of each namespace, and their limits. */
 
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import type { BpfProgram } from '@tandem/bpf-loader-node/program';

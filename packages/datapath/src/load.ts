@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The datapath as the agent loads it: this version's programs over what is pinned already, swapped in place, never
- * detached; and what of it is put back when somebody removes it.
+ * The datapath as the agent loads it: this version's programs over the pinned maps and links, swapped in place, never
+ * detached; and the parts that it restores after their removal.
  */
 
 import { existsSync, readdirSync } from 'node:fs';
@@ -77,7 +77,7 @@ export class LoadedDatapath extends Datapath {
   }
 
   /**
-   * Loads the programs over what is pinned already, swaps them in, and attaches what is not attached.
+   * Loads the programs over the pinned maps, swaps them in, and attaches those that are not attached.
    * Until the kernel has taken all of them nothing changes. One process at a time: the caller holds
    * the agent's index.
    * @throws BpfError with the verifier's log when the kernel refuses; SchemaError when the pins are of a
@@ -112,7 +112,7 @@ export class LoadedDatapath extends Datapath {
     datapath.#hold();
     datapath.#queryPace = duplicateOf(object.map('query_pace'));
     datapath.#swapVeths();
-    // Members open the pins when they hear of them.
+    // Members open the pins when `loads` changes.
     datapath.#do('sharing');
     datapath.#announce();
     datapath.#do('guard');
@@ -128,7 +128,7 @@ export class LoadedDatapath extends Datapath {
   }
 
   /**
-   * Tries again what could not be done, and puts back what was removed. Never throws.
+   * Tries failed steps again, and restores removed pins. Never throws.
    * @returns maps and programs whose pins were missing and are there again
    */
   repair(): readonly string[] {
@@ -167,7 +167,7 @@ export class LoadedDatapath extends Datapath {
     ];
   }
 
-  /** From descriptors that are held, so what they stand for was never away. */
+  /** From descriptors that are held, so their objects were never detached. */
   #restorePins(): void {
     makeDirectories(this.paths);
     const missing = new Set<string>(this.#missingPins());
@@ -220,7 +220,7 @@ export class LoadedDatapath extends Datapath {
     }
   }
 
-  /** Tells members whose maps are in force, and to open pins anew. */
+  /** Publishes the ABI version of the maps in force, and lets members open pins again. */
   #announce(): void {
     const group = new NodeGroup(this.map('group').mmap());
     group.announceLoad(this.keptAbi, this.#options.config);

@@ -104,7 +104,7 @@ export class MirroredMap {
 
   /**
    * Compares at least `count` entries of the map with what was written, in whole batches, for a hash refuses a batch
-   * that its next bucket does not fit; the next call goes on from there. True: somebody else changed them; what the map holds is known again. After the last entry
+   * that its next bucket does not fit; the next call goes on from there. True: another process changed them; the content of the map is known again. After the last entry
    * it looks for those that are gone: one that is removed is found in this pass or the next.
    */
   compare(count: number): boolean {
@@ -124,7 +124,7 @@ export class MirroredMap {
       left -= read;
       this.#read += read;
     }
-    // A walk through a trie begins anew where the entry it stands on was removed.
+    // A walk through a trie begins again where the entry it stands on was removed.
     if (!cursor.isDone && this.#read <= 2 * known.size + entriesPerBatch) return isChanged;
     this.#cursor = null;
     return this.#noteGone(known) || isChanged;

@@ -62,7 +62,7 @@ function isAnyTaken(places: readonly JudgeLink[]): boolean {
     try {
       return isNetfilterTaken(place);
     } catch (error) {
-      // A family or feature that the kernel does not have: loading tells more of it.
+      // A family or feature that the kernel does not have: loading reports it.
       if (error instanceof BpfError) return false;
       throw error;
     }

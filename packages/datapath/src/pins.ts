@@ -39,7 +39,7 @@ export function makeDirectories(paths: PinPaths): void {
   chmodSync(paths.member(0), 0o700);
 }
 
-/** Versions older than the kept one: nobody can go back to them. */
+/** Versions older than the kept one: no rollback leads to them. */
 export function removeOlder(root: string, kept: number): void {
   for (const version of pinnedVersions(root)) {
     if (version < kept) rmSync(pinPaths(root, version).version, { recursive: true });
@@ -68,7 +68,7 @@ export function proxyPins(paths: PinPaths, gid: number): ProxyPins {
 }
 
 /**
- * A pin can't be overwritten, but renamed over: nobody ever finds none, nor one that is not shared yet. An agent
+ * A pin can't be overwritten, but renamed over: at no time is there none, nor one that is not shared yet. An agent
  * may be killed right after, and the proxy must be able to start without it.
  */
 export function replacePin(object: BpfProgram | BpfMap, path: string, proxy: ProxyPins): void {
@@ -90,7 +90,7 @@ function sharePin(path: string, gid: number, mode: number): void {
 }
 
 /**
- * systemd mounts /sys/fs/bpf with mode 700: whoever is not root could not reach `root` in it. The group of
+ * systemd mounts /sys/fs/bpf with mode 700: a process of another user could not reach `root` in it. The group of
  * the proxy may search (not list) the directories above that are of the same bpffs and of the group root.
  */
 export function shareSearch(root: string, gid: number): void {
@@ -105,7 +105,7 @@ export function shareSearch(root: string, gid: number): void {
   }
 }
 
-/** Takes back what `shareSearch` gave, once `root` is gone: the group's right to search, which nobody else had. */
+/** Takes back what `shareSearch` gave, once `root` is gone: the group's right to search, which it alone used. */
 export function unshareSearch(root: string, gid: number): void {
   const parent = dirname(root);
   if (!existsSync(parent)) return;

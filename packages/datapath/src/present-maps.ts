@@ -24,7 +24,7 @@ export function isAgentMap(name: MapName): name is AgentMapName {
   return (agentMaps as readonly string[]).includes(name);
 }
 
-/** Counters that were added need more room: all of them begin anew, as after a reboot. */
+/** Counters that were added need more room: all of them begin at 0, as after a reboot. */
 export function isOutgrown(name: MapName, paths: PinPaths): boolean {
   if (name !== 'counters' || !existsSync(paths.map(name))) return false;
   using present = BpfMap.openPinned(paths.map(name), { isReadOnly: true });
@@ -60,7 +60,7 @@ function presentPin(root: string, name: MapName, { writer, migration }: PinPlan)
   return existsSync(path) ? path : null;
 }
 
-/** Fills the new maps with what is in force, before any program sees them. */
+/** Fills the new maps with the policy in force, before any program reads them. */
 export function fillMigrated(
   object: BpfObject,
   root: string,

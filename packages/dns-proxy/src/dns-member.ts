@@ -43,12 +43,12 @@ export interface DnsMemberOptions {
   readonly onPeer: (event: TakeoverEvent, member: number) => void;
   /** The worker died: a bug, or an error of the system that it cannot go on with. */
   readonly onFailure: (error: TandemError) => void;
-  /** Drain bound; past it the worker is stopped with what is in flight. */
+  /** Drain bound; past it the worker is stopped with queries in flight. */
   readonly drainTimeoutMs: number;
 }
 
 export interface ReadAhead {
-  /** After `standBy`: what is waited for until the process is ready, but not until it may take over. Never rejects. */
+  /** After `standBy`: the condition for which the process waits until it is ready, but not until it may take over. Never rejects. */
   readonly readAhead?: () => Promise<void>;
 }
 
@@ -177,7 +177,7 @@ export class DnsMember {
   }
 
   /**
-   * Waits until another member serves, leaves the group, answers what is in flight, ends the worker; all
+   * Waits until another member serves, leaves the group, answers queries in flight, ends the worker; all
    * within the drain bound. The index stays this process's.
    */
   async stop(): Promise<void> {

@@ -71,7 +71,7 @@ export class DnsWorkerThread {
     this.#worker?.postMessage(message);
   }
 
-  /** Waits within the bound until another member serves and what is in flight is answered; then ends the thread. */
+  /** Waits within the bound until another member serves and queries in flight are answered; then ends the thread. */
   async stop(drainTimeoutMs: number): Promise<void> {
     if (this.#worker === null) return;
     if (this.#isIdle) {

@@ -20,7 +20,7 @@ export class GroupMember {
     this.index = index;
   }
 
-  /** Announces a new life of this index. Times in nanoseconds: CLOCK_MONOTONIC, CLOCK_BOOTTIME. */
+  /** Announces a new run of this index. Times in nanoseconds: CLOCK_MONOTONIC, CLOCK_BOOTTIME. */
   join(monotonicNs: number, boottimeNs: number): void {
     this.group.join(this.index, process.pid, monotonicNs, boottimeNs);
   }

@@ -115,7 +115,7 @@ export function guardListeners(listeners: readonly number[], mark: number): void
 
 /**
  * Listeners of another member: it may lack the right to buffers over net.core.rmem_max, which overflow while it is
- * stopped for 100 ms. Whoever has the right gives them; without it nothing is changed.
+ * stopped for 100 ms. The member that has the right sets them; without it nothing is changed.
  */
 export function giveRoom(listeners: readonly number[]): void {
   for (const [kind, [protocol]] of listenerKinds.entries()) {

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * One life of a member of the socket group, from its first policy to its end: when it joins, beats, looks
- * after the other, may leave, and is done. Decides only: sockets, clock and threads are handed in, so that
+ * One run of a member of the socket group, from its first policy to its end: when it joins, sends heartbeats,
+ * checks the other member, may leave, and is done. Decides only: sockets, clock and threads are handed in, so that
  * the simulator drives the same code as the worker.
  *
  *   not joined ──first policy──► serving ──drain, with the token or in time──► draining ──idle──► stopped
@@ -30,7 +30,7 @@ export interface MemberLifeOptions {
   readonly pool: Pick<UdpPool, 'sweep' | 'backendsChanged' | 'heardUntil'>;
   readonly replay: JournalReplay;
   readonly takeover: Takeover;
-  /** The last sign of this member's former life, CLOCK_MONOTONIC ns. */
+  /** The last heartbeat of this member's former run, CLOCK_MONOTONIC ns. */
   readonly formerBeatNs: number;
   /** [0] CLOCK_MONOTONIC, [1] CLOCK_BOOTTIME, ns: refreshed by `readClock`. */
   readonly clock: Float64Array;
@@ -114,7 +114,7 @@ export class MemberLife {
     onInstalled(tables.revision);
   }
 
-  /** Leaves the choice of `select_member`, or comes back into it; what is in flight is answered. */
+  /** Leaves the choice of `select_member`, or comes back into it; queries in flight are answered. */
   suspend(isSuspended: boolean): void {
     if (isSuspended === this.#isSuspended) return;
     this.#isSuspended = isSuspended;
@@ -141,7 +141,7 @@ export class MemberLife {
       this.#o.udp.sweep(this.#o.clock, this.#heardNs);
     if (this.#hasJoined) this.#lookAtPeers(now);
     else this.#join(now);
-    // What was done meanwhile may have taken long: whether another one serves is asked as of now.
+    // The steps before may have taken long: the check whether another one serves uses the time of now.
     if (this.#draining === 'waiting') this.#drain(this.now());
   }
 
@@ -194,7 +194,7 @@ export class MemberLife {
     return this.#o.clock[0]!;
   }
 
-  /** Leaves the group when it may; what is in flight is still answered. */
+  /** Leaves the group when it may; queries in flight are still answered. */
   #drain(monotonicNs: number): void {
     const { self, tcp } = this.#o;
     if (this.#hasJoined) {

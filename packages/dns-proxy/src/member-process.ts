@@ -42,8 +42,8 @@ export interface MemberParts<Config extends MemberConfig> {
 }
 
 /**
- * Runs the component that `create` makes of the configuration until it is told to stop. Returns the exit
- * code. What is wrong with the configuration is said on stderr, a line for each fault. `prepare` comes
+ * Runs the component that `create` makes of the configuration until it gets a signal to stop. Returns the exit
+ * code. Faults of the configuration are printed on stderr, one a line. `prepare` comes
  * before everything else, and may put another program in the place of this one.
  */
 export async function runMember<Config extends MemberConfig>(

@@ -26,7 +26,7 @@ export function markOf(wanted: MemberSettings, inForce: GroupSettings | null): n
   return inForce?.mark ?? markCandidates[0];
 }
 
-/** How `wanted` differs from what is in force, in words; empty: not at all, or the programs do not say. */
+/** The difference of `wanted` from the settings in force, in words; empty: not at all, or the programs do not say. */
 export function settingsProblem(wanted: MemberSettings, inForce: GroupSettings | null): string {
   if (inForce === null) return '';
   const differences: string[] = [];

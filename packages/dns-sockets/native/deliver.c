@@ -61,7 +61,7 @@ static void report_errors(struct ds_loop *loop)
 }
 
 /*
- * Sends, tells what went wrong, and sends what onSocketError added. Errors of that second round
+ * Sends, reports errors, and sends what onSocketError added. Errors of that second round
  * wait for the next wake or flush, so that a dead server cannot keep us here.
  */
 uint32_t ds_send_and_report(struct ds_loop *loop)

@@ -136,7 +136,7 @@ enum ds_socket_kind { DS_LISTENER, DS_CONNECTED, DS_HEAVY_LISTENER, DS_SOCKET_KI
 struct ds_socket {
 	struct ds_loop *loop;
 	uint32_t handle;
-	int fd; /* our own duplicate: nobody else can close it under the poll */
+	int fd; /* an own duplicate: no other code can close it under the poll */
 	int family;
 	enum ds_socket_kind kind;
 	bool connected;

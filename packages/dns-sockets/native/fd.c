@@ -133,7 +133,7 @@ napi_value ds_close_fd(napi_env env, napi_callback_info info)
 	return NULL;
 }
 
-/* releaseFd(fd): from now on somebody else (node:net) closes it. */
+/* releaseFd(fd): from now on the caller (node:net) closes it. */
 napi_value ds_release_fd(napi_env env, napi_callback_info info)
 {
 	struct ds_args args;

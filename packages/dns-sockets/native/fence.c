@@ -2,7 +2,7 @@
 /* Copyright The Tandem Authors */
 /*
  * A pipe with a name by which a process lets itself be killed: the kernel sends SIGKILL to it as soon as
- * somebody writes into the pipe, whether it runs, is stopped, or turns in a loop, and whichever PID namespace
+ * a process writes into the pipe, whether it runs, is stopped, or turns in a loop, and whichever PID namespace
  * the writer is in. Only who may open the pipe can do that.
  */
 #include "dns_sockets.h"

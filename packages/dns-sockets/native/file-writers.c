@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Tandem Authors */
 /*
- * Whether somebody has a file open for writing: the kernel gives a read lease (fcntl(2), F_SETLEASE) only while nobody
+ * Whether a process has a file open for writing: the kernel gives a read lease (fcntl(2), F_SETLEASE) only while none
  * has. The lease is returned at once. Who opens the file in that moment makes the kernel send us a signal, whose default
  * would end the process: SIGURG in its place is ignored.
  */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Tandem Authors */
 /*
- * Life of a loop and its sockets. JavaScript names both by numbers that carry a generation, so a
+ * Life cycle of a loop and its sockets. JavaScript names both by numbers that carry a generation, so a
  * stale or invented number is refused. A socket is our own duplicate of the given fd: the caller
- * may close its fd at any time, and no number is polled that somebody else reused.
+ * may close its fd at any time, and no number is polled that other code reused.
  */
 #include "dns_sockets.h"
 

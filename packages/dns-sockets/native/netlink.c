@@ -3,7 +3,7 @@
 /*
  * Netlink sockets: what JavaScript sends goes to the kernel as it is, and what the kernel sends comes in
  * batches of whole messages. Only bytes: the codec is packages/netlink. A datagram of another process is
- * dropped: whoever may send to our port could otherwise speak as the kernel.
+ * dropped: a process that may send to our port could otherwise speak as the kernel.
  */
 #include "dns_sockets.h"
 

@@ -3,7 +3,7 @@
 /*
  * From root to a user with a few capabilities, for good. Capabilities belong to threads, and Node has
  * several before the first line of JavaScript runs: so the calling thread changes, and executes the program
- * anew. All threads of the new image have what it leaves them, as ambient capabilities, and since those
+ * again. All threads of the new image have what it leaves them, as ambient capabilities, and since those
  * need no file capabilities, AT_SECURE is 0: the C library and Node read their environment as always.
  */
 #include "dns_sockets.h"
@@ -84,7 +84,7 @@ static const char *take_identity(const struct identity *want)
 			return "prctl(PR_CAP_AMBIENT_RAISE)";
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return "prctl(PR_SET_NO_NEW_PRIVS)";
-	/* A change of the uid clears it: whoever wants us to die with them still does. */
+	/* A change of the uid clears it, and the parent still wants this process to end with it. */
 	if (death_signal != 0)
 		prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0);
 	return NULL;

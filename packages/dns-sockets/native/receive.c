@@ -4,8 +4,8 @@
  * recvmmsg(2) straight into the places that JavaScript chose, metadata into the rx records.
  *
  * With "metadata in the buffer" the kernel writes the peer's address and the control messages there too,
- * right before the payload: when this process dies between the system call and the records, whoever shares
- * the buffer still knows who asked whom. That memory is copied before it is read: others may write it.
+ * right before the payload: when this process dies between the system call and the records, the process that
+ * shares the buffer still knows client and server. That memory is copied before it is read: others may write it.
  */
 #include "dns_sockets.h"
 
@@ -119,7 +119,7 @@ static void store_control(struct ds_rx_record *record, struct msghdr *header)
 	}
 }
 
-/* Address and control messages of a received datagram, in memory that nobody else writes. */
+/* Address and control messages of a received datagram, in memory that no other process writes. */
 static struct msghdr own_metadata(struct ds_loop *loop, uint32_t index)
 {
 	struct ds_receiver *receiver = &loop->receiver;

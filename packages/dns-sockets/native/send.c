@@ -6,7 +6,7 @@
  *   records   | h1 h1 h1 | h2 | h1 h1 |      runs keep the order that JavaScript gave
  *   calls     |    1     |  1 |   1   |
  *
- * Nothing is queued here: what the kernel does not take now is dropped, counted, and told in the
+ * Nothing is queued here: what the kernel does not take now is dropped, counted, and reported in the
  * record's result. DNS clients repeat; a queue would only deliver late.
  */
 #include "dns_sockets.h"
@@ -93,7 +93,7 @@ static int fill(struct ds_loop *loop, const struct ds_socket *socket, size_t at,
 	struct ds_sender *sender = &loop->sender;
 	struct ds_tx_record record;
 
-	/* One copy: what is checked is what is used, whoever else writes this memory. */
+	/* One copy: what is checked is what is used, although other processes write this memory. */
 	memcpy(&record, &loop->tx[index], sizeof record);
 	__asm__ volatile("" : : "r"(&record) : "memory");
 	if ((uint64_t)record.offset + record.length > loop->payload_length)

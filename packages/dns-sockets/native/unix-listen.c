@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 /*
- * A socket file that refuses: nobody listens there any more. The kernel refuses a connection to any
+ * A socket file that refuses: no process listens there any more. The kernel refuses a connection to any
  * other file, too, hence the look at its type.
  */
 static bool is_abandoned(const struct sockaddr_un *address)

@@ -133,7 +133,7 @@ static void emit_message(struct ds_unix *unix_socket, const struct received_fds 
 
 /*
  * False when there is nothing more to read now. A message that lost bytes or fds on the way breaks
- * the protocol of whoever speaks it: error, then end.
+ * any protocol over it: error, then end.
  */
 static bool read_message(struct ds_unix *unix_socket)
 {

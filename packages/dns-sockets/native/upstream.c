@@ -98,8 +98,8 @@ static int bind_random_port(int fd, const uint8_t source[16])
 }
 
 /*
- * Between bind and connect anybody could send to the port. What arrived then is thrown away; more
- * than DRAIN_MAX means somebody is aiming at us.
+ * Between bind and connect any host could send to the port. What arrived then is thrown away; more
+ * than DRAIN_MAX means an attack on this port.
  */
 static int drain(int fd)
 {

@@ -3,7 +3,7 @@
 
 /**
  * File descriptors that this package made or received. They are closed by `closeFd`, or at the
- * latest when the thread that made them ends; after `releaseFd` they are somebody else's to close.
+ * latest when the thread that made them ends; after `releaseFd` the caller closes them.
  */
 
 import { attempt } from './errors.ts';

@@ -7,7 +7,7 @@ import { native } from './native.ts';
 
 /**
  * Whether a process has the file of `fd` open for writing; `fd` is open for reading alone. False also where the kernel does not
- * tell: on NFS, CIFS and the like, and for a file of another user without CAP_LEASE.
+ * know: on NFS, CIFS and the like, and for a file of another user without CAP_LEASE.
  */
 export function hasWriter(fd: number): boolean {
   return native.hasWriter(fd);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Privileges of a process, and the way in which it drops them for the rest of its life. */
+/** Privileges of a process, and the way in which it drops them for good. */
 
 import { readFileSync } from 'node:fs';
 import { attempt } from './errors.ts';
@@ -46,7 +46,7 @@ export function capabilitySet(names: readonly Capability[]): bigint {
 }
 
 /**
- * Runs this program anew, with the same arguments and environment, as this user with these capabilities
+ * Executes this program again, with the same arguments and environment, as this user with these capabilities
  * and no way to get others: in all threads, because it is a new image. Needs SETUID, SETGID and the
  * capabilities that are to be kept. Returns only by throwing, and then the process is of no use.
  * @throws DnsSocketError

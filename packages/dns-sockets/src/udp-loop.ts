@@ -38,7 +38,7 @@ export interface UdpLoopStats {
   readonly sendFailed: number;
   /** tx records with a bad handle, offset, length, address or port, or over the capacity. */
   readonly sendRejected: number;
-  /** Asynchronous errors (ICMP) of sockets; onSocketError hears each socket at most once a wake. */
+  /** Asynchronous errors (ICMP) of sockets; onSocketError is called for each socket at most once a wake. */
   readonly socketErrors: number;
   /** onBatch or onSocketError threw. */
   readonly callbackFailures: number;

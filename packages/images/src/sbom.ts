@@ -153,7 +153,7 @@ function debianPackages(
 function ownersOf(paths: readonly string[]): ReadonlyMap<string, string> {
   const withoutUsr = (path: string): string => path.replace(/^\/usr\//, '/');
   const asked = [...paths, ...paths.map(withoutUsr)];
-  // Its exit code is 1 when one is of no package; the others are told all the same.
+  // Its exit code is 1 when one is of no package; it prints the others.
   const { stdout } = spawnSync('dpkg-query', ['-S', ...asked], { encoding: 'utf8' });
   const found = new Map(
     [...stdout.matchAll(/^([^:,\s]+(?::[^:,\s]+)?)(?:, [^/]*)?: (\/.*)$/gm)].map(

@@ -18,7 +18,7 @@ export interface Answer {
 
 /**
  * Whether no version of the kind's group has it. An authorizer refuses paths that do not exist as well, and without this a missing
- * right for a kind that nobody has would keep all others from being applied. False also if that cannot be told.
+ * right for a kind that the cluster lacks would keep all others from being applied. False also if that is not known.
  */
 export async function isUnserved(
   { path }: Resource,
@@ -40,7 +40,7 @@ export async function isUnserved(
   return true;
 }
 
-/** Null: the answer does not tell. */
+/** Null: the answer does not have them. */
 function namesIn({ status, text }: Answer, list: string, field: string): readonly string[] | null {
   if (status !== 200) return null;
   try {

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { err, ok, type Result } from '@tandem/core/result';
 
-/** Read anew for each connection and request, because certificates and tokens are replaced while we run. */
+/** Read for each connection and request, because certificates and tokens are replaced while we run. */
 export interface KubeEndpoint {
   /** Such as https://10.96.0.1:443. */
   readonly url: string;

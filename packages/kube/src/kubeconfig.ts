@@ -42,7 +42,7 @@ export async function readKubeconfig(
   let options: RequestOptions = {};
   /** Time of the reading by the monotonic clock: a token must not outlive its file if the clock is set back. */
   let readMs = 0;
-  /** The file anew each time: it, and what it names, is replaced while we run. */
+  /** Read each time: the file, and the files that it names, are replaced while we run. */
   const read = async (): Promise<Cluster | null> => {
     readMs = performance.now();
     const config = new library.KubeConfig();

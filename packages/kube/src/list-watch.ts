@@ -316,7 +316,7 @@ export class ListWatch {
     }
     const others = otherVersionsServed(text, versionsOf(resource));
     if (status !== 404 && others === null) {
-      // Of a watch that ended so the objects stay until another version gives them anew.
+      // The objects of a watch that ended so stay until another version lists them.
       if (this.#tryNextVersion()) return ended;
       return failure(`the API server does not serve ${resource.definition} yet`);
     }

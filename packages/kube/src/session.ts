@@ -252,7 +252,7 @@ async function headersOf(body: ClientHttp2Stream): Promise<IncomingHttpHeaders> 
     body.close(constants.NGHTTP2_CANCEL);
   }, headersTimeoutMs);
   body.once('response', resolve);
-  // Kept: a stream that fails after its headers tells its reader by its end.
+  // Kept: a stream that fails after its headers ends, which its reader sees.
   body.on('error', reject);
   body.once('close', () => reject(new Error('the stream was closed before its answer')));
   try {

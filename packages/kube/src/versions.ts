@@ -12,7 +12,7 @@ export function versionsOf(resource: Resource): readonly Resource[] {
   return [resource, ...(resource.alternatives ?? []).map((each) => ({ ...resource, ...each }))];
 }
 
-/** Versions that the definition serves, where none of them is one of these; else null, as for a text that does not tell. */
+/** Versions that the definition serves, where none of them is one of these; else null, as for a text without them. */
 export function otherVersionsServed(
   definition: string,
   versions: readonly Resource[],

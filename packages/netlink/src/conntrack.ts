@@ -3,7 +3,7 @@
 
 /**
  * Conntrack entries whose destination was translated: finding the flows to an address, and removing an entry, so
- * that the next packet of its flow is translated anew. Layouts: linux/netfilter/nfnetlink_conntrack.h.
+ * that the next packet of its flow is translated again. Layouts: linux/netfilter/nfnetlink_conntrack.h.
  */
 
 import { netlinkProtocol } from '@tandem/dns-sockets/netlink-socket';

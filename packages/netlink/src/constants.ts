@@ -75,7 +75,7 @@ export const RTPROT_BOOT = 3;
 export const RTPROT_RA = 9;
 /** By a DHCP client. */
 export const RTPROT_DHCP = 16;
-/** Rules and neighbours that this product made. Of those that nobody has registered (iproute2's rt_protos). */
+/** Rules and neighbours that this product made. One of the numbers that are not registered (iproute2's rt_protos). */
 export const RTPROT_TANDEM = 84;
 /** linux/if_addr.h, of an address's flags: another host has it. */
 export const IFA_F_DADFAILED = 8;

@@ -122,7 +122,7 @@ export const linkFormat: MessageFormat<LinkHeader, LinkAttributes> = {
   }),
 };
 
-/** Null: malformed, or of a family: a bridge tells of its ports with messages of the same type. */
+/** Null: malformed, or of a family: a bridge reports its ports with messages of the same type. */
 export function decodeLink(payload: Uint8Array): Link | null {
   const decoded = decodeMessage(linkFormat, payload);
   if (!decoded.ok) return null;

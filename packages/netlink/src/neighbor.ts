@@ -103,7 +103,7 @@ export function decodeForwarding(payload: Uint8Array): ForwardingEntry | null {
 }
 
 /**
- * An entry that neither the kernel nor a packet changes: nobody is asked for the address any more. It bears
+ * An entry that neither the kernel nor a packet changes: the kernel asks no host for the address any more. It bears
  * `RTPROT_TANDEM`, so that it is found again.
  */
 export function encodePermanentNeighbor(

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The node's network as it is now (`state`), without polling: what changed is told by kind, a few
- * milliseconds after it happened. Where notices were lost everything is read again.
+ * The node's network as it is now (`state`), without polling: changes are reported by kind, a few
+ * milliseconds after they happened. Where notices were lost everything is read again.
  */
 
 import { NetlinkSocket, netlinkProtocol } from '@tandem/dns-sockets/netlink-socket';
@@ -26,7 +26,7 @@ const groups = [
 ];
 
 export interface NetworkViewOptions {
-  /** Routing tables that are kept whole, beside what is asked of the main one. */
+  /** Routing tables that are kept whole, beside the routes of the main one that callers name. */
   readonly tables?: readonly number[];
   /** Room for notices. */
   readonly receiveBufferBytes?: number;
@@ -43,7 +43,7 @@ export class NetworkView implements Disposable {
   readonly #listeners = new Set<NetworkListener>();
   /** To be read. */
   readonly #stale = new Set<NetworkKind>();
-  /** To be told. */
+  /** Kinds to report. */
   readonly #changed = new Set<NetworkKind>();
   readonly #problems = new Map<NetworkKind, string>();
   readonly #resync: NodeJS.Timeout;
@@ -88,14 +88,14 @@ export class NetworkView implements Disposable {
     return () => void this.#listeners.delete(listener);
   }
 
-  /** Reads these kinds from the kernel, or all: `state` then has whatever was so before the call. */
+  /** Reads these kinds from the kernel, or all: `state` then has the kernel's state of before the call. */
   async refresh(...kinds: readonly NetworkKind[]): Promise<void> {
     for (const kind of kinds.length === 0 ? networkKinds : kinds) this.#stale.add(kind);
     await this.#settling;
     await this.#settle();
   }
 
-  /** Nothing is told any more. */
+  /** Nothing is reported any more. */
   close(): void {
     this.#isClosed = true;
     clearInterval(this.#resync);
@@ -139,7 +139,7 @@ export class NetworkView implements Disposable {
     }, afterMs);
   }
 
-  /** Reads what is stale and tells what changed; what comes while it runs is left to the next time. */
+  /** Reads the stale kinds again and reports changes; notices that come meanwhile are left to the next time. */
   #settle(): Promise<void> {
     this.#settling ??= this.#readAndTell().finally(() => {
       this.#settling = null;

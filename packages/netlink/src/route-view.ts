@@ -22,7 +22,7 @@ import type { Route } from './route.ts';
 const addressBits = 128;
 
 /**
- * RTPROT_* of routes that say what somebody at the other end of the link said: a router advertisement, by which the
+ * RTPROT_* of routes that a host at the other end of the link announced: a router advertisement, by which the
  * kernel makes routes to its sender (RA) and to any prefix, a single address too (KERNEL); a redirect; a DHCP server.
  */
 export const learnedProtocols: ReadonlySet<number> = new Set([
@@ -79,7 +79,7 @@ export class RouteView {
 
   /**
    * Routers of the main table by link-local address, each once, those that advertised themselves too. Of more than 256
-   * the ones that the node was told by itself come first.
+   * those of the node's own configuration come first.
    */
   get linkLocalGateways(): readonly LinkLocalGateway[] {
     return this.#linkLocalGateways;

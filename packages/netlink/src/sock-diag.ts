@@ -134,7 +134,7 @@ export class SocketDiagnostics implements Disposable {
       );
     } catch (error) {
       const isAbsent = error instanceof NetlinkError && error.errno === ENOENT;
-      // A kernel without IPv6 has no such sockets; one without sock_diag of IPv4 cannot tell.
+      // A kernel without IPv6 has no such sockets; one without sock_diag of IPv4 cannot list them.
       if (isAbsent && family === AF_INET6) return [];
       throw error;
     }

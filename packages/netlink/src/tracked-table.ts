@@ -10,7 +10,7 @@ import { readAttemptsMax } from './limits.ts';
 
 export interface TrackedTableOptions<T> {
   readonly keyOf: (entry: T) => string | number;
-  /** Whether a new version of an entry differs in what somebody is told of. */
+  /** Whether a new version of an entry differs in nothing that is reported. */
   readonly isSame: (left: T, right: T) => boolean;
   readonly read: () => Promise<readonly T[]>;
 }

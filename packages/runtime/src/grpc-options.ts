@@ -3,7 +3,7 @@
 
 // Limits of our gRPC servers and clients, and the options of grpc-js that hold them. Both ends send
 // keepalive pings: a peer that hangs (SIGSTOP, a long collection) leaves its socket open, and only silence
-// tells.
+// shows it.
 
 import type { ChannelOptions } from '@grpc/grpc-js';
 import { grpcMessageBytesMax } from '@tandem/proto/limits';

@@ -94,7 +94,7 @@ export class GrpcServer implements Component {
   }
 
   /**
-   * Listens; what failed may be tried again, and a socket that was removed is made anew: calls over the former
+   * Listens; what failed may be tried again, and a socket that was removed is made again: calls over the former
    * one go on. @throws TandemError of listenUnix
    */
   async start(): Promise<void> {

@@ -95,7 +95,7 @@ export class Lifecycle {
     return component;
   }
 
-  /** Starts all. When one fails, stops what was begun and rejects with that component's error. */
+  /** Starts all. When one fails, stops the started ones and rejects with that component's error. */
   async start(): Promise<void> {
     if (this.#state !== 'new') throw new TypeError(`start in state ${this.#state}`);
     this.#state = 'starting';
@@ -106,7 +106,7 @@ export class Lifecycle {
       if (this.#abort.signal.aborted) return;
       this.#begun.push(component);
       try {
-        // A component told to stop while it starts is being stopped: nothing waits for the rest of its start.
+        // A component that is stopped while it starts is being stopped: nothing waits for the rest of its start.
         await within(
           Promise.race([Promise.resolve(component.start(this.#abort.signal)), aborted]),
           this.#startTimeoutMs,
@@ -157,7 +157,7 @@ export class Lifecycle {
   }
 
   /**
-   * The life of a process: installs the signal handlers, starts all, waits for a signal or `stop`, stops
+   * The life cycle of a process: installs the signal handlers, starts all, waits for a signal or `stop`, stops
    * all. Resolves with the exit code; the caller exits with it.
    */
   async run(): Promise<number> {

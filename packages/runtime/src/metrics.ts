@@ -74,7 +74,7 @@ function countAt(counts: CountArray, index: number): number {
   return Number(counts[index] ?? 0);
 }
 
-/** Label values are told to people: no control characters. */
+/** People read label values: no control characters. */
 function safeLabels(labels: MetricLabels): Record<string, string> {
   const safe: Record<string, string> = {};
   for (const [name, value] of Object.entries(labels)) safe[name] = escapeUnsafe(value);

@@ -57,7 +57,7 @@ export class PersistentStream<Send, Receive> implements Component {
   attempts = 0;
   readonly #options: PersistentStreamOptions<Send, Receive>;
   #state: PersistentStreamState = 'stopped';
-  /** Since the last stream that lived for longer than the largest wait. */
+  /** Since the last stream that was open for longer than the largest wait. */
   #failures = 0;
   #openedMs = 0;
   #lastError: TandemError | null = null;

@@ -23,7 +23,7 @@ export const systemClock: Clock = {
   wallMs: () => Date.now(),
 };
 
-/** Wall clock of a moment that the boot-time clock tells, ms since 1970: for events shown to people. */
+/** Wall clock of a moment of the boot-time clock, ms since 1970: for events shown to people. */
 export function boottimeToWallMs(clock: Clock, boottimeNs: number): number {
   return clock.wallMs() - (clock.boottimeSeconds() * 1000 - boottimeNs / 1e6);
 }

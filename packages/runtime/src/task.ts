@@ -68,7 +68,7 @@ export class Changes {
 
 /** Time, as tasks wait for it. */
 export interface TaskTimers {
-  /** Begins a task beside what runs; what it throws is the promise's. */
+  /** Begins a task beside what runs; its exception rejects the promise. */
   start<T>(task: Task<T>): Promise<T>;
   delay(ms: number): Task;
   /** True when `isTrue` is, which is asked again at each of `changes`; false after `timeoutMs`. */

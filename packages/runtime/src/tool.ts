@@ -76,8 +76,8 @@ export function readTool<Config extends object>(
 }
 
 /**
- * Runs the program with what its arguments say. Returns the exit code; what it throws is said, and with its stack
- * where it is no plain Error and thus nobody's sentence.
+ * Runs the program with what its arguments say. Returns the exit code; prints what it throws, with the stack
+ * if it is no plain Error, because then its text was not written for users.
  */
 export async function runTool<Config extends object>(
   spec: ToolSpec<Config>,

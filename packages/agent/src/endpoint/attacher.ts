@@ -120,7 +120,7 @@ export class Attacher {
     return [...failed.map(notWritten), ...unknownInterfaces(devices)];
   }
 
-  /** A bridge that had a pod stays a bridge of pods while it exists: its next pod may come when no agent lives. */
+  /** A bridge that had a pod stays a bridge of pods while it exists: its next pod may come while no agent runs. */
   #classify(): ClassifiedDevices {
     const { state } = this.#view;
     const former = this.#datapath

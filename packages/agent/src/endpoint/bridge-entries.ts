@@ -20,7 +20,7 @@ export interface BridgedEndpoint {
   readonly interface: PodInterface;
 }
 
-/** Makes what is missing and removes what is of no pod any more. Never rejects: gives what failed, in words. */
+/** Makes missing entries and removes those without a pod. Never rejects: returns the failures, in words. */
 export async function ensureBridgeEntries(
   state: NetworkState,
   rtnetlink: Rtnetlink,

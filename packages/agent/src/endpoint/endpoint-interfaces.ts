@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Which interface each local pod has: found once and kept for the pod's life, whatever is said of it later. It
- * ends with the interface itself, which the kernel tells by removing it from `pod_devices`, or with the pod.
+ * Which interface each local pod has: found once and kept until the pod ends, whatever later objects say. It
+ * ends with the interface itself, which the kernel reports by removing it from `pod_devices`, or with the pod.
  * A pod ends in this order: its network namespace goes, then its object. A pod whose interface went is therefore a
  * problem only if its object stays for `endedMsMax`.
  */

@@ -61,7 +61,7 @@ export function classifyDevices(
 }
 
 /**
- * Veths by which the node reaches others, told by a default route or one through a gateway. Such a route counts where
+ * Veths by which the node reaches others, known by a default route or one through a gateway. Such a route counts where
  * it was made on the node, not where the other end of the link said it: a pod may advertise itself as a router
  * before the agent's first start. One by DHCP counts where nothing else leads out, as in a container that is a node.
  */

@@ -68,7 +68,7 @@ export function findInterface(
   return { code: 'interface-refused', problem: `${link.name} ${reason}`, fix };
 }
 
-/** By the host route that point-to-point CNIs make. One to a bridge does not tell the port. */
+/** By the host route that point-to-point CNIs make. One to a bridge does not name the port. */
 function routed(state: NetworkState, addressText: string): Link | undefined {
   const ifindex = state.routes.hosts.get(addressText);
   const link = ifindex === undefined ? undefined : state.links.get(ifindex);

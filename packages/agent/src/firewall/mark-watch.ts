@@ -3,7 +3,7 @@
 
 /**
  * The mark in force, and which rules of others use it: found at the start, when it can be chosen, and looked
- * for after each change of the node's rules, when it can only be told. Programs are started for nft and
+ * for after each change of the node's rules, when it can only be reported. Programs are started for nft and
  * iptables alone, and only after a notice of the kernel's; the legacy variant of iptables gives none.
  */
 

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * The rules of `nft --json list ruleset` (libnftables-json(5)). What is not understood makes a match
+ * The rules of `nft --json list ruleset` (libnftables-json(5)). An expression that is not understood makes a match
  * unknown, never true or false.
  */
 

@@ -6,7 +6,7 @@
  * packet match, what becomes of it then, and which bits of the mark the rule looks at or changes.
  */
 
-/** Null: it cannot be told from the rule alone. */
+/** Null: the rule alone does not decide it. */
 export type Tri = boolean | null;
 
 export interface MarkUse {

@@ -4,7 +4,7 @@
 /**
  * Puts the gate at the end of the node's CNI chain: in a file of its own, which is a copy of the first network
  * configuration of another program with the gate as last plugin, under the same network name. The other file is never
- * changed, because its writer would write it anew, and pods would start past the gate meanwhile.
+ * changed, because its writer would replace it, and pods would start past the gate meanwhile.
  *
  * Order: the program first, the configuration last; at removal the other way round. A configuration that names a
  * program which is missing lets no pod start, and none end: where the program cannot be put in place, it is taken away.

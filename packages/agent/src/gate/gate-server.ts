@@ -58,7 +58,7 @@ export class GateServer {
     return this.#server.listening && existsSync(this.#o.path);
   }
 
-  /** A socket that was removed is made anew. @throws TandemError TANDEM_SOCKET_IN_USE, TANDEM_SOCKET_PATH, TANDEM_SYSTEM */
+  /** A socket that was removed is made again. @throws TandemError TANDEM_SOCKET_IN_USE, TANDEM_SOCKET_PATH, TANDEM_SYSTEM */
   async start(): Promise<void> {
     if (this.#server.listening) this.#server.close();
     await listenUnix(this.#server, { path: this.#o.path });

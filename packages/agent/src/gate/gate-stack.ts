@@ -117,7 +117,7 @@ export class GateStack {
     await this.ensure();
   }
 
-  /** Brings socket, plugin and configuration to what they should be. Never rejects. */
+  /** Makes or restores socket, plugin and configuration. Never rejects. */
   async ensure(): Promise<void> {
     if (this.#isStopped) return;
     this.#leaveFormer();

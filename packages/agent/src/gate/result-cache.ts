@@ -3,7 +3,7 @@
 
 /**
  * Results of CNI's ADD that the container runtime keeps, by default in /var/lib/cni/results: the sandboxes that no gate
- * told of, because they were made before this agent, or without the gate: it was not yet in the chain when their ADD
+ * reported, because they were made before this agent, or without the gate: it was not yet in the chain when their ADD
  * began, or not any more. An entry may be older than the last boot, so its interface counts only with the MAC address
  * at its other end (`hostInterface`).
  */
@@ -26,7 +26,7 @@ export class ResultCache {
   readonly #directory: string;
   readonly #podInterface: string;
   readonly #view: InterfaceView;
-  /** By name of a file that was read: what tells the next one of this name from it. */
+  /** By name of a file that was read: what distinguishes the next one of this name. */
   #read: ReadonlyMap<string, string> = new Map();
   #problemOfDirectory = '';
 
@@ -36,7 +36,7 @@ export class ResultCache {
     this.#view = view;
   }
 
-  /** Sandboxes and problems of files that are new, or were written anew. A directory that is not there has none. */
+  /** Sandboxes and problems of files that are new, or were written again. A directory that is not there has none. */
   async readNew(): Promise<CachedSandboxes> {
     const sandboxes: Sandbox[] = [];
     const problems: string[] = [];

@@ -31,7 +31,7 @@ export class ChainWatch {
     this.#o = options;
   }
 
-  /** Asks the kernel for the chains of the next `chainsLookedAtMax` interfaces; what is new is logged. @throws BpfError */
+  /** Asks the kernel for the chains of the next `chainsLookedAtMax` interfaces; new findings are logged. @throws BpfError */
   look(): void {
     const names = new Map(this.#o.interfaces().map((each) => [each.vethIfindex, each.name]));
     for (const ifindex of [...this.#preceded.keys()]) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Runs a system program and gives its output; an error names the command and what it said. */
+/** Runs a system program and gives its output; an error names the command and quotes its output. */
 
 import { execFile } from 'node:child_process';
 import { TandemError } from '@tandem/runtime/tandem-error';

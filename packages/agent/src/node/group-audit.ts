@@ -32,7 +32,7 @@ export class GroupAudit {
     this.#log = log;
   }
 
-  /** Looks; what is new is logged. Never rejects. */
+  /** Checks the group, and logs new findings. Never rejects. */
   async look(): Promise<void> {
     try {
       let foreign = await this.#find();

@@ -63,7 +63,7 @@ export class JudgeWatch {
   }
 
   /**
-   * Comes every few seconds. A look in which pods say little tells nothing. Packets that wait for a CPU at one look are
+   * Comes every few seconds. A look in which pods send little proves nothing. Packets that wait for a CPU at one look are
    * explained by a later one, in which there are fewer packets than what explains them: so looks are summed up.
    */
   step(counts: TrafficCounts): void {
@@ -72,7 +72,7 @@ export class JudgeWatch {
     if (last === null) return;
     const judged = counts.after.judged - last.before.judged;
     const apart = counts.after.apart - last.before.apart;
-    // Counters of another map begin anew.
+    // Counters of another map begin at 0.
     if (judged < 0 || apart < 0) return;
     const packets = packetsBetween(last.interfaces, counts.interfaces) - apart;
     const unexplained = packets - judged * packetsPerJudgedMax;

@@ -74,7 +74,7 @@ export class LocalAddresses {
 
 /**
  * Where a router advertisement may be a pod's, which gives the node an address in a prefix of the pod's choice: from
- * there somebody of the world would speak as the node. What is delivered to the node is for the node without it.
+ * there a host of the world would speak as the node. A packet that is delivered to the node is for the node without it.
  */
 const isPodSide = (link: Link | undefined): boolean =>
   link?.kind === 'veth' || link?.kind === 'bridge';

@@ -54,8 +54,8 @@ export interface RuleProblem {
 type Work = readonly (readonly [part: RulePart, work: () => Promise<boolean>])[];
 
 /**
- * Brings rules, routes and the nft table to what they must be; does nothing where they are. Never rejects:
- * gives what could not be done. IPv6 is left out where the loopback interface does not have it. Rules and
+ * Makes or restores rules, routes and the nft table; does nothing where they are right. Never rejects:
+ * returns the failures. IPv6 is left out where the loopback interface does not have it. Rules and
  * routes are compared with the view, at no cost; the nft table costs a process, so the caller names the
  * parts that may have changed. `onWritten` gets each part that was restored.
  */

@@ -53,7 +53,7 @@ const quarrel: Degradation = degradation('network-rules', {
 const loopbackUp = 'ip link set lo up: the loopback interface is down';
 
 export class NetworkStack {
-  /** Since `start`: what was found removed or changed, and is as it must be again. */
+  /** Rules and routes that were removed or changed since `start`, and are restored. */
   readonly counters = { routingRestored: 0, tableRestored: 0, tableDelayed: 0, failed: 0 };
   readonly #view: NetworkView;
   readonly #options: NetworkRulesOptions;

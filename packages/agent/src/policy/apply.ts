@@ -4,8 +4,8 @@
 /**
  * A change of policy, in the order that keeps it safe (safety rule 12): members know the new revision
  * and the name cache has fed new selectors before any endpoint is judged by it; entries of old and new
- * policies hold for the new classes before classes change; only then endpoints flip, and only after that
- * is what is stale removed. Whatever is interrupted leaves the old policy or the new, never less.
+ * policies are written for the new classes before classes change; then endpoints change to the new policies; last,
+ * stale entries are removed. An interruption leaves the old policy or the new one in force, never less.
  */
 
 import type { Compiled, CompiledPolicy } from '@tandem/core/policy/desired';
@@ -220,8 +220,8 @@ function policiesWithPeers({ policies }: Compiled): ReadonlySet<number> {
 }
 
 /**
- * Compares a slice of each map with what was written into it. True: somebody else changed a map, which is known now,
- * and to be mended by applying again.
+ * Compares a slice of each map with what was written into it. True: another process changed a map, which the
+ * tables know now. Applying again restores it.
  */
 export function findForeignChange(datapath: AppliedMaps): boolean {
   const changed = appliedTables.filter((name) => datapath.table(name).compare(comparedEntriesMax));
@@ -254,7 +254,7 @@ function flipEndpoints(
 }
 
 /**
- * The newest revision that the datapath or a member has heard of, of this or a former life of the agent. The
+ * The newest revision that the datapath or a member knows, of this or a former run of the agent. The
  * saved snapshots may be older: a full disk does not stop policy.
  */
 export function newestRevision(datapath: AppliedMaps): number {

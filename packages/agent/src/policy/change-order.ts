@@ -4,7 +4,7 @@
 /**
  * The steps of a change of policy, in the order that keeps it safe (safety rule 12): the disk and the
  * members know a policy before the kernel names it, and new selectors know their addresses before an
- * endpoint is judged by them. Whatever is interrupted leaves the old policy or the new, never less.
+ * endpoint is judged by them. An interruption leaves the old policy or the new one in force, never less.
  */
 
 import type { Task } from '@tandem/runtime/task';

@@ -3,7 +3,7 @@
 
 /**
  * Objects as the source has them, sorted into the cluster's state. A policy whose new version is invalid
- * stays in force as it last was; what can't be read is named, never ignored. Of several objects of one
+ * stays in force in its last valid version; an unreadable object is named, never ignored. Of several objects of one
  * kind and name none wins: pods that any of such policies means are denied.
  */
 
@@ -52,7 +52,7 @@ export class ClusterBuilder {
   readonly #policies = new PolicyBuilder();
   /** The last readable version of each object, by kind, namespace and name. */
   #lastObjects: ReadonlyMap<string, PlainObject> = new Map();
-  /** Objects of files that did not change are the same, so that what is made of them is. */
+  /** Objects of files that did not change are the same, and so are their results. */
   readonly #parsed = new WeakMap<SourceObject, ReturnType<typeof parseObject>>();
 
   #parse(source: SourceObject): ReturnType<typeof parseObject> {

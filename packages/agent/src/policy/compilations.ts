@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * Compilations by what became of them: the one in force, and those that the kernel may hold in part
- * because applying them failed. Only these take part in the next one. What failed before it reached the
- * kernel is forgotten, so that a fault that is gone is gone with the next revision.
+ * Compilations: the one in force, and those that the kernel may hold in part because applying them
+ * failed. Only these take part in the next one. A compilation that failed before it reached the kernel
+ * is forgotten, so that a fault that is corrected is gone with the next revision.
  */
 
 import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
@@ -28,7 +28,7 @@ export class Compilations {
   #ids: StableIds;
   #applied: Compiled | null = null;
   #partial: readonly Compiled[] = [];
-  /** Policy that all members serve which are not behind; null while unknown. */
+  /** Policy that all members serve, except members that lag behind; null while unknown. */
   #installed: MemberPolicy | null = null;
   /** State that was compiled last; null if it has to be compiled again. */
   #cluster: ClusterState | null = null;
@@ -67,7 +67,7 @@ export class Compilations {
 
   /** The cluster as it is; what is applied when nothing changed, null when nothing is and nothing fits. */
   compile(cluster: ClusterState, node: NodeContext, revision: number): Compiled | null {
-    // The periodic reconciliation mends the kernel; compiling what was compiled would cost a large
+    // The periodic reconciliation restores the kernel's maps; compiling the same state again would cost a large
     // cluster's agent half a second of every five.
     const input = JSON.stringify(node);
     const isSameInput = cluster === this.#cluster && input === this.#node;
@@ -100,7 +100,7 @@ export class Compilations {
     return members === this.#installed;
   }
 
-  /** Members are told of another policy: until `begin` it is not known what they serve. */
+  /** Another policy is being sent to members: until `begin` it is not known which one they serve. */
   publishing(): void {
     this.#installed = null;
   }

@@ -70,7 +70,7 @@ export interface ControllerOptions {
   readonly log: Logger;
   /** Learned (address, selector) pairs that one namespace may have. */
   readonly quotaNamespace: number;
-  /** Facts of the node, read anew for each compilation. */
+  /** Facts of the node, read for each compilation. */
   readonly nodeContext: () => NodeContext;
   /** Policy that members served before this process started; null when there was none, or none was readable. */
   readonly served: MemberPolicy | null;
@@ -110,7 +110,7 @@ export class PolicyController {
   constructor(options: ControllerOptions) {
     this.#o = options;
     // A number that some member has seen with another content would not be sent to it. With a full disk a former process may have
-    // published a revision and ended before the kernel heard of it: hence the jump.
+    // published a revision and ended before it was in the kernel: hence the jump.
     const newest = Math.max(options.served?.revision ?? 0, newestRevision(options.datapath));
     this.#revision = newest + options.randomBelow(revisionJumpMax);
     // Of a map that an earlier version made, it may be less.
@@ -172,7 +172,7 @@ export class PolicyController {
     return this.#start();
   }
 
-  /** The node's interfaces or routes changed: pods' interfaces are looked for anew. Never rejects. */
+  /** The node's interfaces or routes changed: looks for the interfaces of pods again. Never rejects. */
   reattach(): Promise<void> {
     this.#isMoved = true;
     return this.#start();
@@ -244,10 +244,10 @@ export class PolicyController {
     const revision = this.#revision + 1;
     const compiled = this.#compilations.compile(cluster, this.#o.nodeContext(), revision);
     if (compiled === null) return;
-    // Before members hear of it: the sockets that they open then must not be led to a backend that is gone.
+    // Before members get it: the sockets that they open then must not be led to a backend that is gone.
     yield* this.#redirect(compiled);
     if (compiled !== this.#compilations.applied) {
-      // Where nothing of it is for members, addresses of peers most often, the kernel alone is told.
+      // Where nothing of it is for members, addresses of peers most often, only the kernel's maps change.
       if (this.#compilations.isInstalled(compiled)) {
         this.#o.keeper.keepIds(compiled.ids);
         yield* this.#applyNew(compiled);
@@ -309,7 +309,7 @@ export class PolicyController {
     const checked = former === null ? 'all' : 'new';
     const diagnostics = yield* wait(attacher.attach(plan, checked));
     this.#attachDiagnostics = [...plan.diagnostics, ...diagnostics];
-    // Whoever waits for a pod's must not see it before.
+    // A gate that waits for the pod's endpoint must not see it before.
     this.#endpoints = plan.endpoints;
     // Last at the first start: a judge that knows no pod cuts off those that run (docs/adr/0012-interfaces.md).
     datapath.ensureJudging();

@@ -33,7 +33,7 @@ export class IdFiles {
     this.#addedPath = join(directory, 'ids-added.jsonl');
   }
 
-  /** The table of the last life, or an empty one. */
+  /** The table of the last run, or an empty one. */
   load(log: Logger): StableIds {
     let text: string;
     try {
@@ -75,7 +75,7 @@ export class IdFiles {
       this.#write(ids);
       return;
     }
-    // Half a line may be there when this fails: then all is written anew.
+    // Half a line may be there when this fails: then all is written again.
     this.#onDisk = null;
     if (rows.length > 0) {
       const lines = rows.map((row) => `${JSON.stringify(row)}\n`).join('');

@@ -14,7 +14,7 @@ import type { Datapath } from '@tandem/datapath/datapath';
 import { readLearnedSpaces, setShare } from '@tandem/datapath/learned-spaces';
 
 export class LearnedShares {
-  /** Namespaces that the kernel had no room for: what they learn counts as offered. */
+  /** Namespaces that the kernel had no room for: their learned pairs count as offered. */
   refused = 0;
   readonly #datapath: Pick<Datapath, 'map' | 'program'>;
   readonly #limit: number;

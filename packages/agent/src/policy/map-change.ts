@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Entries to write into `policy` and `classes`, and entries to remove: all of them, or, where the maps hold what was compiled
- * before, what has changed since.
+ * Entries to write into `policy` and `classes`, and entries to remove: all of them, or only the difference, if the maps hold the
+ * former compilation exactly.
  */
 
 import type { ClassEntry } from '@tandem/core/policy/class-entries';
@@ -13,21 +13,21 @@ import { expandClasses, expandPolicy } from '@tandem/core/policy/expand';
 import { type Entry, encodeClass, encodePolicy } from '@tandem/datapath/encode';
 
 export interface MapChange {
-  /** Entries of policies of before and after for the classes of after. */
+  /** Entries of former and new policies, for the new classes. */
   readonly policy: readonly Entry[];
   readonly classes: readonly Entry[];
-  /** To go when no address has a class of before, and no endpoint a policy of before. Null: all others. */
+  /** Entries to remove when no address has a former class, and no endpoint a former policy. Null: all that are not wanted. */
   readonly goneClasses: readonly Entry[] | null;
   readonly gonePolicy: readonly Entry[] | null;
 }
 
-/** The maps hold `former` and nothing else. Null: what changed cannot be told apart, so all is to be written. */
+/** The maps hold `former` and nothing else. Null: a number has another meaning now, so all entries are to be written. */
 export function mapChange(former: Compiled, compiled: Compiled): MapChange | null {
   const before = former.classTable;
   const after = compiled.classTable;
   const added = classesOnlyIn(after, before);
   const gone = classesOnlyIn(before, after);
-  // A number that means something else now: its entries would be written and removed in one.
+  // The entries of such a number would be written and removed in one change.
   if (added.selectorsOf.keys().some((id) => gone.selectorsOf.has(id))) return null;
   const policy: Entry[] = [];
   const gonePolicy: Entry[] = [];

@@ -22,7 +22,7 @@ import { areEqual, duplicate, placeOf } from './duplicates.ts';
 type Found = readonly [object: PolicyObject, source: SourceObject];
 
 export interface BuiltPolicyStates {
-  /** By `formatPolicyRef`; what has no name, by its place as well. */
+  /** By `formatPolicyRef`; objects without a name by their place as well. */
   readonly policies: ReadonlyMap<string, PolicyState>;
   readonly diagnostics: readonly Diagnostic[];
 }
@@ -54,7 +54,7 @@ export class PolicyBuilder {
     return { policies, diagnostics };
   }
 
-  /** One object of a source that has each once. `text`: its JSON; what it says is read again from there. */
+  /** One object of a source that has each once. `text`: its JSON, from which it is parsed again. */
   one(ref: string, object: PolicyObject, text: string, place: string): PolicyState {
     const parsed = parsePolicySafely(object);
     if (!parsed.ok) {
@@ -116,7 +116,7 @@ function sameState(former: PolicyState | undefined, state: PolicyState): PolicyS
   return isSame ? former : state;
 }
 
-/** None of the versions is in force, nor an earlier one: nothing tells which of them is meant. */
+/** None of the versions is in force, nor an earlier one: it is not known which of them is meant. */
 function duplicated(versions: readonly Found[]): PolicyState {
   const objects = versions.map(([object]) => object) as [PolicyObject, ...PolicyObject[]];
   const places = versions.map(([, source]) => placeOf(source));

@@ -62,7 +62,7 @@ export class StateKeeper {
     }
   }
 
-  /** The table of ids of the last life, or an empty one. */
+  /** The table of ids of the last run, or an empty one. */
   loadIds(): StableIds {
     return this.#ids.load(this.#o.log);
   }

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Keeps the node's redirects in the kernel: what is in force there goes on when no process of ours lives. A pod that no
+ * Keeps the node's redirects in the kernel: redirects in force there go on while neither process runs. A pod that no
  * longer serves is taken out first, and then the entries of conntrack that lead to it, so that queries go elsewhere at once.
  */
 
@@ -39,7 +39,7 @@ export class RedirectStack {
   #pods: ReadonlySet<string> = new Set();
   /** Text of the table in force; null: unknown. */
   #text: string | null = null;
-  /** As nft shows what is in force. */
+  /** The rules in force, as nft prints them. */
   #shown: string | null = null;
   /** Addresses of terminating backends: connections that they have answered are no longer redirected to them. */
   #ending: ReadonlySet<string> = new Set();
@@ -57,7 +57,7 @@ export class RedirectStack {
     this.#o = options;
   }
 
-  /** Puts in force what was compiled. `endpoints`: pods whose interfaces are known. Never rejects. */
+  /** Puts the compiled redirects in force. `endpoints`: pods whose interfaces are known. Never rejects. */
   apply(redirects: readonly Redirect[], endpoints: readonly AttachedEndpoint[]): Promise<void> {
     this.#redirects = redirects;
     this.#pods = new Set(endpoints.map(({ address }) => formatAddress(address)));
@@ -184,7 +184,7 @@ export class RedirectStack {
     if (isToWrite) await this.#confirm(rules.text);
   }
 
-  /** @throws TandemError when nft does not show what was written */
+  /** @throws TandemError when nft does not print the rules that were written */
   async #confirm(text: string): Promise<void> {
     const shown = await listed();
     if (!isWhole(shown, text)) throw new TandemError('TANDEM_REDIRECT', changedMeanwhile);

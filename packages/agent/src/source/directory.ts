@@ -189,7 +189,7 @@ export class DirectorySource {
     return changed;
   }
 
-  /** Whether there was a file of objects, in this life or before it. */
+  /** Whether there was a file of objects, in this run or before it. */
   #hadFiles(): boolean {
     return this.#files.size > 0 || (!this.#hasListed && this.#copies?.hasAny === true);
   }

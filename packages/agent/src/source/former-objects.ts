@@ -28,7 +28,7 @@ export function keepFormer(
   return [...readable, ...former, ...damaged.filter((each) => !known.has(identityOf(each)))];
 }
 
-/** Whether an object can be told in what was recovered; the file is named in any case. */
+/** Whether an object was recovered; the file is named in any case. */
 function isObject({ raw }: SourceObject): boolean {
   if (!isFields(raw)) return false;
   const { kind, spec, specs } = raw;

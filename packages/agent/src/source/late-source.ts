@@ -3,7 +3,7 @@
 
 /**
  * A source that may not be there when the agent starts, because what says how it is reached is missing or half written.
- * It is opened as soon as that can be read; until then what is in force stays.
+ * It is opened as soon as that can be read; until then the policy in force stays.
  */
 
 import type { Result } from '@tandem/core/result';

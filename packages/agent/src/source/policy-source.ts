@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * The source of policy as the agent uses it: what it says is applied when it is known whole. A source
+ * The source of policy as the agent uses it: its objects are applied when all of them are known. A source
  * that cannot be read is no source without objects: as long as something of it was never read, what is in
  * force stays in force.
  */

@@ -69,7 +69,7 @@ export class UnenforcedKinds {
     });
   }
 
-  /** Kinds of which it cannot be told whether there are objects. */
+  /** Kinds of which it is not known whether there are objects. */
   get notes(): readonly string[] {
     return this.#kinds.flatMap(({ resource, list: { state } }) =>
       state.kind === 'waiting' && state.cause === 'rights'

@@ -59,7 +59,7 @@ export class PolicyServer {
     });
   };
 
-  /** From now on this is what members are to serve. */
+  /** The revision that members serve from now on. */
   publish(revision: number, snapshot: Uint8Array): void {
     this.#revision = revision;
     this.#snapshot = snapshot;

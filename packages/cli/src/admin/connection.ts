@@ -62,7 +62,7 @@ export async function askStatus(
 }
 
 /**
- * A connection to the first process that answers. `notes` is told which it is, and why not the agent.
+ * A connection to the first process that answers. `notes` gets its name, and the reason if it is not the agent.
  * @throws TandemError TANDEM_CLI_UNREACHABLE with the reason of each
  */
 export async function connectAdmin(

@@ -89,7 +89,7 @@ function requestOf(options: ObserveOptions): ObserveRequestInit {
   };
 }
 
-/** Past events alone, by time: each process has them in the order in which it heard of them. */
+/** Past events alone, by time: each process has them in the order in which it received them. */
 async function showPast(context: CommandContext, request: ObserveRequestInit): Promise<void> {
   const { settings, signal, notes, wantsJson } = context;
   using admin = await connectAdmin(settings, signal, wantsJson ? null : notes);
@@ -106,7 +106,7 @@ async function showPast(context: CommandContext, request: ObserveRequestInit): P
 interface Position {
   /** Up to this wall clock it has seen all; null: it never had a connection. */
   seenMs: number | null;
-  /** The last reason of an interruption, told once. */
+  /** The last reason of an interruption, printed once. */
   reason: string;
   retryMs: number;
 }
@@ -118,7 +118,7 @@ async function follow(context: CommandContext, first: ObserveRequestInit): Promi
   for (;;) {
     const { seenMs } = position;
     try {
-      // What came since, and a second for what the other process heard of late.
+      // What came since, and a second for events that the other process received late.
       const gapS = seenMs === null ? 0 : Math.ceil((nowMs() - seenMs) / 1000) + 1;
       const sinceS = Math.min(gapS, observeSinceSecondsMax);
       await followOnce(
@@ -156,7 +156,7 @@ async function followOnce(
     position.seenMs = nowMs();
     position.retryMs = observeRetryMs;
     position.reason = '';
-    // Both processes show most events: what was shown before the change is not shown again.
+    // Both processes show most events: events shown before the change are not shown again.
     if (recent.add(event)) await show(context, event);
   }
 }

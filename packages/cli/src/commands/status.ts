@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * `tandem status`: does the node do what it promises, and if not, what does not and what helps. Works
- * with either process, or none: the pinned group tells who lives.
+ * `tandem status`: the promises of the node that do not hold, each with its fix. Works
+ * with either process, or none: the pinned group holds the state of both.
  */
 
 import { askStatus, processNames } from '../admin/connection.ts';
@@ -210,7 +210,7 @@ function dropReaderText(reader: NonNullable<NodeReport['dropReader']>): string {
   return `${who}; ${seen} events, ${missing} missing; ${kernel}`;
 }
 
-/** One line of the node, one of each process that has something to tell, and one of the pods. */
+/** One line of the node, one of each process that has lanes, and one of the pods. */
 function laneTexts(lanes: LanesReport): Text[][] {
   const { selected, selectedHeavy, queriesRefused, connectionsRefused, buffers } = lanes;
   const refused = `${queriesRefused} datagrams and ${connectionsRefused} SYNs over the rate of a pod dropped`;

@@ -13,7 +13,7 @@ export function readText(path: string): string | null {
   try {
     return readFileSync(path, 'utf8').trimEnd();
   } catch {
-    // Absent, or not for us: the same to a check, which says what it wanted to know.
+    // Absent, or not for us: the same to a check, which names the missing fact.
     return null;
   }
 }

@@ -61,7 +61,7 @@ export function whyNobody(pods: readonly TandemPod[]): string {
   return waiting.join(', ') || 'no pod of Tandem';
 }
 
-/** `tandem status` of each node. `onAnswer` is told of each that has answered. */
+/** `tandem status` of each node. `onAnswer` is called for each that has answered. */
 export async function askStatus(
   kubectl: Kubectl,
   nodes: readonly NodePods[],

@@ -3,7 +3,7 @@
 // Copyright The Tandem Authors
 
 /**
- * The process of `kubectl tandem`: kubectl runs `kubectl-tandem` of the PATH. What it imports is read after the check: an older
+ * The process of `kubectl tandem`: kubectl runs `kubectl-tandem` of the PATH. Its imports are read after the check: an older
  * Node.js cannot parse it.
  */
 

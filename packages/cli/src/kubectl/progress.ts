@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** How far a long command is, for people: a line on stderr now and then, none for what is done at once. */
+/** How far a long command is, for people: a line on stderr now and then, none for a step that is done at once. */
 
 import type { Printer } from '../output/printer.ts';
 

@@ -3,7 +3,7 @@
 
 /**
  * Takes out of a sysdump what says whose cluster it is. The same name is the same mark everywhere in one sysdump, so
- * that a reader can follow it from file to file; the key is made anew each time and kept nowhere.
+ * that a reader can follow it from file to file; the key is a new one each time and kept nowhere.
  */
 
 import { createHmac, randomBytes } from 'node:crypto';

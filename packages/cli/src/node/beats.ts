@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** The group, read until its beats tell living from dead: one late beat of a busy machine is no news. */
+/** The group, read until its heartbeats show which process runs: one late heartbeat on a busy machine proves nothing. */
 
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Result } from '@tandem/core/result';

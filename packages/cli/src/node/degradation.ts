@@ -18,7 +18,7 @@ const programs: Readonly<Record<ProcessName, string>> = {
   'dns-proxy': 'tandem-dns-proxy',
 };
 
-/** A process that holds what was pinned reports this, where the pins themselves are gone. */
+/** A process that holds the maps reports this, where the pins themselves are gone. */
 const pinsRemoved: DegradationCode = 'pins-removed';
 /** Reported by the agent, where its links may not be read here. */
 const judgeNotAttached: DegradationCode = 'judge-not-attached';

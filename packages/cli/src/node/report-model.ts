@@ -119,9 +119,9 @@ export interface NodeReport {
     readonly kernelLimited: number;
   } | null;
   readonly maps: readonly MapFill[];
-  /** Learned addresses by namespace, the fullest first; empty when no process tells. */
+  /** Learned addresses by namespace, the fullest first; empty when no process reports it. */
   readonly learned: readonly LearnedReport[];
-  /** Lanes of pods' queries; null when no process tells. */
+  /** Lanes of pods' queries; null when no process reports them. */
   readonly lanes: LanesReport | null;
   readonly degraded: readonly ReportedDegradation[];
   /** Properties of the node that are no fault. */

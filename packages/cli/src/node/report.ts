@@ -140,7 +140,7 @@ function syncReport(status: StatusResponse | undefined): NodeReport['sync'] {
   };
 }
 
-/** Null also when both processes are of a version that does not tell. */
+/** Null also when both processes are of a version that does not report them. */
 function lanesReport(answers: readonly AdminAnswer[]): LanesReport | null {
   const told = answers.flatMap((answer) => {
     const lanes = answer.ok ? answer.status.lanes : null;

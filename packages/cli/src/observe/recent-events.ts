@@ -3,7 +3,7 @@
 
 /**
  * The events shown last, to tell those that come again when the other process goes on: both hold most
- * events of the node, each in its own order. Bounded; what is older than the window may show twice.
+ * events of the node, each in its own order. Bounded; an event older than the window may show twice.
  */
 
 import type { ObserveResponse } from '@tandem/proto/gen/messages';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Addresses of the cluster that the files tell: of nodes, of their pods' networks, of Services. */
+/** Addresses of the cluster that the files name: of nodes, of their pods' networks, of Services. */
 
 import type { K8sObject } from '@tandem/core/k8s/objects';
 import { hostPrefix, type Prefix } from '@tandem/core/net/ip';

@@ -95,7 +95,7 @@ function readNamed(file: string): string {
   return decodeManifest(readFileSync(file));
 }
 
-/** Not all of it at once: what is endless ends here. */
+/** Not all of it at once: an endless file ends here. */
 function readStandardInput(): Uint8Array {
   const chunks: Uint8Array[] = [];
   let size = 0;
@@ -210,7 +210,7 @@ function readText(
   }
 }
 
-/** For what is often there in place of YAML. */
+/** Advice for other formats that are often found in place of YAML. */
 function adviceOf(text: string): string {
   const template = adviceOnTemplate(text);
   if (template !== '') return template;

@@ -4,7 +4,7 @@
 /**
  * From the name that was asked to the name that the addresses belong to: the CNAME and DNAME records
  * of one answer, in any order (RFC 1034 section 3.6.2, RFC 6672). Copies of a record are one record
- * (RFC 2181 section 5), with the least of their TTLs. Whatever is not one plain chain, two targets for
+ * (RFC 2181 section 5), with the least of their TTLs. Anything but one plain chain, two targets for
  * a name, a loop, too many records, leads nowhere, and nothing is learned.
  */
 

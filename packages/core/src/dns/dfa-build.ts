@@ -3,7 +3,7 @@
 
 /**
  * Subset construction over a `PatternTrie`, with a budget: patterns with stars between characters
- * can need exponentially many states, and whoever writes a policy chooses the patterns (threat T21).
+ * can need exponentially many states, and the author of a policy chooses the patterns (threat T21).
  *
  * A state with nodes that stay (stars) would need a transition for nearly each code. Most of them
  * lead to the same place, the state of the staying nodes alone; that one is stored as the state's

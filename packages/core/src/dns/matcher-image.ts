@@ -4,7 +4,7 @@
 /**
  * A compiled matcher as octets, for the policy snapshot: a process that starts alone must not compile
  * for seconds. The snapshot has a checksum; nevertheless all that matching relies on is checked here,
- * so that no image, whoever wrote it, can make a lookup leave its arrays.
+ * so that no image, of any writer, can make a lookup leave its arrays.
  *
  * 32-bit little-endian words: magic, version, the sizes, then the arrays in the order of `MatcherTables`.
  */

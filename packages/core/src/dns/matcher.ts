@@ -7,7 +7,7 @@
  * room for are simulated beside it; the answer is exact either way.
  *
  * An answer is the id of an accept set, 0 for no pattern. Ids below `stableSets` mean the same set for
- * the life of the matcher, so what a caller derives from one can be kept. The id `stableSets` itself is
+ * as long as the matcher exists, so a caller may keep what it derives from one. The id `stableSets` itself is
  * the transient set, made of a stable set and simulated patterns: the next `match` overwrites it.
  */
 
@@ -74,7 +74,7 @@ export class Matcher {
     return (this.#globCount === 0 ? set : this.#withGlobs(set, view)) as AcceptSet;
   }
 
-  /** Whether `set` means the same patterns for the life of this matcher. */
+  /** Whether `set` means the same patterns as long as this matcher exists. */
   isStable(set: number): boolean {
     return set < this.stableSets;
   }

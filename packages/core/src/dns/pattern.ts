@@ -85,7 +85,7 @@ function validate(
   return null;
 }
 
-/** For what is often written in place of a name. */
+/** Advice for texts that are often written in place of a name. */
 function adviceOn(field: string, text: string): string {
   if (text.includes('://') || text.includes('/')) return ': write the name of the host alone';
   if (/:\d*$/.test(text)) return ': write the name alone, and the port in toPorts';

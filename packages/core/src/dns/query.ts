@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The bounded walker of queries (threats T1-T4). A query is judged by what it holds here and by
- * nothing else: one question without compression, class IN, at most an OPT and a TSIG behind it.
+ * The bounded walker of queries (threats T1-T4). A query is accepted if it has no
+ * more than this: one question without compression, class IN, at most an OPT and a TSIG behind it.
  * Work is one pass over the octets of the name and `queryAdditionalsMax` records, and over
  * `refusedQueryRecordsMax` records of a query that is refused; nothing outside [start, end) is read,
  * nothing is allocated, nothing throws.
@@ -68,7 +68,7 @@ export class QueryView {
   /** Offset after the question, which is then [12, questionEnd); 0 when none was readable. */
   questionEnd = 0;
   /**
-   * Offset after the last record. Octets beyond it belong to nobody: they must not be forwarded, so
+   * Offset after the last record. Octets beyond it belong to no record: they must not be forwarded, so
    * that no server can read them differently.
    */
   messageEnd = 0;
@@ -185,7 +185,7 @@ function readName(view: QueryView, bytes: Uint8Array, start: number, end: number
 
 /**
  * Looks for the OPT of a query that will be refused, since our reply has one if the query has (RFC 6891
- * section 6.1.1). Whatever cannot be read ends the search.
+ * section 6.1.1). An unreadable record ends the search.
  */
 function findOpt(view: QueryView, bytes: Uint8Array, start: number, end: number): void {
   view.hasEdns = false;

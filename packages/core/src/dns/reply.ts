@@ -5,7 +5,7 @@
  * The bounded walker of replies (threats T1, T3, T5): which addresses does this reply give to the name
  * that was asked? Only A and AAAA records that were asked for count, of class IN, in the answer
  * section, at the end of the chain of aliases from the question, in a whole message with RCODE 0 and
- * without TC. Whatever it decides, the reply itself is passed on unchanged.
+ * without TC. The reply itself is passed on unchanged in any case.
  *
  * All records of the message are walked, and if one is cut short or malformed nothing is learned: a
  * client could read such a message differently.
@@ -56,7 +56,7 @@ export type ReplyStatus =
   | typeof replyNegative
   | typeof replyBadChain;
 
-/** The question that was asked: a `QueryView`, or what was kept of one. */
+/** The question that was asked: a `QueryView`, or the kept fields of one. */
 export interface Question {
   /** Lower-case wire form, root included. */
   readonly name: Uint8Array;
@@ -87,7 +87,7 @@ export class ReplyView {
   skipped = 0;
   /** Aliases over the limit: the status is `replyBadChain`. */
   aliasesSkipped = 0;
-  /** Address records of other names, types and classes than what was asked. */
+  /** Address records of names, types and classes that were not asked for. */
   unrelated = 0;
   /** AAAA records with a v4-mapped address: they would open an IPv4 address. */
   mapped = 0;

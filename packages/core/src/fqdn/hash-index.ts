@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Open addressing over ids that somebody else's arrays describe: from a hash to the ids that have it.
+ * Open addressing over ids that arrays of the caller describe: from a hash to the ids that have it.
  * Ids are 1 up to the capacity, 0 is none, so that fresh arrays are empty and cost no memory until they
  * are touched. Linear probing at half load; removal shifts back, there are no tombstones. The slots
  * double as ids come, up to twice the capacity: hashes would touch all of them from the start.
@@ -53,7 +53,7 @@ export class HashIndex {
     for (let slot = (hole + 1) & mask; ; slot = (slot + 1) & mask) {
       const other = this.#slots[slot]!;
       if (other === 0) break;
-      // Whoever may not stand before its home slot stays where it is.
+      // An entry that may not stand before its home slot stays where it is.
       const distance = (slot - this.#hashes[other]!) & mask;
       if (distance < ((slot - hole) & mask)) continue;
       this.#slots[hole] = other;

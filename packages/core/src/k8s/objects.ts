@@ -154,7 +154,7 @@ export interface PolicyObject {
   readonly isPlaced: boolean;
   readonly spec: unknown;
   readonly specs: unknown;
-  /** Fields beside spec that do not belong there: what they were to say is unknown. */
+  /** Fields beside spec that do not belong there: their intention is unknown. */
   readonly strays: Fields;
   /** Faults outside of spec and specs; each makes the object invalid. */
   readonly faults: readonly Issue[];
@@ -187,7 +187,7 @@ export function objectKey(meta: { readonly namespace: string; readonly name: str
 }
 
 /**
- * Annotations of a Node by which CNIs tell the addresses of its tunnels: the host speaks with them to pods of
+ * Annotations of a Node by which CNIs publish the addresses of its tunnels: the host speaks with them to pods of
  * other nodes. Calico: libcalico-go, lib/backend/k8s/resources/node.go; Cilium: pkg/annotation/k8s.go.
  */
 export const tunnelAnnotations = [

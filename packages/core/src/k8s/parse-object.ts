@@ -105,7 +105,7 @@ export function parseObject(
   }
   const path = meta.namespace === '' ? meta.name : `${meta.namespace}/${meta.name}`;
   const subject = path === '' ? kind || 'object' : `${kind || 'object'} ${path}`;
-  // Without these nothing tells which object it is.
+  // Without these it is not known which object it is.
   const { namespace } = metadata;
   const isNamed = meta.name !== '' && (namespace === undefined || typeof namespace === 'string');
   if (issues.any && !(isNamed && read !== undefined))
@@ -126,7 +126,7 @@ export function parseObject(
 }
 
 /**
- * Whether whoever writes an object of this kind expects packets to be dropped by it. Many kinds are called policies: Kyverno's, Istio's and Flux'
+ * Whether the author of an object of this kind expects it to drop packets. Many kinds are called policies: Kyverno's, Istio's and Flux'
  * say other things, and so do Cilium's of addresses, routes and bandwidth. A list is taken apart before, unless it has no `items`.
  */
 function isNetworkPolicy(apiVersion: string, kind: string): boolean {

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * A policy object but for its body. Whatever is wrong with it, it stays a policy object: what cannot be
+ * A policy object but for its body. With any fault it stays a policy object: what cannot be
  * identified or has a field too many was meant to restrict pods, so its body is read for these
  * (`policy/policy-hold.ts`). Labels, annotations and the rest of metadata are of no use here and not read.
  */
@@ -57,7 +57,7 @@ export const tierSpecFields: readonly string[] = [
   ...['tier', 'priority', 'subject', 'ingress', 'egress'],
 ];
 
-/** Null for an object that is no policy of ours, whatever else it is. `damage`: as of `PolicyObject`. */
+/** Null for an object that is no policy of ours. `damage`: as of `PolicyObject`. */
 export function parsePolicyObject(fields: Fields, damage: string | null): PolicyObject | null {
   const kind = kindOf(fields);
   if (kind === null) return null;
@@ -118,7 +118,7 @@ function checkNamespace(namespace: unknown, issues: Issues): boolean {
   return false;
 }
 
-/** The kind that is meant: one of ours in whatever version and letters, or told by its body. */
+/** The kind that is meant: one of ours in any version and letters, or the one that its body shows. */
 function kindOf(fields: Fields): PolicyKind | null {
   const { kind, apiVersion } = fields;
   const text = typeof kind === 'string' ? kind.toLowerCase() : '';

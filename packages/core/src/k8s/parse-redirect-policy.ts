@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * CiliumLocalRedirectPolicy, as far as Tandem redirects. A field that is not understood makes the object invalid: what it
- * was to say is unknown, and traffic must not go elsewhere than its owner meant.
+ * CiliumLocalRedirectPolicy, as far as Tandem redirects. A field that is not understood makes the object invalid: its
+ * intention is unknown, and traffic must not go elsewhere than its owner meant.
  *
  * Source: Cilium pkg/k8s/apis/cilium.io/v2/clrp_types.go, pkg/loadbalancer/redirectpolicy (1.20).
  */
@@ -35,7 +35,7 @@ import {
 
 const operators = ['In', 'NotIn', 'Exists', 'DoesNotExist'] as const;
 const noFields: Fields = {};
-/** Where an object cannot be read, in the place of what it says; its issues keep it from being used. */
+/** Value in the place of an unreadable object; its issues keep it from being used. */
 const unreadable: RedirectFrontend = { kind: 'service', name: '', ports: [] };
 const unsupported: ReadonlyMap<string, string> = new Map([
   ['overrideIP', 'is not supported: backends are pods with addresses of their own'],
@@ -162,7 +162,7 @@ function readPorts(
   for (const [index, value] of list.slice(0, redirectPortsMax).entries()) {
     const port = readPort(value, `${listPath}[${index}]`, isNamed || list.length > 1, issues);
     if (port === null) continue;
-    // A frontend of one name would have two backends, and nothing tells which is meant.
+    // A frontend of one name would have two backends, and it is not known which is meant.
     const isTwice = ports.some(
       ({ name, protocol }) => name !== '' && name === port.name && protocol === port.protocol,
     );

@@ -19,7 +19,7 @@ export interface Issue {
 
 export type Fields = Readonly<Record<string, unknown>>;
 
-/** Collects issues of one object, the first `max` of them. What they quote is the object's: it is cut off and escaped. */
+/** Collects issues of one object, the first `max` of them. Quoted texts of the object are cut off and escaped. */
 export class Issues {
   readonly #max: number;
   readonly #list: Issue[] = [];
@@ -43,7 +43,7 @@ export class Issues {
     return this.#list.length + this.#more;
   }
 
-  /** The issues; a last one tells how many were left out. */
+  /** The issues; a last one gives the number of those left out. */
   list(): readonly Issue[] {
     if (this.#more === 0) return this.#list;
     return [...this.#list, { path: '', message: `and ${this.#more} more errors` }];

@@ -3,7 +3,7 @@
 
 /**
  * Owners of addresses: pods, nodes, services, the API server, whole pod and service CIDRs, and the world as the rest. The
- * innermost owner of an address decides what it is: a node's address is a node even inside a pod CIDR. CIDR rules and `world`
+ * innermost owner of an address decides its kind: a node's address is a node even inside a pod CIDR. CIDR rules and `world`
  * are for external owners only, so an address of a pod CIDR that no pod is known to have matches no CIDR rule and counts as
  * `cluster` alone.
  *

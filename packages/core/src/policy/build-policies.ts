@@ -46,7 +46,7 @@ export function planPolicy(
   return { draft, servers, isPrivate, content: `${draft.content} ${isPrivate ? 'private' : ''}` };
 }
 
-/** A policy with its ids, and what members are told of it. */
+/** A policy with its ids, and the part of it that members get. */
 export interface BuiltPolicy {
   readonly policy: CompiledPolicy;
   readonly servers: readonly MemberServer[];

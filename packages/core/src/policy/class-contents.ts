@@ -26,7 +26,7 @@ export class ClassContent {
   version = 0;
   /** Its id is in use. */
   hasId = false;
-  /** Nobody had it at the end of a compilation: another object stands for its keys from then on. */
+  /** No address had it at the end of a compilation: another object stands for its keys from then on. */
   isGone = false;
 
   constructor(text: string, keys: readonly string[]) {
@@ -48,7 +48,7 @@ export class ClassContents {
     return this.#table;
   }
 
-  /** Counts whatever `with`, ids and `version` may depend on. */
+  /** Counts changes of everything that `with`, ids and `version` may depend on. */
   get clock(): number {
     return this.#clock;
   }

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * The desired content of `classes`, as a value that does not change: the next one shares with it what is equal, in
- * buckets, so that making it costs what changed, and so does telling two of them apart.
+ * The desired content of `classes`, as a value that does not change: the next one shares equal buckets
+ * with it, so that making and comparing it costs as much as changed.
  */
 
 import type { Prefix } from '../net/ip.ts';

@@ -55,7 +55,7 @@ export class AddressClasses {
   readonly #touchedRanges = new Map<string, RangeClass | null>();
   readonly #watchedKeys = new Set<string>();
   #entries = ClassEntries.none;
-  /** Counts whatever the answers to questions about watched addresses and selectors may depend on. */
+  /** Counts changes of everything that the answers to questions about watched addresses and selectors may depend on. */
   watchedVersion = 0;
 
   /** Counts the owners that came and went. */
@@ -109,7 +109,7 @@ export class AddressClasses {
     this.#watchedKeys.clear();
   }
 
-  /** Counts whatever `membersVersion` may depend on. */
+  /** Counts changes of everything that `membersVersion` may depend on. */
   get membersClock(): number {
     return this.#contents.clock;
   }

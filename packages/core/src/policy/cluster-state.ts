@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Input of the compilation: the cluster's objects as they are now, and the facts of this node that no object tells. Maps are
+ * Input of the compilation: the cluster's objects as they are now, and the facts of this node that no object has. Maps are
  * keyed by `objectKey`; compilation does not depend on their order.
  */
 
@@ -56,7 +56,7 @@ export interface NodeContext {
   readonly linkLocalAddresses?: readonly Uint8Array[];
   /** Pod CIDRs of this node; default: spec.podCIDRs of its Node. */
   readonly localPodCidrs?: readonly Prefix[];
-  /** Pod CIDRs of the whole cluster, beyond those of the Nodes. */
+  /** Pod CIDRs of the whole cluster that no Node has. */
   readonly clusterCidrs: readonly Prefix[];
   /** Service CIDRs. ClusterIPs of known Services count without being named here. */
   readonly serviceCidrs: readonly Prefix[];

@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * Policies whose rules are kept in memory only while somebody looks at them. Of a cluster's policies few select a pod of this
- * node, and rules as objects take ten times what their text takes: who wants them of another one has them read again.
+ * Policies whose rules are kept in memory only while they are in use. Of a cluster's policies few select a pod of this
+ * node, and rules as objects take ten times what their text takes: a reader of another one has them parsed again.
  */
 
 import { assert } from '../assert.ts';

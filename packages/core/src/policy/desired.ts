@@ -140,7 +140,7 @@ export interface MemberPolicyEntry {
   readonly id: number;
   /** Without DNS rules: none. */
   readonly servers: readonly MemberServer[];
-  /** Policies that it took the place of: what their pods heard counts for it too (succession.ts). */
+  /** Policies that it replaced: answers that their pods got count for it too (succession.ts). */
   readonly predecessors: readonly number[];
   /** Indices into `MemberPolicy.patterns`: names whose addresses its rules allow; its namespaces pay for them. */
   readonly fqdnPatterns: readonly number[];

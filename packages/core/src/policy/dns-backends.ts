@@ -4,7 +4,7 @@
 /**
  * The ready backends behind each DNS server of the cluster, as one number per server. A member keeps
  * connected UDP sockets to a ClusterIP, and conntrack keeps each of them on one backend for as long as
- * the socket lives: when the number changes, the member opens new sockets.
+ * the socket is open: when the number changes, the member opens new sockets.
  */
 
 import type { EndpointSlice, Service } from '../k8s/objects.ts';

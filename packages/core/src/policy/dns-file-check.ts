@@ -65,7 +65,7 @@ export function checkDnsRules(cluster: ClusterState): readonly Diagnostic[] {
   const ids = new IdSession();
   ids.begin(StableIds.empty());
   classes.update(owners, peers, ids);
-  // Any node may have the cache, and the files tell of none: what is behind a redirect is judged by labels.
+  // Any node may have the cache, and the files have none: a server behind a redirect is judged by labels.
   const { redirects, diagnostics: ofRedirects } = planRedirects(cluster, node, {
     localPods: [],
     hostPods: [],

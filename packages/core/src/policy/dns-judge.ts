@@ -108,7 +108,7 @@ export function namesExactly({ ports }: Statement, protocol: Protocol, port: num
   );
 }
 
-/** Names that both permit, as far as equal patterns tell: never more than either permits. */
+/** Names that both permit, as far as equal patterns show: never more than either permits. */
 export function intersectNames(left: NameSet, right: NameSet): NameSet {
   if (left.matchAll) return right;
   if (right.matchAll) return left;

@@ -125,7 +125,7 @@ export class DnsPlanner {
     return this.#last;
   }
 
-  /** Whether what was found around the policies is still so. */
+  /** Whether the facts found around the policies still hold. */
   #isKept(cluster: ClusterState, node: NodeContext, ports: PortsOfRules): boolean {
     const around = this.#around;
     const services = this.#services.follow(cluster.services);
@@ -197,7 +197,7 @@ function lookAround(
   };
 }
 
-/** `former`: what was found last; where nothing of it has changed, it is the same objects. */
+/** `former`: the last result; unchanged parts stay the same objects. */
 function find(
   draft: PolicyDraft,
   { frontends, trustedTexts, answers }: Surroundings,
@@ -315,7 +315,7 @@ function textOfPorts(ports: Statement['ports']): string {
 /**
  * The resolvers whose answers count for every policy: those configured, or the ClusterIPs of the cluster's DNS
  * (`isClusterDns`) and the node-local caches. Not the pods behind them: a pod's address can become
- * another pod's while nobody is there to notice.
+ * another pod's while no agent runs.
  */
 export function trustedServers(cluster: ClusterState, node: NodeContext): readonly Uint8Array[] {
   const addresses = node.clusterResolvers ?? [

@@ -178,9 +178,9 @@ class DnsServerFinder {
   }
 
   /**
-   * A Service without endpoints is judged by the pods that it selects, so that a pod hears of a denied name at once, and of any
-   * other what kube-proxy answers for the Service. So is a resolver of the cluster whose pods are all away: endpoints that lead to
-   * nobody, or to an address that is a stranger's by now, do not make another service of it.
+   * A Service without endpoints is judged by the pods that it selects, so that a pod gets the denial of a name at once, and for any
+   * other name what kube-proxy answers for the Service. So is a resolver of the cluster without a ready pod: endpoints that lead to
+   * no pod, or to an address that is a stranger's by now, do not make another service of it.
    */
   #judgeService(judge: DnsJudge, { backends, expected, protocol }: Frontend): ServerVerdict {
     const own = backends ?? [];

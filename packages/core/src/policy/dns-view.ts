@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Classes as the search for DNS servers sees them. A view remembers what it was asked, so that what was found holds until one
+ * Classes as the search for DNS servers sees them. A view remembers its questions, so that a result holds until one
  * of the answers would be another one: most changes of a cluster concern no DNS server.
  */
 

@@ -24,7 +24,7 @@ export class EndpointTable {
   #pods: ReadonlyMap<string, KnownPod> = new Map();
   #endpoints: readonly EndpointDesired[] = [];
 
-  /** Sorted by address; what is as before is the same object as before. `policyOf` null: the pod is held. */
+  /** Sorted by address; an unchanged entry is the same object as before. `policyOf` null: the pod is held. */
   update(
     localPods: readonly LocalPod[],
     policyOf: (local: LocalPod) => CompiledPolicy | null,

@@ -4,8 +4,8 @@
 /**
  * Whom the entries of the kernel's `policy` are due to, for the order in which objects are left out.
  *
- * A rule takes entries for each class that its selectors match, and there are as many classes as the selectors of all objects tell
- * peers apart. So a clusterwide object pays for one class of its own selectors; what it takes beyond that is paid by the other objects
+ * A rule takes entries for each class that its selectors match, and there are as many classes as the selectors of all objects
+ * distinguish peers. So a clusterwide object pays for one class of its own selectors; what it takes beyond that is paid by the other objects
  * whose selectors make the classes. Else a tenant's many selectors would cost an administrator's policy for all pods its place. An
  * object of a namespace pays half of that itself: else its many ports would cost those with many selectors their place.
  */
@@ -31,7 +31,7 @@ export interface EntryCost {
   readonly gain: number;
 }
 
-/** Entries that an object takes because others tell peers apart. */
+/** Entries that an object takes because others distinguish peers. */
 interface Shared {
   count: number;
   /** The part of them that the others pay. */

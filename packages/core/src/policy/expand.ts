@@ -7,7 +7,7 @@
  * What `judge` does with them: one longest-prefix lookup for the peer's class and, if the endpoint has
  * the WILD flag, one for TD_PEER_ANY; of the two, deny beats L7-DNS beats allow. If both give nothing
  * and the class permits learning, each selector of the address is looked up the same way. So within one
- * peer the most specific entry alone must tell the truth: a wider deny is folded into narrower allows.
+ * peer the most specific entry alone must be right: a wider deny is folded into narrower allows.
  * Between peers nothing is folded, but where the order of rules counts (expand-tiers.ts).
  */
 

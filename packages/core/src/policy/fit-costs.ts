@@ -39,7 +39,7 @@ export interface Excess {
   readonly max: number;
 }
 
-/** Counts what compilations ask of the node; of one that follows another it counts what has changed. */
+/** Counts what compilations ask of the node; of one that follows another it counts the changes. */
 export class ResourceCounter {
   #table: ClassTable | null = null;
   #entries: ReadonlyMap<CompiledPolicy, number> = new Map();

@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * Compiles what the node can carry. An object that asks for too much, or that compilation fails on, is left
- * out: the pods that it selects are denied, it is named, and everything else is in force. Which objects
- * these are depends on the cluster alone, so that an object that shrinks or goes heals the others at once.
+ * Compiles the policies that the node has room for. An object that asks for too much, or that compilation fails on, is left
+ * out: the pods that it selects are denied, status names it, and all others are in force. The choice
+ * depends on the cluster alone, so that others come into force as soon as an object shrinks or is removed.
  */
 
 import { MapFollower } from '../change-map.ts';
@@ -41,7 +41,7 @@ export function compileFitting(
   return new FittingCompiler(budgets).compile(cluster, options, previousIds);
 }
 
-/** Compilations one after the other, each of which costs what has changed. */
+/** Compilations one after the other, each of which costs as much as changed. */
 export class FittingCompiler {
   readonly #budgets: Budgets;
   readonly #compiler = new PolicyCompiler();
@@ -224,7 +224,7 @@ function faultyPolicies(
 function leaveOut({ inForce, invalid, place = '' }: PolicyState, reason: string): PolicyState {
   const errors = [{ path: '', message: reason }, ...(invalid?.errors ?? [])];
   if (inForce === null) {
-    // Not even what stands in for it can be compiled.
+    // Not even its substitute can be compiled.
     const nothing = { hold: [], holdScope: 'unknown' } as const;
     return {
       inForce,

@@ -18,7 +18,7 @@ export const idKinds = [
 ] as const;
 export type IdKind = (typeof idKinds)[number];
 
-/** [digest of the content, id, generation of last use]. What is in use has the table's own. */
+/** [digest of the content, id, generation of last use]. An id in use has the table's own. */
 export type StableIdRow = readonly [digest: string, id: number, lastUsed: number];
 
 export interface Row {

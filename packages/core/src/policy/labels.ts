@@ -127,7 +127,7 @@ export function mayHave({ unknown }: Identity, name: string): boolean {
   return unknown === 'all' || (unknown === 'namespace' && isLabelOfNamespace(name));
 }
 
-/** Whether it is a label of the Namespace object, of which the pod does not tell the value. */
+/** Whether it is a label of the Namespace object, whose value the pod does not have. */
 export function isLabelOfNamespace(name: string): boolean {
   return (
     name !== metadataNameLabel &&

@@ -123,7 +123,7 @@ export class MemberContents {
       ruleSets: areRuleSets ? this.#writeRuleSets() : former.ruleSets,
       policies: arePolicies ? this.#writePolicies() : former.policies,
     };
-    // What came and went may leave what was there before.
+    // A content that came and went may leave the former one.
     this.#content = {
       patterns: sameAs(former.patterns, content.patterns),
       selectors: sameAs(former.selectors, content.selectors),

@@ -25,7 +25,7 @@ export interface MemberInput {
   readonly neverLearn: readonly Prefix[];
 }
 
-/** A result, and what it was made of. */
+/** A result, and its inputs. */
 interface Made {
   readonly from: readonly unknown[];
   readonly value: Succession;
@@ -43,7 +43,7 @@ export class MemberTable {
     const content = this.#contentOf(built, retain, served);
     const from: readonly unknown[] = [
       ...[content, endpoints, plan.trusted, plan.backendDigests, neverLearn, served],
-      // What they say of predecessors: endpoints, policies and servers of before.
+      // Predecessors: former endpoints, policies and servers.
       ...retain.flatMap(({ members }) => partsOf(members)),
     ];
     const last = this.#members;

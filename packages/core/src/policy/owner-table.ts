@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * The owner of each address, kept from one state of the cluster to the next: a change costs what it changes. Of several
+ * The owner of each address, kept from one state of the cluster to the next: a change costs as much as it changes. Of several
  * claims to an address one wins, by a rule that does not depend on the order in which they came.
  */
 

@@ -3,7 +3,7 @@
 
 /**
  * CiliumNetworkPolicy and CiliumClusterwideNetworkPolicy -> rules, for the subset that we enforce.
- * Whatever is not understood is an error that names the field: an object with one error is invalid as
+ * An unknown field or value is an error that names the field: an object with one error is invalid as
  * a whole, because enforcing the rest would be another policy than the one written. An invalid object
  * still says which pods it meant, so that these can be denied (policy-hold.ts).
  *

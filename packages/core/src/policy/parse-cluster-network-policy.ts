@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * ClusterNetworkPolicy of policy.networking.k8s.io -> ordered rules of a tier. It isolates nobody, and its first rule that matches
+ * ClusterNetworkPolicy of policy.networking.k8s.io -> ordered rules of a tier. It isolates no pod, and its first rule that matches
  * decides. A peer or protocol that is not known makes its rule fail closed, as the API demands: an Accept matches nothing, a
  * Deny or a Pass denies everything. The API server drops fields that its definition does not have, so an empty item is unknown too.
  *

@@ -148,7 +148,7 @@ function parseRules(fields: Fields, section: Section, context: ParseContext): Po
 
 /**
  * An item of a list. The API server takes one with nothing behind its dash for an empty one, which allows everything:
- * whoever means that can write it.
+ * an author who means that can write {}.
  */
 function readItem(value: unknown, path: string, context: ParseContext): Fields | null {
   if (value !== null) return readFields(value, path, context.errors);
@@ -207,7 +207,7 @@ function parsePeer(value: unknown, path: string, context: ParseContext): Peer | 
     const [empty] = given;
     const what =
       empty === undefined ? 'names nobody' : `selects no peer, because ${empty} has no value`;
-    // What is given in place of a peer is an error of its own.
+    // A value in place of a peer is an error of its own.
     if (given.every((field) => peerFields.includes(field))) {
       context.error(path, `${what}: give podSelector, namespaceSelector or ipBlock, {} for all`);
     }

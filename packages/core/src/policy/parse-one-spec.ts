@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** A policy object of a kind with one `spec`: what its faults become, whatever the spec is. */
+/** A policy object of a kind with one `spec`: the result of its faults, for any spec. */
 
 import type { PolicyObject } from '../k8s/objects.ts';
 import { err, ok, type Result } from '../result.ts';

@@ -2,10 +2,10 @@
 // Copyright The Tandem Authors
 
 /**
- * Cluster state -> desired state of one node. The result depends on what it is given alone: the same input gives the
- * same output in whatever order the maps iterate, and the ids of what did not change do not change. What it keeps from
- * one compilation to the next only saves work: each stage is done again where something that it reads has changed, and
- * a part of the result that is as before is the same object as before.
+ * Cluster state -> desired state of one node. The result depends on the input alone: the same input gives the
+ * same output in any order of the maps, and ids of unchanged contents do not change. State that is kept from
+ * one compilation to the next only saves work: each stage is done again where its input has changed, and
+ * an unchanged part of the result is the same object as before.
  *
  *   specs in force ─ per pod ─► drafts ─► classes (which selectors match whom)
  *                                  ├────► redirects (which frontends lead to pods of this node)
@@ -65,7 +65,7 @@ export class PolicyCompiler {
     try {
       return this.#compile(cluster, options, previousIds);
     } catch (error) {
-      // Nothing is known of what was done half.
+      // The state of an unfinished stage is not known.
       this.reset();
       throw error;
     }

@@ -134,10 +134,10 @@ function holdOfBody(body: Fields | null, strays: Fields, object: PolicyObject): 
   if (object.kind === 'ClusterNetworkPolicy') return holdOfTier(fields, body !== null, object);
   const hasSelector = Object.hasOwn(fields, 'endpointSelector');
   if (!hasSelector && Object.hasOwn(fields, 'nodeSelector')) return { hold: [], holdScope: 'none' };
-  // What cannot be placed may be in any namespace, as what is clusterwide.
+  // An object without a namespace may be in any, like a clusterwide one.
   const namespace = object.isPlaced ? object.namespace : '';
   const { subject, isWhole: isReadable } = salvageSubject(fields['endpointSelector'], namespace);
-  // The rest of a damaged text may lack a part.
+  // A damaged text may lack a part.
   const isIntact = object.damage === null;
   const isWhole = isReadable && isIntact;
   const isBounded = subject.requirements.length > 0;
@@ -175,7 +175,7 @@ function holdOfNetworkPolicy(fields: Fields, isBody: boolean, object: PolicyObje
 interface Denied {
   readonly ingress: boolean;
   readonly egress: boolean;
-  /** Not only by default: whatever other objects allow. */
+  /** Denies also what other objects allow. */
   readonly closesIngress: boolean;
   readonly closesEgress: boolean;
 }

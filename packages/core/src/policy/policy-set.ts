@@ -62,7 +62,7 @@ export interface PolicyDraft {
   readonly content: string;
 }
 
-/** A spec in force that nobody looked into yet: most of a cluster's select no pod of this node. */
+/** A spec in force whose rules are not parsed yet: most of a cluster's select no pod of this node. */
 export interface SpecInForce {
   readonly spec: PolicySpec;
   /** `Kind/namespace/name`. */

@@ -4,7 +4,7 @@
 /**
  * DNS rules in files that mean something else in Cilium because of a CiliumLocalRedirectPolicy. Cilium applies policy
  * after the redirection, so there a rule for kube-dns alone lets no query pass to a node-local cache. Here the
- * rule includes the cache. The check tells users who move to Cilium or back.
+ * rule includes the cache. The check is for users who move to Cilium or back.
  */
 
 import type { LocalRedirectPolicy, Pod } from '../k8s/objects.ts';

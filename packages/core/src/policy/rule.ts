@@ -2,10 +2,10 @@
 // Copyright The Tandem Authors
 
 /**
- * The one normalised shape of a policy rule, whatever API it came from. Everything is parsed: label
+ * The one normalised shape of a policy rule, of any API. Everything is parsed: label
  * selectors carry their namespace defaults, CIDRs are prefixes, patterns are canonical, protocol ANY
  * is spelled out. Semantics of absent lists are resolved here, not later:
- * `peers: 'any'` is an absent L3 list, `peers: []` selects nobody.
+ * `peers: 'any'` is an absent L3 list, `peers: []` selects no peer.
  */
 
 import type { Pattern } from '../dns/pattern.ts';
@@ -77,7 +77,7 @@ export interface PolicySpec {
   readonly denyIngress: boolean;
   readonly denyEgress: boolean;
   readonly rules: readonly PolicyRule[];
-  /** Set for ClusterNetworkPolicy. Its rules are ordered, and it isolates nobody: `denyIngress` and `denyEgress` are false. */
+  /** Set for ClusterNetworkPolicy. Its rules are ordered, and it isolates no pod: `denyIngress` and `denyEgress` are false. */
   readonly tier?: SpecTier;
 }
 
@@ -92,7 +92,7 @@ export interface PolicyRef {
 export interface Policy {
   readonly ref: PolicyRef;
   readonly specs: readonly PolicySpec[];
-  /** Legal, but probably not what was meant. */
+  /** Legal, and probably not the intention. */
   readonly warnings: readonly Issue[];
 }
 

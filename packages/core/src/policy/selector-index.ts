@@ -92,7 +92,7 @@ export class SelectorIndex<T> {
   }
 }
 
-/** Holds only where a label of this name has one of the values. What is reserved counts as the value ''. */
+/** Holds only where a label of this name has one of the values. A reserved identity counts as the value ''. */
 function isOfLabels({ source, operator, values }: LabelRequirement): boolean {
   if (operator !== 'In' || source === 'reserved') return false;
   return source === 'k8s' || !values.includes('');

@@ -21,7 +21,7 @@ export class SortedHosts<Host extends Sortable> {
     this.#added.push(host);
   }
 
-  /** Takes in what was added, and what is gone out. Before `in`. */
+  /** Inserts added hosts, and removes those that are gone. Before `in`. */
   settle(): void {
     const added = this.#added.filter(({ isGone }) => !isGone);
     added.sort((left, right) => (left.key < right.key ? -1 : 1));

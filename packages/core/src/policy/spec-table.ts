@@ -60,7 +60,7 @@ export class SpecTable {
     return this.#specsWithDns > 0;
   }
 
-  /** Brings the table to these policies; returns what they ask of pods. */
+  /** Updates the table to these policies; returns their questions about pods. */
   update(
     { policies, namespaces }: Pick<ClusterState, 'policies' | 'namespaces'>,
     ports: PortNumbers,

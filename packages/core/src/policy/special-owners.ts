@@ -88,7 +88,7 @@ export class SpecialOwners {
   }
 }
 
-/** Owners of the API server's and the DNS caches' addresses that are remembered; with more they are made anew. */
+/** Owners of the API server's and the DNS caches' addresses that are remembered; with more they are made again. */
 const extendedMax = 1024;
 const localDnsFallback: Ownership = { ...nodeOwners.host, identities: [] };
 

@@ -8,8 +8,8 @@
  * gets another number, and keeps it. It also remembers ids that are no longer in use, so that a
  * number does not soon mean something else: maps may still hold entries of the old meaning.
  *
- * A table is a value: the next one shares with it what is equal, in buckets, so that a change costs what it changes,
- * and what was compiled and not applied leaves no trace.
+ * A table is a value: the next one shares equal buckets with it, so that a change costs as much as it changes,
+ * and a compilation that was not applied leaves no trace.
  */
 
 import { err, ok, type Result } from '../result.ts';

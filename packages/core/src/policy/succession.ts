@@ -21,11 +21,11 @@ type Assembled = Omit<MemberPolicy, 'policies'> & {
 
 export interface Succession {
   readonly members: MemberPolicy;
-  /** Predecessors over `policyPredecessorsMax`: pods are refused what they heard under those. */
+  /** Predecessors over `policyPredecessorsMax`: addresses that pods learned under those are refused. */
   readonly predecessorsForgotten: number;
 }
 
-/** `earlier`: what members were told before, newest first. */
+/** `earlier`: policies that members had before, newest first. */
 export function withPredecessors(policy: Assembled, earlier: readonly MemberPolicy[]): Succession {
   const inUse = new Set(policy.endpoints.map(({ policyId }) => policyId));
   const now = policyOfEndpoints(policy.endpoints);

@@ -6,7 +6,7 @@
 import { tierItemsMax } from '../limits.ts';
 import type { ParseContext } from './parse-context.ts';
 
-/** As much of a list as the API permits; an error for what is more. */
+/** The items of a list that the API permits; an error for the rest. */
 export function takeItems(
   list: readonly unknown[],
   path: string,

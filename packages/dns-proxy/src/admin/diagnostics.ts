@@ -7,7 +7,7 @@ import { type DiagnosticInit, Severity } from '@tandem/proto/gen/messages';
 import type { InputDiagnostic } from './context.ts';
 import { statusDiagnosticsMax, statusTextBytesMax } from './limits.ts';
 
-/** Errors first, and each object before a second word on any; what is left out is counted. */
+/** Errors first, and each object before a second word on any; left out diagnostics are counted. */
 export function boundedDiagnostics(
   all: readonly InputDiagnostic[],
   max: number = statusDiagnosticsMax,

@@ -91,7 +91,7 @@ export class EventFilter {
     return kind === eventKindDns ? this.#matchesDns(store.bytes, at) : this.#matchesDrop(store, at);
   }
 
-  /** Nobody knows what was lost: it may have been what the observer waits for. */
+  /** The lost events are not known: they may match the filter. */
   #matchesLoss({ bytes }: EventStore, at: number): boolean {
     return this.#kind !== eventKindDns || lossReasonOf(bytes, at) === 'not-told';
   }

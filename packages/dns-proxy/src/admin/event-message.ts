@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** A stored event as an observer is told it. */
+/** A stored event as an observer gets it. */
 
 import { TD_EGRESS } from '@tandem/datapath/abi.gen';
 import { DnsVerdict, type ObserveResponseInit } from '@tandem/proto/gen/messages';

@@ -20,7 +20,7 @@ import type { MapName } from '@tandem/datapath/paths';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { heavyPodsAgeMs, learnedAgeMs, mapCountAgeMs, mapCountEntries } from './limits.ts';
 
-/** Maps whose fill either process can tell, and those that only the agent may read. */
+/** Maps whose fill either process can read, and those that only the agent may read. */
 const memberMaps: readonly MapName[] = ['endpoints', 'fqdn'];
 const laterMaps = ['fqdn_live', 'learned_spaces'] as const;
 const agentOnlyMaps: readonly MapName[] = ['classes', 'policy', 'dns_servers'];

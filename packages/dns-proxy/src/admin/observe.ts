@@ -2,8 +2,8 @@
 // Copyright The Tandem Authors
 
 /**
- * One observer: a place in the event store that moves as fast as the client reads. What is overwritten
- * before it is read is counted and told with the next event.
+ * One observer: a place in the event store that moves as fast as the client reads. An event that is overwritten
+ * before it is read is counted and reported with the next event.
  */
 
 import type { ServerWritableStream } from '@grpc/grpc-js';

@@ -44,7 +44,7 @@ export class SteeringWatch {
     const last = this.#last;
     this.#last = counts;
     const asked = last === null ? 0 : counts.redirected - last.redirected;
-    // Counters of another map begin anew.
+    // Counters of another map begin at 0.
     if (last === null || asked < 0 || counts.restored !== last.restored) {
       this.#packets = 0;
       this.#steps = 0;

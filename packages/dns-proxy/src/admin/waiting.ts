@@ -20,7 +20,7 @@ export function waitingProcesses(pinRoot: string): readonly Degradation[] {
   );
 }
 
-/** Whoever waits holds the lock of a directory beside the index's own. */
+/** A standby process holds the lock of a directory beside the index's own. */
 function isHeld(path: string): boolean {
   try {
     return PathLock.isHeld(path);

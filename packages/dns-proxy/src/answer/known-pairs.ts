@@ -46,7 +46,7 @@ export class KnownPairs {
 
   /**
    * Remembers that the pair of `owner` (a namespace; 0: an offer) expires at `expires` (boottime seconds, > 1). Returns `pairKnown` when it
-   * was known to live about that long; else the kernel must be told.
+   * was known with about that expiry; else it must be written to the kernel.
    */
   extend(
     words: Uint32Array,

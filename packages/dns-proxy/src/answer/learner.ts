@@ -2,9 +2,9 @@
 // Copyright The Tandem Authors
 
 /**
- * Learn before reply: gathers what a batch of answers teaches, writes it to the kernel in one call, and
- * only then are the replies sent. What makes room there is decided by the kernel's program alone. What large
- * answers to one namespace may have written in a second is bounded.
+ * Learn before reply: collects the addresses of a batch of answers, writes them to the kernel in one call, and
+ * only then are the replies sent. The kernel's program alone decides which pairs it evicts. The writes of large
+ * answers to one namespace are bounded per second.
  */
 
 import type { AcceptSet } from '@tandem/core/dns/matcher';
@@ -34,7 +34,7 @@ export interface LearnerOptions {
   readonly graceSeconds: number;
   readonly ttlSecondsMin: number;
   readonly seed: number;
-  /** Tells of removals by any member, so that no member trusts what it knew. */
+  /** Counts removals by any member: after one, known pairs are forgotten. */
   readonly group: Pick<NodeGroup, 'removals'>;
   /** Places for known pairs (a power of two); default of limits.ts. */
   readonly knownPairs?: number;
@@ -47,7 +47,7 @@ export class Learner {
   readonly ttlSecondsMin: number;
   readonly #group: Pick<NodeGroup, 'removals'>;
   readonly #known: KnownPairs;
-  /** (address, name) in the place of (address, selector): what the name caches were told. */
+  /** Pairs (address, name) that the name caches have; like `#known`, with the hash of the name for the selector. */
   readonly #told: KnownPairs;
   readonly #rate = new WriteRate();
   readonly #selectors = new Uint32Array(selectorsPerAnswerMax);
@@ -78,8 +78,8 @@ export class Learner {
 
   /**
    * Takes in the addresses of one answer to a name with the hash `nameHash`. Returns how many pairs are new
-   * or live longer now, (address, selector) or (address, name): 0 is nothing that the name caches need to
-   * hear. Or -1 when no selector wants the addresses.
+   * or expire later now, (address, selector) or (address, name): with 0 the name caches need no update.
+   * Or -1 when no selector wants the addresses.
    */
   collect(
     nameHash: number,
@@ -145,7 +145,7 @@ export class Learner {
     return changed;
   }
 
-  /** Writes what was collected. Must run before the replies of the batch are sent. */
+  /** Writes the collected requests. Must run before the replies of the batch are sent. */
   flush(): void {
     const writer = this.#writer;
     if (writer.count === 0) return;

@@ -50,7 +50,7 @@ export class DropLease {
     this.#mine = 0;
     const word = this.#group.eventsLease;
     const holder = readHolder(this.#group, nowMs);
-    // An earlier life of ours must not be wrestled with: it may hang, and take it back each time.
+    // Not from an earlier run of this member: it may hang, and take it back each time it resumes.
     const mayTake =
       holder === null || this.#member < holder.member || holder.ageMs > dropLeaseStaleMs;
     if (!mayTake) return 'other';

@@ -110,7 +110,7 @@ export class DropLedger {
     const isFirst = this.#lowestSinceMs === -Infinity;
     const settled = isFirst ? 0 : Math.max(0, this.#lowest - this.#reported);
     this.#reported += settled;
-    // Of the last ones we may not have been told at all.
+    // The other process may not have reported the last ones at all.
     if (numberOf(this.#endSince) >= this.#high) this.knowOf(this.#endSince);
     const end = this.lastPosition();
     this.#endSince = end === Infinity ? 0 : end;

@@ -31,11 +31,11 @@ export interface DropReaderOptions {
   readonly member: number;
   readonly clock: Clock;
   /**
-   * A `td_event` with its position, or one that tells of a loss. Valid during the call. `isCatchUp`: it
+   * A `td_event` with its position, or one that reports a loss. Valid during the call. `isCatchUp`: it
    * was in the ring when we became the reader, one of a bounded number.
    */
   readonly onRecord: (bytes: Uint8Array, at: number, length: number, isCatchUp: boolean) => void;
-  /** The position up to which the other process has what we told it. */
+  /** The position up to which the other process has acknowledged drop events. */
   readonly toldPosition: () => number;
 }
 
@@ -49,7 +49,7 @@ export class DropReaderCounters {
   recordsSkipped = 0;
   /** Batches dropped because another process had read them. */
   batchesFenced = 0;
-  /** Times that the ring's position was nonsense, and what was in the ring was given up. */
+  /** Times that the ring's position was nonsense, and its records were given up. */
   ringsRepaired = 0;
 }
 
@@ -153,14 +153,14 @@ export class DropReader implements Disposable {
     if (until > 0) this.#ring.commit(until);
   }
 
-  /** Each loss is reported by one process, whoever reads next: `group` says how far that went. */
+  /** Each loss is reported by one process, the next reader: `group` has the count reported so far. */
   #reportKernelLoss(reason: KernelLossReason): void {
     const total = this.kernelLost(reason) >>> 0;
     const told = this.#group.reportedLoss(reason);
     if (total === told) return;
     if (!this.#group.swapReportedLoss(reason, told, total)) return;
     const count = (total - told) | 0;
-    // Less than was told: the counters are new.
+    // Less than was reported: the counters are new.
     if (count <= 0) return;
     const record = encodeLoss({
       timeNs: this.#o.clock.boottimeSeconds() * 1e9,

@@ -3,8 +3,8 @@
 
 /**
  * The pipe by which the process that has an index can be killed (`@tandem/dns-sockets/fence`), in a directory that only
- * its user can write to. Its name has the time at which it was made, so that a pipe is of one life: who found that life
- * hung cannot hit the next one.
+ * its user can write to. Its name has the time at which it was made, so that a pipe is of one run: a process that
+ * found that run hung cannot kill the next one.
  */
 
 import { readdirSync, rmSync } from 'node:fs';
@@ -14,7 +14,7 @@ import { armFence, fireFence } from '@tandem/dns-sockets/fence';
 
 const prefixOf = (index: MemberIndex): string => `fence-${index}-`;
 
-/** Lets this process be killed by it, and removes those of former lives. The index must be ours. @throws DnsSocketError */
+/** Lets this process be killed by it, and removes those of former runs. The index must be ours. @throws DnsSocketError */
 export function armFenceFile(directory: string, index: MemberIndex, boottimeNs: number): void {
   for (const { path } of fenceFiles(directory, index)) rmSync(path, { force: true });
   armFence(join(directory, `${prefixOf(index)}${boottimeNs}`));
@@ -28,7 +28,7 @@ export function fenceArmedNs(directory: string, index: MemberIndex): number | nu
   );
 }
 
-/** Kills the life that armed it then. False: it cannot be, or is gone. */
+/** Kills the run that armed it then. False: it cannot be, or is gone. */
 export function fireFenceFile(directory: string, index: MemberIndex, armedNs: number): boolean {
   return fireFence(join(directory, `${prefixOf(index)}${armedNs}`));
 }

@@ -9,9 +9,9 @@
 import { fenceAfterMs, fenceGapMsMax } from '../limits.ts';
 
 export interface Holder {
-  /** When this life of the index let itself be fenced. CLOCK_BOOTTIME, ns. */
+  /** When this run of the index armed its fence. CLOCK_BOOTTIME, ns. */
   readonly armedNs: number;
-  /** When the member of this index joined the group last: before `armedNs`, it was a former life. CLOCK_BOOTTIME, ns. */
+  /** When the member of this index joined the group last: before `armedNs`, it was a former run. CLOCK_BOOTTIME, ns. */
   readonly joinedNs: number;
   /** In the group, or leaving it: it beats then. */
   readonly isMember: boolean;

@@ -108,7 +108,7 @@ export class IndexLock {
 
   #holder(): Holder | null {
     const { fenceDirectory, member, pinRoot } = this.#o;
-    // First which life it is, then what it does: of a later life the beat is fresh.
+    // First the run, then its heartbeat: that of a later run is fresh.
     const armedNs = fenceArmedNs(fenceDirectory, member);
     if (armedNs === null) return null;
     try {

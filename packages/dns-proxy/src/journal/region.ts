@@ -82,7 +82,7 @@ export class JournalRegion {
     return Atomics.load(this.#header, versionWord) === TD_JOURNAL_VERSION;
   }
 
-  /** Its owner takes it over. A region of another layout is begun anew: what it holds cannot be read. */
+  /** Its owner takes it over. A region of another layout is cleared: its slots cannot be read. */
   own(): void {
     if (this.isReadable) return;
     for (let slot = 0; slot < this.slotCount; slot++) Atomics.store(this.states, slot, 0);

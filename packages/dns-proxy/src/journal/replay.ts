@@ -56,13 +56,13 @@ export class JournalReplay {
   }
 
   /**
-   * Replays what another member has in hand, `replaysPerTurn` queries at most: the next call goes on. `lastBeatNs`,
+   * Replays the queries of another member, `replaysPerTurn` at most: the next call goes on. `lastBeatNs`,
    * CLOCK_MONOTONIC: when it was last seen alive; it received nothing after that.
    */
   takeOver(member: number, lastBeatNs: number, monotonicNs: number): void {
     if (member >= TD_JOURNAL_MEMBERS) return;
     if ((monotonicNs - lastBeatNs) / 1e6 > journalAgeMsMax) {
-      // All that it had in hand is too old by now: an absence may last for days.
+      // All its queries are too old by now: an absence may last for days.
       this.leave(member);
       return;
     }
@@ -137,7 +137,7 @@ export class JournalReplay {
       return true;
     }
     if (region.word(slot) !== word) {
-      // Its owner is back, or another has it: what was copied may be of two queries.
+      // Its owner is back, or another member has it: the copy may mix two queries.
       slots.giveBack(own);
       return true;
     }

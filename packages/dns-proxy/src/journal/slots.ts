@@ -3,7 +3,7 @@
 
 /**
  * This member's queries in flight, one slot of the journal each. The query is received straight into its slot, and the words beside
- * it are enough for another member to answer it (`struct td_journal_slot` in abi.h; journal/region.ts draws the states).
+ * it suffice for another member to answer it (`struct td_journal_slot` in abi.h; journal/region.ts draws the states).
  *
  * If this process was stopped, another member may have taken the query over. Then the next state change fails, the query belongs
  * to that member, and `collect` takes the slot back when it is free.
@@ -80,10 +80,10 @@ export class QuerySlots {
   readonly #free: Int32Array;
   #freeCount = 0;
   #inFlight = 0;
-  /** Slots that another member took a query from, or that a former life of this one left in use. */
+  /** Slots that another member took a query from, or that a former run of this one left in use. */
   readonly #away = new Set<QuerySlot>();
 
-  /** Slots that a former life left are not touched. */
+  /** Slots that a former run left are not touched. */
   constructor(region: JournalRegion) {
     this.region = region;
     this.startedUs = new Float64Array(region.slotCount).fill(Infinity);
@@ -213,7 +213,7 @@ export class QuerySlots {
     return true;
   }
 
-  /** Slots that were in use when this life of the member began, or were taken from, and are not free yet. */
+  /** Slots that were in use when this run of the member began, or whose query was taken over, and that are not free yet. */
   leftovers(): readonly QuerySlot[] {
     return [...this.#away];
   }
@@ -222,7 +222,7 @@ export class QuerySlots {
     return this.#away.size > 0;
   }
 
-  /** Takes back what is free by now. */
+  /** Takes back slots that are free by now. */
   collect(): void {
     for (const slot of this.#away) {
       const word = this.region.word(slot);
@@ -242,7 +242,7 @@ export class QuerySlots {
     this.giveBack(slot);
   }
 
-  /** A new use of a free slot. Nobody else takes a slot out of FREE. */
+  /** A new use of a free slot. Only the owner takes a slot out of FREE. */
   #begin(slot: QuerySlot, state: number): void {
     const held = this.#held[slot]!;
     const word = renewed(held, state);

@@ -7,7 +7,7 @@
  *
  *   u32 magic 'TdPL'   u32 version   u32 member   u32 absent      little-endian
  *
- * `absent` has a bit for each kind without a listener: a kernel without IPv6 has two listeners, not four. Whoever says version 2
+ * `absent` has a bit for each kind without a listener: a kernel without IPv6 has two listeners, not four. A sender of version 2
  * takes a second message, of the same layout with the magic 'TdPH': the listeners of the kinds from TD_KINDS on, for pods that
  * ask much. It is sent in answer to such a hello alone, because version 1 takes it for a foreign program's.
  */

@@ -13,7 +13,7 @@ import { peerCheckMs, peerConnectionsMax, peerRetryMsMax, peerRetryMsMin } from 
 import { decodeHeavy, decodeHello, encodeHeavy, encodeHello, type Hello } from './hello.ts';
 import type { PeerHandlers, PeerServer, PeerSocket, PeerSockets } from './peer-sockets.ts';
 
-/** Takes further listeners of a life, of the kinds from TD_KINDS on; they are the callee's. */
+/** Takes further listeners of a run, of the kinds from TD_KINDS on; the callee closes them. */
 export type TakeHeavy = (listeners: readonly number[]) => void;
 
 export interface PeerLinkOptions {
@@ -29,8 +29,8 @@ export interface PeerLinkOptions {
   /** This member's listeners, by td_listener_kind. */
   readonly listeners: () => readonly number[];
   /**
-   * A life of another member said hello; its descriptors are the callee's. `holdsOurs`: it has our listeners, or will
-   * have them when it reads; else it has died since. What it returns takes the listeners for pods that ask much, if they come.
+   * A run of another member sent its hello; the callee closes its descriptors. `holdsOurs`: it has our listeners, or will
+   * have them when it reads; else it has died since. Returns the function that takes the listeners for pods that ask much, if they come.
    */
   readonly onLinked: (hello: Hello, holdsOurs: boolean) => TakeHeavy;
   /** The other process closed the link or died. */
@@ -94,7 +94,7 @@ export class PeerLink {
     this.#checkLater();
   }
 
-  /** A socket that was removed with its directory is made anew; connections over it live on. */
+  /** A socket that was removed with its directory is made again; its connections stay open. */
   #checkLater(): void {
     this.#o.after(peerCheckMs, () => {
       if (this.#isStopped) return;

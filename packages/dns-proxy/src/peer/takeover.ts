@@ -44,7 +44,7 @@ export interface TakeoverOptions {
   readonly onEvent: (event: TakeoverEvent, member: number) => void;
 }
 
-/** The listeners of one life of a member. */
+/** The listeners of one run of a member. */
 interface Listeners {
   /** By td_listener_kind. */
   fds: readonly number[];
@@ -53,7 +53,7 @@ interface Listeners {
   stopAccepting: (() => void)[];
   isRead: boolean;
   isClosed: boolean;
-  /** A later life has linked: they are closed then. Infinity for the current ones. */
+  /** When they are closed, because a later run has linked. Infinity for the current ones. */
   closesAtNs: number;
   /** Turns of our loop before they may be closed: queued datagrams must be read, even if this member runs late. */
   turnsLeft: number;
@@ -103,15 +103,15 @@ export class Takeover {
     }
   }
 
-  /** The own listener through which to answer what came in on `handle`. */
+  /** The own listener by which to answer a datagram that was received on `handle`. */
   ownListener(handle: number): number {
     return this.#ownByHandle[handle & handleIndexMask]!;
   }
 
-  /** @returns what takes further listeners of this life */
+  /** @returns the function that takes further listeners of this run */
   onLinked({ member, listeners }: Hello, monotonicNs: number): TakeHeavy {
     const peer = this.#peerOf(member);
-    // What is still queued in the former life's sockets is read before they are closed.
+    // Datagrams that are queued in the former run's sockets are read before they are closed.
     for (const former of peer.listeners) {
       this.#read(former);
       former.closesAtNs = Math.min(former.closesAtNs, monotonicNs + retiredListenersMs * 1e6);
@@ -139,7 +139,7 @@ export class Takeover {
     this.#update(peer, monotonicNs);
   }
 
-  /** Looks at the others' beats; every heartbeat of our own. */
+  /** Checks the heartbeats of the others; called at each own heartbeat. */
   tick(monotonicNs: number): void {
     for (const peer of this.#peers) {
       for (const listeners of peer.listeners) {
@@ -184,7 +184,7 @@ export class Takeover {
     listen(peer, beatNs, monotonicNs);
     const isSilent =
       monotonicNs >= group.staleAtNs(peer.member) && peer.silentNs >= TD_HEARTBEAT_STALE_NS;
-    // A member whose link ended but which beats after that lives.
+    // A member whose link ended, and which sent a heartbeat after that, is running.
     const isAway = beatNs !== 0 && (isSilent || (peer.lostAtNs !== -1 && beatNs <= peer.lostAtNs));
     if (isAway !== peer.isAway) {
       peer.isAway = isAway;
@@ -250,7 +250,7 @@ export class Takeover {
   }
 }
 
-/** A look at the peer's beat: of the time since the last one counts what we can have been awake. */
+/** Checks the peer's heartbeat. Of the time since the last check only as much counts as this process can have been running. */
 function listen(peer: Peer, beatNs: number, monotonicNs: number): void {
   const gapNs = Math.min(monotonicNs - peer.lookedNs, peerLookGapMaxMs * 1e6);
   peer.lookedNs = monotonicNs;

@@ -32,7 +32,7 @@ export async function readSavedPolicies({ run, disk }: SnapshotPaths): Promise<S
     else if (read.error.kind !== 'absent') problems.push(read.error.message);
   }
   const [first, second] = payloads;
-  // As always but after a write that failed: what is installed is decoded then, once.
+  // As always but after a write that failed: the installed policy is decoded then, once.
   if (first === undefined || second === undefined) return { snapshots: payloads, problems };
   if (Buffer.compare(first, second) === 0) return { snapshots: [first], problems };
   const known: { readonly payload: Uint8Array; readonly revision: number }[] = [];

@@ -70,7 +70,7 @@ export class Answers {
     report.answered(facts, query, reply, changed, moment);
   }
 
-  /** After the last of a batch: writes what was learned into the datapath. */
+  /** After the last of a batch: writes learned addresses into the datapath. */
   flush(): void {
     this.#o.learner.flush();
   }

@@ -5,7 +5,7 @@
  * The RCODE of a denial. Resolvers that walk a search list go on after NXDOMAIN, but many stop at
  * REFUSED (musl, c-ares, dnspython, dig): with Kubernetes' ndots:5 they would never come to the allowed
  * name itself. So by default a denied name under a search suffix, which is an expansion that no policy
- * has in mind, does not exist, and any other denied name is refused.
+ * means, does not exist, and any other denied name is refused.
  */
 
 import { rcodeNxDomain, rcodeRefused } from '@tandem/core/dns/constants';
@@ -19,7 +19,7 @@ export type DenialMode = (typeof denialModes)[number];
 /** Plain values: they go to the worker's thread. */
 export interface DenialOptions {
   readonly mode: DenialMode;
-  /** Names under which denied ones do not exist, by `search`: text; what is no name is left out. */
+  /** Names under which denied ones do not exist, by `search`: text; texts that are no names are left out. */
   readonly suffixes: readonly string[];
 }
 

@@ -72,7 +72,7 @@ export class PolicyLookup {
     this.#flush();
   }
 
-  /** Before a batch: forget what is remembered if endpoints or limiter slots changed. */
+  /** Before a batch: empties the cache if endpoints or limiter slots changed. */
   begin(): void {
     const { generation } = this.#group;
     // Odd: endpoints are being changed, by an agent that may have died over it.

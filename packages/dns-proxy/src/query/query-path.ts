@@ -15,7 +15,7 @@ export interface QueryPath {
   readonly report: QueryReport;
   readonly denial: Denial;
   readonly counters: Float64Array;
-  /** Large, one of each for a thread: they hold what was parsed last. */
+  /** Large, one of each for a thread: they hold the message that was parsed last. */
   readonly query: QueryView;
   readonly reply: ReplyView;
 }

@@ -66,7 +66,7 @@ export class DnsEventFields {
   words: Uint32Array = new Uint32Array(8);
   client = 0;
   server = 4;
-  /** Added to each TTL for the expiry told: boottime seconds plus grace. */
+  /** Added to each TTL for the expiry in the event: boottime seconds plus grace. */
   expiresBase = 0;
   /** TTLs below are taken for it, as the learner takes them. */
   ttlSecondsMin = 0;

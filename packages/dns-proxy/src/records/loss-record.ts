@@ -11,7 +11,7 @@ import { tdCounter, tdEvent } from '@tandem/datapath/abi.gen';
 import { readU32 } from './dns-records.ts';
 import { dropRecordBytes } from './drop-event.ts';
 
-/** Not told by the other process; only ever in a process's own store. */
+/** Events that the other process did not send; only in a process's own store. */
 const reasonNotTold = 255;
 
 /** Reasons that the kernel counts, and that the reader of the ring reports. */
@@ -44,7 +44,7 @@ export function encodeLoss(loss: Loss): Uint8Array {
   return bytes;
 }
 
-/** The reason in a `td_event` that tells of a loss; null in one of a packet. */
+/** The reason in a `td_event` that reports a loss; null in one of a packet. */
 export function lossReasonOf(bytes: Uint8Array, at: number): LossReason | null {
   return reasonNames.get(bytes[at + tdEvent.reason]!) ?? null;
 }

@@ -86,7 +86,7 @@ export class AddressesInUse {
     return Math.min(this.#useWords[tdFqdnLive.until_s / 4]!, bound);
   }
 
-  /** Forgets what is past, one step; true at the end of a walk. Who uses an address anew notes it anew. */
+  /** Forgets past entries, one step; true at the end of a walk. The next use of an address notes it again. */
   step(nowSeconds: number): boolean {
     const map = this.#o.live();
     if (map === null) return true;

@@ -43,7 +43,7 @@ export interface Names {
 export interface NamesOptions {
   readonly member: MemberIndex;
   readonly version: string;
-  /** CLOCK_BOOTTIME ns of this life's start. */
+  /** CLOCK_BOOTTIME ns of this run's start. */
   readonly epochNs: number;
   readonly key: HashKey;
   readonly sizes?: NameSizes;

@@ -4,7 +4,7 @@
 /**
  * Feeds FQDN selectors from the name cache: a new selector must know the addresses of names that were
  * answered before it came, or pods that hold these answers are cut off (safety rules 5 and 12). The
- * members match it already when this runs, so whatever is answered meanwhile is written by them.
+ * members match it already when this runs, so they write the addresses of answers that come meanwhile.
  */
 
 import { loadName, QueryView } from '@tandem/core/dns/query';

@@ -3,8 +3,8 @@
 
 /**
  * The last events of the node, as the binary records in which they arrived. An event costs one copy of its
- * bytes: no object, no decoding. An observer has a position in the store instead of a queue, and is
- * told how many events were overwritten before it read them. A record of
+ * bytes: no object, no decoding. An observer has a position in the store instead of a queue, and gets
+ * the number of events that were overwritten before it read them. A record of
  * lost events counts for all of them, also if it was overwritten itself.
  *
  *     bytes:  | record | record |  ...  | record | free | record | ...      records never wrap
@@ -17,7 +17,7 @@ import { observerWakeEvents, storedEventBytesMax, storedEventsMax } from './limi
 export const eventKindDns = 1;
 /** A `struct td_event`. */
 export const eventKindDrop = 2;
-/** A `struct td_event` that tells of lost events (`records/loss-record.ts`). */
+/** A `struct td_event` that reports lost events (`records/loss-record.ts`). */
 export const eventKindLoss = 3;
 
 export interface EventStoreOptions {

@@ -3,8 +3,8 @@
 
 /**
  * A policy revision whose new selectors were fed from the name cache, and until when each member may have
- * answered without knowing them. What it answered later it wrote to the kernel itself; what it answered
- * before, and is told of only after the feeding, is late and must be fed too. A member may lag behind the
+ * answered without knowing them. It wrote later answers to the kernel itself; a name that it answered
+ * before, and that arrives only after the feeding, is late and must be fed too. A member may lag behind the
  * revision for long, and still answer what it had in hand: until it serves the revision all its names are late.
  */
 
@@ -26,7 +26,7 @@ export class FedRevision {
     this.renew();
   }
 
-  /** A life has begun whose predecessor may have served a newer revision than it begins with. */
+  /** A run has begun whose predecessor may have served a newer revision than it begins with. */
   renew(): void {
     for (let member = 0; member < TD_MEMBERS_MAX; member++) {
       this.#unawareUntilUs[member] = this.#serves(member) ? this.#nowSeconds() * 1e6 : Infinity;

@@ -117,7 +117,7 @@ export class NodeStore implements ExchangeSink {
   }
 
   cacheReceived(): void {
-    // Perhaps of a new life.
+    // Perhaps from a new run.
     this.#fed?.renew();
     this.onCacheReceived?.();
   }

@@ -77,7 +77,7 @@ export class SelectorFeed {
 
   /**
    * Waits for the other process's whole cache, if that process serves at all. False: it did not come in
-   * time, or there is nobody to send it.
+   * time, or the other process does not serve.
    */
   *peerCache(timeoutMs: number): Task<boolean> {
     const { exchange, group, member, clock, timers } = this.#o;

@@ -43,23 +43,23 @@ export interface ExchangePort {
   close(): void;
 }
 
-/** Where what the other process tells goes. Records are whole and valid during the call only. */
+/** Receiver of the other process's records, which are whole, and valid during the call only. */
 export interface ExchangeSink {
   dnsRecord(bytes: Uint8Array, at: number, length: number): void;
   dropRecord(bytes: Uint8Array, at: number, length: number): void;
   mapping(mapping: NameMapping): void;
   /** All of the other's cache has come. */
   cacheReceived(): void;
-  /** DNS events that the other could not tell. */
+  /** Number of DNS events that the other process could not send. */
   dnsEventsLost?(count: number): void;
-  /** The other could not tell the drop event of this position, nor perhaps some after it. */
+  /** The other process could not send the drop event of this position, nor perhaps some after it. */
   dropsSince?(position: number, ring: number): void;
 }
 
 export interface ExchangeOptions extends OutboxOptions {
   /** Our index in the group. */
   readonly member: number;
-  /** Our start, boottime ns: tells two lives apart, and the later one from the earlier. */
+  /** Start of this run, boottime ns: distinguishes two runs, and orders them. */
   readonly epoch: number;
   readonly version: string;
   readonly sink: ExchangeSink;
@@ -74,7 +74,7 @@ export class ExchangeCounters {
   recordsRefused = 0;
   /** Streams given up because the other side did not keep to the protocol. */
   protocolErrors = 0;
-  /** DNS and drop events over the rate that is told. */
+  /** DNS and drop events over the rate that is sent. */
   eventsLimited = 0;
   /** Events that the other process reports as not sent to this one. */
   peerEventsLost = 0;
@@ -84,7 +84,7 @@ export class ExchangeCounters {
   cachesReceived = 0;
 }
 
-/** Tokens for what may be told; refilled by `Exchange.tick`. */
+/** Tokens for events that may be sent; refilled by `Exchange.tick`. */
 class RateLimit {
   readonly #perMs: number;
   readonly #burst: number;
@@ -115,10 +115,10 @@ export class Exchange {
   readonly #dropLimit = new RateLimit(forwardedDropsPerSecond, forwardedDropsBurst);
   /** The stream in use: the last one whose hello came. */
   #port: ExchangePort | null = null;
-  /** The other's life that we know, and its version. */
+  /** The run of the other process that said hello last, and its version. */
   #peerEpoch = 0;
   #peerVersion = '';
-  /** The life whose batches we applied, up to `#appliedSequence`. */
+  /** The run whose batches were applied, up to `#appliedSequence`. */
   #appliedEpoch = 0;
   #appliedSequence = 0;
   /** Batches that came since the last acknowledgement. */
@@ -245,7 +245,7 @@ export class Exchange {
 
   #onHello(port: ExchangePort, hello: SyncHello): void {
     const { member, epoch } = this.#options;
-    // An earlier life that has not noticed its end yet must not displace its successor.
+    // An earlier run that has not noticed its end yet must not displace its successor.
     if (hello.member === member || hello.epoch < this.#peerEpoch) {
       this.#giveUp(port);
       return;

@@ -3,7 +3,7 @@
 
 /**
  * Records that one process sends to the other: new ones, and, on request, the whole name cache. Everything here is bounded;
- * what a bound refuses is counted and told. Pure: no time, no I/O.
+ * refusals of a bound are counted and reported. Pure: no time, no I/O.
  *
  *     records -> pile -> backlog (pieces, oldest lost first) -> in flight (numbered batches) -> acknowledged
  *                        pages of the cache, made when there is room ---^
@@ -12,7 +12,7 @@
  * it can be sent again on another stream.
  *
  * A batch says where the drop events began that were refused since the batch before, and must not reach
- * back to what was acknowledged: a new life of the other process would take for lost what the life before
+ * back to what was acknowledged: a new run of the other process would take for lost what the run before
  * it had.
  */
 
@@ -111,7 +111,7 @@ export class Outbox {
   mappingsLost = 0;
   /** Transfers of the whole cache that were begun. */
   transfers = 0;
-  /** The other side has the drop events that were told up to this position in the ring. */
+  /** The other side has acknowledged the drop events up to this position in the ring. */
   toldDropPosition = 0;
   readonly #cache: FqdnCache;
   readonly #pieceBytesMax: number;
@@ -125,7 +125,7 @@ export class Outbox {
   #ackedSequence = 0;
   #backlogBytes = 0;
   #inFlightBytes = 0;
-  /** Told with the next batch. */
+  /** Reported with the next batch. */
   #untoldEvents = 0;
   #untoldMappings = 0;
   #untoldDrops = 0;
@@ -187,12 +187,12 @@ export class Outbox {
     pile.add(bytes, at, length, isMapping, place);
   }
 
-  /** Counts a record that a limit kept from being told. */
+  /** Counts a record that a limit refused to send. */
   limit(kind: RecordKind, bytes: Uint8Array, at: number): void {
     this.#refuse(1, 0, kind, kind === 'drop' ? placeOf(bytes, at) : null);
   }
 
-  /** Lets what has gathered go with the next batches, if these are not behind already. */
+  /** Puts the collected records into the next batches, if these are not behind already. */
   flush(): void {
     if (this.#backlog.size > 0 || this.#inFlight.size === this.#inFlight.capacity) return;
     if (this.#piles.dns.length > 0) this.#seal(this.#piles.dns);
@@ -205,7 +205,7 @@ export class Outbox {
     this.#transferPlace = 1;
   }
 
-  /** A new stream: what is in flight is sent again, in order, before anything else. */
+  /** A new stream: batches in flight are sent again, in order, before anything else. */
   rewind(): void {
     this.#sentHere = 0;
   }
@@ -312,7 +312,7 @@ export class Outbox {
   }
 }
 
-/** Null: a record of no position, as one that tells of a loss. */
+/** Null: a record of no position, as one that reports a loss. */
 function placeOf(bytes: Uint8Array, at: number): DropPlace | null {
   const position = positionOf(bytes, at);
   if (position === 0 || lossReasonOf(bytes, at) !== null) return null;

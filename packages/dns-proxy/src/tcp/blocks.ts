@@ -15,7 +15,7 @@ export const framedMessage = 2;
 
 export class TcpBlocks {
   readonly #sizes: readonly number[];
-  /** By size: what is free. */
+  /** Free blocks by size. */
   readonly #free: ReadonlyMap<number, ArrayBuffer[]>;
   readonly #own = new WeakSet<ArrayBufferLike>();
   readonly #kept: number;

@@ -45,7 +45,7 @@ export class ClientReplies {
   /** Sends what the turn made. */
   flush(stream: TcpStream): void {
     const { blocks, giveBackBlock } = this.#c;
-    // One by one: what is written is the stream's.
+    // One by one: written memory belongs to the stream.
     for (let reply = this.#replies.shift(); reply !== undefined; reply = this.#replies.shift()) {
       stream.write(reply, blocks.isLong(reply.length) ? giveBackBlock : undefined);
     }

@@ -145,7 +145,7 @@ export class TcpConnection implements TurnTaker {
   makeWay(): void {
     if (this.#isLeaving) return;
     this.#isLeaving = true;
-    // What came in by now has been read then.
+    // Octets that are in the kernel now have been read then.
     this.#c.system.soon(() => {
       this.#isLeaving = false;
       if (this.isIdle(this.#c.moment.monotonicNs, tcpIdleEvictMs)) this.closeWhenIdle();
@@ -193,7 +193,7 @@ export class TcpConnection implements TurnTaker {
       done += costOf(messageEnd - messageStart);
     }
     if (this.#isClosed) return done;
-    // What follows a whole message began after it.
+    // The octets behind a whole message began after it.
     if (done > askedAgain) this.#begunNs = 0;
     if (!this.#isWaiting && this.#replies.hasRoom && !this.#reader.peek()) {
       this.#begunNs = this.#reader.hasBegun ? this.#begunNs || this.#c.moment.monotonicNs : 0;

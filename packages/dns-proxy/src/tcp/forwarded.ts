@@ -83,7 +83,7 @@ export class ForwardedQueries {
     }
   }
 
-  /** Sends queries again until they cost so many messages; what they cost. */
+  /** Sends queries again until they cost so many messages; returns their cost. */
   askAgain(messages: number): number {
     const { counters } = this.#c;
     let done = 0;
@@ -101,7 +101,7 @@ export class ForwardedQueries {
     return done;
   }
 
-  /** The pod's connection is over: nobody waits for what is in flight. */
+  /** The pod's connection has ended: no client waits for the queries in flight. */
   close(): void {
     this.#isClosed = true;
     if (this.#upstream === null) return;

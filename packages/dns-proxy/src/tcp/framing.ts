@@ -88,7 +88,7 @@ export class MessageReader {
     if (this.#start === this.#end) this.release();
   }
 
-  /** Drops what it holds. */
+  /** Drops all octets that it holds. */
   release(): void {
     this.#start = 0;
     this.#end = 0;

@@ -129,7 +129,7 @@ export class TcpServer {
   }
 
   /**
-   * Ends what took too long until now, when what came in by now has been looked at: of a process that was
+   * Ends timeouts until now, after octets that came in by now have been read: of a process that was
    * stopped for a while, much waits in the kernel.
    */
   sweep(): void {

@@ -114,7 +114,7 @@ class NodeStream implements TcpStream {
   }
 }
 
-/** A descriptor that is no socket any more: the connection is over, which is told as always, later. */
+/** A descriptor that is no socket any more: the connection has ended, which is reported later, as always. */
 function brokenStream(events: TcpStreamEvents): TcpStream {
   let isOver = false;
   setImmediate(() => {

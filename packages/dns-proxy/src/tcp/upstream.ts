@@ -3,7 +3,7 @@
 
 /**
  * One TCP connection to the server that a pod's connection asks, with its queries in flight. It is read with a
- * budget, and only as far as there is room for the next reply. A reply that matches no query closes it: nobody can forge one on a
+ * budget, and only as far as there is room for the next reply. A reply that matches no query closes it: no other host can forge one on a
  * stream, so the server is broken or hostile.
  */
 
@@ -28,7 +28,7 @@ import { costOf, type TurnTaker } from './turns.ts';
 /**
  * How a connection ended. 'useful': it was made and answered something. 'useless': it was made. 'unmade': the server did not take
  * it. 'late': nor did it within tcpReopenMs, and another port may lead to another backend. 'elsewhere': it was not made yet when the
- * server got other backends. With the last two nobody was asked.
+ * server got other backends. With the last two no server was asked.
  */
 export type UpstreamEnd = 'useful' | 'useless' | 'unmade' | 'late' | 'elsewhere';
 
@@ -123,7 +123,7 @@ export class TcpUpstream implements TurnTaker {
 
   /**
    * The server has other backends than before: conntrack may lead this connection to one that is gone. One that is not made
-   * yet has asked nobody, and the kernel would send its SYN to that backend again and again.
+   * yet has asked no server, and the kernel would send its SYN to that backend again and again.
    */
   retire(): void {
     this.#isRetired = true;
@@ -240,7 +240,7 @@ export class TcpUpstream implements TurnTaker {
     return true;
   }
 
-  /** Whether what comes next may be read: its first octets, or all of a reply that has its room. */
+  /** Whether the next octets may be read: its first octets, or all of a reply that has its room. */
   #hasRoom(): boolean {
     return this.#reserved > 0 || this.#reader.nextId === -1;
   }

@@ -50,7 +50,7 @@ export class TcpUpstreams {
     return upstream;
   }
 
-  /** The pod's connection is over: what has nothing in flight is kept, the rest closed. */
+  /** The pod's connection has ended: its connection to the server is kept if nothing is in flight, else closed. */
   giveBack(upstream: TcpUpstream, nowNs: number): void {
     const { endpointSlot } = upstream;
     const kept = this.#kept.get(endpointSlot) ?? [];
@@ -70,7 +70,7 @@ export class TcpUpstreams {
     kept.push(entry);
   }
 
-  /** The server (16 bytes) has other backends than before: what is kept for it is closed. */
+  /** The server (16 bytes) has other backends than before: its kept connections are closed. */
   backendsChanged(server: Uint8Array): void {
     for (const [endpointSlot, kept] of this.#kept) {
       for (const entry of kept.filter(({ upstream }) => upstream.isTo(server))) {
@@ -85,7 +85,7 @@ export class TcpUpstreams {
     return this.#kept.size === 0;
   }
 
-  /** Closes what was kept long enough. */
+  /** Closes connections that were kept long enough. */
   sweep(nowNs: number): void {
     for (const [endpointSlot, kept] of this.#kept) {
       for (const entry of [...kept]) {
@@ -114,7 +114,7 @@ export class TcpUpstreams {
   }
 }
 
-/** A connection that is kept has no queries: whatever comes closes it. */
+/** A connection that is kept has no queries: any octet closes it. */
 const nobody: Omit<TcpUpstreamEvents, 'onClosed'> = {
   onReply: () => undefined,
   onTimeout: () => undefined,

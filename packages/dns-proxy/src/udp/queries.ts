@@ -89,8 +89,8 @@ export class UdpQueries {
   }
 
   /**
-   * Does a query anew that another member, or a former process of this one, had in hand; its record was
-   * copied into a free slot taken for it. Policy is asked again: it may have changed.
+   * Handles a query again that another member, or a former run of this one, left unfinished; its record was
+   * copied into a free slot taken for it. Policy decides again: it may have changed.
    */
   replay(slot: QuerySlot): void {
     if (this.#replays === batchMax) this.endReplay();
@@ -110,7 +110,7 @@ export class UdpQueries {
     else this.#slots.release(slot);
   }
 
-  /** After the last `replay`: sends what they made. */
+  /** After the last `replay`: sends the forwards and replies of the batch. */
   endReplay(): void {
     this.#flush();
     this.#replays = 0;

@@ -111,8 +111,8 @@ export class UdpReplies {
     }
     // The question was checked when it came in; this reads its name into the view again.
     inFlight.read(slot, this.#facts, query);
-    // Another member may have taken the query over while this process waited for a CPU, and ask anew: the answer is
-    // here, and the pod may get two.
+    // Another member may have taken the query over while this process waited for a CPU, and ask again: this answer is
+    // delivered, and the pod may get two.
     const nowMs = batch.monotonicNs / 1e6;
     if (!inFlight.end(slot, socket) && !mayAskAgain(lookup, query, this.#facts, nowMs)) return;
     const isTruncated = (rx[record + RX_FLAGS]! & RX_FLAG_TRUNCATED) !== 0;

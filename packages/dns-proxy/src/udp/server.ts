@@ -72,19 +72,19 @@ export class UdpServer {
     this.#queries.beginReplay();
   }
 
-  /** Does a query of another process anew; its record is in a free slot taken for it. */
+  /** Handles a query of another process again; its record is in a free slot taken for it. */
   replay(slot: QuerySlot): void {
     this.#queries.replay(slot);
   }
 
-  /** After the last `replay`: sends what they made. */
+  /** After the last `replay`: sends the forwards and replies of the batch. */
   endReplay(): void {
     this.#queries.endReplay();
   }
 
   /**
-   * Forgets queries that will get no answer any more. `clock`: CLOCK_MONOTONIC and CLOCK_BOOTTIME, ns. `heardNs`: until
-   * when everything that came has been read.
+   * Gives up queries that will get no answer any more. `clock`: CLOCK_MONOTONIC and CLOCK_BOOTTIME, ns. `heardNs`: replies
+   * that came before then have been read.
    */
   sweep(clock: Float64Array, heardNs: number): void {
     this.#batch.begin(clock);

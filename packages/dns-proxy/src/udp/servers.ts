@@ -90,7 +90,7 @@ export class UpstreamServers implements Iterable<UpstreamServer> {
   #nextPlace = 0;
 
   /**
-   * `onForget` closes what the server has open; `onResolverEvicted` hears that a resolver of the cluster is forgotten for another
+   * `onForget` closes what the server has open; `onResolverEvicted` is called when a resolver of the cluster is forgotten for another
    * server.
    */
   constructor(

@@ -128,7 +128,7 @@ export class UpstreamSockets {
       // No route, no free port, no descriptors: the caller counts it and answers SERVFAIL.
       return -1;
     }
-    // Lives differ, so that sockets opened in one burst do not end in one.
+    // Lifetimes differ, so that sockets opened in one burst are not retired in one.
     const life =
       upstreamSocketLifetimeMs / 2 + (this.#o.random.u16() / 65_536) * upstreamSocketLifetimeMs;
     this.#sockets[handle & handleIndexMask] = {

@@ -45,7 +45,7 @@ export class UdpPool {
   readonly #sockets: UpstreamSockets;
 
   /**
-   * `createSocket` returns a connected socket that the pool closes. `onResolverEvicted` hears that a resolver of the cluster had to
+   * `createSocket` returns a connected socket that the pool closes. `onResolverEvicted` is called when a resolver of the cluster had to
    * make room for another server.
    */
   constructor(
@@ -160,7 +160,7 @@ export class UdpPool {
 
   /**
    * An ICMP error came: nothing more is sent from the socket. If it had answers before, conntrack leads it to a
-   * backend that is gone, and perhaps all others that are as old: what is asked now goes by new ones.
+   * backend that is gone, and perhaps all others that are as old: later queries take new ones.
    */
   failed(handle: number, nowMs: number): void {
     const socket = this.#sockets.of(handle);
@@ -181,7 +181,7 @@ export class UdpPool {
 
   /**
    * The node's netfilter dropped what the socket sent. Most likely it is new, and conntrack has no room for another connection:
-   * the other sockets of the server have theirs, so they stay, also past their life. Or a redirect leads it to an address that
+   * the other sockets of the server have theirs, so they stay, also past their lifetime. Or a redirect leads it to an address that
    * another pod has by now, and `judge` dropped it: so do the other sockets that go there, one after the other. Without
    * another socket that was answered the server is as good as unreachable.
    */
@@ -231,12 +231,12 @@ export class UdpPool {
     const sinceErrorMs = heardMs - server.failedMs;
     const isKnown =
       server.errorsInRow >= upstreamErrorsInRowMin && sinceErrorMs < upstreamUnreachableMs;
-    // What was sent before the last error may be answered by another socket yet: the server's backends may just change.
+    // A query sent before the last error may still be answered on another socket: the server's backends may just change.
     if (isKnown && startedMs > server.failedMs) return heardMs - sinceMs >= upstreamProbeMs;
     return heardMs - sinceMs >= upstreamSilenceMs && sinceErrorMs < upstreamTimeoutMs;
   }
 
-  /** Something came to the socket: its server's port is open, whatever it was. */
+  /** Something came to the socket: its server's port is open. */
   heard(handle: number): void {
     const server = this.#sockets.of(handle)?.server;
     if (server !== undefined) server.errorsInRow = 0;
@@ -271,7 +271,7 @@ export class UdpPool {
     }
   }
 
-  /** Retires sockets past their life and silent ones, closes retired ones with nothing in flight. */
+  /** Retires sockets past their lifetime and silent ones, closes retired ones with nothing in flight. */
   sweep(nowMs: number): void {
     for (const socket of this.#sockets.all) {
       if (socket === undefined) continue;
@@ -290,7 +290,7 @@ export class UdpPool {
     this.#heardMs = ms;
   }
 
-  /** Silence is told by it: answers that came while the process was stopped lie unread in sockets that look silent. */
+  /** Silence is measured up to it: answers that came while the process was stopped lie unread in sockets that look silent. */
   #heard(nowMs: number): number {
     return Math.min(nowMs, this.#heardMs);
   }

@@ -2,7 +2,7 @@
 // Copyright The Tandem Authors
 
 /**
- * Puts a member of the group together: query path, takeover, replay, link and life over a {@link MemberSystem}.
+ * Puts a member of the group together: query path, takeover, replay, link and life cycle over a {@link MemberSystem}.
  * Written once for the DNS worker of a process and for the simulator's.
  */
 
@@ -87,7 +87,7 @@ export function assembleMember(
   const listenerLoop = sockets.createListenerLoop({
     buffer: memory,
     onBatch: (handle, count) => {
-      // What came in on a listener of ours, or on one that is read for another member.
+      // The batch came on an own listener, or on one that is read for another member.
       const listener = takeover.ownListener(handle);
       if (listener !== handle) counters[counter.queriesAdopted]! += count;
       udp.onQueries(listener, count);

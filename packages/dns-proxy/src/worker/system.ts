@@ -32,7 +32,7 @@ export interface MemberSystem {
   readonly post: (message: FromWorker) => void;
   /** The member begins to serve, and allocates next to nothing from now on: its start leaves no garbage behind. */
   readonly collectStartGarbage: () => void;
-  /** Ends the thread; what it opened is closed already. */
+  /** Ends the thread; its descriptors are closed already. */
   readonly exit: () => void;
 }
 
@@ -44,7 +44,7 @@ export interface MemberClock {
 export interface MemberTimers {
   /** Calls `work` once, `ms` from now. */
   readonly after: (ms: number, work: () => void) => void;
-  /** Comes after the sockets that were ready: what came during a stop is read before anything is late. */
+  /** Comes after the sockets that were ready: datagrams that came during a stop are read before a timeout is due. */
   readonly tick: TurnTimer;
 }
 

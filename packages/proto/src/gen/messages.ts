@@ -101,7 +101,7 @@ export type SyncBatch = Decoded<tandem.v1.SyncBatch.$Properties>;
 export type SyncBatchInit = tandem.v1.SyncBatch.$Properties;
 export const SyncBatch: Codec<SyncBatchInit, SyncBatch> = messageCodec<SyncBatchInit>('tandem.v1.SyncBatch', tandem.v1.SyncBatch);
 
-/** Cumulative: all batches up to `sequence` of the life `epoch` have been applied. */
+/** Cumulative: all batches up to `sequence` of the run `epoch` have been applied. */
 export type SyncAck = Decoded<tandem.v1.SyncAck.$Properties>;
 /** A SyncAck to encode: what is left out takes its default. */
 export type SyncAckInit = tandem.v1.SyncAck.$Properties;

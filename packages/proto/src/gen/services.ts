@@ -7,8 +7,8 @@ import { rpcMethod } from '../grpc-service.ts';
 import * as m from './messages.ts';
 
 /**
- * Served by the agent on a unix socket. Either side may be away at any time: the streams carry state that
- * can be sent again, never a request that somebody waits for.
+ * Served by the agent on a unix socket. Either side may be unreachable at any time: the streams carry state that
+ * can be sent again, never a request for whose answer a pod waits.
  */
 export interface SyncService {
   /**

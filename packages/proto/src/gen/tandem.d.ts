@@ -537,7 +537,7 @@ export namespace tandem {
             /** SnapshotPolicy servers. */
             servers: tandem.v1.SnapshotServer.$Properties[];
 
-            /** Policies that it took the place of: what their pods heard from untrusted servers counts for it too. */
+            /** Policies that it replaced: answers of untrusted servers to their pods count for it too. */
             predecessors: number[];
 
             /**
@@ -576,7 +576,7 @@ export namespace tandem {
                 /** SnapshotPolicy servers */
                 servers?: (tandem.v1.SnapshotServer.$Properties[]|null);
 
-                /** Policies that it took the place of: what their pods heard from untrusted servers counts for it too. */
+                /** Policies that it replaced: answers of untrusted servers to their pods count for it too. */
                 predecessors?: (number[]|null);
 
                 /**
@@ -991,14 +991,14 @@ export namespace tandem {
             /** Unknown fields preserved while decoding when enabled */
             $unknowns?: Uint8Array[];
 
-            /** Member index and life of the sender. */
+            /** Member index and process run of the sender. */
             member: number;
 
-            /** Boot-time ns of the sender's start; differs between two lives of one index. */
+            /** Boot-time ns of the sender's start; differs between two runs of one index. */
             epoch: number;
 
             /**
-             * The life of the other side that the sender last had batches from, and the last of them that it has
+             * The run of the other side that the sender last had batches from, and the last of them that it has
              * applied. When the epoch is not the receiver's own, the receiver sends its whole cache.
              */
             peerEpoch: number;
@@ -1033,14 +1033,14 @@ export namespace tandem {
             /** Properties of a SyncHello. */
             interface $Properties {
 
-                /** Member index and life of the sender. */
+                /** Member index and process run of the sender. */
                 member?: (number|null);
 
-                /** Boot-time ns of the sender's start; differs between two lives of one index. */
+                /** Boot-time ns of the sender's start; differs between two runs of one index. */
                 epoch?: (number|null);
 
                 /**
-                 * The life of the other side that the sender last had batches from, and the last of them that it has
+                 * The run of the other side that the sender last had batches from, and the last of them that it has
                  * applied. When the epoch is not the receiver's own, the receiver sends its whole cache.
                  */
                 peerEpoch?: (number|null);
@@ -1079,8 +1079,8 @@ export namespace tandem {
             $unknowns?: Uint8Array[];
 
             /**
-             * 1, 2, 3, ... in one life of the sender. A receiver applies only sequence = last + 1 and ignores
-             * older ones, so that a batch may be sent again. From a sender whose life is new to it, it takes any
+             * 1, 2, 3, ... in one run of the sender. A receiver applies only sequence = last + 1 and ignores
+             * older ones, so that a batch may be sent again. From a sender whose run is new to it, it takes any
              * first sequence.
              */
             sequence: number;
@@ -1106,7 +1106,7 @@ export namespace tandem {
             /** This batch ends a transfer of the sender's whole cache. */
             cacheEnd: boolean;
 
-            /** Those among events_lost that are drop events. Positions tell which: see drops_since. */
+            /** Those among events_lost that are drop events. Positions name them: see drops_since. */
             dropsLost: number;
 
             /**
@@ -1143,8 +1143,8 @@ export namespace tandem {
             interface $Properties {
 
                 /**
-                 * 1, 2, 3, ... in one life of the sender. A receiver applies only sequence = last + 1 and ignores
-                 * older ones, so that a batch may be sent again. From a sender whose life is new to it, it takes any
+                 * 1, 2, 3, ... in one run of the sender. A receiver applies only sequence = last + 1 and ignores
+                 * older ones, so that a batch may be sent again. From a sender whose run is new to it, it takes any
                  * first sequence.
                  */
                 sequence?: (number|null);
@@ -1170,7 +1170,7 @@ export namespace tandem {
                 /** This batch ends a transfer of the sender's whole cache. */
                 cacheEnd?: (boolean|null);
 
-                /** Those among events_lost that are drop events. Positions tell which: see drops_since. */
+                /** Those among events_lost that are drop events. Positions name them: see drops_since. */
                 dropsLost?: (number|null);
 
                 /**
@@ -1197,7 +1197,7 @@ export namespace tandem {
         interface ISyncAck extends tandem.v1.SyncAck.$Properties {
         }
 
-        /** Cumulative: all batches up to `sequence` of the life `epoch` have been applied. */
+        /** Cumulative: all batches up to `sequence` of the run `epoch` have been applied. */
         class SyncAck {
 
             /**
@@ -1287,7 +1287,7 @@ export namespace tandem {
             /** The answer came from a configured resolver of the cluster: it counts for shared selectors. */
             trusted: boolean;
 
-            /** Not trusted: the policy that asked, whose private selectors it counts for. 0 then: counts for nobody. */
+            /** Not trusted: the policy that asked, whose private selectors it counts for. 0 then: counts for no policy. */
             policyId: number;
 
             /**
@@ -1329,7 +1329,7 @@ export namespace tandem {
                 /** The answer came from a configured resolver of the cluster: it counts for shared selectors. */
                 trusted?: (boolean|null);
 
-                /** Not trusted: the policy that asked, whose private selectors it counts for. 0 then: counts for nobody. */
+                /** Not trusted: the policy that asked, whose private selectors it counts for. 0 then: counts for no policy. */
                 policyId?: (number|null);
 
                 /** Unknown fields preserved while decoding when enabled */
@@ -1767,7 +1767,7 @@ export namespace tandem {
             /** Unknown fields preserved while decoding when enabled */
             $unknowns?: Uint8Array[];
 
-            /** Somebody holds the lease; its member index. */
+            /** Whether a member holds the lease; its index. */
             isHeld: boolean;
 
             /** DropReaderStatus member. */
@@ -1815,7 +1815,7 @@ export namespace tandem {
             /** Properties of a DropReaderStatus. */
             interface $Properties {
 
-                /** Somebody holds the lease; its member index. */
+                /** Whether a member holds the lease; its index. */
                 isHeld?: (boolean|null);
 
                 /** DropReaderStatus member */
@@ -2433,7 +2433,7 @@ export namespace tandem {
             /** What is wrong, what follows from it, what to do. */
             message: string;
 
-            /** Unix time, ms, since when the process knows of it; 0: not told. */
+            /** Unix time, ms, since when the process knows of it; 0: not known. */
             sinceMs: number;
 
             /**
@@ -2472,7 +2472,7 @@ export namespace tandem {
                 /** What is wrong, what follows from it, what to do. */
                 message?: (string|null);
 
-                /** Unix time, ms, since when the process knows of it; 0: not told. */
+                /** Unix time, ms, since when the process knows of it; 0: not known. */
                 sinceMs?: (number|null);
 
                 /** Unknown fields preserved while decoding when enabled */

@@ -6,7 +6,7 @@
 import { hasRun, type Kubectl, reasonOf } from '../kubectl.ts';
 import type { Client } from './objects.ts';
 
-/** How long a connection is waited for: what is dropped gives no answer. */
+/** How long a connection is waited for: a dropped packet gives no answer. */
 export const connectTimeoutMs = 2000;
 
 export interface Seen {
