@@ -5,7 +5,8 @@
 # is there already is left alone, and each step that does work says so.
 
 node_version=24.21.0
-pnpm_version=12.21.0
+# By devEngines, not packageManager: with that field pnpm looks the version up in the registry at each call.
+pnpm_version=$(sed -n 's/.*"name": "pnpm", "version": "\([^"]*\)".*/\1/p' package.json)
 
 say() { printf '\033[2m[setup]\033[0m %s\n' "$*" >&2; }
 fail() {

@@ -25,6 +25,26 @@ test('an error of a system call keeps errno, system call and path', () => {
   }
 });
 
+for (const { name, fields, facts } of [
+  { name: 'SchemaError', fields: { code: 'TANDEM_DATAPATH_VERSION' }, facts: {} },
+  {
+    name: 'BpfError',
+    fields: { code: 'TANDEM_BPF_FULL', errnoName: 'E2BIG', syscall: 'BPF_MAP_UPDATE_ELEM' },
+    facts: { errno: 'E2BIG', syscall: 'BPF_MAP_UPDATE_ELEM' },
+  },
+  {
+    name: 'DnsSocketError',
+    fields: { code: 'TANDEM_SOCKET_SYSTEM', errnoName: 'EADDRINUSE', syscall: 'bind' },
+    facts: { errno: 'EADDRINUSE', syscall: 'bind' },
+  },
+]) {
+  test(`${name} keeps its code`, () => {
+    const error = TandemError.from(Object.assign(new Error('text'), fields), 'attempt');
+    assert.deepEqual([error.code, error.facts], [fields.code, facts]);
+    assert.equal(error.message, 'attempt: text');
+  });
+}
+
 test('anything else is unexpected, with its cause', () => {
   const cause = new TypeError('x is not a function');
   assert.equal(TandemError.from(cause).code, 'TANDEM_UNEXPECTED');

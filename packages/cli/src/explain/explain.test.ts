@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { cli } from '../../test/run-cli.ts';
 import { exitCode } from '../exit-codes.ts';
-import { type CatalogueEntry, catalogue, codeNames } from './catalogue.ts';
+import { type CatalogueEntry, catalogue, codeNames, entriesOf } from './catalogue.ts';
 
 const rows: readonly { code: string; says: readonly RegExp[] }[] = [
   {
@@ -32,6 +32,19 @@ for (const { code, says } of rows) {
     for (const text of says) assert.match(run.stdout, text);
   });
 }
+
+test('each code is explained: kind, severity, meaning and fix', async () => {
+  for (const code of codeNames) {
+    const run = await cli(['explain', code]);
+    assert.equal(run.code, exitCode.ok, `${code}: ${run.stderr}`);
+    const text = run.stdout.replaceAll(/\s+/g, ' ');
+    for (const { kind, severity, meaning, fix } of entriesOf(code)) {
+      for (const part of [`${code} (${kind}, ${severity})`, meaning, fix]) {
+        assert.ok(text.includes(part), `${code}: ${part}\n${run.stdout}`);
+      }
+    }
+  }
+});
 
 test('a misspelt code is an error of usage that names the nearest one', async () => {
   for (const argv of [
