@@ -121,7 +121,10 @@ function problems(check: (source: Source, specifier: string) => string | null): 
 /** The file of this repository that a module imports by this name, or null. */
 function fileOf(path: string, specifier: string): string | null {
   const workspace = /^@tandem\/([^/]+)\/(.+)$/.exec(specifier);
-  if (workspace !== null) return `packages/${workspace[1]}/src/${workspace[2]}.ts`;
+  if (workspace !== null) {
+    const [, name = '', module = ''] = workspace;
+    return `packages/${name}/${module.startsWith('test/') ? '' : 'src/'}${module}.ts`;
+  }
   return specifier.startsWith('.') ? relative(root, resolve(root, dirname(path), specifier)) : null;
 }
 
@@ -312,6 +315,17 @@ test(`the median file of the product has fewer than ${medianLinesMax} lines`, ()
   assert.ok(lines.length > 500, `${lines.length} files`);
   const median = lines[Math.floor(lines.length / 2)]!;
   assert.ok(median < medianLinesMax, `${median}`);
+});
+
+test('a file that is named as a test has tests', () => {
+  const isEmpty = typescript.filter(
+    ({ path, text }) =>
+      path.endsWith('.test.ts') && !/^\s*(?:await )?(?:test|describe)(?:\.\w+)?\(/m.test(text),
+  );
+  assert.deepEqual(
+    isEmpty.map(({ path }) => path),
+    [],
+  );
 });
 
 test('every package has a README that names files it has', () => {

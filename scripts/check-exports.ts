@@ -50,8 +50,9 @@ for (const name of readdirSync(join(root, 'packages'))) {
   for (const [key, { '@tandem/source': source, default: built }] of Object.entries(exports)) {
     const module = key.replace(/^\.\//, '');
     const problem = (text: string): void => void problems.push(`${manifest}: "${key}" ${text}`);
-    if (source !== `./src/${module}.ts`)
-      problem(`must have "@tandem/source": "./src/${module}.ts"`);
+    // Fixtures of a package's tests are beside src.
+    const file = module.startsWith('test/') ? `./${module}.ts` : `./src/${module}.ts`;
+    if (source !== file) problem(`must have "@tandem/source": "${file}"`);
     else if (!existsSync(join(root, 'packages', name, source))) problem('has no file: remove it');
     if (built !== undefined && built !== `./dist/${module}.js`) {
       problem(`must have "default": "./dist/${module}.js", or none if it is for tests`);

@@ -6,9 +6,9 @@
 import { aliasesMax, parseManifest } from '@tandem/agent/source/manifest';
 import { isPolicyObject } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
-import { compileObjects } from '@tandem/core/policy/cluster-fixture.test';
-import { Kernel } from '@tandem/core/policy/kernel-fixture.test';
 import { parsePolicy } from '@tandem/core/policy/parse-policy';
+import { compileObjects } from '@tandem/core/test/cluster-fixture';
+import { Kernel } from '@tandem/core/test/kernel-fixture';
 import { LineCounter } from 'yaml';
 import { objects, type Raw } from './cluster.ts';
 import { questions } from './questions.ts';

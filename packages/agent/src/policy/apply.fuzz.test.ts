@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
+import { FakeNode, fixtures, podOf, policyOf, type Raw, specOf } from '../../test/node-fixture.ts';
 import type { Capacities } from './apply.ts';
-import { FakeNode, fixtures, podOf, policyOf, type Raw, specOf } from './node-fixture.test.ts';
 
 const resources = ['policy', 'dns_servers', 'classes'] as const;
 

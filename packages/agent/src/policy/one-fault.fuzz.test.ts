@@ -19,7 +19,7 @@ import {
   type Raw,
   specOf,
   tcp,
-} from './node-fixture.test.ts';
+} from '../../test/node-fixture.ts';
 
 /* ---- faults ---- */
 

@@ -24,10 +24,10 @@ import {
 import { AgentTable } from '@tandem/datapath/agent-table';
 import { encodeEndpoint } from '@tandem/datapath/encode';
 import { Changes, loopTimers, wait } from '@tandem/runtime/task';
+import { podOf, policyOf } from '../../test/node-fixture.ts';
 import { comparedEntriesMax } from '../limits.ts';
 import { ClusterBuilder } from './cluster-builder.ts';
 import { type ControllerOptions, PolicyController } from './controller.ts';
-import { podOf, policyOf } from './node-fixture.test.ts';
 
 const pods = 10;
 const cidrsOfPod = 5000;

@@ -5,7 +5,6 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatAddress } from '../net/ip.ts';
 import {
   address,
   basicObjects,
@@ -18,7 +17,8 @@ import {
   type Raw,
   serversOf,
   service,
-} from './cluster-fixture.test.ts';
+} from '../../test/cluster-fixture.ts';
+import { formatAddress } from '../net/ip.ts';
 
 const policy = cnp('shop/p', {
   endpointSelector: { matchLabels: { app: 'web' } },

@@ -19,7 +19,7 @@ import {
   type Raw,
   toWorld,
   web,
-} from './cluster-fixture.test.ts';
+} from '../../test/cluster-fixture.ts';
 import { compile } from './compile.ts';
 import { EndpointFlag } from './kernel-numbers.ts';
 import { StableIds } from './stable-ids.ts';

@@ -12,11 +12,11 @@ import {
   namespace,
   pod,
   type Raw,
-} from './cluster-fixture.test.ts';
+} from '../../test/cluster-fixture.ts';
+import { Kernel } from '../../test/kernel-fixture.ts';
+import type { Packet } from '../../test/random-policy.ts';
 import type { Compiled } from './desired.ts';
-import { Kernel } from './kernel-fixture.test.ts';
 import { EndpointFlag } from './kernel-numbers.ts';
-import type { Packet } from './random-policy.test.ts';
 
 const all = { namespaces: {} };
 

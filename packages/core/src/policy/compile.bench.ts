@@ -6,11 +6,11 @@
  * `node --conditions=@tandem/source packages/core/src/policy/compile.bench.ts`
  */
 
+import { clusterOf, node } from '../../test/cluster-fixture.ts';
+import { largeCluster } from '../../test/scale-fixture.ts';
 import { policyEntriesMax } from '../limits.ts';
-import { clusterOf, node } from './cluster-fixture.test.ts';
 import { compile } from './compile.ts';
 import { expandPolicy } from './expand.ts';
-import { largeCluster } from './scale-fixture.test.ts';
 import { StableIds } from './stable-ids.ts';
 
 const rounds = 7;

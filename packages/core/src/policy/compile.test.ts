@@ -3,7 +3,6 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatAddress, formatPrefix, parseAddress } from '../net/ip.ts';
 import {
   address,
   basicObjects,
@@ -19,7 +18,8 @@ import {
   service,
   toWorld,
   web,
-} from './cluster-fixture.test.ts';
+} from '../../test/cluster-fixture.ts';
+import { formatAddress, formatPrefix, parseAddress } from '../net/ip.ts';
 import type { Compiled, MemberPolicy } from './desired.ts';
 import { expandPolicy } from './expand.ts';
 import { ClassFlag, classNone, selectorBit } from './kernel-numbers.ts';

@@ -5,7 +5,6 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatAddress } from '../net/ip.ts';
 import {
   basicObjects,
   cnp,
@@ -16,7 +15,8 @@ import {
   pod,
   type Raw,
   service,
-} from './cluster-fixture.test.ts';
+} from '../../test/cluster-fixture.ts';
+import { formatAddress } from '../net/ip.ts';
 
 const toDns = cnp('shop/p', {
   endpointSelector: {},

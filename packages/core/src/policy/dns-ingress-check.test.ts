@@ -18,7 +18,7 @@ import {
   pod,
   type Raw,
   service,
-} from './cluster-fixture.test.ts';
+} from '../../test/cluster-fixture.ts';
 
 const dnsLabels = { matchLabels: { 'k8s-app': 'kube-dns' } };
 const ports = [

@@ -16,7 +16,7 @@ import {
   type Raw,
   serversOf,
   service,
-} from './cluster-fixture.test.ts';
+} from '../../test/cluster-fixture.ts';
 
 const web = { matchLabels: { app: 'web' } };
 const rule = (peers: Raw, ...patterns: readonly string[]): Raw => ({

@@ -22,7 +22,7 @@ import {
   redirectPolicy,
   serversOf,
   service,
-} from './cluster-fixture.test.ts';
+} from '../../test/cluster-fixture.ts';
 
 const labels = { 'k8s-app': 'node-local-dns' };
 const nodeLocalDns: Raw = {

@@ -14,7 +14,7 @@ import {
   pod,
   type Raw,
   service,
-} from './cluster-fixture.test.ts';
+} from '../../test/cluster-fixture.ts';
 
 const toDns = { toEndpoints: [kubeDns] };
 const dnsOn = (port: string): Raw => ({

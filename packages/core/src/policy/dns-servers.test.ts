@@ -3,7 +3,6 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { prefixContains } from '../net/ip.ts';
 import {
   address,
   basicObjects,
@@ -16,7 +15,8 @@ import {
   type Raw,
   serversOf,
   service,
-} from './cluster-fixture.test.ts';
+} from '../../test/cluster-fixture.ts';
+import { prefixContains } from '../net/ip.ts';
 import type { Compiled } from './desired.ts';
 
 const web = { matchLabels: { app: 'web' } };

@@ -6,7 +6,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { basicObjects, ccnp, clusterOf, cnp, node, pod, type Raw } from './cluster-fixture.test.ts';
+import {
+  basicObjects,
+  ccnp,
+  clusterOf,
+  cnp,
+  node,
+  pod,
+  type Raw,
+} from '../../test/cluster-fixture.ts';
 import type { ClusterState } from './cluster-state.ts';
 import type { Compiled } from './desired.ts';
 import { FittingCompiler } from './fit.ts';

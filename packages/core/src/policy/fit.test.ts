@@ -13,7 +13,7 @@ import {
   node,
   pod,
   type Raw,
-} from './cluster-fixture.test.ts';
+} from '../../test/cluster-fixture.ts';
 import type { ClusterState } from './cluster-state.ts';
 import type { Compiled } from './desired.ts';
 import { countEntries, expandPolicy } from './expand.ts';

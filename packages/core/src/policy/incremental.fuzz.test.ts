@@ -9,16 +9,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { ChangeMap } from '../change-map.ts';
-import type {
-  EndpointSlice,
-  LocalRedirectPolicy,
-  Namespace,
-  Node,
-  Pod,
-  Service,
-} from '../k8s/objects.ts';
-import { classesOnlyIn } from './class-table.ts';
 import {
   address,
   ccnp,
@@ -34,13 +24,23 @@ import {
   readyPod,
   redirectPolicy,
   service,
-} from './cluster-fixture.test.ts';
+} from '../../test/cluster-fixture.ts';
+import { policiesFixture, policyObject } from '../../test/random-policy.ts';
+import { ChangeMap } from '../change-map.ts';
+import type {
+  EndpointSlice,
+  LocalRedirectPolicy,
+  Namespace,
+  Node,
+  Pod,
+  Service,
+} from '../k8s/objects.ts';
+import { classesOnlyIn } from './class-table.ts';
 import type { ClusterState, NodeContext, PolicyState } from './cluster-state.ts';
 import type { Compiled, PolicyEntry } from './desired.ts';
 import { expandClasses, expandPolicy } from './expand.ts';
 import { FittingCompiler } from './fit.ts';
 import { type Budgets, nodeBudgets } from './fit-costs.ts';
-import { policiesFixture, policyObject } from './random-policy.test.ts';
 import { StableIds } from './stable-ids.ts';
 
 /* ---- the cluster, as a source keeps it ---- */

@@ -9,9 +9,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { compileObjects, endpointAt } from './cluster-fixture.test.ts';
-import { Kernel } from './kernel-fixture.test.ts';
-import { EndpointFlag } from './kernel-numbers.ts';
+import { compileObjects, endpointAt } from '../../test/cluster-fixture.ts';
+import { Kernel } from '../../test/kernel-fixture.ts';
 import {
   baseObjects,
   learnedFixture,
@@ -21,8 +20,9 @@ import {
   policiesFixture,
   policyObject,
   read,
-} from './random-policy.test.ts';
-import { compileTiers, judgeOf, readTiers, tiersFixture } from './random-tiers.test.ts';
+} from '../../test/random-policy.ts';
+import { compileTiers, judgeOf, readTiers, tiersFixture } from '../../test/random-tiers.ts';
+import { EndpointFlag } from './kernel-numbers.ts';
 import { StableIds } from './stable-ids.ts';
 
 const ipOf = ({ pod }: Packet): string => pods[pod]?.ips[0] as string;

@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { clusterOf, namespace, pod, type Raw } from './cluster-fixture.test.ts';
+import { clusterOf, namespace, pod, type Raw } from '../../test/cluster-fixture.ts';
 import { askedOfPods, namesAsked } from './named-ports.ts';
 import { activeSpecs, specsInForce } from './policy-set.ts';
 import { PortNumbers } from './port-numbers.ts';

@@ -9,7 +9,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as fc from 'fast-check';
-import { prefixContains } from '../net/ip.ts';
 import {
   address,
   compileObjects,
@@ -17,8 +16,9 @@ import {
   nodeObject,
   prefix,
   type Raw,
-} from './cluster-fixture.test.ts';
-import { Kernel } from './kernel-fixture.test.ts';
+} from '../../test/cluster-fixture.ts';
+import { Kernel } from '../../test/kernel-fixture.ts';
+import { prefixContains } from '../net/ip.ts';
 
 type Labels = Readonly<Record<string, string>>;
 

@@ -3,10 +3,10 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { type Body, errorsOf, many, parse, ruleOf, specOf } from '../../test/policy-fixture.ts';
 import type { PolicyKind } from '../k8s/objects.ts';
 import { Direction } from './kernel-numbers.ts';
 import { peerKey } from './peer.ts';
-import { type Body, errorsOf, many, parse, ruleOf, specOf } from './policy-fixture.test.ts';
 import { selectorKey } from './selector.ts';
 
 const web = { endpointSelector: { matchLabels: { app: 'web' } } };

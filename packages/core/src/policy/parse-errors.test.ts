@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Body, dns53, errorsOf, many } from './policy-fixture.test.ts';
+import { type Body, dns53, errorsOf, many } from '../../test/policy-fixture.ts';
 
 const errorTable: readonly (readonly [name: string, spec: Body, want: RegExp])[] = [
   // Fields that stand elsewhere, and what is often written in their place.

@@ -3,11 +3,19 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import {
+  basicObjects,
+  ccnp,
+  clusterOf,
+  cnp,
+  node,
+  pod,
+  type Raw,
+} from '../../test/cluster-fixture.ts';
+import { Kernel } from '../../test/kernel-fixture.ts';
 import { parseObject } from '../k8s/parse-object.ts';
 import { formatAddress } from '../net/ip.ts';
-import { basicObjects, ccnp, clusterOf, cnp, node, pod, type Raw } from './cluster-fixture.test.ts';
 import { compile } from './compile.ts';
-import { Kernel } from './kernel-fixture.test.ts';
 import { EndpointFlag } from './kernel-numbers.ts';
 import { StableIds } from './stable-ids.ts';
 

@@ -3,7 +3,6 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { hostPrefix, trieCovers } from '../net/ip.ts';
 import {
   address,
   basicObjects,
@@ -12,7 +11,8 @@ import {
   compileObjects,
   type Raw,
   service,
-} from './cluster-fixture.test.ts';
+} from '../../test/cluster-fixture.ts';
+import { hostPrefix, trieCovers } from '../net/ip.ts';
 import type { Compiled } from './desired.ts';
 import { classNone } from './kernel-numbers.ts';
 

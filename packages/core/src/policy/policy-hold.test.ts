@@ -3,7 +3,6 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatAddress } from '../net/ip.ts';
 import {
   basicObjects,
   ccnp,
@@ -12,7 +11,8 @@ import {
   dnsRule,
   kubeDns,
   type Raw,
-} from './cluster-fixture.test.ts';
+} from '../../test/cluster-fixture.ts';
+import { formatAddress } from '../net/ip.ts';
 import type { Compiled, EndpointDesired } from './desired.ts';
 import { expandPolicy } from './expand.ts';
 import { EndpointFlag, Verdict } from './kernel-numbers.ts';

@@ -6,13 +6,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
-  redirectBackendsMax,
-  redirectFrontendsPerPolicyMax,
-  redirectPairsPerPolicyMax,
-  redirectPoliciesMax,
-} from '../limits.ts';
-import { formatAddress } from '../net/ip.ts';
-import {
   address,
   basicObjects,
   compileObjects,
@@ -22,7 +15,14 @@ import {
   readyPod,
   redirectPolicy,
   service,
-} from './cluster-fixture.test.ts';
+} from '../../test/cluster-fixture.ts';
+import {
+  redirectBackendsMax,
+  redirectFrontendsPerPolicyMax,
+  redirectPairsPerPolicyMax,
+  redirectPoliciesMax,
+} from '../limits.ts';
+import { formatAddress } from '../net/ip.ts';
 import type { Compiled } from './desired.ts';
 
 const labels = { 'k8s-app': 'node-local-dns' };

@@ -3,8 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { basicObjects, cnp, compileObjects, pod, type Raw } from '../../test/cluster-fixture.ts';
 import { policyPredecessorsMax } from '../limits.ts';
-import { basicObjects, cnp, compileObjects, pod, type Raw } from './cluster-fixture.test.ts';
 import type { Compiled } from './desired.ts';
 
 const outside = '198.51.100.53/32';

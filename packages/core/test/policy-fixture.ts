@@ -4,11 +4,11 @@
 /** Policies of one spec, for the tests of parsing. */
 
 import assert from 'node:assert/strict';
-import type { PolicyKind } from '../k8s/objects.ts';
-import { parseObject } from '../k8s/parse-object.ts';
-import type { Result } from '../result.ts';
-import { parseCiliumPolicy } from './parse-cilium.ts';
-import type { InvalidPolicy, Policy, PolicyRule, PolicySpec } from './rule.ts';
+import type { PolicyKind } from '../src/k8s/objects.ts';
+import { parseObject } from '../src/k8s/parse-object.ts';
+import { parseCiliumPolicy } from '../src/policy/parse-cilium.ts';
+import type { InvalidPolicy, Policy, PolicyRule, PolicySpec } from '../src/policy/rule.ts';
+import type { Result } from '../src/result.ts';
 
 export type Body = Readonly<Record<string, unknown>>;
 

@@ -12,15 +12,20 @@ import {
   objectKey,
   type Pod,
   type Service,
-} from '../k8s/objects.ts';
-import { parseObject } from '../k8s/parse-object.ts';
-import { formatAddress, type Prefix, parseAddress, parsePrefix } from '../net/ip.ts';
-import type { ClusterState, NodeContext, PolicyState } from './cluster-state.ts';
-import { compile } from './compile.ts';
-import type { Compiled, EndpointDesired, MemberPolicy, MemberRuleSet } from './desired.ts';
-import { parsePolicy } from './parse-policy.ts';
-import { formatPolicyRef } from './rule.ts';
-import { StableIds } from './stable-ids.ts';
+} from '../src/k8s/objects.ts';
+import { parseObject } from '../src/k8s/parse-object.ts';
+import { formatAddress, type Prefix, parseAddress, parsePrefix } from '../src/net/ip.ts';
+import type { ClusterState, NodeContext, PolicyState } from '../src/policy/cluster-state.ts';
+import { compile } from '../src/policy/compile.ts';
+import type {
+  Compiled,
+  EndpointDesired,
+  MemberPolicy,
+  MemberRuleSet,
+} from '../src/policy/desired.ts';
+import { parsePolicy } from '../src/policy/parse-policy.ts';
+import { formatPolicyRef } from '../src/policy/rule.ts';
+import { StableIds } from '../src/policy/stable-ids.ts';
 
 export type Raw = Readonly<Record<string, unknown>>;
 

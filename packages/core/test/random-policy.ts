@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Random policies and packets over a small cluster, and what the policies plainly say about a packet. */
+/** Random policies and packets over a cluster so small that they meet, and what the policies plainly say about a packet. */
 
 import * as fc from 'fast-check';
-import { prefixContains } from '../net/ip.ts';
+import { prefixContains } from '../src/net/ip.ts';
 import {
   address,
   ccnp,
@@ -15,11 +15,9 @@ import {
   prefix,
   type Raw,
   service,
-} from './cluster-fixture.test.ts';
+} from './cluster-fixture.ts';
 
 export type Answer = 'none' | 'allow' | 'deny' | 'l7';
-
-/* ---- the cluster: small, so that random policies and packets meet ---- */
 
 export interface PodFixture {
   readonly namespace: string;

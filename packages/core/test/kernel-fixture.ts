@@ -4,11 +4,10 @@
 /** The kernel's lookups over what compilation produced, for properties that compare them with a reading of the policies. */
 
 import assert from 'node:assert/strict';
-import { formatAddress, hostPrefix, trieCovers } from '../net/ip.ts';
-import type { ClassEntry } from './class-entries.ts';
-import { address } from './cluster-fixture.test.ts';
-import type { Compiled, PolicyEntry } from './desired.ts';
-import { expandPolicy } from './expand.ts';
+import { formatAddress, hostPrefix, trieCovers } from '../src/net/ip.ts';
+import type { ClassEntry } from '../src/policy/class-entries.ts';
+import type { Compiled, PolicyEntry } from '../src/policy/desired.ts';
+import { expandPolicy } from '../src/policy/expand.ts';
 import {
   classNeverLearn,
   classNone,
@@ -16,8 +15,9 @@ import {
   peerAny,
   Verdict,
   verdictDecided,
-} from './kernel-numbers.ts';
-import type { Answer, Packet } from './random-policy.test.ts';
+} from '../src/policy/kernel-numbers.ts';
+import { address } from './cluster-fixture.ts';
+import type { Answer, Packet } from './random-policy.ts';
 
 export class Kernel {
   readonly #compiled: Compiled;

@@ -2,20 +2,22 @@
 // Copyright The Tandem Authors
 
 /**
- * Random ClusterNetworkPolicies over the cluster of random-policy.test.ts, and an evaluator of them that takes rule after rule:
+ * Random ClusterNetworkPolicies over the cluster of random-policy.ts, and an evaluator of them that takes rule after rule:
  * it knows nothing of statements, classes, prefixes or joins.
  */
 
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
-import { prefixContains } from '../net/ip.ts';
-import { address, clusterOf, node, prefix, type Raw } from './cluster-fixture.test.ts';
-import type { ClusterState } from './cluster-state.ts';
-import { compile } from './compile.ts';
-import type { Compiled } from './desired.ts';
-import { DnsJudge } from './dns-judge.ts';
-import { podIdentity } from './labels.ts';
-import { PortNumbers } from './port-numbers.ts';
+import { prefixContains } from '../src/net/ip.ts';
+import type { ClusterState } from '../src/policy/cluster-state.ts';
+import { compile } from '../src/policy/compile.ts';
+import type { Compiled } from '../src/policy/desired.ts';
+import { DnsJudge } from '../src/policy/dns-judge.ts';
+import { podIdentity } from '../src/policy/labels.ts';
+import { PortNumbers } from '../src/policy/port-numbers.ts';
+import { SpecTable } from '../src/policy/spec-table.ts';
+import { StableIds } from '../src/policy/stable-ids.ts';
+import { address, clusterOf, node, prefix, type Raw } from './cluster-fixture.ts';
 import {
   type Answer,
   baseObjects,
@@ -26,9 +28,7 @@ import {
   pods,
   policyObject,
   read,
-} from './random-policy.test.ts';
-import { SpecTable } from './spec-table.ts';
-import { StableIds } from './stable-ids.ts';
+} from './random-policy.ts';
 
 interface PodsFixture {
   readonly ns?: string;

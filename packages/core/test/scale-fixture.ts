@@ -12,7 +12,7 @@ import {
   nodeObject,
   pod,
   type Raw,
-} from './cluster-fixture.test.ts';
+} from './cluster-fixture.ts';
 
 const localPods = 500;
 const remotePods = 10_000;

@@ -36,19 +36,19 @@ import { buildImage } from '@tandem/dns-proxy/policy/build-image';
 import { PolicyTables } from '@tandem/dns-proxy/policy/tables';
 import { decodePolicySnapshot, encodePolicySnapshot } from '@tandem/proto/snapshot';
 import * as fc from 'fast-check';
-import type { SourceObject } from '../source/read-documents.ts';
 import {
   type AppliedMaps,
   applyToDatapath,
   type Capacities,
   policiesInUse,
   type Refused,
-} from './apply.ts';
-import { ClusterBuilder } from './cluster-builder.ts';
-import { Compilations } from './compilations.ts';
-import { entryOf, policyEntries } from './map-change.ts';
-import { refusedDiagnostics } from './refused-diagnostics.ts';
-import { snapshotOf } from './snapshot.ts';
+} from '../src/policy/apply.ts';
+import { ClusterBuilder } from '../src/policy/cluster-builder.ts';
+import { Compilations } from '../src/policy/compilations.ts';
+import { entryOf, policyEntries } from '../src/policy/map-change.ts';
+import { refusedDiagnostics } from '../src/policy/refused-diagnostics.ts';
+import { snapshotOf } from '../src/policy/snapshot.ts';
+import type { SourceObject } from '../src/source/read-documents.ts';
 
 export type Raw = Readonly<Record<string, unknown>>;
 
