@@ -85,3 +85,16 @@ test('messages of the chart that kubernetes.md quotes are in the chart', () => {
   );
   assert.deepEqual(missing, []);
 });
+
+test("README shows the demo's policy, and steps that the demo takes", () => {
+  const readme = textOf('README.md');
+  const shown = /```yaml\n([^]*?)```/.exec(readme)?.[1];
+  assert.equal(shown, textOf('e2e/demo/policies/shop.yaml').replace(/^#.*\n/, ''));
+  const demo = textOf('e2e/demo/main.ts');
+  const steps = [...readme.matchAll(/^ ✔ (.+?) {2}/gm)].map(([, claim = '']) => claim);
+  assert.ok(steps.length > 5);
+  assert.deepEqual(
+    steps.filter((claim) => !demo.includes(`'${claim}'`)),
+    [],
+  );
+});

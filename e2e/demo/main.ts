@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** ./run demo: what Tandem does on one node, shown on real packets, with faults. */
+/** ./run demo: Tandem at work on one node, shown on real packets, with faults. */
 
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
@@ -22,8 +22,7 @@ interface Options {
 
 const tool: ToolSpec<Options> = {
   program: './run demo',
-  description:
-    'What Tandem does on one node made of network namespaces, step by step, with faults.',
+  description: 'Tandem at work on one node made of network namespaces, step by step, with faults.',
   options: {
     hold: boolOption({
       description: 'leave the node up at the end, with the commands to explore it',
@@ -95,7 +94,7 @@ async function policyAtWork(narrator: Narrator, stage: Stage): Promise<void> {
   await narrator.step('an allowed name is answered and reached', () =>
     expectReached(stage, names.api),
   );
-  await narrator.step('another name is refused, the resolver never hears of it', () =>
+  await narrator.step('another name is refused, and never sent to the resolver', () =>
     expectRefused(stage, names.evil),
   );
   await narrator.step('its address is dropped, too', () => expectDropped(stage, names.evil));
