@@ -9,3 +9,9 @@
 declare const brand: unique symbol;
 
 export type Branded<Kind extends string> = number & { readonly [brand]: Kind };
+
+/**
+ * As {@link Branded}, for kinds whose numbers are made in many places, such as decoders of messages: a plain number is accepted, a
+ * number of another kind is not.
+ */
+export type Flavored<Kind extends string> = number & { readonly [brand]?: Kind };

@@ -10,6 +10,7 @@ import { existsSync, readdirSync, rmSync, unlinkSync } from 'node:fs';
 import { attachTcx, type BpfLink, queryTcx } from '@tandem/bpf-loader-node/link';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { BpfProgram } from '@tandem/bpf-loader-node/program';
+import type { Ifindex } from '@tandem/core/ids';
 import { TD_ABI_VERSION } from './abi.gen.ts';
 import { AgentTable, type EndpointLookup, MigratedEndpoints } from './agent-table.ts';
 import {
@@ -164,7 +165,7 @@ export class Datapath implements Disposable {
    * Whether another program runs before `from_pod` on the host side of a pod's veth, asked of the kernel: it can redirect
    * packets before their source is verified. @throws BpfError NOT_FOUND: no such interface
    */
-  isPreceded(ifindex: number): boolean {
+  isPreceded(ifindex: Ifindex): boolean {
     const { id } = this.program('from_pod');
     return queryTcx(ifindex, 'ingress').programs.findIndex(({ programId }) => programId === id) > 0;
   }
@@ -173,7 +174,7 @@ export class Datapath implements Disposable {
    * Puts `from_pod` and `to_pod` on the host side of a pod's veth, or swaps in this version's, and then lets
    * `judge` believe what comes in there. `mac`: of the pod behind a bridge port, the only one that it may claim.
    */
-  attachEndpoint(ifindex: number, mac: Uint8Array | null = null): void {
+  attachEndpoint(ifindex: Ifindex, mac: Uint8Array | null = null): void {
     writePodMac(this.map('pod_macs'), ifindex, mac);
     this.#attachVeth('from_pod', ifindex, 'ingress');
     this.#attachVeth('to_pod', ifindex, 'egress');
@@ -181,7 +182,7 @@ export class Datapath implements Disposable {
   }
 
   /** Removes interfaces for which `isWanted` is false: first from what `judge` believes, then their links. */
-  detachEndpoints(isWanted: (ifindex: number) => boolean): number {
+  detachEndpoints(isWanted: (ifindex: Ifindex) => boolean): number {
     let detached = 0;
     for (const name of ['pod_devices', 'pod_macs'] as const) {
       const map = this.map(name);
@@ -233,7 +234,7 @@ export class Datapath implements Disposable {
   }
 
   /** From now on `judge` believes what comes in there. */
-  protected addPodDevice(ifindex: number): void {
+  protected addPodDevice(ifindex: Ifindex): void {
     const devices = this.map('pod_devices');
     const key = word(ifindex);
     if (devices.lookup(key) === null) devices.update(key, key);
@@ -248,7 +249,11 @@ export class Datapath implements Disposable {
     }
   }
 
-  #attachVeth(name: 'from_pod' | 'to_pod', ifindex: number, direction: 'ingress' | 'egress'): void {
+  #attachVeth(
+    name: 'from_pod' | 'to_pod',
+    ifindex: Ifindex,
+    direction: 'ingress' | 'egress',
+  ): void {
     const pin = `${name}_${ifindex}`;
     const program = this.program(name);
     using present = openLink(this.paths, pin);

@@ -7,6 +7,7 @@
  */
 
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
+import type { Ifindex } from '@tandem/core/ids';
 import { tdDeviceName, tdPodMac } from './abi.gen.ts';
 
 /** Facts of the node's devices that no pod can write. */
@@ -86,7 +87,7 @@ function writeSet(
 }
 
 /** The Ethernet address that the pod behind this bridge port may claim; null: not to be compared. */
-export function writePodMac(map: BpfMap, ifindex: number, mac: Uint8Array | null): void {
+export function writePodMac(map: BpfMap, ifindex: Ifindex, mac: Uint8Array | null): void {
   if (mac === null) {
     map.delete(word(ifindex));
     return;

@@ -3,6 +3,7 @@
 
 /** Keys and values of the agent's maps, byte for byte as abi.h lays them out. */
 
+import type { EndpointId } from '@tandem/core/ids';
 import {
   TD_VERDICT_DECIDED,
   tdClass,
@@ -15,7 +16,7 @@ import {
 } from './abi.gen.ts';
 
 export interface EndpointValue {
-  readonly endpointId: number;
+  readonly endpointId: EndpointId;
   readonly policyId: number;
   readonly vethIfindex: number;
   readonly l3Ifindex: number;

@@ -12,6 +12,7 @@
  */
 
 import type { LostEventCode } from '@tandem/core/codes/events';
+import type { GroupIndex, Revision } from '@tandem/core/ids';
 import {
   TD_ABI_VERSION,
   TD_HEARTBEAT_STALE_NS,
@@ -37,7 +38,7 @@ export const memberStateName = (state: number): MemberStateName => stateNames[st
 
 /** A member as `select_member` sees it at one moment. */
 export interface MemberStatus {
-  readonly index: number;
+  readonly index: GroupIndex;
   readonly role: MemberName;
   readonly state: MemberStateName;
   readonly pid: number;
@@ -47,7 +48,7 @@ export interface MemberStatus {
   readonly beatAgeMs: number;
   /** See {@link NodeGroup.isServing}. */
   readonly isServing: boolean;
-  readonly revision: number;
+  readonly revision: Revision;
 }
 
 /** A member with others would lose queries. */
@@ -79,10 +80,12 @@ const keptAbiWord = word(tdGroup.kept_abi);
 const lossWord = (loss: EventLoss): number =>
   word(loss === 'ring-full' ? tdGroup.events_lost_told : tdGroup.events_limited_told);
 
-const memberOffset = (index: number): number => tdGroup.member + index * tdMember.size;
-const memberWord = (index: number, field: number): number => word(memberOffset(index) + field);
-const beatTime = (index: number): number => (memberOffset(index) + tdMember.beat_ns) / bytesPerTime;
-const epochTime = (index: number): number => (memberOffset(index) + tdMember.epoch) / bytesPerTime;
+const memberOffset = (index: GroupIndex): number => tdGroup.member + index * tdMember.size;
+const memberWord = (index: GroupIndex, field: number): number => word(memberOffset(index) + field);
+const beatTime = (index: GroupIndex): number =>
+  (memberOffset(index) + tdMember.beat_ns) / bytesPerTime;
+const epochTime = (index: GroupIndex): number =>
+  (memberOffset(index) + tdMember.epoch) / bytesPerTime;
 
 /** The rule of bpf/src/select_member.h, here once. */
 const staleAtNs = (beatNs: number): number => beatNs + TD_HEARTBEAT_STALE_NS;
@@ -118,7 +121,7 @@ export class NodeGroup {
     return Atomics.load(this.#words, requiredRevisionWord);
   }
 
-  set requiredRevision(revision: number) {
+  set requiredRevision(revision: Revision) {
     Atomics.store(this.#words, requiredRevisionWord, revision);
   }
 
@@ -127,7 +130,7 @@ export class NodeGroup {
     return Atomics.load(this.#words, appliedRevisionWord);
   }
 
-  set appliedRevision(revision: number) {
+  set appliedRevision(revision: Revision) {
     Atomics.store(this.#words, appliedRevisionWord, revision);
   }
 
@@ -203,14 +206,14 @@ export class NodeGroup {
   }
 
   /** Takes the token for a member; true as well when the member has it already. */
-  claimDrainToken(index: number): boolean {
+  claimDrainToken(index: GroupIndex): boolean {
     const mine = index + 1;
     const before = Atomics.compareExchange(this.#words, drainTokenWord, 0, mine);
     return before === 0 || before === mine;
   }
 
   /** Does nothing when another member has the token. */
-  releaseDrainToken(index: number): void {
+  releaseDrainToken(index: GroupIndex): void {
     Atomics.compareExchange(this.#words, drainTokenWord, index + 1, 0);
   }
 
@@ -259,45 +262,45 @@ export class NodeGroup {
   }
 
   /** CLOCK_MONOTONIC ns. */
-  beat(index: number, monotonicNs: number): void {
+  beat(index: GroupIndex, monotonicNs: number): void {
     this.#store(beatTime(index), monotonicNs);
   }
 
   /** CLOCK_MONOTONIC ns of a member's last beat; 0 if there was none. */
-  beatNsOf(index: number): number {
+  beatNsOf(index: GroupIndex): number {
     return this.#load(beatTime(index));
   }
 
   /** CLOCK_BOOTTIME ns of a member's start: distinguishes two runs of one index. */
-  epochOf(index: number): number {
+  epochOf(index: GroupIndex): number {
     return this.#load(epochTime(index));
   }
 
   /** One of tdMemberState. */
-  stateOf(index: number): number {
+  stateOf(index: GroupIndex): number {
     return Atomics.load(this.#words, memberWord(index, tdMember.state));
   }
 
-  setState(index: number, state: MemberStateName): void {
+  setState(index: GroupIndex, state: MemberStateName): void {
     Atomics.store(this.#words, memberWord(index, tdMember.state), stateNames.indexOf(state));
   }
 
   /** The policy revision that a member serves; 0: none yet. */
-  revisionOf(index: number): number {
+  revisionOf(index: GroupIndex): number {
     return Atomics.load(this.#words, memberWord(index, tdMember.revision));
   }
 
-  setRevision(index: number, revision: number): void {
+  setRevision(index: GroupIndex, revision: Revision): void {
     Atomics.store(this.#words, memberWord(index, tdMember.revision), revision);
   }
 
   /** CLOCK_MONOTONIC ns from which on `select_member` passes the member over, unless it beats again. */
-  staleAtNs(index: number): number {
+  staleAtNs(index: GroupIndex): number {
     return staleAtNs(this.beatNsOf(index));
   }
 
   /** LIVE and not stale. A beat of the future was given after the clock was read: it is fresh. */
-  isServing(index: number, monotonicNs: number): boolean {
+  isServing(index: GroupIndex, monotonicNs: number): boolean {
     return isServing(this.stateOf(index), this.beatNsOf(index), monotonicNs);
   }
 

@@ -7,6 +7,7 @@
  * both hold one.
  */
 
+import type { GroupIndex } from '@tandem/core/ids';
 import { readPinnedMember } from '@tandem/datapath/group-settings';
 import type { PolicySnapshot } from '@tandem/proto/gen/messages';
 import {
@@ -40,7 +41,7 @@ export interface DnsMemberOptions {
   /** For the log: why no listener could be opened, each time that it is another reason; empty: they are open. */
   readonly onListeners: (problem: string) => void;
   /** For the log: another member was linked, lost, hung or came back. */
-  readonly onPeer: (event: TakeoverEvent, member: number) => void;
+  readonly onPeer: (event: TakeoverEvent, member: GroupIndex) => void;
   /** The worker died: a bug, or an error of the system that it cannot go on with. */
   readonly onFailure: (error: TandemError) => void;
   /** Drain bound; past it the worker is stopped with queries in flight. */

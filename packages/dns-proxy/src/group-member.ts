@@ -7,6 +7,7 @@
  * a blocked loop must look blocked.
  */
 
+import type { Revision } from '@tandem/core/ids';
 import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
 import type { NodeGroup } from '@tandem/datapath/group';
 import type { MemberIndex } from '@tandem/datapath/member';
@@ -34,7 +35,7 @@ export class GroupMember {
   }
 
   /** The policy revision that this member serves from now on. */
-  setRevision(revision: number): void {
+  setRevision(revision: Revision): void {
     this.group.setRevision(this.index, revision);
   }
 

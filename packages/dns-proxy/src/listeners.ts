@@ -9,6 +9,7 @@
 
 import { attachReuseport } from '@tandem/bpf-loader-node/link';
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
+import type { GroupIndex } from '@tandem/core/ids';
 import { TD_MEMBERS_MAX, tdListenerKind } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { DnsSocketError } from '@tandem/dns-sockets/errors';
@@ -76,11 +77,11 @@ function rowOf(kind: number): number {
   return isHeavy(kind) ? kind - tdListenerKind.KINDS : kind;
 }
 
-function keyOf(row: number, member: number): Uint8Array {
+function keyOf(row: number, member: GroupIndex): Uint8Array {
   return new Uint8Array(Uint32Array.of(row * TD_MEMBERS_MAX + member).buffer);
 }
 
-function register(array: BpfMap | null, row: number, member: number, fd: number): void {
+function register(array: BpfMap | null, row: number, member: GroupIndex, fd: number): void {
   array?.update(keyOf(row, member), new Uint8Array(BigUint64Array.of(BigInt(fd)).buffer));
 }
 

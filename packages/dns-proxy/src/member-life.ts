@@ -9,6 +9,7 @@
  *   not joined ──first policy──► serving ──drain, with the token or in time──► draining ──idle──► stopped
  */
 
+import type { Revision } from '@tandem/core/ids';
 import { TD_HEARTBEAT_STALE_NS } from '@tandem/datapath/abi.gen';
 import type { GroupMember } from './group-member.ts';
 import type { JournalReplay } from './journal/replay.ts';
@@ -38,7 +39,7 @@ export interface MemberLifeOptions {
   /** Before the first policy queries wait in the sockets; from now on they are read. */
   readonly readListeners: () => void;
   /** This member serves these tables. */
-  readonly onInstalled: (revision: number) => void;
+  readonly onInstalled: (revision: Revision) => void;
   /** Calls `work` once, `ms` from now. */
   readonly after: (ms: number, work: () => void) => void;
   /** Nothing is in flight any more after `drain`. */

@@ -6,6 +6,7 @@
  * one file, no other process and no source of policy. A file that is of no use is a fact for status.
  */
 
+import type { Revision } from '@tandem/core/ids';
 import type { Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { type Degradation, degradation } from './admin/degradation.ts';
@@ -16,7 +17,7 @@ export interface SnapshotStart {
   /** The served snapshot; null: none. */
   readonly snapshot: Uint8Array | null;
   /** 0 when nothing is served. */
-  readonly revision: number;
+  readonly revision: Revision;
   /** Nothing is served, because the snapshots cannot be used. */
   readonly degradations: readonly Degradation[];
 }

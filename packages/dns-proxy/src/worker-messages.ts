@@ -3,6 +3,7 @@
 
 /** Messages between the main thread and the DNS worker, beside their shared memory. */
 
+import type { GroupIndex, Revision } from '@tandem/core/ids';
 import type { MemberIndex } from '@tandem/datapath/member';
 import type { TakeoverEvent } from './peer/takeover.ts';
 import type { TablesImage } from './policy/tables-image.ts';
@@ -39,7 +40,7 @@ export type FromWorker =
   | { readonly kind: 'ready' }
   /** Why the listeners could not be opened; empty: they are open. */
   | { readonly kind: 'listeners'; readonly problem: string }
-  | { readonly kind: 'installed'; readonly revision: number }
+  | { readonly kind: 'installed'; readonly revision: Revision }
   | { readonly kind: 'drained' }
   /** Something about the other member that belongs into the log. */
-  | { readonly kind: 'peer'; readonly event: TakeoverEvent; readonly member: number };
+  | { readonly kind: 'peer'; readonly event: TakeoverEvent; readonly member: GroupIndex };

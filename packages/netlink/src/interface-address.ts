@@ -3,13 +3,14 @@
 
 /** Addresses of interfaces: RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR. Layouts: linux/if_addr.h. */
 
+import type { Ifindex } from '@tandem/core/ids';
 import { IFA_F_DADFAILED } from './constants.ts';
 import { decodeMessage } from './decode.ts';
 import { attributeTable, type MessageFormat } from './format.ts';
 import { fromKernel } from './ip-bytes.ts';
 
 export interface InterfaceAddress {
-  readonly ifindex: number;
+  readonly ifindex: Ifindex;
   /** The interface's own, not its peer's. */
   readonly address: Uint8Array;
   readonly prefixLength: number;
@@ -26,7 +27,7 @@ export interface AddressHeader {
   readonly prefixLength: number;
   readonly flags: number;
   readonly scope: number;
-  readonly ifindex: number;
+  readonly ifindex: Ifindex;
 }
 
 export interface AddressAttributes {

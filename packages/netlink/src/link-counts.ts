@@ -3,6 +3,7 @@
 
 /** Packets of an interface: RTM_GETLINK with IFLA_STATS, struct rtnl_link_stats of linux/if_link.h. */
 
+import type { Ifindex } from '@tandem/core/ids';
 import { AF_UNSPEC } from './constants.ts';
 import { decodeMessage } from './decode.ts';
 import { attributeTable, type MessageFormat } from './format.ts';
@@ -10,7 +11,7 @@ import { type LinkHeader, linkFormat } from './link.ts';
 
 /** Since the interface was made; 32 bits, which wrap. */
 export interface LinkCounts {
-  readonly ifindex: number;
+  readonly ifindex: Ifindex;
   readonly received: number;
   readonly sent: number;
 }

@@ -3,12 +3,13 @@
 
 /** Interfaces: RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK. Layouts: linux/rtnetlink.h, linux/if_link.h. */
 
+import type { Ifindex } from '@tandem/core/ids';
 import { AF_UNSPEC, IFF_UP } from './constants.ts';
 import { decodeAttributes, decodeMessage } from './decode.ts';
 import { type AttributeTable, attributeTable, type MessageFormat } from './format.ts';
 
 export interface Link {
-  readonly ifindex: number;
+  readonly ifindex: Ifindex;
   readonly name: string;
   /** `veth`, `bridge`, `vxlan`; empty for hardware and the loopback interface. */
   readonly kind: string;
@@ -40,7 +41,7 @@ export interface Link {
 export interface LinkHeader {
   readonly family: number;
   readonly hardwareType: number;
-  readonly ifindex: number;
+  readonly ifindex: Ifindex;
   readonly flags: number;
   /** Which flags a request changes. */
   readonly change: number;

@@ -6,6 +6,7 @@
  * RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH, the latter in family AF_BRIDGE. Layouts: linux/neighbour.h.
  */
 
+import type { Ifindex } from '@tandem/core/ids';
 import {
   AF_BRIDGE,
   NTF_MASTER,
@@ -20,7 +21,7 @@ import { attributeTable, type MessageFormat } from './format.ts';
 import { familyOf, fromKernel, toKernel } from './ip-bytes.ts';
 
 export interface Neighbor {
-  readonly ifindex: number;
+  readonly ifindex: Ifindex;
   readonly address: Uint8Array;
   /** Empty while the kernel does not know it. */
   readonly mac: Uint8Array;
@@ -44,7 +45,7 @@ export interface ForwardingEntry {
 
 export interface NeighborHeader {
   readonly family: number;
-  readonly ifindex: number;
+  readonly ifindex: Ifindex;
   readonly state: number;
   readonly flags: number;
   readonly type: number;
@@ -107,7 +108,7 @@ export function decodeForwarding(payload: Uint8Array): ForwardingEntry | null {
  * `RTPROT_TANDEM`, so that it is found again.
  */
 export function encodePermanentNeighbor(
-  ifindex: number,
+  ifindex: Ifindex,
   address: Uint8Array,
   mac: Uint8Array,
 ): Uint8Array {
@@ -118,7 +119,7 @@ export function encodePermanentNeighbor(
   );
 }
 
-export function encodeNeighborKey(ifindex: number, address: Uint8Array, flags = 0): Uint8Array {
+export function encodeNeighborKey(ifindex: Ifindex, address: Uint8Array, flags = 0): Uint8Array {
   return encodeMessage(
     neighborFormat,
     { family: familyOf(address), ifindex, flags },

@@ -7,6 +7,7 @@
  */
 
 import { isDeepStrictEqual } from 'node:util';
+import type { Ifindex } from '@tandem/core/ids';
 import { formatAddress, isIpv4 } from '@tandem/core/net/ip';
 import * as rt from './constants.ts';
 import { decodeAddress, type InterfaceAddress } from './interface-address.ts';
@@ -113,7 +114,7 @@ export class NetworkState {
     return this.#neighbors.entries.values();
   }
 
-  neighbor(ifindex: number, address: Uint8Array): Neighbor | undefined {
+  neighbor(ifindex: Ifindex, address: Uint8Array): Neighbor | undefined {
     return this.#neighbors.entries.get(neighborKey(ifindex, address));
   }
 
@@ -183,7 +184,7 @@ export class NetworkState {
   }
 
   /** It left for another namespace, perhaps, and its peer has another `link` now. */
-  #hasPeer(ifindex: number): boolean {
+  #hasPeer(ifindex: Ifindex): boolean {
     for (const { link, linkNetnsId } of this.links.values()) {
       if (link === ifindex && linkNetnsId === null) return true;
     }
@@ -231,7 +232,7 @@ function isFixed({ state }: Neighbor): boolean {
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
-function neighborKey(ifindex: number, address: Uint8Array): string {
+function neighborKey(ifindex: Ifindex, address: Uint8Array): string {
   return `${ifindex} ${hex(address)}`;
 }
 

@@ -7,6 +7,7 @@
  */
 
 import { isDeepStrictEqual } from 'node:util';
+import type { Ifindex } from '@tandem/core/ids';
 import { formatAddress } from '@tandem/core/net/ip';
 import {
   RT_TABLE_MAIN,
@@ -34,7 +35,7 @@ export const learnedProtocols: ReadonlySet<number> = new Set([
 
 /** A router's IPv6 link-local address, which says nothing without the interface. */
 export interface LinkLocalGateway {
-  readonly ifindex: number;
+  readonly ifindex: Ifindex;
   readonly address: Uint8Array;
 }
 

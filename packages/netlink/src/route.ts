@@ -3,6 +3,7 @@
 
 /** Routes: RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE. Layouts: linux/rtnetlink.h. */
 
+import type { Ifindex } from '@tandem/core/ids';
 import type { Prefix } from '@tandem/core/net/ip';
 import {
   RT_SCOPE_HOST,
@@ -140,7 +141,7 @@ function gatewayOf(
 }
 
 interface NextHop {
-  readonly ifindex: number;
+  readonly ifindex: Ifindex;
   readonly gateway: Uint8Array | null;
 }
 
@@ -170,7 +171,7 @@ export interface RouteSpec {
   readonly table: number;
   readonly type: number;
   readonly protocol: number;
-  readonly ifindex?: number;
+  readonly ifindex?: Ifindex;
   readonly priority?: number;
 }
 

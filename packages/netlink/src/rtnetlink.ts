@@ -3,6 +3,7 @@
 
 /** The node's interfaces, addresses, routes, rules and neighbours: read once, or changed. */
 
+import type { Ifindex, NetnsId } from '@tandem/core/ids';
 import type { Prefix } from '@tandem/core/net/ip';
 import { formatAddress, formatPrefix, hostPrefix } from '@tandem/core/net/ip';
 import { netlinkProtocol } from '@tandem/dns-sockets/netlink-socket';
@@ -83,7 +84,7 @@ export class Rtnetlink implements Disposable {
   }
 
   /** Null: there is none. */
-  async link(ifindex: number): Promise<Link | null> {
+  async link(ifindex: Ifindex): Promise<Link | null> {
     const payload = encodeMessage(linkFormat, { ifindex }, { extMask: RTEXT_FILTER_SKIP_STATS });
     return this.#get(`read interface ${ifindex}`, RTM_GETLINK, payload, decodeLink);
   }
@@ -92,7 +93,7 @@ export class Rtnetlink implements Disposable {
    * The link with this index in another network namespace, named by the number that this namespace has for it. Needs
    * CAP_NET_ADMIN there. Null: it does not exist.
    */
-  async linkIn(netnsId: number, ifindex: number): Promise<Link | null> {
+  async linkIn(netnsId: NetnsId, ifindex: Ifindex): Promise<Link | null> {
     const payload = encodeMessage(
       linkFormat,
       { ifindex },
@@ -153,7 +154,7 @@ export class Rtnetlink implements Disposable {
     return this.#get(`find the id of network namespace ${fd}`, RTM_GETNSID, payload, decodeNetnsId);
   }
 
-  async changeLink(ifindex: number, change: LinkChange): Promise<void> {
+  async changeLink(ifindex: Ifindex, change: LinkChange): Promise<void> {
     const { isUp, master, isProtoDown, mac } = change;
     const payload = encodeMessage(
       linkFormat,
@@ -198,20 +199,24 @@ export class Rtnetlink implements Disposable {
   }
 
   /** NUD_PERMANENT: no packet changes it, and the kernel sends no request for it. */
-  async setPermanentNeighbor(ifindex: number, address: Uint8Array, mac: Uint8Array): Promise<void> {
+  async setPermanentNeighbor(
+    ifindex: Ifindex,
+    address: Uint8Array,
+    mac: Uint8Array,
+  ): Promise<void> {
     const payload = encodePermanentNeighbor(ifindex, address, mac);
     const attempt = `make the neighbour ${formatAddress(address)} of interface ${ifindex} permanent`;
     await this.#change(attempt, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, payload);
   }
 
   /** False: it was not there. */
-  deleteNeighbor(ifindex: number, address: Uint8Array): Promise<boolean> {
+  deleteNeighbor(ifindex: Ifindex, address: Uint8Array): Promise<boolean> {
     const attempt = `delete the neighbour ${formatAddress(address)} of interface ${ifindex}`;
     return this.#delete(attempt, RTM_DELNEIGH, encodeNeighborKey(ifindex, address));
   }
 
   /** Makes the kernel ask who has the address, as a packet to it would. */
-  async probeNeighbor(ifindex: number, address: Uint8Array): Promise<void> {
+  async probeNeighbor(ifindex: Ifindex, address: Uint8Array): Promise<void> {
     const payload = encodeNeighborKey(ifindex, address, NTF_USE);
     const attempt = `ask for the neighbour ${formatAddress(address)} of interface ${ifindex}`;
     await this.#change(attempt, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, payload);

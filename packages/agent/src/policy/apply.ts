@@ -8,6 +8,7 @@
  * stale entries are removed. An interruption leaves the old policy or the new one in force, never less.
  */
 
+import type { Revision } from '@tandem/core/ids';
 import type { Compiled, CompiledPolicy } from '@tandem/core/policy/desired';
 import { EndpointFlag } from '@tandem/core/policy/kernel-numbers';
 import {
@@ -276,11 +277,11 @@ export function policiesInUse(datapath: AppliedMaps): ReadonlySet<number> {
 }
 
 /** Says that the datapath enforces the revision: once programs are attached and `judge` is. */
-export function announceApplied(datapath: AppliedMaps, revision: number): void {
+export function announceApplied(datapath: AppliedMaps, revision: Revision): void {
   groupOf(datapath).appliedRevision = revision;
 }
 
 /** Members below it are passed over while another one is LIVE. */
-export function requireRevision(datapath: AppliedMaps, revision: number): void {
+export function requireRevision(datapath: AppliedMaps, revision: Revision): void {
   groupOf(datapath).requiredRevision = revision;
 }

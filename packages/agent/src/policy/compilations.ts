@@ -7,6 +7,7 @@
  * is forgotten, so that a fault that is corrected is gone with the next revision.
  */
 
+import type { Revision } from '@tandem/core/ids';
 import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
 import type {
   Compiled,
@@ -66,7 +67,7 @@ export class Compilations {
   }
 
   /** The cluster as it is; what is applied when nothing changed, null when nothing is and nothing fits. */
-  compile(cluster: ClusterState, node: NodeContext, revision: number): Compiled | null {
+  compile(cluster: ClusterState, node: NodeContext, revision: Revision): Compiled | null {
     // The periodic reconciliation restores the kernel's maps; compiling the same state again would cost a large
     // cluster's agent half a second of every five.
     const input = JSON.stringify(node);

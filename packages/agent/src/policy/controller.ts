@@ -6,6 +6,7 @@
  * the datapath, one change at a time. A change that cannot be compiled or applied leaves the former policy in force.
  */
 
+import type { Revision } from '@tandem/core/ids';
 import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
 import { patternDiagnostics } from '@tandem/core/policy/compile-diagnostics';
 import type { Compiled, Diagnostic, MemberPolicy } from '@tandem/core/policy/desired';
@@ -87,7 +88,7 @@ export class PolicyController {
   readonly #shares: LearnedShares;
   readonly #encoder: SnapshotEncoder;
   #cluster: ClusterState | null = null;
-  #revision: number;
+  #revision: Revision;
   #isRunning = false;
   #running: Promise<void> = Promise.resolve();
   #isDirty = false;

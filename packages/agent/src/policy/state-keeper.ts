@@ -8,6 +8,7 @@
  */
 
 import { existsSync } from 'node:fs';
+import type { Revision } from '@tandem/core/ids';
 import type { StableIds } from '@tandem/core/policy/stable-ids';
 import { shareDirectory } from '@tandem/datapath/directories';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
@@ -26,7 +27,7 @@ export interface StateKeeperOptions {
 }
 
 interface State {
-  readonly revision: number;
+  readonly revision: Revision;
   readonly snapshot: Uint8Array;
   readonly ids: StableIds;
 }

@@ -7,14 +7,15 @@
  */
 
 import type { ServerDuplexStream } from '@grpc/grpc-js';
+import type { GroupIndex, Revision } from '@tandem/core/ids';
 import type { PolicyAck, PolicyUpdateInit } from '@tandem/proto/gen/messages';
 import { splitSnapshot } from '@tandem/proto/policy-chunks';
 import type { Logger } from '@tandem/runtime/log';
 import { Changes } from '@tandem/runtime/task';
 
 export interface MemberRevision {
-  readonly member: number;
-  readonly revision: number;
+  readonly member: GroupIndex;
+  readonly revision: Revision;
   readonly error: string;
 }
 
@@ -22,8 +23,8 @@ type PolicyCall = ServerDuplexStream<PolicyAck, PolicyUpdateInit>;
 
 interface Session {
   readonly call: PolicyCall;
-  member: number;
-  revision: number;
+  member: GroupIndex;
+  revision: Revision;
   /** The revision last sent on this stream. */
   sent: number;
   error: string;
@@ -60,7 +61,7 @@ export class PolicyServer {
   };
 
   /** The revision that members serve from now on. */
-  publish(revision: number, snapshot: Uint8Array): void {
+  publish(revision: Revision, snapshot: Uint8Array): void {
     this.#revision = revision;
     this.#snapshot = snapshot;
     for (const session of this.#sessions) this.#send(session);
@@ -73,7 +74,7 @@ export class PolicyServer {
   }
 
   /** Whether all members that are connected serve the revision. */
-  isAcknowledged(revision: number): boolean {
+  isAcknowledged(revision: Revision): boolean {
     return this.members.every((member) => member.revision >= revision);
   }
 

@@ -6,6 +6,7 @@
  * keyed by `objectKey`; compilation does not depend on their order.
  */
 
+import type { Revision } from '../ids.ts';
 import type {
   EndpointSlice,
   LocalRedirectPolicy,
@@ -73,7 +74,7 @@ export interface NodeContext {
 export interface CompileOptions {
   readonly node: NodeContext;
   /** Becomes `MemberPolicy.revision`. */
-  readonly revision: number;
+  readonly revision: Revision;
   /**
    * Results whose policies may still be in the kernel: the one in force, and those that were only partly
    * applied. Their selectors take part in the classes, so that they can be expanded over the new classes,

@@ -9,6 +9,7 @@
 
 import type { DiagnosticCode } from '../codes/diagnostics.ts';
 import type { Pattern } from '../dns/pattern.ts';
+import type { EndpointId, Revision } from '../ids.ts';
 import type { Prefix } from '../net/ip.ts';
 import type { ClassEntries } from './class-entries.ts';
 import type { Direction, Verdict } from './kernel-numbers.ts';
@@ -22,7 +23,7 @@ import type { RuleVerdict, Tier } from './tiers.ts';
 export interface EndpointDesired {
   readonly address: Uint8Array;
   /** 31 bits, not 0; equal for all addresses of one pod, different for a pod of the same name later. */
-  readonly endpointId: number;
+  readonly endpointId: EndpointId;
   readonly pod: { readonly namespace: string; readonly name: string; readonly uid: string };
   /** Never 0 but for a pod that is held; a pod that no rule selects has the id of the empty policy. */
   readonly policyId: number;
@@ -123,7 +124,7 @@ export interface MemberRuleSet {
 
 export interface MemberEndpoint {
   readonly address: Uint8Array;
-  readonly endpointId: number;
+  readonly endpointId: EndpointId;
   readonly policyId: number;
   readonly namespaceId: number;
   readonly namespace: string;
@@ -148,7 +149,7 @@ export interface MemberPolicyEntry {
 
 /** Policy that a DNS member needs to serve without the agent: the content of the policy snapshot. */
 export interface MemberPolicy {
-  readonly revision: number;
+  readonly revision: Revision;
   readonly endpoints: readonly MemberEndpoint[];
   /** Distinct (text, context), sorted by them. */
   readonly patterns: readonly Pattern[];

@@ -4,6 +4,7 @@
 /** Inputs of the admin service and the metrics of a process. */
 
 import type { DiagnosticCode } from '@tandem/core/codes/diagnostics';
+import type { Revision } from '@tandem/core/ids';
 import type { MemberIndex, MemberName } from '@tandem/datapath/member';
 import type { Clock } from '@tandem/runtime/system-clock';
 import type { DropReader } from '../drops/reader.ts';
@@ -15,7 +16,7 @@ import type { KernelView } from './kernel-view.ts';
 import type { PolicyOrigin } from './process-degradations.ts';
 
 export interface PolicyFacts {
-  readonly revision: number;
+  readonly revision: Revision;
   readonly origin: PolicyOrigin;
   readonly nodeName: string;
   readonly createdUnixMs: number;

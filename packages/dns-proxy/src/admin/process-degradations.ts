@@ -3,6 +3,7 @@
 
 /** Degradations of one process: its policy, its connection to the other process, its log, the objects that it reads. */
 
+import type { Revision } from '@tandem/core/ids';
 import type { MemberStatus } from '@tandem/datapath/group';
 import type { MemberName } from '@tandem/datapath/member';
 import type { Logger } from '@tandem/runtime/log';
@@ -14,7 +15,7 @@ export interface ProcessFacts {
   readonly role: MemberName;
   readonly members: readonly MemberStatus[];
   readonly requiredRevision: number;
-  readonly policy: { readonly revision: number; readonly origin: PolicyOrigin };
+  readonly policy: { readonly revision: Revision; readonly origin: PolicyOrigin };
   readonly isExchangeConnected: boolean;
   /** Numbers of diagnostics. */
   readonly errors: number;

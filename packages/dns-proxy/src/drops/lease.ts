@@ -8,13 +8,14 @@
  * position (`HeldRing`) keeps the events whole.
  */
 
+import type { GroupIndex } from '@tandem/core/ids';
 import type { NodeGroup } from '@tandem/datapath/group';
 import { dropLeaseStaleMs } from './limits.ts';
 
 const generationMask = 0xffffff;
 
 export interface LeaseHolder {
-  readonly member: number;
+  readonly member: GroupIndex;
   readonly generation: number;
   readonly ageMs: number;
 }
@@ -24,11 +25,11 @@ export class DropLease {
   taken = 0;
   lost = 0;
   readonly #group: NodeGroup;
-  readonly #member: number;
+  readonly #member: GroupIndex;
   /** The word as we wrote it; 0: not ours. */
   #mine = 0;
 
-  constructor(group: NodeGroup, member: number) {
+  constructor(group: NodeGroup, member: GroupIndex) {
     this.#group = group;
     this.#member = member;
   }

@@ -9,6 +9,7 @@
  */
 
 import { HeldRing, type OnHeldRecords } from '@tandem/bpf-loader-node/held-ring';
+import type { GroupIndex } from '@tandem/core/ids';
 import { tdEvent } from '@tandem/datapath/abi.gen';
 import { readCounter } from '@tandem/datapath/counters';
 import type { Datapath } from '@tandem/datapath/datapath';
@@ -28,7 +29,7 @@ import { dropReadBatchesMax, heldDropsMax, kernelLossMs } from './limits.ts';
 export interface DropReaderOptions {
   readonly datapath: Datapath;
   /** Our index in the group. */
-  readonly member: number;
+  readonly member: GroupIndex;
   readonly clock: Clock;
   /**
    * A `td_event` with its position, or one that reports a loss. Valid during the call. `isCatchUp`: it

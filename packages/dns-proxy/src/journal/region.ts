@@ -16,6 +16,7 @@
  */
 
 import type { Branded } from '@tandem/core/brand';
+import type { GroupIndex } from '@tandem/core/ids';
 import {
   TD_JOURNAL_CELL_BYTES,
   TD_JOURNAL_REGION_CELLS,
@@ -51,7 +52,7 @@ export const renewed = (word: number, state: number): number =>
 
 export class JournalRegion {
   readonly memory: ArrayBufferLike;
-  readonly member: number;
+  readonly member: GroupIndex;
   /** State words, one per slot. */
   readonly states: Int32Array;
   /** Slots in use, from the first on: all of the map's, fewer in a simulation. */
@@ -64,7 +65,7 @@ export class JournalRegion {
   /** `memory` holds the member's region from byte `start` on. */
   constructor(
     memory: ArrayBufferLike,
-    member: number,
+    member: GroupIndex,
     start: number = 0,
     slotCount: number = TD_JOURNAL_SLOTS,
   ) {

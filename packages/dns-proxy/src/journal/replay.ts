@@ -8,6 +8,7 @@
  */
 
 import { setId } from '@tandem/core/dns/edit';
+import type { GroupIndex } from '@tandem/core/ids';
 import {
   TD_JOURNAL_CELL_BYTES,
   TD_JOURNAL_MEMBERS,
@@ -28,7 +29,7 @@ const sharedBytes = tdJournalSlot.reserved;
 export interface ReplayOptions {
   readonly slots: QuerySlots;
   /** The region of another member, mapped; asked once while that one is away. */
-  readonly region: (member: number) => JournalRegion;
+  readonly region: (member: GroupIndex) => JournalRegion;
   /** Unmaps a region. */
   readonly release?: (region: JournalRegion) => void;
   readonly counters: Float64Array;
@@ -59,7 +60,7 @@ export class JournalReplay {
    * Replays the queries of another member, `replaysPerTurn` at most: the next call goes on. `lastBeatNs`,
    * CLOCK_MONOTONIC: when it was last seen alive; it received nothing after that.
    */
-  takeOver(member: number, lastBeatNs: number, monotonicNs: number): void {
+  takeOver(member: GroupIndex, lastBeatNs: number, monotonicNs: number): void {
     if (member >= TD_JOURNAL_MEMBERS) return;
     if ((monotonicNs - lastBeatNs) / 1e6 > journalAgeMsMax) {
       // All its queries are too old by now: an absence may last for days.
@@ -85,7 +86,7 @@ export class JournalReplay {
   }
 
   /** Ends the takeover: unmaps the member's region. */
-  leave(member: number): void {
+  leave(member: GroupIndex): void {
     const region = this.#regions.get(member);
     this.#regions.delete(member);
     if (region !== undefined) this.#o.release?.(region);

@@ -12,6 +12,7 @@
  * ask much. It is sent in answer to such a hello alone, because version 1 takes it for a foreign program's.
  */
 
+import type { GroupIndex } from '@tandem/core/ids';
 import { TD_MEMBERS_MAX, tdListenerKind } from '@tandem/datapath/abi.gen';
 import type { UnixMessage } from '@tandem/dns-sockets/unix-seqpacket';
 
@@ -24,7 +25,7 @@ const messageBytes = 16;
 export const noListener = -1;
 
 export interface Hello {
-  readonly member: number;
+  readonly member: GroupIndex;
   /** Listeners by kind: UDP4, TCP4, UDP6, TCP6; `noListener` where there is none. */
   readonly listeners: readonly number[];
   /** The sender takes the message with the other listeners. */
@@ -32,7 +33,7 @@ export interface Hello {
 }
 
 /** `listeners`: by td_listener_kind. `fds` go with `bytes` in one message. */
-export function encodeHello(member: number, listeners: readonly number[]): UnixMessage {
+export function encodeHello(member: GroupIndex, listeners: readonly number[]): UnixMessage {
   return encode(helloMagic, member, listeners.slice(0, tdListenerKind.KINDS));
 }
 
@@ -45,19 +46,19 @@ export function decodeHello(message: UnixMessage, self: number): Hello | null {
 }
 
 /** The listeners for pods that ask much; null: this member has none. */
-export function encodeHeavy(member: number, listeners: readonly number[]): UnixMessage | null {
+export function encodeHeavy(member: GroupIndex, listeners: readonly number[]): UnixMessage | null {
   const heavy = listeners.slice(tdListenerKind.KINDS);
   return heavy.some((fd) => fd !== noListener) ? encode(heavyMagic, member, heavy) : null;
 }
 
 /** The listeners of the kinds from TD_KINDS on; null as `decodeHello`. */
-export function decodeHeavy(message: UnixMessage, member: number): readonly number[] | null {
+export function decodeHeavy(message: UnixMessage, member: GroupIndex): readonly number[] | null {
   const kinds = tdListenerKind.KINDS_OF_ALL_LANES - tdListenerKind.KINDS;
   const decoded = decode(message, heavyMagic, kinds);
   return decoded === null || decoded.member !== member ? null : decoded.listeners;
 }
 
-function encode(magic: number, member: number, listeners: readonly number[]): UnixMessage {
+function encode(magic: number, member: GroupIndex, listeners: readonly number[]): UnixMessage {
   const absent = listeners.reduce(
     (bits, fd, place) => bits | (fd === noListener ? 1 << place : 0),
     0,
@@ -72,7 +73,7 @@ function decode(
   { bytes, fds }: UnixMessage,
   magic: number,
   count: number,
-): { version: number; member: number; listeners: readonly number[] } | null {
+): { version: number; member: GroupIndex; listeners: readonly number[] } | null {
   if (bytes.byteLength < messageBytes) return null;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const said = view.getUint32(4, true);

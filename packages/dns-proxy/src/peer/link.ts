@@ -7,6 +7,7 @@
  * its own; the proxy connects, and never stops trying.
  */
 
+import type { GroupIndex } from '@tandem/core/ids';
 import { DnsSocketError } from '@tandem/dns-sockets/errors';
 import type { PeerCredentials, UnixMessage } from '@tandem/dns-sockets/unix-seqpacket';
 import { peerCheckMs, peerConnectionsMax, peerRetryMsMax, peerRetryMsMin } from '../limits.ts';
@@ -23,7 +24,7 @@ export interface PeerLinkOptions {
   readonly closeFd: (fd: number) => void;
   readonly role: 'listen' | 'connect';
   /** Index of this member. */
-  readonly member: number;
+  readonly member: GroupIndex;
   /** Uids that may connect. */
   readonly allowedUids: readonly number[];
   /** This member's listeners, by td_listener_kind. */
@@ -34,14 +35,14 @@ export interface PeerLinkOptions {
    */
   readonly onLinked: (hello: Hello, holdsOurs: boolean) => TakeHeavy;
   /** The other process closed the link or died. */
-  readonly onLost: (member: number) => void;
+  readonly onLost: (member: GroupIndex) => void;
   readonly onRefused: () => void;
 }
 
 interface Connection {
   socket: PeerSocket | null;
   /** -1 before its hello. */
-  member: number;
+  member: GroupIndex;
   /** All that we have to say was sent. */
   isSent: boolean;
   /** Until it was called. */

@@ -3,6 +3,7 @@
 
 /** Log messages about the other member and about the own sockets, the same for both processes. */
 
+import type { GroupIndex } from '@tandem/core/ids';
 import type { Logger } from '@tandem/runtime/log';
 import type { TakeoverEvent } from './takeover.ts';
 
@@ -13,7 +14,7 @@ const texts: Readonly<Record<TakeoverEvent, string>> = {
   back: 'the other member gives heartbeats again',
 };
 
-export function logPeer(log: Logger, event: TakeoverEvent, member: number): void {
+export function logPeer(log: Logger, event: TakeoverEvent, member: GroupIndex): void {
   if (event === 'hung' || event === 'lost') log.warn(texts[event], { member });
   else log.info(texts[event], { member });
 }

@@ -15,6 +15,7 @@
  * nothing. So only time counts in which this member had a CPU to check.
  */
 
+import type { GroupIndex } from '@tandem/core/ids';
 import {
   TD_HEARTBEAT_STALE_NS,
   TD_MEMBERS_MAX,
@@ -40,8 +41,8 @@ export interface TakeoverOptions {
   readonly tcp: Pick<TcpServer, 'listen'>;
   readonly closeFd: (fd: number) => void;
   /** Called in each tick while `member` is away, with its last beat. CLOCK_MONOTONIC ns. */
-  readonly replay: (member: number, lastBeatNs: number, monotonicNs: number) => void;
-  readonly onEvent: (event: TakeoverEvent, member: number) => void;
+  readonly replay: (member: GroupIndex, lastBeatNs: number, monotonicNs: number) => void;
+  readonly onEvent: (event: TakeoverEvent, member: GroupIndex) => void;
 }
 
 /** The listeners of one run of a member. */
@@ -60,7 +61,7 @@ interface Listeners {
 }
 
 interface Peer {
-  readonly member: number;
+  readonly member: GroupIndex;
   listeners: Listeners[];
   /** When its link ended, CLOCK_MONOTONIC ns; -1 while it is linked or never was. */
   lostAtNs: number;
@@ -132,7 +133,7 @@ export class Takeover {
     return (heavy) => this.#add(life, heavy);
   }
 
-  onLost(member: number, monotonicNs: number): void {
+  onLost(member: GroupIndex, monotonicNs: number): void {
     const peer = this.#peerOf(member);
     peer.lostAtNs = monotonicNs;
     this.#o.onEvent('lost', member);
@@ -171,7 +172,7 @@ export class Takeover {
     }
   }
 
-  #peerOf(member: number): Peer {
+  #peerOf(member: GroupIndex): Peer {
     return this.#peers.find((peer) => peer.member === member) as Peer;
   }
 

@@ -10,6 +10,7 @@
  * the places is kept for endpoints that have next to nothing in flight, whatever the others hold.
  */
 
+import type { EndpointId } from '@tandem/core/ids';
 import {
   endpointFreeShare,
   inFlightGuaranteed,
@@ -62,7 +63,7 @@ export class QueryLimits {
   }
 
   /** The endpoint's slot, or -1 when all slots belong to busy endpoints. A new owner has a full bucket. */
-  endpointSlot(endpointId: number, nowMs: number): EndpointSlot {
+  endpointSlot(endpointId: EndpointId, nowMs: number): EndpointSlot {
     const slot = this.endpoints.slotOf(endpointId, nowMs);
     if (slot >= 0 && this.#bucketOwner[slot] !== endpointId) {
       this.#bucketOwner[slot] = endpointId;

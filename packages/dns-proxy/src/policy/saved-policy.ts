@@ -6,6 +6,7 @@
  * is newer while the disk is full or read-only. Who starts takes the newest that can be used.
  */
 
+import type { Revision } from '@tandem/core/ids';
 import { decodePolicySnapshot } from '@tandem/proto/snapshot';
 import { readSnapshotFile } from '@tandem/runtime/snapshot-file';
 
@@ -35,7 +36,7 @@ export async function readSavedPolicies({ run, disk }: SnapshotPaths): Promise<S
   // As always but after a write that failed: the installed policy is decoded then, once.
   if (first === undefined || second === undefined) return { snapshots: payloads, problems };
   if (Buffer.compare(first, second) === 0) return { snapshots: [first], problems };
-  const known: { readonly payload: Uint8Array; readonly revision: number }[] = [];
+  const known: { readonly payload: Uint8Array; readonly revision: Revision }[] = [];
   for (const [payload, path] of [
     [first, run],
     [second, disk],

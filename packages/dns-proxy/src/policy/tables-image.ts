@@ -7,6 +7,7 @@
  */
 
 import type { MatcherTables } from '@tandem/core/dns/matcher';
+import type { Revision } from '@tandem/core/ids';
 
 /** Words of one server record: policy id, address (4), protocol, index of the rule set, 0. */
 export const serverRecordWords = 8;
@@ -15,7 +16,7 @@ export const serverRecordWords = 8;
 export const backendRecordWords = 5;
 
 export interface TablesImage {
-  readonly revision: number;
+  readonly revision: Revision;
   readonly matcher: MatcherTables;
   /** Policy ids known to this revision, ascending. */
   readonly policyIds: Uint32Array;

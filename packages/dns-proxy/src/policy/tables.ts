@@ -5,14 +5,14 @@
 
 import type { Branded } from '@tandem/core/brand';
 import { type AcceptSet, Matcher } from '@tandem/core/dns/matcher';
-import type { NamespaceId, PolicyId } from '@tandem/core/ids';
+import type { NamespaceId, PolicyId, Revision } from '@tandem/core/ids';
 import { backendRecordWords, serverRecordWords, type TablesImage } from './tables-image.ts';
 
 /** Index of a rule set in one image, or -1. */
 export type RuleSetIndex = Branded<'RuleSetIndex'>;
 
 export class PolicyTables {
-  readonly revision: number;
+  readonly revision: Revision;
   readonly matcher: Matcher;
   readonly #image: TablesImage;
 

@@ -16,6 +16,7 @@
 
 import type { QueryView } from '@tandem/core/dns/query';
 import type { ReplyView } from '@tandem/core/dns/reply';
+import type { EndpointId, GroupIndex } from '@tandem/core/ids';
 import { dnsEventAddressesMax } from '@tandem/proto/limits';
 import type { SharedRingWriter } from '@tandem/runtime/shared-ring';
 import { clampTtl } from '../answer/ttl.ts';
@@ -82,9 +83,9 @@ export class DnsEventWriter {
   readonly #words: Int32Array;
   readonly #floats: Float64Array;
   readonly #counters: Float64Array;
-  readonly #member: number;
+  readonly #member: GroupIndex;
 
-  constructor(ring: SharedRingWriter, counters: Float64Array, member: number) {
+  constructor(ring: SharedRingWriter, counters: Float64Array, member: GroupIndex) {
     this.#ring = ring;
     const { buffer, byteOffset, byteLength } = ring.bytes;
     this.#view = new DataView(buffer, byteOffset);
@@ -149,11 +150,11 @@ export class DnsEventWriter {
 export interface DnsEvent {
   readonly verdict: number;
   readonly protocol: number;
-  readonly member: number;
+  readonly member: GroupIndex;
   readonly isTrusted: boolean;
   readonly isLearned: boolean;
   readonly timeUs: number;
-  readonly endpointId: number;
+  readonly endpointId: EndpointId;
   readonly latencyUs: number;
   readonly client: Uint8Array;
   readonly server: Uint8Array;

@@ -3,6 +3,7 @@
 
 /** `struct td_event`: a packet that a BPF program dropped, or would have dropped in audit mode. */
 
+import type { EndpointId, Ifindex } from '@tandem/core/ids';
 import { tdCounterHelp, tdEvent } from '@tandem/datapath/abi.gen';
 
 export const dropRecordBytes: number = tdEvent.size;
@@ -12,7 +13,7 @@ export const kernelCounterNames: readonly string[] = Object.keys(tdCounterHelp);
 
 export interface KernelDrop {
   readonly timeNs: number;
-  readonly endpointId: number;
+  readonly endpointId: EndpointId;
   readonly peerClass: number;
   readonly source: Uint8Array;
   readonly destination: Uint8Array;
@@ -27,7 +28,7 @@ export interface KernelDrop {
   readonly reason: number;
   readonly hook: number;
   readonly family: number;
-  readonly ifindex: number;
+  readonly ifindex: Ifindex;
   readonly ruleId: number;
 }
 

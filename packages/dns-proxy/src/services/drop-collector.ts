@@ -6,6 +6,7 @@
  * people: what fails here is said, tried again, and keeps nothing else from working.
  */
 
+import type { GroupIndex } from '@tandem/core/ids';
 import type { Datapath } from '@tandem/datapath/datapath';
 import type { Logger } from '@tandem/runtime/log';
 import { systemClock } from '@tandem/runtime/system-clock';
@@ -19,14 +20,14 @@ import type { Exchange } from '../sync/exchange.ts';
 export class DropCollector {
   readonly #store: NodeStore;
   readonly #exchange: Exchange;
-  readonly #member: number;
+  readonly #member: GroupIndex;
   readonly #log: Logger;
   #reader: DropReader | null = null;
   #error: TandemError | null = null;
   #retryMs = -Infinity;
 
   /** `member`: our index in the group. */
-  constructor(store: NodeStore, exchange: Exchange, member: number, log: Logger) {
+  constructor(store: NodeStore, exchange: Exchange, member: GroupIndex, log: Logger) {
     this.#store = store;
     this.#exchange = exchange;
     this.#member = member;

@@ -6,6 +6,7 @@
  * that are gone keep their name by id for a while, because their events are still shown.
  */
 
+import type { EndpointId } from '@tandem/core/ids';
 import type { SnapshotEndpoint } from '@tandem/proto/gen/messages';
 import { endpointNamesMax } from './limits.ts';
 
@@ -43,7 +44,7 @@ export class EndpointNames {
   }
 
   /** "namespace/pod", empty when it is not known. */
-  podOf(endpointId: number): string {
+  podOf(endpointId: EndpointId): string {
     return this.#byId.get(endpointId) ?? '';
   }
 

@@ -8,18 +8,19 @@
  * revision for long, and still answer what it had in hand: until it serves the revision all its names are late.
  */
 
+import type { GroupIndex, Revision } from '@tandem/core/ids';
 import { TD_MEMBERS_MAX } from '@tandem/datapath/abi.gen';
 import type { NodeGroup } from '@tandem/datapath/group';
 
 export class FedRevision {
-  readonly #revision: number;
+  readonly #revision: Revision;
   readonly #group: Pick<NodeGroup, 'revisionOf'>;
   readonly #nowSeconds: () => number;
   /** By member, boottime us; Infinity while it lags. */
   readonly #unawareUntilUs = new Float64Array(TD_MEMBERS_MAX);
 
   /** `nowSeconds`: boottime, with its fraction. */
-  constructor(revision: number, group: Pick<NodeGroup, 'revisionOf'>, nowSeconds: () => number) {
+  constructor(revision: Revision, group: Pick<NodeGroup, 'revisionOf'>, nowSeconds: () => number) {
     this.#revision = revision;
     this.#group = group;
     this.#nowSeconds = nowSeconds;
@@ -34,7 +35,7 @@ export class FedRevision {
   }
 
   /** Whether `member` may not have known the selectors when it answered, at `timeUs` of boottime. */
-  isLate(member: number, timeUs: number): boolean {
+  isLate(member: GroupIndex, timeUs: number): boolean {
     if (member >= TD_MEMBERS_MAX) return true;
     // It caught up since it was looked at last.
     if (this.#unawareUntilUs[member] === Infinity && this.#serves(member))
@@ -43,7 +44,7 @@ export class FedRevision {
   }
 
   /** Revisions wrap, as in bpf/src/select_member.h. */
-  #serves(member: number): boolean {
+  #serves(member: GroupIndex): boolean {
     return ((this.#group.revisionOf(member) - this.#revision) | 0) >= 0;
   }
 }

@@ -15,6 +15,7 @@
 
 import { nameLengthAt } from '@tandem/core/dns/name';
 import type { FqdnMapping as NameMapping } from '@tandem/core/fqdn/merge';
+import type { GroupIndex } from '@tandem/core/ids';
 import { nameBytesMax } from '@tandem/core/limits';
 import type {
   FqdnMapping,
@@ -58,7 +59,7 @@ export interface ExchangeSink {
 
 export interface ExchangeOptions extends OutboxOptions {
   /** Our index in the group. */
-  readonly member: number;
+  readonly member: GroupIndex;
   /** Start of this run, boottime ns: distinguishes two runs, and orders them. */
   readonly epoch: number;
   readonly version: string;

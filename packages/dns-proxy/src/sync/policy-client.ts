@@ -6,6 +6,7 @@
  * so. What it serves already it keeps, with the agent or without.
  */
 
+import type { GroupIndex } from '@tandem/core/ids';
 import type { PolicyAckInit, PolicyUpdate } from '@tandem/proto/gen/messages';
 import { SyncService } from '@tandem/proto/gen/services';
 import { SnapshotAssembler } from '@tandem/proto/policy-chunks';
@@ -17,7 +18,7 @@ import { TandemError } from '@tandem/runtime/tandem-error';
 export interface PolicyClientOptions {
   /** The agent's sync socket. */
   readonly path: string;
-  readonly member: number;
+  readonly member: GroupIndex;
   readonly log: Logger;
   /** The revision in force; 0 for none. */
   readonly revision: () => number;

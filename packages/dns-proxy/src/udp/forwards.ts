@@ -24,6 +24,7 @@ import type { Outgoing } from './outgoing.ts';
 import type { UdpShared } from './shared.ts';
 import type { Timeouts } from './timeouts.ts';
 import { appendForward } from './transmit.ts';
+import type { SocketHandle } from './upstream-sockets.ts';
 
 /** Errors of one datagram: the socket is as good as before. */
 const datagramErrors = new Set([11 /* EAGAIN */, 90 /* EMSGSIZE */, 105 /* ENOBUFS */]);
@@ -78,7 +79,7 @@ export class Forwards {
   }
 
   /** The kernel reports an error of a socket, most likely ICMP. */
-  onSocketError(socket: number, errno: number): void {
+  onSocketError(socket: SocketHandle, errno: number): void {
     this.#o.counters[counter.upstreamSocketErrors]!++;
     if (!datagramErrors.has(errno)) this.#failedSockets.push(socket);
     this.#settle();
@@ -156,7 +157,7 @@ export class Forwards {
     return true;
   }
 
-  #onFailedSocket(socket: number): void {
+  #onFailedSocket(socket: SocketHandle): void {
     const { slots, pool, batch } = this.#o;
     pool.failed(socket, batch.monotonicNs / 1e6);
     let left = pool.inFlightOf(socket);

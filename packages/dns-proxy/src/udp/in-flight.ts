@@ -36,6 +36,7 @@ import type { QueryFacts } from '../query/facts.ts';
 import { type Outcome, outcome } from '../query/outcome.ts';
 import type { ServerHandle } from './servers.ts';
 import type { UdpShared } from './shared.ts';
+import type { SocketHandle } from './upstream-sockets.ts';
 
 type InFlightOptions = Pick<
   UdpShared,
@@ -140,7 +141,7 @@ export class InFlight {
   }
 
   /** Whether the query in the slot was sent from this socket with this id: both times from one, perhaps. */
-  isSent(slot: QuerySlot, socket: number, id: number): boolean {
+  isSent(slot: QuerySlot, socket: SocketHandle, id: number): boolean {
     const { slots } = this.#o;
     const { words } = slots;
     const at = slots.wordOf(slot);
@@ -175,7 +176,7 @@ export class InFlight {
    * sent if this returns true, and must be followed by the slot's release; false: another member has the query
    * by now.
    */
-  end(slot: QuerySlot, socket: number): boolean {
+  end(slot: QuerySlot, socket: SocketHandle): boolean {
     const { slots, counters } = this.#o;
     this.#giveBack(slot, socket);
     if (slots.reply(slot)) return true;
@@ -228,7 +229,7 @@ export class InFlight {
   }
 
   /** Draws an id for the slot on a socket; false if there is none, or no socket (-1). */
-  #takeId(slot: QuerySlot, at: number, socket: number): boolean {
+  #takeId(slot: QuerySlot, at: number, socket: SocketHandle): boolean {
     const { slots, pool, ids } = this.#o;
     const id = socket === -1 ? -1 : ids.take(slot, pool.saltOf(socket));
     if (id === -1) return false;

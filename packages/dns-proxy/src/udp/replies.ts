@@ -29,6 +29,7 @@ import {
 import { mayAskAgain } from '../query/decide.ts';
 import { protocolUdp, QueryFacts } from '../query/facts.ts';
 import type { UdpParts } from './parts.ts';
+import type { SocketHandle } from './upstream-sockets.ts';
 
 export class UdpReplies {
   readonly #o: UdpParts;
@@ -50,7 +51,7 @@ export class UdpReplies {
   }
 
   /** The batch received on one upstream socket. */
-  onReplies(socket: number, count: number): void {
+  onReplies(socket: SocketHandle, count: number): void {
     const { answers, outgoing, pool } = this.#o;
     pool.heard(socket);
     answers.begin();
@@ -87,7 +88,7 @@ export class UdpReplies {
     slots.collect();
   }
 
-  #onReply(socket: number, i: number): void {
+  #onReply(socket: SocketHandle, i: number): void {
     const { upstreams, inFlight, answers, lookup, query, reply, batch, outgoing } = this.#o;
     const memory = this.#memory;
     const slots = this.#slots;
@@ -129,7 +130,7 @@ export class UdpReplies {
   }
 
   /** The slot whose query this socket's reply may answer, by its id; -1 if there is none. */
-  #slotOf(socket: number, start: number, length: number): QuerySlot {
+  #slotOf(socket: SocketHandle, start: number, length: number): QuerySlot {
     const { ids, pool, inFlight } = this.#o;
     const memory = this.#memory;
     const slots = this.#slots;

@@ -16,6 +16,7 @@ import { UdpQueries } from './queries.ts';
 import { UdpReplies } from './replies.ts';
 import type { UdpShared } from './shared.ts';
 import { Timeouts } from './timeouts.ts';
+import type { SocketHandle } from './upstream-sockets.ts';
 
 export interface UdpServerOptions
   extends QueryPath,
@@ -55,13 +56,13 @@ export class UdpServer {
   }
 
   /** Replies received on one upstream socket. */
-  onReplies(socket: number, count: number): void {
+  onReplies(socket: SocketHandle, count: number): void {
     this.#begin(this.#o.upstreams.clock);
     this.#replies.onReplies(socket, count);
   }
 
   /** The kernel reports an error of an upstream socket. `clock`: as for `sweep`. */
-  onUpstreamError(socket: number, errno: number, clock: Float64Array): void {
+  onUpstreamError(socket: SocketHandle, errno: number, clock: Float64Array): void {
     this.#batch.begin(clock);
     this.#forwards.onSocketError(socket, errno);
   }

@@ -11,6 +11,7 @@
  */
 
 import type { Branded } from '@tandem/core/brand';
+import type { EndpointId } from '@tandem/core/ids';
 import {
   upstreamFreeShare,
   upstreamGiveUpMs,
@@ -30,7 +31,7 @@ export const noServer = -1 as ServerHandle;
 
 /** The endpoint and policy that ask a server. */
 export interface ServerOwner {
-  readonly endpointId: number;
+  readonly endpointId: EndpointId;
   readonly policyId: number;
   /** The server is a resolver of the cluster: it belongs to no endpoint. */
   readonly isResolver: boolean;
@@ -42,7 +43,7 @@ export interface UpstreamServer {
   readonly key: string;
   readonly address: Uint8Array;
   readonly isResolver: boolean;
-  readonly endpointId: number;
+  readonly endpointId: EndpointId;
   readonly policyId: number;
   /** Handles of open sockets by place; -1 where none is open. */
   readonly sockets: Int32Array;

@@ -6,6 +6,7 @@
  * (upstream.ts) decides which one is used and when one is retired.
  */
 
+import type { Flavored } from '@tandem/core/brand';
 import { socketsMax } from '@tandem/dns-sockets/limits';
 import type { UdpLoop } from '@tandem/dns-sockets/udp-loop';
 import { upstreamDirectPriority, upstreamSocketLifetimeMs } from '../limits.ts';
@@ -13,8 +14,11 @@ import type { RandomSource } from '../query/random.ts';
 import type { UpstreamServer } from './servers.ts';
 import { countedForOf, SocketBounds } from './socket-bounds.ts';
 
+/** Handle of an upstream socket in its loop, never 0; -1: none. A server's handle is another number. */
+export type SocketHandle = Flavored<'SocketHandle'>;
+
 export interface UpstreamSocket {
-  readonly handle: number;
+  readonly handle: SocketHandle;
   readonly server: UpstreamServer;
   readonly salt: number;
   readonly expiresMs: number;
@@ -104,7 +108,7 @@ export class UpstreamSockets {
   }
 
   /** The socket of a handle; undefined when the handle's place belongs to a later socket by now. */
-  of(handle: number): UpstreamSocket | undefined {
+  of(handle: SocketHandle): UpstreamSocket | undefined {
     const socket = this.#sockets[handle & handleIndexMask];
     return socket?.handle === handle ? socket : undefined;
   }
@@ -112,7 +116,7 @@ export class UpstreamSockets {
   /** Handle of a new socket at this place of the server; -1: there can be none. */
   openAt(server: UpstreamServer, place: number, nowMs: number): number {
     if (!this.#bounds.hasRoom(server) && !this.#hasRoomForFirst(server)) return -1;
-    let handle: number;
+    let handle: SocketHandle;
     const isDirect = nowMs < server.directUntilMs;
     try {
       const fd = this.#o.createSocket({

@@ -30,6 +30,7 @@ import {
   type UpstreamServer,
   UpstreamServers,
 } from './servers.ts';
+import type { SocketHandle } from './upstream-sockets.ts';
 import {
   type UpstreamAddress,
   type UpstreamLoop,
@@ -84,7 +85,7 @@ export class UdpPool {
   }
 
   /** Whether the socket is one of the server's. */
-  isSocketOf(handle: number, serverHandle: ServerHandle): boolean {
+  isSocketOf(handle: SocketHandle, serverHandle: ServerHandle): boolean {
     return this.#sockets.of(handle)?.server.handle === serverHandle;
   }
 
@@ -125,11 +126,11 @@ export class UdpPool {
     return direct?.handle ?? this.#anyDirect(server, batch, nowMs);
   }
 
-  saltOf(handle: number): number {
+  saltOf(handle: SocketHandle): number {
     return this.#sockets.of(handle)?.salt ?? 0;
   }
 
-  sent(handle: number, nowMs: number): void {
+  sent(handle: SocketHandle, nowMs: number): void {
     const socket = this.#sockets.of(handle);
     if (socket === undefined) return;
     const { server } = socket;
@@ -140,7 +141,7 @@ export class UdpPool {
     if (server.silentSinceMs === 0) server.silentSinceMs = nowMs;
   }
 
-  answered(handle: number, nowMs: number): void {
+  answered(handle: SocketHandle, nowMs: number): void {
     const socket = this.#sockets.of(handle);
     if (socket === undefined) return;
     this.#landed(socket);
@@ -153,7 +154,7 @@ export class UdpPool {
   }
 
   /** A query on the socket was given up, or is asked again on another. */
-  unanswered(handle: number): void {
+  unanswered(handle: SocketHandle): void {
     const socket = this.#sockets.of(handle);
     if (socket !== undefined) this.#landed(socket);
   }
@@ -162,7 +163,7 @@ export class UdpPool {
    * An ICMP error came: nothing more is sent from the socket. If it had answers before, conntrack leads it to a
    * backend that is gone, and perhaps all others that are as old: later queries take new ones.
    */
-  failed(handle: number, nowMs: number): void {
+  failed(handle: SocketHandle, nowMs: number): void {
     const socket = this.#sockets.of(handle);
     if (socket === undefined || socket.hasFailed) return;
     socket.hasFailed = true;
@@ -185,7 +186,7 @@ export class UdpPool {
    * another pod has by now, and `judge` dropped it: so do the other sockets that go there, one after the other. Without
    * another socket that was answered the server is as good as unreachable.
    */
-  dropped(handle: number, nowMs: number): void {
+  dropped(handle: SocketHandle, nowMs: number): void {
     const socket = this.#sockets.of(handle);
     if (socket === undefined) return;
     socket.hasFailed = true;
@@ -199,7 +200,7 @@ export class UdpPool {
   }
 
   /** Whether `dropped` was called for the socket. */
-  isDropped(handle: number): boolean {
+  isDropped(handle: SocketHandle): boolean {
     return this.#sockets.of(handle)?.isDropped === true;
   }
 
@@ -220,7 +221,7 @@ export class UdpPool {
    * sign was an ICMP error. A kernel sends few of these to one address (Linux: six, then one a second), so the silence of the
    * others says the same. A probe of a server that is known to be unreachable has until the next one, any other query a second.
    */
-  isRefused(handle: number, startedMs: number, nowMs: number): boolean {
+  isRefused(handle: SocketHandle, startedMs: number, nowMs: number): boolean {
     const socket = this.#sockets.of(handle);
     if (socket === undefined || socket.silentSinceMs === 0) return false;
     const { server } = socket;
@@ -237,7 +238,7 @@ export class UdpPool {
   }
 
   /** Something came to the socket: its server's port is open. */
-  heard(handle: number): void {
+  heard(handle: SocketHandle): void {
     const server = this.#sockets.of(handle)?.server;
     if (server !== undefined) server.errorsInRow = 0;
   }
@@ -246,7 +247,7 @@ export class UdpPool {
    * Whether queries in flight on the socket should be asked again on another: it has failed and its server had answers
    * before, or it is silent while other sockets of its server have answers.
    */
-  isStale(handle: number, nowMs: number): boolean {
+  isStale(handle: SocketHandle, nowMs: number): boolean {
     const socket = this.#sockets.of(handle);
     if (socket === undefined) return false;
     if (socket.hasFailed) {
@@ -259,7 +260,7 @@ export class UdpPool {
   }
 
   /** Queries in flight on the socket. */
-  inFlightOf(handle: number): number {
+  inFlightOf(handle: SocketHandle): number {
     return this.#sockets.of(handle)?.inFlight ?? 0;
   }
 

@@ -10,6 +10,7 @@
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import type { BpfProgram } from '@tandem/bpf-loader-node/program';
 import type { HashKey } from '@tandem/core/dns/name-hash';
+import type { GroupIndex } from '@tandem/core/ids';
 import type { EndpointLookup } from '@tandem/datapath/agent-table';
 import type { NodeGroup } from '@tandem/datapath/group';
 import type { UdpLoop, UdpLoopOptions } from '@tandem/dns-sockets/udp-loop';
@@ -55,7 +56,7 @@ export interface MemberMaps {
   endpoints(): Pick<EndpointLookup, 'lookupInto'>;
   learn(): Pick<BpfProgram, 'runSyscall'>;
   /** The region of a member in the journal, mapped until `unmapJournal`. */
-  mapJournal(member: number): JournalRegion;
+  mapJournal(member: GroupIndex): JournalRegion;
   unmapJournal(region: JournalRegion): void;
   /** An agent swapped programs in. */
   reopen(): void;
