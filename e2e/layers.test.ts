@@ -151,7 +151,7 @@ function circles(importsBy: ReadonlyMap<string, ReadonlySet<string>>): string[] 
 }
 
 /** Packages whose folders are layers too. What lies beside the folders, such as limits, is for all and of all. */
-const packagesInFolders: readonly string[] = ['dns-proxy'];
+const packagesInFolders: readonly string[] = ['core', 'dns-proxy'];
 
 const workspaceName = /^@tandem\/([^/]+)/;
 

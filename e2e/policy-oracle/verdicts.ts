@@ -6,7 +6,7 @@
 import { aliasesMax, parseManifest } from '@tandem/agent/source/manifest';
 import { isPolicyObject } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
-import { parsePolicy } from '@tandem/core/policy/parse-policy';
+import { parsePolicy } from '@tandem/core/policy/parse/parse-policy';
 import { compileObjects } from '@tandem/core/test/cluster-fixture';
 import { Kernel } from '@tandem/core/test/kernel-fixture';
 import { LineCounter } from 'yaml';

@@ -9,7 +9,7 @@
 import { peerCacheTimeoutMs, reconcileIntervalMs } from '@tandem/agent/limits';
 import { type ControllerDatapath, PolicyController } from '@tandem/agent/policy/controller';
 import { PolicyServer } from '@tandem/agent/sync/policy-server';
-import type { MemberPolicy } from '@tandem/core/policy/desired';
+import type { MemberPolicy } from '@tandem/core/policy/model/desired';
 import { type CompletedPatterns, completePatterns } from '@tandem/dns-proxy/policy/build-image';
 import type { SelectorFeed } from '@tandem/dns-proxy/store/selector-feed';
 import type { PolicySnapshot } from '@tandem/proto/gen/messages';

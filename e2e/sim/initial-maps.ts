@@ -5,7 +5,7 @@
 
 import { type AppliedMaps, applyToDatapath } from '@tandem/agent/policy/apply';
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
-import type { Compiled } from '@tandem/core/policy/desired';
+import type { Compiled } from '@tandem/core/policy/model/desired';
 import {
   tdClass,
   tdClassKey,

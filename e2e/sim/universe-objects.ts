@@ -4,7 +4,7 @@
 /** The world of universe.ts as Kubernetes objects, read by the agent's own builder: a cluster for each variant of policy. */
 
 import { ClusterBuilder } from '@tandem/agent/policy/cluster-builder';
-import type { ClusterState } from '@tandem/core/policy/cluster-state';
+import type { ClusterState } from '@tandem/core/policy/model/cluster-state';
 import { type PodRules, pods, type SimPod, servers, variants } from './universe.ts';
 
 const clusterDns = {

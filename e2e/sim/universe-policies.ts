@@ -5,11 +5,15 @@
 
 import { memberPolicyOf, snapshotOf } from '@tandem/agent/policy/snapshot';
 import { parsePrefix } from '@tandem/core/net/ip';
-import type { ClusterState, CompileOptions, NodeContext } from '@tandem/core/policy/cluster-state';
-import { compile } from '@tandem/core/policy/compile';
-import type { Compiled, MemberPolicy } from '@tandem/core/policy/desired';
-import { compileFitting } from '@tandem/core/policy/fit';
-import { StableIds } from '@tandem/core/policy/stable-ids';
+import { compile } from '@tandem/core/policy/compile/compile';
+import { compileFitting } from '@tandem/core/policy/compile/fit';
+import type {
+  ClusterState,
+  CompileOptions,
+  NodeContext,
+} from '@tandem/core/policy/model/cluster-state';
+import type { Compiled, MemberPolicy } from '@tandem/core/policy/model/desired';
+import { StableIds } from '@tandem/core/policy/model/stable-ids';
 import { buildImage } from '@tandem/dns-proxy/policy/build-image';
 import type { TablesImage } from '@tandem/dns-proxy/policy/tables-image';
 import { decodePolicySnapshot, encodePolicySnapshot } from '@tandem/proto/snapshot';

@@ -14,8 +14,8 @@ import { Worker } from 'node:worker_threads';
 import { type ControllerOptions, PolicyController } from '@tandem/agent/policy/controller';
 import { StateKeeper } from '@tandem/agent/policy/state-keeper';
 import { BpfMap, mapFlag, mapType } from '@tandem/bpf-loader-node/map';
-import type { NodeContext } from '@tandem/core/policy/cluster-state';
-import type { EndpointDesired } from '@tandem/core/policy/desired';
+import type { NodeContext } from '@tandem/core/policy/model/cluster-state';
+import type { EndpointDesired } from '@tandem/core/policy/model/desired';
 import {
   TD_CLASSES_MAX,
   TD_DNS_SERVERS_MAX,

@@ -9,10 +9,10 @@
 import { KubeCluster } from '@tandem/agent/source/kube-cluster';
 import type { BpfMap } from '@tandem/bpf-loader-node/map';
 import { parsePrefix } from '@tandem/core/net/ip';
-import type { NodeContext } from '@tandem/core/policy/cluster-state';
-import { expandPolicy } from '@tandem/core/policy/expand';
-import { compileFitting } from '@tandem/core/policy/fit';
-import { StableIds } from '@tandem/core/policy/stable-ids';
+import { expandPolicy } from '@tandem/core/policy/compile/expand';
+import { compileFitting } from '@tandem/core/policy/compile/fit';
+import type { NodeContext } from '@tandem/core/policy/model/cluster-state';
+import { StableIds } from '@tandem/core/policy/model/stable-ids';
 import { type Entry, encodeClass, encodePolicy } from '@tandem/datapath/encode';
 import { keyText } from '@tandem/datapath/known-entries';
 import { collectStartGarbage } from '@tandem/dns-proxy/start-garbage';

@@ -7,8 +7,8 @@
  */
 
 import { randomInt } from 'node:crypto';
-import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
-import type { MemberPolicy } from '@tandem/core/policy/desired';
+import type { ClusterState, NodeContext } from '@tandem/core/policy/model/cluster-state';
+import type { MemberPolicy } from '@tandem/core/policy/model/desired';
 import { agentMember } from '@tandem/datapath/member';
 import type { Degradation } from '@tandem/dns-proxy/admin/degradation';
 import { agentAdminPath, snapshotPaths } from '@tandem/dns-proxy/config';

@@ -4,7 +4,7 @@
 /** Options of the agent. */
 
 import { formatPrefix, type Prefix } from '@tandem/core/net/ip';
-import { defaultRedirectNamespaces } from '@tandem/core/policy/redirects';
+import { defaultRedirectNamespaces } from '@tandem/core/policy/dns/redirects';
 import { TD_NAT64_MAX } from '@tandem/datapath/abi.gen';
 import { isNat64Prefix } from '@tandem/datapath/config';
 import { checkMemberConfig, type MemberConfig, memberOptions } from '@tandem/dns-proxy/config';

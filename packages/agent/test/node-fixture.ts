@@ -13,12 +13,12 @@ import { nameFromText } from '@tandem/core/dns/name';
 import { loadName, QueryView } from '@tandem/core/dns/query';
 import type { PolicyId } from '@tandem/core/ids';
 import { hostPrefix, parseAddress, trieCovers } from '@tandem/core/net/ip';
-import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
-import type { Compiled } from '@tandem/core/policy/desired';
-import { type Budgets, nodeBudgets } from '@tandem/core/policy/fit-costs';
-import { EndpointFlag, peerAny, Verdict } from '@tandem/core/policy/kernel-numbers';
-import type { Policy } from '@tandem/core/policy/rule';
-import { StableIds } from '@tandem/core/policy/stable-ids';
+import { type Budgets, nodeBudgets } from '@tandem/core/policy/compile/fit-costs';
+import type { ClusterState, NodeContext } from '@tandem/core/policy/model/cluster-state';
+import type { Compiled } from '@tandem/core/policy/model/desired';
+import { EndpointFlag, peerAny, Verdict } from '@tandem/core/policy/model/kernel-numbers';
+import type { Policy } from '@tandem/core/policy/model/rule';
+import { StableIds } from '@tandem/core/policy/model/stable-ids';
 import {
   tdClass,
   tdClassKey,

@@ -11,7 +11,7 @@ import type { ConditionCode, ReasonCode } from '@tandem/core/codes/kubernetes';
 import { isPolicyObject } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
 import { type Fields, isFields } from '@tandem/core/k8s/shape';
-import { findingsOf, type PolicyFinding } from '@tandem/core/policy/judge-object';
+import { findingsOf, type PolicyFinding } from '@tandem/core/policy/parse/judge-object';
 import { boundedText } from './bounded-text.ts';
 import { conditionMessageBytesMax, findingBytesMax } from './limits.ts';
 

@@ -15,17 +15,17 @@ import {
 } from '../src/k8s/objects.ts';
 import { parseObject } from '../src/k8s/parse-object.ts';
 import { formatAddress, type Prefix, parseAddress, parsePrefix } from '../src/net/ip.ts';
-import type { ClusterState, NodeContext, PolicyState } from '../src/policy/cluster-state.ts';
-import { compile } from '../src/policy/compile.ts';
+import { compile } from '../src/policy/compile/compile.ts';
+import type { ClusterState, NodeContext, PolicyState } from '../src/policy/model/cluster-state.ts';
 import type {
   Compiled,
   EndpointDesired,
   MemberPolicy,
   MemberRuleSet,
-} from '../src/policy/desired.ts';
-import { parsePolicy } from '../src/policy/parse-policy.ts';
-import { formatPolicyRef } from '../src/policy/rule.ts';
-import { StableIds } from '../src/policy/stable-ids.ts';
+} from '../src/policy/model/desired.ts';
+import { formatPolicyRef } from '../src/policy/model/rule.ts';
+import { StableIds } from '../src/policy/model/stable-ids.ts';
+import { parsePolicy } from '../src/policy/parse/parse-policy.ts';
 
 export type Raw = Readonly<Record<string, unknown>>;
 

@@ -5,9 +5,9 @@
 
 import assert from 'node:assert/strict';
 import { formatAddress, hostPrefix, trieCovers } from '../src/net/ip.ts';
-import type { ClassEntry } from '../src/policy/class-entries.ts';
-import type { Compiled, PolicyEntry } from '../src/policy/desired.ts';
-import { expandPolicy } from '../src/policy/expand.ts';
+import { expandPolicy } from '../src/policy/compile/expand.ts';
+import type { ClassEntry } from '../src/policy/model/class-entries.ts';
+import type { Compiled, PolicyEntry } from '../src/policy/model/desired.ts';
 import {
   classNeverLearn,
   classNone,
@@ -15,7 +15,7 @@ import {
   peerAny,
   Verdict,
   verdictDecided,
-} from '../src/policy/kernel-numbers.ts';
+} from '../src/policy/model/kernel-numbers.ts';
 import { address } from './cluster-fixture.ts';
 import type { Answer, Packet } from './random-policy.ts';
 

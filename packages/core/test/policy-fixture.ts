@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict';
 import type { PolicyKind } from '../src/k8s/objects.ts';
 import { parseObject } from '../src/k8s/parse-object.ts';
-import { parseCiliumPolicy } from '../src/policy/parse-cilium.ts';
-import type { InvalidPolicy, Policy, PolicyRule, PolicySpec } from '../src/policy/rule.ts';
+import type { InvalidPolicy, Policy, PolicyRule, PolicySpec } from '../src/policy/model/rule.ts';
+import { parseCiliumPolicy } from '../src/policy/parse/parse-cilium.ts';
 import type { Result } from '../src/result.ts';
 
 export type Body = Readonly<Record<string, unknown>>;

@@ -9,14 +9,14 @@
 import assert from 'node:assert/strict';
 import * as fc from 'fast-check';
 import { prefixContains } from '../src/net/ip.ts';
-import type { ClusterState } from '../src/policy/cluster-state.ts';
-import { compile } from '../src/policy/compile.ts';
-import type { Compiled } from '../src/policy/desired.ts';
-import { DnsJudge } from '../src/policy/dns-judge.ts';
-import { podIdentity } from '../src/policy/labels.ts';
-import { PortNumbers } from '../src/policy/port-numbers.ts';
-import { SpecTable } from '../src/policy/spec-table.ts';
-import { StableIds } from '../src/policy/stable-ids.ts';
+import { compile } from '../src/policy/compile/compile.ts';
+import { SpecTable } from '../src/policy/compile/spec-table.ts';
+import { DnsJudge } from '../src/policy/dns/dns-judge.ts';
+import type { ClusterState } from '../src/policy/model/cluster-state.ts';
+import type { Compiled } from '../src/policy/model/desired.ts';
+import { podIdentity } from '../src/policy/model/labels.ts';
+import { PortNumbers } from '../src/policy/model/port-numbers.ts';
+import { StableIds } from '../src/policy/model/stable-ids.ts';
 import { address, clusterOf, node, prefix, type Raw } from './cluster-fixture.ts';
 import {
   type Answer,

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Verdict, verdictDecided } from '@tandem/core/policy/kernel-numbers';
+import { Verdict, verdictDecided } from '@tandem/core/policy/model/kernel-numbers';
 import { TD_ABI_VERSION, tdPolicy } from './abi.gen.ts';
 import { migrationBetween } from './migrations.ts';
 

@@ -8,7 +8,7 @@
  */
 
 import { formatAddress } from '@tandem/core/net/ip';
-import type { Diagnostic, EndpointDesired } from '@tandem/core/policy/desired';
+import type { Diagnostic, EndpointDesired } from '@tandem/core/policy/model/desired';
 import { tdEndpointFlag } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { word } from '@tandem/datapath/device-maps';

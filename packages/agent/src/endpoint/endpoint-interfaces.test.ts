@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { after, before, test } from 'node:test';
 import { ifindex } from '@tandem/bpf-loader-node/netns';
 import { parseAddress } from '@tandem/core/net/ip';
-import type { EndpointDesired } from '@tandem/core/policy/desired';
+import type { EndpointDesired } from '@tandem/core/policy/model/desired';
 import { NetworkView } from '@tandem/netlink/network-view';
 import { insideNamespace } from '@tandem/testing/inside';
 import { Namespace } from '@tandem/testing/namespace';

@@ -9,7 +9,7 @@
  */
 
 import { formatAddress } from '@tandem/core/net/ip';
-import type { EndpointDesired } from '@tandem/core/policy/desired';
+import type { EndpointDesired } from '@tandem/core/policy/model/desired';
 import type { Link } from '@tandem/netlink/link';
 import type { NetworkState } from '@tandem/netlink/network-state';
 import { type Clock, systemClock } from '@tandem/runtime/system-clock';

@@ -4,7 +4,7 @@
 /** Whether the policy of a sandbox's pod is enforced, at the interface that CNI made for it. */
 
 import { compareAddresses, formatAddress } from '@tandem/core/net/ip';
-import type { Diagnostic } from '@tandem/core/policy/desired';
+import type { Diagnostic } from '@tandem/core/policy/model/desired';
 import type { AttachedEndpoint } from '../endpoint/attacher.ts';
 import type { Enforcement } from './gate.ts';
 import type { Sandbox } from './sandboxes.ts';

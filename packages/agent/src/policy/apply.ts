@@ -9,8 +9,8 @@
  */
 
 import type { Revision } from '@tandem/core/ids';
-import type { Compiled, CompiledPolicy } from '@tandem/core/policy/desired';
-import { EndpointFlag } from '@tandem/core/policy/kernel-numbers';
+import type { Compiled, CompiledPolicy } from '@tandem/core/policy/model/desired';
+import { EndpointFlag } from '@tandem/core/policy/model/kernel-numbers';
 import {
   TD_CLASSES_MAX,
   TD_DNS_SERVERS_MAX,

@@ -3,9 +3,9 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { PolicyState } from '@tandem/core/policy/cluster-state';
-import { policyDiagnostics } from '@tandem/core/policy/compile-diagnostics';
-import { selectorKey } from '@tandem/core/policy/selector';
+import { policyDiagnostics } from '@tandem/core/policy/compile/compile-diagnostics';
+import type { PolicyState } from '@tandem/core/policy/model/cluster-state';
+import { selectorKey } from '@tandem/core/policy/model/selector';
 import type { SourceProblem } from '../source/directory.ts';
 import { readDocuments, type SourceObject } from '../source/read-documents.ts';
 import { ClusterBuilder } from './cluster-builder.ts';

@@ -21,8 +21,8 @@ import type {
 import { isPolicyObject, objectKey } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
 import { type Issue, isFields } from '@tandem/core/k8s/shape';
-import type { ClusterState, PolicyState } from '@tandem/core/policy/cluster-state';
-import type { Diagnostic } from '@tandem/core/policy/desired';
+import type { ClusterState, PolicyState } from '@tandem/core/policy/model/cluster-state';
+import type { Diagnostic } from '@tandem/core/policy/model/desired';
 import type { SourceState } from '../source/directory.ts';
 import type { SourceObject } from '../source/read-documents.ts';
 import { areEqual, duplicate, placeOf } from './duplicates.ts';

@@ -3,9 +3,9 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
-import type { Compiled } from '@tandem/core/policy/desired';
-import { StableIds } from '@tandem/core/policy/stable-ids';
+import type { ClusterState, NodeContext } from '@tandem/core/policy/model/cluster-state';
+import type { Compiled } from '@tandem/core/policy/model/desired';
+import { StableIds } from '@tandem/core/policy/model/stable-ids';
 import { ClusterBuilder } from './cluster-builder.ts';
 import { Compilations } from './compilations.ts';
 

@@ -8,16 +8,16 @@
  */
 
 import type { Revision } from '@tandem/core/ids';
-import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
+import { FittingCompiler } from '@tandem/core/policy/compile/fit';
+import { type Budgets, nodeBudgets } from '@tandem/core/policy/compile/fit-costs';
+import type { ClusterState, NodeContext } from '@tandem/core/policy/model/cluster-state';
 import type {
   Compiled,
   CompiledPolicy,
   Diagnostic,
   MemberPolicy,
-} from '@tandem/core/policy/desired';
-import { FittingCompiler } from '@tandem/core/policy/fit';
-import { type Budgets, nodeBudgets } from '@tandem/core/policy/fit-costs';
-import type { StableIds } from '@tandem/core/policy/stable-ids';
+} from '@tandem/core/policy/model/desired';
+import type { StableIds } from '@tandem/core/policy/model/stable-ids';
 import { partialMax } from '../limits.ts';
 
 /** Compiler of a cluster. */

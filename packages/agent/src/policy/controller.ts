@@ -7,10 +7,10 @@
  */
 
 import type { Revision } from '@tandem/core/ids';
-import type { ClusterState, NodeContext } from '@tandem/core/policy/cluster-state';
-import { patternDiagnostics } from '@tandem/core/policy/compile-diagnostics';
-import type { Compiled, Diagnostic, MemberPolicy } from '@tandem/core/policy/desired';
-import { nodeBudgets } from '@tandem/core/policy/fit-costs';
+import { patternDiagnostics } from '@tandem/core/policy/compile/compile-diagnostics';
+import { nodeBudgets } from '@tandem/core/policy/compile/fit-costs';
+import type { ClusterState, NodeContext } from '@tandem/core/policy/model/cluster-state';
+import type { Compiled, Diagnostic, MemberPolicy } from '@tandem/core/policy/model/desired';
 import type { Datapath } from '@tandem/datapath/datapath';
 import type { Entry } from '@tandem/datapath/encode';
 import type { Logger } from '@tandem/runtime/log';

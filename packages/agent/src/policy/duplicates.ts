@@ -4,8 +4,8 @@
 /** Objects of one kind and name that stand in several places. */
 
 import { isDeepStrictEqual } from 'node:util';
-import type { Diagnostic } from '@tandem/core/policy/desired';
-import { duplicateText } from '@tandem/core/policy/policy-hold';
+import type { Diagnostic } from '@tandem/core/policy/model/desired';
+import { duplicateText } from '@tandem/core/policy/parse/policy-hold';
 import type { SourceObject } from '../source/read-documents.ts';
 
 /** Whether several objects are copies of one. */

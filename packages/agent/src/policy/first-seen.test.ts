@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Diagnostic } from '@tandem/core/policy/desired';
+import type { Diagnostic } from '@tandem/core/policy/model/desired';
 import { FirstSeen } from './first-seen.ts';
 
 const problem = (subject: string, message = 'is wrong'): Diagnostic => ({

@@ -3,7 +3,7 @@
 
 /** Since when each problem stands, as long as it is not away in between. */
 
-import type { Diagnostic } from '@tandem/core/policy/desired';
+import type { Diagnostic } from '@tandem/core/policy/model/desired';
 
 export interface DatedDiagnostic extends Diagnostic {
   /** Unix time, ms. */

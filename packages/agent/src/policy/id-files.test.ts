@@ -16,7 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { StableIds } from '@tandem/core/policy/stable-ids';
+import { StableIds } from '@tandem/core/policy/model/stable-ids';
 import { digest128 } from '@tandem/core/sha256';
 import type { Logger } from '@tandem/runtime/log';
 import { ownPrefix } from '@tandem/testing/namespace';

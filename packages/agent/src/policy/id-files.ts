@@ -15,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { StableIds } from '@tandem/core/policy/stable-ids';
+import { StableIds } from '@tandem/core/policy/model/stable-ids';
 import type { Logger } from '@tandem/runtime/log';
 import { TandemError } from '@tandem/runtime/tandem-error';
 import { idRowsAddedMax } from '../limits.ts';

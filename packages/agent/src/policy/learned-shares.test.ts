@@ -3,8 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Compiled } from '@tandem/core/policy/desired';
-import { EndpointFlag } from '@tandem/core/policy/kernel-numbers';
+import type { Compiled } from '@tandem/core/policy/model/desired';
+import { EndpointFlag } from '@tandem/core/policy/model/kernel-numbers';
 import { TD_PLACES_MAX, tdOrder, tdShareArgs, tdSpace } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { LearnedShares } from './learned-shares.ts';

@@ -7,8 +7,8 @@
  * the option `quotaNamespace`, and lose it when its namespace needs it.
  */
 
-import type { Compiled } from '@tandem/core/policy/desired';
-import { EndpointFlag } from '@tandem/core/policy/kernel-numbers';
+import type { Compiled } from '@tandem/core/policy/model/desired';
+import { EndpointFlag } from '@tandem/core/policy/model/kernel-numbers';
 import { TD_PLACES_MAX } from '@tandem/datapath/abi.gen';
 import type { Datapath } from '@tandem/datapath/datapath';
 import { readLearnedSpaces, setShare } from '@tandem/datapath/learned-spaces';

@@ -6,10 +6,10 @@
  * former compilation exactly.
  */
 
-import type { ClassEntry } from '@tandem/core/policy/class-entries';
-import { classesOnlyIn } from '@tandem/core/policy/class-table';
-import type { ClassTable, Compiled, CompiledPolicy } from '@tandem/core/policy/desired';
-import { expandClasses, expandPolicy } from '@tandem/core/policy/expand';
+import { expandClasses, expandPolicy } from '@tandem/core/policy/compile/expand';
+import type { ClassEntry } from '@tandem/core/policy/model/class-entries';
+import { classesOnlyIn } from '@tandem/core/policy/model/class-table';
+import type { ClassTable, Compiled, CompiledPolicy } from '@tandem/core/policy/model/desired';
 import { type Entry, encodeClass, encodePolicy } from '@tandem/datapath/encode';
 
 export interface MapChange {

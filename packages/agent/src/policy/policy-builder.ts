@@ -8,13 +8,13 @@
 
 import { assert } from '@tandem/core/assert';
 import type { PolicyObject } from '@tandem/core/k8s/objects';
-import type { PolicyState } from '@tandem/core/policy/cluster-state';
-import { condensed } from '@tandem/core/policy/condensed-policy';
-import type { Diagnostic } from '@tandem/core/policy/desired';
-import { rememberListed } from '@tandem/core/policy/fit-costs';
-import { parsePolicySafely } from '@tandem/core/policy/judge-object';
-import { duplicatePolicy } from '@tandem/core/policy/policy-hold';
-import { formatPolicyRef, type InvalidPolicy, type Policy } from '@tandem/core/policy/rule';
+import { rememberListed } from '@tandem/core/policy/compile/fit-costs';
+import type { PolicyState } from '@tandem/core/policy/model/cluster-state';
+import { condensed } from '@tandem/core/policy/model/condensed-policy';
+import type { Diagnostic } from '@tandem/core/policy/model/desired';
+import { formatPolicyRef, type InvalidPolicy, type Policy } from '@tandem/core/policy/model/rule';
+import { parsePolicySafely } from '@tandem/core/policy/parse/judge-object';
+import { duplicatePolicy } from '@tandem/core/policy/parse/policy-hold';
 import type { Result } from '@tandem/core/result';
 import type { SourceObject } from '../source/read-documents.ts';
 import { areEqual, duplicate, placeOf } from './duplicates.ts';

@@ -9,8 +9,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { BpfMap, mapFlag, mapType } from '@tandem/bpf-loader-node/map';
-import type { NodeContext } from '@tandem/core/policy/cluster-state';
-import { StableIds } from '@tandem/core/policy/stable-ids';
+import type { NodeContext } from '@tandem/core/policy/model/cluster-state';
+import { StableIds } from '@tandem/core/policy/model/stable-ids';
 import {
   tdClass,
   tdClassKey,

@@ -4,7 +4,7 @@
 /** Entries that the kernel refused, by the objects whose pods are denied for them. */
 
 import { formatAddress } from '@tandem/core/net/ip';
-import type { Compiled, Diagnostic } from '@tandem/core/policy/desired';
+import type { Compiled, Diagnostic } from '@tandem/core/policy/model/desired';
 import type { Refused } from './apply.ts';
 
 export function refusedDiagnostics(

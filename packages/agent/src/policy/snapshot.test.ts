@@ -7,7 +7,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { patternFromCanonical } from '@tandem/core/dns/pattern';
 import { parseAddress } from '@tandem/core/net/ip';
-import type { MemberPolicy } from '@tandem/core/policy/desired';
+import type { MemberPolicy } from '@tandem/core/policy/model/desired';
 import { decodePolicySnapshot, encodePolicySnapshot } from '@tandem/proto/snapshot';
 import { runTask } from '@tandem/runtime/task';
 import { memberPolicyOf, SnapshotEncoder, snapshotOf } from './snapshot.ts';

@@ -5,7 +5,7 @@
 
 import type { RejectedPattern } from '@tandem/core/dns/matcher-compile';
 import type { Pattern } from '@tandem/core/dns/pattern';
-import type { MemberPolicy } from '@tandem/core/policy/desired';
+import type { MemberPolicy } from '@tandem/core/policy/model/desired';
 import type { CompletedPatterns } from '@tandem/dns-proxy/policy/build-image';
 import {
   PatternContext,

@@ -6,7 +6,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { StableIds } from '@tandem/core/policy/stable-ids';
+import { StableIds } from '@tandem/core/policy/model/stable-ids';
 import { silentLogger } from '@tandem/runtime/log';
 import { StateKeeper } from './state-keeper.ts';
 

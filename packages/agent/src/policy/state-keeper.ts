@@ -9,7 +9,7 @@
 
 import { existsSync } from 'node:fs';
 import type { Revision } from '@tandem/core/ids';
-import type { StableIds } from '@tandem/core/policy/stable-ids';
+import type { StableIds } from '@tandem/core/policy/model/stable-ids';
 import { shareDirectory } from '@tandem/datapath/directories';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import type { SnapshotPaths } from '@tandem/dns-proxy/policy/saved-policy';

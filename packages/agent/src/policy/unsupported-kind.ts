@@ -5,7 +5,7 @@
 
 import { objectKey, type UnsupportedObject } from '@tandem/core/k8s/objects';
 import { kindAdvice } from '@tandem/core/k8s/unsupported-kind';
-import type { Diagnostic } from '@tandem/core/policy/desired';
+import type { Diagnostic } from '@tandem/core/policy/model/desired';
 
 /** `place`: where it is written; '' where there are no such places. */
 export function unsupportedKind(object: UnsupportedObject, place = ''): Diagnostic {

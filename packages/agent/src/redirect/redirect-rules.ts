@@ -13,7 +13,7 @@
  */
 
 import { formatAddress, isIpv4 } from '@tandem/core/net/ip';
-import type { Redirect, RedirectBackend } from '@tandem/core/policy/redirect';
+import type { Redirect, RedirectBackend } from '@tandem/core/policy/model/redirect';
 import { upstreamDirectPriority } from '@tandem/dns-proxy/limits';
 
 export const redirectTable = 'tandem_redirect';

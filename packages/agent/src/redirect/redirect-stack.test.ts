@@ -9,7 +9,7 @@ import { createSocket, type RemoteInfo, type Socket, type SocketType } from 'nod
 import { once } from 'node:events';
 import { after, test } from 'node:test';
 import { parseAddress } from '@tandem/core/net/ip';
-import type { Redirect } from '@tandem/core/policy/redirect';
+import type { Redirect } from '@tandem/core/policy/model/redirect';
 import { silentLogger } from '@tandem/runtime/log';
 import { insideNamespace } from '@tandem/testing/inside';
 import { waitFor } from '@tandem/testing/wait';

@@ -7,7 +7,7 @@
  */
 
 import { formatAddress, parseAddress } from '@tandem/core/net/ip';
-import type { Redirect } from '@tandem/core/policy/redirect';
+import type { Redirect } from '@tandem/core/policy/model/redirect';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import { addFields } from '@tandem/dns-proxy/metrics/node-metrics';
 import { Conntrack } from '@tandem/netlink/conntrack';

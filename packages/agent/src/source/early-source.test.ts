@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { ClusterState } from '@tandem/core/policy/cluster-state';
+import type { ClusterState } from '@tandem/core/policy/model/cluster-state';
 import { EarlySource } from './early-source.ts';
 import type { ObjectSource } from './object-source.ts';
 

@@ -21,9 +21,9 @@ import type {
 } from '@tandem/core/k8s/objects';
 import { parseObject } from '@tandem/core/k8s/parse-object';
 import { type Fields, isFields } from '@tandem/core/k8s/shape';
-import type { ClusterState, PolicyState } from '@tandem/core/policy/cluster-state';
-import type { Diagnostic } from '@tandem/core/policy/desired';
-import { formatPolicyRef } from '@tandem/core/policy/rule';
+import type { ClusterState, PolicyState } from '@tandem/core/policy/model/cluster-state';
+import type { Diagnostic } from '@tandem/core/policy/model/desired';
+import { formatPolicyRef } from '@tandem/core/policy/model/rule';
 import type { Sandbox } from '../gate/sandboxes.ts';
 import { PolicyBuilder } from '../policy/policy-builder.ts';
 import { unsupportedKind } from '../policy/unsupported-kind.ts';

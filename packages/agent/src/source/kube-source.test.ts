@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
-import type { ClusterState } from '@tandem/core/policy/cluster-state';
+import type { ClusterState } from '@tandem/core/policy/model/cluster-state';
 import type { KubeEndpoint } from '@tandem/kube/endpoint';
 import { silentLogger } from '@tandem/runtime/log';
 import { Metrics } from '@tandem/runtime/metrics';

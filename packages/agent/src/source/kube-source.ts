@@ -7,7 +7,7 @@
  */
 
 import { setTimeout as delay } from 'node:timers/promises';
-import type { ClusterState } from '@tandem/core/policy/cluster-state';
+import type { ClusterState } from '@tandem/core/policy/model/cluster-state';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import type { KubeEndpoint } from '@tandem/kube/endpoint';
 import type { FailureCause } from '@tandem/kube/failure';

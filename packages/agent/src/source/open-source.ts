@@ -4,7 +4,7 @@
 /** The source that the configuration names. */
 
 import { join } from 'node:path';
-import type { ClusterState } from '@tandem/core/policy/cluster-state';
+import type { ClusterState } from '@tandem/core/policy/model/cluster-state';
 import { ok, type Result } from '@tandem/core/result';
 import { inClusterEndpoint, type KubeEndpoint } from '@tandem/kube/endpoint';
 import { readKubeconfig } from '@tandem/kube/kubeconfig';

@@ -7,7 +7,7 @@
  * force stays in force.
  */
 
-import type { ClusterState } from '@tandem/core/policy/cluster-state';
+import type { ClusterState } from '@tandem/core/policy/model/cluster-state';
 import { type Degradation, degradation } from '@tandem/dns-proxy/admin/degradation';
 import type { Logger } from '@tandem/runtime/log';
 import { foldersToldMax } from '../limits.ts';

@@ -7,7 +7,7 @@
  */
 
 import type { AddressFamily, DnsPacket } from '@tandem/agent/firewall/rule';
-import { dnsPort } from '@tandem/core/policy/dns-servers';
+import { dnsPort } from '@tandem/core/policy/dns/dns-servers';
 import { type Passage, passagesAt } from '../firewall/verdict.ts';
 import { type Check, type CheckResult, type DoctorContext, fail, pass, warn } from './check.ts';
 import type { CheckCode } from './check-codes.ts';

@@ -4,9 +4,9 @@
 /** The objects of files as the cluster that the agent would see, with their valid policies in force. */
 
 import { isPolicyObject, type K8sObject, objectKey } from '@tandem/core/k8s/objects';
-import type { ClusterState, PolicyState } from '@tandem/core/policy/cluster-state';
-import { parsePolicy } from '@tandem/core/policy/parse-policy';
-import { formatPolicyRef } from '@tandem/core/policy/rule';
+import type { ClusterState, PolicyState } from '@tandem/core/policy/model/cluster-state';
+import { formatPolicyRef } from '@tandem/core/policy/model/rule';
+import { parsePolicy } from '@tandem/core/policy/parse/parse-policy';
 
 export function clusterOf(objects: readonly K8sObject[]): ClusterState {
   return {

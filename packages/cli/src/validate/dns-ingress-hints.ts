@@ -8,9 +8,9 @@
  */
 
 import { isPolicyObject, type K8sObject, type PolicyObject } from '@tandem/core/k8s/objects';
-import { Direction, Protocol } from '@tandem/core/policy/kernel-numbers';
-import { parsePolicy } from '@tandem/core/policy/parse-policy';
-import type { Policy, PolicyRule, PolicySpec } from '@tandem/core/policy/rule';
+import { Direction, Protocol } from '@tandem/core/policy/model/kernel-numbers';
+import type { Policy, PolicyRule, PolicySpec } from '@tandem/core/policy/model/rule';
+import { parsePolicy } from '@tandem/core/policy/parse/parse-policy';
 import type { Hint } from './network-policy-hints.ts';
 
 const dnsPort = 53;

@@ -4,9 +4,9 @@
 /** ClusterNetworkPolicies of one tier and priority that may select one pod: the API leaves open which of them is asked first. */
 
 import type { K8sObject, PolicyObject } from '@tandem/core/k8s/objects';
-import { parsePolicy } from '@tandem/core/policy/parse-policy';
-import type { Policy } from '@tandem/core/policy/rule';
-import type { LabelSelector } from '@tandem/core/policy/selector';
+import type { Policy } from '@tandem/core/policy/model/rule';
+import type { LabelSelector } from '@tandem/core/policy/model/selector';
+import { parsePolicy } from '@tandem/core/policy/parse/parse-policy';
 import type { Hint } from './network-policy-hints.ts';
 
 export class TierHints {

@@ -4,7 +4,7 @@
 /**
  * The Kubernetes objects that we read, reduced to the fields that we use, with addresses parsed. Objects
  * of the API server and of hand-written files go the same way, so nothing is taken on trust. The body
- * of a policy stays unread here: its meaning is policy's (`policy/parse-cilium.ts`).
+ * of a policy stays unread here: its meaning is policy's (`policy/parse/parse-cilium.ts`).
  */
 
 import type { Prefix } from '../net/ip.ts';

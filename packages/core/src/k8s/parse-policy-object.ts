@@ -4,7 +4,7 @@
 /**
  * A policy object but for its body. With any fault it stays a policy object: what cannot be
  * identified or has a field too many was meant to restrict pods, so its body is read for these
- * (`policy/policy-hold.ts`). Labels, annotations and the rest of metadata are of no use here and not read.
+ * (`policy/parse/policy-hold.ts`). Labels, annotations and the rest of metadata are of no use here and not read.
  */
 
 import { objectErrorsMax } from '../limits.ts';

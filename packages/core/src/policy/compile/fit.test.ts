@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright The Tandem Authors
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  basicObjects,
+  ccnp,
+  clusterOf,
+  cnp,
+  compileObjects,
+  dnsRule,
+  node,
+  pod,
+  type Raw,
+} from '../../../test/cluster-fixture.ts';
+import type { ClusterState } from '../model/cluster-state.ts';
+import type { Compiled } from '../model/desired.ts';
+import { StableIds } from '../model/stable-ids.ts';
+import { countEntries, expandPolicy } from './expand.ts';
+import { compileFitting } from './fit.ts';
+import { type Budgets, nodeBudgets, ResourceCounter } from './fit-costs.ts';
+
+const web = { matchLabels: { app: 'web' } };
+const options = { node, revision: 1 };
+
+function cidrs(count: number, from: number): readonly string[] {
+  return Array.from({ length: count }, (_, i) => `100.${from}.${i}.0/24`);
+}
+
+const egress = (name: string, element: Raw): Raw =>
+  cnp(`shop/${name}`, { endpointSelector: web, egress: [element] });
+
+function fitting(cluster: ClusterState, budgets: Partial<Budgets>): Compiled {
+  return compileFitting(cluster, options, StableIds.empty(), { ...nodeBudgets, ...budgets });
+}
+
+function leftOut({ diagnostics }: Compiled): readonly string[] {
+  const found = diagnostics.filter(({ code }) => code === 'policy-left-out');
+  return found.map(({ subject }) => subject.replace(/^.*\//, '')).sort();
+}
+
+test('the largest objects are left out until the rest fits, each named with what it takes', () => {
+  const objects = [
+    egress('small', { toCIDR: cidrs(5, 1) }),
+    egress('large', { toCIDR: cidrs(90, 2) }),
+    egress('larger', { toCIDR: cidrs(100, 3) }),
+  ];
+  const cluster = clusterOf([...basicObjects, ...objects]);
+  const rows: readonly (readonly [classes: number, left: readonly string[]])[] = [
+    [500, []],
+    [150, ['larger']],
+    [100, ['large', 'larger']],
+  ];
+  for (const [classes, left] of rows) {
+    const compiled = fitting(cluster, { classes });
+    assert.equal(compiled.fits, true);
+    assert.deepEqual(leftOut(compiled), left, `${classes}`);
+    assert.deepEqual(fitting(cluster, { classes }).diagnostics, compiled.diagnostics, 'always so');
+  }
+  const [first] = fitting(cluster, { classes: 150 }).diagnostics;
+  assert.match(first?.message ?? '', /need \d+ of classes, there is room for 150.*takes about 100/);
+  assert.match(first?.message ?? '', /the pods it selects are denied everything/);
+});
+
+test('many small objects of a namespace cost no other namespace its large one', () => {
+  const many = Array.from({ length: 60 }, (_, i) => egress(`small-${i}`, { toCIDR: cidrs(5, i) }));
+  const toBlocks = { endpointSelector: {}, egress: [{ toCIDR: cidrs(90, 200) }] };
+  const objects = [
+    pod('bank/teller', {}, 'one', '10.244.0.9'),
+    cnp('bank/large', toBlocks),
+    ccnp('clusterwide', toBlocks),
+  ];
+  const compiled = fitting(clusterOf([...basicObjects, ...many, ...objects]), { classes: 300 });
+  assert.equal(compiled.fits, true);
+  assert.ok(leftOut(compiled).length > 20);
+  assert.deepEqual(
+    leftOut(compiled).filter((name) => !name.startsWith('small-')),
+    [],
+  );
+  assert.ok(leftOut(compiled).length < 30, 'and of its own no more than need be');
+});
+
+test('selectors that tell many pods apart cost whose they are, not a policy for all pods', () => {
+  const app = (i: number): Raw => ({ matchLabels: { app: `a${i}` } });
+  const numbers = Array.from({ length: 60 }, (_, i) => i);
+  const pods = numbers.map((i) => pod(`shop/p${i}`, { app: `a${i}` }, 'two', `10.244.9.${i}`));
+  const tenants = numbers.map((i) =>
+    egress(`small-${i}`, {
+      toEndpoints: [app(i)],
+      toPorts: [{ ports: [{ port: '80', protocol: 'TCP' }] }],
+    }),
+  );
+  const ports = Array.from({ length: 20 }, (_, i) => 1000 + 2 * i);
+  const toPorts = [{ ports: ports.map((port) => ({ port: `${port}`, protocol: 'TCP' })) }];
+  const everybody = ccnp('everybody', {
+    endpointSelector: {},
+    egress: [
+      { toEndpoints: [{ matchExpressions: [{ key: 'app', operator: 'Exists' }] }], toPorts },
+    ],
+  });
+  const administrator = {
+    ...{ apiVersion: 'policy.networking.k8s.io/v1beta1', kind: 'ClusterNetworkPolicy' },
+    metadata: { name: 'administrator' },
+    spec: {
+      ...{ tier: 'Admin', priority: 1, subject: { namespaces: {} } },
+      egress: [
+        {
+          ...{ action: 'Deny', to: [{ namespaces: {} }] },
+          protocols: ports.map((number) => ({ tcp: { destinationPort: { number } } })),
+        },
+      ],
+    },
+  };
+  for (const large of [everybody, administrator]) {
+    const cluster = clusterOf([...basicObjects, ...pods, ...tenants, large]);
+    assert.deepEqual(leftOut(fitting(cluster, {})), []);
+    const compiled = fitting(cluster, { policy: 600 });
+    assert.equal(compiled.fits, true);
+    const left = leftOut(compiled);
+    assert.ok(left.length > 20, `${left.length}`);
+    assert.deepEqual(
+      left.filter((name) => !name.startsWith('small-')),
+      [],
+    );
+  }
+});
+
+test('a tenant with many selectors or many ports is left out, in one object or in many, and not those whom it makes take more', () => {
+  const chunks = (count: number, parts: number): readonly (readonly number[])[] =>
+    Array.from({ length: parts }, (_, part) =>
+      Array.from({ length: count / parts }, (__, i) => (part * count) / parts + i),
+    );
+  const selecting = (space: string, count: number, parts: number): readonly Raw[] =>
+    chunks(count, parts).map((numbers, part) =>
+      cnp(`${space}/of-${space}-${part}`, {
+        endpointSelector: {},
+        egress: numbers.map((i) => ({
+          toEndpoints: [
+            { matchLabels: { 'k8s:io.kubernetes.pod.namespace': 'shop', app: `a${i}` } },
+          ],
+          toPorts: [{ ports: [{ port: '80', protocol: 'TCP' }] }],
+        })),
+      }),
+    );
+  const broad = (space: string, count: number, parts: number): readonly Raw[] =>
+    chunks(count, parts).map((numbers, part) => ({
+      ...{ apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy' },
+      metadata: { name: `of-${space}-${part}`, namespace: space },
+      spec: {
+        ...{ podSelector: {}, policyTypes: ['Egress'] },
+        egress: [
+          {
+            to: [{ namespaceSelector: {} }],
+            ports: numbers.map((i) => ({ protocol: 'TCP', port: 1000 + 2 * i })),
+          },
+        ],
+      },
+    }));
+  const pods = Array.from({ length: 180 }, (_, i) =>
+    pod(`shop/p${i}`, { app: `a${i}` }, 'two', `10.244.9.${i}`),
+  );
+  const own = ['evil', 'bank', 'mill'].map((space, i) =>
+    pod(`${space}/x`, {}, 'one', `10.244.0.${70 + i}`),
+  );
+  for (const parts of [1, 6, 60]) {
+    for (const objects of [
+      [...selecting('bank', 60, 1), ...broad('evil', 240, parts)],
+      [...selecting('bank', 60, 60), ...broad('evil', 240, parts)],
+      [...broad('bank', 40, 1), ...broad('mill', 40, 1), ...selecting('evil', 180, parts)],
+    ]) {
+      const cluster = clusterOf([...basicObjects, ...pods, ...own, ...objects]);
+      assert.deepEqual(leftOut(fitting(cluster, {})), []);
+      const compiled = fitting(cluster, { policy: 2000 });
+      const left = leftOut(compiled);
+      assert.ok(compiled.fits && left.length > 0);
+      assert.deepEqual(
+        left.filter((name) => !name.startsWith('of-evil')),
+        [],
+        `${parts} objects of ${objects.length}`,
+      );
+    }
+  }
+});
+
+test('each resource has its object found', () => {
+  const names = Array.from({ length: 50 }, (_, i) => ({ matchName: `${'n'.repeat(50)}${i}.test` }));
+  const range = [{ ports: [{ port: '1', endPort: 65_534, protocol: 'TCP' }] }];
+  const big: Readonly<Record<keyof Budgets, Raw>> = {
+    classes: { toCIDR: cidrs(100, 2) },
+    policy: { toCIDR: cidrs(10, 2), toPorts: range },
+    dns_servers: { toCIDR: ['100.1.1.0/25'], toPorts: dnsRule('*') },
+    snapshot: { toFQDNs: names },
+  };
+  const limits: Budgets = { classes: 60, policy: 150, dns_servers: 50, snapshot: 4000 };
+  for (const [what, element] of Object.entries(big)) {
+    const others = [
+      egress('one', { toCIDR: cidrs(3, 4) }),
+      egress('two', { toCIDR: ['192.0.2.53'], toPorts: dnsRule('*.test') }),
+    ];
+    const compiled = fitting(clusterOf([...basicObjects, ...others, egress('big', element)]), {
+      [what]: limits[what as keyof Budgets],
+    });
+    assert.deepEqual(leftOut(compiled), ['big'], what);
+    assert.equal(compiled.fits, true, what);
+  }
+});
+
+test('what no policy takes cannot be left out: the last one stays in force', () => {
+  const compiled = fitting(clusterOf(basicObjects), { classes: 3 });
+  assert.equal(compiled.fits, false);
+  assert.match(
+    compiled.diagnostics.at(-1)?.message ?? '',
+    /the last policy that fits stays in force/,
+  );
+});
+
+test('policies of before that have no room beside the new ones give way to them', () => {
+  const before = compileObjects([...basicObjects, egress('p', { toCIDR: cidrs(100, 1) })]);
+  const cluster = clusterOf([...basicObjects, egress('p', { toCIDR: cidrs(100, 2) })]);
+  const compiled = compileFitting(cluster, { ...options, retain: [before] }, before.ids, {
+    ...nodeBudgets,
+    classes: 150,
+  });
+  assert.deepEqual([compiled.fits, compiled.isRetained, leftOut(compiled)], [true, false, []]);
+});
+
+test('an object that lists more DNS servers than one may is left out before it is compiled', () => {
+  const servers = Array.from({ length: 40 }, (_, i) => `100.1.${i}.0/24`);
+  const compiled = fitting(
+    clusterOf([...basicObjects, egress('p', { toCIDR: servers, toPorts: dnsRule('*') })]),
+    {},
+  );
+  assert.deepEqual(leftOut(compiled), ['p']);
+  assert.match(compiled.diagnostics[0]?.message ?? '', /10240 DNS servers, at most 8192/);
+});
+
+test('entries are counted as they are made', () => {
+  const compiled = compileObjects([
+    ...basicObjects,
+    egress('a', {
+      toCIDR: cidrs(20, 1),
+      toPorts: [{ ports: [{ port: '80', endPort: 95, protocol: 'ANY' }] }],
+    }),
+    egress('b', { toEntities: ['world'] }),
+    cnp('shop/c', { endpointSelector: web, egressDeny: [{ toCIDR: ['100.1.0.0/16'] }] }),
+  ]);
+  for (const policy of compiled.policies.values()) {
+    const made = new Map<number, number>();
+    for (const { ruleId } of expandPolicy(policy, compiled.classTable)) {
+      made.set(ruleId, (made.get(ruleId) ?? 0) + 1);
+    }
+    assert.deepEqual(countEntries(policy, compiled.classTable), made);
+  }
+  assert.deepEqual(new ResourceCounter().excessOf(compiled, nodeBudgets), []);
+});
