@@ -9,14 +9,12 @@
 
 import type { EndpointSlice, Service } from '../../k8s/objects.ts';
 import { compareAddresses, formatAddress, isIpv4 } from '../../net/ip.ts';
-import { sha256 } from '../../sha256.ts';
+import { digest32 } from '../../sha256.ts';
 import type { BackendDigest } from '../model/desired.ts';
 import { Protocol } from '../model/kernel-numbers.ts';
 import type { Redirect } from '../model/redirect.ts';
 import { backendAddresses, type SlicesByService } from './dns-frontends.ts';
 import { anyServer, dnsPort } from './dns-servers.ts';
-
-const encoder = new TextEncoder();
 
 /**
  * By address: every address from which DNS over UDP is redirected to pods of this node, and every ClusterIP that serves DNS over UDP on port 53 and that a policy of this node judges
@@ -63,6 +61,6 @@ function digestOf(slices: readonly EndpointSlice[], portName: string, ipv4: bool
 }
 
 function digestOfTexts(texts: readonly string[]): number {
-  const digest = sha256(encoder.encode([...new Set(texts)].sort().join('\n')))[0]!;
+  const digest = digest32([...new Set(texts)].sort().join('\n'));
   return digest === 0 ? 1 : digest;
 }
