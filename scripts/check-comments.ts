@@ -65,7 +65,7 @@ const person = new RegExp(
   'gi',
 );
 const isProduct = (file: string): boolean =>
-  /^(packages\/[^/]+\/(src|native))\//.test(file) &&
+  /^(packages\/[^/]+\/(src|native)|bpf\/(src|include))\//.test(file) &&
   !/\.(test|bench)\.ts$|^packages\/testing\//.test(file);
 for (const file of sources.filter(isProduct)) {
   const text = textOf(file);

@@ -57,7 +57,7 @@ static __always_inline __u32 from_pod_arp(struct __sk_buff *skb, struct packet *
 	if (is_foreign_mac(skb, arp->sender_mac))
 		return TD_COUNT_DROP_SPOOFED;
 	/*
-	 * A probe (RFC 5227) has no sender. It claims its target all the same: whoever has the address gives way
+	 * A probe (RFC 5227) has no sender. But it claims its target: the owner of the address gives way
 	 * to an answer, and a starting pod to a probe.
 	 */
 	if (!p->source.a[3]) {

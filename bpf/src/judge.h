@@ -6,8 +6,8 @@
  * up like the packet that it answers, so a changed policy applies to open connections too.
  *
  * The interfaces decide which endpoint a packet belongs to. An endpoint's address counts as source only on the endpoint's own
- * interface, which from_pod guards (safety rule 3), and as destination only if the packet leaves by that interface, whoever sent
- * it. A packet that entered by no device is the host's. `judge` writes only the use of addresses: last_used_ns of `fqdn`, and
+ * interface, which from_pod guards (safety rule 3), and as destination only if the packet leaves by that interface, of any
+ * sender. A packet that entered by no device is the host's. `judge` writes only the use of addresses: last_used_ns of `fqdn`, and
  * `fqdn_live`.
  */
 #ifndef TANDEM_JUDGE_H

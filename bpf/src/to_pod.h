@@ -39,7 +39,7 @@ static __always_inline bool is_for_every_neighbour(const struct packet *p)
 }
 
 /*
- * May the interface by which the frame came in claim that address? What neighbours tell each other is judged by
+ * May the interface by which the frame came in claim that address? Messages between neighbours are judged by
  * no netfilter hook (ARP), or by none that knows the claim. 0 is the node itself; an unknown port of the bridge
  * may claim nothing, and a pod no address of a node.
  */

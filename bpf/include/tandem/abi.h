@@ -98,7 +98,7 @@ enum td_class_flags {
 	TD_CLASS_LINK_LOCAL = 1 << 3,     /* link-local, loopback, metadata */
 	/*
 	 * This node's pod CIDR, but for what in it is known to be somewhere else. Never learned, and what
-	 * judge_root drops while it has no judge to call. Who a packet belongs to is not told by it.
+	 * judge_root drops while it has no judge to call. It does not decide whose a packet is.
 	 */
 	TD_CLASS_LOCAL_PODS = 1 << 4,
 	TD_CLASS_HOST = 1 << 5,           /* an address of this node's interfaces: as a source of what this node made alone */
@@ -117,7 +117,7 @@ struct td_class {
 /* ---- pod_devices, trusted_devices: __u32 ifindex -> __u32 ifindex (DEVMAP_HASH) ----------------- */
 /*
  * Interfaces by whom they lead to. The kernel itself removes an entry together with its interface, so that
- * another one with the same index is never taken for it, whether the agent lives or not (ADR 12).
+ * another one with the same index is never taken for it, whether the agent runs or not (ADR 12).
  *
  * pod_devices: from_pod and to_pod are attached, endpoints name it. trusted_devices: no pod's; what comes
  * in there is what it says it is, an endpoint's address excepted.
@@ -213,11 +213,11 @@ struct td_fqdn {
 	__u32 dead;         /* 1 while the page is created or deleted: writers retry, readers ignore */
 	struct td_addr self; /* copy of the key's address: a reader compares it, elements are reused at once */
 	/*
-	 * CLOCK_BOOTTIME; begins anew at most once a second. Its low TD_FQDN_SELECTORS_MAX bits, 65 us, are
+	 * CLOCK_BOOTTIME; renewed at most once a second. Its low TD_FQDN_SELECTORS_MAX bits, 65 us, are
 	 * judge's own: the slots whose use it has noted in `fqdn_live` in that second.
 	 */
 	__u64 last_used_ns;
-	__u32 more;         /* another page exists; never reset while the address lives */
+	__u32 more;         /* another page exists; never reset while the address is stored */
 	__u32 page;         /* copy of the key's page */
 	struct td_fqdn_slot slot[TD_FQDN_SELECTORS_MAX];
 };
@@ -261,7 +261,7 @@ struct td_quota {
 #define TD_WRITERS_MAX (2u * TD_MEMBERS_MAX)
 enum td_learn_op {
 	TD_LEARN_ADD = 1,    /* add the selector or extend its expiry, never shorten it */
-	TD_LEARN_REMOVE = 2, /* remove one selector from the address, if it expires no later than told */
+	TD_LEARN_REMOVE = 2, /* remove one selector from the address, if it expires no later than the request says */
 	TD_LEARN_EXPIRE = 3, /* remove what expired before now - idle seconds and was not used since */
 };
 enum td_learn_result {
@@ -270,7 +270,7 @@ enum td_learn_result {
 	TD_LEARN_ABSENT = 2,
 	TD_LEARN_KEPT = 3, /* REMOVE: it expires later, expires_s says when */
 	TD_LEARN_REFUSED_ADDRESS = -1,   /* never-learn class, v4-mapped AAAA, multicast, unspecified */
-	TD_LEARN_REFUSED_SELECTORS = -2, /* TD_FQDN_PAGES_MAX full pages, and nobody there has to give */
+	TD_LEARN_REFUSED_SELECTORS = -2, /* TD_FQDN_PAGES_MAX full pages, and no owner there has to give */
 	TD_LEARN_REFUSED_NAMESPACE = -3, /* no place in the order: the namespace has no pair to give, or it is an offer */
 	TD_LEARN_REFUSED_SELECTOR = -4,  /* of the version before */
 	TD_LEARN_REFUSED_FULL = -5,      /* map full */
@@ -308,7 +308,7 @@ struct td_member {
 	__u64 beat_ns;   /* CLOCK_MONOTONIC */
 	__u32 state;     /* td_member_state */
 	__u32 pid;       /* in the pid namespace of the member */
-	__u64 epoch;     /* CLOCK_BOOTTIME ns of its start: tells two lives of one index apart */
+	__u64 epoch;     /* CLOCK_BOOTTIME ns of its start: distinguishes two runs of one index */
 	__u32 revision;  /* policy revision that it serves */
 	__u32 role;      /* 0 agent, 1 dns-proxy */
 	__u32 abi_version; /* TD_ABI_VERSION of the member; 0 before there was this field */
@@ -323,14 +323,14 @@ struct td_group {
 	__u32 removals;          /* incremented after pairs were removed from fqdn before their time */
 	__u32 applied_revision;  /* policy revision that the datapath enforces; 0 before the first */
 	/*
-	 * Reader of `events`: bits 0..7 member index + 1, 0 nobody; above them a number that grows with each change. Every
+	 * Reader of `events`: bits 0..7 member index + 1, 0 no reader; above them a number that grows with each change. Every
 	 * change is a compare-and-swap.
 	 */
 	__u32 events_lease;
 	__u32 events_beat_ms;    /* CLOCK_MONOTONIC of the holder's last look, wraps */
 	__u32 events_lost_told;  /* how much of counters EVENTS_LOST and EVENTS_LIMITED was reported, wraps */
 	__u32 events_limited_told;
-	__u32 loads;             /* incremented after an agent swapped its programs in: members open pins anew */
+	__u32 loads;             /* incremented after an agent swapped its programs in: members open pins again */
 	__u32 agent_abi;         /* ABI version whose maps the agent writes; 0 before the first load */
 	__u32 kept_abi;          /* the oldest ABI version whose maps it keeps in step with its own */
 	/*
@@ -467,7 +467,7 @@ struct td_config {
 	__u64 netns_cookie;   /* the node's network namespace, for guard_port */
 	__u64 stale_ns;       /* age of a beat that is not fresh */
 	__u32 fqdn_idle_s;
-	__u32 quota_namespace; /* limit of a namespace that `share` was not told of */
+	__u32 quota_namespace; /* limit of a namespace that `share` has not set */
 	__u32 quota_selector;  /* of the version before */
 	__u32 fqdn_live_s;      /* how long after its expiry an address in use takes new connections; 0: never */
 	__u32 fqdn_live_idle_s; /* how long after a packet its connection counts as using the address */

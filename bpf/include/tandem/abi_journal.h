@@ -6,7 +6,7 @@
 
 /* ---- journal2: cells, mmap-able ---------------------------------------------------------------- */
 /*
- * UDP queries in flight, so that the other member, or the next life of the same one, can answer what a
+ * UDP queries in flight, so that the other member, or the next run of the same one, can answer what a
  * dead or hung member had in hand. Each member has a region of TD_JOURNAL_REGION_CELLS cells:
  *
  *   1 cell     td_journal_header

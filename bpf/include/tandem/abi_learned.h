@@ -42,7 +42,7 @@ struct td_space {
 	__u32 refused;  /* pairs that found no room */
 	/*
 	 * Nothing of this space: how often a slot was filled at an address with this hash (fqdn_fills.h), wraps. It is
-	 * here so that one map holds all that `learn` tells judge of its changes.
+	 * here so that one map holds all that `learn` reports to judge of its changes.
 	 */
 	__u32 filled;
 	__u32 reserved[3];
@@ -61,7 +61,7 @@ struct td_order {
 	__u32 used_spaces; /* spaces 1 .. used_spaces were in use at some time */
 	__u32 free_space;  /* first free space, linked by over_next */
 	__s32 extra_pages; /* pages of fqdn beside the first of their address; changed without the lock */
-	/* A `learn` of before these two words moves `sequence` alone, and tells nobody what it filled (fqdn_fills.h). */
+	/* A `learn` of before these two words moves `sequence` alone, and does not report what it filled (fqdn_fills.h). */
 	__u32 told;   /* `sequence` after the last step of a `learn` that counts td_space.filled */
 	__u32 untold; /* how often `sequence` was found to have moved without `told`, wraps */
 	__u32 reserved[5];

@@ -22,8 +22,7 @@
 /* EXPIRE frees one slot in each attempt. */
 #define TD_EXPIRE_ATTEMPTS (TD_FQDN_PAGES_MAX * TD_FQDN_SELECTORS_MAX + TD_LEARN_ATTEMPTS)
 /*
- * Attempts while a slot names the pair of another address, which is being added or removed. After them the slot belongs to
- * nobody.
+ * Attempts while a slot names the pair of another address, which is being added or removed. After them the slot is free.
  */
 #define TD_STRAY_ATTEMPTS 4
 
@@ -162,7 +161,7 @@ static __always_inline long change_link(struct change *change)
 	return change_end(change, TD_LEARN_OK);
 }
 
-/* The pair was there. An offer moves nobody's pair. */
+/* The pair was there. An offer moves no pair of a namespace. */
 static __always_inline long change_touch(struct change *change, __u32 word, bool is_later)
 {
 	struct pair_name found = change->name;
@@ -206,7 +205,7 @@ static __always_inline long change_fill(struct change *change, struct pages *pag
 	__u32 page_count = 0;
 	__u32 former = 0;
 
-	/* what nobody owns becomes the asker's: an offer, or a slot of the version before */
+	/* a slot without owner becomes the asker's: an offer, or a slot of the version before */
 	slot = change->is_offered ? NULL : slot_find(pages, selector, 0, TD_SLOT_OWNED);
 	if (slot) {
 		former = slot->namespace_id;

@@ -8,7 +8,7 @@
  *
  * select_member sees the listener of each SYN and notes here that a queue is fuller than the share below. from_pod then drops SYNs of pods
  * that open many connections (lane.h), so that the rest of the queue is for those that open few. A note counts for
- * TD_CONNECT_QUEUE_NOTE_NS, after which the next SYN finds out anew.
+ * TD_CONNECT_QUEUE_NOTE_NS, after which the next SYN measures again.
  */
 #ifndef TANDEM_CONNECT_QUEUE_H
 #define TANDEM_CONNECT_QUEUE_H

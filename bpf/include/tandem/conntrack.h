@@ -33,7 +33,7 @@ static __always_inline bool connection_is_related(const struct connection *c)
 }
 
 /*
- * Not confirmed yet: the first packet. A one-way UDP stream stays NEW for life but is confirmed after
+ * Not confirmed yet: the first packet. A one-way UDP stream always stays NEW but is confirmed after
  * its first packet, and must not die when the name's TTL ends.
  */
 static __always_inline bool connection_is_new(const struct connection *c)

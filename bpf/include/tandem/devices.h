@@ -16,7 +16,7 @@
 enum device_side {
 	TD_SIDE_OUTSIDE,  /* the world, another node, a container that is no pod */
 	TD_SIDE_POD,	  /* the interface of an endpoint */
-	TD_SIDE_STRANGER, /* of a pod that is not known, or that cannot be told from one */
+	TD_SIDE_STRANGER, /* of a pod that is not known, or that cannot be distinguished from one */
 };
 
 /* Kinds of devices: the name with its 0, in the low octets of a word. */

@@ -27,7 +27,7 @@ static __always_inline __u64 flood_digest(const struct packet *p, __u32 ingress,
 	return digest | 1;
 }
 
-/* Was the drop of this frame told at another port? `port`: by which it was to leave. */
+/* Was the drop of this frame reported at another port? `port`: by which it was to leave. */
 static __always_inline bool flood_is_told(__u64 digest, __u32 port)
 {
 	__u32 zero = 0;

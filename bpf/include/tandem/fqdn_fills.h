@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* Copyright The Tandem Authors */
 /*
- * Whether anything was added that may allow more than before: what `learn` and the agent tell judge, so that it may
+ * Whether anything was added that may allow more than before: what `learn` and the agent report to judge, so that it may
  * remember what is denied (fqdn_denial.h).
  *
  *   td_space.filled   slots filled at addresses with one hash. `learn` counts a slot after it is filled and before the member

@@ -4,7 +4,7 @@
  * The pages of one address and how a writer holds them still.
  *
  *   page 0 ---- its lock guards all pages of the address
- *     | more    a page is born `dead`, inserted, and brought to life by the writer that inserted it,
+ *     | more    a page is born `dead`, inserted, and cleared of `dead` by the writer that inserted it,
  *   page 1      under the lock; all pages die together, under the lock, when no slot is left, and are
  *     | more    deleted after that, page 0 last
  *   ...
@@ -13,7 +13,7 @@
  * the lock a page counts only if it names the address and its own number and is not dead. The map
  * copies the value before it inserts an element, and that value is dead: a page in the making is never
  * taken for a living one. While a page waits for its maker, `dead` holds the maker's token, so that
- * nobody else brings it to life. Readers: fqdn_read.h.
+ * no other writer clears it. Readers: fqdn_read.h.
  */
 #ifndef TANDEM_FQDN_WRITE_H
 #define TANDEM_FQDN_WRITE_H
@@ -69,7 +69,7 @@ static __always_inline bool page_is_named(const struct td_fqdn *page, const stru
 }
 
 /*
- * Under the lock: brings pages of our own making to life and forgets what is not alive. False when page
+ * Under the lock: clears `dead` of our own new pages and leaves out pages that are dead. False when page
  * 0 itself is not: nothing is held still then.
  */
 static __always_inline bool pages_hold(struct pages *pages, const struct page_holder *holder)
@@ -188,7 +188,7 @@ static __always_inline bool extra_pages_are_left(void)
 	return order && READ_ONCE(order->extra_pages) < most;
 }
 
-/* Page 0 goes last: while it is there, dead, nobody can make a new one and meet our leftovers. */
+/* Page 0 goes last: while it is there, dead, no writer can make a new one and meet our leftovers. */
 static __always_inline void pages_delete(const struct pages *pages, struct page_holder *holder)
 {
 #pragma unroll
@@ -219,7 +219,7 @@ static __always_inline __s32 page_create(struct page_holder *holder, __u32 numbe
 	return error == 0 || error == -EEXIST ? 0 : TD_LEARN_REFUSED_FULL;
 }
 
-/* A page of our making that never came to life is nobody else's to remove. */
+/* No other writer removes a page that we inserted and that stayed dead. */
 static __always_inline void pages_abandon(struct page_holder *holder)
 {
 	for (__u32 number = 0; number < TD_FQDN_PAGES_MAX; number++) {

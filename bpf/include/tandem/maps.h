@@ -116,7 +116,7 @@ struct {
 
 /*
  * Preallocated: learning never fails for want of atomic memory, and an element's lock stays a lock for
- * the life of the map, so that a writer with a stale pointer may take it safely.
+ * as long as the map exists, so that a writer with a stale pointer may take it safely.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -14,7 +14,7 @@
 #define TD_PASS 0
 _Static_assert(TD_COUNT_FORWARDED == TD_PASS, "0 is no reason to drop");
 
-/* The ethertype, of a frame without VLAN tags: nobody here judges what is behind one. */
+/* The ethertype, of a frame without VLAN tags: no program judges what is behind one. */
 static __always_inline __u32 frame_type(struct __sk_buff *skb, __be16 *type)
 {
 	const struct ethhdr *ethernet = header_at(skb, 0, sizeof(*ethernet));
@@ -114,14 +114,14 @@ static __always_inline __u32 rewrite_port(struct __sk_buff *skb, const struct pa
 	return TD_PASS;
 }
 
-/* The program's verdict. A drop is counted and told: `facts` say where and, where known, whose it is. */
+/* The program's verdict. A drop is counted and reported: `facts` say where and, where known, whose it is. */
 static __always_inline int frame_verdict(struct __sk_buff *skb, const struct packet *p, __u32 reason,
 					 struct event_facts *facts)
 {
 	if (reason == TD_PASS)
 		return TD_TCX_NEXT;
 	count(reason);
-	/* nobody's loss: a pod hears neither what is for others nor, but for discovery, what is for everybody */
+	/* no loss: a pod receives neither frames for others nor, but for discovery, frames for all */
 	if (reason == TD_COUNT_FLOODED)
 		return TD_TCX_DROP;
 	facts->reason = reason;
