@@ -41,21 +41,23 @@ static __always_inline bool is_for_every_neighbour(const struct packet *p)
 /*
  * May the interface by which the frame came in claim that address? Messages between neighbours are judged by
  * no netfilter hook (ARP), or by none that knows the claim. 0 is the node itself; an unknown port of the bridge
- * may claim nothing, and a pod no address of a node.
+ * may claim nothing, a pod no address of a node, and a trusted port none of this node: a router behind it has the
+ * flag NODE without HOST.
  */
 static __always_inline __u32 to_pod_claim(struct __sk_buff *skb, const struct td_addr *claimed)
 {
 	__u32 ingress = frame_ingress(skb);
 	struct td_endpoint *endpoint;
+	__u32 of_others = TD_CLASS_HOST;
 
 	if (ingress == 0)
 		return TD_PASS;
-	if (is_pod_device(ingress)) {
-		if (class_of(claimed).flags & TD_CLASS_NODE)
-			return TD_COUNT_DROP_SPOOFED;
-	} else if (!is_trusted_device(ingress)) {
+	if (is_pod_device(ingress))
+		of_others = TD_CLASS_NODE;
+	else if (!is_trusted_device(ingress))
 		return TD_COUNT_DROP_UNKNOWN_POD;
-	}
+	if (class_of(claimed).flags & of_others)
+		return TD_COUNT_DROP_SPOOFED;
 	endpoint = bpf_map_lookup_elem(&endpoints, claimed);
 	return endpoint && endpoint->veth_ifindex != ingress ? TD_COUNT_DROP_SPOOFED : TD_PASS;
 }

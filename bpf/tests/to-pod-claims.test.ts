@@ -24,6 +24,11 @@ const third4 = '10.1.2.13';
 const third6 = 'fd00:1:2::13';
 const gateway4 = '10.1.2.1';
 const gateway6 = 'fe80::1';
+const global6 = 'fd00:1:2::1';
+const uplink4 = '192.168.50.2';
+/** Other nodes, or routers of the node's routes: they may be behind a trusted port. */
+const router4 = '192.168.50.3';
+const router6 = 'fd00:50::3';
 /** As addr_gen_mode random or stable-privacy makes it: of no Ethernet address. */
 const random6 = 'fe80::5a3c:91d2:ab01:77e4';
 const ownMac = '02:00:00:00:00:0b';
@@ -39,8 +44,11 @@ function setUp(mac?: Uint8Array): void {
   for (const address of [other4, other6]) fixture.endpoint(address, { id: 2, ifindex: 7 });
   for (const address of [third4, third6]) fixture.endpoint(address, { id: 3, ifindex: 8 });
   fixture.device(2, 'TRUSTED');
-  for (const gateway of [gateway4, 'fd00:1:2::1']) {
-    fixture.class(gateway, gateway.includes(':') ? 128 : 32, 30, ['NODE', 'CLUSTER', 'HOST']);
+  for (const own of [gateway4, global6, uplink4]) {
+    fixture.class(own, own.includes(':') ? 128 : 32, 30, ['NODE', 'CLUSTER', 'HOST']);
+  }
+  for (const router of [router4, router6]) {
+    fixture.class(router, router.includes(':') ? 128 : 32, 31, ['NODE', 'CLUSTER']);
   }
   // As the agent writes link-local addresses that the node has at a bridge.
   for (const address of [gateway6, random6]) fixture.class(address, 128, 5, ['NODE', 'LINK_LOCAL']);
@@ -75,8 +83,18 @@ type Answers = readonly [
 ];
 
 const rows: readonly (readonly [name: string, frame: PacketSpec, answers: Answers])[] = [
-  ['ARP of the gateway', arp(gateway4), [null, spoofed, null, unknown]],
-  ['ARP reply of the gateway', arp(gateway4, 'reply'), [null, spoofed, null, unknown]],
+  ['ARP of the gateway', arp(gateway4), [null, spoofed, spoofed, unknown]],
+  ['ARP reply of the gateway', arp(gateway4, 'reply'), [null, spoofed, spoofed, unknown]],
+  [
+    "ARP of the node's address at another interface",
+    arp(uplink4),
+    [null, spoofed, spoofed, unknown],
+  ],
+  [
+    'ARP reply of a router behind the trusted port',
+    arp(router4, 'reply'),
+    [null, spoofed, null, unknown],
+  ],
   ['ARP of the other pod', arp(other4), [null, null, spoofed, unknown]],
   ['ARP of a third pod', arp(third4), [null, spoofed, spoofed, unknown]],
   ["ARP of the pod's own address", arp(own4), [null, spoofed, spoofed, unknown]],
@@ -91,11 +109,32 @@ const rows: readonly (readonly [name: string, frame: PacketSpec, answers: Answer
   ['redirect', discovery(137, gateway6, { to: own6 }), [null, nd, nd, nd]],
   [
     'advertisement of the gateway',
+    discovery(136, global6, { target: global6 }),
+    [null, spoofed, spoofed, unknown],
+  ],
+  [
+    'advertisement of the gateway from a link-local address',
+    discovery(136, 'fe80::99', { target: global6, to: own6 }),
+    [null, spoofed, spoofed, unknown],
+  ],
+  [
+    'solicitation of the gateway',
+    discovery(135, global6, { target: own6 }),
+    [null, spoofed, spoofed, unknown],
+  ],
+  [
+    'advertisement of a router behind the trusted port',
+    discovery(136, router6, { target: router6, to: own6 }),
+    [null, spoofed, null, unknown],
+  ],
+  // A link-local address of the node and one of a router there are of the same class.
+  [
+    "advertisement of the gateway's link-local address",
     discovery(136, gateway6, { target: gateway6 }),
     [null, spoofed, null, unknown],
   ],
   [
-    'advertisement of the gateway from an address of the speaker',
+    "advertisement of the gateway's link-local address from an address of the speaker",
     discovery(136, other6, { target: gateway6, to: own6 }),
     [null, spoofed, null, unknown],
   ],
@@ -125,7 +164,7 @@ const rows: readonly (readonly [name: string, frame: PacketSpec, answers: Answer
     [null, null, null, unknown],
   ],
   [
-    'solicitation of the gateway',
+    "solicitation from the gateway's link-local address",
     discovery(135, gateway6, { target: own6 }),
     [null, spoofed, null, unknown],
   ],

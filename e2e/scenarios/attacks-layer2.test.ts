@@ -9,10 +9,12 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { addressBytes } from '@tandem/testing/address';
 import { plan } from '@tandem/testing/node-plan';
 import { buildPacket } from '@tandem/testing/packet';
 import {
   type NdpAddresses,
+  ndpType,
   neighbourAdvertisement,
   redirect,
   routerAdvertisement,
@@ -186,6 +188,21 @@ describe("a router's messages and other pods' addresses, from a pod", () => {
       targetAddress: addressOf(victim, '10.'),
     },
   });
+  /** RFC 5227: no sender, the address as the target. */
+  const probe = (targetAddress: string): PacketSpec => ({
+    ethernet: { ...direct, destination: 'ff:ff:ff:ff:ff:ff' },
+    arp: {
+      ...{ operation: 'request', senderMac: pod.mac, senderAddress: '0.0.0.0' },
+      ...{ targetMac: '00:00:00:00:00:00', targetAddress },
+    },
+  });
+  /** RFC 4862: no source, and so no option with the Ethernet address of one. */
+  const detection = (target: string): PacketSpec => ({
+    ethernet: { ...direct, destination: '33:33:00:00:00:01' },
+    ip: { source: '::', destination: 'ff02::1', ttl: 255 },
+    icmp: { type: ndpType.neighbourSolicitation },
+    payload: addressBytes(target),
+  });
   const routed = { ...everybody, source: addressOf(pod, 'fd00::') };
   const packets: readonly (readonly [string, string, PacketSpec])[] = [
     ['router advertisement', 'drop_nd', routerAdvertisement(everybody, 1800)],
@@ -199,6 +216,16 @@ describe("a router's messages and other pods' addresses, from a pod", () => {
     ["advertisement of the bridge's address", 'drop_spoofed', claim(plan.bridgeGateway6)],
     ["ARP for another pod's address", 'drop_spoofed', arp(addressOf(node.pod('friend'), '10.'))],
     ["ARP for the bridge's address", 'drop_spoofed', arp(plan.bridgeGateway4)],
+    [
+      "an ARP probe for another pod's address",
+      'drop_spoofed',
+      probe(addressOf(node.pod('friend'), '10.')),
+    ],
+    [
+      "duplicate address detection of another pod's address",
+      'drop_spoofed',
+      detection(addressOf(victim, 'fd00::')),
+    ],
   ];
   let everything: Capture;
   before(async () => {

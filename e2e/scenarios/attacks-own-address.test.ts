@@ -4,16 +4,20 @@
 /**
  * Nobody but the node speaks to pods as the node (rule 3): its own addresses as source from beyond each uplink, and from
  * a machine at the bridge of pods, to pods that admit the host; nor does anybody open a connection in its name for a pod
- * to answer. What the node itself sends arrives, by whatever detour. With the agent alive, and dead.
+ * to answer, or claim its addresses to pods by ARP and neighbour discovery (rule 2). What the node itself sends arrives, by
+ * whatever detour. With the agent alive, and dead.
  */
 
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
+import { macBytes } from '@tandem/testing/address';
 import { Namespace } from '@tandem/testing/namespace';
 import { plan } from '@tandem/testing/node-plan';
 import { buildPacket } from '@tandem/testing/packet';
+import { neighbourAdvertisement, neighbourSolicitation } from '@tandem/testing/packet-ndp';
 import type { PacketSpec } from '@tandem/testing/packet-spec';
 import { type Capture, Probe } from '@tandem/testing/probe';
+import { waitFor } from '@tandem/testing/wait';
 import {
   addressOf,
   assertCounted,
@@ -28,6 +32,8 @@ import { standardPolicy, startStandardNode } from '../kit/standard-node.ts';
 const port = 9000;
 const nodePort = 30_080;
 const token = 'as the node';
+/** MAC address of the machine at the bridge, where it claims addresses. */
+const lanMac = '02:00:00:00:77:02';
 const lan = await Namespace.create('lan');
 const standard = await startStandardNode({
   pods: [
@@ -77,6 +83,7 @@ const captures = new Map<string, Capture>();
 for (const [name, pod] of Object.entries(pods)) {
   const probe = node.own(Probe.start(pod.namespace));
   captures.set(name, await probe.capture({ contains: token }));
+  captures.set(`lan to ${name}`, await probe.capture({ contains: macBytes(lanMac) }));
   for (const address of ['0.0.0.0', '::']) await probe.listen({ protocol: 'tcp', address, port });
 }
 const own = {
@@ -138,6 +145,53 @@ for (const state of ['alive', 'dead'] as const) {
         }
       });
     }
+
+    test("a machine at the bridge does not become the pods' gateway", async () => {
+      const { bridged } = pods;
+      const names = { sourceMac: lanMac, destinationMac: bridged.mac };
+      const arpOf = (senderAddress: string, operation: 'request' | 'reply'): PacketSpec => ({
+        ethernet: { source: lanMac, destination: bridged.mac },
+        arp: {
+          ...{ operation, senderMac: lanMac, senderAddress },
+          ...{ targetMac: bridged.mac, targetAddress: addressOf(bridged, '10.') },
+        },
+      });
+      const advertised = (address: string): PacketSpec =>
+        neighbourAdvertisement(
+          { source: address, destination: addressOf(bridged, 'fd00::'), ...names },
+          address,
+        );
+      const solicited = neighbourSolicitation(
+        { source: plan.bridgeGateway6, destination: addressOf(bridged, 'fd00::'), ...names },
+        addressOf(bridged, 'fd00::'),
+      );
+      const claims = [
+        ...own['10.'].flatMap((address) => [arpOf(address, 'reply'), arpOf(address, 'request')]),
+        ...own['fd00::'].map(advertised),
+        solicited,
+      ];
+      const at = captures.get('lan to bridged') as Capture;
+      for (const packet of claims) {
+        const send = (): Promise<void> => probes.lan.frame(buildPacket(packet));
+        await assertDropped({ tandem, reason: 'drop_spoofed', at, send });
+      }
+      // What it says of itself, and of a router that it is, arrives.
+      for (const packet of [arpOf('10.1.2.240', 'reply'), advertised('fd00:1:2::240')]) {
+        const { matched } = await at.captured();
+        await probes.lan.frame(buildPacket(packet));
+        await waitFor(async () => (await at.captured()).matched > matched, {
+          what: 'its own claim',
+        });
+      }
+      const gateways = (await bridged.namespace.ipJson(['neigh', 'show'])) as readonly {
+        readonly dst: string;
+        readonly lladdr?: string;
+      }[];
+      for (const gateway of [plan.bridgeGateway4, plan.bridgeGateway6]) {
+        const { lladdr } = gateways.find(({ dst }) => dst === gateway) ?? {};
+        assert.notEqual(lladdr, lanMac, gateway);
+      }
+    });
 
     test('no pod answers a connection that the node never opened', async () => {
       const receivers = ['ff:ff:ff:ff:ff:ff', '01:00:5e:00:00:01', '33:33:00:00:00:01'];
