@@ -317,6 +317,20 @@ describe('places of an address', () => {
     assert.deepEqual(have(), { 1: 22, 2: 21, 3: 21 });
     const left = storedSlots(fixture, address).map(({ selector }) => selector);
     assert.ok(left.includes(s1 + 100) && !left.includes(s1 + 101), 'the oldest went');
+    const order = new OrderState(fixture);
+    const told = [1, 2, 3].map((id) => {
+      const { yielded = 0, replaced = 0, refused = 0 } = order.ofNamespace(id) ?? {};
+      return { yielded, replaced, refused };
+    });
+    assert.deepEqual(
+      told,
+      [
+        { yielded: 42, replaced: 0, refused: 0 },
+        { yielded: 9, replaced: 0, refused: 0 },
+        { yielded: 0, replaced: 9, refused: 0 },
+      ],
+      'each namespace is told what it gave',
+    );
     const yielded = slotsCounted(fixture);
     assert.equal((yielded[1] ?? 0) + (yielded[2] ?? 0) + (yielded[3] ?? 0), 64);
   });
@@ -332,8 +346,14 @@ describe('places of an address', () => {
     fill(1, 60);
     for (let i = 0; i < 4; i++) one(add(s1 + 9000 + i, 1000, { isOffered: true }));
     assert.equal(one(add(s1 + 9900, 1000, { isOffered: true })), 'REFUSED_SELECTORS');
+    const offers = (): unknown => {
+      const { yielded, refused } = new OrderState(fixture).spaces[0] ?? {};
+      return { yielded, refused };
+    };
+    assert.deepEqual(offers(), { yielded: 0, refused: 1 });
     fill(2, 4);
     assert.deepEqual(have(), { 1: 60, 2: 4 });
+    assert.deepEqual(offers(), { yielded: 4, refused: 1 });
   });
 
   test("slots of the version before give first, and become the namespace's that asks", () => {

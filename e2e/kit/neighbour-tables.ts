@@ -13,12 +13,14 @@ interface Entry {
   readonly isFixed: boolean;
 }
 
-/** By "namespace device address" and "fdb address". */
+/** By "namespace device address", "fdb address", and for the groups that a port listens to "fdb group port". */
 export type Tables = ReadonlyMap<string, Entry>;
 
+/** Neighbours of the node, its pods, the other node and the upstream; forwarding entries of the pods' bridge. */
 export async function readTables(node: TestNode): Promise<Tables> {
   const tables = new Map<string, Entry>();
-  for (const space of [node.node, ...node.pods.map(({ namespace }) => namespace)]) {
+  const pods = node.pods.map(({ namespace }) => namespace);
+  for (const space of [node.node, node.remote, node.upstream, ...pods]) {
     // oxlint-disable-next-line no-await-in-loop -- few
     const neighbours = (await space.ipJson(['neigh', 'show'])) as readonly {
       readonly dst: string;
@@ -39,9 +41,14 @@ export async function readTables(node: TestNode): Promise<Tables> {
     readonly mac: string;
     readonly ifname: string;
     readonly flags?: readonly string[];
+    readonly state?: string;
   }[];
-  for (const { mac, ifname, flags = [] } of entries) {
-    tables.set(`fdb ${mac}`, { value: ifname, isFixed: flags.includes('sticky') });
+  for (const { mac, ifname, flags = [], state } of entries) {
+    const isOfPort = flags.includes('self');
+    tables.set(isOfPort ? `fdb ${mac} ${ifname}` : `fdb ${mac}`, {
+      value: ifname,
+      isFixed: flags.includes('sticky') || state === 'permanent',
+    });
   }
   return tables;
 }
@@ -84,8 +91,8 @@ export function trueEntries(
 }
 
 /**
- * False entries, entries that are gone although nothing may remove them, and new ones that `truth` does not have; in words.
- * What a pod may say as it likes is `isFree`.
+ * False entries, and of those that `truth` does not have the ones that are new, that have another value, or that are gone although
+ * nothing may remove them; in words. What a pod may say as it likes is `isFree`.
  */
 export function falseEntries(
   truth: ReadonlyMap<string, string>,
@@ -101,8 +108,13 @@ export function falseEntries(
     }
   }
   for (const [name, { value }] of after) {
-    if (!truth.has(name) && !before.has(name) && !isFree(name, value)) {
-      faults.push(`${name}: ${value} is new`);
+    const was = before.get(name)?.value;
+    if (truth.has(name) || was === value || isFree(name, value)) continue;
+    faults.push(`${name}: ${value} ${was === undefined ? 'is new' : `instead of ${was}`}`);
+  }
+  for (const [name, { value, isFixed }] of before) {
+    if (isFixed && !truth.has(name) && !after.has(name) && !isFree(name, value)) {
+      faults.push(`${name}: nothing instead of ${value}`);
     }
   }
   return faults;

@@ -185,6 +185,10 @@ const truth: ReadonlyMap<string, string> = trueEntries(
   Object.keys(attackers),
 );
 
+/** Beyond its uplinks the node speaks for whoever it routes. */
+const isBeyondUplink = new RegExp(`^(${node.remote.name}|${node.upstream.name}) `);
+const uplinkOwn = wires.map(({ destination }) => destination);
+
 interface Attack {
   readonly pod: Pod;
   readonly probe: Probe;
@@ -270,14 +274,20 @@ async function attack({ pod, probe, isKnown }: Attack, count: number): Promise<M
     }
     assert.equal(missing.size, 0, `seed ${seed}: what is allowed does not arrive any more`);
   }
-  // Of itself it may say what it likes: in its own tables, and in the node's of a link that it has alone.
-  const free = [`${pod.namespace.name} `, `${node.node.name} ${pod.hostInterface} `];
+  // Of itself a pod may say what it likes: in its own tables, and in the node's of a link that it has alone. What an earlier attack
+  // made there ends whenever the kernel asks again.
+  const liars = [pod, ...Object.keys(attackers).map((name) => node.pod(name))];
+  const free = liars.flatMap(({ namespace, kind, hostInterface }) => [
+    `${namespace.name} `,
+    ...(kind === 'ptp' ? [`${node.node.name} ${hostInterface} `] : []),
+  ]);
   // Behind a bridge a stranger may, at its own port, have any Ethernet address that is nobody's, and over ARP, which no hook
   // judges on its way to the node, any address of IPv4 that the node knows of nobody there (docs/security.md, known gaps).
   const isStranger = !isKnown && pod.kind === 'bridge';
   const atBridge = new RegExp(`^${node.node.name} ${plan.bridge} [0-9.]+$`);
   const isFree = (name: string, value: string): boolean =>
     free.some((start) => name.startsWith(start)) ||
+    (isBeyondUplink.test(name) && uplinkOwn.includes(value)) ||
     (isStranger && name.startsWith('fdb ') && value === pod.hostInterface) ||
     (isStranger && atBridge.test(name));
   const faults = falseEntries(truth, before, await readTables(node), isFree);

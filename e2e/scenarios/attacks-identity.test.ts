@@ -350,12 +350,21 @@ describe('an address that is used again while the agent is dead', () => {
 
 describe('a pod of another node in the pod CIDR of this one', () => {
   test('works both ways: an IPAM of the CNI, as Calico has it', async () => {
-    await node.remote.ip(['addr add 10.1.0.200/32 dev lo']);
-    await node.node.ip([`route add 10.1.0.200 via ${plan.remoteNode4}`]);
-    await writePods([...base, away('calico', '10.1.0.200', null)]);
-    const to = addressOf(pods.web, '10.');
-    await remote.tcp({ to, port, source: '10.1.0.200', timeoutMs: 1000 });
-    assert.ok(await canConnect(web, '10.1.0.200', port));
+    const addresses = ['10.1.0.200', 'fd00:1::200'] as const;
+    await node.remote.ip([
+      `addr add ${addresses[0]}/32 dev lo`,
+      `addr add ${addresses[1]}/128 dev lo nodad`,
+    ]);
+    await node.node.ip([
+      `route add ${addresses[0]} via ${plan.remoteNode4}`,
+      `route add ${addresses[1]} via ${plan.remoteNode6}`,
+    ]);
+    await writePods([...base, away('calico', ...addresses)]);
+    for (const address of addresses) {
+      const to = addressOf(pods.web, address);
+      await remote.tcp({ to, port, source: address, timeoutMs: 1000 });
+      assert.ok(await canConnect(web, address, port), address);
+    }
     await writePods(base);
   });
 });
@@ -406,27 +415,28 @@ describe('the node is the node', () => {
   });
 
   test('its own flows end by no ICMP error of a pod that is no party to them', async () => {
-    const flow = await host.associate({
-      to: addressOf(pods.web, '10.'),
-      port: udpPort,
-      data: 'x',
-      want: 1,
-    });
-    const { local, localPort } = flow.opened;
-    const quoted = buildIp({
-      ip: { source: local, destination: addressOf(pods.web, '10.') },
-      udp: { sourcePort: localPort, destinationPort: udpPort },
-      payload: token,
-    });
-    await using atNode = await host.capture({ interface: 'lo', contains: token });
-    const error = {
-      ip: { source: addressOf(pods.sealed, '10.'), destination: local },
-      icmp: { type: 3, code: 3, quoted },
-    };
-    const send = (): Promise<void> => sealed.frame(frameOf(pods.sealed, error));
-    await assertDropped({ tandem, reason: 'drop_icmp_error', at: atNode, send });
-    await flow.exchange({ data: 'y', want: 1 });
-    await flow[Symbol.asyncDispose]();
+    for (const [family, unreachable] of [
+      ['10.', { type: 3, code: 3 }],
+      ['fd00::', { type: 1, code: 4 }],
+    ] as const) {
+      const to = addressOf(pods.web, family);
+      const flow = await host.associate({ to, port: udpPort, data: 'x', want: 1 });
+      const { local, localPort } = flow.opened;
+      const quoted = buildIp({
+        ip: { source: local, destination: to },
+        udp: { sourcePort: localPort, destinationPort: udpPort },
+        payload: token,
+      });
+      await using atNode = await host.capture({ interface: 'lo', contains: token });
+      const error = {
+        ip: { source: addressOf(pods.sealed, family), destination: local },
+        icmp: { ...unreachable, quoted },
+      };
+      const send = (): Promise<void> => sealed.frame(frameOf(pods.sealed, error));
+      await assertDropped({ tandem, reason: 'drop_icmp_error', at: atNode, send });
+      await flow.exchange({ data: 'y', want: 1 });
+      await flow[Symbol.asyncDispose]();
+    }
   });
 });
 

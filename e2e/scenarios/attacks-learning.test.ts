@@ -115,6 +115,7 @@ describe('addresses that are never learned', () => {
     'this node': [plan.node4, plan.node6, plan.nodeUpstream4, plan.nodeUpstream6],
     'another node': [plan.remoteNode4, plan.remoteNode6],
     'a Service': [clusterDns4, clusterDns6],
+    'a Service by NAT64': ['64:ff9b::a60:a'], // 10.96.0.10
     'an API server that is no node': ['198.18.0.201', '2001:db8:9::201'],
     'a link-local address': [plan.ptpGateway4, 'fe80::1'],
     metadata: ['169.254.169.254', 'fd00:ec2::254'],

@@ -104,6 +104,9 @@ test('64 patterns of another namespace close no address', async () => {
   assert.ok(await canConnect(client, addressOf(5)), 'the pod connects to what it was answered');
   await ask(evil, 5);
   assert.ok(await canConnect(client, addressOf(5)), 'and still does');
+  await waitFor(async () => ((await learnedFor('evil'))?.yielded ?? 0) > 0, {
+    what: 'status to say that the other namespace gave a place',
+  });
 });
 
 test('what only foreign policies want is not charged to who asks', async () => {

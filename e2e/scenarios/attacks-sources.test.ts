@@ -9,6 +9,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { agentConfigSpec } from '@tandem/agent/config';
 import { BpfMap } from '@tandem/bpf-loader-node/map';
 import { word } from '@tandem/datapath/device-maps';
 import { pinPaths } from '@tandem/datapath/paths';
@@ -170,6 +171,8 @@ describe("a local pod's source from outside", () => {
 describe("a pod to a node's tunnel", () => {
   const inner = buildPacket({ ...fromClient(addressOf(serverPod, '10.'), 'udp') });
   const otherPort = 14_789;
+  const defaultPorts = agentConfigSpec.options.tunnelPorts.fallback ?? [];
+  assert.ok(defaultPorts.length >= 6, 'the ports of the known CNIs');
   const vxlanHeader = Uint8Array.of(8, 0, 0, 0, 0, 0, 7, 0);
   const vxlan = new Uint8Array([...vxlanHeader, ...inner]);
   before(async () => {
@@ -198,7 +201,7 @@ describe("a pod to a node's tunnel", () => {
   });
 
   for (const destination of [plan.node4, plan.remoteNode4, plan.node6, plan.remoteNode6]) {
-    for (const tunnelPort of [4789, 8472, 6081]) {
+    for (const tunnelPort of defaultPorts) {
       test(`port ${tunnelPort} of ${destination}`, async () => {
         const send = (): Promise<unknown> =>
           attacker.udp({ to: destination, port: tunnelPort, data: vxlan, want: 0 });

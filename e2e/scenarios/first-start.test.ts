@@ -26,7 +26,7 @@ import { TandemNode } from '../kit/tandem-node.ts';
 
 /** A policy of this size is written to the kernel for a while, and pods speak meanwhile. */
 const cidrs = 15_000;
-/** Packets a second, and of one round. */
+/** Packets a second, and of one round: half of them of each family. */
 const rate = 400;
 const startTimeoutMs = 120_000;
 const udpPort = 9001;
@@ -38,19 +38,30 @@ for (const kind of ['ptp', 'bridge'] as const) {
       kubeProxy: 'iptables',
     });
     const tandem = await prepare(node);
-    const sender = node.own(Probe.start(node.pod('a').namespace));
+    // One for each family: a probe sends one stream after the other.
+    const senders = [0, 1].map(() => node.own(Probe.start(node.pod('a').namespace)));
     const receiver = node.own(Probe.start(node.pod('b').namespace));
     const client = node.own(Probe.start(node.pod('client').namespace));
-    await receiver.listen({ protocol: 'udp', address: '0.0.0.0', port: udpPort, mode: 'sink' });
+    for (const address of ['0.0.0.0', '::']) {
+      await receiver.listen({ protocol: 'udp', address, port: udpPort, mode: 'sink' });
+    }
     await using arriving = await receiver.capture({ contains: 'first-start' });
 
     // Neighbours are resolved before anything is counted.
-    const udp = { to: node.pod('b').ipv4 ?? '', port: udpPort, data: 'first-start' };
-    await sender.blast({ ...udp, count: 10, rate: 100 });
+    const { ipv4, ipv6 } = node.pod('b');
+    const sendAll = async (perSecond: number, seconds: number): Promise<{ sent: number }> => {
+      const rounds = [ipv4, ipv6].map(async (to, i) => {
+        const load = { rate: perSecond / 2, count: (perSecond / 2) * seconds };
+        const datagram = { to: to ?? '', port: udpPort, data: 'first-start' };
+        return (await senders[i]?.blast({ ...datagram, ...load }))?.sent ?? 0;
+      });
+      return { sent: (await Promise.all(rounds)).reduce((sum, sent) => sum + sent, 0) };
+    };
+    await sendAll(200, 0.1);
     const { matched: before } = await arriving.captured();
 
     const running = new AbortController();
-    const sending = sendUntil(running.signal, () => sender.blast({ ...udp, count: rate, rate }));
+    const sending = sendUntil(running.signal, () => sendAll(rate, 1));
     const asking = askUntil(running.signal, client);
     try {
       await tandem.startProcess('agent');

@@ -15,6 +15,7 @@ import { createNode, type TestNode } from '@tandem/testing/netns';
 import { waitFor } from '@tandem/testing/wait';
 import { degradedOf, waitForDegraded, waitForMended } from '../kit/admin.ts';
 import { canConnect } from '../kit/attack.ts';
+import { doctorOf } from '../kit/doctor.ts';
 import {
   clusterDns4,
   clusterDns6,
@@ -128,11 +129,25 @@ test('rules that come later are told, and after a restart of the agent both have
     { what: 'the agent to tell', timeoutMs: toldMs },
   );
   assert.match(message, /other rules use bit 0x1000/);
+  const told = await doctorOf(tandem);
+  assert.match(told.checks.get('mark')?.why ?? '', /bit 0x1000 of the mark is in force/);
+  assert.equal(
+    told.checks.get('mark-firewall')?.status,
+    'fail',
+    told.checks.get('mark-firewall')?.why,
+  );
   assert.equal(await answered(standard, 4), 4, 'as long as nothing clears it');
   await tandem.kill('agent');
   await restart(standard, 'agent');
   assert.equal(markOf(standard), 0x40);
   assert.equal((await degradedOf(tandem, 'agent')).has('mark-taken'), false);
+  const mended = await doctorOf(tandem);
+  assert.match(mended.checks.get('mark')?.why ?? '', /bit 0x40 of the mark is in force/);
+  assert.equal(
+    mended.checks.get('mark-firewall')?.status,
+    'pass',
+    mended.checks.get('mark-firewall')?.why,
+  );
   // The same process as before: its listeners let the new bit in.
   await servesAlone(standard, 'proxy');
 });

@@ -192,6 +192,7 @@ static __always_inline void change_forget_room(struct change *change)
 
 	name.selector = change->room.selector;
 	slot_forget(&name, change->room.word, false);
+	order_count_room(slot_space(change->room.word), change->name.space);
 	count(TD_COUNT_LEARN_REMOVED);
 	change->evicted++;
 }
@@ -383,6 +384,8 @@ static __always_inline void change_apply(struct change *change)
 		change->result = TD_LEARN_OK;
 	if (change->result < 0)
 		pages_abandon(&change->holder);
+	if (change->result == TD_LEARN_REFUSED_SELECTORS)
+		order_count_refusal(change->name.space);
 	if (change->name.place)
 		order_give_back(&change->name);
 }

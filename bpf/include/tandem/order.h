@@ -198,6 +198,39 @@ __noinline int order_remove(const struct pair_name *name)
 	return 0;
 }
 
+/* A slot made room at an address whose pages are full: its pair, of the namespace `giver`, is counted as one that gave way. */
+__noinline int order_count_room(__u32 giver, __u32 asker)
+{
+	struct td_space *space;
+	struct order order;
+
+	if (!order_get(&order))
+		return 0;
+	space = space_at(&order, giver);
+	bpf_spin_lock(&order.all->lock);
+	if (giver == asker)
+		space->replaced += 1;
+	else
+		space->yielded += 1;
+	bpf_spin_unlock(&order.all->lock);
+	return 0;
+}
+
+/* A pair of that namespace found no room at its address. */
+__noinline int order_count_refusal(__u32 asker)
+{
+	struct td_space *space;
+	struct order order;
+
+	if (!order_get(&order))
+		return 0;
+	space = space_at(&order, asker);
+	bpf_spin_lock(&order.all->lock);
+	space->refused += 1;
+	bpf_spin_unlock(&order.all->lock);
+	return 0;
+}
+
 /* ---- spaces ------------------------------------------------------------------------------------ */
 
 /* A space without pairs, or 0. */

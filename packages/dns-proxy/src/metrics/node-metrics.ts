@@ -124,8 +124,9 @@ const learnedGauges = {
 } as const;
 const learnedCounters = {
   replaced: 'pairs evicted for newer pairs of their own namespace',
-  yielded: 'pairs evicted for other namespaces, because their own had more than its share',
-  refused: 'pairs refused because there was no room',
+  yielded:
+    'pairs evicted for other namespaces, because their own had more than its share of all places or of those of one address',
+  refused: 'pairs refused because there was no room, at all or at their address',
 } as const;
 
 function addMemberMetrics(metrics: Metrics, context: AdminContext): void {
