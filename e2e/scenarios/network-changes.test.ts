@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright The Tandem Authors
 
-/** Somebody removes what the agent made in the network stack: it is back before pods notice much. */
+/**
+ * Somebody removes what the agent made in the network stack: it is back before pods notice much. And an interface that comes
+ * is noticed as soon.
+ */
 
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { askDns } from '@tandem/testing/dns-query';
 import { waitFor } from '@tandem/testing/wait';
-import { counterOf, degradedOf } from '../kit/admin.ts';
+import { counterOf, degradedOf, endpointsOf } from '../kit/admin.ts';
+import { endpointOf } from '../kit/endpoints.ts';
+import { podObject } from '../kit/objects.ts';
 import { clusterDns4, type StandardNode, startStandardNode } from '../kit/standard-node.ts';
 
 const withinMs = 200;
+/** The agent looks at all interfaces every 5 s whatever it is told: five pods in a row do not meet that round by chance. */
+const attachedWithinMs = 1500;
 let standard: StandardNode;
 let nextName = 1;
 
@@ -66,6 +73,37 @@ for (const [command, look, part] of deletions) {
     assert.ok(await isAnswered());
   });
 }
+
+test('pods whose interfaces come after their objects are enforced at once, not with the next round', async (t) => {
+  const { node, tandem } = standard;
+  const late = Array.from({ length: 5 }, (_, i) => ({
+    ...{ name: `late${i}`, ipv4: `10.1.0.${60 + i}`, ipv6: `fd00:1::${60 + i}` },
+    hostInterface: `pod-late${i}`,
+  }));
+  tandem.write(
+    'late.yaml',
+    late.map((pod) => podObject(pod)),
+  );
+  const isMissed = async ({ name }: { readonly name: string }): Promise<boolean> => {
+    const [listed] = await endpointsOf(tandem, 'agent', `default/${name}`);
+    return listed?.problem.startsWith('interface-not-found') ?? false;
+  };
+  await waitFor(async () => (await Promise.all(late.map(isMissed))).every(Boolean), {
+    what: 'the agent to miss the interfaces',
+    state: () => tandem.logs(),
+  });
+  const tookMs: number[] = [];
+  for (const { name, ipv4, ipv6 } of late) {
+    const pod = await node.addPod({ name, ipv4, ipv6 });
+    const since = performance.now();
+    await waitFor(() => endpointOf(tandem, ipv4)?.ifindex === pod.hostIfindex, {
+      what: `${name} to be an endpoint at its interface`,
+    });
+    tookMs.push(Math.round(performance.now() - since));
+  }
+  t.diagnostic(`ms: ${tookMs.join(', ')}`);
+  assert.ok(Math.max(...tookMs) < attachedWithinMs, `${tookMs.join(', ')} ms`);
+});
 
 test('a program that removes everything again and again opens nothing, is counted and said, and leaves all in place when it ends', async (t) => {
   const { node: network, tandem, client } = standard;
