@@ -10,6 +10,7 @@ import { pinPaths } from '@tandem/datapath/paths';
 import { askDns } from '@tandem/testing/dns-query';
 import { DnsServer } from '@tandem/testing/dns-server';
 import { createNode, type TestNode } from '@tandem/testing/netns';
+import { plan } from '@tandem/testing/node-plan';
 import { Probe } from '@tandem/testing/probe';
 import { waitFor } from '@tandem/testing/wait';
 import { BpfFaults } from './bpf-faults.ts';
@@ -164,7 +165,10 @@ export class StartLab implements AsyncDisposable {
     return { status, stderr: running.stderr() };
   }
 
-  /** Parts of Tandem in the way of packets: links, routing rules, tables. */
+  /**
+   * Parts of Tandem in the way of packets: links, routing rules, tables, and what it makes for pods behind a bridge,
+   * permanent neighbours and sticky forwarding entries.
+   */
   async leftovers(): Promise<readonly string[]> {
     const { node, tandem } = this.stage;
     const paths = pinPaths(tandem.pinRoot);
@@ -175,10 +179,19 @@ export class StartLab implements AsyncDisposable {
     const ours = (rules.flat() as { readonly priority: number }[]).filter(
       ({ priority }) => priority === rulePriority,
     );
+    const neighbours = (await node.node.ipJson(['neigh', 'show', 'nud', 'permanent'])) as readonly {
+      readonly dst: string;
+    }[];
+    const forwarding = JSON.parse(
+      await node.node.run('bridge', ['-j', 'fdb', 'show', 'br', plan.bridge]),
+    ) as readonly { readonly mac: string; readonly flags?: readonly string[] }[];
+    const sticky = forwarding.filter(({ flags = [] }) => flags.includes('sticky'));
     const tables = (await node.node.run('nft', ['list', 'tables'])).split('\n');
     return [
       ...links.map((name) => `link ${name}`),
       ...ours.map((rule) => `rule ${JSON.stringify(rule)}`),
+      ...neighbours.map(({ dst }) => `neighbour ${dst}`),
+      ...sticky.map(({ mac }) => `forwarding ${mac}`),
       ...tables.filter((line) => line === 'table inet tandem'),
     ];
   }
